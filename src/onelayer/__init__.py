@@ -1,0 +1,36 @@
+"""onelayer trains, checks, sweeps and shows linear softmax classifiers: s = Wx + b.
+
+from onelayer import grid, load, train
+
+result = train(load("digits"), grid(learning_rate=[0.1, 0.01], l2=[0.0, 0.1]))
+print(result.test_accuracy)
+"""
+
+from importlib.metadata import version as _version
+
+from onelayer.data import Dataset, Splits, load
+from onelayer.errors import DataError, OnelayerError, SaveError, SettingsError, SourceError
+from onelayer.plan import Run, grid
+from onelayer.result import Result
+from onelayer.result_files import load_result, save_result
+from onelayer.train import train
+
+__version__ = _version("onelayer")
+
+__all__ = [
+    "DataError",
+    "Dataset",
+    "OnelayerError",
+    "Result",
+    "Run",
+    "SaveError",
+    "SettingsError",
+    "SourceError",
+    "Splits",
+    "__version__",
+    "grid",
+    "load",
+    "load_result",
+    "save_result",
+    "train",
+]

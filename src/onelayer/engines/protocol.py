@@ -1,0 +1,89 @@
+"""What an engine offers: the arithmetic of R runs trained side by side, on arrays alone.
+
+Shape letters, the same everywhere: N rows, D features, K classes, B batch, R runs trained
+together; X (N, D), y (N,), W (R, K, D), b (R, K).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows as stored, with the affine map that is applied to each feature while it is read.
+
+    Attributes:
+        X: features, shape (N, D), any real dtype; never copied as a whole.
+        y: class index of each row, shape (N,), int64, 0 … K−1.
+        scale: factor of each feature, shape (D,), float64.
+        offset: added after the factor, shape (D,), float64.
+    """
+
+    X: NDArray[np.generic]
+    y: NDArray[np.int64]
+    scale: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+
+class Weights(NamedTuple):
+    """Weights of R runs: W (R, K, D) and b (R, K), in the arithmetic type."""
+
+    W: NDArray[np.floating]
+    b: NDArray[np.floating]
+
+
+class Evaluation(NamedTuple):
+    """Mean cross-entropy, shape (R,) in nats, and number of rows classified right, shape (R,)."""
+
+    loss: NDArray[np.float64]
+    correct: NDArray[np.int64]
+
+
+class Trainer(Protocol):
+    """R runs in training: it owns their weights from `begin` on."""
+
+    def epoch(self, rows: Rows, order: NDArray[np.int64] | None, batch_size: int) -> None:
+        """Take one step of gradient descent for each batch, once through the rows.
+
+        Args:
+            rows: the training rows.
+            order: the order in which rows are visited, shape (N,); None is file order.
+            batch_size: rows of a batch, B; a last smaller batch is averaged over its own size.
+        """
+
+    def evaluate(self, rows: Rows) -> Evaluation:
+        """Loss and number of right rows of each run on these rows, with the weights as they are."""
+
+    def predict(self, rows: Rows) -> NDArray[np.int64]:
+        """Class index of the largest score, shape (R, N); of equal scores the first counts."""
+
+    def weights(self) -> Weights:
+        """A copy of the weights as they are now."""
+
+
+class Engine(Protocol):
+    """Arithmetic for a grid of runs."""
+
+    @property
+    def name(self) -> str:
+        """The name a user chooses it by."""
+
+    def describe(self) -> dict[str, str]:
+        """What may change the last bits of a result: library, instruction set, threads."""
+
+    def begin(
+        self, weights: Weights, learning_rate: NDArray[np.float64], l2: NDArray[np.float64]
+    ) -> Trainer:
+        """Start R runs from these weights.
+
+        Args:
+            weights: initial W (R, K, D) and b (R, K); their dtype is the arithmetic type,
+                float32 or float64. They are copied.
+            learning_rate: η of each run, shape (R,).
+            l2: λ of each run, shape (R,).
+        """

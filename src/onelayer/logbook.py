@@ -1,0 +1,117 @@
+"""The record that training writes as it goes: history, weights and outcome of every run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.engines import Evaluation, Weights
+from onelayer.plan import Run
+from onelayer.result import History, Outcome
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What one pass measured of its runs at the end of an epoch; arrays have one entry a run."""
+
+    weights: Weights
+    train: Evaluation
+    validation: Evaluation
+    rows: tuple[int, int]
+
+
+class Logbook:
+    """What has been measured so far. A run's entry is whole or absent, never half written.
+
+    Attributes:
+        runs: the settings, R of them.
+        history: rows are filled in as epochs end.
+        weights: W (R, K, D) and b (R, K) after the last epoch whose cost was finite.
+        outcomes: how each run ended; None while it goes on.
+        epochs: whole epochs behind the weights of each run.
+        snapshots: W at every epoch of the runs that were asked for, float16.
+    """
+
+    def __init__(self, runs: Sequence[Run], start: Weights, snapshots: Sequence[int]) -> None:
+        self.runs = tuple(runs)
+        self.history = History.empty(len(runs), max(run.epochs for run in runs))
+        self.weights = Weights(start.W.copy(), start.b.copy())
+        self.outcomes: list[Outcome | None] = [None] * len(runs)
+        self.epochs = [0] * len(runs)
+        self.snapshots: dict[int, NDArray[np.float16]] = {
+            i: np.full((runs[i].epochs + 1, *start.W.shape[1:]), np.nan, np.float16)
+            for i in snapshots
+        }
+
+    def weights_of(self, positions: Sequence[int]) -> Weights:
+        """Weights of these runs, in this order."""
+        chosen = list(positions)
+        return Weights(self.weights.W[chosen], self.weights.b[chosen])
+
+    def enter(self, positions: Sequence[int], epoch: int, measured: Measurement) -> list[int]:
+        """Enter an epoch of these runs, and return those whose cost is still finite.
+
+        The others are marked as diverged and keep the weights of their last finite epoch.
+        """
+        W = measured.weights.W.astype(np.float64)
+        l2 = np.array([self.runs[i].l2 for i in positions])
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.einsum("rkd,rkd->r", W, W)
+            penalty = l2 * squares
+            finite = np.isfinite(measured.train.loss + penalty)
+        finite &= np.isfinite(squares)
+        for place, i in enumerate(positions):
+            if finite[place]:
+                self._enter_run(i, place, epoch, measured, float(squares[place]))
+            else:
+                self.outcomes[i] = _diverged(self.runs[i], epoch)
+        return [i for place, i in enumerate(positions) if finite[place]]
+
+    def finish(self, positions: Sequence[int]) -> None:
+        """Mark these runs as having gone through all of their epochs."""
+        for i in positions:
+            self.outcomes[i] = Outcome("finished", self.runs[i].epochs)
+
+    def interrupt(self) -> None:
+        """Mark every run that has not ended as interrupted where it stands."""
+        for i, outcome in enumerate(self.outcomes):
+            if outcome is None:
+                said = f"interrupted after {self.epochs[i]} of {self.runs[i].epochs} epochs"
+                self.outcomes[i] = Outcome(
+                    "interrupted", self.epochs[i], f"{_label(self.runs[i])} was {said}."
+                )
+
+    def _enter_run(
+        self, i: int, place: int, epoch: int, measured: Measurement, squares: float
+    ) -> None:
+        history, penalty = self.history, self.runs[i].l2 * squares
+        for prefix, evaluation, rows in (
+            ("train", measured.train, measured.rows[0]),
+            ("validation", measured.validation, measured.rows[1]),
+        ):
+            loss = evaluation.loss[place]
+            getattr(history, f"{prefix}_loss")[i, epoch] = loss
+            getattr(history, f"{prefix}_cost")[i, epoch] = loss + penalty
+            getattr(history, f"{prefix}_accuracy")[i, epoch] = evaluation.correct[place] / rows
+        history.weight_norm[i, epoch] = np.sqrt(squares)
+        self.weights.W[i], self.weights.b[i] = measured.weights.W[place], measured.weights.b[place]
+        self.epochs[i] = epoch
+        if i in self.snapshots:
+            self.snapshots[i][epoch] = measured.weights.W[place]
+
+
+def _label(run: Run) -> str:
+    return f"the run {run.name!r} (seed {run.seed})"
+
+
+def _diverged(run: Run, epoch: int) -> Outcome:
+    kept = max(epoch - 1, 0)
+    return Outcome(
+        "diverged",
+        kept,
+        f"{_label(run)} diverged in epoch {epoch}: with η = {run.learning_rate:g} its cost is no "
+        f"longer finite; the weights after epoch {kept} are kept. Try a smaller learning_rate.",
+    )

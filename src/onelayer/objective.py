@@ -1,0 +1,172 @@
+"""The equations of a linear softmax classifier in NumPy float64: the oracle.
+
+Every engine is held against these functions. They are written to be read beside the
+mathematics, one equation a function, and care about correctness only:
+
+    s = W x + b                                   scores
+    p = exp(s) / 1ᵀ exp(s)                        probabilities
+    J = −(1/N) Σ log(yᵀ p) + λ Σ W²               cost
+    ∂J/∂W = (1/N) Σ (p − y) xᵀ + 2 λ W            gradient
+    ∂J/∂b = (1/N) Σ (p − y)
+
+Shape letters, the same everywhere: N rows, D features, K classes; X (N, D), y (N,) class
+indices, W (K, D), b (K,). X holds features that are already scaled.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Float64 = NDArray[np.float64]
+
+
+class Gradient(NamedTuple):
+    """∂J/∂W, shape (K, D), and ∂J/∂b, shape (K,), in float64."""
+
+    W: Float64
+    b: Float64
+
+
+def scores(X: ArrayLike, W: ArrayLike, b: ArrayLike) -> Float64:
+    """Scores of every row: s = W x + b.
+
+    Args:
+        X: features, shape (N, D), any real dtype; taken as float64.
+        W: weights, shape (K, D).
+        b: biases, shape (K,).
+
+    Returns:
+        Scores, shape (N, K), float64.
+
+    Example:
+        >>> scores([[1.0, 2.0]], [[1.0, 0.0], [0.0, 1.0]], [0.0, -1.0])
+        array([[1., 1.]])
+    """
+    return np.asarray(
+        np.asarray(X, np.float64) @ np.asarray(W, np.float64).T + np.asarray(b, np.float64)
+    )
+
+
+def log_softmax(s: ArrayLike) -> Float64:
+    """Log-probabilities: log p = s − log 1ᵀ exp(s), stable for scores of any finite size.
+
+    The largest score of a row is subtracted first, so that exp never overflows and the
+    logarithm never sees zero.
+
+    Args:
+        s: scores, shape (..., K).
+
+    Returns:
+        log p, shape (..., K), float64, every entry ≤ 0.
+
+    Example:
+        >>> log_softmax([1e4, 1e4]) == -np.log(2.0)
+        array([ True,  True])
+    """
+    s = np.asarray(s, np.float64)
+    shifted = s - s.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def softmax(s: ArrayLike) -> Float64:
+    """Class probabilities: p = exp(s) / 1ᵀ exp(s).
+
+    Args:
+        s: scores, shape (..., K).
+
+    Returns:
+        p, shape (..., K), float64; rows are non-negative and sum to 1.
+
+    Example:
+        >>> softmax([[0.0, 0.0], [1e4, -1e4]])
+        array([[0.5, 0.5],
+               [1. , 0. ]])
+    """
+    s = np.asarray(s, np.float64)
+    exponentials = np.exp(s - s.max(axis=-1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+
+def loss(s: ArrayLike, y: ArrayLike) -> float:
+    """Mean cross-entropy of scores: −(1/N) Σ log(yᵀ p), in nats.
+
+    Args:
+        s: scores, shape (N, K).
+        y: class index of each row, shape (N,), integers in 0 … K−1.
+
+    Returns:
+        The mean over the rows, ≥ 0.
+
+    Example:
+        >>> round(loss([[0.0, 0.0]], [1]), 4)
+        0.6931
+    """
+    y = np.asarray(y)
+    return float(-log_softmax(s)[np.arange(y.size), y].mean())
+
+
+def cost(X: ArrayLike, y: ArrayLike, W: ArrayLike, b: ArrayLike, l2: float = 0.0) -> float:
+    """The cost that training lowers: J = −(1/N) Σ log(yᵀ p) + λ Σ W².
+
+    Args:
+        X: features, shape (N, D).
+        y: class index of each row, shape (N,).
+        W: weights, shape (K, D).
+        b: biases, shape (K,); not regularised.
+        l2: λ ≥ 0, multiplies the plain sum of squares of W.
+
+    Returns:
+        J, in nats.
+
+    Example:
+        >>> X, y = [[1.0, 0.0], [0.0, 1.0]], [0, 1]
+        >>> round(cost(X, y, np.eye(2), np.zeros(2), l2=0.5), 4)
+        1.3133
+    """
+    W = np.asarray(W, np.float64)
+    return loss(scores(X, W, b), y) + l2 * float(np.sum(W * W))
+
+
+def gradient(X: ArrayLike, y: ArrayLike, W: ArrayLike, b: ArrayLike, l2: float = 0.0) -> Gradient:
+    """Analytic gradient of the cost: ∂J/∂W = (1/N) Σ (p − y) xᵀ + 2λW, ∂J/∂b = (1/N) Σ (p − y).
+
+    Args:
+        X: features, shape (N, D).
+        y: class index of each row, shape (N,).
+        W: weights, shape (K, D).
+        b: biases, shape (K,).
+        l2: λ ≥ 0.
+
+    Returns:
+        The gradient, W (K, D) and b (K,), float64.
+
+    Example:
+        >>> gradient([[2.0]], [0], [[0.0], [0.0]], [0.0, 0.0]).W
+        array([[-1.],
+               [ 1.]])
+    """
+    X, y, W = np.asarray(X, np.float64), np.asarray(y), np.asarray(W, np.float64)
+    residual = softmax(scores(X, W, b))
+    residual[np.arange(y.size), y] -= 1.0
+    residual /= y.size
+    return Gradient(residual.T @ X + 2.0 * l2 * W, residual.sum(axis=0))
+
+
+def accuracy(s: ArrayLike, y: ArrayLike) -> float:
+    """Share of rows whose largest score is their class; of equal scores the first counts.
+
+    Args:
+        s: scores, shape (N, K).
+        y: class index of each row, shape (N,).
+
+    Returns:
+        A share in [0, 1].
+
+    Example:
+        >>> accuracy([[1.0, 0.0], [0.0, 1.0]], [0, 0])
+        0.5
+    """
+    return float(np.mean(np.argmax(s, axis=-1) == np.asarray(y)))

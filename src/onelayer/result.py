@@ -1,0 +1,169 @@
+"""What training leaves behind: one record that holds everything the page needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.gradcheck import GradientCheck
+from onelayer.plan import Run
+from onelayer.scaling import Scaling
+
+Status = Literal["finished", "diverged", "interrupted"]
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one run ended.
+
+    Attributes:
+        status: "finished" (all epochs), "diverged" (its cost stopped being finite) or
+            "interrupted" (Ctrl-C).
+        epochs: whole epochs behind the weights that were kept.
+        message: one sentence for the user; empty when finished.
+    """
+
+    status: Status
+    epochs: int
+    message: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What was measured before training and after each epoch, for each run.
+
+    Every array has shape (R, epochs + 1); column 0 is the initial weights, and NaN stands where a
+    run had already stopped. Losses are mean cross-entropies in nats, costs add λ Σ W², accuracies
+    are shares in [0, 1], and the weight norm is ‖W‖ (Frobenius).
+    """
+
+    train_loss: Float64
+    train_cost: Float64
+    train_accuracy: Float64
+    validation_loss: Float64
+    validation_cost: Float64
+    validation_accuracy: Float64
+    weight_norm: Float64
+
+    @classmethod
+    def empty(cls, runs: int, epochs: int) -> History:
+        """A history of that size with nothing measured yet: NaN everywhere."""
+        return cls(**{name: np.full((runs, epochs + 1), np.nan) for name in cls.measures()})
+
+    @classmethod
+    def measures(cls) -> tuple[str, ...]:
+        """Names of the measured quantities, in the order of the columns on disk."""
+        return tuple(item.name for item in fields(cls))
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """Which data a result was trained on.
+
+    Attributes:
+        name: the data set's name, "cifar10" or "digits".
+        source: where its files came from, a sentence.
+        class_names: names of the K classes.
+        image_shape: (channels, height, width) when the D features are an image, else None.
+        train_rows: rows trained on.
+        validation_rows: rows of the validation set.
+        test_rows: rows of the test set.
+    """
+
+    name: str
+    source: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int] | None
+    train_rows: int
+    validation_rows: int
+    test_rows: int
+
+
+@dataclass(frozen=True)
+class ReportedFigures:
+    """What the report prints for a setting: its name, and accuracies as shares in [0, 1]."""
+
+    name: str
+    train_accuracy: float
+    test_accuracy: float
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """R trained runs with their history, what they score on the test set, and how they were made.
+
+    Attributes:
+        runs: the settings, R of them.
+        outcomes: how each ended, R of them.
+        W: weights after the last whole epoch, shape (R, K, D).
+        b: biases, shape (R, K).
+        scaling: the affine map that W expects of its features.
+        history: losses, costs, accuracies and ‖W‖ at every epoch.
+        test_loss: mean cross-entropy on the test set, shape (R,), nats.
+        confusion: test rows by true class (axis 1) and predicted class (axis 2), (R, K, K), int64.
+        snapshots: for some runs (key: position), W at every epoch, (epochs + 1, K, D), float16:
+            enough for pictures, not for arithmetic.
+        data: which data it was.
+        reported: figures to set beside the measured ones, by setting name; may be empty.
+        gradient_checks: numerical against analytic gradients; may be empty.
+        environment: engine, library versions, processor, threads.
+        seconds: wall time of each phase, in s.
+    """
+
+    runs: tuple[Run, ...]
+    outcomes: tuple[Outcome, ...]
+    W: NDArray[np.floating]
+    b: NDArray[np.floating]
+    scaling: Scaling
+    history: History
+    test_loss: Float64
+    confusion: NDArray[np.int64]
+    data: DataCard
+    snapshots: Mapping[int, NDArray[np.float16]] = field(default_factory=dict)
+    reported: tuple[ReportedFigures, ...] = ()
+    gradient_checks: tuple[GradientCheck, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Names of the settings, each once, in the order in which they first appear."""
+        return tuple(dict.fromkeys(run.name for run in self.runs))
+
+    def positions(self, setting: str) -> list[int]:
+        """Positions of the runs of that setting, one a seed."""
+        return [i for i, run in enumerate(self.runs) if run.name == setting]
+
+    @property
+    def train_accuracy(self) -> Float64:
+        """Accuracy on the training rows with the weights that were kept, shape (R,)."""
+        return self._kept(self.history.train_accuracy)
+
+    @property
+    def validation_accuracy(self) -> Float64:
+        """Accuracy on the validation rows with the weights that were kept, shape (R,)."""
+        return self._kept(self.history.validation_accuracy)
+
+    @property
+    def test_accuracy(self) -> Float64:
+        """Accuracy on the test rows with the weights that were kept, shape (R,)."""
+        right = np.trace(self.confusion, axis1=1, axis2=2)
+        return np.asarray(right / self.confusion.sum(axis=(1, 2)))
+
+    @property
+    def weight_norm(self) -> Float64:
+        """‖W‖ of the weights that were kept, shape (R,)."""
+        return self._kept(self.history.weight_norm)
+
+    def _kept(self, measured: Float64) -> Float64:
+        last = [outcome.epochs for outcome in self.outcomes]
+        return np.asarray(measured[np.arange(len(last)), last])
+
+    def with_records(self, **changes: Any) -> Result:
+        """The same result with some attributes set: reported, gradient_checks, seconds …"""
+        return Result(**{f.name: getattr(self, f.name) for f in fields(self)} | changes)

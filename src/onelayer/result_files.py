@@ -1,0 +1,189 @@
+"""A result on disk: weights as safetensors, history as Parquet, settings as JSON.
+
+    settings.json          runs, outcomes, data card, figures, checks, environment; the format
+    history.parquet        one line a run and epoch: run, setting, seed, epoch, the measures
+    weights.safetensors    W, b, scale, offset, test_loss, confusion, snapshot.<position>
+
+Nothing in these files can run code when it is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.errors import SaveError
+from onelayer.gradcheck import GradientCheck
+from onelayer.plan import Run
+from onelayer.result import DataCard, History, Outcome, ReportedFigures, Result
+from onelayer.run_folder import SETTINGS_FILE, staged_folder
+from onelayer.scaling import Scaling
+
+FORMAT = 1
+HISTORY_FILE = "history.parquet"
+WEIGHTS_FILE = "weights.safetensors"
+
+T = TypeVar("T")
+
+
+def save_result(result: Result, folder: Path | str) -> None:
+    """Save a result as a run folder, whole or not at all.
+
+    Args:
+        result: what to save.
+        folder: where; an earlier run there is replaced.
+
+    Raises:
+        SaveError: when it cannot be written; nothing is left behind then.
+
+    Example:
+        >>> save_result(result, "runs/first")  # doctest: +SKIP
+    """
+    with staged_folder(Path(folder)) as staging:
+        write_records(result, staging)
+
+
+def write_records(result: Result, folder: Path) -> None:
+    """Write the three files of a result into an existing folder.
+
+    Args:
+        result: what to write.
+        folder: an existing folder.
+
+    Raises:
+        OSError: when the disk refuses; `staged_folder` turns it into a sentence.
+    """
+    _write_weights(result, folder / WEIGHTS_FILE)
+    _write_history(result, folder / HISTORY_FILE)
+    settings = {
+        "format": FORMAT,
+        "runs": [run.as_dict() for run in result.runs],
+        "outcomes": [asdict(outcome) for outcome in result.outcomes],
+        "scaling": result.scaling.name,
+        "data": asdict(result.data),
+        "reported": [asdict(figures) for figures in result.reported],
+        "gradient_checks": [asdict(check) for check in result.gradient_checks],
+        "environment": dict(result.environment),
+        "seconds": dict(result.seconds),
+    }
+    text = json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def load_result(folder: Path | str) -> Result:
+    """Load a saved result.
+
+    Args:
+        folder: a run folder.
+
+    Returns:
+        The result as it was saved, weights bit for bit.
+
+    Raises:
+        SaveError: when a file is missing, damaged or of another format.
+
+    Example:
+        >>> load_result("no such run")
+        Traceback (most recent call last):
+        ...
+        onelayer.errors.SaveError: no such run should be a run folder, but settings.json is not there.
+    """
+    folder = Path(folder)
+    settings = _load(folder / SETTINGS_FILE, _read_settings)
+    tensors = _load(folder / WEIGHTS_FILE, _read_weights)
+    runs = tuple(Run(**run) for run in settings["runs"])
+    history = _load(folder / HISTORY_FILE, lambda path: _read_history(path, runs))
+    data = settings["data"]
+    shape = data["image_shape"] and tuple(data["image_shape"])
+    card = data | {"class_names": tuple(data["class_names"]), "image_shape": shape}
+    prefix = "snapshot."
+    return Result(
+        runs=runs,
+        outcomes=tuple(Outcome(**outcome) for outcome in settings["outcomes"]),
+        W=tensors["W"],
+        b=tensors["b"],
+        scaling=Scaling(settings["scaling"], tensors["scale"], tensors["offset"]),
+        history=history,
+        test_loss=tensors["test_loss"],
+        confusion=tensors["confusion"],
+        data=DataCard(**card),
+        snapshots={int(n.removeprefix(prefix)): t for n, t in tensors.items() if prefix in n},
+        reported=tuple(ReportedFigures(**figures) for figures in settings["reported"]),
+        gradient_checks=tuple(GradientCheck(**check) for check in settings["gradient_checks"]),
+        environment=settings["environment"],
+        seconds=settings["seconds"],
+    )
+
+
+def _write_weights(result: Result, path: Path) -> None:
+    from safetensors.numpy import save
+
+    tensors = {
+        "W": result.W,
+        "b": result.b,
+        "scale": result.scaling.scale,
+        "offset": result.scaling.offset,
+        "test_loss": result.test_loss,
+        "confusion": result.confusion,
+    } | {f"snapshot.{position}": shots for position, shots in result.snapshots.items()}
+    path.write_bytes(save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))
+
+
+def _write_history(result: Result, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    measured = np.isfinite(result.history.train_loss)
+    run, epoch = np.nonzero(measured)
+    columns: dict[str, Any] = {
+        "run": run.astype(np.int32),
+        "setting": [result.runs[i].name for i in run],
+        "seed": np.array([result.runs[i].seed for i in run], np.int64),
+        "epoch": epoch.astype(np.int32),
+    }
+    columns |= {name: getattr(result.history, name)[measured] for name in History.measures()}
+    pq.write_table(pa.table(columns), path)
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if settings.get("format") != FORMAT:
+        raise ValueError(f"format {settings.get('format')!r} is not {FORMAT}")
+    return settings
+
+
+def _read_weights(path: Path) -> dict[str, NDArray[Any]]:
+    from safetensors.numpy import load
+
+    return dict(load(path.read_bytes()))
+
+
+def _read_history(path: Path, runs: tuple[Run, ...]) -> History:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    history = History.empty(len(runs), max(run.epochs for run in runs))
+    place = table["run"].to_numpy(), table["epoch"].to_numpy()
+    for name in History.measures():
+        getattr(history, name)[place] = table[name].to_numpy()
+    return history
+
+
+def _load(path: Path, read: Callable[[Path], T]) -> T:
+    """Read one file of a run folder; whatever is wrong with it becomes one sentence."""
+    if not path.is_file():
+        raise SaveError(f"{path.parent} should be a run folder, but {path.name} is not there.")
+    try:
+        return read(path)
+    except Exception as error:
+        # Each format's reader has its own family of errors for damaged files.
+        raise SaveError(
+            f"{path} should be a file that onelayer wrote, but it cannot be read ({error}); "
+            "train the run again or restore the file from a backup."
+        ) from error

@@ -1,0 +1,100 @@
+"""Per-feature affine scaling, applied while rows are read and never to a copy of X.
+
+    x' = x · scale + offset        scale (D,), offset (D,)
+
+`none` leaves the stored values, `unit` divides by the largest value that a feature can have
+(255 for bytes), `standardize` gives every feature mean 0 and variance 1 over the training rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.errors import SettingsError
+
+ScalingName = Literal["none", "unit", "standardize"]
+
+# A block of this many rows is converted to float64 at a time, so that statistics of a large X
+# need a few MB and not eight times its bytes.
+BLOCK_ROWS = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """The affine map x' = x · scale + offset of every feature.
+
+    Attributes:
+        name: which rule made it: none, unit or standardize.
+        scale: factor of each feature, shape (D,), float64.
+        offset: added after the factor, shape (D,), float64.
+    """
+
+    name: ScalingName
+    scale: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+    def apply(self, X: NDArray[np.generic], dtype: type = np.float64) -> NDArray[np.floating]:
+        """Scale a block of rows: X · scale + offset.
+
+        Args:
+            X: rows as stored, shape (B, D).
+            dtype: arithmetic type, float32 or float64.
+
+        Returns:
+            A new array of shape (B, D) in that type.
+
+        Example:
+            >>> fit_scaling("unit", np.array([[0, 255]], np.uint8), 255.0).apply(
+            ...     np.array([[51, 255]], np.uint8))
+            array([[0.2, 1. ]])
+        """
+        scaled = X.astype(dtype)
+        scaled *= self.scale.astype(dtype)
+        if self.offset.any():
+            scaled += self.offset.astype(dtype)
+        return scaled
+
+
+def fit_scaling(name: str, X: NDArray[np.generic], max_value: float = 1.0) -> Scaling:
+    """Make the scaling of that name from the training rows.
+
+    Args:
+        name: "none", "unit" (x / max_value) or "standardize" ((x − mean) / deviation; a feature
+            that never changes is only centred).
+        X: training rows as stored, shape (N, D).
+        max_value: the largest value a feature can have, > 0; used by "unit".
+
+    Returns:
+        The affine map, as scale and offset of shape (D,).
+
+    Raises:
+        SettingsError: for an unknown name.
+
+    Example:
+        >>> fit_scaling("standardize", np.array([[1.0], [3.0]])).apply(np.array([[5.0]]))
+        array([[3.]])
+    """
+    features = X.shape[1]
+    if name == "none":
+        return Scaling("none", np.ones(features), np.zeros(features))
+    if name == "unit":
+        return Scaling("unit", np.full(features, 1.0 / max_value), np.zeros(features))
+    if name == "standardize":
+        mean, deviation = _mean_and_deviation(X)
+        scale = 1.0 / np.where(deviation > 0.0, deviation, 1.0)
+        return Scaling("standardize", scale, -mean * scale)
+    choices = ", ".join(get_args(ScalingName))
+    raise SettingsError(f"scaling must be one of {choices}, but {name!r} was given.")
+
+
+def _mean_and_deviation(X: NDArray[np.generic]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation of each feature, in two passes over blocks of rows."""
+    rows = X.shape[0]
+    starts = range(0, rows, BLOCK_ROWS)
+    mean = sum(X[i : i + BLOCK_ROWS].sum(axis=0, dtype=np.float64) for i in starts) / rows
+    squares = sum(((X[i : i + BLOCK_ROWS] - mean) ** 2).sum(axis=0) for i in starts)
+    return np.asarray(mean), np.sqrt(np.asarray(squares) / rows)

@@ -1,0 +1,250 @@
+"""The loop of training: order of rows, epochs, divergence, stopping by Ctrl-C.
+
+Runs that can share a pass are trained together: each batch is read once for all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.data import Dataset, Splits
+from onelayer.engines import Engine, Rows, Trainer, Weights, make_engine
+from onelayer.environment import describe_environment
+from onelayer.errors import SettingsError
+from onelayer.logbook import Logbook, Measurement
+from onelayer.plan import Run, group_passes
+from onelayer.result import DataCard, Outcome, Result
+from onelayer.scaling import Scaling, fit_scaling
+
+DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands: `done` of `total` run-epochs."""
+
+    done: int
+    total: int
+
+
+def train(
+    splits: Splits,
+    runs: Sequence[Run],
+    *,
+    engine: Engine | None = None,
+    scaling: str = "unit",
+    dtype: str = "float32",
+    snapshots: Sequence[int] = (),
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Result:
+    """Train every run by mini-batch gradient descent, all that can share a pass in one pass.
+
+    W ← W − η ∂J/∂W, b ← b − η ∂J/∂b once a batch, with J = −(1/B) Σ log(yᵀ p) + λ Σ W².
+
+    Args:
+        splits: training, validation and test rows.
+        runs: the settings, R ≥ 1 of them.
+        engine: what does the arithmetic; None takes the default engine.
+        scaling: "none", "unit" or "standardize", fitted on the training rows.
+        dtype: arithmetic type, "float32" or "float64".
+        snapshots: positions of runs whose W is kept at every epoch, for pictures.
+        on_progress: called after every epoch of every pass.
+
+    Returns:
+        The result. A run whose cost stops being finite is stopped alone and keeps the weights of
+        its last finite epoch. Ctrl-C ends training; whole epochs trained so far are kept.
+
+    Raises:
+        SettingsError: for a batch larger than the training set or an unknown dtype or scaling.
+
+    Example:
+        >>> from onelayer.data import load
+        >>> result = train(load("digits"), [Run(learning_rate=0.1, epochs=5)])
+        >>> result.outcomes[0].status
+        'finished'
+    """
+    _check(runs, dtype, rows=splits.train.rows)
+    started = time.perf_counter()
+    fitted = fit_scaling(scaling, splits.train.X, splits.train.max_value)
+    start = initial_weights(runs, splits.train.classes, splits.train.features, dtype)
+    job = _Job(splits, engine or make_engine(), fitted, Logbook(runs, start, snapshots))
+    clock = _Clock(sum(run.epochs for run in runs), on_progress)
+    try:
+        for positions in group_passes(runs):
+            _train_pass(job, positions, clock)
+    except KeyboardInterrupt:
+        job.logbook.interrupt()
+    return _close(job, time.perf_counter() - started)
+
+
+def initial_weights(runs: Sequence[Run], classes: int, features: int, dtype: str) -> Weights:
+    """Draw the weights that the runs start from: W and b from N(0, init_scale²).
+
+    Each run draws from its own seed, so it starts alike whatever it is trained beside, and in
+    float64 before it is rounded, so both arithmetic types start from the same numbers.
+
+    Args:
+        runs: R settings; seed and init_scale are used.
+        classes: K.
+        features: D.
+        dtype: "float32" or "float64".
+
+    Returns:
+        W (R, K, D) and b (R, K).
+
+    Example:
+        >>> initial_weights([Run(0.1)], classes=10, features=3072, dtype="float32").W.shape
+        (1, 10, 3072)
+    """
+    W = np.empty((len(runs), classes, features), dtype)
+    b = np.empty((len(runs), classes), dtype)
+    for r, run in enumerate(runs):
+        rng = np.random.default_rng(run.seed)
+        W[r] = rng.normal(0.0, run.init_scale, (classes, features))
+        b[r] = rng.normal(0.0, run.init_scale, classes)
+    return Weights(W, b)
+
+
+def row_order(shuffle_seed: int | None, epoch: int, rows: int) -> NDArray[np.int64] | None:
+    """Order in which an epoch visits the rows: file order, or drawn anew for each epoch.
+
+    Args:
+        shuffle_seed: None for file order.
+        epoch: 1, 2, …
+        rows: N.
+
+    Returns:
+        A permutation of 0 … N−1, shape (N,), or None for file order. It depends on the seed and
+        the epoch only, so training can go on from any epoch.
+
+    Example:
+        >>> sorted(row_order(shuffle_seed=7, epoch=1, rows=3).tolist())
+        [0, 1, 2]
+    """
+    if shuffle_seed is None:
+        return None
+    return np.random.default_rng([shuffle_seed, epoch]).permutation(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What is trained, with what, and where it is written down."""
+
+    splits: Splits
+    engine: Engine
+    scaling: Scaling
+    logbook: Logbook
+
+    def rows(self, dataset: Dataset) -> Rows:
+        return Rows(dataset.X, dataset.y, self.scaling.scale, self.scaling.offset)
+
+    def begin(self, positions: Sequence[int]) -> Trainer:
+        runs = [self.logbook.runs[i] for i in positions]
+        return self.engine.begin(
+            self.logbook.weights_of(positions),
+            np.array([run.learning_rate for run in runs]),
+            np.array([run.l2 for run in runs]),
+        )
+
+    def measure(self, trainer: Trainer) -> Measurement:
+        return Measurement(
+            trainer.weights(),
+            trainer.evaluate(self.rows(self.splits.train)),
+            trainer.evaluate(self.rows(self.splits.validation)),
+            (self.splits.train.rows, self.splits.validation.rows),
+        )
+
+
+class _Clock:
+    """Counts run-epochs for the progress report; a diverged run's remaining epochs count as done."""
+
+    def __init__(self, total: int, report: Callable[[Progress], None]) -> None:
+        self._done, self._total, self._report = 0, total, report
+
+    def advance(self, run_epochs: int) -> None:
+        self._done += run_epochs
+        self._report(Progress(self._done, self._total))
+
+
+def _check(runs: Sequence[Run], dtype: str, rows: int) -> None:
+    if not runs:
+        raise SettingsError("training needs at least one run, but none was given.")
+    if dtype not in DTYPES:
+        choices = " or ".join(DTYPES)
+        raise SettingsError(f"dtype must be {choices}, but {dtype!r} was given.")
+    for run in runs:
+        if run.batch_size > rows:
+            raise SettingsError(
+                f"batch_size must be at most the number of training rows, {rows}, "
+                f"but {run.batch_size} was given for the run {run.name!r}."
+            )
+
+
+def _train_pass(job: _Job, positions: list[int], clock: _Clock) -> None:
+    """Train runs that share their batches, measuring them before training and after each epoch."""
+    logbook, rows = job.logbook, job.rows(job.splits.train)
+    shared = logbook.runs[positions[0]]
+    trainer = job.begin(positions)
+    alive = logbook.enter(positions, 0, job.measure(trainer))
+    for epoch in range(1, shared.epochs + 1):
+        if not alive:
+            break
+        order = row_order(shared.shuffle_seed, epoch, len(rows.y))
+        trainer.epoch(rows, order, shared.batch_size)
+        finite = logbook.enter(alive, epoch, job.measure(trainer))
+        diverged = len(alive) - len(finite)
+        clock.advance(len(alive) + diverged * (shared.epochs - epoch))
+        if diverged and finite:
+            trainer = job.begin(finite)
+        alive = finite
+    logbook.finish(alive)
+
+
+def _close(job: _Job, training_seconds: float) -> Result:
+    """Measure the kept weights on the test set and gather the result."""
+    logbook, splits = job.logbook, job.splits
+    everyone = range(len(logbook.runs))
+    trainer, test = job.begin(everyone), job.rows(splits.test)
+    predicted = trainer.predict(test)
+    return Result(
+        runs=logbook.runs,
+        outcomes=tuple(o or Outcome("interrupted", 0) for o in logbook.outcomes),
+        W=logbook.weights.W,
+        b=logbook.weights.b,
+        scaling=job.scaling,
+        history=logbook.history,
+        test_loss=trainer.evaluate(test).loss,
+        confusion=_confusion(splits.test.y, predicted, splits.test.classes),
+        data=_card(splits),
+        snapshots=logbook.snapshots,
+        environment=describe_environment()
+        | job.engine.describe()
+        | {"dtype": str(logbook.weights.W.dtype)},
+        seconds={"train": training_seconds},
+    )
+
+
+def _confusion(
+    y: NDArray[np.int64], predicted: NDArray[np.int64], classes: int
+) -> NDArray[np.int64]:
+    """Rows by true class (axis 1) and predicted class (axis 2), for each run."""
+    pairs = y * classes + predicted
+    counts = [np.bincount(row, minlength=classes**2) for row in pairs]
+    return np.array(counts).reshape(-1, classes, classes)
+
+
+def _card(splits: Splits) -> DataCard:
+    return DataCard(
+        name=splits.name,
+        source=splits.source,
+        class_names=splits.train.class_names,
+        image_shape=splits.train.image_shape,
+        train_rows=splits.train.rows,
+        validation_rows=splits.validation.rows,
+        test_rows=splits.test.rows,
+    )
