@@ -7,12 +7,22 @@ data_batch_2, tested on test_batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from onelayer.data import Splits
+from onelayer.engines import Engine
 from onelayer.errors import SettingsError
-from onelayer.plan import Run, grid
-from onelayer.result import ReportedFigures
+from onelayer.gradcheck import GradientCheck, check_gradients
+from onelayer.plan import Run, grid, seed_range
+from onelayer.result import ReportedFigures, Result
+from onelayer.scaling import fit_scaling
+from onelayer.train import Progress, initial_weights, train
+
+EPOCHS = 40
+BATCH_SIZE = 100
+BATCH_SIZES_CHECKED = (1, 20, 100)
 
 
 @dataclass(frozen=True)
@@ -76,40 +86,127 @@ def choose_experiments(keys: Sequence[str] = ()) -> tuple[Experiment, ...]:
 
 
 def plan_experiments(
-    experiments: Sequence[Experiment] = EXPERIMENTS,
-    *,
-    seeds: int = 8,
-    epochs: int = 40,
-    batch_size: int = 100,
+    experiments: Sequence[Experiment] = EXPERIMENTS, *, seeds: int = 8
 ) -> tuple[Run, ...]:
     """Plan each experiment once for each seed; all share one pass over the data.
 
     Args:
         experiments: which of the four.
         seeds: how many initial weights each starts from, ≥ 1; they are seeds 0, 1, 2 …
-        epochs: passes over the training rows.
-        batch_size: rows of a batch.
 
     Returns:
         The runs, experiment by experiment.
 
     Raises:
-        SettingsError: for a value outside its range.
+        SettingsError: for fewer than one seed.
 
     Example:
         >>> len(plan_experiments(seeds=8))
         32
     """
-    if seeds < 1:
-        raise SettingsError(f"seeds must be a whole number, 1 or above, but {seeds} was given.")
     return tuple(
         run
         for e in experiments
         for run in grid(
             learning_rate=e.learning_rate,
             l2=e.l2,
-            epochs=epochs,
-            batch_size=batch_size,
-            seed=range(seeds),
+            epochs=EPOCHS,
+            batch_size=BATCH_SIZE,
+            seed=seed_range(seeds),
         )
+    )
+
+
+def first_of_each_setting(runs: Sequence[Run], most: int = 8) -> tuple[int, ...]:
+    """Positions of the first run of each setting: the ones whose W is kept at every epoch.
+
+    Args:
+        runs: the settings.
+        most: how many settings at most, since each keeps epochs + 1 copies of W.
+
+    Returns:
+        Positions in `runs`.
+
+    Example:
+        >>> first_of_each_setting(plan_experiments(seeds=8))
+        (0, 8, 16, 24)
+    """
+    first: dict[str, int] = {}
+    for position, run in enumerate(runs):
+        first.setdefault(run.name, position)
+    return tuple(first.values())[:most]
+
+
+def check_gradients_of(splits: Splits) -> tuple[GradientCheck, ...]:
+    """Check the gradient at the report's sizes: on the first training rows, at fresh weights.
+
+    Args:
+        splits: the data; the first 1, 20 and 100 training rows are the batches, divided by the
+            largest value that a feature can have.
+
+    Returns:
+        Checks of W and b for each batch size, without λ and with λ = 0.1.
+
+    Example:
+        >>> from onelayer.data import load
+        >>> all(check.passed for check in check_gradients_of(load("digits")))
+        True
+    """
+    train_set = splits.train
+    scaling = fit_scaling("unit", train_set.X, train_set.max_value)
+    start = initial_weights(
+        [Run(EXPERIMENTS[0].learning_rate)], train_set.classes, train_set.features, "float64"
+    )
+    rows = max(BATCH_SIZES_CHECKED)
+    X, y = scaling.apply(train_set.X[:rows]), train_set.y[:rows]
+    return check_gradients(X, y, start.W[0], start.b[0], BATCH_SIZES_CHECKED)
+
+
+def run_experiments(
+    splits: Splits,
+    experiments: Sequence[Experiment] = EXPERIMENTS,
+    *,
+    seeds: int = 8,
+    engine: Engine | None = None,
+    dtype: str = "float32",
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Result:
+    """Run the experiments on a data set, all settings and seeds in one pass, and check gradients.
+
+    Args:
+        splits: the data; the reported figures belong to CIFAR-10 and are added for it alone.
+        experiments: which of the four.
+        seeds: how many initial weights for each.
+        engine: what does the arithmetic; None takes the default engine.
+        dtype: "float32" or "float64".
+        on_progress: called after every epoch.
+
+    Returns:
+        The result, with everything that the page needs.
+
+    Raises:
+        SettingsError: for a value outside its range.
+
+    Example:
+        >>> from onelayer.data import load
+        >>> result = run_experiments(load("digits"), choose_experiments(["l2-0.1"]), seeds=1)
+        >>> result.settings
+        ('λ=0.1, η=0.01',)
+    """
+    runs = plan_experiments(experiments, seeds=seeds)
+    started = time.perf_counter()
+    checks = check_gradients_of(splits)
+    checking = time.perf_counter() - started
+    result = train(
+        splits,
+        runs,
+        engine=engine,
+        dtype=dtype,
+        snapshots=first_of_each_setting(runs),
+        on_progress=on_progress,
+    )
+    return result.with_records(
+        reported=tuple(e.reported for e in experiments) if splits.name == "cifar10" else (),
+        gradient_checks=checks,
+        seconds={"check gradients": checking} | dict(result.seconds),
     )

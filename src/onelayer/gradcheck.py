@@ -13,10 +13,11 @@ u = 2⁻⁵², and the difference divides that by h, so g_n cannot be trusted be
 
     noise = 3/2 · u · (|J| + 1) / h        (3/2 = the sum of the weights 1, 8, 8, 1 over 12)
 
-whatever g_a is; h is divided by max(1, max|x|), so that a step moves no score by more than
-STEP and the truncation stays below the rounding. An entry with |g_a| + |g_n| < noise / tolerance cannot show a relative error
-under the tolerance even when both gradients are perfect: it is counted as `too_small` and held
-to an absolute bound instead, |g_a − g_n| ≤ noise. No entry is left unchecked.
+whatever g_a is. (h is divided by max(1, max|x|), so that a step moves no score by more than STEP
+and the truncation stays below the rounding.) An entry with |g_a| + |g_n| < noise / tolerance
+cannot show a relative error under the tolerance even when both gradients are perfect: it is
+counted as `too_small` and held to an absolute bound instead, |g_a − g_n| ≤ noise. No entry is left
+unchecked.
 
 Source: Nocedal & Wright, Numerical Optimization, 2nd ed., section 8.1 (differences and their
 rounding); the relative error is that of the CS231n notes, as in the report.

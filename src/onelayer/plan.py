@@ -115,6 +115,26 @@ def grid(**settings: Any) -> tuple[Run, ...]:
     )
 
 
+def seed_range(seeds: int) -> range:
+    """Seeds 0, 1, 2 …, for runs that differ in their initial weights only.
+
+    Args:
+        seeds: how many, ≥ 1.
+
+    Returns:
+        The seeds.
+
+    Raises:
+        SettingsError: for fewer than one.
+
+    Example:
+        >>> list(seed_range(3))
+        [0, 1, 2]
+    """
+    _require_whole("seeds", seeds, 1)
+    return range(seeds)
+
+
 def group_passes(runs: Sequence[Run]) -> list[list[int]]:
     """Group runs that can share a pass over the data: same batches, same order, same epochs.
 

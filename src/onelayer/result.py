@@ -165,5 +165,5 @@ class Result:
         return np.asarray(measured[np.arange(len(last)), last])
 
     def with_records(self, **changes: Any) -> Result:
-        """The same result with some attributes set: reported, gradient_checks, seconds …"""
+        """The same result with some attributes set, as in `with_records(seconds={})`."""
         return Result(**{f.name: getattr(self, f.name) for f in fields(self)} | changes)

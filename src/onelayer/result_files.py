@@ -43,7 +43,13 @@ def save_result(result: Result, folder: Path | str) -> None:
         SaveError: when it cannot be written; nothing is left behind then.
 
     Example:
-        >>> save_result(result, "runs/first")  # doctest: +SKIP
+        >>> import tempfile
+        >>> from onelayer import Run, load, train
+        >>> result = train(load("digits"), [Run(learning_rate=0.1, epochs=1)])
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     save_result(result, Path(place) / "first")
+        ...     bool((load_result(Path(place) / "first").W == result.W).all())
+        True
     """
     with staged_folder(Path(folder)) as staging:
         write_records(result, staging)
@@ -89,10 +95,10 @@ def load_result(folder: Path | str) -> Result:
         SaveError: when a file is missing, damaged or of another format.
 
     Example:
-        >>> load_result("no such run")
+        >>> load_result("absent")
         Traceback (most recent call last):
         ...
-        onelayer.errors.SaveError: no such run should be a run folder, but settings.json is not there.
+        onelayer.errors.SaveError: absent should be a run folder, but settings.json is not there.
     """
     folder = Path(folder)
     settings = _load(folder / SETTINGS_FILE, _read_settings)

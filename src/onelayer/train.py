@@ -161,7 +161,7 @@ class _Job:
 
 
 class _Clock:
-    """Counts run-epochs for the progress report; a diverged run's remaining epochs count as done."""
+    """Counts run-epochs for the progress report; epochs a diverged run skips count as done."""
 
     def __init__(self, total: int, report: Callable[[Progress], None]) -> None:
         self._done, self._total, self._report = 0, total, report

@@ -1,0 +1,43 @@
+# Two commands do all of the set-up on a machine with Python, make and a C++ compiler:
+#   make reproduce   environment, install, data, the four experiments, the page
+#   make test        environment, install, lint, types, import rules, tests
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install reproduce test lint format clean
+
+help:
+	@sed -n '2,3s/^# *//p' Makefile
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+# DATA=DIR takes CIFAR-10 from a folder, DATA=digits needs no network; ARGS go to the command.
+reproduce: $(INSTALLED)
+	$(BIN)/onelayer reproduce $(if $(DATA),--data $(DATA)) $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(INSTALLED) lint
+	@scripts/install-browser || true
+	$(BIN)/pytest --cov --cov-report=term
+	@scripts/install-browser --check
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
