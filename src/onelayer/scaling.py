@@ -52,7 +52,7 @@ class Scaling:
             ...     np.array([[51, 255]], np.uint8))
             array([[0.2, 1. ]])
         """
-        scaled = X.astype(dtype)
+        scaled: NDArray[np.floating] = X.astype(dtype)
         scaled *= self.scale.astype(dtype)
         if self.offset.any():
             scaled += self.offset.astype(dtype)

@@ -21,7 +21,7 @@ from onelayer.engines.protocol import Evaluation, Rows, Weights
 Floats = NDArray[np.floating]
 
 # Rows of a tile when no step is taken: large enough for BLAS, small enough for the cache.
-TILE_ROWS = 1000
+TILE_ROWS = 256
 
 
 class ReferenceEngine:
@@ -96,7 +96,8 @@ class ReferenceTrainer:
 
     def _scores(self, X: Floats) -> Floats:
         """Scores of a tile, shape (B, R, K)."""
-        return (X @ self._W.T + self._b).reshape(len(X), self._runs, self._classes)
+        S: Floats = X @ self._W.T + self._b
+        return S.reshape(len(X), self._runs, self._classes)
 
     def _take_step(self, X: Floats, y: NDArray[np.int64]) -> None:
         P = self._scores(X)

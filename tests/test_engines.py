@@ -1,0 +1,144 @@
+"""Every engine against the oracle over whole trajectories, and against itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import make_dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trajectories import oracle_trajectory, trajectory_tolerance
+
+from onelayer import objective
+from onelayer.engines import ENGINE_NAMES, Rows, Weights, make_engine
+from onelayer.errors import SettingsError
+from onelayer.plan import Run
+from onelayer.scaling import fit_scaling
+from onelayer.train import initial_weights, row_order
+
+engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
+
+
+def run_engine(engine_name: str, dataset, runs: list[Run], dtype: str, scaling_name: str = "unit"):  # type: ignore[no-untyped-def]
+    """Weights of runs that share a pass, after all of their epochs."""
+    scaling = fit_scaling(scaling_name, dataset.X, dataset.max_value)
+    start = initial_weights(runs, dataset.classes, dataset.features, dtype)
+    rows = Rows(dataset.X, dataset.y, scaling.scale, scaling.offset)
+    trainer = make_engine(engine_name).begin(
+        start, np.array([r.learning_rate for r in runs]), np.array([r.l2 for r in runs])
+    )
+    for epoch in range(1, runs[0].epochs + 1):
+        order = row_order(runs[0].shuffle_seed, epoch, dataset.rows)
+        trainer.epoch(rows, order, runs[0].batch_size)
+    return trainer, rows, scaling, start
+
+
+@engines
+@settings(deadline=None)
+@given(
+    dtype=st.sampled_from(["float32", "float64"]),
+    stored=st.sampled_from([np.uint8, np.float32, np.float64]),
+    batch_size=st.integers(1, 40),
+    shuffle_seed=st.sampled_from([None, 5]),
+    settings_of_runs=st.lists(
+        st.tuples(st.sampled_from([0.3, 0.03]), st.sampled_from([0.0, 0.1])),
+        min_size=1,
+        max_size=4,
+    ),
+    scaling=st.sampled_from(["unit", "standardize"]),
+    classes=st.integers(2, 5),
+)
+def test_trajectories_follow_the_oracle(  # type: ignore[no-untyped-def]
+    engine_name, dtype, stored, batch_size, shuffle_seed, settings_of_runs, scaling, classes
+) -> None:
+    dataset = make_dataset(40, seed=1, dtype=stored, classes=classes)
+    runs = [
+        Run(eta, l2, seed=i, batch_size=batch_size, epochs=3, shuffle_seed=shuffle_seed)
+        for i, (eta, l2) in enumerate(settings_of_runs)
+    ]
+    trainer, _, fitted, start = run_engine(engine_name, dataset, runs, dtype, scaling)
+    got = trainer.weights()
+    # Standardised features are a few deviations large instead of at most 1.
+    largest = np.abs(fitted.apply(dataset.X)).max()
+    for r, run in enumerate(runs):
+        W, b = oracle_trajectory(dataset, fitted, run, start.W[r], start.b[r])
+        tolerance = trajectory_tolerance(run, dataset, got.W.dtype.type) * largest**2
+        np.testing.assert_allclose(got.W[r], W, rtol=0, atol=tolerance)
+        np.testing.assert_allclose(got.b[r], b, rtol=0, atol=tolerance)
+
+
+@engines
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_evaluation_is_the_oracles_loss_and_accuracy(engine_name: str, dtype: str) -> None:
+    dataset = make_dataset(77, seed=4)
+    runs = [Run(0.1, seed=i, epochs=1, batch_size=7, init_scale=1.0) for i in range(3)]
+    trainer, rows, scaling, _ = run_engine(engine_name, dataset, runs, dtype)
+    evaluation, predicted = trainer.evaluate(rows), trainer.predict(rows)
+    weights = trainer.weights()
+    for r in range(len(runs)):
+        s = objective.scores(scaling.apply(dataset.X), weights.W[r], weights.b[r])
+        unit = np.finfo(dtype).eps
+        # A score is a sum of D products of numbers of order 1 to 4.
+        bound = 8 * unit * dataset.features
+        assert evaluation.loss[r] == pytest.approx(objective.loss(s, dataset.y), abs=bound)
+        assert evaluation.correct[r] == round(objective.accuracy(s, dataset.y) * dataset.rows)
+        np.testing.assert_array_equal(predicted[r], s.argmax(axis=1))
+
+
+@engines
+def test_a_run_trained_beside_others_is_the_run_trained_alone(engine_name: str) -> None:
+    dataset = make_dataset(53, seed=2)
+    runs = [Run(0.2, l2, seed=i, batch_size=10, epochs=4) for i, l2 in enumerate([0.0, 0.1, 1.0])]
+    together = run_engine(engine_name, dataset, runs, "float32")[0].weights()
+    for r, run in enumerate(runs):
+        alone = run_engine(engine_name, dataset, [run], "float32")[0].weights()
+        if engine_name == "native":
+            np.testing.assert_array_equal(together.W[r], alone.W[0])
+            np.testing.assert_array_equal(together.b[r], alone.b[0])
+        else:  # BLAS sums in an order that depends on the shapes
+            tolerance = 2 * trajectory_tolerance(run, dataset, np.float32)
+            np.testing.assert_allclose(together.W[r], alone.W[0], rtol=0, atol=tolerance)
+
+
+@engines
+def test_an_identity_order_is_file_order(engine_name: str) -> None:
+    dataset = make_dataset(31, seed=3)
+    scaling = fit_scaling("unit", dataset.X, 255.0)
+    rows = Rows(dataset.X, dataset.y, scaling.scale, scaling.offset)
+    start = initial_weights([Run(0.1)], dataset.classes, dataset.features, "float32")
+    ends = []
+    for order in (None, np.arange(31)):
+        trainer = make_engine(engine_name).begin(start, np.array([0.1]), np.array([0.0]))
+        trainer.epoch(rows, order, 8)
+        ends.append(trainer.weights().W)
+    np.testing.assert_array_equal(*ends)
+
+
+@engines
+def test_an_engine_leaves_the_weights_it_was_given_alone(engine_name: str) -> None:
+    dataset = make_dataset(20, seed=1)
+    scaling = fit_scaling("unit", dataset.X, 255.0)
+    start = Weights(np.ones((1, 3, 12), np.float32), np.zeros((1, 3), np.float32))
+    trainer = make_engine(engine_name).begin(start, np.array([0.1]), np.array([0.1]))
+    rows = Rows(dataset.X, dataset.y, scaling.scale, scaling.offset)
+    trainer.epoch(rows, None, 5)
+    given = trainer.weights()
+    trainer.epoch(rows, None, 5)
+    assert (start.W == 1).all()
+    assert (given.W != trainer.weights().W).any()
+
+
+@engines
+def test_a_diverged_run_does_not_disturb_the_one_beside_it(engine_name: str) -> None:
+    dataset = make_dataset(30, seed=1)
+    runs = [Run(0.1, 0.1, batch_size=5, epochs=8), Run(1e30, 1.0, batch_size=5, epochs=8)]
+    beside = run_engine(engine_name, dataset, runs, "float32")[0]
+    alone = run_engine(engine_name, dataset, runs[:1], "float32")[0]
+    tolerance = trajectory_tolerance(runs[0], dataset, np.float32)
+    assert not np.isfinite(beside.weights().W[1]).all()
+    np.testing.assert_allclose(beside.weights().W[0], alone.weights().W[0], rtol=0, atol=tolerance)
+
+
+def test_an_unknown_engine_is_refused_with_the_choices() -> None:
+    with pytest.raises(SettingsError, match="engine must be one of .*reference.*'gpu' was given"):
+        make_engine("gpu")
