@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import make_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trajectories import oracle_trajectory, trajectory_tolerance
 
+from conftest import make_dataset
 from onelayer import objective
 from onelayer.engines import ENGINE_NAMES, Rows, Weights, make_engine
 from onelayer.errors import SettingsError
 from onelayer.plan import Run
 from onelayer.scaling import fit_scaling
 from onelayer.train import initial_weights, row_order
+from trajectories import oracle_trajectory, trajectory_tolerance
 
 engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
 
@@ -77,7 +77,7 @@ def test_evaluation_is_the_oracles_loss_and_accuracy(engine_name: str, dtype: st
     weights = trainer.weights()
     for r in range(len(runs)):
         s = objective.scores(scaling.apply(dataset.X), weights.W[r], weights.b[r])
-        unit = np.finfo(dtype).eps
+        unit = float(np.finfo(dtype).eps)
         # A score is a sum of D products of numbers of order 1 to 4.
         bound = 8 * unit * dataset.features
         assert evaluation.loss[r] == pytest.approx(objective.loss(s, dataset.y), abs=bound)
@@ -140,5 +140,5 @@ def test_a_diverged_run_does_not_disturb_the_one_beside_it(engine_name: str) -> 
 
 
 def test_an_unknown_engine_is_refused_with_the_choices() -> None:
-    with pytest.raises(SettingsError, match="engine must be one of .*reference.*'gpu' was given"):
+    with pytest.raises(SettingsError, match=r"engine must be one of .*reference.*'gpu' was given"):
         make_engine("gpu")

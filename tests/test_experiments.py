@@ -34,7 +34,7 @@ def test_experiments_are_chosen_by_name_in_the_reports_order() -> None:
 
 
 def test_an_unknown_setting_name_is_refused_with_the_choices() -> None:
-    with pytest.raises(SettingsError, match="unknown setting 'eta'; the settings are eta-0.1"):
+    with pytest.raises(SettingsError, match=r"unknown setting 'eta'; the settings are eta-0\.1"):
         choose_experiments(["eta"])
 
 

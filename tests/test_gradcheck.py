@@ -28,9 +28,7 @@ def problem(
 
 @pytest.mark.parametrize("l2", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("batch_size", [1, 20, 100])
-def test_every_entry_agrees_to_a_millionth_at_the_reports_sizes(
-    batch_size: int, l2: float
-) -> None:
+def test_every_entry_agrees_to_a_millionth_at_the_reports_sizes(batch_size: int, l2: float) -> None:
     X, y, W, b = problem(0, batch_size, 3072, 10)
     of_W, of_b = check_gradient(X, y, W, b, l2)
     assert of_W.passed
@@ -82,9 +80,7 @@ def test_the_quick_numerical_gradient_is_the_one_that_calls_the_cost(
         ("not a number", lambda g, W: Gradient(g.W * np.nan, g.b)),
     ],
 )
-def test_a_wrong_gradient_fails(
-    what: str, wrong: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_gradient_fails(what: str, wrong: object, monkeypatch: pytest.MonkeyPatch) -> None:
     X, y, W, b = problem(1, 20, 30, 5)
     right = objective.gradient(X, y, W, b, 0.1)
     monkeypatch.setattr(gradcheck, "gradient", lambda *_: wrong(right, W))  # type: ignore[operator]

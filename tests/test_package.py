@@ -35,7 +35,9 @@ def test_exported_names_are_pinned() -> None:
 
 def test_import_loads_nothing_heavy() -> None:
     code = f"import sys, onelayer; print([m for m in {HEAVY!r} if m in sys.modules])"
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert printed.stdout.strip() == "[]"
 
 

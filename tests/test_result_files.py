@@ -26,7 +26,10 @@ FILES = {"settings.json", "history.parquet", "weights.safetensors"}
 
 @pytest.fixture
 def result(splits: Splits) -> Result:
-    runs = [*grid(learning_rate=0.1, seed=range(2), epochs=3, batch_size=9), Run(1e30, 1.0, epochs=5)]
+    runs = [
+        *grid(learning_rate=0.1, seed=range(2), epochs=3, batch_size=9),
+        Run(1e30, 1.0, epochs=5),
+    ]
     trained = train(splits, [*runs[:2], Run(1e30, 1.0, epochs=5, batch_size=9)], snapshots=[0, 2])
     return trained.with_records(reported=(ReportedFigures(runs[0].name, 0.4, 0.3),))
 
@@ -63,7 +66,9 @@ def test_gradient_checks_come_back(tmp_path: Path) -> None:
     assert len(back.gradient_checks) == 12
 
 
-def test_a_loaded_result_predicts_as_the_saved_one(result: Result, tmp_path: Path, splits: Splits) -> None:
+def test_a_loaded_result_predicts_as_the_saved_one(
+    result: Result, tmp_path: Path, splits: Splits
+) -> None:
     save_result(result, tmp_path / "run")
     back = load_result(tmp_path / "run")
     for one, other in zip(result.W, back.W, strict=True):
@@ -162,7 +167,9 @@ def test_a_damaged_run_is_refused_with_the_file_named(
     if damage == "missing":
         path.unlink()
     else:
-        path.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "foreign": b"GIF89a"}[damage])
+        path.write_bytes(
+            {"truncated": whole[: len(whole) // 2], "empty": b"", "foreign": b"GIF89a"}[damage]
+        )
     with pytest.raises(SaveError) as refusal:
         load_result(tmp_path / "run")
     assert name in str(refusal.value)

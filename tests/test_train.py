@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import make_dataset, make_splits
-from trajectories import trajectory_tolerance
 
+from conftest import make_dataset, make_splits
 from onelayer import objective
 from onelayer.data import Splits
 from onelayer.engines import ENGINE_NAMES, Engine, Trainer, make_engine
 from onelayer.errors import SettingsError
 from onelayer.plan import Run, grid
 from onelayer.train import Progress, initial_weights, row_order, train
+from trajectories import trajectory_tolerance
 
 engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
 
@@ -28,8 +28,10 @@ def test_history_is_what_the_oracle_measures_of_the_kept_weights(
         for prefix, dataset in (("train", splits.train), ("validation", splits.validation)):
             X, y = result.scaling.apply(dataset.X), dataset.y
             s = objective.scores(X, W, b)
-            measured = {m: getattr(result.history, f"{prefix}_{m}")[r, 3] for m in
-                        ("loss", "cost", "accuracy")}
+            measured = {
+                m: getattr(result.history, f"{prefix}_{m}")[r, 3]
+                for m in ("loss", "cost", "accuracy")
+            }
             assert measured["loss"] == pytest.approx(objective.loss(s, y), rel=1e-12)
             assert measured["cost"] == pytest.approx(objective.cost(X, y, W, b, run.l2), rel=1e-12)
             assert measured["accuracy"] == pytest.approx(objective.accuracy(s, y))

@@ -31,7 +31,7 @@ def trajectory_tolerance(run: Run, dataset: Dataset, dtype: type) -> float:
 
     A step adds η·g to a weight, where g is a mean of |x| ≤ 1 terms over the batch. Its scores are
     sums of D + 1 terms, so p and g carry an error of about (D + B)·u; a step adds η times that and
-    u for the update itself, and steps of a convex cost with η < 2/L do not magnify what came before.
+    u for the update itself, and steps with η < 2/L do not magnify what came before.
     """
     unit = np.finfo(dtype).eps
     batches = -(-len(dataset.y) // run.batch_size) * run.epochs

@@ -50,6 +50,26 @@ EngineOption = Annotated[
 DtypeOption = Annotated[str, typer.Option("--dtype", help="Arithmetic: float32 or float64.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from onelayer import __version__
+
+        out.print(f"onelayer {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def reproduce(
     data: DataOption = None,
