@@ -1,0 +1,218 @@
+"""Rows, labels and what they mean: `Dataset`, and the three `Splits` a training needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from onelayer.errors import DataError
+
+SUPPORTED_DTYPES = ("uint8", "float16", "float32", "float64")
+_BLOCK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled rows, kept as they are stored.
+
+    Attributes:
+        X: (N, D) features, uint8, float16, float32 or float64; rows become C-contiguous, which
+            copies only an array that is not.
+        y: (N,) labels, whole numbers from 0 to K − 1; kept as int64.
+        class_names: names of the K ≥ 2 classes.
+        image_shape: (channels, height, width) when the D features are an image's channel planes
+            one after another, else None.
+        max_value: the largest value that a feature can have, > 0; "unit" scaling divides by it.
+        name: short name, for messages.
+        source: where the rows came from, a sentence.
+
+    Raises:
+        DataError: for an empty set, an unsupported dtype, lengths that differ, a label outside
+            the classes, a NaN or an infinity, or an image shape of another size than D.
+
+    Example:
+        >>> d = Dataset(np.zeros((4, 12), np.uint8), np.array([0, 1, 1, 0]), ("cat", "dog"))
+        >>> d.rows, d.features, d.classes
+        (4, 12, 2)
+    """
+
+    X: NDArray[np.generic]
+    y: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int] | None = None
+    max_value: float = 1.0
+    name: str = "data"
+    source: str = "made in memory"
+
+    def __post_init__(self) -> None:
+        X = _checked_features(np.asarray(self.X), self.name)
+        object.__setattr__(self, "X", X)
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+        self._check_meaning()
+        y = _checked_labels(np.asarray(self.y), len(X), len(self.class_names), self.name)
+        object.__setattr__(self, "y", y)
+
+    @property
+    def rows(self) -> int:
+        """N, how many rows."""
+        return int(self.X.shape[0])
+
+    @property
+    def features(self) -> int:
+        """D, how many features a row has."""
+        return int(self.X.shape[1])
+
+    @property
+    def classes(self) -> int:
+        """K, how many classes."""
+        return len(self.class_names)
+
+    def take(self, rows: slice | ArrayLike) -> Dataset:
+        """Choose rows.
+
+        Args:
+            rows: a slice (no copy is made), row numbers in −N to N − 1, or N booleans.
+
+        Returns:
+            The chosen rows, with the same classes.
+
+        Raises:
+            DataError: when no row is chosen, or a row number is out of range.
+
+        Example:
+            >>> d = Dataset(np.arange(6.0).reshape(3, 2), np.array([0, 1, 0]), ("a", "b"))
+            >>> d.take([2, 0]).X.tolist()
+            [[4.0, 5.0], [0.0, 1.0]]
+        """
+        index = rows if isinstance(rows, slice) else np.atleast_1d(np.asarray(rows))
+        try:
+            return replace(self, X=self.X[index], y=self.y[index])
+        except IndexError as error:
+            raise DataError(
+                f"{self.name}: rows must be numbers from 0 to {self.rows - 1}, a slice or "
+                f"{self.rows} booleans, but the choice does not fit ({error})."
+            ) from error
+
+    def _check_meaning(self) -> None:
+        if self.classes < 2:
+            raise DataError(
+                f"{self.name}: a classifier needs at least 2 classes, but class_names holds "
+                f"{self.classes}; name every class."
+            )
+        if not 0 < self.max_value < np.inf:
+            raise DataError(
+                f"{self.name}: max_value must be a finite number above 0, but it is "
+                f"{self.max_value}."
+            )
+        if self.image_shape is not None and (
+            len(self.image_shape) != 3 or prod(self.image_shape) != self.features
+        ):
+            raise DataError(
+                f"{self.name}: image_shape must be (channels, height, width) with a product of "
+                f"{self.features} features, but it is {self.image_shape}."
+            )
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Training, validation and test rows that belong together.
+
+    Attributes:
+        train: rows that W and b are fitted to.
+        validation: rows that settings are chosen by.
+        test: rows that the chosen setting is judged by.
+        name: name of the data set: "cifar10", "digits", …
+        source: where it came from, a sentence.
+
+    Raises:
+        DataError: when the three differ in features, dtype, classes, image shape or max_value.
+
+    Example:
+        >>> d = Dataset(np.eye(3), np.array([0, 1, 0]), ("a", "b"))
+        >>> Splits(d, d, d, name="made", source="made in memory").test.rows
+        3
+    """
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+    name: str
+    source: str
+
+    def __post_init__(self) -> None:
+        for role in ("validation", "test"):
+            other = getattr(self, role)
+            for what in ("features", "class_names", "image_shape", "max_value"):
+                expected, got = getattr(self.train, what), getattr(other, what)
+                if expected != got:
+                    raise DataError(
+                        f"{self.name}: training and {role} rows must agree in {what}, but they "
+                        f"have {expected} and {got}."
+                    )
+            if self.train.X.dtype != other.X.dtype:
+                raise DataError(
+                    f"{self.name}: training and {role} rows must have one dtype, but they have "
+                    f"{self.train.X.dtype} and {other.X.dtype}; convert one of them."
+                )
+
+
+def _checked_features(X: NDArray[np.generic], name: str) -> NDArray[np.generic]:
+    if X.ndim != 2:
+        raise DataError(
+            f"{name}: X must have two dimensions, rows and features, but its shape is {X.shape}."
+        )
+    if X.dtype.name not in SUPPORTED_DTYPES:
+        raise DataError(
+            f"{name}: X must be {', '.join(SUPPORTED_DTYPES)}, but it is {X.dtype}; "
+            "convert it with X.astype."
+        )
+    if 0 in X.shape:
+        raise DataError(
+            f"{name}: an empty set has nothing to learn from; X has shape {X.shape}, "
+            "give at least one row and one feature."
+        )
+    # A byte order that is not the machine's would reach the C++ kernel as other numbers.
+    X = np.ascontiguousarray(X, dtype=X.dtype.newbyteorder("="))
+    if X.dtype.kind == "f":
+        _check_finite(X, name)
+    return X
+
+
+def _check_finite(X: NDArray[np.generic], name: str) -> None:
+    # In blocks: the mask for all of X at once would be a copy of up to half its size.
+    step = max(1, _BLOCK_BYTES // (X.shape[1] * X.itemsize))
+    for start in range(0, len(X), step):
+        finite = np.isfinite(X[start : start + step])
+        if not finite.all():
+            row, column = np.unravel_index(int(np.argmin(finite)), finite.shape)
+            value = X[start + row, column]
+            raise DataError(
+                f"{name}: every feature must be a finite number, but row {start + row}, column "
+                f"{column} is {value}; drop the row or fill the value."
+            )
+
+
+def _checked_labels(
+    y: NDArray[np.generic], rows: int, classes: int, name: str
+) -> NDArray[np.int64]:
+    if y.ndim != 1 or len(y) != rows:
+        raise DataError(
+            f"{name}: y must hold one label for each of the {rows} rows of X, but its shape is "
+            f"{y.shape}."
+        )
+    if y.dtype.kind not in "iu":
+        raise DataError(
+            f"{name}: labels must be whole numbers from 0 to {classes - 1}, but y is {y.dtype}; "
+            "number the classes."
+        )
+    wrong = (y < 0) | (y >= classes)  # type: ignore[operator]
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(
+            f"{name}: labels must be 0 to {classes - 1} for {classes} classes, but row {row} has "
+            f"label {y[row]}; correct the label or name every class."
+        )
+    return np.ascontiguousarray(y, dtype=np.int64)
