@@ -38,3 +38,16 @@ def make_splits(rows: int = 90, dtype: type = np.uint8, classes: int = CLASSES) 
 @pytest.fixture
 def splits() -> Splits:
     return make_splits()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end, where it is read, what could not be tested here and why."""
+    reasons = {
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    }
+    if reasons:
+        terminalreporter.section("NOT TESTED HERE", bold=True, yellow=True)
+        for reason in sorted(reasons):
+            terminalreporter.line(reason, yellow=True)

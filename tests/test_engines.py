@@ -111,7 +111,7 @@ def test_an_identity_order_is_file_order(engine_name: str) -> None:
         trainer = make_engine(engine_name).begin(start, np.array([0.1]), np.array([0.0]))
         trainer.epoch(rows, order, 8)
         ends.append(trainer.weights().W)
-    np.testing.assert_array_equal(*ends)
+    np.testing.assert_array_equal(ends[0], ends[1])
 
 
 @engines

@@ -224,7 +224,14 @@ def test_permuting_the_classes_permutes_the_weights() -> None:
         type(d)(**{**vars(d), "y": place[d.y]})
         for d in (splits.train, splits.validation, splits.test)
     ]
-    permuted = train(Splits(*relabelled, name="made", source="made"), [run], dtype="float64")
+    shuffled = Splits(
+        train=relabelled[0],
+        validation=relabelled[1],
+        test=relabelled[2],
+        name="made",
+        source="made",
+    )
+    permuted = train(shuffled, [run], dtype="float64")
     np.testing.assert_allclose(permuted.W[0], straight.W[0][order], rtol=0, atol=1e-13)
     np.testing.assert_array_equal(
         permuted.confusion[0], straight.confusion[0][np.ix_(order, order)]

@@ -18,6 +18,7 @@ from onelayer.errors import OnelayerError, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from onelayer.data import Splits
     from onelayer.result import Result
     from onelayer.train import Progress as TrainingProgress
 
@@ -188,7 +189,7 @@ def list_data() -> None:
     from onelayer.data import cached
 
     for record in cached():
-        out.print(record, soft_wrap=True)
+        out.print(str(record), soft_wrap=True, highlight=False)
 
 
 @data_app.command("fetch")
@@ -200,7 +201,7 @@ def fetch_data() -> None:
     list_data()
 
 
-def _load(data: str | None):  # type: ignore[no-untyped-def]
+def _load(data: str | None) -> Splits:
     from onelayer.data import load
 
     return load(data)

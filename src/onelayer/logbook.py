@@ -60,9 +60,8 @@ class Logbook:
         l2 = np.array([self.runs[i].l2 for i in positions])
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.einsum("rkd,rkd->r", W, W)
-            penalty = l2 * squares
-            finite = np.isfinite(measured.train.loss + penalty)
-        finite &= np.isfinite(squares)
+            # 0 · ∞ is not a number, so weights that overflowed show without a penalty as well.
+            finite = np.isfinite(measured.train.loss + l2 * squares)
         for place, i in enumerate(positions):
             if finite[place]:
                 self._enter_run(i, place, epoch, measured, float(squares[place]))
@@ -100,7 +99,8 @@ class Logbook:
         self.weights.W[i], self.weights.b[i] = measured.weights.W[place], measured.weights.b[place]
         self.epochs[i] = epoch
         if i in self.snapshots:
-            self.snapshots[i][epoch] = measured.weights.W[place]
+            with np.errstate(over="ignore"):  # a picture of weights past 65504 is white anyway
+                self.snapshots[i][epoch] = measured.weights.W[place]
 
 
 def _label(run: Run) -> str:
