@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typer.core import TyperGroup
 
 from onelayer.engines import ENGINE_NAMES
 from onelayer.errors import OnelayerError, SettingsError
@@ -26,7 +26,25 @@ INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
 
 out = Console()
 err = Console(stderr=True)
+
+
+class _Commands(TyperGroup):
+    """Turns what a user can mend into one sentence and an exit code, for every command."""
+
+    def invoke(self, ctx: Any) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            err.print("interrupted; nothing was saved.")
+            raise typer.Exit(INTERRUPTED) from None
+        except OnelayerError as error:
+            err.print("error:", style="red", end=" ")
+            err.print(str(error), markup=False, soft_wrap=True, highlight=False)
+            raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -231,7 +249,8 @@ def _finish(result: Result, to: Path) -> None:
 
     for outcome in result.outcomes:
         if outcome.message:
-            err.print(f"[yellow]note:[/] {outcome.message}", soft_wrap=True)
+            err.print("note:", style="yellow", end=" ")
+            err.print(outcome.message, markup=False, soft_wrap=True, highlight=False)
     with err.status("drawing the page"), staged_folder(to) as folder:
         write_records(result, folder)
         write_report(result, folder)
@@ -242,19 +261,6 @@ def _finish(result: Result, to: Path) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; what a user can mend is said in one sentence."""
-    try:
-        app()
-    except SettingsError as error:
-        _fail(error, 2)
-    except OnelayerError as error:
-        _fail(error, 1)
-    except KeyboardInterrupt:
-        err.print("interrupted; nothing was saved.")
-        sys.exit(INTERRUPTED)
-    sys.exit(0)
-
-
-def _fail(error: OnelayerError, code: int) -> NoReturn:
-    err.print(f"[red]error:[/] {error}", soft_wrap=True, highlight=False)
-    sys.exit(code)
+    """Run the command line; it ends the process with its exit code."""
+    app()
+    raise AssertionError("typer ends the process by itself")
