@@ -12,6 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from onelayer.errors import DataError
 
+_CHUNK = 1 << 16
+
 
 def unpack(
     archive: Path, wanted: frozenset[str], into: Path, *, most_file: int, most_total: int
@@ -54,7 +56,8 @@ def _read_members(
         # everything: headers, members that are skipped, and what gzip blows up.
         with (
             gzip.open(archive) as unzipped,
-            tarfile.open(fileobj=_Bounded(unzipped, most_total, archive), mode="r|") as tar,
+            _Bounded(unzipped, most_total, archive) as stream,
+            tarfile.open(fileobj=stream, mode="r|") as tar,
         ):
             for member in tar:
                 name = _safe_name(member, archive)
@@ -65,8 +68,11 @@ def _read_members(
                         f"{archive.name} holds a {name} of {member.size} bytes where at most "
                         f"{most_file} are expected; get it again."
                     )
-                stream = tar.extractfile(member)
-                yield name, stream.read() if stream else b""
+                content = tar.extractfile(member)
+                yield name, content.read() if content else b""
+            # gzip's own checksum comes last, after what tar asks for.
+            while stream.read(_CHUNK):
+                pass
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or "it is truncated or no .tar.gz, get it again"
         raise DataError(f"{archive.name} cannot be unpacked: {reason}.") from error

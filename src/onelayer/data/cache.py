@@ -89,7 +89,7 @@ def cached(layout: Layout = CIFAR10) -> list[CacheRecord]:
 
 
 def _look_at(path: Path, part: RecordFile, layout: Layout) -> CacheRecord:
-    if not path.exists():
+    if not os.path.exists(path):
         return CacheRecord(part.file_name, path, 0, "missing")
     try:
         read_cached(path.parent, part, layout)
@@ -113,8 +113,6 @@ def read_cached(folder: Path, part: RecordFile, layout: Layout) -> Records:
         NotCachedError: when it is missing or not what it should be.
     """
     path = folder / part.file_name
-    if not path.exists():
-        raise NotCachedError(f"{part.file_name} is not in the cache {folder}.")
     try:
         raw = read_bounded(path, layout.most_file_bytes)
         return checked_records(raw, part, layout, f"the cached {path}")
@@ -164,7 +162,7 @@ def discard_damaged(
             read_cached(folder, part, layout)
         except NotCachedError as error:
             missing.append(part)
-            if (folder / part.file_name).exists():
+            if os.path.exists(folder / part.file_name):
                 report(f"cache: {error} It is removed and fetched again.")
                 with _writing(folder):
                     (folder / part.file_name).unlink()

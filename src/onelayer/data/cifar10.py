@@ -127,7 +127,8 @@ def fill_cache(*, progress: bool, report: Report | None, layout: Layout) -> None
             except SourceError:
                 raise
             except (DataError, OSError) as error:
-                failures.append(f"{name}: {str(error).rstrip('.')}")
+                reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+                failures.append(f"{name}: {reason}")
                 tell(f"CIFAR-10 could not be had from {failures[-1]}.")
             else:
                 tell(f"CIFAR-10 came from {name}, has the right SHA-256, and is kept in {folder}.")

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from onelayer.errors import DataError
 
 SUPPORTED_DTYPES = ("uint8", "float16", "float32", "float64")
-_BLOCK_BYTES = 1 << 22
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,7 +66,8 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, exceptions.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code} {error.response.reason}"
-    if isinstance(error, exceptions.Timeout):
+    # requests calls a download that stalls a connection error, and not a timeout.
+    if isinstance(error, exceptions.Timeout) or "timed out" in str(error):
         return "the server did not answer in time"
     if isinstance(error, exceptions.SSLError):
         return "the server's certificate is not trusted"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,29 +97,49 @@ def open_folder(folder: Path, layout: Layout) -> Iterator[Reader]:
         onelayer.errors.DataError: there is no folder missing: name one with CIFAR-10's files, or \
 leave --data out to have them fetched.
     """
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else None
-        raise DataError(
-            f"{folder} {what}: name the folder that CIFAR-10's files or archive lie in."
-            if what
-            else f"there is no folder {folder}: name one with CIFAR-10's files, or leave --data "
-            "out to have them fetched."
-        )
+    if not os.path.isdir(folder):
+        raise DataError(_no_folder(folder))
     found = _find_files(folder, layout)
     if found is not None:
         yield _reader(*found, layout)
         return
     for form in FORMS:
-        if (folder / form.archive).is_file():
-            with tempfile.TemporaryDirectory(prefix="onelayer-") as temporary:
-                unpack_form(folder / form.archive, form, Path(temporary), layout)
-                yield _reader(Path(temporary), form, layout)
+        if os.path.isfile(folder / form.archive):
+            with _unpacked(folder / form.archive, form, layout) as unpacked:
+                yield _reader(unpacked, form, layout)
             return
     raise DataError(
         f"{folder} holds nothing of CIFAR-10: it should hold data_batch_1.bin … test_batch.bin, "
         "the python files data_batch_1 … test_batch, the PNG strips data_batch_1.png … with "
         f"{' and '.join(LABEL_FILES)}, or one of {', '.join(form.archive for form in FORMS)}."
     )
+
+
+def _no_folder(folder: Path) -> str:
+    # os.path and not Path: these answer no, and do not raise, where a folder may not be entered.
+    if os.path.exists(folder):
+        return (
+            f"{folder} is a file, not a folder: name the folder that CIFAR-10's files or archive "
+            "lie in."
+        )
+    return (
+        f"there is no folder {folder}: name one with CIFAR-10's files, or leave --data out to have "
+        "them fetched."
+    )
+
+
+@contextmanager
+def _unpacked(archive: Path, form: Form, layout: Layout) -> Iterator[Path]:
+    with ExitStack() as stack:
+        try:
+            temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onelayer-")))
+            unpack_form(archive, form, temporary, layout)
+        except OSError as error:
+            raise DataError(
+                f"{archive} cannot be unpacked to {tempfile.gettempdir()}: "
+                f"{error.strerror or error}; free some space there or set TMPDIR."
+            ) from error
+        yield temporary
 
 
 def unpack_form(archive: Path, form: Form, into: Path, layout: Layout) -> None:
@@ -149,7 +170,7 @@ def _find_files(folder: Path, layout: Layout) -> tuple[Path, Form] | None:
 
     def count(found: tuple[Path, Form]) -> int:
         place, form = found
-        return sum((place / (p.stem + form.suffix)).is_file() for p in layout.parts)
+        return sum(os.path.isfile(place / (p.stem + form.suffix)) for p in layout.parts)
 
     best = max(places, key=count)
     return best if count(best) else None

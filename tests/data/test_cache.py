@@ -1,0 +1,305 @@
+"""The cache: nothing half-written is believed, whoever dies, and whatever the disk does."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import fcntl
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from onelayer.data import cached
+from onelayer.data.cache import cache_folder, read_cached, store
+from onelayer.data.cifar10 import fetch_cifar10, load_cifar10
+from onelayer.data.layout import Layout
+from onelayer.errors import SourceError
+
+from .conftest import Serve, refusing, sending
+from .making import STEMS, Made, write_files
+from .test_folder import check_bits
+
+FETCH = """
+import pickle, sys
+from onelayer.data.cifar10 import fetch_cifar10
+fetch_cifar10(progress=False, report=lambda line: print(line, flush=True),
+              layout=pickle.loads(bytes.fromhex(sys.argv[1])))
+"""
+HANGS_WHILE_WRITING = """
+import os, time
+def hang(handle):
+    print("writing", flush=True)
+    time.sleep(600)
+os.fsync = hang
+"""
+
+
+def start(program: str, layout: Layout) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program, pickle.dumps(layout).hex()],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return out
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+
+
+def states(made: Made) -> list[str]:
+    return [record.state for record in cached(made.layout)]
+
+
+def test_the_environment_variable_moves_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONELAYER_CACHE", "~/elsewhere")
+    assert cache_folder() == Path.home() / "elsewhere" / "cifar10"
+    monkeypatch.delenv("ONELAYER_CACHE")
+    assert cache_folder().parent.name == "onelayer"
+
+
+def test_the_list_says_where_each_file_is_and_whether_it_is_right(made: Made, cache: Path) -> None:
+    assert states(made) == ["missing"] * 6
+    files = made.binary_files()
+    files["data_batch_2.bin"] = files["data_batch_2.bin"][:-5]
+    files["data_batch_3.bin"] = bytes(len(files["data_batch_3.bin"]))
+    del files["test_batch.bin"]
+    write_files(cache, files)
+    assert states(made) == ["verified", "damaged", "damaged", "verified", "verified", "missing"]
+    first, second = cached(made.layout)[:2]
+    assert first.verified
+    assert not second.verified
+    assert (second.file, second.path) == ("data_batch_2.bin", cache / "data_batch_2.bin")
+    assert second.bytes == len(files["data_batch_2.bin"])
+    assert str(first.path) in str(first)
+    assert "verified" in str(first)
+
+
+def test_a_cache_that_was_copied_here_needs_no_network(
+    made: Made, cache: Path, no_npm: None
+) -> None:
+    write_files(cache, made.binary_files())
+    check_bits(load_cifar10(layout=made.layout), made)
+    assert {p.name for p in cache.iterdir()} == set(made.binary_files()), "it is only read"
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_a_damaged_file_is_said_in_one_line_and_fetched_again(
+    damage: str, made: Made, cache: Path, serve: Serve
+) -> None:
+    files = made.binary_files()
+    content = files["data_batch_1.bin"]
+    files["data_batch_1.bin"] = content[:99] if damage == "cut" else content[:-1] + b"\0"
+    write_files(cache, files)
+    archive = made.binary_archive()
+    said: list[str] = []
+    layout = made.at(serve(sending(archive)), archive)
+    check_bits(load_cifar10(report=said.append, progress=False, layout=layout), made)
+    assert "data_batch_1.bin" in said[0]
+    assert "removed and fetched again" in said[0]
+    assert "\n" not in said[0]
+    assert states(made) == ["verified"] * 6
+
+
+def test_fetch_returns_what_is_cached(made: Made, cache: Path, serve: Serve) -> None:
+    archive = made.binary_archive()
+    layout = made.at(serve(sending(archive), refusing(500)), archive)
+    assert all(record.verified for record in fetch_cifar10(report=print, layout=layout))
+    said: list[str] = []
+    fetch_cifar10(report=said.append, layout=layout)
+    assert said == [], "what is there is not fetched again"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_full_or_read_only_disk_leaves_no_half_file(
+    code: int, made: Made, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir(parents=True)
+
+    def fail(handle: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(SourceError, match=rf"{os.strerror(code)}; free some space or set ONELAYER"):
+        store(cache, made.layout.test, made.records["test_batch"])
+    assert not list(cache.iterdir())
+
+
+def test_a_full_disk_ends_the_search(
+    made: Made, cache: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    archive = made.binary_archive()
+    said: list[str] = []
+    with pytest.raises(SourceError, match=r"cannot be kept in the cache .*No space left"):
+        fetch_cifar10(report=said.append, layout=made.at(serve(sending(archive)), archive))
+    assert said == [], "another source would fill the same disk"
+    assert states(made) == ["missing"] * 6
+    assert not list(cache.glob(".work-*"))
+
+
+def test_a_disk_that_fills_while_downloading_is_the_source_s_reason(
+    made: Made, cache: Path, serve: Serve, no_npm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    archive = made.binary_archive()
+    with pytest.raises(SourceError, match=r"official archive .*: No space left on device"):
+        fetch_cifar10(report=print, layout=made.at(serve(sending(archive)), archive))
+    assert not list(cache.glob(".work-*"))
+
+
+def test_a_cache_that_cannot_be_made_says_so(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("ONELAYER_CACHE", str(tmp_path / "file"))
+    with pytest.raises(SourceError, match=r"cannot be kept in the cache .*file.*ONELAYER_CACHE"):
+        load_cifar10(layout=made.layout)
+
+
+def test_a_read_only_cache_that_is_full_is_read(
+    made: Made, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(cache, made.binary_files())
+
+    def refuse(self: Path, *args: object, **kwargs: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for writing in ("mkdir", "unlink", "replace", "write_bytes"):
+        monkeypatch.setattr(Path, writing, refuse)
+    check_bits(load_cifar10(layout=made.layout), made)
+
+
+def test_a_process_killed_while_writing_leaves_nothing_that_is_believed(
+    made: Made, cache: Path, serve: Serve
+) -> None:
+    archive = made.binary_archive()
+    layout = made.at(serve(sending(archive)), archive)
+    process = start(HANGS_WHILE_WRITING + FETCH, layout)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    kill(process)
+    assert states(made) == ["missing"] * 6
+    assert list(cache.glob(".work-*/data_batch_1.bin")), "it was killed with a file unfinished"
+    check_bits(load_cifar10(report=print, progress=False, layout=layout), made)
+    assert not list(cache.glob(".work-*")), "the next one clears what the killed one left"
+
+
+def test_a_process_killed_while_downloading_leaves_nothing_that_is_believed(
+    made: Made, cache: Path, serve: Serve
+) -> None:
+    archive = made.binary_archive()
+    half_sent, give_up = threading.Event(), threading.Event()
+
+    def half(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(archive)))
+        request.end_headers()
+        request.wfile.write(archive[: len(archive) // 2])
+        half_sent.set()
+        give_up.wait(60)
+
+    layout = made.at(serve(half, sending(archive)), archive)
+    process = start(FETCH, layout)
+    assert half_sent.wait(60)
+    while not any(p.is_file() for p in cache.glob(".work-*/*")):
+        time.sleep(0.01)
+    kill(process)
+    give_up.set()
+    assert states(made) == ["missing"] * 6
+    check_bits(load_cifar10(report=print, progress=False, layout=layout), made)
+    assert not list(cache.glob(".work-*"))
+
+
+def test_two_processes_at_once_fetch_once(made: Made, cache: Path, serve: Serve) -> None:
+    archive = made.binary_archive()
+    asked, second_waits = threading.Event(), threading.Event()
+    requests: list[str] = []
+
+    def slow(request: BaseHTTPRequestHandler) -> None:
+        requests.append(request.path)
+        asked.set()
+        second_waits.wait(60)
+        sending(archive)(request)
+
+    layout = made.at(serve(slow), archive)
+    first = start(FETCH, layout)
+    assert asked.wait(60)
+    second = start(FETCH, layout)
+    assert second.stdout is not None
+    assert "another process is filling it" in second.stdout.readline()
+    second_waits.set()
+    assert "came from the official archive" in finish(first)
+    finish(second)
+    assert len(requests) == 1
+    assert states(made) == ["verified"] * 6
+
+
+def test_a_lock_that_is_held_is_waited_for_and_said(made: Made, cache: Path, serve: Serve) -> None:
+    cache.mkdir(parents=True)
+    holder = (cache / ".lock").open("wb")
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    write_files(cache / ".work-of-the-holder", {"data_batch_1.bin": b"half"})
+    said: list[str] = []
+
+    def release(line: str) -> None:
+        said.append(line)
+        holder.close()
+
+    archive = made.binary_archive()
+    layout = made.at(serve(sending(archive)), archive)
+    check_bits(load_cifar10(report=release, progress=False, layout=layout), made)
+    assert said[0] == "cache: another process is filling it; waiting for that one."
+
+
+def test_without_locks_whole_files_still_land(
+    made: Made, cache: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def no_fcntl(name: str, *args: object) -> object:
+        if name == "fcntl":
+            raise ImportError(name)
+        return real(name, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", no_fcntl)
+    write_files(cache / ".work-of-another", {"data_batch_1.bin": b"half"})
+    archive = made.binary_archive()
+    layout = made.at(serve(sending(archive)), archive)
+    check_bits(load_cifar10(report=print, progress=False, layout=layout), made)
+    assert (cache / ".work-of-another").exists(), "it may belong to a process that lives"
+
+
+def test_a_cached_file_is_checked_whenever_it_is_read(made: Made, cache: Path) -> None:
+    write_files(cache, made.binary_files())
+    part = made.layout.test
+    read_cached(cache, part, made.layout)
+    with (cache / "test_batch.bin").open("r+b") as file:
+        file.seek(5000)
+        file.write(b"\0\1\2")
+    with pytest.raises(Exception, match="is not test_batch"):
+        read_cached(cache, part, made.layout)
+
+
+def test_all_stems_are_files_of_the_cache(made: Made, cache: Path) -> None:
+    assert [record.file for record in cached()] == [f"{stem}.bin" for stem in STEMS]

