@@ -1,0 +1,158 @@
+"""One chart: a description for the page, one for paper, and the words that go with it.
+
+Both come from the same data. On the page a chart takes the width of its box and its legend is a
+row of buttons beside it (so that a keyboard can hide a curve); on paper it has a fixed size, and
+the legend is part of the drawing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import altair as alt
+
+PAPER_WIDTH, PAPER_HEIGHT = 460, 280
+GREEK = {"λ": "lambda", "η": "eta"}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of a chart's legend.
+
+    Attributes:
+        key: what the chart's `hidden` parameter calls it.
+        label: what the reader sees.
+        series: number of its colour and dash; None for entries that are not one curve.
+    """
+
+    key: str
+    label: str
+    series: int | None = None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of the page.
+
+    Attributes:
+        name: name of its files and of its box on the page, without an ending.
+        title: what it shows, with the setting.
+        heading: the title within its section of the page.
+        description: alternative text: what a reader who cannot see it should know.
+        page: Vega-Lite for the page.
+        paper: Vega-Lite for PNG and SVG.
+        legend: entries that can be hidden.
+        runs: entries of single runs, which can be hidden as well.
+        hidden: keys hidden at first.
+        interactive: whether it can be zoomed and moved.
+    """
+
+    name: str
+    title: str
+    heading: str
+    description: str
+    page: dict[str, Any]
+    paper: dict[str, Any]
+    legend: tuple[Key, ...] = ()
+    runs: tuple[Key, ...] = ()
+    hidden: tuple[str, ...] = ()
+    interactive: bool = False
+
+
+def finished_specs(
+    on_page: alt.LayerChart | alt.FacetChart,
+    on_paper: alt.LayerChart | alt.FacetChart,
+    title: str,
+    tables: dict[str, list[dict[str, Any]]],
+    *,
+    height: int = PAPER_HEIGHT,
+    paper_size: tuple[int, int] = (PAPER_WIDTH, PAPER_HEIGHT),
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Turn two Altair charts into plain Vega-Lite, sized for their places.
+
+    Args:
+        on_page: the chart for the page.
+        on_paper: the chart for PNG and SVG.
+        title: printed above the one on paper; the page has headings.
+        tables: the data that the charts name.
+        height: of the chart on the page, px.
+        paper_size: width and height on paper, px.
+
+    Returns:
+        Vega-Lite for the page and for paper, without a theme.
+    """
+    width, paper_height = paper_size
+    page = on_page.properties(width="container", height=height)
+    paper = on_paper.properties(width=width, height=paper_height, title=title)
+    return _plain(page, tables), _plain(paper, tables)
+
+
+def _plain(chart: Any, tables: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    # The data join here, because Altair copies what a chart holds at every step of building it.
+    # Validation against the whole schema of Vega-Lite costs more than drawing; the tests do it.
+    spec: dict[str, Any] = chart.to_dict(validate=False)
+    for decoration in ("config", "$schema"):
+        spec.pop(decoration, None)
+    return spec | {"datasets": tables}
+
+
+def short(value: float, digits: int = 5) -> float | None:
+    """Round to significant digits, so that a page of curves stays small; None for no number.
+
+    Example:
+        >>> short(0.123456789), short(float("nan"))
+        (0.12346, None)
+    """
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+
+
+def slug(text: str) -> str:
+    """A file name for a setting: plain letters, digits, dots and dashes.
+
+    Args:
+        text: any name.
+
+    Returns:
+        A name that every file system takes; never empty.
+
+    Example:
+        >>> slug("λ=0.1, η=0.01")
+        'lambda-0.1-eta-0.01'
+    """
+    for letter, word in GREEK.items():
+        text = text.replace(letter, word)
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    words = re.sub(r"[^a-z0-9.]+", "-", ascii_text).strip("-.")
+    return words[:60].rstrip("-.") or "setting"
+
+
+def unique_slugs(names: Iterable[str]) -> dict[str, str]:
+    """A file name for each setting, no two alike.
+
+    Args:
+        names: names of settings, each once.
+
+    Returns:
+        File names by setting.
+
+    Example:
+        >>> unique_slugs(["a b", "a-b"])
+        {'a b': 'a-b', 'a-b': 'a-b-2'}
+    """
+    taken: set[str] = set()
+    chosen: dict[str, str] = {}
+    for name in names:
+        stem = slug(name)
+        candidate, number = stem, 1
+        while candidate in taken:
+            number += 1
+            candidate = f"{stem}-{number}"
+        taken.add(candidate)
+        chosen[name] = candidate
+    return chosen

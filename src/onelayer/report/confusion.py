@@ -1,0 +1,164 @@
+"""Which class is taken for which: a heat map for few classes, the most frequent pairs for many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.report.charts import Chart, finished_specs, short
+from onelayer.report.theme import LIGHT
+
+if TYPE_CHECKING:
+    import altair as alt
+
+# With more classes the cells have no room for numbers, and then none for the eye.
+MOST_WITH_NUMBERS = 12
+MOST_DRAWN = 40
+PAIRS_LISTED = 20
+CELL = 34
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A confusion of two classes: how often the first is taken for the second, percent."""
+
+    truth: str
+    prediction: str
+    percent: float
+
+
+def share_of_rows(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Percent of each true class that is predicted as each class.
+
+    Args:
+        counts: test rows by true and predicted class, summed over runs, shape (K, K).
+
+    Returns:
+        Shape (K, K); rows sum to 100, or are 0 for a class without test rows.
+
+    Example:
+        >>> share_of_rows(np.array([[3, 1], [0, 0]]))
+        array([[75., 25.],
+               [ 0.,  0.]])
+    """
+    totals = counts.sum(axis=1, keepdims=True)
+    return np.asarray(100.0 * counts / np.maximum(totals, 1))
+
+
+def frequent_mistakes(
+    percent: NDArray[np.float64], class_names: tuple[str, ...], most: int = PAIRS_LISTED
+) -> tuple[Mistake, ...]:
+    """The pairs of classes that are confused most often, most frequent first.
+
+    Args:
+        percent: as `share_of_rows` returns it, shape (K, K).
+        class_names: K names.
+        most: how many pairs at most.
+
+    Returns:
+        Pairs with a share above 0.
+    """
+    wrong = percent.copy()
+    np.fill_diagonal(wrong, 0.0)
+    order = np.argsort(wrong, axis=None, kind="stable")[::-1][:most]
+    pairs = (np.unravel_index(int(place), wrong.shape) for place in order)
+    return tuple(
+        Mistake(class_names[i], class_names[j], float(wrong[i, j]))
+        for i, j in pairs
+        if wrong[i, j] > 0.0
+    )
+
+
+def confusion_chart(
+    name: str, title: str, percent: NDArray[np.float64], class_names: tuple[str, ...]
+) -> Chart | None:
+    """Draw the confusion matrix as a heat map.
+
+    Args:
+        name: of the files.
+        title: on paper.
+        percent: as `share_of_rows` returns it, shape (K, K).
+        class_names: K names.
+
+    Returns:
+        The chart; None for more than MOST_DRAWN classes.
+    """
+    classes = len(class_names)
+    if classes > MOST_DRAWN:
+        return None
+    cells = _cells(class_names)
+    size = max(240, CELL * classes if classes <= MOST_WITH_NUMBERS else 18 * classes)
+    page, paper = finished_specs(
+        cells,
+        cells,
+        title,
+        {"cells": _table(percent, class_names)},
+        height=min(size + 80, 720),
+        paper_size=(size + 40, size),
+    )
+    right = np.diag(percent)
+    best, worst = int(right.argmax()), int(right.argmin())
+    return Chart(
+        name=name,
+        title=title,
+        heading="Test confusion matrix",
+        description=(
+            f"{title}. Best recognised: {class_names[best]}, {right[best]:.0f} %; "
+            f"worst: {class_names[worst]}, {right[worst]:.0f} %."
+        ),
+        page=page,
+        paper=paper,
+    )
+
+
+def _table(percent: NDArray[np.float64], class_names: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [
+        {"i": i, "j": j, "t": class_names[i], "p": class_names[j], "v": short(float(v), 4)}
+        for (i, j), v in np.ndenumerate(percent)
+    ]
+
+
+def _cells(class_names: tuple[str, ...]) -> alt.LayerChart | alt.FacetChart:
+    import altair as alt
+
+    names = _axis_of_names(class_names)
+    base = alt.Chart(alt.NamedData("cells")).encode(
+        x=alt.X("j:O", title="predicted class", axis=names),
+        y=alt.Y("i:O", title="true class", axis=names),
+        tooltip=[
+            alt.Tooltip("t:N", title="true class"),
+            alt.Tooltip("p:N", title="predicted as"),
+            alt.Tooltip("v:Q", title="% of the true class", format=".1f"),
+        ],
+    )
+    scale = alt.Scale(domain=[0, 100])
+    squares = base.mark_rect(stroke=None).encode(color=alt.Color("v:Q", scale=scale, legend=None))
+    # Which ink is readable on a cell depends on the theme, so both are parameters of the chart.
+    inks = [
+        alt.param(name="inkOnLow", value=LIGHT.ink_on_low),
+        alt.param(name="inkOnHigh", value=LIGHT.ink_on_high),
+        alt.param(name="inkSwitch", value=LIGHT.ink_switch),
+    ]
+    if len(class_names) > MOST_WITH_NUMBERS:
+        return alt.layer(squares)
+    numbers = base.mark_text(fontSize=12).encode(
+        text=alt.Text("v:Q", format=".0f"),
+        color=alt.condition(
+            "datum.v > inkSwitch",
+            alt.value(alt.ExprRef("inkOnHigh")),
+            alt.value(alt.ExprRef("inkOnLow")),
+        ),
+    )
+    return alt.layer(squares, numbers).add_params(*inks)
+
+
+def _axis_of_names(class_names: tuple[str, ...]) -> alt.Axis:
+    import json
+
+    import altair as alt
+
+    names = json.dumps([name[:40] for name in class_names], ensure_ascii=False)
+    return alt.Axis(labelExpr=f"({names})[datum.value]", labelLimit=110, ticks=False, domain=False)

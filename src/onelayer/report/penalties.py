@@ -1,0 +1,197 @@
+"""Charts of what λ does: ‖W‖, accuracies and their difference, each over λ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from onelayer.report.charts import Chart, Key, finished_specs, short
+from onelayer.report.conclusions import PenaltyFinding
+from onelayer.report.summary import Spread
+from onelayer.report.theme import DASHES, SHAPES
+
+if TYPE_CHECKING:
+    import altair as alt
+
+HEIGHT = 260
+# Single runs are drawn as points up to this many for each λ; beyond it the range says enough.
+MOST_POINTS = 64
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One curve over λ: its label, its spread for each λ, and each run's value for each λ."""
+
+    label: str
+    spreads: tuple[Spread, ...]
+    runs: tuple[tuple[float, ...], ...]
+
+
+def penalty_charts(finding: PenaltyFinding) -> tuple[Chart, ...]:
+    """Draw the finding: the norm, the two accuracies, their difference.
+
+    Args:
+        finding: values of λ compared at one η.
+
+    Returns:
+        Three charts.
+    """
+    figures = finding.penalties
+
+    def measure(column: int, label: str, spreads: Sequence[Spread]) -> Measure:
+        runs = tuple(tuple(run[column] for run in of_one) for of_one in finding.runs)
+        return Measure(label, tuple(spreads), runs)
+
+    norm = measure(0, "‖W‖", [f.norm for f in figures])
+    train = measure(1, "training", [f.train for f in figures])
+    test = measure(2, "test", [f.test for f in figures])
+    gap = measure(3, "training − test", [f.gap for f in figures])
+    l2s = [f"{f.l2:g}" for f in figures]
+    at = f"at η = {finding.learning_rate:g}"
+    return (
+        _chart("penalty-norm", f"Norm of W against λ, {at}", "‖W‖ (Frobenius norm)", l2s, [norm]),
+        _chart("penalty-accuracy", f"Accuracy against λ, {at}", "accuracy / %", l2s, [train, test]),
+        _chart(
+            "penalty-gap",
+            f"Training minus test accuracy against λ, {at}",
+            "difference / percentage points",
+            l2s,
+            [gap],
+        ),
+    )
+
+
+def _chart(name: str, title: str, unit: str, l2s: list[str], measures: list[Measure]) -> Chart:
+    drawing = _Drawing(unit, l2s, measures)
+    page, paper = finished_specs(
+        drawing.layers(paper=False),
+        drawing.layers(paper=True),
+        title,
+        {"means": _means(l2s, measures), "runs": _runs(l2s, measures)},
+        height=HEIGHT,
+    )
+    several = len(measures) > 1
+    ends = "; ".join(
+        f"{one.label}: "
+        + ", ".join(f"{s.mean:.4g} at λ = {x}" for x, s in zip(l2s, one.spreads, strict=True))
+        for one in measures
+    )
+    return Chart(
+        name=name,
+        title=title,
+        heading=title.partition(", at η")[0],
+        description=f"{title}. Means over the runs: {ends}.",
+        page=page,
+        paper=paper,
+        legend=tuple(Key(f"c{i}", m.label, i) for i, m in enumerate(measures)) if several else (),
+    )
+
+
+def _means(l2s: list[str], measures: list[Measure]) -> list[dict[str, Any]]:
+    rows = []
+    for i, one in enumerate(measures):
+        for x, s in zip(l2s, one.spreads, strict=True):
+            if s.n:
+                values = {"m": short(s.mean), "l": short(s.low), "h": short(s.high)}
+                words = f"{s.mean:.4g} ({s.low:.4g} to {s.high:.4g}, {s.n} runs)"
+                rows.append({"c": f"c{i}", "x": x, "t": one.label} | values | {"w": words})
+    return rows
+
+
+def _runs(l2s: list[str], measures: list[Measure]) -> list[dict[str, Any]]:
+    return [
+        {"c": f"c{i}", "x": x, "m": short(value)}
+        for i, one in enumerate(measures)
+        for x, values in zip(l2s, one.runs, strict=True)
+        for value in values[:MOST_POINTS]
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawing:
+    """The marks of a chart over λ."""
+
+    unit: str
+    l2s: list[str]
+    measures: list[Measure]
+
+    def layers(self, *, paper: bool) -> alt.LayerChart | alt.FacetChart:
+        """Ranges, means joined by a line, and every run as a small point."""
+        import altair as alt
+
+        shown = None if paper else "indexof(hidden, datum.c) < 0"
+        means, runs = "means", "runs"
+        several = len(self.measures) > 1
+        legend = alt.Legend(labelExpr=self._names(), symbolSize=90) if paper and several else None
+        color = alt.Color("c:N", scale=alt.Scale(domain=self._keys()), legend=legend)
+        layers = [
+            self._base(means, shown)
+            .mark_rule(strokeWidth=2)
+            .encode(y=self._y("l"), y2="h:Q", color=color),
+            self._base(runs, shown)
+            .mark_point(filled=True, size=16, opacity=0.5)
+            .encode(y=self._y("m"), color=color),
+            self._line(means, shown, color),
+            self._points(means, shown, color, legend),
+        ]
+        chart = alt.layer(*layers)
+        return chart if paper else chart.add_params(alt.param(name="hidden", value=[]))
+
+    def _keys(self) -> list[str]:
+        return [f"c{i}" for i in range(len(self.measures))]
+
+    def _names(self) -> str:
+        names = {f"c{i}": one.label for i, one in enumerate(self.measures)}
+        return f"({json.dumps(names, ensure_ascii=False)})[datum.value]"
+
+    def _base(self, table: str, shown: str | None) -> alt.Chart:
+        import altair as alt
+
+        axis = alt.Axis(labelAngle=0, grid=False)
+        x = alt.X("x:O", sort=self.l2s, title="λ (not to scale)", axis=axis)
+        chart = alt.Chart(alt.NamedData(table)).encode(x=x)
+        return chart.transform_filter(shown) if shown else chart
+
+    def _y(self, field: str) -> alt.Y:
+        import altair as alt
+
+        return alt.Y(
+            f"{field}:Q", title=self.unit, scale=alt.Scale(zero=False, nice=True, padding=8)
+        )
+
+    def _line(self, table: str, shown: str | None, color: Any) -> Any:
+        import altair as alt
+
+        dashes = alt.Scale(
+            domain=self._keys(), range=[list(DASHES[i]) for i in range(len(self.measures))]
+        )
+        return (
+            self._base(table, shown)
+            .mark_line(strokeWidth=2)
+            .encode(
+                y=self._y("m"),
+                color=color,
+                strokeDash=alt.StrokeDash("c:N", scale=dashes, legend=None),
+            )
+        )
+
+    def _points(self, table: str, shown: str | None, color: Any, legend: Any) -> Any:
+        import altair as alt
+
+        shapes = alt.Scale(domain=self._keys(), range=list(SHAPES[: len(self.measures)]))
+        return (
+            self._base(table, shown)
+            .mark_point(filled=True, size=90, opacity=1)
+            .encode(
+                y=self._y("m"),
+                color=color,
+                shape=alt.Shape("c:N", scale=shapes, legend=legend),
+                tooltip=[
+                    alt.Tooltip("x:N", title="λ"),
+                    alt.Tooltip("t:N", title="of"),
+                    alt.Tooltip("w:N", title=self.unit),
+                ],
+            )
+        )

@@ -1,0 +1,252 @@
+"""The numbers of the page and of the terminal's table: spreads over seeds, gathered from records.
+
+Everything here is counting and averaging what the result already holds; nothing is trained,
+predicted or read again. Accuracies are percentages and their differences percentage points.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from onelayer.result import ReportedFigures, Result
+
+# A setting is said to be chaotic when its test accuracy moves by more than this between seeds
+# (settings that settle move by a few tenths of a point) and its cost does not fall steadily but
+# rises in more than this share of the epochs. A wide spread alone may be a small test set.
+CHAOTIC_POINTS = 3.0
+CHAOTIC_RISES = 0.1
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One quantity over n runs.
+
+    Attributes:
+        mean: arithmetic mean; NaN when n is 0.
+        deviation: standard deviation of a sample (n − 1 in the divisor); 0 for one run.
+        low: smallest value.
+        high: largest value.
+        n: how many runs.
+    """
+
+    mean: float
+    deviation: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def range(self) -> float:
+        """Largest minus smallest value."""
+        return self.high - self.low
+
+    def holds(self, value: float) -> bool:
+        """Whether the value lies between the smallest and the largest measured one."""
+        return self.low <= value <= self.high
+
+
+def spread(values: ArrayLike) -> Spread:
+    """Summarise one quantity over runs; values that are not finite are left out.
+
+    Args:
+        values: one number a run, any shape.
+
+    Returns:
+        Mean, deviation, smallest, largest and how many.
+
+    Example:
+        >>> spread([1.0, 3.0, float("nan")])
+        Spread(mean=2.0, deviation=1.4142135623730951, low=1.0, high=3.0, n=2)
+    """
+    kept = np.asarray(values, np.float64).ravel()
+    kept = kept[np.isfinite(kept)]
+    if not kept.size:
+        return Spread(math.nan, math.nan, math.nan, math.nan, 0)
+    deviation = float(kept.std(ddof=1)) if kept.size > 1 else 0.0
+    return Spread(float(kept.mean()), deviation, float(kept.min()), float(kept.max()), kept.size)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One reported figure beside the measured spread, in percent.
+
+    Attributes:
+        reported: as printed in the report, or None.
+        measured: over the runs of the setting.
+        below: how many of the measured values are smaller than the reported one.
+    """
+
+    reported: float | None
+    measured: Spread
+    below: int = 0
+
+    @property
+    def difference(self) -> float | None:
+        """Measured mean minus reported, percentage points; None without a reported figure."""
+        return None if self.reported is None else self.measured.mean - self.reported
+
+    @property
+    def inside(self) -> bool:
+        """Whether the reported figure lies within the measured spread."""
+        return self.reported is not None and self.measured.holds(self.reported)
+
+
+@dataclass(frozen=True)
+class SettingSummary:
+    """One line of the table: a setting with its figures over seeds.
+
+    Attributes:
+        name: the setting's name.
+        learning_rate: η.
+        l2: λ.
+        positions: its runs' positions in the result.
+        counted: positions of those that the figures are over.
+        train: training accuracy, percent.
+        test: test accuracy, percent.
+        validation: validation accuracy, percent.
+        rises: share of the epochs in which the training cost rose, over the counted runs.
+        status: how the runs ended, in words.
+        troubles: messages of runs that did not finish.
+    """
+
+    name: str
+    learning_rate: float
+    l2: float
+    positions: tuple[int, ...]
+    counted: tuple[int, ...]
+    train: Comparison
+    test: Comparison
+    validation: Spread
+    rises: float
+    status: str
+    troubles: tuple[str, ...]
+
+    @property
+    def chaotic(self) -> bool:
+        """Whether the seeds disagree widely on the test set while the cost jumps up and down."""
+        wide = self.test.measured.n > 1 and self.test.measured.range > CHAOTIC_POINTS
+        return wide and self.rises > CHAOTIC_RISES
+
+    @property
+    def chaos(self) -> str:
+        """A sentence on how far the seeds disagree and where the reported pair lies, or ''."""
+        if not self.chaotic:
+            return ""
+        low, high = self.test.measured.low, self.test.measured.high
+        sentence = (
+            f"This setting is chaotic: its cost rises in {100.0 * self.rises:.0f} % of the epochs "
+            f"instead of settling, and {self.test.measured.n} seeds that "
+            f"differ only in their initial weights end anywhere from {low:.2f} to {high:.2f} % "
+            "on the test set, so a single run says little."
+        )
+        if self.train.reported is None or self.test.reported is None:
+            return sentence
+        places = [_place("training", self.train), _place("test", self.test)]
+        return f"{sentence} The reported {places[0]}; the reported {places[1]}."
+
+
+def _place(name: str, figure: Comparison) -> str:
+    """Where a reported figure lies in the measured spread, in words."""
+    measured = figure.measured
+    where = "inside" if figure.inside else "outside"
+    return (
+        f"{name} accuracy of {figure.reported:.2f} % lies {where} the measured "
+        f"{measured.low:.2f} to {measured.high:.2f} %, above {figure.below} of {measured.n} seeds"
+    )
+
+
+def summarise(result: Result) -> tuple[SettingSummary, ...]:
+    """Summarise every setting of a result.
+
+    Args:
+        result: the records.
+
+    Returns:
+        One summary a setting, in the order of the result. A diverged run keeps the weights of its
+        last finite epoch; such runs are left out of the figures unless all of the setting are.
+    """
+    reported = {figures.name: figures for figures in result.reported}
+    accuracies = _Accuracies(
+        100.0 * result.train_accuracy, 100.0 * result.validation_accuracy, percent_on_test(result)
+    )
+    places: dict[str, list[int]] = {}
+    for position, run in enumerate(result.runs):
+        places.setdefault(run.name, []).append(position)
+    return tuple(
+        _summarise_setting(result, positions, accuracies, reported.get(name))
+        for name, positions in places.items()
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Accuracies:
+    """Percentages with the kept weights, each of shape (R,)."""
+
+    train: NDArray[np.float64]
+    validation: NDArray[np.float64]
+    test: NDArray[np.float64]
+
+
+def percent_on_test(result: Result) -> NDArray[np.float64]:
+    """Test accuracy of each run with the weights that were kept.
+
+    Args:
+        result: the records.
+
+    Returns:
+        Percent, shape (R,); NaN without test rows.
+    """
+    counts = result.confusion.sum(axis=(1, 2))
+    right = np.trace(result.confusion, axis1=1, axis2=2)
+    return np.where(counts > 0, 100.0 * right / np.maximum(counts, 1), np.nan)
+
+
+def _summarise_setting(
+    result: Result, positions: list[int], accuracies: _Accuracies, figures: ReportedFigures | None
+) -> SettingSummary:
+    run = result.runs[positions[0]]
+    outcomes = [result.outcomes[i] for i in positions]
+    counted = [i for i in positions if result.outcomes[i].status != "diverged"] or positions
+    return SettingSummary(
+        name=run.name,
+        learning_rate=run.learning_rate,
+        l2=run.l2,
+        positions=tuple(positions),
+        counted=tuple(counted),
+        train=_compare(figures.train_accuracy if figures else None, accuracies.train[counted]),
+        test=_compare(figures.test_accuracy if figures else None, accuracies.test[counted]),
+        validation=spread(accuracies.validation[counted]),
+        rises=_share_of_rises(result.history.train_cost[counted]),
+        status=_describe([outcome.status for outcome in outcomes]),
+        troubles=tuple(outcome.message for outcome in outcomes if outcome.message),
+    )
+
+
+def _compare(share: float | None, measured: NDArray[np.float64]) -> Comparison:
+    if share is None:
+        return Comparison(None, spread(measured))
+    percent = 100.0 * share
+    return Comparison(percent, spread(measured), int((measured < percent).sum()))
+
+
+def _share_of_rises(cost: NDArray[np.float64]) -> float:
+    """Share of epochs that end with a higher cost, of those that runs took; shape (n, epochs+1)."""
+    before, after = cost[:, :-1], cost[:, 1:]
+    taken = np.isfinite(before) & np.isfinite(after)
+    return float((taken & (after > before)).sum() / max(1, taken.sum()))
+
+
+def _describe(statuses: Sequence[str]) -> str:
+    """How the runs of a setting ended, in words: "finished", "1 of 8 diverged"."""
+    total = len(statuses)
+    parts = []
+    for status in ("diverged", "interrupted"):
+        count = statuses.count(status)
+        if count:
+            parts.append(status if count == total else f"{count} of {total} {status}")
+    return ", ".join(parts) or "finished"
