@@ -67,12 +67,12 @@ class Made:
 
 
 def make() -> Made:
-    """Records of random bytes; labels name every class."""
+    """Records of random bytes; labels differ from file to file."""
     rng = np.random.default_rng(0)
     records = {}
-    for stem in STEMS:
+    for index, stem in enumerate(STEMS):
         records[stem] = rng.integers(0, 256, (ROWS, 3073), np.uint8)
-        records[stem][:, 0] = np.arange(ROWS) % 10
+        records[stem][:, 0] = (np.arange(ROWS) + index) % 10
     parts = [RecordFile(s, hashlib.sha256(records[s].tobytes()).hexdigest()) for s in STEMS]
     layout = Layout(
         batches=tuple(parts[:-1]),

@@ -115,6 +115,15 @@ def test_a_damaged_file_is_said_in_one_line_and_fetched_again(
     assert states(made) == ["verified"] * 6
 
 
+def test_a_damaged_file_is_gone_even_when_nothing_comes_in_its_place(
+    made: Made, cache: Path, no_npm: None
+) -> None:
+    write_files(cache, made.binary_files() | {"test_batch.bin": b"half"})
+    with pytest.raises(SourceError, match=r"the cache .*: test_batch\.bin not there"):
+        load_cifar10(report=print, layout=made.layout)
+    assert states(made) == ["verified"] * 5 + ["missing"]
+
+
 def test_fetch_returns_what_is_cached(made: Made, cache: Path, serve: Serve) -> None:
     archive = made.binary_archive()
     layout = made.at(serve(sending(archive), refusing(500)), archive)

@@ -153,7 +153,8 @@ def _no_source(failures: list[str]) -> str:
         f"CIFAR-10 could not be had from any source:\n{listed}\n"
         "Ways out: name a folder that holds it with --data DIR; use scikit-learn's digits, which "
         "need no network, with --data digits; or run `onelayer data fetch` on a machine with "
-        f"network, copy its cache folder here and set {cache.ENVIRONMENT} to it."
+        "network, copy the folder cifar10 of its cache here, and name it with --data DIR or set "
+        f"{cache.ENVIRONMENT} to the folder that it lies in."
     )
 
 
