@@ -1,0 +1,131 @@
+"""Run the benchmarks: `python -m benchmarks`, `make bench`.
+
+Exit code 0 when every answer agreed with the oracle, whatever the speed; 1 when one did not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.charts import draw_charts
+from benchmarks.command import run_reproduce
+from benchmarks.contenders import CONTENDERS
+from benchmarks.crew import Conditions, make_conditions
+from benchmarks.machine import OtherWork, describe_machine, package_versions
+from benchmarks.page import render_page
+from benchmarks.record import Absent, Record, read_record, write_record
+from benchmarks.rounds import Oracle, measure
+from benchmarks.sections import make_sections
+from benchmarks.sweeps import run_sweeps
+from onelayer.engines import ENGINE_NAMES
+
+ROOT = Path(__file__).resolve().parents[1]
+KEPT = ROOT / "benchmarks" / "results" / "latest.json"
+PAGE = ROOT / "docs" / "benchmarks.md"
+SECTIONS = ("peers", "penalty", "grids", "wide", "sweeps", "reproduce")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, measure, write; see --help."""
+    options = _parser().parse_args(arguments)
+    if options.page:
+        write_page(read_record(KEPT), PAGE)
+        return 0
+    wanted = tuple(options.only or SECTIONS)
+    with tempfile.TemporaryDirectory(prefix="onelayer-bench-") as folder:
+        conditions = make_conditions(options.threads, options.engine, Path(folder))
+        record = run(conditions, wanted, quick=options.quick)
+    whole = wanted == SECTIONS and not options.quick
+    path = KEPT if whole else ROOT / "runs" / "benchmarks" / "latest.json"
+    write_record(record, path)
+    page = PAGE if whole else path.with_name("benchmarks.md")
+    write_page(record, page)
+    print(page.read_text(encoding="utf-8"))
+    say(f"record: {path}\npage: {page}")
+    for found in record.disagreeing:
+        say(f"DISAGREES: {found.label} on {found.problem}: |w - oracle| = {found.distance}")
+    return 1 if record.disagreeing else 0
+
+
+def run(conditions: Conditions, wanted: Sequence[str], *, quick: bool) -> Record:
+    """Measure the wanted sections and put them into one record."""
+    source, data = _find_data()
+    other_work = OtherWork()
+    record = Record(
+        machine=describe_machine() | package_versions(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        data=data,
+        engine=conditions.engine,
+        threads=conditions.threads,
+        quick=quick,
+    )
+    oracle, absent = Oracle(conditions), dict[str, Absent]()
+    for section in make_sections(source, quick=quick):
+        if section.name in wanted:
+            say(section.title)
+            found, missing = measure(section.entries, section.rounds, conditions, oracle, say)
+            absent |= {a.contender: a for a in missing}
+            record = replace(record, measured=(*record.measured, *found))
+    if "sweeps" in wanted:
+        record = replace(record, points=run_sweeps(conditions, say, quick=quick))
+    if "reproduce" in wanted and source == "cifar10":
+        say("onelayer reproduce")
+        record = replace(record, reproduce=run_reproduce(conditions, 1 if quick else 3))
+    return replace(record, absent=tuple(absent.values()), other_work=other_work.cores())
+
+
+def write_page(record: Record, page: Path) -> None:
+    """Draw the charts beside the page and write the page, from the record alone."""
+    charts = draw_charts(record, page.parent / "benchmarks") if record.points else ()
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(render_page(record, charts), encoding="utf-8")
+
+
+def say(words: str) -> None:
+    """Tell what is being done, apart from what is printed as the result."""
+    print(words, file=sys.stderr, flush=True)
+
+
+def _find_data() -> tuple[str, str]:
+    """CIFAR-10 where it can be had, else noise of the same shape; speed depends on neither."""
+    from onelayer.data import load
+    from onelayer.errors import OnelayerError
+
+    try:
+        load(progress=False)
+    except OnelayerError as error:
+        say(f"no CIFAR-10 ({error}); random bytes of the same shape are used.")
+        return "random", "random bytes of CIFAR-10's shape"
+    return "cifar10", "CIFAR-10, data_batch_1"
+
+
+def _parser() -> argparse.ArgumentParser:
+    engine = "native" if "native" in ENGINE_NAMES else ENGINE_NAMES[0]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Time onelayer beside its peers, after their answers were asserted equal. "
+        "A whole run renews benchmarks/results/latest.json and docs/benchmarks.md; "
+        "--quick and --only write to runs/benchmarks.",
+        epilog="Contenders: " + "; ".join(c.label for c in CONTENDERS) + ".",
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer epochs, rounds and points")
+    parser.add_argument(
+        "--only", action="append", choices=SECTIONS, metavar="NAME",
+        help=f"one section, repeat for more: {', '.join(SECTIONS)}",
+    )  # fmt: skip
+    parser.add_argument("--threads", type=int, default=2, help="of every contender (default 2)")
+    parser.add_argument("--engine", choices=ENGINE_NAMES, default=engine, help="of onelayer")
+    parser.add_argument(
+        "--page", action="store_true", help="only write the page anew from the kept record"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

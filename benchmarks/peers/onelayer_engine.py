@@ -1,0 +1,30 @@
+"""onelayer: an engine by its protocol, X as stored, all runs in one pass, no evaluation."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from benchmarks.peers import ENGINE_VARIABLE, Prepared
+from benchmarks.problem import Answer, Data, Problem, initial_weights
+from onelayer.engines import Rows, Weights, make_engine
+
+
+def prepare(problem: Problem, data: Data, threads: int) -> Prepared:
+    """The engine that the parent named; threads come by affinity and environment."""
+    engine = make_engine(os.environ[ENGINE_VARIABLE])
+    start = initial_weights(problem)
+    rows = Rows(
+        data.X, data.y, np.full(problem.features, problem.scale), np.zeros(problem.features)
+    )
+
+    def train() -> Answer:
+        weights = Weights(start.W, start.b)
+        trainer = engine.begin(weights, problem.learning_rates, problem.l2s)
+        for _ in range(problem.epochs):
+            trainer.epoch(rows, None, problem.batch_size)
+        W, b = trainer.weights()
+        return Answer(W, b)
+
+    return Prepared(train, engine.describe())

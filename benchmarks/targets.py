@@ -1,0 +1,83 @@
+"""What was asked of the figures, and whether a record shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+
+from benchmarks import figures
+from benchmarks.contenders import ONELAYER
+from benchmarks.record import Record
+
+
+@dataclass(frozen=True)
+class Target:
+    """One figure that is asked for.
+
+    Attributes:
+        measure: what is measured.
+        asked: the bound.
+        unit: "×", "%", "MB" or "s".
+        at_least: True for a lower bound, False for an upper one.
+        figure: takes it from a record, in the unit; None where the record does not have it.
+    """
+
+    measure: str
+    asked: float
+    unit: str
+    at_least: bool
+    figure: Callable[[Record], float | None]
+
+    @property
+    def asked_text(self) -> str:
+        """The bound as a reader sees it."""
+        return f"{'≥' if self.at_least else '≤'} {self.asked:g} {self.unit}"
+
+    def met(self, measured: float) -> bool:
+        """Whether the figure keeps to the bound."""
+        return measured >= self.asked if self.at_least else measured <= self.asked
+
+
+def _ratio(peer: str, record: Record) -> float | None:
+    return figures.ratio_to_onelayer(record, peer, "one")
+
+
+def _best_by_hand(record: Record) -> float | None:
+    return figures.ratio_to_onelayer(record, figures.best_by_hand(record, "one"), "one")
+
+
+def _share(problem: str, record: Record) -> float | None:
+    share = figures.sgemm_share(record.find(ONELAYER, problem))
+    return None if share is None else 100 * share
+
+
+def _four_to_one(record: Record) -> float | None:
+    return figures.grid_ratio(record, "four", "one")
+
+
+def _reproduce(record: Record) -> float | None:
+    return median(record.reproduce.seconds) if record.reproduce else None
+
+
+# Growth is asked to be none; two trainings alike differ by this much (arenas, thread stacks).
+GROWTH_NOISE_MB = 8
+
+TARGETS = (
+    Target("one run: NumPy float32 / onelayer", 4.5, "×", True, partial(_ratio, "numpy")),
+    Target("one run: best hand-written PyTorch / onelayer", 4, "×", True, _best_by_hand),
+    Target("one run: PyTorch DataLoader idiom / onelayer", 14, "×", True,
+           partial(_ratio, "torch-loader")),
+    Target("one run: JAX scan / onelayer", 7, "×", True, partial(_ratio, "jax-scan")),
+    Target("the four settings in one pass / one run", 3.2, "×", False, _four_to_one),
+    Target("the four settings in one pass: share of sgemm", 65, "%", True,
+           partial(_share, "four")),
+    Target("64 runs in one pass: share of sgemm", 80, "%", True, partial(_share, "64")),
+    Target("wide, float16 X: share of sgemm", 80, "%", True, partial(_share, "wide-float16")),
+    Target("wide, float32 X: share of sgemm", 80, "%", True, partial(_share, "wide-float32")),
+    Target("memory above X, the most of any", 150, "MB", False, figures.most_memory),
+    Target("memory above X at the largest N less at the smallest", GROWTH_NOISE_MB, "MB", False,
+           figures.memory_growth),
+    Target("`onelayer reproduce`, 4 settings × 8 seeds, wall", 20, "s", False, _reproduce),
+)  # fmt: skip
