@@ -19,7 +19,7 @@ SEED = 0
 def load_digits() -> Splits:
     """Load the digits, split by a fixed seed into 1000, 397 and 400 rows.
 
-    The split is stratified: each class has its share of each part, to within one row. Rows are in
+    The split is stratified: each class has its share of each part, to within two rows. Rows are in
     random order.
 
     Returns:
