@@ -76,7 +76,7 @@ def run(conditions: Conditions, wanted: Sequence[str], *, quick: bool) -> Record
         record = replace(record, points=run_sweeps(conditions, say, quick=quick))
     if "reproduce" in wanted and source == "cifar10":
         say("onelayer reproduce")
-        record = replace(record, reproduce=run_reproduce(conditions, 1 if quick else 3))
+        record = replace(record, reproduce=run_reproduce(conditions, 1 if quick else 2))
     return replace(record, absent=tuple(absent.values()), other_work=other_work.cores())
 
 

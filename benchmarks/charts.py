@@ -5,6 +5,7 @@ The dashed line is what strict proportionality would give: for R, that many runs
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from benchmarks.sweeps import fixed_text
 WIDTH, HEIGHT = 460, 290
 FONT = "Helvetica, Arial, DejaVu Sans, sans-serif"
 INK, FAINT = "#222222", "#8a8a8a"
+TIME = "time of one epoch (ms)"
+# Thousands are set apart by a thin space: 16 384.
+GROUPED = "replace(format(datum.value, ',~r'), /,/g, '\u2009')"
 COLOURS = {"onelayer": "#0072B2", "NumPy float32": "#D55E00"}
 
 NAMES = {
@@ -74,39 +78,42 @@ def _chart(axis: str, points: Sequence[Point], record: Record) -> Any:
     reference = f"{axis} runs one after another" if axis == "R" else f"proportional to {axis}"
     lines = _proportional(axis, points, reference)
     labels = list(dict.fromkeys(row["who"] for row in rows))
-    values = sorted({point.value for point in points})
-    colour = alt.Color("who:N", title=None).scale(
+    low, high = _domain(rows)
+    legend = alt.Legend(symbolType="stroke", symbolFillColor="transparent", symbolOpacity=1)
+    colour = alt.Color("who:N", title=None, legend=legend).scale(
         domain=[*labels, reference], range=[*(COLOURS[label] for label in labels), FAINT]
     )
-    dash = alt.StrokeDash("who:N", title=None).scale(
+    dash = alt.StrokeDash("who:N", title=None, legend=legend).scale(
         domain=[*labels, reference], range=[*([1, 0] for _ in labels), [5, 4]]
     )
     x = alt.X("value:Q", title=NAMES[axis]).scale(type="log", nice=False, padding=12)
-    x = x.axis(values=values, format="~s" if values[-1] >= 10_000 else "d", grid=False,
-               labelOverlap="greedy")  # fmt: skip
-    y = alt.Y("ms:Q", title="time of one epoch (ms)").scale(type="log", nice=True)
-    y = y.axis(format="~r", tickCount=6, labelOverlap="greedy")
-    base = alt.Chart(alt.InlineData(values=rows)).encode(x=x, color=colour)
-    guide = alt.Chart(alt.InlineData(values=lines)).mark_line(strokeWidth=1.4)
-    spread = base.mark_rule(strokeWidth=1.2).encode(
-        y=alt.Y("least:Q").title("time of one epoch (ms)"), y2="most:Q"
+    x = x.axis(values=sorted({p.value for p in points}), labelExpr=GROUPED, grid=False)
+    y = alt.Y("ms:Q", title=TIME).scale(type="log", domain=[low, high], nice=False)
+    y = y.axis(values=log_ticks(low, high), labelExpr=GROUPED)
+    measured = alt.Chart(alt.InlineData(values=rows)).encode(x=x, color=colour)
+    layers = alt.layer(
+        alt.Chart(alt.InlineData(values=lines))
+        .mark_line(strokeWidth=1.6, clip=True)
+        .encode(x=x, y=y, color=colour, strokeDash=dash),
+        measured.mark_rule(strokeWidth=1.4).encode(y=alt.Y("least:Q", title=TIME), y2="most:Q"),
+        measured.mark_line(strokeWidth=2.2).encode(y=y, strokeDash=dash),
+        measured.mark_point(filled=True, size=46, opacity=1).encode(
+            y=y, shape=alt.Shape("who:N", legend=None).scale(domain=labels)
+        ),
     )
-    marks = base.mark_point(filled=True, size=42, opacity=1).encode(
-        y=y, shape=alt.Shape("who:N", legend=None).scale(domain=labels)
-    )
-    curve = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
     reps = len(points[0].measured.seconds)
-    subtitle = f"{fixed_text(axis)}; median and range of {reps}, {record.threads} threads"
+    subtitle = f"{fixed_text(axis)}; median and range of {reps}; {record.threads} threads"
+    title = alt.TitleParams(TITLES[axis], subtitle=subtitle, anchor="start", offset=12)
+    sized = layers.properties(
+        width=WIDTH, height=HEIGHT, padding=14, background="white", title=title
+    )
+    return _styled(sized)
+
+
+def _styled(chart: Any) -> Any:
+    """One look for all four."""
     return (
-        alt.layer(guide.encode(x=x, y=y, color=colour, strokeDash=dash), spread, curve, marks)
-        .properties(
-            width=WIDTH,
-            height=HEIGHT,
-            padding=14,
-            background="white",
-            title=alt.TitleParams(TITLES[axis], subtitle=subtitle, anchor="start", offset=10),
-        )
-        .configure(font=FONT)
+        chart.configure(font=FONT)
         .configure_title(fontSize=15, subtitleFontSize=12, color=INK, subtitleColor="#555555")
         .configure_axis(
             labelFontSize=12,
@@ -122,15 +129,35 @@ def _chart(axis: str, points: Sequence[Point], record: Record) -> Any:
         .configure_legend(
             orient="top-left",
             labelFontSize=12,
-            symbolSize=160,
-            symbolStrokeWidth=2,
+            labelColor=INK,
+            symbolSize=500,
+            symbolStrokeWidth=2.2,
             labelLimit=300,
             fillColor="white",
             padding=6,
-            offset=6,
+            offset=4,
         )
         .configure_view(stroke=None)
     )
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Ticks of a logarithmic axis: 1, 2, 5 of every decade on a short one, powers of ten else.
+
+    Example:
+        >>> log_ticks(3.0, 120.0)
+        [5.0, 10.0, 20.0, 50.0, 100.0]
+    """
+    steps = (1, 2, 5) if math.log10(high / low) < 3.3 else (1,)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
+    return [tick for tick in ticks if low <= tick <= high]
+
+
+def _domain(rows: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """What the measured times need, with room for the legend above them."""
+    low, high = min(row["least"] for row in rows), max(row["most"] for row in rows)
+    return low / 1.5, high * max(1.5, (high / low) ** 0.22)
 
 
 def _row(point: Point) -> dict[str, Any]:

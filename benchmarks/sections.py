@@ -29,7 +29,7 @@ class Section:
 
 def make_sections(source: str, *, quick: bool) -> tuple[Section, ...]:
     """All sections; the quick form has fewer epochs and rounds, and says so in the record."""
-    epochs, rounds = (4, 3) if quick else (40, 7)
+    epochs, rounds = (4, 3) if quick else (40, 5)
     one = Problem("one", source=source, epochs=epochs)
     penalised = one.with_settings("one-l2", (Setting(l2=0.1),))
     four = one.with_settings("four", THE_FOUR)

@@ -50,7 +50,7 @@ def run_sweeps(conditions: Conditions, say: Say, *, quick: bool) -> tuple[Point,
     for axis, value, problem in sweep_problems(quick=quick):
         say(f"{axis} = {value}")
         entries = [Entry(contender(key), problem) for key in CONTENDERS]
-        found, _ = measure(entries, 2 if quick else 5, conditions, Oracle(conditions, 2), say)
+        found, _ = measure(entries, 2 if quick else 3, conditions, Oracle(conditions, 2), say)
         points += [Point(axis, value, m) for m in found]
         if axis != "R":
             forget_data(problem, conditions)
