@@ -1,6 +1,7 @@
 """Run the benchmarks: `python -m benchmarks`, `make bench`.
 
-Exit code 0 when every answer agreed with the oracle, whatever the speed; 1 when one did not.
+Exit code 0 when every answer agreed with the oracle, whatever the speed; 1 when one did not; 2 when
+a contender crashed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from benchmarks.charts import draw_charts
 from benchmarks.command import run_reproduce
 from benchmarks.contenders import CONTENDERS
-from benchmarks.crew import Conditions, make_conditions
+from benchmarks.crew import Conditions, WorkerError, make_conditions
 from benchmarks.machine import OtherWork, describe_machine, package_versions
 from benchmarks.page import render_page
 from benchmarks.record import Absent, Record, read_record, write_record
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "benchmarks" / "results" / "latest.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 SECTIONS = ("peers", "penalty", "grids", "wide", "sweeps", "reproduce")
+QUICK_SECTIONS = ("peers", "grids", "wide", "sweeps")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,10 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.page:
         write_page(read_record(KEPT), PAGE)
         return 0
-    wanted = tuple(options.only or SECTIONS)
+    wanted = tuple(options.only or (QUICK_SECTIONS if options.quick else SECTIONS))
     with tempfile.TemporaryDirectory(prefix="onelayer-bench-") as folder:
         conditions = make_conditions(options.threads, options.engine, Path(folder))
-        record = run(conditions, wanted, quick=options.quick)
+        try:
+            record = run(conditions, wanted, quick=options.quick)
+        except WorkerError as error:
+            say(f"a contender crashed: {error}")
+            return 2
     whole = wanted == SECTIONS and not options.quick
     path = KEPT if whole else ROOT / "runs" / "benchmarks" / "latest.json"
     write_record(record, path)

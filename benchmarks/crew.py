@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,8 @@ class Worker:
         """End the process."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
 
@@ -119,16 +121,18 @@ class Worker:
 
     def _ask(self, **command: str) -> dict[str, Any]:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # a dead worker is noticed when it does not answer
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
         return self._hear()
 
     def _hear(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            name = self.contender.key
-            raise WorkerError(f"{name} ended with exit code {self._process.wait()}.")
+            self.close()
+            code = self._process.returncode
+            raise WorkerError(f"{self.contender.key} ended with exit code {code}.")
         reply: dict[str, Any] = json.loads(line)
         return reply
 
