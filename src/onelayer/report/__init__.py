@@ -1,11 +1,13 @@
 """The page and the tables, drawn from a result's records alone: nothing is recomputed.
 
-    summary.py      the table's numbers          conclusions.py  the two conclusions' numbers
-    curves.py       over epochs                  penalties.py    over λ
-    confusion.py    which class for which        pictures.py     rows of W as pictures
-    charts.py       what every chart is          theme.py        colours and type of both modes
-    sections.py     what the page holds          page.py         writes it (page.html.j2, .css, .js)
-    export.py       PNG and SVG                  terminal.py     the tables in the terminal
+    series.py          runs over epochs          grouping.py        what can be compared
+    summary.py         the table's numbers       learning_rates.py  conclusion 1
+    curves.py          over epochs               shrinkage.py       conclusion 2
+    confusion.py       which class for which     penalties.py       its charts, over λ
+    pictures.py        rows of W as pictures     theme.py           colours and type
+    charts.py          what every chart is       export.py          PNG and SVG
+    sections.py        what the page holds       facts.py           what it says of the whole
+    page.py            writes it (.j2 .css .js)  terminal.py        the terminal's tables
 
 The drawing libraries are imported when a page is drawn and not before.
 """

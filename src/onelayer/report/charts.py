@@ -17,6 +17,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import altair as alt
 
+    AltairChart = alt.LayerChart | alt.FacetChart
+
+Tables = dict[str, list[dict[str, Any]]]
+
 PAPER_WIDTH, PAPER_HEIGHT = 460, 280
 GREEK = {"λ": "lambda", "η": "eta"}
 
@@ -65,41 +69,52 @@ class Chart:
     interactive: bool = False
 
 
+@dataclass(frozen=True)
+class Specs:
+    """Vega-Lite of one chart for the page and for paper, without data, title and theme.
+
+    Charts that differ in their data only share them: to build them costs more than to draw them.
+    """
+
+    page: dict[str, Any]
+    paper: dict[str, Any]
+
+    def page_with(self, tables: Tables) -> dict[str, Any]:
+        """The page's chart with its data."""
+        return self.page | {"datasets": tables}
+
+    def paper_with(self, tables: Tables, title: str) -> dict[str, Any]:
+        """The chart on paper with its data, and the title that the page has as a heading."""
+        return self.paper | {"datasets": tables, "title": title}
+
+
 def finished_specs(
-    on_page: alt.LayerChart | alt.FacetChart,
-    on_paper: alt.LayerChart | alt.FacetChart,
-    title: str,
-    tables: dict[str, list[dict[str, Any]]],
+    on_page: AltairChart,
+    on_paper: AltairChart,
     *,
     height: int = PAPER_HEIGHT,
     paper_size: tuple[int, int] = (PAPER_WIDTH, PAPER_HEIGHT),
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Turn two Altair charts into plain Vega-Lite, sized for their places.
+) -> Specs:
+    """Turn two Altair charts, whose data are named and not held, into plain Vega-Lite.
 
     Args:
         on_page: the chart for the page.
         on_paper: the chart for PNG and SVG.
-        title: printed above the one on paper; the page has headings.
-        tables: the data that the charts name.
         height: of the chart on the page, px.
         paper_size: width and height on paper, px.
 
     Returns:
-        Vega-Lite for the page and for paper, without a theme.
+        Vega-Lite for both.
     """
     width, paper_height = paper_size
     page = on_page.properties(width="container", height=height)
-    paper = on_paper.properties(width=width, height=paper_height, title=title)
-    return _plain(page, tables), _plain(paper, tables)
+    return Specs(_plain(page), _plain(on_paper.properties(width=width, height=paper_height)))
 
 
-def _plain(chart: Any, tables: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    # The data join here, because Altair copies what a chart holds at every step of building it.
+def _plain(chart: AltairChart) -> dict[str, Any]:
     # Validation against the whole schema of Vega-Lite costs more than drawing; the tests do it.
     spec: dict[str, Any] = chart.to_dict(validate=False)
-    for decoration in ("config", "$schema"):
-        spec.pop(decoration, None)
-    return spec | {"datasets": tables}
+    return {k: v for k, v in spec.items() if k not in ("config", "$schema")}
 
 
 def short(value: float, digits: int = 5) -> float | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.report.charts import Chart, finished_specs, short
+from onelayer.report.charts import Chart, Specs, finished_specs, short
 from onelayer.report.theme import LIGHT
 
 if TYPE_CHECKING:
@@ -86,19 +87,10 @@ def confusion_chart(
     Returns:
         The chart; None for more than MOST_DRAWN classes.
     """
-    classes = len(class_names)
-    if classes > MOST_DRAWN:
+    if len(class_names) > MOST_DRAWN:
         return None
-    cells = _cells(class_names)
-    size = max(240, CELL * classes if classes <= MOST_WITH_NUMBERS else 18 * classes)
-    page, paper = finished_specs(
-        cells,
-        cells,
-        title,
-        {"cells": _table(percent, class_names)},
-        height=min(size + 80, 720),
-        paper_size=(size + 40, size),
-    )
+    specs = _specs(class_names)
+    tables = {"cells": _table(percent, class_names)}
     right = np.diag(percent)
     best, worst = int(right.argmax()), int(right.argmin())
     return Chart(
@@ -109,8 +101,8 @@ def confusion_chart(
             f"{title}. Best recognised: {class_names[best]}, {right[best]:.0f} %; "
             f"worst: {class_names[worst]}, {right[worst]:.0f} %."
         ),
-        page=page,
-        paper=paper,
+        page=specs.page_with(tables),
+        paper=specs.paper_with(tables, title),
     )
 
 
@@ -119,6 +111,14 @@ def _table(percent: NDArray[np.float64], class_names: tuple[str, ...]) -> list[d
         {"i": i, "j": j, "t": class_names[i], "p": class_names[j], "v": short(float(v), 4)}
         for (i, j), v in np.ndenumerate(percent)
     ]
+
+
+@lru_cache(maxsize=8)
+def _specs(class_names: tuple[str, ...]) -> Specs:
+    classes = len(class_names)
+    size = max(240, CELL * classes if classes <= MOST_WITH_NUMBERS else 18 * classes)
+    cells = _cells(class_names)
+    return finished_specs(cells, cells, height=min(size + 60, 720), paper_size=(size + 40, size))
 
 
 def _cells(class_names: tuple[str, ...]) -> alt.LayerChart | alt.FacetChart:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from onelayer.report.charts import Chart, Key, finished_specs, short
+from onelayer.report.charts import Chart, Key, Specs, Tables, finished_specs, short
+from onelayer.report.series import Series, band_of
 from onelayer.report.theme import DASHES
 
 if TYPE_CHECKING:
@@ -26,55 +27,6 @@ MOST_RUNS = 16
 # Values that span more than this factor are drawn on a logarithmic axis: runs that jump about or
 # are on their way to divergence would squash every other curve into the bottom line.
 WIDE = 8.0
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """One curve, measured by several runs.
-
-    Attributes:
-        label: what the legend calls it.
-        values: one row a run, one column an epoch from 0, shape (n, epochs + 1); NaN where a run
-            had stopped.
-        runs: what each row is called, n names.
-    """
-
-    label: str
-    values: NDArray[np.float64]
-    runs: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Band:
-    """Mean, smallest and largest value of a series at each epoch, and over how many runs."""
-
-    mean: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    n: NDArray[np.int64]
-
-
-def band_of(values: NDArray[np.float64]) -> Band:
-    """Summarise runs epoch by epoch, over those that were still finite.
-
-    Args:
-        values: shape (n, epochs + 1), NaN where a run had stopped.
-
-    Returns:
-        Arrays of shape (epochs + 1,); NaN at epochs that no run reached.
-
-    Example:
-        >>> band_of(np.array([[1.0, 2.0], [3.0, np.nan]])).mean
-        array([2., 2.])
-    """
-    there = np.isfinite(values)
-    n = there.sum(axis=0)
-    with np.errstate(over="ignore"):
-        total = np.where(there, values, 0.0).sum(axis=0)
-    mean = np.where(n > 0, total / np.maximum(n, 1), np.nan)
-    low = np.where(there, values, np.inf).min(axis=0)
-    high = np.where(there, values, -np.inf).max(axis=0)
-    return Band(mean, np.where(n > 0, low, np.nan), np.where(n > 0, high, np.nan), n)
 
 
 def curve_chart(
@@ -108,21 +60,17 @@ def curve_chart(
     extra: tuple[Key, ...] = (Key(BAND, "range over seeds"),) if several else ()
     names = tuple(dict.fromkeys(run for one in series for run in one.runs)) if single_runs else ()
     extra += (Key(RUNS, "each run"),) if names else ()
-    labels, wide = [one.label for one in series], _is_wide(series)
+    labels, wide = tuple(one.label for one in series), _is_wide(series)
     hidden = () if show_runs or not names else (RUNS,)
-    page, paper = finished_specs(
-        _Drawing(len(tables["tips"]), labels, unit, wide, hidden, paper=False).on_page(),
-        _Drawing(len(tables["tips"]), labels, unit, wide, hidden, paper=True).on_paper(),
-        title,
-        tables,
-    )
+    drawing = _Drawing(labels, unit, wide, hidden, one_epoch=len(tables["tips"]) < 3)
+    specs = _specs(drawing)
     return Chart(
         name=name,
         title=title,
         heading=heading,
         description=_describe(title, series),
-        page=page,
-        paper=paper,
+        page=specs.page_with(tables),
+        paper=specs.paper_with(tables, title),
         legend=keys + extra,
         runs=tuple(Key(f"run {run}", run) for run in names),
         hidden=hidden,
@@ -150,9 +98,7 @@ def _is_wide(series: Sequence[Series]) -> bool:
     return bool(values.size and values.min() > 0 and values.max() / values.min() > WIDE)
 
 
-def _tables(
-    series: Sequence[Series], first_epoch: int, single_runs: bool
-) -> dict[str, list[dict[str, Any]]]:
+def _tables(series: Sequence[Series], first_epoch: int, single_runs: bool) -> Tables:
     """The chart's data: means with bands, single runs, and one line of words an epoch."""
     means, runs = [], []
     tips: dict[int, dict[str, Any]] = {}
@@ -176,16 +122,21 @@ def _tables(
     return {"means": means, "runs": runs, "tips": list(tips.values())}
 
 
-@dataclass(frozen=True, eq=False)
+@lru_cache(maxsize=32)
+def _specs(drawing: _Drawing) -> Specs:
+    return finished_specs(drawing.on_page(), replace(drawing, paper=True).on_paper())
+
+
+@dataclass(frozen=True)
 class _Drawing:
     """The marks of a chart of curves."""
 
-    epochs: int
-    labels: list[str]
+    labels: tuple[str, ...]
     unit: str
     wide: bool
-    hidden: Sequence[str]
-    paper: bool
+    hidden: tuple[str, ...]
+    one_epoch: bool
+    paper: bool = False
 
     def on_paper(self) -> alt.LayerChart | alt.FacetChart:
         """What is shown at first, with a legend."""
@@ -227,7 +178,7 @@ class _Drawing:
     def _y(self, field: str) -> alt.Y:
         import altair as alt
 
-        scale = alt.Scale(type="log") if self.wide else alt.Scale(zero=False)
+        scale = alt.Scale(type="log", nice=False, padding=6) if self.wide else alt.Scale(zero=False)
         title = f"{self.unit}, log scale" if self.wide else self.unit
         return alt.Y(f"{field}:Q", title=title, scale=scale, axis=alt.Axis(tickCount=6))
 
@@ -272,7 +223,7 @@ class _Drawing:
             range=[list(DASHES[i % len(DASHES)]) for i in range(len(self.labels))],
         )
         mark = self._chart("means").mark_line(
-            strokeWidth=2.4, clip=not self.paper, point=self._one_epoch()
+            strokeWidth=2.4, clip=not self.paper, point=self.one_epoch
         )
         return self._filtered(mark, "indexof(hidden, datum.c) < 0").encode(
             y=self._y("m"),
@@ -280,11 +231,8 @@ class _Drawing:
             strokeDash=alt.StrokeDash("c:N", scale=dashes, legend=self._legend()),
         )
 
-    def _one_epoch(self) -> bool:
-        """Whether the lines need points: one epoch alone draws no line."""
-        return self.epochs < 3
-
     def _filtered(self, chart: alt.Chart, shown: str) -> alt.Chart:
+        """On paper nothing is hidden, so nothing is asked."""
         return chart if self.paper else chart.transform_filter(shown)
 
     def _pointer(self) -> alt.Chart:

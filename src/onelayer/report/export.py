@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import Executor
+from itertools import chain
 from pathlib import Path
 
 from onelayer.report.charts import Chart
@@ -18,6 +20,7 @@ def export_charts(
     charts: tuple[Chart, ...],
     drawings: dict[str, str],
     folder: Path,
+    beside: Executor,
     on_progress: Callable[[int, int], None],
 ) -> None:
     """Write every chart as SVG and PNG, in the light theme.
@@ -26,6 +29,7 @@ def export_charts(
         charts: written as <name>.svg and <name>.png.
         drawings: finished SVG texts by file name, written likewise.
         folder: an existing folder.
+        beside: makes the PNGs while the next SVG is drawn.
         on_progress: called with how many are done of how many.
 
     Raises:
@@ -33,15 +37,14 @@ def export_charts(
     """
     import vl_convert
 
-    total = len(charts) + len(drawings)
     config = chart_config(LIGHT, paper=True)
-    for done, chart in enumerate(charts, 1):
-        svg = vl_convert.vegalite_to_svg(chart.paper | {"config": config})
-        _write(svg, folder / chart.name)
-        on_progress(done, total)
-    for done, (name, svg) in enumerate(drawings.items(), len(charts) + 1):
-        _write(svg, folder / name)
-        on_progress(done, total)
+    texts = ((c.name, vl_convert.vegalite_to_svg(c.paper | {"config": config})) for c in charts)
+    writing = [
+        beside.submit(_write, svg, folder / name) for name, svg in chain(texts, drawings.items())
+    ]
+    for done, written in enumerate(writing, 1):
+        written.result()
+        on_progress(done, len(writing))
 
 
 def _write(svg: str, stem: Path) -> None:

@@ -50,9 +50,9 @@ def write_report(
     charts = folder / CHARTS_FOLDER
     charts.mkdir(exist_ok=True)
     # Bundling the page's scripts takes as long as drawing all charts, and waits on nothing.
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(2) as beside:
         scripts = beside.submit(page_scripts)
-        export_charts(contents.charts, contents.drawings, charts, on_progress)
+        export_charts(contents.charts, contents.drawings, charts, beside, on_progress)
         page = folder / PAGE_FILE
         page.write_text(render_page(contents, scripts.result()), encoding="utf-8")
     return page

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from onelayer.report.charts import Chart, Key, finished_specs, short
-from onelayer.report.conclusions import PenaltyFinding
+from onelayer.report.shrinkage import PenaltyFinding
 from onelayer.report.summary import Spread
 from onelayer.report.theme import DASHES, SHAPES
 
@@ -65,13 +65,8 @@ def penalty_charts(finding: PenaltyFinding) -> tuple[Chart, ...]:
 
 def _chart(name: str, title: str, unit: str, l2s: list[str], measures: list[Measure]) -> Chart:
     drawing = _Drawing(unit, l2s, measures)
-    page, paper = finished_specs(
-        drawing.layers(paper=False),
-        drawing.layers(paper=True),
-        title,
-        {"means": _means(l2s, measures), "runs": _runs(l2s, measures)},
-        height=HEIGHT,
-    )
+    specs = finished_specs(drawing.layers(paper=False), drawing.layers(paper=True), height=HEIGHT)
+    tables = {"means": _means(l2s, measures), "runs": _runs(l2s, measures)}
     several = len(measures) > 1
     ends = "; ".join(
         f"{one.label}: "
@@ -83,8 +78,8 @@ def _chart(name: str, title: str, unit: str, l2s: list[str], measures: list[Meas
         title=title,
         heading=title.partition(", at η")[0],
         description=f"{title}. Means over the runs: {ends}.",
-        page=page,
-        paper=paper,
+        page=specs.page_with(tables),
+        paper=specs.paper_with(tables, title),
         legend=tuple(Key(f"c{i}", m.label, i) for i, m in enumerate(measures)) if several else (),
     )
 

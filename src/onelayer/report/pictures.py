@@ -104,7 +104,7 @@ def pictures_of(W: NDArray[np.floating], image_shape: tuple[int, int, int]) -> N
     values = np.nan_to_num(W.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     scale = np.quantile(np.abs(values), RANK, axis=1, method="lower", keepdims=True)
     unit = np.clip(values / np.where(scale > 0, scale, 1.0), -1.0, 1.0)
-    bytes_ = np.ceil(127.5 * (unit + 1.0) - 0.5).astype(np.uint8)
+    bytes_ = np.floor(127.5 * (unit + 1.0) + 0.5).astype(np.uint8)
     planes = bytes_.reshape(-1, *image_shape)
     channels = [0, 1, 2] if image_shape[0] >= 3 else [0, 0, 0]
     return np.ascontiguousarray(planes[:, channels].transpose(0, 2, 3, 1))
@@ -155,6 +155,8 @@ def template_drawing(result: Result, position: int, title: str) -> str | None:
 def _reading(result: Result, position: int, epoch: int) -> str:
     norm = result.history.weight_norm[position, epoch]
     accuracy = 100.0 * result.history.validation_accuracy[position, epoch]
+    if not np.isfinite(norm):
+        return "nothing was measured here"
     return f"‖W‖ = {norm:.3g}, validation accuracy {accuracy:.2f} %"
 
 

@@ -7,17 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onelayer.report.charts import Chart, slug, unique_slugs
-from onelayer.report.conclusions import (
-    PenaltyFinding,
-    RateFinding,
-    compare_penalties,
-    compare_rates,
-    run_names,
-)
 from onelayer.report.confusion import Mistake, confusion_chart, frequent_mistakes, share_of_rows
-from onelayer.report.curves import Series, curve_chart
+from onelayer.report.curves import curve_chart
+from onelayer.report.grouping import run_names
+from onelayer.report.learning_rates import RateFinding, compare_rates
 from onelayer.report.penalties import penalty_charts
 from onelayer.report.pictures import TemplateSheet, template_drawing, template_sheet
+from onelayer.report.series import Series
+from onelayer.report.shrinkage import PenaltyFinding, compare_penalties
 from onelayer.report.summary import SettingSummary, summarise
 from onelayer.result import Result
 

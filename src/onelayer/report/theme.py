@@ -73,7 +73,7 @@ LIGHT = Theme(
     ramp=("#f6f9fc", "#b9d7ec", "#5fa6d3", "#1f77b4", "#0b3c66"),
     ink_on_low="#000000",
     ink_on_high="#ffffff",
-    ink_switch=70,
+    ink_switch=73,
 )
 DARK = Theme(
     ground="#111417",

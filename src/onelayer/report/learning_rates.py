@@ -1,22 +1,20 @@
-"""The report's two conclusions as measurements, for any result that has the runs they need.
+"""Conclusion 1 as a measurement: "a higher η converges faster, too high it jumps the minimum".
 
-1. "A higher η converges faster, but too high it jumps over the minimum": needs two learning rates
-   at one λ.
-2. "λ reduces overfitting, but too high it shrinks W and adds bias": needs two λ at one η.
+Needs two learning rates at one λ.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.report.curves import MOST_RUNS, Series, band_of
-from onelayer.report.summary import SettingSummary, Spread, percent_on_test, spread
+from onelayer.report.grouping import grouped, run_names
+from onelayer.report.series import Series, band_of
+from onelayer.report.summary import SettingSummary, Spread, spread
 from onelayer.result import Result
 
 # More curves than colours cannot be told apart.
@@ -77,34 +75,6 @@ class RateFinding:
     sentence: str
 
 
-@dataclass(frozen=True)
-class PenaltyFigures:
-    """What one λ does; accuracies in percent, their difference in percentage points."""
-
-    l2: float
-    norm: Spread
-    train: Spread
-    test: Spread
-    gap: Spread
-
-
-@dataclass(frozen=True)
-class PenaltyFinding:
-    """Values of λ compared at one η, smallest first.
-
-    Attributes:
-        learning_rate: η.
-        penalties: the figures.
-        runs: for each λ its runs as (‖W‖, train %, test %, train − test).
-        sentence: what the figures say.
-    """
-
-    learning_rate: float
-    penalties: tuple[PenaltyFigures, ...]
-    runs: tuple[tuple[tuple[float, float, float, float], ...], ...]
-    sentence: str
-
-
 def compare_rates(result: Result, settings: Sequence[SettingSummary]) -> RateFinding | None:
     """Compare learning rates at the λ that has most of them.
 
@@ -116,7 +86,8 @@ def compare_rates(result: Result, settings: Sequence[SettingSummary]) -> RateFin
         The finding, or None without two learning rates at one λ. Of more than MOST_RATES rates,
         that many are taken, evenly from the smallest to the largest.
     """
-    groups = _grouped(settings, lambda s: s.l2, lambda s: s.learning_rate)
+    measured = np.asarray(np.isfinite(result.history.train_loss).any(axis=1))
+    groups = grouped(settings, measured, lambda s: s.l2, lambda s: s.learning_rate)
     if not groups:
         return None
     l2, by_rate = groups
@@ -133,45 +104,6 @@ def compare_rates(result: Result, settings: Sequence[SettingSummary]) -> RateFin
         heading=_conclude_rates(figures[0], figures[-1]),
         sentence=_say_rates(l2, level, figures),
     )
-
-
-def compare_penalties(result: Result, settings: Sequence[SettingSummary]) -> PenaltyFinding | None:
-    """Compare values of λ at the η that has most of them.
-
-    Args:
-        result: the records.
-        settings: its settings, summarised.
-
-    Returns:
-        The finding, or None without two values of λ at one η.
-    """
-    counted = {i for setting in settings for i in setting.counted}
-    groups = _grouped(settings, lambda s: s.learning_rate, lambda s: s.l2)
-    if not groups:
-        return None
-    rate, by_l2 = groups
-    train, test = 100.0 * result.train_accuracy, percent_on_test(result)
-    columns = np.stack([result.weight_norm, train, test, train - test], axis=1)
-    figures, points = [], []
-    for l2 in sorted(by_l2):
-        rows = columns[[i for i in by_l2[l2] if i in counted]]
-        figures.append(PenaltyFigures(l2, *(spread(column) for column in rows.T)))
-        kept = rows[np.isfinite(rows).all(axis=1)]
-        points.append(tuple((a, b, c, d) for a, b, c, d in kept.tolist()))
-    return PenaltyFinding(rate, tuple(figures), tuple(points), _say_penalties(rate, figures))
-
-
-def _grouped(
-    settings: Sequence[SettingSummary],
-    fixed: Callable[[SettingSummary], float],
-    varied: Callable[[SettingSummary], float],
-) -> tuple[float, dict[float, list[int]]] | None:
-    """The fixed value under which most values vary (the smallest of equals), with the runs."""
-    groups: dict[float, dict[float, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for setting in settings:
-        groups[fixed(setting)][varied(setting)] += setting.positions
-    best = min(groups, key=lambda value: (-len(groups[value]), value))
-    return (best, groups[best]) if len(groups[best]) > 1 else None
 
 
 def _evenly(values: list[float], most: int) -> list[float]:
@@ -193,28 +125,11 @@ def _series(
     )
 
 
-def run_names(result: Result, positions: Sequence[int]) -> tuple[str, ...]:
-    """What single runs of a setting are called: by their seeds, told apart where those agree.
-
-    Args:
-        result: the records.
-        positions: runs.
-
-    Returns:
-        One name a run.
-    """
-    seeds = [result.runs[i].seed for i in positions]
-    if len(set(seeds)) == len(seeds):
-        return tuple(f"seed {seed}" for seed in seeds)
-    if len(positions) > MOST_RUNS:
-        return tuple(f"run {i}" for i in positions)
-    return tuple(f"seed {seed}, run {i}" for seed, i in zip(seeds, positions, strict=True))
-
-
 def _half_way(losses: NDArray[np.float64]) -> float:
     """Half of the way that the mean loss falls, from where it starts to its lowest."""
     mean = band_of(losses).mean
-    return float(mean[0] + np.nanmin(mean)) / 2.0 if np.isfinite(mean[0]) else math.nan
+    mean = mean[np.isfinite(mean)]
+    return float(mean[0] + mean.min()) / 2.0
 
 
 def _figures_of_rate(
@@ -262,8 +177,8 @@ def _say_rates(l2: float, level: float, rates: tuple[RateFigures, ...]) -> str:
     parts = [
         f"At λ = {l2:g}, half of the way that {one} takes the training loss down, to {level:.3f}, "
         f"is behind it {_when(slow)}; {other} gets there {_when(fast)}.",
-        f"Instead of falling, the loss rises in {fast.rises:.1f} of {fast.epochs:.0f} epochs with "
-        f"{other}{_by(fast)}, and in {slow.rises:.1f} of {slow.epochs:.0f} with {one}{_by(slow)}.",
+        f"Instead of falling, the loss rises in {fast.rises:.3g} of {fast.epochs:.3g} epochs with "
+        f"{other}{_by(fast)}, and in {slow.rises:.3g} of {slow.epochs:.3g} with {one}{_by(slow)}.",
     ]
     a, b = slow.final_validation_loss, fast.final_validation_loss
     if a.n and b.n:
@@ -294,20 +209,3 @@ def _when(rate: RateFigures) -> str:
         )
     epoch = int(rate.epochs_to_level)
     return f"after {epoch} epoch{'s' * (epoch != 1)}"
-
-
-def _say_penalties(rate: float, figures: Sequence[PenaltyFigures]) -> str:
-    first, last = figures[0], figures[-1]
-    best = max(figures, key=lambda f: f.test.mean if f.test.n else -math.inf)
-    factor = first.norm.mean / last.norm.mean if last.norm.mean else math.inf
-    change = f"{factor:.3g} times smaller" if factor >= 1 else f"{1 / factor:.3g} times larger"
-    bias = last.train.mean - first.train.mean
-    return (
-        f"At η = {rate:g}, going from λ = {first.l2:g} to λ = {last.l2:g} makes ‖W‖ {change} "
-        f"({first.norm.mean:.3g} to {last.norm.mean:.3g}) and takes the difference between "
-        f"training and test accuracy from {first.gap.mean:.2f} to {last.gap.mean:.2f} points: "
-        f"{'less' if last.gap.mean < first.gap.mean else 'no less'} overfitting. "
-        f"Training accuracy {'falls' if bias < 0 else 'rises'} by {abs(bias):.2f} points"
-        f"{', the bias that a large λ adds' if bias < 0 else ''}; "
-        f"the best test accuracy, {best.test.mean:.2f} %, is at λ = {best.l2:g}."
-    )

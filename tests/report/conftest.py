@@ -1,0 +1,59 @@
+"""One page of the four settings, drawn once for all tests that only look at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from made_results import make_result
+
+from onelayer.report import write_report
+from onelayer.result import Result
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# Headless in a container: no sandbox of its own, and no call home.
+BROWSER_OPTIONS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="session")
+def four_settings() -> Result:
+    """4 settings × 8 seeds × 40 epochs; one run of the first setting diverged."""
+    return make_result(diverged=[3])
+
+
+@pytest.fixture(scope="session")
+def report_folder(four_settings: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the page and charts of `four_settings`."""
+    folder = tmp_path_factory.mktemp("report")
+    write_report(four_settings, folder)
+    return folder
+
+
+def find_browser() -> str | None:
+    """The browser that ONELAYER_BROWSER names, or the first of the usual names on PATH."""
+    named = os.environ.get("ONELAYER_BROWSER")
+    return named or next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    path = find_browser()
+    if path is None:
+        pytest.skip("NO BROWSER: install chromium, or name one in ONELAYER_BROWSER")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(BROWSER_OPTIONS))
+        yield browser
+        browser.close()

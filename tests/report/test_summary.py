@@ -1,0 +1,195 @@
+"""The numbers of the page against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_results import make_result, make_runs
+
+from onelayer.plan import Run
+from onelayer.report.confusion import frequent_mistakes, share_of_rows
+from onelayer.report.learning_rates import compare_rates
+from onelayer.report.sections import choose_settings
+from onelayer.report.series import band_of
+from onelayer.report.shrinkage import compare_penalties
+from onelayer.report.summary import spread, summarise
+from onelayer.result import History, Outcome, ReportedFigures, Result
+
+
+def small(
+    runs: list[Run], train: list[float], right: list[int], diverged: tuple[int, ...] = ()
+) -> Result:
+    """Runs of two epochs with these training shares, and this many of 100 test rows right."""
+    result = make_result(runs, classes=("a", "b"), image_shape=None, features=4, snapshots=())
+    accuracy = np.repeat(np.array(train)[:, None], 3, axis=1)
+    history = replace(result.history, train_accuracy=accuracy)
+    confusion = np.array([[[50, 0], [100 - n, n - 50]] for n in right])
+    outcomes = tuple(
+        Outcome("diverged", 1, "η too large") if i in diverged else Outcome("finished", 2)
+        for i in range(len(runs))
+    )
+    reported = (ReportedFigures(runs[0].name, 0.5, 0.6),)
+    return result.with_records(
+        history=history, confusion=confusion, outcomes=outcomes, reported=reported
+    )
+
+
+def runs_of(rate: float, seeds: int, l2: float = 0.0) -> list[Run]:
+    return [Run(rate, l2, seed=seed, epochs=2) for seed in range(seeds)]
+
+
+def test_a_spread_has_the_sample_deviation() -> None:
+    measured = spread([2.0, 4.0, 9.0])
+    assert (measured.mean, measured.low, measured.high, measured.n) == (5.0, 2.0, 9.0, 3)
+    assert measured.deviation == pytest.approx(math.sqrt((9 + 1 + 16) / 2))
+
+
+def test_a_spread_of_nothing_is_not_a_number() -> None:
+    assert spread([math.nan]).n == 0
+    assert math.isnan(spread([]).mean)
+
+
+def test_figures_of_a_setting() -> None:
+    (setting,) = summarise(small(runs_of(0.1, 3), [0.4, 0.5, 0.6], [60, 62, 64]))
+    assert setting.train.measured.mean == pytest.approx(50.0)
+    assert setting.test.measured.mean == pytest.approx(62.0)
+    assert setting.test.difference == pytest.approx(2.0)
+    assert setting.test.inside
+    assert setting.test.below == 0
+    assert setting.train.below == 1
+    assert setting.status == "finished"
+
+
+def test_a_diverged_run_is_left_out_and_said() -> None:
+    (setting,) = summarise(small(runs_of(0.1, 3), [0.4, 0.5, 0.9], [60, 62, 99], diverged=(2,)))
+    assert setting.counted == (0, 1)
+    assert setting.test.measured.high == pytest.approx(62.0)
+    assert setting.status == "1 of 3 diverged"
+    assert setting.troubles == ("η too large",)
+
+
+def test_when_all_diverged_their_last_finite_weights_are_measured() -> None:
+    (setting,) = summarise(small(runs_of(0.1, 2), [0.4, 0.5], [60, 62], diverged=(0, 1)))
+    assert setting.test.measured.n == 2
+    assert setting.status == "diverged"
+
+
+def with_cost(result: Result, cost: list[float]) -> Result:
+    rows = np.repeat(np.array(cost)[None], len(result.runs), axis=0)
+    return result.with_records(history=replace(result.history, train_cost=rows))
+
+
+def test_chaotic_is_a_wide_spread_with_a_cost_that_jumps() -> None:
+    wide = small(runs_of(0.1, 3), [0.4, 0.5, 0.6], [55, 61, 64])
+    (jumping,) = summarise(with_cost(wide, [2.0, 3.0, 2.5]))
+    (falling,) = summarise(with_cost(wide, [2.0, 1.5, 1.2]))
+    narrow = small(runs_of(0.1, 3), [0.4, 0.5, 0.6], [60, 61, 62])
+    (agreeing,) = summarise(with_cost(narrow, [2.0, 3.0, 2.5]))
+    assert [jumping.chaotic, falling.chaotic, agreeing.chaotic] == [True, False, False]
+    assert jumping.rises == pytest.approx(0.5)
+    assert "60.00 % lies inside the measured 55.00 to 64.00 %, above 1 of 3" in jumping.chaos
+    assert falling.chaos == ""
+
+
+def test_a_reported_figure_outside_the_spread_is_said_to_be() -> None:
+    wide = small(runs_of(0.1, 3), [0.4, 0.45, 0.48], [61, 66, 69])
+    (setting,) = summarise(with_cost(wide, [2.0, 3.0, 2.5]))
+    assert "training accuracy of 50.00 % lies outside" in setting.chaos
+    assert "test accuracy of 60.00 % lies outside" in setting.chaos
+
+
+def test_bands_are_over_the_runs_that_are_left() -> None:
+    band = band_of(np.array([[1.0, 2.0, np.nan], [3.0, np.nan, np.nan]]))
+    assert band.n.tolist() == [2, 1, 0]
+    np.testing.assert_array_equal(band.mean, [2.0, 2.0, np.nan])
+    np.testing.assert_array_equal(band.high, [3.0, 2.0, np.nan])
+
+
+def rate_result(slow: list[float], fast: list[float]) -> Result:
+    runs = [Run(0.01, epochs=4), Run(0.1, epochs=4)]
+    result = make_result(runs, classes=("a", "b"), image_shape=None, features=4, snapshots=())
+    loss = np.array([slow, fast])
+    history = replace(result.history, train_loss=loss, validation_loss=loss + 1.0)
+    return result.with_records(history=history)
+
+
+def test_learning_rates_are_timed_to_half_of_the_way() -> None:
+    result = rate_result([4.0, 3.5, 3.0, 2.5, 2.0], [4.0, 2.5, 3.5, 2.0, 2.75])
+    finding = compare_rates(result, summarise(result))
+    assert finding is not None
+    assert finding.level == 3.0
+    slow, fast = finding.rates
+    assert (slow.epochs_to_level, fast.epochs_to_level) == (2.0, 1.0)
+    assert (slow.rises, fast.rises) == (0.0, 2.0)
+    assert fast.largest_rise == 1.0
+    assert fast.final_validation_loss.mean == 3.75
+    assert finding.heading == "A larger step is faster at first, and then jumps over the minimum"
+    assert "η = 0.01 takes the training loss down, to 3.000" in finding.sentence
+    assert "rises in 2 of 4 epochs with η = 0.1" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("fast", "heading"),
+    [
+        ([4.0, 9.0, 8.0, 9.0, 8.0], "Too large a step jumps over the minimum"),
+        ([4.0, 2.5, 2.0, 1.5, 1.2], "A larger step converges faster"),
+        ([4.0, 3.9, 3.8, 3.7, 3.6], "Here a larger step is not faster"),
+    ],
+)
+def test_the_conclusion_is_what_was_measured(fast: list[float], heading: str) -> None:
+    result = rate_result([4.0, 3.5, 3.0, 2.5, 2.0], fast)
+    finding = compare_rates(result, summarise(result))
+    assert finding is not None
+    assert finding.heading.startswith(heading)
+
+
+def test_a_level_that_is_never_reached_is_said() -> None:
+    result = rate_result([4.0, 3.5, 3.0, 2.5, 2.0], [4.0, 9.0, 8.0, 9.0, 8.0])
+    finding = compare_rates(result, summarise(result))
+    assert finding is not None
+    assert math.isinf(finding.rates[1].epochs_to_level)
+    assert "η = 0.1 gets there in none of its runs" in finding.sentence
+
+
+def test_penalties_are_compared_at_one_learning_rate() -> None:
+    runs = runs_of(0.01, 1) + runs_of(0.01, 1, l2=1.0) + runs_of(0.1, 1)
+    result = small(runs, [0.9, 0.7, 0.8], [80, 65, 70])
+    norm = np.array([[8.0] * 3, [2.0] * 3, [9.0] * 3])
+    result = result.with_records(history=replace(result.history, weight_norm=norm))
+    finding = compare_penalties(result, summarise(result))
+    assert finding is not None
+    assert finding.learning_rate == 0.01
+    assert [figures.l2 for figures in finding.penalties] == [0.0, 1.0]
+    assert finding.penalties[0].gap.mean == pytest.approx(10.0)
+    assert finding.penalties[1].gap.mean == pytest.approx(5.0)
+    assert "‖W‖ 4 times smaller (8 to 2)" in finding.sentence
+    assert "Training accuracy falls by 20.00 points" in finding.sentence
+    assert "best test accuracy, 80.00 %, is at λ = 0" in finding.sentence
+
+
+def test_conclusions_need_settings_to_compare() -> None:
+    result = make_result(make_runs(((0.1, 0.0), (0.01, 1.0)), seeds=2), snapshots=())
+    assert compare_rates(result, summarise(result)) is None
+    assert compare_penalties(result, summarise(result)) is None
+
+
+def test_confusion_is_in_percent_of_the_true_class() -> None:
+    percent = share_of_rows(np.array([[3, 1, 0], [0, 2, 0], [5, 0, 5]]))
+    assert percent[0].tolist() == [75.0, 25.0, 0.0]
+    mistakes = frequent_mistakes(percent, ("a", "b", "c"))
+    assert [(m.truth, m.prediction, m.percent) for m in mistakes] == [
+        ("c", "a", 50.0),
+        ("a", "b", 25.0),
+    ]
+
+
+def test_of_many_settings_the_best_by_validation_are_drawn() -> None:
+    runs = [Run(rate, epochs=1) for rate in (0.1, 0.2, 0.3)]
+    result = make_result(runs, snapshots=())
+    accuracy = np.array([[0.1, 0.2], [0.1, 0.4], [0.1, 0.3]])
+    history: History = replace(result.history, validation_accuracy=accuracy)
+    settings = summarise(result.with_records(history=history))
+    assert [s.learning_rate for s in choose_settings(settings, most=2)] == [0.2, 0.3]

@@ -1,0 +1,62 @@
+"""The terminal's tables: what they say, within 80 columns."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+from made_results import make_result, make_runs
+from rich.console import Console
+
+from onelayer.plan import Run
+from onelayer.report import gradient_table, terminal_table
+from onelayer.result import Outcome, Result
+
+
+def printed(table: object) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=80, no_color=True).print(table)
+    return stream.getvalue()
+
+
+def test_table_of_the_four_settings_fits_80_columns(four_settings: Result) -> None:
+    text = printed(terminal_table(four_settings))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "28.81 24.78" in text
+    assert "1 of 8" in text
+    first_words = [line.split(",")[0] for line in text.splitlines()]
+    assert first_words.count("λ=0") == 2
+
+
+def test_one_seed_has_no_spread() -> None:
+    text = printed(terminal_table(make_result(make_runs(seeds=1, epochs=1), snapshots=())))
+    assert "±" in text.splitlines()[0]
+    assert all("±" not in line for line in text.splitlines()[1:])
+
+
+def test_without_reported_figures_there_is_no_column_for_them() -> None:
+    result = make_result([Run(0.1, epochs=1)], snapshots=()).with_records(reported=())
+    assert "report" not in printed(terminal_table(result))
+
+
+def test_settings_without_reported_figures_or_measurements_have_dashes() -> None:
+    result = make_result([Run(0.3, epochs=1, name="[red]odd[/red]")], snapshots=())
+    nothing = np.full((1, 2), np.nan)
+    result = result.with_records(
+        history=replace(result.history, train_accuracy=nothing),
+        outcomes=(Outcome("interrupted", 0, "stopped"),),
+    )
+    text = printed(terminal_table(result))
+    assert "[red]odd[/red]" in text
+    assert "– –" in text
+    assert "interrupted" in text
+
+
+def test_gradient_table_says_what_failed(four_settings: Result) -> None:
+    good, other = four_settings.gradient_checks
+    text = printed(gradient_table([good, replace(other, max_error=0.5)]))
+    assert "2.5e-08" in text
+    assert "passed" in text
+    assert "FAILED" in text
+    assert max(map(len, text.splitlines())) <= 80
