@@ -198,7 +198,8 @@ class _Drawing:
             return None
 
         names = dict(zip(self._keys(), self.labels, strict=True))
-        return alt.Legend(labelExpr=f"({json.dumps(names, ensure_ascii=False)})[datum.value]")
+        expression = f"({json.dumps(names, ensure_ascii=False)})[datum.value]"
+        return alt.Legend(labelExpr=expression, symbolType="stroke")
 
     def _band(self) -> alt.Chart:
         shown = f"indexof(hidden, datum.c) < 0 && indexof(hidden, '{BAND}') < 0"

@@ -119,7 +119,17 @@ class _Drawing:
         shown = None if paper else "indexof(hidden, datum.c) < 0"
         means, runs = "means", "runs"
         several = len(self.measures) > 1
-        legend = alt.Legend(labelExpr=self._names(), symbolSize=90) if paper and several else None
+        legend = (
+            alt.Legend(
+                labelExpr=self._names(),
+                symbolSize=90,
+                symbolOpacity=1,
+                symbolDash=[1, 0],
+                symbolStrokeWidth=0,
+            )
+            if paper and several
+            else None
+        )
         color = alt.Color("c:N", scale=alt.Scale(domain=self._keys()), legend=legend)
         layers = [
             self._base(means, shown)
