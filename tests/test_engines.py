@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import make_dataset
 from onelayer import objective
 from onelayer.engines import ENGINE_NAMES, Rows, Weights, make_engine
 from onelayer.errors import SettingsError
 from onelayer.plan import Run
 from onelayer.scaling import fit_scaling
 from onelayer.train import initial_weights, row_order
-from trajectories import oracle_trajectory, trajectory_tolerance
+from tests.made_data import make_dataset
+from tests.trajectories import oracle_trajectory, trajectory_tolerance
 
 engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from made_results import make_result
 
 from onelayer.report import write_report
 from onelayer.result import Result
+from tests.report.made_results import make_result
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from made_results import make_result, make_runs
 
 from onelayer.plan import Run
 from onelayer.report import write_report
+from tests.report.made_results import make_result, make_runs
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_results import CIFAR_CLASSES, make_result, make_runs
 from PIL import Image
 
 from onelayer.plan import Run
@@ -22,6 +21,7 @@ from onelayer.report.page import render_page
 from onelayer.report.sections import gather
 from onelayer.report.theme import SMALLEST
 from onelayer.result import History, Outcome, Result
+from tests.report.made_results import CIFAR_CLASSES, make_result, make_runs
 
 
 class Reader(HTMLParser):

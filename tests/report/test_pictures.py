@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from made_results import make_result, make_runs
 
 from onelayer.plan import Run
 from onelayer.report.pictures import pictures_of, template_sheet
+from tests.report.made_results import make_result, make_runs
 
 
 def test_pictures_are_grey_at_zero_and_use_the_whole_scale() -> None:

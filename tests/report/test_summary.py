@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_results import make_result, make_runs
 
 from onelayer.plan import Run
 from onelayer.report.confusion import frequent_mistakes, share_of_rows
@@ -17,6 +16,7 @@ from onelayer.report.series import band_of
 from onelayer.report.shrinkage import compare_penalties
 from onelayer.report.summary import spread, summarise
 from onelayer.result import History, Outcome, ReportedFigures, Result
+from tests.report.made_results import make_result, make_runs
 
 
 def small(

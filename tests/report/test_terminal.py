@@ -6,12 +6,12 @@ import io
 from dataclasses import replace
 
 import numpy as np
-from made_results import make_result, make_runs
 from rich.console import Console
 
 from onelayer.plan import Run
 from onelayer.report import gradient_table, terminal_table
 from onelayer.result import Outcome, Result
+from tests.report.made_results import make_result, make_runs
 
 
 def printed(table: object) -> str:

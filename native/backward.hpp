@@ -1,0 +1,172 @@
+// Gradient of one feature slice, and the step:
+//   G[c][d] = sum_n factor[n][c] x[n][d]  (n in order, one fused product-sum each)
+//   w[c][d] = fma(-rate[c], G[c][d], w[c][d] * shrink[c])
+//
+// Lanes run over features. A block of columns x 2 vectors of G stays in registers over the whole batch; batches
+// longer than a chunk park it in scratch between chunks, which changes no bit.
+#pragma once
+
+#include "jobs.hpp"
+#include "simd.hpp"
+
+namespace onelayer::ONELAYER_KERNELS {
+
+// Which upcoming cache lines a tile fetches: of every (mask + 1)-th row, since that many panels share a line.
+struct Fetch {
+  const RowSource* rows = nullptr;
+  Index first = 0, count = 0;
+  Index byte = 0, lines = 0, mask = 0, phase = 0;
+
+  ONELAYER_INLINE void at(Index n) const {
+    if (n >= count || (n & mask) != phase) return;
+    const char* row = rows->at(first + n) + byte;
+    for (Index line = 0; line < lines; ++line) __builtin_prefetch(row + line * kLineBytes, 0, 2);
+  }
+};
+
+template <class T>
+struct GradientTile {
+  const T* factors;  // [n][Columns]
+  const T* x;
+  Index stride, rows;
+  bool first, last;
+  T* parked;         // Columns * 2 vectors
+  T* w;
+  const T* rate;
+  const T* shrink;
+  double* gradient;
+  Index gradient_stride, features;  // features: how many of the panel's exist
+  Fetch fetch;
+};
+
+template <class T, int Columns>
+ONELAYER_INLINE void step_weights(const GradientTile<T>& tile, const Vec<T> (&acc)[Columns][2]) {
+  constexpr int lanes = kLanes<T>;
+#pragma GCC unroll 16
+  for (int c = 0; c < Columns; ++c) {
+    const Vec<T> rate = splat<T>(-tile.rate[c]), shrink = splat<T>(tile.shrink[c]);
+    T* w = tile.w + c * tile.stride;
+    store<T>(w, fma(rate, acc[c][0], load<T>(w) * shrink));
+    store<T>(w + lanes, fma(rate, acc[c][1], load<T>(w + lanes) * shrink));
+  }
+}
+
+template <class T, int Columns>
+ONELAYER_INLINE void add_gradient(const GradientTile<T>& tile) {
+  constexpr Index panel = 2 * kLanes<T>;
+  for (Index c = 0; c < Columns; ++c)
+    for (Index d = 0; d < smaller(panel, tile.features); ++d)
+      tile.gradient[c * tile.gradient_stride + d] += static_cast<double>(tile.parked[c * panel + d]);
+}
+
+template <class T, int Columns>
+void gradient_tile(const GradientTile<T>& tile) {
+  constexpr int lanes = kLanes<T>;
+  Vec<T> acc[Columns][2] = {};
+  if (!tile.first)
+#pragma GCC unroll 16
+    for (int c = 0; c < Columns; ++c) {
+      acc[c][0] = load<T>(tile.parked + c * 2 * lanes);
+      acc[c][1] = load<T>(tile.parked + c * 2 * lanes + lanes);
+    }
+  if (tile.last && !tile.gradient)
+    for (int c = 0; c < Columns; ++c) __builtin_prefetch(tile.w + c * tile.stride, 1),
+        __builtin_prefetch(tile.w + c * tile.stride + lanes, 1);
+  const T* x = tile.x;
+  const T* factors = tile.factors;
+  for (Index n = 0; n < tile.rows; ++n, x += tile.stride, factors += Columns) {
+    const Vec<T> x0 = load<T>(x), x1 = load<T>(x + lanes);
+    tile.fetch.at(n);
+#pragma GCC unroll 16
+    for (int c = 0; c < Columns; ++c) {
+      const Vec<T> factor = splat<T>(factors[c]);
+      acc[c][0] = fma(factor, x0, acc[c][0]);
+      acc[c][1] = fma(factor, x1, acc[c][1]);
+    }
+  }
+  if (tile.last && !tile.gradient) return step_weights<T, Columns>(tile, acc);
+#pragma GCC unroll 16
+  for (int c = 0; c < Columns; ++c) {
+    store<T>(tile.parked + c * 2 * lanes, acc[c][0]);
+    store<T>(tile.parked + c * 2 * lanes + lanes, acc[c][1]);
+  }
+  if (tile.last) add_gradient<T, Columns>(tile);
+}
+
+template <class T> using GradientTileFunction = void (*)(const GradientTile<T>&);
+
+template <class T, class Sequence> struct GradientTiles;
+template <class T, int... I>
+struct GradientTiles<T, Indices<I...>> {
+  static constexpr GradientTileFunction<T> table[] = {gradient_tile<T, I + 1>...};
+};
+template <class T>
+inline constexpr auto& kGradientTiles = GradientTiles<T, typename IndicesUpTo<kBlockColumns>::Type>::table;
+
+template <class T>
+struct GradientChunk {
+  Index from, to;        // column blocks
+  Index d;               // first feature of the panel
+  Index n, rows;
+  bool first, last;
+};
+
+template <class T>
+ONELAYER_INLINE Fetch upcoming_lines(const Upcoming& upcoming, const GradientChunk<T>& at) {
+  const Index panel_bytes = 2 * kLanes<T> * upcoming.element_bytes;
+  Fetch fetch;
+  fetch.rows = upcoming.rows;
+  fetch.first = upcoming.first + at.n;
+  fetch.count = smaller(upcoming.count - at.n, at.rows);
+  fetch.byte = upcoming.begin_bytes + at.d * upcoming.element_bytes;
+  fetch.lines = larger(1, panel_bytes / kLineBytes);
+  fetch.mask = larger(1, kLineBytes / larger(1, panel_bytes)) - 1;
+  fetch.phase = at.d / (2 * kLanes<T>) & fetch.mask;
+  return fetch;
+}
+
+template <class T>
+ONELAYER_INLINE void gradient_chunk(const BackwardJob<T>& job, const GradientChunk<T>& at) {
+  T* parked = job.scratch;
+  for (Index block = at.from; block < at.to; ++block) {
+    const Index c = job.blocks->begin(block), size = job.blocks->size(block);
+    const GradientTile<T> tile{job.factors + c * job.batch + at.n * size, job.x + at.n * job.stride + at.d,
+                               job.stride, at.rows, at.first, at.last, parked,
+                               job.w + c * job.stride + at.d, job.rate + c, job.shrink + c,
+                               job.gradient ? job.gradient + c * job.gradient_stride + at.d : nullptr,
+                               job.gradient_stride, job.features - at.d,
+                               block == at.from && job.upcoming.rows ? upcoming_lines(job.upcoming, at) : Fetch{}};
+    kGradientTiles<T>[size - 1](tile);
+    parked += size * 2 * kLanes<T>;
+  }
+}
+
+// A group's factors stay in the second-level cache over all panels, a chunk's x in the first over all blocks.
+template <class T>
+void backward(const BackwardJob<T>& job) {
+  constexpr Index chunk_rows = 256, group_bytes = 512 * 1024, panel = 2 * kLanes<T>;
+  const Index column_bytes = job.batch * static_cast<Index>(sizeof(T));
+  const Index most = larger(1, smaller(group_bytes / column_bytes, kBackwardScratch / panel) / kBlockColumns);
+  const Index blocks = job.last_block - job.first_block, groups = ceil_div(blocks, most);
+  const Index chunks = ceil_div(job.batch, chunk_rows);
+  for (Index g = 0; g < groups; ++g)
+    for (Index d = 0; d < job.width; d += panel)
+      for (Index chunk = 0; chunk < chunks; ++chunk) {
+        const Index n = part_begin(job.batch, chunks, chunk);
+        gradient_chunk<T>(job, {job.first_block + part_begin(blocks, groups, g),
+                                job.first_block + part_begin(blocks, groups, g + 1), d, n,
+                                part_begin(job.batch, chunks, chunk + 1) - n, chunk == 0, chunk + 1 == chunks});
+      }
+}
+
+template <class T>
+void factor_sums(const FactorSumJob<T>& job) {
+  constexpr int lanes = kLanes<T>, vectors = (kBlockColumns + lanes - 1) / lanes;
+  Vec<T> sums[vectors] = {};
+  for (Index n = 0; n < job.batch; ++n)
+#pragma GCC unroll 16
+    for (int i = 0; i < vectors; ++i) sums[i] += load_unaligned<T>(job.factors + n * job.size + i * lanes);
+  for (int i = 0; i < vectors; ++i) store_unaligned<T>(job.sums + i * lanes, sums[i]);
+}
+
+}  // namespace onelayer::ONELAYER_KERNELS

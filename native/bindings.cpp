@@ -1,0 +1,94 @@
+// The map of the extension onelayer._native: each function checks its arrays, then calls one pass.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include "arguments.hpp"
+#include "dispatch.hpp"
+#include "passes.hpp"
+#include "phases.hpp"
+
+namespace onelayer {
+
+namespace {
+
+using namespace nb::literals;
+
+Index train_epoch_of(const ReadArray& X, const ReadArray& y, const std::optional<ReadArray>& order,
+                     Index batch_size, const WriteArray& W, const WriteArray& b, const ReadArray& learning_rate,
+                     const ReadArray& l2, const ReadArray& scale, const ReadArray& offset, int threads) {
+  const Problem problem = check_problem(X, y, order, ReadArray(W), ReadArray(b), scale, offset, threads);
+  if (batch_size < 1) throw nb::value_error(("batch_size: expected at least 1, got " + std::to_string(batch_size)).c_str());
+  check_vector(learning_rate, "learning_rate", "R", problem.shape.R);
+  check_vector(l2, "l2", "R", problem.shape.R);
+  return with_arithmetic(ReadArray(W), [&]<class T>(T) {
+    TrainRequest<T> request{problem.shape, problem.rows, batch_size, static_cast<T*>(W.data()),
+                            static_cast<T*>(b.data()), doubles(learning_rate), doubles(l2), threads, {}};
+    return interruptible(request, [&] { return train_epoch(kernels<T>(), request); });
+  });
+}
+
+nb::tuple evaluate_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
+                      const ReadArray& scale, const ReadArray& offset, bool predictions, int threads) {
+  const Problem problem = check_problem(X, y, std::nullopt, W, b, scale, offset, threads);
+  const auto [N, D, K, R] = problem.shape;
+  Output<double> loss({R});
+  Output<Index> correct({R});
+  Output<std::int32_t> classes({predictions ? R : 0, N});
+  with_arithmetic(W, [&]<class T>(T) {
+    EvaluateRequest<T> request{problem.shape, problem.rows, static_cast<const T*>(W.data()),
+                               static_cast<const T*>(b.data()), loss.data(), correct.data(),
+                               predictions ? classes.data() : nullptr, threads, {}};
+    return interruptible(request, [&] { return evaluate(kernels<T>(), request); });
+  });
+  return nb::make_tuple(loss.array(), correct.array(), predictions ? classes.array() : nb::none());
+}
+
+nb::tuple full_gradient_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
+                           const ReadArray& scale, const ReadArray& offset, int threads) {
+  const Problem problem = check_problem(X, y, std::nullopt, W, b, scale, offset, threads);
+  const auto [N, D, K, R] = problem.shape;
+  Output<double> loss({R}), gradient_W({R, K, D}), gradient_b({R, K});
+  with_arithmetic(W, [&]<class T>(T) {
+    GradientRequest<T> request{problem.shape, problem.rows, static_cast<const T*>(W.data()),
+                               static_cast<const T*>(b.data()), loss.data(), gradient_W.data(), gradient_b.data(),
+                               threads, {}};
+    return interruptible(request, [&] { return full_gradient(kernels<T>(), request); });
+  });
+  return nb::make_tuple(loss.array(), gradient_W.array(), gradient_b.array());
+}
+
+// Seconds per phase since the last call, summed over threads; empty unless built with ONELAYER_PHASE_TIMES.
+nb::dict phase_times() {
+  nb::dict times;
+#if defined(ONELAYER_PHASE_TIMES)
+  for (int i = 0; i < kPhases; ++i)
+    times[kPhaseNames[i]] = 1e-9 * static_cast<double>(phase_nanoseconds[static_cast<unsigned>(i)].exchange(0));
+#endif
+  return times;
+}
+
+}  // namespace
+
+}  // namespace onelayer
+
+NB_MODULE(_native, m) {
+  using namespace onelayer;
+  m.doc() = "Linear softmax classifiers on arrays: R runs side by side over one pass of the data.";
+  m.def("train_epoch", &train_epoch_of, "X"_a, "y"_a, "order"_a.none(), "batch_size"_a, "W"_a, "b"_a,
+        "learning_rate"_a, "l2"_a, "scale"_a, "offset"_a, "threads"_a,
+        "One epoch of mini-batch gradient descent; W (R, K, D) and b (R, K) are stepped in place.\n\n"
+        "Returns the number of steps done. Ctrl-C ends it after a whole step and raises KeyboardInterrupt.");
+  m.def("evaluate", &evaluate_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "predictions"_a, "threads"_a,
+        "Mean cross-entropy (R,), rows classified correctly (R,) and, if asked for, classes (R, N) or None.");
+  m.def("full_gradient", &full_gradient_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "threads"_a,
+        "Mean cross-entropy (R,) and its gradients (R, K, D) and (R, K) over all rows, without the l2 term.");
+  m.def("instruction_set", &instruction_set, "The instruction set that runs; ONELAYER_ISA overrides it.");
+  m.def("supported_instruction_sets", &supported_instruction_sets, "Those this machine can run, best first.");
+  m.def("default_threads", &default_threads,
+        "Cores this process may use by affinity and cgroup; ONELAYER_THREADS overrides it.");
+  m.def("phase_times", &phase_times, "Seconds per phase since the last call, in builds with ONELAYER_PHASE_TIMES.");
+}

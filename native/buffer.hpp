@@ -1,0 +1,45 @@
+// Zeroed memory aligned to a cache line, or to a huge page where it is large.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "shapes.hpp"
+
+namespace onelayer {
+
+struct FreeMemory {
+  void operator()(void* p) const { std::free(p); }
+};
+
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(Index count) {
+    constexpr std::size_t huge = 2u << 20;
+    const std::size_t bytes = static_cast<std::size_t>(larger(count, 1)) * sizeof(T);
+    const std::size_t alignment = bytes >= huge ? huge : kLineBytes;
+    const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+    memory_.reset(static_cast<T*>(std::aligned_alloc(alignment, rounded)));
+    if (!memory_) throw std::bad_alloc();
+#if defined(__linux__)
+    if (alignment == huge) madvise(memory_.get(), rounded, MADV_HUGEPAGE);
+#endif
+    std::memset(static_cast<void*>(memory_.get()), 0, rounded);
+  }
+  T* data() { return memory_.get(); }
+  const T* data() const { return memory_.get(); }
+  T& operator[](Index i) { return memory_.get()[i]; }
+
+ private:
+  std::unique_ptr<T, FreeMemory> memory_;
+};
+
+}  // namespace onelayer

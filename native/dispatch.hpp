@@ -1,0 +1,20 @@
+// Which instruction set runs, and how many threads this process may use.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "jobs.hpp"
+
+namespace onelayer {
+
+// Best first. ONELAYER_ISA chooses another supported one for the whole process.
+std::vector<std::string> supported_instruction_sets();
+std::string instruction_set();
+
+template <class T> const Kernels<T>& kernels();
+
+// ONELAYER_THREADS, else the cores of the affinity mask, limited by the cgroup's quota.
+int default_threads();
+
+}  // namespace onelayer

@@ -1,0 +1,14 @@
+// The kernels of one instruction set. CMake compiles this file once per set, with its flags and with
+// ONELAYER_KERNELS naming the namespace.
+#include "backward.hpp"
+#include "forward.hpp"
+#include "softmax.hpp"
+
+namespace onelayer::ONELAYER_KERNELS {
+
+extern const Kernels<float> float_kernels = {kLanes<float>, kBlockColumns, score<float>, softmax<float>,
+                                             judge<float>, backward<float>, factor_sums<float>};
+extern const Kernels<double> double_kernels = {kLanes<double>, kBlockColumns, score<double>, softmax<double>,
+                                               judge<double>, backward<double>, factor_sums<double>};
+
+}  // namespace onelayer::ONELAYER_KERNELS

@@ -1,0 +1,116 @@
+// From rows as stored to a tile of the arithmetic type:  tile[n][d] = fma(x[n][d], scale[d], offset[d])
+//
+// A stored value is first rounded to the arithmetic type, then scaled: uint8 pixels and the same values given as
+// float32 therefore produce the same bits. Features behind the slice's end are zero (scale and offset are).
+#pragma once
+
+#include "jobs.hpp"
+#include "simd.hpp"
+
+namespace onelayer::ONELAYER_KERNELS {
+
+struct Half { std::uint16_t bits; };
+
+// Exact: every float16 is a float32. Subnormals are scaled by a multiplication, no flag of the CPU is needed.
+ONELAYER_INLINE float widen(Half h) {
+#if defined(__F16C__)
+  return _cvtsh_ss(h.bits);
+#else
+  const std::uint32_t sign = static_cast<std::uint32_t>(h.bits & 0x8000u) << 16;
+  const std::uint32_t rest = h.bits & 0x7fffu;
+  std::uint32_t word;
+  if (rest >= 0x7c00u) {
+    word = sign | 0x7f800000u | ((rest & 0x3ffu) << 13);
+  } else if (rest >= 0x0400u) {
+    word = sign | ((rest << 13) + 0x38000000u);
+  } else {
+    const float tiny = static_cast<float>(rest) * 0x1p-24f;
+    __builtin_memcpy(&word, &tiny, 4);
+    word |= sign;
+  }
+  float value;
+  __builtin_memcpy(&value, &word, 4);
+  return value;
+#endif
+}
+template <class T> ONELAYER_INLINE T widen_to(Half h) { return static_cast<T>(widen(h)); }
+template <class T, class S> ONELAYER_INLINE T widen_to(S x) { return static_cast<T>(x); }
+
+template <class T, class S>
+ONELAYER_INLINE Vec<T> load_stored(const S* p) {
+  constexpr int lanes = kLanes<T>;
+  Vec<T> v;
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes; ++i) v[i] = widen_to<T>(p[i]);
+  return v;
+}
+template <> ONELAYER_INLINE VecF load_stored<float, float>(const float* p) { return load_unaligned<float>(p); }
+template <> ONELAYER_INLINE VecD load_stored<double, double>(const double* p) { return load_unaligned<double>(p); }
+#if defined(__AVX512F__)
+template <> ONELAYER_INLINE VecF load_stored<float, std::uint8_t>(const std::uint8_t* p) {
+  return (VecF)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+template <> ONELAYER_INLINE VecF load_stored<float, Half>(const Half* p) {
+  return (VecF)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+template <> ONELAYER_INLINE VecF load_stored<float, double>(const double* p) {
+  const __m256 low = _mm512_cvtpd_ps(_mm512_loadu_pd(p)), high = _mm512_cvtpd_ps(_mm512_loadu_pd(p + 8));
+  return (VecF)_mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+}
+template <> ONELAYER_INLINE VecD load_stored<double, float>(const float* p) {
+  return (VecD)_mm512_cvtps_pd(_mm256_loadu_ps(p));
+}
+template <> ONELAYER_INLINE VecD load_stored<double, Half>(const Half* p) {
+  return (VecD)_mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+template <> ONELAYER_INLINE VecD load_stored<double, std::uint8_t>(const std::uint8_t* p) {
+  return (VecD)_mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+#elif defined(__AVX2__)
+template <> ONELAYER_INLINE VecF load_stored<float, std::uint8_t>(const std::uint8_t* p) {
+  return (VecF)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+template <> ONELAYER_INLINE VecF load_stored<float, Half>(const Half* p) {
+  return (VecF)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+template <> ONELAYER_INLINE VecF load_stored<float, double>(const double* p) {
+  return (VecF)_mm256_set_m128(_mm256_cvtpd_ps(_mm256_loadu_pd(p + 4)), _mm256_cvtpd_ps(_mm256_loadu_pd(p)));
+}
+#endif
+
+template <class T, class S>
+ONELAYER_INLINE void load_tail(const S* source, const ScoreJob<T>& job, Index d, T* tile) {
+  constexpr int lanes = kLanes<T>;
+  // The row's end must not be read past: the next byte may be another process's page.
+  S tail[kMaxLanes] = {};
+  for (Index i = d; i < job.features; ++i) tail[i - d] = source[i];
+  for (; d < job.width; d += lanes) {
+    store<T>(tile + d, fma(load_stored<T, S>(tail), load<T>(job.scale + d), load<T>(job.offset + d)));
+    for (int i = 0; i < lanes; ++i) tail[i] = S{};
+  }
+}
+
+// Whole vectors of features that a row has; the rest is load_tail's.
+template <class T>
+ONELAYER_INLINE Index whole_vectors(const ScoreJob<T>& job) { return job.features / kLanes<T> * kLanes<T>; }
+
+template <class T, class S>
+ONELAYER_INLINE const S* stored_row(const ScoreJob<T>& job, Index n) {
+  return reinterpret_cast<const S*>(job.rows.at(job.first + n)) + job.begin;
+}
+
+template <class T, class S>
+void load_rows(const ScoreJob<T>& job, Index n, Index count) {
+  const Index whole = whole_vectors(job);
+  for (Index i = n; i < n + count; ++i) {
+    const S* source = stored_row<T, S>(job, i);
+    T* tile = job.x + i * job.stride;
+    const T* scale = job.scale;
+    const T* offset = job.offset;
+    for (Index d = 0; d < whole; d += kLanes<T>)
+      store<T>(tile + d, fma(load_stored<T, S>(source + d), load<T>(scale + d), load<T>(offset + d)));
+    load_tail<T, S>(source, job, whole, tile);
+  }
+}
+
+}  // namespace onelayer::ONELAYER_KERNELS

@@ -1,0 +1,65 @@
+// The three passes over rows, for callers: train, gradient, evaluate.
+#pragma once
+
+#include <functional>
+
+#include "jobs.hpp"
+
+namespace onelayer {
+
+// Rows and their labels, already checked: labels lie in 0..K-1, order in 0..(stored rows)-1.
+struct Rows {
+  RowSource x;
+  Labels y;
+  const double* scale = nullptr;   // (D,)
+  const double* offset = nullptr;  // (D,)
+};
+
+// Asked on the calling thread now and then; true stops a pass after the step in hand.
+using ShouldStop = std::function<bool()>;
+
+template <class T>
+struct TrainRequest {
+  Shape shape;
+  Rows rows;
+  Index batch_size = 0;
+  T* W = nullptr;
+  T* b = nullptr;
+  const double* learning_rate = nullptr;  // (R,)
+  const double* l2 = nullptr;             // (R,)
+  int threads = 1;
+  ShouldStop should_stop;
+};
+
+template <class T>
+struct GradientRequest {
+  Shape shape;
+  Rows rows;
+  const T* W = nullptr;
+  const T* b = nullptr;
+  double* loss = nullptr;        // (R,)
+  double* gradient_W = nullptr;  // (R, K, D)
+  double* gradient_b = nullptr;  // (R, K)
+  int threads = 1;
+  ShouldStop should_stop;
+};
+
+template <class T>
+struct EvaluateRequest {
+  Shape shape;
+  Rows rows;
+  const T* W = nullptr;
+  const T* b = nullptr;
+  double* loss = nullptr;                // (R,)
+  Index* correct = nullptr;              // (R,)
+  std::int32_t* predictions = nullptr;   // (R, N), or none
+  int threads = 1;
+  ShouldStop should_stop;
+};
+
+// Each returns how many batches were done: all of them, unless it was told to stop.
+template <class T> Index train_epoch(const Kernels<T>& kernels, const TrainRequest<T>& request);
+template <class T> Index full_gradient(const Kernels<T>& kernels, const GradientRequest<T>& request);
+template <class T> bool evaluate(const Kernels<T>& kernels, const EvaluateRequest<T>& request);
+
+}  // namespace onelayer

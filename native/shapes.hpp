@@ -1,0 +1,79 @@
+// The letters of the kernel, declared once and used everywhere.
+//
+//   N rows, D features, K classes, B batch rows, R runs
+//   X (N, D)   y (N,)   W (R, K, D)   b (R, K)
+//
+// A "column" is one (run, class) pair: column c = r*K + k, and there are R*K of them.
+//
+// The features are cut into slices whose width depends on D and the arithmetic type ONLY, never on threads,
+// runs or batch: a score is summed lane by lane inside a slice, and slice sums are added in order. That is what
+// makes a run's bits independent of how the work is shared.
+#pragma once
+
+#include <cstdint>
+
+// Small functions that kernels of several instruction sets use must never exist as one shared copy.
+#define ONELAYER_INLINE [[gnu::always_inline]] inline
+
+namespace onelayer {
+
+using Index = std::int64_t;
+
+struct Shape {
+  Index N = 0, D = 0, K = 0, R = 0;
+  ONELAYER_INLINE Index columns() const { return R * K; }
+};
+
+ONELAYER_INLINE constexpr Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
+ONELAYER_INLINE constexpr Index smaller(Index a, Index b) { return a < b ? a : b; }
+ONELAYER_INLINE constexpr Index larger(Index a, Index b) { return a < b ? b : a; }
+ONELAYER_INLINE constexpr Index round_up(Index a, Index b) { return ceil_div(a, b) * b; }
+
+// Part i of n nearly equal parts of `total`, as its first element.
+ONELAYER_INLINE constexpr Index part_begin(Index total, Index parts, Index i) { return total * i / parts; }
+
+inline constexpr Index kLineBytes = 64;
+// The two widest vectors of any instruction set: the backward pass updates two at a time.
+inline constexpr Index kPanelBytes = 128;
+// Ten weight rows and five data rows of one slice fill a 48 KB first-level cache.
+inline constexpr Index kMaxSliceBytes = 3072;
+
+// Distance between rows of a tile, in elements: an odd number of cache lines, so that rows spread over all sets.
+ONELAYER_INLINE constexpr Index padded_stride(Index width, Index element_bytes) {
+  const Index lines = ceil_div(width * element_bytes, kLineBytes);
+  return (lines | 1) * kLineBytes / element_bytes;
+}
+
+struct Slices {
+  Index D = 0;
+  Index panel = 0;   // elements: every slice width is a multiple of it
+  Index count = 0;
+  Index width = 0;   // of all slices but the last
+  Index stride = 0;  // between rows of a tile that holds one slice
+
+  ONELAYER_INLINE Slices(Index features, Index element_bytes)
+      : D(features), panel(kPanelBytes / element_bytes) {
+    const Index most = kMaxSliceBytes / element_bytes;
+    // One slice is enough below a third of a full one; above, an even number serves two threads equally.
+    const Index wanted = 3 * D <= most ? 1 : 2 * ceil_div(D, 2 * most);
+    width = round_up(ceil_div(D, wanted), panel);
+    count = ceil_div(D, width);
+    stride = padded_stride(width, element_bytes);
+  }
+  ONELAYER_INLINE Index begin(Index s) const { return s * width; }
+  ONELAYER_INLINE Index features(Index s) const { return smaller(width, D - begin(s)); }
+  ONELAYER_INLINE Index padded(Index s) const { return round_up(features(s), panel); }
+};
+
+// Columns are cut into blocks that the backward pass holds in registers. Gradient factors are packed block by
+// block, so that one block's factors for consecutive rows are contiguous.
+struct ColumnBlocks {
+  Index columns = 0, count = 0;
+  ONELAYER_INLINE ColumnBlocks(Index columns_, Index most) : columns(columns_), count(ceil_div(columns_, most)) {}
+  ONELAYER_INLINE Index begin(Index block) const { return part_begin(columns, count, block); }
+  ONELAYER_INLINE Index size(Index block) const { return begin(block + 1) - begin(block); }
+  // The block that holds a column: the largest i with begin(i) <= column.
+  ONELAYER_INLINE Index of(Index column) const { return ((column + 1) * count - 1) / columns; }
+};
+
+}  // namespace onelayer

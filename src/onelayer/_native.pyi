@@ -1,0 +1,59 @@
+"""The C++ kernel: see native/bindings.cpp.
+
+Letters: N rows, D features, K classes, R runs; X (N, D) uint8, float16, float32 or float64 with
+contiguous rows, y (N,) int64 or int32, W (R, K, D) and b (R, K) float32 or float64, scale and
+offset (D,) float64. The feature used is fma(x, scale, offset) in W's type.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+def train_epoch(
+    X: NDArray[np.generic],
+    y: NDArray[np.integer],
+    order: NDArray[np.int64] | None,
+    batch_size: int,
+    W: NDArray[np.floating],
+    b: NDArray[np.floating],
+    learning_rate: NDArray[np.float64],
+    l2: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    threads: int,
+) -> int:
+    """Run one epoch of mini-batch gradient descent in place; return the number of steps."""
+
+def evaluate(
+    X: NDArray[np.generic],
+    y: NDArray[np.integer],
+    W: NDArray[np.floating],
+    b: NDArray[np.floating],
+    scale: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    predictions: bool,
+    threads: int,
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int32] | None]:
+    """Return mean cross-entropy (R,), right rows (R,) and, if asked for, classes (R, N)."""
+
+def full_gradient(
+    X: NDArray[np.generic],
+    y: NDArray[np.integer],
+    W: NDArray[np.floating],
+    b: NDArray[np.floating],
+    scale: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    threads: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean cross-entropy (R,), its gradients (R, K, D) and (R, K); without l2."""
+
+def instruction_set() -> str:
+    """Name the instruction set that runs; ONELAYER_ISA overrides it."""
+
+def supported_instruction_sets() -> list[str]:
+    """Name those this machine can run, best first."""
+
+def default_threads() -> int:
+    """Count the cores this process may use; ONELAYER_THREADS overrides it."""
+
+def phase_times() -> dict[str, float]:
+    """Return seconds per phase since the last call, in builds with ONELAYER_PHASE_TIMES."""

@@ -1,0 +1,112 @@
+"""The engine to use: R runs side by side in the C++ kernel, at the machine's speed.
+
+A run's weights are the same bits trained alone or beside others, on any number of threads, in
+order or by an identity index, and from bytes or the same values as floats. Another instruction
+set may give other last bits, so its name is part of `describe`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer import _native
+from onelayer.engines.protocol import Evaluation, Rows, Weights
+
+STORED_TYPES = tuple(np.dtype(name) for name in ("uint8", "float16", "float32", "float64"))
+
+
+class NativeEngine:
+    """The C++ kernel, on `threads` threads (by default the cores this process may use)."""
+
+    name = "native"
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = _native.default_threads() if threads is None else threads
+
+    def describe(self) -> dict[str, str]:
+        """Name the engine, the instruction set that gives its bits, and its threads."""
+        return {
+            "engine": self.name,
+            "instruction_set": _native.instruction_set(),
+            "threads": str(self._threads),
+        }
+
+    def begin(
+        self, weights: Weights, learning_rate: NDArray[np.float64], l2: NDArray[np.float64]
+    ) -> NativeTrainer:
+        """Start R runs from a copy of these weights."""
+        return NativeTrainer(weights, learning_rate, l2, self._threads)
+
+
+class NativeTrainer:
+    """R runs in training; see `onelayer.engines.protocol.Trainer`."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        learning_rate: NDArray[np.float64],
+        l2: NDArray[np.float64],
+        threads: int,
+    ) -> None:
+        self._W = np.array(weights.W, order="C")
+        self._b = np.array(weights.b, dtype=self._W.dtype, order="C")
+        self._learning_rate = np.ascontiguousarray(learning_rate, np.float64)
+        self._l2 = np.ascontiguousarray(l2, np.float64)
+        self._threads = threads
+        self._converted: WeakKeyDictionary[Rows, NDArray[np.generic]] = WeakKeyDictionary()
+
+    def epoch(self, rows: Rows, order: NDArray[np.int64] | None, batch_size: int) -> None:
+        """Take one step for each batch; Ctrl-C ends after a whole step and keeps it."""
+        _native.train_epoch(
+            self._features(rows), np.ascontiguousarray(rows.y), order, batch_size, self._W,
+            self._b, self._learning_rate, self._l2, *_affine(rows), self._threads,
+        )  # fmt: skip
+
+    def evaluate(self, rows: Rows) -> Evaluation:
+        """Loss and number of right rows of each run."""
+        loss, correct, _ = self._judge(rows, predictions=False)
+        return Evaluation(loss, correct)
+
+    def predict(self, rows: Rows) -> NDArray[np.int64]:
+        """Class index of the largest score, shape (R, N)."""
+        classes = self._judge(rows, predictions=True)[2]
+        assert classes is not None  # noqa: S101  # asked for above
+        return classes.astype(np.int64)
+
+    def weights(self) -> Weights:
+        """A copy of W (R, K, D) and b (R, K)."""
+        return Weights(self._W.copy(), self._b.copy())
+
+    def _judge(
+        self, rows: Rows, *, predictions: bool
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int32] | None]:
+        return _native.evaluate(
+            self._features(rows), np.ascontiguousarray(rows.y), self._W, self._b, *_affine(rows),
+            predictions, self._threads,
+        )  # fmt: skip
+
+    def _features(self, rows: Rows) -> NDArray[np.generic]:
+        """X as stored, or converted once where the kernel cannot read it in place."""
+        X = rows.X
+        if X.dtype in STORED_TYPES and (X.shape[1] == 1 or X.strides[1] == X.itemsize):
+            return X
+        if rows not in self._converted:
+            kept = X.dtype if X.dtype in STORED_TYPES else self._W.dtype
+            warnings.warn(
+                f"X ({X.dtype}) is copied once, as contiguous {kept} rows; "
+                "uint8, float16, float32 and float64 rows are read in place.",
+                stacklevel=3,
+            )
+            self._converted[rows] = np.ascontiguousarray(X, kept)
+        return self._converted[rows]
+
+
+def _affine(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return (
+        np.ascontiguousarray(rows.scale, np.float64),
+        np.ascontiguousarray(rows.offset, np.float64),
+    )

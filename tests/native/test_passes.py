@@ -1,0 +1,144 @@
+"""Evaluation and full gradient against float64, and what the kernel refuses."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from onelayer import _native
+from tests.native.problems import Problem, problems, softmax_residual
+
+
+def evaluate(p: Problem, threads: int = 1) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    loss, correct, classes = _native.evaluate(p.X, p.y, p.W, p.b, p.scale, p.offset, True, threads)
+    assert classes is not None
+    return loss, correct, classes
+
+
+@settings(max_examples=60, deadline=None)
+@given(p=problems(), threads=st.integers(1, 4))
+def test_loss_gradient_and_hits_are_the_oracles(p: Problem, threads: int) -> None:
+    eps = float(np.finfo(p.W.dtype).eps)
+    N, D = p.X.shape
+    F, W, b = p.features(), p.W.astype(np.float64), p.b.astype(np.float64)
+    loss, correct, classes = evaluate(p, threads)
+    loss_too, G, g = _native.full_gradient(p.X, p.y, p.W, p.b, p.scale, p.offset, threads)
+    largest = 1 + float((np.abs(W) @ np.abs(F).T).max())
+    atol = 8 * eps * (np.sqrt(D) + np.sqrt(N)) * largest * (1 + float(np.abs(F).max()))
+    for r in range(len(W)):
+        S = F @ W[r].T + b[r]
+        residual, row_loss = softmax_residual(S, p.y)
+        np.testing.assert_allclose(loss[r], row_loss.mean(), rtol=0, atol=atol)
+        np.testing.assert_allclose(loss_too[r], row_loss.mean(), rtol=0, atol=atol)
+        np.testing.assert_allclose(G[r], residual.T @ F / N, rtol=0, atol=atol)
+        np.testing.assert_allclose(g[r], residual.mean(axis=0), rtol=0, atol=atol)
+        assert correct[r] == (classes[r] == p.y).sum()
+        chosen = np.take_along_axis(S, classes[r][:, None].astype(np.int64), axis=1)[:, 0]
+        np.testing.assert_allclose(chosen, S.max(axis=1), rtol=0, atol=atol)
+
+
+@settings(max_examples=30, deadline=None)
+@given(p=problems(), threads=st.integers(2, 5))
+def test_threads_change_no_bit(p: Problem, threads: int) -> None:
+    for one, many in zip(evaluate(p), evaluate(p, threads), strict=True):
+        np.testing.assert_array_equal(one, many)
+    gradients = [
+        _native.full_gradient(p.X, p.y, p.W, p.b, p.scale, p.offset, t) for t in (1, threads)
+    ]
+    for one, many in zip(*gradients, strict=True):
+        np.testing.assert_array_equal(one, many)
+
+
+def small(**changes: Any) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    arguments = {
+        "X": rng.integers(0, 256, (700, 20), dtype=np.uint8),
+        "y": rng.integers(0, 3, 700),
+        "order": None,
+        "batch_size": 8,
+        "W": np.zeros((2, 3, 20), np.float32),
+        "b": np.zeros((2, 3), np.float32),
+        "learning_rate": np.full(2, 0.1),
+        "l2": np.zeros(2),
+        "scale": np.full(20, 1 / 255),
+        "offset": np.zeros(20),
+        "threads": 2,
+    }
+    return arguments | changes
+
+
+def test_many_tiles_are_added_up() -> None:
+    a = small()
+    a["W"][1] = np.random.default_rng(1).standard_normal((3, 20))
+    loss, correct, classes = _native.evaluate(
+        a["X"], a["y"], a["W"], a["b"], a["scale"], a["offset"], True, 2
+    )
+    assert classes is not None
+    np.testing.assert_allclose(loss[0], np.log(3), rtol=1e-6)
+    assert correct[0] == (a["y"] == 0).sum()  # ties go to the lowest class
+    S = (a["X"] / 255) @ a["W"][1].T.astype(np.float64)
+    np.testing.assert_array_equal(classes[1], S.argmax(axis=1))
+    np.testing.assert_allclose(loss[1], softmax_residual(S, a["y"])[1].mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_no_numbers_give_a_loss_that_is_none(bad: float) -> None:
+    a = small()
+    a["W"][0, 1, 3] = bad
+    loss, _, classes = _native.evaluate(
+        a["X"], a["y"], a["W"], a["b"], a["scale"], a["offset"], True, 2
+    )
+    assert not np.isfinite(loss[0])
+    assert np.isfinite(loss[1])
+    assert classes is not None
+    assert classes.min() >= 0
+    assert classes.max() <= 2
+    _native.train_epoch(**a)
+    assert np.isfinite(a["W"][1]).all()
+
+
+REFUSALS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"X": np.zeros((700, 20), np.int32)}, TypeError, "X: expected uint8"),
+    ({"X": np.zeros((700, 40), np.uint8)[:, ::2]}, ValueError, "X: expected rows whose features"),
+    ({"X": np.zeros(700, np.uint8)}, ValueError, "X: expected shape (N, D), got shape (700,)"),
+    ({"X": np.zeros((0, 20), np.uint8)}, ValueError, "X: expected at least one row"),
+    ({"y": np.full(700, 3)}, ValueError, "y: expected labels from 0 to 2, got 3 at row 0"),
+    ({"y": np.full(700, -1)}, ValueError, "y: expected labels from 0 to 2, got -1"),
+    ({"y": np.zeros(699, np.int64)}, ValueError, "y: expected 700 labels"),
+    ({"y": np.zeros(700)}, TypeError, "y: expected int64 or int32, got float64"),
+    ({"y": np.zeros(1400, np.int64)[::2]}, ValueError, "y: expected a contiguous"),
+    ({"order": np.array([0, 700])}, ValueError, "order: expected rows from 0 to 699, got 700"),
+    ({"order": np.array([-1])}, ValueError, "order: expected rows from 0 to 699, got -1"),
+    ({"order": np.zeros(3)}, TypeError, "order: expected int64"),
+    ({"batch_size": 0}, ValueError, "batch_size: expected at least 1, got 0"),
+    ({"threads": 0}, ValueError, "threads: expected at least 1, got 0"),
+    ({"W": np.zeros((2, 3, 19), np.float32)}, ValueError, "W: expected D = 20"),
+    ({"W": np.zeros((2, 3, 20), np.int32)}, TypeError, "W: expected float32 or float64"),
+    ({"W": np.zeros((2, 20, 3), np.float32).transpose(0, 2, 1)}, ValueError, "W: expected a C-"),
+    ({"b": np.zeros((2, 3))}, TypeError, "b: expected W's type float32, got float64"),
+    ({"b": np.zeros((3, 2), np.float32)}, ValueError, "b: expected the shape (2, 3)"),
+    ({"l2": np.zeros(3)}, ValueError, "l2: expected 2 values (R)"),
+    ({"learning_rate": np.zeros(2, np.float32)}, TypeError, "learning_rate: expected float64"),
+    ({"scale": np.zeros(19)}, ValueError, "scale: expected 20 values (D)"),
+    ({"offset": np.zeros((20, 1))}, ValueError, "offset: expected shape (D,)"),
+]
+
+
+@pytest.mark.parametrize(("changes", "error", "message"), REFUSALS)
+def test_a_refusal_names_the_argument(
+    changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        _native.train_epoch(**small(**changes))
+
+
+def test_an_empty_order_takes_no_step() -> None:
+    a = small(order=np.zeros(0, np.int64))
+    assert _native.train_epoch(**a) == 0
+    assert not a["W"].any()

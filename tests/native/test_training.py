@@ -1,0 +1,161 @@
+"""The kernel's training against a float64 oracle, and the claims about its bits."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from onelayer import _native
+from tests.native.problems import Problem, problems, softmax_residual
+
+
+class Trained(NamedTuple):
+    W: NDArray[Any]
+    b: NDArray[Any]
+
+
+def train(
+    p: Problem,
+    *,
+    X: NDArray[Any] | None = None,
+    order: NDArray[np.int64] | None = None,
+    runs: slice = slice(None),
+    threads: int = 1,
+    epochs: int = 1,
+) -> Trained:
+    W, b = p.W[runs].copy(), p.b[runs].copy()
+    for _ in range(epochs):
+        _native.train_epoch(
+            p.X if X is None else X, p.y, order, p.batch, W, b,
+            p.eta[runs].copy(), p.l2[runs].copy(),
+            p.scale, p.offset, threads,
+        )  # fmt: skip
+    return Trained(W, b)
+
+
+def oracle(p: Problem, order: NDArray[np.int64]) -> Trained:
+    W, b = p.W.astype(np.float64), p.b.astype(np.float64)
+    F = p.features()
+    for start in range(0, len(order), p.batch):
+        rows = order[start : start + p.batch]
+        for r in range(len(W)):
+            residual, _ = softmax_residual(F[rows] @ W[r].T + b[r], p.y[rows])
+            W[r] = (1 - 2 * p.eta[r] * p.l2[r]) * W[r] - p.eta[r] * residual.T @ F[rows] / len(rows)
+            b[r] -= p.eta[r] * residual.mean(axis=0)
+    return Trained(W, b)
+
+
+def bound(p: Problem) -> float:
+    """Rounding of a score is about eps * sqrt(D) * |W x|; of a gradient eps * sqrt(B); per step."""
+    eps = float(np.finfo(p.W.dtype).eps)
+    N, D = p.X.shape
+    steps = -(-N // p.batch)
+    scale = 1 + float(np.abs(p.features()).max())
+    largest = 1 + float(np.abs(p.W).sum(axis=2).max()) * scale
+    return float(8 * eps * (np.sqrt(D) + np.sqrt(p.batch)) * steps * largest * scale)
+
+
+@settings(max_examples=60, deadline=None)
+@given(p=problems(), threads=st.integers(1, 4), shuffled=st.booleans())
+def test_an_epoch_is_the_oracles(p: Problem, threads: int, shuffled: bool) -> None:
+    N = len(p.y)
+    order = np.random.default_rng(3).permutation(N) if shuffled else None
+    got = train(p, order=order, threads=threads)
+    wanted = oracle(p, np.arange(N) if order is None else order)
+    for a, e in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(a, e, rtol=0, atol=bound(p))
+
+
+@settings(max_examples=60, deadline=None)
+@given(p=problems(), threads=st.integers(2, 6))
+def test_threads_change_no_bit(p: Problem, threads: int) -> None:
+    for one, many in zip(train(p), train(p, threads=threads), strict=True):
+        np.testing.assert_array_equal(one, many)
+
+
+@settings(max_examples=60, deadline=None)
+@given(p=problems(), threads=st.integers(1, 3))
+def test_a_run_alone_has_the_bits_it_has_beside_others(p: Problem, threads: int) -> None:
+    together = train(p)
+    for r in range(len(p.W)):
+        alone = train(p, runs=slice(r, r + 1), threads=threads)
+        np.testing.assert_array_equal(alone.W[0], together.W[r])
+        np.testing.assert_array_equal(alone.b[0], together.b[r])
+
+
+@settings(max_examples=40, deadline=None)
+@given(p=problems(stored=("uint8",)), wide=st.sampled_from(["float32", "float64", "float16"]))
+def test_bytes_and_their_values_as_floats_give_the_same_bits(p: Problem, wide: str) -> None:
+    identity = np.arange(len(p.y))
+    for a, e in zip(train(p, X=p.X.astype(wide), order=identity, threads=2), train(p), strict=True):
+        np.testing.assert_array_equal(a, e)
+
+
+def big_problem(
+    shape: tuple[int, int, int, int, int], stored: str = "uint8", arithmetic: str = "float32"
+) -> Problem:
+    N, D, K, R, B = shape
+    rng = np.random.default_rng(5)
+    X = rng.integers(0, 256, (N, D)).astype(stored)
+    return Problem(
+        X, rng.integers(0, K, N), (0.01 * rng.standard_normal((R, K, D))).astype(arithmetic),
+        np.zeros((R, K), arithmetic), np.linspace(0.005, 0.02, R), np.linspace(0, 0.3, R),
+        np.full(D, 1 / 255), np.full(D, -0.1), B,
+    )  # fmt: skip
+
+
+SHAPES = [
+    (300, 3072, 10, 4, 100),  # the report's setting
+    (200, 3072, 10, 40, 100),  # a softmax that is shared out
+    (700, 784, 10, 2, 300),  # batches longer than a chunk of the backward pass
+    (520, 512, 300, 1, 260),  # more columns than a group
+    (40, 5000, 3, 3, 1),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("arithmetic", ["float32", "float64"])
+def test_large_shapes(shape: tuple[int, int, int, int, int], arithmetic: str) -> None:
+    p = big_problem(shape, arithmetic=arithmetic)
+    one = train(p)
+    wanted = oracle(p, np.arange(len(p.y)))
+    for a, e in zip(one, wanted, strict=True):
+        np.testing.assert_allclose(a, e, rtol=0, atol=0.02 * bound(p))
+    for threads in (2, 3):
+        for a, e in zip(train(p, threads=threads), one, strict=True):
+            np.testing.assert_array_equal(a, e)
+    alone = train(p, runs=slice(0, 1), X=p.X.astype(np.float32), threads=2)
+    np.testing.assert_array_equal(alone.W[0], one.W[0])
+
+
+def test_rows_may_be_strided_and_reversed() -> None:
+    p = big_problem((60, 100, 4, 2, 16))
+    spaced = np.zeros((120, 150), np.uint8)[::2, 7:107]
+    spaced[:] = p.X
+    backwards = np.ascontiguousarray(p.X[::-1])[::-1]
+    for X in (spaced, backwards):
+        for a, e in zip(train(p, X=X), train(p), strict=True):
+            np.testing.assert_array_equal(a, e)
+
+
+def test_subnormal_halves_and_negative_values_are_read_exactly() -> None:
+    p = big_problem((32, 40, 3, 1, 8), "float16")
+    halves = np.arange(32 * 40, dtype=np.uint16).reshape(32, 40).view(np.float16)
+    halves[1::2] *= np.float16(-1)
+    scale = np.full(40, 1e4)
+    p = p._replace(X=halves, scale=scale)
+    for a, e in zip(train(p), train(p, X=halves.astype(np.float32)), strict=True):
+        np.testing.assert_array_equal(a, e)
+
+
+def test_a_diverging_run_does_not_touch_its_neighbour() -> None:
+    p = big_problem((100, 300, 5, 2, 10))
+    wild = p._replace(eta=np.array([p.eta[0], 1e30]))
+    calm, mixed = train(p, epochs=3), train(wild, epochs=3)
+    assert not np.isfinite(mixed.W[1]).all()
+    np.testing.assert_array_equal(calm.W[0], mixed.W[0])
