@@ -63,7 +63,7 @@ class Agreement:
     agrees: bool
 
 
-def expect(problem: Problem, data: Data, most_runs: int = 8) -> Expected:
+def expect(problem: Problem, data: Data, most_runs: int = 4) -> Expected:
     """Train the oracle on at most that many of the problem's runs, evenly spread."""
     count = min(problem.runs, most_runs)
     positions = np.unique(np.linspace(0, problem.runs - 1, count).round().astype(np.intp))
@@ -101,17 +101,19 @@ def descend(problem: Problem, data: Data, dtype: type, *, disorder: bool = False
     X = _scaled(problem, data, columns, dtype)
     for _ in range(problem.epochs):
         for begin in range(0, problem.rows, problem.batch_size):
-            batch = np.arange(begin, min(begin + problem.batch_size, problem.rows))
-            if disorder:
-                shuffle.shuffle(batch)
+            batch = slice(begin, begin + problem.batch_size)
             x, y = X[batch], data.y[batch]
+            if disorder:
+                order = shuffle.permutation(len(y))
+                x, y = x[order], y[order]
             P = (x @ W.T + b).reshape(len(y), runs, classes)
             P = np.exp(P - P.max(axis=2, keepdims=True))
             P /= P.sum(axis=2, keepdims=True)
             P[np.arange(len(y)), :, y] -= 1
             residual = P.reshape(len(y), -1) * (step / len(y)).astype(dtype)
-            W = shrink[:, None] * W - residual.T @ x
-            b = b - residual.sum(axis=0)
+            W *= shrink[:, None]
+            W -= residual.T @ x
+            b -= residual.sum(axis=0)
     in_order = np.empty_like(W)
     in_order[:, columns] = W
     return Answer(in_order.reshape(start.W.shape), b.reshape(start.b.shape))

@@ -11,6 +11,9 @@ from benchmarks.contenders import ONELAYER
 from benchmarks.record import Measured, Record
 from benchmarks.targets import TARGETS
 
+# Cores that a system's own services may take without a word.
+QUIET_CORES = 0.1
+
 SECTIONS = (
     ("one", "One run of the report's setting"),
     ("four", "The four settings side by side"),
@@ -28,6 +31,7 @@ def render_page(record: Record, pictures: Sequence[Picture]) -> str:
         "Written by `make bench` (`python -m benchmarks`) from its record, "
         "`benchmarks/results/latest.json`; do not edit.",
         _quick_warning(record),
+        _load_warning(record),
         "## Asked and measured",
         _targets(record),
         "## Conditions",
@@ -59,6 +63,15 @@ def _quick_warning(record: Record) -> str:
     if not record.quick:
         return ""
     return "**A quick run: fewer epochs and rounds than the targets are stated for.**"
+
+
+def _load_warning(record: Record) -> str:
+    if record.other_work is None or record.other_work < QUIET_CORES:
+        return ""
+    return (
+        f"**Other work kept {record.other_work:.2f} cores busy meanwhile: these times are not to be "
+        "trusted.**"
+    )
 
 
 def _targets(record: Record) -> str:

@@ -34,7 +34,7 @@ class Entry:
 class Oracle:
     """Remembers what is expected of each problem, so that it is computed once."""
 
-    def __init__(self, conditions: Conditions, most_runs: int = 8) -> None:
+    def __init__(self, conditions: Conditions, most_runs: int = 4) -> None:
         self._conditions, self._most_runs = conditions, most_runs
         self._known: dict[tuple[Problem, bool], Expected] = {}
 

@@ -148,6 +148,12 @@ def test_a_quick_page_says_so() -> None:
     assert "A quick run" not in render_page(RECORD, ())
 
 
+def test_a_page_measured_on_a_busy_machine_says_so() -> None:
+    assert "not to be trusted" in render_page(RECORD, ())
+    assert "not to be trusted" not in render_page(replace(RECORD, other_work=0.02), ())
+    assert "not to be trusted" not in render_page(replace(RECORD, other_work=None), ())
+
+
 def test_a_record_knows_what_disagreed() -> None:
     wrong = replace(RECORD.measured[1], agrees=False)
     assert RECORD.disagreeing == []
