@@ -64,6 +64,21 @@ def test_reproduce_only_trains_the_settings_that_are_named(run: Command, tmp_pat
     assert load_result(tmp_path / "one").settings == ("λ=1, η=0.01",)
 
 
+def test_both_engines_and_any_number_of_threads_give_the_same_accuracies(
+    run: Command, tmp_path: Path
+) -> None:
+    ways = {"1": ("--threads", "1"), "3": ("--threads", "3"), "r": ("--engine", "reference")}
+    fit = ("fit", "--data", "digits", "--learning-rate", "0.1", "--epochs", "3", "--out")
+    for name, words in ways.items():
+        assert run(*fit, name, *words)[0] == 0
+    one, three, reference = (load_result(tmp_path / name) for name in ways)
+    np.testing.assert_array_equal(one.W, three.W)
+    np.testing.assert_array_equal(one.test_accuracy, reference.test_accuracy)
+    assert one.environment["engine"] == "native"
+    assert one.environment["instruction_set"]
+    assert reference.environment["engine"] == "reference"
+
+
 def test_fit_trains_the_grid_that_is_asked_for(run: Command, tmp_path: Path) -> None:
     code, out, _ = run(
         *("fit", "--data", "digits", "--learning-rate", "0.2", "--learning-rate", "0.1"),
@@ -146,6 +161,11 @@ def test_report_draws_the_page_of_a_saved_run_anew(run: Command, tmp_path: Path)
         (("reproduce", "--data", "digits", "--only", "eta"), "unknown setting 'eta'"),
         (("reproduce", "--data", "digits", "--seeds", "0"), "seeds must be"),
         (("reproduce", "--data", "digits", "--engine", "gpu"), "engine must be one of"),
+        (("reproduce", "--data", "digits", "--threads", "0"), "threads must be 1 or above"),
+        (
+            ("reproduce", "--data", "digits", "--engine", "reference", "--threads", "1"),
+            "for the native engine only",
+        ),
         (("fit", "--learning-rte", "0.1"), "No such option"),
         (("fit", "--data", "digits"), "Missing option"),
         (("fit", "--data", "digits", "--learning-rate", "fast"), "--learning-rate"),

@@ -66,6 +66,10 @@ DataOption = Annotated[
 EngineOption = Annotated[
     str, typer.Option("--engine", help=f"What does the arithmetic: {', '.join(ENGINE_NAMES)}.")
 ]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option("--threads", help="Threads of the native engine; default: the cores we may use."),
+]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="Arithmetic: float32 or float64.")]
 
 
@@ -98,6 +102,7 @@ def reproduce(
         list[str] | None, typer.Option(help="One of the four settings by name; repeat for more.")
     ] = None,
     engine: EngineOption = ENGINE_NAMES[0],
+    threads: ThreadsOption = None,
     dtype: DtypeOption = "float32",
 ) -> None:
     """Reproduce the report's four experiments and leave a page of pictures.
@@ -108,7 +113,7 @@ def reproduce(
     from onelayer.experiments import choose_experiments, run_experiments
     from onelayer.run_folder import check_replaceable
 
-    experiments, chosen_engine = choose_experiments(only or ()), make_engine(engine)
+    experiments, chosen_engine = choose_experiments(only or ()), make_engine(engine, threads)
     check_replaceable(to)
     splits = _load(data)
     with _progress("training") as on_progress:
@@ -137,6 +142,7 @@ def fit(
     ] = None,
     scaling: Annotated[str, typer.Option(help="none, unit or standardize.")] = "unit",
     engine: EngineOption = ENGINE_NAMES[0],
+    threads: ThreadsOption = None,
     dtype: DtypeOption = "float32",
 ) -> None:
     """Train a grid of settings in one pass and leave its page.
@@ -157,7 +163,7 @@ def fit(
         shuffle_seed=shuffle_seed,
         seed=seed_range(seeds),
     )
-    chosen_engine = make_engine(engine)
+    chosen_engine = make_engine(engine, threads)
     check_replaceable(to)
     splits = _load(data)
     with _progress("training") as on_progress:

@@ -30,6 +30,8 @@ def make_engine(name: str = ENGINE_NAMES[0], threads: int | None = None) -> Engi
         >>> make_engine().name
         'native'
     """
+    if threads is not None and threads < 1:
+        raise SettingsError(f"threads must be 1 or above, but {threads} was given.")
     if name == "native":
         return NativeEngine(threads)
     if name == "reference":
