@@ -69,8 +69,8 @@ def _load_warning(record: Record) -> str:
     if record.other_work is None or record.other_work < QUIET_CORES:
         return ""
     return (
-        f"**Other work kept {record.other_work:.2f} cores busy meanwhile: these times are not to be "
-        "trusted.**"
+        f"**Other work kept {record.other_work:.2f} cores busy meanwhile: these times are not "
+        "to be trusted.**"
     )
 
 

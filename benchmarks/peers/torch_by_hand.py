@@ -7,8 +7,6 @@ scale folded into the two products).
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 
 from benchmarks.peers import Prepared, torch_parts
@@ -17,17 +15,24 @@ from benchmarks.problem import Answer, Data, Problem, initial_weights
 
 def prepare_once(problem: Problem, data: Data, threads: int) -> Prepared:
     """X is converted once, inside the timed part."""
-    about = torch_parts.use_threads(threads)
-    return Prepared(partial(_train, problem, data, initial_weights(problem), False), about)
+    return _prepare(problem, data, threads, each_batch=False)
 
 
 def prepare_each_batch(problem: Problem, data: Data, threads: int) -> Prepared:
     """X stays as stored; each batch is converted into one buffer."""
-    about = torch_parts.use_threads(threads)
-    return Prepared(partial(_train, problem, data, initial_weights(problem), True), about)
+    return _prepare(problem, data, threads, each_batch=True)
 
 
-@torch.inference_mode()
+def _prepare(problem: Problem, data: Data, threads: int, *, each_batch: bool) -> Prepared:
+    about, start = torch_parts.use_threads(threads), initial_weights(problem)
+
+    def train() -> Answer:
+        with torch.inference_mode():
+            return _train(problem, data, start, each_batch)
+
+    return Prepared(train, about)
+
+
 def _train(problem: Problem, data: Data, start: Answer, each_batch: bool) -> Answer:
     setting, size = problem.settings[0], problem.batch_size
     X, y = torch.from_numpy(data.X), torch.from_numpy(data.y)
