@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install reproduce test lint format clean
+.PHONY: help install reproduce test lint bench format clean
 
 help:
 	@sed -n '2,3s/^# *//p' Makefile
@@ -34,6 +34,11 @@ test: $(INSTALLED) lint
 	@scripts/install-browser || true
 	$(BIN)/pytest --cov --cov-report=term
 	@scripts/install-browser --check
+
+# Against NumPy, PyTorch, JAX and scikit-learn, one process each; ARGS=--quick for a short look.
+bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --group bench
+	$(BIN)/python -m benchmarks $(ARGS)
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix

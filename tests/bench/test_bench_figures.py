@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from benchmarks import figures
 from benchmarks.charts import draw_charts, log_ticks
 from benchmarks.contenders import CONTENDERS

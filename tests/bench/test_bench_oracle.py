@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from benchmarks.oracle import Expected, compare, descend, expect
 from benchmarks.peers import numpy_loop, onelayer_engine
 from benchmarks.problem import Answer, Data, Problem, Setting, make_data

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from benchmarks.contenders import contender
 from benchmarks.crew import Conditions, Worker, WorkerError, make_conditions
 from benchmarks.oracle import Expected
