@@ -1,5 +1,8 @@
-// A barrier for the threads of one call. It spins for as long as a balanced step differs between threads, then
-// sleeps on a futex, so that a thread whose partner lost its core does not burn its own.
+// A barrier for the threads of one call, which meet every few tens of microseconds.
+//
+// To sleep and be woken costs as much as a whole step, so a waiting thread first spins for as long as a balanced
+// step differs between threads, then offers its core to others between looks (a partner that lost its core gets
+// it back sooner), and only when a step's time has long passed does it sleep, so that no core burns for long.
 #pragma once
 
 #include <atomic>
@@ -29,20 +32,19 @@ class Barrier {
       phase_.notify_all();
       return;
     }
-    for (int i = 0; i < kSpins; ++i) {
+    for (int i = 0; i < kSpins + kYields; ++i) {
       if (phase_.load(std::memory_order_acquire) != phase) return;
-      pause_briefly();
-    }
-    for (int i = 0; i < kYields; ++i) {
-      if (phase_.load(std::memory_order_acquire) != phase) return;
-      std::this_thread::yield();
+      if (i < kSpins)
+        pause_briefly();
+      else
+        std::this_thread::yield();
     }
     phase_.wait(phase, std::memory_order_acquire);
   }
 
  private:
-  static constexpr int kSpins = 1000;  // about 50 microseconds
-  static constexpr int kYields = 20;
+  static constexpr int kSpins = 1024;   // about 50 microseconds
+  static constexpr int kYields = 2048;  // about a millisecond where nobody else wants the core
   const std::uint32_t threads_;
   alignas(64) std::atomic<std::uint32_t> arrived_{0};
   alignas(64) std::atomic<std::uint32_t> phase_{0};

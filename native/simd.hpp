@@ -19,7 +19,7 @@ namespace onelayer::ONELAYER_KERNELS {
 
 #if defined(__AVX512F__)
 inline constexpr int kVectorBytes = 64;
-inline constexpr int kScoreColumns = 5, kScoreRows = 5, kBlockColumns = 14;
+inline constexpr int kScoreColumns = 6, kScoreRows = 4, kBlockColumns = 14;
 #elif defined(__AVX2__)
 inline constexpr int kVectorBytes = 32;
 inline constexpr int kScoreColumns = 3, kScoreRows = 4, kBlockColumns = 6;

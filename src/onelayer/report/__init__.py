@@ -5,9 +5,10 @@
     curves.py          over epochs               shrinkage.py       conclusion 2
     confusion.py       which class for which     penalties.py       its charts, over λ
     pictures.py        rows of W as pictures     theme.py           colours and type
-    charts.py          what every chart is       export.py          PNG and SVG
+    charts.py          what every chart is       export.py          SVG
     sections.py        what the page holds       facts.py           what it says of the whole
-    page.py            writes it (.j2 .css .js)  terminal.py        the terminal's tables
+    page.py            writes it (.j2 .css .js)  painter.py         PNG, in a second process
+    terminal.py        the terminal's tables
 
 The drawing libraries are imported when a page is drawn and not before.
 """

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from onelayer.report.export import as_json, export_charts, page_scripts
+from onelayer.report.export import as_json, export_charts
 from onelayer.report.facts import gather_facts
+from onelayer.report.painter import Painter
 from onelayer.report.sections import Contents, gather
 from onelayer.report.theme import DARK, DASHES, LIGHT, Theme, chart_config
 from onelayer.result import Result
@@ -46,15 +46,13 @@ def write_report(
         ...     write_report(result, Path(place)).name
         'report.html'
     """
-    contents = gather(result)
-    charts = folder / CHARTS_FOLDER
-    charts.mkdir(exist_ok=True)
-    # Bundling the page's scripts takes as long as drawing all charts, and waits on nothing.
-    with ThreadPoolExecutor(2) as beside:
-        scripts = beside.submit(page_scripts)
-        export_charts(contents.charts, contents.drawings, charts, beside, on_progress)
+    with Painter() as painter:  # first, so that it bundles the scripts while charts are made
+        contents = gather(result)
+        charts = folder / CHARTS_FOLDER
+        charts.mkdir(exist_ok=True)
+        export_charts(contents.charts, contents.drawings, charts, painter, on_progress)
         page = folder / PAGE_FILE
-        page.write_text(render_page(contents, scripts.result()), encoding="utf-8")
+        page.write_text(render_page(contents, painter.scripts()), encoding="utf-8")
     return page
 
 
@@ -63,7 +61,7 @@ def render_page(contents: Contents, scripts: str) -> str:
 
     Args:
         contents: what it shows.
-        scripts: Vega and its companions, as `page_scripts` returns them.
+        scripts: Vega and its companions, as `Painter.scripts` returns them.
 
     Returns:
         HTML.
