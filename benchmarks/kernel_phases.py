@@ -66,7 +66,7 @@ def assert_right(s: Setting, threads: int) -> None:
     """One step of the first run is NumPy's float64 step, to float32's rounding."""
     a = arguments(s, threads)
     X, y, W, b = a["X"][: s.B], a["y"][: s.B], a["W"], a["b"]  # type: ignore[index]
-    F, V = X * a["scale"], W[0].astype(np.float64)  # type: ignore[index, operator]
+    F, V = X * a["scale"], W[0].astype(np.float64)  # type: ignore[index]
     S = F @ V.T
     P = np.exp(S - S.max(axis=1, keepdims=True))
     P /= P.sum(axis=1, keepdims=True)
