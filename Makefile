@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install reproduce test lint bench format clean
+.PHONY: help install reproduce test lint bench sanitize mutants format clean
 
 help:
 	@sed -n '2,3s/^# *//p' Makefile
@@ -39,6 +39,24 @@ test: $(INSTALLED) lint
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# The kernel alone under the compiler's sanitizers: memory and undefined behaviour, then data races.
+# setarch keeps the address space where ThreadSanitizer of older compilers can map it.
+sanitize: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet cmake ninja
+	for kinds in "address;undefined" thread; do \
+	  $(BIN)/cmake -S . -B "build/sanitize-$$kinds" -G Ninja -DCMAKE_MAKE_PROGRAM="$(abspath $(BIN))/ninja" \
+	    -DONELAYER_BINDINGS=OFF -DONELAYER_TESTS=ON "-DONELAYER_SANITIZE=$$kinds" >/dev/null && \
+	  $(BIN)/cmake --build "build/sanitize-$$kinds" && \
+	  for set in avx512 avx2 baseline; do \
+	    ONELAYER_ISA=$$set setarch -R "build/sanitize-$$kinds/kernel_test" || exit 1; \
+	  done || exit 1; \
+	done
+
+# Break the kernel in one place after the other; the suite must fail each time. About twenty minutes.
+mutants: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet cmake ninja nanobind
+	$(BIN)/python -m tests.native.mutate
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix

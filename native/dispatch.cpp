@@ -14,11 +14,13 @@ struct Set {
 };
 }  // namespace
 
-#if defined(__x86_64__)
+#if defined(ONELAYER_HAS_avx512)
 namespace avx512 {
 extern const Kernels<float> float_kernels;
 extern const Kernels<double> double_kernels;
 }  // namespace avx512
+#endif
+#if defined(ONELAYER_HAS_avx2)
 namespace avx2 {
 extern const Kernels<float> float_kernels;
 extern const Kernels<double> double_kernels;
@@ -31,17 +33,21 @@ extern const Kernels<double> double_kernels;
 
 namespace {
 
-#if defined(__x86_64__)
+#if defined(ONELAYER_HAS_avx512)
 bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
 }
+#endif
+#if defined(ONELAYER_HAS_avx2)
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #endif
 
 const Set kSets[] = {
-#if defined(__x86_64__)
+#if defined(ONELAYER_HAS_avx512)
     {"avx512", has_avx512, &avx512::float_kernels, &avx512::double_kernels},
+#endif
+#if defined(ONELAYER_HAS_avx2)
     {"avx2", has_avx2, &avx2::float_kernels, &avx2::double_kernels},
 #endif
     {"baseline", [] { return true; }, &baseline::float_kernels, &baseline::double_kernels},

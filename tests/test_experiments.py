@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from onelayer.data import load
-from onelayer.errors import SettingsError
+from onelayer.data import Splits, load
+from onelayer.errors import SettingsError, SourceError
 from onelayer.experiments import (
     EXPERIMENTS,
     choose_experiments,
@@ -48,3 +48,31 @@ def test_figures_are_reported_for_cifar10_alone() -> None:
     result = run_experiments(load("digits"), choose_experiments(["l2-1"]), seeds=1)
     assert result.reported == ()
     assert all(check.passed for check in result.gradient_checks)
+
+
+@pytest.fixture(scope="module")
+def cifar10() -> Splits:
+    try:
+        return load(progress=False)
+    except SourceError as error:
+        pytest.skip(f"THE REPORT'S FIGURES WERE NOT TESTED: {error}")
+
+
+def test_settings_that_settle_give_the_reported_accuracies(cifar10: Splits) -> None:
+    result = run_experiments(cifar10, EXPERIMENTS[1:], seeds=4)
+    for figures in result.reported:
+        runs = result.positions(figures.name)
+        measured = result.train_accuracy[runs].mean(), result.test_accuracy[runs].mean()
+        reported = figures.train_accuracy, figures.test_accuracy
+        assert measured == pytest.approx(reported, rel=0, abs=0.003)
+
+
+def test_the_chaotic_settings_reported_accuracies_lie_inside_the_spread_over_32_seeds(
+    cifar10: Splits,
+) -> None:
+    result = run_experiments(cifar10, EXPERIMENTS[:1], seeds=32)
+    reported = EXPERIMENTS[0]
+    assert result.train_accuracy.min() < reported.train_accuracy < result.train_accuracy.max()
+    assert result.test_accuracy.min() < reported.test_accuracy < result.test_accuracy.max()
+    # Seeds that differ in nothing but their weights end ten points apart: that is the chaos.
+    assert result.test_accuracy.max() - result.test_accuracy.min() > 0.05
