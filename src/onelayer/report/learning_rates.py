@@ -175,8 +175,8 @@ def _say_rates(l2: float, level: float, rates: tuple[RateFigures, ...]) -> str:
     slow, fast = rates[0], rates[-1]
     one, other = f"η = {slow.learning_rate:g}", f"η = {fast.learning_rate:g}"
     parts = [
-        f"At λ = {l2:g}, half of the way that {one} takes the training loss down, to {level:.3f}, "
-        f"is behind it {_when(slow)}; {other} gets there {_when(fast)}.",
+        f"At λ = {l2:g}, {one} has taken the training loss half of its way down, to {level:.3f}, "
+        f"{_when(slow)}; {other} gets there {_when(fast)}.",
         f"Instead of falling, the loss rises in {fast.rises:.3g} of {fast.epochs:.3g} epochs with "
         f"{other}{_by(fast)}, and in {slow.rises:.3g} of {slow.epochs:.3g} with {one}{_by(slow)}.",
     ]
