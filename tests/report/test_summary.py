@@ -127,7 +127,8 @@ def test_learning_rates_are_timed_to_half_of_the_way() -> None:
     assert fast.largest_rise == 1.0
     assert fast.final_validation_loss.mean == 3.75
     assert finding.heading == "A larger step is faster at first, and then jumps over the minimum"
-    assert "η = 0.01 has taken the training loss half of its way down, to 3.000," in finding.sentence
+    assert "η = 0.01 has taken the training loss half of its way down" in finding.sentence
+    assert "to 3.000, after 2 epochs" in finding.sentence
     assert "rises in 2 of 4 epochs with η = 0.1" in finding.sentence
 
 
