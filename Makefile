@@ -40,18 +40,10 @@ bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m benchmarks $(ARGS)
 
-# The kernel alone under the compiler's sanitizers: memory and undefined behaviour, then data races.
-# setarch keeps the address space where ThreadSanitizer of older compilers can map it.
+# The kernel alone under the sanitizers: memory and undefined behaviour, then data races.
 sanitize: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet cmake ninja
-	for kinds in "address;undefined" thread; do \
-	  $(BIN)/cmake -S . -B "build/sanitize-$$kinds" -G Ninja -DCMAKE_MAKE_PROGRAM="$(abspath $(BIN))/ninja" \
-	    -DONELAYER_BINDINGS=OFF -DONELAYER_TESTS=ON "-DONELAYER_SANITIZE=$$kinds" >/dev/null && \
-	  $(BIN)/cmake --build "build/sanitize-$$kinds" && \
-	  for set in avx512 avx2 baseline; do \
-	    ONELAYER_ISA=$$set setarch -R "build/sanitize-$$kinds/kernel_test" || exit 1; \
-	  done || exit 1; \
-	done
+	scripts/sanitize-kernel $(BIN)/python
 
 # Break the kernel in one place after the other; the suite must fail each time. About twenty minutes.
 mutants: $(INSTALLED)
