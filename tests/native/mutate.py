@@ -21,11 +21,12 @@ LONGEST_RUN = 300  # seconds
 # An editable install would answer for the package before the path does.
 RUN_TESTS = """
 import sys
-sys.meta_path = [f for f in sys.meta_path if "Editable" not in type(f).__name__]
+sys.meta_path = [f for f in sys.meta_path if "Redirecting" not in type(f).__name__]
 sys.path[:0] = [{source!r}, {root!r}]
 import pytest
 from onelayer import _native
-assert _native.__file__.startswith({source!r}), _native.__file__
+if not _native.__file__.startswith({source!r}):
+    sys.exit(9)
 sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--no-header", *{tests!r}]))
 """
 
@@ -85,11 +86,15 @@ def _judge(copy: Path) -> str:
             [sys.executable, "-c", code],
             cwd=copy,
             capture_output=True,
+            text=True,
             timeout=LONGEST_RUN,
             check=False,
         )
     except subprocess.TimeoutExpired:
         return "hung"
+    # pytest's own code for tests that failed is 1; a crash ends below 0. All else never tested.
+    if ran.returncode > 1:
+        sys.exit(f"the suite could not be run: {(ran.stdout + ran.stderr)[-2000:]}")
     return "passed" if ran.returncode == 0 else "failed"
 
 

@@ -142,3 +142,21 @@ def test_an_empty_order_takes_no_step() -> None:
     a = small(order=np.zeros(0, np.int64))
     assert _native.train_epoch(**a) == 0
     assert not a["W"].any()
+
+
+@pytest.mark.parametrize(("arithmetic", "lowest"), [(np.float32, -80.0), (np.float64, -700.0)])
+def test_probabilities_are_right_to_a_few_units_in_the_last_place(
+    arithmetic: type, lowest: float
+) -> None:
+    # Two classes with scores t and 0: p = eᵗ / (1 + eᵗ), and ∂loss/∂b of the class that is not
+    # the label is p itself. Thousands of t are as many runs.
+    t = np.linspace(lowest, 0, 4001).astype(arithmetic)
+    W = np.stack([t, np.zeros_like(t)], axis=1)[:, :, None]
+    one, zero = np.ones(1), np.zeros(1)
+    _, _, g = _native.full_gradient(
+        np.ones((1, 1), np.uint8), np.array([1]), W, np.zeros(W.shape[:2], arithmetic), one, zero, 2
+    )
+    exact = np.exp(t.astype(np.float64))
+    eps = float(np.finfo(arithmetic).eps)
+    # 1.5 units for exp, half a unit each for the sum, the quotient and the product.
+    np.testing.assert_allclose(g[:, 0], exact / (1 + exact), rtol=4 * eps, atol=0)
