@@ -150,7 +150,7 @@ def test_probabilities_are_right_to_a_few_units_in_the_last_place(
 ) -> None:
     # Two classes with scores t and 0: p = eᵗ / (1 + eᵗ), and ∂loss/∂b of the class that is not
     # the label is p itself. Thousands of t are as many runs.
-    t = np.linspace(lowest, 0, 4001).astype(arithmetic)
+    t: NDArray[Any] = np.linspace(lowest, 0, 4001).astype(arithmetic)
     W = np.stack([t, np.zeros_like(t)], axis=1)[:, :, None]
     one, zero = np.ones(1), np.zeros(1)
     _, _, g = _native.full_gradient(
@@ -160,3 +160,28 @@ def test_probabilities_are_right_to_a_few_units_in_the_last_place(
     eps = float(np.finfo(arithmetic).eps)
     # 1.5 units for exp, half a unit each for the sum, the quotient and the product.
     np.testing.assert_allclose(g[:, 0], exact / (1 + exact), rtol=4 * eps, atol=0)
+
+
+def test_who_sums_which_tile_changes_no_bit() -> None:
+    # Sixty-four chunks of rows, taken by whichever thread is free: their sums are kept apart and
+    # added in order. A row's loss differs from chunk to chunk, so another order shows.
+    rng = np.random.default_rng(2)
+    X = rng.random((12_000, 24), dtype=np.float32)
+    W = rng.standard_normal((3, 5, 24)) * 4
+    y, b, one, zero = rng.integers(0, 5, 12_000), np.zeros((3, 5)), np.ones(24), np.zeros(24)
+    first = _native.evaluate(X, y, W, b, one, zero, False, 1)
+    for threads in (2, 3, 4, 5) * 5:
+        again = _native.evaluate(X, y, W, b, one, zero, False, threads)
+        np.testing.assert_array_equal(again[0], first[0])
+        np.testing.assert_array_equal(again[1], first[1])
+
+
+def test_the_full_gradient_adds_up_every_tile_of_rows() -> None:
+    a = small()
+    a["W"][:] = np.random.default_rng(3).standard_normal(a["W"].shape)
+    _, G, g = _native.full_gradient(a["X"], a["y"], a["W"], a["b"], a["scale"], a["offset"], 2)
+    F = a["X"] / 255
+    for r in range(2):
+        residual, _ = softmax_residual(F @ a["W"][r].T.astype(np.float64), a["y"])
+        np.testing.assert_allclose(G[r], residual.T @ F / 700, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(g[r], residual.mean(axis=0), rtol=0, atol=1e-5)
