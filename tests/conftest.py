@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import settings
 
 from onelayer.data import Splits
 from tests.made_data import make_splits
+
+# Machines that run tests are shared, so no example has a deadline. CI draws the same examples each
+# time; new ones are looked for where somebody is there to read what was found.
+settings.register_profile("here", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 @pytest.fixture
