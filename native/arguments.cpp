@@ -77,6 +77,31 @@ const Index* check_order(const ReadArray& order, Index rows) {
   return index;
 }
 
+void check_arithmetic(const ReadArray& array, const char* name) {
+  if (array.dtype() != nb::dtype<float>() && array.dtype() != nb::dtype<double>())
+    refuse_type(name, "float32 or float64", type_name(array.dtype()));
+}
+
+void check_size(const ReadArray& X, const Shape& shape) {
+  if (shape.N < 1 || shape.D < 1) refuse("X", "at least one row and one feature", shape_text(X));
+  if (!contiguous(X, 1)) refuse("X", "rows whose features are contiguous", "strided features (make a contiguous copy)");
+}
+
+// All that is known of rows without labels.
+Rows check_rows(const ReadArray& X, const std::optional<ReadArray>& order, Stored stored, const ReadArray& scale,
+                const ReadArray& offset, int threads) {
+  const Index D = static_cast<Index>(X.shape(1));
+  check_vector(scale, "scale", "D", D);
+  check_vector(offset, "offset", "D", D);
+  if (threads < 1) refuse("threads", "at least 1", std::to_string(threads));
+  Rows rows;
+  const Index* index = order ? check_order(*order, static_cast<Index>(X.shape(0))) : nullptr;
+  rows.x = {static_cast<const char*>(X.data()), X.stride(0) * static_cast<Index>(X.itemsize()), index, stored};
+  rows.scale = doubles(scale);
+  rows.offset = doubles(offset);
+  return rows;
+}
+
 }  // namespace
 
 void check_vector(const ReadArray& array, const char* name, const char* letter, Index length) {
@@ -94,30 +119,39 @@ Problem check_problem(const ReadArray& X, const ReadArray& y, const std::optiona
   check_dimensions(W, "W", 3, "(R, K, D)");
   check_dimensions(b, "b", 2, "(R, K)");
   const Stored stored = stored_type(X);
-  if (W.dtype() != nb::dtype<float>() && W.dtype() != nb::dtype<double>())
-    refuse_type("W", "float32 or float64", type_name(W.dtype()));
+  check_arithmetic(W, "W");
   if (b.dtype() != W.dtype()) refuse_type("b", "W's type " + type_name(W.dtype()), type_name(b.dtype()));
   Shape shape{static_cast<Index>(X.shape(0)), static_cast<Index>(X.shape(1)), static_cast<Index>(W.shape(1)),
               static_cast<Index>(W.shape(0))};
-  if (shape.N < 1 || shape.D < 1) refuse("X", "at least one row and one feature", shape_text(X));
+  check_size(X, shape);
   if (shape.K < 1 || shape.R < 1) refuse("W", "at least one run and one class", shape_text(W));
   if (static_cast<Index>(W.shape(2)) != shape.D)
     refuse("W", "D = " + std::to_string(shape.D) + " features as X has", shape_text(W));
   if (b.shape(0) != W.shape(0) || b.shape(1) != W.shape(1))
     refuse("b", "the shape (" + std::to_string(shape.R) + ", " + std::to_string(shape.K) + ") that W calls for", shape_text(b));
-  if (!contiguous(X, 1)) refuse("X", "rows whose features are contiguous", "strided features (make a contiguous copy)");
   if (!contiguous(W)) refuse("W", "a C-contiguous array", "a strided one");
   if (!contiguous(b)) refuse("b", "a C-contiguous array", "a strided one");
-  check_vector(scale, "scale", "D", shape.D);
-  check_vector(offset, "offset", "D", shape.D);
-  if (threads < 1) refuse("threads", "at least 1", std::to_string(threads));
-  Rows rows;
+  Rows rows = check_rows(X, order, stored, scale, offset, threads);
   rows.y = check_labels(y, shape.N, shape.K);
-  const Index* index = order ? check_order(*order, shape.N) : nullptr;
-  rows.x = {static_cast<const char*>(X.data()), X.stride(0) * static_cast<Index>(X.itemsize()), index, stored};
-  rows.scale = doubles(scale);
-  rows.offset = doubles(offset);
   if (order) shape.N = static_cast<Index>(order->shape(0));
+  return {shape, rows};
+}
+
+Problem check_weighted(const ReadArray& X, const ReadArray& factors, const std::optional<ReadArray>& order,
+                       const ReadArray& scale, const ReadArray& offset, int threads) {
+  check_dimensions(X, "X", 2, "(N, D)");
+  check_dimensions(factors, "factors", 3, "(R, N, K)");
+  const Stored stored = stored_type(X);
+  check_arithmetic(factors, "factors");
+  Shape shape{static_cast<Index>(X.shape(0)), static_cast<Index>(X.shape(1)), static_cast<Index>(factors.shape(2)),
+              static_cast<Index>(factors.shape(0))};
+  check_size(X, shape);
+  if (shape.K < 1 || shape.R < 1) refuse("factors", "at least one run and one class", shape_text(factors));
+  if (!contiguous(factors)) refuse("factors", "a C-contiguous array", "a strided one");
+  const Rows rows = check_rows(X, order, stored, scale, offset, threads);
+  if (order) shape.N = static_cast<Index>(order->shape(0));
+  if (static_cast<Index>(factors.shape(1)) != shape.N)
+    refuse("factors", "N = " + std::to_string(shape.N) + " rows", shape_text(factors));
   return {shape, rows};
 }
 

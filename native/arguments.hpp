@@ -26,6 +26,10 @@ Problem check_problem(const ReadArray& X, const ReadArray& y, const std::optiona
                       const ReadArray& W, const ReadArray& b, const ReadArray& scale, const ReadArray& offset,
                       int threads);
 
+// The same for weights of rows, factors (R, N, K), in place of labels and of W and b.
+Problem check_weighted(const ReadArray& X, const ReadArray& factors, const std::optional<ReadArray>& order,
+                       const ReadArray& scale, const ReadArray& offset, int threads);
+
 // A contiguous float64 vector of a given length.
 void check_vector(const ReadArray& array, const char* name, const char* letter, Index length);
 

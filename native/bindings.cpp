@@ -32,8 +32,9 @@ Index train_epoch_of(const ReadArray& X, const ReadArray& y, const std::optional
 }
 
 nb::tuple evaluate_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
-                      const ReadArray& scale, const ReadArray& offset, bool predictions, int threads) {
-  const Problem problem = check_problem(X, y, std::nullopt, W, b, scale, offset, threads);
+                      const ReadArray& scale, const ReadArray& offset, bool predictions, int threads,
+                      const std::optional<ReadArray>& order) {
+  const Problem problem = check_problem(X, y, order, W, b, scale, offset, threads);
   const auto [N, D, K, R] = problem.shape;
   Output<double> loss({R});
   Output<Index> correct({R});
@@ -41,15 +42,16 @@ nb::tuple evaluate_of(const ReadArray& X, const ReadArray& y, const ReadArray& W
   with_arithmetic(W, [&]<class T>(T) {
     EvaluateRequest<T> request{problem.shape, problem.rows, static_cast<const T*>(W.data()),
                                static_cast<const T*>(b.data()), loss.data(), correct.data(),
-                               predictions ? classes.data() : nullptr, threads, {}};
+                               predictions ? classes.data() : nullptr, nullptr, threads, {}};
     return interruptible(request, [&] { return evaluate(kernels<T>(), request); });
   });
   return nb::make_tuple(loss.array(), correct.array(), predictions ? classes.array() : nb::none());
 }
 
 nb::tuple full_gradient_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
-                           const ReadArray& scale, const ReadArray& offset, int threads) {
-  const Problem problem = check_problem(X, y, std::nullopt, W, b, scale, offset, threads);
+                           const ReadArray& scale, const ReadArray& offset, int threads,
+                           const std::optional<ReadArray>& order) {
+  const Problem problem = check_problem(X, y, order, W, b, scale, offset, threads);
   const auto [N, D, K, R] = problem.shape;
   Output<double> loss({R}), gradient_W({R, K, D}), gradient_b({R, K});
   with_arithmetic(W, [&]<class T>(T) {
@@ -59,6 +61,36 @@ nb::tuple full_gradient_of(const ReadArray& X, const ReadArray& y, const ReadArr
     return interruptible(request, [&] { return full_gradient(kernels<T>(), request); });
   });
   return nb::make_tuple(loss.array(), gradient_W.array(), gradient_b.array());
+}
+
+nb::object scores_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
+                     const ReadArray& scale, const ReadArray& offset, int threads,
+                     const std::optional<ReadArray>& order) {
+  const Problem problem = check_problem(X, y, order, W, b, scale, offset, threads);
+  const auto [N, D, K, R] = problem.shape;
+  Output<double> loss({R});
+  Output<Index> correct({R});
+  return with_arithmetic(W, [&]<class T>(T) {
+    Output<T> scores({R, N, K});
+    EvaluateRequest<T> request{problem.shape, problem.rows, static_cast<const T*>(W.data()),
+                               static_cast<const T*>(b.data()), loss.data(), correct.data(), nullptr, scores.data(),
+                               threads, {}};
+    interruptible(request, [&] { return evaluate(kernels<T>(), request); });
+    return scores.array();
+  });
+}
+
+nb::object weighted_sums_of(const ReadArray& X, const ReadArray& factors, const ReadArray& scale,
+                            const ReadArray& offset, int threads, const std::optional<ReadArray>& order) {
+  const Problem problem = check_weighted(X, factors, order, scale, offset, threads);
+  const auto [N, D, K, R] = problem.shape;
+  Output<double> sums({R, K, D});
+  with_arithmetic(factors, [&]<class T>(T) {
+    WeightedSumsRequest<T> request{problem.shape, problem.rows, static_cast<const T*>(factors.data()), sums.data(),
+                                   threads, {}};
+    return interruptible(request, [&] { return weighted_sums(kernels<T>(), request); });
+  });
+  return sums.array();
 }
 
 // Seconds per phase since the last call, summed over threads; empty unless built with ONELAYER_PHASE_TIMES.
@@ -83,9 +115,15 @@ NB_MODULE(_native, m) {
         "One epoch of mini-batch gradient descent; W (R, K, D) and b (R, K) are stepped in place.\n\n"
         "Returns the number of steps done. Ctrl-C ends it after a whole step and raises KeyboardInterrupt.");
   m.def("evaluate", &evaluate_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "predictions"_a, "threads"_a,
+        "order"_a.none() = nb::none(),
         "Mean cross-entropy (R,), rows classified correctly (R,) and, if asked for, classes (R, N) or None.");
   m.def("full_gradient", &full_gradient_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "threads"_a,
+        "order"_a.none() = nb::none(),
         "Mean cross-entropy (R,) and its gradients (R, K, D) and (R, K) over all rows, without the l2 term.");
+  m.def("scores", &scores_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "threads"_a,
+        "order"_a.none() = nb::none(), "Scores W x + b of every row, (R, N, K) in W's type.");
+  m.def("weighted_sums", &weighted_sums_of, "X"_a, "factors"_a, "scale"_a, "offset"_a, "threads"_a,
+        "order"_a.none() = nb::none(), "Sum over rows of factors (R, N, K) times the scaled row: (R, K, D), float64.");
   m.def("instruction_set", &instruction_set, "The instruction set that runs; ONELAYER_ISA overrides it.");
   m.def("supported_instruction_sets", &supported_instruction_sets, "Those this machine can run, best first.");
   m.def("default_threads", &default_threads,

@@ -66,6 +66,7 @@ class Evaluation {
         const Index first = tile * kTileRows, count = smaller(kTileRows, shape_.N - first);
         for (Index s = 0; s < slices_.count; ++s) score(own, s, first, count);
         for (Index r = 0; r < shape_.R; ++r) judge(own, chunk, r, first, count);
+        if (request_.scores) copy_scores(own, first, count);
       }
   }
 
@@ -105,6 +106,15 @@ class Evaluation {
       job.correct = correct_.data() + chunk * shape_.R + r;
       kernels_.judge(job);
     }
+  }
+
+  void copy_scores(const Own& own, Index first, Index count) {
+    for (Index r = 0; r < shape_.R; ++r)
+      for (Index k = 0; k < shape_.K; ++k) {
+        const T* source = own.scores.data() + (r * shape_.K + k) * kScoreStride;
+        T* target = request_.scores + (r * shape_.N + first) * shape_.K + k;
+        for (Index n = 0; n < count; ++n) target[n * shape_.K] = source[n];
+      }
   }
 
   const Kernels<T>& kernels_;

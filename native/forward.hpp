@@ -143,6 +143,7 @@ ONELAYER_INLINE void score_rows(const ScoreJob<T>& job, Index n, Index rows, Ind
 // second, pass by it. The first panel's pass converts the data rows as it needs them.
 template <class T, class S>
 void score_stored(const ScoreJob<T>& job) {
+  if (job.columns == 0) return load_rows<T, S>(job, 0, job.count);
   constexpr Index panel_bytes = 32 * 1024, group_bytes = 512 * 1024;
   const Index row_bytes = job.stride * static_cast<Index>(sizeof(T));
   const Index most = larger(1, panel_bytes / row_bytes / kScoreColumns) * kScoreColumns;

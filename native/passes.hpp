@@ -1,4 +1,4 @@
-// The three passes over rows, for callers: train, gradient, evaluate.
+// The passes over rows, for callers: train, gradient, evaluate (or score), weighted sums.
 #pragma once
 
 #include <functional>
@@ -53,13 +53,25 @@ struct EvaluateRequest {
   double* loss = nullptr;                // (R,)
   Index* correct = nullptr;              // (R,)
   std::int32_t* predictions = nullptr;   // (R, N), or none
+  T* scores = nullptr;                   // (R, N, K), or none
   int threads = 1;
   ShouldStop should_stop;
 };
 
-// Each returns how many batches were done: all of them, unless it was told to stop.
+template <class T>
+struct WeightedSumsRequest {
+  Shape shape;
+  Rows rows;
+  const T* factors = nullptr;  // (R, N, K)
+  double* sums = nullptr;      // (R, K, D), zeroed
+  int threads = 1;
+  ShouldStop should_stop;
+};
+
+// Each returns how many batches were done, or whether all of it was: unless it was told to stop, it was.
 template <class T> Index train_epoch(const Kernels<T>& kernels, const TrainRequest<T>& request);
 template <class T> Index full_gradient(const Kernels<T>& kernels, const GradientRequest<T>& request);
 template <class T> bool evaluate(const Kernels<T>& kernels, const EvaluateRequest<T>& request);
+template <class T> bool weighted_sums(const Kernels<T>& kernels, const WeightedSumsRequest<T>& request);
 
 }  // namespace onelayer

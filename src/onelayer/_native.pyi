@@ -32,6 +32,7 @@ def evaluate(
     offset: NDArray[np.float64],
     predictions: bool,
     threads: int,
+    order: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int32] | None]:
     """Return mean cross-entropy (R,), right rows (R,) and, if asked for, classes (R, N)."""
 
@@ -43,8 +44,31 @@ def full_gradient(
     scale: NDArray[np.float64],
     offset: NDArray[np.float64],
     threads: int,
+    order: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return mean cross-entropy (R,), its gradients (R, K, D) and (R, K); without l2."""
+
+def scores(
+    X: NDArray[np.generic],
+    y: NDArray[np.integer],
+    W: NDArray[np.floating],
+    b: NDArray[np.floating],
+    scale: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    threads: int,
+    order: NDArray[np.int64] | None = None,
+) -> NDArray[np.floating]:
+    """Return the scores W x + b of every row, (R, N, K), in W's type."""
+
+def weighted_sums(
+    X: NDArray[np.generic],
+    factors: NDArray[np.floating],
+    scale: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    threads: int,
+    order: NDArray[np.int64] | None = None,
+) -> NDArray[np.float64]:
+    """Return the sum over rows of factors (R, N, K) times the scaled row: (R, K, D)."""
 
 def instruction_set() -> str:
     """Name the instruction set that runs; ONELAYER_ISA overrides it."""

@@ -50,14 +50,14 @@ class Run:
     name: str = ""
 
     def __post_init__(self) -> None:
-        _require_number("learning_rate (η)", self.learning_rate, "a finite number above 0", above=0)
-        _require_number("l2 (λ)", self.l2, "a finite number, 0 or above", least=0)
-        _require_number("init_scale", self.init_scale, "a finite number, 0 or above", least=0)
-        _require_whole("batch_size", self.batch_size, 1)
-        _require_whole("epochs", self.epochs, 1)
-        _require_whole("seed", self.seed, 0)
+        require_number("learning_rate (η)", self.learning_rate, "a finite number above 0", above=0)
+        require_number("l2 (λ)", self.l2, "a finite number, 0 or above", least=0)
+        require_number("init_scale", self.init_scale, "a finite number, 0 or above", least=0)
+        require_whole("batch_size", self.batch_size, 1)
+        require_whole("epochs", self.epochs, 1)
+        require_whole("seed", self.seed, 0)
         if self.shuffle_seed is not None:
-            _require_whole("shuffle_seed", self.shuffle_seed, 0)
+            require_whole("shuffle_seed", self.shuffle_seed, 0)
         if not self.name:
             object.__setattr__(self, "name", f"λ={self.l2:g}, η={self.learning_rate:g}")
 
@@ -131,7 +131,7 @@ def seed_range(seeds: int) -> range:
         >>> list(seed_range(3))
         [0, 1, 2]
     """
-    _require_whole("seeds", seeds, 1)
+    require_whole("seeds", seeds, 1)
     return range(seeds)
 
 
@@ -164,7 +164,7 @@ def _require_known(names: Iterable[str]) -> None:
             raise SettingsError(f"unknown setting {name!r}; {hint}")
 
 
-def _require_number(
+def require_number(
     name: str, value: object, expected: str, *, above: float = -math.inf, least: float = -math.inf
 ) -> None:
     good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
@@ -172,7 +172,7 @@ def _require_number(
         raise SettingsError(f"{name} must be {expected}, but {value!r} was given.")
 
 
-def _require_whole(name: str, value: object, least: int) -> None:
+def require_whole(name: str, value: object, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise SettingsError(
             f"{name} must be a whole number, {least} or above, but {value!r} was given."

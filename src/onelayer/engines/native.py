@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer import _native
-from onelayer.engines.protocol import Evaluation, Rows, Weights
+from onelayer.engines.protocol import Evaluation, FullGradient, Rows, Weights
+
+Floats = NDArray[np.floating]
 
 STORED_TYPES = tuple(np.dtype(name) for name in ("uint8", "float16", "float32", "float64"))
 
@@ -26,6 +28,7 @@ class NativeEngine:
 
     def __init__(self, threads: int | None = None) -> None:
         self._threads = _native.default_threads() if threads is None else threads
+        self._converted = _ConvertedRows()
 
     def describe(self) -> dict[str, str]:
         """Name the engine, the instruction set that gives its bits, and its threads."""
@@ -40,6 +43,25 @@ class NativeEngine:
     ) -> NativeTrainer:
         """Start R runs from a copy of these weights."""
         return NativeTrainer(weights, learning_rate, l2, self._threads)
+
+    def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
+        """Mean cross-entropy over all rows and its gradient, without the l2 term, in one pass."""
+        X, y = self._converted.features(rows, weights.W.dtype), np.ascontiguousarray(rows.y)
+        W, b = (np.ascontiguousarray(part) for part in weights)
+        return FullGradient(
+            *_native.full_gradient(X, y, W, b, *_affine(rows), self._threads, rows.index)
+        )
+
+    def scores(self, rows: Rows, weights: Weights) -> Floats:
+        """Scores W x + b of every row, shape (R, N, K), in the type of the weights."""
+        X, y = self._converted.features(rows, weights.W.dtype), np.ascontiguousarray(rows.y)
+        W, b = (np.ascontiguousarray(part) for part in weights)
+        return _native.scores(X, y, W, b, *_affine(rows), self._threads, rows.index)
+
+    def weighted_sums(self, rows: Rows, factors: Floats) -> NDArray[np.float64]:
+        """Σ over rows of factors (R, N, K) times the scaled row, shape (R, K, D)."""
+        X, factors = self._converted.features(rows, factors.dtype), np.ascontiguousarray(factors)
+        return _native.weighted_sums(X, factors, *_affine(rows), self._threads, rows.index)
 
 
 class NativeTrainer:
@@ -57,13 +79,14 @@ class NativeTrainer:
         self._learning_rate = np.ascontiguousarray(learning_rate, np.float64)
         self._l2 = np.ascontiguousarray(l2, np.float64)
         self._threads = threads
-        self._converted: WeakKeyDictionary[Rows, NDArray[np.generic]] = WeakKeyDictionary()
+        self._converted = _ConvertedRows()
 
     def epoch(self, rows: Rows, order: NDArray[np.int64] | None, batch_size: int) -> None:
         """Take one step for each batch; Ctrl-C ends after a whole step and keeps it."""
         _native.train_epoch(
-            self._features(rows), np.ascontiguousarray(rows.y), order, batch_size, self._W,
-            self._b, self._learning_rate, self._l2, *_affine(rows), self._threads,
+            self._converted.features(rows, self._W.dtype), np.ascontiguousarray(rows.y), order,
+            batch_size, self._W, self._b, self._learning_rate, self._l2, *_affine(rows),
+            self._threads,
         )  # fmt: skip
 
     def evaluate(self, rows: Rows) -> Evaluation:
@@ -85,24 +108,30 @@ class NativeTrainer:
         self, rows: Rows, *, predictions: bool
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int32] | None]:
         return _native.evaluate(
-            self._features(rows), np.ascontiguousarray(rows.y), self._W, self._b, *_affine(rows),
-            predictions, self._threads,
+            self._converted.features(rows, self._W.dtype), np.ascontiguousarray(rows.y), self._W,
+            self._b, *_affine(rows), predictions, self._threads, rows.index,
         )  # fmt: skip
 
-    def _features(self, rows: Rows) -> NDArray[np.generic]:
-        """X as stored, or converted once where the kernel cannot read it in place."""
+
+class _ConvertedRows:
+    """X as stored, or converted once where the kernel cannot read it in place."""
+
+    def __init__(self) -> None:
+        self._kept: WeakKeyDictionary[Rows, NDArray[np.generic]] = WeakKeyDictionary()
+
+    def features(self, rows: Rows, arithmetic: np.dtype[np.generic]) -> NDArray[np.generic]:
         X = rows.X
         if X.dtype in STORED_TYPES and (X.shape[1] == 1 or X.strides[1] == X.itemsize):
             return X
-        if rows not in self._converted:
-            kept = X.dtype if X.dtype in STORED_TYPES else self._W.dtype
+        if rows not in self._kept:
+            kept = X.dtype if X.dtype in STORED_TYPES else arithmetic
             warnings.warn(
                 f"X ({X.dtype}) is copied once, as contiguous {kept} rows; "
                 "uint8, float16, float32 and float64 rows are read in place.",
-                stacklevel=3,
+                stacklevel=4,
             )
-            self._converted[rows] = np.ascontiguousarray(X, kept)
-        return self._converted[rows]
+            self._kept[rows] = np.ascontiguousarray(X, kept)
+        return self._kept[rows]
 
 
 def _affine(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

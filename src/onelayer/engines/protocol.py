@@ -6,7 +6,7 @@ together; X (N, D), y (N,), W (R, K, D), b (R, K).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -22,12 +22,35 @@ class Rows:
         y: class index of each row, shape (N,), int64, 0 … K−1.
         scale: factor of each feature, shape (D,), float64.
         offset: added after the factor, shape (D,), float64.
+        index: which rows count, and in which order, shape (n,), int64; None is all of them. Full
+            passes follow it; `Trainer.epoch` has an order of its own.
     """
 
     X: NDArray[np.generic]
     y: NDArray[np.int64]
     scale: NDArray[np.float64]
     offset: NDArray[np.float64]
+    index: NDArray[np.int64] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many rows a full pass visits."""
+        return len(self.y if self.index is None else self.index)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class index of each row that a full pass visits, in its order."""
+        return self.y if self.index is None else self.y[self.index]
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Rows `start` to `stop` of those that a full pass visits; X is not copied."""
+        if self.index is not None:
+            return replace(self, index=self.index[start:stop])
+        return replace(self, X=self.X[start:stop], y=self.y[start:stop])
+
+    def only(self, index: NDArray[np.int64]) -> Rows:
+        """These rows alone, in this order; X is not copied."""
+        return replace(self, index=index if self.index is None else self.index[index])
 
 
 class Weights(NamedTuple):
@@ -42,6 +65,14 @@ class Evaluation(NamedTuple):
 
     loss: NDArray[np.float64]
     correct: NDArray[np.int64]
+
+
+class FullGradient(NamedTuple):
+    """Mean cross-entropy, shape (R,), and its gradients W (R, K, D) and b (R, K), in float64."""
+
+    loss: NDArray[np.float64]
+    W: NDArray[np.float64]
+    b: NDArray[np.float64]
 
 
 class Trainer(Protocol):
@@ -87,3 +118,12 @@ class Engine(Protocol):
             learning_rate: η of each run, shape (R,).
             l2: λ of each run, shape (R,).
         """
+
+    def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
+        """Mean cross-entropy over all rows and its gradient, without the l2 term, in one pass."""
+
+    def scores(self, rows: Rows, weights: Weights) -> NDArray[np.floating]:
+        """Scores W x + b of every row, shape (R, N, K), in the type of the weights."""
+
+    def weighted_sums(self, rows: Rows, factors: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Σ over rows of factors (R, N, K) times the scaled row, shape (R, K, D)."""

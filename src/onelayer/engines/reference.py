@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.engines.protocol import Evaluation, Rows, Weights
+from onelayer.engines.protocol import Evaluation, FullGradient, Rows, Weights
 
 Floats = NDArray[np.floating]
 
@@ -39,6 +39,33 @@ class ReferenceEngine:
         """Start R runs from a copy of these weights."""
         return ReferenceTrainer(weights, learning_rate, l2)
 
+    def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
+        """Mean cross-entropy over all rows and its gradient, without the l2 term, tile by tile."""
+        runs, classes, _ = weights.W.shape
+        loss, G = np.zeros(runs), np.zeros(weights.W.shape)
+        g = np.zeros((runs, classes))
+        for tile in _tiles(rows):
+            X, y = _read(rows, tile, weights.W.dtype)
+            residual, row_losses = _residual(_scores(X, weights), y)
+            loss += row_losses.sum(axis=0, dtype=np.float64)
+            G += np.einsum("brk,bd->rkd", residual, X, optimize=True)
+            g += residual.sum(axis=0)
+        return FullGradient(loss / rows.count, G / rows.count, g / rows.count)
+
+    def scores(self, rows: Rows, weights: Weights) -> Floats:
+        """Scores W x + b of every row, shape (R, N, K), in the type of the weights."""
+        tiles = [_scores(_read(rows, t, weights.W.dtype)[0], weights) for t in _tiles(rows)]
+        return np.ascontiguousarray(np.concatenate(tiles).swapaxes(0, 1))
+
+    def weighted_sums(self, rows: Rows, factors: Floats) -> NDArray[np.float64]:
+        """Σ over rows of factors (R, N, K) times the scaled row, shape (R, K, D)."""
+        runs, _, classes = factors.shape
+        sums = np.zeros((runs, classes, rows.X.shape[1]))
+        for tile in _tiles(rows):
+            X, _ = _read(rows, tile, factors.dtype)
+            sums += np.einsum("rbk,bd->rkd", factors[:, tile], X, optimize=True)
+        return sums
+
 
 class ReferenceTrainer:
     """R runs in training; see `onelayer.engines.protocol.Trainer`."""
@@ -58,41 +85,33 @@ class ReferenceTrainer:
         with np.errstate(over="ignore", invalid="ignore"):
             for start in range(0, len(rows.y), batch_size):
                 batch = slice(start, start + batch_size)
-                self._take_step(*self._read(rows, batch if order is None else order[batch]))
+                self._take_step(
+                    *_convert(rows, batch if order is None else order[batch], self._dtype)
+                )
 
     def evaluate(self, rows: Rows) -> Evaluation:
         """Loss and number of right rows of each run, tile by tile."""
         loss, correct = np.zeros(self._runs), np.zeros(self._runs, np.int64)
         with np.errstate(over="ignore", invalid="ignore"):
             for tile in _tiles(rows):
-                X, y = self._read(rows, tile)
+                X, y = _read(rows, tile, self._dtype)
                 S = self._scores(X)
-                own = np.take_along_axis(S, y[:, None, None], axis=2)[:, :, 0]
-                top = S.max(axis=2)
-                log_sum = top + np.log(np.exp(S - top[:, :, None]).sum(axis=2))
-                loss += (log_sum - own).sum(axis=0, dtype=np.float64)
+                loss += _row_losses(S, y)[0].sum(axis=0, dtype=np.float64)
                 correct += (S.argmax(axis=2) == y[:, None]).sum(axis=0)
-        return Evaluation(loss / len(rows.y), correct)
+        return Evaluation(loss / rows.count, correct)
 
     def predict(self, rows: Rows) -> NDArray[np.int64]:
         """Class index of the largest score, shape (R, N)."""
         with np.errstate(over="ignore", invalid="ignore"):
-            tiles = [self._scores(self._read(rows, t)[0]).argmax(axis=2) for t in _tiles(rows)]
+            tiles = [
+                self._scores(_read(rows, t, self._dtype)[0]).argmax(axis=2) for t in _tiles(rows)
+            ]
         return np.concatenate(tiles).T.astype(np.int64)
 
     def weights(self) -> Weights:
         """A copy of W (R, K, D) and b (R, K)."""
         shape = (self._runs, self._classes)
         return Weights(self._W.reshape(*shape, -1).copy(), self._b.reshape(shape).copy())
-
-    def _read(
-        self, rows: Rows, chosen: slice | NDArray[np.int64]
-    ) -> tuple[Floats, NDArray[np.int64]]:
-        X = rows.X[chosen].astype(self._dtype)
-        X *= rows.scale.astype(self._dtype)
-        if rows.offset.any():
-            X += rows.offset.astype(self._dtype)
-        return X, rows.y[chosen]
 
     def _scores(self, X: Floats) -> Floats:
         """Scores of a tile, shape (B, R, K)."""
@@ -113,4 +132,45 @@ class ReferenceTrainer:
 
 
 def _tiles(rows: Rows) -> list[slice]:
-    return [slice(i, i + TILE_ROWS) for i in range(0, len(rows.y), TILE_ROWS)]
+    return [slice(i, i + TILE_ROWS) for i in range(0, rows.count, TILE_ROWS)]
+
+
+def _read(
+    rows: Rows, tile: slice, dtype: np.dtype[np.floating]
+) -> tuple[Floats, NDArray[np.int64]]:
+    """A tile of the rows that count."""
+    return _convert(rows, tile if rows.index is None else rows.index[tile], dtype)
+
+
+def _convert(
+    rows: Rows, chosen: slice | NDArray[np.int64], dtype: np.dtype[np.floating]
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Rows as the equations see them: converted and scaled."""
+    X = rows.X[chosen].astype(dtype)
+    X *= rows.scale.astype(dtype)
+    if rows.offset.any():
+        X += rows.offset.astype(dtype)
+    return X, rows.y[chosen]
+
+
+def _scores(X: Floats, weights: Weights) -> Floats:
+    """Scores of a tile, shape (B, R, K)."""
+    runs, classes, features = weights.W.shape
+    S: Floats = X @ weights.W.reshape(-1, features).T + weights.b.reshape(-1)
+    return S.reshape(len(X), runs, classes)
+
+
+def _row_losses(S: Floats, y: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Cross-entropy of each row, and log 1ᵀ exp(s), both (B, R)."""
+    own = np.take_along_axis(S, y[:, None, None], axis=2)[:, :, 0]
+    top = S.max(axis=2)
+    log_sum: Floats = top + np.log(np.exp(S - top[:, :, None]).sum(axis=2))
+    return log_sum - own, log_sum
+
+
+def _residual(S: Floats, y: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Residual p − y of each row, (B, R, K), and its cross-entropy, (B, R)."""
+    losses, log_sum = _row_losses(S, y)
+    P = np.exp(S - log_sum[:, :, None])
+    P[np.arange(len(y)), :, y] -= 1
+    return P, losses

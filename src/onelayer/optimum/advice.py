@@ -1,0 +1,95 @@
+"""What learning rate a data set allows, before anything is trained on it.
+
+    L = ½ λmax(X̃ᵀX̃/N) + 2λ        full batches are stable for η < 2/L
+    L₁ = ½ maxᵢ ‖x̃ᵢ‖² + 2λ        the same for a batch of one row
+    L_B = (N (B−1) L + (N−B) L₁) / (B (N−1))
+
+L_B is the expected smoothness of a random batch of B rows: Gower, Loizou, Qian, Sailanbayev,
+Shulgin & Richtárik (2019), proposition 3.8. It is L₁ at B = 1 and L at B = N.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.engines import Engine, Rows, Weights
+from onelayer.optimum.curvature import largest_curvature, largest_second_moment
+
+TILE_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Bounds on the learning rate for a λ and a batch size.
+
+    Attributes:
+        l2: λ.
+        batch_size: B.
+        smoothness: L, the largest curvature that J can have anywhere.
+        batch_smoothness: L_B, the same for a random batch, in expectation.
+        start_curvature: λmax of the Hessian at W = 0, where training starts.
+    """
+
+    l2: float
+    batch_size: int
+    smoothness: float
+    batch_smoothness: float
+    start_curvature: float
+
+    @property
+    def stable(self) -> float:
+        """2/L: below it, full-batch descent is stable wherever it goes."""
+        return 2.0 / self.smoothness
+
+    @property
+    def batch_stable(self) -> float:
+        """2/L_B: the same for batches of that size."""
+        return 2.0 / self.batch_smoothness
+
+    @property
+    def start_stable(self) -> float:
+        """2/λmax(H) at the start: above it, the first steps already overshoot."""
+        return 2.0 / self.start_curvature
+
+    @property
+    def learning_rate(self) -> float:
+        """1/L_B, what learning_rate="auto" takes: half of what is guaranteed to be stable."""
+        return 1.0 / self.batch_smoothness
+
+
+def advise(engine: Engine, rows: Rows, classes: int, l2: float, batch_size: int) -> Advice:
+    """Measure the bounds on these rows: about thirty passes over them.
+
+    Args:
+        engine: what does the arithmetic.
+        rows: the training rows.
+        classes: K.
+        l2: λ ≥ 0.
+        batch_size: B, 1 … N.
+
+    Returns:
+        The bounds.
+    """
+    N, B = rows.count, min(batch_size, rows.count)
+    whole = 0.5 * largest_second_moment(engine, rows)
+    single = 0.5 * _largest_row(rows)
+    mixed = whole if N == 1 else (N * (B - 1) * whole + (N - B) * single) / (B * (N - 1))
+    D = rows.X.shape[1]
+    zero = Weights(np.zeros((1, classes, D), np.float32), np.zeros((1, classes), np.float32))
+    at_start, _ = largest_curvature(engine, rows, zero, l2)
+    return Advice(l2, B, whole + 2.0 * l2, mixed + 2.0 * l2, at_start)
+
+
+def _largest_row(rows: Rows) -> float:
+    """maxᵢ ‖x̃ᵢ‖² of the scaled rows with a 1 appended."""
+    largest = 0.0
+    for start in range(0, rows.count, TILE_ROWS):
+        chosen: slice | NDArray[np.int64] = slice(start, start + TILE_ROWS)
+        tile = rows.X[chosen if rows.index is None else rows.index[chosen]].astype(np.float32)
+        tile *= rows.scale.astype(np.float32)
+        tile += rows.offset.astype(np.float32)
+        largest = max(largest, float(np.einsum("nd,nd->n", tile, tile).max()))
+    return largest + 1.0

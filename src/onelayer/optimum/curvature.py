@@ -1,0 +1,109 @@
+"""How sharply the cost bends: the curvature that bounds the learning rate.
+
+    H (V, c) = (1/N) Σ uᵢ (xᵢᵀ, 1) + (2λ V, 0)     uᵢ = (diag pᵢ − pᵢ pᵢᵀ) (V xᵢ + c)
+    λmax(H) ≤ L = ½ λmax(X̃ᵀX̃/N) + 2λ               X̃ the rows with a 1 appended (Böhning 1992)
+
+Gradient descent with step η is stable along a direction of curvature h while η < 2/h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.engines import Engine, Rows, Weights
+from onelayer.objective import softmax
+
+Float64 = NDArray[np.float64]
+
+MOST_PRODUCTS = 30
+# Lanczos stops when the largest eigenvalue is known to this share.
+ENOUGH = 1e-3
+
+
+def largest_curvature(
+    engine: Engine,
+    rows: Rows,
+    weights: Weights,
+    l2: float,
+    *,
+    start: Float64 | None = None,
+    enough: float = ENOUGH,
+) -> tuple[float, Float64]:
+    """λmax of the Hessian of J at (W, b), by Lanczos iteration on Hessian-vector products.
+
+    Args:
+        engine: what does the arithmetic.
+        rows: the rows that J is the mean over.
+        weights: one run's, W (1, K, D) and b (1, K).
+        l2: λ ≥ 0.
+        start: a direction near the one looked for, shape (K, D + 1), such as an earlier answer.
+        enough: relative error to stop at.
+
+    Returns:
+        λmax, and the direction it belongs to, shape (K, D + 1), of length 1.
+    """
+    P = softmax(engine.scores(rows, weights)[0]).astype(weights.W.dtype)
+    K, D = weights.W.shape[1:]
+
+    def product(v: Float64) -> Float64:
+        direction = v.astype(weights.W.dtype)
+        Z = engine.scores(rows, Weights(direction[None, :, :-1], direction[None, :, -1]))[0]
+        U = P * (Z - np.einsum("nk,nk->n", P, Z)[:, None])
+        bent = np.empty((K, D + 1))
+        bent[:, :-1] = engine.weighted_sums(rows, U[None])[0] / rows.count + 2.0 * l2 * v[:, :-1]
+        bent[:, -1] = U.sum(axis=0, dtype=np.float64) / rows.count
+        return bent
+
+    if start is None:
+        start = np.random.default_rng(0).standard_normal((K, D + 1))
+    return _largest_eigenvalue(product, start, enough)
+
+
+def largest_second_moment(engine: Engine, rows: Rows, dtype: str = "float32") -> float:
+    """λmax(X̃ᵀX̃/N) of the scaled rows with a 1 appended.
+
+    Args:
+        engine: what does the arithmetic.
+        rows: the rows.
+        dtype: arithmetic type.
+
+    Returns:
+        The largest eigenvalue; ½ of it bounds the curvature of the mean cross-entropy.
+    """
+    D = rows.X.shape[1]
+    unlabelled = Rows(rows.X, np.zeros_like(rows.y), rows.scale, rows.offset, rows.index)
+
+    def product(v: Float64) -> Float64:
+        direction = v.astype(dtype)
+        Z = engine.scores(unlabelled, Weights(direction[None, :, :-1], direction[None, :, -1]))
+        moment = np.empty((1, D + 1))
+        moment[:, :-1] = engine.weighted_sums(unlabelled, Z)[0] / rows.count
+        moment[:, -1] = Z.sum(dtype=np.float64) / rows.count
+        return moment
+
+    return _largest_eigenvalue(product, np.ones((1, D + 1)), ENOUGH)[0]
+
+
+def _largest_eigenvalue(
+    product: Callable[[Float64], Float64], start: Float64, enough: float
+) -> tuple[float, Float64]:
+    """Lanczos with full orthogonalisation: a few dozen vectors at most."""
+    basis = [start / np.linalg.norm(start)]
+    T = np.zeros((MOST_PRODUCTS, MOST_PRODUCTS))
+    value, mix = 0.0, np.ones(1)
+    for j in range(MOST_PRODUCTS):
+        image = product(basis[j])
+        for i, vector in enumerate(basis):
+            T[i, j] = np.vdot(vector, image)
+            image = image - T[i, j] * vector
+        left = float(np.linalg.norm(image))
+        values, vectors = np.linalg.eigh((T + T.T)[: j + 1, : j + 1] / 2.0)
+        value, mix = float(values[-1]), vectors[:, -1]
+        if left * abs(mix[-1]) <= enough * abs(value) or len(basis) == start.size:
+            break
+        basis.append(image / left)
+    direction = sum(m * vector for m, vector in zip(mix, basis, strict=False))
+    return value, np.asarray(direction / np.linalg.norm(direction))

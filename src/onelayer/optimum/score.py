@@ -1,0 +1,61 @@
+"""How well one model does on some rows: loss and accuracy, each with its standard error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.engines import Engine, Rows, Weights
+from onelayer.objective import log_softmax
+
+TILE_ROWS = 16384
+
+
+@dataclass(frozen=True)
+class Score:
+    """Loss and accuracy of a model on some rows.
+
+    Attributes:
+        loss: mean cross-entropy, nats.
+        loss_error: its standard error over the rows.
+        accuracy: share of rows classified right.
+        accuracy_error: its standard error, √(a (1 − a) / n).
+        rows: how many rows, n.
+    """
+
+    loss: float
+    loss_error: float
+    accuracy: float
+    accuracy_error: float
+    rows: int
+
+
+def score(engine: Engine, rows: Rows, W: NDArray[np.floating], b: NDArray[np.floating]) -> Score:
+    """Score one model.
+
+    Args:
+        engine: what does the arithmetic.
+        rows: the rows to judge by.
+        W: weights, shape (K, D); their type is the arithmetic's.
+        b: bias, shape (K,).
+
+    Returns:
+        Loss and accuracy; of equal scores the first class counts.
+    """
+    weights = Weights(np.ascontiguousarray(W[None]), np.ascontiguousarray(b[None], W.dtype))
+    y, total, squares, right = rows.labels, 0.0, 0.0, 0
+    for start in range(0, rows.count, TILE_ROWS):
+        stop = min(start + TILE_ROWS, rows.count)
+        S = engine.scores(rows.part(start, stop), weights)[0]
+        labels = y[start:stop]
+        losses = -log_softmax(S)[np.arange(len(labels)), labels]
+        total += float(losses.sum())
+        squares += float((losses**2).sum())
+        right += int((S.argmax(axis=1) == labels).sum())
+    n = rows.count
+    mean, share = total / n, right / n
+    variance = max(squares / n - mean**2, 0.0)
+    return Score(mean, math.sqrt(variance / n), share, math.sqrt(share * (1 - share) / n), n)
