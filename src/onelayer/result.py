@@ -9,7 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.errors import SettingsError
 from onelayer.gradcheck import GradientCheck
+from onelayer.optimum import Certificate
 from onelayer.plan import Run
 from onelayer.scaling import Scaling
 
@@ -93,6 +95,19 @@ class ReportedFigures:
     test_accuracy: float
 
 
+@dataclass(frozen=True)
+class Curvature:
+    """How sharply the cost bent where a run was: λmax of the Hessian of J on the training rows.
+
+    Attributes:
+        epochs: when it was measured, ascending; 0 is the initial weights.
+        values: λmax, as many; a step η is stable there while η < 2/λmax.
+    """
+
+    epochs: tuple[int, ...]
+    values: tuple[float, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """R trained runs with their history, what they score on the test set, and how they were made.
@@ -111,6 +126,11 @@ class Result:
         data: which data it was.
         reported: figures to set beside the measured ones, by setting name; may be empty.
         gradient_checks: numerical against analytic gradients; may be empty.
+        certificates: how far each run's kept weights can be from the optimum of their λ, R of
+            them; empty when none were asked for or training was interrupted.
+        optima: the best cost there is for each λ > 0 of the runs, as certificates of the solved
+            optimum: J* lies between its lower_bound and its cost. May be empty.
+        curvatures: for some runs (key: position), the curvature met during training.
         environment: engine, library versions, processor, threads.
         seconds: wall time of each phase, in s.
     """
@@ -127,8 +147,25 @@ class Result:
     snapshots: Mapping[int, NDArray[np.float16]] = field(default_factory=dict)
     reported: tuple[ReportedFigures, ...] = ()
     gradient_checks: tuple[GradientCheck, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+    optima: tuple[Certificate, ...] = ()
+    curvatures: Mapping[int, Curvature] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate of the only run; of several, `certificates` holds one for each.
+
+        Raises:
+            SettingsError: when there is not exactly one.
+        """
+        if len(self.certificates) != 1:
+            raise SettingsError(
+                "certificate is there for a result of one certified run, but this one holds "
+                f"{len(self.certificates)}; take one of certificates."
+            )
+        return self.certificates[0]
 
     @property
     def settings(self) -> tuple[str, ...]:

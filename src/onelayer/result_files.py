@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from onelayer.errors import SaveError
 from onelayer.gradcheck import GradientCheck
+from onelayer.optimum import Certificate
 from onelayer.plan import Run
-from onelayer.result import DataCard, History, Outcome, ReportedFigures, Result
+from onelayer.result import Curvature, DataCard, History, Outcome, ReportedFigures, Result
 from onelayer.run_folder import SETTINGS_FILE, staged_folder
 from onelayer.scaling import Scaling
 
-FORMAT = 1
+FORMAT = 2
 HISTORY_FILE = "history.parquet"
 WEIGHTS_FILE = "weights.safetensors"
 
@@ -75,6 +76,9 @@ def write_records(result: Result, folder: Path) -> None:
         "data": asdict(result.data),
         "reported": [asdict(figures) for figures in result.reported],
         "gradient_checks": [asdict(check) for check in result.gradient_checks],
+        "certificates": [_finite(asdict(certificate)) for certificate in result.certificates],
+        "optima": [asdict(certificate) for certificate in result.optima],
+        "curvatures": {str(i): asdict(curvature) for i, curvature in result.curvatures.items()},
         "environment": dict(result.environment),
         "seconds": dict(result.seconds),
     }
@@ -122,6 +126,12 @@ def load_result(folder: Path | str) -> Result:
         snapshots={int(n.removeprefix(prefix)): t for n, t in tensors.items() if prefix in n},
         reported=tuple(ReportedFigures(**figures) for figures in settings["reported"]),
         gradient_checks=tuple(GradientCheck(**check) for check in settings["gradient_checks"]),
+        certificates=tuple(_certificate(values) for values in settings["certificates"]),
+        optima=tuple(Certificate(**values) for values in settings["optima"]),
+        curvatures={
+            int(i): Curvature(tuple(c["epochs"]), tuple(c["values"]))
+            for i, c in settings["curvatures"].items()
+        },
         environment=settings["environment"],
         seconds=settings["seconds"],
     )
@@ -155,6 +165,15 @@ def _write_history(result: Result, path: Path) -> None:
     }
     columns |= {name: getattr(result.history, name)[measured] for name in History.measures()}
     pq.write_table(pa.table(columns), path)
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """The gap of λ = 0 is infinite, for which JSON has no word: null stands for it."""
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}
+
+
+def _certificate(values: dict[str, Any]) -> Certificate:
+    return Certificate(**{n: np.inf if value is None else value for n, value in values.items()})
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

@@ -132,7 +132,7 @@ class Solver:
         self._target = Target(l2=0.0)
         self._passes = 0
 
-    def start_at(self, W: Float64, b: Float64) -> None:
+    def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
         """Start the next solution from these weights; remembered steps stay of use."""
         self._at[:, :-1], self._at[:, -1] = W, b + W @ self._metric.mean
 
