@@ -179,7 +179,7 @@ def test_another_format_is_refused(result: Result, tmp_path: Path) -> None:
     save_result(result, tmp_path / "run")
     path = tmp_path / "run" / "settings.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    with pytest.raises(SaveError, match="format 99 is not 1"):
+    with pytest.raises(SaveError, match="format 99 is not 2"):
         load_result(tmp_path / "run")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -120,6 +122,9 @@ class _StopsInEpoch:
 
     def describe(self) -> dict[str, str]:
         return {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
     def begin(self, *start: object) -> Trainer:
         trainer = self._inner.begin(*start)  # type: ignore[arg-type]

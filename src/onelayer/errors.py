@@ -21,5 +21,9 @@ class SettingsError(OnelayerError, ValueError):
     """A setting of a run or a command outside its range, or of an unknown name."""
 
 
+class StepLengthWarning(UserWarning):
+    """A learning rate above what is guaranteed to be stable on the training rows."""
+
+
 class SaveError(OnelayerError):
     """A result could not be written or read back."""

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from onelayer.data import Splits
+from onelayer.data import Dataset, Splits
 from onelayer.engines import Engine
 from onelayer.errors import SettingsError
 from onelayer.gradcheck import GradientCheck, check_gradients
+from onelayer.optimum import Certificate, solve
 from onelayer.plan import Run, grid, seed_range
 from onelayer.result import ReportedFigures, Result
 from onelayer.scaling import fit_scaling
@@ -197,16 +198,44 @@ def run_experiments(
     started = time.perf_counter()
     checks = check_gradients_of(splits)
     checking = time.perf_counter() - started
+    first = first_of_each_setting(runs)
     result = train(
         splits,
         runs,
         engine=engine,
         dtype=dtype,
-        snapshots=first_of_each_setting(runs),
+        snapshots=first,
+        curvature_of=[i for i in first if runs[i].l2 == 0.0],
         on_progress=on_progress,
     )
+    started = time.perf_counter()
+    optima = () if result.interrupted else best_costs(splits.train, runs, engine)
+    solving = time.perf_counter() - started
     return result.with_records(
+        optima=optima,
         reported=tuple(e.reported for e in experiments) if splits.name == "cifar10" else (),
         gradient_checks=checks,
-        seconds={"check gradients": checking} | dict(result.seconds),
+        seconds={"check gradients": checking} | dict(result.seconds) | {"optima": solving},
     )
+
+
+def best_costs(
+    train_set: Dataset, runs: Sequence[Run], engine: Engine | None = None
+) -> tuple[Certificate, ...]:
+    """The best cost there is for each λ > 0 of the runs: what training left on the table.
+
+    Args:
+        train_set: the training rows, divided by the largest value that a feature can have.
+        runs: the settings.
+        engine: what does the arithmetic; None takes the default engine.
+
+    Returns:
+        Certificates of the solved optima, largest λ first.
+
+    Example:
+        >>> from onelayer.data import load
+        >>> [best.l2 for best in best_costs(load("digits").train, plan_experiments(seeds=1))]
+        [1.0, 0.1]
+    """
+    l2s = sorted({run.l2 for run in runs if run.l2 > 0.0}, reverse=True)
+    return tuple(solve(train_set, l2, engine=engine).certificate for l2 in l2s)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from onelayer.engines import Evaluation, Weights
 from onelayer.plan import Run
-from onelayer.result import History, Outcome
+from onelayer.result import Curvature, History, Outcome
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,7 @@ class Logbook:
         self.weights = Weights(start.W.copy(), start.b.copy())
         self.outcomes: list[Outcome | None] = [None] * len(runs)
         self.epochs = [0] * len(runs)
+        self._bends: dict[int, dict[int, float]] = {}
         self.snapshots: dict[int, NDArray[np.float16]] = {
             i: np.full((runs[i].epochs + 1, *start.W.shape[1:]), np.nan, np.float16)
             for i in snapshots
@@ -68,6 +69,15 @@ class Logbook:
             else:
                 self.outcomes[i] = _diverged(self.runs[i], epoch)
         return [i for place, i in enumerate(positions) if finite[place]]
+
+    def bend(self, i: int, epoch: int, curvature: float) -> None:
+        """Enter the curvature that a run met at the end of an epoch."""
+        self._bends.setdefault(i, {})[epoch] = curvature
+
+    @property
+    def curvatures(self) -> dict[int, Curvature]:
+        """What was entered of it, by run."""
+        return {i: Curvature(tuple(b), tuple(b.values())) for i, b in self._bends.items()}
 
     def finish(self, positions: Sequence[int]) -> None:
         """Mark these runs as having gone through all of their epochs."""
@@ -112,6 +122,6 @@ def _diverged(run: Run, epoch: int) -> Outcome:
     return Outcome(
         "diverged",
         kept,
-        f"{_label(run)} diverged in epoch {epoch}: with η = {run.learning_rate:g} its cost is no "
+        f"{_label(run)} diverged in epoch {epoch}: with η = {run.eta:g} its cost is no "
         f"longer finite; the weights after epoch {kept} are kept. Try a smaller learning_rate.",
     )

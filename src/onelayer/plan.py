@@ -11,19 +11,23 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from onelayer.errors import SettingsError
 
+Auto = Literal["auto"]
+AUTO: Auto = "auto"
 
-@dataclass(frozen=True, order=True)
+
+@dataclass(frozen=True)
 class Run:
     """One setting of mini-batch gradient descent, from initial weights to the last epoch.
 
     W ← W − η ∂J/∂W, b ← b − η ∂J/∂b once a batch; W and b start at N(0, init_scale²).
 
     Attributes:
-        learning_rate: η > 0, step length.
+        learning_rate: η > 0, step length; "auto" lets training take one that is guaranteed to be
+            stable on its rows (`onelayer.optimum.suggest` tells it beforehand).
         l2: λ ≥ 0, multiplies Σ W² in the cost.
         seed: draws the initial weights, 0 … 2³² − 1.
         batch_size: rows of a batch, 1 … N; a last smaller batch is averaged over its own size.
@@ -40,7 +44,7 @@ class Run:
         'λ=0.1, η=0.01'
     """
 
-    learning_rate: float
+    learning_rate: float | Auto
     l2: float = 0.0
     seed: int = 0
     batch_size: int = 100
@@ -50,7 +54,9 @@ class Run:
     name: str = ""
 
     def __post_init__(self) -> None:
-        require_number("learning_rate (η)", self.learning_rate, "a finite number above 0", above=0)
+        if self.learning_rate != AUTO:
+            expected = 'a finite number above 0 or "auto"'
+            require_number("learning_rate (η)", self.learning_rate, expected, above=0)
         require_number("l2 (λ)", self.l2, "a finite number, 0 or above", least=0)
         require_number("init_scale", self.init_scale, "a finite number, 0 or above", least=0)
         require_whole("batch_size", self.batch_size, 1)
@@ -59,7 +65,19 @@ class Run:
         if self.shuffle_seed is not None:
             require_whole("shuffle_seed", self.shuffle_seed, 0)
         if not self.name:
-            object.__setattr__(self, "name", f"λ={self.l2:g}, η={self.learning_rate:g}")
+            rate = AUTO if self.learning_rate == AUTO else f"{self.learning_rate:g}"
+            object.__setattr__(self, "name", f"λ={self.l2:g}, η={rate}")
+
+    @property
+    def eta(self) -> float:
+        """The learning rate as a number.
+
+        Raises:
+            SettingsError: while it is "auto"; training puts a number in its place.
+        """
+        if isinstance(self.learning_rate, str):
+            raise SettingsError('learning_rate is "auto" until training has settled it.')
+        return self.learning_rate
 
     def as_dict(self) -> dict[str, Any]:
         """The run as plain values, fit for JSON; `Run(**run.as_dict())` gives it back."""

@@ -168,6 +168,11 @@ class Result:
         return self.certificates[0]
 
     @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended training."""
+        return any(outcome.status == "interrupted" for outcome in self.outcomes)
+
+    @property
     def settings(self) -> tuple[str, ...]:
         """Names of the settings, each once, in the order in which they first appear."""
         return tuple(dict.fromkeys(run.name for run in self.runs))

@@ -173,7 +173,7 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _certificate(values: dict[str, Any]) -> Certificate:
-    return Certificate(**{n: np.inf if value is None else value for n, value in values.items()})
+    return Certificate(**values | {"gap": np.inf if values["gap"] is None else values["gap"]})
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

@@ -12,11 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.curvature_meter import CurvatureMeter
 from onelayer.data import Dataset, Splits
 from onelayer.engines import Engine, Rows, Trainer, Weights, make_engine
 from onelayer.environment import describe_environment
 from onelayer.errors import SettingsError
+from onelayer.learning_rates import settle_learning_rates
 from onelayer.logbook import Logbook, Measurement
+from onelayer.optimum import Certificate
+from onelayer.optimum.certificate import certify_weights
+from onelayer.optimum.dataset import rows_of
 from onelayer.plan import Run, group_passes
 from onelayer.result import DataCard, Outcome, Result
 from onelayer.scaling import Scaling, fit_scaling
@@ -40,6 +45,8 @@ def train(
     scaling: str = "unit",
     dtype: str = "float32",
     snapshots: Sequence[int] = (),
+    curvature_of: Sequence[int] = (),
+    certify: bool = True,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Result:
     """Train every run by mini-batch gradient descent, all that can share a pass in one pass.
@@ -53,6 +60,9 @@ def train(
         scaling: "none", "unit" or "standardize", fitted on the training rows.
         dtype: arithmetic type, "float32" or "float64".
         snapshots: positions of runs whose W is kept at every epoch, for pictures.
+        curvature_of: positions of runs whose λmax(H) is measured as they go: at every epoch up to
+            the tenth and ever more rarely after, a few passes each.
+        certify: whether to prove how far each run ends from its optimum: a pass for each.
         on_progress: called after every epoch of every pass.
 
     Returns:
@@ -61,6 +71,9 @@ def train(
 
     Raises:
         SettingsError: for a batch larger than the training set or an unknown dtype or scaling.
+
+    Warns:
+        StepLengthWarning: for a learning rate above what is guaranteed to be stable.
 
     Example:
         >>> from onelayer.data import load
@@ -72,14 +85,17 @@ def train(
     started = time.perf_counter()
     fitted = fit_scaling(scaling, splits.train.X, splits.train.max_value)
     start = initial_weights(runs, splits.train.classes, splits.train.features, dtype)
-    job = _Job(splits, engine or make_engine(), fitted, Logbook(runs, start, snapshots))
+    chosen_engine, rows = engine or make_engine(), rows_of(splits.train, fitted)
+    runs = settle_learning_rates(runs, chosen_engine, rows, splits.train.classes)
+    meter = CurvatureMeter(chosen_engine, rows, curvature_of)
+    job = _Job(splits, chosen_engine, fitted, Logbook(runs, start, snapshots), meter)
     clock = _Clock(sum(run.epochs for run in runs), on_progress)
     try:
         for positions in group_passes(runs):
             _train_pass(job, positions, clock)
     except KeyboardInterrupt:
         job.logbook.interrupt()
-    return _close(job, time.perf_counter() - started)
+    return _close(job, time.perf_counter() - started, certify=certify)
 
 
 def initial_weights(runs: Sequence[Run], classes: int, features: int, dtype: str) -> Weights:
@@ -139,25 +155,32 @@ class _Job:
     engine: Engine
     scaling: Scaling
     logbook: Logbook
+    meter: CurvatureMeter
 
     def rows(self, dataset: Dataset) -> Rows:
-        return Rows(dataset.X, dataset.y, self.scaling.scale, self.scaling.offset)
+        return rows_of(dataset, self.scaling)
 
     def begin(self, positions: Sequence[int]) -> Trainer:
         runs = [self.logbook.runs[i] for i in positions]
         return self.engine.begin(
             self.logbook.weights_of(positions),
-            np.array([run.learning_rate for run in runs]),
+            np.array([run.eta for run in runs]),
             np.array([run.l2 for run in runs]),
         )
 
-    def measure(self, trainer: Trainer) -> Measurement:
-        return Measurement(
+    def enter(self, positions: Sequence[int], epoch: int, trainer: Trainer) -> list[int]:
+        """Measure these runs, write it down, and return those whose cost is finite."""
+        measured = Measurement(
             trainer.weights(),
             trainer.evaluate(self.rows(self.splits.train)),
             trainer.evaluate(self.rows(self.splits.validation)),
             (self.splits.train.rows, self.splits.validation.rows),
         )
+        finite = self.logbook.enter(positions, epoch, measured)
+        for i in self.meter.due(finite, epoch):
+            run, weights = self.logbook.runs[i], self.logbook.weights_of([i])
+            self.logbook.bend(i, epoch, self.meter.measure(i, weights, run.l2))
+        return finite
 
 
 class _Clock:
@@ -190,13 +213,13 @@ def _train_pass(job: _Job, positions: list[int], clock: _Clock) -> None:
     logbook, rows = job.logbook, job.rows(job.splits.train)
     shared = logbook.runs[positions[0]]
     trainer = job.begin(positions)
-    alive = logbook.enter(positions, 0, job.measure(trainer))
+    alive = job.enter(positions, 0, trainer)
     for epoch in range(1, shared.epochs + 1):
         if not alive:
             break
         order = row_order(shared.shuffle_seed, epoch, len(rows.y))
         trainer.epoch(rows, order, shared.batch_size)
-        finite = logbook.enter(alive, epoch, job.measure(trainer))
+        finite = job.enter(alive, epoch, trainer)
         diverged = len(alive) - len(finite)
         clock.advance(len(alive) + diverged * (shared.epochs - epoch))
         if diverged and finite:
@@ -205,9 +228,15 @@ def _train_pass(job: _Job, positions: list[int], clock: _Clock) -> None:
     logbook.finish(alive)
 
 
-def _close(job: _Job, training_seconds: float) -> Result:
-    """Measure the kept weights on the test set and gather the result."""
+def _close(job: _Job, training_seconds: float, *, certify: bool) -> Result:
+    """Measure the kept weights on the test set, certify them, and gather the result."""
     logbook, splits = job.logbook, job.splits
+    started = time.perf_counter()
+    interrupted = None in logbook.outcomes or any(
+        o.status == "interrupted" for o in logbook.outcomes if o
+    )
+    certificates = _certify(job) if certify and not interrupted else ()
+    certifying = time.perf_counter() - started
     everyone = range(len(logbook.runs))
     trainer, test = job.begin(everyone), job.rows(splits.test)
     predicted = trainer.predict(test)
@@ -222,10 +251,22 @@ def _close(job: _Job, training_seconds: float) -> Result:
         confusion=_confusion(splits.test.y, predicted, splits.test.classes),
         data=_card(splits),
         snapshots=logbook.snapshots,
+        certificates=certificates,
+        curvatures=logbook.curvatures,
         environment=describe_environment()
         | job.engine.describe()
         | {"dtype": str(logbook.weights.W.dtype)},
-        seconds={"train": training_seconds},
+        seconds={"train": training_seconds, "certify": certifying},
+    )
+
+
+def _certify(job: _Job) -> tuple[Certificate, ...]:
+    """How far each run's kept weights can be from the optimum of its λ."""
+    logbook, rows = job.logbook, job.rows(job.splits.train)
+    W, b = (part.astype(np.float64) for part in logbook.weights)
+    return tuple(
+        certify_weights(job.engine, rows, W[i], b[i], run.l2).given
+        for i, run in enumerate(logbook.runs)
     )
 
 

@@ -80,8 +80,8 @@ def _history(runs: Sequence[Run], diverged: Sequence[int], rng: np.random.Genera
     history = History.empty(len(runs), max(run.epochs for run in runs))
     for i, run in enumerate(runs):
         epoch = np.arange(run.epochs + 1)
-        noise = rng.normal(size=len(epoch)) * (0.4 if run.learning_rate >= 0.1 else 0.001)
-        loss = 1.7 + 0.6 * np.exp(-run.learning_rate * 20 * epoch) + 0.2 * run.l2 + abs(noise)
+        noise = rng.normal(size=len(epoch)) * (0.4 if run.eta >= 0.1 else 0.001)
+        loss = 1.7 + 0.6 * np.exp(-run.eta * 20 * epoch) + 0.2 * run.l2 + abs(noise)
         norm = 5.0 / (1.0 + 5.0 * run.l2) + 0.01 * rng.normal(size=len(epoch))
         accuracy = 0.4 - 0.1 * run.l2 - 0.3 * np.exp(-0.2 * epoch) - 0.05 * abs(noise)
         stop = run.epochs // 2 if i in diverged else run.epochs
@@ -99,7 +99,7 @@ def _history(runs: Sequence[Run], diverged: Sequence[int], rng: np.random.Genera
 
 
 def _confusion(run: Run, K: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    right = rng.integers(10, 60) if run.learning_rate >= 0.1 else 50
+    right = rng.integers(10, 60) if run.eta >= 0.1 else 50
     counts = rng.integers(0, 6, (K, K))
     counts[np.arange(K), np.arange(K)] = right
     return np.asarray(counts, np.int64)

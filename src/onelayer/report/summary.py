@@ -214,7 +214,7 @@ def _summarise_setting(
     counted = [i for i in positions if result.outcomes[i].status != "diverged"] or positions
     return SettingSummary(
         name=run.name,
-        learning_rate=run.learning_rate,
+        learning_rate=run.eta,
         l2=run.l2,
         positions=tuple(positions),
         counted=tuple(counted),
