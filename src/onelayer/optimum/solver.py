@@ -2,7 +2,8 @@
 
     W*, b* = argmin  −(1/N) Σ log(yᵀ p) + λ Σ W²
 
-L-BFGS in the metric of `onelayer.optimum.metric`, on centred features. Passes are made in float32
+Newton's method where the problem is small (`onelayer.optimum.newton`), L-BFGS in the metric of
+`onelayer.optimum.metric` where it is not, both on centred features. Passes are made in float32
 as long as that is precise enough and in float64 from there on; the certificate is float64.
 """
 
@@ -23,8 +24,9 @@ from onelayer.optimum.certificate import (
     Certified,
     certify_weights,
 )
-from onelayer.optimum.lbfgs import Descent, Pair, Point, descend
+from onelayer.optimum.descent import Descent, Pair, Point, descend
 from onelayer.optimum.metric import Metric
+from onelayer.optimum.newton import is_small, newton_divide, scaled_rows
 from onelayer.plan import require_number, require_whole
 
 Float64 = NDArray[np.float64]
@@ -35,6 +37,7 @@ FLOAT64_PRODUCTS = 2e7
 # Relative rounding of a mean cross-entropy, and the relative gap float32 is asked for at most.
 ROUNDING = {"float32": 2e-7, "float64": 4e-15}
 FLOAT32_TOLERANCE = 1e-8
+TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,9 @@ class Solver:
         self._at = np.zeros((classes, rows.X.shape[1] + 1))
         self._at[:, -1] = _first_bias(shares)
         self._start_norm = 0.0
-        small = rows.count * rows.X.shape[1] * classes < FLOAT64_PRODUCTS
-        self._dtype = "float64" if small else "float32"
+        cheap = rows.count * rows.X.shape[1] * classes < FLOAT64_PRODUCTS
+        self._dtype = "float64" if cheap or is_small(rows, classes) else "float32"
+        self._dense = scaled_rows(self._centred) if is_small(rows, classes) else None
         self._pairs: list[Pair] = []
         self._target = Target(l2=0.0)
         self._passes = 0
@@ -197,10 +201,16 @@ class Solver:
 
         return Descent(
             evaluate=self._evaluate,
-            divide=lambda gradient: self._metric.divide(gradient, self._target.l2),
+            divide=self._divide,
+            remembers=self._dense is None,
             rounding=ROUNDING[self._dtype],
             found=found,
         )
+
+    def _divide(self, point: Point, gradient: Float64) -> Float64:
+        if self._dense is None:
+            return self._metric.divide(gradient, self._target.l2)
+        return newton_divide(self._dense, point.at, gradient, self._target.l2)
 
     def _evaluate(self, at: Float64) -> Point:
         """J and its gradient on centred features: one pass over the rows."""
@@ -219,7 +229,7 @@ class Solver:
         norm = float(np.linalg.norm(point.gradient[:, :-1]))
         if self._target.l2 == 0.0:
             return norm / self._norm_at_zero()
-        return norm**2 / (4.0 * self._target.l2 * point.cost)
+        return norm**2 / (4.0 * self._target.l2 * max(point.cost, TINY))
 
     def _proven(self, certificate: Certificate) -> bool:
         if self._target.l2 == 0.0:

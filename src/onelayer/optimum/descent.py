@@ -1,8 +1,9 @@
-"""L-BFGS in a metric: Nocedal & Wright (2006), algorithm 7.5, for a smooth convex cost.
+"""Descent on a smooth convex cost, by Newton's method or by L-BFGS in a metric.
 
-The metric takes the place of the initial inverse Hessian, scaled at each step by the newest pair.
-One evaluation, a pass over the data, gives cost and gradient; the first trial step almost always
-stands, so passes and steps are nearly the same number.
+L-BFGS is algorithm 7.5 of Nocedal & Wright (2006); the metric takes the place of the initial
+inverse Hessian, scaled at each step by the newest pair. One evaluation, a pass over the data, gives
+cost and gradient; the first trial step almost always stands, so passes and steps are nearly the
+same number.
 """
 
 from __future__ import annotations
@@ -43,13 +44,16 @@ class Descent:
 
     Attributes:
         evaluate: cost and gradient at a place; one pass over the data.
-        divide: the metric's inverse times a gradient.
+        divide: the inverse of the Hessian, or of the metric that stands for it, at a point times
+            a vector.
+        remembers: whether to mend `divide` by the steps taken (L-BFGS), or take it as it is.
         rounding: relative error of an evaluated cost.
         found: told of each new point; True ends the descent.
     """
 
     evaluate: Callable[[Float64], Point]
-    divide: Callable[[Float64], Float64]
+    divide: Callable[[Point, Float64], Float64]
+    remembers: bool
     rounding: float
     found: Callable[[Point], bool]
 
@@ -69,7 +73,7 @@ def descend(descent: Descent, start: Point, pairs: list[Pair]) -> Point:
     most = _most_pairs(start.at.nbytes)
     point = start
     while not descent.found(point):
-        direction = -_newton_like(point.gradient, pairs, descent.divide)
+        direction = -_newton_like(descent, point, pairs)
         if np.vdot(direction, point.gradient) >= 0.0:
             if not pairs:
                 return point
@@ -82,7 +86,7 @@ def descend(descent: Descent, start: Point, pairs: list[Pair]) -> Point:
             pairs.clear()
             continue
         pair = Pair(following.at - point.at, following.gradient - point.gradient)
-        if np.vdot(*pair) > 0.0:
+        if descent.remembers and np.vdot(*pair) > 0.0:
             pairs.append(pair)
             del pairs[:-most]
         point = following
@@ -108,21 +112,21 @@ def _step_along(descent: Descent, point: Point, direction: Float64) -> Point | N
     return None
 
 
-def _newton_like(
-    gradient: Float64, pairs: list[Pair], divide: Callable[[Float64], Float64]
-) -> Float64:
+def _newton_like(descent: Descent, point: Point, pairs: list[Pair]) -> Float64:
     """The inverse Hessian that metric and pairs stand for, times the gradient (two loops)."""
-    q = gradient.copy()
+    q = point.gradient.copy()
     weights: list[tuple[float, float]] = []
     for step, change in reversed(pairs):
         rho = 1.0 / float(np.vdot(step, change))
         alpha = rho * float(np.vdot(step, q))
         q -= alpha * change
         weights.append((rho, alpha))
-    direction = divide(q)
+    direction = descent.divide(point, q)
     if pairs:
         step, change = pairs[-1]
-        direction *= float(np.vdot(step, change)) / float(np.vdot(change, divide(change)))
+        direction *= float(np.vdot(step, change)) / float(
+            np.vdot(change, descent.divide(point, change))
+        )
     for (step, change), (rho, alpha) in zip(pairs, reversed(weights), strict=True):
         direction += (alpha - rho * float(np.vdot(change, direction))) * step
     return direction

@@ -1,0 +1,77 @@
+"""Newton's direction for small problems: the whole Hessian, formed and solved.
+
+    H_kj = (1/N) Σ (p_k δ_kj − p_k p_j) x̃ x̃ᵀ + 2λ δ_kj I        x̃ the centred row with a 1 appended
+
+K (D + 1) unknowns and N (K (D + 1))² products: where that is little, a dozen steps end at the last
+digit even where L-BFGS needs hundreds, as on separable rows under a small λ.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.engines import Rows
+from onelayer.objective import softmax
+
+Float64 = NDArray[np.float64]
+
+MOST_UNKNOWNS = 1200
+MOST_PRODUCTS = 4e9
+# Relative to the Hessian's mean diagonal: the bias has a direction in which nothing changes.
+RIDGE = 1e-14
+
+
+def is_small(rows: Rows, classes: int) -> bool:
+    """Whether forming and solving the Hessian is quick enough to be the better way.
+
+    Args:
+        rows: the training rows.
+        classes: K.
+
+    Returns:
+        True where it takes a few hundred milliseconds at most.
+    """
+    unknowns = classes * (rows.X.shape[1] + 1)
+    return unknowns <= MOST_UNKNOWNS and rows.count * unknowns**2 <= MOST_PRODUCTS
+
+
+def scaled_rows(rows: Rows) -> Float64:
+    """The rows as the equations see them, with a 1 appended: shape (N, D + 1), float64.
+
+    Args:
+        rows: few enough that a copy is nothing.
+
+    Returns:
+        x̃ᵢ.
+    """
+    scaled = np.ones((rows.count, rows.X.shape[1] + 1))
+    chosen = rows.X if rows.index is None else rows.X[rows.index]
+    scaled[:, :-1] = chosen * rows.scale + rows.offset
+    return scaled
+
+
+def newton_divide(X: Float64, at: Float64, gradient: Float64, l2: float) -> Float64:
+    """H⁻¹ times the gradient at a point.
+
+    Args:
+        X: rows as `scaled_rows` returns them.
+        at: the point, shape (K, D + 1).
+        gradient: there, shape (K, D + 1).
+        l2: λ ≥ 0.
+
+    Returns:
+        Shape (K, D + 1).
+    """
+    K, width = at.shape
+    P = softmax(X @ at.T)
+    H = np.empty((K, width, K, width))
+    for k in range(K):
+        for j in range(k + 1):
+            weight = P[:, k] * ((k == j) - P[:, j])
+            H[k, :, j] = H[j, :, k] = (X * weight[:, None]).T @ X / len(X)
+    H = H.reshape(K * width, K * width)
+    penalty = np.full((K, width), 2.0 * l2)
+    penalty[:, -1] = 0.0
+    H[np.diag_indices(len(H))] += penalty.ravel() + RIDGE * float(np.trace(H)) / len(H)
+    return np.asarray(np.linalg.solve(H, gradient.ravel()).reshape(K, width))
