@@ -9,28 +9,31 @@ Nothing in these files can run code when it is loaded.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from onelayer.errors import SaveError
 from onelayer.gradcheck import GradientCheck
 from onelayer.optimum import Certificate
 from onelayer.plan import Run
-from onelayer.result import Curvature, DataCard, History, Outcome, ReportedFigures, Result
+from onelayer.record_files import (
+    WEIGHTS_FILE,
+    load_file,
+    read_arrays,
+    read_card,
+    read_settings,
+    write_arrays,
+    write_card,
+    write_settings,
+)
+from onelayer.result import Curvature, History, Outcome, ReportedFigures, Result
 from onelayer.run_folder import SETTINGS_FILE, staged_folder
 from onelayer.scaling import Scaling
 
 FORMAT = 2
 HISTORY_FILE = "history.parquet"
-WEIGHTS_FILE = "weights.safetensors"
-
-T = TypeVar("T")
 
 
 def save_result(result: Result, folder: Path | str) -> None:
@@ -69,11 +72,10 @@ def write_records(result: Result, folder: Path) -> None:
     _write_weights(result, folder / WEIGHTS_FILE)
     _write_history(result, folder / HISTORY_FILE)
     settings = {
-        "format": FORMAT,
         "runs": [run.as_dict() for run in result.runs],
         "outcomes": [asdict(outcome) for outcome in result.outcomes],
         "scaling": result.scaling.name,
-        "data": asdict(result.data),
+        "data": write_card(result.data),
         "reported": [asdict(figures) for figures in result.reported],
         "gradient_checks": [asdict(check) for check in result.gradient_checks],
         "certificates": [_finite(asdict(certificate)) for certificate in result.certificates],
@@ -82,8 +84,7 @@ def write_records(result: Result, folder: Path) -> None:
         "environment": dict(result.environment),
         "seconds": dict(result.seconds),
     }
-    text = json.dumps(settings, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
+    write_settings(folder / SETTINGS_FILE, "runs", FORMAT, settings)
 
 
 def load_result(folder: Path | str) -> Result:
@@ -105,13 +106,10 @@ def load_result(folder: Path | str) -> Result:
         onelayer.errors.SaveError: absent should be a run folder, but settings.json is not there.
     """
     folder = Path(folder)
-    settings = _load(folder / SETTINGS_FILE, _read_settings)
-    tensors = _load(folder / WEIGHTS_FILE, _read_weights)
+    settings = load_file(folder / SETTINGS_FILE, lambda path: read_settings(path, "runs", FORMAT))
+    tensors = load_file(folder / WEIGHTS_FILE, read_arrays)
     runs = tuple(Run(**run) for run in settings["runs"])
-    history = _load(folder / HISTORY_FILE, lambda path: _read_history(path, runs))
-    data = settings["data"]
-    shape = data["image_shape"] and tuple(data["image_shape"])
-    card = data | {"class_names": tuple(data["class_names"]), "image_shape": shape}
+    history = load_file(folder / HISTORY_FILE, lambda path: _read_history(path, runs))
     prefix = "snapshot."
     return Result(
         runs=runs,
@@ -122,7 +120,7 @@ def load_result(folder: Path | str) -> Result:
         history=history,
         test_loss=tensors["test_loss"],
         confusion=tensors["confusion"],
-        data=DataCard(**card),
+        data=read_card(settings["data"]),
         snapshots={int(n.removeprefix(prefix)): t for n, t in tensors.items() if prefix in n},
         reported=tuple(ReportedFigures(**figures) for figures in settings["reported"]),
         gradient_checks=tuple(GradientCheck(**check) for check in settings["gradient_checks"]),
@@ -138,8 +136,6 @@ def load_result(folder: Path | str) -> Result:
 
 
 def _write_weights(result: Result, path: Path) -> None:
-    from safetensors.numpy import save
-
     tensors = {
         "W": result.W,
         "b": result.b,
@@ -148,7 +144,7 @@ def _write_weights(result: Result, path: Path) -> None:
         "test_loss": result.test_loss,
         "confusion": result.confusion,
     } | {f"snapshot.{position}": shots for position, shots in result.snapshots.items()}
-    path.write_bytes(save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))
+    write_arrays(path, tensors)
 
 
 def _write_history(result: Result, path: Path) -> None:
@@ -176,19 +172,6 @@ def _certificate(values: dict[str, Any]) -> Certificate:
     return Certificate(**values | {"gap": np.inf if values["gap"] is None else values["gap"]})
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
-    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if settings.get("format") != FORMAT:
-        raise ValueError(f"format {settings.get('format')!r} is not {FORMAT}")
-    return settings
-
-
-def _read_weights(path: Path) -> dict[str, NDArray[Any]]:
-    from safetensors.numpy import load
-
-    return dict(load(path.read_bytes()))
-
-
 def _read_history(path: Path, runs: tuple[Run, ...]) -> History:
     import pyarrow.parquet as pq
 
@@ -198,17 +181,3 @@ def _read_history(path: Path, runs: tuple[Run, ...]) -> History:
     for name in History.measures():
         getattr(history, name)[place] = table[name].to_numpy()
     return history
-
-
-def _load(path: Path, read: Callable[[Path], T]) -> T:
-    """Read one file of a run folder; whatever is wrong with it becomes one sentence."""
-    if not path.is_file():
-        raise SaveError(f"{path.parent} should be a run folder, but {path.name} is not there.")
-    try:
-        return read(path)
-    except Exception as error:
-        # Each format's reader has its own family of errors for damaged files.
-        raise SaveError(
-            f"{path} should be a file that onelayer wrote, but it cannot be read ({error}); "
-            "train the run again or restore the file from a backup."
-        ) from error

@@ -33,7 +33,7 @@ def terminal_table(result: Result) -> Table:
 
     settings = summarise(result)
     with_reported = bool(result.reported)
-    table = _table("Accuracy with the last weights: mean ± deviation over seeds, percent")
+    table = plain_table("Accuracy with the last weights: mean ± deviation over seeds, percent")
     table.add_column("setting", overflow="fold")
     if with_reported:
         table.add_column("report", justify="right")
@@ -66,7 +66,7 @@ def gradient_table(checks: Sequence[GradientCheck]) -> Table:
         >>> gradient_table([]).row_count
         0
     """
-    table = _table("Relative error of the analytic gradient, every entry")
+    table = plain_table("Relative error of the analytic gradient, every entry")
     table.add_column("of")
     for name in ("batch", "λ", "entries", "too small", "max", "median"):
         table.add_column(name, justify="right")
@@ -85,7 +85,8 @@ def gradient_table(checks: Sequence[GradientCheck]) -> Table:
     return table
 
 
-def _table(title: str) -> Table:
+def plain_table(title: str) -> Table:
+    """A table in the terminal's style, still without columns."""
     from rich import box
     from rich.table import Table
 

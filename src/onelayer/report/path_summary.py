@@ -1,0 +1,164 @@
+"""The numbers of a λ path's page and table, gathered from its record: nothing is recomputed.
+
+Accuracies are percentages, losses mean cross-entropies in nats. A standard error of one score is
+that of its rows; of several folds, that of their spread.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onelayer.optimum import Optimum, Path, Score
+from onelayer.optimum.choice import By, merit
+
+STATUSES = {
+    "optimal": "proven",
+    "passes": "passes ran out",
+    "rounding": "float64's limit",
+    "interrupted": "interrupted",
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its standard error."""
+
+    mean: float
+    error: float
+
+    @property
+    def low(self) -> float:
+        """One standard error under the mean."""
+        return self.mean - self.error
+
+    @property
+    def high(self) -> float:
+        """One standard error above the mean."""
+        return self.mean + self.error
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Accuracy in percent and loss in nats on the same rows."""
+
+    accuracy: Estimate
+    loss: Estimate
+
+    def of(self, measure: By) -> Estimate:
+        """One of the two."""
+        return self.accuracy if measure == "accuracy" else self.loss
+
+
+@dataclass(frozen=True)
+class PathLine:
+    """One λ of a path.
+
+    Attributes:
+        l2: λ.
+        passes: over the training rows.
+        cost: J, nats.
+        gap: bound on J − J*, nats; infinite for λ = 0.
+        gradient_norm: ‖∇_W J‖, what is known where λ = 0.
+        norm: ‖W‖.
+        train: on the training rows.
+        held_out: on the rows that λ is chosen by.
+        status: how the solution ended, in words.
+        tol: relative gap that was asked for.
+        chosen: whether this λ was chosen.
+    """
+
+    l2: float
+    passes: int
+    cost: float
+    gap: float
+    gradient_norm: float
+    norm: float
+    train: Scores
+    held_out: Scores
+    status: str
+    tol: float
+    chosen: bool
+
+    @property
+    def relative_gap(self) -> float:
+        """Share of the cost that may still be saved, gap / J; infinite for λ = 0."""
+        return self.gap / self.cost if math.isfinite(self.gap) else math.inf
+
+
+def summarise_path(path: Path) -> tuple[PathLine, ...]:
+    """Gather the figures of every λ.
+
+    Args:
+        path: solved.
+
+    Returns:
+        One line a λ, largest first.
+
+    Example:
+        >>> from onelayer.data import load
+        >>> from onelayer.optimum import solve_path
+        >>> [line.l2 for line in summarise_path(solve_path(load("digits"), [0.1, 1.0]))]
+        [1.0, 0.1]
+    """
+    return tuple(
+        _line(optimum, (train,), held_out, chosen=position == path.chosen)
+        for position, (optimum, train, held_out) in enumerate(
+            zip(path.optima, path.train, path.held_out, strict=True)
+        )
+    )
+
+
+def best_line(lines: Sequence[PathLine], by: By) -> PathLine:
+    """The line with the best held-out score, whether or not it was chosen; of equals the first.
+
+    Args:
+        lines: of a path.
+        by: "accuracy" or "loss".
+
+    Returns:
+        The line.
+    """
+    if by == "accuracy":
+        return max(lines, key=lambda line: line.held_out.accuracy.mean)
+    return min(lines, key=lambda line: line.held_out.loss.mean)
+
+
+def scores_of(scores: Sequence[Score]) -> Scores:
+    """Accuracy and loss over one score or over folds, as `onelayer.optimum.Choice` weighs them.
+
+    Args:
+        scores: one, or one for each fold.
+
+    Returns:
+        Both with their standard errors.
+
+    Example:
+        >>> scores_of([Score(1.0, 0.1, 0.5, 0.05, 100)]).accuracy
+        Estimate(mean=50.0, error=5.0)
+    """
+    share, share_error = merit(scores, "accuracy")
+    fall, loss_error = merit(scores, "loss")
+    return Scores(Estimate(100.0 * share, 100.0 * share_error), Estimate(-fall, loss_error))
+
+
+def _line(
+    optimum: Optimum, train: Sequence[Score], held_out: Sequence[Score], *, chosen: bool
+) -> PathLine:
+    proof = optimum.certificate
+    return PathLine(
+        l2=optimum.l2,
+        passes=optimum.passes,
+        cost=proof.cost,
+        gap=proof.gap,
+        gradient_norm=proof.gradient_norm,
+        norm=float(np.linalg.norm(optimum.W)),
+        train=scores_of(train),
+        held_out=scores_of(held_out),
+        status=STATUSES[optimum.status],
+        tol=optimum.tol,
+        chosen=chosen,
+    )
