@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.data import Splits
 from onelayer.errors import SettingsError
 from onelayer.gradcheck import GradientCheck
 from onelayer.optimum import Certificate
@@ -84,6 +85,26 @@ class DataCard:
     train_rows: int
     validation_rows: int
     test_rows: int
+
+
+def data_card(splits: Splits) -> DataCard:
+    """What a record remembers of its data.
+
+    Args:
+        splits: the data.
+
+    Returns:
+        Names and sizes, no rows.
+    """
+    return DataCard(
+        name=splits.name,
+        source=splits.source,
+        class_names=splits.train.class_names,
+        image_shape=splits.train.image_shape,
+        train_rows=splits.train.rows,
+        validation_rows=splits.validation.rows,
+        test_rows=splits.test.rows,
+    )
 
 
 @dataclass(frozen=True)

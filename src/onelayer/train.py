@@ -23,7 +23,7 @@ from onelayer.optimum import Certificate
 from onelayer.optimum.certificate import certify_weights
 from onelayer.optimum.dataset import rows_of
 from onelayer.plan import Run, group_passes
-from onelayer.result import DataCard, Outcome, Result
+from onelayer.result import Outcome, Result, data_card
 from onelayer.scaling import Scaling, fit_scaling
 
 DTYPES = ("float32", "float64")
@@ -232,10 +232,8 @@ def _close(job: _Job, training_seconds: float, *, certify: bool) -> Result:
     """Measure the kept weights on the test set, certify them, and gather the result."""
     logbook, splits = job.logbook, job.splits
     started = time.perf_counter()
-    interrupted = None in logbook.outcomes or any(
-        o.status == "interrupted" for o in logbook.outcomes if o
-    )
-    certificates = _certify(job) if certify and not interrupted else ()
+    whole = all(o is not None and o.status != "interrupted" for o in logbook.outcomes)
+    certificates = _certify(job) if certify and whole else ()
     certifying = time.perf_counter() - started
     everyone = range(len(logbook.runs))
     trainer, test = job.begin(everyone), job.rows(splits.test)
@@ -249,7 +247,7 @@ def _close(job: _Job, training_seconds: float, *, certify: bool) -> Result:
         history=logbook.history,
         test_loss=trainer.evaluate(test).loss,
         confusion=_confusion(splits.test.y, predicted, splits.test.classes),
-        data=_card(splits),
+        data=data_card(splits),
         snapshots=logbook.snapshots,
         certificates=certificates,
         curvatures=logbook.curvatures,
@@ -277,15 +275,3 @@ def _confusion(
     pairs = y * classes + predicted
     counts = [np.bincount(row, minlength=classes**2) for row in pairs]
     return np.array(counts).reshape(-1, classes, classes)
-
-
-def _card(splits: Splits) -> DataCard:
-    return DataCard(
-        name=splits.name,
-        source=splits.source,
-        class_names=splits.train.class_names,
-        image_shape=splits.train.image_shape,
-        train_rows=splits.train.rows,
-        validation_rows=splits.validation.rows,
-        test_rows=splits.test.rows,
-    )

@@ -148,7 +148,8 @@ def feasible_mixture(means: Float64, shares: Float64) -> Mixture:
     if t <= 0.0:
         return Mixture(0.0, shares)
     q = np.maximum(shares - ratio * means, 0.0)
-    return Mixture(t, q / q.sum())
+    # Below rounding nothing is left to mix in.
+    return Mixture(t, q / q.sum()) if q.any() else Mixture(0.0, shares)
 
 
 def _damped_step(

@@ -8,6 +8,7 @@ same number.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -21,6 +22,7 @@ MOST_PAIRS = 20
 PAIR_BYTES = 96 << 20
 SUFFICIENT = 1e-4
 SHORTEST_STEP = 1e-6
+MOST_STALLED = 10
 
 
 class Point(NamedTuple):
@@ -71,8 +73,15 @@ def descend(descent: Descent, start: Point, pairs: list[Pair]) -> Point:
         The last point. It is the one that `found` accepted, unless no step lowers the cost.
     """
     most = _most_pairs(start.at.nbytes)
-    point = start
+    point, stalled = start, 0
+    lowest, flattest = math.inf, math.inf
     while not descent.found(point):
+        flatness = float(np.linalg.norm(point.gradient))
+        falls = point.cost < lowest - descent.rounding * abs(point.cost)
+        stalled = 0 if falls or flatness < flattest else stalled + 1
+        if stalled > MOST_STALLED:
+            return point
+        lowest, flattest = min(lowest, point.cost), min(flattest, flatness)
         direction = -_newton_like(descent, point, pairs)
         if np.vdot(direction, point.gradient) >= 0.0:
             if not pairs:

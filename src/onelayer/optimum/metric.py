@@ -33,6 +33,7 @@ SAMPLE_ROWS = 4096
 RANK = 256
 EXTRA_DIRECTIONS = 16
 SAMPLE_BYTES = 64 << 20
+FLATTEST = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +65,11 @@ class Metric:
             Shape (K, D + 1).
         """
         c, G = self.curvature, gradient[:, :-1]
-        tiny = 1e-9 * c * float(self.variances[0]) + np.finfo(np.float64).tiny
-        outside = 1.0 / (c * self.rest + 2.0 * l2 + tiny)
-        inside = 1.0 / (c * self.variances + 2.0 * l2 + tiny)
+        # The directions are float32: a larger ratio of curvatures would amplify their rounding.
+        least = FLATTEST * c * float(self.variances[0]) + np.finfo(np.float64).tiny
+        inside = 1.0 / np.maximum(c * self.variances + 2.0 * l2, least)
+        complete = len(self.variances) == G.shape[1]
+        outside = 0.0 if complete else 1.0 / max(c * self.rest + 2.0 * l2, least)
         along = (G.astype(np.float32) @ self.directions) * (inside - outside).astype(np.float32)
         divided = np.empty_like(gradient)
         divided[:, :-1] = outside * G + along @ self.directions.T

@@ -47,7 +47,7 @@ def scaled_rows(rows: Rows) -> Float64:
     """
     scaled = np.ones((rows.count, rows.X.shape[1] + 1))
     chosen = rows.X if rows.index is None else rows.X[rows.index]
-    scaled[:, :-1] = chosen * rows.scale + rows.offset
+    scaled[:, :-1] = chosen.astype(np.float64) * rows.scale + rows.offset
     return scaled
 
 
@@ -65,12 +65,12 @@ def newton_divide(X: Float64, at: Float64, gradient: Float64, l2: float) -> Floa
     """
     K, width = at.shape
     P = softmax(X @ at.T)
-    H = np.empty((K, width, K, width))
+    blocks = np.empty((K, width, K, width))
     for k in range(K):
         for j in range(k + 1):
             weight = P[:, k] * ((k == j) - P[:, j])
-            H[k, :, j] = H[j, :, k] = (X * weight[:, None]).T @ X / len(X)
-    H = H.reshape(K * width, K * width)
+            blocks[k, :, j] = blocks[j, :, k] = (X * weight[:, None]).T @ X / len(X)
+    H = blocks.reshape(K * width, K * width)
     penalty = np.full((K, width), 2.0 * l2)
     penalty[:, -1] = 0.0
     H[np.diag_indices(len(H))] += penalty.ravel() + RIDGE * float(np.trace(H)) / len(H)

@@ -210,7 +210,9 @@ class Solver:
     def _divide(self, point: Point, gradient: Float64) -> Float64:
         if self._dense is None:
             return self._metric.divide(gradient, self._target.l2)
-        return newton_divide(self._dense, point.at, gradient, self._target.l2)
+        divided = newton_divide(self._dense, point.at, gradient, self._target.l2)
+        divided[~self._present] = 0.0
+        return divided
 
     def _evaluate(self, at: Float64) -> Point:
         """J and its gradient on centred features: one pass over the rows."""

@@ -1,0 +1,58 @@
+"""Options that several commands share, and the bar that shows their progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from onelayer.cli.application import err
+from onelayer.engines import ENGINE_NAMES
+
+if TYPE_CHECKING:
+    from onelayer.data import Splits
+
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DIR|digits",
+        help="A folder with CIFAR-10's files, or digits; default: CIFAR-10 from the cache or "
+        "the network.",
+    ),
+]
+EngineOption = Annotated[
+    str, typer.Option("--engine", help=f"What does the arithmetic: {', '.join(ENGINE_NAMES)}.")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option("--threads", help="Threads of the native engine; default: the cores we may use."),
+]
+DtypeOption = Annotated[str, typer.Option("--dtype", help="Arithmetic: float32 or float64.")]
+ScalingOption = Annotated[str, typer.Option("--scaling", help="none, unit or standardize.")]
+
+
+def load_splits(data: str | None) -> Splits:
+    """Load the data that --data names."""
+    from onelayer.data import load
+
+    return load(data)
+
+
+@contextmanager
+def progress_bar(doing: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with the time that is left while the block runs; it is told done and total."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} " + unit),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as bar:
+        task = bar.add_task(doing, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,177 @@
+"""Commands about the optimum: the λ path, certificates, and advice on the learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onelayer.cli.application import INTERRUPTED, app, note, out
+from onelayer.cli.options import (
+    DataOption,
+    EngineOption,
+    ScalingOption,
+    ThreadsOption,
+    load_splits,
+    progress_bar,
+)
+from onelayer.cli.stored import finish_path
+from onelayer.engines import ENGINE_NAMES
+from onelayer.errors import SettingsError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from onelayer.engines import Engine
+    from onelayer.optimum import Choice
+    from onelayer.scaling import Scaling
+
+
+@app.command()
+def path(
+    data: DataOption = None,
+    to: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/path"),
+    l2: Annotated[
+        list[float] | None, typer.Option(help="λ; repeat for more. Default: the grid below.")
+    ] = None,
+    points: Annotated[int, typer.Option(help="How many λ, evenly in their logarithm.")] = 20,
+    largest: Annotated[float, typer.Option(help="The largest λ of the grid.")] = 1.0,
+    smallest: Annotated[float, typer.Option(help="The smallest λ of the grid.")] = 1e-4,
+    tol: Annotated[float, typer.Option(help="Relative gap to prove for each λ.")] = 1e-4,
+    folds: Annotated[
+        int, typer.Option(help="Choose λ by so many folds; 0: by the validation rows.")
+    ] = 0,
+    by: Annotated[str, typer.Option(help="Choose by accuracy or loss.")] = "accuracy",
+    rule: Annotated[str, typer.Option(help="best or one-standard-error.")] = "best",
+    scaling: ScalingOption = "unit",
+    engine: EngineOption = ENGINE_NAMES[0],
+    threads: ThreadsOption = None,
+) -> None:
+    """Solve for many λ, prove how near each is to the optimum, and choose one.
+
+    Example: onelayer path --data digits --points 12 --folds 5 --rule one-standard-error
+    """
+    from onelayer.engines import make_engine
+    from onelayer.optimum import Choice, l2_grid
+
+    if l2 and (points, largest, smallest) != (20, 1.0, 1e-4):
+        raise SettingsError(
+            "λ is given either by --l2 or by --points, --largest and --smallest, but both were."
+        )
+    solve_and_save(
+        data,
+        tuple(l2) if l2 else l2_grid(points, largest, smallest),
+        to,
+        tol=tol,
+        folds=folds,
+        choice=Choice(by=by, rule=rule),  # type: ignore[arg-type]  # it checks the words
+        scaling=scaling,
+        engine=make_engine(engine, threads),
+    )
+
+
+@app.command()
+def certify(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    data: DataOption = None,
+    engine: EngineOption = ENGINE_NAMES[0],
+    threads: ThreadsOption = None,
+) -> None:
+    """Prove how far the models of a saved run can be from the best for their λ.
+
+    The cost is the mean over the training rows of --data, which should be those that the run was
+    trained on.
+
+    Example: onelayer certify runs/reproduce
+    """
+    from onelayer.engines import make_engine
+    from onelayer.optimum import certify as prove
+    from onelayer.record_files import kind_of
+
+    chosen_engine = make_engine(engine, threads)
+    named_models, scaling = _path_models(folder) if kind_of(folder) == "path" else _models(folder)
+    train_set = load_splits(data).train
+    for name, W, b, l2 in named_models:
+        proof = prove(train_set, W, b, l2, scaling=scaling, engine=chosen_engine)
+        out.print(f"{name}: {proof.sentence}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def suggest(
+    data: DataOption = None,
+    l2: Annotated[float, typer.Option(help="λ.")] = 0.0,
+    batch_size: Annotated[int, typer.Option(help="Rows of a batch.")] = 100,
+    scaling: ScalingOption = "unit",
+    engine: EngineOption = ENGINE_NAMES[0],
+    threads: ThreadsOption = None,
+) -> None:
+    """Measure which learning rates are stable on a data set, before training.
+
+    Example: onelayer suggest --data digits --batch-size 50
+    """
+    from onelayer.engines import make_engine
+    from onelayer.optimum import suggest as measure
+    from onelayer.report import advice_table
+
+    chosen_engine = make_engine(engine, threads)
+    train_set = load_splits(data).train
+    advice = measure(train_set, l2=l2, batch_size=batch_size, scaling=scaling, engine=chosen_engine)
+    out.print(advice_table(advice))
+
+
+def solve_and_save(
+    data: str | None,
+    l2s: Sequence[float],
+    to: Path,
+    *,
+    tol: float,
+    scaling: str,
+    engine: Engine,
+    folds: int = 0,
+    choice: Choice | None = None,
+) -> None:
+    """Solve a path, save it with its page, and print what a reader wants first."""
+    from onelayer.environment import describe_environment
+    from onelayer.optimum import Choice, solve_path
+    from onelayer.path_record import PathRecord
+    from onelayer.result import data_card
+    from onelayer.run_folder import check_replaceable
+
+    check_replaceable(to)
+    splits = load_splits(data)
+    with progress_bar("solving", "λ") as show:
+        solved = solve_path(
+            splits, l2s, tol=tol, folds=folds, choice=choice or Choice(), scaling=scaling,
+            engine=engine, on_progress=lambda now: show(now.done, now.total),
+        )  # fmt: skip
+    environment = describe_environment() | engine.describe()
+    finish_path(PathRecord(solved, data_card(splits), environment), to)
+    if len(solved.optima) < len(set(l2s)):
+        note(f"interrupted; the {len(solved.optima)} largest λ were solved and saved.")
+        raise typer.Exit(INTERRUPTED)
+
+
+NamedModel = tuple[str, "NDArray[np.floating]", "NDArray[np.floating]", float]
+
+
+def _models(folder: Path) -> tuple[list[NamedModel], Scaling]:
+    """The runs of a saved result: name, W, b and λ of each, and the scaling they expect."""
+    from onelayer.result_files import load_result
+
+    result = load_result(folder)
+    named = [
+        (f"{run.name} (seed {run.seed})", result.W[i], result.b[i], run.l2)
+        for i, run in enumerate(result.runs)
+    ]
+    return named, result.scaling
+
+
+def _path_models(folder: Path) -> tuple[list[NamedModel], Scaling]:
+    """The same of a saved path."""
+    from onelayer.path_files import load_path
+
+    solved = load_path(folder).path
+    return [(f"λ={o.l2:g}", o.W, o.b, o.l2) for o in solved.optima], solved.scaling

@@ -1,0 +1,87 @@
+"""Commands about what is on disk: run folders and cached data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from onelayer.cli.application import INTERRUPTED, app, err, note, out
+
+if TYPE_CHECKING:
+    from onelayer.path_record import PathRecord
+    from onelayer.result import Result
+
+data_app = typer.Typer(no_args_is_help=True, help="List the cached data sets, and fetch them.")
+app.add_typer(data_app, name="data")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+) -> None:
+    """Draw the page of a saved run anew, from its records alone.
+
+    Example: onelayer report runs/reproduce
+    """
+    from onelayer.path_files import load_path
+    from onelayer.record_files import kind_of
+    from onelayer.result_files import load_result
+
+    if kind_of(folder) == "path":
+        finish_path(load_path(folder), folder)
+    else:
+        finish(load_result(folder), folder)
+
+
+@data_app.command("list")
+def list_data() -> None:
+    """List what is cached, and whether it is what it should be."""
+    from onelayer.data import cached
+
+    for record in cached():
+        out.print(str(record), soft_wrap=True, highlight=False)
+
+
+@data_app.command("fetch")
+def fetch_data() -> None:
+    """Fetch CIFAR-10 into the cache."""
+    from onelayer.data import fetch
+
+    fetch()
+    list_data()
+
+
+def finish_path(record: PathRecord, to: Path) -> None:
+    """Save a λ path with its page, then print what a reader wants first."""
+    from onelayer.path_files import write_path_records
+    from onelayer.report import path_table, write_path_report
+    from onelayer.run_folder import staged_folder
+
+    for optimum in record.path.optima:
+        if optimum.status != "optimal":
+            note(optimum.sentence)
+    with err.status("drawing the page"), staged_folder(to) as folder:
+        write_path_records(record, folder)
+        write_path_report(record, folder)
+    out.print(path_table(record))
+    out.print(f"the page: {to / 'report.html'}", soft_wrap=True)
+
+
+def finish(result: Result, to: Path) -> None:
+    """Save the run with its page, then print what a reader wants first."""
+    from onelayer.report import terminal_table, write_report
+    from onelayer.result_files import write_records
+    from onelayer.run_folder import staged_folder
+
+    for outcome in result.outcomes:
+        if outcome.message:
+            note(outcome.message)
+    with err.status("drawing the page"), staged_folder(to) as folder:
+        write_records(result, folder)
+        write_report(result, folder)
+    out.print(terminal_table(result))
+    out.print(f"the page: {to / 'report.html'}", soft_wrap=True)
+    if result.interrupted:
+        raise typer.Exit(INTERRUPTED)

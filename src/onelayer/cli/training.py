@@ -1,0 +1,169 @@
+"""Commands that train by mini-batch descent, and the gradient check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from onelayer.cli.application import app, out
+from onelayer.cli.options import (
+    DataOption,
+    DtypeOption,
+    EngineOption,
+    ScalingOption,
+    ThreadsOption,
+    load_splits,
+    progress_bar,
+)
+from onelayer.cli.proofs import solve_and_save
+from onelayer.cli.stored import finish
+from onelayer.engines import ENGINE_NAMES
+from onelayer.errors import OnelayerError, SettingsError
+from onelayer.plan import AUTO, Auto
+
+
+@app.command()
+def reproduce(
+    data: DataOption = None,
+    to: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/reproduce"),
+    seeds: Annotated[int, typer.Option(help="Initial weights for each setting.")] = 8,
+    only: Annotated[
+        list[str] | None, typer.Option(help="One of the four settings by name; repeat for more.")
+    ] = None,
+    engine: EngineOption = ENGINE_NAMES[0],
+    threads: ThreadsOption = None,
+    dtype: DtypeOption = "float32",
+) -> None:
+    """Reproduce the report's four experiments and leave a page of pictures.
+
+    Example: onelayer reproduce --seeds 1
+    """
+    from onelayer.engines import make_engine
+    from onelayer.experiments import choose_experiments, run_experiments
+    from onelayer.run_folder import check_replaceable
+
+    experiments, chosen_engine = choose_experiments(only or ()), make_engine(engine, threads)
+    check_replaceable(to)
+    splits = load_splits(data)
+    with progress_bar("training", "run-epochs") as show:
+        result = run_experiments(
+            splits,
+            experiments,
+            seeds=seeds,
+            engine=chosen_engine,
+            dtype=dtype,
+            on_progress=lambda now: show(now.done, now.total),
+        )
+    finish(result, to)
+
+
+@app.command()
+def fit(
+    learning_rate: Annotated[
+        list[str] | None,
+        typer.Option(help="η, step length, or auto; repeat for a grid. Minibatch needs one."),
+    ] = None,
+    data: DataOption = None,
+    to: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/fit"),
+    solver: Annotated[
+        str, typer.Option(help="minibatch (gradient descent) or optimum (the proven argmin).")
+    ] = "minibatch",
+    l2: Annotated[list[float] | None, typer.Option(help="λ; repeat for a grid. Default 0.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows of a batch.")] = 100,
+    epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 40,
+    seeds: Annotated[int, typer.Option(help="Initial weights for each setting.")] = 1,
+    shuffle_seed: Annotated[
+        int | None, typer.Option(help="Shuffle the rows every epoch by this seed.")
+    ] = None,
+    tol: Annotated[float, typer.Option(help="Relative gap that the optimum is proven to.")] = 1e-6,
+    scaling: ScalingOption = "unit",
+    engine: EngineOption = ENGINE_NAMES[0],
+    threads: ThreadsOption = None,
+    dtype: DtypeOption = "float32",
+) -> None:
+    """Train a grid of settings in one pass, or solve for their optimum, and leave the page.
+
+    Example: onelayer fit --data digits --learning-rate 0.1 --learning-rate 0.01 --l2 0 --l2 0.01
+    """
+    from onelayer.engines import make_engine
+    from onelayer.experiments import first_of_each_setting
+    from onelayer.plan import grid, seed_range
+    from onelayer.run_folder import check_replaceable
+    from onelayer.train import train
+
+    chosen_engine = make_engine(engine, threads)
+    refuse_foreign_options(solver)
+    if solver == "optimum":
+        solve_and_save(data, l2 or [0.0], to, tol=tol, scaling=scaling, engine=chosen_engine)
+        return
+    runs = grid(
+        learning_rate=[_rate(given) for given in learning_rate or ()],
+        l2=l2 or [0.0],
+        batch_size=batch_size,
+        epochs=epochs,
+        shuffle_seed=shuffle_seed,
+        seed=seed_range(seeds),
+    )
+    if not runs:
+        raise SettingsError("training by minibatch needs --learning-rate; try auto.")
+    check_replaceable(to)
+    splits = load_splits(data)
+    with progress_bar("training", "run-epochs") as show:
+        result = train(
+            splits,
+            runs,
+            engine=chosen_engine,
+            scaling=scaling,
+            dtype=dtype,
+            snapshots=first_of_each_setting(runs),
+            on_progress=lambda now: show(now.done, now.total),
+        )
+    finish(result, to)
+
+
+def refuse_foreign_options(solver: str) -> None:
+    """Refuse options that the chosen solver would ignore, and solvers that there are not."""
+    from click.core import ParameterSource
+
+    foreign = {
+        "optimum": ("learning_rate", "batch_size", "epochs", "seeds", "shuffle_seed", "dtype"),
+        "minibatch": ("tol",),
+    }
+    if solver not in foreign:
+        choices = " or ".join(foreign)
+        raise SettingsError(f"solver must be {choices}, but {solver!r} was given.")
+    context = click.get_current_context()
+    for name in foreign[solver]:
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            option = "--" + name.replace("_", "-")
+            raise SettingsError(f"{option} means nothing to the solver {solver}; leave it out.")
+
+
+def _rate(given: str) -> float | Auto:
+    """A learning rate from the command line."""
+    if given == AUTO:
+        return AUTO
+    try:
+        return float(given)
+    except ValueError:
+        raise SettingsError(
+            f'learning_rate (η) must be a finite number above 0 or "auto", but {given!r} was given.'
+        ) from None
+
+
+@app.command()
+def check_gradient(data: DataOption = None) -> None:
+    """Compare numerical with analytic gradients, at every entry of W and b.
+
+    Example: onelayer check-gradient --data digits
+    """
+    from onelayer.experiments import check_gradients_of
+    from onelayer.report import gradient_table
+
+    checks = check_gradients_of(load_splits(data))
+    out.print(gradient_table(checks))
+    if not all(check.passed for check in checks):
+        raise OnelayerError("the analytic and the numerical gradient disagree; see the table.")
