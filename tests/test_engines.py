@@ -142,3 +142,65 @@ def test_a_diverged_run_does_not_disturb_the_one_beside_it(engine_name: str) -> 
 def test_an_unknown_engine_is_refused_with_the_choices() -> None:
     with pytest.raises(SettingsError, match=r"engine must be one of .*reference.*'gpu' was given"):
         make_engine("gpu")
+
+
+@st.composite
+def full_passes(draw: st.DrawFn):  # type: ignore[no-untyped-def]
+    """Rows, some of them chosen, and weights of a few runs."""
+    stored = draw(st.sampled_from([np.uint8, np.float32, np.float64]))
+    dataset = make_dataset(
+        draw(st.integers(3, 500)), seed=draw(st.integers(0, 9)), dtype=stored,
+        classes=draw(st.integers(2, 3)),
+    )  # fmt: skip
+    scaling = fit_scaling("standardize", dataset.X)
+    rows = Rows(dataset.X, dataset.y, scaling.scale, scaling.offset)
+    if draw(st.booleans()):
+        rng = np.random.default_rng(draw(st.integers(0, 99)))
+        rows = rows.only(rng.integers(0, dataset.rows, draw(st.integers(1, 300))))
+    dtype = draw(st.sampled_from(["float32", "float64"]))
+    runs = [Run(0.1, seed=i, init_scale=0.3) for i in range(draw(st.integers(1, 4)))]
+    weights = initial_weights(runs, dataset.classes, dataset.features, dtype)
+    return (
+        rows,
+        weights,
+        scaling.apply(dataset.X)[slice(None) if rows.index is None else rows.index],
+    )
+
+
+@engines
+@settings(deadline=None)
+@given(given=full_passes())
+def test_full_passes_are_the_oracles(engine_name, given) -> None:  # type: ignore[no-untyped-def]
+    rows, weights, X = given
+    engine = make_engine(engine_name)
+    loss, G, g = engine.gradient(rows, weights)
+    scores = engine.scores(rows, weights)
+    sums = engine.weighted_sums(rows, scores)
+    tolerance = 64 * float(np.finfo(weights.W.dtype).eps) * (1 + np.abs(X).max() ** 2)
+    for r in range(len(weights.W)):
+        W, b = weights.W[r], weights.b[r]
+        S = objective.scores(X, W, b)
+        expected = objective.gradient(X, rows.labels, W, b)
+        assert loss[r] == pytest.approx(objective.loss(S, rows.labels), abs=tolerance)
+        np.testing.assert_allclose(G[r], expected.W, atol=tolerance)
+        np.testing.assert_allclose(g[r], expected.b, atol=tolerance)
+        np.testing.assert_allclose(scores[r], S, atol=tolerance)
+        np.testing.assert_allclose(sums[r], S.T @ X, atol=tolerance * len(X))
+        assert scores.dtype == weights.W.dtype
+
+
+@engines
+def test_a_part_of_chosen_rows_is_what_they_are(engine_name: str) -> None:
+    dataset = make_dataset(30, seed=1)
+    rows = Rows(dataset.X, dataset.y, np.ones(dataset.features), np.zeros(dataset.features))
+    weights = initial_weights([Run(0.1)], dataset.classes, dataset.features, "float64")
+    engine, index = make_engine(engine_name), np.array([7, 3, 3, 20])
+    whole = engine.scores(rows, weights)
+    np.testing.assert_array_equal(rows.only(index).labels, dataset.y[index])
+    assert rows.only(index).part(1, 3).count == 2
+    for part, chosen in (
+        (rows.part(5, 9), slice(5, 9)),
+        (rows.only(index).part(1, 4), index[1:4]),
+        (rows.only(index).only(np.array([3, 0])), index[[3, 0]]),
+    ):
+        np.testing.assert_allclose(engine.scores(part, weights)[0], whole[0, chosen], rtol=1e-12)

@@ -100,7 +100,7 @@ def _largest_eigenvalue(
             T[i, j] = np.vdot(vector, image)
             image = image - T[i, j] * vector
         left = float(np.linalg.norm(image))
-        values, vectors = np.linalg.eigh((T + T.T)[: j + 1, : j + 1] / 2.0)
+        values, vectors = np.linalg.eigh(T[: j + 1, : j + 1], UPLO="U")
         value, mix = float(values[-1]), vectors[:, -1]
         if left * abs(mix[-1]) <= enough * abs(value) or len(basis) == start.size:
             break

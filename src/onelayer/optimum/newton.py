@@ -65,12 +65,13 @@ def newton_divide(X: Float64, at: Float64, gradient: Float64, l2: float) -> Floa
     """
     K, width = at.shape
     P = softmax(X @ at.T)
-    blocks = np.empty((K, width, K, width))
+    # One product for all pairs of classes, and one more for each class beside itself.
+    Z = (P[:, :, None] * X[:, None, :]).reshape(len(X), K * width)
+    blocks = (Z.T @ Z).reshape(K, width, K, width)
+    np.negative(blocks, out=blocks)
     for k in range(K):
-        for j in range(k + 1):
-            weight = P[:, k] * ((k == j) - P[:, j])
-            blocks[k, :, j] = blocks[j, :, k] = (X * weight[:, None]).T @ X / len(X)
-    H = blocks.reshape(K * width, K * width)
+        blocks[k, :, k] += Z[:, k * width : (k + 1) * width].T @ X
+    H = blocks.reshape(K * width, K * width) / len(X)
     penalty = np.full((K, width), 2.0 * l2)
     penalty[:, -1] = 0.0
     H[np.diag_indices(len(H))] += penalty.ravel() + RIDGE * float(np.trace(H)) / len(H)

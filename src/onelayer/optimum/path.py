@@ -164,10 +164,10 @@ def solve_path(
             break
         try:
             scores.append(held_out.score(optimum, target))
+            optima.append(optimum)
+            on_progress(PathProgress(done + 1, len(targets)))
         except KeyboardInterrupt:
             break
-        optima.append(optimum)
-        on_progress(PathProgress(done + 1, len(targets)))
     if not optima:
         raise KeyboardInterrupt
     solved = time.perf_counter()

@@ -1,0 +1,139 @@
+"""Curvature and advice against dense eigenvalues, the bound against descent itself."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from onelayer import Run, load, objective, train
+from onelayer.engines import ENGINE_NAMES, Weights, make_engine
+from onelayer.errors import SettingsError, StepLengthWarning
+from onelayer.optimum import suggest
+from onelayer.optimum.advice import advise
+from onelayer.optimum.curvature import largest_curvature, largest_second_moment
+from onelayer.optimum.metric import EXACT_FEATURES, fit_metric
+from onelayer.plan import grid
+from tests.made_data import make_splits
+from tests.optimum.problems import Problem, hessian, make_problem, random_weights
+
+engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
+
+
+@engines
+@pytest.mark.parametrize("seed", range(8))
+def test_the_largest_curvature_is_the_hessians_largest_eigenvalue(
+    engine_name: str, seed: int
+) -> None:
+    problem = make_problem(seed)
+    W, b = random_weights(problem, seed)
+    expected = np.linalg.eigvalsh(hessian(problem, W, b))[-1]
+    found, direction = largest_curvature(
+        make_engine(engine_name), problem.rows, Weights(W[None], b[None]), problem.l2, enough=1e-9
+    )
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert found <= expected * (1 + 1e-9)
+    v = direction.ravel()
+    np.testing.assert_allclose(hessian(problem, W, b) @ v, expected * v, atol=0.02 * expected)
+
+
+@engines
+def test_the_second_moment_is_that_of_the_rows_with_a_one_appended(engine_name: str) -> None:
+    problem = make_problem(4)
+    X1 = np.c_[problem.X, np.ones(len(problem.X))]
+    expected = np.linalg.eigvalsh(X1.T @ X1 / len(X1))[-1]
+    found = largest_second_moment(make_engine(engine_name), problem.rows, "float64")
+    assert found == pytest.approx(expected, rel=1e-3)
+    assert found <= expected * (1 + 1e-9)
+
+
+def test_the_bound_is_above_the_curvature_of_any_weights() -> None:
+    for seed in range(30):
+        problem = make_problem(seed)
+        W, b = random_weights(problem, seed)
+        bound = 0.5 * largest_second_moment(make_engine(), problem.rows) + 2 * problem.l2
+        met = np.linalg.eigvalsh(hessian(problem, W, b))[-1]
+        assert met <= bound * 1.002, seed
+
+
+def test_descent_below_two_over_l_falls_at_every_step() -> None:
+    problem = make_problem(7)
+    advice = advise(make_engine(), problem.rows, problem.K, problem.l2, batch_size=10**9)
+    W, b = random_weights(problem, 7)
+    costs = []
+    for _ in range(50):
+        costs.append(problem.cost(W, b))
+        G = objective.gradient(problem.X, problem.y, W, b, problem.l2)
+        W, b = W - 0.99 * advice.stable * G.W, b - 0.99 * advice.stable * G.b
+    assert (np.diff(costs) <= 1e-12).all()
+    assert advice.batch_smoothness == pytest.approx(advice.smoothness)
+
+
+def test_a_batch_of_one_is_as_smooth_as_its_largest_row() -> None:
+    problem = make_problem(9)
+    advice = advise(make_engine(), problem.rows, problem.K, problem.l2, batch_size=1)
+    largest = 0.5 * (1.0 + (problem.X**2).sum(axis=1).max()) + 2 * problem.l2
+    assert advice.batch_smoothness == pytest.approx(largest, rel=1e-6)
+    assert advice.learning_rate == pytest.approx(1.0 / largest, rel=1e-6)
+
+
+def test_larger_batches_allow_larger_steps() -> None:
+    rates = [suggest(load("digits").train, batch_size=B).learning_rate for B in (1, 10, 100, 10**6)]
+    assert rates == sorted(rates)
+
+
+def test_auto_takes_the_suggested_rate_and_keeps_its_name() -> None:
+    splits = make_splits()
+    run = Run(learning_rate="auto", l2=0.1, batch_size=9, epochs=2)
+    result = train(splits, [run])
+    assert result.runs[0].name == "λ=0.1, η=auto"
+    expected = suggest(splits.train, l2=0.1, batch_size=9).learning_rate
+    assert result.runs[0].learning_rate == pytest.approx(expected)
+    assert [r.learning_rate for r in grid(learning_rate=["auto", 0.1])] == ["auto", 0.1]
+    with pytest.raises(SettingsError, match="until training"):
+        _ = run.eta
+
+
+def test_a_rate_above_the_bound_is_told_of_with_the_number() -> None:
+    splits = make_splits()
+    bound = suggest(splits.train, l2=0.0, batch_size=10).stable
+    with pytest.warns(StepLengthWarning, match=f"above {bound:.3g}"):
+        train(splits, [Run(1.5 * bound, epochs=1, batch_size=10)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(splits, [Run(0.9 * bound, epochs=1, batch_size=10)])
+
+
+def test_the_curvature_that_runs_meet_is_recorded() -> None:
+    splits = make_splits()
+    runs = grid(learning_rate=[0.1, 0.01], l2=0.1, batch_size=10, epochs=14)
+    result = train(splits, runs, curvature_of=[1], dtype="float64")
+    assert list(result.curvatures) == [1]
+    met = result.curvatures[1]
+    assert met.epochs == (0, *range(1, 11), 13)
+    at_end = train(splits, [Run(0.01, l2=0.1, batch_size=10, epochs=13)], dtype="float64")
+    X = splits.train.X / splits.train.max_value
+    problem = Problem(X, splits.train.y, splits.train.classes, 0.1)
+    W, b = (part[0].astype(np.float64) for part in (at_end.W, at_end.b))
+    assert met.values[-1] == pytest.approx(np.linalg.eigvalsh(hessian(problem, W, b))[-1], rel=0.01)
+
+
+@pytest.mark.parametrize("features", [20, EXACT_FEATURES + 100])
+def test_the_metric_is_near_the_curvature_it_stands_for(features: int) -> None:
+    rng = np.random.default_rng(0)
+    spectrum = 1.0 / np.arange(1, features + 1) ** 2
+    X = rng.normal(size=(3000, features)) * np.sqrt(spectrum) + 5.0
+    problem = Problem(X, rng.integers(0, 4, 3000), 4, 0.0)
+    metric = fit_metric(problem.rows, 4)
+    covariance = np.cov(X.T, bias=True)
+    for l2 in (1.0, 1e-2, 1e-4):
+        M = metric.curvature * covariance + 2 * l2 * np.eye(features)
+        v = rng.normal(size=(4, features + 1))
+        applied = v.copy()
+        applied[:, :-1] = v[:, :-1] @ M
+        applied[:, -1] *= metric.curvature
+        back = metric.divide(applied, l2)
+        assert np.linalg.norm(back - v) < 0.05 * np.linalg.norm(v)
+    assert metric.curvature == pytest.approx(0.25, rel=0.01)
+    np.testing.assert_allclose(metric.mean, X.mean(axis=0), atol=0.1)
