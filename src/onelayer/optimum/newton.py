@@ -18,8 +18,9 @@ Float64 = NDArray[np.float64]
 
 MOST_UNKNOWNS = 1200
 MOST_PRODUCTS = 4e9
-# Relative to the Hessian's mean diagonal: the bias has a direction in which nothing changes.
-RIDGE = 1e-14
+# Relative to the Hessian's mean diagonal.
+RIDGE = 1e-15
+IMPOSSIBLE = 1e-18
 
 
 def is_small(rows: Rows, classes: int) -> bool:
@@ -72,7 +73,12 @@ def newton_divide(X: Float64, at: Float64, gradient: Float64, l2: float) -> Floa
     for k in range(K):
         blocks[k, :, k] += Z[:, k * width : (k + 1) * width].T @ X
     H = blocks.reshape(K * width, K * width) / len(X)
-    penalty = np.full((K, width), 2.0 * l2)
-    penalty[:, -1] = 0.0
-    H[np.diag_indices(len(H))] += penalty.ravel() + RIDGE * float(np.trace(H)) / len(H)
+    size = float(np.trace(H)) / len(H)
+    penalty = np.full((K, width), 2.0 * l2 + RIDGE * size)
+    # A class that no row can be of has a bias on which nothing depends.
+    penalty[:, -1] = np.where(P.max(axis=0) < IMPOSSIBLE, size, RIDGE * size)
+    H[np.diag_indices(len(H))] += penalty.ravel()
+    # The same shift of all biases changes nothing: it gets a curvature and so no part of a step.
+    bias = np.arange(width - 1, len(H), width)
+    H[np.ix_(bias, bias)] += size / K
     return np.asarray(np.linalg.solve(H, gradient.ravel()).reshape(K, width))
