@@ -90,6 +90,11 @@ class Contents:
             if section.template_svg
         }
 
+    @property
+    def sheets(self) -> dict[str, TemplateSheet]:
+        """Templates that a slider goes through, by their place on the page."""
+        return {s.anchor: s.templates for s in self.sections if s.templates}
+
 
 def gather(result: Result) -> Contents:
     """Gather the page's contents from a result.
@@ -152,7 +157,12 @@ def _section(result: Result, summary: SettingSummary, anchor: str) -> SettingSec
         confusion=heat_map,
         mistakes=() if heat_map else frequent_mistakes(percent, result.data.class_names),
         templates=template_sheet(result, shown),
-        template_svg=template_drawing(result, shown, f"Templates of W, {name}"),
+        template_svg=template_drawing(
+            result.W[shown],
+            result.data.class_names,
+            result.data.image_shape,
+            f"Templates of W, {name}",
+        ),
     )
 
 
