@@ -12,7 +12,7 @@ import pytest
 
 from onelayer.report import write_report
 from onelayer.result import Result
-from tests.report.made_results import make_result
+from tests.report.made_results import make_result, with_proofs
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -27,8 +27,8 @@ BROWSER_OPTIONS = (
 
 @pytest.fixture(scope="session")
 def four_settings() -> Result:
-    """4 settings × 8 seeds × 40 epochs; one run of the first setting diverged."""
-    return make_result(diverged=[3])
+    """4 settings × 8 seeds × 40 epochs, with proofs; one run of the first setting diverged."""
+    return with_proofs(make_result(diverged=[3]))
 
 
 @pytest.fixture(scope="session")

@@ -16,10 +16,10 @@ from PIL import Image
 from onelayer.plan import Run
 from onelayer.report import write_report
 from onelayer.report.charts import slug, unique_slugs
-from onelayer.report.facts import without_paths
 from onelayer.report.page import render_page
 from onelayer.report.sections import gather
 from onelayer.report.theme import SMALLEST
+from onelayer.report.wording import without_paths
 from onelayer.result import History, Outcome, Result
 from tests.report.made_results import CIFAR_CLASSES, make_result, make_runs
 

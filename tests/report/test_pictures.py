@@ -23,7 +23,8 @@ def test_pictures_are_grey_at_zero_and_use_the_whole_scale() -> None:
 def test_a_sheet_has_a_row_for_each_epoch() -> None:
     sheet = template_sheet(make_result(make_runs(seeds=1, epochs=3)), 0)
     assert sheet is not None
-    assert sheet.epochs == (0, 1, 2, 3)
+    assert sheet.labels == ("epoch 0", "epoch 1", "epoch 2", "epoch 3")
+    assert sheet.start == 3
     assert (sheet.width, sheet.height) == (32, 32)
 
 
@@ -33,6 +34,6 @@ def test_long_trainings_and_large_images_keep_their_sheets_small() -> None:
     )
     sheet = template_sheet(result, 0)
     assert sheet is not None
-    assert len(sheet.epochs) == 61
-    assert sheet.epochs[-1] == 200
+    assert len(sheet.labels) == 61
+    assert sheet.labels[-1] == "epoch 200"
     assert (sheet.width, sheet.height) == (50, 50)

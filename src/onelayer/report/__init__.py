@@ -15,7 +15,15 @@ The drawing libraries are imported when a page is drawn and not before.
 
 from onelayer.report.advice_terminal import advice_table
 from onelayer.report.page import write_report
+from onelayer.report.path_page import write_path_report
 from onelayer.report.path_terminal import path_table
 from onelayer.report.terminal import gradient_table, terminal_table
 
-__all__ = ["advice_table", "gradient_table", "path_table", "terminal_table", "write_report"]
+__all__ = [
+    "advice_table",
+    "gradient_table",
+    "path_table",
+    "terminal_table",
+    "write_path_report",
+    "write_report",
+]

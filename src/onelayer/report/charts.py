@@ -33,11 +33,13 @@ class Key:
         key: what the chart's `hidden` parameter calls it.
         label: what the reader sees.
         series: number of its colour and dash; None for entries that are not one curve.
+        solid: whether the curve is drawn without its dash.
     """
 
     key: str
     label: str
     series: int | None = None
+    solid: bool = False
 
 
 @dataclass(frozen=True)

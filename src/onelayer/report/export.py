@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from onelayer.report.theme import LIGHT, chart_config
 
 def export_charts(
     charts: tuple[Chart, ...],
-    drawings: dict[str, str],
+    drawings: Mapping[str, str],
     folder: Path,
     painter: Painter,
     on_progress: Callable[[int, int], None],

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onelayer.gradcheck import GradientCheck
 from onelayer.report.sections import Contents
 from onelayer.report.summary import SettingSummary
+from onelayer.report.wording import DATA_NAMES, SCALINGS, describe_rows, without_paths
 from onelayer.result import Result
 
-DATA_NAMES = {"cifar10": "CIFAR-10", "digits": "scikit-learn's digits"}
-SCALINGS = {
-    "none": "as stored",
-    "unit": "divided by the largest value they can have",
-    "standardize": "mean 0 and variance 1 over the training rows",
-}
 MOST_TROUBLES = 20
 
 
@@ -97,19 +91,6 @@ def gather_facts(contents: Contents) -> Facts:
     )
 
 
-def without_paths(text: str) -> str:
-    """Leave out the folders of absolute paths: a page that is shown tells nothing of a machine.
-
-    Example:
-        >>> without_paths("the cache /home/someone/.cache/onelayer/cifar10")
-        'the cache …/cifar10'
-        >>> without_paths("https://www.cs.toronto.edu/~kriz/cifar.html")
-        'https://www.cs.toronto.edu/~kriz/cifar.html'
-    """
-    path = r"(?<![\w:/.])(?:[A-Za-z]:[\\/]|~?/)(?:[^\s\"',;:]*[\\/])?([^\s\"',;:\\/]+)"
-    return re.sub(path, r"…/\1", text)
-
-
 def _lead(result: Result, name: str) -> str:
     runs, settings = len(result.runs), len(result.settings)
     what = (
@@ -125,19 +106,10 @@ def _lead(result: Result, name: str) -> str:
 
 
 def _data(result: Result) -> str:
-    card = result.data
-    shape = card.image_shape
-    features = result.W.shape[2]
-    what = f"{features:,} features"
-    if shape is not None:
-        channels, height, width = shape
-        kind = "colour" if channels >= 3 else "grey"
-        what = f"{height} × {width} {kind} pixels ({features:,} features)"
     epochs = sorted({run.epochs for run in result.runs})
     batches = sorted({run.batch_size for run in result.runs})
     return (
-        f"{card.train_rows:,} training, {card.validation_rows:,} validation and "
-        f"{card.test_rows:,} test rows of {what} in {len(card.class_names)} classes; "
+        f"{describe_rows(result.data, result.W.shape[2])}; "
         f"{_either(epochs)} epoch{'s' * (epochs[-1] != 1)}, batches of {_either(batches)}."
     )
 

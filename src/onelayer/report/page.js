@@ -85,13 +85,13 @@
     });
   }
 
-  /* The templates: one sheet a setting, a row of pictures for each epoch. */
+  /* The templates: one sheet a setting, a row of pictures for each epoch or λ. */
   const player = (box) => {
     const sheet = data.sheets[box.dataset.sheet];
     const pictures = [...box.querySelectorAll("canvas")];
     const slider = box.querySelector("input");
     const image = new Image();
-    let frame = sheet.epochs.length - 1;
+    let frame = sheet.start;
     const show = (next) => {
       frame = next;
       pictures.forEach((canvas, k) => {
@@ -102,8 +102,8 @@
       box.querySelector(".reading").textContent = sheet.readings[frame];
       if (slider) {
         slider.value = frame;
-        slider.setAttribute("aria-valuetext", `epoch ${sheet.epochs[frame]}`);
-        box.querySelector(".epoch").textContent = `epoch ${sheet.epochs[frame]}`;
+        slider.setAttribute("aria-valuetext", sheet.labels[frame]);
+        box.querySelector(".epoch").textContent = sheet.labels[frame];
       }
     };
     image.onload = () => { show(frame); box.dataset.drawn = "yes"; };
@@ -115,10 +115,10 @@
     slider.addEventListener("input", () => { stop(); show(Number(slider.value)); });
     button.addEventListener("click", () => {
       if (timer) { stop(); return; }
-      if (frame === sheet.epochs.length - 1) show(0);
+      if (frame === sheet.labels.length - 1) show(0);
       button.textContent = "❚❚";
       timer = setInterval(() => {
-        if (frame >= sheet.epochs.length - 1) stop(); else show(frame + 1);
+        if (frame >= sheet.labels.length - 1) stop(); else show(frame + 1);
       }, 180);
     });
   };

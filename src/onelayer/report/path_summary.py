@@ -84,9 +84,19 @@ class PathLine:
     chosen: bool
 
     @property
+    def bounded(self) -> bool:
+        """Whether there is a bound; for λ = 0 none exists."""
+        return math.isfinite(self.gap)
+
+    @property
+    def trouble(self) -> bool:
+        """Whether less was reached than was asked for."""
+        return self.status != STATUSES["optimal"]
+
+    @property
     def relative_gap(self) -> float:
         """Share of the cost that may still be saved, gap / J; infinite for λ = 0."""
-        return self.gap / self.cost if math.isfinite(self.gap) else math.inf
+        return self.gap / self.cost if self.bounded else math.inf
 
 
 def summarise_path(path: Path) -> tuple[PathLine, ...]:

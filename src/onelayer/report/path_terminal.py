@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from onelayer.path_record import PathRecord
@@ -48,11 +47,11 @@ def path_table(record: PathRecord) -> Table:
             f"{line.l2:.3g}",
             str(line.passes),
             f"{line.cost:.4f}",
-            f"{line.relative_gap:.1e}" if math.isfinite(line.gap) else "no bound",
+            f"{line.relative_gap:.1e}" if line.bounded else "no bound",
             f"{line.norm:.3g}",
             f"{line.train.accuracy.mean:.2f}",
             _estimate(line.held_out.of(path.choice.by), 2 if by_accuracy else 4),
-            "◄ chosen" if line.chosen else "" if line.status == "proven" else line.status,
+            "◄ chosen" if line.chosen else line.status if line.trouble else "",
             style="bold" if line.chosen else None,
         )
     return table

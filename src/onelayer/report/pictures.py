@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,25 +32,29 @@ PAPER_SIDE = 128
 
 @dataclass(frozen=True)
 class TemplateSheet:
-    """The templates of one run at several epochs, in one picture.
+    """The templates of one run at several epochs, or of several λ, in one picture.
 
     Attributes:
-        uri: the picture as a data URI: one row of K templates for each epoch.
+        uri: the picture as a data URI: one row of K templates for each epoch or λ.
         width: of one template, px.
         height: of one template, px.
-        epochs: which epoch each row is.
+        step: what the slider goes through, "epoch" or "λ".
+        labels: what each row is, "epoch 3" or "λ = 0.1".
+        start: row that is shown at first.
         class_names: names of the K classes.
-        readings: what to say beside the slider at each epoch.
-        run: what the run is called.
+        readings: what to say beside the slider at each row.
+        caption: which run or model it is.
     """
 
     uri: str
     width: int
     height: int
-    epochs: tuple[int, ...]
+    step: str
+    labels: tuple[str, ...]
+    start: int
     class_names: tuple[str, ...]
     readings: tuple[str, ...]
-    run: str
+    caption: str
 
 
 def template_sheet(result: Result, position: int) -> TemplateSheet | None:
@@ -69,20 +75,49 @@ def template_sheet(result: Result, position: int) -> TemplateSheet | None:
     shots = result.snapshots.get(position)
     if shots is not None:
         epochs = sorted({int(e) for e in np.linspace(0, last, min(last + 1, MOST_FRAMES))})
-    classes = min(len(result.data.class_names), MOST_CLASSES)
-    rows = []
-    for epoch in epochs:
-        W = result.W[position] if shots is None else shots[epoch]
-        rows.append(np.concatenate(list(_shrunk(pictures_of(W[:classes], shape))), axis=1))
+    last_only = len(epochs) == 1
+    caption = f"seed {result.runs[position].seed}"
+    return draw_sheet(
+        [result.W[position] if shots is None else shots[epoch] for epoch in epochs],
+        result.data.class_names,
+        shape,
+        step="epoch",
+        labels=tuple(f"epoch {epoch}" for epoch in epochs),
+        start=len(epochs) - 1,
+        readings=tuple(_reading(result, position, epoch) for epoch in epochs),
+        caption=f"{caption}, epoch {last}" if last_only else caption,
+    )
+
+
+def draw_sheet(
+    frames: Sequence[NDArray[np.floating]],
+    class_names: tuple[str, ...],
+    image_shape: tuple[int, int, int],
+    **words: Any,
+) -> TemplateSheet:
+    """Draw the templates of several W below each other, in one picture.
+
+    Args:
+        frames: weights, each of shape (K, D).
+        class_names: names of the K classes.
+        image_shape: (channels, height, width) with channels · height · width = D.
+        **words: the other attributes of the sheet.
+
+    Returns:
+        The sheet, of the first MOST_CLASSES classes.
+    """
+    names = class_names[:MOST_CLASSES]
+    rows = [
+        np.concatenate(list(_shrunk(pictures_of(W[: len(names)], image_shape))), axis=1)
+        for W in frames
+    ]
     sheet = np.concatenate(rows, axis=0)
     return TemplateSheet(
         uri=_data_uri(sheet),
-        width=sheet.shape[1] // classes,
-        height=sheet.shape[0] // len(epochs),
-        epochs=tuple(epochs),
-        class_names=result.data.class_names[:classes],
-        readings=tuple(_reading(result, position, epoch) for epoch in epochs),
-        run=f"seed {result.runs[position].seed}",
+        width=sheet.shape[1] // len(names),
+        height=sheet.shape[0] // len(frames),
+        class_names=names,
+        **words,
     )
 
 
@@ -110,21 +145,27 @@ def pictures_of(W: NDArray[np.floating], image_shape: tuple[int, int, int]) -> N
     return np.ascontiguousarray(planes[:, channels].transpose(0, 2, 3, 1))
 
 
-def template_drawing(result: Result, position: int, title: str) -> str | None:
-    """Draw the templates of the weights that were kept, for a paper.
+def template_drawing(
+    W: NDArray[np.floating],
+    class_names: tuple[str, ...],
+    image_shape: tuple[int, int, int] | None,
+    title: str,
+) -> str | None:
+    """Draw the templates of one W, for a paper.
 
     Args:
-        result: the records.
-        position: of the run.
+        W: weights, shape (K, D).
+        class_names: names of the K classes.
+        image_shape: as for `pictures_of`, or None.
         title: printed above.
 
     Returns:
         SVG text, every pixel enlarged to a square; None when the features are no picture.
     """
-    if result.data.image_shape is None:
+    if image_shape is None:
         return None
-    names = result.data.class_names[:MOST_CLASSES]
-    pictures = _shrunk(pictures_of(result.W[position][: len(names)], result.data.image_shape))
+    names = class_names[:MOST_CLASSES]
+    pictures = _shrunk(pictures_of(W[: len(names)], image_shape))
     height, width = pictures.shape[1:3]
     zoom = max(1, -(-PAPER_SIDE // max(width, height)))
     across, down = width * zoom, height * zoom

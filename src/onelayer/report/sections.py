@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from onelayer.report.charts import Chart, slug, unique_slugs
 from onelayer.report.confusion import Mistake, confusion_chart, frequent_mistakes, share_of_rows
 from onelayer.report.curves import curve_chart
+from onelayer.report.distance_chart import distance_chart
+from onelayer.report.distances import DistanceFinding, measure_distances
 from onelayer.report.grouping import run_names
 from onelayer.report.learning_rates import RateFinding, compare_rates
 from onelayer.report.penalties import penalty_charts
 from onelayer.report.pictures import TemplateSheet, template_drawing, template_sheet
 from onelayer.report.series import Series
 from onelayer.report.shrinkage import PenaltyFinding, compare_penalties
+from onelayer.report.stability import StabilityFinding, compare_curvatures
+from onelayer.report.stability_chart import stability_chart
 from onelayer.report.summary import SettingSummary, summarise
 from onelayer.result import Result
 
@@ -60,8 +64,12 @@ class Contents:
         sections: the settings drawn in full.
         rates: conclusion 1, if the runs allow it.
         rate_charts: its charts.
+        stability: the curvature that runs met against what their steps allow, if it was measured.
+        stability_chart: its chart.
         penalties: conclusion 2, if the runs allow it.
         penalty_charts: its charts.
+        distances: how far training ended from the best cost, if that was certified.
+        distance_chart: its chart, where a best cost is known.
     """
 
     result: Result
@@ -69,13 +77,20 @@ class Contents:
     sections: tuple[SettingSection, ...]
     rates: RateFinding | None
     rate_charts: tuple[Chart, ...]
+    stability: StabilityFinding | None
+    stability_chart: Chart | None
     penalties: PenaltyFinding | None
     penalty_charts: tuple[Chart, ...]
+    distances: DistanceFinding | None
+    distance_chart: Chart | None
 
     @property
     def charts(self) -> tuple[Chart, ...]:
         """Every chart, in the order of the page."""
-        drawn = list(self.rate_charts + self.penalty_charts)
+        drawn = list(self.rate_charts)
+        drawn += [self.stability_chart] if self.stability_chart else []
+        drawn += self.penalty_charts
+        drawn += [self.distance_chart] if self.distance_chart else []
         for section in self.sections:
             drawn += section.curves
             drawn += [section.confusion] if section.confusion else []
@@ -89,6 +104,11 @@ class Contents:
             for section in self.sections
             if section.template_svg
         }
+
+    @property
+    def sheets(self) -> dict[str, TemplateSheet]:
+        """Templates that a slider goes through, by their place on the page."""
+        return {s.anchor: s.templates for s in self.sections if s.templates}
 
 
 def gather(result: Result) -> Contents:
@@ -104,14 +124,20 @@ def gather(result: Result) -> Contents:
     chosen = choose_settings(settings)
     anchors = unique_slugs(setting.name for setting in chosen)
     rates, penalties = compare_rates(result, settings), compare_penalties(result, settings)
+    stability = compare_curvatures(result, settings)
+    distances = measure_distances(result, settings)
     return Contents(
         result=result,
         settings=settings,
         sections=tuple(_section(result, s, anchors[s.name]) for s in chosen),
         rates=rates,
         rate_charts=_rate_charts(rates) if rates else (),
+        stability=stability,
+        stability_chart=stability_chart(stability.bends) if stability else None,
         penalties=penalties,
         penalty_charts=penalty_charts(penalties) if penalties else (),
+        distances=distances,
+        distance_chart=distance_chart(distances.distances) if distances else None,
     )
 
 
@@ -152,7 +178,12 @@ def _section(result: Result, summary: SettingSummary, anchor: str) -> SettingSec
         confusion=heat_map,
         mistakes=() if heat_map else frequent_mistakes(percent, result.data.class_names),
         templates=template_sheet(result, shown),
-        template_svg=template_drawing(result, shown, f"Templates of W, {name}"),
+        template_svg=template_drawing(
+            result.W[shown],
+            result.data.class_names,
+            result.data.image_shape,
+            f"Templates of W, {name}",
+        ),
     )
 
 
