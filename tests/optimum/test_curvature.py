@@ -113,7 +113,7 @@ def test_the_curvature_that_runs_meet_is_recorded() -> None:
     met = result.curvatures[1]
     assert met.epochs == (0, *range(1, 11), 13)
     at_end = train(splits, [Run(0.01, l2=0.1, batch_size=10, epochs=13)], dtype="float64")
-    X = splits.train.X / splits.train.max_value
+    X = splits.train.X.astype(np.float64) / splits.train.max_value
     problem = Problem(X, splits.train.y, splits.train.classes, 0.1)
     W, b = (part[0].astype(np.float64) for part in (at_end.W, at_end.b))
     assert met.values[-1] == pytest.approx(np.linalg.eigvalsh(hessian(problem, W, b))[-1], rel=0.01)

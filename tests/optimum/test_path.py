@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from onelayer import load, objective
 from onelayer.data import Dataset, Splits
@@ -16,6 +17,11 @@ from onelayer.optimum.choice import choose, merit
 from onelayer.optimum.folds import stratified_folds
 from onelayer.optimum.score import score
 from tests.made_data import make_splits
+
+
+def unit(dataset: Dataset) -> NDArray[np.float64]:
+    """Features as the solver sees them."""
+    return dataset.X.astype(np.float64) / dataset.max_value
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +57,7 @@ def test_the_chosen_lambda_is_best_on_validation_rows_and_alone_meets_the_test_r
     path = solve_path(digits, l2_grid(5))
     held_out = [one[0].accuracy for one in path.held_out]
     assert held_out[path.chosen] == max(held_out)
-    X, best = digits.test.X / digits.test.max_value, path.best
+    X, best = unit(digits.test), path.best
     S = objective.scores(X, best.W, best.b)
     assert path.test is not None
     assert path.test.accuracy == objective.accuracy(S, digits.test.y)
@@ -65,7 +71,7 @@ def test_folds_hold_out_what_they_are_judged_by(digits: Splits) -> None:
     kept, held_out = stratified_folds(digits.train.y, 4)[0]
     fitted = solve(digits.train.take(kept), 0.1, tol=1e-7)
     own = digits.train.take(held_out)
-    S = objective.scores(own.X / own.max_value, fitted.W, fitted.b)
+    S = objective.scores(unit(own), fitted.W, fitted.b)
     assert path.held_out[0][0].loss == pytest.approx(objective.loss(S, own.y), rel=1e-3)
     assert path.held_out[0][0].rows == own.rows
 
@@ -109,8 +115,7 @@ def test_the_error_of_folds_is_that_of_their_spread() -> None:
 def test_scores_have_the_standard_errors_of_their_rows() -> None:
     data = make_splits(rows=60).train
     optimum = solve(data, 0.1)
-    rows = data.X.astype(np.float64) / data.max_value
-    S = objective.scores(rows, optimum.W, optimum.b)
+    S = objective.scores(unit(data), optimum.W, optimum.b)
     losses = -objective.log_softmax(S)[np.arange(60), data.y]
     from onelayer.optimum.dataset import rows_of
     from onelayer.scaling import fit_scaling

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from onelayer.cli.application import app, out
@@ -62,6 +61,7 @@ def reproduce(
 
 @app.command()
 def fit(
+    context: typer.Context,
     learning_rate: Annotated[
         list[str] | None,
         typer.Option(help="η, step length, or auto; repeat for a grid. Minibatch needs one."),
@@ -95,7 +95,7 @@ def fit(
     from onelayer.train import train
 
     chosen_engine = make_engine(engine, threads)
-    refuse_foreign_options(solver)
+    _refuse_foreign_options(context, solver)
     if solver == "optimum":
         solve_and_save(data, l2 or [0.0], to, tol=tol, scaling=scaling, engine=chosen_engine)
         return
@@ -124,10 +124,8 @@ def fit(
     finish(result, to)
 
 
-def refuse_foreign_options(solver: str) -> None:
+def _refuse_foreign_options(context: typer.Context, solver: str) -> None:
     """Refuse options that the chosen solver would ignore, and solvers that there are not."""
-    from click.core import ParameterSource
-
     foreign = {
         "optimum": ("learning_rate", "batch_size", "epochs", "seeds", "shuffle_seed", "dtype"),
         "minibatch": ("tol",),
@@ -135,9 +133,9 @@ def refuse_foreign_options(solver: str) -> None:
     if solver not in foreign:
         choices = " or ".join(foreign)
         raise SettingsError(f"solver must be {choices}, but {solver!r} was given.")
-    context = click.get_current_context()
     for name in foreign[solver]:
-        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
             option = "--" + name.replace("_", "-")
             raise SettingsError(f"{option} means nothing to the solver {solver}; leave it out.")
 

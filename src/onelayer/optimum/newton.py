@@ -34,7 +34,7 @@ def is_small(rows: Rows, classes: int) -> bool:
         True where it takes a few hundred milliseconds at most.
     """
     unknowns = classes * (rows.X.shape[1] + 1)
-    return unknowns <= MOST_UNKNOWNS and rows.count * unknowns**2 <= MOST_PRODUCTS
+    return bool(unknowns <= MOST_UNKNOWNS and rows.count * unknowns**2 <= MOST_PRODUCTS)
 
 
 def scaled_rows(rows: Rows) -> Float64:
