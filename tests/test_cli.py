@@ -167,7 +167,7 @@ def test_report_draws_the_page_of_a_saved_run_anew(run: Command, tmp_path: Path)
             "for the native engine only",
         ),
         (("fit", "--learning-rte", "0.1"), "No such option"),
-        (("fit", "--data", "digits"), "Missing option"),
+        (("fit", "--data", "digits"), "needs --learning-rate"),
         (("fit", "--data", "digits", "--learning-rate", "fast"), "--learning-rate"),
         (("train",), "No such command"),
     ],
@@ -222,16 +222,16 @@ def test_ctrl_c_while_training_saves_what_was_trained_and_exits_130(
     run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_module = importlib.import_module("onelayer.train")
-    measure = train_module._Job.measure
+    enter = train_module._Job.enter
     calls = []
 
     def third_is_interrupted(*arguments: object) -> object:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return measure(*arguments)
+        return enter(*arguments)
 
-    monkeypatch.setattr(train_module._Job, "measure", third_is_interrupted)
+    monkeypatch.setattr(train_module._Job, "enter", third_is_interrupted)
     code, _, err = run("fit", "--data", "digits", "--learning-rate", "0.1", "--epochs", "9")
     assert code == 130
     assert "after 1 of 9 epochs" in err
@@ -244,7 +244,7 @@ def test_ctrl_c_before_training_saves_nothing_and_exits_130(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_load", interrupted)
+    monkeypatch.setattr(cli.training, "load_splits", interrupted)
     code, _, err = run("reproduce")
     assert code == 130
     assert "nothing was saved" in err
@@ -252,13 +252,24 @@ def test_ctrl_c_before_training_saves_nothing_and_exits_130(
 
 
 @pytest.mark.parametrize(
-    "command", ["reproduce", "fit", "check-gradient", "report", "data list", "data fetch"]
+    "command",
+    [
+        "reproduce",
+        "fit",
+        "path",
+        "certify",
+        "suggest",
+        "check-gradient",
+        "report",
+        "data list",
+        "data fetch",
+    ],
 )
 def test_every_command_has_help(command: str, run: Command) -> None:
     code, out, _ = run(*command.split(), "--help")
     assert code == 0
     assert "Usage:" in out
-    if command in ("reproduce", "fit", "check-gradient", "report"):
+    if not command.startswith("data"):
         assert "Example:" in out
 
 

@@ -126,6 +126,7 @@ def test_separable_rows_without_l2_end_too(method: str) -> None:
     optimum = problems.solve(make_engine(), problem, tol=1e-3)
     assert optimum.status == "optimal"
     assert optimum.certificate.cost < 1e-2
+    assert "can be separated" in optimum.sentence
 
 
 def test_too_few_passes_are_said_and_the_gap_is_still_proven(

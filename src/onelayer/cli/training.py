@@ -148,7 +148,7 @@ def _rate(given: str) -> float | Auto:
         return float(given)
     except ValueError:
         raise SettingsError(
-            f'learning_rate (η) must be a finite number above 0 or "auto", but {given!r} was given.'
+            f"--learning-rate (η) must be a finite number above 0 or auto, but {given!r} was given."
         ) from None
 
 

@@ -9,6 +9,7 @@ as long as that is precise enough and in float64 from there on; the certificate 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -83,6 +84,9 @@ class Optimum:
     def sentence(self) -> str:
         """What was reached, in words, and what to do where it is less than was asked for."""
         reached = f"λ = {self.l2:g}: {self.certificate.sentence} ({self.passes} passes)"
+        if self.l2 == 0.0 and self.certificate.cost * self.certificate.rows < math.log(2.0):
+            # Then no row's loss reaches log 2, so every row is on its own side.
+            reached += "; the rows can be separated, so W grows without end and has no optimum"
         remedy = {
             "optimal": "",
             "passes": "; the passes ran out before the gap was reached, allow more with max_passes",
