@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.engines import Engine, Rows
+from onelayer.engines import Engine, Rows, Weights
 from onelayer.optimum.bias import Scores, feasible_mixture, minimise_bias
 
 Float64 = NDArray[np.float64]
@@ -36,7 +36,7 @@ class Certificate:
         l2: λ ≥ 0.
         cost: J(W, b) of the model as it is, nats.
         gap: bound on cost − J*, nats; infinite where λ = 0, since then there is none.
-        gradient_norm: ‖∇_W J‖ at the best bias.
+        gradient_norm: ‖∇_W J‖ at the best bias; where λ = 0, at the model's own.
         bias_residual: largest |∂J/∂b| left at that bias; the gap allows for it.
         rows: how many rows it is about.
     """
@@ -99,6 +99,8 @@ def certify_weights(engine: Engine, rows: Rows, W: Float64, b: Float64, l2: floa
         stands for it in the returned bias.
     """
     W, b = np.asarray(W, np.float64), np.asarray(b, np.float64)
+    if l2 == 0.0:
+        return _without_bound(engine, rows, W, b)
     tiles = Scores(engine, rows, W)
     shares = np.bincount(rows.labels, minlength=len(b)) / rows.count
     penalty = l2 * float(np.sum(W * W))
@@ -109,7 +111,7 @@ def certify_weights(engine: Engine, rows: Rows, W: Float64, b: Float64, l2: floa
     G, divergence = tiles.gradient(bias, mixture)
     norm = float(np.linalg.norm(G + 2.0 * l2 * W))
     # J* is no lower than 0 either.
-    gap = min(norm**2 / (4.0 * l2) + divergence, least) if l2 > 0.0 else math.inf
+    gap = min(norm**2 / (4.0 * l2) + divergence, least)
     best = Certificate(l2, least, gap, norm, residual, rows.count)
     excess = max(given - least, 0.0)
     present = shares > 0.0
@@ -118,3 +120,11 @@ def certify_weights(engine: Engine, rows: Rows, W: Float64, b: Float64, l2: floa
         best=best,
         bias=np.where(present, bias, bias[present].mean() - ABSENT_BELOW),
     )
+
+
+def _without_bound(engine: Engine, rows: Rows, W: Float64, b: Float64) -> Certified:
+    """Where λ = 0 nothing can be proven; cost and gradient are told."""
+    loss, G, g = engine.gradient(rows, Weights(W[None], b[None]))
+    norm, residual = float(np.linalg.norm(G)), float(np.abs(g).max())
+    told = Certificate(0.0, float(loss[0]), math.inf, norm, residual, rows.count)
+    return Certified(given=told, best=told, bias=b)
