@@ -10,6 +10,8 @@
 #include <immintrin.h>
 #endif
 
+#include "cores.hpp"
+
 namespace onelayer {
 
 // Weights that shrink by a factor every step end as subnormal numbers, which cost a hundred times a normal one.
@@ -39,9 +41,11 @@ template <class Work>
 void run_team(int threads, const Work& work) {
   enum Order { wait, go, leave };
   std::atomic<int> order{wait};
+  Cores cores;
   const auto guarded = [&](int thread) noexcept {
     if (thread > 0) order.wait(wait, std::memory_order_acquire);
     if (order.load(std::memory_order_acquire) == leave) return;
+    if (thread > 0) cores.settle();
     FlushSubnormals flush;
     work(thread);
   };
@@ -58,6 +62,7 @@ void run_team(int threads, const Work& work) {
     for (std::thread& other : others) other.join();
     throw;
   }
+  if (threads > 1) cores.settle();  // before the others, so that it is they who move
   tell(go);
   guarded(0);
   for (std::thread& other : others) other.join();
