@@ -36,9 +36,9 @@ template <class T>
 auto BatchLoop<T>::prepare(int thread) const -> Own {
   const Share share = partition_.share(thread, slices_, blocks_);
   const Index own_slices = share.last_slice - share.first_slice;
-  return Own{share, Buffer<T>(own_slices * plan_.batch_size * slices_.stride),
+  return Own{share, Buffer<T>(own_slices * plan_.batch_size * slices_.stride, Unset{}),
              Buffer<T>(shared_softmax_ ? 0 : plan_.shape.columns() * plan_.batch_size + kFactorPadding),
-             Buffer<T>(plan_.shape.K * kernels_.lanes), Buffer<T>(kBackwardScratch),
+             Buffer<T>(plan_.shape.K * kernels_.lanes), Buffer<T>(kBackwardScratch, Unset{}),
              Buffer<double>(plan_.shape.R * ceil_div(plan_.batch_size, kernels_.lanes))};
 }
 

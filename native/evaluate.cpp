@@ -31,7 +31,7 @@ class Evaluation {
         loss_(chunks_ * shape_.R),
         correct_(chunks_ * shape_.R) {
     for (int thread = 0; thread < threads_; ++thread)
-      own_.push_back({Buffer<T>(kTileRows * slices_.stride), Buffer<T>(shape_.columns() * kScoreStride)});
+      own_.push_back({Buffer<T>(kTileRows * slices_.stride, Unset{}), Buffer<T>(shape_.columns() * kScoreStride)});
   }
 
   bool run() {
