@@ -15,12 +15,16 @@ from importlib.metadata import version as _version
 from onelayer.data import Dataset, Splits, load
 from onelayer.errors import (
     DataError,
+    ExportError,
     OnelayerError,
     SaveError,
     SettingsError,
     SourceError,
     StepLengthWarning,
 )
+from onelayer.evaluation import evaluate
+from onelayer.model import Model
+from onelayer.model_files import load_model, save_model
 from onelayer.optimum import certify, l2_grid, solve, solve_path, suggest
 from onelayer.plan import Run, grid
 from onelayer.result import Result
@@ -32,6 +36,8 @@ __version__ = _version("onelayer")
 __all__ = [
     "DataError",
     "Dataset",
+    "ExportError",
+    "Model",
     "OnelayerError",
     "Result",
     "Run",
@@ -42,10 +48,13 @@ __all__ = [
     "StepLengthWarning",
     "__version__",
     "certify",
+    "evaluate",
     "grid",
     "l2_grid",
     "load",
+    "load_model",
     "load_result",
+    "save_model",
     "save_result",
     "solve",
     "solve_path",
