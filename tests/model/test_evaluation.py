@@ -100,6 +100,13 @@ def test_certain_predictions_fall_into_the_last_bin_and_even_ones_below_their_ed
     assert curve.error == pytest.approx(0.25)
 
 
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
+    edges = np.array([1 / BINS, 0.2, 1.0])
+    rows, right, confidence = evaluation_module._binned(edges, np.array([True, False, True]))
+    assert np.flatnonzero(rows).tolist() == [0, 2, BINS - 1]
+    assert (right[2], confidence[2]) == (0.0, 0.2)
+
+
 def test_a_confident_mistake_has_a_finite_loss() -> None:
     evaluated = scored(np.array([[1e4, 0.0]]), np.array([1]))
     assert evaluated.log_loss == 1e4

@@ -140,6 +140,8 @@ def test_the_model_of_a_result_scores_what_its_record_says(splits: Splits) -> No
         model = Model.from_result(result, position)
         right = (model.predict(splits.test.X) == splits.test.y).mean()
         assert right == result.test_accuracy[position]
+        np.testing.assert_array_equal(model.W, result.W[position])
+        np.testing.assert_array_equal(model.b, result.b[position])
         assert model.settings["l2"] == result.runs[position].l2
         assert model.settings["train_rows"] == splits.train.rows
         assert model.certificate == result.certificates[position]

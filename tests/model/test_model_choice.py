@@ -93,6 +93,12 @@ def test_a_folder_with_a_colon_is_a_folder(tmp_path: Path) -> None:
     assert open_model(str(tmp_path / "a:b")).model.settings["choice"]["chosen"]
 
 
+def test_a_folder_of_the_whole_name_comes_before_a_setting(tmp_path: Path) -> None:
+    save_path(make_path_record((1.0, 0.1)), tmp_path / "a")
+    save_path(make_path_record((0.5,)), tmp_path / "a:1")
+    assert open_model(str(tmp_path / "a:1")).model.settings["l2"] == 0.5
+
+
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(SaveError, match="absent should be a model file, but it is not there"):
         open_model(str(tmp_path / "absent"))
