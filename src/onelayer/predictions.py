@@ -32,12 +32,11 @@ def read_rows(named: str) -> NDArray[np.generic]:
     """The rows that a user names, as stored.
 
     Args:
-        named: a .npy file of shape (N, D), or (N, channels, height, width), which is taken as
-            planes; or a data set as `load` names it ("cifar10" is CIFAR-10 from the cache or the
-            network), whose test rows are taken, or those of DATA:train or DATA:validation.
+        named: a .npy file; or a data set as `load` names it ("cifar10" is CIFAR-10 from the cache
+            or the network), whose test rows are taken, or those of DATA:train or DATA:validation.
 
     Returns:
-        Rows, shape (N, D); a file is mapped and not read into memory.
+        Rows; a file is mapped and not read into memory.
 
     Raises:
         DataError: when there is no such file or data set, or the file is no array of numbers.
@@ -63,7 +62,7 @@ def write_predictions(
 
     Args:
         model: the classifier.
-        rows: as stored, shape (N, D).
+        rows: as stored, shape (N, D); of images also (N, channels, height, width).
         path: ends in .csv, .parquet or .npy; a file that is there is replaced.
         engine: what does the arithmetic; None is the native engine.
 
@@ -74,7 +73,7 @@ def write_predictions(
     """
     path = Path(path)
     ending = check_output(path)
-    rows = checked_rows(rows, model.features)
+    rows = checked_rows(_flat(model, rows), model.features)
     tiles = (softmax(S) for S in model.score_tiles(rows, engine))
     with staged_file(path) as staging:
         if ending == ".npy":
@@ -117,7 +116,20 @@ def _read_npy(path: Path) -> NDArray[np.generic]:
         raise DataError(
             f"{path} should be a .npy file of numbers, but it cannot be read ({error})."
         ) from error
-    return np.asarray(rows.reshape(len(rows), -1) if rows.ndim == 4 else rows)
+    return np.asarray(rows)
+
+
+def _flat(model: Model, rows: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Images as rows; those whose channels come last would be read in another order."""
+    if rows.ndim != 4:
+        return rows
+    if rows.shape[1:] != model.image_shape:
+        expected = ", ".join(map(str, model.image_shape or (model.features,)))
+        raise DataError(
+            f"rows of this model must be of shape (N, {expected}), but theirs is {rows.shape}; "
+            "put the channels before height and width."
+        )
+    return rows.reshape(len(rows), -1)
 
 
 def _write_npy(model: Model, count: int, tiles: Iterator[NDArray[Any]], path: Path) -> None:

@@ -83,12 +83,25 @@ def test_rows_are_read_from_files_and_data_sets(tmp_path: Path) -> None:
     X = make_rows()
     np.save(tmp_path / "rows.npy", X)
     np.testing.assert_array_equal(read_rows(str(tmp_path / "rows.npy")), X)
-    np.save(tmp_path / "images.npy", X.reshape(-1, 1, 3, 4))
-    np.testing.assert_array_equal(read_rows(str(tmp_path / "images.npy")), X)
     splits = load("digits")
     for part in ("train", "validation", "test"):
         np.testing.assert_array_equal(read_rows(f"digits:{part}"), getattr(splits, part).X)
     np.testing.assert_array_equal(read_rows("digits"), splits.test.X)
+
+
+def test_images_are_taken_with_their_channels_first_only(tmp_path: Path) -> None:
+    model, X = make_model(image_shape=(3, 2, 2)), make_rows()
+    images = X.reshape(-1, 3, 2, 2)
+    for rows, name in ((X, "rows.parquet"), (images, "images.parquet")):
+        write_predictions(model, rows, tmp_path / name)
+    np.testing.assert_array_equal(
+        read_back(tmp_path / "images.parquet")[2], read_back(tmp_path / "rows.parquet")[2]
+    )
+    with pytest.raises(DataError, match=r"shape \(N, 3, 2, 2\), but theirs is \(40, 2, 2, 3\)"):
+        write_predictions(model, images.transpose(0, 2, 3, 1), tmp_path / "last.csv")
+    with pytest.raises(DataError, match=r"shape \(N, 12\), but theirs"):
+        write_predictions(make_model(image_shape=None), images, tmp_path / "last.csv")
+    assert not (tmp_path / "last.csv").exists()
 
 
 class _Trap:
