@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from onelayer import _native
 from onelayer.engines.protocol import Evaluation, FullGradient, Rows, Weights
+from onelayer.engines.weighted import weighted_gradient, weighted_loss
 
 Floats = NDArray[np.floating]
 
@@ -46,6 +47,8 @@ class NativeEngine:
 
     def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
         """Mean cross-entropy over all rows and its gradient, without the l2 term, in one pass."""
+        if rows.weights is not None:
+            return weighted_gradient(self, rows, weights)
         X, y = self._converted.features(rows, weights.W.dtype), np.ascontiguousarray(rows.y)
         W, b = (np.ascontiguousarray(part) for part in weights)
         return FullGradient(
@@ -92,6 +95,8 @@ class NativeTrainer:
     def evaluate(self, rows: Rows) -> Evaluation:
         """Loss and number of right rows of each run."""
         loss, correct, _ = self._judge(rows, predictions=False)
+        if rows.weights is not None:
+            loss = weighted_loss(NativeEngine(self._threads), rows, Weights(self._W, self._b))
         return Evaluation(loss, correct)
 
     def predict(self, rows: Rows) -> NDArray[np.int64]:
