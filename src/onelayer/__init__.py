@@ -7,6 +7,8 @@ print(result.test_accuracy)
 """
 
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING
+from typing import Any as _Any
 
 from onelayer.data import Dataset, Splits, load
 from onelayer.errors import DataError, OnelayerError, SaveError, SettingsError, SourceError
@@ -15,7 +17,12 @@ from onelayer.result import Result
 from onelayer.result_files import load_result, save_result
 from onelayer.train import train
 
+if TYPE_CHECKING:
+    from onelayer.estimator import SoftmaxClassifier, SoftmaxClassifierCV
+
 __version__ = _version("onelayer")
+
+_FOR_SCIKIT_LEARN = ("SoftmaxClassifier", "SoftmaxClassifierCV")
 
 __all__ = [
     "DataError",
@@ -25,6 +32,8 @@ __all__ = [
     "Run",
     "SaveError",
     "SettingsError",
+    "SoftmaxClassifier",
+    "SoftmaxClassifierCV",
     "SourceError",
     "Splits",
     "__version__",
@@ -34,3 +43,16 @@ __all__ = [
     "save_result",
     "train",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    """The estimators, imported when asked for: scikit-learn takes ten times as long as onelayer."""
+    if name in _FOR_SCIKIT_LEARN:
+        from onelayer import estimator
+
+        return getattr(estimator, name)
+    raise AttributeError(f"module 'onelayer' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_FOR_SCIKIT_LEARN])
