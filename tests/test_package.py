@@ -25,11 +25,17 @@ def test_exported_names_are_pinned() -> None:
         "SoftmaxClassifierCV",
         "SourceError",
         "Splits",
+        "StepLengthWarning",
         "__version__",
+        "certify",
         "grid",
+        "l2_grid",
         "load",
         "load_result",
         "save_result",
+        "solve",
+        "solve_path",
+        "suggest",
         "train",
     ]
     assert all(hasattr(onelayer, name) for name in onelayer.__all__)

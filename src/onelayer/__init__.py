@@ -1,9 +1,13 @@
-"""onelayer trains, checks, sweeps and shows linear softmax classifiers: s = Wx + b.
+"""onelayer trains, checks, sweeps, certifies and shows linear softmax classifiers: s = Wx + b.
 
 from onelayer import grid, load, train
 
 result = train(load("digits"), grid(learning_rate=[0.1, 0.01], l2=[0.0, 0.1]))
 print(result.test_accuracy)
+
+from onelayer import solve
+
+print(solve(load("digits").train, l2=0.01).sentence)
 """
 
 from importlib.metadata import version as _version
@@ -11,7 +15,15 @@ from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 from onelayer.data import Dataset, Splits, load
-from onelayer.errors import DataError, OnelayerError, SaveError, SettingsError, SourceError
+from onelayer.errors import (
+    DataError,
+    OnelayerError,
+    SaveError,
+    SettingsError,
+    SourceError,
+    StepLengthWarning,
+)
+from onelayer.optimum import certify, l2_grid, solve, solve_path, suggest
 from onelayer.plan import Run, grid
 from onelayer.result import Result
 from onelayer.result_files import load_result, save_result
@@ -36,11 +48,17 @@ __all__ = [
     "SoftmaxClassifierCV",
     "SourceError",
     "Splits",
+    "StepLengthWarning",
     "__version__",
+    "certify",
     "grid",
+    "l2_grid",
     "load",
     "load_result",
     "save_result",
+    "solve",
+    "solve_path",
+    "suggest",
     "train",
 ]
 

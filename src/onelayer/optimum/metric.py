@@ -32,7 +32,8 @@ EXACT_FEATURES = 512
 SAMPLE_ROWS = 4096
 RANK = 256
 EXTRA_DIRECTIONS = 16
-SAMPLE_BYTES = 64 << 20
+# Memory is bounded, whatever D: the sample, and the directions that are kept.
+SAMPLE_BYTES, DIRECTION_BYTES = 64 << 20, 64 << 20
 FLATTEST = 1e-6
 
 
@@ -107,7 +108,9 @@ def fit_metric(rows: Rows, classes: int, *, rank: int = RANK) -> Metric:
     if sample.shape[1] <= EXACT_FEATURES:
         directions, variances = _all_directions(sample)
     else:
-        directions, variances = _leading_directions(sample, min(rank, len(sample) // 2), rng)
+        affordable = max(1, DIRECTION_BYTES // (4 * sample.shape[1]))
+        most = min(rank, len(sample) // 2, affordable)
+        directions, variances = _leading_directions(sample, most, rng)
     others = sample.shape[1] - len(variances)
     rest = max(total - float(variances.sum()), 0.0) / others if others else 0.0
     return Metric(mean, directions, variances, rest, _curvature(rows, classes))
@@ -116,7 +119,7 @@ def fit_metric(rows: Rows, classes: int, *, rank: int = RANK) -> Metric:
 def _sample(rows: Rows, rng: np.random.Generator) -> tuple[Float32, Float64 | None]:
     """Scaled rows, at most SAMPLE_ROWS of them, in float32, and their weights."""
     features = rows.X.shape[1]
-    most = max(2 * RANK, min(SAMPLE_ROWS, SAMPLE_BYTES // (4 * features)))
+    most = max(2, min(SAMPLE_ROWS, SAMPLE_BYTES // (4 * features)))
     chosen: slice | NDArray[np.int64] = slice(None)
     if rows.count > most:
         chosen = np.sort(rng.choice(rows.count, most, replace=False))

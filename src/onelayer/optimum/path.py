@@ -1,8 +1,8 @@
 """The λ path: the optimum for many λ's on the same rows, each certified, and one of them chosen.
 
 From the largest λ down, each solution starts where the last one ended and inherits its steps; the
-metric is found once. With folds, each fold's model starts from the model of all rows at the same λ
-and is certified on its own rows.
+metric is found once. With folds, each fold's models are a path of their own that shares the metric,
+which only shapes the steps; none starts from weights that have seen the rows it is judged by.
 """
 
 from __future__ import annotations
@@ -254,7 +254,6 @@ class HeldOutFolds:
         """Scores of the folds' models, each started at the model of all rows."""
         scores = []
         for solver, held_out in self._parts:
-            solver.start_at(optimum.W, optimum.b)
             fitted = solver.solve(target)
             if fitted.status == "interrupted":
                 raise KeyboardInterrupt
