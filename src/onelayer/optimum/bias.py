@@ -173,10 +173,14 @@ def _damped_step(
 
 
 def _weighed(values: Float64, weights: Float64 | None) -> Float64:
-    """Values of rows, on the first axis, times the rows' weights; themselves without weights."""
+    """Values of rows, on the first axis, times the rows' weights; themselves without weights.
+
+    A row of weight 0 may be of a class that no other row has, whose loss is infinite: it is zero.
+    """
     if weights is None:
         return values
-    return values * (weights if values.ndim == 1 else weights[:, None])
+    of_row = weights if values.ndim == 1 else weights[:, None]
+    return np.multiply(values, of_row, where=of_row > 0.0, out=np.zeros_like(values))
 
 
 def _log_sum(S: Float64) -> Float64:

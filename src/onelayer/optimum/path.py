@@ -251,7 +251,7 @@ class HeldOutFolds:
         ]
 
     def score(self, optimum: Optimum, target: Target) -> tuple[Score, ...]:
-        """Scores of the folds' models, each started at the model of all rows."""
+        """Scores of the folds' models, each started at its own of the λ before."""
         scores = []
         for solver, held_out in self._parts:
             fitted = solver.solve(target)
