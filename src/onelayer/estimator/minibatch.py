@@ -2,8 +2,9 @@
 
     W ← (1 − 2ηλ) W − η (1/B) Σ w (p − y) xᵀ        b ← b − η (1/B) Σ w (p − y)
 
-once a batch. W and b start at zero: J is convex, and of two classes one is then the other's
-negative throughout.
+once a batch. J is convex, so W starts at zero, and b at its best for that, the logarithms of the
+class shares; in parts, where these are not known, b starts at zero too. Of two classes one is then
+the other's negative throughout.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from onelayer.estimator.linear import Layer
 from onelayer.estimator.optimum import Fitted
 from onelayer.optimum.advice import smoothness
 from onelayer.optimum.certificate import certify_weights
+from onelayer.optimum.solver import first_bias
 from onelayer.plan import AUTO, Auto
 
 
@@ -51,6 +53,24 @@ class _Best:
     weights: Weights
     loss: float = math.inf
     epoch: int = 0
+
+
+def first_layer(rows: Rows, classes: int) -> Layer:
+    """W = 0 and the bias that is best for it.
+
+    Args:
+        rows: the training rows.
+        classes: K; one without rows has its bias far below.
+
+    Returns:
+        Where to begin.
+
+    Example:
+        >>> rows = Rows(np.eye(3), np.array([0, 1, 1]), np.ones(3), np.zeros(3))
+        >>> first_layer(rows, 2).b.round(4)
+        array([-0.3466,  0.3466])
+    """
+    return Layer(np.zeros((classes, rows.X.shape[1])), first_bias(rows.shares(classes)))
 
 
 def settle_rate(engine: Engine, rows: Rows, descent: Descent) -> float:

@@ -28,8 +28,9 @@ Float64 = NDArray[np.float64]
 class SoftmaxClassifierCV(LinearClassifier):
     """SoftmaxClassifier at the optimum of the λ that does best on held-out folds.
 
-    The path goes from the largest λ down, each solution starting from the last; a fold's model
-    starts from the model of all rows at the same λ. Every solution is certified.
+    The path goes from the largest λ down, each solution starting from the last; each fold has a
+    path of its own, so none of its models has seen the rows it is judged by. Every solution is
+    certified.
 
     Args:
         l2s: values of λ ≥ 0 of J = mean loss + λ ‖coef_‖², or how many of them, evenly spaced in
