@@ -272,7 +272,9 @@ class SoftmaxClassifier(LinearClassifier):
         known = np.isin(y, self.classes_)
         if not known.all():
             stranger = y[int(np.argmin(known))]
-            raise ValueError(f"label {stranger!r} is not among the classes of the first call.")
+            raise ValueError(
+                f"every label must be among the classes of the first call, but {stranger} is not."
+            )
         codes = np.searchsorted(self.classes_, y).astype(np.int64)
         weights = None
         if sample_weight is not None:
