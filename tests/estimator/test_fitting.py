@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from onelayer import objective
 from onelayer.estimator import SoftmaxClassifier
 
 Rows = tuple[NDArray[np.float64], NDArray[np.int64]]
-ONE_BATCH = {"solver": "minibatch", "batch_size": 10**6}
+ONE_BATCH: dict[str, Any] = {"solver": "minibatch", "batch_size": 10**6}
 
 
 @pytest.fixture(params=[2, 3], ids=["two classes", "three classes"])
@@ -29,7 +30,7 @@ def rows(request: pytest.FixtureRequest) -> Rows:
 @pytest.mark.parametrize("scaling", ["none", "standardize"])
 @pytest.mark.parametrize("class_weight", [None, "balanced", {0: 3.0}])
 def test_a_whole_weight_is_a_row_that_many_times(
-    rows: Rows, settings: dict[str, object], scaling: str, class_weight: object
+    rows: Rows, settings: dict[str, Any], scaling: str, class_weight: Any
 ) -> None:
     X, y = rows
     weights = np.random.default_rng(0).integers(0, 4, len(y))
@@ -103,7 +104,7 @@ def test_minibatch_is_the_equations_loop(rows: Rows, dtype: str) -> None:
 
 def test_parts_of_whole_batches_are_the_rows_at_once(rows: Rows) -> None:
     X, y = rows
-    settings = {"solver": "minibatch", "batch_size": 20, "learning_rate": 0.1}
+    settings: dict[str, Any] = {"solver": "minibatch", "batch_size": 20, "learning_rate": 0.1}
     weights = np.random.default_rng(0).uniform(0.5, 2.0, len(y))
     whole = SoftmaxClassifier(**settings)
     whole.partial_fit(X, y, classes=np.unique(y), sample_weight=weights)
@@ -139,7 +140,7 @@ def test_a_warm_start_at_the_optimum_stays_there(rows: Rows) -> None:
 
 def test_a_warm_start_goes_on_with_gradient_descent(rows: Rows) -> None:
     X, y = rows
-    settings = {**ONE_BATCH, "l2": 0.01, "learning_rate": 0.1}
+    settings: dict[str, Any] = {**ONE_BATCH, "l2": 0.01, "learning_rate": 0.1}
     twice = SoftmaxClassifier(epochs=5, warm_start=True, **settings).fit(X, y).fit(X, y)
     once = SoftmaxClassifier(epochs=10, **settings).fit(X, y)
     anew = SoftmaxClassifier(epochs=5, **settings).fit(X, y).fit(X, y)
@@ -151,7 +152,12 @@ def test_early_stopping_keeps_the_weights_of_the_lowest_validation_loss() -> Non
     X, y = make_classification(
         n_samples=120, n_features=60, n_informative=4, flip_y=0.4, random_state=3
     )
-    settings = {"solver": "minibatch", "l2": 0.0, "learning_rate": 0.1, "random_state": 0}
+    settings: dict[str, Any] = {
+        "solver": "minibatch",
+        "l2": 0.0,
+        "learning_rate": 0.1,
+        "random_state": 0,
+    }
     model = SoftmaxClassifier(
         early_stopping=True, n_iter_no_change=3, validation_fraction=0.3, epochs=400, **settings
     ).fit(X, y)
