@@ -125,6 +125,7 @@ void BatchLoop<T>::softmax_range(Own& own, Index t, Index from, Index to) {
   job.source = &plan_.rows->x;
   job.first = first(t);
   job.labels = &plan_.rows->y;
+  job.weights = plan_.rows->weights;
   job.blocks = &blocks_;
   job.scratch = own.scratch.data();
   job.factors = factors(own);

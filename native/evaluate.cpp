@@ -101,6 +101,7 @@ class Evaluation {
       job.source = &request_.rows.x;
       job.first = first + row;
       job.labels = &request_.rows.y;
+      job.weights = request_.rows.weights;
       job.predictions = request_.predictions ? request_.predictions + r * shape_.N + first + row : nullptr;
       job.loss = loss_.data() + chunk * shape_.R + r;
       job.correct = correct_.data() + chunk * shape_.R + r;

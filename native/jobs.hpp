@@ -53,7 +53,7 @@ struct ScoreJob {
 };
 
 // For 1 run and up to `lanes` rows: s = sum of slice scores in order, p = softmax(s), factor = p - onehot(y),
-// written packed by column block; the loss sum of these rows where asked for.
+// written packed by column block; the loss sum of these rows where asked for. Both are times the row's weight.
 template <class T>
 struct SoftmaxJob {
   const T* scores = nullptr;  // [slice][column][row]
@@ -64,13 +64,14 @@ struct SoftmaxJob {
   const RowSource* source = nullptr;
   Index first = 0;            // of the batch in the pass
   const Labels* labels = nullptr;
+  const double* weights = nullptr;  // of stored rows, or none
   const ColumnBlocks* blocks = nullptr;
   T* scratch = nullptr;       // K * lanes
   T* factors = nullptr;
   double* loss = nullptr;
 };
 
-// Loss, label hits and predictions of finished scores, for 1 run and up to `lanes` rows.
+// Loss (times the row's weight), label hits and predictions of finished scores, for 1 run and up to `lanes` rows.
 template <class T>
 struct JudgeJob {
   const T* scores = nullptr;  // [column][row] of the run's first column and first row
@@ -79,6 +80,7 @@ struct JudgeJob {
   const RowSource* source = nullptr;
   Index first = 0;
   const Labels* labels = nullptr;
+  const double* weights = nullptr;  // of stored rows, or none
   std::int32_t* predictions = nullptr;  // or none
   double* loss = nullptr;     // added to
   Index* correct = nullptr;   // added to

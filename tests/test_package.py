@@ -34,6 +34,8 @@ def test_exported_names_are_pinned() -> None:
         "Run",
         "SaveError",
         "SettingsError",
+        "SoftmaxClassifier",
+        "SoftmaxClassifierCV",
         "SourceError",
         "Splits",
         "StepLengthWarning",

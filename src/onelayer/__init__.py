@@ -11,6 +11,8 @@ print(solve(load("digits").train, l2=0.01).sentence)
 """
 
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING
+from typing import Any as _Any
 
 from onelayer.data import Dataset, Splits, load
 from onelayer.errors import (
@@ -31,7 +33,12 @@ from onelayer.result import Result
 from onelayer.result_files import load_result, save_result
 from onelayer.train import train
 
+if TYPE_CHECKING:
+    from onelayer.estimator import SoftmaxClassifier, SoftmaxClassifierCV
+
 __version__ = _version("onelayer")
+
+_FOR_SCIKIT_LEARN = ("SoftmaxClassifier", "SoftmaxClassifierCV")
 
 __all__ = [
     "DataError",
@@ -43,6 +50,8 @@ __all__ = [
     "Run",
     "SaveError",
     "SettingsError",
+    "SoftmaxClassifier",
+    "SoftmaxClassifierCV",
     "SourceError",
     "Splits",
     "StepLengthWarning",
@@ -61,3 +70,16 @@ __all__ = [
     "suggest",
     "train",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    """The estimators, imported when asked for: scikit-learn takes ten times as long as onelayer."""
+    if name in _FOR_SCIKIT_LEARN:
+        from onelayer import estimator
+
+        return getattr(estimator, name)
+    raise AttributeError(f"module 'onelayer' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_FOR_SCIKIT_LEARN])

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onelayer.cli.application import app, note, out
-from onelayer.cli.options import DataOption, EngineOption, ThreadsOption, load_splits
+from onelayer.cli.data_options import DEFAULT_DATA, DataOptions, load_splits, takes_data
+from onelayer.cli.options import EngineOption, ThreadsOption
 from onelayer.engines import ENGINE_NAMES
 from onelayer.errors import SettingsError
 
@@ -30,9 +31,10 @@ ModelArgument = Annotated[
 
 
 @app.command()
+@takes_data
 def evaluate(
     model: ModelArgument,
-    data: DataOption = None,
+    data: DataOptions = DEFAULT_DATA,
     on: Annotated[str, typer.Option(help=f"Which rows: {', '.join(PARTS)}.")] = PARTS[0],
     to: Annotated[
         Path | None, typer.Option("--json", help="Write every figure to this file too.")
