@@ -9,15 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
-from onelayer.data import load
+from onelayer.data import Splits, load
 from onelayer.errors import ExportError, SaveError, SettingsError, SourceError
 from onelayer.export import export_onnx, export_state_dict, to_sklearn, to_torch
 from onelayer.export import onnx as onnx_module
 from onelayer.model import Model
+from onelayer.optimum import solve_path
+from onelayer.path_record import PathRecord
 from onelayer.plan import Run
+from onelayer.result import DataCard
 from onelayer.scaling import Scaling
 from onelayer.train import train
+from tests.made_data import make_dataset
 from tests.model.made_models import make_model, make_rows
 
 
@@ -151,7 +156,20 @@ def test_logistic_regression_predicts_the_same_from_rows_as_stored(classes: int)
     np.testing.assert_array_equal(fitted.predict(X), model.predict(X))
     np.testing.assert_allclose(fitted.predict_proba(X), model.predict_proba(X), atol=1e-13)
     assert fitted.score(X, model.predict(X)) == 1.0
-    assert pytest.approx(1 / (2 * 0.1 * 90)) == fitted.C
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_logistic_regression_with_that_strength_fits_the_same_model(classes: int) -> None:
+    rows = make_dataset(90, 1, classes=classes)
+    card = DataCard("made", "made", rows.class_names, rows.image_shape, 90, 90, 90)
+    splits = Splits(rows, rows, rows, name="made", source="made")
+    path = solve_path(splits, [0.01], tol=1e-10, scaling="none")
+    exported = to_sklearn(Model.from_path(PathRecord(path, card)))
+    assert exported.C < 1.2
+    again = clone(exported).set_params(tol=1e-10, max_iter=100_000).fit(rows.X, rows.y)
+    np.testing.assert_allclose(
+        again.predict_proba(rows.X), exported.predict_proba(rows.X), atol=1e-3
+    )
 
 
 def test_logistic_regression_knows_the_features_by_name_and_has_no_strength_without_l2() -> None:

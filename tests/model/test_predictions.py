@@ -89,6 +89,28 @@ def test_rows_are_read_from_files_and_data_sets(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_rows("digits"), splits.test.X)
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_table_gives_the_models_features_by_name(ending: str, tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import csv as pa_csv
+    from pyarrow import parquet as pq
+
+    model, X = make_model(), make_rows(9)
+    assert model.feature_names is not None
+    columns = dict(zip(model.feature_names, X.T.astype(np.float64), strict=True))
+    mixed = {"row": np.arange(9)} | dict(reversed(columns.items())) | {"label": ["a"] * 9}
+    path = tmp_path / f"rows.{ending}"
+    write = pa_csv.write_csv if ending == "csv" else pq.write_table
+    write(pa.table(mixed), str(path))
+    np.testing.assert_array_equal(read_rows(str(path), model.feature_names), X)
+    with pytest.raises(DataError, match="the model's 2 features as columns, but lacks 1: nose"):
+        read_rows(str(path), ("row", "nose"))
+    write(pa.table(columns), str(path))
+    np.testing.assert_array_equal(read_rows(str(path)), X)
+    with pytest.raises(DataError, match="no file"):
+        read_rows(str(tmp_path / f"absent.{ending}"))
+
+
 def test_images_are_taken_with_their_channels_first_only(tmp_path: Path) -> None:
     model, X = make_model(image_shape=(3, 2, 2)), make_rows()
     images = X.reshape(-1, 3, 2, 2)
