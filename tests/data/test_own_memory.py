@@ -38,9 +38,9 @@ def _safetensors(path: Path, X: Array, y: Array) -> Path:
 def _arrow(path: Path, X: Array, y: Array) -> Path:
     rows = pa.FixedSizeListArray.from_arrays(pa.array(X.ravel()), X.shape[1])
     table = pa.table({"X": rows, "y": y})
-    with pa.OSFile(str(path.with_suffix(".arrow")), "wb") as file:
-        with pa.ipc.new_file(file, table.schema) as to:
-            to.write_table(table)
+    file = pa.OSFile(str(path.with_suffix(".arrow")), "wb")
+    with file, pa.ipc.new_file(file, table.schema) as to:
+        to.write_table(table)
     return path.with_suffix(".arrow")
 
 

@@ -51,7 +51,9 @@ def test_every_stretch_of_the_order_holds_each_class_by_its_share(
 def test_a_class_of_one_row_stays_and_a_set_of_such_is_refused() -> None:
     kept, _ = cut_share(np.array([0, 0, 0, 1]), 0.5, 0, "made")
     assert 3 in kept
-    with pytest.raises(DataError, match="made: .* each of the 3 rows is the only one of its class"):
+    with pytest.raises(
+        DataError, match=r"made: .* each of the 3 rows is the only one of its class"
+    ):
         cut_share(np.arange(3), 0.5, 0, "made")
 
 
