@@ -114,7 +114,7 @@ void check_vector(const ReadArray& array, const char* name, const char* letter, 
 
 Problem check_problem(const ReadArray& X, const ReadArray& y, const std::optional<ReadArray>& order,
                       const ReadArray& W, const ReadArray& b, const ReadArray& scale, const ReadArray& offset,
-                      int threads) {
+                      int threads, const std::optional<ReadArray>& weights) {
   check_dimensions(X, "X", 2, "(N, D)");
   check_dimensions(W, "W", 3, "(R, K, D)");
   check_dimensions(b, "b", 2, "(R, K)");
@@ -133,6 +133,10 @@ Problem check_problem(const ReadArray& X, const ReadArray& y, const std::optiona
   if (!contiguous(b)) refuse("b", "a C-contiguous array", "a strided one");
   Rows rows = check_rows(X, order, stored, scale, offset, threads);
   rows.y = check_labels(y, shape.N, shape.K);
+  if (weights) {
+    check_vector(*weights, "weights", "N", shape.N);
+    rows.weights = doubles(*weights);
+  }
   if (order) shape.N = static_cast<Index>(order->shape(0));
   return {shape, rows};
 }

@@ -24,7 +24,8 @@ struct Problem {
 
 Problem check_problem(const ReadArray& X, const ReadArray& y, const std::optional<ReadArray>& order,
                       const ReadArray& W, const ReadArray& b, const ReadArray& scale, const ReadArray& offset,
-                      int threads);
+                      int threads,
+                      const std::optional<ReadArray>& weights = std::nullopt);
 
 // The same for weights of rows, factors (R, N, K), in place of labels and of W and b.
 Problem check_weighted(const ReadArray& X, const ReadArray& factors, const std::optional<ReadArray>& order,

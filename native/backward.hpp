@@ -1,6 +1,6 @@
 // Gradient of one feature slice, and the step:
 //   G[c][d] = sum_n factor[n][c] x[n][d]  (n in order, one fused product-sum each)
-//   w[c][d] = fma(-rate[c], G[c][d], w[c][d] * shrink[c])
+//   w[c][d] = fma(-rate[c] * factor, G[c][d], w[c][d] * shrink[c])
 //
 // Lanes run over features. A block of columns x 2 vectors of G stays in registers over the whole batch; batches
 // longer than a chunk park it in scratch between chunks, which changes no bit.
@@ -34,6 +34,7 @@ struct GradientTile {
   T* w;
   const T* rate;
   const T* shrink;
+  T factor;
   double* gradient;
   Index gradient_stride, features;  // features: how many of the panel's exist
   Fetch fetch;
@@ -44,7 +45,7 @@ ONELAYER_INLINE void step_weights(const GradientTile<T>& tile, const Vec<T> (&ac
   constexpr int lanes = kLanes<T>;
 #pragma GCC unroll 16
   for (int c = 0; c < Columns; ++c) {
-    const Vec<T> rate = splat<T>(-tile.rate[c]), shrink = splat<T>(tile.shrink[c]);
+    const Vec<T> rate = splat<T>(-tile.rate[c] * tile.factor), shrink = splat<T>(tile.shrink[c]);
     T* w = tile.w + c * tile.stride;
     store<T>(w, fma(rate, acc[c][0], load<T>(w) * shrink));
     store<T>(w + lanes, fma(rate, acc[c][1], load<T>(w + lanes) * shrink));
@@ -56,7 +57,8 @@ ONELAYER_INLINE void add_gradient(const GradientTile<T>& tile) {
   constexpr Index panel = 2 * kLanes<T>;
   for (Index c = 0; c < Columns; ++c)
     for (Index d = 0; d < smaller(panel, tile.features); ++d)
-      tile.gradient[c * tile.gradient_stride + d] += static_cast<double>(tile.parked[c * panel + d]);
+      tile.gradient[c * tile.gradient_stride + d] +=
+          static_cast<double>(tile.factor) * static_cast<double>(tile.parked[c * panel + d]);
 }
 
 template <class T, int Columns>
@@ -132,7 +134,7 @@ ONELAYER_INLINE void gradient_chunk(const BackwardJob<T>& job, const GradientChu
     const Index c = job.blocks->begin(block), size = job.blocks->size(block);
     const GradientTile<T> tile{job.factors + c * job.batch + at.n * size, job.x + at.n * job.stride + at.d,
                                job.stride, at.rows, at.first, at.last, parked,
-                               job.w + c * job.stride + at.d, job.rate + c, job.shrink + c,
+                               job.w + c * job.stride + at.d, job.rate + c, job.shrink + c, job.factor,
                                job.gradient ? job.gradient + c * job.gradient_stride + at.d : nullptr,
                                job.gradient_stride, job.features - at.d,
                                block == at.from && job.upcoming.rows ? upcoming_lines(job.upcoming, at) : Fetch{}};

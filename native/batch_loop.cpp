@@ -20,8 +20,7 @@ BatchLoop<T>::BatchLoop(const Kernels<T>& kernels, const Plan& plan, PackedWeigh
       slices_(slices),
       blocks_(plan.shape.columns(), kernels.block_columns),
       partition_(slices, blocks_, plan.threads),
-      scale_(plan.rows->scale, slices),
-      offset_(plan.rows->offset, slices),
+      scaling_(plan.rows->scale, plan.rows->offset, slices),
       score_stride_(padded_stride(round_up(plan.batch_size, kernels.lanes), sizeof(T))),
       slice_scores_(plan.shape.columns() * score_stride_),
       shared_softmax_(partition_.threads() > 1 && plan.shape.columns() * plan.batch_size > kPrivateScores),
@@ -37,9 +36,9 @@ template <class T>
 auto BatchLoop<T>::prepare(int thread) const -> Own {
   const Share share = partition_.share(thread, slices_, blocks_);
   const Index own_slices = share.last_slice - share.first_slice;
-  return Own{share, Buffer<T>(own_slices * plan_.batch_size * slices_.stride),
+  return Own{share, Buffer<T>(own_slices * plan_.batch_size * slices_.stride, Unset{}),
              Buffer<T>(shared_softmax_ ? 0 : plan_.shape.columns() * plan_.batch_size + kFactorPadding),
-             Buffer<T>(plan_.shape.K * kernels_.lanes), Buffer<T>(kBackwardScratch),
+             Buffer<T>(plan_.shape.K * kernels_.lanes), Buffer<T>(kBackwardScratch, Unset{}),
              Buffer<double>(plan_.shape.R * ceil_div(plan_.batch_size, kernels_.lanes))};
 }
 
@@ -92,8 +91,9 @@ void BatchLoop<T>::forward(Own& own, Index t, Index slice) {
   job.begin = slices_.begin(slice);
   job.features = slices_.features(slice);
   job.width = slices_.padded(slice);
-  job.scale = scale_.slice(slice);
-  job.offset = offset_.slice(slice);
+  job.scale = scaling_.scale(slice);
+  job.offset = scaling_.offset(slice);
+  job.factor = scaling_.factor();
   job.x = own.x.data() + (slice - own.share.first_slice) * plan_.batch_size * slices_.stride;
   job.w = weights_.row(slice, own.share.first_column);
   job.stride = slices_.stride;
@@ -125,6 +125,7 @@ void BatchLoop<T>::softmax_range(Own& own, Index t, Index from, Index to) {
   job.source = &plan_.rows->x;
   job.first = first(t);
   job.labels = &plan_.rows->y;
+  job.weights = plan_.rows->weights;
   job.blocks = &blocks_;
   job.scratch = own.scratch.data();
   job.factors = factors(own);
@@ -155,6 +156,7 @@ void BatchLoop<T>::backward(Own& own, Index t, Index slice, bool last) {
   job.features = slices_.features(slice);
   job.rate = full ? plan_.rate.data() : plan_.last_rate.data();
   job.shrink = plan_.shrink.data();
+  job.factor = scaling_.factor();
   job.gradient = plan_.gradient ? plan_.gradient + slices_.begin(slice) : nullptr;
   job.gradient_stride = slices_.D;
   job.scratch = own.backward_scratch.data();

@@ -72,7 +72,7 @@ class BatchLoop {
   Slices slices_;
   ColumnBlocks blocks_;
   Partition partition_;
-  PackedFeatures<T> scale_, offset_;
+  PackedScaling<T> scaling_;
   Index score_stride_, slice_scores_;
   bool shared_softmax_;
   Buffer<T> scores_;             // two batches of [slice][column][row]: a thread may be one step ahead

@@ -19,8 +19,9 @@ using namespace nb::literals;
 
 Index train_epoch_of(const ReadArray& X, const ReadArray& y, const std::optional<ReadArray>& order,
                      Index batch_size, const WriteArray& W, const WriteArray& b, const ReadArray& learning_rate,
-                     const ReadArray& l2, const ReadArray& scale, const ReadArray& offset, int threads) {
-  const Problem problem = check_problem(X, y, order, ReadArray(W), ReadArray(b), scale, offset, threads);
+                     const ReadArray& l2, const ReadArray& scale, const ReadArray& offset, int threads,
+                     const std::optional<ReadArray>& weights) {
+  const Problem problem = check_problem(X, y, order, ReadArray(W), ReadArray(b), scale, offset, threads, weights);
   if (batch_size < 1) throw nb::value_error(("batch_size: expected at least 1, got " + std::to_string(batch_size)).c_str());
   check_vector(learning_rate, "learning_rate", "R", problem.shape.R);
   check_vector(l2, "l2", "R", problem.shape.R);
@@ -33,8 +34,8 @@ Index train_epoch_of(const ReadArray& X, const ReadArray& y, const std::optional
 
 nb::tuple evaluate_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
                       const ReadArray& scale, const ReadArray& offset, bool predictions, int threads,
-                      const std::optional<ReadArray>& order) {
-  const Problem problem = check_problem(X, y, order, W, b, scale, offset, threads);
+                      const std::optional<ReadArray>& order, const std::optional<ReadArray>& weights) {
+  const Problem problem = check_problem(X, y, order, W, b, scale, offset, threads, weights);
   const auto [N, D, K, R] = problem.shape;
   Output<double> loss({R});
   Output<Index> correct({R});
@@ -50,8 +51,8 @@ nb::tuple evaluate_of(const ReadArray& X, const ReadArray& y, const ReadArray& W
 
 nb::tuple full_gradient_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
                            const ReadArray& scale, const ReadArray& offset, int threads,
-                           const std::optional<ReadArray>& order) {
-  const Problem problem = check_problem(X, y, order, W, b, scale, offset, threads);
+                           const std::optional<ReadArray>& order, const std::optional<ReadArray>& weights) {
+  const Problem problem = check_problem(X, y, order, W, b, scale, offset, threads, weights);
   const auto [N, D, K, R] = problem.shape;
   Output<double> loss({R}), gradient_W({R, K, D}), gradient_b({R, K});
   with_arithmetic(W, [&]<class T>(T) {
@@ -111,15 +112,17 @@ NB_MODULE(_native, m) {
   using namespace onelayer;
   m.doc() = "Linear softmax classifiers on arrays: R runs side by side over one pass of the data.";
   m.def("train_epoch", &train_epoch_of, "X"_a, "y"_a, "order"_a.none(), "batch_size"_a, "W"_a, "b"_a,
-        "learning_rate"_a, "l2"_a, "scale"_a, "offset"_a, "threads"_a,
+        "learning_rate"_a, "l2"_a, "scale"_a, "offset"_a, "threads"_a, "weights"_a.none() = nb::none(),
         "One epoch of mini-batch gradient descent; W (R, K, D) and b (R, K) are stepped in place.\n\n"
         "Returns the number of steps done. Ctrl-C ends it after a whole step and raises KeyboardInterrupt.");
   m.def("evaluate", &evaluate_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "predictions"_a, "threads"_a,
-        "order"_a.none() = nb::none(),
-        "Mean cross-entropy (R,), rows classified correctly (R,) and, if asked for, classes (R, N) or None.");
+        "order"_a.none() = nb::none(), "weights"_a.none() = nb::none(),
+        "Mean cross-entropy (R,), rows classified correctly (R,) and, if asked for, classes (R, N) or None.\n\n"
+        "Each row's loss is times its weight; the mean is over the rows' number.");
   m.def("full_gradient", &full_gradient_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "threads"_a,
-        "order"_a.none() = nb::none(),
-        "Mean cross-entropy (R,) and its gradients (R, K, D) and (R, K) over all rows, without the l2 term.");
+        "order"_a.none() = nb::none(), "weights"_a.none() = nb::none(),
+        "Mean cross-entropy (R,) and its gradients (R, K, D) and (R, K) over all rows, without the l2 term.\n\n"
+        "Each row counts times its weight; the mean is over the rows' number.");
   m.def("scores", &scores_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "threads"_a,
         "order"_a.none() = nb::none(), "Scores W x + b of every row, (R, N, K) in W's type.");
   m.def("weighted_sums", &weighted_sums_of, "X"_a, "factors"_a, "scale"_a, "offset"_a, "threads"_a,

@@ -1,4 +1,4 @@
-// Zeroed memory aligned to a cache line, or to a huge page where it is large.
+// Memory aligned to a cache line, or to a huge page where it is large; zeroed unless told otherwise.
 #pragma once
 
 #include <cstdlib>
@@ -18,11 +18,17 @@ struct FreeMemory {
   void operator()(void* p) const { std::free(p); }
 };
 
+// For memory that is written before it is read.
+struct Unset {};
+
 template <class T>
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(Index count) {
+  explicit Buffer(Index count) : Buffer(count, Unset{}) {
+    std::memset(static_cast<void*>(memory_.get()), 0, static_cast<std::size_t>(larger(count, 1)) * sizeof(T));
+  }
+  Buffer(Index count, Unset) {
     constexpr std::size_t huge = 2u << 20;
     const std::size_t bytes = static_cast<std::size_t>(larger(count, 1)) * sizeof(T);
     const std::size_t alignment = bytes >= huge ? huge : kLineBytes;
@@ -32,7 +38,6 @@ class Buffer {
 #if defined(__linux__)
     if (alignment == huge) madvise(memory_.get(), rounded, MADV_HUGEPAGE);
 #endif
-    std::memset(static_cast<void*>(memory_.get()), 0, rounded);
   }
   T* data() { return memory_.get(); }
   const T* data() const { return memory_.get(); }

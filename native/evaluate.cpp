@@ -24,15 +24,14 @@ class Evaluation {
         shape_(request.shape),
         slices_(shape_.D, sizeof(T)),
         weights_(request.W, shape_.columns(), slices_),
-        scale_(request.rows.scale, slices_),
-        offset_(request.rows.offset, slices_),
+        scaling_(request.rows.scale, request.rows.offset, slices_),
         tiles_(ceil_div(shape_.N, kTileRows)),
         chunks_(smaller(kMostChunks, tiles_)),
         threads_(static_cast<int>(larger(1, smaller(request.threads, chunks_)))),
         loss_(chunks_ * shape_.R),
         correct_(chunks_ * shape_.R) {
     for (int thread = 0; thread < threads_; ++thread)
-      own_.push_back({Buffer<T>(kTileRows * slices_.stride), Buffer<T>(shape_.columns() * kScoreStride)});
+      own_.push_back({Buffer<T>(kTileRows * slices_.stride, Unset{}), Buffer<T>(shape_.columns() * kScoreStride)});
   }
 
   bool run() {
@@ -78,8 +77,9 @@ class Evaluation {
     job.begin = slices_.begin(slice);
     job.features = slices_.features(slice);
     job.width = slices_.padded(slice);
-    job.scale = scale_.slice(slice);
-    job.offset = offset_.slice(slice);
+    job.scale = scaling_.scale(slice);
+    job.offset = scaling_.offset(slice);
+    job.factor = scaling_.factor();
     job.x = own.x.data();
     job.w = weights_.row(slice, 0);
     job.stride = slices_.stride;
@@ -101,6 +101,7 @@ class Evaluation {
       job.source = &request_.rows.x;
       job.first = first + row;
       job.labels = &request_.rows.y;
+      job.weights = request_.rows.weights;
       job.predictions = request_.predictions ? request_.predictions + r * shape_.N + first + row : nullptr;
       job.loss = loss_.data() + chunk * shape_.R + r;
       job.correct = correct_.data() + chunk * shape_.R + r;
@@ -122,7 +123,7 @@ class Evaluation {
   Shape shape_;
   Slices slices_;
   PackedWeights<T> weights_;
-  PackedFeatures<T> scale_, offset_;
+  PackedScaling<T> scaling_;
   Index tiles_, chunks_;
   int threads_;
   Buffer<double> loss_;

@@ -19,27 +19,33 @@ struct ScoreTile {
   bool accumulate;
   T* scores;
   Index score_stride;
+  T factor;
 };
 
-template <class T>
-ONELAYER_INLINE void put_score(const ScoreTile<T>& tile, int c, int n, T sum) {
-  T* score = tile.scores + c * tile.score_stride + n;
-  if (tile.bias) sum += tile.bias[c];
-  *score = tile.accumulate ? *score + sum : sum;
+// The sum of accumulator e, times the factor, goes to sums[e].
+template <class T, int Total, int First>
+ONELAYER_INLINE void sum_lanes(T factor, Vec<T>* acc, T* sums) {
+  constexpr int lanes = kLanes<T>;
+  if constexpr (First < Total) {
+    constexpr int count = Total - First < lanes ? Total - First : lanes;
+    store<T>(sums + First, in_order(lane_sums<T, count>(acc + First)) * splat<T>(factor));
+    sum_lanes<T, Total, First + lanes>(factor, acc, sums);
+  }
 }
 
-template <class T, int Columns, int Rows, int First>
+template <class T, int Columns, int Rows>
 ONELAYER_INLINE void put_scores(const ScoreTile<T>& tile, Vec<T>* acc) {
-  constexpr int lanes = kLanes<T>, total = Columns * Rows;
-  if constexpr (First < total) {
-    constexpr int count = total - First < lanes ? total - First : lanes;
-    alignas(kVectorBytes) T sums[lanes];
-    store<T>(sums, lane_sums<T, count>(acc + First));
-#pragma GCC unroll 16
-    for (int e = 0; e < count; ++e)
-      put_score(tile, (First + e) / Rows, (First + e) % Rows, sums[reverse_bits(e, lanes)]);
-    put_scores<T, Columns, Rows, First + count>(tile, acc);
-  }
+  alignas(kVectorBytes) T sums[round_up(Columns * Rows, kLanes<T>)];
+  sum_lanes<T, Columns * Rows, 0>(tile.factor, acc, sums);
+  if (tile.bias)
+    for (int c = 0; c < Columns; ++c)
+      for (int n = 0; n < Rows; ++n) sums[c * Rows + n] += tile.bias[c];
+  if (tile.accumulate)
+    for (int c = 0; c < Columns; ++c)
+      for (int n = 0; n < Rows; ++n) sums[c * Rows + n] += tile.scores[c * tile.score_stride + n];
+#pragma GCC unroll 8
+  for (int c = 0; c < Columns; ++c)
+    __builtin_memcpy(tile.scores + c * tile.score_stride, sums + c * Rows, Rows * sizeof(T));
 }
 
 template <class T, int Columns, int Rows>
@@ -66,39 +72,53 @@ template <class T, int Columns, int Rows>
 void score_tile(const ScoreTile<T>& tile) {
   Vec<T> acc[Columns * Rows] = {};
   add_loaded<T, Columns, Rows>(tile, 0, acc);
-  put_scores<T, Columns, Rows, 0>(tile, acc);
+  put_scores<T, Columns, Rows>(tile, acc);
 }
 
+template <class T, class S>
+struct StoredRows {
+  const S* source[kScoreRows];
+  Index whole;  // features in whole vectors
+  T* x;         // the tile they are converted into
+};
+
 // The same sums, converting the rows on the way: the tile's misses hide behind the products.
-template <class T, class S, int Columns>
-void load_and_score_tile(const ScoreTile<T>& tile, const ScoreJob<T>& job, Index first) {
-  constexpr int Rows = kScoreRows;
-  const S* source[Rows];
-  const Index whole = whole_vectors(job), stride = tile.stride;
-  T* x = job.x + first * stride;
-#pragma GCC unroll 8
-  for (int n = 0; n < Rows; ++n) {
-    source[n] = stored_row<T, S>(job, first + n);
-    load_tail<T, S>(source[n], job, whole, x + n * stride);
-  }
-  Vec<T> acc[Columns * Rows] = {};
-  const T* scales = job.scale;
-  const T* offsets = job.offset;
+template <class T, class S, int Columns, bool Scaled>
+ONELAYER_INLINE void add_stored(const ScoreTile<T>& tile, const ScoreJob<T>& job, const StoredRows<T, S>& rows,
+                                Vec<T> (&acc)[Columns * kScoreRows]) {
+  const Index stride = tile.stride;
   const T* w = tile.w;
-  for (Index d = 0; d < whole; d += kLanes<T>) {
+  T* x = rows.x;
+  for (Index d = 0; d < rows.whole; d += kLanes<T>, w += kLanes<T>, x += kLanes<T>) {
     Vec<T> column[Columns];
-    const Vec<T> scale = load<T>(scales + d);
 #pragma GCC unroll 8
-    for (int c = 0; c < Columns; ++c) column[c] = load<T>(w + d + c * stride);
+    for (int c = 0; c < Columns; ++c) column[c] = load<T>(w + c * stride);
 #pragma GCC unroll 8
-    for (int n = 0; n < Rows; ++n) {
-      const Vec<T> row = fma(load_stored<T, S>(source[n] + d), scale, load<T>(offsets + d));
-      store<T>(x + d + n * stride, row);
-      add_products<T, Columns, Rows>(acc, column, row, n);
+    for (int n = 0; n < kScoreRows; ++n) {
+      const Vec<T> row = load_feature<T, S, Scaled>(rows.source[n] + d, job, d);
+      store<T>(x + n * stride, row);
+      add_products<T, Columns, kScoreRows>(acc, column, row, n);
     }
   }
-  add_loaded<T, Columns, Rows>(tile, whole, acc);
-  put_scores<T, Columns, Rows, 0>(tile, acc);
+}
+
+template <class T, class S, int Columns>
+void load_and_score_tile(const ScoreTile<T>& tile, const ScoreJob<T>& job, Index first) {
+  StoredRows<T, S> rows;
+  rows.whole = whole_vectors(job);
+  rows.x = job.x + first * tile.stride;
+#pragma GCC unroll 8
+  for (int n = 0; n < kScoreRows; ++n) {
+    rows.source[n] = stored_row<T, S>(job, first + n);
+    if (rows.whole < job.width) load_tail<T, S>(rows.source[n], job, rows.whole, rows.x + n * tile.stride);
+  }
+  Vec<T> acc[Columns * kScoreRows] = {};
+  if (job.scale)
+    add_stored<T, S, Columns, true>(tile, job, rows, acc);
+  else
+    add_stored<T, S, Columns, false>(tile, job, rows, acc);
+  add_loaded<T, Columns, kScoreRows>(tile, rows.whole, acc);
+  put_scores<T, Columns, kScoreRows>(tile, acc);
 }
 
 template <class T> using ScoreTileFunction = void (*)(const ScoreTile<T>&);
@@ -131,7 +151,7 @@ ONELAYER_INLINE void score_rows(const ScoreJob<T>& job, Index n, Index rows, Ind
     const Index c = from + part_begin(to - from, blocks, i), end = from + part_begin(to - from, blocks, i + 1);
     const ScoreTile<T> tile{job.w + c * job.stride, job.x + n * job.stride, job.stride, job.width,
                             job.bias ? job.bias + c : nullptr, job.accumulate,
-                            job.scores + c * job.score_stride + n, job.score_stride};
+                            job.scores + c * job.score_stride + n, job.score_stride, job.factor};
     if (converting && i == 0)
       kLoadTiles<T, S>[end - c - 1](tile, job, n);
     else
@@ -144,10 +164,10 @@ ONELAYER_INLINE void score_rows(const ScoreJob<T>& job, Index n, Index rows, Ind
 template <class T, class S>
 void score_stored(const ScoreJob<T>& job) {
   if (job.columns == 0) return load_rows<T, S>(job, 0, job.count);
-  constexpr Index panel_bytes = 32 * 1024, group_bytes = 512 * 1024;
+  constexpr Index panel_bytes = 40 * 1024, group_bytes = 512 * 1024;
   const Index row_bytes = job.stride * static_cast<Index>(sizeof(T));
-  const Index most = larger(1, panel_bytes / row_bytes / kScoreColumns) * kScoreColumns;
-  const Index panels = ceil_div(job.columns, most);
+  const Index fitting = panel_bytes / row_bytes, most = larger(1, fitting / kScoreColumns) * kScoreColumns;
+  const Index panels = job.columns <= fitting ? 1 : ceil_div(job.columns, most);
   const Index groups = ceil_div(job.count, larger(kScoreRows, group_bytes / row_bytes));
   for (Index g = 0; g < groups; ++g) {
     const Index from = part_begin(job.count, groups, g), to = part_begin(job.count, groups, g + 1);

@@ -32,15 +32,16 @@ struct Labels {
   }
 };
 
-// scores[c][n] = sum over the slice's features of w[c][d] * fma(x[n][d], scale[d], offset[d])  (+ bias[c])
+// scores[c][n] = factor * sum over the slice's features of w[c][d] * fma(x[n][d], scale[d], offset[d])  (+ bias[c])
 // The converted rows are left in x for the backward pass.
 template <class T>
 struct ScoreJob {
   RowSource rows;
   Index first = 0, count = 0;             // rows of the pass
   Index begin = 0, features = 0, width = 0;  // of the slice; width is padded
-  const T* scale = nullptr;               // of the slice, zero in the padding
+  const T* scale = nullptr;               // of the slice, zero in the padding; or none: x[n][d] as it is
   const T* offset = nullptr;
+  T factor = 1;
   T* x = nullptr;
   const T* w = nullptr;
   Index stride = 0;                       // of x and of w
@@ -52,7 +53,7 @@ struct ScoreJob {
 };
 
 // For 1 run and up to `lanes` rows: s = sum of slice scores in order, p = softmax(s), factor = p - onehot(y),
-// written packed by column block; the loss sum of these rows where asked for.
+// written packed by column block; the loss sum of these rows where asked for. Both are times the row's weight.
 template <class T>
 struct SoftmaxJob {
   const T* scores = nullptr;  // [slice][column][row]
@@ -63,13 +64,14 @@ struct SoftmaxJob {
   const RowSource* source = nullptr;
   Index first = 0;            // of the batch in the pass
   const Labels* labels = nullptr;
+  const double* weights = nullptr;  // of stored rows, or none
   const ColumnBlocks* blocks = nullptr;
   T* scratch = nullptr;       // K * lanes
   T* factors = nullptr;
   double* loss = nullptr;
 };
 
-// Loss, label hits and predictions of finished scores, for 1 run and up to `lanes` rows.
+// Loss (times the row's weight), label hits and predictions of finished scores, for 1 run and up to `lanes` rows.
 template <class T>
 struct JudgeJob {
   const T* scores = nullptr;  // [column][row] of the run's first column and first row
@@ -78,6 +80,7 @@ struct JudgeJob {
   const RowSource* source = nullptr;
   Index first = 0;
   const Labels* labels = nullptr;
+  const double* weights = nullptr;  // of stored rows, or none
   std::int32_t* predictions = nullptr;  // or none
   double* loss = nullptr;     // added to
   Index* correct = nullptr;   // added to
@@ -91,8 +94,8 @@ struct Upcoming {
 };
 
 // G[c][d] = sum over the batch, in order, of factors[n][c] * x[n][d], for a range of column blocks; then
-//   training:  w[c][d] = fma(-rate[c], G, w[c][d] * shrink[c])
-//   gradient:  gradient[c][d] += G
+//   training:  w[c][d] = fma(-rate[c] * factor, G, w[c][d] * shrink[c])
+//   gradient:  gradient[c][d] += factor * G
 template <class T>
 struct BackwardJob {
   const T* factors = nullptr;
@@ -105,6 +108,7 @@ struct BackwardJob {
   Index width = 0, features = 0;
   const T* rate = nullptr;
   const T* shrink = nullptr;
+  T factor = 1;
   double* gradient = nullptr;  // of the slice's first feature; or none
   Index gradient_stride = 0;
   T* scratch = nullptr;        // kBackwardScratch elements

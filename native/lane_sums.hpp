@@ -44,4 +44,15 @@ ONELAYER_INLINE Vec<T> lane_sums(Vec<T>* acc) {
   return acc[0];
 }
 
+template <class V, int... I>
+ONELAYER_INLINE V reverse_lanes(V v, Indices<I...>) {
+  return __builtin_shufflevector(v, v, reverse_bits(I, sizeof...(I))...);
+}
+
+// Lane e from lane reverse_bits(e).
+template <class V>
+ONELAYER_INLINE V in_order(V v) {
+  return reverse_lanes(v, typename IndicesUpTo<sizeof(V) / sizeof(v[0])>::Type{});
+}
+
 }  // namespace onelayer::ONELAYER_KERNELS

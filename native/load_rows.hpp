@@ -2,6 +2,7 @@
 //
 // A stored value is first rounded to the arithmetic type, then scaled: uint8 pixels and the same values given as
 // float32 therefore produce the same bits. Features behind the slice's end are zero (scale and offset are).
+// Where every feature has one factor and no offset there is no scale: scores and gradient get the factor.
 #pragma once
 
 #include "jobs.hpp"
@@ -78,14 +79,26 @@ template <> ONELAYER_INLINE VecF load_stored<float, double>(const double* p) {
 }
 #endif
 
+// One vector of stored features, from feature `d` of the slice on.
+template <class T, class S, bool Scaled>
+ONELAYER_INLINE Vec<T> load_feature(const S* stored, const ScoreJob<T>& job, Index d) {
+  const Vec<T> x = load_stored<T, S>(stored);
+  if constexpr (Scaled) return fma(x, load<T>(job.scale + d), load<T>(job.offset + d));
+  return x;
+}
 template <class T, class S>
-ONELAYER_INLINE void load_tail(const S* source, const ScoreJob<T>& job, Index d, T* tile) {
+ONELAYER_INLINE Vec<T> load_feature(const S* stored, const ScoreJob<T>& job, Index d) {
+  return job.scale ? load_feature<T, S, true>(stored, job, d) : load_feature<T, S, false>(stored, job, d);
+}
+
+template <class T, class S>
+[[gnu::noinline]] void load_tail(const S* source, const ScoreJob<T>& job, Index d, T* tile) {
   constexpr int lanes = kLanes<T>;
   // The row's end must not be read past: the next byte may be another process's page.
   S tail[kMaxLanes] = {};
   for (Index i = d; i < job.features; ++i) tail[i - d] = source[i];
   for (; d < job.width; d += lanes) {
-    store<T>(tile + d, fma(load_stored<T, S>(tail), load<T>(job.scale + d), load<T>(job.offset + d)));
+    store<T>(tile + d, load_feature<T, S>(tail, job, d));
     for (int i = 0; i < lanes; ++i) tail[i] = S{};
   }
 }
@@ -105,10 +118,7 @@ void load_rows(const ScoreJob<T>& job, Index n, Index count) {
   for (Index i = n; i < n + count; ++i) {
     const S* source = stored_row<T, S>(job, i);
     T* tile = job.x + i * job.stride;
-    const T* scale = job.scale;
-    const T* offset = job.offset;
-    for (Index d = 0; d < whole; d += kLanes<T>)
-      store<T>(tile + d, fma(load_stored<T, S>(source + d), load<T>(scale + d), load<T>(offset + d)));
+    for (Index d = 0; d < whole; d += kLanes<T>) store<T>(tile + d, load_feature<T, S>(source + d, job, d));
     load_tail<T, S>(source, job, whole, tile);
   }
 }

@@ -13,6 +13,7 @@ struct Rows {
   Labels y;
   const double* scale = nullptr;   // (D,)
   const double* offset = nullptr;  // (D,)
+  const double* weights = nullptr;  // (stored rows,): what each row's factors and loss are times; or none
 };
 
 // Asked on the calling thread now and then; true stops a pass after the step in hand.

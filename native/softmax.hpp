@@ -1,6 +1,7 @@
 // Softmax and cross-entropy, lanes over rows, classes in order:
 //   s_k = sum of the slices' scores, in order;  m = max_k s_k;  e_k = exp(s_k - m);  Z = sum_k e_k
-//   p_k = e_k / Z;   loss = log Z - (s_y - m);   factor_k = p_k - [k = y]
+//   p_k = e_k / Z;   loss = w (log Z - (s_y - m));   factor_k = w (p_k - [k = y])
+// w is the row's weight, 1 where rows have none.
 #pragma once
 
 #include "exponential.hpp"
@@ -48,6 +49,24 @@ ONELAYER_INLINE void put_factors(const SoftmaxJob<T>& job) {
   }
 }
 
+// The weight of a lane's row, which is 1 where rows have none.
+template <class Job>
+ONELAYER_INLINE double lane_weight(const Job& job, Index row) {
+  return job.weights ? job.weights[job.source->row(row)] : 1.0;
+}
+
+template <class T>
+ONELAYER_INLINE void weigh_factors(const SoftmaxJob<T>& job) {
+  alignas(kVectorBytes) T weight[kLanes<T>] = {};
+  for (Index lane = 0; lane < job.rows; ++lane)
+    weight[lane] = static_cast<T>(lane_weight(job, job.first + job.row + lane));
+  const Vec<T> w = load<T>(weight);
+  for (Index k = 0; k < job.K; ++k) {
+    T* at = job.scratch + k * kLanes<T>;
+    store<T>(at, load<T>(at) * w);
+  }
+}
+
 template <class T>
 void softmax(const SoftmaxJob<T>& job) {
   constexpr int lanes = kLanes<T>;
@@ -72,11 +91,13 @@ void softmax(const SoftmaxJob<T>& job) {
     const Index label = job.labels->at(job.source->row(job.first + job.row + lane));
     scratch[label * lanes + lane] -= T(1);
   }
+  if (job.weights) weigh_factors(job);
   put_factors(job);
   if (!job.loss) return;
   double loss = 0;
   for (Index lane = 0; lane < job.rows; ++lane)
-    loss += __builtin_log(static_cast<double>(total[lane])) - static_cast<double>(label_score[lane] - top[lane]);
+    loss += lane_weight(job, job.first + job.row + lane) *
+            (__builtin_log(static_cast<double>(total[lane])) - static_cast<double>(label_score[lane] - top[lane]));
   *job.loss = loss;
 }
 
@@ -97,7 +118,8 @@ void judge(const JudgeJob<T>& job) {
   for (Index lane = 0; lane < job.rows; ++lane) {
     const Index label = job.labels->at(job.source->row(job.first + lane));
     const T s = job.scores[label * job.score_stride + lane];
-    *job.loss += __builtin_log(static_cast<double>(total[lane])) - static_cast<double>(s - top[lane]);
+    *job.loss += lane_weight(job, job.first + lane) *
+                 (__builtin_log(static_cast<double>(total[lane])) - static_cast<double>(s - top[lane]));
     *job.correct += best[lane] == label;
     if (job.predictions) job.predictions[lane] = static_cast<std::int32_t>(best[lane]);
   }

@@ -25,11 +25,11 @@ class WeightedSums {
         slices_(shape_.D, sizeof(T)),
         blocks_(shape_.columns(), kernels.block_columns),
         partition_(slices_, blocks_, request.threads),
-        scale_(request.rows.scale, slices_),
-        offset_(request.rows.offset, slices_) {
+        scaling_(request.rows.scale, request.rows.offset, slices_) {
     for (int thread = 0; thread < partition_.threads(); ++thread)
-      own_.push_back({Buffer<T>(kTileRows * slices_.stride), Buffer<T>(shape_.columns() * kTileRows + kFactorPadding),
-                      Buffer<T>(kBackwardScratch)});
+      own_.push_back({Buffer<T>(kTileRows * slices_.stride, Unset{}),
+                      Buffer<T>(shape_.columns() * kTileRows + kFactorPadding, Unset{}),
+                      Buffer<T>(kBackwardScratch, Unset{})});
   }
 
   bool run() {
@@ -77,8 +77,8 @@ class WeightedSums {
     job.begin = slices_.begin(slice);
     job.features = slices_.features(slice);
     job.width = slices_.padded(slice);
-    job.scale = scale_.slice(slice);
-    job.offset = offset_.slice(slice);
+    job.scale = scaling_.scale(slice);
+    job.offset = scaling_.offset(slice);
     job.x = own.x.data();
     job.stride = slices_.stride;
     kernels_.score(job);
@@ -95,6 +95,7 @@ class WeightedSums {
     job.stride = slices_.stride;
     job.width = slices_.padded(slice);
     job.features = slices_.features(slice);
+    job.factor = scaling_.factor();
     job.gradient = request_.sums + slices_.begin(slice);
     job.gradient_stride = shape_.D;
     job.scratch = own.scratch.data();
@@ -107,7 +108,7 @@ class WeightedSums {
   Slices slices_;
   ColumnBlocks blocks_;
   Partition partition_;
-  PackedFeatures<T> scale_, offset_;
+  PackedScaling<T> scaling_;
   std::vector<Own> own_;
   std::atomic<bool> stop_{false};
 };

@@ -1,36 +1,85 @@
-"""onelayer trains, checks, sweeps and shows linear softmax classifiers: s = Wx + b.
+"""onelayer trains, checks, sweeps, certifies and shows linear softmax classifiers: s = Wx + b.
 
 from onelayer import grid, load, train
 
 result = train(load("digits"), grid(learning_rate=[0.1, 0.01], l2=[0.0, 0.1]))
 print(result.test_accuracy)
+
+from onelayer import solve
+
+print(solve(load("digits").train, l2=0.01).sentence)
 """
 
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING
+from typing import Any as _Any
 
 from onelayer.data import Dataset, Splits, load
-from onelayer.errors import DataError, OnelayerError, SaveError, SettingsError, SourceError
+from onelayer.errors import (
+    DataError,
+    ExportError,
+    OnelayerError,
+    SaveError,
+    SettingsError,
+    SourceError,
+    StepLengthWarning,
+)
+from onelayer.evaluation import evaluate
+from onelayer.model import Model
+from onelayer.model_files import load_model, save_model
+from onelayer.optimum import certify, l2_grid, solve, solve_path, suggest
 from onelayer.plan import Run, grid
 from onelayer.result import Result
 from onelayer.result_files import load_result, save_result
 from onelayer.train import train
 
+if TYPE_CHECKING:
+    from onelayer.estimator import SoftmaxClassifier, SoftmaxClassifierCV
+
 __version__ = _version("onelayer")
+
+_FOR_SCIKIT_LEARN = ("SoftmaxClassifier", "SoftmaxClassifierCV")
 
 __all__ = [
     "DataError",
     "Dataset",
+    "ExportError",
+    "Model",
     "OnelayerError",
     "Result",
     "Run",
     "SaveError",
     "SettingsError",
+    "SoftmaxClassifier",
+    "SoftmaxClassifierCV",
     "SourceError",
     "Splits",
+    "StepLengthWarning",
     "__version__",
+    "certify",
+    "evaluate",
     "grid",
+    "l2_grid",
     "load",
+    "load_model",
     "load_result",
+    "save_model",
     "save_result",
+    "solve",
+    "solve_path",
+    "suggest",
     "train",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    """The estimators, imported when asked for: scikit-learn takes ten times as long as onelayer."""
+    if name in _FOR_SCIKIT_LEARN:
+        from onelayer import estimator
+
+        return getattr(estimator, name)
+    raise AttributeError(f"module 'onelayer' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_FOR_SCIKIT_LEARN])

@@ -1,8 +1,9 @@
 """The C++ kernel: see native/bindings.cpp.
 
 Letters: N rows, D features, K classes, R runs; X (N, D) uint8, float16, float32 or float64 with
-contiguous rows, y (N,) int64 or int32, W (R, K, D) and b (R, K) float32 or float64, scale and
-offset (D,) float64. The feature used is fma(x, scale, offset) in W's type.
+contiguous rows, y (N,) int64 or int32, weights (N,) float64 or None, W (R, K, D) and b (R, K)
+float32 or float64, scale and offset (D,) float64. The feature used is fma(x, scale, offset) in W's
+type.
 """
 
 import numpy as np
@@ -20,6 +21,7 @@ def train_epoch(
     scale: NDArray[np.float64],
     offset: NDArray[np.float64],
     threads: int,
+    weights: NDArray[np.float64] | None = None,
 ) -> int:
     """Run one epoch of mini-batch gradient descent in place; return the number of steps."""
 
@@ -33,8 +35,12 @@ def evaluate(
     predictions: bool,
     threads: int,
     order: NDArray[np.int64] | None = None,
+    weights: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int32] | None]:
-    """Return mean cross-entropy (R,), right rows (R,) and, if asked for, classes (R, N)."""
+    """Return mean cross-entropy (R,), right rows (R,) and, if asked for, classes (R, N).
+
+    Each row's loss is times its weight; the mean is over the rows' number.
+    """
 
 def full_gradient(
     X: NDArray[np.generic],
@@ -45,8 +51,12 @@ def full_gradient(
     offset: NDArray[np.float64],
     threads: int,
     order: NDArray[np.int64] | None = None,
+    weights: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean cross-entropy (R,), its gradients (R, K, D) and (R, K); without l2."""
+    """Return mean cross-entropy (R,), its gradients (R, K, D) and (R, K); without l2.
+
+    Each row counts times its weight; the mean is over the rows' number.
+    """
 
 def scores(
     X: NDArray[np.generic],

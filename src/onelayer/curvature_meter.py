@@ -24,9 +24,10 @@ class CurvatureMeter:
         self._directions: dict[int, NDArray[np.float64]] = {}
         self._next = dict.fromkeys(self._positions, 0)
 
-    def due(self, positions: Sequence[int], epoch: int) -> list[int]:
-        """Which of these runs are to be measured at this epoch."""
-        return [i for i in positions if i in self._next and epoch >= self._next[i]]
+    def due(self, positions: Sequence[int], epoch: int, *, last: bool) -> list[int]:
+        """Which of these runs are to be measured at this epoch; at their last one, all."""
+        chosen = [i for i in positions if i in self._next]
+        return [i for i in chosen if last or epoch >= self._next[i]]
 
     def measure(self, i: int, weights: Weights, l2: float) -> float:
         """Measure run i where it stands; it is due again after the next epoch or later.

@@ -59,7 +59,12 @@ class Scaling:
         return scaled
 
 
-def fit_scaling(name: str, X: NDArray[np.generic], max_value: float = 1.0) -> Scaling:
+def fit_scaling(
+    name: str,
+    X: NDArray[np.generic],
+    max_value: float = 1.0,
+    weights: NDArray[np.float64] | None = None,
+) -> Scaling:
     """Make the scaling of that name from the training rows.
 
     Args:
@@ -67,6 +72,7 @@ def fit_scaling(name: str, X: NDArray[np.generic], max_value: float = 1.0) -> Sc
             that never changes is only centred).
         X: training rows as stored, shape (N, D).
         max_value: the largest value a feature can have, > 0; used by "unit".
+        weights: of the rows, shape (N,), for "standardize"; None is one each.
 
     Returns:
         The affine map, as scale and offset of shape (D,).
@@ -84,17 +90,24 @@ def fit_scaling(name: str, X: NDArray[np.generic], max_value: float = 1.0) -> Sc
     if name == "unit":
         return Scaling("unit", np.full(features, 1.0 / max_value), np.zeros(features))
     if name == "standardize":
-        mean, deviation = _mean_and_deviation(X)
+        mean, deviation = _mean_and_deviation(X, weights)
         scale = 1.0 / np.where(deviation > 0.0, deviation, 1.0)
         return Scaling("standardize", scale, -mean * scale)
     choices = ", ".join(get_args(ScalingName))
     raise SettingsError(f"scaling must be one of {choices}, but {name!r} was given.")
 
 
-def _mean_and_deviation(X: NDArray[np.generic]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _mean_and_deviation(
+    X: NDArray[np.generic], weights: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and deviation of each feature, in two passes over blocks of rows."""
     rows = X.shape[0]
-    starts = range(0, rows, BLOCK_ROWS)
-    mean = sum(X[i : i + BLOCK_ROWS].sum(axis=0, dtype=np.float64) for i in starts) / rows
-    squares = sum(((X[i : i + BLOCK_ROWS] - mean) ** 2).sum(axis=0) for i in starts)
-    return np.asarray(mean), np.sqrt(np.asarray(squares) / rows)
+    blocks = [slice(i, i + BLOCK_ROWS) for i in range(0, rows, BLOCK_ROWS)]
+    if weights is None:
+        mean = sum(X[block].sum(axis=0, dtype=np.float64) for block in blocks) / rows
+        squares = sum(((X[block] - mean) ** 2).sum(axis=0) for block in blocks) / rows
+    else:
+        share = weights / weights.sum()
+        mean = sum(share[block] @ X[block].astype(np.float64) for block in blocks)
+        squares = sum(share[block] @ (X[block] - mean) ** 2 for block in blocks)
+    return np.asarray(mean), np.sqrt(np.asarray(squares))

@@ -61,7 +61,7 @@ def train(
         dtype: arithmetic type, "float32" or "float64".
         snapshots: positions of runs whose W is kept at every epoch, for pictures.
         curvature_of: positions of runs whose λmax(H) is measured as they go: at every epoch up to
-            the tenth and ever more rarely after, a few passes each.
+            the tenth, ever more rarely after, and at the last; a few passes each.
         certify: whether to prove how far each run ends from its optimum: a pass for each.
         on_progress: called after every epoch of every pass.
 
@@ -177,7 +177,8 @@ class _Job:
             (self.splits.train.rows, self.splits.validation.rows),
         )
         finite = self.logbook.enter(positions, epoch, measured)
-        for i in self.meter.due(finite, epoch):
+        last = epoch == self.logbook.runs[positions[0]].epochs
+        for i in self.meter.due(finite, epoch, last=last):
             run, weights = self.logbook.runs[i], self.logbook.weights_of([i])
             self.logbook.bend(i, epoch, self.meter.measure(i, weights, run.l2))
         return finite

@@ -51,8 +51,8 @@ MUTANTS = (
     Mutant("jobs.hpp", "order ? order[i] : i", "i"),
     Mutant(
         "load_rows.hpp",
-        "load<T>(scale + d), load<T>(offset + d)));\n    load",
-        "load<T>(scale + d), load<T>(offset)));\n    load",
+        "load<T>(job.scale + d), load<T>(job.offset + d)",
+        "load<T>(job.scale + d), load<T>(job.offset)",
     ),
     Mutant("load_rows.hpp", "i < job.features; ++i) tail", "i + 1 < job.features; ++i) tail"),
     Mutant(
@@ -60,6 +60,11 @@ MUTANTS = (
         "W + c * slices_.D + slices_.begin(s), bytes(s)",
         "W + c * slices_.D, bytes(s)",
     ),
+    Mutant("packed_weights.hpp", "common_ ? static_cast<T>(scale[0]) : T(1)", "T(1)"),
+    Mutant("packed_weights.hpp", "&& all_equal(offset, 0, slices.D)", ""),
+    Mutant("packed_weights.hpp", "all_equal(scale, scale[0], slices.D) &&", ""),
+    Mutant("backward.hpp", "-tile.rate[c] * tile.factor", "-tile.rate[c]"),
+    Mutant("backward.hpp", "static_cast<double>(tile.factor)", "1.0"),
     Mutant("evaluate.cpp", "job.accumulate = slice > 0", "job.accumulate = false"),
     Mutant("evaluate.cpp", "job.bias = slice == 0 ? request_.b : nullptr", "job.bias = nullptr"),
     Mutant("arguments.cpp", "label < 0 || label >= K", "label < 0 || label > K"),

@@ -40,6 +40,12 @@ def problems(
     X = rng.integers(0, 256, (N, D + gap)).astype(kind)
     if kind != "uint8":
         X = (X / 100).astype(kind)
+    scale, offset = rng.uniform(0.5, 1.5, D) / (255 if kind == "uint8" else 2.55), np.zeros(D)
+    match draw(st.sampled_from(["any", "no offset", "one factor"])):
+        case "any":
+            offset = rng.uniform(-0.5, 0.5, D)
+        case "one factor":  # which the kernel takes out of its sums
+            scale = np.full(D, scale[0])
     return Problem(
         X=X[:, :D],
         y=rng.integers(0, K, N).astype(draw(st.sampled_from(["int64", "int32"]))),
@@ -47,8 +53,8 @@ def problems(
         b=(0.1 * rng.standard_normal((R, K))).astype(arithmetic),
         eta=rng.uniform(0, 0.05, R),
         l2=rng.uniform(0, 1, R),
-        scale=rng.uniform(0.5, 1.5, D) / (255 if kind == "uint8" else 2.55),
-        offset=rng.uniform(-0.5, 0.5, D),
+        scale=scale,
+        offset=offset,
         batch=draw(st.integers(1, N + 2)),
     )
 

@@ -111,8 +111,8 @@ def test_the_curvature_that_runs_meet_is_recorded() -> None:
     result = train(splits, runs, curvature_of=[1], dtype="float64")
     assert list(result.curvatures) == [1]
     met = result.curvatures[1]
-    assert met.epochs == (0, *range(1, 11), 13)
-    at_end = train(splits, [Run(0.01, l2=0.1, batch_size=10, epochs=13)], dtype="float64")
+    assert met.epochs == (0, *range(1, 11), 13, 14)
+    at_end = train(splits, [Run(0.01, l2=0.1, batch_size=10, epochs=14)], dtype="float64")
     X = splits.train.X.astype(np.float64) / splits.train.max_value
     problem = Problem(X, splits.train.y, splits.train.classes, 0.1)
     W, b = (part[0].astype(np.float64) for part in (at_end.W, at_end.b))

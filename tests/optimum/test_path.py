@@ -76,6 +76,12 @@ def test_folds_hold_out_what_they_are_judged_by(digits: Splits) -> None:
     assert path.held_out[0][0].rows == own.rows
 
 
+def test_models_of_folds_have_not_seen_what_they_are_judged_by(digits: Splits) -> None:
+    path = solve_path(digits, [0.001, 0.0], folds=3)
+    assert path.train[1].accuracy == 1.0
+    assert all(one.accuracy < 0.98 for one in path.held_out[1])
+
+
 def test_a_class_missing_from_a_fold_is_no_obstacle() -> None:
     rng = np.random.default_rng(0)
     y = np.r_[np.zeros(10, np.int64), np.ones(10, np.int64), [2]]

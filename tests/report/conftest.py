@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from onelayer.report import write_report
+from onelayer.optimum import Choice
+from onelayer.path_record import PathRecord
+from onelayer.report import write_path_report, write_report
 from onelayer.result import Result
+from tests.report.made_paths import L2S, make_path_record
 from tests.report.made_results import make_result, with_proofs
 
 if TYPE_CHECKING:
@@ -36,6 +39,20 @@ def report_folder(four_settings: Result, tmp_path_factory: pytest.TempPathFactor
     """A folder with the page and charts of `four_settings`."""
     folder = tmp_path_factory.mktemp("report")
     write_report(four_settings, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def path_record() -> PathRecord:
+    """Nine λ's and λ = 0, one of them chosen by loss and the one-standard-error rule."""
+    return make_path_record((*L2S, 0.0), choice=Choice("loss", "one-standard-error"))
+
+
+@pytest.fixture(scope="session")
+def path_folder(path_record: PathRecord, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the page and charts of `path_record`."""
+    folder = tmp_path_factory.mktemp("path")
+    write_path_report(path_record, folder)
     return folder
 
 

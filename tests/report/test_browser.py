@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,6 +154,8 @@ def test_pointing_reads_values(watched: Watched) -> None:
     text = tip.inner_text()
     assert "epoch" in text
     assert "validation" in text
+    assert "undefined" not in text
+    assert re.search(r"validation\s+\d\.\d+ \(\d\.\d+ to \d\.\d+\)", text)
     page.mouse.move(0, 0)
 
 

@@ -48,9 +48,10 @@ class NativeEngine:
         """Mean cross-entropy over all rows and its gradient, without the l2 term, in one pass."""
         X, y = self._converted.features(rows, weights.W.dtype), np.ascontiguousarray(rows.y)
         W, b = (np.ascontiguousarray(part) for part in weights)
-        return FullGradient(
-            *_native.full_gradient(X, y, W, b, *_affine(rows), self._threads, rows.index)
+        means = _native.full_gradient(
+            X, y, W, b, *_affine(rows), self._threads, rows.index, _of_rows(rows)
         )
+        return FullGradient(*(_by_weight(rows, mean) for mean in means))
 
     def scores(self, rows: Rows, weights: Weights) -> Floats:
         """Scores W x + b of every row, shape (R, N, K), in the type of the weights."""
@@ -86,13 +87,13 @@ class NativeTrainer:
         _native.train_epoch(
             self._converted.features(rows, self._W.dtype), np.ascontiguousarray(rows.y), order,
             batch_size, self._W, self._b, self._learning_rate, self._l2, *_affine(rows),
-            self._threads,
+            self._threads, _of_rows(rows),
         )  # fmt: skip
 
     def evaluate(self, rows: Rows) -> Evaluation:
         """Loss and number of right rows of each run."""
         loss, correct, _ = self._judge(rows, predictions=False)
-        return Evaluation(loss, correct)
+        return Evaluation(_by_weight(rows, loss), correct)
 
     def predict(self, rows: Rows) -> NDArray[np.int64]:
         """Class index of the largest score, shape (R, N)."""
@@ -110,6 +111,7 @@ class NativeTrainer:
         return _native.evaluate(
             self._converted.features(rows, self._W.dtype), np.ascontiguousarray(rows.y), self._W,
             self._b, *_affine(rows), predictions, self._threads, rows.index,
+            _of_rows(rows),
         )  # fmt: skip
 
 
@@ -139,3 +141,12 @@ def _affine(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         np.ascontiguousarray(rows.scale, np.float64),
         np.ascontiguousarray(rows.offset, np.float64),
     )
+
+
+def _of_rows(rows: Rows) -> NDArray[np.float64] | None:
+    return None if rows.weights is None else np.ascontiguousarray(rows.weights, np.float64)
+
+
+def _by_weight(rows: Rows, mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The kernel divides sums by the rows' number; with weights it is Σ w that divides."""
+    return mean if rows.weights is None else mean * (rows.count / rows.mass)

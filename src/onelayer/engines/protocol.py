@@ -24,6 +24,8 @@ class Rows:
         offset: added after the factor, shape (D,), float64.
         index: which rows count, and in which order, shape (n,), int64; None is all of them. Full
             passes follow it; `Trainer.epoch` has an order of its own.
+        weights: what each row counts for, shape (N,), float64, ≥ 0 and of a positive sum; None is
+            one each. Means over rows become Σ w (·) / Σ w, so a whole number counts a row as often.
     """
 
     X: NDArray[np.generic]
@@ -31,6 +33,7 @@ class Rows:
     scale: NDArray[np.float64]
     offset: NDArray[np.float64]
     index: NDArray[np.int64] | None = None
+    weights: NDArray[np.float64] | None = None
 
     @property
     def count(self) -> int:
@@ -42,11 +45,30 @@ class Rows:
         """Class index of each row that a full pass visits, in its order."""
         return self.y if self.index is None else self.y[self.index]
 
+    @property
+    def row_weights(self) -> NDArray[np.float64] | None:
+        """Weight of each row that a full pass visits, in its order; None is one each."""
+        if self.weights is None or self.index is None:
+            return self.weights
+        return self.weights[self.index]
+
+    @property
+    def mass(self) -> float:
+        """Σ w over the rows that a full pass visits, their number without weights."""
+        weights = self.row_weights
+        return float(self.count) if weights is None else float(weights.sum())
+
+    def shares(self, classes: int) -> NDArray[np.float64]:
+        """Share of each class in the rows that a full pass visits, shape (K,), by weight."""
+        counts = np.bincount(self.labels, weights=self.row_weights, minlength=classes)
+        return np.asarray(counts / self.mass)
+
     def part(self, start: int, stop: int) -> Rows:
         """Rows `start` to `stop` of those that a full pass visits; X is not copied."""
         if self.index is not None:
             return replace(self, index=self.index[start:stop])
-        return replace(self, X=self.X[start:stop], y=self.y[start:stop])
+        weights = None if self.weights is None else self.weights[start:stop]
+        return replace(self, X=self.X[start:stop], y=self.y[start:stop], weights=weights)
 
     def only(self, index: NDArray[np.int64]) -> Rows:
         """These rows alone, in this order; X is not copied."""
@@ -61,7 +83,10 @@ class Weights(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Mean cross-entropy, shape (R,) in nats, and number of rows classified right, shape (R,)."""
+    """Mean cross-entropy, shape (R,) in nats, and number of rows classified right, shape (R,).
+
+    The mean is by weight where rows have weights; the number counts each row once.
+    """
 
     loss: NDArray[np.float64]
     correct: NDArray[np.int64]
@@ -82,8 +107,9 @@ class Trainer(Protocol):
         """Take one step of gradient descent for each batch, once through the rows.
 
         Args:
-            rows: the training rows.
-            order: the order in which rows are visited, shape (N,); None is file order.
+            rows: the training rows. Their weights are taken as they are: a batch's gradient is
+                (1/B) Σ w (p − y) xᵀ, so weights of mean 1 leave the step's length as it was.
+            order: the order in which rows are visited, numbers of rows of X; None is file order.
             batch_size: rows of a batch, B; a last smaller batch is averaged over its own size.
         """
 

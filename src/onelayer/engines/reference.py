@@ -47,10 +47,11 @@ class ReferenceEngine:
         for tile in _tiles(rows):
             X, y = _read(rows, tile, weights.W.dtype)
             residual, row_losses = _residual(_scores(X, weights), y)
+            _weigh(rows, tile, residual, row_losses)
             loss += row_losses.sum(axis=0, dtype=np.float64)
             G += np.einsum("brk,bd->rkd", residual, X, optimize=True)
             g += residual.sum(axis=0)
-        return FullGradient(loss / rows.count, G / rows.count, g / rows.count)
+        return FullGradient(loss / rows.mass, G / rows.mass, g / rows.mass)
 
     def scores(self, rows: Rows, weights: Weights) -> Floats:
         """Scores W x + b of every row, shape (R, N, K), in the type of the weights."""
@@ -83,11 +84,11 @@ class ReferenceTrainer:
     def epoch(self, rows: Rows, order: NDArray[np.int64] | None, batch_size: int) -> None:
         """Take one step for each batch; overflow is left to show in the cost."""
         with np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(rows.y), batch_size):
+            for start in range(0, len(rows.y if order is None else order), batch_size):
                 batch = slice(start, start + batch_size)
-                self._take_step(
-                    *_convert(rows, batch if order is None else order[batch], self._dtype)
-                )
+                chosen = batch if order is None else order[batch]
+                weights = None if rows.weights is None else rows.weights[chosen]
+                self._take_step(*_convert(rows, chosen, self._dtype), weights)
 
     def evaluate(self, rows: Rows) -> Evaluation:
         """Loss and number of right rows of each run, tile by tile."""
@@ -96,9 +97,11 @@ class ReferenceTrainer:
             for tile in _tiles(rows):
                 X, y = _read(rows, tile, self._dtype)
                 S = self._scores(X)
-                loss += _row_losses(S, y)[0].sum(axis=0, dtype=np.float64)
+                losses = _row_losses(S, y)[0]
+                _weigh(rows, tile, losses)
+                loss += losses.sum(axis=0, dtype=np.float64)
                 correct += (S.argmax(axis=2) == y[:, None]).sum(axis=0)
-        return Evaluation(loss / rows.count, correct)
+        return Evaluation(loss / rows.mass, correct)
 
     def predict(self, rows: Rows) -> NDArray[np.int64]:
         """Class index of the largest score, shape (R, N)."""
@@ -118,7 +121,9 @@ class ReferenceTrainer:
         S: Floats = X @ self._W.T + self._b
         return S.reshape(len(X), self._runs, self._classes)
 
-    def _take_step(self, X: Floats, y: NDArray[np.int64]) -> None:
+    def _take_step(
+        self, X: Floats, y: NDArray[np.int64], weights: NDArray[np.float64] | None
+    ) -> None:
         P = self._scores(X)
         P -= P.max(axis=2, keepdims=True)
         np.exp(P, out=P)
@@ -126,6 +131,8 @@ class ReferenceTrainer:
         P[np.arange(len(y)), :, y] -= 1
         residual = P.reshape(len(y), -1)
         residual *= self._step / len(y)
+        if weights is not None:
+            residual *= weights.astype(self._dtype)[:, None]
         self._W *= self._shrink[:, None]
         self._W -= residual.T @ X
         self._b -= residual.sum(axis=0)
@@ -151,6 +158,15 @@ def _convert(
     if rows.offset.any():
         X += rows.offset.astype(dtype)
     return X, rows.y[chosen]
+
+
+def _weigh(rows: Rows, tile: slice, *values: Floats) -> None:
+    """Multiply what was found for each row of a tile, on the first axis, by the row's weight."""
+    weights = rows.row_weights
+    if weights is None:
+        return
+    for value in values:
+        value *= weights[tile].astype(value.dtype).reshape(-1, *[1] * (value.ndim - 1))
 
 
 def _scores(X: Floats, weights: Weights) -> Floats:

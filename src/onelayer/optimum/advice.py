@@ -73,23 +73,42 @@ def advise(engine: Engine, rows: Rows, classes: int, l2: float, batch_size: int)
     Returns:
         The bounds.
     """
+    whole, mixed = smoothness(engine, rows, l2, batch_size)
+    D = rows.X.shape[1]
+    zero = Weights(np.zeros((1, classes, D), np.float32), np.zeros((1, classes), np.float32))
+    at_start, _ = largest_curvature(engine, rows, zero, l2)
+    return Advice(l2, min(batch_size, rows.count), whole, mixed, at_start)
+
+
+def smoothness(engine: Engine, rows: Rows, l2: float, batch_size: int) -> tuple[float, float]:
+    """L and L_B alone: about ten passes over the rows.
+
+    Args:
+        engine: what does the arithmetic.
+        rows: the training rows. A row with a weight w counts as a loss w / w̄ times as curved.
+        l2: λ ≥ 0.
+        batch_size: B ≥ 1; more than N counts as N.
+
+    Returns:
+        L for all rows at once, and L_B for random batches.
+    """
     N, B = rows.count, min(batch_size, rows.count)
     whole = 0.5 * largest_second_moment(engine, rows)
     single = 0.5 * _largest_row(rows)
     mixed = whole if N == 1 else (N * (B - 1) * whole + (N - B) * single) / (B * (N - 1))
-    D = rows.X.shape[1]
-    zero = Weights(np.zeros((1, classes, D), np.float32), np.zeros((1, classes), np.float32))
-    at_start, _ = largest_curvature(engine, rows, zero, l2)
-    return Advice(l2, B, whole + 2.0 * l2, mixed + 2.0 * l2, at_start)
+    return whole + 2.0 * l2, mixed + 2.0 * l2
 
 
 def _largest_row(rows: Rows) -> float:
-    """maxᵢ ‖x̃ᵢ‖² of the scaled rows with a 1 appended."""
-    largest = 0.0
+    """maxᵢ ‖x̃ᵢ‖² of the scaled rows with a 1 appended, each times its weight over the mean."""
+    largest, weights = 0.0, rows.row_weights
     for start in range(0, rows.count, TILE_ROWS):
         chosen: slice | NDArray[np.int64] = slice(start, start + TILE_ROWS)
         tile = rows.X[chosen if rows.index is None else rows.index[chosen]].astype(np.float32)
         tile *= rows.scale.astype(np.float32)
         tile += rows.offset.astype(np.float32)
-        largest = max(largest, float(np.einsum("nd,nd->n", tile, tile).max()))
-    return largest + 1.0
+        lengths = np.einsum("nd,nd->n", tile, tile) + 1.0
+        if weights is not None:
+            lengths *= weights[start : start + TILE_ROWS] * (rows.count / rows.mass)
+        largest = max(largest, float(lengths.max()))
+    return largest

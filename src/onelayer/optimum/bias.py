@@ -3,6 +3,8 @@
     b° = argmin (1/N) Σ [log 1ᵀ exp(sᵢ + b) − (sᵢ + b)ᵀ yᵢ]        sᵢ = W xᵢ
     ∂/∂b = p̄ − π        p̄ mean probabilities, π the share of each class
 
+Where rows have weights, every mean and share is one by weight.
+
 K unknowns and a convex cost: Newton's method with Levenberg's damping.
 """
 
@@ -38,6 +40,7 @@ class Scores:
 
     def __init__(self, engine: Engine, rows: Rows, W: Float64) -> None:
         self._engine, self._rows, self._labels = engine, rows, rows.labels
+        self._mass = rows.mass
         self._weights = Weights(W[None], np.zeros((1, len(W))))
         self._step = max(1024, SCORE_BYTES // (16 * len(W)))
         self._kept: dict[int, Float64] = {}
@@ -45,26 +48,29 @@ class Scores:
     def loss(self, b: Float64) -> float:
         """Mean cross-entropy with bias b, shape (K,)."""
         total = 0.0
-        for _, y, S in self._tiles():
-            total += float(np.sum(_log_sum(S + b) - S[np.arange(len(y)), y] - b[y]))
-        return total / self._rows.count
+        for part, y, S in self._tiles():
+            losses = _log_sum(S + b) - S[np.arange(len(y)), y] - b[y]
+            total += float(np.sum(_weighed(losses, part.row_weights)))
+        return total / self._mass
 
     def class_means(self, b: Float64) -> Float64:
         """Mean probability of each class, shape (K,)."""
         total = np.zeros(len(b))
-        for _, _, S in self._tiles():
-            total += _softmax(S + b).sum(axis=0)
-        return total / self._rows.count
+        for part, _, S in self._tiles():
+            total += _weighed(_softmax(S + b), part.row_weights).sum(axis=0)
+        return total / self._mass
 
     def bias_hessian(self, b: Float64) -> Float64:
         """Curvature of the mean cross-entropy in b, shape (K, K)."""
         K = len(b)
         stride = max(1, int(self._rows.count * K * K / HESSIAN_PRODUCTS))
-        hessian, seen = np.zeros((K, K)), 0
-        for _, _, S in self._tiles():
+        hessian, seen = np.zeros((K, K)), 0.0
+        for part, _, S in self._tiles():
             P = _softmax(S[::stride] + b)
-            hessian += np.diag(P.sum(axis=0)) - P.T @ P
-            seen += len(P)
+            weights = None if part.row_weights is None else part.row_weights[::stride]
+            Q = _weighed(P, weights)
+            hessian += np.diag(Q.sum(axis=0)) - P.T @ Q
+            seen += len(P) if weights is None else float(weights.sum())
         return hessian / seen
 
     def gradient(self, b: Float64, mixture: Mixture) -> tuple[Float64, float]:
@@ -77,10 +83,12 @@ class Scores:
                 log_p = S + b - _log_sum(S + b)[:, None]
                 P = (1.0 - t) * P + t * q
                 with np.errstate(divide="ignore", invalid="ignore"):
-                    divergence += float(np.sum(np.where(P > 0.0, P * (np.log(P) - log_p), 0.0)))
+                    terms = np.where(P > 0.0, P * (np.log(P) - log_p), 0.0)
+                divergence += float(np.sum(_weighed(terms, part.row_weights)))
             P[np.arange(len(y)), y] -= 1.0
+            P = _weighed(P, part.row_weights)
             total += self._engine.weighted_sums(part, P[None])[0]
-        return total / self._rows.count, max(divergence / self._rows.count, 0.0)
+        return total / self._mass, max(divergence / self._mass, 0.0)
 
     def _tiles(self) -> Iterator[tuple[Rows, NDArray[np.int64], Float64]]:
         for start in range(0, self._rows.count, self._step):
@@ -162,6 +170,17 @@ def _damped_step(
     step = np.zeros(len(present))
     step[present] = np.linalg.solve(H, excess[present])
     return step
+
+
+def _weighed(values: Float64, weights: Float64 | None) -> Float64:
+    """Values of rows, on the first axis, times the rows' weights; themselves without weights.
+
+    A row of weight 0 may be of a class that no other row has, whose loss is infinite: it is zero.
+    """
+    if weights is None:
+        return values
+    of_row = weights if values.ndim == 1 else weights[:, None]
+    return np.multiply(values, of_row, where=of_row > 0.0, out=np.zeros_like(values))
 
 
 def _log_sum(S: Float64) -> Float64:

@@ -102,7 +102,7 @@ def certify_weights(engine: Engine, rows: Rows, W: Float64, b: Float64, l2: floa
     if l2 == 0.0:
         return _without_bound(engine, rows, W, b)
     tiles = Scores(engine, rows, W)
-    shares = np.bincount(rows.labels, minlength=len(b)) / rows.count
+    shares = rows.shares(len(b))
     penalty = l2 * float(np.sum(W * W))
     given = tiles.loss(b) + penalty
     bias, residual = minimise_bias(tiles, b, shares)

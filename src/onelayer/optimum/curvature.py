@@ -9,6 +9,7 @@ Gradient descent with step η is stable along a direction of curvature h while �
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,10 +52,10 @@ def largest_curvature(
     def product(v: Float64) -> Float64:
         direction = v.astype(weights.W.dtype)
         Z = engine.scores(rows, Weights(direction[None, :, :-1], direction[None, :, -1]))[0]
-        U = P * (Z - np.einsum("nk,nk->n", P, Z)[:, None])
+        U = _weighed(rows, P * (Z - np.einsum("nk,nk->n", P, Z)[:, None]))
         bent = np.empty((K, D + 1))
-        bent[:, :-1] = engine.weighted_sums(rows, U[None])[0] / rows.count + 2.0 * l2 * v[:, :-1]
-        bent[:, -1] = U.sum(axis=0, dtype=np.float64) / rows.count
+        bent[:, :-1] = engine.weighted_sums(rows, U[None])[0] / rows.mass + 2.0 * l2 * v[:, :-1]
+        bent[:, -1] = U.sum(axis=0, dtype=np.float64) / rows.mass
         return bent
 
     if start is None:
@@ -74,17 +75,24 @@ def largest_second_moment(engine: Engine, rows: Rows, dtype: str = "float32") ->
         The largest eigenvalue; ½ of it bounds the curvature of the mean cross-entropy.
     """
     D = rows.X.shape[1]
-    unlabelled = Rows(rows.X, np.zeros_like(rows.y), rows.scale, rows.offset, rows.index)
+    unlabelled = replace(rows, y=np.zeros_like(rows.y))
 
     def product(v: Float64) -> Float64:
         direction = v.astype(dtype)
-        Z = engine.scores(unlabelled, Weights(direction[None, :, :-1], direction[None, :, -1]))
+        Z = engine.scores(unlabelled, Weights(direction[None, :, :-1], direction[None, :, -1]))[0]
+        Z = _weighed(rows, Z)
         moment = np.empty((1, D + 1))
-        moment[:, :-1] = engine.weighted_sums(unlabelled, Z)[0] / rows.count
-        moment[:, -1] = Z.sum(dtype=np.float64) / rows.count
+        moment[:, :-1] = engine.weighted_sums(unlabelled, Z[None])[0] / rows.mass
+        moment[:, -1] = Z.sum(dtype=np.float64) / rows.mass
         return moment
 
     return _largest_eigenvalue(product, np.ones((1, D + 1)), ENOUGH)[0]
+
+
+def _weighed(rows: Rows, values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Values of the rows, shape (N, K), times the rows' weights."""
+    weights = rows.row_weights
+    return values if weights is None else values * weights[:, None].astype(values.dtype)
 
 
 def _largest_eigenvalue(

@@ -32,7 +32,8 @@ EXACT_FEATURES = 512
 SAMPLE_ROWS = 4096
 RANK = 256
 EXTRA_DIRECTIONS = 16
-SAMPLE_BYTES = 64 << 20
+# Memory is bounded, whatever D: the sample, and the directions that are kept.
+SAMPLE_BYTES, DIRECTION_BYTES = 64 << 20, 64 << 20
 FLATTEST = 1e-6
 
 
@@ -95,32 +96,42 @@ def fit_metric(rows: Rows, classes: int, *, rank: int = RANK) -> Metric:
         0.5
     """
     rng = np.random.default_rng(0)
-    sample = _sample(rows, rng)
-    mean = sample.mean(axis=0, dtype=np.float64)
+    sample, weights = _sample(rows, rng)
+    if weights is None:
+        mean = sample.mean(axis=0, dtype=np.float64)
+    else:
+        mean = weights @ sample / weights.sum()
     sample -= mean.astype(np.float32)
+    if weights is not None:
+        sample *= np.sqrt(weights / weights.mean())[:, None].astype(np.float32)
     total = float(np.einsum("nd,nd->", sample, sample, optimize=True)) / len(sample)
     if sample.shape[1] <= EXACT_FEATURES:
         directions, variances = _all_directions(sample)
     else:
-        directions, variances = _leading_directions(sample, min(rank, len(sample) // 2), rng)
+        affordable = max(1, DIRECTION_BYTES // (4 * sample.shape[1]))
+        most = min(rank, len(sample) // 2, affordable)
+        directions, variances = _leading_directions(sample, most, rng)
     others = sample.shape[1] - len(variances)
     rest = max(total - float(variances.sum()), 0.0) / others if others else 0.0
     return Metric(mean, directions, variances, rest, _curvature(rows, classes))
 
 
-def _sample(rows: Rows, rng: np.random.Generator) -> Float32:
-    """Scaled rows, at most SAMPLE_ROWS of them, in float32."""
+def _sample(rows: Rows, rng: np.random.Generator) -> tuple[Float32, Float64 | None]:
+    """Scaled rows, at most SAMPLE_ROWS of them, in float32, and their weights."""
     features = rows.X.shape[1]
-    most = max(2 * RANK, min(SAMPLE_ROWS, SAMPLE_BYTES // (4 * features)))
+    most = max(2, min(SAMPLE_ROWS, SAMPLE_BYTES // (4 * features)))
     chosen: slice | NDArray[np.int64] = slice(None)
     if rows.count > most:
         chosen = np.sort(rng.choice(rows.count, most, replace=False))
+    weights = None if rows.row_weights is None else rows.row_weights[chosen]
+    if weights is not None and not weights.any():
+        weights = None
     if rows.index is not None:
         chosen = rows.index[chosen]
     sample = rows.X[chosen].astype(np.float32)
     sample *= rows.scale.astype(np.float32)
     sample += rows.offset.astype(np.float32)
-    return sample
+    return sample, weights
 
 
 def _all_directions(sample: Float32) -> tuple[Float32, Float64]:
@@ -155,7 +166,7 @@ def _orthonormal(Y: Float32) -> Float32:
 
 
 def _curvature(rows: Rows, classes: int) -> float:
-    shares = np.bincount(rows.labels, minlength=classes) / rows.count
+    shares = rows.shares(classes)
     present = max(int((shares > 0).sum()), 2)
     mean = float(1.0 - np.sum(shares**2)) / (present - 1)
     return max(mean, 1.0 / (8.0 * present))

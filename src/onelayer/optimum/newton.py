@@ -2,6 +2,8 @@
 
     H_kj = (1/N) Σ (p_k δ_kj − p_k p_j) x̃ x̃ᵀ + 2λ δ_kj I        x̃ the centred row with a 1 appended
 
+Where rows have weights the mean is one by weight.
+
 K (D + 1) unknowns and N (K (D + 1))² products: where that is little, a dozen steps end at the last
 digit even where L-BFGS needs hundreds, as on separable rows under a small λ.
 """
@@ -52,7 +54,9 @@ def scaled_rows(rows: Rows) -> Float64:
     return scaled
 
 
-def newton_divide(X: Float64, at: Float64, gradient: Float64, l2: float) -> Float64:
+def newton_divide(
+    X: Float64, at: Float64, gradient: Float64, l2: float, weights: Float64 | None = None
+) -> Float64:
     """H⁻¹ times the gradient at a point.
 
     Args:
@@ -60,6 +64,7 @@ def newton_divide(X: Float64, at: Float64, gradient: Float64, l2: float) -> Floa
         at: the point, shape (K, D + 1).
         gradient: there, shape (K, D + 1).
         l2: λ ≥ 0.
+        weights: of the rows, shape (N,); None is one each.
 
     Returns:
         Shape (K, D + 1).
@@ -68,11 +73,13 @@ def newton_divide(X: Float64, at: Float64, gradient: Float64, l2: float) -> Floa
     P = softmax(X @ at.T)
     # One product for all pairs of classes, and one more for each class beside itself.
     Z = (P[:, :, None] * X[:, None, :]).reshape(len(X), K * width)
-    blocks = (Z.T @ Z).reshape(K, width, K, width)
+    weighed = Z if weights is None else Z * weights[:, None]
+    blocks = (Z.T @ weighed).reshape(K, width, K, width)
     np.negative(blocks, out=blocks)
     for k in range(K):
-        blocks[k, :, k] += Z[:, k * width : (k + 1) * width].T @ X
-    H = blocks.reshape(K * width, K * width) / len(X)
+        blocks[k, :, k] += weighed[:, k * width : (k + 1) * width].T @ X
+    mass = len(X) if weights is None else float(weights.sum())
+    H = blocks.reshape(K * width, K * width) / mass
     size = float(np.trace(H)) / len(H)
     penalty = np.full((K, width), 2.0 * l2 + RIDGE * size)
     # A class that no row can be of has a bias on which nothing depends.

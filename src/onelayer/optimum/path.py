@@ -1,8 +1,8 @@
 """The λ path: the optimum for many λ's on the same rows, each certified, and one of them chosen.
 
 From the largest λ down, each solution starts where the last one ended and inherits its steps; the
-metric is found once. With folds, each fold's model starts from the model of all rows at the same λ
-and is certified on its own rows.
+metric is found once. With folds, each fold's models are a path of their own that shares the metric,
+which only shapes the steps; none starts from weights that have seen the rows it is judged by.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,23 +152,12 @@ def solve_path(
     rows = rows_of(train, fitted)
     metric = fit_metric(rows, train.classes)
     held_out = (
-        _Folds(chosen_engine, rows, train.classes, metric, folds)
+        HeldOutFolds(chosen_engine, fold_rows(rows, folds), train.classes, metric)
         if folds
         else _Validation(chosen_engine, rows_of(splits.validation, fitted))
     )
     solver = Solver(chosen_engine, rows, train.classes, metric)
-    optima: list[Optimum] = []
-    scores: list[tuple[Score, ...]] = []
-    for done, target in enumerate(targets):
-        optimum = solver.solve(target)
-        if optimum.status == "interrupted":
-            break
-        try:
-            scores.append(held_out.score(optimum, target))
-            optima.append(optimum)
-            on_progress(PathProgress(done + 1, len(targets)))
-        except KeyboardInterrupt:
-            break
+    optima, scores = walk(solver, targets, held_out, on_progress)
     if not optima:
         raise KeyboardInterrupt
     solved = time.perf_counter()
@@ -186,6 +176,59 @@ def solve_path(
     )
 
 
+class HeldOut(Protocol):
+    """Judges a λ by rows that its model was not fitted to."""
+
+    def score(self, optimum: Optimum, target: Target) -> tuple[Score, ...]:
+        """One score, or one for each fold."""
+
+
+def walk(
+    solver: Solver,
+    targets: Sequence[Target],
+    held_out: HeldOut,
+    on_progress: Callable[[PathProgress], None] = lambda progress: None,
+) -> tuple[list[Optimum], list[tuple[Score, ...]]]:
+    """Solve one λ after another and judge each.
+
+    Args:
+        solver: of all training rows.
+        targets: largest λ first.
+        held_out: what judges.
+        on_progress: called after every solution.
+
+    Returns:
+        Optima and scores; fewer than targets where Ctrl-C ended it.
+    """
+    optima: list[Optimum] = []
+    scores: list[tuple[Score, ...]] = []
+    for done, target in enumerate(targets):
+        optimum = solver.solve(target)
+        if optimum.status == "interrupted":
+            break
+        try:
+            scores.append(held_out.score(optimum, target))
+            optima.append(optimum)
+            on_progress(PathProgress(done + 1, len(targets)))
+        except KeyboardInterrupt:
+            break
+    return optima, scores
+
+
+def fold_rows(rows: Rows, folds: int) -> list[tuple[Rows, Rows]]:
+    """The rows to train on and those held out, for each of that many stratified folds.
+
+    Args:
+        rows: all rows.
+        folds: 2 … N.
+
+    Returns:
+        Pairs of rows; X is not copied.
+    """
+    parts = stratified_folds(rows.y, folds)
+    return [(rows.only(kept), rows.only(held_out)) for kept, held_out in parts]
+
+
 class _Validation:
     """Judges a λ by rows that no model was fitted to."""
 
@@ -196,22 +239,21 @@ class _Validation:
         return (score(self._engine, self._rows, optimum.W, optimum.b),)
 
 
-class _Folds:
+class HeldOutFolds:
     """Judges a λ by models fitted to all rows but a fold, on that fold."""
 
     def __init__(
-        self, engine: Engine, rows: Rows, classes: int, metric: Metric, folds: int
+        self, engine: Engine, folds: Sequence[tuple[Rows, Rows]], classes: int, metric: Metric
     ) -> None:
         self._engine = engine
         self._parts = [
-            (Solver(engine, rows.only(kept), classes, metric), rows.only(held_out))
-            for kept, held_out in stratified_folds(rows.y, folds)
+            (Solver(engine, kept, classes, metric), held_out) for kept, held_out in folds
         ]
 
     def score(self, optimum: Optimum, target: Target) -> tuple[Score, ...]:
+        """Scores of the folds' models, each started at its own of the λ before."""
         scores = []
         for solver, held_out in self._parts:
-            solver.start_at(optimum.W, optimum.b)
             fitted = solver.solve(target)
             if fitted.status == "interrupted":
                 raise KeyboardInterrupt

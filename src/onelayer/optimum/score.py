@@ -19,11 +19,11 @@ class Score:
     """Loss and accuracy of a model on some rows.
 
     Attributes:
-        loss: mean cross-entropy, nats.
+        loss: mean cross-entropy, nats; by weight where rows have weights.
         loss_error: its standard error over the rows.
-        accuracy: share of rows classified right.
+        accuracy: share of rows classified right, by weight.
         accuracy_error: its standard error, √(a (1 − a) / n).
-        rows: how many rows, n.
+        rows: how many rows, n; the errors take (Σ w)² / Σ w² in its place (Kish 1965).
     """
 
     loss: float
@@ -46,16 +46,24 @@ def score(engine: Engine, rows: Rows, W: NDArray[np.floating], b: NDArray[np.flo
         Loss and accuracy; of equal scores the first class counts.
     """
     weights = Weights(np.ascontiguousarray(W[None]), np.ascontiguousarray(b[None], W.dtype))
-    y, total, squares, right = rows.labels, 0.0, 0.0, 0
+    y, total, squares, right = rows.labels, 0.0, 0.0, 0.0
+    of_row = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
     for start in range(0, rows.count, TILE_ROWS):
         stop = min(start + TILE_ROWS, rows.count)
         S = engine.scores(rows.part(start, stop), weights)[0]
         labels = y[start:stop]
         losses = -log_softmax(S)[np.arange(len(labels)), labels]
-        total += float(losses.sum())
-        squares += float((losses**2).sum())
-        right += int((S.argmax(axis=1) == labels).sum())
-    n = rows.count
-    mean, share = total / n, right / n
-    variance = max(squares / n - mean**2, 0.0)
-    return Score(mean, math.sqrt(variance / n), share, math.sqrt(share * (1 - share) / n), n)
+        w = of_row[start:stop]
+        total += float(w @ losses)
+        squares += float(w @ losses**2)
+        right += float(w @ (S.argmax(axis=1) == labels))
+    mean, share = total / rows.mass, right / rows.mass
+    n = rows.mass**2 / float(of_row @ of_row)
+    variance = max(squares / rows.mass - mean**2, 0.0)
+    return Score(
+        loss=mean,
+        loss_error=math.sqrt(variance / n),
+        accuracy=share,
+        accuracy_error=math.sqrt(max(share * (1.0 - share), 0.0) / n),
+        rows=rows.count,
+    )

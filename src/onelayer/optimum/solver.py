@@ -128,10 +128,10 @@ class Solver:
         self._engine, self._rows, self._metric = engine, rows, metric
         self._on_progress = on_progress
         self._centred = replace(rows, offset=rows.offset - metric.mean)
-        shares = np.bincount(rows.labels, minlength=classes) / rows.count
+        shares = rows.shares(classes)
         self._present = shares > 0.0
         self._at = np.zeros((classes, rows.X.shape[1] + 1))
-        self._at[:, -1] = _first_bias(shares)
+        self._at[:, -1] = first_bias(shares)
         self._start_norm = 0.0
         cheap = rows.count * rows.X.shape[1] * classes < FLOAT64_PRODUCTS
         self._dtype = "float64" if cheap or is_small(rows, classes) else "float32"
@@ -214,7 +214,8 @@ class Solver:
     def _divide(self, point: Point, gradient: Float64) -> Float64:
         if self._dense is None:
             return self._metric.divide(gradient, self._target.l2)
-        divided = newton_divide(self._dense, point.at, gradient, self._target.l2)
+        weights = self._rows.row_weights
+        divided = newton_divide(self._dense, point.at, gradient, self._target.l2, weights)
         divided[~self._present] = 0.0
         return divided
 
@@ -246,8 +247,7 @@ class Solver:
         """‖∇_W J‖ at W = 0 with the bias that fits the label frequencies."""
         if not self._start_norm:
             start = np.zeros_like(self._at)
-            shares = np.bincount(self._rows.labels, minlength=len(start)) / self._rows.count
-            start[:, -1] = _first_bias(shares)
+            start[:, -1] = first_bias(self._rows.shares(len(start)))
             self._start_norm = float(np.linalg.norm(self._evaluate(start).gradient[:, :-1]))
         return self._start_norm or 1.0
 
@@ -258,8 +258,15 @@ class Solver:
         return certify_weights(self._engine, self._rows, W, bias, self._target.l2)
 
 
-def _first_bias(shares: Float64) -> Float64:
-    """Log of the label frequencies, the best bias at W = 0; far below for a class without rows."""
+def first_bias(shares: Float64) -> Float64:
+    """Log of the label frequencies, the best bias at W = 0; far below for a class without rows.
+
+    Args:
+        shares: of the classes, shape (K,).
+
+    Returns:
+        b, shape (K,), of sum zero over the classes that have rows.
+    """
     present = shares > 0.0
     b = np.log(shares, where=present, out=np.zeros_like(shares))
     b[present] -= b[present].mean()

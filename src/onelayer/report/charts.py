@@ -7,10 +7,11 @@ the legend is part of the drawing.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +128,32 @@ def short(value: float, digits: int = 5) -> float | None:
         (0.12346, None)
     """
     return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+
+
+def words_near_pointer(fields: Mapping[str, str]) -> Any:
+    """A tooltip for the mark nearest to the pointer.
+
+    Vega-Lite 6 hands a tooltip of text fields not the row but the cell around its mark, which
+    holds the row as `datum`, so that every text would read "undefined"; this asks both.
+
+    Args:
+        fields: field of the table by the label that stands beside it.
+
+    Returns:
+        For Altair's tooltip channel.
+
+    Example:
+        >>> words_near_pointer({"λ": "w"})["value"].expr
+        '{"λ": (datum.datum || datum)["w"] || "–"}'
+    """
+    import altair as alt
+
+    items = (
+        f"{json.dumps(label, ensure_ascii=False)}: (datum.datum || datum)[{json.dumps(field)}]"
+        ' || "–"'
+        for label, field in fields.items()
+    )
+    return alt.value(alt.ExprRef(f"{{{', '.join(items)}}}"))
 
 
 def slug(text: str) -> str:

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onelayer.report.charts import Chart, Key, Specs, Tables, finished_specs, short
+from onelayer.report.charts import (
+    Chart,
+    Key,
+    Specs,
+    Tables,
+    finished_specs,
+    short,
+    words_near_pointer,
+)
 from onelayer.report.series import Series, band_of
 from onelayer.report.theme import DASHES
 
@@ -112,7 +120,7 @@ def _tables(series: Sequence[Series], first_epoch: int, single_runs: bool) -> Ta
             words = f"{mean:.4g}" if mean is not None else "too large"
             if band.n[epoch] > 1:
                 words += f" ({low:.4g} to {high:.4g})"
-            tips.setdefault(epoch, {"e": epoch})[f"t{i}"] = words
+            tips.setdefault(epoch, {"e": epoch, "w": str(epoch)})[f"t{i}"] = words
         for name, row in zip(one.runs, one.values, strict=True) if single_runs else ():
             runs += [
                 {"c": f"c{i}", "s": name, "e": epoch, "v": short(float(row[epoch]))}
@@ -242,13 +250,14 @@ class _Drawing:
         near = alt.selection_point(
             name="near", nearest=True, on="pointerover", fields=["e"], empty=False, clear=False
         )
-        tips = [alt.Tooltip("e:Q", title="epoch")] + [
-            alt.Tooltip(f"t{i}:N", title=label) for i, label in enumerate(self.labels)
-        ]
+        tips = {"epoch": "w"} | {label: f"t{i}" for i, label in enumerate(self.labels)}
         rule: alt.Chart = (
             self._chart("tips")
             .mark_rule(strokeWidth=1.2)
-            .encode(opacity=alt.condition(near, alt.value(0.8), alt.value(0)), tooltip=tips)
+            .encode(
+                opacity=alt.condition(near, alt.value(0.8), alt.value(0)),
+                tooltip=words_near_pointer(tips),
+            )
             .add_params(near)
         )
         return rule

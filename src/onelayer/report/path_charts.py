@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onelayer.optimum import Choice
-from onelayer.report.charts import Chart, Key, finished_specs, short
+from onelayer.report.charts import Chart, Key, Tables, finished_specs, short
 from onelayer.report.curves import BAND
 from onelayer.report.path_axis import L2Axis, axis_of
 from onelayer.report.path_drawing import PathDrawing, Side
@@ -91,29 +91,9 @@ class _Drawer:
         asked: Asked | None = None,
     ) -> Chart:
         curves = tuple(map(Curve, labels, values))
-        log = asked is not None or _is_wide(curves)
-        deciding = self._deciding(name)
-        drawing = PathDrawing(
-            labels=labels,
-            unit=f"{unit}, log scale" if log else unit,
-            log=log,
-            axis=self.axis,
-            with_band=any(v.error for one in values for v in one),
-            # Where the solver stopped under what was asked has no trend that a line could show.
-            joined=asked is None,
-            side=_side_with_room(curves, deciding) if deciding else self._far_from_chosen(),
-            # A gap has many zeros before its digits.
-            log_format="~g" if asked is None else "~e",
-        )
+        tables = self._tables(name, curves, asked)
+        drawing = self._drawing(unit, curves, tables["deciding"], asked)
         specs = finished_specs(drawing.on_page(), drawing.on_paper())
-        tables = {
-            "means": self._means(curves),
-            "tips": self._tips(curves),
-            "chosen": [{"x": self.axis.place(line.l2)} for line in self.lines if line.chosen],
-            "best": self._best(name),
-            "deciding": deciding,
-            "asked": [{"v": asked.value, "w": asked.words}] if asked else [],
-        }
         title = f"{heading} against λ"
         keys = tuple(Key(f"c{i}", label, i) for i, label in enumerate(labels))
         band = (Key(BAND, "± 1 standard error"),) if drawing.with_band else ()
@@ -126,6 +106,37 @@ class _Drawer:
             paper=specs.paper_with(tables, title),
             legend=keys + band if len(keys) > 1 else (),
         )
+
+    def _drawing(
+        self,
+        unit: str,
+        curves: Sequence[Curve],
+        deciding: list[dict[str, Any]],
+        asked: Asked | None,
+    ) -> PathDrawing:
+        log = asked is not None or _is_wide(curves)
+        return PathDrawing(
+            labels=tuple(curve.label for curve in curves),
+            unit=f"{unit}, log scale" if log else unit,
+            log=log,
+            axis=self.axis,
+            with_band=any(value.error for curve in curves for value in curve.values),
+            # Where the solver stopped under what was asked has no trend that a line could show.
+            joined=asked is None,
+            side=_side_with_room(curves, deciding) if deciding else self._far_from_chosen(),
+            # A gap has many zeros before its digits.
+            log_format="~g" if asked is None else "~e",
+        )
+
+    def _tables(self, name: str, curves: Sequence[Curve], asked: Asked | None) -> Tables:
+        return {
+            "means": self._means(curves),
+            "tips": self._tips(curves),
+            "chosen": [{"x": self.axis.place(line.l2)} for line in self.lines if line.chosen],
+            "best": self._best(name),
+            "deciding": self._deciding(name),
+            "asked": [{"v": asked.value, "w": asked.words}] if asked else [],
+        }
 
     def _means(self, curves: Sequence[Curve]) -> list[dict[str, Any]]:
         return [

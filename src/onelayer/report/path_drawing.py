@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from onelayer.report.charts import words_near_pointer
 from onelayer.report.curves import BAND
 from onelayer.report.path_axis import L2Axis
 from onelayer.report.theme import DASHES, SHAPES, SMALLEST
@@ -217,16 +218,14 @@ class PathDrawing:
         near = alt.selection_point(
             name="near", nearest=True, on="pointerover", fields=["x"], empty=False, clear=False
         )
-        tips = [alt.Tooltip("w:N", title="λ")] + [
-            alt.Tooltip(f"t{i}:N", title=label) for i, label in enumerate(self.labels)
-        ]
+        tips = {"λ": "w"} | {label: f"t{i}" for i, label in enumerate(self.labels)}
         rule: Layer = (
             self._chart("tips")
             .mark_rule(strokeWidth=1.2)
             .encode(
                 x=self.axis.encoding(),
                 opacity=alt.condition(near, alt.value(0.8), alt.value(0)),
-                tooltip=tips,
+                tooltip=words_near_pointer(tips),
             )
             .add_params(near)
         )

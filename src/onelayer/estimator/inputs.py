@@ -1,0 +1,242 @@
+"""What comes into an estimator: rows as they are stored, labels of any type, weights.
+
+Rows of uint8, float16, float32 and float64 are read in place by the engine; nothing here copies
+them. Other number types and data frames become one array first, and features that do not lie side
+by side (Fortran order) are copied once, as rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from onelayer.engines import Rows
+from onelayer.errors import SettingsError
+from onelayer.scaling import Scaling, fit_scaling
+
+Float64 = NDArray[np.float64]
+
+# The first is what all other types become.
+STORED_TYPES = [np.float64, np.float32, np.float16, np.uint8]
+LARGEST_BYTE = 255.0
+_BLOCK_BYTES = 1 << 20
+_AS_STORED = {"dtype": STORED_TYPES, "ensure_all_finite": False}
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Checked rows with the number of each row's class.
+
+    Attributes:
+        X: features as stored, shape (N, D).
+        codes: class of each row, shape (N,), 0 … K − 1; 0 where a row does not count.
+        classes: the K labels, sorted.
+        weights: of the rows, shape (N,), class weights in them; None is one each.
+        members: rows that count, ascending; None is all of them.
+    """
+
+    X: NDArray[np.generic]
+    codes: NDArray[np.int64]
+    classes: NDArray[Any]
+    weights: Float64 | None
+    members: NDArray[np.int64] | None
+
+    def rows(self, scaling: Scaling) -> Rows:
+        """The rows as engines read them."""
+        return Rows(self.X, self.codes, scaling.scale, scaling.offset, self.members, self.weights)
+
+    def scaling(self, name: str, members: NDArray[np.int64] | None = None) -> Scaling:
+        """The scaling of that name, fitted on the rows that count, or on these of them alone."""
+        if name == "unit" and self.X.dtype != np.uint8:
+            raise SettingsError(
+                f"scaling='unit' divides by the largest value a feature can have, which is known "
+                f"for uint8 only, but X is {self.X.dtype}; take 'standardize' or 'none'."
+            )
+        weights, chosen = self.weights, self.members if members is None else members
+        if chosen is not None:
+            weights = np.zeros(len(self.X))
+            weights[chosen] = 1.0 if self.weights is None else self.weights[chosen]
+        return fit_scaling(name, self.X, LARGEST_BYTE, weights)
+
+
+def check_rows(estimator: Any, X: Any) -> NDArray[np.generic]:
+    """Check rows to predict, as scikit-learn does but without its copy.
+
+    Args:
+        estimator: fitted; the rows must have its features.
+        X: rows, shape (N, D).
+
+    Returns:
+        X as stored.
+
+    Raises:
+        ValueError: for rows that are not what they should be.
+        TypeError: for a sparse matrix.
+    """
+    return _readable(validate_data(estimator, X, reset=False, **_AS_STORED))
+
+
+def check_labelled(
+    estimator: Any, X: Any, y: Any, *, reset: bool = True
+) -> tuple[NDArray[np.generic], NDArray[Any]]:
+    """Check rows and labels to learn from.
+
+    Args:
+        estimator: learns n_features_in_ and feature_names_in_, or is held to them.
+        X: rows, shape (N, D).
+        y: labels, shape (N,).
+        reset: whether to learn them.
+
+    Returns:
+        X as stored, and y as an array.
+
+    Raises:
+        ValueError: for rows or labels that are not what they should be.
+        TypeError: for a sparse matrix.
+    """
+    X, y = validate_data(estimator, X, y, reset=reset, **_AS_STORED)
+    check_classification_targets(y)
+    return _readable(X), y
+
+
+def label_rows(
+    X: NDArray[np.generic], y: NDArray[Any], sample_weight: Any, class_weight: Any
+) -> Labelled:
+    """Number the classes and gather the weights: w = sample_weight · class_weight.
+
+    A row of weight 0 is as good as absent, so a class that has no others is not learned.
+
+    Args:
+        X: checked rows.
+        y: checked labels.
+        sample_weight: None, a number, or one for each row, ≥ 0.
+        class_weight: None, "balanced" (Σ w / (K Σ w of the class)) or a dict {label: weight}.
+
+    Returns:
+        The labelled rows.
+
+    Raises:
+        ValueError: where fewer than two classes are left, or for weights that cannot be.
+    """
+    weights = members = None
+    if sample_weight is not None:
+        weights = check_weights(sample_weight, len(X))
+        if not weights.all():
+            members = np.flatnonzero(weights)
+    classes, found = np.unique(y if members is None else y[members], return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(
+            "a classifier needs rows of at least 2 classes, but the rows with a positive weight "
+            f"hold {len(classes)} class; give rows of another class."
+        )
+    codes = np.zeros(len(y), np.int64)
+    codes[slice(None) if members is None else members] = found
+    of_class = class_weights(class_weight, classes, codes, _where_counted(weights, len(y)))
+    if of_class is not None:
+        weights = of_class[codes] * (1.0 if weights is None else weights)
+    return Labelled(X, codes, classes, weights, members)
+
+
+def check_weights(sample_weight: Any, rows: int) -> Float64:
+    """The weights of rows as float64.
+
+    Args:
+        sample_weight: a number, or one for each row, finite and ≥ 0.
+        rows: N.
+
+    Returns:
+        Weights, shape (N,).
+
+    Raises:
+        ValueError: for weights that cannot be.
+
+    Example:
+        >>> check_weights([1, 2], rows=2)
+        array([1., 2.])
+    """
+    weights = np.asarray(sample_weight, np.float64)
+    if weights.ndim == 0:
+        weights = np.full(rows, float(weights))
+    if weights.shape != (rows,):
+        raise ValueError(
+            f"sample_weight must hold one number for each of the {rows} rows, but its shape is "
+            f"{weights.shape}."
+        )
+    wrong = ~(np.isfinite(weights) & (weights >= 0.0))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"sample_weight must be finite and 0 or above, but row {row} has {weights[row]}."
+        )
+    if not weights.any():
+        raise ValueError("sample_weight must be above 0 for some rows, but all of it is zero.")
+    return weights
+
+
+def class_weights(
+    class_weight: Any, classes: NDArray[Any], codes: NDArray[np.int64], weights: Float64
+) -> Float64 | None:
+    """The weight of each class, shape (K,), or None where all weigh 1.
+
+    Args:
+        class_weight: None, "balanced" or a dict.
+        classes: the K labels.
+        codes: class of each row.
+        weights: sample weights, shape (N,).
+
+    Returns:
+        Weights, "balanced" by Σ w / (K Σ w of the class).
+
+    Raises:
+        ValueError: for anything else, a label that is no class, or a weight that is not > 0.
+    """
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        of_class = np.bincount(codes, weights=weights, minlength=len(classes))
+        return np.asarray(weights.sum() / (len(classes) * of_class))
+    if not isinstance(class_weight, dict):
+        raise SettingsError(
+            "class_weight must be None, 'balanced' or a dict of labels and weights, but "
+            f"{class_weight!r} was given."
+        )
+    of_class = compute_class_weight(class_weight, classes=classes, y=classes)
+    if not (np.isfinite(of_class).all() and (of_class > 0.0).all()):
+        raise SettingsError(
+            f"the weights in class_weight must be finite and above 0, but {class_weight!r} was "
+            "given; leave a class out by leaving out its rows."
+        )
+    return np.asarray(of_class, np.float64)
+
+
+def _where_counted(weights: Float64 | None, rows: int) -> Float64:
+    return np.ones(rows) if weights is None else weights
+
+
+def _readable(X: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Finite rows whose features lie side by side."""
+    _require_finite(X)
+    side_by_side = X.shape[1] == 1 or X.strides[1] == X.itemsize
+    return X if side_by_side else np.ascontiguousarray(X)
+
+
+def _require_finite(X: NDArray[np.generic]) -> None:
+    """Refuse a NaN or an infinity, block by block: a mask of all of X would be half a copy."""
+    if X.dtype.kind != "f":
+        return
+    step = max(1, _BLOCK_BYTES // (X.shape[1] * X.itemsize))
+    for start in range(0, len(X), step):
+        finite = np.isfinite(X[start : start + step])
+        if not finite.all():
+            row, column = np.unravel_index(int(np.argmin(finite)), finite.shape)
+            kind = "NaN" if np.isnan(X[start + row, column]) else "infinity"
+            raise ValueError(
+                f"Input X contains {kind} at row {start + row}, column {column}, but every feature "
+                "must be a finite number; drop the row or fill the value."
+            )

@@ -1,0 +1,142 @@
+"""What training left on the table: bounds, true distances, and that the one is under the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from onelayer.data import load
+from onelayer.optimum import certify, solve
+from onelayer.plan import grid
+from onelayer.report.distances import DistanceFinding, measure_distances
+from onelayer.report.sections import gather
+from onelayer.report.summary import summarise
+from onelayer.result import Result
+from onelayer.train import train
+from tests.report.made_results import make_result, make_runs, with_proofs
+from tests.report.test_page import read
+
+EPOCHS = 5
+
+
+@pytest.fixture(scope="module")
+def trained() -> Result:
+    """Digits, two λ and λ = 0, two seeds, with real certificates and real optima."""
+    splits = load("digits")
+    runs = grid(learning_rate=0.05, l2=[0.0, 0.01, 0.5], seed=range(2), epochs=EPOCHS)
+    result = train(splits, runs)
+    certificates = tuple(
+        certify(splits.train, W, b, run.l2, scaling=result.scaling)
+        for W, b, run in zip(result.W, result.b, result.runs, strict=True)
+    )
+    optima = tuple(solve(splits.train, l2).certificate for l2 in (0.5, 0.01))
+    return result.with_records(certificates=certificates, optima=optima)
+
+
+def found(result: Result) -> DistanceFinding:
+    finding = measure_distances(result, summarise(result))
+    assert finding is not None
+    return finding
+
+
+def test_the_true_distance_never_exceeds_the_bound(trained: Result) -> None:
+    best = {optimum.l2: optimum for optimum in trained.optima}
+    for run, proof in zip(trained.runs, trained.certificates, strict=True):
+        if run.l2 > 0.0:
+            # J* is at least the optimum's lower bound, so this is the farthest it can be.
+            assert 0.0 < proof.cost - best[run.l2].lower_bound <= proof.gap
+    finding = found(trained)
+    assert finding.holds
+    for distance in finding.distances:
+        if distance.l2 > 0.0:
+            assert 0.0 < distance.above.high <= distance.bound.high
+            assert 0.0 < distance.above.mean < distance.bound.mean
+
+
+def test_the_page_says_what_the_records_say(trained: Result) -> None:
+    words = read(trained).words
+    assert f"What {EPOCHS} epochs left on the table" in words
+    for distance in found(trained).distances:
+        assert f"{distance.cost.mean:.4f}" in words
+        if distance.l2 > 0.0:
+            for value in (distance.above.mean, distance.bound.mean):
+                assert f"{value:.4f}" in words
+            assert f"{distance.weights.mean:.3f}" in words
+            assert f"{distance.setting} ends {distance.above.mean:.2g} nats" in words
+    assert "the bound is never under it" in words
+
+
+def test_distances_are_means_over_seeds(trained: Result) -> None:
+    of_half = next(d for d in found(trained).distances if d.l2 == 0.5)
+    costs = [c.cost for c in trained.certificates if c.l2 == 0.5]
+    best = next(o for o in trained.optima if o.l2 == 0.5)
+    assert of_half.cost.mean == pytest.approx(np.mean(costs))
+    assert of_half.above.mean == pytest.approx(np.mean(costs) - best.cost)
+    assert of_half.share == pytest.approx(100 * (np.mean(costs) - best.cost) / best.cost)
+    assert of_half.cost.n == 2
+
+
+def test_the_farthest_setting_is_named_first(trained: Result) -> None:
+    finding = found(trained)
+    farthest = max((d for d in finding.distances if d.best), key=lambda d: d.above.mean)
+    assert finding.sentence.startswith(farthest.setting)
+
+
+def test_without_l2_no_bound_is_claimed(trained: Result) -> None:
+    free = found(trained).distances[0]
+    assert (free.l2, free.bound.n, free.weights.n, free.best) == (0.0, 0, 0, None)
+    assert "without λ no bound exists" in read(trained).words
+    chart = gather(trained).distance_chart
+    assert chart is not None
+    assert {row["s"] for row in chart.page["datasets"]["ends"]} == {
+        "λ=0.01, η=0.05",
+        "λ=0.5, η=0.05",
+    }
+
+
+def test_only_l2_of_zero_says_so() -> None:
+    result = with_proofs(make_result(make_runs(((0.1, 0.0),), seeds=1, epochs=2)))
+    assert "no bound on the distance from the best cost exists" in found(result).sentence.replace(
+        "\u00a0", " "
+    )
+    assert gather(result).distance_chart is None
+    words = read(result).words.lower()
+    assert " nan" not in words
+    assert " inf" not in words
+
+
+def test_without_certificates_there_is_no_section() -> None:
+    assert "left on the table" not in read(make_result(snapshots=())).words.lower()
+
+
+def test_without_optima_the_bounds_are_said_alone(four_settings: Result) -> None:
+    result = four_settings.with_records(optima=())
+    words = read(result).words
+    assert "Certified by one pass each: λ=0.1, η=0.01 at most 0.5 nats" in words
+    assert gather(result).distance_chart is None
+    assert " nan" not in words.lower()
+
+
+def test_diverged_runs_are_left_out(four_settings: Result) -> None:
+    wild = list(four_settings.certificates)
+    wild[3] = replace(wild[3], cost=1e9)  # run 3 diverged
+    finding = found(four_settings.with_records(certificates=tuple(wild)))
+    assert finding.distances[0].cost.n == 7
+    assert finding.distances[0].cost.high < 10.0
+
+
+def test_records_that_contradict_each_other_are_said_to(four_settings: Result) -> None:
+    tight = tuple(replace(c, gap=1e-9) for c in four_settings.certificates)
+    words = read(four_settings.with_records(certificates=tight)).words
+    assert "which cannot be" in words
+    assert "the bound is never under it" not in words
+
+
+def test_a_run_nearer_than_the_solver_was_asked_for_is_not_below_the_best() -> None:
+    result = with_proofs(make_result(make_runs(((0.1, 0.5),), seeds=1, epochs=2)))
+    best = replace(result.optima[0], cost=result.certificates[0].cost + 1e-9)
+    finding = found(result.with_records(optima=(best,)))
+    assert finding.distances[0].above.mean == 0.0
+    assert " nan" not in read(result.with_records(optima=(best,))).words.lower()

@@ -1,0 +1,262 @@
+"""The page of a λ path: what it says and shows, and that no odd path breaks it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from onelayer.optimum import Choice
+from onelayer.path_record import PathRecord
+from onelayer.report import write_path_report
+from onelayer.report.charts import Chart
+from onelayer.report.path_axis import axis_of
+from onelayer.report.path_page import render_path_page
+from onelayer.report.path_sections import gather_path
+from onelayer.report.path_summary import summarise_path
+from onelayer.report.theme import SMALLEST
+from tests.report.made_paths import make_path_record
+from tests.report.test_page import HOSTILE, Reader
+
+ONE_ERROR = Choice("loss", "one-standard-error")
+
+
+def read(record: PathRecord) -> Reader:
+    reader = Reader(render_path_page(gather_path(record), "/* scripts */"))
+    assert reader.open == []
+    return reader
+
+
+def tables(record: PathRecord, name: str) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = chart_of(record, name).page["datasets"]
+    return found
+
+
+def chart_of(record: PathRecord, name: str) -> Chart:
+    return next(c for c in gather_path(record).charts if c.name == f"path-{name}")
+
+
+def test_the_headline_says_what_was_chosen_scored_and_proven() -> None:
+    record = make_path_record()
+    path, test = record.path, record.path.test
+    assert test is not None
+    words = read(record).words
+    assert f"λ = {path.best.l2:.3g} is chosen" in words
+    accuracy = f"{100 * test.accuracy:.2f} ± {100 * test.accuracy_error:.2f} %"
+    assert f"gets {accuracy} of the 10,000 test rows right" in words
+    assert "proven to be at most 0.003 % above the best" in words
+
+
+def test_the_page_follows_the_record_and_computes_nothing_anew() -> None:
+    record = make_path_record()
+    assert record.path.test is not None
+    other = replace(record.path, chosen=0, test=replace(record.path.test, accuracy=0.125))
+    words = read(replace(record, path=other)).words
+    assert "λ = 1 is chosen" in words
+    assert "gets 12.50 ±" in words
+
+
+def test_every_l2_has_its_line_with_its_figures() -> None:
+    record = make_path_record()
+    words = read(record).words
+    for line in summarise_path(record.path):
+        proof = f"{line.cost:.4f} {line.gap:.1e} {line.relative_gap:.1e} {line.norm:.3g}"
+        assert f"{line.l2:.3g} {line.passes} {proof} {line.train.accuracy.mean:.2f}" in words
+    assert words.count("float64's limit") == 1
+
+
+def test_the_chosen_l2_is_marked_in_every_chart() -> None:
+    record = make_path_record()
+    contents = gather_path(record)
+    assert len(contents.charts) == 4
+    for chart in contents.charts:
+        assert chart.page["datasets"]["chosen"] == [{"x": record.path.best.l2}]
+        assert f"Chosen: λ = {record.path.best.l2:.3g}" in chart.description
+
+
+@pytest.mark.parametrize("by", ["accuracy", "loss"])
+@pytest.mark.parametrize("folds", [0, 4])
+def test_the_stripe_holds_the_l2s_that_are_hardly_worse_and_the_chosen_is_the_largest(
+    by: Any, folds: int
+) -> None:
+    record = make_path_record(choice=Choice(by, "one-standard-error"), folds=folds, test_rows=300)
+    (stripe,) = tables(record, by)["deciding"]
+    (best,) = tables(record, by)["best"]
+    means = [row for row in tables(record, by)["means"] if row["c"] == "c1"]
+    inside = [row["x"] for row in means if stripe["l"] <= row["m"] <= stripe["h"]]
+    assert max(inside) == record.path.best.l2
+    assert best["m"] == (max if by == "accuracy" else min)(row["m"] for row in means)
+    other = "loss" if by == "accuracy" else "accuracy"
+    assert tables(record, other)["deciding"] == tables(record, "norm")["deciding"] == []
+
+
+def test_the_best_rule_shows_no_stripe() -> None:
+    record = make_path_record()
+    assert not any(chart.page["datasets"]["deciding"] for chart in gather_path(record).charts)
+    assert "stripe" not in read(record).words
+
+
+def test_bands_are_one_standard_error() -> None:
+    record = make_path_record(test_rows=400)
+    rows = [row for row in tables(record, "accuracy")["means"] if row["c"] == "c1"]
+    for row, (score,) in zip(rows, record.path.held_out, strict=True):
+        assert row["h"] - row["m"] == pytest.approx(100 * score.accuracy_error, rel=1e-3)
+        assert row["m"] - row["l"] == pytest.approx(100 * score.accuracy_error, rel=1e-3)
+
+
+def test_the_gap_is_shown_against_what_was_asked_for() -> None:
+    record = make_path_record()
+    assert tables(record, "gap")["asked"] == [{"v": 1e-4, "w": "asked for: 1e-4"}]
+    gaps = [row["m"] for row in tables(record, "gap")["means"]]
+    assert gaps == pytest.approx([3e-5] * 9)
+    assert "All 9 λ > 0 have a cost proven to be within 0.01 %" in read(record).words
+
+
+def test_gaps_above_what_was_asked_for_are_counted() -> None:
+    record = make_path_record()
+    first, *others = record.path.optima
+    wide = replace(first, certificate=replace(first.certificate, gap=0.5), status="passes")
+    words = read(replace(record, path=replace(record.path, optima=(wide, *others)))).words
+    assert "8 of 9 λ > 0 have a cost proven to be within 0.01 %" in words
+    assert "passes ran out" in words
+
+
+def test_l2_of_zero_is_drawn_apart_and_has_no_bound() -> None:
+    record = make_path_record((1.0, 0.1, 0.01, 0.0))
+    rows = [row for row in tables(record, "loss")["means"] if row["c"] == "c0"]
+    assert [row["apart"] for row in rows] == [False, False, False, True]
+    assert 0.0 < rows[-1]["x"] < 0.005
+    assert len(tables(record, "gap")["means"]) == 3
+    words = read(record).words
+    assert "no bound" in words
+    assert "For λ = 0 no bound exists" in words
+    assert " inf" not in words
+    assert "'0'" in json.dumps(chart_of(record, "loss").page)
+
+
+def test_the_axis_is_logarithmic_and_says_which_way_shrinks() -> None:
+    spec = chart_of(make_path_record(), "accuracy").page
+    axes = [
+        layer["encoding"]["x"]
+        for layer in spec["layer"]
+        if "scale" in layer["encoding"].get("x", {})
+    ]
+    assert axes
+    assert all(axis["scale"]["type"] == "log" for axis in axes)
+    assert all("larger shrinks W more →" in axis["title"] for axis in axes)
+    assert axis_of([0.5]).ticks == (0.5,)
+    assert axis_of([0.3, 0.2]).ticks == (0.2, 0.3)
+
+
+def test_a_choice_at_the_end_of_the_path_is_said_to_be() -> None:
+    record = make_path_record()
+    assert "that was tried" not in read(record).words
+    for end, word in ((0, "largest"), (8, "smallest")):
+        at_end = replace(record, path=replace(record.path, chosen=end))
+        assert f"The chosen λ is the {word} that was tried" in read(at_end).words
+
+
+def test_the_choice_is_explained() -> None:
+    by_loss = read(make_path_record(choice=ONE_ERROR, folds=5)).words
+    assert "The lowest loss on the rows held out in 5 folds of the training rows is" in by_loss
+    assert "within one standard error" in by_loss
+    assert "highest accuracy on the 10,000 validation rows" in read(make_path_record()).words
+
+
+def test_templates_go_along_the_path_and_start_at_the_chosen_one() -> None:
+    record = make_path_record()
+    sheet = gather_path(record).templates
+    assert sheet is not None
+    assert len(sheet.labels) == 9
+    assert (sheet.labels[0], sheet.labels[-1]) == ("λ = 0.0001", "λ = 1")
+    assert sheet.labels[sheet.start] == f"λ = {record.path.best.l2:.3g}"
+    assert sheet.readings[sheet.start].startswith("chosen")
+
+
+def test_long_paths_keep_their_sheets_small_and_the_chosen_one_in() -> None:
+    l2s = [2.0**-i for i in range(150)]
+    record = make_path_record(l2s, classes=("a", "b"), image_shape=(1, 2, 2), features=4)
+    record = replace(record, path=replace(record.path, chosen=77))
+    sheet = gather_path(record).templates
+    assert sheet is not None
+    assert len(sheet.labels) <= 61
+    assert sheet.labels[sheet.start] == f"λ = {2.0**-77:.3g}"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        make_path_record((0.1,)),
+        make_path_record((0.0,), image_shape=None, features=5),
+        make_path_record((0.2, 0.0), folds=2),
+        make_path_record(classes=("no", "yes"), image_shape=(1, 8, 8), features=64),
+        make_path_record(classes=tuple(f"class {k}" for k in range(120)), image_shape=None),
+        make_path_record((0.5, 0.4), folds=3, choice=ONE_ERROR),
+    ],
+    ids=["one", "zero alone", "one and zero", "two grey", "many classes", "near"],
+)
+def test_odd_paths_have_a_page(record: PathRecord, tmp_path: Path) -> None:
+    write_path_report(record, tmp_path)
+    words = read(record).words.lower()
+    assert " nan" not in words
+    assert " inf" not in words
+
+
+def test_a_path_without_test_rows_says_so() -> None:
+    record = make_path_record()
+    words = read(replace(record, path=replace(record.path, test=None))).words
+    assert "There are no test rows to score it on" in words
+
+
+def test_names_with_markup_are_text() -> None:
+    record = make_path_record(classes=(HOSTILE, "b"), image_shape=(1, 2, 2), features=4)
+    card = replace(record.data, name=HOSTILE, source=HOSTILE)
+    reader = read(replace(record, data=card, environment={HOSTILE: HOSTILE}))
+    assert [tag for tag, _ in reader.tags if tag == "img"] == []
+    assert len([tag for tag, _ in reader.tags if tag == "script"]) == 3
+    assert HOSTILE in reader.words
+
+
+def test_paths_of_this_machine_are_left_out() -> None:
+    words = read(make_path_record()).words
+    assert "/home/me" not in words
+    assert "the cache …/cifar10" in words
+    assert "2.50 s" in words
+
+
+def test_charts_are_valid_vega_lite() -> None:
+    import altair as alt
+
+    record = make_path_record((1.0, 0.1, 0.0), choice=ONE_ERROR)
+    for chart in gather_path(record).charts:
+        for spec in (chart.page, chart.paper):
+            alt.LayerChart.from_dict(spec | {"$schema": alt.SCHEMA_URL})
+
+
+def test_the_files_are_the_page_and_every_chart(path_folder: Path, path_record: PathRecord) -> None:
+    names = {*(f"path-{n}" for n in ("accuracy", "loss", "norm", "gap")), "templates-path"}
+    assert {path.name for path in path_folder.iterdir()} == {"report.html", "charts"}
+    files = {path.name for path in (path_folder / "charts").iterdir()}
+    assert files == {f"{name}.{form}" for name in names for form in ("png", "svg")}
+    for name in names:
+        with Image.open(path_folder / "charts" / f"{name}.png") as picture:
+            assert min(picture.size) >= 480
+        svg = (path_folder / "charts" / f"{name}.svg").read_text(encoding="utf-8")
+        sizes = [float(size) for size in re.findall(r'font-size[=:]"?([\d.]+)', svg)]
+        assert min(sizes) >= SMALLEST, name
+    tags = read(path_record).tags
+    places = {attributes["id"] for _, attributes in tags if "id" in attributes}
+    for link in [a["href"] or "" for tag, a in tags if tag == "a"]:
+        assert link[1:] in places if link.startswith("#") else (path_folder / link).is_file()
+
+
+def test_progress_counts_every_chart(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    record = make_path_record((0.1,), image_shape=None, features=4)
+    write_path_report(record, tmp_path, on_progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(i + 1, 4) for i in range(4)]
