@@ -141,6 +141,15 @@ def test_a_folder_is_known_by_its_files_and_checked_against_the_official_sums(
         load(tmp_path)
 
 
+def test_a_folder_called_as_the_cache_s_is_taken_for_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(tmp_path / "cifar100", BINARY)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"cifar100/train\.bin holds 614800 bytes"):
+        load("cifar100")
+
+
 def test_what_has_no_meaning_to_it_is_refused(tmp_path: Path) -> None:
     for choices, message in (
         ({"test": "t.npy"}, r"test \(--test\) means nothing to CIFAR-100"),

@@ -257,13 +257,13 @@ def test_columns_that_differ_between_parts_are_named(tmp_path: Path) -> None:
 
 def test_files_that_are_missing_or_of_no_kind_are_said_to_be_so(tmp_path: Path) -> None:
     said = written("npy", tmp_path)
-    refused({"source": tmp_path / "no.csv"}, r"there is no file .*no\.csv: name one")
+    refused({"source": tmp_path / "no.csv"}, r"there is no file or folder .*no\.csv: name one")
     (tmp_path / "a.xlsx").write_bytes(b"")
     refused({"source": tmp_path / "a.xlsx"}, r"a\.xlsx is of no kind that is read, which are \.npy")
     refused(said | {"labels": tmp_path / "no.npy"}, r"no\.npy cannot be read: No such file")
     refused(said | {"labels": tmp_path / "a.xlsx"}, r"a\.xlsx is not a kind of file that labels")
     refused(said | {"labels": None}, r"holds one array.* name a file .*\(--labels\)")
-    refused(said | {"test": tmp_path / "no.npy"}, r"there is no file .*no\.npy")
+    refused(said | {"test": tmp_path / "no.npy"}, r"there is no file or folder .*no\.npy")
 
 
 @pytest.mark.parametrize(

@@ -159,3 +159,35 @@ def test_dictionary_columns_are_labels(tmp_path: Path) -> None:
     table = table.set_column(3, "label", table["label"].dictionary_encode())
     pa.parquet.write_table(table, tmp_path / "a.parquet")
     assert load(tmp_path / "a.parquet").train.class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "names"),
+    [
+        ("y.txt", "9\n10\n" * 6 + "\n", ("9", "10")),
+        ("y.txt", "01\n1\n" * 6, ("01", "1")),
+        ("y.txt", "\ufeffbee\nant\n" + "bee\nant\n" * 5, ("ant", "bee")),
+        ("y.csv", "anything\n" + "9\n10\n" * 6, ("9", "10")),
+        ("y.csv", "id,label\n" + "9,b\n10,a\n" * 6, ("a", "b")),
+    ],
+)
+def test_labels_may_lie_in_a_file_of_text(
+    name: str, text: str, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    np.save(tmp_path / "X.npy", small()[0])
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert load(tmp_path / "X.npy", labels=str(tmp_path / name)).train.class_names == names
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_labels_may_lie_in_a_table(suffix: str, tmp_path: Path) -> None:
+    X, labels = small()
+    np.save(tmp_path / "X.npy", X)
+    table = pa.table({"species": pa.array(labels.tolist())})
+    path = tmp_path / f"y.{suffix}"
+    if suffix == "parquet":
+        pa.parquet.write_table(table, path)
+    else:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as to:
+            to.write_table(table)
+    assert load(tmp_path / "X.npy", labels=path).train.class_names == ("cat", "dog")

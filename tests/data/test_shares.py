@@ -95,6 +95,16 @@ def test_a_test_set_that_is_given_is_kept_apart_as_it_is(tmp_path: Path) -> None
     assert splits.source.endswith("validation rows a share of 0.2, stratified, with seed 0.")
 
 
+def test_a_large_file_says_that_it_is_copied_and_how_not_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = stored(tmp_path)
+    monkeypatch.setattr("onelayer.data.own._LARGE", 100)
+    said: list[str] = []
+    load(path, report=said.append)
+    assert "copied into memory to be split; give test and validation rows as files" in said[0]
+
+
 def test_rows_that_lie_class_by_class_are_said_to_do_so(tmp_path: Path) -> None:
     X = np.arange(40, dtype=np.float32).reshape(20, 2)
     for name in ("a", "b", "c"):
