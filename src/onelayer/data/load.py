@@ -85,18 +85,13 @@ def load(
             "data must name a file or folder, or be 'digits', but it is empty; leave it out."
         )
     kind, path = _locate(source)
-    if kind != CIFAR10 and batches != (_TRAIN, _VALIDATION):
-        name = "the digits have" if kind == DIGITS else f"{source} has"
-        raise SettingsError(f"{name} no batches: leave train_batches and validation_batches out.")
+    _refuse_batches(kind, source, batches)
     if kind == CIFAR10:
         choices.refuse_all_but((), "CIFAR-10, which is split by its batches")
         return load_cifar10(
-            path,
-            train_batches=batches[0],
-            validation_batches=batches[1],
-            progress=progress,
+            path, train_batches=batches[0], validation_batches=batches[1], progress=progress,
             report=report,
-        )
+        )  # fmt: skip
     if kind == DIGITS:
         choices.refuse_all_but((), "the digits, whose split is fixed")
         return load_digits()
@@ -106,6 +101,12 @@ def load(
         return load_cifar100(path, choices, tell, progress=progress)
     assert path is not None  # noqa: S101  # only paths are of this kind
     return load_own(path, choices, tell, progress=progress)
+
+
+def _refuse_batches(kind: str, source: object, batches: tuple[tuple[int, ...], ...]) -> None:
+    if kind != CIFAR10 and batches != (_TRAIN, _VALIDATION):
+        name = "the digits have" if kind == DIGITS else f"{source} has"
+        raise SettingsError(f"{name} no batches: leave train_batches and validation_batches out.")
 
 
 def _locate(source: str | Path | None) -> tuple[str, Path | None]:
