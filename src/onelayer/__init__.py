@@ -17,12 +17,16 @@ from typing import Any as _Any
 from onelayer.data import Dataset, Splits, load
 from onelayer.errors import (
     DataError,
+    ExportError,
     OnelayerError,
     SaveError,
     SettingsError,
     SourceError,
     StepLengthWarning,
 )
+from onelayer.evaluation import evaluate
+from onelayer.model import Model
+from onelayer.model_files import load_model, save_model
 from onelayer.optimum import certify, l2_grid, solve, solve_path, suggest
 from onelayer.plan import Run, grid
 from onelayer.result import Result
@@ -39,6 +43,8 @@ _FOR_SCIKIT_LEARN = ("SoftmaxClassifier", "SoftmaxClassifierCV")
 __all__ = [
     "DataError",
     "Dataset",
+    "ExportError",
+    "Model",
     "OnelayerError",
     "Result",
     "Run",
@@ -51,10 +57,13 @@ __all__ = [
     "StepLengthWarning",
     "__version__",
     "certify",
+    "evaluate",
     "grid",
     "l2_grid",
     "load",
+    "load_model",
     "load_result",
+    "save_model",
     "save_result",
     "solve",
     "solve_path",

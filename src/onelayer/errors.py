@@ -27,3 +27,7 @@ class StepLengthWarning(UserWarning):
 
 class SaveError(OnelayerError):
     """A result could not be written or read back."""
+
+
+class ExportError(OnelayerError):
+    """A model could not be handed to another tool."""

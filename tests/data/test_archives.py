@@ -86,7 +86,7 @@ def test_a_decompression_bomb_is_stopped_early(name: str, tmp_path: Path) -> Non
     archive = tar_gz(FILES | {name: bytes(1 << 26)})
     assert len(archive) < 1 << 18
     tracemalloc.start()
-    with pytest.raises(DataError, match=r"far more than CIFAR-10 has|at most 2000"):
+    with pytest.raises(DataError, match=r"far more than it should hold|at most 2000"):
         unpacked(tmp_path, archive)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -97,13 +97,13 @@ def test_a_bomb_in_a_header_is_stopped_early(tmp_path: Path) -> None:
     header = member("PaxHeader", tarfile.XHDTYPE)
     header.size = 1 << 30
     raw = gzip.compress(header.tobuf() + bytes(1 << 24))
-    with pytest.raises(DataError, match="far more than CIFAR-10 has"):
+    with pytest.raises(DataError, match="far more than it should hold"):
         unpacked(tmp_path, raw)
 
 
 def test_a_bomb_behind_the_last_member_is_stopped_early(tmp_path: Path) -> None:
     raw = gzip.decompress(tar_gz(FILES)) + bytes(1 << 24)
-    with pytest.raises(DataError, match="far more than CIFAR-10 has"):
+    with pytest.raises(DataError, match="far more than it should hold"):
         unpacked(tmp_path, gzip.compress(raw))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -12,18 +12,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from onelayer.cli.application import err
 from onelayer.engines import ENGINE_NAMES
 
-if TYPE_CHECKING:
-    from onelayer.data import Splits
-
-DataOption = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        metavar="DIR|digits",
-        help="A folder with CIFAR-10's files, or digits; default: CIFAR-10 from the cache or "
-        "the network.",
-    ),
-]
 EngineOption = Annotated[
     str, typer.Option("--engine", help=f"What does the arithmetic: {', '.join(ENGINE_NAMES)}.")
 ]
@@ -33,13 +21,6 @@ ThreadsOption = Annotated[
 ]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="Arithmetic: float32 or float64.")]
 ScalingOption = Annotated[str, typer.Option("--scaling", help="none, unit or standardize.")]
-
-
-def load_splits(data: str | None) -> Splits:
-    """Load the data that --data names."""
-    from onelayer.data import load
-
-    return load(data)
 
 
 @contextmanager

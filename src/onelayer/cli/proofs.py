@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onelayer.cli.application import INTERRUPTED, app, note, out
+from onelayer.cli.data_options import DEFAULT_DATA, DataOptions, load_splits, takes_data
 from onelayer.cli.options import (
-    DataOption,
     EngineOption,
     ScalingOption,
     ThreadsOption,
-    load_splits,
     progress_bar,
 )
 from onelayer.cli.stored import finish_path
@@ -31,8 +30,9 @@ if TYPE_CHECKING:
 
 
 @app.command()
+@takes_data
 def path(
-    data: DataOption = None,
+    data: DataOptions = DEFAULT_DATA,
     to: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/path"),
     l2: Annotated[
         list[float] | None, typer.Option(help="λ; repeat for more. Default: the grid below.")
@@ -74,9 +74,10 @@ def path(
 
 
 @app.command()
+@takes_data
 def certify(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    data: DataOption = None,
+    data: DataOptions = DEFAULT_DATA,
     engine: EngineOption = ENGINE_NAMES[0],
     threads: ThreadsOption = None,
 ) -> None:
@@ -100,8 +101,9 @@ def certify(
 
 
 @app.command()
+@takes_data
 def suggest(
-    data: DataOption = None,
+    data: DataOptions = DEFAULT_DATA,
     l2: Annotated[float, typer.Option(help="λ.")] = 0.0,
     batch_size: Annotated[int, typer.Option(help="Rows of a batch.")] = 100,
     scaling: ScalingOption = "unit",
@@ -123,7 +125,7 @@ def suggest(
 
 
 def solve_and_save(
-    data: str | None,
+    data: DataOptions,
     l2s: Sequence[float],
     to: Path,
     *,

@@ -8,13 +8,12 @@ from typing import Annotated
 import typer
 
 from onelayer.cli.application import app, out
+from onelayer.cli.data_options import DEFAULT_DATA, DataOptions, load_splits, takes_data
 from onelayer.cli.options import (
-    DataOption,
     DtypeOption,
     EngineOption,
     ScalingOption,
     ThreadsOption,
-    load_splits,
     progress_bar,
 )
 from onelayer.cli.proofs import solve_and_save
@@ -25,8 +24,9 @@ from onelayer.plan import AUTO, Auto
 
 
 @app.command()
+@takes_data
 def reproduce(
-    data: DataOption = None,
+    data: DataOptions = DEFAULT_DATA,
     to: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/reproduce"),
     seeds: Annotated[int, typer.Option(help="Initial weights for each setting.")] = 8,
     only: Annotated[
@@ -60,13 +60,14 @@ def reproduce(
 
 
 @app.command()
+@takes_data
 def fit(
     context: typer.Context,
     learning_rate: Annotated[
         list[str] | None,
         typer.Option(help="η, step length, or auto; repeat for a grid. Minibatch needs one."),
     ] = None,
-    data: DataOption = None,
+    data: DataOptions = DEFAULT_DATA,
     to: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/fit"),
     solver: Annotated[
         str, typer.Option(help="minibatch (gradient descent) or optimum (the proven argmin).")
@@ -153,7 +154,8 @@ def _rate(given: str) -> float | Auto:
 
 
 @app.command()
-def check_gradient(data: DataOption = None) -> None:
+@takes_data
+def check_gradient(data: DataOptions = DEFAULT_DATA) -> None:
     """Compare numerical with analytic gradients, at every entry of W and b.
 
     Example: onelayer check-gradient --data digits

@@ -106,7 +106,7 @@ class _Bounded(io.RawIOBase):
         self._left -= len(raw)
         if self._left < 0:
             raise DataError(
-                f"{self._archive.name} unpacks to far more than CIFAR-10 has; nothing of it is "
-                "used. Get it again from a source that you trust."
+                f"{self._archive.name} unpacks to far more than it should hold; nothing of it "
+                "is used. Get it again from a source that you trust."
             )
         return raw

@@ -53,12 +53,15 @@ class CacheRecord:
         return f"{self.state:<8}  {self.bytes:>10,} bytes  {self.path}"
 
 
-def cache_folder() -> Path:
-    """Find the folder of the cached CIFAR-10 files; it need not exist.
+def cache_folder(data: str = "cifar10") -> Path:
+    """Find the folder of a cached data set's files; it need not exist.
+
+    Args:
+        data: cifar10 or cifar100.
 
     Returns:
-        The sub-folder cifar10 of the folder in the environment variable ONELAYER_CACHE, or else of
-        the platform's cache folder for onelayer.
+        The sub-folder of that name of the folder in the environment variable ONELAYER_CACHE, or
+        else of the platform's cache folder for onelayer.
 
     Example:
         >>> cache_folder().name
@@ -66,10 +69,10 @@ def cache_folder() -> Path:
     """
     moved = os.environ.get(ENVIRONMENT)
     if moved:
-        return Path(moved).expanduser() / "cifar10"
+        return Path(moved).expanduser() / data
     from platformdirs import user_cache_path
 
-    return user_cache_path("onelayer", appauthor=False) / "cifar10"
+    return user_cache_path("onelayer", appauthor=False) / data
 
 
 def cached(layout: Layout = CIFAR10) -> list[CacheRecord]:
@@ -237,7 +240,7 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise SourceError(
-            f"CIFAR-10 cannot be kept in the cache {folder}: {error.strerror or error}; free some "
+            f"CIFAR cannot be kept in the cache {folder}: {error.strerror or error}; free some "
             f"space or set {ENVIRONMENT} to a folder that can be written, or name a folder that "
-            "holds CIFAR-10 with --data DIR, or use --data digits."
+            "holds its files with --data DIR, or use --data digits."
         ) from error

@@ -28,6 +28,7 @@ class Dataset:
         max_value: the largest value that a feature can have, > 0; "unit" scaling divides by it.
         name: short name, for messages.
         source: where the rows came from, a sentence.
+        feature_names: names of the D features, as a file's columns have them, or None.
 
     Raises:
         DataError: for an empty set, an unsupported dtype, lengths that differ, a label outside
@@ -46,9 +47,12 @@ class Dataset:
     max_value: float = 1.0
     name: str = "data"
     source: str = "made in memory"
+    feature_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        X = _checked_features(np.asarray(self.X), self.name)
+        if self.feature_names is not None:
+            object.__setattr__(self, "feature_names", tuple(self.feature_names))
+        X = _checked_features(np.asarray(self.X), self.name, self.feature_names)
         object.__setattr__(self, "X", X)
         object.__setattr__(self, "class_names", tuple(self.class_names))
         self._check_meaning()
@@ -114,6 +118,11 @@ class Dataset:
                 f"{self.name}: image_shape must be (channels, height, width) with a product of "
                 f"{self.features} features, but it is {self.image_shape}."
             )
+        if self.feature_names is not None and len(self.feature_names) != self.features:
+            raise DataError(
+                f"{self.name}: feature_names must name each of the {self.features} features, but "
+                f"there are {len(self.feature_names)} names."
+            )
 
 
 @dataclass(frozen=True)
@@ -159,7 +168,9 @@ class Splits:
                 )
 
 
-def _checked_features(X: NDArray[np.generic], name: str) -> NDArray[np.generic]:
+def _checked_features(
+    X: NDArray[np.generic], name: str, feature_names: tuple[str, ...] | None
+) -> NDArray[np.generic]:
     if X.ndim != 2:
         raise DataError(
             f"{name}: X must have two dimensions, rows and features, but its shape is {X.shape}."
@@ -177,11 +188,11 @@ def _checked_features(X: NDArray[np.generic], name: str) -> NDArray[np.generic]:
     # A byte order that is not the machine's would reach the C++ kernel as other numbers.
     X = np.ascontiguousarray(X, dtype=X.dtype.newbyteorder("="))
     if X.dtype.kind == "f":
-        _check_finite(X, name)
+        _check_finite(X, name, feature_names)
     return X
 
 
-def _check_finite(X: NDArray[np.generic], name: str) -> None:
+def _check_finite(X: NDArray[np.generic], name: str, feature_names: tuple[str, ...] | None) -> None:
     # In blocks: the mask for all of X at once would be a copy of up to half its size.
     step = max(1, _BLOCK_BYTES // (X.shape[1] * X.itemsize))
     for start in range(0, len(X), step):
@@ -189,9 +200,10 @@ def _check_finite(X: NDArray[np.generic], name: str) -> None:
         if not finite.all():
             row, column = np.unravel_index(int(np.argmin(finite)), finite.shape)
             value = X[start + row, column]
+            called = f"{column} ({feature_names[column]})" if feature_names else str(column)
             raise DataError(
                 f"{name}: every feature must be a finite number, but row {start + row}, column "
-                f"{column} is {value}; drop the row or fill the value."
+                f"{called} is {value}; drop the row or fill the value."
             )
 
 

@@ -7,9 +7,9 @@ Learning Repository, 1998, the test set; scikit-learn carries it with its code.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onelayer.data.dataset import Dataset, Splits
+from onelayer.data.shares import stratified_order
 from onelayer.errors import SourceError
 
 TRAIN_ROWS, VALIDATION_ROWS = 1000, 397
@@ -41,7 +41,7 @@ def load_digits() -> Splits:
         ) from error
     pixels, labels = load_bundled(return_X_y=True)
     X, y = pixels.astype(np.uint8), labels.astype(np.int64)
-    order = _stratified_order(y, SEED)
+    order = stratified_order(y, SEED)
     cuts = (TRAIN_ROWS, TRAIN_ROWS + VALIDATION_ROWS)
     train, validation, test = (
         Dataset(
@@ -59,17 +59,3 @@ def load_digits() -> Splits:
     )
     source = f"scikit-learn's digits, a stratified split with seed {SEED}."
     return Splits(train, validation, test, name="digits", source=source)
-
-
-def _stratified_order(y: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
-    """Order rows at random so that every stretch holds each class by its share.
-
-    A class's rows are spread evenly over [0, 1), in random order and from a random start; the
-    order is that of their places. Rows of the three parts are shuffled by it as well.
-    """
-    rng = np.random.default_rng(seed)
-    place = np.empty(len(y))
-    for label in np.unique(y):
-        rows = rng.permutation(np.flatnonzero(y == label))
-        place[rows] = (np.arange(len(rows)) + rng.random()) / len(rows)
-    return np.argsort(place, kind="stable")

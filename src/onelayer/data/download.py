@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Protocol
 
 from onelayer.data.forms import BINARY, Form, unpack_form
 from onelayer.data.layout import Layout
@@ -28,12 +29,44 @@ def fetch_archive(work: Path, layout: Layout, *, progress: bool) -> Form:
         DataError: when it cannot be had: no network, a server's error, another SHA-256.
         OSError: when the disk is full.
     """
-    archive = _download(work, layout, progress=progress)
+    archive = download_archive(work, BINARY.archive, "CIFAR-10", layout, progress=progress)
     unpack_form(archive, BINARY, work, layout)
     return BINARY
 
 
-def _download(work: Path, layout: Layout, *, progress: bool) -> Path:
+class Archived(Protocol):
+    """What says where an archive lies and what it must be; `Layout` describes the attributes."""
+
+    @property
+    def archive_url(self) -> str: ...  # noqa: D102
+    @property
+    def archive_sha256(self) -> str: ...  # noqa: D102
+    @property
+    def connect_seconds(self) -> float: ...  # noqa: D102
+    @property
+    def retries(self) -> int: ...  # noqa: D102
+    @property
+    def most_archive_bytes(self) -> int: ...  # noqa: D102
+
+
+def download_archive(
+    work: Path, file_name: str, what: str, layout: Archived, *, progress: bool
+) -> Path:
+    """Download an official archive, checked against its pinned sum.
+
+    Args:
+        work: an empty folder.
+        file_name: what the archive is called there.
+        what: name of the data set, for the bar.
+        layout: where it lies, its sum, and how often it is tried.
+        progress: whether to show a bar.
+
+    Returns:
+        The archive.
+
+    Raises:
+        DataError: when it cannot be had.
+    """
     import pooch
     import requests
 
@@ -42,17 +75,17 @@ def _download(work: Path, layout: Layout, *, progress: bool) -> Path:
     archive = pooch.create(
         path=work,
         base_url="",
-        registry={BINARY.archive: f"sha256:{layout.archive_sha256}"},
-        urls={BINARY.archive: layout.archive_url},
+        registry={file_name: f"sha256:{layout.archive_sha256}"},
+        urls={file_name: layout.archive_url},
         retry_if_failed=layout.retries,
     )
-    label = "downloading CIFAR-10"
+    label = f"downloading {what}"
     with downloading(label, layout.most_archive_bytes, show=progress) as bar:
         loader = pooch.HTTPDownloader(
             progressbar=bar, timeout=(layout.connect_seconds, _READ_SECONDS)
         )
         try:
-            return Path(archive.fetch(BINARY.archive, downloader=loader))
+            return Path(archive.fetch(file_name, downloader=loader))
         except requests.exceptions.RequestException as error:
             raise DataError(_reason(error)) from error
         except ValueError as error:  # pooch's word for another hash

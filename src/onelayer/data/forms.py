@@ -111,8 +111,21 @@ leave --data out to have them fetched.
     raise DataError(
         f"{folder} holds nothing of CIFAR-10: it should hold data_batch_1.bin … test_batch.bin, "
         "the python files data_batch_1 … test_batch, the PNG strips data_batch_1.png … with "
-        f"{' and '.join(LABEL_FILES)}, or one of {', '.join(form.archive for form in FORMS)}."
+        f"{' and '.join(LABEL_FILES)}, or one of {', '.join(form.archive for form in FORMS)}. A "
+        "folder of pictures has a sub-folder for each class."
     )
+
+
+def holds_form(folder: Path, layout: Layout) -> bool:
+    """Whether a folder holds files or an archive of the data set, whole or not.
+
+    Example:
+        >>> from onelayer.data.layout import CIFAR10
+        >>> holds_form(Path("missing"), CIFAR10)
+        False
+    """
+    archived = any(os.path.isfile(folder / form.archive) for form in FORMS)
+    return archived or _find_files(folder, layout) is not None
 
 
 def _no_folder(folder: Path) -> str:

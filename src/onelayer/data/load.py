@@ -1,23 +1,38 @@
-"""One word or folder in, three sets of rows out."""
+"""One word, file or folder in, three sets of rows out."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from onelayer.data.choices import SHARE, Choices
 from onelayer.data.cifar10 import load_cifar10
+from onelayer.data.cifar100 import holds_cifar100, load_cifar100
 from onelayer.data.dataset import Splits
 from onelayer.data.digits import load_digits
-from onelayer.data.telling import Report
+from onelayer.data.forms import holds_form
+from onelayer.data.images import has_sub_folders
+from onelayer.data.layout import CIFAR10 as CIFAR10_FILES
+from onelayer.data.own import load_own
+from onelayer.data.telling import Report, print_line
 from onelayer.errors import DataError, SettingsError
 
-DIGITS = "digits"
+DIGITS, CIFAR10, CIFAR100, OWN = "digits", "cifar10", "cifar100", "own"
 _TRAIN, _VALIDATION = (1,), (2,)
 
 
 def load(
-    data: str | Path | None = None,
+    source: str | Path | None = None,
     *,
+    labels: str | Path | None = None,
+    test: str | Path | None = None,
+    test_labels: str | Path | None = None,
+    test_share: float = SHARE,
+    validation: float | str | Path = SHARE,
+    validation_labels: str | Path | None = None,
+    seed: int = 0,
+    image_size: int | str | tuple[int, int] | None = None,
     train_batches: Sequence[int] = _TRAIN,
     validation_batches: Sequence[int] = _VALIDATION,
     progress: bool = True,
@@ -26,21 +41,34 @@ def load(
     """Load training, validation and test rows.
 
     Args:
-        data: None for CIFAR-10 from the cache, which is filled from the network when it has to be;
-            "digits" for scikit-learn's digits; any other text or path is a folder with CIFAR-10 as
-            binary or python files, PNG strips, or an archive of them ("./digits" is a folder).
+        source: None or "cifar10" for CIFAR-10 and "cifar100" for CIFAR-100, from the cache, which
+            is filled from the network when it has to be; "digits" for scikit-learn's digits. Any
+            other text or path is a file (.npy, .npz, .csv, .parquet, .arrow, .feather,
+            .safetensors), a folder of pictures with a sub-folder for each class, or a folder with
+            CIFAR's files or archives ("./digits" is a folder).
+        labels: the column or array of labels (default: the one called label, labels, y, target or
+            class), or a file with one label a row.
+        test: a file or folder of test rows, kept apart as it is; None cuts a share off.
+        test_labels: as labels, for test; default: the same column.
+        test_share: share of the rows that is cut off for the test, above 0 and below 1.
+        validation: share of the rows that are left, or a file or folder of validation rows.
+        validation_labels: as labels, for a file of validation rows; default: the same column.
+        seed: which rows the shares hold.
+        image_size: side, or (height, width), that pictures are resized to.
         train_batches: CIFAR-10's training batches, numbers from 1 to 5.
         validation_batches: CIFAR-10's validation batches, numbers from 1 to 5.
-        progress: whether to show bars while data are fetched.
-        report: told in one line why a source failed; None prints on the standard error stream.
+        progress: whether to show bars while data are fetched or read.
+        report: told in one line of what is left out, converted or failed; None prints on the
+            standard error stream.
 
     Returns:
-        The rows as stored, uint8.
+        The rows as stored. Shares are stratified and the same for the same seed, and the test
+        share is cut off first.
 
     Raises:
-        DataError: when a named folder is missing, or its files are not CIFAR-10's.
+        DataError: when a named file or folder is missing or not what it should be.
         SourceError: when no source works; it lists each with its reason, and the ways out.
-        SettingsError: for batches that do not exist, or that are given for the digits.
+        SettingsError: for choices outside their range or that mean nothing to this data set.
 
     Example:
         >>> splits = load("digits")
@@ -48,18 +76,46 @@ def load(
         ((1000, 64), dtype('uint8'), (1, 8, 8))
     """
     batches = (tuple(train_batches), tuple(validation_batches))
-    if data == DIGITS:
-        if batches != (_TRAIN, _VALIDATION):
-            raise SettingsError(
-                "the digits have no batches: leave train_batches and validation_batches out."
-            )
-        return load_digits()
-    if data == "":
-        raise DataError("data must name a folder or be 'digits', but it is empty; leave it out.")
-    return load_cifar10(
-        None if data is None else Path(data).expanduser(),
-        train_batches=batches[0],
-        validation_batches=batches[1],
-        progress=progress,
-        report=report,
+    choices = Choices(
+        labels, test, test_labels, test_share, validation, validation_labels, seed, image_size
     )
+    if source == "":
+        raise DataError(
+            "data must name a file or folder, or be 'digits', but it is empty; leave it out."
+        )
+    path = None if source in (None, DIGITS, CIFAR10, CIFAR100) else Path(source or "").expanduser()
+    kind = _kind(path) if path is not None else str(source or CIFAR10)
+    if kind != CIFAR10 and batches != (_TRAIN, _VALIDATION):
+        name = "the digits have" if kind == DIGITS else f"{source} has"
+        raise SettingsError(f"{name} no batches: leave train_batches and validation_batches out.")
+    if kind == CIFAR10:
+        choices.refuse_all_but((), "CIFAR-10, which is split by its batches")
+        return load_cifar10(
+            path,
+            train_batches=batches[0],
+            validation_batches=batches[1],
+            progress=progress,
+            report=report,
+        )
+    if kind == DIGITS:
+        choices.refuse_all_but((), "the digits, whose split is fixed")
+        return load_digits()
+    tell = report or print_line
+    if kind == CIFAR100:
+        choices.refuse_all_but(("validation", "seed"), "CIFAR-100, which has a test set")
+        return load_cifar100(path, choices, tell, progress=progress)
+    assert path is not None  # noqa: S101  # only paths are of this kind
+    return load_own(path, choices, tell, progress=progress)
+
+
+def _kind(path: Path) -> str:
+    """What lies at a path: one of the CIFAR sets, or the user's own."""
+    if os.path.isdir(path):
+        if holds_form(path, CIFAR10_FILES):
+            return CIFAR10
+        if holds_cifar100(path):
+            return CIFAR100
+        return OWN if has_sub_folders(path) else CIFAR10
+    # CIFAR-10's loader knows what to say of its archives, and of a folder that is not there.
+    archive = path.suffix.lower() in (".gz", ".tgz", ".tar")
+    return CIFAR10 if archive or not (path.suffix or os.path.exists(path)) else OWN

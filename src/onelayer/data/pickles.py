@@ -94,16 +94,32 @@ def decode_python(folder: Path, part: RecordFile, layout: Layout) -> Records:
         onelayer.errors.DataError: missing/test_batch cannot be read: No such file or directory.
     """
     path = folder / part.stem
-    content = _unpickle(read_bounded(path, layout.most_file_bytes), path)
+    fields = read_fields(read_bounded(path, layout.most_file_bytes), path)
+    pixels = checked_pixels(fields.get("data"), layout.rows, path)
+    return encode_records(pixels, checked_labels(fields.get("labels"), layout.rows, path))
+
+
+def read_fields(raw: bytes, path: Path) -> dict[object, object]:
+    """Unpickle the dictionary that a python file of CIFAR holds, running nothing.
+
+    Args:
+        raw: the file's bytes.
+        path: the file, for messages.
+
+    Returns:
+        Its fields, such as data and labels; arrays are inert stand-ins.
+
+    Raises:
+        DataError: when it is no such pickle, or asks for anything that these files do not hold.
+    """
+    content = _unpickle(raw, path)
     if not isinstance(content, dict):
         raise DataError(
             f"{path} must hold a dictionary of data and labels, but it holds "
             f"{type(content).__name__}; get the file again."
         )
     # Python 2 wrote the official files, so that their keys are read as bytes.
-    fields = {k.decode("latin-1") if isinstance(k, bytes) else k: v for k, v in content.items()}
-    pixels = _pixels(fields.get("data"), layout.rows, path)
-    return encode_records(pixels, checked_labels(fields.get("labels"), layout.rows, path))
+    return {k.decode("latin-1") if isinstance(k, bytes) else k: v for k, v in content.items()}
 
 
 def _unpickle(raw: bytes, path: Path) -> object:
@@ -121,7 +137,20 @@ def _unpickle(raw: bytes, path: Path) -> object:
         ) from error
 
 
-def _pixels(array: object, rows: int, path: Path) -> NDArray[np.uint8]:
+def checked_pixels(array: object, rows: int, path: Path) -> NDArray[np.uint8]:
+    """Take the pixels out of a stand-in for an array.
+
+    Args:
+        array: what `read_fields` gave for the field data.
+        rows: how many there should be.
+        path: the file, for messages.
+
+    Returns:
+        (rows, 3072) uint8.
+
+    Raises:
+        DataError: when it is anything else.
+    """
     match array:
         case _Array(
             state=(_, shape, _Dtype(made_from=("u1" | b"u1", *_)), fortran, bytes(raw))

@@ -11,7 +11,8 @@
     page.py            the page of a result      path_page.py        the page of a λ path
     rendering.py       how pages are made        wording.py          words that they share
     export.py          SVG                       painter.py          PNG, in a second process
-    terminal.py        the terminal's tables     advice_terminal.py, path_terminal.py
+    model_pictures.py  one model's templates     terminal.py         the terminal's tables;
+                                                 *_terminal.py       those of other records
 
 Of a λ path: path_summary.py has the numbers, path_axis.py, path_drawing.py and path_charts.py the
 charts, path_facts.py the words, path_sections.py all of it. Templates (.j2): base is every page's
@@ -21,6 +22,9 @@ The drawing libraries are imported when a page is drawn and not before.
 """
 
 from onelayer.report.advice_terminal import advice_table
+from onelayer.report.evaluation_terminal import evaluation_tables
+from onelayer.report.model_pictures import write_templates
+from onelayer.report.model_terminal import model_table, strongest_table
 from onelayer.report.page import write_report
 from onelayer.report.path_page import write_path_report
 from onelayer.report.path_terminal import path_table
@@ -28,9 +32,13 @@ from onelayer.report.terminal import gradient_table, terminal_table
 
 __all__ = [
     "advice_table",
+    "evaluation_tables",
     "gradient_table",
+    "model_table",
     "path_table",
+    "strongest_table",
     "terminal_table",
     "write_path_report",
     "write_report",
+    "write_templates",
 ]

@@ -1,0 +1,120 @@
+"""One file or folder of any kind in, one `Table` with its labels out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from onelayer.data.arrow_files import open_arrow, open_csv, open_parquet
+from onelayer.data.columns import Columns, table_of
+from onelayer.data.images import read_images
+from onelayer.data.label_files import LABEL_SUFFIXES, read_label_file
+from onelayer.data.npy import read_npy, read_npz
+from onelayer.data.table import Table, Wanted
+from onelayer.data.telling import Report
+from onelayer.data.tensors import read_safetensors
+from onelayer.errors import DataError, SettingsError
+
+_Read = Callable[[Path, Wanted, Report], Table]
+
+
+def _columns(opened: Callable[[Path], Columns]) -> _Read:
+    return lambda path, wanted, tell: table_of(opened(path), path, wanted, tell)
+
+
+_READERS: dict[str, _Read] = {
+    ".npy": lambda path, wanted, tell: read_npy(path, wanted),
+    ".npz": lambda path, wanted, tell: read_npz(path, wanted),
+    ".csv": _columns(open_csv),
+    ".parquet": _columns(open_parquet),
+    ".arrow": _columns(open_arrow),
+    ".feather": _columns(open_arrow),
+    ".safetensors": read_safetensors,
+}
+SUFFIXES = tuple(_READERS)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How files are read, whatever part they are.
+
+    Attributes:
+        tell: told of what is left out or converted.
+        image_size: (height, width) of pictures.
+        seed: mixes the classes of a folder of pictures.
+        progress: whether to show bars.
+    """
+
+    tell: Report
+    image_size: tuple[int, int] | None = None
+    seed: int = 0
+    progress: bool = False
+
+
+def in_file(labels: str | Path | None) -> bool:
+    """Whether labels are named by a file and not by a column.
+
+    Example:
+        >>> in_file("species"), in_file("y.npy")
+        (False, True)
+    """
+    return isinstance(labels, Path) or Path(labels or "").suffix.lower() in LABEL_SUFFIXES
+
+
+def read_table(path: Path, labels: str | Path | None, option: str, way: Way) -> Table:
+    """Read a file or a folder of pictures with its labels.
+
+    Args:
+        path: what to read; its suffix says what it is.
+        labels: a column or array, a file with one label a row, or None for the usual names.
+        option: how the user names `labels`, for messages.
+        way: how to read.
+
+    Returns:
+        The rows, with labels.
+
+    Raises:
+        DataError: for a file that is missing, damaged or of no kind that is read, and for labels
+            of another number than rows.
+        SettingsError: for options that mean nothing to it.
+    """
+    if os.path.isdir(path):
+        if labels is not None:
+            raise SettingsError(
+                f"{option} means nothing to the folder of pictures {path}, whose sub-folders are "
+                "the classes; leave it out."
+            )
+        return read_images(
+            path, way.tell, image_size=way.image_size, seed=way.seed, progress=way.progress
+        )
+    if way.image_size is not None:
+        raise SettingsError(
+            f"image_size (--image-size) is for a folder of pictures, but {path} is none; leave it "
+            "out."
+        )
+    read = _reader(path)
+    if not in_file(labels):
+        return read(path, Wanted(None if labels is None else str(labels), option=option), way.tell)
+    table = read(path, Wanted(elsewhere=True, option=option), way.tell)
+    label_path = Path(str(labels)).expanduser()
+    found = read_label_file(label_path)
+    if found.ndim and len(found) != len(table.X):
+        raise DataError(
+            f"{label_path} must hold one label for each of the {len(table.X)} rows of {path}, but "
+            f"it holds {len(found)}; give the labels of these rows, in their order."
+        )
+    return replace(table, labels=found, labels_where=str(label_path))
+
+
+def _reader(path: Path) -> _Read:
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
+        raise DataError(
+            f"{path} is of no kind that is read, which are {', '.join(SUFFIXES)} and folders of "
+            "pictures; convert it, or give it the suffix of what it is."
+        )
+    if not os.path.exists(path):
+        raise DataError(f"there is no file {path}: name one that is there.")
+    return _READERS[suffix]

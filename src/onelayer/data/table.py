@@ -1,0 +1,147 @@
+"""`Table`: what every file is read into, and how its numbers become features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.errors import DataError
+
+# Names that a column or array of labels is known by when none is given.
+LABEL_NAMES = ("label", "labels", "y", "target", "class")
+_EXACT_FLOAT32 = 1 << 24
+_EXACT_FLOAT64 = 1 << 53
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Where the labels of a file are.
+
+    Attributes:
+        column: the name of their column or array; None looks for one of the usual names.
+        elsewhere: they are in another file, so that this one holds features alone.
+        option: how the user names the place, for messages.
+    """
+
+    column: str | None = None
+    elsewhere: bool = False
+    option: str = "labels (--labels)"
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A file's rows before its labels are numbered.
+
+    Attributes:
+        X: (N, D) features of one type, mapped where the file allows it.
+        labels: (N,) text, whole numbers or booleans as the file has them; None when elsewhere.
+        where: the file, for messages.
+        labels_where: where in it the labels are, for messages.
+        feature_names: names of the columns, if they have any.
+        image_shape: (channels, height, width) of pictures.
+        max_value: the largest value that a feature can have.
+    """
+
+    X: NDArray[Any]
+    labels: NDArray[Any] | None
+    where: str
+    labels_where: str
+    feature_names: tuple[str, ...] | None = None
+    image_shape: tuple[int, int, int] | None = None
+    max_value: float = 1.0
+
+
+def choose_labels(names: Sequence[str], wanted: Wanted, where: str, what: str) -> str | None:
+    """Choose the column or array that holds the labels.
+
+    Args:
+        names: of all there are.
+        wanted: what the user said.
+        where: the file, for messages.
+        what: "column", "array" or "tensor".
+
+    Returns:
+        One of the names; None when the labels are in another file.
+
+    Raises:
+        DataError: when there is none of that name, or none or several of the usual names.
+
+    Example:
+        >>> choose_labels(["a", "y"], Wanted(), "x.csv", "column")
+        'y'
+    """
+    if wanted.elsewhere:
+        return None
+    listed = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
+    if wanted.column is not None:
+        if wanted.column in names:
+            return wanted.column
+        raise DataError(
+            f"{where} has no {what} {wanted.column!r}, only {listed}; name the one that holds the "
+            f"labels, or a file of labels, with {wanted.option}."
+        )
+    found = [name for name in names if name.lower() in LABEL_NAMES]
+    if len(found) == 1:
+        return found[0]
+    raise DataError(
+        f"{where}: it must be said which {what} holds the labels, because "
+        f"{'none' if not found else 'more than one'} is called {', '.join(LABEL_NAMES)}; name one "
+        f"of {listed}, or a file of labels, with {wanted.option}."
+    )
+
+
+def as_features(values: NDArray[Any], place: Callable[[int], str]) -> NDArray[Any]:
+    """Turn numbers of any type into a type that features can have, without changing any.
+
+    Args:
+        values: (N,) or (N, D) numbers or booleans.
+        place: names where the value at a flat position is, for messages.
+
+    Returns:
+        uint8, float16, float32 and float64 as they are; booleans as uint8; other whole numbers as
+        float32 where that holds each of them exactly, else as float64.
+
+    Raises:
+        DataError: for numbers that are no real ones, or too large to be held exactly.
+
+    Example:
+        >>> as_features(np.array([1, 2**24 + 1]), str).dtype
+        dtype('float64')
+    """
+    if values.dtype == bool:
+        return values.view(np.uint8)
+    if values.dtype == np.uint8 or values.dtype in (np.float16, np.float32, np.float64):
+        return values
+    if values.dtype.kind not in "iu":
+        raise DataError(
+            f"{place(0)} must be a number, but its type is {values.dtype}; convert it to float32."
+        )
+    if _largest(values) <= _EXACT_FLOAT32:
+        return values.astype(np.float32)
+    converted = values.astype(np.float64)
+    if _largest(values) > _EXACT_FLOAT64:
+        at = int(np.argmax(np.abs(converted)))
+        raise DataError(
+            f"{place(at)} is {values.flat[at]}, more than float64 can hold exactly; scale the "
+            "column down, or leave it out when it is an identifier."
+        )
+    return converted
+
+
+def _largest(values: NDArray[Any]) -> int:
+    """The largest absolute value; Python's whole numbers do not overflow at −2⁶³."""
+    return max(abs(int(values.min())), abs(int(values.max()))) if values.size else 0
+
+
+def largest_value(X: NDArray[Any]) -> float:
+    """The largest value that a stored feature can have: 255 for bytes, else taken as 1.
+
+    Example:
+        >>> largest_value(np.zeros((1, 1), np.uint8))
+        255.0
+    """
+    return 255.0 if X.dtype == np.uint8 else 1.0

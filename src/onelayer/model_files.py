@@ -1,0 +1,230 @@
+"""A model as one file: safetensors, with the settings, scaling and class names in its header.
+
+    8 bytes          n, the length of the header, unsigned, little-endian
+    n bytes          the header: JSON; __metadata__ holds texts, the others are places of tensors
+    the rest         W (K, D), b (K,), scale (D,), offset (D,), little-endian, in that order
+
+docs/model-file.md describes it byte for byte. The header holds the SHA-256 of the file, so that a
+file with a single other bit is refused. Nothing in a file can run code when it is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from hashlib import sha256
+from math import inf, isfinite
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.errors import DataError, OnelayerError, SaveError
+from onelayer.model import Model
+from onelayer.optimum import Certificate
+from onelayer.scaling import Scaling
+from onelayer.whole_file import staged_file
+
+KIND = "onelayer.model"
+VERSION = "1"
+TYPES = {"float32": "F32", "float64": "F64"}
+# The sum's own place counts as zeros when the sum is taken; no text in a header can look like it,
+# since quotes within JSON texts are escaped.
+UNSUMMED = b'"sha256":"' + b"0" * 64 + b'"'
+# safetensors allows no larger header either.
+MOST_HEADER_BYTES = 100_000_000
+
+
+def save_model(model: Model, path: Path | str) -> None:
+    """Save a model as one file, whole or not at all; the same model gives the same bytes.
+
+    Args:
+        model: what to save.
+        path: where, usually NAME.safetensors; a file that is there is replaced.
+
+    Raises:
+        SaveError: when the settings are no plain values, or the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> scaling = Scaling("none", np.ones(2), np.zeros(2))
+        >>> model = Model(np.eye(2), np.zeros(2), scaling, ("left", "right"))
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     save_model(model, Path(place) / "model.safetensors")
+        ...     load_model(Path(place) / "model.safetensors").class_names
+        ('left', 'right')
+    """
+    content = model_bytes(model)
+    with staged_file(Path(path)) as staging:
+        staging.write_bytes(content)
+
+
+def model_bytes(model: Model) -> bytes:
+    """The bytes of a model's file.
+
+    Args:
+        model: any.
+
+    Returns:
+        The whole file.
+
+    Raises:
+        SaveError: when the settings are no plain values.
+    """
+    arrays = {
+        "W": model.W,
+        "b": model.b,
+        "scale": np.asarray(model.scaling.scale, np.float64),
+        "offset": np.asarray(model.scaling.offset, np.float64),
+    }
+    content = safetensors_bytes(arrays, _metadata(model))
+    return content.replace(UNSUMMED, _with_sum(sha256(content).hexdigest()), 1)
+
+
+def safetensors_bytes(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
+    """Arrays as a safetensors file, in their order, the same bytes for the same content.
+
+    Args:
+        arrays: by name, float32 or float64, at least one.
+        metadata: texts for the header.
+
+    Returns:
+        The file: the length, the header padded by spaces to a multiple of 8, and the arrays.
+
+    Example:
+        >>> from safetensors.numpy import load
+        >>> load(safetensors_bytes({"weight": np.eye(1)}, {}))
+        {'weight': array([[1.]])}
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    parts, end = [], 0
+    for name, array in arrays.items():
+        data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+        kind, start, end = TYPES[array.dtype.name], end, end + len(data)
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [start, end]}
+        parts.append(data)
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
+
+
+def load_model(path: Path | str) -> Model:
+    """Load a model; a damaged or foreign file gives one sentence and runs nothing.
+
+    Args:
+        path: as written by `save_model`.
+
+    Returns:
+        The model as it was saved, bit for bit.
+
+    Raises:
+        SaveError: when the file is missing, is no model of onelayer's, is of a later format, or
+            has another byte than was written.
+
+    Example:
+        >>> load_model("absent.safetensors")
+        Traceback (most recent call last):
+        ...
+        onelayer.errors.SaveError: absent.safetensors should be a model file, but it is not there.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "it is a folder" if path.is_dir() else "it is not there"
+        raise SaveError(f"{path} should be a model file, but {what}.")
+    try:
+        with path.open("rb") as file:
+            metadata, head = _read_header(file)
+            content = head + file.read()
+        _check_sum(content, metadata["sha256"])
+        return _model(metadata, content)
+    except OSError as error:
+        raise SaveError(f"{path} could not be read: {error.strerror or error}.") from error
+    except OnelayerError as error:
+        raise SaveError(f"{path} should be a model that onelayer saved, but {error}") from error
+    except Exception as error:
+        raise SaveError(
+            f"{path} should be a model that onelayer saved, but it cannot be read ({error}); "
+            "save it again or restore it from a backup."
+        ) from error
+
+
+def _metadata(model: Model) -> dict[str, str]:
+    proof = model.certificate and asdict(model.certificate)
+    if proof and not isfinite(proof["gap"]):
+        proof["gap"] = None  # JSON has no word for infinity, which is the gap where λ = 0
+    values = {
+        "class_names": model.class_names,
+        "image_shape": model.image_shape,
+        "feature_names": model.feature_names,
+        "settings": dict(model.settings),
+        "certificate": proof,
+    }
+    try:
+        texts = {
+            name: json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            for name, value in values.items()
+        }
+        "".join(texts.values()).encode()  # half a surrogate pair is no text that can be written
+    except (TypeError, ValueError) as error:
+        raise SaveError(
+            f"a model's names and settings must be plain values, fit for JSON, but {error}."
+        ) from error
+    zeros = {"sha256": "0" * 64}
+    return {"format": KIND, "version": VERSION} | zeros | {"scaling": model.scaling.name} | texts
+
+
+def _with_sum(digest: str) -> bytes:
+    return b'"sha256":"' + digest.encode() + b'"'
+
+
+def _read_header(file: BinaryIO) -> tuple[dict[str, str], bytes]:
+    """The texts of the header and the bytes that were read; foreign files are refused here."""
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    text = file.read(length) if len(start) == 8 and 2 <= length <= MOST_HEADER_BYTES else b""
+    if not text.startswith(b"{"):
+        raise DataError("it is no safetensors file; name a file that onelayer saved.")
+    if len(text) < length:
+        raise DataError("it ends within its header; copy it again or restore it from a backup.")
+    metadata = json.loads(text).get("__metadata__", {})
+    if metadata.get("format") != KIND:
+        raise DataError("it is a safetensors file of something else.")
+    if metadata.get("version") != VERSION:
+        raise DataError(
+            f"its format is {metadata.get('version')}, and this onelayer reads {VERSION}; "
+            "update onelayer."
+        )
+    return metadata, start + text
+
+
+def _check_sum(content: bytes, digest: str) -> None:
+    if sha256(content.replace(_with_sum(digest), UNSUMMED, 1)).hexdigest() != digest:
+        raise DataError(
+            "its bytes are not those that were written (another SHA-256); copy it again or "
+            "restore it from a backup."
+        )
+
+
+def _model(metadata: Mapping[str, str], content: bytes) -> Model:
+    from safetensors.numpy import load
+
+    arrays = load(content)
+    values = {
+        name: json.loads(metadata[name])
+        for name in ("class_names", "image_shape", "feature_names", "settings", "certificate")
+    }
+    proof = values["certificate"]
+    if proof is not None and proof["gap"] is None:
+        proof["gap"] = inf
+    return Model(
+        W=arrays["W"],
+        b=arrays["b"],
+        scaling=Scaling(metadata["scaling"], arrays["scale"], arrays["offset"]),  # type: ignore[arg-type]
+        class_names=tuple(values["class_names"]),
+        image_shape=values["image_shape"] and tuple(values["image_shape"]),
+        feature_names=values["feature_names"] and tuple(values["feature_names"]),
+        settings=values["settings"],
+        certificate=None if proof is None else Certificate(**proof),
+    )

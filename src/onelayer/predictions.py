@@ -1,0 +1,147 @@
+"""Predictions as a file: the label's name and every class's probability, a row a line.
+
+    .csv, .parquet    columns label, then p_<class name> for each class
+    .npy              a structured array with the fields label (text) and probabilities (K,)
+
+Rows are met a tile at a time, so that a file larger than memory can be written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.data import load
+from onelayer.engines import Engine
+from onelayer.errors import DataError, SettingsError
+from onelayer.model import Model
+from onelayer.model_checks import checked_rows
+from onelayer.objective import softmax
+from onelayer.whole_file import staged_file
+
+OUTPUTS = (".csv", ".parquet", ".npy")
+PARTS = ("train", "validation", "test")
+CIFAR = "cifar10"
+
+
+def read_rows(named: str) -> NDArray[np.generic]:
+    """The rows that a user names, as stored.
+
+    Args:
+        named: a .npy file of shape (N, D), or (N, channels, height, width), which is taken as
+            planes; or a data set as `load` names it ("cifar10" is CIFAR-10 from the cache or the
+            network), whose test rows are taken, or those of DATA:train or DATA:validation.
+
+    Returns:
+        Rows, shape (N, D); a file is mapped and not read into memory.
+
+    Raises:
+        DataError: when there is no such file or data set, or the file is no array of numbers.
+
+    Example:
+        >>> read_rows("digits:validation").shape
+        (397, 64)
+    """
+    if named.endswith(".npy"):
+        return _read_npy(Path(named))
+    data, colon, part = named.rpartition(":")
+    if not colon or part not in PARTS:
+        data, part = named, "test"
+    splits = load(None if data == CIFAR else data)
+    rows: NDArray[np.generic] = getattr(splits, part).X
+    return rows
+
+
+def write_predictions(
+    model: Model, rows: NDArray[np.generic], path: Path | str, engine: Engine | None = None
+) -> None:
+    """Classify rows and write what comes out, whole or not at all.
+
+    Args:
+        model: the classifier.
+        rows: as stored, shape (N, D).
+        path: ends in .csv, .parquet or .npy; a file that is there is replaced.
+        engine: what does the arithmetic; None is the native engine.
+
+    Raises:
+        SettingsError: for another ending.
+        DataError: when rows do not fit the model.
+        SaveError: when the file cannot be written.
+    """
+    path = Path(path)
+    ending = check_output(path)
+    rows = checked_rows(rows, model.features)
+    tiles = (softmax(S) for S in model.score_tiles(rows, engine))
+    with staged_file(path) as staging:
+        if ending == ".npy":
+            _write_npy(model, len(rows), tiles, staging)
+        else:
+            _write_table(model, tiles, staging)
+
+
+def check_output(path: Path) -> str:
+    """The ending of a file of predictions.
+
+    Args:
+        path: where predictions shall be written.
+
+    Returns:
+        ".csv", ".parquet" or ".npy".
+
+    Raises:
+        SettingsError: for another one.
+
+    Example:
+        >>> check_output(Path("out.CSV"))
+        '.csv'
+    """
+    ending = path.suffix.lower()
+    if ending not in OUTPUTS:
+        raise SettingsError(
+            f"predictions are written as {', '.join(OUTPUTS)}, but {path.name} was given."
+        )
+    return ending
+
+
+def _read_npy(path: Path) -> NDArray[np.generic]:
+    try:
+        # A pickle could run code: only plain arrays are read.
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}; name a .npy file of rows.") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            f"{path} should be a .npy file of numbers, but it cannot be read ({error})."
+        ) from error
+    return np.asarray(rows.reshape(len(rows), -1) if rows.ndim == 4 else rows)
+
+
+def _write_npy(model: Model, count: int, tiles: Iterator[NDArray[Any]], path: Path) -> None:
+    names = np.array(model.class_names)
+    fields = np.dtype([("label", names.dtype), ("probabilities", np.float64, (model.classes,))])
+    file = np.lib.format.open_memmap(path, "w+", fields, (count,))
+    start = 0
+    for tile in tiles:
+        part = file[start : start + len(tile)]
+        part["label"], part["probabilities"] = names[tile.argmax(axis=1)], tile
+        start += len(tile)
+    file.flush()
+
+
+def _write_table(model: Model, tiles: Iterator[NDArray[Any]], path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow.csv import CSVWriter
+    from pyarrow.parquet import ParquetWriter
+
+    columns = [("label", pa.string()), *((f"p_{n}", pa.float64()) for n in model.class_names)]
+    schema = pa.schema(columns)
+    writer = CSVWriter if path.suffix.lower() == ".csv" else ParquetWriter
+    with writer(str(path), schema) as file:
+        for tile in tiles:
+            labels = pa.array([model.class_names[k] for k in tile.argmax(axis=1)], pa.string())
+            arrays = [labels, *(pa.array(column) for column in np.ascontiguousarray(tile.T))]
+            file.write_table(pa.table(arrays, schema=schema))

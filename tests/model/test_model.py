@@ -1,0 +1,172 @@
+"""A model classifies rows as they are stored, whatever their type, without copying them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onelayer import model as model_module
+from onelayer.data import Splits
+from onelayer.engines import make_engine
+from onelayer.errors import DataError, SettingsError
+from onelayer.model import Model
+from onelayer.objective import scores, softmax
+from onelayer.plan import Run, grid
+from onelayer.scaling import Scaling
+from onelayer.train import train
+from tests.model.made_models import make_model, make_rows
+from tests.report.made_paths import make_path_record
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_probabilities_are_the_softmax_of_the_oracles_scores(dtype: type, engine: str) -> None:
+    model, X = make_model(dtype=dtype), make_rows()
+    expected = scores(model.scaling.apply(X), model.W, model.b)
+    chosen = make_engine(engine)
+    np.testing.assert_allclose(model.scores(X, chosen), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(model.predict_proba(X, chosen), softmax(expected), atol=1e-14)
+    np.testing.assert_array_equal(model.predict(X, chosen), expected.argmax(axis=1))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "kind", ["float16", "float32", "float64", ">f4", "int8", "int64", "bool", "list", "columns"]
+)
+def test_rows_of_any_type_give_the_scores_of_their_values(kind: str) -> None:
+    model = make_model()
+    X: Any = make_rows() % 2
+    plain = model.scores(X)
+    if kind == "list":
+        X = X.tolist()
+    elif kind == "columns":
+        X = np.repeat(X, 2, axis=1)[:, ::2]
+    else:
+        X = X.astype(kind)
+    np.testing.assert_array_equal(model.scores(X), plain)
+
+
+def test_read_only_rows_are_read_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, X = make_model(), make_rows()
+    X.flags.writeable = False
+    seen: list[bool] = []
+    engine = make_engine()
+    inner = engine.scores
+
+    def watched(rows: Any, weights: Any) -> Any:
+        seen.append(np.shares_memory(rows.X, X))
+        return inner(rows, weights)
+
+    monkeypatch.setattr(engine, "scores", watched)
+    model.scores(X, engine)
+    assert seen == [True]
+
+
+def test_tiles_do_not_change_a_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, X = make_model(), make_rows(40)
+    whole = model.scores(X)
+    monkeypatch.setattr(model_module, "TILE_ENTRIES", 7 * model.features)
+    tiles = list(model.score_tiles(X))
+    assert [len(tile) for tile in tiles] == [7, 7, 7, 7, 7, 5]
+    np.testing.assert_array_equal(np.concatenate(tiles), whole)
+    np.testing.assert_array_equal(model.predict(X), whole.argmax(axis=1))
+
+
+def test_no_rows_give_no_predictions() -> None:
+    model, X = make_model(), make_rows(0)
+    assert model.scores(X).shape == model.predict_proba(X).shape == (0, 3)
+    assert model.predict(X).shape == (0,)
+
+
+def test_of_equal_scores_the_first_class_counts() -> None:
+    model = make_model(W=np.zeros((3, 12)), b=np.array([0.0, 1.0, 1.0]))
+    assert set(model.predict(make_rows())) == {1}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (np.zeros((2, 11)), r"12 features, in shape \(N, 12\), but their shape is \(2, 11\)"),
+        (np.zeros(12), r"but their shape is \(12,\)"),
+        (np.zeros((1, 12), complex), "must hold real numbers, but they are complex128"),
+        (np.array([["a"] * 12]), "must hold real numbers"),
+        (np.array([[0.0] * 12, [math.nan] + [0.0] * 11]), "row 1 gives a score that is no number"),
+        (np.full((1, 12), math.inf), "row 0 gives"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_in_one_sentence(rows: Any, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        make_model().predict(rows)
+
+
+def test_the_row_with_a_nan_is_counted_over_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "TILE_ENTRIES", 12 * 4)
+    X = make_rows().astype(float)
+    X[9, 3] = math.nan
+    with pytest.raises(DataError, match="row 9 gives"):
+        make_model().predict_proba(X)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"W": np.zeros(12)}, r"its shape is \(12,\)"),
+        ({"W": np.zeros((3, 0))}, "K rows of D weights"),
+        ({"W": np.zeros((3, 12), np.int64)}, "W must be float32 or float64, but it is int64"),
+        ({"W": np.full((3, 12), np.nan)}, "W must be finite"),
+        ({"b": np.array([0.0, 0.0, np.inf])}, "b must be finite"),
+        ({"b": np.zeros(2)}, r"needs b of size \(3,\), but it is \(2,\)"),
+        ({"scaling": Scaling("none", np.ones(11), np.zeros(12))}, "needs scale of size"),
+        ({"scaling": Scaling("none", np.ones(12), np.zeros(1))}, "needs offset of size"),
+        ({"scaling": Scaling("none", np.ones(12), np.full(12, np.nan))}, "offset must be finite"),
+        ({"class_names": ("a", "b")}, r"needs class_names of size \(3,\)"),
+        ({"class_names": ("a", "b", "a")}, "different names, but they are a, b, a"),
+        ({"feature_names": ("x",)}, r"needs feature_names of size \(12,\)"),
+        ({"image_shape": (3, 2, 1)}, r"needs image_shape of size \(12,\), but it is \(6,\)"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(parts: dict[str, Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        make_model(**parts)
+
+
+def test_the_model_of_a_result_scores_what_its_record_says(splits: Splits) -> None:
+    runs = grid(learning_rate=0.1, l2=[0.01, 0.1], epochs=3, batch_size=30)
+    result = train(splits, runs, scaling="standardize")
+    for position in range(2):
+        model = Model.from_result(result, position)
+        right = (model.predict(splits.test.X) == splits.test.y).mean()
+        assert right == result.test_accuracy[position]
+        assert model.settings["l2"] == result.runs[position].l2
+        assert model.settings["train_rows"] == splits.train.rows
+        assert model.certificate == result.certificates[position]
+        assert model.image_shape == splits.train.image_shape
+
+
+def test_a_run_that_was_never_measured_has_no_accuracy_in_its_settings(splits: Splits) -> None:
+    result = train(splits, [Run(0.1, epochs=1, batch_size=30)])
+    result.history.validation_accuracy[:] = np.nan
+    assert Model.from_result(result).settings["validation_accuracy"] is None
+
+
+def test_the_model_of_a_path_is_the_chosen_one_or_the_one_that_is_named() -> None:
+    record = make_path_record(folds=3)
+    chosen = Model.from_path(record)
+    assert chosen.settings["l2"] == record.path.best.l2
+    assert chosen.settings["choice"]["chosen"]
+    np.testing.assert_array_equal(chosen.W, record.path.best.W)
+    last = Model.from_path(record, len(record.path.optima) - 1)
+    assert last.W.dtype == np.float64
+    assert last.certificate == record.path.optima[-1].certificate
+    assert not last.settings["choice"]["chosen"]
+
+
+@pytest.mark.parametrize("position", [-1, 1])
+def test_a_position_that_is_not_there_is_refused(position: int, splits: Splits) -> None:
+    with pytest.raises(SettingsError, match=r"0 to 0, but -?1 was given"):
+        Model.from_result(train(splits, [Run(0.1, epochs=1, batch_size=30)]), position)
+    with pytest.raises(SettingsError, match=r"0 to 0, but -?1 was given"):
+        Model.from_path(make_path_record((0.1,)), position)
