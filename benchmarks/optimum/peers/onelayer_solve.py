@@ -41,9 +41,13 @@ def prepare(task: Task, data: Data, threads: int) -> Prepared:
         return Solution(optimum.W, optimum.b, tuple(marks), certificate.gap / certificate.cost)
 
     def trace(l2: float, watch: Watch) -> None:
-        def within(passes: int) -> Seen:
-            found = find(l2, passes)
-            return Seen(*found.marks[-1], found.W, found.b)
+        # The times are those of one call; how good its iterates were, others tell that end early.
+        clock = dict(find(l2, PLENTY).marks)
+
+        def within(allowed: int) -> Seen:
+            found = find(l2, allowed)
+            passes, seconds = found.marks[-1]
+            return Seen(passes, clock.get(passes, seconds), found.W, found.b)
 
         climb(within, watch)
 
