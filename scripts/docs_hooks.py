@@ -1,0 +1,39 @@
+"""What `make docs` does beyond MkDocs: links to code, and no network needed to read a page.
+
+The pages are read in the repository too, where links lead to code and to files beside docs/. The
+site does not hold those files, so such a link becomes the words it is on, once its file is found.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("mkdocs.hooks.onelayer")
+
+OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)(?:#[^)\s]*)?\)")
+FETCHED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
+# Links that a browser does not follow by itself.
+HARMLESS = re.compile(r"rel=[\"']?(?:canonical|prev|next)\b")
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
+    """Turn links to files outside docs/ into their words."""
+    folder = Path(page.file.abs_src_path).parent
+
+    def words(link: re.Match[str]) -> str:
+        if not (folder / link[2]).exists():
+            log.warning("%s links to %s, which is not there.", page.file.src_path, link[2])
+        return link[1]
+
+    return OUTSIDE.sub(words, markdown)
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Refuse a page that would fetch anything from elsewhere."""
+    for fetched in FETCHED.findall(output):
+        if not HARMLESS.search(fetched):
+            log.warning("%s would fetch from the network: %s", page.file.src_path, fetched)
+    return output
