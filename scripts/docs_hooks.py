@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,23 @@ OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)(?:#[^)\s]*)?\)")
 FETCHED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
 # Links that a browser does not follow by itself.
 HARMLESS = re.compile(r"rel=[\"']?(?:canonical|prev|next)\b")
+
+
+def on_config(config: Any) -> None:
+    """Put pages that mkdocs.yml does not name at the end, so that none is lost."""
+    named = set(_pages(config.nav))
+    others = sorted(p.name for p in Path(config.docs_dir).glob("*.md") if p.name not in named)
+    if others:
+        config.nav.append({"More": others})
+
+
+def _pages(nav: Any) -> Iterator[str]:
+    """The pages of a part of the navigation: a name, or a list or mapping of parts."""
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for part in nav.values() if isinstance(nav, dict) else nav:
+            yield from _pages(part)
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, SGDClassifier
 
+import onelayer.estimator
+import onelayer.export
 from onelayer import SoftmaxClassifier, SoftmaxClassifierCV
 from onelayer.experiments import EXPERIMENTS
 
@@ -159,3 +161,11 @@ def test_the_tables_name_every_argument_of_ours() -> None:
     for ours in (SoftmaxClassifier, SoftmaxClassifierCV):
         for name in inspect.signature(ours).parameters:
             assert re.search(rf"`{name}[`=]", page), f"{ours.__name__}.{name}"
+
+
+def test_the_api_page_has_every_exported_name() -> None:
+    shown = re.findall(r"^::: .*?(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), flags=re.M)
+    modules = (onelayer, onelayer.optimum, onelayer.data, onelayer.estimator, onelayer.export)
+    exported = {name for module in modules for name in module.__all__} - {"__version__"}
+    assert exported == set(shown)
+    assert len(shown) == len(set(shown))
