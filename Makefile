@@ -36,9 +36,10 @@ test: $(INSTALLED) lint
 	@scripts/install-browser --check
 
 # The documentation site, site/index.html: opens as a file, needs no network; warnings are errors.
+# (No --quiet: it hides the warnings from --strict too.)
 docs: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --group docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Against NumPy, PyTorch, JAX and scikit-learn, one process each; ARGS=--quick for a short look.
 bench: $(INSTALLED)
