@@ -205,7 +205,7 @@ def _read_origin(path: Path) -> Origin | None:
     settings = json.loads(path.read_text(encoding="utf-8"))
     command = read_command(settings.get("command"))
     stopped = any(one["status"] == "interrupted" for one in settings.get("outcomes", ()))
-    return command and Origin(command, settings["environment"], stopped)
+    return None if command is None else Origin(command, settings["environment"], stopped)
 
 
 def _read_kind(path: Path) -> Kind:

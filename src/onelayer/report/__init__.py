@@ -23,6 +23,7 @@ The drawing libraries are imported when a page is drawn and not before.
 
 from onelayer.report.advice_terminal import advice_table
 from onelayer.report.evaluation_terminal import evaluation_tables
+from onelayer.report.leaderboard import best_on_test, leaderboard
 from onelayer.report.model_pictures import write_templates
 from onelayer.report.model_terminal import model_table, strongest_table
 from onelayer.report.page import write_report
@@ -32,8 +33,10 @@ from onelayer.report.terminal import gradient_table, terminal_table
 
 __all__ = [
     "advice_table",
+    "best_on_test",
     "evaluation_tables",
     "gradient_table",
+    "leaderboard",
     "model_table",
     "path_table",
     "strongest_table",
