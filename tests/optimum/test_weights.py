@@ -44,7 +44,7 @@ def test_a_weight_counts_its_row_as_often(engine_name: str, seed: int) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-12)
     zeros = np.zeros(2)
     losses = [engine.begin(weights, zeros, zeros).evaluate(r).loss for r in (rows, repeated.rows)]
-    np.testing.assert_allclose(*losses, rtol=1e-12)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-12)
     proofs = [certify_weights(engine, r, W, b, problem.l2).given for r in (rows, repeated.rows)]
     assert proofs[0].cost == pytest.approx(proofs[1].cost, rel=1e-12)
     assert proofs[0].gap == pytest.approx(proofs[1].gap, rel=1e-7, abs=1e-12)

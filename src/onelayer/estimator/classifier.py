@@ -12,13 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 
 from onelayer.engines import Rows, make_engine
-from onelayer.estimator.inputs import (
-    Labelled,
-    check_labelled,
-    check_weights,
-    class_weights,
-    label_rows,
-)
+from onelayer.estimator.inputs import Labelled, check_labelled, label_part, label_rows
 from onelayer.estimator.linear import Float64, Layer, LinearClassifier, penalty_of
 from onelayer.estimator.minibatch import (
     Descent,
@@ -203,7 +197,8 @@ class SoftmaxClassifier(LinearClassifier):
         options = check_options(self)
         fresh = not hasattr(self, "coef_")
         _check_partial_fit_first_call(self, classes)
-        part = self._part(*check_labelled(self, X, y, reset=fresh), sample_weight)
+        stored, labels = check_labelled(self, X, y, reset=fresh)
+        part = label_part(stored, labels, self.classes_, sample_weight, self.class_weight)
         scaling = part.scaling(self.scaling)
         K, D = len(self.classes_), part.X.shape[1]
         start = Layer(np.zeros((K, D)), np.zeros(K)) if fresh else self._kept(scaling)
@@ -265,22 +260,6 @@ class SoftmaxClassifier(LinearClassifier):
                 "warm_start=False to start anew."
             )
         return self.coef_
-
-    def _part(
-        self, X: NDArray[np.generic], y: NDArray[Any], sample_weight: ArrayLike | None
-    ) -> Labelled:
-        known = np.isin(y, self.classes_)
-        if not known.all():
-            stranger = y[int(np.argmin(known))]
-            raise ValueError(f"label {stranger!r} is not among the classes of the first call.")
-        codes = np.searchsorted(self.classes_, y).astype(np.int64)
-        weights = None
-        if sample_weight is not None:
-            weights = check_weights(sample_weight, len(X))
-        of_class = class_weights(self.class_weight, self.classes_, codes, np.ones(len(codes)))
-        if of_class is not None:
-            weights = of_class[codes] * (1.0 if weights is None else weights)
-        return Labelled(X, codes, self.classes_, weights, None)
 
 
 def _descent(options: dict[str, Any], X: NDArray[np.generic], classes: int) -> Descent:

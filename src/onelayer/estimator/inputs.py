@@ -143,6 +143,42 @@ def label_rows(
     return Labelled(X, codes, classes, weights, members)
 
 
+def label_part(
+    X: NDArray[np.generic],
+    y: NDArray[Any],
+    classes: NDArray[Any],
+    sample_weight: Any,
+    class_weight: Any,
+) -> Labelled:
+    """Number the classes of a part of the rows, which need not hold all of them.
+
+    Args:
+        X: checked rows.
+        y: checked labels.
+        classes: all labels, sorted.
+        sample_weight: None, a number, or one for each row, ≥ 0.
+        class_weight: None or a dict {label: weight}.
+
+    Returns:
+        The labelled rows.
+
+    Raises:
+        ValueError: for a label that is no class, or weights that cannot be.
+    """
+    known = np.isin(y, classes)
+    if not known.all():
+        stranger = y[int(np.argmin(known))]
+        raise ValueError(
+            f"every label must be among the classes of the first call, but {stranger} is not."
+        )
+    codes = np.searchsorted(classes, y).astype(np.int64)
+    weights = None if sample_weight is None else check_weights(sample_weight, len(X))
+    of_class = class_weights(class_weight, classes, codes, _where_counted(weights, len(y)))
+    if of_class is not None:
+        weights = of_class[codes] * (1.0 if weights is None else weights)
+    return Labelled(X, codes, classes, weights, None)
+
+
 def check_weights(sample_weight: Any, rows: int) -> Float64:
     """The weights of rows as float64.
 

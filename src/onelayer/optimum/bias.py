@@ -35,8 +35,19 @@ class Mixture(NamedTuple):
     q: Float64
 
 
+class Moments(NamedTuple):
+    """What a bias gives: mean cross-entropy, mean probabilities (K,), curvature in b (K, K)."""
+
+    loss: float
+    means: Float64
+    hessian: Float64
+
+
 class Scores:
-    """Scores W x of all rows, in tiles; kept where they fit in memory."""
+    """Scores W x of all rows, in tiles; kept where they fit in memory.
+
+    Inside, classes come first: (K, n). Sums over few classes are then sums of long vectors.
+    """
 
     def __init__(self, engine: Engine, rows: Rows, W: Float64) -> None:
         self._engine, self._rows, self._labels = engine, rows, rows.labels
@@ -45,49 +56,42 @@ class Scores:
         self._step = max(1024, SCORE_BYTES // (16 * len(W)))
         self._kept: dict[int, Float64] = {}
 
-    def loss(self, b: Float64) -> float:
-        """Mean cross-entropy with bias b, shape (K,)."""
-        total = 0.0
-        for part, y, S in self._tiles():
-            losses = _log_sum(S + b) - S[np.arange(len(y)), y] - b[y]
-            total += float(np.sum(_weighed(losses, part.row_weights)))
-        return total / self._mass
-
-    def class_means(self, b: Float64) -> Float64:
-        """Mean probability of each class, shape (K,)."""
-        total = np.zeros(len(b))
-        for part, _, S in self._tiles():
-            total += _weighed(_softmax(S + b), part.row_weights).sum(axis=0)
-        return total / self._mass
-
-    def bias_hessian(self, b: Float64) -> Float64:
-        """Curvature of the mean cross-entropy in b, shape (K, K)."""
+    def moments(self, b: Float64) -> Moments:
+        """Mean cross-entropy with bias b, shape (K,), with its first and second derivatives."""
         K = len(b)
         stride = max(1, int(self._rows.count * K * K / HESSIAN_PRODUCTS))
-        hessian, seen = np.zeros((K, K)), 0.0
-        for part, _, S in self._tiles():
-            P = _softmax(S[::stride] + b)
-            weights = None if part.row_weights is None else part.row_weights[::stride]
+        loss, means, hessian, seen = 0.0, np.zeros(K), np.zeros((K, K)), 0.0
+        for part, y, S in self._tiles():
+            shifted, weights = S + b[:, None], part.row_weights
+            own = shifted[y, np.arange(len(y))]
+            P, log_sum = _softmax(shifted)
+            loss += float(np.sum(_weighed(log_sum - own, weights)))
             Q = _weighed(P, weights)
-            hessian += np.diag(Q.sum(axis=0)) - P.T @ Q
-            seen += len(P) if weights is None else float(weights.sum())
-        return hessian / seen
+            means += Q.sum(axis=1)
+            some = slice(None, None, stride)
+            hessian += np.diag(Q[:, some].sum(axis=1)) - P[:, some] @ Q[:, some].T
+            seen += len(y[some]) if weights is None else float(weights[some].sum())
+        return Moments(loss / self._mass, means / self._mass, hessian / seen)
+
+    def loss(self, b: Float64) -> float:
+        """Mean cross-entropy with bias b, shape (K,)."""
+        return self.moments(b).loss
 
     def gradient(self, b: Float64, mixture: Mixture) -> tuple[Float64, float]:
         """(1/N) Σ (p̃ᵢ − yᵢ) xᵢᵀ, shape (K, D), and (1/N) Σ KL(p̃ᵢ ‖ pᵢ) in nats."""
         t, q = mixture
         total, divergence = np.zeros(self._weights.W.shape[1:]), 0.0
         for part, y, S in self._tiles():
-            P = _softmax(S + b)
+            log_p = S + b[:, None]
+            P, log_sum = _softmax(log_p)
             if t > 0.0:
-                log_p = S + b - _log_sum(S + b)[:, None]
-                P = (1.0 - t) * P + t * q
+                P = (1.0 - t) * P + t * q[:, None]
                 with np.errstate(divide="ignore", invalid="ignore"):
-                    terms = np.where(P > 0.0, P * (np.log(P) - log_p), 0.0)
+                    terms = np.where(P > 0.0, P * (np.log(P) - (log_p - log_sum)), 0.0)
                 divergence += float(np.sum(_weighed(terms, part.row_weights)))
-            P[np.arange(len(y)), y] -= 1.0
-            P = _weighed(P, part.row_weights)
-            total += self._engine.weighted_sums(part, P[None])[0]
+            P[y, np.arange(len(y))] -= 1.0
+            factors = np.ascontiguousarray(_weighed(P, part.row_weights).T)
+            total += self._engine.weighted_sums(part, factors[None])[0]
         return total / self._mass, max(divergence / self._mass, 0.0)
 
     def _tiles(self) -> Iterator[tuple[Rows, NDArray[np.int64], Float64]]:
@@ -99,13 +103,13 @@ class Scores:
     def _scores(self, start: int, part: Rows) -> Float64:
         if start in self._kept:
             return self._kept[start]
-        scores = np.asarray(self._engine.scores(part, self._weights)[0], np.float64)
+        scores = np.ascontiguousarray(self._engine.scores(part, self._weights)[0].T, np.float64)
         if self._rows.count <= 2 * self._step:
             self._kept[start] = scores
         return scores
 
 
-def minimise_bias(scores: Scores, b: Float64, shares: Float64) -> tuple[Float64, float]:
+def minimise_bias(scores: Scores, b: Float64, shares: Float64) -> tuple[Float64, Moments]:
     """Bring b as near to its best as float64 can.
 
     Args:
@@ -114,26 +118,26 @@ def minimise_bias(scores: Scores, b: Float64, shares: Float64) -> tuple[Float64,
         shares: share of each class in the rows, shape (K,).
 
     Returns:
-        b, −∞ for a class without rows, and the largest |p̄ − π| that is left.
+        b, −∞ for a class without rows, and its moments; means − shares is what is left to mend.
     """
     present = shares > 0.0
     b = np.where(present, b, -np.inf)
-    cost, excess = scores.loss(b), scores.class_means(b) - shares
-    damping = 0.0
+    here, damping = scores.moments(b), 0.0
     for _ in range(MOST_STEPS):
-        residual = float(np.abs(excess).max())
+        residual = float(np.abs(here.means - shares).max())
         if residual < SMALLEST_RESIDUAL or damping > 1e6:
             break
-        trial = b - _damped_step(scores.bias_hessian(b), excess, present, damping)
-        cost_there, excess_there = scores.loss(trial), scores.class_means(trial) - shares
-        nearer = np.abs(excess_there).max() < residual
-        if cost_there < cost - 1e-13 * abs(cost) or (nearer and cost_there <= cost + 1e-13):
-            b, cost, excess, damping = trial, cost_there, excess_there, damping / 8.0
+        trial = b - _damped_step(here.hessian, here.means - shares, present, damping)
+        there = scores.moments(trial)
+        nearer = np.abs(there.means - shares).max() < residual
+        falls = there.loss < here.loss - 1e-13 * abs(here.loss)
+        if falls or (nearer and there.loss <= here.loss + 1e-13):
+            b, here, damping = trial, there, damping / 8.0
         elif damping == 0.0 and residual < 1e-13:
             break
         else:
             damping = max(8.0 * damping, 1e-6)
-    return b, float(np.abs(excess).max())
+    return b, here
 
 
 def feasible_mixture(means: Float64, shares: Float64) -> Mixture:
@@ -173,22 +177,19 @@ def _damped_step(
 
 
 def _weighed(values: Float64, weights: Float64 | None) -> Float64:
-    """Values of rows, on the first axis, times the rows' weights; themselves without weights.
+    """Values of rows, on the last axis, times the rows' weights; themselves without weights.
 
     A row of weight 0 may be of a class that no other row has, whose loss is infinite: it is zero.
     """
     if weights is None:
         return values
-    of_row = weights if values.ndim == 1 else weights[:, None]
-    return np.multiply(values, of_row, where=of_row > 0.0, out=np.zeros_like(values))
+    return np.multiply(values, weights, where=weights > 0.0, out=np.zeros_like(values))
 
 
-def _log_sum(S: Float64) -> Float64:
-    top = S.max(axis=1)
-    return np.asarray(top + np.log(np.exp(S - top[:, None]).sum(axis=1)))
-
-
-def _softmax(S: Float64) -> Float64:
-    P: Float64 = np.exp(S - S.max(axis=1, keepdims=True))
-    P /= P.sum(axis=1, keepdims=True)
-    return P
+def _softmax(S: Float64) -> tuple[Float64, Float64]:
+    """Probabilities, shape (K, n), and log 1ᵀ exp(s), shape (n,)."""
+    top = S.max(axis=0)
+    P: Float64 = np.exp(S - top)
+    total = P.sum(axis=0)
+    P /= total
+    return P, np.asarray(top + np.log(total))

@@ -105,9 +105,9 @@ def certify_weights(engine: Engine, rows: Rows, W: Float64, b: Float64, l2: floa
     shares = rows.shares(len(b))
     penalty = l2 * float(np.sum(W * W))
     given = tiles.loss(b) + penalty
-    bias, residual = minimise_bias(tiles, b, shares)
-    least = tiles.loss(bias) + penalty
-    mixture = feasible_mixture(tiles.class_means(bias), shares)
+    bias, moments = minimise_bias(tiles, b, shares)
+    least, residual = moments.loss + penalty, float(np.abs(moments.means - shares).max())
+    mixture = feasible_mixture(moments.means, shares)
     G, divergence = tiles.gradient(bias, mixture)
     norm = float(np.linalg.norm(G + 2.0 * l2 * W))
     # J* is no lower than 0 either.

@@ -20,6 +20,8 @@ Float64 = NDArray[np.float64]
 
 MOST_UNKNOWNS = 1200
 MOST_PRODUCTS = 4e9
+# Of an array with a row's features once for each class: 128 MB.
+MOST_COPIED = 1 << 24
 # Relative to the Hessian's mean diagonal.
 RIDGE = 1e-15
 IMPOSSIBLE = 1e-18
@@ -33,10 +35,11 @@ def is_small(rows: Rows, classes: int) -> bool:
         classes: K.
 
     Returns:
-        True where it takes a few hundred milliseconds at most.
+        True where it takes a few hundred milliseconds and megabytes at most.
     """
     unknowns = classes * (rows.X.shape[1] + 1)
-    return bool(unknowns <= MOST_UNKNOWNS and rows.count * unknowns**2 <= MOST_PRODUCTS)
+    quick = unknowns <= MOST_UNKNOWNS and rows.count * unknowns**2 <= MOST_PRODUCTS
+    return bool(quick and rows.count * unknowns <= MOST_COPIED)
 
 
 def scaled_rows(rows: Rows) -> Float64:
