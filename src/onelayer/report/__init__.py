@@ -6,6 +6,7 @@
     confusion.py       which class for which     shrinkage.py        conclusion 2
     pictures.py        rows of W as pictures     penalties.py        its charts, over λ
     distances.py       what training left        distance_chart.py   its chart
+    selection.py       the best setting          heat_map.py         its chart, over η and λ
     charts.py          what every chart is       theme.py            colours and type
     sections.py        what the page holds       facts.py            what it says of the whole
     page.py            the page of a result      path_page.py        the page of a λ path
