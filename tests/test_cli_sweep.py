@@ -23,7 +23,7 @@ def test_a_grid_is_trained_ranked_and_shown(run: Command, tmp_path: Path) -> Non
         *SWEEP, "--learning-rate", "0.01:1:3", "--l2", "0,0.1", "--batch-size", "50,100"
     )
     assert code == 0, err
-    assert "the best 10 of 12" in " ".join(out.split())
+    assert "Best 10 of 12 settings" in " ".join(out.split())
     result = load_result(tmp_path / "runs" / "sweep")
     assert {(r.learning_rate, r.l2, r.batch_size, r.seed) for r in result.runs} == {
         (rate, l2, batch, seed)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from onelayer.command import Command
 from onelayer.report import write_report
 from onelayer.report.charts import Chart
 from onelayer.report.sections import gather
@@ -85,6 +86,16 @@ def test_each_batch_size_has_its_map_in_the_same_colours() -> None:
     assert dashes == [False, True]
 
 
+def test_a_batch_size_of_which_every_run_diverged_has_no_frame() -> None:
+    runs = make_runs([(rate, l2) for rate in RATES for l2 in L2S], seeds=2, epochs=3)
+    small = [replace(run, batch_size=50, name=f"{run.name}, batch 50") for run in runs]
+    result = make_result([*runs, *small], features=8, image_shape=None, snapshots=())
+    small_map, large_map = gather(lose(result, *range(18, 36))).heat_maps
+    assert small_map.page["datasets"]["best"] == []
+    assert "Every setting diverged" in small_map.description
+    assert len(large_map.page["datasets"]["best"]) == 1
+
+
 @pytest.mark.parametrize(
     ("rates", "l2s"), [(RATES, (0.1,)), ((0.01,), L2S)], ids=["one λ", "one η"]
 )
@@ -96,6 +107,23 @@ def test_less_than_two_by_two_has_no_map(rates: tuple[float, ...], l2s: tuple[fl
 
 def test_an_incomplete_grid_has_no_map(four_settings: Result) -> None:
     assert select_setting(four_settings) is None
+
+
+def test_many_settings_that_are_no_grid_are_ranked_without_a_map() -> None:
+    result = make_sweep()
+    ragged = make_result(result.runs[:-2], features=8, image_shape=None, snapshots=())
+    assert select_setting(ragged) is None
+    runs = [*result.runs, *make_runs([(0.5, 0.7)], seeds=2, epochs=3)]
+    contents = gather(make_result(runs, features=8, image_shape=None, snapshots=()))
+    assert contents.selection is not None
+    assert contents.selection.settings == 10
+    assert contents.heat_maps == ()
+
+
+def test_the_page_says_which_command_made_it_without_paths() -> None:
+    command = Command("sweep", {"data": "/home/me/rows.npz", "seeds": 2}, "0.1.0")
+    words = read(make_sweep().with_records(command=command)).words
+    assert "onelayer sweep --data …/rows.npz --seeds 2" in words
 
 
 def test_nothing_is_chosen_when_every_run_diverged() -> None:

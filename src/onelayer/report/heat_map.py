@@ -55,6 +55,8 @@ def heat_maps(selection: Selection) -> tuple[Chart, ...]:
         The maps; the best cell of all has a full frame, the best of another batch size a dashed
         one, and a setting of which a run diverged is crossed out.
     """
+    if not selection.grids:
+        return ()
     shades = _shades(selection.grids)
     several = len(selection.grids) > 1
     return tuple(_heat_map(grid, selection.best, shades, several) for grid in selection.grids)
@@ -77,21 +79,23 @@ def _shades(grids: Sequence[Grid]) -> Shades:
 def _heat_map(grid: Grid, best: Standing, shades: Shades, several: bool) -> Chart:
     cells = [_cell(one, shades) for one in grid.standings.values()]
     framed = min(grid.standings.values(), key=lambda one: one.rank)
-    tables = {"cells": cells, "best": [_place(framed)]}
+    tables = {"cells": cells, "best": [] if framed.diverged else [_place(framed)]}
     drawing = _Drawing(grid, shades, framed is best)
     size = (COLUMN * len(grid.rates) + 20, ROW * len(grid.l2s))
     specs = finished_specs(drawing.layers(), drawing.layers(), height=size[1], paper_size=size)
     at = f", batches of {grid.batch_size}" if several else ""
     title = f"Validation accuracy / % over η and λ{at}"
     lost = sum(one.diverged > 0 for one in grid.standings.values())
+    found = (
+        "Every setting diverged"
+        if framed.diverged
+        else f"Best: {framed.accuracy:.2f} % at η = {framed.learning_rate:g} and λ = {framed.l2:g}"
+    )
     return Chart(
         name=f"sweep-batch-{grid.batch_size}" if several else "sweep",
         title=title,
         heading=f"Validation accuracy / %{at}",
-        description=(
-            f"{title}. Best: {framed.accuracy:.2f} % at η = {framed.learning_rate:g} and "
-            f"λ = {framed.l2:g}. {len(cells)} settings, {lost} with runs that diverged."
-        ),
+        description=(f"{title}. {found}. {len(cells)} settings, {lost} with runs that diverged."),
         page=specs.page_with(tables),
         paper=specs.paper_with(tables, title),
     )

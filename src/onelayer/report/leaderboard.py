@@ -32,8 +32,8 @@ def leaderboard(result: Result, most: int = MOST_LINES) -> Table:
         ['', 'η', 'λ', 'batch', 'validation %', 'validation loss', 'runs']
     """
     ranked = rank_settings(result)
-    shown = f"the best {most} of {len(ranked)}" if len(ranked) > most else f"{len(ranked)}"
-    table = plain_table(f"Settings by mean validation accuracy over seeds: {shown}")
+    shown = f"Best {most} of {len(ranked)} settings" if len(ranked) > most else "Settings"
+    table = plain_table(f"{shown} by mean validation accuracy")
     for name in ("", "η", "λ", "batch", "validation %", "validation loss"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("runs")

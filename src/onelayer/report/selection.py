@@ -1,6 +1,6 @@
 """Which setting of a grid is best, and what the grid around it looks like.
 
-Needs two learning rates and two λ, each with each.
+Needs two learning rates and two λ, each with each, or many settings of any kind.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from onelayer.report.wording import listed, unbroken
 from onelayer.result import Result
 
 MOST_LINES = 10
+# More settings than this are ranked though they are no grid, as those that were drawn at random.
+MOST_UNRANKED = 8
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Selection:
         sentence: which setting is best, and what it scores.
         edges: what lies beyond the grid, in a sentence; empty when the best is inside it.
         best: the best setting.
-        grids: one for each batch size, ascending.
+        grids: one for each batch size, ascending; none when the settings are no complete grid.
         leaders: the first MOST_LINES of the ranking.
         settings: how many there are.
         lost: how many of them had a run that diverged.
@@ -66,19 +68,19 @@ def select_setting(result: Result) -> Selection | None:
         result: the records.
 
     Returns:
-        The selection; None when the settings are no complete grid of at least 2 × 2 η and λ, or
-        nothing was measured on validation rows.
+        The selection; None when the settings are neither a complete grid of at least 2 × 2 η and λ
+        nor many, or nothing was measured on validation rows.
     """
     ranked = rank_settings(result)
     grids = _grids(ranked)
     best = ranked[0]
-    if grids is None or best.diverged or math.isnan(best.accuracy):
+    if best.diverged or math.isnan(best.accuracy) or not (grids or len(ranked) > MOST_UNRANKED):
         return None
-    home = next(grid for grid in grids if grid.batch_size == best.batch_size)
+    home = next((grid for grid in grids if grid.batch_size == best.batch_size), None)
     return Selection(
         heading="Which setting is best",
         sentence=_sentence(best, len(ranked), _test(result, best)),
-        edges=_edges(best, home),
+        edges=_edges(best, home) if home else "",
         best=best,
         grids=grids,
         leaders=ranked[:MOST_LINES],
@@ -87,8 +89,8 @@ def select_setting(result: Result) -> Selection | None:
     )
 
 
-def _grids(ranked: Sequence[Standing]) -> tuple[Grid, ...] | None:
-    """One grid a batch size; None when a cell is missing or has two settings."""
+def _grids(ranked: Sequence[Standing]) -> tuple[Grid, ...]:
+    """One grid a batch size; none when a cell is missing or has two settings."""
     grids = []
     for batch_size in sorted({one.batch_size for one in ranked}):
         of_one = [one for one in ranked if one.batch_size == batch_size]
@@ -96,7 +98,7 @@ def _grids(ranked: Sequence[Standing]) -> tuple[Grid, ...] | None:
         rates, l2s = (tuple(sorted(values)) for values in map(set, zip(*cells, strict=True)))
         whole = len(rates) > 1 and len(l2s) > 1
         if not whole or len(cells) != len(of_one) or len(cells) != len(rates) * len(l2s):
-            return None
+            return ()
         grids.append(Grid(batch_size, rates, l2s, cells))
     return tuple(grids)
 
