@@ -126,6 +126,19 @@ def test_the_page_says_which_command_made_it_without_paths() -> None:
     assert "onelayer sweep --data …/rows.npz --seeds 2" in words
 
 
+def test_settings_within_a_standard_error_of_the_best_are_counted() -> None:
+    result = make_sweep()
+    # p = 80.5 %, the next has 79.5 %, five have 69.5 to 71.5 %, two 61.5 %.
+    for rows, said in ((10_000, ""), (1_000, "Within 1.25 points"), (10, "6 other settings lie")):
+        card = replace(result.data, validation_rows=rows)
+        selection = select_setting(result.with_records(data=card))
+        assert selection is not None
+        assert said.replace(" ", "") in "".join(selection.ties.split())
+        assert bool(said) == bool(selection.ties)
+    assert "another setting" in read(result.with_records(
+        data=replace(result.data, validation_rows=1_000))).words  # fmt: skip
+
+
 def test_nothing_is_chosen_when_every_run_diverged() -> None:
     result = make_sweep()
     assert select_setting(lose(result, *range(len(result.runs)))) is None

@@ -44,6 +44,7 @@ class Selection:
         heading: of the section.
         sentence: which setting is best, and what it scores.
         edges: what lies beyond the grid, in a sentence; empty when the best is inside it.
+        ties: how many settings so few validation rows cannot tell from it; empty for none.
         best: the best setting.
         grids: one for each batch size, ascending; none when the settings are no complete grid.
         leaders: the first MOST_LINES of the ranking.
@@ -54,6 +55,7 @@ class Selection:
     heading: str
     sentence: str
     edges: str
+    ties: str
     best: Standing
     grids: tuple[Grid, ...]
     leaders: tuple[Standing, ...]
@@ -81,6 +83,7 @@ def select_setting(result: Result) -> Selection | None:
         heading="Which setting is best",
         sentence=_sentence(best, len(ranked), _test(result, best)),
         edges=_edges(best, home) if home else "",
+        ties=_ties(ranked, result.data.validation_rows),
         best=best,
         grids=grids,
         leaders=ranked[:MOST_LINES],
@@ -121,6 +124,20 @@ def _sentence(best: Standing, settings: int, test: Spread) -> str:
             + " %."
         )
     return unbroken(words)
+
+
+def _ties(ranked: Sequence[Standing], rows: int) -> str:
+    """How many settings are within the standard error of a share p of N rows, √(p (1 − p) / N)."""
+    best = ranked[0].accuracy
+    error = math.sqrt(best * (100.0 - best) / max(rows, 1))
+    near = sum(not one.diverged and one.accuracy >= best - error for one in ranked[1:])
+    if not near:
+        return ""
+    others = "another setting lies" if near == 1 else f"{near} other settings lie"
+    return unbroken(
+        f"Within {error:.2f} points of that on validation, the standard error of an accuracy on "
+        f"{rows:,} rows, {others}: the validation rows hardly tell them apart."
+    )
 
 
 def _edges(best: Standing, grid: Grid) -> str:
