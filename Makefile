@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install reproduce test lint bench sanitize mutants format clean
+.PHONY: help install reproduce test lint docs bench sanitize mutants format clean
 
 help:
 	@sed -n '2,3s/^# *//p' Makefile
@@ -35,6 +35,12 @@ test: $(INSTALLED) lint
 	$(BIN)/pytest --cov --cov-report=term
 	@scripts/install-browser --check
 
+# The documentation site, site/index.html: opens as a file, needs no network; warnings are errors.
+# (No --quiet: it hides the warnings from --strict too.)
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # Against NumPy, PyTorch, JAX and scikit-learn, one process each; ARGS=--quick for a short look.
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --group bench
@@ -55,4 +61,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist site .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,6 +11,7 @@ same cores and threads; rounds are interleaved, so that drift of the machine hit
     limits       what the machine can do: sgemm and copying
     rounds       agreement, then interleaved timing
     sections     what is measured, section by section; sweeps, command: the other two sections
+    optimum/     time to the optimum, beside other solvers: a section with a package of its own
     record       what was measured, as JSON
     figures      medians, ratios, shares; targets holds what was asked of them
     page, charts docs/benchmarks.md and its pictures, from the record alone

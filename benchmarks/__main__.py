@@ -19,6 +19,8 @@ from benchmarks.command import run_reproduce
 from benchmarks.contenders import CONTENDERS
 from benchmarks.crew import Conditions, WorkerError, make_conditions
 from benchmarks.machine import OtherWork, describe_machine, package_versions
+from benchmarks.optimum.chart import draw_optimum
+from benchmarks.optimum.measure import run_optimum
 from benchmarks.page import render_page
 from benchmarks.record import Absent, Record, read_record, write_record
 from benchmarks.rounds import Oracle, measure
@@ -29,13 +31,16 @@ from onelayer.engines import ENGINE_NAMES
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "benchmarks" / "results" / "latest.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
-SECTIONS = ("peers", "penalty", "grids", "wide", "sweeps", "reproduce")
-QUICK_SECTIONS = ("peers", "grids", "wide", "sweeps")
+SECTIONS = ("peers", "penalty", "grids", "wide", "sweeps", "reproduce", "optimum")
+QUICK_SECTIONS = ("peers", "grids", "wide", "sweeps", "optimum")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, measure, write; see --help."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.keep and (options.only != ["optimum"] or options.quick):
+        parser.error("--keep goes with --only optimum, and not with --quick")
     if options.page:
         write_page(read_record(KEPT), PAGE)
         return 0
@@ -48,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(f"a contender crashed: {error}")
             return 2
     whole = wanted == SECTIONS and not options.quick
+    if options.keep:
+        record, whole = replace(read_record(KEPT), optimum=record.optimum), True
     path = KEPT if whole else ROOT / "runs" / "benchmarks" / "latest.json"
     write_record(record, path)
     page = PAGE if whole else path.with_name("benchmarks.md")
@@ -83,14 +90,19 @@ def run(conditions: Conditions, wanted: Sequence[str], *, quick: bool) -> Record
     if "reproduce" in wanted and source == "cifar10":
         say("onelayer reproduce")
         record = replace(record, reproduce=run_reproduce(conditions, 1 if quick else 2))
+    if "optimum" in wanted:
+        say("time to the optimum")
+        record = replace(record, optimum=run_optimum(conditions, source, say, quick=quick))
     return replace(record, absent=tuple(absent.values()), other_work=other_work.cores())
 
 
 def write_page(record: Record, page: Path) -> None:
     """Draw the charts beside the page and write the page, from the record alone."""
-    charts = draw_charts(record, page.parent / "benchmarks") if record.points else ()
+    folder = page.parent / "benchmarks"
+    charts = draw_charts(record, folder) if record.points else ()
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render_page(record, charts), encoding="utf-8")
+    of_optimum = draw_optimum(record.optimum, folder)
+    page.write_text(render_page(record, charts, of_optimum), encoding="utf-8")
 
 
 def say(words: str) -> None:
@@ -124,6 +136,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", action="append", choices=SECTIONS, metavar="NAME",
         help=f"one section, repeat for more: {', '.join(SECTIONS)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep", action="store_true",
+        help="with --only optimum: renew that part of the kept record, which says when",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, default=2, help="of every contender (default 2)")
     parser.add_argument("--engine", choices=ENGINE_NAMES, default=engine, help="of onelayer")

@@ -107,11 +107,11 @@ def _chart(axis: str, points: Sequence[Point], record: Record) -> Any:
     sized = layers.properties(
         width=WIDTH, height=HEIGHT, padding=14, background="white", title=title
     )
-    return _styled(sized)
+    return styled(sized)
 
 
-def _styled(chart: Any) -> Any:
-    """One look for all four."""
+def styled(chart: Any) -> Any:
+    """One look for all pictures."""
     return (
         chart.configure(font=FONT)
         .configure_title(fontSize=15, subtitleFontSize=12, color=INK, subtitleColor="#555555")

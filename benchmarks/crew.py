@@ -8,10 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -65,44 +66,35 @@ class WorkerError(RuntimeError):
     """A worker ended before it answered; its own words are on stderr."""
 
 
-class Worker:
-    """A contender in its own process, ready to train one problem."""
+class Process:
+    """A worker's process: JSON to its stdin, JSON from its stdout, one line each.
 
-    def __init__(self, contender: Contender, problem: Problem, conditions: Conditions) -> None:
-        self.contender, self.problem = contender, problem
-        job = {
-            "contender": contender.key,
-            "problem": problem.as_dict(),
-            "folder": str(data_folder(problem, conditions)),
-            "threads": conditions.threads,
-            "cores": conditions.cores,
-        }
+    Args:
+        module: what is run.
+        job: what it is told on its command line, besides threads and cores.
+        conditions: the same for every process.
+    """
+
+    def __init__(self, module: str, job: Mapping[str, Any], conditions: Conditions) -> None:
+        self._name = str(job["contender"])
+        whole = {**job, "threads": conditions.threads, "cores": conditions.cores}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", json.dumps(job)],
+            [sys.executable, "-m", module, json.dumps(whole)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=conditions.environment(),
             cwd=Path(__file__).resolve().parents[1],
         )
-        ready = self._hear()
-        self.about: dict[str, str] = ready["about"]
-        self.compile_seconds: float | None = ready["compile_seconds"]
+        self.greeting = self._hear()
 
-    def train(self) -> tuple[float, float, Answer]:
-        """Train once: seconds, bytes above what was resident before, and the weights."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "answer.npz"
-            reply = self._ask(do="train", to=str(path))
-            with np.load(path) as saved:
-                answer = Answer(saved["W"], saved["b"])
-        return reply["seconds"], reply["peak_bytes"], answer
-
-    def limit(self, name: str) -> float:
-        """Measure a limit of the machine in the worker's process: "sgemm" or "copy"."""
-        value = float(self._ask(do=name)["value"])
-        time.sleep(SETTLE_SECONDS)
-        return value
+    def ask(self, **command: Any) -> dict[str, Any]:
+        """Let it do something and wait for the answer."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # a dead worker is noticed when it does not answer
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+        return self._hear()
 
     def close(self) -> None:
         """End the process."""
@@ -113,18 +105,11 @@ class Worker:
         self._process.wait()
         self._process.stdout.close()
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _ask(self, **command: str) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # a dead worker is noticed when it does not answer
-            self._process.stdin.write(json.dumps(command) + "\n")
-            self._process.stdin.flush()
-        return self._hear()
 
     def _hear(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -132,9 +117,36 @@ class Worker:
         if not line:
             self.close()
             code = self._process.returncode
-            raise WorkerError(f"{self.contender.key} ended with exit code {code}.")
+            raise WorkerError(f"{self._name} ended with exit code {code}.")
         reply: dict[str, Any] = json.loads(line)
         return reply
+
+
+class Worker(Process):
+    """A contender in its own process, ready to train one problem."""
+
+    def __init__(self, contender: Contender, problem: Problem, conditions: Conditions) -> None:
+        self.contender, self.problem = contender, problem
+        folder = str(data_folder(problem, conditions))
+        job = {"contender": contender.key, "problem": problem.as_dict(), "folder": folder}
+        super().__init__("benchmarks.worker", job, conditions)
+        self.about: dict[str, str] = self.greeting["about"]
+        self.compile_seconds: float | None = self.greeting["compile_seconds"]
+
+    def train(self) -> tuple[float, float, Answer]:
+        """Train once: seconds, bytes above what was resident before, and the weights."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "answer.npz"
+            reply = self.ask(do="train", to=str(path))
+            with np.load(path) as saved:
+                answer = Answer(saved["W"], saved["b"])
+        return reply["seconds"], reply["peak_bytes"], answer
+
+    def limit(self, name: str) -> float:
+        """Measure a limit of the machine in the worker's process: "sgemm" or "copy"."""
+        value = float(self.ask(do=name)["value"])
+        time.sleep(SETTLE_SECONDS)
+        return value
 
 
 def data_folder(problem: Problem, conditions: Conditions) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 
 from onelayer.environment import describe_environment
 
-PACKAGES = ("numpy", "torch", "jax", "jaxlib", "scikit-learn")
+PACKAGES = ("numpy", "torch", "jax", "jaxlib", "scikit-learn", "scikit-learn-intelex")
 STAT = Path("/proc/stat")
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import median
 
 from benchmarks import figures
 from benchmarks.charts import Picture
 from benchmarks.contenders import ONELAYER
+from benchmarks.optimum.page import render_optimum
 from benchmarks.record import Measured, Record
+from benchmarks.tables import table
 from benchmarks.targets import TARGETS
 
 # Cores that a system's own services may take without a word.
@@ -24,7 +26,11 @@ SECTIONS = (
 )
 
 
-def render_page(record: Record, pictures: Sequence[Picture]) -> str:
+def render_page(
+    record: Record,
+    pictures: Sequence[Picture],
+    of_optimum: Sequence[tuple[str, str]] = (),
+) -> str:
     """The page as Markdown."""
     parts = [
         "# Benchmarks",
@@ -37,26 +43,13 @@ def render_page(record: Record, pictures: Sequence[Picture]) -> str:
         "## Conditions",
         _conditions(record),
         *_sections(record),
+        *render_optimum(record.optimum, of_optimum),
         *_growth(pictures),
         "## How it is measured",
         METHOD,
         agreement_text(record),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
-    """A Markdown table; columns from `numbers_from` on are set flush right.
-
-    Example:
-        >>> print(table(["who", "s"], [["a", "1"]]))
-        | who | s |
-        |---|---:|
-        | a | 1 |
-    """
-    rules = ["---" if i < numbers_from else "---:" for i in range(len(head))]
-    lines = [f"| {' | '.join(head)} |", f"|{'|'.join(rules)}|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def _quick_warning(record: Record) -> str:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.optimum.record import OptimumRecord, from_json
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -88,6 +90,7 @@ class Record:
         points: the sweeps.
         reproduce: the command, or None where it was not run.
         other_work: cores that other work kept busy meanwhile, on average; None if unknown.
+        optimum: the search for the optimum, or None where it was not run.
     """
 
     machine: Mapping[str, str]
@@ -101,6 +104,7 @@ class Record:
     points: tuple[Point, ...] = ()
     reproduce: CommandRuns | None = None
     other_work: float | None = None
+    optimum: OptimumRecord | None = None
 
     def find(self, contender: str, problem: str) -> Measured | None:
         """What was measured of one contender on one problem, if it was."""
@@ -128,7 +132,7 @@ def write_record(record: Record, path: Path) -> None:
 def read_record(path: Path) -> Record:
     """Read the record that `write_record` wrote."""
     values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    command = values["reproduce"]
+    command, optimum = values["reproduce"], values.get("optimum")
     return Record(
         **{
             **values,
@@ -138,6 +142,7 @@ def read_record(path: Path) -> Record:
                 Point(p["axis"], p["value"], _measured(p["measured"])) for p in values["points"]
             ),
             "reproduce": CommandRuns(**_with_tuples(command)) if command else None,
+            "optimum": from_json(optimum) if optimum else None,
         }
     )
 

@@ -9,6 +9,8 @@ from statistics import median
 
 from benchmarks import figures
 from benchmarks.contenders import ONELAYER
+from benchmarks.optimum import figures as optimum_figures
+from benchmarks.optimum.record import OptimumRecord
 from benchmarks.record import Record
 
 
@@ -61,6 +63,40 @@ def _reproduce(record: Record) -> float | None:
     return median(record.reproduce.seconds) if record.reproduce else None
 
 
+def _to_optimum(figure: Callable[[OptimumRecord | None, float], float | None], l2: float,
+                record: Record) -> float | None:  # fmt: skip
+    return figure(record.optimum, l2)
+
+
+def _path(record: Record) -> float | None:
+    return optimum_figures.path_ratio(record.optimum)
+
+
+def _optimum_memory(record: Record) -> float | None:
+    return optimum_figures.most_memory(record.optimum)
+
+
+def _optimum_targets() -> tuple[Target, ...]:
+    """Time to the optimum of one batch, of all rows along a path, and memory."""
+    peers = (
+        ("scikit-learn lbfgs, the faster of float64 and float32", 25,
+         optimum_figures.sklearn_ratio),
+        ("scikit-learn-intelex", 6, optimum_figures.intelex_ratio),
+    )  # fmt: skip
+    return (
+        *(
+            Target(f"excess of 1e-6, λ = {l2:g}: {peer} / onelayer with its proof", asked, "×",
+                   True, partial(_to_optimum, figure, l2))
+            for peer, asked, figure in peers
+            for l2 in (0.1, 0.01, 0.001)
+        ),
+        Target("20 λ's on 50 000 rows, each proven to 1e-4 J / one default scikit-learn fit", 1,
+               "×", False, _path),
+        Target("memory above X of the optimum, the most of any", 300, "MB", False,
+               _optimum_memory),
+    )  # fmt: skip
+
+
 # Growth is asked to be none; two trainings alike differ by this much (arenas, thread stacks).
 GROWTH_NOISE_MB = 8
 
@@ -79,5 +115,6 @@ TARGETS = (
     Target("memory above X, the most of any", 150, "MB", False, figures.most_memory),
     Target("memory above X at the largest N less at the smallest", GROWTH_NOISE_MB, "MB", False,
            figures.memory_growth),
+    *_optimum_targets(),
     Target("`onelayer reproduce`, 4 settings × 8 seeds, wall", 20, "s", False, _reproduce),
 )  # fmt: skip

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,25 @@ import numpy as np
 from benchmarks.contenders import contender
 from benchmarks.limits import Limits
 from benchmarks.memory import forget_peak, peak_bytes
-from benchmarks.peers import Prepared
 from benchmarks.problem import Problem, read_data
 
 
 class Desk:
     """Answers the parent's commands."""
 
-    def __init__(self, prepared: Prepared, threads: int) -> None:
-        self._prepared, self._threads = prepared, threads
+    def __init__(self, job: dict[str, Any]) -> None:
+        self._threads = int(job["threads"])
+        problem, data = Problem.from_dict(job["problem"]), read_data(job["folder"])
+        self._prepared = contender(job["contender"]).prepare(problem, data, self._threads)
         self._limits: Limits | None = None
         forget_peak()
         self._resident = peak_bytes()
+
+    @property
+    def greeting(self) -> dict[str, Any]:
+        """What the parent should know once this is ready."""
+        prepared = self._prepared
+        return {"about": prepared.about, "compile_seconds": prepared.compile_seconds}
 
     def train(self, to: str) -> dict[str, float]:
         """Train once; say how long it took and how far memory rose above where it stood."""
@@ -58,16 +66,16 @@ class Desk:
         return self._limits
 
 
-def main() -> None:
+def serve(make_desk: Callable[[dict[str, Any]], Any]) -> None:
+    """Make the desk for the job on the command line and let it answer until stdin ends."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     job: dict[str, Any] = json.loads(sys.argv[1])
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, job["cores"])
-    problem, threads = Problem.from_dict(job["problem"]), int(job["threads"])
-    prepared = contender(job["contender"]).prepare(problem, read_data(Path(job["folder"])), threads)
-    desk = Desk(prepared, threads)
-    _say(replies, {"about": prepared.about, "compile_seconds": prepared.compile_seconds})
+    job["folder"] = Path(job["folder"])
+    desk = make_desk(job)
+    _say(replies, desk.greeting)
     for line in sys.stdin:
         command = json.loads(line)
         what = command.pop("do")
@@ -80,4 +88,4 @@ def _say(replies: Any, reply: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(Desk)

@@ -9,7 +9,18 @@ import time
 
 import onelayer
 
-HEAVY = ("torch", "sklearn", "altair", "pyarrow", "vl_convert", "PIL", "jinja2", "pooch")
+HEAVY = (
+    "torch",
+    "sklearn",
+    "altair",
+    "pyarrow",
+    "vl_convert",
+    "PIL",
+    "jinja2",
+    "pooch",
+    "onnx",
+    "onnxruntime",
+)
 
 
 def test_exported_names_are_pinned() -> None:

@@ -136,6 +136,7 @@ class Model:
             scaling=result.scaling,
             class_names=result.data.class_names,
             image_shape=result.data.image_shape,
+            feature_names=result.data.feature_names,
             settings=settings | _origin(result.data, result.environment),
             certificate=result.certificates[position] if result.certificates else None,
         )
@@ -176,6 +177,7 @@ class Model:
             scaling=path.scaling,
             class_names=record.data.class_names,
             image_shape=record.data.image_shape,
+            feature_names=record.data.feature_names,
             settings=settings | _origin(record.data, record.environment),
             certificate=optimum.certificate,
         )

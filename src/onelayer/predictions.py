@@ -8,7 +8,7 @@ Rows are met a tile at a time, so that a file larger than memory can be written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data import load
+from onelayer.data.arrow_files import open_csv, open_parquet
+from onelayer.data.columns import table_of
+from onelayer.data.table import Wanted
+from onelayer.data.telling import print_line
 from onelayer.engines import Engine
 from onelayer.errors import DataError, SettingsError
 from onelayer.model import Model
@@ -23,36 +27,40 @@ from onelayer.model_checks import checked_rows
 from onelayer.objective import softmax
 from onelayer.whole_file import staged_file
 
+TABLES = (".csv", ".parquet")
 OUTPUTS = (".csv", ".parquet", ".npy")
 PARTS = ("train", "validation", "test")
-CIFAR = "cifar10"
 
 
-def read_rows(named: str) -> NDArray[np.generic]:
+def read_rows(named: str, feature_names: Sequence[str] | None = None) -> NDArray[np.generic]:
     """The rows that a user names, as stored.
 
     Args:
-        named: a .npy file of shape (N, D), or (N, channels, height, width), which is taken as
-            planes; or a data set as `load` names it ("cifar10" is CIFAR-10 from the cache or the
-            network), whose test rows are taken, or those of DATA:train or DATA:validation.
+        named: a .npy file; a .csv or .parquet file, one column a feature; or a data set as `load`
+            names it, whose test rows are taken, or those of DATA:train or DATA:validation.
+        feature_names: the model's; of a table's columns those are taken, in this order. None takes
+            every column of numbers.
 
     Returns:
-        Rows, shape (N, D); a file is mapped and not read into memory.
+        Rows; a .npy file is mapped and not read into memory.
 
     Raises:
-        DataError: when there is no such file or data set, or the file is no array of numbers.
+        DataError: when there is no such file or data set, the file holds no numbers, or a table
+            lacks a feature.
 
     Example:
         >>> read_rows("digits:validation").shape
         (397, 64)
     """
-    if named.endswith(".npy"):
-        return _read_npy(Path(named))
+    path = Path(named)
+    if path.suffix.lower() == ".npy":
+        return _read_npy(path)
+    if path.suffix.lower() in TABLES:
+        return _read_table(path, feature_names)
     data, colon, part = named.rpartition(":")
     if not colon or part not in PARTS:
         data, part = named, "test"
-    splits = load(None if data == CIFAR else data)
-    rows: NDArray[np.generic] = getattr(splits, part).X
+    rows: NDArray[np.generic] = getattr(load(data), part).X
     return rows
 
 
@@ -63,7 +71,7 @@ def write_predictions(
 
     Args:
         model: the classifier.
-        rows: as stored, shape (N, D).
+        rows: as stored, shape (N, D); of images also (N, channels, height, width).
         path: ends in .csv, .parquet or .npy; a file that is there is replaced.
         engine: what does the arithmetic; None is the native engine.
 
@@ -74,7 +82,7 @@ def write_predictions(
     """
     path = Path(path)
     ending = check_output(path)
-    rows = checked_rows(rows, model.features)
+    rows = checked_rows(_flat(model, rows), model.features)
     tiles = (softmax(S) for S in model.score_tiles(rows, engine))
     with staged_file(path) as staging:
         if ending == ".npy":
@@ -117,7 +125,35 @@ def _read_npy(path: Path) -> NDArray[np.generic]:
         raise DataError(
             f"{path} should be a .npy file of numbers, but it cannot be read ({error})."
         ) from error
-    return np.asarray(rows.reshape(len(rows), -1) if rows.ndim == 4 else rows)
+    return np.asarray(rows)
+
+
+def _read_table(path: Path, feature_names: Sequence[str] | None) -> NDArray[np.generic]:
+    if not path.is_file():
+        raise DataError(f"there is no file {path}; name a file of rows.")
+    columns = open_csv(path) if path.suffix.lower() == ".csv" else open_parquet(path)
+    if feature_names is not None:
+        missing = [name for name in feature_names if name not in columns.column_names]
+        if missing:
+            raise DataError(
+                f"{path} needs the model's {len(feature_names)} features as columns, but lacks "
+                f"{len(missing)}: {', '.join(missing[:5])}."
+            )
+        columns = columns.select(list(feature_names))
+    return table_of(columns, path, Wanted(elsewhere=True), print_line).X
+
+
+def _flat(model: Model, rows: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Images as rows; those whose channels come last would be read in another order."""
+    if rows.ndim != 4:
+        return rows
+    if rows.shape[1:] != model.image_shape:
+        expected = ", ".join(map(str, model.image_shape or (model.features,)))
+        raise DataError(
+            f"rows of this model must be of shape (N, {expected}), but theirs is {rows.shape}; "
+            "put the channels before height and width."
+        )
+    return rows.reshape(len(rows), -1)
 
 
 def _write_npy(model: Model, count: int, tiles: Iterator[NDArray[Any]], path: Path) -> None:

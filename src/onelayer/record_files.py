@@ -172,8 +172,15 @@ def read_card(values: Mapping[str, Any]) -> DataCard:
         True
     """
     shape = values["image_shape"] and tuple(values["image_shape"])
-    names = tuple(values["class_names"])
-    return DataCard(**dict(values) | {"class_names": names, "image_shape": shape})
+    features = values.get("feature_names")  # older records have none
+    return DataCard(
+        **dict(values)
+        | {
+            "class_names": tuple(values["class_names"]),
+            "image_shape": shape,
+            "feature_names": None if features is None else tuple(features),
+        }
+    )
 
 
 def load_file(path: Path, read: Callable[[Path], T]) -> T:

@@ -77,6 +77,7 @@ class DataCard:
         train_rows: rows trained on.
         validation_rows: rows of the validation set.
         test_rows: rows of the test set.
+        feature_names: names of the D features, or None.
     """
 
     name: str
@@ -86,6 +87,7 @@ class DataCard:
     train_rows: int
     validation_rows: int
     test_rows: int
+    feature_names: tuple[str, ...] | None = None
 
 
 def data_card(splits: Splits) -> DataCard:
@@ -105,6 +107,7 @@ def data_card(splits: Splits) -> DataCard:
         train_rows=splits.train.rows,
         validation_rows=splits.validation.rows,
         test_rows=splits.test.rows,
+        feature_names=splits.train.feature_names,
     )
 
 

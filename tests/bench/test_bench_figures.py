@@ -10,7 +10,7 @@ import pytest
 from benchmarks import figures
 from benchmarks.charts import draw_charts, log_ticks
 from benchmarks.contenders import CONTENDERS
-from benchmarks.page import render_page, table
+from benchmarks.page import render_page
 from benchmarks.record import (
     Absent,
     CommandRuns,
@@ -22,6 +22,7 @@ from benchmarks.record import (
 )
 from benchmarks.sections import make_sections
 from benchmarks.sweeps import sweep_problems
+from benchmarks.tables import table
 from benchmarks.targets import TARGETS
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from onelayer.errors import DataError, SettingsError
 from onelayer.model import Model
 from onelayer.objective import scores, softmax
 from onelayer.plan import Run, grid
+from onelayer.result_files import load_result, save_result
 from onelayer.scaling import Scaling
 from onelayer.train import train
 from tests.model.made_models import make_model, make_rows
@@ -140,10 +143,22 @@ def test_the_model_of_a_result_scores_what_its_record_says(splits: Splits) -> No
         model = Model.from_result(result, position)
         right = (model.predict(splits.test.X) == splits.test.y).mean()
         assert right == result.test_accuracy[position]
+        np.testing.assert_array_equal(model.W, result.W[position])
+        np.testing.assert_array_equal(model.b, result.b[position])
         assert model.settings["l2"] == result.runs[position].l2
         assert model.settings["train_rows"] == splits.train.rows
         assert model.certificate == result.certificates[position]
         assert model.image_shape == splits.train.image_shape
+
+
+def test_a_model_knows_the_features_by_the_names_of_the_data(
+    splits: Splits, tmp_path: Path
+) -> None:
+    names = tuple(f"column {j}" for j in range(splits.train.features))
+    one = replace(splits.train, feature_names=names)
+    named = Splits(one, one, one, name="made", source="made")
+    save_result(train(named, [Run(0.1, epochs=1, batch_size=30)]), tmp_path / "run")
+    assert Model.from_result(load_result(tmp_path / "run")).feature_names == names
 
 
 def test_a_run_that_was_never_measured_has_no_accuracy_in_its_settings(splits: Splits) -> None:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from onelayer.errors import SaveError
 from onelayer.model import Model
 from onelayer.model_files import load_model, model_bytes, save_model
+from onelayer.whole_file import staged_file
 from tests.model.made_models import PROOF, make_model, make_rows
 
 BARE: dict[str, Any] = {"image_shape": None, "feature_names": None, "certificate": None}
@@ -263,6 +264,14 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     with pytest.raises(SaveError, match="could not be written: No space left on device"):
         save_model(make_model(seed=5), tmp_path / "m")
     assert (tmp_path / "m").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_half_a_file_never_takes_the_place_of_a_whole_one(tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(b"whole")
+    with pytest.raises(ZeroDivisionError), staged_file(tmp_path / "m") as staging:
+        staging.write_bytes(b"ha" * (1 // (staging.write_bytes(b"half") - 4)))
+    assert (tmp_path / "m").read_bytes() == b"whole"
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
 

@@ -71,7 +71,8 @@ def predict(
     rows: Annotated[
         str,
         typer.Argument(
-            metavar="INPUT", help="A .npy file of rows, or a data set: digits, digits:validation."
+            metavar="INPUT",
+            help="Rows: a .npy, .csv or .parquet file, or a data set: digits, digits:validation.",
         ),
     ],
     to: Annotated[Path, typer.Argument(metavar="OUTPUT", help=".csv, .parquet or .npy.")],
@@ -88,7 +89,7 @@ def predict(
     check_output(to)
     chosen_engine = make_engine(engine, threads)
     chosen = _open(model)
-    X = read_rows(rows)
+    X = read_rows(rows, chosen.feature_names)
     write_predictions(chosen, X, to, chosen_engine)
     out.print(f"{len(X):,} predictions: {to}", soft_wrap=True, highlight=False, markup=False)
 

@@ -28,7 +28,7 @@ def open_csv(path: Path) -> Columns:
     with damage_of(path, "a CSV file with a header line"):
         # Quoted line breaks are allowed, so that rows are rows and not lines.
         opened = csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True))
-    names = opened.column_names
+        names = opened.column_names  # decoded only now
     if all(reads_as_number(name) for name in names):
         raise DataError(
             f"{path}: the first line must name the columns, but it holds numbers "
@@ -48,7 +48,7 @@ def open_parquet(path: Path) -> Columns:
     with damage_of(path, "a Parquet file"):
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
             opened = file.read()
-        opened.validate(full=True)
+        _validate(opened)
     return opened
 
 
@@ -69,8 +69,14 @@ def open_arrow(path: Path) -> Columns:
         else:
             _check_end(path)
             opened = pa.ipc.open_stream(mapped).read_all()
-        opened.validate(full=True)
+        _validate(opened)
     return opened
+
+
+def _validate(opened: Columns) -> None:
+    """Look for lengths, offsets and names that a damaged file has wrong."""
+    opened.validate(full=True)
+    opened.column_names  # noqa: B018  # decoded only when asked for
 
 
 def _check_end(path: Path) -> None:

@@ -171,7 +171,7 @@ def _check_filled(column: Column, where: str, start: int = 0, width: int = 1) ->
     if column.null_count:
         at = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
         raise DataError(
-            f"{where}: row {start + at // width} is empty; fill the value or drop the row."
+            f"{where}: row {start + at // width} is empty or NaN; fill the value or drop the row."
         )
 
 

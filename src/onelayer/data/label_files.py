@@ -55,7 +55,7 @@ def read_label_file(path: Path) -> NDArray[Any]:
 
 def _lines(path: Path) -> NDArray[Any]:
     with damage_of(path, "a text file in UTF-8"):
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+        lines = [line.strip() for line in path.read_text("utf-8-sig").rstrip().splitlines()]
     try:
         # Only what is written back alike is a number: "01" and "1_0" are text.
         numbers = [int(line) for line in lines]

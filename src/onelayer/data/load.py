@@ -45,7 +45,8 @@ def load(
             is filled from the network when it has to be; "digits" for scikit-learn's digits. Any
             other text or path is a file (.npy, .npz, .csv, .parquet, .arrow, .feather,
             .safetensors), a folder of pictures with a sub-folder for each class, or a folder with
-            CIFAR's files or archives ("./digits" is a folder).
+            CIFAR's files or archives ("./digits" is a folder, and so are cifar10 and cifar100
+            where there is a folder of that name).
         labels: the column or array of labels (default: the one called label, labels, y, target or
             class), or a file with one label a row.
         test: a file or folder of test rows, kept apart as it is; None cuts a share off.
@@ -83,20 +84,14 @@ def load(
         raise DataError(
             "data must name a file or folder, or be 'digits', but it is empty; leave it out."
         )
-    path = None if source in (None, DIGITS, CIFAR10, CIFAR100) else Path(source or "").expanduser()
-    kind = _kind(path) if path is not None else str(source or CIFAR10)
-    if kind != CIFAR10 and batches != (_TRAIN, _VALIDATION):
-        name = "the digits have" if kind == DIGITS else f"{source} has"
-        raise SettingsError(f"{name} no batches: leave train_batches and validation_batches out.")
+    kind, path = _locate(source)
+    _refuse_batches(kind, source, batches)
     if kind == CIFAR10:
         choices.refuse_all_but((), "CIFAR-10, which is split by its batches")
         return load_cifar10(
-            path,
-            train_batches=batches[0],
-            validation_batches=batches[1],
-            progress=progress,
+            path, train_batches=batches[0], validation_batches=batches[1], progress=progress,
             report=report,
-        )
+        )  # fmt: skip
     if kind == DIGITS:
         choices.refuse_all_but((), "the digits, whose split is fixed")
         return load_digits()
@@ -106,6 +101,23 @@ def load(
         return load_cifar100(path, choices, tell, progress=progress)
     assert path is not None  # noqa: S101  # only paths are of this kind
     return load_own(path, choices, tell, progress=progress)
+
+
+def _refuse_batches(kind: str, source: object, batches: tuple[tuple[int, ...], ...]) -> None:
+    if kind != CIFAR10 and batches != (_TRAIN, _VALIDATION):
+        name = "the digits have" if kind == DIGITS else f"{source} has"
+        raise SettingsError(f"{name} no batches: leave train_batches and validation_batches out.")
+
+
+def _locate(source: str | Path | None) -> tuple[str, Path | None]:
+    """The kind of data that a name or path means, and where they lie unless it is a name alone."""
+    if source is None or source == DIGITS:
+        return source or CIFAR10, None
+    # The cache's own folders have these names, and are copied to where there is no network.
+    if source in (CIFAR10, CIFAR100) and not os.path.isdir(source):
+        return str(source), None
+    path = Path(source).expanduser()
+    return _kind(path), path
 
 
 def _kind(path: Path) -> str:

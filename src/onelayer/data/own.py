@@ -133,7 +133,7 @@ def _check_another(path: Path, source: Path, role: str) -> None:
 def _number(tables: dict[str, Table]) -> tuple[Dataset, dict[str, Dataset]]:
     """Give all parts the training rows' classes and one type of features."""
     train = tables["train"]
-    common = np.result_type(*(table.X for table in tables.values()))
+    common = np.result_type(*(table.X.dtype for table in tables.values()))
     class_names = name_classes(_labels(train), train.labels_where)
     datasets = {}
     for role, table in tables.items():

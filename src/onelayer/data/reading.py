@@ -110,11 +110,11 @@ def read_table(path: Path, labels: str | Path | None, option: str, way: Way) -> 
 
 def _reader(path: Path) -> _Read:
     suffix = path.suffix.lower()
+    if not os.path.exists(path):
+        raise DataError(f"there is no file or folder {path}: name one that is there.")
     if suffix not in _READERS:
         raise DataError(
             f"{path} is of no kind that is read, which are {', '.join(SUFFIXES)} and folders of "
             "pictures; convert it, or give it the suffix of what it is."
         )
-    if not os.path.exists(path):
-        raise DataError(f"there is no file {path}: name one that is there.")
     return _READERS[suffix]

@@ -114,7 +114,8 @@ def as_features(values: NDArray[Any], place: Callable[[int], str]) -> NDArray[An
     """
     if values.dtype == bool:
         return values.view(np.uint8)
-    if values.dtype == np.uint8 or values.dtype in (np.float16, np.float32, np.float64):
+    # Of either byte order; `Dataset` turns a foreign one round.
+    if values.dtype == np.uint8 or (values.dtype.kind == "f" and values.dtype.itemsize <= 8):
         return values
     if values.dtype.kind not in "iu":
         raise DataError(

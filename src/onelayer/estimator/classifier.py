@@ -72,7 +72,7 @@ class SoftmaxClassifier(LinearClassifier):
         n_iter_no_change: of early stopping: epochs without a lower loss, ≥ 1. The one argument
             that may be set and not used, since scikit-learn's checks set it wherever it exists.
         random_state: draws the order of rows and the rows held out; the optimum draws nothing.
-        threads: of the engine, ≥ 1; None is the cores this process may use.
+        threads: of the engine, ≥ 1; None is the cores this process may use. Beside n_jobs take 1.
         dtype: of "minibatch": "float32", "float64", or "auto" for float64 where X is.
 
     Attributes:

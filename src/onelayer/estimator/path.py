@@ -44,7 +44,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         max_passes: over the rows for each solution, ≥ 1.
         scaling: "none", "unit" (bytes / 255) or "standardize", fitted on all rows.
         class_weight: None, "balanced" or a dict {label: weight > 0}.
-        threads: of the engine, ≥ 1; None is the cores this process may use.
+        threads: of the engine, ≥ 1; None is the cores this process may use. Beside n_jobs take 1.
 
     Attributes:
         l2_: the chosen λ.

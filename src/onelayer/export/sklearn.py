@@ -24,7 +24,8 @@ def to_sklearn(model: Model) -> LogisticRegression:
         model: any.
 
     Returns:
-        Fitted; C is 1/(2λN) where the model's settings tell λ > 0 and N.
+        Fitted; C is 1/(2λN), and 1/(λN) for two classes, whose one row LogisticRegression
+        penalises, where the model's settings tell λ > 0 and N.
 
     Raises:
         ExportError: when scikit-learn is not installed.
@@ -38,11 +39,11 @@ def to_sklearn(model: Model) -> LogisticRegression:
     """
     linear_model = required("sklearn.linear_model", "scikit-learn")
     raw = raw_weights(model)
+    two = model.classes == 2
     l2, rows = model.settings.get("l2"), model.settings.get("train_rows")
     made: LogisticRegression = linear_model.LogisticRegression(
-        **({"C": 1.0 / (2.0 * l2 * rows)} if l2 and rows else {})
+        **({"C": 1.0 / ((1.0 if two else 2.0) * l2 * rows)} if l2 and rows else {})
     )
-    two = model.classes == 2
     made.coef_ = raw.W[1:] - raw.W[:1] if two else raw.W
     made.intercept_ = raw.b[1:] - raw.b[:1] if two else raw.b
     made.classes_ = np.arange(model.classes)

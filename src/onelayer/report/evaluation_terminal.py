@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 # More classes than this, and the table is of those recognised worst.
 MOST_CLASSES = 25
-# More classes than this, and their counts do not fit beside each other.
-MOST_COUNTED = 10
+# Of the terminal; where counts do not fit beside each other, the most frequent mistakes are told.
+WIDTH = 80
+LONGEST_NAME, SHORT = 12, 4
 MOST_MISTAKES = 12
 
 
@@ -29,8 +30,8 @@ def evaluation_tables(evaluation: Evaluation, of: str) -> list[Table]:
         of: which model on which rows, for the title.
 
     Returns:
-        The figures, the classes, the confusion matrix (or the most frequent mistakes of more than
-        MOST_COUNTED classes) and the calibration curve.
+        The figures, the classes, the confusion matrix (or the most frequent mistakes, where it is
+        wider than WIDTH) and the calibration curve.
 
     Example:
         >>> from onelayer import Model, Run, evaluate, load, train
@@ -39,11 +40,10 @@ def evaluation_tables(evaluation: Evaluation, of: str) -> list[Table]:
         >>> [table.row_count for table in evaluation_tables(evaluate(model, splits.test), "")][:3]
         [5, 10, 10]
     """
-    few = len(evaluation.class_names) <= MOST_COUNTED
     return [
         _figures(evaluation, of),
         _classes(evaluation),
-        _confusion(evaluation) if few else _mistakes(evaluation),
+        _confusion(evaluation) if _fits(evaluation) else _mistakes(evaluation),
         _calibration(evaluation),
     ]
 
@@ -92,13 +92,20 @@ def _classes(evaluation: Evaluation) -> Table:
     return table
 
 
+def _fits(evaluation: Evaluation) -> bool:
+    """Whether no name or count of the confusion matrix has to be cut."""
+    counts = [len(str(n)) for n in evaluation.confusion.max(axis=0)]
+    columns = [max(n, len(s[:SHORT])) for n, s in zip(counts, evaluation.class_names, strict=True)]
+    return LONGEST_NAME + 2 + sum(width + 2 for width in columns) <= WIDTH
+
+
 def _confusion(evaluation: Evaluation) -> Table:
     from rich.markup import escape
 
     table = plain_table("Confusion matrix: rows of each true class by predicted class")
-    table.add_column("true", overflow="ellipsis", no_wrap=True, max_width=14)
+    table.add_column("true", overflow="ellipsis", no_wrap=True, max_width=LONGEST_NAME)
     for name in evaluation.class_names:
-        table.add_column(escape(name[:5]), justify="right", no_wrap=True)
+        table.add_column(escape(name[:SHORT]), justify="right", no_wrap=True)
     for k, (name, counts) in enumerate(
         zip(evaluation.class_names, evaluation.confusion, strict=True)
     ):

@@ -1,0 +1,57 @@
+"""What `make docs` does beyond MkDocs: links to code, and no network needed to read a page.
+
+The pages are read in the repository too, where links lead to code and to files beside docs/. The
+site does not hold those files, so such a link becomes the words it is on, once its file is found.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("mkdocs.hooks.onelayer")
+
+OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)(?:#[^)\s]*)?\)")
+FETCHED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
+# Links that a browser does not follow by itself.
+HARMLESS = re.compile(r"rel=[\"']?(?:canonical|prev|next)\b")
+
+
+def on_config(config: Any) -> None:
+    """Put pages that mkdocs.yml does not name at the end, so that none is lost."""
+    named = set(_pages(config.nav))
+    others = sorted(p.name for p in Path(config.docs_dir).glob("*.md") if p.name not in named)
+    if others:
+        config.nav.append({"More": others})
+
+
+def _pages(nav: Any) -> Iterator[str]:
+    """The pages of a part of the navigation: a name, or a list or mapping of parts."""
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for part in nav.values() if isinstance(nav, dict) else nav:
+            yield from _pages(part)
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
+    """Turn links to files outside docs/ into their words."""
+    folder = Path(page.file.abs_src_path).parent
+
+    def words(link: re.Match[str]) -> str:
+        if not (folder / link[2]).exists():
+            log.warning("%s links to %s, which is not there.", page.file.src_path, link[2])
+        return link[1]
+
+    return OUTSIDE.sub(words, markdown)
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Refuse a page that would fetch anything from elsewhere."""
+    for fetched in FETCHED.findall(output):
+        if not HARMLESS.search(fetched):
+            log.warning("%s would fetch from the network: %s", page.file.src_path, fetched)
+    return output

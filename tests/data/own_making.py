@@ -1,0 +1,104 @@
+"""The same rows in every kind of file that a user's own data can lie in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+Array = NDArray[Any]
+Write = Callable[[Path, Array, Array], dict[str, Any]]
+"""Writes rows and labels under a path without suffix; returns what `load` is told of them."""
+
+
+def columns(X: Array, labels: Array) -> Any:
+    named = {f"x{i}": np.ascontiguousarray(X[:, i]) for i in range(X.shape[1])}
+    return pa.table(named | {"label": pa.array(labels.tolist())})
+
+
+def lists(X: Array, labels: Array) -> Any:
+    flat = pa.array(np.ascontiguousarray(X).ravel())
+    rows = pa.FixedSizeListArray.from_arrays(flat, X.shape[1])
+    return pa.table({"embedding": rows, "label": pa.array(labels.tolist())})
+
+
+def _npy(path: Path, X: Array, labels: Array) -> dict[str, Any]:
+    np.save(path.with_suffix(".npy"), X)
+    np.save(path.with_suffix(".y.npy"), labels)
+    return {"file": path.with_suffix(".npy"), "labels": path.with_suffix(".y.npy")}
+
+
+def _npy_with_text(path: Path, X: Array, labels: Array) -> dict[str, Any]:
+    np.save(path.with_suffix(".npy"), X)
+    words = [str(label).lower() if labels.dtype == bool else str(label) for label in labels]
+    path.with_suffix(".txt").write_text("\n".join(words), encoding="utf-8")
+    return {"file": path.with_suffix(".npy"), "labels": path.with_suffix(".txt")}
+
+
+def _npz(path: Path, X: Array, labels: Array) -> dict[str, Any]:
+    np.savez(path.with_suffix(".npz"), X=X, y=labels)
+    return {"file": path.with_suffix(".npz")}
+
+
+def _npz_compressed(path: Path, X: Array, labels: Array) -> dict[str, Any]:
+    np.savez_compressed(path.with_suffix(".npz"), anything=X, target=labels)
+    return {"file": path.with_suffix(".npz")}
+
+
+def _parquet(table: Callable[[Array, Array], Any]) -> Write:
+    def write(path: Path, X: Array, labels: Array) -> dict[str, Any]:
+        pa.parquet.write_table(
+            table(X, labels), path.with_suffix(".parquet"), write_page_checksum=True
+        )
+        return {"file": path.with_suffix(".parquet")}
+
+    return write
+
+
+def _arrow(table: Callable[[Array, Array], Any], new: Callable[..., Any]) -> Write:
+    def write(path: Path, X: Array, labels: Array) -> dict[str, Any]:
+        made = table(X, labels)
+        with pa.OSFile(str(path.with_suffix(".arrow")), "wb") as file, new(file, made.schema) as to:
+            to.write_table(made, max_chunksize=7)
+        return {"file": path.with_suffix(".arrow")}
+
+    return write
+
+
+def _csv(path: Path, X: Array, labels: Array) -> dict[str, Any]:
+    pa.csv.write_csv(columns(X, labels), path.with_suffix(".csv"))
+    return {"file": path.with_suffix(".csv")}
+
+
+def _safetensors(path: Path, X: Array, labels: Array) -> dict[str, Any]:
+    save_file({"features": np.ascontiguousarray(X)}, path.with_suffix(".safetensors"))
+    np.save(path.with_suffix(".y.npy"), labels)
+    return {"file": path.with_suffix(".safetensors"), "labels": path.with_suffix(".y.npy")}
+
+
+KINDS: dict[str, Write] = {
+    "npy": _npy,
+    "npy with text": _npy_with_text,
+    "npz": _npz,
+    "npz compressed": _npz_compressed,
+    "parquet columns": _parquet(columns),
+    "parquet lists": _parquet(lists),
+    "arrow columns": _arrow(columns, pa.ipc.new_file),
+    "arrow lists": _arrow(lists, pa.ipc.new_file),
+    "arrow stream": _arrow(lists, pa.ipc.new_stream),
+    "csv": _csv,
+    "safetensors": _safetensors,
+}
+
+
+def small(dtype: str = "float32", rows: int = 12) -> tuple[Array, Array]:
+    """Rows that differ, with two classes in turn."""
+    X = (np.arange(rows * 3).reshape(rows, 3) % 251 + 1).astype(dtype)
+    return X, np.array(["cat", "dog"])[np.arange(rows) % 2]

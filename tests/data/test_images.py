@@ -1,0 +1,166 @@
+"""A folder of pictures: sub-folders are classes, pixels are kept, and a bad picture is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from onelayer.data import Dataset, load
+from onelayer.errors import DataError, SettingsError
+
+from .own_making import Array
+from .test_own_damage import refused
+
+
+def picture(seed: int, shape: tuple[int, ...] = (4, 6, 3)) -> Array:
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    pixels.flat[0] = seed  # tells pictures apart
+    return pixels
+
+
+def put(folder: Path, pixels: Array, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(folder / name)
+    return folder / name
+
+
+def make(folder: Path, classes: dict[str, int], shape: tuple[int, ...] = (4, 6, 3)) -> Path:
+    seed = 0
+    for name, count in classes.items():
+        for i in range(count):
+            put(folder / name, picture(seed, shape), f"{i}.png")
+            seed += 1
+    return folder
+
+
+def check_rows(part: Dataset, first_of_class: list[int], shape: tuple[int, ...]) -> None:
+    for row, label in zip(part.X, part.y, strict=True):
+        seed = int(row[0])
+        pixels = picture(seed, shape)
+        planes = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        np.testing.assert_array_equal(row, planes.ravel())
+        assert label == np.searchsorted(first_of_class, seed, side="right") - 1
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((4, 6, 3), 3), ((4, 6), 1)])
+def test_rows_are_channel_planes_with_the_class_of_their_folder(
+    shape: tuple[int, ...], channels: int, tmp_path: Path
+) -> None:
+    splits = load(make(tmp_path, {"ant": 10, "bee": 12}, shape))
+    assert splits.train.class_names == ("ant", "bee")
+    assert splits.train.image_shape == (channels, 4, 6)
+    assert (splits.train.X.dtype.name, splits.train.max_value) == ("uint8", 255.0)
+    assert (splits.train.rows, splits.validation.rows, splits.test.rows) == (14, 4, 4)
+    for part in (splits.train, splits.validation, splits.test):
+        check_rows(part, [0, 10], shape)
+
+
+def test_sub_folders_train_validation_and_test_are_the_split(tmp_path: Path) -> None:
+    for name, count in (("train", 6), ("val", 4), ("test", 2)):
+        make(tmp_path / name, {"ant": count, "bee": count})
+    splits = load(tmp_path)
+    assert (splits.train.rows, splits.validation.rows, splits.test.rows) == (12, 8, 4)
+    check_rows(splits.train, [0, 6], (4, 6, 3))
+    assert np.count_nonzero(np.diff(splits.train.y)) > 1, "classes are mixed"
+    with pytest.raises(SettingsError, match="has a sub-folder test already"):
+        load(tmp_path, test=tmp_path / "test")
+
+
+def test_a_test_folder_can_be_named(tmp_path: Path) -> None:
+    make(tmp_path / "a", {"ant": 10, "bee": 10})
+    make(tmp_path / "b", {"bee": 1})
+    splits = load(tmp_path / "a", test=tmp_path / "b")
+    assert (splits.test.y.tolist(), splits.train.rows, splits.validation.rows) == ([1], 16, 4)
+
+
+def test_one_picture_with_colours_makes_all_three_channels(tmp_path: Path) -> None:
+    make(tmp_path, {"ant": 5, "bee": 5}, (4, 6))
+    put(tmp_path / "bee", picture(99), "colour.png")
+    assert load(tmp_path).train.image_shape == (3, 4, 6)
+
+
+@pytest.mark.parametrize("size", [8, "8", (8, 8), "8x8"])
+def test_pictures_are_resized_on_request(size: Any, tmp_path: Path) -> None:
+    make(tmp_path, {"ant": 5, "bee": 5})
+    put(tmp_path / "ant", np.full((20, 10, 3), 77, np.uint8), "flat.png")
+    splits = load(tmp_path, image_size=size)
+    assert splits.train.image_shape == (3, 8, 8)
+    every = np.concatenate([splits.train.X, splits.validation.X, splits.test.X])
+    assert (every == 77).all(axis=1).sum() == 1
+
+
+def test_pictures_of_several_sizes_are_refused_with_both(tmp_path: Path) -> None:
+    make(tmp_path, {"ant": 5, "bee": 5})
+    put(tmp_path / "bee", picture(1, (5, 6, 3)), "odd.png")
+    sentence = refused({"source": tmp_path})
+    assert "odd.png is 5 × 6" in sentence or "where " in sentence
+    assert "--image-size" in sentence
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "webp", "ppm", "tif"])
+def test_a_cut_picture_is_refused_and_named_or_whole(
+    suffix: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = make(tmp_path_factory.mktemp("cut"), {"ant": 2, "bee": 2})
+    path = put(folder / "bee", picture(7), f"cut.{suffix}")
+    raw = path.read_bytes()
+    path.write_bytes(raw[: data.draw(st.integers(0, len(raw) - 1))])
+    try:
+        load(folder, progress=False)
+    except DataError as error:
+        assert f"{path} is not a whole picture" in str(error)  # noqa: PT017
+    else:
+        assert suffix in ("png", "jpg", "gif", "tif", "bmp", "webp")  # what follows the pixels
+
+
+@pytest.mark.parametrize("raw", [b"", b"text", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(20)])
+def test_a_file_that_is_no_picture_is_refused(raw: bytes, tmp_path: Path) -> None:
+    make(tmp_path, {"ant": 2, "bee": 2})
+    (tmp_path / "bee" / "bad.png").write_bytes(raw)
+    refused({"source": tmp_path}, r"bee/bad\.png is not a whole picture \(")
+
+
+def test_pictures_of_more_than_8_bits_are_refused(tmp_path: Path) -> None:
+    make(tmp_path, {"ant": 2, "bee": 2})
+    put(tmp_path / "bee", np.zeros((4, 6), np.uint16), "deep.png")
+    refused({"source": tmp_path}, r"deep\.png has values of more than 8 bits")
+
+
+def test_folders_that_are_not_as_they_should_be_are_named(tmp_path: Path) -> None:
+    make(tmp_path / "one", {"ant": 3})
+    refused({"source": tmp_path / "one"}, "every row is of class 'ant'")
+    make(tmp_path / "empty", {"ant": 3})
+    (tmp_path / "empty" / "bee").mkdir()
+    refused({"source": tmp_path / "empty"}, "empty/bee should hold the pictures of a class")
+    make(tmp_path / "parts" / "train", {"ant": 3, "bee": 3})
+    make(tmp_path / "parts", {"cow": 3})
+    refused({"source": tmp_path / "parts"}, "cow beside it is none of train, validation")
+    make(tmp_path / "twice" / "train", {"ant": 3, "bee": 3})
+    for name in ("val", "valid"):
+        make(tmp_path / "twice" / name, {"ant": 3})
+    refused({"source": tmp_path / "twice"}, "twice holds validation twice")
+    make(tmp_path / "flat", {"ant": 3, "bee": 3})
+    refused({"source": tmp_path / "flat" / "ant"}, "folder of pictures has a sub-folder for each")
+
+
+def test_other_files_are_left_out_and_said(tmp_path: Path) -> None:
+    make(tmp_path, {"ant": 5, "bee": 5})
+    (tmp_path / "ant" / "notes.txt").write_text("no picture")
+    (tmp_path / "ant" / ".hidden").write_text("")
+    said: list[str] = []
+    load(tmp_path, report=said.append)
+    assert said == [f"{tmp_path}/ant: left out, because they are no pictures: notes.txt."]
+
+
+def test_labels_of_a_folder_of_pictures_are_refused(tmp_path: Path) -> None:
+    make(tmp_path, {"ant": 5, "bee": 5})
+    with pytest.raises(SettingsError, match="whose sub-folders are the classes"):
+        load(tmp_path, labels="y")

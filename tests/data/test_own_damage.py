@@ -1,0 +1,266 @@
+"""Whatever is wrong with a file, one sentence says what, where, and what to do."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onelayer.data import load
+from onelayer.errors import DataError, OnelayerError
+
+from .own_making import KINDS, columns, small
+
+WHOLE_OR_NOTHING = [kind for kind in KINDS if kind != "csv"]
+
+
+def written(kind: str, folder: Path, **changes: Any) -> dict[str, Any]:
+    """A small file of a kind, as arguments for `load`."""
+    X, labels = small()
+    made = KINDS[kind](folder / "a", changes.get("X", X), changes.get("labels", labels))
+    return {"source": made["file"], "labels": made.get("labels")}
+
+
+def refused(said: dict[str, Any], message: str = ".") -> str:
+    with pytest.raises(DataError, match=message) as caught:
+        load(**said, report=lambda line: None, progress=False)
+    sentence = str(caught.value)
+    assert sentence.endswith("."), sentence
+    assert "\n" not in sentence
+    return sentence
+
+
+@pytest.mark.parametrize("kind", WHOLE_OR_NOTHING)
+def test_a_file_cut_at_any_byte_is_refused_and_named(kind: str, tmp_path: Path) -> None:
+    said = written(kind, tmp_path)
+    whole = said["source"].read_bytes()
+    step = 1 if len(whole) < 1500 else 7
+    for length in [*range(0, len(whole), step), len(whole) - 1]:
+        said["source"].write_bytes(whole[:length])
+        assert str(said["source"]) in refused(said), length
+
+
+def test_a_csv_cut_at_any_byte_is_refused_or_is_a_shorter_csv(tmp_path: Path) -> None:
+    said = written("csv", tmp_path)
+    whole = said["source"].read_bytes()
+    for length in range(len(whole)):
+        said["source"].write_bytes(whole[:length])
+        try:
+            splits = load(**said)
+        except DataError as error:
+            assert str(said["source"]) in str(error)  # noqa: PT017  # some are no error
+        else:
+            assert splits.train.rows + splits.validation.rows + splits.test.rows <= 12
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_changed_byte_never_ends_in_anything_but_one_sentence(
+    kind: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    said = written(kind, tmp_path_factory.mktemp("changed"))
+    raw = bytearray(said["source"].read_bytes())
+    at = data.draw(st.integers(0, len(raw) - 1))
+    raw[at] ^= data.draw(st.integers(1, 255))
+    said["source"].write_bytes(raw)
+    try:
+        load(**said, report=lambda line: None)
+    except OnelayerError as error:
+        assert str(error).endswith(".")  # noqa: PT017  # most changes of a number are no error
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("other", ["csv", "npy", "npz", "parquet columns", "arrow stream"])
+def test_a_file_under_a_wrong_suffix_is_refused(kind: str, other: str, tmp_path: Path) -> None:
+    said = written(kind, tmp_path)
+    (tmp_path / "b").mkdir()
+    another = written(other, tmp_path / "b")["source"]
+    if another.suffix != said["source"].suffix and other != "csv":
+        said["source"].write_bytes(another.read_bytes())
+        assert str(said["source"]) in refused(said)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_is_named_with_row_and_column(
+    kind: str, value: float, tmp_path: Path
+) -> None:
+    X, _ = small()
+    X[7, 1] = value
+    sentence = refused(written(kind, tmp_path, X=X))
+    if kind == "csv" and np.isnan(value):
+        assert "column 'x1': row 7 is empty or NaN" in sentence
+        return
+    assert re.search(r"a\.\w+.*row 7, column 1\b", sentence), sentence
+    if "columns" in kind or kind == "csv":
+        assert "(x1)" in sentence
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_class_is_refused_and_named(kind: str, tmp_path: Path) -> None:
+    said = written(kind, tmp_path, labels=np.array(["cat"] * 12))
+    assert "at least 2 classes, but every row is of class 'cat'" in refused(said)
+
+
+@pytest.mark.parametrize("kind", ["npy", "npy with text", "safetensors"])
+@pytest.mark.parametrize("count", [11, 13])
+def test_a_label_file_of_another_length_is_refused_with_both(
+    kind: str, count: int, tmp_path: Path
+) -> None:
+    said = written(kind, tmp_path, labels=np.array(["a", "b"] * 7)[:count])
+    assert f"each of the 12 rows of {said['source']}, but it holds {count}" in refused(said)
+
+
+class Runs:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import os
+
+        return os.mkdir, (str(self.proof),)
+
+
+@pytest.mark.parametrize("place", ["X.npy", "y.npy", "X in npz", "y in npz", "bare pickle"])
+def test_pickled_objects_are_refused_and_nothing_is_run(place: str, tmp_path: Path) -> None:
+    proof = tmp_path / "it ran"
+    bad = np.array([Runs(proof)] * 12, object)
+    X, labels = small()
+    if "npz" in place:
+        arrays = {"X": X, "y": labels} | {place[0]: bad}
+        np.savez(tmp_path / "a.npz", allow_pickle=True, **arrays)
+        said = {"source": tmp_path / "a.npz"}
+    else:
+        np.save(tmp_path / "X.npy", bad if place[0] == "X" else X)
+        np.save(tmp_path / "y.npy", bad if place[0] == "y" else labels)
+        said = {"source": tmp_path / "X.npy", "labels": tmp_path / "y.npy"}
+    if place == "bare pickle":
+        (tmp_path / "X.npy").write_bytes(pickle.dumps(Runs(proof)))
+        refused(said, r"X\.npy is not an array as NumPy saves them")
+    else:
+        refused(said, "holds pickled Python objects, which could run code and are refused")
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"a\.csv is not a CSV file with a header line, or not a whole one"),
+        ("x,label\n", "names of columns but no rows"),
+        ("1,2,3\n4,5,6\n", r"first line must name the columns, but it holds numbers \(1, 2, 3\)"),
+        ("x,x,label\n1,2,a\n1,2,b\n", "two columns 'x'"),
+        ("x,label\n1,a\n2\n", r"not a whole one \(.*[Ee]xpected 2 columns, got 1"),
+        ("x,label\n1,a\n,b\n", "column 'x': row 1 is empty or NaN; fill the value"),
+        (
+            "x,label\n1,a\n2,\n",
+            "column 'label': every row needs a label of text, but row 1 is empty",
+        ),
+        (
+            "x,label\n1,a\noops,b\n",
+            "column 'x': it holds numbers and text, such as 'oops' in row 1",
+        ),
+        ("name,label\nu,a\nv,b\n", r"no numeric column besides the labels, only name \(string\)"),
+        (
+            "x,colour\n1,a\n2,b\n",
+            r"which column holds the labels.*none is called.*one of x, colour",
+        ),
+        ("x,y,label\n1,a,a\n2,b,b\n", "because more than one is called label"),
+        (
+            "x,label\n1,0.5\n2,1.5\n",
+            "labels must be text, whole numbers or .* but they are float64",
+        ),
+        ("x,label\n1,2020-01-01\n2,2020-01-02\n", "labels must be text, .* but they are datetime"),
+        ("x,label\n9007199254740993,a\n1,b\n", "row 0 is 9007199254740993, more than float64"),
+        ("x,label\n\xff,a\n1,b\n", r"no numeric column .* only x \(binary\)"),
+    ],
+)
+def test_a_wrong_csv_is_said_to_be_so(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(text.encode("latin-1"))
+    refused({"source": tmp_path / "a.csv"}, message)
+
+
+def test_a_column_that_is_not_there_is_said_with_those_that_are(tmp_path: Path) -> None:
+    said = written("csv", tmp_path) | {"labels": "species"}
+    refused(said, r"has no column 'species', only x0, x1, x2, label; name .* \(--labels\)")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"y": [0, 1]}, "must hold one array of features besides the labels.*no other"),
+        ({"a": [[1.0]], "b": [[1.0]], "y": [0]}, "but it holds a, b; rename"),
+        ({"X": [1.0, 2.0], "y": [0, 1]}, r"\(N, D\).*shape is \(2,\)"),
+        ({"X": np.zeros((0, 3)), "y": []}, r"shape is \(0, 3\)"),
+        ({"X": [["a"], ["b"]], "y": [0, 1]}, "row 0, column 0 must be a number, .*<U1"),
+        ({"X": [[1j], [2j]], "y": [0, 1]}, "must be a number, but its type is complex128"),
+        ({"X": [[1.0], [2.0]], "y": [[0], [1]]}, r"one value a row, but their shape is \(2, 1\)"),
+        ({"X": [[1.0], [2.0]], "y": [0.0, 1.0]}, "but they are float64"),
+        ({"X": [[1.0], [2.0]], "y": ["a", ""]}, "row 1 is empty"),
+        ({"X": [[1.0]], "b": [0]}, "which array holds the labels"),
+        ({"X": [[1.0], [2.0]], "y": [0, 1]}, "the only one of its class"),
+    ],
+)
+def test_a_wrong_npz_is_said_to_be_so(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
+    named: dict[str, Any] = {name: np.array(value) for name, value in arrays.items()}
+    np.savez(tmp_path / "a.npz", **named)
+    refused({"source": tmp_path / "a.npz"}, message)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"x": [1.0, None], "label": ["a", "b"]}, "column 'x': row 1 is empty"),
+        ({"x": [[1.0], [1.0, 2.0]], "label": [0, 1]}, "length of the first, 1, but row 1 has 2"),
+        ({"x": [[1.0], None], "label": [0, 1]}, "column 'x': row 1 is empty"),
+        ({"x": [[1.0], [None]], "label": [0, 1]}, "column 'x': row 1 is empty"),
+        ({"x": [[1.0]] * 2, "z": [[1.0]] * 2, "label": [0, 1]}, "several columns of lists, x, z"),
+        ({"x": pa.array([[], []], pa.list_(pa.float32())), "label": [0, 1]}, "lists are empty"),
+    ],
+)
+def test_a_wrong_parquet_is_said_to_be_so(
+    table: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    pa.parquet.write_table(pa.table(table), tmp_path / "a.parquet")
+    refused({"source": tmp_path / "a.parquet"}, message)
+
+
+def test_labels_that_no_training_row_has_are_refused_with_their_row(tmp_path: Path) -> None:
+    X, labels = small()
+    pa.parquet.write_table(columns(X, labels), tmp_path / "a.parquet")
+    labels[5] = "cow"
+    pa.parquet.write_table(columns(X, labels), tmp_path / "t.parquet")
+    said = {"source": tmp_path / "a.parquet", "test": tmp_path / "t.parquet"}
+    refused(said, r"t\.parquet, column 'label': row 5 has the label 'cow', .* cat, dog\)")
+
+
+def test_columns_that_differ_between_parts_are_named(tmp_path: Path) -> None:
+    X, labels = small()
+    table = columns(X, labels)
+    pa.parquet.write_table(table, tmp_path / "a.parquet")
+    said = {"source": tmp_path / "a.parquet", "test": tmp_path / "t.parquet"}
+    pa.parquet.write_table(table.select(["x1", "x0", "x2", "label"]), tmp_path / "t.parquet")
+    refused(said, r"t\.parquet: feature 0 is the column 'x1' where .*a\.parquet has 'x0'")
+    pa.parquet.write_table(table.select(["x0", "x1", "label"]), tmp_path / "t.parquet")
+    refused(said, r"t\.parquet has 2 columns of features where .*a\.parquet has 3")
+
+
+def test_files_that_are_missing_or_of_no_kind_are_said_to_be_so(tmp_path: Path) -> None:
+    said = written("npy", tmp_path)
+    refused({"source": tmp_path / "no.csv"}, r"there is no file or folder .*no\.csv: name one")
+    (tmp_path / "a.xlsx").write_bytes(b"")
+    refused({"source": tmp_path / "a.xlsx"}, r"a\.xlsx is of no kind that is read, which are \.npy")
+    refused(said | {"labels": tmp_path / "no.npy"}, r"no\.npy cannot be read: No such file")
+    refused(said | {"labels": tmp_path / "a.xlsx"}, r"a\.xlsx is not a kind of file that labels")
+    refused(said | {"labels": None}, r"holds one array.* name a file .*\(--labels\)")
+    refused(said | {"test": tmp_path / "no.npy"}, r"there is no file or folder .*no\.npy")

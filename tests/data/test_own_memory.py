@@ -1,0 +1,90 @@
+"""A large file is mapped: loading it copies no row where nothing has to be moved."""
+
+from __future__ import annotations
+
+import mmap
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from safetensors.numpy import save_file
+
+from onelayer.data import load
+
+from .own_making import Array
+
+ROWS, FEATURES = 4000, 1024  # 16 MB
+
+
+def _npy(path: Path, X: Array, y: Array) -> Path:
+    np.save(path.with_suffix(".npy"), X)
+    np.save(path.parent / "y.npy", y)
+    return path.with_suffix(".npy")
+
+
+def _npz(path: Path, X: Array, y: Array) -> Path:
+    np.savez(path.with_suffix(".npz"), X=X, y=y)
+    return path.with_suffix(".npz")
+
+
+def _safetensors(path: Path, X: Array, y: Array) -> Path:
+    save_file({"X": X, "y": y}, path.with_suffix(".safetensors"))
+    return path.with_suffix(".safetensors")
+
+
+def _arrow(path: Path, X: Array, y: Array) -> Path:
+    rows = pa.FixedSizeListArray.from_arrays(pa.array(X.ravel()), X.shape[1])
+    table = pa.table({"X": rows, "y": y})
+    file = pa.OSFile(str(path.with_suffix(".arrow")), "wb")
+    with file, pa.ipc.new_file(file, table.schema) as to:
+        to.write_table(table)
+    return path.with_suffix(".arrow")
+
+
+@pytest.mark.parametrize("write", [_npy, _npz, _safetensors, _arrow])
+def test_a_mapped_file_is_not_copied(
+    write: Callable[[Path, Array, Array], Path], tmp_path: Path
+) -> None:
+    X = np.ones((ROWS, FEATURES), np.float32)
+    y = np.arange(ROWS) % 2
+    whole = write(tmp_path / "a", X, y)
+    count = ROWS if write is _npy else 100  # .npy files share one file of labels
+    parts = [write(tmp_path / name, X[:count], y[:count]) for name in ("v", "t")]
+    labels = tmp_path / "y.npy" if write is _npy else None
+    load(whole, labels=labels)  # what is imported on first use is not counted
+    arrow_before = pa.total_allocated_bytes()
+    tracemalloc.start()
+    splits = load(
+        whole,
+        labels=labels,
+        validation=parts[0],
+        validation_labels=labels,
+        test=parts[1],
+        test_labels=labels,
+        report=lambda line: None,
+    )
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak + pa.total_allocated_bytes() - arrow_before < X.nbytes / 4
+    assert is_mapped(splits.train.X)
+
+
+def is_mapped(X: Array) -> bool:
+    """Whether an array's memory is a file's: its base is a map, or pyarrow's of one."""
+    base: object = X
+    while isinstance(base, np.ndarray) and base.base is not None:
+        base = base.base
+    return isinstance(base, mmap.mmap | pa.Array)
+
+
+def test_a_share_copies_the_rows_of_a_file_once(tmp_path: Path) -> None:
+    X = np.ones((ROWS, FEATURES), np.float32)
+    path = _npz(tmp_path / "a", X, np.arange(ROWS) % 2)
+    tracemalloc.start()
+    load(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.3 * X.nbytes

@@ -1,0 +1,197 @@
+"""Every figure of an evaluation against scikit-learn's, SciPy's, or its definition in loops."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn import metrics
+
+from onelayer import evaluation as evaluation_module
+from onelayer import model as model_module
+from onelayer.data import Dataset
+from onelayer.errors import DataError
+from onelayer.evaluation import BINS, Evaluation, evaluate, wilson_interval
+from onelayer.model import Model
+from onelayer.scaling import Scaling
+from tests.model.made_models import make_model, make_rows
+
+
+def scored(S: NDArray[np.float64], y: NDArray[np.int64], names: tuple[str, ...] = ()) -> Evaluation:
+    """Evaluate scores: rows are the scores themselves, and W is the identity."""
+    K = S.shape[1]
+    scaling = Scaling("none", np.ones(K), np.zeros(K))
+    model = Model(np.eye(K), np.zeros(K), scaling, names or tuple(map(str, range(K))))
+    return evaluate(model, Dataset(S, y, model.class_names))
+
+
+def made(classes: int, rows: int = 400, seed: int = 0) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, classes, rows)
+    S = rng.normal(size=(rows, classes)) * 2.0
+    S[np.arange(rows), y] += 1.5
+    return S, y
+
+
+def probabilities(S: NDArray[np.float64]) -> NDArray[np.float64]:
+    e = np.exp(S - S.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 6, 10, 40])
+@pytest.mark.parametrize("seed", range(3))
+def test_figures_are_those_of_scikit_learn(classes: int, seed: int) -> None:
+    S, y = made(classes, seed=seed)
+    evaluated, predicted, p = scored(S, y), S.argmax(axis=1), probabilities(S)
+    labels = list(range(classes))
+    assert evaluated.rows == len(y)
+    assert evaluated.accuracy == metrics.accuracy_score(y, predicted)
+    np.testing.assert_array_equal(
+        evaluated.confusion, metrics.confusion_matrix(y, predicted, labels=labels)
+    )
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(
+        y, predicted, labels=labels, zero_division=np.nan
+    )
+    np.testing.assert_allclose(evaluated.precision, precision, rtol=1e-14)
+    np.testing.assert_allclose(evaluated.recall, recall, rtol=1e-14)
+    np.testing.assert_allclose(evaluated.f1, f1, rtol=1e-14)
+    np.testing.assert_array_equal(evaluated.support, support)
+    assert evaluated.log_loss == pytest.approx(metrics.log_loss(y, p, labels=labels), rel=1e-13)
+    if classes > 5:
+        top = metrics.top_k_accuracy_score(y, S, k=5, labels=labels)
+        assert evaluated.top_accuracy == pytest.approx(top, rel=1e-14)
+    else:
+        assert evaluated.top_accuracy is None
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_calibration_is_its_definition_in_a_loop(classes: int) -> None:
+    S, y = made(classes, seed=7)
+    p = probabilities(S)
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == y
+    curve = scored(S, y).reliability
+    error = 0.0
+    for m in range(BINS):
+        inside = [i for i in range(len(y)) if m / BINS < confidence[i] <= (m + 1) / BINS]
+        assert curve.rows[m] == len(inside)
+        if not inside:
+            assert math.isnan(curve.confidence[m])
+            continue
+        mean = sum(confidence[i] for i in inside) / len(inside)
+        share = sum(bool(right[i]) for i in inside) / len(inside)
+        assert curve.confidence[m] == pytest.approx(mean, rel=1e-13)
+        assert curve.accuracy[m] == pytest.approx(share, rel=1e-13)
+        error += len(inside) / len(y) * abs(share - mean)
+    assert curve.error == pytest.approx(error, rel=1e-12)
+    assert curve.rows.sum() == len(y)
+
+
+def test_certain_predictions_fall_into_the_last_bin_and_even_ones_below_their_edge() -> None:
+    S = np.array([[1e4, -1e4], [0.0, 0.0]])
+    curve = scored(S, np.array([0, 1])).reliability
+    assert curve.rows[-1] == 1
+    assert curve.rows[7] == 1  # 0.5 lies in (7/15, 8/15]
+    assert curve.error == pytest.approx(0.25)
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
+    edges = np.array([1 / BINS, 0.2, 1.0])
+    rows, right, confidence = evaluation_module._binned(edges, np.array([True, False, True]))
+    assert np.flatnonzero(rows).tolist() == [0, 2, BINS - 1]
+    assert (right[2], confidence[2]) == (0.0, 0.2)
+
+
+def test_a_confident_mistake_has_a_finite_loss() -> None:
+    evaluated = scored(np.array([[1e4, 0.0]]), np.array([1]))
+    assert evaluated.log_loss == 1e4
+
+
+def test_of_equal_scores_the_first_classes_count_in_the_top_as_well() -> None:
+    evaluated = scored(np.zeros((7, 7)), np.arange(7))
+    assert evaluated.in_top == 5
+    assert evaluated.correct == 1
+
+
+def test_a_class_that_is_never_predicted_or_never_there_has_no_share() -> None:
+    evaluated = scored(np.array([[1.0, 0.0, 0.0]] * 2), np.array([0, 1]))
+    np.testing.assert_array_equal(evaluated.precision, [0.5, np.nan, np.nan])
+    np.testing.assert_array_equal(evaluated.recall, [1.0, 0.0, np.nan])
+    np.testing.assert_array_equal(evaluated.f1, [2 / 3, 0.0, np.nan])
+
+
+def test_tiles_do_not_change_a_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, X = make_model(6), make_rows(100)
+    rows = Dataset(X, np.arange(100) % 6, model.class_names)
+    whole = evaluate(model, rows)
+    monkeypatch.setattr(model_module, "TILE_ENTRIES", 12 * 9)
+    parts = evaluate(model, rows)
+    np.testing.assert_array_equal(parts.confusion, whole.confusion)
+    assert parts.in_top == whole.in_top
+    assert parts.log_loss == pytest.approx(whole.log_loss, rel=1e-13)
+    assert parts.reliability.error == pytest.approx(whole.reliability.error, rel=1e-12)
+
+
+def test_rows_of_other_classes_are_refused() -> None:
+    rows = Dataset(make_rows(3), np.arange(3), ("x", "y", "z"), name="other")
+    with pytest.raises(
+        DataError, match=r"other should have the model's classes, class 0.* x, y, z"
+    ):
+        evaluate(make_model(), rows)
+    with pytest.raises(DataError, match="12 features"):
+        evaluate(make_model(), Dataset(make_rows(3, 9), np.arange(3), make_model().class_names))
+
+
+@given(st.integers(1, 10**9).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_wilson_interval_lies_in_0_1_and_holds_the_share(counts: tuple[int, int]) -> None:
+    right, rows = counts
+    low, high = wilson_interval(right, rows)
+    assert 0.0 <= low <= right / rows <= high <= 1.0
+    assert low < high
+
+
+@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_wilson_interval_is_scipys(counts: tuple[int, int]) -> None:
+    from scipy.stats import binomtest
+
+    expected = binomtest(*counts).proportion_ci(0.95, method="wilson")
+    assert wilson_interval(*counts) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_wilson_interval_is_mirrored_and_narrows(counts: tuple[int, int]) -> None:
+    right, rows = counts
+    low, high = wilson_interval(right, rows)
+    other_low, other_high = wilson_interval(rows - right, rows)
+    assert (1 - other_high, 1 - other_low) == pytest.approx((low, high), abs=1e-12)
+    four = wilson_interval(4 * right, 4 * rows)
+    assert four[1] - four[0] < high - low
+
+
+@pytest.mark.parametrize("classes", [3, 10])
+def test_the_json_holds_every_figure(classes: int) -> None:
+    S, y = made(classes, seed=2)
+    y[y == 1] = 0
+    evaluated = scored(S, y)
+    told = json.loads(json.dumps(evaluated.as_dict(), allow_nan=False))
+    assert told["accuracy"] == evaluated.accuracy
+    assert told["accuracy_interval_95"] == list(evaluated.interval)
+    assert told["top_5_accuracy"] == evaluated.top_accuracy
+    assert told["log_loss"] == evaluated.log_loss
+    assert told["expected_calibration_error"] == evaluated.reliability.error
+    assert told["confusion"] == evaluated.confusion.tolist()
+    assert told["classes"][1]["recall"] is None
+    assert told["classes"][0] == {
+        "name": "0",
+        "precision": evaluated.precision[0],
+        "recall": evaluated.recall[0],
+        "f1": evaluated.f1[0],
+        "support": evaluated.support[0],
+    }
+    assert sum(told["calibration"]["rows"]) == len(y)
+    assert len(told["calibration"]["edges"]) == evaluation_module.BINS + 1

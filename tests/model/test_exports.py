@@ -1,0 +1,217 @@
+"""What other tools compute from an export is what the model computes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from onelayer.data import Splits, load
+from onelayer.errors import ExportError, SaveError, SettingsError, SourceError
+from onelayer.export import export_onnx, export_state_dict, to_sklearn, to_torch
+from onelayer.export import onnx as onnx_module
+from onelayer.model import Model
+from onelayer.optimum import solve_path
+from onelayer.path_record import PathRecord
+from onelayer.plan import Run
+from onelayer.result import DataCard
+from onelayer.scaling import Scaling
+from onelayer.train import train
+from tests.made_data import make_dataset
+from tests.model.made_models import make_model, make_rows
+
+
+def run_onnx(path: Path, rows: Any) -> tuple[Any, Any]:
+    runtime = pytest.importorskip("onnxruntime", reason="ONNX WAS NOT TESTED: pip install onnx")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    label, probabilities = session.run(None, {"rows": rows})
+    return label, probabilities
+
+
+@pytest.fixture(scope="module")
+def cifar() -> Any:
+    try:
+        return load(progress=False)
+    except SourceError as error:
+        pytest.skip(f"ONNX ON THE REAL CIFAR-10 WAS NOT TESTED: {error}")
+
+
+@pytest.mark.parametrize("scaling", ["unit", "standardize"])
+def test_onnx_agrees_on_the_10_000_test_images(scaling: str, cifar: Any, tmp_path: Path) -> None:
+    result = train(cifar, [Run(0.002, 0.01, epochs=3)], scaling=scaling)
+    model = Model.from_result(result)
+    export_onnx(model, tmp_path / "m.onnx")
+    label, probabilities = run_onnx(tmp_path / "m.onnx", cifar.test.X)
+    assert len(label) == 10_000
+    np.testing.assert_array_equal(label, model.predict(cifar.test.X))
+    np.testing.assert_allclose(probabilities, model.predict_proba(cifar.test.X), atol=1e-6, rtol=0)
+    assert (label == cifar.test.y).mean() == result.test_accuracy[0]
+
+
+def test_onnx_agrees_on_the_digits_and_says_so(tmp_path: Path) -> None:
+    splits = load("digits")
+    model = Model.from_result(train(splits, [Run(0.01, epochs=5)], scaling="standardize"))
+    tested = export_onnx(model, tmp_path / "m.onnx", rows=splits.test.X)
+    assert (tested.rows, tested.difference < 1e-12) == (400, True)
+    label, probabilities = run_onnx(tmp_path / "m.onnx", splits.test.X)
+    np.testing.assert_array_equal(label, model.predict(splits.test.X))
+    np.testing.assert_allclose(probabilities, model.predict_proba(splits.test.X), atol=1e-12)
+
+
+@pytest.mark.parametrize("input_type", ["uint8", "float16", "float32", "float64"])
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_onnx_takes_rows_of_each_type(
+    dtype: type, classes: int, input_type: str, tmp_path: Path
+) -> None:
+    model, X = make_model(classes, dtype=dtype), make_rows()
+    export_onnx(model, tmp_path / "m.onnx", input_type=input_type)
+    label, probabilities = run_onnx(tmp_path / "m.onnx", X.astype(input_type))
+    np.testing.assert_array_equal(label, model.predict(X))
+    np.testing.assert_allclose(probabilities, model.predict_proba(X), atol=1e-13)
+
+
+def test_large_scores_and_ties_are_the_same_in_onnx(tmp_path: Path) -> None:
+    W = make_model().W * 1e4
+    W[2] = W[1]
+    model = make_model(W=W, b=np.zeros(3))
+    export_onnx(model, tmp_path / "m.onnx", rows=make_rows(2000))
+
+
+def test_onnx_tells_its_names_and_types(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="ONNX WAS NOT TESTED: pip install onnx")
+    model = make_model()
+    export_onnx(model, tmp_path / "m.onnx")
+    made = onnx.load(tmp_path / "m.onnx")
+    told = {item.key: json.loads(item.value) for item in made.metadata_props}
+    assert told["class_names"] == list(model.class_names)
+    assert told["settings"] == model.settings
+    [rows] = made.graph.input
+    assert rows.name == "rows"
+    assert rows.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [out.name for out in made.graph.output] == ["label", "probabilities"]
+    export_onnx(make_model(image_shape=None), tmp_path / "m.onnx")
+    [rows] = onnx.load(tmp_path / "m.onnx").graph.input
+    assert rows.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert onnx_module.onnx_bytes(model, "uint8") == onnx_module.onnx_bytes(model, "uint8")
+
+
+@pytest.mark.parametrize("part", ["W", "b", "scale", "offset"])
+def test_a_graph_that_disagrees_is_not_written(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model()
+    wrong = Scaling("standardize", model.scaling.scale * 1.001, model.scaling.offset)
+    if part == "offset":
+        wrong = Scaling("standardize", model.scaling.scale, model.scaling.offset + 0.001)
+    changed = {
+        "W": make_model(W=model.W[::-1]),
+        "b": make_model(b=model.b + np.float32(0.001) * np.arange(3, dtype=np.float32)),
+        "scale": make_model(scaling=wrong),
+        "offset": make_model(scaling=wrong),
+    }[part]
+    graph = onnx_module._graph
+    monkeypatch.setattr(onnx_module, "_graph", lambda onnx, _, kind: graph(onnx, changed, kind))
+    with pytest.raises(ExportError, match=r"of 256 rows \d+ have another label"):
+        export_onnx(model, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_type_of_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="input type must be one of uint8"):
+        export_onnx(make_model(), tmp_path / "m.onnx", input_type="int4")
+    with pytest.raises(SettingsError, match="dtype must be float32 or float64"):
+        export_state_dict(make_model(), tmp_path / "m", "int8")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
+def test_a_missing_library_is_one_sentence_with_the_pip_command(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ExportError, match=rf"needs {missing}, .* pip install 'onelayer\[onnx\]'"):
+        export_onnx(make_model(), tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_torch_or_scikit_learn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ExportError, match=r"needs torch, .* pip install 'onelayer\[torch\]'"):
+        to_torch(make_model())
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    with pytest.raises(ExportError, match="pip install 'scikit-learn'"):
+        to_sklearn(make_model())
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_logistic_regression_predicts_the_same_from_rows_as_stored(classes: int) -> None:
+    model, X = make_model(classes, feature_names=None), make_rows(200)
+    fitted = to_sklearn(model)
+    np.testing.assert_array_equal(fitted.predict(X), model.predict(X))
+    np.testing.assert_allclose(fitted.predict_proba(X), model.predict_proba(X), atol=1e-13)
+    assert fitted.score(X, model.predict(X)) == 1.0
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_logistic_regression_with_that_strength_fits_the_same_model(classes: int) -> None:
+    rows = make_dataset(90, 1, classes=classes)
+    card = DataCard("made", "made", rows.class_names, rows.image_shape, 90, 90, 90)
+    splits = Splits(rows, rows, rows, name="made", source="made")
+    path = solve_path(splits, [0.01], tol=1e-10, scaling="none")
+    exported = to_sklearn(Model.from_path(PathRecord(path, card)))
+    assert exported.C < 1.2
+    again = clone(exported).set_params(tol=1e-10, max_iter=100_000).fit(rows.X, rows.y)
+    np.testing.assert_allclose(
+        again.predict_proba(rows.X), exported.predict_proba(rows.X), atol=1e-3
+    )
+
+
+def test_logistic_regression_knows_the_features_by_name_and_has_no_strength_without_l2() -> None:
+    fitted = to_sklearn(make_model(settings={"l2": 0.0, "train_rows": 90}))
+    assert fitted.feature_names_in_[0] == "pixel 0"
+    assert fitted.C == 1.0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_torch_linear_computes_the_same_from_rows_as_stored(dtype: str, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch WAS NOT TESTED: pip install torch")
+    from safetensors.torch import load_file
+
+    model, X = make_model(dtype=np.float64), make_rows()
+    linear = torch.nn.Linear(12, 3, dtype=getattr(torch, dtype))
+    export_state_dict(model, tmp_path / "m.safetensors", dtype)
+    for state in (to_torch(model, dtype), load_file(tmp_path / "m.safetensors")):
+        torch.nn.init.zeros_(linear.weight)
+        linear.load_state_dict(state)
+        p = linear(torch.from_numpy(X).to(getattr(torch, dtype))).softmax(1).detach().numpy()
+        tolerance = 1e-12 if dtype == "float64" else 1e-4
+        np.testing.assert_allclose(p, model.predict_proba(X), atol=tolerance)
+
+
+def test_the_state_dict_needs_no_torch_and_has_the_class_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors import safe_open
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    model = make_model()
+    export_state_dict(model, tmp_path / "m")
+    with safe_open(tmp_path / "m", "np") as file:
+        assert json.loads(file.metadata()["class_names"]) == list(model.class_names)
+        weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
+    X = make_rows()
+    np.testing.assert_allclose(X @ weight.T + bias, model.scores(X), atol=1e-3)
+
+
+def test_an_export_to_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for write in (export_onnx, export_state_dict):
+        with pytest.raises(SaveError, match="could not be written"):
+            write(make_model(), tmp_path / "file" / "m")
+    assert (tmp_path / "file").read_text() == ""

@@ -1,0 +1,106 @@
+"""A run folder stands for its best run, and a name behind a colon for one setting of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onelayer.errors import SaveError, SettingsError
+from onelayer.model_choice import open_model
+from onelayer.model_files import save_model
+from onelayer.path_files import save_path
+from onelayer.result import Result
+from onelayer.result_files import save_result
+from tests.model.made_models import make_model
+from tests.report.made_paths import make_path_record
+from tests.report.made_results import make_result, make_runs
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Result:
+    """Four settings of two seeds; of λ=0.1 the second seed is best, of all the sixth run."""
+    result = make_result(make_runs(seeds=2, epochs=2), snapshots=())
+    result.history.validation_accuracy[:] = [[v] * 3 for v in (1, 5, np.nan, 4, 6, 7, 2, 2)]
+    result.history.validation_accuracy[:] /= 10
+    save_result(result, tmp_path / "run")
+    return result
+
+
+def test_a_folder_is_its_best_run_and_says_so(result: Result, tmp_path: Path) -> None:
+    chosen = open_model(str(tmp_path / "run"))
+    np.testing.assert_array_equal(chosen.model.W, result.W[5])
+    assert chosen.words == f"{result.runs[5].name}, seed 1: the best of 8 runs by validation " \
+        "accuracy, 70.00%"  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("setting", "position"),
+    [
+        ("λ=0, η=0.1", 1),
+        ("λ=0,η=0.01", 3),
+        ("Λ=0.1, Η=0.01", 5),
+        ("λ=1, η=0.01", 6),
+        ("4", 4),
+        ("0", 0),
+    ],
+)
+def test_a_setting_is_its_best_seed_and_a_number_is_a_run(
+    setting: str, position: int, result: Result, tmp_path: Path
+) -> None:
+    chosen = open_model(f"{tmp_path / 'run'}:{setting}")
+    np.testing.assert_array_equal(chosen.model.W, result.W[position])
+    assert ("best of 2 runs" in chosen.words) == (not setting.isdecimal())
+
+
+@pytest.mark.parametrize("setting", ["λ=2", "8", "-1", "x"])
+@pytest.mark.usefixtures("result")
+def test_an_unknown_setting_is_answered_by_those_that_there_are(
+    setting: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=r"λ=0, η=0.1; λ=0, η=0.01; .* position from 0 to 7"):
+        open_model(f"{tmp_path / 'run'}:{setting}")
+
+
+def test_a_path_is_its_chosen_model_or_the_one_that_is_named(tmp_path: Path) -> None:
+    record = make_path_record((1.0, 0.1, 0.001))
+    save_path(record, tmp_path / "path")
+    chosen = open_model(str(tmp_path / "path"))
+    np.testing.assert_array_equal(chosen.model.W, record.path.best.W)
+    assert "chosen by accuracy, rule best" in chosen.words
+    for setting, position in (("λ=0.1", 1), ("2", 2)):
+        named = open_model(f"{tmp_path / 'path'}:{setting}")
+        np.testing.assert_array_equal(named.model.W, record.path.optima[position].W)
+        assert "chosen" not in named.words
+
+
+def test_where_there_is_one_model_nothing_is_said(tmp_path: Path) -> None:
+    save_path(make_path_record((0.1,)), tmp_path / "path")
+    assert open_model(str(tmp_path / "path")).words == ""
+    save_result(make_result(make_runs(seeds=1)[:1], snapshots=()), tmp_path / "run")
+    assert open_model(str(tmp_path / "run")).words == ""
+    save_model(make_model(), tmp_path / "a:b")
+    assert open_model(str(tmp_path / "a:b")).words == ""
+
+
+def test_a_folder_with_a_colon_is_a_folder(tmp_path: Path) -> None:
+    record = make_path_record((1.0, 0.1))
+    save_path(record, tmp_path / "a:b")
+    assert (
+        open_model(str(tmp_path / "a:b:1")).model.certificate == record.path.optima[1].certificate
+    )
+    assert open_model(str(tmp_path / "a:b")).model.settings["choice"]["chosen"]
+
+
+def test_a_folder_of_the_whole_name_comes_before_a_setting(tmp_path: Path) -> None:
+    save_path(make_path_record((1.0, 0.1)), tmp_path / "a")
+    save_path(make_path_record((0.5,)), tmp_path / "a:1")
+    assert open_model(str(tmp_path / "a:1")).model.settings["l2"] == 0.5
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SaveError, match="absent should be a model file, but it is not there"):
+        open_model(str(tmp_path / "absent"))
+    with pytest.raises(SaveError, match="it is a folder"):
+        open_model(str(tmp_path))

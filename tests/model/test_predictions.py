@@ -1,0 +1,156 @@
+"""Predictions on disk say what the model says; what cannot be read or written is said."""
+
+from __future__ import annotations
+
+import csv
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onelayer import model as model_module
+from onelayer.data import load
+from onelayer.errors import DataError, SaveError, SettingsError
+from onelayer.predictions import read_rows, write_predictions
+from tests.model.made_models import make_model, make_rows
+
+ODD = ('cat, "the" one', "naïve\nλ", "p_label")
+
+
+def read_back(path: Path) -> tuple[list[str], list[str], np.ndarray[Any, Any]]:
+    """Column names, labels and probabilities of a file."""
+    if path.suffix == ".npy":
+        table = np.load(path, allow_pickle=False)
+        return list(table.dtype.names), table["label"].tolist(), table["probabilities"]
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        columns = pq.read_table(path).to_pydict()
+        names = list(columns)
+        return names, columns["label"], np.array([columns[name] for name in names[1:]]).T
+    with path.open(encoding="utf-8", newline="") as file:
+        head, *lines = csv.reader(file)
+    return head, [line[0] for line in lines], np.array([line[1:] for line in lines], np.float64)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".npy"])
+@pytest.mark.parametrize("rows_of_a_tile", [7, 1000])
+def test_predictions_are_the_models_own_to_the_last_bit(
+    rows_of_a_tile: int, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_module, "TILE_ENTRIES", 12 * rows_of_a_tile)
+    model, X = make_model(class_names=ODD), make_rows(40)
+    path = tmp_path / f"out{ending}"
+    write_predictions(model, X, path)
+    names, labels, probabilities = read_back(path)
+    if ending == ".npy":
+        assert names == ["label", "probabilities"]
+    else:
+        assert names == ["label", *(f"p_{name}" for name in ODD)]
+    assert labels == [ODD[k] for k in model.predict(X)]
+    np.testing.assert_array_equal(probabilities, model.predict_proba(X))
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".npy"])
+def test_bad_rows_leave_the_old_file(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_module, "TILE_ENTRIES", 12 * 8)
+    path = tmp_path / f"out{ending}"
+    path.write_text("old")
+    X = make_rows(40).astype(np.float32)
+    X[30, 0] = np.nan
+    with pytest.raises(DataError, match="row 30"):
+        write_predictions(make_model(), X, path)
+    with pytest.raises(DataError, match="12 features"):
+        write_predictions(make_model(), X[:, :4], path)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_another_ending_and_a_place_that_is_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"written as .csv, .parquet, .npy, but out.xlsx"):
+        write_predictions(make_model(), make_rows(), tmp_path / "out.xlsx")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveError, match="could not be written"):
+        write_predictions(make_model(), make_rows(), tmp_path / "file" / "out.csv")
+
+
+def test_rows_are_read_from_files_and_data_sets(tmp_path: Path) -> None:
+    X = make_rows()
+    np.save(tmp_path / "rows.npy", X)
+    np.testing.assert_array_equal(read_rows(str(tmp_path / "rows.npy")), X)
+    splits = load("digits")
+    for part in ("train", "validation", "test"):
+        np.testing.assert_array_equal(read_rows(f"digits:{part}"), getattr(splits, part).X)
+    np.testing.assert_array_equal(read_rows("digits"), splits.test.X)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_table_gives_the_models_features_by_name(ending: str, tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import csv as pa_csv
+    from pyarrow import parquet as pq
+
+    model, X = make_model(), make_rows(9)
+    assert model.feature_names is not None
+    columns = dict(zip(model.feature_names, X.T.astype(np.float64), strict=True))
+    mixed = {"row": np.arange(9)} | dict(reversed(columns.items())) | {"label": ["a"] * 9}
+    path = tmp_path / f"rows.{ending}"
+    write = pa_csv.write_csv if ending == "csv" else pq.write_table
+    write(pa.table(mixed), str(path))
+    np.testing.assert_array_equal(read_rows(str(path), model.feature_names), X)
+    with pytest.raises(DataError, match="the model's 2 features as columns, but lacks 1: nose"):
+        read_rows(str(path), ("row", "nose"))
+    write(pa.table(columns), str(path))
+    np.testing.assert_array_equal(read_rows(str(path)), X)
+    with pytest.raises(DataError, match="no file"):
+        read_rows(str(tmp_path / f"absent.{ending}"))
+
+
+def test_images_are_taken_with_their_channels_first_only(tmp_path: Path) -> None:
+    model, X = make_model(image_shape=(3, 2, 2)), make_rows()
+    images = X.reshape(-1, 3, 2, 2)
+    for rows, name in ((X, "rows.parquet"), (images, "images.parquet")):
+        write_predictions(model, rows, tmp_path / name)
+    np.testing.assert_array_equal(
+        read_back(tmp_path / "images.parquet")[2], read_back(tmp_path / "rows.parquet")[2]
+    )
+    with pytest.raises(DataError, match=r"shape \(N, 3, 2, 2\), but theirs is \(40, 2, 2, 3\)"):
+        write_predictions(model, images.transpose(0, 2, 3, 1), tmp_path / "last.csv")
+    with pytest.raises(DataError, match=r"shape \(N, 12\), but theirs"):
+        write_predictions(make_model(image_shape=None), images, tmp_path / "last.csv")
+    assert not (tmp_path / "last.csv").exists()
+
+
+class _Trap:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return (open, (str(self.target), "w"))
+
+
+@pytest.mark.parametrize("kind", ["empty", "picture", "head", "pickle", "objects"])
+def test_a_file_that_is_no_array_is_one_sentence_and_runs_nothing(
+    kind: str, tmp_path: Path
+) -> None:
+    path, trap = tmp_path / "rows.npy", _Trap(tmp_path / "ran")
+    if kind == "objects":
+        np.save(path, np.array([trap], object), allow_pickle=True)
+    else:
+        content = {"empty": b"", "picture": b"GIF89a", "head": b"\x93NUMPY"}
+        path.write_bytes(content.get(kind) or pickle.dumps(trap) * (kind == "pickle"))
+    with pytest.raises(DataError, match=r"should be a .npy file of numbers"):
+        read_rows(str(path))
+    assert [p.name for p in tmp_path.iterdir()] == ["rows.npy"]
+
+
+def test_absent_rows_are_said() -> None:
+    with pytest.raises(DataError, match=r"no file absent.npy"):
+        read_rows("absent.npy")
+    with pytest.raises(DataError, match="no folder absent"):
+        read_rows("absent:test")

@@ -1,0 +1,171 @@
+"""Every document is true when run: its Python, what its comments say is printed, its commands."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, SGDClassifier
+
+import onelayer.estimator
+import onelayer.export
+from onelayer import SoftmaxClassifier, SoftmaxClassifierCV
+from onelayer.experiments import EXPERIMENTS
+
+ROOT = Path(__file__).parents[1]
+README, DOCS = ROOT / "README.md", ROOT / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+
+BLOCK = re.compile(
+    r"(?:<!-- not run: (?P<reason>[^\n]*?) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```",
+    flags=re.DOTALL | re.MULTILINE,
+)
+# What a comment behind a print says: `print(1 + 1)  # 2`.
+SAID = re.compile(r"^print\(.*\)  # (.+)$", flags=re.MULTILINE)
+# Blocks that need what the tests do not install, by page.
+NOT_RUN = {"from-pytorch.md": 2}
+LANGUAGES = {"python", "console"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block; with a reason it is not run."""
+
+    language: str
+    code: str
+    reason: str | None
+
+
+def blocks(page: Path) -> list[Block]:
+    found = BLOCK.finditer(page.read_text(encoding="utf-8"))
+    return [Block(match["language"], match["code"], match["reason"]) for match in found]
+
+
+def script(page: Path) -> str:
+    """The blocks of a page that are run, in order: they continue one another."""
+    return "\n".join(b.code for b in blocks(page) if b.language == "python" and b.reason is None)
+
+
+def run(code: str, folder: Path) -> list[str]:
+    """Run a script in an empty folder, with warnings as errors, and return what it printed."""
+    words = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def commands(page: Path) -> set[str]:
+    """Commands of the terminal blocks, and of the README's indented lines: fit, data list, …"""
+    text = page.read_text(encoding="utf-8")
+    console = "\n".join(b.code for b in blocks(page) if b.language == "console")
+    lines = console + "\n" + "\n".join(re.findall(r"^    (onelayer .*)$", text, flags=re.MULTILINE))
+    return set(re.findall(r"^onelayer ([a-z-]+(?: list| fetch)?)", lines, flags=re.MULTILINE))
+
+
+def said_in_order(said: list[str], printed: list[str]) -> str | None:
+    """The first remark that is no printed line, or comes out of order; None if all are true."""
+    rest = iter(printed)
+    return next((remark for remark in said if remark not in rest), None)
+
+
+SNIPPETS = [block.code for block in blocks(README) if block.language == "python"]
+COMMANDS = sorted(set().union(*(commands(page) for page in [README, *PAGES])))
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
+def test_each_snippet_of_the_readme_runs_alone_and_prints_what_its_comments_say(
+    snippet: str, tmp_path: Path
+) -> None:
+    printed = run(snippet, tmp_path)
+    said = [remark for remark in SAID.findall(snippet) if remark.startswith("cost ")]
+    assert said_in_order(said, printed) is None
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if script(page)], ids=lambda page: str(page.stem)
+)
+def test_the_snippets_of_a_page_run_in_order_and_print_what_its_comments_say(
+    page: Path, tmp_path: Path
+) -> None:
+    code = script(page)
+    printed = run(code, tmp_path)
+    wrong = said_in_order(SAID.findall(code), printed)
+    assert wrong is None, f"{page.name} says {wrong!r}, but what it prints is {printed}"
+
+
+def test_a_remark_that_is_not_printed_or_comes_out_of_order_is_noticed() -> None:
+    assert said_in_order(["1", "2"], ["1", "between", "2"]) is None
+    assert said_in_order(["1", "3"], ["1", "2"]) == "3"
+    assert said_in_order(["2", "1"], ["1", "2"]) == "1"
+
+
+def test_no_snippet_is_left_out_without_a_reason_and_a_place_in_the_list() -> None:
+    left_out = {p.name: [b.reason for b in blocks(p) if b.reason is not None] for p in PAGES}
+    assert {name: len(reasons) for name, reasons in left_out.items() if reasons} == NOT_RUN
+    for page in [README, *PAGES]:
+        marks = page.read_text(encoding="utf-8").count("<!-- not run:")
+        assert marks == len(left_out.get(page.name, [])), f"{page.name}: a mark is on no block"
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: str(page.stem))
+def test_every_fenced_block_is_one_that_the_tests_know(page: Path) -> None:
+    assert {block.language for block in blocks(page)} <= LANGUAGES
+    assert page.read_text(encoding="utf-8").count("```") == 2 * len(blocks(page))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_of_the_documents_exist(command: str) -> None:
+    words = [sys.executable, "-m", "onelayer", *command.split(), "--help"]
+    assert subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("page", [README, DOCS / "four-experiments.md"], ids=lambda p: str(p.stem))
+def test_the_reported_figures_are_those_of_the_experiments(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for e in EXPERIMENTS:
+        start = rf"^\| {e.l2:g} \| {e.learning_rate:g} \| {100 * e.train_accuracy:.2f} \| "
+        end = rf" \| {100 * e.test_accuracy:.2f} \| "
+        assert re.search(start + r"[^|]+" + end, text, flags=re.MULTILINE), e.name
+
+
+def test_the_page_of_the_experiments_has_the_measured_figures_of_the_readme() -> None:
+    row = re.compile(r"^\| [\d.]+ \| [\d.]+ \| .* ± .*$", flags=re.MULTILINE)
+    of_readme = row.findall(README.read_text(encoding="utf-8"))
+    assert of_readme == row.findall((DOCS / "four-experiments.md").read_text(encoding="utf-8"))
+    assert len(of_readme) == len(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: str(page.stem))
+def test_every_file_that_a_document_links_to_is_there(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    missing = [to for to in links if "://" not in to and not (page.parent / to).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("theirs", [LogisticRegression, LogisticRegressionCV, SGDClassifier])
+def test_the_table_maps_every_argument_of_scikit_learns_classifier(theirs: type) -> None:
+    page = (DOCS / "from-scikit-learn.md").read_text(encoding="utf-8")
+    section = page.split(f"\n## {theirs.__name__}\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \| (.*?) \|", section, flags=re.MULTILINE)
+    named = set(re.findall(r"`(\w+)(?:=[^`]*)?`", " ".join(left for left, _ in rows)))
+    assert set(inspect.signature(theirs).parameters) <= named
+
+
+def test_the_tables_name_every_argument_of_ours() -> None:
+    page = (DOCS / "from-scikit-learn.md").read_text(encoding="utf-8")
+    for ours in (SoftmaxClassifier, SoftmaxClassifierCV):
+        for name in inspect.signature(ours).parameters:
+            assert re.search(rf"`{name}[`=]", page), f"{ours.__name__}.{name}"
+
+
+def test_the_api_page_has_every_exported_name() -> None:
+    shown = re.findall(r"^::: .*?(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), flags=re.M)
+    modules = (onelayer, onelayer.optimum, onelayer.data, onelayer.estimator, onelayer.export)
+    exported = {name for module in modules for name in module.__all__} - {"__version__"}
+    assert exported == set(shown)
+    assert len(shown) == len(set(shown))
