@@ -261,6 +261,8 @@ def test_ctrl_c_before_training_saves_nothing_and_exits_130(
         "suggest",
         "check-gradient",
         "report",
+        "sweep",
+        "rerun",
         "data list",
         "data fetch",
     ],

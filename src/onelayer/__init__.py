@@ -29,6 +29,7 @@ from onelayer.model import Model
 from onelayer.model_files import load_model, save_model
 from onelayer.optimum import certify, l2_grid, solve, solve_path, suggest
 from onelayer.plan import Run, grid
+from onelayer.random_plan import random_grid
 from onelayer.result import Result
 from onelayer.result_files import load_result, save_result
 from onelayer.train import train
@@ -63,6 +64,7 @@ __all__ = [
     "load",
     "load_model",
     "load_result",
+    "random_grid",
     "save_model",
     "save_result",
     "solve",

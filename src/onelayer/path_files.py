@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer import optimum
+from onelayer.command import read_command, write_command
 from onelayer.optimum import Certificate, Choice, Optimum, Score
 from onelayer.path_record import PathRecord
 from onelayer.record_files import (
@@ -103,6 +104,7 @@ def write_path_records(record: PathRecord, folder: Path) -> None:
         "data": write_card(record.data),
         "environment": dict(record.environment),
         "seconds": dict(path.seconds),
+        "command": write_command(record.command),
     }
     write_settings(folder / SETTINGS_FILE, "path", FORMAT, settings)
 
@@ -147,7 +149,12 @@ def load_path(folder: Path | str) -> PathRecord:
             folds=settings["folds"],
             seconds=settings["seconds"],
         )
-        return PathRecord(path, read_card(settings["data"]), settings["environment"])
+        return PathRecord(
+            path,
+            read_card(settings["data"]),
+            settings["environment"],
+            read_command(settings.get("command")),
+        )
 
     return load_file(folder / SETTINGS_FILE, gathered)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from onelayer.command import Command
 from onelayer.optimum import Path
 from onelayer.result import DataCard
 
@@ -17,6 +18,7 @@ class PathRecord:
         path: the optima, their scores and the choice among them.
         data: which data it was.
         environment: engine, library versions, processor, threads.
+        command: the command line that made it; None when it was made from Python.
 
     Example:
         >>> from onelayer.data import load
@@ -29,3 +31,4 @@ class PathRecord:
     path: Path
     data: DataCard
     environment: Mapping[str, str] = field(default_factory=dict)
+    command: Command | None = None

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.command import Command, read_command
 from onelayer.errors import SaveError
 from onelayer.result import DataCard
 from onelayer.run_folder import SETTINGS_FILE
@@ -44,6 +45,48 @@ def kind_of(folder: Path | str) -> Kind:
         onelayer.errors.SaveError: absent should be a run folder, but settings.json is not there.
     """
     return load_file(Path(folder) / SETTINGS_FILE, _read_kind)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a run folder came about.
+
+    Attributes:
+        command: the command line that made it.
+        environment: what that ran on.
+        interrupted: whether Ctrl-C ended it.
+    """
+
+    command: Command
+    environment: Mapping[str, str]
+    interrupted: bool
+
+
+def saved_origin(folder: Path | str) -> Origin:
+    """Tell which command made a run folder, of whatever kind it is.
+
+    Args:
+        folder: a run folder.
+
+    Returns:
+        The command and its circumstances.
+
+    Raises:
+        SaveError: when it is no run folder or does not say which command made it.
+
+    Example:
+        >>> saved_origin("absent")
+        Traceback (most recent call last):
+        ...
+        onelayer.errors.SaveError: absent should be a run folder, but settings.json is not there.
+    """
+    origin = load_file(Path(folder) / SETTINGS_FILE, _read_origin)
+    if origin is None:
+        raise SaveError(
+            f"{folder} does not say which command made it; it was made from Python or by an older "
+            "version."
+        )
+    return origin
 
 
 def write_settings(path: Path, kind: Kind, form: int, settings: Mapping[str, Any]) -> None:
@@ -163,6 +206,13 @@ def load_file(path: Path, read: Callable[[Path], T]) -> T:
             f"{path} should be a file that onelayer wrote, but it cannot be read ({error}); "
             "make it again or restore the file from a backup."
         ) from error
+
+
+def _read_origin(path: Path) -> Origin | None:
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    command = read_command(settings.get("command"))
+    stopped = any(one["status"] == "interrupted" for one in settings.get("outcomes", ()))
+    return None if command is None else Origin(command, settings["environment"], stopped)
 
 
 def _read_kind(path: Path) -> Kind:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.command import Command
 from onelayer.data import Splits
 from onelayer.errors import SettingsError
 from onelayer.gradcheck import GradientCheck
@@ -157,6 +158,7 @@ class Result:
         curvatures: for some runs (key: position), the curvature met during training.
         environment: engine, library versions, processor, threads.
         seconds: wall time of each phase, in s.
+        command: the command line that made it; None when it was made from Python.
     """
 
     runs: tuple[Run, ...]
@@ -176,6 +178,7 @@ class Result:
     curvatures: Mapping[int, Curvature] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    command: Command | None = None
 
     @property
     def certificate(self) -> Certificate:

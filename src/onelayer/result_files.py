@@ -1,6 +1,6 @@
 """A result on disk: weights as safetensors, history as Parquet, settings as JSON.
 
-    settings.json          runs, outcomes, data card, figures, checks, environment; the format
+    settings.json          runs, outcomes, data card, figures, checks, environment, command, format
     history.parquet        one line a run and epoch: run, setting, seed, epoch, the measures
     weights.safetensors    W, b, scale, offset, test_loss, confusion, snapshot.<position>
 
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from onelayer.command import read_command, write_command
 from onelayer.gradcheck import GradientCheck
 from onelayer.optimum import Certificate
 from onelayer.plan import Run
@@ -83,6 +84,7 @@ def write_records(result: Result, folder: Path) -> None:
         "curvatures": {str(i): asdict(curvature) for i, curvature in result.curvatures.items()},
         "environment": dict(result.environment),
         "seconds": dict(result.seconds),
+        "command": write_command(result.command),
     }
     write_settings(folder / SETTINGS_FILE, "runs", FORMAT, settings)
 
@@ -132,6 +134,7 @@ def load_result(folder: Path | str) -> Result:
         },
         environment=settings["environment"],
         seconds=settings["seconds"],
+        command=read_command(settings.get("command")),
     )
 
 

@@ -16,6 +16,7 @@ from onelayer.cli.options import (
     ThreadsOption,
     progress_bar,
 )
+from onelayer.cli.settings import SettingsOption, command_in_force
 from onelayer.cli.stored import finish_path
 from onelayer.engines import ENGINE_NAMES
 from onelayer.errors import SettingsError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from onelayer.command import Command
     from onelayer.engines import Engine
     from onelayer.optimum import Choice
     from onelayer.scaling import Scaling
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 @app.command()
 @takes_data
 def path(
+    context: typer.Context,
     data: DataOptions = DEFAULT_DATA,
     to: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/path"),
     l2: Annotated[
@@ -49,6 +52,7 @@ def path(
     scaling: ScalingOption = "unit",
     engine: EngineOption = ENGINE_NAMES[0],
     threads: ThreadsOption = None,
+    settings: SettingsOption = None,
 ) -> None:
     """Solve for many λ, prove how near each is to the optimum, and choose one.
 
@@ -65,6 +69,7 @@ def path(
         data,
         tuple(l2) if l2 else l2_grid(points, largest, smallest),
         to,
+        command_in_force(context, ("points", "largest", "smallest") if l2 else ()),
         tol=tol,
         folds=folds,
         choice=Choice(by=by, rule=rule),  # type: ignore[arg-type]  # it checks the words
@@ -128,6 +133,7 @@ def solve_and_save(
     data: DataOptions,
     l2s: Sequence[float],
     to: Path,
+    command: Command,
     *,
     tol: float,
     scaling: str,
@@ -150,7 +156,7 @@ def solve_and_save(
             engine=engine, on_progress=lambda now: show(now.done, now.total),
         )  # fmt: skip
     environment = describe_environment() | engine.describe()
-    finish_path(PathRecord(solved, data_card(splits), environment), to)
+    finish_path(PathRecord(solved, data_card(splits), environment, command), to)
     if len(solved.optima) < len(set(l2s)):
         note(f"interrupted; the {len(solved.optima)} largest λ were solved and saved.")
         raise typer.Exit(INTERRUPTED)

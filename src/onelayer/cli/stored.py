@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,9 @@ from onelayer.cli.application import INTERRUPTED, app, err, note, out
 if TYPE_CHECKING:
     from onelayer.path_record import PathRecord
     from onelayer.result import Result
+
+# A sweep to the edge of what is stable has many runs that diverge, all for one reason.
+MOST_NOTES = 8
 
 data_app = typer.Typer(no_args_is_help=True, help="List the cached data sets, and fetch them.")
 app.add_typer(data_app, name="data")
@@ -69,19 +73,27 @@ def finish_path(record: PathRecord, to: Path) -> None:
     out.print(f"the page: {to / 'report.html'}", soft_wrap=True)
 
 
-def finish(result: Result, to: Path) -> None:
-    """Save the run with its page, then print what a reader wants first."""
-    from onelayer.report import terminal_table, write_report
+def _say_accuracies(result: Result) -> None:
+    from onelayer.report import terminal_table
+
+    out.print(terminal_table(result))
+
+
+def finish(result: Result, to: Path, say: Callable[[Result], None] = _say_accuracies) -> None:
+    """Save the run with its page, then say what a reader wants first."""
+    from onelayer.report import write_report
     from onelayer.result_files import write_records
     from onelayer.run_folder import staged_folder
 
-    for outcome in result.outcomes:
-        if outcome.message:
-            note(outcome.message)
+    messages = [outcome.message for outcome in result.outcomes if outcome.message]
+    for message in messages[:MOST_NOTES]:
+        note(message)
+    if len(messages) > MOST_NOTES:
+        note(f"so did {len(messages) - MOST_NOTES} more; the page has them.")
     with err.status("drawing the page"), staged_folder(to) as folder:
         write_records(result, folder)
         write_report(result, folder)
-    out.print(terminal_table(result))
+    say(result)
     out.print(f"the page: {to / 'report.html'}", soft_wrap=True)
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)

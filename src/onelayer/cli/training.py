@@ -17,15 +17,23 @@ from onelayer.cli.options import (
     progress_bar,
 )
 from onelayer.cli.proofs import solve_and_save
+from onelayer.cli.settings import SettingsOption, command_in_force
 from onelayer.cli.stored import finish
 from onelayer.engines import ENGINE_NAMES
 from onelayer.errors import OnelayerError, SettingsError
 from onelayer.plan import AUTO, Auto
 
+# Options that a solver would ignore.
+FOREIGN = {
+    "optimum": ("learning_rate", "batch_size", "epochs", "seeds", "shuffle_seed", "dtype"),
+    "minibatch": ("tol",),
+}
+
 
 @app.command()
 @takes_data
 def reproduce(
+    context: typer.Context,
     data: DataOptions = DEFAULT_DATA,
     to: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/reproduce"),
     seeds: Annotated[int, typer.Option(help="Initial weights for each setting.")] = 8,
@@ -35,6 +43,7 @@ def reproduce(
     engine: EngineOption = ENGINE_NAMES[0],
     threads: ThreadsOption = None,
     dtype: DtypeOption = "float32",
+    settings: SettingsOption = None,
 ) -> None:
     """Reproduce the report's four experiments and leave a page of pictures.
 
@@ -56,7 +65,7 @@ def reproduce(
             dtype=dtype,
             on_progress=lambda now: show(now.done, now.total),
         )
-    finish(result, to)
+    finish(result.with_records(command=command_in_force(context)), to)
 
 
 @app.command()
@@ -84,6 +93,7 @@ def fit(
     engine: EngineOption = ENGINE_NAMES[0],
     threads: ThreadsOption = None,
     dtype: DtypeOption = "float32",
+    settings: SettingsOption = None,
 ) -> None:
     """Train a grid of settings in one pass, or solve for their optimum, and leave the page.
 
@@ -97,8 +107,11 @@ def fit(
 
     chosen_engine = make_engine(engine, threads)
     _refuse_foreign_options(context, solver)
+    command = command_in_force(context, FOREIGN[solver])
     if solver == "optimum":
-        solve_and_save(data, l2 or [0.0], to, tol=tol, scaling=scaling, engine=chosen_engine)
+        solve_and_save(
+            data, l2 or [0.0], to, command, tol=tol, scaling=scaling, engine=chosen_engine
+        )
         return
     runs = grid(
         learning_rate=[_rate(given) for given in learning_rate or ()],
@@ -122,21 +135,17 @@ def fit(
             snapshots=first_of_each_setting(runs),
             on_progress=lambda now: show(now.done, now.total),
         )
-    finish(result, to)
+    finish(result.with_records(command=command), to)
 
 
 def _refuse_foreign_options(context: typer.Context, solver: str) -> None:
     """Refuse options that the chosen solver would ignore, and solvers that there are not."""
-    foreign = {
-        "optimum": ("learning_rate", "batch_size", "epochs", "seeds", "shuffle_seed", "dtype"),
-        "minibatch": ("tol",),
-    }
-    if solver not in foreign:
-        choices = " or ".join(foreign)
+    if solver not in FOREIGN:
+        choices = " or ".join(FOREIGN)
         raise SettingsError(f"solver must be {choices}, but {solver!r} was given.")
-    for name in foreign[solver]:
+    for name in FOREIGN[solver]:
         source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+        if source is not None and source.name in ("COMMANDLINE", "DEFAULT_MAP"):
             option = "--" + name.replace("_", "-")
             raise SettingsError(f"{option} means nothing to the solver {solver}; leave it out.")
 

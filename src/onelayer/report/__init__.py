@@ -6,6 +6,7 @@
     confusion.py       which class for which     shrinkage.py        conclusion 2
     pictures.py        rows of W as pictures     penalties.py        its charts, over λ
     distances.py       what training left        distance_chart.py   its chart
+    selection.py       the best setting          heat_map.py         its chart, over η and λ
     charts.py          what every chart is       theme.py            colours and type
     sections.py        what the page holds       facts.py            what it says of the whole
     page.py            the page of a result      path_page.py        the page of a λ path
@@ -23,6 +24,7 @@ The drawing libraries are imported when a page is drawn and not before.
 
 from onelayer.report.advice_terminal import advice_table
 from onelayer.report.evaluation_terminal import evaluation_tables
+from onelayer.report.leaderboard import best_on_test, leaderboard
 from onelayer.report.model_pictures import write_templates
 from onelayer.report.model_terminal import model_table, strongest_table
 from onelayer.report.page import write_report
@@ -32,8 +34,10 @@ from onelayer.report.terminal import gradient_table, terminal_table
 
 __all__ = [
     "advice_table",
+    "best_on_test",
     "evaluation_tables",
     "gradient_table",
+    "leaderboard",
     "model_table",
     "path_table",
     "strongest_table",

@@ -35,6 +35,7 @@ class Facts:
         worst_of_biases: largest relative error of the gradient of b.
         environment: what it ran on, name and value.
         seconds: wall time of each phase, name and text.
+        command: the command line that made it, without this machine's paths, or ''.
     """
 
     title: str
@@ -52,6 +53,7 @@ class Facts:
     worst_of_biases: str
     environment: tuple[tuple[str, str], ...]
     seconds: tuple[tuple[str, str], ...]
+    command: str
     infinity: float = math.inf
 
 
@@ -88,6 +90,7 @@ def gather_facts(contents: Contents) -> Facts:
         worst_of_biases=_worst(result.gradient_checks, "b"),
         environment=tuple((k, without_paths(v)) for k, v in result.environment.items()),
         seconds=tuple((name, f"{value:.2f}") for name, value in result.seconds.items()),
+        command=without_paths(result.command.line) if result.command else "",
     )
 
 

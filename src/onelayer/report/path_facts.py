@@ -28,6 +28,7 @@ class PathFacts:
         scaling: what is done to features, in words.
         environment: what it ran on, name and value.
         seconds: wall time of each phase, name and text.
+        command: the command line that made it, without this machine's paths, or ''.
     """
 
     title: str
@@ -43,6 +44,7 @@ class PathFacts:
     scaling: str
     environment: tuple[tuple[str, str], ...]
     seconds: tuple[tuple[str, str], ...]
+    command: str
 
 
 def gather_path_facts(record: PathRecord, lines: Sequence[PathLine]) -> PathFacts:
@@ -74,6 +76,7 @@ def gather_path_facts(record: PathRecord, lines: Sequence[PathLine]) -> PathFact
         scaling=SCALINGS.get(path.scaling.name, path.scaling.name),
         environment=tuple((k, without_paths(v)) for k, v in record.environment.items()),
         seconds=tuple((name, f"{value:.2f}") for name, value in path.seconds.items()),
+        command=without_paths(record.command.line) if record.command else "",
     )
 
 

@@ -12,9 +12,11 @@ from onelayer.report.curves import curve_chart
 from onelayer.report.distance_chart import distance_chart
 from onelayer.report.distances import DistanceFinding, measure_distances
 from onelayer.report.grouping import run_names
+from onelayer.report.heat_map import heat_maps
 from onelayer.report.learning_rates import RateFinding, compare_rates
 from onelayer.report.penalties import penalty_charts
 from onelayer.report.pictures import TemplateSheet, template_drawing, template_sheet
+from onelayer.report.selection import Selection, select_setting
 from onelayer.report.series import Series
 from onelayer.report.shrinkage import PenaltyFinding, compare_penalties
 from onelayer.report.stability import StabilityFinding, compare_curvatures
@@ -62,6 +64,8 @@ class Contents:
         result: the records.
         settings: the lines of the table.
         sections: the settings drawn in full.
+        selection: the best setting and the grids of η and λ around it, if they are whole.
+        heat_maps: its charts.
         rates: conclusion 1, if the runs allow it.
         rate_charts: its charts.
         stability: the curvature that runs met against what their steps allow, if it was measured.
@@ -75,6 +79,8 @@ class Contents:
     result: Result
     settings: tuple[SettingSummary, ...]
     sections: tuple[SettingSection, ...]
+    selection: Selection | None
+    heat_maps: tuple[Chart, ...]
     rates: RateFinding | None
     rate_charts: tuple[Chart, ...]
     stability: StabilityFinding | None
@@ -87,7 +93,7 @@ class Contents:
     @property
     def charts(self) -> tuple[Chart, ...]:
         """Every chart, in the order of the page."""
-        drawn = list(self.rate_charts)
+        drawn = [*self.heat_maps, *self.rate_charts]
         drawn += [self.stability_chart] if self.stability_chart else []
         drawn += self.penalty_charts
         drawn += [self.distance_chart] if self.distance_chart else []
@@ -126,10 +132,13 @@ def gather(result: Result) -> Contents:
     rates, penalties = compare_rates(result, settings), compare_penalties(result, settings)
     stability = compare_curvatures(result, settings)
     distances = measure_distances(result, settings)
+    selection = select_setting(result)
     return Contents(
         result=result,
         settings=settings,
         sections=tuple(_section(result, s, anchors[s.name]) for s in chosen),
+        selection=selection,
+        heat_maps=heat_maps(selection) if selection else (),
         rates=rates,
         rate_charts=_rate_charts(rates) if rates else (),
         stability=stability,
