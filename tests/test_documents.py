@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ BLOCK = re.compile(
 SAID = re.compile(r"^print\(.*\)  # (.+)$", flags=re.MULTILINE)
 # Blocks that need what the tests do not install, by page.
 NOT_RUN = {"from-pytorch.md": 2}
-LANGUAGES = {"python", "console"}
+LANGUAGES = {"python", "console", "toml"}
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,16 @@ def test_no_snippet_is_left_out_without_a_reason_and_a_place_in_the_list() -> No
 def test_every_fenced_block_is_one_that_the_tests_know(page: Path) -> None:
     assert {block.language for block in blocks(page)} <= LANGUAGES
     assert page.read_text(encoding="utf-8").count("```") == 2 * len(blocks(page))
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: str(page.stem))
+def test_settings_files_of_the_documents_name_options_that_exist(page: Path) -> None:
+    for block in blocks(page):
+        if block.language == "toml":
+            words = [sys.executable, "-m", "onelayer", "sweep", "--help"]
+            shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+            for key in tomllib.loads(block.code):
+                assert f"--{key}" in shown
 
 
 @pytest.mark.parametrize("command", COMMANDS)
