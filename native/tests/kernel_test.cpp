@@ -173,18 +173,43 @@ void check_training(const Data<T>& data, double tolerance, const char* what) {
   CHECK(std::equal(alone.W.begin(), alone.W.end(), one.W.end() - K * D), "run alone %s D%ld K%ld R%ld B%ld", what, D, K, R, B);
 }
 
+// The gradient is the rows' sum weighted by (p - onehot(y)) / N: the same from the scores as from the fused pass.
+template <class T>
+void check_weighted_sums(const Data<T>& data, const std::vector<T>& scores, const std::vector<double>& gradient,
+                         double tolerance) {
+  const auto [N, D, K, R, B] = data.at;
+  std::vector<T> factors = scores;
+  for (Index i = 0; i < R * N; ++i) {
+    T* s = factors.data() + i * K;
+    const T top = *std::max_element(s, s + K);
+    T total = 0;
+    for (Index k = 0; k < K; ++k) total += s[k] = std::exp(s[k] - top);
+    for (Index k = 0; k < K; ++k) s[k] /= total;
+    s[data.y[static_cast<std::size_t>(i % N)]] -= 1;
+  }
+  for (int threads : {1, 3}) {
+    std::vector<double> sums(static_cast<std::size_t>(R * K * D));
+    WeightedSumsRequest<T> request{{N, D, K, R}, data.rows(Stored::uint8, false), factors.data(), sums.data(), threads, {}};
+    CHECK(weighted_sums(kernels<T>(), request), "weighted sums");
+    for (double& v : sums) v /= static_cast<double>(N);
+    CHECK(distance(sums, gradient) < tolerance, "weighted sums %g", distance(sums, gradient));
+  }
+}
+
 template <class T>
 void check_passes(const Data<T>& data, double tolerance) {
   const auto [N, D, K, R, B] = data.at;
   std::vector<double> loss(static_cast<std::size_t>(R)), loss2 = loss, G(static_cast<std::size_t>(R * K * D)), g(static_cast<std::size_t>(R * K));
   std::vector<Index> correct(static_cast<std::size_t>(R));
   std::vector<std::int32_t> classes(static_cast<std::size_t>(R * N), -1);
+  std::vector<T> scores(static_cast<std::size_t>(R * N * K), T(-1));
   EvaluateRequest<T> evaluation{{N, D, K, R}, data.rows(Stored::uint8, false), data.W.data(), data.b.data(),
-                                loss.data(), correct.data(), classes.data(), 3, {}};
+                                loss.data(), correct.data(), classes.data(), scores.data(), 3, {}};
   CHECK(evaluate(kernels<T>(), evaluation), "evaluate");
   GradientRequest<T> full{{N, D, K, R}, data.rows(Stored::uint8, false), data.W.data(), data.b.data(),
                           loss2.data(), G.data(), g.data(), 3, {}};
   full_gradient(kernels<T>(), full);
+  check_weighted_sums(data, scores, G, tolerance);
   const Oracle<T> oracle(data);
   for (Index r = 0; r < R; ++r) {
     std::vector<double> wanted(static_cast<std::size_t>(K * D)), wanted_b(static_cast<std::size_t>(K));
