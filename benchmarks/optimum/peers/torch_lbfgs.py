@@ -41,7 +41,7 @@ def prepare(task: Task, data: Data, threads: int) -> Prepared:
         def closure() -> torch.Tensor:
             optimiser.zero_grad()
             cost = cross_entropy(model(X), y) + l2 * model.weight.square().sum()
-            cost.backward()  # type: ignore[no-untyped-call]
+            cost.backward()
             if watch is not None:
                 done = optimiser.state[model.weight].get("n_iter", 0)
                 if watch.see(done, _numbers(model.weight), _numbers(model.bias)):
@@ -50,7 +50,7 @@ def prepare(task: Task, data: Data, threads: int) -> Prepared:
 
         if watch is not None:
             watch.start()
-        optimiser.step(closure)  # type: ignore[no-untyped-call]
+        optimiser.step(closure)
         return model
 
     def solve(l2: float, iterations: int | None) -> Solution:
