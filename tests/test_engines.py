@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onelayer import objective
-from onelayer.engines import ENGINE_NAMES, Rows, Weights, make_engine
+from onelayer.engines import ENGINE_NAMES, Method, Rows, State, Steps, Weights, make_engine
 from onelayer.errors import SettingsError
 from onelayer.plan import Run
 from onelayer.scaling import fit_scaling
@@ -25,11 +25,12 @@ def run_engine(engine_name: str, dataset, runs: list[Run], dtype: str, scaling_n
     start = initial_weights(runs, dataset.classes, dataset.features, dtype)
     rows = Rows(dataset.X, dataset.y, scaling.scale, scaling.offset)
     trainer = make_engine(engine_name).begin(
-        start, np.array([r.learning_rate for r in runs]), np.array([r.l2 for r in runs])
+        State(start), Method.plain(np.array([r.l2 for r in runs]))
     )
+    rates = np.array([r.learning_rate for r in runs])
     for epoch in range(1, runs[0].epochs + 1):
         order = row_order(runs[0].shuffle_seed, epoch, dataset.rows)
-        trainer.epoch(rows, order, runs[0].batch_size)
+        trainer.epoch(rows, Steps.constant(rates, dataset.rows, runs[0].batch_size, order))
     return trainer, rows, scaling, start
 
 
@@ -108,8 +109,8 @@ def test_an_identity_order_is_file_order(engine_name: str) -> None:
     start = initial_weights([Run(0.1)], dataset.classes, dataset.features, "float32")
     ends = []
     for order in (None, np.arange(31)):
-        trainer = make_engine(engine_name).begin(start, np.array([0.1]), np.array([0.0]))
-        trainer.epoch(rows, order, 8)
+        trainer = make_engine(engine_name).begin(State(start), Method.plain(np.zeros(1)))
+        trainer.epoch(rows, Steps.constant(np.array([0.1]), 31, 8, order))
         ends.append(trainer.weights().W)
     np.testing.assert_array_equal(ends[0], ends[1])
 
@@ -119,11 +120,12 @@ def test_an_engine_leaves_the_weights_it_was_given_alone(engine_name: str) -> No
     dataset = make_dataset(20, seed=1)
     scaling = fit_scaling("unit", dataset.X, 255.0)
     start = Weights(np.ones((1, 3, 12), np.float32), np.zeros((1, 3), np.float32))
-    trainer = make_engine(engine_name).begin(start, np.array([0.1]), np.array([0.1]))
+    trainer = make_engine(engine_name).begin(State(start), Method.plain(np.array([0.1])))
     rows = Rows(dataset.X, dataset.y, scaling.scale, scaling.offset)
-    trainer.epoch(rows, None, 5)
+    steps = Steps.constant(np.array([0.1]), 20, 5)
+    trainer.epoch(rows, steps)
     given = trainer.weights()
-    trainer.epoch(rows, None, 5)
+    trainer.epoch(rows, steps)
     assert (start.W == 1).all()
     assert (given.W != trainer.weights().W).any()
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.peers import ENGINE_VARIABLE, Prepared
 from benchmarks.problem import Answer, Data, Problem, initial_weights
-from onelayer.engines import Rows, Weights, make_engine
+from onelayer.engines import Method, Rows, State, Steps, Weights, make_engine
 
 
 def prepare(problem: Problem, data: Data, threads: int) -> Prepared:
@@ -21,9 +21,10 @@ def prepare(problem: Problem, data: Data, threads: int) -> Prepared:
 
     def train() -> Answer:
         weights = Weights(start.W, start.b)
-        trainer = engine.begin(weights, problem.learning_rates, problem.l2s)
+        trainer = engine.begin(State(weights), Method.plain(problem.l2s))
+        steps = Steps.constant(problem.learning_rates, rows.count, problem.batch_size)
         for _ in range(problem.epochs):
-            trainer.epoch(rows, None, problem.batch_size)
+            trainer.epoch(rows, steps)
         W, b = trainer.weights()
         return Answer(W, b)
 

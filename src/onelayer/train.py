@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from onelayer.curvature_meter import CurvatureMeter
 from onelayer.data import Dataset, Splits
-from onelayer.engines import Engine, Rows, Trainer, Weights, make_engine
+from onelayer.engines import (
+    Engine,
+    Method,
+    Rows,
+    State,
+    Steps,
+    Trainer,
+    Weights,
+    make_engine,
+)
 from onelayer.environment import describe_environment
 from onelayer.errors import SettingsError
 from onelayer.learning_rates import settle_learning_rates
@@ -160,13 +169,9 @@ class _Job:
     def rows(self, dataset: Dataset) -> Rows:
         return rows_of(dataset, self.scaling)
 
-    def begin(self, positions: Sequence[int]) -> Trainer:
+    def begin(self, positions: Sequence[int], state: State) -> Trainer:
         runs = [self.logbook.runs[i] for i in positions]
-        return self.engine.begin(
-            self.logbook.weights_of(positions),
-            np.array([run.eta for run in runs]),
-            np.array([run.l2 for run in runs]),
-        )
+        return self.engine.begin(state, Method.plain(np.array([run.l2 for run in runs])))
 
     def enter(self, positions: Sequence[int], epoch: int, trainer: Trainer) -> list[int]:
         """Measure these runs, write it down, and return those whose cost is finite."""
@@ -213,18 +218,19 @@ def _train_pass(job: _Job, positions: list[int], clock: _Clock) -> None:
     """Train runs that share their batches, measuring them before training and after each epoch."""
     logbook, rows = job.logbook, job.rows(job.splits.train)
     shared = logbook.runs[positions[0]]
-    trainer = job.begin(positions)
+    trainer = job.begin(positions, State(logbook.weights_of(positions)))
     alive = job.enter(positions, 0, trainer)
     for epoch in range(1, shared.epochs + 1):
         if not alive:
             break
         order = row_order(shared.shuffle_seed, epoch, len(rows.y))
-        trainer.epoch(rows, order, shared.batch_size)
+        rates = np.array([job.logbook.runs[i].eta for i in alive])
+        trainer.epoch(rows, Steps.constant(rates, len(rows.y), shared.batch_size, order))
         finite = job.enter(alive, epoch, trainer)
         diverged = len(alive) - len(finite)
         clock.advance(len(alive) + diverged * (shared.epochs - epoch))
         if diverged and finite:
-            trainer = job.begin(finite)
+            trainer = job.begin(finite, trainer.state().of([alive.index(i) for i in finite]))
         alive = finite
     logbook.finish(alive)
 
@@ -237,7 +243,7 @@ def _close(job: _Job, training_seconds: float, *, certify: bool) -> Result:
     certificates = _certify(job) if certify and whole else ()
     certifying = time.perf_counter() - started
     everyone = range(len(logbook.runs))
-    trainer, test = job.begin(everyone), job.rows(splits.test)
+    trainer, test = job.begin(everyone, State(logbook.weights)), job.rows(splits.test)
     predicted = trainer.predict(test)
     return Result(
         runs=logbook.runs,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from onelayer import _native
+from onelayer.engines import Method, Rows, State, Steps, Weights
 from onelayer.engines.native import NativeEngine
-from onelayer.engines.protocol import Rows, Weights
 
 PROBLEM = """
 import numpy as np
@@ -139,10 +139,11 @@ def test_the_engine_speaks_the_protocol() -> None:
     engine = NativeEngine(threads=2)
     assert engine.describe()["instruction_set"] in _native.supported_instruction_sets()
     start = Weights(np.zeros((2, 3, 7), np.float32), np.zeros((2, 3), np.float32))
-    trainer = engine.begin(start, np.array([0.01, 0.02]), np.zeros(2))
+    trainer = engine.begin(State(start), Method.plain(np.zeros(2)))
+    rates = np.array([0.01, 0.02])
     with pytest.warns(UserWarning, match="copied once"):
-        trainer.epoch(rows, None, 10)
-    trainer.epoch(rows, np.arange(50), 10)
+        trainer.epoch(rows, Steps.constant(rates, 50, 10))
+    trainer.epoch(rows, Steps.constant(rates, 50, 10, np.arange(50)))
     assert not start.W.any()
     losses, correct = trainer.evaluate(rows)
     assert (losses < np.log(3)).all()

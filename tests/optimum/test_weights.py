@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onelayer.engines import ENGINE_NAMES, Rows, Weights, make_engine
+from onelayer.engines import ENGINE_NAMES, Method, Rows, State, Steps, Weights, make_engine
 from onelayer.optimum import bias, newton, solver
 from onelayer.optimum.advice import advise, smoothness
 from onelayer.optimum.certificate import certify_weights
@@ -42,8 +42,8 @@ def test_a_weight_counts_its_row_as_often(engine_name: str, seed: int) -> None:
         engine.gradient(rows, weights), engine.gradient(repeated.rows, weights), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-12)
-    zeros = np.zeros(2)
-    losses = [engine.begin(weights, zeros, zeros).evaluate(r).loss for r in (rows, repeated.rows)]
+    trainer = engine.begin(State(weights), Method.plain(np.zeros(2)))
+    losses = [trainer.evaluate(r).loss for r in (rows, repeated.rows)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-12)
     proofs = [certify_weights(engine, r, W, b, problem.l2).given for r in (rows, repeated.rows)]
     assert proofs[0].cost == pytest.approx(proofs[1].cost, rel=1e-12)
@@ -70,9 +70,9 @@ def test_one_batch_of_weighted_rows_is_one_of_repeated_rows(engine_name: str, dt
     start = Weights(W[None].astype(dtype), b[None].astype(dtype))
     ended = []
     for r in (rows, repeated.rows):
-        trainer = make_engine(engine_name).begin(start, np.array([0.05]), np.array([0.01]))
+        trainer = make_engine(engine_name).begin(State(start), Method.plain(np.array([0.01])))
         for _ in range(5):
-            trainer.epoch(r, None, len(r.y))
+            trainer.epoch(r, Steps.constant(np.array([0.05]), len(r.y), len(r.y)))
         ended.append(trainer.weights())
     tolerance = 1e-4 if dtype == "float32" else 1e-11
     np.testing.assert_allclose(ended[0].W, ended[1].W, rtol=tolerance, atol=tolerance)
@@ -85,8 +85,10 @@ def test_both_engines_step_alike_on_weighted_batches_in_any_order() -> None:
     W, b = random_weights(problem, 2)
     ended = []
     for name in ENGINE_NAMES:
-        trainer = make_engine(name).begin(Weights(W[None], b[None]), np.array([0.1]), np.zeros(1))
-        trainer.epoch(rows, order, 7)
+        trainer = make_engine(name).begin(
+            State(Weights(W[None], b[None])), Method.plain(np.zeros(1))
+        )
+        trainer.epoch(rows, Steps.constant(np.array([0.1]), len(order), 7, order))
         ended.append(trainer.weights())
     np.testing.assert_allclose(ended[0].W, ended[1].W, rtol=1e-11, atol=1e-12)
 
@@ -98,8 +100,10 @@ def test_weights_of_one_change_nothing(engine_name: str) -> None:
     ones = replace(problem.rows, weights=np.ones(len(problem.y)))
     ended = []
     for rows in (ones, problem.rows):
-        trainer = make_engine(engine_name).begin(Weights(W, b), np.array([0.1]), np.array([0.1]))
-        trainer.epoch(rows, None, 7)
+        trainer = make_engine(engine_name).begin(
+            State(Weights(W, b)), Method.plain(np.array([0.1]))
+        )
+        trainer.epoch(rows, Steps.constant(np.array([0.1]), len(rows.y), 7))
         ended.append(trainer.weights())
     np.testing.assert_array_equal(ended[0].W, ended[1].W)
     np.testing.assert_array_equal(ended[0].b, ended[1].b)

@@ -1,14 +1,19 @@
 """Engines do the arithmetic of training; they know arrays only, and not each other."""
 
 from onelayer.engines.choice import ENGINE_NAMES, make_engine
-from onelayer.engines.protocol import Engine, Evaluation, FullGradient, Rows, Trainer, Weights
+from onelayer.engines.descent import Method, State, Steps, Weights
+from onelayer.engines.protocol import Engine, Evaluation, FullGradient, Trainer
+from onelayer.engines.rows import Rows
 
 __all__ = [
     "ENGINE_NAMES",
     "Engine",
     "Evaluation",
     "FullGradient",
+    "Method",
     "Rows",
+    "State",
+    "Steps",
     "Trainer",
     "Weights",
     "make_engine",

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer import _native
-from onelayer.engines.protocol import Evaluation, FullGradient, Rows, Weights
+from onelayer.engines.descent import Method, State, Steps, Weights
+from onelayer.engines.protocol import Evaluation, FullGradient
+from onelayer.engines.rows import Rows
 
 Floats = NDArray[np.floating]
 
@@ -38,11 +40,9 @@ class NativeEngine:
             "threads": str(self._threads),
         }
 
-    def begin(
-        self, weights: Weights, learning_rate: NDArray[np.float64], l2: NDArray[np.float64]
-    ) -> NativeTrainer:
-        """Start R runs from a copy of these weights."""
-        return NativeTrainer(weights, learning_rate, l2, self._threads)
+    def begin(self, state: State, method: Method) -> NativeTrainer:
+        """Start R runs from a copy of where they stand."""
+        return NativeTrainer(state, method, self._threads)
 
     def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
         """Mean cross-entropy over all rows and its gradient, without the l2 term, in one pass."""
@@ -68,26 +68,20 @@ class NativeEngine:
 class NativeTrainer:
     """R runs in training; see `onelayer.engines.protocol.Trainer`."""
 
-    def __init__(
-        self,
-        weights: Weights,
-        learning_rate: NDArray[np.float64],
-        l2: NDArray[np.float64],
-        threads: int,
-    ) -> None:
-        self._W = np.array(weights.W, order="C")
-        self._b = np.array(weights.b, dtype=self._W.dtype, order="C")
-        self._learning_rate = np.ascontiguousarray(learning_rate, np.float64)
-        self._l2 = np.ascontiguousarray(l2, np.float64)
+    def __init__(self, state: State, method: Method, threads: int) -> None:
+        self._W = np.array(state.weights.W, order="C")
+        self._b = np.array(state.weights.b, dtype=self._W.dtype, order="C")
+        self._l2 = np.ascontiguousarray(method.l2, np.float64)
         self._threads = threads
         self._converted = _ConvertedRows()
 
-    def epoch(self, rows: Rows, order: NDArray[np.int64] | None, batch_size: int) -> None:
+    def epoch(self, rows: Rows, steps: Steps) -> None:
         """Take one step for each batch; Ctrl-C ends after a whole step and keeps it."""
         _native.train_epoch(
-            self._converted.features(rows, self._W.dtype), np.ascontiguousarray(rows.y), order,
-            batch_size, self._W, self._b, self._learning_rate, self._l2, *_affine(rows),
-            self._threads, _of_rows(rows),
+            self._converted.features(rows, self._W.dtype), np.ascontiguousarray(rows.y),
+            steps.order, steps.batch_size, self._W, self._b,
+            np.ascontiguousarray(steps.learning_rate[0]), self._l2, *_affine(rows), self._threads,
+            _of_rows(rows),
         )  # fmt: skip
 
     def evaluate(self, rows: Rows) -> Evaluation:
@@ -104,6 +98,10 @@ class NativeTrainer:
     def weights(self) -> Weights:
         """A copy of W (R, K, D) and b (R, K)."""
         return Weights(self._W.copy(), self._b.copy())
+
+    def state(self) -> State:
+        """A copy of where the runs stand."""
+        return State(self.weights())
 
     def _judge(
         self, rows: Rows, *, predictions: bool

@@ -3,9 +3,11 @@
 The weights of all runs are rows of one matrix, (R·K, D), so a batch is read and converted once
 and both products are one matrix multiplication for the whole grid:
 
-    S = X Wᵀ + b        (B, R·K)
-    G = (P − Y)ᵀ X / B  (R·K, D)
-    W ← (1 − 2ηλ) W − η G
+    S = X Wᵀ + b                  (B, R·K)
+    G = (P − T)ᵀ X / B + 2λ W     (R·K, D)
+    V ← μ V + G
+    W ← W − η V, or W ← W − η (G + μ V)
+    A ← A + α (W − A)
 
 The arithmetic type is that of the weights. BLAS sums in an order that depends on the shapes, so a
 run trained beside others agrees with the same run trained alone to rounding, not bit for bit.
@@ -16,7 +18,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.engines.protocol import Evaluation, FullGradient, Rows, Weights
+from onelayer.engines.descent import Method, State, Steps, Weights
+from onelayer.engines.protocol import Evaluation, FullGradient
+from onelayer.engines.rows import Rows
 
 Floats = NDArray[np.floating]
 
@@ -33,11 +37,9 @@ class ReferenceEngine:
         """Name the engine and the NumPy that does its arithmetic."""
         return {"engine": self.name, "numpy": np.__version__}
 
-    def begin(
-        self, weights: Weights, learning_rate: NDArray[np.float64], l2: NDArray[np.float64]
-    ) -> ReferenceTrainer:
-        """Start R runs from a copy of these weights."""
-        return ReferenceTrainer(weights, learning_rate, l2)
+    def begin(self, state: State, method: Method) -> ReferenceTrainer:
+        """Start R runs from a copy of where they stand."""
+        return ReferenceTrainer(state, method)
 
     def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
         """Mean cross-entropy over all rows and its gradient, without the l2 term, tile by tile."""
@@ -69,35 +71,46 @@ class ReferenceEngine:
 
 
 class ReferenceTrainer:
-    """R runs in training; see `onelayer.engines.protocol.Trainer`."""
+    """R runs in training; see `onelayer.engines.protocol.Trainer`.
 
-    def __init__(
-        self, weights: Weights, learning_rate: NDArray[np.float64], l2: NDArray[np.float64]
-    ) -> None:
-        self._runs, self._classes, features = weights.W.shape
-        self._dtype = weights.W.dtype
-        self._W = weights.W.reshape(-1, features).copy()
-        self._b = weights.b.reshape(-1).copy()
-        self._step = np.repeat(learning_rate, self._classes).astype(self._dtype)
-        self._shrink = np.repeat(1.0 - 2.0 * learning_rate * l2, self._classes).astype(self._dtype)
+    The bias of a column is kept beside its weights as feature D, so both take the same step.
+    """
 
-    def epoch(self, rows: Rows, order: NDArray[np.int64] | None, batch_size: int) -> None:
+    def __init__(self, state: State, method: Method) -> None:
+        self._runs, self._classes, _ = state.weights.W.shape
+        self._dtype = state.weights.W.dtype
+        self._method = method
+        self._weights = _joined(state.weights)
+        velocity, average = state.velocity, state.average
+        self._velocity = None if velocity is None else _joined(velocity)
+        self._average = None if average is None else _joined(average)
+        if self._velocity is None and method.momentum.any():
+            self._velocity = np.zeros_like(self._weights)
+
+    def epoch(self, rows: Rows, steps: Steps) -> None:
         """Take one step for each batch; overflow is left to show in the cost."""
+        count = len(rows.y if steps.order is None else steps.order)
+        if steps.averaging is not None and self._average is None:
+            self._average = self._weights.copy()
         with np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(rows.y if order is None else order), batch_size):
-                batch = slice(start, start + batch_size)
-                chosen = batch if order is None else order[batch]
-                weights = None if rows.weights is None else rows.weights[chosen]
-                self._take_step(*_convert(rows, chosen, self._dtype), weights)
+            for t, start in enumerate(range(0, count, steps.batch_size)):
+                place = slice(start, start + steps.batch_size)
+                chosen = place if steps.order is None else steps.order[place]
+                flipped = None if steps.flipped is None else steps.flipped[place]
+                gradient = self._gradient(rows, chosen, flipped)
+                self._take_step(gradient, self._columns(steps.learning_rate[t]))
+                if steps.averaging is not None and self._average is not None:
+                    share = self._columns(steps.averaging[t])
+                    self._average += share * (self._weights - self._average)
 
     def evaluate(self, rows: Rows) -> Evaluation:
-        """Loss and number of right rows of each run, tile by tile."""
+        """Loss and number of right rows of each run's model, tile by tile."""
         loss, correct = np.zeros(self._runs), np.zeros(self._runs, np.int64)
         with np.errstate(over="ignore", invalid="ignore"):
             for tile in _tiles(rows):
                 X, y = _read(rows, tile, self._dtype)
-                S = self._scores(X)
-                losses = _row_losses(S, y)[0]
+                S = self._scores(X, self._model)
+                losses = _method_losses(S, y, self._method)
                 _weigh(rows, tile, losses)
                 loss += losses.sum(axis=0, dtype=np.float64)
                 correct += (S.argmax(axis=2) == y[:, None]).sum(axis=0)
@@ -107,35 +120,76 @@ class ReferenceTrainer:
         """Class index of the largest score, shape (R, N)."""
         with np.errstate(over="ignore", invalid="ignore"):
             tiles = [
-                self._scores(_read(rows, t, self._dtype)[0]).argmax(axis=2) for t in _tiles(rows)
+                self._scores(_read(rows, t, self._dtype)[0], self._model).argmax(axis=2)
+                for t in _tiles(rows)
             ]
         return np.concatenate(tiles).T.astype(np.int64)
 
     def weights(self) -> Weights:
-        """A copy of W (R, K, D) and b (R, K)."""
-        shape = (self._runs, self._classes)
-        return Weights(self._W.reshape(*shape, -1).copy(), self._b.reshape(shape).copy())
+        """A copy of the model, W (R, K, D) and b (R, K)."""
+        return self._parted(self._model)
 
-    def _scores(self, X: Floats) -> Floats:
+    def state(self) -> State:
+        """A copy of where the runs stand."""
+        velocity, average = self._velocity, self._average
+        return State(
+            self._parted(self._weights),
+            None if velocity is None else self._parted(velocity),
+            None if average is None else self._parted(average),
+        )
+
+    @property
+    def _model(self) -> Floats:
+        return self._weights if self._average is None else self._average
+
+    def _parted(self, joined: Floats) -> Weights:
+        shape = (self._runs, self._classes)
+        return Weights(
+            joined[:, :-1].reshape(*shape, -1).copy(), joined[:, -1].reshape(shape).copy()
+        )
+
+    def _columns(self, of_runs: NDArray[np.generic]) -> Floats:
+        """A number of each run, as one of each column, (R·K, 1)."""
+        columns: Floats = np.repeat(of_runs, self._classes).astype(self._dtype)[:, None]
+        return columns
+
+    def _scores(self, X: Floats, weights: Floats) -> Floats:
         """Scores of a tile, shape (B, R, K)."""
-        S: Floats = X @ self._W.T + self._b
+        S: Floats = X @ weights[:, :-1].T + weights[:, -1]
         return S.reshape(len(X), self._runs, self._classes)
 
-    def _take_step(
-        self, X: Floats, y: NDArray[np.int64], weights: NDArray[np.float64] | None
-    ) -> None:
-        P = self._scores(X)
-        P -= P.max(axis=2, keepdims=True)
-        np.exp(P, out=P)
-        P /= P.sum(axis=2, keepdims=True)
-        P[np.arange(len(y)), :, y] -= 1
-        residual = P.reshape(len(y), -1)
-        residual *= self._step / len(y)
-        if weights is not None:
-            residual *= weights.astype(self._dtype)[:, None]
-        self._W *= self._shrink[:, None]
-        self._W -= residual.T @ X
-        self._b -= residual.sum(axis=0)
+    def _gradient(
+        self, rows: Rows, chosen: slice | NDArray[np.int64], flipped: NDArray[np.bool_] | None
+    ) -> Floats:
+        """The batch's gradient of W and, as last column, b: (R·K, D + 1)."""
+        X, y = _convert(rows, chosen, self._dtype, flipped)
+        residual = _method_residual(self._scores(X, self._weights), y, self._method)
+        residual /= len(y)
+        if rows.weights is not None:
+            residual *= rows.weights[chosen].astype(self._dtype)[:, None, None]
+        columns = residual.reshape(len(y), -1)
+        gradient = np.empty_like(self._weights)
+        np.matmul(columns.T, X, out=gradient[:, :-1])
+        gradient[:, :-1] += 2 * self._columns(self._method.l2) * self._weights[:, :-1]
+        columns.sum(axis=0, out=gradient[:, -1])
+        return gradient
+
+    def _take_step(self, gradient: Floats, learning_rate: Floats) -> None:
+        if self._velocity is None:
+            self._weights -= learning_rate * gradient
+            return
+        momentum = self._columns(self._method.momentum)
+        self._velocity *= momentum
+        self._velocity += gradient
+        ahead = gradient + momentum * self._velocity
+        nesterov = self._columns(self._method.nesterov) != 0
+        self._weights -= learning_rate * np.where(nesterov, ahead, self._velocity)
+
+
+def _joined(weights: Weights) -> Floats:
+    """W and b of all runs side by side, the bias as last feature: (R·K, D + 1)."""
+    W, b = weights
+    return np.concatenate([W.reshape(-1, W.shape[2]), b.reshape(-1, 1).astype(W.dtype)], axis=1)
 
 
 def _tiles(rows: Rows) -> list[slice]:
@@ -150,10 +204,16 @@ def _read(
 
 
 def _convert(
-    rows: Rows, chosen: slice | NDArray[np.int64], dtype: np.dtype[np.floating]
+    rows: Rows,
+    chosen: slice | NDArray[np.int64],
+    dtype: np.dtype[np.floating],
+    flipped: NDArray[np.bool_] | None = None,
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """Rows as the equations see them: converted and scaled."""
+    """Rows as the equations see them: mirrored where asked for, converted and scaled."""
     X = rows.X[chosen].astype(dtype)
+    if flipped is not None:
+        lines = X[flipped].reshape(int(flipped.sum()), -1, rows.image_width)
+        X[flipped] = lines[:, :, ::-1].reshape(-1, X.shape[1])
     X *= rows.scale.astype(dtype)
     if rows.offset.any():
         X += rows.offset.astype(dtype)
@@ -190,3 +250,33 @@ def _residual(S: Floats, y: NDArray[np.int64]) -> tuple[Floats, Floats]:
     P = np.exp(S - log_sum[:, :, None])
     P[np.arange(len(y)), :, y] -= 1
     return P, losses
+
+
+def _targets(S: Floats, y: NDArray[np.int64], smoothing: Floats) -> Floats:
+    """(1 − ε) onehot(y) + ε/K, shape (B, R, K), for ε of shape (R, 1)."""
+    T = np.broadcast_to(smoothing / S.shape[2], S.shape).copy()
+    T[np.arange(len(y)), :, y] += 1 - smoothing[:, 0]
+    return T
+
+
+def _method_losses(S: Floats, y: NDArray[np.int64], method: Method) -> Floats:
+    """Loss of each row by each run's own loss, (B, R): −Σ t log p, or its mean over K of σ's."""
+    T = _targets(S, y, method.smoothing.astype(S.dtype)[:, None])
+    top = S.max(axis=2)
+    softmax: Floats = top + np.log(np.exp(S - top[:, :, None]).sum(axis=2)) - (T * S).sum(axis=2)
+    if not method.sigmoid.any():
+        return softmax
+    sigmoid: Floats = (np.logaddexp(0, S) - T * S).mean(axis=2)
+    return np.asarray(np.where(method.sigmoid, sigmoid, softmax))
+
+
+def _method_residual(S: Floats, y: NDArray[np.int64], method: Method) -> Floats:
+    """∂(a row's loss)/∂s, (B, R, K): p − t, or (σ(s) − t) / K."""
+    T = _targets(S, y, method.smoothing.astype(S.dtype)[:, None])
+    P: Floats = np.exp(S - S.max(axis=2, keepdims=True))
+    P /= P.sum(axis=2, keepdims=True)
+    if method.sigmoid.any():
+        P[:, method.sigmoid] = 0.5 + 0.5 * np.tanh(0.5 * S[:, method.sigmoid])
+    P -= T
+    P[:, method.sigmoid] /= S.shape[2]
+    return P

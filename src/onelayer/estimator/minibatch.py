@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from onelayer.engines import Engine, Rows, Trainer, Weights
+from onelayer.engines import Engine, Method, Rows, State, Steps, Trainer, Weights
 from onelayer.estimator.linear import Layer
 from onelayer.estimator.optimum import Fitted
 from onelayer.optimum.advice import smoothness
@@ -115,13 +115,13 @@ def fit_minibatch(
             are kept.
     """
     eta = settle_rate(engine, rows, descent)
-    trainer = begin(engine, start, descent, eta)
+    trainer, rate = begin(engine, start, descent), np.array([eta])
     members = np.arange(len(rows.y)) if rows.index is None else rows.index
     history: dict[str, list[float]] = {"cost": []}
     best = _Best(trainer.weights())
     for epoch in range(1, descent.epochs + 1):
         order = random.permutation(members).astype(np.int64, copy=False)
-        trainer.epoch(rows, order, descent.batch_size)
+        trainer.epoch(rows, Steps.constant(rate, len(order), descent.batch_size, order))
         cost = _cost(trainer, rows, descent.l2)
         if not math.isfinite(cost):
             _warn_of_divergence(eta, epoch)
@@ -136,14 +136,13 @@ def fit_minibatch(
     return Fitted(Layer(W, b), len(history["cost"]), gap, measured, eta)
 
 
-def begin(engine: Engine, start: Layer, descent: Descent, eta: float) -> Trainer:
+def begin(engine: Engine, start: Layer, descent: Descent) -> Trainer:
     """A trainer of one run.
 
     Args:
         engine: what does the arithmetic.
         start: its first weights.
         descent: λ and dtype.
-        eta: η.
 
     Returns:
         The trainer.
@@ -152,7 +151,7 @@ def begin(engine: Engine, start: Layer, descent: Descent, eta: float) -> Trainer
         np.ascontiguousarray(start.W[None], descent.dtype),
         np.ascontiguousarray(start.b[None], descent.dtype),
     )
-    return engine.begin(weights, np.array([eta]), np.array([descent.l2]))
+    return engine.begin(State(weights), Method.plain(np.array([descent.l2])))
 
 
 def take_part(engine: Engine, rows: Rows, descent: Descent, start: Layer, eta: float) -> Layer:
@@ -168,8 +167,8 @@ def take_part(engine: Engine, rows: Rows, descent: Descent, start: Layer, eta: f
     Returns:
         The weights after.
     """
-    trainer = begin(engine, start, descent, eta)
-    trainer.epoch(rows, None, descent.batch_size)
+    trainer = begin(engine, start, descent)
+    trainer.epoch(rows, Steps.constant(np.array([eta]), len(rows.y), descent.batch_size))
     W, b = (part[0].astype(np.float64) for part in trainer.weights())
     return Layer(W, b)
 
