@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from onelayer.experiments import run_experiments
 from onelayer.plan import Run, grid
 from onelayer.result import History, ReportedFigures, Result
 from onelayer.result_files import load_result, save_result
-from onelayer.run_folder import check_replaceable, staged_folder
+from onelayer.run_folder import check_replaceable, staged_folder, writing
 from onelayer.train import train
 
 FILES = {"settings.json", "history.parquet", "weights.safetensors"}
@@ -133,6 +134,7 @@ def test_a_run_that_cannot_be_moved_into_place_leaves_the_old_one_there(
 ) -> None:
     save_result(result, tmp_path / "run")
     before = (tmp_path / "run" / "weights.safetensors").read_bytes()
+    monkeypatch.setattr(run_folder, "_exchange", lambda *_: False)
     rename = Path.rename
     calls = []
 
@@ -188,3 +190,75 @@ def test_an_error_in_the_block_leaves_no_staging_folder(tmp_path: Path) -> None:
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
     assert run_folder.SETTINGS_FILE == "settings.json"
+
+
+def _fill(folder: Path, word: str) -> None:
+    (folder / "settings.json").write_text(word)
+
+
+def _with_checkpoint(target: Path) -> Path:
+    (target / "checkpoints").mkdir(parents=True)
+    (target / "checkpoints" / "runs-000001.safetensors").write_text("state")
+    return target
+
+
+@pytest.mark.parametrize("swaps", [True, False])
+def test_a_run_takes_the_place_of_its_checkpoints_unless_they_are_to_be_kept(
+    swaps: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not swaps:
+        monkeypatch.setattr(run_folder, "_exchange", lambda *_: False)
+    target = _with_checkpoint(tmp_path / "run")
+    check_replaceable(target)
+    with staged_folder(target, keep_checkpoints=True) as folder:
+        _fill(folder, "interrupted")
+    assert {p.name for p in target.iterdir()} == {"settings.json", "checkpoints"}
+    assert (target / "checkpoints" / "runs-000001.safetensors").read_text() == "state"
+    with staged_folder(target) as folder:
+        _fill(folder, "finished")
+    assert [p.name for p in target.iterdir()] == ["settings.json"]
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_full_disk_at_the_end_says_that_the_checkpoints_are_there(tmp_path: Path) -> None:
+    target = _with_checkpoint(tmp_path / "run")
+    with (
+        pytest.raises(SaveError, match=r"its checkpoints are there, and --resume goes on"),
+        staged_folder(target),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert (target / "checkpoints" / "runs-000001.safetensors").read_text() == "state"
+
+
+def test_the_folders_swap_their_names_in_one_step(tmp_path: Path) -> None:
+    """Where the system cannot, the test above covers the two steps in its place."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        _fill(tmp_path / name, name)
+    swapped = run_folder._exchange(tmp_path / "a", tmp_path / "b")
+    assert swapped or sys.platform != "linux"
+    now = [(tmp_path / name / "settings.json").read_text() for name in "ab"]
+    assert now == (["b", "a"] if swapped else ["a", "b"])
+
+
+def test_what_a_killed_process_left_beside_a_run_is_put_in_order(tmp_path: Path) -> None:
+    retired, staged = tmp_path / ".run.old-abcd_f12" / "run", tmp_path / ".run.new-12345678"
+    others = [".run.new-1", ".run.new-1.new-12345678", ".rum.new-12345678", ".run.lock2"]
+    for folder in (retired, staged, *(tmp_path / name for name in others)):
+        folder.mkdir(parents=True)
+        _fill(folder, str(folder.name))
+    with writing(tmp_path / "run"):
+        pass
+    assert {p.name for p in tmp_path.iterdir()} == {"run", *others}
+    assert (tmp_path / "run" / "settings.json").read_text() == "run"
+
+
+def test_an_old_run_does_not_replace_the_one_that_took_its_place(tmp_path: Path) -> None:
+    retired = tmp_path / ".run.old-abcd_f12" / "run"
+    for folder in (retired, tmp_path / "run"):
+        folder.mkdir(parents=True)
+        _fill(folder, "old" if folder == retired else "new")
+    with writing(tmp_path / "run"):
+        pass
+    assert (tmp_path / "run" / "settings.json").read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]

@@ -25,6 +25,10 @@ class StepLengthWarning(UserWarning):
     """A learning rate above what is guaranteed to be stable on the training rows."""
 
 
+class CheckpointWarning(UserWarning):
+    """A checkpoint that could not be written or is damaged; training goes on all the same."""
+
+
 class SaveError(OnelayerError):
     """A result could not be written or read back."""
 

@@ -13,28 +13,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from hashlib import sha256
+from io import BytesIO
 from math import inf, isfinite
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.errors import DataError, OnelayerError, SaveError
+from onelayer.errors import OnelayerError, SaveError
 from onelayer.model import Model
 from onelayer.optimum import Certificate
 from onelayer.scaling import Scaling
+from onelayer.sealed_file import read_sealed, write_sealed
 from onelayer.whole_file import staged_file
 
 KIND = "onelayer.model"
 VERSION = "1"
-TYPES = {"float32": "F32", "float64": "F64"}
-# The sum's own place counts as zeros when the sum is taken; no text in a header can look like it,
-# since quotes within JSON texts are escaped.
-UNSUMMED = b'"sha256":"' + b"0" * 64 + b'"'
-# safetensors allows no larger header either.
-MOST_HEADER_BYTES = 100_000_000
 
 
 def save_model(model: Model, path: Path | str) -> None:
@@ -79,35 +74,9 @@ def model_bytes(model: Model) -> bytes:
         "scale": np.asarray(model.scaling.scale, np.float64),
         "offset": np.asarray(model.scaling.offset, np.float64),
     }
-    content = safetensors_bytes(arrays, _metadata(model))
-    return content.replace(UNSUMMED, _with_sum(sha256(content).hexdigest()), 1)
-
-
-def safetensors_bytes(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
-    """Arrays as a safetensors file, in their order, the same bytes for the same content.
-
-    Args:
-        arrays: by name, float32 or float64, at least one.
-        metadata: texts for the header.
-
-    Returns:
-        The file: the length, the header padded by spaces to a multiple of 8, and the arrays.
-
-    Example:
-        >>> from safetensors.numpy import load
-        >>> load(safetensors_bytes({"weight": np.eye(1)}, {}))
-        {'weight': array([[1.]])}
-    """
-    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
-    parts, end = [], 0
-    for name, array in arrays.items():
-        data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
-        kind, start, end = TYPES[array.dtype.name], end, end + len(data)
-        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [start, end]}
-        parts.append(data)
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
+    content = BytesIO()
+    write_sealed(content, KIND, VERSION, _texts(model), arrays)
+    return content.getvalue()
 
 
 def load_model(path: Path | str) -> Model:
@@ -134,11 +103,7 @@ def load_model(path: Path | str) -> Model:
         what = "it is a folder" if path.is_dir() else "it is not there"
         raise SaveError(f"{path} should be a model file, but {what}.")
     try:
-        with path.open("rb") as file:
-            metadata, head = _read_header(file)
-            content = head + file.read()
-        _check_sum(content, metadata["sha256"])
-        return _model(metadata, content)
+        return _model(*read_sealed(path, KIND, VERSION))
     except OSError as error:
         raise SaveError(f"{path} could not be read: {error.strerror or error}.") from error
     except OnelayerError as error:
@@ -150,7 +115,7 @@ def load_model(path: Path | str) -> Model:
         ) from error
 
 
-def _metadata(model: Model) -> dict[str, str]:
+def _texts(model: Model) -> dict[str, str]:
     proof = model.certificate and asdict(model.certificate)
     if proof and not isfinite(proof["gap"]):
         proof["gap"] = None  # JSON has no word for infinity, which is the gap where λ = 0
@@ -171,46 +136,10 @@ def _metadata(model: Model) -> dict[str, str]:
         raise SaveError(
             f"a model's names and settings must be plain values, fit for JSON, but {error}."
         ) from error
-    zeros = {"sha256": "0" * 64}
-    return {"format": KIND, "version": VERSION} | zeros | {"scaling": model.scaling.name} | texts
+    return {"scaling": model.scaling.name} | texts
 
 
-def _with_sum(digest: str) -> bytes:
-    return b'"sha256":"' + digest.encode() + b'"'
-
-
-def _read_header(file: BinaryIO) -> tuple[dict[str, str], bytes]:
-    """The texts of the header and the bytes that were read; foreign files are refused here."""
-    start = file.read(8)
-    length = int.from_bytes(start, "little")
-    text = file.read(length) if len(start) == 8 and 2 <= length <= MOST_HEADER_BYTES else b""
-    if not text.startswith(b"{"):
-        raise DataError("it is no safetensors file; name a file that onelayer saved.")
-    if len(text) < length:
-        raise DataError("it ends within its header; copy it again or restore it from a backup.")
-    metadata = json.loads(text).get("__metadata__", {})
-    if metadata.get("format") != KIND:
-        raise DataError("it is a safetensors file of something else.")
-    if metadata.get("version") != VERSION:
-        raise DataError(
-            f"its format is {metadata.get('version')}, and this onelayer reads {VERSION}; "
-            "update onelayer."
-        )
-    return metadata, start + text
-
-
-def _check_sum(content: bytes, digest: str) -> None:
-    if sha256(content.replace(_with_sum(digest), UNSUMMED, 1)).hexdigest() != digest:
-        raise DataError(
-            "its bytes are not those that were written (another SHA-256); copy it again or "
-            "restore it from a backup."
-        )
-
-
-def _model(metadata: Mapping[str, str], content: bytes) -> Model:
-    from safetensors.numpy import load
-
-    arrays = load(content)
+def _model(metadata: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> Model:
     values = {
         name: json.loads(metadata[name])
         for name in ("class_names", "image_shape", "feature_names", "settings", "certificate")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from onelayer.errors import SaveError
 
@@ -46,3 +48,56 @@ def staged_file(target: Path) -> Iterator[Path]:
             f"{target} could not be written: {reason}; nothing was left there. "
             "Free some space or choose another place."
         ) from error
+
+
+@contextmanager
+def durable_file(target: Path) -> Iterator[BinaryIO]:
+    """Yield a stream whose content is at `target`, and on the disk, when the block has ended.
+
+    Args:
+        target: where the file shall be, in an existing folder that has one writer at a time.
+
+    Yields:
+        An empty file beside the target, .NAME.part, open for writing.
+
+    Raises:
+        OSError: when the disk refuses; an older file is as it was. Only a process that is killed
+            leaves .NAME.part behind, and the next one writes over it.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     with durable_file(Path(place) / "one") as stream:
+        ...         _ = stream.write(b"whole")
+        ...     os.listdir(place)
+        ['one']
+    """
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with part.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, target)
+        sync(target.parent)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold a file's content, or a folder's names, before going on.
+
+    Args:
+        path: of the file or folder.
+
+    Raises:
+        OSError: when the disk refuses what was written.
+    """
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # what network disks say that cannot sync a folder
+            raise
+    finally:
+        os.close(file)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onelayer.errors import SettingsError
 from onelayer.export.raw import raw_weights, required
 from onelayer.model import Model
-from onelayer.model_files import safetensors_bytes
+from onelayer.sealed_file import safetensors_bytes
 from onelayer.whole_file import staged_file
 
 if TYPE_CHECKING:
