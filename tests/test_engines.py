@@ -11,8 +11,9 @@ from onelayer import objective
 from onelayer.engines import ENGINE_NAMES, Method, Rows, State, Steps, Weights, make_engine
 from onelayer.errors import SettingsError
 from onelayer.plan import Run
+from onelayer.row_order import row_order
 from onelayer.scaling import fit_scaling
-from onelayer.train import initial_weights, row_order
+from onelayer.train import initial_weights
 from tests.made_data import make_dataset
 from tests.trajectories import oracle_trajectory, trajectory_tolerance
 

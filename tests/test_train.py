@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from onelayer.data import Splits
 from onelayer.engines import ENGINE_NAMES, Engine, Trainer, make_engine
 from onelayer.errors import SettingsError
 from onelayer.plan import Run, grid
-from onelayer.train import Progress, initial_weights, row_order, train
+from onelayer.row_order import row_order
+from onelayer.train import Progress, initial_weights, train
 from tests.made_data import make_dataset, make_splits
 from tests.trajectories import trajectory_tolerance
 
@@ -241,3 +243,25 @@ def test_permuting_the_classes_permutes_the_weights() -> None:
     np.testing.assert_array_equal(
         permuted.confusion[0], straight.confusion[0][np.ix_(order, order)]
     )
+
+
+@pytest.mark.parametrize("method", [{"momentum": 0.9}, {"averaging": "ema:0.9"}, {}])
+def test_a_run_goes_on_to_the_same_bits_when_the_one_beside_it_diverges(
+    method: dict[str, Any], splits: Splits
+) -> None:
+    run = Run(0.05, epochs=6, batch_size=10, **method)
+    lost = Run(1e30, 1.0, epochs=6, batch_size=10, averaging="tail:0.5")
+    engine = make_engine("reference")
+    beside = train(splits, [run, lost], engine=engine, dtype="float64")
+    alone = train(splits, [run], engine=engine, dtype="float64")
+    assert beside.outcomes[1].status == "diverged"
+    np.testing.assert_allclose(beside.W[0], alone.W[0], rtol=0, atol=1e-13)
+
+
+def test_flips_of_rows_that_are_no_images_are_refused(splits: Splits) -> None:
+    parts = ("train", "validation", "test")
+    plain = replace(
+        splits, **{part: replace(getattr(splits, part), image_shape=None) for part in parts}
+    )
+    with pytest.raises(SettingsError, match="flip_seed mirrors images, but the rows of made are"):
+        train(plain, [Run(0.1, batch_size=9, flip_seed=0)])

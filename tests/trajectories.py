@@ -7,8 +7,8 @@ import numpy as np
 from onelayer import objective
 from onelayer.data import Dataset
 from onelayer.plan import Run
+from onelayer.row_order import row_order
 from onelayer.scaling import Scaling
-from onelayer.train import row_order
 
 
 def oracle_trajectory(

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from onelayer.averages import NONE, check_averaging
 from onelayer.errors import SettingsError
+from onelayer.ranges import require_number, require_whole
+from onelayer.schedules import CONSTANT, check_schedule
 
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
+Loss = Literal["softmax", "sigmoid"]
+
+BELOW_ONE = "a number from 0 to below 1"
 
 
 @dataclass(frozen=True)
 class Run:
     """One setting of mini-batch gradient descent, from initial weights to the last epoch.
 
-    W ← W − η ∂J/∂W, b ← b − η ∂J/∂b once a batch; W and b start at N(0, init_scale²).
+    V ← μ V + ∂J/∂W, W ← W − η V once a batch, b likewise; W and b start at N(0, init_scale²).
 
     Attributes:
         learning_rate: η > 0, step length; "auto" lets training take one that is guaranteed to be
@@ -34,7 +39,20 @@ class Run:
         epochs: passes over the training rows, ≥ 1.
         shuffle_seed: None takes the batches in file order; a number draws a new order each epoch.
         init_scale: standard deviation of the initial weights, ≥ 0.
-        name: the setting's name in tables and charts; runs that differ in the seed only share it.
+        name: the setting's name in tables and charts; by default what in it is not the default.
+            Runs that differ in seeds only share it.
+        momentum: μ in [0, 1).
+        nesterov: whether W ← W − η (∂J/∂W + μ V); without momentum both are the same.
+        schedule: what η is multiplied by as training goes on: "constant", "cosine",
+            "step:EPOCHS:FACTOR" or "cyclical:SHARE:EPOCHS" (`onelayer.schedules`).
+        warmup: epochs in which η rises to its full length before the schedule begins, fractions
+            allowed.
+        averaging: the model is the weights as they are, "none"; their mean over the last steps,
+            "tail:SHARE"; or their exponential moving average, "ema:DECAY" (`onelayer.averages`).
+        loss: "softmax", or "sigmoid": the mean of K binary cross-entropies.
+        label_smoothing: ε in [0, 1); targets are (1 − ε) y + ε/K.
+        flip_seed: None trains on images as they are; a number mirrors each with a chance of one
+            half, drawn anew each epoch.
 
     Raises:
         SettingsError: when a value is outside its range.
@@ -52,6 +70,14 @@ class Run:
     shuffle_seed: int | None = None
     init_scale: float = 0.01
     name: str = ""
+    momentum: float = 0.0
+    nesterov: bool = False
+    schedule: str = CONSTANT
+    warmup: float = 0.0
+    averaging: str = NONE
+    loss: Loss = "softmax"
+    label_smoothing: float = 0.0
+    flip_seed: int | None = None
 
     def __post_init__(self) -> None:
         if self.learning_rate != AUTO:
@@ -64,9 +90,53 @@ class Run:
         require_whole("seed", self.seed, 0)
         if self.shuffle_seed is not None:
             require_whole("shuffle_seed", self.shuffle_seed, 0)
+        if self.flip_seed is not None:
+            require_whole("flip_seed", self.flip_seed, 0)
+        self._check_method()
         if not self.name:
             rate = AUTO if self.learning_rate == AUTO else f"{self.learning_rate:g}"
-            object.__setattr__(self, "name", f"λ={self.l2:g}, η={rate}")
+            words = (f"λ={self.l2:g}", f"η={rate}", self.variant)
+            object.__setattr__(self, "name", ", ".join(filter(None, words)))
+
+    def _check_method(self) -> None:
+        require_number("momentum (μ)", self.momentum, BELOW_ONE, least=0, below=1)
+        require_number("label_smoothing (ε)", self.label_smoothing, BELOW_ONE, least=0, below=1)
+        if not isinstance(self.nesterov, bool):
+            raise SettingsError(f"nesterov must be true or false, but {self.nesterov!r} was given.")
+        if self.loss not in get_args(Loss):
+            choices = " or ".join(get_args(Loss))
+            raise SettingsError(f"loss must be {choices}, but {self.loss!r} was given.")
+        check_schedule(self.schedule)
+        check_averaging(self.averaging)
+        require_number("warmup", self.warmup, "a number of epochs, 0 or above", least=0)
+        if self.warmup > self.epochs:
+            raise SettingsError(
+                f"warmup must be at most the {self.epochs} epochs, but {self.warmup!r} was given."
+            )
+
+    @property
+    def averages(self) -> bool:
+        """Whether the model is an average of the weights."""
+        return self.averaging != NONE
+
+    @property
+    def variant(self) -> str:
+        """What in the method is not the default, beside λ and η, in words; '' for nothing.
+
+        Example:
+            >>> Run(0.1, momentum=0.9, schedule="cosine", warmup=2).variant
+            'μ=0.9, cosine, warm-up 2'
+        """
+        words = (
+            f"{'Nesterov ' * self.nesterov}μ={self.momentum:g}" if self.momentum else "",
+            self.schedule if self.schedule != CONSTANT else "",
+            f"warm-up {self.warmup:g}" if self.warmup else "",
+            self.averaging if self.averages else "",
+            self.loss if self.loss != "softmax" else "",
+            f"ε={self.label_smoothing:g}" if self.label_smoothing else "",
+            "flips" if self.flip_seed is not None else "",
+        )
+        return ", ".join(filter(None, words))
 
     @property
     def eta(self) -> float:
@@ -154,7 +224,7 @@ def seed_range(seeds: int) -> range:
 
 
 def group_passes(runs: Sequence[Run]) -> list[list[int]]:
-    """Group runs that can share a pass over the data: same batches, same order, same epochs.
+    """Group runs that can share a pass: same batches, order, flips and epochs.
 
     Args:
         runs: any runs.
@@ -166,9 +236,9 @@ def group_passes(runs: Sequence[Run]) -> list[list[int]]:
         >>> group_passes([Run(0.1), Run(0.1, batch_size=50), Run(0.2)])
         [[0, 2], [1]]
     """
-    groups: dict[tuple[int, int, int | None], list[int]] = {}
+    groups: dict[tuple[int | None, ...], list[int]] = {}
     for position, run in enumerate(runs):
-        key = (run.batch_size, run.epochs, run.shuffle_seed)
+        key = (run.batch_size, run.epochs, run.shuffle_seed, run.flip_seed)
         groups.setdefault(key, []).append(position)
     return list(groups.values())
 
@@ -180,46 +250,3 @@ def _require_known(names: Iterable[str]) -> None:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"the settings are {', '.join(known)}."
             raise SettingsError(f"unknown setting {name!r}; {hint}")
-
-
-def require_number(
-    name: str, value: object, expected: str, *, above: float = -math.inf, least: float = -math.inf
-) -> None:
-    """Refuse what is no finite number in the range, in a sentence that names the setting.
-
-    Args:
-        name: of the setting.
-        value: what was given.
-        expected: what it must be, in words.
-        above: the number must be greater.
-        least: the number must be that or greater.
-
-    Raises:
-        SettingsError: when it is not.
-
-    Example:
-        >>> require_number("l2 (λ)", 0.1, "a finite number, 0 or above", least=0)
-    """
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not (good and value > above and value >= least):  # type: ignore[operator]
-        raise SettingsError(f"{name} must be {expected}, but {value!r} was given.")
-
-
-def require_whole(name: str, value: object, least: int) -> None:
-    """Refuse what is no whole number of at least `least`, in a sentence that names the setting.
-
-    Args:
-        name: of the setting.
-        value: what was given.
-        least: the smallest it may be.
-
-    Raises:
-        SettingsError: when it is not.
-
-    Example:
-        >>> require_whole("seeds", 8, 1)
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise SettingsError(
-            f"{name} must be a whole number, {least} or above, but {value!r} was given."
-        )

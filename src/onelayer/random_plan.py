@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from onelayer.errors import SettingsError
-from onelayer.plan import Run, grid, require_number, require_whole
+from onelayer.plan import Run, grid
+from onelayer.ranges import require_number, require_whole
 
 # Numbers that are drawn have so many significant digits, so that a table can be read and typed.
 DIGITS = 3

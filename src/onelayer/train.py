@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,8 @@ from onelayer.curvature_meter import CurvatureMeter
 from onelayer.data import Dataset, Splits
 from onelayer.engines import (
     Engine,
-    Method,
     Rows,
     State,
-    Steps,
     Trainer,
     Weights,
     make_engine,
@@ -34,6 +32,7 @@ from onelayer.optimum.dataset import rows_of
 from onelayer.plan import Run, group_passes
 from onelayer.result import Outcome, Result, data_card
 from onelayer.scaling import Scaling, fit_scaling
+from onelayer.steps import method_of, steps_of_epoch
 
 DTYPES = ("float32", "float64")
 
@@ -90,7 +89,7 @@ def train(
         >>> result.outcomes[0].status
         'finished'
     """
-    _check(runs, dtype, rows=splits.train.rows)
+    _check(runs, dtype, splits.train)
     started = time.perf_counter()
     fitted = fit_scaling(scaling, splits.train.X, splits.train.max_value)
     start = initial_weights(runs, splits.train.classes, splits.train.features, dtype)
@@ -135,27 +134,6 @@ def initial_weights(runs: Sequence[Run], classes: int, features: int, dtype: str
     return Weights(W, b)
 
 
-def row_order(shuffle_seed: int | None, epoch: int, rows: int) -> NDArray[np.int64] | None:
-    """Order in which an epoch visits the rows: file order, or drawn anew for each epoch.
-
-    Args:
-        shuffle_seed: None for file order.
-        epoch: 1, 2, …
-        rows: N.
-
-    Returns:
-        A permutation of 0 … N−1, shape (N,), or None for file order. It depends on the seed and
-        the epoch only, so training can go on from any epoch.
-
-    Example:
-        >>> sorted(row_order(shuffle_seed=7, epoch=1, rows=3).tolist())
-        [0, 1, 2]
-    """
-    if shuffle_seed is None:
-        return None
-    return np.random.default_rng([shuffle_seed, epoch]).permutation(rows)
-
-
 @dataclass(frozen=True, eq=False)
 class _Job:
     """What is trained, with what, and where it is written down."""
@@ -169,9 +147,15 @@ class _Job:
     def rows(self, dataset: Dataset) -> Rows:
         return rows_of(dataset, self.scaling)
 
+    def runs(self, positions: Sequence[int]) -> list[Run]:
+        return [self.logbook.runs[i] for i in positions]
+
     def begin(self, positions: Sequence[int], state: State) -> Trainer:
-        runs = [self.logbook.runs[i] for i in positions]
-        return self.engine.begin(state, Method.plain(np.array([run.l2 for run in runs])))
+        runs = self.runs(positions)
+        if not any(run.averages for run in runs):
+            # An average that no step updates any more must not stand for the weights.
+            state = replace(state, average=None)
+        return self.engine.begin(state, method_of(runs))
 
     def enter(self, positions: Sequence[int], epoch: int, trainer: Trainer) -> list[int]:
         """Measure these runs, write it down, and return those whose cost is finite."""
@@ -196,40 +180,44 @@ class _Clock:
         self._done, self._total, self._report = 0, total, report
 
     def advance(self, run_epochs: int) -> None:
+        if run_epochs == 0:
+            return
         self._done += run_epochs
         self._report(Progress(self._done, self._total))
 
 
-def _check(runs: Sequence[Run], dtype: str, rows: int) -> None:
+def _check(runs: Sequence[Run], dtype: str, dataset: Dataset) -> None:
     if not runs:
         raise SettingsError("training needs at least one run, but none was given.")
     if dtype not in DTYPES:
         choices = " or ".join(DTYPES)
         raise SettingsError(f"dtype must be {choices}, but {dtype!r} was given.")
     for run in runs:
-        if run.batch_size > rows:
+        if run.batch_size > dataset.rows:
             raise SettingsError(
-                f"batch_size must be at most the number of training rows, {rows}, "
+                f"batch_size must be at most the number of training rows, {dataset.rows}, "
                 f"but {run.batch_size} was given for the run {run.name!r}."
+            )
+        if run.flip_seed is not None and dataset.image_shape is None:
+            raise SettingsError(
+                f"flip_seed mirrors images, but the rows of {dataset.name} are none; leave it out."
             )
 
 
 def _train_pass(job: _Job, positions: list[int], clock: _Clock) -> None:
     """Train runs that share their batches, measuring them before training and after each epoch."""
     logbook, rows = job.logbook, job.rows(job.splits.train)
-    shared = logbook.runs[positions[0]]
-    trainer = job.begin(positions, State(logbook.weights_of(positions)))
-    alive = job.enter(positions, 0, trainer)
-    for epoch in range(1, shared.epochs + 1):
-        if not alive:
-            break
-        order = row_order(shared.shuffle_seed, epoch, len(rows.y))
-        rates = np.array([job.logbook.runs[i].eta for i in alive])
-        trainer.epoch(rows, Steps.constant(rates, len(rows.y), shared.batch_size, order))
+    epochs, alive = logbook.runs[positions[0]].epochs, positions
+    trainer = job.begin(alive, State(logbook.weights_of(alive)))
+    for epoch in range(epochs + 1):
+        if epoch > 0:
+            trainer.epoch(rows, steps_of_epoch(job.runs(alive), epoch, len(rows.y)))
         finite = job.enter(alive, epoch, trainer)
         diverged = len(alive) - len(finite)
-        clock.advance(len(alive) + diverged * (shared.epochs - epoch))
-        if diverged and finite:
+        clock.advance(len(alive) * (epoch > 0) + diverged * (epochs - epoch))
+        if not finite:
+            return
+        if diverged:
             trainer = job.begin(finite, trainer.state().of([alive.index(i) for i in finite]))
         alive = finite
     logbook.finish(alive)
@@ -240,7 +228,8 @@ def _close(job: _Job, training_seconds: float, *, certify: bool) -> Result:
     logbook, splits = job.logbook, job.splits
     started = time.perf_counter()
     whole = all(o is not None and o.status != "interrupted" for o in logbook.outcomes)
-    certificates = _certify(job) if certify and whole else ()
+    plain = all(r.loss == "softmax" and r.label_smoothing == 0.0 for r in logbook.runs)
+    certificates = _certify(job) if certify and whole and plain else ()
     certifying = time.perf_counter() - started
     everyone = range(len(logbook.runs))
     trainer, test = job.begin(everyone, State(logbook.weights)), job.rows(splits.test)

@@ -97,8 +97,9 @@ def _plan(
     seeds: int, **shared: Any,
 ) -> tuple[Run, ...]:  # fmt: skip
     """The runs of the grid, or those that are drawn."""
-    from onelayer.plan import grid, require_whole, seed_range
+    from onelayer.plan import grid, seed_range
     from onelayer.random_plan import random_grid
+    from onelayer.ranges import require_whole
 
     require_whole("--random", random, 0)
     shared |= {"seed": list(seed_range(seeds))}

@@ -99,9 +99,8 @@ class ReferenceTrainer:
                 flipped = None if steps.flipped is None else steps.flipped[place]
                 gradient = self._gradient(rows, chosen, flipped)
                 self._take_step(gradient, self._columns(steps.learning_rate[t]))
-                if steps.averaging is not None and self._average is not None:
-                    share = self._columns(steps.averaging[t])
-                    self._average += share * (self._weights - self._average)
+                if steps.averaging is not None:
+                    self._renew_average(self._columns(steps.averaging[t]))
 
     def evaluate(self, rows: Rows) -> Evaluation:
         """Loss and number of right rows of each run's model, tile by tile."""
@@ -173,6 +172,12 @@ class ReferenceTrainer:
         gradient[:, :-1] += 2 * self._columns(self._method.l2) * self._weights[:, :-1]
         columns.sum(axis=0, out=gradient[:, -1])
         return gradient
+
+    def _renew_average(self, share: Floats) -> None:
+        """A ← A + α (W − A); α = 1 is the weights as they are, without rounding."""
+        assert self._average is not None  # noqa: S101  # begun before the first step
+        self._average += share * (self._weights - self._average)
+        np.copyto(self._average, self._weights, where=share == 1)
 
     def _take_step(self, gradient: Floats, learning_rate: Floats) -> None:
         if self._velocity is None:

@@ -14,7 +14,8 @@ from typing import Any, get_args
 import numpy as np
 
 from onelayer.errors import SettingsError
-from onelayer.plan import AUTO, require_number, require_whole
+from onelayer.plan import AUTO
+from onelayer.ranges import require_number, require_whole
 from onelayer.scaling import ScalingName
 
 SOLVERS = ("optimum", "minibatch")

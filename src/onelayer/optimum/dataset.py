@@ -14,7 +14,7 @@ from onelayer.optimum.advice import Advice, advise
 from onelayer.optimum.certificate import Certificate, certify_weights
 from onelayer.optimum.metric import fit_metric
 from onelayer.optimum.solver import Optimum, Progress, Solver, Target
-from onelayer.plan import require_number, require_whole
+from onelayer.ranges import require_number, require_whole
 from onelayer.scaling import Scaling, fit_scaling
 
 
@@ -28,7 +28,8 @@ def rows_of(dataset: Dataset, scaling: Scaling) -> Rows:
     Returns:
         The rows; nothing is copied.
     """
-    return Rows(dataset.X, dataset.y, scaling.scale, scaling.offset)
+    width = dataset.image_shape[2] if dataset.image_shape else 0
+    return Rows(dataset.X, dataset.y, scaling.scale, scaling.offset, image_width=width)
 
 
 def solve(

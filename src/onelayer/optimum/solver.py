@@ -28,7 +28,7 @@ from onelayer.optimum.certificate import (
 from onelayer.optimum.descent import Descent, Pair, Point, descend
 from onelayer.optimum.metric import Metric
 from onelayer.optimum.newton import is_small, newton_divide, scaled_rows
-from onelayer.plan import require_number, require_whole
+from onelayer.ranges import require_number, require_whole
 
 Float64 = NDArray[np.float64]
 Status = Literal["optimal", "passes", "rounding", "interrupted"]
