@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,9 +12,10 @@ from hypothesis import strategies as st
 from onelayer import objective
 from onelayer.engines import ENGINE_NAMES, Method, Rows, State, Steps, Weights, make_engine
 from onelayer.errors import SettingsError
+from onelayer.optimum.dataset import rows_of
 from onelayer.plan import Run
-from onelayer.row_order import row_order
 from onelayer.scaling import fit_scaling
+from onelayer.steps import method_of, steps_of_epoch
 from onelayer.train import initial_weights
 from tests.made_data import make_dataset
 from tests.trajectories import oracle_trajectory, trajectory_tolerance
@@ -24,15 +27,28 @@ def run_engine(engine_name: str, dataset, runs: list[Run], dtype: str, scaling_n
     """Weights of runs that share a pass, after all of their epochs."""
     scaling = fit_scaling(scaling_name, dataset.X, dataset.max_value)
     start = initial_weights(runs, dataset.classes, dataset.features, dtype)
-    rows = Rows(dataset.X, dataset.y, scaling.scale, scaling.offset)
-    trainer = make_engine(engine_name).begin(
-        State(start), Method.plain(np.array([r.l2 for r in runs]))
-    )
-    rates = np.array([r.learning_rate for r in runs])
+    rows = rows_of(dataset, scaling)
+    trainer = make_engine(engine_name).begin(State(start), method_of(runs))
     for epoch in range(1, runs[0].epochs + 1):
-        order = row_order(runs[0].shuffle_seed, epoch, dataset.rows)
-        trainer.epoch(rows, Steps.constant(rates, dataset.rows, runs[0].batch_size, order))
+        trainer.epoch(rows, steps_of_epoch(runs, epoch, dataset.rows))
     return trainer, rows, scaling, start
+
+
+@st.composite
+def methods(draw: st.DrawFn) -> dict[str, Any]:
+    """Every option of a run that leaves its rows alone; a step is shorter for more momentum."""
+    momentum = draw(st.sampled_from([0.0, 0.5, 0.9]))
+    return {
+        "learning_rate": draw(st.sampled_from([0.3, 0.03])) * (1.0 - momentum),
+        "l2": draw(st.sampled_from([0.0, 0.1])),
+        "momentum": momentum,
+        "nesterov": draw(st.booleans()),
+        "schedule": draw(st.sampled_from(["constant", "cosine", "step:1:0.3", "cyclical:0.1:0.5"])),
+        "warmup": draw(st.sampled_from([0, 0.4, 2])),
+        "averaging": draw(st.sampled_from(["none", "tail:0.4", "tail:1", "ema:0.8"])),
+        "loss": draw(st.sampled_from(objective.LOSSES)),
+        "label_smoothing": draw(st.sampled_from([0.0, 0.2])),
+    }
 
 
 @engines
@@ -42,31 +58,32 @@ def run_engine(engine_name: str, dataset, runs: list[Run], dtype: str, scaling_n
     stored=st.sampled_from([np.uint8, np.float32, np.float64]),
     batch_size=st.integers(1, 40),
     shuffle_seed=st.sampled_from([None, 5]),
-    settings_of_runs=st.lists(
-        st.tuples(st.sampled_from([0.3, 0.03]), st.sampled_from([0.0, 0.1])),
-        min_size=1,
-        max_size=4,
-    ),
+    flip_seed=st.sampled_from([None, 5]),
+    methods_of_runs=st.lists(methods(), min_size=1, max_size=4),
     scaling=st.sampled_from(["unit", "standardize"]),
     classes=st.integers(2, 5),
 )
 def test_trajectories_follow_the_oracle(  # type: ignore[no-untyped-def]
-    engine_name, dtype, stored, batch_size, shuffle_seed, settings_of_runs, scaling, classes
-) -> None:
+    engine_name, dtype, stored, batch_size, shuffle_seed, flip_seed, methods_of_runs, scaling,
+    classes,
+) -> None:  # fmt: skip
     dataset = make_dataset(40, seed=1, dtype=stored, classes=classes)
-    runs = [
-        Run(eta, l2, seed=i, batch_size=batch_size, epochs=3, shuffle_seed=shuffle_seed)
-        for i, (eta, l2) in enumerate(settings_of_runs)
-    ]
-    trainer, _, fitted, start = run_engine(engine_name, dataset, runs, dtype, scaling)
-    got = trainer.weights()
+    shared = {"batch_size": batch_size, "shuffle_seed": shuffle_seed, "flip_seed": flip_seed}
+    runs = [Run(seed=i, epochs=3, **shared, **method) for i, method in enumerate(methods_of_runs)]
+    trainer, rows, fitted, start = run_engine(engine_name, dataset, runs, dtype, scaling)
+    got, evaluation, X = trainer.weights(), trainer.evaluate(rows), fitted.apply(dataset.X)
     # Standardised features are a few deviations large instead of at most 1.
-    largest = np.abs(fitted.apply(dataset.X)).max()
+    largest = np.abs(X).max()
     for r, run in enumerate(runs):
         W, b = oracle_trajectory(dataset, fitted, run, start.W[r], start.b[r])
         tolerance = trajectory_tolerance(run, dataset, got.W.dtype.type) * largest**2
         np.testing.assert_allclose(got.W[r], W, rtol=0, atol=tolerance)
         np.testing.assert_allclose(got.b[r], b, rtol=0, atol=tolerance)
+        s = objective.scores(X, got.W[r], got.b[r])
+        loss = objective.loss(s, dataset.y, run.loss, run.label_smoothing)
+        # A score is a sum of D products, and a loss no more curved than its scores are large.
+        bound = 8 * float(np.finfo(dtype).eps) * dataset.features * max(1.0, np.abs(s).max())
+        assert evaluation.loss[r] == pytest.approx(loss, abs=bound)
 
 
 @engines

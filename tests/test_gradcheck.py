@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,10 @@ def problem(
     )
 
 
+Of = tuple[objective.Loss, float]
+losses = st.tuples(st.sampled_from(objective.LOSSES), st.sampled_from([0.0, 0.1]))
+
+
 @pytest.mark.parametrize("l2", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("batch_size", [1, 20, 100])
 def test_every_entry_agrees_to_a_millionth_at_the_reports_sizes(batch_size: int, l2: float) -> None:
@@ -47,25 +52,28 @@ def test_every_entry_agrees_to_a_millionth_at_the_reports_sizes(batch_size: int,
     st.integers(2, 6),
     st.sampled_from([0.0, 0.1]),
     st.sampled_from([1.0, 16.0]),
+    losses,
 )
 def test_right_gradients_pass_at_random_small_sizes(
-    seed: int, rows: int, features: int, classes: int, l2: float, largest: float
+    seed: int, rows: int, features: int, classes: int, l2: float, largest: float, of: Of
 ) -> None:
     X, y, W, b = problem(seed, rows, features, classes)
-    assert all(check.passed for check in check_gradient(largest * X, y, W, b, l2))
+    checks = check_gradient(largest * X, y, W, b, l2, loss=of[0], label_smoothing=of[1])
+    assert all(check.passed for check in checks)
+    assert {(check.loss, check.label_smoothing) for check in checks} == {of}
 
 
 @settings(deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.sampled_from([0.0, 0.3]))
+@given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.sampled_from([0.0, 0.3]), losses)
 def test_the_quick_numerical_gradient_is_the_one_that_calls_the_cost(
-    seed: int, rows: int, l2: float
+    seed: int, rows: int, l2: float, of: Of
 ) -> None:
     X, y, W, b = problem(seed, rows, 5, 4)
-    quick = numerical_gradients(X, y, W, b, l2)
-    W_slow = gradcheck.numerical_gradient(lambda m: objective.cost(X, y, m, b, l2), W)
-    b_slow = gradcheck.numerical_gradient(lambda m: objective.cost(X, y, W, m, l2), b)
+    quick = numerical_gradients(X, y, W, b, l2, gradcheck.STEP, *of)
+    W_slow = gradcheck.numerical_gradient(lambda m: objective.cost(X, y, m, b, l2, *of), W)
+    b_slow = gradcheck.numerical_gradient(lambda m: objective.cost(X, y, W, m, l2, *of), b)
     # Two roundings of the same difference: each is within the documented noise.
-    noise = 2 * 1.5 * np.finfo(np.float64).eps * (objective.cost(X, y, W, b, l2) + 1) / 1e-3
+    noise = 2 * 1.5 * np.finfo(np.float64).eps * (objective.cost(X, y, W, b, l2, *of) + 1) / 1e-3
     np.testing.assert_allclose(quick.W, W_slow, rtol=0, atol=noise)
     np.testing.assert_allclose(quick.b, b_slow, rtol=0, atol=noise)
 
@@ -85,6 +93,25 @@ def test_a_wrong_gradient_fails(what: str, wrong: object, monkeypatch: pytest.Mo
     right = objective.gradient(X, y, W, b, 0.1)
     monkeypatch.setattr(gradcheck, "gradient", lambda *_: wrong(right, W))  # type: ignore[operator]
     assert not all(check.passed for check in check_gradient(X, y, W, b, 0.1)), what
+
+
+@pytest.mark.parametrize(
+    ("loss", "wrong"),
+    [
+        ("sigmoid", {"of": "softmax", "label_smoothing": 0.1}),
+        ("softmax", {"of": "sigmoid", "label_smoothing": 0.1}),
+        ("sigmoid", {"of": "sigmoid", "label_smoothing": 0.0}),
+        ("softmax", {"of": "softmax", "label_smoothing": 0.0}),
+    ],
+)
+def test_the_gradient_of_another_loss_fails(
+    loss: objective.Loss, wrong: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y, W, b = problem(1, 20, 30, 5)
+    other = objective.gradient(X, y, W, b, 0.1, **wrong)
+    monkeypatch.setattr(gradcheck, "gradient", lambda *_: other)
+    checks = check_gradient(X, y, W, b, 0.1, loss=loss, label_smoothing=0.1)
+    assert not any(check.passed for check in checks)
 
 
 def _nudge(g: np.ndarray) -> np.ndarray:

@@ -22,8 +22,11 @@ score_rows = st.integers(2, 20).flatmap(
 )
 
 
+Problem = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
 @st.composite
-def problems(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def problems(draw: st.DrawFn) -> Problem:
     """Random X (N, D), y (N,), W (K, D), b (K,) of small sizes."""
     rows, features, classes = (draw(st.integers(low, 6)) for low in (1, 1, 2))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -78,24 +81,59 @@ def test_loss_of_uniform_probabilities_is_log_of_the_number_of_classes() -> None
     assert objective.loss(np.zeros((4, 10)), [0, 3, 5, 9]) == pytest.approx(np.log(10))
 
 
-@given(problems(), st.sampled_from([0.0, 0.7]))
+losses = st.tuples(st.sampled_from(objective.LOSSES), st.sampled_from([0.0, 0.1, 0.9]))
+
+
+@given(problems(), st.sampled_from([0.0, 0.7]), losses)
 def test_gradient_is_the_derivative_of_the_cost(
-    problem: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], l2: float
+    problem: Problem, l2: float, of: tuple[objective.Loss, float]
 ) -> None:
     X, y, W, b = problem
-    got = objective.gradient(X, y, W, b, l2)
-    by_W = numerical_gradient(lambda moved: objective.cost(X, y, moved, b, l2), W)
-    by_b = numerical_gradient(lambda moved: objective.cost(X, y, W, moved, l2), b)
+    got = objective.gradient(X, y, W, b, l2, *of)
+    by_W = numerical_gradient(lambda moved: objective.cost(X, y, moved, b, l2, *of), W)
+    by_b = numerical_gradient(lambda moved: objective.cost(X, y, W, moved, l2, *of), b)
     # Rounding of the difference is 3/2·u·J/h; the largest feature here is under 6 deviations.
-    noise = 3 * EPS * (objective.cost(X, y, W, b, l2) + 1) / 1e-3 + 6**5 * 1e-3**4
+    noise = 3 * EPS * (objective.cost(X, y, W, b, l2, *of) + 1) / 1e-3 + 6**5 * 1e-3**4
     np.testing.assert_allclose(got.W, by_W, rtol=0, atol=noise)
     np.testing.assert_allclose(got.b, by_b, rtol=0, atol=noise)
 
 
-@given(problems(), st.randoms(use_true_random=False))
-def test_permuting_the_classes_permutes_the_gradient(
-    problem: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], random: object
+@given(problems())
+def test_the_sigmoid_loss_is_the_mean_of_softmax_losses_of_class_k_against_a_score_of_zero(
+    problem: Problem,
 ) -> None:
+    X, y, W, b = problem
+    s = objective.scores(X, W, b)
+    binary = [
+        objective.loss(np.stack([s[:, k], np.zeros(len(s))], axis=1), np.where(y == k, 0, 1))
+        for k in range(s.shape[1])
+    ]
+    assert objective.loss(s, y, "sigmoid") == pytest.approx(np.mean(binary), rel=64 * EPS)
+
+
+@given(problems(), st.sampled_from(objective.LOSSES), st.floats(0, 0.99))
+def test_a_smoothed_loss_is_a_mixture_of_the_plain_losses_of_all_labels(
+    problem: Problem, of: objective.Loss, epsilon: float
+) -> None:
+    X, y, W, b = problem
+    s = objective.scores(X, W, b)
+    every = np.mean([objective.loss(s, np.full(len(s), k), of) for k in range(s.shape[1])])
+    mixed = (1 - epsilon) * objective.loss(s, y, of) + epsilon * every
+    # Terms of either sign, of the size of the largest score, are summed.
+    bound = 64 * EPS * (1 + np.abs(s).max())
+    assert objective.loss(s, y, of, epsilon) == pytest.approx(mixed, abs=bound)
+
+
+@pytest.mark.parametrize("size", [1e4, -1e4])
+def test_the_sigmoid_loss_is_exact_where_exp_overflows(size: float) -> None:
+    assert objective.loss([[size, 0.0]], [0], "sigmoid") == pytest.approx(
+        (max(-size, 0.0) + np.log(2.0)) / 2
+    )
+    np.testing.assert_array_equal(objective.sigmoid([size]), [float(size > 0)])
+
+
+@given(problems(), st.randoms(use_true_random=False))
+def test_permuting_the_classes_permutes_the_gradient(problem: Problem, random: object) -> None:
     X, y, W, b = problem
     order = list(range(len(b)))
     random.shuffle(order)  # type: ignore[attr-defined]
@@ -108,7 +146,7 @@ def test_permuting_the_classes_permutes_the_gradient(
 
 @given(problems())
 def test_integer_repeats_of_every_row_change_neither_cost_nor_gradient(
-    problem: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    problem: Problem,
 ) -> None:
     X, y, W, b = problem
     once, twice = (objective.gradient(np.tile(X, (n, 1)), np.tile(y, n), W, b) for n in (1, 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -23,6 +24,23 @@ from onelayer.plan import Run, grid, group_passes, run_from_settings, seed_range
         ("seed", [-1, 0.5], "0 or above"),
         ("shuffle_seed", [-1, "x"], "0 or above"),
         ("init_scale", [-0.01, math.nan], "0 or above"),
+        ("momentum", [-0.1, 1.0, math.nan, "0.9", True], "from 0 to below 1"),
+        ("nesterov", [1, "yes", None], "true or false"),
+        ("loss", ["hinge", None, 1], "softmax or sigmoid"),
+        ("label_smoothing", [-0.1, 1.0, math.nan], "from 0 to below 1"),
+        ("flip_seed", [-1, 0.5, True], "0 or above"),
+        ("warmup", [-1, math.nan, "2"], "0 or above"),
+        ("warmup", [40.5], "at most the 40 epochs"),
+        (
+            "schedule",
+            ["linear", "", "step", "step:2", "step:2:x", "step:1:2:3", "cosine:1", None, 3, []],
+            "constant, cosine, step:EPOCHS:FACTOR or cyclical:SHARE:EPOCHS, as in step:10:0.1",
+        ),
+        (
+            "averaging",
+            ["mean", "tail", "tail:0", "tail:1.1", "ema:1", "ema:0", "none:1", None],
+            "none, tail:SHARE or ema:DECAY",
+        ),
     ],
 )
 def test_a_value_out_of_range_is_refused_with_its_name_and_what_was_expected(
@@ -34,6 +52,30 @@ def test_a_value_out_of_range_is_refused_with_its_name_and_what_was_expected(
         assert setting in str(refusal.value)
         assert expected in str(refusal.value)
         assert repr(value) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        ("step:0:0.1", "EPOCHS of schedule step:0:0.1 must be a number above 0"),
+        ("step:2:1", "FACTOR of schedule step:2:1 must be between 0 and 1, but 1 was given"),
+        ("cyclical:0:2", "SHARE of schedule cyclical:0:2 must be between 0 and 1, but 0 was"),
+        ("cyclical:0.1:-2", "EPOCHS of schedule cyclical:0.1:-2 must be a number above 0"),
+    ],
+)
+def test_a_number_of_a_schedule_out_of_range_is_named(schedule: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        Run(0.1, schedule=schedule)
+
+
+def test_a_name_says_what_is_not_the_default() -> None:
+    run = Run(
+        0.1, momentum=0.9, nesterov=True, schedule="step:10:0.1", warmup=0.5, averaging="tail:0.5",
+        loss="sigmoid", label_smoothing=0.1, flip_seed=3,
+    )  # fmt: skip
+    words = "Nesterov μ=0.9, step:10:0.1, warm-up 0.5, tail:0.5, sigmoid, ε=0.1, flips"
+    assert run.name == f"λ=0, η=0.1, {words}"
+    assert Run(0.1, nesterov=True).name == "λ=0, η=0.1"
 
 
 def test_an_unknown_setting_is_refused_and_the_nearest_name_is_offered() -> None:
@@ -76,6 +118,10 @@ run_settings = st.builds(
     batch_size=st.sampled_from([10, 20]),
     epochs=st.sampled_from([1, 2]),
     shuffle_seed=st.sampled_from([None, 1]),
+    flip_seed=st.sampled_from([None, 1]),
+    momentum=st.sampled_from([0.0, 0.9]),
+    schedule=st.sampled_from(["constant", "cosine"]),
+    loss=st.sampled_from(["softmax", "sigmoid"]),
 )
 
 
@@ -85,6 +131,7 @@ def test_passes_hold_every_run_once_and_only_runs_that_see_the_same_batches(
 ) -> None:
     passes = group_passes(runs)
     assert sorted(i for positions in passes for i in positions) == list(range(len(runs)))
-    keys = [{(runs[i].batch_size, runs[i].epochs, runs[i].shuffle_seed) for i in p} for p in passes]
+    shared = attrgetter("batch_size", "epochs", "shuffle_seed", "flip_seed")
+    keys = [{shared(runs[i]) for i in p} for p in passes]
     assert all(len(key) == 1 for key in keys)
     assert len({next(iter(key)) for key in keys}) == len(passes)

@@ -1,29 +1,46 @@
-"""Whole trajectories by the oracle, one row of equations a step, to hold engines against."""
+"""Whole trajectories by the oracle, one row of equations a step, to hold engines against.
+
+Schedules and averages are written out here a second time, a step at a time from their definitions,
+so that engines and `onelayer.schedules` are held against something else than themselves.
+"""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 from onelayer import objective
 from onelayer.data import Dataset
 from onelayer.plan import Run
-from onelayer.row_order import row_order
+from onelayer.row_order import mirrored_rows, row_order
 from onelayer.scaling import Scaling
+
+Pair = tuple[np.ndarray, np.ndarray]
 
 
 def oracle_trajectory(
     dataset: Dataset, scaling: Scaling, run: Run, W: np.ndarray, b: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weights after all epochs of a run, by the float64 equations alone."""
-    X, y, W, b = scaling.apply(dataset.X), dataset.y, W.astype(float), b.astype(float)
-    for epoch in range(1, run.epochs + 1):
-        order = row_order(run.shuffle_seed, epoch, len(y))
-        order = np.arange(len(y)) if order is None else order
-        for start in range(0, len(y), run.batch_size):
-            batch = order[start : start + run.batch_size]
-            g = objective.gradient(X[batch], y[batch], W, b, run.l2)
-            W, b = W - run.learning_rate * g.W, b - run.learning_rate * g.b
-    return W, b
+) -> Pair:
+    """The model after all epochs of a run, by the float64 equations alone."""
+    W, b = W.astype(float), b.astype(float)
+    theta, v = [W, b], [np.zeros(W.shape), np.zeros(b.shape)]
+    past: list[Pair] = []
+    for X, y in _batches(dataset, scaling, run):
+        g = objective.gradient(X, y, theta[0], theta[1], run.l2, run.loss, run.label_smoothing)
+        eta = run.eta * _factor(run, len(past), len(dataset.y))
+        for i in range(2):
+            v[i] = run.momentum * v[i] + g[i]
+            step = g[i] + run.momentum * v[i] if run.nesterov else v[i]
+            theta[i] = theta[i] - eta * step
+        past.append((theta[0], theta[1]))
+    return _model(run, past)
+
+
+def mirrored(dataset: Dataset, X: np.ndarray) -> np.ndarray:
+    """Images with left and right exchanged."""
+    assert dataset.image_shape is not None
+    return X.reshape(-1, *dataset.image_shape)[..., ::-1].reshape(X.shape)
 
 
 def trajectory_tolerance(run: Run, dataset: Dataset, dtype: type) -> float:
@@ -31,9 +48,60 @@ def trajectory_tolerance(run: Run, dataset: Dataset, dtype: type) -> float:
 
     A step adds η·g to a weight, where g is a mean of |x| ≤ 1 terms over the batch. Its scores are
     sums of D + 1 terms, so p and g carry an error of about (D + B)·u; a step adds η times that and
-    u for the update itself, and steps with η < 2/L do not magnify what came before.
+    u for the update itself, and steps with η < 2/L do not magnify what came before. With momentum
+    a gradient is taken again and again, 1/(1 − μ) times in all.
     """
     unit = np.finfo(dtype).eps
     batches = -(-len(dataset.y) // run.batch_size) * run.epochs
     features = dataset.X.shape[1]
-    return float(batches * unit * (run.learning_rate * (features + run.batch_size) + 1))
+    again = 1.0 / (1.0 - run.momentum)
+    return float(batches * unit * (again * run.eta * (features + run.batch_size) + 1))
+
+
+def _batches(dataset: Dataset, scaling: Scaling, run: Run):  # type: ignore[no-untyped-def]
+    for epoch in range(1, run.epochs + 1):
+        order = row_order(run.shuffle_seed, epoch, len(dataset.y))
+        order = np.arange(len(dataset.y)) if order is None else order
+        flips = mirrored_rows(run.flip_seed, epoch, len(dataset.y))
+        stored = dataset.X[order]
+        if flips is not None:
+            stored = np.where(flips[:, None], mirrored(dataset, stored), stored)
+        X, y = scaling.apply(stored), dataset.y[order]
+        for start in range(0, len(y), run.batch_size):
+            yield X[start : start + run.batch_size], y[start : start + run.batch_size]
+
+
+def _factor(run: Run, t: int, rows: int) -> float:
+    """What η is multiplied by at step t of the whole training, from 0."""
+    per_epoch = math.ceil(rows / run.batch_size)
+    warm = round(run.warmup * per_epoch)
+    if t < warm:
+        return (t + 1) / warm
+    t, total = t - warm, run.epochs * per_epoch - warm
+    name, *numbers = run.schedule.split(":")
+    if name == "cosine":
+        return (1 + math.cos(math.pi * t / total)) / 2
+    if name == "step":
+        every, factor = max(1, round(float(numbers[0]) * per_epoch)), float(numbers[1])
+        return math.prod([factor] * (t // every))
+    if name == "cyclical":
+        low, half = float(numbers[0]), max(1, round(float(numbers[1]) * per_epoch))
+        up, place = (t // half) % 2 == 0, (t % half) / half
+        return low + (1 - low) * (place if up else 1 - place)
+    return 1.0
+
+
+def _model(run: Run, past: list[Pair]) -> Pair:
+    """What the weights after each step average to."""
+    name, *numbers = run.averaging.split(":")
+    if name == "tail":
+        last = past[-max(1, round(float(numbers[0]) * len(past))) :]
+        return np.mean([W for W, _ in last], axis=0), np.mean([b for _, b in last], axis=0)
+    if name == "ema":
+        share = float(numbers[0]) ** np.arange(len(past))[::-1]
+        share /= share.sum()
+        return (
+            np.einsum("t,tkd->kd", share, np.stack([W for W, _ in past])),
+            np.einsum("t,tk->k", share, np.stack([b for _, b in past])),
+        )
+    return past[-1]

@@ -15,6 +15,7 @@ from onelayer.data import Dataset, Splits
 from onelayer.engines import Engine
 from onelayer.errors import SettingsError
 from onelayer.gradcheck import GradientCheck, check_gradients
+from onelayer.objective import Loss
 from onelayer.optimum import Certificate, solve
 from onelayer.plan import Run, grid, seed_range
 from onelayer.result import ReportedFigures, Result
@@ -138,12 +139,16 @@ def first_of_each_setting(runs: Sequence[Run], most: int = 8) -> tuple[int, ...]
     return tuple(first.values())[:most]
 
 
-def check_gradients_of(splits: Splits) -> tuple[GradientCheck, ...]:
+def check_gradients_of(
+    splits: Splits, loss: Loss = "softmax", label_smoothing: float = 0.0
+) -> tuple[GradientCheck, ...]:
     """Check the gradient at the report's sizes: on the first training rows, at fresh weights.
 
     Args:
         splits: the data; the first 1, 20 and 100 training rows are the batches, divided by the
             largest value that a feature can have.
+        loss: "softmax" or "sigmoid".
+        label_smoothing: ε in [0, 1).
 
     Returns:
         Checks of W and b for each batch size, without λ and with λ = 0.1.
@@ -160,7 +165,15 @@ def check_gradients_of(splits: Splits) -> tuple[GradientCheck, ...]:
     )
     rows = max(BATCH_SIZES_CHECKED)
     X, y = scaling.apply(train_set.X[:rows]), train_set.y[:rows]
-    return check_gradients(X, y, start.W[0], start.b[0], BATCH_SIZES_CHECKED)
+    return check_gradients(
+        X,
+        y,
+        start.W[0],
+        start.b[0],
+        BATCH_SIZES_CHECKED,
+        loss=loss,
+        label_smoothing=label_smoothing,
+    )
 
 
 def run_experiments(

@@ -29,9 +29,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from onelayer.objective import Float64, Gradient, cost, gradient, scores
+from onelayer.objective import Float64, Gradient, Loss, cost, gradient, scores, targets
 
 # With values of x and curvatures of order 1, truncation (h⁴/30) and rounding (u/h) are both near
 # 1e-13 here; a smaller step loses digits to rounding, a larger one to the fifth derivative.
@@ -56,6 +56,8 @@ class GradientCheck:
         median_error: median relative error of the entries that are not.
         max_noise_ratio: largest |g_a − g_n| / noise over the entries that are too small; 0 if none.
         tolerance: what max_error is held to.
+        loss: "softmax" or "sigmoid".
+        label_smoothing: ε.
     """
 
     parameter: str
@@ -67,6 +69,8 @@ class GradientCheck:
     median_error: float
     max_noise_ratio: float
     tolerance: float = TOLERANCE
+    loss: Loss = "softmax"
+    label_smoothing: float = 0.0
 
     @property
     def passed(self) -> bool:
@@ -125,7 +129,14 @@ def numerical_gradient(
 
 
 def numerical_gradients(
-    X: ArrayLike, y: ArrayLike, W: ArrayLike, b: ArrayLike, l2: float = 0.0, step: float = STEP
+    X: ArrayLike,
+    y: ArrayLike,
+    W: ArrayLike,
+    b: ArrayLike,
+    l2: float = 0.0,
+    step: float = STEP,
+    loss: Loss = "softmax",
+    label_smoothing: float = 0.0,
 ) -> Gradient:
     """Central difference on five points of the cost, for every entry of W and b at once.
 
@@ -140,22 +151,25 @@ def numerical_gradients(
         b: biases, shape (K,).
         l2: λ ≥ 0.
         step: the largest move of a score, > 0: h = step for b, step / max(1, max|x|) for W.
+        loss: "softmax" or "sigmoid".
+        label_smoothing: ε in [0, 1).
 
     Returns:
         The numerical gradient, W (K, D) and b (K,).
     """
-    X, y = np.asarray(X, np.float64), np.asarray(y)
+    X = np.asarray(X, np.float64)
     W, b = np.asarray(W, np.float64), np.asarray(b, np.float64)
-    S = scores(X, W, b)
-    ones = np.ones((len(y), 1))
+    S, T = scores(X, W, b), targets(y, len(b), label_smoothing)
+    loss_after = _sigmoid_loss_after if loss == "sigmoid" else _softmax_loss_after
+    ones = np.ones((len(X), 1))
     squares = float(np.sum(W * W))
     h = _step_of_weights(X, step)
     in_W, in_b = np.zeros_like(W), np.zeros_like(b)
     for k in range(len(b)):
         for offset, weight in STENCIL:
             squares_after = squares - W[k] ** 2 + (W[k] + offset * h) ** 2
-            in_W[k] += weight * (_loss_after(S, y, k, offset * h * X) + l2 * squares_after)
-            in_b[k] += weight * (_loss_after(S, y, k, offset * step * ones)[0] + l2 * squares)
+            in_W[k] += weight * (loss_after(S, T, k, offset * h * X) + l2 * squares_after)
+            in_b[k] += weight * (loss_after(S, T, k, offset * step * ones)[0] + l2 * squares)
     return Gradient(in_W / (12.0 * h), in_b / (12.0 * step))
 
 
@@ -163,7 +177,7 @@ def _step_of_weights(X: Float64, step: float) -> float:
     return step / max(1.0, float(np.abs(X).max()))
 
 
-def _loss_after(S: Float64, y: NDArray[np.int64], k: int, move: Float64) -> Float64:
+def _softmax_loss_after(S: Float64, T: Float64, k: int, move: Float64) -> Float64:
     """Mean cross-entropy after the scores of class k moved, one for each column of `move` (N, M).
 
     With a row's log-sum over the other classes at hand, the moved column is one more term of it.
@@ -171,10 +185,18 @@ def _loss_after(S: Float64, y: NDArray[np.int64], k: int, move: Float64) -> Floa
     others = np.delete(S, k, axis=1)
     top = others.max(axis=1, keepdims=True)
     others_log_sum = top + np.log(np.exp(others - top).sum(axis=1, keepdims=True))
+    log_sum = np.logaddexp(others_log_sum, S[:, k : k + 1] + move)
+    drawn = (T * S).sum(axis=1, keepdims=True) + T[:, k : k + 1] * move
+    return np.asarray((log_sum - drawn).mean(axis=0))
+
+
+def _sigmoid_loss_after(S: Float64, T: Float64, k: int, move: Float64) -> Float64:
+    """The same of the K-sigmoid loss: only the k-th of its K terms moves."""
+    terms = np.logaddexp(0.0, S) - T * S
+    others = np.delete(terms, k, axis=1).sum(axis=1, keepdims=True)
     moved = S[:, k : k + 1] + move
-    log_sum = np.logaddexp(others_log_sum, moved)
-    own = np.where((y == k)[:, None], moved, S[np.arange(len(y)), y][:, None])
-    return np.asarray((log_sum - own).mean(axis=0))
+    own = np.logaddexp(0.0, moved) - T[:, k : k + 1] * moved
+    return np.asarray((others + own).mean(axis=0) / S.shape[1])
 
 
 def check_gradient(
@@ -184,6 +206,8 @@ def check_gradient(
     b: ArrayLike,
     l2: float = 0.0,
     *,
+    loss: Loss = "softmax",
+    label_smoothing: float = 0.0,
     step: float = STEP,
     tolerance: float = TOLERANCE,
 ) -> tuple[GradientCheck, GradientCheck]:
@@ -195,6 +219,8 @@ def check_gradient(
         W: weights, shape (K, D).
         b: biases, shape (K,).
         l2: λ ≥ 0.
+        loss: "softmax" or "sigmoid".
+        label_smoothing: ε in [0, 1).
         step: the largest move of a score, > 0.
         tolerance: relative error that every entry above the noise is held to.
 
@@ -208,12 +234,12 @@ def check_gradient(
         >>> [check.passed for check in checks]
         [True, True]
     """
-    X = np.asarray(X, np.float64)
-    analytic = gradient(X, y, W, b, l2)
-    numerical = numerical_gradients(X, y, W, b, l2, step)
-    rounding = 1.5 * float(np.finfo(np.float64).eps) * (cost(X, y, W, b, l2) + 1.0)
+    X, of = np.asarray(X, np.float64), (loss, label_smoothing)
+    analytic = gradient(X, y, W, b, l2, *of)
+    numerical = numerical_gradients(X, y, W, b, l2, step, *of)
+    rounding = 1.5 * float(np.finfo(np.float64).eps) * (cost(X, y, W, b, l2, *of) + 1.0)
     noise_W, noise_b = rounding / _step_of_weights(X, step), rounding / step
-    about = (len(X), l2, tolerance)
+    about = (len(X), l2, tolerance, *of)
     return (
         _compare("W", analytic.W, numerical.W, noise_W, *about),
         _compare("b", analytic.b, numerical.b, noise_b, *about),
@@ -227,6 +253,8 @@ def check_gradients(
     b: ArrayLike,
     batch_sizes: Sequence[int] = (1, 20, 100),
     l2s: Sequence[float] = (0.0, 0.1),
+    loss: Loss = "softmax",
+    label_smoothing: float = 0.0,
 ) -> tuple[GradientCheck, ...]:
     """The gradient-check table: every batch size with every λ, on the first rows of X.
 
@@ -237,6 +265,8 @@ def check_gradients(
         b: biases, shape (K,).
         batch_sizes: sizes B ≤ N; the first B rows are the batch.
         l2s: values of λ.
+        loss: "softmax" or "sigmoid".
+        label_smoothing: ε in [0, 1).
 
     Returns:
         Two checks, of W and of b, for each pair of batch size and λ.
@@ -246,7 +276,9 @@ def check_gradients(
         check
         for l2 in l2s
         for size in batch_sizes
-        for check in check_gradient(X[:size], y[:size], W, b, l2)
+        for check in check_gradient(
+            X[:size], y[:size], W, b, l2, loss=loss, label_smoothing=label_smoothing
+        )
     )
 
 
@@ -258,6 +290,8 @@ def _compare(
     batch_size: int,
     l2: float,
     tolerance: float,
+    loss: Loss,
+    label_smoothing: float,
 ) -> GradientCheck:
     errors = relative_error(analytic, numerical)
     small = np.abs(analytic) + np.abs(numerical) < noise / tolerance
@@ -274,4 +308,6 @@ def _compare(
         median_error=float(np.median(kept)) if kept.size else 0.0,
         max_noise_ratio=float((distance / noise).max(initial=0.0)),
         tolerance=tolerance,
+        loss=loss,
+        label_smoothing=label_smoothing,
     )

@@ -9,18 +9,28 @@ mathematics, one equation a function, and care about correctness only:
     ∂J/∂W = (1/N) Σ (p − y) xᵀ + 2 λ W            gradient
     ∂J/∂b = (1/N) Σ (p − y)
 
+Label smoothing puts targets t in the place of one-hot y; the K-sigmoid loss treats each class as a
+question of its own, yes or no:
+
+    t = (1 − ε) y + ε/K                           targets
+    σ = 1 / (1 + exp(−s))                         probabilities of the K-sigmoid loss
+    ℓ = −(1/K) Σ_k t log σ + (1 − t) log(1 − σ)   its mean of K binary cross-entropies
+    ∂ℓ/∂s = (σ − t) / K
+
 Shape letters, the same everywhere: N rows, D features, K classes; X (N, D), y (N,) class
 indices, W (K, D), b (K,). X holds features that are already scaled.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Float64 = NDArray[np.float64]
+Loss = Literal["softmax", "sigmoid"]
+LOSSES: tuple[str, ...] = get_args(Loss)
 
 
 class Gradient(NamedTuple):
@@ -90,26 +100,81 @@ def softmax(s: ArrayLike) -> Float64:
     return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
 
 
-def loss(s: ArrayLike, y: ArrayLike) -> float:
-    """Mean cross-entropy of scores: −(1/N) Σ log(yᵀ p), in nats.
+def sigmoid(s: ArrayLike) -> Float64:
+    """The logistic function of each score: σ = 1 / (1 + exp(−s)).
+
+    Args:
+        s: scores, any shape.
+
+    Returns:
+        σ in [0, 1], the same shape, float64.
+
+    Example:
+        >>> sigmoid([0.0, 1e4, -1e4])
+        array([0.5, 1. , 0. ])
+    """
+    # exp of a number that is not positive never overflows.
+    small = np.exp(-np.abs(np.asarray(s, np.float64)))
+    return np.asarray(np.where(np.asarray(s) >= 0.0, 1.0, small) / (1.0 + small))
+
+
+def targets(y: ArrayLike, classes: int, label_smoothing: float = 0.0) -> Float64:
+    """What probabilities are drawn to: t = (1 − ε) y + ε/K, with y one-hot.
+
+    Args:
+        y: class index of each row, shape (N,).
+        classes: K.
+        label_smoothing: ε in [0, 1).
+
+    Returns:
+        t, shape (N, K), rows sum to 1.
+
+    Source:
+        Szegedy, Vanhoucke, Ioffe, Shlens & Wojna (2016), Rethinking the Inception architecture for
+        computer vision, section 7.
+
+    Example:
+        >>> targets([1], classes=2, label_smoothing=0.2)
+        array([[0.1, 0.9]])
+    """
+    one_hot = np.eye(classes)[np.asarray(y)]
+    return np.asarray((1.0 - label_smoothing) * one_hot + label_smoothing / classes)
+
+
+def loss(s: ArrayLike, y: ArrayLike, of: Loss = "softmax", label_smoothing: float = 0.0) -> float:
+    """Mean loss of scores: −(1/N) Σ tᵀ log p, or the mean of K binary cross-entropies.
 
     Args:
         s: scores, shape (N, K).
         y: class index of each row, shape (N,), integers in 0 … K−1.
+        of: "softmax" or "sigmoid".
+        label_smoothing: ε in [0, 1).
 
     Returns:
-        The mean over the rows, ≥ 0.
+        The mean over the rows, ≥ 0, in nats.
 
     Example:
-        >>> round(loss([[0.0, 0.0]], [1]), 4)
-        0.6931
+        >>> round(loss([[0.0, 0.0]], [1]), 4), round(loss([[0.0, 0.0]], [1], "sigmoid"), 4)
+        (0.6931, 0.6931)
     """
-    y = np.asarray(y)
-    return float(-log_softmax(s)[np.arange(y.size), y].mean())
+    s = np.asarray(s, np.float64)
+    t = targets(y, s.shape[1], label_smoothing)
+    if of == "sigmoid":
+        # −t log σ − (1 − t) log(1 − σ) = log(1 + exp(s)) − t s
+        return float((np.logaddexp(0.0, s) - t * s).mean())
+    return float(-(t * log_softmax(s)).sum(axis=1).mean())
 
 
-def cost(X: ArrayLike, y: ArrayLike, W: ArrayLike, b: ArrayLike, l2: float = 0.0) -> float:
-    """The cost that training lowers: J = −(1/N) Σ log(yᵀ p) + λ Σ W².
+def cost(
+    X: ArrayLike,
+    y: ArrayLike,
+    W: ArrayLike,
+    b: ArrayLike,
+    l2: float = 0.0,
+    of: Loss = "softmax",
+    label_smoothing: float = 0.0,
+) -> float:
+    """The cost that training lowers: J = mean loss + λ Σ W².
 
     Args:
         X: features, shape (N, D).
@@ -117,6 +182,8 @@ def cost(X: ArrayLike, y: ArrayLike, W: ArrayLike, b: ArrayLike, l2: float = 0.0
         W: weights, shape (K, D).
         b: biases, shape (K,); not regularised.
         l2: λ ≥ 0, multiplies the plain sum of squares of W.
+        of: the loss, "softmax" or "sigmoid".
+        label_smoothing: ε in [0, 1).
 
     Returns:
         J, in nats.
@@ -127,11 +194,21 @@ def cost(X: ArrayLike, y: ArrayLike, W: ArrayLike, b: ArrayLike, l2: float = 0.0
         1.3133
     """
     W = np.asarray(W, np.float64)
-    return loss(scores(X, W, b), y) + l2 * float(np.sum(W * W))
+    return loss(scores(X, W, b), y, of, label_smoothing) + l2 * float(np.sum(W * W))
 
 
-def gradient(X: ArrayLike, y: ArrayLike, W: ArrayLike, b: ArrayLike, l2: float = 0.0) -> Gradient:
-    """Analytic gradient of the cost: ∂J/∂W = (1/N) Σ (p − y) xᵀ + 2λW, ∂J/∂b = (1/N) Σ (p − y).
+def gradient(
+    X: ArrayLike,
+    y: ArrayLike,
+    W: ArrayLike,
+    b: ArrayLike,
+    l2: float = 0.0,
+    of: Loss = "softmax",
+    label_smoothing: float = 0.0,
+) -> Gradient:
+    """Analytic gradient of the cost: ∂J/∂W = (1/N) Σ (p − t) xᵀ + 2λW, ∂J/∂b = (1/N) Σ (p − t).
+
+    For the K-sigmoid loss (σ − t) / K stands in the place of p − t.
 
     Args:
         X: features, shape (N, D).
@@ -139,6 +216,8 @@ def gradient(X: ArrayLike, y: ArrayLike, W: ArrayLike, b: ArrayLike, l2: float =
         W: weights, shape (K, D).
         b: biases, shape (K,).
         l2: λ ≥ 0.
+        of: the loss, "softmax" or "sigmoid".
+        label_smoothing: ε in [0, 1).
 
     Returns:
         The gradient, W (K, D) and b (K,), float64.
@@ -148,10 +227,11 @@ def gradient(X: ArrayLike, y: ArrayLike, W: ArrayLike, b: ArrayLike, l2: float =
         array([[-1.],
                [ 1.]])
     """
-    X, y, W = np.asarray(X, np.float64), np.asarray(y), np.asarray(W, np.float64)
-    residual = softmax(scores(X, W, b))
-    residual[np.arange(y.size), y] -= 1.0
-    residual /= y.size
+    X, W = np.asarray(X, np.float64), np.asarray(W, np.float64)
+    s, classes = scores(X, W, b), len(W)
+    t = targets(y, classes, label_smoothing)
+    residual = (sigmoid(s) - t) / classes if of == "sigmoid" else softmax(s) - t
+    residual /= len(X)
     return Gradient(residual.T @ X + 2.0 * l2 * W, residual.sum(axis=0))
 
 

@@ -10,16 +10,16 @@ import difflib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from onelayer.averages import NONE, check_averaging
 from onelayer.errors import SettingsError
+from onelayer.objective import LOSSES, Loss
 from onelayer.ranges import require_number, require_whole
 from onelayer.schedules import CONSTANT, check_schedule
 
 Auto = Literal["auto"]
 AUTO: Auto = "auto"
-Loss = Literal["softmax", "sigmoid"]
 
 BELOW_ONE = "a number from 0 to below 1"
 
@@ -100,12 +100,9 @@ class Run:
 
     def _check_method(self) -> None:
         require_number("momentum (μ)", self.momentum, BELOW_ONE, least=0, below=1)
-        require_number("label_smoothing (ε)", self.label_smoothing, BELOW_ONE, least=0, below=1)
         if not isinstance(self.nesterov, bool):
             raise SettingsError(f"nesterov must be true or false, but {self.nesterov!r} was given.")
-        if self.loss not in get_args(Loss):
-            choices = " or ".join(get_args(Loss))
-            raise SettingsError(f"loss must be {choices}, but {self.loss!r} was given.")
+        check_loss(self.loss, self.label_smoothing)
         check_schedule(self.schedule)
         check_averaging(self.averaging)
         require_number("warmup", self.warmup, "a number of epochs, 0 or above", least=0)
@@ -152,6 +149,27 @@ class Run:
     def as_dict(self) -> dict[str, Any]:
         """The run as plain values, fit for JSON; `Run(**run.as_dict())` gives it back."""
         return asdict(self)
+
+
+def check_loss(loss: object, label_smoothing: object) -> None:
+    """Refuse what is no loss, in a sentence.
+
+    Args:
+        loss: must be "softmax" or "sigmoid".
+        label_smoothing: ε, must be in [0, 1).
+
+    Raises:
+        SettingsError: when one is not.
+
+    Example:
+        >>> check_loss("hinge", 0.0)
+        Traceback (most recent call last):
+        ...
+        onelayer.errors.SettingsError: loss must be softmax or sigmoid, but 'hinge' was given.
+    """
+    if loss not in LOSSES:
+        raise SettingsError(f"loss must be {' or '.join(LOSSES)}, but {loss!r} was given.")
+    require_number("label_smoothing (ε)", label_smoothing, BELOW_ONE, least=0, below=1)
 
 
 def run_from_settings(settings: Mapping[str, Any]) -> Run:

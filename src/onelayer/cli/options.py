@@ -21,6 +21,12 @@ ThreadsOption = Annotated[
 ]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="Arithmetic: float32 or float64.")]
 ScalingOption = Annotated[str, typer.Option("--scaling", help="none, unit or standardize.")]
+LossOption = Annotated[
+    str, typer.Option("--loss", help="softmax, or sigmoid: the mean of K binary cross-entropies.")
+]
+SmoothingOption = Annotated[
+    float, typer.Option("--label-smoothing", help="ε: targets are (1 − ε) y + ε/K.")
+]
 
 
 @contextmanager

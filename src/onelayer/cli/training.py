@@ -12,7 +12,9 @@ from onelayer.cli.data_options import DEFAULT_DATA, DataOptions, load_splits, ta
 from onelayer.cli.options import (
     DtypeOption,
     EngineOption,
+    LossOption,
     ScalingOption,
+    SmoothingOption,
     ThreadsOption,
     progress_bar,
 )
@@ -21,6 +23,7 @@ from onelayer.cli.settings import SettingsOption, command_in_force
 from onelayer.cli.stored import finish
 from onelayer.engines import ENGINE_NAMES
 from onelayer.errors import OnelayerError, SettingsError
+from onelayer.objective import LOSSES
 from onelayer.plan import AUTO, Auto
 
 # Options that a solver would ignore.
@@ -164,15 +167,21 @@ def _rate(given: str) -> float | Auto:
 
 @app.command()
 @takes_data
-def check_gradient(data: DataOptions = DEFAULT_DATA) -> None:
+def check_gradient(
+    data: DataOptions = DEFAULT_DATA,
+    loss: LossOption = LOSSES[0],
+    label_smoothing: SmoothingOption = 0.0,
+) -> None:
     """Compare numerical with analytic gradients, at every entry of W and b.
 
-    Example: onelayer check-gradient --data digits
+    Example: onelayer check-gradient --data digits --loss sigmoid --label-smoothing 0.1
     """
     from onelayer.experiments import check_gradients_of
+    from onelayer.plan import check_loss
     from onelayer.report import gradient_table
 
-    checks = check_gradients_of(load_splits(data))
+    check_loss(loss, label_smoothing)
+    checks = check_gradients_of(load_splits(data), loss, label_smoothing)  # type: ignore[arg-type]
     out.print(gradient_table(checks))
     if not all(check.passed for check in checks):
         raise OnelayerError("the analytic and the numerical gradient disagree; see the table.")

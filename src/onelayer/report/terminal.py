@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from onelayer.gradcheck import GradientCheck
 from onelayer.report.summary import Comparison, SettingSummary, Spread, summarise
+from onelayer.report.wording import listed, loss_name
 from onelayer.result import Result
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ def gradient_table(checks: Sequence[GradientCheck]) -> Table:
         >>> gradient_table([]).row_count
         0
     """
-    table = plain_table("Relative error of the analytic gradient, every entry")
+    of = sorted({loss_name(check.loss, check.label_smoothing) for check in checks})
+    about = f", {listed(of)}" if of not in ([], ["softmax"]) else ""
+    table = plain_table(f"Relative error of the analytic gradient, every entry{about}")
     table.add_column("of")
     for name in ("batch", "λ", "entries", "too small", "max", "median"):
         table.add_column(name, justify="right")

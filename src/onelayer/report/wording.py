@@ -71,3 +71,13 @@ def listed(parts: Sequence[str]) -> str:
         ('a, b and c', 'a')
     """
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def loss_name(loss: str, label_smoothing: float) -> str:
+    """What a loss is called.
+
+    Example:
+        >>> loss_name("softmax", 0.0), loss_name("sigmoid", 0.1)
+        ('softmax', 'sigmoid, ε = 0.1')
+    """
+    return loss + (f", ε = {label_smoothing:g}" if label_smoothing else "")
