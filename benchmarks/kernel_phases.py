@@ -54,7 +54,7 @@ def arguments(s: Setting, threads: int) -> dict[str, object]:
         "batch_size": s.B,
         "W": (0.01 * rng.standard_normal((s.R, s.K, s.D))).astype(np.float32),
         "b": np.zeros((s.R, s.K), np.float32),
-        "learning_rate": np.full(s.R, 0.01),
+        "learning_rate": np.full((-(-s.N // s.B), s.R), 0.01),
         "l2": np.full(s.R, 0.01),
         "scale": np.full(s.D, 1 / 255 if whole else 1.0),
         "offset": np.zeros(s.D),
@@ -72,7 +72,7 @@ def assert_right(s: Setting, threads: int) -> None:
     P /= P.sum(axis=1, keepdims=True)
     P[np.arange(s.B), y] -= 1
     wanted = (1 - 2 * 0.01 * 0.01) * V - 0.01 * P.T @ F / s.B
-    _native.train_epoch(**(a | {"X": X, "y": y}))  # type: ignore[arg-type]
+    _native.train_epoch(**(a | {"X": X, "y": y, "learning_rate": a["learning_rate"][:1]}))  # type: ignore[arg-type]
     np.testing.assert_allclose(W[0], wanted, rtol=0, atol=1e-6)  # type: ignore[index]
     assert np.isfinite(b).all()  # type: ignore[call-overload]
 

@@ -31,6 +31,7 @@ std::string shape_text(const Array& array) {
 }
 
 bool contiguous(const ReadArray& array, std::size_t from = 0) {
+  if (array.size() == 0) return true;
   Index expected = 1;
   for (std::size_t i = array.ndim(); i-- > from;) {
     if (array.shape(i) > 1 && array.stride(i) != expected) return false;
@@ -82,13 +83,56 @@ void check_arithmetic(const ReadArray& array, const char* name) {
     refuse_type(name, "float32 or float64", type_name(array.dtype()));
 }
 
+// A contiguous float64 vector of a given length.
+void check_vector(const ReadArray& array, const char* name, const char* letter, Index length) {
+  check_dimensions(array, name, 1, (std::string("(") + letter + ",)").c_str());
+  if (array.dtype() != nb::dtype<double>()) refuse_type(name, "float64", type_name(array.dtype()));
+  if (static_cast<Index>(array.shape(0)) != length)
+    refuse(name, std::to_string(length) + " values (" + letter + ")", shape_text(array));
+  if (!contiguous(array)) refuse(name, "a contiguous array", "a strided one");
+}
+
+const bool* check_flags(const Maybe& array, const char* name, const char* letter, Index length) {
+  if (!array) return nullptr;
+  check_dimensions(*array, name, 1, (std::string("(") + letter + ",)").c_str());
+  if (array->dtype() != nb::dtype<bool>()) refuse_type(name, "bool", type_name(array->dtype()));
+  if (static_cast<Index>(array->shape(0)) != length)
+    refuse(name, std::to_string(length) + " values (" + letter + ")", shape_text(*array));
+  if (!contiguous(*array)) refuse(name, "a contiguous array", "a strided one");
+  return static_cast<const bool*>(array->data());
+}
+
+// A value of each step and run.
+const double* check_schedule(const ReadArray& array, const char* name, Index steps, Index R) {
+  const std::string wanted = "shape (" + std::to_string(steps) + ", " + std::to_string(R) + "), a value a step and run";
+  if (array.ndim() != 2 || static_cast<Index>(array.shape(0)) != steps || static_cast<Index>(array.shape(1)) != R)
+    refuse(name, wanted, shape_text(array));
+  if (array.dtype() != nb::dtype<double>()) refuse_type(name, "float64", type_name(array.dtype()));
+  if (!contiguous(array)) refuse(name, "a C-contiguous array", "a strided one");
+  return doubles(array);
+}
+
+// Each of them from 0 to 1; `one` is whether 1 itself will do.
+void check_shares(const double* values, Index count, const char* name, bool one) {
+  for (Index i = 0; i < count; ++i)
+    if (!(values[i] >= 0 && (values[i] < 1 || (one && values[i] == 1))))
+      refuse(name, one ? "values in [0, 1]" : "values in [0, 1)", std::to_string(values[i]));
+}
+
+const double* check_shares_of_runs(const Maybe& array, const char* name, Index R) {
+  if (!array) return nullptr;
+  check_vector(*array, name, "R", R);
+  check_shares(doubles(*array), R, name, false);
+  return doubles(*array);
+}
+
 void check_size(const ReadArray& X, const Shape& shape) {
   if (shape.N < 1 || shape.D < 1) refuse("X", "at least one row and one feature", shape_text(X));
   if (!contiguous(X, 1)) refuse("X", "rows whose features are contiguous", "strided features (make a contiguous copy)");
 }
 
 // All that is known of rows without labels.
-Rows check_rows(const ReadArray& X, const std::optional<ReadArray>& order, Stored stored, const ReadArray& scale,
+Rows check_rows(const ReadArray& X, const Maybe& order, Stored stored, const ReadArray& scale,
                 const ReadArray& offset, int threads) {
   const Index D = static_cast<Index>(X.shape(1));
   check_vector(scale, "scale", "D", D);
@@ -104,17 +148,9 @@ Rows check_rows(const ReadArray& X, const std::optional<ReadArray>& order, Store
 
 }  // namespace
 
-void check_vector(const ReadArray& array, const char* name, const char* letter, Index length) {
-  check_dimensions(array, name, 1, (std::string("(") + letter + ",)").c_str());
-  if (array.dtype() != nb::dtype<double>()) refuse_type(name, "float64", type_name(array.dtype()));
-  if (static_cast<Index>(array.shape(0)) != length)
-    refuse(name, std::to_string(length) + " values (" + letter + ")", shape_text(array));
-  if (!contiguous(array)) refuse(name, "a contiguous array", "a strided one");
-}
-
-Problem check_problem(const ReadArray& X, const ReadArray& y, const std::optional<ReadArray>& order,
+Problem check_problem(const ReadArray& X, const ReadArray& y, const Maybe& order,
                       const ReadArray& W, const ReadArray& b, const ReadArray& scale, const ReadArray& offset,
-                      int threads, const std::optional<ReadArray>& weights) {
+                      int threads, const Maybe& weights) {
   check_dimensions(X, "X", 2, "(N, D)");
   check_dimensions(W, "W", 3, "(R, K, D)");
   check_dimensions(b, "b", 2, "(R, K)");
@@ -141,7 +177,7 @@ Problem check_problem(const ReadArray& X, const ReadArray& y, const std::optiona
   return {shape, rows};
 }
 
-Problem check_weighted(const ReadArray& X, const ReadArray& factors, const std::optional<ReadArray>& order,
+Problem check_weighted(const ReadArray& X, const ReadArray& factors, const Maybe& order,
                        const ReadArray& scale, const ReadArray& offset, int threads) {
   check_dimensions(X, "X", 2, "(N, D)");
   check_dimensions(factors, "factors", 3, "(R, N, K)");
@@ -157,6 +193,51 @@ Problem check_weighted(const ReadArray& X, const ReadArray& factors, const std::
   if (static_cast<Index>(factors.shape(1)) != shape.N)
     refuse("factors", "N = " + std::to_string(shape.N) + " rows", shape_text(factors));
   return {shape, rows};
+}
+
+Objectives check_objectives(Index R, const Maybe& sigmoid, const Maybe& smoothing) {
+  return {check_flags(sigmoid, "sigmoid", "R", R), check_shares_of_runs(smoothing, "smoothing", R)};
+}
+
+Method check_method(const Shape& shape, Index batch_size, const MethodArrays& arrays) {
+  if (batch_size < 1) refuse("batch_size", "at least 1", std::to_string(batch_size));
+  const Index steps = ceil_div(shape.N, batch_size);
+  Method method;
+  method.learning_rate = check_schedule(arrays.learning_rate, "learning_rate", steps, shape.R);
+  check_vector(arrays.l2, "l2", "R", shape.R);
+  method.l2 = doubles(arrays.l2);
+  method.momentum = check_shares_of_runs(arrays.momentum, "momentum", shape.R);
+  method.nesterov = check_flags(arrays.nesterov, "nesterov", "R", shape.R);
+  if (arrays.averaging) {
+    method.averaging = check_schedule(*arrays.averaging, "averaging", steps, shape.R);
+    check_shares(method.averaging, steps * shape.R, "averaging", true);
+  }
+  return method;
+}
+
+void check_flips(Problem& problem, const Maybe& flipped, Index image_width) {
+  if (!flipped) return;
+  const Index D = problem.shape.D;
+  if (image_width < 1 || D % image_width != 0)
+    refuse("image_width", "a divisor of D = " + std::to_string(D) + " where rows are flipped", std::to_string(image_width));
+  problem.rows.x.flipped = check_flags(flipped, "flipped", "N", problem.shape.N);
+  problem.rows.x.image_width = image_width;
+}
+
+void check_history(const MaybePair& given, const char* name, const char* where_needed, bool needed, const ReadArray& W) {
+  if (!given) {
+    if (needed) refuse(name, std::string("W and b ") + where_needed, "None");
+    return;
+  }
+  const ReadArray parts[] = {ReadArray(given->first), ReadArray(given->second)};
+  for (std::size_t i = 0; i < 2; ++i) {
+    const std::string part = std::string(name) + (i ? "'s b" : "'s W");
+    bool alike = parts[i].ndim() == W.ndim() - i;
+    for (std::size_t j = 0; alike && j < parts[i].ndim(); ++j) alike = parts[i].shape(j) == W.shape(j);
+    if (!alike) refuse(part, i ? "b's shape" : "W's shape", shape_text(parts[i]));
+    if (parts[i].dtype() != W.dtype()) refuse_type(part, "W's type " + type_name(W.dtype()), type_name(parts[i].dtype()));
+    if (!contiguous(parts[i])) refuse(part, "a C-contiguous array", "a strided one");
+  }
 }
 
 bool on_main_thread() {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "passes.hpp"
 
@@ -16,25 +17,47 @@ namespace onelayer {
 
 using ReadArray = nb::ndarray<nb::ro, nb::device::cpu>;
 using WriteArray = nb::ndarray<nb::device::cpu>;
+using Maybe = std::optional<ReadArray>;
+using MaybePair = std::optional<std::pair<WriteArray, WriteArray>>;
 
 struct Problem {
   Shape shape;
   Rows rows;
 };
 
-Problem check_problem(const ReadArray& X, const ReadArray& y, const std::optional<ReadArray>& order,
-                      const ReadArray& W, const ReadArray& b, const ReadArray& scale, const ReadArray& offset,
-                      int threads,
-                      const std::optional<ReadArray>& weights = std::nullopt);
+Problem check_problem(const ReadArray& X, const ReadArray& y, const Maybe& order, const ReadArray& W,
+                      const ReadArray& b, const ReadArray& scale, const ReadArray& offset, int threads,
+                      const Maybe& weights = std::nullopt);
 
 // The same for weights of rows, factors (R, N, K), in place of labels and of W and b.
-Problem check_weighted(const ReadArray& X, const ReadArray& factors, const std::optional<ReadArray>& order,
+Problem check_weighted(const ReadArray& X, const ReadArray& factors, const Maybe& order,
                        const ReadArray& scale, const ReadArray& offset, int threads);
 
-// A contiguous float64 vector of a given length.
-void check_vector(const ReadArray& array, const char* name, const char* letter, Index length);
+Objectives check_objectives(Index R, const Maybe& sigmoid, const Maybe& smoothing);
+
+// The numbers of a pass in batches of `batch_size`.
+struct MethodArrays {
+  const ReadArray& learning_rate;
+  const ReadArray& l2;
+  const Maybe& momentum;
+  const Maybe& nesterov;
+  const Maybe& averaging;
+};
+Method check_method(const Shape& shape, Index batch_size, const MethodArrays& arrays);
+
+// Which rows of a pass are read mirrored, and how long their lines are.
+void check_flips(Problem& problem, const Maybe& flipped, Index image_width);
+
+// W and b of a velocity or an average, shaped as W is, of its type; there must be some where they are needed.
+void check_history(const MaybePair& given, const char* name, const char* where_needed, bool needed, const ReadArray& W);
 
 inline const double* doubles(const ReadArray& array) { return static_cast<const double*>(array.data()); }
+
+template <class T>
+Parameters<T> parameters(const MaybePair& given) {
+  if (!given) return {};
+  return {static_cast<T*>(given->first.data()), static_cast<T*>(given->second.data())};
+}
 
 // Calls work with a value of W's element type.
 template <class Work>

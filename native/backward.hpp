@@ -1,6 +1,5 @@
-// Gradient of one feature slice, and the step:
+// Gradient of one feature slice, and the step of step.hpp:
 //   G[c][d] = sum_n factor[n][c] x[n][d]  (n in order, one fused product-sum each)
-//   w[c][d] = fma(-rate[c] * factor, G[c][d], w[c][d] * shrink[c])
 //
 // Lanes run over features. A block of columns x 2 vectors of G stays in registers over the whole batch; batches
 // longer than a chunk park it in scratch between chunks, which changes no bit.
@@ -8,6 +7,7 @@
 
 #include "jobs.hpp"
 #include "simd.hpp"
+#include "step.hpp"
 
 namespace onelayer::ONELAYER_KERNELS {
 
@@ -31,24 +31,24 @@ struct GradientTile {
   Index stride, rows;
   bool first, last;
   T* parked;         // Columns * 2 vectors
-  T* w;
-  const T* rate;
-  const T* shrink;
+  Stepped<T> stepped;
+  bool plain;
   T factor;
   double* gradient;
   Index gradient_stride, features;  // features: how many of the panel's exist
   Fetch fetch;
 };
 
+// From registers: what columns without a history take.
 template <class T, int Columns>
-ONELAYER_INLINE void step_weights(const GradientTile<T>& tile, const Vec<T> (&acc)[Columns][2]) {
+ONELAYER_INLINE void step_plainly(const GradientTile<T>& tile, const Vec<T> (&acc)[Columns][2]) {
   constexpr int lanes = kLanes<T>;
 #pragma GCC unroll 16
   for (int c = 0; c < Columns; ++c) {
-    const Vec<T> rate = splat<T>(-tile.rate[c] * tile.factor), shrink = splat<T>(tile.shrink[c]);
-    T* w = tile.w + c * tile.stride;
-    store<T>(w, fma(rate, acc[c][0], load<T>(w) * shrink));
-    store<T>(w + lanes, fma(rate, acc[c][1], load<T>(w + lanes) * shrink));
+    const PlainStep<T> step(tile.stepped.steps[c], tile.factor);
+    T* w = tile.stepped.w + c * tile.stride;
+    store<T>(w, step(acc[c][0], load<T>(w)));
+    store<T>(w + lanes, step(acc[c][1], load<T>(w + lanes)));
   }
 }
 
@@ -72,8 +72,8 @@ void gradient_tile(const GradientTile<T>& tile) {
       acc[c][1] = load<T>(tile.parked + c * 2 * lanes + lanes);
     }
   if (tile.last && !tile.gradient)
-    for (int c = 0; c < Columns; ++c) __builtin_prefetch(tile.w + c * tile.stride, 1),
-        __builtin_prefetch(tile.w + c * tile.stride + lanes, 1);
+    for (int c = 0; c < Columns; ++c) __builtin_prefetch(tile.stepped.w + c * tile.stride, 1),
+        __builtin_prefetch(tile.stepped.w + c * tile.stride + lanes, 1);
   const T* x = tile.x;
   const T* factors = tile.factors;
   for (Index n = 0; n < tile.rows; ++n, x += tile.stride, factors += Columns) {
@@ -86,13 +86,17 @@ void gradient_tile(const GradientTile<T>& tile) {
       acc[c][1] = fma(factor, x1, acc[c][1]);
     }
   }
-  if (tile.last && !tile.gradient) return step_weights<T, Columns>(tile, acc);
+  if (tile.last && tile.plain && !tile.gradient) return step_plainly<T, Columns>(tile, acc);
 #pragma GCC unroll 16
   for (int c = 0; c < Columns; ++c) {
     store<T>(tile.parked + c * 2 * lanes, acc[c][0]);
     store<T>(tile.parked + c * 2 * lanes + lanes, acc[c][1]);
   }
-  if (tile.last) add_gradient<T, Columns>(tile);
+  if (!tile.last) return;
+  if (tile.gradient)
+    add_gradient<T, Columns>(tile);
+  else
+    step_with_history<T>(tile.stepped, Columns, tile.stride, tile.factor, tile.parked);
 }
 
 template <class T> using GradientTileFunction = void (*)(const GradientTile<T>&);
@@ -130,11 +134,12 @@ ONELAYER_INLINE Fetch upcoming_lines(const Upcoming& upcoming, const GradientChu
 template <class T>
 ONELAYER_INLINE void gradient_chunk(const BackwardJob<T>& job, const GradientChunk<T>& at) {
   T* parked = job.scratch;
+  const Stepped<T> stepped{job.steps, job.w, job.velocity, job.average};
   for (Index block = at.from; block < at.to; ++block) {
     const Index c = job.blocks->begin(block), size = job.blocks->size(block);
     const GradientTile<T> tile{job.factors + c * job.batch + at.n * size, job.x + at.n * job.stride + at.d,
                                job.stride, at.rows, at.first, at.last, parked,
-                               job.w + c * job.stride + at.d, job.rate + c, job.shrink + c, job.factor,
+                               stepped.at(c, job.stride, at.d), job.plain, job.factor,
                                job.gradient ? job.gradient + c * job.gradient_stride + at.d : nullptr,
                                job.gradient_stride, job.features - at.d,
                                block == at.from && job.upcoming.rows ? upcoming_lines(job.upcoming, at) : Fetch{}};

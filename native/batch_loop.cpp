@@ -13,19 +13,19 @@ constexpr auto kPollInterval = std::chrono::milliseconds(50);
 }  // namespace
 
 template <class T>
-BatchLoop<T>::BatchLoop(const Kernels<T>& kernels, const Plan& plan, PackedWeights<T>& weights, const Slices& slices)
+BatchLoop<T>::BatchLoop(const Kernels<T>& kernels, const Plan& plan, PackedState<T>& state, const Slices& slices)
     : kernels_(kernels),
       plan_(plan),
-      weights_(weights),
+      state_(state),
       slices_(slices),
       blocks_(plan.shape.columns(), kernels.block_columns),
       partition_(slices, blocks_, plan.threads),
       scaling_(plan.rows->scale, plan.rows->offset, slices),
       score_stride_(padded_stride(round_up(plan.batch_size, kernels.lanes), sizeof(T))),
       slice_scores_(plan.shape.columns() * score_stride_),
-      shared_softmax_(partition_.threads() > 1 && plan.shape.columns() * plan.batch_size > kPrivateScores),
+      shared_residuals_(partition_.threads() > 1 && plan.shape.columns() * plan.batch_size > kPrivateScores),
       scores_(2 * slices.count * slice_scores_),
-      factors_(shared_softmax_ ? plan.shape.columns() * plan.batch_size + kFactorPadding : 0),
+      factors_(shared_residuals_ ? plan.shape.columns() * plan.batch_size + kFactorPadding : 0),
       loss_(plan.shape.R * ceil_div(plan.batch_size, kernels.lanes)),
       barrier_(partition_.threads()),
       last_poll_(std::chrono::steady_clock::now()) {
@@ -37,9 +37,10 @@ auto BatchLoop<T>::prepare(int thread) const -> Own {
   const Share share = partition_.share(thread, slices_, blocks_);
   const Index own_slices = share.last_slice - share.first_slice;
   return Own{share, Buffer<T>(own_slices * plan_.batch_size * slices_.stride, Unset{}),
-             Buffer<T>(shared_softmax_ ? 0 : plan_.shape.columns() * plan_.batch_size + kFactorPadding),
+             Buffer<T>(shared_residuals_ ? 0 : plan_.shape.columns() * plan_.batch_size + kFactorPadding),
              Buffer<T>(plan_.shape.K * kernels_.lanes), Buffer<T>(kBackwardScratch, Unset{}),
-             Buffer<double>(plan_.shape.R * ceil_div(plan_.batch_size, kernels_.lanes))};
+             Buffer<double>(plan_.shape.R * ceil_div(plan_.batch_size, kernels_.lanes)),
+             ColumnSteps<T>(plan_.shape, plan_.method ? *plan_.method : Method{})};
 }
 
 template <class T>
@@ -60,9 +61,10 @@ void BatchLoop<T>::work(int thread) {
     }
     // Read once: thread 0 may already be asking to stop after the next batch.
     const bool last = t + 1 == batches() || stop_after_.load(std::memory_order_relaxed) <= t;
-    softmax(own, thread, t);
-    if (own.share.first_slice == 0) step_bias(own, t);
-    if (thread == 0 && plan_.loss) add_loss(shared_softmax_ ? loss_ : own.loss, t);
+    residuals(own, thread, t);
+    if (plan_.method) own.steps.set(t, count(t), own.share.first_column, own.share.last_column);
+    if (own.share.first_slice == 0) step_biases(own, t);
+    if (thread == 0 && plan_.loss) add_loss(shared_residuals_ ? loss_ : own.loss, t);
     for (Index s = own.share.first_slice; s < own.share.last_slice; ++s) {
       backward(own, t, s, last);
       if (!last) forward(own, t + 1, s);
@@ -95,7 +97,7 @@ void BatchLoop<T>::forward(Own& own, Index t, Index slice) {
   job.offset = scaling_.offset(slice);
   job.factor = scaling_.factor();
   job.x = own.x.data() + (slice - own.share.first_slice) * plan_.batch_size * slices_.stride;
-  job.w = weights_.row(slice, own.share.first_column);
+  job.w = state_.weights.row(slice, own.share.first_column);
   job.stride = slices_.stride;
   job.columns = own.share.last_column - own.share.first_column;
   job.bias = slice == 0 ? plan_.bias + own.share.first_column : nullptr;
@@ -105,17 +107,17 @@ void BatchLoop<T>::forward(Own& own, Index t, Index slice) {
 }
 
 template <class T>
-void BatchLoop<T>::softmax(Own& own, int thread, Index t) {
+void BatchLoop<T>::residuals(Own& own, int thread, Index t) {
   PhaseTimer timer(Phase::softmax);
   const Index all = plan_.shape.R * row_groups(t);
-  if (!shared_softmax_) return softmax_range(own, t, 0, all);
-  softmax_range(own, t, part_begin(all, partition_.threads(), thread), part_begin(all, partition_.threads(), thread + 1));
+  if (!shared_residuals_) return residual_range(own, t, 0, all);
+  residual_range(own, t, part_begin(all, partition_.threads(), thread), part_begin(all, partition_.threads(), thread + 1));
   barrier_.arrive_and_wait();
 }
 
 template <class T>
-void BatchLoop<T>::softmax_range(Own& own, Index t, Index from, Index to) {
-  SoftmaxJob<T> job;
+void BatchLoop<T>::residual_range(Own& own, Index t, Index from, Index to) {
+  ResidualJob<T> job;
   job.scores = scores(t);
   job.slices = slices_.count;
   job.slice_stride = slice_scores_;
@@ -129,20 +131,20 @@ void BatchLoop<T>::softmax_range(Own& own, Index t, Index from, Index to) {
   job.blocks = &blocks_;
   job.scratch = own.scratch.data();
   job.factors = factors(own);
-  double* loss = shared_softmax_ ? loss_.data() : own.loss.data();
+  double* loss = shared_residuals_ ? loss_.data() : own.loss.data();
   for (Index i = from; i < to; ++i) {
     job.run = i / row_groups(t);
+    job.objective = plan_.method ? plan_.method->objectives.of(job.run) : Objective{};
     job.row = i % row_groups(t) * kernels_.lanes;
     job.rows = smaller(kernels_.lanes, count(t) - job.row);
     job.loss = plan_.loss ? loss + i : nullptr;
-    kernels_.softmax(job);
+    kernels_.residual(job);
   }
 }
 
 template <class T>
 void BatchLoop<T>::backward(Own& own, Index t, Index slice, bool last) {
   PhaseTimer timer(Phase::backward);
-  const bool full = count(t) == plan_.batch_size;
   BackwardJob<T> job;
   job.factors = factors(own);
   job.blocks = &blocks_;
@@ -150,12 +152,14 @@ void BatchLoop<T>::backward(Own& own, Index t, Index slice, bool last) {
   job.last_block = own.share.last_block;
   job.batch = count(t);
   job.x = own.x.data() + (slice - own.share.first_slice) * plan_.batch_size * slices_.stride;
-  job.w = weights_.row(slice, 0);
+  job.w = state_.weights.row(slice, 0);
+  job.velocity = state_.velocity.row(slice, 0);
+  job.average = state_.average.row(slice, 0);
   job.stride = slices_.stride;
   job.width = slices_.padded(slice);
   job.features = slices_.features(slice);
-  job.rate = full ? plan_.rate.data() : plan_.last_rate.data();
-  job.shrink = plan_.shrink.data();
+  job.steps = own.steps.data();
+  job.plain = own.steps.plain();
   job.factor = scaling_.factor();
   job.gradient = plan_.gradient ? plan_.gradient + slices_.begin(slice) : nullptr;
   job.gradient_stride = slices_.D;
@@ -173,17 +177,18 @@ Upcoming BatchLoop<T>::upcoming(Index t, Index slice) const {
 
 // Done by the owner of slice 0, whose forward pass alone reads the bias.
 template <class T>
-void BatchLoop<T>::step_bias(Own& own, Index t) {
+void BatchLoop<T>::step_biases(Own& own, Index t) {
   T sums[kMaxBlockColumns + kFactorPadding];
-  const std::vector<T>& rate = count(t) == plan_.batch_size ? plan_.rate : plan_.last_rate;
   for (Index block = own.share.first_block; block < own.share.last_block; ++block) {
     const Index begin = blocks_.begin(block), size = blocks_.size(block);
     kernels_.factor_sums({factors(own) + begin * count(t), size, count(t), sums});
-    for (Index c = 0; c < size; ++c)
+    for (Index c = begin; c < begin + size; ++c)
       if (plan_.gradient)
-        plan_.gradient_bias[begin + c] += static_cast<double>(sums[c]);
+        plan_.gradient_bias[c] += static_cast<double>(sums[c - begin]);
       else
-        plan_.bias[begin + c] -= rate[static_cast<std::size_t>(begin + c)] * sums[c];
+        step_bias(own.steps.data()[c], sums[c - begin], plan_.bias[c],
+                  plan_.velocity_bias ? plan_.velocity_bias + c : nullptr,
+                  plan_.average_bias ? plan_.average_bias + c : nullptr);
   }
 }
 

@@ -5,7 +5,7 @@
 // barrier every slice's partial scores are there, and the softmax follows: small ones are computed by every
 // thread for itself, which is quicker than a second barrier; large ones are shared out.
 //
-// The same loop sums the full gradient instead of stepping, where `gradient` is set.
+// The same loop sums the full gradient instead of stepping, where there is no method.
 #pragma once
 
 #include <atomic>
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "barrier.hpp"
+#include "column_steps.hpp"
 #include "packed_weights.hpp"
 #include "partition.hpp"
 #include "passes.hpp"
@@ -30,15 +31,16 @@ class BatchLoop {
     Index batch_size;
     int threads;
     const ShouldStop* should_stop;
-    T* bias;                                        // (R*K), stepped in place
-    std::vector<T> shrink;                          // per column
-    std::vector<T> rate, last_rate;                 // per column: eta / B of a full and of the last batch
-    double* gradient = nullptr;                     // (R*K, D): sums, not means
-    double* gradient_bias = nullptr;
-    double* loss = nullptr;                         // (R): sum over rows
+    const Method* method = nullptr;   // how to step; none: sum the gradient
+    T* bias = nullptr;                // (R*K), stepped in place
+    T* velocity_bias = nullptr;       // (R*K), or none
+    T* average_bias = nullptr;        // (R*K), or none
+    double* gradient = nullptr;       // (R*K, D): sums, not means
+    double* gradient_bias = nullptr;  // (R*K)
+    double* loss = nullptr;           // (R): sum over rows
   };
 
-  BatchLoop(const Kernels<T>& kernels, const Plan& plan, PackedWeights<T>& weights, const Slices& slices);
+  BatchLoop(const Kernels<T>& kernels, const Plan& plan, PackedState<T>& state, const Slices& slices);
   Index run();  // batches done
 
  private:
@@ -46,6 +48,7 @@ class BatchLoop {
     Share share;
     Buffer<T> x, factors, scratch, backward_scratch;
     Buffer<double> loss;
+    ColumnSteps<T> steps;
   };
 
   Index batches() const { return ceil_div(plan_.shape.N, plan_.batch_size); }
@@ -53,30 +56,30 @@ class BatchLoop {
   Index count(Index t) const { return smaller(plan_.batch_size, plan_.shape.N - first(t)); }
   Index row_groups(Index t) const { return ceil_div(count(t), kernels_.lanes); }
   T* scores(Index t) { return scores_.data() + (t % 2) * slices_.count * slice_scores_; }
-  T* factors(Own& own) { return shared_softmax_ ? factors_.data() : own.factors.data(); }
+  T* factors(Own& own) { return shared_residuals_ ? factors_.data() : own.factors.data(); }
 
   Own prepare(int thread) const;
   void work(int thread);
   void forward(Own& own, Index t, Index slice);
-  void softmax(Own& own, int thread, Index t);
-  void softmax_range(Own& own, Index t, Index from, Index to);
+  void residuals(Own& own, int thread, Index t);
+  void residual_range(Own& own, Index t, Index from, Index to);
   void backward(Own& own, Index t, Index slice, bool last);
   Upcoming upcoming(Index t, Index slice) const;
-  void step_bias(Own& own, Index t);
+  void step_biases(Own& own, Index t);
   void add_loss(const Buffer<double>& loss, Index t);
   void poll(Index t);
 
   const Kernels<T>& kernels_;
   Plan plan_;
-  PackedWeights<T>& weights_;
+  PackedState<T>& state_;
   Slices slices_;
   ColumnBlocks blocks_;
   Partition partition_;
   PackedScaling<T> scaling_;
   Index score_stride_, slice_scores_;
-  bool shared_softmax_;
+  bool shared_residuals_;
   Buffer<T> scores_;             // two batches of [slice][column][row]: a thread may be one step ahead
-  Buffer<T> factors_;            // of a shared softmax
+  Buffer<T> factors_;            // where residuals are shared out
   Buffer<double> loss_;
   Barrier barrier_;
   std::vector<Own> own_;

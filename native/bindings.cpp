@@ -17,32 +17,38 @@ namespace {
 
 using namespace nb::literals;
 
-Index train_epoch_of(const ReadArray& X, const ReadArray& y, const std::optional<ReadArray>& order,
-                     Index batch_size, const WriteArray& W, const WriteArray& b, const ReadArray& learning_rate,
-                     const ReadArray& l2, const ReadArray& scale, const ReadArray& offset, int threads,
-                     const std::optional<ReadArray>& weights) {
-  const Problem problem = check_problem(X, y, order, ReadArray(W), ReadArray(b), scale, offset, threads, weights);
-  if (batch_size < 1) throw nb::value_error(("batch_size: expected at least 1, got " + std::to_string(batch_size)).c_str());
-  check_vector(learning_rate, "learning_rate", "R", problem.shape.R);
-  check_vector(l2, "l2", "R", problem.shape.R);
+Index train_epoch_of(const ReadArray& X, const ReadArray& y, const Maybe& order, Index batch_size,
+                     const WriteArray& W, const WriteArray& b, const ReadArray& learning_rate, const ReadArray& l2,
+                     const ReadArray& scale, const ReadArray& offset, int threads, const Maybe& weights,
+                     const Maybe& flipped, Index image_width, const Maybe& sigmoid, const Maybe& smoothing,
+                     const Maybe& momentum, const Maybe& nesterov, const MaybePair& velocity, const Maybe& averaging,
+                     const MaybePair& average) {
+  Problem problem = check_problem(X, y, order, ReadArray(W), ReadArray(b), scale, offset, threads, weights);
+  check_flips(problem, flipped, image_width);
+  Method method = check_method(problem.shape, batch_size, {learning_rate, l2, momentum, nesterov, averaging});
+  method.objectives = check_objectives(problem.shape.R, sigmoid, smoothing);
+  check_history(velocity, "velocity", "where runs may have momentum", momentum.has_value(), ReadArray(W));
+  check_history(average, "average", "where there is averaging", averaging.has_value(), ReadArray(W));
   return with_arithmetic(ReadArray(W), [&]<class T>(T) {
-    TrainRequest<T> request{problem.shape, problem.rows, batch_size, static_cast<T*>(W.data()),
-                            static_cast<T*>(b.data()), doubles(learning_rate), doubles(l2), threads, {}};
+    TrainRequest<T> request{problem.shape, problem.rows, batch_size, method,
+                            {static_cast<T*>(W.data()), static_cast<T*>(b.data())},
+                            parameters<T>(velocity), parameters<T>(average), threads, {}};
     return interruptible(request, [&] { return train_epoch(kernels<T>(), request); });
   });
 }
 
 nb::tuple evaluate_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
                       const ReadArray& scale, const ReadArray& offset, bool predictions, int threads,
-                      const std::optional<ReadArray>& order, const std::optional<ReadArray>& weights) {
+                      const Maybe& order, const Maybe& weights, const Maybe& sigmoid, const Maybe& smoothing) {
   const Problem problem = check_problem(X, y, order, W, b, scale, offset, threads, weights);
   const auto [N, D, K, R] = problem.shape;
+  const Objectives objectives = check_objectives(R, sigmoid, smoothing);
   Output<double> loss({R});
   Output<Index> correct({R});
   Output<std::int32_t> classes({predictions ? R : 0, N});
   with_arithmetic(W, [&]<class T>(T) {
     EvaluateRequest<T> request{problem.shape, problem.rows, static_cast<const T*>(W.data()),
-                               static_cast<const T*>(b.data()), loss.data(), correct.data(),
+                               static_cast<const T*>(b.data()), objectives, loss.data(), correct.data(),
                                predictions ? classes.data() : nullptr, nullptr, threads, {}};
     return interruptible(request, [&] { return evaluate(kernels<T>(), request); });
   });
@@ -51,7 +57,7 @@ nb::tuple evaluate_of(const ReadArray& X, const ReadArray& y, const ReadArray& W
 
 nb::tuple full_gradient_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
                            const ReadArray& scale, const ReadArray& offset, int threads,
-                           const std::optional<ReadArray>& order, const std::optional<ReadArray>& weights) {
+                           const Maybe& order, const Maybe& weights) {
   const Problem problem = check_problem(X, y, order, W, b, scale, offset, threads, weights);
   const auto [N, D, K, R] = problem.shape;
   Output<double> loss({R}), gradient_W({R, K, D}), gradient_b({R, K});
@@ -66,7 +72,7 @@ nb::tuple full_gradient_of(const ReadArray& X, const ReadArray& y, const ReadArr
 
 nb::object scores_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
                      const ReadArray& scale, const ReadArray& offset, int threads,
-                     const std::optional<ReadArray>& order) {
+                     const Maybe& order) {
   const Problem problem = check_problem(X, y, order, W, b, scale, offset, threads);
   const auto [N, D, K, R] = problem.shape;
   Output<double> loss({R});
@@ -74,7 +80,7 @@ nb::object scores_of(const ReadArray& X, const ReadArray& y, const ReadArray& W,
   return with_arithmetic(W, [&]<class T>(T) {
     Output<T> scores({R, N, K});
     EvaluateRequest<T> request{problem.shape, problem.rows, static_cast<const T*>(W.data()),
-                               static_cast<const T*>(b.data()), loss.data(), correct.data(), nullptr, scores.data(),
+                               static_cast<const T*>(b.data()), {}, loss.data(), correct.data(), nullptr, scores.data(),
                                threads, {}};
     interruptible(request, [&] { return evaluate(kernels<T>(), request); });
     return scores.array();
@@ -82,7 +88,7 @@ nb::object scores_of(const ReadArray& X, const ReadArray& y, const ReadArray& W,
 }
 
 nb::object weighted_sums_of(const ReadArray& X, const ReadArray& factors, const ReadArray& scale,
-                            const ReadArray& offset, int threads, const std::optional<ReadArray>& order) {
+                            const ReadArray& offset, int threads, const Maybe& order) {
   const Problem problem = check_weighted(X, factors, order, scale, offset, threads);
   const auto [N, D, K, R] = problem.shape;
   Output<double> sums({R, K, D});
@@ -113,11 +119,15 @@ NB_MODULE(_native, m) {
   m.doc() = "Linear softmax classifiers on arrays: R runs side by side over one pass of the data.";
   m.def("train_epoch", &train_epoch_of, "X"_a, "y"_a, "order"_a.none(), "batch_size"_a, "W"_a, "b"_a,
         "learning_rate"_a, "l2"_a, "scale"_a, "offset"_a, "threads"_a, "weights"_a.none() = nb::none(),
-        "One epoch of mini-batch gradient descent; W (R, K, D) and b (R, K) are stepped in place.\n\n"
-        "Returns the number of steps done. Ctrl-C ends it after a whole step and raises KeyboardInterrupt.");
+        "flipped"_a.none() = nb::none(), "image_width"_a = 0, "sigmoid"_a.none() = nb::none(),
+        "smoothing"_a.none() = nb::none(), "momentum"_a.none() = nb::none(), "nesterov"_a.none() = nb::none(),
+        "velocity"_a.none() = nb::none(), "averaging"_a.none() = nb::none(), "average"_a.none() = nb::none(),
+        "One pass of steps; W (R, K, D) and b (R, K), velocity and average are stepped in place.\n\n"
+        "learning_rate and averaging are (T, R), for T batches. Returns the number of steps done. Ctrl-C ends it after a whole step and raises KeyboardInterrupt.");
   m.def("evaluate", &evaluate_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "predictions"_a, "threads"_a,
-        "order"_a.none() = nb::none(), "weights"_a.none() = nb::none(),
-        "Mean cross-entropy (R,), rows classified correctly (R,) and, if asked for, classes (R, N) or None.\n\n"
+        "order"_a.none() = nb::none(), "weights"_a.none() = nb::none(), "sigmoid"_a.none() = nb::none(),
+        "smoothing"_a.none() = nb::none(),
+        "Mean loss (R,), rows classified correctly (R,) and, if asked for, classes (R, N) or None.\n\n"
         "Each row's loss is times its weight; the mean is over the rows' number.");
   m.def("full_gradient", &full_gradient_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "threads"_a,
         "order"_a.none() = nb::none(), "weights"_a.none() = nb::none(),

@@ -1,4 +1,4 @@
-// Loss and accuracy without a step:  loss = mean -log p_y,   correct = number of rows with argmax s = y.
+// Loss and accuracy without a step:  loss = mean of judge.hpp's,   correct = number of rows with argmax s = y.
 //
 // Rows are cut into chunks, a number that depends on N only, and chunks into tiles. Threads take chunks as they
 // come; a chunk's sums are kept apart and added in order, so the result does not depend on who did which.
@@ -94,6 +94,7 @@ class Evaluation {
   void judge(Own& own, Index chunk, Index r, Index first, Index count) {
     for (Index row = 0; row < count; row += kernels_.lanes) {
       JudgeJob<T> job;
+      job.objective = request_.objectives.of(r);
       job.scores = own.scores.data() + r * shape_.K * kScoreStride + row;
       job.score_stride = kScoreStride;
       job.K = shape_.K;

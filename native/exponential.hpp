@@ -41,4 +41,7 @@ ONELAYER_INLINE Vec<T> exp_of_nonpositive(Vec<T> x) {
   return x < C::lowest ? Vec<T>{} : value;
 }
 
+// -|x|, for the exponentials of both signs; NaN stays NaN.
+template <class T> ONELAYER_INLINE Vec<T> minus_size(Vec<T> x) { return x < 0 ? x : -x; }
+
 }  // namespace onelayer::ONELAYER_KERNELS

@@ -105,11 +105,12 @@ ONELAYER_INLINE void add_stored(const ScoreTile<T>& tile, const ScoreJob<T>& job
 template <class T, class S, int Columns>
 void load_and_score_tile(const ScoreTile<T>& tile, const ScoreJob<T>& job, Index first) {
   StoredRows<T, S> rows;
+  SliceOfRow<T, S> scratch[kScoreRows];
   rows.whole = whole_vectors(job);
   rows.x = job.x + first * tile.stride;
 #pragma GCC unroll 8
   for (int n = 0; n < kScoreRows; ++n) {
-    rows.source[n] = stored_row<T, S>(job, first + n);
+    rows.source[n] = stored_features<T, S>(job, first + n, scratch[n]);
     if (rows.whole < job.width) load_tail<T, S>(rows.source[n], job, rows.whole, rows.x + n * tile.stride);
   }
   Vec<T> acc[Columns * kScoreRows] = {};

@@ -13,15 +13,14 @@ Index full_gradient(const Kernels<T>& kernels, const GradientRequest<T>& request
   const Slices slices(shape.D, sizeof(T));
   std::vector<T> bias(request.b, request.b + shape.columns());
   typename BatchLoop<T>::Plan plan{shape, &request.rows, smaller(tile_rows, shape.N), request.threads,
-                                   &request.should_stop, bias.data(),
-                                   std::vector<T>(static_cast<std::size_t>(shape.columns())),
-                                   std::vector<T>(static_cast<std::size_t>(shape.columns())),
-                                   std::vector<T>(static_cast<std::size_t>(shape.columns()))};
+                                   &request.should_stop};
+  plan.bias = bias.data();
   plan.gradient = request.gradient_W;
   plan.gradient_bias = request.gradient_b;
   plan.loss = request.loss;
-  PackedWeights<T> weights(request.W, shape.columns(), slices);
-  const Index done = BatchLoop<T>(kernels, plan, weights, slices).run();
+  const auto pack = [&](const T* W) { return PackedWeights<T>(W, shape.columns(), slices); };
+  PackedState<T> state{pack(request.W), pack(nullptr), pack(nullptr)};
+  const Index done = BatchLoop<T>(kernels, plan, state, slices).run();
   const double n = static_cast<double>(shape.N);
   for (Index i = 0; i < shape.R; ++i) request.loss[i] /= n;
   for (Index i = 0; i < shape.columns(); ++i) request.gradient_b[i] /= n;

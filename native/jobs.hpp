@@ -14,12 +14,15 @@ enum class Stored : int { uint8 = 0, float16 = 1, float32 = 2, float64 = 3 };
 
 constexpr Index stored_bytes(Stored stored) { return Index{1} << static_cast<int>(stored); }
 
-// Rows of X as the caller stores them. Row i of a pass is row order[i], or row i without an order.
+// Rows of X as the caller stores them. Row i of a pass is row order[i], or row i without an order; where flipped[i]
+// is set, each of its lines of image_width elements is read from its last to its first.
 struct RowSource {
   const char* base = nullptr;
   Index row_bytes = 0;
   const Index* order = nullptr;
   Stored stored = Stored::float32;
+  const bool* flipped = nullptr;  // (rows of the pass,), or none
+  Index image_width = 0;
   ONELAYER_INLINE Index row(Index i) const { return order ? order[i] : i; }
   ONELAYER_INLINE const char* at(Index i) const { return base + row(i) * row_bytes; }
 };
@@ -30,6 +33,13 @@ struct Labels {
   ONELAYER_INLINE Index at(Index row) const {
     return wide ? static_cast<const std::int64_t*>(base)[row] : static_cast<const std::int32_t*>(base)[row];
   }
+};
+
+// What a run lowers: the cross-entropy of its softmax, or the mean of K binary ones. Its targets are
+// (1 - smoothing) onehot(y) + smoothing / K.
+struct Objective {
+  bool sigmoid = false;
+  double smoothing = 0;
 };
 
 // scores[c][n] = factor * sum over the slice's features of w[c][d] * fma(x[n][d], scale[d], offset[d])  (+ bias[c])
@@ -52,10 +62,12 @@ struct ScoreJob {
   Index score_stride = 0;
 };
 
-// For 1 run and up to `lanes` rows: s = sum of slice scores in order, p = softmax(s), factor = p - onehot(y),
-// written packed by column block; the loss sum of these rows where asked for. Both are times the row's weight.
+// For 1 run and up to `lanes` rows: s = sum of slice scores in order, factor = p - target with p = softmax(s), or
+// (sigmoid(s) - target) / K, written packed by column block; the cross-entropy sum of these rows where asked for,
+// which only the plain objective is. Both are times the row's weight.
 template <class T>
-struct SoftmaxJob {
+struct ResidualJob {
+  Objective objective;
   const T* scores = nullptr;  // [slice][column][row]
   Index slices = 0, slice_stride = 0, score_stride = 0;
   Index K = 0, run = 0;
@@ -74,6 +86,7 @@ struct SoftmaxJob {
 // Loss (times the row's weight), label hits and predictions of finished scores, for 1 run and up to `lanes` rows.
 template <class T>
 struct JudgeJob {
+  Objective objective;
   const T* scores = nullptr;  // [column][row] of the run's first column and first row
   Index score_stride = 0;
   Index K = 0, rows = 0;
@@ -93,8 +106,18 @@ struct Upcoming {
   Index begin_bytes = 0, element_bytes = 0;
 };
 
+// How a column steps after a batch, by the equations of step.hpp.
+template <class T>
+struct ColumnStep {
+  T rate = 0, shrink = 1;                      // eta / B, 1 - 2 eta l2: all that a plain step needs
+  T eta = 0, mean = 0, decay = 0, momentum = 0;  // mean = 1 / B, decay = 2 l2; momentum 0 is a plain step
+  T share = 1;                                 // of the weights in their average; 1 leaves the average unwritten
+  bool nesterov = false;
+  bool averaged_before = true;                 // else the average is the weights as they were before this step
+};
+
 // G[c][d] = sum over the batch, in order, of factors[n][c] * x[n][d], for a range of column blocks; then
-//   training:  w[c][d] = fma(-rate[c] * factor, G, w[c][d] * shrink[c])
+//   training:  the step of step.hpp
 //   gradient:  gradient[c][d] += factor * G
 template <class T>
 struct BackwardJob {
@@ -104,10 +127,12 @@ struct BackwardJob {
   Index batch = 0;
   const T* x = nullptr;
   T* w = nullptr;
+  T* velocity = nullptr;       // laid out like w; or none
+  T* average = nullptr;        // likewise
   Index stride = 0;
   Index width = 0, features = 0;
-  const T* rate = nullptr;
-  const T* shrink = nullptr;
+  const ColumnStep<T>* steps = nullptr;
+  bool plain = true;           // no column of these has momentum or an average to write
   T factor = 1;
   double* gradient = nullptr;  // of the slice's first feature; or none
   Index gradient_stride = 0;
@@ -133,7 +158,7 @@ struct Kernels {
   Index lanes;
   Index block_columns;  // most columns the backward pass holds in registers
   void (*score)(const ScoreJob<T>&);
-  void (*softmax)(const SoftmaxJob<T>&);
+  void (*residual)(const ResidualJob<T>&);
   void (*judge)(const JudgeJob<T>&);
   void (*backward)(const BackwardJob<T>&);
   void (*factor_sums)(const FactorSumJob<T>&);

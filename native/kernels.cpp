@@ -2,13 +2,14 @@
 // ONELAYER_KERNELS naming the namespace.
 #include "backward.hpp"
 #include "forward.hpp"
-#include "softmax.hpp"
+#include "judge.hpp"
+#include "residual.hpp"
 
 namespace onelayer::ONELAYER_KERNELS {
 
-extern const Kernels<float> float_kernels = {kLanes<float>, kBlockColumns, score<float>, softmax<float>,
+extern const Kernels<float> float_kernels = {kLanes<float>, kBlockColumns, score<float>, residual<float>,
                                              judge<float>, backward<float>, factor_sums<float>};
-extern const Kernels<double> double_kernels = {kLanes<double>, kBlockColumns, score<double>, softmax<double>,
+extern const Kernels<double> double_kernels = {kLanes<double>, kBlockColumns, score<double>, residual<double>,
                                                judge<double>, backward<double>, factor_sums<double>};
 
 }  // namespace onelayer::ONELAYER_KERNELS

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "jobs.hpp"
+#include "mirror.hpp"
 #include "simd.hpp"
 
 namespace onelayer::ONELAYER_KERNELS {
@@ -107,16 +108,26 @@ template <class T, class S>
 template <class T>
 ONELAYER_INLINE Index whole_vectors(const ScoreJob<T>& job) { return job.features / kLanes<T> * kLanes<T>; }
 
+// Room for a slice of a row, left unset.
 template <class T, class S>
-ONELAYER_INLINE const S* stored_row(const ScoreJob<T>& job, Index n) {
-  return reinterpret_cast<const S*>(job.rows.at(job.first + n)) + job.begin;
+struct SliceOfRow { S features[kMaxSliceBytes / sizeof(T)]; };
+
+// Where the slice's features of a row begin: in the row itself or, mirrored, in `scratch`.
+template <class T, class S>
+ONELAYER_INLINE const S* stored_features(const ScoreJob<T>& job, Index n, SliceOfRow<T, S>& scratch) {
+  const Index i = job.first + n;
+  const S* row = reinterpret_cast<const S*>(job.rows.at(i));
+  if (!job.rows.flipped || !job.rows.flipped[i]) return row + job.begin;
+  mirror<S>(row, job.rows.image_width, job.begin, job.features, scratch.features);
+  return scratch.features;
 }
 
 template <class T, class S>
 void load_rows(const ScoreJob<T>& job, Index n, Index count) {
   const Index whole = whole_vectors(job);
+  SliceOfRow<T, S> scratch;
   for (Index i = n; i < n + count; ++i) {
-    const S* source = stored_row<T, S>(job, i);
+    const S* source = stored_features<T, S>(job, i, scratch);
     T* tile = job.x + i * job.stride;
     for (Index d = 0; d < whole; d += kLanes<T>) store<T>(tile + d, load_feature<T, S>(source + d, job, d));
     load_tail<T, S>(source, job, whole, tile);

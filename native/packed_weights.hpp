@@ -1,4 +1,5 @@
-// W as the kernels read it: [slice][column][feature], rows padded with zeros to whole vectors, and back.
+// W, or what is laid out like it, as the kernels read it: [slice][column][feature], rows padded with zeros to whole
+// vectors, and back. Of none there is none.
 #pragma once
 
 #include "buffer.hpp"
@@ -10,7 +11,7 @@ template <class T>
 class PackedWeights {
  public:
   PackedWeights(const T* W, Index columns, const Slices& slices)
-      : slices_(slices), columns_(columns), memory_(slices.count * columns * slices.stride) {
+      : slices_(slices), columns_(W ? columns : 0), memory_(slices.count * columns_ * slices.stride) {
     for (Index s = 0; s < slices_.count; ++s)
       for (Index c = 0; c < columns_; ++c)
         std::memcpy(row(s, c), W + c * slices_.D + slices_.begin(s), bytes(s));
@@ -20,13 +21,21 @@ class PackedWeights {
       for (Index c = 0; c < columns_; ++c)
         std::memcpy(W + c * slices_.D + slices_.begin(s), row(s, c), bytes(s));
   }
-  T* row(Index slice, Index column) { return memory_.data() + (slice * columns_ + column) * slices_.stride; }
+  T* row(Index slice, Index column) {
+    return columns_ ? memory_.data() + (slice * columns_ + column) * slices_.stride : nullptr;
+  }
 
  private:
   std::size_t bytes(Index s) const { return static_cast<std::size_t>(slices_.features(s)) * sizeof(T); }
   Slices slices_;
   Index columns_;
   Buffer<T> memory_;
+};
+
+// Where all runs stand.
+template <class T>
+struct PackedState {
+  PackedWeights<T> weights, velocity, average;
 };
 
 // A per-feature vector in the same slices: [slice][feature], zero in the padding.

@@ -16,6 +16,30 @@ struct Rows {
   const double* weights = nullptr;  // (stored rows,): what each row's factors and loss are times; or none
 };
 
+// What each run lowers.
+struct Objectives {
+  const bool* sigmoid = nullptr;      // (R,), or none
+  const double* smoothing = nullptr;  // (R,), or none
+  Objective of(Index r) const { return {sigmoid && sigmoid[r], smoothing ? smoothing[r] : 0.0}; }
+};
+
+// How each run descends: by the equations of step.hpp, at these rates.
+struct Method {
+  const double* learning_rate = nullptr;  // (T, R): of each batch
+  const double* l2 = nullptr;             // (R,)
+  const double* momentum = nullptr;       // (R,), or none
+  const bool* nesterov = nullptr;         // (R,), or none
+  const double* averaging = nullptr;      // (T, R), or none: averages are left alone
+  Objectives objectives;
+};
+
+// Of all runs: W (R, K, D) and b (R, K), or neither.
+template <class T>
+struct Parameters {
+  T* W = nullptr;
+  T* b = nullptr;
+};
+
 // Asked on the calling thread now and then; true stops a pass after the step in hand.
 using ShouldStop = std::function<bool()>;
 
@@ -24,10 +48,10 @@ struct TrainRequest {
   Shape shape;
   Rows rows;
   Index batch_size = 0;
-  T* W = nullptr;
-  T* b = nullptr;
-  const double* learning_rate = nullptr;  // (R,)
-  const double* l2 = nullptr;             // (R,)
+  Method method;
+  Parameters<T> weights;
+  Parameters<T> velocity;  // where a run has momentum
+  Parameters<T> average;   // where a run averages
   int threads = 1;
   ShouldStop should_stop;
 };
@@ -51,6 +75,7 @@ struct EvaluateRequest {
   Rows rows;
   const T* W = nullptr;
   const T* b = nullptr;
+  Objectives objectives;
   double* loss = nullptr;                // (R,)
   Index* correct = nullptr;              // (R,)
   std::int32_t* predictions = nullptr;   // (R, N), or none

@@ -68,10 +68,6 @@ def test_trajectories_follow_the_oracle(  # type: ignore[no-untyped-def]
     classes,
 ) -> None:  # fmt: skip
     dataset = make_dataset(40, seed=1, dtype=stored, classes=classes)
-    if engine_name == "native":  # until the kernel has the whole method
-        plain = ("learning_rate", "l2")
-        methods_of_runs = [{name: method[name] for name in plain} for method in methods_of_runs]
-        flip_seed = None
     shared = {"batch_size": batch_size, "shuffle_seed": shuffle_seed, "flip_seed": flip_seed}
     runs = [Run(seed=i, epochs=3, **shared, **method) for i, method in enumerate(methods_of_runs)]
     trainer, rows, fitted, start = run_engine(engine_name, dataset, runs, dtype, scaling)

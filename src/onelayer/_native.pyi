@@ -22,8 +22,23 @@ def train_epoch(
     offset: NDArray[np.float64],
     threads: int,
     weights: NDArray[np.float64] | None = None,
+    flipped: NDArray[np.bool_] | None = None,
+    image_width: int = 0,
+    sigmoid: NDArray[np.bool_] | None = None,
+    smoothing: NDArray[np.float64] | None = None,
+    momentum: NDArray[np.float64] | None = None,
+    nesterov: NDArray[np.bool_] | None = None,
+    velocity: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
+    averaging: NDArray[np.float64] | None = None,
+    average: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
 ) -> int:
-    """Run one epoch of mini-batch gradient descent in place; return the number of steps."""
+    """Take one step for each batch, in place; return the number of steps.
+
+    learning_rate and averaging are (T, R) for T batches, flipped (n,) for n rows visited, of lines
+    of image_width features; l2, sigmoid, smoothing, momentum and nesterov are (R,). velocity and
+    average are W and b of their own, stepped in place; momentum asks for the one, averaging for
+    the other.
+    """
 
 def evaluate(
     X: NDArray[np.generic],
@@ -36,8 +51,10 @@ def evaluate(
     threads: int,
     order: NDArray[np.int64] | None = None,
     weights: NDArray[np.float64] | None = None,
+    sigmoid: NDArray[np.bool_] | None = None,
+    smoothing: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int32] | None]:
-    """Return mean cross-entropy (R,), right rows (R,) and, if asked for, classes (R, N).
+    """Return the mean loss (R,), right rows (R,) and, if asked for, classes (R, N).
 
     Each row's loss is times its weight; the mean is over the rows' number.
     """

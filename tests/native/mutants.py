@@ -15,27 +15,26 @@ class Mutant(NamedTuple):
 
 MUTANTS = (
     # the equations
-    Mutant("train.cpp", "1 - 2 * eta * request.l2", "1 - eta * request.l2"),
-    Mutant("train.cpp", "eta / static_cast<double>(last)", "eta / static_cast<double>(batch)"),
-    Mutant("train.cpp", "shape.N % batch == 0 ? batch : shape.N % batch", "batch"),
-    Mutant("softmax.hpp", "scratch[label * lanes + lane] -= T(1);", ";"),
-    Mutant("softmax.hpp", "if (job.weights) weigh_factors(job);", ";"),
-    Mutant("softmax.hpp", "job.weights[job.source->row(row)]", "job.weights[row]"),
-    Mutant("softmax.hpp", "loss += lane_weight(job, job.first + job.row + lane) *", "loss +="),
-    Mutant("softmax.hpp", "*job.loss += lane_weight(job, job.first + lane) *", "*job.loss +="),
-    Mutant("softmax.hpp", "load<T>(s) - top)", "load<T>(s))"),
-    Mutant("softmax.hpp", "slice < job.slices; ++slice", "slice < job.slices - 1; ++slice"),
-    Mutant("softmax.hpp", "~(s <= top)", "(s >= top)"),
+    Mutant("column_steps.hpp", "1 - 2 * eta * l2", "1 - eta * l2"),
+    Mutant("column_steps.hpp", "eta / static_cast<double>(count)", "eta"),
+    Mutant("batch_loop.cpp", "own.steps.set(t, count(t),", "own.steps.set(t, plan_.batch_size,"),
     Mutant(
-        "softmax.hpp", "*job.correct += best[lane] == label", "*job.correct += best[lane] != label"
+        "residual.hpp",
+        "job.scratch[label_at(job, lane) * kLanes<T> + lane] -= target",
+        "(void)target",
     ),
+    Mutant("residual.hpp", "if (job.weights) weigh_factors(job);", ";"),
+    Mutant("residual.hpp", "job.weights[job.source->row(row)]", "job.weights[row]"),
+    Mutant("residual.hpp", "loss += lane_weight(job, job.first + job.row + lane) *", "loss +="),
+    Mutant("judge.hpp", "*job.loss += lane_weight(job, job.first + lane) *", "*job.loss +="),
+    Mutant("residual.hpp", "load<T>(s) - top)", "load<T>(s))"),
+    Mutant("residual.hpp", "slice < job.slices; ++slice", "slice < job.slices - 1; ++slice"),
+    Mutant("judge.hpp", "~(s <= best.score)", "(s >= best.score)"),
+    Mutant("judge.hpp", "best.number[lane] == label_at", "best.number[lane] != label_at"),
     Mutant("exponential.hpp", "1.f / 6, .5f", "1.f / 6, .5001f"),
     Mutant("exponential.hpp", "lowest = -87.0f", "lowest = -3.0f"),
-    Mutant(
-        "backward.hpp",
-        "fma(rate, acc[c][1], load<T>(w + lanes) * shrink)",
-        "fma(rate, acc[c][1], load<T>(w + lanes))",
-    ),
+    Mutant("step.hpp", "fma(rate, G, w * shrink)", "fma(rate, G, w)"),
+    Mutant("backward.hpp", "step(acc[c][1], load", "step(acc[c][0], load"),
     Mutant("backward.hpp", "if (!tile.first)", "if (false)"),
     Mutant("backward.hpp", "chunk + 1 == chunks", "chunk == 0"),
     Mutant(
@@ -43,14 +42,57 @@ MUTANTS = (
         "tile.gradient[c * tile.gradient_stride + d] +=",
         "tile.gradient[c * tile.gradient_stride + d] =",
     ),
-    Mutant("batch_loop.cpp", "plan_.bias[begin + c] -=", "plan_.bias[begin + c] +="),
+    Mutant("column_steps.hpp", "b -= step.rate * sum", "b += step.rate * sum"),
     Mutant(
         "batch_loop.cpp", "if (!last) forward(own, t + 1, s);", "if (!last) forward(own, t, s);"
     ),
-    Mutant(
-        "batch_loop.cpp", "full ? plan_.rate.data() : plan_.last_rate.data()", "plan_.rate.data()"
-    ),
     Mutant("gradient.cpp", "request.gradient_b[i] /= n", "request.gradient_b[i] /= 1"),
+    # momentum, averages, schedules
+    Mutant("column_steps.hpp", "learning_rate[t * shape_.R + run]", "learning_rate[run]"),
+    Mutant("column_steps.hpp", "share(run, t - 1) != 1", "share(run, t) != 1"),
+    Mutant("column_steps.hpp", "t == 0 ||", "t > 0 &&"),
+    Mutant("column_steps.hpp", "plain_ && step.momentum == 0", "plain_"),
+    Mutant("column_steps.hpp", "static_cast<T>(2 * l2)", "static_cast<T>(l2)"),
+    Mutant("column_steps.hpp", "step.nesterov ? g + step.momentum * *v : *v", "*v"),
+    Mutant("column_steps.hpp", "if (!step.averaged_before) *a = before;", ""),
+    Mutant("column_steps.hpp", "*a += step.share * (b - *a)", "*a += step.share * (before - *a)"),
+    Mutant("step.hpp", "fma(splat<T>(step.decay), w, G", "fma(splat<T>(step.decay), G, G"),
+    Mutant("step.hpp", "splat<T>(step.mean * factor)", "splat<T>(step.mean)"),
+    Mutant(
+        "step.hpp", "fma(momentum, load<T>(velocity), g)", "fma(momentum, g, load<T>(velocity))"
+    ),
+    Mutant("step.hpp", "step.nesterov ? fma(momentum, v, g) : v", "v"),
+    Mutant("step.hpp", "store<T>(velocity, v);", ""),
+    Mutant(
+        "step.hpp", "step.averaged_before ? load<T>(at.average) : before", "load<T>(at.average)"
+    ),
+    Mutant("step.hpp", "w - a, a)", "before - a, a)"),
+    Mutant("train.cpp", "(done - 1) * shape.R", "0 * shape.R"),
+    Mutant(
+        "train.cpp",
+        "std::copy_n(request.weights.b + run * K",
+        "if (run > 0) std::copy_n(request.weights.b + run * K",
+    ),
+    # the losses
+    Mutant("residual.hpp", "-job.objective.smoothing / ", "job.objective.smoothing / "),
+    Mutant("residual.hpp", "score < 0 ? e : one", "one"),
+    Mutant("residual.hpp", "(one + e) - others)", "(one + e))"),
+    Mutant("residual.hpp", "job.objective.sigmoid ? own / static_cast<double>(job.K) : own", "own"),
+    Mutant("exponential.hpp", "x < 0 ? x : -x", "x"),
+    Mutant("judge.hpp", "if (epsilon > 0) losses[lane] -=", "if (epsilon > 0) losses[lane] +="),
+    Mutant(
+        "judge.hpp",
+        "(1 - epsilon) * static_cast<double>(label_score(job, lane) -",
+        "static_cast<double>(label_score(job, lane) -",
+    ),
+    Mutant("judge.hpp", "fma(others, s, s < 0 ? Vec<T>{} : s)", "s < 0 ? Vec<T>{} : s"),
+    Mutant(
+        "judge.hpp", "static_cast<double>(curved[lane])) / K", "static_cast<double>(curved[lane]))"
+    ),
+    Mutant("logarithm.hpp", "sizeof(T) == 4 ? 8 : 17", "sizeof(T) == 4 ? 7 : 15"),
+    Mutant("logarithm.hpp", "T(2 * i + 1)", "T(2 * i + 2)"),
+    Mutant("evaluate.cpp", "request_.objectives.of(r)", "request_.objectives.of(0)"),
+    Mutant("batch_loop.cpp", "objectives.of(job.run)", "objectives.of(0)"),
     # what is read
     Mutant("jobs.hpp", "order ? order[i] : i", "i"),
     Mutant(
@@ -67,12 +109,19 @@ MUTANTS = (
     Mutant("packed_weights.hpp", "common_ ? static_cast<T>(scale[0]) : T(1)", "T(1)"),
     Mutant("packed_weights.hpp", "&& all_equal(offset, 0, slices.D)", ""),
     Mutant("packed_weights.hpp", "all_equal(scale, scale[0], slices.D) &&", ""),
-    Mutant("backward.hpp", "-tile.rate[c] * tile.factor", "-tile.rate[c]"),
+    Mutant("step.hpp", "splat<T>(-step.rate * factor)", "splat<T>(-step.rate)"),
+    Mutant("mirror.hpp", "kMirrorLanes<S> - 1 - I", "I"),
+    Mutant("mirror.hpp", "from[count - 1 - i]", "from[i]"),
+    Mutant("mirror.hpp", "d / width * width", "begin"),
+    Mutant("mirror.hpp", "smaller(end, line + width)", "line + width"),
+    Mutant("load_rows.hpp", "!job.rows.flipped[i]", "!job.rows.flipped[n]"),
     Mutant("backward.hpp", "static_cast<double>(tile.factor)", "1.0"),
     Mutant("evaluate.cpp", "job.accumulate = slice > 0", "job.accumulate = false"),
     Mutant("evaluate.cpp", "job.bias = slice == 0 ? request_.b : nullptr", "job.bias = nullptr"),
     Mutant("arguments.cpp", "label < 0 || label >= K", "label < 0 || label > K"),
+    Mutant("arguments.cpp", "D % image_width != 0", "false"),
     # the same bits, whatever the threads and the neighbours
+    Mutant("step.hpp", "step.momentum > 0 ?", "at.velocity ?"),
     Mutant("shapes.hpp", "return s * width;", "return s * (width - panel);"),
     Mutant(
         "lane_sums.hpp",

@@ -25,6 +25,10 @@ class Problem(NamedTuple):
         scale, offset = self.scale.astype(self.W.dtype), self.offset.astype(self.W.dtype)
         return stored * scale.astype(np.float64) + offset.astype(np.float64)
 
+    def rates(self, rows: int) -> NDArray[np.float64]:
+        """Each run's learning rate at every step of a pass over that many rows."""
+        return np.tile(self.eta, (-(-rows // self.batch), 1))
+
 
 @st.composite
 def problems(

@@ -64,7 +64,7 @@ def small(**changes: Any) -> dict[str, Any]:
         "batch_size": 8,
         "W": np.zeros((2, 3, 20), np.float32),
         "b": np.zeros((2, 3), np.float32),
-        "learning_rate": np.full(2, 0.1),
+        "learning_rate": np.full((88, 2), 0.1),
         "l2": np.zeros(2),
         "scale": np.full(20, 1 / 255),
         "offset": np.zeros(20),
@@ -124,8 +124,27 @@ REFUSALS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"b": np.zeros((2, 3))}, TypeError, "b: expected W's type float32, got float64"),
     ({"b": np.zeros((3, 2), np.float32)}, ValueError, "b: expected the shape (2, 3)"),
     ({"l2": np.zeros(3)}, ValueError, "l2: expected 2 values (R)"),
-    ({"learning_rate": np.zeros(2, np.float32)}, TypeError, "learning_rate: expected float64"),
+    ({"learning_rate": np.zeros((88, 2), np.float32)}, TypeError, "learning_rate: expected float"),
+    ({"learning_rate": np.zeros(2)}, ValueError, "learning_rate: expected shape (88, 2), a value"),
+    ({"learning_rate": np.zeros((87, 2))}, ValueError, "got shape (87, 2)"),
+    ({"learning_rate": np.zeros((2, 88)).T}, ValueError, "learning_rate: expected a C-contig"),
     ({"scale": np.zeros(19)}, ValueError, "scale: expected 20 values (D)"),
+    ({"momentum": np.array([0.5, 1.0])}, ValueError, "momentum: expected values in [0, 1), got 1"),
+    ({"momentum": np.zeros(3)}, ValueError, "momentum: expected 2 values (R)"),
+    ({"momentum": np.zeros(2)}, ValueError, "velocity: expected W and b where runs may have mom"),
+    ({"smoothing": np.array([0.5, -0.1])}, ValueError, "smoothing: expected values in [0, 1)"),
+    ({"nesterov": np.zeros(2)}, TypeError, "nesterov: expected bool, got float64"),
+    ({"sigmoid": np.zeros(1, bool)}, ValueError, "sigmoid: expected 2 values (R)"),
+    ({"averaging": np.ones((88, 3))}, ValueError, "averaging: expected shape (88, 2)"),
+    ({"averaging": np.full((88, 2), np.nan)}, ValueError, "averaging: expected values in [0, 1]"),
+    ({"averaging": np.ones((88, 2))}, ValueError, "average: expected W and b where there is av"),
+    ({"average": (np.zeros((2, 3, 20)),) * 2}, TypeError, "average's W: expected W's type float32"),
+    ({"velocity": (np.zeros((2, 3, 20), np.float32),) * 2}, ValueError, "velocity's b: expected b"),
+    ({"velocity": (np.zeros((2, 3, 19), np.float32),) * 2}, ValueError, "velocity's W: expected W"),
+    ({"flipped": np.zeros(700, bool)}, ValueError, "image_width: expected a divisor of D = 20"),
+    ({"flipped": np.zeros(700, bool), "image_width": 3}, ValueError, "are flipped, got 3"),
+    ({"flipped": np.zeros(7, bool), "image_width": 4}, ValueError, "flipped: expected 700 values"),
+    ({"flipped": np.zeros(700), "image_width": 4}, TypeError, "flipped: expected bool"),
     ({"offset": np.zeros((20, 1))}, ValueError, "offset: expected shape (D,)"),
 ]
 
@@ -139,7 +158,7 @@ def test_a_refusal_names_the_argument(
 
 
 def test_an_empty_order_takes_no_step() -> None:
-    a = small(order=np.zeros(0, np.int64))
+    a = small(order=np.zeros(0, np.int64), learning_rate=np.zeros((0, 2)))
     assert _native.train_epoch(**a) == 0
     assert not a["W"].any()
 

@@ -32,7 +32,7 @@ def train(
     for _ in range(epochs):
         _native.train_epoch(
             p.X if X is None else X, p.y, order, p.batch, W, b,
-            p.eta[runs].copy(), p.l2[runs].copy(),
+            p.rates(len(p.y) if order is None else len(order))[:, runs].copy(), p.l2[runs].copy(),
             p.scale, p.offset, threads,
         )  # fmt: skip
     return Trained(W, b)

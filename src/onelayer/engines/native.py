@@ -1,13 +1,15 @@
 """The engine to use: R runs side by side in the C++ kernel, at the machine's speed.
 
 A run's weights are the same bits trained alone or beside others, on any number of threads, in
-order or by an identity index, and from bytes or the same values as floats. Another instruction
-set may give other last bits, so its name is part of `describe`.
+order or by an identity index, from bytes or the same values as floats, and in whole passes or in
+parts, whether or not it was interrupted between them. Another instruction set may give other last
+bits, so its name is part of `describe`.
 """
 
 from __future__ import annotations
 
 import warnings
+from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,6 +21,7 @@ from onelayer.engines.protocol import Evaluation, FullGradient
 from onelayer.engines.rows import Rows
 
 Floats = NDArray[np.floating]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 STORED_TYPES = tuple(np.dtype(name) for name in ("uint8", "float16", "float32", "float64"))
 
@@ -49,7 +52,7 @@ class NativeEngine:
         X, y = self._converted.features(rows, weights.W.dtype), np.ascontiguousarray(rows.y)
         W, b = (np.ascontiguousarray(part) for part in weights)
         means = _native.full_gradient(
-            X, y, W, b, *_affine(rows), self._threads, rows.index, _of_rows(rows)
+            X, y, W, b, *_affine(rows), self._threads, rows.index, _in_line(rows.weights)
         )
         return FullGradient(*(_by_weight(rows, mean) for mean in means))
 
@@ -69,19 +72,28 @@ class NativeTrainer:
     """R runs in training; see `onelayer.engines.protocol.Trainer`."""
 
     def __init__(self, state: State, method: Method, threads: int) -> None:
-        self._W = np.array(state.weights.W, order="C")
-        self._b = np.array(state.weights.b, dtype=self._W.dtype, order="C")
-        self._l2 = np.ascontiguousarray(method.l2, np.float64)
+        dtype = state.weights.W.dtype
+        self._weights = _copied(state.weights, dtype)
+        self._velocity = None if state.velocity is None else _copied(state.velocity, dtype)
+        self._average = None if state.average is None else _copied(state.average, dtype)
+        if self._velocity is None and method.momentum.any():
+            self._velocity = Weights(*(np.zeros_like(part) for part in self._weights))
+        self._method = _KernelMethod.of(method)
         self._threads = threads
         self._converted = _ConvertedRows()
 
     def epoch(self, rows: Rows, steps: Steps) -> None:
         """Take one step for each batch; Ctrl-C ends after a whole step and keeps it."""
+        method = self._method
+        if steps.averaging is not None and self._average is None:
+            self._average = _copied(self._weights, self._weights.W.dtype)
         _native.train_epoch(
-            self._converted.features(rows, self._W.dtype), np.ascontiguousarray(rows.y),
-            steps.order, steps.batch_size, self._W, self._b,
-            np.ascontiguousarray(steps.learning_rate[0]), self._l2, *_affine(rows), self._threads,
-            _of_rows(rows),
+            self._converted.features(rows, self._weights.W.dtype), np.ascontiguousarray(rows.y),
+            _in_line(steps.order), steps.batch_size, *self._weights,
+            np.ascontiguousarray(steps.learning_rate, np.float64), method.l2, *_affine(rows),
+            self._threads, _in_line(rows.weights), _in_line(steps.flipped), rows.image_width,
+            method.sigmoid, method.smoothing, method.momentum, method.nesterov, self._velocity,
+            _in_line(steps.averaging), self._average,
         )  # fmt: skip
 
     def evaluate(self, rows: Rows) -> Evaluation:
@@ -96,21 +108,49 @@ class NativeTrainer:
         return classes.astype(np.int64)
 
     def weights(self) -> Weights:
-        """A copy of W (R, K, D) and b (R, K)."""
-        return Weights(self._W.copy(), self._b.copy())
+        """A copy of the model, W (R, K, D) and b (R, K)."""
+        return _copied(self._model, self._model.W.dtype)
 
     def state(self) -> State:
         """A copy of where the runs stand."""
-        return State(self.weights())
+        velocity, average = (
+            part and _copied(part, part.W.dtype) for part in (self._velocity, self._average)
+        )
+        return State(_copied(self._weights, self._weights.W.dtype), velocity, average)
+
+    @property
+    def _model(self) -> Weights:
+        return self._weights if self._average is None else self._average
 
     def _judge(
         self, rows: Rows, *, predictions: bool
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int32] | None]:
         return _native.evaluate(
-            self._converted.features(rows, self._W.dtype), np.ascontiguousarray(rows.y), self._W,
-            self._b, *_affine(rows), predictions, self._threads, rows.index,
-            _of_rows(rows),
+            self._converted.features(rows, self._weights.W.dtype), np.ascontiguousarray(rows.y),
+            *self._model, *_affine(rows), predictions, self._threads, rows.index,
+            _in_line(rows.weights), self._method.sigmoid, self._method.smoothing,
         )  # fmt: skip
+
+
+class _KernelMethod(NamedTuple):
+    """A method's arrays as the kernel takes them: what no run has is None."""
+
+    l2: NDArray[np.float64]
+    sigmoid: NDArray[np.bool_] | None
+    smoothing: NDArray[np.float64] | None
+    momentum: NDArray[np.float64] | None
+    nesterov: NDArray[np.bool_] | None
+
+    @classmethod
+    def of(cls, method: Method) -> _KernelMethod:
+        momentum = _where_any(method.momentum)
+        return cls(
+            np.ascontiguousarray(method.l2, np.float64),
+            _where_any(method.sigmoid),
+            _where_any(method.smoothing),
+            momentum,
+            None if momentum is None else _where_any(method.nesterov),
+        )
 
 
 class _ConvertedRows:
@@ -141,8 +181,16 @@ def _affine(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     )
 
 
-def _of_rows(rows: Rows) -> NDArray[np.float64] | None:
-    return None if rows.weights is None else np.ascontiguousarray(rows.weights, np.float64)
+def _in_line(array: NDArray[Scalar] | None) -> NDArray[Scalar] | None:
+    return None if array is None else np.ascontiguousarray(array)
+
+
+def _where_any(array: NDArray[Scalar]) -> NDArray[Scalar] | None:
+    return np.ascontiguousarray(array) if array.any() else None
+
+
+def _copied(weights: Weights, dtype: np.dtype[np.floating]) -> Weights:
+    return Weights(*(np.array(part, dtype, order="C") for part in weights))
 
 
 def _by_weight(rows: Rows, mean: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -217,8 +217,8 @@ def _convert(
     """Rows as the equations see them: mirrored where asked for, converted and scaled."""
     X = rows.X[chosen].astype(dtype)
     if flipped is not None:
-        lines = X.reshape(len(X), X.shape[1] // rows.image_width, rows.image_width)
-        lines[flipped] = lines[flipped, :, ::-1]
+        lines = X[flipped].reshape(-1, X.shape[1] // rows.image_width, rows.image_width)
+        X[flipped] = lines[:, :, ::-1].reshape(-1, X.shape[1])
     X *= rows.scale.astype(dtype)
     if rows.offset.any():
         X += rows.offset.astype(dtype)

@@ -1,0 +1,168 @@
+// Problems for the kernel's own test: data at every boundary, with or without all that a run may have.
+#pragma once
+
+#include <cstdio>
+#include <random>
+#include <vector>
+
+#include "dispatch.hpp"
+#include "passes.hpp"
+
+namespace onelayer {
+
+inline int failures = 0;
+
+#define CHECK(condition, ...)                            \
+  do {                                                   \
+    if (!(condition)) {                                  \
+      ++failures;                                        \
+      std::printf("FAILED %s:%d ", __FILE__, __LINE__);  \
+      std::printf(__VA_ARGS__);                          \
+      std::printf("\n");                                 \
+    }                                                    \
+  } while (0)
+
+struct Case {
+  Index N, D, K, R, B;
+  Index steps() const { return ceil_div(N, B); }
+};
+
+inline std::size_t size(Index n) { return static_cast<std::size_t>(n); }
+
+// A truth value that vectors keep as a byte of its own.
+using Flag = unsigned char;
+inline const bool* flags(const std::vector<Flag>& values) { return reinterpret_cast<const bool*>(values.data()); }
+
+// What a method has of each run, and of each step and run.
+struct Settings {
+  std::vector<double> eta, l2, momentum, smoothing, averaging;
+  std::vector<Flag> nesterov, sigmoid;
+};
+
+template <class T>
+struct Weights {
+  std::vector<T> W, b;
+  bool operator==(const Weights&) const = default;
+};
+
+template <class T>
+struct Stand {
+  Weights<T> weights, velocity, average;
+  bool operator==(const Stand&) const = default;
+};
+
+template <class T>
+struct Data {
+  Case at;
+  Index stride;
+  std::vector<unsigned char> X;
+  std::vector<float> X_float;
+  std::vector<std::int64_t> y, identity;
+  std::vector<Flag> flipped;
+  Index image_width;
+  Stand<T> start;
+  Settings settings;
+  std::vector<double> scale, offset;
+  bool plain;
+
+  explicit Data(const Case& c, bool plain_ = true) : at(c), stride(c.D + 3), image_width(c.D), plain(plain_) {
+    std::mt19937 random(7);
+    // The last row ends with its last feature: a read behind it is a read behind the allocation.
+    X.resize(size(stride * (c.N - 1) + c.D));
+    for (auto& x : X) x = static_cast<unsigned char>(random() % 256);
+    X_float.assign(X.begin(), X.end());
+    for (Index n = 0; n < c.N; ++n) y.push_back(static_cast<Index>(random() % static_cast<unsigned>(c.K)));
+    for (Index n = 0; n < c.N; ++n) identity.push_back(n);
+    for (Weights<T>* part : {&start.weights, &start.velocity, &start.average}) {
+      part->W.resize(size(c.R * c.K * c.D));
+      part->b.resize(size(c.R * c.K));
+    }
+    std::normal_distribution<double> normal;
+    for (auto& w : start.weights.W) w = static_cast<T>(0.05 * normal(random));
+    for (auto& v : start.weights.b) v = static_cast<T>(0.05 * normal(random));
+    scale.assign(size(c.D), 1 / 255.0);
+    offset.assign(size(c.D), c.N % 2 ? -0.25 : 0);  // without one, the common factor leaves the sums
+    for (Index n = 0; n < c.N; ++n) flipped.push_back(random() % 2);
+    for (Index width = 1; width < c.D; ++width)
+      if (c.D % width == 0) image_width = width;
+    settle();
+  }
+
+  void settle() {
+    for (Index r = 0; r < at.R; ++r) {
+      const double run = static_cast<double>(r);
+      settings.l2.push_back(0.1 * run);
+      settings.momentum.push_back((r + at.N) % 2 ? 0.8 : 0);
+      settings.nesterov.push_back(r % 3 == 0);
+      settings.sigmoid.push_back((r + at.D) % 2);
+      settings.smoothing.push_back((r + at.K) % 2 ? 0.2 : 0);
+    }
+    for (Index t = 0; t < at.steps(); ++t)
+      for (Index r = 0; r < at.R; ++r) {
+        settings.eta.push_back(0.01 * static_cast<double>(r + 1) * (plain ? 1 : 1 / (1 + 0.1 * static_cast<double>(t))));
+        settings.averaging.push_back((t + r) % 3 ? 0.3 : 1);
+      }
+  }
+
+  Rows rows(Stored stored, bool ordered, Index from = 0) const {
+    const char* base = stored == Stored::uint8 ? reinterpret_cast<const char*>(X.data())
+                                               : reinterpret_cast<const char*>(X_float.data());
+    RowSource source{base, stride * stored_bytes(stored), ordered ? identity.data() + from : nullptr, stored};
+    if (!plain) source.flipped = flags(flipped) + from, source.image_width = image_width;
+    return {source, {y.data(), true}, scale.data(), offset.data()};
+  }
+
+  Method method(Index step = 0) const {
+    Method m;
+    m.learning_rate = settings.eta.data() + step * at.R;
+    m.l2 = settings.l2.data();
+    if (plain) return m;
+    m.momentum = settings.momentum.data();
+    m.nesterov = flags(settings.nesterov);
+    m.averaging = settings.averaging.data() + step * at.R;
+    m.objectives = {flags(settings.sigmoid), settings.smoothing.data()};
+    return m;
+  }
+
+  // One run's, as if there were no other.
+  Data alone(Index r) const {
+    Data one = *this;
+    one.at.R = 1;
+    for (auto [part, whole] : {std::pair{&one.start.weights, &start.weights}, {&one.start.velocity, &start.velocity},
+                               {&one.start.average, &start.average}}) {
+      part->W.assign(whole->W.begin() + r * at.K * at.D, whole->W.begin() + (r + 1) * at.K * at.D);
+      part->b.assign(whole->b.begin() + r * at.K, whole->b.begin() + (r + 1) * at.K);
+    }
+    const Settings& s = settings;
+    one.settings = {{}, {s.l2[size(r)]}, {s.momentum[size(r)]}, {s.smoothing[size(r)]}, {},
+                    {s.nesterov[size(r)]}, {s.sigmoid[size(r)]}};
+    for (Index t = 0; t < at.steps(); ++t) {
+      one.settings.eta.push_back(s.eta[size(t * at.R + r)]);
+      one.settings.averaging.push_back(s.averaging[size(t * at.R + r)]);
+    }
+    return one;
+  }
+};
+
+// Steps `from` to `to` from where `stand` is.
+template <class T>
+Index take_steps(const Data<T>& data, Stand<T>& stand, Index from, Index to, int threads, Stored stored, bool ordered,
+                 const ShouldStop& should_stop = {}) {
+  const Index first = from * data.at.B, count = smaller(data.at.N, to * data.at.B) - first;
+  TrainRequest<T> request{{count, data.at.D, data.at.K, data.at.R}, data.rows(stored, ordered, first), data.at.B,
+                          data.method(from), {stand.weights.W.data(), stand.weights.b.data()}, {}, {}, threads, should_stop};
+  if (!data.plain) {
+    request.velocity = {stand.velocity.W.data(), stand.velocity.b.data()};
+    request.average = {stand.average.W.data(), stand.average.b.data()};
+  }
+  return train_epoch(kernels<T>(), request);
+}
+
+template <class T>
+Stand<T> train(const Data<T>& data, int threads, Stored stored = Stored::uint8, bool ordered = false) {
+  Stand<T> stand = data.start;
+  CHECK(take_steps(data, stand, 0, data.at.steps(), threads, stored, ordered) == data.at.steps(), "steps");
+  return stand;
+}
+
+}  // namespace onelayer

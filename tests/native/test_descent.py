@@ -1,0 +1,218 @@
+"""Momentum, schedules, averages, flips and losses in the kernel: the equations, and the bits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from onelayer.engines import Method, Rows, State, Steps, Weights
+from onelayer.engines.native import NativeEngine
+from onelayer.engines.reference import ReferenceEngine
+from tests.native.descents import Descent, descents, exact, of_runs, taken
+from tests.native.problems import Problem
+from tests.native.test_training import big_problem, bound
+
+
+def assert_same_bits(one: State, other: State) -> None:
+    for part, wanted in zip(pairs(one), pairs(other), strict=True):
+        np.testing.assert_array_equal(part, wanted)
+
+
+def pairs(state: State) -> list[NDArray[Any]]:
+    kept = [part for part in (state.weights, state.velocity, state.average) if part is not None]
+    return [array for part in kept for array in part]
+
+
+def pass_bound(d: Descent) -> float:
+    """That of plain descent; momentum repeats an error 1/(1 − μ) times, weights double it."""
+    return 2 * bound(d.problem) / (1 - float(d.method.momentum.max()))
+
+
+@settings(max_examples=150, deadline=None)
+@given(d=descents(), threads=st.integers(1, 4))
+def test_a_pass_is_the_reference_engines_in_float64(d: Descent, threads: int) -> None:
+    got, wanted = taken(d, threads), exact(d)
+    moving = d.method.momentum > 0
+    assert (got.average is None) == (wanted.average is None)
+    np.testing.assert_allclose(got.weights.W, wanted.weights.W, rtol=0, atol=pass_bound(d))
+    np.testing.assert_allclose(got.weights.b, wanted.weights.b, rtol=0, atol=pass_bound(d))
+    if got.average is not None and wanted.average is not None:
+        np.testing.assert_allclose(got.average.W, wanted.average.W, rtol=0, atol=pass_bound(d))
+        np.testing.assert_allclose(got.average.b, wanted.average.b, rtol=0, atol=pass_bound(d))
+    if moving.any():
+        assert got.velocity is not None
+        assert wanted.velocity is not None
+        atol = 50 * pass_bound(d)  # a velocity is a step over its η
+        for part, oracle in zip(got.velocity, wanted.velocity, strict=True):
+            np.testing.assert_allclose(part[moving], oracle[moving], rtol=0, atol=atol)
+
+
+@settings(max_examples=60, deadline=None)
+@given(d=descents(), threads=st.integers(2, 6))
+def test_threads_change_no_bit(d: Descent, threads: int) -> None:
+    assert_same_bits(taken(d, threads), taken(d))
+
+
+@settings(max_examples=60, deadline=None)
+@given(d=descents(), threads=st.integers(1, 3))
+def test_a_run_alone_has_the_bits_it_has_beside_others(d: Descent, threads: int) -> None:
+    together = taken(d)
+    for r in range(len(d.problem.W)):
+        alone = taken(of_runs(d, [r]), threads)
+        beside = together.of([r])
+        if alone.velocity is None:  # which no run has to keep without momentum
+            beside = replace(beside, velocity=None)
+        assert_same_bits(alone, beside)
+
+
+@settings(max_examples=40, deadline=None)
+@given(d=descents(stored=("uint8",)), wide=st.sampled_from(["float16", "float32", "float64"]))
+def test_bytes_by_an_identity_order_and_floats_give_the_same_bits(d: Descent, wide: str) -> None:
+    order = np.arange(len(d.rows.y)) if d.steps.order is None else d.steps.order
+    floats = d._replace(
+        rows=replace(d.rows, X=d.rows.X.astype(wide)), steps=replace(d.steps, order=order)
+    )
+    assert_same_bits(taken(floats, 2), taken(d))
+
+
+@settings(max_examples=60, deadline=None)
+@given(d=descents(), cuts=st.sets(st.integers(0, 40)), begin_again=st.booleans())
+def test_a_pass_in_parts_from_where_the_runs_stood_has_the_bits_of_the_whole(
+    d: Descent, cuts: set[int], begin_again: bool
+) -> None:
+    order = np.arange(len(d.rows.y)) if d.steps.order is None else d.steps.order
+    steps = replace(d.steps, order=order)
+    last = len(steps.learning_rate)
+    edges = sorted({0, last} | {cut for cut in cuts if cut < last})
+    engine = NativeEngine(2)
+    trainer = engine.begin(d.start, d.method)
+    for begin, end in pairwise(edges):
+        trainer.epoch(d.rows, steps.part(begin, end))
+        if begin_again:
+            trainer = engine.begin(trainer.state(), d.method)
+    assert_same_bits(trainer.state(), taken(d))
+
+
+@settings(max_examples=80, deadline=None)
+@given(d=descents(), threads=st.integers(1, 3))
+def test_flipping_is_reading_mirrored_rows(d: Descent, threads: int) -> None:
+    order = np.arange(len(d.rows.y)) if d.steps.order is None else d.steps.order
+    flipped = np.zeros(len(order), bool) if d.steps.flipped is None else d.steps.flipped
+    X = d.rows.X[order]
+    lines = X.reshape(len(X), -1, d.rows.image_width)[:, :, ::-1].reshape(X.shape)
+    mirrored = np.where(flipped[:, None], lines, X)
+    weights = None if d.rows.weights is None else d.rows.weights[order]
+    rows = replace(d.rows, X=mirrored, y=d.rows.y[order], weights=weights)
+    by_hand = d._replace(rows=rows, steps=replace(d.steps, order=None, flipped=None))
+    assert_same_bits(taken(by_hand), taken(d, threads))
+
+
+@settings(max_examples=60, deadline=None)
+@given(d=descents(), threads=st.integers(1, 3))
+def test_losses_are_those_of_the_run(d: Descent, threads: int) -> None:
+    start = State(d.start.weights)
+    loss, correct = NativeEngine(threads).begin(start, d.method).evaluate(d.rows)
+    doubled = Weights(*(part.astype(np.float64) for part in start.weights))
+    rows = replace(d.rows, X=d.problem.features(), scale=np.ones(len(d.problem.scale)))
+    rows = replace(rows, offset=np.zeros(len(d.problem.scale)))
+    wanted = ReferenceEngine().begin(State(doubled), d.method).evaluate(rows)
+    np.testing.assert_allclose(loss, wanted.loss, rtol=0, atol=bound(d.problem))
+    plain = NativeEngine().begin(start, Method.plain(d.method.l2)).evaluate(d.rows)
+    np.testing.assert_array_equal(correct, plain.correct)
+    same = ~d.method.sigmoid & (d.method.smoothing == 0)
+    np.testing.assert_array_equal(loss[same], plain.loss[same])
+
+
+def everything(p: Problem, rows: int) -> Descent:
+    """Momentum, averages, flips, smoothing and both losses on a large problem."""
+    (R, _, _), rng = p.W.shape, np.random.default_rng(6)
+    count, half = -(-rows // p.batch), np.arange(R) % 2 == 0
+    method = Method(p.l2, np.where(half, 0.9, 0.0), np.arange(R) % 4 == 0, ~half, 0.1 * half)
+    averaging = 1 / (1 + np.arange(count)[:, None] * np.where(half, 1, 0))
+    flipped = rng.random(rows) < 0.5
+    steps = Steps(p.batch, p.rates(rows), averaging, rng.permutation(rows), flipped)
+    images = Rows(p.X, p.y, p.scale, p.offset, image_width=p.X.shape[1] // 4)
+    return Descent(p, images, State(Weights(p.W, p.b)), method, steps)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (300, 3072, 10, 4, 100),
+        (200, 3072, 10, 40, 100),  # residuals that are shared out
+        (700, 784, 10, 2, 300),  # batches longer than a chunk of the backward pass
+        (520, 512, 300, 1, 260),  # more columns than a group
+    ],
+)
+@pytest.mark.parametrize("arithmetic", ["float32", "float64"])
+def test_large_shapes(shape: tuple[int, int, int, int, int], arithmetic: str) -> None:
+    d = everything(big_problem(shape, arithmetic=arithmetic), shape[0])
+    one, wanted = taken(d), exact(d)
+    np.testing.assert_allclose(one.weights.W, wanted.weights.W, rtol=0, atol=0.1 * pass_bound(d))
+    np.testing.assert_allclose(one.model.W, wanted.model.W, rtol=0, atol=0.1 * pass_bound(d))
+    for threads in (2, 3):
+        assert_same_bits(taken(d, threads), one)
+
+
+def test_an_average_of_the_last_weights_alone_is_the_weights() -> None:
+    d = everything(big_problem((90, 300, 5, 3, 20)), 90)
+    ones = d._replace(steps=replace(d.steps, averaging=np.ones((5, 3))))
+    ended = taken(ones)
+    assert ended.average is not None
+    np.testing.assert_array_equal(ended.average.W, ended.weights.W)
+    np.testing.assert_array_equal(ended.average.b, ended.weights.b)
+    none = d._replace(steps=replace(d.steps, averaging=None))
+    np.testing.assert_array_equal(ended.weights.W, taken(none).weights.W)
+
+
+def test_averages_that_are_left_alone_stay() -> None:
+    d = everything(big_problem((60, 40, 4, 2, 20)), 60)
+    kept = Weights(d.problem.W + np.float32(1), d.problem.b)
+    d = d._replace(start=State(d.start.weights, None, kept))
+    ended = taken(d._replace(steps=replace(d.steps, averaging=None)))
+    assert ended.average is not None
+    np.testing.assert_array_equal(ended.average.W, kept.W)
+
+
+@pytest.mark.parametrize(("arithmetic", "largest"), [(np.float32, 80.0), (np.float64, 700.0)])
+def test_the_sigmoid_and_its_loss_are_right_to_a_few_units_in_the_last_place(
+    arithmetic: type, largest: float
+) -> None:
+    # One class of score t: the loss of a row of this class is log(1 + e⁻ᵗ). Thousands of t are
+    # as many runs. Of two classes, ∂loss/∂s is σ(t) / 2 for the one that is not the row's.
+    t: NDArray[Any] = np.linspace(-largest, largest, 4001).astype(arithmetic)
+    eps, exact_t = float(np.finfo(arithmetic).eps), t.astype(np.float64)
+    rows = Rows(np.ones((1, 1), np.uint8), np.array([0]), np.ones(1), np.zeros(1))
+    yes, none = np.ones(len(t), bool), np.zeros(len(t))
+    method = Method(none, none, ~yes, yes, none)
+    start = State(Weights(t[:, None, None], np.zeros((len(t), 1), arithmetic)))
+    loss = NativeEngine().begin(start, method).evaluate(rows).loss
+    np.testing.assert_allclose(loss, np.logaddexp(0, -exact_t), rtol=8 * eps, atol=0)
+    other = np.zeros((len(t), 2, 1), arithmetic)
+    other[:, 1] = t[:, None]
+    trainer = NativeEngine().begin(State(Weights(other, other[:, :, 0] * 0)), method)
+    trainer.epoch(rows, Steps.constant(np.ones(len(t)), 1, 1))
+    e = np.exp(-np.abs(exact_t))
+    sigmoid = np.where(exact_t < 0, e, 1.0) / (1 + e)
+    np.testing.assert_allclose(-2 * trainer.weights().b[:, 1], sigmoid, rtol=6 * eps, atol=0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_no_number_gives_a_sigmoid_loss_that_is_none(bad: float) -> None:
+    W = np.zeros((2, 3, 4), np.float32)
+    W[0, 1, 2] = bad
+    rows = Rows(np.ones((5, 4)), np.arange(5) % 3, np.ones(4), np.zeros(4))
+    yes, none = np.ones(2, bool), np.zeros(2)
+    trainer = NativeEngine().begin(
+        State(Weights(W, W[:, :, 0] * 0)), Method(none, none, ~yes, yes, none)
+    )
+    loss, _ = trainer.evaluate(rows)
+    assert not np.isfinite(loss[0])
+    assert loss[1] == pytest.approx(np.log(2))
