@@ -66,13 +66,14 @@ def assert_right(s: Setting, threads: int) -> None:
     """One step of the first run is NumPy's float64 step, to float32's rounding."""
     a = arguments(s, threads)
     X, y, W, b = a["X"][: s.B], a["y"][: s.B], a["W"], a["b"]  # type: ignore[index]
+    first = {"X": X, "y": y, "learning_rate": a["learning_rate"][:1]}  # type: ignore[index]
     F, V = X * a["scale"], W[0].astype(np.float64)  # type: ignore[index]
     S = F @ V.T
     P = np.exp(S - S.max(axis=1, keepdims=True))
     P /= P.sum(axis=1, keepdims=True)
     P[np.arange(s.B), y] -= 1
     wanted = (1 - 2 * 0.01 * 0.01) * V - 0.01 * P.T @ F / s.B
-    _native.train_epoch(**(a | {"X": X, "y": y, "learning_rate": a["learning_rate"][:1]}))  # type: ignore[arg-type]
+    _native.train_epoch(**(a | first))  # type: ignore[arg-type]
     np.testing.assert_allclose(W[0], wanted, rtol=0, atol=1e-6)  # type: ignore[index]
     assert np.isfinite(b).all()  # type: ignore[call-overload]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onelayer.engines import Engine, Method, Rows, State, Steps, Weights
 from onelayer.engines.native import NativeEngine
 from onelayer.engines.reference import ReferenceEngine
-from tests.native.problems import Problem, problems
+from tests.native.problems import STORED, Problem, problems
 
 
 class Descent(NamedTuple):
@@ -56,8 +56,8 @@ def _ended(engine: Engine, d: Descent) -> State:
 
 
 @st.composite
-def descents(draw: st.DrawFn, **of_problem: Any) -> Descent:
-    p = draw(problems(**of_problem))
+def descents(draw: st.DrawFn, stored: tuple[str, ...] = STORED) -> Descent:
+    p = draw(problems(stored))
     R, D, N = len(p.W), p.X.shape[1], len(p.y)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     order = rng.integers(0, N, N + 3) if draw(st.booleans()) else None

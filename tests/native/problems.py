@@ -8,6 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+STORED = ("uint8", "float16", "float32", "float64")
+
 
 class Problem(NamedTuple):
     X: NDArray[Any]
@@ -31,9 +33,7 @@ class Problem(NamedTuple):
 
 
 @st.composite
-def problems(
-    draw: st.DrawFn, stored: tuple[str, ...] = ("uint8", "float16", "float32", "float64")
-) -> Problem:
+def problems(draw: st.DrawFn, stored: tuple[str, ...] = STORED) -> Problem:
     near = [1, 2, 15, 16, 17, 31, 32, 33, 64, 65, 255, 257, 300, 513, 769]
     D = draw(st.sampled_from(near) | st.integers(1, 80))
     N, K, R = draw(st.integers(1, 45)), draw(st.integers(2, 19)), draw(st.integers(1, 5))

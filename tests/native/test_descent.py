@@ -138,7 +138,7 @@ def everything(p: Problem, rows: int) -> Descent:
     averaging = 1 / (1 + np.arange(count)[:, None] * np.where(half, 1, 0))
     flipped = rng.random(rows) < 0.5
     steps = Steps(p.batch, p.rates(rows), averaging, rng.permutation(rows), flipped)
-    images = Rows(p.X, p.y, p.scale, p.offset, image_width=p.X.shape[1] // 4)
+    images = Rows(p.X, p.y.astype(np.int64), p.scale, p.offset, image_width=p.X.shape[1] // 4)
     return Descent(p, images, State(Weights(p.W, p.b)), method, steps)
 
 
@@ -195,7 +195,7 @@ def test_the_sigmoid_and_its_loss_are_right_to_a_few_units_in_the_last_place(
     start = State(Weights(t[:, None, None], np.zeros((len(t), 1), arithmetic)))
     loss = NativeEngine().begin(start, method).evaluate(rows).loss
     np.testing.assert_allclose(loss, np.logaddexp(0, -exact_t), rtol=8 * eps, atol=0)
-    other = np.zeros((len(t), 2, 1), arithmetic)
+    other: NDArray[Any] = np.zeros((len(t), 2, 1), arithmetic)
     other[:, 1] = t[:, None]
     trainer = NativeEngine().begin(State(Weights(other, other[:, :, 0] * 0)), method)
     trainer.epoch(rows, Steps.constant(np.ones(len(t)), 1, 1))
