@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from onelayer import objective
 from onelayer.data import Dataset
 from onelayer.engines import ENGINE_NAMES, make_engine
 from onelayer.errors import SettingsError
@@ -82,6 +85,67 @@ def test_scores_that_do_not_fit_in_memory_give_the_same_certificate(
     tiled = certify_weights(make_engine(), problem.rows, W, b, problem.l2).given
     assert tiled.gap == pytest.approx(whole.gap, rel=1e-9)
     assert tiled.cost == pytest.approx(whole.cost, rel=1e-12)
+
+
+@pytest.mark.parametrize("products", [2e8, 20_000])
+def test_blocks_of_any_size_give_the_same_certificate(
+    monkeypatch: pytest.MonkeyPatch, products: float
+) -> None:
+    monkeypatch.setattr(bias, "HESSIAN_PRODUCTS", products)  # 20 000: every second row
+    rng = np.random.default_rng(0)
+    problem = Problem(rng.normal(size=(5000, 4)), rng.integers(0, 3, 5000), 3, 0.1)
+    W, b = random_weights(problem, 1)
+    weighted = replace(problem.rows, weights=rng.integers(0, 3, 5000).astype(float))
+    for rows in (problem.rows, weighted):
+        monkeypatch.setattr(bias, "BLOCK_BYTES", 1 << 30)
+        whole = certify_weights(make_engine(), rows, W, b, problem.l2).given
+        monkeypatch.setattr(bias, "BLOCK_BYTES", 24 * 7)
+        in_blocks = certify_weights(make_engine(), rows, W, b, problem.l2).given
+        assert in_blocks.gap == pytest.approx(whole.gap, rel=1e-9)
+        assert in_blocks.cost == pytest.approx(whole.cost, rel=1e-12)
+
+
+def test_rows_that_the_curvature_of_the_bias_is_taken_from_are_the_same_in_any_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bias, "HESSIAN_PRODUCTS", 5000 * 9 / 3)  # every third row
+    rng = np.random.default_rng(0)
+    problem = Problem(rng.normal(size=(5000, 4)), rng.integers(0, 3, 5000), 3, 0.1)
+    W, b = random_weights(problem, 1)
+    P = objective.softmax(objective.scores(problem.X[::3], W, b))
+    expected = np.diag(P.mean(axis=0)) - P.T @ P / len(P)
+    for size in (1 << 30, 24, 24 * 4, 24 * 1000):
+        monkeypatch.setattr(bias, "BLOCK_BYTES", size)
+        found = bias.Scores(make_engine(), problem.rows, W).moments(b).hessian
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_a_gap_that_need_not_be_small_is_a_bound_and_takes_fewer_looks_at_the_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = 0
+    moments = bias.Scores.moments
+
+    def counted(scores: bias.Scores, b: NDArray[np.float64]) -> bias.Moments:
+        nonlocal looks
+        looks += 1
+        return moments(scores, b)
+
+    monkeypatch.setattr(bias.Scores, "moments", counted)
+    spent = {0.0: 0, 1e-3: 0}
+    for seed in range(100):
+        problem = make_problem(seed)
+        J, _ = independent_optimum(problem)
+        W, b = random_weights(problem, seed)
+        b = certify_weights(make_engine(), problem.rows, W, b, problem.l2).bias + 1e-3 * b
+        for tol in spent:
+            before = looks
+            certified = certify_weights(make_engine(), problem.rows, W, b, problem.l2, tol)
+            spent[tol] += looks - before
+            assert certified.given.lower_bound <= J + 1e-9, (seed, tol)
+        exact = certify_weights(make_engine(), problem.rows, W, b, problem.l2).best
+        assert certified.best.gap <= exact.gap + 1e-4 * exact.cost, seed
+    assert spent[1e-3] < 0.8 * spent[0.0]
 
 
 def test_a_class_without_rows_has_its_bias_far_below_and_a_bound_all_the_same() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -11,6 +14,7 @@ from onelayer.data import Dataset
 from onelayer.engines import ENGINE_NAMES, Engine, FullGradient, Rows, Weights, make_engine
 from onelayer.errors import SettingsError
 from onelayer.optimum import Progress, newton, solve, solver
+from onelayer.optimum.certificate import Certified, certify_weights
 from onelayer.optimum.metric import fit_metric
 from onelayer.optimum.solver import Solver, Target
 from tests.optimum import problems
@@ -38,6 +42,27 @@ def test_the_optimum_is_the_independent_one(method: str, engine_name: str) -> No
         assert problem.cost(optimum.W, optimum.b) == pytest.approx(J, rel=2e-10, abs=1e-13), seed
         distance = float(np.linalg.norm(optimum.W - W_best))
         assert distance <= optimum.certificate.distance + 1e-7, seed
+
+
+def test_a_certificate_that_falls_short_is_no_reason_for_finer_arithmetic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(newton, "MOST_UNKNOWNS", 0)
+    monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
+    prove, tries = certify_weights, 0
+
+    def short_at_first(*given: Any) -> Certified:
+        nonlocal tries
+        tries += 1
+        proven = prove(*given)
+        return replace(proven, best=replace(proven.best, gap=1.0)) if tries == 1 else proven
+
+    monkeypatch.setattr(solver, "certify_weights", short_at_first)
+    problem = make_problem(17)._replace(l2=1e-2)
+    coarse = problems.solve(make_engine(), problem, tol=1e-5)
+    assert (coarse.status, coarse.W.dtype.name, tries) == ("optimal", "float32", 2)
+    fine = problems.solve(make_engine(), problem, tol=1e-10)
+    assert (fine.status, fine.W.dtype.name) == ("optimal", "float64")
 
 
 def test_the_optimum_is_scipys_to_1e_10() -> None:

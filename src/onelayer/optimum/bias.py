@@ -26,6 +26,9 @@ MOST_STEPS = 100
 SMALLEST_RESIDUAL = 1e-15
 # The Hessian only has to be near: of so many products, no more rows are taken.
 HESSIAN_PRODUCTS = 2e8
+# Probabilities of so many bytes are made at a time, so that they and what is made of them stay in
+# the processor's cache.
+BLOCK_BYTES = 1 << 18
 
 
 class Mixture(NamedTuple):
@@ -58,39 +61,42 @@ class Scores:
 
     def moments(self, b: Float64) -> Moments:
         """Mean cross-entropy with bias b, shape (K,), with its first and second derivatives."""
-        K = len(b)
+        K, before = len(b), 0
         stride = max(1, int(self._rows.count * K * K / HESSIAN_PRODUCTS))
         loss, means, hessian, seen = 0.0, np.zeros(K), np.zeros((K, K)), 0.0
         for part, y, S in self._tiles():
-            shifted, weights = S + b[:, None], part.row_weights
-            own = shifted[y, np.arange(len(y))]
-            P, log_sum = _softmax(shifted)
-            loss += float(np.sum(_weighed(log_sum - own, weights)))
-            Q = _weighed(P, weights)
-            means += Q.sum(axis=1)
-            some = slice(None, None, stride)
-            hessian += np.diag(Q[:, some].sum(axis=1)) - P[:, some] @ Q[:, some].T
-            seen += len(y[some]) if weights is None else float(weights[some].sum())
+            weights = part.row_weights
+            for block in _blocks(S):
+                of_block = None if weights is None else weights[block]
+                shifted, labels = S[:, block] + b[:, None], y[block]
+                own = shifted[labels, np.arange(len(labels))]
+                P, log_sum = _softmax(shifted)
+                loss += float(np.sum(_weighed(log_sum - own, of_block)))
+                Q = _weighed(P, of_block)
+                means += Q.sum(axis=1)
+                some = slice(-before % stride, None, stride)
+                hessian += np.diag(Q[:, some].sum(axis=1)) - P[:, some] @ Q[:, some].T
+                seen += len(labels[some]) if of_block is None else float(of_block[some].sum())
+                before += len(labels)
         return Moments(loss / self._mass, means / self._mass, hessian / seen)
-
-    def loss(self, b: Float64) -> float:
-        """Mean cross-entropy with bias b, shape (K,)."""
-        return self.moments(b).loss
 
     def gradient(self, b: Float64, mixture: Mixture) -> tuple[Float64, float]:
         """(1/N) Σ (p̃ᵢ − yᵢ) xᵢᵀ, shape (K, D), and (1/N) Σ KL(p̃ᵢ ‖ pᵢ) in nats."""
         t, q = mixture
         total, divergence = np.zeros(self._weights.W.shape[1:]), 0.0
         for part, y, S in self._tiles():
-            log_p = S + b[:, None]
-            P, log_sum = _softmax(log_p)
-            if t > 0.0:
-                P = (1.0 - t) * P + t * q[:, None]
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    terms = np.where(P > 0.0, P * (np.log(P) - (log_p - log_sum)), 0.0)
-                divergence += float(np.sum(_weighed(terms, part.row_weights)))
-            P[y, np.arange(len(y))] -= 1.0
-            factors = np.ascontiguousarray(_weighed(P, part.row_weights).T)
+            weights, factors = part.row_weights, np.empty(S.T.shape)
+            for block in _blocks(S):
+                of_block = None if weights is None else weights[block]
+                log_p = S[:, block] + b[:, None]
+                P, log_sum = _softmax(log_p)
+                if t > 0.0:
+                    P = (1.0 - t) * P + t * q[:, None]
+                    with np.errstate(divide="ignore", invalid="ignore"):
+                        terms = np.where(P > 0.0, P * (np.log(P) - (log_p - log_sum)), 0.0)
+                    divergence += float(np.sum(_weighed(terms, of_block)))
+                P[y[block], np.arange(P.shape[1])] -= 1.0
+                factors[block] = _weighed(P, of_block).T
             total += self._engine.weighted_sums(part, factors[None])[0]
         return total / self._mass, max(divergence / self._mass, 0.0)
 
@@ -109,23 +115,36 @@ class Scores:
         return scores
 
 
-def minimise_bias(scores: Scores, b: Float64, shares: Float64) -> tuple[Float64, Moments]:
-    """Bring b as near to its best as float64 can.
+def _blocks(S: Float64) -> Iterator[slice]:
+    """Slices of the rows of scores (K, n), of BLOCK_BYTES each."""
+    step = max(1, BLOCK_BYTES // (8 * len(S)))
+    for start in range(0, S.shape[1], step):
+        yield slice(start, start + step)
+
+
+def minimise_bias(
+    scores: Scores, b: Float64, here: Moments, shares: Float64, enough: float = 0.0
+) -> tuple[Float64, Moments]:
+    """Bring b as near to its best as is asked for, or as float64 can.
 
     Args:
         scores: of all rows, without a bias.
         b: where to start, shape (K,).
+        here: its moments.
         shares: share of each class in the rows, shape (K,).
+        enough: largest |means − shares| / shares at which to stop.
 
     Returns:
         b, −∞ for a class without rows, and its moments; means − shares is what is left to mend.
     """
     present = shares > 0.0
-    b = np.where(present, b, -np.inf)
-    here, damping = scores.moments(b), 0.0
+    damping, target = 0.0, max(SMALLEST_RESIDUAL, enough * float(shares[present].min()))
+    if not present.all():
+        b = np.where(present, b, -np.inf)
+        here = scores.moments(b)
     for _ in range(MOST_STEPS):
         residual = float(np.abs(here.means - shares).max())
-        if residual < SMALLEST_RESIDUAL or damping > 1e6:
+        if residual < target or damping > 1e6:
             break
         trial = b - _damped_step(here.hessian, here.means - shares, present, damping)
         there = scores.moments(trial)

@@ -190,7 +190,7 @@ class Solver:
                 if not reached:
                     return "rounding", certified
                 aim /= 4.0
-            if coarse and (not reached or near > aim):
+            if coarse and (not reached or aim < FLOAT32_TOLERANCE):
                 self._dtype = "float64"
                 point = self._evaluate(self._at)
 
@@ -255,7 +255,8 @@ class Solver:
         self._passes += 1
         W = self._at[:, :-1]
         bias = self._at[:, -1] - W @ self._metric.mean
-        return certify_weights(self._engine, self._rows, W, bias, self._target.l2)
+        target = self._target
+        return certify_weights(self._engine, self._rows, W, bias, target.l2, target.tol)
 
 
 def first_bias(shares: Float64) -> Float64:
