@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from onelayer import Run, load, objective, train
 from onelayer.engines import ENGINE_NAMES, Weights, make_engine
 from onelayer.errors import SettingsError, StepLengthWarning
-from onelayer.optimum import suggest
+from onelayer.optimum import curvature, suggest
 from onelayer.optimum.advice import advise
 from onelayer.optimum.curvature import largest_curvature, largest_second_moment
 from onelayer.optimum.metric import EXACT_FEATURES, fit_metric
@@ -36,6 +38,35 @@ def test_the_largest_curvature_is_the_hessians_largest_eigenvalue(
     assert found <= expected * (1 + 1e-9)
     v = direction.ravel()
     np.testing.assert_allclose(hessian(problem, W, b) @ v, expected * v, atol=0.02 * expected)
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 30])
+def test_the_curvature_is_the_same_in_tiles_kept_or_made_anew(
+    monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    rng = np.random.default_rng(0)
+    problem = Problem(rng.normal(size=(700, 5)), rng.integers(0, 4, 700), 4, 0.01)
+    W, b = random_weights(problem, 1)
+    rows = replace(problem.rows, weights=rng.integers(0, 3, 700).astype(float))
+    given = Weights(W[None], b[None])
+    whole, _ = largest_curvature(make_engine(), rows, given, problem.l2, enough=1e-9)
+    monkeypatch.setattr(curvature, "TILE_BYTES", 1)  # 256 rows, the least there are
+    monkeypatch.setattr(curvature, "KEPT_BYTES", kept)
+    tiled, _ = largest_curvature(make_engine(), rows, given, problem.l2, enough=1e-9)
+    assert tiled == pytest.approx(whole, rel=1e-10)
+
+
+def test_the_curvature_takes_no_more_memory_for_more_rows() -> None:
+    rng = np.random.default_rng(0)
+    peaks = []
+    for N in (200_000, 400_000):
+        problem = Problem(rng.normal(size=(N, 1)), rng.integers(0, 100, N), 100, 0.01)
+        W, b = (part.astype(np.float32) for part in random_weights(problem, 1))
+        tracemalloc.start()
+        largest_curvature(make_engine(), problem.rows, Weights(W[None], b[None]), 0.01, enough=1.0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 8 * 200_000
 
 
 @engines

@@ -8,7 +8,7 @@ Gradient descent with step η is stable along a direction of curvature h while �
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,9 @@ from onelayer.objective import softmax
 Float64 = NDArray[np.float64]
 
 MOST_PRODUCTS = 30
+# Probabilities are made in tiles of so many bytes; of all rows they are kept if they take no more
+# than that, else they are made anew for each product.
+TILE_BYTES, KEPT_BYTES = 4 << 20, 64 << 20
 # Lanczos stops when the largest eigenvalue is known to this share.
 ENOUGH = 1e-3
 
@@ -46,16 +49,20 @@ def largest_curvature(
     Returns:
         λmax, and the direction it belongs to, shape (K, D + 1), of length 1.
     """
-    P = softmax(engine.scores(rows, weights)[0]).astype(weights.W.dtype)
     K, D = weights.W.shape[1:]
+    probabilities = _Probabilities(engine, rows, weights)
 
     def product(v: Float64) -> Float64:
         direction = v.astype(weights.W.dtype)
-        Z = engine.scores(rows, Weights(direction[None, :, :-1], direction[None, :, -1]))[0]
-        U = _weighed(rows, P * (Z - np.einsum("nk,nk->n", P, Z)[:, None]))
-        bent = np.empty((K, D + 1))
-        bent[:, :-1] = engine.weighted_sums(rows, U[None])[0] / rows.mass + 2.0 * l2 * v[:, :-1]
-        bent[:, -1] = U.sum(axis=0, dtype=np.float64) / rows.mass
+        along = Weights(direction[None, :, :-1], direction[None, :, -1])
+        bent = np.zeros((K, D + 1))
+        for part, P in probabilities.tiles():
+            Z = engine.scores(part, along)[0]
+            U = _weighed(part, P * (Z - np.einsum("nk,nk->n", P, Z)[:, None]))
+            bent[:, :-1] += engine.weighted_sums(part, U[None])[0]
+            bent[:, -1] += U.sum(axis=0, dtype=np.float64)
+        bent /= rows.mass
+        bent[:, :-1] += 2.0 * l2 * v[:, :-1]
         return bent
 
     if start is None:
@@ -87,6 +94,32 @@ def largest_second_moment(engine: Engine, rows: Rows, dtype: str = "float32") ->
         return moment
 
     return _largest_eigenvalue(product, np.ones((1, D + 1)), ENOUGH)[0]
+
+
+class _Probabilities:
+    """Probabilities of all rows in tiles, in the weights' type; kept where they fit in memory."""
+
+    def __init__(self, engine: Engine, rows: Rows, weights: Weights) -> None:
+        self._engine, self._rows, self._weights = engine, rows, weights
+        row_bytes = weights.b.shape[1] * weights.W.itemsize
+        self._step = max(256, TILE_BYTES // row_bytes)
+        self._keeps = rows.count * row_bytes <= KEPT_BYTES
+        self._kept: dict[int, NDArray[np.floating]] = {}
+
+    def tiles(self) -> Iterator[tuple[Rows, NDArray[np.floating]]]:
+        """Rows with their P, shape (n, K)."""
+        for start in range(0, self._rows.count, self._step):
+            part = self._rows.part(start, min(start + self._step, self._rows.count))
+            yield part, self._of(start, part)
+
+    def _of(self, start: int, part: Rows) -> NDArray[np.floating]:
+        if start in self._kept:
+            return self._kept[start]
+        S = self._engine.scores(part, self._weights)[0]
+        P: NDArray[np.floating] = softmax(S).astype(S.dtype)
+        if self._keeps:
+            self._kept[start] = P
+        return P
 
 
 def _weighed(rows: Rows, values: NDArray[np.floating]) -> NDArray[np.floating]:
