@@ -16,6 +16,9 @@ settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
+# The engine torch is tested as itself: "auto" takes the native one where there is no GPU.
+os.environ["ONELAYER_DEVICE"] = "cpu"
+
 
 @pytest.fixture
 def splits() -> Splits:

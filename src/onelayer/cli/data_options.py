@@ -1,18 +1,13 @@
-"""The options that say which rows are loaded, one way for all commands: `--data` and its kin.
-
-A command that is decorated with `takes_data` declares one parameter `data: DataOptions`; on the
-command line that becomes an option for each field.
-"""
+"""The options that say which rows are loaded, one way for all commands: `--data` and its kin."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from onelayer.cli.option_groups import takes
 
 if TYPE_CHECKING:
     from onelayer.data import Splits
@@ -84,30 +79,7 @@ class DataOptions:
 DEFAULT_DATA = DataOptions()
 
 
-def takes_data(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each field of DataOptions in place of its parameter `data`."""
-
-    @wraps(command)
-    def called(*words: Any, **options: Any) -> None:
-        said = {field.name: options.pop(field.name) for field in fields(DataOptions)}
-        command(*words, **options, data=DataOptions(**said))
-
-    hints = get_type_hints(DataOptions, include_extras=True)
-    own = get_type_hints(command, vars(inspect.getmodule(command)), include_extras=True)
-    each = [
-        inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default,
-            annotation=hints[field.name],
-        )
-        for field in fields(DataOptions)
-    ]  # fmt: skip
-    parameters: list[inspect.Parameter] = []
-    for name, parameter in inspect.signature(command).parameters.items():
-        by_name = parameter.replace(annotation=own[name], kind=inspect.Parameter.KEYWORD_ONLY)
-        parameters += each if name == "data" else [by_name]
-    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    called.__annotations__ = {p.name: p.annotation for p in parameters}
-    return called
+takes_data = takes("data", DataOptions)
 
 
 def load_splits(said: DataOptions) -> Splits:

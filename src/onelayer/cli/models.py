@@ -10,8 +10,12 @@ import typer
 
 from onelayer.cli.application import app, note, out
 from onelayer.cli.data_options import DEFAULT_DATA, DataOptions, load_splits, takes_data
-from onelayer.cli.options import EngineOption, ThreadsOption
-from onelayer.engines import ENGINE_NAMES
+from onelayer.cli.engine_options import (
+    DEFAULT_ENGINE,
+    EngineOptions,
+    chosen_engine,
+    takes_engine,
+)
 from onelayer.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -32,6 +36,7 @@ ModelArgument = Annotated[
 
 @app.command()
 @takes_data
+@takes_engine
 def evaluate(
     model: ModelArgument,
     data: DataOptions = DEFAULT_DATA,
@@ -39,24 +44,22 @@ def evaluate(
     to: Annotated[
         Path | None, typer.Option("--json", help="Write every figure to this file too.")
     ] = None,
-    engine: EngineOption = ENGINE_NAMES[0],
-    threads: ThreadsOption = None,
+    arithmetic: EngineOptions = DEFAULT_ENGINE,
 ) -> None:
     """Say how good a model is: accuracy, classes, confusion, log loss, calibration.
 
     Example: onelayer evaluate runs/fit --data digits
     """
-    from onelayer.engines import make_engine
     from onelayer.evaluation import evaluate as judge
     from onelayer.report import evaluation_tables
     from onelayer.whole_file import staged_file
 
     if on not in PARTS:
         raise SettingsError(f"--on must be one of {', '.join(PARTS)}, but {on!r} was given.")
-    chosen_engine = make_engine(engine, threads)
+    engine = chosen_engine(arithmetic)
     chosen = _open(model)
     rows = getattr(load_splits(data), on)
-    evaluation = judge(chosen, rows, chosen_engine)
+    evaluation = judge(chosen, rows, engine)
     for table in evaluation_tables(evaluation, f"{model} on the {rows.name} rows"):
         out.print(table)
         out.print()
@@ -66,6 +69,7 @@ def evaluate(
 
 
 @app.command()
+@takes_engine
 def predict(
     model: ModelArgument,
     rows: Annotated[
@@ -76,21 +80,19 @@ def predict(
         ),
     ],
     to: Annotated[Path, typer.Argument(metavar="OUTPUT", help=".csv, .parquet or .npy.")],
-    engine: EngineOption = ENGINE_NAMES[0],
-    threads: ThreadsOption = None,
+    arithmetic: EngineOptions = DEFAULT_ENGINE,
 ) -> None:
     """Classify rows: the label's name and every class's probability, a row a line.
 
     Example: onelayer predict runs/fit digits predictions.csv
     """
-    from onelayer.engines import make_engine
     from onelayer.predictions import check_output, read_rows, write_predictions
 
     check_output(to)
-    chosen_engine = make_engine(engine, threads)
+    engine = chosen_engine(arithmetic)
     chosen = _open(model)
     X = read_rows(rows, chosen.feature_names)
-    write_predictions(chosen, X, to, chosen_engine)
+    write_predictions(chosen, X, to, engine)
     out.print(f"{len(X):,} predictions: {to}", soft_wrap=True, highlight=False, markup=False)
 
 

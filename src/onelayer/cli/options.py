@@ -10,15 +10,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from onelayer.cli.application import err
-from onelayer.engines import ENGINE_NAMES
 
-EngineOption = Annotated[
-    str, typer.Option("--engine", help=f"What does the arithmetic: {', '.join(ENGINE_NAMES)}.")
-]
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option("--threads", help="Threads of the native engine; default: the cores we may use."),
-]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="Arithmetic: float32 or float64.")]
 ScalingOption = Annotated[str, typer.Option("--scaling", help="none, unit or standardize.")]
 LossOption = Annotated[

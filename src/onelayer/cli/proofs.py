@@ -10,15 +10,18 @@ import typer
 
 from onelayer.cli.application import INTERRUPTED, app, note, out
 from onelayer.cli.data_options import DEFAULT_DATA, DataOptions, load_splits, takes_data
+from onelayer.cli.engine_options import (
+    DEFAULT_ENGINE,
+    EngineOptions,
+    chosen_engine,
+    takes_engine,
+)
 from onelayer.cli.options import (
-    EngineOption,
     ScalingOption,
-    ThreadsOption,
     progress_bar,
 )
 from onelayer.cli.settings import SettingsOption, command_in_force
 from onelayer.cli.stored import finish_path
-from onelayer.engines import ENGINE_NAMES
 from onelayer.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 @app.command()
 @takes_data
+@takes_engine
 def path(
     context: typer.Context,
     data: DataOptions = DEFAULT_DATA,
@@ -50,15 +54,13 @@ def path(
     by: Annotated[str, typer.Option(help="Choose by accuracy or loss.")] = "accuracy",
     rule: Annotated[str, typer.Option(help="best or one-standard-error.")] = "best",
     scaling: ScalingOption = "unit",
-    engine: EngineOption = ENGINE_NAMES[0],
-    threads: ThreadsOption = None,
+    arithmetic: EngineOptions = DEFAULT_ENGINE,
     settings: SettingsOption = None,
 ) -> None:
     """Solve for many λ, prove how near each is to the optimum, and choose one.
 
     Example: onelayer path --data digits --points 12 --folds 5 --rule one-standard-error
     """
-    from onelayer.engines import make_engine
     from onelayer.optimum import Choice, l2_grid
 
     if l2 and (points, largest, smallest) != (20, 1.0, 1e-4):
@@ -74,17 +76,17 @@ def path(
         folds=folds,
         choice=Choice(by=by, rule=rule),  # type: ignore[arg-type]  # it checks the words
         scaling=scaling,
-        engine=make_engine(engine, threads),
+        engine=chosen_engine(arithmetic),
     )
 
 
 @app.command()
 @takes_data
+@takes_engine
 def certify(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     data: DataOptions = DEFAULT_DATA,
-    engine: EngineOption = ENGINE_NAMES[0],
-    threads: ThreadsOption = None,
+    arithmetic: EngineOptions = DEFAULT_ENGINE,
 ) -> None:
     """Prove how far the models of a saved run can be from the best for their λ.
 
@@ -93,39 +95,37 @@ def certify(
 
     Example: onelayer certify runs/reproduce
     """
-    from onelayer.engines import make_engine
     from onelayer.optimum import certify as prove
     from onelayer.record_files import kind_of
 
-    chosen_engine = make_engine(engine, threads)
+    engine = chosen_engine(arithmetic)
     named_models, scaling = _path_models(folder) if kind_of(folder) == "path" else _models(folder)
     train_set = load_splits(data).train
     for name, W, b, l2 in named_models:
-        proof = prove(train_set, W, b, l2, scaling=scaling, engine=chosen_engine)
+        proof = prove(train_set, W, b, l2, scaling=scaling, engine=engine)
         out.print(f"{name}: {proof.sentence}", highlight=False, soft_wrap=True)
 
 
 @app.command()
 @takes_data
+@takes_engine
 def suggest(
     data: DataOptions = DEFAULT_DATA,
     l2: Annotated[float, typer.Option(help="λ.")] = 0.0,
     batch_size: Annotated[int, typer.Option(help="Rows of a batch.")] = 100,
     scaling: ScalingOption = "unit",
-    engine: EngineOption = ENGINE_NAMES[0],
-    threads: ThreadsOption = None,
+    arithmetic: EngineOptions = DEFAULT_ENGINE,
 ) -> None:
     """Measure which learning rates are stable on a data set, before training.
 
     Example: onelayer suggest --data digits --batch-size 50
     """
-    from onelayer.engines import make_engine
     from onelayer.optimum import suggest as measure
     from onelayer.report import advice_table
 
-    chosen_engine = make_engine(engine, threads)
+    engine = chosen_engine(arithmetic)
     train_set = load_splits(data).train
-    advice = measure(train_set, l2=l2, batch_size=batch_size, scaling=scaling, engine=chosen_engine)
+    advice = measure(train_set, l2=l2, batch_size=batch_size, scaling=scaling, engine=engine)
     out.print(advice_table(advice))
 
 

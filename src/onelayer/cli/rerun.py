@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from onelayer.cli.application import app, note, out
+from onelayer.cli.engine_options import EngineOptions, chosen_engine
 from onelayer.cli.settings import default_map
 from onelayer.command import Command
 from onelayer.errors import OnelayerError
 
 # What the bits of a run depend on besides its options.
-DECISIVE = ("onelayer", "engine", "instruction_set", "numpy")
+DECISIVE = (
+    "onelayer", "engine", "instruction_set", "numpy", "torch", "device", "precision", "processes",
+)  # fmt: skip
 
 
 @app.command()
@@ -71,11 +75,11 @@ def _run(context: typer.Context, command: Command, to: Path, source: str) -> Non
 
 
 def _environment_of(command: Command) -> dict[str, str]:
-    from onelayer.engines import make_engine
     from onelayer.environment import describe_environment
 
-    engine = make_engine(command.options["engine"], command.options.get("threads"))
-    return describe_environment() | engine.describe()
+    names = [field.name for field in fields(EngineOptions) if field.name in command.options]
+    said: dict[str, Any] = {name: command.options[name] for name in names}
+    return describe_environment() | chosen_engine(EngineOptions(**said)).describe()
 
 
 def _what_changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

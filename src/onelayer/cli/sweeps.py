@@ -9,17 +9,20 @@ import typer
 
 from onelayer.cli.application import app, out
 from onelayer.cli.data_options import DEFAULT_DATA, DataOptions, load_splits, takes_data
+from onelayer.cli.engine_options import (
+    DEFAULT_ENGINE,
+    EngineOptions,
+    chosen_engine,
+    takes_engine,
+)
 from onelayer.cli.options import (
     DtypeOption,
-    EngineOption,
     ScalingOption,
-    ThreadsOption,
     progress_bar,
 )
 from onelayer.cli.settings import VALUES, SettingsOption, command_in_force
 from onelayer.cli.stored import finish
 from onelayer.cli.values import parse_choice, parse_values, parse_whole_values
-from onelayer.engines import ENGINE_NAMES
 from onelayer.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 @app.command()
 @takes_data
+@takes_engine
 def sweep(
     context: typer.Context,
     learning_rate: Annotated[
@@ -54,8 +58,7 @@ def sweep(
         bool, typer.Option("--certify", help="Prove each run's distance from its optimum.")
     ] = False,
     scaling: ScalingOption = "unit",
-    engine: EngineOption = ENGINE_NAMES[0],
-    threads: ThreadsOption = None,
+    arithmetic: EngineOptions = DEFAULT_ENGINE,
     dtype: DtypeOption = "float32",
     settings: SettingsOption = None,
 ) -> None:
@@ -66,11 +69,10 @@ def sweep(
 
     Example: onelayer sweep --data digits --learning-rate 0.001:0.3:7 --l2 0,1e-4:1:5 --seeds 2
     """
-    from onelayer.engines import make_engine
     from onelayer.run_folder import check_replaceable
     from onelayer.sweep import run_sweep
 
-    chosen_engine = make_engine(engine, threads)
+    engine = chosen_engine(arithmetic)
     _require_one(scaling)
     runs = _plan(
         random, sweep_seed, learning_rate, l2, batch_size,
@@ -82,7 +84,7 @@ def sweep(
         result = run_sweep(
             splits,
             runs,
-            engine=chosen_engine,
+            engine=engine,
             scaling=scaling,
             dtype=dtype,
             certify=certify,

@@ -9,19 +9,22 @@ import typer
 
 from onelayer.cli.application import app, out
 from onelayer.cli.data_options import DEFAULT_DATA, DataOptions, load_splits, takes_data
+from onelayer.cli.engine_options import (
+    DEFAULT_ENGINE,
+    EngineOptions,
+    chosen_engine,
+    takes_engine,
+)
 from onelayer.cli.options import (
     DtypeOption,
-    EngineOption,
     LossOption,
     ScalingOption,
     SmoothingOption,
-    ThreadsOption,
     progress_bar,
 )
 from onelayer.cli.proofs import solve_and_save
 from onelayer.cli.settings import SettingsOption, command_in_force
 from onelayer.cli.stored import finish
-from onelayer.engines import ENGINE_NAMES
 from onelayer.errors import OnelayerError, SettingsError
 from onelayer.objective import LOSSES
 from onelayer.plan import AUTO, Auto
@@ -35,6 +38,7 @@ FOREIGN = {
 
 @app.command()
 @takes_data
+@takes_engine
 def reproduce(
     context: typer.Context,
     data: DataOptions = DEFAULT_DATA,
@@ -43,8 +47,7 @@ def reproduce(
     only: Annotated[
         list[str] | None, typer.Option(help="One of the four settings by name; repeat for more.")
     ] = None,
-    engine: EngineOption = ENGINE_NAMES[0],
-    threads: ThreadsOption = None,
+    arithmetic: EngineOptions = DEFAULT_ENGINE,
     dtype: DtypeOption = "float32",
     settings: SettingsOption = None,
 ) -> None:
@@ -52,11 +55,10 @@ def reproduce(
 
     Example: onelayer reproduce --seeds 1
     """
-    from onelayer.engines import make_engine
     from onelayer.experiments import choose_experiments, run_experiments
     from onelayer.run_folder import check_replaceable
 
-    experiments, chosen_engine = choose_experiments(only or ()), make_engine(engine, threads)
+    experiments, engine = choose_experiments(only or ()), chosen_engine(arithmetic)
     check_replaceable(to)
     splits = load_splits(data)
     with progress_bar("training", "run-epochs") as show:
@@ -64,7 +66,7 @@ def reproduce(
             splits,
             experiments,
             seeds=seeds,
-            engine=chosen_engine,
+            engine=engine,
             dtype=dtype,
             on_progress=lambda now: show(now.done, now.total),
         )
@@ -73,6 +75,7 @@ def reproduce(
 
 @app.command()
 @takes_data
+@takes_engine
 def fit(
     context: typer.Context,
     learning_rate: Annotated[
@@ -93,8 +96,7 @@ def fit(
     ] = None,
     tol: Annotated[float, typer.Option(help="Relative gap that the optimum is proven to.")] = 1e-6,
     scaling: ScalingOption = "unit",
-    engine: EngineOption = ENGINE_NAMES[0],
-    threads: ThreadsOption = None,
+    arithmetic: EngineOptions = DEFAULT_ENGINE,
     dtype: DtypeOption = "float32",
     settings: SettingsOption = None,
 ) -> None:
@@ -102,19 +104,16 @@ def fit(
 
     Example: onelayer fit --data digits --learning-rate 0.1 --learning-rate 0.01 --l2 0 --l2 0.01
     """
-    from onelayer.engines import make_engine
     from onelayer.experiments import first_of_each_setting
     from onelayer.plan import grid, seed_range
     from onelayer.run_folder import check_replaceable
     from onelayer.train import train
 
-    chosen_engine = make_engine(engine, threads)
+    engine = chosen_engine(arithmetic)
     _refuse_foreign_options(context, solver)
     command = command_in_force(context, FOREIGN[solver])
     if solver == "optimum":
-        solve_and_save(
-            data, l2 or [0.0], to, command, tol=tol, scaling=scaling, engine=chosen_engine
-        )
+        solve_and_save(data, l2 or [0.0], to, command, tol=tol, scaling=scaling, engine=engine)
         return
     runs = grid(
         learning_rate=[_rate(given) for given in learning_rate or ()],
@@ -132,7 +131,7 @@ def fit(
         result = train(
             splits,
             runs,
-            engine=chosen_engine,
+            engine=engine,
             scaling=scaling,
             dtype=dtype,
             snapshots=first_of_each_setting(runs),

@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import os
+
 from onelayer.engines.native import NativeEngine
 from onelayer.engines.protocol import Engine
 from onelayer.engines.reference import ReferenceEngine
 from onelayer.errors import SettingsError
 
 # The first is the default.
-ENGINE_NAMES = ("native", "reference")
+ENGINE_NAMES = ("native", "reference", "torch")
+DEVICE_VARIABLE = "ONELAYER_DEVICE"
 
 
-def make_engine(name: str = ENGINE_NAMES[0], threads: int | None = None) -> Engine:
+def make_engine(
+    name: str = ENGINE_NAMES[0],
+    threads: int | None = None,
+    *,
+    device: str | None = None,
+    precision: str | None = None,
+) -> Engine:
     """Make the engine of that name.
 
     Args:
-        name: "native" (the C++ kernel, on the bytes as stored) or "reference" (NumPy, written to
-            be read).
-        threads: threads of the native engine, ≥ 1; None takes ONELAYER_THREADS, or else the cores
-            that this process may use. NumPy's threads are BLAS's own to set.
+        name: "native" (the C++ kernel, on the bytes as stored), "reference" (NumPy, written to
+            be read) or "torch" (PyTorch, for GPUs and clusters).
+        threads: threads of the native engine, ≥ 1, or of PyTorch on the CPU; None takes
+            ONELAYER_THREADS, or else the cores that this process may use. NumPy's threads are
+            BLAS's own to set.
+        device: of the engine torch: "auto", "cpu", "cuda", "cuda:N" or "mps"; None takes
+            ONELAYER_DEVICE, or else "auto", which is a GPU where there is one, else the native
+            engine on the CPU, which is faster there.
+        precision: of the engine torch, what float32 matrix products round their factors to:
+            "tf32" or "bf16"; None is "float32", not to round them.
 
     Returns:
         The engine.
 
     Raises:
-        SettingsError: for an unknown name, or for threads that the engine cannot take.
+        SettingsError: for an unknown name, options that the engine cannot take, a device that is
+            not there, or PyTorch not installed.
 
     Example:
         >>> make_engine().name
@@ -32,6 +48,14 @@ def make_engine(name: str = ENGINE_NAMES[0], threads: int | None = None) -> Engi
     """
     if threads is not None and threads < 1:
         raise SettingsError(f"threads must be 1 or above, but {threads} was given.")
+    if name == "torch":
+        return _make_torch_engine(threads, device, precision)
+    for option, given in (("device", device), ("precision", precision)):
+        if given is not None:
+            raise SettingsError(
+                f"{option} {given} means nothing to the engine {name}; leave it out or take the "
+                "engine torch."
+            )
     if name == "native":
         return NativeEngine(threads)
     if name == "reference":
@@ -43,3 +67,17 @@ def make_engine(name: str = ENGINE_NAMES[0], threads: int | None = None) -> Engi
         return ReferenceEngine()
     choices = ", ".join(ENGINE_NAMES)
     raise SettingsError(f"engine must be one of {choices}, but {name!r} was given.")
+
+
+def _make_torch_engine(threads: int | None, device: str | None, precision: str | None) -> Engine:
+    place = device or os.environ.get(DEVICE_VARIABLE, "auto")
+    try:
+        # Imported here, since PyTorch takes seconds and is an extra.
+        from onelayer.engines.torch import make_torch_engine
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise SettingsError(
+            "the engine torch needs PyTorch, which is not installed: pip install 'onelayer[torch]'."
+        ) from error
+    return make_torch_engine(threads, place, precision or "float32") or NativeEngine(threads)

@@ -1,0 +1,120 @@
+"""R runs in training on one device: epochs, evaluation, predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from onelayer.engines.descent import Method, State, Steps, Weights
+from onelayer.engines.protocol import Evaluation
+from onelayer.engines.rows import Rows
+from onelayer.engines.torch.descent import Batch, Descent, Rates
+from onelayer.engines.torch.features import part, tiles
+from onelayer.engines.torch.graphs import Graphs
+from onelayer.engines.torch.loads import Load, Segment
+from onelayer.engines.torch.machine import Machine, wide
+from onelayer.engines.torch.room import Room, in_order
+
+
+class TorchTrainer:
+    """R runs in training; see `onelayer.engines.protocol.Trainer`."""
+
+    def __init__(self, state: State, method: Method, machine: Machine) -> None:
+        self._machine = machine
+        self._descent = Descent(state, method, machine)
+        self._room: Room | None = None
+        self._graphs = Graphs(machine.device)
+
+    def epoch(self, rows: Rows, steps: Steps) -> None:
+        """Take one step for each batch; Ctrl-C ends after whole steps and keeps them."""
+        averages = steps.averaging is not None
+        self._descent.average(on=averages)
+        room = self._room_for(rows, steps)
+        with self._machine.at_work(steps.batch_size * self._descent.W.numel()):
+            if room.has_rows_of(steps):
+                brought: Iterator[Any] = repeat(None)
+            else:
+                choices = (in_order(steps.order, load.places) for load in room.loads)
+                brought = self._machine.storage.tiles(rows.X, choices)
+            for load, stored in zip(room.loads, brought, strict=False):
+                room.fill(load, stored, steps)
+                self._run(load, room, averages)
+        room.filled(steps)
+
+    def evaluate(self, rows: Rows) -> Evaluation:
+        """Loss and number of right rows of each run's model, tile by tile."""
+        runs, device = self._descent.runs, self._machine.device
+        loss = torch.zeros(runs, dtype=wide(device), device=device)
+        correct = torch.zeros(runs, dtype=torch.int64, device=device)
+        with self._machine.at_work(rows.count * self._descent.W.numel()):
+            for tile in self._tiles(rows):
+                S = self._descent.scores(tile.X, self._descent.model)
+                losses = self._descent.losses.of_rows(S, tile.y)
+                if tile.weights is not None:
+                    losses = losses * tile.weights[:, None]
+                loss += losses.sum(0, dtype=loss.dtype)
+                correct += (S.argmax(2) == tile.y[:, None]).sum(0)
+        sums = self._machine.ranks.sums(loss.cpu().numpy(), correct.cpu().numpy())
+        return Evaluation(sums[0] / rows.mass, sums[1].astype(np.int64))
+
+    def predict(self, rows: Rows) -> NDArray[np.int64]:
+        """Class index of the largest score, shape (R, N)."""
+        with self._machine.at_work(rows.count * self._descent.W.numel()):
+            found = [
+                self._descent.scores(tile.X, self._descent.model).argmax(2).T.cpu().numpy()
+                for tile in self._tiles(rows)
+            ]
+        none = np.zeros((self._descent.runs, 0), np.int64)
+        own = np.concatenate([none, *found], axis=1)
+        return self._machine.ranks.gather(own, rows.count)
+
+    def weights(self) -> Weights:
+        """A copy of the model, W (R, K, D) and b (R, K)."""
+        return part(self._descent.model, self._descent.runs, self._descent.features)
+
+    def state(self) -> State:
+        """A copy of where the runs stand."""
+        return self._descent.state()
+
+    def _tiles(self, rows: Rows) -> Any:
+        scores = self._descent.runs * self._descent.classes
+        return tiles(rows, self._descent.dtype, scores, self._machine)
+
+    def _room_for(self, rows: Rows, steps: Steps) -> Room:
+        """Buffers for these rows; kept from epoch to epoch, since graphs are of them."""
+        if self._room is None or not self._room.suits(rows, steps):
+            self._room = Room(rows, steps, self._descent, self._machine)
+            self._graphs.forget()
+        return self._room
+
+    def _run(self, load: Load, room: Room, averages: bool) -> None:
+        """Take the steps of a load that lies in the buffers."""
+        descent = self._descent
+        if load.even:
+
+            def all_steps() -> None:
+                for segment in load.segments:
+                    descent.take_step(room.batch(load, segment), room.rates(load, segment))
+
+            self._graphs.run((averages, room.key(load)), all_steps, descent.tensors)
+        else:
+            for segment in load.segments:
+                self._take_part(segment, room.batch(load, segment), room.rates(load, segment))
+        if load.segments[-1].closes:
+            self._machine.ranks.agree()
+
+    def _take_part(self, segment: Segment, batch: Batch, rates: Rates) -> None:
+        descent = self._descent
+        if segment.opens and segment.closes:
+            descent.take_step(batch, rates)
+            return
+        if segment.opens:
+            descent.open_step()
+        descent.add(batch)
+        if segment.closes:
+            descent.close_step(rates)
