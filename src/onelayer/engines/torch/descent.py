@@ -178,4 +178,4 @@ class Descent:
 
     def _average(self, rates: Rates) -> None:
         if self._averages:
-            self._by_run(self.A).addcmul_(self._by_run(self.W - self.A), rates.share)
+            self._by_run(self.A).lerp_(self._by_run(self.W), rates.share)
