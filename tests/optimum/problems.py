@@ -58,7 +58,7 @@ def random_weights(problem: Problem, seed: int) -> tuple[Float64, Float64]:
 
 def solve(engine: Engine, problem: Problem, tol: float = 1e-10, passes: int = 3000) -> Optimum:
     """The solver under test, on that problem."""
-    metric = fit_metric(problem.rows, problem.K)
+    metric = fit_metric(engine, problem.rows, problem.K)
     solver = Solver(engine, problem.rows, problem.K, metric)
     return solver.solve(Target(problem.l2, tol, passes))
 

@@ -156,7 +156,7 @@ def test_the_metric_is_near_the_curvature_it_stands_for(features: int) -> None:
     spectrum = 1.0 / np.arange(1, features + 1) ** 2
     X = rng.normal(size=(3000, features)) * np.sqrt(spectrum) + 5.0
     problem = Problem(X, rng.integers(0, 4, 3000), 4, 0.0)
-    metric = fit_metric(problem.rows, 4)
+    metric = fit_metric(make_engine(), problem.rows, 4)
     covariance = np.cov(X.T, bias=True)
     for l2 in (1.0, 1e-2, 1e-4):
         M = metric.curvature * covariance + 2 * l2 * np.eye(features)

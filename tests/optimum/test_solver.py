@@ -112,7 +112,7 @@ def test_rows_in_any_order_and_doubled_rows_have_the_same_optimum(method: str) -
 
 def test_one_lambda_after_another_is_each_from_scratch(method: str) -> None:
     problem = make_problem(33)
-    metric = fit_metric(problem.rows, problem.K)
+    metric = fit_metric(make_engine(), problem.rows, problem.K)
     series = Solver(make_engine(), problem.rows, problem.K, metric)
     for l2 in (1.0, 0.1, 0.01, 0.5):
         warm = series.solve(Target(l2, 1e-10, 3000))

@@ -119,7 +119,7 @@ def test_the_optimum_of_weighted_rows_is_that_of_repeated_ones(
         monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
     for seed in range(8):
         problem, rows, repeated = weighted_and_repeated(seed)
-        metric = fit_metric(rows, problem.K)
+        metric = fit_metric(make_engine(), rows, problem.K)
         optimum = Solver(make_engine(), rows, problem.K, metric).solve(Target(1e-2, 1e-10, 3000))
         J, W = independent_optimum(repeated._replace(l2=1e-2))
         assert optimum.status == "optimal", (seed, optimum.sentence)

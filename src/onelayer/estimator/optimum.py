@@ -56,7 +56,7 @@ def fit_optimum(
         ConvergenceWarning: where less was reached than was asked for.
     """
     told: list[Progress] = []
-    solver = Solver(engine, rows, classes, fit_metric(rows, classes), told.append)
+    solver = Solver(engine, rows, classes, fit_metric(engine, rows, classes), told.append)
     if start is not None:
         solver.start_at(start.W, start.b)
     optimum = solver.solve(target)

@@ -117,7 +117,8 @@ class SoftmaxClassifierCV(LinearClassifier):
         labelled = label_rows(stored, labels, sample_weight, self.class_weight)
         scaling, K = labelled.scaling(self.scaling), len(labelled.classes)
         rows = labelled.rows(scaling)
-        engine, metric = make_engine(threads=self.threads), fit_metric(rows, K)
+        engine = make_engine(threads=self.threads)
+        metric = fit_metric(engine, rows, K)
         targets = [Target(penalty_of(l2, K), options["tol"], options["max_passes"]) for l2 in l2s]
         folds = HeldOutFolds(engine, _folds(self.cv, labelled, rows, labels), K, metric)
         optima, scores = walk(Solver(engine, rows, K, metric), targets, folds)

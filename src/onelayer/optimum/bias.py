@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.engines import Engine, Rows, Weights
+from onelayer.optimum.blas import one_blas_thread
+from onelayer.optimum.products import outer_product
 
 Float64 = NDArray[np.float64]
 
@@ -75,7 +77,8 @@ class Scores:
                 Q = _weighed(P, of_block)
                 means += Q.sum(axis=1)
                 some = slice(-before % stride, None, stride)
-                hessian += np.diag(Q[:, some].sum(axis=1)) - P[:, some] @ Q[:, some].T
+                hessian += np.diag(Q[:, some].sum(axis=1))
+                hessian -= outer_product(self._engine, P[:, some], Q[:, some])
                 seen += len(labels[some]) if of_block is None else float(of_block[some].sum())
                 before += len(labels)
         return Moments(loss / self._mass, means / self._mass, hessian / seen)
@@ -191,7 +194,8 @@ def _damped_step(
     size = float(np.trace(H)) / len(H) + 1e-30
     H += size / len(H) + (size * 1e-12 + damping) * np.eye(len(H))
     step = np.zeros(len(present))
-    step[present] = np.linalg.solve(H, excess[present])
+    with one_blas_thread():
+        step[present] = np.linalg.solve(H, excess[present])
     return step
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from onelayer.engines import Engine, Rows, Weights
 from onelayer.optimum.bias import Scores, feasible_mixture, minimise_bias
+from onelayer.optimum.products import norm as frobenius
 
 Float64 = NDArray[np.float64]
 
@@ -117,7 +118,7 @@ def certify_weights(
     least, residual = moments.loss + penalty, float(np.abs(moments.means - shares).max())
     mixture = feasible_mixture(moments.means, shares)
     G, divergence = tiles.gradient(bias, mixture)
-    norm = float(np.linalg.norm(G + 2.0 * l2 * W))
+    norm = frobenius(G + 2.0 * l2 * W)
     # J* is no lower than 0 either.
     gap = min(norm**2 / (4.0 * l2) + divergence, least)
     best = Certificate(l2, least, gap, norm, residual, rows.count)
@@ -133,6 +134,6 @@ def certify_weights(
 def _without_bound(engine: Engine, rows: Rows, W: Float64, b: Float64) -> Certified:
     """Where λ = 0 nothing can be proven; cost and gradient are told."""
     loss, G, g = engine.gradient(rows, Weights(W[None], b[None]))
-    norm, residual = float(np.linalg.norm(G)), float(np.abs(g).max())
+    norm, residual = frobenius(G), float(np.abs(g).max())
     told = Certificate(0.0, float(loss[0]), math.inf, norm, residual, rows.count)
     return Certified(given=told, best=told, bias=b)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from onelayer.engines import Engine, Rows, Weights
 from onelayer.objective import softmax
+from onelayer.optimum.products import inner, norm
 
 Float64 = NDArray[np.float64]
 
@@ -132,19 +133,19 @@ def _largest_eigenvalue(
     product: Callable[[Float64], Float64], start: Float64, enough: float
 ) -> tuple[float, Float64]:
     """Lanczos with full orthogonalisation: a few dozen vectors at most."""
-    basis = [start / np.linalg.norm(start)]
+    basis = [start / norm(start)]
     T = np.zeros((MOST_PRODUCTS, MOST_PRODUCTS))
     value, mix = 0.0, np.ones(1)
     for j in range(MOST_PRODUCTS):
         image = product(basis[j])
         for i, vector in enumerate(basis):
-            T[i, j] = np.vdot(vector, image)
+            T[i, j] = inner(vector, image)
             image = image - T[i, j] * vector
-        left = float(np.linalg.norm(image))
+        left = norm(image)
         values, vectors = np.linalg.eigh(T[: j + 1, : j + 1], UPLO="U")
         value, mix = float(values[-1]), vectors[:, -1]
         if left * abs(mix[-1]) <= enough * abs(value) or len(basis) == start.size:
             break
         basis.append(image / left)
     direction = sum(m * vector for m, vector in zip(mix, basis, strict=False))
-    return value, np.asarray(direction / np.linalg.norm(direction))
+    return value, np.asarray(direction / norm(np.asarray(direction)))

@@ -76,8 +76,9 @@ def solve(
     target = Target(l2, tol, max_passes)
     fitted = fit_scaling(scaling, dataset.X, dataset.max_value)
     rows = rows_of(dataset, fitted)
-    metric = fit_metric(rows, dataset.classes)
-    return Solver(engine or make_engine(), rows, dataset.classes, metric, on_progress).solve(target)
+    chosen_engine = engine or make_engine()
+    metric = fit_metric(chosen_engine, rows, dataset.classes)
+    return Solver(chosen_engine, rows, dataset.classes, metric, on_progress).solve(target)
 
 
 def certify(

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.optimum.products import inner, norm
+
 Float64 = NDArray[np.float64]
 
 MOST_PAIRS = 20
@@ -76,14 +78,14 @@ def descend(descent: Descent, start: Point, pairs: list[Pair]) -> Point:
     point, stalled = start, 0
     lowest, flattest = math.inf, math.inf
     while not descent.found(point):
-        flatness = float(np.linalg.norm(point.gradient))
+        flatness = norm(point.gradient)
         falls = point.cost < lowest - descent.rounding * abs(point.cost)
         stalled = 0 if falls or flatness < flattest else stalled + 1
         if stalled > MOST_STALLED:
             return point
         lowest, flattest = min(lowest, point.cost), min(flattest, flatness)
         direction = -_newton_like(descent, point, pairs)
-        if np.vdot(direction, point.gradient) >= 0.0:
+        if inner(direction, point.gradient) >= 0.0:
             if not pairs:
                 return point
             pairs.clear()
@@ -95,7 +97,7 @@ def descend(descent: Descent, start: Point, pairs: list[Pair]) -> Point:
             pairs.clear()
             continue
         pair = Pair(following.at - point.at, following.gradient - point.gradient)
-        if descent.remembers and np.vdot(*pair) > 0.0:
+        if descent.remembers and inner(*pair) > 0.0:
             pairs.append(pair)
             del pairs[:-most]
         point = following
@@ -107,14 +109,14 @@ def _step_along(descent: Descent, point: Point, direction: Float64) -> Point | N
 
     Where the fall is lost in the cost's rounding the slope decides: Hager & Zhang (2005), eq. 4.1.
     """
-    slope = float(np.vdot(point.gradient, direction))
+    slope = inner(point.gradient, direction)
     slack = descent.rounding * abs(point.cost)
     length = 1.0
     while length > SHORTEST_STEP:
         trial = descent.evaluate(point.at + length * direction)
         if trial.cost <= point.cost + SUFFICIENT * length * slope:
             return trial
-        flat = abs(float(np.vdot(trial.gradient, direction))) <= (1.0 - 2.0 * SUFFICIENT) * -slope
+        flat = abs(inner(trial.gradient, direction)) <= (1.0 - 2.0 * SUFFICIENT) * -slope
         if flat and trial.cost <= point.cost + slack:
             return trial
         length *= 0.5
@@ -126,18 +128,16 @@ def _newton_like(descent: Descent, point: Point, pairs: list[Pair]) -> Float64:
     q = point.gradient.copy()
     weights: list[tuple[float, float]] = []
     for step, change in reversed(pairs):
-        rho = 1.0 / float(np.vdot(step, change))
-        alpha = rho * float(np.vdot(step, q))
+        rho = 1.0 / inner(step, change)
+        alpha = rho * inner(step, q)
         q -= alpha * change
         weights.append((rho, alpha))
     direction = descent.divide(point, q)
     if pairs:
         step, change = pairs[-1]
-        direction *= float(np.vdot(step, change)) / float(
-            np.vdot(change, descent.divide(point, change))
-        )
+        direction *= inner(step, change) / inner(change, descent.divide(point, change))
     for (step, change), (rho, alpha) in zip(pairs, reversed(weights), strict=True):
-        direction += (alpha - rho * float(np.vdot(change, direction))) * step
+        direction += (alpha - rho * inner(change, direction)) * step
     return direction
 
 

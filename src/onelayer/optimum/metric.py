@@ -17,12 +17,14 @@ with a factorisation; what the sample misses is mended by the solver's memory of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.engines import Rows
+from onelayer.engines import Engine, Rows, Weights
+from onelayer.optimum.blas import one_blas_thread
+from onelayer.optimum.products import inner_product, outer_product
 
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -32,8 +34,9 @@ EXACT_FEATURES = 512
 SAMPLE_ROWS = 4096
 RANK = 256
 EXTRA_DIRECTIONS = 16
-# Memory is bounded, whatever D: the sample, and the directions that are kept.
-SAMPLE_BYTES, DIRECTION_BYTES = 64 << 20, 64 << 20
+# Memory is bounded, whatever D: that of the directions that are kept.
+DIRECTION_BYTES = 64 << 20
+TILE_ROWS = 256
 FLATTEST = 1e-6
 
 
@@ -42,13 +45,15 @@ class Metric:
     """M(λ) = c Σ + 2λ I on centred features, and c for the bias.
 
     Attributes:
+        engine: what multiplies by the directions.
         mean: of the scaled features over the sample, shape (D,); the solver centres by it.
-        directions: leading eigenvectors of Σ, shape (D, r), float32.
+        directions: leading eigenvectors of Σ, one a row, shape (r, D), float32.
         variances: their eigenvalues, shape (r,), descending.
         rest: variance of every direction beside them, ≥ 0.
         curvature: c, mean curvature of the softmax in its scores, in (0, ½].
     """
 
+    engine: Engine
     mean: Float64
     directions: Float32
     variances: Float64
@@ -71,17 +76,19 @@ class Metric:
         inside = 1.0 / np.maximum(c * self.variances + 2.0 * l2, least)
         complete = len(self.variances) == G.shape[1]
         outside = 0.0 if complete else 1.0 / max(c * self.rest + 2.0 * l2, least)
-        along = (G.astype(np.float32) @ self.directions) * (inside - outside).astype(np.float32)
+        along = outer_product(self.engine, self.directions, G.astype(np.float32))
+        along *= (inside - outside).astype(np.float32)[:, None]
         divided = np.empty_like(gradient)
-        divided[:, :-1] = outside * G + along @ self.directions.T
+        divided[:, :-1] = outside * G + inner_product(self.engine, along, self.directions)
         divided[:, -1] = gradient[:, -1] / c
         return divided
 
 
-def fit_metric(rows: Rows, classes: int, *, rank: int = RANK) -> Metric:
+def fit_metric(engine: Engine, rows: Rows, classes: int, *, rank: int = RANK) -> Metric:
     """Find the leading directions of the scaled features on a seeded sample of the rows.
 
     Args:
+        engine: what does the arithmetic.
         rows: the training rows.
         classes: K.
         rank: directions to keep where D is above EXACT_FEATURES.
@@ -90,79 +97,112 @@ def fit_metric(rows: Rows, classes: int, *, rank: int = RANK) -> Metric:
         The metric; the same for the same rows.
 
     Example:
+        >>> from onelayer.engines import make_engine
         >>> X, y = np.eye(4), np.array([0, 1, 0, 1])
-        >>> metric = fit_metric(Rows(X, y, np.ones(4), np.zeros(4)), classes=2)
-        >>> metric.curvature
+        >>> rows = Rows(X, y, np.ones(4), np.zeros(4))
+        >>> fit_metric(make_engine(), rows, classes=2).curvature
         0.5
     """
     rng = np.random.default_rng(0)
-    sample, weights = _sample(rows, rng)
-    if weights is None:
-        mean = sample.mean(axis=0, dtype=np.float64)
+    sample, features = _Sample(engine, rows, rng), rows.X.shape[1]
+    if features <= EXACT_FEATURES:
+        directions, variances = _all_directions(sample, features)
     else:
-        mean = weights @ sample / weights.sum()
-    sample -= mean.astype(np.float32)
-    if weights is not None:
-        sample *= np.sqrt(weights / weights.mean())[:, None].astype(np.float32)
-    total = float(np.einsum("nd,nd->", sample, sample, optimize=True)) / len(sample)
-    if sample.shape[1] <= EXACT_FEATURES:
-        directions, variances = _all_directions(sample)
-    else:
-        affordable = max(1, DIRECTION_BYTES // (4 * sample.shape[1]))
-        most = min(rank, len(sample) // 2, affordable)
-        directions, variances = _leading_directions(sample, most, rng)
-    others = sample.shape[1] - len(variances)
-    rest = max(total - float(variances.sum()), 0.0) / others if others else 0.0
-    return Metric(mean, directions, variances, rest, _curvature(rows, classes))
+        affordable = max(1, DIRECTION_BYTES // (4 * features))
+        most = min(rank, max(1, sample.count // 2), affordable)
+        directions, variances = _leading_directions(sample, features, most, rng)
+    others = features - len(variances)
+    rest = max(sample.variance - float(variances.sum()), 0.0) / others if others else 0.0
+    return Metric(engine, sample.mean, directions, variances, rest, _curvature(rows, classes))
 
 
-def _sample(rows: Rows, rng: np.random.Generator) -> tuple[Float32, Float64 | None]:
-    """Scaled rows, at most SAMPLE_ROWS of them, in float32, and their weights."""
-    features = rows.X.shape[1]
-    most = max(2, min(SAMPLE_ROWS, SAMPLE_BYTES // (4 * features)))
-    chosen: slice | NDArray[np.int64] = slice(None)
-    if rows.count > most:
-        chosen = np.sort(rng.choice(rows.count, most, replace=False))
-    weights = None if rows.row_weights is None else rows.row_weights[chosen]
-    if weights is not None and not weights.any():
-        weights = None
-    if rows.index is not None:
-        chosen = rows.index[chosen]
-    sample = rows.X[chosen].astype(np.float32)
-    sample *= rows.scale.astype(np.float32)
-    sample += rows.offset.astype(np.float32)
-    return sample, weights
+class _Sample:
+    """At most SAMPLE_ROWS of the rows, read as they are stored, centred, with their weights.
+
+    Attributes:
+        engine: what does the arithmetic.
+        count: how many.
+        mean: of the scaled features, shape (D,).
+    """
+
+    def __init__(self, engine: Engine, rows: Rows, rng: np.random.Generator) -> None:
+        chosen = np.arange(rows.count)
+        if rows.count > SAMPLE_ROWS:
+            chosen = np.sort(rng.choice(rows.count, SAMPLE_ROWS, replace=False))
+        part = rows.only(chosen)
+        weights = part.row_weights
+        if weights is None or not weights.any():
+            weights = np.ones(len(chosen))
+        self.engine, self.count = engine, len(chosen)
+        self._shares = weights / weights.sum()
+        self.mean = engine.weighted_sums(part, self._shares[None, :, None])[0, 0]
+        # Directions take the classes' place, and may be fewer than they are.
+        unlabelled = np.zeros_like(part.y)
+        self._rows = replace(part, y=unlabelled, offset=part.offset - self.mean)
+
+    @property
+    def variance(self) -> float:
+        """Σ over the features of their variances."""
+        total, scale, offset = 0.0, self._rows.scale, self._rows.offset
+        for start in range(0, self.count, TILE_ROWS):
+            part = self._rows.part(start, start + TILE_ROWS)
+            tile = part.X[part.index].astype(np.float32)
+            tile *= scale.astype(np.float32)
+            tile += offset.astype(np.float32)
+            squares = np.einsum("nd,nd->n", tile, tile)
+            total += float(np.einsum("n,n->", squares, self._shares[start : start + TILE_ROWS]))
+        return total
+
+    def along(self, directions: Float32) -> Float32:
+        """Where the rows lie along these directions (r, D): shape (n, r)."""
+        bias = np.zeros((1, len(directions)), np.float32)
+        found: Float32 = self.engine.scores(self._rows, Weights(directions[None], bias))[0]
+        return found
+
+    def covariances(self, along: Float32) -> Float64:
+        """Of what the rows have along some directions (n, r) with the features: shape (r, D)."""
+        found: Float64 = self.engine.weighted_sums(self._rows, self.weighed(along)[None])[0]
+        return found
+
+    def weighed(self, along: Float32) -> Float32:
+        """Values of the rows times the rows' shares of the weight."""
+        return np.asarray(along * self._shares[:, None].astype(np.float32))
 
 
-def _all_directions(sample: Float32) -> tuple[Float32, Float64]:
-    values, vectors = np.linalg.eigh((sample.T @ sample).astype(np.float64) / len(sample))
-    return (
-        np.ascontiguousarray(vectors[:, ::-1], np.float32),
-        np.maximum(values[::-1], 0.0),
-    )
+def _all_directions(sample: _Sample, features: int) -> tuple[Float32, Float64]:
+    covariance = sample.covariances(sample.along(np.eye(features, dtype=np.float32)))
+    values, vectors = _eigen(covariance)
+    return np.ascontiguousarray(vectors.T[::-1], np.float32), np.maximum(values[::-1], 0.0)
 
 
 def _leading_directions(
-    sample: Float32, rank: int, rng: np.random.Generator
+    sample: _Sample, features: int, rank: int, rng: np.random.Generator
 ) -> tuple[Float32, Float64]:
-    width = min(rank + EXTRA_DIRECTIONS, *sample.shape)
-    guess = rng.standard_normal((sample.shape[1], width), np.float32)
-    basis = _orthonormal(sample.T @ (sample @ guess))
-    inside = sample @ basis
-    values, vectors = np.linalg.eigh((inside.T @ inside).astype(np.float64) / len(sample))
+    width = min(rank + EXTRA_DIRECTIONS, sample.count, features)
+    guess = rng.standard_normal((width, features), np.float32)
+    basis = _orthonormal(sample.engine, sample.covariances(sample.along(guess)))
+    inside = sample.along(basis)
+    values, vectors = _eigen(inner_product(sample.engine, sample.weighed(inside), inside))
     leading = vectors[:, ::-1][:, :rank].astype(np.float32)
-    return np.ascontiguousarray(basis @ leading), np.maximum(values[::-1][:rank], 0.0)
+    directions = inner_product(sample.engine, leading, basis).astype(np.float32)
+    return directions, np.maximum(values[::-1][:rank], 0.0)
 
 
-def _orthonormal(Y: Float32) -> Float32:
-    """An orthonormal basis of the columns' span, by their Gram matrix: ten times faster than QR.
+def _eigen(A: NDArray[np.floating]) -> tuple[Float64, Float64]:
+    """Eigenvalues, ascending, and eigenvectors, one a column."""
+    with one_blas_thread():
+        return np.linalg.eigh(A.astype(np.float64))
 
-    The columns' condition is that of Σ's leading part, whose square float64 holds easily.
+
+def _orthonormal(engine: Engine, Y: Float64) -> Float32:
+    """An orthonormal basis of the rows' span, by their Gram matrix: ten times faster than QR.
+
+    The rows' condition is that of Σ's leading part, whose square float64 holds easily.
     """
-    wide = Y.astype(np.float64)
-    values, vectors = np.linalg.eigh(wide.T @ wide)
+    values, vectors = _eigen(outer_product(engine, Y, Y))
     held = values > 1e-13 * values[-1]
-    return np.asarray(wide @ (vectors[:, held] / np.sqrt(values[held])), np.float32)
+    mix = vectors[:, held] / np.sqrt(values[held])
+    return np.asarray(inner_product(engine, mix, Y), np.float32)
 
 
 def _curvature(rows: Rows, classes: int) -> float:

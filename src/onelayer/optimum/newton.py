@@ -13,8 +13,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.engines import Rows
+from onelayer.engines import Engine, Rows
 from onelayer.objective import softmax
+from onelayer.optimum.blas import one_blas_thread
+from onelayer.optimum.products import inner_product, outer_product
 
 Float64 = NDArray[np.float64]
 
@@ -58,11 +60,17 @@ def scaled_rows(rows: Rows) -> Float64:
 
 
 def newton_divide(
-    X: Float64, at: Float64, gradient: Float64, l2: float, weights: Float64 | None = None
+    engine: Engine,
+    X: Float64,
+    at: Float64,
+    gradient: Float64,
+    l2: float,
+    weights: Float64 | None = None,
 ) -> Float64:
     """H⁻¹ times the gradient at a point.
 
     Args:
+        engine: what does the large product.
         X: rows as `scaled_rows` returns them.
         at: the point, shape (K, D + 1).
         gradient: there, shape (K, D + 1).
@@ -73,14 +81,15 @@ def newton_divide(
         Shape (K, D + 1).
     """
     K, width = at.shape
-    P = softmax(X @ at.T)
+    P = softmax(outer_product(engine, X, at))
     # One product for all pairs of classes, and one more for each class beside itself.
     Z = (P[:, :, None] * X[:, None, :]).reshape(len(X), K * width)
     weighed = Z if weights is None else Z * weights[:, None]
-    blocks = (Z.T @ weighed).reshape(K, width, K, width)
+    blocks = inner_product(engine, Z, weighed).reshape(K, width, K, width)
     np.negative(blocks, out=blocks)
-    for k in range(K):
-        blocks[k, :, k] += weighed[:, k * width : (k + 1) * width].T @ X
+    with one_blas_thread():
+        for k in range(K):
+            blocks[k, :, k] += weighed[:, k * width : (k + 1) * width].T @ X
     mass = len(X) if weights is None else float(weights.sum())
     H = blocks.reshape(K * width, K * width) / mass
     size = float(np.trace(H)) / len(H)
@@ -91,4 +100,5 @@ def newton_divide(
     # The same shift of all biases changes nothing: it gets a curvature and so no part of a step.
     bias = np.arange(width - 1, len(H), width)
     H[np.ix_(bias, bias)] += size / K
-    return np.asarray(np.linalg.solve(H, gradient.ravel()).reshape(K, width))
+    with one_blas_thread():
+        return np.asarray(np.linalg.solve(H, gradient.ravel()).reshape(K, width))

@@ -150,7 +150,7 @@ def solve_path(
     chosen_engine, train = engine or make_engine(), splits.train
     fitted = fit_scaling(scaling, train.X, train.max_value)
     rows = rows_of(train, fitted)
-    metric = fit_metric(rows, train.classes)
+    metric = fit_metric(chosen_engine, rows, train.classes)
     held_out = (
         HeldOutFolds(chosen_engine, fold_rows(rows, folds), train.classes, metric)
         if folds

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from onelayer.engines import Engine, Rows, Weights
 from onelayer.objective import log_softmax
+from onelayer.optimum.products import inner
 
 TILE_ROWS = 16384
 
@@ -54,11 +55,11 @@ def score(engine: Engine, rows: Rows, W: NDArray[np.floating], b: NDArray[np.flo
         labels = y[start:stop]
         losses = -log_softmax(S)[np.arange(len(labels)), labels]
         w = of_row[start:stop]
-        total += float(w @ losses)
-        squares += float(w @ losses**2)
-        right += float(w @ (S.argmax(axis=1) == labels))
+        total += inner(w, losses)
+        squares += inner(w, losses**2)
+        right += inner(w, (S.argmax(axis=1) == labels).astype(float))
     mean, share = total / rows.mass, right / rows.mass
-    n = rows.mass**2 / float(of_row @ of_row)
+    n = rows.mass**2 / inner(of_row, of_row)
     variance = max(squares / rows.mass - mean**2, 0.0)
     return Score(
         loss=mean,

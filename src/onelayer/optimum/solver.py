@@ -142,7 +142,7 @@ class Solver:
 
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
         """Start the next solution from these weights; remembered steps stay of use."""
-        self._at[:, :-1], self._at[:, -1] = W, b + W @ self._metric.mean
+        self._at[:, :-1], self._at[:, -1] = W, b + _along(W, self._metric.mean)
 
     def solve(self, target: Target) -> Optimum:
         """Solve for one λ.
@@ -215,7 +215,9 @@ class Solver:
         if self._dense is None:
             return self._metric.divide(gradient, self._target.l2)
         weights = self._rows.row_weights
-        divided = newton_divide(self._dense, point.at, gradient, self._target.l2, weights)
+        divided = newton_divide(
+            self._engine, self._dense, point.at, gradient, self._target.l2, weights
+        )
         divided[~self._present] = 0.0
         return divided
 
@@ -233,10 +235,10 @@ class Solver:
 
     def _looks(self, point: Point) -> float:
         """The relative gap that a certificate would find here if the bias were at its best."""
-        norm = float(np.linalg.norm(point.gradient[:, :-1]))
+        steepness = norm(point.gradient[:, :-1])
         if self._target.l2 == 0.0:
-            return norm / self._norm_at_zero()
-        return norm**2 / (4.0 * self._target.l2 * max(point.cost, TINY))
+            return steepness / self._norm_at_zero()
+        return steepness**2 / (4.0 * self._target.l2 * max(point.cost, TINY))
 
     def _proven(self, certificate: Certificate) -> bool:
         if self._target.l2 == 0.0:
@@ -248,13 +250,13 @@ class Solver:
         if not self._start_norm:
             start = np.zeros_like(self._at)
             start[:, -1] = first_bias(self._rows.shares(len(start)))
-            self._start_norm = float(np.linalg.norm(self._evaluate(start).gradient[:, :-1]))
+            self._start_norm = norm(self._evaluate(start).gradient[:, :-1])
         return self._start_norm or 1.0
 
     def _certify(self) -> Certified:
         self._passes += 1
         W = self._at[:, :-1]
-        bias = self._at[:, -1] - W @ self._metric.mean
+        bias = self._at[:, -1] - _along(W, self._metric.mean)
         target = self._target
         return certify_weights(self._engine, self._rows, W, bias, target.l2, target.tol)
 
@@ -272,6 +274,11 @@ def first_bias(shares: Float64) -> Float64:
     b = np.log(shares, where=present, out=np.zeros_like(shares))
     b[present] -= b[present].mean()
     return np.where(present, b, -ABSENT_BELOW)
+
+
+def _along(W: NDArray[np.floating], x: Float64) -> Float64:
+    """W x, shape (K,)."""
+    return np.asarray(np.einsum("kd,d->k", W, x))
 
 
 def _penalty(at: Float64, l2: float) -> Float64:
