@@ -28,6 +28,7 @@ from onelayer.optimum.certificate import (
 from onelayer.optimum.descent import Descent, Pair, Point, descend
 from onelayer.optimum.metric import Metric
 from onelayer.optimum.newton import is_small, newton_divide, scaled_rows
+from onelayer.optimum.products import norm
 from onelayer.ranges import require_number, require_whole
 
 Float64 = NDArray[np.float64]
