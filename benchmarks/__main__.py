@@ -22,6 +22,8 @@ from benchmarks.machine import OtherWork, describe_machine, package_versions
 from benchmarks.optimum.chart import draw_optimum
 from benchmarks.optimum.measure import run_optimum
 from benchmarks.page import render_page
+from benchmarks.probes.measure import run_probes
+from benchmarks.probes.record import ProbeRecord
 from benchmarks.record import Absent, Record, read_record, write_record
 from benchmarks.rounds import Oracle, measure
 from benchmarks.sections import make_sections
@@ -31,16 +33,19 @@ from onelayer.engines import ENGINE_NAMES
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "benchmarks" / "results" / "latest.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
-SECTIONS = ("peers", "penalty", "grids", "wide", "sweeps", "reproduce", "optimum")
-QUICK_SECTIONS = ("peers", "grids", "wide", "sweeps", "optimum")
+UNFINISHED = ROOT / "runs" / "benchmarks" / "unfinished.json"
+SECTIONS = ("peers", "penalty", "grids", "wide", "sweeps", "reproduce", "optimum", "probes")
+QUICK_SECTIONS = ("peers", "grids", "wide", "sweeps", "optimum", "probes")
+# Sections whose part of the record has conditions of its own, so that it can be renewed alone.
+APART = ("optimum", "probes")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, measure, write; see --help."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.keep and (options.only != ["optimum"] or options.quick):
-        parser.error("--keep goes with --only optimum, and not with --quick")
+    if options.keep and (not options.only or set(options.only) - set(APART) or options.quick):
+        parser.error("--keep goes with --only optimum or --only probes, and not with --quick")
     if options.page:
         write_page(read_record(KEPT), PAGE)
         return 0
@@ -54,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
     whole = wanted == SECTIONS and not options.quick
     if options.keep:
-        record, whole = replace(read_record(KEPT), optimum=record.optimum), True
+        renewed = {name: getattr(record, name) for name in options.only}
+        record, whole = replace(read_record(KEPT), **renewed), True
     path = KEPT if whole else ROOT / "runs" / "benchmarks" / "latest.json"
     write_record(record, path)
     page = PAGE if whole else path.with_name("benchmarks.md")
@@ -63,7 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say(f"record: {path}\npage: {page}")
     for found in record.disagreeing:
         say(f"DISAGREES: {found.label} on {found.problem}: |w - oracle| = {found.distance}")
-    return 1 if record.disagreeing else 0
+    wrong = record.probes.disagreeing if record.probes else []
+    for check in wrong:
+        say(f"DISAGREES: {check.what}: off by {check.distance}, allowed {check.allowed}")
+    if record.probes and record.probes.failed:
+        return 2
+    return 1 if record.disagreeing or wrong else 0
 
 
 def run(conditions: Conditions, wanted: Sequence[str], *, quick: bool) -> Record:
@@ -93,6 +104,15 @@ def run(conditions: Conditions, wanted: Sequence[str], *, quick: bool) -> Record
     if "optimum" in wanted:
         say("time to the optimum")
         record = replace(record, optimum=run_optimum(conditions, source, say, quick=quick))
+    if "probes" in wanted:
+        say("a linear probe on embeddings")
+        so_far = replace(record, absent=tuple(absent.values()))
+
+        def keep(probes: ProbeRecord) -> None:
+            write_record(replace(so_far, probes=probes), UNFINISHED)
+
+        record = replace(record, probes=run_probes(conditions, say, quick=quick, keep=keep))
+        UNFINISHED.unlink(missing_ok=True)
     return replace(record, absent=tuple(absent.values()), other_work=other_work.cores())
 
 
@@ -139,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--keep", action="store_true",
-        help="with --only optimum: renew that part of the kept record, which says when",
+        help="with --only optimum or probes: renew that part of the kept record, which says when",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, default=2, help="of every contender (default 2)")
     parser.add_argument("--engine", choices=ENGINE_NAMES, default=engine, help="of onelayer")

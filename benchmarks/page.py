@@ -9,6 +9,7 @@ from benchmarks import figures
 from benchmarks.charts import Picture
 from benchmarks.contenders import ONELAYER
 from benchmarks.optimum.page import render_optimum
+from benchmarks.probes.page import render_probes
 from benchmarks.record import Measured, Record
 from benchmarks.tables import table
 from benchmarks.targets import TARGETS
@@ -44,6 +45,7 @@ def render_page(
         _conditions(record),
         *_sections(record),
         *render_optimum(record.optimum, of_optimum),
+        *render_probes(record.probes),
         *_growth(pictures),
         "## How it is measured",
         METHOD,

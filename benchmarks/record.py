@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.optimum.record import OptimumRecord, from_json
+from benchmarks.optimum.record import OptimumRecord
+from benchmarks.optimum.record import from_json as optimum_from_json
+from benchmarks.probes.record import ProbeRecord
+from benchmarks.probes.record import from_json as probes_from_json
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Record:
         reproduce: the command, or None where it was not run.
         other_work: cores that other work kept busy meanwhile, on average; None if unknown.
         optimum: the search for the optimum, or None where it was not run.
+        probes: the linear probe on embeddings, or None where it was not run.
     """
 
     machine: Mapping[str, str]
@@ -105,6 +109,7 @@ class Record:
     reproduce: CommandRuns | None = None
     other_work: float | None = None
     optimum: OptimumRecord | None = None
+    probes: ProbeRecord | None = None
 
     def find(self, contender: str, problem: str) -> Measured | None:
         """What was measured of one contender on one problem, if it was."""
@@ -132,7 +137,7 @@ def write_record(record: Record, path: Path) -> None:
 def read_record(path: Path) -> Record:
     """Read the record that `write_record` wrote."""
     values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    command, optimum = values["reproduce"], values.get("optimum")
+    command, optimum, probes = values["reproduce"], values.get("optimum"), values.get("probes")
     return Record(
         **{
             **values,
@@ -142,7 +147,8 @@ def read_record(path: Path) -> Record:
                 Point(p["axis"], p["value"], _measured(p["measured"])) for p in values["points"]
             ),
             "reproduce": CommandRuns(**_with_tuples(command)) if command else None,
-            "optimum": from_json(optimum) if optimum else None,
+            "optimum": optimum_from_json(optimum) if optimum else None,
+            "probes": probes_from_json(probes) if probes else None,
         }
     )
 

@@ -11,6 +11,7 @@ from benchmarks import figures
 from benchmarks.contenders import ONELAYER
 from benchmarks.optimum import figures as optimum_figures
 from benchmarks.optimum.record import OptimumRecord
+from benchmarks.probes import figures as probe_figures
 from benchmarks.record import Record
 
 
@@ -21,7 +22,7 @@ class Target:
     Attributes:
         measure: what is measured.
         asked: the bound.
-        unit: "×", "%", "MB" or "s".
+        unit: "×", "%", "MB", "J" or "s".
         at_least: True for a lower bound, False for an upper one.
         figure: takes it from a record, in the unit; None where the record does not have it.
     """
@@ -97,6 +98,26 @@ def _optimum_targets() -> tuple[Target, ...]:
     )  # fmt: skip
 
 
+def _probe_gap(record: Record) -> float | None:
+    return probe_figures.gap(record.probes, "path")
+
+
+def _probe_memory(part: str, record: Record) -> float | None:
+    return probe_figures.memory(record.probes, part)
+
+
+def _probe_targets() -> tuple[Target, ...]:
+    """Embeddings: how near the path comes, and memory of the whole process."""
+    memory = "memory of the process above X"
+    return (
+        Target("embeddings, path: largest proven gap", 1e-3, "J", False, _probe_gap),
+        Target(f"embeddings, path: {memory}", 500, "MB", False, partial(_probe_memory, "path")),
+        Target(f"embeddings, sweep: {memory}", 500, "MB", False, partial(_probe_memory, "sweep")),
+        Target(f"embeddings, one file with shares cut off: {memory}", 500, "MB", False,
+               partial(_probe_memory, "path-of-shares")),
+    )  # fmt: skip
+
+
 # Growth is asked to be none; two trainings alike differ by this much (arenas, thread stacks).
 GROWTH_NOISE_MB = 8
 
@@ -116,5 +137,6 @@ TARGETS = (
     Target("memory above X at the largest N less at the smallest", GROWTH_NOISE_MB, "MB", False,
            figures.memory_growth),
     *_optimum_targets(),
+    *_probe_targets(),
     Target("`onelayer reproduce`, 4 settings × 8 seeds, wall", 20, "s", False, _reproduce),
 )  # fmt: skip
