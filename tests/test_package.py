@@ -25,6 +25,8 @@ HEAVY = (
 
 def test_exported_names_are_pinned() -> None:
     assert sorted(onelayer.__all__) == [
+        "Checkpoint",
+        "CheckpointWarning",
         "DataError",
         "Dataset",
         "ExportError",

@@ -12,9 +12,10 @@ from onelayer import objective
 from onelayer.data import Splits
 from onelayer.engines import ENGINE_NAMES, Engine, Trainer, make_engine
 from onelayer.errors import SettingsError
+from onelayer.pass_loop import Progress
 from onelayer.plan import Run, grid
 from onelayer.row_order import row_order
-from onelayer.train import Progress, initial_weights, train
+from onelayer.train import initial_weights, train
 from tests.made_data import make_dataset, make_splits
 from tests.trajectories import trajectory_tolerance
 

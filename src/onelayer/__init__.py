@@ -14,8 +14,10 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
+from onelayer.checkpoints import Checkpoint
 from onelayer.data import Dataset, Splits, load
 from onelayer.errors import (
+    CheckpointWarning,
     DataError,
     ExportError,
     OnelayerError,
@@ -42,6 +44,8 @@ __version__ = _version("onelayer")
 _FOR_SCIKIT_LEARN = ("SoftmaxClassifier", "SoftmaxClassifierCV")
 
 __all__ = [
+    "Checkpoint",
+    "CheckpointWarning",
     "DataError",
     "Dataset",
     "ExportError",

@@ -17,17 +17,22 @@ GROWTH = 1.25
 
 
 class CurvatureMeter:
-    """λmax(H) of chosen runs; each measurement starts at the last one's direction."""
+    """λmax(H) of chosen runs; each measurement starts at the last one's direction.
+
+    Attributes:
+        directions: where the next measurement starts, by position; replaced, never changed.
+        next_due: the epoch at which each run is measured next, by position.
+    """
 
     def __init__(self, engine: Engine, rows: Rows, positions: Sequence[int]) -> None:
-        self._engine, self._rows, self._positions = engine, rows, tuple(positions)
-        self._directions: dict[int, NDArray[np.float64]] = {}
-        self._next = dict.fromkeys(self._positions, 0)
+        self._engine, self._rows = engine, rows
+        self.directions: dict[int, NDArray[np.float64]] = {}
+        self.next_due = dict.fromkeys(tuple(positions), 0)
 
     def due(self, positions: Sequence[int], epoch: int, *, last: bool) -> list[int]:
         """Which of these runs are to be measured at this epoch; at their last one, all."""
-        chosen = [i for i in positions if i in self._next]
-        return [i for i in chosen if last or epoch >= self._next[i]]
+        chosen = [i for i in positions if i in self.next_due]
+        return [i for i in chosen if last or epoch >= self.next_due[i]]
 
     def measure(self, i: int, weights: Weights, l2: float) -> float:
         """Measure run i where it stands; it is due again after the next epoch or later.
@@ -41,10 +46,10 @@ class CurvatureMeter:
             λmax of the Hessian of J on the training rows.
         """
         value, direction = largest_curvature(
-            self._engine, self._rows, weights, l2, start=self._directions.get(i), enough=ENOUGH
+            self._engine, self._rows, weights, l2, start=self.directions.get(i), enough=ENOUGH
         )
-        self._directions[i] = direction
-        epoch = self._next[i]
+        self.directions[i] = direction
+        epoch = self.next_due[i]
         late = epoch >= EVERY_EPOCH_UP_TO
-        self._next[i] = int(np.ceil(epoch * GROWTH)) if late else epoch + 1
+        self.next_due[i] = int(np.ceil(epoch * GROWTH)) if late else epoch + 1
         return value

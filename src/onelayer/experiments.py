@@ -17,10 +17,11 @@ from onelayer.errors import SettingsError
 from onelayer.gradcheck import GradientCheck, check_gradients
 from onelayer.objective import Loss
 from onelayer.optimum import Certificate, solve
+from onelayer.pass_loop import Progress
 from onelayer.plan import Run, grid, seed_range
 from onelayer.result import ReportedFigures, Result
 from onelayer.scaling import fit_scaling
-from onelayer.train import Progress, initial_weights, train
+from onelayer.train import initial_weights, train
 
 EPOCHS = 40
 BATCH_SIZE = 100

@@ -23,6 +23,28 @@ class Measurement:
     rows: tuple[int, int]
 
 
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """What a logbook held at one moment: what is not copied is only ever added to.
+
+    Attributes:
+        weights: W (R, K, D) and b (R, K) that each run keeps.
+        outcomes: how each ended; None while it goes on.
+        epochs: whole epochs behind the weights of each run. Later ones in the history and the
+            snapshots were entered after that moment and do not count.
+        history: of all runs, not copied.
+        snapshots: by position, not copied.
+        bends: curvature by position and epoch.
+    """
+
+    weights: Weights
+    outcomes: tuple[Outcome | None, ...]
+    epochs: tuple[int, ...]
+    history: History
+    snapshots: dict[int, NDArray[np.float16]]
+    bends: dict[int, dict[int, float]]
+
+
 class Logbook:
     """What has been measured so far. A run's entry is whole or absent, never half written.
 
@@ -46,6 +68,28 @@ class Logbook:
             i: np.full((runs[i].epochs + 1, *start.W.shape[1:]), np.nan, np.float16)
             for i in snapshots
         }
+
+    def entries(self) -> Entries:
+        """What it holds now, for `take`."""
+        return Entries(
+            weights=self.weights.of(range(len(self.runs))),
+            outcomes=tuple(self.outcomes),
+            epochs=tuple(self.epochs),
+            history=self.history,
+            snapshots=self.snapshots,
+            bends={i: dict(bends) for i, bends in self._bends.items()},
+        )
+
+    def take(self, entries: Entries) -> None:
+        """Go on from what a logbook of the same runs held at one moment."""
+        self.weights, self.history = entries.weights, entries.history
+        self.outcomes, self.epochs = list(entries.outcomes), list(entries.epochs)
+        self.snapshots, self._bends = entries.snapshots, entries.bends
+        for i, epoch in enumerate(self.epochs):
+            for name in History.measures():
+                getattr(self.history, name)[i, epoch + 1 :] = np.nan
+            if i in self.snapshots:
+                self.snapshots[i][epoch + 1 :] = np.nan
 
     def weights_of(self, positions: Sequence[int]) -> Weights:
         """Weights of these runs, in this order."""

@@ -42,7 +42,8 @@ def save_result(result: Result, folder: Path | str) -> None:
 
     Args:
         result: what to save.
-        folder: where; an earlier run there is replaced.
+        folder: where; an earlier run there is replaced. Checkpoints there are removed, unless
+            the result is an interrupted one, which they can go on from.
 
     Raises:
         SaveError: when it cannot be written; nothing is left behind then.
@@ -56,7 +57,7 @@ def save_result(result: Result, folder: Path | str) -> None:
         ...     bool((load_result(Path(place) / "first").W == result.W).all())
         True
     """
-    with staged_folder(Path(folder)) as staging:
+    with staged_folder(Path(folder), keep_checkpoints=result.interrupted) as staging:
         write_records(result, staging)
 
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from onelayer.data import Splits
 from onelayer.engines import Engine
+from onelayer.pass_loop import Progress
 from onelayer.plan import Run
 from onelayer.ranking import rank_settings
 from onelayer.result import Result
-from onelayer.train import Progress, train
+from onelayer.train import train
 
 
 def name_by_batch(runs: Sequence[Run]) -> tuple[Run, ...]:

@@ -1,48 +1,36 @@
-"""The loop of training: order of rows, epochs, divergence, stopping by Ctrl-C.
-
-Runs that can share a pass are trained together: each batch is read once for all of them.
-"""
+"""Training from settings to a result, with Ctrl-C and checkpoints on the way."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.checkpoints import Checkpoint, Keeper
 from onelayer.curvature_meter import CurvatureMeter
 from onelayer.data import Dataset, Splits
-from onelayer.engines import (
-    Engine,
-    Rows,
-    State,
-    Trainer,
-    Weights,
-    make_engine,
-)
+from onelayer.engines import Engine, State, Weights, make_engine
 from onelayer.environment import describe_environment
 from onelayer.errors import SettingsError
+from onelayer.fingerprint import made_of
 from onelayer.learning_rates import settle_learning_rates
-from onelayer.logbook import Logbook, Measurement
+from onelayer.logbook import Logbook
 from onelayer.optimum import Certificate
 from onelayer.optimum.certificate import certify_weights
 from onelayer.optimum.dataset import rows_of
-from onelayer.plan import Run, group_passes
+from onelayer.pass_loop import Clock, Job, Progress, train_passes
+from onelayer.plan import Run
 from onelayer.result import Outcome, Result, data_card
-from onelayer.scaling import Scaling, fit_scaling
-from onelayer.steps import method_of, steps_of_epoch
+from onelayer.run_folder import check_replaceable, writing
+from onelayer.scaling import fit_scaling
+from onelayer.standing import Place
 
 DTYPES = ("float32", "float64")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands: `done` of `total` run-epochs."""
-
-    done: int
-    total: int
 
 
 def train(
@@ -55,6 +43,7 @@ def train(
     snapshots: Sequence[int] = (),
     curvature_of: Sequence[int] = (),
     certify: bool = True,
+    checkpoint: Checkpoint | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Result:
     """Train every run by mini-batch gradient descent, all that can share a pass in one pass.
@@ -71,6 +60,8 @@ def train(
         curvature_of: positions of runs whose λmax(H) is measured as they go: at every epoch up to
             the tenth, ever more rarely after, and at the last; a few passes each.
         certify: whether to prove how far each run ends from its optimum: a pass for each.
+        checkpoint: where to write down how far training is, and whether to go on from there;
+            `save_result` into the same folder takes the checkpoints' place.
         on_progress: called after every epoch of every pass.
 
     Returns:
@@ -90,20 +81,33 @@ def train(
         'finished'
     """
     _check(runs, dtype, splits.train)
-    started = time.perf_counter()
-    fitted = fit_scaling(scaling, splits.train.X, splits.train.max_value)
-    start = initial_weights(runs, splits.train.classes, splits.train.features, dtype)
-    chosen_engine, rows = engine or make_engine(), rows_of(splits.train, fitted)
-    runs = settle_learning_rates(runs, chosen_engine, rows, splits.train.classes)
-    meter = CurvatureMeter(chosen_engine, rows, curvature_of)
-    job = _Job(splits, chosen_engine, fitted, Logbook(runs, start, snapshots), meter)
-    clock = _Clock(sum(run.epochs for run in runs), on_progress)
-    try:
-        for positions in group_passes(runs):
-            _train_pass(job, positions, clock)
-    except KeyboardInterrupt:
-        job.logbook.interrupt()
-    return _close(job, time.perf_counter() - started, certify=certify)
+    clock = Clock(sum(run.epochs for run in runs), on_progress)
+    chosen_engine = engine or make_engine()
+    choices = {"scaling": scaling, "dtype": dtype} | {
+        "snapshots": list(snapshots),
+        "curvature_of": list(curvature_of),
+    }
+    with _keeping(checkpoint, lambda: made_of(splits, runs, chosen_engine, **choices)) as keeper:
+        standing = None if keeper is None else keeper.latest()
+        fitted = fit_scaling(scaling, splits.train.X, splits.train.max_value)
+        rows = rows_of(splits.train, fitted)
+        if standing is None:
+            start = initial_weights(runs, splits.train.classes, splits.train.features, dtype)
+            settled = settle_learning_rates(runs, chosen_engine, rows, splits.train.classes)
+        else:
+            settled, start = standing.runs, standing.entries.weights
+        logbook = Logbook(settled, start, snapshots)
+        meter = CurvatureMeter(chosen_engine, rows, curvature_of)
+        job = Job(splits, chosen_engine, fitted, logbook, meter, clock, keeper)
+        if standing is not None:
+            job.go_on_from(standing)
+        try:
+            train_passes(job, Place(0) if standing is None else standing.place)
+        except KeyboardInterrupt:
+            logbook.interrupt()
+            if keeper is not None:
+                keeper.flush()
+    return _close(job, certify=certify)
 
 
 def initial_weights(runs: Sequence[Run], classes: int, features: int, dtype: str) -> Weights:
@@ -134,58 +138,6 @@ def initial_weights(runs: Sequence[Run], classes: int, features: int, dtype: str
     return Weights(W, b)
 
 
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """What is trained, with what, and where it is written down."""
-
-    splits: Splits
-    engine: Engine
-    scaling: Scaling
-    logbook: Logbook
-    meter: CurvatureMeter
-
-    def rows(self, dataset: Dataset) -> Rows:
-        return rows_of(dataset, self.scaling)
-
-    def runs(self, positions: Sequence[int]) -> list[Run]:
-        return [self.logbook.runs[i] for i in positions]
-
-    def begin(self, positions: Sequence[int], state: State) -> Trainer:
-        runs = self.runs(positions)
-        if not any(run.averages for run in runs):
-            # An average that no step updates any more must not stand for the weights.
-            state = replace(state, average=None)
-        return self.engine.begin(state, method_of(runs))
-
-    def enter(self, positions: Sequence[int], epoch: int, trainer: Trainer) -> list[int]:
-        """Measure these runs, write it down, and return those whose cost is finite."""
-        measured = Measurement(
-            trainer.weights(),
-            trainer.evaluate(self.rows(self.splits.train)),
-            trainer.evaluate(self.rows(self.splits.validation)),
-            (self.splits.train.rows, self.splits.validation.rows),
-        )
-        finite = self.logbook.enter(positions, epoch, measured)
-        last = epoch == self.logbook.runs[positions[0]].epochs
-        for i in self.meter.due(finite, epoch, last=last):
-            run, weights = self.logbook.runs[i], self.logbook.weights_of([i])
-            self.logbook.bend(i, epoch, self.meter.measure(i, weights, run.l2))
-        return finite
-
-
-class _Clock:
-    """Counts run-epochs for the progress report; epochs a diverged run skips count as done."""
-
-    def __init__(self, total: int, report: Callable[[Progress], None]) -> None:
-        self._done, self._total, self._report = 0, total, report
-
-    def advance(self, run_epochs: int) -> None:
-        if run_epochs == 0:
-            return
-        self._done += run_epochs
-        self._report(Progress(self._done, self._total))
-
-
 def _check(runs: Sequence[Run], dtype: str, dataset: Dataset) -> None:
     if not runs:
         raise SettingsError("training needs at least one run, but none was given.")
@@ -204,28 +156,22 @@ def _check(runs: Sequence[Run], dtype: str, dataset: Dataset) -> None:
             )
 
 
-def _train_pass(job: _Job, positions: list[int], clock: _Clock) -> None:
-    """Train runs that share their batches, measuring them before training and after each epoch."""
-    logbook, rows = job.logbook, job.rows(job.splits.train)
-    epochs, alive = logbook.runs[positions[0]].epochs, positions
-    trainer = job.begin(alive, State(logbook.weights_of(alive)))
-    for epoch in range(epochs + 1):
-        if epoch > 0:
-            trainer.epoch(rows, steps_of_epoch(job.runs(alive), epoch, len(rows.y)))
-        finite = job.enter(alive, epoch, trainer)
-        diverged = len(alive) - len(finite)
-        clock.advance(len(alive) * (epoch > 0) + diverged * (epochs - epoch))
-        if not finite:
-            return
-        if diverged:
-            trainer = job.begin(finite, trainer.state().of([alive.index(i) for i in finite]))
-        alive = finite
-    logbook.finish(alive)
+@contextmanager
+def _keeping(
+    checkpoint: Checkpoint | None, made_of: Callable[[], dict[str, Any]]
+) -> Iterator[Keeper | None]:
+    """Hold the lock of the folder that checkpoints are written in, where any are."""
+    if checkpoint is None:
+        yield None
+        return
+    check_replaceable(Path(checkpoint.folder))
+    with writing(Path(checkpoint.folder)):
+        yield Keeper(checkpoint, made_of)
 
 
-def _close(job: _Job, training_seconds: float, *, certify: bool) -> Result:
+def _close(job: Job, *, certify: bool) -> Result:
     """Measure the kept weights on the test set, certify them, and gather the result."""
-    logbook, splits = job.logbook, job.splits
+    logbook, splits, training_seconds = job.logbook, job.splits, job.clock.seconds
     started = time.perf_counter()
     whole = all(o is not None and o.status != "interrupted" for o in logbook.outcomes)
     plain = all(r.loss == "softmax" and r.label_smoothing == 0.0 for r in logbook.runs)
@@ -254,7 +200,7 @@ def _close(job: _Job, training_seconds: float, *, certify: bool) -> Result:
     )
 
 
-def _certify(job: _Job) -> tuple[Certificate, ...]:
+def _certify(job: Job) -> tuple[Certificate, ...]:
     """How far each run's kept weights can be from the optimum of its λ."""
     logbook, rows = job.logbook, job.rows(job.splits.train)
     W, b = (part.astype(np.float64) for part in logbook.weights)

@@ -1,0 +1,199 @@
+"""The loop over passes, epochs and batches: measuring, divergence, and places to go on from.
+
+Runs that can share a pass are trained together: each batch is read once for all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from onelayer.checkpoints import Keeper
+from onelayer.curvature_meter import CurvatureMeter
+from onelayer.data import Dataset, Splits
+from onelayer.engines import Engine, Rows, State, Steps, Trainer
+from onelayer.logbook import Logbook, Measurement
+from onelayer.optimum.dataset import rows_of
+from onelayer.plan import Run, group_passes
+from onelayer.scaling import Scaling
+from onelayer.standing import Place, Standing
+from onelayer.steps import method_of, steps_of_epoch
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands: `done` of `total` run-epochs."""
+
+    done: int
+    total: int
+
+
+class Clock:
+    """Counts run-epochs for the progress report, and seconds.
+
+    Epochs that a diverged run skips count as done.
+    """
+
+    def __init__(self, total: int, report: Callable[[Progress], None]) -> None:
+        self.done, self.total, self._report = 0, total, report
+        self._earlier, self._started = 0.0, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of training, with that of processes before this one."""
+        return self._earlier + time.perf_counter() - self._started
+
+    def go_on_from(self, done: int, seconds: float) -> None:
+        """Count on from where an earlier process stood."""
+        self._earlier = seconds
+        self.advance(done)
+
+    def advance(self, run_epochs: int) -> None:
+        """Count run-epochs, and report them."""
+        if run_epochs:
+            self.done += run_epochs
+            self._report(Progress(self.done, self.total))
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is trained, with what, and where it is written down.
+
+    Attributes:
+        splits: the data.
+        engine: what does the arithmetic.
+        scaling: the affine map of the features.
+        logbook: history, weights and outcomes.
+        meter: measures the curvature of chosen runs.
+        clock: counts what is done.
+        keeper: writes checkpoints; None where none are wanted.
+    """
+
+    splits: Splits
+    engine: Engine
+    scaling: Scaling
+    logbook: Logbook
+    meter: CurvatureMeter
+    clock: Clock
+    keeper: Keeper | None = None
+
+    def rows(self, dataset: Dataset) -> Rows:
+        """Rows of a data set as the engine reads them."""
+        return rows_of(dataset, self.scaling)
+
+    def runs(self, positions: Sequence[int]) -> list[Run]:
+        """The settings of these runs."""
+        return [self.logbook.runs[i] for i in positions]
+
+    def begin(self, positions: Sequence[int], state: State) -> Trainer:
+        """Start these runs, or go on with them, from where they stand."""
+        runs = self.runs(positions)
+        if not any(run.averages for run in runs):
+            # An average that no step updates any more must not stand for the weights.
+            state = replace(state, average=None)
+        return self.engine.begin(state, method_of(runs))
+
+    def enter(self, positions: Sequence[int], epoch: int, trainer: Trainer) -> list[int]:
+        """Measure these runs, write it down, and return those whose cost is finite."""
+        measured = Measurement(
+            trainer.weights(),
+            trainer.evaluate(self.rows(self.splits.train)),
+            trainer.evaluate(self.rows(self.splits.validation)),
+            (self.splits.train.rows, self.splits.validation.rows),
+        )
+        finite = self.logbook.enter(positions, epoch, measured)
+        last = epoch == self.logbook.runs[positions[0]].epochs
+        for i in self.meter.due(finite, epoch, last=last):
+            run, weights = self.logbook.runs[i], self.logbook.weights_of([i])
+            self.logbook.bend(i, epoch, self.meter.measure(i, weights, run.l2))
+        return finite
+
+    def go_on_from(self, standing: Standing) -> None:
+        """Put logbook, meter and clock where an earlier process stood."""
+        self.logbook.take(standing.entries)
+        self.meter.directions, self.meter.next_due = standing.directions, standing.due
+        self.clock.go_on_from(standing.done, standing.seconds)
+
+    def standing(self, place: Place) -> Standing:
+        """Where training stands at that place, with copies of all that it changes."""
+        return Standing(
+            runs=self.logbook.runs,
+            place=place,
+            entries=self.logbook.entries(),
+            directions=dict(self.meter.directions),
+            due=dict(self.meter.next_due),
+            done=self.clock.done,
+            total=self.clock.total,
+            seconds=self.clock.seconds,
+        )
+
+
+def train_passes(job: Job, place: Place) -> None:
+    """Train every pass, from a place on.
+
+    Args:
+        job: what is trained; its logbook stands at that place.
+        place: where to begin.
+    """
+    passes = group_passes(job.logbook.runs)
+    for sharing in range(place.sharing, len(passes)):
+        here = place if place.sharing == sharing else Place(sharing)
+        _train_pass(job, passes[sharing], here)
+    if job.keeper is not None:
+        job.keeper.finish(lambda: job.standing(Place(len(passes))))
+
+
+def _train_pass(job: Job, positions: list[int], place: Place) -> None:
+    """Train runs that share their batches, measuring them before training and after each epoch."""
+    logbook, epochs = job.logbook, job.logbook.runs[positions[0]].epochs
+    alive = positions if place.state is None else list(place.alive)
+    trainer = job.begin(alive, place.state or State(logbook.weights_of(alive)))
+    for epoch in range(place.epoch, epochs + 1):
+        if epoch > 0:
+            begun = place.batch if epoch == place.epoch else 0
+            for batch in _train_epoch(job, alive, epoch, trainer, begun):
+                _offer(job, Place(place.sharing, epoch, batch, tuple(alive)), trainer)
+        finite = job.enter(alive, epoch, trainer)
+        diverged = len(alive) - len(finite)
+        job.clock.advance(len(alive) * (epoch > 0) + diverged * (epochs - epoch))
+        if not finite:
+            return
+        if diverged:
+            trainer = job.begin(finite, trainer.state().of([alive.index(i) for i in finite]))
+        alive = finite
+        if epoch < epochs:
+            _offer(job, Place(place.sharing, epoch + 1, 0, tuple(alive)), trainer)
+    logbook.finish(alive)
+
+
+def _train_epoch(
+    job: Job, alive: list[int], epoch: int, trainer: Trainer, begun: int
+) -> Iterator[int]:
+    """Take the batches of an epoch that are left; yield how many are done after each part."""
+    rows = job.rows(job.splits.train)
+    steps = steps_of_epoch(job.runs(alive), epoch, len(rows.y))
+    count = len(steps.learning_rate)
+    while begun < count:
+        stop = count if job.keeper is None else min(count, begun + job.keeper.pace.batches)
+        started = time.perf_counter()
+        if (begun, stop) == (0, count):
+            trainer.epoch(rows, steps)
+        else:
+            trainer.epoch(_visited(rows, steps, begun, stop), steps.part(begun, stop))
+        if job.keeper is not None:
+            job.keeper.pace.learn(stop - begun, time.perf_counter() - started)
+        begun = stop
+        yield begun
+
+
+def _visited(rows: Rows, steps: Steps, start: int, stop: int) -> Rows:
+    """The rows of these batches: an order has numbers of all rows, file order has none."""
+    if steps.order is not None:
+        return rows
+    return rows.part(start * steps.batch_size, stop * steps.batch_size)
+
+
+def _offer(job: Job, place: Place, trainer: Trainer) -> None:
+    if job.keeper is not None:
+        job.keeper.offer(lambda: job.standing(replace(place, state=trainer.state())))
