@@ -38,7 +38,7 @@ def test_every_command_passes_every_option_on(
     monkeypatch.setattr("onelayer.data.load", load)
     words = (
         "--data a.csv --labels species --test t.csv --test-labels kind --test-share 0.3 "
-        "--validation v.csv --validation-labels sort --split-seed 7 --image-size 8x9"
+        "--validation v.csv --validation-labels sort --split-seed 7 --image-size 8x9 --stream"
     )
     run(*COMMANDS[command], *words.split())
     run(*COMMANDS[command])
@@ -53,6 +53,7 @@ def test_every_command_passes_every_option_on(
             "validation_labels": "sort",
             "seed": 7,
             "image_size": "8x9",
+            "stream": True,
         },
     )
     nothing = DataOptions()

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+# Of these options the one that says no is another than leaving it out.
+PAIRED = ("stream",)
+
 
 @dataclass(frozen=True)
 class Command:
@@ -34,7 +37,7 @@ class Command:
         words = ["onelayer", self.name]
         for name, value in self.options.items():
             if isinstance(value, bool):
-                words += [f"--{name}"] if value else []
+                words += [f"--{name}"] if value else [f"--no-{name}"] * (name in PAIRED)
                 continue
             for one in value if isinstance(value, list) else [value]:
                 words += [f"--{name}", str(one)]

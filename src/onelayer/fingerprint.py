@@ -15,6 +15,7 @@ import numpy as np
 from onelayer.data import Dataset, Splits
 from onelayer.engines import Engine
 from onelayer.plan import Run
+from onelayer.stored import stored_rows
 
 # Features up to this size are summed whole; of larger ones, so many rows spread evenly.
 WHOLE_BYTES = 1 << 28
@@ -50,7 +51,8 @@ def fingerprint(splits: Splits) -> dict[str, Any]:
         splits: the data.
 
     Returns:
-        For each set its rows, features, classes, dtype and a sum.
+        For each set its rows, features, classes, dtype and a sum; and for rows that stay in their
+        files a sum of the blocks that they are shuffled by.
 
     Example:
         >>> d = Dataset(np.eye(3), np.array([0, 1, 0]), ("a", "b"))
@@ -66,6 +68,7 @@ def fingerprint(splits: Splits) -> dict[str, Any]:
             "classes": list(dataset.class_names),
             "dtype": dataset.X.dtype.name,
             "sum": _sum(dataset),
+            "blocks": _blocks(dataset),
         }
         for role, dataset in sets.items()
     }
@@ -121,6 +124,8 @@ def _of_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
                 continue
             if what == "sum":
                 return f"the values of the {role} rows are others"
+            if what == "blocks":
+                return f"the {role} rows lie in files in another way, and are shuffled in another"
             if what == "classes":
                 return f"the classes of the {role} rows are others"
             if what == "rows":
@@ -131,6 +136,13 @@ def _of_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 def _word(value: Any) -> str:
     return "not set" if value is None else str(value)
+
+
+def _blocks(dataset: Dataset) -> str | None:
+    stored = stored_rows(dataset.X)
+    if stored is None:
+        return None
+    return hashlib.sha256(np.append(stored.blocks, stored.window_rows).tobytes()).hexdigest()
 
 
 def _sum(dataset: Dataset) -> str:

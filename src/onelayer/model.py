@@ -10,14 +10,14 @@ machine's instruction set but for ties in the last bits.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite, prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onelayer.engines import Engine, Rows, Weights, make_engine
+from onelayer.engines import Engine, Rows, Weights, make_engine, tiles
 from onelayer.errors import DataError, SettingsError
 from onelayer.model_checks import (
     check_finite,
@@ -199,13 +199,13 @@ class Model:
         weights = Weights(self.W.astype(np.float64)[None], self.b.astype(np.float64)[None])
         engine = make_engine() if engine is None else engine
         step = max(1, TILE_ENTRIES // max(self.features, self.classes))
-        for start in range(0, len(rows), step):
-            tile = readable(rows[start : start + step])
-            labels = np.zeros(len(tile), np.int64)  # engines want some; scores do not use them
-            scale, offset = self.scaling.scale, self.scaling.offset
-            S = np.asarray(engine.scores(Rows(tile, labels, scale, offset), weights)[0], np.float64)
+        labels = np.broadcast_to(np.int64(0), len(rows))  # engines want some; scores use none
+        every = Rows(rows, labels, self.scaling.scale, self.scaling.offset)
+        for place, tile in tiles(every, step):
+            tile = replace(tile, X=readable(tile.X))
+            S = np.asarray(engine.scores(tile, weights)[0], np.float64)
             if not np.isfinite(S).all():
-                row = start + int(np.argmin(np.isfinite(S).all(axis=1)))
+                row = place.start + int(np.argmin(np.isfinite(S).all(axis=1)))
                 raise DataError(
                     f"every row needs finite features, but row {row} gives a score that is no "
                     "number; drop the row or fill its NaN or infinite values."

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onelayer.errors import DataError
+from onelayer.stored import stored_rows
 
 WEIGHT_TYPES = ("float32", "float64")
 # Engines read these in place; rows of other types are converted a tile at a time.
@@ -78,7 +81,7 @@ def checked_rows(X: ArrayLike, features: int) -> NDArray[np.generic]:
     """The rows as an array, without a copy of what is one already.
 
     Args:
-        X: rows, shape (N, D).
+        X: rows, shape (N, D); those that stay in their files are left there.
         features: D.
 
     Returns:
@@ -87,7 +90,8 @@ def checked_rows(X: ArrayLike, features: int) -> NDArray[np.generic]:
     Raises:
         DataError: when they are no real numbers, or of another shape.
     """
-    rows = np.asarray(X)
+    stored = stored_rows(X)
+    rows = np.asarray(X) if stored is None else cast(NDArray[np.generic], stored)
     if rows.dtype.kind not in "buif":
         raise DataError(f"rows must hold real numbers, but they are {rows.dtype}.")
     if rows.ndim != 2 or rows.shape[1] != features:

@@ -19,6 +19,7 @@ from onelayer.plan import Run, group_passes
 from onelayer.scaling import Scaling
 from onelayer.standing import Place, Standing
 from onelayer.steps import method_of, steps_of_epoch
+from onelayer.stored import stored_rows
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def _train_epoch(
 ) -> Iterator[int]:
     """Take the batches of an epoch that are left; yield how many are done after each part."""
     rows = job.rows(job.splits.train)
-    steps = steps_of_epoch(job.runs(alive), epoch, len(rows.y))
+    steps = steps_of_epoch(job.runs(alive), epoch, len(rows.y), stored_rows(rows.X))
     count = len(steps.learning_rate)
     while begun < count:
         stop = count if job.keeper is None else min(count, begun + job.keeper.pace.batches)

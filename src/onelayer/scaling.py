@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.errors import SettingsError
+from onelayer.stored import stored_rows, walk
 
 ScalingName = Literal["none", "unit", "standardize"]
 
@@ -102,12 +104,22 @@ def _mean_and_deviation(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and deviation of each feature, in two passes over blocks of rows."""
     rows = X.shape[0]
-    blocks = [slice(i, i + BLOCK_ROWS) for i in range(0, rows, BLOCK_ROWS)]
     if weights is None:
-        mean = sum(X[block].sum(axis=0, dtype=np.float64) for block in blocks) / rows
-        squares = sum(((X[block] - mean) ** 2).sum(axis=0) for block in blocks) / rows
+        mean = sum(B.sum(axis=0, dtype=np.float64) for _, B in _blocks(X)) / rows
+        squares = sum(((B - mean) ** 2).sum(axis=0) for _, B in _blocks(X)) / rows
     else:
         share = weights / weights.sum()
-        mean = sum(share[block] @ X[block].astype(np.float64) for block in blocks)
-        squares = sum(share[block] @ (X[block] - mean) ** 2 for block in blocks)
+        mean = sum(share[block] @ B.astype(np.float64) for block, B in _blocks(X))
+        squares = sum(share[block] @ (B - mean) ** 2 for block, B in _blocks(X))
     return np.asarray(mean), np.sqrt(np.asarray(squares))
+
+
+def _blocks(X: NDArray[np.generic]) -> Iterator[tuple[slice, NDArray[np.generic]]]:
+    """The rows in blocks of BLOCK_ROWS; those in files are read ahead, many blocks at a time."""
+    stored = stored_rows(X)
+    each = BLOCK_ROWS if stored is None else min(BLOCK_ROWS, stored.tile_rows)
+    pieces = [(0, X)] if stored is None else ((s.start, R) for s, R in walk(stored, batch=each))
+    for first, piece in pieces:
+        for start in range(0, len(piece), each):
+            block = piece[start : start + each]
+            yield slice(first + start, first + start + len(block)), block

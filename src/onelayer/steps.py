@@ -16,6 +16,7 @@ from onelayer.engines import Method, Steps
 from onelayer.plan import Run
 from onelayer.row_order import mirrored_rows, row_order
 from onelayer.schedules import learning_rate_factors
+from onelayer.stored import StoredRows
 
 
 def method_of(runs: Sequence[Run]) -> Method:
@@ -40,13 +41,16 @@ def method_of(runs: Sequence[Run]) -> Method:
     )
 
 
-def steps_of_epoch(runs: Sequence[Run], epoch: int, rows: int) -> Steps:
+def steps_of_epoch(
+    runs: Sequence[Run], epoch: int, rows: int, stored: StoredRows | None = None
+) -> Steps:
     """The batches of an epoch and the step that each run takes after each.
 
     Args:
         runs: R settings that share a pass (`onelayer.plan.group_passes`), with settled rates.
         epoch: which, from 1.
         rows: N.
+        stored: the rows where they stay in their files, whose order keeps blocks together.
 
     Returns:
         The steps.
@@ -67,6 +71,6 @@ def steps_of_epoch(runs: Sequence[Run], epoch: int, rows: int) -> Steps:
         batch_size=shared.batch_size,
         learning_rate=np.stack(rates, axis=1),
         averaging=np.stack(shares, axis=1) if any(run.averages for run in runs) else None,
-        order=row_order(shared.shuffle_seed, epoch, rows),
+        order=row_order(shared.shuffle_seed, epoch, rows, stored),
         flipped=mirrored_rows(shared.flip_seed, epoch, rows),
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onelayer.checkpoints import Checkpoint, Keeper
 from onelayer.curvature_meter import CurvatureMeter
 from onelayer.data import Dataset, Splits
-from onelayer.engines import Engine, State, Weights, make_engine
+from onelayer.engines import Engine, State, Weights, streaming
 from onelayer.environment import describe_environment
 from onelayer.errors import SettingsError
 from onelayer.fingerprint import made_of
@@ -82,7 +82,7 @@ def train(
     """
     _check(runs, dtype, splits.train)
     clock = Clock(sum(run.epochs for run in runs), on_progress)
-    chosen_engine = engine or make_engine()
+    chosen_engine = streaming(engine)
     choices = {"scaling": scaling, "dtype": dtype} | {
         "snapshots": list(snapshots),
         "curvature_of": list(curvature_of),
@@ -214,6 +214,5 @@ def _confusion(
     y: NDArray[np.int64], predicted: NDArray[np.int64], classes: int
 ) -> NDArray[np.int64]:
     """Rows by true class (axis 1) and predicted class (axis 2), for each run."""
-    pairs = y * classes + predicted
-    counts = [np.bincount(row, minlength=classes**2) for row in pairs]
+    counts = [np.bincount(y * classes + row, minlength=classes**2) for row in predicted]
     return np.array(counts).reshape(-1, classes, classes)

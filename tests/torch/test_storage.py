@@ -12,6 +12,7 @@ import torch
 
 from onelayer.engines.torch import storage
 from onelayer.engines.torch.storage import Storage, stream
+from onelayer.stored import Overwritten
 
 CPU = torch.device("cpu")
 
@@ -128,3 +129,13 @@ def test_of_a_mapped_file_only_the_rows_asked_for_are_read(tmp_path: Path) -> No
     tiles = list(Storage(CPU).tiles(X, [slice(2, 4), np.array([9, 0])]))
     np.testing.assert_array_equal(tiles[0].numpy(), X[2:4])
     np.testing.assert_array_equal(tiles[1].numpy(), X[[9, 0]])
+
+
+def test_rows_read_ahead_from_files_are_never_held(elsewhere: Storage) -> None:
+    """Their memory is overwritten, so what lies there is another tile by then."""
+    memory = np.asarray(Overwritten((4, 3), np.float32))
+    for value in (1.0, 2.0):
+        memory[:] = value
+        tile = next(elsewhere.tiles(memory[1:3], [slice(0, 2)]))
+        np.testing.assert_array_equal(tile.numpy(), np.full((2, 3), value, np.float32))
+    assert not elsewhere._held

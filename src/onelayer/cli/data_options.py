@@ -22,9 +22,9 @@ class DataOptions:
         typer.Option(
             "--data",
             metavar="FILE|DIR|NAME",
-            help="A file (npy, npz, csv, parquet, arrow, safetensors), a folder of pictures or of "
-            "CIFAR's files, or digits, cifar10, cifar100; default: CIFAR-10 from the cache or the "
-            "network.",
+            help="A file (npy, npz, csv, parquet, arrow, safetensors), a folder of such files or a "
+            "quoted pattern ('shards/*.npy'), a folder of pictures or of CIFAR's files, or digits, "
+            "cifar10, cifar100; default: CIFAR-10 from the cache or the network.",
         ),
     ] = None
     labels: Annotated[
@@ -74,6 +74,14 @@ class DataOptions:
             help="Resize pictures; default: all must have one size.",
         ),
     ] = None
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="Leave rows in their files and read them as they are needed, or load them; "
+            "default: leave them where they would take more than a quarter of the memory.",
+        ),
+    ] = None
 
 
 DEFAULT_DATA = DataOptions()
@@ -96,4 +104,5 @@ def load_splits(said: DataOptions) -> Splits:
         validation_labels=said.validation_labels,
         seed=said.split_seed,
         image_size=said.image_size,
+        stream=said.stream,
     )

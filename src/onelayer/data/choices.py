@@ -24,6 +24,7 @@ class Choices:
         validation_labels: as labels, for a validation file; None is the same column.
         seed: which rows the shares hold.
         image_size: (height, width) of pictures.
+        stream: whether rows stay in their files; None where they would take too much memory.
 
     Raises:
         SettingsError: for a share or a size outside its range, or options that exclude each other.
@@ -37,6 +38,7 @@ class Choices:
     validation_labels: str | Path | None = None
     seed: int = 0
     image_size: int | str | tuple[int, int] | None = None
+    stream: bool | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.validation, str):

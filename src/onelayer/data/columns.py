@@ -38,17 +38,26 @@ def table_of(columns: Columns, path: Path, wanted: Wanted, tell: Report) -> Tabl
             lists of several lengths; it names the column and the row.
     """
     names = columns.column_names
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(f"{path} has two columns {twice[0]!r}; give each column its own name.")
+    check_names(names, path)
     label = choose_labels(names, wanted, str(path), "column")
     if not columns.num_rows:
         raise DataError(f"{path} holds names of columns but no rows; give it at least one row.")
-    labels = None if label is None else _labels(columns[label], f"{path}, column {label!r}")
+    labels = None if label is None else labels_of(columns[label], f"{path}, column {label!r}")
     others = [name for name in names if name != label]
     feature_names, X = _features(columns, others, path, tell)
     said = f"{path}, column {label!r}"
     return Table(X, labels, str(path), said, feature_names, max_value=largest_value(X))
+
+
+def check_names(names: list[str], path: Path) -> None:
+    """Refuse two columns of one name.
+
+    Raises:
+        DataError: when there are.
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{path} has two columns {twice[0]!r}; give each column its own name.")
 
 
 def read_label_column(columns: Columns, path: Path, column: str | None = None) -> NDArray[Any]:
@@ -69,10 +78,22 @@ def read_label_column(columns: Columns, path: Path, column: str | None = None) -
     chosen = (
         names[0] if len(names) == 1 else choose_labels(names, Wanted(column), str(path), "column")
     )
-    return _labels(columns[chosen], f"{path}, column {chosen!r}")
+    return labels_of(columns[chosen], f"{path}, column {chosen!r}")
 
 
-def _labels(column: Column, where: str) -> NDArray[Any]:
+def labels_of(column: Column, where: str) -> NDArray[Any]:
+    """The labels that a column holds, of text, whole numbers or booleans.
+
+    Args:
+        column: pyarrow's.
+        where: file and column, for messages.
+
+    Returns:
+        (N,) labels.
+
+    Raises:
+        DataError: for an empty cell, with its row.
+    """
     import pyarrow as pa
 
     _check_filled(column, where)
@@ -88,29 +109,65 @@ def _features(
     import pyarrow as pa
 
     types = {name: columns.schema.field(name).type for name in names}
-    lists = [name for name, kind in types.items() if _is_list(kind)]
+    if not any(is_list(kind) for kind in types.values()):
+        for name in names:
+            if pa.types.is_string(types[name]):
+                _check_text(columns[name], f"{path}, column {name!r}")
+    kept = choose_features(types, path, tell)
+    return None if is_list(types[kept[0]]) else tuple(kept), rows_of(columns, kept, path)
+
+
+def choose_features(types: dict[str, Any], path: Path, tell: Report) -> list[str]:
+    """Choose the columns that are features: the one of lists, or else all of numbers.
+
+    Args:
+        types: pyarrow's type of each column but the labels'.
+        path: their file, for messages.
+        tell: told of columns that are left out.
+
+    Returns:
+        Their names, one of them where it is one of lists.
+
+    Raises:
+        DataError: when there are several of lists, or none of numbers.
+    """
+    lists = [name for name, kind in types.items() if is_list(kind)]
     if len(lists) > 1:
         raise DataError(
             f"{path} has several columns of lists, {', '.join(lists)}; keep the one that holds the "
             "features."
         )
-    numeric = [n for n, t in types.items() if _is_number(t)]
-    kept = lists or numeric
-    for name in names:
-        if not lists and pa.types.is_string(types[name]):
-            _check_text(columns[name], f"{path}, column {name!r}")
+    kept = lists or [name for name, kind in types.items() if _is_number(kind)]
     if not kept:
         raise DataError(
             f"{path} has no numeric column besides the labels, only "
             f"{', '.join(f'{n} ({t})' for n, t in types.items()) or 'none at all'}; features must "
             "be numbers."
         )
-    left = [f"{name} ({types[name]})" for name in names if name not in kept]
+    left = [f"{name} ({kind})" for name, kind in types.items() if name not in kept]
     if left:
         tell(f"{path}: left out, because they are no features: {', '.join(left)}.")
-    if lists:
-        return None, _lists(columns[lists[0]], f"{path}, column {lists[0]!r}")
-    return tuple(numeric), _stack(columns, numeric, path)
+    return kept
+
+
+def rows_of(columns: Columns, names: list[str], path: Path, start: int = 0) -> NDArray[Any]:
+    """The rows that columns of features hold.
+
+    Args:
+        columns: a pyarrow table.
+        names: of the features; one that holds lists, or any number that hold numbers.
+        path: its file, for messages.
+        start: number of its first row in the file, for messages.
+
+    Returns:
+        (N, D), in the smallest type that holds all of them exactly.
+
+    Raises:
+        DataError: for an empty cell, or lists of several lengths, with column and row.
+    """
+    if is_list(columns.schema.field(names[0]).type):
+        return _lists(columns[names[0]], f"{path}, column {names[0]!r}", start)
+    return _stack(columns, names, path, start)
 
 
 def _is_number(kind: Any) -> bool:
@@ -119,32 +176,33 @@ def _is_number(kind: Any) -> bool:
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
 
 
-def _is_list(kind: Any) -> bool:
+def is_list(kind: Any) -> bool:
+    """Whether pyarrow's type is one of lists of numbers."""
     from pyarrow import types
 
     lists = (types.is_fixed_size_list, types.is_list, types.is_large_list)
     return any(is_kind(kind) for is_kind in lists) and _is_number(kind.value_type)
 
 
-def _stack(columns: Columns, names: list[str], path: Path) -> NDArray[Any]:
+def _stack(columns: Columns, names: list[str], path: Path, start: int) -> NDArray[Any]:
     """Numeric columns side by side, in the smallest type that holds all of them exactly."""
     converted = []
     for name in names:
         where = f"{path}, column {name!r}"
-        _check_filled(columns[name], where)
+        _check_filled(columns[name], where, start)
         values = np.asarray(columns[name].to_numpy())
-        converted.append(as_features(values, lambda at, where=where: f"{where}, row {at}"))  # type: ignore[misc]
+        converted.append(as_features(values, lambda at, where=where: f"{where}, row {start + at}"))  # type: ignore[misc]
     X = np.empty((len(columns), len(names)), np.result_type(*converted))
     for column, values in enumerate(converted):
         X[:, column] = values
     return X
 
 
-def _lists(column: Column, where: str) -> NDArray[Any]:
+def _lists(column: Column, where: str, start: int) -> NDArray[Any]:
     """Lists of one length as rows; a view of the file where it is one piece."""
     import pyarrow as pa
 
-    _check_filled(column, where)
+    _check_filled(column, where, start)
     pieces = column.chunks
     if not pa.types.is_fixed_size_list(column.type):
         lengths = np.concatenate([piece.value_lengths().to_numpy() for piece in pieces])
@@ -153,18 +211,18 @@ def _lists(column: Column, where: str) -> NDArray[Any]:
             row = int(np.argmax(wrong))
             raise DataError(
                 f"{where}: every list must have the length of the first, {lengths[0]}, but row "
-                f"{row} has {lengths[row]}; give each row the same number of features."
+                f"{start + row} has {lengths[row]}; give each row the same number of features."
             )
     width = len(column[0])
     if not width:
         raise DataError(f"{where}: the lists are empty; give each row at least one feature.")
     flat = [piece.flatten() for piece in pieces if len(piece)]
-    for start, piece in zip(np.cumsum([0] + [len(p) // width for p in flat]), flat, strict=False):
-        _check_filled(piece, where, int(start), width)
+    for before, piece in zip(np.cumsum([0] + [len(p) // width for p in flat]), flat, strict=False):
+        _check_filled(piece, where, start + int(before), width)
     arrays = [piece.to_numpy(zero_copy_only=False) for piece in flat]
     values = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     X = values.reshape(-1, width)
-    return as_features(X, lambda at: f"{where}, row {at // width}, element {at % width}")
+    return as_features(X, lambda at: f"{where}, row {start + at // width}, element {at % width}")
 
 
 def _check_filled(column: Column, where: str, start: int = 0, width: int = 1) -> None:

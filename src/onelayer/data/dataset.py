@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from onelayer.data.finite import first_not_finite
 from onelayer.errors import DataError
+from onelayer.stored import stored_rows
 
 SUPPORTED_DTYPES = ("uint8", "float16", "float32", "float64")
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +22,8 @@ class Dataset:
 
     Attributes:
         X: (N, D) features, uint8, float16, float32 or float64; rows become C-contiguous, which
-            copies only an array that is not.
+            copies only an array that is not. Or `StoredRows`, which stay in their files and read
+            what is sliced from them.
         y: (N,) labels, whole numbers from 0 to K − 1; kept as int64.
         class_names: names of the K ≥ 2 classes.
         image_shape: (channels, height, width) when the D features are an image's channel planes
@@ -52,11 +55,14 @@ class Dataset:
     def __post_init__(self) -> None:
         if self.feature_names is not None:
             object.__setattr__(self, "feature_names", tuple(self.feature_names))
-        X = _checked_features(np.asarray(self.X), self.name, self.feature_names)
-        object.__setattr__(self, "X", X)
+        if stored_rows(self.X) is not None:  # numbers in files are checked as they are read
+            _check_shape(self.X, self.name)
+        else:
+            X = _checked_features(np.asarray(self.X), self.name, self.feature_names)
+            object.__setattr__(self, "X", X)
         object.__setattr__(self, "class_names", tuple(self.class_names))
         self._check_meaning()
-        y = _checked_labels(np.asarray(self.y), len(X), len(self.class_names), self.name)
+        y = _checked_labels(np.asarray(self.y), self.rows, len(self.class_names), self.name)
         object.__setattr__(self, "y", y)
 
     @property
@@ -78,7 +84,8 @@ class Dataset:
         """Choose rows.
 
         Args:
-            rows: a slice (no copy is made), row numbers in −N to N − 1, or N booleans.
+            rows: a slice (no copy is made), row numbers in −N to N − 1, or N booleans. Of rows in
+                files they must be ascending, and none is copied.
 
         Returns:
             The chosen rows, with the same classes.
@@ -93,12 +100,24 @@ class Dataset:
         """
         index = rows if isinstance(rows, slice) else np.atleast_1d(np.asarray(rows))
         try:
-            return replace(self, X=self.X[index], y=self.y[index])
+            return replace(self, X=self._chosen(index), y=self.y[index])
         except IndexError as error:
             raise DataError(
                 f"{self.name}: rows must be numbers from 0 to {self.rows - 1}, a slice or "
                 f"{self.rows} booleans, but the choice does not fit ({error})."
             ) from error
+
+    def _chosen(self, index: slice | NDArray[np.generic]) -> NDArray[np.generic]:
+        stored = stored_rows(self.X)
+        if stored is None:
+            return self.X[index]
+        numbers = np.arange(self.rows)[index]
+        if (np.diff(numbers) <= 0).any():
+            raise DataError(
+                f"{self.name}: rows that stay in files are chosen in their own order, but the "
+                "choice is not ascending; sort it, or read them with X[rows]."
+            )
+        return cast(NDArray[np.generic], stored.take(numbers))
 
     def _check_meaning(self) -> None:
         if self.classes < 2:
@@ -168,9 +187,7 @@ class Splits:
                 )
 
 
-def _checked_features(
-    X: NDArray[np.generic], name: str, feature_names: tuple[str, ...] | None
-) -> NDArray[np.generic]:
+def _check_shape(X: NDArray[np.generic], name: str) -> None:
     if X.ndim != 2:
         raise DataError(
             f"{name}: X must have two dimensions, rows and features, but its shape is {X.shape}."
@@ -185,6 +202,12 @@ def _checked_features(
             f"{name}: an empty set has nothing to learn from; X has shape {X.shape}, "
             "give at least one row and one feature."
         )
+
+
+def _checked_features(
+    X: NDArray[np.generic], name: str, feature_names: tuple[str, ...] | None
+) -> NDArray[np.generic]:
+    _check_shape(X, name)
     # A byte order that is not the machine's would reach the C++ kernel as other numbers.
     X = np.ascontiguousarray(X, dtype=X.dtype.newbyteorder("="))
     if X.dtype.kind == "f":
@@ -193,18 +216,14 @@ def _checked_features(
 
 
 def _check_finite(X: NDArray[np.generic], name: str, feature_names: tuple[str, ...] | None) -> None:
-    # In blocks: the mask for all of X at once would be a copy of up to half its size.
-    step = max(1, _BLOCK_BYTES // (X.shape[1] * X.itemsize))
-    for start in range(0, len(X), step):
-        finite = np.isfinite(X[start : start + step])
-        if not finite.all():
-            row, column = np.unravel_index(int(np.argmin(finite)), finite.shape)
-            value = X[start + row, column]
-            called = f"{column} ({feature_names[column]})" if feature_names else str(column)
-            raise DataError(
-                f"{name}: every feature must be a finite number, but row {start + row}, column "
-                f"{called} is {value}; drop the row or fill the value."
-            )
+    found = first_not_finite(X)
+    if found is not None:
+        row, column = found
+        called = f"{column} ({feature_names[column]})" if feature_names else str(column)
+        raise DataError(
+            f"{name}: every feature must be a finite number, but row {row}, column {called} is "
+            f"{X[row, column]}; drop the row or fill the value."
+        )
 
 
 def _checked_labels(

@@ -12,6 +12,7 @@ from onelayer.data.arrow_files import open_arrow, open_csv, open_parquet
 from onelayer.data.columns import read_label_column
 from onelayer.data.damage import damage_of
 from onelayer.data.npy import map_npy
+from onelayer.data.shards import find_files, is_pattern
 from onelayer.errors import DataError
 
 _OPENERS = {
@@ -28,7 +29,8 @@ def read_label_file(path: Path) -> NDArray[Any]:
 
     Args:
         path: .npy with one label a row; .txt with one label a line, numbers if all of them are;
-            .csv, .parquet or .arrow with a single column, or one called label.
+            .csv, .parquet or .arrow with a single column, or one called label. A pattern stands
+            for the files that match it, one after another.
 
     Returns:
         (N,) text, whole numbers or booleans.
@@ -41,6 +43,8 @@ def read_label_file(path: Path) -> NDArray[Any]:
         Traceback (most recent call last):
         onelayer.errors.DataError: missing.txt cannot be read: No such file or directory.
     """
+    if is_pattern(path):
+        return np.concatenate([np.atleast_1d(read_label_file(file)) for file in find_files(path)])
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return np.array(map_npy(path))

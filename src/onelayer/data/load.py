@@ -15,6 +15,7 @@ from onelayer.data.forms import holds_form
 from onelayer.data.images import has_sub_folders
 from onelayer.data.layout import CIFAR10 as CIFAR10_FILES
 from onelayer.data.own import load_own
+from onelayer.data.shards import holds_shards, is_pattern
 from onelayer.data.telling import Report, print_line
 from onelayer.errors import DataError, SettingsError
 
@@ -33,6 +34,7 @@ def load(
     validation_labels: str | Path | None = None,
     seed: int = 0,
     image_size: int | str | tuple[int, int] | None = None,
+    stream: bool | None = None,
     train_batches: Sequence[int] = _TRAIN,
     validation_batches: Sequence[int] = _VALIDATION,
     progress: bool = True,
@@ -44,9 +46,10 @@ def load(
         source: None or "cifar10" for CIFAR-10 and "cifar100" for CIFAR-100, from the cache, which
             is filled from the network when it has to be; "digits" for scikit-learn's digits. Any
             other text or path is a file (.npy, .npz, .csv, .parquet, .arrow, .feather,
-            .safetensors), a folder of pictures with a sub-folder for each class, or a folder with
-            CIFAR's files or archives ("./digits" is a folder, and so are cifar10 and cifar100
-            where there is a folder of that name).
+            .safetensors), a folder of such files or a pattern ("shards/*.npy"), a folder of
+            pictures with a sub-folder for each class, or a folder with CIFAR's files or archives
+            ("./digits" is a folder, and so are cifar10 and cifar100 where there is a folder of
+            that name).
         labels: the column or array of labels (default: the one called label, labels, y, target or
             class), or a file with one label a row.
         test: a file or folder of test rows, kept apart as it is; None cuts a share off.
@@ -56,6 +59,9 @@ def load(
         validation_labels: as labels, for a file of validation rows; default: the same column.
         seed: which rows the shares hold.
         image_size: side, or (height, width), that pictures are resized to.
+        stream: whether rows stay in their files and are read as they are needed; None does so
+            where they would take more than a quarter of the memory that is available
+            (docs/larger-than-memory.md).
         train_batches: CIFAR-10's training batches, numbers from 1 to 5.
         validation_batches: CIFAR-10's validation batches, numbers from 1 to 5.
         progress: whether to show bars while data are fetched or read.
@@ -78,8 +84,9 @@ def load(
     """
     batches = (tuple(train_batches), tuple(validation_batches))
     choices = Choices(
-        labels, test, test_labels, test_share, validation, validation_labels, seed, image_size
-    )
+        labels, test, test_labels, test_share, validation, validation_labels, seed, image_size,
+        stream,
+    )  # fmt: skip
     if source == "":
         raise DataError(
             "data must name a file or folder, or be 'digits', but it is empty; leave it out."
@@ -87,7 +94,8 @@ def load(
     kind, path = _locate(source)
     _refuse_batches(kind, source, batches)
     if kind == CIFAR10:
-        choices.refuse_all_but((), "CIFAR-10, which is split by its batches")
+        if path is None or not os.path.isdir(path) or holds_form(path, CIFAR10_FILES):
+            choices.refuse_all_but((), "CIFAR-10, which is split by its batches")
         return load_cifar10(
             path, train_batches=batches[0], validation_batches=batches[1], progress=progress,
             report=report,
@@ -122,12 +130,14 @@ def _locate(source: str | Path | None) -> tuple[str, Path | None]:
 
 def _kind(path: Path) -> str:
     """What lies at a path: one of the CIFAR sets, or the user's own."""
+    if is_pattern(path):
+        return OWN
     if os.path.isdir(path):
         if holds_form(path, CIFAR10_FILES):
             return CIFAR10
         if holds_cifar100(path):
             return CIFAR100
-        return OWN if has_sub_folders(path) else CIFAR10
+        return OWN if holds_shards(path) or has_sub_folders(path) else CIFAR10
     # CIFAR-10's loader knows what to say of its archives, and of a folder that is not there.
     archive = path.suffix.lower() in (".gz", ".tgz", ".tar")
     return CIFAR10 if archive or not (path.suffix or os.path.exists(path)) else OWN

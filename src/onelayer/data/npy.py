@@ -138,6 +138,26 @@ def map_npy(path: Path) -> NDArray[Any]:
         return _map(path, file, size, str(path))
 
 
+def locate_npy(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Find where in a .npy file its numbers are, and what they are.
+
+    Args:
+        path: the file; only its header is read.
+
+    Returns:
+        Shape, whether it is in Fortran order, type, and the first byte's place.
+
+    Raises:
+        DataError: as `map_npy`.
+    """
+    with damage_of(path, "a .npy file"), path.open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        header = _read_header(file, str(path))
+        header.check(size - file.tell(), str(path))
+        return header.shape, header.fortran, header.dtype, file.tell()
+
+
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
     where = f"{path}, array {info.filename.removesuffix('.npy')!r}"
     with archive.open(info) as member:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,12 @@ from onelayer.data.classes import name_classes, number_labels
 from onelayer.data.dataset import Dataset, Splits
 from onelayer.data.images import parts_of
 from onelayer.data.reading import Way, in_file, read_table
+from onelayer.data.shards import holds_shards, is_pattern
 from onelayer.data.shares import cut_share, stratified_order
 from onelayer.data.table import Table
 from onelayer.data.telling import Report
 from onelayer.errors import DataError, SettingsError
+from onelayer.stored import stored_rows
 
 _LARGE = 1 << 30
 
@@ -30,7 +33,8 @@ def load_own(source: Path, choices: Choices, tell: Report, *, progress: bool) ->
     is not given is cut off the training rows, the test share first, each class by its share; rows
     of a share are copied, which takes memory of the training file's size once, and the remaining
     training rows are mixed by the same seed. With test and validation in files of their own
-    nothing is copied and nothing is moved.
+    nothing is copied and nothing is moved. Rows that stay in their files are never copied: shares
+    are lists of row numbers, and training rows keep the order of the files.
 
     Args:
         source: the training rows, or all.
@@ -45,7 +49,7 @@ def load_own(source: Path, choices: Choices, tell: Report, *, progress: bool) ->
         DataError: for files that are not as they should be.
         SettingsError: for options that exclude each other.
     """
-    way = Way(tell, choices.pixels, choices.seed, progress)
+    way = Way(tell, choices.pixels, choices.seed, progress, choices.stream)
     tables = _read_parts(source, choices, way)
     whole, given = _number(tables)
     del tables
@@ -80,17 +84,27 @@ def share_out(whole: Dataset, given: dict[str, Dataset], choices: Choices, tell:
         parts[role], rows = _part(whole, rows[cut], role), rows[kept]
         said.append(f"{role} rows a share of {share:g}, stratified, with seed {choices.seed}")
     if len(rows) < whole.rows:
-        if whole.X.nbytes > _LARGE:
+        stays = stored_rows(whole.X) is not None
+        if whole.X.nbytes > _LARGE and not stays:
             tell(
                 f"{whole.name}: its {whole.X.nbytes / 1e9:.1f} GB are copied into memory to be "
                 "split; give test and validation rows as files of their own to avoid that."
             )
-        rows = rows[stratified_order(whole.y[rows], choices.seed)]
+        if not stays:
+            rows = rows[stratified_order(whole.y[rows], choices.seed)]
         parts["train"] = _part(whole, rows, "training")
     else:
         parts["train"] = whole
     source = "; ".join(said) + "."
-    return Splits(parts["train"], parts["validation"], parts["test"], Path(whole.name).stem, source)
+    return Splits(parts["train"], parts["validation"], parts["test"], _short(whole.name), source)
+
+
+def _short(where: str) -> str:
+    """A name for what a path or a pattern names: shards/*.npy are the shards."""
+    path = Path(where)
+    while is_pattern(path) and glob.has_magic(path.stem) and path.name:
+        path = path.parent
+    return path.stem or "rows"
 
 
 def _part(whole: Dataset, rows: NDArray[np.intp], role: str) -> Dataset:
@@ -99,7 +113,8 @@ def _part(whole: Dataset, rows: NDArray[np.intp], role: str) -> Dataset:
 
 def _read_parts(source: Path, choices: Choices, way: Way) -> dict[str, Table]:
     """Read what is given: training rows, and validation and test where they are named."""
-    paths = parts_of(source) if os.path.isdir(source) else {"train": source}
+    split = os.path.isdir(source) and not holds_shards(source)
+    paths = parts_of(source) if split else {"train": source}
     named = {"test": choices.test, "validation": choices.validation}
     for role, path in named.items():
         if path is None or isinstance(path, float | int):
@@ -138,8 +153,19 @@ def _number(tables: dict[str, Table]) -> tuple[Dataset, dict[str, Dataset]]:
     datasets = {}
     for role, table in tables.items():
         _check_columns(table, train)
-        datasets[role] = _dataset(table, table.X.astype(common, copy=False), class_names, train)
+        datasets[role] = _dataset(table, _of_type(table, common), class_names, train)
     return datasets.pop("train"), datasets
+
+
+def _of_type(table: Table, common: np.dtype[Any]) -> NDArray[Any]:
+    if stored_rows(table.X) is None:
+        return table.X.astype(common, copy=False)
+    if table.X.dtype != common:
+        raise DataError(
+            f"{table.where} holds {table.X.dtype} features where other parts hold {common}; rows "
+            "that stay in their files are not converted, give all parts one type."
+        )
+    return table.X
 
 
 def _dataset(table: Table, X: NDArray[Any], class_names: tuple[str, ...], train: Table) -> Dataset:

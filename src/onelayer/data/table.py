@@ -133,6 +133,49 @@ def as_features(values: NDArray[Any], place: Callable[[int], str]) -> NDArray[An
     return converted
 
 
+def features_type(stored: np.dtype[Any], where: str) -> np.dtype[Any]:
+    """The type that numbers become which are too many to be looked at first.
+
+    Args:
+        stored: their type.
+        where: where they are, for messages.
+
+    Returns:
+        As `as_features`, but that whole numbers of 32 bits and more become float64, whatever they
+        are.
+
+    Raises:
+        DataError: for numbers that are no real ones.
+
+    Example:
+        >>> features_type(np.dtype("int16"), "x.npy"), features_type(np.dtype("int64"), "x.npy")
+        (dtype('float32'), dtype('float64'))
+    """
+    if stored.kind in "iu" and stored.itemsize > 2:
+        return np.dtype(np.float64)
+    # The same rule on a single number of that type.
+    return as_features(np.zeros(1, stored), lambda at: where).dtype.newbyteorder("=")
+
+
+def as_streamed(
+    values: NDArray[Any], dtype: np.dtype[Any], place: Callable[[int], str]
+) -> NDArray[Any]:
+    """Numbers in their `features_type`, some of them at a time.
+
+    Args:
+        values: (n, D) numbers.
+        dtype: their features_type.
+        place: names where the value at a flat position is, for messages.
+
+    Returns:
+        The numbers in that type.
+
+    Raises:
+        DataError: for a whole number that is too large to be held exactly.
+    """
+    return as_features(values, place).astype(dtype, copy=False)
+
+
 def _largest(values: NDArray[Any]) -> int:
     """The largest absolute value; Python's whole numbers do not overflow at −2⁶³."""
     return max(abs(int(values.min())), abs(int(values.max()))) if values.size else 0

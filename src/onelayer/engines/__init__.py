@@ -4,6 +4,8 @@ from onelayer.engines.choice import ENGINE_NAMES, make_engine
 from onelayer.engines.descent import Method, State, Steps, Weights
 from onelayer.engines.protocol import Engine, Evaluation, FullGradient, Trainer
 from onelayer.engines.rows import Rows
+from onelayer.engines.streamed import streaming
+from onelayer.engines.tiling import loaded, tiles
 
 __all__ = [
     "ENGINE_NAMES",
@@ -16,5 +18,8 @@ __all__ = [
     "Steps",
     "Trainer",
     "Weights",
+    "loaded",
     "make_engine",
+    "streaming",
+    "tiles",
 ]

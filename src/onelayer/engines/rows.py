@@ -6,9 +6,12 @@ Shape letters, the same everywhere: N rows, D features, X (N, D), y (N,).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from onelayer.stored import stored_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +19,8 @@ class Rows:
     """Rows as stored, with the affine map that is applied to each feature while it is read.
 
     Attributes:
-        X: features, shape (N, D), any real dtype; never copied as a whole.
+        X: features, shape (N, D), any real dtype; never copied as a whole. Rows that stay in
+            files (`StoredRows`) are for engines made by `streaming`, and for `tiles`.
         y: class index of each row, shape (N,), int64, 0 … K−1.
         scale: factor of each feature, shape (D,), float64.
         offset: added after the factor, shape (D,), float64.
@@ -69,7 +73,13 @@ class Rows:
         if self.index is not None:
             return replace(self, index=self.index[start:stop])
         weights = None if self.weights is None else self.weights[start:stop]
-        return replace(self, X=self.X[start:stop], y=self.y[start:stop], weights=weights)
+        return replace(self, X=self._stretch(start, stop), y=self.y[start:stop], weights=weights)
+
+    def _stretch(self, start: int, stop: int) -> NDArray[np.generic]:
+        stored = stored_rows(self.X)
+        if stored is None:
+            return self.X[start:stop]
+        return cast(NDArray[np.generic], stored.take(np.arange(start, min(stop, len(stored)))))
 
     def only(self, index: NDArray[np.int64]) -> Rows:
         """These rows alone, in this order; X is not copied."""

@@ -13,9 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from onelayer.engines import Engine, Rows, Weights
+from onelayer.engines import Engine, Rows, Weights, tiles
 from onelayer.optimum.curvature import largest_curvature, largest_second_moment
 
 TILE_ROWS = 1024
@@ -102,13 +101,12 @@ def smoothness(engine: Engine, rows: Rows, l2: float, batch_size: int) -> tuple[
 def _largest_row(rows: Rows) -> float:
     """maxᵢ ‖x̃ᵢ‖² of the scaled rows with a 1 appended, each times its weight over the mean."""
     largest, weights = 0.0, rows.row_weights
-    for start in range(0, rows.count, TILE_ROWS):
-        chosen: slice | NDArray[np.int64] = slice(start, start + TILE_ROWS)
-        tile = rows.X[chosen if rows.index is None else rows.index[chosen]].astype(np.float32)
-        tile *= rows.scale.astype(np.float32)
-        tile += rows.offset.astype(np.float32)
-        lengths = np.einsum("nd,nd->n", tile, tile) + 1.0
+    for place, tile in tiles(rows, TILE_ROWS):
+        scaled = tile.X[slice(None) if tile.index is None else tile.index].astype(np.float32)
+        scaled *= rows.scale.astype(np.float32)
+        scaled += rows.offset.astype(np.float32)
+        lengths = np.einsum("nd,nd->n", scaled, scaled) + 1.0
         if weights is not None:
-            lengths *= weights[start : start + TILE_ROWS] * (rows.count / rows.mass)
+            lengths *= weights[place] * (rows.count / rows.mass)
         largest = max(largest, float(lengths.max()))
     return largest

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.engines import Engine, Rows, Weights
+from onelayer.engines import Engine, Rows, Weights, tiles
 from onelayer.optimum.blas import one_blas_thread
 from onelayer.optimum.products import outer_product
+from onelayer.stored import available_memory, stored_rows
 
 Float64 = NDArray[np.float64]
 
@@ -51,6 +52,9 @@ class Moments(NamedTuple):
 class Scores:
     """Scores W x of all rows, in tiles; kept where they fit in memory.
 
+    For rows that stay in their files a quarter of the memory that is left may be taken: each step
+    of Newton's method would have them read again.
+
     Inside, classes come first: (K, n). Sums over few classes are then sums of long vectors.
     """
 
@@ -58,7 +62,10 @@ class Scores:
         self._engine, self._rows, self._labels = engine, rows, rows.labels
         self._mass = rows.mass
         self._weights = Weights(W[None], np.zeros((1, len(W))))
+        self._of_row = rows.row_weights
         self._step = max(1024, SCORE_BYTES // (16 * len(W)))
+        most = SCORE_BYTES if stored_rows(rows.X) is None else available_memory() // 4
+        self._keeps = rows.count * len(W) * 8 <= max(SCORE_BYTES, most)
         self._kept: dict[int, Float64] = {}
 
     def moments(self, b: Float64) -> Moments:
@@ -66,8 +73,8 @@ class Scores:
         K, before = len(b), 0
         stride = max(1, int(self._rows.count * K * K / HESSIAN_PRODUCTS))
         loss, means, hessian, seen = 0.0, np.zeros(K), np.zeros((K, K)), 0.0
-        for part, y, S in self._tiles():
-            weights = part.row_weights
+        for place, S in self._scores():
+            y, weights = self._labels[place], self._weights_of(place)
             for block in _blocks(S):
                 of_block = None if weights is None else weights[block]
                 shifted, labels = S[:, block] + b[:, None], y[block]
@@ -87,8 +94,10 @@ class Scores:
         """(1/N) Σ (p̃ᵢ − yᵢ) xᵢᵀ, shape (K, D), and (1/N) Σ KL(p̃ᵢ ‖ pᵢ) in nats."""
         t, q = mixture
         total, divergence = np.zeros(self._weights.W.shape[1:]), 0.0
-        for part, y, S in self._tiles():
-            weights, factors = part.row_weights, np.empty(S.T.shape)
+        for place, tile in tiles(self._rows, self._step):
+            y, weights = self._labels[place], self._weights_of(place)
+            S = self._scores_of(place, tile)
+            factors = np.empty(S.T.shape)
             for block in _blocks(S):
                 of_block = None if weights is None else weights[block]
                 log_p = S[:, block] + b[:, None]
@@ -100,22 +109,28 @@ class Scores:
                     divergence += float(np.sum(_weighed(terms, of_block)))
                 P[y[block], np.arange(P.shape[1])] -= 1.0
                 factors[block] = _weighed(P, of_block).T
-            total += self._engine.weighted_sums(part, factors[None])[0]
+            total += self._engine.weighted_sums(tile, factors[None])[0]
         return total / self._mass, max(divergence / self._mass, 0.0)
 
-    def _tiles(self) -> Iterator[tuple[Rows, NDArray[np.int64], Float64]]:
-        for start in range(0, self._rows.count, self._step):
-            stop = min(start + self._step, self._rows.count)
-            part = self._rows.part(start, stop)
-            yield part, self._labels[start:stop], self._scores(start, part)
+    def _scores(self) -> Iterator[tuple[slice, Float64]]:
+        """Scores of all rows, which are not read again where the scores were kept."""
+        if sum(S.shape[1] for S in self._kept.values()) == self._rows.count:
+            for start, S in self._kept.items():
+                yield slice(start, start + S.shape[1]), S
+            return
+        for place, tile in tiles(self._rows, self._step):
+            yield place, self._scores_of(place, tile)
 
-    def _scores(self, start: int, part: Rows) -> Float64:
-        if start in self._kept:
-            return self._kept[start]
-        scores = np.ascontiguousarray(self._engine.scores(part, self._weights)[0].T, np.float64)
-        if self._rows.count <= 2 * self._step:
-            self._kept[start] = scores
+    def _scores_of(self, place: slice, tile: Rows) -> Float64:
+        if place.start in self._kept:
+            return self._kept[place.start]
+        scores = np.ascontiguousarray(self._engine.scores(tile, self._weights)[0].T, np.float64)
+        if self._keeps:
+            self._kept[place.start] = scores
         return scores
+
+    def _weights_of(self, place: slice) -> Float64 | None:
+        return None if self._of_row is None else self._of_row[place]
 
 
 def _blocks(S: Float64) -> Iterator[slice]:

@@ -14,9 +14,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.engines import Engine, Rows, Weights
+from onelayer.engines import Engine, Rows, Weights, loaded, tiles
 from onelayer.objective import softmax
 from onelayer.optimum.products import inner, norm
+from onelayer.stored import stored_rows
 
 Float64 = NDArray[np.float64]
 
@@ -24,6 +25,10 @@ MOST_PRODUCTS = 30
 # Probabilities are made in tiles of so many bytes; of all rows they are kept if they take no more
 # than that, else they are made anew for each product.
 TILE_BYTES, KEPT_BYTES = 4 << 20, 64 << 20
+# Rows of a tile of the second moment's products, each of which has one score.
+MOMENT_ROWS = 1 << 24
+# Of rows that stay in their files its search begins on so many.
+SAMPLE_BYTES = 32 << 20
 # Lanczos stops when the largest eigenvalue is known to this share.
 ENOUGH = 1e-3
 
@@ -82,19 +87,35 @@ def largest_second_moment(engine: Engine, rows: Rows, dtype: str = "float32") ->
     Returns:
         The largest eigenvalue; ½ of it bounds the curvature of the mean cross-entropy.
     """
-    D = rows.X.shape[1]
-    unlabelled = replace(rows, y=np.zeros_like(rows.y))
+    return _largest_moment(engine, rows, dtype, _first_guess(engine, rows, dtype))[0]
+
+
+def _first_guess(engine: Engine, rows: Rows, dtype: str) -> Float64:
+    """Where to start: for rows that stay in their files, the answer of a sample of them."""
+    ones = np.ones((1, rows.X.shape[1] + 1))
+    most = max(1, SAMPLE_BYTES // (rows.X.shape[1] * rows.X.dtype.itemsize))
+    if stored_rows(rows.X) is None or rows.count <= most:
+        return ones
+    chosen = np.sort(np.random.default_rng(0).choice(rows.count, most, replace=False))
+    sample = loaded(rows, chosen)
+    return _largest_moment(engine, sample, dtype, ones)[1] if sample.mass else ones
+
+
+def _largest_moment(
+    engine: Engine, rows: Rows, dtype: str, start: Float64
+) -> tuple[float, Float64]:
+    unlabelled, mass = replace(rows, y=np.zeros_like(rows.y)), rows.mass
 
     def product(v: Float64) -> Float64:
-        direction = v.astype(dtype)
-        Z = engine.scores(unlabelled, Weights(direction[None, :, :-1], direction[None, :, -1]))[0]
-        Z = _weighed(rows, Z)
-        moment = np.empty((1, D + 1))
-        moment[:, :-1] = engine.weighted_sums(unlabelled, Z[None])[0] / rows.mass
-        moment[:, -1] = Z.sum(dtype=np.float64) / rows.mass
-        return moment
+        direction, moment = v.astype(dtype), np.zeros(v.shape)
+        along = Weights(direction[None, :, :-1], direction[None, :, -1])
+        for _, part in tiles(unlabelled, MOMENT_ROWS):
+            Z = _weighed(part, engine.scores(part, along)[0])
+            moment[:, :-1] += engine.weighted_sums(part, Z[None])[0]
+            moment[:, -1] += Z.sum(dtype=np.float64)
+        return moment / mass
 
-    return _largest_eigenvalue(product, np.ones((1, D + 1)), ENOUGH)[0]
+    return _largest_eigenvalue(product, start, ENOUGH)
 
 
 class _Probabilities:
@@ -109,9 +130,8 @@ class _Probabilities:
 
     def tiles(self) -> Iterator[tuple[Rows, NDArray[np.floating]]]:
         """Rows with their P, shape (n, K)."""
-        for start in range(0, self._rows.count, self._step):
-            part = self._rows.part(start, min(start + self._step, self._rows.count))
-            yield part, self._of(start, part)
+        for place, part in tiles(self._rows, self._step):
+            yield part, self._of(place.start, part)
 
     def _of(self, start: int, part: Rows) -> NDArray[np.floating]:
         if start in self._kept:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from onelayer.data import Dataset
-from onelayer.engines import Engine, Rows, make_engine
+from onelayer.engines import Engine, Rows, streaming
 from onelayer.errors import SettingsError
 from onelayer.optimum.advice import Advice, advise
 from onelayer.optimum.certificate import Certificate, certify_weights
@@ -76,7 +76,7 @@ def solve(
     target = Target(l2, tol, max_passes)
     fitted = fit_scaling(scaling, dataset.X, dataset.max_value)
     rows = rows_of(dataset, fitted)
-    chosen_engine = engine or make_engine()
+    chosen_engine = streaming(engine)
     metric = fit_metric(chosen_engine, rows, dataset.classes)
     return Solver(chosen_engine, rows, dataset.classes, metric, on_progress).solve(target)
 
@@ -129,7 +129,7 @@ def certify(
     if not (np.isfinite(W).all() and np.isfinite(b).all()):
         raise SettingsError("W and b must be finite numbers, but they hold a NaN or an infinity.")
     rows = rows_of(dataset, scaling)
-    return certify_weights(engine or make_engine(), rows, W, b, l2).given
+    return certify_weights(streaming(engine), rows, W, b, l2).given
 
 
 def suggest(
@@ -167,4 +167,4 @@ def suggest(
     require_number("l2 (λ)", l2, "a finite number, 0 or above", least=0)
     require_whole("batch_size", batch_size, 1)
     rows = rows_of(dataset, fit_scaling(scaling, dataset.X, dataset.max_value))
-    return advise(engine or make_engine(), rows, dataset.classes, l2, batch_size)
+    return advise(streaming(engine), rows, dataset.classes, l2, batch_size)

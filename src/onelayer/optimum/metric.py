@@ -22,9 +22,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.engines import Engine, Rows, Weights
+from onelayer.engines import Engine, Rows, Weights, loaded
 from onelayer.optimum.blas import one_blas_thread
 from onelayer.optimum.products import inner_product, outer_product
+from onelayer.stored import stored_rows
 
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -35,7 +36,7 @@ SAMPLE_ROWS = 4096
 RANK = 256
 EXTRA_DIRECTIONS = 16
 # Memory is bounded, whatever D: that of the directions that are kept.
-DIRECTION_BYTES = 64 << 20
+SAMPLE_BYTES = DIRECTION_BYTES = 64 << 20
 TILE_ROWS = 256
 FLATTEST = 1e-6
 
@@ -126,10 +127,13 @@ class _Sample:
     """
 
     def __init__(self, engine: Engine, rows: Rows, rng: np.random.Generator) -> None:
-        chosen = np.arange(rows.count)
-        if rows.count > SAMPLE_ROWS:
-            chosen = np.sort(rng.choice(rows.count, SAMPLE_ROWS, replace=False))
-        part = rows.only(chosen)
+        chosen, most = np.arange(rows.count), SAMPLE_ROWS
+        stored = stored_rows(rows.X)
+        if stored is not None:  # they are read into memory once, and met several times
+            most = max(2, min(SAMPLE_ROWS, SAMPLE_BYTES // stored.row_bytes))
+        if rows.count > most:
+            chosen = np.sort(rng.choice(rows.count, most, replace=False))
+        part = loaded(rows, chosen)
         weights = part.row_weights
         if weights is None or not weights.any():
             weights = np.ones(len(chosen))

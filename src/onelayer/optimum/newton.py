@@ -54,7 +54,7 @@ def scaled_rows(rows: Rows) -> Float64:
         x̃ᵢ.
     """
     scaled = np.ones((rows.count, rows.X.shape[1] + 1))
-    chosen = rows.X if rows.index is None else rows.X[rows.index]
+    chosen = rows.X[:] if rows.index is None else rows.X[rows.index]
     scaled[:, :-1] = chosen.astype(np.float64) * rows.scale + rows.offset
     return scaled
 

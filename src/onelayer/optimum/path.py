@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data import Splits
-from onelayer.engines import Engine, Rows, make_engine
+from onelayer.engines import Engine, Rows, streaming
 from onelayer.errors import SettingsError
 from onelayer.optimum.choice import Choice, choose
 from onelayer.optimum.dataset import rows_of
@@ -147,7 +147,7 @@ def solve_path(
     if not targets:
         raise SettingsError("a path needs at least one λ, but none was given.")
     started = time.perf_counter()
-    chosen_engine, train = engine or make_engine(), splits.train
+    chosen_engine, train = streaming(engine), splits.train
     fitted = fit_scaling(scaling, train.X, train.max_value)
     rows = rows_of(train, fitted)
     metric = fit_metric(chosen_engine, rows, train.classes)

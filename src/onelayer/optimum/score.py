@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.engines import Engine, Rows, Weights
+from onelayer.engines import Engine, Rows, Weights, tiles
 from onelayer.objective import log_softmax
 from onelayer.optimum.products import inner
 
@@ -49,12 +49,11 @@ def score(engine: Engine, rows: Rows, W: NDArray[np.floating], b: NDArray[np.flo
     weights = Weights(np.ascontiguousarray(W[None]), np.ascontiguousarray(b[None], W.dtype))
     y, total, squares, right = rows.labels, 0.0, 0.0, 0.0
     of_row = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
-    for start in range(0, rows.count, TILE_ROWS):
-        stop = min(start + TILE_ROWS, rows.count)
-        S = engine.scores(rows.part(start, stop), weights)[0]
-        labels = y[start:stop]
+    for place, tile in tiles(rows, TILE_ROWS):
+        S = engine.scores(tile, weights)[0]
+        labels = y[place]
         losses = -log_softmax(S)[np.arange(len(labels)), labels]
-        w = of_row[start:stop]
+        w = of_row[place]
         total += inner(w, losses)
         squares += inner(w, losses**2)
         right += inner(w, (S.argmax(axis=1) == labels).astype(float))

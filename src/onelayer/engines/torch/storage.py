@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from onelayer.engines.torch.devices import storable_bytes, tile_bytes
+from onelayer.stored import Overwritten
 
 Choice = slice | NDArray[np.int64]
 
@@ -32,7 +33,10 @@ STORED_TYPES = {
 
 
 class Storage:
-    """Rows for one device. Rows that it holds must not be changed by anyone."""
+    """Rows for one device. Rows that it holds must not be changed by anyone.
+
+    Rows that are read ahead from files lie in memory that is overwritten, and are never held.
+    """
 
     def __init__(self, device: Any) -> None:
         self._device = device
@@ -61,7 +65,7 @@ class Storage:
 
     def _whole(self, X: NDArray[Any]) -> Any | None:
         """All of X on the device, if it is there or fits."""
-        if self._device.type == "cpu":
+        if self._device.type == "cpu" or isinstance(_owner(X), Overwritten):
             return None
         self._held = [held for held in self._held if held.alive]
         for held in self._held:
