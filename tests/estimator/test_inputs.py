@@ -216,6 +216,22 @@ def test_bad_arguments_of_a_path_are_refused_in_a_sentence(
         SoftmaxClassifierCV(**settings).fit(X_IRIS, Y_IRIS)
 
 
+@pytest.mark.parametrize(
+    ("y", "fraction", "words"),
+    [
+        ([0] * 29 + [1], 0.1, "needs 2 rows or more, but class 1 has 1"),
+        ([0, 0, 1, 1, 2, 2], 0.1, "0.1 of 6 rows is 1; take another fraction"),
+        ([0, 0, 1, 1, 2, 2], 0.9, "0.9 of 6 rows is 6"),
+    ],
+)
+def test_too_few_rows_to_stop_by_are_refused_in_a_sentence(
+    y: list[int], fraction: float, words: str
+) -> None:
+    model = SoftmaxClassifier(solver="minibatch", early_stopping=True, validation_fraction=fraction)
+    with pytest.raises(ValueError, match=words):
+        model.fit(X_IRIS[: len(y)], y)
+
+
 def test_unknown_arguments_are_errors() -> None:
     with pytest.raises(TypeError, match="momentum"):
         SoftmaxClassifier(momentum=0.9)  # type: ignore[call-arg]

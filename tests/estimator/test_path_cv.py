@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegressionCV
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 from onelayer.estimator import SoftmaxClassifier, SoftmaxClassifierCV
@@ -32,6 +32,15 @@ def test_each_score_is_that_of_a_model_of_the_fold_alone(load: object) -> None:
     np.testing.assert_allclose(path.coef_, chosen.coef_, rtol=1e-3, atol=1e-5)
     assert path.l2_ == L2S[int(path.accuracy_path_.mean(axis=1).argmax())]
     assert path.gap_ == path.gap_path_[L2S.index(path.l2_)]
+
+
+def test_groups_are_kept_together_in_the_folds() -> None:
+    X, y = load_iris(return_X_y=True)
+    groups = np.arange(150) % 7
+    splits = list(GroupKFold(3).split(X, y, groups))
+    named = SoftmaxClassifierCV(L2S, cv=splits).fit(X, y)
+    found = SoftmaxClassifierCV(L2S, cv=GroupKFold(3)).fit(X, y, groups=groups)
+    np.testing.assert_array_equal(found.loss_path_, named.loss_path_)
 
 
 def test_it_chooses_what_logistic_regression_cv_chooses_by_loss() -> None:

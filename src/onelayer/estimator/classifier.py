@@ -6,12 +6,12 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 
 from onelayer.engines import Rows, make_engine
+from onelayer.estimator.held_out import hold_out
 from onelayer.estimator.inputs import Labelled, check_labelled, label_part, label_rows
 from onelayer.estimator.linear import Float64, Layer, LinearClassifier, penalty_of
 from onelayer.estimator.minibatch import (
@@ -223,7 +223,9 @@ class SoftmaxClassifier(LinearClassifier):
         self, labelled: Labelled, options: dict[str, Any], *, fresh: bool
     ) -> tuple[Fitted, Scaling]:
         random = check_random_state(self.random_state)
-        training, held_out = self._hold_out(labelled, random)
+        training, held_out = labelled.members, None
+        if self.early_stopping:
+            training, held_out = hold_out(labelled, options["validation_fraction"], random)
         scaling = labelled.scaling(self.scaling, training)
         rows = labelled.rows(scaling)
         validation = None if held_out is None else _chosen(rows, held_out)
@@ -231,21 +233,6 @@ class SoftmaxClassifier(LinearClassifier):
         start = first_layer(rows, K) if fresh else self._kept(scaling)
         engine, descent = make_engine(threads=self.threads), _descent(options, labelled.X, K)
         return fit_minibatch(engine, rows, validation, descent, start, random), scaling
-
-    def _hold_out(
-        self, labelled: Labelled, random: np.random.RandomState
-    ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
-        """The rows to train on and those to stop by; None is all, or none."""
-        if not self.early_stopping:
-            return labelled.members, None
-        members = labelled.members
-        if members is None:
-            members = np.arange(len(labelled.codes))
-        training, held_out = train_test_split(
-            members, test_size=self.validation_fraction, stratify=labelled.codes[members],
-            random_state=random,
-        )  # fmt: skip
-        return np.sort(training), np.sort(held_out)
 
     def _require_same(self, labelled: Labelled) -> Float64 | None:
         """The weights to start from, None before the first fit."""

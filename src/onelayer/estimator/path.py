@@ -92,13 +92,20 @@ class SoftmaxClassifierCV(LinearClassifier):
         self.class_weight = class_weight
         self.threads = threads
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Solve the path on all rows and on each fold, and keep the chosen model.
 
         Args:
             X: features, shape (N, D), dense; see SoftmaxClassifier.
             y: labels, shape (N,), of any type, at least two of them.
             sample_weight: wᵢ ≥ 0, shape (N,), or None; they count in the folds' scores too.
+            groups: of the rows, shape (N,), for a splitter that keeps groups together.
 
         Returns:
             The classifier.
@@ -120,7 +127,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         engine = make_engine(threads=self.threads)
         metric = fit_metric(engine, rows, K)
         targets = [Target(penalty_of(l2, K), options["tol"], options["max_passes"]) for l2 in l2s]
-        folds = HeldOutFolds(engine, _folds(self.cv, labelled, rows, labels), K, metric)
+        folds = HeldOutFolds(engine, _folds(self.cv, labelled, rows, labels, groups), K, metric)
         optima, scores = walk(Solver(engine, rows, K, metric), targets, folds)
         if len(optima) < len(targets):
             raise KeyboardInterrupt
@@ -152,11 +159,13 @@ def _values(l2s: Any) -> list[float]:
     return sorted({float(l2) for l2 in values}, reverse=True)
 
 
-def _folds(cv: Any, labelled: Labelled, rows: Rows, y: NDArray[Any]) -> list[tuple[Rows, Rows]]:
+def _folds(
+    cv: Any, labelled: Labelled, rows: Rows, y: NDArray[Any], groups: ArrayLike | None
+) -> list[tuple[Rows, Rows]]:
     """Rows to train on and rows held out, without those of weight 0."""
     counts = np.ones(len(y), bool) if labelled.weights is None else labelled.weights > 0.0
     parts: list[tuple[Rows, Rows]] = []
-    for kept, held_out in check_cv(cv, y, classifier=True).split(labelled.X, y):
+    for kept, held_out in check_cv(cv, y, classifier=True).split(labelled.X, y, groups):
         kept, held_out = (np.asarray(part, np.int64) for part in (kept, held_out))
         kept, held_out = kept[counts[kept]], held_out[counts[held_out]]
         if not (len(kept) and len(held_out)):
