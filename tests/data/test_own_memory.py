@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +80,35 @@ def is_mapped(X: Array) -> bool:
     while isinstance(base, np.ndarray) and base.base is not None:
         base = base.base
     return isinstance(base, mmap.mmap | pa.Array)
+
+
+RESIDENT = """
+import re, sys
+from onelayer.data import load
+
+def resident(what):
+    return int(re.search(what + r":\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10
+
+load(sys.argv[1])  # what is imported on first use is not counted
+open("/proc/self/clear_refs", "w").write("5")
+before = resident("VmRSS")
+splits = load(sys.argv[2])
+print(resident("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the peak")
+@pytest.mark.parametrize("write", [_npz, _safetensors])
+def test_shares_of_a_mapped_file_take_its_size_once_with_all_that_is_resident(
+    write: Callable[[Path, Array, Array], Path], tmp_path: Path
+) -> None:
+    few = write(tmp_path / "few", np.ones((10, 4), np.float32), np.arange(10) % 2)
+    X = np.ones((16 * ROWS, FEATURES), np.float32)  # 256 MB
+    whole = write(tmp_path / "whole", X, np.arange(len(X)) % 2)
+    told = subprocess.run(
+        [sys.executable, "-c", RESIDENT, few, whole], capture_output=True, text=True, check=True
+    )
+    assert int(told.stdout) < 1.3 * X.nbytes
 
 
 def test_a_share_copies_the_rows_of_a_file_once(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from onelayer.data.copying import copy_rows
 from onelayer.data.finite import first_not_finite
 from onelayer.errors import DataError
 from onelayer.stored import stored_rows
@@ -109,9 +110,11 @@ class Dataset:
 
     def _chosen(self, index: slice | NDArray[np.generic]) -> NDArray[np.generic]:
         stored = stored_rows(self.X)
-        if stored is None:
+        if stored is None and isinstance(index, slice):
             return self.X[index]
         numbers = np.arange(self.rows)[index]
+        if stored is None:
+            return copy_rows(self.X, numbers)
         if (np.diff(numbers) <= 0).any():
             raise DataError(
                 f"{self.name}: rows that stay in files are chosen in their own order, but the "

@@ -88,7 +88,8 @@ def share_out(whole: Dataset, given: dict[str, Dataset], choices: Choices, tell:
         if whole.X.nbytes > _LARGE and not stays:
             tell(
                 f"{whole.name}: its {whole.X.nbytes / 1e9:.1f} GB are copied into memory to be "
-                "split; give test and validation rows as files of their own to avoid that."
+                "split; to avoid that give test and validation rows as files of their own, or "
+                "leave all on disk with stream (--stream)."
             )
         if not stays:
             rows = rows[stratified_order(whole.y[rows], choices.seed)]
