@@ -122,7 +122,9 @@ def test_an_empty_name_is_refused() -> None:
 
 
 def test_a_folder_without_cifar10_says_what_it_should_hold(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds nothing of CIFAR-10.*\.bin.*python.*png.*tar\.gz"):
+    with pytest.raises(
+        DataError, match=r"sub-folder for each class.*shards.*\.bin.*python.*png.*tar\.gz"
+    ):
         load(tmp_path)
 
 

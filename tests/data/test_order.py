@@ -76,7 +76,7 @@ def test_a_named_folder_that_is_wrong_is_not_made_up_for_by_the_cache(
     made: Made, tmp_path: Path, cache: Path
 ) -> None:
     write_files(cache, made.binary_files())
-    with pytest.raises(Exception, match="holds nothing of CIFAR-10"):
+    with pytest.raises(Exception, match="holds nothing that is read"):
         load_cifar10(tmp_path, layout=made.layout)
 
 

@@ -75,6 +75,17 @@ def test_numbers_are_sorted_by_size_and_text_by_letters(tmp_path: Path) -> None:
         assert load(tmp_path / "a.npz").train.class_names == names
 
 
+def test_whole_numbers_that_were_stored_as_floats_are_the_same_labels(tmp_path: Path) -> None:
+    X, y = np.zeros((12, 1)), np.tile([10, 9, -1], 4)
+    for dtype in (np.int64, np.float64, np.float32, np.float16):
+        np.savez(tmp_path / "a.npz", X=X, y=y.astype(dtype))
+        train = load(tmp_path / "a.npz").train
+        assert train.class_names == ("-1", "9", "10")
+        np.savez(tmp_path / "t.npz", X=X, y=y)
+        both = load(tmp_path / "a.npz", test=tmp_path / "t.npz")
+        assert both.test.y.tolist() == [2, 1, 0] * 4
+
+
 def test_columns_keep_their_names_and_order(tmp_path: Path) -> None:
     X, labels = small(rows=20)
     pa.parquet.write_table(columns(X, labels).select(["x2", "label", "x0"]), tmp_path / "a.parquet")

@@ -102,7 +102,8 @@ def test_a_large_file_says_that_it_is_copied_and_how_not_to(
     monkeypatch.setattr("onelayer.data.own._LARGE", 100)
     said: list[str] = []
     load(path, report=said.append)
-    assert "copied into memory to be split; give test and validation rows as files" in said[0]
+    assert "copied into memory to be split; to avoid that give test and validation" in said[0]
+    assert "--stream" in said[0]
 
 
 def test_rows_that_lie_class_by_class_are_said_to_do_so(tmp_path: Path) -> None:

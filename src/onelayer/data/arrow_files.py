@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 from onelayer.data.columns import Columns, reads_as_number
@@ -26,6 +27,8 @@ def open_csv(path: Path) -> Columns:
     from pyarrow import csv
 
     with damage_of(path, "a CSV file with a header line"):
+        with path.open("rb") as file:
+            _refuse_utf16(path, file.read(2))
         # Quoted line breaks are allowed, so that rows are rows and not lines.
         opened = csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True))
         names = opened.column_names  # decoded only now
@@ -34,7 +37,41 @@ def open_csv(path: Path) -> Columns:
             f"{path}: the first line must name the columns, but it holds numbers "
             f"({', '.join(names[:4])}); add a line such as label,x1,x2."
         )
+    _check_separator(path, names)
+    _check_text(path, opened)
     return opened
+
+
+def _refuse_utf16(path: Path, start: bytes) -> None:
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise DataError(f"{path} must be text in UTF-8, but it is UTF-16; save it as UTF-8.")
+
+
+def _check_separator(path: Path, names: list[str]) -> None:
+    """Refuse lines whose commas are other signs: the header is then one name with all in it."""
+    for sign, called in (("\t", "tabs"), (";", "semicolons"), ("|", "bars")):
+        if len(names) == 1 and sign in names[0]:
+            raise DataError(
+                f"{path} must have commas between its columns, but it has {called}; save it with "
+                "commas."
+            )
+
+
+def _check_text(path: Path, opened: Columns) -> None:
+    """Refuse bytes that are no UTF-8; pyarrow takes a column with some of them for binary."""
+    import pyarrow as pa
+
+    for name, column in zip(opened.column_names, opened.columns, strict=True):
+        if not pa.types.is_binary(column.type):
+            continue
+        for row, value in enumerate(column.to_pylist()):
+            try:
+                (value or b"").decode()
+            except UnicodeDecodeError:
+                raise DataError(
+                    f"{path} must be text in UTF-8, but column {name!r}, row {row} is {value!r}; "
+                    "save it as UTF-8."
+                ) from None
 
 
 def open_parquet(path: Path) -> Columns:

@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 
 from onelayer.errors import DataError
 
+# Beyond this float64 has no odd numbers.
+_EXACT = 2.0**53
+
 
 def name_classes(labels: NDArray[Any], where: str) -> tuple[str, ...]:
     """Find the classes of a training set.
 
     Args:
-        labels: (N,) text, whole numbers or booleans.
+        labels: (N,) text, whole numbers (floats too) or booleans.
         where: where they are, for messages.
 
     Returns:
@@ -57,7 +60,8 @@ def number_labels(
         >>> number_labels(np.array(["b", "a"], object), ("a", "b"), "y.txt").tolist()
         [1, 0]
     """
-    values, inverse = np.unique(_checked(labels, where), return_inverse=True)
+    labels = _checked(labels, where)
+    values, inverse = np.unique(labels, return_inverse=True)
     index = {name: i for i, name in enumerate(class_names)}
     numbers = np.array([index.get(_name(value), -1) for value in values.tolist()], np.int64)
     y: NDArray[np.int64] = numbers[inverse]
@@ -91,9 +95,24 @@ def _checked(labels: NDArray[Any], where: str) -> NDArray[Any]:
                 )
     elif labels.dtype.kind == "U":
         return _checked(labels.astype(object), where)
+    elif labels.dtype.kind == "f":
+        return _whole(labels, where)
     elif labels.dtype.kind not in "iub":
         raise DataError(
             f"{where}: labels must be text, whole numbers or true and false, but they are "
             f"{labels.dtype}; name another column, or write the classes as whole numbers."
         )
     return labels
+
+
+def _whole(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
+    """Numbers that were stored as floats but are whole, as whole ones."""
+    right = np.abs(labels) <= _EXACT  # a NaN is not
+    right &= np.floor(labels, where=right, out=np.zeros_like(labels)) == labels
+    if not right.all():
+        row = int(np.argmin(right))
+        raise DataError(
+            f"{where}: labels must be text, whole numbers or true and false, but row {row} is "
+            f"{labels[row]:g}; name another column, or write the classes as whole numbers."
+        )
+    return labels.astype(np.int64)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from onelayer.errors import DataError
 
+MOST_LETTERS = 200
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -65,8 +66,19 @@ short); get or write it again.
 def first_line(error: BaseException) -> str:
     r"""The first line of what an error says, without its full stop; its type when it says nothing.
 
+    What of it cannot be printed, as bytes of a file that is not what it seems, ends it.
+
     Example:
         >>> first_line(ValueError("cut short.\nmore"))
         'cut short'
+        >>> first_line(ValueError("Expected 5 columns, got 1: l\x00\x93"))
+        'Expected 5 columns, got 1: l …'
     """
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    strange = (at for at, letter in enumerate(said) if not _readable(letter))
+    end = min(next(strange, len(said)), MOST_LETTERS)
+    return said if end == len(said) else f"{said[:end].rstrip()} …"
+
+
+def _readable(letter: str) -> bool:
+    return letter.isprintable() and letter != "\N{REPLACEMENT CHARACTER}"

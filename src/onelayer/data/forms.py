@@ -109,11 +109,11 @@ leave --data out to have them fetched.
                 yield _reader(unpacked, form, layout)
             return
     raise DataError(
-        f"{folder} holds nothing of CIFAR-10: it should hold data_batch_1.bin … test_batch.bin, "
-        "the python files data_batch_1 … test_batch, the PNG strips data_batch_1.png … with "
-        f"{' and '.join(LABEL_FILES)}, or one of {', '.join(form.archive for form in FORMS)}. A "
-        "folder of pictures has a sub-folder for each class, and a folder of shards holds .npy, "
-        ".parquet, .arrow or .safetensors files."
+        f"{folder} holds nothing that is read: a folder of pictures has a sub-folder for each "
+        "class, a folder of shards holds .npy, .parquet, .arrow or .safetensors files, and one of "
+        "CIFAR-10 holds data_batch_1.bin … test_batch.bin, the python files data_batch_1 … "
+        f"test_batch, the PNG strips data_batch_1.png … with {' and '.join(LABEL_FILES)}, or one "
+        f"of {', '.join(form.archive for form in FORMS)}."
     )
 
 

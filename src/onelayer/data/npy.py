@@ -226,7 +226,7 @@ def _read_header(file: IO[bytes], where: str) -> _Header:
     if header.dtype.hasobject:
         raise DataError(
             f"{where} holds pickled Python objects, which could run code and are refused; nothing "
-            "was run. Save it as numbers: numpy.save(file, X.astype('float32'))."
+            "was run. Save features as X.astype('float32'), labels as y.astype(str)."
         )
     if min(header.shape, default=0) < 0:
         raise DataError(f"{where} claims the shape {header.shape}; get it again.")

@@ -76,6 +76,8 @@ def choose_labels(names: Sequence[str], wanted: Wanted, where: str, what: str) -
     """
     if wanted.elsewhere:
         return None
+    if not names:
+        raise DataError(f"{where} holds no {what} at all; write features and labels into it.")
     listed = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
     if wanted.column is not None:
         if wanted.column in names:
