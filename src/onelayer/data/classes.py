@@ -107,12 +107,13 @@ def _checked(labels: NDArray[Any], where: str) -> NDArray[Any]:
 
 def _whole(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
     """Numbers that were stored as floats but are whole, as whole ones."""
-    right = np.abs(labels) <= _EXACT  # a NaN is not
-    right &= np.floor(labels, where=right, out=np.zeros_like(labels)) == labels
+    wide = labels.astype(np.float64)
+    right = np.abs(wide) <= _EXACT  # a NaN is not
+    right &= np.floor(wide) == wide
     if not right.all():
         row = int(np.argmin(right))
         raise DataError(
             f"{where}: labels must be text, whole numbers or true and false, but row {row} is "
-            f"{labels[row]:g}; name another column, or write the classes as whole numbers."
+            f"{wide[row]:g}; name another column, or write the classes as whole numbers."
         )
-    return labels.astype(np.int64)
+    return wide.astype(np.int64)
