@@ -221,8 +221,8 @@ def test_a_full_disk_exits_1_and_leaves_nothing(
 def test_ctrl_c_while_training_saves_what_was_trained_and_exits_130(
     run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_module = importlib.import_module("onelayer.train")
-    enter = train_module._Job.enter
+    loop = importlib.import_module("onelayer.pass_loop")
+    enter = loop.Job.enter
     calls = []
 
     def third_is_interrupted(*arguments: object) -> object:
@@ -231,7 +231,7 @@ def test_ctrl_c_while_training_saves_what_was_trained_and_exits_130(
             raise KeyboardInterrupt
         return enter(*arguments)
 
-    monkeypatch.setattr(train_module._Job, "enter", third_is_interrupted)
+    monkeypatch.setattr(loop.Job, "enter", third_is_interrupted)
     code, _, err = run("fit", "--data", "digits", "--learning-rate", "0.1", "--epochs", "9")
     assert code == 130
     assert "after 1 of 9 epochs" in err
