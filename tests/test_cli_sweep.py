@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from onelayer import Model, load, train
 from onelayer.cli.values import parse_choice, parse_values, parse_whole_values
 from onelayer.errors import SettingsError
+from onelayer.pass_loop import Progress
+from onelayer.plan import grid
 from onelayer.result_files import load_result
+from onelayer.sweep import run_sweep
 from tests.test_cli import Command, run
 
 __all__ = ["run"]
@@ -39,6 +44,59 @@ def test_a_grid_is_trained_ranked_and_shown(run: Command, tmp_path: Path) -> Non
     page = (tmp_path / "runs" / "sweep" / "report.html").read_text(encoding="utf-8")
     assert "Which setting is best" in page
     assert "certified, at most" not in page
+
+
+def test_scalings_are_swept_too_and_each_run_keeps_its_own(run: Command, tmp_path: Path) -> None:
+    code, out, err = run(
+        *SWEEP, "--learning-rate", "0.01,0.1", "--l2", "0,0.1", "--certify",
+        "--scaling", "unit,standardize",
+    )  # fmt: skip
+    assert code == 0, err
+    place = tmp_path / "runs" / "sweep"
+    swept = load_result(place)
+    assert len(swept.settings) == 8
+    assert "with" in out
+    assert out.count("standardize") >= 4
+    splits = load("digits")
+    for scaling in ("unit", "standardize"):
+        found = [i for i, one in enumerate(swept.runs) if one.name.endswith(scaling)]
+        alone = train(splits, [replace(swept.runs[i], name="") for i in found], scaling=scaling)
+        np.testing.assert_array_equal(alone.W, swept.W[found])
+        assert [swept.certificates[i] for i in found] == list(alone.certificates)
+        np.testing.assert_array_equal(alone.validation_accuracy, swept.validation_accuracy[found])
+        for i in found:
+            assert swept.scaling_of(i).name == scaling
+            np.testing.assert_array_equal(swept.scaling_of(i).scale, alone.scaling.scale)
+            np.testing.assert_array_equal(swept.scaling_of(i).offset, alone.scaling.offset)
+    best = int(swept.validation_accuracy.argmax())
+    model = Model.from_result(swept, best)
+    right = model.predict(splits.test.X) == splits.test.y
+    assert float(np.mean(right)) == swept.test_accuracy[best]
+    charts = {path.name for path in (place / "charts").iterdir()}
+    assert {"sweep-unit.png", "sweep-standardize.png"} <= charts
+    code, out, _ = run("certify", "runs/sweep", "--data", "digits")
+    assert [line.split(": ")[1] for line in out.strip().splitlines()] == [
+        proof.sentence for proof in swept.certificates
+    ]
+    code, out, err = run("rerun", "runs/sweep")
+    assert "the same bits" in out
+
+
+def test_an_interrupted_sweep_keeps_the_scalings_that_were_begun() -> None:
+    runs, seen = grid(learning_rate=[0.1, 0.01], epochs=3), list[Progress]()
+
+    def stop(now: Progress) -> None:
+        seen.append(now)
+        if now.done == 8:  # of 2 × 3 run-epochs under each of three scalings
+            raise KeyboardInterrupt
+
+    result = run_sweep(
+        load("digits"), runs, scaling=("unit", "none", "standardize"), on_progress=stop
+    )
+    assert [(now.done, now.total) for now in seen] == [(done, 18) for done in (2, 4, 6, 8)]
+    assert result.interrupted
+    assert [outcome.epochs for outcome in result.outcomes] == [3, 3, 1, 1]
+    assert [result.scaling_of(i).name for i in range(4)] == ["unit", "unit", "none", "none"]
 
 
 def test_the_best_is_watched_and_its_weights_are_the_same_bits(
@@ -93,8 +151,8 @@ def test_lists_of_a_settings_file_are_lists_of_the_sweep(run: Command, tmp_path:
         (("--batch-size", "10.5"), "--batch-size must be whole numbers"),
         (("--random", "-1"), "--random must be a whole number"),
         (("--random", "9", "--learning-rate", "0.1,0.2", "--l2", "0"), "only 2 could be drawn"),
-        (("--scaling", "unit,standardize"), "--scaling must be one for the whole sweep"),
-        (("--scaling", "max"), "scaling must be one of"),
+        (("--scaling", "unit,unit"), "scaling must be one or several, each once, but 'unit, unit'"),
+        (("--scaling", "unit,max"), "scaling must be one of none, unit, standardize, but 'max'"),
         (("--seeds", "0"), "seeds must be"),
     ],
 )

@@ -133,7 +133,7 @@ class Model:
         return cls(
             W=result.W[position],
             b=result.b[position],
-            scaling=result.scaling,
+            scaling=result.scaling_of(position),
             class_names=result.data.class_names,
             image_shape=result.data.image_shape,
             feature_names=result.data.feature_names,

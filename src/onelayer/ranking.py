@@ -20,6 +20,8 @@ class Standing:
         learning_rate: η.
         l2: λ.
         batch_size: rows of a batch.
+        kind: what else sets it apart from other settings of the result, as in "batch 50,
+            standardize"; empty where η and λ say all.
         positions: of its runs in the result, one a seed.
         diverged: how many of them diverged.
         accuracy: mean validation accuracy of those that did not, percent; NaN if none was measured.
@@ -32,6 +34,7 @@ class Standing:
     learning_rate: float
     l2: float
     batch_size: int
+    kind: str
     positions: tuple[int, ...]
     diverged: int
     accuracy: float
@@ -59,7 +62,8 @@ def rank_settings(result: Result) -> tuple[Standing, ...]:
     places: dict[str, list[int]] = {}
     for position, run in enumerate(result.runs):
         places.setdefault(run.name, []).append(position)
-    standings = [_standing(result, positions) for positions in places.values()]
+    kinds = _kinds(result)
+    standings = [_standing(result, positions, kinds) for positions in places.values()]
     ranked = sorted(standings, key=_order)
     return tuple(Standing(**vars(one) | {"rank": rank}) for rank, one in enumerate(ranked, start=1))
 
@@ -69,7 +73,20 @@ def _order(one: Standing) -> tuple[bool, bool, float, float]:
     return unmeasured, one.diverged > 0, -one.accuracy, one.loss
 
 
-def _standing(result: Result, positions: list[int]) -> Standing:
+def _kinds(result: Result) -> list[str]:
+    """What besides η and λ sets each run apart, of what is not the same for all of them."""
+    told = (
+        [f"batch {run.batch_size}" for run in result.runs],
+        [run.variant for run in result.runs],
+        [result.scaling_of(i).name for i in range(len(result.runs))],
+    )
+    differing = [words for words in told if len(set(words)) > 1]
+    return [", ".join(filter(None, words)) for words in zip(*differing, strict=True)] or (
+        [""] * len(result.runs)
+    )
+
+
+def _standing(result: Result, positions: list[int], kinds: list[str]) -> Standing:
     run = result.runs[positions[0]]
     lost = [i for i in positions if result.outcomes[i].status == "diverged"]
     kept = [i for i in positions if i not in lost]
@@ -81,6 +98,7 @@ def _standing(result: Result, positions: list[int]) -> Standing:
         learning_rate=run.eta,
         l2=run.l2,
         batch_size=run.batch_size,
+        kind=kinds[positions[0]],
         positions=tuple(positions),
         diverged=len(lost),
         accuracy=float(accuracies.mean()) if kept else math.nan,

@@ -143,6 +143,8 @@ class Result:
         W: weights after the last whole epoch, shape (R, K, D).
         b: biases, shape (R, K).
         scaling: the affine map that W expects of its features.
+        other_scalings: for the runs of a sweep that expect another one (key: position), that one;
+            `scaling_of` tells it of any run.
         history: losses, costs, accuracies and ‖W‖ at every epoch.
         test_loss: mean cross-entropy on the test set, shape (R,), nats.
         confusion: test rows by true class (axis 1) and predicted class (axis 2), (R, K, K), int64.
@@ -179,6 +181,11 @@ class Result:
     environment: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     command: Command | None = None
+    other_scalings: Mapping[int, Scaling] = field(default_factory=dict)
+
+    def scaling_of(self, position: int) -> Scaling:
+        """The affine map that the weights of a run expect of their features."""
+        return self.other_scalings.get(position, self.scaling)
 
     @property
     def certificate(self) -> Certificate:

@@ -2,7 +2,8 @@
 
     settings.json          runs, outcomes, data card, figures, checks, environment, command, format
     history.parquet        one line a run and epoch: run, setting, seed, epoch, the measures
-    weights.safetensors    W, b, scale, offset, test_loss, confusion, snapshot.<position>
+    weights.safetensors    W, b, scale, offset, test_loss, confusion, snapshot.<position>;
+                           scale.<name> and offset.<name> of other scalings of a sweep
 
 Nothing in these files can run code when it is loaded.
 """
@@ -77,6 +78,7 @@ def write_records(result: Result, folder: Path) -> None:
         "runs": [run.as_dict() for run in result.runs],
         "outcomes": [asdict(outcome) for outcome in result.outcomes],
         "scaling": result.scaling.name,
+        "other_scalings": {str(i): one.name for i, one in result.other_scalings.items()},
         "data": write_card(result.data),
         "reported": [asdict(figures) for figures in result.reported],
         "gradient_checks": [asdict(check) for check in result.gradient_checks],
@@ -136,6 +138,10 @@ def load_result(folder: Path | str) -> Result:
         environment=settings["environment"],
         seconds=settings["seconds"],
         command=read_command(settings.get("command")),
+        other_scalings={
+            int(i): Scaling(name, tensors[f"scale.{name}"], tensors[f"offset.{name}"])
+            for i, name in settings.get("other_scalings", {}).items()
+        },
     )
 
 
@@ -148,6 +154,8 @@ def _write_weights(result: Result, path: Path) -> None:
         "test_loss": result.test_loss,
         "confusion": result.confusion,
     } | {f"snapshot.{position}": shots for position, shots in result.snapshots.items()}
+    for other in result.other_scalings.values():
+        tensors |= {f"scale.{other.name}": other.scale, f"offset.{other.name}": other.offset}
     write_arrays(path, tensors)
 
 

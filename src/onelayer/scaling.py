@@ -86,17 +86,29 @@ def fit_scaling(
         >>> fit_scaling("standardize", np.array([[1.0], [3.0]])).apply(np.array([[5.0]]))
         array([[3.]])
     """
+    check_scaling(name)
     features = X.shape[1]
     if name == "none":
         return Scaling("none", np.ones(features), np.zeros(features))
     if name == "unit":
         return Scaling("unit", np.full(features, 1.0 / max_value), np.zeros(features))
-    if name == "standardize":
-        mean, deviation = _mean_and_deviation(X, weights)
-        scale = 1.0 / np.where(deviation > 0.0, deviation, 1.0)
-        return Scaling("standardize", scale, -mean * scale)
-    choices = ", ".join(get_args(ScalingName))
-    raise SettingsError(f"scaling must be one of {choices}, but {name!r} was given.")
+    mean, deviation = _mean_and_deviation(X, weights)
+    scale = 1.0 / np.where(deviation > 0.0, deviation, 1.0)
+    return Scaling("standardize", scale, -mean * scale)
+
+
+def check_scaling(name: str) -> None:
+    """Refuse a name that no scaling has.
+
+    Args:
+        name: of a scaling.
+
+    Raises:
+        SettingsError: for an unknown name.
+    """
+    choices = get_args(ScalingName)
+    if name not in choices:
+        raise SettingsError(f"scaling must be one of {', '.join(choices)}, but {name!r} was given.")
 
 
 def _mean_and_deviation(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+
+import numpy as np
 
 from onelayer.data import Splits
 from onelayer.engines import Engine
+from onelayer.errors import SettingsError
 from onelayer.pass_loop import Progress
 from onelayer.plan import Run
 from onelayer.ranking import rank_settings
-from onelayer.result import Result
+from onelayer.result import History, Result
+from onelayer.scaling import Scaling, check_scaling
 from onelayer.train import train
 
 
@@ -37,7 +41,7 @@ def run_sweep(
     runs: Sequence[Run],
     *,
     engine: Engine | None = None,
-    scaling: str = "unit",
+    scaling: str | Sequence[str] = "unit",
     dtype: str = "float32",
     certify: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -51,16 +55,17 @@ def run_sweep(
         splits: the data.
         runs: the settings; see `grid` and `random_grid`.
         engine: what does the arithmetic; None takes the default engine.
-        scaling: "none", "unit" or "standardize".
+        scaling: "none", "unit" or "standardize", or several of them: then every run is trained
+            under each.
         dtype: "float32" or "float64".
         certify: whether to prove how far each run ends from its optimum: a pass for each.
         on_progress: called after every epoch of every pass.
 
     Returns:
-        The result.
+        The result. Ctrl-C ends it; of several scalings those that were begun are in it.
 
     Raises:
-        SettingsError: as `train` does.
+        SettingsError: as `train` does, and for a scaling that is there twice.
 
     Example:
         >>> from onelayer.data import load
@@ -69,32 +74,106 @@ def run_sweep(
         >>> list(result.snapshots)
         [0]
     """
+    scalings = (scaling,) if isinstance(scaling, str) else tuple(scaling)
+    for one in scalings:
+        check_scaling(one)
+    if not scalings or len(set(scalings)) < len(scalings):
+        raise SettingsError(
+            f"scaling must be one or several, each once, but {', '.join(scalings)!r} was given."
+        )
     named = name_by_batch(runs)
-    result = train(
-        splits,
-        named,
-        engine=engine,
-        scaling=scaling,
-        dtype=dtype,
-        certify=certify,
-        on_progress=on_progress,
-    )
+    results: list[Result] = []
+    for done, one in enumerate(scalings):
+        progress = _Within(on_progress, done, len(scalings))
+        results.append(
+            train(
+                splits,
+                _named_by(one, named) if len(scalings) > 1 else named,
+                engine=engine,
+                scaling=one,
+                dtype=dtype,
+                certify=certify,
+                on_progress=progress,
+            )
+        )
+        if results[-1].interrupted:
+            break
+    result = joined(results)
     best = rank_settings(result)[0]
     if result.interrupted or best.diverged:
         return result
-    first = best.positions[0]
+    return _watched(result, best.positions[0], splits, engine, dtype)
+
+
+def joined(results: Sequence[Result]) -> Result:
+    """One result of several that differ in their scaling.
+
+    Args:
+        results: of the same data, engine and number of epochs.
+
+    Returns:
+        All runs, in order.
+    """
+    first = results[0]
+    if len(results) == 1:
+        return first
+    starts = np.cumsum([0, *(len(one.runs) for one in results)])[:-1].tolist()
+    history = {
+        item.name: np.concatenate([getattr(one.history, item.name) for one in results])
+        for item in fields(History)
+    }
+    others: dict[int, Scaling] = {}
+    for start, one in zip(starts[1:], results[1:], strict=True):
+        others |= {start + i: one.scaling for i in range(len(one.runs))}
+    proven = all(one.certificates for one in results)
+    seconds: dict[str, float] = {}
+    for one in results:
+        for name, value in one.seconds.items():
+            seconds[name] = seconds.get(name, 0.0) + value
+    return first.with_records(
+        runs=tuple(run for one in results for run in one.runs),
+        outcomes=tuple(outcome for one in results for outcome in one.outcomes),
+        W=np.concatenate([one.W for one in results]),
+        b=np.concatenate([one.b for one in results]),
+        history=History(**history),
+        test_loss=np.concatenate([one.test_loss for one in results]),
+        confusion=np.concatenate([one.confusion for one in results]),
+        certificates=tuple(c for one in results for c in one.certificates) if proven else (),
+        seconds=seconds,
+        other_scalings=others,
+    )
+
+
+def _watched(
+    result: Result, position: int, splits: Splits, engine: Engine | None, dtype: str
+) -> Result:
+    """The same result with W at every epoch and the curvature of one run."""
     watched = train(
         splits,
-        [result.runs[first]],
+        [result.runs[position]],
         engine=engine,
-        scaling=scaling,
+        scaling=result.scaling_of(position).name,
         dtype=dtype,
         certify=False,
         snapshots=[0],
         curvature_of=[0],
     )
     return result.with_records(
-        snapshots={first: watched.snapshots[0]},
-        curvatures={first: watched.curvatures[0]},
+        snapshots={position: watched.snapshots[0]},
+        curvatures={position: watched.curvatures[0]},
         seconds=dict(result.seconds) | {"watch the best": watched.seconds["train"]},
     )
+
+
+def _named_by(scaling: str, runs: Sequence[Run]) -> tuple[Run, ...]:
+    return tuple(replace(run, name=f"{run.name}, {scaling}") for run in runs)
+
+
+class _Within:
+    """Progress of one of several equal parts, as progress of the whole."""
+
+    def __init__(self, report: Callable[[Progress], None], part: int, parts: int) -> None:
+        self._report, self._part, self._parts = report, part, parts
+
+    def __call__(self, now: Progress) -> None:
+        self._report(Progress(self._part * now.total + now.done, self._parts * now.total))

@@ -99,9 +99,9 @@ def certify(
     from onelayer.record_files import kind_of
 
     engine = chosen_engine(arithmetic)
-    named_models, scaling = _path_models(folder) if kind_of(folder) == "path" else _models(folder)
+    named_models = _path_models(folder) if kind_of(folder) == "path" else _models(folder)
     train_set = load_splits(data).train
-    for name, W, b, l2 in named_models:
+    for name, W, b, l2, scaling in named_models:
         proof = prove(train_set, W, b, l2, scaling=scaling, engine=engine)
         out.print(f"{name}: {proof.sentence}", highlight=False, soft_wrap=True)
 
@@ -162,24 +162,23 @@ def solve_and_save(
         raise typer.Exit(INTERRUPTED)
 
 
-NamedModel = tuple[str, "NDArray[np.floating]", "NDArray[np.floating]", float]
+NamedModel = tuple[str, "NDArray[np.floating]", "NDArray[np.floating]", float, "Scaling"]
 
 
-def _models(folder: Path) -> tuple[list[NamedModel], Scaling]:
-    """The runs of a saved result: name, W, b and λ of each, and the scaling they expect."""
+def _models(folder: Path) -> list[NamedModel]:
+    """The runs of a saved result: name, W, b and λ of each, and the scaling it expects."""
     from onelayer.result_files import load_result
 
     result = load_result(folder)
-    named = [
-        (f"{run.name} (seed {run.seed})", result.W[i], result.b[i], run.l2)
+    return [
+        (f"{run.name} (seed {run.seed})", result.W[i], result.b[i], run.l2, result.scaling_of(i))
         for i, run in enumerate(result.runs)
     ]
-    return named, result.scaling
 
 
-def _path_models(folder: Path) -> tuple[list[NamedModel], Scaling]:
+def _path_models(folder: Path) -> list[NamedModel]:
     """The same of a saved path."""
     from onelayer.path_files import load_path
 
     solved = load_path(folder).path
-    return [(f"λ={o.l2:g}", o.W, o.b, o.l2) for o in solved.optima], solved.scaling
+    return [(f"λ={o.l2:g}", o.W, o.b, o.l2, solved.scaling) for o in solved.optima]

@@ -17,13 +17,11 @@ from onelayer.cli.engine_options import (
 )
 from onelayer.cli.options import (
     DtypeOption,
-    ScalingOption,
     progress_bar,
 )
 from onelayer.cli.settings import VALUES, SettingsOption, command_in_force
 from onelayer.cli.stored import finish
 from onelayer.cli.values import parse_choice, parse_values, parse_whole_values
-from onelayer.errors import SettingsError
 
 if TYPE_CHECKING:
     from onelayer.plan import Run
@@ -57,7 +55,9 @@ def sweep(
     certify: Annotated[
         bool, typer.Option("--certify", help="Prove each run's distance from its optimum.")
     ] = False,
-    scaling: ScalingOption = "unit",
+    scaling: Annotated[
+        str, typer.Option(metavar=VALUES, help="none, unit, standardize, or some with commas.")
+    ] = "unit",
     arithmetic: EngineOptions = DEFAULT_ENGINE,
     dtype: DtypeOption = "float32",
     settings: SettingsOption = None,
@@ -73,7 +73,6 @@ def sweep(
     from onelayer.sweep import run_sweep
 
     engine = chosen_engine(arithmetic)
-    _require_one(scaling)
     runs = _plan(
         random, sweep_seed, learning_rate, l2, batch_size,
         epochs=epochs, shuffle_seed=shuffle_seed, seeds=seeds,
@@ -85,7 +84,7 @@ def sweep(
             splits,
             runs,
             engine=engine,
-            scaling=scaling,
+            scaling=[one.strip() for one in scaling.split(",")],
             dtype=dtype,
             certify=certify,
             on_progress=lambda now: show(now.done, now.total),
@@ -121,14 +120,6 @@ def _plan(
         batch_size=batches,
         **shared,
     )
-
-
-def _require_one(scaling: str) -> None:
-    if "," in scaling:
-        raise SettingsError(
-            "--scaling must be one for the whole sweep, since a record holds one map of the "
-            f"features, but {scaling!r} was given; sweep each with its own --out."
-        )
 
 
 def _say(result: Any) -> None:

@@ -79,7 +79,7 @@ def gather_facts(contents: Contents) -> Facts:
         lead=_lead(result, name),
         data=_data(result),
         source=without_paths(result.data.source),
-        scaling=SCALINGS.get(result.scaling.name, result.scaling.name),
+        scaling=_scalings(result),
         named=any(_has_own_name(setting) for setting in contents.settings),
         classes=len(result.data.class_names),
         chaotic=tuple(s for s in contents.settings if s.chaotic)[:MOST_TROUBLES],
@@ -92,6 +92,11 @@ def gather_facts(contents: Contents) -> Facts:
         seconds=tuple((name, f"{value:.2f}") for name, value in result.seconds.items()),
         command=without_paths(result.command.line) if result.command else "",
     )
+
+
+def _scalings(result: Result) -> str:
+    names = [result.scaling.name, *(one.name for one in result.other_scalings.values())]
+    return "; or ".join(SCALINGS.get(name, name) for name in dict.fromkeys(names))
 
 
 def _lead(result: Result, name: str) -> str:

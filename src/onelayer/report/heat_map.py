@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -46,20 +47,19 @@ class Shades:
 
 
 def heat_maps(selection: Selection) -> tuple[Chart, ...]:
-    """Draw validation accuracy over η and λ, one map for each batch size.
+    """Draw validation accuracy over η and λ, one map for each batch size, scaling and method.
 
     Args:
         selection: the grids and the best setting.
 
     Returns:
-        The maps; the best cell of all has a full frame, the best of another batch size a dashed
-        one, and a setting of which a run diverged is crossed out.
+        The maps; the best cell of all has a full frame, the best of another map a dashed one, and
+        a setting of which a run diverged is crossed out.
     """
     if not selection.grids:
         return ()
     shades = _shades(selection.grids)
-    several = len(selection.grids) > 1
-    return tuple(_heat_map(grid, selection.best, shades, several) for grid in selection.grids)
+    return tuple(_heat_map(grid, selection.best, shades) for grid in selection.grids)
 
 
 def _shades(grids: Sequence[Grid]) -> Shades:
@@ -76,14 +76,14 @@ def _shades(grids: Sequence[Grid]) -> Shades:
     return Shades(low, high if high > low else low + step, step)
 
 
-def _heat_map(grid: Grid, best: Standing, shades: Shades, several: bool) -> Chart:
+def _heat_map(grid: Grid, best: Standing, shades: Shades) -> Chart:
     cells = [_cell(one, shades) for one in grid.standings.values()]
     framed = min(grid.standings.values(), key=lambda one: one.rank)
     tables = {"cells": cells, "best": [] if framed.diverged else [_place(framed)]}
     drawing = _Drawing(grid, shades, framed is best)
     size = (COLUMN * len(grid.rates) + 20, ROW * len(grid.l2s))
     specs = finished_specs(drawing.layers(), drawing.layers(), height=size[1], paper_size=size)
-    at = f", batches of {grid.batch_size}" if several else ""
+    at = f", {grid.kind}" if grid.kind else ""
     title = f"Validation accuracy / % over η and λ{at}"
     lost = sum(one.diverged > 0 for one in grid.standings.values())
     found = (
@@ -92,7 +92,7 @@ def _heat_map(grid: Grid, best: Standing, shades: Shades, several: bool) -> Char
         else f"Best: {framed.accuracy:.2f} % at η = {framed.learning_rate:g} and λ = {framed.l2:g}"
     )
     return Chart(
-        name=f"sweep-batch-{grid.batch_size}" if several else "sweep",
+        name="-".join(["sweep", *re.findall(r"\w+(?:\.\w+)?", grid.kind)]),
         title=title,
         heading=f"Validation accuracy / %{at}",
         description=(f"{title}. {found}. {len(cells)} settings, {lost} with runs that diverged."),

@@ -23,7 +23,8 @@ def leaderboard(result: Result, most: int = MOST_LINES) -> Table:
         most: lines at most.
 
     Returns:
-        One line a setting: rank, η, λ, batch size, validation accuracy and loss.
+        One line a setting: rank, η, λ, batch size, validation accuracy and loss, and what else
+        sets it apart, if anything does.
 
     Example:
         >>> from onelayer import Run, load, train
@@ -37,6 +38,9 @@ def leaderboard(result: Result, most: int = MOST_LINES) -> Table:
     for name in ("", "η", "λ", "batch", "validation %", "validation loss"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("runs")
+    told = any(_beside_batch(one) for one in ranked)
+    if told:
+        table.add_column("with")
     for one in ranked[:most]:
         several = len(one.positions) - one.diverged > 1
         table.add_row(
@@ -47,6 +51,7 @@ def leaderboard(result: Result, most: int = MOST_LINES) -> Table:
             f"{one.accuracy:.2f}" + (f" ± {one.deviation:.2f}" if several else ""),
             f"{one.loss:.4f}",
             ending_of(one),
+            *([_beside_batch(one)] if told else []),
             style="bold" if one.rank == 1 else None,
         )
     return table
@@ -68,6 +73,11 @@ def best_on_test(result: Result) -> str:
         f"best by validation: {best.name}; its test accuracy, which had no say in the choice: "
         f"{words} %"
     )
+
+
+def _beside_batch(one: Standing) -> str:
+    """What sets a setting apart that has no column of its own."""
+    return one.kind.removeprefix(f"batch {one.batch_size}").removeprefix(", ")
 
 
 def ending_of(one: Standing) -> str:

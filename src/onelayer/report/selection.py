@@ -21,16 +21,16 @@ MOST_UNRANKED = 8
 
 @dataclass(frozen=True)
 class Grid:
-    """Every η with every λ at one batch size.
+    """Every η with every λ of one kind.
 
     Attributes:
-        batch_size: rows of a batch.
+        kind: what else sets these settings apart from others, such as "batch 50"; or empty.
         rates: η, ascending.
         l2s: λ, ascending.
         standings: by (η, λ).
     """
 
-    batch_size: int
+    kind: str
     rates: tuple[float, ...]
     l2s: tuple[float, ...]
     standings: dict[tuple[float, float], Standing]
@@ -46,7 +46,8 @@ class Selection:
         edges: what lies beyond the grid, in a sentence; empty when the best is inside it.
         ties: how many settings so few validation rows cannot tell from it; empty for none.
         best: the best setting.
-        grids: one for each batch size, ascending; none when the settings are no complete grid.
+        grids: one of each kind, smaller batches first; none when the settings are no complete
+            grid.
         leaders: the first MOST_LINES of the ranking.
         settings: how many there are.
         lost: how many of them had a run that diverged.
@@ -78,7 +79,7 @@ def select_setting(result: Result) -> Selection | None:
     best = ranked[0]
     if best.diverged or math.isnan(best.accuracy) or not (grids or len(ranked) > MOST_UNRANKED):
         return None
-    home = next((grid for grid in grids if grid.batch_size == best.batch_size), None)
+    home = next((grid for grid in grids if grid.kind == best.kind), None)
     return Selection(
         heading="Which setting is best",
         sentence=_sentence(best, len(ranked), _test(result, best)),
@@ -93,16 +94,16 @@ def select_setting(result: Result) -> Selection | None:
 
 
 def _grids(ranked: Sequence[Standing]) -> tuple[Grid, ...]:
-    """One grid a batch size; none when a cell is missing or has two settings."""
+    """One grid of each kind; none when a cell is missing or has two settings."""
     grids = []
-    for batch_size in sorted({one.batch_size for one in ranked}):
-        of_one = [one for one in ranked if one.batch_size == batch_size]
+    for _, kind in sorted({(one.batch_size, one.kind) for one in ranked}):
+        of_one = [one for one in ranked if one.kind == kind]
         cells = {(one.learning_rate, one.l2): one for one in of_one}
         rates, l2s = (tuple(sorted(values)) for values in map(set, zip(*cells, strict=True)))
         whole = len(rates) > 1 and len(l2s) > 1
         if not whole or len(cells) != len(of_one) or len(cells) != len(rates) * len(l2s):
             return ()
-        grids.append(Grid(batch_size, rates, l2s, cells))
+        grids.append(Grid(kind, rates, l2s, cells))
     return tuple(grids)
 
 
