@@ -10,7 +10,8 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,12 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """Training that has not ended, as its newest checkpoint tells.
+    """Training that has not ended, as its newest checkpoints tell.
 
     Attributes:
-        file: the checkpoint.
+        file: the checkpoint that was written last.
         done: run-epochs that are behind it.
-        total: of how many.
+        total: of how many; what a sweep has not begun to train is not counted.
         command: how to go on; may be empty.
     """
 
@@ -91,18 +92,24 @@ def unfinished(folder: Path) -> Unfinished | None:
         folder: a run folder, or none.
 
     Returns:
-        What its newest checkpoint tells; None without one.
+        What its newest checkpoints tell; None without one.
 
     Example:
         >>> unfinished(Path("absent")) is None
         True
     """
-    for _, file in _newest_first(folder / CHECKPOINTS, FIRST):
-        try:
-            return Unfinished(file, *read_progress(file))
-        except (OSError, DataError, ValueError, KeyError):
-            continue
-    return None
+    files = list((folder / CHECKPOINTS).glob("*.safetensors"))
+    newest: list[Unfinished] = []
+    for name in {file.stem.rpartition("-")[0] for file in files}:
+        for _, file in _newest_first(folder / CHECKPOINTS, name):
+            with suppress(OSError, DataError, ValueError, KeyError):
+                newest.append(Unfinished(file, *read_progress(file)))
+                break
+    if not newest:
+        return None
+    done, total = sum(one.done for one in newest), sum(one.total for one in newest)
+    last = max(newest, key=lambda one: one.file.stat().st_mtime_ns)
+    return replace(last, done=done, total=total)
 
 
 class Pace:

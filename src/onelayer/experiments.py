@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from onelayer.checkpoints import Checkpoint
 from onelayer.data import Dataset, Splits
 from onelayer.engines import Engine
 from onelayer.errors import SettingsError
@@ -184,6 +185,7 @@ def run_experiments(
     seeds: int = 8,
     engine: Engine | None = None,
     dtype: str = "float32",
+    checkpoint: Checkpoint | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Result:
     """Run the experiments on a data set, all settings and seeds in one pass, and check gradients.
@@ -194,6 +196,7 @@ def run_experiments(
         seeds: how many initial weights for each.
         engine: what does the arithmetic; None takes the default engine.
         dtype: "float32" or "float64".
+        checkpoint: where to write down how far training is, and whether to go on from there.
         on_progress: called after every epoch.
 
     Returns:
@@ -220,6 +223,7 @@ def run_experiments(
         dtype=dtype,
         snapshots=first,
         curvature_of=[i for i in first if runs[i].l2 == 0.0],
+        checkpoint=checkpoint,
         on_progress=on_progress,
     )
     started = time.perf_counter()

@@ -29,14 +29,18 @@ def made_of(splits: Splits, runs: Sequence[Run], engine: Engine, **choices: Any)
     Args:
         splits: the data.
         runs: the settings as given.
-        engine: what does the arithmetic. Its threads are left out: they change no bit.
+        engine: what does the arithmetic. The native engine's threads are left out, which change
+            no bit, and so is the number of processes, so that training can go on with the
+            machines that are left: to rounding then, not to the bit.
         **choices: what else was chosen.
 
     Returns:
         What `differences` compares.
     """
     arithmetic = {"onelayer": version("onelayer"), "numpy": np.__version__} | engine.describe()
-    arithmetic.pop("threads", None)
+    arithmetic.pop("processes", None)
+    if engine.name == "native":
+        arithmetic.pop("threads", None)
     given = {"runs": [run.as_dict() for run in runs]}
     return {"data": fingerprint(splits)} | given | choices | arithmetic
 

@@ -48,7 +48,7 @@ def open_model(named: str) -> ChosenModel:
         onelayer.errors.SaveError: absent.safetensors should be a model file, but it is not there.
     """
     folder, setting = _parted(named)
-    if not (folder / SETTINGS_FILE).is_file():
+    if not folder.is_dir():
         return ChosenModel(load_model(named))
     if kind_of(folder) == "path":
         return _of_path(folder, setting)

@@ -15,10 +15,12 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.checkpoints import unfinished
 from onelayer.command import Command, read_command
 from onelayer.errors import SaveError
 from onelayer.result import DataCard
 from onelayer.run_folder import SETTINGS_FILE
+from onelayer.run_lock import holder
 
 WEIGHTS_FILE = "weights.safetensors"
 
@@ -197,7 +199,7 @@ def load_file(path: Path, read: Callable[[Path], T]) -> T:
         SaveError: when the file is missing, or `read` fails.
     """
     if not path.is_file():
-        raise SaveError(f"{path.parent} should be a run folder, but {path.name} is not there.")
+        raise SaveError(_absent(path))
     try:
         return read(path)
     except Exception as error:
@@ -206,6 +208,20 @@ def load_file(path: Path, read: Callable[[Path], T]) -> T:
             f"{path} should be a file that onelayer wrote, but it cannot be read ({error}); "
             "make it again or restore the file from a backup."
         ) from error
+
+
+def _absent(path: Path) -> str:
+    """Why a file of a run folder is not there."""
+    folder = path.parent
+    found = unfinished(folder) if path.name == SETTINGS_FILE else None
+    if found is None:
+        return f"{folder} should be a run folder, but {path.name} is not there."
+    at_it = holder(folder)
+    how = found.command or "train(…, checkpoint=Checkpoint(…, resume=True))"
+    return (
+        f"{folder} holds no result yet: {found.done} of {found.total} run-epochs are trained, "
+        + (f"and {at_it} is at it." if at_it else f"to go on: {how}")
+    )
 
 
 def _read_origin(path: Path) -> Origin | None:

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
+from onelayer.checkpoints import FIRST, Checkpoint
 from onelayer.data import Splits
 from onelayer.engines import Engine
 from onelayer.errors import SettingsError
@@ -16,6 +17,9 @@ from onelayer.ranking import rank_settings
 from onelayer.result import History, Result
 from onelayer.scaling import Scaling, check_scaling
 from onelayer.train import train
+
+# The name of the best run's own checkpoints, while it is trained once more.
+WATCHED = "best"
 
 
 def name_by_batch(runs: Sequence[Run]) -> tuple[Run, ...]:
@@ -44,6 +48,7 @@ def run_sweep(
     scaling: str | Sequence[str] = "unit",
     dtype: str = "float32",
     certify: bool = False,
+    checkpoint: Checkpoint | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Result:
     """Train every run, all that can share a pass in one pass, and watch the best one.
@@ -59,6 +64,7 @@ def run_sweep(
             under each.
         dtype: "float32" or "float64".
         certify: whether to prove how far each run ends from its optimum: a pass for each.
+        checkpoint: where to write down how far training is, and whether to go on from there.
         on_progress: called after every epoch of every pass.
 
     Returns:
@@ -93,6 +99,7 @@ def run_sweep(
                 scaling=one,
                 dtype=dtype,
                 certify=certify,
+                checkpoint=checkpoint and replace(checkpoint, name=one if done else FIRST),
                 on_progress=progress,
             )
         )
@@ -102,7 +109,7 @@ def run_sweep(
     best = rank_settings(result)[0]
     if result.interrupted or best.diverged:
         return result
-    return _watched(result, best.positions[0], splits, engine, dtype)
+    return _watched(result, best.positions[0], splits, engine, dtype, checkpoint)
 
 
 def joined(results: Sequence[Result]) -> Result:
@@ -145,9 +152,14 @@ def joined(results: Sequence[Result]) -> Result:
 
 
 def _watched(
-    result: Result, position: int, splits: Splits, engine: Engine | None, dtype: str
+    result: Result,
+    position: int,
+    splits: Splits,
+    engine: Engine | None,
+    dtype: str,
+    checkpoint: Checkpoint | None,
 ) -> Result:
-    """The same result with W at every epoch and the curvature of one run."""
+    """The same result with W at every epoch and the curvature of one run, unless Ctrl-C ends it."""
     watched = train(
         splits,
         [result.runs[position]],
@@ -157,7 +169,10 @@ def _watched(
         certify=False,
         snapshots=[0],
         curvature_of=[0],
+        checkpoint=checkpoint and replace(checkpoint, name=WATCHED),
     )
+    if watched.interrupted:
+        return result
     return result.with_records(
         snapshots={position: watched.snapshots[0]},
         curvatures={position: watched.curvatures[0]},

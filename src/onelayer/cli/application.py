@@ -9,7 +9,12 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from onelayer.errors import OnelayerError, SettingsError, StepLengthWarning
+from onelayer.errors import (
+    CheckpointWarning,
+    OnelayerError,
+    SettingsError,
+    StepLengthWarning,
+)
 
 INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
 
@@ -30,6 +35,7 @@ class _Commands(TyperGroup):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("always", StepLengthWarning)
+                warnings.simplefilter("always", CheckpointWarning)
                 warnings.showwarning = lambda message, *_, **__: note(str(message))
                 return super().invoke(ctx)
         except KeyboardInterrupt:

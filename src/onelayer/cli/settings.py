@@ -20,8 +20,8 @@ from onelayer.errors import SettingsError
 
 # An option of this metavar takes a list in one word, so a list in the file is joined by commas.
 VALUES = "VALUES"
-# Where a run is saved and where its options came from are not what it is.
-NOT_SAVED = ("settings", "out")
+# Where a run is saved, how it got there and where its options came from are not what it is.
+NOT_SAVED = ("settings", "out", "resume", "checkpoint-every")
 
 
 def options_of(command: Any) -> dict[str, Any]:

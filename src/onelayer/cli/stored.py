@@ -34,9 +34,9 @@ def report(
     from onelayer.result_files import load_result
 
     if kind_of(folder) == "path":
-        finish_path(load_path(folder), folder)
+        finish_path(load_path(folder), folder, keep_checkpoints=True)
     else:
-        finish(load_result(folder), folder)
+        finish(load_result(folder), folder, keep_checkpoints=True)
 
 
 @data_app.command("list")
@@ -57,7 +57,7 @@ def fetch_data() -> None:
     list_data()
 
 
-def finish_path(record: PathRecord, to: Path) -> None:
+def finish_path(record: PathRecord, to: Path, *, keep_checkpoints: bool = False) -> None:
     """Save a λ path with its page, then print what a reader wants first."""
     from onelayer.path_files import write_path_records
     from onelayer.report import path_table, write_path_report
@@ -66,7 +66,8 @@ def finish_path(record: PathRecord, to: Path) -> None:
     for optimum in record.path.optima:
         if optimum.status != "optimal":
             note(optimum.sentence)
-    with err.status("drawing the page"), staged_folder(to) as folder:
+    staging = staged_folder(to, keep_checkpoints=keep_checkpoints)
+    with err.status("drawing the page"), staging as folder:
         write_path_records(record, folder)
         write_path_report(record, folder)
     out.print(path_table(record))
@@ -79,8 +80,18 @@ def _say_accuracies(result: Result) -> None:
     out.print(terminal_table(result))
 
 
-def finish(result: Result, to: Path, say: Callable[[Result], None] = _say_accuracies) -> None:
-    """Save the run with its page, then say what a reader wants first."""
+def finish(
+    result: Result,
+    to: Path,
+    say: Callable[[Result], None] = _say_accuracies,
+    *,
+    keep_checkpoints: bool = False,
+) -> None:
+    """Save the run with its page, then say what a reader wants first.
+
+    Checkpoints in the folder go, unless they are to be kept, as those of an interrupted run are.
+    """
+    from onelayer.checkpoints import unfinished
     from onelayer.report import write_report
     from onelayer.result_files import write_records
     from onelayer.run_folder import staged_folder
@@ -90,10 +101,14 @@ def finish(result: Result, to: Path, say: Callable[[Result], None] = _say_accura
         note(message)
     if len(messages) > MOST_NOTES:
         note(f"so did {len(messages) - MOST_NOTES} more; the page has them.")
-    with err.status("drawing the page"), staged_folder(to) as folder:
+    staging = staged_folder(to, keep_checkpoints=keep_checkpoints or result.interrupted)
+    with err.status("drawing the page"), staging as folder:
         write_records(result, folder)
         write_report(result, folder)
     say(result)
     out.print(f"the page: {to / 'report.html'}", soft_wrap=True)
     if result.interrupted:
+        left = unfinished(to)
+        if left is not None and left.command:
+            note(f"to go on: {left.command}")
         raise typer.Exit(INTERRUPTED)

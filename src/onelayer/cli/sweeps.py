@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from onelayer.cli.application import app, out
+from onelayer.cli.checkpoint_options import (
+    DEFAULT_CHECKPOINTS,
+    CheckpointOptions,
+    takes_checkpoints,
+    training_in,
+)
 from onelayer.cli.data_options import DEFAULT_DATA, DataOptions, load_splits, takes_data
 from onelayer.cli.engine_options import (
     DEFAULT_ENGINE,
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 @app.command()
 @takes_data
 @takes_engine
+@takes_checkpoints
 def sweep(
     context: typer.Context,
     learning_rate: Annotated[
@@ -60,6 +67,7 @@ def sweep(
     ] = "unit",
     arithmetic: EngineOptions = DEFAULT_ENGINE,
     dtype: DtypeOption = "float32",
+    keeping: CheckpointOptions = DEFAULT_CHECKPOINTS,
     settings: SettingsOption = None,
 ) -> None:
     """Train many settings in as few passes as they allow, and choose one by validation accuracy.
@@ -69,7 +77,6 @@ def sweep(
 
     Example: onelayer sweep --data digits --learning-rate 0.001:0.3:7 --l2 0,1e-4:1:5 --seeds 2
     """
-    from onelayer.run_folder import check_replaceable
     from onelayer.sweep import run_sweep
 
     engine = chosen_engine(arithmetic)
@@ -77,20 +84,21 @@ def sweep(
         random, sweep_seed, learning_rate, l2, batch_size,
         epochs=epochs, shuffle_seed=shuffle_seed, seeds=seeds,
     )  # fmt: skip
-    check_replaceable(to)
-    splits = load_splits(data)
-    with progress_bar("training", "run-epochs") as show:
-        result = run_sweep(
-            splits,
-            runs,
-            engine=engine,
-            scaling=[one.strip() for one in scaling.split(",")],
-            dtype=dtype,
-            certify=certify,
-            on_progress=lambda now: show(now.done, now.total),
-        )
-    without = () if random else ("sweep_seed",)
-    finish(result.with_records(command=command_in_force(context, without)), to, say=_say)
+    command = command_in_force(context, () if random else ("sweep_seed",))
+    with training_in(to, keeping, command) as checkpoint:
+        splits = load_splits(data)
+        with progress_bar("training", "run-epochs") as show:
+            result = run_sweep(
+                splits,
+                runs,
+                engine=engine,
+                scaling=[one.strip() for one in scaling.split(",")],
+                dtype=dtype,
+                certify=certify,
+                checkpoint=checkpoint,
+                on_progress=lambda now: show(now.done, now.total),
+            )
+        finish(result.with_records(command=command), to, say=_say)
 
 
 def _plan(

@@ -8,6 +8,12 @@ from typing import Annotated
 import typer
 
 from onelayer.cli.application import app, out
+from onelayer.cli.checkpoint_options import (
+    DEFAULT_CHECKPOINTS,
+    CheckpointOptions,
+    takes_checkpoints,
+    training_in,
+)
 from onelayer.cli.data_options import DEFAULT_DATA, DataOptions, load_splits, takes_data
 from onelayer.cli.engine_options import (
     DEFAULT_ENGINE,
@@ -31,7 +37,10 @@ from onelayer.plan import AUTO, Auto
 
 # Options that a solver would ignore.
 FOREIGN = {
-    "optimum": ("learning_rate", "batch_size", "epochs", "seeds", "shuffle_seed", "dtype"),
+    "optimum": (
+        *("learning_rate", "batch_size", "epochs", "seeds", "shuffle_seed", "dtype"),
+        *("resume", "checkpoint_every"),
+    ),
     "minibatch": ("tol",),
 }
 
@@ -39,6 +48,7 @@ FOREIGN = {
 @app.command()
 @takes_data
 @takes_engine
+@takes_checkpoints
 def reproduce(
     context: typer.Context,
     data: DataOptions = DEFAULT_DATA,
@@ -49,6 +59,7 @@ def reproduce(
     ] = None,
     arithmetic: EngineOptions = DEFAULT_ENGINE,
     dtype: DtypeOption = "float32",
+    keeping: CheckpointOptions = DEFAULT_CHECKPOINTS,
     settings: SettingsOption = None,
 ) -> None:
     """Reproduce the report's four experiments and leave a page of pictures.
@@ -56,26 +67,28 @@ def reproduce(
     Example: onelayer reproduce --seeds 1
     """
     from onelayer.experiments import choose_experiments, run_experiments
-    from onelayer.run_folder import check_replaceable
 
     experiments, engine = choose_experiments(only or ()), chosen_engine(arithmetic)
-    check_replaceable(to)
-    splits = load_splits(data)
-    with progress_bar("training", "run-epochs") as show:
-        result = run_experiments(
-            splits,
-            experiments,
-            seeds=seeds,
-            engine=engine,
-            dtype=dtype,
-            on_progress=lambda now: show(now.done, now.total),
-        )
-    finish(result.with_records(command=command_in_force(context)), to)
+    command = command_in_force(context)
+    with training_in(to, keeping, command) as checkpoint:
+        splits = load_splits(data)
+        with progress_bar("training", "run-epochs") as show:
+            result = run_experiments(
+                splits,
+                experiments,
+                seeds=seeds,
+                engine=engine,
+                dtype=dtype,
+                checkpoint=checkpoint,
+                on_progress=lambda now: show(now.done, now.total),
+            )
+        finish(result.with_records(command=command), to)
 
 
 @app.command()
 @takes_data
 @takes_engine
+@takes_checkpoints
 def fit(
     context: typer.Context,
     learning_rate: Annotated[
@@ -98,6 +111,7 @@ def fit(
     scaling: ScalingOption = "unit",
     arithmetic: EngineOptions = DEFAULT_ENGINE,
     dtype: DtypeOption = "float32",
+    keeping: CheckpointOptions = DEFAULT_CHECKPOINTS,
     settings: SettingsOption = None,
 ) -> None:
     """Train a grid of settings in one pass, or solve for their optimum, and leave the page.
@@ -106,7 +120,6 @@ def fit(
     """
     from onelayer.experiments import first_of_each_setting
     from onelayer.plan import grid, seed_range
-    from onelayer.run_folder import check_replaceable
     from onelayer.train import train
 
     engine = chosen_engine(arithmetic)
@@ -125,19 +138,20 @@ def fit(
     )
     if not runs:
         raise SettingsError("training by minibatch needs --learning-rate; try auto.")
-    check_replaceable(to)
-    splits = load_splits(data)
-    with progress_bar("training", "run-epochs") as show:
-        result = train(
-            splits,
-            runs,
-            engine=engine,
-            scaling=scaling,
-            dtype=dtype,
-            snapshots=first_of_each_setting(runs),
-            on_progress=lambda now: show(now.done, now.total),
-        )
-    finish(result.with_records(command=command), to)
+    with training_in(to, keeping, command) as checkpoint:
+        splits = load_splits(data)
+        with progress_bar("training", "run-epochs") as show:
+            result = train(
+                splits,
+                runs,
+                engine=engine,
+                scaling=scaling,
+                dtype=dtype,
+                snapshots=first_of_each_setting(runs),
+                checkpoint=checkpoint,
+                on_progress=lambda now: show(now.done, now.total),
+            )
+        finish(result.with_records(command=command), to)
 
 
 def _refuse_foreign_options(context: typer.Context, solver: str) -> None:

@@ -1,0 +1,32 @@
+"""python -m tests.kill.worker RUN: a small sweep that writes checkpoints as often as it can."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+from onelayer.checkpoints import Checkpoint
+from onelayer.plan import grid
+from onelayer.result_files import save_result
+from onelayer.run_folder import SETTINGS_FILE
+from onelayer.sweep import run_sweep
+from tests.made_data import make_splits
+
+RUNS = grid(
+    learning_rate=[0.05, 0.4, 300.0], l2=[0.0, 0.05], batch_size=[4, 7], epochs=15,
+    shuffle_seed=[3, None], momentum=0.5,
+)  # fmt: skip
+
+
+def main(folder: Path) -> None:
+    """Train, or go on, unless it has ended already."""
+    warnings.simplefilter("ignore", UserWarning)
+    if (folder / SETTINGS_FILE).exists():
+        return
+    checkpoint = Checkpoint(folder, every=0, resume=True)
+    save_result(run_sweep(make_splits(), RUNS, checkpoint=checkpoint), folder)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
