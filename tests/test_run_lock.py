@@ -82,6 +82,18 @@ def test_what_a_thread_holds_it_may_hold_again_and_another_thread_may_not(tmp_pa
         pass
 
 
+def test_parents_that_nothing_was_put_in_are_gone_again(tmp_path: Path) -> None:
+    with run_lock(tmp_path / "a" / "b" / "run"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with run_lock(tmp_path / "a" / "b" / "run"):
+        (tmp_path / "a" / "kept").write_text("")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["kept"]
+    with run_lock(tmp_path / "run"):
+        pass
+    assert tmp_path.exists()
+
+
 def test_a_lock_on_a_file_that_was_removed_meanwhile_is_not_believed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -235,7 +235,7 @@ def test_training_from_files_goes_on_from_a_checkpoint_to_the_same_bits(
 ) -> None:
     """Also from the middle of a window; an epoch is walked in parts, one for each checkpoint."""
     monkeypatch.setattr("onelayer.checkpoints.HOLD_SECONDS", 0.0)
-    monkeypatch.setattr("onelayer.checkpoints.FEWEST_BATCHES", 5)
+    monkeypatch.setattr("onelayer.checkpoints.FIRST_BATCHES", 5)
     run = Run(0.05, momentum=0.9, batch_size=3, epochs=2, shuffle_seed=shuffle_seed)
     splits, kept = both_splits()[1], Checkpoint(tmp_path, every=0.0, resume=True)
     whole = train(splits, [run], certify=False)

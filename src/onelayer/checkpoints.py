@@ -28,7 +28,7 @@ KEPT = 2
 FIRST = "runs"
 # Ctrl-C goes on from where training stood at most so many seconds before.
 HOLD_SECONDS = 1.0
-FEWEST_BATCHES, MOST_PART_SECONDS = 16, 10.0
+FIRST_BATCHES, MOST_PART_SECONDS = 16, 10.0
 
 
 @dataclass(frozen=True)
@@ -115,17 +115,19 @@ def unfinished(folder: Path) -> Unfinished | None:
 class Pace:
     """How many batches make a part of an epoch, so that parts are short beside the interval.
 
+    An epoch that is no longer than a part is taken whole from then on.
+
     Attributes:
         batches: of the next part.
     """
 
     def __init__(self, every: float) -> None:
-        self.batches, self._seconds = FEWEST_BATCHES, min(every / 4, MOST_PART_SECONDS)
+        self.batches, self._seconds = FIRST_BATCHES, min(every / 4, MOST_PART_SECONDS)
 
     def learn(self, batches: int, seconds: float) -> None:
         """Take note of how long a part took."""
         wanted = int(batches * self._seconds / max(seconds, 1e-9))
-        self.batches = max(FEWEST_BATCHES, min(wanted, 8 * self.batches))
+        self.batches = max(1, min(wanted, 8 * self.batches))
 
 
 class Keeper:

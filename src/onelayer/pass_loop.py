@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from onelayer.checkpoints import Keeper
+from onelayer.checkpoints import Keeper, Pace
 from onelayer.curvature_meter import CurvatureMeter
 from onelayer.data import Dataset, Splits
 from onelayer.engines import Engine, Rows, State, Steps, Trainer
@@ -150,10 +150,13 @@ def _train_pass(job: Job, positions: list[int], place: Place) -> None:
     logbook, epochs = job.logbook, job.logbook.runs[positions[0]].epochs
     alive = positions if place.state is None else list(place.alive)
     trainer = job.begin(alive, place.state or State(logbook.weights_of(alive)))
+    rows = job.rows(job.splits.train)  # the same for all epochs, as what an engine keeps of them
     for epoch in range(place.epoch, epochs + 1):
         if epoch > 0:
             begun = place.batch if epoch == place.epoch else 0
-            for batch in _train_epoch(job, alive, epoch, trainer, begun):
+            steps = steps_of_epoch(job.runs(alive), epoch, len(rows.y), stored_rows(rows.X))
+            pace = None if job.keeper is None else job.keeper.pace
+            for batch in _in_parts(trainer, rows, steps, begun, pace):
                 _offer(job, Place(place.sharing, epoch, batch, tuple(alive)), trainer)
         finite = job.enter(alive, epoch, trainer)
         diverged = len(alive) - len(finite)
@@ -168,22 +171,20 @@ def _train_pass(job: Job, positions: list[int], place: Place) -> None:
     logbook.finish(alive)
 
 
-def _train_epoch(
-    job: Job, alive: list[int], epoch: int, trainer: Trainer, begun: int
+def _in_parts(
+    trainer: Trainer, rows: Rows, steps: Steps, begun: int, pace: Pace | None
 ) -> Iterator[int]:
     """Take the batches of an epoch that are left; yield how many are done after each part."""
-    rows = job.rows(job.splits.train)
-    steps = steps_of_epoch(job.runs(alive), epoch, len(rows.y), stored_rows(rows.X))
     count = len(steps.learning_rate)
     while begun < count:
-        stop = count if job.keeper is None else min(count, begun + job.keeper.pace.batches)
-        started = time.perf_counter()
+        stop = count if pace is None else min(count, begun + pace.batches)
         if (begun, stop) == (0, count):
             trainer.epoch(rows, steps)
         else:
+            started = time.perf_counter()
             trainer.epoch(_visited(rows, steps, begun, stop), steps.part(begun, stop))
-        if job.keeper is not None:
-            job.keeper.pace.learn(stop - begun, time.perf_counter() - started)
+            if pace is not None:
+                pace.learn(stop - begun, time.perf_counter() - started)
         begun = stop
         yield begun
 

@@ -14,7 +14,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from onelayer.errors import CheckpointWarning, SaveError
@@ -30,7 +30,8 @@ def run_lock(folder: Path) -> Iterator[None]:
     """Keep other writers from a run folder while the block runs.
 
     Args:
-        folder: the run folder, which need not exist. A block within a block of the same thread
+        folder: the run folder, which need not exist; nor need its parents, which are removed
+            again when they are still empty at the end. A block within a block of the same thread
             may lock it again.
 
     Raises:
@@ -50,6 +51,7 @@ def run_lock(folder: Path) -> Iterator[None]:
         []
     """
     key = (Path(os.path.abspath(folder)), threading.get_ident())
+    made = [parent for parent in key[0].parents if not parent.exists()]
     file = None if key in _held else _acquire(folder)
     _held[key] = _held.get(key, 0) + 1
     try:
@@ -62,6 +64,9 @@ def run_lock(folder: Path) -> Iterator[None]:
             # Unlinked while it is held: who opened it before sees below that it is gone.
             _place(folder).unlink(missing_ok=True)
             os.close(file)
+        with suppress(OSError):  # which a folder that holds something raises
+            for parent in made:
+                parent.rmdir()
 
 
 def holder(folder: Path) -> str | None:

@@ -24,7 +24,7 @@ def main(folder: Path) -> None:
     warnings.simplefilter("ignore", UserWarning)
     if (folder / SETTINGS_FILE).exists():
         return
-    checkpoint = Checkpoint(folder, every=0, resume=True)
+    checkpoint = Checkpoint(folder, every=0.01, resume=True)
     save_result(run_sweep(make_splits(), RUNS, checkpoint=checkpoint), folder)
 
 
