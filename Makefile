@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install reproduce test lint docs bench sanitize mutants format clean
+.PHONY: help install reproduce test lint docs bench sanitize kills mutants format clean
 
 help:
 	@sed -n '2,3s/^# *//p' Makefile
@@ -50,6 +50,10 @@ bench: $(INSTALLED)
 sanitize: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet cmake ninja
 	scripts/sanitize-kernel $(BIN)/python
+
+# Kill a sweep 100 times at random moments, resume it, compare its bytes. About five minutes.
+kills: $(INSTALLED)
+	$(BIN)/python -m tests.kill $(or $(ARGS),100)
 
 # Break the kernel in one place after the other; the suite must notice. About seven minutes.
 mutants: $(INSTALLED)

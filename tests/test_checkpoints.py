@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import sys
 import threading
 import warnings
@@ -18,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 
 from onelayer import checkpoints as module
 from onelayer.checkpoint_files import read_standing
@@ -532,3 +535,22 @@ def test_a_folder_that_another_writes_or_that_is_no_run_is_refused(tmp_path: Pat
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(SaveError, match="it holds other files"):
         trained(make_splits(), RUNS, checkpoint=Checkpoint(tmp_path))
+
+
+def test_the_file_holds_what_its_page_names(tmp_path: Path) -> None:
+    """docs/checkpoints.md, and safetensors without a line of onelayer."""
+    page = (Path(__file__).parents[1] / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w.]+)`", page))
+    runs = (WITH_STATE[2], replace(WITH_STATE[2], learning_rate=0.1))
+    kept = Checkpoint(tmp_path, every=0)
+    with pytest.raises(Killed), killed_after(2):
+        trained(make_splits(), runs, checkpoint=kept)
+    with safe_open(tmp_path / CHECKPOINTS / "runs-000002.safetensors", "np") as file:
+        texts, names = file.metadata(), set(file.keys())
+        assert file.get_tensor("state.W").shape == (2, 3, 12)
+    assert set(texts) <= named
+    assert set(json.loads(texts["standing"])) <= named
+    generic = {re.sub(r"\.\d+$", ".I", name) for name in names}
+    assert {re.sub(r"^history\..*", "history.NAME", name) for name in generic} <= named
+    for pair in ("state", "velocity", "average"):
+        assert {f"{pair}.W", f"{pair}.b"} <= names

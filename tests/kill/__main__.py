@@ -17,7 +17,7 @@ from tests.made_data import make_dataset
 
 OPTIONS = (
     *("--learning-rate", "0.03:0.9:3,300", "--l2", "0,0.05", "--batch-size", "4,10"),
-    *("--seeds", "3", "--epochs", "40", "--shuffle-seed", "5"),
+    *("--seeds", "3", "--epochs", "600", "--shuffle-seed", "5"),
     *("--checkpoint-every", "0.1", "--resume"),
 )
 
