@@ -31,6 +31,7 @@ from onelayer.model import Model
 from onelayer.model_files import load_model, save_model
 from onelayer.optimum import certify, l2_grid, solve, solve_path, suggest
 from onelayer.plan import Run, grid
+from onelayer.preflight import preflight
 from onelayer.random_plan import random_grid
 from onelayer.result import Result
 from onelayer.result_files import load_result, save_result
@@ -68,6 +69,7 @@ __all__ = [
     "load",
     "load_model",
     "load_result",
+    "preflight",
     "random_grid",
     "save_model",
     "save_result",

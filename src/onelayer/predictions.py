@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from onelayer.data import load
 from onelayer.data.arrow_files import open_csv, open_parquet
 from onelayer.data.columns import table_of
+from onelayer.data.npy import locate_npy
+from onelayer.data.shards import find_shards, open_shards
+from onelayer.data.streaming import may_be_large
 from onelayer.data.table import Wanted
 from onelayer.data.telling import print_line
 from onelayer.engines import Engine
@@ -30,19 +33,23 @@ from onelayer.whole_file import staged_file
 TABLES = (".csv", ".parquet")
 OUTPUTS = (".csv", ".parquet", ".npy")
 PARTS = ("train", "validation", "test")
+ONLY_STORED = (".safetensors", ".arrow", ".feather")
 
 
 def read_rows(named: str, feature_names: Sequence[str] | None = None) -> NDArray[np.generic]:
     """The rows that a user names, as stored.
 
     Args:
-        named: a .npy file; a .csv or .parquet file, one column a feature; or a data set as `load`
-            names it, whose test rows are taken, or those of DATA:train or DATA:validation.
+        named: a .npy, .safetensors or .arrow file, or a .csv or .parquet one with a column for
+            each feature; a folder of such files but .csv, or a pattern, for all of their rows; or a
+            data set as `load` names it, whose test rows are taken, or those of DATA:train or
+            DATA:validation.
         feature_names: the model's; of a table's columns those are taken, in this order. None takes
             every column of numbers.
 
     Returns:
-        Rows; a .npy file is mapped and not read into memory.
+        Rows; a .npy file is mapped and not read into memory, and large files and those of a
+        folder or a pattern stay where they are (`StoredRows`).
 
     Raises:
         DataError: when there is no such file or data set, the file holds no numbers, or a table
@@ -53,6 +60,14 @@ def read_rows(named: str, feature_names: Sequence[str] | None = None) -> NDArray
         (397, 64)
     """
     path = Path(named)
+    files = find_shards(path)
+    if files is None and (path.suffix.lower() in ONLY_STORED or _is_large(path)):
+        files = [path]
+    if files is not None:
+        wanted = Wanted(
+            elsewhere=True, features=None if feature_names is None else tuple(feature_names)
+        )
+        return open_shards(files, path, wanted, print_line).X
     if path.suffix.lower() == ".npy":
         return _read_npy(path)
     if path.suffix.lower() in TABLES:
@@ -62,6 +77,15 @@ def read_rows(named: str, feature_names: Sequence[str] | None = None) -> NDArray
         data, part = named, "test"
     rows: NDArray[np.generic] = getattr(load(data), part).X
     return rows
+
+
+def _is_large(path: Path) -> bool:
+    """Whether a file's rows may be too many for memory; a mapped array of pictures is not read."""
+    if path.suffix.lower() not in (".npy", ".parquet") or not path.is_file():
+        return False
+    if not may_be_large(path):
+        return False
+    return path.suffix.lower() != ".npy" or len(locate_npy(path)[0]) == 2
 
 
 def write_predictions(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.errors import SettingsError
-from onelayer.stored import StoredRows, available_memory, block_order, walked_bytes
+from onelayer.stored import StoredRows, available_memory, block_order, sized, walked_bytes
 
 # A flip seed that equals the shuffle seed must not draw from the same stream.
 _FLIPS = 1
@@ -52,8 +52,8 @@ def _window(stored: StoredRows) -> int:
         largest = int(np.diff(stored.blocks).max())
         raise SettingsError(
             f"shuffle_seed mixes rows of {stored.where} inside whole row groups or record batches, "
-            f"but the largest has {largest:,} rows and two take {needed / 1e9:.1f} GB of the "
-            f"{left / 1e9:.1f} GB that are left; write smaller ones (row_group_size or "
+            f"but the largest has {largest:,} rows and two take {sized(needed)} of the "
+            f"{sized(left)} that are left; write smaller ones (row_group_size or "
             f"max_chunksize = {stored.tile_rows:,}), or leave the seed out."
         )
     return stored.window_rows

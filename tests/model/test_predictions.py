@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
+from safetensors.numpy import save_file
 
 from onelayer import model as model_module
 from onelayer.data import load
 from onelayer.errors import DataError, SaveError, SettingsError
 from onelayer.predictions import read_rows, write_predictions
+from onelayer.stored import stored_rows
 from tests.model.made_models import make_model, make_rows
 
 ODD = ('cat, "the" one', "naïve\nλ", "p_label")
@@ -154,3 +158,40 @@ def test_absent_rows_are_said() -> None:
         read_rows("absent.npy")
     with pytest.raises(DataError, match="no folder absent"):
         read_rows("absent:test")
+
+
+def test_shards_are_classified_where_they_lie(tmp_path: Path) -> None:
+    """A folder, a pattern, and files of kinds that hold more than the rows."""
+    splits = load("digits")
+    X, y = splits.test.X, splits.test.y
+    (tmp_path / "shards").mkdir()
+    for i, part in enumerate(np.array_split(np.arange(len(X)), 3)):
+        np.save(tmp_path / "shards" / f"{i}.npy", X[part])
+    save_file({"X": np.ascontiguousarray(X), "y": y}, tmp_path / "rows.safetensors")
+    for named in ("shards", "shards/*.npy", "rows.safetensors"):
+        rows = read_rows(str(tmp_path / named))
+        assert stored_rows(rows) is not None
+        np.testing.assert_array_equal(rows[:], X)
+
+
+def test_columns_of_shards_are_taken_by_the_models_names(tmp_path: Path) -> None:
+    X = np.arange(12.0).reshape(4, 3)
+    table = pa.table({"label": [0, 1, 0, 1], **{name: X[:, i] for i, name in enumerate("cab")}})
+    for i in range(2):
+        pa.parquet.write_table(table, tmp_path / f"{i}.parquet")
+    rows = read_rows(str(tmp_path), ("a", "c"))
+    np.testing.assert_array_equal(rows[:], np.concatenate([X, X])[:, [1, 0]])
+    with pytest.raises(DataError, match=r"0.parquet needs the model's 2 .* lacks 1: nose"):
+        read_rows(str(tmp_path), ("a", "nose"))
+    assert read_rows(str(tmp_path)).shape == (8, 4)
+
+
+def test_a_file_too_large_for_memory_is_classified_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X = np.ones((40, 8), np.float32)
+    np.save(tmp_path / "rows.npy", X)
+    np.save(tmp_path / "pictures.npy", X.reshape(40, 1, 2, 4))
+    monkeypatch.setattr("onelayer.data.streaming.available_memory", lambda: X.nbytes)
+    assert stored_rows(read_rows(str(tmp_path / "rows.npy"))) is not None
+    assert stored_rows(read_rows(str(tmp_path / "pictures.npy"))) is None

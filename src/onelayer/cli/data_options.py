@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from onelayer.cli.application import note
 from onelayer.cli.option_groups import takes
 
 if TYPE_CHECKING:
+    from onelayer.command import Command
     from onelayer.data import Splits
+    from onelayer.engines import Engine
+    from onelayer.plan import Run
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,27 @@ DEFAULT_DATA = DataOptions()
 
 
 takes_data = takes("data", DataOptions)
+
+
+def as_loaded(command: Command, splits: Splits) -> Command:
+    """The command with the choice that was made for it: that rows stay in their files.
+
+    Another machine has other memory, and shuffles rows in another way where they fit in it.
+    """
+    from onelayer.stored import stored_rows
+
+    if stored_rows(splits.train.X) is None:
+        return command
+    return replace(command, options=dict(command.options) | {"stream": True})
+
+
+def say_preflight(splits: Splits, engine: Engine, runs: Sequence[Run] = ()) -> None:
+    """Say what a pass will take, where rows stay in their files."""
+    from onelayer.preflight import preflight
+    from onelayer.stored import stored_rows
+
+    if stored_rows(splits.train.X) is not None:
+        note(preflight(splits.train, runs, engine=engine).sentence)
 
 
 def load_splits(said: DataOptions) -> Splits:

@@ -76,7 +76,8 @@ def predict(
         str,
         typer.Argument(
             metavar="INPUT",
-            help="Rows: a .npy, .csv or .parquet file, or a data set: digits, digits:validation.",
+            help="Rows: a .npy, .csv, .parquet, .arrow or .safetensors file, a folder or a quoted "
+            "pattern of such files, or a data set: digits, digits:validation.",
         ),
     ],
     to: Annotated[Path, typer.Argument(metavar="OUTPUT", help=".csv, .parquet or .npy.")],

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onelayer.cli.application import INTERRUPTED, app, note, out
-from onelayer.cli.data_options import DEFAULT_DATA, DataOptions, load_splits, takes_data
+from onelayer.cli.data_options import (
+    DEFAULT_DATA,
+    DataOptions,
+    as_loaded,
+    load_splits,
+    say_preflight,
+    takes_data,
+)
 from onelayer.cli.engine_options import (
     DEFAULT_ENGINE,
     EngineOptions,
@@ -150,13 +157,14 @@ def solve_and_save(
 
     check_replaceable(to)
     splits = load_splits(data)
+    say_preflight(splits, engine)
     with progress_bar("solving", "λ") as show:
         solved = solve_path(
             splits, l2s, tol=tol, folds=folds, choice=choice or Choice(), scaling=scaling,
             engine=engine, on_progress=lambda now: show(now.done, now.total),
         )  # fmt: skip
     environment = describe_environment() | engine.describe()
-    finish_path(PathRecord(solved, data_card(splits), environment, command), to)
+    finish_path(PathRecord(solved, data_card(splits), environment, as_loaded(command, splits)), to)
     if len(solved.optima) < len(set(l2s)):
         note(f"interrupted; the {len(solved.optima)} largest λ were solved and saved.")
         raise typer.Exit(INTERRUPTED)

@@ -14,7 +14,14 @@ from onelayer.cli.checkpoint_options import (
     takes_checkpoints,
     training_in,
 )
-from onelayer.cli.data_options import DEFAULT_DATA, DataOptions, load_splits, takes_data
+from onelayer.cli.data_options import (
+    DEFAULT_DATA,
+    DataOptions,
+    as_loaded,
+    load_splits,
+    say_preflight,
+    takes_data,
+)
 from onelayer.cli.engine_options import (
     DEFAULT_ENGINE,
     EngineOptions,
@@ -87,6 +94,7 @@ def sweep(
     command = command_in_force(context, () if random else ("sweep_seed",))
     with training_in(to, keeping, command) as checkpoint:
         splits = load_splits(data)
+        say_preflight(splits, engine, runs)
         with progress_bar("training", "run-epochs") as show:
             result = run_sweep(
                 splits,
@@ -98,7 +106,7 @@ def sweep(
                 checkpoint=checkpoint,
                 on_progress=lambda now: show(now.done, now.total),
             )
-        finish(result.with_records(command=command), to, say=_say)
+        finish(result.with_records(command=as_loaded(command, splits)), to, say=_say)
 
 
 def _plan(

@@ -14,7 +14,14 @@ from onelayer.cli.checkpoint_options import (
     takes_checkpoints,
     training_in,
 )
-from onelayer.cli.data_options import DEFAULT_DATA, DataOptions, load_splits, takes_data
+from onelayer.cli.data_options import (
+    DEFAULT_DATA,
+    DataOptions,
+    as_loaded,
+    load_splits,
+    say_preflight,
+    takes_data,
+)
 from onelayer.cli.engine_options import (
     DEFAULT_ENGINE,
     EngineOptions,
@@ -140,6 +147,7 @@ def fit(
         raise SettingsError("training by minibatch needs --learning-rate; try auto.")
     with training_in(to, keeping, command) as checkpoint:
         splits = load_splits(data)
+        say_preflight(splits, engine, runs)
         with progress_bar("training", "run-epochs") as show:
             result = train(
                 splits,
@@ -151,7 +159,7 @@ def fit(
                 checkpoint=checkpoint,
                 on_progress=lambda now: show(now.done, now.total),
             )
-        finish(result.with_records(command=command), to)
+        finish(result.with_records(command=as_loaded(command, splits)), to)
 
 
 def _refuse_foreign_options(context: typer.Context, solver: str) -> None:

@@ -198,6 +198,14 @@ def _choose(
 ) -> tuple[tuple[str, ...], str | None]:
     check_names(schema.names, path)
     label = choose_labels(schema.names, wanted, str(path), "column")
+    if wanted.features is not None:
+        missing = [name for name in wanted.features if name not in schema.names]
+        if missing:
+            raise DataError(
+                f"{path} needs the model's {len(wanted.features)} features as columns, but lacks "
+                f"{len(missing)}: {', '.join(missing[:5])}."
+            )
+        return wanted.features, label
     types = {name: schema.field(name).type for name in schema.names if name != label}
     return tuple(choose_features(types, path, tell)), label
 

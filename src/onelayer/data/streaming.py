@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onelayer.data.shards import SUFFIXES
 from onelayer.data.telling import Report
-from onelayer.stored import StoredRows, available_memory
+from onelayer.stored import StoredRows, available_memory, sized
 
 # To load and to split rows takes up to three times their bytes.
 SHARE = 0.25
@@ -35,10 +35,10 @@ def stays_in_files(X: StoredRows, files: int, stream: bool | None, tell: Report)
     left = available_memory()
     stays = X.nbytes > SHARE * left if stream is None else stream
     if stays:
-        why = "as was asked for" if stream else f"since {left / 1e9:.1f} GB of memory are available"
+        few = f"more than a quarter of the {sized(left)} of memory that are left"
         tell(
-            f"{X.where}: {X.shape[0]:,} rows of {X.shape[1]:,} {X.dtype} features, "
-            f"{X.nbytes / 1e9:.2f} GB in {files} file{'s' if files > 1 else ''}, stay on disk, "
-            f"{why}, and are read {X.tile_rows:,} rows at a time, ahead of the arithmetic."
+            f"{X.where}: {sized(X.nbytes)} of rows in {files} file{'s' if files > 1 else ''} "
+            f"stay on disk, {'as was asked for' if stream else few}; {X.tile_rows:,} are read at "
+            "a time."
         )
     return stays

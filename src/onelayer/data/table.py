@@ -25,11 +25,13 @@ class Wanted:
         column: the name of their column or array; None looks for one of the usual names.
         elsewhere: they are in another file, so that this one holds features alone.
         option: how the user names the place, for messages.
+        features: the columns that are features, in this order; None are all that can be.
     """
 
     column: str | None = None
     elsewhere: bool = False
     option: str = "labels (--labels)"
+    features: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

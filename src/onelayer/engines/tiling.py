@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from onelayer.engines.descent import Steps
 from onelayer.engines.rows import Rows
 from onelayer.errors import SettingsError
-from onelayer.stored import StoredRows, Stretch, available_memory, stored_rows, walk, walked_bytes
+from onelayer.stored import (
+    StoredRows,
+    Stretch,
+    available_memory,
+    sized,
+    stored_rows,
+    walk,
+    walked_bytes,
+)
 
 
 def tiles(rows: Rows, most: int) -> Iterator[tuple[slice, Rows]]:
@@ -95,6 +103,6 @@ def _check_batch(X: StoredRows, size: int, *, ordered: bool) -> None:
     if needed > left:
         most = int(size * left / needed / 2)
         raise SettingsError(
-            f"batch_size {size} of {X.where} takes {needed / 1e9:.1f} GB, since two batches are in "
-            f"memory at once, but {left / 1e9:.1f} GB are left; take {max(most, 1)} at most."
+            f"batch_size {size} of {X.where} takes {sized(needed)}, since two batches are in "
+            f"memory at once, but {sized(left)} are left; take {max(most, 1)} at most."
         )

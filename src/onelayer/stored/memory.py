@@ -10,6 +10,20 @@ _PROC, _CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
+def sized(count: float) -> str:
+    """A number of bytes in words.
+
+    Example:
+        >>> sized(12_288_000_000), sized(45_000)
+        ('12.3 GB', '45 kB')
+    """
+    for unit in ("bytes", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000.0
+    return f"{count:.3g} GB"
+
+
 def available_memory() -> int:
     """Bytes that this process may still take.
 
