@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,6 @@ from benchmarks.optimum.chart import draw_optimum
 from benchmarks.optimum.measure import run_optimum
 from benchmarks.page import render_page
 from benchmarks.probes.measure import run_probes
-from benchmarks.probes.record import ProbeRecord
 from benchmarks.record import Absent, Record, read_record, write_record
 from benchmarks.rounds import Oracle, measure
 from benchmarks.sections import make_sections
@@ -53,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="onelayer-bench-") as folder:
         conditions = make_conditions(options.threads, options.engine, Path(folder))
         try:
-            record = run(conditions, wanted, quick=options.quick)
+            record = run(conditions, wanted, quick=options.quick, keep=_keep_unfinished)
         except WorkerError as error:
-            say(f"a contender crashed: {error}")
+            say(f"a contender crashed: {error}; what was measured before: {UNFINISHED}")
             return 2
     whole = wanted == SECTIONS and not options.quick
     if options.keep:
@@ -63,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record, whole = replace(read_record(KEPT), **renewed), True
     path = KEPT if whole else ROOT / "runs" / "benchmarks" / "latest.json"
     write_record(record, path)
+    UNFINISHED.unlink(missing_ok=True)
     page = PAGE if whole else path.with_name("benchmarks.md")
     write_page(record, page)
     print(page.read_text(encoding="utf-8"))
@@ -72,13 +72,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wrong = record.probes.disagreeing if record.probes else []
     for check in wrong:
         say(f"DISAGREES: {check.what}: off by {check.distance}, allowed {check.allowed}")
-    if record.probes and record.probes.failed:
+    crashed = record.optimum.crashed if record.optimum else []
+    for words in crashed:
+        say(f"CRASHED: {words}")
+    if crashed or (record.probes and record.probes.failed):
         return 2
     return 1 if record.disagreeing or wrong else 0
 
 
-def run(conditions: Conditions, wanted: Sequence[str], *, quick: bool) -> Record:
-    """Measure the wanted sections and put them into one record."""
+def run(
+    conditions: Conditions,
+    wanted: Sequence[str],
+    *,
+    quick: bool,
+    keep: Callable[[Record], None] = lambda record: None,
+) -> Record:
+    """Measure the wanted sections and put them into one record; `keep` has what there is so far."""
     source, data = _find_data()
     other_work = OtherWork()
     record = Record(
@@ -96,23 +105,39 @@ def run(conditions: Conditions, wanted: Sequence[str], *, quick: bool) -> Record
             found, missing = measure(section.entries, section.rounds, conditions, oracle, say)
             absent |= {a.contender: a for a in missing}
             record = replace(record, measured=(*record.measured, *found))
+            keep(record)
     if "sweeps" in wanted:
         record = replace(record, points=run_sweeps(conditions, say, quick=quick))
+        keep(record)
     if "reproduce" in wanted and source == "cifar10":
         say("onelayer reproduce")
         record = replace(record, reproduce=run_reproduce(conditions, 1 if quick else 2))
+        keep(record)
     if "optimum" in wanted:
         say("time to the optimum")
-        record = replace(record, optimum=run_optimum(conditions, source, say, quick=quick))
+        before_optimum = record
+        record = replace(
+            record,
+            optimum=run_optimum(
+                conditions,
+                source,
+                say,
+                lambda part: keep(replace(before_optimum, optimum=part)),
+                quick=quick,
+            ),
+        )
     if "probes" in wanted:
         say("a linear probe on embeddings")
-        so_far = replace(record, absent=tuple(absent.values()))
-
-        def keep(probes: ProbeRecord) -> None:
-            write_record(replace(so_far, probes=probes), UNFINISHED)
-
-        record = replace(record, probes=run_probes(conditions, say, quick=quick, keep=keep))
-        UNFINISHED.unlink(missing_ok=True)
+        before_probes = replace(record, absent=tuple(absent.values()))
+        record = replace(
+            record,
+            probes=run_probes(
+                conditions,
+                say,
+                quick=quick,
+                keep=lambda part: keep(replace(before_probes, probes=part)),
+            ),
+        )
     return replace(record, absent=tuple(absent.values()), other_work=other_work.cores())
 
 
@@ -123,6 +148,11 @@ def write_page(record: Record, page: Path) -> None:
     page.parent.mkdir(parents=True, exist_ok=True)
     of_optimum = draw_optimum(record.optimum, folder)
     page.write_text(render_page(record, charts, of_optimum), encoding="utf-8")
+
+
+def _keep_unfinished(record: Record) -> None:
+    """What was measured so far, should the rest fail."""
+    write_record(record, UNFINISHED)
 
 
 def say(words: str) -> None:

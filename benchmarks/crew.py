@@ -91,6 +91,8 @@ class Process:
     def ask(self, **command: Any) -> dict[str, Any]:
         """Let it do something and wait for the answer."""
         assert self._process.stdin is not None
+        if self._process.stdin.closed:
+            raise WorkerError(f"{self._name} had ended before.")
         with suppress(BrokenPipeError):  # a dead worker is noticed when it does not answer
             self._process.stdin.write(json.dumps(command) + "\n")
             self._process.stdin.flush()

@@ -19,9 +19,12 @@ def ratio(record: OptimumRecord, found: Solved) -> float | None:
 
 
 def least_ratio(record: OptimumRecord, found: Solved) -> float | None:
-    """The ratio; where the goal was not reached in time, what it must at least be."""
+    """The ratio; where the goal was not reached in time, what it must at least be.
+
+    Nothing for a solver that ended by itself before the goal: no time would be enough.
+    """
     ours = record.find(ONELAYER, found.task, found.l2)
-    if found.seconds or not found.steps or not ours or not ours.seconds:
+    if found.seconds or not found.cut or not found.steps or not ours or not ours.seconds:
         return ratio(record, found)
     return max(seconds for _, seconds, _ in found.steps) / median(ours.seconds)
 
@@ -29,7 +32,8 @@ def least_ratio(record: OptimumRecord, found: Solved) -> float | None:
 def sklearn_ratio(record: OptimumRecord | None, l2: float) -> float | None:
     """scikit-learn's lbfgs / onelayer, of float64 and float32 the one that is faster.
 
-    Of one that gave up before the goal, the time to that point counts: the ratio is no less.
+    Of one that was ended by its time, that time counts: the ratio is no less. One that ended by
+    itself before the goal is not the faster one.
     """
     if record is None:
         return None

@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks.contenders import ONELAYER
-from benchmarks.crew import SETTLE_SECONDS, Conditions, Process
+from benchmarks.crew import SETTLE_SECONDS, Conditions, Process, WorkerError
 from benchmarks.machine import OtherWork, describe_machine, package_versions
 from benchmarks.optimum.contenders import PATHS, SOLVERS, Solver
+from benchmarks.optimum.contenders import solver as solver_of
 from benchmarks.optimum.problem import GOAL, Task, make_rows, make_tasks
-from benchmarks.optimum.record import Least, OptimumRecord, PathRuns, Solved
+from benchmarks.optimum.record import CRASHED, Least, OptimumRecord, PathRuns, Solved
 from benchmarks.optimum.worker import REFERENCE
 from benchmarks.problem import save_data
 
 Say = Callable[[str], None]
+Keep = Callable[[OptimumRecord], None]
 
 MODULE = "benchmarks.optimum.worker"
 TRIES = 5
@@ -47,56 +49,73 @@ class Effort:
 FULL, QUICK = Effort(3, 3, 30.0, slow=12.0), Effort(2, 1, 10.0)
 
 
-def run_optimum(conditions: Conditions, source: str, say: Say, *, quick: bool) -> OptimumRecord:
-    """Measure the whole section."""
+def run_optimum(
+    conditions: Conditions, source: str, say: Say, keep: Keep = lambda record: None, *, quick: bool
+) -> OptimumRecord:
+    """Measure the whole section.
+
+    Args:
+        conditions: of every process.
+        source: of the rows.
+        say: told what is being done.
+        keep: given what there is after every part, so that nothing measured is lost.
+        quick: the short form.
+
+    Returns:
+        The record. A peer whose process ends is marked in it, and the others go on.
+    """
     effort, other_work = QUICK if quick else FULL, OtherWork()
     tasks, whole = make_tasks(source, quick=quick)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    least: list[Least] = []
-    solved: list[Solved] = []
-    for task in tasks:
-        found_least, found = solve_task(task, SOLVERS, effort, conditions, say)
-        least += found_least
-        solved += found
-    paths = run_paths(whole, effort, conditions, say)
-    return OptimumRecord(
+    record = OptimumRecord(
         machine=describe_machine() | package_versions(),
-        started=started,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
         titles={task.name: task.title for task in (*tasks, whole)},
         quick=quick,
-        other_work=other_work.cores(),
-        least=tuple(least),
-        solved=tuple(solved),
-        paths=paths,
         absent=tuple((s.label, s.pip) for s in SOLVERS if not s.installed),
     )
+    for task in tasks:
+        for least, solved in solve_task(task, SOLVERS, effort, conditions, say):
+            record = replace(
+                record,
+                other_work=other_work.cores(),
+                least=(*record.least, least),
+                solved=(*record.solved, *solved),
+            )
+            keep(record)
+    try:
+        record = replace(record, paths=run_paths(whole, effort, conditions, say))
+    except WorkerError as error:
+        record = replace(record, path_crash=str(error))
+    return replace(record, other_work=other_work.cores())
 
 
 def solve_task(
     task: Task, solvers: Sequence[Solver], effort: Effort, conditions: Conditions, say: Say
-) -> tuple[list[Least], list[Solved]]:
-    """Every λ of a task by every contender."""
+) -> Iterator[tuple[Least, list[Solved]]]:
+    """One λ of a task after another, by every contender."""
     job = _job(task, conditions)
     with Process(MODULE, {**job, "contender": REFERENCE}, conditions) as process:
         least = [Least(task.name, l2, **_renamed(process.ask(do="find", l2=l2)))
                  for l2 in task.l2s]  # fmt: skip
-    solved: list[Solved] = []
+    order = [solver.key for solver in solvers]
+    refused: dict[str, str] = {}
     with ExitStack() as stack:
         crew: list[tuple[Solver, Process]] = []
-        for solver in solvers:
-            if not solver.installed:
-                continue
+        for solver in (s for s in solvers if s.installed):
             if reason := solver.too_large(task):
-                solved += [Solved(solver.key, solver.label, task.name, l2, refused=reason)
-                           for l2 in task.l2s]  # fmt: skip
+                refused[solver.key] = reason
                 continue
-            process = Process(MODULE, {**job, "contender": solver.key}, conditions)
-            crew.append((solver, stack.enter_context(process)))
+            try:
+                process = Process(MODULE, {**job, "contender": solver.key}, conditions)
+                crew.append((solver, stack.enter_context(process)))
+            except WorkerError as error:
+                refused[solver.key] = f"{CRASHED}: {error}"
         for known in least:
             found = [_watched(solver, process, known, effort, say) for solver, process in crew]
-            solved += _timed([process for _, process in crew], found, known, effort)
-    order = [solver.key for solver in solvers]
-    return least, sorted(solved, key=lambda s: (-s.l2, order.index(s.contender)))
+            found = _timed([process for _, process in crew], found, known, effort)
+            found += [Solved(key, solver_of(key).label, task.name, known.l2, refused=reason)
+                      for key, reason in refused.items()]  # fmt: skip
+            yield known, sorted(found, key=lambda s: order.index(s.contender))
 
 
 def run_paths(task: Task, effort: Effort, conditions: Conditions, say: Say) -> tuple[PathRuns, ...]:
@@ -138,21 +157,22 @@ def _path_runs(
 
 def _watched(solver: Solver, process: Process, known: Least, effort: Effort, say: Say) -> Solved:
     """Excess against time, and the iterations that reach the goal."""
+    found = Solved(solver.key, solver.label, known.task, known.l2, process.greeting["about"])
     time.sleep(SETTLE_SECONDS)
-    # A first short call: memory is measured where nothing but a plain call has been done.
-    alone = _solve(process, known, None if solver.key == ONELAYER else 2)
-    told = process.ask(do="trace", l2=known.l2, least=known.cost, patience=effort.patience)
+    try:
+        # A first short call: memory is measured where nothing but a plain call has been done.
+        alone = _solve(process, known, None if solver.key == ONELAYER else 2)
+        told = process.ask(do="trace", l2=known.l2, least=known.cost, patience=effort.patience)
+    except WorkerError as error:
+        return replace(found, refused=f"{CRASHED}: {error}")
     steps, budget = told["steps"], told["budget"]
     at = next((f"{s:.2f} s" for k, s, _ in steps if k == budget), "never")
     say(f"  {known.task} λ={known.l2:g}: {solver.label}: {at}")
-    return Solved(
-        solver.key,
-        solver.label,
-        known.task,
-        known.l2,
-        about=process.greeting["about"],
+    return replace(
+        found,
         steps=tuple((k, s, e) for k, s, e in steps),
         budget=budget,
+        cut=told["cut"],
         x_bytes=process.greeting["x_bytes"],
         peak_bytes=alone["peak_bytes"],
     )
@@ -169,7 +189,10 @@ def _timed(
             i = taking[(place + number) % len(taking)]
             if number == 0 or seconds_to_goal(result[i]) <= effort.slow:
                 time.sleep(SETTLE_SECONDS)
-                result[i] = _one_more(processes[i], result[i], known)
+                try:
+                    result[i] = _one_more(processes[i], result[i], known)
+                except WorkerError as error:
+                    result[i] = replace(result[i], refused=f"{CRASHED}: {error}")
     return result
 
 

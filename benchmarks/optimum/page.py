@@ -64,7 +64,8 @@ def _rows(record: OptimumRecord, found: Solved) -> list[list[str]]:
     if not found.seconds:
         k, seconds, excess = min(found.steps, key=lambda step: step[2], default=(0, 0.0, math.inf))
         least = figures.least_ratio(record, found)
-        return [[found.label, f"not reached; {excess:.1e} after {seconds:.1f} s", "",
+        words = "not reached" if found.cut else "gave up"
+        return [[found.label, f"{words}: {excess:.1e} after {seconds:.1f} s", "",
                  f"> {least:.1f}" if least else "", str(k), "", *sizes]]  # fmt: skip
     times = figures.ratio(record, found)
     row = [found.label, spread_text(found.seconds), str(len(found.seconds)),
@@ -123,5 +124,7 @@ with the same cores and threads. Answers are judged by `onelayer.objective.cost`
   at). Then come interleaved rounds of plain calls. A peer is told the fewest iterations that reach
   an excess of 1e-6 J*, its own tolerance set too small to matter, and proves nothing. onelayer
   is told no such number: its call ends when it has proven a gap of 1e-6 J.
+- A watched solution is ended after 30 s, and who took more than 12 s is timed once. "Not reached":
+  its time was over. "Gave up": the solver itself ended it.
 - MB above X: the peak of resident memory during a call, less what was resident before.
 - J* comes from onelayer in float64 with the gap proven to 1e-10, and is confirmed by the peers:"""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+CRASHED = "crashed"
+
 
 @dataclass(frozen=True)
 class Least:
@@ -30,9 +32,10 @@ class Solved:
     Attributes:
         contender, label, task, l2: who sought what.
         about: versions and choices.
-        refused: why it did not take part, or nothing.
+        refused: why it did not take part, or nothing; a crash, if it begins with CRASHED.
         steps: iterations, seconds and relative excess along one watched solution.
         budget: the fewest iterations that reached the goal; None where none did.
+        cut: whether the watched solution was ended by its time, and not by the solver itself.
         excess: of the timed answers, the worst.
         gap: relative gap that the timed calls proved; None where the contender proves nothing.
         seconds: plain calls, one a round.
@@ -49,6 +52,7 @@ class Solved:
     refused: str = ""
     steps: tuple[tuple[int, float, float], ...] = ()
     budget: int | None = None
+    cut: bool = False
     excess: float | None = None
     gap: float | None = None
     seconds: tuple[float, ...] = ()
@@ -94,6 +98,7 @@ class OptimumRecord:
         least: J* of each λ.
         solved: contenders on single λ's.
         paths: all rows.
+        path_crash: what ended them, if something did.
         absent: label and pip's name of who is not installed.
     """
 
@@ -105,6 +110,7 @@ class OptimumRecord:
     least: tuple[Least, ...] = ()
     solved: tuple[Solved, ...] = ()
     paths: tuple[PathRuns, ...] = ()
+    path_crash: str = ""
     absent: tuple[tuple[str, str], ...] = ()
 
     def find(self, contender: str, task: str, l2: float) -> Solved | None:
@@ -113,6 +119,13 @@ class OptimumRecord:
             if (found.contender, found.task, found.l2) == (contender, task, l2):
                 return found
         return None
+
+    @property
+    def crashed(self) -> list[str]:
+        """Whose process ended before it answered, and on what."""
+        found = [f"{s.label} on {self.titles[s.task]}, λ = {s.l2:g}: {s.refused}"
+                 for s in self.solved if s.refused.startswith(CRASHED)]  # fmt: skip
+        return [*found, self.path_crash] if self.path_crash else found
 
     def path(self, contender: str) -> PathRuns | None:
         """What was measured of one contender on all rows, if it was."""

@@ -61,6 +61,7 @@ class Watch:
         self._away = 0.0
         self._started = time.perf_counter()
         self.budget: int | None = None
+        self.cut = False
 
     @property
     def steps(self) -> list[Step]:
@@ -86,7 +87,7 @@ class Watch:
         entered = time.perf_counter()
         now = entered - self._started - self._away if seconds is None else seconds
         self._held.append(Seen(iterations, now, W.copy(), b.copy()))
-        done = now > self._patience
+        done = self.cut = now > self._patience
         if done or iterations >= self._next:
             done |= self._look() <= self._enough
         self._away += time.perf_counter() - entered

@@ -58,7 +58,7 @@ class Desk:
         )
         self._prepared.trace(l2, watch)
         watch.finish()
-        return {"steps": watch.steps, "budget": watch.budget}
+        return {"steps": watch.steps, "budget": watch.budget, "cut": watch.cut}
 
     def solve(self, l2: float, iterations: int | None, least: float) -> dict[str, Any]:
         """A plain call: its time and memory, and how good its answer is."""

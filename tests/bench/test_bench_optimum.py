@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.contenders import ONELAYER
-from benchmarks.crew import Conditions, make_conditions
+from benchmarks.crew import Conditions, Process, WorkerError, make_conditions
 from benchmarks.optimum import figures
 from benchmarks.optimum.chart import draw_optimum
 from benchmarks.optimum.contenders import SOLVERS, solver
-from benchmarks.optimum.measure import Effort, run_paths, solve_task
+from benchmarks.optimum.measure import Effort, run_optimum, run_paths, solve_task
 from benchmarks.optimum.oracle import Judge, reference
 from benchmarks.optimum.page import render_optimum
 from benchmarks.optimum.problem import Task, make_rows, make_tasks
@@ -133,7 +134,7 @@ def _quiet(words: str) -> None:
 
 def test_solvers_are_watched_and_then_timed(conditions: Conditions) -> None:
     chosen = [s for s in SOLVERS if s.package in ("onelayer", "sklearn")]
-    least, found = solve_task(TINY, chosen, Effort(2, 1, 20.0), conditions, _quiet)
+    [(least, found)] = solve_task(TINY, chosen, Effort(2, 1, 20.0), conditions, _quiet)
     assert [s.contender for s in found] == [s.key for s in chosen]
     assert all(len(s.seconds) == 2 and s.excess is not None and s.excess <= 1e-6 for s in found)
     ours = found[0]
@@ -142,7 +143,48 @@ def test_solvers_are_watched_and_then_timed(conditions: Conditions) -> None:
     assert all(at <= whole for at, whole in zip(ours.reached, ours.seconds, strict=True))
     assert all(s.gap is None for s in found[1:])
     assert min(e for s in found for *_, e in s.steps) > -1e-9
-    assert least[0].gap <= 1e-10
+    assert least.gap <= 1e-10
+    assert not any(s.cut for s in found)
+
+
+class _Dies(Process):
+    """One peer's process is gone as soon as it is ready."""
+
+    def __init__(self, module: str, job: dict[str, Any], conditions: Conditions) -> None:
+        super().__init__(module, job, conditions)
+        if job["contender"] == "sklearn-lbfgs":
+            self._process.kill()
+
+
+def test_a_peer_that_crashes_is_told_of_and_the_others_go_on(
+    conditions: Conditions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.optimum.measure.Process", _Dies)
+    chosen = [solver(ONELAYER), solver("sklearn-lbfgs")]
+    task = replace(TINY, l2s=(0.1, 0.01))
+    parts = list(solve_task(task, chosen, Effort(1, 1, 20.0), conditions, _quiet))
+    record = replace(OPTIMUM, least=(), solved=tuple(s for _, found in parts for s in found))
+    assert len(record.solved) == 4
+    assert all(s.seconds for s in record.solved if s.contender == ONELAYER)
+    assert len(record.crashed) == 2
+    assert "ended with exit code -9" in record.crashed[0]
+    assert "ended with exit code -9" in "".join(render_optimum(record, ()))
+
+
+def test_what_was_measured_before_a_failure_is_kept(
+    conditions: Conditions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> tuple[PathRuns, ...]:
+        raise WorkerError("the path ended with exit code 1.")
+
+    monkeypatch.setattr("benchmarks.optimum.measure.make_tasks", lambda *_, **__: ((TINY,), TINY))
+    monkeypatch.setattr("benchmarks.optimum.measure.SOLVERS", (solver(ONELAYER),))
+    monkeypatch.setattr("benchmarks.optimum.measure.run_paths", fail)
+    kept: list[OptimumRecord] = []
+    record = run_optimum(conditions, "random", _quiet, kept.append, quick=True)
+    assert [len(part.solved) for part in kept] == [1]
+    assert record.solved == kept[0].solved
+    assert record.crashed == ["the path ended with exit code 1."]
 
 
 def test_the_path_is_timed_beside_a_default_fit(conditions: Conditions) -> None:
@@ -182,7 +224,13 @@ OPTIMUM = OptimumRecord(
         _solved("sklearn-lbfgs", (20.0, 21.0, 22.0)),
         _solved("sklearn-lbfgs-float32", (15.0, 20.0, 16.0)),
         Solved("sklearn-newton", "newton", "batch", 0.1, refused="does not fit"),
-        replace(_solved("torch-lbfgs", (9.0,)), seconds=(), budget=None, steps=((3, 9.0, 2e-6),)),
+        replace(
+            _solved("torch-lbfgs", (9.0,)),
+            seconds=(),
+            budget=None,
+            cut=True,
+            steps=((3, 9.0, 2e-6),),
+        ),
     ),
     paths=(
         PathRuns("onelayer-path", "path", {}, 20, (10.0, 12.0), (7,) * 20, 9e-5, 1.5e8, 2.5e8),
@@ -190,6 +238,7 @@ OPTIMUM = OptimumRecord(
     ),
     absent=(("somebody", "some-body"),),
 )
+GAVE_UP = Solved("sklearn-lbfgs-float32", "float32", "batch", 0.1, steps=((7, 2.0, 3e-5),))
 RECORD = Record({}, "2026-01-01T00:00:00+00:00", "random", "native", 2, False, optimum=OPTIMUM)
 
 
@@ -199,11 +248,19 @@ def test_the_faster_of_float64_and_float32_is_the_one_to_beat() -> None:
     assert figures.intelex_ratio(OPTIMUM, 0.1) is None
 
 
-def test_who_gave_up_is_slower_by_at_least_the_time_it_took() -> None:
+def test_who_was_cut_off_is_slower_by_at_least_the_time_it_took() -> None:
     torch = OPTIMUM.find("torch-lbfgs", "batch", 0.1)
     assert torch is not None
     assert figures.ratio(OPTIMUM, torch) is None
     assert figures.least_ratio(OPTIMUM, torch) == pytest.approx(9.0 / 0.5)
+
+
+def test_who_gave_up_by_itself_is_not_the_faster_one() -> None:
+    assert figures.least_ratio(OPTIMUM, GAVE_UP) is None
+    others = [s for s in OPTIMUM.solved if s.contender != GAVE_UP.contender]
+    assert figures.sklearn_ratio(replace(OPTIMUM, solved=(*others, GAVE_UP)), 0.1) == (
+        pytest.approx(40.0)
+    )
 
 
 def test_figures_of_the_path_and_of_memory() -> None:
@@ -232,10 +289,12 @@ def test_the_record_survives_json_and_older_records_are_read(tmp_path: Path) -> 
 
 
 def test_the_page_says_who_did_not_fit_who_is_absent_and_who_did_not_get_there() -> None:
-    page = "\n\n".join(render_optimum(OPTIMUM, (("picture", "in words"),)))
+    record = replace(OPTIMUM, solved=(*OPTIMUM.solved, GAVE_UP))
+    page = "\n\n".join(render_optimum(record, (("picture", "in words"),)))
     assert "| newton | does not fit |" in page
     assert "| somebody | not installed (pip install some-body) |" in page
-    assert "not reached; 2.0e-06 after 9.0 s" in page
+    assert "not reached: 2.0e-06 after 9.0 s" in page
+    assert "gave up: 3.0e-05 after 2.0 s" in page
     assert "![in words](benchmarks/picture.png)" in page
     for block in page.split("\n\n"):
         if block.startswith("|"):
