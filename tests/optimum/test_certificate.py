@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from onelayer import objective
 from onelayer.data import Dataset
-from onelayer.engines import ENGINE_NAMES, make_engine
+from onelayer.engines import ENGINE_NAMES, Moments, make_engine
 from onelayer.errors import SettingsError
 from onelayer.optimum import bias, certify
 from onelayer.optimum.certificate import ABSENT_BELOW, certify_weights
@@ -126,7 +126,7 @@ def test_a_gap_that_need_not_be_small_is_a_bound_and_takes_fewer_looks_at_the_ro
     looks = 0
     moments = bias.Scores.moments
 
-    def counted(scores: bias.Scores, b: NDArray[np.float64]) -> bias.Moments:
+    def counted(scores: bias.Scores, b: NDArray[np.float64]) -> Moments:
         nonlocal looks
         looks += 1
         return moments(scores, b)

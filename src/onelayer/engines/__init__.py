@@ -2,6 +2,13 @@
 
 from onelayer.engines.choice import ENGINE_NAMES, make_engine
 from onelayer.engines.descent import Method, State, Steps, Weights
+from onelayer.engines.fixed_scores import (
+    FixedScores,
+    Judgement,
+    KeepsScores,
+    Mixture,
+    Moments,
+)
 from onelayer.engines.protocol import Engine, Evaluation, FullGradient, Trainer
 from onelayer.engines.rows import Rows
 from onelayer.engines.streamed import streaming
@@ -11,8 +18,13 @@ __all__ = [
     "ENGINE_NAMES",
     "Engine",
     "Evaluation",
+    "FixedScores",
     "FullGradient",
+    "Judgement",
+    "KeepsScores",
     "Method",
+    "Mixture",
+    "Moments",
     "Rows",
     "State",
     "Steps",

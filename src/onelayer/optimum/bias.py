@@ -11,12 +11,21 @@ K unknowns and a convex cost: Newton's method with Levenberg's damping.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.engines import Engine, Rows, Weights, tiles
+from onelayer.engines import (
+    Engine,
+    FixedScores,
+    Judgement,
+    KeepsScores,
+    Mixture,
+    Moments,
+    Rows,
+    Weights,
+    tiles,
+)
 from onelayer.optimum.blas import one_blas_thread
 from onelayer.optimum.products import outer_product
 from onelayer.stored import available_memory, stored_rows
@@ -34,19 +43,11 @@ HESSIAN_PRODUCTS = 2e8
 BLOCK_BYTES = 1 << 18
 
 
-class Mixture(NamedTuple):
-    """p̃ = (1 − t) p + t q: what makes mean probabilities equal to the shares."""
-
-    t: float
-    q: Float64
-
-
-class Moments(NamedTuple):
-    """What a bias gives: mean cross-entropy, mean probabilities (K,), curvature in b (K, K)."""
-
-    loss: float
-    means: Float64
-    hessian: Float64
+def scores_of(engine: Engine, rows: Rows, W: NDArray[np.floating]) -> FixedScores:
+    """Scores of the rows under weights W (K, D): the engine's own where it keeps them."""
+    return (
+        engine.fixed_scores(rows, W) if isinstance(engine, KeepsScores) else Scores(engine, rows, W)
+    )
 
 
 class Scores:
@@ -58,10 +59,10 @@ class Scores:
     Inside, classes come first: (K, n). Sums over few classes are then sums of long vectors.
     """
 
-    def __init__(self, engine: Engine, rows: Rows, W: Float64) -> None:
+    def __init__(self, engine: Engine, rows: Rows, W: NDArray[np.floating]) -> None:
         self._engine, self._rows, self._labels = engine, rows, rows.labels
         self._mass = rows.mass
-        self._weights = Weights(W[None], np.zeros((1, len(W))))
+        self._weights = Weights(np.ascontiguousarray(W[None]), np.zeros((1, len(W)), W.dtype))
         self._of_row = rows.row_weights
         self._step = max(1024, SCORE_BYTES // (16 * len(W)))
         most = SCORE_BYTES if stored_rows(rows.X) is None else available_memory() // 4
@@ -112,6 +113,19 @@ class Scores:
             total += self._engine.weighted_sums(tile, factors[None])[0]
         return total / self._mass, max(divergence / self._mass, 0.0)
 
+    def judge(self, b: Float64) -> Judgement:
+        """How good the classifier with bias b is on the rows."""
+        sums = np.zeros(3)
+        for place, S in self._scores():
+            y, weights = self._labels[place], self._weights_of(place)
+            for block in _blocks(S):
+                of_block = None if weights is None else weights[block]
+                shifted, labels = S[:, block] + b[:, None], y[block]
+                own, right = shifted[labels, np.arange(len(labels))], shifted.argmax(0) == labels
+                losses = _softmax(shifted)[1] - own
+                sums += [_weighed(v, of_block).sum() for v in (losses, losses**2, right * 1.0)]
+        return Judgement(*(float(one) for one in sums / self._mass))
+
     def _scores(self) -> Iterator[tuple[slice, Float64]]:
         """Scores of all rows, which are not read again where the scores were kept."""
         if sum(S.shape[1] for S in self._kept.values()) == self._rows.count:
@@ -141,7 +155,7 @@ def _blocks(S: Float64) -> Iterator[slice]:
 
 
 def minimise_bias(
-    scores: Scores, b: Float64, here: Moments, shares: Float64, enough: float = 0.0
+    scores: FixedScores, b: Float64, here: Moments, shares: Float64, enough: float = 0.0
 ) -> tuple[Float64, Moments]:
     """Bring b as near to its best as is asked for, or as float64 can.
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.engines import Engine, Rows, Weights
-from onelayer.optimum.bias import Scores, feasible_mixture, minimise_bias
+from onelayer.optimum.bias import feasible_mixture, minimise_bias, scores_of
 from onelayer.optimum.products import norm as frobenius
 
 Float64 = NDArray[np.float64]
@@ -109,7 +109,7 @@ def certify_weights(
     W, b = np.asarray(W, np.float64), np.asarray(b, np.float64)
     if l2 == 0.0:
         return _without_bound(engine, rows, W, b)
-    tiles = Scores(engine, rows, W)
+    tiles = scores_of(engine, rows, W)
     shares = rows.shares(len(b))
     penalty = l2 * float(np.sum(W * W))
     at_given = tiles.moments(b)

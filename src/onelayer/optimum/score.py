@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.engines import Engine, Rows, Weights, tiles
-from onelayer.objective import log_softmax
+from onelayer.engines import Engine, Rows
+from onelayer.optimum.bias import scores_of
 from onelayer.optimum.products import inner
-
-TILE_ROWS = 16384
 
 
 @dataclass(frozen=True)
@@ -46,24 +44,14 @@ def score(engine: Engine, rows: Rows, W: NDArray[np.floating], b: NDArray[np.flo
     Returns:
         Loss and accuracy; of equal scores the first class counts.
     """
-    weights = Weights(np.ascontiguousarray(W[None]), np.ascontiguousarray(b[None], W.dtype))
-    y, total, squares, right = rows.labels, 0.0, 0.0, 0.0
-    of_row = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
-    for place, tile in tiles(rows, TILE_ROWS):
-        S = engine.scores(tile, weights)[0]
-        labels = y[place]
-        losses = -log_softmax(S)[np.arange(len(labels)), labels]
-        w = of_row[place]
-        total += inner(w, losses)
-        squares += inner(w, losses**2)
-        right += inner(w, (S.argmax(axis=1) == labels).astype(float))
-    mean, share = total / rows.mass, right / rows.mass
-    n = rows.mass**2 / inner(of_row, of_row)
-    variance = max(squares / rows.mass - mean**2, 0.0)
+    found = scores_of(engine, rows, W).judge(np.asarray(b, np.float64))
+    weights = rows.row_weights
+    n = rows.count if weights is None else rows.mass**2 / inner(weights, weights)
+    variance = max(found.square - found.loss**2, 0.0)
     return Score(
-        loss=mean,
+        loss=found.loss,
         loss_error=math.sqrt(variance / n),
-        accuracy=share,
-        accuracy_error=math.sqrt(max(share * (1.0 - share), 0.0) / n),
+        accuracy=found.right,
+        accuracy_error=math.sqrt(max(found.right * (1.0 - found.right), 0.0) / n),
         rows=rows.count,
     )

@@ -12,6 +12,7 @@ descent       where the runs stand on the device, and the step
 graphs        many steps as one CUDA graph
 room          the buffers that an epoch's rows lie in
 trainer       epochs, evaluation and predictions
+scores        scores of fixed weights, on the device, for the certificate
 engine        the engine itself
 
 This is the only part of onelayer, beside its export, that imports torch.

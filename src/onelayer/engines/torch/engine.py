@@ -16,6 +16,7 @@ from onelayer.engines.torch.features import join, tiles
 from onelayer.engines.torch.machine import TYPES, Machine, wide
 from onelayer.engines.torch.precision import Products
 from onelayer.engines.torch.ranks import Ranks
+from onelayer.engines.torch.scores import TorchScores
 from onelayer.engines.torch.storage import Storage
 from onelayer.engines.torch.trainer import TorchTrainer
 from onelayer.errors import SettingsError
@@ -63,6 +64,10 @@ class TorchEngine:
     def weighted_sums(self, rows: Rows, factors: Floats) -> NDArray[np.float64]:
         """Σ over rows of factors (R, N, K) times the scaled row, shape (R, K, D)."""
         return self._for(factors)._weighted_sums(rows, factors)
+
+    def fixed_scores(self, rows: Rows, W: NDArray[np.floating]) -> TorchScores:
+        """Scores of the rows under weights W (K, D), for questions in float64."""
+        return TorchScores(rows, np.ascontiguousarray(W), (self._host or self)._machine)
 
     def _for(self, arithmetic: NDArray[Any]) -> TorchEngine:
         """This engine, or that on the CPU for arithmetic that the device has not."""
