@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from onelayer.cli.together import be_silent_unless_first, tell_error
 from onelayer.errors import (
     CheckpointWarning,
     OnelayerError,
@@ -42,8 +43,7 @@ class _Commands(TyperGroup):
             err.print("interrupted; nothing was saved.")
             raise typer.Exit(INTERRUPTED) from None
         except OnelayerError as error:
-            err.print("error:", style="red", end=" ")
-            err.print(str(error), markup=False, soft_wrap=True, highlight=False)
+            tell_error(str(error))
             raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None
 
 
@@ -79,5 +79,6 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command line; it ends the process with its exit code."""
+    be_silent_unless_first()
     app()
     raise AssertionError("typer ends the process by itself")

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from onelayer.cli.application import note
 from onelayer.cli.option_groups import takes
 from onelayer.engines import ENGINE_NAMES, Engine
+from onelayer.launch import processes
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,16 @@ takes_engine = takes("arithmetic", EngineOptions)
 
 
 def chosen_engine(said: EngineOptions) -> Engine:
-    """Make the engine that the options name."""
+    """Make the engine that the options name; for processes started together one that they share."""
     from onelayer.engines import make_engine
 
-    return make_engine(said.engine, said.threads, device=said.device, precision=said.precision)
+    together = processes() > 1
+    # The default is for one process.
+    name = "torch" if together and said.engine == ENGINE_NAMES[0] else said.engine
+    engine = make_engine(
+        name, said.threads, device=said.device, precision=said.precision, distributed=together
+    )
+    if together:
+        device = engine.describe()["device"]
+        note(f"{processes()} processes share the rows of each batch (engine torch, {device}).")
+    return engine

@@ -16,6 +16,7 @@ from onelayer.cli.engine_options import (
     chosen_engine,
     takes_engine,
 )
+from onelayer.cli.together import written_once
 from onelayer.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def evaluate(
         out.print(table)
         out.print()
     if to is not None:
-        with staged_file(to) as staging:
+        with written_once(to) as own, staged_file(own) as staging:
             staging.write_text(json.dumps(evaluation.as_dict(), indent=2), encoding="utf-8")
 
 
@@ -93,7 +94,8 @@ def predict(
     engine = chosen_engine(arithmetic)
     chosen = _open(model)
     X = read_rows(rows, chosen.feature_names)
-    write_predictions(chosen, X, to, engine)
+    with written_once(to) as own:
+        write_predictions(chosen, X, own, engine)
     out.print(f"{len(X):,} predictions: {to}", soft_wrap=True, highlight=False, markup=False)
 
 

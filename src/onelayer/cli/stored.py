@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onelayer.cli.application import INTERRUPTED, app, err, note, out
+from onelayer.launch import leads
 
 if TYPE_CHECKING:
     from onelayer.path_record import PathRecord
@@ -59,6 +60,8 @@ def fetch_data() -> None:
 
 def finish_path(record: PathRecord, to: Path, *, keep_checkpoints: bool = False) -> None:
     """Save a λ path with its page, then print what a reader wants first."""
+    if not leads():
+        return
     from onelayer.path_files import write_path_records
     from onelayer.report import path_table, write_path_report
     from onelayer.run_folder import staged_folder
@@ -91,6 +94,15 @@ def finish(
 
     Checkpoints in the folder go, unless they are to be kept, as those of an interrupted run are.
     """
+    if leads():
+        _save_and_say(result, to, say, keep_checkpoints=keep_checkpoints)
+    if result.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _save_and_say(
+    result: Result, to: Path, say: Callable[[Result], None], *, keep_checkpoints: bool
+) -> None:
     from onelayer.checkpoints import unfinished
     from onelayer.report import write_report
     from onelayer.result_files import write_records
@@ -111,4 +123,3 @@ def finish(
         left = unfinished(to)
         if left is not None and left.command:
             note(f"to go on: {left.command}")
-        raise typer.Exit(INTERRUPTED)

@@ -20,6 +20,7 @@ def make_engine(
     *,
     device: str | None = None,
     precision: str | None = None,
+    distributed: bool = False,
 ) -> Engine:
     """Make the engine of that name.
 
@@ -34,6 +35,8 @@ def make_engine(
             engine on the CPU, which is faster there.
         precision: of the engine torch, what float32 matrix products round their factors to:
             "tf32" or "bf16"; None is "float32", not to round them.
+        distributed: of the engine torch, whether the processes that torchrun started share the
+            rows. All of them must then do the same with the engine, in the same order.
 
     Returns:
         The engine.
@@ -49,7 +52,11 @@ def make_engine(
     if threads is not None and threads < 1:
         raise SettingsError(f"threads must be 1 or above, but {threads} was given.")
     if name == "torch":
-        return _make_torch_engine(threads, device, precision)
+        return _make_torch_engine(threads, device, precision, distributed=distributed)
+    if distributed:
+        raise SettingsError(
+            f"the engine {name} works in one process; for several take the engine torch."
+        )
     for option, given in (("device", device), ("precision", precision)):
         if given is not None:
             raise SettingsError(
@@ -69,7 +76,9 @@ def make_engine(
     raise SettingsError(f"engine must be one of {choices}, but {name!r} was given.")
 
 
-def _make_torch_engine(threads: int | None, device: str | None, precision: str | None) -> Engine:
+def _make_torch_engine(
+    threads: int | None, device: str | None, precision: str | None, *, distributed: bool
+) -> Engine:
     place = device or os.environ.get(DEVICE_VARIABLE, "auto")
     try:
         # Imported here, since PyTorch takes seconds and is an extra.
@@ -80,4 +89,5 @@ def _make_torch_engine(threads: int | None, device: str | None, precision: str |
         raise SettingsError(
             "the engine torch needs PyTorch, which is not installed: pip install 'onelayer[torch]'."
         ) from error
-    return make_torch_engine(threads, place, precision or "float32") or NativeEngine(threads)
+    made = make_torch_engine(threads, place, precision or "float32", distributed=distributed)
+    return made or NativeEngine(threads)

@@ -154,7 +154,8 @@ class Descent:
 
     def _residual(self, batch: Batch) -> Any:
         S = self.scores(batch.X, self.W)
-        return self.losses.residual(S, batch.targets, batch.factors).view(len(S), -1)
+        R = self.losses.residual(S, batch.targets, batch.factors)
+        return R.view(len(S), len(self.W))
 
     def _by_run(self, joined: Any) -> Any:
         """Joined weights as (R, K, width)."""

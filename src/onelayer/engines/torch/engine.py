@@ -20,6 +20,7 @@ from onelayer.engines.torch.scores import TorchScores
 from onelayer.engines.torch.storage import Storage
 from onelayer.engines.torch.trainer import TorchTrainer
 from onelayer.errors import SettingsError
+from onelayer.launch import local_rank, processes
 
 Floats = NDArray[np.floating]
 
@@ -126,7 +127,11 @@ class TorchEngine:
 
 
 def make_torch_engine(
-    threads: int | None = None, device: str = "auto", precision: str = "float32"
+    threads: int | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+    *,
+    distributed: bool = False,
 ) -> TorchEngine | None:
     """Make the engine on the device of that name.
 
@@ -134,18 +139,18 @@ def make_torch_engine(
         threads: of PyTorch on the CPU, ≥ 1; None leaves them as they are.
         device: see `onelayer.engines.torch.devices.find_device`.
         precision: what float32 products round their factors to.
+        distributed: whether the processes that a launcher started share the rows.
 
     Returns:
-        The engine; None where device is "auto" and there is no GPU, since the CPU is better served
-        by another engine.
+        The engine; None where device is "auto", there is no GPU and one process alone, since the
+        CPU is then better served by another engine.
 
     Raises:
         SettingsError: for a device that is not there, or a precision that it has not.
     """
-    found = find_device(device)
-    products = Products(precision, found)
-    if found.type == "cpu" and device == "auto":
-        if products.precision != "float32":
+    found = find_device(device, local_rank() if distributed else 0)
+    if found.type == "cpu" and device == "auto" and not distributed:
+        if Products(precision, found).precision != "float32":
             raise SettingsError(
                 f"precision {precision} is for a GPU, and PyTorch sees none here; leave it out, or "
                 "take --device cpu to see what it costs in accuracy."
@@ -153,4 +158,17 @@ def make_torch_engine(
         return None
     if threads is not None:
         torch.set_num_threads(threads)
-    return TorchEngine(found, precision)
+    return TorchEngine(found, precision, _join(found) if distributed else None)
+
+
+def _join(device: Any) -> Ranks:
+    if device.type == "mps":
+        raise SettingsError(
+            "processes share rows on NVIDIA GPUs or CPUs, but the device is mps; take --device cpu."
+        )
+    if processes() == 1:
+        return Ranks()
+    # Imported here, since one process alone has no use for it.
+    from onelayer.engines.torch.cluster import join_cluster
+
+    return join_cluster(device)

@@ -71,7 +71,7 @@ class Features:
             flipped: which of them are mirrored, shape (n,), bool; None is none.
         """
         if flipped is not None:
-            lines = stored.view(len(stored), -1, self._width)
+            lines = stored.view(len(stored), self._D // self._width, self._width)
             mirrored = lines.flip(2).view(stored.shape)
             stored = torch.where(flipped[:, None], mirrored, stored)
         place = out[:, : self._D]
@@ -118,6 +118,7 @@ def tiles(rows: Rows, dtype: Any, scores: int, machine: Machine) -> Iterator[Til
     Yields:
         Tiles; each holds until the next is asked for.
     """
+    machine.ranks.check_same(rows)
     start, stop = machine.ranks.part(0, rows.count)
     width = width_of(rows.X.shape[1])
     step = rows_at_a_time(machine.device, dtype, width + 4 * scores)

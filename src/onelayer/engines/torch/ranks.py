@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.engines.rows import Rows
+
 
 class Ranks:
     """One process alone; `onelayer.engines.torch.cluster` has the ranks of several.
@@ -43,8 +45,8 @@ class Ranks:
         """What each process has of `total` rows, along axis 1, put together in their order."""
         return own
 
-    def agree(self) -> None:
-        """Stop here by KeyboardInterrupt if Ctrl-C was pressed for any process."""
+    def agree(self, steps: int) -> None:
+        """After so many steps, stop by KeyboardInterrupt if Ctrl-C was pressed for any process."""
 
-    def check_same(self, arrays: dict[str, NDArray[Any]]) -> None:
+    def check_same(self, rows: Rows) -> None:
         """Refuse rows that are not the same for all processes."""

@@ -30,6 +30,7 @@ class Room:
     """
 
     def __init__(self, rows: Rows, steps: Steps, descent: Descent, machine: Machine) -> None:
+        machine.ranks.check_same(rows)
         self._rows, self._batch_size, self._count = rows, steps.batch_size, _visited(rows, steps)
         self._descent, self._device = descent, machine.device
         R, K, dtype = descent.runs, descent.classes, descent.dtype

@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from onelayer.engines.torch.devices import storable_bytes, tile_bytes
 from onelayer.stored import Overwritten
 
+# To pin memory for less takes longer than it saves.
+FEW_BYTES = 8 << 20
+
 Choice = slice | NDArray[np.int64]
 
 STORED_TYPES = {
@@ -79,6 +82,10 @@ class Storage:
         return self._bring(X, dtype)
 
     def _bring(self, X: NDArray[Any], dtype: Any) -> Any:
+        if X.nbytes <= FEW_BYTES:
+            rows = as_tensor(X, self._device).to(self._device)
+            self._held.append(_Held(ref(owner(X)), _span(X), rows))
+            return rows
         rows = torch.empty(X.shape, dtype=dtype, device=self._device)
         step = max(1, tile_bytes(self._device) // (X.shape[1] * dtype.itemsize))
         ends = [slice(i, i + step) for i in range(0, len(X), step)]
@@ -89,7 +96,7 @@ class Storage:
         )
         for end, tile in zip(ends, tiles, strict=True):
             rows[end].copy_(tile)
-        self._held.append(_Held(ref(_owner(X)), _span(X), rows))
+        self._held.append(_Held(ref(owner(X)), _span(X), rows))
         return rows
 
 
@@ -220,7 +227,7 @@ def _chosen(whole: Any, choice: Choice) -> Any:
     return whole.index_select(0, index)
 
 
-def _owner(X: NDArray[Any]) -> NDArray[Any]:
+def owner(X: NDArray[Any]) -> NDArray[Any]:
     """The array whose memory X looks at; it lives as long as any look at it."""
     while isinstance(X.base, np.ndarray):
         X = X.base

@@ -31,7 +31,7 @@ class TorchTrainer:
         self._graphs = Graphs(machine.device)
 
     def epoch(self, rows: Rows, steps: Steps) -> None:
-        """Take one step for each batch; Ctrl-C ends after whole steps and keeps them."""
+        """Take one step for each batch; an epoch that Ctrl-C ends may end within a step."""
         averages = steps.averaging is not None
         self._descent.average(on=averages)
         room = self._room_for(rows, steps)
@@ -106,7 +106,7 @@ class TorchTrainer:
             for segment in load.segments:
                 self._take_part(segment, room.batch(load, segment), room.rates(load, segment))
         if load.segments[-1].closes:
-            self._machine.ranks.agree()
+            self._machine.ranks.agree(len(load.segments))
 
     def _take_part(self, segment: Segment, batch: Batch, rates: Rates) -> None:
         descent = self._descent

@@ -1,0 +1,193 @@
+"""Several processes that share the rows, started by torchrun: NCCL between GPUs, gloo between CPUs.
+
+Every sum reaches all processes with the same bits, so all of them take the same steps and decide
+alike. Ctrl-C is a decision too: it is kept until the next exchange, and ends all at the same point.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import accumulate, pairwise
+from typing import Any
+from weakref import ref
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+
+from onelayer.engines.rows import Rows
+from onelayer.engines.torch.ranks import Ranks
+from onelayer.engines.torch.storage import owner
+from onelayer.errors import DataError, OnelayerError
+from onelayer.launch import attempt
+
+# Steps after which the processes ask each other for Ctrl-C; an exchange is about a step's length.
+STEPS_BETWEEN = 16
+# Rows that are looked at to tell whether all processes read the same ones.
+SAMPLED_ROWS = 64
+STORE_TIMEOUT = timedelta(seconds=5)
+
+
+class Cluster(Ranks):
+    """The processes of a group of torch.distributed, the same engine in each."""
+
+    def __init__(self, device: Any, group: Any = None) -> None:
+        self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
+        self._device, self._group = device, group
+        self._steps = 0
+        self._same: list[Any] = []
+
+    def sum_(self, tensor: Any) -> None:
+        """Put the sum over all processes in the place of a tensor on the device."""
+        with _one_sentence():
+            dist.all_reduce(tensor, group=self._group)
+
+    def sums(self, *arrays: NDArray[np.generic]) -> tuple[NDArray[np.float64], ...]:
+        """The sums of arrays over all processes, in float64, in one exchange."""
+        flat = [np.asarray(array, np.float64).ravel() for array in arrays]
+        packed = torch.from_numpy(np.concatenate([*flat, [float(_CTRL_C.pressed)]]))
+        with _one_sentence():
+            dist.all_reduce(packed, group=self._group)
+        whole = packed.numpy()
+        if whole[-1]:
+            _CTRL_C.pressed = False
+            raise KeyboardInterrupt
+        ends = accumulate((len(part) for part in flat), initial=0)
+        return tuple(
+            whole[start:stop].reshape(np.shape(array))
+            for (start, stop), array in zip(pairwise(ends), arrays, strict=True)
+        )
+
+    def gather(self, own: NDArray[Any], total: int) -> NDArray[Any]:
+        """What each process has of `total` rows, along axis 1, put together in their order."""
+        rows_first = np.ascontiguousarray(own.swapaxes(0, 1))
+        numbers = int(np.prod(rows_first.shape[1:]))
+        mine = np.zeros((self.largest_part(total), numbers * own.itemsize), np.uint8)
+        mine[: len(rows_first)] = rows_first.reshape(len(rows_first), numbers).view(np.uint8)
+        everyone = [torch.empty(mine.shape, dtype=torch.uint8) for _ in range(self.size)]
+        with _one_sentence():
+            dist.all_gather(everyone, torch.from_numpy(mine), group=self._group)
+        ends = [total * r // self.size for r in range(self.size + 1)]
+        parts = [e.numpy()[: ends[r + 1] - ends[r]] for r, e in enumerate(everyone)]
+        whole = np.concatenate(parts).view(own.dtype).reshape(total, *rows_first.shape[1:])
+        return np.ascontiguousarray(whole.swapaxes(0, 1))
+
+    def agree(self, steps: int) -> None:
+        """After so many steps, stop by KeyboardInterrupt if Ctrl-C was pressed for any process."""
+        self._steps += steps
+        if self._steps >= STEPS_BETWEEN:
+            self._steps = 0
+            self.sums()
+
+    def check_same(self, rows: Rows) -> None:
+        """Refuse rows that are not the same for all processes; each set is looked at once."""
+        self._same = [known for known in self._same if known() is not None]
+        if any(known() is owner(rows.y) for known in self._same):
+            return
+        told = np.array([len(rows.y), rows.X.shape[1], *_sums_of(rows)], np.int64)
+        everyone = [torch.empty(len(told), dtype=torch.int64) for _ in range(self.size)]
+        with _one_sentence():
+            dist.all_gather(everyone, torch.from_numpy(told), group=self._group)
+        for other, theirs in enumerate(everyone):
+            if not torch.equal(theirs, everyone[0]):
+                raise DataError(_difference(other, theirs.tolist(), everyone[0].tolist()))
+        self._same.append(ref(owner(rows.y)))
+
+
+def join_cluster(device: Any) -> Cluster:
+    """Meet the other processes that the launcher started.
+
+    Args:
+        device: this process's own.
+
+    Returns:
+        The cluster; the same process can meet it several times.
+
+    Raises:
+        OnelayerError: when they cannot be met.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        with _one_sentence():
+            dist.init_process_group(backend)
+        atexit.register(_leave)
+        _CTRL_C.listen()
+    return Cluster(device)
+
+
+def is_first_to_fail() -> bool:
+    """Whether no other process of this start has failed before, so that one of them alone says why.
+
+    It asks the launcher's own store, which is there before the processes have met.
+    """
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    try:
+        store = dist.TCPStore(address, port, is_master=False, timeout=STORE_TIMEOUT)
+        return bool(store.add(f"onelayer/failed/{attempt()}", 1) == 1)
+    except RuntimeError:
+        return True
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+class _CtrlC:
+    """Remembers the first Ctrl-C until it is asked; a second one before that ends at once."""
+
+    pressed = False
+
+    def listen(self) -> None:
+        """Take the place of Python's own answer to Ctrl-C, where that can be done."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._press)
+
+    def _press(self, number: int, frame: Any) -> None:
+        if self.pressed:
+            signal.default_int_handler(number, frame)
+        self.pressed = True
+
+
+_CTRL_C = _CtrlC()
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """A process that is gone shows in the others as an error of the network: say what it means."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise OnelayerError(
+            "another process of this training ended or cannot be reached, so this one ends too: "
+            f"{reason}."
+        ) from error
+
+
+def _sums_of(rows: Rows) -> tuple[int, int, int]:
+    """Checksums of the labels, of some rows and of how they are scaled."""
+    some = np.linspace(0, len(rows.y) - 1, min(SAMPLED_ROWS, len(rows.y))).astype(np.int64)
+    X = rows.X[some]
+    scaling = np.concatenate([rows.scale, rows.offset])
+    return zlib.crc32(rows.y.tobytes()), zlib.crc32(X.tobytes()), zlib.crc32(scaling.tobytes())
+
+
+def _difference(other: int, theirs: list[int], first: list[int]) -> str:
+    sizes = [f"{rows:,} rows of {features:,} features" for rows, features, *_ in (first, theirs)]
+    if sizes[0] == sizes[1]:
+        sizes[1] = "others of the same number"
+    return (
+        f"every process must read the same rows, but process 0 has {sizes[0]} and process {other} "
+        f"has {sizes[1]}; give all machines the same data and the same command."
+    )
