@@ -68,7 +68,7 @@ class Storage:
 
     def _whole(self, X: NDArray[Any]) -> Any | None:
         """All of X on the device, if it is there or fits."""
-        if self._device.type == "cpu" or isinstance(_owner(X), Overwritten):
+        if self._device.type == "cpu" or isinstance(owner(X), Overwritten):
             return None
         self._held = [held for held in self._held if held.alive]
         for held in self._held:
