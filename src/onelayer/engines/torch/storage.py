@@ -82,11 +82,11 @@ class Storage:
         return self._bring(X, dtype)
 
     def _bring(self, X: NDArray[Any], dtype: Any) -> Any:
+        rows = torch.empty(X.shape, dtype=dtype, device=self._device)
         if X.nbytes <= FEW_BYTES:
-            rows = as_tensor(X, self._device).to(self._device)
+            rows.copy_(as_tensor(X, self._device))
             self._held.append(_Held(ref(owner(X)), _span(X), rows))
             return rows
-        rows = torch.empty(X.shape, dtype=dtype, device=self._device)
         step = max(1, tile_bytes(self._device) // (X.shape[1] * dtype.itemsize))
         ends = [slice(i, i + step) for i in range(0, len(X), step)]
         tiles = (
