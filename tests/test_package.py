@@ -49,6 +49,7 @@ def test_exported_names_are_pinned() -> None:
         "load",
         "load_model",
         "load_result",
+        "preflight",
         "random_grid",
         "save_model",
         "save_result",

@@ -10,7 +10,6 @@ from onelayer import solve
 print(solve(load("digits").train, l2=0.01).sentence)
 """
 
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
@@ -40,7 +39,7 @@ from onelayer.train import train
 if TYPE_CHECKING:
     from onelayer.estimator import SoftmaxClassifier, SoftmaxClassifierCV
 
-__version__ = _version("onelayer")
+__version__: str
 
 _FOR_SCIKIT_LEARN = ("SoftmaxClassifier", "SoftmaxClassifierCV")
 
@@ -81,11 +80,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    """The estimators, imported when asked for: scikit-learn takes ten times as long as onelayer."""
+    """What takes long to import, when it is asked for: scikit-learn ten times as long as we do."""
     if name in _FOR_SCIKIT_LEARN:
         from onelayer import estimator
 
         return getattr(estimator, name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("onelayer")
     raise AttributeError(f"module 'onelayer' has no attribute {name!r}")
 
 

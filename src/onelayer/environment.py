@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
 from pathlib import Path
 
 
@@ -19,6 +18,8 @@ def describe_environment() -> dict[str, str]:
         >>> sorted(describe_environment())
         ['cores', 'onelayer', 'processor', 'python', 'system']
     """
+    from importlib.metadata import version  # its own imports take 30 ms
+
     return {
         "onelayer": version("onelayer"),
         "python": platform.python_version(),

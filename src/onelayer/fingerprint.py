@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -37,6 +36,8 @@ def made_of(splits: Splits, runs: Sequence[Run], engine: Engine, **choices: Any)
     Returns:
         What `differences` compares.
     """
+    from importlib.metadata import version  # its own imports take 30 ms
+
     arithmetic = {"onelayer": version("onelayer"), "numpy": np.__version__} | engine.describe()
     arithmetic.pop("processes", None)
     if engine.name == "native":
