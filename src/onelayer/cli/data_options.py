@@ -116,10 +116,14 @@ def say_preflight(splits: Splits, engine: Engine, runs: Sequence[Run] = ()) -> N
         note(preflight(splits.train, runs, engine=engine).sentence)
 
 
-def load_splits(said: DataOptions) -> Splits:
-    """Load the data that the options name."""
+def load_splits(said: DataOptions, *, all_batches: bool = False) -> Splits:
+    """Load the data that the options name; of CIFAR-10 batches 1 and 2, or all five."""
     from onelayer.data import load
+    from onelayer.data.load import names_cifar10
 
+    batches: dict[str, tuple[int, ...]] = {}
+    if all_batches and names_cifar10(said.data):
+        batches = {"train_batches": (1, 2, 3, 4), "validation_batches": (5,)}
     return load(
         said.data,
         labels=said.labels,
@@ -131,4 +135,5 @@ def load_splits(said: DataOptions) -> Splits:
         seed=said.split_seed,
         image_size=said.image_size,
         stream=said.stream,
+        **batches,  # type: ignore[arg-type]
     )

@@ -111,6 +111,22 @@ def load(
     return load_own(path, choices, tell, progress=progress)
 
 
+def names_cifar10(source: str | Path | None) -> bool:
+    """Whether `load` takes this source for CIFAR-10, whose rows are named by their batches.
+
+    Args:
+        source: as for `load`.
+
+    Returns:
+        True for None, "cifar10", and folders or archives that are taken for CIFAR-10's.
+
+    Example:
+        >>> names_cifar10(None), names_cifar10("digits")
+        (True, False)
+    """
+    return source != "" and _locate(source)[0] == CIFAR10
+
+
 def _refuse_batches(kind: str, source: object, batches: tuple[tuple[int, ...], ...]) -> None:
     if kind != CIFAR10 and batches != (_TRAIN, _VALIDATION):
         name = "the digits have" if kind == DIGITS else f"{source} has"

@@ -1,0 +1,25 @@
+"""The most accurate linear classifier of raw pixels: a loss near the share of wrong rows, moves.
+
+loss.py the loss and its gradient, images.py what is done to pictures, recipe.py the settings,
+fitting.py the fit, choosing.py how the settings were chosen.
+"""
+
+from onelayer.best_linear.choosing import (
+    CANDIDATES,
+    HeldOut,
+    compare_recipes,
+    mean_model,
+    whole_training_set,
+)
+from onelayer.best_linear.fitting import fit_best_linear
+from onelayer.best_linear.recipe import Recipe
+
+__all__ = [
+    "CANDIDATES",
+    "HeldOut",
+    "Recipe",
+    "compare_recipes",
+    "fit_best_linear",
+    "mean_model",
+    "whole_training_set",
+]
