@@ -24,7 +24,7 @@ from onelayer.data import Dataset
 from onelayer.engines import Engine, Rows, Weights, make_engine
 from onelayer.model import Model
 from onelayer.optimum.dataset import rows_of
-from onelayer.optimum.metric import Metric, fit_metric
+from onelayer.optimum.metric import SAMPLE_ROWS, Metric, fit_metric
 from onelayer.ranges import require_whole
 from onelayer.row_order import row_order
 from onelayer.scaling import fit_scaling
@@ -87,7 +87,7 @@ def fit_best_linear(
     scaling = fit_scaling("unit", dataset.X, dataset.max_value)
     engine = engine or make_engine()
     rows = rows_of(dataset, scaling)
-    metric = fit_metric(engine, rows, dataset.classes)
+    metric = fit_metric(engine, _met(rows, dataset.image_shape, recipe, seed), dataset.classes)
     centred = replace(rows, offset=rows.offset - metric.mean)
     problem = _Problem(recipe, centred, dataset.image_shape, metric, seed)
     at = _descend(problem, np.zeros((dataset.classes, dataset.features + 1)), on_progress)
@@ -101,6 +101,18 @@ def fit_best_linear(
         settings={"made_by": "best-linear", "seed": seed, "train_rows": dataset.rows}
         | asdict(recipe),
     )
+
+
+def _met(rows: Rows, image_shape: tuple[int, int, int] | None, recipe: Recipe, seed: int) -> Rows:
+    """Some rows as the first epoch meets them: a border that is black until it moves varies."""
+    order = row_order(seed, 1, rows.count)
+    assert order is not None  # noqa: S101  # there is a seed
+    chosen = order[:SAMPLE_ROWS]
+    X = rows.X[chosen]
+    if image_shape is not None and recipe.moves:
+        moves = drawn_moves(seed, 1, rows.count, recipe.moves)
+        X = moved(X, image_shape, moves[: len(chosen)], recipe.moves)
+    return Rows(X, rows.y[chosen], rows.scale, rows.offset)
 
 
 def _descend(problem: _Problem, at: Float64, on_progress: Callable[[int, int], None]) -> Float64:
@@ -130,15 +142,15 @@ def _gradient(
     problem: _Problem, at: Float64, visited: NDArray[np.int64], moves: NDArray[np.int64]
 ) -> Float64:
     """Gradient of the batch's mean loss and of the penalty, shape (K, D + 1)."""
-    rows, recipe = problem.rows, problem.recipe
+    rows, recipe, engine = problem.rows, problem.recipe, problem.metric.engine
     X = rows.X[visited]
     if problem.image_shape is not None and recipe.moves:
         X = moved(X, problem.image_shape, moves, recipe.moves)
     batch = Rows(X, rows.y[visited], rows.scale, rows.offset)
     rounded = at.astype(np.float32)[None]
     weights = Weights(np.ascontiguousarray(rounded[..., :-1]), rounded[..., -1])
-    pull = residuals(problem.metric.engine.scores(batch, weights)[0], batch.y, recipe.q) / len(visited)
-    sums = problem.metric.engine.weighted_sums(batch, pull.astype(np.float32)[None])[0]
+    pull = residuals(engine.scores(batch, weights)[0], batch.y, recipe.q) / len(visited)
+    sums = engine.weighted_sums(batch, pull.astype(np.float32)[None])[0]
     gradient = np.column_stack([sums + 2.0 * recipe.l2 * at[:, :-1], pull.sum(axis=0)])
     return _kept(problem, gradient)
 

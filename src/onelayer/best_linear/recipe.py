@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from onelayer.data import Dataset
 from onelayer.errors import SettingsError
 from onelayer.ranges import require_number, require_whole
+from onelayer.stored import stored_rows
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Recipe:
     flips: bool = True
     epochs: int = 60
     batch_size: int = 2000
-    learning_rate: float = 0.12
+    learning_rate: float = 0.03
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
@@ -55,14 +56,20 @@ class Recipe:
         require_number("momentum", self.momentum, "a number from 0 to below 1", least=0, below=1)
 
     def check(self, dataset: Dataset) -> None:
-        """Refuse rows that cannot be moved or mirrored.
+        """Refuse rows that stay in their files, and rows that cannot be moved or mirrored.
 
         Args:
             dataset: the rows.
 
         Raises:
-            SettingsError: when the recipe moves or flips rows that are no pictures.
+            SettingsError: when the rows stay in their files, or are no pictures and shall be moved
+                or flipped.
         """
+        if stored_rows(dataset.X) is not None:
+            raise SettingsError(
+                f"{dataset.name}: the best linear map is fitted to rows in memory, but these stay "
+                "in their files; load them with stream=False (--no-stream)."
+            )
         if dataset.image_shape is None and (self.moves or self.flips):
             raise SettingsError(
                 f"{dataset.name} holds no pictures, so its rows can be neither moved nor flipped: "

@@ -3,4 +3,14 @@
 from onelayer.cli import best_linear, models, proofs, rerun, stored, sweeps, training
 from onelayer.cli.application import app, main
 
-__all__ = ["app", "best_linear", "main", "models", "proofs", "rerun", "stored", "sweeps", "training"]
+__all__ = [
+    "app",
+    "best_linear",
+    "main",
+    "models",
+    "proofs",
+    "rerun",
+    "stored",
+    "sweeps",
+    "training",
+]

@@ -23,7 +23,7 @@ The drawing libraries are imported when a page is drawn and not before.
 """
 
 from onelayer.report.advice_terminal import advice_table
-from onelayer.report.best_linear_terminal import held_out_table, maps_table
+from onelayer.report.best_linear_terminal import held_out_table, maps_table, seeds_sentence
 from onelayer.report.evaluation_terminal import evaluation_tables
 from onelayer.report.leaderboard import best_on_test, leaderboard
 from onelayer.report.model_pictures import write_templates
@@ -43,6 +43,7 @@ __all__ = [
     "maps_table",
     "model_table",
     "path_table",
+    "seeds_sentence",
     "strongest_table",
     "terminal_table",
     "write_path_report",

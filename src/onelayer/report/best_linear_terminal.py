@@ -1,8 +1,9 @@
-"""The terminal's tables of the best linear map: what recipes gave on held-out rows, and the maps."""
+"""The best linear map in the terminal: what recipes gave on held-out rows, and the maps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
 from onelayer.best_linear import HeldOut, Recipe
@@ -76,3 +77,21 @@ def loss_words(recipe: Recipe) -> str:
         ('cross-entropy', 'L_q, q = 0.6')
     """
     return "cross-entropy" if recipe.q == 0 else f"L_q, q = {recipe.q:g}"
+
+
+def seeds_sentence(each: Sequence[Evaluation]) -> str:
+    """The spread of the seeds' maps in a sentence: mean, standard deviation, lowest to highest.
+
+    Args:
+        each: evaluation of each seed's map.
+
+    Returns:
+        In percent; of one map there is no spread.
+    """
+    accuracies = [100 * evaluation.accuracy for evaluation in each]
+    if len(accuracies) == 1:
+        return "one seed; its spread takes more: --seeds 5."
+    return (
+        f"over {len(accuracies)} seeds {fmean(accuracies):.2f} ± {stdev(accuracies):.2f} "
+        f"(standard deviation), {min(accuracies):.2f} to {max(accuracies):.2f}."
+    )
