@@ -17,6 +17,7 @@ from onelayer.best_linear import (
     mean_model,
     whole_training_set,
 )
+from onelayer.best_linear.images import moved
 from onelayer.best_linear.loss import generalised_cross_entropy
 from onelayer.engines import make_engine
 from onelayer.errors import SettingsError
@@ -50,6 +51,21 @@ def test_flips_are_the_fit_to_rows_and_mirror_images_together() -> None:
     cost = generalised_cross_entropy(model.scores(both.X), both.y, 0.0)
     cost += PLAIN.l2 * float((model.W.astype(np.float64) ** 2).sum())
     assert cost == pytest.approx(best.certificate.cost, rel=1e-3)
+
+
+def test_moves_are_the_fit_to_all_moves_of_the_rows_together() -> None:
+    moves = np.array([(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)])
+    every = [moved(ROWS.X, (1, 8, 8), np.tile(move, (ROWS.rows, 1)), 1) for move in moves]
+    all_moves = replace(ROWS, X=np.concatenate(every), y=np.tile(ROWS.y, len(moves)))
+    best = solve(all_moves, l2=PLAIN.l2, tol=1e-4).certificate.cost
+
+    def excess(most: int) -> float:
+        model = fit_best_linear(ROWS, replace(PLAIN, moves=most, epochs=300, batch_size=700))
+        cost = generalised_cross_entropy(model.scores(all_moves.X), all_moves.y, 0.0)
+        return cost + PLAIN.l2 * float((model.W.astype(np.float64) ** 2).sum()) - best
+
+    assert -1e-4 <= excess(1) / best < 0.01
+    assert excess(0) / best > 0.1
 
 
 @pytest.mark.parametrize("q", [0.3, 0.6])
