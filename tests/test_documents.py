@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, SGDClassifier
 
+import onelayer.best_linear
 import onelayer.estimator
 import onelayer.export
 from onelayer import SoftmaxClassifier, SoftmaxClassifierCV
@@ -176,7 +177,10 @@ def test_the_tables_name_every_argument_of_ours() -> None:
 
 def test_the_api_page_has_every_exported_name() -> None:
     shown = re.findall(r"^::: .*?(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), flags=re.M)
-    modules = (onelayer, onelayer.optimum, onelayer.data, onelayer.estimator, onelayer.export)
+    modules = (
+        *(onelayer, onelayer.optimum, onelayer.data, onelayer.estimator, onelayer.export),
+        onelayer.best_linear,
+    )
     exported = {name for module in modules for name in module.__all__} - {"__version__"}
     assert exported == set(shown)
     assert len(shown) == len(set(shown))

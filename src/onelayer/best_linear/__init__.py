@@ -5,7 +5,6 @@ fitting.py the fit, choosing.py how the settings were chosen.
 """
 
 from onelayer.best_linear.choosing import (
-    CANDIDATES,
     HeldOut,
     compare_recipes,
     mean_model,
@@ -15,7 +14,6 @@ from onelayer.best_linear.fitting import fit_best_linear
 from onelayer.best_linear.recipe import Recipe
 
 __all__ = [
-    "CANDIDATES",
     "HeldOut",
     "Recipe",
     "compare_recipes",

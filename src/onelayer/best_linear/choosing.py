@@ -24,14 +24,14 @@ Float64 = NDArray[np.float64]
 # best of a coarse grid for each loss and augmentation.
 CANDIDATES = (
     Recipe(q=0.0, l2=3e-4, moves=0, flips=False),
-    Recipe(q=0.0, l2=3e-4, moves=0),
-    Recipe(q=0.0, l2=1e-4),
+    Recipe(q=0.0, l2=3e-4, moves=0, flips=True),
+    Recipe(q=0.0, l2=1e-4, moves=2),
     Recipe(q=0.6, l2=1e-4, moves=0),
-    Recipe(q=0.3),
-    Recipe(q=0.6),
-    Recipe(q=1.0),
-    Recipe(q=0.6, moves=1, l2=2e-5),
-    Recipe(q=0.6, moves=3),
+    Recipe(q=0.6, l2=2e-5, moves=1),
+    Recipe(q=0.3, l2=1e-5, moves=2),
+    Recipe(q=0.6, l2=1e-5, moves=2),
+    Recipe(q=1.0, l2=1e-5, moves=2),
+    Recipe(q=0.6, l2=1e-5, moves=3),
 )
 
 

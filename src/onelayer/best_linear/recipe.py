@@ -36,8 +36,8 @@ class Recipe:
     """
 
     q: float = 0.6
-    l2: float = 1e-5
-    moves: int = 2
+    l2: float = 2e-5
+    moves: int = 1
     flips: bool = True
     epochs: int = 60
     batch_size: int = 2000

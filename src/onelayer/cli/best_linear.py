@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onelayer.best_linear import CANDIDATES, Recipe
+from onelayer.best_linear import Recipe
+from onelayer.best_linear.choosing import CANDIDATES
 from onelayer.cli.application import app, out
 from onelayer.cli.data_options import DEFAULT_DATA, DataOptions, load_splits, takes_data
 from onelayer.cli.engine_options import (
