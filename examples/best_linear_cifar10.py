@@ -1,7 +1,7 @@
 """Fit the best linear classifier of raw CIFAR-10 pixels, and look at the test rows once.
 
-The recipe was chosen on held-out training rows: docs/best-linear-classifier.md says how. About
-five minutes on two cores; `onelayer best-linear` does the same with a bar that shows the time left.
+The recipe was chosen on held-out training rows: docs/best-linear-classifier.md says how. Some
+minutes on two cores; `onelayer best-linear` does the same with a bar that shows the time left.
 """
 
 from onelayer import evaluate, load, save_model
