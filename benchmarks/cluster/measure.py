@@ -138,6 +138,7 @@ def _run_ranks(hosts: Sequence[Host] | None, count: int) -> Timed:
 def _variables(hosts: Sequence[Host] | None, rank: int, count: int) -> dict[str, str]:
     """The environment of a rank: torchrun's variables, one thread, its own interface."""
     variables = dict(os.environ) | {"OMP_NUM_THREADS": "1", "ONELAYER_THREADS": "1"}
+    variables["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # hosts here have no names
     if hosts is None:
         return variables
     return variables | {

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-BURST_BYTES = 256 * 1024
+BURST_BYTES = 64 * 1024
 QUEUE = "50ms"
 
 

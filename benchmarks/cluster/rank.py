@@ -40,7 +40,9 @@ def time_steps(shape: Shape) -> float:
         np.zeros((1, shape.columns, shape.features), np.float32),
         np.zeros((1, shape.columns), np.float32),
     )
-    trainer = make_engine("torch", 1, device="cpu").begin(State(start), Method.plain(np.zeros(1)))
+    trainer = make_engine("torch", 1, device="cpu", distributed=True).begin(
+        State(start), Method.plain(np.zeros(1))
+    )
     steps = Steps.constant(np.array([0.01]), count, shape.batch_size)
     seconds = []
     for _ in range(1 + ROUNDS):
