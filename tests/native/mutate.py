@@ -27,7 +27,8 @@ import pytest
 from onelayer import _native
 if not _native.__file__.startswith({source!r}):
     sys.exit(9)
-sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--no-header", *{tests!r}]))
+options = ["-x", "-q", "-k", "not torch", "-p", "no:cacheprovider", "--no-header"]
+sys.exit(pytest.main([*options, *{tests!r}]))
 """
 
 
