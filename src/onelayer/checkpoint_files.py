@@ -109,6 +109,7 @@ def _values(standing: Standing) -> dict[str, Any]:
         "alive": list(place.alive),
         "outcomes": [outcome and asdict(outcome) for outcome in entries.outcomes],
         "epochs": list(entries.epochs),
+        "reached": list(entries.reached),
         "curvatures": {
             str(i): {str(epoch): value for epoch, value in bends.items()}
             for i, bends in entries.bends.items()
@@ -151,6 +152,7 @@ def _standing(values: Mapping[str, Any], arrays: Arrays) -> Standing:
         weights=Weights(arrays["W"], arrays["b"]),
         outcomes=tuple(one and Outcome(**one) for one in values["outcomes"]),
         epochs=tuple(values["epochs"]),
+        reached=tuple(values["reached"]),
         history=History(**numbered("history")),
         snapshots={int(i): shots for i, shots in numbered("snapshot").items()},
         bends={

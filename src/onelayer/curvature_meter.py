@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from onelayer.engines import Engine, Rows, Weights
 from onelayer.optimum.curvature import largest_curvature
+from onelayer.plan import Run
 
 # Between epochs the curvature changes by more than this, and on a chart less is not seen.
 ENOUGH = 1e-2
@@ -34,19 +35,25 @@ class CurvatureMeter:
         chosen = [i for i in positions if i in self.next_due]
         return [i for i in chosen if last or epoch >= self.next_due[i]]
 
-    def measure(self, i: int, weights: Weights, l2: float) -> float:
+    def measure(self, i: int, weights: Weights, run: Run) -> float:
         """Measure run i where it stands; it is due again after the next epoch or later.
 
         Args:
             i: position of the run.
             weights: its weights, W (1, K, D) and b (1, K).
-            l2: its λ.
+            run: its setting; λ and the loss are used.
 
         Returns:
             λmax of the Hessian of J on the training rows.
         """
         value, direction = largest_curvature(
-            self._engine, self._rows, weights, l2, start=self.directions.get(i), enough=ENOUGH
+            self._engine,
+            self._rows,
+            weights,
+            run.l2,
+            loss=run.loss,
+            start=self.directions.get(i),
+            enough=ENOUGH,
         )
         self.directions[i] = direction
         epoch = self.next_due[i]

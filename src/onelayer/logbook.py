@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,7 +31,8 @@ class Entries:
     Attributes:
         weights: W (R, K, D) and b (R, K) that each run keeps.
         outcomes: how each ended; None while it goes on.
-        epochs: whole epochs behind the weights of each run. Later ones in the history and the
+        epochs: whole epochs behind the weights of each run.
+        reached: whole epochs that each had gone through. Later ones in the history and the
             snapshots were entered after that moment and do not count.
         history: of all runs, not copied.
         snapshots: by position, not copied.
@@ -40,6 +42,7 @@ class Entries:
     weights: Weights
     outcomes: tuple[Outcome | None, ...]
     epochs: tuple[int, ...]
+    reached: tuple[int, ...]
     history: History
     snapshots: dict[int, NDArray[np.float16]]
     bends: dict[int, dict[int, float]]
@@ -51,9 +54,11 @@ class Logbook:
     Attributes:
         runs: the settings, R of them.
         history: rows are filled in as epochs end.
-        weights: W (R, K, D) and b (R, K) after the last epoch whose cost was finite.
+        weights: W (R, K, D) and b (R, K) to keep: of the last epoch whose cost was finite, or, of
+            a run with patience, of the epoch with the lowest validation loss.
         outcomes: how each run ended; None while it goes on.
-        epochs: whole epochs behind the weights of each run.
+        epochs: whole epochs behind those weights of each run.
+        reached: whole epochs that each run has gone through with a finite cost.
         snapshots: W at every epoch of the runs that were asked for, float16.
     """
 
@@ -63,6 +68,7 @@ class Logbook:
         self.weights = Weights(start.W.copy(), start.b.copy())
         self.outcomes: list[Outcome | None] = [None] * len(runs)
         self.epochs = [0] * len(runs)
+        self.reached = [0] * len(runs)
         self._bends: dict[int, dict[int, float]] = {}
         self.snapshots: dict[int, NDArray[np.float16]] = {
             i: np.full((runs[i].epochs + 1, *start.W.shape[1:]), np.nan, np.float16)
@@ -75,6 +81,7 @@ class Logbook:
             weights=self.weights.of(range(len(self.runs))),
             outcomes=tuple(self.outcomes),
             epochs=tuple(self.epochs),
+            reached=tuple(self.reached),
             history=self.history,
             snapshots=self.snapshots,
             bends={i: dict(bends) for i, bends in self._bends.items()},
@@ -83,9 +90,10 @@ class Logbook:
     def take(self, entries: Entries) -> None:
         """Go on from what a logbook of the same runs held at one moment."""
         self.weights, self.history = entries.weights, entries.history
-        self.outcomes, self.epochs = list(entries.outcomes), list(entries.epochs)
+        self.outcomes = list(entries.outcomes)
+        self.epochs, self.reached = list(entries.epochs), list(entries.reached)
         self.snapshots, self._bends = entries.snapshots, entries.bends
-        for i, epoch in enumerate(self.epochs):
+        for i, epoch in enumerate(self.reached):
             for name in History.measures():
                 getattr(self.history, name)[i, epoch + 1 :] = np.nan
             if i in self.snapshots:
@@ -97,9 +105,10 @@ class Logbook:
         return Weights(self.weights.W[chosen], self.weights.b[chosen])
 
     def enter(self, positions: Sequence[int], epoch: int, measured: Measurement) -> list[int]:
-        """Enter an epoch of these runs, and return those whose cost is still finite.
+        """Enter an epoch of these runs, and return those that go on.
 
-        The others are marked as diverged and keep the weights of their last finite epoch.
+        A run whose cost is not finite is marked as diverged and keeps the weights that it had; one
+        whose patience is at its end is marked as stopped.
         """
         W = measured.weights.W.astype(np.float64)
         l2 = np.array([self.runs[i].l2 for i in positions])
@@ -110,9 +119,14 @@ class Logbook:
         for place, i in enumerate(positions):
             if finite[place]:
                 self._enter_run(i, place, epoch, measured, float(squares[place]))
+                self.outcomes[i] = self._stopped(i, epoch)
             else:
-                self.outcomes[i] = _diverged(self.runs[i], epoch)
-        return [i for place, i in enumerate(positions) if finite[place]]
+                self.outcomes[i] = _diverged(self.runs[i], epoch, self.epochs[i])
+        return [i for i in positions if self.outcomes[i] is None]
+
+    def has_entered(self, i: int, epoch: int) -> bool:
+        """Whether a run went through that epoch with a finite cost."""
+        return bool(np.isfinite(self.history.train_cost[i, epoch]))
 
     def bend(self, i: int, epoch: int, curvature: float) -> None:
         """Enter the curvature that a run met at the end of an epoch."""
@@ -126,15 +140,17 @@ class Logbook:
     def finish(self, positions: Sequence[int]) -> None:
         """Mark these runs as having gone through all of their epochs."""
         for i in positions:
-            self.outcomes[i] = Outcome("finished", self.runs[i].epochs)
+            self.outcomes[i] = Outcome("finished", self.epochs[i])
 
     def interrupt(self) -> None:
         """Mark every run that has not ended as interrupted where it stands."""
         for i, outcome in enumerate(self.outcomes):
             if outcome is None:
-                said = f"interrupted after {self.epochs[i]} of {self.runs[i].epochs} epochs"
+                reached, kept = self.reached[i], self.epochs[i]
+                said = f"interrupted after {reached} of {self.runs[i].epochs} epochs"
+                best = f"; the weights after epoch {kept} are kept" if kept < reached else ""
                 self.outcomes[i] = Outcome(
-                    "interrupted", self.epochs[i], f"{_label(self.runs[i])} was {said}."
+                    "interrupted", kept, f"{_label(self.runs[i])} was {said}{best}."
                 )
 
     def _enter_run(
@@ -150,19 +166,34 @@ class Logbook:
             getattr(history, f"{prefix}_cost")[i, epoch] = loss + penalty
             getattr(history, f"{prefix}_accuracy")[i, epoch] = evaluation.correct[place] / rows
         history.weight_norm[i, epoch] = np.sqrt(squares)
-        self.weights.W[i], self.weights.b[i] = measured.weights.W[place], measured.weights.b[place]
-        self.epochs[i] = epoch
+        if self._is_best(i, epoch):
+            self.weights.W[i], self.weights.b[i] = (part[place] for part in measured.weights)
+            self.epochs[i] = epoch
+        self.reached[i] = epoch
         if i in self.snapshots:
             with np.errstate(over="ignore"):  # a picture of weights past 65504 is white anyway
                 self.snapshots[i][epoch] = measured.weights.W[place]
+
+    def _is_best(self, i: int, epoch: int) -> bool:
+        """Whether the weights of this epoch are the ones to keep; those at the start are not."""
+        before = self.history.validation_loss[i, self.epochs[i]]
+        if self.runs[i].patience is None or self.epochs[i] == 0 or not math.isfinite(before):
+            return True
+        return bool(self.history.validation_loss[i, epoch] < before)
+
+    def _stopped(self, i: int, epoch: int) -> Outcome | None:
+        """How a run ends whose validation loss has not fallen for as long as its patience."""
+        patience, waited = self.runs[i].patience, epoch - self.epochs[i]
+        if patience is None or waited < patience or epoch == self.runs[i].epochs:
+            return None
+        return Outcome("stopped", self.epochs[i])
 
 
 def _label(run: Run) -> str:
     return f"the run {run.name!r} (seed {run.seed})"
 
 
-def _diverged(run: Run, epoch: int) -> Outcome:
-    kept = max(epoch - 1, 0)
+def _diverged(run: Run, epoch: int, kept: int) -> Outcome:
     return Outcome(
         "diverged",
         kept,

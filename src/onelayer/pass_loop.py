@@ -33,7 +33,7 @@ class Progress:
 class Clock:
     """Counts run-epochs for the progress report, and seconds.
 
-    Epochs that a diverged run skips count as done.
+    Epochs that an ended run skips count as done.
     """
 
     def __init__(self, total: int, report: Callable[[Progress], None]) -> None:
@@ -96,19 +96,32 @@ class Job:
         return self.engine.begin(state, method_of(runs))
 
     def enter(self, positions: Sequence[int], epoch: int, trainer: Trainer) -> list[int]:
-        """Measure these runs, write it down, and return those whose cost is finite."""
+        """Measure these runs, write it down, and return those that go on."""
         measured = Measurement(
             trainer.weights(),
             trainer.evaluate(self.rows(self.splits.train)),
             trainer.evaluate(self.rows(self.splits.validation)),
             (self.splits.train.rows, self.splits.validation.rows),
         )
-        finite = self.logbook.enter(positions, epoch, measured)
-        last = epoch == self.logbook.runs[positions[0]].epochs
-        for i in self.meter.due(finite, epoch, last=last):
-            run, weights = self.logbook.runs[i], self.logbook.weights_of([i])
-            self.logbook.bend(i, epoch, self.meter.measure(i, weights, run.l2))
-        return finite
+        going_on = self.logbook.enter(positions, epoch, measured)
+        finite = [i for i in positions if self.logbook.has_entered(i, epoch)]
+        self._measure_curvature(positions, finite, epoch, trainer)
+        return going_on
+
+    def _measure_curvature(
+        self, positions: Sequence[int], finite: Sequence[int], epoch: int, trainer: Trainer
+    ) -> None:
+        """Where steps are taken from, which is not the average that is kept."""
+        whole = self.logbook.runs[positions[0]].epochs
+        ending = [i for i in finite if self.logbook.outcomes[i] is not None or epoch == whole]
+        due = self.meter.due(ending, epoch, last=True)
+        due += self.meter.due([i for i in finite if i not in ending], epoch, last=False)
+        if due:
+            weights = trainer.state().weights
+            for i in due:
+                at = weights.of([positions.index(i)])
+                curvature = self.meter.measure(i, at, self.logbook.runs[i])
+                self.logbook.bend(i, epoch, curvature)
 
     def go_on_from(self, standing: Standing) -> None:
         """Put logbook, meter and clock where an earlier process stood."""
@@ -158,14 +171,14 @@ def _train_pass(job: Job, positions: list[int], place: Place) -> None:
             pace = None if job.keeper is None else job.keeper.pace
             for batch in _in_parts(trainer, rows, steps, begun, pace):
                 _offer(job, Place(place.sharing, epoch, batch, tuple(alive)), trainer)
-        finite = job.enter(alive, epoch, trainer)
-        diverged = len(alive) - len(finite)
-        job.clock.advance(len(alive) * (epoch > 0) + diverged * (epochs - epoch))
-        if not finite:
+        going_on = job.enter(alive, epoch, trainer)
+        ended = len(alive) - len(going_on)
+        job.clock.advance(len(alive) * (epoch > 0) + ended * (epochs - epoch))
+        if not going_on:
             return
-        if diverged:
-            trainer = job.begin(finite, trainer.state().of([alive.index(i) for i in finite]))
-        alive = finite
+        if ended:
+            trainer = job.begin(going_on, trainer.state().of([alive.index(i) for i in going_on]))
+        alive = going_on
         if epoch < epochs:
             _offer(job, Place(place.sharing, epoch + 1, 0, tuple(alive)), trainer)
     logbook.finish(alive)

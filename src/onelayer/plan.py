@@ -53,6 +53,8 @@ class Run:
         label_smoothing: ε in [0, 1); targets are (1 − ε) y + ε/K.
         flip_seed: None trains on images as they are; a number mirrors each with a chance of one
             half, drawn anew each epoch.
+        patience: None trains all epochs and keeps the last weights; a number stops the run after
+            so many epochs without a lower validation loss, and keeps the weights of the lowest.
 
     Raises:
         SettingsError: when a value is outside its range.
@@ -78,6 +80,7 @@ class Run:
     loss: Loss = "softmax"
     label_smoothing: float = 0.0
     flip_seed: int | None = None
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         if self.learning_rate != AUTO:
@@ -92,6 +95,8 @@ class Run:
             require_whole("shuffle_seed", self.shuffle_seed, 0)
         if self.flip_seed is not None:
             require_whole("flip_seed", self.flip_seed, 0)
+        if self.patience is not None:
+            require_whole("patience", self.patience, 1)
         self._check_method()
         if not self.name:
             rate = AUTO if self.learning_rate == AUTO else f"{self.learning_rate:g}"
@@ -132,6 +137,7 @@ class Run:
             self.loss if self.loss != "softmax" else "",
             f"ε={self.label_smoothing:g}" if self.label_smoothing else "",
             "flips" if self.flip_seed is not None else "",
+            f"patience {self.patience}" if self.patience is not None else "",
         )
         return ", ".join(filter(None, words))
 

@@ -17,7 +17,7 @@ from onelayer.optimum import Certificate
 from onelayer.plan import Run
 from onelayer.scaling import Scaling
 
-Status = Literal["finished", "diverged", "interrupted"]
+Status = Literal["finished", "stopped", "diverged", "interrupted"]
 Float64 = NDArray[np.float64]
 
 
@@ -26,10 +26,11 @@ class Outcome:
     """How one run ended.
 
     Attributes:
-        status: "finished" (all epochs), "diverged" (its cost stopped being finite) or
-            "interrupted" (Ctrl-C).
-        epochs: whole epochs behind the weights that were kept.
-        message: one sentence for the user; empty when finished.
+        status: "finished" (all epochs), "stopped" (early, by its patience), "diverged" (its cost
+            stopped being finite) or "interrupted" (Ctrl-C).
+        epochs: whole epochs behind the weights that were kept: the last, or with patience those
+            of the lowest validation loss.
+        message: one sentence for the user when it diverged or was interrupted; else empty.
     """
 
     status: Status

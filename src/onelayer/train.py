@@ -65,8 +65,9 @@ def train(
         on_progress: called after every epoch of every pass.
 
     Returns:
-        The result. A run whose cost stops being finite is stopped alone and keeps the weights of
-        its last finite epoch. Ctrl-C ends training; whole epochs trained so far are kept.
+        The result. A run whose cost stops being finite, or whose patience ends, is stopped alone
+        and keeps the weights of its last finite epoch, or of its best. Ctrl-C ends training; whole
+        epochs trained so far are kept.
 
     Raises:
         SettingsError: for a batch larger than the training set or an unknown dtype or scaling.

@@ -3,6 +3,9 @@
     H (V, c) = (1/N) Σ uᵢ (xᵢᵀ, 1) + (2λ V, 0)     uᵢ = (diag pᵢ − pᵢ pᵢᵀ) (V xᵢ + c)
     λmax(H) ≤ L = ½ λmax(X̃ᵀX̃/N) + 2λ               X̃ the rows with a 1 appended (Böhning 1992)
 
+For the K-sigmoid loss uᵢ = diag(σᵢ (1 − σᵢ)) (V xᵢ + c) / K, and as σ (1 − σ) ≤ ¼ the bound has
+1/4K in the place of ½. Label smoothing is linear in the scores, so it bends nothing.
+
 Gradient descent with step η is stable along a direction of curvature h while η < 2/h.
 """
 
@@ -15,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.engines import Engine, Rows, Weights, loaded, tiles
-from onelayer.objective import softmax
+from onelayer.objective import Loss, sigmoid, softmax
 from onelayer.optimum.products import inner, norm
 from onelayer.stored import stored_rows
 
@@ -39,6 +42,7 @@ def largest_curvature(
     weights: Weights,
     l2: float,
     *,
+    loss: Loss = "softmax",
     start: Float64 | None = None,
     enough: float = ENOUGH,
 ) -> tuple[float, Float64]:
@@ -49,6 +53,7 @@ def largest_curvature(
         rows: the rows that J is the mean over.
         weights: one run's, W (1, K, D) and b (1, K).
         l2: λ ≥ 0.
+        loss: "softmax" or "sigmoid".
         start: a direction near the one looked for, shape (K, D + 1), such as an earlier answer.
         enough: relative error to stop at.
 
@@ -56,7 +61,7 @@ def largest_curvature(
         λmax, and the direction it belongs to, shape (K, D + 1), of length 1.
     """
     K, D = weights.W.shape[1:]
-    probabilities = _Probabilities(engine, rows, weights)
+    probabilities = _Probabilities(engine, rows, weights, loss)
 
     def product(v: Float64) -> Float64:
         direction = v.astype(weights.W.dtype)
@@ -64,7 +69,7 @@ def largest_curvature(
         bent = np.zeros((K, D + 1))
         for part, P in probabilities.tiles():
             Z = engine.scores(part, along)[0]
-            U = _weighed(part, P * (Z - np.einsum("nk,nk->n", P, Z)[:, None]))
+            U = _weighed(part, _bent(loss, P, Z))
             bent[:, :-1] += engine.weighted_sums(part, U[None])[0]
             bent[:, -1] += U.sum(axis=0, dtype=np.float64)
         bent /= rows.mass
@@ -76,6 +81,32 @@ def largest_curvature(
     return _largest_eigenvalue(product, start, enough)
 
 
+def _bent(
+    loss: Loss, P: NDArray[np.floating], Z: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """The curvature of each row's loss in its scores, times a direction of them, (n, K)."""
+    if loss == "sigmoid":
+        return P * (1 - P) * Z / P.shape[1]
+    return P * (Z - np.einsum("nk,nk->n", P, Z)[:, None])
+
+
+def loss_curvature(loss: Loss, classes: int) -> float:
+    """The largest curvature of a row's loss in its scores: ½ of softmax, 1/4K of K-sigmoid.
+
+    Args:
+        loss: "softmax" or "sigmoid".
+        classes: K.
+
+    Returns:
+        What λmax(X̃ᵀX̃/N) is multiplied by to bound the curvature of the mean loss.
+
+    Example:
+        >>> loss_curvature("softmax", classes=10), loss_curvature("sigmoid", classes=10)
+        (0.5, 0.025)
+    """
+    return 0.5 if loss == "softmax" else 0.25 / classes
+
+
 def largest_second_moment(engine: Engine, rows: Rows, dtype: str = "float32") -> float:
     """λmax(X̃ᵀX̃/N) of the scaled rows with a 1 appended.
 
@@ -85,7 +116,7 @@ def largest_second_moment(engine: Engine, rows: Rows, dtype: str = "float32") ->
         dtype: arithmetic type.
 
     Returns:
-        The largest eigenvalue; ½ of it bounds the curvature of the mean cross-entropy.
+        The largest eigenvalue; `loss_curvature` times it bounds the curvature of the mean loss.
     """
     return _largest_moment(engine, rows, dtype, _first_guess(engine, rows, dtype))[0]
 
@@ -121,8 +152,9 @@ def _largest_moment(
 class _Probabilities:
     """Probabilities of all rows in tiles, in the weights' type; kept where they fit in memory."""
 
-    def __init__(self, engine: Engine, rows: Rows, weights: Weights) -> None:
+    def __init__(self, engine: Engine, rows: Rows, weights: Weights, loss: Loss) -> None:
         self._engine, self._rows, self._weights = engine, rows, weights
+        self._of_scores = softmax if loss == "softmax" else sigmoid
         row_bytes = weights.b.shape[1] * weights.W.itemsize
         self._step = max(256, TILE_BYTES // row_bytes)
         self._keeps = rows.count * row_bytes <= KEPT_BYTES
@@ -137,7 +169,7 @@ class _Probabilities:
         if start in self._kept:
             return self._kept[start]
         S = self._engine.scores(part, self._weights)[0]
-        P: NDArray[np.floating] = softmax(S).astype(S.dtype)
+        P: NDArray[np.floating] = self._of_scores(S).astype(S.dtype)
         if self._keeps:
             self._kept[start] = P
         return P

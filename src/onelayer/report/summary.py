@@ -20,6 +20,7 @@ from onelayer.result import ReportedFigures, Result
 # rises in more than this share of the epochs. A wide spread alone may be a small test set.
 CHAOTIC_POINTS = 3.0
 CHAOTIC_RISES = 0.1
+ENDINGS = {"stopped": "stopped early", "diverged": "diverged", "interrupted": "interrupted"}
 
 
 @dataclass(frozen=True)
@@ -245,8 +246,8 @@ def _describe(statuses: Sequence[str]) -> str:
     """How the runs of a setting ended, in words: "finished", "1 of 8 diverged"."""
     total = len(statuses)
     parts = []
-    for status in ("diverged", "interrupted"):
+    for status, words in ENDINGS.items():
         count = statuses.count(status)
         if count:
-            parts.append(status if count == total else f"{count} of {total} {status}")
+            parts.append(words if count == total else f"{count} of {total} {words}")
     return ", ".join(parts) or "finished"
