@@ -48,7 +48,7 @@ def test_a_run_of_any_method_is_the_same_bits_alone_or_beside_others(
 
 @engines
 @settings(max_examples=30)
-@given(st.lists(methods(), min_size=1, max_size=3), st.integers(0, 2), st.integers(0, 5))
+@given(st.lists(methods(), min_size=1, max_size=3), st.integers(0, 2), st.integers(1, 4))
 def test_training_goes_on_from_a_state_and_a_step_to_the_same_bits(
     engine_name: str, drawn: list[dict[str, Any]], epochs: int, batches: int
 ) -> None:
@@ -134,6 +134,19 @@ def test_an_average_of_the_last_epoch_is_the_mean_of_the_weights_after_its_steps
 
 
 @engines
+def test_a_run_without_an_average_has_its_weights_as_its_model_beside_one_that_averages(
+    engine_name: str,
+) -> None:
+    runs = [
+        Run(0.2, seed=i, averaging=kind, **SHARED) for i, kind in enumerate(["none", "ema:0.9"])
+    ]
+    trainer = run_engine(engine_name, DATASET, runs, "float32")[0]
+    models, weights = trainer.weights(), trainer.state().weights
+    same_bits(models.of([0]), weights.of([0]))
+    assert (models.W[1] != weights.W[1]).any()
+
+
+@engines
 def test_two_classes_of_equal_and_opposite_weights_stay_so_under_every_method(
     engine_name: str,
 ) -> None:
@@ -155,6 +168,7 @@ def test_shares_of_flips_are_one_half_and_orders_and_flips_are_drawn_apart() -> 
     assert abs(flips.mean() - 0.5) < 5 * 0.5 / 100  # five standard deviations
     assert (flips != mirrored_rows(3, 2, 10_000)).any()
     assert (flips != mirrored_rows(4, 1, 10_000)).any()
+    assert (flips != (np.random.default_rng([3, 1]).random(10_000) < 0.5)).any()
     order = row_order(3, 1, 10_000)
     assert order is not None
     # Rows that are visited early are mirrored no more often than others.

@@ -63,12 +63,17 @@ def solve(engine: Engine, problem: Problem, tol: float = 1e-10, passes: int = 30
     return solver.solve(Target(problem.l2, tol, passes))
 
 
-def hessian(problem: Problem, W: Float64, b: Float64) -> Float64:
+def hessian(problem: Problem, W: Float64, b: Float64, loss: objective.Loss = "softmax") -> Float64:
     """The whole Hessian of J, entries (W_k, b_k) class by class, from its definition."""
     K, D = W.shape
     X1 = np.concatenate([problem.X, np.ones((len(problem.y), 1))], axis=1)
-    P = objective.softmax(objective.scores(problem.X, W, b))
-    bend = np.einsum("nk,kj->nkj", P, np.eye(K)) - np.einsum("nk,nj->nkj", P, P)
+    S = objective.scores(problem.X, W, b)
+    if loss == "sigmoid":
+        P = objective.sigmoid(S)
+        bend = np.einsum("nk,kj->nkj", P * (1.0 - P) / K, np.eye(K))
+    else:
+        P = objective.softmax(S)
+        bend = np.einsum("nk,kj->nkj", P, np.eye(K)) - np.einsum("nk,nj->nkj", P, P)
     H = np.einsum("nkj,nd,ne->kdje", bend, X1, X1, optimize=True) / len(X1)
     ridge = np.tile(np.r_[np.full(D, 2.0 * problem.l2), 0.0], K)
     return np.asarray(H.reshape(K * (D + 1), -1) + np.diag(ridge))

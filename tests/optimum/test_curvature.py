@@ -13,8 +13,8 @@ from onelayer import Run, load, objective, train
 from onelayer.engines import ENGINE_NAMES, Weights, make_engine
 from onelayer.errors import SettingsError, StepLengthWarning
 from onelayer.optimum import curvature, suggest
-from onelayer.optimum.advice import advise
-from onelayer.optimum.curvature import largest_curvature, largest_second_moment
+from onelayer.optimum.advice import advise, stable_product
+from onelayer.optimum.curvature import largest_curvature, largest_second_moment, loss_curvature
 from onelayer.optimum.metric import EXACT_FEATURES, fit_metric
 from onelayer.plan import grid
 from tests.made_data import make_splits
@@ -23,21 +23,27 @@ from tests.optimum.problems import Problem, hessian, make_problem, random_weight
 engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
 
 
+losses = pytest.mark.parametrize("loss", objective.LOSSES)
+
+
 @engines
+@losses
 @pytest.mark.parametrize("seed", range(8))
 def test_the_largest_curvature_is_the_hessians_largest_eigenvalue(
-    engine_name: str, seed: int
+    engine_name: str, loss: objective.Loss, seed: int
 ) -> None:
     problem = make_problem(seed)
     W, b = random_weights(problem, seed)
-    expected = np.linalg.eigvalsh(hessian(problem, W, b))[-1]
+    H = hessian(problem, W, b, loss)
+    expected = np.linalg.eigvalsh(H)[-1]
     found, direction = largest_curvature(
-        make_engine(engine_name), problem.rows, Weights(W[None], b[None]), problem.l2, enough=1e-9
-    )
+        make_engine(engine_name), problem.rows, Weights(W[None], b[None]), problem.l2,
+        loss=loss, enough=1e-9,
+    )  # fmt: skip
     assert found == pytest.approx(expected, rel=1e-4)
     assert found <= expected * (1 + 1e-9)
     v = direction.ravel()
-    np.testing.assert_allclose(hessian(problem, W, b) @ v, expected * v, atol=0.02 * expected)
+    np.testing.assert_allclose(H @ v, expected * v, atol=0.02 * expected)
 
 
 @pytest.mark.parametrize("kept", [0, 1 << 30])
@@ -79,13 +85,37 @@ def test_the_second_moment_is_that_of_the_rows_with_a_one_appended(engine_name: 
     assert found <= expected * (1 + 1e-9)
 
 
-def test_the_bound_is_above_the_curvature_of_any_weights() -> None:
+@losses
+def test_the_bound_is_above_the_curvature_of_any_weights(loss: objective.Loss) -> None:
+    nearest = 0.0
     for seed in range(30):
         problem = make_problem(seed)
-        W, b = random_weights(problem, seed)
-        bound = 0.5 * largest_second_moment(make_engine(), problem.rows) + 2 * problem.l2
-        met = np.linalg.eigvalsh(hessian(problem, W, b))[-1]
-        assert met <= bound * 1.002, seed
+        bound = loss_curvature(loss, problem.K) * largest_second_moment(make_engine(), problem.rows)
+        bound += 2 * problem.l2
+        for W, b in (random_weights(problem, seed), (np.zeros((problem.K, problem.X.shape[1])), 0)):
+            met = np.linalg.eigvalsh(hessian(problem, W, np.zeros(problem.K) + b, loss))[-1]
+            assert met <= bound * 1.002, seed
+            nearest = max(nearest, met / bound)
+    assert nearest > 0.95  # so the bound is not idle
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("momentum", [0.0, 0.3, 0.9, 0.99])
+def test_steps_on_a_quadratic_settle_below_the_stable_product_and_not_above(
+    momentum: float, nesterov: bool
+) -> None:
+    h = 1.7
+    limit = stable_product(momentum, nesterov=nesterov)
+    for share, settles in ((0.98, True), (1.02, False)):
+        w, v = 1.0, 0.0
+        for _ in range(4000):
+            g = h * w
+            v = momentum * v + g
+            w -= share * limit / h * (g + momentum * v if nesterov else v)
+            if abs(w) > 1e9:
+                break
+        assert (abs(w) < 1e-3) == settles
+        assert (abs(w) > 1e9) != settles
 
 
 def test_descent_below_two_over_l_falls_at_every_step() -> None:
@@ -124,6 +154,30 @@ def test_auto_takes_the_suggested_rate_and_keeps_its_name() -> None:
     assert [r.learning_rate for r in grid(learning_rate=["auto", 0.1])] == ["auto", 0.1]
     with pytest.raises(SettingsError, match="until training"):
         _ = run.eta
+
+
+def test_auto_is_shorter_with_momentum_and_longer_for_the_flatter_loss() -> None:
+    splits, B = make_splits(), 9
+    plain = suggest(splits.train, batch_size=B).learning_rate
+    flat = suggest(splits.train, batch_size=B, loss="sigmoid").learning_rate
+    runs = [Run("auto", batch_size=B, epochs=1, momentum=0.9),
+            Run("auto", batch_size=B, epochs=1, loss="sigmoid")]  # fmt: skip
+    settled = train(splits, runs).runs
+    assert settled[0].learning_rate == pytest.approx(0.1 * plain)
+    assert settled[1].learning_rate == pytest.approx(flat)
+    assert flat == pytest.approx(plain * 0.5 / (0.25 / 3))
+
+
+def test_a_rate_with_momentum_is_told_of_by_the_bound_that_holds_for_it() -> None:
+    splits = make_splits()
+    bound = suggest(splits.train, l2=0.0).stable * 1.9
+    with pytest.warns(StepLengthWarning, match=f"above {bound:.3g}, beyond which steps with mom"):
+        train(splits, [Run(1.01 * bound, epochs=1, batch_size=10, momentum=0.9)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(splits, [Run(0.99 * bound, epochs=1, batch_size=10, momentum=0.9)])
+    with pytest.warns(StepLengthWarning):
+        train(splits, [Run(0.5 * bound, epochs=1, batch_size=10, momentum=0.9, nesterov=True)])
 
 
 def test_a_rate_above_the_bound_is_told_of_with_the_number() -> None:

@@ -24,12 +24,14 @@ from onelayer.cli.engine_options import (
     takes_engine,
 )
 from onelayer.cli.options import (
+    LossOption,
     ScalingOption,
     progress_bar,
 )
 from onelayer.cli.settings import SettingsOption, command_in_force
 from onelayer.cli.stored import finish_path
 from onelayer.errors import SettingsError
+from onelayer.objective import LOSSES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,6 +122,7 @@ def suggest(
     data: DataOptions = DEFAULT_DATA,
     l2: Annotated[float, typer.Option(help="λ.")] = 0.0,
     batch_size: Annotated[int, typer.Option(help="Rows of a batch.")] = 100,
+    loss: LossOption = LOSSES[0],
     scaling: ScalingOption = "unit",
     arithmetic: EngineOptions = DEFAULT_ENGINE,
 ) -> None:
@@ -132,7 +135,14 @@ def suggest(
 
     engine = chosen_engine(arithmetic)
     train_set = load_splits(data).train
-    advice = measure(train_set, l2=l2, batch_size=batch_size, scaling=scaling, engine=engine)
+    advice = measure(
+        train_set,
+        l2=l2,
+        batch_size=batch_size,
+        loss=loss,  # type: ignore[arg-type]  # it checks the word
+        scaling=scaling,
+        engine=engine,
+    )
     out.print(advice_table(advice))
 
 

@@ -4,8 +4,19 @@
     L₁ = ½ maxᵢ ‖x̃ᵢ‖² + 2λ        the same for a batch of one row
     L_B = (N (B−1) L + (N−B) L₁) / (B (N−1))
 
-L_B is the expected smoothness of a random batch of B rows: Gower, Loizou, Qian, Sailanbayev,
-Shulgin & Richtárik (2019), proposition 3.8. It is L₁ at B = 1 and L at B = N.
+½ is the largest curvature of a row's softmax loss in its scores; for the K-sigmoid loss 1/4K
+stands in its place. L_B is the expected smoothness of a random batch of B rows: Gower, Loizou,
+Qian, Sailanbayev, Shulgin & Richtárik (2019), proposition 3.8. It is L₁ at B = 1 and L at B = N.
+
+With momentum μ a step is stable along a direction of curvature h while η < m/h,
+
+    m = 2 (1 + μ)               heavy ball
+    m = 2 (1 + μ) / (1 + 2μ)    Nesterov
+
+by Jury's conditions on z² − (1 + μ − ηh) z + μ and z² − (1 + μ)(1 − ηh) z + μ (1 − ηh), the two
+recursions on a quadratic cost. On other costs heavy ball need not settle below m/L (Lessard, Recht
+& Packard 2016, by an example); what is guaranteed is η < 2 (1 − μ)/L (Ghadimi, Feyzmahdavian &
+Johansson 2015), so "auto" takes (1 − μ)/L_B.
 """
 
 from __future__ import annotations
@@ -15,7 +26,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from onelayer.engines import Engine, Rows, Weights, tiles
-from onelayer.optimum.curvature import largest_curvature, largest_second_moment
+from onelayer.objective import Loss
+from onelayer.optimum.curvature import (
+    largest_curvature,
+    largest_second_moment,
+    loss_curvature,
+)
 
 TILE_ROWS = 1024
 
@@ -59,7 +75,32 @@ class Advice:
         return 1.0 / self.batch_smoothness
 
 
-def advise(engine: Engine, rows: Rows, classes: int, l2: float, batch_size: int) -> Advice:
+def stable_product(momentum: float = 0.0, *, nesterov: bool = False) -> float:
+    """What η · h must be below for steps to be stable along a direction of curvature h.
+
+    Args:
+        momentum: μ in [0, 1).
+        nesterov: whether the step is Nesterov's.
+
+    Returns:
+        m: 2 without momentum.
+
+    Example:
+        >>> stable_product(), stable_product(0.5), stable_product(0.5, nesterov=True)
+        (2.0, 3.0, 1.5)
+    """
+    heavy_ball = 2.0 * (1.0 + momentum)
+    return heavy_ball / (1.0 + 2.0 * momentum) if nesterov else heavy_ball
+
+
+def advise(
+    engine: Engine,
+    rows: Rows,
+    classes: int,
+    l2: float,
+    batch_size: int,
+    loss: Loss = "softmax",
+) -> Advice:
     """Measure the bounds on these rows: about thirty passes over them.
 
     Args:
@@ -68,18 +109,21 @@ def advise(engine: Engine, rows: Rows, classes: int, l2: float, batch_size: int)
         classes: K.
         l2: λ ≥ 0.
         batch_size: B, 1 … N.
+        loss: "softmax" or "sigmoid".
 
     Returns:
         The bounds.
     """
-    whole, mixed = smoothness(engine, rows, l2, batch_size)
+    whole, mixed = smoothness(engine, rows, l2, batch_size, loss_curvature(loss, classes))
     D = rows.X.shape[1]
     zero = Weights(np.zeros((1, classes, D), np.float32), np.zeros((1, classes), np.float32))
-    at_start, _ = largest_curvature(engine, rows, zero, l2)
+    at_start, _ = largest_curvature(engine, rows, zero, l2, loss=loss)
     return Advice(l2, min(batch_size, rows.count), whole, mixed, at_start)
 
 
-def smoothness(engine: Engine, rows: Rows, l2: float, batch_size: int) -> tuple[float, float]:
+def smoothness(
+    engine: Engine, rows: Rows, l2: float, batch_size: int, curvature: float = 0.5
+) -> tuple[float, float]:
     """L and L_B alone: about ten passes over the rows.
 
     Args:
@@ -87,13 +131,14 @@ def smoothness(engine: Engine, rows: Rows, l2: float, batch_size: int) -> tuple[
         rows: the training rows. A row with a weight w counts as a loss w / w̄ times as curved.
         l2: λ ≥ 0.
         batch_size: B ≥ 1; more than N counts as N.
+        curvature: of a row's loss in its scores, at most; ½ is softmax's (`loss_curvature`).
 
     Returns:
         L for all rows at once, and L_B for random batches.
     """
     N, B = rows.count, min(batch_size, rows.count)
-    whole = 0.5 * largest_second_moment(engine, rows)
-    single = 0.5 * _largest_row(rows)
+    whole = curvature * largest_second_moment(engine, rows)
+    single = curvature * _largest_row(rows)
     mixed = whole if N == 1 else (N * (B - 1) * whole + (N - B) * single) / (B * (N - 1))
     return whole + 2.0 * l2, mixed + 2.0 * l2
 

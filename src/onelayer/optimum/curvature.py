@@ -81,13 +81,11 @@ def largest_curvature(
     return _largest_eigenvalue(product, start, enough)
 
 
-def _bent(
-    loss: Loss, P: NDArray[np.floating], Z: NDArray[np.floating]
-) -> NDArray[np.floating]:
+def _bent(loss: Loss, P: NDArray[np.floating], Z: NDArray[np.floating]) -> NDArray[np.floating]:
     """The curvature of each row's loss in its scores, times a direction of them, (n, K)."""
     if loss == "sigmoid":
-        return P * (1 - P) * Z / P.shape[1]
-    return P * (Z - np.einsum("nk,nk->n", P, Z)[:, None])
+        return np.asarray(P * (1 - P) * Z / P.shape[1])
+    return np.asarray(P * (Z - np.einsum("nk,nk->n", P, Z)[:, None]))
 
 
 def loss_curvature(loss: Loss, classes: int) -> float:

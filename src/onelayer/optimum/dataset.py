@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike
 from onelayer.data import Dataset
 from onelayer.engines import Engine, Rows, streaming
 from onelayer.errors import SettingsError
+from onelayer.objective import Loss
 from onelayer.optimum.advice import Advice, advise
 from onelayer.optimum.certificate import Certificate, certify_weights
 from onelayer.optimum.metric import fit_metric
 from onelayer.optimum.solver import Optimum, Progress, Solver, Target
+from onelayer.plan import check_loss
 from onelayer.ranges import require_number, require_whole
 from onelayer.scaling import Scaling, fit_scaling
 
@@ -137,6 +139,7 @@ def suggest(
     *,
     l2: float = 0.0,
     batch_size: int = 100,
+    loss: Loss = "softmax",
     scaling: str = "unit",
     engine: Engine | None = None,
 ) -> Advice:
@@ -146,6 +149,7 @@ def suggest(
         dataset: the training rows.
         l2: λ ≥ 0.
         batch_size: B ≥ 1; more than N counts as N.
+        loss: "softmax" or "sigmoid".
         scaling: "none", "unit" or "standardize".
         engine: what does the arithmetic; None takes the default engine.
 
@@ -166,5 +170,6 @@ def suggest(
     """
     require_number("l2 (λ)", l2, "a finite number, 0 or above", least=0)
     require_whole("batch_size", batch_size, 1)
+    check_loss(loss, 0.0)
     rows = rows_of(dataset, fit_scaling(scaling, dataset.X, dataset.max_value))
-    return advise(streaming(engine), rows, dataset.classes, l2, batch_size)
+    return advise(streaming(engine), rows, dataset.classes, l2, batch_size, loss)
