@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onelayer.checkpoint_files import read_standing
+from onelayer.checkpoints import Checkpoint
 from onelayer.data import Splits
 from onelayer.engines import Evaluation, Weights, make_engine
 from onelayer.logbook import Logbook, Measurement
 from onelayer.optimum import certify
+from onelayer.pass_loop import Progress
 from onelayer.plan import Run
-from onelayer.train import Progress, train
+from onelayer.run_folder import CHECKPOINTS
+from onelayer.train import train
 from tests.made_data import make_dataset, make_splits
+from tests.test_checkpoints import Killed, assert_same, killed_after
 from tests.test_train import _StopsInEpoch
 
 
@@ -104,6 +111,31 @@ def test_the_other_runs_of_the_pass_go_on_to_the_same_bits(overfitting: Splits) 
         np.testing.assert_array_equal(
             together.history.validation_loss[r], alone.history.validation_loss[0]
         )
+
+
+@pytest.mark.parametrize("engine_name", ["native", "reference"])
+def test_killed_at_any_of_its_checkpoints_a_run_stops_at_the_same_epoch_with_the_same_bits(
+    engine_name: str, overfitting: Splits, tmp_path: Path
+) -> None:
+    """Also between its best epoch and its last, when the weights to keep are not those it has."""
+    runs = (RUN, replace(RUN, momentum=0.5, patience=None, epochs=12), replace(RUN, patience=7))
+    options: Any = {"engine": make_engine(engine_name), "snapshots": [0], "curvature_of": [0, 2]}
+    whole = train(overfitting, runs, **options)
+    assert [o.status for o in whole.outcomes] == ["stopped", "finished", "stopped"]
+    best, behind = whole.outcomes[0].epochs, set()
+    for writes in range(3, 200, 8):
+        kept = Checkpoint(tmp_path / str(writes), every=0)
+        try:
+            with killed_after(writes):
+                train(overfitting, runs, checkpoint=kept, **options)
+        except Killed:
+            file = tmp_path / str(writes) / CHECKPOINTS / f"runs-{writes:06d}.safetensors"
+            behind.add(read_standing(file)[0].entries.reached[0])
+            resumed = train(overfitting, runs, checkpoint=replace(kept, resume=True), **options)
+            assert_same(resumed, whole)
+        else:
+            break
+    assert any(best < reached < best + 4 for reached in behind)
 
 
 def test_the_epochs_that_are_not_taken_count_as_done(overfitting: Splits) -> None:
