@@ -28,6 +28,11 @@ from onelayer.cli.engine_options import (
     chosen_engine,
     takes_engine,
 )
+from onelayer.cli.method_options import (
+    DEFAULT_METHODS,
+    SweptMethodOptions,
+    takes_methods,
+)
 from onelayer.cli.options import (
     DtypeOption,
     progress_bar,
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
 @takes_data
 @takes_engine
 @takes_checkpoints
+@takes_methods
 def sweep(
     context: typer.Context,
     learning_rate: Annotated[
@@ -66,6 +72,7 @@ def sweep(
     shuffle_seed: Annotated[
         int | None, typer.Option(help="Shuffle the rows every epoch by this seed.")
     ] = None,
+    method: SweptMethodOptions = DEFAULT_METHODS,
     certify: Annotated[
         bool, typer.Option("--certify", help="Prove each run's distance from its optimum.")
     ] = False,
@@ -83,13 +90,15 @@ def sweep(
     evenly in their logarithm: 0,1e-4:1:5 is 0, 0.0001, 0.001, 0.01, 0.1 and 1.
 
     Example: onelayer sweep --data digits --learning-rate 0.001:0.3:7 --l2 0,1e-4:1:5 --seeds 2
+
+    Example: onelayer sweep --data digits --loss softmax,sigmoid --momentum 0,0.9
     """
     from onelayer.sweep import run_sweep
 
     engine = chosen_engine(arithmetic)
     runs = _plan(
         random, sweep_seed, learning_rate, l2, batch_size,
-        epochs=epochs, shuffle_seed=shuffle_seed, seeds=seeds,
+        epochs=epochs, shuffle_seed=shuffle_seed, seeds=seeds, **method.settings(),
     )  # fmt: skip
     command = command_in_force(context, () if random else ("sweep_seed",))
     with training_in(to, keeping, command) as checkpoint:

@@ -28,6 +28,12 @@ from onelayer.cli.engine_options import (
     chosen_engine,
     takes_engine,
 )
+from onelayer.cli.method_options import (
+    DEFAULT_METHOD,
+    METHOD,
+    MethodOptions,
+    takes_method,
+)
 from onelayer.cli.options import (
     DtypeOption,
     LossOption,
@@ -47,6 +53,7 @@ FOREIGN = {
     "optimum": (
         *("learning_rate", "batch_size", "epochs", "seeds", "shuffle_seed", "dtype"),
         *("resume", "checkpoint_every"),
+        *METHOD,
     ),
     "minibatch": ("tol",),
 }
@@ -96,6 +103,7 @@ def reproduce(
 @takes_data
 @takes_engine
 @takes_checkpoints
+@takes_method
 def fit(
     context: typer.Context,
     learning_rate: Annotated[
@@ -114,6 +122,7 @@ def fit(
     shuffle_seed: Annotated[
         int | None, typer.Option(help="Shuffle the rows every epoch by this seed.")
     ] = None,
+    method: MethodOptions = DEFAULT_METHOD,
     tol: Annotated[float, typer.Option(help="Relative gap that the optimum is proven to.")] = 1e-6,
     scaling: ScalingOption = "unit",
     arithmetic: EngineOptions = DEFAULT_ENGINE,
@@ -124,6 +133,8 @@ def fit(
     """Train a grid of settings in one pass, or solve for their optimum, and leave the page.
 
     Example: onelayer fit --data digits --learning-rate 0.1 --learning-rate 0.01 --l2 0 --l2 0.01
+
+    Example: onelayer fit --data digits --learning-rate 0.1 --momentum 0.9 --schedule cosine
     """
     from onelayer.experiments import first_of_each_setting
     from onelayer.plan import grid, seed_range
@@ -142,6 +153,7 @@ def fit(
         epochs=epochs,
         shuffle_seed=shuffle_seed,
         seed=seed_range(seeds),
+        **method.settings(),
     )
     if not runs:
         raise SettingsError("training by minibatch needs --learning-rate; try auto.")
