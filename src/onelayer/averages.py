@@ -62,7 +62,7 @@ def averaging_shares(
         α in (0, 1], shape (T,). It depends on nothing else, so training can go on from any step.
 
     Source:
-        docs/formulations.md, "Averages of the weights".
+        docs/formulations.md, "Momentum, schedules, averages".
 
     Example:
         >>> averaging_shares("tail:0.5", epochs=2, steps_per_epoch=2, epoch=2)

@@ -109,7 +109,7 @@ def learning_rate_factors(
         f in (0, 1], shape (T,). It depends on nothing else, so training can go on from any step.
 
     Source:
-        docs/formulations.md, "Learning-rate schedules".
+        docs/formulations.md, "Momentum, schedules, averages".
 
     Example:
         >>> learning_rate_factors("cosine", warmup=1, epochs=3, steps_per_epoch=2, epoch=1)
