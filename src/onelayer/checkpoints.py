@@ -18,6 +18,7 @@ from typing import Any
 from onelayer.checkpoint_files import read_progress, read_standing, write_standing
 from onelayer.errors import CheckpointWarning, DataError, SaveError
 from onelayer.fingerprint import differences
+from onelayer.launch import leads
 from onelayer.ranges import require_number
 from onelayer.run_folder import CHECKPOINTS
 from onelayer.standing import Standing
@@ -29,6 +30,8 @@ FIRST = "runs"
 # Ctrl-C goes on from where training stood at most so many seconds before.
 HOLD_SECONDS = 1.0
 FIRST_BATCHES, MOST_PART_SECONDS = 16, 10.0
+# Processes that share the rows must cut an epoch alike, so it cannot depend on their own clocks.
+SHARED_BATCHES = 256
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Checkpoint:
             training had never stopped; without one, training starts at the beginning.
         command: how to go on, for who finds the folder; may be empty.
         name: of the training, where one folder has several.
+        shared: whether processes that were started together train for the folder, which all of
+            them must see: the first one writes, and all go on from the same file.
 
     Raises:
         SettingsError: for seconds below 0.
@@ -63,6 +68,12 @@ class Checkpoint:
     resume: bool = False
     command: str = ""
     name: str = FIRST
+    shared: bool = False
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is this process that writes them."""
+        return leads() or not self.shared
 
     def __post_init__(self) -> None:
         require_number("checkpoint every", self.every, "a number of seconds, 0 or above", least=0)
@@ -121,11 +132,16 @@ class Pace:
         batches: of the next part.
     """
 
-    def __init__(self, every: float) -> None:
+    def __init__(self, every: float, *, fixed: bool = False) -> None:
         self.batches, self._seconds = FIRST_BATCHES, min(every / 4, MOST_PART_SECONDS)
+        self._fixed = fixed
+        if fixed:
+            self.batches = SHARED_BATCHES
 
     def learn(self, batches: int, seconds: float) -> None:
         """Take note of how long a part took."""
+        if self._fixed:
+            return
         wanted = int(batches * self._seconds / max(seconds, 1e-9))
         self.batches = max(1, min(wanted, 8 * self.batches))
 
@@ -144,7 +160,7 @@ class Keeper:
             checkpoint: where and how often.
             made_of: what the bits depend on, as plain values; called once, when first needed.
         """
-        self.pace = Pace(checkpoint.every)
+        self.pace = Pace(checkpoint.every, fixed=checkpoint.shared)
         self._said, self._find_made_of = checkpoint, made_of
         self._made_of: dict[str, Any] | None = None
         self._folder = Path(checkpoint.folder) / CHECKPOINTS
@@ -189,6 +205,8 @@ class Keeper:
         Args:
             standing: tells it, with copies of all that training changes.
         """
+        if not self._said.writes:
+            return
         now = time.monotonic()
         due = now - self._wrote >= self._said.every
         if due or now - self._looked >= HOLD_SECONDS:
@@ -199,7 +217,8 @@ class Keeper:
 
     def finish(self, standing: Callable[[], Standing]) -> None:
         """Take where training stands at its end, unless that took next to no time."""
-        if time.monotonic() - self._wrote >= self._said.every / 10:
+        long_ago = time.monotonic() - self._wrote >= self._said.every / 10
+        if long_ago and self._said.writes:
             self._held = standing()
             self.flush()
 

@@ -165,6 +165,9 @@ def _keeping(
     if checkpoint is None:
         yield None
         return
+    if not checkpoint.writes:
+        yield Keeper(checkpoint, made_of)
+        return
     check_replaceable(Path(checkpoint.folder))
     with writing(Path(checkpoint.folder)):
         yield Keeper(checkpoint, made_of)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ import typer
 
 from onelayer.cli.application import INTERRUPTED, note, out
 from onelayer.cli.option_groups import takes
+from onelayer.launch import processes
 
 if TYPE_CHECKING:
     from onelayer.checkpoints import Checkpoint, Unfinished
@@ -70,9 +71,10 @@ def training_in(to: Path, said: CheckpointOptions, command: Command) -> Iterator
 
     resume = said.resume or int(os.environ.get(RESTARTS, "0")) > 0
     again = f"{command.line} --out {shlex.quote(str(to))} --resume"
-    checkpoint = Checkpoint(to, said.checkpoint_every, resume, again)
+    shared = processes() > 1
+    checkpoint = Checkpoint(to, said.checkpoint_every, resume, again, shared=shared)
     check_replaceable(to)
-    with writing(to):
+    with writing(to) if checkpoint.writes else nullcontext():
         found = unfinished(to)
         if resume and found is None and _has_finished(to, command):
             words = f"{to} is finished already; without --resume it is trained again."
