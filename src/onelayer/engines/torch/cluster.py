@@ -27,7 +27,7 @@ from onelayer.engines.rows import Rows
 from onelayer.engines.torch.ranks import Ranks
 from onelayer.engines.torch.storage import owner
 from onelayer.errors import DataError, OnelayerError
-from onelayer.launch import attempt
+from onelayer.launch import attempt, processes, rank
 
 # Steps after which the processes ask each other for Ctrl-C; an exchange is about a step's length.
 STEPS_BETWEEN = 16
@@ -119,10 +119,28 @@ def join_cluster(device: Any) -> Cluster:
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         with _one_sentence():
-            dist.init_process_group(backend)
+            _meet(backend)
         atexit.register(_leave)
         _CTRL_C.listen()
     return Cluster(device)
+
+
+def _meet(backend: str) -> None:
+    """Meet in the launcher's store, apart from what an earlier start has left in it.
+
+    After a restart it still holds the addresses of processes that are gone.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True):
+        dist.init_process_group(backend)
+        return
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, is_master=False)
+    dist.init_process_group(
+        backend,
+        store=dist.PrefixStore(f"onelayer/start/{attempt()}", store),
+        rank=rank(),
+        world_size=processes(),
+    )
 
 
 def is_first_to_fail() -> bool:
