@@ -41,8 +41,9 @@ def main() -> None:
         for part in ("CMakeLists.txt", "pyproject.toml"):
             shutil.copy(ROOT / part, copy)
         _configure(copy)
-        if (word := _judge(copy)) != "passed":
-            sys.exit(f"the unbroken kernel should pass, but the suite {word}.")
+        word, said = _judge(copy)
+        if word != "passed":
+            sys.exit(f"{said}\nthe unbroken kernel should pass, but the suite {word}.")
         survivors = [mutant for mutant in MUTANTS if not _noticed(copy, mutant)]
     print(f"{len(MUTANTS) - len(survivors)} of {len(MUTANTS)} mutants noticed")
     sys.exit(1 if survivors else 0)
@@ -65,19 +66,19 @@ def _noticed(copy: Path, mutant: Mutant) -> bool:
     if mutant.right not in text:
         sys.exit(f"{mutant.file} no longer holds {mutant.right!r}; mend tests/native/mutants.py.")
     path.write_text(text.replace(mutant.right, mutant.wrong, 1), encoding="utf-8")
-    word = _judge(copy)
+    word, _ = _judge(copy)
     path.write_text(text, encoding="utf-8")
     print(f"{word:14} {mutant.file}: {mutant.right!r} -> {mutant.wrong!r}", flush=True)
     return word in ("failed", "hung")
 
 
-def _judge(copy: Path) -> str:
-    """Build, run the suite, and say in a word what came of it."""
+def _judge(copy: Path) -> tuple[str, str]:
+    """Build, run the suite, and say what came of it: in a word, and the end of what was printed."""
     built = subprocess.run(
         ["cmake", "--build", copy / "build"], capture_output=True, text=True, check=False
     )
     if built.returncode != 0:
-        return "did not build"
+        return "did not build", built.stdout[-2000:]
     (extension,) = (copy / "build").glob("_native*.so")
     shutil.copy(extension, copy / "src" / "onelayer")
     tests = [str(copy / "tests" / "native"), str(copy / "tests" / "test_engines.py")]
@@ -92,11 +93,11 @@ def _judge(copy: Path) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return "hung"
+        return "hung", ""
     # pytest's own code for tests that failed is 1; a crash ends below 0. All else never tested.
     if ran.returncode > 1:
         sys.exit(f"the suite could not be run: {(ran.stdout + ran.stderr)[-2000:]}")
-    return "passed" if ran.returncode == 0 else "failed"
+    return "passed" if ran.returncode == 0 else "failed", ran.stdout[-2000:]
 
 
 if __name__ == "__main__":

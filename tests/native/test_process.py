@@ -37,6 +37,7 @@ def test_ctrl_c_ends_an_epoch_and_keeps_what_was_trained() -> None:
     """That it ends after a whole step is kernel_test.cpp's to show."""
     done = run("""
 import os, signal, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 a = arrays(N=20000)
 a["order"], a["batch_size"] = np.tile(np.arange(20000), 200), 1
 a["learning_rate"] = np.full((4_000_000, 2), .01)
