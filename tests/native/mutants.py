@@ -66,7 +66,7 @@ MUTANTS = (
     Mutant(
         "step.hpp", "step.averaged_before ? load<T>(at.average) : before", "load<T>(at.average)"
     ),
-    Mutant("step.hpp", "w - a, a)", "before - a, a)"),
+    Mutant("step.hpp", "share), w - a, a)", "share), before - a, a)"),
     Mutant("train.cpp", "(done - 1) * shape.R", "0 * shape.R"),
     Mutant(
         "train.cpp",
