@@ -1,0 +1,93 @@
+"""The benchmark of GPUs, on the CPU: every line runs, and a wrong answer is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+torch = pytest.importorskip("torch")
+
+from benchmarks.gpu.__main__ import main  # noqa: E402
+from benchmarks.gpu.optimum import Probe, judge, make_embeddings  # noqa: E402
+from benchmarks.gpu.report import time_text  # noqa: E402
+
+CPU = torch.device("cpu")
+SMALL = Probe(rows=400, features=6, classes=4, l2=0.01)
+
+
+def test_the_quick_form_measures_every_contender_on_the_cpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--device", "cpu", "--quick", "--noise", "--out", str(tmp_path)]) == 0
+    kept = json.loads((tmp_path / "gpu.json").read_text("utf-8"))
+    assert kept["quick"]
+    works = {figure["work"].partition(" × ")[0] for figure in kept["figures"]}
+    assert works == {"4 runs", "8 runs", "optimum, 4000"}
+    assert all(min(figure["seconds"]) > 0 for figure in kept["figures"])
+    page = (tmp_path / "gpu.md").read_text("utf-8")
+    assert page in capsys.readouterr().out
+    for who in ("onelayer, tf32", "PyTorch loop", "torch.optim.LBFGS"):
+        assert who in page
+
+
+def test_without_a_gpu_the_default_says_so_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        return
+    assert main(["--quick"]) == 1
+    assert "--device cpu" in capsys.readouterr().err
+
+
+def test_training_that_is_off_by_a_percent_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.gpu import training
+
+    honest = training._train
+
+    def off(*arguments: object) -> object:
+        answer = honest(*arguments)  # type: ignore[arg-type]
+        return answer._replace(W=1.02 * answer.W)
+
+    monkeypatch.setattr(training, "_train", off)
+    with pytest.raises(ArithmeticError, match="float64"):
+        main(["--device", "cpu", "--quick", "--noise", "--out", str(tmp_path)])
+
+
+def test_the_judge_bounds_the_excess_over_an_independent_optimum_and_is_tight_there() -> None:
+    X, y = make_embeddings(SMALL, CPU)
+    wide, labels = X.double().numpy(), y.numpy()
+    K, D = SMALL.classes, SMALL.features
+
+    def cost(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        W, b = flat[: K * D].reshape(K, D), flat[K * D :]
+        S = wide @ W.T + b
+        S -= S.max(1, keepdims=True)
+        P = np.exp(S)
+        P /= P.sum(1, keepdims=True)
+        loss = -np.log(P[np.arange(len(labels)), labels]).mean()
+        P[np.arange(len(labels)), labels] -= 1
+        P /= len(labels)
+        gradient = np.concatenate([(P.T @ wide + 2 * SMALL.l2 * W).ravel(), P.sum(0)])
+        return loss + SMALL.l2 * (W**2).sum(), gradient
+
+    best = minimize(cost, np.zeros(K * D + K), jac=True, method="L-BFGS-B",
+                    options={"gtol": 1e-12, "ftol": 0, "maxiter": 5000})  # fmt: skip
+    start = np.random.default_rng(0).normal(size=K * D + K)
+    for far in (1.0, 0.1, 0.0):
+        at = best.x + far * start
+        W, b = torch.from_numpy(at[: K * D].reshape(K, D)), torch.from_numpy(at[K * D :])
+        judged, gap = judge(W, b, X, y, SMALL.l2)
+        assert judged == pytest.approx(cost(at)[0], rel=1e-12)
+        if far:
+            free = minimize(lambda c, at=at: cost(np.concatenate([at[: K * D], c]))[0], at[K * D :])
+            assert free.fun - best.fun <= gap * (1 + 1e-6)
+        else:
+            assert gap < 1e-9
+
+
+def test_times_are_told_in_the_unit_that_fits() -> None:
+    assert (time_text(0.06), time_text(30.0)) == ("60.0 ms", "30.0 s")
