@@ -28,7 +28,7 @@ def train_in_turn(problem: Problem, data: Data, device: Any) -> Answer:
                 optimizer.zero_grad()
                 torch.autograd.backward(torch.nn.functional.cross_entropy(model(x), t))
                 optimizer.step()
-        trained.append(torch_parts.answer(model.weight.detach().cpu(), model.bias.detach().cpu()))
+        trained.append(torch_parts.answer(model.weight.cpu(), model.bias.cpu()))
     return Answer(
         np.concatenate([answer.W for answer in trained]),
         np.concatenate([answer.b for answer in trained]),

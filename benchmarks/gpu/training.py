@@ -134,7 +134,7 @@ def _train(engine: Engine, rows: Rows, problem: Problem) -> Answer:
 
 
 def _rounded(expected: Expected) -> Expected:
-    """The same for factors of 11 bits in place of 24: CHAOTIC_SHARE of the largest weight is allowed.
+    """The same for factors of 11 bits, not 24: CHAOTIC_SHARE of the largest weight is allowed.
 
     What float32 moves a run by, tf32 moves it by 2¹³ times as far; a run that this takes beyond the
     allowed is not compared.

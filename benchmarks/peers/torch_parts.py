@@ -47,4 +47,4 @@ def descent(model: torch.nn.Linear, problem: Problem) -> torch.optim.SGD:
 
 def answer(W: torch.Tensor, b: torch.Tensor) -> Answer:
     """One run's weights as NumPy arrays, W (1, K, D) and b (1, K)."""
-    return Answer(np.array(W.detach())[None], np.array(b.detach())[None])
+    return Answer(np.array(W.detach().numpy())[None], np.array(b.detach().numpy())[None])
