@@ -1,6 +1,6 @@
 """`python -m benchmarks.gpu`: measure the engine torch on a GPU, beside what is written without it.
 
-On a machine with an NVIDIA GPU and CIFAR-10 in the cache (`onelayer data cifar10` fetches it):
+On a machine with an NVIDIA GPU and CIFAR-10 in the cache (`onelayer data fetch` fetches it):
 
     pip install --editable '.[torch]' --group bench && python -m benchmarks.gpu
 

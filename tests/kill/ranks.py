@@ -24,13 +24,15 @@ OPTIONS = (
 SAME = "weights.safetensors"
 
 
-def start(folder: Path, *, ranks: int, restarts: int = 0, epochs: int = 4) -> subprocess.Popen[str]:
+def start(
+    folder: Path, *options: str, ranks: int, restarts: int = 0, epochs: int = 4
+) -> subprocess.Popen[str]:
     """Start a sweep on so many ranks; its output is to be read from the process."""
     program = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     program += ["--nproc-per-node", str(ranks), "--max-restarts", str(restarts)]
     program += ["--monitor-interval", "0.1", "-m", "onelayer", *OPTIONS]
     return subprocess.Popen(
-        [*program, "--epochs", str(epochs), "--out", str(folder)],
+        [*program, "--epochs", str(epochs), "--out", str(folder), *options],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.checkpoints import Checkpoint
 from onelayer.data import Dataset
 from onelayer.engines import Engine, Mixture, Rows, State
 from onelayer.engines.torch import cluster
@@ -66,8 +67,13 @@ def result(engine: Engine) -> tuple[NDArray[Any], NDArray[Any], list[float]]:
     return made.W, made.history.validation_loss, [c.cost + c.lower_bound for c in made.certificates]
 
 
-def interrupted(engine: Engine, rank: int, presses: int, after: int) -> tuple[str, NDArray[Any]]:
-    """Ctrl-C at one rank after some epochs: how the training ends, and with what."""
+def interrupted(
+    engine: Engine, rank: int, presses: int, after: int, folder: str = ""
+) -> tuple[str, NDArray[Any]]:
+    """Ctrl-C at one rank after some epochs: how the training ends, and with what.
+
+    With a folder it goes on from the checkpoints there, and writes its own into it.
+    """
     epochs = 0
 
     def progress(now: Any) -> None:
@@ -77,7 +83,10 @@ def interrupted(engine: Engine, rank: int, presses: int, after: int) -> tuple[st
             cluster._CTRL_C.pressed = True
 
     runs = [Run(0.1, batch_size=7, epochs=9)]
-    made = train(make_splits(), runs, engine=engine, dtype="float64", on_progress=progress)
+    kept = Checkpoint(folder, every=0, resume=True) if folder else None
+    made = train(
+        make_splits(), runs, engine=engine, dtype="float64", on_progress=progress, checkpoint=kept
+    )
     return f"{made.outcomes[0].status} {made.outcomes[0].epochs}", made.W
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,6 +115,24 @@ def test_ctrl_c_at_one_process_ends_all_after_the_same_epoch(crew: Crew, presses
     assert all(same_bits(W, answers[0][1]) for _, W in answers)
     # Nobody is stopped by the same Ctrl-C again.
     assert crew.do(3, "interrupted", 0, 1, 4)[0][0] == "finished 9"
+
+
+def test_processes_go_on_together_or_not_at_all(crew: Crew, tmp_path: Path) -> None:
+    def answers(nobody: int) -> list[Any]:
+        about = [(rank, nobody, 4, str(tmp_path / str(rank))) for rank in range(3)]
+        return crew.do_each("interrupted", about)
+
+    whole = crew.do(3, "interrupted", 0, 1, 99)[0][1]
+    assert {how for how, _ in answers(nobody=2)} == {"interrupted 4"}
+    shutil.copytree(tmp_path, kept := tmp_path.with_name("kept"))
+    assert all(same_bits(W, whole) for _, W in answers(nobody=9))
+    shutil.rmtree(tmp_path)
+    shutil.copytree(kept, tmp_path)
+    shutil.rmtree(tmp_path / "1")
+    refused = answers(nobody=9)
+    assert {answer.kind for answer in refused} == {"SettingsError"}
+    assert "process 1 begins elsewhere" in refused[0].words
+    assert "a run folder that all of them see" in refused[0].words
 
 
 def test_processes_that_read_other_rows_are_refused_in_one_sentence(crew: Crew) -> None:

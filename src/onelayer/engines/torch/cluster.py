@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import reduce
 from itertools import accumulate, pairwise
 from typing import Any
 from weakref import ref
@@ -23,16 +24,20 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
+from onelayer.engines.descent import State
 from onelayer.engines.rows import Rows
 from onelayer.engines.torch.ranks import Ranks
 from onelayer.engines.torch.storage import owner
-from onelayer.errors import DataError, OnelayerError
+from onelayer.errors import DataError, OnelayerError, SettingsError
 from onelayer.launch import attempt, processes, rank
 
 # Steps after which the processes ask each other for Ctrl-C; an exchange is about a step's length.
 STEPS_BETWEEN = 16
 # Rows that are looked at to tell whether all processes read the same ones.
 SAMPLED_ROWS = 64
+# What processes tell each other before they work together, and how many numbers that is at most.
+ROWS, START = 1, 2
+TOLD = 6
 STORE_TIMEOUT = timedelta(seconds=5)
 
 
@@ -92,14 +97,26 @@ class Cluster(Ranks):
         self._same = [known for known in self._same if known() is not None]
         if any(known() is owner(rows.y) for known in self._same):
             return
-        told = np.array([len(rows.y), rows.X.shape[1], *_sums_of(rows)], np.int64)
-        everyone = [torch.empty(len(told), dtype=torch.int64) for _ in range(self.size)]
-        with _one_sentence():
-            dist.all_gather(everyone, torch.from_numpy(told), group=self._group)
+        everyone = self._told_by_all(ROWS, len(rows.y), rows.X.shape[1], *_sums_of(rows))
         for other, theirs in enumerate(everyone):
-            if not torch.equal(theirs, everyone[0]):
-                raise DataError(_difference(other, theirs.tolist(), everyone[0].tolist()))
+            if theirs != everyone[0]:
+                raise DataError(_difference(other, theirs, everyone[0]))
         self._same.append(ref(owner(rows.y)))
+
+    def check_start(self, state: State) -> None:
+        """Refuse to begin where the runs of not all processes stand alike."""
+        _require_same_start(self._told_by_all(START, _sum_of_state(state)))
+
+    def _told_by_all(self, about: int, *numbers: int) -> list[list[int]]:
+        """What every process tells, in the order of their ranks; all must tell about the same."""
+        told = torch.zeros(TOLD, dtype=torch.int64)
+        told[: 1 + len(numbers)] = torch.tensor([about, *numbers])
+        everyone = [torch.empty_like(told) for _ in range(self.size)]
+        with _one_sentence():
+            dist.all_gather(everyone, told, group=self._group)
+        # Who begins anew looks at rows while the others, who go on, are about to take steps.
+        _require_same_start([theirs.tolist()[:1] for theirs in everyone])
+        return [theirs.tolist()[1:] for theirs in everyone]
 
 
 def join_cluster(device: Any) -> Cluster:
@@ -199,6 +216,23 @@ def _sums_of(rows: Rows) -> tuple[int, int, int]:
     X = rows.X[some]
     scaling = np.concatenate([rows.scale, rows.offset])
     return zlib.crc32(rows.y.tobytes()), zlib.crc32(X.tobytes()), zlib.crc32(scaling.tobytes())
+
+
+def _sum_of_state(state: State) -> int:
+    """Checksum of all that the next step depends on."""
+    parts = (state.weights, state.velocity, state.average)
+    arrays = (array for part in parts if part is not None for array in part)
+    return reduce(lambda crc, array: zlib.crc32(array.tobytes(), crc), arrays, 0)
+
+
+def _require_same_start(everyone: list[list[int]]) -> None:
+    for other, theirs in enumerate(everyone):
+        if theirs != everyone[0]:
+            raise SettingsError(
+                f"every process must begin where process 0 does, but process {other} begins "
+                "elsewhere; give all machines the same command, and a run folder that all of them "
+                "see, since training goes on from the checkpoints there."
+            )
 
 
 def _difference(other: int, theirs: list[int], first: list[int]) -> str:

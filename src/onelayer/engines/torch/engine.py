@@ -52,7 +52,9 @@ class TorchEngine:
 
     def begin(self, state: State, method: Method) -> TorchTrainer:
         """Start R runs from a copy of where they stand."""
-        return TorchTrainer(state, method, self._for(state.weights.W)._machine)
+        machine = self._for(state.weights.W)._machine
+        machine.ranks.check_start(state)
+        return TorchTrainer(state, method, machine)
 
     def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
         """Mean cross-entropy over all rows and its gradient, without the l2 term, in one pass."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.engines.descent import State
 from onelayer.engines.rows import Rows
 
 
@@ -50,3 +51,6 @@ class Ranks:
 
     def check_same(self, rows: Rows) -> None:
         """Refuse rows that are not the same for all processes."""
+
+    def check_start(self, state: State) -> None:
+        """Refuse to begin where the runs of not all processes stand alike."""
