@@ -11,6 +11,8 @@ from onelayer.result_files import load_result
 from tests.kill.ranks import SAME, ended, kill_in_the_midst, start
 
 pytest.importorskip("torch")
+# So many that a kill after the first checkpoint finds training still under way.
+EPOCHS = 8
 
 
 def test_two_ranks_speak_once_and_give_the_result_of_one(tmp_path: Path) -> None:
@@ -27,12 +29,12 @@ def test_two_ranks_speak_once_and_give_the_result_of_one(tmp_path: Path) -> None
 
 
 def test_a_command_that_died_goes_on_with_resume_to_the_same_bits(tmp_path: Path) -> None:
-    ended(start(tmp_path / "whole", ranks=2))
-    cut = start(tmp_path / "cut", ranks=2)
+    ended(start(tmp_path / "whole", ranks=2, epochs=EPOCHS))
+    cut = start(tmp_path / "cut", ranks=2, epochs=EPOCHS)
     assert kill_in_the_midst(cut, tmp_path / "cut", rank=1, wait=0.0)
     cut.communicate(timeout=300)
     assert cut.returncode
-    words = ended(start(tmp_path / "cut", "--resume", ranks=2))
+    words = ended(start(tmp_path / "cut", "--resume", ranks=2, epochs=EPOCHS))
     assert words.count("going on from") == 1
     same = [(tmp_path / name / SAME).read_bytes() for name in ("whole", "cut")]
     assert same[0] == same[1]
