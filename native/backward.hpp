@@ -11,18 +11,26 @@
 
 namespace onelayer::ONELAYER_KERNELS {
 
-// Which upcoming cache lines a tile fetches: of every (mask + 1)-th row, since that many panels share a line.
-struct Fetch {
-  const RowSource* rows = nullptr;
-  Index first = 0, count = 0;
-  Index byte = 0, lines = 0, mask = 0, phase = 0;
+inline constexpr Index kChunkRows = 256;
 
-  ONELAYER_INLINE void at(Index n) const {
-    if (n >= count || (n & mask) != phase) return;
-    const char* row = rows->at(first + n) + byte;
-    for (Index line = 0; line < lines; ++line) __builtin_prefetch(row + line * kLineBytes, 0, 2);
+// Of upcoming rows, what one panel's tile fetches: the lines under it, of every `sharing`-th row, since that many
+// panels share a line.
+struct Fetch {
+  const char* const* rows = nullptr;
+  Index count = 0, byte = 0, bytes = 0, sharing = 1;
+  Index due = 0;  // rows until the next one
+
+  ONELAYER_INLINE void turn() {
+    for (; due < smaller(kTurn, count); due += sharing)
+      for (Index line = 0; line < bytes; line += kLineBytes) __builtin_prefetch(rows[due] + byte + line, 0, 2);
+    due -= kTurn;
+    rows += kTurn;
+    count -= kTurn;
   }
 };
+
+// What a tile fetches while it multiplies.
+enum class Ahead { nothing, upcoming_rows, next_panel };
 
 template <class T>
 struct GradientTile {
@@ -36,7 +44,8 @@ struct GradientTile {
   T factor;
   double* gradient;
   Index gradient_stride, features;  // features: how many of the panel's exist
-  Fetch fetch;
+  Ahead ahead;
+  Fetch upcoming;
 };
 
 // From registers: what columns without a history take.
@@ -62,6 +71,36 @@ ONELAYER_INLINE void add_gradient(const GradientTile<T>& tile) {
 }
 
 template <class T, int Columns>
+ONELAYER_INLINE void add_row(const T* x, const T* factors, Vec<T> (&acc)[Columns][2]) {
+  const Vec<T> x0 = load<T>(x), x1 = load<T>(x + kLanes<T>);
+#pragma GCC unroll 16
+  for (int c = 0; c < Columns; ++c) {
+    const Vec<T> factor = splat<T>(factors[c]);
+    add_product(acc[c][0], factor, x0);
+    add_product(acc[c][1], factor, x1);
+  }
+}
+
+template <class T, int Columns, Ahead ahead>
+ONELAYER_INLINE void add_rows(const GradientTile<T>& tile, Vec<T> (&acc)[Columns][2]) {
+  constexpr Index panel = 2 * kLanes<T>;
+  const T *x = tile.x, *factors = tile.factors;
+  const Index stride = tile.stride;
+  Fetch upcoming = tile.upcoming;
+  Index left = tile.rows;
+  for (; left >= kTurn; left -= kTurn, x += kTurn * stride, factors += kTurn * Columns) {
+    if constexpr (ahead == Ahead::upcoming_rows) upcoming.turn();
+    if constexpr (ahead == Ahead::next_panel)
+#pragma GCC unroll 8
+      for (Index i = 0; i < kTurn; ++i) __builtin_prefetch(x + i * stride + panel);
+#pragma GCC unroll 8
+    for (Index i = 0; i < kTurn; ++i) add_row<T, Columns>(x + i * stride, factors + i * Columns, acc);
+  }
+  if constexpr (kTurn > 1)
+    for (; left > 0; --left, x += stride, factors += Columns) add_row<T, Columns>(x, factors, acc);
+}
+
+template <class T, int Columns>
 void gradient_tile(const GradientTile<T>& tile) {
   constexpr int lanes = kLanes<T>;
   Vec<T> acc[Columns][2] = {};
@@ -74,17 +113,10 @@ void gradient_tile(const GradientTile<T>& tile) {
   if (tile.last && !tile.gradient)
     for (int c = 0; c < Columns; ++c) __builtin_prefetch(tile.stepped.w + c * tile.stride, 1),
         __builtin_prefetch(tile.stepped.w + c * tile.stride + lanes, 1);
-  const T* x = tile.x;
-  const T* factors = tile.factors;
-  for (Index n = 0; n < tile.rows; ++n, x += tile.stride, factors += Columns) {
-    const Vec<T> x0 = load<T>(x), x1 = load<T>(x + lanes);
-    tile.fetch.at(n);
-#pragma GCC unroll 16
-    for (int c = 0; c < Columns; ++c) {
-      const Vec<T> factor = splat<T>(factors[c]);
-      acc[c][0] = fma(factor, x0, acc[c][0]);
-      acc[c][1] = fma(factor, x1, acc[c][1]);
-    }
+  switch (tile.ahead) {
+    case Ahead::nothing: add_rows<T, Columns, Ahead::nothing>(tile, acc); break;
+    case Ahead::upcoming_rows: add_rows<T, Columns, Ahead::upcoming_rows>(tile, acc); break;
+    case Ahead::next_panel: add_rows<T, Columns, Ahead::next_panel>(tile, acc); break;
   }
   if (tile.last && tile.plain && !tile.gradient) return step_plainly<T, Columns>(tile, acc);
 #pragma GCC unroll 16
@@ -118,31 +150,32 @@ struct GradientChunk {
 };
 
 template <class T>
-ONELAYER_INLINE Fetch upcoming_lines(const Upcoming& upcoming, const GradientChunk<T>& at) {
-  const Index panel_bytes = 2 * kLanes<T> * upcoming.element_bytes;
-  Fetch fetch;
-  fetch.rows = upcoming.rows;
-  fetch.first = upcoming.first + at.n;
-  fetch.count = smaller(upcoming.count - at.n, at.rows);
-  fetch.byte = upcoming.begin_bytes + at.d * upcoming.element_bytes;
-  fetch.lines = larger(1, panel_bytes / kLineBytes);
-  fetch.mask = larger(1, kLineBytes / larger(1, panel_bytes)) - 1;
-  fetch.phase = at.d / (2 * kLanes<T>) & fetch.mask;
-  return fetch;
+ONELAYER_INLINE Fetch under_panel(const Upcoming& upcoming, const GradientChunk<T>& at) {
+  const Index bytes = 2 * kLanes<T> * upcoming.element_bytes, sharing = larger(1, kLineBytes / bytes);
+  return {upcoming.rows + at.n, smaller(upcoming.count - at.n, at.rows),
+          upcoming.begin_bytes + at.d * upcoming.element_bytes, bytes, sharing, at.d / (2 * kLanes<T>) & (sharing - 1)};
+}
+
+// The first block waits for its x; the last one can have the next panel's brought into the first-level cache.
+template <class T>
+ONELAYER_INLINE Ahead ahead_of(const BackwardJob<T>& job, const GradientChunk<T>& at, Index block) {
+  if (block == at.from && job.upcoming.rows) return Ahead::upcoming_rows;
+  if (kFetchesPanels && block + 1 == at.to && block > at.from) return Ahead::next_panel;
+  return Ahead::nothing;
 }
 
 template <class T>
 ONELAYER_INLINE void gradient_chunk(const BackwardJob<T>& job, const GradientChunk<T>& at) {
   T* parked = job.scratch;
   const Stepped<T> stepped{job.steps, job.w, job.velocity, job.average};
+  const Fetch upcoming = job.upcoming.rows ? under_panel<T>(job.upcoming, at) : Fetch{};
   for (Index block = at.from; block < at.to; ++block) {
     const Index c = job.blocks->begin(block), size = job.blocks->size(block);
     const GradientTile<T> tile{job.factors + c * job.batch + at.n * size, job.x + at.n * job.stride + at.d,
                                job.stride, at.rows, at.first, at.last, parked,
                                stepped.at(c, job.stride, at.d), job.plain, job.factor,
                                job.gradient ? job.gradient + c * job.gradient_stride + at.d : nullptr,
-                               job.gradient_stride, job.features - at.d,
-                               block == at.from && job.upcoming.rows ? upcoming_lines(job.upcoming, at) : Fetch{}};
+                               job.gradient_stride, job.features - at.d, ahead_of<T>(job, at, block), upcoming};
     kGradientTiles<T>[size - 1](tile);
     parked += size * 2 * kLanes<T>;
   }
@@ -151,11 +184,11 @@ ONELAYER_INLINE void gradient_chunk(const BackwardJob<T>& job, const GradientChu
 // A group's factors stay in the second-level cache over all panels, a chunk's x in the first over all blocks.
 template <class T>
 void backward(const BackwardJob<T>& job) {
-  constexpr Index chunk_rows = 256, group_bytes = 512 * 1024, panel = 2 * kLanes<T>;
+  constexpr Index group_bytes = 512 * 1024, panel = 2 * kLanes<T>;
   const Index column_bytes = job.batch * static_cast<Index>(sizeof(T));
   const Index most = larger(1, smaller(group_bytes / column_bytes, kBackwardScratch / panel) / kBlockColumns);
   const Index blocks = job.last_block - job.first_block, groups = ceil_div(blocks, most);
-  const Index chunks = ceil_div(job.batch, chunk_rows);
+  const Index chunks = ceil_div(job.batch, kChunkRows);
   for (Index g = 0; g < groups; ++g)
     for (Index d = 0; d < job.width; d += panel)
       for (Index chunk = 0; chunk < chunks; ++chunk) {

@@ -40,7 +40,8 @@ auto BatchLoop<T>::prepare(int thread) const -> Own {
              Buffer<T>(shared_residuals_ ? 0 : plan_.shape.columns() * plan_.batch_size + kFactorPadding),
              Buffer<T>(plan_.shape.K * kernels_.lanes), Buffer<T>(kBackwardScratch, Unset{}),
              Buffer<double>(plan_.shape.R * ceil_div(plan_.batch_size, kernels_.lanes)),
-             ColumnSteps<T>(plan_.shape, plan_.method ? *plan_.method : Method{})};
+             ColumnSteps<T>(plan_.shape, plan_.method ? *plan_.method : Method{}),
+             std::vector<const char*>(static_cast<std::size_t>(plan_.batch_size))};
 }
 
 template <class T>
@@ -93,8 +94,7 @@ void BatchLoop<T>::forward(Own& own, Index t, Index slice) {
   job.begin = slices_.begin(slice);
   job.features = slices_.features(slice);
   job.width = slices_.padded(slice);
-  job.scale = scaling_.scale(slice);
-  job.offset = scaling_.offset(slice);
+  job.scaling = scaling_.of(slice);
   job.factor = scaling_.factor();
   job.x = own.x.data() + (slice - own.share.first_slice) * plan_.batch_size * slices_.stride;
   job.w = state_.weights.row(slice, own.share.first_column);
@@ -164,15 +164,17 @@ void BatchLoop<T>::backward(Own& own, Index t, Index slice, bool last) {
   job.gradient = plan_.gradient ? plan_.gradient + slices_.begin(slice) : nullptr;
   job.gradient_stride = slices_.D;
   job.scratch = own.backward_scratch.data();
-  if (!last) job.upcoming = upcoming(t + 1, slice);
+  if (!last) job.upcoming = upcoming(own, t + 1, slice);
   kernels_.backward(job);
 }
 
 template <class T>
-Upcoming BatchLoop<T>::upcoming(Index t, Index slice) const {
+Upcoming BatchLoop<T>::upcoming(Own& own, Index t, Index slice) const {
   const Index bytes = stored_bytes(plan_.rows->x.stored);
   if (count(t) * slices_.features(slice) * bytes > kUpcomingBytes) return {};
-  return {&plan_.rows->x, first(t), count(t), slices_.begin(slice) * bytes, bytes};
+  if (slice == own.share.first_slice)
+    for (Index n = 0; n < count(t); ++n) own.upcoming[static_cast<std::size_t>(n)] = plan_.rows->x.at(first(t) + n);
+  return {own.upcoming.data(), count(t), slices_.begin(slice) * bytes, bytes};
 }
 
 // Done by the owner of slice 0, whose forward pass alone reads the bias.

@@ -49,6 +49,7 @@ class BatchLoop {
     Buffer<T> x, factors, scratch, backward_scratch;
     Buffer<double> loss;
     ColumnSteps<T> steps;
+    std::vector<const char*> upcoming;  // rows of the next batch
   };
 
   Index batches() const { return ceil_div(plan_.shape.N, plan_.batch_size); }
@@ -64,7 +65,7 @@ class BatchLoop {
   void residuals(Own& own, int thread, Index t);
   void residual_range(Own& own, Index t, Index from, Index to);
   void backward(Own& own, Index t, Index slice, bool last);
-  Upcoming upcoming(Index t, Index slice) const;
+  Upcoming upcoming(Own& own, Index t, Index slice) const;
   void step_biases(Own& own, Index t);
   void add_loss(const Buffer<double>& loss, Index t);
   void poll(Index t);

@@ -37,35 +37,64 @@ template <class T, int Columns, int Rows>
 ONELAYER_INLINE void put_scores(const ScoreTile<T>& tile, Vec<T>* acc) {
   alignas(kVectorBytes) T sums[round_up(Columns * Rows, kLanes<T>)];
   sum_lanes<T, Columns * Rows, 0>(tile.factor, acc, sums);
-  if (tile.bias)
-    for (int c = 0; c < Columns; ++c)
-      for (int n = 0; n < Rows; ++n) sums[c * Rows + n] += tile.bias[c];
-  if (tile.accumulate)
-    for (int c = 0; c < Columns; ++c)
-      for (int n = 0; n < Rows; ++n) sums[c * Rows + n] += tile.scores[c * tile.score_stride + n];
-#pragma GCC unroll 8
-  for (int c = 0; c < Columns; ++c)
-    __builtin_memcpy(tile.scores + c * tile.score_stride, sums + c * Rows, Rows * sizeof(T));
+  const T* const bias = tile.bias;
+  const bool accumulate = tile.accumulate;
+  const Index stride = tile.score_stride;
+  T* scores = tile.scores;
+  for (int c = 0; c < Columns; ++c, scores += stride) {
+    T column[Rows];
+    __builtin_memcpy(column, sums + c * Rows, sizeof column);
+    if (bias)
+      for (T& score : column) score += bias[c];
+    if (accumulate)
+      for (int n = 0; n < Rows; ++n) column[n] += scores[n];
+    __builtin_memcpy(scores, column, sizeof column);
+  }
 }
 
 template <class T, int Columns, int Rows>
 ONELAYER_INLINE void add_products(Vec<T> (&acc)[Columns * Rows], const Vec<T> (&column)[Columns], Vec<T> row, int n) {
 #pragma GCC unroll 8
-  for (int c = 0; c < Columns; ++c) acc[c * Rows + n] = fma(column[c], row, acc[c * Rows + n]);
+  for (int c = 0; c < Columns; ++c) add_product(acc[c * Rows + n], column[c], row);
+}
+
+// Rows one stride apart, each by its own pointer, so that one index walks along all of them.
+template <class T, int Count>
+struct RowPointers {
+  T* at[Count];
+  ONELAYER_INLINE RowPointers(T* first, Index stride) {
+#pragma GCC unroll 8
+    for (int i = 0; i < Count; ++i) at[i] = first + i * stride;
+  }
+};
+
+template <class T, int Columns>
+ONELAYER_INLINE void load_columns(const RowPointers<const T, Columns>& w, Index d, Vec<T> (&column)[Columns]) {
+#pragma GCC unroll 8
+  for (int c = 0; c < Columns; ++c) column[c] = load<T>(w.at[c] + d);
+}
+
+// The next vector of features, of rows that are in the tile already.
+template <class T, int Columns, int Rows>
+ONELAYER_INLINE void add_vector(const RowPointers<const T, Columns>& w, const RowPointers<const T, Rows>& x, Index d,
+                                Vec<T> (&acc)[Columns * Rows]) {
+  Vec<T> column[Columns];
+  load_columns<T, Columns>(w, d, column);
+#pragma GCC unroll 8
+  for (int n = 0; n < Rows; ++n) add_products<T, Columns, Rows>(acc, column, load<T>(x.at[n] + d), n);
 }
 
 // Features from `d` on, of rows that are in the tile already.
 template <class T, int Columns, int Rows>
 ONELAYER_INLINE void add_loaded(const ScoreTile<T>& tile, Index d, Vec<T> (&acc)[Columns * Rows]) {
-  const Index stride = tile.stride;
-  const T* x = tile.x + d;
-  for (const T *w = tile.w + d, *end = tile.w + tile.width; w != end; w += kLanes<T>, x += kLanes<T>) {
-    Vec<T> column[Columns];
+  constexpr Index lanes = kLanes<T>, turn = kTurn * lanes;
+  const RowPointers<const T, Columns> w(tile.w, tile.stride);
+  const RowPointers<const T, Rows> x(tile.x, tile.stride);
+  if constexpr (kTurn > 1)
+    for (; d + turn <= tile.width; d += turn)
 #pragma GCC unroll 8
-    for (int c = 0; c < Columns; ++c) column[c] = load<T>(w + c * stride);
-#pragma GCC unroll 8
-    for (int n = 0; n < Rows; ++n) add_products<T, Columns, Rows>(acc, column, load<T>(x + n * stride), n);
-  }
+      for (Index i = 0; i < turn; i += lanes) add_vector<T, Columns, Rows>(w, x, d + i, acc);
+  for (; d < tile.width; d += lanes) add_vector<T, Columns, Rows>(w, x, d, acc);
 }
 
 template <class T, int Columns, int Rows>
@@ -75,50 +104,56 @@ void score_tile(const ScoreTile<T>& tile) {
   put_scores<T, Columns, Rows>(tile, acc);
 }
 
+// Rows that are converted on the way into a tile: where each begins, and in the tile.
 template <class T, class S>
 struct StoredRows {
   const S* source[kScoreRows];
-  Index whole;  // features in whole vectors
-  T* x;         // the tile they are converted into
+  RowPointers<T, kScoreRows> x;
 };
 
-// The same sums, converting the rows on the way: the tile's misses hide behind the products.
 template <class T, class S, int Columns, bool Scaled>
-ONELAYER_INLINE void add_stored(const ScoreTile<T>& tile, const ScoreJob<T>& job, const StoredRows<T, S>& rows,
-                                Vec<T> (&acc)[Columns * kScoreRows]) {
-  const Index stride = tile.stride;
-  const T* w = tile.w;
-  T* x = rows.x;
-  for (Index d = 0; d < rows.whole; d += kLanes<T>, w += kLanes<T>, x += kLanes<T>) {
-    Vec<T> column[Columns];
+ONELAYER_INLINE void add_stored_vector(const RowPointers<const T, Columns>& w, const StoredRows<T, S>& rows,
+                                       const Scaling<T>& scaling, Index d, Vec<T> (&acc)[Columns * kScoreRows]) {
+  Vec<T> column[Columns];
+  load_columns<T, Columns>(w, d, column);
 #pragma GCC unroll 8
-    for (int c = 0; c < Columns; ++c) column[c] = load<T>(w + c * stride);
-#pragma GCC unroll 8
-    for (int n = 0; n < kScoreRows; ++n) {
-      const Vec<T> row = load_feature<T, S, Scaled>(rows.source[n] + d, job, d);
-      store<T>(x + n * stride, row);
-      add_products<T, Columns, kScoreRows>(acc, column, row, n);
-    }
+  for (int n = 0; n < kScoreRows; ++n) {
+    const Vec<T> row = load_feature<T, S, Scaled>(rows.source[n] + d, scaling, d);
+    store<T>(rows.x.at[n] + d, row);
+    add_products<T, Columns, kScoreRows>(acc, column, row, n);
   }
+}
+
+// The same sums, up to feature `end`, converting the rows: the tile's misses hide behind the products.
+template <class T, class S, int Columns, bool Scaled>
+ONELAYER_INLINE void add_stored(const ScoreTile<T>& tile, const StoredRows<T, S> rows, const Scaling<T> scaling,
+                                Index end, Vec<T> (&acc)[Columns * kScoreRows]) {
+  constexpr Index lanes = kLanes<T>, turn = kTurn * lanes;
+  const RowPointers<const T, Columns> w(tile.w, tile.stride);
+  Index d = 0;
+  if constexpr (kTurn > 1)
+    for (; d + turn <= end; d += turn)
+#pragma GCC unroll 8
+      for (Index i = 0; i < turn; i += lanes) add_stored_vector<T, S, Columns, Scaled>(w, rows, scaling, d + i, acc);
+  for (; d < end; d += lanes) add_stored_vector<T, S, Columns, Scaled>(w, rows, scaling, d, acc);
 }
 
 template <class T, class S, int Columns>
 void load_and_score_tile(const ScoreTile<T>& tile, const ScoreJob<T>& job, Index first) {
-  StoredRows<T, S> rows;
+  const Index whole = whole_vectors(job);
+  StoredRows<T, S> rows{{}, {job.x + first * tile.stride, tile.stride}};
   SliceOfRow<T, S> scratch[kScoreRows];
-  rows.whole = whole_vectors(job);
-  rows.x = job.x + first * tile.stride;
 #pragma GCC unroll 8
   for (int n = 0; n < kScoreRows; ++n) {
     rows.source[n] = stored_features<T, S>(job, first + n, scratch[n]);
-    if (rows.whole < job.width) load_tail<T, S>(rows.source[n], job, rows.whole, rows.x + n * tile.stride);
+    if (whole < job.width) load_tail<T, S>(rows.source[n], job, whole, rows.x.at[n]);
   }
   Vec<T> acc[Columns * kScoreRows] = {};
-  if (job.scale)
-    add_stored<T, S, Columns, true>(tile, job, rows, acc);
+  if (job.scaling.scale)
+    add_stored<T, S, Columns, true>(tile, rows, job.scaling, whole, acc);
   else
-    add_stored<T, S, Columns, false>(tile, job, rows, acc);
-  add_loaded<T, Columns, kScoreRows>(tile, rows.whole, acc);
+    add_stored<T, S, Columns, false>(tile, rows, job.scaling, whole, acc);
+  add_loaded<T, Columns, kScoreRows>(tile, whole, acc);
   put_scores<T, Columns, kScoreRows>(tile, acc);
 }
 
@@ -142,21 +177,28 @@ struct LoadTiles<T, S, Indices<I...>> {
 template <class T, class S>
 inline constexpr auto& kLoadTiles = LoadTiles<T, S, typename IndicesUpTo<kScoreColumns>::Type>::table;
 
-// A range of columns and the rows of one tile; `fresh` rows are still to be converted.
+// Columns are cut into blocks of nearly kScoreColumns, the larger ones first.
+struct ScoreBlocks {
+  Index columns = 0, count = 0;
+  ONELAYER_INLINE explicit ScoreBlocks(Index columns_) : columns(columns_), count(ceil_div(columns_, kScoreColumns)) {}
+  ONELAYER_INLINE Index begin(Index block) const { return columns - part_begin(columns, count, count - block); }
+};
+
+// The rows of one tile by blocks `from` to `to`; `fresh` rows are still to be converted, which the first block does.
 template <class T, class S>
-ONELAYER_INLINE void score_rows(const ScoreJob<T>& job, Index n, Index rows, Index from, Index to, bool fresh) {
-  const Index blocks = ceil_div(to - from, kScoreColumns);
+ONELAYER_INLINE void score_rows(const ScoreJob<T>& job, const ScoreBlocks& blocks, Index from, Index to, Index n,
+                                Index rows, bool fresh) {
   const bool converting = fresh && rows == kScoreRows;
   if (fresh && !converting) load_rows<T, S>(job, n, rows);
-  for (Index i = 0; i < blocks; ++i) {
-    const Index c = from + part_begin(to - from, blocks, i), end = from + part_begin(to - from, blocks, i + 1);
+  for (Index block = from; block < to; ++block) {
+    const Index c = blocks.begin(block), columns = blocks.begin(block + 1) - c;
     const ScoreTile<T> tile{job.w + c * job.stride, job.x + n * job.stride, job.stride, job.width,
                             job.bias ? job.bias + c : nullptr, job.accumulate,
                             job.scores + c * job.score_stride + n, job.score_stride, job.factor};
-    if (converting && i == 0)
-      kLoadTiles<T, S>[end - c - 1](tile, job, n);
+    if (converting && block == from)
+      kLoadTiles<T, S>[columns - 1](tile, job, n);
     else
-      kScoreTiles<T>[(end - c - 1) * kScoreRows + (rows - 1)](tile);
+      kScoreTiles<T>[(columns - 1) * kScoreRows + (rows - 1)](tile);
   }
 }
 
@@ -166,16 +208,16 @@ template <class T, class S>
 void score_stored(const ScoreJob<T>& job) {
   if (job.columns == 0) return load_rows<T, S>(job, 0, job.count);
   constexpr Index panel_bytes = 40 * 1024, group_bytes = 512 * 1024;
-  const Index row_bytes = job.stride * static_cast<Index>(sizeof(T));
-  const Index fitting = panel_bytes / row_bytes, most = larger(1, fitting / kScoreColumns) * kScoreColumns;
-  const Index panels = job.columns <= fitting ? 1 : ceil_div(job.columns, most);
+  const Index row_bytes = job.stride * static_cast<Index>(sizeof(T)), fitting = panel_bytes / row_bytes;
+  const ScoreBlocks blocks(job.columns);
+  const Index panels = job.columns <= fitting ? 1 : ceil_div(blocks.count, larger(1, fitting / kScoreColumns));
   const Index groups = ceil_div(job.count, larger(kScoreRows, group_bytes / row_bytes));
   for (Index g = 0; g < groups; ++g) {
     const Index from = part_begin(job.count, groups, g), to = part_begin(job.count, groups, g + 1);
     for (Index p = 0; p < panels; ++p)
       for (Index n = from; n < to; n += kScoreRows)
-        score_rows<T, S>(job, n, smaller(kScoreRows, to - n), part_begin(job.columns, panels, p),
-                         part_begin(job.columns, panels, p + 1), p == 0);
+        score_rows<T, S>(job, blocks, part_begin(blocks.count, panels, p), part_begin(blocks.count, panels, p + 1), n,
+                         smaller(kScoreRows, to - n), p == 0);
   }
 }
 

@@ -42,6 +42,14 @@ struct Objective {
   double smoothing = 0;
 };
 
+// A slice's features are made of stored values by x * scale + offset, both zero in the padding; or are those values,
+// where there is no scale.
+template <class T>
+struct Scaling {
+  const T* scale = nullptr;
+  const T* offset = nullptr;
+};
+
 // scores[c][n] = factor * sum over the slice's features of w[c][d] * fma(x[n][d], scale[d], offset[d])  (+ bias[c])
 // The converted rows are left in x for the backward pass.
 template <class T>
@@ -49,8 +57,7 @@ struct ScoreJob {
   RowSource rows;
   Index first = 0, count = 0;             // rows of the pass
   Index begin = 0, features = 0, width = 0;  // of the slice; width is padded
-  const T* scale = nullptr;               // of the slice, zero in the padding; or none: x[n][d] as it is
-  const T* offset = nullptr;
+  Scaling<T> scaling;
   T factor = 1;
   T* x = nullptr;
   const T* w = nullptr;
@@ -101,9 +108,9 @@ struct JudgeJob {
 
 // Stored rows that the next forward pass will read: fetched into the second-level cache while products hide it.
 struct Upcoming {
-  const RowSource* rows = nullptr;
-  Index first = 0, count = 0;
-  Index begin_bytes = 0, element_bytes = 0;
+  const char* const* rows = nullptr;  // where each begins, or none
+  Index count = 0;
+  Index begin_bytes = 0, element_bytes = 0;  // of the slice
 };
 
 // How a column steps after a batch, by the equations of step.hpp.

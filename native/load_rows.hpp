@@ -82,14 +82,14 @@ template <> ONELAYER_INLINE VecF load_stored<float, double>(const double* p) {
 
 // One vector of stored features, from feature `d` of the slice on.
 template <class T, class S, bool Scaled>
-ONELAYER_INLINE Vec<T> load_feature(const S* stored, const ScoreJob<T>& job, Index d) {
+ONELAYER_INLINE Vec<T> load_feature(const S* stored, const Scaling<T>& scaling, Index d) {
   const Vec<T> x = load_stored<T, S>(stored);
-  if constexpr (Scaled) return fma(x, load<T>(job.scale + d), load<T>(job.offset + d));
+  if constexpr (Scaled) return fma(x, load<T>(scaling.scale + d), load<T>(scaling.offset + d));
   return x;
 }
 template <class T, class S>
-ONELAYER_INLINE Vec<T> load_feature(const S* stored, const ScoreJob<T>& job, Index d) {
-  return job.scale ? load_feature<T, S, true>(stored, job, d) : load_feature<T, S, false>(stored, job, d);
+ONELAYER_INLINE Vec<T> load_feature(const S* stored, const Scaling<T>& scaling, Index d) {
+  return scaling.scale ? load_feature<T, S, true>(stored, scaling, d) : load_feature<T, S, false>(stored, scaling, d);
 }
 
 template <class T, class S>
@@ -99,7 +99,7 @@ template <class T, class S>
   S tail[kMaxLanes] = {};
   for (Index i = d; i < job.features; ++i) tail[i - d] = source[i];
   for (; d < job.width; d += lanes) {
-    store<T>(tile + d, load_feature<T, S>(tail, job, d));
+    store<T>(tile + d, load_feature<T, S>(tail, job.scaling, d));
     for (int i = 0; i < lanes; ++i) tail[i] = S{};
   }
 }
@@ -129,7 +129,7 @@ void load_rows(const ScoreJob<T>& job, Index n, Index count) {
   for (Index i = n; i < n + count; ++i) {
     const S* source = stored_features<T, S>(job, i, scratch);
     T* tile = job.x + i * job.stride;
-    for (Index d = 0; d < whole; d += kLanes<T>) store<T>(tile + d, load_feature<T, S>(source + d, job, d));
+    for (Index d = 0; d < whole; d += kLanes<T>) store<T>(tile + d, load_feature<T, S>(source + d, job.scaling, d));
     load_tail<T, S>(source, job, whole, tile);
   }
 }

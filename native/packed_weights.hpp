@@ -3,7 +3,7 @@
 #pragma once
 
 #include "buffer.hpp"
-#include "shapes.hpp"
+#include "jobs.hpp"
 
 namespace onelayer {
 
@@ -65,8 +65,7 @@ class PackedScaling {
         scale_(scale, slices),
         offset_(offset, slices) {}
   T factor() const { return factor_; }
-  const T* scale(Index s) const { return common_ ? nullptr : scale_.slice(s); }
-  const T* offset(Index s) const { return common_ ? nullptr : offset_.slice(s); }
+  Scaling<T> of(Index s) const { return common_ ? Scaling<T>{} : Scaling<T>{scale_.slice(s), offset_.slice(s)}; }
 
  private:
   static bool all_equal(const double* values, double value, Index count) {

@@ -17,18 +17,26 @@
 
 namespace onelayer::ONELAYER_KERNELS {
 
+// Register tiles: kScoreColumns x kScoreRows scores; kBlockColumns columns x 2 vectors of a gradient. kTurn: how many
+// vectors of a score or rows of a gradient one turn of the innermost loop takes. With sixteen registers a tile is
+// small, and counting turns would be a tenth of its work; a panel of rows passes by twice where there are ten columns,
+// and kFetchesPanels has the next one brought near meanwhile.
 #if defined(__AVX512F__)
 inline constexpr int kVectorBytes = 64;
-inline constexpr int kScoreColumns = 6, kScoreRows = 4, kBlockColumns = 14;
+inline constexpr int kScoreColumns = 6, kScoreRows = 4, kBlockColumns = 14, kTurn = 1;
+inline constexpr bool kFetchesPanels = false;
 #elif defined(__AVX2__)
 inline constexpr int kVectorBytes = 32;
-inline constexpr int kScoreColumns = 3, kScoreRows = 4, kBlockColumns = 6;
+inline constexpr int kScoreColumns = 3, kScoreRows = 4, kBlockColumns = 6, kTurn = 4;
+inline constexpr bool kFetchesPanels = true;
 #elif defined(__aarch64__)
 inline constexpr int kVectorBytes = 16;
-inline constexpr int kScoreColumns = 5, kScoreRows = 5, kBlockColumns = 12;
+inline constexpr int kScoreColumns = 5, kScoreRows = 5, kBlockColumns = 12, kTurn = 1;
+inline constexpr bool kFetchesPanels = false;
 #else
 inline constexpr int kVectorBytes = 16;
-inline constexpr int kScoreColumns = 3, kScoreRows = 4, kBlockColumns = 6;
+inline constexpr int kScoreColumns = 3, kScoreRows = 4, kBlockColumns = 6, kTurn = 1;
+inline constexpr bool kFetchesPanels = false;
 #endif
 
 typedef float VecF [[gnu::vector_size(kVectorBytes), gnu::may_alias]];
@@ -74,6 +82,15 @@ template <> ONELAYER_INLINE VecD splat<double>(double x) { return (VecD)vdupq_n_
 #else
 ONELAYER_INLINE VecF fma(VecF a, VecF b, VecF c) { return a * b + c; }
 ONELAYER_INLINE VecD fma(VecD a, VecD b, VecD c) { return a * b + c; }
+#endif
+
+// c += a*b, by an instruction that leaves every value where it is. Given the choice, GCC moves accumulators about, puts
+// some of them on the stack and loads a factor anew for each of its products, where registers are few.
+#if defined(__AVX2__) && !defined(__AVX512F__)
+ONELAYER_INLINE void add_product(VecF& c, VecF a, VecF b) { asm("vfmadd231ps %2, %1, %0" : "+x"(c) : "x"(a), "x"(b)); }
+ONELAYER_INLINE void add_product(VecD& c, VecD a, VecD b) { asm("vfmadd231pd %2, %1, %0" : "+x"(c) : "x"(a), "x"(b)); }
+#else
+template <class V> ONELAYER_INLINE void add_product(V& c, V a, V b) { c = fma(a, b, c); }
 #endif
 
 template <int... I> struct Indices {};

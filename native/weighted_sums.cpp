@@ -77,8 +77,7 @@ class WeightedSums {
     job.begin = slices_.begin(slice);
     job.features = slices_.features(slice);
     job.width = slices_.padded(slice);
-    job.scale = scaling_.scale(slice);
-    job.offset = scaling_.offset(slice);
+    job.scaling = scaling_.of(slice);
     job.x = own.x.data();
     job.stride = slices_.stride;
     kernels_.score(job);
