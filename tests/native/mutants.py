@@ -94,11 +94,14 @@ MUTANTS = (
     Mutant("evaluate.cpp", "request_.objectives.of(r)", "request_.objectives.of(0)"),
     Mutant("batch_loop.cpp", "objectives.of(job.run)", "objectives.of(0)"),
     # what is read
+    Mutant("forward.hpp", "score += bias[c]", "score += bias[0]"),
+    Mutant("forward.hpp", "column[n] += scores[n]", "column[n] = scores[n]"),
+    Mutant("forward.hpp", "for (; d < tile.width; d += lanes)", "for (; d < 0; d += lanes)"),
     Mutant("jobs.hpp", "order ? order[i] : i", "i"),
     Mutant(
         "load_rows.hpp",
-        "load<T>(job.scale + d), load<T>(job.offset + d)",
-        "load<T>(job.scale + d), load<T>(job.offset)",
+        "load<T>(scaling.scale + d), load<T>(scaling.offset + d)",
+        "load<T>(scaling.scale + d), load<T>(scaling.offset)",
     ),
     Mutant("load_rows.hpp", "i < job.features; ++i) tail", "i + 1 < job.features; ++i) tail"),
     Mutant(
