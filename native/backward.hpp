@@ -11,8 +11,6 @@
 
 namespace onelayer::ONELAYER_KERNELS {
 
-inline constexpr Index kChunkRows = 256;
-
 // Of upcoming rows, what one panel's tile fetches: the lines under it, of every `sharing`-th row, since that many
 // panels share a line.
 struct Fetch {
@@ -151,9 +149,10 @@ struct GradientChunk {
 
 template <class T>
 ONELAYER_INLINE Fetch under_panel(const Upcoming& upcoming, const GradientChunk<T>& at) {
-  const Index bytes = 2 * kLanes<T> * upcoming.element_bytes, sharing = larger(1, kLineBytes / bytes);
+  constexpr Index panel = 2 * kLanes<T>;
+  const Index bytes = panel * upcoming.element_bytes, sharing = larger(1, kLineBytes / bytes);
   return {upcoming.rows + at.n, smaller(upcoming.count - at.n, at.rows),
-          upcoming.begin_bytes + at.d * upcoming.element_bytes, bytes, sharing, at.d / (2 * kLanes<T>) & (sharing - 1)};
+          upcoming.begin_bytes + at.d * upcoming.element_bytes, bytes, sharing, at.d / panel & (sharing - 1)};
 }
 
 // The first block waits for its x; the last one can have the next panel's brought into the first-level cache.
@@ -184,11 +183,11 @@ ONELAYER_INLINE void gradient_chunk(const BackwardJob<T>& job, const GradientChu
 // A group's factors stay in the second-level cache over all panels, a chunk's x in the first over all blocks.
 template <class T>
 void backward(const BackwardJob<T>& job) {
-  constexpr Index group_bytes = 512 * 1024, panel = 2 * kLanes<T>;
+  constexpr Index chunk_rows = 256, group_bytes = 512 * 1024, panel = 2 * kLanes<T>;
   const Index column_bytes = job.batch * static_cast<Index>(sizeof(T));
   const Index most = larger(1, smaller(group_bytes / column_bytes, kBackwardScratch / panel) / kBlockColumns);
   const Index blocks = job.last_block - job.first_block, groups = ceil_div(blocks, most);
-  const Index chunks = ceil_div(job.batch, kChunkRows);
+  const Index chunks = ceil_div(job.batch, chunk_rows);
   for (Index g = 0; g < groups; ++g)
     for (Index d = 0; d < job.width; d += panel)
       for (Index chunk = 0; chunk < chunks; ++chunk) {

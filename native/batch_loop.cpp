@@ -66,6 +66,7 @@ void BatchLoop<T>::work(int thread) {
     if (plan_.method) own.steps.set(t, count(t), own.share.first_column, own.share.last_column);
     if (own.share.first_slice == 0) step_biases(own, t);
     if (thread == 0 && plan_.loss) add_loss(shared_residuals_ ? loss_ : own.loss, t);
+    if (!last) list_rows(own, t + 1);
     for (Index s = own.share.first_slice; s < own.share.last_slice; ++s) {
       backward(own, t, s, last);
       if (!last) forward(own, t + 1, s);
@@ -169,11 +170,14 @@ void BatchLoop<T>::backward(Own& own, Index t, Index slice, bool last) {
 }
 
 template <class T>
-Upcoming BatchLoop<T>::upcoming(Own& own, Index t, Index slice) const {
+void BatchLoop<T>::list_rows(Own& own, Index t) const {
+  for (Index n = 0; n < count(t); ++n) own.upcoming[static_cast<std::size_t>(n)] = plan_.rows->x.at(first(t) + n);
+}
+
+template <class T>
+Upcoming BatchLoop<T>::upcoming(const Own& own, Index t, Index slice) const {
   const Index bytes = stored_bytes(plan_.rows->x.stored);
   if (count(t) * slices_.features(slice) * bytes > kUpcomingBytes) return {};
-  if (slice == own.share.first_slice)
-    for (Index n = 0; n < count(t); ++n) own.upcoming[static_cast<std::size_t>(n)] = plan_.rows->x.at(first(t) + n);
   return {own.upcoming.data(), count(t), slices_.begin(slice) * bytes, bytes};
 }
 

@@ -65,7 +65,8 @@ class BatchLoop {
   void residuals(Own& own, int thread, Index t);
   void residual_range(Own& own, Index t, Index from, Index to);
   void backward(Own& own, Index t, Index slice, bool last);
-  Upcoming upcoming(Own& own, Index t, Index slice) const;
+  void list_rows(Own& own, Index t) const;
+  Upcoming upcoming(const Own& own, Index t, Index slice) const;
   void step_biases(Own& own, Index t);
   void add_loss(const Buffer<double>& loss, Index t);
   void poll(Index t);

@@ -37,6 +37,7 @@ template <class T, int Columns, int Rows>
 ONELAYER_INLINE void put_scores(const ScoreTile<T>& tile, Vec<T>* acc) {
   alignas(kVectorBytes) T sums[round_up(Columns * Rows, kLanes<T>)];
   sum_lanes<T, Columns * Rows, 0>(tile.factor, acc, sums);
+  // Copies: for all the compiler knows, storing a score could change the tile.
   const T* const bias = tile.bias;
   const bool accumulate = tile.accumulate;
   const Index stride = tile.score_stride;
