@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onelayer.environment import describe_environment
+from onelayer.files.provenance import describe_environment
 
 PACKAGES = ("numpy", "torch", "jax", "jaxlib", "scikit-learn", "scikit-learn-intelex")
 STAT = Path("/proc/stat")

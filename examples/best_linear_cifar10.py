@@ -5,9 +5,9 @@ minutes on two cores; `onelayer best-linear` does the same with a bar that shows
 """
 
 from onelayer import evaluate, load, save_model
-from onelayer.best_linear import Recipe, compare_recipes, fit_best_linear, mean_model
-from onelayer.best_linear import whole_training_set as whole
 from onelayer.data import Splits
+from onelayer.experiments.best_linear import Recipe, compare_recipes, fit_best_linear, mean_model
+from onelayer.experiments.best_linear import whole_training_set as whole
 
 
 def main(splits: Splits, recipe: Recipe, seeds: int = 5, folds: int = 0) -> None:

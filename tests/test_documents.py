@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, SGDClassifier
 
-import onelayer.best_linear
-import onelayer.estimator
-import onelayer.export
+import onelayer.experiments
+import onelayer.model
+import onelayer.sklearn
+import onelayer.solver
 from onelayer import SoftmaxClassifier, SoftmaxClassifierCV
-from onelayer.experiments import EXPERIMENTS
+from onelayer.experiments.reproduce import EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]
 README, DOCS = ROOT / "README.md", ROOT / "docs"
@@ -178,8 +179,8 @@ def test_the_tables_name_every_argument_of_ours() -> None:
 def test_the_api_page_has_every_exported_name() -> None:
     shown = re.findall(r"^::: .*?(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), flags=re.M)
     modules = (
-        *(onelayer, onelayer.optimum, onelayer.data, onelayer.estimator, onelayer.export),
-        onelayer.best_linear,
+        *(onelayer, onelayer.solver, onelayer.data, onelayer.sklearn, onelayer.model),
+        onelayer.experiments,
     )
     exported = {name for module in modules for name in module.__all__} - {"__version__"}
     assert exported == set(shown)

@@ -1,7 +1,7 @@
 """Whole trajectories by the oracle, one row of equations a step, to hold engines against.
 
 Schedules and averages are written out here a second time, a step at a time from their definitions,
-so that engines and `onelayer.schedules` are held against something else than themselves.
+so that engines and `onelayer.training.schedule` are held against something else than themselves.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import math
 
 import numpy as np
 
-from onelayer import objective
 from onelayer.data import Dataset
-from onelayer.plan import Run
-from onelayer.row_order import mirrored_rows, row_order
-from onelayer.scaling import Scaling
+from onelayer.data.scaling import Scaling
+from onelayer.objective import cost as objective
+from onelayer.training.run import Run
+from onelayer.training.schedule import mirrored_rows, row_order
 
 Pair = tuple[np.ndarray, np.ndarray]
 

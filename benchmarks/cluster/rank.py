@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onelayer.engines import Method, Rows, State, Steps, Weights, make_engine
+from onelayer.data.rows import Rows
+from onelayer.engines import Method, State, Steps, Weights, make_engine
 
 ROUNDS = 3
 

@@ -20,7 +20,7 @@ from benchmarks.gpu.optimum import QUICK, Probe, measure_optimum
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.training import Bench, measure_training
 from benchmarks.machine import describe_machine, package_versions
-from onelayer.engines.torch.devices import describe_device, find_device
+from onelayer.engines.torch.device import describe_device, find_device
 from onelayer.errors import OnelayerError
 
 FOLDER = Path("runs/benchmarks")

@@ -18,9 +18,10 @@ import torch
 from benchmarks.gpu.clock import peak_megabytes, settle, timed
 from benchmarks.gpu.loops import Weights, cuml_logistic, torch_lbfgs
 from benchmarks.gpu.report import Figure
-from onelayer.engines import Engine, Rows, make_engine
-from onelayer.optimum.metric import fit_metric
-from onelayer.optimum.solver import Solver, Target
+from onelayer.data.rows import Rows
+from onelayer.engines import Engine, make_engine
+from onelayer.solver.lbfgs import fit_metric
+from onelayer.solver.solver import Solver, Target
 
 Say = Callable[[str], None]
 

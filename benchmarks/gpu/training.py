@@ -16,7 +16,8 @@ from benchmarks.gpu.report import Figure
 from benchmarks.oracle import ALLOWED_ROUNDINGS, CHAOTIC_SHARE, Expected, compare, expect
 from benchmarks.problem import Answer, Data, Problem, initial_weights, make_data
 from benchmarks.sections import THE_FOUR
-from onelayer.engines import Engine, Method, Rows, State, Steps, Trainer, Weights, make_engine
+from onelayer.data.rows import Rows
+from onelayer.engines import Engine, Method, State, Steps, Trainer, Weights, make_engine
 
 Say = Callable[[str], None]
 

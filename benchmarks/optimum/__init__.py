@@ -1,7 +1,7 @@
 """Time to the optimum: how far above J* each solver is, against time.
 
 Every contender minimises the same cost, J = mean cross-entropy + λ Σ W², on the same rows; its
-answers are judged by `onelayer.objective.cost` in float64, never by its own word.
+answers are judged by `onelayer.objective.cost.cost` in float64, never by its own word.
 
     problem     which rows, which λ's
     oracle      costs in float64, and J* with a proof

@@ -1,7 +1,7 @@
 """What every answer is judged by: the cost in float64, by NumPy, and J* with a proof.
 
 J* is the cost of a model that onelayer found to a relative gap of 1e-10, counted again by
-`onelayer.objective`, block by block in float64. That it is the least there is does not rest on
+`onelayer.objective.cost`, block by block in float64. That it is the least there is does not rest on
 onelayer's word alone: scikit-learn comes to the same J* on its own way, and the page says how near.
 """
 
@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 from benchmarks.optimum.problem import CLASSES, Task
 from benchmarks.problem import Data
 from onelayer.data import Dataset
-from onelayer.objective import cost
-from onelayer.optimum import solve
+from onelayer.objective.cost import cost
+from onelayer.solver import solve
 
 BLOCK_ROWS = 1000
 REFERENCE_TOLERANCE = 1e-10

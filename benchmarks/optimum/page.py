@@ -116,7 +116,7 @@ def _confirmed(record: OptimumRecord) -> str:
 METHOD = """\
 **How it is measured.** Every contender minimises J = mean cross-entropy + λ Σ W² (scikit-learn's
 C = 1 / (2λN)) on pixels divided by the largest value, in a process of its own, all alive together
-with the same cores and threads. Answers are judged by `onelayer.objective.cost` in float64.
+with the same cores and threads. Answers are judged by `onelayer.objective.cost.cost` in float64.
 
 - Peers get X scaled and in their own type before the clock starts; onelayer gets the bytes as
   stored, and its call includes scaling, metric and proof.

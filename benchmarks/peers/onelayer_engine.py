@@ -8,7 +8,8 @@ import numpy as np
 
 from benchmarks.peers import ENGINE_VARIABLE, Prepared
 from benchmarks.problem import Answer, Data, Problem, initial_weights
-from onelayer.engines import Method, Rows, State, Steps, Weights, make_engine
+from onelayer.data.rows import Rows
+from onelayer.engines import Method, State, Steps, Weights, make_engine
 
 
 def prepare(problem: Problem, data: Data, threads: int) -> Prepared:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from benchmarks.oracle import compare, expect
 from benchmarks.probes.problem import Probe
 from benchmarks.problem import Answer, Data, Problem, Setting
-from onelayer import Run, objective, train
+from onelayer import Run, train
 from onelayer.data import Dataset, Splits
 from onelayer.engines import make_engine
-from onelayer.optimum import solve
+from onelayer.objective import cost as objective
+from onelayer.solver import solve
 
 Float64 = NDArray[np.float64]
 

@@ -22,8 +22,8 @@ from benchmarks.worker import serve
 from onelayer import load
 from onelayer.data import Splits
 from onelayer.engines import make_engine
-from onelayer.optimum import solve_path
-from onelayer.sweep import run_sweep
+from onelayer.solver import solve_path
+from onelayer.training.sweep import run_sweep
 
 
 class Desk:

@@ -17,9 +17,9 @@ import numpy as np
 from benchmarks.memory import peak_bytes
 from onelayer import load
 from onelayer.data import Dataset
+from onelayer.data.rows import rows_of
+from onelayer.data.scaling import fit_scaling
 from onelayer.engines import Method, State, Steps, Weights, make_engine, streaming
-from onelayer.optimum.dataset import rows_of
-from onelayer.scaling import fit_scaling
 
 LEARNING_RATES = np.geomspace(1e-4, 1e-2, 8)
 BATCH_SIZE = 512

@@ -1,6 +1,7 @@
 """onelayer trains, checks, sweeps, certifies and shows linear softmax classifiers: s = Wx + b.
 
-from onelayer import grid, load, train
+from onelayer import grid, load
+from onelayer import train
 
 result = train(load("digits"), grid(learning_rate=[0.1, 0.01], l2=[0.0, 0.1]))
 print(result.test_accuracy)
@@ -13,7 +14,6 @@ print(solve(load("digits").train, l2=0.01).sentence)
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
-from onelayer.checkpoints import Checkpoint
 from onelayer.data import Dataset, Splits, load
 from onelayer.errors import (
     CheckpointWarning,
@@ -25,19 +25,19 @@ from onelayer.errors import (
     SourceError,
     StepLengthWarning,
 )
-from onelayer.evaluation import evaluate
-from onelayer.model import Model
-from onelayer.model_files import load_model, save_model
-from onelayer.optimum import certify, l2_grid, solve, solve_path, suggest
-from onelayer.plan import Run, grid
-from onelayer.preflight import preflight
-from onelayer.random_plan import random_grid
-from onelayer.result import Result
-from onelayer.result_files import load_result, save_result
-from onelayer.train import train
+from onelayer.model.evaluation import evaluate
+from onelayer.model.file import load_model, save_model
+from onelayer.model.model import Model
+from onelayer.solver import certify, l2_grid, solve, solve_path, suggest
+from onelayer.training.checkpoint import Checkpoint
+from onelayer.training.loop import train
+from onelayer.training.preflight import preflight
+from onelayer.training.result import Result
+from onelayer.training.run import Run, grid, random_grid
+from onelayer.training.run_folder import load_result, save_result
 
 if TYPE_CHECKING:
-    from onelayer.estimator import SoftmaxClassifier, SoftmaxClassifierCV
+    from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
 
 __version__: str
 
@@ -82,7 +82,7 @@ __all__ = [
 def __getattr__(name: str) -> _Any:
     """What takes long to import, when it is asked for: scikit-learn ten times as long as we do."""
     if name in _FOR_SCIKIT_LEARN:
-        from onelayer import estimator
+        from onelayer import sklearn as estimator
 
         return getattr(estimator, name)
     if name == "__version__":

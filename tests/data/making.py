@@ -17,8 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from onelayer.data.layout import CIFAR10, Layout, RecordFile
-from onelayer.data.records import Records
+from onelayer.data.datasets.layout import CIFAR10, Layout, RecordFile, Records
 
 ROWS = 12
 STEMS = tuple(part.stem for part in CIFAR10.parts)

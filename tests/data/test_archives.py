@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from onelayer.data.archives import unpack
+from onelayer.data.datasets.decode import unpack
 from onelayer.errors import DataError
 
 from .making import tar_gz

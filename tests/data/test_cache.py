@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from onelayer.data import cached
-from onelayer.data.cache import cache_folder, read_cached, store
-from onelayer.data.cifar10 import fetch_cifar10, load_cifar10
-from onelayer.data.layout import Layout
+from onelayer.data.datasets.cache import cache_folder, read_cached, store
+from onelayer.data.datasets.cifar import fetch_cifar10, load_cifar10
+from onelayer.data.datasets.layout import Layout
 from onelayer.errors import SourceError
 
 from .conftest import Serve, refusing, sending
@@ -29,7 +29,7 @@ from .test_folder import check_bits
 
 FETCH = """
 import pickle, sys
-from onelayer.data.cifar10 import fetch_cifar10
+from onelayer.data.datasets.cifar import fetch_cifar10
 fetch_cifar10(progress=False, report=lambda line: print(line, flush=True),
               layout=pickle.loads(bytes.fromhex(sys.argv[1])))
 """

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from onelayer.data import load
-from onelayer.data.choices import Choices
-from onelayer.data.cifar100 import holds_cifar100, load_cifar100
 from onelayer.data.dataset import Splits
-from onelayer.data.layout100 import CIFAR100, FINE_NAMES, Layout100, Part100
+from onelayer.data.datasets.cifar import holds_cifar100, load_cifar100
+from onelayer.data.datasets.layout import CIFAR100, FINE_NAMES, Layout100, Part100
+from onelayer.data.split import Choices
 from onelayer.errors import DataError, SettingsError, SourceError
 
 from .conftest import Serve, refusing, sending

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from onelayer.data import Splits, load
-from onelayer.data.cifar10 import load_cifar10
+from onelayer.data.datasets.cifar import load_cifar10
 from onelayer.errors import DataError, SettingsError
 
 from .making import ROWS, STEMS, Made, tar_gz, under, write_files

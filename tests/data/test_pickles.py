@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onelayer.data.pickles import decode_python
+from onelayer.data.datasets.decode import decode_python
 from onelayer.errors import DataError
 
 from .making import ROWS, Made, pickled

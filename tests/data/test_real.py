@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from onelayer.data import cached, fetch, load
-from onelayer.data.layout import CLASS_NAMES
+from onelayer.data.datasets.layout import CLASS_NAMES
 from onelayer.errors import SourceError
 
 

@@ -16,8 +16,13 @@ import pytest
 from safetensors.numpy import save_file
 
 from onelayer.data import Splits, load
+from onelayer.data.streaming import (
+    StoredRows,
+    block_order,
+    stored_rows,
+    walk,
+)
 from onelayer.errors import DataError, SettingsError
-from onelayer.stored import StoredRows, block_order, stored_rows, walk
 
 from .own_making import Array, columns, lists
 
@@ -138,7 +143,7 @@ def test_rows_stay_on_disk_where_they_would_take_too_much_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, told = write_shards(tmp_path / "shards", _safetensors), list[str]()
-    monkeypatch.setattr("onelayer.data.streaming.available_memory", lambda: 4 * X.nbytes - 1)
+    monkeypatch.setattr("onelayer.data.formats.registry.available_memory", lambda: 4 * X.nbytes - 1)
     splits = load(folder, report=told.append)
     assert stored_rows(splits.train.X) is not None
     assert told[0].startswith(
@@ -146,7 +151,7 @@ def test_rows_stay_on_disk_where_they_would_take_too_much_memory(
     )
     alone = load(folder / "part-2.safetensors", report=told.append, stream=False)
     assert stored_rows(alone.train.X) is None
-    monkeypatch.setattr("onelayer.data.streaming.available_memory", lambda: 4 * X.nbytes)
+    monkeypatch.setattr("onelayer.data.formats.registry.available_memory", lambda: 4 * X.nbytes)
     assert stored_rows(load(folder).train.X) is None
 
 
@@ -154,7 +159,7 @@ def test_a_large_single_file_stays_on_disk_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _safetensors(tmp_path / "a", X, Y)
-    monkeypatch.setattr("onelayer.data.streaming.available_memory", lambda: X.nbytes)
+    monkeypatch.setattr("onelayer.data.formats.registry.available_memory", lambda: X.nbytes)
     path = tmp_path / "a.safetensors"
     assert stored_rows(load(path, report=lambda line: None).train.X) is not None
     assert stored_rows(load(path, stream=False).train.X) is None
@@ -236,7 +241,7 @@ def test_a_parquet_file_is_not_decoded_again_for_each_batch(
             yield batch
 
     monkeypatch.setattr(pyarrow.parquet.ParquetFile, "iter_batches", counting)
-    monkeypatch.setattr("onelayer.stored.gather.GAP_BYTES", 0)  # these rows are tiny
+    monkeypatch.setattr("onelayer.data.streaming.rows.GAP_BYTES", 0)  # these rows are tiny
     for order in (None, block_order(rows.blocks, 20, 0, 1)):
         decoded.clear()
         for _ in walk(rows, order, batch=3, most=22):
@@ -370,7 +375,7 @@ def test_an_arrow_stream_and_a_huge_batch_say_what_to_do(
         to.write_table(table)  # fmt: skip
     with pytest.raises(DataError, match=r"s.arrow is an Arrow stream, .* pyarrow.ipc.new_file"):
         open_rows(tmp_path / "s.arrow")
-    monkeypatch.setattr("onelayer.data.column_shards._MOST_BATCH_BYTES", 10 * 4 * D)
+    monkeypatch.setattr("onelayer.data.formats.tables._MOST_BATCH_BYTES", 10 * 4 * D)
     _arrow(tmp_path / "b", X, Y, chunk=20)
     with pytest.raises(DataError, match=r"a record batch of 20 rows, .* max_chunksize=10 or less"):
         open_rows(tmp_path / "b.arrow")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onelayer.data import load
-from onelayer.data.shares import cut_share, stratified_order
+from onelayer.data.split import cut_share, stratified_order
 from onelayer.errors import DataError
 
 from .own_making import Array
@@ -99,7 +99,7 @@ def test_a_large_file_says_that_it_is_copied_and_how_not_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, _ = stored(tmp_path)
-    monkeypatch.setattr("onelayer.data.own._LARGE", 100)
+    monkeypatch.setattr("onelayer.data.split._LARGE", 100)
     said: list[str] = []
     load(path, report=said.append)
     assert "copied into memory to be split; to avoid that give test and validation" in said[0]

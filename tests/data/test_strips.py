@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from onelayer.data.strips import decode_strip
+from onelayer.data.datasets.decode import decode_strip
 from onelayer.errors import DataError
 
 from .making import ROWS, Made, png_bytes, write_files

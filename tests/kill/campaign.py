@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onelayer.checkpoints import unfinished
-from onelayer.run_folder import CHECKPOINTS
+from onelayer.files.atomic import CHECKPOINTS
+from onelayer.training.checkpoint import unfinished
 
 # What must be the same, byte for byte; settings.json and the page hold times.
 COMPARED = ("weights.safetensors", "history.parquet")

@@ -6,11 +6,11 @@ import sys
 import warnings
 from pathlib import Path
 
-from onelayer.checkpoints import Checkpoint
-from onelayer.plan import grid
-from onelayer.result_files import save_result
-from onelayer.run_folder import SETTINGS_FILE
-from onelayer.sweep import run_sweep
+from onelayer.files.atomic import SETTINGS_FILE
+from onelayer.training.checkpoint import Checkpoint
+from onelayer.training.run import grid
+from onelayer.training.run_folder import save_result
+from onelayer.training.sweep import run_sweep
 from tests.made_data import make_splits
 
 RUNS = grid(

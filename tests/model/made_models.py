@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from onelayer.model import Model
-from onelayer.optimum import Certificate
-from onelayer.scaling import Scaling
+from onelayer.data.scaling import Scaling
+from onelayer.model.model import Certificate, Model
 
 PROOF = Certificate(0.1, 1.5, 0.01, 0.05, 1e-17, 90)
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from onelayer import evaluation as evaluation_module
-from onelayer import model as model_module
 from onelayer.data import Dataset
+from onelayer.data.scaling import Scaling
 from onelayer.errors import DataError
-from onelayer.evaluation import BINS, Evaluation, evaluate, wilson_interval
-from onelayer.model import Model
-from onelayer.scaling import Scaling
+from onelayer.model import evaluation as evaluation_module
+from onelayer.model import model as model_module
+from onelayer.model.evaluation import BINS, Evaluation, evaluate, wilson_interval
+from onelayer.model.model import Model
 from tests.model.made_models import make_model, make_rows
 
 

@@ -12,16 +12,15 @@ import pytest
 from sklearn.base import clone
 
 from onelayer.data import Splits, load
+from onelayer.data.dataset import DataCard
+from onelayer.data.scaling import Scaling
 from onelayer.errors import ExportError, SaveError, SettingsError, SourceError
-from onelayer.export import export_onnx, export_state_dict, to_sklearn, to_torch
-from onelayer.export import onnx as onnx_module
-from onelayer.model import Model
-from onelayer.optimum import solve_path
-from onelayer.path_record import PathRecord
-from onelayer.plan import Run
-from onelayer.result import DataCard
-from onelayer.scaling import Scaling
-from onelayer.train import train
+from onelayer.model import export as onnx_module
+from onelayer.model.export import export_onnx, export_state_dict, to_sklearn, to_torch
+from onelayer.solver import solve_path
+from onelayer.solver.path import PathRecord
+from onelayer.training.loop import train
+from onelayer.training.run import Run
 from tests.made_data import make_dataset
 from tests.model.made_models import make_model, make_rows
 
@@ -44,7 +43,7 @@ def cifar() -> Any:
 @pytest.mark.parametrize("scaling", ["unit", "standardize"])
 def test_onnx_agrees_on_the_10_000_test_images(scaling: str, cifar: Any, tmp_path: Path) -> None:
     result = train(cifar, [Run(0.002, 0.01, epochs=3)], scaling=scaling)
-    model = Model.from_result(result)
+    model = result.model()
     export_onnx(model, tmp_path / "m.onnx")
     label, probabilities = run_onnx(tmp_path / "m.onnx", cifar.test.X)
     assert len(label) == 10_000
@@ -55,7 +54,7 @@ def test_onnx_agrees_on_the_10_000_test_images(scaling: str, cifar: Any, tmp_pat
 
 def test_onnx_agrees_on_the_digits_and_says_so(tmp_path: Path) -> None:
     splits = load("digits")
-    model = Model.from_result(train(splits, [Run(0.01, epochs=5)], scaling="standardize"))
+    model = train(splits, [Run(0.01, epochs=5)], scaling="standardize").model()
     tested = export_onnx(model, tmp_path / "m.onnx", rows=splits.test.X)
     assert (tested.rows, tested.difference < 1e-12) == (400, True)
     label, probabilities = run_onnx(tmp_path / "m.onnx", splits.test.X)
@@ -164,7 +163,7 @@ def test_logistic_regression_with_that_strength_fits_the_same_model(classes: int
     card = DataCard("made", "made", rows.class_names, rows.image_shape, 90, 90, 90)
     splits = Splits(rows, rows, rows, name="made", source="made")
     path = solve_path(splits, [0.01], tol=1e-10, scaling="none")
-    exported = to_sklearn(Model.from_path(PathRecord(path, card)))
+    exported = to_sklearn(PathRecord(path, card).model())
     assert exported.C < 1.2
     again = clone(exported).set_params(tol=1e-10, max_iter=100_000).fit(rows.X, rows.y)
     np.testing.assert_allclose(

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onelayer import model as model_module
 from onelayer.data import Splits
+from onelayer.data.scaling import Scaling
 from onelayer.engines import make_engine
 from onelayer.errors import DataError, SettingsError
-from onelayer.model import Model
-from onelayer.objective import scores, softmax
-from onelayer.plan import Run, grid
-from onelayer.result_files import load_result, save_result
-from onelayer.scaling import Scaling
-from onelayer.train import train
+from onelayer.model import model as model_module
+from onelayer.objective.cost import scores
+from onelayer.objective.loss import softmax
+from onelayer.training.loop import train
+from onelayer.training.run import Run, grid
+from onelayer.training.run_folder import load_result, save_result
 from tests.model.made_models import make_model, make_rows
 from tests.report.made_paths import make_path_record
 
@@ -140,7 +140,7 @@ def test_the_model_of_a_result_scores_what_its_record_says(splits: Splits) -> No
     runs = grid(learning_rate=0.1, l2=[0.01, 0.1], epochs=3, batch_size=30)
     result = train(splits, runs, scaling="standardize")
     for position in range(2):
-        model = Model.from_result(result, position)
+        model = result.model(position)
         right = (model.predict(splits.test.X) == splits.test.y).mean()
         assert right == result.test_accuracy[position]
         np.testing.assert_array_equal(model.W, result.W[position])
@@ -158,22 +158,22 @@ def test_a_model_knows_the_features_by_the_names_of_the_data(
     one = replace(splits.train, feature_names=names)
     named = Splits(one, one, one, name="made", source="made")
     save_result(train(named, [Run(0.1, epochs=1, batch_size=30)]), tmp_path / "run")
-    assert Model.from_result(load_result(tmp_path / "run")).feature_names == names
+    assert load_result(tmp_path / "run").model().feature_names == names
 
 
 def test_a_run_that_was_never_measured_has_no_accuracy_in_its_settings(splits: Splits) -> None:
     result = train(splits, [Run(0.1, epochs=1, batch_size=30)])
     result.history.validation_accuracy[:] = np.nan
-    assert Model.from_result(result).settings["validation_accuracy"] is None
+    assert result.model().settings["validation_accuracy"] is None
 
 
 def test_the_model_of_a_path_is_the_chosen_one_or_the_one_that_is_named() -> None:
     record = make_path_record(folds=3)
-    chosen = Model.from_path(record)
+    chosen = record.model()
     assert chosen.settings["l2"] == record.path.best.l2
     assert chosen.settings["choice"]["chosen"]
     np.testing.assert_array_equal(chosen.W, record.path.best.W)
-    last = Model.from_path(record, len(record.path.optima) - 1)
+    last = record.model(len(record.path.optima) - 1)
     assert last.W.dtype == np.float64
     assert last.certificate == record.path.optima[-1].certificate
     assert not last.settings["choice"]["chosen"]
@@ -182,6 +182,6 @@ def test_the_model_of_a_path_is_the_chosen_one_or_the_one_that_is_named() -> Non
 @pytest.mark.parametrize("position", [-1, 1])
 def test_a_position_that_is_not_there_is_refused(position: int, splits: Splits) -> None:
     with pytest.raises(SettingsError, match=r"0 to 0, but -?1 was given"):
-        Model.from_result(train(splits, [Run(0.1, epochs=1, batch_size=30)]), position)
+        train(splits, [Run(0.1, epochs=1, batch_size=30)]).model(position)
     with pytest.raises(SettingsError, match=r"0 to 0, but -?1 was given"):
-        Model.from_path(make_path_record((0.1,)), position)
+        make_path_record((0.1,)).model(position)

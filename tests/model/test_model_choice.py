@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onelayer.cli.models import open_model
 from onelayer.errors import SaveError, SettingsError
-from onelayer.model_choice import open_model
-from onelayer.model_files import save_model
-from onelayer.path_files import save_path
-from onelayer.result import Result
-from onelayer.result_files import save_result
+from onelayer.model.file import save_model
+from onelayer.training.result import Result
+from onelayer.training.run_folder import save_path, save_result
 from tests.model.made_models import make_model
 from tests.report.made_paths import make_path_record
 from tests.report.made_results import make_result, make_runs

@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onelayer.errors import SaveError
-from onelayer.model import Model
-from onelayer.model_files import load_model, model_bytes, save_model
-from onelayer.whole_file import staged_file
+from onelayer.files.atomic import staged_file
+from onelayer.model.file import load_model, model_bytes, save_model
+from onelayer.model.model import Model
 from tests.model.made_models import PROOF, make_model, make_rows
 
 BARE: dict[str, Any] = {"image_shape": None, "feature_names": None, "certificate": None}

@@ -13,11 +13,11 @@ import pyarrow.parquet
 import pytest
 from safetensors.numpy import save_file
 
-from onelayer import model as model_module
 from onelayer.data import load
+from onelayer.data.streaming import stored_rows
 from onelayer.errors import DataError, SaveError, SettingsError
-from onelayer.predictions import read_rows, write_predictions
-from onelayer.stored import stored_rows
+from onelayer.model import model as model_module
+from onelayer.model.predictions import read_rows, write_predictions
 from tests.model.made_models import make_model, make_rows
 
 ODD = ('cat, "the" one', "naïve\nλ", "p_label")
@@ -192,6 +192,6 @@ def test_a_file_too_large_for_memory_is_classified_where_it_lies(
     X = np.ones((40, 8), np.float32)
     np.save(tmp_path / "rows.npy", X)
     np.save(tmp_path / "pictures.npy", X.reshape(40, 1, 2, 4))
-    monkeypatch.setattr("onelayer.data.streaming.available_memory", lambda: X.nbytes)
+    monkeypatch.setattr("onelayer.data.formats.registry.available_memory", lambda: X.nbytes)
     assert stored_rows(read_rows(str(tmp_path / "rows.npy"))) is not None
     assert stored_rows(read_rows(str(tmp_path / "pictures.npy"))) is None

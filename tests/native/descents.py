@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onelayer.engines import Engine, Method, Rows, State, Steps, Weights
+from onelayer.data.rows import Rows
+from onelayer.engines import Engine, Method, State, Steps, Weights
 from onelayer.engines.native import NativeEngine
 from onelayer.engines.reference import ReferenceEngine
 from tests.native.problems import STORED, Problem, problems

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onelayer.engines import Method, Rows, State, Steps, Weights
+from onelayer.data.rows import Rows
+from onelayer.engines import Method, State, Steps, Weights
 from onelayer.engines.native import NativeEngine
 from onelayer.engines.reference import ReferenceEngine
 from tests.native.descents import Descent, descents, exact, of_runs, taken

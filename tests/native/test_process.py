@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from onelayer import _native
-from onelayer.engines import Method, Rows, State, Steps, Weights
+from onelayer.data.rows import Rows
+from onelayer.engines import Method, State, Steps, Weights
 from onelayer.engines.native import NativeEngine
 
 PROBLEM = """

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from onelayer.optimum import Choice
-from onelayer.path_record import PathRecord
 from onelayer.report import write_path_report, write_report
-from onelayer.result import Result
+from onelayer.solver import Choice
+from onelayer.solver.path import PathRecord
+from onelayer.training.result import Result
 from tests.report.made_paths import L2S, make_path_record
 from tests.report.made_results import make_result, with_proofs
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onelayer.optimum import Certificate, Choice, Optimum, Path, Score
-from onelayer.optimum.choice import choose
-from onelayer.path_record import PathRecord
-from onelayer.result import DataCard
-from onelayer.scaling import Scaling
+from onelayer.data.dataset import DataCard
+from onelayer.data.scaling import Scaling
+from onelayer.model.model import Certificate
+from onelayer.solver import Choice, Optimum, Path, Score
+from onelayer.solver.path import PathRecord, choose
 from tests.report.made_results import CIFAR_CLASSES
 
 L2S = tuple(float(l2) for l2 in np.geomspace(1.0, 1e-4, 9))

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.gradcheck import GradientCheck
-from onelayer.optimum import Certificate
-from onelayer.plan import Run
-from onelayer.result import Curvature, DataCard, History, Outcome, ReportedFigures, Result
-from onelayer.scaling import Scaling
+from onelayer.data.dataset import DataCard
+from onelayer.data.scaling import Scaling
+from onelayer.model.model import Certificate
+from onelayer.objective.gradcheck import GradientCheck
+from onelayer.training.result import Curvature, History, Outcome, ReportedFigures, Result
+from onelayer.training.run import Run
 
 CIFAR_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),

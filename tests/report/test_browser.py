@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from onelayer.plan import Run
 from onelayer.report import write_report
+from onelayer.training.run import Run
 from tests.report.made_results import make_result, make_runs
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from onelayer.data import load
-from onelayer.optimum import certify, solve
-from onelayer.plan import grid
-from onelayer.report.distances import DistanceFinding, measure_distances
-from onelayer.report.sections import gather
+from onelayer.report.distance import DistanceFinding, measure_distances
+from onelayer.report.page import gather
 from onelayer.report.summary import summarise
-from onelayer.result import Result
-from onelayer.train import train
+from onelayer.solver import certify, solve
+from onelayer.training.loop import train
+from onelayer.training.result import Result
+from onelayer.training.run import grid
 from tests.report.made_results import make_result, make_runs, with_proofs
 from tests.report.test_page import read
 

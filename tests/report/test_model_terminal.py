@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from onelayer.errors import SettingsError
-from onelayer.evaluation import Evaluation, Reliability
+from onelayer.model.evaluation import Evaluation, Reliability
 from onelayer.report import evaluation_tables, model_table, strongest_table, write_templates
 from tests.model.made_models import make_model
 from tests.report.made_results import CIFAR_CLASSES

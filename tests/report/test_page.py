@@ -13,14 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onelayer.plan import Run
 from onelayer.report import write_report
-from onelayer.report.charts import slug, unique_slugs
-from onelayer.report.page import render_page
-from onelayer.report.sections import gather
-from onelayer.report.theme import SMALLEST
-from onelayer.report.wording import without_paths
-from onelayer.result import History, Outcome, Result
+from onelayer.report.chart import SMALLEST, slug, unique_slugs
+from onelayer.report.page import gather, render_page
+from onelayer.report.summary import without_paths
+from onelayer.training.result import History, Outcome, Result
+from onelayer.training.run import Run
 from tests.report.made_results import CIFAR_CLASSES, make_result, make_runs
 
 

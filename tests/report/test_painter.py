@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from onelayer.report import painter
-from onelayer.report.painter import PNG_SCALE, Painter, paint_all
+from onelayer.report import render as painter
+from onelayer.report.render import PNG_SCALE, Painter, paint_all
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="10"><rect width="9"/></svg>'
 
@@ -88,7 +88,7 @@ def test_main_writes_scripts_or_the_disks_refusal(
 
 def test_ctrl_c_is_left_to_the_first_process() -> None:
     code = (
-        "import os, signal, sys; from onelayer.report import painter;"
+        "import os, signal, sys; from onelayer.report import render as painter;"
         "painter.paint_all = lambda lines: (os.kill(os.getpid(), signal.SIGINT), 'still here')[1];"
         "painter.main()"
     )

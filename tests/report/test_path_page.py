@@ -11,15 +11,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from onelayer.optimum import Choice
-from onelayer.path_record import PathRecord
 from onelayer.report import write_path_report
-from onelayer.report.charts import Chart
-from onelayer.report.path_axis import axis_of
-from onelayer.report.path_page import render_path_page
-from onelayer.report.path_sections import gather_path
+from onelayer.report.chart import SMALLEST, Chart
+from onelayer.report.path_charts import axis_of
+from onelayer.report.path_page import gather_path, render_path_page
 from onelayer.report.path_summary import summarise_path
-from onelayer.report.theme import SMALLEST
+from onelayer.solver import Choice
+from onelayer.solver.path import PathRecord
 from tests.report.made_paths import make_path_record
 from tests.report.test_page import HOSTILE, Reader
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from onelayer.optimum import Choice
 from onelayer.report import path_table
+from onelayer.solver import Choice
 from tests.report.made_paths import make_path_record
 from tests.report.test_terminal import printed
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onelayer.plan import Run
-from onelayer.report.pictures import pictures_of, template_sheet
+from onelayer.report.weight_images import pictures_of, template_sheet
+from onelayer.training.run import Run
 from tests.report.made_results import make_result, make_runs
 
 

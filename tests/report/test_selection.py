@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from onelayer.command import Command
+from onelayer.files.provenance import Command
 from onelayer.report import write_report
-from onelayer.report.charts import Chart
-from onelayer.report.sections import gather
+from onelayer.report.chart import Chart
+from onelayer.report.page import gather
 from onelayer.report.selection import select_setting
-from onelayer.result import Outcome, Result
+from onelayer.training.result import Outcome, Result
 from tests.report.made_results import make_result, make_runs
 from tests.report.test_browser import Watched
 from tests.report.test_page import read

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from onelayer.plan import Run
-from onelayer.report.sections import gather
-from onelayer.report.stability import StabilityFinding, compare_curvatures
+from onelayer.report.learning_rate import StabilityFinding, compare_curvatures
+from onelayer.report.page import gather
 from onelayer.report.summary import summarise
-from onelayer.result import Curvature, Result
+from onelayer.training.result import Curvature, Result
+from onelayer.training.run import Run
 from tests.report.made_results import make_result, make_runs
 from tests.report.test_page import read
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 from rich.console import Console
 
-from onelayer.plan import Run
 from onelayer.report import gradient_table, terminal_table
-from onelayer.result import Outcome, Result
+from onelayer.training.result import Outcome, Result
+from onelayer.training.run import Run
 from tests.report.made_results import make_result, make_runs
 
 

@@ -1,4 +1,4 @@
-"""onelayer: `onelayer.optimum.solve` on the rows as stored; the call proves what it returns."""
+"""onelayer: `onelayer.solve` on the rows as stored; the call proves what it returns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.optimum.watch import Seen, Watch, climb
 from benchmarks.peers import ENGINE_VARIABLE
 from benchmarks.problem import Data
 from onelayer.engines import make_engine
-from onelayer.optimum import Progress, solve
+from onelayer.solver import Progress, solve
 
 FAR = 1e-9
 PLENTY = 1000

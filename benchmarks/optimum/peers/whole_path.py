@@ -15,7 +15,7 @@ from benchmarks.peers import ENGINE_VARIABLE
 from benchmarks.problem import Data
 from onelayer.data import Splits
 from onelayer.engines import make_engine
-from onelayer.optimum import solve_path
+from onelayer.solver import solve_path
 
 
 @dataclass(frozen=True)

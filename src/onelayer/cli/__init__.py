@@ -1,16 +1,6 @@
 """The command line: parse, call, print. Exit codes: 0 done, 1 failed, 2 wrong usage."""
 
-from onelayer.cli import best_linear, models, proofs, rerun, stored, sweeps, training
-from onelayer.cli.application import app, main
+from onelayer.cli import models, runs, solve, train
+from onelayer.cli.app import app, main
 
-__all__ = [
-    "app",
-    "best_linear",
-    "main",
-    "models",
-    "proofs",
-    "rerun",
-    "stored",
-    "sweeps",
-    "training",
-]
+__all__ = ["app", "main", "models", "runs", "solve", "train"]

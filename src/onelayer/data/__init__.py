@@ -3,9 +3,9 @@
 `cached` and `fetch` look after the cache of CIFAR-10.
 """
 
-from onelayer.data.cache import CacheRecord, cached
-from onelayer.data.cifar10 import fetch_cifar10 as fetch
 from onelayer.data.dataset import Dataset, Splits
+from onelayer.data.datasets.cache import CacheRecord, cached
+from onelayer.data.datasets.cifar import fetch_cifar10 as fetch
 from onelayer.data.load import load
 
 __all__ = ["CacheRecord", "Dataset", "Splits", "cached", "fetch", "load"]

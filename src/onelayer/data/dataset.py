@@ -1,18 +1,112 @@
-"""Rows, labels and what they mean: `Dataset`, and the three `Splits` a training needs."""
+"""Rows, labels and what they mean: `Dataset`, and the three `Splits` a training needs.
+
+Rows copied out of a mapped file: in the file's order, and each stretch let go of at once.
+
+A mapped page stays on the process's account once it was touched. Rows that are copied need theirs
+no more, so that at no moment there is more in memory than the copies and one stretch.
+"""
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass, replace
 from math import prod
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onelayer.data.copying import copy_rows
-from onelayer.data.finite import first_not_finite
+from onelayer.data.streaming import stored_rows
+from onelayer.data.streaming.rows import first_not_finite
 from onelayer.errors import DataError
-from onelayer.stored import stored_rows
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """Which data a result was trained on.
+
+    Attributes:
+        name: the data set's name, "cifar10" or "digits".
+        source: where its files came from, a sentence.
+        class_names: names of the K classes.
+        image_shape: (channels, height, width) when the D features are an image, else None.
+        train_rows: rows trained on.
+        validation_rows: rows of the validation set.
+        test_rows: rows of the test set.
+        feature_names: names of the D features, or None.
+    """
+
+    name: str
+    source: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int] | None
+    train_rows: int
+    validation_rows: int
+    test_rows: int
+    feature_names: tuple[str, ...] | None = None
+
+
+def data_card(splits: Splits) -> DataCard:
+    """What a record remembers of its data.
+
+    Args:
+        splits: the data.
+
+    Returns:
+        Names and sizes, no rows.
+    """
+    return DataCard(
+        name=splits.name,
+        source=splits.source,
+        class_names=splits.train.class_names,
+        image_shape=splits.train.image_shape,
+        train_rows=splits.train.rows,
+        validation_rows=splits.validation.rows,
+        test_rows=splits.test.rows,
+        feature_names=splits.train.feature_names,
+    )
+
+
+STRETCH_BYTES = 2 << 20
+
+
+def copy_rows(X: NDArray[Any], numbers: NDArray[np.integer[Any]]) -> NDArray[Any]:
+    """Copy some rows.
+
+    Args:
+        X: rows, shape (N, D), in memory or mapped.
+        numbers: which rows, 0 … N − 1, in any order, shape (n,).
+
+    Returns:
+        A new array, shape (n, D), equal to X[numbers].
+
+    Example:
+        >>> copy_rows(np.arange(6).reshape(3, 2), np.array([2, 0])).tolist()
+        [[4, 5], [0, 1]]
+    """
+    copies = np.empty((len(numbers), X.shape[1]), X.dtype)
+    order, mapped = np.argsort(numbers, kind="stable"), _map_of(X)
+    each = max(1, STRETCH_BYTES // (X.shape[1] * X.itemsize))
+    for start in range(0, len(order), each):
+        places = order[start : start + each]
+        copies[places] = X[numbers[places]]
+        _let_go(mapped)
+    return copies
+
+
+def _map_of(X: NDArray[Any]) -> mmap.mmap | None:
+    """The map that an array's memory is a part of, if it is."""
+    base: object = X
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return base if isinstance(base, mmap.mmap) else None
+
+
+def _let_go(mapped: mmap.mmap | None) -> None:
+    """Take a file's pages off this process; they are read again where they are touched again."""
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
 
 SUPPORTED_DTYPES = ("uint8", "float16", "float32", "float64")
 

@@ -1,25 +1,170 @@
-"""One word, file or folder in, three sets of rows out."""
+"""One word, file or folder in, three sets of rows out.
+
+A user's own files or pictures, split once into training, validation and test rows.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from onelayer.data.choices import SHARE, Choices
-from onelayer.data.cifar10 import load_cifar10
-from onelayer.data.cifar100 import holds_cifar100, load_cifar100
-from onelayer.data.dataset import Splits
-from onelayer.data.digits import load_digits
-from onelayer.data.forms import holds_form
-from onelayer.data.images import has_sub_folders
-from onelayer.data.layout import CIFAR10 as CIFAR10_FILES
-from onelayer.data.own import load_own
-from onelayer.data.shards import holds_shards, is_pattern
-from onelayer.data.telling import Report, print_line
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.data.classes import name_classes, number_labels
+from onelayer.data.dataset import Dataset, Splits
+from onelayer.data.datasets.cifar import holds_cifar100, load_cifar10, load_cifar100
+from onelayer.data.datasets.decode import holds_form
+from onelayer.data.datasets.digits import load_digits
+from onelayer.data.datasets.layout import CIFAR10 as CIFAR10_FILES
+from onelayer.data.formats.base import Table, is_pattern
+from onelayer.data.formats.images import has_sub_folders, parts_of
+from onelayer.data.formats.registry import Way, holds_shards, in_file, read_table
+from onelayer.data.progress import Report, print_line
+from onelayer.data.split import (
+    SHARE,
+    Choices,
+    share_out,
+)
+from onelayer.data.streaming import stored_rows
 from onelayer.errors import DataError, SettingsError
 
+
+def load_own(source: Path, choices: Choices, tell: Report, *, progress: bool) -> Splits:
+    """Load files or folders of pictures and split them.
+
+    A part that is given by itself is kept as it is, its rows mapped where the file allows it. What
+    is not given is cut off the training rows, the test share first, each class by its share; rows
+    of a share are copied, which takes memory of the training file's size once, and the remaining
+    training rows are mixed by the same seed. With test and validation in files of their own
+    nothing is copied and nothing is moved. Rows that stay in their files are never copied: shares
+    are lists of row numbers, and training rows keep the order of the files.
+
+    Args:
+        source: the training rows, or all.
+        choices: labels and split.
+        tell: told of what is left out, converted, or should be known.
+        progress: whether to show bars.
+
+    Returns:
+        The three parts, with one set of classes, which is that of the training file.
+
+    Raises:
+        DataError: for files that are not as they should be.
+        SettingsError: for options that exclude each other.
+    """
+    way = Way(tell, choices.pixels, choices.seed, progress, choices.stream)
+    tables = _read_parts(source, choices, way)
+    whole, given = _number(tables)
+    del tables
+    splits = share_out(whole, given, choices, tell)
+    _warn_of_order(splits.train, tell)
+    return splits
+
+
+def _read_parts(source: Path, choices: Choices, way: Way) -> dict[str, Table]:
+    """Read what is given: training rows, and validation and test where they are named."""
+    split = os.path.isdir(source) and not holds_shards(source)
+    paths = parts_of(source) if split else {"train": source}
+    named = {"test": choices.test, "validation": choices.validation}
+    for role, path in named.items():
+        if path is None or isinstance(path, float | int):
+            continue
+        if role in paths:
+            raise SettingsError(
+                f"{role} (--{role}) names {path}, but {source} has a sub-folder {role} already; "
+                "leave the option out."
+            )
+        paths[role] = Path(path).expanduser()
+        _check_another(paths[role], source, role)
+    by_column = None if in_file(choices.labels) else choices.labels
+    labels = {
+        "train": choices.labels,
+        "test": choices.test_labels or by_column,
+        "validation": choices.validation_labels or by_column,
+    }
+    option = {role: f"{role}_labels (--{role}-labels)" for role in ("test", "validation")}
+    option["train"] = "labels (--labels)"
+    return {role: read_table(path, labels[role], option[role], way) for role, path in paths.items()}
+
+
+def _check_another(path: Path, source: Path, role: str) -> None:
+    if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
+        raise SettingsError(
+            f"{role} (--{role}) names the training rows' own file {path}; name another one, or "
+            "leave it out to have a share cut off."
+        )
+
+
+def _number(tables: dict[str, Table]) -> tuple[Dataset, dict[str, Dataset]]:
+    """Give all parts the training rows' classes and one type of features."""
+    train = tables["train"]
+    common = np.result_type(*(table.X.dtype for table in tables.values()))
+    class_names = name_classes(_labels(train), train.labels_where)
+    datasets = {}
+    for role, table in tables.items():
+        _check_columns(table, train)
+        datasets[role] = _dataset(table, _of_type(table, common), class_names, train)
+    return datasets.pop("train"), datasets
+
+
+def _of_type(table: Table, common: np.dtype[Any]) -> NDArray[Any]:
+    if stored_rows(table.X) is None:
+        return table.X.astype(common, copy=False)
+    if table.X.dtype != common:
+        raise DataError(
+            f"{table.where} holds {table.X.dtype} features where other parts hold {common}; rows "
+            "that stay in their files are not converted, give all parts one type."
+        )
+    return table.X
+
+
+def _dataset(table: Table, X: NDArray[Any], class_names: tuple[str, ...], train: Table) -> Dataset:
+    return Dataset(
+        X=X,
+        y=number_labels(_labels(table), class_names, table.labels_where),
+        class_names=class_names,
+        image_shape=table.image_shape,
+        max_value=train.max_value if X.dtype == np.uint8 else 1.0,
+        name=table.where,
+        source=table.where,
+        feature_names=table.feature_names,
+    )
+
+
+def _labels(table: Table) -> NDArray[Any]:
+    assert table.labels is not None  # noqa: S101  # read_table gives labels to every table
+    return table.labels
+
+
+def _check_columns(table: Table, train: Table) -> None:
+    names, expected = table.feature_names or (), train.feature_names or ()
+    if names == expected:
+        return
+    for column, (name, other) in enumerate(zip(names, expected, strict=False)):
+        if name != other:
+            raise DataError(
+                f"{table.where}: feature {column} is the column {name!r} where {train.where} has "
+                f"{other!r}; give the same columns in the same order."
+            )
+    raise DataError(
+        f"{table.where} has {len(names)} columns of features where {train.where} has "
+        f"{len(expected)}; give the same columns in the same order."
+    )
+
+
+def _warn_of_order(train: Dataset, tell: Report) -> None:
+    if np.count_nonzero(np.diff(train.y)) == train.classes - 1 and train.rows > 2 * train.classes:
+        tell(
+            f"{train.name}: the training rows lie class by class, so that a batch holds one class "
+            "alone; shuffle them (--shuffle-seed, or Run(shuffle_seed=…)) to train by batches."
+        )
+
+
 DIGITS, CIFAR10, CIFAR100, OWN = "digits", "cifar10", "cifar100", "own"
+
 _TRAIN, _VALIDATION = (1,), (2,)
 
 

@@ -1,18 +1,23 @@
 """Engines do the arithmetic of training; they know arrays only, and not each other."""
 
-from onelayer.engines.choice import ENGINE_NAMES, make_engine
-from onelayer.engines.descent import Method, State, Steps, Weights
-from onelayer.engines.fixed_scores import (
+from onelayer.data.rows import Rows
+from onelayer.engines.base import (
+    Engine,
+    Evaluation,
     FixedScores,
+    FullGradient,
     Judgement,
     KeepsScores,
+    Method,
     Mixture,
     Moments,
+    State,
+    Steps,
+    Trainer,
+    Weights,
 )
-from onelayer.engines.protocol import Engine, Evaluation, FullGradient, Trainer
-from onelayer.engines.rows import Rows
-from onelayer.engines.streamed import streaming
-from onelayer.engines.tiling import loaded, tiles
+from onelayer.engines.factory import ENGINE_NAMES, make_engine
+from onelayer.engines.streamed import loaded, streaming, tiles
 
 __all__ = [
     "ENGINE_NAMES",

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer import _native
-from onelayer.engines.descent import Method, State, Steps, Weights
-from onelayer.engines.protocol import Evaluation, FullGradient
-from onelayer.engines.rows import Rows
+from onelayer.data.rows import Rows
+from onelayer.engines.base import Evaluation, FullGradient, Method, State, Steps, Weights
 
 Floats = NDArray[np.floating]
+
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 STORED_TYPES = tuple(np.dtype(name) for name in ("uint8", "float16", "float32", "float64"))
@@ -69,7 +69,7 @@ class NativeEngine:
 
 
 class NativeTrainer:
-    """R runs in training; see `onelayer.engines.protocol.Trainer`."""
+    """R runs in training; see `onelayer.engines.base.Trainer`."""
 
     def __init__(self, state: State, method: Method, threads: int) -> None:
         dtype = state.weights.W.dtype

@@ -18,9 +18,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.engines.descent import Method, State, Steps, Weights
-from onelayer.engines.protocol import Evaluation, FullGradient
-from onelayer.engines.rows import Rows
+from onelayer.data.rows import Rows
+from onelayer.engines.base import Evaluation, FullGradient, Method, State, Steps, Weights
 
 Floats = NDArray[np.floating]
 
@@ -71,7 +70,7 @@ class ReferenceEngine:
 
 
 class ReferenceTrainer:
-    """R runs in training; see `onelayer.engines.protocol.Trainer`.
+    """R runs in training; see `onelayer.engines.base.Trainer`.
 
     The bias of a column is kept beside its weights as feature D, so both take the same step.
     """

@@ -22,16 +22,23 @@ frame, pieces are its parts, page and path fill it.
 The drawing libraries are imported when a page is drawn and not before.
 """
 
-from onelayer.report.advice_terminal import advice_table
-from onelayer.report.best_linear_terminal import held_out_table, maps_table, seeds_sentence
-from onelayer.report.evaluation_terminal import evaluation_tables
-from onelayer.report.leaderboard import best_on_test, leaderboard
-from onelayer.report.model_pictures import write_templates
-from onelayer.report.model_terminal import model_table, strongest_table
 from onelayer.report.page import write_report
 from onelayer.report.path_page import write_path_report
-from onelayer.report.path_terminal import path_table
-from onelayer.report.terminal import gradient_table, terminal_table
+from onelayer.report.render import write_templates
+from onelayer.report.tables import (
+    advice_table,
+    best_on_test,
+    evaluation_tables,
+    gradient_table,
+    held_out_table,
+    leaderboard,
+    maps_table,
+    model_table,
+    path_table,
+    seeds_sentence,
+    strongest_table,
+    terminal_table,
+)
 
 __all__ = [
     "advice_table",

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.report.charts import Chart, Specs, finished_specs, short
-from onelayer.report.theme import LIGHT
+from onelayer.report.chart import LIGHT, Chart, Specs, finished_specs, short
 
 if TYPE_CHECKING:
     import altair as alt
 
 # With more classes the cells have no room for numbers, and then none for the eye.
 MOST_WITH_NUMBERS = 12
+
 MOST_DRAWN = 40
+
 PAIRS_LISTED = 20
+
 CELL = 34
 
 

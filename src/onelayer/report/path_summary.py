@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onelayer.optimum import Optimum, Path, Score
-from onelayer.optimum.choice import By, merit
+from onelayer.solver import Optimum, Path, Score
+from onelayer.solver.path import By, merit
 
 STATUSES = {
     "optimal": "proven",
@@ -110,7 +110,7 @@ def summarise_path(path: Path) -> tuple[PathLine, ...]:
 
     Example:
         >>> from onelayer.data import load
-        >>> from onelayer.optimum import solve_path
+        >>> from onelayer.solver import solve_path
         >>> [line.l2 for line in summarise_path(solve_path(load("digits"), [0.1, 1.0]))]
         [1.0, 0.1]
     """
@@ -138,7 +138,7 @@ def best_line(lines: Sequence[PathLine], by: By) -> PathLine:
 
 
 def scores_of(scores: Sequence[Score]) -> Scores:
-    """Accuracy and loss over one score or over folds, as `onelayer.optimum.Choice` weighs them.
+    """Accuracy and loss over one score or over folds, as `onelayer.solver.Choice` weighs them.
 
     Args:
         scores: one, or one for each fold.

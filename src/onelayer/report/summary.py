@@ -2,24 +2,33 @@
 
 Everything here is counting and averaging what the result already holds; nothing is trained,
 predicted or read again. Accuracies are percentages and their differences percentage points.
+
+Which runs can be set against each other, and what single runs are called.
+
+Words that several pages share: names of data and scalings, and how figures are set.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onelayer.result import ReportedFigures, Result
+from onelayer.data.dataset import DataCard
+from onelayer.training.result import ReportedFigures, Result
 
 # A setting is said to be chaotic when its test accuracy moves by more than this between seeds
 # (settings that settle move by a few tenths of a point) and its cost does not fall steadily but
 # rises in more than this share of the epochs. A wide spread alone may be a small test set.
 CHAOTIC_POINTS = 3.0
+
 CHAOTIC_RISES = 0.1
+
 ENDINGS = {"stopped": "stopped early", "diverged": "diverged", "interrupted": "interrupted"}
 
 
@@ -251,3 +260,124 @@ def _describe(statuses: Sequence[str]) -> str:
         if count:
             parts.append(words if count == total else f"{count} of {total} {words}")
     return ", ".join(parts) or "finished"
+
+
+def grouped(
+    settings: Sequence[SettingSummary],
+    measured: NDArray[np.bool_],
+    fixed: Callable[[SettingSummary], float],
+    varied: Callable[[SettingSummary], float],
+) -> tuple[float, dict[float, list[int]]] | None:
+    """Find the value of one quantity under which another takes most values.
+
+    Args:
+        settings: of the result.
+        measured: whether a run has anything to compare, shape (R,).
+        fixed: the quantity that is to agree.
+        varied: the quantity that is to differ.
+
+    Returns:
+        The agreed value (the smallest of equals) and, by value of the other, the runs' positions;
+        None when there are not two values to compare.
+    """
+    groups: dict[float, dict[float, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for setting in settings:
+        if any(measured[list(setting.counted)]):
+            groups[fixed(setting)][varied(setting)] += setting.positions
+    if not groups:
+        return None
+    best = min(groups, key=lambda value: (-len(groups[value]), value))
+    return (best, groups[best]) if len(groups[best]) > 1 else None
+
+
+def run_names(result: Result, positions: Sequence[int]) -> tuple[str, ...]:
+    """What single runs of a setting are called: by their seeds, told apart where those agree.
+
+    Args:
+        result: the records.
+        positions: runs.
+
+    Returns:
+        One name a run.
+    """
+    seeds = [result.runs[i].seed for i in positions]
+    if len(set(seeds)) == len(seeds):
+        return tuple(f"seed {seed}" for seed in seeds)
+    return tuple(f"seed {seed}, run {i}" for seed, i in zip(seeds, positions, strict=True))
+
+
+DATA_NAMES = {"cifar10": "CIFAR-10", "digits": "scikit-learn's digits"}
+
+SCALINGS = {
+    "none": "as stored",
+    "unit": "divided by the largest value they can have",
+    "standardize": "mean 0 and variance 1 over the training rows",
+}
+
+
+def without_paths(text: str) -> str:
+    """Leave out the folders of absolute paths: a page that is shown tells nothing of a machine.
+
+    Example:
+        >>> without_paths("the cache /home/someone/.cache/onelayer/cifar10")
+        'the cache …/cifar10'
+        >>> without_paths("https://www.cs.toronto.edu/~kriz/cifar.html")
+        'https://www.cs.toronto.edu/~kriz/cifar.html'
+    """
+    path = r"(?<![\w:/.])(?:[A-Za-z]:[\\/]|~?/)(?:[^\s\"',;:]*[\\/])?([^\s\"',;:\\/]+)"
+    return re.sub(path, r"…/\1", text)
+
+
+def describe_rows(card: DataCard, features: int) -> str:
+    """How many rows of what, without a full stop.
+
+    Args:
+        card: of the data.
+        features: D.
+
+    Returns:
+        Words.
+
+    Example:
+        >>> describe_rows(DataCard("d", "", ("no", "yes"), None, 1000, 90, 90), 64)
+        '1,000 training, 90 validation and 90 test rows of 64 features in 2 classes'
+    """
+    what = f"{features:,} features"
+    if card.image_shape is not None:
+        channels, height, width = card.image_shape
+        kind = "colour" if channels >= 3 else "grey"
+        what = f"{height} × {width} {kind} pixels ({features:,} features)"
+    return (
+        f"{card.train_rows:,} training, {card.validation_rows:,} validation and "
+        f"{card.test_rows:,} test rows of {what} in {len(card.class_names)} classes"
+    )
+
+
+def unbroken(text: str) -> str:
+    """Keep a number on one line with its sign and its unit.
+
+    Example:
+        >>> unbroken("λ = 1 gives 2 ± 1 % of 3").replace(chr(160), "_")
+        'λ_=_1 gives 2_±_1_% of 3'
+    """
+    return re.sub(r" (?=[=±%>])|(?<=[=±>]) ", "\u00a0", text).replace("2/η", "2/\u2060η")
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Join words as in a sentence.
+
+    Example:
+        >>> listed(["a", "b", "c"]), listed(["a"])
+        ('a, b and c', 'a')
+    """
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def loss_name(loss: str, label_smoothing: float) -> str:
+    """What a loss is called.
+
+    Example:
+        >>> loss_name("softmax", 0.0), loss_name("sigmoid", 0.1)
+        ('softmax', 'sigmoid, ε = 0.1')
+    """
+    return loss + (f", ε = {label_smoothing:g}" if label_smoothing else "")

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onelayer.engines.torch.devices import storable_bytes, tile_bytes
-from onelayer.stored import Overwritten
+from onelayer.data.streaming import Overwritten
+from onelayer.engines.torch.device import storable_bytes, tile_bytes
 
 # To pin memory for less takes longer than it saves.
 FEW_BYTES = 8 << 20

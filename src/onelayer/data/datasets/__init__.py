@@ -1,0 +1,1 @@
+"""Data sets that onelayer knows: CIFAR-10, CIFAR-100 and digits."""

@@ -1,0 +1,211 @@
+"""A folder of pictures: a sub-folder for each class, every picture one row of bytes."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.data.formats.base import Table, first_line
+from onelayer.data.progress import Report, counting
+from onelayer.data.split import stratified_order
+from onelayer.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+
+# Of several names for one part the first is ours.
+PARTS = {
+    "train": "train", "validation": "validation", "val": "validation", "valid": "validation",
+    "test": "test",
+}  # fmt: skip
+
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+
+_GRAY = ("1", "L", "LA")
+
+_COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What all pictures become: (height, width), and L or RGB."""
+
+    size: tuple[int, int]
+    mode: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (1 if self.mode == "L" else 3, *self.size)
+
+
+def parts_of(folder: Path) -> dict[str, Path]:
+    """Find the parts that a folder of pictures is split into.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        The folders of train, validation and test, as far as they are there; the folder itself as
+        train when it has no sub-folder of that name.
+
+    Raises:
+        DataError: when it cannot be listed, a part is there under two names, or a class lies
+            beside the parts.
+
+    Example:
+        >>> parts_of(Path("missing"))
+        Traceback (most recent call last):
+        onelayer.errors.DataError: missing cannot be listed: No such file or directory.
+    """
+    folders = {path.name: path for path in _sub_folders(folder)}
+    if "train" not in folders:
+        return {"train": folder}
+    parts: dict[str, Path] = {}
+    for name, path in folders.items():
+        if name not in PARTS:
+            raise DataError(
+                f"{folder} has a sub-folder train and so is taken as split, but {name} beside it "
+                f"is none of {', '.join(PARTS)}; move it into train, or rename train."
+            )
+        if PARTS[name] in parts:
+            raise DataError(f"{folder} holds {PARTS[name]} twice, as {name} too; keep one.")
+        parts[PARTS[name]] = path
+    return parts
+
+
+def read_images(
+    folder: Path, tell: Report, *, image_size: tuple[int, int] | None, seed: int, progress: bool
+) -> Table:
+    """Read a folder of pictures, classes mixed by a seed so that batches hold all of them.
+
+    Args:
+        folder: it has a sub-folder for each class, and pictures in them.
+        tell: told of files that are no pictures.
+        image_size: (height, width) to which each picture is brought; None: all must have one size.
+        seed: of the order.
+        progress: whether to show a bar.
+
+    Returns:
+        X (N, channels · height · width) uint8, channel planes one after another; one channel when
+        every picture is gray, else three.
+
+    Raises:
+        DataError: for a picture that is damaged, of another size or of more than 8 bits a value,
+            and for a class without pictures.
+    """
+    classes = _sub_folders(folder)
+    found = [(path, place.name) for place in classes for path in _pictures(place, tell)]
+    if not found:
+        raise DataError(
+            f"{folder} holds no pictures in sub-folders: make a sub-folder for each class and put "
+            f"its pictures in it ({', '.join(SUFFIXES)})."
+        )
+    numbers = np.unique([name for _, name in found], return_inverse=True)[1]
+    found = [found[i] for i in stratified_order(numbers.astype(np.int64), seed)]
+    form = _common_form([path for path, _ in found], image_size)
+    X = np.empty((len(found), int(np.prod(form.shape))), np.uint8)
+    with counting(f"reading {folder.name}", len(found), show=progress) as step:
+        for row, (path, _) in enumerate(found):
+            X[row] = _read(path, form)
+            step()
+    labels = np.array([name for _, name in found], object)
+    where = str(folder)
+    return Table(X, labels, where, f"{where}, its sub-folders", None, form.shape, 255.0)
+
+
+def has_sub_folders(folder: Path) -> bool:
+    """Whether a folder can be one of pictures: it has a sub-folder that is not hidden."""
+    return bool(_sub_folders(folder))
+
+
+def _sub_folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror or error}.") from error
+    return [folder / name for name in names]
+
+
+def _pictures(folder: Path, tell: Report) -> list[Path]:
+    try:
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror or error}.") from error
+    kept = [folder / name for name in names if name.lower().endswith(SUFFIXES)]
+    if not kept:
+        raise DataError(
+            f"{folder} should hold the pictures of a class, but there is none in it "
+            f"({', '.join(SUFFIXES)}); put some there or remove the folder."
+        )
+    if len(kept) < len(names):
+        others = [name for name in names if not name.lower().endswith(SUFFIXES)]
+        tell(
+            f"{folder}: left out, because they are no pictures: {', '.join(others[:5])}"
+            f"{' …' if len(others) > 5 else ''}."
+        )
+    return kept
+
+
+def _common_form(paths: Sequence[Path], image_size: tuple[int, int] | None) -> _Form:
+    """Look at every picture's header: sizes must agree, and one with colours makes all RGB."""
+    mode, first = "L", None
+    for path in paths:
+        with _opened(path) as image:
+            size = (image.height, image.width)
+            if image.mode not in _GRAY + _COLOUR:
+                raise DataError(
+                    f"{path} has values of more than 8 bits (Pillow's mode {image.mode}); convert "
+                    "it to 8 bits a channel."
+                )
+            if image.mode in _COLOUR:
+                mode = "RGB"
+        first = first or (path, size)
+        if image_size is None and size != first[1]:
+            raise DataError(
+                f"all pictures must have one size, but {path} is {size[0]} × {size[1]} (height × "
+                f"width) where {first[0]} is {first[1][0]} × {first[1][1]}; resize all of them on "
+                "reading with image_size (--image-size HEIGHTxWIDTH)."
+            )
+    assert first is not None  # noqa: S101  # the caller has pictures
+    return _Form(image_size or first[1], mode)
+
+
+def _read(path: Path, form: _Form) -> NDArray[np.uint8]:
+    from PIL.Image import Resampling
+
+    with _opened(path) as image:
+        converted = image.convert(form.mode)
+        height, width = form.size
+        if converted.size != (width, height):
+            converted = converted.resize((width, height), Resampling.BILINEAR)
+        pixels = np.asarray(converted)
+    return (pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)).reshape(-1)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image]:
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of a picture that is far too large; such a one is refused.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_FORMATS) as image:
+                yield image
+    except DataError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, Warning, Image.DecompressionBombError) as e:
+        raise DataError(
+            f"{path} is not a whole picture ({first_line(e)}); get it again or take it out."
+        ) from e

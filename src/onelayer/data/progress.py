@@ -1,0 +1,121 @@
+"""What a user sees while data are fetched: lines and bars on the standard error stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from onelayer.errors import DataError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn, TaskID
+
+Report = Callable[[str], None]
+
+"""Is told, in one line, why a source failed or what was done instead."""
+
+
+def print_line(line: str) -> None:
+    """Print a line on the standard error stream.
+
+    Args:
+        line: plain text; brackets are no markup.
+    """
+    from rich.console import Console
+
+    Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class DownloadBar:
+    """What pooch tells of a download; also where a download that never ends is stopped."""
+
+    def __init__(self, bar: Progress, task: TaskID, most: int) -> None:
+        self._bar, self._task, self._most, self._total, self._done = bar, task, most, 0, 0
+
+    @property
+    def total(self) -> int:
+        """Bytes that the server announced, 0 when it did not."""
+        return self._total
+
+    @total.setter
+    def total(self, total: int) -> None:
+        # Set at the start of each attempt, so that a retry begins at zero.
+        self._total, self._done = total, 0
+        self._bar.reset(self._task, total=total or None)
+
+    def update(self, count: int) -> None:
+        """Take note of that many bytes more."""
+        self._done += count
+        if self._done > self._most:
+            raise DataError(f"more than the expected {self._most} bytes came; it was stopped")
+        self._bar.update(self._task, completed=self._done)
+
+    def reset(self) -> None:
+        """Begin at zero."""
+        self._done = 0
+
+    def close(self) -> None:
+        """End; the bar itself is closed by who opened it."""
+
+
+@contextmanager
+def downloading(label: str, most: int, *, show: bool) -> Iterator[DownloadBar]:
+    """Show a bar with speed and the time that is left while the block downloads.
+
+    Args:
+        label: what is downloaded.
+        most: bytes after which it is stopped.
+        show: whether anything is shown.
+
+    Yields:
+        What pooch is given as its progress bar.
+    """
+    from rich import progress
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TextColumn("ETA"),
+        progress.TimeRemainingColumn(),
+    )
+    with _bar(columns, show) as bar:
+        yield DownloadBar(bar, bar.add_task(label, total=None), most)
+
+
+@contextmanager
+def counting(label: str, total: int | None, *, show: bool) -> Iterator[Callable[[], None]]:
+    """Show a bar with the time that is left while the block does `total` steps.
+
+    Args:
+        label: what is done.
+        total: how many steps, or None for a bar that only shows that something is being done.
+        show: whether anything is shown.
+
+    Yields:
+        A function to be called after each step.
+    """
+    from rich import progress
+
+    columns: tuple[progress.ProgressColumn, ...] = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.TimeElapsedColumn(),
+    )
+    if total is not None:
+        columns += (progress.TextColumn("ETA"), progress.TimeRemainingColumn())
+    with _bar(columns, show) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda: bar.advance(task)
+
+
+def _bar(columns: tuple[ProgressColumn, ...], show: bool) -> Progress:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    # In a log file a bar would leave blank lines and nothing else.
+    hidden = not (show and console.is_terminal)
+    return Progress(*columns, console=console, transient=True, disable=hidden)

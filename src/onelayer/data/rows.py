@@ -1,0 +1,102 @@
+"""Rows as engines read them: arrays as stored, and what is done to them while they are read.
+
+Shape letters, the same everywhere: N rows, D features, X (N, D), y (N,).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.data.dataset import Dataset
+from onelayer.data.scaling import Scaling
+from onelayer.data.streaming import stored_rows
+
+
+def rows_of(dataset: Dataset, scaling: Scaling) -> Rows:
+    """A data set as engines read it.
+
+    Args:
+        dataset: the rows.
+        scaling: applied while they are read.
+
+    Returns:
+        The rows; nothing is copied.
+    """
+    width = dataset.image_shape[2] if dataset.image_shape else 0
+    return Rows(dataset.X, dataset.y, scaling.scale, scaling.offset, image_width=width)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows as stored, with the affine map that is applied to each feature while it is read.
+
+    Attributes:
+        X: features, shape (N, D), any real dtype; never copied as a whole. Rows that stay in
+            files (`StoredRows`) are for engines made by `streaming`, and for `tiles`.
+        y: class index of each row, shape (N,), int64, 0 … K−1.
+        scale: factor of each feature, shape (D,), float64.
+        offset: added after the factor, shape (D,), float64.
+        index: which rows count, and in which order, shape (n,), int64; None is all of them. Full
+            passes follow it; `Trainer.epoch` has an order of its own.
+        weights: what each row counts for, shape (N,), float64, ≥ 0 and of a positive sum; None is
+            one each. Means over rows become Σ w (·) / Σ w, so a whole number counts a row as often.
+        image_width: pixels of one line of an image, where a row is lines of pixels one after
+            another; 0 where rows are no images. Mirroring a row reverses each line.
+    """
+
+    X: NDArray[np.generic]
+    y: NDArray[np.int64]
+    scale: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    index: NDArray[np.int64] | None = None
+    weights: NDArray[np.float64] | None = None
+    image_width: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many rows a full pass visits."""
+        return len(self.y if self.index is None else self.index)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class index of each row that a full pass visits, in its order."""
+        return self.y if self.index is None else self.y[self.index]
+
+    @property
+    def row_weights(self) -> NDArray[np.float64] | None:
+        """Weight of each row that a full pass visits, in its order; None is one each."""
+        if self.weights is None or self.index is None:
+            return self.weights
+        return self.weights[self.index]
+
+    @property
+    def mass(self) -> float:
+        """Σ w over the rows that a full pass visits, their number without weights."""
+        weights = self.row_weights
+        return float(self.count) if weights is None else float(weights.sum())
+
+    def shares(self, classes: int) -> NDArray[np.float64]:
+        """Share of each class in the rows that a full pass visits, shape (K,), by weight."""
+        counts = np.bincount(self.labels, weights=self.row_weights, minlength=classes)
+        return np.asarray(counts / self.mass)
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Rows `start` to `stop` of those that a full pass visits; X is not copied."""
+        if self.index is not None:
+            return replace(self, index=self.index[start:stop])
+        weights = None if self.weights is None else self.weights[start:stop]
+        return replace(self, X=self._stretch(start, stop), y=self.y[start:stop], weights=weights)
+
+    def _stretch(self, start: int, stop: int) -> NDArray[np.generic]:
+        stored = stored_rows(self.X)
+        if stored is None:
+            return self.X[start:stop]
+        return cast(NDArray[np.generic], stored.take(np.arange(start, min(stop, len(stored)))))
+
+    def only(self, index: NDArray[np.int64]) -> Rows:
+        """These rows alone, in this order; X is not copied."""
+        return replace(self, index=index if self.index is None else self.index[index])

@@ -1,0 +1,99 @@
+"""How much memory this process may still take, and how much it has."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+_PROC, _CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def sized(count: float) -> str:
+    """A number of bytes in words.
+
+    Example:
+        >>> sized(12_288_000_000), sized(45_000)
+        ('12.3 GB', '45 kB')
+    """
+    for unit in ("bytes", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000.0
+    return f"{count:.3g} GB"
+
+
+def available_memory() -> int:
+    """Bytes that this process may still take.
+
+    Returns:
+        The least of what the machine has free or can free, what the control group is allowed, and
+        what is left of the limit on the address space (`ulimit -v`).
+    """
+    left = [_of_machine(), *_of_groups()]
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        left.append(limit - _pages_of_process(0))
+    return max(0, min(left))
+
+
+def resident_memory() -> int:
+    """Bytes of this process that are in memory now."""
+    return _pages_of_process(1) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _of_machine() -> int:
+    for line in _lines(_PROC / "meminfo"):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * _PAGE // 2
+
+
+def _of_groups() -> list[int]:
+    """What each control group that this process is in has left; pages of files can be freed."""
+    left = []
+    for line in _lines(_PROC / "self" / "cgroup"):
+        _, controllers, group = line.split(":", 2)
+        if controllers == "":
+            names = (_CGROUP, "memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            names = (_CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        root, limit_name, usage_name = names
+        folder = root / group.lstrip("/")
+        # Inside a container the group's own folder is the root.
+        for place in (folder, *folder.parents[: len(Path(group).parts)], root):
+            limit, usage = _number(place / limit_name), _number(place / usage_name)
+            if limit is not None and usage is not None:
+                left.append(limit - usage + _file_pages(place))
+    return left
+
+
+def _file_pages(group: Path) -> int:
+    names = ("inactive_file", "active_file", "total_inactive_file", "total_active_file")
+    found = {name: int(value) for name, value in map(str.split, _lines(group / "memory.stat"))
+             if name in names}  # fmt: skip
+    plain = found.get("inactive_file", 0) + found.get("active_file", 0)
+    return max(plain, found.get("total_inactive_file", 0) + found.get("total_active_file", 0))
+
+
+def _pages_of_process(field: int) -> int:
+    for line in _lines(_PROC / "self" / "statm"):
+        return int(line.split()[field]) * _PAGE
+    return 0
+
+
+def _number(path: Path) -> int | None:
+    for line in _lines(path):
+        return int(line) if line.strip().isdecimal() else None
+    return None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []

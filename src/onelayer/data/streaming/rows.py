@@ -1,0 +1,356 @@
+"""`StoredRows`: N rows of D features in files, with the shape, type and slices of an array.
+
+Shape letters, the same everywhere: N rows, D features, X (N, D).
+
+Read rows that lie apart: in few reads where they are close, each by itself where not.
+
+Finding the first number that is none: a NaN or an infinity.
+
+One file after another as rows that are read a stretch at a time.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.errors import DataError
+
+# To read over a gap of this size takes no longer than to begin a read behind it.
+GAP_BYTES = 128 << 10
+
+# Rows with gaps between them are read to here, and those that are wanted copied.
+SCRATCH_BYTES = 2 << 20
+
+
+def gather(reader: Reader, numbers: NDArray[np.int64], into: NDArray[Any]) -> None:
+    """Read rows into an array.
+
+    Args:
+        reader: of the rows.
+        numbers: which rows, each larger than the one before, shape (n,).
+        into: shape (n, D).
+    """
+    row_bytes = max(1, into.strides[0])
+    apart = np.flatnonzero(np.diff(numbers) > 1 + GAP_BYTES // row_bytes) + 1
+    most = max(1, SCRATCH_BYTES // row_bytes)
+    scratch: NDArray[Any] | None = None
+    for first, last in pairwise([0, *apart.tolist(), len(numbers)]):
+        low, high = (int(numbers[first]), int(numbers[last - 1]) + 1) if last > first else (0, 0)
+        if high - low == last - first:
+            reader.read(low, into[first:last])
+            continue
+        scratch = np.empty((most, into.shape[1]), into.dtype) if scratch is None else scratch
+        for start in range(low, high, most):
+            span = scratch[: min(most, high - start)]
+            a, b = np.searchsorted(numbers, (start, start + len(span)))
+            if a < b:
+                reader.read(start, span)
+                np.take(span, numbers[a:b] - start, axis=0, out=into[a:b], mode="clip")
+
+
+# What is read at once, and what a shuffle mixes at once: two of these are in memory.
+TILE_BYTES = 32 << 20
+
+Numbers = NDArray[np.int64]
+
+
+class Reader(Protocol):
+    """Reads stretches of rows; it belongs to one thread, and is closed when done with."""
+
+    def read(self, start: int, into: NDArray[Any]) -> None:
+        """Read rows start, start + 1, … into an array of shape (n, D) of the rows' type.
+
+        Raises:
+            DataError: when the file cannot be read, ends early or holds what is no finite number.
+        """
+
+    def close(self) -> None:
+        """Close what was opened."""
+
+
+class StoredRows(ABC):
+    """Rows as files hold them.
+
+    A slice or an index reads just those rows, as an array; nothing else is ever in memory. It is
+    safe to fork and to pickle: files are named by it and not held open.
+
+    Attributes:
+        shape: (N, D).
+        dtype: of the arrays that are read.
+        blocks: where the stretches begin that are cheapest read as a whole, and N as the last:
+            shape (M + 1,), ascending from 0.
+        where: the file or files, for messages.
+    """
+
+    ndim = 2
+
+    def __init__(
+        self, shape: tuple[int, int], dtype: np.dtype[Any], blocks: Numbers, where: str
+    ) -> None:
+        self.shape, self.dtype, self.blocks, self.where = shape, dtype, blocks, where
+
+    @abstractmethod
+    def open(self) -> Reader:
+        """A reader of these rows."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row as it is read."""
+        return self.shape[1] * self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows as they would be in memory."""
+        return self.shape[0] * self.row_bytes
+
+    @property
+    def tile_rows(self) -> int:
+        """How many rows are read at once."""
+        return max(1, min(len(self), TILE_BYTES // self.row_bytes))
+
+    @property
+    def window_rows(self) -> int:
+        """How many rows a shuffle mixes at once: `tile_rows`, or those of the largest block."""
+        return max(self.tile_rows, int(np.diff(self.blocks).max()))
+
+    def __getitem__(self, chosen: slice | NDArray[Any] | list[int]) -> NDArray[Any]:
+        numbers = np.arange(len(self))[chosen]
+        distinct, places = np.unique(numbers, return_inverse=True)
+        read = np.empty((len(distinct), self.shape[1]), self.dtype)
+        reader = self.open()
+        try:
+            gather(reader, distinct, read)
+        finally:
+            reader.close()
+        return read if np.array_equal(distinct, numbers) else read[places]
+
+    def take(self, numbers: NDArray[np.integer[Any]]) -> StoredRows:
+        """These rows alone, still in their files.
+
+        Args:
+            numbers: of the rows, each larger than the one before.
+
+        Returns:
+            The rows; nothing is read.
+        """
+        return ChosenRows(self, np.asarray(numbers, np.int64))
+
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        # Without this NumPy would read row by row into an array of objects.
+        raise TypeError(f"{self.where} stays in its files: read some of its rows, as in X[:100].")
+
+
+class ChosenRows(StoredRows):
+    """Some rows of others, in the same order; a share that was cut off, for instance."""
+
+    def __init__(self, base: StoredRows, numbers: Numbers) -> None:
+        self._base, self._numbers = base, numbers
+        blocks = np.unique(np.searchsorted(numbers, base.blocks))
+        super().__init__((len(numbers), base.shape[1]), base.dtype, blocks, base.where)
+
+    def open(self) -> Reader:
+        """A reader of these rows."""
+        return _ChosenReader(self._base.open(), self._numbers)
+
+    def take(self, numbers: NDArray[np.integer[Any]]) -> StoredRows:
+        """These rows alone, still in their files."""
+        return ChosenRows(self._base, self._numbers[numbers])
+
+
+class _ChosenReader:
+    def __init__(self, base: Reader, numbers: Numbers) -> None:
+        self._base, self._numbers = base, numbers
+
+    def read(self, start: int, into: NDArray[Any]) -> None:
+        gather(self._base, self._numbers[start : start + len(into)], into)
+
+    def close(self) -> None:
+        self._base.close()
+
+
+def stored_rows(X: object) -> StoredRows | None:
+    """Features as rows in files, or None where they are an array.
+
+    Example:
+        >>> stored_rows(np.zeros((2, 3))) is None
+        True
+    """
+    return X if isinstance(X, StoredRows) else None
+
+
+_BLOCK_BYTES = 1 << 18
+
+_HALF_EXPONENT = np.uint16(0x7C00)
+
+
+def first_not_finite(X: NDArray[Any]) -> tuple[int, int] | None:
+    """Where the first NaN or infinity is.
+
+    Args:
+        X: contiguous rows, shape (N, D), of any type.
+
+    Returns:
+        Row and column, or None where every number is finite.
+
+    Example:
+        >>> first_not_finite(np.array([[0.0, 1.0], [2.0, np.nan]]))
+        (1, 1)
+    """
+    if X.dtype.kind != "f":
+        return None
+    # In blocks: the mask for all of X at once would be a copy of up to half its size.
+    step = max(1, _BLOCK_BYTES // (X.shape[1] * X.itemsize))
+    for start in range(0, len(X), step):
+        block = X[start : start + step]
+        if not _all_finite(block):
+            row, column = divmod(int(np.argmin(np.isfinite(block))), X.shape[1])
+            return start + row, column
+    return None
+
+
+def _all_finite(block: NDArray[Any]) -> bool:
+    if block.dtype != np.float16 or not block.dtype.isnative:
+        return bool(np.isfinite(block).all())
+    # NumPy asks each half float by itself; the exponents' bits are looked at eight times faster.
+    exponents = np.bitwise_and(block.view(np.uint16), _HALF_EXPONENT)
+    return bool(exponents.max() != _HALF_EXPONENT)
+
+
+# Of rows that may be read alone, so many bytes are a block: a large read, and yet few rows.
+BLOCK_BYTES = 256 << 10
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the rows of a file are.
+
+    Attributes:
+        rows: N.
+        features: D.
+        dtype: of the arrays that are read.
+        feature_names: names of the columns, if they have any.
+        max_value: the largest value that a feature can have.
+    """
+
+    rows: int
+    features: int
+    dtype: np.dtype[Any]
+    feature_names: tuple[str, ...] | None = None
+    max_value: float = 1.0
+
+
+class Shard(Protocol):
+    """A file with rows, which is opened anew by each reader."""
+
+    @property
+    def where(self) -> str:
+        """The file's path, for messages."""
+
+    @property
+    def form(self) -> Form:
+        """What its rows are."""
+
+    @property
+    def blocks(self) -> NDArray[np.int64]:
+        """Where the stretches begin that are cheapest read as a whole, and N as the last."""
+
+    @abstractmethod
+    def labels(self) -> NDArray[Any] | None:
+        """(N,) labels as the file has them; None when they are elsewhere."""
+
+    @abstractmethod
+    def open(self) -> Reader:
+        """A reader of its rows."""
+
+
+class ShardedRows(StoredRows):
+    """The rows of shards, one after another."""
+
+    def __init__(self, shards: Sequence[Shard], where: str) -> None:
+        self._shards = tuple(shards)
+        form = shards[0].form
+        self._starts = np.cumsum([0, *(shard.form.rows for shard in shards)])
+        pairs = zip(shards, self._starts, strict=False)
+        blocks = [shard.blocks[:-1] + start for shard, start in pairs]
+        rows = int(self._starts[-1])
+        super().__init__(
+            (rows, form.features), form.dtype, np.concatenate([*blocks, [rows]]), where
+        )
+        # A row is looked at when it is read for the first time.
+        self._finite = np.full(rows, form.dtype.kind != "f")
+
+    def open(self) -> Reader:
+        """A reader of these rows; one file is open at a time."""
+        return _ShardsReader(self)
+
+    def shard_of(self, row: int) -> tuple[Shard, int, int]:
+        """The shard that a row is in, with the numbers of its first row and of the next shard's."""
+        i = int(np.searchsorted(self._starts, row, "right")) - 1
+        return self._shards[i], int(self._starts[i]), int(self._starts[i + 1])
+
+    def check_finite(self, start: int, rows: NDArray[Any]) -> None:
+        """Look for a NaN or an infinity in rows that nobody has looked at yet.
+
+        Raises:
+            DataError: when there is one; with file, row and column.
+        """
+        seen = self._finite[start : start + len(rows)]
+        if seen.all():
+            return
+        found = first_not_finite(rows)
+        if found is not None:
+            row, column = found
+            shard, first, _ = self.shard_of(start + row)
+            names = shard.form.feature_names
+            called = f"{column} ({names[column]})" if names else str(column)
+            raise DataError(
+                f"{shard.where}: every feature must be a finite number, but row "
+                f"{start + row - first}, column {called} is {rows[row, column]}; drop the row or "
+                "fill the value."
+            )
+        seen[:] = True
+
+
+class _ShardsReader:
+    def __init__(self, rows: ShardedRows) -> None:
+        self._rows = rows
+        self._shard: Shard | None = None
+        self._reader: Reader | None = None
+
+    def read(self, start: int, into: NDArray[Any]) -> None:
+        done = 0
+        while done < len(into):
+            shard, first, end = self._rows.shard_of(start + done)
+            if shard is not self._shard or self._reader is None:
+                self.close()
+                self._shard, self._reader = shard, shard.open()
+            part = into[done : done + end - start - done]
+            self._reader.read(start + done - first, part)
+            done += len(part)
+        self._rows.check_finite(start, into)
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = None
+
+
+def even_blocks(rows: int, row_bytes: int) -> NDArray[np.int64]:
+    """Blocks of rows that may be read alone: BLOCK_BYTES each, but for the last.
+
+    Example:
+        >>> even_blocks(rows=5, row_bytes=100_000)
+        array([0, 2, 4, 5])
+    """
+    each = max(1, BLOCK_BYTES // row_bytes)
+    return np.append(np.arange(0, rows, each, dtype=np.int64), rows)

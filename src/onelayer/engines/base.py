@@ -1,0 +1,280 @@
+"""What an engine offers: the arithmetic of R runs trained side by side, on arrays alone.
+
+Shape letters, the same everywhere: N rows, D features, K classes, B batch, R runs trained
+together; X (N, D), y (N,), W (R, K, D), b (R, K).
+
+How runs descend, as engines read it: what each run lowers, its steps, and where it stands.
+
+    t = (1 − ε) onehot(y) + ε/K                   targets, with label smoothing ε
+    p = softmax(s), or σ(s) / K for the K-sigmoid loss, whose targets are t / K
+    g = (1/B) Σ (p − t) xᵀ + 2λ W                 gradient of a batch; that of b has no λ
+    V ← μ V + g                                   velocity
+    W ← W − η V, or W ← W − η (g + μ V)           step, or Nesterov's
+    A ← A + α (W − A)                             average of the weights
+
+b has a velocity and an average of its own, by the same equations. Shape letters: R runs,
+T steps of a pass, B batch, K classes, D features; W (R, K, D), b (R, K).
+
+Scores of rows under weights that do not change, and what a bias beside them gives.
+
+An engine whose arithmetic is done away from NumPy's memory can answer these questions where the
+scores are; for other engines `onelayer.solver` answers them from the scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.data.rows import Rows
+
+
+class Weights(NamedTuple):
+    """Weights of R runs: W (R, K, D) and b (R, K), in the arithmetic type."""
+
+    W: NDArray[np.floating]
+    b: NDArray[np.floating]
+
+    def of(self, positions: Sequence[int]) -> Weights:
+        """Copies of the weights of these runs, in this order."""
+        chosen = list(positions)
+        return Weights(self.W[chosen], self.b[chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where R runs stand: all that the next step depends on.
+
+    Attributes:
+        weights: W and b, from which steps are taken.
+        velocity: V of W and b; None is zero everywhere.
+        average: A of W and b; None where no run averages, and then the model is the weights.
+    """
+
+    weights: Weights
+    velocity: Weights | None = None
+    average: Weights | None = None
+
+    @property
+    def model(self) -> Weights:
+        """The weights that are judged and kept: the average where there is one."""
+        return self.weights if self.average is None else self.average
+
+    def of(self, positions: Sequence[int]) -> State:
+        """Where these runs stand, in this order."""
+        return State(
+            self.weights.of(positions),
+            None if self.velocity is None else self.velocity.of(positions),
+            None if self.average is None else self.average.of(positions),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """What each of R runs lowers, and how; every array has one entry a run.
+
+    Attributes:
+        l2: λ ≥ 0, float64.
+        momentum: μ in [0, 1), float64.
+        nesterov: whether the step is Nesterov's, bool.
+        sigmoid: whether the loss is the mean of K binary cross-entropies, bool; else softmax.
+        smoothing: ε in [0, 1), float64.
+    """
+
+    l2: NDArray[np.float64]
+    momentum: NDArray[np.float64]
+    nesterov: NDArray[np.bool_]
+    sigmoid: NDArray[np.bool_]
+    smoothing: NDArray[np.float64]
+
+    @classmethod
+    def plain(cls, l2: NDArray[np.float64]) -> Method:
+        """Gradient descent on the softmax cost, with these λ."""
+        zero, no = np.zeros(len(l2)), np.zeros(len(l2), bool)
+        return cls(np.asarray(l2, np.float64), zero, no, no, zero)
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """One pass of training over rows: the batches, and the step that is taken after each.
+
+    Attributes:
+        batch_size: rows of a batch, B; a last smaller batch is averaged over its own size.
+        learning_rate: η of each step and run, shape (T, R), T = ⌈n/B⌉ for n rows visited.
+        averaging: α of each step and run, shape (T, R), in [0, 1]; 1 is the weights as they are,
+            1/k the mean of the last k. None leaves averages alone.
+        order: the order in which rows are visited, numbers of rows of X, shape (n,); None is file
+            order.
+        flipped: which of the rows visited are mirrored while they are read, by their place in
+            the order, shape (n,), bool; None is none of them.
+    """
+
+    batch_size: int
+    learning_rate: NDArray[np.float64]
+    averaging: NDArray[np.float64] | None = None
+    order: NDArray[np.int64] | None = None
+    flipped: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def constant(
+        cls,
+        learning_rate: NDArray[np.float64],
+        rows: int,
+        batch_size: int,
+        order: NDArray[np.int64] | None = None,
+    ) -> Steps:
+        """The same η of each run, shape (R,), at every step of a pass over that many rows.
+
+        Example:
+            >>> Steps.constant(np.array([0.1]), rows=5, batch_size=2).learning_rate.shape
+            (3, 1)
+        """
+        count = -(-rows // batch_size)
+        return cls(
+            batch_size, np.tile(np.asarray(learning_rate, np.float64), (count, 1)), None, order
+        )
+
+    def part(self, start: int, stop: int) -> Steps:
+        """The steps of batches `start` to `stop` of the pass."""
+        first, last = start * self.batch_size, stop * self.batch_size
+        cut = slice(first, last)
+        return replace(
+            self,
+            learning_rate=self.learning_rate[start:stop],
+            averaging=None if self.averaging is None else self.averaging[start:stop],
+            order=None if self.order is None else self.order[cut],
+            flipped=None if self.flipped is None else self.flipped[cut],
+        )
+
+
+class Evaluation(NamedTuple):
+    """Mean loss, shape (R,) in nats, and number of rows classified right, shape (R,).
+
+    The mean is by weight where rows have weights; the number counts each row once.
+    """
+
+    loss: NDArray[np.float64]
+    correct: NDArray[np.int64]
+
+
+class FullGradient(NamedTuple):
+    """Mean cross-entropy, shape (R,), and its gradients W (R, K, D) and b (R, K), in float64."""
+
+    loss: NDArray[np.float64]
+    W: NDArray[np.float64]
+    b: NDArray[np.float64]
+
+
+class Trainer(Protocol):
+    """R runs in training: it owns their state from `begin` on."""
+
+    def epoch(self, rows: Rows, steps: Steps) -> None:
+        """Take one step of gradient descent for each batch, once through the rows.
+
+        Args:
+            rows: the training rows. Their weights are taken as they are: a batch's gradient is
+                (1/B) Σ w (p − t) xᵀ, so weights of mean 1 leave the step's length as it was.
+            steps: the batches and the learning rates; the order there, not `rows.index`, says
+                which rows are visited.
+        """
+
+    def evaluate(self, rows: Rows) -> Evaluation:
+        """Loss and number of right rows of each run's model on these rows, as it is now.
+
+        The loss is the run's own: K-sigmoid and label smoothing where it has them.
+        """
+
+    def predict(self, rows: Rows) -> NDArray[np.int64]:
+        """Class index of the largest score, shape (R, N); of equal scores the first counts."""
+
+    def weights(self) -> Weights:
+        """A copy of each run's model as it is now: its average where it has one."""
+
+    def state(self) -> State:
+        """A copy of where the runs stand; `begin` goes on from it to the same bits."""
+
+
+class Engine(Protocol):
+    """Arithmetic for a grid of runs."""
+
+    @property
+    def name(self) -> str:
+        """The name a user chooses it by."""
+
+    def describe(self) -> dict[str, str]:
+        """What may change the last bits of a result: library, instruction set, threads."""
+
+    def begin(self, state: State, method: Method) -> Trainer:
+        """Start R runs from where they stand, or go on with them.
+
+        Args:
+            state: their weights, whose dtype is the arithmetic type, float32 or float64, and what
+                else the next step depends on. It is copied.
+            method: what each run lowers, and how.
+        """
+
+    def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
+        """Mean cross-entropy over all rows and its gradient, without the l2 term, in one pass."""
+
+    def scores(self, rows: Rows, weights: Weights) -> NDArray[np.floating]:
+        """Scores W x + b of every row, shape (R, N, K), in the type of the weights."""
+
+    def weighted_sums(self, rows: Rows, factors: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Σ over rows of factors (R, N, K) times the scaled row, shape (R, K, D)."""
+
+
+Float64 = NDArray[np.float64]
+
+
+class Mixture(NamedTuple):
+    """p̃ = (1 − t) p + t q: what makes mean probabilities equal to the shares."""
+
+    t: float
+    q: Float64
+
+
+class Moments(NamedTuple):
+    """What a bias gives: mean cross-entropy, mean probabilities (K,), curvature in b (K, K)."""
+
+    loss: float
+    means: Float64
+    hessian: Float64
+
+
+class Judgement(NamedTuple):
+    """Mean loss of rows, mean of its square, and the share that is classified right."""
+
+    loss: float
+    square: float
+    right: float
+
+
+class FixedScores(Protocol):
+    """Scores W x of all rows; every mean over them is by weight where they have weights.
+
+    A row of weight 0 counts for nothing, even where its loss is infinite.
+    """
+
+    def moments(self, b: Float64) -> Moments:
+        """Mean cross-entropy with bias b, shape (K,), with its first and second derivatives.
+
+        b may be −∞ for a class without rows. The curvature may be that of some of the rows.
+        """
+
+    def gradient(self, b: Float64, mixture: Mixture) -> tuple[Float64, float]:
+        """(1/N) Σ (p̃ᵢ − yᵢ) xᵢᵀ, shape (K, D), and (1/N) Σ KL(p̃ᵢ ‖ pᵢ) in nats."""
+
+    def judge(self, b: Float64) -> Judgement:
+        """How good the classifier with bias b is on the rows."""
+
+
+@runtime_checkable
+class KeepsScores(Protocol):
+    """An engine that answers these questions itself."""
+
+    def fixed_scores(self, rows: Rows, W: NDArray[np.floating]) -> FixedScores:
+        """Scores of the rows under weights W (K, D), in their type, for questions in float64."""

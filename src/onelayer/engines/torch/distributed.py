@@ -1,0 +1,295 @@
+"""The processes that share the rows of a training, and the sums over them.
+
+Every process holds all weights and takes every step; rows are cut among them, each batch on its
+own, so the number of processes changes which of them adds up what, and nothing else.
+
+Several processes that share the rows, started by torchrun: NCCL between GPUs, gloo between CPUs.
+
+Every sum reaches all processes with the same bits, so all of them take the same steps and decide
+alike. Ctrl-C is a decision too: it is kept until the next exchange, and ends all at the same point.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import reduce
+from itertools import accumulate, pairwise
+from typing import Any
+from weakref import ref
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+
+from onelayer.data.rows import Rows
+from onelayer.engines.base import State
+from onelayer.engines.processes import attempt, processes, rank
+from onelayer.engines.torch.storage import owner
+from onelayer.errors import DataError, OnelayerError, SettingsError
+
+
+class Ranks:
+    """One process alone; `onelayer.engines.torch.distributed` has the ranks of several.
+
+    Attributes:
+        rank: number of this process, 0 … size − 1.
+        size: how many there are.
+    """
+
+    rank = 0
+    size = 1
+
+    def part(self, start: int, stop: int) -> tuple[int, int]:
+        """The part of `start` to `stop` that is this process's own: contiguous, perhaps empty."""
+        count = stop - start
+        return start + count * self.rank // self.size, start + count * (self.rank + 1) // self.size
+
+    def largest_part(self, count: int) -> int:
+        """The most that any process has of so many rows."""
+        return -(-count // self.size)
+
+    def sum_(self, tensor: Any) -> None:
+        """Put the sum over all processes in the place of a tensor on the device."""
+
+    def sums(self, *arrays: NDArray[np.generic]) -> tuple[NDArray[np.float64], ...]:
+        """The sums of arrays over all processes, in float64, in one exchange."""
+        return tuple(np.asarray(array, np.float64) for array in arrays)
+
+    def gather(self, own: NDArray[Any], total: int) -> NDArray[Any]:
+        """What each process has of `total` rows, along axis 1, put together in their order."""
+        return own
+
+    def agree(self, steps: int) -> None:
+        """After so many steps, stop by KeyboardInterrupt if Ctrl-C was pressed for any process."""
+
+    def check_same(self, rows: Rows) -> None:
+        """Refuse rows that are not the same for all processes."""
+
+    def check_start(self, state: State) -> None:
+        """Refuse to begin where the runs of not all processes stand alike."""
+
+
+# Steps after which the processes ask each other for Ctrl-C; an exchange is about a step's length.
+STEPS_BETWEEN = 16
+
+# Rows that are looked at to tell whether all processes read the same ones.
+SAMPLED_ROWS = 64
+
+# What processes tell each other before they work together, and how many numbers that is at most.
+ROWS, START = 1, 2
+
+TOLD = 6
+
+STORE_TIMEOUT = timedelta(seconds=5)
+
+
+class Cluster(Ranks):
+    """The processes of a group of torch.distributed, the same engine in each."""
+
+    def __init__(self, device: Any, group: Any = None) -> None:
+        self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
+        self._device, self._group = device, group
+        self._steps = 0
+        self._same: list[Any] = []
+
+    def sum_(self, tensor: Any) -> None:
+        """Put the sum over all processes in the place of a tensor on the device."""
+        with _one_sentence():
+            dist.all_reduce(tensor, group=self._group)
+
+    def sums(self, *arrays: NDArray[np.generic]) -> tuple[NDArray[np.float64], ...]:
+        """The sums of arrays over all processes, in float64, in one exchange."""
+        flat = [np.asarray(array, np.float64).ravel() for array in arrays]
+        packed = torch.from_numpy(np.concatenate([*flat, [float(_CTRL_C.pressed)]]))
+        with _one_sentence():
+            dist.all_reduce(packed, group=self._group)
+        whole = packed.numpy()
+        if whole[-1]:
+            _CTRL_C.pressed = False
+            raise KeyboardInterrupt
+        ends = accumulate((len(part) for part in flat), initial=0)
+        return tuple(
+            whole[start:stop].reshape(np.shape(array))
+            for (start, stop), array in zip(pairwise(ends), arrays, strict=True)
+        )
+
+    def gather(self, own: NDArray[Any], total: int) -> NDArray[Any]:
+        """What each process has of `total` rows, along axis 1, put together in their order."""
+        rows_first = np.ascontiguousarray(own.swapaxes(0, 1))
+        numbers = int(np.prod(rows_first.shape[1:]))
+        mine = np.zeros((self.largest_part(total), numbers * own.itemsize), np.uint8)
+        mine[: len(rows_first)] = rows_first.reshape(len(rows_first), numbers).view(np.uint8)
+        everyone = [torch.empty(mine.shape, dtype=torch.uint8) for _ in range(self.size)]
+        with _one_sentence():
+            dist.all_gather(everyone, torch.from_numpy(mine), group=self._group)
+        ends = [total * r // self.size for r in range(self.size + 1)]
+        parts = [e.numpy()[: ends[r + 1] - ends[r]] for r, e in enumerate(everyone)]
+        whole = np.concatenate(parts).view(own.dtype).reshape(total, *rows_first.shape[1:])
+        return np.ascontiguousarray(whole.swapaxes(0, 1))
+
+    def agree(self, steps: int) -> None:
+        """After so many steps, stop by KeyboardInterrupt if Ctrl-C was pressed for any process."""
+        self._steps += steps
+        if self._steps >= STEPS_BETWEEN:
+            self._steps = 0
+            self.sums()
+
+    def check_same(self, rows: Rows) -> None:
+        """Refuse rows that are not the same for all processes; each set is looked at once."""
+        self._same = [known for known in self._same if known() is not None]
+        if any(known() is owner(rows.y) for known in self._same):
+            return
+        everyone = self._told_by_all(ROWS, len(rows.y), rows.X.shape[1], *_sums_of(rows))
+        for other, theirs in enumerate(everyone):
+            if theirs != everyone[0]:
+                raise DataError(_difference(other, theirs, everyone[0]))
+        self._same.append(ref(owner(rows.y)))
+
+    def check_start(self, state: State) -> None:
+        """Refuse to begin where the runs of not all processes stand alike."""
+        _require_same_start(self._told_by_all(START, _sum_of_state(state)))
+
+    def _told_by_all(self, about: int, *numbers: int) -> list[list[int]]:
+        """What every process tells, in the order of their ranks; all must tell about the same."""
+        told = torch.zeros(TOLD, dtype=torch.int64)
+        told[: 1 + len(numbers)] = torch.tensor([about, *numbers])
+        everyone = [torch.empty_like(told) for _ in range(self.size)]
+        with _one_sentence():
+            dist.all_gather(everyone, told, group=self._group)
+        # Who begins anew looks at rows while the others, who go on, are about to take steps.
+        _require_same_start([theirs.tolist()[:1] for theirs in everyone])
+        return [theirs.tolist()[1:] for theirs in everyone]
+
+
+def join_cluster(device: Any) -> Cluster:
+    """Meet the other processes that the launcher started.
+
+    Args:
+        device: this process's own.
+
+    Returns:
+        The cluster; the same process can meet it several times.
+
+    Raises:
+        OnelayerError: when they cannot be met.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        with _one_sentence():
+            _meet(backend)
+        atexit.register(_leave)
+        _CTRL_C.listen()
+    return Cluster(device)
+
+
+def _meet(backend: str) -> None:
+    """Meet in the launcher's store, apart from what an earlier start has left in it.
+
+    After a restart it still holds the addresses of processes that are gone.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True):
+        dist.init_process_group(backend)
+        return
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, is_master=False)
+    dist.init_process_group(
+        backend,
+        store=dist.PrefixStore(f"onelayer/start/{attempt()}", store),
+        rank=rank(),
+        world_size=processes(),
+    )
+
+
+def is_first_to_fail() -> bool:
+    """Whether no other process of this start has failed before, so that one of them alone says why.
+
+    It asks the launcher's own store, which is there before the processes have met.
+    """
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    try:
+        store = dist.TCPStore(address, port, is_master=False, timeout=STORE_TIMEOUT)
+        return bool(store.add(f"onelayer/failed/{attempt()}", 1) == 1)
+    except RuntimeError:
+        return True
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+class _CtrlC:
+    """Remembers the first Ctrl-C until it is asked; a second one before that ends at once."""
+
+    pressed = False
+
+    def listen(self) -> None:
+        """Take the place of Python's own answer to Ctrl-C, where that can be done."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._press)
+
+    def _press(self, number: int, frame: Any) -> None:
+        if self.pressed:
+            signal.default_int_handler(number, frame)
+        self.pressed = True
+
+
+_CTRL_C = _CtrlC()
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """A process that is gone shows in the others as an error of the network: say what it means."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise OnelayerError(
+            "another process of this training ended or cannot be reached, so this one ends too: "
+            f"{reason}."
+        ) from error
+
+
+def _sums_of(rows: Rows) -> tuple[int, int, int]:
+    """Checksums of the labels, of some rows and of how they are scaled."""
+    some = np.linspace(0, len(rows.y) - 1, min(SAMPLED_ROWS, len(rows.y))).astype(np.int64)
+    X = rows.X[some]
+    scaling = np.concatenate([rows.scale, rows.offset])
+    return zlib.crc32(rows.y.tobytes()), zlib.crc32(X.tobytes()), zlib.crc32(scaling.tobytes())
+
+
+def _sum_of_state(state: State) -> int:
+    """Checksum of all that the next step depends on."""
+    parts = (state.weights, state.velocity, state.average)
+    arrays = (array for part in parts if part is not None for array in part)
+    return reduce(lambda crc, array: zlib.crc32(array.tobytes(), crc), arrays, 0)
+
+
+def _require_same_start(everyone: list[list[int]]) -> None:
+    for other, theirs in enumerate(everyone):
+        if theirs != everyone[0]:
+            raise SettingsError(
+                f"every process must begin where process 0 does, but process {other} begins "
+                "elsewhere; give all machines the same command, and a run folder that all of them "
+                "see, since training goes on from the checkpoints there."
+            )
+
+
+def _difference(other: int, theirs: list[int], first: list[int]) -> str:
+    sizes = [f"{rows:,} rows of {features:,} features" for rows, features, *_ in (first, theirs)]
+    if sizes[0] == sizes[1]:
+        sizes[1] = "others of the same number"
+    return (
+        f"every process must read the same rows, but process 0 has {sizes[0]} and process {other} "
+        f"has {sizes[1]}; give all machines the same data and the same command."
+    )

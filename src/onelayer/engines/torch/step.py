@@ -1,0 +1,238 @@
+"""Where R runs stand on the device, and the step that they take together.
+
+    S = X̃ W̃ᵀ                    (n, R·K)
+    Γ = R̃ᵀ X̃ + 2λ W             R̃ = (w/B) ∂loss/∂s
+    V ← μ V + Γ
+    W̃ ← W̃ − η V, or W̃ ← W̃ − η (Γ + μ V)
+    A ← A + α (W̃ − A)
+
+W̃ is W with b as a last feature. Where no run has momentum, η is put into R̃, and λ into a factor
+1 − 2ηλ of W, so that a step is three kernels beside the two products.
+
+Losses of rows and their derivatives in the scores, for all runs at once.
+
+    softmax     −Σ t log p            ∂/∂s = p − t            t = (1 − ε) onehot(y) + ε/K
+    K-sigmoid   (1/K) Σ [log(1 + eˢ) − t s]                   (σ(s) − t) / K
+
+Shape letters: n rows, R runs, K classes; scores S (n, R, K).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from onelayer.engines.base import Method, State, Steps
+from onelayer.engines.torch.features import TYPES, Machine, join, on_device, part
+
+
+class Losses:
+    """What each of R runs lowers, on the device."""
+
+    def __init__(self, method: Method, classes: int, dtype: Any, device: Any) -> None:
+        self._K = classes
+        self._smoothing = on_device(method.smoothing, device, dtype)
+        self._smooths = bool(method.smoothing.any())
+        self._sigmoid = on_device(method.sigmoid, device)
+        self._any_sigmoid = bool(method.sigmoid.any())
+
+    def write_targets(self, out: Any, y: Any, factors: Any) -> None:
+        """Write −c t, the targets times a factor of each row and run, that a residual starts from.
+
+        Args:
+            out: where, shape (n, R, K).
+            y: class index of each row, shape (n,).
+            factors: c, shape (n, R).
+        """
+        out.copy_((factors * (self._smoothing / -self._K))[:, :, None].expand_as(out))
+        own = (factors * (self._smoothing - 1.0))[:, :, None]
+        out.scatter_add_(2, y[:, None, None].expand_as(own), own)
+
+    def residual(self, S: Any, targets: Any, factors: Any) -> Any:
+        """C ∂(a row's loss)/∂s, shape (n, R, K).
+
+        Args:
+            S: scores, shape (n, R, K).
+            targets: −c t, as `write_targets` writes them.
+            factors: c, shape (n, R).
+        """
+        logs = torch.log_softmax(S, 2)
+        # Back through log-softmax a vector v becomes v − p Σ v: here c p − c t, in one kernel.
+        R = torch.ops.aten._log_softmax_backward_data(targets, logs, 2, S.dtype)
+        if self._any_sigmoid:
+            other = torch.sigmoid(S).mul_(factors[:, :, None]).add_(targets).div_(self._K)
+            R = torch.where(self._sigmoid[None, :, None], other, R)
+        return R
+
+    def of_rows(self, S: Any, y: Any) -> Any:
+        """Loss of each row by each run's own loss, shape (n, R)."""
+        along = S.gather(2, y[:, None, None].expand(len(y), S.shape[1], 1))[:, :, 0]
+        if self._smooths:
+            along = (1.0 - self._smoothing) * along + self._smoothing / self._K * S.sum(2)
+        losses = torch.logsumexp(S, 2) - along
+        if self._any_sigmoid:
+            zero = torch.zeros((), dtype=S.dtype, device=S.device)
+            sigmoid = (torch.logaddexp(S, zero).sum(2) - along) / self._K
+            losses = torch.where(self._sigmoid, sigmoid, losses)
+        return losses
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows of one batch, or of a part of it, on the device.
+
+    Attributes:
+        X: features and a 1, shape (n, width).
+        targets: −c t, shape (n, R, K).
+        factors: c, shape (n, R): the row's weight over the batch's size, times η where there is
+            no momentum.
+    """
+
+    X: Any
+    targets: Any
+    factors: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Rates:
+    """η, 1 − 2ηλ and α of one step, each of shape (R, 1, 1)."""
+
+    rate: Any
+    shrink: Any
+    share: Any
+
+
+class Descent:
+    """R runs on the device."""
+
+    def __init__(self, state: State, method: Method, machine: Machine) -> None:
+        self.runs, self.classes, self.features = state.weights.W.shape
+        self.dtype = TYPES[state.weights.W.dtype.name]
+        self.losses = Losses(method, self.classes, self.dtype, machine.device)
+        self._method, self._machine, self._products = method, machine, machine.products
+        self.W = join(state.weights, machine.device)
+        self.V = None if state.velocity is None else join(state.velocity, machine.device)
+        self.A = None if state.average is None else join(state.average, machine.device)
+        if self.V is None and method.momentum.any():
+            self.V = torch.zeros_like(self.W)
+        self._twice_l2 = self.of_runs(2.0 * method.l2)
+        self._momentum = self.of_runs(method.momentum)
+        self._nesterov = self.of_runs(method.nesterov) != 0
+        self._gradient = torch.zeros_like(self.W)
+        self._averages = False
+        self._decays, self._looks_ahead = bool(method.l2.any()), bool(method.nesterov.any())
+
+    @property
+    def plain(self) -> bool:
+        """Whether no run has momentum, so that η is in the residual."""
+        return self.V is None
+
+    @property
+    def model(self) -> Any:
+        """The joined weights that are judged: the average where there is one."""
+        return self.W if self.A is None else self.A
+
+    @property
+    def tensors(self) -> list[Any]:
+        """All that a step changes and a later step depends on."""
+        return [tensor for tensor in (self.W, self.V, self.A) if tensor is not None]
+
+    def state(self) -> State:
+        """A copy of where the runs stand."""
+        weights, velocity, average = (
+            None if joined is None else part(joined, self.runs, self.features)
+            for joined in (self.W, self.V, self.A)
+        )
+        assert weights is not None  # noqa: S101  # W is always there
+        return State(weights, velocity, average)
+
+    def average(self, *, on: bool) -> None:
+        """Average from now on, from the weights as they are where that has not begun, or do not."""
+        self._averages = on
+        if on and self.A is None:
+            self.A = self.W.clone()
+
+    def of_runs(self, numbers: NDArray[np.generic]) -> Any:
+        """A number of each run, (…, R), on the device, as (…, R, 1, 1)."""
+        return on_device(numbers[..., None, None], self._machine.device, self.dtype)
+
+    def rates(self, steps: Steps) -> Rates:
+        """The numbers of these steps, one step after the other: shape (T, R, 1, 1)."""
+        shares = np.ones_like(steps.learning_rate) if steps.averaging is None else steps.averaging
+        return Rates(
+            self.of_runs(steps.learning_rate),
+            self.of_runs(1.0 - 2.0 * steps.learning_rate * self._method.l2),
+            self.of_runs(shares),
+        )
+
+    def take_step(self, batch: Batch, rates: Rates) -> None:
+        """Take the step of a whole batch."""
+        if self.plain and self._machine.ranks.size == 1 and self._products.fuses(self.dtype):
+            R = self._residual(batch)
+            self._decay(rates)
+            self.W.addmm_(R.T, batch.X, alpha=-1.0)
+            self._average(rates)
+        else:
+            self.open_step()
+            self.add(batch)
+            self.close_step(rates)
+
+    def open_step(self) -> None:
+        """Begin a step whose batch comes in several parts."""
+        self._gradient.zero_()
+
+    def add(self, batch: Batch) -> None:
+        """Add a part of the batch to the gradient."""
+        R = self._products.factor(self._residual(batch))
+        if self._products.fuses(self.dtype):
+            self._gradient.addmm_(R.T, batch.X)
+        else:
+            self._gradient.add_(self._products.multiply(R.T, batch.X))
+
+    def close_step(self, rates: Rates) -> None:
+        """Take the step, once every part of its batch, of every process, is in the gradient."""
+        self._machine.ranks.sum_(self._gradient)
+        if self.V is None:
+            self._decay(rates)
+            self.W.sub_(self._gradient)
+        else:
+            self._descend(self._by_run(self._gradient), self._by_run(self.V), rates)
+        self._average(rates)
+
+    def scores(self, X: Any, joined: Any) -> Any:
+        """Scores of rows, shape (n, R, K)."""
+        W = self._products.factor(joined)
+        return self._products.multiply(X, W.T).view(len(X), self.runs, self.classes)
+
+    def _residual(self, batch: Batch) -> Any:
+        S = self.scores(batch.X, self.W)
+        R = self.losses.residual(S, batch.targets, batch.factors)
+        return R.view(len(S), len(self.W))
+
+    def _by_run(self, joined: Any) -> Any:
+        """Joined weights as (R, K, width)."""
+        return joined.view(self.runs, self.classes, -1)
+
+    def _descend(self, G: Any, V: Any, rates: Rates) -> None:
+        """The step of runs with velocities, from the gradient without its penalty."""
+        W = self._by_run(self.W)
+        if self._decays:
+            of_W = slice(None), slice(None), slice(None, self.features)
+            G[of_W].addcmul_(W[of_W], self._twice_l2)
+        V.mul_(self._momentum).add_(G)
+        way = V
+        if self._looks_ahead:
+            way = torch.where(self._nesterov, G + self._momentum * V, V)
+        W.addcmul_(way, rates.rate, value=-1.0)
+
+    def _decay(self, rates: Rates) -> None:
+        if self._decays:
+            self._by_run(self.W)[:, :, : self.features].mul_(rates.shrink)
+
+    def _average(self, rates: Rates) -> None:
+        if self._averages:
+            self._by_run(self.A).lerp_(self._by_run(self.W), rates.share)

@@ -1,0 +1,261 @@
+"""The report's four experiments: their settings and the figures that were reported for them.
+
+Source: the report that started the project (KTH DD2424, assignment 1); n_epochs = 40,
+n_batch = 100, pixels / 255, batches in file order, trained on data_batch_1, validated on
+data_batch_2, tested on test_batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from onelayer.data import Dataset, Splits
+from onelayer.data.scaling import fit_scaling
+from onelayer.engines import Engine
+from onelayer.errors import SettingsError
+from onelayer.model.model import Certificate
+from onelayer.objective.gradcheck import GradientCheck, check_gradients
+from onelayer.objective.loss import Loss
+from onelayer.solver import solve
+from onelayer.training.checkpoint import Checkpoint
+from onelayer.training.loop import Progress, initial_weights, train
+from onelayer.training.result import ReportedFigures, Result
+from onelayer.training.run import Run, grid, seed_range
+
+EPOCHS = 40
+
+BATCH_SIZE = 100
+
+BATCH_SIZES_CHECKED = (1, 20, 100)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row of the report's table.
+
+    Attributes:
+        key: short name for the command line.
+        l2: λ.
+        learning_rate: η.
+        train_accuracy: as reported, a share in [0, 1].
+        test_accuracy: as reported, a share in [0, 1].
+    """
+
+    key: str
+    l2: float
+    learning_rate: float
+    train_accuracy: float
+    test_accuracy: float
+
+    @property
+    def name(self) -> str:
+        """The setting's name in tables and charts, as `Run` makes it."""
+        return Run(learning_rate=self.learning_rate, l2=self.l2).name
+
+    @property
+    def reported(self) -> ReportedFigures:
+        """The reported accuracies under the setting's name."""
+        return ReportedFigures(self.name, self.train_accuracy, self.test_accuracy)
+
+
+EXPERIMENTS = (
+    Experiment("eta-0.1", l2=0.0, learning_rate=0.1, train_accuracy=0.2881, test_accuracy=0.2478),
+    Experiment("eta-0.01", l2=0.0, learning_rate=0.01, train_accuracy=0.4160, test_accuracy=0.3687),
+    Experiment("l2-0.1", l2=0.1, learning_rate=0.01, train_accuracy=0.3419, test_accuracy=0.3338),
+    Experiment("l2-1", l2=1.0, learning_rate=0.01, train_accuracy=0.2227, test_accuracy=0.2192),
+)
+
+
+def choose_experiments(keys: Sequence[str] = ()) -> tuple[Experiment, ...]:
+    """Choose experiments by their keys; none named means all four.
+
+    Args:
+        keys: of "eta-0.1", "eta-0.01", "l2-0.1", "l2-1".
+
+    Returns:
+        The experiments, in the report's order.
+
+    Raises:
+        SettingsError: for an unknown setting name.
+
+    Example:
+        >>> [experiment.name for experiment in choose_experiments(["l2-1"])]
+        ['λ=1, η=0.01']
+    """
+    known = [experiment.key for experiment in EXPERIMENTS]
+    for key in keys:
+        if key not in known:
+            raise SettingsError(f"unknown setting {key!r}; the settings are {', '.join(known)}.")
+    return tuple(e for e in EXPERIMENTS if not keys or e.key in keys)
+
+
+def plan_experiments(
+    experiments: Sequence[Experiment] = EXPERIMENTS, *, seeds: int = 8
+) -> tuple[Run, ...]:
+    """Plan each experiment once for each seed; all share one pass over the data.
+
+    Args:
+        experiments: which of the four.
+        seeds: how many initial weights each starts from, ≥ 1; they are seeds 0, 1, 2 …
+
+    Returns:
+        The runs, experiment by experiment.
+
+    Raises:
+        SettingsError: for fewer than one seed.
+
+    Example:
+        >>> len(plan_experiments(seeds=8))
+        32
+    """
+    return tuple(
+        run
+        for e in experiments
+        for run in grid(
+            learning_rate=e.learning_rate,
+            l2=e.l2,
+            epochs=EPOCHS,
+            batch_size=BATCH_SIZE,
+            seed=seed_range(seeds),
+        )
+    )
+
+
+def first_of_each_setting(runs: Sequence[Run], most: int = 8) -> tuple[int, ...]:
+    """Positions of the first run of each setting: the ones whose W is kept at every epoch.
+
+    Args:
+        runs: the settings.
+        most: how many settings at most, since each keeps epochs + 1 copies of W.
+
+    Returns:
+        Positions in `runs`.
+
+    Example:
+        >>> first_of_each_setting(plan_experiments(seeds=8))
+        (0, 8, 16, 24)
+    """
+    first: dict[str, int] = {}
+    for position, run in enumerate(runs):
+        first.setdefault(run.name, position)
+    return tuple(first.values())[:most]
+
+
+def check_gradients_of(
+    splits: Splits, loss: Loss = "softmax", label_smoothing: float = 0.0
+) -> tuple[GradientCheck, ...]:
+    """Check the gradient at the report's sizes: on the first training rows, at fresh weights.
+
+    Args:
+        splits: the data; the first 1, 20 and 100 training rows are the batches, divided by the
+            largest value that a feature can have.
+        loss: "softmax" or "sigmoid".
+        label_smoothing: ε in [0, 1).
+
+    Returns:
+        Checks of W and b for each batch size, without λ and with λ = 0.1.
+
+    Example:
+        >>> from onelayer.data import load
+        >>> all(check.passed for check in check_gradients_of(load("digits")))
+        True
+    """
+    train_set = splits.train
+    scaling = fit_scaling("unit", train_set.X, train_set.max_value)
+    start = initial_weights(
+        [Run(EXPERIMENTS[0].learning_rate)], train_set.classes, train_set.features, "float64"
+    )
+    rows = max(BATCH_SIZES_CHECKED)
+    X, y = scaling.apply(train_set.X[:rows]), train_set.y[:rows]
+    return check_gradients(
+        X,
+        y,
+        start.W[0],
+        start.b[0],
+        BATCH_SIZES_CHECKED,
+        loss=loss,
+        label_smoothing=label_smoothing,
+    )
+
+
+def run_experiments(
+    splits: Splits,
+    experiments: Sequence[Experiment] = EXPERIMENTS,
+    *,
+    seeds: int = 8,
+    engine: Engine | None = None,
+    dtype: str = "float32",
+    checkpoint: Checkpoint | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Result:
+    """Run the experiments on a data set, all settings and seeds in one pass, and check gradients.
+
+    Args:
+        splits: the data; the reported figures belong to CIFAR-10 and are added for it alone.
+        experiments: which of the four.
+        seeds: how many initial weights for each.
+        engine: what does the arithmetic; None takes the default engine.
+        dtype: "float32" or "float64".
+        checkpoint: where to write down how far training is, and whether to go on from there.
+        on_progress: called after every epoch.
+
+    Returns:
+        The result, with everything that the page needs.
+
+    Raises:
+        SettingsError: for a value outside its range.
+
+    Example:
+        >>> from onelayer.data import load
+        >>> result = run_experiments(load("digits"), choose_experiments(["l2-0.1"]), seeds=1)
+        >>> result.settings
+        ('λ=0.1, η=0.01',)
+    """
+    runs = plan_experiments(experiments, seeds=seeds)
+    started = time.perf_counter()
+    checks = check_gradients_of(splits)
+    checking = time.perf_counter() - started
+    first = first_of_each_setting(runs)
+    result = train(
+        splits,
+        runs,
+        engine=engine,
+        dtype=dtype,
+        snapshots=first,
+        curvature_of=[i for i in first if runs[i].l2 == 0.0],
+        checkpoint=checkpoint,
+        on_progress=on_progress,
+    )
+    started = time.perf_counter()
+    optima = () if result.interrupted else best_costs(splits.train, runs, engine)
+    solving = time.perf_counter() - started
+    return result.with_records(
+        optima=optima,
+        reported=tuple(e.reported for e in experiments) if splits.name == "cifar10" else (),
+        gradient_checks=checks,
+        seconds={"check gradients": checking} | dict(result.seconds) | {"optima": solving},
+    )
+
+
+def best_costs(
+    train_set: Dataset, runs: Sequence[Run], engine: Engine | None = None
+) -> tuple[Certificate, ...]:
+    """The best cost there is for each λ > 0 of the runs: what training left on the table.
+
+    Args:
+        train_set: the training rows, divided by the largest value that a feature can have.
+        runs: the settings.
+        engine: what does the arithmetic; None takes the default engine.
+
+    Returns:
+        Certificates of the solved optima, largest λ first.
+
+    Example:
+        >>> from onelayer.data import load
+        >>> [best.l2 for best in best_costs(load("digits").train, plan_experiments(seeds=1))]
+        [1.0, 0.1]
+    """
+    l2s = sorted({run.l2 for run in runs if run.l2 > 0.0}, reverse=True)
+    return tuple(solve(train_set, l2, engine=engine).certificate for l2 in l2s)

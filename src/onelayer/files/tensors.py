@@ -1,0 +1,187 @@
+"""Arrays and texts in one safetensors file, with the SHA-256 of the file in its own header.
+
+    8 bytes          n, the length of the header, unsigned, little-endian
+    n bytes          the header: JSON; __metadata__ holds texts, the others are places of tensors
+    the rest         the tensors, little-endian, one after another
+
+A file with a single other bit is refused. Nothing in a file can run code when it is loaded.
+docs/model-file.md describes the layout byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.errors import DataError
+
+Arrays = Mapping[str, NDArray[Any]]
+
+TYPES = {
+    "bool": "BOOL",
+    "int64": "I64",
+    "float16": "F16",
+    "float32": "F32",
+    "float64": "F64",
+}
+
+# The sum's own place counts as zeros when the sum is taken; no text in a header can look like it,
+# since quotes within JSON texts are escaped.
+PLACE = b'"sha256":"'
+
+ZEROS = "0" * 64
+
+# safetensors allows no larger header either.
+MOST_HEADER_BYTES = 100_000_000
+
+
+def write_sealed(
+    stream: BinaryIO, kind: str, version: str, texts: Mapping[str, str], arrays: Arrays
+) -> None:
+    """Write arrays and texts with their sum; the same content gives the same bytes.
+
+    Args:
+        stream: new and empty, can be written and sought; arrays go to it one by one, uncopied.
+        kind: what the file is, "onelayer.model".
+        version: of that kind's format.
+        texts: for the header, by name.
+        arrays: by name, at least one, of the types in `TYPES`.
+
+    Raises:
+        OSError: when the disk refuses.
+
+    Example:
+        >>> from io import BytesIO
+        >>> file = BytesIO()
+        >>> write_sealed(file, "onelayer.example", "1", {}, {"weight": np.eye(1)})
+        >>> file.getvalue().count(b"onelayer.example")
+        1
+    """
+    head = _head(arrays, {"format": kind, "version": version, "sha256": ZEROS} | dict(texts))
+    digest = sha256(head)
+    stream.write(head)
+    for array in arrays.values():
+        data = _little_endian(array).reshape(-1).view(np.uint8).data
+        digest.update(data)
+        stream.write(data)
+    stream.seek(head.index(PLACE) + len(PLACE))
+    stream.write(digest.hexdigest().encode())
+
+
+def read_sealed(path: Path, kind: str, version: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Read such a file whole, and refuse one that is not what was written.
+
+    Args:
+        path: of the file.
+        kind: what it should be.
+        version: the only format that is understood.
+
+    Returns:
+        Its texts and its arrays.
+
+    Raises:
+        DataError: for a foreign, later, cut or changed file; the sentence begins with "it" or
+            "its".
+        OSError: when it cannot be read.
+    """
+    from safetensors.numpy import load
+
+    with path.open("rb") as file:
+        texts, head = _read_head(file, kind, version)
+        content = head + file.read()
+    _check_sum(content, texts["sha256"])
+    return texts, load(content)
+
+
+def read_texts(path: Path, kind: str, version: str) -> dict[str, str]:
+    """Read the texts of such a file alone; its sum is not taken.
+
+    Args:
+        path: of the file.
+        kind: what it should be.
+        version: the only format that is understood.
+
+    Returns:
+        Its texts.
+
+    Raises:
+        DataError: for a foreign or later file, or one that ends within its header.
+        OSError: when it cannot be read.
+    """
+    with path.open("rb") as file:
+        return _read_head(file, kind, version)[0]
+
+
+def safetensors_bytes(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:
+    """Arrays as a safetensors file, in their order, the same bytes for the same content.
+
+    Args:
+        arrays: by name, of the types in `TYPES`, at least one.
+        metadata: texts for the header.
+
+    Returns:
+        The file: the length, the header padded by spaces to a multiple of 8, and the arrays.
+
+    Example:
+        >>> from safetensors.numpy import load
+        >>> load(safetensors_bytes({"weight": np.eye(1)}, {}))
+        {'weight': array([[1.]])}
+    """
+    return b"".join(
+        [_head(arrays, metadata), *(_little_endian(array).tobytes() for array in arrays.values())]
+    )
+
+
+def _head(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:
+    """The length of the header, and the header."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name, array in arrays.items():
+        start, end = end, end + array.nbytes
+        places = {"shape": list(array.shape), "data_offsets": [start, end]}
+        header[name] = {"dtype": TYPES[array.dtype.name]} | places
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _little_endian(array: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+
+
+def _read_head(file: BinaryIO, kind: str, version: str) -> tuple[dict[str, str], bytes]:
+    """The texts of the header and the bytes that were read; foreign files are refused here."""
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    text = file.read(length) if len(start) == 8 and 2 <= length <= MOST_HEADER_BYTES else b""
+    if not text.startswith(b"{"):
+        raise DataError("it is no safetensors file; name a file that onelayer saved.")
+    if len(text) < length:
+        raise DataError("it ends within its header; copy it again or restore it from a backup.")
+    metadata = json.loads(text).get("__metadata__", {})
+    if metadata.get("format") != kind:
+        raise DataError("it is a safetensors file of something else.")
+    if metadata.get("version") != version:
+        raise DataError(
+            f"its format is {metadata.get('version')}, and this onelayer reads {version}; "
+            "update onelayer."
+        )
+    return metadata, start + text
+
+
+def _check_sum(content: bytes, said: str) -> None:
+    start = content.find(PLACE + said.encode()) + len(PLACE)
+    digest = sha256(content[:start])
+    digest.update(ZEROS.encode())
+    digest.update(memoryview(content)[start + len(ZEROS) :])
+    if digest.hexdigest() != said:
+        raise DataError(
+            "its bytes are not those that were written (another SHA-256); copy it again or "
+            "restore it from a backup."
+        )

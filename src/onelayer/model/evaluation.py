@@ -1,0 +1,247 @@
+"""How good a model is on labelled rows: every figure from the scores, met once.
+
+docs/formulations.md has the equations and their sources, under "Evaluation".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.data import Dataset
+from onelayer.engines import Engine
+from onelayer.errors import DataError
+from onelayer.model.model import Model
+from onelayer.objective.loss import log_softmax
+
+Float64 = NDArray[np.float64]
+
+BINS = 15
+
+TOP = 5
+
+# Φ⁻¹(0.975): the two-sided 95 % quantile of the normal distribution.
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Rows by the confidence of their prediction: bin m holds confidences in (m/M, (m + 1)/M].
+
+    Attributes:
+        rows: how many rows in each of the M bins, shape (M,), int64.
+        confidence: mean confidence in each bin, NaN where it is empty, shape (M,).
+        accuracy: share classified right in each bin, NaN where it is empty, shape (M,).
+    """
+
+    rows: NDArray[np.int64]
+    confidence: Float64
+    accuracy: Float64
+
+    @property
+    def edges(self) -> Float64:
+        """Edges of the bins, shape (M + 1,)."""
+        return np.linspace(0.0, 1.0, len(self.rows) + 1)
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: Σ (n_m / N) |accuracy_m − confidence_m|."""
+        apart = np.abs(self.accuracy - self.confidence)[self.rows > 0]
+        return float((self.rows[self.rows > 0] / self.rows.sum()) @ apart)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a model does on labelled rows.
+
+    Attributes:
+        class_names: names of the K classes.
+        confusion: rows by true (axis 0) and predicted class (axis 1), shape (K, K), int64.
+        log_loss: mean −log p of the true class, nats.
+        in_top: rows whose class is among the TOP largest scores; None where K ≤ TOP.
+        reliability: accuracy by confidence, the calibration curve.
+    """
+
+    class_names: tuple[str, ...]
+    confusion: NDArray[np.int64]
+    log_loss: float
+    in_top: int | None
+    reliability: Reliability
+
+    @property
+    def rows(self) -> int:
+        """N, how many rows."""
+        return int(self.confusion.sum())
+
+    @property
+    def correct(self) -> int:
+        """How many rows are classified right."""
+        return int(np.trace(self.confusion))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of rows that are classified right."""
+        return self.correct / self.rows
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval of the accuracy."""
+        return wilson_interval(self.correct, self.rows)
+
+    @property
+    def top_accuracy(self) -> float | None:
+        """Share of rows whose class is among the TOP largest scores; None where K ≤ TOP."""
+        return None if self.in_top is None else self.in_top / self.rows
+
+    @property
+    def support(self) -> NDArray[np.int64]:
+        """Rows of each true class, shape (K,)."""
+        return np.asarray(self.confusion.sum(axis=1))
+
+    @property
+    def precision(self) -> Float64:
+        """Share of the rows predicted as a class that are of it; NaN where there are none."""
+        return _share(np.diag(self.confusion), self.confusion.sum(axis=0))
+
+    @property
+    def recall(self) -> Float64:
+        """Share of the rows of a class that are predicted as it; NaN where there are none."""
+        return _share(np.diag(self.confusion), self.support)
+
+    @property
+    def f1(self) -> Float64:
+        """2 · right / (rows of the class + rows predicted as it); NaN where both are none."""
+        both = self.support + self.confusion.sum(axis=0)
+        return _share(2 * np.diag(self.confusion), both)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every figure as plain values, fit for JSON; null where a share is of no rows."""
+        bins = self.reliability
+        low, high = self.interval
+        figures = ("precision", "recall", "f1", "support")
+        per_class = zip(self.class_names, *(_plain(getattr(self, f)) for f in figures), strict=True)
+        return {
+            "rows": self.rows,
+            "accuracy": self.accuracy,
+            "accuracy_interval_95": [low, high],
+            f"top_{TOP}_accuracy": self.top_accuracy,
+            "log_loss": self.log_loss,
+            "expected_calibration_error": bins.error,
+            "classes": [dict(zip(("name", *figures), line, strict=True)) for line in per_class],
+            "confusion": self.confusion.tolist(),
+            "calibration": {
+                "edges": _plain(bins.edges),
+                "rows": _plain(bins.rows),
+                "confidence": _plain(bins.confidence),
+                "accuracy": _plain(bins.accuracy),
+            },
+        }
+
+
+def evaluate(model: Model, rows: Dataset, engine: Engine | None = None) -> Evaluation:
+    """Evaluate a model on labelled rows, in one pass.
+
+    Args:
+        model: to judge.
+        rows: with the model's features and classes.
+        engine: what does the arithmetic; None is the native engine.
+
+    Returns:
+        The figures. Of equal scores the first class counts, in the top TOP as well.
+
+    Raises:
+        DataError: when the rows have other features or classes than the model.
+
+    Example:
+        >>> from onelayer import Run, load
+        >>> from onelayer import train
+        >>> splits = load("digits")
+        >>> result = train(splits, [Run(learning_rate=0.1, epochs=2)])
+        >>> evaluated = evaluate(result.model(), splits.test)
+        >>> bool(evaluated.accuracy == result.test_accuracy[0])
+        True
+    """
+    if rows.class_names != model.class_names:
+        raise DataError(
+            f"{rows.name} should have the model's classes, {_some(model.class_names)}, but it has "
+            f"{_some(rows.class_names)}; name the data that the model is for."
+        )
+    K = model.classes
+    confusion = np.zeros((K, K), np.int64)
+    counts = np.zeros((3, BINS))  # rows, right rows and summed confidence of each bin
+    total, in_top, start = 0.0, 0, 0
+    for S in model.score_tiles(rows.X, engine):
+        y = rows.y[start : start + len(S)]
+        start += len(S)
+        each, predicted, logs = np.arange(len(S)), S.argmax(axis=1), log_softmax(S)
+        np.add.at(confusion, (y, predicted), 1)
+        total -= float(logs[each, y].sum())
+        in_top += int((_rank(S, y) < TOP).sum())
+        counts += _binned(np.exp(logs[each, predicted]), predicted == y)
+    with np.errstate(invalid="ignore"):
+        reliability = Reliability(
+            counts[0].astype(np.int64), counts[2] / counts[0], counts[1] / counts[0]
+        )
+    return Evaluation(
+        model.class_names, confusion, total / rows.rows, in_top if K > TOP else None, reliability
+    )
+
+
+def wilson_interval(right: int, rows: int, z: float = Z95) -> tuple[float, float]:
+    """The Wilson score interval of a share p = right / rows.
+
+        (p + z²/2n ± z √(p (1 − p)/n + z²/4n²)) / (1 + z²/n)
+
+    Unlike p ± z √(p (1 − p)/n), it stays within [0, 1] and has a width where p is 0 or 1.
+    Source: E. B. Wilson (1927), Probable inference, the law of succession, and statistical
+    inference, Journal of the American Statistical Association 22.
+
+    Args:
+        right: 0 … rows.
+        rows: n ≥ 1.
+        z: quantile of the normal distribution; the default makes it a 95 % interval.
+
+    Returns:
+        Its lower and upper end; p lies between them.
+
+    Example:
+        >>> [round(end, 4) for end in wilson_interval(0, 10)]
+        [0.0, 0.2775]
+    """
+    p, wide = right / rows, z * z / rows
+    centre = p + wide / 2.0
+    half = z * math.sqrt(p * (1.0 - p) / rows + wide / (4.0 * rows))
+    low, high = (centre - half) / (1.0 + wide), (centre + half) / (1.0 + wide)
+    # Where p is 0 or 1 an end is exactly p, and rounding must not put it beyond.
+    return min(max(low, 0.0), p), max(min(high, 1.0), p)
+
+
+def _rank(S: Float64, y: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many classes stand before the true one: with larger scores, or equal and named first."""
+    own = S[np.arange(len(S)), y][:, None]
+    before = np.arange(S.shape[1]) < y[:, None]
+    return np.asarray(((own < S) | ((own == S) & before)).sum(axis=1))
+
+
+def _binned(confidence: Float64, right: NDArray[np.bool_]) -> Float64:
+    """Rows, right rows and summed confidence of each bin, shape (3, BINS)."""
+    place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    weights = (np.ones(len(place)), right.astype(np.float64), confidence)
+    return np.stack([np.bincount(place, weight, BINS) for weight in weights])
+
+
+def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Float64:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(part / whole)
+
+
+def _plain(values: NDArray[Any]) -> list[Any]:
+    return [value if math.isfinite(value) else None for value in values.tolist()]
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:4]) + (f", … ({len(names)})" if len(names) > 4 else "")

@@ -1,0 +1,143 @@
+"""A fitted linear classifier: coef_, intercept_, and what can be predicted from them.
+
+    s = X coef_ᵀ + intercept_        p = softmax(s)
+
+For two classes coef_ has one row, v = W₁ − W₀, as in all of scikit-learn: s = log p₁ / p₀.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from onelayer.data.rows import Rows
+from onelayer.data.scaling import Scaling
+from onelayer.engines import Weights, make_engine
+from onelayer.objective.loss import softmax
+from onelayer.sklearn.inputs import check_rows
+
+Float64 = NDArray[np.float64]
+
+
+class Layer(NamedTuple):
+    """W (K, D) and b (K,) of the scaled features, float64."""
+
+    W: Float64
+    b: Float64
+
+
+def penalty_of(l2: float, classes: int) -> float:
+    """The λ of both rows of W that is λ ‖v‖² of their difference, for two classes.
+
+    At the optimum W₁ = −W₀ = v/2, so 2λ (‖W₀‖² + ‖W₁‖²) = λ ‖v‖².
+
+    Args:
+        l2: λ of coef_.
+        classes: K.
+
+    Returns:
+        λ of W: 2λ for two classes, else λ.
+
+    Example:
+        >>> penalty_of(0.1, 2), penalty_of(0.1, 3)
+        (0.2, 0.1)
+    """
+    return 2.0 * l2 if classes == 2 else l2
+
+
+class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Predictions from classes_, coef_ and intercept_; `threads` is the subclass's argument."""
+
+    threads: int | None
+    classes_: NDArray[Any]
+    coef_: Float64
+    intercept_: Float64
+
+    def decision_function(self, X: ArrayLike) -> Float64:
+        """Scores s = X coef_ᵀ + intercept_.
+
+        Args:
+            X: rows, shape (N, D), of the features that the classifier was fitted to.
+
+        Returns:
+            Shape (N, K), or (N,) for two classes: log p₁ / p₀.
+
+        Raises:
+            NotFittedError: before fit.
+            ValueError: for rows that are not what they should be.
+        """
+        check_is_fitted(self)
+        rows = check_rows(self, X)
+        D = rows.shape[1]
+        weights = Weights(self.coef_[None], self.intercept_[None])
+        given = Rows(rows, np.zeros(len(rows), np.int64), np.ones(D), np.zeros(D))
+        scores = make_engine(threads=self.threads).scores(given, weights)[0]
+        return np.asarray(scores[:, 0] if len(self.classes_) == 2 else scores)
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """The most probable label of each row; of equally probable ones the first.
+
+        Args:
+            X: rows, shape (N, D).
+
+        Returns:
+            Labels, shape (N,), of the type that y had.
+
+        Raises:
+            NotFittedError: before fit.
+            ValueError: for rows that are not what they should be.
+        """
+        s = self.decision_function(X)
+        return np.asarray(self.classes_[(s > 0).astype(int) if s.ndim == 1 else s.argmax(axis=1)])
+
+    def predict_proba(self, X: ArrayLike) -> Float64:
+        """Probabilities p = softmax(s), columns in the order of classes_.
+
+        Args:
+            X: rows, shape (N, D).
+
+        Returns:
+            Shape (N, K); rows sum to 1.
+
+        Raises:
+            NotFittedError: before fit.
+            ValueError: for rows that are not what they should be.
+        """
+        s = self.decision_function(X)
+        return softmax(np.stack([np.zeros_like(s), s], axis=1) if s.ndim == 1 else s)
+
+    def predict_log_proba(self, X: ArrayLike) -> Float64:
+        """Logarithms of the probabilities, shape (N, K).
+
+        Args:
+            X: rows, shape (N, D).
+
+        Returns:
+            log p, finite for scores of any size.
+        """
+        s = self.decision_function(X)
+        if s.ndim == 1:
+            s = np.stack([np.zeros_like(s), s], axis=1)
+        s = s - s.max(axis=1, keepdims=True)
+        return np.asarray(s - np.log(np.exp(s).sum(axis=1, keepdims=True)))
+
+    def _keep(self, layer: Layer, scaling: Scaling) -> None:
+        """Write coef_ and intercept_, which act on features as they are stored."""
+        W = layer.W * scaling.scale
+        b = layer.b + layer.W @ scaling.offset
+        if len(W) == 2:
+            self.coef_, self.intercept_ = W[1:] - W[:1], b[1:] - b[:1]
+        else:
+            self.coef_, self.intercept_ = W, b - b.mean()
+
+    def _kept(self, scaling: Scaling) -> Layer:
+        """The layer that coef_ and intercept_ stand for; its rows sum to zero for two classes."""
+        W, b = self.coef_, self.intercept_
+        if len(W) == 1:
+            W, b = np.concatenate([-W, W]) / 2.0, np.concatenate([-b, b]) / 2.0
+        W = W / scaling.scale
+        return Layer(W, b - W @ scaling.offset)

@@ -1,0 +1,273 @@
+"""SoftmaxClassifier: the optimum with its proof, or gradient descent, behind fit and predict."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call
+
+from onelayer.data.rows import Rows
+from onelayer.data.scaling import Scaling
+from onelayer.engines import make_engine
+from onelayer.sklearn.base import Float64, Layer, LinearClassifier, penalty_of
+from onelayer.sklearn.fit import (
+    Descent,
+    Fitted,
+    first_layer,
+    fit_minibatch,
+    fit_optimum,
+    hold_out,
+    settle_rate,
+    take_part,
+)
+from onelayer.sklearn.inputs import Labelled, check_labelled, check_options, label_part, label_rows
+from onelayer.solver.solver import Target
+
+
+def _learns_in_parts(estimator: SoftmaxClassifier) -> bool:
+    """Whether partial_fit exists under these arguments; scikit-learn asks by hasattr."""
+    whole = {
+        f"solver={estimator.solver!r}": estimator.solver != "minibatch",
+        "early_stopping=True": estimator.early_stopping,
+        "class_weight='balanced'": isinstance(estimator.class_weight, str),
+        "scaling='standardize'": estimator.scaling == "standardize",
+    }
+    for setting, needs_all in whole.items():
+        if needs_all:
+            raise AttributeError(
+                f"{setting} needs all rows at once, which partial_fit never sees; "
+                "solver='minibatch' learns in parts."
+            )
+    return True
+
+
+class SoftmaxClassifier(LinearClassifier):
+    """A linear softmax classifier, at its proven optimum or trained by gradient descent.
+
+    J = −(1/Σw) Σ wᵢ log p(yᵢ | xᵢ) + λ ‖coef_‖²        p = softmax(X coef_ᵀ + intercept_)
+
+    λ multiplies the plain sum of squares of coef_, so C = 1/(2λ Σw) gives the same minimum in
+    scikit-learn's LogisticRegression. The intercept is always there and never penalised.
+
+    Args:
+        l2: λ ≥ 0. The default is what LogisticRegression's C = 1 is for 5000 rows.
+        solver: "optimum" proves how near the minimum it is and needs no learning rate;
+            "minibatch" takes gradient steps and can learn in parts. An argument that the solver
+            would ignore is refused unless it is at its default.
+        tol: of "optimum": the gap to prove, gap_ ≤ tol · J, > 0.
+        max_passes: of "optimum": over the rows, ≥ 1.
+        learning_rate: of "minibatch": η > 0, or "auto" for 1/L_B, which is always stable.
+        batch_size: of "minibatch": rows of a step, ≥ 1; more than N are all.
+        epochs: of "minibatch": passes over the rows, ≥ 1, each in an order drawn anew.
+        scaling: "none", "unit" (bytes / 255) or "standardize", done while rows are read; coef_
+            acts on features as given all the same, and λ on the weights of the scaled ones.
+        class_weight: None, "balanced" or a dict {label: weight > 0}; multiplies sample_weight.
+        warm_start: whether fit starts from the last fit's weights.
+        early_stopping: of "minibatch": hold out rows, stop when their loss no longer falls and
+            keep the weights for which it was lowest.
+        validation_fraction: of early stopping: share of the rows, in (0, 1), stratified.
+        n_iter_no_change: of early stopping: epochs without a lower loss, ≥ 1. The one argument
+            that may be set and not used, since scikit-learn's checks set it wherever it exists.
+        random_state: draws the order of rows and the rows held out; the optimum draws nothing.
+        threads: of the engine, ≥ 1; None is the cores this process may use. Beside n_jobs take 1.
+        dtype: of "minibatch": "float32", "float64", or "auto" for float64 where X is.
+
+    Attributes:
+        coef_: (K, D) float64, or (1, D) for two classes: the difference of their weights.
+        intercept_: (K,) of sum zero, or (1,) for two classes.
+        classes_: the K labels, sorted.
+        n_iter_: passes over the rows, or epochs.
+        gap_: proven bound on J − min J on the training rows, nats; inf where λ = 0.
+        history_: what was measured after each pass or epoch: "cost" (J), and "gap" or, with early
+            stopping, "validation_loss"; arrays.
+        learning_rate_: of "minibatch": the η that was used.
+        n_features_in_: D.
+        feature_names_in_: names of a data frame's columns, if it has any.
+
+    Source:
+        docs/formulations.md.
+
+    Example:
+        >>> from sklearn.datasets import load_digits
+        >>> X, y = load_digits(return_X_y=True)
+        >>> model = SoftmaxClassifier(l2=0.01).fit(X, y)
+        >>> model.coef_.shape, bool(model.gap_ <= 1e-8 * model.history_["cost"][-1])
+        ((10, 64), True)
+    """
+
+    def __init__(
+        self,
+        l2: float = 1e-4,
+        *,
+        solver: str = "optimum",
+        tol: float = 1e-8,
+        max_passes: int = 1000,
+        learning_rate: float | str = "auto",
+        batch_size: int = 100,
+        epochs: int = 40,
+        scaling: str = "none",
+        class_weight: str | dict[Any, float] | None = None,
+        warm_start: bool = False,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        random_state: int | np.random.RandomState | None = None,
+        threads: int | None = None,
+        dtype: str = "auto",
+    ) -> None:
+        self.l2 = l2
+        self.solver = solver
+        self.tol = tol
+        self.max_passes = max_passes
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.scaling = scaling
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.random_state = random_state
+        self.threads = threads
+        self.dtype = dtype
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit to these rows.
+
+        Args:
+            X: features, shape (N, D), dense. uint8, float16, float32 and float64 rows are read in
+                place; other types become float64.
+            y: labels, shape (N,), of any type, at least two of them.
+            sample_weight: wᵢ ≥ 0, shape (N,): a whole number counts a row that many times, 0 not
+                at all. None is one each.
+
+        Returns:
+            The classifier.
+
+        Raises:
+            ValueError: for an argument, rows, labels or weights that cannot be.
+            TypeError: for a sparse matrix.
+
+        Warns:
+            ConvergenceWarning: where the gap was not reached, or the cost stopped being finite.
+        """
+        options = check_options(self)
+        stored, labels = check_labelled(self, X, y)
+        labelled = label_rows(stored, labels, sample_weight, self.class_weight)
+        start = self._require_same(labelled) if self.warm_start else None
+        fit = self._fit_optimum if self.solver == "optimum" else self._fit_minibatch
+        fitted, scaling = fit(labelled, options, fresh=start is None)
+        self.classes_ = labelled.classes
+        self._keep(fitted.layer, scaling)
+        self.n_iter_, self.gap_, self.history_ = fitted.n_iter, fitted.gap, fitted.history
+        if fitted.learning_rate is not None:
+            self.learning_rate_ = fitted.learning_rate
+        return self
+
+    @available_if(_learns_in_parts)  # type: ignore[untyped-decorator]
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Take one pass of steps over these rows, in the order in which they come.
+
+        Parts whose sizes are multiples of batch_size give the same as all rows at once. The rate
+        "auto" is settled on the first part. Weights are taken as they are: a batch's gradient is
+        (1/B) Σ w (p − y) xᵀ. gap_ and history_ belong to fit, since only it sees all rows.
+
+        Args:
+            X: features, shape (n, D).
+            y: labels, shape (n,).
+            classes: all labels there will be; needed in the first call.
+            sample_weight: wᵢ ≥ 0, shape (n,), or None.
+
+        Returns:
+            The classifier.
+
+        Raises:
+            ValueError: for an argument, rows, labels or weights that cannot be.
+        """
+        options = check_options(self)
+        fresh = not hasattr(self, "coef_")
+        _check_partial_fit_first_call(self, classes)
+        stored, labels = check_labelled(self, X, y, reset=fresh)
+        part = label_part(stored, labels, self.classes_, sample_weight, self.class_weight)
+        scaling = part.scaling(self.scaling)
+        K, D = len(self.classes_), part.X.shape[1]
+        start = Layer(np.zeros((K, D)), np.zeros(K)) if fresh else self._kept(scaling)
+        engine, rows = make_engine(threads=self.threads), part.rows(scaling)
+        descent = _descent(options, part.X, K)
+        if fresh or not hasattr(self, "learning_rate_"):
+            self.learning_rate_ = settle_rate(engine, rows, descent)
+        self._keep(take_part(engine, rows, descent, start, self.learning_rate_), scaling)
+        self.n_iter_ = 1 if fresh else self.n_iter_ + 1
+        return self
+
+    def _fit_optimum(
+        self, labelled: Labelled, options: dict[str, Any], *, fresh: bool
+    ) -> tuple[Fitted, Scaling]:
+        scaling, K = labelled.scaling(self.scaling), len(labelled.classes)
+        target = Target(penalty_of(options["l2"], K), options["tol"], options["max_passes"])
+        start = None if fresh else self._kept(scaling)
+        engine = make_engine(threads=self.threads)
+        return fit_optimum(engine, labelled.rows(scaling), K, target, start), scaling
+
+    def _fit_minibatch(
+        self, labelled: Labelled, options: dict[str, Any], *, fresh: bool
+    ) -> tuple[Fitted, Scaling]:
+        random = check_random_state(self.random_state)
+        training, held_out = labelled.members, None
+        if self.early_stopping:
+            training, held_out = hold_out(labelled, options["validation_fraction"], random)
+        scaling = labelled.scaling(self.scaling, training)
+        rows = labelled.rows(scaling)
+        validation = None if held_out is None else _chosen(rows, held_out)
+        rows, K = _chosen(rows, training), len(labelled.classes)
+        start = first_layer(rows, K) if fresh else self._kept(scaling)
+        engine, descent = make_engine(threads=self.threads), _descent(options, labelled.X, K)
+        return fit_minibatch(engine, rows, validation, descent, start, random), scaling
+
+    def _require_same(self, labelled: Labelled) -> Float64 | None:
+        """The weights to start from, None before the first fit."""
+        if not hasattr(self, "coef_"):
+            return None
+        K, D = len(labelled.classes), labelled.X.shape[1]
+        same = np.array_equal(self.classes_, labelled.classes) and self.coef_.shape[1] == D
+        if not same:
+            raise ValueError(
+                f"warm_start needs the classes and features of the last fit, {len(self.classes_)} "
+                f"and {self.coef_.shape[1]}, but these rows have {K} and {D} or other labels; set "
+                "warm_start=False to start anew."
+            )
+        return self.coef_
+
+
+def _descent(options: dict[str, Any], X: NDArray[np.generic], classes: int) -> Descent:
+    dtype = options["dtype"]
+    if dtype == "auto":
+        dtype = "float64" if X.dtype == np.float64 else "float32"
+    return Descent(
+        l2=penalty_of(options["l2"], classes),
+        learning_rate=options["learning_rate"],
+        batch_size=options["batch_size"],
+        epochs=options["epochs"],
+        patience=options["n_iter_no_change"],
+        dtype=dtype,
+    )
+
+
+def _chosen(rows: Rows, members: NDArray[np.int64] | None) -> Rows:
+    """These rows alone, their weights brought to mean 1, so that η means what it means without."""
+    weights = rows.weights
+    if weights is not None:
+        counted = weights if members is None else weights[members]
+        weights = weights / counted.mean()
+    return Rows(rows.X, rows.y, rows.scale, rows.offset, members, weights)

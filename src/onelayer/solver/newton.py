@@ -1,0 +1,108 @@
+"""Newton's direction for small problems: the whole Hessian, formed and solved.
+
+    H_kj = (1/N) Σ (p_k δ_kj − p_k p_j) x̃ x̃ᵀ + 2λ δ_kj I        x̃ the centred row with a 1 appended
+
+Where rows have weights the mean is one by weight.
+
+K (D + 1) unknowns and N (K (D + 1))² products: where that is little, a dozen steps end at the last
+digit even where L-BFGS needs hundreds, as on separable rows under a small λ.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.data.rows import Rows
+from onelayer.engines import Engine
+from onelayer.objective.loss import softmax
+from onelayer.solver.linalg import inner_product, one_blas_thread, outer_product
+
+Float64 = NDArray[np.float64]
+
+MOST_UNKNOWNS = 1200
+
+MOST_PRODUCTS = 4e9
+
+# Of an array with a row's features once for each class: 128 MB.
+MOST_COPIED = 1 << 24
+
+# Relative to the Hessian's mean diagonal.
+RIDGE = 1e-15
+
+IMPOSSIBLE = 1e-18
+
+
+def is_small(rows: Rows, classes: int) -> bool:
+    """Whether forming and solving the Hessian is quick enough to be the better way.
+
+    Args:
+        rows: the training rows.
+        classes: K.
+
+    Returns:
+        True where it takes a few hundred milliseconds and megabytes at most.
+    """
+    unknowns = classes * (rows.X.shape[1] + 1)
+    quick = unknowns <= MOST_UNKNOWNS and rows.count * unknowns**2 <= MOST_PRODUCTS
+    return bool(quick and rows.count * unknowns <= MOST_COPIED)
+
+
+def scaled_rows(rows: Rows) -> Float64:
+    """The rows as the equations see them, with a 1 appended: shape (N, D + 1), float64.
+
+    Args:
+        rows: few enough that a copy is nothing.
+
+    Returns:
+        x̃ᵢ.
+    """
+    scaled = np.ones((rows.count, rows.X.shape[1] + 1))
+    chosen = rows.X[:] if rows.index is None else rows.X[rows.index]
+    scaled[:, :-1] = chosen.astype(np.float64) * rows.scale + rows.offset
+    return scaled
+
+
+def newton_divide(
+    engine: Engine,
+    X: Float64,
+    at: Float64,
+    gradient: Float64,
+    l2: float,
+    weights: Float64 | None = None,
+) -> Float64:
+    """H⁻¹ times the gradient at a point.
+
+    Args:
+        engine: what does the large product.
+        X: rows as `scaled_rows` returns them.
+        at: the point, shape (K, D + 1).
+        gradient: there, shape (K, D + 1).
+        l2: λ ≥ 0.
+        weights: of the rows, shape (N,); None is one each.
+
+    Returns:
+        Shape (K, D + 1).
+    """
+    K, width = at.shape
+    P = softmax(outer_product(engine, X, at))
+    # One product for all pairs of classes, and one more for each class beside itself.
+    Z = (P[:, :, None] * X[:, None, :]).reshape(len(X), K * width)
+    weighed = Z if weights is None else Z * weights[:, None]
+    blocks = inner_product(engine, Z, weighed).reshape(K, width, K, width)
+    np.negative(blocks, out=blocks)
+    with one_blas_thread():
+        for k in range(K):
+            blocks[k, :, k] += weighed[:, k * width : (k + 1) * width].T @ X
+    mass = len(X) if weights is None else float(weights.sum())
+    H = blocks.reshape(K * width, K * width) / mass
+    size = float(np.trace(H)) / len(H)
+    penalty = np.full((K, width), 2.0 * l2 + RIDGE * size)
+    # A class that no row can be of has a bias on which nothing depends.
+    penalty[:, -1] = np.where(P.max(axis=0) < IMPOSSIBLE, size, RIDGE * size)
+    H[np.diag_indices(len(H))] += penalty.ravel()
+    # The same shift of all biases changes nothing: it gets a curvature and so no part of a step.
+    bias = np.arange(width - 1, len(H), width)
+    H[np.ix_(bias, bias)] += size / K
+    with one_blas_thread():
+        return np.asarray(np.linalg.solve(H, gradient.ravel()).reshape(K, width))

@@ -1,0 +1,1 @@
+"""Mini-batch gradient descent: settings, the loop, its record, checkpoints and sweeps."""

@@ -1,0 +1,158 @@
+"""What a pass over rows that stay in their files will take, before it is begun."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onelayer.data import Dataset
+from onelayer.data.rows import Rows
+from onelayer.data.streaming import (
+    available_memory,
+    resident_memory,
+    sized,
+    stored_rows,
+    walked_bytes,
+)
+from onelayer.engines import Engine, State, Steps, Weights, streaming
+from onelayer.errors import SettingsError
+from onelayer.solver.certificate import SCORE_BYTES
+from onelayer.training.loop import method_of
+from onelayer.training.run import Run
+
+# Copies of W that training or the solver holds at its peak: state, record, what is measured of it
+# in float64, and remembered steps.
+COPIES = 12
+
+# Bytes of each row's number: its place in a shuffled order, and what finds windows in it.
+ORDER_BYTES = 40
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """An estimate, from one tile of rows that was read and worked on.
+
+    Attributes:
+        rows: N.
+        features: D.
+        dtype: of the features as they are read.
+        nbytes: of all features, as they are read.
+        memory: bytes of this process at its peak.
+        read_seconds: to read all rows once.
+        work_seconds: of arithmetic in one pass.
+        tile_rows: how many rows were measured.
+        doing: what a pass does, in words.
+    """
+
+    rows: int
+    features: int
+    dtype: str
+    nbytes: int
+    memory: int
+    read_seconds: float
+    work_seconds: float
+    tile_rows: int
+    doing: str
+
+    @property
+    def seconds(self) -> float:
+        """Of one pass: reading and arithmetic go on at the same time."""
+        return max(self.read_seconds, self.work_seconds)
+
+    @property
+    def sentence(self) -> str:
+        """The estimate in words."""
+        return (
+            f"{self.rows:,} rows of {self.features:,} {self.dtype} features, "
+            f"{sized(self.nbytes)}; about {sized(self.memory)} of memory in all; "
+            f"{self.doing} takes about {self.seconds:.2g} s a pass ({self.read_seconds:.2g} s to "
+            f"read, {self.work_seconds:.2g} s to calculate, at the same time), measured on "
+            f"{self.tile_rows:,} rows."
+        )
+
+
+def preflight(
+    dataset: Dataset, runs: Sequence[Run] = (), *, engine: Engine | None = None
+) -> Preflight:
+    """Read and work on one tile, and say what a pass over all rows will take.
+
+    Args:
+        dataset: rows that stay in their files.
+        runs: the settings that are to be trained together; none for a pass of the solver.
+        engine: what does the arithmetic; None takes the default engine.
+
+    Returns:
+        The estimate. Files that are still in the system's cache are read faster than later.
+
+    Raises:
+        SettingsError: for rows in memory.
+
+    Example:
+        >>> import tempfile
+        >>> from onelayer import Run, load
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/X.npy", np.ones((50, 4), np.float16))
+        ...     np.save(f"{folder}/y.npy", np.arange(50) % 2)
+        ...     splits = load(f"{folder}/X.npy", labels=f"{folder}/y.npy", stream=True,
+        ...                   report=lambda line: None)
+        ...     found = preflight(splits.train, [Run(0.1, batch_size=10)])
+        >>> found.nbytes, found.doing
+        (256, 'training 1 run')
+    """
+    X = stored_rows(dataset.X)
+    if X is None:
+        raise SettingsError(f"{dataset.name}: the rows are in memory; only files are estimated.")
+    started = time.perf_counter()
+    tile = X[: X.tile_rows]
+    read = time.perf_counter() - started
+    rows = Rows(tile, dataset.y[: len(tile)], np.ones(X.shape[1]), np.zeros(X.shape[1]))
+    work = _seconds(_pass(streaming(engine), rows, runs, dataset.classes))
+    times, ordered = len(X) / len(tile), any(run.shuffle_seed is not None for run in runs)
+    batch = max((run.batch_size for run in runs), default=1)
+    weights = max(1, len(runs)) * dataset.classes * (X.shape[1] + 1) * 4
+    return Preflight(
+        rows=len(X),
+        features=X.shape[1],
+        dtype=str(X.dtype),
+        nbytes=X.nbytes,
+        memory=resident_memory()
+        + walked_bytes(X, ordered=ordered, batch=min(batch, len(X)))
+        + COPIES * weights
+        + (ORDER_BYTES * len(X) if ordered else 0)
+        + _proof_bytes(len(X), dataset.classes, runs),
+        read_seconds=read * times,
+        work_seconds=work * times,
+        tile_rows=len(tile),
+        doing=f"training {len(runs)} run{'s' if len(runs) > 1 else ''}" if runs else "the solver",
+    )
+
+
+def _proof_bytes(rows: int, classes: int, runs: Sequence[Run]) -> int:
+    """Scores of all rows that a certificate holds, or of a tile (`onelayer.solver.certificate`)."""
+    if runs and not any(run.l2 > 0.0 for run in runs):
+        return 0
+    scores, most = 8 * rows * classes, max(SCORE_BYTES, available_memory() // 4)
+    return scores if scores <= most else SCORE_BYTES
+
+
+def _pass(engine: Engine, rows: Rows, runs: Sequence[Run], classes: int) -> Callable[[], object]:
+    """One pass over rows in memory, of the runs or of the solver."""
+    count, features = max(1, len(runs)), rows.X.shape[1]
+    weights = Weights(
+        np.zeros((count, classes, features), np.float32), np.zeros((count, classes), np.float32)
+    )
+    if not runs:
+        return lambda: engine.gradient(rows, weights)
+    trainer = engine.begin(State(weights), method_of(runs))
+    batch = min(runs[0].batch_size, rows.count)
+    steps = Steps.constant(np.full(count, 1e-6), rows.count, batch)
+    return lambda: trainer.epoch(rows, steps)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

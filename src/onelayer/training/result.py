@@ -1,0 +1,344 @@
+"""What training leaves behind: one record that holds everything the page needs.
+
+Which setting is best: by the validation rows, over all of its seeds, and never by the test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.data.dataset import DataCard
+from onelayer.data.scaling import Scaling
+from onelayer.errors import SettingsError
+from onelayer.files.provenance import Command
+from onelayer.model.model import Certificate, Model, origin
+from onelayer.objective.gradcheck import GradientCheck
+from onelayer.training.run import Run
+
+Status = Literal["finished", "stopped", "diverged", "interrupted"]
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one run ended.
+
+    Attributes:
+        status: "finished" (all epochs), "stopped" (early, by its patience), "diverged" (its cost
+            stopped being finite) or "interrupted" (Ctrl-C).
+        epochs: whole epochs behind the weights that were kept: the last, or with patience those
+            of the lowest validation loss.
+        message: one sentence for the user when it diverged or was interrupted; else empty.
+    """
+
+    status: Status
+    epochs: int
+    message: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What was measured before training and after each epoch, for each run.
+
+    Every array has shape (R, epochs + 1); column 0 is the initial weights, and NaN stands where a
+    run had already stopped. Losses are mean cross-entropies in nats, costs add λ Σ W², accuracies
+    are shares in [0, 1], and the weight norm is ‖W‖ (Frobenius).
+    """
+
+    train_loss: Float64
+    train_cost: Float64
+    train_accuracy: Float64
+    validation_loss: Float64
+    validation_cost: Float64
+    validation_accuracy: Float64
+    weight_norm: Float64
+
+    @classmethod
+    def empty(cls, runs: int, epochs: int) -> History:
+        """A history of that size with nothing measured yet: NaN everywhere."""
+        return cls(**{name: np.full((runs, epochs + 1), np.nan) for name in cls.measures()})
+
+    @classmethod
+    def measures(cls) -> tuple[str, ...]:
+        """Names of the measured quantities, in the order of the columns on disk."""
+        return tuple(item.name for item in fields(cls))
+
+
+@dataclass(frozen=True)
+class ReportedFigures:
+    """What the report prints for a setting: its name, and accuracies as shares in [0, 1]."""
+
+    name: str
+    train_accuracy: float
+    test_accuracy: float
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """How sharply the cost bent where a run was: λmax of the Hessian of J on the training rows.
+
+    Attributes:
+        epochs: when it was measured, ascending; 0 is the initial weights.
+        values: λmax, as many; a step η is stable there while η < 2/λmax.
+    """
+
+    epochs: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """R trained runs with their history, what they score on the test set, and how they were made.
+
+    Attributes:
+        runs: the settings, R of them.
+        outcomes: how each ended, R of them.
+        W: weights after the last whole epoch, shape (R, K, D).
+        b: biases, shape (R, K).
+        scaling: the affine map that W expects of its features.
+        other_scalings: for the runs of a sweep that expect another one (key: position), that one;
+            `scaling_of` tells it of any run.
+        history: losses, costs, accuracies and ‖W‖ at every epoch.
+        test_loss: mean cross-entropy on the test set, shape (R,), nats.
+        confusion: test rows by true class (axis 1) and predicted class (axis 2), (R, K, K), int64.
+        snapshots: for some runs (key: position), W at every epoch, (epochs + 1, K, D), float16:
+            enough for pictures, not for arithmetic.
+        data: which data it was.
+        reported: figures to set beside the measured ones, by setting name; may be empty.
+        gradient_checks: numerical against analytic gradients; may be empty.
+        certificates: how far each run's kept weights can be from the optimum of their λ, R of
+            them; empty when none were asked for or training was interrupted.
+        optima: the best cost there is for each λ > 0 of the runs, as certificates of the solved
+            optimum: J* lies between its lower_bound and its cost. May be empty.
+        curvatures: for some runs (key: position), the curvature met during training.
+        environment: engine, library versions, processor, threads.
+        seconds: wall time of each phase, in s.
+        command: the command line that made it; None when it was made from Python.
+    """
+
+    runs: tuple[Run, ...]
+    outcomes: tuple[Outcome, ...]
+    W: NDArray[np.floating]
+    b: NDArray[np.floating]
+    scaling: Scaling
+    history: History
+    test_loss: Float64
+    confusion: NDArray[np.int64]
+    data: DataCard
+    snapshots: Mapping[int, NDArray[np.float16]] = field(default_factory=dict)
+    reported: tuple[ReportedFigures, ...] = ()
+    gradient_checks: tuple[GradientCheck, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+    optima: tuple[Certificate, ...] = ()
+    curvatures: Mapping[int, Curvature] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    command: Command | None = None
+    other_scalings: Mapping[int, Scaling] = field(default_factory=dict)
+
+    def scaling_of(self, position: int) -> Scaling:
+        """The affine map that the weights of a run expect of their features."""
+        return self.other_scalings.get(position, self.scaling)
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate of the only run; of several, `certificates` holds one for each.
+
+        Raises:
+            SettingsError: when there is not exactly one.
+        """
+        if len(self.certificates) != 1:
+            raise SettingsError(
+                "certificate is there for a result of one certified run, but this one holds "
+                f"{len(self.certificates)}; take one of certificates."
+            )
+        return self.certificates[0]
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended training."""
+        return any(outcome.status == "interrupted" for outcome in self.outcomes)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Names of the settings, each once, in the order in which they first appear."""
+        return tuple(dict.fromkeys(run.name for run in self.runs))
+
+    def model(self, position: int = 0) -> Model:
+        """The model of one run: its weights as they were kept, with the settings it was trained by.
+
+        Args:
+            position: of the run, 0 … R−1.
+
+        Returns:
+            The model.
+
+        Raises:
+            SettingsError: when there is no run at that position.
+
+        Example:
+            >>> from onelayer import Run, load, train
+            >>> result = train(load("digits"), [Run(learning_rate=0.1, epochs=1)])
+            >>> result.model().settings["learning_rate"]
+            0.1
+        """
+        if position not in range(len(self.runs)):
+            raise SettingsError(
+                f"position must be 0 to {len(self.runs) - 1}, but {position} was given."
+            )
+        outcome = self.outcomes[position]
+        accuracy = float(self.validation_accuracy[position])
+        settings = self.runs[position].as_dict() | {
+            "made_by": "minibatch",
+            "status": outcome.status,
+            "epochs_kept": outcome.epochs,
+            "validation_accuracy": accuracy if math.isfinite(accuracy) else None,
+        }
+        return Model(
+            W=self.W[position],
+            b=self.b[position],
+            scaling=self.scaling_of(position),
+            class_names=self.data.class_names,
+            image_shape=self.data.image_shape,
+            feature_names=self.data.feature_names,
+            settings=settings | origin(self.data, self.environment),
+            certificate=self.certificates[position] if self.certificates else None,
+        )
+
+    def positions(self, setting: str) -> list[int]:
+        """Positions of the runs of that setting, one a seed."""
+        return [i for i, run in enumerate(self.runs) if run.name == setting]
+
+    @property
+    def train_accuracy(self) -> Float64:
+        """Accuracy on the training rows with the weights that were kept, shape (R,)."""
+        return self._kept(self.history.train_accuracy)
+
+    @property
+    def validation_accuracy(self) -> Float64:
+        """Accuracy on the validation rows with the weights that were kept, shape (R,)."""
+        return self._kept(self.history.validation_accuracy)
+
+    @property
+    def test_accuracy(self) -> Float64:
+        """Accuracy on the test rows with the weights that were kept, shape (R,)."""
+        right = np.trace(self.confusion, axis1=1, axis2=2)
+        return np.asarray(right / self.confusion.sum(axis=(1, 2)))
+
+    @property
+    def weight_norm(self) -> Float64:
+        """‖W‖ of the weights that were kept, shape (R,)."""
+        return self._kept(self.history.weight_norm)
+
+    def _kept(self, measured: Float64) -> Float64:
+        last = [outcome.epochs for outcome in self.outcomes]
+        return np.asarray(measured[np.arange(len(last)), last])
+
+    def with_records(self, **changes: Any) -> Result:
+        """The same result with some attributes set, as in `with_records(seconds={})`."""
+        return Result(**{f.name: getattr(self, f.name) for f in fields(self)} | changes)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A setting's place among all.
+
+    Attributes:
+        rank: from 1.
+        name: the setting's name.
+        learning_rate: η.
+        l2: λ.
+        batch_size: rows of a batch.
+        kind: what else sets it apart from other settings of the result, as in "batch 50,
+            standardize"; empty where η and λ say all.
+        positions: of its runs in the result, one a seed.
+        diverged: how many of them diverged.
+        accuracy: mean validation accuracy of those that did not, percent; NaN if none was measured.
+        deviation: of that over the seeds, percentage points; 0 for one seed.
+        loss: mean validation loss of the same runs, nats.
+    """
+
+    rank: int
+    name: str
+    learning_rate: float
+    l2: float
+    batch_size: int
+    kind: str
+    positions: tuple[int, ...]
+    diverged: int
+    accuracy: float
+    deviation: float
+    loss: float
+
+
+def rank_settings(result: Result) -> tuple[Standing, ...]:
+    """Rank the settings of a result by mean validation accuracy over their seeds.
+
+    Args:
+        result: the records.
+
+    Returns:
+        One standing a setting, best first. Of equal accuracies the lower validation loss is
+        better; a setting of which a run diverged comes after all that stayed finite, and one that
+        was never measured last.
+
+    Example:
+        >>> from onelayer import Run, load
+        >>> from onelayer import train
+        >>> result = train(load("digits"), [Run(1e-9, epochs=1), Run(0.1, epochs=1)])
+        >>> [(s.rank, s.name) for s in rank_settings(result)]
+        [(1, 'λ=0, η=0.1'), (2, 'λ=0, η=1e-09')]
+    """
+    places: dict[str, list[int]] = {}
+    for position, run in enumerate(result.runs):
+        places.setdefault(run.name, []).append(position)
+    kinds = _kinds(result)
+    standings = [_standing(result, positions, kinds) for positions in places.values()]
+    ranked = sorted(standings, key=_order)
+    return tuple(Standing(**vars(one) | {"rank": rank}) for rank, one in enumerate(ranked, start=1))
+
+
+def _order(one: Standing) -> tuple[bool, bool, float, float]:
+    unmeasured = math.isnan(one.accuracy)
+    return unmeasured, one.diverged > 0, -one.accuracy, one.loss
+
+
+def _kinds(result: Result) -> list[str]:
+    """What besides η and λ sets each run apart, of what is not the same for all of them."""
+    told = (
+        [f"batch {run.batch_size}" for run in result.runs],
+        [run.variant for run in result.runs],
+        [result.scaling_of(i).name for i in range(len(result.runs))],
+    )
+    differing = [words for words in told if len(set(words)) > 1]
+    return [", ".join(filter(None, words)) for words in zip(*differing, strict=True)] or (
+        [""] * len(result.runs)
+    )
+
+
+def _standing(result: Result, positions: list[int], kinds: list[str]) -> Standing:
+    run = result.runs[positions[0]]
+    lost = [i for i in positions if result.outcomes[i].status == "diverged"]
+    kept = [i for i in positions if i not in lost]
+    last = [result.outcomes[i].epochs for i in kept]
+    accuracies = 100.0 * result.validation_accuracy[kept]
+    return Standing(
+        rank=0,
+        name=run.name,
+        learning_rate=run.eta,
+        l2=run.l2,
+        batch_size=run.batch_size,
+        kind=kinds[positions[0]],
+        positions=tuple(positions),
+        diverged=len(lost),
+        accuracy=float(accuracies.mean()) if kept else math.nan,
+        deviation=float(accuracies.std(ddof=1)) if len(kept) > 1 else 0.0,
+        loss=float(np.mean(result.history.validation_loss[kept, last])) if kept else math.nan,
+    )

@@ -1,0 +1,614 @@
+"""What the files of every record on disk have in common: settings, arrays, and how they fail.
+
+A folder of records holds settings.json, which says what kind it is, and arrays as safetensors.
+Nothing in these files can run code when it is loaded.
+
+A λ path on disk: weights as safetensors, scores and proofs as Parquet, settings as JSON.
+
+    settings.json          kind "path" and format; choice, chosen position, test score, data card
+    path.parquet           one line a λ: proof, passes, status, score on the training rows
+    held_out.parquet       one line a λ and fold: score on the rows that λ is chosen by
+    weights.safetensors    W (P, K, D), b (P, K), scale, offset
+
+Nothing in these files can run code when it is loaded.
+
+A result on disk: weights as safetensors, history as Parquet, settings as JSON.
+
+    settings.json          runs, outcomes, data card, figures, checks, environment, command, format
+    history.parquet        one line a run and epoch: run, setting, seed, epoch, the measures
+    weights.safetensors    W, b, scale, offset, test_loss, confusion, snapshot.<position>;
+                           scale.<name> and offset.<name> of other scalings of a sweep
+
+Nothing in these files can run code when it is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer import solver as optimum
+from onelayer.data.dataset import DataCard
+from onelayer.data.scaling import Scaling
+from onelayer.errors import SaveError
+from onelayer.files.atomic import SETTINGS_FILE, staged_folder
+from onelayer.files.lock import holder
+from onelayer.files.provenance import Command, read_command, write_command
+from onelayer.model.model import Certificate
+from onelayer.objective.gradcheck import GradientCheck
+from onelayer.solver import Choice, Optimum, Score
+from onelayer.solver.path import PathRecord
+from onelayer.training.checkpoint import unfinished
+from onelayer.training.result import Curvature, History, Outcome, ReportedFigures, Result
+from onelayer.training.run import Run
+
+WEIGHTS_FILE = "weights.safetensors"
+
+Kind = Literal["runs", "path"]
+
+T = TypeVar("T")
+
+
+def kind_of(folder: Path | str) -> Kind:
+    """Tell what a folder holds: the runs of a `Result`, or a λ path.
+
+    Args:
+        folder: a run folder.
+
+    Returns:
+        "runs" or "path".
+
+    Raises:
+        SaveError: when it is no run folder, or its settings are damaged or of an unknown kind.
+
+    Example:
+        >>> kind_of("absent")
+        Traceback (most recent call last):
+        ...
+        onelayer.errors.SaveError: absent should be a run folder, but settings.json is not there.
+    """
+    return load_file(Path(folder) / SETTINGS_FILE, _read_kind)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a run folder came about.
+
+    Attributes:
+        command: the command line that made it.
+        environment: what that ran on.
+        interrupted: whether Ctrl-C ended it.
+    """
+
+    command: Command
+    environment: Mapping[str, str]
+    interrupted: bool
+
+
+def saved_origin(folder: Path | str) -> Origin:
+    """Tell which command made a run folder, of whatever kind it is.
+
+    Args:
+        folder: a run folder.
+
+    Returns:
+        The command and its circumstances.
+
+    Raises:
+        SaveError: when it is no run folder or does not say which command made it.
+
+    Example:
+        >>> saved_origin("absent")
+        Traceback (most recent call last):
+        ...
+        onelayer.errors.SaveError: absent should be a run folder, but settings.json is not there.
+    """
+    origin = load_file(Path(folder) / SETTINGS_FILE, _read_origin)
+    if origin is None:
+        raise SaveError(
+            f"{folder} does not say which command made it; it was made from Python or by an older "
+            "version."
+        )
+    return origin
+
+
+def write_settings(path: Path, kind: Kind, form: int, settings: Mapping[str, Any]) -> None:
+    """Write settings as JSON, headed by their kind and format.
+
+    Args:
+        path: where.
+        kind: what the folder holds.
+        form: number of the format of that kind.
+        settings: plain values, all numbers finite.
+
+    Raises:
+        OSError: when the disk refuses.
+    """
+    whole = {"kind": kind, "format": form} | dict(settings)
+    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_settings(path: Path, kind: Kind, form: int) -> dict[str, Any]:
+    """Read settings back.
+
+    Args:
+        path: as written by `write_settings`.
+        kind: what the folder should hold.
+        form: the only format that is understood.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: when they are of another kind or format; `load_file` turns it into a sentence.
+    """
+    found = _read_kind(path)
+    if found != kind:
+        raise ValueError(f"it is of the kind {found!r} and not {kind!r}")
+    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if settings.get("format") != form:
+        raise ValueError(f"format {settings.get('format')!r} is not {form}")
+    return settings
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays as safetensors.
+
+    Args:
+        path: where.
+        arrays: by name.
+
+    Raises:
+        OSError: when the disk refuses.
+    """
+    from safetensors.numpy import save
+
+    path.write_bytes(save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read arrays back, bit for bit.
+
+    Args:
+        path: as written by `write_arrays`.
+
+    Returns:
+        The arrays, by name.
+    """
+    from safetensors.numpy import load
+
+    return dict(load(path.read_bytes()))
+
+
+def write_card(card: DataCard) -> dict[str, Any]:
+    """A data card as plain values, fit for JSON; `read_card` gives it back."""
+    return asdict(card)
+
+
+def read_card(values: Mapping[str, Any]) -> DataCard:
+    """The data card of plain values.
+
+    Example:
+        >>> card = DataCard("digits", "scikit-learn", ("0", "1"), (1, 8, 8), 100, 50, 50)
+        >>> read_card(json.loads(json.dumps(write_card(card)))) == card
+        True
+    """
+    shape = values["image_shape"] and tuple(values["image_shape"])
+    features = values.get("feature_names")  # older records have none
+    return DataCard(
+        **dict(values)
+        | {
+            "class_names": tuple(values["class_names"]),
+            "image_shape": shape,
+            "feature_names": None if features is None else tuple(features),
+        }
+    )
+
+
+def load_file(path: Path, read: Callable[[Path], T]) -> T:
+    """Read one file of a run folder; whatever is wrong with it becomes one sentence.
+
+    Args:
+        path: of the file.
+        read: reads it.
+
+    Returns:
+        What `read` returns.
+
+    Raises:
+        SaveError: when the file is missing, or `read` fails.
+    """
+    if not path.is_file():
+        raise SaveError(_absent(path))
+    try:
+        return read(path)
+    except Exception as error:
+        # Each format's reader has its own family of errors for damaged files.
+        raise SaveError(
+            f"{path} should be a file that onelayer wrote, but it cannot be read ({error}); "
+            "make it again or restore the file from a backup."
+        ) from error
+
+
+def _absent(path: Path) -> str:
+    """Why a file of a run folder is not there."""
+    folder = path.parent
+    found = unfinished(folder) if path.name == SETTINGS_FILE else None
+    if found is None:
+        return f"{folder} should be a run folder, but {path.name} is not there."
+    at_it = holder(folder)
+    how = found.command or "train(…, checkpoint=Checkpoint(…, resume=True))"
+    return (
+        f"{folder} holds no result yet: {found.done} of {found.total} run-epochs are trained, "
+        + (f"and {at_it} is at it." if at_it else f"to go on: {how}")
+    )
+
+
+def _read_origin(path: Path) -> Origin | None:
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    command = read_command(settings.get("command"))
+    stopped = any(one["status"] == "interrupted" for one in settings.get("outcomes", ()))
+    return None if command is None else Origin(command, settings["environment"], stopped)
+
+
+def _read_kind(path: Path) -> Kind:
+    # Run folders that are older than paths do not say what they are.
+    kind = json.loads(path.read_text(encoding="utf-8")).get("kind", "runs")
+    if kind not in get_args(Kind):
+        raise ValueError(f"the kind {kind!r} is none of {', '.join(get_args(Kind))}")
+    return kind  # type: ignore[no-any-return]
+
+
+PATH_FORMAT = 1
+
+PATH_FILE = "path.parquet"
+
+HELD_OUT_FILE = "held_out.parquet"
+
+CERTIFICATE = tuple(item.name for item in fields(Certificate))
+
+SCORE = tuple(item.name for item in fields(Score))
+
+Line = dict[str, Any]
+
+
+def save_path(record: PathRecord, folder: Path | str) -> None:
+    """Save a λ path as a folder, whole or not at all.
+
+    Args:
+        record: what to save.
+        folder: where; an earlier run or path there is replaced.
+
+    Raises:
+        SaveError: when it cannot be written; nothing is left behind then.
+
+    Example:
+        >>> import tempfile
+        >>> from onelayer.data import load
+        >>> from onelayer.data.dataset import DataCard
+        >>> path = optimum.solve_path(load("digits"), [1.0, 0.1])
+        >>> card = DataCard("digits", "scikit-learn", tuple("0123456789"), (1, 8, 8), 1, 1, 1)
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     save_path(PathRecord(path, card), Path(place) / "path")
+        ...     bool((load_path(Path(place) / "path").path.best.W == path.best.W).all())
+        True
+    """
+    with staged_folder(Path(folder)) as staging:
+        write_path_records(record, staging)
+
+
+def write_path_records(record: PathRecord, folder: Path) -> None:
+    """Write the four files of a λ path into an existing folder.
+
+    Args:
+        record: what to write.
+        folder: an existing folder.
+
+    Raises:
+        OSError: when the disk refuses; `staged_folder` turns it into a sentence.
+    """
+    path = record.path
+    arrays: dict[str, NDArray[Any]] = {
+        # Exact: float32 is among the numbers of float64, and each line says what its W was.
+        "W": np.stack([one.W for one in path.optima]),
+        "b": np.stack([one.b for one in path.optima]),
+        "scale": path.scaling.scale,
+        "offset": path.scaling.offset,
+    }
+    write_arrays(folder / WEIGHTS_FILE, arrays)
+    _write_lines(folder / PATH_FILE, map(_line_of, path.optima, path.train))
+    scores = (
+        {"position": i, "l2": one.l2, "fold": fold} | asdict(score)
+        for i, (one, of_one) in enumerate(zip(path.optima, path.held_out, strict=True))
+        for fold, score in enumerate(of_one)
+    )
+    _write_lines(folder / HELD_OUT_FILE, scores)
+    settings = {
+        "chosen": path.chosen,
+        "choice": asdict(path.choice),
+        "test": path.test and asdict(path.test),
+        "folds": path.folds,
+        "scaling": path.scaling.name,
+        "data": write_card(record.data),
+        "environment": dict(record.environment),
+        "seconds": dict(path.seconds),
+        "command": write_command(record.command),
+    }
+    write_settings(folder / SETTINGS_FILE, "path", PATH_FORMAT, settings)
+
+
+def load_path(folder: Path | str) -> PathRecord:
+    """Load a saved λ path.
+
+    Args:
+        folder: as written by `save_path`.
+
+    Returns:
+        The record as it was saved, weights bit for bit.
+
+    Raises:
+        SaveError: when a file is missing, damaged or of another kind or format.
+
+    Example:
+        >>> load_path("absent")
+        Traceback (most recent call last):
+        ...
+        onelayer.errors.SaveError: absent should be a run folder, but settings.json is not there.
+    """
+    folder = Path(folder)
+    settings = load_file(
+        folder / SETTINGS_FILE, lambda path: read_settings(path, "path", PATH_FORMAT)
+    )
+    lines = load_file(folder / PATH_FILE, _read_lines)
+    train = load_file(folder / PATH_FILE, lambda _: tuple(map(_train_score, lines)))
+    held_out = load_file(folder / HELD_OUT_FILE, lambda path: _read_scores(path, len(lines)))
+    arrays = load_file(folder / WEIGHTS_FILE, read_arrays)
+    optima = load_file(folder / WEIGHTS_FILE, lambda _: _optima(lines, arrays["W"], arrays["b"]))
+
+    def gathered(_: Path) -> PathRecord:
+        if settings["chosen"] not in range(len(optima)):
+            raise ValueError(f"chosen is {settings['chosen']}, of {len(optima)} λ")
+        path = optimum.Path(
+            optima=optima,
+            scaling=Scaling(settings["scaling"], arrays["scale"], arrays["offset"]),
+            train=train,
+            held_out=held_out,
+            chosen=settings["chosen"],
+            choice=Choice(**settings["choice"]),
+            test=settings["test"] and Score(**settings["test"]),
+            folds=settings["folds"],
+            seconds=settings["seconds"],
+        )
+        return PathRecord(
+            path,
+            read_card(settings["data"]),
+            settings["environment"],
+            read_command(settings.get("command")),
+        )
+
+    return load_file(folder / SETTINGS_FILE, gathered)
+
+
+def _line_of(one: Optimum, train: Score) -> Line:
+    return (
+        asdict(one.certificate)
+        | {"status": one.status, "passes": one.passes, "seconds": one.seconds, "tol": one.tol}
+        | {"dtype": str(one.W.dtype)}
+        | {f"train_{name}": value for name, value in asdict(train).items()}
+    )
+
+
+def _optima(
+    lines: Sequence[Line], W: NDArray[np.floating], b: NDArray[np.float64]
+) -> tuple[Optimum, ...]:
+    return tuple(
+        Optimum(
+            W=weights.astype(line["dtype"]),
+            b=bias,
+            certificate=Certificate(**{name: line[name] for name in CERTIFICATE}),
+            status=line["status"],
+            passes=line["passes"],
+            seconds=line["seconds"],
+            tol=line["tol"],
+        )
+        for line, weights, bias in zip(lines, W, b, strict=True)
+    )
+
+
+def _train_score(line: Line) -> Score:
+    return Score(**{name: line[f"train_{name}"] for name in SCORE})
+
+
+def _read_scores(path: Path, positions: int) -> tuple[tuple[Score, ...], ...]:
+    scores: list[list[Score]] = [[] for _ in range(positions)]
+    for line in _read_lines(path):
+        scores[line["position"]].append(Score(**{name: line[name] for name in SCORE}))
+    if not all(scores):
+        raise ValueError(f"it has scores for {sum(map(bool, scores))} of {positions} λ")
+    return tuple(map(tuple, scores))
+
+
+def _write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist(list(lines)), path)
+
+
+def _read_lines(path: Path) -> list[Line]:
+    import pyarrow.parquet as pq
+
+    lines: list[Line] = pq.read_table(path).to_pylist()
+    return lines
+
+
+RESULT_FORMAT = 2
+
+HISTORY_FILE = "history.parquet"
+
+
+def save_result(result: Result, folder: Path | str) -> None:
+    """Save a result as a run folder, whole or not at all.
+
+    Args:
+        result: what to save.
+        folder: where; an earlier run there is replaced. Checkpoints there are removed, unless
+            the result is an interrupted one, which they can go on from.
+
+    Raises:
+        SaveError: when it cannot be written; nothing is left behind then.
+
+    Example:
+        >>> import tempfile
+        >>> from onelayer import Run, load
+        >>> from onelayer import train
+        >>> result = train(load("digits"), [Run(learning_rate=0.1, epochs=1)])
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     save_result(result, Path(place) / "first")
+        ...     bool((load_result(Path(place) / "first").W == result.W).all())
+        True
+    """
+    with staged_folder(Path(folder), keep_checkpoints=result.interrupted) as staging:
+        write_records(result, staging)
+
+
+def write_records(result: Result, folder: Path) -> None:
+    """Write the three files of a result into an existing folder.
+
+    Args:
+        result: what to write.
+        folder: an existing folder.
+
+    Raises:
+        OSError: when the disk refuses; `staged_folder` turns it into a sentence.
+    """
+    _write_weights(result, folder / WEIGHTS_FILE)
+    _write_history(result, folder / HISTORY_FILE)
+    settings = {
+        "runs": [run.as_dict() for run in result.runs],
+        "outcomes": [asdict(outcome) for outcome in result.outcomes],
+        "scaling": result.scaling.name,
+        "other_scalings": {str(i): one.name for i, one in result.other_scalings.items()},
+        "data": write_card(result.data),
+        "reported": [asdict(figures) for figures in result.reported],
+        "gradient_checks": [asdict(check) for check in result.gradient_checks],
+        "certificates": [_finite(asdict(certificate)) for certificate in result.certificates],
+        "optima": [asdict(certificate) for certificate in result.optima],
+        "curvatures": {str(i): asdict(curvature) for i, curvature in result.curvatures.items()},
+        "environment": dict(result.environment),
+        "seconds": dict(result.seconds),
+        "command": write_command(result.command),
+    }
+    write_settings(folder / SETTINGS_FILE, "runs", RESULT_FORMAT, settings)
+
+
+def load_result(folder: Path | str) -> Result:
+    """Load a saved result.
+
+    Args:
+        folder: a run folder.
+
+    Returns:
+        The result as it was saved, weights bit for bit.
+
+    Raises:
+        SaveError: when a file is missing, damaged or of another format.
+
+    Example:
+        >>> load_result("absent")
+        Traceback (most recent call last):
+        ...
+        onelayer.errors.SaveError: absent should be a run folder, but settings.json is not there.
+    """
+    folder = Path(folder)
+    settings = load_file(
+        folder / SETTINGS_FILE, lambda path: read_settings(path, "runs", RESULT_FORMAT)
+    )
+    tensors = load_file(folder / WEIGHTS_FILE, read_arrays)
+    runs = tuple(Run(**run) for run in settings["runs"])
+    history = load_file(folder / HISTORY_FILE, lambda path: _read_history(path, runs))
+    prefix = "snapshot."
+    return Result(
+        runs=runs,
+        outcomes=tuple(Outcome(**outcome) for outcome in settings["outcomes"]),
+        W=tensors["W"],
+        b=tensors["b"],
+        scaling=Scaling(settings["scaling"], tensors["scale"], tensors["offset"]),
+        history=history,
+        test_loss=tensors["test_loss"],
+        confusion=tensors["confusion"],
+        data=read_card(settings["data"]),
+        snapshots={int(n.removeprefix(prefix)): t for n, t in tensors.items() if prefix in n},
+        reported=tuple(ReportedFigures(**figures) for figures in settings["reported"]),
+        gradient_checks=tuple(GradientCheck(**check) for check in settings["gradient_checks"]),
+        certificates=tuple(_certificate(values) for values in settings["certificates"]),
+        optima=tuple(Certificate(**values) for values in settings["optima"]),
+        curvatures={
+            int(i): Curvature(tuple(c["epochs"]), tuple(c["values"]))
+            for i, c in settings["curvatures"].items()
+        },
+        environment=settings["environment"],
+        seconds=settings["seconds"],
+        command=read_command(settings.get("command")),
+        other_scalings={
+            int(i): Scaling(name, tensors[f"scale.{name}"], tensors[f"offset.{name}"])
+            for i, name in settings.get("other_scalings", {}).items()
+        },
+    )
+
+
+def _write_weights(result: Result, path: Path) -> None:
+    tensors = {
+        "W": result.W,
+        "b": result.b,
+        "scale": result.scaling.scale,
+        "offset": result.scaling.offset,
+        "test_loss": result.test_loss,
+        "confusion": result.confusion,
+    } | {f"snapshot.{position}": shots for position, shots in result.snapshots.items()}
+    for other in result.other_scalings.values():
+        tensors |= {f"scale.{other.name}": other.scale, f"offset.{other.name}": other.offset}
+    write_arrays(path, tensors)
+
+
+def _write_history(result: Result, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    measured = np.isfinite(result.history.train_loss)
+    run, epoch = np.nonzero(measured)
+    columns: dict[str, Any] = {
+        "run": run.astype(np.int32),
+        "setting": [result.runs[i].name for i in run],
+        "seed": np.array([result.runs[i].seed for i in run], np.int64),
+        "epoch": epoch.astype(np.int32),
+    }
+    columns |= {name: getattr(result.history, name)[measured] for name in History.measures()}
+    pq.write_table(pa.table(columns), path)
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """The gap of λ = 0 is infinite, for which JSON has no word: null stands for it."""
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}
+
+
+def _certificate(values: dict[str, Any]) -> Certificate:
+    return Certificate(**values | {"gap": np.inf if values["gap"] is None else values["gap"]})
+
+
+def _read_history(path: Path, runs: tuple[Run, ...]) -> History:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    history = History.empty(len(runs), max(run.epochs for run in runs))
+    place = table["run"].to_numpy(), table["epoch"].to_numpy()
+    for name in History.measures():
+        getattr(history, name)[place] = table[name].to_numpy()
+    return history

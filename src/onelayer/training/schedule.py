@@ -1,0 +1,341 @@
+"""Learning-rate schedules: what η is multiplied by at each step of training.
+
+With t = 0, 1, 2 … the steps after warm-up, S how many there are, and n the steps of so many epochs:
+
+    constant                  f = 1
+    cosine                    f = ½ (1 + cos(π t / S))
+    step:EPOCHS:FACTOR        f = FACTOR^⌊t / n⌋                  n of EPOCHS
+    cyclical:SHARE:EPOCHS     f = SHARE + (1 − SHARE) (1 − |c − 1|)    c = (t mod 2n) / n
+
+and during the first w steps of warm-up f = 1/w, 2/w, …, 1. The schedule begins where warm-up ends.
+A number of epochs becomes the nearest number of steps, at least 1.
+
+Sources: Loshchilov & Hutter (2017), SGDR, for cosine without restarts; Smith (2017), Cyclical
+learning rates for training neural networks, for the triangle, SHARE = η_min / η_max; Goyal et al.
+(2017), Accurate, large minibatch SGD, for gradual warm-up.
+
+Averages of the weights over steps, and the share α of the newest in each.
+
+    A ← A + α (W − A) after each step
+
+    none          α = 1, the weights as they are
+    tail:SHARE    the mean of the last n steps' weights, n of SHARE of all steps:
+                  α = 1 before them, then 1/1, 1/2, …, 1/n
+    ema:DECAY     Σ DECAYⁱ W₋ᵢ / Σ DECAYⁱ over the steps so far, i steps back:
+                  α = (1 − DECAY) / (1 − DECAYᵗ) after step t = 1, 2, …
+
+Sources: Polyak & Juditsky (1992), Acceleration of stochastic approximation by averaging, and
+Rakhlin, Shamir & Sridharan (2012), Making gradient descent optimal for strongly convex stochastic
+optimization, for the tail; Kingma & Ba (2015), Adam, section 3, for the correction by 1 − DECAYᵗ.
+
+Which rows an epoch visits in which order, and which of them it mirrors.
+
+Both depend on a seed and the epoch only, so training can go on from any epoch, and a run sees the
+same rows whatever it is trained beside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.data.streaming import (
+    StoredRows,
+    available_memory,
+    block_order,
+    sized,
+    walked_bytes,
+)
+from onelayer.errors import SettingsError, require_number
+
+
+def read_numbers(spec: object, count: int) -> tuple[float, ...] | None:
+    """The numbers behind a name, parted by colons.
+
+    Args:
+        spec: such as "step:10:0.1".
+        count: how many there must be.
+
+    Returns:
+        The numbers; None when they are not so many, or one is no finite number.
+
+    Example:
+        >>> read_numbers("step:10:0.1", 2), read_numbers("step:10", 2)
+        ((10.0, 0.1), None)
+    """
+    words = spec.split(":")[1:] if isinstance(spec, str) else []
+    try:
+        numbers = tuple(float(word) for word in words)
+    except ValueError:
+        return None
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+
+
+Float64 = NDArray[np.float64]
+
+CONSTANT = "constant"
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Steps after warm-up: their numbers t, how many there are in all, and in an epoch."""
+
+    t: NDArray[np.int64]
+    total: int
+    per_epoch: int
+
+
+def _constant(clock: _Clock) -> Float64:
+    return np.ones(len(clock.t))
+
+
+def _cosine(clock: _Clock) -> Float64:
+    return np.asarray(0.5 * (1.0 + np.cos(np.pi * clock.t / max(clock.total, 1))))
+
+
+def _step(clock: _Clock, epochs: float, factor: float) -> Float64:
+    return np.asarray(factor ** (clock.t // steps_of(epochs, clock.per_epoch)), np.float64)
+
+
+def _cyclical(clock: _Clock, share: float, epochs: float) -> Float64:
+    half = steps_of(epochs, clock.per_epoch)
+    place = (clock.t % (2 * half)) / half
+    return np.asarray(share + (1.0 - share) * (1.0 - np.abs(place - 1.0)))
+
+
+_FORMS: dict[str, tuple[Callable[..., Float64], tuple[str, ...]]] = {
+    CONSTANT: (_constant, ()),
+    "cosine": (_cosine, ()),
+    "step": (_step, ("EPOCHS", "FACTOR")),
+    "cyclical": (_cyclical, ("SHARE", "EPOCHS")),
+}
+
+SCHEDULES = tuple(":".join((name, *numbers)) for name, (_, numbers) in _FORMS.items())
+
+
+def check_schedule(spec: object) -> None:
+    """Refuse what is no schedule, in a sentence.
+
+    Args:
+        spec: one of SCHEDULES, with numbers in the place of capitals.
+
+    Raises:
+        SettingsError: when it is not, or a number is outside its range.
+
+    Example:
+        >>> check_schedule("linear")
+        Traceback (most recent call last):
+        ...
+        onelayer.errors.SettingsError: schedule must be constant, cosine, step:EPOCHS:FACTOR or \
+cyclical:SHARE:EPOCHS, as in step:10:0.1, but 'linear' was given.
+    """
+    name, numbers = _parse_schedule(spec)
+    for what, number in zip(_FORMS[name][1], numbers, strict=True):
+        if what == "EPOCHS":
+            require_number(f"EPOCHS of schedule {spec}", number, "a number above 0", above=0)
+        elif not 0.0 < number < 1.0:
+            raise SettingsError(
+                f"{what} of schedule {spec} must be between 0 and 1, but {number:g} was given."
+            )
+
+
+def learning_rate_factors(
+    spec: str, warmup: float, epochs: int, steps_per_epoch: int, epoch: int
+) -> Float64:
+    """What η is multiplied by at each step of an epoch.
+
+    Args:
+        spec: the schedule, as `check_schedule` takes it.
+        warmup: epochs of warm-up, 0 … epochs.
+        epochs: of the whole training.
+        steps_per_epoch: T ≥ 1.
+        epoch: which, from 1.
+
+    Returns:
+        f in (0, 1], shape (T,). It depends on nothing else, so training can go on from any step.
+
+    Source:
+        docs/formulations.md, "Momentum, schedules, averages".
+
+    Example:
+        >>> learning_rate_factors("cosine", warmup=1, epochs=3, steps_per_epoch=2, epoch=1)
+        array([0.5, 1. ])
+        >>> learning_rate_factors("step:1:0.1", warmup=0, epochs=3, steps_per_epoch=2, epoch=3)
+        array([0.01, 0.01])
+    """
+    warm = round(warmup * steps_per_epoch)
+    t = np.arange((epoch - 1) * steps_per_epoch, epoch * steps_per_epoch)
+    name, numbers = _parse_schedule(spec)
+    after = _Clock(np.maximum(t - warm, 0), epochs * steps_per_epoch - warm, steps_per_epoch)
+    return np.where(t < warm, (t + 1) / max(warm, 1), _FORMS[name][0](after, *numbers))
+
+
+def steps_of(epochs: float, steps_per_epoch: int) -> int:
+    """The nearest number of steps, at least 1.
+
+    Example:
+        >>> steps_of(0.1, steps_per_epoch=300), steps_of(0.001, steps_per_epoch=300)
+        (30, 1)
+    """
+    return max(1, round(epochs * steps_per_epoch))
+
+
+def _parse_schedule(spec: object) -> tuple[str, tuple[float, ...]]:
+    """Name and numbers of a schedule."""
+    name = str(spec).split(":")[0]
+    form = _FORMS.get(name)
+    numbers = read_numbers(spec, len(form[1])) if form else None
+    if numbers is None:
+        choices = f"{', '.join(SCHEDULES[:-1])} or {SCHEDULES[-1]}"
+        raise SettingsError(
+            f"schedule must be {choices}, as in step:10:0.1, but {spec!r} was given."
+        )
+    return name, numbers
+
+
+NONE = "none"
+
+AVERAGES = (NONE, "tail:SHARE", "ema:DECAY")
+
+
+def check_averaging(spec: object) -> None:
+    """Refuse what is no average, in a sentence.
+
+    Args:
+        spec: one of AVERAGES, with a number in the place of capitals.
+
+    Raises:
+        SettingsError: when it is not, or the number is outside its range.
+
+    Example:
+        >>> check_averaging("ema:1")
+        Traceback (most recent call last):
+        ...
+        onelayer.errors.SettingsError: averaging must be none, tail:SHARE or ema:DECAY, with SHARE \
+above 0 and at most 1 and DECAY between 0 and 1, as in tail:0.5, but 'ema:1' was given.
+    """
+    name, number = _parse_averaging(spec)
+    good = name == NONE or 0.0 < number < 1.0 or (name == "tail" and number == 1.0)
+    if not good:
+        raise _refusal(spec)
+
+
+def averaging_shares(
+    spec: str, epochs: int, steps_per_epoch: int, epoch: int
+) -> NDArray[np.float64]:
+    """The share α of the newest weights after each step of an epoch.
+
+    Args:
+        spec: the average, as `check_averaging` takes it.
+        epochs: of the whole training.
+        steps_per_epoch: T ≥ 1.
+        epoch: which, from 1.
+
+    Returns:
+        α in (0, 1], shape (T,). It depends on nothing else, so training can go on from any step.
+
+    Source:
+        docs/formulations.md, "Momentum, schedules, averages".
+
+    Example:
+        >>> averaging_shares("tail:0.5", epochs=2, steps_per_epoch=2, epoch=2)
+        array([1. , 0.5])
+    """
+    name, number = _parse_averaging(spec)
+    t = np.arange((epoch - 1) * steps_per_epoch, epoch * steps_per_epoch)
+    if name == "tail":
+        total = epochs * steps_per_epoch
+        before = total - max(1, round(number * total))
+        return np.asarray(1.0 / np.maximum(t - before + 1, 1))
+    if name == "ema":
+        # The first is 1 exactly: the average begins with the first step's weights.
+        return np.asarray(np.where(t == 0, 1.0, (1.0 - number) / (1.0 - number ** (t + 1.0))))
+    return np.ones(steps_per_epoch)
+
+
+def _parse_averaging(spec: object) -> tuple[str, float]:
+    """Name and number of an average; 0 for "none"."""
+    name = str(spec).split(":")[0]
+    wanted = {NONE: 0, "tail": 1, "ema": 1}.get(name)
+    numbers = None if wanted is None else read_numbers(spec, wanted)
+    if numbers is None:
+        raise _refusal(spec)
+    return name, (*numbers, 0.0)[0]
+
+
+def _refusal(spec: object) -> SettingsError:
+    return SettingsError(
+        f"averaging must be {', '.join(AVERAGES[:-1])} or {AVERAGES[-1]}, with SHARE above 0 and "
+        f"at most 1 and DECAY between 0 and 1, as in tail:0.5, but {spec!r} was given."
+    )
+
+
+# A flip seed that equals the shuffle seed must not draw from the same stream.
+_FLIPS = 1
+
+
+def row_order(
+    shuffle_seed: int | None, epoch: int, rows: int, stored: StoredRows | None = None
+) -> NDArray[np.int64] | None:
+    """Order in which an epoch visits the rows: file order, or drawn anew for each epoch.
+
+    Args:
+        shuffle_seed: None for file order.
+        epoch: 1, 2, …
+        rows: N.
+        stored: the rows where they stay in their files, which are shuffled by blocks and then
+            inside a window of them (`onelayer.data.streaming.prefetch`); None permutes all alike.
+
+    Returns:
+        A permutation of 0 … N−1, shape (N,), or None for file order.
+
+    Raises:
+        SettingsError: for files with blocks too large to be mixed in memory.
+
+    Example:
+        >>> sorted(row_order(shuffle_seed=7, epoch=1, rows=3).tolist())
+        [0, 1, 2]
+    """
+    if shuffle_seed is None:
+        return None
+    if stored is not None:
+        return block_order(stored.blocks, _window(stored), shuffle_seed, epoch)
+    return np.random.default_rng([shuffle_seed, epoch]).permutation(rows)
+
+
+def _window(stored: StoredRows) -> int:
+    """Rows that are mixed at once."""
+    needed, left = walked_bytes(stored, ordered=True), available_memory()
+    if needed > left:
+        largest = int(np.diff(stored.blocks).max())
+        raise SettingsError(
+            f"shuffle_seed mixes rows of {stored.where} inside whole row groups or record batches, "
+            f"but the largest has {largest:,} rows and two take {sized(needed)} of the "
+            f"{sized(left)} that are left; write smaller ones (row_group_size or "
+            f"max_chunksize = {stored.tile_rows:,}), or leave the seed out."
+        )
+    return stored.window_rows
+
+
+def mirrored_rows(flip_seed: int | None, epoch: int, rows: int) -> NDArray[np.bool_] | None:
+    """Which of the rows that an epoch visits are mirrored: each with a chance of one half.
+
+    Args:
+        flip_seed: None for no row.
+        epoch: 1, 2, …
+        rows: N.
+
+    Returns:
+        By place in the order of visits, shape (N,), or None for no row.
+
+    Example:
+        >>> mirrored_rows(flip_seed=0, epoch=1, rows=4)
+        array([False,  True,  True, False])
+    """
+    if flip_seed is None:
+        return None
+    return np.random.default_rng([flip_seed, epoch, _FLIPS]).random(rows) < 0.5

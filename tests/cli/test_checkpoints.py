@@ -1,0 +1,293 @@
+"""Checkpoints on the command line: --resume, what is told of them, and who may write a folder."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onelayer.training import checkpoint as checkpoints
+from onelayer.training.checkpoint import Keeper, unfinished
+from onelayer.training.run_folder import load_result
+from tests.cli.test_app import Command, run
+from tests.files.test_lock import held_by_another
+from tests.made_data import make_dataset
+
+__all__ = ["run"]
+
+FIT = ("fit", "--data", "digits", "--epochs", "3", "--learning-rate", "0.1")
+SWEEP = ("sweep", "--data", "digits", "--epochs", "2", "--learning-rate", "0.01,0.1", "--l2", "0",
+         "--scaling", "unit,none")  # fmt: skip
+
+
+class Killed(BaseException):
+    """What stands for SIGKILL."""
+
+
+def _kill_after(writes: int, patch: pytest.MonkeyPatch) -> None:
+    write, count = Keeper._write, [0]
+
+    def counted(self: Keeper, *standing: Any) -> None:
+        write(self, *standing)
+        count[0] += 1
+        if count[0] == writes:
+            raise Killed
+
+    patch.setattr(Keeper, "_write", counted)
+
+
+def _killed(run: Command, *words: str, writes: int = 3) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        _kill_after(writes, patch)
+        with pytest.raises(Killed):
+            run(*words, "--checkpoint-every", "0")
+
+
+@pytest.fixture(autouse=True)
+def blank_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes seconds and has tests of its own."""
+    monkeypatch.setattr(
+        "onelayer.report.write_report",
+        lambda _, folder: (folder / "report.html").write_text(""),
+    )
+
+
+def _weights(folder: Path) -> bytes:
+    return (folder / "weights.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("writes", "name_and_done"),
+    [
+        (3, ("runs-000003", 4, 8)),
+        (8, ("none-000003", 12, 16)),
+        (13, ("best-000003", 17, 18)),
+    ],
+)
+def test_a_killed_sweep_goes_on_to_the_same_bytes(
+    writes: int, name_and_done: tuple[str, int, int], run: Command, tmp_path: Path
+) -> None:
+    """In the training under the first scaling, under the second, and of the best once more."""
+    _killed(run, *SWEEP, "--out", "killed", writes=writes)
+    found = unfinished(tmp_path / "killed")
+    assert found is not None
+    assert (found.file.stem, found.done, found.total) == name_and_done
+    code, _, err = run(*SWEEP, "--out", "killed", "--resume")
+    assert code == 0, err
+    assert f"going on from killed/checkpoints/{found.file.name}: {found.done} of" in err
+    assert run(*SWEEP, "--out", "whole")[0] == 0
+    for name in ("weights.safetensors", "history.parquet"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    killed, whole = load_result(tmp_path / "killed"), load_result(tmp_path / "whole")
+    assert (killed.curvatures, killed.command) == (whole.curvatures, whole.command)
+    assert not (tmp_path / "killed" / "checkpoints").exists()
+    assert {p.name for p in tmp_path.iterdir()} == {"killed", "whole"}
+
+
+def test_a_run_folder_without_a_result_says_how_to_go_on_and_that_works(
+    run: Command, tmp_path: Path
+) -> None:
+    _killed(run, *FIT, "--out", "a folder")
+    said = set()
+    for words in (["report", "a folder"], ["evaluate", "a folder"], ["rerun", "a folder"]):
+        code, _, err = run(*words)
+        assert code == 1
+        said.add(err.rpartition("error: ")[2])
+    assert len(said) == 1
+    sentence, _, typed = said.pop().partition("to go on: ")
+    assert "a folder holds no result yet: 1 of 3 run-epochs are trained" in sentence
+    program, *words = shlex.split(typed)
+    assert program == "onelayer"
+    assert words[-3:] == ["--out", "a folder", "--resume"]
+    assert run(*words)[0] == 0
+    assert run("report", "a folder")[0] == 0
+    assert run("rerun", "a folder")[0] == 0
+
+
+def test_while_another_process_is_at_it_the_folder_says_so_and_takes_no_second(
+    run: Command, tmp_path: Path
+) -> None:
+    _killed(run, *FIT)
+    assert run(*FIT, "--out", "done")[0] == 0
+    before = _weights(tmp_path / "done")
+    with held_by_another(tmp_path / "runs" / "fit") as other, held_by_another(tmp_path / "done"):
+        code, _, err = run("report", "runs/fit")
+        assert code == 1
+        assert f"and process {other.pid} is at it." in err
+        for words in ([*FIT], [*FIT, "--resume"]):
+            code, _, err = run(*words)
+            assert code == 1
+            assert f"runs/fit is being written by process {other.pid}" in err
+        assert run("report", "done")[0] == 1
+        assert run("path", "--data", "digits", "--l2", "1", "--out", "done")[0] == 1
+    assert _weights(tmp_path / "done") == before
+    assert run(*FIT, "--resume")[0] == 0
+
+
+def test_a_finished_run_is_not_trained_again_by_resume_unless_it_is_another(
+    run: Command, tmp_path: Path
+) -> None:
+    assert run(*FIT)[0] == 0
+    page = tmp_path / "runs" / "fit" / "report.html"
+    made = page.stat().st_mtime_ns
+    code, out, err = run(*FIT, "--resume")
+    assert (code, err) == (0, "")
+    assert "runs/fit is finished already; without --resume it is trained again." in out
+    assert page.stat().st_mtime_ns == made
+    code, _, err = run(*FIT, "--l2", "0.5", "--resume")
+    assert code == 0
+    assert "there is no checkpoint in runs/fit; training starts at the beginning." in err
+    assert load_result(tmp_path / "runs" / "fit").runs[0].l2 == 0.5
+
+
+def test_without_resume_it_starts_anew_and_says_what_there_was(
+    run: Command, tmp_path: Path
+) -> None:
+    _killed(run, *FIT)
+    code, _, err = run(*FIT, "--l2", "0.5")
+    assert code == 0
+    assert "runs/fit holds training that has not ended, 1 of 3 run-epochs done" in err
+    assert load_result(tmp_path / "runs" / "fit").runs[0].l2 == 0.5
+
+
+def test_other_settings_cannot_be_resumed_and_the_sentence_says_which(
+    run: Command, tmp_path: Path
+) -> None:
+    dataset = make_dataset(200, seed=1)
+    np.savez("rows.npz", X=dataset.X, y=dataset.y)
+    fit = [word.replace("digits", "rows.npz") for word in FIT]
+    _killed(run, *fit)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "runs/fit/checkpoints").iterdir()}
+    code, _, err = run(*fit, "--l2", "0.5", "--scaling", "none", "--resume")
+    assert code == 1
+    assert "run 0's l2 was 0.0 and is 0.5; the scaling was unit and is none. Give what" in err
+    np.savez("rows.npz", X=255 - dataset.X, y=dataset.y)
+    code, _, err = run(*fit, "--resume")
+    assert code == 1
+    assert "the values of the training rows are others" in err
+    assert {p.name: p.read_bytes() for p in (tmp_path / "runs/fit/checkpoints").iterdir()} == before
+
+
+def test_ctrl_c_keeps_a_result_and_checkpoints_and_both_survive_a_new_page(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onelayer.engines.native import NativeTrainer
+
+    epoch, count = NativeTrainer.epoch, [0]
+
+    def interrupted(self: NativeTrainer, *work: Any) -> None:
+        epoch(self, *work)
+        count[0] += 1
+        if count[0] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(NativeTrainer, "epoch", interrupted)
+    monkeypatch.setattr(checkpoints, "HOLD_SECONDS", 0.0)
+    code, _, err = run(*FIT)
+    assert code == 130
+    assert "interrupted after 1 of 3 epochs" in err
+    _, _, typed = err.partition("to go on: ")
+    assert run("report", "runs/fit")[0] == 130
+    assert load_result(tmp_path / "runs" / "fit").interrupted
+    code, _, err = run(*shlex.split(typed)[1:])
+    assert code == 0, err
+    assert "1 of 3 run-epochs are done" in err
+    assert run(*FIT, "--out", "whole")[0] == 0
+    assert _weights(tmp_path / "runs" / "fit") == _weights(tmp_path / "whole")
+
+
+def test_ctrl_c_while_the_page_is_drawn_leaves_the_checkpoints(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("onelayer.report.write_report", _interrupt)
+        code, _, err = run(*FIT, "--checkpoint-every", "0")
+    assert code == 130
+    assert "interrupted; go on with: onelayer fit" in err
+    assert run(*FIT, "--resume")[0] == 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_torchruns_restarts_go_on_without_being_told(
+    run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _killed(run, *FIT)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert "--resume would go on" in run(*FIT, "--epochs", "4")[2]
+    _killed(run, *FIT)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert "going on from runs/fit/checkpoints" in run(*FIT)[2]
+
+
+def test_reproduce_goes_on_as_well(run: Command, tmp_path: Path) -> None:
+    words = ("reproduce", "--data", "digits", "--seeds", "1", "--only", "eta-0.1")
+    _killed(run, *words, writes=30)
+    code, _, err = run(*words, "--resume")
+    assert code == 0
+    assert "14 of 40 run-epochs are done" in err
+    assert run(*words, "--out", "whole")[0] == 0
+    assert _weights(tmp_path / "runs" / "reproduce") == _weights(tmp_path / "whole")
+
+
+def test_the_optimum_has_no_checkpoints_and_says_so(run: Command) -> None:
+    code, _, err = run("fit", "--data", "digits", "--solver", "optimum", "--resume")
+    assert code == 2
+    assert "--resume means nothing to the solver optimum" in err
+    code, _, err = run(*FIT, "--checkpoint-every", "-1")
+    assert code == 2
+    assert "a number of seconds, 0 or above, but -1.0 was given" in err
+
+
+DISK = """
+import resource, sys, warnings
+from onelayer.training.checkpoint import Checkpoint
+from onelayer.training.loop import train
+from tests.kill.worker import RUNS
+from tests.made_data import make_splits
+
+# The disk takes 5000 bytes of a file: less than a checkpoint.
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    result = train(make_splits(), RUNS, checkpoint=Checkpoint(sys.argv[1], every=0))
+print([str(w.message) for w in said if "checkpoint" in str(w.message)])
+print(result.outcomes[0].status)
+"""
+
+
+def test_a_disk_that_takes_part_of_a_file_leaves_no_part_and_is_told_of_once(
+    tmp_path: Path,
+) -> None:
+    words = [sys.executable, "-c", DISK, str(tmp_path / "run")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    warned, status = done.stdout.splitlines()
+    assert warned.count("no checkpoint could be written") == 1
+    assert "File too large; training goes on, and so do attempts." in warned
+    assert status == "finished"
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+
+
+def test_sigkill_while_it_trains_leaves_a_folder_that_can_go_on(tmp_path: Path) -> None:
+    """The process itself, not a stand-in: its lock and its half written files are no obstacle."""
+    words = [sys.executable, "-m", "tests.kill.worker", str(tmp_path / "run")]
+    with subprocess.Popen(words) as process:
+        while unfinished(tmp_path / "run") is None and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode in (0, -signal.SIGKILL)
+    if process.returncode:
+        assert (tmp_path / ".run.lock").exists()
+    subprocess.run(words, check=True)
+    assert os.listdir(tmp_path) == ["run"]
+    assert not load_result(tmp_path / "run").interrupted

@@ -1,0 +1,226 @@
+"""Every engine against the oracle over whole trajectories, and against itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onelayer.data.rows import Rows, rows_of
+from onelayer.data.scaling import fit_scaling
+from onelayer.engines import ENGINE_NAMES, Method, State, Steps, Weights, make_engine
+from onelayer.errors import SettingsError
+from onelayer.objective import cost as objective
+from onelayer.objective import loss as loss_functions
+from onelayer.training.loop import initial_weights, method_of, steps_of_epoch
+from onelayer.training.run import Run
+from tests.made_data import make_dataset
+from tests.trajectories import oracle_trajectory, trajectory_tolerance
+
+engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
+
+
+def run_engine(engine_name: str, dataset, runs: list[Run], dtype: str, scaling_name: str = "unit"):  # type: ignore[no-untyped-def]
+    """Weights of runs that share a pass, after all of their epochs."""
+    scaling = fit_scaling(scaling_name, dataset.X, dataset.max_value)
+    start = initial_weights(runs, dataset.classes, dataset.features, dtype)
+    rows = rows_of(dataset, scaling)
+    trainer = make_engine(engine_name).begin(State(start), method_of(runs))
+    for epoch in range(1, runs[0].epochs + 1):
+        trainer.epoch(rows, steps_of_epoch(runs, epoch, dataset.rows))
+    return trainer, rows, scaling, start
+
+
+@st.composite
+def methods(draw: st.DrawFn) -> dict[str, Any]:
+    """Every option of a run that leaves its rows alone; a step is shorter for more momentum."""
+    momentum = draw(st.sampled_from([0.0, 0.5, 0.9]))
+    return {
+        "learning_rate": draw(st.sampled_from([0.3, 0.03])) * (1.0 - momentum),
+        "l2": draw(st.sampled_from([0.0, 0.1])),
+        "momentum": momentum,
+        "nesterov": draw(st.booleans()),
+        "schedule": draw(st.sampled_from(["constant", "cosine", "step:1:0.3", "cyclical:0.1:0.5"])),
+        "warmup": draw(st.sampled_from([0, 0.4, 2])),
+        "averaging": draw(st.sampled_from(["none", "tail:0.4", "tail:1", "ema:0.8"])),
+        "loss": draw(st.sampled_from(loss_functions.LOSSES)),
+        "label_smoothing": draw(st.sampled_from([0.0, 0.2])),
+    }
+
+
+@engines
+@settings(deadline=None)
+@given(
+    dtype=st.sampled_from(["float32", "float64"]),
+    stored=st.sampled_from([np.uint8, np.float32, np.float64]),
+    batch_size=st.integers(1, 40),
+    shuffle_seed=st.sampled_from([None, 5]),
+    flip_seed=st.sampled_from([None, 5]),
+    methods_of_runs=st.lists(methods(), min_size=1, max_size=4),
+    scaling=st.sampled_from(["unit", "standardize"]),
+    classes=st.integers(2, 5),
+)
+def test_trajectories_follow_the_oracle(  # type: ignore[no-untyped-def]
+    engine_name, dtype, stored, batch_size, shuffle_seed, flip_seed, methods_of_runs, scaling,
+    classes,
+) -> None:  # fmt: skip
+    dataset = make_dataset(40, seed=1, dtype=stored, classes=classes)
+    shared = {"batch_size": batch_size, "shuffle_seed": shuffle_seed, "flip_seed": flip_seed}
+    runs = [Run(seed=i, epochs=3, **shared, **method) for i, method in enumerate(methods_of_runs)]
+    trainer, rows, fitted, start = run_engine(engine_name, dataset, runs, dtype, scaling)
+    got, evaluation, X = trainer.weights(), trainer.evaluate(rows), fitted.apply(dataset.X)
+    # Standardised features are a few deviations large instead of at most 1.
+    largest = np.abs(X).max()
+    for r, run in enumerate(runs):
+        W, b = oracle_trajectory(dataset, fitted, run, start.W[r], start.b[r])
+        tolerance = trajectory_tolerance(run, dataset, got.W.dtype.type) * largest**2
+        np.testing.assert_allclose(got.W[r], W, rtol=0, atol=tolerance)
+        np.testing.assert_allclose(got.b[r], b, rtol=0, atol=tolerance)
+        s = objective.scores(X, got.W[r], got.b[r])
+        loss = loss_functions.loss(s, dataset.y, run.loss, run.label_smoothing)
+        # A score is a sum of D products, and a loss no more curved than its scores are large.
+        bound = 8 * float(np.finfo(dtype).eps) * dataset.features * max(1.0, np.abs(s).max())
+        assert evaluation.loss[r] == pytest.approx(loss, abs=bound)
+
+
+@engines
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_evaluation_is_the_oracles_loss_and_accuracy(engine_name: str, dtype: str) -> None:
+    dataset = make_dataset(77, seed=4)
+    runs = [Run(0.1, seed=i, epochs=1, batch_size=7, init_scale=1.0) for i in range(3)]
+    trainer, rows, scaling, _ = run_engine(engine_name, dataset, runs, dtype)
+    evaluation, predicted = trainer.evaluate(rows), trainer.predict(rows)
+    weights = trainer.weights()
+    for r in range(len(runs)):
+        s = objective.scores(scaling.apply(dataset.X), weights.W[r], weights.b[r])
+        unit = float(np.finfo(dtype).eps)
+        # A score is a sum of D products of numbers of order 1 to 4.
+        bound = 8 * unit * dataset.features
+        assert evaluation.loss[r] == pytest.approx(loss_functions.loss(s, dataset.y), abs=bound)
+        assert evaluation.correct[r] == round(objective.accuracy(s, dataset.y) * dataset.rows)
+        np.testing.assert_array_equal(predicted[r], s.argmax(axis=1))
+
+
+@engines
+def test_a_run_trained_beside_others_is_the_run_trained_alone(engine_name: str) -> None:
+    dataset = make_dataset(53, seed=2)
+    runs = [Run(0.2, l2, seed=i, batch_size=10, epochs=4) for i, l2 in enumerate([0.0, 0.1, 1.0])]
+    together = run_engine(engine_name, dataset, runs, "float32")[0].weights()
+    for r, run in enumerate(runs):
+        alone = run_engine(engine_name, dataset, [run], "float32")[0].weights()
+        if engine_name == "native":
+            np.testing.assert_array_equal(together.W[r], alone.W[0])
+            np.testing.assert_array_equal(together.b[r], alone.b[0])
+        else:  # BLAS sums in an order that depends on the shapes
+            tolerance = 2 * trajectory_tolerance(run, dataset, np.float32)
+            np.testing.assert_allclose(together.W[r], alone.W[0], rtol=0, atol=tolerance)
+
+
+@engines
+def test_an_identity_order_is_file_order(engine_name: str) -> None:
+    dataset = make_dataset(31, seed=3)
+    scaling = fit_scaling("unit", dataset.X, 255.0)
+    rows = Rows(dataset.X, dataset.y, scaling.scale, scaling.offset)
+    start = initial_weights([Run(0.1)], dataset.classes, dataset.features, "float32")
+    ends = []
+    for order in (None, np.arange(31)):
+        trainer = make_engine(engine_name).begin(State(start), Method.plain(np.zeros(1)))
+        trainer.epoch(rows, Steps.constant(np.array([0.1]), 31, 8, order))
+        ends.append(trainer.weights().W)
+    np.testing.assert_array_equal(ends[0], ends[1])
+
+
+@engines
+def test_an_engine_leaves_the_weights_it_was_given_alone(engine_name: str) -> None:
+    dataset = make_dataset(20, seed=1)
+    scaling = fit_scaling("unit", dataset.X, 255.0)
+    start = Weights(np.ones((1, 3, 12), np.float32), np.zeros((1, 3), np.float32))
+    trainer = make_engine(engine_name).begin(State(start), Method.plain(np.array([0.1])))
+    rows = Rows(dataset.X, dataset.y, scaling.scale, scaling.offset)
+    steps = Steps.constant(np.array([0.1]), 20, 5)
+    trainer.epoch(rows, steps)
+    given = trainer.weights()
+    trainer.epoch(rows, steps)
+    assert (start.W == 1).all()
+    assert (given.W != trainer.weights().W).any()
+
+
+@engines
+def test_a_diverged_run_does_not_disturb_the_one_beside_it(engine_name: str) -> None:
+    dataset = make_dataset(30, seed=1)
+    runs = [Run(0.1, 0.1, batch_size=5, epochs=8), Run(1e30, 1.0, batch_size=5, epochs=8)]
+    beside = run_engine(engine_name, dataset, runs, "float32")[0]
+    alone = run_engine(engine_name, dataset, runs[:1], "float32")[0]
+    tolerance = trajectory_tolerance(runs[0], dataset, np.float32)
+    assert not np.isfinite(beside.weights().W[1]).all()
+    np.testing.assert_allclose(beside.weights().W[0], alone.weights().W[0], rtol=0, atol=tolerance)
+
+
+def test_an_unknown_engine_is_refused_with_the_choices() -> None:
+    with pytest.raises(SettingsError, match=r"engine must be one of .*reference.*'gpu' was given"):
+        make_engine("gpu")
+
+
+@st.composite
+def full_passes(draw: st.DrawFn):  # type: ignore[no-untyped-def]
+    """Rows, some of them chosen, and weights of a few runs."""
+    stored = draw(st.sampled_from([np.uint8, np.float32, np.float64]))
+    dataset = make_dataset(
+        draw(st.integers(3, 500)), seed=draw(st.integers(0, 9)), dtype=stored,
+        classes=draw(st.integers(2, 3)),
+    )  # fmt: skip
+    scaling = fit_scaling("standardize", dataset.X)
+    rows = Rows(dataset.X, dataset.y, scaling.scale, scaling.offset)
+    if draw(st.booleans()):
+        rng = np.random.default_rng(draw(st.integers(0, 99)))
+        rows = rows.only(rng.integers(0, dataset.rows, draw(st.integers(1, 300))))
+    dtype = draw(st.sampled_from(["float32", "float64"]))
+    runs = [Run(0.1, seed=i, init_scale=0.3) for i in range(draw(st.integers(1, 4)))]
+    weights = initial_weights(runs, dataset.classes, dataset.features, dtype)
+    return (
+        rows,
+        weights,
+        scaling.apply(dataset.X)[slice(None) if rows.index is None else rows.index],
+    )
+
+
+@engines
+@settings(deadline=None)
+@given(given=full_passes())
+def test_full_passes_are_the_oracles(engine_name, given) -> None:  # type: ignore[no-untyped-def]
+    rows, weights, X = given
+    engine = make_engine(engine_name)
+    loss, G, g = engine.gradient(rows, weights)
+    scores = engine.scores(rows, weights)
+    sums = engine.weighted_sums(rows, scores)
+    tolerance = 64 * float(np.finfo(weights.W.dtype).eps) * (1 + np.abs(X).max() ** 2)
+    for r in range(len(weights.W)):
+        W, b = weights.W[r], weights.b[r]
+        S = objective.scores(X, W, b)
+        expected = objective.gradient(X, rows.labels, W, b)
+        assert loss[r] == pytest.approx(loss_functions.loss(S, rows.labels), abs=tolerance)
+        np.testing.assert_allclose(G[r], expected.W, atol=tolerance)
+        np.testing.assert_allclose(g[r], expected.b, atol=tolerance)
+        np.testing.assert_allclose(scores[r], S, atol=tolerance)
+        np.testing.assert_allclose(sums[r], S.T @ X, atol=tolerance * len(X))
+        assert scores.dtype == weights.W.dtype
+
+
+@engines
+def test_a_part_of_chosen_rows_is_what_they_are(engine_name: str) -> None:
+    dataset = make_dataset(30, seed=1)
+    rows = Rows(dataset.X, dataset.y, np.ones(dataset.features), np.zeros(dataset.features))
+    weights = initial_weights([Run(0.1)], dataset.classes, dataset.features, "float64")
+    engine, index = make_engine(engine_name), np.array([7, 3, 3, 20])
+    whole = engine.scores(rows, weights)
+    np.testing.assert_array_equal(rows.only(index).labels, dataset.y[index])
+    assert rows.only(index).part(1, 3).count == 2
+    for part, chosen in (
+        (rows.part(5, 9), slice(5, 9)),
+        (rows.only(index).part(1, 4), index[1:4]),
+        (rows.only(index).only(np.array([3, 0])), index[[3, 0]]),
+    ):
+        np.testing.assert_allclose(engine.scores(part, weights)[0], whole[0, chosen], rtol=1e-12)

@@ -1,0 +1,32 @@
+"""scikit-learn's own checks, every one of them, for every solver: none may fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
+
+# scikit-learn's checks warn of what they are about to try.
+pytestmark = pytest.mark.filterwarnings(
+    "default::sklearn.exceptions.ConvergenceWarning",
+    "default::sklearn.exceptions.SkipTestWarning",
+)
+
+ESTIMATORS = [
+    SoftmaxClassifier(),
+    SoftmaxClassifier(scaling="standardize", class_weight="balanced"),
+    SoftmaxClassifier(solver="minibatch"),
+    SoftmaxClassifier(solver="minibatch", scaling="standardize", class_weight="balanced"),
+    SoftmaxClassifierCV(l2s=3, cv=3),
+]
+
+
+@parametrize_with_checks(ESTIMATORS)  # type: ignore[untyped-decorator]
+def test_scikit_learns_check(
+    estimator: BaseEstimator, check: Callable[[BaseEstimator], None]
+) -> None:
+    check(estimator)

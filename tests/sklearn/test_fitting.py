@@ -1,0 +1,199 @@
+"""What fit and partial_fit promise: weights, warm starts, stopping, parts, repeatability."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits, load_iris, make_classification
+from sklearn.exceptions import ConvergenceWarning
+
+from onelayer.objective import cost as objective
+from onelayer.sklearn import SoftmaxClassifier
+
+Rows = tuple[NDArray[np.float64], NDArray[np.int64]]
+ONE_BATCH: dict[str, Any] = {"solver": "minibatch", "batch_size": 10**6}
+
+
+@pytest.fixture(params=[2, 3], ids=["two classes", "three classes"])
+def rows(request: pytest.FixtureRequest) -> Rows:
+    X, y = make_classification(
+        n_samples=120, n_features=8, n_informative=5, n_classes=request.param, random_state=1
+    )
+    return X, y
+
+
+@pytest.mark.parametrize("settings", [{"tol": 1e-12}, ONE_BATCH], ids=["optimum", "one batch"])
+@pytest.mark.parametrize("scaling", ["none", "standardize"])
+@pytest.mark.parametrize("class_weight", [None, "balanced", {0: 3.0}])
+def test_a_whole_weight_is_a_row_that_many_times(
+    rows: Rows, settings: dict[str, Any], scaling: str, class_weight: Any
+) -> None:
+    X, y = rows
+    weights = np.random.default_rng(0).integers(0, 4, len(y))
+    model = SoftmaxClassifier(
+        l2=0.01, scaling=scaling, class_weight=class_weight, random_state=0, **settings
+    )
+    coef = model.fit(X, y, sample_weight=weights).coef_
+    often = np.repeat(np.arange(len(y)), weights)
+    model.fit(X[often], y[often])
+    np.testing.assert_allclose(coef, model.coef_, rtol=1e-6, atol=1e-8)
+
+
+def test_all_weights_doubled_change_nothing(rows: Rows) -> None:
+    X, y = rows
+    for solver in ("optimum", "minibatch"):
+        one, two = (
+            SoftmaxClassifier(solver=solver, random_state=0).fit(X, y, np.full(len(y), w)).coef_
+            for w in (1.0, 2.0)
+        )
+        np.testing.assert_allclose(one, two, rtol=1e-9, atol=1e-12)
+
+
+def test_a_class_of_weight_zero_is_not_learned() -> None:
+    X, y = load_iris(return_X_y=True)
+    model = SoftmaxClassifier().fit(X, y, sample_weight=(y != 1).astype(float))
+    assert model.classes_.tolist() == [0, 2]
+    assert model.coef_.shape == (1, 4)
+
+
+def test_balanced_is_sample_weights_of_the_same_sum(rows: Rows) -> None:
+    X, y = rows
+    keep = (y != 0) | (np.arange(len(y)) % 3 == 0)
+    X, y = X[keep], y[keep]
+    counts = np.bincount(y)
+    weights = len(y) / (len(counts) * counts[y])
+    balanced = SoftmaxClassifier(class_weight="balanced", tol=1e-12).fit(X, y)
+    by_hand = SoftmaxClassifier(tol=1e-12).fit(X, y, sample_weight=weights)
+    plain = SoftmaxClassifier(tol=1e-12).fit(X, y)
+    np.testing.assert_allclose(balanced.coef_, by_hand.coef_, rtol=1e-7, atol=1e-9)
+    assert np.abs(balanced.coef_ - plain.coef_).max() > 1e-2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_minibatch_is_the_equations_loop(rows: Rows, dtype: str) -> None:
+    X, y = rows
+    K, l2, eta = len(np.unique(y)), 0.01, 0.05
+    model = SoftmaxClassifier(
+        l2, solver="minibatch", learning_rate=eta, batch_size=32, epochs=3, random_state=7,
+        dtype=dtype,
+    ).fit(X, y)  # fmt: skip
+    W, shares = np.zeros((K, X.shape[1])), np.bincount(y) / len(y)
+    b = np.log(shares) - np.log(shares).mean()
+    random = np.random.RandomState(7)
+    penalty = 2.0 * l2 if K == 2 else l2
+    for _ in range(3):
+        order = random.permutation(len(y))
+        for start in range(0, len(y), 32):
+            batch = order[start : start + 32]
+            G = objective.gradient(X[batch], y[batch], W, b, penalty)
+            W, b = W - eta * G.W, b - eta * G.b
+    coef, intercept = (W[1:] - W[:1], b[1:] - b[:1]) if K == 2 else (W, b)
+    tolerance = 1e-10 if dtype == "float64" else 1e-4
+    np.testing.assert_allclose(model.coef_, coef, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(model.intercept_, intercept, rtol=tolerance, atol=tolerance)
+    assert model.n_iter_ == 3 == len(model.history_["cost"])
+    assert model.learning_rate_ == eta
+    assert model.history_["cost"][-1] == pytest.approx(
+        objective.cost(X, y, W, b, penalty), rel=tolerance
+    )
+
+
+def test_parts_of_whole_batches_are_the_rows_at_once(rows: Rows) -> None:
+    X, y = rows
+    settings: dict[str, Any] = {"solver": "minibatch", "batch_size": 20, "learning_rate": 0.1}
+    weights = np.random.default_rng(0).uniform(0.5, 2.0, len(y))
+    whole = SoftmaxClassifier(**settings)
+    whole.partial_fit(X, y, classes=np.unique(y), sample_weight=weights)
+    parts = SoftmaxClassifier(**settings)
+    for start in range(0, len(y), 40):
+        part = slice(start, start + 40)
+        parts.partial_fit(X[part], y[part], np.unique(y), sample_weight=weights[part])
+    np.testing.assert_allclose(parts.coef_, whole.coef_, rtol=1e-12)
+    assert (whole.n_iter_, parts.n_iter_) == (1, 3)
+
+
+def test_parts_learn_and_keep_the_rate_of_the_first() -> None:
+    X, y = load_digits(return_X_y=True)
+    model = SoftmaxClassifier(solver="minibatch", class_weight={3: 2.0})
+    X = X.astype(np.uint8)
+    model.partial_fit(X[:200], y[:200], classes=range(10))
+    rate = model.learning_rate_
+    for start in [*range(200, 1700, 100)] * 4:
+        model.partial_fit(X[start : start + 100], y[start : start + 100])
+    assert model.learning_rate_ == rate
+    assert model.score(X[1700:], y[1700:]) > 0.7
+
+
+def test_a_warm_start_at_the_optimum_stays_there(rows: Rows) -> None:
+    X, y = rows
+    for scaling in ("none", "standardize"):
+        model = SoftmaxClassifier(l2=0.01, scaling=scaling, tol=1e-8, warm_start=True).fit(X, y)
+        cold, coef = model.n_iter_, model.coef_
+        model.fit(X, y)
+        assert model.n_iter_ < cold
+        np.testing.assert_allclose(model.coef_, coef, rtol=1e-3, atol=1e-4)
+
+
+def test_a_warm_start_goes_on_with_gradient_descent(rows: Rows) -> None:
+    X, y = rows
+    settings: dict[str, Any] = {**ONE_BATCH, "l2": 0.01, "learning_rate": 0.1}
+    twice = SoftmaxClassifier(epochs=5, warm_start=True, **settings).fit(X, y).fit(X, y)
+    once = SoftmaxClassifier(epochs=10, **settings).fit(X, y)
+    anew = SoftmaxClassifier(epochs=5, **settings).fit(X, y).fit(X, y)
+    np.testing.assert_allclose(twice.coef_, once.coef_, rtol=1e-9, atol=1e-12)
+    assert np.abs(anew.coef_ - once.coef_).max() > 1e-3
+
+
+def test_early_stopping_keeps_the_weights_of_the_lowest_validation_loss() -> None:
+    X, y = make_classification(
+        n_samples=120, n_features=60, n_informative=4, flip_y=0.4, random_state=3
+    )
+    settings: dict[str, Any] = {
+        "solver": "minibatch",
+        "l2": 0.0,
+        "learning_rate": 0.1,
+        "random_state": 0,
+    }
+    model = SoftmaxClassifier(
+        early_stopping=True, n_iter_no_change=3, validation_fraction=0.3, epochs=400, **settings
+    ).fit(X, y)
+    losses = model.history_["validation_loss"]
+    assert model.n_iter_ == len(losses) < 400
+    assert int(losses.argmin()) == len(losses) - 1 - 3
+    fewer = SoftmaxClassifier(
+        early_stopping=True, n_iter_no_change=3, validation_fraction=0.3,
+        epochs=len(losses) - 3, **settings,
+    ).fit(X, y)  # fmt: skip
+    np.testing.assert_array_equal(model.coef_, fewer.coef_)
+
+
+@pytest.mark.parametrize("solver", ["optimum", "minibatch"])
+def test_the_same_random_state_gives_the_same_bits_on_any_threads(solver: str, rows: Rows) -> None:
+    one, two = (
+        SoftmaxClassifier(solver=solver, random_state=5, threads=t).fit(*rows) for t in (1, 2)
+    )
+    np.testing.assert_array_equal(one.coef_, two.coef_)
+    np.testing.assert_array_equal(one.predict_proba(rows[0]), two.predict_proba(rows[0]))
+
+
+def test_a_rate_that_diverges_is_told_and_the_model_stays_finite() -> None:
+    X, y = load_digits(return_X_y=True)
+    model = SoftmaxClassifier(solver="minibatch", l2=1.0, learning_rate=1e30, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="stopped being finite in epoch"):
+        model.fit(X, y)
+    assert np.isfinite(model.coef_).all()
+
+
+def test_too_few_passes_are_told() -> None:
+    X, y = load_digits(return_X_y=True)
+    with pytest.warns(ConvergenceWarning, match="max_passes"):
+        SoftmaxClassifier(max_passes=2).fit(X, y)
+
+
+def test_without_l2_there_is_no_gap() -> None:
+    X, y = make_classification(n_samples=200, n_features=4, flip_y=0.3, random_state=0)
+    assert SoftmaxClassifier(l2=0.0).fit(X, y).gap_ == math.inf

@@ -1,0 +1,85 @@
+"""The λ path with folds: each fold's models are those that fitting it alone gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegressionCV
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
+from sklearn.preprocessing import StandardScaler
+
+from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
+
+L2S = [1.0, 0.1, 0.01, 0.001]
+
+
+@pytest.mark.parametrize("load", [load_iris, load_breast_cancer])
+def test_each_score_is_that_of_a_model_of_the_fold_alone(load: object) -> None:
+    X, y = load(return_X_y=True)  # type: ignore[operator]
+    X = StandardScaler().fit_transform(X)
+    path = SoftmaxClassifierCV(L2S[::-1], cv=3, tol=1e-10).fit(X, y)
+    assert path.l2s_.tolist() == L2S
+    for i, l2 in enumerate(L2S):
+        for fold, (kept, held_out) in enumerate(StratifiedKFold(3).split(X, y)):
+            alone = SoftmaxClassifier(l2, tol=1e-10).fit(X[kept], y[kept])
+            p = alone.predict_proba(X[held_out])[np.arange(len(held_out)), y[held_out]]
+            assert path.loss_path_[i, fold] == pytest.approx(-np.log(p).mean(), rel=1e-4)
+            accuracy = alone.score(X[held_out], y[held_out])
+            assert path.accuracy_path_[i, fold] == pytest.approx(accuracy)
+    chosen = SoftmaxClassifier(path.l2_, tol=1e-10).fit(X, y)
+    np.testing.assert_allclose(path.coef_, chosen.coef_, rtol=1e-3, atol=1e-5)
+    assert path.l2_ == L2S[int(path.accuracy_path_.mean(axis=1).argmax())]
+    assert path.gap_ == path.gap_path_[L2S.index(path.l2_)]
+
+
+def test_groups_are_kept_together_in_the_folds() -> None:
+    X, y = load_iris(return_X_y=True)
+    groups = np.arange(150) % 7
+    splits = list(GroupKFold(3).split(X, y, groups))
+    named = SoftmaxClassifierCV(L2S, cv=splits).fit(X, y)
+    found = SoftmaxClassifierCV(L2S, cv=GroupKFold(3)).fit(X, y, groups=groups)
+    np.testing.assert_array_equal(found.loss_path_, named.loss_path_)
+
+
+def test_it_chooses_what_logistic_regression_cv_chooses_by_loss() -> None:
+    X, y = load_breast_cancer(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    folds = StratifiedKFold(5)
+    ours = SoftmaxClassifierCV(L2S, cv=folds, by="loss").fit(X, y)
+    kept = len(X) * 0.8
+    theirs = LogisticRegressionCV(
+        Cs=[1.0 / (2.0 * l2 * kept) for l2 in L2S], cv=folds, scoring="neg_log_loss",
+        l1_ratios=(0.0,), use_legacy_attributes=False,
+    ).fit(X, y)  # fmt: skip
+    assert 1.0 / (2.0 * theirs.C_ * kept) == pytest.approx(ours.l2_)
+
+
+def test_one_standard_error_chooses_no_smaller_a_penalty() -> None:
+    X, y = load_iris(return_X_y=True)
+    best = SoftmaxClassifierCV(L2S, cv=KFold(5, shuffle=True, random_state=0)).fit(X, y)
+    simple = SoftmaxClassifierCV(
+        L2S, cv=KFold(5, shuffle=True, random_state=0), rule="one-standard-error"
+    ).fit(X, y)
+    assert simple.l2_ >= best.l2_
+    assert best.accuracy_path_.shape == (4, 5)
+
+
+def test_a_number_of_values_spans_four_decades() -> None:
+    X, y = load_iris(return_X_y=True)
+    assert SoftmaxClassifierCV(5, cv=2).fit(X, y).l2s_ == pytest.approx([1, 0.1, 0.01, 1e-3, 1e-4])
+
+
+def test_a_fold_without_weight_is_refused() -> None:
+    X, y = load_iris(return_X_y=True)
+    weights = np.ones(150)
+    weights[:50] = 0.0
+    with pytest.raises(ValueError, match="fold 0 has 100 and 0"):
+        SoftmaxClassifierCV(2, cv=KFold(3)).fit(X, y, sample_weight=weights)
+
+
+def test_a_path_that_ran_out_of_passes_says_so() -> None:
+    X, y = load_iris(return_X_y=True)
+    with pytest.warns(ConvergenceWarning, match="max_passes"):
+        SoftmaxClassifierCV(2, cv=2, max_passes=1, tol=1e-12).fit(X, y)

@@ -1,0 +1,110 @@
+"""Random problems for the optimum, and an independent solution of them in float64."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.data.rows import Rows
+from onelayer.engines import Engine
+from onelayer.objective import cost as objective
+from onelayer.objective import loss as loss_functions
+from onelayer.solver.lbfgs import fit_metric
+from onelayer.solver.solver import Optimum, Solver, Target
+
+Float64 = NDArray[np.float64]
+
+
+class Problem(NamedTuple):
+    """Rows of K classes and a λ."""
+
+    X: Float64
+    y: NDArray[np.int64]
+    K: int
+    l2: float
+
+    @property
+    def rows(self) -> Rows:
+        D = self.X.shape[1]
+        return Rows(self.X, self.y, np.ones(D), np.zeros(D))
+
+    def cost(self, W: NDArray[np.floating], b: Float64) -> float:
+        return objective.cost(self.X, self.y, W, b, self.l2)
+
+
+def make_problem(seed: int, largest: tuple[int, int, int] = (40, 12, 20)) -> Problem:
+    """N above and below D, correlated and constant features, K from 2 to 20, absent classes."""
+    rng = np.random.default_rng(seed)
+    N, D, K = (
+        int(rng.integers(low, high + 1)) for low, high in zip((2, 1, 2), largest, strict=True)
+    )
+    factors = int(rng.integers(1, D + 1))
+    X = rng.standard_normal((N, factors)) @ rng.standard_normal((factors, D))
+    X *= rng.uniform(0.1, 2.0, D)
+    X += rng.normal(0.0, 2.0, D) * rng.integers(0, 2)
+    X[:, rng.random(D) < 0.1] = 1.0
+    y = rng.integers(0, K, N)
+    if rng.random() < 0.5:
+        y = np.argmax(X @ rng.standard_normal((D, K)) + rng.gumbel(size=(N, K)), axis=1)
+    return Problem(X, y.astype(np.int64), K, float(np.exp(rng.uniform(np.log(1e-4), 0.0))))
+
+
+def random_weights(problem: Problem, seed: int) -> tuple[Float64, Float64]:
+    """Weights near zero, of some size, or wild; a bias that does not fit them."""
+    rng = np.random.default_rng([seed, 1])
+    size = float(rng.choice([0.0, 0.01, 0.3, 3.0]))
+    return size * rng.standard_normal((problem.K, problem.X.shape[1])), rng.normal(size=problem.K)
+
+
+def solve(engine: Engine, problem: Problem, tol: float = 1e-10, passes: int = 3000) -> Optimum:
+    """The solver under test, on that problem."""
+    metric = fit_metric(engine, problem.rows, problem.K)
+    solver = Solver(engine, problem.rows, problem.K, metric)
+    return solver.solve(Target(problem.l2, tol, passes))
+
+
+def hessian(
+    problem: Problem, W: Float64, b: Float64, loss: loss_functions.Loss = "softmax"
+) -> Float64:
+    """The whole Hessian of J, entries (W_k, b_k) class by class, from its definition."""
+    K, D = W.shape
+    X1 = np.concatenate([problem.X, np.ones((len(problem.y), 1))], axis=1)
+    S = objective.scores(problem.X, W, b)
+    if loss == "sigmoid":
+        P = loss_functions.sigmoid(S)
+        bend = np.einsum("nk,kj->nkj", P * (1.0 - P) / K, np.eye(K))
+    else:
+        P = loss_functions.softmax(S)
+        bend = np.einsum("nk,kj->nkj", P, np.eye(K)) - np.einsum("nk,nj->nkj", P, P)
+    H = np.einsum("nkj,nd,ne->kdje", bend, X1, X1, optimize=True) / len(X1)
+    ridge = np.tile(np.r_[np.full(D, 2.0 * problem.l2), 0.0], K)
+    return np.asarray(H.reshape(K * (D + 1), -1) + np.diag(ridge))
+
+
+def independent_optimum(problem: Problem) -> tuple[float, Float64]:
+    """J* and W* by plain Newton steps on the oracle, classes without rows left out."""
+    present = np.unique(problem.y)
+    own = problem._replace(y=np.searchsorted(present, problem.y), K=len(present))
+    K, D = own.K, own.X.shape[1]
+    V = np.zeros((K, D + 1))
+    for _ in range(60):
+        W, b = V[:, :-1], V[:, -1]
+        G = objective.gradient(own.X, own.y, W, b, own.l2)
+        slope = np.concatenate([G.W, G.b[:, None]], axis=1).ravel()
+        if np.linalg.norm(slope) < 1e-13:
+            break
+        H = hessian(own, W, b) + 1e-13 * np.eye(slope.size)
+        step = -np.linalg.solve(H, slope).reshape(V.shape)
+        length, J = 1.0, own.cost(W, b)
+        while own.cost(*_split(V + length * step)) > J + 1e-15 and length > 1e-9:
+            length /= 2.0
+        V = V + length * step
+    W_all = np.zeros((problem.K, D))
+    W_all[present] = V[:, :-1]
+    return own.cost(*_split(V)), W_all
+
+
+def _split(V: Float64) -> tuple[Float64, Float64]:
+    return V[:, :-1], V[:, -1]

@@ -1,0 +1,220 @@
+"""The bound: it holds, for any weights of any problem; it is tight in the limit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from onelayer.data import Dataset
+from onelayer.data.scaling import Scaling, fit_scaling
+from onelayer.engines import ENGINE_NAMES, Moments, make_engine
+from onelayer.errors import SettingsError
+from onelayer.objective import cost as objective
+from onelayer.objective import loss as loss_functions
+from onelayer.solver import certificate as bias
+from onelayer.solver import certify
+from onelayer.solver.certificate import ABSENT_BELOW, certify_weights
+from tests.solver.problems import Problem, independent_optimum, make_problem, random_weights
+
+PROBLEMS = 2000
+
+
+def test_the_bound_holds_on_2000_random_problems() -> None:
+    engine = make_engine(threads=1)
+    loosest = 0.0
+    for seed in range(PROBLEMS):
+        problem = make_problem(seed)
+        W, b = random_weights(problem, seed)
+        certificate = certify_weights(engine, problem.rows, W, b, problem.l2).given
+        J, W_best = independent_optimum(problem)
+        slack = 1e-9 * max(1.0, certificate.cost)
+        assert certificate.cost == pytest.approx(problem.cost(W, b), rel=1e-12, abs=1e-12), seed
+        assert certificate.lower_bound <= J + slack, seed
+        assert np.linalg.norm(W - W_best) <= certificate.distance + math.sqrt(slack), seed
+        loosest = max(loosest, certificate.gap - (certificate.cost - J))
+    assert loosest > 0.0
+
+
+@pytest.mark.parametrize("engine_name", ENGINE_NAMES)
+@pytest.mark.parametrize("seed", range(5))
+def test_the_gap_vanishes_with_the_square_of_the_distance_to_the_optimum(
+    engine_name: str, seed: int
+) -> None:
+    problem = make_problem(seed)
+    _, W_best = independent_optimum(problem)
+    towards = np.random.default_rng(seed).normal(size=W_best.shape)
+    gaps = []
+    for distance in (1e-3, 1e-4):
+        W = W_best + distance * towards / np.linalg.norm(towards)
+        certified = certify_weights(
+            make_engine(engine_name), problem.rows, W, np.zeros(problem.K), problem.l2
+        )
+        gaps.append(certified.best.gap)
+    assert gaps[0] / gaps[1] == pytest.approx(100.0, rel=0.05)
+
+
+def test_the_bound_is_the_distance_itself_where_the_penalty_outweighs_the_loss() -> None:
+    problem = make_problem(3)._replace(l2=1e6)
+    W = np.random.default_rng(0).normal(size=(problem.K, problem.X.shape[1]))
+    certificate = certify_weights(
+        make_engine(), problem.rows, W, np.zeros(problem.K), problem.l2
+    ).given
+    J, _ = independent_optimum(problem)
+    assert certificate.gap == pytest.approx(certificate.cost - J, rel=1e-4)
+
+
+def test_a_bias_that_was_not_minimised_is_allowed_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bias, "MOST_STEPS", 0)
+    for seed in range(100):
+        problem = make_problem(seed)
+        W, b = random_weights(problem, seed)
+        certificate = certify_weights(make_engine(), problem.rows, W, b, problem.l2).given
+        assert certificate.lower_bound <= independent_optimum(problem)[0] + 1e-9, seed
+
+
+def test_scores_that_do_not_fit_in_memory_give_the_same_certificate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    problem = Problem(rng.normal(size=(5000, 4)), rng.integers(0, 3, 5000), 3, 0.1)
+    W, b = random_weights(problem, 1)
+    whole = certify_weights(make_engine(), problem.rows, W, b, problem.l2).given
+    monkeypatch.setattr(bias, "SCORE_BYTES", 1)
+    tiled = certify_weights(make_engine(), problem.rows, W, b, problem.l2).given
+    assert tiled.gap == pytest.approx(whole.gap, rel=1e-9)
+    assert tiled.cost == pytest.approx(whole.cost, rel=1e-12)
+
+
+@pytest.mark.parametrize("products", [2e8, 20_000])
+def test_blocks_of_any_size_give_the_same_certificate(
+    monkeypatch: pytest.MonkeyPatch, products: float
+) -> None:
+    monkeypatch.setattr(bias, "HESSIAN_PRODUCTS", products)  # 20 000: every second row
+    rng = np.random.default_rng(0)
+    problem = Problem(rng.normal(size=(5000, 4)), rng.integers(0, 3, 5000), 3, 0.1)
+    W, b = random_weights(problem, 1)
+    weighted = replace(problem.rows, weights=rng.integers(0, 3, 5000).astype(float))
+    for rows in (problem.rows, weighted):
+        monkeypatch.setattr(bias, "BLOCK_BYTES", 1 << 30)
+        whole = certify_weights(make_engine(), rows, W, b, problem.l2).given
+        monkeypatch.setattr(bias, "BLOCK_BYTES", 24 * 7)
+        in_blocks = certify_weights(make_engine(), rows, W, b, problem.l2).given
+        assert in_blocks.gap == pytest.approx(whole.gap, rel=1e-9)
+        assert in_blocks.cost == pytest.approx(whole.cost, rel=1e-12)
+
+
+def test_rows_that_the_curvature_of_the_bias_is_taken_from_are_the_same_in_any_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bias, "HESSIAN_PRODUCTS", 5000 * 9 / 3)  # every third row
+    rng = np.random.default_rng(0)
+    problem = Problem(rng.normal(size=(5000, 4)), rng.integers(0, 3, 5000), 3, 0.1)
+    W, b = random_weights(problem, 1)
+    P = loss_functions.softmax(objective.scores(problem.X[::3], W, b))
+    expected = np.diag(P.mean(axis=0)) - P.T @ P / len(P)
+    for size in (1 << 30, 24, 24 * 4, 24 * 1000):
+        monkeypatch.setattr(bias, "BLOCK_BYTES", size)
+        found = bias.Scores(make_engine(), problem.rows, W).moments(b).hessian
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_a_gap_that_need_not_be_small_is_a_bound_and_takes_fewer_looks_at_the_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = 0
+    moments = bias.Scores.moments
+
+    def counted(scores: bias.Scores, b: NDArray[np.float64]) -> Moments:
+        nonlocal looks
+        looks += 1
+        return moments(scores, b)
+
+    monkeypatch.setattr(bias.Scores, "moments", counted)
+    spent = {0.0: 0, 1e-3: 0}
+    for seed in range(100):
+        problem = make_problem(seed)
+        J, _ = independent_optimum(problem)
+        W, b = random_weights(problem, seed)
+        b = certify_weights(make_engine(), problem.rows, W, b, problem.l2).bias + 1e-3 * b
+        for tol in spent:
+            before = looks
+            certified = certify_weights(make_engine(), problem.rows, W, b, problem.l2, tol)
+            spent[tol] += looks - before
+            assert certified.given.lower_bound <= J + 1e-9, (seed, tol)
+        exact = certify_weights(make_engine(), problem.rows, W, b, problem.l2).best
+        assert certified.best.gap <= exact.gap + 1e-4 * exact.cost, seed
+    assert spent[1e-3] < 0.8 * spent[0.0]
+
+
+def test_a_class_without_rows_has_its_bias_far_below_and_a_bound_all_the_same() -> None:
+    problem = make_problem(11)
+    problem = problem._replace(y=np.where(problem.y == 0, 1, problem.y))
+    W, b = random_weights(problem, 11)
+    certified = certify_weights(make_engine(), problem.rows, W, b, problem.l2)
+    present = np.unique(problem.y)
+    assert certified.bias[0] == pytest.approx(certified.bias[present].mean() - ABSENT_BELOW)
+    assert certified.given.lower_bound <= independent_optimum(problem)[0] + 1e-9
+
+
+def test_the_order_of_rows_and_classes_and_doubled_rows_change_nothing() -> None:
+    problem = make_problem(21)
+    W, b = random_weights(problem, 21)
+    rng = np.random.default_rng(0)
+    rows, classes = rng.permutation(len(problem.y)), rng.permutation(problem.K)
+    place = np.argsort(classes)
+    twice = np.tile(np.arange(len(problem.y)), 2)
+    gap = certify_weights(make_engine(), problem.rows, W, b, problem.l2).given.gap
+    for other, V, c in (
+        (problem._replace(X=problem.X[rows], y=problem.y[rows]), W, b),
+        (problem._replace(y=place[problem.y]), W[classes], b[classes]),
+        (problem._replace(X=problem.X[twice], y=problem.y[twice]), W, b),
+    ):
+        again = certify_weights(make_engine(), other.rows, V, c, problem.l2).given.gap
+        assert again == pytest.approx(gap, rel=1e-9)
+
+
+def test_chosen_rows_count_alone() -> None:
+    problem = make_problem(5, largest=(40, 12, 5))
+    W, b = random_weights(problem, 5)
+    index = np.arange(0, len(problem.y), 2)
+    part = problem._replace(X=problem.X[index], y=problem.y[index])
+    chosen = certify_weights(make_engine(), problem.rows.only(index), W, b, problem.l2).given
+    alone = certify_weights(make_engine(), part.rows, W, b, problem.l2).given
+    assert chosen.gap == pytest.approx(alone.gap, rel=1e-12)
+
+
+def test_without_l2_there_is_no_bound_and_it_says_so() -> None:
+    problem = make_problem(2)
+    W, b = random_weights(problem, 2)
+    certificate = certify_weights(make_engine(), problem.rows, W, b, 0.0).given
+    assert certificate.gap == math.inf == certificate.distance
+    assert "no bound exists" in certificate.sentence
+
+
+def test_no_gap_is_wider_than_the_cost_since_no_cost_is_negative() -> None:
+    problem = make_problem(8)._replace(l2=1e-4)
+    W = 1e3 * np.random.default_rng(0).normal(size=(problem.K, problem.X.shape[1]))
+    certificate = certify_weights(
+        make_engine(), problem.rows, W, np.zeros(problem.K), problem.l2
+    ).given
+    assert certificate.lower_bound >= -1e-9 * certificate.cost
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"l2": -1.0}, r"l2 \(λ\) must be"),
+        ({"W": np.zeros((2, 3))}, r"shapes \(2, 2\) and \(2,\)"),
+        ({"b": np.array([0.0, np.nan])}, "must be finite"),
+    ],
+)
+def test_bad_weights_are_refused_in_a_sentence(change: dict[str, object], words: str) -> None:
+    dataset = Dataset(np.eye(2), np.array([0, 1]), ("a", "b"))
+    scaling: Scaling = fit_scaling("none", dataset.X)
+    given = {"W": np.zeros((2, 2)), "b": np.zeros(2), "l2": 0.1} | change
+    with pytest.raises(SettingsError, match=words):
+        certify(dataset, scaling=scaling, **given)  # type: ignore[arg-type]

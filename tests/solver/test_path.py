@@ -1,0 +1,176 @@
+"""The λ path: every point proven, one chosen by rows that no model was fitted to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from onelayer import load
+from onelayer.data import Dataset, Splits
+from onelayer.data.split import stratified_folds
+from onelayer.engines import ENGINE_NAMES, make_engine
+from onelayer.errors import SettingsError
+from onelayer.objective import cost as objective
+from onelayer.objective import loss as loss_functions
+from onelayer.solver import Choice, PathProgress, Score, l2_grid, solve, solve_path
+from onelayer.solver.path import choose, merit, score
+from tests.made_data import make_splits
+
+
+def unit(dataset: Dataset) -> NDArray[np.float64]:
+    """Features as the solver sees them."""
+    return dataset.X.astype(np.float64) / dataset.max_value
+
+
+@pytest.fixture(scope="module")
+def digits() -> Splits:
+    return load("digits")
+
+
+@pytest.mark.parametrize("engine_name", ENGINE_NAMES)
+def test_every_lambda_is_certified_and_the_same_as_alone(engine_name: str, digits: Splits) -> None:
+    engine = make_engine(engine_name)
+    path = solve_path(digits, [0.001, 1.0, 0.03], tol=1e-8, engine=engine)
+    assert path.l2.tolist() == [1.0, 0.03, 0.001]
+    for optimum in path.optima:
+        assert optimum.status == "optimal"
+        assert optimum.certificate.gap <= 1e-8 * optimum.certificate.cost
+        alone = solve(digits.train, optimum.l2, tol=1e-8, engine=engine)
+        assert optimum.certificate.cost == pytest.approx(alone.certificate.cost, rel=3e-8)
+
+
+def test_a_smaller_lambda_fits_the_training_rows_better_with_larger_weights(
+    digits: Splits,
+) -> None:
+    path = solve_path(digits, l2_grid(6))
+    losses = [one.loss for one in path.train]
+    norms = [float(np.linalg.norm(optimum.W)) for optimum in path.optima]
+    assert losses == sorted(losses, reverse=True)
+    assert norms == sorted(norms)
+
+
+def test_the_chosen_lambda_is_best_on_validation_rows_and_alone_meets_the_test_rows(
+    digits: Splits,
+) -> None:
+    path = solve_path(digits, l2_grid(5))
+    held_out = [one[0].accuracy for one in path.held_out]
+    assert held_out[path.chosen] == max(held_out)
+    X, best = unit(digits.test), path.best
+    S = objective.scores(X, best.W, best.b)
+    assert path.test is not None
+    assert path.test.accuracy == objective.accuracy(S, digits.test.y)
+    assert path.test.loss == pytest.approx(loss_functions.loss(S, digits.test.y), rel=1e-6)
+
+
+def test_folds_hold_out_what_they_are_judged_by(digits: Splits) -> None:
+    path = solve_path(digits, [0.1, 0.001], folds=4, tol=1e-7)
+    assert all(len(scores) == 4 for scores in path.held_out)
+    assert sum(one.rows for one in path.held_out[0]) == digits.train.rows
+    kept, held_out = stratified_folds(digits.train.y, 4)[0]
+    fitted = solve(digits.train.take(kept), 0.1, tol=1e-7)
+    own = digits.train.take(held_out)
+    S = objective.scores(unit(own), fitted.W, fitted.b)
+    assert path.held_out[0][0].loss == pytest.approx(loss_functions.loss(S, own.y), rel=1e-3)
+    assert path.held_out[0][0].rows == own.rows
+
+
+def test_models_of_folds_have_not_seen_what_they_are_judged_by(digits: Splits) -> None:
+    path = solve_path(digits, [0.001, 0.0], folds=3)
+    assert path.train[1].accuracy == 1.0
+    assert all(one.accuracy < 0.98 for one in path.held_out[1])
+
+
+def test_a_class_missing_from_a_fold_is_no_obstacle() -> None:
+    rng = np.random.default_rng(0)
+    y = np.r_[np.zeros(10, np.int64), np.ones(10, np.int64), [2]]
+    rare = Dataset(rng.normal(size=(21, 3)), y, ("a", "b", "once"))
+    path = solve_path(Splits(rare, rare, rare, "rare", "made"), [0.1], folds=3)
+    assert path.best.status == "optimal"
+    assert np.isfinite([one.loss for one in path.held_out[0]]).all()
+
+
+@given(st.lists(st.integers(0, 4), min_size=4, max_size=60), st.integers(2, 4))
+def test_folds_part_the_rows_and_spread_each_class(labels: list[int], folds: int) -> None:
+    y = np.array(labels)
+    parts = stratified_folds(y, folds)
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([held_out for _, held_out in parts])), np.arange(len(y))
+    )
+    for kept, held_out in parts:
+        np.testing.assert_array_equal(np.sort(np.r_[kept, held_out]), np.arange(len(y)))
+    for k in set(labels):
+        sizes = [int((y[held_out] == k).sum()) for _, held_out in parts]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_one_standard_error_takes_the_largest_lambda_that_is_not_clearly_worse() -> None:
+    scores = [[Score(loss, 0.05, 0.5, 0.05, 100)] for loss in (2.0, 1.04, 1.02, 1.0, 1.5)]
+    assert choose(scores, Choice("loss", "best")) == 3
+    assert choose(scores, Choice("loss", "one-standard-error")) == 1
+
+
+def test_the_error_of_folds_is_that_of_their_spread() -> None:
+    folds = [Score(1.0, 9.0, a, 9.0, 10) for a in (0.4, 0.5, 0.6)]
+    mean, error = merit(folds, "accuracy")
+    assert mean == pytest.approx(0.5)
+    assert error == pytest.approx(0.1 / np.sqrt(3))
+
+
+def test_scores_have_the_standard_errors_of_their_rows() -> None:
+    data = make_splits(rows=60).train
+    optimum = solve(data, 0.1)
+    S = objective.scores(unit(data), optimum.W, optimum.b)
+    losses = -loss_functions.log_softmax(S)[np.arange(60), data.y]
+    from onelayer.data.rows import rows_of
+    from onelayer.data.scaling import fit_scaling
+
+    own = score(
+        make_engine(),
+        rows_of(data, fit_scaling("unit", data.X, data.max_value)),
+        optimum.W,
+        optimum.b,
+    )
+    assert own.loss_error == pytest.approx(losses.std() / np.sqrt(60), rel=1e-6)
+    a = own.accuracy
+    assert own.accuracy_error == pytest.approx(np.sqrt(a * (1 - a) / 60))
+
+
+def test_ctrl_c_keeps_the_lambdas_that_were_solved(digits: Splits) -> None:
+    def second(now: PathProgress) -> None:
+        if now.done == 2:
+            raise KeyboardInterrupt
+
+    path = solve_path(digits, l2_grid(5), on_progress=second)
+    assert path.l2.tolist() == pytest.approx(l2_grid(5)[:2])
+    assert len(path.train) == len(path.held_out) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"l2s": []}, "at least one λ"),
+        ({"l2s": [-1.0]}, r"l2 \(λ\)"),
+        ({"folds": 1}, "folds must be from 2"),
+        ({"folds": -2}, "folds must be from 2"),
+        ({"tol": -1.0}, "tol must be"),
+    ],
+)
+def test_bad_settings_are_refused_in_a_sentence(
+    change: dict[str, object], words: str, digits: Splits
+) -> None:
+    with pytest.raises(SettingsError, match=words):
+        solve_path(digits, **{"l2s": [0.1]} | change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("choice", [{"by": "auc"}, {"rule": "two-standard-errors"}])
+def test_an_unknown_choice_is_refused(choice: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="must be"):
+        Choice(**choice)  # type: ignore[arg-type]
+
+
+def test_an_upside_down_grid_is_refused() -> None:
+    with pytest.raises(SettingsError, match="smallest ≤ largest"):
+        l2_grid(5, largest=0.1, smallest=1.0)

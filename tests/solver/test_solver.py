@@ -1,0 +1,230 @@
+"""The solver against independent ones, by either of its methods."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from onelayer import load
+from onelayer.data import Dataset
+from onelayer.data.rows import Rows
+from onelayer.engines import ENGINE_NAMES, Engine, FullGradient, Weights, make_engine
+from onelayer.errors import SettingsError
+from onelayer.objective import cost as objective
+from onelayer.solver import Progress, newton, solve, solver
+from onelayer.solver.certificate import Certified, certify_weights
+from onelayer.solver.lbfgs import fit_metric
+from onelayer.solver.solver import Solver, Target
+from tests.solver import problems
+from tests.solver.problems import Problem, independent_optimum, make_problem
+
+
+@pytest.fixture(params=["newton", "l-bfgs", "l-bfgs from float32"])
+def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every way that a problem can be solved in, whatever its size."""
+    if request.param != "newton":
+        monkeypatch.setattr(newton, "MOST_UNKNOWNS", 0)
+    if request.param == "l-bfgs from float32":
+        monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("engine_name", ENGINE_NAMES)
+def test_the_optimum_is_the_independent_one(method: str, engine_name: str) -> None:
+    for seed in range(40):
+        problem = make_problem(seed)._replace(l2=1e-2)
+        J, W_best = independent_optimum(problem)
+        optimum = problems.solve(make_engine(engine_name), problem)
+        assert optimum.status == "optimal", (seed, optimum.sentence)
+        assert optimum.certificate.gap <= 1e-10 * optimum.certificate.cost
+        assert problem.cost(optimum.W, optimum.b) == pytest.approx(J, rel=2e-10, abs=1e-13), seed
+        distance = float(np.linalg.norm(optimum.W - W_best))
+        assert distance <= optimum.certificate.distance + 1e-7, seed
+
+
+def test_a_certificate_that_falls_short_is_no_reason_for_finer_arithmetic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(newton, "MOST_UNKNOWNS", 0)
+    monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
+    prove, tries = certify_weights, 0
+
+    def short_at_first(*given: Any) -> Certified:
+        nonlocal tries
+        tries += 1
+        proven = prove(*given)
+        return replace(proven, best=replace(proven.best, gap=1.0)) if tries == 1 else proven
+
+    monkeypatch.setattr(solver, "certify_weights", short_at_first)
+    problem = make_problem(17)._replace(l2=1e-2)
+    coarse = problems.solve(make_engine(), problem, tol=1e-5)
+    assert (coarse.status, coarse.W.dtype.name, tries) == ("optimal", "float32", 2)
+    fine = problems.solve(make_engine(), problem, tol=1e-10)
+    assert (fine.status, fine.W.dtype.name) == ("optimal", "float64")
+
+
+def test_the_optimum_is_scipys_to_1e_10() -> None:
+    problem = make_problem(17, largest=(40, 12, 4))._replace(l2=0.05)
+    problem.y[: problem.K] = np.arange(problem.K)
+    K, D = problem.K, problem.X.shape[1]
+
+    def cost(v: np.ndarray) -> tuple[float, np.ndarray]:
+        V = v.reshape(K, D + 1)
+        G = objective.gradient(problem.X, problem.y, V[:, :-1], V[:, -1], problem.l2)
+        slope = np.concatenate([G.W, G.b[:, None]], axis=1).ravel()
+        return problem.cost(V[:, :-1], V[:, -1]), slope
+
+    found = minimize(
+        cost, np.zeros(K * (D + 1)), jac=True, method="L-BFGS-B",
+        options={"ftol": 1e-16, "gtol": 1e-12, "maxiter": 10_000, "maxfun": 20_000},
+    )  # fmt: skip
+    optimum = problems.solve(make_engine(), problem, tol=1e-12)
+    assert optimum.certificate.cost == pytest.approx(found.fun, rel=1e-10)
+
+
+def test_the_optimum_is_scikit_learns_at_its_tightest(method: str) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    train = load("digits").train
+    X, l2 = train.X.astype(np.float64) / train.max_value, 0.001
+    C = 1.0 / (2.0 * l2 * train.rows)
+    other = LogisticRegression(C=C, tol=1e-10, max_iter=20_000).fit(X, train.y)
+    ours = solve(train, l2, tol=1e-11)
+    assert ours.status == "optimal"
+    np.testing.assert_allclose(ours.W, other.coef_ - other.coef_.mean(axis=0), atol=1e-5)
+    theirs = objective.cost(X, train.y, other.coef_, other.intercept_, l2)
+    assert ours.certificate.cost <= theirs * (1.0 + 1e-10)
+
+
+def test_rows_in_any_order_and_doubled_rows_have_the_same_optimum(method: str) -> None:
+    problem = make_problem(31)._replace(l2=1e-2)
+    rng = np.random.default_rng(0)
+    W = problems.solve(make_engine(), problem).W
+    for index in (rng.permutation(len(problem.y)), np.tile(np.arange(len(problem.y)), 2)):
+        other = problem._replace(X=problem.X[index], y=problem.y[index])
+        np.testing.assert_allclose(problems.solve(make_engine(), other).W, W, atol=1e-5)
+    place = rng.permutation(problem.K)
+    renamed = problems.solve(make_engine(), problem._replace(y=place[problem.y]))
+    np.testing.assert_allclose(renamed.W[place], W, atol=1e-5)
+
+
+def test_one_lambda_after_another_is_each_from_scratch(method: str) -> None:
+    problem = make_problem(33)
+    metric = fit_metric(make_engine(), problem.rows, problem.K)
+    series = Solver(make_engine(), problem.rows, problem.K, metric)
+    for l2 in (1.0, 0.1, 0.01, 0.5):
+        warm = series.solve(Target(l2, 1e-10, 3000))
+        cold = problems.solve(make_engine(), problem._replace(l2=l2))
+        assert warm.status == cold.status == "optimal"
+        assert warm.certificate.cost == pytest.approx(cold.certificate.cost, rel=3e-10)
+        warm_start = Solver(make_engine(), problem.rows, problem.K, metric)
+        warm_start.start_at(cold.W, cold.b)
+        assert warm_start.solve(Target(l2, 1e-8)).passes <= 4
+
+
+def test_a_class_without_rows_gets_no_weights_and_is_never_predicted(method: str) -> None:
+    problem = make_problem(12)._replace(l2=0.01)
+    problem = problem._replace(y=np.where(problem.y == 0, 1, problem.y))
+    optimum = problems.solve(make_engine(), problem)
+    assert optimum.status == "optimal"
+    assert not optimum.W[0].any()
+    predicted = objective.scores(problem.X, optimum.W, optimum.b).argmax(axis=1)
+    assert 0 not in predicted
+
+
+def test_without_l2_the_gradient_decides() -> None:
+    rng = np.random.default_rng(0)
+    problem = Problem(rng.normal(size=(200, 3)), rng.integers(0, 3, 200), 3, 0.0)
+    optimum = problems.solve(make_engine(), problem, tol=1e-6)
+    at_zero = objective.gradient(
+        problem.X, problem.y, np.zeros((3, 3)), np.log(np.bincount(problem.y) / 200)
+    )
+    assert optimum.status == "optimal"
+    assert optimum.certificate.gradient_norm <= 1e-6 * np.linalg.norm(at_zero.W)
+    assert "no bound exists" in optimum.sentence
+
+
+def test_separable_rows_without_l2_end_too(method: str) -> None:
+    problem = Problem(np.array([[-1.0], [1.0]]), np.array([0, 1]), 2, 0.0)
+    optimum = problems.solve(make_engine(), problem, tol=1e-3)
+    assert optimum.status == "optimal"
+    assert optimum.certificate.cost < 1e-2
+    assert "can be separated" in optimum.sentence
+
+
+def test_too_few_passes_are_said_and_the_gap_is_still_proven(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(newton, "MOST_UNKNOWNS", 0)
+    problem = make_problem(40)._replace(l2=1e-4)
+    optimum = problems.solve(make_engine(), problem, passes=3)
+    assert optimum.status == "passes"
+    assert "max_passes" in optimum.sentence
+    J, _ = independent_optimum(problem)
+    assert optimum.certificate.lower_bound <= J <= optimum.certificate.cost
+
+
+def test_more_than_float64_can_give_is_said(method: str) -> None:
+    optimum = problems.solve(make_engine(), make_problem(41)._replace(l2=0.01), tol=1e-40)
+    assert optimum.status in ("rounding", "optimal")
+    assert optimum.certificate.gap <= 1e-15
+
+
+class _Interrupts:
+    """An engine on which Ctrl-C is pressed in the third pass."""
+
+    def __init__(self) -> None:
+        self._inner, self._passes = make_engine(), 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
+        self._passes += 1
+        if self._passes == 3:
+            raise KeyboardInterrupt
+        return self._inner.gradient(rows, weights)
+
+
+def test_ctrl_c_keeps_what_was_found_with_its_proof() -> None:
+    problem = make_problem(50)
+    engine: Engine = _Interrupts()  # type: ignore[assignment]
+    optimum = problems.solve(engine, problem)
+    assert optimum.status == "interrupted"
+    assert "interrupted" in optimum.sentence
+    J, _ = independent_optimum(problem)
+    assert optimum.certificate.lower_bound <= J <= optimum.certificate.cost < np.log(problem.K) + 1
+
+
+def test_every_pass_is_told() -> None:
+    told: list[Progress] = []
+    optimum = solve(load("digits").train, 0.01, on_progress=told.append)
+    assert [p.passes for p in told] == sorted(p.passes for p in told)
+    assert told[-1].cost == pytest.approx(optimum.certificate.cost, rel=1e-6)
+    assert {p.l2 for p in told} == {0.01}
+
+
+def test_the_same_call_gives_the_same_bits(method: str) -> None:
+    problem = make_problem(60)._replace(l2=0.01)
+    first, second = (problems.solve(make_engine(threads=t), problem) for t in (1, 2))
+    np.testing.assert_array_equal(first.W, second.W)
+    np.testing.assert_array_equal(first.b, second.b)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"l2": -0.1}, r"l2 \(λ\)"),
+        ({"tol": 0.0}, "tol must be"),
+        ({"max_passes": 0}, "max_passes must be"),
+        ({"scaling": "log"}, "scaling must be"),
+    ],
+)
+def test_bad_settings_are_refused_in_a_sentence(change: dict[str, object], words: str) -> None:
+    dataset = Dataset(np.eye(2), np.array([0, 1]), ("a", "b"))
+    with pytest.raises(SettingsError, match=words):
+        solve(dataset, **{"l2": 0.1} | change)  # type: ignore[arg-type]

@@ -1,0 +1,137 @@
+"""Settings of runs: what is accepted, what is refused and how, and which runs share a pass."""
+
+from __future__ import annotations
+
+import math
+from operator import attrgetter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onelayer.errors import SettingsError
+from onelayer.training.run import Run, grid, group_passes, run_from_settings, seed_range
+
+
+@pytest.mark.parametrize(
+    ("setting", "values", "expected"),
+    [
+        ("learning_rate", [0, -0.1, math.nan, math.inf, "0.1", True, None], "above 0"),
+        ("l2", [-1e-9, math.nan, math.inf, "0"], "0 or above"),
+        ("batch_size", [0, -5, 1.5, True], "1 or above"),
+        ("epochs", [0, -1, 2.0], "1 or above"),
+        ("seed", [-1, 0.5], "0 or above"),
+        ("shuffle_seed", [-1, "x"], "0 or above"),
+        ("init_scale", [-0.01, math.nan], "0 or above"),
+        ("momentum", [-0.1, 1.0, math.nan, "0.9", True], "from 0 to below 1"),
+        ("nesterov", [1, "yes", None], "true or false"),
+        ("loss", ["hinge", None, 1], "softmax or sigmoid"),
+        ("label_smoothing", [-0.1, 1.0, math.nan], "from 0 to below 1"),
+        ("flip_seed", [-1, 0.5, True], "0 or above"),
+        ("warmup", [-1, math.nan, "2"], "0 or above"),
+        ("warmup", [40.5], "at most the 40 epochs"),
+        (
+            "schedule",
+            ["linear", "", "step", "step:2", "step:2:x", "step:1:2:3", "cosine:1", None, 3, []],
+            "constant, cosine, step:EPOCHS:FACTOR or cyclical:SHARE:EPOCHS, as in step:10:0.1",
+        ),
+        (
+            "averaging",
+            ["mean", "tail", "tail:0", "tail:1.1", "ema:1", "ema:0", "none:1", None],
+            "none, tail:SHARE or ema:DECAY",
+        ),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_its_name_and_what_was_expected(
+    setting: str, values: list[Any], expected: str
+) -> None:
+    for value in values:
+        with pytest.raises(SettingsError) as refusal:
+            run_from_settings({"learning_rate": 0.1, setting: value})
+        assert setting in str(refusal.value)
+        assert expected in str(refusal.value)
+        assert repr(value) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        ("step:0:0.1", "EPOCHS of schedule step:0:0.1 must be a number above 0"),
+        ("step:2:1", "FACTOR of schedule step:2:1 must be between 0 and 1, but 1 was given"),
+        ("cyclical:0:2", "SHARE of schedule cyclical:0:2 must be between 0 and 1, but 0 was"),
+        ("cyclical:0.1:-2", "EPOCHS of schedule cyclical:0.1:-2 must be a number above 0"),
+    ],
+)
+def test_a_number_of_a_schedule_out_of_range_is_named(schedule: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        Run(0.1, schedule=schedule)
+
+
+def test_a_name_says_what_is_not_the_default() -> None:
+    run = Run(
+        0.1, momentum=0.9, nesterov=True, schedule="step:10:0.1", warmup=0.5, averaging="tail:0.5",
+        loss="sigmoid", label_smoothing=0.1, flip_seed=3,
+    )  # fmt: skip
+    words = "Nesterov μ=0.9, step:10:0.1, warm-up 0.5, tail:0.5, sigmoid, ε=0.1, flips"
+    assert run.name == f"λ=0, η=0.1, {words}"
+    assert Run(0.1, nesterov=True).name == "λ=0, η=0.1"
+
+
+def test_an_unknown_setting_is_refused_and_the_nearest_name_is_offered() -> None:
+    with pytest.raises(SettingsError, match="'learning_rte'; did you mean 'learning_rate'"):
+        grid(learning_rte=0.1)
+    with pytest.raises(SettingsError, match="'zzz'; the settings are learning_rate, l2"):
+        grid(zzz=1)
+
+
+def test_a_run_without_a_learning_rate_is_refused() -> None:
+    with pytest.raises(SettingsError, match="needs the setting learning_rate"):
+        run_from_settings({"l2": 0.1})
+
+
+def test_a_grid_is_the_product_of_its_lists() -> None:
+    runs = grid(learning_rate=[0.1, 0.01], l2=(0.0, 1.0), seed=range(2), epochs=3)
+    assert len(runs) == 8
+    assert len(set(runs)) == 8
+    assert {run.epochs for run in runs} == {3}
+    assert [run.seed for run in runs[:2]] == [0, 1]
+
+
+def test_runs_that_differ_in_the_seed_only_share_their_name() -> None:
+    assert len({run.name for run in grid(learning_rate=0.1, seed=range(5))}) == 1
+
+
+def test_a_run_survives_the_way_through_a_dictionary() -> None:
+    run = Run(0.1, l2=0.2, seed=3, shuffle_seed=9, name="mine")
+    assert Run(**run.as_dict()) == run
+
+
+def test_fewer_than_one_seed_is_refused() -> None:
+    with pytest.raises(SettingsError, match="seeds must be a whole number, 1 or above"):
+        seed_range(0)
+
+
+run_settings = st.builds(
+    Run,
+    learning_rate=st.sampled_from([0.1, 0.01]),
+    batch_size=st.sampled_from([10, 20]),
+    epochs=st.sampled_from([1, 2]),
+    shuffle_seed=st.sampled_from([None, 1]),
+    flip_seed=st.sampled_from([None, 1]),
+    momentum=st.sampled_from([0.0, 0.9]),
+    schedule=st.sampled_from(["constant", "cosine"]),
+    loss=st.sampled_from(["softmax", "sigmoid"]),
+)
+
+
+@given(st.lists(run_settings, max_size=12))
+def test_passes_hold_every_run_once_and_only_runs_that_see_the_same_batches(
+    runs: list[Run],
+) -> None:
+    passes = group_passes(runs)
+    assert sorted(i for positions in passes for i in positions) == list(range(len(runs)))
+    shared = attrgetter("batch_size", "epochs", "shuffle_seed", "flip_seed")
+    keys = [{shared(runs[i]) for i in p} for p in passes]
+    assert all(len(key) == 1 for key in keys)
+    assert len({next(iter(key)) for key in keys}) == len(passes)
