@@ -14,7 +14,7 @@ import difflib
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -68,23 +68,46 @@ class Run:
         'λ=0.1, η=0.01'
     """
 
-    learning_rate: float | Auto
-    l2: float = 0.0
+    # The help is that of the command line's option, which is made from the field.
+    learning_rate: float | Auto = field(
+        metadata={"help": "Learning rate η > 0, or auto: a rate that is guaranteed to be stable."}
+    )
+    l2: float = field(default=0.0, metadata={"help": "L2 penalty λ ≥ 0; the cost adds λ Σ W²."})
     seed: int = 0
-    batch_size: int = 100
-    epochs: int = 40
-    shuffle_seed: int | None = None
-    init_scale: float = 0.01
+    batch_size: int = field(default=100, metadata={"help": "Rows per batch."})
+    epochs: int = field(default=40, metadata={"help": "Passes over the training rows."})
+    shuffle_seed: int | None = field(
+        default=None, metadata={"help": "Seed of the row order; a new order each epoch."}
+    )
+    init_scale: float = field(
+        default=0.01, metadata={"help": "Standard deviation of the initial weights."}
+    )
     name: str = ""
-    momentum: float = 0.0
-    nesterov: bool = False
-    schedule: str = CONSTANT
-    warmup: float = 0.0
-    averaging: str = NONE
-    loss: Loss = "softmax"
-    label_smoothing: float = 0.0
-    flip_seed: int | None = None
-    patience: int | None = None
+    momentum: float = field(default=0.0, metadata={"help": "Momentum μ, 0 ≤ μ < 1."})
+    nesterov: bool = field(default=False, metadata={"help": "Nesterov momentum."})
+    schedule: str = field(
+        default=CONSTANT,
+        metadata={"help": "constant, cosine, step:EPOCHS:FACTOR or cyclical:FRACTION:EPOCHS."},
+    )
+    warmup: float = field(
+        default=0.0, metadata={"help": "Warm-up epochs: η rises linearly to its full value."}
+    )
+    averaging: str = field(
+        default=NONE,
+        metadata={"help": "Averaging of the weights: none, tail:FRACTION or ema:DECAY."},
+    )
+    loss: Loss = field(
+        default="softmax",
+        metadata={"help": "softmax, or sigmoid: the mean of K binary cross-entropies."},
+    )
+    label_smoothing: float = field(default=0.0, metadata={"help": "Label smoothing ε, 0 ≤ ε < 1."})
+    flip_seed: int | None = field(
+        default=None, metadata={"help": "Seed of random horizontal flips of images."}
+    )
+    patience: int | None = field(
+        default=None,
+        metadata={"help": "Stop a run after this many epochs without a lower validation loss."},
+    )
 
     def __post_init__(self) -> None:
         if self.learning_rate != AUTO:
