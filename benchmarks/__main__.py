@@ -31,7 +31,7 @@ from onelayer.engines import ENGINE_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "benchmarks" / "results" / "latest.json"
-PAGE = ROOT / "docs" / "benchmarks.md"
+PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
 UNFINISHED = ROOT / "runs" / "benchmarks" / "unfinished.json"
 SECTIONS = ("peers", "penalty", "grids", "wide", "sweeps", "reproduce", "optimum", "probes")
 QUICK_SECTIONS = ("peers", "grids", "wide", "sweeps", "optimum", "probes")

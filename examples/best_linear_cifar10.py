@@ -1,6 +1,6 @@
 """Fit the best linear classifier of raw CIFAR-10 pixels, and look at the test rows once.
 
-The recipe was chosen on held-out training rows: docs/best-linear-classifier.md says how. Some
+The recipe was chosen on held-out training rows: docs/guide/best-linear-classifier.md says how. Some
 minutes on two cores; `onelayer best-linear` does the same with a bar that shows the time left.
 """
 

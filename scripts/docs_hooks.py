@@ -14,7 +14,7 @@ from typing import Any
 
 log = logging.getLogger("mkdocs.hooks.onelayer")
 
-OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)(?:#[^)\s]*)?\)")
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)(?:#[^)\s]*)?\)")
 FETCHED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
 # Links that a browser does not follow by itself.
 HARMLESS = re.compile(r"rel=[\"']?(?:canonical|prev|next)\b")
@@ -23,7 +23,9 @@ HARMLESS = re.compile(r"rel=[\"']?(?:canonical|prev|next)\b")
 def on_config(config: Any) -> None:
     """Put pages that mkdocs.yml does not name at the end, so that none is lost."""
     named = set(_pages(config.nav))
-    others = sorted(p.name for p in Path(config.docs_dir).glob("*.md") if p.name not in named)
+    docs = Path(config.docs_dir)
+    pages = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
+    others = sorted(pages - named)
     if others:
         config.nav.append({"More": others})
 
@@ -39,14 +41,17 @@ def _pages(nav: Any) -> Iterator[str]:
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
     """Turn links to files outside docs/ into their words."""
-    folder = Path(page.file.abs_src_path).parent
+    folder, docs = Path(page.file.abs_src_path).parent, Path(config.docs_dir)
 
     def words(link: re.Match[str]) -> str:
-        if not (folder / link[2]).exists():
+        file = (folder / link[2]).resolve()
+        if file.is_relative_to(docs):
+            return link[0]
+        if not file.exists():
             log.warning("%s links to %s, which is not there.", page.file.src_path, link[2])
         return link[1]
 
-    return OUTSIDE.sub(words, markdown)
+    return LINK.sub(words, markdown)
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:

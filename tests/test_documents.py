@@ -22,7 +22,9 @@ from onelayer.experiments.reproduce import EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]
 README, DOCS = ROOT / "README.md", ROOT / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = sorted(DOCS.rglob("*.md"))
+FOUR_EXPERIMENTS = DOCS / "tutorial" / "four-experiments.md"
+API = DOCS / "reference" / "api.md"
 
 BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>[^\n]*?) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```",
@@ -137,7 +139,7 @@ def test_commands_of_the_documents_exist(command: str) -> None:
     assert subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("page", [README, DOCS / "four-experiments.md"], ids=lambda p: str(p.stem))
+@pytest.mark.parametrize("page", [README, FOUR_EXPERIMENTS], ids=lambda p: str(p.stem))
 def test_the_reported_figures_are_those_of_the_experiments(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for e in EXPERIMENTS:
@@ -149,7 +151,7 @@ def test_the_reported_figures_are_those_of_the_experiments(page: Path) -> None:
 def test_the_page_of_the_experiments_has_the_measured_figures_of_the_readme() -> None:
     row = re.compile(r"^\| [\d.]+ \| [\d.]+ \| .* ± .*$", flags=re.MULTILINE)
     of_readme = row.findall(README.read_text(encoding="utf-8"))
-    assert of_readme == row.findall((DOCS / "four-experiments.md").read_text(encoding="utf-8"))
+    assert of_readme == row.findall(FOUR_EXPERIMENTS.read_text(encoding="utf-8"))
     assert len(of_readme) == len(EXPERIMENTS)
 
 
@@ -162,7 +164,7 @@ def test_every_file_that_a_document_links_to_is_there(page: Path) -> None:
 
 @pytest.mark.parametrize("theirs", [LogisticRegression, LogisticRegressionCV, SGDClassifier])
 def test_the_table_maps_every_argument_of_scikit_learns_classifier(theirs: type) -> None:
-    page = (DOCS / "from-scikit-learn.md").read_text(encoding="utf-8")
+    page = (DOCS / "guide" / "from-scikit-learn.md").read_text(encoding="utf-8")
     section = page.split(f"\n## {theirs.__name__}\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (`.*?) \| (.*?) \|", section, flags=re.MULTILINE)
     named = set(re.findall(r"`(\w+)(?:=[^`]*)?`", " ".join(left for left, _ in rows)))
@@ -170,14 +172,14 @@ def test_the_table_maps_every_argument_of_scikit_learns_classifier(theirs: type)
 
 
 def test_the_tables_name_every_argument_of_ours() -> None:
-    page = (DOCS / "from-scikit-learn.md").read_text(encoding="utf-8")
+    page = (DOCS / "guide" / "from-scikit-learn.md").read_text(encoding="utf-8")
     for ours in (SoftmaxClassifier, SoftmaxClassifierCV):
         for name in inspect.signature(ours).parameters:
             assert re.search(rf"`{name}[`=]", page), f"{ours.__name__}.{name}"
 
 
 def test_the_api_page_has_every_exported_name() -> None:
-    shown = re.findall(r"^::: .*?(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), flags=re.M)
+    shown = re.findall(r"^::: .*?(\w+)$", API.read_text(encoding="utf-8"), flags=re.M)
     modules = (
         *(onelayer, onelayer.solver, onelayer.data, onelayer.sklearn, onelayer.model),
         onelayer.experiments,

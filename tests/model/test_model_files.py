@@ -81,7 +81,7 @@ def test_the_same_model_gives_the_same_bytes() -> None:
 
 
 def test_the_file_is_what_its_page_says(tmp_path: Path) -> None:
-    """docs/model-file.md, followed without a line of onelayer."""
+    """docs/reference/model-file.md, followed without a line of onelayer."""
     model = make_model(dtype=np.float32)
     save_model(model, tmp_path / "m")
     whole = (tmp_path / "m").read_bytes()

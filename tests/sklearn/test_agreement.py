@@ -51,7 +51,7 @@ def test_coefficients_are_logistic_regressions_on_made_problems(seed: int) -> No
 
 
 def test_two_classes_are_the_softmax_of_half_the_row_under_twice_the_penalty() -> None:
-    # docs/formulations.md: v = W₁ − W₀, W₁ = −W₀ = v/2, and λ ‖v‖² = 2λ (‖W₀‖² + ‖W₁‖²).
+    # Formulations: v = W₁ − W₀, W₁ = −W₀ = v/2, and λ ‖v‖² = 2λ (‖W₀‖² + ‖W₁‖²).
     from onelayer import Dataset, solve
 
     X, y = datasets.load_breast_cancer(return_X_y=True)

@@ -536,8 +536,9 @@ def test_a_folder_that_another_writes_or_that_is_no_run_is_refused(tmp_path: Pat
 
 
 def test_the_file_holds_what_its_page_names(tmp_path: Path) -> None:
-    """docs/checkpoints.md, and safetensors without a line of onelayer."""
-    page = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text(encoding="utf-8")
+    """docs/guide/checkpoints.md, and safetensors without a line of onelayer."""
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "guide" / "checkpoints.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([\w.]+)`", page))
     runs = (WITH_STATE[2], replace(WITH_STATE[2], learning_rate=0.1))
     kept = Checkpoint(tmp_path, every=0)

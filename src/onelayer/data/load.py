@@ -206,7 +206,7 @@ def load(
         image_size: side, or (height, width), that pictures are resized to.
         stream: whether rows stay in their files and are read as they are needed; None does so
             where they would take more than a quarter of the memory that is available
-            (docs/larger-than-memory.md).
+            (docs/guide/larger-than-memory.md).
         train_batches: CIFAR-10's training batches, numbers from 1 to 5.
         validation_batches: CIFAR-10's validation batches, numbers from 1 to 5.
         progress: whether to show bars while data are fetched or read.

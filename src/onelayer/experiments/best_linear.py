@@ -221,7 +221,7 @@ def fit_best_linear(
         SettingsError: for a seed or recipe that does not fit.
 
     Source:
-        Zhang & Sabuncu (2018) for the loss; docs/best-linear-classifier.md for the rest.
+        Zhang & Sabuncu (2018) for the loss; docs/guide/best-linear-classifier.md for the rest.
 
     Example:
         >>> from onelayer import load

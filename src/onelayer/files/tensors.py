@@ -5,7 +5,7 @@
     the rest         the tensors, little-endian, one after another
 
 A file with a single other bit is refused. Nothing in a file can run code when it is loaded.
-docs/model-file.md describes the layout byte for byte.
+docs/reference/model-file.md describes the layout byte for byte.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How good a model is on labelled rows: every figure from the scores, met once.
 
-docs/formulations.md has the equations and their sources, under "Evaluation".
+docs/explanation/formulations.md has the equations and their sources, under "Evaluation".
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     n bytes          the header: JSON; __metadata__ holds texts, the others are places of tensors
     the rest         W (K, D), b (K,), scale (D,), offset (D,), little-endian, in that order
 
-docs/model-file.md describes it byte for byte. The header holds the SHA-256 of the file, so that a
+docs/reference/model-file.md describes it byte for byte. The header holds the file's SHA-256, so a
 file with a single other bit is refused. Nothing in a file can run code when it is loaded.
 """
 

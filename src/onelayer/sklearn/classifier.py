@@ -89,7 +89,7 @@ class SoftmaxClassifier(LinearClassifier):
         feature_names_in_: names of a data frame's columns, if it has any.
 
     Source:
-        docs/formulations.md.
+        docs/explanation/formulations.md.
 
     Example:
         >>> from sklearn.datasets import load_digits

@@ -4,7 +4,7 @@ For λ > 0 and probabilities p̃ whose mean over the rows is the share of each c
 
     J(W, b) − J* ≤ ‖G̃ + 2λW‖²_F / (4λ) + (1/N) Σ KL(p̃ᵢ ‖ pᵢ)      G̃ = (1/N) Σ (p̃ᵢ − yᵢ) xᵢᵀ
 
-because such p̃ are feasible in the dual problem (docs/formulations.md derives it; Fenchel duality as
+because such p̃ are feasible in the dual problem (derived in Formulations; Fenchel duality as
 in Shalev-Shwartz & Zhang 2013 and Ndiaye et al. 2015). With b° = argmin J(W, ·) the model's own
 p are feasible, the second term vanishes and the first is ‖∇_W J(W, b°)‖² / (4λ). Newton's method
 brings b to b° as near as float64 can; what is left is mixed away, p̃ = (1 − t) p + t q with t as
@@ -78,7 +78,7 @@ def certify(
         SettingsError: for a λ outside its range, or weights of another shape or not finite.
 
     Source:
-        docs/formulations.md, "The certificate".
+        docs/explanation/formulations.md, "The certificate".
 
     Example:
         >>> from onelayer import Run, load

@@ -159,7 +159,7 @@ def learning_rate_factors(
         f in (0, 1], shape (T,). It depends on nothing else, so training can go on from any step.
 
     Source:
-        docs/formulations.md, "Momentum, schedules, averages".
+        docs/explanation/formulations.md, "Momentum, schedules, averages".
 
     Example:
         >>> learning_rate_factors("cosine", warmup=1, epochs=3, steps_per_epoch=2, epoch=1)
@@ -239,7 +239,7 @@ def averaging_shares(
         α in (0, 1], shape (T,). It depends on nothing else, so training can go on from any step.
 
     Source:
-        docs/formulations.md, "Momentum, schedules, averages".
+        docs/explanation/formulations.md, "Momentum, schedules, averages".
 
     Example:
         >>> averaging_shares("tail:0.5", epochs=2, steps_per_epoch=2, epoch=2)

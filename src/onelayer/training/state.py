@@ -6,7 +6,7 @@
     history.*                     the measures, (R, epochs + 1)
     snapshot.I, direction.I       of run I: W at each epoch, direction of the largest curvature
 
-docs/checkpoints.md describes it. The header holds the SHA-256 of the file.
+docs/guide/checkpoints.md describes it. The header holds the SHA-256 of the file.
 
 Where training stands between two steps: all that it needs to go on to the same bits.
 """
