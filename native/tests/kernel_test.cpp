@@ -1,5 +1,5 @@
-// The kernel over shapes at every boundary, without Python, so that sanitizers see it alone: against a plain
-// float64 loop, on several threads, and bit for bit against one thread, one run and an identity order.
+// The kernel without Python, so that sanitizers see it alone, on shapes at every boundary: against a plain float64 loop,
+// and bit for bit on several threads against one thread, one run and an identity order.
 #include <algorithm>
 #include <thread>
 
@@ -11,12 +11,23 @@ using namespace onelayer;
 namespace {
 
 template <class T>
+Pass pass_over(const Data<T>& data, int threads) {
+  const auto [N, D, K, R, B] = data.at;
+  return {{N, D, K, R}, data.rows(StoredType::uint8, false), threads, {}};
+}
+
+template <class T>
+Parameters<const T> start_weights(const Data<T>& data) {
+  return {data.start.weights.W.data(), data.start.weights.b.data()};
+}
+
+template <class T>
 void check_training(const Data<T>& data, double tolerance) {
   const auto [N, D, K, R, B] = data.at;
   char what[99];
   std::snprintf(what, sizeof what, "float%d N%ld D%ld K%ld R%ld B%ld %s", static_cast<int>(8 * sizeof(T)), N, D, K, R, B,
-                data.plain ? "plain" : "with all");
-  const Stand<T> one = train(data, 1);
+                data.plain ? "plain" : "all settings");
+  const State<T> one = train(data, 1);
   Oracle<T> oracle(data);
   oracle.epoch();
   CHECK(distance(one.weights.W, oracle.W) < tolerance, "W %s: %g", what, distance(one.weights.W, oracle.W));
@@ -24,18 +35,18 @@ void check_training(const Data<T>& data, double tolerance) {
   if (!data.plain)
     CHECK(distance(one.average.W, oracle.average) < tolerance, "A %s: %g", what, distance(one.average.W, oracle.average));
   for (int threads : {2, 3, 5}) CHECK(train(data, threads) == one, "threads %d %s", threads, what);
-  CHECK(train(data, 2, Stored::float32, true) == one, "float32 by an identity order %s", what);
-  const Stand<T> alone = train(data.alone(R - 1), 2);
+  CHECK(train(data, 2, StoredType::float32, true) == one, "float32 by an identity order %s", what);
+  const State<T> alone = train(data.alone(R - 1), 2);
   CHECK(std::equal(alone.weights.W.begin(), alone.weights.W.end(), one.weights.W.end() - K * D), "alone %s", what);
   CHECK(std::equal(alone.average.W.begin(), alone.average.W.end(), one.average.W.end() - K * D), "alone, A %s", what);
-  Stand<T> parts = data.start;
+  State<T> parts = data.start;
   const Index middle = data.at.steps() / 2;
-  if (middle > 0) take_steps(data, parts, 0, middle, 2, Stored::uint8, true);
-  take_steps(data, parts, middle, data.at.steps(), 3, Stored::uint8, true);
+  if (middle > 0) take_steps(data, parts, 0, middle, 2, StoredType::uint8, true);
+  take_steps(data, parts, middle, data.at.steps(), 3, StoredType::uint8, true);
   CHECK(parts == one, "in two parts %s", what);
 }
 
-// The gradient is the rows' sum weighted by (p - onehot(y)) / N: the same from the scores as from the fused pass.
+// The gradient is the sum of rows weighted by (p - onehot(y)) / N; computed from the scores it equals the fused pass.
 template <class T>
 void check_weighted_sums(const Data<T>& data, const std::vector<T>& scores, const std::vector<double>& gradient,
                          double tolerance) {
@@ -51,7 +62,7 @@ void check_weighted_sums(const Data<T>& data, const std::vector<T>& scores, cons
   }
   for (int threads : {1, 3}) {
     std::vector<double> sums(size(R * K * D));
-    WeightedSumsRequest<T> request{{N, D, K, R}, data.rows(Stored::uint8, false), factors.data(), sums.data(), threads, {}};
+    WeightedSumsRequest<T> request{pass_over(data, threads), factors.data(), sums.data()};
     CHECK(weighted_sums(kernels<T>(), request), "weighted sums");
     for (double& v : sums) v /= static_cast<double>(N);
     CHECK(distance(sums, gradient) < tolerance, "weighted sums %g", distance(sums, gradient));
@@ -64,9 +75,8 @@ std::vector<double> check_evaluation(const Data<T>& data, const Oracle<T>& oracl
   std::vector<double> loss(size(R));
   std::vector<Index> correct(size(R));
   std::vector<std::int32_t> classes(size(R * N), -1);
-  EvaluateRequest<T> request{{N, D, K, R}, data.rows(Stored::uint8, false), data.start.weights.W.data(),
-                             data.start.weights.b.data(), data.method().objectives, loss.data(), correct.data(),
-                             classes.data(), scores.data(), 3, {}};
+  EvaluateRequest<T> request{pass_over(data, 3), start_weights(data), data.method().loss_kinds, loss.data(),
+                             correct.data(), classes.data(), scores.data()};
   CHECK(evaluate(kernels<T>(), request), "evaluate");
   for (Index r = 0; r < R; ++r) {
     std::vector<double> G(size(K * D)), g(size(K));
@@ -86,8 +96,7 @@ void check_passes(const Data<T>& data, double tolerance) {
   std::vector<T> scores(size(R * N * K), T(-1));
   const std::vector<double> evaluated = check_evaluation(data, oracle, scores, tolerance);
   std::vector<double> loss(size(R)), G(size(R * K * D)), g(size(R * K));
-  GradientRequest<T> full{{N, D, K, R}, data.rows(Stored::uint8, false), data.start.weights.W.data(),
-                          data.start.weights.b.data(), loss.data(), G.data(), g.data(), 3, {}};
+  GradientRequest<T> full{pass_over(data, 3), start_weights(data), loss.data(), G.data(), g.data()};
   full_gradient(kernels<T>(), full);
   check_weighted_sums(data, scores, G, tolerance);
   for (Index r = 0; r < R; ++r) {
@@ -100,7 +109,7 @@ void check_passes(const Data<T>& data, double tolerance) {
   }
 }
 
-// With all that a run may have.
+// With every setting that a run may have.
 template <class T>
 void check_descent(const Case& c, double tolerance, double tolerance_of_losses) {
   const Data<T> data(c, false);
@@ -113,10 +122,10 @@ template <class T>
 void check_stop(bool plain) {
   const Index steps = 40'000;  // more than are done before the first look at should_stop
   const Data<T> data({steps, 300, 10, 2, 1}, plain);
-  Stand<T> stopped = data.start, wanted = data.start;
+  State<T> stopped = data.start, wanted = data.start;
   int asked = 0;
-  const Index done = take_steps(data, stopped, 0, steps, 3, Stored::uint8, false, [&] { return ++asked > 0; });
-  take_steps(data, wanted, 0, done, 1, Stored::uint8, false);
+  const Index done = take_steps(data, stopped, 0, steps, 3, StoredType::uint8, false, [&] { return ++asked > 0; });
+  take_steps(data, wanted, 0, done, 1, StoredType::uint8, false);
   CHECK(done < steps && stopped == wanted, "stopped after %ld steps", done);
 }
 
@@ -140,7 +149,7 @@ int main() {
   check_stop<float>(false);
   // Two callers at once share nothing but the machine.
   const Data<float> data(cases[7]);
-  const Stand<float> wanted = train(data, 2);
+  const State<float> wanted = train(data, 2);
   std::thread other([&] { for (int i = 0; i < 20; ++i) CHECK(train(data, 2) == wanted, "beside"); });
   for (int i = 0; i < 20; ++i) CHECK(train(data, 3) == wanted, "beside");
   other.join();

@@ -8,14 +8,14 @@
 
 namespace onelayer {
 
-// ds of one row's loss, in place of its scores s; returns the loss.
-inline double residual(std::vector<double>& s, Index label, const Objective& objective) {
+// Replaces one row's scores s by its residuals; returns the loss.
+inline double residual(std::vector<double>& s, Index label, const LossKind& loss_kind) {
   const double K = static_cast<double>(s.size()), top = *std::max_element(s.begin(), s.end());
   double loss = 0, total = 0;
   for (double v : s) total += std::exp(v - top);
   for (std::size_t k = 0; k < s.size(); ++k) {
-    const double target = (k == size(label) ? 1 - objective.smoothing : 0) + objective.smoothing / K, v = s[k];
-    if (objective.sigmoid) {
+    const double target = (k == size(label) ? 1 - loss_kind.smoothing : 0) + loss_kind.smoothing / K, v = s[k];
+    if (loss_kind.sigmoid) {
       loss += (std::log1p(std::exp(-std::fabs(v))) + std::fmax(v, 0) - target * v) / K;
       s[k] = (1 / (1 + std::exp(-v)) - target) / K;
     } else {
@@ -39,10 +39,10 @@ struct Oracle {
     const Index read = !data.plain && data.flipped[size(n)] ? d / width * width + width - 1 - d % width : d;
     return data.X[size(n * data.stride + read)] / 255.0 + data.offset[size(d)];
   }
-  // Sums over rows [from, to) of run r.
+  // Adds the sums over rows [from, to) of run r to G and g; returns that of the losses.
   double gradient(Index r, Index from, Index to, std::vector<double>& G, std::vector<double>& g) const {
     const auto [N, D, K, R, B] = data.at;
-    const Objective objective = data.method().objectives.of(r);
+    const LossKind loss_kind = data.method().loss_kinds.of(r);
     double loss = 0;
     for (Index n = from; n < to; ++n) {
       std::vector<double> s;
@@ -51,7 +51,7 @@ struct Oracle {
         for (Index d = 0; d < D; ++d) sum += W[size((r * K + k) * D + d)] * feature(n, d);
         s.push_back(sum);
       }
-      loss += residual(s, data.y[size(n)], objective);
+      loss += residual(s, data.y[size(n)], loss_kind);
       for (Index k = 0; k < K; ++k) {
         g[size(k)] += s[size(k)];
         for (Index d = 0; d < D; ++d) G[size(k * D + d)] += s[size(k)] * feature(n, d);
@@ -71,7 +71,7 @@ struct Oracle {
     std::vector<double> bias_velocity(b.size());
     for (Index t = 0; t < data.at.steps(); ++t)
       for (Index r = 0; r < R; ++r) {
-        const Index from = t * B, to = smaller(N, from + B);
+        const Index from = t * B, to = min(N, from + B);
         const double rows = static_cast<double>(to - from);
         std::vector<double> G(size(K * D)), g(size(K));
         gradient(r, from, to, G, g);

@@ -1,12 +1,12 @@
-// Problems for the kernel's own test: data at every boundary, with or without all that a run may have.
+// Problems for the kernel's own test: data at every boundary, plain or with every setting that a run may have.
 #pragma once
 
 #include <cstdio>
 #include <random>
 #include <vector>
 
-#include "dispatch.hpp"
-#include "passes.hpp"
+#include "kernel/dispatch.hpp"
+#include "kernel/passes.hpp"
 
 namespace onelayer {
 
@@ -29,11 +29,11 @@ struct Case {
 
 inline std::size_t size(Index n) { return static_cast<std::size_t>(n); }
 
-// A truth value that vectors keep as a byte of its own.
+// A bool that std::vector stores as one byte.
 using Flag = unsigned char;
 inline const bool* flags(const std::vector<Flag>& values) { return reinterpret_cast<const bool*>(values.data()); }
 
-// What a method has of each run, and of each step and run.
+// Settings of each run; eta and averaging of each step and run.
 struct Settings {
   std::vector<double> eta, l2, momentum, smoothing, averaging;
   std::vector<Flag> nesterov, sigmoid;
@@ -46,9 +46,9 @@ struct Weights {
 };
 
 template <class T>
-struct Stand {
+struct State {
   Weights<T> weights, velocity, average;
-  bool operator==(const Stand&) const = default;
+  bool operator==(const State&) const = default;
 };
 
 template <class T>
@@ -60,14 +60,14 @@ struct Data {
   std::vector<std::int64_t> y, identity;
   std::vector<Flag> flipped;
   Index image_width;
-  Stand<T> start;
+  State<T> start;
   Settings settings;
   std::vector<double> scale, offset;
   bool plain;
 
   explicit Data(const Case& c, bool plain_ = true) : at(c), stride(c.D + 3), image_width(c.D), plain(plain_) {
     std::mt19937 random(7);
-    // The last row ends with its last feature: a read behind it is a read behind the allocation.
+    // The last row ends with its last feature, so that a read behind it is a read behind the allocation.
     X.resize(size(stride * (c.N - 1) + c.D));
     for (auto& x : X) x = static_cast<unsigned char>(random() % 256);
     X_float.assign(X.begin(), X.end());
@@ -81,14 +81,14 @@ struct Data {
     for (auto& w : start.weights.W) w = static_cast<T>(0.05 * normal(random));
     for (auto& v : start.weights.b) v = static_cast<T>(0.05 * normal(random));
     scale.assign(size(c.D), 1 / 255.0);
-    offset.assign(size(c.D), c.N % 2 ? -0.25 : 0);  // without one, the common factor leaves the sums
+    offset.assign(size(c.D), c.N % 2 ? -0.25 : 0);  // without one, the common scale is applied to the sums
     for (Index n = 0; n < c.N; ++n) flipped.push_back(random() % 2);
     for (Index width = 1; width < c.D; ++width)
       if (c.D % width == 0) image_width = width;
-    settle();
+    choose_settings();
   }
 
-  void settle() {
+  void choose_settings() {
     for (Index r = 0; r < at.R; ++r) {
       const double run = static_cast<double>(r);
       settings.l2.push_back(0.1 * run);
@@ -104,10 +104,10 @@ struct Data {
       }
   }
 
-  Rows rows(Stored stored, bool ordered, Index from = 0) const {
-    const char* base = stored == Stored::uint8 ? reinterpret_cast<const char*>(X.data())
+  Rows rows(StoredType type, bool ordered, Index from = 0) const {
+    const char* base = type == StoredType::uint8 ? reinterpret_cast<const char*>(X.data())
                                                : reinterpret_cast<const char*>(X_float.data());
-    RowSource source{base, stride * stored_bytes(stored), ordered ? identity.data() + from : nullptr, stored};
+    StoredMatrix source{base, stride * stored_bytes(type), ordered ? identity.data() + from : nullptr, type};
     if (!plain) source.flipped = flags(flipped) + from, source.image_width = image_width;
     return {source, {y.data(), true}, scale.data(), offset.data()};
   }
@@ -120,11 +120,11 @@ struct Data {
     m.momentum = settings.momentum.data();
     m.nesterov = flags(settings.nesterov);
     m.averaging = settings.averaging.data() + step * at.R;
-    m.objectives = {flags(settings.sigmoid), settings.smoothing.data()};
+    m.loss_kinds = {flags(settings.sigmoid), settings.smoothing.data()};
     return m;
   }
 
-  // One run's, as if there were no other.
+  // Run r without the others.
   Data alone(Index r) const {
     Data one = *this;
     one.at.R = 1;
@@ -144,25 +144,25 @@ struct Data {
   }
 };
 
-// Steps `from` to `to` from where `stand` is.
+// Takes steps `from` to `to`, starting from `state`.
 template <class T>
-Index take_steps(const Data<T>& data, Stand<T>& stand, Index from, Index to, int threads, Stored stored, bool ordered,
+Index take_steps(const Data<T>& data, State<T>& state, Index from, Index to, int threads, StoredType type, bool ordered,
                  const ShouldStop& should_stop = {}) {
-  const Index first = from * data.at.B, count = smaller(data.at.N, to * data.at.B) - first;
-  TrainRequest<T> request{{count, data.at.D, data.at.K, data.at.R}, data.rows(stored, ordered, first), data.at.B,
-                          data.method(from), {stand.weights.W.data(), stand.weights.b.data()}, {}, {}, threads, should_stop};
+  const Index first = from * data.at.B, count = min(data.at.N, to * data.at.B) - first;
+  const Pass pass{{count, data.at.D, data.at.K, data.at.R}, data.rows(type, ordered, first), threads, should_stop};
+  TrainRequest<T> request{pass, data.at.B, data.method(from), {state.weights.W.data(), state.weights.b.data()}, {}, {}};
   if (!data.plain) {
-    request.velocity = {stand.velocity.W.data(), stand.velocity.b.data()};
-    request.average = {stand.average.W.data(), stand.average.b.data()};
+    request.velocity = {state.velocity.W.data(), state.velocity.b.data()};
+    request.average = {state.average.W.data(), state.average.b.data()};
   }
   return train_epoch(kernels<T>(), request);
 }
 
 template <class T>
-Stand<T> train(const Data<T>& data, int threads, Stored stored = Stored::uint8, bool ordered = false) {
-  Stand<T> stand = data.start;
-  CHECK(take_steps(data, stand, 0, data.at.steps(), threads, stored, ordered) == data.at.steps(), "steps");
-  return stand;
+State<T> train(const Data<T>& data, int threads, StoredType type = StoredType::uint8, bool ordered = false) {
+  State<T> state = data.start;
+  CHECK(take_steps(data, state, 0, data.at.steps(), threads, type, ordered) == data.at.steps(), "steps");
+  return state;
 }
 
 }  // namespace onelayer

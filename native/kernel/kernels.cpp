@@ -2,14 +2,13 @@
 // ONELAYER_KERNELS naming the namespace.
 #include "backward.hpp"
 #include "forward.hpp"
-#include "judge.hpp"
-#include "residual.hpp"
+#include "loss.hpp"
 
 namespace onelayer::ONELAYER_KERNELS {
 
 extern const Kernels<float> float_kernels = {kLanes<float>, kBlockColumns, score<float>, residual<float>,
-                                             judge<float>, backward<float>, factor_sums<float>};
+                                             evaluate<float>, backward<float>, residual_sums<float>};
 extern const Kernels<double> double_kernels = {kLanes<double>, kBlockColumns, score<double>, residual<double>,
-                                               judge<double>, backward<double>, factor_sums<double>};
+                                               evaluate<double>, backward<double>, residual_sums<double>};
 
 }  // namespace onelayer::ONELAYER_KERNELS

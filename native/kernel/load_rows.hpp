@@ -1,20 +1,19 @@
 // From rows as stored to a tile of the arithmetic type:  tile[n][d] = fma(x[n][d], scale[d], offset[d])
 //
 // A stored value is first rounded to the arithmetic type, then scaled: uint8 pixels and the same values given as
-// float32 therefore produce the same bits. Features behind the slice's end are zero (scale and offset are).
-// Where every feature has one factor and no offset there is no scale: scores and gradient get the factor.
+// float32 therefore produce the same bits. Features behind the slice's end are zero (scale and offset are). Where every
+// feature has one scale and no offset, values are left as stored: scores and gradient are multiplied by the scale.
 #pragma once
 
 #include "jobs.hpp"
-#include "mirror.hpp"
 #include "simd.hpp"
 
 namespace onelayer::ONELAYER_KERNELS {
 
 struct Half { std::uint16_t bits; };
 
-// Exact: every float16 is a float32. Subnormals are scaled by a multiplication, no flag of the CPU is needed.
-ONELAYER_INLINE float widen(Half h) {
+// Exact: every float16 is a float32. Subnormals are scaled by a multiplication, so no flag of the CPU matters.
+ONELAYER_INLINE float to_float(Half h) {
 #if defined(__F16C__)
   return _cvtsh_ss(h.bits);
 #else
@@ -35,15 +34,15 @@ ONELAYER_INLINE float widen(Half h) {
   return value;
 #endif
 }
-template <class T> ONELAYER_INLINE T widen_to(Half h) { return static_cast<T>(widen(h)); }
-template <class T, class S> ONELAYER_INLINE T widen_to(S x) { return static_cast<T>(x); }
+template <class T> ONELAYER_INLINE T convert(Half h) { return static_cast<T>(to_float(h)); }
+template <class T, class S> ONELAYER_INLINE T convert(S x) { return static_cast<T>(x); }
 
 template <class T, class S>
 ONELAYER_INLINE Vec<T> load_stored(const S* p) {
   constexpr int lanes = kLanes<T>;
   Vec<T> v;
 #pragma GCC unroll 16
-  for (int i = 0; i < lanes; ++i) v[i] = widen_to<T>(p[i]);
+  for (int i = 0; i < lanes; ++i) v[i] = convert<T>(p[i]);
   return v;
 }
 template <> ONELAYER_INLINE VecF load_stored<float, float>(const float* p) { return load_unaligned<float>(p); }
@@ -80,16 +79,16 @@ template <> ONELAYER_INLINE VecF load_stored<float, double>(const double* p) {
 }
 #endif
 
-// One vector of stored features, from feature `d` of the slice on.
+// One vector of features, scaled, from feature `d` of the slice on.
 template <class T, class S, bool Scaled>
-ONELAYER_INLINE Vec<T> load_feature(const S* stored, const Scaling<T>& scaling, Index d) {
-  const Vec<T> x = load_stored<T, S>(stored);
+ONELAYER_INLINE Vec<T> load_feature(const S* source, const Scaling<T>& scaling, Index d) {
+  const Vec<T> x = load_stored<T, S>(source);
   if constexpr (Scaled) return fma(x, load<T>(scaling.scale + d), load<T>(scaling.offset + d));
   return x;
 }
 template <class T, class S>
-ONELAYER_INLINE Vec<T> load_feature(const S* stored, const Scaling<T>& scaling, Index d) {
-  return scaling.scale ? load_feature<T, S, true>(stored, scaling, d) : load_feature<T, S, false>(stored, scaling, d);
+ONELAYER_INLINE Vec<T> load_feature(const S* source, const Scaling<T>& scaling, Index d) {
+  return scaling.scale ? load_feature<T, S, true>(source, scaling, d) : load_feature<T, S, false>(source, scaling, d);
 }
 
 template <class T, class S>
@@ -104,28 +103,65 @@ template <class T, class S>
   }
 }
 
-// Whole vectors of features that a row has; the rest is load_tail's.
+// Features that fill whole vectors; load_tail loads the rest.
 template <class T>
 ONELAYER_INLINE Index whole_vectors(const ScoreJob<T>& job) { return job.features / kLanes<T> * kLanes<T>; }
 
-// Room for a slice of a row, left unset.
-template <class T, class S>
-struct SliceOfRow { S features[kMaxSliceBytes / sizeof(T)]; };
+// Rows of images read mirrored:  flipped[line * width + i] = row[line * width + width - 1 - i]
+// A slice of a flipped row is made in a scratch of the stored type and loaded from there.
+template <class S> inline constexpr int kFlipLanes = 16 / static_cast<int>(sizeof(S));
+template <int Bytes> struct WordOf;
+template <> struct WordOf<1> { using Type = std::uint8_t; };
+template <> struct WordOf<2> { using Type = std::uint16_t; };
+template <> struct WordOf<4> { using Type = std::uint32_t; };
+template <> struct WordOf<8> { using Type = std::uint64_t; };
 
-// Where the slice's features of a row begin: in the row itself or, mirrored, in `scratch`.
+template <class S, int... I>
+ONELAYER_INLINE void reverse_vector(const S* from, S* to, Indices<I...>) {
+  typedef typename WordOf<sizeof(S)>::Type Words [[gnu::vector_size(16)]];
+  Words v;
+  __builtin_memcpy(&v, from, sizeof v);
+  v = __builtin_shufflevector(v, v, (kFlipLanes<S> - 1 - I)...);
+  __builtin_memcpy(to, &v, sizeof v);
+}
+
+template <class S>
+ONELAYER_INLINE void reverse(const S* from, Index count, S* to) {
+  constexpr int lanes = kFlipLanes<S>;
+  Index i = 0;
+  for (; i + lanes <= count; i += lanes)
+    reverse_vector<S>(from + count - i - lanes, to + i, typename IndicesUpTo<lanes>::Type{});
+  for (; i < count; ++i) to[i] = from[count - 1 - i];
+}
+
+// Features begin .. begin + count of the flipped row. A slice may begin and end anywhere in a line.
+template <class S>
+[[gnu::noinline]] void flip(const S* row, Index width, Index begin, Index count, S* to) {
+  for (Index d = begin, end = begin + count; d < end;) {
+    const Index line = d / width * width, stop = min(end, line + width);
+    reverse<S>(row + 2 * line + width - stop, stop - d, to + (d - begin));
+    d = stop;
+  }
+}
+
+// Room for a slice of a row, left uninitialized.
 template <class T, class S>
-ONELAYER_INLINE const S* stored_features(const ScoreJob<T>& job, Index n, SliceOfRow<T, S>& scratch) {
+struct RowScratch { S features[kMaxSliceBytes / sizeof(T)]; };
+
+// Where the slice's features of a row begin: in the row itself or, flipped, in `scratch`.
+template <class T, class S>
+ONELAYER_INLINE const S* stored_features(const ScoreJob<T>& job, Index n, RowScratch<T, S>& scratch) {
   const Index i = job.first + n;
   const S* row = reinterpret_cast<const S*>(job.rows.at(i));
   if (!job.rows.flipped || !job.rows.flipped[i]) return row + job.begin;
-  mirror<S>(row, job.rows.image_width, job.begin, job.features, scratch.features);
+  flip<S>(row, job.rows.image_width, job.begin, job.features, scratch.features);
   return scratch.features;
 }
 
 template <class T, class S>
 void load_rows(const ScoreJob<T>& job, Index n, Index count) {
   const Index whole = whole_vectors(job);
-  SliceOfRow<T, S> scratch;
+  RowScratch<T, S> scratch;
   for (Index i = n; i < n + count; ++i) {
     const S* source = stored_features<T, S>(job, i, scratch);
     T* tile = job.x + i * job.stride;

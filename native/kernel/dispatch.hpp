@@ -1,4 +1,4 @@
-// Which instruction set runs, and how many threads this process may use.
+// Which instruction set is used, and how many threads this process may use.
 #pragma once
 
 #include <string>
@@ -8,13 +8,13 @@
 
 namespace onelayer {
 
-// Best first. ONELAYER_ISA chooses another supported one for the whole process.
+// Best first. ONELAYER_ISA selects another supported one for the whole process.
 std::vector<std::string> supported_instruction_sets();
 std::string instruction_set();
 
 template <class T> const Kernels<T>& kernels();
 
-// ONELAYER_THREADS, else the cores of the affinity mask, limited by the cgroup's quota.
+// ONELAYER_THREADS, else the cores of the affinity mask, limited by the cgroup's CPU quota.
 int default_threads();
 
 }  // namespace onelayer

@@ -1,4 +1,4 @@
-// Time per phase of the batch loop, compiled in with ONELAYER_PHASE_TIMES: nanoseconds summed over threads.
+// Time per phase of the batch loop in nanoseconds, summed over threads; only in builds with ONELAYER_PHASE_TIMES.
 #pragma once
 
 #if defined(ONELAYER_PHASE_TIMES)
@@ -20,9 +20,9 @@ class PhaseTimer {
  public:
   explicit PhaseTimer(Phase phase) : phase_(phase), start_(std::chrono::steady_clock::now()) {}
   ~PhaseTimer() {
-    const auto spent = std::chrono::steady_clock::now() - start_;
+    const auto elapsed = std::chrono::steady_clock::now() - start_;
     phase_nanoseconds[static_cast<unsigned>(phase_)] +=
-        std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
+        std::chrono::duration_cast<std::chrono::nanoseconds>(elapsed).count();
   }
 
  private:

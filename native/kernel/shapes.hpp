@@ -1,13 +1,13 @@
-// The letters of the kernel, declared once and used everywhere.
+// The letters of the kernel and how features and columns are divided.
 //
 //   N rows, D features, K classes, B batch rows, R runs
 //   X (N, D)   y (N,)   W (R, K, D)   b (R, K)
 //
 // A "column" is one (run, class) pair: column c = r*K + k, and there are R*K of them.
 //
-// The features are cut into slices whose width depends on D and the arithmetic type ONLY, never on threads,
-// runs or batch: a score is summed lane by lane inside a slice, and slice sums are added in order. That is what
-// makes a run's bits independent of how the work is shared.
+// Features are cut into slices whose width depends on D and the arithmetic type ONLY, never on threads, runs or batch:
+// a score is summed lane by lane inside a slice, and slice sums are added in order. That makes a run's bits
+// independent of how the work is divided.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +24,12 @@ struct Shape {
   ONELAYER_INLINE Index columns() const { return R * K; }
 };
 
+ONELAYER_INLINE constexpr Index min(Index a, Index b) { return a < b ? a : b; }
+ONELAYER_INLINE constexpr Index max(Index a, Index b) { return a < b ? b : a; }
 ONELAYER_INLINE constexpr Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
-ONELAYER_INLINE constexpr Index smaller(Index a, Index b) { return a < b ? a : b; }
-ONELAYER_INLINE constexpr Index larger(Index a, Index b) { return a < b ? b : a; }
 ONELAYER_INLINE constexpr Index round_up(Index a, Index b) { return ceil_div(a, b) * b; }
 
-// Part i of n nearly equal parts of `total`, as its first element.
+// The first element of part i, where `total` elements are divided into nearly equal parts.
 ONELAYER_INLINE constexpr Index part_begin(Index total, Index parts, Index i) { return total * i / parts; }
 
 inline constexpr Index kLineBytes = 64;
@@ -53,23 +53,23 @@ struct Slices {
 
   ONELAYER_INLINE Slices(Index features, Index element_bytes)
       : D(features), panel(kPanelBytes / element_bytes) {
-    const Index most = kMaxSliceBytes / element_bytes;
+    const Index max_width = kMaxSliceBytes / element_bytes;
     // One slice is enough below a third of a full one; above, an even number serves two threads equally.
-    const Index wanted = 3 * D <= most ? 1 : 2 * ceil_div(D, 2 * most);
+    const Index wanted = 3 * D <= max_width ? 1 : 2 * ceil_div(D, 2 * max_width);
     width = round_up(ceil_div(D, wanted), panel);
     count = ceil_div(D, width);
     stride = padded_stride(width, element_bytes);
   }
   ONELAYER_INLINE Index begin(Index s) const { return s * width; }
-  ONELAYER_INLINE Index features(Index s) const { return smaller(width, D - begin(s)); }
+  ONELAYER_INLINE Index features(Index s) const { return min(width, D - begin(s)); }
   ONELAYER_INLINE Index padded(Index s) const { return round_up(features(s), panel); }
 };
 
-// Columns are cut into blocks that the backward pass holds in registers. Gradient factors are packed block by
-// block, so that one block's factors for consecutive rows are contiguous.
+// Columns are cut into blocks that the backward pass holds in registers. Residuals are packed block by block, so that
+// one block's residuals of consecutive rows are contiguous.
 struct ColumnBlocks {
   Index columns = 0, count = 0;
-  ONELAYER_INLINE ColumnBlocks(Index columns_, Index most) : columns(columns_), count(ceil_div(columns_, most)) {}
+  ONELAYER_INLINE ColumnBlocks(Index columns_, Index max_size) : columns(columns_), count(ceil_div(columns_, max_size)) {}
   ONELAYER_INLINE Index begin(Index block) const { return part_begin(columns, count, block); }
   ONELAYER_INLINE Index size(Index block) const { return begin(block + 1) - begin(block); }
   // The block that holds a column: the largest i with begin(i) <= column.

@@ -1,0 +1,145 @@
+#include "dispatch.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <stdexcept>
+#include <thread>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+namespace onelayer {
+
+#if defined(ONELAYER_HAS_avx512)
+namespace avx512 {
+extern const Kernels<float> float_kernels;
+extern const Kernels<double> double_kernels;
+}  // namespace avx512
+#endif
+#if defined(ONELAYER_HAS_avx2)
+namespace avx2 {
+extern const Kernels<float> float_kernels;
+extern const Kernels<double> double_kernels;
+}  // namespace avx2
+#endif
+namespace baseline {
+extern const Kernels<float> float_kernels;
+extern const Kernels<double> double_kernels;
+}  // namespace baseline
+
+namespace {
+
+struct InstructionSet {
+  const char* name;
+  bool (*supported)();
+  const Kernels<float>* float_kernels;
+  const Kernels<double>* double_kernels;
+};
+
+#if defined(ONELAYER_HAS_avx512)
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+}
+#endif
+#if defined(ONELAYER_HAS_avx2)
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#endif
+
+const InstructionSet kInstructionSets[] = {
+#if defined(ONELAYER_HAS_avx512)
+    {"avx512", has_avx512, &avx512::float_kernels, &avx512::double_kernels},
+#endif
+#if defined(ONELAYER_HAS_avx2)
+    {"avx2", has_avx2, &avx2::float_kernels, &avx2::double_kernels},
+#endif
+    {"baseline", [] { return true; }, &baseline::float_kernels, &baseline::double_kernels},
+};
+
+const InstructionSet& selected() {
+  static const InstructionSet& selected = []() -> const InstructionSet& {
+    const char* wanted = std::getenv("ONELAYER_ISA");
+    for (const InstructionSet& set : kInstructionSets)
+      if (set.supported() && (!wanted || !*wanted || std::string(wanted) == set.name)) return set;
+    throw std::invalid_argument("ONELAYER_ISA: expected an instruction set of this machine, got " +
+                                std::string(wanted));
+  }();
+  return selected;
+}
+
+int affinity_cores() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+  return static_cast<int>(std::thread::hardware_concurrency());
+}
+
+// Cores granted by one control group's folder (v2 cpu.max, v1 cpu.cfs_quota_us), or 0 where it sets no limit.
+double quota_of(const std::string& folder) {
+  std::string quota;
+  double period = 0;
+  if (std::ifstream v2(folder + "/cpu.max"); v2 >> quota >> period)
+    return quota == "max" || period <= 0 ? 0 : std::stod(quota) / period;
+  std::ifstream v1_quota(folder + "/cpu.cfs_quota_us"), v1_period(folder + "/cpu.cfs_period_us");
+  double value = 0;
+  return v1_quota >> value && v1_period >> period && value > 0 && period > 0 ? value / period : 0;
+}
+
+// The path of this process's group in `line` of /proc/self/cgroup, or "" if that group does not control the CPU.
+std::string group_of(const std::string& line) {
+  const auto first = line.find(':'), second = line.find(':', first + 1);
+  if (second == std::string::npos) return "";
+  const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+  return controllers == ",," || controllers.find(",cpu,") != std::string::npos ? line.substr(second + 1) : "";
+}
+
+// The lowest limit of this process's groups and their ancestors, or 0.
+double cgroup_cores() {
+  double least = 0;
+  std::ifstream groups("/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {
+    std::string path = group_of(line);
+    if (path.empty()) continue;
+    for (const std::string root : {"/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"})
+      for (std::string at = path;; at.resize(at.rfind('/'))) {
+        const double cores = quota_of(root + (at == "/" ? "" : at));
+        if (cores > 0 && (least == 0 || cores < least)) least = cores;
+        if (at.rfind('/') == std::string::npos || at.empty()) break;
+      }
+  }
+  return least;
+}
+
+}  // namespace
+
+std::vector<std::string> supported_instruction_sets() {
+  std::vector<std::string> names;
+  for (const InstructionSet& set : kInstructionSets)
+    if (set.supported()) names.emplace_back(set.name);
+  return names;
+}
+
+std::string instruction_set() { return selected().name; }
+
+template <> const Kernels<float>& kernels<float>() { return *selected().float_kernels; }
+template <> const Kernels<double>& kernels<double>() { return *selected().double_kernels; }
+
+int default_threads() {
+  if (const char* wanted = std::getenv("ONELAYER_THREADS"); wanted && *wanted) {
+    char* end = nullptr;
+    const long threads = std::strtol(wanted, &end, 10);
+    if (*end || threads < 1 || threads > 4096)
+      throw std::invalid_argument("ONELAYER_THREADS: expected a whole number from 1 to 4096, got " +
+                                  std::string(wanted));
+    return static_cast<int>(threads);
+  }
+  const double quota = cgroup_cores();
+  const int cores = affinity_cores();
+  return std::max(1, quota > 0 ? std::min(cores, static_cast<int>(std::ceil(quota))) : cores);
+}
+
+}  // namespace onelayer

@@ -1,0 +1,174 @@
+// What the passes ask of a kernel: plain descriptions of work, and the table of functions that does it.
+//
+// The kernels are compiled once per instruction set, each into its own namespace; the passes are compiled once and
+// reach them through this table only.
+#pragma once
+
+#include <cstdint>
+
+#include "shapes.hpp"
+
+namespace onelayer {
+
+enum class StoredType : int { uint8 = 0, float16 = 1, float32 = 2, float64 = 3 };
+
+constexpr Index stored_bytes(StoredType type) { return Index{1} << static_cast<int>(type); }
+
+// X as the caller stores it. Row i of a pass is stored row order[i], or i without an order; where flipped[i] is set,
+// each of its lines of image_width features is read from its last to its first.
+struct StoredMatrix {
+  const char* base = nullptr;
+  Index row_bytes = 0;
+  const Index* order = nullptr;
+  StoredType type = StoredType::float32;
+  const bool* flipped = nullptr;  // (rows of the pass,), or null
+  Index image_width = 0;
+  ONELAYER_INLINE Index row(Index i) const { return order ? order[i] : i; }
+  ONELAYER_INLINE const char* at(Index i) const { return base + row(i) * row_bytes; }
+};
+
+struct Labels {
+  const void* base = nullptr;
+  bool wide = true;  // int64, else int32
+  ONELAYER_INLINE Index at(Index row) const {
+    return wide ? static_cast<const std::int64_t*>(base)[row] : static_cast<const std::int32_t*>(base)[row];
+  }
+};
+
+// The rows of a pass, already checked: labels lie in 0..K-1, the order in 0..(stored rows)-1.
+struct Rows {
+  StoredMatrix x;
+  Labels y;
+  const double* scale = nullptr;    // (D,)
+  const double* offset = nullptr;   // (D,)
+  const double* weights = nullptr;  // (stored rows,), or null: every row's weight is 1
+  ONELAYER_INLINE Index label(Index i) const { return y.at(x.row(i)); }
+  ONELAYER_INLINE double weight(Index i) const { return weights ? weights[x.row(i)] : 1.0; }
+};
+
+// The loss of a run: the cross-entropy of its softmax, or the mean of K binary ones. Its targets are
+// (1 - smoothing) onehot(y) + smoothing / K.
+struct LossKind {
+  bool sigmoid = false;
+  double smoothing = 0;
+};
+
+// Features of one slice: stored values times scale plus offset, both zero in the padding; or the stored values
+// themselves where scale is null.
+template <class T>
+struct Scaling {
+  const T* scale = nullptr;
+  const T* offset = nullptr;
+};
+
+// scores[c][n] = common_scale * sum over the slice's features of w[c][d] * fma(x[n][d], scale[d], offset[d]) (+ bias[c])
+// The converted rows are left in x for the backward pass. Without columns rows are converted and nothing is scored.
+template <class T>
+struct ScoreJob {
+  StoredMatrix rows;
+  Index first = 0, count = 0;                // rows of the pass
+  Index begin = 0, features = 0, width = 0;  // of the slice; width is padded
+  Scaling<T> scaling;
+  T common_scale = 1;
+  T* x = nullptr;
+  const T* w = nullptr;
+  Index stride = 0;                          // of x and of w
+  Index columns = 0;
+  const T* bias = nullptr;                   // or null
+  bool accumulate = false;                   // add to the values of scores
+  T* scores = nullptr;
+  Index score_stride = 0;
+};
+
+// One run's scores of up to `lanes` rows, from row `first` of the pass on.
+template <class T>
+struct LossJob {
+  LossKind loss_kind;
+  const T* scores = nullptr;  // [column][row], from the run's first column and the first row on
+  Index score_stride = 0;
+  Index K = 0;
+  const Rows* rows = nullptr;
+  Index first = 0, count = 0;
+  ONELAYER_INLINE Index label(Index lane) const { return rows->label(first + lane); }
+  ONELAYER_INLINE double weight(Index lane) const { return rows->weight(first + lane); }
+};
+
+// Residuals of scores that are still split by slice, packed by column block; and the loss, if asked for, which only
+// plain softmax is. Both are multiplied by the row's weight.
+template <class T>
+struct ResidualJob : LossJob<T> {
+  Index slices = 0, slice_stride = 0;
+  Index run = 0;
+  Index row = 0, B = 0;        // `first` in the batch; the batch's rows
+  const ColumnBlocks* blocks = nullptr;
+  T* scratch = nullptr;        // K * lanes
+  T* residuals = nullptr;
+  double* loss = nullptr;      // sum over these rows, or null
+};
+
+// Loss (times the row's weight), correct labels and predictions of finished scores.
+template <class T>
+struct EvaluateJob : LossJob<T> {
+  std::int32_t* predictions = nullptr;  // or null
+  double* loss = nullptr;               // added to
+  Index* correct = nullptr;             // added to
+};
+
+// Stored rows that the next forward pass will read. The backward pass fetches them into the second-level cache.
+struct NextRows {
+  const char* const* rows = nullptr;         // where each begins, or null
+  Index count = 0;
+  Index begin_bytes = 0, element_bytes = 0;  // of the slice
+};
+
+template <class T> struct ColumnStep;  // in step.hpp
+
+// G[c][d] = sum over the batch, in order, of residuals[n][c] * x[n][d], for a range of column blocks; then
+//   training:  the step of step.hpp
+//   gradient:  gradient[c][d] += common_scale * G
+template <class T>
+struct BackwardJob {
+  const T* residuals = nullptr;
+  const ColumnBlocks* blocks = nullptr;
+  Index first_block = 0, last_block = 0;
+  Index B = 0;
+  const T* x = nullptr;
+  T* w = nullptr;
+  T* velocity = nullptr;                 // laid out like w; or null
+  T* average = nullptr;                  // likewise
+  Index stride = 0;
+  Index width = 0, features = 0;
+  const ColumnStep<T>* steps = nullptr;
+  bool plain = true;                     // no column has momentum or an average to write
+  T common_scale = 1;
+  double* gradient = nullptr;            // from the slice's first feature on; or null
+  Index gradient_stride = 0;
+  T* scratch = nullptr;                  // kBackwardScratch elements
+  NextRows next;
+};
+
+// sums[j] = sum over the batch, in order, of the residuals of one column block
+template <class T>
+struct ResidualSumJob {
+  const T* residuals = nullptr;  // of the block
+  Index size = 0, B = 0;
+  T* sums = nullptr;             // kResidualPadding elements
+};
+
+inline constexpr Index kResidualPadding = 16;         // elements that may be read behind the residuals
+inline constexpr Index kBackwardScratch = 64 * 1024;  // elements
+inline constexpr Index kMaxLanes = 16;
+inline constexpr Index kMaxBlockColumns = 16;
+
+template <class T>
+struct Kernels {
+  Index lanes;
+  Index block_columns;  // most columns the backward pass holds in registers
+  void (*score)(const ScoreJob<T>&);
+  void (*residual)(const ResidualJob<T>&);
+  void (*evaluate)(const EvaluateJob<T>&);
+  void (*backward)(const BackwardJob<T>&);
+  void (*residual_sums)(const ResidualSumJob<T>&);
+};
+
+}  // namespace onelayer

@@ -1,0 +1,196 @@
+// Residuals, losses and predictions from scores: lanes over rows, classes in order, w the row's weight.
+//
+//   t_k = (1 - epsilon) [k = y] + epsilon / K,   m = max_k s_k
+//   softmax    e_k = exp(s_k - m);  Z = sum_k e_k;   residual_k = w (e_k / Z - t_k)
+//              loss = w (log Z - sum_k t_k (s_k - m))
+//   K-sigmoid  e_k = exp(-|s_k|);  sigmoid(s_k) = (1 or e_k) / (1 + e_k);   residual_k = w (sigmoid(s_k) - t_k) / K
+//              loss = w/K sum_k (max(s_k, 0) + log(1 + e_k) - t_k s_k)
+#pragma once
+
+#include "jobs.hpp"
+#include "simd.hpp"
+
+namespace onelayer::ONELAYER_KERNELS {
+
+// Sums each class's scores over the slices, in order, into scratch[k][lane]; returns the classes' maximum.
+template <class T>
+ONELAYER_INLINE Vec<T> sum_slices(const ResidualJob<T>& job) {
+  Vec<T> top{};
+  for (Index k = 0; k < job.K; ++k) {
+    const T* at = job.scores + k * job.score_stride;
+    Vec<T> s = load<T>(at);
+    // The next rows' scores lie in as many pages as there are columns, more than the CPU's prefetchers follow.
+    __builtin_prefetch(at + kLanes<T>, 0, 2);
+    for (Index slice = 1; slice < job.slices; ++slice) {
+      s += load<T>(at + slice * job.slice_stride);
+      __builtin_prefetch(at + slice * job.slice_stride + kLanes<T>, 0, 2);
+    }
+    store<T>(job.scratch + k * kLanes<T>, s);
+    top = k == 0 ? s : s > top ? s : top;
+  }
+  return top;
+}
+
+// Replaces scores by softmax minus epsilon / K; returns Z.
+template <class T>
+ONELAYER_INLINE Vec<T> softmax_residuals(const ResidualJob<T>& job, Vec<T> top) {
+  constexpr int lanes = kLanes<T>;
+  T* const end = job.scratch + job.K * lanes;
+  Vec<T> total{};
+  for (T* s = job.scratch; s != end; s += lanes) {
+    const Vec<T> e = exp_nonpositive<T>(load<T>(s) - top);
+    store<T>(s, e);
+    total += e;
+  }
+  const Vec<T> inverse = T(1) / total;
+  const Vec<T> minus_smoothing = splat<T>(static_cast<T>(-job.loss_kind.smoothing / static_cast<double>(job.K)));
+  for (T* s = job.scratch; s != end; s += lanes) store<T>(s, fma(load<T>(s), inverse, minus_smoothing));
+  return total;
+}
+
+// Replaces scores by (sigmoid minus epsilon / K) / K.
+template <class T>
+ONELAYER_INLINE void sigmoid_residuals(const ResidualJob<T>& job) {
+  constexpr int lanes = kLanes<T>;
+  const double K = static_cast<double>(job.K);
+  const Vec<T> smoothing = splat<T>(static_cast<T>(job.loss_kind.smoothing / K)), mean = splat<T>(static_cast<T>(1 / K));
+  for (T *s = job.scratch, *end = s + job.K * lanes; s != end; s += lanes) {
+    const Vec<T> score = load<T>(s), e = exp_nonpositive<T>(negative_abs<T>(score)), one = splat<T>(1);
+    store<T>(s, ((score < 0 ? e : one) / (one + e) - smoothing) * mean);
+  }
+}
+
+template <class T>
+ONELAYER_INLINE void subtract_labels(const ResidualJob<T>& job) {
+  const double own = 1 - job.loss_kind.smoothing;
+  const T target = static_cast<T>(job.loss_kind.sigmoid ? own / static_cast<double>(job.K) : own);
+  for (Index lane = 0; lane < job.count; ++lane) job.scratch[job.label(lane) * kLanes<T> + lane] -= target;
+}
+
+template <class T>
+ONELAYER_INLINE void apply_weights(const ResidualJob<T>& job) {
+  alignas(kVectorBytes) T weights[kLanes<T>] = {};
+  for (Index lane = 0; lane < job.count; ++lane) weights[lane] = static_cast<T>(job.weight(lane));
+  const Vec<T> w = load<T>(weights);
+  for (Index k = 0; k < job.K; ++k) {
+    T* at = job.scratch + k * kLanes<T>;
+    store<T>(at, load<T>(at) * w);
+  }
+}
+
+template <class T>
+ONELAYER_INLINE void scatter_lanes(const T* lanes, Index count, T* out, Index stride) {
+  if (count == kLanes<T>)
+#pragma GCC unroll 16
+    for (int lane = 0; lane < kLanes<T>; ++lane, out += stride) *out = lanes[lane];
+  else
+    for (Index lane = 0; lane < count; ++lane, out += stride) *out = lanes[lane];
+}
+
+// Packed by column block: the residuals of one row and one block are neighbours.
+template <class T>
+ONELAYER_INLINE void store_residuals(const ResidualJob<T>& job) {
+  for (Index k = 0; k < job.K;) {
+    const Index column = job.run * job.K + k, block = job.blocks->of(column);
+    const Index begin = job.blocks->begin(block), size = job.blocks->size(block);
+    const Index end = min(job.K, begin + size - job.run * job.K);
+    T* out = job.residuals + begin * job.B + job.row * size + (column - begin);
+    for (; k < end; ++k, ++out) scatter_lanes(job.scratch + k * kLanes<T>, job.count, out, size);
+  }
+}
+
+template <class T>
+void residual(const ResidualJob<T>& job) {
+  constexpr int lanes = kLanes<T>;
+  const Vec<T> top = sum_slices(job);
+  alignas(kVectorBytes) T label_score[lanes];
+  if (job.loss)
+    for (Index lane = 0; lane < job.count; ++lane) label_score[lane] = job.scratch[job.label(lane) * lanes + lane];
+  Vec<T> total{};
+  if (job.loss_kind.sigmoid)
+    sigmoid_residuals(job);
+  else
+    total = softmax_residuals(job, top);
+  subtract_labels(job);
+  if (job.rows->weights) apply_weights(job);
+  store_residuals(job);
+  if (!job.loss) return;
+  double loss = 0;
+  for (Index lane = 0; lane < job.count; ++lane)
+    loss += job.weight(lane) *
+            (__builtin_log(static_cast<double>(total[lane])) - static_cast<double>(label_score[lane] - top[lane]));
+  *job.loss = loss;
+}
+
+template <class T>
+struct Argmax {
+  Vec<T> score;
+  IntVec<T> k;
+};
+
+// Ties go to the lowest class; a NaN score is taken as the largest, as NumPy's argmax does.
+template <class T>
+ONELAYER_INLINE Argmax<T> argmax(const EvaluateJob<T>& job) {
+  Argmax<T> best{load<T>(job.scores), {}};
+  for (Index k = 1; k < job.K; ++k) {
+    const Vec<T> s = load<T>(job.scores + k * job.score_stride);
+    const IntVec<T> take = ~(s <= best.score) & (best.score == best.score);
+    best.score = take ? s : best.score;
+    best.k = take ? IntVec<T>{} + static_cast<typename VecOf<T>::Word>(k) : best.k;
+  }
+  return best;
+}
+
+template <class T>
+ONELAYER_INLINE T label_score(const EvaluateJob<T>& job, Index lane) {
+  return job.scores[job.label(lane) * job.score_stride + lane];
+}
+
+template <class T>
+ONELAYER_INLINE void softmax_losses(const EvaluateJob<T>& job, Vec<T> top, double* losses) {
+  const double epsilon = job.loss_kind.smoothing;
+  Vec<T> total{}, linear{};
+  for (Index k = 0; k < job.K; ++k)
+    total += exp_nonpositive<T>(load<T>(job.scores + k * job.score_stride) - top);
+  if (epsilon > 0)
+    for (Index k = 0; k < job.K; ++k) linear += load<T>(job.scores + k * job.score_stride) - top;
+  for (Index lane = 0; lane < job.count; ++lane) {
+    losses[lane] = __builtin_log(static_cast<double>(total[lane])) -
+                   (1 - epsilon) * static_cast<double>(label_score(job, lane) - top[lane]);
+    if (epsilon > 0) losses[lane] -= epsilon / static_cast<double>(job.K) * static_cast<double>(linear[lane]);
+  }
+}
+
+// Terms linear in the scores are summed apart, where they cancel exactly, so that the rest keeps all of its digits.
+template <class T>
+ONELAYER_INLINE void sigmoid_losses(const EvaluateJob<T>& job, double* losses) {
+  const double epsilon = job.loss_kind.smoothing, K = static_cast<double>(job.K);
+  const Vec<T> minus_smoothing = splat<T>(static_cast<T>(-epsilon / K));
+  Vec<T> linear{}, curved{};
+  for (Index k = 0; k < job.K; ++k) {
+    const Vec<T> s = load<T>(job.scores + k * job.score_stride);
+    linear += fma(minus_smoothing, s, s < 0 ? Vec<T>{} : s);
+    curved += log1p_unit<T>(exp_nonpositive<T>(negative_abs<T>(s)));
+  }
+  for (Index lane = 0; lane < job.count; ++lane) {
+    const double own = (1 - epsilon) * static_cast<double>(label_score(job, lane));
+    losses[lane] = (static_cast<double>(linear[lane]) - own + static_cast<double>(curved[lane])) / K;
+  }
+}
+
+template <class T>
+void evaluate(const EvaluateJob<T>& job) {
+  const Argmax<T> best = argmax(job);
+  double losses[kLanes<T>];
+  if (job.loss_kind.sigmoid)
+    sigmoid_losses(job, losses);
+  else
+    softmax_losses(job, best.score, losses);
+  for (Index lane = 0; lane < job.count; ++lane) {
+    *job.loss += job.weight(lane) * losses[lane];
+    *job.correct += best.k[lane] == job.label(lane);
+    if (job.predictions) job.predictions[lane] = static_cast<std::int32_t>(best.k[lane]);
+  }
+}
+
+}  // namespace onelayer::ONELAYER_KERNELS

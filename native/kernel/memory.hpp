@@ -1,0 +1,141 @@
+// The arrays of a pass as the kernels read them: aligned, cut into slices, padded with zeros to whole vectors.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "jobs.hpp"
+
+namespace onelayer {
+
+struct FreeMemory {
+  void operator()(void* p) const { std::free(p); }
+};
+
+// For memory that is written before it is read.
+struct Uninitialized {};
+
+// Memory aligned to a cache line, or to a huge page where it is large; zeroed unless Uninitialized.
+template <class T>
+class Buffer {
+ public:
+  explicit Buffer(Index count) : Buffer(count, Uninitialized{}) {
+    std::memset(static_cast<void*>(memory_.get()), 0, static_cast<std::size_t>(max(count, 1)) * sizeof(T));
+  }
+  Buffer(Index count, Uninitialized) {
+    constexpr std::size_t huge = 2u << 20;
+    const std::size_t bytes = static_cast<std::size_t>(max(count, 1)) * sizeof(T);
+    const std::size_t alignment = bytes >= huge ? huge : kLineBytes;
+    const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+    memory_.reset(static_cast<T*>(std::aligned_alloc(alignment, rounded)));
+    if (!memory_) throw std::bad_alloc();
+#if defined(__linux__)
+    if (alignment == huge) madvise(memory_.get(), rounded, MADV_HUGEPAGE);
+#endif
+  }
+  T* data() { return memory_.get(); }
+  const T* data() const { return memory_.get(); }
+  T& operator[](Index i) { return memory_.get()[i]; }
+
+ private:
+  std::unique_ptr<T, FreeMemory> memory_;
+};
+
+// W, or an array of its shape, as [slice][column][feature], and back. Empty where W is null.
+template <class T>
+class PackedWeights {
+ public:
+  PackedWeights(const T* W, Index columns, const Slices& slices)
+      : slices_(slices), columns_(W ? columns : 0), memory_(slices.count * columns_ * slices.stride) {
+    for (Index s = 0; s < slices_.count; ++s)
+      for (Index c = 0; c < columns_; ++c)
+        std::memcpy(row(s, c), W + c * slices_.D + slices_.begin(s), bytes(s));
+  }
+  void unpack(T* W) {
+    for (Index s = 0; s < slices_.count; ++s)
+      for (Index c = 0; c < columns_; ++c)
+        std::memcpy(W + c * slices_.D + slices_.begin(s), row(s, c), bytes(s));
+  }
+  T* row(Index slice, Index column) {
+    return columns_ ? memory_.data() + (slice * columns_ + column) * slices_.stride : nullptr;
+  }
+
+ private:
+  std::size_t bytes(Index s) const { return static_cast<std::size_t>(slices_.features(s)) * sizeof(T); }
+  Slices slices_;
+  Index columns_;
+  Buffer<T> memory_;
+};
+
+// The weights of all runs and their optimizer state.
+template <class T>
+struct PackedState {
+  PackedWeights<T> weights, velocity, average;
+};
+
+// A per-feature vector as [slice][feature].
+template <class T>
+class PackedFeatures {
+ public:
+  PackedFeatures(const double* values, const Slices& slices) : stride_(slices.stride), memory_(slices.count * stride_) {
+    for (Index s = 0; s < slices.count; ++s)
+      for (Index d = 0; d < slices.features(s); ++d)
+        memory_[s * stride_ + d] = static_cast<T>(values[slices.begin(s) + d]);
+  }
+  const T* slice(Index s) const { return memory_.data() + s * stride_; }
+
+ private:
+  Index stride_;
+  Buffer<T> memory_;
+};
+
+// The rows of a pass, slice by slice: feature = stored value * scale + offset. Where all features have one scale and no
+// offset, the values stay as stored: the scale is applied to the sums, at a thirtieth of the work.
+template <class T>
+class SlicedRows {
+ public:
+  SlicedRows(const Rows& rows, const Slices& slices)
+      : rows_(rows),
+        slices_(slices),
+        common_(all_equal(rows.scale, rows.scale[0], slices.D) && all_equal(rows.offset, 0, slices.D)),
+        common_scale_(common_ ? static_cast<T>(rows.scale[0]) : T(1)),
+        scale_(rows.scale, slices),
+        offset_(rows.offset, slices) {}
+  T common_scale() const { return common_scale_; }
+
+  // The job that loads slice s of rows `first` to `first + count` into x, and scores nothing yet.
+  ScoreJob<T> load_job(Index s, Index first, Index count, T* x) const {
+    ScoreJob<T> job;
+    job.rows = rows_.x;
+    job.first = first;
+    job.count = count;
+    job.begin = slices_.begin(s);
+    job.features = slices_.features(s);
+    job.width = slices_.padded(s);
+    if (!common_) job.scaling = {scale_.slice(s), offset_.slice(s)};
+    job.common_scale = common_scale_;
+    job.x = x;
+    job.stride = slices_.stride;
+    return job;
+  }
+
+ private:
+  static bool all_equal(const double* values, double value, Index count) {
+    for (Index i = 0; i < count; ++i)
+      if (values[i] != value) return false;
+    return true;
+  }
+  const Rows& rows_;
+  Slices slices_;
+  bool common_;
+  T common_scale_;
+  PackedFeatures<T> scale_, offset_;
+};
+
+}  // namespace onelayer

@@ -1,0 +1,298 @@
+// The four passes. Training and the gradient run the batch loop; evaluation and weighted sums read each row once.
+//
+// The gradient and weighted sums add tiles of rows in the arithmetic type, and the tiles' sums in float64.
+#include "passes.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <vector>
+
+#include "batch_loop.hpp"
+#include "memory.hpp"
+#include "threads.hpp"
+
+namespace onelayer {
+
+namespace {
+
+constexpr Index kSumRows = 192;       // rows of a tile that is added up in the arithmetic type
+constexpr Index kEvaluateRows = 160;  // rows of a tile that is evaluated
+constexpr Index kMaxChunks = 64;
+
+// Whether a run averages at any step; before the first that does, nothing is written.
+bool averages(const Method& method, Index R, Index steps) {
+  if (!method.averaging) return false;
+  return std::any_of(method.averaging, method.averaging + steps * R, [](double alpha) { return alpha != 1; });
+}
+
+// The average of a run whose last step had alpha = 1: its weights.
+template <class T>
+void copy_weights(const TrainRequest<T>& request, Index run) {
+  const auto [N, D, K, R] = request.shape;
+  std::copy_n(request.weights.W + run * K * D, K * D, request.average.W + run * K * D);
+  std::copy_n(request.weights.b + run * K, K, request.average.b + run * K);
+}
+
+// Means of losses and labels, and predictions.
+//
+// Rows are cut into chunks, whose number depends on N only, and chunks into tiles. Threads take chunks as they come; a
+// chunk's sums are kept apart and added in order, so the result does not depend on which thread did which.
+template <class T>
+class Evaluation {
+ public:
+  Evaluation(const Kernels<T>& kernels, const EvaluateRequest<T>& request)
+      : kernels_(kernels),
+        request_(request),
+        shape_(request.shape),
+        slices_(shape_.D, sizeof(T)),
+        weights_(request.weights.W, shape_.columns(), slices_),
+        rows_(request.rows, slices_),
+        tiles_(ceil_div(shape_.N, kEvaluateRows)),
+        chunks_(min(kMaxChunks, tiles_)),
+        threads_(static_cast<int>(max(1, min(request.threads, chunks_)))),
+        loss_(chunks_ * shape_.R),
+        correct_(chunks_ * shape_.R) {
+    for (int thread = 0; thread < threads_; ++thread)
+      workers_.push_back({Buffer<T>(kEvaluateRows * slices_.stride, Uninitialized{}),
+                          Buffer<T>(shape_.columns() * kScoreStride)});
+  }
+
+  bool run() {
+    run_threads(threads_, [this](int thread) { work(thread); });
+    for (Index chunk = 0; chunk < chunks_; ++chunk)
+      for (Index r = 0; r < shape_.R; ++r) {
+        request_.loss[r] += loss_[chunk * shape_.R + r];
+        request_.correct[r] += correct_[chunk * shape_.R + r];
+      }
+    for (Index r = 0; r < shape_.R; ++r) request_.loss[r] /= static_cast<double>(shape_.N);
+    return !stop_;
+  }
+
+ private:
+  static constexpr Index kScoreStride = padded_stride(kEvaluateRows, sizeof(T));
+  struct Worker {  // a thread's own memory
+    Buffer<T> x, scores;
+  };
+
+  void work(int thread) {
+    Worker& worker = workers_[static_cast<std::size_t>(thread)];
+    for (Index chunk = next_++; chunk < chunks_; chunk = next_++)
+      for (Index tile = part_begin(tiles_, chunks_, chunk); tile < part_begin(tiles_, chunks_, chunk + 1); ++tile) {
+        if (thread == 0 && request_.should_stop && poll_timer_.due() && request_.should_stop()) stop_ = true;
+        if (stop_) return;
+        const Index first = tile * kEvaluateRows, count = min(kEvaluateRows, shape_.N - first);
+        for (Index s = 0; s < slices_.count; ++s) score(worker, s, first, count);
+        for (Index r = 0; r < shape_.R; ++r) evaluate(worker, chunk, r, first, count);
+        if (request_.scores) copy_scores(worker, first, count);
+      }
+  }
+
+  void score(Worker& worker, Index slice, Index first, Index count) {
+    ScoreJob<T> job = rows_.load_job(slice, first, count, worker.x.data());
+    job.w = weights_.row(slice, 0);
+    job.columns = shape_.columns();
+    job.bias = slice == 0 ? request_.weights.b : nullptr;
+    job.accumulate = slice > 0;
+    job.scores = worker.scores.data();
+    job.score_stride = kScoreStride;
+    kernels_.score(job);
+  }
+
+  void evaluate(Worker& worker, Index chunk, Index r, Index first, Index count) {
+    EvaluateJob<T> job;
+    job.loss_kind = request_.loss_kinds.of(r);
+    job.score_stride = kScoreStride;
+    job.K = shape_.K;
+    job.rows = &request_.rows;
+    job.loss = loss_.data() + chunk * shape_.R + r;
+    job.correct = correct_.data() + chunk * shape_.R + r;
+    for (Index row = 0; row < count; row += kernels_.lanes) {
+      job.scores = worker.scores.data() + r * shape_.K * kScoreStride + row;
+      job.first = first + row;
+      job.count = min(kernels_.lanes, count - row);
+      job.predictions = request_.predictions ? request_.predictions + r * shape_.N + first + row : nullptr;
+      kernels_.evaluate(job);
+    }
+  }
+
+  void copy_scores(const Worker& worker, Index first, Index count) {
+    for (Index r = 0; r < shape_.R; ++r)
+      for (Index k = 0; k < shape_.K; ++k) {
+        const T* source = worker.scores.data() + (r * shape_.K + k) * kScoreStride;
+        T* target = request_.scores + (r * shape_.N + first) * shape_.K + k;
+        for (Index n = 0; n < count; ++n) target[n * shape_.K] = source[n];
+      }
+  }
+
+  const Kernels<T>& kernels_;
+  const EvaluateRequest<T>& request_;
+  Shape shape_;
+  Slices slices_;
+  PackedWeights<T> weights_;
+  SlicedRows<T> rows_;
+  Index tiles_, chunks_;
+  int threads_;
+  Buffer<double> loss_;
+  Buffer<Index> correct_;
+  std::vector<Worker> workers_;
+  std::atomic<Index> next_{0};
+  std::atomic<bool> stop_{false};
+  PollTimer poll_timer_;
+};
+
+// sums[c][d] = sum over rows n of factors[c][n] * (x[n][d] * scale[d] + offset[d])
+//
+// Threads own feature slices and column ranges, so no sum is shared and the result does not depend on their number.
+template <class T>
+class WeightedSums {
+ public:
+  WeightedSums(const Kernels<T>& kernels, const WeightedSumsRequest<T>& request)
+      : kernels_(kernels),
+        request_(request),
+        shape_(request.shape),
+        slices_(shape_.D, sizeof(T)),
+        blocks_(shape_.columns(), kernels.block_columns),
+        partition_(slices_, blocks_, request.threads),
+        rows_(request.rows, slices_) {
+    for (int thread = 0; thread < partition_.threads(); ++thread)
+      workers_.push_back({partition_.part(thread, slices_, blocks_),
+                          Buffer<T>(kSumRows * slices_.stride, Uninitialized{}),
+                          Buffer<T>(shape_.columns() * kSumRows + kResidualPadding, Uninitialized{}),
+                          Buffer<T>(kBackwardScratch, Uninitialized{})});
+  }
+
+  bool run() {
+    run_threads(partition_.threads(), [this](int thread) { work(thread); });
+    return !stop_;
+  }
+
+ private:
+  struct Worker {  // a thread's own memory
+    Part part;
+    Buffer<T> x, factors, scratch;
+  };
+
+  void work(int thread) {
+    Worker& worker = workers_[static_cast<std::size_t>(thread)];
+    for (Index first = 0; first < shape_.N; first += kSumRows) {
+      if (thread == 0 && request_.should_stop && poll_timer_.due() && request_.should_stop()) stop_ = true;
+      if (stop_) return;
+      const Index count = min(kSumRows, shape_.N - first);
+      pack_factors(worker, first, count);
+      for (Index slice = worker.part.first_slice; slice < worker.part.last_slice; ++slice) {
+        kernels_.score(rows_.load_job(slice, first, count, worker.x.data()));
+        add(worker, slice, count);
+      }
+    }
+  }
+
+  void pack_factors(Worker& worker, Index first, Index count) {
+    for (Index block = worker.part.first_block; block < worker.part.last_block; ++block) {
+      const Index begin = blocks_.begin(block), size = blocks_.size(block);
+      for (Index c = 0; c < size; ++c) {
+        const Index column = begin + c, run = column / shape_.K, k = column % shape_.K;
+        const T* source = request_.factors + (run * shape_.N + first) * shape_.K + k;
+        T* packed = worker.factors.data() + begin * count + c;
+        for (Index n = 0; n < count; ++n) packed[n * size] = source[n * shape_.K];
+      }
+    }
+  }
+
+  void add(Worker& worker, Index slice, Index count) {
+    BackwardJob<T> job;
+    job.residuals = worker.factors.data();
+    job.blocks = &blocks_;
+    job.first_block = worker.part.first_block;
+    job.last_block = worker.part.last_block;
+    job.B = count;
+    job.x = worker.x.data();
+    job.stride = slices_.stride;
+    job.width = slices_.padded(slice);
+    job.features = slices_.features(slice);
+    job.common_scale = rows_.common_scale();
+    job.gradient = request_.sums + slices_.begin(slice);
+    job.gradient_stride = shape_.D;
+    job.scratch = worker.scratch.data();
+    kernels_.backward(job);
+  }
+
+  const Kernels<T>& kernels_;
+  const WeightedSumsRequest<T>& request_;
+  Shape shape_;
+  Slices slices_;
+  ColumnBlocks blocks_;
+  Partition partition_;
+  SlicedRows<T> rows_;
+  std::vector<Worker> workers_;
+  std::atomic<bool> stop_{false};
+  PollTimer poll_timer_;
+};
+
+}  // namespace
+
+// Averages of runs with alpha = 1 cost nothing: nobody reads them before the next step or the end, where they are copied
+// from the weights.
+template <class T>
+Index train_epoch(const Kernels<T>& kernels, const TrainRequest<T>& request) {
+  const Shape& shape = request.shape;
+  const Method& method = request.method;
+  if (shape.N == 0) return 0;
+  const Slices slices(shape.D, sizeof(T));
+  typename BatchLoop<T>::Plan plan{request, min(request.batch_size, shape.N)};
+  plan.method = &method;
+  plan.bias = request.weights.b;
+  plan.velocity_bias = request.velocity.b;
+  plan.average_bias = request.average.b;
+  const bool averaging = averages(method, shape.R, ceil_div(shape.N, plan.batch_size));
+  const auto pack = [&](const T* W) { return PackedWeights<T>(W, shape.columns(), slices); };
+  PackedState<T> state{pack(request.weights.W), pack(request.velocity.W), pack(averaging ? request.average.W : nullptr)};
+  const Index done = BatchLoop<T>(kernels, plan, state, slices).run();
+  state.weights.unpack(request.weights.W);
+  state.velocity.unpack(request.velocity.W);
+  state.average.unpack(request.average.W);
+  for (Index r = 0; method.averaging && r < shape.R; ++r)
+    if (static_cast<T>(method.averaging[(done - 1) * shape.R + r]) == 1) copy_weights(request, r);
+  return done;
+}
+
+// loss = mean -log p_y,   G = mean (p - onehot(y)) x^T,   g = mean (p - onehot(y))
+template <class T>
+Index full_gradient(const Kernels<T>& kernels, const GradientRequest<T>& request) {
+  const Shape& shape = request.shape;
+  const Slices slices(shape.D, sizeof(T));
+  std::vector<T> bias(request.weights.b, request.weights.b + shape.columns());
+  typename BatchLoop<T>::Plan plan{request, min(kSumRows, shape.N)};
+  plan.bias = bias.data();
+  plan.gradient = request.gradient_W;
+  plan.gradient_bias = request.gradient_b;
+  plan.loss = request.loss;
+  const auto pack = [&](const T* W) { return PackedWeights<T>(W, shape.columns(), slices); };
+  PackedState<T> state{pack(request.weights.W), pack(nullptr), pack(nullptr)};
+  const Index done = BatchLoop<T>(kernels, plan, state, slices).run();
+  const double N = static_cast<double>(shape.N);
+  for (Index r = 0; r < shape.R; ++r) request.loss[r] /= N;
+  for (Index i = 0; i < shape.columns(); ++i) request.gradient_b[i] /= N;
+  for (Index i = 0; i < shape.columns() * shape.D; ++i) request.gradient_W[i] /= N;
+  return done;
+}
+
+template <class T>
+bool evaluate(const Kernels<T>& kernels, const EvaluateRequest<T>& request) {
+  return Evaluation<T>(kernels, request).run();
+}
+
+template <class T>
+bool weighted_sums(const Kernels<T>& kernels, const WeightedSumsRequest<T>& request) {
+  return WeightedSums<T>(kernels, request).run();
+}
+
+template Index train_epoch(const Kernels<float>&, const TrainRequest<float>&);
+template Index train_epoch(const Kernels<double>&, const TrainRequest<double>&);
+template Index full_gradient(const Kernels<float>&, const GradientRequest<float>&);
+template Index full_gradient(const Kernels<double>&, const GradientRequest<double>&);
+template bool evaluate(const Kernels<float>&, const EvaluateRequest<float>&);
+template bool evaluate(const Kernels<double>&, const EvaluateRequest<double>&);
+template bool weighted_sums(const Kernels<float>&, const WeightedSumsRequest<float>&);
+template bool weighted_sums(const Kernels<double>&, const WeightedSumsRequest<double>&);
+
+}  // namespace onelayer

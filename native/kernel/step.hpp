@@ -1,0 +1,159 @@
+// One step of a column after a batch, from the sum G of its gradient over B rows; g is the mean, with the l2 term:
+//
+//   plain      w <- fma(-eta / B, G, w * (1 - 2 eta l2))
+//   momentum   g = fma(2 l2, w, G / B),   v <- fma(mu, v, g),   w <- fma(-eta, v, w)
+//   Nesterov   the same, but              w <- fma(-eta, fma(mu, v, g), w)
+//   average    a <- fma(alpha, w - a, a)
+//
+// A bias steps likewise, without l2 and without fused products. A plain column takes the plain step beside any other, so
+// its bits do not depend on its neighbours.
+//
+// The passes compute the coefficients and step the biases; the kernels step the weights, which is why this file is
+// compiled in two halves.
+#pragma once
+
+#include "jobs.hpp"
+
+namespace onelayer {
+
+// The coefficients of one column's step.
+template <class T>
+struct ColumnStep {
+  T eta_over_B = 0, shrink = 1;  // eta / B, 1 - 2 eta l2: all that a plain step needs
+  T eta = 0, one_over_B = 0;
+  T weight_decay = 0;            // 2 l2
+  T momentum = 0;                // mu; 0 is a plain step
+  bool nesterov = false;
+  T averaging = 1;               // alpha; 1 leaves the average unwritten
+  bool has_average = true;       // else the average is the weights before this step
+};
+
+}  // namespace onelayer
+
+#if defined(ONELAYER_KERNELS)
+#include "simd.hpp"
+
+namespace onelayer::ONELAYER_KERNELS {
+
+// The arrays of a step, from one column and one feature on.
+template <class T>
+struct StepArrays {
+  const ColumnStep<T>* steps;
+  T* w;
+  T* velocity;  // or null
+  T* average;   // or null
+  ONELAYER_INLINE StepArrays at(Index column, Index stride, Index feature) const {
+    const Index i = column * stride + feature;
+    return {steps + column, w + i, velocity ? velocity + i : nullptr, average ? average + i : nullptr};
+  }
+};
+
+template <class T>
+struct PlainStep {
+  Vec<T> rate, shrink;
+  ONELAYER_INLINE PlainStep(const ColumnStep<T>& step, T common_scale)
+      : rate(splat<T>(-step.eta_over_B * common_scale)), shrink(splat<T>(step.shrink)) {}
+  ONELAYER_INLINE Vec<T> operator()(Vec<T> G, Vec<T> w) const { return fma(rate, G, w * shrink); }
+};
+
+template <class T>
+ONELAYER_INLINE Vec<T> momentum_step(const ColumnStep<T>& step, T common_scale, Vec<T> G, Vec<T> w, T* velocity) {
+  const Vec<T> momentum = splat<T>(step.momentum), eta = splat<T>(-step.eta);
+  const Vec<T> g = fma(splat<T>(step.weight_decay), w, G * splat<T>(step.one_over_B * common_scale));
+  const Vec<T> v = fma(momentum, load<T>(velocity), g);
+  store<T>(velocity, v);
+  return fma(eta, step.nesterov ? fma(momentum, v, g) : v, w);
+}
+
+template <class T>
+ONELAYER_INLINE void step_vector(const StepArrays<T>& at, T common_scale, Vec<T> G) {
+  const ColumnStep<T>& step = *at.steps;
+  const Vec<T> before = load<T>(at.w);
+  const Vec<T> w = step.momentum > 0 ? momentum_step<T>(step, common_scale, G, before, at.velocity)
+                                     : PlainStep<T>(step, common_scale)(G, before);
+  store<T>(at.w, w);
+  if (step.averaging == 1) return;
+  const Vec<T> a = step.has_average ? load<T>(at.average) : before;
+  store<T>(at.average, fma(splat<T>(step.averaging), w - a, a));
+}
+
+// Steps two vectors of each column. Their gradients are stored one behind the other.
+template <class T>
+[[gnu::noinline]] void step_columns(const StepArrays<T>& first, Index columns, Index stride, T common_scale, const T* G) {
+  for (Index c = 0; c < columns; ++c)
+    for (Index d = 0; d < 2 * kLanes<T>; d += kLanes<T>, G += kLanes<T>)
+      step_vector<T>(first.at(c, stride, d), common_scale, load<T>(G));
+}
+
+}  // namespace onelayer::ONELAYER_KERNELS
+#else
+#include <vector>
+
+#include "passes.hpp"
+
+namespace onelayer {
+
+// The steps of all columns: their runs' coefficients, computed in float64 and then rounded. Each thread computes those
+// of its own columns.
+template <class T>
+class ColumnSteps {
+ public:
+  ColumnSteps(const Shape& shape, const Method& method)
+      : shape_(shape), method_(method), steps_(static_cast<std::size_t>(shape.columns())) {}
+
+  // Sets columns `from` to `to` for the step after batch t, which has B rows.
+  void set(Index t, Index B, Index from, Index to) {
+    plain_ = true;
+    for (Index c = from; c < to;) {
+      const Index run = c / shape_.K;
+      const ColumnStep<T> step = step_of(run, t, B);
+      plain_ = plain_ && step.momentum == 0 && step.averaging == 1;
+      for (const Index end = min(to, (run + 1) * shape_.K); c < end; ++c) steps_[static_cast<std::size_t>(c)] = step;
+    }
+  }
+  const ColumnStep<T>* data() const { return steps_.data(); }
+  bool plain() const { return plain_; }  // whether none of them has momentum or an average to write
+
+ private:
+  ColumnStep<T> step_of(Index run, Index t, Index B) const {
+    const double eta = method_.learning_rate[t * shape_.R + run], l2 = method_.l2[run];
+    ColumnStep<T> step;
+    step.eta_over_B = static_cast<T>(eta / static_cast<double>(B));
+    step.shrink = static_cast<T>(1 - 2 * eta * l2);
+    step.eta = static_cast<T>(eta);
+    step.one_over_B = static_cast<T>(1 / static_cast<double>(B));
+    step.weight_decay = static_cast<T>(2 * l2);
+    step.momentum = method_.momentum ? static_cast<T>(method_.momentum[run]) : T(0);
+    step.nesterov = method_.nesterov && method_.nesterov[run];
+    step.averaging = averaging(run, t);
+    step.has_average = t == 0 || averaging(run, t - 1) != 1;
+    return step;
+  }
+  T averaging(Index run, Index t) const {
+    return method_.averaging ? static_cast<T>(method_.averaging[t * shape_.R + run]) : T(1);
+  }
+
+  const Shape shape_;
+  const Method method_;
+  std::vector<ColumnStep<T>> steps_;
+  bool plain_ = true;
+};
+
+// Steps one bias by the sum of its gradient over the batch. v and a may be null where the column does not use them.
+template <class T>
+void step_bias(const ColumnStep<T>& step, T sum, T& b, T* v, T* a) {
+  const T before = b;
+  if (step.momentum > 0) {
+    const T g = sum * step.one_over_B;
+    *v = step.momentum * *v + g;
+    b -= step.eta * (step.nesterov ? g + step.momentum * *v : *v);
+  } else {
+    b -= step.eta_over_B * sum;
+  }
+  if (step.averaging == 1) return;
+  if (!step.has_average) *a = before;
+  *a += step.averaging * (b - *a);
+}
+
+}  // namespace onelayer
+#endif

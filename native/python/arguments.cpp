@@ -1,0 +1,209 @@
+#include "arguments.hpp"
+
+#include <cstdint>
+#include <vector>
+
+namespace onelayer {
+
+namespace {
+
+using DType = nb::dlpack::dtype;
+
+[[noreturn]] void value_error(const std::string& name, const std::string& expected, const std::string& given) {
+  throw nb::value_error((name + ": expected " + expected + ", got " + given).c_str());
+}
+
+std::string type_name(const DType& type) {
+  const auto code = static_cast<nb::dlpack::dtype_code>(type.code);
+  const char* kind = code == nb::dlpack::dtype_code::Int     ? "int"
+                     : code == nb::dlpack::dtype_code::UInt  ? "uint"
+                     : code == nb::dlpack::dtype_code::Float ? "float"
+                     : code == nb::dlpack::dtype_code::Bool  ? "bool"
+                                                             : "another type of ";
+  return code == nb::dlpack::dtype_code::Bool ? kind : kind + std::to_string(type.bits);
+}
+
+[[noreturn]] void type_error(const std::string& name, const std::string& expected, const ReadArray& given) {
+  throw nb::type_error((name + ": expected " + expected + ", got " + type_name(given.dtype())).c_str());
+}
+
+using Dimensions = std::vector<Index>;
+
+Dimensions dimensions(const ReadArray& array) {
+  return {array.shape_ptr(), array.shape_ptr() + array.ndim()};
+}
+
+std::string shape_text(const Dimensions& shape) {
+  std::string text = "shape (";
+  for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + (shape.size() == 1 ? ",)" : ")");
+}
+
+// Whether the dimensions after the first `from` lie in C order without gaps.
+bool contiguous(const ReadArray& array, std::size_t from = 0) {
+  if (array.size() == 0) return true;
+  Index expected = 1;
+  for (std::size_t i = array.ndim(); i-- > from;) {
+    if (array.shape(i) > 1 && array.stride(i) != expected) return false;
+    expected *= static_cast<Index>(array.shape(i));
+  }
+  return true;
+}
+
+void check_rank(const ReadArray& array, const char* name, std::size_t rank, const char* letters) {
+  if (array.ndim() != rank) value_error(name, std::string("shape ") + letters, shape_text(dimensions(array)));
+}
+
+void check_array(const ReadArray& array, const std::string& name, const DType& type, const std::string& letters,
+                 const Dimensions& shape) {
+  if (array.dtype() != type) type_error(name, type_name(type), array);
+  if (dimensions(array) != shape) value_error(name, shape_text(shape) + " = " + letters, shape_text(dimensions(array)));
+  if (!contiguous(array)) value_error(name, "a C-contiguous array", "a strided one");
+}
+
+template <class T>
+const T* check(const ReadArray& array, const char* name, const char* letters, const Dimensions& shape) {
+  check_array(array, name, nb::dtype<T>(), letters, shape);
+  return static_cast<const T*>(array.data());
+}
+template <class T>
+const T* check(const OptionalArray& array, const char* name, const char* letters, const Dimensions& shape) {
+  return array ? check<T>(*array, name, letters, shape) : nullptr;
+}
+
+// Each value lies in [0, 1), or in [0, 1] where `inclusive`. Returns values, which may be null.
+const double* check_fractions(const double* values, Index count, const char* name, bool inclusive) {
+  for (Index i = 0; values && i < count; ++i)
+    if (!(values[i] >= 0 && (values[i] < 1 || (inclusive && values[i] == 1))))
+      value_error(name, inclusive ? "values in [0, 1]" : "values in [0, 1)", std::to_string(values[i]));
+  return values;
+}
+
+// W (R, K, D) or factors (R, N, K), whose K is dimension `axis`: sets R and K.
+void check_runs(const ReadArray& array, const char* name, const char* letters, std::size_t axis, Shape& shape) {
+  check_rank(array, name, 3, letters);
+  if (array.dtype() != nb::dtype<float>() && array.dtype() != nb::dtype<double>())
+    type_error(name, "float32 or float64", array);
+  shape.R = static_cast<Index>(array.shape(0));
+  shape.K = static_cast<Index>(array.shape(axis));
+  if (shape.R < 1 || shape.K < 1) value_error(name, "at least one run and one class", shape_text(dimensions(array)));
+}
+
+StoredType stored_type(const ReadArray& X) {
+  const DType type = X.dtype();
+  if (type == nb::dtype<std::uint8_t>()) return StoredType::uint8;
+  if (type == nb::dtype<float>()) return StoredType::float32;
+  if (type == nb::dtype<double>()) return StoredType::float64;
+  if (type.code == static_cast<std::uint8_t>(nb::dlpack::dtype_code::Float) && type.bits == 16 && type.lanes == 1)
+    return StoredType::float16;
+  type_error("X", "uint8, float16, float32 or float64", X);
+}
+
+Labels check_labels(const ReadArray& y, Index N, Index K) {
+  const bool wide = y.dtype() == nb::dtype<std::int64_t>();
+  if (!wide && y.dtype() != nb::dtype<std::int32_t>()) type_error("y", "int64 or int32", y);
+  check_array(y, "y", y.dtype(), "(N,)", {N});
+  const Labels labels{y.data(), wide};
+  for (Index i = 0; i < N; ++i)
+    if (const Index label = labels.at(i); label < 0 || label >= K)
+      value_error("y", "labels from 0 to " + std::to_string(K - 1),
+                  std::to_string(label) + " at row " + std::to_string(i));
+  return labels;
+}
+
+const Index* check_order(const ReadArray& order, Index rows) {
+  check_rank(order, "order", 1, "(N,)");
+  const auto* index = check<Index>(order, "order", "(N,)", dimensions(order));
+  for (Index i = 0; i < static_cast<Index>(order.shape(0)); ++i)
+    if (index[i] < 0 || index[i] >= rows)
+      value_error("order", "rows from 0 to " + std::to_string(rows - 1),
+                  std::to_string(index[i]) + " at position " + std::to_string(i));
+  return index;
+}
+
+// A pass over stored rows, in order, without labels. Its shape is that of X: N stored rows.
+Pass check_rows(const ReadArray& X, const OptionalArray& order, const ReadArray& scale, const ReadArray& offset,
+                int threads) {
+  check_rank(X, "X", 2, "(N, D)");
+  Pass pass;
+  pass.shape.N = static_cast<Index>(X.shape(0));
+  pass.shape.D = static_cast<Index>(X.shape(1));
+  pass.rows.x = {static_cast<const char*>(X.data()), X.stride(0) * static_cast<Index>(X.itemsize()), nullptr, stored_type(X)};
+  if (pass.shape.N < 1 || pass.shape.D < 1) value_error("X", "at least one row and one feature", shape_text(dimensions(X)));
+  if (!contiguous(X, 1)) value_error("X", "rows whose features are contiguous", "strided features (make a contiguous copy)");
+  if (order) pass.rows.x.order = check_order(*order, pass.shape.N);
+  pass.rows.scale = check<double>(scale, "scale", "(D,)", {pass.shape.D});
+  pass.rows.offset = check<double>(offset, "offset", "(D,)", {pass.shape.D});
+  if (threads < 1) value_error("threads", "at least 1", std::to_string(threads));
+  pass.threads = threads;
+  return pass;
+}
+
+}  // namespace
+
+Pass check_pass(const ReadArray& X, const ReadArray& y, const OptionalArray& order, const ReadArray& W,
+                const ReadArray& b, const ReadArray& scale, const ReadArray& offset, int threads,
+                const OptionalArray& weights) {
+  Pass pass = check_rows(X, order, scale, offset, threads);
+  Shape& shape = pass.shape;
+  check_runs(W, "W", "(R, K, D)", 1, shape);
+  check_array(W, "W", W.dtype(), "(R, K, D)", {shape.R, shape.K, shape.D});
+  check_array(b, "b", W.dtype(), "(R, K)", {shape.R, shape.K});
+  pass.rows.y = check_labels(y, shape.N, shape.K);
+  pass.rows.weights = check<double>(weights, "weights", "(N,)", {shape.N});
+  if (order) shape.N = static_cast<Index>(order->shape(0));
+  return pass;
+}
+
+Pass check_sums(const ReadArray& X, const ReadArray& factors, const OptionalArray& order, const ReadArray& scale,
+                const ReadArray& offset, int threads) {
+  Pass pass = check_rows(X, order, scale, offset, threads);
+  Shape& shape = pass.shape;
+  if (order) shape.N = static_cast<Index>(order->shape(0));
+  check_runs(factors, "factors", "(R, N, K)", 2, shape);
+  check_array(factors, "factors", factors.dtype(), "(R, N, K)", {shape.R, shape.N, shape.K});
+  return pass;
+}
+
+LossKinds check_loss_kinds(Index R, const OptionalArray& sigmoid, const OptionalArray& smoothing) {
+  return {check<bool>(sigmoid, "sigmoid", "(R,)", {R}),
+          check_fractions(check<double>(smoothing, "smoothing", "(R,)", {R}), R, "smoothing", false)};
+}
+
+Method check_method(const Shape& shape, Index batch_size, const MethodArrays& arrays) {
+  if (batch_size < 1) value_error("batch_size", "at least 1", std::to_string(batch_size));
+  const Index R = shape.R, T = ceil_div(shape.N, batch_size);
+  Method method;
+  method.learning_rate = check<double>(arrays.learning_rate, "learning_rate", "(T, R)", {T, R});
+  method.l2 = check<double>(arrays.l2, "l2", "(R,)", {R});
+  method.momentum = check_fractions(check<double>(arrays.momentum, "momentum", "(R,)", {R}), R, "momentum", false);
+  method.nesterov = check<bool>(arrays.nesterov, "nesterov", "(R,)", {R});
+  method.averaging = check_fractions(check<double>(arrays.averaging, "averaging", "(T, R)", {T, R}), T * R, "averaging", true);
+  return method;
+}
+
+void check_flips(Pass& pass, const OptionalArray& flipped, Index image_width) {
+  if (!flipped) return;
+  const Index D = pass.shape.D;
+  if (image_width < 1 || D % image_width != 0)
+    value_error("image_width", "a divisor of D = " + std::to_string(D), std::to_string(image_width));
+  pass.rows.x.flipped = check<bool>(flipped, "flipped", "(N,)", {pass.shape.N});
+  pass.rows.x.image_width = image_width;
+}
+
+void check_state(const OptionalPair& state, const char* name, const char* where_needed, bool needed, const ReadArray& W) {
+  if (!state) {
+    if (needed) value_error(name, std::string("W and b ") + where_needed, "None");
+    return;
+  }
+  const Dimensions shape = dimensions(W);
+  check_array(ReadArray(state->first), std::string(name) + "'s W", W.dtype(), "(R, K, D)", shape);
+  check_array(ReadArray(state->second), std::string(name) + "'s b", W.dtype(), "(R, K)", {shape[0], shape[1]});
+}
+
+bool on_main_thread() {
+  const nb::module_ threading = nb::module_::import_("threading");
+  return threading.attr("current_thread")().is(threading.attr("main_thread")());
+}
+
+}  // namespace onelayer

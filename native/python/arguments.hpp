@@ -1,0 +1,107 @@
+// Arrays from Python, checked once. Every error is one sentence: the argument, what was expected, what was given.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "kernel/passes.hpp"
+
+namespace nb = nanobind;
+
+namespace onelayer {
+
+using ReadArray = nb::ndarray<nb::ro, nb::device::cpu>;
+using WriteArray = nb::ndarray<nb::device::cpu>;
+using OptionalArray = std::optional<ReadArray>;
+using OptionalPair = std::optional<std::pair<WriteArray, WriteArray>>;
+
+// `order` replaces the N stored rows by those it lists.
+Pass check_pass(const ReadArray& X, const ReadArray& y, const OptionalArray& order, const ReadArray& W,
+                const ReadArray& b, const ReadArray& scale, const ReadArray& offset, int threads,
+                const OptionalArray& weights = std::nullopt);
+
+// The same with factors (R, N, K) instead of labels, W and b.
+Pass check_sums(const ReadArray& X, const ReadArray& factors, const OptionalArray& order, const ReadArray& scale,
+                const ReadArray& offset, int threads);
+
+LossKinds check_loss_kinds(Index R, const OptionalArray& sigmoid, const OptionalArray& smoothing);
+
+struct MethodArrays {
+  const ReadArray& learning_rate;
+  const ReadArray& l2;
+  const OptionalArray& momentum;
+  const OptionalArray& nesterov;
+  const OptionalArray& averaging;
+};
+Method check_method(const Shape& shape, Index batch_size, const MethodArrays& arrays);
+
+void check_flips(Pass& pass, const OptionalArray& flipped, Index image_width);
+
+// The W and b of a velocity or an average: of the shape and type of the weights, and given where `needed`.
+void check_state(const OptionalPair& state, const char* name, const char* where_needed, bool needed, const ReadArray& W);
+
+inline const double* doubles(const ReadArray& array) { return static_cast<const double*>(array.data()); }
+
+template <class T>
+Parameters<const T> parameters(const ReadArray& W, const ReadArray& b) {
+  return {static_cast<const T*>(W.data()), static_cast<const T*>(b.data())};
+}
+template <class T>
+Parameters<T> parameters(const OptionalPair& pair) {
+  if (!pair) return {};
+  return {static_cast<T*>(pair->first.data()), static_cast<T*>(pair->second.data())};
+}
+
+// Calls work with a value of W's element type.
+template <class Work>
+auto with_dtype(const ReadArray& W, const Work& work) {
+  return W.dtype() == nb::dtype<float>() ? work(float{}) : work(double{});
+}
+
+bool on_main_thread();
+
+// Runs work without the GIL. On Python's main thread it checks for signals and raises a handler's exception.
+template <class Work>
+auto interruptible(Pass& pass, const Work& work) {
+  bool raised = false;
+  if (on_main_thread())
+    pass.should_stop = [&raised] {
+      nb::gil_scoped_acquire acquire;
+      raised = raised || PyErr_CheckSignals() != 0;
+      return raised;
+    };
+  const auto result = [&] {
+    nb::gil_scoped_release release;
+    return work();
+  }();
+  if (raised) throw nb::python_error();
+  return result;
+}
+
+// A zeroed array that NumPy will own.
+template <class T>
+class Output {
+ public:
+  explicit Output(std::initializer_list<Index> shape) : dimensions_(shape.size()) {
+    std::size_t count = 1, i = 0;
+    for (Index n : shape) count *= shape_[i++] = static_cast<std::size_t>(n);
+    memory_.reset(new T[count]());
+  }
+  T* data() { return memory_.get(); }
+  nb::object array() {
+    T* memory = memory_.release();
+    nb::capsule owner(memory, [](void* p) noexcept { delete[] static_cast<T*>(p); });
+    return nb::cast(nb::ndarray<nb::numpy, T>(memory, dimensions_, shape_, owner));
+  }
+
+ private:
+  std::size_t dimensions_, shape_[3] = {};
+  std::unique_ptr<T[]> memory_;
+};
+
+}  // namespace onelayer

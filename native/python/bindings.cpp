@@ -1,0 +1,141 @@
+// The map of the extension onelayer._native: each function checks its arrays, then runs one pass.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include "arguments.hpp"
+#include "kernel/dispatch.hpp"
+#include "kernel/passes.hpp"
+#include "kernel/phases.hpp"
+
+namespace onelayer {
+
+namespace {
+
+using namespace nb::literals;
+
+Index train_epoch_of(const ReadArray& X, const ReadArray& y, const OptionalArray& order, Index batch_size,
+                     const WriteArray& W, const WriteArray& b, const ReadArray& learning_rate, const ReadArray& l2,
+                     const ReadArray& scale, const ReadArray& offset, int threads, const OptionalArray& weights,
+                     const OptionalArray& flipped, Index image_width, const OptionalArray& sigmoid,
+                     const OptionalArray& smoothing, const OptionalArray& momentum, const OptionalArray& nesterov,
+                     const OptionalPair& velocity, const OptionalArray& averaging, const OptionalPair& average) {
+  const ReadArray read_W(W);
+  Pass pass = check_pass(X, y, order, read_W, ReadArray(b), scale, offset, threads, weights);
+  check_flips(pass, flipped, image_width);
+  Method method = check_method(pass.shape, batch_size, {learning_rate, l2, momentum, nesterov, averaging});
+  method.loss_kinds = check_loss_kinds(pass.shape.R, sigmoid, smoothing);
+  check_state(velocity, "velocity", "where runs may have momentum", momentum.has_value(), read_W);
+  check_state(average, "average", "where there is averaging", averaging.has_value(), read_W);
+  return with_dtype(read_W, [&]<class T>(T) {
+    TrainRequest<T> request{pass, batch_size, method, {static_cast<T*>(W.data()), static_cast<T*>(b.data())},
+                            parameters<T>(velocity), parameters<T>(average)};
+    return interruptible(request, [&] { return train_epoch(kernels<T>(), request); });
+  });
+}
+
+nb::tuple evaluate_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
+                      const ReadArray& scale, const ReadArray& offset, bool predictions, int threads,
+                      const OptionalArray& order, const OptionalArray& weights, const OptionalArray& sigmoid,
+                      const OptionalArray& smoothing) {
+  const Pass pass = check_pass(X, y, order, W, b, scale, offset, threads, weights);
+  const auto [N, D, K, R] = pass.shape;
+  const LossKinds loss_kinds = check_loss_kinds(R, sigmoid, smoothing);
+  Output<double> loss({R});
+  Output<Index> correct({R});
+  Output<std::int32_t> classes({predictions ? R : 0, N});
+  with_dtype(W, [&]<class T>(T) {
+    EvaluateRequest<T> request{pass, parameters<T>(W, b), loss_kinds, loss.data(), correct.data(),
+                               predictions ? classes.data() : nullptr};
+    return interruptible(request, [&] { return evaluate(kernels<T>(), request); });
+  });
+  return nb::make_tuple(loss.array(), correct.array(), predictions ? classes.array() : nb::none());
+}
+
+nb::tuple full_gradient_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
+                           const ReadArray& scale, const ReadArray& offset, int threads, const OptionalArray& order,
+                           const OptionalArray& weights) {
+  const Pass pass = check_pass(X, y, order, W, b, scale, offset, threads, weights);
+  const auto [N, D, K, R] = pass.shape;
+  Output<double> loss({R}), gradient_W({R, K, D}), gradient_b({R, K});
+  with_dtype(W, [&]<class T>(T) {
+    GradientRequest<T> request{pass, parameters<T>(W, b), loss.data(), gradient_W.data(), gradient_b.data()};
+    return interruptible(request, [&] { return full_gradient(kernels<T>(), request); });
+  });
+  return nb::make_tuple(loss.array(), gradient_W.array(), gradient_b.array());
+}
+
+nb::object scores_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
+                     const ReadArray& scale, const ReadArray& offset, int threads, const OptionalArray& order) {
+  const Pass pass = check_pass(X, y, order, W, b, scale, offset, threads);
+  const auto [N, D, K, R] = pass.shape;
+  Output<double> loss({R});
+  Output<Index> correct({R});
+  return with_dtype(W, [&]<class T>(T) {
+    Output<T> scores({R, N, K});
+    EvaluateRequest<T> request{pass, parameters<T>(W, b), {}, loss.data(), correct.data(), nullptr, scores.data()};
+    interruptible(request, [&] { return evaluate(kernels<T>(), request); });
+    return scores.array();
+  });
+}
+
+nb::object weighted_sums_of(const ReadArray& X, const ReadArray& factors, const ReadArray& scale,
+                            const ReadArray& offset, int threads, const OptionalArray& order) {
+  const Pass pass = check_sums(X, factors, order, scale, offset, threads);
+  const auto [N, D, K, R] = pass.shape;
+  Output<double> sums({R, K, D});
+  with_dtype(factors, [&]<class T>(T) {
+    WeightedSumsRequest<T> request{pass, static_cast<const T*>(factors.data()), sums.data()};
+    return interruptible(request, [&] { return weighted_sums(kernels<T>(), request); });
+  });
+  return sums.array();
+}
+
+nb::dict phase_times() {
+  nb::dict times;
+#if defined(ONELAYER_PHASE_TIMES)
+  for (int i = 0; i < kPhases; ++i)
+    times[kPhaseNames[i]] = 1e-9 * static_cast<double>(phase_nanoseconds[static_cast<unsigned>(i)].exchange(0));
+#endif
+  return times;
+}
+
+}  // namespace
+
+}  // namespace onelayer
+
+NB_MODULE(_native, m) {
+  using namespace onelayer;
+  m.doc() = "Linear softmax classifiers on arrays: R runs side by side in one pass over the data.";
+  m.def("train_epoch", &train_epoch_of, "X"_a, "y"_a, "order"_a.none(), "batch_size"_a, "W"_a, "b"_a,
+        "learning_rate"_a, "l2"_a, "scale"_a, "offset"_a, "threads"_a, "weights"_a.none() = nb::none(),
+        "flipped"_a.none() = nb::none(), "image_width"_a = 0, "sigmoid"_a.none() = nb::none(),
+        "smoothing"_a.none() = nb::none(), "momentum"_a.none() = nb::none(), "nesterov"_a.none() = nb::none(),
+        "velocity"_a.none() = nb::none(), "averaging"_a.none() = nb::none(), "average"_a.none() = nb::none(),
+        "Takes one step for each of T batches; updates W (R, K, D), b (R, K), velocity and average in place.\n\n"
+        "learning_rate and averaging are (T, R). Returns the number of steps. Ctrl-C ends the pass after a whole step "
+        "and raises KeyboardInterrupt.");
+  m.def("evaluate", &evaluate_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "predictions"_a, "threads"_a,
+        "order"_a.none() = nb::none(), "weights"_a.none() = nb::none(), "sigmoid"_a.none() = nb::none(),
+        "smoothing"_a.none() = nb::none(),
+        "Returns the mean loss (R,), the number of correct rows (R,) and the predicted classes (R, N) or None.\n\n"
+        "Each row's loss is multiplied by its weight; the mean divides by N.");
+  m.def("full_gradient", &full_gradient_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "threads"_a,
+        "order"_a.none() = nb::none(), "weights"_a.none() = nb::none(),
+        "Returns the mean cross-entropy (R,) and its gradients (R, K, D) and (R, K), without the l2 term.\n\n"
+        "Each row's loss is multiplied by its weight; the mean divides by N.");
+  m.def("scores", &scores_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "threads"_a,
+        "order"_a.none() = nb::none(), "Returns the scores W x + b of every row, (R, N, K), in W's type.");
+  m.def("weighted_sums", &weighted_sums_of, "X"_a, "factors"_a, "scale"_a, "offset"_a, "threads"_a,
+        "order"_a.none() = nb::none(),
+        "Returns the sum over rows of factors (R, N, K) times the scaled row: (R, K, D), float64.");
+  m.def("instruction_set", &instruction_set, "The instruction set in use; ONELAYER_ISA overrides it.");
+  m.def("supported_instruction_sets", &supported_instruction_sets, "Those this machine supports, best first.");
+  m.def("default_threads", &default_threads,
+        "Cores this process may use by affinity and cgroup; ONELAYER_THREADS overrides it.");
+  m.def("phase_times", &phase_times,
+        "Seconds per phase since the last call, summed over threads; empty unless built with ONELAYER_PHASE_TIMES.");
+}
