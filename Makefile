@@ -14,7 +14,7 @@ help:
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml CMakeLists.txt $(wildcard native/*)
+$(INSTALLED): pyproject.toml CMakeLists.txt $(wildcard native/kernel/* native/python/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable . --group dev

@@ -1,9 +1,9 @@
-"""The C++ kernel: see native/bindings.cpp.
+"""The C++ kernel; native/python/bindings.cpp is the map of the extension.
 
-Letters: N rows, D features, K classes, R runs; X (N, D) uint8, float16, float32 or float64 with
-contiguous rows, y (N,) int64 or int32, weights (N,) float64 or None, W (R, K, D) and b (R, K)
-float32 or float64, scale and offset (D,) float64. The feature used is fma(x, scale, offset) in W's
-type.
+N rows, D features, K classes, R runs, T batches. X (N, D) is uint8, float16, float32 or float64
+with contiguous rows, y (N,) int64 or int32, weights (N,) float64 or None. W (R, K, D) and b (R, K)
+are float32 or float64, scale and offset (D,) float64. A feature is fma(x, scale, offset) in W's
+type. An order lists the rows of a pass; without one they are all rows in file order.
 """
 
 import numpy as np
@@ -32,12 +32,12 @@ def train_epoch(
     averaging: NDArray[np.float64] | None = None,
     average: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
 ) -> int:
-    """Take one step for each batch, in place; return the number of steps.
+    """Take one step for each batch, in place, and return the number of steps.
 
-    learning_rate and averaging are (T, R) for T batches, flipped (n,) for n rows visited, of lines
-    of image_width features; l2, sigmoid, smoothing, momentum and nesterov are (R,). velocity and
-    average are W and b of their own, stepped in place; momentum asks for the one, averaging for
-    the other.
+    learning_rate and averaging are (T, R); l2, sigmoid, smoothing, momentum and nesterov are (R,).
+    flipped has one entry for each row of the pass: whether each of its lines of image_width
+    features is read backwards. velocity, required by momentum, and average, required by averaging,
+    are pairs shaped like W and b, updated in place.
     """
 
 def evaluate(
@@ -54,9 +54,9 @@ def evaluate(
     sigmoid: NDArray[np.bool_] | None = None,
     smoothing: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int32] | None]:
-    """Return the mean loss (R,), right rows (R,) and, if asked for, classes (R, N).
+    """Return the mean loss (R,), the number of correct rows (R,) and the classes (R, N) or None.
 
-    Each row's loss is times its weight; the mean is over the rows' number.
+    Each row's loss is multiplied by its weight; the mean divides by N.
     """
 
 def full_gradient(
@@ -70,9 +70,9 @@ def full_gradient(
     order: NDArray[np.int64] | None = None,
     weights: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean cross-entropy (R,), its gradients (R, K, D) and (R, K); without l2.
+    """Return the mean cross-entropy (R,) and its gradients (R, K, D) and (R, K), without l2.
 
-    Each row counts times its weight; the mean is over the rows' number.
+    Each row's loss is multiplied by its weight; the mean divides by N.
     """
 
 def scores(
@@ -98,13 +98,13 @@ def weighted_sums(
     """Return the sum over rows of factors (R, N, K) times the scaled row: (R, K, D)."""
 
 def instruction_set() -> str:
-    """Name the instruction set that runs; ONELAYER_ISA overrides it."""
+    """Return the instruction set in use; ONELAYER_ISA overrides it."""
 
 def supported_instruction_sets() -> list[str]:
-    """Name those this machine can run, best first."""
+    """Return the instruction sets that this machine supports, best first."""
 
 def default_threads() -> int:
-    """Count the cores this process may use; ONELAYER_THREADS overrides it."""
+    """Return the number of cores this process may use; ONELAYER_THREADS overrides it."""
 
 def phase_times() -> dict[str, float]:
-    """Return seconds per phase since the last call, in builds with ONELAYER_PHASE_TIMES."""
+    """Return seconds per phase since the last call; needs a build with ONELAYER_PHASE_TIMES."""

@@ -1,4 +1,4 @@
-"""The places that `make mutants` breaks."""
+"""The places that `make mutants` breaks are in the kernel."""
 
 from pathlib import Path
 

@@ -64,12 +64,16 @@ def test_the_order_is_the_identity_where_it_is_one() -> None:
     ("change", "error", "words"),
     [
         ({"factors": np.zeros((2, 3))}, ValueError, "factors: expected shape (R, N, K)"),
-        ({"factors": np.zeros((1, 4, 2))}, ValueError, "factors: expected N = 5 rows"),
+        (
+            {"factors": np.zeros((1, 4, 2))},
+            ValueError,
+            "factors: expected shape (1, 5, 2) = (R, N, K)",
+        ),
         ({"factors": np.zeros((1, 5, 2), np.int64)}, TypeError, "factors: expected float32"),
         ({"factors": np.zeros((1, 5, 4))[:, :, ::2]}, ValueError, "factors: expected a C-cont"),
         ({"factors": np.zeros((0, 5, 2))}, ValueError, "factors: expected at least one run"),
         ({"X": np.zeros((5, 6))[:, ::2]}, ValueError, "X: expected rows whose features"),
-        ({"scale": np.ones(2)}, ValueError, "scale: expected 3 values"),
+        ({"scale": np.ones(2)}, ValueError, "scale: expected shape (3,) = (D,)"),
         ({"order": np.array([0, 5])}, ValueError, "order: expected rows from 0 to 4"),
         ({"threads": 0}, ValueError, "threads: expected at least 1"),
     ],

@@ -90,9 +90,9 @@ def test_weights_of_one_are_the_bits_of_none(p: Problem) -> None:
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
-        (np.ones(3), r"weights: expected 4 values \(N\)"),
-        (np.ones((4, 1)), r"weights: expected shape \(N,\)"),
-        (np.ones(8)[::2], "weights: expected a contiguous array"),
+        (np.ones(3), r"weights: expected shape \(4,\) = \(N,\)"),
+        (np.ones((4, 1)), r"weights: expected shape \(4,\) = \(N,\), got shape \(4, 1\)"),
+        (np.ones(8)[::2], "weights: expected a C-contiguous array"),
         (np.ones(4, np.float32), "weights: expected float64"),
     ],
 )
