@@ -1,66 +1,81 @@
 # Two commands do all of the set-up on a machine with Python, make and a C++ compiler:
 #   make reproduce   environment, install, data, the four experiments, the page
 #   make test        environment, install, lint, types, import rules, tests
+# While you work: make check runs everything but the slow tests.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DEVELOPS := $(VENV)/.develops
+SOURCES := pyproject.toml CMakeLists.txt $(wildcard native/kernel/* native/python/*)
 
-.PHONY: help install reproduce test lint docs bench sanitize kills mutants format clean
+.PHONY: help install dev reproduce check lint test docs bench sanitize kills mutants format clean
 
 help:
-	@sed -n '2,3s/^# *//p' Makefile
+	@sed -n '2,4s/^# *//p' Makefile
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml CMakeLists.txt $(wildcard native/kernel/* native/python/*)
+# What the job needs and nothing else: no PyTorch, no test tools.
+$(INSTALLED): $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+dev: $(DEVELOPS)
+
+$(DEVELOPS): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --group dev
 	@touch $@
 
 # DATA=DIR takes CIFAR-10 from a folder, DATA=digits needs no network; ARGS go to the command.
 reproduce: $(INSTALLED)
 	$(BIN)/onelayer reproduce $(if $(DATA),--data $(DATA)) $(ARGS)
 
-lint: $(INSTALLED)
+lint: $(DEVELOPS)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(INSTALLED) lint
+# For every edit: lint, types, import rules and the fast tests, in a minute and a half.
+check: lint
+	$(BIN)/pytest -q -m "not slow" $(ARGS)
+
+# For every change that is handed in: everything, in ten minutes.
+test: lint
 	@scripts/install-browser || true
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest --cov --cov-report=term $(ARGS)
 	@scripts/install-browser --check
 
 # The documentation site, site/index.html: opens as a file, needs no network; warnings are errors.
 # (No --quiet: it hides the warnings from --strict too.)
-docs: $(INSTALLED)
+docs: $(DEVELOPS)
 	$(BIN)/python -m pip install --quiet --group docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Against NumPy, PyTorch, JAX and scikit-learn, one process each; ARGS=--quick for a short look.
-bench: $(INSTALLED)
+bench: $(DEVELOPS)
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # The kernel alone under the sanitizers: memory and undefined behaviour, then data races.
-sanitize: $(INSTALLED)
+sanitize: $(DEVELOPS)
 	$(BIN)/python -m pip install --quiet cmake ninja
 	scripts/sanitize-kernel $(BIN)/python
 
 # Kill a sweep 100 times at random moments, resume it, compare its bytes. About five minutes.
-kills: $(INSTALLED)
+kills: $(DEVELOPS)
 	$(BIN)/python -m tests.kill $(or $(ARGS),100)
 
 # Break the kernel in one place after the other; the suite must notice. About seven minutes.
-mutants: $(INSTALLED)
+mutants: $(DEVELOPS)
 	$(BIN)/python -m pip install --quiet cmake ninja nanobind
 	$(BIN)/python -m tests.native.mutate
 
-format: $(INSTALLED)
+format: $(DEVELOPS)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -18,6 +19,23 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 # The engine torch is tested as itself: "auto" takes the native one where there is no GPU.
 os.environ["ONELAYER_DEVICE"] = "cpu"
+
+
+# What starts processes or browsers, draws pages or trains for seconds. `make check` runs the rest.
+ROOT = Path(__file__).parents[1]
+SLOW = [
+    *(ROOT / "tests" / name for name in ("benchmarks", "cli", "experiments", "kill", "report")),
+    *(ROOT / "tests" / name for name in ("test_documents.py", "test_package.py")),
+    *(ROOT / "tests" / name for name in ("engines/torch", "native/test_process.py")),
+    ROOT / "src" / "onelayer" / "report",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests, by where they stand."""
+    for item in items:
+        if any(item.path.is_relative_to(slow) for slow in SLOW):
+            item.add_marker("slow")
 
 
 @pytest.fixture

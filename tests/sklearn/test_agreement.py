@@ -28,6 +28,7 @@ def assert_agrees(X: Float64, y: NDArray[np.int64], l2: float) -> None:
     np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("l2", [1e-2, 1e-4])
 @pytest.mark.parametrize("scaled", [True, False], ids=["standardized", "as stored"])
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])

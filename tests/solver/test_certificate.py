@@ -23,6 +23,7 @@ from tests.solver.problems import Problem, independent_optimum, make_problem, ra
 PROBLEMS = 2000
 
 
+@pytest.mark.slow
 def test_the_bound_holds_on_2000_random_problems() -> None:
     engine = make_engine(threads=1)
     loosest = 0.0

@@ -86,6 +86,7 @@ def test_the_optimum_is_scipys_to_1e_10() -> None:
     assert optimum.certificate.cost == pytest.approx(found.fun, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_the_optimum_is_scikit_learns_at_its_tightest(method: str) -> None:
     from sklearn.linear_model import LogisticRegression
 

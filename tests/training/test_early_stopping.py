@@ -112,6 +112,7 @@ def test_the_other_runs_of_the_pass_go_on_to_the_same_bits(overfitting: Splits) 
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine_name", ["native", "reference"])
 def test_killed_at_any_of_its_checkpoints_a_run_stops_at_the_same_epoch_with_the_same_bits(
     engine_name: str, overfitting: Splits, tmp_path: Path
