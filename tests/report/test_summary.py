@@ -8,12 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onelayer.report.confusion import frequent_mistakes, share_of_rows
 from onelayer.report.curves import band_of
 from onelayer.report.learning_rate import compare_rates
 from onelayer.report.page import choose_settings
 from onelayer.report.penalty import compare_penalties
-from onelayer.report.summary import spread, summarise
+from onelayer.report.summary import frequent_mistakes, share_of_rows, spread, summarise
 from onelayer.training.result import History, Outcome, ReportedFigures, Result
 from onelayer.training.run import Run
 from tests.report.made_results import make_result, make_runs

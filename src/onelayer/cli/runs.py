@@ -86,9 +86,9 @@ def finish_path(record: PathRecord, to: Path, *, keep_checkpoints: bool = False)
 
 
 def _say_accuracies(result: Result) -> None:
-    from onelayer.report import terminal_table
+    from onelayer.report import accuracy_table
 
-    out.print(terminal_table(result))
+    out.print(accuracy_table(result))
 
 
 def finish(

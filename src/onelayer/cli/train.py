@@ -2,7 +2,7 @@
 
 The options of commands that train for a run folder: `--resume` and `--checkpoint-every`.
 
-The command that sweeps: a grid or random settings, a leaderboard, a page.
+The command that sweeps: a grid or random settings, a ranking, a page.
 """
 
 from __future__ import annotations
@@ -430,7 +430,7 @@ def _plan(
 
 def _say(result: Any) -> None:
     """What a reader of a sweep wants first."""
-    from onelayer.report import best_on_test, leaderboard
+    from onelayer.report import best_on_test, ranking_table
 
-    out.print(leaderboard(result))
+    out.print(ranking_table(result))
     out.print(best_on_test(result), soft_wrap=True, highlight=False, markup=False)

@@ -1,58 +1,55 @@
-"""The page and the tables, drawn from a result's records alone: nothing is recomputed.
+"""Pages, charts and tables, drawn from records alone: nothing is recomputed.
 
-    series.py          runs over epochs          grouping.py         what can be compared
-    summary.py         the table's numbers       learning_rates.py   conclusion 1
-    curves.py          over epochs               stability.py        its reason; stability_chart.py
-    confusion.py       which class for which     shrinkage.py        conclusion 2
-    pictures.py        rows of W as pictures     penalties.py        its charts, over λ
-    distances.py       what training left        distance_chart.py   its chart
-    selection.py       the best setting          heat_map.py         its chart, over η and λ
-    charts.py          what every chart is       theme.py            colours and type
-    sections.py        what the page holds       facts.py            what it says of the whole
-    page.py            the page of a result      path_page.py        the page of a λ path
-    rendering.py       how pages are made        wording.py          words that they share
-    export.py          SVG                       painter.py          PNG, in a second process
-    model_pictures.py  one model's templates     terminal.py         the terminal's tables;
-                                                 *_terminal.py       those of other records
-
-Of a λ path: path_summary.py has the numbers, path_axis.py, path_drawing.py and path_charts.py the
-charts, path_facts.py the words, path_sections.py all of it. Templates (.j2): base is every page's
-frame, pieces are its parts, page and path fill it.
+    page, path_page     what the page of a result and of a λ path hold, section by section
+    render              how pages are made and written; templates (.j2), page.css, page.js
+    chart               what every chart is: themes, Vega-Lite, the chart builders
+    tables              tables, described once for the terminal, pages and notebooks
+    notebook            HTML of results, paths, models and evaluations
+    summary             figures over seeds; path_summary: figures of a λ path
+    one file a section  selection, learning_rate, penalty, distance, curves, confusion,
+                        weight_images
 
 The drawing libraries are imported when a page is drawn and not before.
 """
 
+from onelayer.report.notebook import evaluation_html, model_html, path_html, result_html
 from onelayer.report.page import write_report
 from onelayer.report.path_page import write_path_report
 from onelayer.report.render import write_templates
 from onelayer.report.tables import (
+    accuracy_table,
     advice_table,
     best_on_test,
     evaluation_tables,
     gradient_table,
     held_out_table,
-    leaderboard,
     maps_table,
     model_table,
     path_table,
+    ranking_table,
+    result_table,
     seeds_sentence,
     strongest_table,
-    terminal_table,
 )
 
 __all__ = [
+    "accuracy_table",
     "advice_table",
     "best_on_test",
+    "evaluation_html",
     "evaluation_tables",
     "gradient_table",
     "held_out_table",
-    "leaderboard",
     "maps_table",
+    "model_html",
     "model_table",
+    "path_html",
     "path_table",
+    "ranking_table",
+    "result_html",
+    "result_table",
     "seeds_sentence",
     "strongest_table",
-    "terminal_table",
     "write_path_report",
     "write_report",
     "write_templates",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,60 +18,7 @@ MOST_WITH_NUMBERS = 12
 
 MOST_DRAWN = 40
 
-PAIRS_LISTED = 20
-
 CELL = 34
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A confusion of two classes: how often the first is taken for the second, percent."""
-
-    truth: str
-    prediction: str
-    percent: float
-
-
-def share_of_rows(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Percent of each true class that is predicted as each class.
-
-    Args:
-        counts: test rows by true and predicted class, summed over runs, shape (K, K).
-
-    Returns:
-        Shape (K, K); rows sum to 100, or are 0 for a class without test rows.
-
-    Example:
-        >>> share_of_rows(np.array([[3, 1], [0, 0]]))
-        array([[75., 25.],
-               [ 0.,  0.]])
-    """
-    totals = counts.sum(axis=1, keepdims=True)
-    return np.asarray(100.0 * counts / np.maximum(totals, 1))
-
-
-def frequent_mistakes(
-    percent: NDArray[np.float64], class_names: tuple[str, ...], most: int = PAIRS_LISTED
-) -> tuple[Mistake, ...]:
-    """The pairs of classes that are confused most often, most frequent first.
-
-    Args:
-        percent: as `share_of_rows` returns it, shape (K, K).
-        class_names: K names.
-        most: how many pairs at most.
-
-    Returns:
-        Pairs with a share above 0.
-    """
-    wrong = percent.copy()
-    np.fill_diagonal(wrong, 0.0)
-    order = np.argsort(wrong, axis=None, kind="stable")[::-1][:most]
-    pairs = (np.unravel_index(int(place), wrong.shape) for place in order)
-    return tuple(
-        Mistake(class_names[i], class_names[j], float(wrong[i, j]))
-        for i, j in pairs
-        if wrong[i, j] > 0.0
-    )
 
 
 def confusion_chart(

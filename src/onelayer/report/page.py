@@ -14,7 +14,7 @@ from pathlib import Path
 
 from onelayer.objective.gradcheck import GradientCheck
 from onelayer.report.chart import Chart, slug, unique_slugs
-from onelayer.report.confusion import Mistake, confusion_chart, frequent_mistakes, share_of_rows
+from onelayer.report.confusion import confusion_chart
 from onelayer.report.curves import Series, curve_chart
 from onelayer.report.distance import DistanceFinding, distance_chart, measure_distances
 from onelayer.report.learning_rate import (
@@ -30,9 +30,12 @@ from onelayer.report.selection import Selection, heat_maps, select_setting
 from onelayer.report.summary import (
     DATA_NAMES,
     SCALINGS,
+    Mistake,
     SettingSummary,
     describe_rows,
+    frequent_mistakes,
     run_names,
+    share_of_rows,
     summarise,
     without_paths,
 )

@@ -31,6 +31,7 @@ from onelayer.errors import SettingsError
 from onelayer.files.atomic import staged_file
 from onelayer.model.model import Model
 from onelayer.report.chart import DARK, DASHES, LIGHT, Chart, Theme, chart_config
+from onelayer.report.summary import number
 from onelayer.report.weight_images import TemplateSheet, template_drawing
 
 PNG_SCALE = 2.5
@@ -253,20 +254,6 @@ def fill_template(template: str, contents: Drawn, scripts: str, **shown: Any) ->
         dashes=[" ".join(map(str, dash)) if dash[1] else "none" for dash in DASHES],
         **shown,
     )
-
-
-def number(value: float | None, form: str = ".2f") -> str:
-    """A number as text, or a dash for none.
-
-    Example:
-        >>> number(-1.5), number(-0.001), number(None)
-        ('−1.50', '0.00', '–')
-    """
-    if value is None or value != value:
-        return "–"
-    text = format(value, form).replace("-", "−")
-    # What rounds to nothing has no sign.
-    return text.lstrip("+−") if not text.strip("+−0.") else text
 
 
 def _chart_data(contents: Drawn) -> dict[str, Any]:

@@ -1,42 +1,34 @@
-"""The tables that the terminal shows, each within 80 columns.
-
-The terminal's table of learning-rate advice, within 80 columns.
-
-The best linear map in the terminal: what recipes gave on held-out rows, and the maps.
-
-The terminal's tables of an evaluation, each within 80 columns.
-
-The leaderboard of a sweep in the terminal, within 80 columns.
-
-The terminal's tables of a model: what it is, and its strongest features, within 80 columns.
-
-The terminal's table of a λ path, within 80 columns.
-"""
+"""Tables: described once, shown in the terminal (within 80 columns), on pages and in notebooks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onelayer.experiments.best_linear import HeldOut, Recipe
 from onelayer.model.evaluation import TOP, Evaluation
 from onelayer.model.model import Model
 from onelayer.objective.gradcheck import GradientCheck
-from onelayer.report.confusion import frequent_mistakes, share_of_rows
-from onelayer.report.path_summary import Estimate, summarise_path
+from onelayer.report.path_summary import PathLine, summarise_path
 from onelayer.report.summary import (
     DATA_NAMES,
     SCALINGS,
-    Comparison,
+    Mistake,
     SettingSummary,
     Spread,
+    frequent_mistakes,
     listed,
     loss_name,
+    number,
     percent_on_test,
+    share_of_rows,
     spread,
     summarise,
 )
@@ -45,72 +37,286 @@ from onelayer.solver.path import PathRecord
 from onelayer.training.result import Result, Standing, rank_settings
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Table as RichTable
+
+Where = Literal["everywhere", "page", "terminal"]
 
 
-def terminal_table(result: Result) -> Table:
-    """Tabulate reported against measured accuracies.
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, and where it is shown.
 
-    Args:
-        result: the records.
+    `group` stands over neighbouring columns of the same group on a page; `short` replaces the
+    heading in the terminal, where nothing stands over it. Words are left-aligned and may wrap.
+    """
 
-    Returns:
-        One line a setting: reported train / test, measured mean ± standard deviation over seeds
-        with the range of the test accuracy, and how the runs ended; percentages.
+    name: str
+    words: bool = False
+    group: str = ""
+    short: str = ""
+    where: Where = "everywhere"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: text, its error ("± 0.1"), a second line on pages, and how it is stressed."""
+
+    text: str
+    error: str = ""
+    below: str = ""
+    strong: bool = False
+    trouble: bool = False
+
+    @property
+    def plain(self) -> str:
+        """Text and error on one line."""
+        return f"{self.text} ± {self.error}" if self.error else self.text
+
+    @property
+    def html(self) -> str:
+        """The content of a table cell."""
+        text = escape(self.text)
+        if self.error:
+            text += f' <span class="pm">± {escape(self.error)}</span>'
+        if self.strong:
+            text = f"<strong>{text}</strong>"
+        if self.trouble:
+            text = f'<span class="trouble">{text}</span>'
+        return text + (f'<br><span class="range">{escape(self.below)}</span>' if self.below else "")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; `console.print` of rich prints it, a notebook shows its HTML."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    chosen: int | None = None
+
+    def __rich__(self) -> RichTable:
+        """The table in the terminal's style."""
+        from rich import box
+        from rich.markup import escape
+        from rich.table import Table as RichTable
+
+        shown = [i for i, column in enumerate(self.columns) if column.where != "page"]
+        title = escape(self.title)
+        table = RichTable(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+        for i in shown:
+            column = self.columns[i]
+            longest = max((len(row[i].text) for row in self.rows), default=0)
+            table.add_column(
+                escape(column.short or column.name),
+                justify="left" if column.words else "right",
+                overflow="fold",
+                no_wrap=not column.words,
+                # The first column names the row: it wraps last.
+                min_width=min(longest, 18) if i == 0 else None,
+            )
+        for position, row in enumerate(self.rows):
+            texts = [escape(cell.plain) for cell in row]
+            for i, cell in enumerate(row):
+                if cell.trouble or cell.strong:
+                    texts[i] = f"[bold{' red' * cell.trouble}]{texts[i]}[/]"
+            style = "bold" if position == self.chosen else None
+            table.add_row(*(texts[i] for i in shown), style=style)
+        return table
+
+    def html(self) -> str:
+        """A table element, for pages and notebooks."""
+        shown = [i for i, column in enumerate(self.columns) if column.where != "terminal"]
+        body = []
+        for position, row in enumerate(self.rows):
+            cells = "".join(self._cell(i, row[i]) for i in shown)
+            style = ' class="chosen"' if position == self.chosen else ""
+            body.append(f"<tr{style}>{cells}</tr>")
+        head = self._head([self.columns[i] for i in shown])
+        return f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
+
+    def _cell(self, position: int, cell: Cell) -> str:
+        words = ' class="words"' if self.columns[position].words else ""
+        return f"<td{words}>{cell.html}</td>"
+
+    @staticmethod
+    def _head(columns: Sequence[Column]) -> str:
+        grouped = any(column.group for column in columns)
+        upper, lower = [], []
+        for i, column in enumerate(columns):
+            words = ' class="words"' if column.words else ""
+            if not column.group:
+                span = ' rowspan="2"' if grouped else ""
+                upper.append(f'<th scope="col"{span}{words}>{escape(column.name)}</th>')
+                continue
+            lower.append(f'<th scope="col"{words}>{escape(column.name)}</th>')
+            if i == 0 or columns[i - 1].group != column.group:
+                width = next(
+                    (n for n, c in enumerate(columns[i:]) if c.group != column.group),
+                    len(columns) - i,
+                )
+                group = escape(column.group)
+                upper.append(f'<th scope="colgroup" colspan="{width}">{group}</th>')
+        return f"<tr>{''.join(upper)}</tr>" + (f"<tr>{''.join(lower)}</tr>" if grouped else "")
+
+
+def make_table(
+    title: str,
+    columns: Iterable[Column | str],
+    rows: Iterable[Sequence[Cell | str]],
+    chosen: int | None = None,
+) -> Table:
+    """A table from columns and cells, of which plain ones may be written as text.
 
     Example:
-        >>> from onelayer import Run, load
-        >>> from onelayer import train
-        >>> table = terminal_table(train(load("digits"), [Run(learning_rate=0.1, epochs=1)]))
-        >>> [column.header for column in table.columns]
+        >>> make_table("t", ["a"], [["1"]]).rows
+        ((Cell(text='1', error='', below='', strong=False, trouble=False),),)
+    """
+    return Table(
+        title,
+        tuple(Column(one) if isinstance(one, str) else one for one in columns),
+        tuple(tuple(Cell(one) if isinstance(one, str) else one for one in row) for row in rows),
+        chosen,
+    )
+
+
+def spread_cell(measured: Spread, form: str = ".2f", *, strong: bool = False) -> Cell:
+    """Mean ± standard deviation over seeds, and the range below."""
+    if not measured.n:
+        return Cell("–")
+    several = measured.n > 1
+    return Cell(
+        number(measured.mean, form),
+        number(measured.deviation, form) if several else "",
+        range_of(measured, form) if several else "",
+        strong=strong,
+    )
+
+
+def range_of(measured: Spread, form: str = ".2f") -> str:
+    """Smallest to largest value over seeds, as in "1.00 to 2.00"."""
+    return f"{number(measured.low, form)} to {number(measured.high, form)}"
+
+
+def accuracy_table(result: Result) -> Table:
+    """Reported against measured accuracies, percent, mean ± standard deviation over seeds.
+
+    Example:
+        >>> from onelayer import Run, load, train
+        >>> table = accuracy_table(train(load("digits"), [Run(learning_rate=0.1, epochs=1)]))
+        >>> [column.short or column.name for column in table.columns if column.where != "page"]
         ['setting', 'train', 'test', 'test range', 'runs']
     """
-    from rich.markup import escape
+    columns = [Column("setting", words=True)]
+    for part, short in (("training", "train"), ("test", "test")):
+        group = f"{part} accuracy / %"
+        if result.reported:
+            columns.append(Column("reported", group=group, short="report"))
+        columns.append(Column("measured", group=group, short=short))
+        if result.reported:
+            columns.append(Column("difference", group=group, where="page"))
+    columns += [Column("test range", where="terminal"), Column("runs", words=True)]
+    title = "Accuracy / %, last weights: mean ± standard deviation over seeds"
+    rows = [_accuracies(setting, bool(result.reported)) for setting in summarise(result)]
+    return make_table(title, columns, rows)
 
-    settings = summarise(result)
-    with_reported = bool(result.reported)
-    table = plain_table("Accuracy with the last weights: mean ± deviation over seeds, percent")
-    table.add_column("setting", overflow="fold")
-    if with_reported:
-        table.add_column("report", justify="right")
-    for name in ("train", "test", "test range"):
-        table.add_column(name, justify="right")
-    table.add_column("runs", overflow="fold")
-    for setting in settings:
-        cells = [escape(setting.name)]
-        cells += [_pair(setting)] if with_reported else []
-        cells += [
-            _mean(setting.train.measured),
-            _mean(setting.test.measured),
-            _range(setting.test.measured),
-            _runs(setting),
-        ]
-        table.add_row(*cells)
-    return table
+
+def _accuracies(setting: SettingSummary, with_reported: bool) -> list[Cell | str]:
+    cells: list[Cell | str] = [setting.name]
+    for figure in (setting.train, setting.test):
+        cells += [number(figure.reported)] if with_reported else []
+        cells += [spread_cell(figure.measured, strong=False)]
+        cells += [number(figure.difference, "+.2f")] if with_reported else []
+    test = setting.test.measured
+    words = "chaotic" if setting.chaotic else ""
+    if setting.status != "finished":
+        words = ", ".join(filter(None, (setting.status, words)))
+    range_ = f"{test.low:.1f}–{test.high:.1f}" if test.n > 1 else "–"
+    runs = ", ".join(filter(None, (str(len(setting.positions)), words)))
+    return [*cells, range_, Cell(runs, trouble=bool(words))]
+
+
+def ranking_table(result: Result, most: int = 10) -> Table:
+    """The best settings by mean validation accuracy over seeds; test rows have no say.
+
+    Example:
+        >>> from onelayer import Run, load, train
+        >>> table = ranking_table(train(load("digits"), [Run(learning_rate=0.1, epochs=1)]))
+        >>> [column.name for column in table.columns]
+        ['rank', 'η', 'λ', 'batch', 'validation accuracy / %', 'validation loss / nats', 'runs']
+    """
+    ranked = rank_settings(result)
+    shown = f"Best {most} of {len(ranked)} settings" if len(ranked) > most else "Settings"
+    columns = [
+        Column("rank", short=" "),
+        *(Column(name) for name in ("η", "λ", "batch")),
+        Column("validation accuracy / %", short="validation %"),
+        Column("validation loss / nats", short="validation loss"),
+        Column("runs", words=True),
+    ]
+    beside = any(_beside_batch(one) for one in ranked)
+    columns += [Column("with", words=True)] if beside else []
+    rows = []
+    for one in ranked[:most]:
+        several = len(one.positions) - one.diverged > 1
+        runs = str(len(one.positions))
+        rows.append(
+            [
+                str(one.rank),
+                f"{one.learning_rate:g}",
+                f"{one.l2:g}",
+                str(one.batch_size),
+                Cell(number(one.accuracy), number(one.deviation) if several else ""),
+                number(one.loss, ".4f"),
+                Cell(f"{one.diverged} of {runs} diverged", trouble=True) if one.diverged else runs,
+                *([_beside_batch(one)] if beside else []),
+            ]
+        )
+    return make_table(f"{shown} by mean validation accuracy", columns, rows, chosen=0)
+
+
+def _beside_batch(one: Standing) -> str:
+    """What sets a setting apart that has no column of its own."""
+    return one.kind.removeprefix(f"batch {one.batch_size}").removeprefix(", ")
+
+
+def best_on_test(result: Result) -> str:
+    """The test accuracy of the best setting, in a sentence.
+
+    Example:
+        >>> from onelayer import Run, load, train
+        >>> best_on_test(train(load("digits"), [Run(learning_rate=0.1, epochs=9)]))[:50]
+        'best by validation: λ=0, η=0.1; test accuracy (not'
+    """
+    best = rank_settings(result)[0]
+    measured = spread(percent_on_test(result)[list(best.positions)])
+    words = f"{spread_cell(measured).plain} %" if measured.n else "not measured"
+    return f"best by validation: {best.name}; test accuracy (not used for selection): {words}"
+
+
+def result_table(result: Result, most: int = 10) -> Table:
+    """What a result shows first: reported against measured, or the ranked settings."""
+    return accuracy_table(result) if result.reported else ranking_table(result, most)
 
 
 def gradient_table(checks: Sequence[GradientCheck]) -> Table:
-    """Tabulate numerical against analytic gradients.
-
-    Args:
-        checks: lines of the table.
-
-    Returns:
-        One line a parameter, batch size and λ.
+    """Numerical against analytic gradients: one row a parameter, batch size and λ.
 
     Example:
-        >>> gradient_table([]).row_count
+        >>> len(gradient_table([]).rows)
         0
     """
-    of = sorted({loss_name(check.loss, check.label_smoothing) for check in checks})
-    about = f", {listed(of)}" if of not in ([], ["softmax"]) else ""
-    table = plain_table(f"Relative error of the analytic gradient, every entry{about}")
-    table.add_column("of")
-    for name in ("batch", "λ", "entries", "too small", "max", "median"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    for check in checks:
-        table.add_row(
+    losses = sorted({loss_name(check.loss, check.label_smoothing) for check in checks})
+    about = f", {listed(losses)}" if losses not in ([], ["softmax"]) else ""
+    columns = [
+        Column("parameter", words=True, short="of"),
+        *(Column(name) for name in ("batch", "λ", "entries", "too small")),
+        Column("largest error", short="max"),
+        Column("median error", short="median"),
+        Column("reported", where="page"),
+        Column("", words=True),
+    ]
+    rows = [
+        [
             check.parameter,
             str(check.batch_size),
             f"{check.l2:g}",
@@ -118,125 +324,73 @@ def gradient_table(checks: Sequence[GradientCheck]) -> Table:
             str(check.too_small),
             f"{check.max_error:.1e}",
             f"{check.median_error:.1e}",
-            "passed" if check.passed else "[bold red]FAILED[/]",
-        )
-    return table
-
-
-def plain_table(title: str) -> Table:
-    """A table in the terminal's style, still without columns."""
-    from rich import box
-    from rich.table import Table
-
-    return Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-
-
-def _pair(setting: SettingSummary) -> str:
-    return f"{_reported(setting.train)} {_reported(setting.test)}"
-
-
-def _reported(figure: Comparison) -> str:
-    return "–" if figure.reported is None else f"{figure.reported:.2f}"
-
-
-def _mean(measured: Spread) -> str:
-    if not measured.n:
-        return "–"
-    return f"{measured.mean:.2f}" + (f" ± {measured.deviation:.2f}" if measured.n > 1 else "")
-
-
-def _range(measured: Spread) -> str:
-    return f"{measured.low:.1f}–{measured.high:.1f}" if measured.n > 1 else "–"
-
-
-def _runs(setting: SettingSummary) -> str:
-    words = str(len(setting.positions))
-    if setting.status != "finished":
-        words = setting.status
-    return f"{words}, chaotic" if setting.chaotic else words
+            "< 1e-3" if check.parameter == "W" else "< 1e-6",
+            "passed" if check.passed else Cell("FAILED", trouble=True),
+        ]
+        for check in checks
+    ]
+    return make_table(f"Relative error of the analytic gradient, every entry{about}", columns, rows)
 
 
 def advice_table(advice: Advice) -> Table:
-    """Tabulate which learning rates are stable, and why.
-
-    Args:
-        advice: measured bounds.
-
-    Returns:
-        One line a bound, and the rate to take.
+    """Which learning rates are stable, and why: one row a bound, and the rate to take.
 
     Example:
         >>> len(advice_table(Advice(0.0, 100, 40.0, 50.0, 8.0)).rows)
         4
     """
-    table = plain_table(f"Learning rates at λ = {advice.l2:g}, batches of {advice.batch_size}")
-    table.add_column("", no_wrap=True)
-    table.add_column("curvature", justify="right", no_wrap=True)
-    table.add_column("η", justify="right", no_wrap=True)
-    for words, curvature, rate in (
-        ("full batches, stable wherever they go", advice.smoothness, advice.stable),
-        ("random batches of this size, likewise", advice.batch_smoothness, advice.batch_stable),
-        ("at W = 0; above it the first steps overshoot", advice.start_curvature,
-         advice.start_stable),
-    ):  # fmt: skip
-        table.add_row(words, f"{curvature:.4g}", f"below {rate:.3g}")
-    table.add_row('learning_rate="auto" takes', "", f"{advice.learning_rate:.3g}", style="bold")
-    return table
+    rows: list[list[Cell | str]] = [
+        [words, f"{curvature:.4g}", f"below {rate:.3g}"]
+        for words, curvature, rate in (
+            ("full batches, stable at any W", advice.smoothness, advice.stable),
+            ("random batches of this size, likewise", advice.batch_smoothness, advice.batch_stable),
+            (
+                "at W = 0; above it the first steps overshoot",
+                advice.start_curvature,
+                advice.start_stable,
+            ),
+        )
+    ]
+    rows.append(['learning_rate="auto" takes', "", f"{advice.learning_rate:.3g}"])
+    title = f"Learning rates at λ = {advice.l2:g}, batches of {advice.batch_size}"
+    return make_table(title, [Column("", words=True), "curvature", "η"], rows, chosen=3)
 
 
 def held_out_table(compared: Sequence[HeldOut], chosen: HeldOut) -> Table:
-    """Tabulate what each recipe gave on the rows held out from it.
-
-    Args:
-        compared: the recipes.
-        chosen: the one that is taken, of them.
-
-    Returns:
-        One line a recipe: its settings, and mean ± standard error over the folds.
+    """What each recipe of the best linear map gave on the rows held out from it.
 
     Example:
-        >>> import numpy as np
         >>> one = HeldOut(Recipe(), np.array([0.4, 0.5]))
-        >>> held_out_table([one], one).row_count
+        >>> len(held_out_table([one], one).rows)
         1
     """
-    folds = len(chosen.accuracies)
-    table = plain_table(f"Training rows held out, {folds} folds: accuracy in percent")
-    for name in ("loss", "λ", "moves", "flips", "accuracy", ""):
-        table.add_column(name, justify="right" if name in ("λ", "moves", "accuracy") else "left")
-    for held_out in compared:
-        recipe = held_out.recipe
-        table.add_row(
-            loss_words(recipe), f"{recipe.l2:g}", f"±{recipe.moves}" if recipe.moves else "0",
-            "yes" if recipe.flips else "no",
-            f"{100 * held_out.accuracy:.2f} ± {100 * held_out.standard_error:.2f}",
-            "chosen" if held_out is chosen else "",
-        )  # fmt: skip
-    return table
+    columns: list[Column | str] = [Column("loss", words=True), "λ", "moves"]
+    columns += [Column("flips", words=True), "accuracy", Column("", words=True)]
+    rows = [
+        [
+            loss_words(one.recipe),
+            f"{one.recipe.l2:g}",
+            f"±{one.recipe.moves}" if one.recipe.moves else "0",
+            "yes" if one.recipe.flips else "no",
+            Cell(f"{100 * one.accuracy:.2f}", f"{100 * one.standard_error:.2f}"),
+            "chosen" if one is chosen else "",
+        ]
+        for one in compared
+    ]
+    title = f"Training rows held out, {len(chosen.accuracies)} folds: accuracy in percent"
+    return make_table(title, columns, rows)
 
 
 def maps_table(each: Sequence[Evaluation], mean: Evaluation, seeds: Sequence[int]) -> Table:
-    """Tabulate the test accuracies of the maps and of their mean.
-
-    Args:
-        each: evaluation of each seed's map.
-        mean: of the mean of the maps.
-        seeds: of the maps.
-
-    Returns:
-        One line a map, in percent, with the 95 % Wilson interval.
-    """
-    table = plain_table(f"{mean.rows:,} test rows: accuracy in percent")
-    table.add_column("map")
-    table.add_column("accuracy", justify="right")
-    table.add_column("95 % interval over rows", justify="right")
+    """Test accuracies of each seed's map and of their mean, percent, with 95 % intervals."""
     names = [f"seed {seed}" for seed in seeds] + [f"mean of the {len(seeds)}"]
+    rows = []
     for name, evaluation in zip(names, [*each, mean], strict=True):
         low, high = evaluation.interval
-        table.add_row(
-            name, f"{100 * evaluation.accuracy:.2f}", f"{100 * low:.2f} to {100 * high:.2f}"
-        )
-    return table
+        interval = f"{100 * low:.2f} to {100 * high:.2f}"
+        rows.append([name, f"{100 * evaluation.accuracy:.2f}", interval])
+    columns = [Column("map", words=True), Column("accuracy"), Column("95 % interval over rows")]
+    return make_table(f"{mean.rows:,} test rows: accuracy in percent", columns, rows)
 
 
 def loss_words(recipe: Recipe) -> str:
@@ -250,17 +404,10 @@ def loss_words(recipe: Recipe) -> str:
 
 
 def seeds_sentence(each: Sequence[Evaluation]) -> str:
-    """The spread of the seeds' maps in a sentence: mean, standard deviation, lowest to highest.
-
-    Args:
-        each: evaluation of each seed's map.
-
-    Returns:
-        In percent; of one map there is no spread.
-    """
+    """Mean, standard deviation and range of the seeds' accuracies, percent, in a sentence."""
     accuracies = [100 * evaluation.accuracy for evaluation in each]
     if len(accuracies) == 1:
-        return "one seed; its spread takes more: --seeds 5."
+        return "one seed; for a spread over seeds: --seeds 5."
     return (
         f"over {len(accuracies)} seeds {fmean(accuracies):.2f} ± {stdev(accuracies):.2f} "
         f"(standard deviation), {min(accuracies):.2f} to {max(accuracies):.2f}."
@@ -270,7 +417,7 @@ def seeds_sentence(each: Sequence[Evaluation]) -> str:
 # More classes than this, and the table is of those recognised worst.
 MOST_CLASSES = 25
 
-# Of the terminal; where counts do not fit beside each other, the most frequent mistakes are told.
+# Of the terminal; where counts do not fit beside each other, the frequent mistakes are listed.
 WIDTH = 80
 
 LONGEST_NAME, SHORT = 12, 4
@@ -279,22 +426,14 @@ MOST_MISTAKES = 12
 
 
 def evaluation_tables(evaluation: Evaluation, of: str) -> list[Table]:
-    """Tabulate an evaluation.
-
-    Args:
-        evaluation: what was measured.
-        of: which model on which rows, for the title.
-
-    Returns:
-        The figures, the classes, the confusion matrix (or the most frequent mistakes, where it is
-        wider than WIDTH) and the calibration curve.
+    """Figures, classes, confusion matrix (or most frequent mistakes) and calibration.
 
     Example:
-        >>> from onelayer import Model, Run, evaluate, load
-        >>> from onelayer import train
+        >>> from onelayer import Model, Run, evaluate, load, train
         >>> splits = load("digits")
         >>> model = train(splits, [Run(learning_rate=0.1, epochs=1)]).model()
-        >>> [table.row_count for table in evaluation_tables(evaluate(model, splits.test), "")][:3]
+        >>> tables = evaluation_tables(evaluate(model, splits.test), "")
+        >>> [len(table.rows) for table in tables][:3]
         [5, 10, 10]
     """
     return [
@@ -306,47 +445,40 @@ def evaluation_tables(evaluation: Evaluation, of: str) -> list[Table]:
 
 
 def _figures(evaluation: Evaluation, of: str) -> Table:
-    from rich.markup import escape
-
-    table = plain_table(escape(of))
-    table.add_column("figure", no_wrap=True)
-    table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
     low, high = evaluation.interval
-    table.add_row("rows", f"{evaluation.rows:,}", "")
     interval = f"95 % Wilson interval {100 * low:.2f} to {100 * high:.2f}"
-    table.add_row("accuracy", _percent(evaluation.accuracy) + " %", interval)
+    rows = [
+        ["rows", f"{evaluation.rows:,}", ""],
+        ["accuracy", _percent(evaluation.accuracy) + " %", interval],
+    ]
     if evaluation.top_accuracy is not None:
         words = f"the class is among the {TOP} likeliest"
-        table.add_row(f"top-{TOP} accuracy", _percent(evaluation.top_accuracy) + " %", words)
+        rows.append([f"top-{TOP} accuracy", _percent(evaluation.top_accuracy) + " %", words])
     chance = math.log(len(evaluation.class_names))
-    table.add_row(
-        "log loss", f"{evaluation.log_loss:.4f}", f"nats; equal chances give {chance:.4f}"
-    )
-    error = evaluation.reliability.error
-    bins = f"expected calibration error, {len(evaluation.reliability.rows)} bins"
-    table.add_row("ECE", _percent(error) + " %", bins)
-    return table
+    curve = evaluation.reliability
+    bins = f"expected calibration error, {len(curve.rows)} bins"
+    rows += [
+        ["log loss", f"{evaluation.log_loss:.4f}", f"nats; equal chances give {chance:.4f}"],
+        ["ECE", _percent(curve.error) + " %", bins],
+    ]
+    return make_table(of, [Column("figure", words=True), "value", Column("", words=True)], rows)
 
 
 def _classes(evaluation: Evaluation) -> Table:
-    from rich.markup import escape
-
     names, f1 = evaluation.class_names, evaluation.f1
     order = np.arange(len(names))
     title = "Classes, percent"
     if len(names) > MOST_CLASSES:
         order = np.argsort(f1, kind="stable")[:MOST_CLASSES]
         title = f"The {MOST_CLASSES} of {len(names)} classes with the lowest F1, percent"
-    table = plain_table(title)
-    table.add_column("class", overflow="fold")
-    for name in ("rows", "precision", "recall", "F1"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for k in order:
-        shares = (evaluation.precision[k], evaluation.recall[k], f1[k])
-        cells = map(_percent, shares)
-        table.add_row(escape(names[k]), str(evaluation.support[k]), *cells)
-    return table
+    figures = (evaluation.precision, evaluation.recall, f1)
+    rows = [
+        [names[k], str(evaluation.support[k]), *(_percent(one[k]) for one in figures)]
+        for k in order
+    ]
+    return make_table(
+        title, [Column("class", words=True), "rows", "precision", "recall", "F1"], rows
+    )
 
 
 def _fits(evaluation: Evaluation) -> bool:
@@ -356,196 +488,124 @@ def _fits(evaluation: Evaluation) -> bool:
     return LONGEST_NAME + 2 + sum(width + 2 for width in columns) <= WIDTH
 
 
-def _confusion(evaluation: Evaluation) -> Table:
-    from rich.markup import escape
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
-    table = plain_table("Confusion matrix: rows of each true class by predicted class")
-    table.add_column("true", overflow="ellipsis", no_wrap=True, max_width=LONGEST_NAME)
-    for name in evaluation.class_names:
-        table.add_column(escape(name[:SHORT]), justify="right", no_wrap=True)
-    for k, (name, counts) in enumerate(
-        zip(evaluation.class_names, evaluation.confusion, strict=True)
-    ):
-        cells = [f"[bold]{n}[/]" if i == k else str(n) for i, n in enumerate(counts)]
-        table.add_row(escape(name), *cells)
-    return table
+
+def _confusion(evaluation: Evaluation) -> Table:
+    names = evaluation.class_names
+    rows: list[list[Cell | str]] = [
+        [_cut(name), *(Cell(str(n), strong=i == k) for i, n in enumerate(counts))]
+        for k, (name, counts) in enumerate(zip(names, evaluation.confusion, strict=True))
+    ]
+    columns = [Column("true", words=True), *(Column(name, short=name[:SHORT]) for name in names)]
+    return make_table("Confusion matrix: rows of each true class by predicted class", columns, rows)
 
 
 def _mistakes(evaluation: Evaluation) -> Table:
-    from rich.markup import escape
-
     percent = share_of_rows(evaluation.confusion)
-    table = plain_table("Most frequent mistakes, percent of the true class")
-    table.add_column("true", overflow="fold")
-    table.add_column("taken for", overflow="fold")
-    table.add_column("share", justify="right", no_wrap=True)
-    for mistake in frequent_mistakes(percent, evaluation.class_names, MOST_MISTAKES):
-        share = f"{mistake.percent:.1f}"
-        table.add_row(escape(mistake.truth), escape(mistake.prediction), share)
-    return table
+    return mistakes_table(frequent_mistakes(percent, evaluation.class_names, MOST_MISTAKES))
 
 
 def _calibration(evaluation: Evaluation) -> Table:
     curve = evaluation.reliability
-    table = plain_table("Calibration by confidence, percent")
-    for name in ("confidence", "rows", "mean", "right", "right − mean"):
-        table.add_column(name, justify="right", no_wrap=True)
     edges = 100 * curve.edges
-    for m in np.flatnonzero(curve.rows):
-        table.add_row(
+    rows = [
+        [
             f"{edges[m]:.1f} to {edges[m + 1]:.1f}",
             str(curve.rows[m]),
             _percent(curve.confidence[m]),
             _percent(curve.accuracy[m]),
             f"{100 * (curve.accuracy[m] - curve.confidence[m]):+.2f}",
-        )
-    return table
+        ]
+        for m in np.flatnonzero(curve.rows)
+    ]
+    columns = ("confidence", "rows", "mean", "accuracy", "difference")
+    return make_table("Calibration by confidence, percent", columns, rows)
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2f}" if math.isfinite(share) else "–"
 
 
-MOST_LINES = 10
-
-
-def leaderboard(result: Result, most: int = MOST_LINES) -> Table:
-    """Tabulate the best settings by validation accuracy; the test rows are not looked at.
-
-    Args:
-        result: the records.
-        most: lines at most.
-
-    Returns:
-        One line a setting: rank, η, λ, batch size, validation accuracy and loss, and what else
-        sets it apart, if anything does.
-
-    Example:
-        >>> from onelayer import Run, load
-        >>> from onelayer import train
-        >>> table = leaderboard(train(load("digits"), [Run(learning_rate=0.1, epochs=1)]))
-        >>> [column.header for column in table.columns]
-        ['', 'η', 'λ', 'batch', 'validation %', 'validation loss', 'runs']
-    """
-    ranked = rank_settings(result)
-    shown = f"Best {most} of {len(ranked)} settings" if len(ranked) > most else "Settings"
-    table = plain_table(f"{shown} by mean validation accuracy")
-    for name in ("", "η", "λ", "batch", "validation %", "validation loss"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("runs")
-    told = any(_beside_batch(one) for one in ranked)
-    if told:
-        table.add_column("with")
-    for one in ranked[:most]:
-        several = len(one.positions) - one.diverged > 1
-        table.add_row(
-            str(one.rank),
-            f"{one.learning_rate:g}",
-            f"{one.l2:g}",
-            str(one.batch_size),
-            f"{one.accuracy:.2f}" + (f" ± {one.deviation:.2f}" if several else ""),
-            f"{one.loss:.4f}",
-            ending_of(one),
-            *([_beside_batch(one)] if told else []),
-            style="bold" if one.rank == 1 else None,
-        )
-    return table
-
-
-def best_on_test(result: Result) -> str:
-    """What the chosen setting alone scores on the test rows, in a sentence.
-
-    Example:
-        >>> from onelayer import Run, load
-        >>> from onelayer import train
-        >>> best_on_test(train(load("digits"), [Run(learning_rate=0.1, epochs=9)]))[:50]
-        'best by validation: λ=0, η=0.1; its test accuracy,'
-    """
-    best = rank_settings(result)[0]
-    measured = spread(percent_on_test(result)[list(best.positions)])
-    words = f"{measured.mean:.2f}" if measured.n else "not measured,"
-    words += f" ± {measured.deviation:.2f}" if measured.n > 1 else ""
-    return (
-        f"best by validation: {best.name}; its test accuracy, which had no say in the choice: "
-        f"{words} %"
-    )
-
-
-def _beside_batch(one: Standing) -> str:
-    """What sets a setting apart that has no column of its own."""
-    return one.kind.removeprefix(f"batch {one.batch_size}").removeprefix(", ")
-
-
-def ending_of(one: Standing) -> str:
-    """How many runs a setting has, or how many of them diverged."""
-    if not one.diverged:
-        return str(len(one.positions))
-    return f"{one.diverged} of {len(one.positions)} diverged"
+def mistakes_table(mistakes: Sequence[Mistake]) -> Table:
+    """The pairs of classes that are confused most often, percent of the true class."""
+    rows = [[one.truth, one.prediction, f"{one.percent:.1f}"] for one in mistakes]
+    columns = [
+        Column("true class", words=True),
+        Column("predicted as", words=True),
+        Column("% of the true class", short="share"),
+    ]
+    return make_table("Most frequent mistakes, percent of the true class", columns, rows)
 
 
 STRONGEST = 5
 
 
-def model_table(model: Model, named: str) -> Table:
-    """Tabulate what a model is and how it was made.
-
-    Args:
-        model: any.
-        named: what the user calls it, for the title.
-
-    Returns:
-        One line a fact.
+def model_table(model: Model, name: str) -> Table:
+    """What a model is and how it was made, one fact a row.
 
     Example:
         >>> from onelayer.data.scaling import Scaling
         >>> scaling = Scaling("none", np.ones(2), np.zeros(2))
-        >>> model_table(Model(np.eye(2), np.zeros(2), scaling, ("a", "b")), "").row_count
+        >>> len(model_table(Model(np.eye(2), np.zeros(2), scaling, ("a", "b")), "").rows)
         4
     """
-    from rich.markup import escape
-
-    table = plain_table(escape(named))
-    table.add_column("fact", no_wrap=True)
-    table.add_column("", overflow="fold")
-    for name, words in _facts(model).items():
-        table.add_row(name, escape(words))
-    return table
+    columns = [Column("fact", words=True), Column("", words=True)]
+    return make_table(name, columns, list(_facts(model).items()))
 
 
 def strongest_table(model: Model, most: int = STRONGEST) -> Table:
-    """Tabulate the features that speak loudest for and against each class.
-
-    Args:
-        model: any.
-        most: features of each sign.
-
-    Returns:
-        One line a class, of the first MOST_CLASSES: the features with the largest and with the
-        smallest weights on the scaled features, by name.
+    """The features with the largest weights for and against each class, by name.
 
     Example:
         >>> from onelayer.data.scaling import Scaling
         >>> scaling = Scaling("none", np.ones(2), np.zeros(2))
         >>> table = strongest_table(Model(np.eye(2), np.zeros(2), scaling, ("a", "b")))
-        >>> list(table.columns[1].cells)
+        >>> [row[1].text for row in table.rows]
         ['feature 0 +1', 'feature 1 +1']
     """
-    from rich.markup import escape
+    return strongest_of(model.W, model.class_names, model.feature_names, most)
 
-    shown = model.class_names[:MOST_CLASSES]
-    left = model.classes - len(shown)
-    more = f" (the first {len(shown)} of {model.classes})" if left else ""
-    table = plain_table(f"Weights on the scaled features, strongest first{more}")
-    table.add_column("class", overflow="fold", max_width=18)
-    table.add_column("for it", overflow="fold")
-    table.add_column("against it", overflow="fold")
-    for name, weights in zip(shown, model.W, strict=False):
+
+def strongest_of(
+    W: NDArray[np.floating],
+    class_names: Sequence[str],
+    feature_names: Sequence[str] | None,
+    most: int = STRONGEST,
+) -> Table:
+    """The same for weights of shape (K, D), of the first MOST_CLASSES classes."""
+    shown = class_names[:MOST_CLASSES]
+    more = f" (the first {len(shown)} of {len(W)})" if len(shown) < len(W) else ""
+    rows = []
+    for name, weights in zip(shown, W, strict=False):
         order = np.argsort(-weights, kind="stable")
         best = [j for j in order[:most] if weights[j] > 0]
         worst = [j for j in order[::-1][:most] if weights[j] < 0]
-        cells = ("\n".join(_weight(model, j, weights[j]) for j in js) for js in (best, worst))
-        table.add_row(escape(name), *map(escape, cells))
-    return table
+        cells = (
+            "\n".join(f"{feature_name(feature_names, j)} {weights[j]:+.3g}" for j in places)
+            for places in (best, worst)
+        )
+        rows.append([name, *cells])
+    columns = [Column(name, words=True) for name in ("class", "for it", "against it")]
+    return make_table(f"Weights on the scaled features, strongest first{more}", columns, rows)
+
+
+def feature_name(names: Sequence[str] | None, position: int) -> str:
+    """The name of a feature, or its number.
+
+    Example:
+        >>> feature_name(None, 3)
+        'feature 3'
+    """
+    return f"feature {position}" if names is None else names[position]
+
+
+# What a reader of the settings asks first; the file has all of them.
+_SETTINGS = (
+    *("name", "made_by", "l2", "learning_rate", "batch_size", "epochs_kept", "seed", "tol"),
+    *("status", "validation_accuracy"),
+)
 
 
 def _facts(model: Model) -> dict[str, str]:
@@ -563,36 +623,14 @@ def _facts(model: Model) -> dict[str, str]:
     if "data" in settings:
         data = DATA_NAMES.get(settings["data"], settings["data"])
         facts["trained on"] = f"{data}, {settings.get('train_rows', 0):,} rows"
-    for name in _TOLD:
+    for name in _SETTINGS:
         if settings.get(name) is not None:
             facts[name.replace("_", " ")] = str(settings[name])
     return facts
 
 
-# What a reader of the settings asks first; the file has all of them.
-_TOLD = (
-    *("name", "made_by", "l2", "learning_rate", "batch_size", "epochs_kept", "seed", "tol"),
-    *("status", "validation_accuracy"),
-)
-
-
-def _weight(model: Model, feature: int, weight: float) -> str:
-    name = f"feature {feature}"
-    if model.feature_names is not None:
-        name = model.feature_names[feature]
-    return f"{name} {weight:+.3g}"
-
-
 def path_table(record: PathRecord) -> Table:
-    """Tabulate a λ path: what was proven for each λ, and how it scores.
-
-    Args:
-        record: of the path.
-
-    Returns:
-        One line a λ, largest first: passes, cost, certified gap as a share of the cost, ‖W‖,
-        accuracy on the training rows, the held-out score that λ is chosen by with its standard
-        error, and how the solution ended. The chosen λ is bold and marked.
+    """A λ path, largest λ first: what was proven for each λ, and how it scores.
 
     Example:
         >>> from onelayer.data import load
@@ -600,33 +638,42 @@ def path_table(record: PathRecord) -> Table:
         >>> from onelayer.data.dataset import DataCard
         >>> path = solve_path(load("digits"), [0.1, 0.001])
         >>> card = DataCard("digits", "scikit-learn", tuple("0123456789"), (1, 8, 8), 1, 1, 1)
-        >>> [column.header for column in path_table(PathRecord(path, card)).columns][:3]
-        ['λ', 'passes', 'cost']
+        >>> [column.name for column in path_table(PathRecord(path, card)).columns][:2]
+        ['λ', 'passes']
     """
-    path = record.path
-    by_accuracy = path.choice.by == "accuracy"
+    path, lines = record.path, summarise_path(record.path)
     rows = f"{path.folds} folds" if path.folds else "validation rows"
-    table = plain_table(
-        f"Optimum of each λ; chosen by {path.choice.by} on {rows}, rule {path.choice.rule}"
-    )
-    held_out = "held-out %" if by_accuracy else "held-out loss"
-    for name in ("λ", "passes", "cost", "gap / cost", "‖W‖", "train %", held_out):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
-    for line in summarise_path(path):
-        table.add_row(
-            f"{line.l2:.3g}",
-            str(line.passes),
-            f"{line.cost:.4f}",
-            f"{line.relative_gap:.1e}" if line.bounded else "no bound",
-            f"{line.norm:.3g}",
-            f"{line.train.accuracy.mean:.2f}",
-            _estimate(line.held_out.of(path.choice.by), 2 if by_accuracy else 4),
-            "◄ chosen" if line.chosen else line.status if line.trouble else "",
-            style="bold" if line.chosen else None,
-        )
-    return table
+    held_out = f"{path.folds} folds" if path.folds else "validation"
+    by_accuracy = path.choice.by == "accuracy"
+    accuracy, loss = "accuracy / %", "loss / nats"
+    columns: list[Column | str] = [
+        *("λ", "passes"),
+        Column("cost J / nats", short="cost"),
+        Column("certified gap / nats", where="page"),
+        Column("gap / J", short="gap / cost"),
+        "‖W‖",
+        Column("training", group=accuracy, short="train %"),
+        Column(held_out, False, accuracy, "held-out %", "everywhere" if by_accuracy else "page"),
+        Column("training", group=loss, where="page"),
+        Column(held_out, False, loss, "held-out loss", "page" if by_accuracy else "everywhere"),
+        Column("status", words=True, short=" "),
+    ]
+    title = f"Optimum of each λ; chosen by {path.choice.by} on {rows}, rule {path.choice.rule}"
+    return make_table(title, columns, map(_path_row, lines), chosen=path.chosen)
 
 
-def _estimate(estimate: Estimate, digits: int) -> str:
-    return f"{estimate.mean:.{digits}f} ± {estimate.error:.{digits}f}"
+def _path_row(line: PathLine) -> list[Cell | str]:
+    status = f"◄ chosen{f', {line.status}' if line.trouble else ''}" if line.chosen else line.status
+    return [
+        f"{line.l2:.3g}",
+        str(line.passes),
+        f"{line.cost:.4f}",
+        f"{line.gap:.1e}" if line.bounded else "no bound",
+        f"{line.relative_gap:.1e}" if line.bounded else "no bound",
+        f"{line.norm:.3g}",
+        f"{line.train.accuracy.mean:.2f}",
+        Cell(f"{line.held_out.accuracy.mean:.2f}", f"{line.held_out.accuracy.error:.2f}"),
+        f"{line.train.loss.mean:.3f}",
+        Cell(f"{line.held_out.loss.mean:.4f}", f"{line.held_out.loss.error:.4f}"),
+        Cell(status, trouble=line.trouble),
+    ]

@@ -117,7 +117,7 @@ def draw_sheet(
     ]
     sheet = np.concatenate(rows, axis=0)
     return TemplateSheet(
-        uri=_data_uri(sheet),
+        uri=picture_uri(sheet),
         width=sheet.shape[1] // len(names),
         height=sheet.shape[0] // len(frames),
         class_names=names,
@@ -190,9 +190,9 @@ def template_drawing(
         enlarged = picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
         parts.append(
             f'<image x="{x}" y="{y}" width="{across}" height="{down}" '
-            f'image-rendering="optimizeSpeed" '
-            f'href="{_data_uri(enlarged, "PNG")}"/><text x="{x + across / 2}" y="{y + down + 18}" '
-            f'font-size="13" text-anchor="middle" fill="{LIGHT.ink}">{escape(name[:24])}</text>'
+            f'image-rendering="optimizeSpeed" href="{picture_uri(enlarged, "PNG")}"/>'
+            f'<text x="{x + across / 2}" y="{y + down + 18}" font-size="13" '
+            f'text-anchor="middle" fill="{LIGHT.ink}">{escape(name[:24])}</text>'
         )
     return "".join([*parts, "</svg>"])
 
@@ -211,7 +211,8 @@ def _shrunk(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pictures[:, ::step, ::step]
 
 
-def _data_uri(picture: NDArray[np.uint8], form: str = "WEBP") -> str:
+def picture_uri(picture: NDArray[np.uint8], form: str = "WEBP") -> str:
+    """A picture as a data URI."""
     from PIL import Image
 
     image = Image.fromarray(picture)
