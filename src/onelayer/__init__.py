@@ -14,16 +14,15 @@ print(solve(load("digits").train, l2=0.01).sentence)
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
-from onelayer.data import Dataset, Splits, load
+from onelayer.data import Dataset, Splits, load, split
 from onelayer.errors import (
     CheckpointWarning,
     DataError,
-    ExportError,
+    LearningRateWarning,
     OnelayerError,
     SaveError,
     SettingsError,
     SourceError,
-    StepLengthWarning,
 )
 from onelayer.model.evaluation import evaluate
 from onelayer.model.file import load_model, save_model
@@ -48,7 +47,7 @@ __all__ = [
     "CheckpointWarning",
     "DataError",
     "Dataset",
-    "ExportError",
+    "LearningRateWarning",
     "Model",
     "OnelayerError",
     "Result",
@@ -59,7 +58,6 @@ __all__ = [
     "SoftmaxClassifierCV",
     "SourceError",
     "Splits",
-    "StepLengthWarning",
     "__version__",
     "certify",
     "evaluate",
@@ -74,6 +72,7 @@ __all__ = [
     "save_result",
     "solve",
     "solve_path",
+    "split",
     "suggest",
     "train",
 ]

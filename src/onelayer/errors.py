@@ -1,14 +1,13 @@
-"""The errors onelayer raises on purpose: each message is one sentence a user can act on.
+"""The errors that onelayer raises on purpose, and the checks of settings that raise them.
 
-A message says what was expected, what was got, where, and what to do about it. The command line
-prints it and ends with exit code 1; anything else that escapes is a bug.
-
-Numbers outside their range are refused, in a sentence that names the setting.
+A message is one sentence: what is wrong, where, and what to do about it. The command line prints it
+and ends with exit code 1. Anything else that escapes is a bug.
 """
 
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 
 
 class OnelayerError(Exception):
@@ -16,31 +15,37 @@ class OnelayerError(Exception):
 
 
 class DataError(OnelayerError):
-    """Rows, labels or files that are not what they should be."""
+    """Rows, labels or a data file are not valid."""
 
 
 class SourceError(DataError):
-    """A data set could not be had from any of its sources."""
+    """No source could provide the data set."""
 
 
 class SettingsError(OnelayerError, ValueError):
-    """A setting of a run or a command outside its range, or of an unknown name."""
-
-
-class StepLengthWarning(UserWarning):
-    """A learning rate above what is guaranteed to be stable on the training rows."""
-
-
-class CheckpointWarning(UserWarning):
-    """A checkpoint that could not be written or is damaged; training goes on all the same."""
+    """A setting has an unknown name or a value outside its range."""
 
 
 class SaveError(OnelayerError):
-    """A result could not be written or read back."""
+    """A result, model or export could not be written or read back."""
 
 
-class ExportError(OnelayerError):
-    """A model could not be handed to another tool."""
+class LearningRateWarning(UserWarning):
+    """A learning rate exceeds the guaranteed-stable limit on the training rows."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written or is damaged; training continues."""
+
+
+def is_number(value: object, kind: type = Real) -> bool:
+    """Whether a value is a number of Python or NumPy, and no boolean.
+
+    Example:
+        >>> is_number(1.0), is_number(True), is_number(2.5, Integral)
+        (True, False, False)
+    """
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def require_number(
@@ -52,42 +57,23 @@ def require_number(
     least: float = -math.inf,
     below: float = math.inf,
 ) -> None:
-    """Refuse what is no finite number in the range, in a sentence that names the setting.
-
-    Args:
-        name: of the setting.
-        value: what was given.
-        expected: what it must be, in words.
-        above: the number must be greater.
-        least: the number must be that or greater.
-        below: the number must be smaller.
-
-    Raises:
-        SettingsError: when it is not.
+    """Raise `SettingsError` unless `value` is a finite number with above < value < below, ≥ least.
 
     Example:
         >>> require_number("l2 (λ)", 0.1, "a finite number, 0 or above", least=0)
     """
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not (good and value > above and least <= value < below):  # type: ignore[operator]
+    number = float(value) if is_number(value, Real) else math.nan  # type: ignore[arg-type]
+    if not (math.isfinite(number) and number > above and least <= number < below):
         raise SettingsError(f"{name} must be {expected}, but {value!r} was given.")
 
 
 def require_whole(name: str, value: object, least: int) -> None:
-    """Refuse what is no whole number of at least `least`, in a sentence that names the setting.
-
-    Args:
-        name: of the setting.
-        value: what was given.
-        least: the smallest it may be.
-
-    Raises:
-        SettingsError: when it is not.
+    """Raise `SettingsError` unless `value` is an integer ≥ `least`.
 
     Example:
         >>> require_whole("seeds", 8, 1)
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not is_number(value, Integral) or value < least:  # type: ignore[operator]
         raise SettingsError(
             f"{name} must be a whole number, {least} or above, but {value!r} was given."
         )

@@ -37,8 +37,9 @@ def test_every_command_passes_every_option_on(
 
     monkeypatch.setattr("onelayer.data.load", load)
     words = (
-        "--data a.csv --labels species --test t.csv --test-labels kind --test-share 0.3 "
-        "--validation v.csv --validation-labels sort --split-seed 7 --image-size 8x9 --stream"
+        "--data a.csv --labels species --test t.csv --test-labels kind --test-size 0.3 "
+        "--validation v.csv --validation-labels sort --validation-size 0.1 --split-seed 7 "
+        "--image-size 8x9 --stream"
     )
     run(*COMMANDS[command], *words.split())
     run(*COMMANDS[command])
@@ -48,17 +49,18 @@ def test_every_command_passes_every_option_on(
             "labels": "species",
             "test": "t.csv",
             "test_labels": "kind",
-            "test_share": 0.3,
+            "test_size": 0.3,
             "validation": "v.csv",
             "validation_labels": "sort",
-            "seed": 7,
+            "validation_size": 0.1,
+            "split_seed": 7,
             "image_size": "8x9",
             "stream": True,
         },
     )
     nothing = DataOptions()
     assert got[1][0] is None
-    assert got[1][1]["validation"] == nothing.validation
+    assert got[1][1]["validation_size"] == nothing.validation_size
 
 
 def test_a_csv_is_trained_on_from_the_command_line(run: Command, tmp_path: Path) -> None:
@@ -81,8 +83,8 @@ def test_what_is_wrong_with_a_file_is_one_sentence_and_exit_code_1(run: Command)
     assert err == "error: there is no file or folder no.csv: name one that is there.\n"
 
 
-def test_a_share_out_of_range_is_wrong_usage(run: Command) -> None:
-    assert run("suggest", "--data", "x.npy", "--validation", "2")[0] == 2
+def test_a_fraction_out_of_range_is_wrong_usage(run: Command) -> None:
+    assert run("suggest", "--data", "x.npy", "--test-size", "2")[0] == 2
 
 
 def test_the_commands_still_have_their_own_help(run: Command) -> None:

@@ -30,7 +30,7 @@ from .test_folder import check_bits
 FETCH = """
 import pickle, sys
 from onelayer.data.datasets.cifar import fetch_cifar10
-fetch_cifar10(progress=False, report=lambda line: print(line, flush=True),
+fetch_cifar10(progress=False, log=lambda line: print(line, flush=True),
               layout=pickle.loads(bytes.fromhex(sys.argv[1])))
 """
 HANGS_WHILE_WRITING = """
@@ -108,7 +108,7 @@ def test_a_damaged_file_is_said_in_one_line_and_fetched_again(
     archive = made.binary_archive()
     said: list[str] = []
     layout = made.at(serve(sending(archive)), archive)
-    check_bits(load_cifar10(report=said.append, progress=False, layout=layout), made)
+    check_bits(load_cifar10(log=said.append, progress=False, layout=layout), made)
     assert "data_batch_1.bin" in said[0]
     assert "removed and fetched again" in said[0]
     assert "\n" not in said[0]
@@ -120,16 +120,16 @@ def test_a_damaged_file_is_gone_even_when_nothing_comes_in_its_place(
 ) -> None:
     write_files(cache, made.binary_files() | {"test_batch.bin": b"half"})
     with pytest.raises(SourceError, match=r"the cache .*: test_batch\.bin not there"):
-        load_cifar10(report=print, layout=made.layout)
+        load_cifar10(log=print, layout=made.layout)
     assert states(made) == ["verified"] * 5 + ["missing"]
 
 
 def test_fetch_returns_what_is_cached(made: Made, cache: Path, serve: Serve) -> None:
     archive = made.binary_archive()
     layout = made.at(serve(sending(archive), refusing(500)), archive)
-    assert all(record.verified for record in fetch_cifar10(report=print, layout=layout))
+    assert all(record.verified for record in fetch_cifar10(log=print, layout=layout))
     said: list[str] = []
-    fetch_cifar10(report=said.append, layout=layout)
+    fetch_cifar10(log=said.append, layout=layout)
     assert said == [], "what is there is not fetched again"
 
 
@@ -158,7 +158,7 @@ def test_a_full_disk_ends_the_search(
     archive = made.binary_archive()
     said: list[str] = []
     with pytest.raises(SourceError, match=r"cannot be kept in the cache .*No space left"):
-        fetch_cifar10(report=said.append, layout=made.at(serve(sending(archive)), archive))
+        fetch_cifar10(log=said.append, layout=made.at(serve(sending(archive)), archive))
     assert said == [], "another source would fill the same disk"
     assert states(made) == ["missing"] * 6
     assert not list(cache.glob(".work-*"))
@@ -173,7 +173,7 @@ def test_a_disk_that_fills_while_downloading_is_the_source_s_reason(
     monkeypatch.setattr(Path, "write_bytes", fail)
     archive = made.binary_archive()
     with pytest.raises(SourceError, match=r"official archive .*: No space left on device"):
-        fetch_cifar10(report=print, layout=made.at(serve(sending(archive)), archive))
+        fetch_cifar10(log=print, layout=made.at(serve(sending(archive)), archive))
     assert not list(cache.glob(".work-*"))
 
 
@@ -210,7 +210,7 @@ def test_a_process_killed_while_writing_leaves_nothing_that_is_believed(
     kill(process)
     assert states(made) == ["missing"] * 6
     assert list(cache.glob(".work-*/data_batch_1.bin")), "it was killed with a file unfinished"
-    check_bits(load_cifar10(report=print, progress=False, layout=layout), made)
+    check_bits(load_cifar10(log=print, progress=False, layout=layout), made)
     assert not list(cache.glob(".work-*")), "the next one clears what the killed one left"
 
 
@@ -236,7 +236,7 @@ def test_a_process_killed_while_downloading_leaves_nothing_that_is_believed(
     kill(process)
     give_up.set()
     assert states(made) == ["missing"] * 6
-    check_bits(load_cifar10(report=print, progress=False, layout=layout), made)
+    check_bits(load_cifar10(log=print, progress=False, layout=layout), made)
     assert not list(cache.glob(".work-*"))
 
 
@@ -277,7 +277,7 @@ def test_a_lock_that_is_held_is_waited_for_and_said(made: Made, cache: Path, ser
 
     archive = made.binary_archive()
     layout = made.at(serve(sending(archive)), archive)
-    check_bits(load_cifar10(report=release, progress=False, layout=layout), made)
+    check_bits(load_cifar10(log=release, progress=False, layout=layout), made)
     assert said[0] == "cache: another process is filling it; waiting for that one."
 
 
@@ -295,7 +295,7 @@ def test_without_locks_whole_files_still_land(
     write_files(cache / ".work-of-another", {"data_batch_1.bin": b"half"})
     archive = made.binary_archive()
     layout = made.at(serve(sending(archive)), archive)
-    check_bits(load_cifar10(report=print, progress=False, layout=layout), made)
+    check_bits(load_cifar10(log=print, progress=False, layout=layout), made)
     assert (cache / ".work-of-another").exists(), "it may belong to a process that lives"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,20 @@ from .test_own_damage import written
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ({"validation": 0.0}, r"validation \(--validation\) must be a share above 0"),
-        ({"validation": 1}, "above 0 and below 1, but it is 1"),
-        ({"validation": "nan"}, "but it is nan"),
-        ({"test_share": 1.5}, r"test_share \(--test-share\)"),
-        ({"seed": -1}, r"seed \(--split-seed\) must be a whole number"),
-        ({"test_labels": "y"}, "for the rows of test"),
-        ({"validation_labels": "y"}, "for a file of validation rows"),
-        ({"test": "b.npy", "test_share": 0.3}, "either by test .* or by test_share"),
+        ({"validation_size": 0.0}, r"validation_size \(--validation-size\) must be a fraction"),
+        ({"validation_size": 1}, "above 0 and below 1, but 1 was given"),
+        ({"validation_size": math.nan}, "but nan was given"),
+        ({"validation": 0.3}, r"a fraction is given by validation_size \(--validation-size\)"),
+        ({"test_size": 1.5}, r"test_size \(--test-size\)"),
+        ({"split_seed": -1}, r"split_seed \(--split-seed\) must be a whole number"),
+        ({"test_labels": "y"}, r"test_labels \(--test-labels\) needs test"),
+        ({"validation_labels": "y"}, r"needs validation \(--validation\)"),
+        ({"test": "b.npy", "test_size": 0.3}, r"either test \(--test\) or test_size"),
+        ({"validation": "b.npy", "validation_size": 0.3}, "either validation .* not both"),
         ({"image_size": 8}, "for a folder of pictures"),
         ({"image_size": "8x"}, "one side or HEIGHTxWIDTH"),
         ({"image_size": (0, 8)}, "from 1 to 4096"),
-        ({"train_batches": (2,)}, "has no batches"),
+        ({"train_batches": (2,)}, "have no effect on"),
     ],
 )
 def test_choices_out_of_range_or_without_meaning_are_refused(
@@ -39,11 +42,11 @@ def test_choices_out_of_range_or_without_meaning_are_refused(
 
 @pytest.mark.parametrize("data", [None, "digits", "cifar10"])
 def test_choices_that_mean_nothing_to_a_known_set_are_refused(data: str | None) -> None:
-    with pytest.raises(SettingsError, match=r"seed \(--split-seed\) means nothing to"):
-        load(data, seed=1)
+    with pytest.raises(SettingsError, match=r"split_seed \(--split-seed\) has no effect on"):
+        load(data, split_seed=1)
 
 
 def test_the_training_rows_are_not_taken_for_the_test(tmp_path: Path) -> None:
     said = written("npz", tmp_path)
-    with pytest.raises(SettingsError, match="names the training rows' own file"):
+    with pytest.raises(SettingsError, match="same as the training rows"):
         load(**said, test=said["source"])

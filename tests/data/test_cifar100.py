@@ -13,7 +13,6 @@ from onelayer.data import load
 from onelayer.data.dataset import Splits
 from onelayer.data.datasets.cifar import holds_cifar100, load_cifar100
 from onelayer.data.datasets.layout import CIFAR100, FINE_NAMES, Layout100, Part100
-from onelayer.data.split import Choices
 from onelayer.errors import DataError, SettingsError, SourceError
 
 from .conftest import Serve, refusing, sending
@@ -62,7 +61,7 @@ LAYOUT = Layout100(
 
 
 def loaded(folder: Path | None, layout: Layout100 = LAYOUT) -> Splits:
-    return load_cifar100(folder, Choices(), lambda line: None, progress=False, layout=layout)
+    return load_cifar100(folder, log=lambda line: None, progress=False, layout=layout)
 
 
 def check_bits(splits: Splits) -> None:
@@ -152,9 +151,9 @@ def test_a_folder_called_as_the_cache_s_is_taken_for_a_folder(
 
 def test_what_has_no_meaning_to_it_is_refused(tmp_path: Path) -> None:
     for choices, message in (
-        ({"test": "t.npy"}, r"test \(--test\) means nothing to CIFAR-100"),
-        ({"validation": "v.npy"}, "must be a share of its training rows"),
-        ({"train_batches": (2,)}, "cifar100 has no batches"),
+        ({"test": "t.npy"}, r"test \(--test\) has no effect on CIFAR-100"),
+        ({"validation": "v.npy"}, r"validation \(--validation\) has no effect on CIFAR-100"),
+        ({"train_batches": (2,)}, "have no effect on cifar100"),
     ):
         with pytest.raises(SettingsError, match=message):
             load("cifar100", **choices)

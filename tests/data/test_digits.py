@@ -53,7 +53,7 @@ def test_values_names_and_shape_are_documented_ones() -> None:
 
 
 def test_batches_of_the_digits_are_refused() -> None:
-    with pytest.raises(SettingsError, match="the digits have no batches"):
+    with pytest.raises(SettingsError, match="have no effect on digits"):
         load("digits", train_batches=(2,))
 
 

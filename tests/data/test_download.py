@@ -44,8 +44,8 @@ def test_a_download_lands_in_the_cache_and_is_not_repeated(
     archive = made.binary_archive()
     layout = made.at(serve(sending(archive), refusing(500)), archive)
     said: list[str] = []
-    check_bits(load_cifar10(report=said.append, progress=False, layout=layout), made)
-    check_bits(load_cifar10(report=said.append, progress=False, layout=layout), made)
+    check_bits(load_cifar10(log=said.append, progress=False, layout=layout), made)
+    check_bits(load_cifar10(log=said.append, progress=False, layout=layout), made)
     assert len(said) == 1
     assert said[0].startswith(f"CIFAR-10 came from the official archive {layout.archive_url}")
     assert {p.name for p in cache.iterdir()} == {".lock"} | {f"{stem}.bin" for stem in STEMS}

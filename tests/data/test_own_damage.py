@@ -31,7 +31,7 @@ def written(kind: str, folder: Path, **changes: Any) -> dict[str, Any]:
 
 def refused(said: dict[str, Any], message: str = ".") -> str:
     with pytest.raises(DataError, match=message) as caught:
-        load(**said, report=lambda line: None, progress=False)
+        load(**said, log=lambda line: None, progress=False)
     sentence = str(caught.value)
     assert sentence.endswith("."), sentence
     assert "\n" not in sentence
@@ -73,7 +73,7 @@ def test_one_changed_byte_never_ends_in_anything_but_one_sentence(
     raw[at] ^= data.draw(st.integers(1, 255))
     said["source"].write_bytes(raw)
     try:
-        load(**said, report=lambda line: None)
+        load(**said, log=lambda line: None)
     except OnelayerError as error:
         assert str(error).endswith(".")  # noqa: PT017  # most changes of a number are no error
 

@@ -36,7 +36,7 @@ def load_whole(kind: str, folder: Path, X: Array, labels: Array) -> Splits:
         validation_labels=said["validation"].get("labels"),
         test=said["test"]["file"],
         test_labels=said["test"].get("labels"),
-        report=lambda line: None,
+        log=lambda line: None,
     )
 
 
@@ -99,7 +99,7 @@ def test_columns_of_text_are_left_out_and_said(tmp_path: Path) -> None:
     table = columns(X, labels).append_column("file", pa.array(["a.png"] * 20))
     pa.csv.write_csv(table, tmp_path / "a.csv")
     said: list[str] = []
-    assert load(tmp_path / "a.csv", report=said.append).train.features == 3
+    assert load(tmp_path / "a.csv", log=said.append).train.features == 3
     assert said[0] == f"{tmp_path}/a.csv: left out, because they are no features: file (string)."
 
 
@@ -144,7 +144,7 @@ def test_bfloat16_becomes_float32_once_and_says_so(tmp_path: Path) -> None:
     body = changed[8 + size :]
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + body)
     said: list[str] = []
-    splits = load(tmp_path / "a.safetensors", report=said.append)
+    splits = load(tmp_path / "a.safetensors", log=said.append)
     assert "bfloat16 and is converted to float32 once" in said[0]
     got = np.concatenate([splits.train.X, splits.validation.X, splits.test.X])
     np.testing.assert_array_equal(np.sort(got[:, 0]), np.sort(X[:, 0]))

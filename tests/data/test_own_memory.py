@@ -66,7 +66,7 @@ def test_a_mapped_file_is_not_copied(
         validation_labels=labels,
         test=parts[1],
         test_labels=labels,
-        report=lambda line: None,
+        log=lambda line: None,
     )
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

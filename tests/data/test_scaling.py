@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onelayer.data import scaling
-from onelayer.data.scaling import fit_scaling
+from onelayer.data.scaling import fit_scaling, resolve_scaling
 from onelayer.errors import SettingsError
 
 
@@ -50,3 +50,24 @@ def test_float32_scaling_agrees_with_float64_to_its_rounding() -> None:
 def test_an_unknown_scaling_is_refused_with_the_choices() -> None:
     with pytest.raises(SettingsError, match="none, unit, standardize, but 'max' was given"):
         fit_scaling("max", np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "max_value", "name"),
+    [
+        ("uint8", 255.0, "unit"),
+        ("uint8", 1.0, "unit"),
+        ("float32", 16.0, "unit"),
+        ("float32", 1.0, "standardize"),
+        ("float16", 1.0, "standardize"),
+    ],
+)
+def test_auto_is_unit_where_the_range_is_known_and_standardize_elsewhere(
+    dtype: str, max_value: float, name: str
+) -> None:
+    X = np.array([[1, 2], [3, 5]], dtype)
+    assert resolve_scaling("auto", X, max_value) == name
+    fitted, expected = fit_scaling("auto", X, max_value), fit_scaling(name, X, max_value)
+    assert fitted.name == name
+    np.testing.assert_array_equal(fitted.scale, expected.scale)
+    np.testing.assert_array_equal(fitted.offset, expected.offset)

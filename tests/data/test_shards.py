@@ -82,7 +82,7 @@ def write_shards(folder: Path, write: Write, rows: Array = X, labels: Array = Y)
 def open_rows(source: Path, *, elsewhere: bool = False, **more: Any) -> Splits:
     if elsewhere:
         more["labels"] = source.parent / "labels.npy"
-    return load(source, stream=True, report=lambda line: None, **more)
+    return load(source, stream=True, log=lambda line: None, **more)
 
 
 def everything(splits: Splits) -> tuple[Array, Array]:
@@ -144,12 +144,12 @@ def test_rows_stay_on_disk_where_they_would_take_too_much_memory(
 ) -> None:
     folder, told = write_shards(tmp_path / "shards", _safetensors), list[str]()
     monkeypatch.setattr("onelayer.data.formats.registry.available_memory", lambda: 4 * X.nbytes - 1)
-    splits = load(folder, report=told.append)
+    splits = load(folder, log=told.append)
     assert stored_rows(splits.train.X) is not None
     assert told[0].startswith(
         f"{folder}: 2.16 kB of rows in 3 files stay on disk, more than a quarter of the 8.64 kB"
     )
-    alone = load(folder / "part-2.safetensors", report=told.append, stream=False)
+    alone = load(folder / "part-2.safetensors", log=told.append, stream=False)
     assert stored_rows(alone.train.X) is None
     monkeypatch.setattr("onelayer.data.formats.registry.available_memory", lambda: 4 * X.nbytes)
     assert stored_rows(load(folder).train.X) is None
@@ -161,7 +161,7 @@ def test_a_large_single_file_stays_on_disk_too(
     _safetensors(tmp_path / "a", X, Y)
     monkeypatch.setattr("onelayer.data.formats.registry.available_memory", lambda: X.nbytes)
     path = tmp_path / "a.safetensors"
-    assert stored_rows(load(path, report=lambda line: None).train.X) is not None
+    assert stored_rows(load(path, log=lambda line: None).train.X) is not None
     assert stored_rows(load(path, stream=False).train.X) is None
 
 
@@ -172,7 +172,7 @@ def test_a_pattern_takes_the_files_that_match_and_labels_may_be_one_too(tmp_path
         np.save(folder / f"X-{i}.npy", X[a:b])
         np.save(folder / f"y-{i}.npy", Y[a:b])
     splits = load(folder / "X-*.npy", labels=str(folder / "y-*.npy"), stream=True,
-                  report=lambda line: None)  # fmt: skip
+                  log=lambda line: None)  # fmt: skip
     assert splits.name == "all"
     got, labels = everything(splits)
     np.testing.assert_array_equal(labels, Y[np.lexsort(X.T)])
@@ -182,7 +182,7 @@ def test_a_pattern_takes_the_files_that_match_and_labels_may_be_one_too(tmp_path
 def test_the_labels_file_is_no_shard_of_its_own_folder(tmp_path: Path) -> None:
     folder = write_shards(tmp_path / "shards", _npy)
     os.rename(tmp_path / "labels.npy", folder / "labels.npy")
-    splits = load(folder, labels=folder / "labels.npy", stream=True, report=lambda line: None)
+    splits = load(folder, labels=folder / "labels.npy", stream=True, log=lambda line: None)
     assert len(everything(splits)[0]) == N
 
 
@@ -190,7 +190,7 @@ def test_sub_folders_are_the_split(tmp_path: Path) -> None:
     for part, (a, b) in zip(("train", "val", "test"), ((0, 50), (50, 70), (70, 90)), strict=True):
         (tmp_path / "set" / part).mkdir(parents=True)
         _safetensors(tmp_path / "set" / part / "0", X[a:b], Y[a:b])
-    splits = load(tmp_path / "set", stream=True, report=lambda line: None)
+    splits = load(tmp_path / "set", stream=True, log=lambda line: None)
     np.testing.assert_array_equal(splits.train.X[:], X[:50])
     np.testing.assert_array_equal(splits.test.X[:], X[70:])
 
@@ -231,7 +231,7 @@ def test_a_parquet_file_is_not_decoded_again_for_each_batch(
 ) -> None:
     """Also where row groups are shuffled, and where a batch takes rows of two windows."""
     folder = write_shards(tmp_path / "shards", _parquet(lists))
-    rows = the_rows(open_rows(folder, test_share=0.01, validation=0.01).train.X)
+    rows = the_rows(open_rows(folder, test_size=0.01, validation_size=0.01).train.X)
     decoded = list[int]()
     original = pyarrow.parquet.ParquetFile.iter_batches
 
@@ -385,7 +385,7 @@ def test_streaming_what_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("label,x\n0,1\n1,2\n")
     with pytest.raises(SettingsError, match=r"stream \(--stream\) is for .npy, .*a.csv is none of"):
         load(tmp_path / "a.csv", stream=True)
-    with pytest.raises(SettingsError, match=r"stream .* means nothing to the digits"):
+    with pytest.raises(SettingsError, match=r"stream .* has no effect on the digits"):
         load("digits", stream=True)
 
 

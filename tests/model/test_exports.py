@@ -14,7 +14,7 @@ from sklearn.base import clone
 from onelayer.data import Splits, load
 from onelayer.data.dataset import DataCard
 from onelayer.data.scaling import Scaling
-from onelayer.errors import ExportError, SaveError, SettingsError, SourceError
+from onelayer.errors import OnelayerError, SaveError, SettingsError, SourceError
 from onelayer.model import export as onnx_module
 from onelayer.model.export import export_onnx, export_state_dict, to_sklearn, to_torch
 from onelayer.solver import solve_path
@@ -116,7 +116,7 @@ def test_a_graph_that_disagrees_is_not_written(
     }[part]
     graph = onnx_module._graph
     monkeypatch.setattr(onnx_module, "_graph", lambda onnx, _, kind: graph(onnx, changed, kind))
-    with pytest.raises(ExportError, match=r"of 256 rows \d+ have another label"):
+    with pytest.raises(SaveError, match=r"of 256 rows \d+ have another label"):
         export_onnx(model, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -134,17 +134,17 @@ def test_a_missing_library_is_one_sentence_with_the_pip_command(
     missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ExportError, match=rf"needs {missing}, .* pip install 'onelayer\[onnx\]'"):
+    with pytest.raises(OnelayerError, match=rf"needs {missing}, .* pip install 'onelayer\[onnx\]'"):
         export_onnx(make_model(), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_torch_or_scikit_learn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ExportError, match=r"needs torch, .* pip install 'onelayer\[torch\]'"):
+    with pytest.raises(OnelayerError, match=r"needs torch, .* pip install 'onelayer\[torch\]'"):
         to_torch(make_model())
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
-    with pytest.raises(ExportError, match="pip install 'scikit-learn'"):
+    with pytest.raises(OnelayerError, match="pip install 'scikit-learn'"):
         to_sklearn(make_model())
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from onelayer import Run, load, train
 from onelayer.engines import ENGINE_NAMES, Weights, make_engine
-from onelayer.errors import SettingsError, StepLengthWarning
+from onelayer.errors import LearningRateWarning, SettingsError
 from onelayer.objective import cost as objective
 from onelayer.objective import loss as loss_functions
 from onelayer.objective.loss import loss_curvature
@@ -179,19 +179,19 @@ def test_auto_is_shorter_with_momentum_and_longer_for_the_flatter_loss() -> None
 def test_a_rate_with_momentum_is_told_of_by_the_bound_that_holds_for_it() -> None:
     splits = make_splits()
     bound = suggest(splits.train, l2=0.0).stable * 1.9
-    with pytest.warns(StepLengthWarning, match=f"above {bound:.3g}, beyond which steps with mom"):
+    with pytest.warns(LearningRateWarning, match=f"above {bound:.3g}, beyond which steps with mom"):
         train(splits, [Run(1.01 * bound, epochs=1, batch_size=10, momentum=0.9)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(splits, [Run(0.99 * bound, epochs=1, batch_size=10, momentum=0.9)])
-    with pytest.warns(StepLengthWarning):
+    with pytest.warns(LearningRateWarning):
         train(splits, [Run(0.5 * bound, epochs=1, batch_size=10, momentum=0.9, nesterov=True)])
 
 
 def test_a_rate_above_the_bound_is_told_of_with_the_number() -> None:
     splits = make_splits()
     bound = suggest(splits.train, l2=0.0, batch_size=10).stable
-    with pytest.warns(StepLengthWarning, match=f"above {bound:.3g}"):
+    with pytest.warns(LearningRateWarning, match=f"above {bound:.3g}"):
         train(splits, [Run(1.5 * bound, epochs=1, batch_size=10)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -20,7 +20,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from onelayer.engines.processes import leads, processes, rank
-from onelayer.errors import CheckpointWarning, OnelayerError, SettingsError, StepLengthWarning
+from onelayer.errors import CheckpointWarning, LearningRateWarning, OnelayerError, SettingsError
 
 
 def be_silent_unless_first() -> None:
@@ -82,7 +82,7 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> object:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("always", StepLengthWarning)
+                warnings.simplefilter("always", LearningRateWarning)
                 warnings.simplefilter("always", CheckpointWarning)
                 warnings.showwarning = lambda message, *_, **__: note(str(message))
                 return super().invoke(ctx)

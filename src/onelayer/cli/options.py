@@ -147,34 +147,42 @@ class DataOptions:
     ] = None
     test: Annotated[
         str | None,
-        typer.Option(
-            "--test", metavar="FILE|DIR", help="The test rows; default: a share is cut off."
-        ),
+        typer.Option("--test", metavar="FILE|DIR", help="The test rows; default: --test-size."),
     ] = None
     test_labels: Annotated[
         str | None,
         typer.Option("--test-labels", metavar="COLUMN|FILE", help="As --labels, for --test."),
     ] = None
-    test_share: Annotated[
-        float, typer.Option("--test-share", help="Share cut off for the test, without --test.")
+    test_size: Annotated[
+        float,
+        typer.Option("--test-size", help="Fraction held out for testing when --test is not given."),
     ] = 0.2
     validation: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--validation",
-            metavar="SHARE|FILE|DIR",
-            help="Share of the remaining rows, stratified, or the validation rows themselves.",
+            metavar="FILE|DIR",
+            help="The validation rows; default: --validation-size.",
         ),
-    ] = "0.2"
+    ] = None
     validation_labels: Annotated[
         str | None,
         typer.Option(
-            "--validation-labels",
-            metavar="COLUMN|FILE",
-            help="As --labels, for a --validation FILE.",
+            "--validation-labels", metavar="COLUMN|FILE", help="As --labels, for --validation."
         ),
     ] = None
-    split_seed: Annotated[int, typer.Option("--split-seed", help="Which rows shares hold.")] = 0
+    validation_size: Annotated[
+        float,
+        typer.Option(
+            "--validation-size",
+            help="Fraction of the remaining rows held out for validation when --validation is not "
+            "given.",
+        ),
+    ] = 0.2
+    split_seed: Annotated[
+        int,
+        typer.Option("--split-seed", help="Random seed of the train/validation/test split."),
+    ] = 0
     image_size: Annotated[
         str | None,
         typer.Option(
@@ -232,10 +240,11 @@ def load_splits(said: DataOptions, *, all_batches: bool = False) -> Splits:
         labels=said.labels,
         test=said.test,
         test_labels=said.test_labels,
-        test_share=said.test_share,
+        test_size=said.test_size,
         validation=said.validation,
         validation_labels=said.validation_labels,
-        seed=said.split_seed,
+        validation_size=said.validation_size,
+        split_seed=said.split_seed,
         image_size=said.image_size,
         stream=said.stream,
         **batches,  # type: ignore[arg-type]

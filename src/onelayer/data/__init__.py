@@ -7,5 +7,6 @@ from onelayer.data.dataset import Dataset, Splits
 from onelayer.data.datasets.cache import CacheRecord, cached
 from onelayer.data.datasets.cifar import fetch_cifar10 as fetch
 from onelayer.data.load import load
+from onelayer.data.split import split
 
-__all__ = ["CacheRecord", "Dataset", "Splits", "cached", "fetch", "load"]
+__all__ = ["CacheRecord", "Dataset", "Splits", "cached", "fetch", "load", "split"]

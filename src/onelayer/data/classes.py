@@ -85,6 +85,8 @@ def _checked(labels: NDArray[Any], where: str) -> NDArray[Any]:
             f"{where}: labels must be one value a row, but their shape is {labels.shape}; give a "
             "single column, and the class of each row in it."
         )
+    if labels.dtype.kind == "O" and np.array(labels.tolist()).dtype.kind in "iub":
+        labels = np.array(labels.tolist())  # a column of objects that are all numbers
     if labels.dtype.kind == "O":
         for row, value in enumerate(labels):
             if not isinstance(value, str) or not value.strip():

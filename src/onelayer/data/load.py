@@ -1,12 +1,10 @@
-"""One word, file or folder in, three sets of rows out.
-
-A user's own files or pictures, split once into training, validation and test rows.
-"""
+"""`load`: a name, file, folder or data frame in; training, validation and test rows out."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,81 +18,287 @@ from onelayer.data.datasets.decode import holds_form
 from onelayer.data.datasets.digits import load_digits
 from onelayer.data.datasets.layout import CIFAR10 as CIFAR10_FILES
 from onelayer.data.formats.base import Table, is_pattern
-from onelayer.data.formats.images import has_sub_folders, parts_of
-from onelayer.data.formats.registry import Way, holds_shards, in_file, read_table
-from onelayer.data.progress import Report, print_line
-from onelayer.data.split import (
-    SHARE,
-    Choices,
-    share_out,
-)
+from onelayer.data.formats.images import has_sub_folders, parse_size, parts_of
+from onelayer.data.formats.registry import ReadOptions, holds_shards, names_file, read_table
+from onelayer.data.formats.tables import frame_table, is_frame
+from onelayer.data.progress import Log, print_line
+from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE, check_split, split_dataset
 from onelayer.data.streaming import stored_rows
 from onelayer.errors import DataError, SettingsError
 
+DIGITS, CIFAR10, CIFAR100, OWN = "digits", "cifar10", "cifar100", "own"
 
-def load_own(source: Path, choices: Choices, tell: Report, *, progress: bool) -> Splits:
-    """Load files or folders of pictures and split them.
+_TRAIN_BATCHES, _VALIDATION_BATCHES = (1,), (2,)
 
-    A part that is given by itself is kept as it is, its rows mapped where the file allows it. What
-    is not given is cut off the training rows, the test share first, each class by its share; rows
-    of a share are copied, which takes memory of the training file's size once, and the remaining
-    training rows are mixed by the same seed. With test and validation in files of their own
-    nothing is copied and nothing is moved. Rows that stay in their files are never copied: shares
-    are lists of row numbers, and training rows keep the order of the files.
+
+def load(
+    source: Any = None,
+    *,
+    labels: Any = None,
+    test: Any = None,
+    test_labels: Any = None,
+    test_size: float = TEST_SIZE,
+    validation: Any = None,
+    validation_labels: Any = None,
+    validation_size: float = VALIDATION_SIZE,
+    split_seed: int = 0,
+    image_size: int | str | tuple[int, int] | None = None,
+    stream: bool | None = None,
+    train_batches: Sequence[int] = _TRAIN_BATCHES,
+    validation_batches: Sequence[int] = _VALIDATION_BATCHES,
+    progress: bool = True,
+    log: Log | None = None,
+) -> Splits:
+    """Load training, validation and test rows.
 
     Args:
-        source: the training rows, or all.
-        choices: labels and split.
-        tell: told of what is left out, converted, or should be known.
-        progress: whether to show bars.
+        source: one of
+
+            - None or "cifar10" for CIFAR-10, "cifar100" for CIFAR-100: from the cache, which is
+              filled from the network when needed; "digits" for scikit-learn's digits;
+            - a file (.npy, .npz, .csv, .parquet, .arrow, .feather, .safetensors), a folder of such
+              files, or a pattern ("shards/*.npy");
+            - a folder of pictures with a sub-folder for each class, or a folder with CIFAR's files
+              or archives ("./digits" is a folder, and so are cifar10 and cifar100 where a folder of
+              that name exists);
+            - a data frame in memory: pandas, polars or a pyarrow Table.
+        labels: the column or array that holds the labels (default: the one called label, labels, y,
+            target or class), a file with one label a row, or the labels themselves: an array, a
+            Series or a list, (N,).
+        test: the test rows: a file, folder, pattern or data frame. Default: `test_size` of the
+            rows is held out.
+        test_labels: as `labels`, for `test`. Default: the same column.
+        test_size: fraction of the rows that is held out for testing without `test`, above 0 and
+            below 1.
+        validation: the validation rows, as `test`. Default: `validation_size` of the rows that are
+            left is held out.
+        validation_labels: as `labels`, for `validation`. Default: the same column.
+        validation_size: fraction of the rows left after the test rows are held out.
+        split_seed: random seed of the train/validation/test split, 0 or above.
+        image_size: side, or (height, width), in pixels, that pictures are resized to.
+        stream: whether rows stay in their files and are read as needed. None: where they would take
+            more than a quarter of the available memory (docs/guide/larger-than-memory.md).
+        train_batches: CIFAR-10's training batches, numbers from 1 to 5.
+        validation_batches: CIFAR-10's validation batches, numbers from 1 to 5.
+        progress: whether to show progress bars.
+        log: callback for one-line messages: ignored columns, conversions, failed sources. None
+            prints them on the standard error stream.
 
     Returns:
-        The three parts, with one set of classes, which is that of the training file.
+        The rows as stored. Fractions are stratified: each class by its fraction.
 
     Raises:
-        DataError: for files that are not as they should be.
-        SettingsError: for options that exclude each other.
+        DataError: when a file, folder or data frame is missing or not valid.
+        SourceError: when no source works; it lists each with its reason.
+        SettingsError: for options outside their range or without effect on this data set.
+
+    Example:
+        >>> splits = load("digits")
+        >>> splits.train.X.shape, splits.train.X.dtype, splits.train.image_shape
+        ((1000, 64), dtype('uint8'), (1, 8, 8))
     """
-    way = Way(tell, choices.pixels, choices.seed, progress, choices.stream)
-    tables = _read_parts(source, choices, way)
-    whole, given = _number(tables)
-    del tables
-    splits = share_out(whole, given, choices, tell)
-    _warn_of_order(splits.train, tell)
+    options = LoadOptions(
+        labels, test, test_labels, test_size, validation, validation_labels, validation_size,
+        split_seed, image_size, stream,
+    )  # fmt: skip
+    batches = (tuple(train_batches), tuple(validation_batches))
+    if isinstance(source, str) and not source:
+        raise DataError("the data source is empty; name a file or folder, or leave it out.")
+    kind, path = _locate(source)
+    if kind != CIFAR10 and batches != (_TRAIN_BATCHES, _VALIDATION_BATCHES):
+        name = "the data frame" if is_frame(source) else source
+        raise SettingsError(
+            f"train_batches and validation_batches have no effect on {name}; leave them out."
+        )
+    if kind == CIFAR10:
+        if path is None or not os.path.isdir(path) or holds_form(path, CIFAR10_FILES):
+            options.refuse_all_but((), "CIFAR-10, which is split by its batches")
+        return load_cifar10(
+            path, train_batches=batches[0], validation_batches=batches[1], progress=progress,
+            log=log,
+        )  # fmt: skip
+    if kind == DIGITS:
+        options.refuse_all_but((), "the digits, whose split is fixed")
+        return load_digits()
+    log = log or print_line
+    if kind == CIFAR100:
+        options.refuse_all_but(
+            ("validation_size", "split_seed"), "CIFAR-100, which has its own test rows"
+        )
+        return load_cifar100(
+            path, validation_size=validation_size, split_seed=split_seed, log=log, progress=progress
+        )
+    if is_frame(source):
+        names = {field.name for field in fields(options)}
+        options.refuse_all_but(names - {"image_size", "stream"}, "a data frame")
+    read = ReadOptions(log, options.pixels, split_seed, progress, stream)
+    return _load_own(source if path is None else path, options, read)
+
+
+def names_cifar10(source: Any) -> bool:
+    """Whether `load` takes this source for CIFAR-10, whose rows are named by their batches.
+
+    Example:
+        >>> names_cifar10(None), names_cifar10("digits")
+        (True, False)
+    """
+    return not (isinstance(source, str) and not source) and _locate(source)[0] == CIFAR10
+
+
+@dataclass(frozen=True, eq=False)
+class LoadOptions:
+    """The options of `load` that not every data set has; the fields are its arguments."""
+
+    labels: Any = None
+    test: Any = None
+    test_labels: Any = None
+    test_size: float = TEST_SIZE
+    validation: Any = None
+    validation_labels: Any = None
+    validation_size: float = VALIDATION_SIZE
+    split_seed: int = 0
+    image_size: int | str | tuple[int, int] | None = None
+    stream: bool | None = None
+
+    def __post_init__(self) -> None:
+        check_split(self.test_size, self.validation_size, self.split_seed)
+        parse_size(self.image_size)
+        for role, default in (("test", TEST_SIZE), ("validation", VALIDATION_SIZE)):
+            part, size = getattr(self, role), getattr(self, f"{role}_size")
+            if isinstance(part, int | float):
+                raise SettingsError(
+                    f"{role} (--{role}) must name a file, folder or data frame, but it is {part}; "
+                    f"a fraction is given by {role}_size (--{role}-size)."
+                )
+            if part is not None and size != default:
+                raise SettingsError(
+                    f"give either {role} (--{role}) or {role}_size (--{role}-size), not both."
+                )
+            if part is None and getattr(self, f"{role}_labels") is not None:
+                raise SettingsError(
+                    f"{role}_labels (--{role}-labels) needs {role} (--{role}), which is not given; "
+                    "name the rows or leave the labels out."
+                )
+
+    @property
+    def pixels(self) -> tuple[int, int] | None:
+        """(height, width) of pictures, or None."""
+        return parse_size(self.image_size)
+
+    def refuse_all_but(self, allowed: Collection[str], data: str) -> None:
+        """Raise `SettingsError` for an option that was set and has no effect on this data set.
+
+        Example:
+            >>> LoadOptions(split_seed=3).refuse_all_but((), "the digits")
+            Traceback (most recent call last):
+            onelayer.errors.SettingsError: split_seed (--split-seed) has no effect on the digits; \
+leave it out.
+        """
+        for field in fields(self):
+            value = getattr(self, field.name)
+            unset = value is None or (field.default is not None and value == field.default)
+            if field.name not in allowed and not unset:
+                option = field.name.replace("_", "-")
+                raise SettingsError(
+                    f"{field.name} (--{option}) has no effect on {data}; leave it out."
+                )
+
+
+def _locate(source: Any) -> tuple[str, Path | None]:
+    """The kind of a data source, and its path unless it is a known name or a data frame."""
+    if source is None or is_frame(source):
+        return CIFAR10 if source is None else OWN, None
+    if not isinstance(source, str | Path):
+        raise DataError(
+            f"the data source must be a name, path or data frame, but it is a "
+            f"{type(source).__name__}; split arrays in memory with onelayer.split(X, y)."
+        )
+    if source == DIGITS:
+        return DIGITS, None
+    # The cache's own folders have these names, and are copied to where there is no network.
+    if source in (CIFAR10, CIFAR100) and not os.path.isdir(source):
+        return str(source), None
+    path = Path(source).expanduser()
+    return _kind(path), path
+
+
+def _kind(path: Path) -> str:
+    """What is at a path: one of the CIFAR sets, or the user's own rows."""
+    if is_pattern(path):
+        return OWN
+    if os.path.isdir(path):
+        if holds_form(path, CIFAR10_FILES):
+            return CIFAR10
+        if holds_cifar100(path):
+            return CIFAR100
+        return OWN if holds_shards(path) or has_sub_folders(path) else CIFAR10
+    # CIFAR-10's loader explains archives, and folders that do not exist.
+    archive = path.suffix.lower() in (".gz", ".tgz", ".tar")
+    return CIFAR10 if archive or not (path.suffix or os.path.exists(path)) else OWN
+
+
+def _load_own(source: Any, options: LoadOptions, read: ReadOptions) -> Splits:
+    """The user's own rows, split.
+
+    A part that is given by itself is kept as it is. What is not given is drawn from the training
+    rows, the test rows first. Rows in memory are copied for that, once; rows that stay in their
+    files are not, and training rows keep the order of the files.
+    """
+    whole, given = _number(_read_parts(source, options, read))
+    splits = split_dataset(
+        whole,
+        given,
+        test_size=options.test_size,
+        validation_size=options.validation_size,
+        seed=options.split_seed,
+        log=read.log,
+    )
+    _warn_of_order(splits.train, read.log)
     return splits
 
 
-def _read_parts(source: Path, choices: Choices, way: Way) -> dict[str, Table]:
-    """Read what is given: training rows, and validation and test where they are named."""
-    split = os.path.isdir(source) and not holds_shards(source)
-    paths = parts_of(source) if split else {"train": source}
-    named = {"test": choices.test, "validation": choices.validation}
-    for role, path in named.items():
-        if path is None or isinstance(path, float | int):
+def _read_parts(source: Any, options: LoadOptions, read: ReadOptions) -> dict[str, Table]:
+    """Read the training rows, and the validation and test rows that are given."""
+    in_folders = not is_frame(source) and os.path.isdir(source) and not holds_shards(source)
+    parts: dict[str, Any] = dict(parts_of(source)) if in_folders else {"train": source}
+    for role in ("test", "validation"):
+        part = getattr(options, role)
+        if part is None:
             continue
-        if role in paths:
+        if role in parts:
             raise SettingsError(
-                f"{role} (--{role}) names {path}, but {source} has a sub-folder {role} already; "
-                "leave the option out."
+                f"{source} already has a sub-folder {role}; leave {role} (--{role}) out."
             )
-        paths[role] = Path(path).expanduser()
-        _check_another(paths[role], source, role)
-    by_column = None if in_file(choices.labels) else choices.labels
-    labels = {
-        "train": choices.labels,
-        "test": choices.test_labels or by_column,
-        "validation": choices.validation_labels or by_column,
-    }
-    option = {role: f"{role}_labels (--{role}-labels)" for role in ("test", "validation")}
-    option["train"] = "labels (--labels)"
-    return {role: read_table(path, labels[role], option[role], way) for role, path in paths.items()}
+        parts[role] = part if is_frame(part) else Path(part).expanduser()
+        _check_another(parts[role], source, role)
+    by_column = options.labels if _names_column(options.labels) else None
+    tables = {}
+    for role, part in parts.items():
+        name = "labels" if role == "train" else f"{role}_labels"
+        labels = getattr(options, name)
+        labels = by_column if labels is None else labels
+        option = f"{name} (--{name.replace('_', '-')})"
+        if is_frame(part):
+            where = "data frame" if role == "train" else f"{role} data frame"
+            tables[role] = frame_table(part, labels, where, read.log, option)
+        else:
+            tables[role] = read_table(part, labels, option, read)
+    return tables
 
 
-def _check_another(path: Path, source: Path, role: str) -> None:
-    if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
+def _names_column(labels: Any) -> bool:
+    return isinstance(labels, str) and not names_file(labels)
+
+
+def _check_another(path: Any, source: Any, role: str) -> None:
+    if is_frame(path) or is_frame(source):
+        same = path is source
+    else:
+        same = os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source)
+    if same:
         raise SettingsError(
-            f"{role} (--{role}) names the training rows' own file {path}; name another one, or "
-            "leave it out to have a share cut off."
+            f"{role} (--{role}) is the same as the training rows; name other rows, or leave it out "
+            "to hold out a fraction."
         )
 
 
@@ -106,8 +310,23 @@ def _number(tables: dict[str, Table]) -> tuple[Dataset, dict[str, Dataset]]:
     datasets = {}
     for role, table in tables.items():
         _check_columns(table, train)
-        datasets[role] = _dataset(table, _of_type(table, common), class_names, train)
+        X = _of_type(table, common)
+        datasets[role] = Dataset(
+            X=X,
+            y=number_labels(_labels(table), class_names, table.labels_where),
+            class_names=class_names,
+            image_shape=table.image_shape,
+            max_value=train.max_value if X.dtype == np.uint8 else 1.0,
+            name=table.where,
+            source=table.where,
+            feature_names=table.feature_names,
+        )
     return datasets.pop("train"), datasets
+
+
+def _labels(table: Table) -> NDArray[Any]:
+    assert table.labels is not None  # noqa: S101  # read_table gives labels to every table
+    return table.labels
 
 
 def _of_type(table: Table, common: np.dtype[Any]) -> NDArray[Any]:
@@ -116,27 +335,9 @@ def _of_type(table: Table, common: np.dtype[Any]) -> NDArray[Any]:
     if table.X.dtype != common:
         raise DataError(
             f"{table.where} holds {table.X.dtype} features where other parts hold {common}; rows "
-            "that stay in their files are not converted, give all parts one type."
+            "that stay in their files are not converted, so give all parts one type."
         )
     return table.X
-
-
-def _dataset(table: Table, X: NDArray[Any], class_names: tuple[str, ...], train: Table) -> Dataset:
-    return Dataset(
-        X=X,
-        y=number_labels(_labels(table), class_names, table.labels_where),
-        class_names=class_names,
-        image_shape=table.image_shape,
-        max_value=train.max_value if X.dtype == np.uint8 else 1.0,
-        name=table.where,
-        source=table.where,
-        feature_names=table.feature_names,
-    )
-
-
-def _labels(table: Table) -> NDArray[Any]:
-    assert table.labels is not None  # noqa: S101  # read_table gives labels to every table
-    return table.labels
 
 
 def _check_columns(table: Table, train: Table) -> None:
@@ -155,150 +356,9 @@ def _check_columns(table: Table, train: Table) -> None:
     )
 
 
-def _warn_of_order(train: Dataset, tell: Report) -> None:
+def _warn_of_order(train: Dataset, log: Log) -> None:
     if np.count_nonzero(np.diff(train.y)) == train.classes - 1 and train.rows > 2 * train.classes:
-        tell(
-            f"{train.name}: the training rows lie class by class, so that a batch holds one class "
-            "alone; shuffle them (--shuffle-seed, or Run(shuffle_seed=…)) to train by batches."
+        log(
+            f"{train.name}: the training rows are sorted by class; keep shuffling on, because "
+            "batches in file order hold a single class."
         )
-
-
-DIGITS, CIFAR10, CIFAR100, OWN = "digits", "cifar10", "cifar100", "own"
-
-_TRAIN, _VALIDATION = (1,), (2,)
-
-
-def load(
-    source: str | Path | None = None,
-    *,
-    labels: str | Path | None = None,
-    test: str | Path | None = None,
-    test_labels: str | Path | None = None,
-    test_share: float = SHARE,
-    validation: float | str | Path = SHARE,
-    validation_labels: str | Path | None = None,
-    seed: int = 0,
-    image_size: int | str | tuple[int, int] | None = None,
-    stream: bool | None = None,
-    train_batches: Sequence[int] = _TRAIN,
-    validation_batches: Sequence[int] = _VALIDATION,
-    progress: bool = True,
-    report: Report | None = None,
-) -> Splits:
-    """Load training, validation and test rows.
-
-    Args:
-        source: None or "cifar10" for CIFAR-10 and "cifar100" for CIFAR-100, from the cache, which
-            is filled from the network when it has to be; "digits" for scikit-learn's digits. Any
-            other text or path is a file (.npy, .npz, .csv, .parquet, .arrow, .feather,
-            .safetensors), a folder of such files or a pattern ("shards/*.npy"), a folder of
-            pictures with a sub-folder for each class, or a folder with CIFAR's files or archives
-            ("./digits" is a folder, and so are cifar10 and cifar100 where there is a folder of
-            that name).
-        labels: the column or array of labels (default: the one called label, labels, y, target or
-            class), or a file with one label a row.
-        test: a file or folder of test rows, kept apart as it is; None cuts a share off.
-        test_labels: as labels, for test; default: the same column.
-        test_share: share of the rows that is cut off for the test, above 0 and below 1.
-        validation: share of the rows that are left, or a file or folder of validation rows.
-        validation_labels: as labels, for a file of validation rows; default: the same column.
-        seed: which rows the shares hold.
-        image_size: side, or (height, width), that pictures are resized to.
-        stream: whether rows stay in their files and are read as they are needed; None does so
-            where they would take more than a quarter of the memory that is available
-            (docs/guide/larger-than-memory.md).
-        train_batches: CIFAR-10's training batches, numbers from 1 to 5.
-        validation_batches: CIFAR-10's validation batches, numbers from 1 to 5.
-        progress: whether to show bars while data are fetched or read.
-        report: told in one line of what is left out, converted or failed; None prints on the
-            standard error stream.
-
-    Returns:
-        The rows as stored. Shares are stratified and the same for the same seed, and the test
-        share is cut off first.
-
-    Raises:
-        DataError: when a named file or folder is missing or not what it should be.
-        SourceError: when no source works; it lists each with its reason, and the ways out.
-        SettingsError: for choices outside their range or that mean nothing to this data set.
-
-    Example:
-        >>> splits = load("digits")
-        >>> splits.train.X.shape, splits.train.X.dtype, splits.train.image_shape
-        ((1000, 64), dtype('uint8'), (1, 8, 8))
-    """
-    batches = (tuple(train_batches), tuple(validation_batches))
-    choices = Choices(
-        labels, test, test_labels, test_share, validation, validation_labels, seed, image_size,
-        stream,
-    )  # fmt: skip
-    if source == "":
-        raise DataError(
-            "data must name a file or folder, or be 'digits', but it is empty; leave it out."
-        )
-    kind, path = _locate(source)
-    _refuse_batches(kind, source, batches)
-    if kind == CIFAR10:
-        if path is None or not os.path.isdir(path) or holds_form(path, CIFAR10_FILES):
-            choices.refuse_all_but((), "CIFAR-10, which is split by its batches")
-        return load_cifar10(
-            path, train_batches=batches[0], validation_batches=batches[1], progress=progress,
-            report=report,
-        )  # fmt: skip
-    if kind == DIGITS:
-        choices.refuse_all_but((), "the digits, whose split is fixed")
-        return load_digits()
-    tell = report or print_line
-    if kind == CIFAR100:
-        choices.refuse_all_but(("validation", "seed"), "CIFAR-100, which has a test set")
-        return load_cifar100(path, choices, tell, progress=progress)
-    assert path is not None  # noqa: S101  # only paths are of this kind
-    return load_own(path, choices, tell, progress=progress)
-
-
-def names_cifar10(source: str | Path | None) -> bool:
-    """Whether `load` takes this source for CIFAR-10, whose rows are named by their batches.
-
-    Args:
-        source: as for `load`.
-
-    Returns:
-        True for None, "cifar10", and folders or archives that are taken for CIFAR-10's.
-
-    Example:
-        >>> names_cifar10(None), names_cifar10("digits")
-        (True, False)
-    """
-    return source != "" and _locate(source)[0] == CIFAR10
-
-
-def _refuse_batches(kind: str, source: object, batches: tuple[tuple[int, ...], ...]) -> None:
-    if kind != CIFAR10 and batches != (_TRAIN, _VALIDATION):
-        name = "the digits have" if kind == DIGITS else f"{source} has"
-        raise SettingsError(f"{name} no batches: leave train_batches and validation_batches out.")
-
-
-def _locate(source: str | Path | None) -> tuple[str, Path | None]:
-    """The kind of data that a name or path means, and where they lie unless it is a name alone."""
-    if source is None or source == DIGITS:
-        return source or CIFAR10, None
-    # The cache's own folders have these names, and are copied to where there is no network.
-    if source in (CIFAR10, CIFAR100) and not os.path.isdir(source):
-        return str(source), None
-    path = Path(source).expanduser()
-    return _kind(path), path
-
-
-def _kind(path: Path) -> str:
-    """What lies at a path: one of the CIFAR sets, or the user's own."""
-    if is_pattern(path):
-        return OWN
-    if os.path.isdir(path):
-        if holds_form(path, CIFAR10_FILES):
-            return CIFAR10
-        if holds_cifar100(path):
-            return CIFAR100
-        return OWN if holds_shards(path) or has_sub_folders(path) else CIFAR10
-    # CIFAR-10's loader knows what to say of its archives, and of a folder that is not there.
-    archive = path.suffix.lower() in (".gz", ".tgz", ".tar")
-    return CIFAR10 if archive or not (path.suffix or os.path.exists(path)) else OWN

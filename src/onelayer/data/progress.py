@@ -11,7 +11,7 @@ from onelayer.errors import DataError
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
 
-Report = Callable[[str], None]
+Log = Callable[[str], None]
 
 """Is told, in one line, why a source failed or what was done instead."""
 

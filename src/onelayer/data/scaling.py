@@ -2,15 +2,16 @@
 
     x' = x · scale + offset        scale (D,), offset (D,)
 
-`none` leaves the stored values, `unit` divides by the largest value that a feature can have
-(255 for bytes), `standardize` gives every feature mean 0 and variance 1 over the training rows.
+"none" leaves the stored values, "unit" divides by the largest value that a feature can have (255
+for bytes), "standardize" gives every feature mean 0 and variance 1 over the training rows, and
+"auto" is one of the last two: "unit" where the range of the features is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,9 @@ from onelayer.errors import SettingsError
 
 ScalingName = Literal["none", "unit", "standardize"]
 
-# A block of this many rows is converted to float64 at a time, so that statistics of a large X
-# need a few MB and not eight times its bytes.
+SCALINGS = ("auto", *get_args(ScalingName))
+
+# Rows that are converted to float64 at a time, so that statistics of a large X need a few MB.
 BLOCK_ROWS = 1024
 
 
@@ -30,7 +32,7 @@ class Scaling:
     """The affine map x' = x · scale + offset of every feature.
 
     Attributes:
-        name: which rule made it: none, unit or standardize.
+        name: the rule that it was fitted by: none, unit or standardize.
         scale: factor of each feature, shape (D,), float64.
         offset: added after the factor, shape (D,), float64.
     """
@@ -67,17 +69,17 @@ def fit_scaling(
     max_value: float = 1.0,
     weights: NDArray[np.float64] | None = None,
 ) -> Scaling:
-    """Make the scaling of that name from the training rows.
+    """Fit the scaling of that name to the training rows.
 
     Args:
-        name: "none", "unit" (x / max_value) or "standardize" ((x − mean) / deviation; a feature
-            that never changes is only centred).
+        name: "none", "unit" (x / max_value), "standardize" ((x − mean) / deviation; a constant
+            feature is only centred), or "auto", which `resolve_scaling` turns into one of them.
         X: training rows as stored, shape (N, D).
-        max_value: the largest value a feature can have, > 0; used by "unit".
-        weights: of the rows, shape (N,), for "standardize"; None is one each.
+        max_value: the largest value a feature can have, > 0; used by "unit" and "auto".
+        weights: row weights for "standardize", shape (N,); None is one each.
 
     Returns:
-        The affine map, as scale and offset of shape (D,).
+        The affine map, with scale and offset of shape (D,). Its name is never "auto".
 
     Raises:
         SettingsError: for an unknown name.
@@ -85,30 +87,45 @@ def fit_scaling(
     Example:
         >>> fit_scaling("standardize", np.array([[1.0], [3.0]])).apply(np.array([[5.0]]))
         array([[3.]])
+        >>> fit_scaling("auto", np.zeros((2, 1), np.uint8), 255.0).name
+        'unit'
     """
-    check_scaling(name)
+    resolved = resolve_scaling(name, X, max_value)
     features = X.shape[1]
-    if name == "none":
+    if resolved == "none":
         return Scaling("none", np.ones(features), np.zeros(features))
-    if name == "unit":
+    if resolved == "unit":
         return Scaling("unit", np.full(features, 1.0 / max_value), np.zeros(features))
     mean, deviation = _mean_and_deviation(X, weights)
     scale = 1.0 / np.where(deviation > 0.0, deviation, 1.0)
     return Scaling("standardize", scale, -mean * scale)
 
 
-def check_scaling(name: str) -> None:
-    """Refuse a name that no scaling has.
+def resolve_scaling(name: str, X: NDArray[np.generic], max_value: float = 1.0) -> ScalingName:
+    """The scaling that a name stands for on these rows.
 
-    Args:
-        name: of a scaling.
+    "auto" is "unit" where the range of the features is known, as for the bytes of images (uint8, or
+    a `Dataset.max_value` other than 1), and "standardize" everywhere else.
 
     Raises:
         SettingsError: for an unknown name.
+
+    Example:
+        >>> resolve_scaling("auto", np.zeros((1, 1), np.float32))
+        'standardize'
     """
-    choices = get_args(ScalingName)
-    if name not in choices:
-        raise SettingsError(f"scaling must be one of {', '.join(choices)}, but {name!r} was given.")
+    check_scaling(name)
+    if name == "auto":
+        return "unit" if X.dtype == np.uint8 or max_value != 1.0 else "standardize"
+    return cast(ScalingName, name)
+
+
+def check_scaling(name: str) -> None:
+    """Raise `SettingsError` unless `name` is one of `SCALINGS`."""
+    if name not in SCALINGS:
+        raise SettingsError(
+            f"scaling must be one of {', '.join(SCALINGS)}, but {name!r} was given."
+        )
 
 
 def _mean_and_deviation(

@@ -1,95 +1,227 @@
-"""Shares of rows: every class in its proportion, drawn by a seed and so the same every time.
+"""Training, validation and test rows, and folds: stratified, by a seed, and no group on two sides.
 
-What a user says about a data set besides its name: labels, the split, the size of pictures.
-
-Folds: every row is held out once, each class spread evenly over the folds.
+Stratified: every part holds each class by its fraction. The same seed gives the same rows.
 """
 
 from __future__ import annotations
 
 import glob
-import re
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from onelayer.data.classes import name_classes, number_labels
 from onelayer.data.dataset import Dataset, Splits
-from onelayer.data.formats.base import is_pattern
-from onelayer.data.progress import Report
+from onelayer.data.formats.base import as_features, is_pattern, largest_value
+from onelayer.data.formats.tables import frame_table, is_frame
+from onelayer.data.progress import Log, print_line
 from onelayer.data.streaming import stored_rows
-from onelayer.errors import DataError, SettingsError
+from onelayer.errors import DataError, SettingsError, require_number, require_whole
 
-_LARGE = 1 << 30
+TEST_SIZE = VALIDATION_SIZE = 0.2
+
+# Rows of more bytes than this are not copied into memory without a message.
+_LARGE_BYTES = 1 << 30
+
+Indices = NDArray[np.int64]
 
 
-def share_out(whole: Dataset, given: dict[str, Dataset], choices: Choices, tell: Report) -> Splits:
-    """Cut the parts that are not given off the training rows.
+def split(
+    X: Any,
+    y: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    test_size: float = TEST_SIZE,
+    validation_size: float = VALIDATION_SIZE,
+    seed: int = 0,
+    feature_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    name: str = "rows",
+) -> Splits:
+    """Split rows in memory into training, validation and test rows.
+
+    The test rows are drawn first, then the validation rows from those that are left. Each part
+    holds each class by its fraction, to within half a row; a class of two rows or more gives at
+    least one row to each part that is drawn, and a class of a single row stays in training.
 
     Args:
-        whole: the training rows, and those that are cut off.
-        given: "validation" and "test", as far as they are given.
-        choices: shares and seed.
-        tell: told when much is copied.
+        X: features, (N, D) numbers: an array, or a data frame with a column for each feature.
+        y: labels, (N,): text, integers or booleans.
+        groups: a group of each row, (N,), such as its patient or its video. All rows of a group
+            are in one part, so classes have their fractions only as far as the groups allow.
+        test_size: fraction of the rows, above 0 and below 1.
+        validation_size: fraction of the rows that are left, above 0 and below 1.
+        seed: of the random choice of rows, 0 or above.
+        feature_names: names of the D features; default: the columns of a data frame.
+        class_names: names of the K classes in their order. Integer labels are then indices 0 … K−1.
+            Default: the labels themselves, sorted.
+        image_shape: (channels, height, width) where a row is an image, plane by plane.
+        name: of the data set, for messages and reports.
 
     Returns:
-        The three parts.
+        The three parts; X keeps its dtype where a `Dataset` can have it.
 
     Raises:
-        DataError: when there are too few rows.
+        DataError: for labels or features that a `Dataset` refuses, or too few rows or groups.
+        SettingsError: for a fraction or seed outside its range.
+
+    Example:
+        >>> splits = split(np.arange(20.0).reshape(10, 2), ["cat", "dog"] * 5, test_size=0.4)
+        >>> splits.train.class_names, splits.train.rows, splits.validation.rows, splits.test.rows
+        (('cat', 'dog'), 4, 2, 4)
     """
-    said = [f"training rows from {whole.source}"]
-    said += [f"{role} rows from {part.source}" for role, part in given.items()]
-    parts, rows = dict(given), np.arange(whole.rows)
-    for role, share in (("test", choices.test_share), ("validation", choices.validation)):
+    check_split(test_size, validation_size, seed)
+    labels = np.asarray(y)
+    if is_frame(X):
+        table = frame_table(X, labels, name, print_line)
+        X, feature_names = table.X, feature_names or table.feature_names
+    names = name_classes(labels, f"{name}, y") if class_names is None else tuple(class_names)
+    if class_names is None or labels.dtype.kind not in "iu":
+        labels = number_labels(labels, names, f"{name}, y")
+    features = X if stored_rows(X) is not None else np.asarray(X)
+    flags = features.dtype == bool
+    if stored_rows(features) is None:
+        features = as_features(features, lambda at: f"{name}: X.flat[{at}]")
+    data = Dataset(
+        features,
+        labels,
+        names,
+        image_shape=image_shape,
+        max_value=1.0 if flags else largest_value(features),
+        name=name,
+        source="arrays in memory",
+        feature_names=None if feature_names is None else tuple(feature_names),
+    )
+    if groups is not None:
+        groups = np.asarray(groups)
+        if groups.shape != data.y.shape:
+            raise DataError(
+                f"{name}: groups must hold one group for each of the {data.rows} rows, but its "
+                f"shape is {groups.shape}."
+            )
+    return split_dataset(
+        data, {}, test_size=test_size, validation_size=validation_size, seed=seed, groups=groups
+    )
+
+
+def split_dataset(
+    data: Dataset,
+    given: Mapping[str, Dataset],
+    *,
+    test_size: float,
+    validation_size: float,
+    seed: int,
+    log: Log = lambda line: None,
+    groups: NDArray[Any] | None = None,
+) -> Splits:
+    """Draw the parts that are not `given` ("validation", "test") from the rows of `data`.
+
+    Rows in memory that are left for training are mixed by the seed; rows in files keep their order.
+    """
+    sources = [f"training rows from {data.source}"]
+    sources += [f"{role} rows from {part.source}" for role, part in given.items()]
+    how = "stratified" if groups is None else "stratified in whole groups"
+    parts, rows = dict(given), np.arange(data.rows)
+    for role, fraction in (("test", test_size), ("validation", validation_size)):
         if role in given:
             continue
-        assert isinstance(share, float | int)  # noqa: S101  # a file would have been given
-        kept, cut = cut_share(whole.y[rows], share, choices.seed, whole.name)
-        parts[role], rows = _part(whole, rows[cut], role), rows[kept]
-        said.append(f"{role} rows a share of {share:g}, stratified, with seed {choices.seed}")
-    if len(rows) < whole.rows:
-        stays = stored_rows(whole.X) is not None
-        if whole.X.nbytes > _LARGE and not stays:
-            tell(
-                f"{whole.name}: its {whole.X.nbytes / 1e9:.1f} GB are copied into memory to be "
-                "split; to avoid that give test and validation rows as files of their own, or "
-                "leave all on disk with stream (--stream)."
+        kept, cut = cut_fraction(
+            data.y[rows], fraction, seed, data.name, None if groups is None else groups[rows]
+        )
+        parts[role], rows = _part(data, rows[cut], role), rows[kept]
+        sources.append(f"{role} rows a fraction of {fraction:g}, {how}, with seed {seed}")
+    if len(rows) < data.rows:
+        in_memory = stored_rows(data.X) is None
+        if in_memory and data.X.nbytes > _LARGE_BYTES:
+            log(
+                f"{data.name}: splitting copies {data.X.nbytes / 1e9:.1f} GB into memory; to avoid "
+                "that, give the test and validation rows as separate files, or leave the rows on "
+                "disk with stream (--stream)."
             )
-        if not stays:
-            rows = rows[stratified_order(whole.y[rows], choices.seed)]
-        parts["train"] = _part(whole, rows, "training")
+        if in_memory:
+            rows = rows[stratified_order(data.y[rows], seed)]
+        parts["train"] = _part(data, rows, "training")
     else:
-        parts["train"] = whole
-    source = "; ".join(said) + "."
-    return Splits(parts["train"], parts["validation"], parts["test"], _short(whole.name), source)
+        parts["train"] = data
+    source = "; ".join(sources) + "."
+    return Splits(parts["train"], parts["validation"], parts["test"], _short(data.name), source)
 
 
-def _short(where: str) -> str:
-    """A name for what a path or a pattern names: shards/*.npy are the shards."""
-    path = Path(where)
-    while is_pattern(path) and glob.has_magic(path.stem) and path.name:
-        path = path.parent
-    return path.stem or "rows"
+def cut_fraction(
+    y: Indices, fraction: float, seed: int, where: str, groups: NDArray[Any] | None = None
+) -> tuple[Indices, Indices]:
+    """Cut off a fraction of the rows, of each class its fraction to within half a row.
 
-
-def _part(whole: Dataset, rows: NDArray[np.intp], role: str) -> Dataset:
-    return replace(whole.take(rows), name=f"{whole.name}, {role} rows")
-
-
-def stratified_order(y: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
-    """Order rows at random so that every stretch holds each class by its share.
-
-    A class's rows are spread evenly over [0, 1), in random order and from a random start; the
-    order is that of their places.
-
-    Args:
-        y: class of each row, shape (N,).
-        seed: of the random numbers.
+    A class of two rows or more gives at least one and keeps at least one; a class of a single row
+    gives none. With groups, whole groups are cut off, and every class keeps at least one.
 
     Returns:
-        A permutation of 0 … N − 1.
+        The rows that are kept and the rows that are cut off, both ascending.
+
+    Example:
+        >>> kept, cut = cut_fraction(np.array([0, 0, 0, 0, 1, 1]), 0.25, seed=0, where="example")
+        >>> len(kept), len(cut)
+        (4, 2)
+    """
+    rng = np.random.default_rng(seed)
+    if groups is not None:
+        chosen = _deal_groups(y, groups, np.array([1 - fraction, fraction]), rng, cut=True) == 1
+    else:
+        chosen = np.zeros(len(y), bool)
+        for rows in _shuffled_classes(y, rng):
+            chosen[rows[: min(len(rows) - 1, max(1, int(fraction * len(rows) + 0.5)))]] = True
+    if not chosen.any():
+        why = (
+            f"each of the {len(y)} rows is the only one of its class"
+            if groups is None
+            else "no group can be spared without losing a class"
+        )
+        raise DataError(
+            f"{where}: cannot hold out a fraction, because {why}; add rows, or give the test and "
+            "validation rows separately."
+        )
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def stratified_folds(
+    y: Indices, folds: int, seed: int = 0, groups: NDArray[Any] | None = None
+) -> list[tuple[Indices, Indices]]:
+    """Deal rows into folds, each class evenly, to within one row; with groups, whole groups.
+
+    Returns:
+        For each fold the rows to train on and the rows that are held out, both ascending.
+
+    Example:
+        >>> kept, held_out = stratified_folds(np.array([0, 0, 1, 1]), folds=2)[0]
+        >>> len(kept), len(held_out)
+        (2, 2)
+    """
+    units = len(y) if groups is None else len(np.unique(groups))
+    if not 2 <= folds <= units:
+        raise SettingsError(
+            f"folds must be from 2 to the number of {'rows' if groups is None else 'groups'}, "
+            f"{units}, but {folds} was given."
+        )
+    rng = np.random.default_rng(seed)
+    if groups is not None:
+        fold = _deal_groups(y, groups, np.full(folds, 1 / folds), rng)
+    else:
+        by_class = np.lexsort((rng.permutation(len(y)), y))
+        fold = np.empty(len(y), np.int64)
+        fold[by_class] = np.arange(len(y)) % folds
+    return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(folds)]
+
+
+def stratified_order(y: Indices, seed: int) -> Indices:
+    """A random order of the rows in which every stretch holds each class by its fraction.
+
+    A class's rows are spread evenly over [0, 1), in random order and from a random start; the order
+    is that of their places.
 
     Example:
         >>> y = np.array([0, 0, 0, 1, 1, 1])
@@ -98,201 +230,69 @@ def stratified_order(y: NDArray[np.int64], seed: int) -> NDArray[np.intp]:
     """
     rng = np.random.default_rng(seed)
     place = np.empty(len(y))
-    for label in np.unique(y):
-        rows = rng.permutation(np.flatnonzero(y == label))
+    for rows in _shuffled_classes(y, rng):
         place[rows] = (np.arange(len(rows)) + rng.random()) / len(rows)
     return np.argsort(place, kind="stable")
 
 
-def cut_share(
-    y: NDArray[np.int64], share: float, seed: int, where: str
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Cut a share of the rows off, of each class its share to within half a row.
+def check_split(test_size: object, validation_size: object, seed: object) -> None:
+    """Raise `SettingsError` for a fraction outside (0, 1) or a seed below 0."""
+    for option, size in (
+        ("test_size (--test-size)", test_size),
+        ("validation_size (--validation-size)", validation_size),
+    ):
+        require_number(option, size, "a fraction above 0 and below 1", above=0, below=1)
+    require_whole("split_seed (--split-seed)", seed, 0)
 
-    A class of two rows or more gives at least one and keeps at least one; a class of a single row
-    gives none.
 
-    Args:
-        y: class of each row, shape (N,).
-        share: of the rows, above 0 and below 1.
-        seed: which rows are drawn.
-        where: the rows' origin, for the message.
-
-    Returns:
-        Rows that are kept and rows that are cut off, both ascending.
-
-    Raises:
-        DataError: when no class has two rows.
-
-    Example:
-        >>> kept, cut = cut_share(np.array([0, 0, 0, 0, 1, 1]), 0.25, seed=0, where="made")
-        >>> len(kept), len(cut)
-        (4, 2)
-    """
-    rng = np.random.default_rng(seed)
-    chosen = np.zeros(len(y), bool)
+def _shuffled_classes(y: Indices, rng: np.random.Generator) -> Iterator[Indices]:
+    """The rows of each class in random order; classes ascending."""
     for label in np.unique(y):
-        rows = rng.permutation(np.flatnonzero(y == label))
-        count = min(len(rows) - 1, max(1, int(share * len(rows) + 0.5)))
-        chosen[rows[:count]] = True
-    if not chosen.any():
-        raise DataError(
-            f"{where}: a share can only be cut off where a class has 2 rows or more, but each of "
-            f"the {len(y)} rows is the only one of its class; add rows or give the split as files."
-        )
-    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+        yield rng.permutation(np.flatnonzero(y == label))
 
 
-SHARE = 0.2
+def _deal_groups(
+    y: Indices,
+    groups: NDArray[Any],
+    fractions: NDArray[np.float64],
+    rng: np.random.Generator,
+    *,
+    cut: bool = False,
+) -> Indices:
+    """The part of each row: whole groups, each part near its fraction of every class.
 
-
-@dataclass(frozen=True)
-class Choices:
-    """How a file or folder is read and split; the command line's options have the same names.
-
-    Attributes:
-        labels: the column or array of labels, or a file with one label a row.
-        test: a file or folder of test rows; None cuts a share off.
-        test_labels: as labels, for the test rows; None is the same column.
-        test_share: share of the rows that are cut off for the test, when test is None.
-        validation: share of what is left, above 0 and below 1, or a file or folder.
-        validation_labels: as labels, for a validation file; None is the same column.
-        seed: which rows the shares hold.
-        image_size: (height, width) of pictures.
-        stream: whether rows stay in their files; None where they would take too much memory.
-
-    Raises:
-        SettingsError: for a share or a size outside its range, or options that exclude each other.
+    Groups are dealt from the largest on, each to the part whose squared distance from its goal then
+    grows least. With `cut` part 0 is what is kept, so that it gets the last group of any class that
+    it lacks, and part 1 gets a group wherever one can be spared.
     """
-
-    labels: str | Path | None = None
-    test: str | Path | None = None
-    test_labels: str | Path | None = None
-    test_share: float = SHARE
-    validation: float | str | Path = SHARE
-    validation_labels: str | Path | None = None
-    seed: int = 0
-    image_size: int | str | tuple[int, int] | None = None
-    stream: bool | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.validation, str):
-            object.__setattr__(self, "validation", _share_or_file(self.validation))
-        if not isinstance(self.validation, Path):
-            _check_share("validation (--validation)", self.validation)
-        _check_share("test_share (--test-share)", self.test_share)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise SettingsError(
-                f"seed (--split-seed) must be a whole number, 0 or above, but it is {self.seed!r}."
-            )
-        _size(self.image_size)
-        self._check_together()
-
-    @property
-    def pixels(self) -> tuple[int, int] | None:
-        """(height, width) of pictures, or None."""
-        return _size(self.image_size)
-
-    def _check_together(self) -> None:
-        if self.test is not None and self.test_share != SHARE:
-            raise SettingsError(
-                "the test rows are given either by test (--test) or by test_share (--test-share), "
-                "but both were."
-            )
-        if self.test is None and self.test_labels is not None:
-            raise SettingsError(
-                "test_labels (--test-labels) are for the rows of test (--test), but there is none; "
-                "name it or leave them out."
-            )
-        if not isinstance(self.validation, Path) and self.validation_labels is not None:
-            raise SettingsError(
-                "validation_labels (--validation-labels) are for a file of validation rows, but "
-                f"validation (--validation) is the share {self.validation}."
-            )
-
-    def refuse_all_but(self, allowed: tuple[str, ...], data: str) -> None:
-        """Refuse what was said but means nothing to a data set.
-
-        Args:
-            allowed: names of the choices that do mean something.
-            data: the data set, for the message.
-
-        Raises:
-            SettingsError: for the first such choice.
-
-        Example:
-            >>> Choices(seed=3).refuse_all_but((), "the digits")
-            Traceback (most recent call last):
-            onelayer.errors.SettingsError: seed (--split-seed) means nothing to the digits; leave \
-it out.
-        """
-        for field in fields(self):
-            if field.name not in allowed and getattr(self, field.name) != field.default:
-                option = "split-seed" if field.name == "seed" else field.name.replace("_", "-")
-                raise SettingsError(
-                    f"{field.name} (--{option}) means nothing to {data}; leave it out."
-                )
+    names, group = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(names), int(y.max()) + 1))
+    np.add.at(counts, (group, y), 1.0)
+    counts = counts[:, counts.any(axis=0)]
+    totals = counts.sum(axis=0)
+    goal, filled = fractions[:, None] * totals, np.zeros((len(fractions), len(totals)))
+    part, left = np.zeros(len(names), np.int64), np.count_nonzero(counts, axis=0)
+    shuffled = rng.permutation(len(names))
+    order = shuffled[np.argsort(-counts[shuffled].sum(axis=1), kind="stable")]
+    for one in order:
+        growth = (counts[one] * (counts[one] + 2.0 * (filled - goal)) / totals).sum(axis=1)
+        last = (counts[one] > 0) & (left == 1) & (filled[0] == 0)
+        part[one] = 0 if cut and last.any() else int(np.argmin(growth))
+        filled[part[one]] += counts[one]
+        left -= counts[one] > 0
+    if cut and not part.any():
+        spare = [g for g in order if (filled[0] > counts[g])[counts[g] > 0].all()]
+        part[spare[-1:]] = 1
+    return part[group]
 
 
-def _share_or_file(said: str) -> float | Path:
-    try:
-        return float(said)
-    except ValueError:
-        return Path(said)
+def _part(data: Dataset, rows: Indices, role: str) -> Dataset:
+    return replace(data.take(rows), name=f"{data.name}, {role} rows")
 
 
-def _check_share(option: str, share: object) -> None:
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
-        raise SettingsError(
-            f"{option} must be a share above 0 and below 1, but it is {share!r}; 0.2 is a fifth."
-        )
-
-
-def _size(given: object) -> tuple[int, int] | None:
-    if given is None:
-        return None
-    sides: object = given
-    if isinstance(given, int):
-        sides = (given, given)
-    elif isinstance(given, str):
-        found = re.fullmatch(r"(\d{1,6})(?:[x×](\d{1,6}))?", given)
-        sides = found and (int(found[1]), int(found[2] or found[1]))
-    match sides:
-        case (int(height), int(width)) if 0 < height <= 4096 and 0 < width <= 4096:
-            return height, width
-    raise SettingsError(
-        "image_size (--image-size) must be one side or HEIGHTxWIDTH in pixels, such as 32 or "
-        f"32x24, each from 1 to 4096, but it is {given!r}."
-    )
-
-
-def stratified_folds(
-    y: NDArray[np.int64], folds: int, seed: int = 0
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Cut rows into folds in which each class has its share, to within one row.
-
-    Args:
-        y: class of each row, shape (N,).
-        folds: how many, 2 … N.
-        seed: shuffles the rows of each class.
-
-    Returns:
-        For each fold the rows to train on and the rows held out, ascending.
-
-    Raises:
-        SettingsError: for fewer than 2 folds or more than rows.
-
-    Example:
-        >>> kept, held_out = stratified_folds(np.array([0, 0, 1, 1]), folds=2)[0]
-        >>> len(kept), len(held_out)
-        (2, 2)
-    """
-    if not 2 <= folds <= len(y):
-        raise SettingsError(
-            f"folds must be from 2 to the number of rows, {len(y)}, but {folds} was given."
-        )
-    rng = np.random.default_rng(seed)
-    by_class = np.lexsort((rng.permutation(len(y)), y))
-    fold = np.empty(len(y), np.int64)
-    fold[by_class] = np.arange(len(y)) % folds
-    return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(folds)]
+def _short(where: str) -> str:
+    """A name for what a path or a pattern names: shards/*.npy are the shards."""
+    path = Path(where)
+    while is_pattern(path) and glob.has_magic(path.stem) and path.name:
+        path = path.parent
+    return path.stem or "rows"

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onelayer.errors import ExportError, SettingsError
+from onelayer.errors import OnelayerError, SaveError, SettingsError
 from onelayer.files.atomic import staged_file
 from onelayer.files.tensors import safetensors_bytes
 from onelayer.model.model import Model
@@ -75,19 +75,19 @@ def required(library: str, install: str) -> Any:
         The module.
 
     Raises:
-        ExportError: when it is not installed; the sentence has the pip command.
+        OnelayerError: when it is not installed; the sentence has the pip command.
 
     Example:
         >>> required("no_such_library", "onelayer[none]")
         Traceback (most recent call last):
         ...
-        onelayer.errors.ExportError: this export needs no_such_library, which is not installed: \
+        onelayer.errors.OnelayerError: this export needs no_such_library, which is not installed: \
 pip install 'onelayer[none]'.
     """
     try:
         return import_module(library)
     except ImportError as error:
-        raise ExportError(
+        raise OnelayerError(
             f"this export needs {library}, which is not installed: pip install '{install}'."
         ) from error
 
@@ -136,10 +136,10 @@ def export_onnx(
         How many rows were tried, and how far the probabilities differed.
 
     Raises:
-        ExportError: when onnx or onnxruntime is not installed, or onnxruntime disagrees; nothing
-            is written then.
+        OnelayerError: when onnx or onnxruntime is not installed.
         SettingsError: for another input type.
-        SaveError: when the file cannot be written.
+        SaveError: when onnxruntime disagrees, or the file cannot be written; nothing is written
+            then.
     """
     kind = input_type or ("uint8" if model.image_shape else "float32")
     if kind not in INPUT_TYPES:
@@ -165,8 +165,8 @@ def check_onnx(model: Model, content: bytes, rows: NDArray[np.generic]) -> SelfT
         How many rows were tried, and how far the probabilities differed.
 
     Raises:
-        ExportError: when onnxruntime is not installed, a label differs, or a probability by more
-            than TOLERANCE.
+        OnelayerError: when onnxruntime is not installed.
+        SaveError: when a label differs, or a probability by more than TOLERANCE.
     """
     runtime = required("onnxruntime", EXTRA)
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -176,7 +176,7 @@ def check_onnx(model: Model, content: bytes, rows: NDArray[np.generic]) -> SelfT
     other = int((label != model.predict(rows)).sum())
     # Not "above": a NaN has to fail as well.
     if other or not (apart <= TOLERANCE).all():
-        raise ExportError(
+        raise SaveError(
             f"onnxruntime should give what onelayer gives, but of {len(rows)} rows {other} have "
             f"another label, and probabilities differ by up to {apart.max():.1e}; nothing was "
             "written. Please report this."
@@ -195,7 +195,7 @@ def onnx_bytes(model: Model, input_type: str) -> bytes:
         The ONNX file, not tested yet.
 
     Raises:
-        ExportError: when onnx is not installed.
+        OnelayerError: when onnx is not installed.
     """
     onnx = required("onnx", EXTRA)
     made = onnx.helper.make_model(
@@ -278,7 +278,7 @@ def to_sklearn(model: Model) -> LogisticRegression:
         penalises, where the model's settings tell λ > 0 and N.
 
     Raises:
-        ExportError: when scikit-learn is not installed.
+        OnelayerError: when scikit-learn is not installed.
 
     Example:
         >>> from onelayer.data.scaling import Scaling
@@ -318,7 +318,7 @@ def to_torch(model: Model, dtype: str = "float32") -> dict[str, Tensor]:
         weight (K, D) and bias (K,), with the scaling in them.
 
     Raises:
-        ExportError: when torch is not installed.
+        OnelayerError: when torch is not installed.
         SettingsError: for another dtype.
     """
     torch = required("torch", "onelayer[torch]")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
 from onelayer.engines import Engine, Evaluation, Weights
-from onelayer.errors import StepLengthWarning
+from onelayer.errors import LearningRateWarning
 from onelayer.objective.loss import loss_curvature
 from onelayer.solver.learning_rate import (
     largest_curvature,
@@ -289,7 +289,7 @@ def settle_learning_rates(
         The runs, each with a number; names stay.
 
     Warns:
-        StepLengthWarning: one line for all rates above the bound. They are trained all the same:
+        LearningRateWarning: one line for all rates above the bound. They are trained all the same:
             the curvature met is often far below the bound.
     """
     known: dict[tuple[float, int, float], float] = {}
@@ -335,6 +335,6 @@ def _rates(runs: Sequence[Run]) -> str:
 def _warn(words: str) -> None:
     warnings.warn(
         f"{words}; the curvature met may allow it, look at the curves.",
-        StepLengthWarning,
+        LearningRateWarning,
         stacklevel=5,
     )

@@ -339,7 +339,7 @@ def train(
         SettingsError: for a batch larger than the training set or an unknown dtype or scaling.
 
     Warns:
-        StepLengthWarning: for a learning rate above what is guaranteed to be stable.
+        LearningRateWarning: for a learning rate above what is guaranteed to be stable.
 
     Example:
         >>> from onelayer.data import load

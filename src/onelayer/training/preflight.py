@@ -97,7 +97,7 @@ def preflight(
         ...     np.save(f"{folder}/X.npy", np.ones((50, 4), np.float16))
         ...     np.save(f"{folder}/y.npy", np.arange(50) % 2)
         ...     splits = load(f"{folder}/X.npy", labels=f"{folder}/y.npy", stream=True,
-        ...                   report=lambda line: None)
+        ...                   log=lambda line: None)
         ...     found = preflight(splits.train, [Run(0.1, batch_size=10)])
         >>> found.nbytes, found.doing
         (256, 'training 1 run')

@@ -150,15 +150,13 @@ def store(folder: Path, part: RecordFile, records: Records) -> None:
         unfinished.replace(folder / part.file_name)
 
 
-def discard_damaged(
-    folder: Path, layout: Layout, report: Callable[[str], None]
-) -> list[RecordFile]:
+def discard_damaged(folder: Path, layout: Layout, log: Callable[[str], None]) -> list[RecordFile]:
     """Remove cached files that are not what they should be.
 
     Args:
         folder: the cache's folder, whose lock is held.
         layout: sizes and sums.
-        report: told of each removed file in one line.
+        log: told of each removed file in one line.
 
     Returns:
         The files that are missing now.
@@ -173,19 +171,19 @@ def discard_damaged(
         except NotCachedError as error:
             missing.append(part)
             if os.path.exists(folder / part.file_name):
-                report(f"cache: {error} It is removed and fetched again.")
+                log(f"cache: {error} It is removed and fetched again.")
                 with _writing(folder):
                     (folder / part.file_name).unlink()
     return missing
 
 
 @contextmanager
-def locked(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
+def locked(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
     """Hold the cache for this process alone; the lock ends with the process, however it ends.
 
     Args:
         folder: the cache's folder; it is made.
-        report: told in one line when another process is waited for.
+        log: told in one line when another process is waited for.
 
     Yields:
         Nothing; other processes wait while the block runs.
@@ -197,13 +195,13 @@ def locked(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("ab")
     with lock:
-        if _lock(lock, report):
+        if _lock(lock, log):
             for leftover in folder.glob(_WORK + "*"):
                 shutil.rmtree(leftover, ignore_errors=True)
         yield
 
 
-def _lock(lock: IO[bytes], report: Callable[[str], None]) -> bool:
+def _lock(lock: IO[bytes], log: Callable[[str], None]) -> bool:
     # Without locks (Windows, some network file systems) two processes may both fetch; each still
     # puts whole files into place, so only time is lost.
     try:
@@ -212,7 +210,7 @@ def _lock(lock: IO[bytes], report: Callable[[str], None]) -> bool:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report("cache: another process is filling it; waiting for that one.")
+            log("cache: another process is filling it; waiting for that one.")
             fcntl.flock(lock, fcntl.LOCK_EX)
     except (ImportError, OSError):
         return False

@@ -46,8 +46,8 @@ from onelayer.data.datasets.layout import (
 from onelayer.data.datasets.layout import (
     CIFAR100_RECORD_BYTES as RECORD_BYTES,
 )
-from onelayer.data.progress import Report, counting, print_line
-from onelayer.data.split import Choices, share_out
+from onelayer.data.progress import Log, counting, print_line
+from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE, split_dataset
 from onelayer.errors import DataError, SettingsError, SourceError
 
 
@@ -72,7 +72,7 @@ def load_cifar10(
     train_batches: tuple[int, ...] = (1,),
     validation_batches: tuple[int, ...] = (2,),
     progress: bool = True,
-    report: Report | None = None,
+    log: Log | None = None,
     layout: Layout = CIFAR10,
 ) -> Splits:
     """Load CIFAR-10; every source gives the same bits.
@@ -83,7 +83,7 @@ def load_cifar10(
         train_batches: numbers of the training batches, 1 to 5.
         validation_batches: numbers of the validation batches, 1 to 5, none of train_batches.
         progress: whether to show bars.
-        report: told in one line why a source failed; None prints on the standard error stream.
+        log: told in one line why a source failed; None prints on the standard error stream.
         layout: names, sizes and sums.
 
     Returns:
@@ -113,18 +113,18 @@ def load_cifar10(
     try:
         return _make_splits(wanted, read_cache, "the cache")
     except cache.NotCachedError:
-        fill_cache(progress=progress, report=report, layout=layout)
+        fill_cache(progress=progress, log=log, layout=layout)
     return _make_splits(wanted, read_cache, "the cache")
 
 
 def fetch_cifar10(
-    *, progress: bool = True, report: Report | None = None, layout: Layout = CIFAR10
+    *, progress: bool = True, log: Log | None = None, layout: Layout = CIFAR10
 ) -> list[cache.CacheRecord]:
     """Fetch CIFAR-10 into the cache, as far as it is not there yet.
 
     Args:
         progress: whether to show bars.
-        report: told in one line why a source failed; None prints on the standard error stream.
+        log: told in one line why a source failed; None prints on the standard error stream.
         layout: names, sizes and sums.
 
     Returns:
@@ -133,24 +133,24 @@ def fetch_cifar10(
     Raises:
         SourceError: when no source works, or the cache cannot be written.
     """
-    fill_cache(progress=progress, report=report, layout=layout)
+    fill_cache(progress=progress, log=log, layout=layout)
     return cache.cached(layout)
 
 
-def fill_cache(*, progress: bool, report: Report | None, layout: Layout) -> None:
+def fill_cache(*, progress: bool, log: Log | None, layout: Layout) -> None:
     """Fetch what the cache lacks from the first source that works.
 
     Args:
         progress: whether to show bars.
-        report: told in one line why a source failed; None prints on the standard error stream.
+        log: told in one line why a source failed; None prints on the standard error stream.
         layout: names, sizes and sums.
 
     Raises:
         SourceError: when no source works, or the cache cannot be written.
     """
-    tell, folder = report or print_line, cache.cache_folder()
-    with cache.locked(folder, tell):
-        missing = cache.discard_damaged(folder, layout, tell)
+    log, folder = log or print_line, cache.cache_folder()
+    with cache.locked(folder, log):
+        missing = cache.discard_damaged(folder, layout, log)
         if not missing:
             return
         failures = [f"the cache {folder}: {', '.join(p.file_name for p in missing)} not there"]
@@ -163,9 +163,9 @@ def fill_cache(*, progress: bool, report: Report | None, layout: Layout) -> None
             except (DataError, OSError) as error:
                 reason = getattr(error, "strerror", None) or str(error).rstrip(".")
                 failures.append(f"{name}: {reason}")
-                tell(f"CIFAR-10 could not be had from {failures[-1]}.")
+                log(f"CIFAR-10 could not be had from {failures[-1]}.")
             else:
-                tell(f"CIFAR-10 came from {name}, has the right SHA-256, and is kept in {folder}.")
+                log(f"CIFAR-10 came from {name}, has the right SHA-256, and is kept in {folder}.")
                 return
     raise SourceError(_no_source(failures))
 
@@ -226,9 +226,10 @@ _SUFFIX = {_BINARY: ".bin", _PYTHON: ""}
 
 def load_cifar100(
     folder: Path | None,
-    choices: Choices,
-    tell: Report,
     *,
+    validation_size: float = VALIDATION_SIZE,
+    split_seed: int = 0,
+    log: Log = print_line,
     progress: bool = True,
     layout: Layout100 = CIFAR100,
 ) -> Splits:
@@ -237,8 +238,9 @@ def load_cifar100(
     Args:
         folder: where train.bin and test.bin, the python files train and test, or an archive of
             them lie; nothing is cached then. None: the cache, which is filled when it has to be.
-        choices: validation share and seed.
-        tell: told where it came from.
+        validation_size: fraction of the 50 000 that is held out for validation.
+        split_seed: random seed of that split.
+        log: told where it came from.
         progress: whether to show bars.
         layout: names, sizes and sums.
 
@@ -246,20 +248,21 @@ def load_cifar100(
         X (N, 3072) uint8 in red, green and blue planes; y 0 to 99, the fine classes.
 
     Raises:
-        SettingsError: for validation rows of another file.
         DataError: when the named folder is not as it should be.
         SourceError: when it cannot be fetched.
     """
-    if isinstance(choices.validation, Path):
-        raise SettingsError(
-            "validation (--validation) of CIFAR-100 must be a share of its training rows, but it "
-            f"is {choices.validation}."
-        )
     if folder is None:
-        folder = _cached(tell, layout, progress=progress)
+        folder = _cached(log, layout, progress=progress)
     with _opened(folder, layout) as (place, form):
         train, test = (_dataset(place, form, part, folder) for part in layout.parts)
-    splits = share_out(train, {"test": test}, choices, tell)
+    splits = split_dataset(
+        train,
+        {"test": test},
+        test_size=TEST_SIZE,
+        validation_size=validation_size,
+        seed=split_seed,
+        log=log,
+    )
     return replace(splits, name="cifar100")
 
 
@@ -360,12 +363,12 @@ def _check_sum(path: Path, kind: str, got: str, expected: str) -> None:
         )
 
 
-def _cached(tell: Report, layout: Layout100, *, progress: bool) -> Path:
+def _cached(log: Log, layout: Layout100, *, progress: bool) -> Path:
     """The cache's folder, filled from the official archive as far as it must be."""
     folder = cache.cache_folder("cifar100")
     if _whole(folder, layout):
         return folder
-    with cache.locked(folder, tell):
+    with cache.locked(folder, log):
         if _whole(folder, layout):  # another process was faster
             return folder
         with cache.work_folder(folder) as work:
@@ -384,7 +387,7 @@ def _cached(tell: Report, layout: Layout100, *, progress: bool) -> Path:
                     f"{name}, with --data DIR; or set {cache.ENVIRONMENT} to a folder whose "
                     "sub-folder cifar100 holds them."
                 ) from error
-    tell(
+    log(
         f"CIFAR-100 came from {layout.archive_url}, has the right SHA-256, and is kept in {folder}."
     )
     return folder

@@ -30,7 +30,7 @@ from onelayer.data.formats.base import (
     first_line,
     largest_value,
 )
-from onelayer.data.progress import Report
+from onelayer.data.progress import Log
 from onelayer.data.streaming import Reader
 from onelayer.data.streaming.rows import Form, even_blocks
 from onelayer.errors import DataError
@@ -262,13 +262,13 @@ _DTYPES = {
 _BFLOAT16 = "BF16"
 
 
-def read_safetensors(path: Path, wanted: Wanted, tell: Report) -> Table:
+def read_safetensors(path: Path, wanted: Wanted, log: Log) -> Table:
     """Read a safetensors file: one tensor of features, and one of labels if they are in it.
 
     Args:
         path: the file; it is mapped, not read.
         wanted: where the labels are.
-        tell: told when bfloat16 is converted, which makes a copy.
+        log: told when bfloat16 is converted, which makes a copy.
 
     Returns:
         The rows.
@@ -283,8 +283,8 @@ def read_safetensors(path: Path, wanted: Wanted, tell: Report) -> Table:
     tensors = locate_tensors(path)
     label = choose_labels(list(tensors), wanted, str(path), "tensor")
     feature = choose_features(list(tensors), label, str(path), "tensor")
-    X = _map_safetensors(path, tensors[feature], tell)
-    labels = None if label is None else np.array(_map_safetensors(path, tensors[label], tell))
+    X = _map_safetensors(path, tensors[feature], log)
+    labels = None if label is None else np.array(_map_safetensors(path, tensors[label], log))
     return features_table(X, labels, str(path), f"the tensor {label!r}")
 
 
@@ -361,13 +361,13 @@ def widened(bfloat16: NDArray[Any]) -> NDArray[np.float32]:
     return (bfloat16.astype(np.uint32) << 16).view(np.float32)
 
 
-def _map_safetensors(path: Path, tensor: TensorInFile, tell: Report) -> NDArray[Any]:
+def _map_safetensors(path: Path, tensor: TensorInFile, log: Log) -> NDArray[Any]:
     dtype, count = tensor.dtype, int(np.prod(tensor.shape, dtype=object))
     if not count:
         return np.empty(tensor.shape, dtype)
     flat: NDArray[Any] = np.memmap(path, dtype, "r", tensor.offset, (count,))
     if tensor.bfloat16:
-        tell(f"{tensor.where} is bfloat16 and is converted to float32 once, in memory.")
+        log(f"{tensor.where} is bfloat16 and is converted to float32 once, in memory.")
         flat = widened(flat)
     return flat.reshape(tensor.shape)
 

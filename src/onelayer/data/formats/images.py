@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.formats.base import Table, first_line
-from onelayer.data.progress import Report, counting
+from onelayer.data.progress import Log, counting
 from onelayer.data.split import stratified_order
-from onelayer.errors import DataError
+from onelayer.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -84,13 +85,13 @@ def parts_of(folder: Path) -> dict[str, Path]:
 
 
 def read_images(
-    folder: Path, tell: Report, *, image_size: tuple[int, int] | None, seed: int, progress: bool
+    folder: Path, log: Log, *, image_size: tuple[int, int] | None, seed: int, progress: bool
 ) -> Table:
     """Read a folder of pictures, classes mixed by a seed so that batches hold all of them.
 
     Args:
         folder: it has a sub-folder for each class, and pictures in them.
-        tell: told of files that are no pictures.
+        log: told of files that are no pictures.
         image_size: (height, width) to which each picture is brought; None: all must have one size.
         seed: of the order.
         progress: whether to show a bar.
@@ -104,7 +105,7 @@ def read_images(
             and for a class without pictures.
     """
     classes = _sub_folders(folder)
-    found = [(path, place.name) for place in classes for path in _pictures(place, tell)]
+    found = [(path, place.name) for place in classes for path in _pictures(place, log)]
     if not found:
         raise DataError(
             f"{folder} holds no pictures in sub-folders: make a sub-folder for each class and put "
@@ -128,6 +129,30 @@ def has_sub_folders(folder: Path) -> bool:
     return bool(_sub_folders(folder))
 
 
+def parse_size(given: object) -> tuple[int, int] | None:
+    """(height, width) of an `image_size`: None, a side, a pair, or text such as "32" or "32x24".
+
+    Example:
+        >>> parse_size("32x24"), parse_size(8)
+        ((32, 24), (8, 8))
+    """
+    if given is None:
+        return None
+    sides: object = given
+    if isinstance(given, int):
+        sides = (given, given)
+    elif isinstance(given, str):
+        found = re.fullmatch(r"(\d{1,6})(?:[x×](\d{1,6}))?", given)
+        sides = found and (int(found[1]), int(found[2] or found[1]))
+    match sides:
+        case (int(height), int(width)) if 0 < height <= 4096 and 0 < width <= 4096:
+            return height, width
+    raise SettingsError(
+        "image_size (--image-size) must be one side or HEIGHTxWIDTH in pixels, such as 32 or "
+        f"32x24, each from 1 to 4096, but it is {given!r}."
+    )
+
+
 def _sub_folders(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
@@ -137,7 +162,7 @@ def _sub_folders(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _pictures(folder: Path, tell: Report) -> list[Path]:
+def _pictures(folder: Path, log: Log) -> list[Path]:
     try:
         names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except OSError as error:
@@ -150,7 +175,7 @@ def _pictures(folder: Path, tell: Report) -> list[Path]:
         )
     if len(kept) < len(names):
         others = [name for name in names if not name.lower().endswith(SUFFIXES)]
-        tell(
+        log(
             f"{folder}: left out, because they are no pictures: {', '.join(others[:5])}"
             f"{' …' if len(others) > 5 else ''}."
         )

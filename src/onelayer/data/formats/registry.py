@@ -30,7 +30,7 @@ from onelayer.data.formats.tables import (
     read_label_column,
     table_of,
 )
-from onelayer.data.progress import Report
+from onelayer.data.progress import Log
 from onelayer.data.streaming import StoredRows, available_memory, sized
 from onelayer.errors import DataError, SettingsError
 
@@ -113,14 +113,14 @@ def find_shards(named: Path, label_files: Sequence[Path] = ()) -> list[Path] | N
     return files
 
 
-def open_shards(files: Sequence[Path], named: Path, wanted: Wanted, tell: Report) -> Table:
+def open_shards(files: Sequence[Path], named: Path, wanted: Wanted, log: Log) -> Table:
     """Open files as rows that stay in them, one file after another.
 
     Args:
         files: of one kind.
         named: what the user named, for messages.
         wanted: where the labels are.
-        tell: told of columns that are left out, once for all files.
+        log: told of columns that are left out, once for all files.
 
     Returns:
         The rows as `StoredRows`, and the labels of all of them if they are in the files.
@@ -132,7 +132,7 @@ def open_shards(files: Sequence[Path], named: Path, wanted: Wanted, tell: Report
 
     shards: list[Shard] = []
     for path in files:
-        shards.append(_open(path, wanted, tell if not shards else lambda line: None))
+        shards.append(_open(path, wanted, log if not shards else lambda line: None))
         _check_alike(shards[-1], shards[0])
     first, where = shards[0].form, str(named)
     X = cast(NDArray[Any], ShardedRows(shards, where))
@@ -142,7 +142,7 @@ def open_shards(files: Sequence[Path], named: Path, wanted: Wanted, tell: Report
     return Table(X, labels, where, said, first.feature_names, max_value=first.max_value)
 
 
-def _open(path: Path, wanted: Wanted, tell: Report) -> Shard:
+def _open(path: Path, wanted: Wanted, log: Log) -> Shard:
     from onelayer.data.formats.arrays import open_npy_shard, open_safetensors_shard
     from onelayer.data.formats.tables import open_arrow_shard, open_parquet_shard
 
@@ -152,8 +152,8 @@ def _open(path: Path, wanted: Wanted, tell: Report) -> Shard:
     if kind == "safetensors":
         return open_safetensors_shard(path, wanted)
     if kind == "parquet":
-        return open_parquet_shard(path, wanted, tell)
-    return open_arrow_shard(path, wanted, tell)
+        return open_parquet_shard(path, wanted, log)
+    return open_arrow_shard(path, wanted, log)
 
 
 def _check_alike(shard: Shard, first: Shard) -> None:
@@ -253,14 +253,14 @@ def may_be_large(path: Path) -> bool:
     return streamed and path.stat().st_size * _COMPRESSION > SHARE * available_memory()
 
 
-def stays_in_files(X: StoredRows, files: int, stream: bool | None, tell: Report) -> bool:
+def stays_names_files(X: StoredRows, files: int, stream: bool | None, log: Log) -> bool:
     """Decide whether rows are read as they are needed, or once into memory.
 
     Args:
         X: the rows.
         files: how many they are in.
         stream: what the user said; None lets their bytes decide.
-        tell: told when they stay where they are.
+        log: told when they stay where they are.
 
     Returns:
         True where they stay in their files.
@@ -269,7 +269,7 @@ def stays_in_files(X: StoredRows, files: int, stream: bool | None, tell: Report)
     stays = X.nbytes > SHARE * left if stream is None else stream
     if stays:
         few = f"more than a quarter of the {sized(left)} of memory that are left"
-        tell(
+        log(
             f"{X.where}: {sized(X.nbytes)} of rows in {files} file{'s' if files > 1 else ''} "
             f"stay on disk, {'as was asked for' if stream else few}; {X.tile_rows:,} are read at "
             "a time."
@@ -277,16 +277,16 @@ def stays_in_files(X: StoredRows, files: int, stream: bool | None, tell: Report)
     return stays
 
 
-_Read = Callable[[Path, Wanted, Report], Table]
+_Read = Callable[[Path, Wanted, Log], Table]
 
 
 def _columns(opened: Callable[[Path], Columns]) -> _Read:
-    return lambda path, wanted, tell: table_of(opened(path), path, wanted, tell)
+    return lambda path, wanted, log: table_of(opened(path), path, wanted, log)
 
 
 _READERS: dict[str, _Read] = {
-    ".npy": lambda path, wanted, tell: read_npy(path, wanted),
-    ".npz": lambda path, wanted, tell: read_npz(path, wanted),
+    ".npy": lambda path, wanted, log: read_npy(path, wanted),
+    ".npz": lambda path, wanted, log: read_npz(path, wanted),
     ".csv": _columns(open_csv),
     ".parquet": _columns(open_parquet),
     ".arrow": _columns(open_arrow),
@@ -298,42 +298,43 @@ SUFFIXES = tuple(_READERS)
 
 
 @dataclass(frozen=True)
-class Way:
+class ReadOptions:
     """How files are read, whatever part they are.
 
     Attributes:
-        tell: told of what is left out or converted.
+        log: told of what is left out or converted.
         image_size: (height, width) of pictures.
         seed: mixes the classes of a folder of pictures.
         progress: whether to show bars.
         stream: whether rows stay in their files; None where they would take too much memory.
     """
 
-    tell: Report
+    log: Log
     image_size: tuple[int, int] | None = None
     seed: int = 0
     progress: bool = False
     stream: bool | None = None
 
 
-def in_file(labels: str | Path | None) -> bool:
+def names_file(labels: Any) -> bool:
     """Whether labels are named by a file and not by a column.
 
     Example:
-        >>> in_file("species"), in_file("y.npy")
+        >>> names_file("species"), names_file("y.npy")
         (False, True)
     """
-    return isinstance(labels, Path) or Path(labels or "").suffix.lower() in LABEL_SUFFIXES
+    named = isinstance(labels, str) and Path(labels).suffix.lower() in LABEL_SUFFIXES
+    return named or isinstance(labels, Path)
 
 
-def read_table(path: Path, labels: str | Path | None, option: str, way: Way) -> Table:
+def read_table(path: Path, labels: Any, option: str, read: ReadOptions) -> Table:
     """Read a file or a folder of pictures with its labels.
 
     Args:
         path: what to read; its suffix says what it is.
         labels: a column or array, a file with one label a row, or None for the usual names.
         option: how the user names `labels`, for messages.
-        way: how to read.
+        read: how to read.
 
     Returns:
         The rows, with labels.
@@ -344,61 +345,63 @@ def read_table(path: Path, labels: str | Path | None, option: str, way: Way) -> 
         SettingsError: for options that mean nothing to it.
     """
     if os.path.isdir(path) and not holds_shards(path):
-        return _pictures(path, labels, option, way)
-    if way.image_size is not None:
+        return _pictures(path, labels, option, read)
+    if read.image_size is not None:
         raise SettingsError(
             f"image_size (--image-size) is for a folder of pictures, but {path} is none; leave it "
             "out."
         )
-    if not in_file(labels):
-        wanted = Wanted(None if labels is None else str(labels), option=option)
-        return _rows(path, (), wanted, way)
-    label_path = Path(str(labels)).expanduser()
-    label_files = find_files(label_path) if is_pattern(label_path) else [label_path]
-    table = _rows(path, label_files, Wanted(elsewhere=True, option=option), way)
-    found = read_label_file(label_path)
+    if labels is None or (isinstance(labels, str) and not names_file(labels)):
+        return _rows(path, (), Wanted(labels, option=option), read)
+    label_files: list[Path] = []
+    if names_file(labels):
+        label_path = Path(labels).expanduser()
+        label_files = find_files(label_path) if is_pattern(label_path) else [label_path]
+    table = _rows(path, label_files, Wanted(elsewhere=True, option=option), read)
+    found = read_label_file(label_path) if label_files else np.asarray(labels)
+    where = str(label_path) if label_files else option
     if found.ndim and len(found) != len(table.X):
         raise DataError(
-            f"{label_path} must hold one label for each of the {len(table.X)} rows of {path}, but "
-            f"it holds {len(found)}; give the labels of these rows, in their order."
+            f"{where} must hold one label for each of the {len(table.X)} rows of {path}, but it "
+            f"holds {len(found)}; give the labels of these rows, in their order."
         )
-    return replace(table, labels=found, labels_where=str(label_path))
+    return replace(table, labels=found, labels_where=where)
 
 
-def _pictures(path: Path, labels: str | Path | None, option: str, way: Way) -> Table:
+def _pictures(path: Path, labels: Any, option: str, read: ReadOptions) -> Table:
     if labels is not None:
         raise SettingsError(
             f"{option} means nothing to the folder of pictures {path}, whose sub-folders are the "
             "classes; leave it out."
         )
-    if way.stream is not None:
+    if read.stream is not None:
         raise SettingsError(
             f"stream (--stream) means nothing to the folder of pictures {path}; leave it out."
         )
     return read_images(
-        path, way.tell, image_size=way.image_size, seed=way.seed, progress=way.progress
+        path, read.log, image_size=read.image_size, seed=read.seed, progress=read.progress
     )
 
 
-def _rows(path: Path, label_files: Sequence[Path], wanted: Wanted, way: Way) -> Table:
+def _rows(path: Path, label_files: Sequence[Path], wanted: Wanted, read: ReadOptions) -> Table:
     """The rows of a file, a folder or a pattern, in memory or left in their files."""
     files = find_shards(path, label_files)
     if files is not None:
-        table = open_shards(files, path, wanted, way.tell)
+        table = open_shards(files, path, wanted, read.log)
         X = cast(StoredRows, table.X)
-        stays = stays_in_files(X, len(files), way.stream, way.tell)
+        stays = stays_names_files(X, len(files), read.stream, read.log)
         return table if stays else replace(table, X=X[:])
-    read = _reader(path)
-    if way.stream and path.suffix.lower() not in STREAMED:
+    reader = _reader(path)
+    if read.stream and path.suffix.lower() not in STREAMED:
         raise SettingsError(
             f"stream (--stream) is for {', '.join(STREAMED)}, but {path} is none of them; leave it "
             "out, or convert the file."
         )
-    if way.stream or (way.stream is None and may_be_large(path)):
-        table = open_shards([path], path, wanted, way.tell)
-        if stays_in_files(cast(StoredRows, table.X), 1, way.stream, way.tell):
+    if read.stream or (read.stream is None and may_be_large(path)):
+        table = open_shards([path], path, wanted, read.log)
+        if stays_names_files(cast(StoredRows, table.X), 1, read.stream, read.log):
             return table
-    return read(path, wanted, way.tell)
+    return reader(path, wanted, read.log)
 
 
 def _reader(path: Path) -> _Read:

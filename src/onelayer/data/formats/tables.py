@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from onelayer.data.formats.base import (
     choose_labels,
     damage_of,
     features_type,
+    first_line,
     largest_value,
 )
-from onelayer.data.progress import Report
+from onelayer.data.progress import Log
 from onelayer.data.streaming import Reader
 from onelayer.data.streaming.rows import Form
 from onelayer.errors import DataError
@@ -39,7 +40,7 @@ Columns = Any
 Column = Any
 
 
-def table_of(columns: Columns, path: Path, wanted: Wanted, tell: Report) -> Table:
+def table_of(columns: Columns, path: Path, wanted: Wanted, log: Log) -> Table:
     """Make features and labels of a pyarrow table.
 
     The features are all numeric columns but the labels', in order; or the one column of lists, all
@@ -49,7 +50,7 @@ def table_of(columns: Columns, path: Path, wanted: Wanted, tell: Report) -> Tabl
         columns: a pyarrow table.
         path: its file, for messages.
         wanted: where the labels are.
-        tell: told of columns that are left out.
+        log: told of columns that are left out.
 
     Returns:
         The rows, labels as the file has them.
@@ -65,9 +66,35 @@ def table_of(columns: Columns, path: Path, wanted: Wanted, tell: Report) -> Tabl
         raise DataError(f"{path} holds names of columns but no rows; give it at least one row.")
     labels = None if label is None else labels_of(columns[label], f"{path}, column {label!r}")
     others = [name for name in names if name != label]
-    feature_names, X = _features(columns, others, path, tell)
+    feature_names, X = _features(columns, others, path, log)
     said = f"{path}, column {label!r}"
     return Table(X, labels, str(path), said, feature_names, max_value=largest_value(X))
+
+
+def is_frame(source: object) -> bool:
+    """Whether an object is a data frame in memory: pandas, polars or a pyarrow table."""
+    return hasattr(type(source), "columns")  # of a lazy frame the value would be computed
+
+
+def frame_table(
+    frame: Any, labels: str | NDArray[Any] | None, where: str, log: Log, option: str = "labels"
+) -> Table:
+    """Features and labels of a data frame in memory; `labels` names a column or holds them."""
+    import pyarrow as pa
+
+    pandas = type(frame).__module__.partition(".")[0] == "pandas"
+    try:
+        # A pandas index is no feature.
+        columns = pa.Table.from_pandas(frame, preserve_index=False) if pandas else pa.table(frame)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise DataError(
+            f"{where} cannot be read as a table of columns ({first_line(error)}); give each column "
+            "one type, and collect a lazy frame."
+        ) from error
+    named = labels is None or isinstance(labels, str)
+    wanted = Wanted(labels if isinstance(labels, str) else None, not named, option)
+    table = table_of(columns, Path(where), wanted, log)
+    return table if named else replace(table, labels=np.asarray(labels), labels_where=option)
 
 
 def check_names(names: list[str], path: Path) -> None:
@@ -125,26 +152,24 @@ def labels_of(column: Column, where: str) -> NDArray[Any]:
 
 
 def _features(
-    columns: Columns, names: list[str], path: Path, tell: Report
+    columns: Columns, names: list[str], path: Path, log: Log
 ) -> tuple[tuple[str, ...] | None, NDArray[Any]]:
-    import pyarrow as pa
-
     types = {name: columns.schema.field(name).type for name in names}
     if not any(is_list(kind) for kind in types.values()):
         for name in names:
-            if pa.types.is_string(types[name]):
+            if is_text(types[name]):
                 _check_text(columns[name], f"{path}, column {name!r}")
-    kept = choose_features(types, path, tell)
+    kept = choose_features(types, path, log)
     return None if is_list(types[kept[0]]) else tuple(kept), rows_of(columns, kept, path)
 
 
-def choose_features(types: dict[str, Any], path: Path, tell: Report) -> list[str]:
+def choose_features(types: dict[str, Any], path: Path, log: Log) -> list[str]:
     """Choose the columns that are features: the one of lists, or else all of numbers.
 
     Args:
         types: pyarrow's type of each column but the labels'.
         path: their file, for messages.
-        tell: told of columns that are left out.
+        log: told of columns that are left out.
 
     Returns:
         Their names, one of them where it is one of lists.
@@ -167,7 +192,7 @@ def choose_features(types: dict[str, Any], path: Path, tell: Report) -> list[str
         )
     left = [f"{name} ({kind})" for name, kind in types.items() if name not in kept]
     if left:
-        tell(f"{path}: left out, because they are no features: {', '.join(left)}.")
+        log(f"{path}: left out, because they are no features: {', '.join(left)}.")
     return kept
 
 
@@ -195,6 +220,14 @@ def _is_number(kind: Any) -> bool:
     from pyarrow import types
 
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+
+
+def is_text(kind: Any) -> bool:
+    """Whether pyarrow's type is one of text."""
+    from pyarrow import types
+
+    views = getattr(types, "is_string_view", lambda kind: False)  # of pyarrow 16 and later
+    return bool(types.is_string(kind) or types.is_large_string(kind) or views(kind))
 
 
 def is_list(kind: Any) -> bool:
@@ -480,13 +513,13 @@ class ArrowShard(ColumnShard):
         return _ArrowReader(self)
 
 
-def open_parquet_shard(path: Path, wanted: Wanted, tell: Report) -> ParquetShard:
+def open_parquet_shard(path: Path, wanted: Wanted, log: Log) -> ParquetShard:
     """Open a Parquet file as rows that stay in it.
 
     Args:
         path: the file; only its footer is read, and one row where rows are lists of any length.
         wanted: where the labels are.
-        tell: told of columns that are left out.
+        log: told of columns that are left out.
 
     Returns:
         The shard.
@@ -497,7 +530,7 @@ def open_parquet_shard(path: Path, wanted: Wanted, tell: Report) -> ParquetShard
     with damage_of(path, _PARQUET), open_parquet_file(path) as file:
         about = file.metadata
         sizes = [about.row_group(i).num_rows for i in range(about.num_row_groups)]
-        columns, label = _choose(file.schema_arrow, wanted, path, tell)
+        columns, label = _choose(file.schema_arrow, wanted, path, log)
 
         def first_row() -> Batch:
             return next(file.iter_batches(1, columns=list(columns), use_threads=False))
@@ -506,13 +539,13 @@ def open_parquet_shard(path: Path, wanted: Wanted, tell: Report) -> ParquetShard
                             columns, label)  # fmt: skip
 
 
-def open_arrow_shard(path: Path, wanted: Wanted, tell: Report) -> ArrowShard:
+def open_arrow_shard(path: Path, wanted: Wanted, log: Log) -> ArrowShard:
     """Open an Arrow file (Feather) as rows that stay in it.
 
     Args:
         path: the file, no stream; of its record batches the shortest column is read.
         wanted: where the labels are.
-        tell: told of columns that are left out.
+        log: told of columns that are left out.
 
     Returns:
         The shard.
@@ -530,7 +563,7 @@ def open_arrow_shard(path: Path, wanted: Wanted, tell: Report) -> ArrowShard:
                 )
         with open_arrow_file(path) as file:
             schema, batches = file.schema, file.num_record_batches
-        columns, label = _choose(schema, wanted, path, tell)
+        columns, label = _choose(schema, wanted, path, log)
         others = [name for name in schema.names if name not in columns]
         with open_arrow_file(path, [label or (others or schema.names)[0]]) as file:
             sizes = [file.get_batch(i).num_rows for i in range(batches)]
@@ -571,7 +604,7 @@ def open_arrow_file(path: Path, names: Sequence[str] = ()) -> Iterator[Opened]:
 
 
 def _choose(
-    schema: Schema, wanted: Wanted, path: Path, tell: Report
+    schema: Schema, wanted: Wanted, path: Path, log: Log
 ) -> tuple[tuple[str, ...], str | None]:
     check_names(schema.names, path)
     label = choose_labels(schema.names, wanted, str(path), "column")
@@ -584,7 +617,7 @@ def _choose(
             )
         return wanted.features, label
     types = {name: schema.field(name).type for name in schema.names if name != label}
-    return tuple(choose_features(types, path, tell)), label
+    return tuple(choose_features(types, path, log)), label
 
 
 def _layout(

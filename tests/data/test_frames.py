@@ -1,0 +1,106 @@
+"""Data frames in memory are read as a Parquet file of the same columns is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import polars
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from onelayer.data import load
+from onelayer.errors import DataError, SettingsError
+
+COLUMNS = {
+    "age": np.arange(40, dtype=np.int32),
+    "height": np.linspace(0, 1, 40, dtype=np.float32),
+    "species": ["cat", "dog"] * 20,
+}
+FRAMES = {"pandas": pandas.DataFrame, "polars": polars.DataFrame, "pyarrow": pyarrow.table}
+frames = pytest.mark.parametrize("make", FRAMES.values(), ids=FRAMES.keys())
+
+
+@frames
+def test_a_frame_gives_the_splits_of_the_file_with_its_columns(make: Any, tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.table(COLUMNS), tmp_path / "a.parquet")
+    ours, theirs = (
+        load(make(COLUMNS), labels="species"),
+        load(tmp_path / "a.parquet", labels="species"),
+    )
+    for part in ("train", "validation", "test"):
+        one, other = getattr(ours, part), getattr(theirs, part)
+        np.testing.assert_array_equal(one.X, other.X)
+        np.testing.assert_array_equal(one.y, other.y)
+        assert one.X.dtype == other.X.dtype
+    assert ours.train.feature_names == ("age", "height")
+    assert ours.train.class_names == ("cat", "dog")
+    assert ours.name == "data frame"
+
+
+@frames
+def test_labels_can_be_beside_the_frame_and_other_parts_frames_too(make: Any) -> None:
+    features = make({name: COLUMNS[name] for name in ("age", "height")})
+    splits = load(
+        features,
+        labels=COLUMNS["species"],
+        test=make(COLUMNS | {"age": COLUMNS["age"] + 100}),  # type: ignore[operator]
+        test_labels="species",
+        validation=make({name: COLUMNS[name] for name in ("age", "height")}),
+        validation_labels=np.array(COLUMNS["species"]),
+    )
+    assert (splits.train.rows, splits.validation.rows, splits.test.rows) == (40, 40, 40)
+    assert splits.test.X[:, 0].min() == 100
+
+
+def test_a_column_of_the_usual_name_is_found_and_an_index_is_no_feature() -> None:
+    frame = pandas.DataFrame({"x": np.arange(20.0), "label": [0, 1] * 10}, index=np.arange(20) * 7)
+    assert load(frame).train.feature_names == ("x",)
+
+
+@frames
+def test_text_is_ignored_with_a_message_and_mixed_text_refused(make: Any) -> None:
+    messages: list[str] = []
+    load(make(COLUMNS | {"note": ["a"] * 40}), labels="species", log=messages.append)
+    assert "note" in messages[0]
+    with pytest.raises(DataError, match=r"data frame, column 'note': .* numbers and text"):
+        load(make(COLUMNS | {"note": ["1", "x"] * 20}), labels="species")
+
+
+def test_categories_and_array_labels_of_files(tmp_path: Path) -> None:
+    frame = pandas.DataFrame({"x": np.arange(20.0), "kind": pandas.Categorical(["b", "a"] * 10)})
+    assert load(frame, labels="kind").train.class_names == ("a", "b")
+    np.save(tmp_path / "X.npy", np.arange(40.0).reshape(20, 2))
+    splits = load(tmp_path / "X.npy", labels=["b", "a"] * 10)
+    np.testing.assert_array_equal(splits.test.y, 1 - splits.test.X[:, 0] // 2 % 2)
+    with pytest.raises(
+        DataError, match=r"labels \(--labels\) must hold one label for each of the 20"
+    ):
+        load(tmp_path / "X.npy", labels=["a", "b"])
+
+
+@frames
+def test_an_empty_cell_is_refused_by_column_and_row(make: Any) -> None:
+    height = [0.5] * 40
+    height[3] = None  # type: ignore[call-overload]
+    with pytest.raises(DataError, match="data frame, column 'height': row 3 is empty"):
+        load(make(COLUMNS | {"height": height}), labels="species")
+
+
+def test_what_is_no_source_is_said_to_be_none() -> None:
+    with pytest.raises(
+        DataError, match=r"it is a ndarray; split arrays .* onelayer\.split\(X, y\)"
+    ):
+        load(np.zeros((4, 2)))
+    frame = polars.DataFrame(COLUMNS)
+    with pytest.raises(DataError, match="collect a lazy frame"):
+        load(frame.lazy(), labels="species")
+    with pytest.raises(SettingsError, match="same as the training rows"):
+        load(frame, labels="species", test=frame)
+    with pytest.raises(SettingsError, match="no effect on the data frame"):
+        load(frame, labels="species", train_batches=(2,))
+    with pytest.raises(SettingsError, match="no effect on a data frame"):
+        load(frame, labels="species", stream=True)

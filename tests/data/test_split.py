@@ -1,0 +1,257 @@
+"""Splits hold every class by its fraction, never split a group, and lose no row."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import polars
+import pyarrow
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onelayer.data import load, split
+from onelayer.data.split import cut_fraction, stratified_folds, stratified_order
+from onelayer.errors import DataError, SettingsError
+
+from .own_making import Array
+
+
+@given(
+    counts=st.lists(st.integers(2, 40), min_size=2, max_size=6),
+    share=st.floats(0.01, 0.99),
+    seed=st.integers(0, 2**32),
+)
+def test_each_class_gives_its_share_to_within_half_a_row_or_one(
+    counts: list[int], share: float, seed: int
+) -> None:
+    y = np.repeat(np.arange(len(counts)), counts)
+    kept, cut = cut_fraction(y, share, seed, "made")
+    np.testing.assert_array_equal(np.sort(np.concatenate([kept, cut])), np.arange(len(y)))
+    for label, count in enumerate(counts):
+        given_up = np.count_nonzero(y[cut] == label)
+        assert 1 <= given_up <= count - 1
+        assert abs(given_up - share * count) <= 0.5 or given_up in (1, count - 1)
+    again = cut_fraction(y, share, seed, "made")[1]
+    np.testing.assert_array_equal(cut, again)
+
+
+@given(counts=st.lists(st.integers(1, 50), min_size=2, max_size=5), seed=st.integers(0, 99))
+def test_every_stretch_of_the_order_holds_each_class_by_its_share(
+    counts: list[int], seed: int
+) -> None:
+    y = np.repeat(np.arange(len(counts)), counts)
+    order = stratified_order(y, seed)
+    np.testing.assert_array_equal(np.sort(order), np.arange(len(y)))
+    for label, count in enumerate(counts):
+        so_far = np.cumsum(y[order] == label)
+        expected = np.arange(1, len(y) + 1) * count / len(y)
+        assert np.abs(so_far - expected).max() <= len(counts)
+
+
+def test_a_class_of_one_row_stays_and_a_set_of_such_is_refused() -> None:
+    kept, _ = cut_fraction(np.array([0, 0, 0, 1]), 0.5, 0, "made")
+    assert 3 in kept
+    with pytest.raises(
+        DataError, match=r"made: cannot .* each of the 3 rows is the only one of its class"
+    ):
+        cut_fraction(np.arange(3), 0.5, 0, "made")
+
+
+def stored(folder: Path, rows: int = 100) -> tuple[Path, Array]:
+    X = np.arange(rows * 2, dtype=np.float32).reshape(rows, 2)
+    np.savez(folder / "a.npz", X=X, y=np.arange(rows) % 5)
+    return folder / "a.npz", X
+
+
+def test_the_test_share_is_cut_first_so_validation_does_not_change_it(tmp_path: Path) -> None:
+    path, X = stored(tmp_path)
+    one, other = load(path), load(path, validation_size=0.5)
+    np.testing.assert_array_equal(one.test.X, other.test.X)
+    assert (one.train.rows, one.validation.rows, one.test.rows) == (65, 15, 20)
+    assert (other.train.rows, other.validation.rows, other.test.rows) == (40, 40, 20)
+    every = np.concatenate([one.train.X, one.validation.X, one.test.X])
+    np.testing.assert_array_equal(np.sort(every, axis=0), X)
+
+
+def test_another_seed_gives_another_split_and_the_same_seed_the_same(tmp_path: Path) -> None:
+    path, _ = stored(tmp_path)
+    np.testing.assert_array_equal(load(path, split_seed=3).test.X, load(path, split_seed=3).test.X)
+    assert (load(path, split_seed=3).test.X != load(path).test.X).any()
+
+
+def test_rows_keep_their_labels_through_the_split(tmp_path: Path) -> None:
+    path, _ = stored(tmp_path)
+    for part in (load(path).train, load(path).validation, load(path).test):
+        np.testing.assert_array_equal(part.y, part.X[:, 0] // 2 % 5)
+        assert np.bincount(part.y).tolist() == [part.rows // 5] * 5
+
+
+def test_a_test_set_that_is_given_is_kept_apart_as_it_is(tmp_path: Path) -> None:
+    path, X = stored(tmp_path)
+    np.savez(tmp_path / "t.npz", X=X[::-1] + 1000, y=np.arange(100) % 5)
+    splits = load(path, test=tmp_path / "t.npz")
+    np.testing.assert_array_equal(splits.test.X, X[::-1] + 1000)
+    assert splits.train.rows + splits.validation.rows == 100
+    assert splits.source.endswith("validation rows a fraction of 0.2, stratified, with seed 0.")
+
+
+def test_a_large_file_says_that_it_is_copied_and_how_not_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = stored(tmp_path)
+    monkeypatch.setattr(sys.modules["onelayer.data.split"], "_LARGE_BYTES", 100)
+    said: list[str] = []
+    load(path, log=said.append)
+    assert "splitting copies 0.0 GB into memory; to avoid that, give the test" in said[0]
+    assert "--stream" in said[0]
+
+
+def test_rows_that_lie_class_by_class_are_said_to_do_so(tmp_path: Path) -> None:
+    X = np.arange(40, dtype=np.float32).reshape(20, 2)
+    for name in ("a", "b", "c"):
+        np.savez(tmp_path / f"{name}.npz", X=X, y=np.repeat([0, 1], 10))
+    said: list[str] = []
+    load(
+        tmp_path / "a.npz",
+        validation=tmp_path / "b.npz",
+        test=tmp_path / "c.npz",
+        log=said.append,
+    )
+    assert "sorted by class" in said[0]
+    load(tmp_path / "a.npz", log=said.append)
+    assert len(said) == 1, "a share's rows are mixed"
+
+
+class TestSplit:
+    """`split` of arrays in memory."""
+
+    X = np.arange(200, dtype=np.float32).reshape(100, 2)
+
+    @pytest.mark.parametrize(
+        ("y", "names"),
+        [
+            (np.arange(100) % 3, ("0", "1", "2")),
+            (np.arange(100) % 2 == 0, ("false", "true")),
+            (["ant", "bee"] * 50, ("ant", "bee")),
+            (np.array(["ant", "bee"] * 50, object), ("ant", "bee")),
+            (np.array([1, 2] * 50, object), ("1", "2")),
+            (np.arange(100.0) % 2, ("0", "1")),
+            (pandas.Series(["b", "a"] * 50), ("a", "b")),
+            (pandas.Categorical(["b", "a"] * 50), ("a", "b")),
+            (polars.Series(["b", "a"] * 50), ("a", "b")),
+        ],
+    )
+    def test_labels_of_any_type_name_the_classes(self, y: Any, names: tuple[str, ...]) -> None:
+        splits = split(self.X, y)
+        assert splits.train.class_names == names
+        rows = np.concatenate([p.X[:, 0] for p in (splits.train, splits.validation, splits.test)])
+        np.testing.assert_array_equal(np.sort(rows), self.X[:, 0])
+        labels = np.asarray(y)
+        for part in (splits.train, splits.test):
+            at = (part.X[:, 0] // 2).astype(int)
+            assert [names[k] for k in part.y] == [
+                str(labels[i]).lower().removesuffix(".0") for i in at
+            ]
+
+    def test_it_is_the_split_that_a_file_gets(self, tmp_path: Path) -> None:
+        path, X = stored(tmp_path)
+        ours, theirs = split(X, np.arange(100) % 5), load(path)
+        for part in ("train", "validation", "test"):
+            np.testing.assert_array_equal(getattr(ours, part).X, getattr(theirs, part).X)
+
+    def test_integers_are_indices_where_the_classes_are_named(self) -> None:
+        splits = split(self.X, np.arange(100) % 2, class_names=("cat", "ant"))
+        assert splits.test.class_names == ("cat", "ant")
+        np.testing.assert_array_equal(splits.test.y, splits.test.X[:, 0] // 2 % 2)
+        by_name = split(self.X, ["cat", "ant"] * 50, class_names=("cat", "ant"))
+        np.testing.assert_array_equal(by_name.test.y, splits.test.y)
+        with pytest.raises(DataError, match="'cow', which no training row has"):
+            split(self.X, ["cat", "cow"] * 50, class_names=("cat", "ant"))
+
+    def test_features_are_converted_as_those_of_files(self) -> None:
+        assert split(self.X.astype(int), np.arange(100) % 2).train.X.dtype == np.float32
+        bytes_, flags = self.X.astype(np.uint8), self.X > 50
+        assert split(bytes_, np.arange(100) % 2).train.max_value == 255.0
+        assert split(flags, np.arange(100) % 2).train.max_value == 1.0
+        image = split(bytes_, np.arange(100) % 2, image_shape=(1, 1, 2), feature_names=("a", "b"))
+        assert (image.train.image_shape, image.train.feature_names) == ((1, 1, 2), ("a", "b"))
+
+    @pytest.mark.parametrize("frame", [pandas.DataFrame, polars.DataFrame, pyarrow.table])
+    def test_a_data_frame_names_the_features(self, frame: Any) -> None:
+        splits = split(frame({"a": self.X[:, 0], "b": self.X[:, 1]}), ["x", "y"] * 50)
+        assert splits.train.feature_names == ("a", "b")
+        np.testing.assert_array_equal(splits.test.X, split(self.X, ["x", "y"] * 50).test.X)
+
+    def test_what_does_not_fit_is_refused(self) -> None:
+        with pytest.raises(DataError, match="one label for each of the 100 rows"):
+            split(self.X, np.arange(99) % 2)
+        with pytest.raises(DataError, match="one group for each of the 100 rows"):
+            split(self.X, np.arange(100) % 2, groups=np.arange(99))
+        with pytest.raises(SettingsError, match=r"test_size \(--test-size\) must be a fraction"):
+            split(self.X, np.arange(100) % 2, test_size=1)
+
+    def test_numpy_numbers_are_taken(self) -> None:
+        ours = split(self.X, ["a", "b"] * 50, test_size=np.float32(0.5), seed=np.int64(3))  # type: ignore[arg-type]
+        assert ours.test.rows == 50
+
+
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=6, max_size=30),
+    classes=st.integers(2, 4),
+    fraction=st.floats(0.05, 0.5),
+    seed=st.integers(0, 99),
+)
+def test_no_group_is_on_two_sides_and_every_class_stays(
+    sizes: list[int], classes: int, fraction: float, seed: int
+) -> None:
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    y = np.random.default_rng(seed).integers(0, classes, len(groups))
+    kept, cut = cut_fraction(y, fraction, seed, "example", groups)
+    np.testing.assert_array_equal(np.sort(np.concatenate([kept, cut])), np.arange(len(y)))
+    assert not set(groups[kept]) & set(groups[cut])
+    assert set(y[kept]) == set(y)
+    np.testing.assert_array_equal(cut, cut_fraction(y, fraction, seed, "example", groups)[1])
+
+
+def test_groups_of_one_size_are_dealt_by_the_fraction_of_each_class() -> None:
+    groups = np.repeat(np.arange(100), 5)
+    y = groups % 4
+    _, cut = cut_fraction(y, 0.2, 0, "example", groups)
+    assert np.bincount(y[cut]).tolist() == [25, 25, 25, 25]
+    for kept, held_out in stratified_folds(y, 5, groups=groups):
+        assert not set(groups[kept]) & set(groups[held_out])
+        assert np.bincount(y[held_out]).tolist() == [25, 25, 25, 25]
+
+
+def test_groups_hold_through_all_three_parts_of_a_split() -> None:
+    groups = np.repeat(np.arange(40), 3)
+    X = np.stack([groups, np.arange(120)], axis=1).astype(np.float32)
+    splits = split(X, np.arange(120) % 3, groups=groups, seed=5)
+    parts = [set(p.X[:, 0]) for p in (splits.train, splits.validation, splits.test)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 40
+    assert splits.test.rows == 24
+    assert "stratified in whole groups, with seed 5" in splits.source
+
+
+def test_groups_that_cannot_be_spared_are_said_to_be_so() -> None:
+    with pytest.raises(DataError, match="no group can be spared without losing a class"):
+        cut_fraction(np.array([0, 0, 1, 1]), 0.5, 0, "example", np.array([0, 0, 1, 1]))
+    with pytest.raises(SettingsError, match="folds must be from 2 to the number of groups, 2"):
+        stratified_folds(np.array([0, 0, 1, 1]), 3, groups=np.array([0, 0, 1, 1]))
+
+
+def test_the_rows_of_a_seed_are_pinned() -> None:
+    """The same seed gives the same rows as in every earlier version."""
+    y = np.repeat([0, 1, 2], [7, 5, 3])
+    assert cut_fraction(y, 0.3, 1, "example")[1].tolist() == [0, 5, 9, 10, 13]
+    assert stratified_order(y, 1).tolist() == [5, 8, 0, 13, 7, 1, 4, 9, 12, 2, 10, 6, 11, 3, 14]
+    assert [out.tolist() for _, out in stratified_folds(y, 3, 1)] == [
+        [0, 2, 4, 7, 14],
+        [3, 5, 8, 9, 13],
+        [1, 6, 10, 11, 12],
+    ]
