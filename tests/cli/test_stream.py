@@ -47,7 +47,7 @@ def test_every_command_works_on_shards(shards: Path, run: Command, tmp_path: Pat
              "--scaling", "standardize")  # fmt: skip
     code, _, err = run("fit", *data, *words, "--out", fitted)
     assert code == 0, err
-    assert "stay on disk, as was asked for" in err
+    assert "stay on disk, as requested" in err
     result = load_result(Path(fitted))
     assert result.test_accuracy[0] > 0.85
     for command in (

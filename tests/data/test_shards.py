@@ -19,8 +19,8 @@ from onelayer.data import Splits, load
 from onelayer.data.streaming import (
     StoredRows,
     block_order,
+    iter_tiles,
     stored_rows,
-    walk,
 )
 from onelayer.errors import DataError, SettingsError
 
@@ -120,7 +120,7 @@ def test_every_kind_is_walked_in_any_order(kind: str, tmp_path: Path) -> None:
     shuffled = block_order(whole.blocks, 20, 0, 1)
     for order in (shuffled, RNG.permutation(len(whole)), np.arange(len(whole))[::-1]):
         got = [h.copy() if s.order is None else h[s.order]
-               for s, h in walk(whole, order, batch=3, most=22)]  # fmt: skip
+               for s, h in iter_tiles(whole, order, batch=3, most=22)]  # fmt: skip
         np.testing.assert_array_equal(np.concatenate(got), values[order])
 
 
@@ -244,7 +244,7 @@ def test_a_parquet_file_is_not_decoded_again_for_each_batch(
     monkeypatch.setattr("onelayer.data.streaming.rows.GAP_BYTES", 0)  # these rows are tiny
     for order in (None, block_order(rows.blocks, 20, 0, 1)):
         decoded.clear()
-        for _ in walk(rows, order, batch=3, most=22):
+        for _ in iter_tiles(rows, order, batch=3, most=22):
             pass
         # A row group that a window's last batch cuts is met twice at most.
         assert sum(decoded) <= 1.3 * N
@@ -334,7 +334,7 @@ def test_a_number_that_is_none_is_found_when_it_is_read(kind: str, tmp_path: Pat
         caught.value
     )
     with pytest.raises(DataError, match="row 9"):  # it is not forgotten
-        list(walk(rows))
+        list(iter_tiles(rows))
 
 
 def test_a_file_that_is_cut_short_while_it_is_read_is_named(tmp_path: Path) -> None:
@@ -342,10 +342,10 @@ def test_a_file_that_is_cut_short_while_it_is_read_is_named(tmp_path: Path) -> N
     rows = the_rows(open_rows(folder, elsewhere=True).train.X)
     os.truncate(folder / "part-2.npy", 500)
     with pytest.raises(DataError, match=r"part-2.npy ended before row .* cut short"):
-        list(walk(rows))
+        list(iter_tiles(rows))
     (folder / "part-0.npy").unlink()
     with pytest.raises(DataError, match=r"part-0.npy cannot be read: No such file"):
-        list(walk(rows))
+        list(iter_tiles(rows))
 
 
 def test_a_null_and_lists_of_several_lengths_are_found_with_their_row(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_weights_follow_the_rows_that_are_chosen() -> None:
     np.testing.assert_array_equal(chosen.part(1, 3).row_weights, rows.weights[[2, 1]])
     np.testing.assert_array_equal(rows.part(1, 3).row_weights, rows.weights[1:3])
     assert chosen.mass == rows.weights[index].sum()
-    assert rows.shares(problem.K).sum() == pytest.approx(1.0)
+    assert rows.class_frequencies(problem.K).sum() == pytest.approx(1.0)
 
 
 def test_a_heavy_row_bounds_the_rate_of_small_batches() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data.streaming import stored_rows
-from onelayer.data.streaming.rows import first_not_finite
+from onelayer.data.streaming.rows import first_not_finite, not_finite
 from onelayer.errors import DataError
 
 
@@ -315,12 +315,7 @@ def _checked_features(
 def _check_finite(X: NDArray[np.generic], name: str, feature_names: tuple[str, ...] | None) -> None:
     found = first_not_finite(X)
     if found is not None:
-        row, column = found
-        called = f"{column} ({feature_names[column]})" if feature_names else str(column)
-        raise DataError(
-            f"{name}: every feature must be a finite number, but row {row}, column {called} is "
-            f"{X[row, column]}; drop the row or fill the value."
-        )
+        raise not_finite(name, *found, X[found], feature_names)
 
 
 def _checked_labels(

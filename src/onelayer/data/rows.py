@@ -79,8 +79,8 @@ class Rows:
         weights = self.row_weights
         return float(self.count) if weights is None else float(weights.sum())
 
-    def shares(self, classes: int) -> NDArray[np.float64]:
-        """Share of each class in the rows that a full pass visits, shape (K,), by weight."""
+    def class_frequencies(self, classes: int) -> NDArray[np.float64]:
+        """Fraction of each class among the rows that a full pass visits, shape (K,), by weight."""
         counts = np.bincount(self.labels, weights=self.row_weights, minlength=classes)
         return np.asarray(counts / self.mass)
 

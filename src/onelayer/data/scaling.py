@@ -16,7 +16,7 @@ from typing import Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.streaming import stored_rows, walk
+from onelayer.data.streaming import iter_tiles, stored_rows
 from onelayer.errors import SettingsError
 
 ScalingName = Literal["none", "unit", "standardize"]
@@ -147,7 +147,9 @@ def _blocks(X: NDArray[np.generic]) -> Iterator[tuple[slice, NDArray[np.generic]
     """The rows in blocks of BLOCK_ROWS; those in files are read ahead, many blocks at a time."""
     stored = stored_rows(X)
     each = BLOCK_ROWS if stored is None else min(BLOCK_ROWS, stored.tile_rows)
-    pieces = [(0, X)] if stored is None else ((s.start, R) for s, R in walk(stored, batch=each))
+    pieces = (
+        [(0, X)] if stored is None else ((s.start, R) for s, R in iter_tiles(stored, batch=each))
+    )
     for first, piece in pieces:
         for start in range(0, len(piece), each):
             block = piece[start : start + each]

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from onelayer.data.rows import Rows
 from onelayer.data.streaming import (
     StoredRows,
-    Stretch,
+    Tile,
     available_memory,
-    sized,
+    format_bytes,
+    iter_tiles,
     stored_rows,
-    walk,
-    walked_bytes,
+    tile_memory,
 )
 from onelayer.engines.base import (
     Engine,
@@ -62,8 +62,8 @@ def tiles(rows: Rows, most: int) -> Iterator[tuple[slice, Rows]]:
             stop = min(start + most, rows.count)
             yield slice(start, stop), rows.part(start, stop)
         return
-    for stretch, held in walk(X, rows.index, most=most):
-        yield slice(stretch.start, stretch.stop), _in_memory(rows, stretch, held, stretch.order)
+    for tile, held in iter_tiles(X, rows.index, most=most):
+        yield slice(tile.start, tile.stop), _in_memory(rows, tile, held, tile.order)
 
 
 def loaded(rows: Rows, places: NDArray[np.int64]) -> Rows:
@@ -101,26 +101,25 @@ def batches(rows: Rows, X: StoredRows, steps: Steps) -> Iterator[tuple[Rows, Ste
     """
     size = steps.batch_size
     _check_batch(X, size, ordered=steps.order is not None)
-    for stretch, held in walk(X, steps.order, batch=size):
-        part = steps.part(stretch.start // size, -(-stretch.stop // size))
-        yield _in_memory(rows, stretch, held, None), replace(part, order=stretch.order)
+    for tile, held in iter_tiles(X, steps.order, batch=size):
+        part = steps.part(tile.start // size, -(-tile.stop // size))
+        yield _in_memory(rows, tile, held, None), replace(part, order=tile.order)
 
 
-def _in_memory(
-    rows: Rows, stretch: Stretch, held: NDArray[Any], index: NDArray[Any] | None
-) -> Rows:
-    numbers = stretch.numbers
-    weights = None if rows.weights is None else rows.weights[numbers]
-    return replace(rows, X=held, y=rows.y[numbers], weights=weights, index=index)
+def _in_memory(rows: Rows, tile: Tile, held: NDArray[Any], index: NDArray[Any] | None) -> Rows:
+    indices = tile.indices
+    weights = None if rows.weights is None else rows.weights[indices]
+    return replace(rows, X=held, y=rows.y[indices], weights=weights, index=index)
 
 
 def _check_batch(X: StoredRows, size: int, *, ordered: bool) -> None:
-    needed, left = walked_bytes(X, ordered=ordered, batch=min(size, len(X))), available_memory()
+    needed, left = tile_memory(X, ordered=ordered, batch=min(size, len(X))), available_memory()
     if needed > left:
         most = int(size * left / needed / 2)
         raise SettingsError(
-            f"batch_size {size} of {X.where} takes {sized(needed)}, since two batches are in "
-            f"memory at once, but {sized(left)} are left; take {max(most, 1)} at most."
+            f"batch_size {size} of {X.where} takes {format_bytes(needed)}, because two "
+            f"batches are in memory at once, but {format_bytes(left)} are available; take at most "
+            f"{max(most, 1)}."
         )
 
 

@@ -167,7 +167,7 @@ def _proving(lines: Sequence[PathLine]) -> str:
     without = "" if len(bounded) == len(lines) else " For λ = 0 no bound exists."
     return (
         f"{which[0].upper()}{which[1:]} {len(bounded)} λ > 0 have a cost proven to be within "
-        f"{100.0 * tol:.2g} % of the best possible, as was asked for (the largest bound is "
+        f"{100.0 * tol:.2g} % of the best possible, as requested (the largest bound is "
         f"{100.0 * worst:.2g} %), after {passes} passes over the training rows in all.{without}"
     )
 

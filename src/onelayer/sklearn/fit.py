@@ -95,7 +95,7 @@ def layer_of(optimum: Optimum) -> Layer:
 
 
 def warn_where_short(optimum: Optimum) -> None:
-    """Say it where a solution is not as near its optimum as was asked for."""
+    """Say it where a solution is not as near its optimum as requested."""
     if optimum.status != "optimal":
         warnings.warn(optimum.sentence, ConvergenceWarning, stacklevel=4)
 
@@ -192,7 +192,7 @@ def first_layer(rows: Rows, classes: int) -> Layer:
         >>> first_layer(rows, 2).b.round(4)
         array([-0.3466,  0.3466])
     """
-    return Layer(np.zeros((classes, rows.X.shape[1])), first_bias(rows.shares(classes)))
+    return Layer(np.zeros((classes, rows.X.shape[1])), first_bias(rows.class_frequencies(classes)))
 
 
 def settle_rate(engine: Engine, rows: Rows, descent: Descent) -> float:

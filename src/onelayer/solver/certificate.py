@@ -363,7 +363,7 @@ def certify_weights(
     if l2 == 0.0:
         return _without_bound(engine, rows, W, b)
     tiles = scores_of(engine, rows, W)
-    shares = rows.shares(len(b))
+    shares = rows.class_frequencies(len(b))
     penalty = l2 * float(np.sum(W * W))
     at_given = tiles.moments(b)
     given = at_given.loss + penalty

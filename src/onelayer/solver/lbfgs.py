@@ -356,7 +356,7 @@ def _orthonormal(engine: Engine, Y: Float64) -> Float32:
 
 
 def _curvature(rows: Rows, classes: int) -> float:
-    shares = rows.shares(classes)
+    shares = rows.class_frequencies(classes)
     present = max(int((shares > 0).sum()), 2)
     mean = float(1.0 - np.sum(shares**2)) / (present - 1)
     return max(mean, 1.0 / (8.0 * present))

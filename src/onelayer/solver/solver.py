@@ -133,7 +133,7 @@ class Solver:
         self._engine, self._rows, self._metric = engine, rows, metric
         self._on_progress = on_progress
         self._centred = replace(rows, offset=rows.offset - metric.mean)
-        shares = rows.shares(classes)
+        shares = rows.class_frequencies(classes)
         self._present = shares > 0.0
         self._at = np.zeros((classes, rows.X.shape[1] + 1))
         self._at[:, -1] = first_bias(shares)
@@ -254,7 +254,7 @@ class Solver:
         """‖∇_W J‖ at W = 0 with the bias that fits the label frequencies."""
         if not self._start_norm:
             start = np.zeros_like(self._at)
-            start[:, -1] = first_bias(self._rows.shares(len(start)))
+            start[:, -1] = first_bias(self._rows.class_frequencies(len(start)))
             self._start_norm = norm(self._evaluate(start).gradient[:, :-1])
         return self._start_norm or 1.0
 

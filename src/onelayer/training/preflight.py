@@ -12,10 +12,10 @@ from onelayer.data import Dataset
 from onelayer.data.rows import Rows
 from onelayer.data.streaming import (
     available_memory,
+    format_bytes,
     resident_memory,
-    sized,
     stored_rows,
-    walked_bytes,
+    tile_memory,
 )
 from onelayer.engines import Engine, State, Steps, Weights, streaming
 from onelayer.errors import SettingsError
@@ -67,7 +67,7 @@ class Preflight:
         """The estimate in words."""
         return (
             f"{self.rows:,} rows of {self.features:,} {self.dtype} features, "
-            f"{sized(self.nbytes)}; about {sized(self.memory)} of memory in all; "
+            f"{format_bytes(self.nbytes)}; about {format_bytes(self.memory)} of memory in all; "
             f"{self.doing} takes about {self.seconds:.2g} s a pass ({self.read_seconds:.2g} s to "
             f"read, {self.work_seconds:.2g} s to calculate, at the same time), measured on "
             f"{self.tile_rows:,} rows."
@@ -119,7 +119,7 @@ def preflight(
         dtype=str(X.dtype),
         nbytes=X.nbytes,
         memory=resident_memory()
-        + walked_bytes(X, ordered=ordered, batch=min(batch, len(X)))
+        + tile_memory(X, ordered=ordered, batch=min(batch, len(X)))
         + COPIES * weights
         + (ORDER_BYTES * len(X) if ordered else 0)
         + _proof_bytes(len(X), dataset.classes, runs),

@@ -47,8 +47,8 @@ from onelayer.data.streaming import (
     StoredRows,
     available_memory,
     block_order,
-    sized,
-    walked_bytes,
+    format_bytes,
+    tile_memory,
 )
 from onelayer.errors import SettingsError, require_number
 
@@ -309,13 +309,13 @@ def row_order(
 
 def _window(stored: StoredRows) -> int:
     """Rows that are mixed at once."""
-    needed, left = walked_bytes(stored, ordered=True), available_memory()
+    needed, left = tile_memory(stored, ordered=True), available_memory()
     if needed > left:
         largest = int(np.diff(stored.blocks).max())
         raise SettingsError(
             f"shuffle_seed mixes rows of {stored.where} inside whole row groups or record batches, "
-            f"but the largest has {largest:,} rows and two take {sized(needed)} of the "
-            f"{sized(left)} that are left; write smaller ones (row_group_size or "
+            f"but the largest has {largest:,} rows and two take {format_bytes(needed)} of the "
+            f"{format_bytes(left)} that are left; write smaller ones (row_group_size or "
             f"max_chunksize = {stored.tile_rows:,}), or leave the seed out."
         )
     return stored.window_rows

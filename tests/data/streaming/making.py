@@ -55,4 +55,4 @@ def even(rows: int, each: int) -> NDArray[np.int64]:
 
 def readers() -> list[threading.Thread]:
     """Threads that read ahead."""
-    return [t for t in threading.enumerate() if t.name == "onelayer-read-ahead"]
+    return [t for t in threading.enumerate() if t.name == "onelayer-prefetch"]

@@ -39,7 +39,7 @@ def test_every_question_has_numpys_answer(
     if chosen:
         rows = rows.only(np.r_[0, rng.integers(0, rows.count, 2 * rows.count)])
     W, b = random_weights(problem, seed)
-    W, shares = W.astype(dtype), rows.shares(problem.K)
+    W, shares = W.astype(dtype), rows.class_frequencies(problem.K)
     assume(np.abs(problem.X @ W.T).max() < 100)
     if absent:
         b = np.where(shares > 0.0, b, -np.inf)
@@ -66,7 +66,7 @@ def test_a_row_without_weight_may_be_of_a_class_that_no_other_row_has(
     )
     mine = torch_engine.fixed_scores(rows, np.eye(3))  # type: ignore[attr-defined]
     b = np.array([0.0, 0.0, -np.inf])
-    for answer in (*mine.moments(b), *mine.gradient(b, Mixture(0.1, rows.shares(3)))):
+    for answer in (*mine.moments(b), *mine.gradient(b, Mixture(0.1, rows.class_frequencies(3)))):
         assert np.isfinite(answer).all()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from onelayer.data.streaming import Overwritten
+from onelayer.data.streaming import TileBuffer
 from onelayer.engines.torch import storage
 from onelayer.engines.torch.storage import Storage, stream
 
@@ -133,7 +133,7 @@ def test_of_a_mapped_file_only_the_rows_asked_for_are_read(tmp_path: Path) -> No
 
 def test_rows_read_ahead_from_files_are_never_held(elsewhere: Storage) -> None:
     """Their memory is overwritten, so what lies there is another tile by then."""
-    memory = np.asarray(Overwritten((4, 3), np.float32))
+    memory = np.asarray(TileBuffer((4, 3), np.float32))
     for value in (1.0, 2.0):
         memory[:] = value
         tile = next(elsewhere.tiles(memory[1:3], [slice(0, 2)]))

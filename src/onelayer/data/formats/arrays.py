@@ -32,7 +32,7 @@ from onelayer.data.formats.base import (
 )
 from onelayer.data.progress import Log
 from onelayer.data.streaming import Reader
-from onelayer.data.streaming.rows import Form, even_blocks
+from onelayer.data.streaming.rows import ShardInfo, even_blocks
 from onelayer.errors import DataError
 
 # Names that an array of features is known by when a file holds several.
@@ -382,7 +382,7 @@ class FlatShard:
 
     Attributes:
         path: the file.
-        form: what the rows are.
+        info: what the rows are.
         stored: the type in the file; uint16 for bfloat16.
         bfloat16: whether the numbers are bfloat16.
         offset: the first row's first byte.
@@ -390,7 +390,7 @@ class FlatShard:
     """
 
     path: Path
-    form: Form
+    info: ShardInfo
     stored: np.dtype[Any]
     offset: int
     bfloat16: bool = False
@@ -404,7 +404,7 @@ class FlatShard:
     @property
     def blocks(self) -> NDArray[np.int64]:
         """Stretches of a size that is read at full speed."""
-        return even_blocks(self.form.rows, self.form.features * self.stored.itemsize)
+        return even_blocks(self.info.rows, self.info.features * self.stored.itemsize)
 
     def labels(self) -> NDArray[Any] | None:
         """The tensor of labels."""
@@ -467,7 +467,7 @@ def open_safetensors_shard(path: Path, wanted: Wanted) -> FlatShard:
     read_as = np.dtype(np.float32) if feature.bfloat16 else feature.dtype
     return FlatShard(
         path=path,
-        form=_form(feature.shape, read_as, str(path), feature.where),
+        info=_form(feature.shape, read_as, str(path), feature.where),
         stored=feature.dtype,
         offset=feature.offset,
         bfloat16=feature.bfloat16,
@@ -475,7 +475,7 @@ def open_safetensors_shard(path: Path, wanted: Wanted) -> FlatShard:
     )
 
 
-def _form(shape: tuple[int, ...], stored: np.dtype[Any], path: str, where: str) -> Form:
+def _form(shape: tuple[int, ...], stored: np.dtype[Any], path: str, where: str) -> ShardInfo:
     if len(shape) != 2 or 0 in shape:
         raise DataError(
             f"{path}: the features must be an array of rows and columns, (N, D), with at least "
@@ -483,7 +483,7 @@ def _form(shape: tuple[int, ...], stored: np.dtype[Any], path: str, where: str) 
         )
     dtype = features_type(stored, where)
     max_value = 1.0 if stored.kind == "b" else largest_value(np.zeros(0, dtype))
-    return Form(shape[0], shape[1], dtype, max_value=max_value)
+    return ShardInfo(shape[0], shape[1], dtype, max_value=max_value)
 
 
 class _FlatReader:
@@ -513,7 +513,7 @@ class _FlatReader:
         width = rows.shape[1]
         return as_streamed(
             rows,
-            self._shard.form.dtype,
+            self._shard.info.dtype,
             lambda at: f"{self._shard.path}: row {start + at // width}, column {at % width}",
         )
 

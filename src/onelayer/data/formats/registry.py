@@ -31,11 +31,11 @@ from onelayer.data.formats.tables import (
     table_of,
 )
 from onelayer.data.progress import Log
-from onelayer.data.streaming import StoredRows, available_memory, sized
+from onelayer.data.streaming import StoredRows, available_memory, format_bytes
 from onelayer.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
-    from onelayer.data.streaming.rows import Form, Shard
+    from onelayer.data.streaming.rows import Shard, ShardInfo
 
 _KINDS = {
     ".npy": "npy", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow",
@@ -134,7 +134,7 @@ def open_shards(files: Sequence[Path], named: Path, wanted: Wanted, log: Log) ->
     for path in files:
         shards.append(_open(path, wanted, log if not shards else lambda line: None))
         _check_alike(shards[-1], shards[0])
-    first, where = shards[0].form, str(named)
+    first, where = shards[0].info, str(named)
     X = cast(NDArray[Any], ShardedRows(shards, where))
     found = [shard.labels() for shard in shards]
     labels = None if found[0] is None else np.concatenate([x for x in found if x is not None])
@@ -157,13 +157,13 @@ def _open(path: Path, wanted: Wanted, log: Log) -> Shard:
 
 
 def _check_alike(shard: Shard, first: Shard) -> None:
-    form, other = shard.form, first.form
-    if (form.features, form.dtype) != (other.features, other.dtype):
+    info, other = shard.info, first.info
+    if (info.features, info.dtype) != (other.features, other.dtype):
         raise DataError(
-            f"{shard.where} has rows of {_described(form)} where {first.where} has "
+            f"{shard.where} has rows of {_described(info)} where {first.where} has "
             f"{_described(other)}; give every file rows of one width and type."
         )
-    for name, expected in zip(form.feature_names or (), other.feature_names or (), strict=True):
+    for name, expected in zip(info.feature_names or (), other.feature_names or (), strict=True):
         if name != expected:
             raise DataError(
                 f"{shard.where} has the column {name!r} where {first.where} has {expected!r}; give "
@@ -171,8 +171,8 @@ def _check_alike(shard: Shard, first: Shard) -> None:
             )
 
 
-def _described(form: Form) -> str:
-    return f"{form.features} {form.dtype} features"
+def _described(info: ShardInfo) -> str:
+    return f"{info.features} {info.dtype} features"
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -268,11 +268,11 @@ def stays_names_files(X: StoredRows, files: int, stream: bool | None, log: Log) 
     left = available_memory()
     stays = X.nbytes > SHARE * left if stream is None else stream
     if stays:
-        few = f"more than a quarter of the {sized(left)} of memory that are left"
+        few = f"more than a quarter of the {format_bytes(left)} of memory that are left"
         log(
-            f"{X.where}: {sized(X.nbytes)} of rows in {files} file{'s' if files > 1 else ''} "
-            f"stay on disk, {'as was asked for' if stream else few}; {X.tile_rows:,} are read at "
-            "a time."
+            f"{X.where}: {format_bytes(X.nbytes)} of rows in {files} "
+            f"file{'s' if files > 1 else ''} stay on disk, {'as requested' if stream else few}; "
+            f"{X.tile_rows:,} are read at a time."
         )
     return stays
 

@@ -31,7 +31,7 @@ from onelayer.data.formats.base import (
 )
 from onelayer.data.progress import Log
 from onelayer.data.streaming import Reader
-from onelayer.data.streaming.rows import Form
+from onelayer.data.streaming.rows import ShardInfo
 from onelayer.errors import DataError
 
 # pyarrow ships no types.
@@ -454,7 +454,7 @@ class ColumnShard(ABC):
 
     Attributes:
         path: the file.
-        form: what the rows are.
+        info: what the rows are.
         blocks: where its row groups or record batches begin, and the number of rows as the last.
         pieces: which of the file's row groups or record batches these are; empty ones are not.
         columns: names of the columns of features, or the one of lists.
@@ -462,7 +462,7 @@ class ColumnShard(ABC):
     """
 
     path: Path
-    form: Form
+    info: ShardInfo
     blocks: NDArray[np.int64]
     pieces: tuple[int, ...]
     columns: tuple[str, ...]
@@ -570,10 +570,10 @@ def open_arrow_shard(path: Path, wanted: Wanted, log: Log) -> ArrowShard:
         with open_arrow_file(path, columns) as file:
             filled = [i for i, size in enumerate(sizes) if size]
             layout = _layout(schema, columns, sizes, path, lambda: file.get_batch(filled[0]))
-    form, blocks, *_ = layout
+    info, blocks, *_ = layout
     most = int(np.diff(blocks).max())
-    if most * form.features * form.dtype.itemsize > _MOST_BATCH_BYTES:
-        fitting = max(1, _MOST_BATCH_BYTES // (form.features * form.dtype.itemsize))
+    if most * info.features * info.dtype.itemsize > _MOST_BATCH_BYTES:
+        fitting = max(1, _MOST_BATCH_BYTES // (info.features * info.dtype.itemsize))
         raise DataError(
             f"{path} has a record batch of {most} rows, which can only be read as a whole; write "
             f"it with max_chunksize={fitting} or less, or give stream=False (--no-stream) to map "
@@ -622,7 +622,7 @@ def _choose(
 
 def _layout(
     schema: Schema, columns: tuple[str, ...], sizes: list[int], path: Path, first_batch: Any
-) -> tuple[Form, NDArray[np.int64], tuple[int, ...]]:
+) -> tuple[ShardInfo, NDArray[np.int64], tuple[int, ...]]:
     """What the rows are, where the pieces begin, and which of them hold any."""
     import pyarrow as pa
 
@@ -645,8 +645,8 @@ def _layout(
     dtype = np.result_type(*types)
     filled = [i for i, size in enumerate(sizes) if size]
     blocks = np.cumsum([0, *(sizes[i] for i in filled)], dtype=np.int64)
-    form = Form(sum(sizes), width, dtype, names, largest_value(np.zeros(0, dtype)))
-    return form, blocks, tuple(filled)
+    info = ShardInfo(sum(sizes), width, dtype, names, largest_value(np.zeros(0, dtype)))
+    return info, blocks, tuple(filled)
 
 
 class _BatchReader(ABC):
@@ -699,7 +699,7 @@ class _ParquetReader(_BatchReader):
         super().__init__(shard)
         with damage_of(shard.path, self.kind):
             self._file = open_parquet_file(shard.path)
-        row_bytes = shard.form.features * shard.form.dtype.itemsize
+        row_bytes = shard.info.features * shard.info.dtype.itemsize
         self._each = max(1, _PIECE_BYTES // row_bytes)
         self._batches: Iterator[Batch] = iter(())
         self._group = self._next = -1

@@ -1,20 +1,25 @@
-"""Rows that stay in their files: read a stretch at a time, ahead of the arithmetic."""
+"""Rows that stay in their files: read a tile at a time, ahead of the arithmetic."""
 
-from onelayer.data.streaming.memory import available_memory, resident_memory, sized
-from onelayer.data.streaming.prefetch import Overwritten, Stretch, block_order, walk, walked_bytes
-from onelayer.data.streaming.rows import ChosenRows, Reader, StoredRows, stored_rows
+from onelayer.data.streaming.memory import available_memory, format_bytes, resident_memory
+from onelayer.data.streaming.prefetch import (
+    Tile,
+    TileBuffer,
+    block_order,
+    iter_tiles,
+    tile_memory,
+)
+from onelayer.data.streaming.rows import Reader, StoredRows, stored_rows
 
 __all__ = [
-    "ChosenRows",
-    "Overwritten",
     "Reader",
     "StoredRows",
-    "Stretch",
+    "Tile",
+    "TileBuffer",
     "available_memory",
     "block_order",
+    "format_bytes",
+    "iter_tiles",
     "resident_memory",
-    "sized",
     "stored_rows",
-    "walk",
-    "walked_bytes",
+    "tile_memory",
 ]

@@ -1,21 +1,28 @@
-"""How much memory this process may still take, and how much it has."""
+"""How much memory this process has, and how much more it may take."""
 
 from __future__ import annotations
 
 import os
-import resource
 from pathlib import Path
+
+try:
+    import resource
+except ImportError:  # Windows, which has no such limits
+    resource = None  # type: ignore[assignment]
+
+# What is taken to be available where the system does not say.
+_ASSUMED = 4 << 30
 
 _PROC, _CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
-def sized(count: float) -> str:
-    """A number of bytes in words.
+def format_bytes(count: float) -> str:
+    """A number of bytes with its unit.
 
     Example:
-        >>> sized(12_288_000_000), sized(45_000)
+        >>> format_bytes(12_288_000_000), format_bytes(45_000)
         ('12.3 GB', '45 kB')
     """
     for unit in ("bytes", "kB", "MB"):
@@ -28,31 +35,36 @@ def sized(count: float) -> str:
 def available_memory() -> int:
     """Bytes that this process may still take.
 
-    Returns:
-        The least of what the machine has free or can free, what the control group is allowed, and
-        what is left of the limit on the address space (`ulimit -v`).
+    The least of what the machine has free or can free, what the control group is allowed, and what
+    is left of the limit on the address space (`ulimit -v`).
     """
     left = [_of_machine(), *_of_groups()]
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY:
-        left.append(limit - _pages_of_process(0))
+    if resource is not None:
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            left.append(limit - _process_bytes(0))
     return max(0, min(left))
 
 
 def resident_memory() -> int:
-    """Bytes of this process that are in memory now."""
-    return _pages_of_process(1) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Bytes of this process that are in memory now; 0 where the system does not say."""
+    resident = _process_bytes(1)
+    if not resident and resource is not None:
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return resident
 
 
 def _of_machine() -> int:
     for line in _lines(_PROC / "meminfo"):
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * _PAGE // 2
+    if hasattr(os, "sysconf"):
+        return os.sysconf("SC_PHYS_PAGES") * _PAGE // 2
+    return _ASSUMED
 
 
 def _of_groups() -> list[int]:
-    """What each control group that this process is in has left; pages of files can be freed."""
+    """What each control group of this process has left; pages of files can be freed."""
     left = []
     for line in _lines(_PROC / "self" / "cgroup"):
         _, controllers, group = line.split(":", 2)
@@ -68,19 +80,18 @@ def _of_groups() -> list[int]:
         for place in (folder, *folder.parents[: len(Path(group).parts)], root):
             limit, usage = _number(place / limit_name), _number(place / usage_name)
             if limit is not None and usage is not None:
-                left.append(limit - usage + _file_pages(place))
+                left.append(limit - usage + _file_bytes(place))
     return left
 
 
-def _file_pages(group: Path) -> int:
-    names = ("inactive_file", "active_file", "total_inactive_file", "total_active_file")
-    found = {name: int(value) for name, value in map(str.split, _lines(group / "memory.stat"))
-             if name in names}  # fmt: skip
+def _file_bytes(group: Path) -> int:
+    pairs = (line.split() for line in _lines(group / "memory.stat"))
+    found = {name: int(value) for name, value in pairs if name.endswith("active_file")}
     plain = found.get("inactive_file", 0) + found.get("active_file", 0)
     return max(plain, found.get("total_inactive_file", 0) + found.get("total_active_file", 0))
 
 
-def _pages_of_process(field: int) -> int:
+def _process_bytes(field: int) -> int:
     for line in _lines(_PROC / "self" / "statm"):
         return int(line.split()[field]) * _PAGE
     return 0

@@ -1,21 +1,17 @@
-"""Walk over rows in files in any order; the next ones are read while these are worked on.
+"""Iterate over rows in files in any order; the next tile is read while one is worked on.
 
-Which rows are in memory together, when rows in files are visited in some order.
+A tile is what is in memory at once, and holds whole batches. Where the order keeps rows of a block
+together, as `block_order` does, tiles end where no block is left half visited; the few rows that do
+not fill a batch are carried over in memory and not read again.
 
-A stretch of the order is cut so that it holds whole batches. Where the order keeps close rows
-together, as `block_order` does, cuts are made where no block is left half visited; the few rows
-that do not fill a batch are carried over in memory and not read again.
+Rows that are too many to be permuted one by one are shuffled by blocks:
 
-Reading ahead: a thread fills one buffer while the one before is worked on.
-
-Shuffling rows that are too many to be read one by one: by blocks, then inside a window.
-
-    1. The blocks, the stretches that are read as a whole, are permuted over all rows.
+    1. The blocks, which are read as a whole, are permuted over all rows.
     2. In that order they are dealt into windows of at most so many rows (or one larger block).
     3. The rows of each window are permuted.
 
-Each window is read once, in a few large reads. The order depends on the seed, the epoch and the
-blocks alone, so it is the same on any machine and on any number of workers, and each window's order
+So each window is read once, in a few large reads. The order depends on seed, epoch and blocks
+alone: it is the same on any machine and for any number of workers, and the order inside a window
 can be found without the others'.
 """
 
@@ -30,117 +26,121 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.streaming.rows import StoredRows, gather
+from onelayer.data.streaming.rows import Indices, StoredRows, read_rows
 
-Numbers = NDArray[np.int64]
+_BUFFERS = 2
+
+_NO_ROWS = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
-class Stretch:
-    """Some of the places of an order, and the rows that they visit.
+class Tile:
+    """Some places of an order, and the rows that are in memory for them.
 
     Attributes:
         start: the first place.
         stop: the place after the last.
-        numbers: of the rows that are in memory together, as they lie there; those that were in
-            the stretch before come first, and a few may be there for the next one alone. A slice
-            where rows are visited as they are stored.
-        carried: where in the stretch before the first of them lie.
-        order: where among `numbers` the row of each place is; None where they are visited as they
+        indices: the rows in memory, as they lie there: first those that were in the tile before,
+            then those that were read; a few may be there for the next tile. A slice where rows are
+            visited as they are stored.
+        carried: where in the tile before the first of them lie.
+        order: where among `indices` the row of each place is; None where rows are visited as they
             lie there.
     """
 
     start: int
     stop: int
-    numbers: slice | Numbers
-    carried: Numbers
-    order: Numbers | None
+    indices: slice | Indices
+    carried: Indices
+    order: Indices | None
 
     @property
     def rows(self) -> int:
         """How many rows are in memory."""
-        if isinstance(self.numbers, slice):
+        if isinstance(self.indices, slice):
             return self.stop - self.start
-        return len(self.numbers)
+        return len(self.indices)
 
 
-_NONE = np.zeros(0, np.int64)
+class TileBuffer(np.ndarray[Any, np.dtype[Any]]):
+    """Memory that tiles are read into again and again: its address says nothing of its content."""
 
 
-def plan_in_file_order(rows: int, each: int) -> Iterator[Stretch]:
-    """Stretches of rows as they are stored.
+def iter_tiles(
+    X: StoredRows, order: Indices | None = None, *, batch: int = 1, most: int | None = None
+) -> Iterator[tuple[Tile, NDArray[Any]]]:
+    """Visit rows, a tile at a time.
 
     Args:
-        rows: N.
-        each: rows of a stretch, but for the last.
+        X: the rows, (N, D).
+        order: row of each place, shape (n,); None visits all of them as they are stored.
+        batch: places of a batch; every tile but the last holds whole ones.
+        most: rows of a tile at most, in whole batches, but at least one batch; None is what X reads
+            at once.
 
     Yields:
-        The stretches, one after another.
+        Each tile with its rows as an array, (`tile.rows`, D), which is overwritten after the next
+        tile is asked for. Two are in memory, `tile_memory` bytes.
+
+    Raises:
+        DataError: when a file cannot be read or holds a NaN or infinity.
+    """
+    rows = _tile_rows(X, ordered=order is not None, batch=batch, most=most)
+    if order is None:
+        tiles = _tiles_as_stored(len(X), rows)
+    else:
+        tiles = _tiles_in_order(order, X.blocks, rows, batch)
+    reader = X.open()
+
+    def load(tile: Tile, buffer: NDArray[Any], before: NDArray[Any] | None) -> None:
+        if isinstance(tile.indices, slice):
+            reader.read(tile.start, buffer[: tile.rows])
+            return
+        kept = len(tile.carried)
+        if before is not None:
+            np.take(before, tile.carried, axis=0, out=buffer[:kept], mode="clip")
+        read_rows(reader, tile.indices[kept:], buffer[kept : tile.rows])
+
+    shape = (min(rows, len(X)), X.shape[1])
+    buffers = [np.asarray(TileBuffer(shape, X.dtype)) for _ in range(_BUFFERS)]
+    try:
+        for tile, buffer in prefetch(tiles, load, buffers):
+            yield tile, buffer[: tile.rows]
+    finally:
+        reader.close()
+
+
+def tile_memory(X: StoredRows, *, ordered: bool = False, batch: int = 1) -> int:
+    """Bytes of memory that `iter_tiles` takes."""
+    return _BUFFERS * X.row_bytes * _tile_rows(X, ordered=ordered, batch=batch, most=None)
+
+
+def block_order(blocks: Indices, window_rows: int, seed: int, epoch: int) -> Indices:
+    """The order in which an epoch visits rows in files; see the head of this file.
+
+    Args:
+        blocks: where blocks begin, and the number of rows N as the last: shape (M + 1,).
+        window_rows: rows of a window at most, ≥ 1; a larger block is a window of its own.
+        seed: ≥ 0.
+        epoch: 1, 2, …
+
+    Returns:
+        A permutation of 0 … N−1, shape (N,).
 
     Example:
-        >>> [(s.start, s.stop) for s in plan_in_file_order(rows=5, each=2)]
-        [(0, 2), (2, 4), (4, 5)]
+        >>> order = block_order(np.array([0, 2, 4, 6]), window_rows=4, seed=0, epoch=1)
+        >>> sorted(order.tolist()), sorted((order[:4] // 2).tolist())
+        ([0, 1, 2, 3, 4, 5], [0, 0, 2, 2])
     """
-    for start in range(0, rows, each):
-        stop = min(start + each, rows)
-        yield Stretch(start, stop, slice(start, stop), _NONE, None)
-
-
-def plan_in_order(order: Numbers, blocks: Numbers, each: int, batch: int) -> Iterator[Stretch]:
-    """Stretches of any order.
-
-    Args:
-        order: row of each place, shape (n,).
-        blocks: where blocks of rows begin, and the number of rows as the last.
-        each: rows that are in memory together at most.
-        batch: every stretch but the last has a multiple of so many places, ≥ 1; `each` is at least
-            that.
-
-    Yields:
-        The stretches, one after another.
-    """
-    before = _NONE
-    for start, stop, end in _cuts(order, blocks, each, batch):
-        distinct, inverse = np.unique(order[start:end], return_inverse=True)
-        held = np.isin(distinct, before)
-        numbers = np.concatenate([distinct[held], distinct[~held]])
-        sorter = np.argsort(before)
-        carried = sorter[np.searchsorted(before, distinct[held], sorter=sorter)]
-        places = np.empty(len(numbers), np.int64)
-        places[np.concatenate([np.flatnonzero(held), np.flatnonzero(~held)])] = np.arange(
-            len(numbers)
-        )
-        visits = places[inverse[: stop - start]]
-        as_they_lie = len(visits) == len(numbers) and bool((np.diff(visits) == 1).all())
-        yield Stretch(start, stop, numbers, carried, None if as_they_lie else visits)
-        before = numbers
-
-
-def _cuts(order: Numbers, blocks: Numbers, each: int, batch: int) -> Iterator[tuple[int, int, int]]:
-    """First place of each stretch, the one after its last, and the one after the last that is read.
-
-    What is read beyond a stretch is the rest of its blocks, too few for a batch.
-    """
-    clean, start = _clean_cuts(order, blocks), 0
-    most = each // batch * batch
-    while start < len(order):
-        stop = end = min(start + most, len(order))
-        if stop < len(order):
-            last = int(np.searchsorted(clean, start + each, "right")) - 1
-            whole = int(clean[last]) // batch * batch if last >= 0 else 0
-            if whole > start:
-                stop, end = whole, int(clean[last])
-        yield start, stop, end
-        start = stop
-
-
-def _clean_cuts(order: Numbers, blocks: Numbers) -> Numbers:
-    """Places at which every block is either done with or not yet begun."""
-    block = np.searchsorted(blocks, order, "right") - 1
-    last = np.zeros(len(blocks), np.int64)
-    np.maximum.at(last, block, np.arange(len(order)))
-    reached = np.maximum.accumulate(last[block])
-    return np.asarray(np.flatnonzero(reached == np.arange(len(order))) + 1)
+    sizes = np.diff(blocks)
+    permuted = np.random.default_rng([seed, epoch]).permutation(len(sizes))
+    order, filled = np.empty(int(blocks[-1]), np.int64), 0
+    for number, (first, last) in enumerate(_windows(sizes[permuted], window_rows)):
+        rows = np.concatenate([np.arange(blocks[i], blocks[i + 1]) for i in permuted[first:last]])
+        rng = np.random.default_rng([seed, epoch, number])
+        order[filled : filled + len(rows)] = rng.permutation(rows)
+        filled += len(rows)
+    return order
 
 
 Task = TypeVar("Task")
@@ -148,50 +148,47 @@ Task = TypeVar("Task")
 Buffer = TypeVar("Buffer")
 
 
-def read_ahead(
+def prefetch(
     tasks: Iterator[Task],
     load: Callable[[Task, Buffer, Buffer | None], None],
     buffers: Sequence[Buffer],
 ) -> Iterator[tuple[Task, Buffer]]:
-    """Do the tasks in order in a thread, as far ahead as there are buffers.
+    """Load the tasks in order in a thread, as far ahead as there are buffers.
 
-    The thread ends with the iterator: when tasks are at their end, when a task fails, and when the
-    loop over them is left, by an error or Ctrl-C for instance.
+    The thread ends with the iterator: after the last task, when a task fails, and when the loop
+    over them is left, by an error or Ctrl-C for instance. It raises what tasks or `load` raise.
 
     Args:
-        tasks: what is to be read; taken in the thread.
-        load: fills a buffer by a task, in the thread; its third argument is the buffer of the task
-            before, which is not yet overwritten, None for the first.
-        buffers: two or more; they are filled in turn.
+        tasks: taken in the thread.
+        load: fills a buffer for a task, in the thread; its third argument is the buffer of the task
+            before, which is not yet overwritten, or None for the first.
+        buffers: two or more, filled in turn.
 
     Yields:
         Each task with its buffer, which is overwritten after the next one is asked for.
 
-    Raises:
-        BaseException: whatever tasks or load raise.
-
     Example:
         >>> def load(task, buffer, before):
         ...     buffer[0] = task
-        >>> [buffer[0] for _, buffer in read_ahead(iter("abc"), load, [[0], [0]])]
+        >>> [buffer[0] for _, buffer in prefetch(iter("abc"), load, [[0], [0]])]
         ['a', 'b', 'c']
     """
-    turns = _Turns(tasks, load, buffers)
-    thread = threading.Thread(target=turns.run, name="onelayer-read-ahead", daemon=True)
+    worker = _Worker(tasks, load, buffers)
+    thread = threading.Thread(target=worker.run, name="onelayer-prefetch", daemon=True)
     try:
         thread.start()
-        while (filled := turns.filled.get()) is not None:
+        while (filled := worker.filled.get()) is not None:
             if isinstance(filled, BaseException):
                 raise filled
             yield filled
-            turns.free.put(True)
+            worker.free.put(True)
     finally:
-        turns.free.put(False)
+        worker.free.put(False)
         if thread.ident is not None:
             thread.join()
 
 
-class _Turns(Generic[Task, Buffer]):
+class _Worker(Generic[Task, Buffer]):
     """The thread's side: it waits for a free buffer, fills it, and hands it over."""
 
     def __init__(
@@ -222,98 +219,64 @@ class _Turns(Generic[Task, Buffer]):
             self.filled.put(error)
 
 
-BUFFERS = 2
-
-
-class Overwritten(np.ndarray[Any, np.dtype[Any]]):
-    """Memory that rows are read into again and again: nobody may keep what it held by its place."""
-
-
-def walk(
-    X: StoredRows, order: Numbers | None = None, *, batch: int = 1, most: int | None = None
-) -> Iterator[tuple[Stretch, NDArray[Any]]]:
-    """Visit rows, a stretch at a time.
-
-    Args:
-        X: the rows, (N, D).
-        order: row of each place, shape (n,); None visits all of them as they are stored.
-        batch: places of a batch; every stretch but the last holds whole ones.
-        most: rows of a stretch at most, whole batches of them but one at least; None is what X
-            reads at once.
-
-    Yields:
-        Each stretch with its rows as an array, (`stretch.rows`, D), which is overwritten after the
-        next one is asked for. Two are in memory, `walked_bytes` of them.
-
-    Raises:
-        DataError: when a file cannot be read, or holds what is no finite number.
-    """
-    each = _rows_of_a_stretch(X, ordered=order is not None, batch=batch, most=most)
-    if order is None:
-        plan = plan_in_file_order(len(X), each)
-    else:
-        plan = plan_in_order(order, X.blocks, each, batch)
-    reader = X.open()
-
-    def load(stretch: Stretch, buffer: NDArray[Any], before: NDArray[Any] | None) -> None:
-        if isinstance(stretch.numbers, slice):
-            reader.read(stretch.start, buffer[: stretch.rows])
-            return
-        kept = len(stretch.carried)
-        if before is not None:
-            np.take(before, stretch.carried, axis=0, out=buffer[:kept], mode="clip")
-        gather(reader, stretch.numbers[kept:], buffer[kept : stretch.rows])
-
-    shape = (min(each, len(X)), X.shape[1])
-    buffers = [np.asarray(Overwritten(shape, X.dtype)) for _ in range(BUFFERS)]
-    try:
-        for stretch, buffer in read_ahead(plan, load, buffers):
-            yield stretch, buffer[: stretch.rows]
-    finally:
-        reader.close()
-
-
-def walked_bytes(X: StoredRows, *, ordered: bool = False, batch: int = 1) -> int:
-    """Bytes of memory that a walk takes; see `walk`."""
-    return BUFFERS * X.row_bytes * _rows_of_a_stretch(X, ordered=ordered, batch=batch, most=None)
-
-
-def _rows_of_a_stretch(X: StoredRows, *, ordered: bool, batch: int, most: int | None) -> int:
+def _tile_rows(X: StoredRows, *, ordered: bool, batch: int, most: int | None) -> int:
     if not ordered:
         return max(batch, min(most or len(X), X.tile_rows) // batch * batch)
     # A window is whole with what did not fill a batch of the one before.
     return max(batch, min(most or len(X), X.window_rows + batch - 1))
 
 
-def block_order(blocks: Numbers, window_rows: int, seed: int, epoch: int) -> Numbers:
-    """Order in which an epoch visits rows that are in files.
+def _tiles_as_stored(rows: int, each: int) -> Iterator[Tile]:
+    for start in range(0, rows, each):
+        stop = min(start + each, rows)
+        yield Tile(start, stop, slice(start, stop), _NO_ROWS, None)
 
-    Args:
-        blocks: where blocks begin, and the number of rows N as the last: shape (M + 1,).
-        window_rows: rows of a window at most, ≥ 1; a larger block is a window of its own.
-        seed: ≥ 0.
-        epoch: 1, 2, …
 
-    Returns:
-        A permutation of 0 … N−1, shape (N,).
+def _tiles_in_order(order: Indices, blocks: Indices, each: int, batch: int) -> Iterator[Tile]:
+    """Tiles of at most `each` rows; all but the last have a multiple of `batch` places."""
+    before = _NO_ROWS
+    for start, stop, end in _cuts(order, blocks, each, batch):
+        distinct, inverse = np.unique(order[start:end], return_inverse=True)
+        held = np.isin(distinct, before)
+        indices = np.concatenate([distinct[held], distinct[~held]])
+        sorter = np.argsort(before)
+        carried = sorter[np.searchsorted(before, distinct[held], sorter=sorter)]
+        places = np.empty(len(indices), np.int64)
+        places[np.argsort(~held, kind="stable")] = np.arange(len(indices))
+        visits = places[inverse[: stop - start]]
+        as_stored = len(visits) == len(indices) and bool((np.diff(visits) == 1).all())
+        yield Tile(start, stop, indices, carried, None if as_stored else visits)
+        before = indices
 
-    Example:
-        >>> order = block_order(np.array([0, 2, 4, 6]), window_rows=4, seed=0, epoch=1)
-        >>> sorted(order.tolist()), sorted((order[:4] // 2).tolist())
-        ([0, 1, 2, 3, 4, 5], [0, 0, 2, 2])
+
+def _cuts(order: Indices, blocks: Indices, each: int, batch: int) -> Iterator[tuple[int, int, int]]:
+    """First place of each tile, the one after its last, and the one after the last that is read.
+
+    What is read beyond a tile is the rest of its blocks, too few for a batch.
     """
-    sizes = np.diff(blocks)
-    permuted = np.random.default_rng([seed, epoch]).permutation(len(sizes))
-    order, filled = np.empty(int(blocks[-1]), np.int64), 0
-    for number, (first, last) in enumerate(_windows(sizes[permuted], window_rows)):
-        rows = np.concatenate([np.arange(blocks[i], blocks[i + 1]) for i in permuted[first:last]])
-        rng = np.random.default_rng([seed, epoch, number])
-        order[filled : filled + len(rows)] = rng.permutation(rows)
-        filled += len(rows)
-    return order
+    clean, start = _clean_cuts(order, blocks), 0
+    most = each // batch * batch
+    while start < len(order):
+        stop = end = min(start + most, len(order))
+        if stop < len(order):
+            last = int(np.searchsorted(clean, start + each, "right")) - 1
+            whole = int(clean[last]) // batch * batch if last >= 0 else 0
+            if whole > start:
+                stop, end = whole, int(clean[last])
+        yield start, stop, end
+        start = stop
 
 
-def _windows(sizes: Numbers, window_rows: int) -> Iterator[tuple[int, int]]:
+def _clean_cuts(order: Indices, blocks: Indices) -> Indices:
+    """Places at which every block is either done with or not yet begun."""
+    block = np.searchsorted(blocks, order, "right") - 1
+    last = np.zeros(len(blocks), np.int64)
+    np.maximum.at(last, block, np.arange(len(order)))
+    reached = np.maximum.accumulate(last[block])
+    return np.asarray(np.flatnonzero(reached == np.arange(len(order))) + 1)
+
+
+def _windows(sizes: Indices, window_rows: int) -> Iterator[tuple[int, int]]:
     """First and last block of each window."""
     ends, first = np.cumsum(sizes), 0
     while first < len(sizes):

@@ -1,12 +1,6 @@
-"""`StoredRows`: N rows of D features in files, with the shape, type and slices of an array.
+"""`StoredRows`: N rows of D features in files, with the shape, dtype and slices of an array.
 
 Shape letters, the same everywhere: N rows, D features, X (N, D).
-
-Read rows that lie apart: in few reads where they are close, each by itself where not.
-
-Finding the first number that is none: a NaN or an infinity.
-
-One file after another as rows that are read a stretch at a time.
 """
 
 from __future__ import annotations
@@ -22,53 +16,34 @@ from numpy.typing import NDArray
 
 from onelayer.errors import DataError
 
-# To read over a gap of this size takes no longer than to begin a read behind it.
-GAP_BYTES = 128 << 10
-
-# Rows with gaps between them are read to here, and those that are wanted copied.
-SCRATCH_BYTES = 2 << 20
-
-
-def gather(reader: Reader, numbers: NDArray[np.int64], into: NDArray[Any]) -> None:
-    """Read rows into an array.
-
-    Args:
-        reader: of the rows.
-        numbers: which rows, each larger than the one before, shape (n,).
-        into: shape (n, D).
-    """
-    row_bytes = max(1, into.strides[0])
-    apart = np.flatnonzero(np.diff(numbers) > 1 + GAP_BYTES // row_bytes) + 1
-    most = max(1, SCRATCH_BYTES // row_bytes)
-    scratch: NDArray[Any] | None = None
-    for first, last in pairwise([0, *apart.tolist(), len(numbers)]):
-        low, high = (int(numbers[first]), int(numbers[last - 1]) + 1) if last > first else (0, 0)
-        if high - low == last - first:
-            reader.read(low, into[first:last])
-            continue
-        scratch = np.empty((most, into.shape[1]), into.dtype) if scratch is None else scratch
-        for start in range(low, high, most):
-            span = scratch[: min(most, high - start)]
-            a, b = np.searchsorted(numbers, (start, start + len(span)))
-            if a < b:
-                reader.read(start, span)
-                np.take(span, numbers[a:b] - start, axis=0, out=into[a:b], mode="clip")
-
-
 # What is read at once, and what a shuffle mixes at once: two of these are in memory.
 TILE_BYTES = 32 << 20
 
-Numbers = NDArray[np.int64]
+# Of rows that can be read alone, so many bytes are a block: a large read, and yet few rows.
+BLOCK_BYTES = 256 << 10
+
+# Reading over a gap of this size takes no longer than beginning a read behind it.
+GAP_BYTES = 128 << 10
+
+# Rows with gaps between them are read to here, and those that are asked for are copied.
+SCRATCH_BYTES = 2 << 20
+
+# Rows that are searched for a NaN at a time.
+_SEARCH_BYTES = 256 << 10
+
+_HALF_EXPONENT = np.uint16(0x7C00)
+
+Indices = NDArray[np.int64]
 
 
 class Reader(Protocol):
-    """Reads stretches of rows; it belongs to one thread, and is closed when done with."""
+    """Reads consecutive rows; it belongs to one thread, and is closed after use."""
 
     def read(self, start: int, into: NDArray[Any]) -> None:
-        """Read rows start, start + 1, … into an array of shape (n, D) of the rows' type.
+        """Read rows start, start + 1, … into an array of shape (n, D) of the rows' dtype.
 
         Raises:
-            DataError: when the file cannot be read, ends early or holds what is no finite number.
+            DataError: when the file cannot be read, ends early or holds a NaN or infinity.
         """
 
     def close(self) -> None:
@@ -76,23 +51,23 @@ class Reader(Protocol):
 
 
 class StoredRows(ABC):
-    """Rows as files hold them.
+    """Rows in files.
 
     A slice or an index reads just those rows, as an array; nothing else is ever in memory. It is
-    safe to fork and to pickle: files are named by it and not held open.
+    safe to fork and to pickle: it names its files and does not hold them open.
 
     Attributes:
         shape: (N, D).
         dtype: of the arrays that are read.
-        blocks: where the stretches begin that are cheapest read as a whole, and N as the last:
-            shape (M + 1,), ascending from 0.
+        blocks: where the blocks begin that are cheapest read as a whole, and N as the last: shape
+            (M + 1,), ascending from 0.
         where: the file or files, for messages.
     """
 
     ndim = 2
 
     def __init__(
-        self, shape: tuple[int, int], dtype: np.dtype[Any], blocks: Numbers, where: str
+        self, shape: tuple[int, int], dtype: np.dtype[Any], blocks: Indices, where: str
     ) -> None:
         self.shape, self.dtype, self.blocks, self.where = shape, dtype, blocks, where
 
@@ -124,58 +99,23 @@ class StoredRows(ABC):
         return max(self.tile_rows, int(np.diff(self.blocks).max()))
 
     def __getitem__(self, chosen: slice | NDArray[Any] | list[int]) -> NDArray[Any]:
-        numbers = np.arange(len(self))[chosen]
-        distinct, places = np.unique(numbers, return_inverse=True)
+        indices = np.arange(len(self))[chosen]
+        distinct, places = np.unique(indices, return_inverse=True)
         read = np.empty((len(distinct), self.shape[1]), self.dtype)
         reader = self.open()
         try:
-            gather(reader, distinct, read)
+            read_rows(reader, distinct, read)
         finally:
             reader.close()
-        return read if np.array_equal(distinct, numbers) else read[places]
+        return read if np.array_equal(distinct, indices) else read[places]
 
-    def take(self, numbers: NDArray[np.integer[Any]]) -> StoredRows:
-        """These rows alone, still in their files.
-
-        Args:
-            numbers: of the rows, each larger than the one before.
-
-        Returns:
-            The rows; nothing is read.
-        """
-        return ChosenRows(self, np.asarray(numbers, np.int64))
+    def take(self, indices: NDArray[np.integer[Any]]) -> StoredRows:
+        """These rows alone, ascending, still in their files; nothing is read."""
+        return _Subset(self, np.asarray(indices, np.int64))
 
     def __array__(self, *_: object, **__: object) -> NoReturn:
         # Without this NumPy would read row by row into an array of objects.
         raise TypeError(f"{self.where} stays in its files: read some of its rows, as in X[:100].")
-
-
-class ChosenRows(StoredRows):
-    """Some rows of others, in the same order; a share that was cut off, for instance."""
-
-    def __init__(self, base: StoredRows, numbers: Numbers) -> None:
-        self._base, self._numbers = base, numbers
-        blocks = np.unique(np.searchsorted(numbers, base.blocks))
-        super().__init__((len(numbers), base.shape[1]), base.dtype, blocks, base.where)
-
-    def open(self) -> Reader:
-        """A reader of these rows."""
-        return _ChosenReader(self._base.open(), self._numbers)
-
-    def take(self, numbers: NDArray[np.integer[Any]]) -> StoredRows:
-        """These rows alone, still in their files."""
-        return ChosenRows(self._base, self._numbers[numbers])
-
-
-class _ChosenReader:
-    def __init__(self, base: Reader, numbers: Numbers) -> None:
-        self._base, self._numbers = base, numbers
-
-    def read(self, start: int, into: NDArray[Any]) -> None:
-        gather(self._base, self._numbers[start : start + len(into)], into)
-
-    def close(self) -> None:
-        self._base.close()
 
 
 def stored_rows(X: object) -> StoredRows | None:
@@ -188,50 +128,8 @@ def stored_rows(X: object) -> StoredRows | None:
     return X if isinstance(X, StoredRows) else None
 
 
-_BLOCK_BYTES = 1 << 18
-
-_HALF_EXPONENT = np.uint16(0x7C00)
-
-
-def first_not_finite(X: NDArray[Any]) -> tuple[int, int] | None:
-    """Where the first NaN or infinity is.
-
-    Args:
-        X: contiguous rows, shape (N, D), of any type.
-
-    Returns:
-        Row and column, or None where every number is finite.
-
-    Example:
-        >>> first_not_finite(np.array([[0.0, 1.0], [2.0, np.nan]]))
-        (1, 1)
-    """
-    if X.dtype.kind != "f":
-        return None
-    # In blocks: the mask for all of X at once would be a copy of up to half its size.
-    step = max(1, _BLOCK_BYTES // (X.shape[1] * X.itemsize))
-    for start in range(0, len(X), step):
-        block = X[start : start + step]
-        if not _all_finite(block):
-            row, column = divmod(int(np.argmin(np.isfinite(block))), X.shape[1])
-            return start + row, column
-    return None
-
-
-def _all_finite(block: NDArray[Any]) -> bool:
-    if block.dtype != np.float16 or not block.dtype.isnative:
-        return bool(np.isfinite(block).all())
-    # NumPy asks each half float by itself; the exponents' bits are looked at eight times faster.
-    exponents = np.bitwise_and(block.view(np.uint16), _HALF_EXPONENT)
-    return bool(exponents.max() != _HALF_EXPONENT)
-
-
-# Of rows that may be read alone, so many bytes are a block: a large read, and yet few rows.
-BLOCK_BYTES = 256 << 10
-
-
 @dataclass(frozen=True)
-class Form:
+class ShardInfo:
     """What the rows of a file are.
 
     Attributes:
@@ -248,21 +146,26 @@ class Form:
     feature_names: tuple[str, ...] | None = None
     max_value: float = 1.0
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row as it is read."""
+        return self.features * self.dtype.itemsize
+
 
 class Shard(Protocol):
-    """A file with rows, which is opened anew by each reader."""
+    """A file with rows, which each reader opens anew."""
 
     @property
     def where(self) -> str:
         """The file's path, for messages."""
 
     @property
-    def form(self) -> Form:
+    def info(self) -> ShardInfo:
         """What its rows are."""
 
     @property
-    def blocks(self) -> NDArray[np.int64]:
-        """Where the stretches begin that are cheapest read as a whole, and N as the last."""
+    def blocks(self) -> Indices:
+        """Where the blocks begin that are cheapest read as a whole, and N as the last."""
 
     @abstractmethod
     def labels(self) -> NDArray[Any] | None:
@@ -274,51 +177,138 @@ class Shard(Protocol):
 
 
 class ShardedRows(StoredRows):
-    """The rows of shards, one after another."""
+    """The rows of shards, one after another; a NaN or infinity is found at the first reading."""
 
     def __init__(self, shards: Sequence[Shard], where: str) -> None:
         self._shards = tuple(shards)
-        form = shards[0].form
-        self._starts = np.cumsum([0, *(shard.form.rows for shard in shards)])
+        info = shards[0].info
+        self._starts = np.cumsum([0, *(shard.info.rows for shard in shards)])
         pairs = zip(shards, self._starts, strict=False)
         blocks = [shard.blocks[:-1] + start for shard, start in pairs]
         rows = int(self._starts[-1])
-        super().__init__(
-            (rows, form.features), form.dtype, np.concatenate([*blocks, [rows]]), where
-        )
-        # A row is looked at when it is read for the first time.
-        self._finite = np.full(rows, form.dtype.kind != "f")
+        shape = (rows, info.features)
+        super().__init__(shape, info.dtype, np.concatenate([*blocks, [rows]]), where)
+        self._checked = np.full(rows, info.dtype.kind != "f")
 
     def open(self) -> Reader:
         """A reader of these rows; one file is open at a time."""
         return _ShardsReader(self)
 
     def shard_of(self, row: int) -> tuple[Shard, int, int]:
-        """The shard that a row is in, with the numbers of its first row and of the next shard's."""
+        """The shard that a row is in, its first row, and the first row of the next shard."""
         i = int(np.searchsorted(self._starts, row, "right")) - 1
         return self._shards[i], int(self._starts[i]), int(self._starts[i + 1])
 
     def check_finite(self, start: int, rows: NDArray[Any]) -> None:
-        """Look for a NaN or an infinity in rows that nobody has looked at yet.
-
-        Raises:
-            DataError: when there is one; with file, row and column.
-        """
-        seen = self._finite[start : start + len(rows)]
-        if seen.all():
+        """Raise `DataError` for a NaN or infinity in rows that were not checked yet."""
+        checked = self._checked[start : start + len(rows)]
+        if checked.all():
             return
         found = first_not_finite(rows)
         if found is not None:
             row, column = found
             shard, first, _ = self.shard_of(start + row)
-            names = shard.form.feature_names
-            called = f"{column} ({names[column]})" if names else str(column)
-            raise DataError(
-                f"{shard.where}: every feature must be a finite number, but row "
-                f"{start + row - first}, column {called} is {rows[row, column]}; drop the row or "
-                "fill the value."
+            raise not_finite(
+                shard.where,
+                start + row - first,
+                column,
+                rows[row, column],
+                shard.info.feature_names,
             )
-        seen[:] = True
+        checked[:] = True
+
+
+def read_rows(reader: Reader, indices: Indices, into: NDArray[Any]) -> None:
+    """Read rows that lie apart: in few reads where they are close, each by itself where not.
+
+    Args:
+        reader: of the rows.
+        indices: which rows, ascending, shape (n,).
+        into: shape (n, D).
+    """
+    row_bytes = max(1, into.strides[0])
+    apart = np.flatnonzero(np.diff(indices) > 1 + GAP_BYTES // row_bytes) + 1
+    most = max(1, SCRATCH_BYTES // row_bytes)
+    scratch: NDArray[Any] | None = None
+    for first, last in pairwise([0, *apart.tolist(), len(indices)]):
+        low, high = (int(indices[first]), int(indices[last - 1]) + 1) if last > first else (0, 0)
+        if high - low == last - first:
+            reader.read(low, into[first:last])
+            continue
+        scratch = np.empty((most, into.shape[1]), into.dtype) if scratch is None else scratch
+        for start in range(low, high, most):
+            span = scratch[: min(most, high - start)]
+            a, b = np.searchsorted(indices, (start, start + len(span)))
+            if a < b:
+                reader.read(start, span)
+                np.take(span, indices[a:b] - start, axis=0, out=into[a:b], mode="clip")
+
+
+def even_blocks(rows: int, row_bytes: int) -> Indices:
+    """Blocks of rows that can be read alone: BLOCK_BYTES each, but for the last.
+
+    Example:
+        >>> even_blocks(rows=5, row_bytes=100_000)
+        array([0, 2, 4, 5])
+    """
+    each = max(1, BLOCK_BYTES // row_bytes)
+    return np.append(np.arange(0, rows, each, dtype=np.int64), rows)
+
+
+def first_not_finite(X: NDArray[Any]) -> tuple[int, int] | None:
+    """Row and column of the first NaN or infinity of contiguous rows; None where there is none.
+
+    Example:
+        >>> first_not_finite(np.array([[0.0, 1.0], [2.0, np.nan]]))
+        (1, 1)
+    """
+    if X.dtype.kind != "f":
+        return None
+    # In blocks: the mask for all of X at once would be a copy of up to half its size.
+    step = max(1, _SEARCH_BYTES // (X.shape[1] * X.itemsize))
+    for start in range(0, len(X), step):
+        block = X[start : start + step]
+        if not _all_finite(block):
+            row, column = divmod(int(np.argmin(np.isfinite(block))), X.shape[1])
+            return start + row, column
+    return None
+
+
+def not_finite(
+    where: str, row: int, column: int, value: object, names: tuple[str, ...] | None
+) -> DataError:
+    """The error for a feature that is a NaN or infinity."""
+    name = f" ({names[column]})" if names else ""
+    return DataError(
+        f"{where}: every feature must be a finite number, but row {row}, column {column}{name} is "
+        f"{value}; drop the row or fill the value."
+    )
+
+
+class _Subset(StoredRows):
+    """Some rows of others, in the same order."""
+
+    def __init__(self, base: StoredRows, indices: Indices) -> None:
+        self._base, self._indices = base, indices
+        blocks = np.unique(np.searchsorted(indices, base.blocks))
+        super().__init__((len(indices), base.shape[1]), base.dtype, blocks, base.where)
+
+    def open(self) -> Reader:
+        return _SubsetReader(self._base.open(), self._indices)
+
+    def take(self, indices: NDArray[np.integer[Any]]) -> StoredRows:
+        return _Subset(self._base, self._indices[indices])
+
+
+class _SubsetReader:
+    def __init__(self, base: Reader, indices: Indices) -> None:
+        self._base, self._indices = base, indices
+
+    def read(self, start: int, into: NDArray[Any]) -> None:
+        read_rows(self._base, self._indices[start : start + len(into)], into)
+
+    def close(self) -> None:
+        self._base.close()
 
 
 class _ShardsReader:
@@ -345,12 +335,9 @@ class _ShardsReader:
         self._reader = None
 
 
-def even_blocks(rows: int, row_bytes: int) -> NDArray[np.int64]:
-    """Blocks of rows that may be read alone: BLOCK_BYTES each, but for the last.
-
-    Example:
-        >>> even_blocks(rows=5, row_bytes=100_000)
-        array([0, 2, 4, 5])
-    """
-    each = max(1, BLOCK_BYTES // row_bytes)
-    return np.append(np.arange(0, rows, each, dtype=np.int64), rows)
+def _all_finite(block: NDArray[Any]) -> bool:
+    if block.dtype != np.float16 or not block.dtype.isnative:
+        return bool(np.isfinite(block).all())
+    # NumPy asks each half float by itself; looking at the exponents' bits is eight times faster.
+    exponents = np.bitwise_and(block.view(np.uint16), _HALF_EXPONENT)
+    return bool(exponents.max() != _HALF_EXPONENT)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onelayer.data.streaming import Overwritten
+from onelayer.data.streaming import TileBuffer
 from onelayer.engines.torch.device import storable_bytes, tile_bytes
 
 # To pin memory for less takes longer than it saves.
@@ -68,7 +68,7 @@ class Storage:
 
     def _whole(self, X: NDArray[Any]) -> Any | None:
         """All of X on the device, if it is there or fits."""
-        if self._device.type == "cpu" or isinstance(owner(X), Overwritten):
+        if self._device.type == "cpu" or isinstance(owner(X), TileBuffer):
             return None
         self._held = [held for held in self._held if held.alive]
         for held in self._held:

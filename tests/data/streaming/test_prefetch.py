@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 
-from onelayer.data.streaming import walk
+from onelayer.data.streaming import iter_tiles
 
 from .making import CountedRows, readers
 
@@ -20,23 +20,23 @@ X = np.arange(40.0).reshape(20, 2)
 
 def test_the_next_rows_are_read_while_these_are_worked_on() -> None:
     rows = CountedRows(X)
-    walked = walk(rows, most=5)
-    next(walked)
-    for _ in range(2):  # without asking for more, the second stretch is read as well
+    tiles = iter_tiles(rows, most=5)
+    next(tiles)
+    for _ in range(2):  # without asking for more, the second tile is read as well
         assert rows.begun.acquire(timeout=10)
     assert not rows.begun.acquire(timeout=0.2)  # and the third is not: both buffers are filled
     assert rows.reads == [(0, 5), (5, 10)]
 
 
 def test_rows_are_not_overwritten_while_they_are_worked_on() -> None:
-    for stretch, held in walk(CountedRows(X), most=3):
+    for tile, held in iter_tiles(CountedRows(X), most=3):
         threading.Event().wait(0.01)
-        np.testing.assert_array_equal(held, X[stretch.start : stretch.stop])
+        np.testing.assert_array_equal(held, X[tile.start : tile.stop])
 
 
 def test_the_thread_ends_with_the_walk() -> None:
     rows = CountedRows(X)
-    for _ in walk(rows, most=5):
+    for _ in iter_tiles(rows, most=5):
         pass
     assert not readers()
     assert rows.closed == 1
@@ -44,12 +44,12 @@ def test_the_thread_ends_with_the_walk() -> None:
 
 def test_the_thread_ends_where_the_loop_is_left() -> None:
     rows = CountedRows(X)
-    for _ in walk(rows, most=5):
+    for _ in iter_tiles(rows, most=5):
         break
     assert not readers()
 
     def stumble() -> None:
-        for _ in walk(rows, most=5):
+        for _ in iter_tiles(rows, most=5):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -64,8 +64,8 @@ def test_what_fails_in_the_thread_fails_here_after_what_was_read() -> None:
     seen = []
 
     def see() -> None:
-        for stretch, _ in walk(rows, most=5):
-            seen.append(stretch.start)
+        for tile, _ in iter_tiles(rows, most=5):
+            seen.append(tile.start)
 
     with pytest.raises(ValueError, match="row 7 is bad"):
         see()
@@ -78,7 +78,7 @@ SLOW = """
 import sys, time, numpy as np
 sys.path.insert(0, ".")
 from tests.data.streaming.making import CountedRows, readers
-from onelayer.data.streaming import walk
+from onelayer.data.streaming import iter_tiles
 rows = CountedRows(np.zeros((8, 2)))
 whole = rows.open
 def slow():
@@ -100,7 +100,7 @@ def test_ctrl_c_ends_a_wait_for_rows() -> None:
 import os, signal, threading
 threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 try:
-    for _ in walk(rows, most=1): pass
+    for _ in iter_tiles(rows, most=1): pass
 except KeyboardInterrupt:
     print("ended", len(rows.reads) < 4, readers())
 """
@@ -113,12 +113,12 @@ except KeyboardInterrupt:
 
 def test_a_fork_in_the_middle_of_a_walk_leaves_both_sides_able_to_read() -> None:
     rows = CountedRows(X)
-    walked = walk(rows, most=5)
-    next(walked)
+    tiles = iter_tiles(rows, most=5)
+    next(tiles)
     child = os.fork()
     if not child:
         signal.alarm(20)
-        same = all((held == X[s.start : s.stop]).all() for s, held in walk(rows, most=4))
+        same = all((held == X[s.start : s.stop]).all() for s, held in iter_tiles(rows, most=4))
         os._exit(0 if same else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert sum(len(held) for _, held in walked) == 15
+    assert sum(len(held) for _, held in tiles) == 15

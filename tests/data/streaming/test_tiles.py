@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onelayer.data.streaming import block_order, stored_rows, walk
+from onelayer.data.streaming import block_order, iter_tiles, stored_rows
 
 from .making import CountedRows, even
 
@@ -17,9 +17,9 @@ X = np.arange(2.0 * N).reshape(N, 2)
 
 def visited(rows: CountedRows, **how: object) -> np.ndarray:
     parts = []
-    for stretch, held in walk(rows, **how):  # type: ignore[arg-type]
-        parts.append(held.copy() if stretch.order is None else held[stretch.order])
-        assert len(held) == stretch.rows
+    for tile, held in iter_tiles(rows, **how):  # type: ignore[arg-type]
+        parts.append(held.copy() if tile.order is None else held[tile.order])
+        assert len(held) == tile.rows
     return np.concatenate(parts)
 
 
@@ -39,10 +39,10 @@ def test_any_order_is_followed(order: list[int], most: int, batch: int, block: i
 def test_every_stretch_but_the_last_holds_whole_batches(block: int, most: int, batch: int) -> None:
     rows = CountedRows(X, even(N, block))
     for order in (None, block_order(rows.blocks, 20, 0, 1)):
-        stretches = [s for s, _ in walk(rows, order, most=most, batch=batch)]
-        assert all((s.stop - s.start) % batch == 0 for s in stretches[:-1])
-        assert [s.start for s in stretches] == [0, *(s.stop for s in stretches[:-1])]
-        assert stretches[-1].stop == N
+        tiles = [s for s, _ in iter_tiles(rows, order, most=most, batch=batch)]
+        assert all((s.stop - s.start) % batch == 0 for s in tiles[:-1])
+        assert [s.start for s in tiles] == [0, *(s.stop for s in tiles[:-1])]
+        assert tiles[-1].stop == N
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 9))
@@ -65,7 +65,7 @@ def test_the_walk_of_an_epoch_has_a_window_and_a_batch_in_memory(
     monkeypatch.setattr("onelayer.data.streaming.rows.GAP_BYTES", 0)
     rows = CountedRows(X, even(N, 4))
     order = block_order(rows.blocks, rows.window_rows, 0, 1)
-    held = [len(held) for _, held in walk(rows, order, batch=5)]
+    held = [len(held) for _, held in iter_tiles(rows, order, batch=5)]
     assert max(held) <= 12 + 4
     assert rows.read_rows == N
 
@@ -74,7 +74,7 @@ def test_a_share_reads_its_rows_alone() -> None:
     wide = np.zeros((N, 1 << 16))  # a row is larger than a gap that is read over
     rows = CountedRows(wide, even(N, 4))
     share = rows.take(np.array([3, 4, 20, 59]))
-    assert [len(held) for _, held in walk(share)] == [4]
+    assert [len(held) for _, held in iter_tiles(share)] == [4]
     assert rows.reads == [(3, 5), (20, 21), (59, 60)]
 
 
