@@ -80,7 +80,7 @@ def test_a_csv_is_trained_on_from_the_command_line(run: Command, tmp_path: Path)
 def test_what_is_wrong_with_a_file_is_one_sentence_and_exit_code_1(run: Command) -> None:
     code, out, err = run("suggest", "--data", "no.csv")
     assert (code, out) == (1, "")
-    assert err == "error: there is no file or folder no.csv: name one that is there.\n"
+    assert err == "error: no such file or folder: no.csv.\n"
 
 
 def test_a_fraction_out_of_range_is_wrong_usage(run: Command) -> None:

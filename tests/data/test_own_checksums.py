@@ -21,4 +21,4 @@ def test_a_changed_bit_of_a_value_is_noticed(kind: str, tmp_path: Path) -> None:
     raw = bytearray(said["source"].read_bytes())
     raw[raw.index(mark) + 400 if mark else raw.index(X[:2].tobytes()[:8])] ^= 1
     said["source"].write_bytes(raw)
-    refused(said, r"a\.(npz|parquet) is not a (\.npz|Parquet) file, or not a whole one \(")
+    refused(said, r"a\.(npz|parquet) is not a valid (\.npz|Parquet) file \(")

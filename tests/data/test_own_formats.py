@@ -100,7 +100,7 @@ def test_columns_of_text_are_left_out_and_said(tmp_path: Path) -> None:
     pa.csv.write_csv(table, tmp_path / "a.csv")
     said: list[str] = []
     assert load(tmp_path / "a.csv", log=said.append).train.features == 3
-    assert said[0] == f"{tmp_path}/a.csv: left out, because they are no features: file (string)."
+    assert said[0] == f"{tmp_path}/a.csv: ignored columns that are no features: file (string)."
 
 
 @pytest.mark.parametrize(

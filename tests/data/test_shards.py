@@ -277,7 +277,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "of another kind": (
         lambda folder: _parquet(lists)(folder / "other", X, Y),
-        r"holds files of several kinds, such as other.parquet and part-0.npy; .* pattern",
+        r"holds files of several formats, such as other.parquet and part-0.npy; .* pattern",
     ),
     "missing rows": (
         lambda folder: (folder / "part-1.npy").unlink(),
@@ -316,7 +316,7 @@ def test_a_truncated_file_of_every_kind_is_named(write: Write, suffix: str, tmp_
     folder = write_shards(tmp_path / "shards", write)
     path = folder / f"part-2.{suffix}"
     os.truncate(path, path.stat().st_size - 100)
-    with pytest.raises(DataError, match=rf"part-2.{suffix} .*; get or write it again"):
+    with pytest.raises(DataError, match=rf"part-2.{suffix} .*; download or write it again"):
         open_rows(folder)
 
 
@@ -375,7 +375,7 @@ def test_an_arrow_stream_and_a_huge_batch_say_what_to_do(
         to.write_table(table)  # fmt: skip
     with pytest.raises(DataError, match=r"s.arrow is an Arrow stream, .* pyarrow.ipc.new_file"):
         open_rows(tmp_path / "s.arrow")
-    monkeypatch.setattr("onelayer.data.formats.tables._MOST_BATCH_BYTES", 10 * 4 * D)
+    monkeypatch.setattr("onelayer.data.formats.tables.MAX_BATCH_BYTES", 10 * 4 * D)
     _arrow(tmp_path / "b", X, Y, chunk=20)
     with pytest.raises(DataError, match=r"a record batch of 20 rows, .* max_chunksize=10 or less"):
         open_rows(tmp_path / "b.arrow")

@@ -111,7 +111,7 @@ def test_a_table_gives_the_models_features_by_name(ending: str, tmp_path: Path) 
         read_rows(str(path), ("row", "nose"))
     write(pa.table(columns), str(path))
     np.testing.assert_array_equal(read_rows(str(path)), X)
-    with pytest.raises(DataError, match="no file"):
+    with pytest.raises(DataError, match="no such file"):
         read_rows(str(tmp_path / f"absent.{ending}"))
 
 
@@ -148,13 +148,15 @@ def test_a_file_that_is_no_array_is_one_sentence_and_runs_nothing(
     else:
         content = {"empty": b"", "picture": b"GIF89a", "head": b"\x93NUMPY"}
         path.write_bytes(content.get(kind) or pickle.dumps(trap) * (kind == "pickle"))
-    with pytest.raises(DataError, match=r"should be a .npy file of numbers"):
+    with pytest.raises(
+        DataError, match=r"rows.npy (is not an array as NumPy saves them|holds pickled)"
+    ):
         read_rows(str(path))
     assert [p.name for p in tmp_path.iterdir()] == ["rows.npy"]
 
 
 def test_absent_rows_are_said() -> None:
-    with pytest.raises(DataError, match=r"no file absent.npy"):
+    with pytest.raises(DataError, match=r"no such file or folder: absent.npy"):
         read_rows("absent.npy")
     with pytest.raises(DataError, match="no folder absent"):
         read_rows("absent:test")
@@ -168,10 +170,13 @@ def test_shards_are_classified_where_they_lie(tmp_path: Path) -> None:
     for i, part in enumerate(np.array_split(np.arange(len(X)), 3)):
         np.save(tmp_path / "shards" / f"{i}.npy", X[part])
     save_file({"X": np.ascontiguousarray(X), "y": y}, tmp_path / "rows.safetensors")
-    for named in ("shards", "shards/*.npy", "rows.safetensors"):
+    for named in ("shards", "shards/*.npy"):
         rows = read_rows(str(tmp_path / named))
         assert stored_rows(rows) is not None
         np.testing.assert_array_equal(rows[:], X)
+    mapped = read_rows(str(tmp_path / "rows.safetensors"))
+    assert isinstance(mapped.base, np.memmap)
+    np.testing.assert_array_equal(mapped, X)
 
 
 def test_columns_of_shards_are_taken_by_the_models_names(tmp_path: Path) -> None:

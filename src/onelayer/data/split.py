@@ -92,7 +92,7 @@ def split(
         labels,
         names,
         image_shape=image_shape,
-        max_value=1.0 if flags else largest_value(features),
+        max_value=1.0 if flags else largest_value(features.dtype),
         name=name,
         source="arrays in memory",
         feature_names=None if feature_names is None else tuple(feature_names),

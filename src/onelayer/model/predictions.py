@@ -16,10 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data import load
-from onelayer.data.formats.arrays import locate_npy
-from onelayer.data.formats.base import Wanted
-from onelayer.data.formats.registry import find_shards, may_be_large, open_shards
-from onelayer.data.formats.tables import open_csv, open_parquet, table_of
+from onelayer.data.formats.registry import holds_rows, read_features
 from onelayer.data.progress import print_line
 from onelayer.engines import Engine
 from onelayer.errors import DataError, SettingsError
@@ -27,13 +24,9 @@ from onelayer.files.atomic import staged_file
 from onelayer.model.model import Model, checked_rows
 from onelayer.objective.loss import softmax
 
-TABLES = (".csv", ".parquet")
-
 OUTPUTS = (".csv", ".parquet", ".npy")
 
 PARTS = ("train", "validation", "test")
-
-ONLY_STORED = (".safetensors", ".arrow", ".feather")
 
 
 def read_rows(named: str, feature_names: Sequence[str] | None = None) -> NDArray[np.generic]:
@@ -59,33 +52,13 @@ def read_rows(named: str, feature_names: Sequence[str] | None = None) -> NDArray
         >>> read_rows("digits:validation").shape
         (397, 64)
     """
-    path = Path(named)
-    files = find_shards(path)
-    if files is None and (path.suffix.lower() in ONLY_STORED or _is_large(path)):
-        files = [path]
-    if files is not None:
-        wanted = Wanted(
-            elsewhere=True, features=None if feature_names is None else tuple(feature_names)
-        )
-        return open_shards(files, path, wanted, print_line).X
-    if path.suffix.lower() == ".npy":
-        return _read_npy(path)
-    if path.suffix.lower() in TABLES:
-        return _read_table(path, feature_names)
+    if holds_rows(Path(named)):
+        return read_features(Path(named), feature_names, print_line)
     data, colon, part = named.rpartition(":")
     if not colon or part not in PARTS:
         data, part = named, "test"
     rows: NDArray[np.generic] = getattr(load(data), part).X
     return rows
-
-
-def _is_large(path: Path) -> bool:
-    """Whether a file's rows may be too many for memory; a mapped array of pictures is not read."""
-    if path.suffix.lower() not in (".npy", ".parquet") or not path.is_file():
-        return False
-    if not may_be_large(path):
-        return False
-    return path.suffix.lower() != ".npy" or len(locate_npy(path)[0]) == 2
 
 
 def write_predictions(
@@ -137,34 +110,6 @@ def check_output(path: Path) -> str:
             f"predictions are written as {', '.join(OUTPUTS)}, but {path.name} was given."
         )
     return ending
-
-
-def _read_npy(path: Path) -> NDArray[np.generic]:
-    try:
-        # A pickle could run code: only plain arrays are read.
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"there is no file {path}; name a .npy file of rows.") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(
-            f"{path} should be a .npy file of numbers, but it cannot be read ({error})."
-        ) from error
-    return np.asarray(rows)
-
-
-def _read_table(path: Path, feature_names: Sequence[str] | None) -> NDArray[np.generic]:
-    if not path.is_file():
-        raise DataError(f"there is no file {path}; name a file of rows.")
-    columns = open_csv(path) if path.suffix.lower() == ".csv" else open_parquet(path)
-    if feature_names is not None:
-        missing = [name for name in feature_names if name not in columns.column_names]
-        if missing:
-            raise DataError(
-                f"{path} needs the model's {len(feature_names)} features as columns, but lacks "
-                f"{len(missing)}: {', '.join(missing[:5])}."
-            )
-        columns = columns.select(list(feature_names))
-    return table_of(columns, path, Wanted(elsewhere=True), print_line).X
 
 
 def _flat(model: Model, rows: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -1,17 +1,12 @@
-"""NumPy's .npy and .npz files, mapped into memory and never unpickled.
-
-safetensors files, mapped into memory; the library checks them, we only point into them.
-
-Shards whose rows lie one after another in the file: .npy and safetensors.
-"""
+"""Arrays in files: NumPy's .npy and .npz, and safetensors. They are mapped and never unpickled."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
 import struct
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -20,19 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.formats.base import (
+    ColumnSpec,
+    Format,
     Table,
-    Wanted,
     as_features,
-    as_streamed,
     choose_labels,
-    damage_of,
-    features_type,
+    file_errors,
     first_line,
     largest_value,
+    streamed_dtype,
 )
 from onelayer.data.progress import Log
-from onelayer.data.streaming import Reader
-from onelayer.data.streaming.rows import ShardInfo, even_blocks
+from onelayer.data.streaming.rows import Indices, Reader, ShardInfo, even_blocks
 from onelayer.errors import DataError
 
 # Names that an array of features is known by when a file holds several.
@@ -40,77 +34,319 @@ FEATURE_NAMES = ("X", "x", "features", "embeddings", "data", "images")
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 
-_CHUNK = 1 << 20
+# What is read at a time to compare a checksum, and of rows that must be converted.
+_CHUNK_BYTES, _CONVERTED_BYTES = 1 << 20, 2 << 20
+
+_DTYPES = {
+    "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
+    "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2",
+}  # fmt: skip
 
 
-def read_npy(path: Path, wanted: Wanted) -> Table:
-    """Read a .npy file of features; its labels are in another file.
+@dataclass(frozen=True)
+class StoredArray:
+    """Where an array is in a file, and what it is.
 
-    Args:
-        path: the file; it is mapped, not read.
-        wanted: where the labels are.
-
-    Returns:
-        The rows.
-
-    Raises:
-        DataError: for labels that should be in it, and for a file that is no array of numbers.
-
-    Example:
-        >>> read_npy(Path("missing.npy"), Wanted(elsewhere=True))
-        Traceback (most recent call last):
-        onelayer.errors.DataError: missing.npy cannot be read: No such file or directory.
+    Attributes:
+        path: the file.
+        where: file and array, for messages.
+        shape: of the array.
+        dtype: of its numbers in the file; uint16 for bfloat16, None for a type that is not read.
+        offset: its first byte.
+        fortran: whether it is in Fortran order.
+        kind: the format's name of its type.
+        content: its bytes where they are in memory already, as those of a compressed file.
     """
-    if not wanted.elsewhere:
+
+    path: Path
+    where: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any] | None
+    offset: int
+    fortran: bool = False
+    kind: str = ""
+    content: bytes | None = None
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether its numbers are bfloat16."""
+        return self.kind == "BF16"
+
+    @property
+    def stored(self) -> np.dtype[Any]:
+        """`dtype`, refused where it is none that is read."""
+        if self.dtype is None:
+            raise DataError(f"{self.where} is {self.kind}, which is not read; write it as float32.")
+        return self.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its numbers."""
+        return _count(self.shape) * self.stored.itemsize
+
+    def values(self, log: Log) -> NDArray[Any]:
+        """The array, mapped where it is in the file as it is."""
+        count, flat = _count(self.shape), np.empty(0, self.stored)
+        if self.content is not None:
+            flat = np.frombuffer(self.content, self.stored, count)
+        elif count:
+            flat = np.memmap(self.path, self.stored, "r", self.offset, (count,))
+        if self.bfloat16:
+            log(f"{self.where} is bfloat16 and is converted to float32 once, in memory.")
+            flat = _widened(flat)
+        return flat.reshape(self.shape, order="F" if self.fortran else "C")
+
+
+class ArraysFile:
+    """A file with an array of features, and one of labels unless they are elsewhere."""
+
+    def __init__(
+        self,
+        path: Path,
+        arrays: Mapping[str, StoredArray],
+        what: str,
+        spec: ColumnSpec,
+        log: Log,
+        *,
+        streams: bool = True,
+    ) -> None:
+        names = list(arrays)
+        label = choose_labels(names, spec, str(path), what)
+        self._path, self._any_shape, self._log, self._streams = path, spec.any_shape, log, streams
+        self._features = arrays[_choose_features(names, label, str(path), what)]
+        self._labels = None if label is None else arrays[label]
+        self._labels_where = f"{path}, the {what} {label!r}"
+
+    def table(self) -> Table:
+        """The rows, mapped where they are in the file as they are."""
+        where, X = str(self._path), self._features.values(self._log)
+        if not self._any_shape:
+            _check_shape(X.shape, where)
+        width = _count(X.shape[1:])
+        kept = as_features(X, lambda at: f"{where}: row {at // width}, column {at % width}")
+        labels = None if self._labels is None else np.array(self._labels.values(self._log))
+        max_value = 1.0 if X.dtype.kind == "b" else largest_value(kept.dtype)
+        return Table(kept, labels, where, self._labels_where, max_value=max_value)
+
+    def shard(self) -> ArrayShard | None:
+        """The rows left in the file."""
+        array, where = self._features, str(self._path)
+        if not self._streams or (self._any_shape and len(array.shape) != 2):
+            return None
+        _check_shape(array.shape, where)
+        if array.fortran and min(array.shape) > 1:
+            raise DataError(
+                f"{where} is in Fortran order, so that its rows do not lie together and would be "
+                "read all at once; save numpy.ascontiguousarray of it."
+            )
+        read_as = np.dtype(np.float32) if array.bfloat16 else array.stored
+        dtype = streamed_dtype(read_as, array.where)
+        max_value = 1.0 if read_as.kind == "b" else largest_value(dtype)
+        info = ShardInfo(array.shape[0], array.shape[1], dtype, max_value=max_value)
+        return ArrayShard(info, array, self._labels)
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayShard:
+    """Rows of one dtype, one after another from a place in a file on."""
+
+    info: ShardInfo
+    array: StoredArray
+    labels_array: StoredArray | None
+
+    @property
+    def where(self) -> str:
+        """The file's path."""
+        return str(self.array.path)
+
+    @property
+    def blocks(self) -> Indices:
+        """Blocks of a size that is read at full speed."""
+        return even_blocks(self.info.rows, self.info.features * self.array.stored.itemsize)
+
+    def labels(self) -> NDArray[Any] | None:
+        """The array of labels, in memory."""
+        if self.labels_array is None:
+            return None
+        with file_errors(self.array.path, "file"):
+            return np.array(self.labels_array.values(lambda line: None))
+
+    def open(self) -> Reader:
+        """A reader of the rows."""
+        return _ArrayReader(self)
+
+
+class _ArrayReader:
+    def __init__(self, shard: ArrayShard) -> None:
+        self._shard = shard
+        with file_errors(shard.array.path, "file"):
+            self._file = shard.array.path.open("rb", buffering=0)
+
+    def read(self, start: int, into: NDArray[Any]) -> None:
+        array = self._shard.array
+        if array.stored == into.dtype and into.flags.c_contiguous:
+            self._fill(start, into)
+            return
+        each = max(1, _CONVERTED_BYTES // (into.shape[1] * array.stored.itemsize))
+        chunk = np.empty((min(each, len(into)), into.shape[1]), array.stored)
+        for first in range(0, len(into), each):
+            part = chunk[: len(into) - first]
+            self._fill(start + first, part)
+            into[first : first + len(part)] = self._converted(start + first, part)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _converted(self, start: int, rows: NDArray[Any]) -> NDArray[Any]:
+        array, width = self._shard.array, rows.shape[1]
+        if array.bfloat16:
+            return _widened(rows)
+        return as_features(
+            rows, lambda at: f"{array.path}: row {start + at // width}, column {at % width}"
+        ).astype(self._shard.info.dtype, copy=False)
+
+    def _fill(self, start: int, into: NDArray[Any]) -> None:
+        """Read rows as they are; the system may give fewer bytes than asked for at a time."""
+        array, left = self._shard.array, into.reshape(-1).view(np.uint8).data
+        with file_errors(array.path, "file"):
+            self._file.seek(array.offset + start * into.shape[1] * array.stored.itemsize)
+            while len(left):
+                count = self._file.readinto(left)
+                if not count:
+                    raise DataError(
+                        f"{array.path} ended before row {start + len(into) - 1}: it was cut short "
+                        "or rewritten while it was read; download or write it again."
+                    )
+                left = left[count:]
+
+
+def _open_npy(path: Path, spec: ColumnSpec, log: Log) -> ArraysFile:
+    if not spec.elsewhere:
         raise DataError(
-            f"{path} holds one array, the features, and so no labels; name a file with one label "
-            f"a row with {wanted.option}."
+            f"{path} has no labels; pass a file with one label a row with {spec.option}."
         )
-    return features_table(map_npy(path), None, str(path), "")
+    return ArraysFile(path, {"X": _locate_npy(path)}, "array", spec, log)
 
 
-def read_npz(path: Path, wanted: Wanted) -> Table:
-    """Read a .npz file: one array of features, and one of labels if they are in it.
-
-    Args:
-        path: the file; an array that is stored without compression is mapped.
-        wanted: where the labels are.
-
-    Returns:
-        The rows.
-
-    Raises:
-        DataError: when it is damaged, or it is not clear which array is which.
-    """
-    with damage_of(path, "a .npz file"), zipfile.ZipFile(path) as archive:
-        names = [info.filename.removesuffix(".npy") for info in archive.infolist()]
-        label = choose_labels(names, wanted, str(path), "array")
-        feature = choose_features(names, label, str(path), "array")
-        members = dict(zip(names, archive.infolist(), strict=True))
-        X = _member(archive, members[feature], path)
-        labels = None if label is None else np.array(_member(archive, members[label], path))
-    return features_table(X, labels, str(path), f"the array {label!r}")
+def _read_npy_labels(path: Path) -> NDArray[Any]:
+    return np.array(_locate_npy(path).values(lambda line: None))
 
 
-def choose_features(names: list[str], label: str | None, where: str, what: str) -> str:
-    """Choose the array that holds the features: the only one besides the labels, or one called X.
+def _locate_npy(path: Path) -> StoredArray:
+    with file_errors(path, ".npy file"), path.open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        return _after_header(path, file, size, str(path))
 
-    Args:
-        names: of all there are.
-        label: the one with the labels.
-        where: the file, for messages.
-        what: "array" or "tensor".
 
-    Returns:
-        One of the names.
+def _open_npz(path: Path, spec: ColumnSpec, log: Log) -> ArraysFile:
+    with file_errors(path, ".npz file"), zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        arrays = _Members(path, archive, members)
+        return ArraysFile(path, arrays, "array", spec, log, streams=False)
 
-    Raises:
-        DataError: when it is not clear which.
 
-    Example:
-        >>> choose_features(["X", "y", "ids"], "y", "a.npz", "array")
-        'X'
-    """
+class _Members(Mapping[str, StoredArray]):
+    """The arrays of a .npz file; only one that is asked for is checked and located."""
+
+    def __init__(
+        self, path: Path, archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]
+    ) -> None:
+        self._path, self._archive, self._members = path, archive, members
+
+    def __iter__(self) -> Any:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, name: str) -> StoredArray:
+        info, where = self._members[name], f"{self._path}, array {name!r}"
+        with self._archive.open(info) as member:
+            while member.read(_CHUNK_BYTES):  # at its end the checksum is compared
+                pass
+        if info.compress_type == zipfile.ZIP_STORED:
+            with self._path.open("rb") as file:
+                file.seek(info.header_offset)
+                _, name_bytes, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+                file.seek(info.header_offset + _LOCAL_HEADER.size + name_bytes + extra)
+                return _after_header(self._path, file, file.tell() + info.file_size, where)
+        with self._archive.open(info) as member:
+            return _after_header(self._path, member, info.file_size, where, compressed=True)
+
+
+def _after_header(
+    path: Path, file: IO[bytes], end: int, where: str, *, compressed: bool = False
+) -> StoredArray:
+    """The array whose header begins here, and whose bytes reach from there to `end`."""
+    shape, fortran, dtype = _read_header(file, where)
+    content = file.read() if compressed else None
+    found = end - file.tell() if content is None else len(content)
+    array = StoredArray(path, where, shape, dtype, file.tell(), fortran, content=content)
+    if found != array.nbytes:
+        raise DataError(
+            f"{where} must hold {array.nbytes} bytes for its shape {shape} of {dtype}, but {found} "
+            "are there: it is truncated or damaged; download or write it again."
+        )
+    return array
+
+
+def _read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        if read is None:
+            raise ValueError(f"version {version[0]}.{version[1]} of the format")
+        shape, fortran, dtype = read(file)
+    except Exception as error:  # a damaged header can raise nearly anything
+        raise DataError(
+            f"{where} is not an array as NumPy saves them ({first_line(error)}): it is empty, "
+            "truncated or of another kind; write it with numpy.save."
+        ) from error
+    if dtype.hasobject:
+        raise DataError(
+            f"{where} holds pickled Python objects, which could run code and are refused; nothing "
+            "was run. Save features as X.astype('float32'), labels as y.astype(str)."
+        )
+    if min(shape, default=0) < 0:
+        raise DataError(f"{where} claims the shape {shape}; download or write it again.")
+    return shape, fortran, dtype
+
+
+def _open_safetensors(path: Path, spec: ColumnSpec, log: Log) -> ArraysFile:
+    from safetensors import SafetensorError, safe_open
+
+    with file_errors(path, "safetensors file", SafetensorError):
+        with safe_open(path, "numpy"):
+            pass  # it checks sizes, offsets and overlaps
+        arrays = _locate_tensors(path)
+    return ArraysFile(path, arrays, "tensor", spec, log)
+
+
+def _locate_tensors(path: Path) -> dict[str, StoredArray]:
+    """The tensors by name; nothing of the file but its header is read."""
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        header: dict[str, dict[str, Any]] = json.loads(file.read(start - 8))
+    header.pop("__metadata__", None)
+    return {
+        name: StoredArray(
+            path,
+            f"{path}: the tensor {name!r}",
+            tuple(tensor["shape"]),
+            np.dtype(_DTYPES[tensor["dtype"]]) if tensor["dtype"] in _DTYPES else None,
+            start + tensor["data_offsets"][0],
+            kind=tensor["dtype"],
+        )
+        for name, tensor in header.items()
+    }
+
+
+def _choose_features(names: list[str], label: str | None, where: str, what: str) -> str:
+    """The only array besides the labels, or the one with a usual name."""
     others = [name for name in names if name != label]
     if len(others) == 1:
         return others[0]
@@ -124,409 +360,25 @@ def choose_features(names: list[str], label: str | None, where: str, what: str) 
     )
 
 
-def features_table(X: NDArray[Any], labels: NDArray[Any] | None, where: str, said: str) -> Table:
-    """Make a table of an array of features; see `Table` for the arguments.
-
-    Raises:
-        DataError: when the array has not two dimensions, or is empty.
-    """
-    if X.ndim != 2 or 0 in X.shape:
+def _check_shape(shape: tuple[int, ...], where: str) -> None:
+    if len(shape) != 2 or 0 in shape:
         raise DataError(
             f"{where}: the features must be an array of rows and columns, (N, D), with at least "
-            f"one of each, but their shape is {X.shape}; reshape it."
+            f"one of each, but their shape is {shape}; reshape it."
         )
-    columns = X.shape[1]
-    kept = as_features(X, lambda at: f"{where}: row {at // columns}, column {at % columns}")
-    max_value = 1.0 if X.dtype == bool else largest_value(kept)
-    return Table(kept, labels, where, f"{where}, {said}", max_value=max_value)
 
 
-def map_npy(path: Path) -> NDArray[Any]:
-    """Map a .npy file into memory, read-only.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The array, of any shape.
-
-    Raises:
-        DataError: when it is truncated, no .npy file, or holds pickled objects.
-    """
-    with damage_of(path, "a .npy file"), path.open("rb") as file:
-        size = file.seek(0, io.SEEK_END)
-        file.seek(0)
-        return _map_npy(path, file, size, str(path))
-
-
-def locate_npy(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Find where in a .npy file its numbers are, and what they are.
-
-    Args:
-        path: the file; only its header is read.
-
-    Returns:
-        Shape, whether it is in Fortran order, type, and the first byte's place.
-
-    Raises:
-        DataError: as `map_npy`.
-    """
-    with damage_of(path, "a .npy file"), path.open("rb") as file:
-        size = file.seek(0, io.SEEK_END)
-        file.seek(0)
-        header = _read_header(file, str(path))
-        header.check(size - file.tell(), str(path))
-        return header.shape, header.fortran, header.dtype, file.tell()
-
-
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
-    where = f"{path}, array {info.filename.removesuffix('.npy')!r}"
-    with archive.open(info) as member:
-        while member.read(_CHUNK):  # at its end the checksum is compared
-            pass
-    if info.compress_type == zipfile.ZIP_STORED:
-        with path.open("rb") as file:
-            file.seek(info.header_offset)
-            _, name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-            file.seek(info.header_offset + _LOCAL_HEADER.size + name + extra)
-            return _map_npy(path, file, file.tell() + info.file_size, where)
-    with archive.open(info) as member:
-        header = _read_header(member, where)
-        raw = member.read()
-        header.check(len(raw), where)
-        return header.shaped(np.frombuffer(raw, header.dtype, header.count))
-
-
-@dataclass(frozen=True)
-class _Header:
-    shape: tuple[int, ...]
-    fortran: bool
-    dtype: np.dtype[Any]
-
-    @property
-    def count(self) -> int:
-        return int(np.prod(self.shape, dtype=object))
-
-    def check(self, found: int, where: str) -> None:
-        expected = self.count * self.dtype.itemsize
-        if found != expected:
-            raise DataError(
-                f"{where} must hold {expected} bytes for its shape {self.shape} of {self.dtype}, "
-                f"but {found} are there: it is truncated or damaged; get it again."
-            )
-
-    def shaped(self, flat: NDArray[Any]) -> NDArray[Any]:
-        return flat.reshape(self.shape, order="F" if self.fortran else "C")
-
-
-def _map_npy(path: Path, file: IO[bytes], end: int, where: str) -> NDArray[Any]:
-    """Map what follows a header, up to `end`."""
-    header = _read_header(file, where)
-    header.check(end - file.tell(), where)
-    if not header.count:
-        return np.empty(header.shape, header.dtype)
-    mapped = np.memmap(path, header.dtype, "r", file.tell(), (header.count,))
-    return header.shaped(mapped)
-
-
-def _read_header(file: IO[bytes], where: str) -> _Header:
-    try:
-        version = np.lib.format.read_magic(file)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if read is None:
-            raise ValueError(f"version {version[0]}.{version[1]} of the format")
-        header = _Header(*read(file))
-    except Exception as error:  # a damaged header can raise nearly anything
-        raise DataError(
-            f"{where} is not an array as NumPy saves them ({first_line(error)}): it is empty, "
-            "truncated or of another kind; write it with numpy.save."
-        ) from error
-    if header.dtype.hasobject:
-        raise DataError(
-            f"{where} holds pickled Python objects, which could run code and are refused; nothing "
-            "was run. Save features as X.astype('float32'), labels as y.astype(str)."
-        )
-    if min(header.shape, default=0) < 0:
-        raise DataError(f"{where} claims the shape {header.shape}; get it again.")
-    return header
-
-
-_DTYPES = {
-    "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
-    "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
-}  # fmt: skip
-
-_BFLOAT16 = "BF16"
-
-
-def read_safetensors(path: Path, wanted: Wanted, log: Log) -> Table:
-    """Read a safetensors file: one tensor of features, and one of labels if they are in it.
-
-    Args:
-        path: the file; it is mapped, not read.
-        wanted: where the labels are.
-        log: told when bfloat16 is converted, which makes a copy.
-
-    Returns:
-        The rows.
-
-    Raises:
-        DataError: when it is damaged, or it is not clear which tensor is which.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    with damage_of(path, "a safetensors file", SafetensorError), safe_open(path, "numpy"):
-        pass  # it checks sizes, offsets and overlaps
-    tensors = locate_tensors(path)
-    label = choose_labels(list(tensors), wanted, str(path), "tensor")
-    feature = choose_features(list(tensors), label, str(path), "tensor")
-    X = _map_safetensors(path, tensors[feature], log)
-    labels = None if label is None else np.array(_map_safetensors(path, tensors[label], log))
-    return features_table(X, labels, str(path), f"the tensor {label!r}")
-
-
-@dataclass(frozen=True)
-class TensorInFile:
-    """Where in a safetensors file a tensor is.
-
-    Attributes:
-        where: file and tensor, for messages.
-        shape: as the file says.
-        kind: the format's name of its type.
-        offset: its first byte in the file.
-    """
-
-    where: str
-    shape: tuple[int, ...]
-    kind: str
-    offset: int
-
-    @property
-    def bfloat16(self) -> bool:
-        """Whether its numbers are bfloat16."""
-        return self.kind == _BFLOAT16
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Its type in the file; uint16 for bfloat16.
-
-        Raises:
-            DataError: when it is none that is read.
-        """
-        if self.kind not in _DTYPES and not self.bfloat16:
-            raise DataError(f"{self.where} is {self.kind}, which is not read; write it as float32.")
-        return np.dtype("<u2" if self.bfloat16 else _DTYPES[self.kind])
-
-
-def locate_tensors(path: Path) -> dict[str, TensorInFile]:
-    """Find the tensors of a safetensors file; nothing of it but the header is read or mapped.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Each tensor by its name.
-
-    Raises:
-        DataError: when the file is truncated or damaged.
-    """
-    with damage_of(path, "a safetensors file"), path.open("rb") as file:
-        end = file.seek(0, io.SEEK_END)
-        file.seek(0)
-        start = 8 + int.from_bytes(file.read(8), "little")
-        if not 8 < start <= end:
-            raise ValueError("its header is longer than the file")
-        header: dict[str, dict[str, Any]] = json.loads(file.read(start - 8))
-        header.pop("__metadata__", None)
-        return {name: _located(path, start, end, name, about) for name, about in header.items()}
-
-
-def _located(path: Path, start: int, end: int, name: str, about: dict[str, Any]) -> TensorInFile:
-    first, last = about["data_offsets"]
-    shape, where = tuple(about["shape"]), f"{path}: the tensor {name!r}"
-    tensor = TensorInFile(where, shape, about["dtype"], start + first)
-    known = tensor.bfloat16 or tensor.kind in _DTYPES
-    if known and last - first != int(np.prod(shape, dtype=object)) * tensor.dtype.itemsize:
-        raise ValueError(f"the bytes of the tensor {name!r} are not those of its shape")
-    if not 0 <= first <= last <= end - start:
-        raise ValueError(f"it ends before the tensor {name!r} does")
-    return tensor
-
-
-def widened(bfloat16: NDArray[Any]) -> NDArray[np.float32]:
-    """Bits of bfloat16 as the float32 numbers that they are, which bfloat16 is the half of."""
+def _widened(bfloat16: NDArray[Any]) -> NDArray[np.float32]:
+    """The float32 numbers of which bfloat16 is the upper half."""
     return (bfloat16.astype(np.uint32) << 16).view(np.float32)
 
 
-def _map_safetensors(path: Path, tensor: TensorInFile, log: Log) -> NDArray[Any]:
-    dtype, count = tensor.dtype, int(np.prod(tensor.shape, dtype=object))
-    if not count:
-        return np.empty(tensor.shape, dtype)
-    flat: NDArray[Any] = np.memmap(path, dtype, "r", tensor.offset, (count,))
-    if tensor.bfloat16:
-        log(f"{tensor.where} is bfloat16 and is converted to float32 once, in memory.")
-        flat = widened(flat)
-    return flat.reshape(tensor.shape)
+def _count(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=object))
 
 
-# Of rows that must be converted, so many bytes are read at a time.
-_CHUNK_BYTES = 2 << 20
+NPY = Format("NumPy array", _open_npy, _read_npy_labels, streams=True)
 
+NPZ = Format("NumPy archive", _open_npz)
 
-@dataclass(frozen=True, eq=False)
-class FlatShard:
-    """Rows of one type, one after another from a place in a file on.
-
-    Attributes:
-        path: the file.
-        info: what the rows are.
-        stored: the type in the file; uint16 for bfloat16.
-        bfloat16: whether the numbers are bfloat16.
-        offset: the first row's first byte.
-        labels_at: the tensor with the labels; None when they are elsewhere.
-    """
-
-    path: Path
-    info: ShardInfo
-    stored: np.dtype[Any]
-    offset: int
-    bfloat16: bool = False
-    labels_at: TensorInFile | None = None
-
-    @property
-    def where(self) -> str:
-        """The file's path."""
-        return str(self.path)
-
-    @property
-    def blocks(self) -> NDArray[np.int64]:
-        """Stretches of a size that is read at full speed."""
-        return even_blocks(self.info.rows, self.info.features * self.stored.itemsize)
-
-    def labels(self) -> NDArray[Any] | None:
-        """The tensor of labels."""
-        tensor = self.labels_at
-        if tensor is None:
-            return None
-        count = int(np.prod(tensor.shape, dtype=object))
-        with damage_of(self.path, "a safetensors file"), self.path.open("rb") as file:
-            file.seek(tensor.offset)
-            return np.fromfile(file, tensor.dtype, count).reshape(tensor.shape)
-
-    def open(self) -> Reader:
-        """A reader of the rows."""
-        return _FlatReader(self)
-
-
-def open_npy_shard(path: Path, wanted: Wanted) -> FlatShard:
-    """Open a .npy file as rows that stay in it.
-
-    Args:
-        path: the file; only its header is read.
-        wanted: where the labels are.
-
-    Returns:
-        The shard.
-
-    Raises:
-        DataError: for labels that should be in it, and for a file that is no array of rows.
-    """
-    if not wanted.elsewhere:
-        raise DataError(
-            f"{path} holds one array, the features, and so no labels; name a file with one label "
-            f"a row with {wanted.option}."
-        )
-    shape, fortran, dtype, offset = locate_npy(path)
-    if fortran and min(shape, default=0) > 1:
-        raise DataError(
-            f"{path} is in Fortran order, so that its rows do not lie together and would be read "
-            "all at once; save numpy.ascontiguousarray of it."
-        )
-    return FlatShard(path, _form(shape, dtype, str(path), str(path)), dtype, offset)
-
-
-def open_safetensors_shard(path: Path, wanted: Wanted) -> FlatShard:
-    """Open a safetensors file as rows that stay in it.
-
-    Args:
-        path: the file; only its header is read.
-        wanted: where the labels are.
-
-    Returns:
-        The shard; its rows are float32 where the file's are bfloat16.
-
-    Raises:
-        DataError: when it is damaged, or it is not clear which tensor is which.
-    """
-    tensors = locate_tensors(path)
-    label = choose_labels(list(tensors), wanted, str(path), "tensor")
-    feature = tensors[choose_features(list(tensors), label, str(path), "tensor")]
-    read_as = np.dtype(np.float32) if feature.bfloat16 else feature.dtype
-    return FlatShard(
-        path=path,
-        info=_form(feature.shape, read_as, str(path), feature.where),
-        stored=feature.dtype,
-        offset=feature.offset,
-        bfloat16=feature.bfloat16,
-        labels_at=None if label is None else tensors[label],
-    )
-
-
-def _form(shape: tuple[int, ...], stored: np.dtype[Any], path: str, where: str) -> ShardInfo:
-    if len(shape) != 2 or 0 in shape:
-        raise DataError(
-            f"{path}: the features must be an array of rows and columns, (N, D), with at least "
-            f"one of each, but their shape is {shape}; reshape it."
-        )
-    dtype = features_type(stored, where)
-    max_value = 1.0 if stored.kind == "b" else largest_value(np.zeros(0, dtype))
-    return ShardInfo(shape[0], shape[1], dtype, max_value=max_value)
-
-
-class _FlatReader:
-    def __init__(self, shard: FlatShard) -> None:
-        self._shard = shard
-        with damage_of(shard.path, "a whole file"):
-            self._file = os.open(shard.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-
-    def read(self, start: int, into: NDArray[Any]) -> None:
-        shard = self._shard
-        if shard.stored == into.dtype and into.flags.c_contiguous:
-            self._fill(start, into)
-            return
-        each = max(1, _CHUNK_BYTES // (into.shape[1] * shard.stored.itemsize))
-        chunk = np.empty((min(each, len(into)), into.shape[1]), shard.stored)
-        for first in range(0, len(into), each):
-            part = chunk[: len(into) - first]
-            self._fill(start + first, part)
-            into[first : first + len(part)] = self._converted(start + first, part)
-
-    def close(self) -> None:
-        os.close(self._file)
-
-    def _converted(self, start: int, rows: NDArray[Any]) -> NDArray[Any]:
-        if self._shard.bfloat16:
-            return widened(rows)
-        width = rows.shape[1]
-        return as_streamed(
-            rows,
-            self._shard.info.dtype,
-            lambda at: f"{self._shard.path}: row {start + at // width}, column {at % width}",
-        )
-
-    def _fill(self, start: int, into: NDArray[Any]) -> None:
-        """Read rows as they are; the system may give fewer bytes than asked for at a time."""
-        shard, left = self._shard, into.reshape(-1).view(np.uint8).data
-        place = shard.offset + start * into.shape[1] * shard.stored.itemsize
-        with damage_of(shard.path, "a whole file"):
-            while len(left):
-                count = os.preadv(self._file, [left], place)
-                if not count:
-                    raise DataError(
-                        f"{shard.path} ended before row {start + len(into) - 1} while it was "
-                        "read: it was cut short or written anew meanwhile; get or write it again."
-                    )
-                left, place = left[count:], place + count
+SAFETENSORS = Format("safetensors", _open_safetensors, streams=True)

@@ -1,7 +1,4 @@
-"""`Table`: what every file is read into, and how its numbers become features.
-
-What a damaged or missing file raises, turned into one sentence.
-"""
+"""What every file format shares: `Format`, `Table`, finding labels, and numbers as features."""
 
 from __future__ import annotations
 
@@ -14,50 +11,58 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.data.progress import Log
 from onelayer.errors import DataError
 
 if TYPE_CHECKING:
-    pass
-
-
-def is_pattern(path: Path) -> bool:
-    """Whether a path is a pattern of file names, and not one of a file that is there.
-
-    Example:
-        >>> is_pattern(Path("shards/*.npy")), is_pattern(Path("shards/1.npy"))
-        (True, False)
-    """
-    return glob.has_magic(str(path)) and not os.path.exists(path)
-
+    from onelayer.data.streaming.rows import Shard
 
 # Names that a column or array of labels is known by when none is given.
 LABEL_NAMES = ("label", "labels", "y", "target", "class")
 
-_EXACT_FLOAT32 = 1 << 24
+MAX_MESSAGE = 200
 
-_EXACT_FLOAT64 = 1 << 53
+_MAX_EXACT_FLOAT32, _MAX_EXACT_FLOAT64 = 1 << 24, 1 << 53
+
+# What reading a damaged file raises. ValueError includes the errors of pyarrow, json and Unicode.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Where the labels of a file are.
+class ColumnSpec:
+    """Which columns or arrays of a file are labels and features.
 
     Attributes:
-        column: the name of their column or array; None looks for one of the usual names.
-        elsewhere: they are in another file, so that this one holds features alone.
-        option: how the user names the place, for messages.
-        features: the columns that are features, in this order; None are all that can be.
+        labels: the column or array of labels; None looks for one of the usual names.
+        elsewhere: the labels are not in this file.
+        option: the option that names the labels, for messages.
+        features: the columns that are features, in this order; None takes all that can be.
+        any_shape: whether rows of an array may have more than one dimension, as images have.
     """
 
-    column: str | None = None
+    labels: str | None = None
     elsewhere: bool = False
     option: str = "labels (--labels)"
     features: tuple[str, ...] | None = None
+    any_shape: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +70,8 @@ class Table:
     """A file's rows before its labels are numbered.
 
     Attributes:
-        X: (N, D) features of one type, mapped where the file allows it.
-        labels: (N,) text, whole numbers or booleans as the file has them; None when elsewhere.
+        X: (N, D) features of one dtype, mapped where the file allows it.
+        labels: (N,) text, integers or booleans as the file has them; None when elsewhere.
         where: the file, for messages.
         labels_where: where in it the labels are, for messages.
         feature_names: names of the columns, if they have any.
@@ -83,60 +88,78 @@ class Table:
     max_value: float = 1.0
 
 
-def choose_labels(names: Sequence[str], wanted: Wanted, where: str, what: str) -> str | None:
-    """Choose the column or array that holds the labels.
+class RowsFile(Protocol):
+    """A file with rows."""
 
-    Args:
-        names: of all there are.
-        wanted: what the user said.
-        where: the file, for messages.
-        what: "column", "array" or "tensor".
+    def table(self) -> Table:
+        """The rows in memory, mapped where the file allows it."""
 
-    Returns:
-        One of the names; None when the labels are in another file.
+    def shard(self) -> Shard | None:
+        """The rows left in the file; None where its format or shape does not allow that."""
 
-    Raises:
-        DataError: when there is none of that name, or none or several of the usual names.
+
+@dataclass(frozen=True)
+class Format:
+    """A file format: how its files are opened, whatever they are opened for.
+
+    Attributes:
+        name: "Parquet"; files of one name can be one data set.
+        open: opens a file with rows; None for a format of labels alone.
+        labels: reads a file that holds labels alone, (N,); None where the format cannot.
+        streams: whether rows can stay in the file.
+    """
+
+    name: str
+    open: Callable[[Path, ColumnSpec, Log], RowsFile] | None = None
+    labels: Callable[[Path], NDArray[Any]] | None = None
+    streams: bool = False
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether a path is a pattern of file names, and not the name of a file that exists.
 
     Example:
-        >>> choose_labels(["a", "y"], Wanted(), "x.csv", "column")
+        >>> is_pattern(Path("shards/*.npy")), is_pattern(Path("shards/1.npy"))
+        (True, False)
+    """
+    return glob.has_magic(str(path)) and not os.path.exists(path)
+
+
+def choose_labels(names: Sequence[str], spec: ColumnSpec, where: str, what: str) -> str | None:
+    """The column or array ("column", "array", "tensor") of labels; None when elsewhere.
+
+    Example:
+        >>> choose_labels(["a", "y"], ColumnSpec(), "x.csv", "column")
         'y'
     """
-    if wanted.elsewhere:
+    if spec.elsewhere:
         return None
     if not names:
-        raise DataError(f"{where} holds no {what} at all; write features and labels into it.")
+        raise DataError(f"{where} holds no {what}; write features and labels into it.")
     listed = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
-    if wanted.column is not None:
-        if wanted.column in names:
-            return wanted.column
+    if spec.labels in names:
+        return spec.labels
+    if spec.labels is not None:
         raise DataError(
-            f"{where} has no {what} {wanted.column!r}, only {listed}; name the one that holds the "
-            f"labels, or a file of labels, with {wanted.option}."
+            f"{where} has no {what} {spec.labels!r}; name the labels with {spec.option} "
+            f"({what}s: {listed})."
         )
     found = [name for name in names if name.lower() in LABEL_NAMES]
     if len(found) == 1:
         return found[0]
     raise DataError(
-        f"{where}: it must be said which {what} holds the labels, because "
-        f"{'none' if not found else 'more than one'} is called {', '.join(LABEL_NAMES)}; name one "
-        f"of {listed}, or a file of labels, with {wanted.option}."
+        f"{where}: cannot tell which {what} holds the labels, because "
+        f"{'none' if not found else 'more than one'} is called {', '.join(LABEL_NAMES)}; name it, "
+        f"or a file of labels, with {spec.option} ({what}s: {listed})."
     )
 
 
 def as_features(values: NDArray[Any], place: Callable[[int], str]) -> NDArray[Any]:
-    """Turn numbers of any type into a type that features can have, without changing any.
+    """Numbers in a dtype that features can have, without changing any of them.
 
-    Args:
-        values: (N,) or (N, D) numbers or booleans.
-        place: names where the value at a flat position is, for messages.
-
-    Returns:
-        uint8, float16, float32 and float64 as they are; booleans as uint8; other whole numbers as
-        float32 where that holds each of them exactly, else as float64.
-
-    Raises:
-        DataError: for numbers that are no real ones, or too large to be held exactly.
+    uint8, float16, float32 and float64 stay as they are; booleans become uint8, other integers
+    float32 where that holds each of them exactly, else float64. `place` names the value at a flat
+    position, for messages.
 
     Example:
         >>> as_features(np.array([1, 2**24 + 1]), str).dtype
@@ -144,17 +167,17 @@ def as_features(values: NDArray[Any], place: Callable[[int], str]) -> NDArray[An
     """
     if values.dtype == bool:
         return values.view(np.uint8)
-    # Of either byte order; `Dataset` turns a foreign one round.
+    # Of either byte order; `Dataset` converts a foreign one.
     if values.dtype == np.uint8 or (values.dtype.kind == "f" and values.dtype.itemsize <= 8):
         return values
     if values.dtype.kind not in "iu":
         raise DataError(
             f"{place(0)} must be a number, but its type is {values.dtype}; convert it to float32."
         )
-    if _largest(values) <= _EXACT_FLOAT32:
+    if _largest(values) <= _MAX_EXACT_FLOAT32:
         return values.astype(np.float32)
     converted = values.astype(np.float64)
-    if _largest(values) > _EXACT_FLOAT64:
+    if _largest(values) > _MAX_EXACT_FLOAT64:
         at = int(np.argmax(np.abs(converted)))
         raise DataError(
             f"{place(at)} is {values.flat[at]}, more than float64 can hold exactly; scale the "
@@ -163,22 +186,11 @@ def as_features(values: NDArray[Any], place: Callable[[int], str]) -> NDArray[An
     return converted
 
 
-def features_type(stored: np.dtype[Any], where: str) -> np.dtype[Any]:
-    """The type that numbers become which are too many to be looked at first.
-
-    Args:
-        stored: their type.
-        where: where they are, for messages.
-
-    Returns:
-        As `as_features`, but that whole numbers of 32 bits and more become float64, whatever they
-        are.
-
-    Raises:
-        DataError: for numbers that are no real ones.
+def streamed_dtype(stored: np.dtype[Any], where: str) -> np.dtype[Any]:
+    """As `as_features`, by the dtype alone: integers of 32 bits and more become float64.
 
     Example:
-        >>> features_type(np.dtype("int16"), "x.npy"), features_type(np.dtype("int64"), "x.npy")
+        >>> streamed_dtype(np.dtype("int16"), "x.npy"), streamed_dtype(np.dtype("int64"), "x.npy")
         (dtype('float32'), dtype('float64'))
     """
     if stored.kind in "iu" and stored.itemsize > 2:
@@ -187,79 +199,31 @@ def features_type(stored: np.dtype[Any], where: str) -> np.dtype[Any]:
     return as_features(np.zeros(1, stored), lambda at: where).dtype.newbyteorder("=")
 
 
-def as_streamed(
-    values: NDArray[Any], dtype: np.dtype[Any], place: Callable[[int], str]
-) -> NDArray[Any]:
-    """Numbers in their `features_type`, some of them at a time.
-
-    Args:
-        values: (n, D) numbers.
-        dtype: their features_type.
-        place: names where the value at a flat position is, for messages.
-
-    Returns:
-        The numbers in that type.
-
-    Raises:
-        DataError: for a whole number that is too large to be held exactly.
-    """
-    return as_features(values, place).astype(dtype, copy=False)
-
-
-def _largest(values: NDArray[Any]) -> int:
-    """The largest absolute value; Python's whole numbers do not overflow at −2⁶³."""
-    return max(abs(int(values.min())), abs(int(values.max()))) if values.size else 0
-
-
-def largest_value(X: NDArray[Any]) -> float:
-    """The largest value that a stored feature can have: 255 for bytes, else taken as 1.
+def largest_value(dtype: np.dtype[Any]) -> float:
+    """The largest value of a feature as it is stored: 255 for bytes, else taken as 1.
 
     Example:
-        >>> largest_value(np.zeros((1, 1), np.uint8))
+        >>> largest_value(np.dtype("uint8"))
         255.0
     """
-    return 255.0 if X.dtype == np.uint8 else 1.0
-
-
-MOST_LETTERS = 200
-
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    OSError,
-    ValueError,  # pyarrow's ArrowInvalid, json's and Unicode's errors are of this kind
-    KeyError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-)
+    return 255.0 if dtype == np.uint8 else 1.0
 
 
 @contextmanager
-def damage_of(path: Path, kind: str, *others: type[Exception]) -> Iterator[None]:
-    """Raise a DataError for whatever reading a damaged file raises.
+def file_errors(path: Path, kind: str, *others: type[Exception]) -> Iterator[None]:
+    """Raise a `DataError` for whatever reading a damaged or missing file raises.
 
     Args:
         path: the file.
-        kind: what it should be, with its article.
+        kind: what it should be.
         others: further errors that the reading library raises.
 
-    Yields:
-        Nothing; the file is read in the block.
-
-    Raises:
-        DataError: that names the file, what it should be and what is wrong.
-
     Example:
-        >>> with damage_of(Path("a.npz"), "a .npz file"):
+        >>> with file_errors(Path("a.npz"), ".npz file"):
         ...     raise ValueError("it is cut short")
         Traceback (most recent call last):
-        onelayer.errors.DataError: a.npz is not a .npz file, or not a whole one (it is cut \
-short); get or write it again.
+        onelayer.errors.DataError: a.npz is not a valid .npz file (it is cut short); download or \
+write it again.
     """
     try:
         yield
@@ -269,15 +233,14 @@ short); get or write it again.
         if isinstance(error, OSError) and error.errno is not None and error.strerror:
             raise DataError(f"{path} cannot be read: {error.strerror}.") from error
         raise DataError(
-            f"{path} is not {kind}, or not a whole one ({first_line(error)}); get or write it "
-            "again."
+            f"{path} is not a valid {kind} ({first_line(error)}); download or write it again."
         ) from error
 
 
 def first_line(error: BaseException) -> str:
-    r"""The first line of what an error says, without its full stop; its type when it says nothing.
+    r"""The first line of an error's message, without its full stop; its type when it has none.
 
-    What of it cannot be printed, as bytes of a file that is not what it seems, ends it.
+    It ends before what cannot be printed, such as the bytes of a damaged file.
 
     Example:
         >>> first_line(ValueError("cut short.\nmore"))
@@ -285,11 +248,16 @@ def first_line(error: BaseException) -> str:
         >>> first_line(ValueError("Expected 5 columns, got 1: l\x00\x93"))
         'Expected 5 columns, got 1: l …'
     """
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    strange = (at for at, letter in enumerate(said) if not _readable(letter))
-    end = min(next(strange, len(said)), MOST_LETTERS)
-    return said if end == len(said) else f"{said[:end].rstrip()} …"
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    strange = (at for at, letter in enumerate(line) if not _printable(letter))
+    end = min(next(strange, len(line)), MAX_MESSAGE)
+    return line if end == len(line) else f"{line[:end].rstrip()} …"
 
 
-def _readable(letter: str) -> bool:
+def _printable(letter: str) -> bool:
     return letter.isprintable() and letter != "\N{REPLACEMENT CHARACTER}"
+
+
+def _largest(values: NDArray[Any]) -> int:
+    """The largest absolute value; Python's integers do not overflow at −2⁶³."""
+    return max(abs(int(values.min())), abs(int(values.max()))) if values.size else 0
