@@ -4,7 +4,7 @@ The recipe was chosen on held-out training rows: docs/guide/best-linear-classifi
 minutes on two cores; `onelayer best-linear` does the same with a bar that shows the time left.
 """
 
-from onelayer import evaluate, load, save_model
+from onelayer import load
 from onelayer.data import Splits
 from onelayer.experiments.best_linear import Recipe, compare_recipes, fit_best_linear, mean_model
 from onelayer.experiments.best_linear import whole_training_set as whole
@@ -18,9 +18,9 @@ def main(splits: Splits, recipe: Recipe, seeds: int = 5, folds: int = 0) -> None
         print(f"held out: {held_out.accuracy:.4f} ± {held_out.standard_error:.4f}")
     maps = [fit_best_linear(rows, recipe, seed=seed) for seed in range(seeds)]
     best = mean_model(maps)
-    save_model(best, "best-linear.safetensors")
-    print("each seed:", *(f"{evaluate(one, splits.test).accuracy:.4f}" for one in maps))
-    judged = evaluate(best, splits.test)
+    best.save("best-linear.safetensors")
+    print("each seed:", *(f"{one.evaluate(splits.test).accuracy:.4f}" for one in maps))
+    judged = best.evaluate(splits.test)
     print(f"their mean: {judged.accuracy:.4f}, 95 % interval {judged.interval}")
 
 

@@ -20,7 +20,7 @@ from benchmarks.gpu.loops import Weights, cuml_logistic, torch_lbfgs
 from benchmarks.gpu.report import Figure
 from onelayer.data.rows import Rows
 from onelayer.engines import Engine, make_engine
-from onelayer.solver.lbfgs import fit_metric
+from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.solver import Solver, Target
 
 Say = Callable[[str], None]
@@ -146,7 +146,7 @@ def _ours(device: Any, say: Say, probe: Probe, work: str, X: Any, y: Any) -> Fig
 
 
 def _solve(engine: Engine, rows: Rows, probe: Probe) -> Any:
-    metric = fit_metric(engine, rows, probe.classes)
+    metric = fit_preconditioner(engine, rows, probe.classes)
     solver = Solver(engine, rows, probe.classes, metric)
     return solver.solve(Target(probe.l2, TOLERANCE))
 

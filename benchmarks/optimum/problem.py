@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.problem import Data
 from onelayer.data import load
-from onelayer.solver import l2_grid
+from onelayer.solver.path import l2_grid
 
 GOAL = 1e-6
 PATH_TOLERANCE = 1e-4

@@ -67,7 +67,8 @@ def judge_peer(dataset: Dataset, answer: Path) -> dict[str, Any]:
     with np.load(answer) as saved:
         l2s, W, b = (saved[name] for name in ("l2s", "W", "b"))
     costs = _costs(dataset, W, b, l2s)
-    proofs = [solve(dataset, l2, tol=LEAST_TOLERANCE).certificate for l2 in l2s.tolist()]
+    models = [solve(dataset, l2, tol=LEAST_TOLERANCE, scaling="unit") for l2 in l2s.tolist()]
+    proofs = [model.require_certificate() for model in models]
     least = np.array([proof.lower_bound for proof in proofs])
     return {
         "excess": float((costs / np.array([proof.cost for proof in proofs]) - 1.0).max()),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer import Run, grid
-from onelayer.solver import l2_grid
+from onelayer.solver.path import l2_grid
 
 TOLERANCE = 1e-3
 # Directions in which the classes' means lie, and how far apart they are beside noise of 1.

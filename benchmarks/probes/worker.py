@@ -77,21 +77,21 @@ class Desk:
     def _path(self, splits: Splits, l2s: tuple[float, ...], to: Path) -> dict[str, Any]:
         engine = make_engine(self._engine)
         started = time.perf_counter()
-        path = solve_path(splits, l2s, tol=TOLERANCE, engine=engine)
+        path = solve_path(splits, l2s, tol=TOLERANCE, scaling="unit", engine=engine)
         seconds = time.perf_counter() - started
-        proofs = [optimum.certificate for optimum in path.optima]
+        proofs = [optimum.require_certificate() for optimum in path.models]
         np.savez(
             to,
             l2s=path.l2,
-            W=np.array([optimum.W for optimum in path.optima], np.float64),
-            b=np.array([optimum.b for optimum in path.optima]),
+            W=np.array([optimum.W for optimum in path.models], np.float64),
+            b=np.array([optimum.b for optimum in path.models]),
             cost=np.array([proof.cost for proof in proofs]),
             gap=np.array([proof.gap for proof in proofs]),
         )
         return {
             "seconds": seconds,
-            "models": len(path.optima),
-            "passes": sum(optimum.passes for optimum in path.optima),
+            "models": len(path.models),
+            "passes": sum(optimum.passes for optimum in path.models),
             "gap": max(proof.gap / proof.cost for proof in proofs),
             "accuracy": max(scores[0].accuracy for scores in path.held_out),
         }

@@ -8,7 +8,7 @@ print(result.test_accuracy)
 
 from onelayer import solve
 
-print(solve(load("digits").train, l2=0.01).sentence)
+print(solve(load("digits"), l2=0.01))
 """
 
 from typing import TYPE_CHECKING
@@ -24,10 +24,15 @@ from onelayer.errors import (
     SettingsError,
     SourceError,
 )
-from onelayer.model.evaluation import evaluate
-from onelayer.model.file import load_model, save_model
 from onelayer.model.model import Model
-from onelayer.solver import certify, l2_grid, solve, solve_path, suggest
+from onelayer.solver import (
+    Path,
+    certify,
+    check_gradient,
+    solve,
+    solve_path,
+    suggest_learning_rate,
+)
 from onelayer.training.checkpoint import Checkpoint
 from onelayer.training.loop import train
 from onelayer.training.preflight import preflight
@@ -50,6 +55,7 @@ __all__ = [
     "LearningRateWarning",
     "Model",
     "OnelayerError",
+    "Path",
     "Result",
     "Run",
     "SaveError",
@@ -60,20 +66,17 @@ __all__ = [
     "Splits",
     "__version__",
     "certify",
-    "evaluate",
+    "check_gradient",
     "grid",
-    "l2_grid",
     "load",
-    "load_model",
     "load_result",
     "preflight",
     "random_grid",
-    "save_model",
     "save_result",
     "solve",
     "solve_path",
     "split",
-    "suggest",
+    "suggest_learning_rate",
     "train",
 ]
 

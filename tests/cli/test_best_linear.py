@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onelayer import evaluate, load, load_model
+from onelayer import Model, load
 from onelayer.experiments.best_linear import Recipe, fit_best_linear, whole_training_set
 from tests.cli.test_app import Command, run
 
@@ -20,16 +20,16 @@ def test_it_saves_the_mean_map_of_all_training_rows_and_prints_how_good_it_is(
 ) -> None:
     code, out, err = run(*QUICK, "--folds", "2", "--out", "sub/best.safetensors")
     assert code == 0, err
-    splits, model = load("digits"), load_model(tmp_path / "sub" / "best.safetensors")
+    splits, model = load("digits"), Model.load(tmp_path / "sub" / "best.safetensors")
     assert model.settings["train_rows"] == splits.train.rows + splits.validation.rows
     assert model.settings["seeds"] == [0, 1]
-    judged = evaluate(model, splits.test)
+    judged = model.evaluate(splits.test)
     low, high = judged.interval
     assert f"{100 * judged.accuracy:.2f}" in out
     assert f"{100 * low:.2f} to {100 * high:.2f}" in out
     recipe = Recipe(epochs=4, batch_size=200)
     each = [
-        100 * evaluate(fit_best_linear(whole_training_set(splits), recipe, seed=s), splits.test)
+        100 * fit_best_linear(whole_training_set(splits), recipe, seed=s).evaluate(splits.test)
         .accuracy
         for s in (0, 1)
     ]  # fmt: skip
@@ -45,7 +45,7 @@ def test_the_settings_that_are_typed_are_those_of_the_file(run: Command, tmp_pat
     code, out, err = run(*QUICK, *words, "--learning-rate", "0.2", "--momentum", "0.5")
     assert code == 0, err
     assert "held out" not in out
-    settings = load_model(tmp_path / "best-linear.safetensors").settings
+    settings = Model.load(tmp_path / "best-linear.safetensors").settings
     expected = {
         "q": 0.3, "l2": 0.01, "moves": 0, "flips": False, "epochs": 4, "batch_size": 200,
         "learning_rate": 0.2, "momentum": 0.5,
@@ -62,7 +62,7 @@ def test_compare_takes_the_recipe_that_did_best_on_the_folds(
     words = ("best-linear", "--data", "digits", "--seeds", "1", "--folds", "2", "--compare")
     code, out, err = run(*words)
     assert code == 0, err
-    settings = load_model(tmp_path / "best-linear.safetensors").settings
+    settings = Model.load(tmp_path / "best-linear.safetensors").settings
     assert settings["learning_rate"] == good.learning_rate
     assert out.count("chosen") == 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onelayer import evaluate, grid, load, load_model, save_model, save_result, train
+from onelayer import Model, grid, load, save_result, train
 from onelayer.cli.models import open_model
 from tests.cli.test_app import Command, run
 from tests.model.made_models import make_model, make_rows
@@ -29,7 +29,7 @@ def test_evaluate_prints_what_the_function_returns(fitted: Command, tmp_path: Pa
     code, out, err = fitted("evaluate", "runs/fit", "--data", "digits", "--json", "sub/e.json")
     assert code == 0, err
     assert "the model is λ=0, η=0.01, seed 0: the best of 2 runs by validation" in err
-    expected = evaluate(open_model("runs/fit").model, load("digits").test)
+    expected = open_model("runs/fit").model.evaluate(load("digits").test)
     assert f"{100 * expected.accuracy:.2f} %" in out
     assert f"{expected.log_loss:.4f}" in out
     assert f"{100 * expected.reliability.error:.2f} %" in out
@@ -45,7 +45,7 @@ def test_evaluate_takes_the_setting_and_the_rows_that_are_named(fitted: Command)
     )
     assert code == 0
     assert "note: the model is λ=0, η=0.0001, seed 0." in err
-    expected = evaluate(open_model("runs/fit:1").model, load("digits").validation)
+    expected = open_model("runs/fit:1").model.evaluate(load("digits").validation)
     assert f"{100 * expected.accuracy:.2f} %" in out
     assert "digits validation rows" in out
 
@@ -55,7 +55,7 @@ def test_a_path_is_evaluated_by_its_chosen_model(run: Command) -> None:
     code, out, err = run("evaluate", "runs/path", "--data", "digits")
     assert code == 0
     assert "chosen by accuracy" in err
-    expected = evaluate(open_model("runs/path").model, load("digits").test)
+    expected = open_model("runs/path").model.evaluate(load("digits").test)
     assert f"{100 * expected.accuracy:.2f} %" in out
 
 
@@ -71,7 +71,7 @@ def test_export_then_predict_gives_the_labels_of_the_run(fitted: Command, tmp_pa
 
 
 def test_predict_reads_and_writes_files(run: Command, tmp_path: Path) -> None:
-    save_model(make_model(), tmp_path / "m")
+    make_model().save(tmp_path / "m")
     np.save(tmp_path / "rows.npy", make_rows(5))
     for ending in ("csv", "parquet"):
         assert run("predict", "m", "rows.npy", f"p.{ending}")[0] == 0
@@ -94,7 +94,7 @@ def test_a_missing_extra_names_the_pip_command_and_writes_nothing(
     run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    save_model(make_model(), tmp_path / "m")
+    make_model().save(tmp_path / "m")
     code, _, err = run("export", "m", "m.onnx", "--to", "onnx")
     assert code == 1
     assert "pip install 'onelayer[onnx]'" in err
@@ -111,7 +111,7 @@ def test_inspect_draws_templates_of_images(fitted: Command, tmp_path: Path) -> N
 
 
 def test_inspect_names_the_strongest_features_otherwise(run: Command, tmp_path: Path) -> None:
-    save_model(make_model(image_shape=None), tmp_path / "m")
+    make_model(image_shape=None).save(tmp_path / "m")
     code, out, _ = run("inspect", "m", "--most", "2")
     assert code == 0
     W = make_model().W
@@ -142,8 +142,8 @@ def test_inspect_names_the_strongest_features_otherwise(run: Command, tmp_path: 
 def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(
     words: tuple[str, ...], code: int, said: str, run: Command, tmp_path: Path
 ) -> None:
-    save_model(make_model(), tmp_path / "m")
-    save_model(make_model(image_shape=None), tmp_path / "bare")
+    make_model().save(tmp_path / "m")
+    make_model(image_shape=None).save(tmp_path / "bare")
     whole = bytearray((tmp_path / "m").read_bytes())
     whole[-1] ^= 1
     (tmp_path / "broken").write_bytes(whole)
@@ -156,7 +156,7 @@ def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(
 
 def test_a_saved_model_of_a_run_is_the_run(fitted: Command, tmp_path: Path) -> None:
     assert fitted("export", "runs/fit:0", "m")[0] == 0
-    np.testing.assert_array_equal(load_model("m").W, open_model("runs/fit:0").model.W)
+    np.testing.assert_array_equal(Model.load("m").W, open_model("runs/fit:0").model.W)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict", "inspect", "export"])

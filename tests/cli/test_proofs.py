@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onelayer import load
-from onelayer.solver import suggest
+from onelayer.solver import suggest_learning_rate
 from onelayer.training.run_folder import load_path, load_result
 from tests.cli.test_app import Command, run
 
@@ -22,9 +22,9 @@ def test_path_proves_every_lambda_and_leaves_its_page(run: Command, tmp_path: Pa
     code, out, _ = run("path", *QUICK, "--points", "3", "--tol", "1e-5")
     assert code == 0
     assert "chosen" in out
-    solved = load_path(tmp_path / "runs" / "path").path
+    solved = load_path(tmp_path / "runs" / "path")
     assert solved.l2.tolist() == pytest.approx([1.0, 0.01, 0.0001])
-    assert all(o.certificate.gap <= 1e-5 * o.certificate.cost for o in solved.optima)
+    assert all(p.gap <= 1e-5 * p.cost for p in (m.require_certificate() for m in solved.models))
     assert (tmp_path / "runs" / "path" / "report.html").stat().st_size > 100_000
     assert json.loads((tmp_path / "runs" / "path" / "settings.json").read_text())["kind"] == "path"
 
@@ -47,15 +47,16 @@ def test_folds_and_the_one_standard_error_rule_can_be_asked_for(
     )  # fmt: skip
     assert code == 0
     assert "loss on 3 folds" in out
-    solved = load_path(tmp_path / "runs" / "path").path
+    solved = load_path(tmp_path / "runs" / "path")
     assert (solved.folds, solved.choice.rule) == (3, "one-standard-error")
 
 
 def test_fit_solves_for_the_optimum(run: Command, tmp_path: Path) -> None:
     code, _, _ = run("fit", *QUICK, "--solver", "optimum", "--l2", "0.01", "--tol", "1e-8")
     assert code == 0
-    [optimum] = load_path(tmp_path / "runs" / "fit").path.optima
-    assert optimum.certificate.gap <= 1e-8 * optimum.certificate.cost
+    [optimum] = load_path(tmp_path / "runs" / "fit").models
+    proof = optimum.require_certificate()
+    assert proof.gap <= 1e-8 * proof.cost
 
 
 def test_certify_says_what_training_proved(run: Command, tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_certify_says_what_training_proved(run: Command, tmp_path: Path) -> None
 def test_suggest_prints_what_the_function_returns(run: Command) -> None:
     code, out, _ = run("suggest", *QUICK, "--batch-size", "50", "--l2", "0.1")
     assert code == 0
-    advice = suggest(load("digits").train, l2=0.1, batch_size=50)
+    advice = suggest_learning_rate(load("digits").train, l2=0.1, batch_size=50)
     for number in (advice.stable, advice.batch_stable, advice.start_stable, advice.learning_rate):
         assert f"{number:.3g}" in out
 
@@ -90,7 +91,7 @@ def test_a_large_step_is_told_of_in_one_line(run: Command) -> None:
     ("arguments", "words"),
     [
         (("path", "--l2", "0.1", "--points", "3"), "but both were"),
-        (("path", "--by", "auc"), "by must be accuracy or loss"),
+        (("path", "--by", "auc"), "choose_by must be accuracy or loss"),
         (("path", "--folds", "1"), "folds must be from 2"),
         (("path", "--smallest", "2"), "smallest ≤ largest"),
         (("fit", "--solver", "sgd"), "solver must be optimum or minibatch"),

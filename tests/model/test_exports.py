@@ -12,13 +12,10 @@ import pytest
 from sklearn.base import clone
 
 from onelayer.data import Splits, load
-from onelayer.data.dataset import DataCard
 from onelayer.data.scaling import Scaling
 from onelayer.errors import OnelayerError, SaveError, SettingsError, SourceError
 from onelayer.model import export as onnx_module
-from onelayer.model.export import export_onnx, export_state_dict, to_sklearn, to_torch
-from onelayer.solver import solve_path
-from onelayer.solver.path import PathRecord
+from onelayer.solver import solve
 from onelayer.training.loop import train
 from onelayer.training.run import Run
 from tests.made_data import make_dataset
@@ -44,7 +41,7 @@ def cifar() -> Any:
 def test_onnx_agrees_on_the_10_000_test_images(scaling: str, cifar: Any, tmp_path: Path) -> None:
     result = train(cifar, [Run(0.002, 0.01, epochs=3)], scaling=scaling)
     model = result.model()
-    export_onnx(model, tmp_path / "m.onnx")
+    model.to_onnx(tmp_path / "m.onnx")
     label, probabilities = run_onnx(tmp_path / "m.onnx", cifar.test.X)
     assert len(label) == 10_000
     np.testing.assert_array_equal(label, model.predict(cifar.test.X))
@@ -55,7 +52,7 @@ def test_onnx_agrees_on_the_10_000_test_images(scaling: str, cifar: Any, tmp_pat
 def test_onnx_agrees_on_the_digits_and_says_so(tmp_path: Path) -> None:
     splits = load("digits")
     model = train(splits, [Run(0.01, epochs=5)], scaling="standardize").model()
-    tested = export_onnx(model, tmp_path / "m.onnx", rows=splits.test.X)
+    tested = model.to_onnx(tmp_path / "m.onnx", rows=splits.test.X)
     assert (tested.rows, tested.difference < 1e-12) == (400, True)
     label, probabilities = run_onnx(tmp_path / "m.onnx", splits.test.X)
     np.testing.assert_array_equal(label, model.predict(splits.test.X))
@@ -69,7 +66,7 @@ def test_onnx_takes_rows_of_each_type(
     dtype: type, classes: int, input_type: str, tmp_path: Path
 ) -> None:
     model, X = make_model(classes, dtype=dtype), make_rows()
-    export_onnx(model, tmp_path / "m.onnx", input_type=input_type)
+    model.to_onnx(tmp_path / "m.onnx", input_type=input_type)
     label, probabilities = run_onnx(tmp_path / "m.onnx", X.astype(input_type))
     np.testing.assert_array_equal(label, model.predict(X))
     np.testing.assert_allclose(probabilities, model.predict_proba(X), atol=1e-13)
@@ -79,13 +76,13 @@ def test_large_scores_and_ties_are_the_same_in_onnx(tmp_path: Path) -> None:
     W = make_model().W * 1e4
     W[2] = W[1]
     model = make_model(W=W, b=np.zeros(3))
-    export_onnx(model, tmp_path / "m.onnx", rows=make_rows(2000))
+    model.to_onnx(tmp_path / "m.onnx", rows=make_rows(2000))
 
 
 def test_onnx_tells_its_names_and_types(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx", reason="ONNX WAS NOT TESTED: pip install onnx")
     model = make_model()
-    export_onnx(model, tmp_path / "m.onnx")
+    model.to_onnx(tmp_path / "m.onnx")
     made = onnx.load(tmp_path / "m.onnx")
     told = {item.key: json.loads(item.value) for item in made.metadata_props}
     assert told["class_names"] == list(model.class_names)
@@ -94,7 +91,7 @@ def test_onnx_tells_its_names_and_types(tmp_path: Path) -> None:
     assert rows.name == "rows"
     assert rows.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert [out.name for out in made.graph.output] == ["label", "probabilities"]
-    export_onnx(make_model(image_shape=None), tmp_path / "m.onnx")
+    make_model(image_shape=None).to_onnx(tmp_path / "m.onnx")
     [rows] = onnx.load(tmp_path / "m.onnx").graph.input
     assert rows.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     assert onnx_module.onnx_bytes(model, "uint8") == onnx_module.onnx_bytes(model, "uint8")
@@ -117,15 +114,15 @@ def test_a_graph_that_disagrees_is_not_written(
     graph = onnx_module._graph
     monkeypatch.setattr(onnx_module, "_graph", lambda onnx, _, kind: graph(onnx, changed, kind))
     with pytest.raises(SaveError, match=r"of 256 rows \d+ have another label"):
-        export_onnx(model, tmp_path / "m.onnx")
+        model.to_onnx(tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_type_of_rows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="input type must be one of uint8"):
-        export_onnx(make_model(), tmp_path / "m.onnx", input_type="int4")
+    with pytest.raises(SettingsError, match="input_type must be one of uint8"):
+        make_model().to_onnx(tmp_path / "m.onnx", input_type="int4")
     with pytest.raises(SettingsError, match="dtype must be float32 or float64"):
-        export_state_dict(make_model(), tmp_path / "m", "int8")
+        make_model().to_state_dict(tmp_path / "m", "int8")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -135,23 +132,23 @@ def test_a_missing_library_is_one_sentence_with_the_pip_command(
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(OnelayerError, match=rf"needs {missing}, .* pip install 'onelayer\[onnx\]'"):
-        export_onnx(make_model(), tmp_path / "m.onnx")
+        make_model().to_onnx(tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_torch_or_scikit_learn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(OnelayerError, match=r"needs torch, .* pip install 'onelayer\[torch\]'"):
-        to_torch(make_model())
+        make_model().to_torch()
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(OnelayerError, match="pip install 'scikit-learn'"):
-        to_sklearn(make_model())
+        make_model().to_sklearn()
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_logistic_regression_predicts_the_same_from_rows_as_stored(classes: int) -> None:
     model, X = make_model(classes, feature_names=None), make_rows(200)
-    fitted = to_sklearn(model)
+    fitted = model.to_sklearn()
     np.testing.assert_array_equal(fitted.predict(X), model.predict(X))
     np.testing.assert_allclose(fitted.predict_proba(X), model.predict_proba(X), atol=1e-13)
     assert fitted.score(X, model.predict(X)) == 1.0
@@ -160,10 +157,8 @@ def test_logistic_regression_predicts_the_same_from_rows_as_stored(classes: int)
 @pytest.mark.parametrize("classes", [2, 3])
 def test_logistic_regression_with_that_strength_fits_the_same_model(classes: int) -> None:
     rows = make_dataset(90, 1, classes=classes)
-    card = DataCard("made", "made", rows.class_names, rows.image_shape, 90, 90, 90)
     splits = Splits(rows, rows, rows, name="made", source="made")
-    path = solve_path(splits, [0.01], tol=1e-10, scaling="none")
-    exported = to_sklearn(PathRecord(path, card).model())
+    exported = solve(splits, 0.01, tol=1e-10, scaling="none").to_sklearn()
     assert exported.C < 1.2
     again = clone(exported).set_params(tol=1e-10, max_iter=100_000).fit(rows.X, rows.y)
     np.testing.assert_allclose(
@@ -172,7 +167,7 @@ def test_logistic_regression_with_that_strength_fits_the_same_model(classes: int
 
 
 def test_logistic_regression_knows_the_features_by_name_and_has_no_strength_without_l2() -> None:
-    fitted = to_sklearn(make_model(settings={"l2": 0.0, "train_rows": 90}))
+    fitted = make_model(settings={"l2": 0.0, "train_rows": 90}).to_sklearn()
     assert fitted.feature_names_in_[0] == "pixel 0"
     assert fitted.C == 1.0
 
@@ -184,8 +179,8 @@ def test_a_torch_linear_computes_the_same_from_rows_as_stored(dtype: str, tmp_pa
 
     model, X = make_model(dtype=np.float64), make_rows()
     linear = torch.nn.Linear(12, 3, dtype=getattr(torch, dtype))
-    export_state_dict(model, tmp_path / "m.safetensors", dtype)
-    for state in (to_torch(model, dtype), load_file(tmp_path / "m.safetensors")):
+    model.to_state_dict(tmp_path / "m.safetensors", dtype)
+    for state in (model.to_torch(dtype).state_dict(), load_file(tmp_path / "m.safetensors")):
         torch.nn.init.zeros_(linear.weight)
         linear.load_state_dict(state)
         p = linear(torch.from_numpy(X).to(getattr(torch, dtype))).softmax(1).detach().numpy()
@@ -200,7 +195,7 @@ def test_the_state_dict_needs_no_torch_and_has_the_class_names(
 
     monkeypatch.setitem(sys.modules, "torch", None)
     model = make_model()
-    export_state_dict(model, tmp_path / "m")
+    model.to_state_dict(tmp_path / "m")
     with safe_open(tmp_path / "m", "np") as file:
         assert json.loads(file.metadata()["class_names"]) == list(model.class_names)
         weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
@@ -210,7 +205,7 @@ def test_the_state_dict_needs_no_torch_and_has_the_class_names(
 
 def test_an_export_to_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    for write in (export_onnx, export_state_dict):
+    for write in (make_model().to_onnx, make_model().to_state_dict):
         with pytest.raises(SaveError, match="could not be written"):
-            write(make_model(), tmp_path / "file" / "m")
+            write(tmp_path / "file" / "m")
     assert (tmp_path / "file").read_text() == ""

@@ -21,7 +21,7 @@ from onelayer.training.loop import train
 from onelayer.training.run import Run, grid
 from onelayer.training.run_folder import load_result, save_result
 from tests.model.made_models import make_model, make_rows
-from tests.report.made_paths import make_path_record
+from tests.report.made_paths import make_path
 
 
 @pytest.mark.parametrize("engine", ["native", "reference"])
@@ -168,14 +168,12 @@ def test_a_run_that_was_never_measured_has_no_accuracy_in_its_settings(splits: S
 
 
 def test_the_model_of_a_path_is_the_chosen_one_or_the_one_that_is_named() -> None:
-    record = make_path_record(folds=3)
-    chosen = record.model()
-    assert chosen.settings["l2"] == record.path.best.l2
+    record = make_path(folds=3)
+    chosen = record.best
+    assert chosen.settings["l2"] == record.l2[record.chosen]
     assert chosen.settings["choice"]["chosen"]
-    np.testing.assert_array_equal(chosen.W, record.path.best.W)
-    last = record.model(len(record.path.optima) - 1)
+    last = record.models[-1]
     assert last.W.dtype == np.float64
-    assert last.certificate == record.path.optima[-1].certificate
     assert not last.settings["choice"]["chosen"]
 
 
@@ -183,5 +181,3 @@ def test_the_model_of_a_path_is_the_chosen_one_or_the_one_that_is_named() -> Non
 def test_a_position_that_is_not_there_is_refused(position: int, splits: Splits) -> None:
     with pytest.raises(SettingsError, match=r"0 to 0, but -?1 was given"):
         train(splits, [Run(0.1, epochs=1, batch_size=30)]).model(position)
-    with pytest.raises(SettingsError, match=r"0 to 0, but -?1 was given"):
-        make_path_record((0.1,)).model(position)

@@ -9,11 +9,10 @@ import pytest
 
 from onelayer.cli.models import open_model
 from onelayer.errors import SaveError, SettingsError
-from onelayer.model.file import save_model
 from onelayer.training.result import Result
-from onelayer.training.run_folder import save_path, save_result
+from onelayer.training.run_folder import save_result
 from tests.model.made_models import make_model
-from tests.report.made_paths import make_path_record
+from tests.report.made_paths import make_path, save_path
 from tests.report.made_results import make_result, make_runs
 
 
@@ -63,38 +62,36 @@ def test_an_unknown_setting_is_answered_by_those_that_there_are(
 
 
 def test_a_path_is_its_chosen_model_or_the_one_that_is_named(tmp_path: Path) -> None:
-    record = make_path_record((1.0, 0.1, 0.001))
+    record = make_path((1.0, 0.1, 0.001))
     save_path(record, tmp_path / "path")
     chosen = open_model(str(tmp_path / "path"))
-    np.testing.assert_array_equal(chosen.model.W, record.path.best.W)
+    np.testing.assert_array_equal(chosen.model.W, record.best.W)
     assert "chosen by accuracy, rule best" in chosen.words
     for setting, position in (("λ=0.1", 1), ("2", 2)):
         named = open_model(f"{tmp_path / 'path'}:{setting}")
-        np.testing.assert_array_equal(named.model.W, record.path.optima[position].W)
+        np.testing.assert_array_equal(named.model.W, record.models[position].W)
         assert "chosen" not in named.words
 
 
 def test_where_there_is_one_model_nothing_is_said(tmp_path: Path) -> None:
-    save_path(make_path_record((0.1,)), tmp_path / "path")
+    save_path(make_path((0.1,)), tmp_path / "path")
     assert open_model(str(tmp_path / "path")).words == ""
     save_result(make_result(make_runs(seeds=1)[:1], snapshots=()), tmp_path / "run")
     assert open_model(str(tmp_path / "run")).words == ""
-    save_model(make_model(), tmp_path / "a:b")
+    make_model().save(tmp_path / "a:b")
     assert open_model(str(tmp_path / "a:b")).words == ""
 
 
 def test_a_folder_with_a_colon_is_a_folder(tmp_path: Path) -> None:
-    record = make_path_record((1.0, 0.1))
+    record = make_path((1.0, 0.1))
     save_path(record, tmp_path / "a:b")
-    assert (
-        open_model(str(tmp_path / "a:b:1")).model.certificate == record.path.optima[1].certificate
-    )
+    assert open_model(str(tmp_path / "a:b:1")).model.certificate == record.models[1].certificate
     assert open_model(str(tmp_path / "a:b")).model.settings["choice"]["chosen"]
 
 
 def test_a_folder_of_the_whole_name_comes_before_a_setting(tmp_path: Path) -> None:
-    save_path(make_path_record((1.0, 0.1)), tmp_path / "a")
-    save_path(make_path_record((0.5,)), tmp_path / "a:1")
+    save_path(make_path((1.0, 0.1)), tmp_path / "a")
+    save_path(make_path((0.5,)), tmp_path / "a:1")
     assert open_model(str(tmp_path / "a:1")).model.settings["l2"] == 0.5
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from onelayer.errors import SaveError
 from onelayer.files.atomic import staged_file
-from onelayer.model.file import load_model, model_bytes, save_model
+from onelayer.model.file import model_bytes
 from onelayer.model.model import Model
 from tests.model.made_models import PROOF, make_model, make_rows
 
@@ -43,8 +43,8 @@ def assert_same(one: Model, other: Model) -> None:
 @pytest.mark.parametrize("parts", [{}, BARE, {"certificate": replace(PROOF, l2=0.0, gap=np.inf)}])
 def test_a_model_comes_back_bit_for_bit(parts: Any, dtype: type, tmp_path: Path) -> None:
     model = make_model(dtype=dtype, **parts)
-    save_model(model, tmp_path / "new" / "model.safetensors")
-    back = load_model(tmp_path / "new" / "model.safetensors")
+    model.save(tmp_path / "new" / "model.safetensors")
+    back = Model.load(tmp_path / "new" / "model.safetensors")
     assert_same(back, model)
     np.testing.assert_array_equal(back.scores(make_rows()), model.scores(make_rows()))
 
@@ -65,15 +65,15 @@ def test_any_names_and_settings_come_back(
     K = len(names)
     model = make_model(K, class_names=tuple(names), settings=settings)
     path = tmp_path_factory.mktemp("any") / "model.safetensors"
-    save_model(model, path)
-    assert_same(load_model(path), model)
+    model.save(path)
+    assert_same(Model.load(path), model)
 
 
 def test_text_that_looks_like_the_sums_place_does_not_mislead_it(tmp_path: Path) -> None:
     zeros = '"sha256":"' + "0" * 64 + '"'
     model = make_model(class_names=(zeros, zeros[1:], "c"), settings={zeros: zeros, "sha256": "0"})
-    save_model(model, tmp_path / "m")
-    assert_same(load_model(tmp_path / "m"), model)
+    model.save(tmp_path / "m")
+    assert_same(Model.load(tmp_path / "m"), model)
 
 
 def test_the_same_model_gives_the_same_bytes() -> None:
@@ -83,7 +83,7 @@ def test_the_same_model_gives_the_same_bytes() -> None:
 def test_the_file_is_what_its_page_says(tmp_path: Path) -> None:
     """docs/reference/model-file.md, followed without a line of onelayer."""
     model = make_model(dtype=np.float32)
-    save_model(model, tmp_path / "m")
+    model.save(tmp_path / "m")
     whole = (tmp_path / "m").read_bytes()
     (length,) = struct.unpack("<Q", whole[:8])
     assert length % 8 == 0
@@ -110,7 +110,7 @@ def test_others_read_the_file_as_safetensors(tmp_path: Path) -> None:
     from safetensors import safe_open
 
     model = make_model()
-    save_model(model, tmp_path / "m")
+    model.save(tmp_path / "m")
     with safe_open(tmp_path / "m", "np") as file:
         assert file.metadata()["scaling"] == "standardize"
         np.testing.assert_array_equal(file.get_tensor("W"), model.W)
@@ -128,7 +128,7 @@ def test_another_byte_anywhere_is_refused(change: str, tmp_path: Path) -> None:
             continue
         path.write_bytes(whole[:place] + bytes([other]) + whole[place + 1 :])
         with pytest.raises(SaveError, match="should be a model that onelayer saved, but"):
-            load_model(path)
+            Model.load(path)
 
 
 @given(cut=st.integers(0, 2000), tail=st.binary(max_size=3))
@@ -141,7 +141,7 @@ def test_a_cut_or_lengthened_file_is_refused(
     path.write_bytes(changed)
     if changed != whole:
         with pytest.raises(SaveError):
-            load_model(path)
+            Model.load(path)
 
 
 class _Trap:
@@ -194,7 +194,7 @@ def test_a_foreign_file_is_one_sentence_and_runs_nothing(
 ) -> None:
     (tmp_path / "m").write_bytes(_foreign(kind, tmp_path))
     with pytest.raises(SaveError, match=said) as refusal:
-        load_model(tmp_path / "m")
+        Model.load(tmp_path / "m")
     assert str(refusal.value).startswith(str(tmp_path / "m"))
     assert "\n" not in str(refusal.value)
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
@@ -230,7 +230,7 @@ def test_a_well_summed_file_that_makes_no_sense_is_refused(
 ) -> None:
     (tmp_path / "m").write_bytes(_resealed(old, new))
     with pytest.raises(SaveError, match=said):
-        load_model(tmp_path / "m")
+        Model.load(tmp_path / "m")
 
 
 def test_the_way_of_sealing_is_the_files_own(tmp_path: Path) -> None:
@@ -239,22 +239,22 @@ def test_the_way_of_sealing_is_the_files_own(tmp_path: Path) -> None:
 
 def test_a_missing_file_and_a_folder_are_said(tmp_path: Path) -> None:
     with pytest.raises(SaveError, match="it is not there"):
-        load_model(tmp_path / "absent")
+        Model.load(tmp_path / "absent")
     with pytest.raises(SaveError, match="it is a folder"):
-        load_model(tmp_path)
+        Model.load(tmp_path)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, object(), {1, 2}, "\ud800"])
 def test_settings_that_json_cannot_hold_are_refused(value: object, tmp_path: Path) -> None:
     with pytest.raises(SaveError, match="plain values, fit for JSON"):
-        save_model(make_model(settings={"value": value}), tmp_path / "m")
+        make_model(settings={"value": value}).save(tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_model(make_model(), tmp_path / "m")
+    make_model().save(tmp_path / "m")
     before = (tmp_path / "m").read_bytes()
 
     def full(*_: object, **__: object) -> None:
@@ -262,7 +262,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(SaveError, match="could not be written: No space left on device"):
-        save_model(make_model(seed=5), tmp_path / "m")
+        make_model(seed=5).save(tmp_path / "m")
     assert (tmp_path / "m").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
@@ -277,11 +277,11 @@ def test_half_a_file_never_takes_the_place_of_a_whole_one(tmp_path: Path) -> Non
 
 def test_a_folder_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(SaveError, match="it is a folder"):
-        save_model(make_model(), tmp_path)
+        make_model().save(tmp_path)
 
 
 def test_a_model_loads_and_predicts_with_numpy_and_safetensors_alone(tmp_path: Path) -> None:
-    save_model(make_model(), tmp_path / "m")
+    make_model().save(tmp_path / "m")
     np.save(tmp_path / "rows.npy", make_rows())
     code = """
 import sys
@@ -297,8 +297,8 @@ for name in [n for n in sys.modules if n.partition(".")[0] in ("rich", "sklearn"
     del sys.modules[name]
 sys.meta_path.insert(0, Absent())
 import numpy as np
-from onelayer import load_model
-print(load_model("m").predict(np.load("rows.npy")).tolist())
+from onelayer import Model
+print(Model.load("m").predict(np.load("rows.npy")).tolist())
 """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path

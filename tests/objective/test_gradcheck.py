@@ -15,8 +15,8 @@ from onelayer.objective import gradcheck
 from onelayer.objective import loss as loss_functions
 from onelayer.objective.cost import Gradient
 from onelayer.objective.gradcheck import (
-    check_gradient,
     check_gradients,
+    compare_gradients,
     numerical_gradients,
     relative_error,
 )
@@ -42,7 +42,7 @@ losses = st.tuples(st.sampled_from(loss_functions.LOSSES), st.sampled_from([0.0,
 @pytest.mark.parametrize("batch_size", [1, 20, 100])
 def test_every_entry_agrees_to_a_millionth_at_the_reports_sizes(batch_size: int, l2: float) -> None:
     X, y, W, b = problem(0, batch_size, 3072, 10)
-    of_W, of_b = check_gradient(X, y, W, b, l2)
+    of_W, of_b = compare_gradients(X, y, W, b, l2)
     assert of_W.passed
     assert of_b.passed
     assert of_W.max_error <= 1e-6
@@ -65,7 +65,7 @@ def test_right_gradients_pass_at_random_small_sizes(
     seed: int, rows: int, features: int, classes: int, l2: float, largest: float, of: Of
 ) -> None:
     X, y, W, b = problem(seed, rows, features, classes)
-    checks = check_gradient(largest * X, y, W, b, l2, loss=of[0], label_smoothing=of[1])
+    checks = compare_gradients(largest * X, y, W, b, l2, loss=of[0], label_smoothing=of[1])
     assert all(check.passed for check in checks)
     assert {(check.loss, check.label_smoothing) for check in checks} == {of}
 
@@ -99,7 +99,7 @@ def test_a_wrong_gradient_fails(what: str, wrong: object, monkeypatch: pytest.Mo
     X, y, W, b = problem(1, 20, 30, 5)
     right = objective.gradient(X, y, W, b, 0.1)
     monkeypatch.setattr(gradcheck, "gradient", lambda *_: wrong(right, W))  # type: ignore[operator]
-    assert not all(check.passed for check in check_gradient(X, y, W, b, 0.1)), what
+    assert not all(check.passed for check in compare_gradients(X, y, W, b, 0.1)), what
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_the_gradient_of_another_loss_fails(
     X, y, W, b = problem(1, 20, 30, 5)
     other = objective.gradient(X, y, W, b, 0.1, **wrong)
     monkeypatch.setattr(gradcheck, "gradient", lambda *_: other)
-    checks = check_gradient(X, y, W, b, 0.1, loss=loss, label_smoothing=0.1)
+    checks = compare_gradients(X, y, W, b, 0.1, loss=loss, label_smoothing=0.1)
     assert not any(check.passed for check in checks)
 
 
@@ -134,13 +134,13 @@ def test_an_error_hidden_among_the_too_small_entries_is_found(
     X[:, 1] = 0.0
     right = objective.gradient(X, y, W, b)
     assert (right.W[:, 1] == 0).all()
-    check, _ = check_gradient(X, y, W, b)
+    check, _ = compare_gradients(X, y, W, b)
     assert check.too_small == 3
     assert check.passed
     wrong = right.W.copy()
     wrong[0, 1] = 5e-12  # over the noise, under noise / tolerance
     monkeypatch.setattr(gradcheck, "gradient", lambda *_: Gradient(wrong, right.b))
-    check, _ = check_gradient(X, y, W, b)
+    check, _ = compare_gradients(X, y, W, b)
     assert check.too_small == 3
     assert not check.passed
 
@@ -153,12 +153,15 @@ def test_relative_error_is_the_reports() -> None:
 def test_the_table_has_a_line_for_each_parameter_batch_size_and_l2() -> None:
     X, y, W, b = problem(3, 8, 6, 3)
     table = check_gradients(X, y, W, b, batch_sizes=(1, 8), l2s=(0.0, 0.5))
-    assert [(c.parameter, c.batch_size, c.l2) for c in table] == [
+    assert [(c.parameter, c.batch_size, c.l2) for c in table.checks] == [
         (p, size, l2) for l2 in (0.0, 0.5) for size in (1, 8) for p in ("W", "b")
     ]
+    assert table.passed
+    assert table.max_error["W"] == max(c.max_error for c in table.checks if c.parameter == "W")
+    assert "gradient check passed" in repr(table)
 
 
 def test_a_check_with_an_error_that_is_not_a_number_has_not_passed() -> None:
     X, y, W, b = problem(4, 5, 6, 3)
-    good, _ = check_gradient(X, y, W, b)
+    good, _ = compare_gradients(X, y, W, b)
     assert not replace(good, max_error=float("nan")).passed

@@ -12,9 +12,9 @@ import pytest
 
 from onelayer.report import write_path_report, write_report
 from onelayer.solver import Choice
-from onelayer.solver.path import PathRecord
+from onelayer.solver import Path as LambdaPath
 from onelayer.training.result import Result
-from tests.report.made_paths import L2S, make_path_record
+from tests.report.made_paths import L2S, make_path
 from tests.report.made_results import make_result, with_proofs
 
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ def report_folder(four_settings: Result, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
-def path_record() -> PathRecord:
+def path_record() -> LambdaPath:
     """Nine λ's and λ = 0, one of them chosen by loss and the one-standard-error rule."""
-    return make_path_record((*L2S, 0.0), choice=Choice("loss", "one-standard-error"))
+    return make_path((*L2S, 0.0), choice=Choice("loss", "one-standard-error"))
 
 
 @pytest.fixture(scope="session")
-def path_folder(path_record: PathRecord, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def path_folder(path_record: LambdaPath, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the page and charts of `path_record`."""
     folder = tmp_path_factory.mktemp("path")
     write_path_report(path_record, folder)

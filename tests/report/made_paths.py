@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from onelayer.data.dataset import DataCard
 from onelayer.data.scaling import Scaling
+from onelayer.files.atomic import staged_folder
 from onelayer.model.model import Certificate
-from onelayer.solver import Choice, Optimum, Path, Score
-from onelayer.solver.path import PathRecord, choose
+from onelayer.solver import Choice, Path, Score
+from onelayer.solver.path import choose
+from onelayer.solver.solver import Optimum
+from onelayer.training.run_folder import write_path_records
 from tests.report.made_results import CIFAR_CLASSES
 
 L2S = tuple(float(l2) for l2 in np.geomspace(1.0, 1e-4, 9))
 
 
-def make_path_record(
+def make_path(
     l2s: Sequence[float] = L2S,
     *,
     folds: int = 0,
@@ -26,7 +30,7 @@ def make_path_record(
     image_shape: tuple[int, int, int] | None = (3, 32, 32),
     features: int = 3072,
     test_rows: int = 10_000,
-) -> PathRecord:
+) -> Path:
     """A path whose held-out accuracy is best in the middle; the last solution is in float64."""
     rng = np.random.default_rng(5)
     optima = tuple(_optimum(l2, len(classes), features, rng) for l2 in l2s)
@@ -35,19 +39,25 @@ def make_path_record(
     held_out = tuple(
         tuple(_score(l2, -0.07, test_rows, rng) for _ in range(folds or 1)) for l2 in l2s
     )
-    path = Path(
-        optima=optima,
+    return Path.of_optima(
+        optima,
+        held_out,
         scaling=Scaling("unit", np.full(features, 1 / 255), np.zeros(features)),
         train=tuple(_score(l2, 0.02 - 0.03 * math.log10(l2 + 1e-5), 10_000, rng) for l2 in l2s),
-        held_out=held_out,
         chosen=choose(held_out, choice),
         choice=choice,
         test=_score(l2s[len(l2s) // 2], -0.08, test_rows, rng),
         folds=folds,
         seconds={"solve": 2.5, "score": 0.25},
+        data=DataCard("cifar10", "the cache /home/me/cifar10", classes, image_shape, 10, 10, 10),
+        environment={"engine": "reference", "numpy": "2.0"},
     )
-    card = DataCard("cifar10", "the cache /home/me/cifar10", classes, image_shape, 10, 10, 10)
-    return PathRecord(path, card, {"engine": "reference", "numpy": "2.0"})
+
+
+def save_path(path: Path, folder: pathlib.Path) -> None:
+    """The records of a path alone, without its page."""
+    with staged_folder(folder) as staging:
+        write_path_records(path, staging)
 
 
 def _optimum(l2: float, K: int, D: int, rng: np.random.Generator) -> Optimum:

@@ -27,11 +27,8 @@ def trained() -> Result:
     splits = load("digits")
     runs = grid(learning_rate=0.05, l2=[0.0, 0.01, 0.5], seed=range(2), epochs=EPOCHS)
     result = train(splits, runs)
-    certificates = tuple(
-        certify(splits.train, W, b, run.l2, scaling=result.scaling)
-        for W, b, run in zip(result.W, result.b, result.runs, strict=True)
-    )
-    optima = tuple(solve(splits.train, l2).certificate for l2 in (0.5, 0.01))
+    certificates = tuple(certify(result.model(i), splits) for i in range(len(runs)))
+    optima = tuple(solve(splits.train, l2).require_certificate() for l2 in (0.5, 0.01))
     return result.with_records(certificates=certificates, optima=optima)
 
 

@@ -11,7 +11,7 @@ from onelayer.report import evaluation_html, model_html, path_html, result_html
 from onelayer.training.result import Result
 from onelayer.training.run import Run
 from tests.model.made_models import make_model
-from tests.report.made_paths import make_path_record
+from tests.report.made_paths import make_path
 from tests.report.made_results import make_result
 from tests.report.test_model_terminal import made
 from tests.report.test_page import HOSTILE, Reader
@@ -40,7 +40,7 @@ def test_reported_figures_stand_beside_measured_ones(four_settings: Result) -> N
 
 @pytest.mark.parametrize("l2s", [(0.1,), (0.0,), (1.0, 0.1, 0.0)])
 def test_a_path_shows_its_table_and_rings_the_chosen(l2s: tuple[float, ...]) -> None:
-    reader = read(path_html(make_path_record(l2s)))
+    reader = read(path_html(make_path(l2s)))
     assert "◄ chosen" in reader.words
     assert sum(tag == "polyline" for tag, _ in reader.tags) == (len(l2s) > 1)
 

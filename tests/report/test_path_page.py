@@ -17,31 +17,31 @@ from onelayer.report.path_charts import axis_of
 from onelayer.report.path_page import gather_path, render_path_page
 from onelayer.report.path_summary import summarise_path
 from onelayer.solver import Choice
-from onelayer.solver.path import PathRecord
-from tests.report.made_paths import make_path_record
+from onelayer.solver import Path as LambdaPath
+from tests.report.made_paths import make_path
 from tests.report.test_page import HOSTILE, Reader
 
 ONE_ERROR = Choice("loss", "one-standard-error")
 
 
-def read(record: PathRecord) -> Reader:
+def read(record: LambdaPath) -> Reader:
     reader = Reader(render_path_page(gather_path(record), "/* scripts */"))
     assert reader.open == []
     return reader
 
 
-def tables(record: PathRecord, name: str) -> dict[str, list[dict[str, Any]]]:
+def tables(record: LambdaPath, name: str) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = chart_of(record, name).page["datasets"]
     return found
 
 
-def chart_of(record: PathRecord, name: str) -> Chart:
+def chart_of(record: LambdaPath, name: str) -> Chart:
     return next(c for c in gather_path(record).charts if c.name == f"path-{name}")
 
 
 def test_the_headline_says_what_was_chosen_scored_and_proven() -> None:
-    record = make_path_record()
-    path, test = record.path, record.path.test
+    record = make_path()
+    path, test = record, record.test
     assert test is not None
     words = read(record).words
     assert f"λ = {path.best.l2:.3g} is chosen" in words
@@ -51,30 +51,30 @@ def test_the_headline_says_what_was_chosen_scored_and_proven() -> None:
 
 
 def test_the_page_follows_the_record_and_computes_nothing_anew() -> None:
-    record = make_path_record()
-    assert record.path.test is not None
-    other = replace(record.path, chosen=0, test=replace(record.path.test, accuracy=0.125))
-    words = read(replace(record, path=other)).words
+    record = make_path()
+    assert record.test is not None
+    other = replace(record, chosen=0, test=replace(record.test, accuracy=0.125))
+    words = read(other).words
     assert "λ = 1 is chosen" in words
     assert "gets 12.50 ±" in words
 
 
 def test_every_l2_has_its_line_with_its_figures() -> None:
-    record = make_path_record()
+    record = make_path()
     words = read(record).words
-    for line in summarise_path(record.path):
+    for line in summarise_path(record):
         proof = f"{line.cost:.4f} {line.gap:.1e} {line.relative_gap:.1e} {line.norm:.3g}"
         assert f"{line.l2:.3g} {line.passes} {proof} {line.train.accuracy.mean:.2f}" in words
     assert words.count("float64's limit") == 1
 
 
 def test_the_chosen_l2_is_marked_in_every_chart() -> None:
-    record = make_path_record()
+    record = make_path()
     contents = gather_path(record)
     assert len(contents.charts) == 4
     for chart in contents.charts:
-        assert chart.page["datasets"]["chosen"] == [{"x": record.path.best.l2}]
-        assert f"Chosen: λ = {record.path.best.l2:.3g}" in chart.description
+        assert chart.page["datasets"]["chosen"] == [{"x": record.best.l2}]
+        assert f"Chosen: λ = {record.best.l2:.3g}" in chart.description
 
 
 @pytest.mark.parametrize("by", ["accuracy", "loss"])
@@ -82,33 +82,33 @@ def test_the_chosen_l2_is_marked_in_every_chart() -> None:
 def test_the_stripe_holds_the_l2s_that_are_hardly_worse_and_the_chosen_is_the_largest(
     by: Any, folds: int
 ) -> None:
-    record = make_path_record(choice=Choice(by, "one-standard-error"), folds=folds, test_rows=300)
+    record = make_path(choice=Choice(by, "one-standard-error"), folds=folds, test_rows=300)
     (stripe,) = tables(record, by)["deciding"]
     (best,) = tables(record, by)["best"]
     means = [row for row in tables(record, by)["means"] if row["c"] == "c1"]
     inside = [row["x"] for row in means if stripe["l"] <= row["m"] <= stripe["h"]]
-    assert max(inside) == record.path.best.l2
+    assert max(inside) == record.best.l2
     assert best["m"] == (max if by == "accuracy" else min)(row["m"] for row in means)
     other = "loss" if by == "accuracy" else "accuracy"
     assert tables(record, other)["deciding"] == tables(record, "norm")["deciding"] == []
 
 
 def test_the_best_rule_shows_no_stripe() -> None:
-    record = make_path_record()
+    record = make_path()
     assert not any(chart.page["datasets"]["deciding"] for chart in gather_path(record).charts)
     assert "stripe" not in read(record).words
 
 
 def test_bands_are_one_standard_error() -> None:
-    record = make_path_record(test_rows=400)
+    record = make_path(test_rows=400)
     rows = [row for row in tables(record, "accuracy")["means"] if row["c"] == "c1"]
-    for row, (score,) in zip(rows, record.path.held_out, strict=True):
+    for row, (score,) in zip(rows, record.held_out, strict=True):
         assert row["h"] - row["m"] == pytest.approx(100 * score.accuracy_error, rel=1e-3)
         assert row["m"] - row["l"] == pytest.approx(100 * score.accuracy_error, rel=1e-3)
 
 
 def test_the_gap_is_shown_against_what_was_asked_for() -> None:
-    record = make_path_record()
+    record = make_path()
     assert tables(record, "gap")["asked"] == [{"v": 1e-4, "w": "asked for: 1e-4"}]
     gaps = [row["m"] for row in tables(record, "gap")["means"]]
     assert gaps == pytest.approx([3e-5] * 9)
@@ -116,16 +116,20 @@ def test_the_gap_is_shown_against_what_was_asked_for() -> None:
 
 
 def test_gaps_above_what_was_asked_for_are_counted() -> None:
-    record = make_path_record()
-    first, *others = record.path.optima
-    wide = replace(first, certificate=replace(first.certificate, gap=0.5), status="passes")
-    words = read(replace(record, path=replace(record.path, optima=(wide, *others)))).words
+    record = make_path()
+    first, *others = record.models
+    wide = replace(
+        first,
+        certificate=replace(first.require_certificate(), gap=0.5),
+        settings=dict(first.settings) | {"status": "passes"},
+    )
+    words = read(replace(record, models=(wide, *others))).words
     assert "8 of 9 λ > 0 have a cost proven to be within 0.01 %" in words
     assert "passes ran out" in words
 
 
 def test_l2_of_zero_is_drawn_apart_and_has_no_bound() -> None:
-    record = make_path_record((1.0, 0.1, 0.01, 0.0))
+    record = make_path((1.0, 0.1, 0.01, 0.0))
     rows = [row for row in tables(record, "loss")["means"] if row["c"] == "c0"]
     assert [row["apart"] for row in rows] == [False, False, False, True]
     assert 0.0 < rows[-1]["x"] < 0.005
@@ -138,7 +142,7 @@ def test_l2_of_zero_is_drawn_apart_and_has_no_bound() -> None:
 
 
 def test_the_axis_is_logarithmic_and_says_which_way_shrinks() -> None:
-    spec = chart_of(make_path_record(), "accuracy").page
+    spec = chart_of(make_path(), "accuracy").page
     axes = [
         layer["encoding"]["x"]
         for layer in spec["layer"]
@@ -152,34 +156,34 @@ def test_the_axis_is_logarithmic_and_says_which_way_shrinks() -> None:
 
 
 def test_a_choice_at_the_end_of_the_path_is_said_to_be() -> None:
-    record = make_path_record()
+    record = make_path()
     assert "that was tried" not in read(record).words
     for end, word in ((0, "largest"), (8, "smallest")):
-        at_end = replace(record, path=replace(record.path, chosen=end))
+        at_end = replace(record, chosen=end)
         assert f"The chosen λ is the {word} that was tried" in read(at_end).words
 
 
 def test_the_choice_is_explained() -> None:
-    by_loss = read(make_path_record(choice=ONE_ERROR, folds=5)).words
+    by_loss = read(make_path(choice=ONE_ERROR, folds=5)).words
     assert "The lowest loss on the rows held out in 5 folds of the training rows is" in by_loss
     assert "within one standard error" in by_loss
-    assert "highest accuracy on the 10,000 validation rows" in read(make_path_record()).words
+    assert "highest accuracy on the 10,000 validation rows" in read(make_path()).words
 
 
 def test_templates_go_along_the_path_and_start_at_the_chosen_one() -> None:
-    record = make_path_record()
+    record = make_path()
     sheet = gather_path(record).templates
     assert sheet is not None
     assert len(sheet.labels) == 9
     assert (sheet.labels[0], sheet.labels[-1]) == ("λ = 0.0001", "λ = 1")
-    assert sheet.labels[sheet.start] == f"λ = {record.path.best.l2:.3g}"
+    assert sheet.labels[sheet.start] == f"λ = {record.best.l2:.3g}"
     assert sheet.readings[sheet.start].startswith("chosen")
 
 
 def test_long_paths_keep_their_sheets_small_and_the_chosen_one_in() -> None:
     l2s = [2.0**-i for i in range(150)]
-    record = make_path_record(l2s, classes=("a", "b"), image_shape=(1, 2, 2), features=4)
-    record = replace(record, path=replace(record.path, chosen=77))
+    record = make_path(l2s, classes=("a", "b"), image_shape=(1, 2, 2), features=4)
+    record = replace(record, chosen=77)
     sheet = gather_path(record).templates
     assert sheet is not None
     assert len(sheet.labels) <= 61
@@ -189,16 +193,16 @@ def test_long_paths_keep_their_sheets_small_and_the_chosen_one_in() -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        make_path_record((0.1,)),
-        make_path_record((0.0,), image_shape=None, features=5),
-        make_path_record((0.2, 0.0), folds=2),
-        make_path_record(classes=("no", "yes"), image_shape=(1, 8, 8), features=64),
-        make_path_record(classes=tuple(f"class {k}" for k in range(120)), image_shape=None),
-        make_path_record((0.5, 0.4), folds=3, choice=ONE_ERROR),
+        make_path((0.1,)),
+        make_path((0.0,), image_shape=None, features=5),
+        make_path((0.2, 0.0), folds=2),
+        make_path(classes=("no", "yes"), image_shape=(1, 8, 8), features=64),
+        make_path(classes=tuple(f"class {k}" for k in range(120)), image_shape=None),
+        make_path((0.5, 0.4), folds=3, choice=ONE_ERROR),
     ],
     ids=["one", "zero alone", "one and zero", "two grey", "many classes", "near"],
 )
-def test_odd_paths_have_a_page(record: PathRecord, tmp_path: Path) -> None:
+def test_odd_paths_have_a_page(record: LambdaPath, tmp_path: Path) -> None:
     write_path_report(record, tmp_path)
     words = read(record).words.lower()
     assert " nan" not in words
@@ -206,13 +210,13 @@ def test_odd_paths_have_a_page(record: PathRecord, tmp_path: Path) -> None:
 
 
 def test_a_path_without_test_rows_says_so() -> None:
-    record = make_path_record()
-    words = read(replace(record, path=replace(record.path, test=None))).words
+    record = make_path()
+    words = read(replace(record, test=None)).words
     assert "There are no test rows to score it on" in words
 
 
 def test_names_with_markup_are_text() -> None:
-    record = make_path_record(classes=(HOSTILE, "b"), image_shape=(1, 2, 2), features=4)
+    record = make_path(classes=(HOSTILE, "b"), image_shape=(1, 2, 2), features=4)
     card = replace(record.data, name=HOSTILE, source=HOSTILE)
     reader = read(replace(record, data=card, environment={HOSTILE: HOSTILE}))
     assert [tag for tag, _ in reader.tags if tag == "img"] == []
@@ -221,7 +225,7 @@ def test_names_with_markup_are_text() -> None:
 
 
 def test_paths_of_this_machine_are_left_out() -> None:
-    words = read(make_path_record()).words
+    words = read(make_path()).words
     assert "/home/me" not in words
     assert "the cache …/cifar10" in words
     assert "2.50 s" in words
@@ -230,13 +234,13 @@ def test_paths_of_this_machine_are_left_out() -> None:
 def test_charts_are_valid_vega_lite() -> None:
     import altair as alt
 
-    record = make_path_record((1.0, 0.1, 0.0), choice=ONE_ERROR)
+    record = make_path((1.0, 0.1, 0.0), choice=ONE_ERROR)
     for chart in gather_path(record).charts:
         for spec in (chart.page, chart.paper):
             alt.LayerChart.from_dict(spec | {"$schema": alt.SCHEMA_URL})
 
 
-def test_the_files_are_the_page_and_every_chart(path_folder: Path, path_record: PathRecord) -> None:
+def test_the_files_are_the_page_and_every_chart(path_folder: Path, path_record: LambdaPath) -> None:
     names = {*(f"path-{n}" for n in ("accuracy", "loss", "norm", "gap")), "templates-path"}
     assert {path.name for path in path_folder.iterdir()} == {"report.html", "charts"}
     files = {path.name for path in (path_folder / "charts").iterdir()}
@@ -255,6 +259,6 @@ def test_the_files_are_the_page_and_every_chart(path_folder: Path, path_record: 
 
 def test_progress_counts_every_chart(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    record = make_path_record((0.1,), image_shape=None, features=4)
+    record = make_path((0.1,), image_shape=None, features=4)
     write_path_report(record, tmp_path, on_progress=lambda done, total: seen.append((done, total)))
     assert seen == [(i + 1, 4) for i in range(4)]

@@ -6,33 +6,33 @@ import pytest
 
 from onelayer.report import path_table
 from onelayer.solver import Choice
-from tests.report.made_paths import make_path_record
+from tests.report.made_paths import make_path
 from tests.report.test_terminal import printed
 
 
 @pytest.mark.parametrize("folds", [0, 5])
 @pytest.mark.parametrize("choice", [Choice(), Choice("loss", "one-standard-error")])
 def test_a_path_fits_80_columns_with_a_line_for_each_l2(choice: Choice, folds: int) -> None:
-    record = make_path_record((1.0, 0.000123456, 0.0), choice=choice, folds=folds)
+    record = make_path((1.0, 0.000123456, 0.0), choice=choice, folds=folds)
     lines = printed(path_table(record)).splitlines()
     assert max(map(len, lines)) <= 80
     starts = [line.split()[0] for line in lines if line.strip()]
     assert {"1", "0.000123", "0"} <= set(starts)
     assert [line.split()[0] for line in lines if "chosen" in line and "by" not in line] == [
-        f"{record.path.best.l2:.3g}"
+        f"{record.best.l2:.3g}"
     ]
 
 
 def test_the_table_says_how_the_l2_was_chosen() -> None:
-    record = make_path_record(folds=5, choice=Choice("loss", "one-standard-error"))
+    record = make_path(folds=5, choice=Choice("loss", "one-standard-error"))
     text = printed(path_table(record))
     assert "loss on 5 folds, rule one-standard-error" in text
     assert "held-out loss" in text
-    assert "held-out %" in printed(path_table(make_path_record()))
+    assert "held-out %" in printed(path_table(make_path()))
 
 
 def test_what_was_not_proven_is_said() -> None:
-    text = printed(path_table(make_path_record((1.0, 0.1, 0.0))))
+    text = printed(path_table(make_path((1.0, 0.1, 0.0))))
     assert "no bound" in text
     assert "float64's" in text
     assert "inf" not in text

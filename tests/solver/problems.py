@@ -11,7 +11,7 @@ from onelayer.data.rows import Rows
 from onelayer.engines import Engine
 from onelayer.objective import cost as objective
 from onelayer.objective import loss as loss_functions
-from onelayer.solver.lbfgs import fit_metric
+from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.solver import Optimum, Solver, Target
 
 Float64 = NDArray[np.float64]
@@ -60,7 +60,7 @@ def random_weights(problem: Problem, seed: int) -> tuple[Float64, Float64]:
 
 def solve(engine: Engine, problem: Problem, tol: float = 1e-10, passes: int = 3000) -> Optimum:
     """The solver under test, on that problem."""
-    metric = fit_metric(engine, problem.rows, problem.K)
+    metric = fit_preconditioner(engine, problem.rows, problem.K)
     solver = Solver(engine, problem.rows, problem.K, metric)
     return solver.solve(Target(problem.l2, tol, passes))
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from onelayer.data import Dataset
-from onelayer.data.scaling import Scaling, fit_scaling
+from onelayer.data import Dataset, load
 from onelayer.engines import ENGINE_NAMES, Moments, make_engine
-from onelayer.errors import SettingsError
+from onelayer.errors import DataError, SettingsError
+from onelayer.model.model import Model
 from onelayer.objective import cost as objective
 from onelayer.objective import loss as loss_functions
 from onelayer.solver import certificate as bias
-from onelayer.solver import certify
+from onelayer.solver import certify, solve
 from onelayer.solver.certificate import ABSENT_BELOW, certify_weights
 from tests.solver.problems import Problem, independent_optimum, make_problem, random_weights
 
@@ -69,7 +69,7 @@ def test_the_bound_is_the_distance_itself_where_the_penalty_outweighs_the_loss()
 
 
 def test_a_bias_that_was_not_minimised_is_allowed_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bias, "MOST_STEPS", 0)
+    monkeypatch.setattr(bias, "MAX_STEPS", 0)
     for seed in range(100):
         problem = make_problem(seed)
         W, b = random_weights(problem, seed)
@@ -206,16 +206,27 @@ def test_no_gap_is_wider_than_the_cost_since_no_cost_is_negative() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("shape", "names", "l2", "words"),
     [
-        ({"l2": -1.0}, r"l2 \(λ\) must be"),
-        ({"W": np.zeros((2, 3))}, r"shapes \(2, 2\) and \(2,\)"),
-        ({"b": np.array([0.0, np.nan])}, "must be finite"),
+        ((2, 2), ("a", "b"), -1.0, r"l2 \(λ\) must be"),
+        ((2, 2), ("a", "b"), None, r"does not know its l2"),
+        ((2, 3), ("a", "b"), 0.1, "must have 3 features"),
+        ((2, 2), None, 0.1, "should have the model's classes, 0, 1, but it has a, b"),
+        ((3, 2), None, 0.1, "should have the model's classes"),
     ],
 )
-def test_bad_weights_are_refused_in_a_sentence(change: dict[str, object], words: str) -> None:
-    dataset = Dataset(np.eye(2), np.array([0, 1]), ("a", "b"))
-    scaling: Scaling = fit_scaling("none", dataset.X)
-    given = {"W": np.zeros((2, 2)), "b": np.zeros(2), "l2": 0.1} | change
-    with pytest.raises(SettingsError, match=words):
-        certify(dataset, scaling=scaling, **given)  # type: ignore[arg-type]
+def test_a_model_or_an_l2_that_does_not_fit_is_refused_in_a_sentence(
+    shape: tuple[int, int], names: tuple[str, ...] | None, l2: float | None, words: str
+) -> None:
+    rows = Dataset(np.eye(2), np.array([0, 1]), ("a", "b"))
+    model = Model(np.zeros(shape), np.zeros(shape[0]), class_names=names)  # type: ignore[arg-type]
+    with pytest.raises((SettingsError, DataError), match=words):
+        certify(model, rows, l2=l2)
+
+
+def test_a_model_is_certified_for_its_own_l2_with_its_own_scaling() -> None:
+    data = load("digits")
+    model = solve(data, 0.01)
+    assert certify(model, data).cost == pytest.approx(model.require_certificate().cost, rel=1e-9)
+    bare = Model(model.W, model.b, model.scaling, model.class_names)
+    assert certify(bare, data.train, l2=0.01) == certify(model, data)

@@ -14,14 +14,13 @@ from onelayer.engines import ENGINE_NAMES, Weights, make_engine
 from onelayer.errors import LearningRateWarning, SettingsError
 from onelayer.objective import cost as objective
 from onelayer.objective import loss as loss_functions
-from onelayer.objective.loss import loss_curvature
 from onelayer.solver import learning_rate as curvature
-from onelayer.solver import suggest
-from onelayer.solver.lbfgs import EXACT_FEATURES, fit_metric
+from onelayer.solver import suggest_learning_rate
+from onelayer.solver.lbfgs import EXACT_FEATURES, fit_preconditioner
 from onelayer.solver.learning_rate import (
-    advise,
     largest_curvature,
     largest_second_moment,
+    learning_rate_bounds,
     stable_product,
 )
 from onelayer.training.run import grid
@@ -46,7 +45,7 @@ def test_the_largest_curvature_is_the_hessians_largest_eigenvalue(
     expected = np.linalg.eigvalsh(H)[-1]
     found, direction = largest_curvature(
         make_engine(engine_name), problem.rows, Weights(W[None], b[None]), problem.l2,
-        loss=loss, enough=1e-9,
+        loss=loss, tolerance=1e-9,
     )  # fmt: skip
     assert found == pytest.approx(expected, rel=1e-4)
     assert found <= expected * (1 + 1e-9)
@@ -63,10 +62,10 @@ def test_the_curvature_is_the_same_in_tiles_kept_or_made_anew(
     W, b = random_weights(problem, 1)
     rows = replace(problem.rows, weights=rng.integers(0, 3, 700).astype(float))
     given = Weights(W[None], b[None])
-    whole, _ = largest_curvature(make_engine(), rows, given, problem.l2, enough=1e-9)
+    whole, _ = largest_curvature(make_engine(), rows, given, problem.l2, tolerance=1e-9)
     monkeypatch.setattr(curvature, "TILE_BYTES", 1)  # 256 rows, the least there are
     monkeypatch.setattr(curvature, "KEPT_BYTES", kept)
-    tiled, _ = largest_curvature(make_engine(), rows, given, problem.l2, enough=1e-9)
+    tiled, _ = largest_curvature(make_engine(), rows, given, problem.l2, tolerance=1e-9)
     assert tiled == pytest.approx(whole, rel=1e-10)
 
 
@@ -77,7 +76,9 @@ def test_the_curvature_takes_no_more_memory_for_more_rows() -> None:
         problem = Problem(rng.normal(size=(N, 1)), rng.integers(0, 100, N), 100, 0.01)
         W, b = (part.astype(np.float32) for part in random_weights(problem, 1))
         tracemalloc.start()
-        largest_curvature(make_engine(), problem.rows, Weights(W[None], b[None]), 0.01, enough=1.0)
+        largest_curvature(
+            make_engine(), problem.rows, Weights(W[None], b[None]), 0.01, tolerance=1.0
+        )
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 8 * 200_000
@@ -98,7 +99,9 @@ def test_the_bound_is_above_the_curvature_of_any_weights(loss: loss_functions.Lo
     nearest = 0.0
     for seed in range(30):
         problem = make_problem(seed)
-        bound = loss_curvature(loss, problem.K) * largest_second_moment(make_engine(), problem.rows)
+        bound = loss_functions.LOSS_FUNCTIONS[loss].curvature(problem.K) * largest_second_moment(
+            make_engine(), problem.rows
+        )
         bound += 2 * problem.l2
         for W, b in (random_weights(problem, seed), (np.zeros((problem.K, problem.X.shape[1])), 0)):
             met = np.linalg.eigvalsh(hessian(problem, W, np.zeros(problem.K) + b, loss))[-1]
@@ -128,7 +131,9 @@ def test_steps_on_a_quadratic_settle_below_the_stable_product_and_not_above(
 
 def test_descent_below_two_over_l_falls_at_every_step() -> None:
     problem = make_problem(7)
-    advice = advise(make_engine(), problem.rows, problem.K, problem.l2, batch_size=10**9)
+    advice = learning_rate_bounds(
+        make_engine(), problem.rows, problem.K, problem.l2, batch_size=10**9
+    )
     W, b = random_weights(problem, 7)
     costs = []
     for _ in range(50):
@@ -141,14 +146,17 @@ def test_descent_below_two_over_l_falls_at_every_step() -> None:
 
 def test_a_batch_of_one_is_as_smooth_as_its_largest_row() -> None:
     problem = make_problem(9)
-    advice = advise(make_engine(), problem.rows, problem.K, problem.l2, batch_size=1)
+    advice = learning_rate_bounds(make_engine(), problem.rows, problem.K, problem.l2, batch_size=1)
     largest = 0.5 * (1.0 + (problem.X**2).sum(axis=1).max()) + 2 * problem.l2
     assert advice.batch_smoothness == pytest.approx(largest, rel=1e-6)
     assert advice.learning_rate == pytest.approx(1.0 / largest, rel=1e-6)
 
 
 def test_larger_batches_allow_larger_steps() -> None:
-    rates = [suggest(load("digits").train, batch_size=B).learning_rate for B in (1, 10, 100, 10**6)]
+    rates = [
+        suggest_learning_rate(load("digits").train, batch_size=B).learning_rate
+        for B in (1, 10, 100, 10**6)
+    ]
     assert rates == sorted(rates)
 
 
@@ -157,7 +165,9 @@ def test_auto_takes_the_suggested_rate_and_keeps_its_name() -> None:
     run = Run(learning_rate="auto", l2=0.1, batch_size=9, epochs=2)
     result = train(splits, [run])
     assert result.runs[0].name == "λ=0.1, η=auto"
-    expected = suggest(splits.train, l2=0.1, batch_size=9).learning_rate
+    expected = suggest_learning_rate(
+        splits.train, l2=0.1, batch_size=9, scaling="unit"
+    ).learning_rate
     assert result.runs[0].learning_rate == pytest.approx(expected)
     assert [r.learning_rate for r in grid(learning_rate=["auto", 0.1])] == ["auto", 0.1]
     with pytest.raises(SettingsError, match="until training"):
@@ -166,8 +176,10 @@ def test_auto_takes_the_suggested_rate_and_keeps_its_name() -> None:
 
 def test_auto_is_shorter_with_momentum_and_longer_for_the_flatter_loss() -> None:
     splits, B = make_splits(), 9
-    plain = suggest(splits.train, batch_size=B).learning_rate
-    flat = suggest(splits.train, batch_size=B, loss="sigmoid").learning_rate
+    plain = suggest_learning_rate(splits, batch_size=B, scaling="unit").learning_rate
+    flat = suggest_learning_rate(
+        splits.train, batch_size=B, loss="sigmoid", scaling="unit"
+    ).learning_rate
     runs = [Run("auto", batch_size=B, epochs=1, momentum=0.9),
             Run("auto", batch_size=B, epochs=1, loss="sigmoid")]  # fmt: skip
     settled = train(splits, runs).runs
@@ -178,7 +190,7 @@ def test_auto_is_shorter_with_momentum_and_longer_for_the_flatter_loss() -> None
 
 def test_a_rate_with_momentum_is_told_of_by_the_bound_that_holds_for_it() -> None:
     splits = make_splits()
-    bound = suggest(splits.train, l2=0.0).stable * 1.9
+    bound = suggest_learning_rate(splits, l2=0.0, scaling="unit").stable * 1.9
     with pytest.warns(LearningRateWarning, match=f"above {bound:.3g}, beyond which steps with mom"):
         train(splits, [Run(1.01 * bound, epochs=1, batch_size=10, momentum=0.9)])
     with warnings.catch_warnings():
@@ -190,7 +202,7 @@ def test_a_rate_with_momentum_is_told_of_by_the_bound_that_holds_for_it() -> Non
 
 def test_a_rate_above_the_bound_is_told_of_with_the_number() -> None:
     splits = make_splits()
-    bound = suggest(splits.train, l2=0.0, batch_size=10).stable
+    bound = suggest_learning_rate(splits, l2=0.0, batch_size=10, scaling="unit").stable
     with pytest.warns(LearningRateWarning, match=f"above {bound:.3g}"):
         train(splits, [Run(1.5 * bound, epochs=1, batch_size=10)])
     with warnings.catch_warnings():
@@ -218,7 +230,7 @@ def test_the_metric_is_near_the_curvature_it_stands_for(features: int) -> None:
     spectrum = 1.0 / np.arange(1, features + 1) ** 2
     X = rng.normal(size=(3000, features)) * np.sqrt(spectrum) + 5.0
     problem = Problem(X, rng.integers(0, 4, 3000), 4, 0.0)
-    metric = fit_metric(make_engine(), problem.rows, 4)
+    metric = fit_preconditioner(make_engine(), problem.rows, 4)
     covariance = np.cov(X.T, bias=True)
     for l2 in (1.0, 1e-2, 1e-4):
         M = metric.curvature * covariance + 2 * l2 * np.eye(features)

@@ -15,8 +15,8 @@ from onelayer.engines import ENGINE_NAMES, make_engine
 from onelayer.errors import SettingsError
 from onelayer.objective import cost as objective
 from onelayer.objective import loss as loss_functions
-from onelayer.solver import Choice, PathProgress, Score, l2_grid, solve, solve_path
-from onelayer.solver.path import choose, merit, score
+from onelayer.solver import Choice, PathProgress, Score, solve, solve_path
+from onelayer.solver.path import choose, l2_grid, merit, score
 from tests.made_data import make_splits
 
 
@@ -35,11 +35,12 @@ def test_every_lambda_is_certified_and_the_same_as_alone(engine_name: str, digit
     engine = make_engine(engine_name)
     path = solve_path(digits, [0.001, 1.0, 0.03], tol=1e-8, engine=engine)
     assert path.l2.tolist() == [1.0, 0.03, 0.001]
-    for optimum in path.optima:
-        assert optimum.status == "optimal"
-        assert optimum.certificate.gap <= 1e-8 * optimum.certificate.cost
-        alone = solve(digits.train, optimum.l2, tol=1e-8, engine=engine)
-        assert optimum.certificate.cost == pytest.approx(alone.certificate.cost, rel=3e-8)
+    for model in path.models:
+        optimum = model.require_certificate()
+        assert model.status == "optimal"
+        assert optimum.gap <= 1e-8 * optimum.cost
+        alone = solve(digits, optimum.l2, tol=1e-8, engine=engine).require_certificate()
+        assert optimum.cost == pytest.approx(alone.cost, rel=3e-8)
 
 
 def test_a_smaller_lambda_fits_the_training_rows_better_with_larger_weights(
@@ -47,7 +48,7 @@ def test_a_smaller_lambda_fits_the_training_rows_better_with_larger_weights(
 ) -> None:
     path = solve_path(digits, l2_grid(6))
     losses = [one.loss for one in path.train]
-    norms = [float(np.linalg.norm(optimum.W)) for optimum in path.optima]
+    norms = [float(np.linalg.norm(optimum.W)) for optimum in path.models]
     assert losses == sorted(losses, reverse=True)
     assert norms == sorted(norms)
 
@@ -121,7 +122,7 @@ def test_the_error_of_folds_is_that_of_their_spread() -> None:
 
 def test_scores_have_the_standard_errors_of_their_rows() -> None:
     data = make_splits(rows=60).train
-    optimum = solve(data, 0.1)
+    optimum = solve(data, 0.1, scaling="unit")
     S = objective.scores(unit(data), optimum.W, optimum.b)
     losses = -loss_functions.log_softmax(S)[np.arange(60), data.y]
     from onelayer.data.rows import rows_of
@@ -151,10 +152,10 @@ def test_ctrl_c_keeps_the_lambdas_that_were_solved(digits: Splits) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"l2s": []}, "at least one λ"),
-        ({"l2s": [-1.0]}, r"l2 \(λ\)"),
+        ({"l2": []}, "at least one value"),
+        ({"l2": [-1.0]}, r"l2 \(λ\)"),
         ({"folds": 1}, "folds must be from 2"),
-        ({"folds": -2}, "folds must be from 2"),
+        ({"folds": -2}, "folds must be a whole number"),
         ({"tol": -1.0}, "tol must be"),
     ],
 )
@@ -162,7 +163,7 @@ def test_bad_settings_are_refused_in_a_sentence(
     change: dict[str, object], words: str, digits: Splits
 ) -> None:
     with pytest.raises(SettingsError, match=words):
-        solve_path(digits, **{"l2s": [0.1]} | change)  # type: ignore[arg-type]
+        solve_path(digits, **{"l2": [0.1]} | change)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("choice", [{"by": "auc"}, {"rule": "two-standard-errors"}])

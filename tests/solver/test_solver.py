@@ -17,7 +17,7 @@ from onelayer.errors import SettingsError
 from onelayer.objective import cost as objective
 from onelayer.solver import Progress, newton, solve, solver
 from onelayer.solver.certificate import Certified, certify_weights
-from onelayer.solver.lbfgs import fit_metric
+from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.solver import Solver, Target
 from tests.solver import problems
 from tests.solver.problems import Problem, independent_optimum, make_problem
@@ -27,7 +27,7 @@ from tests.solver.problems import Problem, independent_optimum, make_problem
 def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every way that a problem can be solved in, whatever its size."""
     if request.param != "newton":
-        monkeypatch.setattr(newton, "MOST_UNKNOWNS", 0)
+        monkeypatch.setattr(newton, "MAX_UNKNOWNS", 0)
     if request.param == "l-bfgs from float32":
         monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
     return str(request.param)
@@ -49,7 +49,7 @@ def test_the_optimum_is_the_independent_one(method: str, engine_name: str) -> No
 def test_a_certificate_that_falls_short_is_no_reason_for_finer_arithmetic(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(newton, "MOST_UNKNOWNS", 0)
+    monkeypatch.setattr(newton, "MAX_UNKNOWNS", 0)
     monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
     prove, tries = certify_weights, 0
 
@@ -98,7 +98,7 @@ def test_the_optimum_is_scikit_learns_at_its_tightest(method: str) -> None:
     assert ours.status == "optimal"
     np.testing.assert_allclose(ours.W, other.coef_ - other.coef_.mean(axis=0), atol=1e-5)
     theirs = objective.cost(X, train.y, other.coef_, other.intercept_, l2)
-    assert ours.certificate.cost <= theirs * (1.0 + 1e-10)
+    assert ours.require_certificate().cost <= theirs * (1.0 + 1e-10)
 
 
 def test_rows_in_any_order_and_doubled_rows_have_the_same_optimum(method: str) -> None:
@@ -115,7 +115,7 @@ def test_rows_in_any_order_and_doubled_rows_have_the_same_optimum(method: str) -
 
 def test_one_lambda_after_another_is_each_from_scratch(method: str) -> None:
     problem = make_problem(33)
-    metric = fit_metric(make_engine(), problem.rows, problem.K)
+    metric = fit_preconditioner(make_engine(), problem.rows, problem.K)
     series = Solver(make_engine(), problem.rows, problem.K, metric)
     for l2 in (1.0, 0.1, 0.01, 0.5):
         warm = series.solve(Target(l2, 1e-10, 3000))
@@ -160,7 +160,7 @@ def test_separable_rows_without_l2_end_too(method: str) -> None:
 def test_too_few_passes_are_said_and_the_gap_is_still_proven(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(newton, "MOST_UNKNOWNS", 0)
+    monkeypatch.setattr(newton, "MAX_UNKNOWNS", 0)
     problem = make_problem(40)._replace(l2=1e-4)
     optimum = problems.solve(make_engine(), problem, passes=3)
     assert optimum.status == "passes"
@@ -205,7 +205,7 @@ def test_every_pass_is_told() -> None:
     told: list[Progress] = []
     optimum = solve(load("digits").train, 0.01, on_progress=told.append)
     assert [p.passes for p in told] == sorted(p.passes for p in told)
-    assert told[-1].cost == pytest.approx(optimum.certificate.cost, rel=1e-6)
+    assert told[-1].cost == pytest.approx(optimum.require_certificate().cost, rel=1e-6)
     assert {p.l2 for p in told} == {0.01}
 
 

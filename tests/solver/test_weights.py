@@ -13,8 +13,8 @@ from onelayer.engines import ENGINE_NAMES, Method, State, Steps, Weights, make_e
 from onelayer.solver import certificate as bias
 from onelayer.solver import newton, solver
 from onelayer.solver.certificate import certify_weights
-from onelayer.solver.lbfgs import fit_metric
-from onelayer.solver.learning_rate import advise, largest_curvature, smoothness
+from onelayer.solver.lbfgs import fit_preconditioner
+from onelayer.solver.learning_rate import largest_curvature, learning_rate_bounds, smoothness
 from onelayer.solver.path import score
 from onelayer.solver.solver import Solver, Target
 from tests.solver.problems import Problem, independent_optimum, make_problem, random_weights
@@ -52,7 +52,7 @@ def test_a_weight_counts_its_row_as_often(engine_name: str, seed: int) -> None:
     moments = [smoothness(engine, r, problem.l2, 10**9)[0] for r in (rows, repeated.rows)]
     assert moments[0] == pytest.approx(moments[1], rel=2e-3)
     bends = [
-        largest_curvature(engine, r, Weights(W[None], b[None]), problem.l2, enough=1e-9)[0]
+        largest_curvature(engine, r, Weights(W[None], b[None]), problem.l2, tolerance=1e-9)[0]
         for r in (rows, repeated.rows)
     ]
     assert bends[0] == pytest.approx(bends[1], rel=1e-6)
@@ -115,12 +115,12 @@ def test_the_optimum_of_weighted_rows_is_that_of_repeated_ones(
     way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way != "newton":
-        monkeypatch.setattr(newton, "MOST_UNKNOWNS", 0)
+        monkeypatch.setattr(newton, "MAX_UNKNOWNS", 0)
     if way == "l-bfgs from float32":
         monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
     for seed in range(8):
         problem, rows, repeated = weighted_and_repeated(seed)
-        metric = fit_metric(make_engine(), rows, problem.K)
+        metric = fit_preconditioner(make_engine(), rows, problem.K)
         optimum = Solver(make_engine(), rows, problem.K, metric).solve(Target(1e-2, 1e-10, 3000))
         J, W = independent_optimum(repeated._replace(l2=1e-2))
         assert optimum.status == "optimal", (seed, optimum.sentence)
@@ -131,7 +131,7 @@ def test_the_optimum_of_weighted_rows_is_that_of_repeated_ones(
 def test_the_bound_holds_for_weighted_rows_even_where_the_bias_is_not_minimised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bias, "MOST_STEPS", 0)
+    monkeypatch.setattr(bias, "MAX_STEPS", 0)
     for seed in range(60):
         problem, rows, repeated = weighted_and_repeated(seed)
         W, b = random_weights(problem, seed)
@@ -156,7 +156,7 @@ def test_weights_follow_the_rows_that_are_chosen() -> None:
 def test_a_heavy_row_bounds_the_rate_of_small_batches() -> None:
     X, y = np.eye(4), np.array([0, 1, 0, 1])
     rows = Rows(X, y, np.ones(4), np.zeros(4), weights=np.array([1.0, 1.0, 1.0, 5.0]))
-    advice = advise(make_engine(), rows, 2, 0.0, batch_size=1)
+    advice = learning_rate_bounds(make_engine(), rows, 2, 0.0, batch_size=1)
     assert advice.batch_smoothness == pytest.approx(0.5 * 2.0 * 5.0 / 2.0)
 
 

@@ -168,5 +168,5 @@ def test_a_certificate_is_that_of_the_kept_weights(overfitting: Splits) -> None:
     run = replace(RUN, l2=1e-4)
     result = train(overfitting, [run])
     assert result.outcomes[0].status == "stopped"
-    proof = certify(overfitting.train, result.W[0], result.b[0], 1e-4, scaling=result.scaling)
+    proof = certify(result.model(), overfitting)
     assert result.certificates[0] == proof

@@ -15,47 +15,55 @@ import pytest
 from onelayer.data import Splits
 from onelayer.errors import SaveError
 from onelayer.solver import Choice, solve_path
-from onelayer.solver.path import PathRecord
+from onelayer.solver import Path as LambdaPath
 from onelayer.training.loop import train
 from onelayer.training.run import Run
-from onelayer.training.run_folder import kind_of, load_path, load_result, save_path, save_result
-from tests.report.made_paths import make_path_record
+from onelayer.training.run_folder import kind_of, load_path, load_result, save_result
+from tests.report.made_paths import make_path, save_path
 
 FILES = {"settings.json", "path.parquet", "held_out.parquet", "weights.safetensors"}
 
 
 @pytest.fixture
-def record() -> PathRecord:
+def record() -> LambdaPath:
     choice = Choice("loss", "one-standard-error")
-    return make_path_record((0.1, 0.01, 0.0), folds=3, choice=choice, image_shape=None, features=7)
+    return make_path((0.1, 0.01, 0.0), folds=3, choice=choice, image_shape=None, features=7)
 
 
-def assert_same(one: PathRecord, other: PathRecord) -> None:
+def assert_same(one: LambdaPath, other: LambdaPath) -> None:
     assert one.data == other.data
     assert one.environment == other.environment
-    for name in ("train", "held_out", "chosen", "choice", "test", "folds", "seconds"):
-        assert getattr(one.path, name) == getattr(other.path, name), name
-    assert one.path.scaling.name == other.path.scaling.name
-    np.testing.assert_array_equal(one.path.scaling.scale, other.path.scaling.scale)
-    np.testing.assert_array_equal(one.path.scaling.offset, other.path.scaling.offset)
-    for a, b in zip(one.path.optima, other.path.optima, strict=True):
+    for name in (
+        "train",
+        "held_out",
+        "chosen",
+        "choice",
+        "test",
+        "folds",
+        "model_seconds",
+        "seconds",
+    ):
+        assert getattr(one, name) == getattr(other, name), name
+    assert one.scaling.name == other.scaling.name
+    np.testing.assert_array_equal(one.scaling.scale, other.scaling.scale)
+    np.testing.assert_array_equal(one.scaling.offset, other.scaling.offset)
+    for a, b in zip(one.models, other.models, strict=True):
         assert a.W.tobytes() == b.W.tobytes()
         assert a.W.dtype == b.W.dtype
         assert a.b.tobytes() == b.b.tobytes()
         assert a.certificate == b.certificate
-        assert (a.status, a.passes, a.seconds, a.tol) == (b.status, b.passes, b.seconds, b.tol)
+        assert a.settings == b.settings
 
 
-def test_a_path_comes_back_bit_for_bit(record: PathRecord, tmp_path: Path) -> None:
-    assert {str(one.W.dtype) for one in record.path.optima} == {"float32", "float64"}
+def test_a_path_comes_back_bit_for_bit(record: LambdaPath, tmp_path: Path) -> None:
+    assert {str(one.W.dtype) for one in record.models} == {"float32", "float64"}
     save_path(record, tmp_path / "path")
     assert {p.name for p in (tmp_path / "path").iterdir()} == FILES
     assert_same(load_path(tmp_path / "path"), record)
 
 
 def test_a_solved_path_comes_back_bit_for_bit(splits: Splits, tmp_path: Path) -> None:
-    path = solve_path(splits, [1.0, 0.1, 0.01])
-    record = PathRecord(path, make_path_record().data, {"engine": "native"})
+    record = solve_path(splits, [1.0, 0.1, 0.01])
     save_path(record, tmp_path / "path")
     assert_same(load_path(tmp_path / "path"), record)
 
@@ -63,13 +71,13 @@ def test_a_solved_path_comes_back_bit_for_bit(splits: Splits, tmp_path: Path) ->
 def test_a_path_without_test_rows_or_picture_comes_back(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    whole = make_path_record((0.5,), image_shape=None, features=3)
-    record = replace(whole, path=replace(whole.path, test=None))
+    whole = make_path((0.5,), image_shape=None, features=3)
+    record = replace(whole, test=None)
     save_path(record, tmp_path / "path")
     assert_same(load_path(tmp_path / "path"), record)
 
 
-def test_anybody_can_read_the_table(record: PathRecord, tmp_path: Path) -> None:
+def test_anybody_can_read_the_table(record: LambdaPath, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     save_path(record, tmp_path / "path")
@@ -80,7 +88,7 @@ def test_anybody_can_read_the_table(record: PathRecord, tmp_path: Path) -> None:
     assert folds["fold"].to_pylist() == [0, 1, 2] * 3
 
 
-def test_a_folder_says_what_it_holds(record: PathRecord, splits: Splits, tmp_path: Path) -> None:
+def test_a_folder_says_what_it_holds(record: LambdaPath, splits: Splits, tmp_path: Path) -> None:
     save_path(record, tmp_path / "path")
     save_result(train(splits, [Run(0.1, epochs=1, batch_size=9)]), tmp_path / "runs")
     assert (kind_of(tmp_path / "path"), kind_of(tmp_path / "runs")) == ("path", "runs")
@@ -90,14 +98,14 @@ def test_a_folder_says_what_it_holds(record: PathRecord, splits: Splits, tmp_pat
         load_path(tmp_path / "runs")
 
 
-def test_a_folder_of_a_kind_from_the_future_is_refused(record: PathRecord, tmp_path: Path) -> None:
+def test_a_folder_of_a_kind_from_the_future_is_refused(record: LambdaPath, tmp_path: Path) -> None:
     save_path(record, tmp_path / "path")
     change_settings(tmp_path / "path", lambda settings: settings.update(kind="forest"))
     with pytest.raises(SaveError, match="the kind 'forest' is none of runs, path"):
         kind_of(tmp_path / "path")
 
 
-def test_another_format_is_refused(record: PathRecord, tmp_path: Path) -> None:
+def test_another_format_is_refused(record: LambdaPath, tmp_path: Path) -> None:
     save_path(record, tmp_path / "path")
     change_settings(tmp_path / "path", lambda settings: settings.update(format=99))
     with pytest.raises(SaveError, match="format 99 is not 1"):
@@ -114,7 +122,7 @@ def change_settings(folder: Path, change: Callable[[dict[str, Any]], object]) ->
 @pytest.mark.parametrize("name", sorted(FILES))
 @pytest.mark.parametrize("damage", ["missing", "truncated", "empty", "foreign"])
 def test_a_damaged_path_is_refused_with_the_file_named(
-    name: str, damage: str, record: PathRecord, tmp_path: Path
+    name: str, damage: str, record: LambdaPath, tmp_path: Path
 ) -> None:
     save_path(record, tmp_path / "path")
     path = tmp_path / "path" / name
@@ -142,7 +150,7 @@ def test_a_damaged_path_is_refused_with_the_file_named(
     ids=["no choice", "chosen beyond", "chosen before", "odd rule", "no name"],
 )
 def test_settings_that_cannot_be_are_refused(
-    change: Callable[[dict[str, Any]], object], named: str, record: PathRecord, tmp_path: Path
+    change: Callable[[dict[str, Any]], object], named: str, record: LambdaPath, tmp_path: Path
 ) -> None:
     save_path(record, tmp_path / "path")
     change_settings(tmp_path / "path", change)
@@ -152,10 +160,10 @@ def test_settings_that_cannot_be_are_refused(
 
 @pytest.mark.parametrize("name", sorted(FILES - {"settings.json"}))
 def test_files_of_two_paths_are_not_taken_for_one(
-    name: str, record: PathRecord, tmp_path: Path
+    name: str, record: LambdaPath, tmp_path: Path
 ) -> None:
     save_path(record, tmp_path / "path")
-    save_path(make_path_record((0.1, 0.01), image_shape=None, features=7), tmp_path / "other")
+    save_path(make_path((0.1, 0.01), image_shape=None, features=7), tmp_path / "other")
     (tmp_path / "other" / name).replace(tmp_path / "path" / name)
     with pytest.raises(SaveError, match="cannot be read"):
         load_path(tmp_path / "path")
@@ -163,7 +171,7 @@ def test_files_of_two_paths_are_not_taken_for_one(
 
 @pytest.mark.parametrize("fails_on", sorted(FILES))
 def test_a_full_disk_leaves_nothing_half_written(
-    fails_on: str, record: PathRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fails_on: str, record: LambdaPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_path(record, tmp_path / "path")
     before = {p.name: p.read_bytes() for p in (tmp_path / "path").iterdir()}

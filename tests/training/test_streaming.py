@@ -21,7 +21,7 @@ from onelayer.engines import Engine, State, Steps, Weights, make_engine, streami
 from onelayer.errors import DataError, SettingsError
 from onelayer.model.evaluation import evaluate
 from onelayer.model.model import Model
-from onelayer.solver import certify, solve, solve_path, suggest
+from onelayer.solver import certify, solve, solve_path, suggest_learning_rate
 from onelayer.training.checkpoint import Checkpoint
 from onelayer.training.loop import initial_weights, method_of, steps_of_epoch
 from onelayer.training.schedule import row_order
@@ -169,10 +169,7 @@ def test_the_optimum_and_its_proof_are_the_same() -> None:
     memory, files = (solve(dataset(x), 0.01, tol=1e-10) for x in (X, in_files()))
     assert (files.status, memory.status) == ("optimal", "optimal")
     np.testing.assert_allclose(files.W, memory.W, atol=1e-6)
-    one, other = (
-        certify(dataset(x), memory.W, memory.b, 0.02, scaling=fit_scaling("unit", X))
-        for x in (X, in_files())
-    )
+    one, other = (certify(memory, dataset(x), l2=0.02) for x in (X, in_files()))
     assert other.cost == pytest.approx(one.cost, rel=ROUNDING)
     assert other.gap == pytest.approx(one.gap, rel=1e-9)
 
@@ -188,7 +185,9 @@ def test_a_path_chooses_the_same_with_a_validation_set_and_with_folds(folds: int
 
 def test_the_advice_on_learning_rates_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onelayer.solver.learning_rate.SAMPLE_BYTES", 40 * D * X.itemsize)
-    memory, files = (suggest(dataset(x), l2=0.1, batch_size=10) for x in (X, in_files()))
+    memory, files = (
+        suggest_learning_rate(dataset(x), l2=0.1, batch_size=10) for x in (X, in_files())
+    )
     assert files.smoothness == pytest.approx(memory.smoothness, rel=2e-3)
     assert files.batch_smoothness == pytest.approx(memory.batch_smoothness, rel=2e-3)
     assert files.start_curvature == pytest.approx(memory.start_curvature, rel=1e-5)

@@ -34,10 +34,11 @@ def prepare(task: Task, data: Data, threads: int) -> Prepared:
             l2,
             tol=FAR if passes else GOAL,
             max_passes=passes or PLENTY,
+            scaling="unit",
             engine=engine,
             on_progress=note,
         )
-        certificate = optimum.certificate
+        certificate = optimum.require_certificate()
         return Solution(optimum.W, optimum.b, tuple(marks), certificate.gap / certificate.cost)
 
     def trace(l2: float, watch: Watch) -> None:

@@ -42,15 +42,16 @@ def prepare_onelayer(task: Task, data: Data, threads: int) -> PreparedPath:
     splits = Splits(train, few, few, name=task.name, source=task.title)
 
     def run() -> dict[str, Any]:
-        path = solve_path(splits, task.l2s, tol=PATH_TOLERANCE, engine=engine)
+        path = solve_path(splits, task.l2s, tol=PATH_TOLERANCE, scaling="unit", engine=engine)
+        proofs = [model.require_certificate() for model in path.models]
         return {
-            "gaps": [o.certificate.gap / o.certificate.cost for o in path.optima],
-            "costs": [o.certificate.cost for o in path.optima],
-            "passes": [o.passes for o in path.optima],
+            "gaps": [proof.gap / proof.cost for proof in proofs],
+            "costs": [proof.cost for proof in proofs],
+            "passes": [model.passes for model in path.models],
         }
 
     def warm() -> object:
-        return solve_path(splits, task.l2s[:1], tol=PATH_TOLERANCE, engine=engine)
+        return solve_path(splits, task.l2s[:1], tol=PATH_TOLERANCE, scaling="unit", engine=engine)
 
     return PreparedPath(warm, run, data.X.nbytes, engine.describe())
 

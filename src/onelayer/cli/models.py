@@ -26,7 +26,6 @@ from onelayer.cli.options import (
 )
 from onelayer.errors import SettingsError
 from onelayer.files.atomic import SETTINGS_FILE
-from onelayer.model.file import load_model
 from onelayer.model.model import Model
 from onelayer.training.result import Result
 from onelayer.training.run_folder import kind_of, load_path, load_result
@@ -65,7 +64,6 @@ def evaluate(
     Example: onelayer evaluate runs/fit --data digits
     """
     from onelayer.files.atomic import staged_file
-    from onelayer.model.evaluation import evaluate as judge
     from onelayer.report import evaluation_tables
 
     if on not in PARTS:
@@ -73,7 +71,7 @@ def evaluate(
     engine = chosen_engine(arithmetic)
     chosen = _open(model)
     rows = getattr(load_splits(data), on)
-    evaluation = judge(chosen, rows, engine)
+    evaluation = chosen.evaluate(rows, engine)
     for table in evaluation_tables(evaluation, f"{model} on the {rows.name} rows"):
         out.print(table)
         out.print()
@@ -164,9 +162,6 @@ def export(
 
     Example: onelayer export runs/fit model.onnx --to onnx
     """
-    from onelayer.model.export import export_onnx, export_state_dict
-    from onelayer.model.file import save_model
-
     if target not in TARGETS:
         raise SettingsError(f"--to must be one of {', '.join(TARGETS)}, but {target!r} was given.")
     if input_type is not None and target != "onnx":
@@ -174,15 +169,15 @@ def export(
     chosen = _open(model)
     words = f"{target}: {to}"
     if target == "onnx":
-        tested = export_onnx(chosen, to, input_type=input_type)
+        tested = chosen.to_onnx(to, input_type=input_type)
         words += (
             f"; onnxruntime gives the same labels for {tested.rows} rows, probabilities to "
             f"{tested.difference:.0e}"
         )
     elif target == "torch":
-        export_state_dict(chosen, to)
+        chosen.to_state_dict(to)
     else:
-        save_model(chosen, to)
+        chosen.save(to)
     out.print(words, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -206,7 +201,7 @@ def open_model(named: str) -> ChosenModel:
     """Open the model that a user names.
 
     Args:
-        named: a file that `save_model` wrote; a run folder, of which the run with the best
+        named: a file that `Model.save` wrote; a run folder, of which the run with the best
             validation accuracy is taken, or of a λ path the chosen λ; or FOLDER:SETTING, where
             SETTING is a setting's name ("λ=0.1, η=0.01"; in a path "λ=0.1") or the position of a
             run or λ, from 0.
@@ -226,7 +221,7 @@ def open_model(named: str) -> ChosenModel:
     """
     folder, setting = _parted(named)
     if not folder.is_dir():
-        return ChosenModel(load_model(named))
+        return ChosenModel(Model.load(named))
     if kind_of(folder) == "path":
         return _of_path(folder, setting)
     return _of_result(folder, setting)
@@ -256,9 +251,8 @@ def _of_result(folder: Path, setting: str) -> ChosenModel:
 
 
 def _of_path(folder: Path, setting: str) -> ChosenModel:
-    record = load_path(folder)
-    path = record.path
-    names = [f"λ={optimum.l2:g}" for optimum in path.optima]
+    path = load_path(folder)
+    names = [f"λ={model.l2:g}" for model in path.models]
     position = path.chosen
     if setting:
         position = _positions(folder, setting, names)[0]
@@ -266,7 +260,7 @@ def _of_path(folder: Path, setting: str) -> ChosenModel:
     if len(names) > 1:
         how = f": chosen by {path.choice.by}, rule {path.choice.rule}"
         words = names[position] + ("" if setting else how)
-    return ChosenModel(record.model(position), words)
+    return ChosenModel(path.models[position], words)
 
 
 def _positions(folder: Path, setting: str, names: list[str]) -> list[int]:

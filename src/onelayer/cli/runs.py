@@ -21,7 +21,7 @@ from onelayer.errors import OnelayerError
 from onelayer.files.provenance import Command
 
 if TYPE_CHECKING:
-    from onelayer.solver.path import PathRecord
+    from onelayer.solver import Path as LambdaPath
     from onelayer.training.result import Result
 
 # A sweep to the edge of what is stable has many runs that diverge, all for one reason.
@@ -66,22 +66,23 @@ def fetch_data() -> None:
     list_data()
 
 
-def finish_path(record: PathRecord, to: Path, *, keep_checkpoints: bool = False) -> None:
+def finish_path(path: LambdaPath, to: Path, *, keep_checkpoints: bool = False) -> None:
     """Save a λ path with its page, then print what a reader wants first."""
     if not leads():
         return
     from onelayer.files.atomic import staged_folder
     from onelayer.report import path_table, write_path_report
+    from onelayer.solver.solver import describe_model
     from onelayer.training.run_folder import write_path_records
 
-    for optimum in record.path.optima:
-        if optimum.status != "optimal":
-            note(optimum.sentence)
+    for model in path.models:
+        if model.status != "optimal":
+            note(describe_model(model))
     staging = staged_folder(to, keep_checkpoints=keep_checkpoints)
     with err.status("drawing the page"), staging as folder:
-        write_path_records(record, folder)
-        write_path_report(record, folder)
-    out.print(path_table(record))
+        write_path_records(path, folder)
+        write_path_report(path, folder)
+    out.print(path_table(path))
     out.print(f"the page: {to / 'report.html'}", soft_wrap=True)
 
 

@@ -6,6 +6,7 @@ The command that fits the most accurate linear map of raw pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,15 +35,10 @@ from onelayer.experiments.best_linear import CANDIDATES, Recipe
 from onelayer.objective.loss import LOSSES
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from onelayer.data import Dataset
-    from onelayer.data.scaling import Scaling
     from onelayer.engines import Engine
     from onelayer.files.provenance import Command
     from onelayer.model.model import Model
-    from onelayer.solver import Choice
 
 
 @app.command()
@@ -58,7 +54,7 @@ def path(
     points: Annotated[int, typer.Option(help="How many λ, evenly in their logarithm.")] = 20,
     largest: Annotated[float, typer.Option(help="The largest λ of the grid.")] = 1.0,
     smallest: Annotated[float, typer.Option(help="The smallest λ of the grid.")] = 1e-4,
-    tol: Annotated[float, typer.Option(help="Relative gap to prove for each λ.")] = 1e-4,
+    tol: Annotated[float, typer.Option(help="Relative gap to prove for each λ.")] = 1e-6,
     folds: Annotated[
         int, typer.Option(help="Choose λ by so many folds; 0: by the validation rows.")
     ] = 0,
@@ -72,7 +68,7 @@ def path(
 
     Example: onelayer path --data digits --points 12 --folds 5 --rule one-standard-error
     """
-    from onelayer.solver import Choice, l2_grid
+    from onelayer.solver.path import l2_grid
 
     if l2 and (points, largest, smallest) != (20, 1.0, 1e-4):
         raise SettingsError(
@@ -85,7 +81,8 @@ def path(
         command_in_force(context, ("points", "largest", "smallest") if l2 else ()),
         tol=tol,
         folds=folds,
-        choice=Choice(by=by, rule=rule),  # type: ignore[arg-type]  # it checks the words
+        choose_by=by,
+        rule=rule,
         scaling=scaling,
         engine=chosen_engine(arithmetic),
     )
@@ -112,8 +109,8 @@ def certify(
     engine = chosen_engine(arithmetic)
     named_models = _path_models(folder) if kind_of(folder) == "path" else _models(folder)
     train_set = load_splits(data).train
-    for name, W, b, l2, scaling in named_models:
-        proof = prove(train_set, W, b, l2, scaling=scaling, engine=engine)
+    for name, model in named_models:
+        proof = prove(model, train_set, engine=engine)
         out.print(f"{name}: {proof.sentence}", highlight=False, soft_wrap=True)
 
 
@@ -133,11 +130,11 @@ def suggest(
     Example: onelayer suggest --data digits --batch-size 50
     """
     from onelayer.report import advice_table
-    from onelayer.solver import suggest as measure
+    from onelayer.solver import suggest_learning_rate
 
     engine = chosen_engine(arithmetic)
     train_set = load_splits(data).train
-    advice = measure(
+    advice = suggest_learning_rate(
         train_set,
         l2=l2,
         batch_size=batch_size,
@@ -158,50 +155,40 @@ def solve_and_save(
     scaling: str,
     engine: Engine,
     folds: int = 0,
-    choice: Choice | None = None,
+    choose_by: str = "accuracy",
+    rule: str = "best",
 ) -> None:
     """Solve a path, save it with its page, and print what a reader wants first."""
-    from onelayer.data.dataset import data_card
     from onelayer.files.atomic import check_replaceable
-    from onelayer.files.provenance import describe_environment
-    from onelayer.solver import Choice, solve_path
-    from onelayer.solver.path import PathRecord
+    from onelayer.solver import solve_path
 
     check_replaceable(to)
     splits = load_splits(data)
     say_preflight(splits, engine)
     with progress_bar("solving", "λ") as show:
         solved = solve_path(
-            splits, l2s, tol=tol, folds=folds, choice=choice or Choice(), scaling=scaling,
-            engine=engine, on_progress=lambda now: show(now.done, now.total),
+            splits, l2s, tol=tol, folds=folds, choose_by=choose_by, rule=rule,  # type: ignore[arg-type]
+            scaling=scaling, engine=engine, on_progress=lambda now: show(now.done, now.total),
         )  # fmt: skip
-    environment = describe_environment() | engine.describe()
-    finish_path(PathRecord(solved, data_card(splits), environment, as_loaded(command, splits)), to)
-    if len(solved.optima) < len(set(l2s)):
-        note(f"interrupted; the {len(solved.optima)} largest λ were solved and saved.")
+    finish_path(replace(solved, command=as_loaded(command, splits)), to)
+    if len(solved.models) < len(set(l2s)):
+        note(f"interrupted; the {len(solved.models)} largest λ were solved and saved.")
         raise typer.Exit(INTERRUPTED)
 
 
-NamedModel = tuple[str, "NDArray[np.floating]", "NDArray[np.floating]", float, "Scaling"]
-
-
-def _models(folder: Path) -> list[NamedModel]:
-    """The runs of a saved result: name, W, b and λ of each, and the scaling it expects."""
+def _models(folder: Path) -> list[tuple[str, Model]]:
+    """The models of a saved result, with their names."""
     from onelayer.training.run_folder import load_result
 
     result = load_result(folder)
-    return [
-        (f"{run.name} (seed {run.seed})", result.W[i], result.b[i], run.l2, result.scaling_of(i))
-        for i, run in enumerate(result.runs)
-    ]
+    return [(f"{run.name} (seed {run.seed})", result.model(i)) for i, run in enumerate(result.runs)]
 
 
-def _path_models(folder: Path) -> list[NamedModel]:
+def _path_models(folder: Path) -> list[tuple[str, Model]]:
     """The same of a saved path."""
     from onelayer.training.run_folder import load_path
 
-    solved = load_path(folder).path
-    return [(f"λ={o.l2:g}", o.W, o.b, o.l2, solved.scaling) for o in solved.optima]
+    return [(f"λ={model.l2:g}", model) for model in load_path(folder).models]
 
 
 OURS = Recipe()
@@ -247,7 +234,6 @@ def best_linear(
     from onelayer.errors import require_whole
     from onelayer.experiments.best_linear import whole_training_set
     from onelayer.files.atomic import staged_file
-    from onelayer.model.evaluation import evaluate
     from onelayer.report import maps_table, seeds_sentence
 
     recipe = Recipe(q, l2, moves, flips, epochs, batch_size, learning_rate, momentum)
@@ -269,9 +255,9 @@ def best_linear(
         maps, mean = _fit_and_save(rows, recipe, seeds, engine, staging)
     out.print(f"{rows.rows:,} training rows, mean of {seeds} fits: {to}", soft_wrap=True,
               highlight=False, markup=False)  # fmt: skip
-    judged = [evaluate(model, splits.test, engine) for model in maps]
+    judged = [model.evaluate(splits.test, engine) for model in maps]
     out.print()
-    out.print(maps_table(judged, evaluate(mean, splits.test, engine), range(seeds)))
+    out.print(maps_table(judged, mean.evaluate(splits.test, engine), range(seeds)))
     out.print(seeds_sentence(judged), highlight=False, soft_wrap=True)
 
 
@@ -293,7 +279,6 @@ def _fit_and_save(
 ) -> tuple[list[Model], Model]:
     """Each seed's map and their mean, which is saved."""
     from onelayer.experiments.best_linear import fit_best_linear, mean_model
-    from onelayer.model.file import save_model
 
     maps: list[Model] = []
     with progress_bar("fitting", "epochs") as show:
@@ -305,5 +290,5 @@ def _fit_and_save(
 
             maps.append(fit_best_linear(rows, recipe, seed=seed, engine=engine, on_progress=tell))
     mean = mean_model(maps)
-    save_model(mean, to)
+    mean.save(to)
     return maps, mean

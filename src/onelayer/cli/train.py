@@ -316,12 +316,16 @@ def check_gradient(
 
     Example: onelayer check-gradient --data digits --loss sigmoid --label-smoothing 0.1
     """
-    from onelayer.experiments.reproduce import check_gradients_of
     from onelayer.objective.loss import check_loss
     from onelayer.report import gradient_table
+    from onelayer.solver import check_gradient
 
     check_loss(loss, label_smoothing)
-    checks = check_gradients_of(load_splits(data), loss, label_smoothing)  # type: ignore[arg-type]
+    checks = check_gradient(
+        load_splits(data),
+        loss=loss,  # type: ignore[arg-type]
+        label_smoothing=label_smoothing,
+    ).checks
     out.print(gradient_table(checks))
     if not all(check.passed for check in checks):
         raise OnelayerError("the analytic and the numerical gradient disagree; see the table.")

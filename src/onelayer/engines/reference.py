@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
 from onelayer.engines.base import Evaluation, FullGradient, Method, State, Steps, Weights
+from onelayer.objective import penalty
+from onelayer.objective.loss import SIGMOID, SOFTMAX, softmax_and_log_sum
 
 Floats = NDArray[np.floating]
 
@@ -168,7 +170,7 @@ class ReferenceTrainer:
         columns = residual.reshape(len(y), -1)
         gradient = np.empty_like(self._weights)
         np.matmul(columns.T, X, out=gradient[:, :-1])
-        gradient[:, :-1] += 2 * self._columns(self._method.l2) * self._weights[:, :-1]
+        gradient[:, :-1] += penalty.gradient(self._weights[:, :-1], self._columns(self._method.l2))
         columns.sum(axis=0, out=gradient[:, -1])
         return gradient
 
@@ -243,8 +245,7 @@ def _scores(X: Floats, weights: Weights) -> Floats:
 def _row_losses(S: Floats, y: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Cross-entropy of each row, and log 1ᵀ exp(s), both (B, R)."""
     own = np.take_along_axis(S, y[:, None, None], axis=2)[:, :, 0]
-    top = S.max(axis=2)
-    log_sum: Floats = top + np.log(np.exp(S - top[:, :, None]).sum(axis=2))
+    log_sum: Floats = softmax_and_log_sum(S)[1]
     return log_sum - own, log_sum
 
 
@@ -266,21 +267,16 @@ def _targets(S: Floats, y: NDArray[np.int64], smoothing: Floats) -> Floats:
 def _method_losses(S: Floats, y: NDArray[np.int64], method: Method) -> Floats:
     """Loss of each row by each run's own loss, (B, R): −Σ t log p, or its mean over K of σ's."""
     T = _targets(S, y, method.smoothing.astype(S.dtype)[:, None])
-    top = S.max(axis=2)
-    softmax: Floats = top + np.log(np.exp(S - top[:, :, None]).sum(axis=2)) - (T * S).sum(axis=2)
-    if not method.sigmoid.any():
-        return softmax
-    sigmoid: Floats = (np.logaddexp(0, S) - T * S).mean(axis=2)
-    return np.asarray(np.where(method.sigmoid, sigmoid, softmax))
+    losses = SOFTMAX.values(S, T)
+    if method.sigmoid.any():
+        losses = np.where(method.sigmoid, SIGMOID.values(S, T), losses)
+    return losses
 
 
 def _method_residual(S: Floats, y: NDArray[np.int64], method: Method) -> Floats:
     """∂(a row's loss)/∂s, (B, R, K): p − t, or (σ(s) − t) / K."""
     T = _targets(S, y, method.smoothing.astype(S.dtype)[:, None])
-    P: Floats = np.exp(S - S.max(axis=2, keepdims=True))
-    P /= P.sum(axis=2, keepdims=True)
-    if method.sigmoid.any():
-        P[:, method.sigmoid] = 0.5 + 0.5 * np.tanh(0.5 * S[:, method.sigmoid])
-    P -= T
-    P[:, method.sigmoid] /= S.shape[2]
-    return P
+    residual: Floats = SOFTMAX.residual(S, T)
+    if (of := method.sigmoid).any():
+        residual[:, of] = SIGMOID.residual(S[:, of], T[:, of])
+    return residual

@@ -123,11 +123,11 @@ def _check_batch(X: StoredRows, size: int, *, ordered: bool) -> None:
         )
 
 
-def streaming(engine: Engine | None = None) -> Engine:
+def streaming(engine: Engine | str | None = None) -> Engine:
     """An engine that takes rows in files as well as arrays.
 
     Args:
-        engine: what does the arithmetic; None is the default engine.
+        engine: an engine or its name; None is the native engine.
 
     Returns:
         The engine, which for arrays is that one itself.
@@ -136,7 +136,8 @@ def streaming(engine: Engine | None = None) -> Engine:
         >>> streaming().name
         'native'
     """
-    engine = make_engine() if engine is None else engine
+    if engine is None or isinstance(engine, str):
+        engine = make_engine(engine or "native")
     return engine if isinstance(engine, StreamedEngine) else StreamedEngine(engine)
 
 

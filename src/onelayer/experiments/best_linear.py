@@ -30,10 +30,10 @@ from onelayer.data.split import stratified_folds
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, make_engine
 from onelayer.errors import SettingsError, require_number, require_whole
-from onelayer.model.evaluation import evaluate
 from onelayer.model.model import Model
-from onelayer.objective.loss import residuals
-from onelayer.solver.lbfgs import SAMPLE_ROWS, Metric, fit_metric
+from onelayer.objective import penalty
+from onelayer.objective.loss import GeneralisedCrossEntropy, targets
+from onelayer.solver.lbfgs import SAMPLE_ROWS, Preconditioner, fit_preconditioner
 from onelayer.training.schedule import averaging_shares, learning_rate_factors, row_order
 
 Shape = tuple[int, int, int]
@@ -191,7 +191,7 @@ class _Problem:
     recipe: Recipe
     rows: Rows
     image_shape: tuple[int, int, int] | None
-    metric: Metric
+    metric: Preconditioner
     seed: int
 
 
@@ -235,7 +235,9 @@ def fit_best_linear(
     scaling = fit_scaling("unit", dataset.X, dataset.max_value)
     engine = engine or make_engine()
     rows = rows_of(dataset, scaling)
-    metric = fit_metric(engine, _met(rows, dataset.image_shape, recipe, seed), dataset.classes)
+    metric = fit_preconditioner(
+        engine, _met(rows, dataset.image_shape, recipe, seed), dataset.classes
+    )
     centred = replace(rows, offset=rows.offset - metric.mean)
     problem = _Problem(recipe, centred, dataset.image_shape, metric, seed)
     at = _descend(problem, np.zeros((dataset.classes, dataset.features + 1)), on_progress)
@@ -297,9 +299,12 @@ def _gradient(
     batch = Rows(X, rows.y[visited], rows.scale, rows.offset)
     rounded = at.astype(np.float32)[None]
     weights = Weights(np.ascontiguousarray(rounded[..., :-1]), rounded[..., -1])
-    pull = residuals(engine.scores(batch, weights)[0], batch.y, recipe.q) / len(visited)
+    S = np.asarray(engine.scores(batch, weights)[0], np.float64)
+    pull = GeneralisedCrossEntropy(recipe.q).residual(S, targets(batch.y, S.shape[1])) / len(
+        visited
+    )
     sums = engine.weighted_sums(batch, pull.astype(np.float32)[None])[0]
-    gradient = np.column_stack([sums + 2.0 * recipe.l2 * at[:, :-1], pull.sum(axis=0)])
+    gradient = np.column_stack([sums + penalty.gradient(at[:, :-1], recipe.l2), pull.sum(axis=0)])
     return _kept(problem, gradient)
 
 
@@ -394,7 +399,7 @@ def compare_recipes(
                 on_progress(before + epoch, total)
 
             model = fit_best_linear(train, recipe, seed=seed, engine=engine, on_progress=tell)
-            accuracies[i, j] = evaluate(model, judge, engine).accuracy
+            accuracies[i, j] = model.evaluate(judge, engine).accuracy
             done += recipe.epochs
     return [HeldOut(recipe, row) for recipe, row in zip(recipes, accuracies, strict=True)]
 

@@ -12,23 +12,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from onelayer.data import Dataset, Splits
-from onelayer.data.scaling import fit_scaling
 from onelayer.engines import Engine
 from onelayer.errors import SettingsError
 from onelayer.model.model import Certificate
-from onelayer.objective.gradcheck import GradientCheck, check_gradients
-from onelayer.objective.loss import Loss
-from onelayer.solver import solve
+from onelayer.solver import check_gradient, solve
 from onelayer.training.checkpoint import Checkpoint
-from onelayer.training.loop import Progress, initial_weights, train
+from onelayer.training.loop import Progress, train
 from onelayer.training.result import ReportedFigures, Result
 from onelayer.training.run import Run, grid, seed_range
 
 EPOCHS = 40
 
 BATCH_SIZE = 100
-
-BATCH_SIZES_CHECKED = (1, 20, 100)
 
 
 @dataclass(frozen=True)
@@ -143,43 +138,6 @@ def first_of_each_setting(runs: Sequence[Run], most: int = 8) -> tuple[int, ...]
     return tuple(first.values())[:most]
 
 
-def check_gradients_of(
-    splits: Splits, loss: Loss = "softmax", label_smoothing: float = 0.0
-) -> tuple[GradientCheck, ...]:
-    """Check the gradient at the report's sizes: on the first training rows, at fresh weights.
-
-    Args:
-        splits: the data; the first 1, 20 and 100 training rows are the batches, divided by the
-            largest value that a feature can have.
-        loss: "softmax" or "sigmoid".
-        label_smoothing: ε in [0, 1).
-
-    Returns:
-        Checks of W and b for each batch size, without λ and with λ = 0.1.
-
-    Example:
-        >>> from onelayer.data import load
-        >>> all(check.passed for check in check_gradients_of(load("digits")))
-        True
-    """
-    train_set = splits.train
-    scaling = fit_scaling("unit", train_set.X, train_set.max_value)
-    start = initial_weights(
-        [Run(EXPERIMENTS[0].learning_rate)], train_set.classes, train_set.features, "float64"
-    )
-    rows = max(BATCH_SIZES_CHECKED)
-    X, y = scaling.apply(train_set.X[:rows]), train_set.y[:rows]
-    return check_gradients(
-        X,
-        y,
-        start.W[0],
-        start.b[0],
-        BATCH_SIZES_CHECKED,
-        loss=loss,
-        label_smoothing=label_smoothing,
-    )
-
-
 def run_experiments(
     splits: Splits,
     experiments: Sequence[Experiment] = EXPERIMENTS,
@@ -215,7 +173,7 @@ def run_experiments(
     """
     runs = plan_experiments(experiments, seeds=seeds)
     started = time.perf_counter()
-    checks = check_gradients_of(splits)
+    checks = check_gradient(splits).checks
     checking = time.perf_counter() - started
     first = first_of_each_setting(runs)
     result = train(
@@ -258,4 +216,6 @@ def best_costs(
         [1.0, 0.1]
     """
     l2s = sorted({run.l2 for run in runs if run.l2 > 0.0}, reverse=True)
-    return tuple(solve(train_set, l2, engine=engine).certificate for l2 in l2s)
+    return tuple(
+        solve(train_set, l2, scaling="unit", engine=engine).require_certificate() for l2 in l2s
+    )

@@ -1,12 +1,7 @@
-"""A model in other tools' words: ONNX, scikit-learn, PyTorch.
+"""What every way of training returns: a model, its evaluation, its file and its exports."""
 
-onnx        one graph: raw rows in, label and probabilities out, tested before it is written
-sklearn     a fitted LogisticRegression of raw rows
-torch       the state dict of a torch.nn.Linear of raw rows
+from onelayer.model.evaluation import Evaluation, Reliability
+from onelayer.model.export import SelfTest
+from onelayer.model.model import Certificate, Model
 
-Each module imports its library when it is called, and says how to install it where it is missing.
-"""
-
-from onelayer.model.export import SelfTest, export_onnx, export_state_dict, to_sklearn, to_torch
-
-__all__ = ["SelfTest", "export_onnx", "export_state_dict", "to_sklearn", "to_torch"]
+__all__ = ["Certificate", "Evaluation", "Model", "Reliability", "SelfTest"]

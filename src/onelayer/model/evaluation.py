@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data import Dataset
 from onelayer.engines import Engine
-from onelayer.errors import DataError
-from onelayer.model.model import Model
 from onelayer.objective.loss import log_softmax
+
+if TYPE_CHECKING:
+    from onelayer.model.model import Model
 
 Float64 = NDArray[np.float64]
 
@@ -54,7 +56,7 @@ class Reliability:
         return float((self.rows[self.rows > 0] / self.rows.sum()) @ apart)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """What a model does on labelled rows.
 
@@ -141,35 +143,23 @@ class Evaluation:
             },
         }
 
-
-def evaluate(model: Model, rows: Dataset, engine: Engine | None = None) -> Evaluation:
-    """Evaluate a model on labelled rows, in one pass.
-
-    Args:
-        model: to judge.
-        rows: with the model's features and classes.
-        engine: what does the arithmetic; None is the native engine.
-
-    Returns:
-        The figures. Of equal scores the first class counts, in the top TOP as well.
-
-    Raises:
-        DataError: when the rows have other features or classes than the model.
-
-    Example:
-        >>> from onelayer import Run, load
-        >>> from onelayer import train
-        >>> splits = load("digits")
-        >>> result = train(splits, [Run(learning_rate=0.1, epochs=2)])
-        >>> evaluated = evaluate(result.model(), splits.test)
-        >>> bool(evaluated.accuracy == result.test_accuracy[0])
-        True
-    """
-    if rows.class_names != model.class_names:
-        raise DataError(
-            f"{rows.name} should have the model's classes, {_some(model.class_names)}, but it has "
-            f"{_some(rows.class_names)}; name the data that the model is for."
+    def __repr__(self) -> str:
+        low, high = self.interval
+        return (
+            f"Evaluation: accuracy {self.accuracy:.2%} of {self.rows} rows "
+            f"(95 % interval {low:.2%} to {high:.2%}), log loss {self.log_loss:.4f}, "
+            f"calibration error {self.reliability.error:.4f}"
         )
+
+    def _repr_html_(self) -> str:
+        # A package above this one, imported by name when a notebook shows the evaluation.
+        html: str = import_module("onelayer.report.notebook").evaluation_html(self)
+        return html
+
+
+def evaluate(model: Model, rows: Dataset, engine: Engine | str | None = None) -> Evaluation:
+    """The evaluation on these rows; see `Model.evaluate`."""
+    model.check_data(rows)
     K = model.classes
     confusion = np.zeros((K, K), np.int64)
     counts = np.zeros((3, BINS))  # rows, right rows and summed confidence of each bin
@@ -241,7 +231,3 @@ def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Float64:
 
 def _plain(values: NDArray[Any]) -> list[Any]:
     return [value if math.isfinite(value) else None for value in values.tolist()]
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:4]) + (f", … ({len(names)})" if len(names) > 4 else "")

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from io import BytesIO
 from math import inf, isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,43 +31,18 @@ KIND = "onelayer.model"
 
 VERSION = "1"
 
+M = TypeVar("M", bound=Model)
 
-def save_model(model: Model, path: Path | str) -> None:
-    """Save a model as one file, whole or not at all; the same model gives the same bytes.
 
-    Args:
-        model: what to save.
-        path: where, usually NAME.safetensors; a file that is there is replaced.
-
-    Raises:
-        SaveError: when the settings are no plain values, or the file cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> scaling = Scaling("none", np.ones(2), np.zeros(2))
-        >>> model = Model(np.eye(2), np.zeros(2), scaling, ("left", "right"))
-        >>> with tempfile.TemporaryDirectory() as place:
-        ...     save_model(model, Path(place) / "model.safetensors")
-        ...     load_model(Path(place) / "model.safetensors").class_names
-        ('left', 'right')
-    """
+def write_model(model: Model, path: Path) -> None:
+    """Write a model's file, whole or not at all."""
     content = model_bytes(model)
-    with staged_file(Path(path)) as staging:
+    with staged_file(path) as staging:
         staging.write_bytes(content)
 
 
 def model_bytes(model: Model) -> bytes:
-    """The bytes of a model's file.
-
-    Args:
-        model: any.
-
-    Returns:
-        The whole file.
-
-    Raises:
-        SaveError: when the settings are no plain values.
-    """
+    """The bytes of a model's file."""
     arrays = {
         "W": model.W,
         "b": model.b,
@@ -79,31 +54,13 @@ def model_bytes(model: Model) -> bytes:
     return content.getvalue()
 
 
-def load_model(path: Path | str) -> Model:
-    """Load a model; a damaged or foreign file gives one sentence and runs nothing.
-
-    Args:
-        path: as written by `save_model`.
-
-    Returns:
-        The model as it was saved, bit for bit.
-
-    Raises:
-        SaveError: when the file is missing, is no model of onelayer's, is of a later format, or
-            has another byte than was written.
-
-    Example:
-        >>> load_model("absent.safetensors")
-        Traceback (most recent call last):
-        ...
-        onelayer.errors.SaveError: absent.safetensors should be a model file, but it is not there.
-    """
-    path = Path(path)
+def read_model(kind: type[M], path: Path) -> M:
+    """The model of a file; a damaged or foreign file gives a SaveError and runs nothing."""
     if not path.is_file():
         what = "it is a folder" if path.is_dir() else "it is not there"
         raise SaveError(f"{path} should be a model file, but {what}.")
     try:
-        return _model(*read_sealed(path, KIND, VERSION))
+        return _model(kind, *read_sealed(path, KIND, VERSION))
     except OSError as error:
         raise SaveError(f"{path} could not be read: {error.strerror or error}.") from error
     except OnelayerError as error:
@@ -139,7 +96,7 @@ def _texts(model: Model) -> dict[str, str]:
     return {"scaling": model.scaling.name} | texts
 
 
-def _model(metadata: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> Model:
+def _model(kind: type[M], metadata: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> M:
     values = {
         name: json.loads(metadata[name])
         for name in ("class_names", "image_shape", "feature_names", "settings", "certificate")
@@ -147,7 +104,7 @@ def _model(metadata: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> M
     proof = values["certificate"]
     if proof is not None and proof["gap"] is None:
         proof["gap"] = inf
-    return Model(
+    return kind(
         W=arrays["W"],
         b=arrays["b"],
         scaling=Scaling(metadata["scaling"], arrays["scale"], arrays["offset"]),  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Numerical against analytic gradients, for every entry of W and b.
+"""Numerical against analytic gradients of the cost, for every entry of W and b.
 
 The numerical gradient is the central difference on five points,
 
@@ -8,16 +8,15 @@ whose truncation error is h⁴ J⁽⁵⁾/30, and an entry's relative error is t
 
     e = |g_a − g_n| / max(ε, |g_a| + |g_n|).
 
-What is rounding noise: J is known to a few units of its last place, u·(|J| + 1) with
-u = 2⁻⁵², and the difference divides that by h, so g_n cannot be trusted below
+J is known to a few units of its last place, u·(|J| + 1) with u = 2⁻⁵², and the difference divides
+that by h, so g_n is rounding noise below
 
     noise = 3/2 · u · (|J| + 1) / h        (3/2 = the sum of the weights 1, 8, 8, 1 over 12)
 
-whatever g_a is. (h is divided by max(1, max|x|), so that a step moves no score by more than STEP
-and the truncation stays below the rounding.) An entry with |g_a| + |g_n| < noise / tolerance
-cannot show a relative error under the tolerance even when both gradients are perfect: it is
-counted as `too_small` and held to an absolute bound instead, |g_a − g_n| ≤ noise. No entry is left
-unchecked.
+(h is divided by max(1, max|x|), so that a step moves no score by more than STEP and the truncation
+stays below the rounding.) An entry with |g_a| + |g_n| < noise / tolerance cannot show a relative
+error under the tolerance even when both gradients are perfect: it is counted as `too_small` and
+held to an absolute bound instead, |g_a − g_n| ≤ noise. No entry is left unchecked.
 
 Source: Nocedal & Wright, Numerical Optimization, 2nd ed., section 8.1 (differences and their
 rounding); the relative error is that of the CS231n notes, as in the report.
@@ -31,8 +30,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from onelayer.objective import penalty
 from onelayer.objective.cost import Gradient, cost, gradient, scores
-from onelayer.objective.loss import Float64, Loss, targets
+from onelayer.objective.loss import Float64, Loss, softmax_and_log_sum, targets
 
 # With values of x and curvatures of order 1, truncation (h⁴/30) and rounding (u/h) are both near
 # 1e-13 here; a smaller step loses digits to rounding, a larger one to the fifth derivative.
@@ -46,18 +46,18 @@ STENCIL = ((-2, 1.0), (-1, -8.0), (1, 8.0), (2, -1.0))
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """One line of the gradient-check table: one parameter, one batch size, one λ.
+    """The check of one parameter, one batch size and one λ.
 
     Attributes:
         parameter: "W" or "b".
-        batch_size: rows that the cost was averaged over.
+        batch_size: number of rows that the cost is the mean over.
         l2: λ.
         entries: number of entries checked, K·D or K.
-        too_small: how many of them are rounding noise at the tolerance; see the module's text.
-        max_error: largest relative error of the entries that are not.
-        median_error: median relative error of the entries that are not.
-        max_noise_ratio: largest |g_a − g_n| / noise over the entries that are too small; 0 if none.
-        tolerance: what max_error is held to.
+        too_small: number of entries that are rounding noise at the tolerance.
+        max_error: largest relative error of the others.
+        median_error: median relative error of the others.
+        max_noise_ratio: largest |g_a − g_n| / noise of the entries that are too small; 0 if none.
+        tolerance: bound on max_error.
         loss: "softmax" or "sigmoid".
         label_smoothing: ε.
     """
@@ -76,20 +76,46 @@ class GradientCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether every entry is within its bound; False for errors that are not numbers."""
+        """Whether every entry is within its bound; False for errors that are NaN."""
         return self.max_error <= self.tolerance and self.max_noise_ratio <= 1.0
 
 
+@dataclass(frozen=True, repr=False)
+class GradientChecks:
+    """The checks of W and b for each λ and batch size.
+
+    Attributes:
+        checks: one for each parameter, batch size and λ.
+    """
+
+    checks: tuple[GradientCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def max_error(self) -> dict[str, float]:
+        """Largest relative error of each parameter, "W" and "b"."""
+        return {
+            name: max(check.max_error for check in self.checks if check.parameter == name)
+            for name in ("W", "b")
+        }
+
+    def __repr__(self) -> str:
+        verdict = "passed" if self.passed else "FAILED"
+        lines = [f"gradient check {verdict}: largest relative error, at most {TOLERANCE:g} passes"]
+        lines += [
+            f"  {c.parameter}  λ = {c.l2:<6g} batch of {c.batch_size:<5} {c.max_error:.1e}"
+            f"{'' if c.passed else '  FAILED'}"
+            for c in self.checks
+        ]
+        return "\n".join(lines)
+
+
 def relative_error(analytic: ArrayLike, numerical: ArrayLike, epsilon: float = 1e-300) -> Float64:
-    """The report's relative error: |g_a − g_n| / max(ε, |g_a| + |g_n|), entry by entry.
-
-    Args:
-        analytic: g_a, any shape.
-        numerical: g_n, the same shape.
-        epsilon: ε > 0, keeps 0/0 at 0.
-
-    Returns:
-        Errors in [0, 1], same shape.
+    """|g_a − g_n| / max(ε, |g_a| + |g_n|) of each entry, in [0, 1]; ε keeps 0/0 at 0.
 
     Example:
         >>> relative_error([1.0, 0.0], [3.0, 0.0])
@@ -104,16 +130,8 @@ def numerical_gradient(
 ) -> Float64:
     """Central difference on five points of any function, one entry of θ at a time.
 
-    It knows nothing of the function, so it costs four calls an entry: for small problems, and to
-    hold `numerical_gradients` against.
-
-    Args:
-        function: takes θ, returns a number.
-        theta: point, any shape.
-        step: h > 0.
-
-    Returns:
-        The gradient, in the shape of θ.
+    It takes four calls an entry and knows nothing of the function: `numerical_gradients` is tested
+    against it.
 
     Example:
         >>> numerical_gradient(lambda t: float(np.sum(t**3)), [1.0, 2.0]).round(9)
@@ -142,36 +160,25 @@ def numerical_gradients(
 ) -> Gradient:
     """Central difference on five points of the cost, for every entry of W and b at once.
 
-    To move W[k, d] by δ moves the score of class k in row n by δ X[n, d] and leaves the others,
-    so the cost after the move needs one new column of scores and not a product with all of W. The
-    cost itself is evaluated as it stands; no derivative is used.
-
-    Args:
-        X: features, shape (N, D), already scaled.
-        y: class index of each row, shape (N,).
-        W: weights, shape (K, D).
-        b: biases, shape (K,).
-        l2: λ ≥ 0.
-        step: the largest move of a score, > 0: h = step for b, step / max(1, max|x|) for W.
-        loss: "softmax" or "sigmoid".
-        label_smoothing: ε in [0, 1).
-
-    Returns:
-        The numerical gradient, W (K, D) and b (K,).
+    To move W[k, d] by δ moves the score of class k in row n by δ X[n, d] and leaves the others, so
+    the cost after the move needs one new column of scores instead of a product with all of W. The
+    cost itself is evaluated; no derivative is used. `step` is the largest move of a score.
     """
     X = np.asarray(X, np.float64)
     W, b = np.asarray(W, np.float64), np.asarray(b, np.float64)
     S, T = scores(X, W, b), targets(y, len(b), label_smoothing)
     loss_after = _sigmoid_loss_after if loss == "sigmoid" else _softmax_loss_after
     ones = np.ones((len(X), 1))
-    squares = float(np.sum(W * W))
+    squares = np.sum(W * W)
     h = _step_of_weights(X, step)
     in_W, in_b = np.zeros_like(W), np.zeros_like(b)
     for k in range(len(b)):
         for offset, weight in STENCIL:
             squares_after = squares - W[k] ** 2 + (W[k] + offset * h) ** 2
-            in_W[k] += weight * (loss_after(S, T, k, offset * h * X) + l2 * squares_after)
-            in_b[k] += weight * (loss_after(S, T, k, offset * step * ones)[0] + l2 * squares)
+            penalty_after = penalty.value_of_squares(squares_after, l2)
+            in_W[k] += weight * (loss_after(S, T, k, offset * h * X) + penalty_after)
+            loss_of_b = loss_after(S, T, k, offset * step * ones)[0]
+            in_b[k] += weight * (loss_of_b + penalty.value_of_squares(squares, l2))
     return Gradient(in_W / (12.0 * h), in_b / (12.0 * step))
 
 
@@ -182,14 +189,12 @@ def _step_of_weights(X: Float64, step: float) -> float:
 def _softmax_loss_after(S: Float64, T: Float64, k: int, move: Float64) -> Float64:
     """Mean cross-entropy after the scores of class k moved, one for each column of `move` (N, M).
 
-    With a row's log-sum over the other classes at hand, the moved column is one more term of it.
+    With a row's log-sum over the other classes known, the moved column is one more term of it.
     """
     others = np.delete(S, k, axis=1)
-    top = others.max(axis=1, keepdims=True)
-    others_log_sum = top + np.log(np.exp(others - top).sum(axis=1, keepdims=True))
-    log_sum = np.logaddexp(others_log_sum, S[:, k : k + 1] + move)
-    drawn = (T * S).sum(axis=1, keepdims=True) + T[:, k : k + 1] * move
-    return np.asarray((log_sum - drawn).mean(axis=0))
+    log_sum = np.logaddexp(softmax_and_log_sum(others)[1][:, None], S[:, k : k + 1] + move)
+    at_targets = (T * S).sum(axis=1, keepdims=True) + T[:, k : k + 1] * move
+    return np.asarray((log_sum - at_targets).mean(axis=0))
 
 
 def _sigmoid_loss_after(S: Float64, T: Float64, k: int, move: Float64) -> Float64:
@@ -201,7 +206,7 @@ def _sigmoid_loss_after(S: Float64, T: Float64, k: int, move: Float64) -> Float6
     return np.asarray((others + own).mean(axis=0) / S.shape[1])
 
 
-def check_gradient(
+def compare_gradients(
     X: ArrayLike,
     y: ArrayLike,
     W: ArrayLike,
@@ -213,26 +218,12 @@ def check_gradient(
     step: float = STEP,
     tolerance: float = TOLERANCE,
 ) -> tuple[GradientCheck, GradientCheck]:
-    """Compare the analytic gradient with the numerical one at every entry of W and of b.
-
-    Args:
-        X: features of the batch, shape (B, D), already scaled.
-        y: class index of each row, shape (B,).
-        W: weights, shape (K, D).
-        b: biases, shape (K,).
-        l2: λ ≥ 0.
-        loss: "softmax" or "sigmoid".
-        label_smoothing: ε in [0, 1).
-        step: the largest move of a score, > 0.
-        tolerance: relative error that every entry above the noise is held to.
-
-    Returns:
-        The check of W and the check of b.
+    """The checks of W and of b on one batch of scaled rows X (B, D) with labels y (B,).
 
     Example:
         >>> rng = np.random.default_rng(0)
-        >>> checks = check_gradient(rng.random((5, 4)), [0, 1, 2, 0, 1],
-        ...                         rng.normal(size=(3, 4)), np.zeros(3), l2=0.1)
+        >>> checks = compare_gradients(rng.random((5, 4)), [0, 1, 2, 0, 1],
+        ...                            rng.normal(size=(3, 4)), np.zeros(3), l2=0.1)
         >>> [check.passed for check in checks]
         [True, True]
     """
@@ -257,29 +248,17 @@ def check_gradients(
     l2s: Sequence[float] = (0.0, 0.1),
     loss: Loss = "softmax",
     label_smoothing: float = 0.0,
-) -> tuple[GradientCheck, ...]:
-    """The gradient-check table: every batch size with every λ, on the first rows of X.
-
-    Args:
-        X: features, shape (N, D), already scaled.
-        y: class index of each row, shape (N,).
-        W: weights, shape (K, D).
-        b: biases, shape (K,).
-        batch_sizes: sizes B ≤ N; the first B rows are the batch.
-        l2s: values of λ.
-        loss: "softmax" or "sigmoid".
-        label_smoothing: ε in [0, 1).
-
-    Returns:
-        Two checks, of W and of b, for each pair of batch size and λ.
-    """
+) -> GradientChecks:
+    """The checks for every batch size with every λ, on the first rows of X."""
     X, y = np.asarray(X, np.float64), np.asarray(y)
-    return tuple(
-        check
-        for l2 in l2s
-        for size in batch_sizes
-        for check in check_gradient(
-            X[:size], y[:size], W, b, l2, loss=loss, label_smoothing=label_smoothing
+    return GradientChecks(
+        tuple(
+            check
+            for l2 in l2s
+            for size in batch_sizes
+            for check in compare_gradients(
+                X[:size], y[:size], W, b, l2, loss=loss, label_smoothing=label_smoothing
+            )
         )
     )
 

@@ -1,19 +1,32 @@
-"""The generalised cross-entropy: between cross-entropy and the share of wrong rows.
+"""The losses of a row's scores s: value, residual and curvature, written to be read.
 
-    L_q = (1 − p_y^q) / q        0 < q ≤ 1, p_y = yᵀ softmax(s)
-    L_0 = −log p_y               its limit as q → 0: cross-entropy
+    t = (1 − ε) y + ε/K                 targets of one-hot y with label smoothing ε
 
-At q = 1 it is 1 − p_y, the expected share of wrong rows of a classifier that draws its answer from
-p. A row's gradient is that of cross-entropy times p_y^q, so rows that a linear map cannot get right
-no longer pull at W. L_q is bounded by 1/q and, for q > 0, not convex in s.
+    loss       ℓ(s)                                residual ∂ℓ/∂s       curvature ∂²ℓ/∂s²
+    softmax    −tᵀ log p                           p − t                diag p − p pᵀ       ≤ ½
+    sigmoid    −(1/K) Σ t log σ + (1−t) log(1−σ)   (σ − t)/K            diag σ(1 − σ)/K     ≤ 1/4K
+    GCE        (1 − e^{q tᵀ log p}) / q            e^{q tᵀ log p}(p − t)                    ≤ ½
 
-Source: Zhang & Sabuncu (2018), Generalized cross entropy loss for training deep neural networks
-with noisy labels.
+    p = exp(s) / 1ᵀ exp(s)        σ = 1 / (1 + exp(−s))
+
+Sigmoid treats each class as a question of its own. GCE is the generalised cross-entropy, for
+one-hot y (1 − p_y^q)/q: −log p_y as q → 0, and at q = 1 the expected fraction of wrong rows of a
+classifier that draws its answer from p. Rows that no linear map gets right then no longer pull at
+W. It is bounded by 1/q and, for q > 0, not convex.
+
+Functions keep the type of floating scores, so engines that compute in float32 use them as well.
+Shapes: scores, targets and residuals (..., K), values (...).
+
+Source: Szegedy, Vanhoucke, Ioffe, Shlens & Wojna (2016), Rethinking the Inception architecture for
+computer vision, section 7, for label smoothing; Zhang & Sabuncu (2018), Generalized cross entropy
+loss for training deep neural networks with noisy labels, for GCE.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,54 +42,43 @@ LOSSES: tuple[str, ...] = get_args(Loss)
 BELOW_ONE = "a number from 0 to below 1"
 
 
-def log_softmax(s: ArrayLike) -> Float64:
-    """Log-probabilities: log p = s − log 1ᵀ exp(s), stable for scores of any finite size.
+def softmax_and_log_sum(s: NDArray[Any], axis: int = -1) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Probabilities exp(s) / 1ᵀ exp(s) and log 1ᵀ exp(s), along an axis of the classes.
 
-    The largest score of a row is subtracted first, so that exp never overflows and the
-    logarithm never sees zero.
+    The largest score is subtracted first, so exp never overflows and log never sees zero.
+    """
+    top = s.max(axis=axis, keepdims=True)
+    P = np.exp(s - top)
+    total = P.sum(axis=axis, keepdims=True)
+    P /= total
+    return P, np.squeeze(top + np.log(total), axis=axis)
 
-    Args:
-        s: scores, shape (..., K).
 
-    Returns:
-        log p, shape (..., K), float64, every entry ≤ 0.
+def log_softmax(s: ArrayLike) -> NDArray[Any]:
+    """Log-probabilities log p = s − log 1ᵀ exp(s), precise for scores of any finite size.
 
     Example:
         >>> log_softmax([1e4, 1e4]) == -np.log(2.0)
         array([ True,  True])
     """
-    s = np.asarray(s, np.float64)
+    s = _floats(s)
     shifted = s - s.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
 
 def softmax(s: ArrayLike) -> Float64:
-    """Class probabilities: p = exp(s) / 1ᵀ exp(s).
-
-    Args:
-        s: scores, shape (..., K).
-
-    Returns:
-        p, shape (..., K), float64; rows are non-negative and sum to 1.
+    """Class probabilities p = exp(s) / 1ᵀ exp(s), in float64.
 
     Example:
         >>> softmax([[0.0, 0.0], [1e4, -1e4]])
         array([[0.5, 0.5],
                [1. , 0. ]])
     """
-    s = np.asarray(s, np.float64)
-    exponentials = np.exp(s - s.max(axis=-1, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+    return softmax_and_log_sum(np.asarray(s, np.float64))[0]
 
 
 def sigmoid(s: ArrayLike) -> Float64:
-    """The logistic function of each score: σ = 1 / (1 + exp(−s)).
-
-    Args:
-        s: scores, any shape.
-
-    Returns:
-        σ in [0, 1], the same shape, float64.
+    """The logistic function σ = 1 / (1 + exp(−s)) of each score, in float64.
 
     Example:
         >>> sigmoid([0.0, 1e4, -1e4])
@@ -88,19 +90,7 @@ def sigmoid(s: ArrayLike) -> Float64:
 
 
 def targets(y: ArrayLike, classes: int, label_smoothing: float = 0.0) -> Float64:
-    """What probabilities are drawn to: t = (1 − ε) y + ε/K, with y one-hot.
-
-    Args:
-        y: class index of each row, shape (N,).
-        classes: K.
-        label_smoothing: ε in [0, 1).
-
-    Returns:
-        t, shape (N, K), rows sum to 1.
-
-    Source:
-        Szegedy, Vanhoucke, Ioffe, Shlens & Wojna (2016), Rethinking the Inception architecture for
-        computer vision, section 7.
+    """Targets t = (1 − ε) y + ε/K of class indices y (N,): shape (N, K), rows sum to 1.
 
     Example:
         >>> targets([1], classes=2, label_smoothing=0.2)
@@ -110,17 +100,90 @@ def targets(y: ArrayLike, classes: int, label_smoothing: float = 0.0) -> Float64
     return np.asarray((1.0 - label_smoothing) * one_hot + label_smoothing / classes)
 
 
+class Softmax:
+    """Cross-entropy of the softmax."""
+
+    def probabilities(self, s: NDArray[Any]) -> Float64:
+        """p, float64."""
+        return softmax(s)
+
+    def values(self, s: NDArray[Any], t: NDArray[Any]) -> NDArray[Any]:
+        """−tᵀ log p."""
+        return np.asarray(-(t * log_softmax(s)).sum(axis=-1))
+
+    def residual(self, s: NDArray[Any], t: NDArray[Any]) -> NDArray[Any]:
+        """P − t."""
+        return np.asarray(softmax_and_log_sum(s)[0] - t)
+
+    def bend(self, P: NDArray[np.floating], Z: NDArray[np.floating]) -> NDArray[np.floating]:
+        """(diag p − p pᵀ) z of each row, with its probabilities P and a direction Z, (n, K)."""
+        return np.asarray(P * (Z - np.einsum("nk,nk->n", P, Z)[:, None]))
+
+    def curvature(self, classes: int) -> float:
+        """½, Böhning's bound."""
+        return 0.5
+
+
+class Sigmoid:
+    """Mean of K binary cross-entropies."""
+
+    def probabilities(self, s: NDArray[Any]) -> Float64:
+        """σ, float64."""
+        return sigmoid(s)
+
+    def values(self, s: NDArray[Any], t: NDArray[Any]) -> NDArray[Any]:
+        """(1/K) Σ log(1 + exp(s)) − t s."""
+        return np.asarray((np.logaddexp(0.0, s) - t * s).mean(axis=-1))
+
+    def residual(self, s: NDArray[Any], t: NDArray[Any]) -> NDArray[Any]:
+        """(σ − t) / K."""
+        return np.asarray((sigmoid(s) - t) / s.shape[-1])
+
+    def bend(self, P: NDArray[np.floating], Z: NDArray[np.floating]) -> NDArray[np.floating]:
+        """σ (1 − σ) z / K of each row."""
+        return np.asarray(P * (1 - P) * Z / P.shape[1])
+
+    def curvature(self, classes: int) -> float:
+        """1/4K."""
+        return 0.25 / classes
+
+
+@dataclass(frozen=True)
+class GeneralisedCrossEntropy:
+    """(1 − p_y^q) / q of q in (0, 1], and −log p_y for q = 0.
+
+    Example:
+        >>> gce, t = GeneralisedCrossEntropy(q=1.0), targets([1], classes=2)
+        >>> gce.values(np.zeros((1, 2)), t), gce.residual(np.zeros((1, 2)), t)
+        (array([0.5]), array([[ 0.25, -0.25]]))
+    """
+
+    q: float
+
+    def values(self, s: NDArray[Any], t: NDArray[Any]) -> NDArray[Any]:
+        """(1 − exp(q tᵀ log p)) / q."""
+        log_p = (t * log_softmax(s)).sum(axis=-1)
+        # expm1 keeps the digits that 1 − exp loses where q is small.
+        return np.asarray(-log_p if self.q == 0.0 else -np.expm1(self.q * log_p) / self.q)
+
+    def residual(self, s: NDArray[Any], t: NDArray[Any]) -> NDArray[Any]:
+        """exp(q tᵀ log p) (p − t)."""
+        log_p = log_softmax(s)
+        weight = np.exp(self.q * (t * log_p).sum(axis=-1, keepdims=True))
+        return np.asarray(weight * (np.exp(log_p) - t))
+
+    def curvature(self, classes: int) -> float:
+        """½: that of the softmax, times a weight of at most 1, less what makes it not convex."""
+        return 0.5
+
+
+SOFTMAX, SIGMOID = Softmax(), Sigmoid()
+
+LOSS_FUNCTIONS: Mapping[str, Softmax | Sigmoid] = {"softmax": SOFTMAX, "sigmoid": SIGMOID}
+
+
 def loss(s: ArrayLike, y: ArrayLike, of: Loss = "softmax", label_smoothing: float = 0.0) -> float:
-    """Mean loss of scores: −(1/N) Σ tᵀ log p, or the mean of K binary cross-entropies.
-
-    Args:
-        s: scores, shape (N, K).
-        y: class index of each row, shape (N,), integers in 0 … K−1.
-        of: "softmax" or "sigmoid".
-        label_smoothing: ε in [0, 1).
-
-    Returns:
-        The mean over the rows, ≥ 0, in nats.
+    """Mean loss of scores s (N, K) with class indices y (N,), nats.
 
     Example:
         >>> round(loss([[0.0, 0.0]], [1]), 4), round(loss([[0.0, 0.0]], [1], "sigmoid"), 4)
@@ -128,45 +191,11 @@ def loss(s: ArrayLike, y: ArrayLike, of: Loss = "softmax", label_smoothing: floa
     """
     s = np.asarray(s, np.float64)
     t = targets(y, s.shape[1], label_smoothing)
-    if of == "sigmoid":
-        # −t log σ − (1 − t) log(1 − σ) = log(1 + exp(s)) − t s
-        return float((np.logaddexp(0.0, s) - t * s).mean())
-    return float(-(t * log_softmax(s)).sum(axis=1).mean())
-
-
-def _bent(loss: Loss, P: NDArray[np.floating], Z: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The curvature of each row's loss in its scores, times a direction of them, (n, K)."""
-    if loss == "sigmoid":
-        return np.asarray(P * (1 - P) * Z / P.shape[1])
-    return np.asarray(P * (Z - np.einsum("nk,nk->n", P, Z)[:, None]))
-
-
-def loss_curvature(loss: Loss, classes: int) -> float:
-    """The largest curvature of a row's loss in its scores: ½ of softmax, 1/4K of K-sigmoid.
-
-    Args:
-        loss: "softmax" or "sigmoid".
-        classes: K.
-
-    Returns:
-        What λmax(X̃ᵀX̃/N) is multiplied by to bound the curvature of the mean loss.
-
-    Example:
-        >>> loss_curvature("softmax", classes=10), loss_curvature("sigmoid", classes=10)
-        (0.5, 0.025)
-    """
-    return 0.5 if loss == "softmax" else 0.25 / classes
+    return float(LOSS_FUNCTIONS[of].values(s, t).mean())
 
 
 def check_loss(loss: object, label_smoothing: object) -> None:
-    """Refuse what is no loss, in a sentence.
-
-    Args:
-        loss: must be "softmax" or "sigmoid".
-        label_smoothing: ε, must be in [0, 1).
-
-    Raises:
-        SettingsError: when one is not.
+    """Refuse an unknown loss, and ε outside [0, 1).
 
     Example:
         >>> check_loss("hinge", 0.0)
@@ -179,52 +208,7 @@ def check_loss(loss: object, label_smoothing: object) -> None:
     require_number("label_smoothing (ε)", label_smoothing, BELOW_ONE, least=0, below=1)
 
 
-def generalised_cross_entropy(s: ArrayLike, y: ArrayLike, q: float) -> float:
-    """Mean of L_q over the rows: (1/N) Σ (1 − p_y^q) / q, and −(1/N) Σ log p_y for q = 0.
-
-    Args:
-        s: scores, shape (N, K).
-        y: class index of each row, shape (N,), 0 … K−1.
-        q: 0 … 1.
-
-    Returns:
-        The mean, ≥ 0, in nats for q = 0.
-
-    Source:
-        Zhang & Sabuncu (2018), equation 6.
-
-    Example:
-        >>> generalised_cross_entropy([[0.0, 0.0]], [1], q=1.0)
-        0.5
-    """
-    y = np.asarray(y)
-    log_p = log_softmax(s)[np.arange(y.size), y]
-    # expm1 keeps the digits that 1 − p^q loses where q is small.
-    return float(np.mean(-log_p if q == 0.0 else -np.expm1(q * log_p) / q))
-
-
-def residuals(s: ArrayLike, y: ArrayLike, q: float) -> Float64:
-    """Gradient of each row's L_q in its scores: p_y^q (p − y).
-
-    Args:
-        s: scores, shape (N, K).
-        y: class index of each row, shape (N,), 0 … K−1.
-        q: 0 … 1.
-
-    Returns:
-        Shape (N, K), float64; each row sums to 0.
-
-    Source:
-        Zhang & Sabuncu (2018), section 3.3.
-
-    Example:
-        >>> residuals([[0.0, 0.0]], [1], q=1.0)
-        array([[ 0.25, -0.25]])
-    """
-    y = np.asarray(y)
-    each = np.arange(y.size)
-    log_p = log_softmax(s)
-    p = np.exp(log_p)
-    weight = np.exp(q * log_p[each, y])
-    p[each, y] -= 1.0
-    return np.asarray(weight[:, None] * p)
+def _floats(s: ArrayLike) -> NDArray[Any]:
+    """Scores in their own floating type, others in float64."""
+    array = np.asarray(s)
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)

@@ -21,7 +21,7 @@ from onelayer.report.tables import (
     strongest_table,
 )
 from onelayer.report.weight_images import MOST_CLASSES, picture_uri, pictures_of
-from onelayer.solver.path import PathRecord
+from onelayer.solver import Path
 from onelayer.training.result import Result, rank_settings
 
 WIDTH, HEIGHT, EDGE = 340, 200, 44
@@ -46,9 +46,8 @@ def result_html(result: Result) -> str:
     return _beside(result_table(result), chart, best_on_test(result))
 
 
-def path_html(record: PathRecord) -> str:
+def path_html(path: Path) -> str:
     """The table of a λ path, and the score that λ is chosen by as a curve over λ."""
-    path = record.path
     lines = [line for line in summarise_path(path) if line.l2 > 0.0]
     scores = [line.held_out.of(path.choice.by).mean for line in lines]
     chart = ""
@@ -58,7 +57,7 @@ def path_html(record: PathRecord) -> str:
         points = [(math.log10(line.l2), score) for line, score in zip(lines, scores, strict=True)]
         chosen = [p for p, line in zip(points, lines, strict=True) if line.chosen]
         chart = _curve("λ, log scale", f"held-out {unit}", points, ticks, chosen)
-    return _beside(path_table(record), chart)
+    return _beside(path_table(path), chart)
 
 
 def model_html(model: Model) -> str:

@@ -7,19 +7,20 @@ What the page of a λ path holds, gathered from its record.
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from onelayer.files.atomic import staged_file
 from onelayer.report.chart import Chart
 from onelayer.report.path_charts import path_charts
 from onelayer.report.path_summary import PathLine, Scores, best_line, scores_of, summarise_path
-from onelayer.report.render import fill_template, write_page
+from onelayer.report.render import Painter, fill_template, write_page
 from onelayer.report.summary import DATA_NAMES, SCALINGS, describe_rows, unbroken, without_paths
 from onelayer.report.weight_images import MOST_FRAMES, TemplateSheet, draw_sheet, template_drawing
-from onelayer.solver.path import PathRecord
+from onelayer.solver import Path
 
 
 @dataclass(frozen=True)
@@ -59,54 +60,54 @@ class PathFacts:
     command: str
 
 
-def gather_path_facts(record: PathRecord, lines: Sequence[PathLine]) -> PathFacts:
+def gather_path_facts(path: Path, lines: Sequence[PathLine]) -> PathFacts:
     """Put a path into words.
 
     Args:
-        record: of the path.
+        path: solved.
         lines: its figures.
 
     Returns:
         The facts.
     """
-    path, card = record.path, record.data
+    card = path.data
     name = DATA_NAMES.get(card.name, card.name)
     test = scores_of((path.test,)) if path.test else None
     chosen = lines[path.chosen]
     features = path.best.W.shape[1]
     return PathFacts(
         title=f"How much to shrink: the λ path on {name}",
-        lead=unbroken(_lead(record, chosen, test)),
+        lead=unbroken(_lead(path, chosen, test)),
         data=f"{describe_rows(card, features)}; {len(lines)} value{'s' * (len(lines) != 1)} of λ.",
-        held_out=held_out_name(record),
-        choosing=unbroken(_choosing(record, lines)),
+        held_out=held_out_name(path),
+        choosing=unbroken(_choosing(path, lines)),
         proving=unbroken(_proving(lines)),
         edge=_edge(lines, chosen),
         test=test,
         classes=len(card.class_names),
         source=without_paths(card.source),
         scaling=SCALINGS.get(path.scaling.name, path.scaling.name),
-        environment=tuple((k, without_paths(v)) for k, v in record.environment.items()),
+        environment=tuple((k, without_paths(v)) for k, v in path.environment.items()),
         seconds=tuple((name, f"{value:.2f}") for name, value in path.seconds.items()),
-        command=without_paths(record.command.line) if record.command else "",
+        command=without_paths(path.command.line) if path.command else "",
     )
 
 
-def held_out_name(record: PathRecord) -> str:
+def held_out_name(path: Path) -> str:
     """What the rows are called that λ is chosen by.
 
     Args:
-        record: of a path.
+        path: solved.
 
     Returns:
         "validation", or how many folds.
     """
-    folds = record.path.folds
+    folds = path.folds
     return f"held out, {folds} folds" if folds else "validation"
 
 
-def _lead(record: PathRecord, chosen: PathLine, test: Scores | None) -> str:
-    rows = record.path.test.rows if record.path.test else 0
+def _lead(path: Path, chosen: PathLine, test: Scores | None) -> str:
+    rows = path.test.rows if path.test else 0
     share = (
         f"With it the classifier gets {_percent(test)} of the {rows:,} test rows right"
         if test
@@ -126,8 +127,8 @@ def _percent(scores: Scores) -> str:
     return f"{scores.accuracy.mean:.2f} ± {scores.accuracy.error:.2f} %"
 
 
-def _choosing(record: PathRecord, lines: Sequence[PathLine]) -> str:
-    path, by = record.path, record.path.choice.by
+def _choosing(path: Path, lines: Sequence[PathLine]) -> str:
+    by = path.choice.by
     best, chosen = best_line(lines, by), lines[path.chosen]
     rows = (
         f"rows held out in {path.folds} folds of the training rows"
@@ -220,36 +221,36 @@ class PathContents:
         return {TEMPLATES: self.templates} if self.templates else {}
 
 
-def gather_path(record: PathRecord) -> PathContents:
+def gather_path(path: Path) -> PathContents:
     """Gather the page's contents.
 
     Args:
-        record: of a path.
+        path: solved.
 
     Returns:
         The contents.
     """
-    path, card = record.path, record.data
+    card = path.data
     lines = summarise_path(path)
-    facts = gather_path_facts(record, lines)
+    facts = gather_path_facts(path, lines)
     title = f"Templates of W at the chosen λ = {path.best.l2:.3g}"
     return PathContents(
         lines=lines,
         charts=path_charts(lines, path.choice, facts.held_out),
         facts=facts,
-        templates=_templates(record, lines),
+        templates=_templates(path, lines),
         template_svg=template_drawing(path.best.W, card.class_names, card.image_shape, title),
     )
 
 
-def _templates(record: PathRecord, lines: Sequence[PathLine]) -> TemplateSheet | None:
+def _templates(path: Path, lines: Sequence[PathLine]) -> TemplateSheet | None:
     """The templates of every λ, smallest first as on the charts; the chosen one is shown first."""
-    path, card = record.path, record.data
+    card = path.data
     if card.image_shape is None:
         return None
     places = _some(len(lines), path.chosen)
     return draw_sheet(
-        [path.optima[i].W for i in places],
+        [path.models[i].W for i in places],
         card.class_names,
         card.image_shape,
         step="λ",
@@ -276,15 +277,15 @@ TEMPLATE = "path.html.j2"
 
 
 def write_path_report(
-    record: PathRecord,
-    folder: Path,
+    path: Path,
+    folder: pathlib.Path,
     *,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Path:
+) -> pathlib.Path:
     """Write the page of a λ path and its charts as PNG and SVG, from the record alone.
 
     Args:
-        record: of the path.
+        path: solved.
         folder: an existing folder; report.html and charts/ in it are replaced.
         on_progress: called with how many charts are written of how many.
 
@@ -298,14 +299,31 @@ def write_path_report(
         >>> import tempfile
         >>> from onelayer.data import load
         >>> from onelayer.solver import solve_path
-        >>> from onelayer.data.dataset import DataCard
         >>> path = solve_path(load("digits"), [0.1, 0.001])
-        >>> card = DataCard("digits", "scikit-learn", tuple("0123456789"), (1, 8, 8), 1, 1, 1)
         >>> with tempfile.TemporaryDirectory() as place:
-        ...     write_path_report(PathRecord(path, card), Path(place)).name
+        ...     write_path_report(path, pathlib.Path(place)).name
         'report.html'
     """
-    return write_page(folder, lambda: gather_path(record), render_path_page, on_progress)
+    return write_page(folder, lambda: gather_path(path), render_path_page, on_progress)
+
+
+def write_path_page(path: Path, file: pathlib.Path) -> pathlib.Path:
+    """Write the page alone, as one file.
+
+    Args:
+        path: solved.
+        file: where; an existing file is replaced.
+
+    Returns:
+        The file.
+
+    Raises:
+        SaveError: when it cannot be written.
+    """
+    with Painter() as painter, staged_file(file) as staging:
+        page = render_path_page(gather_path(path), painter.scripts())
+        staging.write_text(page, encoding="utf-8")
+    return file
 
 
 def render_path_page(contents: PathContents, scripts: str) -> str:

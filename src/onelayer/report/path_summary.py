@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onelayer.solver import Optimum, Path, Score
+from onelayer.model.model import Model
+from onelayer.solver import Path, Score
 from onelayer.solver.path import By, merit
 
 STATUSES = {
@@ -115,9 +116,9 @@ def summarise_path(path: Path) -> tuple[PathLine, ...]:
         [1.0, 0.1]
     """
     return tuple(
-        _line(optimum, (train,), held_out, chosen=position == path.chosen)
-        for position, (optimum, train, held_out) in enumerate(
-            zip(path.optima, path.train, path.held_out, strict=True)
+        _line(model, (train,), held_out, chosen=position == path.chosen)
+        for position, (model, train, held_out) in enumerate(
+            zip(path.models, path.train, path.held_out, strict=True)
         )
     )
 
@@ -156,19 +157,19 @@ def scores_of(scores: Sequence[Score]) -> Scores:
 
 
 def _line(
-    optimum: Optimum, train: Sequence[Score], held_out: Sequence[Score], *, chosen: bool
+    model: Model, train: Sequence[Score], held_out: Sequence[Score], *, chosen: bool
 ) -> PathLine:
-    proof = optimum.certificate
+    proof = model.require_certificate()
     return PathLine(
-        l2=optimum.l2,
-        passes=optimum.passes,
+        l2=proof.l2,
+        passes=model.settings["passes"],
         cost=proof.cost,
         gap=proof.gap,
         gradient_norm=proof.gradient_norm,
-        norm=float(np.linalg.norm(optimum.W)),
+        norm=float(np.linalg.norm(model.W)),
         train=scores_of(train),
         held_out=scores_of(held_out),
-        status=STATUSES[optimum.status],
-        tol=optimum.tol,
+        status=STATUSES[model.settings["status"]],
+        tol=model.settings["tol"],
         chosen=chosen,
     )

@@ -32,8 +32,7 @@ from onelayer.report.summary import (
     spread,
     summarise,
 )
-from onelayer.solver import Advice
-from onelayer.solver.path import PathRecord
+from onelayer.solver import LearningRateBounds, Path
 from onelayer.training.result import Result, Standing, rank_settings
 
 if TYPE_CHECKING:
@@ -332,11 +331,11 @@ def gradient_table(checks: Sequence[GradientCheck]) -> Table:
     return make_table(f"Relative error of the analytic gradient, every entry{about}", columns, rows)
 
 
-def advice_table(advice: Advice) -> Table:
+def advice_table(advice: LearningRateBounds) -> Table:
     """Which learning rates are stable, and why: one row a bound, and the rate to take.
 
     Example:
-        >>> len(advice_table(Advice(0.0, 100, 40.0, 50.0, 8.0)).rows)
+        >>> len(advice_table(LearningRateBounds(0.0, 100, 40.0, 50.0, 8.0)).rows)
         4
     """
     rows: list[list[Cell | str]] = [
@@ -429,10 +428,10 @@ def evaluation_tables(evaluation: Evaluation, of: str) -> list[Table]:
     """Figures, classes, confusion matrix (or most frequent mistakes) and calibration.
 
     Example:
-        >>> from onelayer import Model, Run, evaluate, load, train
+        >>> from onelayer import Run, load, train
         >>> splits = load("digits")
         >>> model = train(splits, [Run(learning_rate=0.1, epochs=1)]).model()
-        >>> tables = evaluation_tables(evaluate(model, splits.test), "")
+        >>> tables = evaluation_tables(model.evaluate(splits.test), "")
         >>> [len(table.rows) for table in tables][:3]
         [5, 10, 10]
     """
@@ -629,19 +628,17 @@ def _facts(model: Model) -> dict[str, str]:
     return facts
 
 
-def path_table(record: PathRecord) -> Table:
+def path_table(path: Path) -> Table:
     """A λ path, largest λ first: what was proven for each λ, and how it scores.
 
     Example:
         >>> from onelayer.data import load
         >>> from onelayer.solver import solve_path
-        >>> from onelayer.data.dataset import DataCard
         >>> path = solve_path(load("digits"), [0.1, 0.001])
-        >>> card = DataCard("digits", "scikit-learn", tuple("0123456789"), (1, 8, 8), 1, 1, 1)
-        >>> [column.name for column in path_table(PathRecord(path, card)).columns][:2]
+        >>> [column.name for column in path_table(path).columns][:2]
         ['λ', 'passes']
     """
-    path, lines = record.path, summarise_path(record.path)
+    lines = summarise_path(path)
     rows = f"{path.folds} folds" if path.folds else "validation rows"
     held_out = f"{path.folds} folds" if path.folds else "validation"
     by_accuracy = path.choice.by == "accuracy"

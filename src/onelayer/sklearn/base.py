@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling
 from onelayer.engines import Weights, make_engine
-from onelayer.objective.loss import softmax
+from onelayer.objective.loss import log_softmax, softmax
 from onelayer.sklearn.inputs import check_rows
 
 Float64 = NDArray[np.float64]
@@ -120,10 +120,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             log p, finite for scores of any size.
         """
         s = self.decision_function(X)
-        if s.ndim == 1:
-            s = np.stack([np.zeros_like(s), s], axis=1)
-        s = s - s.max(axis=1, keepdims=True)
-        return np.asarray(s - np.log(np.exp(s).sum(axis=1, keepdims=True)))
+        return log_softmax(np.stack([np.zeros_like(s), s], axis=1) if s.ndim == 1 else s)
 
     def _keep(self, layer: Layer, scaling: Scaling) -> None:
         """Write coef_ and intercept_, which act on features as they are stored."""

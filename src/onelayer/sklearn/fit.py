@@ -24,13 +24,13 @@ from sklearn.model_selection import train_test_split
 
 from onelayer.data.rows import Rows
 from onelayer.engines import Engine, Method, State, Steps, Trainer, Weights
+from onelayer.objective import penalty
 from onelayer.sklearn.base import Float64, Layer
 from onelayer.sklearn.inputs import Labelled
-from onelayer.solver import Optimum, Progress
 from onelayer.solver.certificate import certify_weights
-from onelayer.solver.lbfgs import fit_metric
+from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.learning_rate import smoothness
-from onelayer.solver.solver import Solver, Target, first_bias
+from onelayer.solver.solver import Optimum, Progress, Solver, Target, first_bias
 from onelayer.training.run import AUTO, Auto
 
 
@@ -75,7 +75,7 @@ def fit_optimum(
         ConvergenceWarning: where less was reached than was asked for.
     """
     told: list[Progress] = []
-    solver = Solver(engine, rows, classes, fit_metric(engine, rows, classes), told.append)
+    solver = Solver(engine, rows, classes, fit_preconditioner(engine, rows, classes), told.append)
     if start is not None:
         solver.start_at(start.W, start.b)
     optimum = solver.solve(target)
@@ -298,7 +298,7 @@ def take_part(engine: Engine, rows: Rows, descent: Descent, start: Layer, eta: f
 def _cost(trainer: Trainer, rows: Rows, l2: float) -> float:
     W = trainer.weights().W.astype(np.float64)
     with np.errstate(over="ignore"):
-        return float(trainer.evaluate(rows).loss[0]) + l2 * float(np.sum(W * W))
+        return float(trainer.evaluate(rows).loss[0]) + penalty.value(W, l2)
 
 
 def _better(

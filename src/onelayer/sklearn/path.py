@@ -12,14 +12,12 @@ from sklearn.model_selection import check_cv
 
 from onelayer.data.rows import Rows
 from onelayer.engines import make_engine
-from onelayer.errors import SettingsError
 from onelayer.sklearn.base import LinearClassifier, penalty_of
 from onelayer.sklearn.fit import layer_of, warn_where_short
 from onelayer.sklearn.inputs import Labelled, check_labelled, check_path_options, label_rows
-from onelayer.solver import Choice, Optimum, Score, l2_grid
-from onelayer.solver.lbfgs import fit_metric
-from onelayer.solver.path import HeldOutFolds, choose, walk
-from onelayer.solver.solver import Solver, Target
+from onelayer.solver.lbfgs import fit_preconditioner
+from onelayer.solver.path import Choice, HeldOutFolds, Score, choose, l2_values, solve_each
+from onelayer.solver.solver import Optimum, Solver, Target
 
 Float64 = NDArray[np.float64]
 
@@ -118,16 +116,16 @@ class SoftmaxClassifierCV(LinearClassifier):
         """
         options = check_path_options(self)
         choice = Choice(self.by, self.rule)  # type: ignore[arg-type]  # checked there
-        l2s = _values(self.l2s)
+        l2s = l2_values(self.l2s, "l2s")
         stored, labels = check_labelled(self, X, y)
         labelled = label_rows(stored, labels, sample_weight, self.class_weight)
         scaling, K = labelled.scaling(self.scaling), len(labelled.classes)
         rows = labelled.rows(scaling)
         engine = make_engine(threads=self.threads)
-        metric = fit_metric(engine, rows, K)
+        metric = fit_preconditioner(engine, rows, K)
         targets = [Target(penalty_of(l2, K), options["tol"], options["max_passes"]) for l2 in l2s]
         folds = HeldOutFolds(engine, _folds(self.cv, labelled, rows, labels, groups), K, metric)
-        optima, scores = walk(Solver(engine, rows, K, metric), targets, folds)
+        optima, scores = solve_each(Solver(engine, rows, K, metric), targets, folds)
         if len(optima) < len(targets):
             raise KeyboardInterrupt
         chosen = choose(scores, choice)
@@ -144,18 +142,6 @@ class SoftmaxClassifierCV(LinearClassifier):
         self.gap_path_ = np.array([optimum.certificate.gap for optimum in optima])
         self.gap_ = float(self.gap_path_[chosen])
         self.n_iter_ = sum(optimum.passes for optimum in optima)
-
-
-def _values(l2s: Any) -> list[float]:
-    """The values of λ, descending."""
-    if isinstance(l2s, (int, np.integer)) and not isinstance(l2s, bool):
-        return list(l2_grid(int(l2s)))
-    values = np.asarray(l2s)
-    if values.ndim != 1 or not values.size or values.dtype.kind not in "fiu":
-        raise SettingsError(
-            f"l2s must be a number of values of λ, or at least one value, but {l2s!r} was given."
-        )
-    return sorted({float(l2) for l2 in values}, reverse=True)
 
 
 def _folds(

@@ -1,29 +1,28 @@
-"""The optimum of the cost, with a proof: certificate, solver, λ path, learning-rate advice.
+"""The optimum of the cost, with a proof.
 
-solve       the argmin for one λ, with a proven gap
-certify     how far any model is from it
-solve_path  many λ's, each certified, one chosen on held-out rows
-suggest     which learning rates are stable
+solve                  the best model of one λ
+solve_path             many λ, each certified, one chosen on held-out rows
+certify                how far any model is from the lowest cost
+suggest_learning_rate  which learning rates are stable
+check_gradient         numerical against analytic gradients
 """
 
-from onelayer.model.model import Certificate
 from onelayer.solver.certificate import certify
-from onelayer.solver.learning_rate import Advice, suggest
-from onelayer.solver.path import Choice, Path, PathProgress, Score, l2_grid, solve_path
-from onelayer.solver.solver import Optimum, Progress, solve
+from onelayer.solver.gradient_check import check_gradient
+from onelayer.solver.learning_rate import LearningRateBounds, suggest_learning_rate
+from onelayer.solver.path import Choice, Path, PathProgress, Score, solve_path
+from onelayer.solver.solver import Progress, solve
 
 __all__ = [
-    "Advice",
-    "Certificate",
     "Choice",
-    "Optimum",
+    "LearningRateBounds",
     "Path",
     "PathProgress",
     "Progress",
     "Score",
     "certify",
-    "l2_grid",
+    "check_gradient",
     "solve",
     "solve_path",
-    "suggest",
+    "suggest_learning_rate",
 ]

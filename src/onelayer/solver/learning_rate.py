@@ -1,12 +1,14 @@
-"""What learning rate a data set allows, before anything is trained on it.
+"""The learning rates that a data set allows, measured before training.
 
-    L = ½ λmax(X̃ᵀX̃/N) + 2λ        full batches are stable for η < 2/L
-    L₁ = ½ maxᵢ ‖x̃ᵢ‖² + 2λ        the same for a batch of one row
+    H (V, c) = (1/N) Σ uᵢ (xᵢᵀ, 1) + (2λ V, 0)      uᵢ = ∂²ℓᵢ/∂s² (V xᵢ + c)
+    λmax(H) ≤ L = κ λmax(X̃ᵀX̃/N) + 2λ                full batches are stable for η < 2/L
+    L₁ = κ maxᵢ ‖x̃ᵢ‖² + 2λ                          the same for a batch of one row
     L_B = (N (B−1) L + (N−B) L₁) / (B (N−1))
 
-½ is the largest curvature of a row's softmax loss in its scores; for the K-sigmoid loss 1/4K
-stands in its place. L_B is the expected smoothness of a random batch of B rows: Gower, Loizou,
-Qian, Sailanbayev, Shulgin & Richtárik (2019), proposition 3.8. It is L₁ at B = 1 and L at B = N.
+X̃ are the rows with a 1 appended, and κ is the largest curvature of a row's loss in its scores: ½
+for softmax (Böhning 1992), 1/4K for K-sigmoid. Label smoothing is linear in the scores and bends
+nothing. L_B is the expected smoothness of a random batch of B rows (Gower, Loizou, Qian,
+Sailanbayev, Shulgin & Richtárik 2019, proposition 3.8): L₁ at B = 1 and L at B = N.
 
 With momentum μ a step is stable along a direction of curvature h while η < m/h,
 
@@ -17,16 +19,6 @@ by Jury's conditions on z² − (1 + μ − ηh) z + μ and z² − (1 + μ)(1 �
 recursions on a quadratic cost. On other costs heavy ball need not settle below m/L (Lessard, Recht
 & Packard 2016, by an example); what is guaranteed is η < 2 (1 − μ)/L (Ghadimi, Feyzmahdavian &
 Johansson 2015), so "auto" takes (1 − μ)/L_B.
-
-How sharply the cost bends: the curvature that bounds the learning rate.
-
-    H (V, c) = (1/N) Σ uᵢ (xᵢᵀ, 1) + (2λ V, 0)     uᵢ = (diag pᵢ − pᵢ pᵢᵀ) (V xᵢ + c)
-    λmax(H) ≤ L = ½ λmax(X̃ᵀX̃/N) + 2λ               X̃ the rows with a 1 appended (Böhning 1992)
-
-For the K-sigmoid loss uᵢ = diag(σᵢ (1 − σᵢ)) (V xᵢ + c) / K, and as σ (1 − σ) ≤ ¼ the bound has
-1/4K in the place of ½. Label smoothing is linear in the scores, so it bends nothing.
-
-Gradient descent with step η is stable along a direction of curvature h while η < 2/h.
 """
 
 from __future__ import annotations
@@ -37,73 +29,165 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data import Dataset
+from onelayer.data import Dataset, Splits
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import fit_scaling
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded, streaming, tiles
 from onelayer.errors import require_number, require_whole
-from onelayer.objective.loss import Loss, _bent, check_loss, loss_curvature, sigmoid, softmax
+from onelayer.objective import penalty
+from onelayer.objective.loss import LOSS_FUNCTIONS, Loss, Sigmoid, Softmax, check_loss
 from onelayer.solver.linalg import inner, norm
 
+Float64 = NDArray[np.float64]
 
-def suggest(
-    dataset: Dataset,
+MAX_PRODUCTS = 30
+
+# Probabilities are made in tiles of TILE_BYTES; those of all rows are kept up to KEPT_BYTES, else
+# made again for each product.
+TILE_BYTES, KEPT_BYTES = 4 << 20, 64 << 20
+
+# Rows of a tile where each has one score, and where each is read in float32.
+MOMENT_ROWS, LENGTH_ROWS = 1 << 24, 1024
+
+# For rows in files the search begins on a sample of this size.
+SAMPLE_BYTES = 32 << 20
+
+# Relative error at which Lanczos stops.
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, repr=False)
+class LearningRateBounds:
+    """Bounds on the learning rate for a λ and a batch size.
+
+    Attributes:
+        l2: λ.
+        batch_size: B.
+        smoothness: L, the largest curvature that J can have anywhere.
+        batch_smoothness: L_B, the same for a random batch, in expectation.
+        start_curvature: λmax of the Hessian at W = 0, where training starts.
+    """
+
+    l2: float
+    batch_size: int
+    smoothness: float
+    batch_smoothness: float
+    start_curvature: float
+
+    @property
+    def stable(self) -> float:
+        """2/L: full-batch descent with a smaller learning rate is stable everywhere."""
+        return 2.0 / self.smoothness
+
+    @property
+    def batch_stable(self) -> float:
+        """2/L_B: the same for batches of that size."""
+        return 2.0 / self.batch_smoothness
+
+    @property
+    def start_stable(self) -> float:
+        """2/λmax(H) at W = 0: with a larger learning rate the first steps overshoot."""
+        return 2.0 / self.start_curvature
+
+    @property
+    def learning_rate(self) -> float:
+        """1/L_B, what learning_rate="auto" takes: half of what is guaranteed to be stable."""
+        return 1.0 / self.batch_smoothness
+
+    def __repr__(self) -> str:
+        return (
+            f"learning_rate {self.learning_rate:.3g} for batches of {self.batch_size} rows, λ = "
+            f"{self.l2:g}\nstable below {self.batch_stable:.3g} for such batches, "
+            f"{self.stable:.3g} for full batches; overshoots at the start above "
+            f"{self.start_stable:.3g}"
+        )
+
+
+def suggest_learning_rate(
+    data: Dataset | Splits,
     *,
     l2: float = 0.0,
     batch_size: int = 100,
     loss: Loss = "softmax",
-    scaling: str = "unit",
-    engine: Engine | None = None,
-) -> Advice:
-    """Measure which learning rates are stable on a data set, before training.
+    scaling: str = "auto",
+    engine: Engine | str | None = None,
+) -> LearningRateBounds:
+    """Measure which learning rates are stable on a data set: about thirty passes over the rows.
 
     Args:
-        dataset: the training rows.
+        data: the training rows; of `Splits` the training part.
         l2: λ ≥ 0.
         batch_size: B ≥ 1; more than N counts as N.
         loss: "softmax" or "sigmoid".
-        scaling: "none", "unit" or "standardize".
-        engine: what does the arithmetic; None takes the default engine.
+        scaling: "auto", "none", "unit" or "standardize".
+        engine: an engine or its name; None is the native engine.
 
     Returns:
-        Bounds on the learning rate, and one to take.
+        Bounds on the learning rate, and one to take: `learning_rate`.
 
     Raises:
         SettingsError: for a value outside its range.
 
     Source:
-        Böhning (1992); Gower et al. (2019), SGD: General Analysis and Improved Rates.
+        Böhning (1992), Multinomial logistic regression algorithm; Gower et al. (2019), SGD: General
+        analysis and improved rates.
 
     Example:
-        >>> from onelayer.data import load
-        >>> advice = suggest(load("digits").train)
-        >>> 0 < advice.learning_rate < advice.batch_stable <= advice.stable < advice.start_stable
+        >>> from onelayer import load, suggest_learning_rate
+        >>> bounds = suggest_learning_rate(load("digits"), batch_size=100)
+        >>> 0 < bounds.learning_rate < bounds.batch_stable <= bounds.stable < bounds.start_stable
         True
     """
     require_number("l2 (λ)", l2, "a finite number, 0 or above", least=0)
     require_whole("batch_size", batch_size, 1)
     check_loss(loss, 0.0)
-    rows = rows_of(dataset, fit_scaling(scaling, dataset.X, dataset.max_value))
-    return advise(streaming(engine), rows, dataset.classes, l2, batch_size, loss)
+    train = data.train if isinstance(data, Splits) else data
+    rows = rows_of(train, fit_scaling(scaling, train.X, train.max_value))
+    return learning_rate_bounds(streaming(engine), rows, train.classes, l2, batch_size, loss)
 
 
-Float64 = NDArray[np.float64]
+def learning_rate_bounds(
+    engine: Engine,
+    rows: Rows,
+    classes: int,
+    l2: float,
+    batch_size: int,
+    loss: Loss = "softmax",
+) -> LearningRateBounds:
+    """The bounds on these rows."""
+    curvature = LOSS_FUNCTIONS[loss].curvature(classes)
+    whole, mixed = smoothness(engine, rows, l2, batch_size, curvature)
+    D = rows.X.shape[1]
+    zero = Weights(np.zeros((1, classes, D), np.float32), np.zeros((1, classes), np.float32))
+    at_start, _ = largest_curvature(engine, rows, zero, l2, loss=loss)
+    return LearningRateBounds(l2, min(batch_size, rows.count), whole, mixed, at_start)
 
-MOST_PRODUCTS = 30
 
-# Probabilities are made in tiles of so many bytes; of all rows they are kept if they take no more
-# than that, else they are made anew for each product.
-TILE_BYTES, KEPT_BYTES = 4 << 20, 64 << 20
+def stable_product(momentum: float = 0.0, *, nesterov: bool = False) -> float:
+    """m: steps are stable along a direction of curvature h while η h < m.
 
-# Rows of a tile of the second moment's products, each of which has one score.
-MOMENT_ROWS = 1 << 24
+    Example:
+        >>> stable_product(), stable_product(0.5), stable_product(0.5, nesterov=True)
+        (2.0, 3.0, 1.5)
+    """
+    heavy_ball = 2.0 * (1.0 + momentum)
+    return heavy_ball / (1.0 + 2.0 * momentum) if nesterov else heavy_ball
 
-# Of rows that stay in their files its search begins on so many.
-SAMPLE_BYTES = 32 << 20
 
-# Lanczos stops when the largest eigenvalue is known to this share.
-ENOUGH = 1e-3
+def smoothness(
+    engine: Engine, rows: Rows, l2: float, batch_size: int, curvature: float = 0.5
+) -> tuple[float, float]:
+    """L and L_B: about ten passes over the rows.
+
+    `curvature` is κ. A row of weight w counts as a loss w / w̄ times as curved. A batch_size above N
+    counts as N.
+    """
+    N, B = rows.count, min(batch_size, rows.count)
+    whole = curvature * largest_second_moment(engine, rows)
+    single = curvature * _largest_row(rows)
+    mixed = whole if N == 1 else (N * (B - 1) * whole + (N - B) * single) / (B * (N - 1))
+    return whole + penalty.curvature(l2), mixed + penalty.curvature(l2)
 
 
 def largest_curvature(
@@ -114,59 +198,68 @@ def largest_curvature(
     *,
     loss: Loss = "softmax",
     start: Float64 | None = None,
-    enough: float = ENOUGH,
+    tolerance: float = TOLERANCE,
 ) -> tuple[float, Float64]:
-    """λmax of the Hessian of J at (W, b), by Lanczos iteration on Hessian-vector products.
+    """λmax of the Hessian of J at weights W (1, K, D), b (1, K), and its direction (K, D + 1).
 
-    Args:
-        engine: what does the arithmetic.
-        rows: the rows that J is the mean over.
-        weights: one run's, W (1, K, D) and b (1, K).
-        l2: λ ≥ 0.
-        loss: "softmax" or "sigmoid".
-        start: a direction near the one looked for, shape (K, D + 1), such as an earlier answer.
-        enough: relative error to stop at.
-
-    Returns:
-        λmax, and the direction it belongs to, shape (K, D + 1), of length 1.
+    Lanczos iteration on Hessian-vector products, from a direction `start` near the one looked for,
+    such as an earlier answer.
     """
     K, D = weights.W.shape[1:]
-    probabilities = _Probabilities(engine, rows, weights, loss)
+    function = LOSS_FUNCTIONS[loss]
+    probabilities = _Probabilities(engine, rows, weights, function)
 
     def product(v: Float64) -> Float64:
         direction = v.astype(weights.W.dtype)
         along = Weights(direction[None, :, :-1], direction[None, :, -1])
         bent = np.zeros((K, D + 1))
         for part, P in probabilities.tiles():
-            Z = engine.scores(part, along)[0]
-            U = _weighed(part, _bent(loss, P, Z))
+            U = _weighed(part, function.bend(P, engine.scores(part, along)[0]))
             bent[:, :-1] += engine.weighted_sums(part, U[None])[0]
             bent[:, -1] += U.sum(axis=0, dtype=np.float64)
         bent /= rows.mass
-        bent[:, :-1] += 2.0 * l2 * v[:, :-1]
+        bent[:, :-1] += penalty.gradient(v[:, :-1], l2)
         return bent
 
     if start is None:
         start = np.random.default_rng(0).standard_normal((K, D + 1))
-    return _largest_eigenvalue(product, start, enough)
+    return _largest_eigenvalue(product, start, tolerance)
+
+
+class _Probabilities:
+    """Probabilities of all rows in tiles, in the weights' type; kept where they fit in memory."""
+
+    def __init__(
+        self, engine: Engine, rows: Rows, weights: Weights, loss: Softmax | Sigmoid
+    ) -> None:
+        self._engine, self._rows, self._weights, self._loss = engine, rows, weights, loss
+        row_bytes = weights.b.shape[1] * weights.W.itemsize
+        self._step = max(256, TILE_BYTES // row_bytes)
+        self._keeps = rows.count * row_bytes <= KEPT_BYTES
+        self._kept: dict[int, NDArray[np.floating]] = {}
+
+    def tiles(self) -> Iterator[tuple[Rows, NDArray[np.floating]]]:
+        """Rows with their P, shape (n, K)."""
+        for place, part in tiles(self._rows, self._step):
+            yield part, self._of(place.start, part)
+
+    def _of(self, start: int, part: Rows) -> NDArray[np.floating]:
+        if start in self._kept:
+            return self._kept[start]
+        S = self._engine.scores(part, self._weights)[0]
+        P: NDArray[np.floating] = self._loss.probabilities(S).astype(S.dtype)
+        if self._keeps:
+            self._kept[start] = P
+        return P
 
 
 def largest_second_moment(engine: Engine, rows: Rows, dtype: str = "float32") -> float:
-    """λmax(X̃ᵀX̃/N) of the scaled rows with a 1 appended.
-
-    Args:
-        engine: what does the arithmetic.
-        rows: the rows.
-        dtype: arithmetic type.
-
-    Returns:
-        The largest eigenvalue; `loss_curvature` times it bounds the curvature of the mean loss.
-    """
+    """λmax(X̃ᵀX̃/N) of the scaled rows with a 1 appended; κ times it bounds the loss's curvature."""
     return _largest_moment(engine, rows, dtype, _first_guess(engine, rows, dtype))[0]
 
 
 def _first_guess(engine: Engine, rows: Rows, dtype: str) -> Float64:
-    """Where to start: for rows that stay in their files, the answer of a sample of them."""
+    """Where to start: for rows in files, the answer of a sample of them."""
     ones = np.ones((1, rows.X.shape[1] + 1))
     most = max(1, SAMPLE_BYTES // (rows.X.shape[1] * rows.X.dtype.itemsize))
     if stored_rows(rows.X) is None or rows.count <= most:
@@ -190,33 +283,21 @@ def _largest_moment(
             moment[:, -1] += Z.sum(dtype=np.float64)
         return moment / mass
 
-    return _largest_eigenvalue(product, start, ENOUGH)
+    return _largest_eigenvalue(product, start, TOLERANCE)
 
 
-class _Probabilities:
-    """Probabilities of all rows in tiles, in the weights' type; kept where they fit in memory."""
-
-    def __init__(self, engine: Engine, rows: Rows, weights: Weights, loss: Loss) -> None:
-        self._engine, self._rows, self._weights = engine, rows, weights
-        self._of_scores = softmax if loss == "softmax" else sigmoid
-        row_bytes = weights.b.shape[1] * weights.W.itemsize
-        self._step = max(256, TILE_BYTES // row_bytes)
-        self._keeps = rows.count * row_bytes <= KEPT_BYTES
-        self._kept: dict[int, NDArray[np.floating]] = {}
-
-    def tiles(self) -> Iterator[tuple[Rows, NDArray[np.floating]]]:
-        """Rows with their P, shape (n, K)."""
-        for place, part in tiles(self._rows, self._step):
-            yield part, self._of(place.start, part)
-
-    def _of(self, start: int, part: Rows) -> NDArray[np.floating]:
-        if start in self._kept:
-            return self._kept[start]
-        S = self._engine.scores(part, self._weights)[0]
-        P: NDArray[np.floating] = self._of_scores(S).astype(S.dtype)
-        if self._keeps:
-            self._kept[start] = P
-        return P
+def _largest_row(rows: Rows) -> float:
+    """maxᵢ ‖x̃ᵢ‖² of the scaled rows with a 1 appended, each times its weight over the mean."""
+    largest, weights = 0.0, rows.row_weights
+    for place, tile in tiles(rows, LENGTH_ROWS):
+        scaled = tile.X[slice(None) if tile.index is None else tile.index].astype(np.float32)
+        scaled *= rows.scale.astype(np.float32)
+        scaled += rows.offset.astype(np.float32)
+        lengths = np.einsum("nd,nd->n", scaled, scaled) + 1.0
+        if weights is not None:
+            lengths *= weights[place] * (rows.count / rows.mass)
+        largest = max(largest, float(lengths.max()))
+    return largest
 
 
 def _weighed(rows: Rows, values: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -226,13 +307,13 @@ def _weighed(rows: Rows, values: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _largest_eigenvalue(
-    product: Callable[[Float64], Float64], start: Float64, enough: float
+    product: Callable[[Float64], Float64], start: Float64, tolerance: float
 ) -> tuple[float, Float64]:
     """Lanczos with full orthogonalisation: a few dozen vectors at most."""
     basis = [start / norm(start)]
-    T = np.zeros((MOST_PRODUCTS, MOST_PRODUCTS))
+    T = np.zeros((MAX_PRODUCTS, MAX_PRODUCTS))
     value, mix = 0.0, np.ones(1)
-    for j in range(MOST_PRODUCTS):
+    for j in range(MAX_PRODUCTS):
         image = product(basis[j])
         for i, vector in enumerate(basis):
             T[i, j] = inner(vector, image)
@@ -240,132 +321,8 @@ def _largest_eigenvalue(
         left = norm(image)
         values, vectors = np.linalg.eigh(T[: j + 1, : j + 1], UPLO="U")
         value, mix = float(values[-1]), vectors[:, -1]
-        if left * abs(mix[-1]) <= enough * abs(value) or len(basis) == start.size:
+        if left * abs(mix[-1]) <= tolerance * abs(value) or len(basis) == start.size:
             break
         basis.append(image / left)
     direction = sum(m * vector for m, vector in zip(mix, basis, strict=False))
     return value, np.asarray(direction / norm(np.asarray(direction)))
-
-
-TILE_ROWS = 1024
-
-
-@dataclass(frozen=True)
-class Advice:
-    """Bounds on the learning rate for a λ and a batch size.
-
-    Attributes:
-        l2: λ.
-        batch_size: B.
-        smoothness: L, the largest curvature that J can have anywhere.
-        batch_smoothness: L_B, the same for a random batch, in expectation.
-        start_curvature: λmax of the Hessian at W = 0, where training starts.
-    """
-
-    l2: float
-    batch_size: int
-    smoothness: float
-    batch_smoothness: float
-    start_curvature: float
-
-    @property
-    def stable(self) -> float:
-        """2/L: below it, full-batch descent is stable wherever it goes."""
-        return 2.0 / self.smoothness
-
-    @property
-    def batch_stable(self) -> float:
-        """2/L_B: the same for batches of that size."""
-        return 2.0 / self.batch_smoothness
-
-    @property
-    def start_stable(self) -> float:
-        """2/λmax(H) at the start: above it, the first steps already overshoot."""
-        return 2.0 / self.start_curvature
-
-    @property
-    def learning_rate(self) -> float:
-        """1/L_B, what learning_rate="auto" takes: half of what is guaranteed to be stable."""
-        return 1.0 / self.batch_smoothness
-
-
-def stable_product(momentum: float = 0.0, *, nesterov: bool = False) -> float:
-    """What η · h must be below for steps to be stable along a direction of curvature h.
-
-    Args:
-        momentum: μ in [0, 1).
-        nesterov: whether the step is Nesterov's.
-
-    Returns:
-        m: 2 without momentum.
-
-    Example:
-        >>> stable_product(), stable_product(0.5), stable_product(0.5, nesterov=True)
-        (2.0, 3.0, 1.5)
-    """
-    heavy_ball = 2.0 * (1.0 + momentum)
-    return heavy_ball / (1.0 + 2.0 * momentum) if nesterov else heavy_ball
-
-
-def advise(
-    engine: Engine,
-    rows: Rows,
-    classes: int,
-    l2: float,
-    batch_size: int,
-    loss: Loss = "softmax",
-) -> Advice:
-    """Measure the bounds on these rows: about thirty passes over them.
-
-    Args:
-        engine: what does the arithmetic.
-        rows: the training rows.
-        classes: K.
-        l2: λ ≥ 0.
-        batch_size: B, 1 … N.
-        loss: "softmax" or "sigmoid".
-
-    Returns:
-        The bounds.
-    """
-    whole, mixed = smoothness(engine, rows, l2, batch_size, loss_curvature(loss, classes))
-    D = rows.X.shape[1]
-    zero = Weights(np.zeros((1, classes, D), np.float32), np.zeros((1, classes), np.float32))
-    at_start, _ = largest_curvature(engine, rows, zero, l2, loss=loss)
-    return Advice(l2, min(batch_size, rows.count), whole, mixed, at_start)
-
-
-def smoothness(
-    engine: Engine, rows: Rows, l2: float, batch_size: int, curvature: float = 0.5
-) -> tuple[float, float]:
-    """L and L_B alone: about ten passes over the rows.
-
-    Args:
-        engine: what does the arithmetic.
-        rows: the training rows. A row with a weight w counts as a loss w / w̄ times as curved.
-        l2: λ ≥ 0.
-        batch_size: B ≥ 1; more than N counts as N.
-        curvature: of a row's loss in its scores, at most; ½ is softmax's (`loss_curvature`).
-
-    Returns:
-        L for all rows at once, and L_B for random batches.
-    """
-    N, B = rows.count, min(batch_size, rows.count)
-    whole = curvature * largest_second_moment(engine, rows)
-    single = curvature * _largest_row(rows)
-    mixed = whole if N == 1 else (N * (B - 1) * whole + (N - B) * single) / (B * (N - 1))
-    return whole + 2.0 * l2, mixed + 2.0 * l2
-
-
-def _largest_row(rows: Rows) -> float:
-    """maxᵢ ‖x̃ᵢ‖² of the scaled rows with a 1 appended, each times its weight over the mean."""
-    largest, weights = 0.0, rows.row_weights
-    for place, tile in tiles(rows, TILE_ROWS):
-        scaled = tile.X[slice(None) if tile.index is None else tile.index].astype(np.float32)
-        scaled *= rows.scale.astype(np.float32)
-        scaled += rows.offset.astype(np.float32)
-        lengths = np.einsum("nd,nd->n", scaled, scaled) + 1.0
-        if weights is not None:
-            lengths *= weights[place] * (rows.count / rows.mass)
-        largest = max(largest, float(lengths.max()))
-    return largest

@@ -1,12 +1,10 @@
-"""The products that the solver needs beside its passes, without BLAS.
+"""Products and factorisations between passes, without waking BLAS's threads.
 
-BLAS keeps its threads waiting busily for tens of milliseconds after a call, on the cores that the
-kernel's threads need next: between two passes one scalar product of 30 000 numbers is enough to
-slow the next pass down several times. Scores and weighted sums are matrix products too, so the
-engine does the large ones; the small ones are NumPy's own loops. Nothing of the process is changed
-for it: other threads keep the BLAS that they had.
-
-LAPACK on one thread: for a few milliseconds, and given back as it was found.
+After a call BLAS keeps its threads waiting busily for tens of milliseconds, on the cores that the
+kernel's threads need next: one scalar product of 30 000 numbers between two passes slows the next
+pass down several times. Large products are scores or weighted sums, so the engine does them; small
+ones are NumPy's own loops; factorisations hold BLAS to one thread. The number of threads of the
+process is left as it was.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ Floats = NDArray[np.floating]
 
 Float64 = NDArray[np.float64]
 
-# Up to here NumPy's loop is done before an engine's threads have started.
+# Up to this many products NumPy's loop ends before an engine's threads have started.
 FEW_PRODUCTS = 1 << 19
 
 
@@ -43,25 +41,12 @@ def inner(a: Floats, b: Floats) -> float:
 
 
 def norm(a: Floats) -> float:
-    """√(Σ aᵢ²), the Frobenius norm of an array of any shape.
-
-    Example:
-        >>> norm(np.array([[3.0], [4.0]]))
-        5.0
-    """
+    """√(Σ aᵢ²), the Frobenius norm of an array of any shape."""
     return math.sqrt(inner(a, a))
 
 
 def outer_product(engine: Engine, A: Floats, B: Floats) -> Floats:
-    """A Bᵀ: the scores of A's rows under the weights B.
-
-    Args:
-        engine: what multiplies.
-        A: shape (n, D).
-        B: shape (m, D), of the same type.
-
-    Returns:
-        Shape (n, m), of the same type.
+    """A Bᵀ of A (n, D) and B (m, D): the scores of A's rows under the weights B.
 
     Example:
         >>> from onelayer.engines import make_engine
@@ -72,20 +57,12 @@ def outer_product(engine: Engine, A: Floats, B: Floats) -> Floats:
     if A.size * len(B) <= FEW_PRODUCTS:
         return np.asarray(np.einsum("nd,md->nm", A, B))
     weights = Weights(np.ascontiguousarray(B)[None], np.zeros((1, len(B)), B.dtype))
-    found: Floats = engine.scores(_rows(A), weights)[0]
-    return found
+    product: Floats = engine.scores(_rows(A), weights)[0]
+    return product
 
 
 def inner_product(engine: Engine, A: Floats, B: Floats) -> Float64:
-    """Aᵀ B: the sums of B's rows, weighted by A's columns.
-
-    Args:
-        engine: what multiplies, in the type of A.
-        A: shape (n, m).
-        B: shape (n, D), of the same type.
-
-    Returns:
-        Shape (m, D).
+    """Aᵀ B of A (n, m) and B (n, D): the sums of B's rows, weighted by A's columns.
 
     Example:
         >>> from onelayer.engines import make_engine
@@ -94,12 +71,12 @@ def inner_product(engine: Engine, A: Floats, B: Floats) -> Float64:
     """
     if A.size * B.shape[1] <= FEW_PRODUCTS:
         return np.asarray(np.einsum("nm,nd->md", A, B), np.float64)
-    found: Float64 = engine.weighted_sums(_rows(B), np.ascontiguousarray(A)[None])[0]
-    return found
+    product: Float64 = engine.weighted_sums(_rows(B), np.ascontiguousarray(A)[None])[0]
+    return product
 
 
 def _rows(A: Floats) -> Rows:
-    """A matrix's rows as an engine reads them: as they are, all of one class."""
+    """A matrix's rows as an engine reads them: unscaled, all of one class."""
     n, D = A.shape
     return Rows(np.ascontiguousarray(A), np.zeros(n, np.int64), np.ones(D), np.zeros(D))
 
@@ -111,15 +88,11 @@ _setting = threading.Lock()
 def one_blas_thread() -> Iterator[None]:
     """Hold NumPy's BLAS to one thread while a small matrix is factorised.
 
-    After a call BLAS's threads wait busily, tens of milliseconds in OpenBLAS, on the cores that the
-    kernel's threads need next (`onelayer.solver.linalg`); a factorisation of a few hundred
-    unknowns gains less from them than that costs. The number of threads belongs to the whole
-    process, so other Python threads meet the limit for those milliseconds. Only one of them sets it
-    at a time, and sets back what it found, whatever ended the work; who comes meanwhile, or is
-    inside already, sets nothing.
+    The number of threads belongs to the whole process, so other Python threads meet the limit for
+    those milliseconds. Only one thread sets it at a time, and restores what it found whatever
+    ended the work; a thread that comes meanwhile, or is inside already, sets nothing.
 
     Example:
-        >>> import numpy as np
         >>> with one_blas_thread():
         ...     np.linalg.eigvalsh(np.eye(2))
         array([1., 1.])
@@ -136,7 +109,7 @@ def one_blas_thread() -> Iterator[None]:
 
 @cache
 def _controller() -> Any:
-    """Looks once which BLAS NumPy loaded; that takes milliseconds."""
+    """Finds out once which BLAS NumPy loaded; that takes milliseconds."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

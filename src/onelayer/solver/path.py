@@ -1,52 +1,57 @@
-"""The λ path: the optimum for many λ's on the same rows, each certified, and one of them chosen.
+"""The λ path: the optimum of many λ on the same rows, each certified, and one of them chosen.
 
 From the largest λ down, each solution starts where the last one ended and inherits its steps; the
-metric is found once. With folds, each fold's models are a path of their own that shares the metric,
-which only shapes the steps; none starts from weights that have seen the rows it is judged by.
-
-How well one model does on some rows: loss and accuracy, each with its standard error.
-
-Choosing λ from scores on held-out rows: the best, or the simplest that is not clearly worse.
-
-What solving a λ path leaves behind: one record that holds everything its page needs.
+preconditioner is fitted once. With folds, the models of each fold are a path of their own that
+shares the preconditioner, which only shapes the steps; none starts from weights that have seen the
+rows it is judged by.
 """
 
 from __future__ import annotations
 
 import math
+import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal, Protocol, get_args
+from importlib import import_module
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data import Splits
-from onelayer.data.dataset import DataCard
+from onelayer.data.dataset import DataCard, data_card
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.data.split import stratified_folds
 from onelayer.engines import Engine, streaming
-from onelayer.errors import SettingsError
-from onelayer.files.provenance import Command
-from onelayer.model.model import Model, origin
+from onelayer.errors import SettingsError, require_whole
+from onelayer.files.atomic import staged_folder
+from onelayer.files.provenance import Command, describe_environment
+from onelayer.model.model import Model
 from onelayer.solver.certificate import scores_of
-from onelayer.solver.lbfgs import Metric, fit_metric
+from onelayer.solver.lbfgs import Preconditioner, fit_preconditioner
 from onelayer.solver.linalg import inner
 from onelayer.solver.solver import Optimum, Solver, Target
+
+Float64 = NDArray[np.float64]
+
+By = Literal["accuracy", "loss"]
+
+Rule = Literal["best", "one-standard-error"]
 
 
 @dataclass(frozen=True)
 class Score:
-    """Loss and accuracy of a model on some rows.
+    """Loss and accuracy of a model on some rows, with their standard errors over the rows.
 
     Attributes:
         loss: mean cross-entropy, nats; by weight where rows have weights.
-        loss_error: its standard error over the rows.
-        accuracy: share of rows classified right, by weight.
+        loss_error: its standard error.
+        accuracy: fraction of rows classified right, by weight.
         accuracy_error: its standard error, √(a (1 − a) / n).
-        rows: how many rows, n; the errors take (Σ w)² / Σ w² in its place (Kish 1965).
+        rows: n, the number of rows; with weights the errors take (Σ w)² / Σ w² in its place (Kish
+            1965).
     """
 
     loss: float
@@ -57,33 +62,18 @@ class Score:
 
 
 def score(engine: Engine, rows: Rows, W: NDArray[np.floating], b: NDArray[np.floating]) -> Score:
-    """Score one model.
-
-    Args:
-        engine: what does the arithmetic.
-        rows: the rows to judge by.
-        W: weights, shape (K, D); their type is the arithmetic's.
-        b: bias, shape (K,).
-
-    Returns:
-        Loss and accuracy; of equal scores the first class counts.
-    """
-    found = scores_of(engine, rows, W).judge(np.asarray(b, np.float64))
+    """Score weights W (K, D) and b (K,), in the type of W; ties go to the first class."""
+    judged = scores_of(engine, rows, W).judge(np.asarray(b, np.float64))
     weights = rows.row_weights
     n = rows.count if weights is None else rows.mass**2 / inner(weights, weights)
-    variance = max(found.square - found.loss**2, 0.0)
+    variance = max(judged.square - judged.loss**2, 0.0)
     return Score(
-        loss=found.loss,
+        loss=judged.loss,
         loss_error=math.sqrt(variance / n),
-        accuracy=found.right,
-        accuracy_error=math.sqrt(max(found.right * (1.0 - found.right), 0.0) / n),
+        accuracy=judged.right,
+        accuracy_error=math.sqrt(max(judged.right * (1.0 - judged.right), 0.0) / n),
         rows=rows.count,
     )
-
-
-By = Literal["accuracy", "loss"]
-
-Rule = Literal["best", "one-standard-error"]
 
 
 @dataclass(frozen=True)
@@ -92,37 +82,27 @@ class Choice:
 
     Attributes:
         by: "accuracy" or "loss" on the held-out rows.
-        rule: "best" takes the best score; "one-standard-error" the largest λ whose score is
-            within one standard error of the best (Breiman et al. 1984).
+        rule: "best" takes the best score; "one-standard-error" the largest λ whose score is within
+            one standard error of the best (Breiman et al. 1984).
 
     Raises:
         SettingsError: for another word.
-
-    Example:
-        >>> Choice(rule="one-standard-error").by
-        'accuracy'
     """
 
     by: By = "accuracy"
     rule: Rule = "best"
 
     def __post_init__(self) -> None:
-        for name, value, words in (("by", self.by, By), ("rule", self.rule, Rule)):
+        for name, value, words in (("choose_by", self.by, By), ("rule", self.rule, Rule)):
             if value not in get_args(words):
                 choices = " or ".join(get_args(words))
                 raise SettingsError(f"{name} must be {choices}, but {value!r} was given.")
 
 
 def merit(scores: Sequence[Score], by: By) -> tuple[float, float]:
-    """Mean score of one λ, more is better, and its standard error.
+    """Mean score of one λ, larger is better (the loss is negated), and its standard error.
 
-    Args:
-        scores: one, or one for each fold. Of one, the error is that of its rows; of several, that
-            of their spread.
-        by: "accuracy" or "loss" (with its sign turned).
-
-    Returns:
-        Mean and standard error.
+    Of one score the error is that of its rows; of several, one for each fold, that of their spread.
 
     Example:
         >>> merit([Score(1.0, 0.1, 0.5, 0.05, 100)], "loss")
@@ -136,14 +116,7 @@ def merit(scores: Sequence[Score], by: By) -> tuple[float, float]:
 
 
 def choose(scores: Sequence[Sequence[Score]], choice: Choice) -> int:
-    """Choose a position by the scores on held-out rows.
-
-    Args:
-        scores: for each λ, largest λ first, one score or one for each fold.
-        choice: how.
-
-    Returns:
-        The position; of equal scores that of the largest λ.
+    """The position that is chosen by held-out scores, largest λ first; ties go to the largest λ.
 
     Example:
         >>> near = [Score(1.0, 0.1, a, 0.02, 100) for a in (0.50, 0.59, 0.60)]
@@ -158,50 +131,155 @@ def choose(scores: Sequence[Sequence[Score]], choice: Choice) -> int:
     return next(i for i, (mean, _) in enumerate(merits) if mean >= least)
 
 
-Float64 = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Path:
-    """Optima of P values of λ on the same training rows.
+    """Certified optima of P values of λ on the same training rows, and the chosen one.
 
     Attributes:
-        optima: one for each λ, largest λ first.
-        scaling: the affine map that W expects.
+        models: one for each λ, largest λ first, each with its certificate, status and passes.
         train: scores on the training rows, P of them.
-        held_out: scores on the rows that λ is chosen by, for each λ: one for the validation set,
+        held_out: scores on the rows that λ is chosen by, for each λ: one for the validation rows,
             or one for each fold.
         chosen: position of the chosen λ.
         choice: how it was chosen.
-        test: score of the chosen model alone on the test rows; None when there are none.
-        folds: how many; 0 where a validation set was used.
-        seconds: wall time of each phase, in s.
+        data: the data that it was solved on.
+        test: score of the chosen model on the test rows.
+        folds: number of folds; 0 where the validation rows were used.
+        model_seconds: wall time of each solution.
+        seconds: wall time of each phase.
+        environment: engine, library versions, processor, threads.
+        command: the command line that made it; None when it was made from Python.
     """
 
-    optima: tuple[Optimum, ...]
-    scaling: Scaling
+    models: tuple[Model, ...]
     train: tuple[Score, ...]
     held_out: tuple[tuple[Score, ...], ...]
     chosen: int
     choice: Choice
+    data: DataCard
     test: Score | None = None
     folds: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
+    model_seconds: tuple[float, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    command: Command | None = None
+
+    @classmethod
+    def of_optima(
+        cls,
+        optima: Sequence[Optimum],
+        held_out: Sequence[tuple[Score, ...]],
+        *,
+        scaling: Scaling,
+        **parts: Any,
+    ) -> Path:
+        """A path of the solver's results; the other parts are attributes by name."""
+        chosen, choice, folds = parts["chosen"], parts["choice"], parts.get("folds", 0)
+        models = []
+        for position, (optimum, scores) in enumerate(zip(optima, held_out, strict=True)):
+            settings = {
+                "validation_accuracy": float(np.mean([score.accuracy for score in scores])),
+                "choice": asdict(choice) | {"folds": folds, "chosen": position == chosen},
+            }
+            environment = parts.get("environment", {})
+            models.append(optimum.model(scaling, parts["data"], environment, settings))
+        return cls(
+            models=tuple(models),
+            held_out=tuple(held_out),
+            model_seconds=tuple(optimum.seconds for optimum in optima),
+            **parts,
+        )
 
     @property
-    def best(self) -> Optimum:
+    def best(self) -> Model:
         """The chosen model."""
-        return self.optima[self.chosen]
+        return self.models[self.chosen]
 
     @property
     def l2(self) -> Float64:
         """λ of each model, shape (P,), descending."""
-        return np.array([optimum.l2 for optimum in self.optima])
+        return np.array([model.l2 for model in self.models])
+
+    @property
+    def scaling(self) -> Scaling:
+        """The scaling of all models."""
+        return self.models[0].scaling
+
+    def save(self, folder: pathlib.Path | str) -> None:
+        """Save the path as a run folder, whole or not at all: its records and report.html.
+
+        Args:
+            folder: an earlier run there is replaced.
+
+        Raises:
+            SaveError: when it cannot be written; nothing is left behind then.
+        """
+        # Packages above this one, imported by name when they are needed.
+        records, pages = import_module("onelayer.training.run_folder"), _report()
+        with staged_folder(pathlib.Path(folder)) as staging:
+            records.write_path_records(self, staging)
+            pages.write_path_report(self, staging)
+
+    @staticmethod
+    def load(folder: pathlib.Path | str) -> Path:
+        """Load a saved path, weights bit for bit.
+
+        Args:
+            folder: a run folder written by `save`.
+
+        Returns:
+            The path.
+
+        Raises:
+            SaveError: when a file is missing, damaged, or of another kind or format.
+        """
+        records = import_module("onelayer.training.run_folder")
+        path: Path = records.load_path(folder)
+        return path
+
+    def report(self, path: pathlib.Path | str | None = None) -> pathlib.Path:
+        """Write the page of the path as one HTML file that needs no network.
+
+        Args:
+            path: file to write; None is report.html in the current folder.
+
+        Returns:
+            The file.
+
+        Raises:
+            SaveError: when it cannot be written.
+        """
+        page: pathlib.Path = _report().write_path_page(self, pathlib.Path(path or "report.html"))
+        return page
+
+    def __repr__(self) -> str:
+        rows = f"{self.folds} folds" if self.folds else "validation rows"
+        head = f"{len(self.models)} λ on {self.data.name}, chosen by {self.choice.by} on {rows}"
+        lines = [f"Path: {head}", f"{'λ':>10}{'passes':>8}{'cost':>10}{'gap/cost':>10}"
+                 f"{'train %':>9}{'held-out %':>12}"]  # fmt: skip
+        for i, (model, train) in enumerate(zip(self.models, self.train, strict=True)):
+            proof = model.require_certificate()
+            gap = f"{proof.gap / proof.cost:.1e}" if proof.l2 else "none"
+            lines.append(
+                f"{proof.l2:>10.3g}{model.passes:>8}{proof.cost:>10.4f}{gap:>10}"
+                f"{100 * train.accuracy:>9.2f}{100 * merit(self.held_out[i], 'accuracy')[0]:>12.2f}"
+                f"{'  chosen' if i == self.chosen else ''}"
+            )
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        html: str = _report().path_html(self)
+        return html
+
+
+def _report() -> Any:
+    """The package that draws pages; it stands above this one and takes long to import."""
+    return import_module("onelayer.report")
 
 
 @dataclass(frozen=True)
 class PathProgress:
-    """Where a path stands: `done` of `total` solutions."""
+    """State of a path: `done` of `total` solutions."""
 
     done: int
     total: int
@@ -209,17 +287,6 @@ class PathProgress:
 
 def l2_grid(points: int = 20, largest: float = 1.0, smallest: float = 1e-4) -> tuple[float, ...]:
     """Values of λ, evenly spaced in their logarithm, largest first.
-
-    Args:
-        points: how many, ≥ 1.
-        largest: the first, > 0.
-        smallest: the last, > 0 and at most the largest.
-
-    Returns:
-        The values.
-
-    Raises:
-        SettingsError: for a value outside its range.
 
     Example:
         >>> [round(l2, 6) for l2 in l2_grid(3, 1.0, 0.01)]
@@ -233,136 +300,148 @@ def l2_grid(points: int = 20, largest: float = 1.0, smallest: float = 1e-4) -> t
     return tuple(float(l2) for l2 in np.geomspace(largest, smallest, points))
 
 
+def l2_values(l2: int | ArrayLike, name: str = "l2") -> tuple[float, ...]:
+    """The values of λ that a count or a sequence means, each once, descending.
+
+    Example:
+        >>> l2_values([0.1, 1, 0.1]), len(l2_values(5))
+        ((1.0, 0.1), 5)
+    """
+    if isinstance(l2, (int, np.integer)) and not isinstance(l2, bool):
+        return l2_grid(int(l2))
+    values = np.atleast_1d(np.asarray(l2))
+    if values.ndim != 1 or not values.size or values.dtype.kind not in "fiu":
+        raise SettingsError(
+            f"{name} must be a number of values of λ, or at least one value, but {l2!r} was given."
+        )
+    return tuple(sorted({float(value) for value in values}, reverse=True))
+
+
 def solve_path(
-    splits: Splits,
-    l2s: Sequence[float] = l2_grid(),
+    data: Splits,
+    l2: int | ArrayLike = 20,
     *,
-    tol: float = 1e-4,
-    max_passes: int = 1000,
     folds: int = 0,
-    choice: Choice = Choice(),  # frozen
-    scaling: str = "unit",
-    engine: Engine | None = None,
-    on_progress: Callable[[PathProgress], None] = lambda progress: None,
+    choose_by: By = "accuracy",
+    rule: Rule = "best",
+    tol: float = 1e-6,
+    max_passes: int = 1000,
+    scaling: str = "auto",
+    engine: Engine | str | None = None,
+    on_progress: Callable[[PathProgress], None] | None = None,
 ) -> Path:
-    """Solve for every λ, prove each, and choose one by validation rows or folds.
+    """Solve for every λ, prove each, and choose one by the validation rows or by folds.
 
     Args:
-        splits: training, validation and test rows. The test rows are used once, for the chosen
+        data: training, validation and test rows. The test rows are used once, for the chosen
             model.
-        l2s: values of λ ≥ 0, at least one, in any order.
-        tol: relative gap to prove for each, > 0.
-        max_passes: over the rows for each λ.
-        folds: 0 chooses by the validation rows; 2 or more by that many folds of the training rows.
-        choice: by accuracy or loss, the best or the one-standard-error rule.
-        scaling: "none", "unit" or "standardize", fitted on the training rows.
-        engine: what does the arithmetic; None takes the default engine.
-        on_progress: called after every solution.
+        l2: values of λ ≥ 0 in any order, or how many, evenly spaced in their logarithm from 1 to
+            10⁻⁴.
+        folds: 0 chooses by the validation rows; 2 or more by so many stratified folds of the
+            training rows.
+        choose_by: "accuracy" or "loss" on the held-out rows.
+        rule: "best" takes the best score; "one-standard-error" the largest λ whose score is within
+            one standard error of the best.
+        tol: relative gap to prove for each λ, > 0.
+        max_passes: passes over the rows for each λ, ≥ 1.
+        scaling: "auto", "none", "unit" or "standardize", fitted to the training rows.
+        engine: an engine or its name; None is the native engine.
+        on_progress: called with `PathProgress` after every solution.
 
     Returns:
-        The path. Ctrl-C ends it; the λ's solved so far are kept.
+        The path. Ctrl-C ends it; the λ solved so far are kept.
 
     Raises:
         SettingsError: for a value outside its range.
 
     Source:
-        Friedman, Hastie & Tibshirani (2010) for warm-started paths; Breiman et al. (1984) for the
-        one-standard-error rule.
+        Friedman, Hastie & Tibshirani (2010), Regularization paths for generalized linear models via
+        coordinate descent; Breiman et al. (1984) for the one-standard-error rule.
 
     Example:
-        >>> from onelayer.data import load
+        >>> from onelayer import load, solve_path
         >>> path = solve_path(load("digits"), [0.1, 0.001])
         >>> path.best.l2, path.best.status
         (0.001, 'optimal')
     """
-    targets = [Target(l2, tol, max_passes) for l2 in sorted(set(l2s), reverse=True)]
-    if not targets:
-        raise SettingsError("a path needs at least one λ, but none was given.")
+    choice = Choice(choose_by, rule)
+    require_whole("folds", folds, 0)
+    targets = [Target(value, tol, max_passes) for value in l2_values(l2)]
     started = time.perf_counter()
-    chosen_engine, train = streaming(engine), splits.train
+    engine, train = streaming(engine), data.train
     fitted = fit_scaling(scaling, train.X, train.max_value)
     rows = rows_of(train, fitted)
-    metric = fit_metric(chosen_engine, rows, train.classes)
+    preconditioner = fit_preconditioner(engine, rows, train.classes)
     held_out = (
-        HeldOutFolds(chosen_engine, fold_rows(rows, folds), train.classes, metric)
+        HeldOutFolds(engine, fold_rows(rows, folds), train.classes, preconditioner)
         if folds
-        else _Validation(chosen_engine, rows_of(splits.validation, fitted))
+        else _Validation(engine, rows_of(data.validation, fitted))
     )
-    solver = Solver(chosen_engine, rows, train.classes, metric)
-    optima, scores = walk(solver, targets, held_out, on_progress)
+    solver = Solver(engine, rows, train.classes, preconditioner)
+    optima, scores = solve_each(solver, targets, held_out, on_progress)
     if not optima:
         raise KeyboardInterrupt
     solved = time.perf_counter()
     chosen = choose(scores, choice)
     best = optima[chosen]
-    return Path(
-        optima=tuple(optima),
+    train_scores = tuple(score(engine, rows, o.W, o.b) for o in optima)
+    test = score(engine, rows_of(data.test, fitted), best.W, best.b)
+    return Path.of_optima(
+        optima,
+        scores,
         scaling=fitted,
-        train=tuple(score(chosen_engine, rows, o.W, o.b) for o in optima),
-        held_out=tuple(scores),
+        train=train_scores,
         chosen=chosen,
         choice=choice,
-        test=score(chosen_engine, rows_of(splits.test, fitted), best.W, best.b),
+        data=data_card(data),
+        test=test,
         folds=folds,
         seconds={"solve": solved - started, "score": time.perf_counter() - solved},
+        environment=describe_environment() | engine.describe(),
     )
 
 
 class HeldOut(Protocol):
-    """Judges a λ by rows that its model was not fitted to."""
+    """Scores a λ on rows that its model was not fitted to."""
 
     def score(self, optimum: Optimum, target: Target) -> tuple[Score, ...]:
         """One score, or one for each fold."""
 
 
-def walk(
+def solve_each(
     solver: Solver,
     targets: Sequence[Target],
     held_out: HeldOut,
-    on_progress: Callable[[PathProgress], None] = lambda progress: None,
+    on_progress: Callable[[PathProgress], None] | None = None,
 ) -> tuple[list[Optimum], list[tuple[Score, ...]]]:
-    """Solve one λ after another and judge each.
+    """Solve one λ after another, largest first, and score each on held-out rows.
 
-    Args:
-        solver: of all training rows.
-        targets: largest λ first.
-        held_out: what judges.
-        on_progress: called after every solution.
-
-    Returns:
-        Optima and scores; fewer than targets where Ctrl-C ended it.
+    Ctrl-C ends it: there are fewer optima than targets then.
     """
     optima: list[Optimum] = []
     scores: list[tuple[Score, ...]] = []
-    for done, target in enumerate(targets):
+    for done, target in enumerate(targets, start=1):
         optimum = solver.solve(target)
         if optimum.status == "interrupted":
             break
         try:
             scores.append(held_out.score(optimum, target))
             optima.append(optimum)
-            on_progress(PathProgress(done + 1, len(targets)))
+            if on_progress is not None:
+                on_progress(PathProgress(done, len(targets)))
         except KeyboardInterrupt:
             break
     return optima, scores
 
 
 def fold_rows(rows: Rows, folds: int) -> list[tuple[Rows, Rows]]:
-    """The rows to train on and those held out, for each of that many stratified folds.
-
-    Args:
-        rows: all rows.
-        folds: 2 … N.
-
-    Returns:
-        Pairs of rows; X is not copied.
-    """
+    """The rows to train on and those held out, for each stratified fold; X is not copied."""
     parts = stratified_folds(rows.y, folds)
     return [(rows.only(kept), rows.only(held_out)) for kept, held_out in parts]
 
 
 class _Validation:
-    """Judges a λ by rows that no model was fitted to."""
+    """Scores a λ on the validation rows."""
 
     def __init__(self, engine: Engine, rows: Rows) -> None:
         self._engine, self._rows = engine, rows
@@ -372,14 +451,18 @@ class _Validation:
 
 
 class HeldOutFolds:
-    """Judges a λ by models fitted to all rows but a fold, on that fold."""
+    """Scores a λ on each fold, by a model fitted to the other folds."""
 
     def __init__(
-        self, engine: Engine, folds: Sequence[tuple[Rows, Rows]], classes: int, metric: Metric
+        self,
+        engine: Engine,
+        folds: Sequence[tuple[Rows, Rows]],
+        classes: int,
+        preconditioner: Preconditioner,
     ) -> None:
         self._engine = engine
         self._parts = [
-            (Solver(engine, kept, classes, metric), held_out) for kept, held_out in folds
+            (Solver(engine, kept, classes, preconditioner), held_out) for kept, held_out in folds
         ]
 
     def score(self, optimum: Optimum, target: Target) -> tuple[Score, ...]:
@@ -391,66 +474,3 @@ class HeldOutFolds:
                 raise KeyboardInterrupt
             scores.append(score(self._engine, held_out, fitted.W, fitted.b))
         return tuple(scores)
-
-
-@dataclass(frozen=True, eq=False)
-class PathRecord:
-    """A λ path, on which data it was solved, and how it was made.
-
-    Attributes:
-        path: the optima, their scores and the choice among them.
-        data: which data it was.
-        environment: engine, library versions, processor, threads.
-        command: the command line that made it; None when it was made from Python.
-
-    Example:
-        >>> from onelayer.data import load
-
-        >>> card = DataCard("digits", "scikit-learn", tuple("0123456789"), (1, 8, 8), 1, 1, 1)
-        >>> PathRecord(solve_path(load("digits"), [0.1]), card).path.best.l2
-        0.1
-    """
-
-    path: Path
-    data: DataCard
-    environment: Mapping[str, str] = field(default_factory=dict)
-    command: Command | None = None
-
-    def model(self, position: int | None = None) -> Model:
-        """The model of one λ: the optimum, with its proof.
-
-        Args:
-            position: of the λ, largest first; None takes the chosen one.
-
-        Returns:
-            The model.
-
-        Raises:
-            SettingsError: when there is no λ at that position.
-        """
-        path = self.path
-        place = path.chosen if position is None else position
-        if place not in range(len(path.optima)):
-            raise SettingsError(
-                f"position must be 0 to {len(path.optima) - 1}, but {position} was given."
-            )
-        optimum, held_out = path.optima[place], path.held_out[place]
-        settings = {
-            "made_by": "optimum",
-            "l2": optimum.l2,
-            "status": optimum.status,
-            "tol": optimum.tol,
-            "passes": optimum.passes,
-            "validation_accuracy": float(np.mean([score.accuracy for score in held_out])),
-            "choice": asdict(path.choice) | {"folds": path.folds, "chosen": place == path.chosen},
-        }
-        return Model(
-            W=optimum.W,
-            b=optimum.b,
-            scaling=path.scaling,
-            class_names=self.data.class_names,
-            image_shape=self.data.image_shape,
-            feature_names=self.data.feature_names,
-            settings=settings | origin(self.data, self.environment),
-            certificate=optimum.certificate,
-        )

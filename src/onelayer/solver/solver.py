@@ -1,44 +1,46 @@
-"""The argmin of J for a λ > 0, with a proven gap; for λ = 0 a point where the gradient vanishes.
+"""The optimum of one λ, with its proof.
 
-    W*, b* = argmin  −(1/N) Σ log(yᵀ p) + λ Σ W²
+    W*, b* = argmin −(1/N) Σ log(yᵀ p) + λ Σ W²
 
-Newton's method where the problem is small (`onelayer.solver.newton`), L-BFGS in the metric of
-`onelayer.solver.lbfgs` where it is not, both on centred features. Passes are made in float32
-as long as that is precise enough and in float64 from there on; the certificate is float64.
-
-The optimum, the certificate and the advice for a `Dataset`: what most callers want.
+For λ > 0 the gap to the optimum is proven by a certificate; for λ = 0 the search ends where the
+gradient vanishes. Small problems take Newton's method (`onelayer.solver.newton`), others L-BFGS
+with a preconditioner (`onelayer.solver.lbfgs`), both on centred features. Passes are in float32 as
+long as that is precise enough, then in float64; the certificate is float64.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data import Dataset
+from onelayer.data import Dataset, Splits
+from onelayer.data.dataset import DataCard, data_card
 from onelayer.data.rows import Rows, rows_of
-from onelayer.data.scaling import fit_scaling
+from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.engines import Engine, Weights, streaming
 from onelayer.errors import require_number, require_whole
-from onelayer.model.model import Certificate
+from onelayer.files.provenance import describe_environment
+from onelayer.model.model import Certificate, Model, origin
+from onelayer.objective import penalty
 from onelayer.solver.certificate import ABSENT_BELOW, Certified, certify_weights
-from onelayer.solver.lbfgs import Descent, Metric, Pair, Point, descend, fit_metric
+from onelayer.solver.lbfgs import Descent, Pair, Point, Preconditioner, descend, fit_preconditioner
 from onelayer.solver.linalg import norm
-from onelayer.solver.newton import is_small, newton_divide, scaled_rows
+from onelayer.solver.newton import is_small, newton_direction, scaled_rows
 
 Float64 = NDArray[np.float64]
 
 Status = Literal["optimal", "passes", "rounding", "interrupted"]
 
-# Below this many products a pass, float64 costs nothing that is felt.
+# A pass of fewer products costs no more in float64.
 FLOAT64_PRODUCTS = 2e7
 
-# Relative rounding of a mean cross-entropy, and the relative gap float32 is asked for at most.
+# Relative rounding of a mean cross-entropy, and the smallest relative gap asked of float32.
 ROUNDING = {"float32": 2e-7, "float64": 4e-15}
 
 FLOAT32_TOLERANCE = 1e-8
@@ -48,7 +50,14 @@ TINY = float(np.finfo(np.float64).tiny)
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the solver stands after a pass: λ, passes so far, J, and the gap as it looks."""
+    """State of the solver after a pass.
+
+    Attributes:
+        l2: λ.
+        passes: passes over the rows so far.
+        cost: J, nats.
+        gap: estimate of J − J*, nats; the certificate at the end proves it.
+    """
 
     l2: float
     passes: int
@@ -58,16 +67,15 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Optimum:
-    """A model at the optimum of one λ, and the proof.
+    """What the solver returns for one λ: arrays, certificate and statistics.
 
     Attributes:
-        W: weights, shape (K, D), in the arithmetic type that sufficed, float32 or float64.
-        b: bias, shape (K,), float64.
-        certificate: cost, gap and what else was proven.
-        status: "optimal" (gap ≤ tol · J, or for λ = 0 the gradient fell by tol), "passes" (the
-            allowed number was used up), "rounding" (the arithmetic gives no more) or
-            "interrupted" (Ctrl-C).
-        passes: over the rows, the certificate's two half passes included.
+        W: weights of the scaled features, shape (K, D), float32 or float64, whichever sufficed.
+        b: biases, shape (K,), float64.
+        certificate: cost and proven gap.
+        status: "optimal" (gap ≤ tol · J; for λ = 0 the gradient fell by tol), "passes" (max_passes
+            was reached), "rounding" (the arithmetic gives no more) or "interrupted" (Ctrl-C).
+        passes: over the rows; the certificate's two half passes count as one.
         seconds: wall time.
         tol: the relative gap that was asked for.
     """
@@ -87,23 +95,61 @@ class Optimum:
 
     @property
     def sentence(self) -> str:
-        """What was reached, in words, and what to do where it is less than was asked for."""
-        reached = f"λ = {self.l2:g}: {self.certificate.sentence} ({self.passes} passes)"
-        if self.l2 == 0.0 and self.certificate.cost * self.certificate.rows < math.log(2.0):
-            # Then no row's loss reaches log 2, so every row is on its own side.
-            reached += "; the rows can be separated, so W grows without end and has no optimum"
-        remedy = {
-            "optimal": "",
-            "passes": "; the passes ran out before the gap was reached, allow more with max_passes",
-            "rounding": "; float64 gives no more",
-            "interrupted": "; interrupted",
-        }[self.status]
-        return reached + remedy
+        """What was reached, and what to do where it is less than was asked for."""
+        return describe_solution(self.certificate, self.status, self.passes)
+
+    def model(
+        self,
+        scaling: Scaling,
+        data: DataCard,
+        environment: Mapping[str, str],
+        settings: Mapping[str, Any] | None = None,
+    ) -> Model:
+        """The solution as a model, with these settings beside its own."""
+        own = {
+            "made_by": "optimum",
+            "l2": self.l2,
+            "status": self.status,
+            "tol": self.tol,
+            "passes": self.passes,
+        }
+        return Model(
+            W=self.W,
+            b=self.b,
+            scaling=scaling,
+            class_names=data.class_names,
+            image_shape=data.image_shape,
+            feature_names=data.feature_names,
+            settings=own | dict(settings or {}) | origin(data, environment),
+            certificate=self.certificate,
+        )
+
+
+def describe_model(model: Model) -> str:
+    """The same of a solved model."""
+    return describe_solution(
+        model.require_certificate(), model.settings["status"], model.settings["passes"]
+    )
+
+
+def describe_solution(certificate: Certificate, status: str, passes: int) -> str:
+    """What a solver reached, and what to do where it is less than was asked for."""
+    reached = f"λ = {certificate.l2:g}: {certificate.sentence} ({passes} passes)"
+    if certificate.l2 == 0.0 and certificate.cost * certificate.rows < math.log(2.0):
+        # Then no row's loss reaches log 2, so every row is classified right.
+        reached += "; the rows can be separated, so W grows without end and has no optimum"
+    remedy = {
+        "optimal": "",
+        "passes": "; max_passes was reached before tol, allow more passes",
+        "rounding": "; float64 gives no more",
+        "interrupted": "; interrupted",
+    }[status]
+    return reached + remedy
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a solution has to reach: λ, the relative gap, and in how many passes at most."""
+    """What a solution has to reach: λ, the relative gap, and the passes allowed."""
 
     l2: float
     tol: float = 1e-6
@@ -127,16 +173,16 @@ class Solver:
         engine: Engine,
         rows: Rows,
         classes: int,
-        metric: Metric,
-        on_progress: Callable[[Progress], None] = lambda progress: None,
+        preconditioner: Preconditioner,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        self._engine, self._rows, self._metric = engine, rows, metric
+        self._engine, self._rows, self._preconditioner = engine, rows, preconditioner
         self._on_progress = on_progress
-        self._centred = replace(rows, offset=rows.offset - metric.mean)
-        shares = rows.class_frequencies(classes)
-        self._present = shares > 0.0
+        self._centred = replace(rows, offset=rows.offset - preconditioner.mean)
+        frequencies = rows.class_frequencies(classes)
+        self._present = frequencies > 0.0
         self._at = np.zeros((classes, rows.X.shape[1] + 1))
-        self._at[:, -1] = first_bias(shares)
+        self._at[:, -1] = first_bias(frequencies)
         self._start_norm = 0.0
         cheap = rows.count * rows.X.shape[1] * classes < FLOAT64_PRODUCTS
         self._dtype = "float64" if cheap or is_small(rows, classes) else "float32"
@@ -146,19 +192,11 @@ class Solver:
         self._passes = 0
 
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
-        """Start the next solution from these weights; remembered steps stay of use."""
-        self._at[:, :-1], self._at[:, -1] = W, b + _along(W, self._metric.mean)
+        """Start the next solution from these weights; remembered steps are kept."""
+        self._at[:, :-1], self._at[:, -1] = W, b + _along(W, self._preconditioner.mean)
 
     def solve(self, target: Target) -> Optimum:
-        """Solve for one λ.
-
-        Args:
-            target: λ and how near its optimum to come.
-
-        Returns:
-            The optimum; its status says whether the target was reached. Ctrl-C ends the search
-            and what was found so far is returned, certified.
-        """
+        """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
         started, self._passes = time.perf_counter(), 0
         for i, (step, change) in enumerate(self._pairs):
             self._pairs[i] = Pair(step, change + _penalty(step, target.l2 - self._target.l2))
@@ -178,17 +216,17 @@ class Solver:
         )
 
     def _search(self) -> tuple[Status, Certified]:
-        """Descend, certify, and go on with a smaller aim or finer arithmetic until proven."""
+        """Descend, certify, and continue with a smaller aim or finer arithmetic until proven."""
         target, aim = self._target, self._target.tol
         point = self._evaluate(self._at)
         while True:
             coarse = self._dtype == "float32"
             near = max(aim, FLOAT32_TOLERANCE) if coarse else aim
             point = descend(self._descent(near), point, self._pairs)
-            reached = self._looks(point) <= near
+            reached = self._estimated_gap(point) <= near
             if (reached and near == aim) or self._passes >= target.max_passes or not coarse:
                 certified = self._certify()
-                if self._proven(certified.best):
+                if self._is_proven(certified.best):
                     return "optimal", certified
                 if self._passes >= target.max_passes:
                     return "passes", certified
@@ -200,31 +238,32 @@ class Solver:
                 point = self._evaluate(self._at)
 
     def _descent(self, near: float) -> Descent:
-        def found(point: Point) -> bool:
+        def is_done(point: Point) -> bool:
             self._at = point.at
-            looks = self._looks(point)
-            self._on_progress(
-                Progress(self._target.l2, self._passes, point.cost, looks * point.cost)
-            )
-            return looks <= near or self._passes >= self._target.max_passes
+            gap = self._estimated_gap(point)
+            if self._on_progress is not None:
+                self._on_progress(
+                    Progress(self._target.l2, self._passes, point.cost, gap * point.cost)
+                )
+            return gap <= near or self._passes >= self._target.max_passes
 
         return Descent(
             evaluate=self._evaluate,
-            divide=self._divide,
+            inverse_hessian=self._inverse_hessian,
             remembers=self._dense is None,
             rounding=ROUNDING[self._dtype],
-            found=found,
+            is_done=is_done,
         )
 
-    def _divide(self, point: Point, gradient: Float64) -> Float64:
+    def _inverse_hessian(self, point: Point, gradient: Float64) -> Float64:
         if self._dense is None:
-            return self._metric.divide(gradient, self._target.l2)
+            return self._preconditioner.divide(gradient, self._target.l2)
         weights = self._rows.row_weights
-        divided = newton_divide(
+        direction = newton_direction(
             self._engine, self._dense, point.at, gradient, self._target.l2, weights
         )
-        divided[~self._present] = 0.0
-        return divided
+        direction[~self._present] = 0.0
+        return direction
 
     def _evaluate(self, at: Float64) -> Point:
         """J and its gradient on centred features: one pass over the rows."""
@@ -235,23 +274,23 @@ class Solver:
         self._passes += 1
         gradient = np.concatenate([G[0], g[0][:, None]], axis=1) + _penalty(at, l2)
         gradient[~self._present] = 0.0
-        cost = float(loss[0]) + l2 * float(np.sum(at[:, :-1] ** 2))
-        return Point(at, cost, gradient)
+        return Point(at, float(loss[0]) + penalty.value(at[:, :-1], l2), gradient)
 
-    def _looks(self, point: Point) -> float:
+    def _estimated_gap(self, point: Point) -> float:
         """The relative gap that a certificate would find here if the bias were at its best."""
         steepness = norm(point.gradient[:, :-1])
         if self._target.l2 == 0.0:
             return steepness / self._norm_at_zero()
-        return steepness**2 / (4.0 * self._target.l2 * max(point.cost, TINY))
+        bend = penalty.curvature(self._target.l2)
+        return steepness**2 / (2.0 * bend * max(point.cost, TINY))
 
-    def _proven(self, certificate: Certificate) -> bool:
+    def _is_proven(self, certificate: Certificate) -> bool:
         if self._target.l2 == 0.0:
             return certificate.gradient_norm <= self._target.tol * self._norm_at_zero()
         return certificate.gap <= self._target.tol * certificate.cost
 
     def _norm_at_zero(self) -> float:
-        """‖∇_W J‖ at W = 0 with the bias that fits the label frequencies."""
+        """‖∇_W J‖ at W = 0 with the bias that fits the class frequencies."""
         if not self._start_norm:
             start = np.zeros_like(self._at)
             start[:, -1] = first_bias(self._rows.class_frequencies(len(start)))
@@ -261,22 +300,18 @@ class Solver:
     def _certify(self) -> Certified:
         self._passes += 1
         W = self._at[:, :-1]
-        bias = self._at[:, -1] - _along(W, self._metric.mean)
+        bias = self._at[:, -1] - _along(W, self._preconditioner.mean)
         target = self._target
         return certify_weights(self._engine, self._rows, W, bias, target.l2, target.tol)
 
 
-def first_bias(shares: Float64) -> Float64:
-    """Log of the label frequencies, the best bias at W = 0; far below for a class without rows.
+def first_bias(frequencies: Float64) -> Float64:
+    """The best bias for W = 0: log of the class frequencies, shape (K,), of mean 0.
 
-    Args:
-        shares: of the classes, shape (K,).
-
-    Returns:
-        b, shape (K,), of sum zero over the classes that have rows.
+    A class without rows has its bias far below.
     """
-    present = shares > 0.0
-    b = np.log(shares, where=present, out=np.zeros_like(shares))
+    present = frequencies > 0.0
+    b = np.log(frequencies, where=present, out=np.zeros_like(frequencies))
     b[present] -= b[present].mean()
     return np.where(present, b, -ABSENT_BELOW)
 
@@ -287,56 +322,78 @@ def _along(W: NDArray[np.floating], x: Float64) -> Float64:
 
 
 def _penalty(at: Float64, l2: float) -> Float64:
-    """Gradient of λ Σ W² at a place: 2λW, and nothing for the bias."""
-    slope = 2.0 * l2 * at
+    """The penalty's gradient at (W, b): 2λW, and 0 for the bias."""
+    slope = penalty.gradient(at, l2)
     slope[:, -1] = 0.0
-    return np.asarray(slope)
+    return slope
+
+
+def train_part(data: Dataset | Splits) -> Dataset:
+    """The rows that a model is fitted to: all of a data set, or the training rows of splits."""
+    return data.train if isinstance(data, Splits) else data
+
+
+def card_of(data: Dataset | Splits) -> DataCard:
+    """What a model remembers of its data."""
+    if isinstance(data, Splits):
+        return data_card(data)
+    return DataCard(
+        name=data.name,
+        source=data.source,
+        class_names=data.class_names,
+        image_shape=data.image_shape,
+        train_rows=data.rows,
+        validation_rows=0,
+        test_rows=0,
+        feature_names=data.feature_names,
+    )
 
 
 def solve(
-    dataset: Dataset,
+    data: Dataset | Splits,
     l2: float,
     *,
     tol: float = 1e-6,
     max_passes: int = 1000,
-    scaling: str = "unit",
-    engine: Engine | None = None,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
-) -> Optimum:
-    """Find the best model there is for one λ, and prove how near it is.
+    scaling: str = "auto",
+    engine: Engine | str | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Model:
+    """Find the best model for one λ and prove how near it is to the optimum.
 
     W*, b* = argmin −(1/N) Σ log(yᵀ p) + λ Σ W²
 
     Args:
-        dataset: the training rows.
-        l2: λ ≥ 0. For λ = 0 nothing can be proven, and on separable rows there is no optimum:
-            the search ends when the gradient has fallen to tol of what it was.
+        data: the training rows; of `Splits` the training part.
+        l2: λ ≥ 0. For λ = 0 no bound exists, and separable rows have no optimum: the search ends
+            when the norm of the gradient has fallen to tol of its first value.
         tol: relative gap to prove, > 0: gap ≤ tol · J.
-        max_passes: over the rows, ≥ 1.
-        scaling: "none", "unit" or "standardize", fitted on these rows. λ acts on the weights of
-            the scaled features.
-        engine: what does the arithmetic; None takes the default engine.
-        on_progress: called after every pass.
+        max_passes: passes over the rows, ≥ 1.
+        scaling: "auto", "none", "unit" or "standardize", fitted to the training rows. λ acts on the
+            weights of the scaled features.
+        engine: an engine or its name; None is the native engine.
+        on_progress: called with `Progress` after every pass.
 
     Returns:
-        Weights, certificate and status; the search never fails without saying what it reached.
+        The model. Its `certificate` has the proven gap; `status` is "optimal" when tol was
+        reached, else "passes", "rounding" or "interrupted" (Ctrl-C).
 
     Raises:
         SettingsError: for a value outside its range.
 
     Source:
-        Böhning (1992), Multinomial logistic regression algorithm, for the metric; Nocedal &
-        Wright (2006), ch. 7, for L-BFGS.
+        Böhning (1992), Multinomial logistic regression algorithm, for the preconditioner; Nocedal &
+        Wright (2006), Numerical Optimization, chapter 7, for L-BFGS.
 
     Example:
-        >>> from onelayer.data import load
-        >>> optimum = solve(load("digits").train, l2=0.01)
-        >>> optimum.status, optimum.certificate.gap <= 1e-6 * optimum.certificate.cost
+        >>> from onelayer import load, solve
+        >>> model = solve(load("digits"), l2=0.01)
+        >>> model.status, model.certificate.gap <= 1e-6 * model.certificate.cost
         ('optimal', True)
     """
-    target = Target(l2, tol, max_passes)
-    fitted = fit_scaling(scaling, dataset.X, dataset.max_value)
-    rows = rows_of(dataset, fitted)
-    chosen_engine = streaming(engine)
-    metric = fit_metric(chosen_engine, rows, dataset.classes)
-    return Solver(chosen_engine, rows, dataset.classes, metric, on_progress).solve(target)
+    target, train = Target(l2, tol, max_passes), train_part(data)
+    fitted = fit_scaling(scaling, train.X, train.max_value)
+    rows, engine = rows_of(train, fitted), streaming(engine)
+    preconditioner = fit_preconditioner(engine, rows, train.classes)
+    optimum = Solver(engine, rows, train.classes, preconditioner, on_progress).solve(target)
+    return optimum.model(fitted, card_of(data), describe_environment() | engine.describe())

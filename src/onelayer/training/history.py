@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from onelayer.data.rows import Rows
 from onelayer.engines import Engine, Evaluation, Weights
 from onelayer.errors import LearningRateWarning
-from onelayer.objective.loss import loss_curvature
+from onelayer.objective import penalty
+from onelayer.objective.loss import LOSS_FUNCTIONS
 from onelayer.solver.learning_rate import (
     largest_curvature,
     largest_second_moment,
@@ -130,7 +131,7 @@ class Logbook:
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.einsum("rkd,rkd->r", W, W)
             # 0 · ∞ is not a number, so weights that overflowed show without a penalty as well.
-            finite = np.isfinite(measured.train.loss + l2 * squares)
+            finite = np.isfinite(measured.train.loss + penalty.value_of_squares(squares, l2))
         for place, i in enumerate(positions):
             if finite[place]:
                 self._enter_run(i, place, epoch, measured, float(squares[place]))
@@ -171,14 +172,14 @@ class Logbook:
     def _enter_run(
         self, i: int, place: int, epoch: int, measured: Measurement, squares: float
     ) -> None:
-        history, penalty = self.history, self.runs[i].l2 * squares
+        history, added = self.history, penalty.value_of_squares(squares, self.runs[i].l2)
         for prefix, evaluation, rows in (
             ("train", measured.train, measured.rows[0]),
             ("validation", measured.validation, measured.rows[1]),
         ):
             loss = evaluation.loss[place]
             getattr(history, f"{prefix}_loss")[i, epoch] = loss
-            getattr(history, f"{prefix}_cost")[i, epoch] = loss + penalty
+            getattr(history, f"{prefix}_cost")[i, epoch] = loss + added
             getattr(history, f"{prefix}_accuracy")[i, epoch] = evaluation.correct[place] / rows
         history.weight_norm[i, epoch] = np.sqrt(squares)
         if self._is_best(i, epoch):
@@ -261,7 +262,7 @@ class CurvatureMeter:
             run.l2,
             loss=run.loss,
             start=self.directions.get(i),
-            enough=ENOUGH,
+            tolerance=ENOUGH,
         )
         self.directions[i] = direction
         epoch = self.next_due[i]
@@ -296,7 +297,7 @@ def settle_learning_rates(
     settled = []
     for run in runs:
         if run.learning_rate == AUTO:
-            key = (run.l2, run.batch_size, loss_curvature(run.loss, classes))
+            key = (run.l2, run.batch_size, LOSS_FUNCTIONS[run.loss].curvature(classes))
             if key not in known:
                 known[key] = smoothness(engine, rows, *key)[1]
             run = replace(run, learning_rate=(1.0 - run.momentum) / known[key])
@@ -309,7 +310,7 @@ def _warn_of_large_steps(runs: Sequence[Run], engine: Engine, rows: Rows, classe
     moment = largest_second_moment(engine, rows)
 
     def bound(run: Run) -> float:
-        smooth = loss_curvature(run.loss, classes) * moment + 2.0 * run.l2
+        smooth = LOSS_FUNCTIONS[run.loss].curvature(classes) * moment + penalty.curvature(run.l2)
         return stable_product(run.momentum, nesterov=run.nesterov) / smooth
 
     large = [run for run in runs if run.eta > bound(run)]

@@ -33,17 +33,17 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer import solver as optimum
+from onelayer import solver
 from onelayer.data.dataset import DataCard
 from onelayer.data.scaling import Scaling
 from onelayer.errors import SaveError
 from onelayer.files.atomic import SETTINGS_FILE, staged_folder
 from onelayer.files.lock import holder
 from onelayer.files.provenance import Command, read_command, write_command
-from onelayer.model.model import Certificate
+from onelayer.model.model import Certificate, Model
 from onelayer.objective.gradcheck import GradientCheck
-from onelayer.solver import Choice, Optimum, Score
-from onelayer.solver.path import PathRecord
+from onelayer.solver import Choice, Score
+from onelayer.solver.solver import Optimum
 from onelayer.training.checkpoint import unfinished
 from onelayer.training.result import Curvature, History, Outcome, ReportedFigures, Result
 from onelayer.training.run import Run
@@ -279,54 +279,20 @@ SCORE = tuple(item.name for item in fields(Score))
 Line = dict[str, Any]
 
 
-def save_path(record: PathRecord, folder: Path | str) -> None:
-    """Save a λ path as a folder, whole or not at all.
-
-    Args:
-        record: what to save.
-        folder: where; an earlier run or path there is replaced.
-
-    Raises:
-        SaveError: when it cannot be written; nothing is left behind then.
-
-    Example:
-        >>> import tempfile
-        >>> from onelayer.data import load
-        >>> from onelayer.data.dataset import DataCard
-        >>> path = optimum.solve_path(load("digits"), [1.0, 0.1])
-        >>> card = DataCard("digits", "scikit-learn", tuple("0123456789"), (1, 8, 8), 1, 1, 1)
-        >>> with tempfile.TemporaryDirectory() as place:
-        ...     save_path(PathRecord(path, card), Path(place) / "path")
-        ...     bool((load_path(Path(place) / "path").path.best.W == path.best.W).all())
-        True
-    """
-    with staged_folder(Path(folder)) as staging:
-        write_path_records(record, staging)
-
-
-def write_path_records(record: PathRecord, folder: Path) -> None:
-    """Write the four files of a λ path into an existing folder.
-
-    Args:
-        record: what to write.
-        folder: an existing folder.
-
-    Raises:
-        OSError: when the disk refuses; `staged_folder` turns it into a sentence.
-    """
-    path = record.path
+def write_path_records(path: solver.Path, folder: Path) -> None:
+    """Write the four files of a λ path into an existing folder; an OSError where the disk fails."""
     arrays: dict[str, NDArray[Any]] = {
         # Exact: float32 is among the numbers of float64, and each line says what its W was.
-        "W": np.stack([one.W for one in path.optima]),
-        "b": np.stack([one.b for one in path.optima]),
+        "W": np.stack([model.W for model in path.models]),
+        "b": np.stack([model.b for model in path.models]),
         "scale": path.scaling.scale,
         "offset": path.scaling.offset,
     }
     write_arrays(folder / WEIGHTS_FILE, arrays)
-    _write_lines(folder / PATH_FILE, map(_line_of, path.optima, path.train))
+    _write_lines(folder / PATH_FILE, map(_line_of, path.models, path.model_seconds, path.train))
     scores = (
-        {"position": i, "l2": one.l2, "fold": fold} | asdict(score)
-        for i, (one, of_one) in enumerate(zip(path.optima, path.held_out, strict=True))
+        {"position": i, "l2": model.l2, "fold": fold} | asdict(score)
+        for i, (model, of_one) in enumerate(zip(path.models, path.held_out, strict=True))
         for fold, score in enumerate(of_one)
     )
     _write_lines(folder / HELD_OUT_FILE, scores)
@@ -336,32 +302,16 @@ def write_path_records(record: PathRecord, folder: Path) -> None:
         "test": path.test and asdict(path.test),
         "folds": path.folds,
         "scaling": path.scaling.name,
-        "data": write_card(record.data),
-        "environment": dict(record.environment),
+        "data": write_card(path.data),
+        "environment": dict(path.environment),
         "seconds": dict(path.seconds),
-        "command": write_command(record.command),
+        "command": write_command(path.command),
     }
     write_settings(folder / SETTINGS_FILE, "path", PATH_FORMAT, settings)
 
 
-def load_path(folder: Path | str) -> PathRecord:
-    """Load a saved λ path.
-
-    Args:
-        folder: as written by `save_path`.
-
-    Returns:
-        The record as it was saved, weights bit for bit.
-
-    Raises:
-        SaveError: when a file is missing, damaged or of another kind or format.
-
-    Example:
-        >>> load_path("absent")
-        Traceback (most recent call last):
-        ...
-        onelayer.errors.SaveError: absent should be a run folder, but settings.json is not there.
-    """
+def load_path(folder: Path | str) -> solver.Path:
+    """The saved λ path, weights bit for bit; a SaveError for what is missing or damaged."""
     folder = Path(folder)
     settings = load_file(
         folder / SETTINGS_FILE, lambda path: read_settings(path, "path", PATH_FORMAT)
@@ -372,35 +322,32 @@ def load_path(folder: Path | str) -> PathRecord:
     arrays = load_file(folder / WEIGHTS_FILE, read_arrays)
     optima = load_file(folder / WEIGHTS_FILE, lambda _: _optima(lines, arrays["W"], arrays["b"]))
 
-    def gathered(_: Path) -> PathRecord:
+    def gathered(_: Path) -> solver.Path:
         if settings["chosen"] not in range(len(optima)):
             raise ValueError(f"chosen is {settings['chosen']}, of {len(optima)} λ")
-        path = optimum.Path(
-            optima=optima,
+        return solver.Path.of_optima(
+            optima,
+            held_out,
             scaling=Scaling(settings["scaling"], arrays["scale"], arrays["offset"]),
             train=train,
-            held_out=held_out,
             chosen=settings["chosen"],
             choice=Choice(**settings["choice"]),
+            data=read_card(settings["data"]),
             test=settings["test"] and Score(**settings["test"]),
             folds=settings["folds"],
             seconds=settings["seconds"],
-        )
-        return PathRecord(
-            path,
-            read_card(settings["data"]),
-            settings["environment"],
-            read_command(settings.get("command")),
+            environment=settings["environment"],
+            command=read_command(settings.get("command")),
         )
 
     return load_file(folder / SETTINGS_FILE, gathered)
 
 
-def _line_of(one: Optimum, train: Score) -> Line:
+def _line_of(model: Model, seconds: float, train: Score) -> Line:
     return (
-        asdict(one.certificate)
-        | {"status": one.status, "passes": one.passes, "seconds": one.seconds, "tol": one.tol}
-        | {"dtype": str(one.W.dtype)}
+        asdict(model.require_certificate())
+        | {name: model.settings[name] for name in ("status", "passes")}
+        | {"seconds": seconds, "tol": model.settings["tol"], "dtype": str(model.W.dtype)}
         | {f"train_{name}": value for name, value in asdict(train).items()}
     )
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from onelayer.objective.loss import generalised_cross_entropy, log_softmax, residuals
+from onelayer.objective.loss import GeneralisedCrossEntropy, log_softmax, targets
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -15,6 +16,14 @@ SEEDS = st.integers(0, 2**32 - 1)
 def scores(seed: int, rows: int = 7, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     return rng.normal(scale=2.0, size=(rows, classes)), rng.integers(0, classes, rows)
+
+
+def generalised_cross_entropy(s: NDArray[np.float64], y: NDArray[np.int64], q: float) -> float:
+    return float(GeneralisedCrossEntropy(q).values(s, targets(y, s.shape[1])).mean())
+
+
+def residuals(s: NDArray[np.float64], y: NDArray[np.int64], q: float) -> NDArray[np.float64]:
+    return GeneralisedCrossEntropy(q).residual(s, targets(y, s.shape[1]))
 
 
 @pytest.mark.parametrize("q", [0.0, 1e-3, 0.3, 0.6, 1.0])
