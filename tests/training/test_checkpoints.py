@@ -531,7 +531,7 @@ def test_a_folder_that_another_writes_or_that_is_no_run_is_refused(tmp_path: Pat
         thread.join()
     assert "is being written by process" in str(refused[0])
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(SaveError, match="it holds other files"):
+    with pytest.raises(SaveError, match="holds other files"):
         trained(make_splits(), RUNS, checkpoint=Checkpoint(tmp_path))
 
 

@@ -93,7 +93,7 @@ def test_a_folder_that_is_not_a_run_is_never_replaced(result: Result, tmp_path: 
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(SaveError, match="holds other files"):
         save_result(result, tmp_path)
-    with pytest.raises(SaveError, match="it is a file"):
+    with pytest.raises(SaveError, match="is a file; name a folder"):
         save_result(result, tmp_path / "thesis.tex")
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
@@ -123,7 +123,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         monkeypatch.setattr(pyarrow.parquet, "write_table", full)
     else:
         monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(SaveError, match=r"could not be saved in .*run: No space left on device"):
+    with pytest.raises(SaveError, match=r"run could not be written: No space left on device"):
         save_result(result, tmp_path / "run")
     assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
@@ -154,7 +154,7 @@ def test_a_run_that_cannot_be_moved_into_place_leaves_the_old_one_there(
 def test_a_read_only_place_is_said_in_one_sentence(result: Result, tmp_path: Path) -> None:
     # A file where a parent folder should be refuses everybody, root included.
     (tmp_path / "file").write_text("")
-    with pytest.raises(SaveError, match="could not be saved"):
+    with pytest.raises(SaveError, match="could not be written"):
         save_result(result, tmp_path / "file" / "run")
 
 
@@ -223,7 +223,7 @@ def test_a_run_takes_the_place_of_its_checkpoints_unless_they_are_to_be_kept(
 def test_a_full_disk_at_the_end_says_that_the_checkpoints_are_there(tmp_path: Path) -> None:
     target = _with_checkpoint(tmp_path / "run")
     with (
-        pytest.raises(SaveError, match=r"its checkpoints are there, and --resume goes on"),
+        pytest.raises(SaveError, match=r"The checkpoints are kept: --resume"),
         staged_folder(target),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

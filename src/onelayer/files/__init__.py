@@ -1,1 +1,1 @@
-"""Files on disk: written whole or not at all, locked, sealed, and with their provenance."""
+"""Files on disk: atomic, locked, checksummed, and with their provenance."""

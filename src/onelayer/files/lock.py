@@ -1,12 +1,11 @@
-"""One writer a run folder: a lock that ends with its process, however that ends.
+"""Locks that end with their process, however that ends; one writer for each run folder.
 
-The lock is on the file .NAME.lock beside the folder, which says who holds it. A file that a killed
-process left behind locks nothing.
+The lock of a run folder is on the file .NAME.lock beside it, which says who holds it. A file that a
+killed process left behind locks nothing.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -16,8 +15,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from onelayer.errors import CheckpointWarning, SaveError
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing keeps a second writer away
+    fcntl = None
 
 # Seconds until a writer is believed to stay: a killed process takes a moment to let go.
 PATIENCE = 0.2
@@ -30,17 +36,14 @@ _held: dict[tuple[Path, int], int] = {}
 def run_lock(folder: Path) -> Iterator[None]:
     """Keep other writers from a run folder while the block runs.
 
-    Args:
-        folder: the run folder, which need not exist; nor need its parents, which are removed
-            again when they are still empty at the end. A block within a block of the same thread
-            may lock it again.
+    The folder need not exist, nor its parents, which are removed again when they are still empty at
+    the end. A block within a block of the same thread may lock it again.
 
     Raises:
-        SaveError: when another process, or another thread, holds it; or the place cannot be
-            written.
+        SaveError: when another process or thread holds it, or the place cannot be written.
 
     Warns:
-        CheckpointWarning: where the file system has no locks; the block runs all the same.
+        CheckpointWarning: where the system has no locks; the block runs all the same.
 
     Example:
         >>> import tempfile
@@ -62,8 +65,9 @@ def run_lock(folder: Path) -> Iterator[None]:
         if not _held[key]:
             del _held[key]
         if file is not None:
-            # Unlinked while it is held: who opened it before sees below that it is gone.
-            _place(folder).unlink(missing_ok=True)
+            # Unlinked while it is held: who opened it before sees in `_acquire` that it is gone.
+            with suppress(PermissionError):  # of Windows, for a file that is open
+                _place(folder).unlink(missing_ok=True)
             os.close(file)
         with suppress(OSError):  # which a folder that holds something raises
             for parent in made:
@@ -71,22 +75,30 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 
 def holder(folder: Path) -> str | None:
-    """Tell who is writing a run folder.
-
-    Args:
-        folder: a run folder.
-
-    Returns:
-        "process 123", with its machine when that is another; None when nobody is.
-    """
+    """Who is writing a run folder: "process 123", with its machine if that is another, or None."""
     try:
         file = os.open(_place(folder), os.O_RDWR)
     except OSError:
         return None
     try:
-        return None if _locked(file) else _said(file)
+        return _owner(file) if try_lock(file) is False else None
     finally:
         os.close(file)
+
+
+def try_lock(file: int, *, wait: bool = False) -> bool | None:
+    """Lock an open file: True, or False where another holds it; None where there are no locks.
+
+    Raises:
+        OSError: where the file system refuses locks.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _acquire(folder: Path) -> int:
@@ -98,25 +110,41 @@ def _acquire(folder: Path) -> int:
         except OSError as error:
             reason = error.strerror or str(error)
             raise SaveError(
-                f"the run could not be saved in {folder}: {reason}; choose another folder."
+                f"{folder} could not be written: {reason}; choose another folder."
             ) from error
         if not _locked(file):
-            said = _said(file)
+            owner = _owner(file)
             os.close(file)
             if waited < PATIENCE:
                 time.sleep(PATIENCE / 10)
                 waited += PATIENCE / 10
                 continue
             raise SaveError(
-                f"{folder} is being written by {said}; wait until that has ended, or choose "
-                "another folder."
+                f"{folder} is being written by {owner}; wait until it has ended, or choose another "
+                "folder."
             )
         if _is_there(place, file):
-            owner = {"process": os.getpid(), "machine": platform.node()}
             os.ftruncate(file, 0)
-            os.pwrite(file, json.dumps(owner).encode(), 0)
+            os.write(file, json.dumps(_me()).encode())
             return file
         os.close(file)
+
+
+def _locked(file: int) -> bool:
+    """Lock an open file, with a warning where that is impossible; whether no other holds it."""
+    reason = ""
+    try:
+        if (locked := try_lock(file)) is not None:
+            return locked
+    except OSError as error:
+        reason = f" ({error.strerror})"
+    warnings.warn(
+        f"the file system has no locks{reason}; nothing keeps a second process from writing this "
+        "run folder.",
+        CheckpointWarning,
+        stacklevel=2,
+    )
+    return True
 
 
 def _place(folder: Path) -> Path:
@@ -124,25 +152,14 @@ def _place(folder: Path) -> Path:
     return whole.with_name(f".{whole.name}.lock")
 
 
-def _locked(file: int) -> bool:
-    """Lock an open file, and say whether that was possible."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        warnings.warn(
-            f"the file system has no locks ({error.strerror}), so nothing keeps a second writer "
-            "from this run folder.",
-            CheckpointWarning,
-            stacklevel=2,
-        )
-    return True
+def _me() -> dict[str, object]:
+    return {"process": os.getpid(), "machine": platform.node()}
 
 
-def _said(file: int) -> str:
+def _owner(file: int) -> str:
     try:
-        owner = json.loads(os.pread(file, 10_000, 0))
+        os.lseek(file, 0, os.SEEK_SET)
+        owner = json.loads(os.read(file, 10_000))
         here = owner["machine"] == platform.node()
         return f"process {owner['process']}" + ("" if here else f" on {owner['machine']}")
     except (ValueError, KeyError, TypeError):

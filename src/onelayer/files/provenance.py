@@ -1,7 +1,4 @@
-"""The command that made a run: what `onelayer rerun` gives again.
-
-What a figure depends on besides the settings: versions, processor, cores.
-"""
+"""What made a run: its command, for `onelayer rerun`, and the versions and machine it ran on."""
 
 from __future__ import annotations
 
@@ -13,18 +10,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-# Of these options the one that says no is another than leaving it out.
+# Options whose --no- form differs from leaving them out.
 PAIRED = ("stream",)
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command line as it was in force: typed, from a settings file, and defaults.
+    """A command line with all options in force: typed, from a settings file, and defaults.
 
     Attributes:
-        name: of the command, "fit".
-        options: values by the option's name without its dashes; what was not set is left out, and
-            so is where the run was saved, which the run's folder tells.
+        name: of the command, "train".
+        options: values by the option's name without its dashes. Options that were not set are left
+            out, and so is the run's folder.
         onelayer: version that ran it.
     """
 
@@ -51,7 +48,7 @@ class Command:
 
 
 def write_command(command: Command | None) -> dict[str, Any] | None:
-    """A command as plain values, fit for JSON; `read_command` gives it back."""
+    """A command as plain values for JSON, which `read_command` reads."""
     return None if command is None else asdict(command)
 
 
@@ -69,11 +66,7 @@ def read_command(values: Mapping[str, Any] | None) -> Command | None:
 
 
 def describe_environment() -> dict[str, str]:
-    """Describe what this process runs on.
-
-    Returns:
-        Versions of onelayer and Python, the system, the processor's name and the number of cores
-        that this process may use.
+    """Versions of onelayer and Python, system, processor, and cores that this process may use.
 
     Example:
         >>> sorted(describe_environment())

@@ -31,14 +31,14 @@ TYPES = {
     "float64": "F64",
 }
 
-# The sum's own place counts as zeros when the sum is taken; no text in a header can look like it,
-# since quotes within JSON texts are escaped.
+# Where the sum is; it counts as zeros when the sum is taken. No other text of a header looks like
+# it, because quotes within JSON texts are escaped.
 PLACE = b'"sha256":"'
 
 ZEROS = "0" * 64
 
 # safetensors allows no larger header either.
-MOST_HEADER_BYTES = 100_000_000
+MAX_HEADER_BYTES = 100_000_000
 
 
 def write_sealed(
@@ -51,10 +51,7 @@ def write_sealed(
         kind: what the file is, "onelayer.model".
         version: of that kind's format.
         texts: for the header, by name.
-        arrays: by name, at least one, of the types in `TYPES`.
-
-    Raises:
-        OSError: when the disk refuses.
+        arrays: by name, at least one, of the dtypes in `TYPES`.
 
     Example:
         >>> from io import BytesIO
@@ -75,15 +72,7 @@ def write_sealed(
 
 
 def read_sealed(path: Path, kind: str, version: str) -> tuple[dict[str, str], dict[str, Any]]:
-    """Read such a file whole, and refuse one that is not what was written.
-
-    Args:
-        path: of the file.
-        kind: what it should be.
-        version: the only format that is understood.
-
-    Returns:
-        Its texts and its arrays.
+    """The texts and arrays of a file of that kind and version.
 
     Raises:
         DataError: for a foreign, later, cut or changed file; the sentence begins with "it" or
@@ -100,33 +89,13 @@ def read_sealed(path: Path, kind: str, version: str) -> tuple[dict[str, str], di
 
 
 def read_texts(path: Path, kind: str, version: str) -> dict[str, str]:
-    """Read the texts of such a file alone; its sum is not taken.
-
-    Args:
-        path: of the file.
-        kind: what it should be.
-        version: the only format that is understood.
-
-    Returns:
-        Its texts.
-
-    Raises:
-        DataError: for a foreign or later file, or one that ends within its header.
-        OSError: when it cannot be read.
-    """
+    """As `read_sealed`, but the texts alone, without checking the sum."""
     with path.open("rb") as file:
         return _read_head(file, kind, version)[0]
 
 
 def safetensors_bytes(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:
     """Arrays as a safetensors file, in their order, the same bytes for the same content.
-
-    Args:
-        arrays: by name, of the types in `TYPES`, at least one.
-        metadata: texts for the header.
-
-    Returns:
-        The file: the length, the header padded by spaces to a multiple of 8, and the arrays.
 
     Example:
         >>> from safetensors.numpy import load
@@ -159,9 +128,9 @@ def _read_head(file: BinaryIO, kind: str, version: str) -> tuple[dict[str, str],
     """The texts of the header and the bytes that were read; foreign files are refused here."""
     start = file.read(8)
     length = int.from_bytes(start, "little")
-    text = file.read(length) if len(start) == 8 and 2 <= length <= MOST_HEADER_BYTES else b""
+    text = file.read(length) if len(start) == 8 and 2 <= length <= MAX_HEADER_BYTES else b""
     if not text.startswith(b"{"):
-        raise DataError("it is no safetensors file; name a file that onelayer saved.")
+        raise DataError("it is not a safetensors file; name a file that onelayer saved.")
     if len(text) < length:
         raise DataError("it ends within its header; copy it again or restore it from a backup.")
     metadata = json.loads(text).get("__metadata__", {})
@@ -175,13 +144,13 @@ def _read_head(file: BinaryIO, kind: str, version: str) -> tuple[dict[str, str],
     return metadata, start + text
 
 
-def _check_sum(content: bytes, said: str) -> None:
-    start = content.find(PLACE + said.encode()) + len(PLACE)
+def _check_sum(content: bytes, expected: str) -> None:
+    start = content.find(PLACE + expected.encode()) + len(PLACE)
     digest = sha256(content[:start])
     digest.update(ZEROS.encode())
     digest.update(memoryview(content)[start + len(ZEROS) :])
-    if digest.hexdigest() != said:
+    if digest.hexdigest() != expected:
         raise DataError(
-            "its bytes are not those that were written (another SHA-256); copy it again or "
-            "restore it from a backup."
+            "its content changed since it was written (another SHA-256); copy it again or restore "
+            "it from a backup."
         )
