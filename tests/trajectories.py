@@ -60,7 +60,7 @@ def trajectory_tolerance(run: Run, dataset: Dataset, dtype: type) -> float:
 
 def _batches(dataset: Dataset, scaling: Scaling, run: Run):  # type: ignore[no-untyped-def]
     for epoch in range(1, run.epochs + 1):
-        order = row_order(run.shuffle_seed, epoch, len(dataset.y))
+        order = row_order(run.order_seed, epoch, len(dataset.y))
         order = np.arange(len(dataset.y)) if order is None else order
         flips = mirrored_rows(run.flip_seed, epoch, len(dataset.y))
         stored = dataset.X[order]

@@ -23,7 +23,7 @@ from onelayer import load
 from onelayer.data import Splits
 from onelayer.engines import make_engine
 from onelayer.solver import solve_path
-from onelayer.training.sweep import run_sweep
+from onelayer.training.sweep import sweep
 
 
 class Desk:
@@ -101,7 +101,7 @@ class Desk:
         started = time.perf_counter()
         with warnings.catch_warnings():  # of learning rates above what is surely stable
             warnings.simplefilter("ignore")
-            result = run_sweep(splits, runs, engine=engine)
+            result = sweep(splits, runs, engine=engine)
         seconds = time.perf_counter() - started
         best = int(result.validation_accuracy.argmax())
         np.savez(

@@ -1,20 +1,19 @@
 """onelayer trains, checks, sweeps, certifies and shows linear softmax classifiers: s = Wx + b.
 
-from onelayer import grid, load
-from onelayer import train
+import onelayer as ol
 
-result = train(load("digits"), grid(learning_rate=[0.1, 0.01], l2=[0.0, 0.1]))
-print(result.test_accuracy)
-
-from onelayer import solve
-
-print(solve(load("digits"), l2=0.01))
+data = ol.load("digits")
+result = ol.sweep(data, learning_rate=[0.1, 0.01], l2=[0.0, 0.1], seeds=2)
+print(result)
+model = result.best
+print(ol.solve(data, l2=0.01))
 """
 
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 from onelayer.data import Dataset, Splits, load, split
+from onelayer.engines import make_engine
 from onelayer.errors import (
     CheckpointWarning,
     DataError,
@@ -24,6 +23,8 @@ from onelayer.errors import (
     SettingsError,
     SourceError,
 )
+from onelayer.experiments.best_linear import fit_best_linear
+from onelayer.experiments.reproduce import reproduce
 from onelayer.model.model import Model
 from onelayer.solver import (
     Path,
@@ -34,11 +35,11 @@ from onelayer.solver import (
     suggest_learning_rate,
 )
 from onelayer.training.checkpoint import Checkpoint
+from onelayer.training.estimate import estimate
 from onelayer.training.loop import train
-from onelayer.training.preflight import preflight
 from onelayer.training.result import Result
 from onelayer.training.run import Run, grid, random_grid
-from onelayer.training.run_folder import load_result, save_result
+from onelayer.training.sweep import sweep
 
 if TYPE_CHECKING:
     from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
@@ -67,16 +68,18 @@ __all__ = [
     "__version__",
     "certify",
     "check_gradient",
+    "estimate",
+    "fit_best_linear",
     "grid",
     "load",
-    "load_result",
-    "preflight",
+    "make_engine",
     "random_grid",
-    "save_result",
+    "reproduce",
     "solve",
     "solve_path",
     "split",
     "suggest_learning_rate",
+    "sweep",
     "train",
 ]
 

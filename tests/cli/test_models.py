@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onelayer import Model, grid, load, save_result, train
+from onelayer import Model, grid, load, train
 from onelayer.cli.models import open_model
+from onelayer.training.run_folder import save_result
 from tests.cli.test_app import Command, run
 from tests.model.made_models import make_model, make_rows
 

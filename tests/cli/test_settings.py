@@ -131,7 +131,8 @@ def test_the_page_drawn_anew_keeps_the_command(run: Command, tmp_path: Path) -> 
 def test_a_run_made_from_python_cannot_be_run_again_by_command(
     run: Command, tmp_path: Path
 ) -> None:
-    from onelayer import Run, load, save_result, train
+    from onelayer import Run, load, train
+    from onelayer.training.run_folder import save_result
 
     save_result(train(load("digits"), [Run(0.1, epochs=1)]), tmp_path / "mine")
     code, _, err = run("rerun", "mine")

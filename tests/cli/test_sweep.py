@@ -15,7 +15,7 @@ from onelayer.errors import SettingsError
 from onelayer.training.loop import Progress
 from onelayer.training.run import grid
 from onelayer.training.run_folder import load_result
-from onelayer.training.sweep import run_sweep
+from onelayer.training.sweep import sweep
 from tests.cli.test_app import Command, run
 
 __all__ = ["run"]
@@ -90,9 +90,7 @@ def test_an_interrupted_sweep_keeps_the_scalings_that_were_begun() -> None:
         if now.done == 8:  # of 2 × 3 run-epochs under each of three scalings
             raise KeyboardInterrupt
 
-    result = run_sweep(
-        load("digits"), runs, scaling=("unit", "none", "standardize"), on_progress=stop
-    )
+    result = sweep(load("digits"), runs, scaling=("unit", "none", "standardize"), on_progress=stop)
     assert [(now.done, now.total) for now in seen] == [(done, 18) for done in (2, 4, 6, 8)]
     assert result.interrupted
     assert [outcome.epochs for outcome in result.outcomes] == [3, 3, 1, 1]

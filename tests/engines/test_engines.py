@@ -15,8 +15,8 @@ from onelayer.engines import ENGINE_NAMES, Method, State, Steps, Weights, make_e
 from onelayer.errors import SettingsError
 from onelayer.objective import cost as objective
 from onelayer.objective import loss as loss_functions
-from onelayer.training.loop import initial_weights, method_of, steps_of_epoch
-from onelayer.training.run import Run
+from onelayer.training.loop import initial_weights, steps_of_epoch
+from onelayer.training.run import Run, method_arrays
 from tests.made_data import make_dataset
 from tests.trajectories import oracle_trajectory, trajectory_tolerance
 
@@ -28,7 +28,7 @@ def run_engine(engine_name: str, dataset, runs: list[Run], dtype: str, scaling_n
     scaling = fit_scaling(scaling_name, dataset.X, dataset.max_value)
     start = initial_weights(runs, dataset.classes, dataset.features, dtype)
     rows = rows_of(dataset, scaling)
-    trainer = make_engine(engine_name).begin(State(start), method_of(runs))
+    trainer = make_engine(engine_name).begin(State(start), method_arrays(runs))
     for epoch in range(1, runs[0].epochs + 1):
         trainer.epoch(rows, steps_of_epoch(runs, epoch, dataset.rows))
     return trainer, rows, scaling, start
@@ -57,18 +57,18 @@ def methods(draw: st.DrawFn) -> dict[str, Any]:
     dtype=st.sampled_from(["float32", "float64"]),
     stored=st.sampled_from([np.uint8, np.float32, np.float64]),
     batch_size=st.integers(1, 40),
-    shuffle_seed=st.sampled_from([None, 5]),
+    shuffle=st.booleans(),
     flip_seed=st.sampled_from([None, 5]),
     methods_of_runs=st.lists(methods(), min_size=1, max_size=4),
     scaling=st.sampled_from(["unit", "standardize"]),
     classes=st.integers(2, 5),
 )
 def test_trajectories_follow_the_oracle(  # type: ignore[no-untyped-def]
-    engine_name, dtype, stored, batch_size, shuffle_seed, flip_seed, methods_of_runs, scaling,
+    engine_name, dtype, stored, batch_size, shuffle, flip_seed, methods_of_runs, scaling,
     classes,
 ) -> None:  # fmt: skip
     dataset = make_dataset(40, seed=1, dtype=stored, classes=classes)
-    shared = {"batch_size": batch_size, "shuffle_seed": shuffle_seed, "flip_seed": flip_seed}
+    shared = {"batch_size": batch_size, "shuffle": shuffle, "flip_seed": flip_seed}
     runs = [Run(seed=i, epochs=3, **shared, **method) for i, method in enumerate(methods_of_runs)]
     trainer, rows, fitted, start = run_engine(engine_name, dataset, runs, dtype, scaling)
     got, evaluation, X = trainer.weights(), trainer.evaluate(rows), fitted.apply(dataset.X)

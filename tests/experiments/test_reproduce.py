@@ -11,7 +11,7 @@ from onelayer.experiments.reproduce import (
     choose_experiments,
     first_of_each_setting,
     plan_experiments,
-    run_experiments,
+    reproduce,
 )
 from onelayer.training.run import group_passes
 
@@ -19,8 +19,8 @@ from onelayer.training.run import group_passes
 def test_the_plan_is_the_reports() -> None:
     runs = plan_experiments(seeds=2)
     assert {(r.l2, r.learning_rate) for r in runs} == {(0, 0.1), (0, 0.01), (0.1, 0.01), (1, 0.01)}
-    assert {(r.batch_size, r.epochs, r.init_scale, r.shuffle_seed) for r in runs} == {
-        (100, 40, 0.01, None)
+    assert {(r.batch_size, r.epochs, r.init_scale, r.shuffle) for r in runs} == {
+        (100, 40, 0.01, False)
     }
 
 
@@ -34,7 +34,7 @@ def test_experiments_are_chosen_by_name_in_the_reports_order() -> None:
 
 
 def test_an_unknown_setting_name_is_refused_with_the_choices() -> None:
-    with pytest.raises(SettingsError, match=r"unknown setting 'eta'; the settings are eta-0\.1"):
+    with pytest.raises(SettingsError, match=r"unknown experiment 'eta'; the experiments: eta-0\.1"):
         choose_experiments(["eta"])
 
 
@@ -45,7 +45,7 @@ def test_the_first_run_of_each_setting_is_kept_for_pictures_up_to_a_limit() -> N
 
 
 def test_figures_are_reported_for_cifar10_alone() -> None:
-    result = run_experiments(load("digits"), choose_experiments(["l2-1"]), seeds=1)
+    result = reproduce(load("digits"), only=["l2-1"], seeds=1)
     assert result.reported == ()
     assert all(check.passed for check in result.gradient_checks)
 
@@ -59,7 +59,7 @@ def cifar10() -> Splits:
 
 
 def test_settings_that_settle_give_the_reported_accuracies(cifar10: Splits) -> None:
-    result = run_experiments(cifar10, EXPERIMENTS[1:], seeds=4)
+    result = reproduce(cifar10, only=[e.key for e in EXPERIMENTS[1:]], seeds=4)
     for figures in result.reported:
         runs = result.positions(figures.name)
         measured = result.train_accuracy[runs].mean(), result.test_accuracy[runs].mean()
@@ -70,7 +70,7 @@ def test_settings_that_settle_give_the_reported_accuracies(cifar10: Splits) -> N
 def test_the_chaotic_settings_reported_accuracies_lie_inside_the_spread_over_32_seeds(
     cifar10: Splits,
 ) -> None:
-    result = run_experiments(cifar10, EXPERIMENTS[:1], seeds=32)
+    result = reproduce(cifar10, only=["eta-0.1"], seeds=32)
     reported = EXPERIMENTS[0]
     assert result.train_accuracy.min() < reported.train_accuracy < result.train_accuracy.max()
     assert result.test_accuracy.min() < reported.test_accuracy < result.test_accuracy.max()

@@ -10,12 +10,12 @@ from onelayer.files.atomic import SETTINGS_FILE
 from onelayer.training.checkpoint import Checkpoint
 from onelayer.training.run import grid
 from onelayer.training.run_folder import save_result
-from onelayer.training.sweep import run_sweep
+from onelayer.training.sweep import sweep
 from tests.made_data import make_splits
 
 RUNS = grid(
     learning_rate=[0.05, 0.4, 300.0], l2=[0.0, 0.05], batch_size=[4, 7], epochs=15,
-    shuffle_seed=[3, None], momentum=0.5,
+    shuffle=[True, False], shuffle_seed=3, momentum=0.5,
 )  # fmt: skip
 
 
@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
     if (folder / SETTINGS_FILE).exists():
         return
     checkpoint = Checkpoint(folder, every=0.01, resume=True)
-    save_result(run_sweep(make_splits(), RUNS, checkpoint=checkpoint), folder)
+    save_result(sweep(make_splits(), RUNS, checkpoint=checkpoint), folder)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def descents(draw: st.DrawFn, stored: tuple[str, ...] = STORED) -> Descent:
         momentum=some(draw, rng, rng.uniform(0.1, 0.9, R)),
         nesterov=rng.random(R) < 0.5,
         sigmoid=some(draw, rng, np.ones(R)) > 0,
-        smoothing=some(draw, rng, rng.uniform(0.05, 0.5, R)),
+        label_smoothing=some(draw, rng, rng.uniform(0.05, 0.5, R)),
     )
     start = Weights(p.W, p.b)
     return Descent(p, rows, State(start, velocity(draw, rng, p), near(draw, p)), method, steps)

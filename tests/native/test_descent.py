@@ -127,7 +127,7 @@ def test_losses_are_those_of_the_run(d: Descent, threads: int) -> None:
     np.testing.assert_allclose(loss, wanted.loss, rtol=0, atol=bound(d.problem))
     plain = NativeEngine().begin(start, Method.plain(d.method.l2)).evaluate(d.rows)
     np.testing.assert_array_equal(correct, plain.correct)
-    same = ~d.method.sigmoid & (d.method.smoothing == 0)
+    same = ~d.method.sigmoid & (d.method.label_smoothing == 0)
     np.testing.assert_array_equal(loss[same], plain.loss[same])
 
 

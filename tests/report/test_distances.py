@@ -25,7 +25,7 @@ EPOCHS = 5
 def trained() -> Result:
     """Digits, two λ and λ = 0, two seeds, with real certificates and real optima."""
     splits = load("digits")
-    runs = grid(learning_rate=0.05, l2=[0.0, 0.01, 0.5], seed=range(2), epochs=EPOCHS)
+    runs = grid(learning_rate=0.05, l2=[0.0, 0.01, 0.5], seeds=2, epochs=EPOCHS)
     result = train(splits, runs)
     certificates = tuple(certify(result.model(i), splits) for i in range(len(runs)))
     optima = tuple(solve(splits.train, l2).require_certificate() for l2 in (0.5, 0.01))

@@ -33,7 +33,7 @@ def overfitting() -> Splits:
     return replace(make_splits(), train=replace(train_set, y=y))
 
 
-RUN = Run(1.0, epochs=60, batch_size=4, patience=4)
+RUN = Run(1.0, epochs=60, batch_size=4, patience=4, shuffle=False)
 
 
 def entered(run: Run, losses: list[float]) -> tuple[Logbook, list[int]]:

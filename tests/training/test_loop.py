@@ -176,7 +176,7 @@ def test_progress_counts_every_run_epoch(splits: Splits) -> None:
 def test_a_last_smaller_batch_is_averaged_over_its_own_size() -> None:
     dataset = make_dataset(7, seed=1)
     splits = Splits(train=dataset, validation=dataset, test=dataset, name="made", source="made")
-    run = Run(0.1, epochs=1, batch_size=4)
+    run = Run(0.1, epochs=1, batch_size=4, shuffle=False)
     result = train(splits, [run], dtype="float64")
     X, y = result.scaling.apply(dataset.X), dataset.y
     start = initial_weights([run], 3, 12, "float64")
@@ -204,7 +204,7 @@ def test_a_seed_draws_the_same_weights_whatever_it_is_trained_beside() -> None:
 
 
 def test_same_runs_give_the_same_bits(splits: Splits) -> None:
-    runs = grid(learning_rate=0.1, seed=range(3), epochs=2, shuffle_seed=1, batch_size=8)
+    runs = grid(learning_rate=0.1, seeds=3, epochs=2, shuffle_seed=1, batch_size=8)
     first, second = train(splits, runs), train(splits, runs)
     np.testing.assert_array_equal(first.W, second.W)
     np.testing.assert_array_equal(first.history.train_cost, second.history.train_cost)

@@ -14,8 +14,8 @@ from onelayer.data import Dataset
 from onelayer.data.rows import rows_of
 from onelayer.data.scaling import fit_scaling
 from onelayer.engines import ENGINE_NAMES, State, Trainer, make_engine
-from onelayer.training.loop import initial_weights, method_of, steps_of_epoch, train
-from onelayer.training.run import Run
+from onelayer.training.loop import initial_weights, steps_of_epoch, train
+from onelayer.training.run import Run, method_arrays
 from tests.engines.test_engines import methods, run_engine
 from tests.made_data import make_dataset, make_splits
 from tests.trajectories import mirrored
@@ -54,7 +54,7 @@ def test_training_goes_on_from_a_state_and_a_step_to_the_same_bits(
     runs = [Run(seed=i, **SHARED, **method) for i, method in enumerate(drawn)]
     rows = rows_of(DATASET, fit_scaling("unit", DATASET.X, DATASET.max_value))
     start = initial_weights(runs, DATASET.classes, DATASET.features, "float32")
-    engine, method = make_engine(engine_name), method_of(runs)
+    engine, method = make_engine(engine_name), method_arrays(runs)
     trainer: Trainer = engine.begin(State(start), method)
     for epoch in range(1, runs[0].epochs + 1):
         steps = steps_of_epoch(runs, epoch, DATASET.rows)
@@ -71,7 +71,7 @@ def test_flipping_every_row_is_training_on_mirrored_images(engine_name: str) -> 
     mirror = replace(DATASET, X=mirrored(DATASET, DATASET.X))
     rows = rows_of(DATASET, fit_scaling("unit", DATASET.X, DATASET.max_value))
     start = initial_weights(runs, DATASET.classes, DATASET.features, "float32")
-    trainer = make_engine(engine_name).begin(State(start), method_of(runs))
+    trainer = make_engine(engine_name).begin(State(start), method_arrays(runs))
     for epoch in (1, 2):
         steps = steps_of_epoch(runs, epoch, DATASET.rows)
         trainer.epoch(rows, replace(steps, flipped=np.ones(DATASET.rows, bool)))
@@ -119,7 +119,7 @@ def test_an_average_of_the_last_epoch_is_the_mean_of_the_weights_after_its_steps
     run = Run(0.2, 0.01, momentum=0.5, averaging="tail:0.3333", **SHARED)
     rows = rows_of(DATASET, fit_scaling("unit", DATASET.X, DATASET.max_value))
     start = initial_weights([run], DATASET.classes, DATASET.features, "float64")
-    trainer = make_engine(engine_name).begin(State(start), method_of([run]))
+    trainer = make_engine(engine_name).begin(State(start), method_arrays([run]))
     iterates = []
     for epoch in (1, 2, 3):
         steps = steps_of_epoch([run], epoch, DATASET.rows)

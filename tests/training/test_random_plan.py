@@ -16,18 +16,18 @@ from onelayer.training.run import random_grid
 @given(n=st.integers(1, 30), sweep_seed=st.integers(0, 99))
 def test_draws_are_in_range_and_all_different(n: int, sweep_seed: int) -> None:
     runs = random_grid(
-        n, sweep_seed, learning_rate=(1e-3, 0.3), l2=[0.0, 1e-4], batch_size=(10, 100)
+        n, draw_seed=sweep_seed, learning_rate=(1e-3, 0.3), l2=[0.0, 1e-4], batch_size=(10, 100)
     )
     assert len({(r.learning_rate, r.l2, r.batch_size) for r in runs}) == len(runs) == n
     assert all(1e-3 <= r.eta <= 0.3 and r.l2 in (0.0, 1e-4) for r in runs)
     assert all(10 <= r.batch_size <= 100 for r in runs)
     assert runs == random_grid(
-        n, sweep_seed, learning_rate=(1e-3, 0.3), l2=[0.0, 1e-4], batch_size=(10, 100)
+        n, draw_seed=sweep_seed, learning_rate=(1e-3, 0.3), l2=[0.0, 1e-4], batch_size=(10, 100)
     )
 
 
 def test_another_seed_draws_other_settings() -> None:
-    first, second = (random_grid(5, seed, learning_rate=(1e-3, 0.3)) for seed in (0, 1))
+    first, second = (random_grid(5, draw_seed=seed, learning_rate=(1e-3, 0.3)) for seed in (0, 1))
     assert set(first).isdisjoint(second)
 
 
@@ -39,7 +39,7 @@ def test_ranges_are_drawn_evenly_in_their_logarithm() -> None:
 
 
 def test_every_draw_is_trained_from_every_seed() -> None:
-    runs = random_grid(3, learning_rate=(1e-3, 0.3), seed=[4, 5])
+    runs = random_grid(3, learning_rate=(1e-3, 0.3), seeds=[4, 5])
     assert [run.seed for run in runs] == [4, 5] * 3
     assert len({run.name for run in runs}) == 3
 

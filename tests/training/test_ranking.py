@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from onelayer.training.result import Outcome, Result, rank_settings
+from onelayer.training.result import Outcome, Result
 from tests.report.made_results import make_result, make_runs
 
 PAIRS = ((0.1, 0.0), (0.01, 0.0), (0.1, 1.0), (0.01, 1.0))
@@ -23,7 +23,7 @@ def with_validation(accuracies: list[float], losses: list[float] | None = None) 
 
 
 def order(result: Result) -> list[int]:
-    return [one.positions[0] // 2 for one in rank_settings(result)]
+    return [one.positions[0] // 2 for one in result.ranking]
 
 
 def test_the_mean_over_seeds_counts_and_not_the_luckiest() -> None:
@@ -38,16 +38,16 @@ def test_of_equal_accuracies_the_lower_loss_is_better() -> None:
 def test_the_test_rows_have_no_say() -> None:
     result = with_validation([0.9, 0.1, 0.6, 0.6, 0.2, 0.2, 0.3, 0.3])
     turned = result.with_records(confusion=result.confusion[::-1].copy())
-    assert rank_settings(turned) == rank_settings(result)
+    assert turned.ranking == result.ranking
 
 
 def test_a_setting_that_diverged_comes_after_all_that_did_not() -> None:
     result = with_validation([0.9, 0.9, 0.6, 0.6, 0.2, 0.2, 0.3, 0.3])
     outcomes = (*result.outcomes[:1], Outcome("diverged", 3, "lost"), *result.outcomes[2:])
-    ranked = rank_settings(result.with_records(outcomes=outcomes))
+    ranked = result.with_records(outcomes=outcomes).ranking
     assert [one.positions[0] // 2 for one in ranked] == [1, 3, 2, 0]
     assert ranked[-1].diverged == 1
-    assert ranked[-1].accuracy == 90.0
+    assert ranked[-1].mean == 0.9
 
 
 def test_a_setting_that_was_never_measured_is_last() -> None:

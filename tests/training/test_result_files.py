@@ -14,7 +14,7 @@ import pytest
 
 from onelayer.data import Splits
 from onelayer.errors import SaveError
-from onelayer.experiments.reproduce import run_experiments
+from onelayer.experiments.reproduce import reproduce
 from onelayer.files import atomic as run_folder
 from onelayer.files.atomic import check_replaceable, staged_folder, writing
 from onelayer.training.loop import train
@@ -28,7 +28,7 @@ FILES = {"settings.json", "history.parquet", "weights.safetensors"}
 @pytest.fixture
 def result(splits: Splits) -> Result:
     runs = [
-        *grid(learning_rate=0.1, seed=range(2), epochs=3, batch_size=9),
+        *grid(learning_rate=0.1, seeds=2, epochs=3, batch_size=9),
         Run(1e30, 1.0, epochs=5),
     ]
     trained = train(splits, [*runs[:2], Run(1e30, 1.0, epochs=5, batch_size=9)], snapshots=[0, 2])
@@ -60,7 +60,7 @@ def test_a_result_comes_back_bit_for_bit(result: Result, tmp_path: Path) -> None
 def test_gradient_checks_come_back(tmp_path: Path) -> None:
     from onelayer.data import load
 
-    result = run_experiments(load("digits"), seeds=1)
+    result = reproduce(load("digits"), seeds=1)
     save_result(result, tmp_path / "run")
     back = load_result(tmp_path / "run")
     assert [asdict(c) for c in back.gradient_checks] == [asdict(c) for c in result.gradient_checks]
@@ -181,7 +181,7 @@ def test_another_format_is_refused(result: Result, tmp_path: Path) -> None:
     save_result(result, tmp_path / "run")
     path = tmp_path / "run" / "settings.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    with pytest.raises(SaveError, match="format 99 is not 2"):
+    with pytest.raises(SaveError, match="format 99 is not 3"):
         load_result(tmp_path / "run")
 
 

@@ -6,12 +6,13 @@ import math
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from onelayer.errors import SettingsError
-from onelayer.training.run import Run, grid, group_passes, run_from_settings, seed_range
+from onelayer.training.run import Run, grid, group_passes, name_settings
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,7 @@ from onelayer.training.run import Run, grid, group_passes, run_from_settings, se
         ("batch_size", [0, -5, 1.5, True], "1 or above"),
         ("epochs", [0, -1, 2.0], "1 or above"),
         ("seed", [-1, 0.5], "0 or above"),
+        ("shuffle", [1, "yes", None], "true or false"),
         ("shuffle_seed", [-1, "x"], "0 or above"),
         ("init_scale", [-0.01, math.nan], "0 or above"),
         ("momentum", [-0.1, 1.0, math.nan, "0.9", True], "from 0 to below 1"),
@@ -30,16 +32,16 @@ from onelayer.training.run import Run, grid, group_passes, run_from_settings, se
         ("label_smoothing", [-0.1, 1.0, math.nan], "from 0 to below 1"),
         ("flip_seed", [-1, 0.5, True], "0 or above"),
         ("warmup", [-1, math.nan, "2"], "0 or above"),
-        ("warmup", [40.5], "at most the 40 epochs"),
+        ("warmup", [20.5], "at most the 20 epochs"),
         (
             "schedule",
             ["linear", "", "step", "step:2", "step:2:x", "step:1:2:3", "cosine:1", None, 3, []],
-            "constant, cosine, step:EPOCHS:FACTOR or cyclical:SHARE:EPOCHS, as in step:10:0.1",
+            "constant, cosine, step:EPOCHS:FACTOR or cyclical:FRACTION:EPOCHS, as in step:10:0.1",
         ),
         (
             "averaging",
             ["mean", "tail", "tail:0", "tail:1.1", "ema:1", "ema:0", "none:1", None],
-            "none, tail:SHARE or ema:DECAY",
+            "none, tail:FRACTION or ema:DECAY",
         ),
     ],
 )
@@ -48,7 +50,7 @@ def test_a_value_out_of_range_is_refused_with_its_name_and_what_was_expected(
 ) -> None:
     for value in values:
         with pytest.raises(SettingsError) as refusal:
-            run_from_settings({"learning_rate": 0.1, setting: value})
+            Run(**{"learning_rate": 0.1, setting: value})
         assert setting in str(refusal.value)
         assert expected in str(refusal.value)
         assert repr(value) in str(refusal.value)
@@ -59,7 +61,7 @@ def test_a_value_out_of_range_is_refused_with_its_name_and_what_was_expected(
     [
         ("step:0:0.1", "EPOCHS of schedule step:0:0.1 must be a number above 0"),
         ("step:2:1", "FACTOR of schedule step:2:1 must be between 0 and 1, but 1 was given"),
-        ("cyclical:0:2", "SHARE of schedule cyclical:0:2 must be between 0 and 1, but 0 was"),
+        ("cyclical:0:2", "FRACTION of schedule cyclical:0:2 must be between 0 and 1, but 0 was"),
         ("cyclical:0.1:-2", "EPOCHS of schedule cyclical:0.1:-2 must be a number above 0"),
     ],
 )
@@ -86,12 +88,12 @@ def test_an_unknown_setting_is_refused_and_the_nearest_name_is_offered() -> None
 
 
 def test_a_run_without_a_learning_rate_is_refused() -> None:
-    with pytest.raises(SettingsError, match="needs the setting learning_rate"):
-        run_from_settings({"l2": 0.1})
+    with pytest.raises(SettingsError, match="a grid needs learning_rate"):
+        grid(l2=0.1)
 
 
 def test_a_grid_is_the_product_of_its_lists() -> None:
-    runs = grid(learning_rate=[0.1, 0.01], l2=(0.0, 1.0), seed=range(2), epochs=3)
+    runs = grid(learning_rate=[0.1, 0.01], l2=(0.0, 1.0), seeds=2, epochs=3)
     assert len(runs) == 8
     assert len(set(runs)) == 8
     assert {run.epochs for run in runs} == {3}
@@ -99,7 +101,7 @@ def test_a_grid_is_the_product_of_its_lists() -> None:
 
 
 def test_runs_that_differ_in_the_seed_only_share_their_name() -> None:
-    assert len({run.name for run in grid(learning_rate=0.1, seed=range(5))}) == 1
+    assert len({run.name for run in grid(learning_rate=0.1, seeds=5)}) == 1
 
 
 def test_a_run_survives_the_way_through_a_dictionary() -> None:
@@ -107,9 +109,34 @@ def test_a_run_survives_the_way_through_a_dictionary() -> None:
     assert Run(**run.as_dict()) == run
 
 
-def test_fewer_than_one_seed_is_refused() -> None:
+def test_seeds_are_a_count_or_a_list() -> None:
+    assert [run.seed for run in grid(learning_rate=0.1, seeds=np.int64(2))] == [0, 1]
+    assert [run.seed for run in grid(learning_rate=0.1, seeds=np.array([4, 9]))] == [4, 9]
     with pytest.raises(SettingsError, match="seeds must be a whole number, 1 or above"):
-        seed_range(0)
+        grid(learning_rate=0.1, seeds=0)
+    with pytest.raises(SettingsError, match="a list of seeds, but it is empty"):
+        grid(learning_rate=0.1, seeds=[])
+    with pytest.raises(SettingsError, match="pass seeds, a count or a list"):
+        grid(learning_rate=0.1, seed=[0, 1])
+
+
+def test_numpy_numbers_and_arrays_are_taken_where_numbers_and_lists_are() -> None:
+    from_numpy = grid(
+        learning_rate=np.array([0.5, 0.25]), l2=np.float32(0.5), batch_size=np.arange(1, 3)
+    )
+    assert from_numpy == grid(learning_rate=[0.5, 0.25], l2=0.5, batch_size=[1, 2])
+    assert all(type(run.l2) is float and type(run.batch_size) is int for run in from_numpy)
+    assert Run(np.float64(0.1)) == Run(0.1)
+
+
+def test_two_settings_never_share_a_name() -> None:
+    alike = [Run(0.1, name="mine"), Run(0.2, name="mine"), Run(0.1, seed=3, name="mine")]
+    named = [f"mine, η {eta}" for eta in (0.1, 0.2, 0.1)]
+    assert [run.name for run in name_settings(alike)] == named
+    flips = [Run(0.1, flip_seed=seed) for seed in (1, 2)]
+    runs = [Run(0.1, shuffle=False), Run(0.1, epochs=3), *flips]
+    assert len({run.name for run in name_settings(runs)}) == 4
+    assert name_settings(name_settings(runs)) == name_settings(runs)
 
 
 run_settings = st.builds(
@@ -117,7 +144,8 @@ run_settings = st.builds(
     learning_rate=st.sampled_from([0.1, 0.01]),
     batch_size=st.sampled_from([10, 20]),
     epochs=st.sampled_from([1, 2]),
-    shuffle_seed=st.sampled_from([None, 1]),
+    shuffle=st.booleans(),
+    shuffle_seed=st.sampled_from([0, 1]),
     flip_seed=st.sampled_from([None, 1]),
     momentum=st.sampled_from([0.0, 0.9]),
     schedule=st.sampled_from(["constant", "cosine"]),
@@ -131,7 +159,7 @@ def test_passes_hold_every_run_once_and_only_runs_that_see_the_same_batches(
 ) -> None:
     passes = group_passes(runs)
     assert sorted(i for positions in passes for i in positions) == list(range(len(runs)))
-    shared = attrgetter("batch_size", "epochs", "shuffle_seed", "flip_seed")
+    shared = attrgetter("batch_size", "epochs", "order_seed", "flip_seed")
     keys = [{shared(runs[i]) for i in p} for p in passes]
     assert all(len(key) == 1 for key in keys)
     assert len({next(iter(key)) for key in keys}) == len(passes)

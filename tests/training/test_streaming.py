@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onelayer import Run, train
+from onelayer import Run, grid, train
 from onelayer.data import Dataset, Splits
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import fit_scaling
@@ -23,7 +23,8 @@ from onelayer.model.evaluation import evaluate
 from onelayer.model.model import Model
 from onelayer.solver import certify, solve, solve_path, suggest_learning_rate
 from onelayer.training.checkpoint import Checkpoint
-from onelayer.training.loop import initial_weights, method_of, steps_of_epoch
+from onelayer.training.loop import initial_weights, steps_of_epoch
+from onelayer.training.run import method_arrays
 from onelayer.training.schedule import row_order
 from tests.data.streaming.making import CountedRows, even
 
@@ -77,18 +78,18 @@ runs_drawn = st.builds(
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(runs_drawn, st.sampled_from([None, 3]), st.integers(1, 9))
+@given(runs_drawn, st.booleans(), st.integers(1, 9))
 def test_an_epoch_from_files_is_that_from_memory_bit_for_bit(
-    run: Run, shuffle_seed: int | None, block: int
+    run: Run, shuffle: bool, block: int
 ) -> None:
     """In file order and shuffled, with all that a run may have, whatever the blocks and batches."""
     stored = stored_rows(in_files(block=block))
-    run = replace(run, shuffle_seed=shuffle_seed)
+    run = replace(run, shuffle=shuffle, shuffle_seed=3)
     engine, scaling = streaming(make_engine()), fit_scaling("standardize", X)
     start = Weights(np.zeros((1, K, D), np.float32), np.zeros((1, K), np.float32))
     states = []
     for x in (X, cast(NDArray[Any], stored)):
-        trainer = engine.begin(State(start), method_of([run]))
+        trainer = engine.begin(State(start), method_arrays([run]))
         rows = Rows(x, Y, scaling.scale, scaling.offset, image_width=4)
         for epoch in (1, 2):
             trainer.epoch(rows, steps_of_epoch([run], epoch, N, stored))
@@ -127,7 +128,7 @@ def test_every_pass_from_files_is_that_from_memory(
         rtol=ROUNDING,
         atol=ROUNDING,
     )
-    trainer = engine.begin(State(weights), method_of([Run(0.1), Run(0.1, loss="sigmoid")]))
+    trainer = engine.begin(State(weights), method_arrays([Run(0.1), Run(0.1, loss="sigmoid")]))
     judged, expected_of = trainer.evaluate(other), trainer.evaluate(one)
     np.testing.assert_allclose(judged.loss, expected_of.loss, rtol=ROUNDING)
     np.testing.assert_array_equal(judged.correct, expected_of.correct)
@@ -137,7 +138,7 @@ def test_every_pass_from_files_is_that_from_memory(
 @pytest.mark.parametrize("scaling", ["unit", "standardize"])
 def test_training_by_the_loop_is_the_same(scaling: str) -> None:
     """From the split to the certificate: in file order to the same weights."""
-    runs = [Run(0.05, l2=0.01, batch_size=7, epochs=3), Run(0.01, batch_size=7, epochs=3)]
+    runs = grid(learning_rate=[0.05, 0.01], l2=0.01, batch_size=7, epochs=3, shuffle=False)
     memory, files = (train(splits, runs, scaling=scaling) for splits in both_splits())
     np.testing.assert_array_equal(files.W, memory.W)
     np.testing.assert_array_equal(files.confusion, memory.confusion)
@@ -154,7 +155,7 @@ def test_a_shuffled_run_follows_the_order_of_blocks() -> None:
     assert stored is not None
     engine, values = make_engine(), stored[:]
     rows = Rows(values, splits.train.y, got.scaling.scale, got.scaling.offset)
-    trainer = engine.begin(State(_start(run)), method_of([run]))
+    trainer = engine.begin(State(_start(run)), method_arrays([run]))
     for epoch in (1, 2):
         order = row_order(4, epoch, len(values), stored)
         trainer.epoch(rows, Steps.constant(np.array([0.05]), len(values), 7, order))
@@ -228,14 +229,14 @@ def test_a_choice_of_rows_in_files_must_be_in_their_order() -> None:
         dataset(in_files()).take([2, 1])
 
 
-@pytest.mark.parametrize("shuffle_seed", [None, 5])
+@pytest.mark.parametrize("shuffle", [False, True])
 def test_training_from_files_goes_on_from_a_checkpoint_to_the_same_bits(
-    shuffle_seed: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shuffle: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also from the middle of a window; an epoch is walked in parts, one for each checkpoint."""
     monkeypatch.setattr("onelayer.training.checkpoint.HOLD_SECONDS", 0.0)
     monkeypatch.setattr("onelayer.training.checkpoint.FIRST_BATCHES", 5)
-    run = Run(0.05, momentum=0.9, batch_size=3, epochs=2, shuffle_seed=shuffle_seed)
+    run = Run(0.05, momentum=0.9, batch_size=3, epochs=2, shuffle=shuffle, shuffle_seed=5)
     splits, kept = both_splits()[1], Checkpoint(tmp_path, every=0.0, resume=True)
     whole = train(splits, [run], certify=False)
     stopped = train(splits, [run], certify=False, checkpoint=kept, engine=_Interrupts(9))

@@ -221,10 +221,10 @@ def as_loaded(command: Command, splits: Splits) -> Command:
 def say_preflight(splits: Splits, engine: Engine, runs: Sequence[Run] = ()) -> None:
     """Say what a pass will take, where rows stay in their files."""
     from onelayer.data.streaming import stored_rows
-    from onelayer.training.preflight import preflight
+    from onelayer.training.estimate import estimate
 
     if stored_rows(splits.train.X) is not None:
-        note(preflight(splits.train, runs, engine=engine).sentence)
+        note(estimate(splits, runs, engine=engine).sentence)
 
 
 def load_splits(said: DataOptions, *, all_batches: bool = False) -> Splits:
@@ -408,9 +408,9 @@ def _number(option: str, text: str) -> float:
     return value
 
 
-SCHEDULES = "constant, cosine, step:EPOCHS:FACTOR or cyclical:SHARE:EPOCHS"
+SCHEDULES = "constant, cosine, step:EPOCHS:FACTOR or cyclical:FRACTION:EPOCHS"
 
-AVERAGES = "The model's weights: none (the last), tail:SHARE or ema:DECAY"
+AVERAGES = "The model's weights: none (the last), tail:FRACTION or ema:DECAY"
 
 WARMUP = "Epochs in which η rises to its full length"
 

@@ -187,16 +187,18 @@ def reproduce(
 
     Example: onelayer reproduce --seeds 1
     """
-    from onelayer.experiments.reproduce import choose_experiments, run_experiments
+    from onelayer.experiments import reproduce as run_experiments
+    from onelayer.experiments.reproduce import choose_experiments
 
-    experiments, engine = choose_experiments(only or ()), chosen_engine(arithmetic)
+    choose_experiments(only)
+    engine = chosen_engine(arithmetic)
     command = command_in_force(context)
     with training_in(to, keeping, command) as checkpoint:
         splits = load_splits(data)
         with progress_bar("training", "run-epochs") as show:
             result = run_experiments(
                 splits,
-                experiments,
+                only=only,
                 seeds=seeds,
                 engine=engine,
                 dtype=dtype,
@@ -245,7 +247,7 @@ def fit(
     """
     from onelayer.experiments.reproduce import first_of_each_setting
     from onelayer.training.loop import train
-    from onelayer.training.run import grid, seed_range
+    from onelayer.training.run import grid
 
     engine = chosen_engine(arithmetic)
     _refuse_foreign_options(context, solver)
@@ -258,8 +260,9 @@ def fit(
         l2=l2 or [0.0],
         batch_size=batch_size,
         epochs=epochs,
-        shuffle_seed=shuffle_seed,
-        seed=seed_range(seeds),
+        shuffle=shuffle_seed is not None,
+        shuffle_seed=shuffle_seed or 0,
+        seeds=seeds,
         **method.settings(),
     )
     if not runs:
@@ -379,12 +382,13 @@ def sweep(
 
     Example: onelayer sweep --data digits --loss softmax,sigmoid --momentum 0,0.9
     """
-    from onelayer.training.sweep import run_sweep
+    from onelayer.training.sweep import sweep as run_sweep
 
     engine = chosen_engine(arithmetic)
     runs = _plan(
         random, sweep_seed, learning_rate, l2, batch_size,
-        epochs=epochs, shuffle_seed=shuffle_seed, seeds=seeds, **method.settings(),
+        epochs=epochs, shuffle=shuffle_seed is not None, shuffle_seed=shuffle_seed or 0,
+        seeds=seeds, **method.settings(),
     )  # fmt: skip
     command = command_in_force(context, () if random else ("sweep_seed",))
     with training_in(to, keeping, command) as checkpoint:
@@ -410,15 +414,15 @@ def _plan(
 ) -> tuple[Run, ...]:  # fmt: skip
     """The runs of the grid, or those that are drawn."""
     from onelayer.errors import require_whole
-    from onelayer.training.run import grid, random_grid, seed_range
+    from onelayer.training.run import grid, random_grid
 
     require_whole("--random", random, 0)
-    shared |= {"seed": list(seed_range(seeds))}
     batches = parse_whole_values("--batch-size", batch_size)
     if random:
         return random_grid(
             random,
-            sweep_seed,
+            draw_seed=sweep_seed,
+            seeds=seeds,
             learning_rate=parse_choice("--learning-rate", learning_rate),
             l2=parse_choice("--l2", l2),
             batch_size=batches,
@@ -428,6 +432,7 @@ def _plan(
         learning_rate=parse_values("--learning-rate", learning_rate),
         l2=parse_values("--l2", l2),
         batch_size=batches,
+        seeds=seeds,
         **shared,
     )
 

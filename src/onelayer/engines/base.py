@@ -24,7 +24,7 @@ scores are; for other engines `onelayer.solver` answers them from the scores.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -82,14 +82,14 @@ class Method:
         momentum: μ in [0, 1), float64.
         nesterov: whether the step is Nesterov's, bool.
         sigmoid: whether the loss is the mean of K binary cross-entropies, bool; else softmax.
-        smoothing: ε in [0, 1), float64.
+        label_smoothing: ε in [0, 1), float64.
     """
 
-    l2: NDArray[np.float64]
-    momentum: NDArray[np.float64]
-    nesterov: NDArray[np.bool_]
-    sigmoid: NDArray[np.bool_]
-    smoothing: NDArray[np.float64]
+    l2: NDArray[np.float64] = field(metadata={"dtype": np.float64})
+    momentum: NDArray[np.float64] = field(metadata={"dtype": np.float64})
+    nesterov: NDArray[np.bool_] = field(metadata={"dtype": np.bool_})
+    sigmoid: NDArray[np.bool_] = field(metadata={"dtype": np.bool_})
+    label_smoothing: NDArray[np.float64] = field(metadata={"dtype": np.float64})
 
     @classmethod
     def plain(cls, l2: NDArray[np.float64]) -> Method:

@@ -147,7 +147,7 @@ class _KernelMethod(NamedTuple):
         return cls(
             np.ascontiguousarray(method.l2, np.float64),
             _where_any(method.sigmoid),
-            _where_any(method.smoothing),
+            _where_any(method.label_smoothing),
             momentum,
             None if momentum is None else _where_any(method.nesterov),
         )

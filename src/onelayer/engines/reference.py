@@ -266,7 +266,7 @@ def _targets(S: Floats, y: NDArray[np.int64], smoothing: Floats) -> Floats:
 
 def _method_losses(S: Floats, y: NDArray[np.int64], method: Method) -> Floats:
     """Loss of each row by each run's own loss, (B, R): −Σ t log p, or its mean over K of σ's."""
-    T = _targets(S, y, method.smoothing.astype(S.dtype)[:, None])
+    T = _targets(S, y, method.label_smoothing.astype(S.dtype)[:, None])
     losses = SOFTMAX.values(S, T)
     if method.sigmoid.any():
         losses = np.where(method.sigmoid, SIGMOID.values(S, T), losses)
@@ -275,7 +275,7 @@ def _method_losses(S: Floats, y: NDArray[np.int64], method: Method) -> Floats:
 
 def _method_residual(S: Floats, y: NDArray[np.int64], method: Method) -> Floats:
     """∂(a row's loss)/∂s, (B, R, K): p − t, or (σ(s) − t) / K."""
-    T = _targets(S, y, method.smoothing.astype(S.dtype)[:, None])
+    T = _targets(S, y, method.label_smoothing.astype(S.dtype)[:, None])
     residual: Floats = SOFTMAX.residual(S, T)
     if (of := method.sigmoid).any():
         residual[:, of] = SIGMOID.residual(S[:, of], T[:, of])

@@ -12,6 +12,7 @@ from onelayer.experiments.best_linear import (
     mean_model,
     whole_training_set,
 )
+from onelayer.experiments.reproduce import reproduce
 
 __all__ = [
     "HeldOut",
@@ -19,5 +20,6 @@ __all__ = [
     "compare_recipes",
     "fit_best_linear",
     "mean_model",
+    "reproduce",
     "whole_training_set",
 ]

@@ -28,7 +28,7 @@ from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import fit_scaling
 from onelayer.data.split import stratified_folds
 from onelayer.data.streaming import stored_rows
-from onelayer.engines import Engine, Weights, make_engine
+from onelayer.engines import Engine, Weights, streaming
 from onelayer.errors import SettingsError, require_number, require_whole
 from onelayer.model.model import Model
 from onelayer.objective import penalty
@@ -196,23 +196,25 @@ class _Problem:
 
 
 def fit_best_linear(
-    dataset: Dataset,
+    data: Dataset | Splits,
     recipe: Recipe | None = None,
     *,
     seed: int = 0,
-    engine: Engine | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    engine: Engine | str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Model:
-    """Fit the linear map that a recipe describes.
+    """Fit the linear classifier that a recipe describes.
 
     W, b = argmin (1/N) Σ (1 − p_y^q) / q + λ Σ W², over rows, their moves and their flips
 
     Args:
-        dataset: all training rows; nothing is held out.
-        recipe: of the fit; None takes the one that CIFAR-10's held-out rows chose.
-        seed: ≥ 0, draws the order of the rows and their moves.
-        engine: what does the arithmetic; None takes the default engine.
-        on_progress: told of epochs done and their number.
+        data: the training rows; of splits the training part (`whole_training_set` joins the
+            validation rows to it).
+        recipe: loss, penalty, augmentation and steps; None is the one that CIFAR-10's validation
+            rows chose.
+        seed: random seed of the row order and the moves, ≥ 0.
+        engine: what does the arithmetic, or its name; None is "native".
+        on_progress: called with epochs done and their number.
 
     Returns:
         One linear map of the rows as stored; the same bits for the same seed and engine.
@@ -229,11 +231,12 @@ def fit_best_linear(
         >>> model.W.shape
         (10, 64)
     """
+    dataset = data.train if isinstance(data, Splits) else data
     recipe = recipe or Recipe()
     recipe.check(dataset)
     require_whole("seed", seed, 0)
     scaling = fit_scaling("unit", dataset.X, dataset.max_value)
-    engine = engine or make_engine()
+    engine = streaming(engine)
     rows = rows_of(dataset, scaling)
     metric = fit_preconditioner(
         engine, _met(rows, dataset.image_shape, recipe, seed), dataset.classes
@@ -265,7 +268,9 @@ def _met(rows: Rows, image_shape: tuple[int, int, int] | None, recipe: Recipe, s
     return Rows(X, rows.y[chosen], rows.scale, rows.offset)
 
 
-def _descend(problem: _Problem, at: Float64, on_progress: Callable[[int, int], None]) -> Float64:
+def _descend(
+    problem: _Problem, at: Float64, on_progress: Callable[[int, int], None] | None
+) -> Float64:
     """Take all steps from a start, and give the mean over the last of them."""
     recipe, count = problem.recipe, problem.rows.count
     velocity, mean = np.zeros_like(at), at.copy()
@@ -284,7 +289,8 @@ def _descend(problem: _Problem, at: Float64, on_progress: Callable[[int, int], N
             velocity = recipe.momentum * velocity + towards
             at = at - recipe.learning_rate * factors[step] * (towards + recipe.momentum * velocity)
             mean += shares[step] * (at - mean)
-        on_progress(epoch, recipe.epochs)
+        if on_progress is not None:
+            on_progress(epoch, recipe.epochs)
     return mean
 
 

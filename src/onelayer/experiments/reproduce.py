@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from onelayer.data import Dataset, Splits
+from onelayer.data import Dataset, Splits, load
 from onelayer.engines import Engine
 from onelayer.errors import SettingsError
 from onelayer.model.model import Certificate
@@ -19,7 +19,7 @@ from onelayer.solver import check_gradient, solve
 from onelayer.training.checkpoint import Checkpoint
 from onelayer.training.loop import Progress, train
 from onelayer.training.result import ReportedFigures, Result
-from onelayer.training.run import Run, grid, seed_range
+from onelayer.training.run import Run, Seeds, grid
 
 EPOCHS = 40
 
@@ -34,8 +34,8 @@ class Experiment:
         key: short name for the command line.
         l2: λ.
         learning_rate: η.
-        train_accuracy: as reported, a share in [0, 1].
-        test_accuracy: as reported, a share in [0, 1].
+        train_accuracy: as reported, a fraction.
+        test_accuracy: as reported, a fraction.
     """
 
     key: str
@@ -63,43 +63,27 @@ EXPERIMENTS = (
 )
 
 
-def choose_experiments(keys: Sequence[str] = ()) -> tuple[Experiment, ...]:
-    """Choose experiments by their keys; none named means all four.
-
-    Args:
-        keys: of "eta-0.1", "eta-0.01", "l2-0.1", "l2-1".
-
-    Returns:
-        The experiments, in the report's order.
+def choose_experiments(only: Sequence[str] | None = None) -> tuple[Experiment, ...]:
+    """Experiments by their keys, in the report's order; None or no key means all four.
 
     Raises:
-        SettingsError: for an unknown setting name.
+        SettingsError: for an unknown key.
 
     Example:
         >>> [experiment.name for experiment in choose_experiments(["l2-1"])]
         ['λ=1, η=0.01']
     """
     known = [experiment.key for experiment in EXPERIMENTS]
-    for key in keys:
+    for key in only or ():
         if key not in known:
-            raise SettingsError(f"unknown setting {key!r}; the settings are {', '.join(known)}.")
-    return tuple(e for e in EXPERIMENTS if not keys or e.key in keys)
+            raise SettingsError(f"unknown experiment {key!r}; the experiments: {', '.join(known)}.")
+    return tuple(e for e in EXPERIMENTS if not only or e.key in only)
 
 
 def plan_experiments(
-    experiments: Sequence[Experiment] = EXPERIMENTS, *, seeds: int = 8
+    experiments: Sequence[Experiment] = EXPERIMENTS, *, seeds: Seeds = 8
 ) -> tuple[Run, ...]:
-    """Plan each experiment once for each seed; all share one pass over the data.
-
-    Args:
-        experiments: which of the four.
-        seeds: how many initial weights each starts from, ≥ 1; they are seeds 0, 1, 2 …
-
-    Returns:
-        The runs, experiment by experiment.
-
-    Raises:
-        SettingsError: for fewer than one seed.
+    """Each experiment from each seed, experiment by experiment; all share one pass over the data.
 
     Example:
         >>> len(plan_experiments(seeds=8))
@@ -113,20 +97,18 @@ def plan_experiments(
             l2=e.l2,
             epochs=EPOCHS,
             batch_size=BATCH_SIZE,
-            seed=seed_range(seeds),
+            shuffle=False,
+            seeds=seeds,
         )
     )
 
 
 def first_of_each_setting(runs: Sequence[Run], most: int = 8) -> tuple[int, ...]:
-    """Positions of the first run of each setting: the ones whose W is kept at every epoch.
+    """Positions of the first run of each setting, whose W is kept at every epoch.
 
     Args:
         runs: the settings.
-        most: how many settings at most, since each keeps epochs + 1 copies of W.
-
-    Returns:
-        Positions in `runs`.
+        most: maximum number of settings, since each keeps epochs + 1 copies of W.
 
     Example:
         >>> first_of_each_setting(plan_experiments(seeds=8))
@@ -138,48 +120,57 @@ def first_of_each_setting(runs: Sequence[Run], most: int = 8) -> tuple[int, ...]
     return tuple(first.values())[:most]
 
 
-def run_experiments(
-    splits: Splits,
-    experiments: Sequence[Experiment] = EXPERIMENTS,
+def reproduce(
+    data: Splits | None = None,
     *,
-    seeds: int = 8,
-    engine: Engine | None = None,
+    seeds: Seeds = 8,
+    only: Sequence[str] | None = None,
+    engine: Engine | str | None = None,
     dtype: str = "float32",
     checkpoint: Checkpoint | None = None,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Result:
-    """Run the experiments on a data set, all settings and seeds in one pass, and check gradients.
+    """Reproduce the report's four experiments, all settings and seeds in one pass.
+
+    Rows are visited in file order and divided by 255, as in the report; 40 epochs, batches of 100.
 
     Args:
-        splits: the data; the reported figures belong to CIFAR-10 and are added for it alone.
-        experiments: which of the four.
-        seeds: how many initial weights for each.
-        engine: what does the arithmetic; None takes the default engine.
-        dtype: "float32" or "float64".
-        checkpoint: where to write down how far training is, and whether to go on from there.
+        data: None loads CIFAR-10. The reported figures belong to it and are added for it alone.
+        seeds: how many initial weights for each experiment, or a list of seeds.
+        only: keys of experiments: "eta-0.1", "eta-0.01", "l2-0.1", "l2-1"; None means all four.
+        engine: what does the arithmetic: "native", "reference", "torch", or what `make_engine`
+            returns; None is "native".
+        dtype: arithmetic type, "float32" or "float64".
+        checkpoint: where and how often checkpoints are written, and whether to resume from them.
         on_progress: called after every epoch.
 
     Returns:
-        The result, with everything that the page needs.
+        The result, with certificates, optima and gradient checks for its page.
 
     Raises:
         SettingsError: for a value outside its range.
 
+    Source:
+        KTH DD2424, assignment 1: the report that started the project.
+
     Example:
-        >>> from onelayer.data import load
-        >>> result = run_experiments(load("digits"), choose_experiments(["l2-0.1"]), seeds=1)
+        >>> from onelayer import load, reproduce
+        >>> result = reproduce(load("digits"), only=["l2-0.1"], seeds=1)
         >>> result.settings
         ('λ=0.1, η=0.01',)
     """
+    data = load("cifar10") if data is None else data
+    experiments = choose_experiments(only)
     runs = plan_experiments(experiments, seeds=seeds)
     started = time.perf_counter()
-    checks = check_gradient(splits).checks
+    checks = check_gradient(data).checks
     checking = time.perf_counter() - started
     first = first_of_each_setting(runs)
     result = train(
-        splits,
+        data,
         runs,
         engine=engine,
+        scaling="unit",
         dtype=dtype,
         snapshots=first,
         curvature_of=[i for i in first if runs[i].l2 == 0.0],
@@ -187,28 +178,20 @@ def run_experiments(
         on_progress=on_progress,
     )
     started = time.perf_counter()
-    optima = () if result.interrupted else best_costs(splits.train, runs, engine)
+    optima = () if result.interrupted else best_costs(data.train, runs, engine)
     solving = time.perf_counter() - started
     return result.with_records(
         optima=optima,
-        reported=tuple(e.reported for e in experiments) if splits.name == "cifar10" else (),
+        reported=tuple(e.reported for e in experiments) if data.name == "cifar10" else (),
         gradient_checks=checks,
         seconds={"check gradients": checking} | dict(result.seconds) | {"optima": solving},
     )
 
 
 def best_costs(
-    train_set: Dataset, runs: Sequence[Run], engine: Engine | None = None
+    train_set: Dataset, runs: Sequence[Run], engine: Engine | str | None = None
 ) -> tuple[Certificate, ...]:
-    """The best cost there is for each λ > 0 of the runs: what training left on the table.
-
-    Args:
-        train_set: the training rows, divided by the largest value that a feature can have.
-        runs: the settings.
-        engine: what does the arithmetic; None takes the default engine.
-
-    Returns:
-        Certificates of the solved optima, largest λ first.
+    """Certificates of the optimum for each λ > 0 of the runs, largest λ first.
 
     Example:
         >>> from onelayer.data import load

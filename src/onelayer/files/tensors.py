@@ -133,7 +133,12 @@ def _read_head(file: BinaryIO, kind: str, version: str) -> tuple[dict[str, str],
         raise DataError("it is not a safetensors file; name a file that onelayer saved.")
     if len(text) < length:
         raise DataError("it ends within its header; copy it again or restore it from a backup.")
-    metadata = json.loads(text).get("__metadata__", {})
+    try:
+        metadata = json.loads(text).get("__metadata__", {})
+    except ValueError as error:
+        raise DataError(
+            "its header is damaged; copy it again or restore it from a backup."
+        ) from error
     if metadata.get("format") != kind:
         raise DataError("it is a safetensors file of something else.")
     if metadata.get("version") != version:

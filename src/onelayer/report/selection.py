@@ -17,7 +17,7 @@ import numpy as np
 
 from onelayer.report.chart import LIGHT, Chart, finished_specs, short
 from onelayer.report.summary import Spread, listed, percent_on_test, spread, unbroken
-from onelayer.training.result import Result, Standing, rank_settings
+from onelayer.training.result import RankedSetting, Result
 
 if TYPE_CHECKING:
     import altair as alt
@@ -42,7 +42,7 @@ class Grid:
     kind: str
     rates: tuple[float, ...]
     l2s: tuple[float, ...]
-    standings: dict[tuple[float, float], Standing]
+    standings: dict[tuple[float, float], RankedSetting]
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class Selection:
     sentence: str
     edges: str
     ties: str
-    best: Standing
+    best: RankedSetting
     grids: tuple[Grid, ...]
-    leaders: tuple[Standing, ...]
+    leaders: tuple[RankedSetting, ...]
     settings: int
     lost: int
 
@@ -83,10 +83,10 @@ def select_setting(result: Result) -> Selection | None:
         The selection; None when the settings are neither a complete grid of at least 2 × 2 η and λ
         nor many, or nothing was measured on validation rows.
     """
-    ranked = rank_settings(result)
+    ranked = result.ranking
     grids = _grids(ranked)
     best = ranked[0]
-    if best.diverged or math.isnan(best.accuracy) or not (grids or len(ranked) > MOST_UNRANKED):
+    if best.diverged or math.isnan(best.mean) or not (grids or len(ranked) > MOST_UNRANKED):
         return None
     home = next((grid for grid in grids if grid.kind == best.kind), None)
     return Selection(
@@ -102,7 +102,7 @@ def select_setting(result: Result) -> Selection | None:
     )
 
 
-def _grids(ranked: Sequence[Standing]) -> tuple[Grid, ...]:
+def _grids(ranked: Sequence[RankedSetting]) -> tuple[Grid, ...]:
     """One grid of each kind; none when a cell is missing or has two settings."""
     grids = []
     for _, kind in sorted({(one.batch_size, one.kind) for one in ranked}):
@@ -116,16 +116,16 @@ def _grids(ranked: Sequence[Standing]) -> tuple[Grid, ...]:
     return tuple(grids)
 
 
-def _test(result: Result, best: Standing) -> Spread:
+def _test(result: Result, best: RankedSetting) -> Spread:
     return spread(percent_on_test(result)[list(best.positions)])
 
 
-def _sentence(best: Standing, settings: int, test: Spread) -> str:
+def _sentence(best: RankedSetting, settings: int, test: Spread) -> str:
     seeds = len(best.positions)
     mean = f" on average over {seeds} seeds" if seeds > 1 else ""
     words = (
         f"Of {settings} settings, {best.name} has the best validation accuracy, "
-        f"{best.accuracy:.2f} %{mean}, at a validation loss of {best.loss:.4f} nats."
+        f"{100 * best.mean:.2f} %{mean}, at a validation loss of {best.loss:.4f} nats."
     )
     if test.n:
         words += (
@@ -136,11 +136,11 @@ def _sentence(best: Standing, settings: int, test: Spread) -> str:
     return unbroken(words)
 
 
-def _ties(ranked: Sequence[Standing], rows: int) -> str:
+def _ties(ranked: Sequence[RankedSetting], rows: int) -> str:
     """How many settings are within the standard error of a share p of N rows, √(p (1 − p) / N)."""
-    best = ranked[0].accuracy
+    best = 100 * ranked[0].mean
     error = math.sqrt(best * (100.0 - best) / max(rows, 1))
-    near = sum(not one.diverged and one.accuracy >= best - error for one in ranked[1:])
+    near = sum(not one.diverged and 100 * one.mean >= best - error for one in ranked[1:])
     if not near:
         return ""
     others = "another setting lies" if near == 1 else f"{near} other settings lie"
@@ -150,7 +150,7 @@ def _ties(ranked: Sequence[Standing], rows: int) -> str:
     )
 
 
-def _edges(best: Standing, grid: Grid) -> str:
+def _edges(best: RankedSetting, grid: Grid) -> str:
     beyond = [
         f"a {word} {letter} than {value:g}"
         for letter, value, values in (
@@ -217,10 +217,10 @@ def heat_maps(selection: Selection) -> tuple[Chart, ...]:
 
 def _shades(grids: Sequence[Grid]) -> Shades:
     shown = [
-        one.accuracy
+        100 * one.mean
         for grid in grids
         for one in grid.standings.values()
-        if not one.diverged and math.isfinite(one.accuracy)
+        if not one.diverged and math.isfinite(one.mean)
     ]
     high = max(shown)
     low = max(min(shown), high - REACH * (high - float(np.median(shown))))
@@ -229,7 +229,7 @@ def _shades(grids: Sequence[Grid]) -> Shades:
     return Shades(low, high if high > low else low + step, step)
 
 
-def _heat_map(grid: Grid, best: Standing, shades: Shades) -> Chart:
+def _heat_map(grid: Grid, best: RankedSetting, shades: Shades) -> Chart:
     cells = [_cell(one, shades) for one in grid.standings.values()]
     framed = min(grid.standings.values(), key=lambda one: one.rank)
     tables = {"cells": cells, "best": [] if framed.diverged else [_place(framed)]}
@@ -242,7 +242,7 @@ def _heat_map(grid: Grid, best: Standing, shades: Shades) -> Chart:
     found = (
         "Every setting diverged"
         if framed.diverged
-        else f"Best: {framed.accuracy:.2f} % at η = {framed.learning_rate:g} and λ = {framed.l2:g}"
+        else f"Best: {100 * framed.mean:.2f} % at η = {framed.learning_rate:g}, λ = {framed.l2:g}"
     )
     return Chart(
         name="-".join(["sweep", *re.findall(r"\w+(?:\.\w+)?", grid.kind)]),
@@ -254,21 +254,21 @@ def _heat_map(grid: Grid, best: Standing, shades: Shades) -> Chart:
     )
 
 
-def _place(one: Standing) -> dict[str, Any]:
+def _place(one: RankedSetting) -> dict[str, Any]:
     return {"x": f"{one.learning_rate:g}", "y": f"{one.l2:g}", "k": "best"}
 
 
-def _cell(one: Standing, shades: Shades) -> dict[str, Any]:
-    finite = not one.diverged and math.isfinite(one.accuracy)
+def _cell(one: RankedSetting, shades: Shades) -> dict[str, Any]:
+    finite = not one.diverged and math.isfinite(one.mean)
     runs = len(one.positions)
-    accuracy = f"{one.accuracy:.2f} %"
+    accuracy = f"{100 * one.mean:.2f} %"
     if runs - one.diverged > 1:
-        accuracy += f" ± {one.deviation:.2f}"
+        accuracy += f" ± {100 * one.sd:.2f}"
     words = f"{one.diverged} of {runs} runs diverged" if one.diverged else accuracy
-    label = f"{one.accuracy:.1f}" if finite else CROSS if one.diverged else "–"
+    label = f"{100 * one.mean:.1f}" if finite else CROSS if one.diverged else "–"
     return _place(one) | {
-        "v": short(one.accuracy) if finite else None,
-        "s": short(shades.share(one.accuracy)) if finite else 0.0,
+        "v": short(100 * one.mean) if finite else None,
+        "s": short(shades.share(100 * one.mean)) if finite else 0.0,
         "n": label,
         "w": words if finite or one.diverged else "not trained",
         "l": f"{one.loss:.4f}" if math.isfinite(one.loss) else "–",

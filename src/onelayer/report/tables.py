@@ -33,7 +33,7 @@ from onelayer.report.summary import (
     summarise,
 )
 from onelayer.solver import LearningRateBounds, Path
-from onelayer.training.result import Result, Standing, rank_settings
+from onelayer.training.result import RankedSetting, Result
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -243,7 +243,7 @@ def ranking_table(result: Result, most: int = 10) -> Table:
         >>> [column.name for column in table.columns]
         ['rank', 'η', 'λ', 'batch', 'validation accuracy / %', 'validation loss / nats', 'runs']
     """
-    ranked = rank_settings(result)
+    ranked = result.ranking
     shown = f"Best {most} of {len(ranked)} settings" if len(ranked) > most else "Settings"
     columns = [
         Column("rank", short=" "),
@@ -264,7 +264,7 @@ def ranking_table(result: Result, most: int = 10) -> Table:
                 f"{one.learning_rate:g}",
                 f"{one.l2:g}",
                 str(one.batch_size),
-                Cell(number(one.accuracy), number(one.deviation) if several else ""),
+                Cell(number(100 * one.mean), number(100 * one.sd) if several else ""),
                 number(one.loss, ".4f"),
                 Cell(f"{one.diverged} of {runs} diverged", trouble=True) if one.diverged else runs,
                 *([_beside_batch(one)] if beside else []),
@@ -273,7 +273,7 @@ def ranking_table(result: Result, most: int = 10) -> Table:
     return make_table(f"{shown} by mean validation accuracy", columns, rows, chosen=0)
 
 
-def _beside_batch(one: Standing) -> str:
+def _beside_batch(one: RankedSetting) -> str:
     """What sets a setting apart that has no column of its own."""
     return one.kind.removeprefix(f"batch {one.batch_size}").removeprefix(", ")
 
@@ -286,7 +286,7 @@ def best_on_test(result: Result) -> str:
         >>> best_on_test(train(load("digits"), [Run(learning_rate=0.1, epochs=9)]))[:50]
         'best by validation: λ=0, η=0.1; test accuracy (not'
     """
-    best = rank_settings(result)[0]
+    best = result.ranking[0]
     measured = spread(percent_on_test(result)[list(best.positions)])
     words = f"{spread_cell(measured).plain} %" if measured.n else "not measured"
     return f"best by validation: {best.name}; test accuracy (not used for selection): {words}"

@@ -28,7 +28,7 @@ from onelayer.data.dataset import data_card
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.data.streaming import StoredRows, stored_rows
-from onelayer.engines import Engine, Method, State, Steps, Trainer, Weights, streaming
+from onelayer.engines import Engine, State, Steps, Trainer, Weights, streaming
 from onelayer.errors import SettingsError
 from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.provenance import describe_environment
@@ -37,7 +37,7 @@ from onelayer.solver.certificate import certify_weights
 from onelayer.training.checkpoint import Checkpoint, Keeper, Pace, made_of
 from onelayer.training.history import CurvatureMeter, Logbook, Measurement, settle_learning_rates
 from onelayer.training.result import Outcome, Result
-from onelayer.training.run import Run, group_passes
+from onelayer.training.run import Run, group_passes, method_arrays, name_settings
 from onelayer.training.schedule import (
     averaging_shares,
     learning_rate_factors,
@@ -45,28 +45,6 @@ from onelayer.training.schedule import (
     row_order,
 )
 from onelayer.training.state import Place, Standing
-
-
-def method_of(runs: Sequence[Run]) -> Method:
-    """What each run lowers, and how.
-
-    Args:
-        runs: R settings.
-
-    Returns:
-        The method, arrays of shape (R,).
-
-    Example:
-        >>> method_of([Run(0.1, l2=0.5), Run(0.1, momentum=0.9)]).momentum
-        array([0. , 0.9])
-    """
-    return Method(
-        l2=np.array([run.l2 for run in runs], np.float64),
-        momentum=np.array([run.momentum for run in runs], np.float64),
-        nesterov=np.array([run.nesterov for run in runs], bool),
-        sigmoid=np.array([run.loss == "sigmoid" for run in runs], bool),
-        smoothing=np.array([run.label_smoothing for run in runs], np.float64),
-    )
 
 
 def steps_of_epoch(
@@ -99,7 +77,7 @@ def steps_of_epoch(
         batch_size=shared.batch_size,
         learning_rate=np.stack(rates, axis=1),
         averaging=np.stack(shares, axis=1) if any(run.averages for run in runs) else None,
-        order=row_order(shared.shuffle_seed, epoch, rows, stored),
+        order=row_order(shared.order_seed, epoch, rows, stored),
         flipped=mirrored_rows(shared.flip_seed, epoch, rows),
     )
 
@@ -118,7 +96,7 @@ class Clock:
     Epochs that an ended run skips count as done.
     """
 
-    def __init__(self, total: int, report: Callable[[Progress], None]) -> None:
+    def __init__(self, total: int, report: Callable[[Progress], None] | None) -> None:
         self.done, self.total, self._report = 0, total, report
         self._earlier, self._started = 0.0, time.perf_counter()
 
@@ -134,8 +112,8 @@ class Clock:
 
     def advance(self, run_epochs: int) -> None:
         """Count run-epochs, and report them."""
-        if run_epochs:
-            self.done += run_epochs
+        self.done += run_epochs
+        if run_epochs and self._report is not None:
             self._report(Progress(self.done, self.total))
 
 
@@ -175,7 +153,7 @@ class Job:
         if not any(run.averages for run in runs):
             # An average that no step updates any more must not stand for the weights.
             state = replace(state, average=None)
-        return self.engine.begin(state, method_of(runs))
+        return self.engine.begin(state, method_arrays(runs))
 
     def enter(self, positions: Sequence[int], epoch: int, trainer: Trainer) -> list[int]:
         """Measure these runs, write it down, and return those that go on."""
@@ -300,72 +278,75 @@ DTYPES = ("float32", "float64")
 
 
 def train(
-    splits: Splits,
-    runs: Sequence[Run],
+    data: Splits,
+    runs: Run | Sequence[Run],
     *,
-    engine: Engine | None = None,
-    scaling: str = "unit",
+    engine: Engine | str | None = None,
+    scaling: str = "auto",
     dtype: str = "float32",
-    snapshots: Sequence[int] = (),
-    curvature_of: Sequence[int] = (),
     certify: bool = True,
     checkpoint: Checkpoint | None = None,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None] | None = None,
+    snapshots: Sequence[int] = (),
+    curvature_of: Sequence[int] = (),
 ) -> Result:
     """Train every run by mini-batch gradient descent, all that can share a pass in one pass.
 
     W ← W − η ∂J/∂W, b ← b − η ∂J/∂b once a batch, with J = −(1/B) Σ log(yᵀ p) + λ Σ W².
 
     Args:
-        splits: training, validation and test rows.
+        data: training, validation and test rows.
         runs: the settings, R ≥ 1 of them.
-        engine: what does the arithmetic; None takes the default engine.
-        scaling: "none", "unit" or "standardize", fitted on the training rows.
+        engine: what does the arithmetic: "native", "reference", "torch", or what `make_engine`
+            returns; None is "native".
+        scaling: "auto", "none", "unit" or "standardize", fitted to the training rows.
         dtype: arithmetic type, "float32" or "float64".
-        snapshots: positions of runs whose W is kept at every epoch, for pictures.
-        curvature_of: positions of runs whose λmax(H) is measured as they go: at every epoch up to
-            the tenth, ever more rarely after, and at the last; a few passes each.
-        certify: whether to prove how far each run ends from its optimum: a pass for each.
-        checkpoint: where to write down how far training is, and whether to go on from there;
-            `save_result` into the same folder takes the checkpoints' place.
+        certify: whether to prove each run's distance from its optimum: a pass for each.
+        checkpoint: where and how often checkpoints are written, and whether to resume from them.
+            `Result.save` to the same folder replaces them.
         on_progress: called after every epoch of every pass.
+        snapshots: positions of runs whose W is kept at every epoch, for pictures.
+        curvature_of: positions of runs whose λmax(H) is measured while they train: at every epoch
+            up to the tenth, more rarely after, and at the last; a few passes each.
 
     Returns:
-        The result. A run whose cost stops being finite, or whose patience ends, is stopped alone
+        The result. A run whose cost is no longer finite, or whose patience ends, is stopped alone
         and keeps the weights of its last finite epoch, or of its best. Ctrl-C ends training; whole
-        epochs trained so far are kept.
+        epochs trained before it are kept.
 
     Raises:
-        SettingsError: for a batch larger than the training set or an unknown dtype or scaling.
+        SettingsError: for a batch larger than the training set, or an unknown dtype or scaling.
 
     Warns:
-        LearningRateWarning: for a learning rate above what is guaranteed to be stable.
+        LearningRateWarning: for a learning rate above the guaranteed-stable limit.
 
     Example:
-        >>> from onelayer.data import load
-        >>> result = train(load("digits"), [Run(learning_rate=0.1, epochs=5)])
+        >>> from onelayer import Run, load, train
+        >>> result = train(load("digits"), Run(learning_rate=0.1, epochs=5))
         >>> result.outcomes[0].status
         'finished'
     """
-    _check(runs, dtype, splits.train)
+    runs = [runs] if isinstance(runs, Run) else list(runs)
+    _check(data, runs, dtype)
+    runs = name_settings(runs)
     clock = Clock(sum(run.epochs for run in runs), on_progress)
     chosen_engine = streaming(engine)
-    choices = {"scaling": scaling, "dtype": dtype} | {
-        "snapshots": list(snapshots),
-        "curvature_of": list(curvature_of),
-    }
-    with _keeping(checkpoint, lambda: made_of(splits, runs, chosen_engine, **choices)) as keeper:
+    with _keeping(checkpoint, lambda: made_of(data, runs, chosen_engine, **choices)) as keeper:
+        fitted = fit_scaling(scaling, data.train.X, data.train.max_value)
+        choices = {"scaling": fitted.name, "dtype": dtype} | {
+            "snapshots": list(snapshots),
+            "curvature_of": list(curvature_of),
+        }
         standing = None if keeper is None else keeper.latest()
-        fitted = fit_scaling(scaling, splits.train.X, splits.train.max_value)
-        rows = rows_of(splits.train, fitted)
+        rows = rows_of(data.train, fitted)
         if standing is None:
-            start = initial_weights(runs, splits.train.classes, splits.train.features, dtype)
-            settled = settle_learning_rates(runs, chosen_engine, rows, splits.train.classes)
+            start = initial_weights(runs, data.train.classes, data.train.features, dtype)
+            settled = settle_learning_rates(runs, chosen_engine, rows, data.train.classes)
         else:
             settled, start = standing.runs, standing.entries.weights
         logbook = Logbook(settled, start, snapshots)
         meter = CurvatureMeter(chosen_engine, rows, curvature_of)
-        job = Job(splits, chosen_engine, fitted, logbook, meter, clock, keeper)
+        job = Job(data, chosen_engine, fitted, logbook, meter, clock, keeper)
         if standing is not None:
             job.go_on_from(standing)
         try:
@@ -405,7 +386,13 @@ def initial_weights(runs: Sequence[Run], classes: int, features: int, dtype: str
     return Weights(W, b)
 
 
-def _check(runs: Sequence[Run], dtype: str, dataset: Dataset) -> None:
+def _check(data: Splits, runs: Sequence[Run], dtype: str) -> None:
+    if not isinstance(data, Splits):
+        raise SettingsError(
+            "train needs splits, with validation and test rows, but "
+            f"{type(data).__name__} was given; see onelayer.split."
+        )
+    dataset = data.train
     if not runs:
         raise SettingsError("training needs at least one run, but none was given.")
     if dtype not in DTYPES:

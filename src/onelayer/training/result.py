@@ -1,13 +1,16 @@
-"""What training leaves behind: one record that holds everything the page needs.
+"""The result of training: one record that holds everything the page needs.
 
-Which setting is best: by the validation rows, over all of its seeds, and never by the test.
+Settings are ranked by the validation rows, over all of their seeds, and never by the test.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -93,9 +96,9 @@ class Curvature:
     values: tuple[float, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """R trained runs with their history, what they score on the test set, and how they were made.
+    """R trained runs with their history, test scores and provenance; printed as a ranked table.
 
     Attributes:
         runs: the settings, R of them.
@@ -241,104 +244,216 @@ class Result:
         last = [outcome.epochs for outcome in self.outcomes]
         return np.asarray(measured[np.arange(len(last)), last])
 
+    @cached_property
+    def ranking(self) -> tuple[RankedSetting, ...]:
+        """Settings by mean validation accuracy over their seeds, best first.
+
+        Of equal accuracies the lower validation loss is better; a setting of which a run diverged
+        comes after all that stayed finite, and one that was never measured last.
+
+        Example:
+            >>> from onelayer import Run, load, train
+            >>> result = train(load("digits"), [Run(1e-9, epochs=1), Run(0.1, epochs=1)])
+            >>> [(s.rank, s.name) for s in result.ranking]
+            [(1, 'λ=0, η=0.1'), (2, 'λ=0, η=1e-09')]
+        """
+        return _rank(self)
+
+    @property
+    def best(self) -> Model:
+        """The model of the best setting in `ranking`: its seed of best validation accuracy.
+
+        Example:
+            >>> from onelayer import load, sweep
+            >>> result = sweep(load("digits"), learning_rate=[1e-9, 0.1], epochs=2)
+            >>> result.best.settings["learning_rate"]
+            0.1
+        """
+        accuracy = self.validation_accuracy
+        alive = [i for i in self.ranking[0].positions if self.outcomes[i].status != "diverged"]
+        finite = [i for i in alive if math.isfinite(accuracy[i])]
+        candidates = finite or alive or self.ranking[0].positions
+        return self.model(max(candidates, key=lambda i: accuracy[i]))
+
+    def save(self, folder: Path | str) -> None:
+        """Save records and page as a run folder, whole or not at all.
+
+        Args:
+            folder: an earlier run there is replaced. Checkpoints there are removed, unless training
+                was interrupted: then they are what it resumes from.
+
+        Raises:
+            SaveError: when it cannot be written; nothing is left behind then.
+
+        Example:
+            >>> import tempfile
+            >>> from onelayer import Result, Run, load, train
+            >>> result = train(load("digits"), [Run(learning_rate=0.1, epochs=1)])
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     result.save(f"{folder}/first")
+            ...     bool((Result.load(f"{folder}/first").W == result.W).all())
+            True
+        """
+        from onelayer.training.run_folder import save_result
+
+        save_result(self, folder, page=True)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Result:
+        """Load a saved result, weights bit for bit.
+
+        Args:
+            folder: a run folder.
+
+        Raises:
+            SaveError: when a file is missing, damaged or of another format.
+        """
+        from onelayer.training.run_folder import load_result
+
+        return load_result(folder)
+
+    def report(self, path: Path | str | None = None) -> Path:
+        """Write the page alone.
+
+        Args:
+            path: of the page, an HTML file. None takes a new temporary folder, where the charts
+                are written as PNG and SVG as well.
+
+        Returns:
+            Path of the page.
+
+        Raises:
+            SaveError: when it cannot be written.
+        """
+        from onelayer.training.run_folder import write_single_page
+
+        # Pages are drawn by a higher package, which is asked by name.
+        report = importlib.import_module("onelayer.report")
+        return write_single_page(path, report.write_report, self)
+
+    def __repr__(self) -> str:
+        return _table(self)
+
+    def _repr_html_(self) -> str:
+        """The ranking as an HTML table, for notebooks."""
+        # Tables are drawn by a higher package, which is asked by name.
+        html: str = importlib.import_module("onelayer.report.notebook").result_html(self)
+        return html
+
     def with_records(self, **changes: Any) -> Result:
         """The same result with some attributes set, as in `with_records(seconds={})`."""
         return Result(**{f.name: getattr(self, f.name) for f in fields(self)} | changes)
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A setting's place among all.
+class RankedSetting:
+    """A setting's place among all settings of a result.
 
     Attributes:
         rank: from 1.
         name: the setting's name.
+        mean: mean validation accuracy over its seeds, a fraction; NaN if none was measured. Runs
+            that diverged are left out.
+        sd: standard deviation over the seeds, likewise; 0 for one seed.
+        loss: mean validation loss of the same runs, nats.
+        positions: of its runs in the result, one a seed.
+        diverged: how many of them diverged.
         learning_rate: η.
         l2: λ.
         batch_size: rows of a batch.
         kind: what else sets it apart from other settings of the result, as in "batch 50,
             standardize"; empty where η and λ say all.
-        positions: of its runs in the result, one a seed.
-        diverged: how many of them diverged.
-        accuracy: mean validation accuracy of those that did not, percent; NaN if none was measured.
-        deviation: of that over the seeds, percentage points; 0 for one seed.
-        loss: mean validation loss of the same runs, nats.
     """
 
     rank: int
     name: str
+    mean: float
+    sd: float
+    loss: float
+    positions: tuple[int, ...]
+    diverged: int
     learning_rate: float
     l2: float
     batch_size: int
     kind: str
-    positions: tuple[int, ...]
-    diverged: int
-    accuracy: float
-    deviation: float
-    loss: float
 
 
-def rank_settings(result: Result) -> tuple[Standing, ...]:
-    """Rank the settings of a result by mean validation accuracy over their seeds.
-
-    Args:
-        result: the records.
-
-    Returns:
-        One standing a setting, best first. Of equal accuracies the lower validation loss is
-        better; a setting of which a run diverged comes after all that stayed finite, and one that
-        was never measured last.
-
-    Example:
-        >>> from onelayer import Run, load
-        >>> from onelayer import train
-        >>> result = train(load("digits"), [Run(1e-9, epochs=1), Run(0.1, epochs=1)])
-        >>> [(s.rank, s.name) for s in rank_settings(result)]
-        [(1, 'λ=0, η=0.1'), (2, 'λ=0, η=1e-09')]
-    """
+def _rank(result: Result) -> tuple[RankedSetting, ...]:
     places: dict[str, list[int]] = {}
     for position, run in enumerate(result.runs):
         places.setdefault(run.name, []).append(position)
     kinds = _kinds(result)
-    standings = [_standing(result, positions, kinds) for positions in places.values()]
-    ranked = sorted(standings, key=_order)
-    return tuple(Standing(**vars(one) | {"rank": rank}) for rank, one in enumerate(ranked, start=1))
+    settings = [_measured(result, positions, kinds[positions[0]]) for positions in places.values()]
+    ranked = sorted(settings, key=_order)
+    return tuple(replace(setting, rank=rank) for rank, setting in enumerate(ranked, start=1))
 
 
-def _order(one: Standing) -> tuple[bool, bool, float, float]:
-    unmeasured = math.isnan(one.accuracy)
-    return unmeasured, one.diverged > 0, -one.accuracy, one.loss
+def _order(setting: RankedSetting) -> tuple[bool, bool, float, float]:
+    return math.isnan(setting.mean), setting.diverged > 0, -setting.mean, setting.loss
 
 
 def _kinds(result: Result) -> list[str]:
     """What besides η and λ sets each run apart, of what is not the same for all of them."""
-    told = (
+    properties = (
         [f"batch {run.batch_size}" for run in result.runs],
         [run.variant for run in result.runs],
         [result.scaling_of(i).name for i in range(len(result.runs))],
     )
-    differing = [words for words in told if len(set(words)) > 1]
+    differing = [words for words in properties if len(set(words)) > 1]
     return [", ".join(filter(None, words)) for words in zip(*differing, strict=True)] or (
         [""] * len(result.runs)
     )
 
 
-def _standing(result: Result, positions: list[int], kinds: list[str]) -> Standing:
+def _measured(result: Result, positions: list[int], kind: str) -> RankedSetting:
     run = result.runs[positions[0]]
-    lost = [i for i in positions if result.outcomes[i].status == "diverged"]
-    kept = [i for i in positions if i not in lost]
+    kept = [i for i in positions if result.outcomes[i].status != "diverged"]
     last = [result.outcomes[i].epochs for i in kept]
-    accuracies = 100.0 * result.validation_accuracy[kept]
-    return Standing(
+    accuracies = result.validation_accuracy[kept]
+    return RankedSetting(
         rank=0,
         name=run.name,
+        mean=float(accuracies.mean()) if kept else math.nan,
+        sd=float(accuracies.std(ddof=1)) if len(kept) > 1 else 0.0,
+        loss=float(np.mean(result.history.validation_loss[kept, last])) if kept else math.nan,
+        positions=tuple(positions),
+        diverged=len(positions) - len(kept),
         learning_rate=run.eta,
         l2=run.l2,
         batch_size=run.batch_size,
-        kind=kinds[positions[0]],
-        positions=tuple(positions),
-        diverged=len(lost),
-        accuracy=float(accuracies.mean()) if kept else math.nan,
-        deviation=float(accuracies.std(ddof=1)) if len(kept) > 1 else 0.0,
-        loss=float(np.mean(result.history.validation_loss[kept, last])) if kept else math.nan,
+        kind=kind,
     )
+
+
+# Settings in the printed table.
+MAX_PRINTED = 20
+
+
+def _table(result: Result) -> str:
+    """The ranking as plain text: mean ± sd over seeds, in percent."""
+    shown = result.ranking[:MAX_PRINTED]
+    test = 100 * result.test_accuracy
+    lines = [("", "setting", "validation / %", "loss", "test / %", "runs")]
+    for setting in shown:
+        measured = [i for i in setting.positions if math.isfinite(test[i])]
+        runs = str(len(setting.positions))
+        lines.append((
+            str(setting.rank),
+            setting.name,
+            _spread(100 * setting.mean, 100 * setting.sd),
+            f"{setting.loss:.4f}",
+            _spread(test[measured].mean(), test[measured].std(ddof=1) if measured[1:] else 0.0)
+            if measured
+            else "–",
+            f"{setting.diverged} of {runs} diverged" if setting.diverged else runs,
+        ))  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    seeds = len({run.seed for run in result.runs})
+    head = f"{result.data.name}: {len(result.ranking)} settings, mean ± sd over {seeds} seeds"
+    more = len(result.ranking) - len(shown)
+    return "\n".join([head, *text, *([f"… {more} more"] if more else [])])
+
+
+def _spread(mean: float, sd: float) -> str:
+    return f"{mean:.2f} ± {sd:.2f}" if sd else f"{mean:.2f}"

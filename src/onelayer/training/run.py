@@ -1,11 +1,8 @@
-"""What to train: a Run is one setting; a grid is many; runs that agree on their rows share a pass.
+"""The settings of training: a Run is one setting, a grid is many.
 
-A pass reads every batch once for all of its runs, so runs can share one when they see the same
-batches in the same order for the same number of epochs.
-
-Settings drawn at random: where few of many settings matter, draws see more of each than a grid.
-
-Source: Bergstra & Bengio, Random search for hyper-parameter optimization, JMLR 13 (2012).
+Each hyperparameter is declared once, as a field of `Run` that says what it means, what it must be
+and how it reads in a run's name. The command line makes its options of these fields, and the
+arrays that engines take are built from them (`method_arrays`).
 """
 
 from __future__ import annotations
@@ -13,19 +10,75 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 
+from onelayer.engines import Method
 from onelayer.errors import SettingsError, require_number, require_whole
 from onelayer.objective.loss import BELOW_ONE, Loss, check_loss
-from onelayer.training.schedule import CONSTANT, NONE, check_averaging, check_schedule
+from onelayer.training.schedule import (
+    AVERAGES,
+    CONSTANT,
+    NONE,
+    SCHEDULES,
+    check_averaging,
+    check_schedule,
+)
 
 Auto = Literal["auto"]
 
+# A count of seeds, or the seeds.
+Seeds = SupportsIndex | Iterable[int]
+
 AUTO: Auto = "auto"
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """What is known of one field of `Run`: for checks, names, help texts and tables.
+
+    Attributes:
+        kind: float, int, bool or str.
+        symbol: its letter in equations, as in η.
+        expected: what a number must be, in words; `least`, `above` and `below` are its range.
+        optional: whether None is allowed.
+        auto: whether the text "auto" is allowed.
+        word: how it reads in the automatic name where it is not the default, as a format.
+        silent: whether names say it only where runs of one training differ in it.
+    """
+
+    kind: type
+    symbol: str = ""
+    expected: str = "a finite number, 0 or above"
+    least: float = 0
+    above: float = -math.inf
+    below: float = math.inf
+    optional: bool = False
+    auto: bool = False
+    word: str = ""
+    silent: bool = False
+
+    def check(self, name: str, value: object) -> None:
+        """Refuse a value of the wrong type or outside the range."""
+        if (self.optional and value is None) or (self.auto and value == AUTO):
+            return
+        name = f"{name} ({self.symbol})" if self.symbol else name
+        if self.kind is float:
+            expected = f'{self.expected} or "auto"' if self.auto else self.expected
+            require_number(
+                name, value, expected, least=self.least, above=self.above, below=self.below
+            )
+        elif self.kind is int:
+            require_whole(name, value, int(self.least))
+        elif self.kind is bool and not isinstance(value, bool):
+            raise SettingsError(f"{name} must be true or false, but {value!r} was given.")
+
+
+def _of(help_: str, kind: type, **known: Any) -> dict[str, Any]:
+    return {"help": help_, "hyperparameter": Hyperparameter(kind, **known)}
 
 
 @dataclass(frozen=True)
@@ -35,30 +88,32 @@ class Run:
     V ← μ V + ∂J/∂W, W ← W − η V once a batch, b likewise; W and b start at N(0, init_scale²).
 
     Attributes:
-        learning_rate: η > 0, step length; "auto" lets training take one that is guaranteed to be
-            stable on its rows (`onelayer.solver.suggest` tells it beforehand).
+        learning_rate: η > 0, step length; "auto" takes one that is guaranteed to be stable on the
+            training rows (`onelayer.suggest_learning_rate` shows it).
         l2: λ ≥ 0, multiplies Σ W² in the cost.
-        seed: draws the initial weights, 0 … 2³² − 1.
+        seed: random seed of the initial weights, 0 … 2³² − 1.
         batch_size: rows of a batch, 1 … N; a last smaller batch is averaged over its own size.
         epochs: passes over the training rows, ≥ 1.
-        shuffle_seed: None takes the batches in file order; a number draws a new order each epoch.
+        shuffle: whether each epoch visits the rows in a new random order; else in file order.
+        shuffle_seed: random seed of these orders, ≥ 0.
         init_scale: standard deviation of the initial weights, ≥ 0.
-        name: the setting's name in tables and charts; by default what in it is not the default.
-            Runs that differ in seeds only share it.
+        name: the setting's name in tables and charts; by default λ, η and all that is not the
+            default. Runs that differ only in the seed share it.
         momentum: μ in [0, 1).
         nesterov: whether W ← W − η (∂J/∂W + μ V); without momentum both are the same.
-        schedule: what η is multiplied by as training goes on: "constant", "cosine",
-            "step:EPOCHS:FACTOR" or "cyclical:SHARE:EPOCHS" (`onelayer.training.schedule`).
-        warmup: epochs in which η rises to its full length before the schedule begins, fractions
-            allowed.
-        averaging: the model is the weights as they are, "none"; their mean over the last steps,
-            "tail:SHARE"; or their exponential moving average, "ema:DECAY".
+        schedule: factor of η as training proceeds: "constant", "cosine", "step:EPOCHS:FACTOR" or
+            "cyclical:FRACTION:EPOCHS" (`onelayer.training.schedule`).
+        warmup: epochs in which η rises linearly to its full value, fractions allowed.
+        averaging: the model is the last weights, "none"; the mean of the last steps' weights,
+            "tail:FRACTION"; or their exponential moving average, "ema:DECAY".
         loss: "softmax", or "sigmoid": the mean of K binary cross-entropies.
         label_smoothing: ε in [0, 1); targets are (1 − ε) y + ε/K.
-        flip_seed: None trains on images as they are; a number mirrors each with a chance of one
+        flip_seed: None trains on images as they are; a seed mirrors each with a chance of one
             half, drawn anew each epoch.
         patience: None trains all epochs and keeps the last weights; a number stops the run after
-            so many epochs without a lower validation loss, and keeps the weights of the lowest.
+            that many epochs without a lower validation loss, and keeps the weights of the lowest.
+
+    NumPy numbers are taken as well, and stored as Python's.
 
     Raises:
         SettingsError: when a value is outside its range.
@@ -68,80 +123,106 @@ class Run:
         'λ=0.1, η=0.01'
     """
 
-    # The help is that of the command line's option, which is made from the field.
     learning_rate: float | Auto = field(
-        metadata={"help": "Learning rate η > 0, or auto: a rate that is guaranteed to be stable."}
+        metadata=_of(
+            "Learning rate η > 0, or auto: a rate that is guaranteed to be stable.",
+            float,
+            symbol="η",
+            auto=True,
+            expected="a finite number above 0",
+            least=-math.inf,
+            above=0,
+        )
     )
-    l2: float = field(default=0.0, metadata={"help": "L2 penalty λ ≥ 0; the cost adds λ Σ W²."})
-    seed: int = 0
-    batch_size: int = field(default=100, metadata={"help": "Rows per batch."})
-    epochs: int = field(default=40, metadata={"help": "Passes over the training rows."})
-    shuffle_seed: int | None = field(
-        default=None, metadata={"help": "Seed of the row order; a new order each epoch."}
+    l2: float = field(
+        default=0.0, metadata=_of("L2 penalty λ ≥ 0; the cost adds λ Σ W².", float, symbol="λ")
+    )
+    seed: int = field(default=0, metadata=_of("Random seed of the initial weights.", int))
+    batch_size: int = field(default=100, metadata=_of("Rows per batch.", int, least=1, silent=True))
+    epochs: int = field(
+        default=20, metadata=_of("Passes over the training rows.", int, least=1, silent=True)
+    )
+    shuffle: bool = field(
+        default=True, metadata=_of("Shuffle the rows, anew each epoch.", bool, silent=True)
+    )
+    shuffle_seed: int = field(
+        default=0, metadata=_of("Random seed of the row order.", int, silent=True)
     )
     init_scale: float = field(
-        default=0.01, metadata={"help": "Standard deviation of the initial weights."}
+        default=0.01, metadata=_of("Standard deviation of the initial weights.", float, silent=True)
     )
     name: str = ""
-    momentum: float = field(default=0.0, metadata={"help": "Momentum μ, 0 ≤ μ < 1."})
-    nesterov: bool = field(default=False, metadata={"help": "Nesterov momentum."})
+    momentum: float = field(
+        default=0.0,
+        metadata=_of(
+            "Momentum μ, 0 ≤ μ < 1.", float, symbol="μ", expected=BELOW_ONE, below=1, word="μ={:g}"
+        ),
+    )
+    nesterov: bool = field(default=False, metadata=_of("Nesterov momentum.", bool))
     schedule: str = field(
-        default=CONSTANT,
-        metadata={"help": "constant, cosine, step:EPOCHS:FACTOR or cyclical:FRACTION:EPOCHS."},
+        default=CONSTANT, metadata=_of(f"Schedule of η: {', '.join(SCHEDULES)}.", str, word="{}")
     )
     warmup: float = field(
-        default=0.0, metadata={"help": "Warm-up epochs: η rises linearly to its full value."}
+        default=0.0,
+        metadata=_of(
+            "Warm-up epochs: η rises linearly to its full value.",
+            float,
+            expected="a number of epochs, 0 or above",
+            word="warm-up {:g}",
+        ),
     )
     averaging: str = field(
         default=NONE,
-        metadata={"help": "Averaging of the weights: none, tail:FRACTION or ema:DECAY."},
+        metadata=_of(f"Averaging of the weights: {', '.join(AVERAGES)}.", str, word="{}"),
     )
     loss: Loss = field(
         default="softmax",
-        metadata={"help": "softmax, or sigmoid: the mean of K binary cross-entropies."},
+        metadata=_of("softmax, or sigmoid: the mean of K binary cross-entropies.", str, word="{}"),
     )
-    label_smoothing: float = field(default=0.0, metadata={"help": "Label smoothing ε, 0 ≤ ε < 1."})
+    label_smoothing: float = field(
+        default=0.0,
+        metadata=_of(
+            "Label smoothing ε, 0 ≤ ε < 1.",
+            float,
+            symbol="ε",
+            expected=BELOW_ONE,
+            below=1,
+            word="ε={:g}",
+        ),
+    )
     flip_seed: int | None = field(
-        default=None, metadata={"help": "Seed of random horizontal flips of images."}
+        default=None,
+        metadata=_of(
+            "Random seed of horizontal flips of images.", int, optional=True, word="flips"
+        ),
     )
     patience: int | None = field(
         default=None,
-        metadata={"help": "Stop a run after this many epochs without a lower validation loss."},
+        metadata=_of(
+            "Stop a run after this many epochs without a lower validation loss.",
+            int,
+            least=1,
+            optional=True,
+            word="patience {}",
+        ),
     )
 
     def __post_init__(self) -> None:
-        if self.learning_rate != AUTO:
-            expected = 'a finite number above 0 or "auto"'
-            require_number("learning_rate (η)", self.learning_rate, expected, above=0)
-        require_number("l2 (λ)", self.l2, "a finite number, 0 or above", least=0)
-        require_number("init_scale", self.init_scale, "a finite number, 0 or above", least=0)
-        require_whole("batch_size", self.batch_size, 1)
-        require_whole("epochs", self.epochs, 1)
-        require_whole("seed", self.seed, 0)
-        if self.shuffle_seed is not None:
-            require_whole("shuffle_seed", self.shuffle_seed, 0)
-        if self.flip_seed is not None:
-            require_whole("flip_seed", self.flip_seed, 0)
-        if self.patience is not None:
-            require_whole("patience", self.patience, 1)
-        self._check_method()
-        if not self.name:
-            rate = AUTO if self.learning_rate == AUTO else f"{self.learning_rate:g}"
-            words = (f"λ={self.l2:g}", f"η={rate}", self.variant)
-            object.__setattr__(self, "name", ", ".join(filter(None, words)))
-
-    def _check_method(self) -> None:
-        require_number("momentum (μ)", self.momentum, BELOW_ONE, least=0, below=1)
-        if not isinstance(self.nesterov, bool):
-            raise SettingsError(f"nesterov must be true or false, but {self.nesterov!r} was given.")
+        for name, known in HYPERPARAMETERS.items():
+            value = plain(getattr(self, name))
+            object.__setattr__(self, name, value)
+            known.check(name, value)
         check_loss(self.loss, self.label_smoothing)
         check_schedule(self.schedule)
         check_averaging(self.averaging)
-        require_number("warmup", self.warmup, "a number of epochs, 0 or above", least=0)
         if self.warmup > self.epochs:
             raise SettingsError(
                 f"warmup must be at most the {self.epochs} epochs, but {self.warmup!r} was given."
             )
+        if not self.name:
+            rate = AUTO if self.learning_rate == AUTO else f"{self.learning_rate:g}"
+            words = (f"λ={self.l2:g}", f"η={rate}", self.variant)
+            object.__setattr__(self, "name", ", ".join(filter(None, words)))
 
     @property
     def averages(self) -> bool:
@@ -149,34 +230,39 @@ class Run:
         return self.averaging != NONE
 
     @property
+    def sigmoid(self) -> bool:
+        """Whether the loss is the K-sigmoid loss."""
+        return self.loss == "sigmoid"
+
+    @property
+    def order_seed(self) -> int | None:
+        """Random seed of the row orders; None for file order."""
+        return self.shuffle_seed if self.shuffle else None
+
+    @property
     def variant(self) -> str:
-        """What in the method is not the default, beside λ and η, in words; '' for nothing.
+        """What is not the default, beside λ and η, as the automatic name says it.
 
         Example:
             >>> Run(0.1, momentum=0.9, schedule="cosine", warmup=2).variant
             'μ=0.9, cosine, warm-up 2'
         """
-        words = (
-            f"{'Nesterov ' * self.nesterov}μ={self.momentum:g}" if self.momentum else "",
-            self.schedule if self.schedule != CONSTANT else "",
-            f"warm-up {self.warmup:g}" if self.warmup else "",
-            self.averaging if self.averages else "",
-            self.loss if self.loss != "softmax" else "",
-            f"ε={self.label_smoothing:g}" if self.label_smoothing else "",
-            "flips" if self.flip_seed is not None else "",
-            f"patience {self.patience}" if self.patience is not None else "",
-        )
-        return ", ".join(filter(None, words))
+        named = [
+            f"{'Nesterov ' * (self.nesterov and name == 'momentum')}{known.word}".format(value)
+            for name, known in HYPERPARAMETERS.items()
+            if known.word and (value := getattr(self, name)) != DEFAULTS[name]
+        ]
+        return ", ".join(named)
 
     @property
     def eta(self) -> float:
         """The learning rate as a number.
 
         Raises:
-            SettingsError: while it is "auto"; training puts a number in its place.
+            SettingsError: while it is "auto"; training replaces it by a number.
         """
         if isinstance(self.learning_rate, str):
-            raise SettingsError('learning_rate is "auto" until training has settled it.')
+            raise SettingsError('learning_rate is "auto" until training has chosen it.')
         return self.learning_rate
 
     def as_dict(self) -> dict[str, Any]:
@@ -184,160 +270,154 @@ class Run:
         return asdict(self)
 
 
-def run_from_settings(settings: Mapping[str, Any]) -> Run:
-    """Make a run from a mapping of setting names to values.
+HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
+    item.name: item.metadata["hyperparameter"] for item in fields(Run) if item.metadata
+}
 
-    Args:
-        settings: names are the attributes of `Run`.
 
-    Returns:
-        The run.
+DEFAULTS: Mapping[str, Any] = {item.name: item.default for item in fields(Run)}
 
-    Raises:
-        SettingsError: for an unknown setting name, a missing learning_rate, or a bad value.
+
+def method_arrays(runs: Sequence[Run]) -> Method:
+    """The objective and the optimiser of each run, as the arrays that engines take.
 
     Example:
-        >>> run_from_settings({"learning_rate": 0.1, "batch_sise": 10})
-        Traceback (most recent call last):
-        ...
-        onelayer.errors.SettingsError: unknown setting 'batch_sise'; did you mean 'batch_size'?
+        >>> method_arrays([Run(0.1, l2=0.5), Run(0.1, momentum=0.9)]).momentum
+        array([0. , 0.9])
     """
-    _require_known(settings)
-    if "learning_rate" not in settings:
-        raise SettingsError("a run needs the setting learning_rate (η), but it was not given.")
-    return Run(**settings)
+    return Method(**{
+        item.name: np.array([getattr(run, item.name) for run in runs], item.metadata["dtype"])
+        for item in fields(Method)
+    })  # fmt: skip
 
 
-def grid(**settings: Any) -> tuple[Run, ...]:
+def plain(value: Any) -> Any:
+    """A NumPy number as Python's; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def as_values(value: Any) -> list[Any]:
+    """The values of a swept setting: of a list, tuple, range, array or series; else the one.
+
+    Example:
+        >>> as_values(np.array([0.1, 0.2])), as_values("auto")
+        ([0.1, 0.2], ['auto'])
+    """
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
+        return [value]
+    return list(value.tolist() if hasattr(value, "tolist") else value)
+
+
+def seed_values(seeds: Seeds) -> list[int]:
+    """The seeds of a count, 0 … seeds − 1, or those that are listed.
+
+    Raises:
+        SettingsError: for a count below 1 or an empty list.
+
+    Example:
+        >>> seed_values(3), seed_values([4, 7])
+        ([0, 1, 2], [4, 7])
+    """
+    if isinstance(seeds, Iterable):
+        if not (listed := as_values(seeds)):
+            raise SettingsError("seeds must be a count or a list of seeds, but it is empty.")
+        return listed
+    count = plain(seeds)
+    require_whole("seeds", count, 1)
+    return list(range(count))
+
+
+def grid(*, seeds: Seeds = 1, **settings: Any) -> tuple[Run, ...]:
     """Every combination of the given settings, as runs.
 
     Args:
-        **settings: names are the attributes of `Run`; a list or tuple of values is swept, a
-            single value is fixed. The last swept setting varies fastest.
+        seeds: how many seeds each setting is trained from, 0 … seeds − 1, or a list of seeds.
+        **settings: attributes of `Run`. A list, tuple, range, array or series is swept, a single
+            value is fixed. The last swept setting varies fastest, and the seed faster still.
 
     Returns:
         The runs, in the order of the product.
 
     Raises:
-        SettingsError: for an unknown setting name or a bad value.
+        SettingsError: for an unknown setting or a bad value.
 
     Example:
         >>> [run.name for run in grid(learning_rate=[0.1, 0.01], l2=0.0)]
         ['λ=0, η=0.1', 'λ=0, η=0.01']
     """
     _require_known(settings)
-    axes = [v if isinstance(v, (list, tuple, range)) else [v] for v in settings.values()]
+    if "learning_rate" not in settings:
+        raise SettingsError('a grid needs learning_rate (η); "auto" takes a stable one.')
+    axes = settings | {"seed": seed_values(seeds)}
     return tuple(
-        run_from_settings(dict(zip(settings, values, strict=True)))
-        for values in itertools.product(*axes)
+        Run(**dict(zip(axes, values, strict=True)))
+        for values in itertools.product(*map(as_values, axes.values()))
     )
 
 
-def seed_range(seeds: int) -> range:
-    """Seeds 0, 1, 2 …, for runs that differ in their initial weights only.
-
-    Args:
-        seeds: how many, ≥ 1.
-
-    Returns:
-        The seeds.
-
-    Raises:
-        SettingsError: for fewer than one.
-
-    Example:
-        >>> list(seed_range(3))
-        [0, 1, 2]
-    """
-    require_whole("seeds", seeds, 1)
-    return range(seeds)
-
-
-def group_passes(runs: Sequence[Run]) -> list[list[int]]:
-    """Group runs that can share a pass: same batches, order, flips and epochs.
-
-    Args:
-        runs: any runs.
-
-    Returns:
-        Lists of positions in `runs`; every run is in exactly one list.
-
-    Example:
-        >>> group_passes([Run(0.1), Run(0.1, batch_size=50), Run(0.2)])
-        [[0, 2], [1]]
-    """
-    groups: dict[tuple[int | None, ...], list[int]] = {}
-    for position, run in enumerate(runs):
-        key = (run.batch_size, run.epochs, run.shuffle_seed, run.flip_seed)
-        groups.setdefault(key, []).append(position)
-    return list(groups.values())
-
-
-def _require_known(names: Iterable[str]) -> None:
-    known = [field.name for field in fields(Run)]
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the settings are {', '.join(known)}."
-            raise SettingsError(f"unknown setting {name!r}; {hint}")
-
-
-# Numbers that are drawn have so many significant digits, so that a table can be read and typed.
+# Significant digits of drawn numbers, so that a table can be read and typed.
 DIGITS = 3
 
-# Lists alone have finitely many combinations; so many draws in vain say that they are used up.
-DRAWS_IN_VAIN = 1000
-
-WHOLE = ("batch_size", "epochs")
+# Lists alone have finitely many combinations; this many draws in vain mean that none is left.
+MAX_VAIN_DRAWS = 1000
 
 
-def random_grid(n: int, sweep_seed: int = 0, **settings: Any) -> tuple[Run, ...]:
+def random_grid(
+    n: int, *, draw_seed: int = 0, seeds: Seeds = 1, **settings: Any
+) -> tuple[Run, ...]:
     """Draw n different settings at random, as runs.
 
+    Where few of many settings matter, random draws try more values of each than a grid.
+
     Args:
-        n: how many settings, ≥ 1.
-        sweep_seed: of the draws; the same seed draws the same settings.
-        **settings: names are the attributes of `Run`. A tuple (low, high) is drawn log-uniformly
-            from low to high, both above 0; of a list one entry is drawn; a single value is fixed.
-            Of `seed` nothing is drawn: every setting is trained from each of the given seeds.
+        n: number of settings, ≥ 1.
+        draw_seed: random seed of the draws.
+        seeds: how many seeds each setting is trained from, 0 … seeds − 1, or a list of seeds.
+        **settings: attributes of `Run`. A tuple (low, high) is drawn log-uniformly from low to
+            high, both above 0; of a list, range, array or series one entry is drawn; a single
+            value is fixed.
 
     Returns:
         The runs, setting by setting; drawn numbers have 3 significant digits.
 
     Raises:
-        SettingsError: for an unknown setting, a bad value, a range that is none, or when lists
-            have fewer than n combinations.
+        SettingsError: for an unknown setting, a bad value or range, or lists with fewer than n
+            combinations.
+
+    Source:
+        Bergstra & Bengio, Random search for hyper-parameter optimization, JMLR 13 (2012).
 
     Example:
-        >>> runs = random_grid(2, learning_rate=(1e-3, 0.3), l2=[0.0, 1e-4], seed=[0, 1])
+        >>> runs = random_grid(2, learning_rate=(1e-3, 0.3), l2=[0.0, 1e-4], seeds=2)
         >>> [run.name for run in runs if run.seed == 0]
         ['λ=0.0001, η=0.0378', 'λ=0, η=0.00126']
     """
+    n, draw_seed = plain(n), plain(draw_seed)
     require_whole("n", n, 1)
-    require_whole("sweep_seed", sweep_seed, 0)
-    seeds = settings.pop("seed", 0)
+    require_whole("draw_seed", draw_seed, 0)
+    _require_known(settings)
     for name, values in settings.items():
-        _check(name, values)
-    rng = np.random.default_rng(sweep_seed)
+        _check_choice(name, values)
+    rng = np.random.default_rng(draw_seed)
     drawn: dict[tuple[Any, ...], dict[str, Any]] = {}
     in_vain = 0
     while len(drawn) < n:
         setting = {name: _draw(rng, name, values) for name, values in settings.items()}
         in_vain = in_vain + 1 if tuple(setting.values()) in drawn else 0
         drawn.setdefault(tuple(setting.values()), setting)
-        if in_vain == DRAWS_IN_VAIN:
+        if in_vain == MAX_VAIN_DRAWS:
             raise SettingsError(
-                f"{n} different settings were asked for, but only {len(drawn)} could be drawn; "
-                "ask for fewer or widen the ranges."
+                f"cannot draw {n} different settings, only {len(drawn)} could be drawn; reduce n "
+                "or widen the ranges."
             )
-    return tuple(run for setting in drawn.values() for run in grid(**setting, seed=seeds))
+    return tuple(run for setting in drawn.values() for run in grid(seeds=seeds, **setting))
 
 
-def _check(name: str, values: Any) -> None:
+def _check_choice(name: str, values: Any) -> None:
     if isinstance(values, tuple):
         if len(values) != 2:
             raise SettingsError(
-                f"{name} must be a range (low, high), a list to choose from or one value, but "
+                f"{name} must be a range (low, high), a list of values or one value, but "
                 f"{values!r} was given."
             )
         for value in values:
@@ -348,7 +428,7 @@ def _check(name: str, values: Any) -> None:
             raise SettingsError(
                 f"{name} must be a range from low to high, but {values!r} was given."
             )
-    elif isinstance(values, list) and not values:
+    elif not as_values(values):
         raise SettingsError(f"{name} must have values to choose from, but an empty list was given.")
 
 
@@ -357,9 +437,65 @@ def _draw(rng: np.random.Generator, name: str, values: Any) -> Any:
     if isinstance(values, tuple):
         low, high = (math.log(value) for value in values)
         value = math.exp(rng.uniform(low, high))
-        if name in WHOLE:
+        if HYPERPARAMETERS[name].kind is int:
             return round(value)
         return min(max(float(f"{value:.{DIGITS}g}"), values[0]), values[1])
-    if isinstance(values, (list, range)):
-        return values[int(rng.integers(len(values)))]
-    return values
+    listed = as_values(values)
+    return listed[int(rng.integers(len(listed)))] if len(listed) > 1 else listed[0]
+
+
+def name_settings(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Name runs so that two share a name only if they differ in nothing but the seed.
+
+    Example:
+        >>> [run.name for run in name_settings([Run(0.1), Run(0.1, batch_size=50)])]
+        ['λ=0, η=0.1, batch 100', 'λ=0, η=0.1, batch 50']
+    """
+    silent = [name for name, known in HYPERPARAMETERS.items() if known.silent]
+    shown = _differing(runs, silent)
+    named = [_named(run, shown) for run in runs]
+    settings: dict[str, set[Run]] = {}
+    for run in named:
+        settings.setdefault(run.name, set()).add(replace(run, seed=0))
+    differing = {name: _differing(alike, HYPERPARAMETERS) for name, alike in settings.items()}
+    return tuple(_named(run, differing[run.name]) for run in named)
+
+
+def _differing(runs: Collection[Run], names: Iterable[str]) -> list[str]:
+    """Those settings that are not the same for all of the runs."""
+    return [name for name in names if len({getattr(run, name) for run in runs}) > 1]
+
+
+def _named(run: Run, names: Iterable[str]) -> Run:
+    """The run with these settings in its name, unless they are there."""
+    words = [f"{_LABELS.get(n, n.replace('_', ' '))} {getattr(run, n)}" for n in names]
+    added = [word for word in words if word not in run.name.split(", ")]
+    return replace(run, name=", ".join([run.name, *added])) if added else run
+
+
+_LABELS = {"batch_size": "batch", "learning_rate": "η", "l2": "λ"}
+
+
+def group_passes(runs: Sequence[Run]) -> list[list[int]]:
+    """Group runs that can share a pass over the data: same batches, order, flips and epochs.
+
+    Example:
+        >>> group_passes([Run(0.1), Run(0.1, batch_size=50), Run(0.2)])
+        [[0, 2], [1]]
+    """
+    groups: dict[tuple[int | None, ...], list[int]] = {}
+    for position, run in enumerate(runs):
+        key = (run.batch_size, run.epochs, run.order_seed, run.flip_seed)
+        groups.setdefault(key, []).append(position)
+    return list(groups.values())
+
+
+def _require_known(names: Iterable[str]) -> None:
+    known = [item.name for item in fields(Run) if item.name != "seed"]
+    for name in names:
+        if name == "seed":
+            raise SettingsError("seed is not swept; pass seeds, a count or a list of seeds.")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the settings are {', '.join(known)}."
+            raise SettingsError(f"unknown setting {name!r}; {hint}")

@@ -24,7 +24,9 @@ Nothing in these files can run code when it is loaded.
 
 from __future__ import annotations
 
+import importlib
 import json
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -37,7 +39,7 @@ from onelayer import solver
 from onelayer.data.dataset import DataCard
 from onelayer.data.scaling import Scaling
 from onelayer.errors import SaveError
-from onelayer.files.atomic import SETTINGS_FILE, staged_folder
+from onelayer.files.atomic import SETTINGS_FILE, staged_file, staged_folder
 from onelayer.files.lock import holder
 from onelayer.files.provenance import Command, read_command, write_command
 from onelayer.model.model import Certificate, Model
@@ -396,34 +398,37 @@ def _read_lines(path: Path) -> list[Line]:
     return lines
 
 
-RESULT_FORMAT = 2
+RESULT_FORMAT = 3
 
 HISTORY_FILE = "history.parquet"
 
 
-def save_result(result: Result, folder: Path | str) -> None:
-    """Save a result as a run folder, whole or not at all.
+def save_result(
+    result: Result, folder: Path | str, *, page: bool = False, keep_checkpoints: bool = False
+) -> None:
+    """Save a result as a run folder, whole or not at all; see `Result.save`.
 
     Args:
         result: what to save.
-        folder: where; an earlier run there is replaced. Checkpoints there are removed, unless
-            the result is an interrupted one, which they can go on from.
-
-    Raises:
-        SaveError: when it cannot be written; nothing is left behind then.
-
-    Example:
-        >>> import tempfile
-        >>> from onelayer import Run, load
-        >>> from onelayer import train
-        >>> result = train(load("digits"), [Run(learning_rate=0.1, epochs=1)])
-        >>> with tempfile.TemporaryDirectory() as place:
-        ...     save_result(result, Path(place) / "first")
-        ...     bool((load_result(Path(place) / "first").W == result.W).all())
-        True
+        folder: where; an earlier run there is replaced.
+        page: whether to draw the page as well.
+        keep_checkpoints: whether checkpoints there stay; those of an interrupted result always do.
     """
-    with staged_folder(Path(folder), keep_checkpoints=result.interrupted) as staging:
+    keep = keep_checkpoints or result.interrupted
+    with staged_folder(Path(folder), keep_checkpoints=keep) as staging:
         write_records(result, staging)
+        if page:
+            # Pages are drawn by a higher package, which is asked by name.
+            importlib.import_module("onelayer.report").write_report(result, staging)
+
+
+def write_single_page(path: Path | str | None, write: Callable[[Any, Path], Path], of: Any) -> Path:
+    """Write a page outside a run folder; None is a new temporary folder, with its charts."""
+    if path is None:
+        return write(of, Path(tempfile.mkdtemp(prefix="onelayer-")))
+    with staged_file(Path(path)) as staging:
+        write(of, staging.parent).replace(staging)
+    return Path(path)
 
 
 def write_records(result: Result, folder: Path) -> None:

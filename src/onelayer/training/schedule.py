@@ -5,21 +5,21 @@ With t = 0, 1, 2 … the steps after warm-up, S how many there are, and n the st
     constant                  f = 1
     cosine                    f = ½ (1 + cos(π t / S))
     step:EPOCHS:FACTOR        f = FACTOR^⌊t / n⌋                  n of EPOCHS
-    cyclical:SHARE:EPOCHS     f = SHARE + (1 − SHARE) (1 − |c − 1|)    c = (t mod 2n) / n
+    cyclical:FRACTION:EPOCHS     f = FRACTION + (1 − FRACTION) (1 − |c − 1|)    c = (t mod 2n) / n
 
 and during the first w steps of warm-up f = 1/w, 2/w, …, 1. The schedule begins where warm-up ends.
 A number of epochs becomes the nearest number of steps, at least 1.
 
 Sources: Loshchilov & Hutter (2017), SGDR, for cosine without restarts; Smith (2017), Cyclical
-learning rates for training neural networks, for the triangle, SHARE = η_min / η_max; Goyal et al.
-(2017), Accurate, large minibatch SGD, for gradual warm-up.
+learning rates for training neural networks, for the triangle, FRACTION = η_min / η_max; Goyal et
+al. (2017), Accurate, large minibatch SGD, for gradual warm-up.
 
 Averages of the weights over steps, and the share α of the newest in each.
 
     A ← A + α (W − A) after each step
 
     none          α = 1, the weights as they are
-    tail:SHARE    the mean of the last n steps' weights, n of SHARE of all steps:
+    tail:FRACTION    the mean of the last n steps' weights, n of FRACTION of all steps:
                   α = 1 before them, then 1/1, 1/2, …, 1/n
     ema:DECAY     Σ DECAYⁱ W₋ᵢ / Σ DECAYⁱ over the steps so far, i steps back:
                   α = (1 − DECAY) / (1 − DECAYᵗ) after step t = 1, 2, …
@@ -111,7 +111,7 @@ _FORMS: dict[str, tuple[Callable[..., Float64], tuple[str, ...]]] = {
     CONSTANT: (_constant, ()),
     "cosine": (_cosine, ()),
     "step": (_step, ("EPOCHS", "FACTOR")),
-    "cyclical": (_cyclical, ("SHARE", "EPOCHS")),
+    "cyclical": (_cyclical, ("FRACTION", "EPOCHS")),
 }
 
 SCHEDULES = tuple(":".join((name, *numbers)) for name, (_, numbers) in _FORMS.items())
@@ -131,7 +131,7 @@ def check_schedule(spec: object) -> None:
         Traceback (most recent call last):
         ...
         onelayer.errors.SettingsError: schedule must be constant, cosine, step:EPOCHS:FACTOR or \
-cyclical:SHARE:EPOCHS, as in step:10:0.1, but 'linear' was given.
+cyclical:FRACTION:EPOCHS, as in step:10:0.1, but 'linear' was given.
     """
     name, numbers = _parse_schedule(spec)
     for what, number in zip(_FORMS[name][1], numbers, strict=True):
@@ -199,7 +199,7 @@ def _parse_schedule(spec: object) -> tuple[str, tuple[float, ...]]:
 
 NONE = "none"
 
-AVERAGES = (NONE, "tail:SHARE", "ema:DECAY")
+AVERAGES = (NONE, "tail:FRACTION", "ema:DECAY")
 
 
 def check_averaging(spec: object) -> None:
@@ -215,8 +215,8 @@ def check_averaging(spec: object) -> None:
         >>> check_averaging("ema:1")
         Traceback (most recent call last):
         ...
-        onelayer.errors.SettingsError: averaging must be none, tail:SHARE or ema:DECAY, with SHARE \
-above 0 and at most 1 and DECAY between 0 and 1, as in tail:0.5, but 'ema:1' was given.
+        onelayer.errors.SettingsError: averaging must be none, tail:FRACTION or ema:DECAY, with \
+FRACTION above 0 and at most 1 and DECAY between 0 and 1, as in tail:0.5, but 'ema:1' was given.
     """
     name, number = _parse_averaging(spec)
     good = name == NONE or 0.0 < number < 1.0 or (name == "tail" and number == 1.0)
@@ -269,8 +269,8 @@ def _parse_averaging(spec: object) -> tuple[str, float]:
 
 def _refusal(spec: object) -> SettingsError:
     return SettingsError(
-        f"averaging must be {', '.join(AVERAGES[:-1])} or {AVERAGES[-1]}, with SHARE above 0 and "
-        f"at most 1 and DECAY between 0 and 1, as in tail:0.5, but {spec!r} was given."
+        f"averaging must be {', '.join(AVERAGES[:-1])} or {AVERAGES[-1]}, with FRACTION above 0 "
+        f"and at most 1 and DECAY between 0 and 1, as in tail:0.5, but {spec!r} was given."
     )
 
 

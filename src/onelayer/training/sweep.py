@@ -1,9 +1,10 @@
-"""A sweep: many settings trained in as few passes as they allow, the best one looked at closely."""
+"""A sweep: many settings trained in as few passes as they allow, the best one measured closely."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,112 +14,96 @@ from onelayer.engines import Engine
 from onelayer.errors import SettingsError
 from onelayer.training.checkpoint import FIRST, Checkpoint
 from onelayer.training.loop import Progress, train
-from onelayer.training.result import History, Result, rank_settings
-from onelayer.training.run import Run
+from onelayer.training.result import History, Result
+from onelayer.training.run import AUTO, Run, grid, name_settings
 
-# The name of the best run's own checkpoints, while it is trained once more.
-WATCHED = "best"
-
-
-def name_by_batch(runs: Sequence[Run]) -> tuple[Run, ...]:
-    """Name runs by their batch size as well, where that differs: λ and η alone do not tell them.
-
-    Args:
-        runs: of a sweep.
-
-    Returns:
-        The same runs, with names that no two settings share.
-
-    Example:
-        >>> [run.name for run in name_by_batch([Run(0.1), Run(0.1, batch_size=50)])]
-        ['λ=0, η=0.1, batch 100', 'λ=0, η=0.1, batch 50']
-    """
-    if len({run.batch_size for run in runs}) < 2:
-        return tuple(runs)
-    return tuple(replace(run, name=f"{run.name}, batch {run.batch_size}") for run in runs)
+# Name of the checkpoints of the best run, while it is trained once more.
+BEST = "best"
 
 
-def run_sweep(
-    splits: Splits,
-    runs: Sequence[Run],
+def sweep(
+    data: Splits,
+    runs: Sequence[Run] | None = None,
     *,
-    engine: Engine | None = None,
-    scaling: str | Sequence[str] = "unit",
+    engine: Engine | str | None = None,
+    scaling: str | Sequence[str] = "auto",
     dtype: str = "float32",
     certify: bool = False,
     checkpoint: Checkpoint | None = None,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None] | None = None,
+    **settings: Any,
 ) -> Result:
-    """Train every run, all that can share a pass in one pass, and watch the best one.
+    """Train many settings in as few passes as they allow, and rank them by validation accuracy.
 
-    The best setting, by validation accuracy, is trained once more from its first seed: it comes
-    to the same bits, and W at every epoch and the curvature that it met are kept for the page.
+    The best setting is trained once more from its first seed: it comes to the same bits, and its
+    W at every epoch and the curvature that it met are kept for the page.
 
     Args:
-        splits: the data.
+        data: training, validation and test rows.
         runs: the settings; see `grid` and `random_grid`.
-        engine: what does the arithmetic; None takes the default engine.
-        scaling: "none", "unit" or "standardize", or several of them: then every run is trained
-            under each.
-        dtype: "float32" or "float64".
-        certify: whether to prove how far each run ends from its optimum: a pass for each.
-        checkpoint: where to write down how far training is, and whether to go on from there.
+        engine: what does the arithmetic: "native", "reference", "torch", or what `make_engine`
+            returns; None is "native".
+        scaling: "auto", "none", "unit" or "standardize", or several of them: then every run is
+            trained under each.
+        dtype: arithmetic type, "float32" or "float64".
+        certify: whether to prove each run's distance from its optimum: a pass for each.
+        checkpoint: where and how often checkpoints are written, and whether to resume from them.
         on_progress: called after every epoch of every pass.
+        **settings: in place of runs, what `grid` takes: settings and lists of them, and seeds.
+            Without a learning_rate "auto" is taken.
 
     Returns:
-        The result. Ctrl-C ends it; of several scalings those that were begun are in it.
+        The result. Ctrl-C ends training; of several scalings those that were begun are in it.
 
     Raises:
-        SettingsError: as `train` does, and for a scaling that is there twice.
+        SettingsError: as `train` does, for a scaling that is given twice, and for both runs and
+            settings.
 
     Example:
-        >>> from onelayer.data import load
-        >>> from onelayer.training.run import grid
-        >>> result = run_sweep(load("digits"), grid(learning_rate=[0.1, 0.01], epochs=3))
-        >>> list(result.snapshots)
-        [0]
+        >>> from onelayer import load, sweep
+        >>> result = sweep(load("digits"), learning_rate=[0.1, 0.01], l2=[0, 0.01], epochs=3)
+        >>> result.ranking[0].name
+        'λ=0, η=0.1'
     """
+    if runs is None:
+        runs = grid(**{"learning_rate": AUTO} | settings)
+    elif settings:
+        raise SettingsError(
+            f"give sweep runs or settings, but both were given: {', '.join(settings)}."
+        )
     scalings = (scaling,) if isinstance(scaling, str) else tuple(scaling)
-    for one in scalings:
-        check_scaling(one)
+    for name in scalings:
+        check_scaling(name)
     if not scalings or len(set(scalings)) < len(scalings):
         raise SettingsError(
             f"scaling must be one or several, each once, but {', '.join(scalings)!r} was given."
         )
-    named = name_by_batch(runs)
+    named = name_settings(runs)
     results: list[Result] = []
-    for done, one in enumerate(scalings):
-        progress = _Within(on_progress, done, len(scalings))
+    for done, name in enumerate(scalings):
         results.append(
             train(
-                splits,
-                _named_by(one, named) if len(scalings) > 1 else named,
+                data,
+                _with_scaling(name, named) if len(scalings) > 1 else named,
                 engine=engine,
-                scaling=one,
+                scaling=name,
                 dtype=dtype,
                 certify=certify,
-                checkpoint=checkpoint and replace(checkpoint, name=one if done else FIRST),
-                on_progress=progress,
+                checkpoint=checkpoint and replace(checkpoint, name=name if done else FIRST),
+                on_progress=on_progress and _Part(on_progress, done, len(scalings)),
             )
         )
         if results[-1].interrupted:
             break
-    result = joined(results)
-    best = rank_settings(result)[0]
+    result = _joined(results)
+    best = result.ranking[0]
     if result.interrupted or best.diverged:
         return result
-    return _watched(result, best.positions[0], splits, engine, dtype, checkpoint)
+    return _with_best(result, best.positions[0], data, engine, dtype, checkpoint)
 
 
-def joined(results: Sequence[Result]) -> Result:
-    """One result of several that differ in their scaling.
-
-    Args:
-        results: of the same data, engine and number of epochs.
-
-    Returns:
-        All runs, in order.
-    """
+def _joined(results: Sequence[Result]) -> Result:
+    """One result of several that differ in their scaling: all runs, in order."""
     first = results[0]
     if len(results) == 1:
         return first
@@ -149,17 +134,17 @@ def joined(results: Sequence[Result]) -> Result:
     )
 
 
-def _watched(
+def _with_best(
     result: Result,
     position: int,
-    splits: Splits,
-    engine: Engine | None,
+    data: Splits,
+    engine: Engine | str | None,
     dtype: str,
     checkpoint: Checkpoint | None,
 ) -> Result:
     """The same result with W at every epoch and the curvature of one run, unless Ctrl-C ends it."""
-    watched = train(
-        splits,
+    closely = train(
+        data,
         [result.runs[position]],
         engine=engine,
         scaling=result.scaling_of(position).name,
@@ -167,22 +152,22 @@ def _watched(
         certify=False,
         snapshots=[0],
         curvature_of=[0],
-        checkpoint=checkpoint and replace(checkpoint, name=WATCHED),
+        checkpoint=checkpoint and replace(checkpoint, name=BEST),
     )
-    if watched.interrupted:
+    if closely.interrupted:
         return result
     return result.with_records(
-        snapshots={position: watched.snapshots[0]},
-        curvatures={position: watched.curvatures[0]},
-        seconds=dict(result.seconds) | {"watch the best": watched.seconds["train"]},
+        snapshots={position: closely.snapshots[0]},
+        curvatures={position: closely.curvatures[0]},
+        seconds=dict(result.seconds) | {"watch the best": closely.seconds["train"]},
     )
 
 
-def _named_by(scaling: str, runs: Sequence[Run]) -> tuple[Run, ...]:
+def _with_scaling(scaling: str, runs: Sequence[Run]) -> tuple[Run, ...]:
     return tuple(replace(run, name=f"{run.name}, {scaling}") for run in runs)
 
 
-class _Within:
+class _Part:
     """Progress of one of several equal parts, as progress of the whole."""
 
     def __init__(self, report: Callable[[Progress], None], part: int, parts: int) -> None:

@@ -91,7 +91,7 @@ def problems(
             momentum=rng.choice([0.0, 0.5], R) if draw(st.booleans()) else np.zeros(R),
             nesterov=rng.choice([True, False], R),
             sigmoid=rng.choice([True, False], R) if draw(st.booleans()) else np.zeros(R, bool),
-            smoothing=rng.choice([0.0, 0.2], R) if draw(st.booleans()) else np.zeros(R),
+            label_smoothing=rng.choice([0.0, 0.2], R) if draw(st.booleans()) else np.zeros(R),
         )
         velocity = _weights(rng, R, K, D, dtype) if draw(st.booleans()) else None
         average = _weights(rng, R, K, D, dtype) if draw(st.booleans()) else None

@@ -36,8 +36,8 @@ class Losses:
 
     def __init__(self, method: Method, classes: int, dtype: Any, device: Any) -> None:
         self._K = classes
-        self._smoothing = on_device(method.smoothing, device, dtype)
-        self._smooths = bool(method.smoothing.any())
+        self._smoothing = on_device(method.label_smoothing, device, dtype)
+        self._smooths = bool(method.label_smoothing.any())
         self._sigmoid = on_device(method.sigmoid, device)
         self._any_sigmoid = bool(method.sigmoid.any())
 

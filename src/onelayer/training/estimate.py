@@ -1,4 +1,4 @@
-"""What a pass over rows that stay in their files will take, before it is begun."""
+"""Estimates memory and time of a pass over rows that stay in their files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onelayer.data import Dataset
+from onelayer.data import Dataset, Splits
 from onelayer.data.rows import Rows
 from onelayer.data.streaming import (
     available_memory,
@@ -20,8 +20,7 @@ from onelayer.data.streaming import (
 from onelayer.engines import Engine, State, Steps, Weights, streaming
 from onelayer.errors import SettingsError
 from onelayer.solver.certificate import SCORE_BYTES
-from onelayer.training.loop import method_of
-from onelayer.training.run import Run
+from onelayer.training.run import Run, method_arrays
 
 # Copies of W that training or the solver holds at its peak: state, record, what is measured of it
 # in float64, and remembered steps.
@@ -32,7 +31,7 @@ ORDER_BYTES = 40
 
 
 @dataclass(frozen=True)
-class Preflight:
+class Estimate:
     """An estimate, from one tile of rows that was read and worked on.
 
     Attributes:
@@ -74,15 +73,15 @@ class Preflight:
         )
 
 
-def preflight(
-    dataset: Dataset, runs: Sequence[Run] = (), *, engine: Engine | None = None
-) -> Preflight:
-    """Read and work on one tile, and say what a pass over all rows will take.
+def estimate(
+    data: Dataset | Splits, runs: Sequence[Run] = (), *, engine: Engine | str | None = None
+) -> Estimate:
+    """Estimate memory and time of a pass over all rows, from one tile that is read and worked on.
 
     Args:
-        dataset: rows that stay in their files.
+        data: rows that stay in their files; of splits the training rows.
         runs: the settings that are to be trained together; none for a pass of the solver.
-        engine: what does the arithmetic; None takes the default engine.
+        engine: what does the arithmetic, or its name; None is "native".
 
     Returns:
         The estimate. Files that are still in the system's cache are read faster than later.
@@ -98,10 +97,11 @@ def preflight(
         ...     np.save(f"{folder}/y.npy", np.arange(50) % 2)
         ...     splits = load(f"{folder}/X.npy", labels=f"{folder}/y.npy", stream=True,
         ...                   log=lambda line: None)
-        ...     found = preflight(splits.train, [Run(0.1, batch_size=10)])
+        ...     found = estimate(splits, [Run(0.1, batch_size=10)])
         >>> found.nbytes, found.doing
         (256, 'training 1 run')
     """
+    dataset = data.train if isinstance(data, Splits) else data
     X = stored_rows(dataset.X)
     if X is None:
         raise SettingsError(f"{dataset.name}: the rows are in memory; only files are estimated.")
@@ -110,10 +110,10 @@ def preflight(
     read = time.perf_counter() - started
     rows = Rows(tile, dataset.y[: len(tile)], np.ones(X.shape[1]), np.zeros(X.shape[1]))
     work = _seconds(_pass(streaming(engine), rows, runs, dataset.classes))
-    times, ordered = len(X) / len(tile), any(run.shuffle_seed is not None for run in runs)
+    times, ordered = len(X) / len(tile), any(run.shuffle for run in runs)
     batch = max((run.batch_size for run in runs), default=1)
     weights = max(1, len(runs)) * dataset.classes * (X.shape[1] + 1) * 4
-    return Preflight(
+    return Estimate(
         rows=len(X),
         features=X.shape[1],
         dtype=str(X.dtype),
@@ -146,7 +146,7 @@ def _pass(engine: Engine, rows: Rows, runs: Sequence[Run], classes: int) -> Call
     )
     if not runs:
         return lambda: engine.gradient(rows, weights)
-    trainer = engine.begin(State(weights), method_of(runs))
+    trainer = engine.begin(State(weights), method_arrays(runs))
     batch = min(runs[0].batch_size, rows.count)
     steps = Steps.constant(np.full(count, 1e-6), rows.count, batch)
     return lambda: trainer.epoch(rows, steps)
