@@ -22,7 +22,7 @@ from onelayer.report.tables import (
 )
 from onelayer.report.weight_images import MOST_CLASSES, picture_uri, pictures_of
 from onelayer.solver import Path
-from onelayer.training.result import Result, rank_settings
+from onelayer.training.result import Result
 
 WIDTH, HEIGHT, EDGE = 340, 200, 44
 
@@ -38,10 +38,10 @@ def result_html(result: Result) -> str:
         >>> "<svg" in result_html(train(load("digits"), [Run(0.1, epochs=1), Run(0.2, epochs=1)]))
         True
     """
-    ranked = [one for one in rank_settings(result) if math.isfinite(one.accuracy)][:MOST_DOTS]
+    ranked = [one for one in result.ranking if math.isfinite(one.mean)][:MOST_DOTS]
     chart = ""
     if len(ranked) > 1:
-        dots = [(one.name, one.accuracy, one.deviation) for one in ranked]
+        dots = [(one.name, 100 * one.mean, 100 * one.sd) for one in ranked]
         chart = _dots("validation accuracy / %", dots)
     return _beside(result_table(result), chart, best_on_test(result))
 
