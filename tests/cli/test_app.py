@@ -158,7 +158,7 @@ def test_report_draws_the_page_of_a_saved_run_anew(run: Command, tmp_path: Path)
         ),
         (("fit", "--data", "digits", "--learning-rate", "0.1", "--scaling", "max"), "scaling must"),
         (("fit", "--data", "digits", "--learning-rate", "0.1", "--dtype", "int8"), "dtype must be"),
-        (("reproduce", "--data", "digits", "--only", "eta"), "unknown setting 'eta'"),
+        (("reproduce", "--data", "digits", "--only", "eta"), "unknown experiment 'eta'"),
         (("reproduce", "--data", "digits", "--seeds", "0"), "seeds must be"),
         (("reproduce", "--data", "digits", "--engine", "gpu"), "engine must be one of"),
         (("reproduce", "--data", "digits", "--threads", "0"), "threads must be 1 or above"),
