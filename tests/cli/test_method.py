@@ -27,7 +27,7 @@ def test_fit_trains_by_the_method_typed_and_rerun_gives_the_same_bits(
     code, _, err = run(*FIT, *WORDS, "--out", "first")
     assert code == 0, err
     expected = Run(
-        0.1, epochs=2, momentum=0.9, nesterov=True, schedule="cosine", warmup=0.5,
+        0.1, epochs=2, shuffle=False, momentum=0.9, nesterov=True, schedule="cosine", warmup=0.5,
         averaging="ema:0.9", loss="sigmoid", label_smoothing=0.1, flip_seed=3, patience=5,
     )  # fmt: skip
     assert load_result(tmp_path / "first").runs == (expected,)
