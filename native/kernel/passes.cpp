@@ -255,7 +255,7 @@ Index train_epoch(const Kernels<T>& kernels, const TrainRequest<T>& request) {
   return done;
 }
 
-// loss = mean -log p_y,   G = mean (p - onehot(y)) x^T,   g = mean (p - onehot(y))
+// loss = mean -log p_y,   G = mean (p - onehot(y)) x^T,   g = mean (p - onehot(y)); NaN without rows
 template <class T>
 Index full_gradient(const Kernels<T>& kernels, const GradientRequest<T>& request) {
   const Shape& shape = request.shape;
@@ -268,7 +268,7 @@ Index full_gradient(const Kernels<T>& kernels, const GradientRequest<T>& request
   plan.loss = request.loss;
   const auto pack = [&](const T* W) { return PackedWeights<T>(W, shape.columns(), slices); };
   PackedState<T> state{pack(request.weights.W), pack(nullptr), pack(nullptr)};
-  const Index done = BatchLoop<T>(kernels, plan, state, slices).run();
+  const Index done = shape.N == 0 ? 0 : BatchLoop<T>(kernels, plan, state, slices).run();
   const double N = static_cast<double>(shape.N);
   for (Index r = 0; r < shape.R; ++r) request.loss[r] /= N;
   for (Index i = 0; i < shape.columns(); ++i) request.gradient_b[i] /= N;

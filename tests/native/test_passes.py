@@ -169,6 +169,14 @@ def test_a_refusal_names_the_argument(
         _native.train_epoch(**small(**changes))
 
 
+def test_means_over_no_rows_are_nan() -> None:
+    a, none = small(), np.zeros(0, np.int64)
+    model = (a["X"], a["y"], a["W"], a["b"], a["scale"], a["offset"])
+    assert np.isnan(_native.evaluate(*model, False, 2, none)[0]).all()
+    for mean in _native.full_gradient(*model, 2, none):
+        assert np.isnan(mean).all()
+
+
 def test_an_empty_order_takes_no_step() -> None:
     a = small(order=np.zeros(0, np.int64), learning_rate=np.zeros((0, 2)))
     assert _native.train_epoch(**a) == 0
