@@ -9,7 +9,7 @@ model = result.best
 print(ol.solve(data, l2=0.01))
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from onelayer.data import Dataset, Splits, load, split
@@ -41,7 +41,7 @@ from onelayer.training.result import Result
 from onelayer.training.run import Run, grid, random_grid
 from onelayer.training.sweep import sweep
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
 
 __version__: str

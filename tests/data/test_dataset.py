@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 from typing import Any
 
@@ -146,3 +147,11 @@ def test_splits_refuse_parts_that_do_not_belong_together(
     parts = dict.fromkeys(("train", "validation", "test"), dataset()) | {role: dataset(**changes)}
     with pytest.raises(DataError, match=f"training and {role} rows must .*{what}"):
         Splits(**parts, name="made", source="made")
+
+
+def test_a_dataset_and_its_splits_print_their_sizes_and_not_their_rows(splits: Splits) -> None:
+    assert re.fullmatch(r".*: \d+ rows, \d+ features \(\w+\), \d+ classes", repr(splits.train))
+    assert re.fullmatch(
+        r"\w+: \d+ training, \d+ validation, \d+ test rows, \d+ features \(\w+\), \d+ classes",
+        repr(splits),
+    )

@@ -160,6 +160,13 @@ class Dataset:
         y = _checked_labels(np.asarray(self.y), self.rows, len(self.class_names), self.name)
         object.__setattr__(self, "y", y)
 
+    def __repr__(self) -> str:
+        return f"{self.name}: {self.rows} rows, {self._columns}"
+
+    @property
+    def _columns(self) -> str:
+        return f"{self.features} features ({self.X.dtype}), {self.classes} classes"
+
     @property
     def rows(self) -> int:
         """N, how many rows."""
@@ -266,6 +273,10 @@ class Splits:
     test: Dataset
     name: str
     source: str
+
+    def __repr__(self) -> str:
+        held_out = f"{self.validation.rows} validation, {self.test.rows} test rows"
+        return f"{self.name}: {self.train.rows} training, {held_out}, {self.train._columns}"
 
     def __post_init__(self) -> None:
         for role in ("validation", "test"):

@@ -256,13 +256,13 @@ class Path:
         rows = f"{self.folds} folds" if self.folds else "validation rows"
         head = f"{len(self.models)} λ on {self.data.name}, chosen by {self.choice.by} on {rows}"
         lines = [f"Path: {head}", f"{'λ':>10}{'passes':>8}{'cost':>10}{'gap/cost':>10}"
-                 f"{'train %':>9}{'held-out %':>12}"]  # fmt: skip
+                 f"{'train %':>9}{'validation %':>14}"]  # fmt: skip
         for i, (model, train) in enumerate(zip(self.models, self.train, strict=True)):
             proof = model.require_certificate()
             gap = f"{proof.gap / proof.cost:.1e}" if proof.l2 else "none"
             lines.append(
                 f"{proof.l2:>10.3g}{model.passes:>8}{proof.cost:>10.4f}{gap:>10}"
-                f"{100 * train.accuracy:>9.2f}{100 * merit(self.held_out[i], 'accuracy')[0]:>12.2f}"
+                f"{100 * train.accuracy:>9.2f}{100 * merit(self.held_out[i], 'accuracy')[0]:>14.2f}"
                 f"{'  chosen' if i == self.chosen else ''}"
             )
         return "\n".join(lines)
