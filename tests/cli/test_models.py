@@ -135,7 +135,7 @@ def test_inspect_names_the_strongest_features_otherwise(run: Command, tmp_path: 
         (("inspect", "m", "--most", "0"), 2, "--most must be 1 or above"),
         (("export", "m", "x", "--to", "sklearn"), 2, "--to must be one of model, onnx, torch"),
         (("export", "m", "x", "--input-type", "uint8"), 2, "--input-type means nothing"),
-        (("export", "m", "x", "--to", "onnx", "--input-type", "int4"), 2, "input type must be"),
+        (("export", "m", "x", "--to", "onnx", "--input-type", "int4"), 2, "input_type must be"),
         (("export", "m", "."), 1, "it is a folder"),
         (("export", "broken", "x"), 1, "its content changed since it was written"),
     ],

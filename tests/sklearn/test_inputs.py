@@ -15,7 +15,8 @@ from sklearn.datasets import load_digits, load_iris
 
 from onelayer.errors import SettingsError
 from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
-from onelayer.sklearn.inputs import check_labelled
+from onelayer.sklearn.fit import hold_out
+from onelayer.sklearn.inputs import check_labelled, label_rows
 
 DTYPES = ("uint8", "float16", "float32", "float64")
 SOLVERS = ("optimum", "minibatch")
@@ -202,7 +203,7 @@ def test_bad_arguments_are_refused_in_a_sentence(settings: dict[str, Any], words
         ({"l2s": "many"}, "at least one value"),
         ({"l2s": 0}, "at least 1 point"),
         ({"l2s": [-1.0]}, r"l2 \(λ\)"),
-        ({"by": "f1"}, "by must be accuracy or loss"),
+        ({"choose_by": "f1"}, "choose_by must be accuracy or loss"),
         ({"rule": "worst"}, "rule must be"),
         ({"cv": 1}, "n_splits"),
         ({"tol": 0.0}, "tol must be"),
@@ -216,20 +217,17 @@ def test_bad_arguments_of_a_path_are_refused_in_a_sentence(
         SoftmaxClassifierCV(**settings).fit(X_IRIS, Y_IRIS)
 
 
-@pytest.mark.parametrize(
-    ("y", "fraction", "words"),
-    [
-        ([0] * 29 + [1], 0.1, "needs 2 rows or more, but class 1 has 1"),
-        ([0, 0, 1, 1, 2, 2], 0.1, "0.1 of 6 rows is 1; take another fraction"),
-        ([0, 0, 1, 1, 2, 2], 0.9, "0.9 of 6 rows is 6"),
-    ],
-)
-def test_too_few_rows_to_stop_by_are_refused_in_a_sentence(
-    y: list[int], fraction: float, words: str
-) -> None:
-    model = SoftmaxClassifier(solver="minibatch", early_stopping=True, validation_fraction=fraction)
-    with pytest.raises(ValueError, match=words):
-        model.fit(X_IRIS[: len(y)], y)
+def test_a_class_of_one_row_cannot_be_held_out() -> None:
+    model = SoftmaxClassifier(solver="minibatch", early_stopping=True)
+    with pytest.raises(ValueError, match="needs 2 rows or more, but class 1 has 1"):
+        model.fit(X_IRIS[:30], [0] * 29 + [1])
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.9])
+def test_any_fraction_holds_out_and_keeps_a_row_of_each_class(fraction: float) -> None:
+    labelled = label_rows(X_IRIS[:6], np.array([0, 0, 1, 1, 2, 2]), None, None)
+    for part in hold_out(labelled, fraction, np.random.RandomState(0)):
+        assert labelled.codes[part].tolist() == [0, 1, 2]
 
 
 def test_unknown_arguments_are_errors() -> None:

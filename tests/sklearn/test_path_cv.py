@@ -47,7 +47,7 @@ def test_it_chooses_what_logistic_regression_cv_chooses_by_loss() -> None:
     X, y = load_breast_cancer(return_X_y=True)
     X = StandardScaler().fit_transform(X)
     folds = StratifiedKFold(5)
-    ours = SoftmaxClassifierCV(L2S, cv=folds, by="loss").fit(X, y)
+    ours = SoftmaxClassifierCV(L2S, cv=folds, choose_by="loss").fit(X, y)
     kept = len(X) * 0.8
     theirs = LogisticRegressionCV(
         Cs=[1.0 / (2.0 * l2 * kept) for l2 in L2S], cv=folds, scoring="neg_log_loss",

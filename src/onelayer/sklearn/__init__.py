@@ -1,13 +1,10 @@
-"""onelayer as scikit-learn sees it: a classifier, and one that chooses λ by folds.
+"""Estimators for scikit-learn: a softmax classifier, and one that chooses λ by folds.
 
-inputs     what comes in: rows as stored, labels of any type, weights
-options    which arguments a solver takes; the others are refused
-held_out   the rows that early stopping stops by
-linear     coef_ and intercept_, and what can be predicted from them
-optimum    fitting by the certified solver
-minibatch  fitting by gradient descent, whole or in parts
-classifier SoftmaxClassifier
-path       SoftmaxClassifierCV
+inputs      rows as stored, labels of any type, weights; checks of the arguments
+base        coef_ and intercept_, and predictions from them
+fit         fitting by the certified solver, or by mini-batch descent
+classifier  SoftmaxClassifier
+path        SoftmaxClassifierCV
 """
 
 from onelayer.sklearn.classifier import SoftmaxClassifier

@@ -30,20 +30,13 @@ class Layer(NamedTuple):
     b: Float64
 
 
-def penalty_of(l2: float, classes: int) -> float:
-    """The λ of both rows of W that is λ ‖v‖² of their difference, for two classes.
+def l2_of_layer(l2: float, classes: int) -> float:
+    """The λ of W that is λ of coef_: 2λ for two classes.
 
     At the optimum W₁ = −W₀ = v/2, so 2λ (‖W₀‖² + ‖W₁‖²) = λ ‖v‖².
 
-    Args:
-        l2: λ of coef_.
-        classes: K.
-
-    Returns:
-        λ of W: 2λ for two classes, else λ.
-
     Example:
-        >>> penalty_of(0.1, 2), penalty_of(0.1, 3)
+        >>> l2_of_layer(0.1, 2), l2_of_layer(0.1, 3)
         (0.2, 0.1)
     """
     return 2.0 * l2 if classes == 2 else l2
@@ -68,7 +61,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             NotFittedError: before fit.
-            ValueError: for rows that are not what they should be.
+            ValueError: for rows that do not fit the classifier.
         """
         check_is_fitted(self)
         rows = check_rows(self, X)
@@ -79,7 +72,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(scores[:, 0] if len(self.classes_) == 2 else scores)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The most probable label of each row; of equally probable ones the first.
+        """The most probable label of each row; ties go to the first label.
 
         Args:
             X: rows, shape (N, D).
@@ -89,7 +82,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             NotFittedError: before fit.
-            ValueError: for rows that are not what they should be.
+            ValueError: for rows that do not fit the classifier.
         """
         s = self.decision_function(X)
         return np.asarray(self.classes_[(s > 0).astype(int) if s.ndim == 1 else s.argmax(axis=1)])
@@ -105,24 +98,27 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             NotFittedError: before fit.
-            ValueError: for rows that are not what they should be.
+            ValueError: for rows that do not fit the classifier.
         """
-        s = self.decision_function(X)
-        return softmax(np.stack([np.zeros_like(s), s], axis=1) if s.ndim == 1 else s)
+        return softmax(self._scores(X))
 
     def predict_log_proba(self, X: ArrayLike) -> Float64:
-        """Logarithms of the probabilities, shape (N, K).
+        """Logarithms of the probabilities, finite for scores of any size.
 
         Args:
             X: rows, shape (N, D).
 
         Returns:
-            log p, finite for scores of any size.
+            Shape (N, K).
         """
-        s = self.decision_function(X)
-        return log_softmax(np.stack([np.zeros_like(s), s], axis=1) if s.ndim == 1 else s)
+        return log_softmax(self._scores(X))
 
-    def _keep(self, layer: Layer, scaling: Scaling) -> None:
+    def _scores(self, X: ArrayLike) -> Float64:
+        """Scores of all classes, shape (N, K); the first of two classes scores 0."""
+        s = self.decision_function(X)
+        return np.stack([np.zeros_like(s), s], axis=1) if s.ndim == 1 else s
+
+    def _set_layer(self, layer: Layer, scaling: Scaling) -> None:
         """Write coef_ and intercept_, which act on features as they are stored."""
         W = layer.W * scaling.scale
         b = layer.b + layer.W @ scaling.offset
@@ -131,8 +127,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         else:
             self.coef_, self.intercept_ = W, b - b.mean()
 
-    def _kept(self, scaling: Scaling) -> Layer:
-        """The layer that coef_ and intercept_ stand for; its rows sum to zero for two classes."""
+    def _get_layer(self, scaling: Scaling) -> Layer:
+        """The layer of coef_ and intercept_; its rows sum to zero for two classes."""
         W, b = self.coef_, self.intercept_
         if len(W) == 1:
             W, b = np.concatenate([-W, W]) / 2.0, np.concatenate([-b, b]) / 2.0

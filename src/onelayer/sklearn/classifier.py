@@ -13,23 +13,23 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling
 from onelayer.engines import make_engine
-from onelayer.sklearn.base import Float64, Layer, LinearClassifier, penalty_of
+from onelayer.sklearn.base import Layer, LinearClassifier, l2_of_layer
 from onelayer.sklearn.fit import (
     Descent,
     Fitted,
     first_layer,
     fit_minibatch,
     fit_optimum,
+    fit_part,
     hold_out,
-    settle_rate,
-    take_part,
+    resolve_rate,
 )
 from onelayer.sklearn.inputs import Labelled, check_labelled, check_options, label_part, label_rows
 from onelayer.solver.solver import Target
 
 
 def _learns_in_parts(estimator: SoftmaxClassifier) -> bool:
-    """Whether partial_fit exists under these arguments; scikit-learn asks by hasattr."""
+    """Whether partial_fit exists with these arguments; scikit-learn asks by hasattr."""
     whole = {
         f"solver={estimator.solver!r}": estimator.solver != "minibatch",
         "early_stopping=True": estimator.early_stopping,
@@ -58,22 +58,23 @@ class SoftmaxClassifier(LinearClassifier):
         solver: "optimum" proves how near the minimum it is and needs no learning rate;
             "minibatch" takes gradient steps and can learn in parts. An argument that the solver
             would ignore is refused unless it is at its default.
-        tol: of "optimum": the gap to prove, gap_ ≤ tol · J, > 0.
-        max_passes: of "optimum": over the rows, ≥ 1.
+        tol: of "optimum": relative gap to prove, gap_ ≤ tol · J, > 0.
+        max_passes: of "optimum": passes over the rows, ≥ 1.
         learning_rate: of "minibatch": η > 0, or "auto" for 1/L_B, which is always stable.
         batch_size: of "minibatch": rows of a step, ≥ 1; more than N are all.
-        epochs: of "minibatch": passes over the rows, ≥ 1, each in an order drawn anew.
-        scaling: "none", "unit" (bytes / 255) or "standardize", done while rows are read; coef_
-            acts on features as given all the same, and λ on the weights of the scaled ones.
+        epochs: of "minibatch": passes over the rows, ≥ 1, each in a new random order.
+        scaling: "none", "unit" (bytes / 255), "standardize" or "auto", applied while rows are
+            read; coef_ acts on features as given all the same, and λ on the weights of the scaled
+            ones. With "none" coef_ is LogisticRegression's.
         class_weight: None, "balanced" or a dict {label: weight > 0}; multiplies sample_weight.
         warm_start: whether fit starts from the last fit's weights.
-        early_stopping: of "minibatch": hold out rows, stop when their loss no longer falls and
-            keep the weights for which it was lowest.
-        validation_fraction: of early stopping: share of the rows, in (0, 1), stratified.
+        early_stopping: of "minibatch": hold out rows, stop when their loss no longer falls, and
+            keep the weights of its lowest value.
+        validation_fraction: of early stopping: fraction of each class's rows, in (0, 1).
         n_iter_no_change: of early stopping: epochs without a lower loss, ≥ 1. The one argument
             that may be set and not used, since scikit-learn's checks set it wherever it exists.
-        random_state: draws the order of rows and the rows held out; the optimum draws nothing.
-        threads: of the engine, ≥ 1; None is the cores this process may use. Beside n_jobs take 1.
+        random_state: seeds the order of rows and the rows held out; "optimum" draws nothing.
+        threads: of the engine, ≥ 1; None is all cores that this process may use. Use 1 with n_jobs.
         dtype: of "minibatch": "float32", "float64", or "auto" for float64 where X is.
 
     Attributes:
@@ -81,9 +82,9 @@ class SoftmaxClassifier(LinearClassifier):
         intercept_: (K,) of sum zero, or (1,) for two classes.
         classes_: the K labels, sorted.
         n_iter_: passes over the rows, or epochs.
-        gap_: proven bound on J − min J on the training rows, nats; inf where λ = 0.
-        history_: what was measured after each pass or epoch: "cost" (J), and "gap" or, with early
-            stopping, "validation_loss"; arrays.
+        gap_: proven bound on J − min J on the training rows, nats; inf for λ = 0.
+        history_: arrays measured after each pass or epoch: "cost" (J), and "gap" or, with early
+            stopping, "validation_loss".
         learning_rate_: of "minibatch": the η that was used.
         n_features_in_: D.
         feature_names_in_: names of a data frame's columns, if it has any.
@@ -95,7 +96,7 @@ class SoftmaxClassifier(LinearClassifier):
         >>> from sklearn.datasets import load_digits
         >>> X, y = load_digits(return_X_y=True)
         >>> model = SoftmaxClassifier(l2=0.01).fit(X, y)
-        >>> model.coef_.shape, bool(model.gap_ <= 1e-8 * model.history_["cost"][-1])
+        >>> model.coef_.shape, bool(model.gap_ <= 1e-6 * model.history_["cost"][-1])
         ((10, 64), True)
     """
 
@@ -104,11 +105,11 @@ class SoftmaxClassifier(LinearClassifier):
         l2: float = 1e-4,
         *,
         solver: str = "optimum",
-        tol: float = 1e-8,
+        tol: float = 1e-6,
         max_passes: int = 1000,
         learning_rate: float | str = "auto",
         batch_size: int = 100,
-        epochs: int = 40,
+        epochs: int = 20,
         scaling: str = "none",
         class_weight: str | dict[Any, float] | None = None,
         warm_start: bool = False,
@@ -150,20 +151,22 @@ class SoftmaxClassifier(LinearClassifier):
             The classifier.
 
         Raises:
-            ValueError: for an argument, rows, labels or weights that cannot be.
+            ValueError: for invalid arguments, rows, labels or weights.
             TypeError: for a sparse matrix.
 
         Warns:
-            ConvergenceWarning: where the gap was not reached, or the cost stopped being finite.
+            ConvergenceWarning: when the gap was not reached, or the cost stopped being finite.
         """
         options = check_options(self)
         stored, labels = check_labelled(self, X, y)
         labelled = label_rows(stored, labels, sample_weight, self.class_weight)
-        start = self._require_same(labelled) if self.warm_start else None
+        fresh = not (self.warm_start and hasattr(self, "coef_"))
+        if not fresh:
+            self._require_same(labelled)
         fit = self._fit_optimum if self.solver == "optimum" else self._fit_minibatch
-        fitted, scaling = fit(labelled, options, fresh=start is None)
+        fitted, scaling = fit(labelled, options, fresh=fresh)
         self.classes_ = labelled.classes
-        self._keep(fitted.layer, scaling)
+        self._set_layer(fitted.layer, scaling)
         self.n_iter_, self.gap_, self.history_ = fitted.n_iter, fitted.gap, fitted.history
         if fitted.learning_rate is not None:
             self.learning_rate_ = fitted.learning_rate
@@ -177,10 +180,10 @@ class SoftmaxClassifier(LinearClassifier):
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Take one pass of steps over these rows, in the order in which they come.
+        """Take one pass of steps over these rows, in their order.
 
         Parts whose sizes are multiples of batch_size give the same as all rows at once. The rate
-        "auto" is settled on the first part. Weights are taken as they are: a batch's gradient is
+        "auto" is measured on the first part. Weights are taken as they are: a batch's gradient is
         (1/B) Σ w (p − y) xᵀ. gap_ and history_ belong to fit, since only it sees all rows.
 
         Args:
@@ -193,7 +196,7 @@ class SoftmaxClassifier(LinearClassifier):
             The classifier.
 
         Raises:
-            ValueError: for an argument, rows, labels or weights that cannot be.
+            ValueError: for invalid arguments, rows, labels or weights.
         """
         options = check_options(self)
         fresh = not hasattr(self, "coef_")
@@ -202,12 +205,12 @@ class SoftmaxClassifier(LinearClassifier):
         part = label_part(stored, labels, self.classes_, sample_weight, self.class_weight)
         scaling = part.scaling(self.scaling)
         K, D = len(self.classes_), part.X.shape[1]
-        start = Layer(np.zeros((K, D)), np.zeros(K)) if fresh else self._kept(scaling)
+        start = Layer(np.zeros((K, D)), np.zeros(K)) if fresh else self._get_layer(scaling)
         engine, rows = make_engine(threads=self.threads), part.rows(scaling)
         descent = _descent(options, part.X, K)
         if fresh or not hasattr(self, "learning_rate_"):
-            self.learning_rate_ = settle_rate(engine, rows, descent)
-        self._keep(take_part(engine, rows, descent, start, self.learning_rate_), scaling)
+            self.learning_rate_ = resolve_rate(engine, rows, descent)
+        self._set_layer(fit_part(engine, rows, descent, start, self.learning_rate_), scaling)
         self.n_iter_ = 1 if fresh else self.n_iter_ + 1
         return self
 
@@ -215,8 +218,8 @@ class SoftmaxClassifier(LinearClassifier):
         self, labelled: Labelled, options: dict[str, Any], *, fresh: bool
     ) -> tuple[Fitted, Scaling]:
         scaling, K = labelled.scaling(self.scaling), len(labelled.classes)
-        target = Target(penalty_of(options["l2"], K), options["tol"], options["max_passes"])
-        start = None if fresh else self._kept(scaling)
+        target = Target(l2_of_layer(options["l2"], K), options["tol"], options["max_passes"])
+        start = None if fresh else self._get_layer(scaling)
         engine = make_engine(threads=self.threads)
         return fit_optimum(engine, labelled.rows(scaling), K, target, start), scaling
 
@@ -231,23 +234,19 @@ class SoftmaxClassifier(LinearClassifier):
         rows = labelled.rows(scaling)
         validation = None if held_out is None else _chosen(rows, held_out)
         rows, K = _chosen(rows, training), len(labelled.classes)
-        start = first_layer(rows, K) if fresh else self._kept(scaling)
+        start = first_layer(rows, K) if fresh else self._get_layer(scaling)
         engine, descent = make_engine(threads=self.threads), _descent(options, labelled.X, K)
         return fit_minibatch(engine, rows, validation, descent, start, random), scaling
 
-    def _require_same(self, labelled: Labelled) -> Float64 | None:
-        """The weights to start from, None before the first fit."""
-        if not hasattr(self, "coef_"):
-            return None
+    def _require_same(self, labelled: Labelled) -> None:
+        """Refuse a warm start from a fit with other classes or features."""
         K, D = len(labelled.classes), labelled.X.shape[1]
-        same = np.array_equal(self.classes_, labelled.classes) and self.coef_.shape[1] == D
-        if not same:
+        if not (np.array_equal(self.classes_, labelled.classes) and self.coef_.shape[1] == D):
             raise ValueError(
                 f"warm_start needs the classes and features of the last fit, {len(self.classes_)} "
                 f"and {self.coef_.shape[1]}, but these rows have {K} and {D} or other labels; set "
                 "warm_start=False to start anew."
             )
-        return self.coef_
 
 
 def _descent(options: dict[str, Any], X: NDArray[np.generic], classes: int) -> Descent:
@@ -255,7 +254,7 @@ def _descent(options: dict[str, Any], X: NDArray[np.generic], classes: int) -> D
     if dtype == "auto":
         dtype = "float64" if X.dtype == np.float64 else "float32"
     return Descent(
-        l2=penalty_of(options["l2"], classes),
+        l2=l2_of_layer(options["l2"], classes),
         learning_rate=options["learning_rate"],
         batch_size=options["batch_size"],
         epochs=options["epochs"],
@@ -265,7 +264,7 @@ def _descent(options: dict[str, Any], X: NDArray[np.generic], classes: int) -> D
 
 
 def _chosen(rows: Rows, members: NDArray[np.int64] | None) -> Rows:
-    """These rows alone, their weights brought to mean 1, so that η means what it means without."""
+    """These rows alone, with weights of mean 1, so that η means what it means without weights."""
     weights = rows.weights
     if weights is not None:
         counted = weights if members is None else weights[members]

@@ -1,14 +1,10 @@
-"""Fitting by the certified solver.
-
-Rows that early stopping holds out: of each class its share.
-
-Fitting by mini-batch gradient descent, whole or in parts.
+"""Fitting: by the certified solver, or by mini-batch descent, whole or in parts.
 
     W ← (1 − 2ηλ) W − η (1/B) Σ w (p − y) xᵀ        b ← b − η (1/B) Σ w (p − y)
 
 once a batch. J is convex, so W starts at zero, and b at its best for that, the logarithms of the
-class shares; in parts, where these are not known, b starts at zero too. Of two classes one is then
-the other's negative throughout.
+class frequencies; in parts, where these are not known, b starts at zero too. Of two classes one is
+then the other's negative throughout.
 """
 
 from __future__ import annotations
@@ -20,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 
 from onelayer.data.rows import Rows
+from onelayer.data.split import cut_fraction
 from onelayer.engines import Engine, Method, State, Steps, Trainer, Weights
 from onelayer.objective import penalty
 from onelayer.sklearn.base import Float64, Layer
@@ -33,17 +29,19 @@ from onelayer.solver.learning_rate import smoothness
 from onelayer.solver.solver import Optimum, Progress, Solver, Target, first_bias
 from onelayer.training.run import AUTO, Auto
 
+Members = NDArray[np.int64]
+
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What a fit found.
+    """The result of a fit.
 
     Attributes:
-        layer: W and b on the scaled features.
+        layer: W and b of the scaled features.
         n_iter: passes over the rows, or epochs.
-        gap: proven bound on how far J is above its minimum, nats; inf where λ = 0.
+        gap: proven bound on J − min J, nats; inf for λ = 0.
         history: what was measured, one entry a pass or an epoch.
-        learning_rate: η, of gradient descent alone.
+        learning_rate: η of mini-batch descent.
     """
 
     layer: Layer
@@ -53,109 +51,15 @@ class Fitted:
     learning_rate: float | None = None
 
 
-def fit_optimum(
-    engine: Engine, rows: Rows, classes: int, target: Target, start: Layer | None
-) -> Fitted:
-    """Find the optimum and prove it.
-
-    Args:
-        engine: what does the arithmetic.
-        rows: the training rows.
-        classes: K.
-        target: λ, the relative gap to prove, and the most passes.
-        start: where to begin, or None.
-
-    Returns:
-        The fit.
-
-    Raises:
-        KeyboardInterrupt: for Ctrl-C.
-
-    Warns:
-        ConvergenceWarning: where less was reached than was asked for.
-    """
-    told: list[Progress] = []
-    solver = Solver(engine, rows, classes, fit_preconditioner(engine, rows, classes), told.append)
-    if start is not None:
-        solver.start_at(start.W, start.b)
-    optimum = solver.solve(target)
-    if optimum.status == "interrupted":
-        raise KeyboardInterrupt
-    warn_where_short(optimum)
-    history = {
-        "cost": np.array([progress.cost for progress in told]),
-        "gap": np.array([progress.gap for progress in told]),
-    }
-    return Fitted(layer_of(optimum), optimum.passes, optimum.certificate.gap, history)
-
-
-def layer_of(optimum: Optimum) -> Layer:
-    """W and b of an optimum in float64."""
-    return Layer(np.asarray(optimum.W, np.float64), optimum.b)
-
-
-def warn_where_short(optimum: Optimum) -> None:
-    """Say it where a solution is not as near its optimum as requested."""
-    if optimum.status != "optimal":
-        warnings.warn(optimum.sentence, ConvergenceWarning, stacklevel=4)
-
-
-Members = NDArray[np.int64]
-
-
-def hold_out(
-    labelled: Labelled, fraction: float, random: np.random.RandomState
-) -> tuple[Members, Members]:
-    """Choose the rows to train on and those to stop by.
-
-    Args:
-        labelled: all rows; those that do not count are in neither.
-        fraction: share that is held out, in (0, 1).
-        random: draws them.
-
-    Returns:
-        Row numbers of both, ascending.
-
-    Raises:
-        ValueError: where a class has one row, or a part would have fewer rows than classes.
-    """
-    members = labelled.members
-    if members is None:
-        members = np.arange(len(labelled.codes))
-    codes = labelled.codes[members]
-    _require_enough(codes, labelled, fraction)
-    training, held_out = train_test_split(
-        members, test_size=fraction, stratify=codes, random_state=random
-    )
-    return np.sort(training), np.sort(held_out)
-
-
-def _require_enough(codes: Members, labelled: Labelled, fraction: float) -> None:
-    counts, rows, K = np.bincount(codes), len(codes), len(labelled.classes)
-    if counts.min() < 2:
-        raise ValueError(
-            "early_stopping holds out rows of each class, so each needs 2 rows or more, but class "
-            f"{labelled.classes[counts.argmin()]} has 1; add rows of it or set "
-            "early_stopping=False."
-        )
-    held_out = math.ceil(fraction * rows)
-    if min(held_out, rows - held_out) < K:
-        raise ValueError(
-            f"early_stopping holds out rows of each of the {K} classes and trains on others, but "
-            f"validation_fraction={fraction:g} of {rows} rows is {held_out}; take another fraction "
-            "or set early_stopping=False."
-        )
-
-
 @dataclass(frozen=True)
 class Descent:
-    """How to descend.
+    """Settings of mini-batch descent.
 
     Attributes:
         l2: λ of W.
         learning_rate: η, or "auto" for 1/L_B.
         batch_size: B; more than the rows are all of them.
-        epochs: passes over the rows, at most.
+        epochs: passes over the rows at most.
         patience: epochs without a lower validation loss that end the descent.
         dtype: "float32" or "float64".
     """
@@ -168,24 +72,59 @@ class Descent:
     dtype: str
 
 
-@dataclass(frozen=True, eq=False)
-class _Best:
-    """The weights to keep: the last finite ones, or those of the lowest validation loss."""
+def fit_optimum(
+    engine: Engine, rows: Rows, classes: int, target: Target, start: Layer | None
+) -> Fitted:
+    """Find the optimum and prove it; raises KeyboardInterrupt for Ctrl-C."""
+    seen: list[Progress] = []
+    preconditioner = fit_preconditioner(engine, rows, classes)
+    solver = Solver(engine, rows, classes, preconditioner, seen.append)
+    if start is not None:
+        solver.start_at(start.W, start.b)
+    optimum = solver.solve(target)
+    if optimum.status == "interrupted":
+        raise KeyboardInterrupt
+    warn_unless_optimal(optimum)
+    history = {
+        "cost": np.array([progress.cost for progress in seen]),
+        "gap": np.array([progress.gap for progress in seen]),
+    }
+    return Fitted(layer_of(optimum), optimum.passes, optimum.certificate.gap, history)
 
-    weights: Weights
-    loss: float = math.inf
-    epoch: int = 0
+
+def layer_of(optimum: Optimum) -> Layer:
+    """W and b of an optimum in float64."""
+    return Layer(np.asarray(optimum.W, np.float64), optimum.b)
+
+
+def warn_unless_optimal(optimum: Optimum) -> None:
+    """Warn when the gap that was asked for was not reached."""
+    if optimum.status != "optimal":
+        warnings.warn(optimum.sentence, ConvergenceWarning, stacklevel=4)
+
+
+def hold_out(
+    labelled: Labelled, fraction: float, random: np.random.RandomState
+) -> tuple[Members, Members]:
+    """Rows to train on and rows to stop by, ascending, of each class its fraction."""
+    members = labelled.members
+    if members is None:
+        members = np.arange(len(labelled.codes))
+    codes = labelled.codes[members]
+    counts = np.bincount(codes)
+    if counts.min() < 2:
+        raise ValueError(
+            "early_stopping holds out rows of each class, so each needs 2 rows or more, but class "
+            f"{labelled.classes[counts.argmin()]} has 1; add rows of it or set "
+            "early_stopping=False."
+        )
+    seed = int(random.randint(np.iinfo(np.int32).max))
+    kept, held_out = cut_fraction(codes, fraction, seed, "early_stopping")
+    return members[kept], members[held_out]
 
 
 def first_layer(rows: Rows, classes: int) -> Layer:
-    """W = 0 and the bias that is best for it.
-
-    Args:
-        rows: the training rows.
-        classes: K; one without rows has its bias far below.
-
-    Returns:
-        Where to begin.
+    """W = 0 and the bias that is best for it; that of a class without rows is far below.
 
     Example:
         >>> rows = Rows(np.eye(3), np.array([0, 1, 1]), np.ones(3), np.zeros(3))
@@ -195,20 +134,21 @@ def first_layer(rows: Rows, classes: int) -> Layer:
     return Layer(np.zeros((classes, rows.X.shape[1])), first_bias(rows.class_frequencies(classes)))
 
 
-def settle_rate(engine: Engine, rows: Rows, descent: Descent) -> float:
-    """The learning rate as a number: 1/L_B of these rows in the place of "auto".
-
-    Args:
-        engine: what does the arithmetic.
-        rows: the training rows.
-        descent: λ, B and the rate.
-
-    Returns:
-        η.
-    """
+def resolve_rate(engine: Engine, rows: Rows, descent: Descent) -> float:
+    """η; "auto" is 1/L_B of these rows, measured in the arithmetic type of the descent."""
     if descent.learning_rate != AUTO:
         return float(descent.learning_rate)
-    return 1.0 / smoothness(engine, rows, descent.l2, descent.batch_size)[1]
+    l2, batch_size, dtype = descent.l2, descent.batch_size, descent.dtype
+    return 1.0 / smoothness(engine, rows, l2, batch_size, dtype=dtype)[1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Best:
+    """The weights to keep: the last finite ones, or those of the lowest validation loss."""
+
+    weights: Weights
+    loss: float = math.inf
+    epoch: int = 0
 
 
 def fit_minibatch(
@@ -219,25 +159,13 @@ def fit_minibatch(
     start: Layer,
     random: np.random.RandomState,
 ) -> Fitted:
-    """Descend for the given epochs, or until the validation loss rises for too long.
+    """Descend for the given epochs, or until the validation loss has risen for too long.
 
-    Args:
-        engine: what does the arithmetic.
-        rows: the training rows; where they have weights, of mean 1.
-        validation: rows to stop by, or None.
-        descent: how.
-        start: where to begin.
-        random: draws the order of rows anew each epoch.
-
-    Returns:
-        The fit: the last weights, or with validation rows those of the lowest validation loss.
-
-    Warns:
-        ConvergenceWarning: where the cost stopped being finite; the weights of the epoch before
-            are kept.
+    Weights of the training rows have mean 1. The last weights are kept, or with validation rows
+    those of the lowest validation loss, or those of the epoch before the cost stopped being finite.
     """
-    eta = settle_rate(engine, rows, descent)
-    trainer, rate = begin(engine, start, descent), np.array([eta])
+    eta = resolve_rate(engine, rows, descent)
+    trainer, rate = _begin(engine, start, descent), np.array([eta])
     members = np.arange(len(rows.y)) if rows.index is None else rows.index
     history: dict[str, list[float]] = {"cost": []}
     best = _Best(trainer.weights())
@@ -258,41 +186,20 @@ def fit_minibatch(
     return Fitted(Layer(W, b), len(history["cost"]), gap, measured, eta)
 
 
-def begin(engine: Engine, start: Layer, descent: Descent) -> Trainer:
-    """A trainer of one run.
+def fit_part(engine: Engine, rows: Rows, descent: Descent, start: Layer, eta: float) -> Layer:
+    """The layer after one pass over the rows in their order, weighted as they are."""
+    trainer = _begin(engine, start, descent)
+    trainer.epoch(rows, Steps.constant(np.array([eta]), len(rows.y), descent.batch_size))
+    W, b = (part[0].astype(np.float64) for part in trainer.weights())
+    return Layer(W, b)
 
-    Args:
-        engine: what does the arithmetic.
-        start: its first weights.
-        descent: λ and dtype.
 
-    Returns:
-        The trainer.
-    """
+def _begin(engine: Engine, start: Layer, descent: Descent) -> Trainer:
     weights = Weights(
         np.ascontiguousarray(start.W[None], descent.dtype),
         np.ascontiguousarray(start.b[None], descent.dtype),
     )
     return engine.begin(State(weights), Method.plain(np.array([descent.l2])))
-
-
-def take_part(engine: Engine, rows: Rows, descent: Descent, start: Layer, eta: float) -> Layer:
-    """One pass over the rows in the order in which they come.
-
-    Args:
-        engine: what does the arithmetic.
-        rows: the rows of this part; their weights are taken as they are.
-        descent: λ, B and dtype.
-        start: the weights before.
-        eta: η.
-
-    Returns:
-        The weights after.
-    """
-    trainer = begin(engine, start, descent)
-    trainer.epoch(rows, Steps.constant(np.array([eta]), len(rows.y), descent.batch_size))
-    W, b = (part[0].astype(np.float64) for part in trainer.weights())
-    return Layer(W, b)
 
 
 def _cost(trainer: Trainer, rows: Rows, l2: float) -> float:

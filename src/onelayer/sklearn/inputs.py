@@ -1,13 +1,11 @@
-"""What comes into an estimator: rows as they are stored, labels of any type, weights.
+"""Inputs of the estimators: rows as stored, labels of any type, weights, arguments.
 
-Rows of uint8, float16, float32 and float64 are read in place by the engine; nothing here copies
-them. Other number types and data frames become one array first, and features that do not lie side
-by side (Fortran order) are copied once, as rows.
+The engine reads rows of uint8, float16, float32 and float64 in place; nothing here copies them.
+Other number types and data frames become one array first, and features that are not contiguous in
+memory (Fortran order) are copied once.
 
-Which arguments each solver takes: one that it would ignore is refused.
-
-An argument counts as given when it differs from its default, since scikit-learn's clones and
-searches set every argument.
+An argument that the solver would ignore is refused. It counts as given when it differs from its
+default, since scikit-learn's clones and searches set every argument.
 """
 
 from __future__ import annotations
@@ -15,8 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +22,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from onelayer.data.rows import Rows
-from onelayer.data.scaling import Scaling, ScalingName, fit_scaling
+from onelayer.data.scaling import SCALINGS, Scaling, fit_scaling
 from onelayer.errors import SettingsError, require_number, require_whole
 from onelayer.training.run import AUTO
 
@@ -34,7 +31,16 @@ Float64 = NDArray[np.float64]
 # The first is what all other types become.
 STORED_TYPES = [np.float64, np.float32, np.float16, np.uint8]
 
-LARGEST_BYTE = 255.0
+MAX_BYTE = 255.0
+
+SOLVERS = ("optimum", "minibatch")
+
+DTYPES = ("auto", "float32", "float64")
+
+USED_BY = {
+    "optimum": ("tol", "max_passes"),
+    "minibatch": ("learning_rate", "batch_size", "epochs", "dtype", "early_stopping"),
+}
 
 _BLOCK_BYTES = 1 << 20
 
@@ -47,10 +53,10 @@ class Labelled:
 
     Attributes:
         X: features as stored, shape (N, D).
-        codes: class of each row, shape (N,), 0 … K − 1; 0 where a row does not count.
+        codes: class of each row, shape (N,), 0 … K − 1; 0 for rows of weight 0.
         classes: the K labels, sorted.
-        weights: of the rows, shape (N,), class weights in them; None is one each.
-        members: rows that count, ascending; None is all of them.
+        weights: row weights times class weights, shape (N,); None is one each.
+        members: rows of positive weight, ascending; None is all rows.
     """
 
     X: NDArray[np.generic]
@@ -64,7 +70,7 @@ class Labelled:
         return Rows(self.X, self.codes, scaling.scale, scaling.offset, self.members, self.weights)
 
     def scaling(self, name: str, members: NDArray[np.int64] | None = None) -> Scaling:
-        """The scaling of that name, fitted on the rows that count, or on these of them alone."""
+        """The scaling of that name, fitted to the rows of positive weight, or to these of them."""
         if name == "unit" and self.X.dtype != np.uint8:
             raise SettingsError(
                 f"scaling='unit' divides by the largest value a feature can have, which is known "
@@ -74,44 +80,19 @@ class Labelled:
         if chosen is not None:
             weights = np.zeros(len(self.X))
             weights[chosen] = 1.0 if self.weights is None else self.weights[chosen]
-        return fit_scaling(name, self.X, LARGEST_BYTE, weights)
+        max_value = MAX_BYTE if self.X.dtype == np.uint8 else 1.0
+        return fit_scaling(name, self.X, max_value, weights)
 
 
 def check_rows(estimator: Any, X: Any) -> NDArray[np.generic]:
-    """Check rows to predict, as scikit-learn does but without its copy.
-
-    Args:
-        estimator: fitted; the rows must have its features.
-        X: rows, shape (N, D).
-
-    Returns:
-        X as stored.
-
-    Raises:
-        ValueError: for rows that are not what they should be.
-        TypeError: for a sparse matrix.
-    """
+    """Check rows to predict as scikit-learn does, but without its copy."""
     return _readable(validate_data(estimator, X, reset=False, **_AS_STORED))
 
 
 def check_labelled(
     estimator: Any, X: Any, y: Any, *, reset: bool = True
 ) -> tuple[NDArray[np.generic], NDArray[Any]]:
-    """Check rows and labels to learn from.
-
-    Args:
-        estimator: learns n_features_in_ and feature_names_in_, or is held to them.
-        X: rows, shape (N, D).
-        y: labels, shape (N,).
-        reset: whether to learn them.
-
-    Returns:
-        X as stored, and y as an array.
-
-    Raises:
-        ValueError: for rows or labels that are not what they should be.
-        TypeError: for a sparse matrix.
-    """
+    """Check rows and labels to learn from; `reset` learns n_features_in_ and feature_names_in_."""
     X, y = validate_data(estimator, X, y, reset=reset, **_AS_STORED)
     check_classification_targets(y)
     return _readable(X), y
@@ -120,21 +101,9 @@ def check_labelled(
 def label_rows(
     X: NDArray[np.generic], y: NDArray[Any], sample_weight: Any, class_weight: Any
 ) -> Labelled:
-    """Number the classes and gather the weights: w = sample_weight · class_weight.
+    """Number the classes of checked rows and gather the weights: sample_weight · class_weight.
 
-    A row of weight 0 is as good as absent, so a class that has no others is not learned.
-
-    Args:
-        X: checked rows.
-        y: checked labels.
-        sample_weight: None, a number, or one for each row, ≥ 0.
-        class_weight: None, "balanced" (Σ w / (K Σ w of the class)) or a dict {label: weight}.
-
-    Returns:
-        The labelled rows.
-
-    Raises:
-        ValueError: where fewer than two classes are left, or for weights that cannot be.
+    A row of weight 0 counts as absent, so a class that has no others is not learned.
     """
     weights = members = None
     if sample_weight is not None:
@@ -149,9 +118,7 @@ def label_rows(
         )
     codes = np.zeros(len(y), np.int64)
     codes[slice(None) if members is None else members] = found
-    of_class = class_weights(class_weight, classes, codes, _where_counted(weights, len(y)))
-    if of_class is not None:
-        weights = of_class[codes] * (1.0 if weights is None else weights)
+    weights = _times_class_weights(weights, class_weight, classes, codes)
     return Labelled(X, codes, classes, weights, members)
 
 
@@ -162,21 +129,7 @@ def label_part(
     sample_weight: Any,
     class_weight: Any,
 ) -> Labelled:
-    """Number the classes of a part of the rows, which need not hold all of them.
-
-    Args:
-        X: checked rows.
-        y: checked labels.
-        classes: all labels, sorted.
-        sample_weight: None, a number, or one for each row, ≥ 0.
-        class_weight: None or a dict {label: weight}.
-
-    Returns:
-        The labelled rows.
-
-    Raises:
-        ValueError: for a label that is no class, or weights that cannot be.
-    """
+    """Number the classes of a part of the rows, which need not hold all of the sorted `classes`."""
     known = np.isin(y, classes)
     if not known.all():
         stranger = y[int(np.argmin(known))]
@@ -185,24 +138,12 @@ def label_part(
         )
     codes = np.searchsorted(classes, y).astype(np.int64)
     weights = None if sample_weight is None else check_weights(sample_weight, len(X))
-    of_class = class_weights(class_weight, classes, codes, _where_counted(weights, len(y)))
-    if of_class is not None:
-        weights = of_class[codes] * (1.0 if weights is None else weights)
+    weights = _times_class_weights(weights, class_weight, classes, codes)
     return Labelled(X, codes, classes, weights, None)
 
 
 def check_weights(sample_weight: Any, rows: int) -> Float64:
-    """The weights of rows as float64.
-
-    Args:
-        sample_weight: a number, or one for each row, finite and ≥ 0.
-        rows: N.
-
-    Returns:
-        Weights, shape (N,).
-
-    Raises:
-        ValueError: for weights that cannot be.
+    """Weights of the rows as float64, from one number or one for each row.
 
     Example:
         >>> check_weights([1, 2], rows=2)
@@ -227,55 +168,40 @@ def check_weights(sample_weight: Any, rows: int) -> Float64:
     return weights
 
 
-def class_weights(
-    class_weight: Any, classes: NDArray[Any], codes: NDArray[np.int64], weights: Float64
+def _times_class_weights(
+    weights: Float64 | None, class_weight: Any, classes: NDArray[Any], codes: NDArray[np.int64]
 ) -> Float64 | None:
-    """The weight of each class, shape (K,), or None where all weigh 1.
-
-    Args:
-        class_weight: None, "balanced" or a dict.
-        classes: the K labels.
-        codes: class of each row.
-        weights: sample weights, shape (N,).
-
-    Returns:
-        Weights, "balanced" by Σ w / (K Σ w of the class).
-
-    Raises:
-        ValueError: for anything else, a label that is no class, or a weight that is not > 0.
-    """
+    """Row weights times the weights of their classes; "balanced" is Σ w / (K Σ w of the class)."""
     if class_weight is None:
-        return None
+        return weights
     if isinstance(class_weight, str) and class_weight == "balanced":
-        of_class = np.bincount(codes, weights=weights, minlength=len(classes))
-        return np.asarray(weights.sum() / (len(classes) * of_class))
-    if not isinstance(class_weight, dict):
+        counted = np.ones(len(codes)) if weights is None else weights
+        totals = np.bincount(codes, weights=counted, minlength=len(classes))
+        of_class = np.asarray(counted.sum() / (len(classes) * totals))
+    elif not isinstance(class_weight, dict):
         raise SettingsError(
             "class_weight must be None, 'balanced' or a dict of labels and weights, but "
             f"{class_weight!r} was given."
         )
-    of_class = compute_class_weight(class_weight, classes=classes, y=classes)
-    if not (np.isfinite(of_class).all() and (of_class > 0.0).all()):
-        raise SettingsError(
-            f"the weights in class_weight must be finite and above 0, but {class_weight!r} was "
-            "given; leave a class out by leaving out its rows."
-        )
-    return np.asarray(of_class, np.float64)
-
-
-def _where_counted(weights: Float64 | None, rows: int) -> Float64:
-    return np.ones(rows) if weights is None else weights
+    else:
+        of_class = compute_class_weight(class_weight, classes=classes, y=classes)
+        if not (np.isfinite(of_class).all() and (of_class > 0.0).all()):
+            raise SettingsError(
+                f"the weights in class_weight must be finite and above 0, but {class_weight!r} was "
+                "given; leave a class out by leaving out its rows."
+            )
+    return np.asarray(of_class[codes] * (1.0 if weights is None else weights), np.float64)
 
 
 def _readable(X: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Finite rows whose features lie side by side."""
+    """Finite rows with contiguous features."""
     _require_finite(X)
-    side_by_side = X.shape[1] == 1 or X.strides[1] == X.itemsize
-    return X if side_by_side else np.ascontiguousarray(X)
+    contiguous = X.shape[1] == 1 or X.strides[1] == X.itemsize
+    return X if contiguous else np.ascontiguousarray(X)
 
 
 def _require_finite(X: NDArray[np.generic]) -> None:
-    """Refuse a NaN or an infinity, block by block: a mask of all of X would be half a copy."""
+    """Refuse NaN and infinity, block by block: a mask of all of X would be half a copy."""
     if X.dtype.kind != "f":
         return
     step = max(1, _BLOCK_BYTES // (X.shape[1] * X.itemsize))
@@ -290,91 +216,50 @@ def _require_finite(X: NDArray[np.generic]) -> None:
             )
 
 
-SOLVERS = ("optimum", "minibatch")
-
-DTYPES = ("auto", "float32", "float64")
-
-_TAKEN_BY = {
-    "optimum": ("tol", "max_passes"),
-    "minibatch": ("learning_rate", "batch_size", "epochs", "dtype", "early_stopping"),
-}
-
-
 def check_options(estimator: Any) -> dict[str, Any]:
-    """Check every argument of a SoftmaxClassifier, each in one sentence.
-
-    Args:
-        estimator: the classifier.
-
-    Returns:
-        Its arguments as plain Python values: NumPy's numbers become Python's.
-
-    Raises:
-        SettingsError: for a value outside its range, or one that the solver would ignore.
-    """
-    options = {name: _plain(value) for name, value in estimator.get_params(deep=False).items()}
+    """The arguments of a SoftmaxClassifier, checked, as plain Python values."""
+    options = check_shared_options(estimator)
     _one_of("solver", options["solver"], SOLVERS)
     _one_of("dtype", options["dtype"], DTYPES)
-    _check_shared(options)
-    require_number("tol", options["tol"], "a finite number above 0", above=0)
-    require_whole("max_passes", options["max_passes"], 1)
+    for name in ("warm_start", "early_stopping"):
+        if not isinstance(options[name], bool):
+            raise SettingsError(f"{name} must be True or False, but {options[name]!r} was given.")
     if options["learning_rate"] != AUTO:
         expected = 'a finite number above 0 or "auto"'
         require_number("learning_rate", options["learning_rate"], expected, above=0)
     for name in ("batch_size", "epochs", "n_iter_no_change"):
         require_whole(name, options[name], 1)
-    fraction = options["validation_fraction"]
-    require_number("validation_fraction", fraction, "a number between 0 and 1", above=0)
-    if fraction >= 1.0:
-        raise SettingsError(
-            f"validation_fraction must be a number between 0 and 1, but {fraction!r} was given."
-        )
+    fraction, expected = options["validation_fraction"], "a number between 0 and 1"
+    require_number("validation_fraction", fraction, expected, above=0, below=1)
     _refuse_ignored(estimator, options)
     return options
 
 
-def check_path_options(estimator: Any) -> dict[str, Any]:
-    """Check the arguments that SoftmaxClassifierCV shares with SoftmaxClassifier.
-
-    Args:
-        estimator: the classifier.
-
-    Returns:
-        Its arguments as plain Python values.
-
-    Raises:
-        SettingsError: for a value outside its range.
-    """
+def check_shared_options(estimator: Any) -> dict[str, Any]:
+    """The arguments of either classifier as plain Python values, those of both checked."""
     options = {name: _plain(value) for name, value in estimator.get_params(deep=False).items()}
-    _check_shared(options)
-    require_number("tol", options["tol"], "a finite number above 0", above=0)
-    require_whole("max_passes", options["max_passes"], 1)
-    return options
-
-
-def _check_shared(options: Mapping[str, Any]) -> None:
     if "l2" in options:
         require_number("l2 (λ)", options["l2"], "a finite number, 0 or above", least=0)
-    _one_of("scaling", options["scaling"], get_args(ScalingName))
-    if not isinstance(options.get("warm_start", False), bool):
-        given = options["warm_start"]
-        raise SettingsError(f"warm_start must be True or False, but {given!r} was given.")
-    if not isinstance(options.get("early_stopping", False), bool):
-        given = options["early_stopping"]
-        raise SettingsError(f"early_stopping must be True or False, but {given!r} was given.")
+    require_number("tol", options["tol"], "a finite number above 0", above=0)
+    require_whole("max_passes", options["max_passes"], 1)
+    _one_of("scaling", options["scaling"], SCALINGS)
     if options["threads"] is not None:
         require_whole("threads", options["threads"], 1)
+    return options
 
 
 def _refuse_ignored(estimator: Any, options: Mapping[str, Any]) -> None:
     parameters = inspect.signature(type(estimator)).parameters
-    ignored = [(s, name) for s, names in _TAKEN_BY.items() for name in names]
-    unused = {
-        name: f"solver={options['solver']!r}" for s, name in ignored if s != options["solver"]
+    solver = options["solver"]
+    ignored = {
+        name: f"solver={solver!r}"
+        for used_by, names in USED_BY.items()
+        for name in names
+        if used_by != solver
     }
     if not options["early_stopping"]:
-        unused["validation_fraction"] = "early_stopping=False"
-    for name, setting in unused.items():
+        ignored["validation_fraction"] = "early_stopping=False"
+    for name, setting in ignored.items():
         default = parameters[name].default
         if options[name] != default:
             raise SettingsError(
@@ -390,9 +275,5 @@ def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers, as searches over np.logspace hand them, become Python's."""
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    if isinstance(value, Integral):
-        return int(value)
-    return float(value) if isinstance(value, Real) else value
+    """NumPy's numbers, as searches over np.logspace give them, become Python's."""
+    return value.item() if isinstance(value, np.generic) else value

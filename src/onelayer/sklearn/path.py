@@ -12,9 +12,9 @@ from sklearn.model_selection import check_cv
 
 from onelayer.data.rows import Rows
 from onelayer.engines import make_engine
-from onelayer.sklearn.base import LinearClassifier, penalty_of
-from onelayer.sklearn.fit import layer_of, warn_where_short
-from onelayer.sklearn.inputs import Labelled, check_labelled, check_path_options, label_rows
+from onelayer.sklearn.base import LinearClassifier, l2_of_layer
+from onelayer.sklearn.fit import layer_of, warn_unless_optimal
+from onelayer.sklearn.inputs import Labelled, check_labelled, check_shared_options, label_rows
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.path import Choice, HeldOutFolds, Score, choose, l2_values, solve_each
 from onelayer.solver.solver import Optimum, Solver, Target
@@ -23,7 +23,7 @@ Float64 = NDArray[np.float64]
 
 
 class SoftmaxClassifierCV(LinearClassifier):
-    """SoftmaxClassifier at the optimum of the λ that does best on held-out folds.
+    """SoftmaxClassifier at the optimum of the λ that is best on held-out folds.
 
     The path goes from the largest λ down, each solution starting from the last; each fold has a
     path of its own, so none of its models has seen the rows it is judged by. Every solution is
@@ -34,14 +34,14 @@ class SoftmaxClassifierCV(LinearClassifier):
             their logarithm from 1 to 10⁻⁴.
         cv: folds: a number ≥ 2 (stratified, in row order), a scikit-learn splitter, or pairs of
             row numbers to train on and to hold out.
-        by: what folds are judged by, "accuracy" or "loss", under the weights that J has.
+        choose_by: "accuracy" or "loss" on the held-out rows, by the weights that J has.
         rule: "best" takes the λ of the best mean, of equal ones the largest;
             "one-standard-error" the largest within one standard error of it.
-        tol: gap to prove for each solution, as a share of J, > 0.
-        max_passes: over the rows for each solution, ≥ 1.
-        scaling: "none", "unit" (bytes / 255) or "standardize", fitted on all rows.
+        tol: relative gap to prove for each solution, gap ≤ tol · J, > 0.
+        max_passes: passes over the rows for each solution, ≥ 1.
+        scaling: "none", "unit" (bytes / 255), "standardize" or "auto", fitted to all rows.
         class_weight: None, "balanced" or a dict {label: weight > 0}.
-        threads: of the engine, ≥ 1; None is the cores this process may use. Beside n_jobs take 1.
+        threads: of the engine, ≥ 1; None is all cores that this process may use. Use 1 with n_jobs.
 
     Attributes:
         l2_: the chosen λ.
@@ -71,7 +71,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         l2s: int | Sequence[float] = 20,
         *,
         cv: Any = 5,
-        by: str = "accuracy",
+        choose_by: str = "accuracy",
         rule: str = "best",
         tol: float = 1e-6,
         max_passes: int = 1000,
@@ -81,7 +81,7 @@ class SoftmaxClassifierCV(LinearClassifier):
     ) -> None:
         self.l2s = l2s
         self.cv = cv
-        self.by = by
+        self.choose_by = choose_by
         self.rule = rule
         self.tol = tol
         self.max_passes = max_passes
@@ -108,35 +108,37 @@ class SoftmaxClassifierCV(LinearClassifier):
             The classifier.
 
         Raises:
-            ValueError: for an argument, rows, labels, weights or folds that cannot be.
+            ValueError: for invalid arguments, rows, labels, weights or folds.
             TypeError: for a sparse matrix.
 
         Warns:
-            ConvergenceWarning: where a solution on all rows is not as near as tol asks.
+            ConvergenceWarning: when a solution on all rows did not reach tol.
         """
-        options = check_path_options(self)
-        choice = Choice(self.by, self.rule)  # type: ignore[arg-type]  # checked there
+        options = check_shared_options(self)
+        choice = Choice(self.choose_by, self.rule)  # type: ignore[arg-type]  # checked there
         l2s = l2_values(self.l2s, "l2s")
         stored, labels = check_labelled(self, X, y)
         labelled = label_rows(stored, labels, sample_weight, self.class_weight)
         scaling, K = labelled.scaling(self.scaling), len(labelled.classes)
         rows = labelled.rows(scaling)
         engine = make_engine(threads=self.threads)
-        metric = fit_preconditioner(engine, rows, K)
-        targets = [Target(penalty_of(l2, K), options["tol"], options["max_passes"]) for l2 in l2s]
-        folds = HeldOutFolds(engine, _folds(self.cv, labelled, rows, labels, groups), K, metric)
-        optima, scores = solve_each(Solver(engine, rows, K, metric), targets, folds)
+        preconditioner = fit_preconditioner(engine, rows, K)
+        targets = [Target(l2_of_layer(l2, K), options["tol"], options["max_passes"]) for l2 in l2s]
+        folds = HeldOutFolds(
+            engine, _folds(self.cv, labelled, rows, labels, groups), K, preconditioner
+        )
+        optima, scores = solve_each(Solver(engine, rows, K, preconditioner), targets, folds)
         if len(optima) < len(targets):
             raise KeyboardInterrupt
         chosen = choose(scores, choice)
         self.classes_, self.l2s_, self.l2_ = labelled.classes, np.array(l2s), l2s[chosen]
-        self._keep(layer_of(optima[chosen]), scaling)
+        self._set_layer(layer_of(optima[chosen]), scaling)
         self._record(optima, scores, chosen)
         return self
 
     def _record(self, optima: list[Optimum], scores: list[tuple[Score, ...]], chosen: int) -> None:
         for optimum in optima:
-            warn_where_short(optimum)
+            warn_unless_optimal(optimum)
         self.accuracy_path_ = np.array([[score.accuracy for score in of] for of in scores])
         self.loss_path_ = np.array([[score.loss for score in of] for of in scores])
         self.gap_path_ = np.array([optimum.certificate.gap for optimum in optima])

@@ -176,7 +176,12 @@ def stable_product(momentum: float = 0.0, *, nesterov: bool = False) -> float:
 
 
 def smoothness(
-    engine: Engine, rows: Rows, l2: float, batch_size: int, curvature: float = 0.5
+    engine: Engine,
+    rows: Rows,
+    l2: float,
+    batch_size: int,
+    curvature: float = 0.5,
+    dtype: str = "float32",
 ) -> tuple[float, float]:
     """L and L_B: about ten passes over the rows.
 
@@ -184,7 +189,7 @@ def smoothness(
     counts as N.
     """
     N, B = rows.count, min(batch_size, rows.count)
-    whole = curvature * largest_second_moment(engine, rows)
+    whole = curvature * largest_second_moment(engine, rows, dtype)
     single = curvature * _largest_row(rows)
     mixed = whole if N == 1 else (N * (B - 1) * whole + (N - B) * single) / (B * (N - 1))
     return whole + penalty.curvature(l2), mixed + penalty.curvature(l2)
