@@ -65,7 +65,7 @@ def run(code: str, folder: Path) -> list[str]:
 
 
 def commands(page: Path) -> set[str]:
-    """Commands of the terminal blocks, and of the README's indented lines: fit, data list, …"""
+    """Commands of the terminal blocks, and of the README's indented lines: train, data list, …"""
     text = page.read_text(encoding="utf-8")
     console = "\n".join(b.code for b in blocks(page) if b.language == "console")
     lines = console + "\n" + "\n".join(re.findall(r"^    (onelayer .*)$", text, flags=re.MULTILINE))
@@ -127,7 +127,7 @@ def test_every_fenced_block_is_one_that_the_tests_know(page: Path) -> None:
 def test_settings_files_of_the_documents_name_options_that_exist(page: Path) -> None:
     for block in blocks(page):
         if block.language == "toml":
-            words = [sys.executable, "-m", "onelayer", "sweep", "--help"]
+            words = [sys.executable, "-m", "onelayer", "train", "--help"]
             shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
             for key in tomllib.loads(block.code):
                 assert f"--{key}" in shown

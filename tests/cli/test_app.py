@@ -3,45 +3,24 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
 from onelayer import cli
 from onelayer.data import cached
 from onelayer.errors import OnelayerError
 from onelayer.training.run_folder import load_result
+from tests.cli.conftest import Command
 
 
-def onelayer(
-    *words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> tuple[int, str, str]:
-    """Run a command in this process: exit code, standard output, standard error."""
-    monkeypatch.setattr(sys, "argv", ["onelayer", *words])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    printed = capsys.readouterr()
-    code = ended.value.code
-    assert isinstance(code, int)
-    return code, printed.out, printed.err
-
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    """Run commands in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return lambda *words: onelayer(*words, monkeypatch=monkeypatch, capsys=capsys)
-
-
+@pytest.mark.usefixtures("drawn_pages")
 def test_reproduce_leaves_the_page_and_prints_the_table(run: Command, tmp_path: Path) -> None:
     code, out, err = run("reproduce", "--data", "digits", "--seeds", "2")
     assert code == 0, err
@@ -56,21 +35,21 @@ def test_reproduce_leaves_the_page_and_prints_the_table(run: Command, tmp_path: 
 
 def test_reproduce_only_trains_the_settings_that_are_named(run: Command, tmp_path: Path) -> None:
     code, out, _ = run(
-        "reproduce", "--data", "digits", "--seeds", "1", "--only", "l2-1", "--out", "one"
+        "reproduce", "--data", "digits", "--seeds", "1", "--only", "l2-1,l2-0.1", "--out", "some"
     )
     assert code == 0
     assert "λ=1, η=0.01" in out
     assert "η=0.1 " not in out
-    assert load_result(tmp_path / "one").settings == ("λ=1, η=0.01",)
+    assert load_result(tmp_path / "some").settings == ("λ=0.1, η=0.01", "λ=1, η=0.01")
 
 
 def test_both_engines_and_any_number_of_threads_give_the_same_accuracies(
     run: Command, tmp_path: Path
 ) -> None:
     ways = {"1": ("--threads", "1"), "3": ("--threads", "3"), "r": ("--engine", "reference")}
-    fit = ("fit", "--data", "digits", "--learning-rate", "0.1", "--epochs", "3", "--out")
+    train = ("train", "--data", "digits", "--lr", "0.1", "--epochs", "3", "--out")
     for name, words in ways.items():
-        assert run(*fit, name, *words)[0] == 0
+        assert run(*train, name, *words)[0] == 0
     one, three, reference = (load_result(tmp_path / name) for name in ways)
     np.testing.assert_array_equal(one.W, three.W)
     np.testing.assert_array_equal(one.test_accuracy, reference.test_accuracy)
@@ -79,26 +58,9 @@ def test_both_engines_and_any_number_of_threads_give_the_same_accuracies(
     assert reference.environment["engine"] == "reference"
 
 
-def test_fit_trains_the_grid_that_is_asked_for(run: Command, tmp_path: Path) -> None:
-    code, out, _ = run(
-        *("fit", "--data", "digits", "--learning-rate", "0.2", "--learning-rate", "0.1"),
-        *("--l2", "0", "--l2", "0.01", "--epochs", "2", "--batch-size", "50", "--seeds", "2"),
-        *("--shuffle-seed", "3", "--scaling", "standardize", "--dtype", "float64"),
-    )
-    assert code == 0
-    result = load_result(tmp_path / "runs" / "fit")
-    assert len(result.runs) == 8
-    assert {r.learning_rate for r in result.runs} == {0.2, 0.1}
-    assert {(r.batch_size, r.epochs, r.shuffle_seed) for r in result.runs} == {(50, 2, 3)}
-    assert result.W.dtype == np.float64
-    assert result.scaling.name == "standardize"
-    assert "λ=0.01, η=0.2" in out
-
-
-def test_a_diverged_run_is_said_and_the_command_is_done(run: Command) -> None:
+def test_a_diverged_run_is_noted_and_the_command_succeeds(run: Command) -> None:
     code, out, err = run(
-        *("fit", "--data", "digits", "--epochs", "2"),
-        *("--learning-rate", "0.1", "--learning-rate", "1e30", "--l2", "1"),
+        "train", "--data", "digits", "--epochs", "2", "--learning-rate", "0.1,1e30", "--l2", "1"
     )
     assert code == 0
     assert "diverged in epoch 1: with η = 1e+30" in err
@@ -126,9 +88,10 @@ def test_check_gradient_fails_when_the_gradients_disagree(
     assert "disagree" in err
 
 
+@pytest.mark.usefixtures("drawn_pages")
 def test_report_draws_the_page_of_a_saved_run_anew(run: Command, tmp_path: Path) -> None:
-    run("fit", "--data", "digits", "--learning-rate", "0.1", "--epochs", "1")
-    folder = tmp_path / "runs" / "fit"
+    run("train", "--data", "digits", "--learning-rate", "0.1", "--epochs", "1")
+    folder = tmp_path / "runs" / "train"
     page = (folder / "report.html").read_bytes()
     weights = (folder / "weights.safetensors").read_bytes()
     (folder / "report.html").unlink()
@@ -139,46 +102,54 @@ def test_report_draws_the_page_of_a_saved_run_anew(run: Command, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "sentence"),
     [
-        (("fit", "--data", "digits", "--learning-rate", "0"), "learning_rate (η) must be"),
-        (("fit", "--data", "digits", "--learning-rate", "-1"), "learning_rate (η) must be"),
-        (("fit", "--data", "digits", "--learning-rate", "nan"), "learning_rate (η) must be"),
-        (
-            ("fit", "--data", "digits", "--learning-rate", "0.1", "--l2", "-0.1"),
-            "l2 (λ) must be",
-        ),
-        (
-            ("fit", "--data", "digits", "--learning-rate", "0.1", "--batch-size", "0"),
-            "batch_size must be",
-        ),
-        (
-            ("fit", "--data", "digits", "--learning-rate", "0.1", "--batch-size", "99999"),
-            "at most the number of training rows",
-        ),
-        (("fit", "--data", "digits", "--learning-rate", "0.1", "--scaling", "max"), "scaling must"),
-        (("fit", "--data", "digits", "--learning-rate", "0.1", "--dtype", "int8"), "dtype must be"),
-        (("reproduce", "--data", "digits", "--only", "eta"), "unknown experiment 'eta'"),
-        (("reproduce", "--data", "digits", "--seeds", "0"), "seeds must be"),
-        (("reproduce", "--data", "digits", "--engine", "gpu"), "engine must be one of"),
-        (("reproduce", "--data", "digits", "--threads", "0"), "threads must be 1 or above"),
-        (
-            ("reproduce", "--data", "digits", "--engine", "reference", "--threads", "1"),
-            "for the native engine only",
-        ),
-        (("fit", "--learning-rte", "0.1"), "No such option"),
-        (("fit", "--data", "digits"), "needs --learning-rate"),
-        (("fit", "--data", "digits", "--learning-rate", "fast"), "--learning-rate"),
-        (("train",), "No such command"),
+        ("train --learning-rate 0", "learning_rate (η) must be"),
+        ("train --lr -1", "learning_rate (η) must be"),
+        ("train --learning-rate nan", "--learning-rate must be numbers"),
+        ("train --l2 -0.1", "l2 (λ) must be"),
+        ("train --C 0", "C must be a finite number above 0"),
+        ("train --C 1 --l2 0.1", "--l2 and --C set the same penalty"),
+        ("train --batch-size 0", "batch_size must be"),
+        ("train --scaling max", "scaling must"),
+        ("train --dtype int8", "dtype must be"),
+        ("train --test-size 20", "test_size must be between 0 and 1, got 20"),
+        ("train --validation-size 0", "validation_size must be between 0 and 1, got 0"),
+        ("reproduce --only eta", "unknown experiment 'eta'"),
+        ("reproduce --seeds 0", "seeds must be"),
+        ("reproduce --engine gpu", "engine must be one of"),
+        ("reproduce --threads 0", "threads must be 1 or above"),
+        ("reproduce --engine reference --threads 1", "for the native engine only"),
+        ("train --learning-rte 0.1", "No such option"),
+        ("train --learning-rate fast", "--learning-rate must be numbers"),
+        ("tain", "No such command 'tain'. Did you mean 'train'?"),
+        ("solve --tol 0", "tol must be a finite number above 0"),
+        ("solve --folds 1", "folds must be a whole number, 2 or above"),
+        ("solve --l2 -1", "l2 (λ) must be"),
+        ("certify runs --l2 -1", "l2 (λ) must be"),
+        ("suggest-learning-rate --batch-size 0", "batch_size must be"),
+        ("check-gradient --label-smoothing 1", "label_smoothing"),
+        ("evaluate runs --on all", "--on must be one of test"),
     ],
 )
-def test_wrong_usage_exits_2_says_what_is_wrong_and_leaves_nothing(
-    words: tuple[str, ...], said: str, run: Command, tmp_path: Path
+def test_a_wrong_value_exits_2_in_one_sentence_before_data_are_loaded(
+    words: str, sentence: str, run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, _, err = run(*words)
-    assert code == 2
-    assert said in " ".join(err.split())
+    monkeypatch.setattr("onelayer.data.load", None)
+    code, out, err = run(*words.split())
+    assert (code, out) == (2, "")
+    assert sentence in " ".join(err.split())
     assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_that_the_data_make_wrong_is_refused_before_the_progress_bar(
+    run: Command, tmp_path: Path
+) -> None:
+    code, _, err = run("train", "--data", "digits", "--batch-size", "99999")
+    assert code == 2
+    assert err.startswith("error: batch_size must be at most the number of training rows, 1000")
+    assert len(err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -212,7 +183,7 @@ def test_a_full_disk_exits_1_and_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    code, _, err = run("fit", "--data", "digits", "--learning-rate", "0.1", "--epochs", "1")
+    code, _, err = run("train", "--data", "digits", "--learning-rate", "0.1", "--epochs", "1")
     assert code == 1
     assert "No space left on device" in err
     assert list(tmp_path.glob("runs/*")) == []
@@ -232,10 +203,10 @@ def test_ctrl_c_while_training_saves_what_was_trained_and_exits_130(
         return enter(*arguments)
 
     monkeypatch.setattr(loop.Job, "enter", third_is_interrupted)
-    code, _, err = run("fit", "--data", "digits", "--learning-rate", "0.1", "--epochs", "9")
+    code, _, err = run("train", "--data", "digits", "--lr", "0.1", "--epochs", "9")
     assert code == 130
     assert "after 1 of 9 epochs" in err
-    assert load_result(tmp_path / "runs" / "fit").outcomes[0].status == "interrupted"
+    assert load_result(tmp_path / "runs" / "train").outcomes[0].status == "interrupted"
 
 
 def test_ctrl_c_before_training_saves_nothing_and_exits_130(
@@ -251,28 +222,49 @@ def test_ctrl_c_before_training_saves_nothing_and_exits_130(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "reproduce",
-        "fit",
-        "path",
-        "certify",
-        "suggest",
-        "check-gradient",
-        "report",
-        "sweep",
-        "rerun",
-        "data list",
-        "data fetch",
-    ],
-)
-def test_every_command_has_help(command: str, run: Command) -> None:
+COMMANDS = (
+    "train", "solve", "reproduce", "best-linear", "suggest-learning-rate", "check-gradient",
+    "evaluate", "predict", "inspect", "export", "certify", "report", "rerun", "data list",
+    "data fetch",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_80_columns_and_says_what_each_option_is(command: str, run: Command) -> None:
     code, out, _ = run(*command.split(), "--help")
     assert code == 0
-    assert "Usage:" in out
-    if not command.startswith("data"):
-        assert "Example:" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert len(out.splitlines()) <= 105
+    assert f"Usage: onelayer {command} [OPTIONS]" in out
+    assert f"  onelayer {command}" in out.partition("Example")[2]
+    shown = " ".join(out.split())
+    for parameter in parameters_of(command):
+        name = parameter.metavar if parameter.param_type_name == "argument" else parameter.opts[0]
+        assert name in shown
+        assert parameter.help, name
+        assert " ".join(parameter.help.split()) in shown.replace("- ", "-"), name
+
+
+def parameters_of(command: str) -> list[Any]:
+    one: Any = typer.main.get_command(cli.app)
+    for name in command.split():
+        one = one.commands[name]
+    return list(one.params)
+
+
+def test_the_help_of_all_commands_lists_each_in_a_panel(run: Command) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    for name in {command.split()[0] for command in COMMANDS}:
+        assert re.search(rf"^  {name} +[A-Z]", out, flags=re.MULTILINE)
+
+
+def test_completion_is_offered_for_the_shells(run: Command) -> None:
+    code, out, _ = run("--show-completion", "bash")
+    assert code == 0
+    assert "_ONELAYER_COMPLETE=complete_bash" in out
+    assert "--install-completion" in run("--help")[1]
 
 
 def test_data_list_says_when_nothing_is_cached(

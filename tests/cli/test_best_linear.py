@@ -8,9 +8,7 @@ import pytest
 
 from onelayer import Model, load
 from onelayer.experiments.best_linear import Recipe, fit_best_linear, whole_training_set
-from tests.cli.test_app import Command, run
-
-__all__ = ["run"]
+from tests.cli.conftest import Command
 
 QUICK = ("best-linear", "--data", "digits", "--epochs", "4", "--batch-size", "200", "--seeds", "2")
 

@@ -17,15 +17,13 @@ import pytest
 from onelayer.training import checkpoint as checkpoints
 from onelayer.training.checkpoint import Keeper, unfinished
 from onelayer.training.run_folder import load_result
-from tests.cli.test_app import Command, run
+from tests.cli.conftest import Command
 from tests.files.test_lock import held_by_another
 from tests.made_data import make_dataset
 
-__all__ = ["run"]
-
-FIT = ("fit", "--data", "digits", "--epochs", "3", "--learning-rate", "0.1")
-SWEEP = ("sweep", "--data", "digits", "--epochs", "2", "--learning-rate", "0.01,0.1", "--l2", "0",
-         "--scaling", "unit,none")  # fmt: skip
+TRAIN = ("train", "--data", "digits", "--epochs", "3", "--learning-rate", "0.1")
+SWEEP = ("train", "--data", "digits", "--epochs", "2", "--learning-rate", "0.01,0.1", "--l2", "0",
+         "--seeds", "2", "--scaling", "unit,none")  # fmt: skip
 
 
 class Killed(BaseException):
@@ -51,15 +49,6 @@ def _killed(run: Command, *words: str, writes: int = 3) -> None:
             run(*words, "--checkpoint-every", "0")
 
 
-@pytest.fixture(autouse=True)
-def blank_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes seconds and has tests of its own."""
-    monkeypatch.setattr(
-        "onelayer.report.write_report",
-        lambda _, folder: (folder / "report.html").write_text(""),
-    )
-
-
 def _weights(folder: Path) -> bytes:
     return (folder / "weights.safetensors").read_bytes()
 
@@ -82,7 +71,7 @@ def test_a_killed_sweep_goes_on_to_the_same_bytes(
     assert (found.file.stem, found.done, found.total) == name_and_done
     code, _, err = run(*SWEEP, "--out", "killed", "--resume")
     assert code == 0, err
-    assert f"going on from killed/checkpoints/{found.file.name}: {found.done} of" in err
+    assert f"resuming from killed/checkpoints/{found.file.name}: {found.done} of" in err
     assert run(*SWEEP, "--out", "whole")[0] == 0
     for name in ("weights.safetensors", "history.parquet"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -95,7 +84,7 @@ def test_a_killed_sweep_goes_on_to_the_same_bytes(
 def test_a_run_folder_without_a_result_says_how_to_go_on_and_that_works(
     run: Command, tmp_path: Path
 ) -> None:
-    _killed(run, *FIT, "--out", "a folder")
+    _killed(run, *TRAIN, "--out", "a folder")
     said = set()
     for words in (["report", "a folder"], ["evaluate", "a folder"], ["rerun", "a folder"]):
         code, _, err = run(*words)
@@ -115,47 +104,50 @@ def test_a_run_folder_without_a_result_says_how_to_go_on_and_that_works(
 def test_while_another_process_is_at_it_the_folder_says_so_and_takes_no_second(
     run: Command, tmp_path: Path
 ) -> None:
-    _killed(run, *FIT)
-    assert run(*FIT, "--out", "done")[0] == 0
+    _killed(run, *TRAIN)
+    assert run(*TRAIN, "--out", "done")[0] == 0
     before = _weights(tmp_path / "done")
-    with held_by_another(tmp_path / "runs" / "fit") as other, held_by_another(tmp_path / "done"):
-        code, _, err = run("report", "runs/fit")
+    with held_by_another(tmp_path / "runs" / "train") as other, held_by_another(tmp_path / "done"):
+        code, _, err = run("report", "runs/train")
         assert code == 1
         assert f"and process {other.pid} is at it." in err
-        for words in ([*FIT], [*FIT, "--resume"]):
+        for words in ([*TRAIN], [*TRAIN, "--resume"]):
             code, _, err = run(*words)
             assert code == 1
-            assert f"runs/fit is being written by process {other.pid}" in err
+            assert f"runs/train is being written by process {other.pid}" in err
         assert run("report", "done")[0] == 1
-        assert run("path", "--data", "digits", "--l2", "1", "--out", "done")[0] == 1
+        assert run("solve", "--data", "digits", "--l2", "1", "--out", "done")[0] == 1
     assert _weights(tmp_path / "done") == before
-    assert run(*FIT, "--resume")[0] == 0
+    assert run(*TRAIN, "--resume")[0] == 0
 
 
 def test_a_finished_run_is_not_trained_again_by_resume_unless_it_is_another(
     run: Command, tmp_path: Path
 ) -> None:
-    assert run(*FIT)[0] == 0
-    page = tmp_path / "runs" / "fit" / "report.html"
+    assert run(*TRAIN)[0] == 0
+    page = tmp_path / "runs" / "train" / "report.html"
     made = page.stat().st_mtime_ns
-    code, out, err = run(*FIT, "--resume")
+    code, out, err = run(*TRAIN, "--resume")
     assert (code, err) == (0, "")
-    assert "runs/fit is finished already; without --resume it is trained again." in out
+    assert "runs/train has finished; drop --resume to train it again" in out
     assert page.stat().st_mtime_ns == made
-    code, _, err = run(*FIT, "--l2", "0.5", "--resume")
+    code, _, err = run(*TRAIN, "--l2", "0.5", "--resume")
     assert code == 0
-    assert "there is no checkpoint in runs/fit; training starts at the beginning." in err
-    assert load_result(tmp_path / "runs" / "fit").runs[0].l2 == 0.5
+    assert "no checkpoint in runs/train; training starts from the beginning" in err
+    assert load_result(tmp_path / "runs" / "train").runs[0].l2 == 0.5
 
 
 def test_without_resume_it_starts_anew_and_says_what_there_was(
     run: Command, tmp_path: Path
 ) -> None:
-    _killed(run, *FIT)
-    code, _, err = run(*FIT, "--l2", "0.5")
+    _killed(run, *TRAIN)
+    code, _, err = run(*TRAIN, "--l2", "0.5")
     assert code == 0
-    assert "runs/fit holds training that has not ended, 1 of 3 run-epochs done" in err
-    assert load_result(tmp_path / "runs" / "fit").runs[0].l2 == 0.5
+    assert (
+        "runs/train holds unfinished training (1 of 3 run-epochs done), which will be replaced"
+        in err
+    )
+    assert load_result(tmp_path / "runs" / "train").runs[0].l2 == 0.5
 
 
 def test_other_settings_cannot_be_resumed_and_the_sentence_says_which(
@@ -163,9 +155,9 @@ def test_other_settings_cannot_be_resumed_and_the_sentence_says_which(
 ) -> None:
     dataset = make_dataset(200, seed=1)
     np.savez("rows.npz", X=dataset.X, y=dataset.y)
-    fit = [word.replace("digits", "rows.npz") for word in FIT]
+    fit = [word.replace("digits", "rows.npz") for word in TRAIN]
     _killed(run, *fit)
-    before = {p.name: p.read_bytes() for p in (tmp_path / "runs/fit/checkpoints").iterdir()}
+    before = {p.name: p.read_bytes() for p in (tmp_path / "runs/train/checkpoints").iterdir()}
     code, _, err = run(*fit, "--l2", "0.5", "--scaling", "none", "--resume")
     assert code == 1
     assert "run 0's l2 was 0.0 and is 0.5; the scaling was unit and is none. Give what" in err
@@ -173,7 +165,9 @@ def test_other_settings_cannot_be_resumed_and_the_sentence_says_which(
     code, _, err = run(*fit, "--resume")
     assert code == 1
     assert "the values of the training rows are others" in err
-    assert {p.name: p.read_bytes() for p in (tmp_path / "runs/fit/checkpoints").iterdir()} == before
+    assert {
+        p.name: p.read_bytes() for p in (tmp_path / "runs/train/checkpoints").iterdir()
+    } == before
 
 
 def test_ctrl_c_keeps_a_result_and_checkpoints_and_both_survive_a_new_page(
@@ -191,17 +185,17 @@ def test_ctrl_c_keeps_a_result_and_checkpoints_and_both_survive_a_new_page(
 
     monkeypatch.setattr(NativeTrainer, "epoch", interrupted)
     monkeypatch.setattr(checkpoints, "HOLD_SECONDS", 0.0)
-    code, _, err = run(*FIT)
+    code, _, err = run(*TRAIN)
     assert code == 130
     assert "interrupted after 1 of 3 epochs" in err
-    _, _, typed = err.partition("to go on: ")
-    assert run("report", "runs/fit")[0] == 130
-    assert load_result(tmp_path / "runs" / "fit").interrupted
+    _, _, typed = err.partition("resume with: ")
+    assert run("report", "runs/train")[0] == 130
+    assert load_result(tmp_path / "runs" / "train").interrupted
     code, _, err = run(*shlex.split(typed)[1:])
     assert code == 0, err
-    assert "1 of 3 run-epochs are done" in err
-    assert run(*FIT, "--out", "whole")[0] == 0
-    assert _weights(tmp_path / "runs" / "fit") == _weights(tmp_path / "whole")
+    assert "1 of 3 run-epochs done" in err
+    assert run(*TRAIN, "--out", "whole")[0] == 0
+    assert _weights(tmp_path / "runs" / "train") == _weights(tmp_path / "whole")
 
 
 def test_ctrl_c_while_the_page_is_drawn_leaves_the_checkpoints(
@@ -209,10 +203,10 @@ def test_ctrl_c_while_the_page_is_drawn_leaves_the_checkpoints(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("onelayer.report.write_report", _interrupt)
-        code, _, err = run(*FIT, "--checkpoint-every", "0")
+        code, _, err = run(*TRAIN, "--checkpoint-every", "0")
     assert code == 130
-    assert "interrupted; go on with: onelayer fit" in err
-    assert run(*FIT, "--resume")[0] == 0
+    assert "interrupted; resume with: onelayer train" in err
+    assert run(*TRAIN, "--resume")[0] == 0
 
 
 def _interrupt(*_: object) -> None:
@@ -222,12 +216,12 @@ def _interrupt(*_: object) -> None:
 def test_torchruns_restarts_go_on_without_being_told(
     run: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _killed(run, *FIT)
+    _killed(run, *TRAIN)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
-    assert "--resume would go on" in run(*FIT, "--epochs", "4")[2]
-    _killed(run, *FIT)
+    assert "--resume keeps it" in run(*TRAIN, "--epochs", "4")[2]
+    _killed(run, *TRAIN)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert "going on from runs/fit/checkpoints" in run(*FIT)[2]
+    assert "resuming from runs/train/checkpoints" in run(*TRAIN)[2]
 
 
 def test_reproduce_goes_on_as_well(run: Command, tmp_path: Path) -> None:
@@ -235,16 +229,13 @@ def test_reproduce_goes_on_as_well(run: Command, tmp_path: Path) -> None:
     _killed(run, *words, writes=30)
     code, _, err = run(*words, "--resume")
     assert code == 0
-    assert "14 of 40 run-epochs are done" in err
+    assert "14 of 40 run-epochs done" in err
     assert run(*words, "--out", "whole")[0] == 0
     assert _weights(tmp_path / "runs" / "reproduce") == _weights(tmp_path / "whole")
 
 
-def test_the_optimum_has_no_checkpoints_and_says_so(run: Command) -> None:
-    code, _, err = run("fit", "--data", "digits", "--solver", "optimum", "--resume")
-    assert code == 2
-    assert "--resume means nothing to the solver optimum" in err
-    code, _, err = run(*FIT, "--checkpoint-every", "-1")
+def test_a_negative_time_between_checkpoints_is_refused(run: Command) -> None:
+    code, _, err = run(*TRAIN, "--checkpoint-every", "-1")
     assert code == 2
     assert "a number of seconds, 0 or above, but -1.0 was given" in err
 

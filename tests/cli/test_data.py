@@ -9,18 +9,15 @@ import numpy as np
 import pytest
 
 from onelayer import cli
-from onelayer.cli.options import DataOptions
 from onelayer.training.run_folder import load_result
-
-from .test_app import Command, run
-
-__all__ = ["run"]  # a fixture
+from tests.cli.conftest import Command
 
 COMMANDS = {
     "reproduce": ("reproduce",),
-    "fit": ("fit", "--learning-rate", "0.1"),
-    "path": ("path",),
-    "suggest": ("suggest",),
+    "train": ("train",),
+    "solve": ("solve",),
+    "best-linear": ("best-linear",),
+    "suggest-learning-rate": ("suggest-learning-rate",),
     "check-gradient": ("check-gradient",),
 }
 
@@ -42,7 +39,7 @@ def test_every_command_passes_every_option_on(
         "--image-size 8x9 --stream"
     )
     run(*COMMANDS[command], *words.split())
-    run(*COMMANDS[command])
+    run(*COMMANDS[command], "--validation-size", "0.4")
     assert got[0] == (
         "a.csv",
         {
@@ -58,9 +55,8 @@ def test_every_command_passes_every_option_on(
             "stream": True,
         },
     )
-    nothing = DataOptions()
     assert got[1][0] is None
-    assert got[1][1]["validation_size"] == nothing.validation_size
+    assert got[1][1]["validation_size"] == 0.4
 
 
 def test_a_csv_is_trained_on_from_the_command_line(run: Command, tmp_path: Path) -> None:
@@ -68,7 +64,7 @@ def test_a_csv_is_trained_on_from_the_command_line(run: Command, tmp_path: Path)
     rows = [f"{a:.3f},{b:.3f},{'pos' if a > b else 'neg'}" for a, b in rng.normal(size=(200, 2))]
     (tmp_path / "a.csv").write_text("\n".join(["a,b,sign", *rows]))
     code, _, err = run(
-        "fit", "--data", "a.csv", "--labels", "sign", "--learning-rate", "1",
+        "train", "--data", "a.csv", "--labels", "sign", "--learning-rate", "1",
         "--batch-size", "16", "--out", "done",
     )  # fmt: skip
     assert code == 0, err
@@ -78,17 +74,17 @@ def test_a_csv_is_trained_on_from_the_command_line(run: Command, tmp_path: Path)
 
 
 def test_what_is_wrong_with_a_file_is_one_sentence_and_exit_code_1(run: Command) -> None:
-    code, out, err = run("suggest", "--data", "no.csv")
+    code, out, err = run("suggest-learning-rate", "--data", "no.csv")
     assert (code, out) == (1, "")
     assert err == "error: no such file or folder: no.csv.\n"
 
 
 def test_a_fraction_out_of_range_is_wrong_usage(run: Command) -> None:
-    assert run("suggest", "--data", "x.npy", "--test-size", "2")[0] == 2
+    assert run("suggest-learning-rate", "--data", "x.npy", "--validation-size", "2")[0] == 2
 
 
 def test_the_commands_still_have_their_own_help(run: Command) -> None:
-    code, out, _ = run("fit", "--help")
+    code, out, _ = run("train", "--help")
     assert code == 0
-    assert "Train a grid of settings" in out
-    assert cli.train.fit.__name__ == "fit"
+    assert "Train one setting or many" in out
+    assert cli.train.train.__name__ == "train"

@@ -11,61 +11,59 @@ import pytest
 
 from onelayer import Model, grid, load, train
 from onelayer.cli.models import open_model
-from onelayer.training.run_folder import save_result
-from tests.cli.test_app import Command, run
+from onelayer.training.run_folder import load_result, save_result
+from tests.cli.conftest import Command
 from tests.model.made_models import make_model, make_rows
-
-__all__ = ["run"]
 
 
 @pytest.fixture
 def fitted(run: Command, tmp_path: Path) -> Command:
-    """Two runs on the digits in runs/fit."""
+    """Two runs on the digits in runs/train."""
     runs = grid(learning_rate=[0.01, 0.0001], epochs=2)
-    save_result(train(load("digits"), runs), tmp_path / "runs" / "fit")
+    save_result(train(load("digits"), runs), tmp_path / "runs" / "train")
     return run
 
 
-def test_evaluate_prints_what_the_function_returns(fitted: Command, tmp_path: Path) -> None:
-    code, out, err = fitted("evaluate", "runs/fit", "--data", "digits", "--json", "sub/e.json")
+def test_evaluate_prints_what_the_function_returns(fitted: Command) -> None:
+    code, out, err = fitted("evaluate", "runs/train")
     assert code == 0, err
-    assert "the model is λ=0, η=0.01, seed 0: the best of 2 runs by validation" in err
-    expected = open_model("runs/fit").model.evaluate(load("digits").test)
+    assert "the model is λ=0, η=0.01, seed 0: best of 2 runs by validation" in err
+    expected = open_model("runs/train").model.evaluate(load("digits").test)
     assert f"{100 * expected.accuracy:.2f} %" in out
     assert f"{expected.log_loss:.4f}" in out
     assert f"{100 * expected.reliability.error:.2f} %" in out
     assert max(map(len, out.splitlines())) <= 80
-    told = json.loads((tmp_path / "sub" / "e.json").read_text())
+    told = json.loads(fitted("evaluate", "runs/train", "--json")[1])
     assert told == json.loads(json.dumps(expected.as_dict()))
 
 
 def test_evaluate_takes_the_setting_and_the_rows_that_are_named(fitted: Command) -> None:
     code, out, err = fitted(
-        *("evaluate", "runs/fit:λ=0, η=0.0001", "--data", "digits", "--on", "validation"),
+        *("evaluate", "runs/train:λ=0, η=0.0001", "--data", "digits", "--on", "validation"),
         *("--engine", "reference"),
     )
     assert code == 0
-    assert "note: the model is λ=0, η=0.0001, seed 0." in err
-    expected = open_model("runs/fit:1").model.evaluate(load("digits").validation)
+    assert "note: the model is λ=0, η=0.0001, seed 0\n" in err
+    expected = open_model("runs/train:1").model.evaluate(load("digits").validation)
     assert f"{100 * expected.accuracy:.2f} %" in out
     assert "digits validation rows" in out
 
 
 def test_a_path_is_evaluated_by_its_chosen_model(run: Command) -> None:
-    assert run("path", "--data", "digits", "--l2", "1", "--l2", "0.01")[0] == 0
-    code, out, err = run("evaluate", "runs/path", "--data", "digits")
+    assert run("solve", "--data", "digits", "--l2", "1,0.01")[0] == 0
+    code, out, err = run("evaluate", "runs/solve")
     assert code == 0
     assert "chosen by accuracy" in err
-    expected = open_model("runs/path").model.evaluate(load("digits").test)
+    expected = open_model("runs/solve").model.evaluate(load("digits").test)
     assert f"{100 * expected.accuracy:.2f} %" in out
 
 
 def test_export_then_predict_gives_the_labels_of_the_run(fitted: Command, tmp_path: Path) -> None:
-    code, out, _ = fitted("export", "runs/fit", "model.safetensors")
+    code, out, _ = fitted("export", "runs/train", "model.safetensors")
     assert (code, out) == (0, "model: model.safetensors\n")
     code, out, _ = fitted("predict", "model.safetensors", "digits:validation", "out/p.npy")
     assert (code, out) == (0, "397 predictions: out/p.npy\n")
-    chosen = open_model("runs/fit").model
+    chosen = open_model("runs/train").model
     labels = np.load(tmp_path / "out" / "p.npy")["label"]
     expected = chosen.predict(load("digits").validation.X)
     assert labels.tolist() == [chosen.class_names[k] for k in expected]
@@ -81,14 +79,22 @@ def test_predict_reads_and_writes_files(run: Command, tmp_path: Path) -> None:
     assert lines[0] == '"label","p_class 0","p_class 1","p_class 2"'
 
 
-def test_export_to_onnx_and_torch(fitted: Command, tmp_path: Path) -> None:
-    code, out, err = fitted("export", "runs/fit", "m.onnx", "--to", "onnx")
+def test_export_follows_the_suffix(fitted: Command, tmp_path: Path) -> None:
+    code, out, err = fitted("export", "runs/train", "m.onnx")
     assert code == 0, err
     assert "onnxruntime gives the same labels for 256 rows" in out
-    assert fitted("export", "runs/fit:1", "m.safetensors", "--to", "torch")[0] == 0
     from safetensors.numpy import load_file
 
+    torch = pytest.importorskip("torch")
+    assert fitted("export", "runs/train:1", "m.pt")[0] == 0
+    state = torch.load(tmp_path / "m.pt", weights_only=True)
+    linear = open_model("runs/train:1").model.to_torch()
+    assert torch.equal(state["weight"], linear.weight)
+    assert torch.equal(state["bias"], linear.bias)
+    assert fitted("export", "runs/train:1", "m.safetensors", "--to", "torch")[0] == 0
     assert load_file(tmp_path / "m.safetensors")["weight"].shape == (10, 64)
+    assert fitted("export", "runs/train:1", "m.safetensors")[0] == 0
+    assert Model.load(tmp_path / "m.safetensors").settings["learning_rate"] == 0.0001
 
 
 def test_a_missing_extra_names_the_pip_command_and_writes_nothing(
@@ -96,18 +102,18 @@ def test_a_missing_extra_names_the_pip_command_and_writes_nothing(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     make_model().save(tmp_path / "m")
-    code, _, err = run("export", "m", "m.onnx", "--to", "onnx")
+    code, _, err = run("export", "m", "m.onnx")
     assert code == 1
     assert "pip install 'onelayer[onnx]'" in err
     assert not (tmp_path / "m.onnx").exists()
 
 
 def test_inspect_draws_templates_of_images(fitted: Command, tmp_path: Path) -> None:
-    code, out, _ = fitted("inspect", "runs/fit")
+    code, out, _ = fitted("inspect", "runs/train")
     assert code == 0
     assert "templates.png" in out
     assert (tmp_path / "templates.png").read_bytes().startswith(b"\x89PNG")
-    assert fitted("inspect", "runs/fit", "--out", "t.svg")[0] == 0
+    assert fitted("inspect", "runs/train", "--out", "t.svg")[0] == 0
     assert (tmp_path / "t.svg").exists()
 
 
@@ -125,6 +131,7 @@ def test_inspect_names_the_strongest_features_otherwise(run: Command, tmp_path: 
     [
         (("evaluate", "m", "--on", "all", "--data", "digits"), 2, "--on must be one of test"),
         (("evaluate", "m", "--data", "digits"), 1, "should have the model's classes"),
+        (("evaluate", "m"), 2, "cannot tell which data the model was trained on; pass --data"),
         (("evaluate", "absent"), 1, "absent should be a model file, but it is not there"),
         (("evaluate", "m", "--engine", "gpu"), 2, "engine must be one of"),
         (("predict", "m", "digits", "p.xlsx"), 2, "predictions are written as"),
@@ -132,12 +139,16 @@ def test_inspect_names_the_strongest_features_otherwise(run: Command, tmp_path: 
         (("predict", "m", "rows.npy", "p.csv"), 1, "no such file or folder: rows.npy"),
         (("inspect", "bare", "--out", "t.png"), 2, "features are no image"),
         (("inspect", "m", "--out", "t.gif"), 2, "written as .png or .svg"),
-        (("inspect", "m", "--most", "0"), 2, "--most must be 1 or above"),
-        (("export", "m", "x", "--to", "sklearn"), 2, "--to must be one of model, onnx, torch"),
-        (("export", "m", "x", "--input-type", "uint8"), 2, "--input-type means nothing"),
-        (("export", "m", "x", "--to", "onnx", "--input-type", "int4"), 2, "input_type must be"),
-        (("export", "m", "."), 1, "it is a folder"),
-        (("export", "broken", "x"), 1, "its content changed since it was written"),
+        (("inspect", "m", "--most", "0"), 2, "--most must be a whole number, 1 or above"),
+        (("export", "m", "m.onnx", "--to", "sklearn"), 2, "--to must be one of model, torch, onnx"),
+        (("export", "m", "m.pt", "--input-type", "uint8"), 2, "--input-type has no effect"),
+        (("export", "m", "m.onnx", "--to", "torch"), 2, "but m.onnx ends in .onnx"),
+        (("export", "m", "m.pt", "--to", "model"), 2, "--to model writes .safetensors"),
+        (("export", "m", "m.xyz"), 2, "unsupported file type '.xyz'; supported: .safetensors"),
+        (("export", "m", "x"), 2, "unsupported file type 'x'"),
+        (("export", "m", "x.onnx", "--input-type", "int4"), 2, "input_type must be"),
+        (("export", "m", "d.safetensors"), 1, "it is a folder"),
+        (("export", "broken", "x.onnx"), 1, "its content changed since it was written"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(
@@ -148,20 +159,66 @@ def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(
     whole = bytearray((tmp_path / "m").read_bytes())
     whole[-1] ^= 1
     (tmp_path / "broken").write_bytes(whole)
+    (tmp_path / "d.safetensors").mkdir()
     got, _, err = run(*words)
     assert got == code, err
     assert said in " ".join(err.split())
     assert "Traceback" not in err
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["bare", "broken", "m"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bare", "broken", "d.safetensors", "m"]
 
 
-def test_a_saved_model_of_a_run_is_the_run(fitted: Command, tmp_path: Path) -> None:
-    assert fitted("export", "runs/fit:0", "m")[0] == 0
-    np.testing.assert_array_equal(Model.load("m").W, open_model("runs/fit:0").model.W)
+def test_a_saved_model_of_a_run_is_the_run(fitted: Command) -> None:
+    assert fitted("export", "runs/train:0", "m.safetensors")[0] == 0
+    np.testing.assert_array_equal(Model.load("m.safetensors").W, open_model("runs/train:0").model.W)
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict", "inspect", "export"])
-def test_every_command_has_help_with_an_example(command: str, run: Command) -> None:
-    code, out, _ = run(command, "--help")
+@pytest.fixture
+def own(run: Command) -> Command:
+    """A run on a file of its own, with a split of its own, in runs/train."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 4)).astype(np.float32)
+    np.savez("rows.npz", X=X, kind=(X[:, 0] > 0.3 * rng.normal(size=300)).astype(int))
+    np.savez("other.npz", X=X[::2], kind=(X[::2, 0] > 0).astype(int))
+    words = ("--data", "rows.npz", "--labels", "kind", "--split-seed", "7", "--test-size", "0.3")
+    assert run("train", *words, "--scaling", "standardize", "--epochs", "3")[0] == 0
+    return run
+
+
+def test_a_run_folder_knows_its_data_its_labels_and_its_split(own: Command) -> None:
+    result = load_result(Path("runs/train"))
+    code, out, err = own("evaluate", "runs/train", "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told["rows"] == 90
+    assert told["accuracy"] == result.test_accuracy[0]
+    code, out, err = own("certify", "runs/train", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)[0]["cost"] == pytest.approx(result.certificates[0].cost, rel=1e-12)
+
+
+def test_another_split_or_other_data_than_the_runs_are_noted_in_one_line(own: Command) -> None:
+    code, _, err = own("evaluate", "runs/train", "--split-seed", "8")
     assert code == 0
-    assert "Example: onelayer " + command in " ".join(out.split())
+    assert err == (
+        "note: --split-seed 8 differs from the run's (7); its training rows may be among the rows\n"
+    )
+    code, _, err = own("evaluate", "runs/train", "--split-seed", "7")
+    assert (code, err) == (0, "")
+    code, _, err = own("evaluate", "runs/train", "--data", "other.npz", "--labels", "kind")
+    assert code == 0
+    assert err == "note: the model was trained on other data: rows.npz\n"
+    code, out, err = own("evaluate", "runs/train", "--test", "other.npz", "--json")
+    assert code == 0
+    assert json.loads(out)["rows"] == 150
+
+
+def test_inspect_prints_the_strongest_features_as_json(run: Command, tmp_path: Path) -> None:
+    model = make_model(image_shape=None)
+    model.save(tmp_path / "m")
+    code, out, _ = run("inspect", "m", "--most", "2", "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert told["classes"] == list(model.class_names)
+    best = told["strongest"]["class 0"]["for"]
+    assert next(iter(best.values())) == pytest.approx(float(model.W[0].max()))
+    assert len(best) <= 2

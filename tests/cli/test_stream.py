@@ -14,10 +14,7 @@ import pytest
 
 from onelayer.data import load
 from onelayer.training.run_folder import load_result, saved_origin
-
-from .test_app import Command, run
-
-__all__ = ["run"]  # a fixture
+from tests.cli.conftest import Command
 
 
 @pytest.fixture(scope="module")
@@ -33,19 +30,12 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages take most of the time, and are drawn from records alone."""
-    for name in ("write_report", "write_path_report"):
-        monkeypatch.setattr(f"onelayer.report.{name}", lambda *_, **__: None)
-
-
 def test_every_command_works_on_shards(shards: Path, run: Command, tmp_path: Path) -> None:
     data = ("--data", f"{shards}/X-*.npy", "--labels", f"{shards}/labels.npy", "--stream")
-    fitted = str(tmp_path / "fit")
+    fitted = str(tmp_path / "train")
     words = ("--learning-rate", "0.1", "--l2", "0.01", "--epochs", "5", "--shuffle-seed", "1",
              "--scaling", "standardize")  # fmt: skip
-    code, _, err = run("fit", *data, *words, "--out", fitted)
+    code, _, err = run("train", *data, *words, "--out", fitted)
     assert code == 0, err
     assert "stay on disk, as requested" in err
     result = load_result(Path(fitted))
@@ -54,11 +44,10 @@ def test_every_command_works_on_shards(shards: Path, run: Command, tmp_path: Pat
         ("evaluate", fitted, *data),
         ("certify", fitted, *data),
         ("predict", fitted, f"{shards}/X-*.npy", str(tmp_path / "p.npy")),
-        ("sweep", *data, "--learning-rate", "0.1,0.01", "--l2", "0", "--seeds", "1", "--epochs",
-         "1", "--out", str(tmp_path / "sweep")),
-        ("path", *data, "--l2", "0.01", "--out", str(tmp_path / "path")),
-        ("fit", *data, "--solver", "optimum", "--l2", "0.01", "--out", str(tmp_path / "optimum")),
-        ("suggest", *data),
+        ("train", *data, "--learning-rate", "0.1,0.01", "--l2", "0", "--seeds", "1", "--epochs",
+         "1", "--out", str(tmp_path / "train")),
+        ("solve", *data, "--l2", "0.01", "--out", str(tmp_path / "solve")),
+        ("suggest-learning-rate", *data),
     ):  # fmt: skip
         code, _, err = run(*command)
         assert code == 0, (command, err)
@@ -66,9 +55,9 @@ def test_every_command_works_on_shards(shards: Path, run: Command, tmp_path: Pat
 
 
 def test_it_is_said_before_what_a_pass_takes(shards: Path, run: Command, tmp_path: Path) -> None:
-    words = ("--learning-rate", "0.1", "--learning-rate", "0.2", "--epochs", "1")
+    words = ("--learning-rate", "0.1,0.2", "--epochs", "1")
     data = ("--data", f"{shards}/X-*.npy", "--labels", f"{shards}/labels.npy", "--stream")
-    _, _, err = run("fit", *data, *words, "--out", str(tmp_path / "fit"))
+    _, _, err = run("train", *data, *words, "--out", str(tmp_path / "train"))
     said = " ".join(err.split())
     assert "1,151 rows of 64 uint8 features, 73.7 kB; about " in said
     assert "training 2 runs takes about" in said
@@ -79,24 +68,24 @@ def test_the_choice_to_stream_is_saved_and_given_again(
 ) -> None:
     """A machine with more memory would load the rows and shuffle them in another way."""
     monkeypatch.setattr("onelayer.data.formats.registry.available_memory", lambda: 1000)
-    words = ("fit", "--data", f"{shards}/X-*.npy", "--labels", f"{shards}/labels.npy",
+    words = ("train", "--data", f"{shards}/X-*.npy", "--labels", f"{shards}/labels.npy",
              "--learning-rate", "0.1", "--epochs", "1", "--shuffle-seed", "1")  # fmt: skip
-    _, _, err = run(*words, "--out", str(tmp_path / "fit"))
+    _, _, err = run(*words, "--out", str(tmp_path / "train"))
     assert "more than a quarter of the 1 kB" in " ".join(err.split())
-    assert "--stream" in saved_origin(tmp_path / "fit").command.line
+    assert "--stream" in saved_origin(tmp_path / "train").command.line
     monkeypatch.setattr("onelayer.data.formats.registry.available_memory", lambda: 10**12)
-    again = run("rerun", str(tmp_path / "fit"))
+    again = run("rerun", str(tmp_path / "train"))
     assert "the same bits" in again[1], again[2]
     assert run(*words, "--no-stream", "--out", str(tmp_path / "loaded"))[0] == 0
     assert "--no-stream" in saved_origin(tmp_path / "loaded").command.line
-    assert (load_result(tmp_path / "loaded").W != load_result(tmp_path / "fit").W).any()
+    assert (load_result(tmp_path / "loaded").W != load_result(tmp_path / "train").W).any()
 
 
 def test_ctrl_c_while_rows_are_read_ends_the_command(tmp_path: Path) -> None:
     X = np.zeros((40_000, 256), np.float16)
     np.save(tmp_path / "X.npy", X)
     np.save(tmp_path / "y.npy", np.arange(len(X)) % 2)
-    words = ["fit", "--data", "X.npy", "--labels", "y.npy", "--stream", "--learning-rate", "0.1",
+    words = ["train", "--data", "X.npy", "--labels", "y.npy", "--stream", "--learning-rate", "0.1",
              "--epochs", "100000"]  # fmt: skip
     with subprocess.Popen(
         [sys.executable, "-m", "onelayer", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True

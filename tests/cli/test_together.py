@@ -35,6 +35,6 @@ def test_a_command_that_died_goes_on_with_resume_to_the_same_bits(tmp_path: Path
     cut.communicate(timeout=300)
     assert cut.returncode
     words = ended(start(tmp_path / "cut", "--resume", ranks=2, epochs=EPOCHS))
-    assert words.count("going on from") == 1
+    assert words.count("resuming from") == 1
     same = [(tmp_path / name / SAME).read_bytes() for name in ("whole", "cut")]
     assert same[0] == same[1]

@@ -1,4 +1,4 @@
-"""python -m tests.kill [KILLS] [SEED]: kill `onelayer sweep` so often, resume it, compare.
+"""python -m tests.kill [KILLS] [SEED]: kill `onelayer train` so often, resume it, compare.
 
 A sweep of 48 runs in four passes on made rows; what was going on at each kill is counted.
 """
@@ -29,7 +29,7 @@ def main(kills: int, seed: int) -> None:
         place = Path(temporary)
         rows = make_dataset(2000, seed=1)
         np.savez(place / "rows.npz", X=rows.X, y=rows.y)
-        program = [sys.executable, "-m", "onelayer", "sweep", "--data", str(place / "rows.npz")]
+        program = [sys.executable, "-m", "onelayer", "train", "--data", str(place / "rows.npz")]
 
         def command(folder: Path) -> list[str]:
             return [*program, *OPTIONS, "--out", str(folder)]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 RANKS = 3
 OPTIONS = (
-    *("sweep", "--data", "digits", "--engine", "torch", "--device", "cpu", "--seeds", "2"),
+    *("train", "--data", "digits", "--engine", "torch", "--device", "cpu", "--seeds", "2"),
     *("--learning-rate", "0.1,0.3", "--l2", "0", "--batch-size", "8", "--shuffle-seed", "5"),
     *("--checkpoint-every", "0.1"),
 )

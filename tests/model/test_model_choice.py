@@ -29,7 +29,7 @@ def result(tmp_path: Path) -> Result:
 def test_a_folder_is_its_best_run_and_says_so(result: Result, tmp_path: Path) -> None:
     chosen = open_model(str(tmp_path / "run"))
     np.testing.assert_array_equal(chosen.model.W, result.W[5])
-    assert chosen.words == f"{result.runs[5].name}, seed 1: the best of 8 runs by validation " \
+    assert chosen.words == f"{result.runs[5].name}, seed 1: best of 8 runs by validation " \
         "accuracy, 70.00%"  # fmt: skip
 
 

@@ -1,7 +1,6 @@
-"""Settings from a TOML file, and the options in force: typed, from the file, or defaults.
+"""Options from a TOML file (--config), and the command that a run folder remembers.
 
-A command that has `settings: SettingsOption = None` can take every other option from a file: the
-keys are the options' names, and what is typed on the command line wins.
+The keys of the file are the options' names; an option on the command line overrides the file.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ import typer
 from onelayer.errors import SettingsError
 from onelayer.files.provenance import Command
 
-# An option of this metavar takes a list in one word, so a list in the file is joined by commas.
+# An option with this metavar takes a list, separated by commas.
 VALUES = "VALUES"
 
-# Where a run is saved, how it got there and where its options came from are not what it is.
-NOT_SAVED = ("settings", "out", "resume", "checkpoint-every")
+# Where a run is saved and how it is shown are not part of it.
+NOT_SAVED = ("config", "out", "resume", "checkpoint-every", "json")
 
 
 def options_of(command: Any) -> dict[str, Any]:
-    """A command's options by their names without dashes, as typer declares them."""
+    """A command's options as typer declares them, by name: the longest, without dashes."""
     return {
         max(parameter.opts, key=len).removeprefix("--"): parameter
         for parameter in command.params
@@ -37,69 +36,63 @@ def options_of(command: Any) -> dict[str, Any]:
 def default_map(
     command: Any, called: str, values: Mapping[str, Any], source: str
 ) -> dict[str, Any]:
-    """Values by option name, as what the command takes in place of its own defaults.
+    """Convert values by option name to defaults of a command, by parameter name.
 
-    Args:
-        command: typer's.
-        called: the command's name.
-        values: by option name; an underscore may stand for a dash.
-        source: where they are from, for the sentence that refuses one.
-
-    Returns:
-        Words by parameter name, as if they had been typed.
-
-    Raises:
-        SettingsError: for an unknown name, or a value that could not be typed.
+    Unknown names and values that could not be typed are refused; `source` is named in the error.
     """
     options = options_of(command)
-    known = [name for name in options if name not in ("settings", "help")]
-    taken: dict[str, Any] = {}
+    known = [name for name in options if name not in ("config", "help")]
+    short = {opt.lstrip("-"): name for name in known for opt in options[name].opts}
+    defaults: dict[str, Any] = {}
     for key, value in values.items():
-        name = key.replace("_", "-")
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}."
-            raise SettingsError(f"{source} has {key!r}, which {called} does not take; {hint}")
-        taken[options[name].name] = _words(options[name], f"{source}, {key!r},", value)
-    return taken
+        name = short.get(key.replace("_", "-"))
+        if name is None:
+            near = difflib.get_close_matches(key.replace("_", "-"), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"options: {', '.join(known)}"
+            raise SettingsError(f"{source}: {called} has no option {key!r}; {hint}")
+        defaults[options[name].name] = _as_typed(options[name], f"{source}: {key!r}", value)
+    return defaults
 
 
 def command_in_force(context: typer.Context, without: Sequence[str] = ()) -> Command:
-    """The command with every option that is set, whoever set it.
-
-    Args:
-        context: of the command.
-        without: parameters that mean nothing to it, given the others.
-
-    Returns:
-        What a run folder remembers of the command line.
-    """
+    """The command with the value of every option, except parameters that have no effect."""
     values = {
         name: context.params[parameter.name]
         for name, parameter in options_of(context.command).items()
         if name not in NOT_SAVED and parameter.name in context.params
         if parameter.name not in without
     }
-    options = {name: _plain(value) for name, value in values.items() if value not in (None, [], ())}
+    options = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in values.items()
+        if value is not None
+    }
     return Command(str(context.info_name), options, version("onelayer"))
 
 
-def _take_settings(context: typer.Context, value: Path | None) -> Path | None:
-    """Read the file before any other option is settled, and put it in place of the defaults."""
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter was typed or is in the file of --config."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name in ("COMMANDLINE", "DEFAULT_MAP")
+
+
+def _read_config(context: typer.Context, value: Path | None) -> Path | None:
+    """Read the file before the other options are settled, and make it their defaults."""
     if value is not None:
         called, values = str(context.info_name), _read_toml(value)
         context.default_map = default_map(context.command, called, values, str(value))
     return value
 
 
-SettingsOption = Annotated[
+ConfigOption = Annotated[
     Path | None,
     typer.Option(
-        "--settings",
+        "--config",
         metavar="FILE.toml",
-        help="Take options from this file, by their names; those typed here win.",
-        callback=_take_settings,
+        help="Read options from this file; options typed here override it.",
+        callback=_read_config,
         is_eager=True,
+        rich_help_panel="Output",
     ),
 ]
 
@@ -109,29 +102,16 @@ def _read_toml(file: Path) -> dict[str, Any]:
         with file.open("rb") as stream:
             return tomllib.load(stream)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file} should be a TOML file, but it is not: {error}.") from None
+        raise SettingsError(f"{file} is not a valid TOML file: {error}") from None
     except OSError as error:
-        reason = error.strerror or error
-        raise SettingsError(f"the settings in {file} could not be read: {reason}.") from None
+        raise SettingsError(f"cannot read {file}: {error.strerror or error}") from None
 
 
-def _words(parameter: Any, where: str, value: Any) -> str | list[str]:
-    """A value as it would be typed: text is what makes 2.7 no whole number and true no number."""
-    listed = value if isinstance(value, list) else [value]
-    if any(not isinstance(one, (str, int, float)) for one in listed):
-        raise SettingsError(f"{where} must be a number, a text, true, false or a list of those.")
-    words = [str(one).lower() if isinstance(one, bool) else str(one) for one in listed]
-    if parameter.multiple:
-        return words
-    if isinstance(value, list) and parameter.metavar == VALUES:
-        return ",".join(words)
-    if isinstance(value, list):
-        raise SettingsError(f"{where} must be one value, but a list was given.")
-    return words[0]
-
-
-def _plain(value: Any) -> Any:
-    """A value that JSON can hold."""
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    return str(value) if isinstance(value, Path) else value
+def _as_typed(parameter: Any, where: str, value: Any) -> str:
+    """A value as it would be typed: so 2.7 is no whole number, and true is no number."""
+    items = value if isinstance(value, list) else [value]
+    if any(not isinstance(item, (str, int, float)) for item in items):
+        raise SettingsError(f"{where} must be a number, a string, a boolean or a list of these")
+    if isinstance(value, list) and parameter.metavar != VALUES:
+        raise SettingsError(f"{where} must be one value, not a list")
+    return ",".join(str(item).lower() if isinstance(item, bool) else str(item) for item in items)

@@ -1,11 +1,11 @@
-"""Commands about one trained model: evaluate, predict, inspect, export.
+"""Commands about a trained model: evaluate, predict, inspect, export; and which model is meant.
 
-Which model a user means: a model's file, a run folder, or one setting of a run folder.
+A model is named by its file, by a run folder, or by one setting of a run folder.
 """
 
 from __future__ import annotations
 
-import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,205 +13,258 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from onelayer.cli.app import app, note, out, written_once
+from onelayer.cli.app import (
+    JsonOption,
+    command,
+    console,
+    note,
+    print_json,
+    print_line,
+    written_once,
+)
 from onelayer.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_ENGINE,
     DataOptions,
     EngineOptions,
     chosen_engine,
     load_splits,
-    takes_data,
-    takes_engine,
+    options_of_run,
 )
-from onelayer.errors import SettingsError
+from onelayer.errors import SettingsError, require_whole
 from onelayer.files.atomic import SETTINGS_FILE
-from onelayer.model.model import Model
-from onelayer.training.result import Result
+from onelayer.model import Model
 from onelayer.training.run_folder import kind_of, load_path, load_result
 
 if TYPE_CHECKING:
-    from onelayer.model.model import Model
+    pass
 
 PARTS = ("test", "validation", "train")
 
-TARGETS = ("model", "onnx", "torch")
+# Endings of exported files; of several formats for one ending the first is the default.
+FORMATS = {
+    ".safetensors": ("model", "torch"),
+    ".onnx": ("onnx",),
+    ".pt": ("torch",),
+    ".pth": ("torch",),
+}
 
 ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A model's file; a run folder, of which the best run by validation accuracy is "
-        "taken; or RUN:SETTING, by the setting's name or its position.",
+        help="A model's file; a run folder, for its best run by validation accuracy; or "
+        "RUN:SETTING, by name or position.",
     ),
 ]
 
 
-@app.command()
-@takes_data
-@takes_engine
+@command("Models")
 def evaluate(
+    context: typer.Context,
+    *,
     model: ModelArgument,
-    data: DataOptions = DEFAULT_DATA,
-    on: Annotated[str, typer.Option(help=f"Which rows: {', '.join(PARTS)}.")] = PARTS[0],
-    to: Annotated[
-        Path | None, typer.Option("--json", help="Write every figure to this file too.")
-    ] = None,
-    arithmetic: EngineOptions = DEFAULT_ENGINE,
+    on: str = PARTS[0],
+    data: DataOptions,
+    arithmetic: EngineOptions,
+    json: JsonOption = False,
 ) -> None:
-    """Say how good a model is: accuracy, classes, confusion, log loss, calibration.
+    """Measure accuracy, confusion, log loss and calibration of a model.
 
-    Example: onelayer evaluate runs/fit --data digits
+    The data and their split are those of the run folder; options given here override them.
+
+    Examples:
+        onelayer evaluate runs/train
+        onelayer evaluate runs/train --on validation --json
+        onelayer evaluate model.safetensors --data digits
+
+    Data:
+        on PART: Rows to evaluate on: test, validation or train.
     """
-    from onelayer.files.atomic import staged_file
     from onelayer.report import evaluation_tables
 
     if on not in PARTS:
-        raise SettingsError(f"--on must be one of {', '.join(PARTS)}, but {on!r} was given.")
+        raise SettingsError(f"--on must be one of {', '.join(PARTS)}, got {on!r}")
     engine = chosen_engine(arithmetic)
-    chosen = _open(model)
-    rows = getattr(load_splits(data), on)
-    evaluation = chosen.evaluate(rows, engine)
+    chosen = open_noted(model)
+    rows = getattr(load_splits(options_of_run(context, data, chosen)), on)
+    evaluation = chosen.model.evaluate(rows, engine)
+    if json:
+        print_json(evaluation.as_dict())
+        return
     for table in evaluation_tables(evaluation, f"{model} on the {rows.name} rows"):
-        out.print(table)
-        out.print()
-    if to is not None:
-        with written_once(to) as own, staged_file(own) as staging:
-            staging.write_text(json.dumps(evaluation.as_dict(), indent=2), encoding="utf-8")
+        console.print(table)
+        console.print()
 
 
-@app.command()
-@takes_engine
+@command("Models")
 def predict(
+    *,
     model: ModelArgument,
-    rows: Annotated[
-        str,
-        typer.Argument(
-            metavar="INPUT",
-            help="Rows: a .npy, .csv, .parquet, .arrow or .safetensors file, a folder or a quoted "
-            "pattern of such files, or a data set: digits, digits:validation.",
-        ),
-    ],
-    to: Annotated[Path, typer.Argument(metavar="OUTPUT", help=".csv, .parquet or .npy.")],
-    arithmetic: EngineOptions = DEFAULT_ENGINE,
+    rows: str,
+    out: Path,
+    arithmetic: EngineOptions,
 ) -> None:
-    """Classify rows: the label's name and every class's probability, a row a line.
+    """Classify rows: one line of class and probabilities per row.
 
-    Example: onelayer predict runs/fit digits predictions.csv
+    Example:
+        onelayer predict runs/train digits predictions.csv
+
+    Positional arguments:
+        rows INPUT: Rows: a .npy, .csv, .parquet, .arrow or .safetensors file, a folder or a quoted
+            pattern of such files, or a data set: digits, digits:validation.
+        out OUTPUT: File to write: .csv, .parquet or .npy.
     """
     from onelayer.model.predictions import check_output, read_rows, write_predictions
 
-    check_output(to)
+    check_output(out)
     engine = chosen_engine(arithmetic)
-    chosen = _open(model)
+    chosen = open_noted(model).model
     X = read_rows(rows, chosen.feature_names)
-    with written_once(to) as own:
+    with written_once(out) as own:
         write_predictions(chosen, X, own, engine)
-    out.print(f"{len(X):,} predictions: {to}", soft_wrap=True, highlight=False, markup=False)
+    print_line(f"{len(X):,} predictions: {out}")
 
 
-@app.command()
+@command("Models")
 def inspect(
-    model: ModelArgument,
-    to: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="For images: the picture, .png or .svg. Default: templates.png."
-        ),
-    ] = None,
-    most: Annotated[int, typer.Option(help="Features of each sign in the table.")] = 5,
+    *, model: ModelArgument, most: int = 5, out: Path | None = None, json: JsonOption = False
 ) -> None:
-    """Show what a model looks for: weights as pictures, or the strongest features by name.
+    """Show a model's weights as pictures, or its strongest features.
 
-    Example: onelayer inspect runs/fit --out templates.png
+    Example:
+        onelayer inspect runs/train --out templates.png
+
+    Output:
+        most N: Strongest features to list for each class and sign.
+        out FILE: Picture of the weights of an image model, .png or .svg. Default: templates.png.
     """
     from onelayer.report import model_table, strongest_table, write_templates
 
-    if most < 1:
-        raise SettingsError(f"--most must be 1 or above, but {most} was given.")
-    chosen = _open(model)
-    if chosen.image_shape is not None or to is not None:
-        picture = to or Path("templates.png")
+    require_whole("--most", most, 1)
+    chosen = open_noted(model).model
+    picture = out or (None if chosen.image_shape is None or json else Path("templates.png"))
+    if picture is not None:
         write_templates(chosen, picture, f"What each class answers to: rows of W, {model}")
-        out.print(model_table(chosen, model))
-        out.print(f"the picture: {picture}", soft_wrap=True, highlight=False, markup=False)
+    if json:
+        print_json(_described(chosen, most))
+        return
+    console.print(model_table(chosen, model))
+    if picture is not None:
+        print_line(f"the picture: {picture}")
     else:
-        out.print(model_table(chosen, model))
-        out.print()
-        out.print(strongest_table(chosen, most))
+        console.print()
+        console.print(strongest_table(chosen, most))
 
 
-@app.command()
+def _described(model: Model, most: int) -> dict[str, object]:
+    """What `inspect --json` prints: settings, and the strongest features of each class."""
+    names = model.feature_names or tuple(map(str, range(model.features)))
+    order = np.argsort(model.W, axis=1)
+    strongest = {
+        name: {
+            "for": {names[i]: row[i] for i in ranks[::-1][:most] if row[i] > 0.0},
+            "against": {names[i]: row[i] for i in ranks[:most] if row[i] < 0.0},
+        }
+        for name, row, ranks in zip(model.class_names, model.W, order, strict=True)
+    }
+    return {
+        "classes": model.class_names,
+        "features": model.features,
+        "image_shape": model.image_shape,
+        "scaling": model.scaling.name,
+        "settings": model.settings,
+        "certificate": model.certificate,
+        "strongest": strongest,
+    }
+
+
+@command("Models")
 def export(
+    *,
     model: ModelArgument,
-    to: Annotated[Path, typer.Argument(metavar="FILE", help="Where; an old file is replaced.")],
-    target: Annotated[
-        str,
-        typer.Option(
-            "--to",
-            help="model (onelayer's own file), onnx (raw rows in, label and probabilities out) or "
-            "torch (a Linear's state dict as safetensors, scaling in its weights).",
-        ),
-    ] = TARGETS[0],
-    input_type: Annotated[
-        str | None,
-        typer.Option(help="Of ONNX's rows. Default: uint8 for images, float32 otherwise."),
-    ] = None,
+    out: Path,
+    to: str | None = None,
+    input_type: str | None = None,
 ) -> None:
-    """Write a model as one file: onelayer's own, ONNX or PyTorch's.
+    """Write a model as a file of onelayer, ONNX or PyTorch.
 
-    Example: onelayer export runs/fit model.onnx --to onnx
+    Examples:
+        onelayer export runs/train model.onnx
+        onelayer export runs/train model.pt
+        onelayer export runs/train linear.safetensors --to torch
+
+    Positional arguments:
+        out FILE: File to write: .safetensors, .onnx, .pt or .pth.
+
+    Output:
+        to FORMAT: model (onelayer's own), onnx (raw rows in, labels and probabilities out) or torch
+            (state dict of a Linear, with the scaling in its weights). Default: by the suffix.
+        input-type TYPE: Type of ONNX's input rows. Default: uint8 for images, else float32.
     """
-    if target not in TARGETS:
-        raise SettingsError(f"--to must be one of {', '.join(TARGETS)}, but {target!r} was given.")
+    target = _format_of(out, to)
     if input_type is not None and target != "onnx":
-        raise SettingsError(f"--input-type means nothing to --to {target}; leave it out.")
-    chosen = _open(model)
-    words = f"{target}: {to}"
+        raise SettingsError(f"--input-type has no effect with --to {target}")
+    chosen = open_noted(model).model
+    words = f"{target}: {out}"
     if target == "onnx":
-        tested = chosen.to_onnx(to, input_type=input_type)
+        tested = chosen.to_onnx(out, input_type=input_type)
         words += (
             f"; onnxruntime gives the same labels for {tested.rows} rows, probabilities to "
             f"{tested.difference:.0e}"
         )
     elif target == "torch":
-        chosen.to_state_dict(to)
+        chosen.to_state_dict(out)
     else:
-        chosen.save(to)
-    out.print(words, soft_wrap=True, highlight=False, markup=False)
+        chosen.save(out)
+    print_line(words)
 
 
-def _open(named: str) -> Model:
-    """The model that the user names; which of several it is, is said."""
-    chosen = open_model(named)
-    if chosen.words:
-        note(f"the model is {chosen.words}.")
-    return chosen.model
+def _format_of(to: Path, target: str | None) -> str:
+    """The format of an exported file, by its suffix and --to, which must agree."""
+    every = list(dict.fromkeys(name for names in FORMATS.values() for name in names))
+    if target is not None and target not in every:
+        raise SettingsError(f"--to must be one of {', '.join(every)}, got {target!r}")
+    suffix = to.suffix.lower()
+    if suffix not in FORMATS:
+        raise SettingsError(
+            f"unsupported file type {suffix or str(to)!r}; supported: {', '.join(FORMATS)}"
+        )
+    if target is not None and target not in FORMATS[suffix]:
+        endings = " or ".join(end for end, names in FORMATS.items() if target in names)
+        raise SettingsError(f"--to {target} writes {endings}, but {to} ends in {suffix}")
+    return target or FORMATS[suffix][0]
 
 
 @dataclass(frozen=True, eq=False)
 class ChosenModel:
-    """A model, and in words which of several it is; the words are empty where there is but one."""
+    """A model that the user named.
+
+    Attributes:
+        model: the model.
+        name: of its setting, for a line about it; the file's name for a model's file.
+        words: which of several it is; empty where there is only one.
+        folder: the run folder that it is from; None for a model's file.
+    """
 
     model: Model
+    name: str
     words: str = ""
+    folder: Path | None = None
+
+
+def open_noted(named: str) -> ChosenModel:
+    """Open the model that the user names, and note which of several it is."""
+    chosen = open_model(named)
+    if chosen.words:
+        note(f"the model is {chosen.words}")
+    return chosen
 
 
 def open_model(named: str) -> ChosenModel:
     """Open the model that a user names.
 
-    Args:
-        named: a file that `Model.save` wrote; a run folder, of which the run with the best
-            validation accuracy is taken, or of a λ path the chosen λ; or FOLDER:SETTING, where
-            SETTING is a setting's name ("λ=0.1, η=0.01"; in a path "λ=0.1") or the position of a
-            run or λ, from 0.
-
-    Returns:
-        The model, and which it is.
-
-    Raises:
-        SaveError: when there is no such file or folder, or it is damaged.
-        SettingsError: when the folder has no such setting; the names that it has are listed.
+    A run folder stands for its best run by validation accuracy, or of a path for the chosen λ.
+    FOLDER:SETTING names a setting ("λ=0.1, η=0.01"; in a path "λ=0.1") or the position of a run
+    or λ, from 0.
 
     Example:
         >>> open_model("absent.safetensors")
@@ -221,14 +274,29 @@ def open_model(named: str) -> ChosenModel:
     """
     folder, setting = _parted(named)
     if not folder.is_dir():
-        return ChosenModel(Model.load(named))
+        return ChosenModel(Model.load(named), named)
     if kind_of(folder) == "path":
         return _of_path(folder, setting)
     return _of_result(folder, setting)
 
 
+def models_of(named: str) -> list[ChosenModel]:
+    """All models of a run folder, or the one that a file or FOLDER:SETTING names."""
+    folder, setting = _parted(named)
+    if setting or not folder.is_dir():
+        return [open_noted(named)]
+    if kind_of(folder) == "path":
+        models = load_path(folder).models
+        return [ChosenModel(model, f"λ={model.l2:g}", folder=folder) for model in models]
+    result = load_result(folder)
+    return [
+        ChosenModel(result.model(i), f"{run.name}, seed {run.seed}", folder=folder)
+        for i, run in enumerate(result.runs)
+    ]
+
+
 def _parted(named: str) -> tuple[Path, str]:
-    """The folder or file, and the setting: what stands behind a colon that ends a run folder."""
+    """The folder or file, and the setting: what follows the colon behind a run folder."""
     colons = [i for i, letter in enumerate(named) if letter == ":"]
     for end in [len(named), *colons]:
         if (Path(named[:end]) / SETTINGS_FILE).is_file():
@@ -240,27 +308,27 @@ def _of_result(folder: Path, setting: str) -> ChosenModel:
     result = load_result(folder)
     names = [run.name for run in result.runs]
     positions = _positions(folder, setting, names)
-    position = _best(result, positions)
-    words = ""
-    if len(names) > 1:
-        run, accuracy = result.runs[position], result.validation_accuracy[position]
-        words = f"{run.name}, seed {run.seed}"
-        if len(positions) > 1:
-            words += f": the best of {len(positions)} runs by validation accuracy, {accuracy:.2%}"
-    return ChosenModel(result.model(position), words)
+    # Of equal accuracies the first counts, and one that was never measured is below all.
+    accuracies = np.nan_to_num(result.validation_accuracy[positions], nan=-1.0)
+    model = result.model(positions[int(np.argmax(accuracies))]) if setting else result.best
+    known = model.settings
+    name = f"{known['name']}, seed {known['seed']}"
+    words = name if len(names) > 1 else ""
+    if len(positions) > 1:
+        accuracy = known["validation_accuracy"] or math.nan
+        words += f": best of {len(positions)} runs by validation accuracy, {accuracy:.2%}"
+    return ChosenModel(model, name, words, folder)
 
 
 def _of_path(folder: Path, setting: str) -> ChosenModel:
     path = load_path(folder)
     names = [f"λ={model.l2:g}" for model in path.models]
-    position = path.chosen
-    if setting:
-        position = _positions(folder, setting, names)[0]
+    position = _positions(folder, setting, names)[0] if setting else path.chosen
     words = ""
     if len(names) > 1:
         how = f": chosen by {path.choice.by}, rule {path.choice.rule}"
         words = names[position] + ("" if setting else how)
-    return ChosenModel(path.models[position], words)
+    return ChosenModel(path.models[position], names[position], words, folder)
 
 
 def _positions(folder: Path, setting: str, names: list[str]) -> list[int]:
@@ -273,17 +341,11 @@ def _positions(folder: Path, setting: str, names: list[str]) -> list[int]:
     if not found:
         known = "; ".join(dict.fromkeys(names))
         raise SettingsError(
-            f"{folder} has no setting {setting!r}; name one of: {known}; or a position from 0 to "
-            f"{len(names) - 1}."
+            f"{folder} has no setting {setting!r}; settings: {known}; or a position from 0 to "
+            f"{len(names) - 1}"
         )
     return found
 
 
 def _bare(name: str) -> str:
     return name.replace(" ", "").casefold()
-
-
-def _best(result: Result, positions: list[int]) -> int:
-    """Of equal accuracies the first counts, and one that was never measured is below all."""
-    accuracies = np.nan_to_num(result.validation_accuracy[positions], nan=-1.0)
-    return positions[int(np.argmax(accuracies))]

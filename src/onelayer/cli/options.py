@@ -1,24 +1,11 @@
-"""Options that several commands share, and the bar that shows their progress.
+"""Options that several commands share: data, engine, hyperparameters; and their values.
 
-Options that several commands share, declared once: a dataclass whose fields are options.
+Options of hyperparameters are made from the fields of `Run`. Each takes a list in one word:
 
-A command that is decorated with `takes("data", DataOptions)` declares one parameter
-`data: DataOptions`; on the command line that becomes an option for each field.
-
-The options that say which rows are loaded, one way for all commands: `--data` and its kin.
-
-The options that say what does the arithmetic, one way for all commands: `--engine` and kin.
-
-Lists and ranges of numbers in one word, as `sweep` takes them.
-
-0.1,0.01            these values
-0.001:0.3:7         7 values from low to high, evenly in their logarithm, ends included
-0,1e-4:1:5          both
-0.001:0.3           any number from low to high; only where settings are drawn at random
-
-The options of what a step is: momentum, schedules, averages, the loss, flips and patience.
-
-`fit` takes one value of each; `sweep` takes lists of those that are numbers or names.
+    0.1,0.01           these values
+    0.001:0.3:7        7 values from low to high, log-spaced, ends included
+    0,1e-4:1:5         both
+    0.001:0.3          any number from low to high; only with --random
 """
 
 from __future__ import annotations
@@ -27,183 +14,145 @@ import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
-from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from contextlib import ExitStack, contextmanager
+from dataclasses import MISSING, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from onelayer.cli.app import err, note
-from onelayer.cli.config import VALUES
+from onelayer.cli.app import OptionGroup, err, keyword, note
+from onelayer.cli.config import VALUES, is_given
+from onelayer.data.scaling import check_scaling
 from onelayer.engines import ENGINE_NAMES, Engine
 from onelayer.engines.processes import processes
-from onelayer.errors import SettingsError
+from onelayer.errors import SettingsError, require_number, require_whole
+from onelayer.training.run import AUTO, Run
 
 if TYPE_CHECKING:
+    from onelayer.cli.models import ChosenModel
     from onelayer.data import Splits
-    from onelayer.engines import Engine
     from onelayer.files.provenance import Command
-    from onelayer.training.run import Run
 
-DtypeOption = Annotated[str, typer.Option("--dtype", help="Arithmetic: float32 or float64.")]
+# Values inside a range have so many significant digits, unless that makes two of them equal.
+DIGITS = 3
 
-ScalingOption = Annotated[str, typer.Option("--scaling", help="none, unit or standardize.")]
+
+def option(panel: str, flag: str, metavar: str, text: str) -> Any:
+    """An option in a panel of the help."""
+    return typer.Option(*flag.split(", "), metavar=metavar, help=text, rich_help_panel=panel)
+
+
+OutOption = Annotated[Path, option("Output", "--out", "DIR", "Run folder to write.")]
+
+ScalingOption = Annotated[
+    str, option("Data", "--scaling", "NAME", "Feature scaling: auto, none, unit or standardize.")
+]
 
 LossOption = Annotated[
-    str, typer.Option("--loss", help="softmax, or sigmoid: the mean of K binary cross-entropies.")
+    str,
+    option("Hyperparameters", "--loss", "NAME", "softmax, or sigmoid: K binary cross-entropies."),
 ]
 
-SmoothingOption = Annotated[
-    float, typer.Option("--label-smoothing", help="ε: targets are (1 − ε) y + ε/K.")
-]
-
-
-@contextmanager
-def progress_bar(doing: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar with the time that is left while the block runs; it is told done and total."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} " + unit),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err) as bar:
-        task = bar.add_task(doing, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-Called = Callable[..., None]
-
-
-def takes(name: str, group: Any) -> Callable[[Called], Called]:
-    """Give a command an option for each field of a group in place of one parameter.
-
-    Args:
-        name: of the parameter.
-        group: a dataclass; each field has typer's annotation and a default.
-
-    Returns:
-        A decorator of commands; commands with several groups have several.
-    """
-
-    def decorate(command: Called) -> Called:
-        @wraps(command)
-        def called(*words: Any, **options: Any) -> None:
-            said = {field.name: options.pop(field.name) for field in fields(group)}
-            command(*words, **options, **{name: group(**said)})
-
-        parameters = _parameters(command, name, group)
-        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        called.__annotations__ = {p.name: p.annotation for p in parameters}
-        return called
-
-    return decorate
-
-
-def _parameters(command: Called, name: str, group: Any) -> list[inspect.Parameter]:
-    hints = get_type_hints(group, include_extras=True)
-    own = get_type_hints(command, vars(inspect.getmodule(command)), include_extras=True)
-    each = [
-        inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default,
-            annotation=hints[field.name],
-        )
-        for field in fields(group)
-    ]  # fmt: skip
-    parameters: list[inspect.Parameter] = []
-    for called, parameter in inspect.signature(command).parameters.items():
-        by_name = parameter.replace(annotation=own[called], kind=inspect.Parameter.KEYWORD_ONLY)
-        parameters += each if called == name else [by_name]
-    return parameters
+DtypeOption = Annotated[str, option("Engine", "--dtype", "TYPE", "float32 or float64.")]
 
 
 @dataclass(frozen=True)
-class DataOptions:
-    """What was said about the data; each field is an option, its annotation the help."""
+class DataOptions(OptionGroup):
+    """Which rows are loaded, and how they are split.
 
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="FILE|DIR|NAME",
-            help="A file (npy, npz, csv, parquet, arrow, safetensors), a folder of such files or a "
-            "quoted pattern ('shards/*.npy'), a folder of pictures or of CIFAR's files, or digits, "
-            "cifar10, cifar100; default: CIFAR-10 from the cache or the network.",
-        ),
-    ] = None
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            "--labels",
-            metavar="COLUMN|FILE",
-            help="The column or array with the labels, or a file with one label a row; default: "
-            "the one called label, labels, y, target or class.",
-        ),
-    ] = None
-    test: Annotated[
-        str | None,
-        typer.Option("--test", metavar="FILE|DIR", help="The test rows; default: --test-size."),
-    ] = None
-    test_labels: Annotated[
-        str | None,
-        typer.Option("--test-labels", metavar="COLUMN|FILE", help="As --labels, for --test."),
-    ] = None
-    test_size: Annotated[
-        float,
-        typer.Option("--test-size", help="Fraction held out for testing when --test is not given."),
-    ] = 0.2
-    validation: Annotated[
-        str | None,
-        typer.Option(
-            "--validation",
-            metavar="FILE|DIR",
-            help="The validation rows; default: --validation-size.",
-        ),
-    ] = None
-    validation_labels: Annotated[
-        str | None,
-        typer.Option(
-            "--validation-labels", metavar="COLUMN|FILE", help="As --labels, for --validation."
-        ),
-    ] = None
-    validation_size: Annotated[
-        float,
-        typer.Option(
-            "--validation-size",
-            help="Fraction of the remaining rows held out for validation when --validation is not "
-            "given.",
-        ),
-    ] = 0.2
-    split_seed: Annotated[
-        int,
-        typer.Option("--split-seed", help="Random seed of the train/validation/test split."),
-    ] = 0
-    image_size: Annotated[
-        str | None,
-        typer.Option(
-            "--image-size",
-            metavar="SIDE|HEIGHTxWIDTH",
-            help="Resize pictures; default: all must have one size.",
-        ),
-    ] = None
-    stream: Annotated[
-        bool | None,
-        typer.Option(
-            "--stream/--no-stream",
-            help="Leave rows in their files and read them as they are needed, or load them; "
-            "default: leave them where they would take more than a quarter of the memory.",
-        ),
-    ] = None
+    Data:
+        data SOURCE: A file (npy, npz, csv, parquet, arrow, safetensors), a folder or quoted pattern
+            of such files, a folder of images or CIFAR files, or digits, cifar10, cifar100.
+            Default: cifar10.
+        labels COLUMN|FILE: Column or array of labels, or a file with one label per row. Default:
+            label, labels, y, target or class.
+        test FILE|DIR: Test rows.
+        test-labels COLUMN|FILE: Labels of --test.
+        test-size FRACTION: Fraction held out for testing without --test.
+        validation FILE|DIR: Validation rows.
+        validation-labels COLUMN|FILE: Labels of --validation.
+        validation-size FRACTION: Fraction of the other rows held out for validation without
+            --validation.
+        split-seed N: Random seed of the train/validation/test split.
+        image-size SIDE|HxW: Resize images. Default: all have one size.
+        stream/no-stream: Read rows from their files as needed, or load them. Default: stream if
+            they would take more than a quarter of the free memory.
+    """
+
+    data: str | None = None
+    labels: str | None = None
+    test: str | None = None
+    test_labels: str | None = None
+    test_size: float = 0.2
+    validation: str | None = None
+    validation_labels: str | None = None
+    validation_size: float = 0.2
+    split_seed: int = 0
+    image_size: str | None = None
+    stream: bool | None = None
+
+    def check(self) -> None:
+        """Refuse fractions that are none before anything is read."""
+        for name in ("test_size", "validation_size"):
+            value = getattr(self, name)
+            if not 0.0 < value < 1.0:
+                raise SettingsError(f"{name} must be between 0 and 1, got {value:g}")
+        require_whole("split_seed", self.split_seed, 0)
 
 
-DEFAULT_DATA = DataOptions()
+def load_splits(options: DataOptions, *, all_batches: bool = False) -> Splits:
+    """Load the data that the options name; of CIFAR-10 batches 1 and 2, or all five."""
+    from onelayer.data import load
+    from onelayer.data.load import names_cifar10
 
-takes_data = takes("data", DataOptions)
+    options.check()
+    batches: dict[str, Any] = {}
+    if all_batches and names_cifar10(options.data):
+        batches = {"train_batches": (1, 2, 3, 4), "validation_batches": (5,)}
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    return load(given.pop("data"), **given, **batches)
+
+
+def options_of_run(context: typer.Context, typed: DataOptions, chosen: ChosenModel) -> DataOptions:
+    """The data that a model was trained on: the options of its run, overridden by those typed."""
+    saved = _saved_options(chosen)
+    given = {f.name: getattr(typed, f.name) for f in fields(typed) if is_given(context, f.name)}
+    if saved is None:
+        if "data" not in given:
+            raise SettingsError("cannot tell which data the model was trained on; pass --data")
+        return typed
+    if given.get("data", saved.data) != saved.data:
+        note(f"the model was trained on other data: {saved.data or 'cifar10'}")
+        return typed
+    for name, value in given.items():
+        before = getattr(saved, name)
+        if value != before:
+            words = f"--{name.replace('_', '-')} {value} differs from the run's ({before})"
+            note(f"{words}; its training rows may be among the rows")
+    for part in ("test", "validation"):  # rows of their own are not cut off
+        if part in given:
+            given.setdefault(f"{part}_size", getattr(DataOptions, f"{part}_size"))
+    return replace(saved, **given)
+
+
+def _saved_options(chosen: ChosenModel) -> DataOptions | None:
+    """The data options of the command that made the run, or the data set that it names."""
+    from onelayer.errors import SaveError
+    from onelayer.training.run_folder import saved_origin
+
+    if chosen.folder is not None:
+        try:
+            saved = saved_origin(chosen.folder).command.options
+        except SaveError:
+            saved = None  # made from Python
+        if saved is not None:
+            known = {f.name: saved.get(f.name.replace("_", "-")) for f in fields(DataOptions)}
+            return DataOptions(**{name: v for name, v in known.items() if v is not None})
+    named = chosen.model.settings.get("data")
+    return DataOptions(data=named) if named in ("digits", "cifar10") else None
 
 
 def as_loaded(command: Command, splits: Splits) -> Command:
@@ -218,8 +167,8 @@ def as_loaded(command: Command, splits: Splits) -> Command:
     return replace(command, options=dict(command.options) | {"stream": True})
 
 
-def say_preflight(splits: Splits, engine: Engine, runs: Sequence[Run] = ()) -> None:
-    """Say what a pass will take, where rows stay in their files."""
+def note_estimate(splits: Splits, engine: Engine, runs: Sequence[Run] = ()) -> None:
+    """Print what a pass will take, where rows stay in their files."""
     from onelayer.data.streaming import stored_rows
     from onelayer.training.estimate import estimate
 
@@ -227,155 +176,253 @@ def say_preflight(splits: Splits, engine: Engine, runs: Sequence[Run] = ()) -> N
         note(estimate(splits, runs, engine=engine).sentence)
 
 
-def load_splits(said: DataOptions, *, all_batches: bool = False) -> Splits:
-    """Load the data that the options name; of CIFAR-10 batches 1 and 2, or all five."""
-    from onelayer.data import load
-    from onelayer.data.load import names_cifar10
-
-    batches: dict[str, tuple[int, ...]] = {}
-    if all_batches and names_cifar10(said.data):
-        batches = {"train_batches": (1, 2, 3, 4), "validation_batches": (5,)}
-    return load(
-        said.data,
-        labels=said.labels,
-        test=said.test,
-        test_labels=said.test_labels,
-        test_size=said.test_size,
-        validation=said.validation,
-        validation_labels=said.validation_labels,
-        validation_size=said.validation_size,
-        split_seed=said.split_seed,
-        image_size=said.image_size,
-        stream=said.stream,
-        **batches,  # type: ignore[arg-type]
-    )
-
-
 @dataclass(frozen=True)
-class EngineOptions:
-    """What was said about the engine; each field is an option, its annotation the help."""
+class EngineOptions(OptionGroup):
+    """What does the arithmetic.
 
-    engine: Annotated[
-        str, typer.Option("--engine", help=f"What does the arithmetic: {', '.join(ENGINE_NAMES)}.")
-    ] = ENGINE_NAMES[0]
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            "--threads",
-            help="Threads of the native engine, or of torch on the CPU; default: the cores we may "
-            "use.",
-        ),
-    ] = None
-    device: Annotated[
-        str | None,
-        typer.Option(
-            "--device",
-            metavar="NAME",
-            help="Of the engine torch: auto, cpu, cuda, cuda:N or mps; default: auto, a GPU where "
-            "there is one, else the native engine.",
-        ),
-    ] = None
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            "--precision",
-            metavar="TYPE",
-            help="Of the engine torch: round the factors of float32 products to tf32 or bf16, "
-            "which GPUs multiply faster.",
-        ),
-    ] = None
+    Engine:
+        engine NAME: native, reference or torch.
+        threads N: CPU threads. Default: all available cores.
+        device NAME: With --engine torch: auto, cpu, cuda, cuda:N or mps. Default: auto, a GPU if
+            there is one, else the native engine.
+        precision TYPE: With --engine torch: tf32 or bf16, which GPUs multiply faster.
+    """
+
+    engine: str = ENGINE_NAMES[0]
+    threads: int | None = None
+    device: str | None = None
+    precision: str | None = None
 
 
-DEFAULT_ENGINE = EngineOptions()
-
-takes_engine = takes("arithmetic", EngineOptions)
-
-
-def chosen_engine(said: EngineOptions) -> Engine:
+def chosen_engine(options: EngineOptions) -> Engine:
     """Make the engine that the options name; for processes started together one that they share."""
     from onelayer.engines import make_engine
 
     together = processes() > 1
     # The default is for one process.
-    name = "torch" if together and said.engine == ENGINE_NAMES[0] else said.engine
+    name = "torch" if together and options.engine == ENGINE_NAMES[0] else options.engine
     engine = make_engine(
-        name, said.threads, device=said.device, precision=said.precision, distributed=together
+        name,
+        options.threads,
+        device=options.device,
+        precision=options.precision,
+        distributed=together,
     )
     if together:
         device = engine.describe()["device"]
-        note(f"{processes()} processes share the rows of each batch (engine torch, {device}).")
+        note(f"{processes()} processes share the rows of each batch (engine torch, {device})")
     return engine
 
 
-# Values between the ends of a range have so many significant digits, where they stay apart.
-DIGITS = 3
+@contextmanager
+def progress_bar(doing: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar with the time left; it appears when work is first reported done of a total."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} " + unit),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*columns, console=err)
+    started = bar.get_time()
+    with ExitStack() as stack:
+        spinner = stack.enter_context(err.status(doing))
+
+        def show(done: int, total: int) -> None:
+            if not bar.tasks:
+                spinner.stop()
+                stack.enter_context(bar)
+                bar.add_task(doing, total=None)
+                bar.tasks[0].start_time = started
+            bar.update(bar.tasks[0].id, completed=done, total=total)
+
+        yield show
 
 
-def parse_values(option: str, text: str) -> list[float]:
-    """The numbers that a list names, each once, in the order in which they are named.
+@dataclass(frozen=True)
+class PenaltyOptions(OptionGroup):
+    """The L2 penalty.
 
-    Args:
-        option: which one, for the sentence that refuses it.
-        text: values and ranges low:high:n, separated by commas.
+    Hyperparameters:
+        l2 VALUES: L2 penalty λ ≥ 0; the cost adds λ Σ W². Default: 0.
+        C VALUES: The same as scikit-learn's C = 1/(2λN).
+    """
 
-    Returns:
-        The numbers.
+    l2: str | None = None
+    C: str | None = None
 
-    Raises:
-        SettingsError: for what is neither a number nor a range.
+    def values(self, rows: int, *, draw: bool = False) -> list[float] | tuple[float, float]:
+        """The λ's for N training rows; those of `draw` may be a range (low, high)."""
+        if self.l2 is not None and self.C is not None:
+            raise SettingsError("--l2 and --C set the same penalty; pass one of them")
+        if self.C is None:
+            return parse_choice("--l2", self.l2 or "0", draw=draw)
+        inverse = parse_choice("--C", self.C, draw=draw)
+        for value in inverse:
+            require_number("C", value, "a finite number above 0", above=0)
+        l2 = [1.0 / (2.0 * value * rows) for value in inverse]
+        return (l2[1], l2[0]) if isinstance(inverse, tuple) else l2
+
+    def one(self, rows: int) -> float:
+        """The only λ."""
+        values = self.values(rows)
+        if len(values) != 1:
+            raise SettingsError(f"one λ is needed, got {len(values)}")
+        return values[0]
+
+
+# Fields of `Run` that are no options: --seeds takes several seeds, and names are made.
+NO_OPTIONS = ("seed", "name")
+
+SHORT_OPTIONS = {"learning_rate": ", --lr"}
+
+
+def setting_parameters(settings: Any = Run) -> list[inspect.Parameter]:
+    """An option for each field of a dataclass of hyperparameters."""
+    hints, parameters = get_type_hints(settings), list[inspect.Parameter]()
+    for field in fields(settings):
+        flag = "--" + field.name.replace("_", "-")
+        text = field.metadata.get("help", "")
+        if field.name in NO_OPTIONS:
+            continue
+        if field.name == "l2":
+            parameters += PenaltyOptions.parameters()
+        elif hints[field.name] is bool:
+            switch = typer.Option(
+                f"{flag}/--no-{flag[2:]}", help=text, rich_help_panel="Hyperparameters"
+            )
+            parameters.append(keyword(field.name, field.default, Annotated[bool, switch]))
+        else:
+            default = AUTO if field.default is MISSING else field.default
+            typed = f"{default:g}" if isinstance(default, float) else default
+            flag += SHORT_OPTIONS.get(field.name, "")
+            annotation = option("Hyperparameters", flag, VALUES, text)
+            typed = None if typed is None else str(typed)
+            parameters.append(keyword(field.name, typed, Annotated[str | None, annotation]))
+    return parameters
+
+
+class SettingOptions(OptionGroup):
+    """The hyperparameters of training; each is one value or several."""
+
+    def __init__(self, **typed: Any) -> None:
+        self._penalty = PenaltyOptions(typed["l2"], typed.pop("C"))
+        self._typed = typed
+
+    @classmethod
+    def parameters(cls) -> list[inspect.Parameter]:
+        """An option for each field of `Run`."""
+        return setting_parameters()
+
+    def values(self, rows: int, *, draw: bool = False) -> dict[str, Any]:
+        """Settings of `grid`, or of `random_grid` with `draw`, for N training rows."""
+        hints = get_type_hints(Run)
+        values = {
+            name: parse_setting(name, text, hints[name], draw=draw)
+            for name, text in self._typed.items()
+        }
+        return values | {"l2": self._penalty.values(rows, draw=draw)}
+
+
+def parse_setting(name: str, typed: Any, hint: Any, *, draw: bool = False) -> Any:
+    """The values of a hyperparameter of this type; flags and None stay what they are.
+
+    Example:
+        >>> parse_setting("epochs", "10:40:3", int), parse_setting("loss", "softmax,sigmoid", str)
+        ([10, 20, 40], ['softmax', 'sigmoid'])
+    """
+    if not isinstance(typed, str):
+        return typed
+    flag, kinds = "--" + name.replace("_", "-"), get_args(hint) or (hint,)
+    if float in kinds:
+        words = [w for kind in kinds if get_origin(kind) is Literal for w in get_args(kind)]
+        return parse_choice(flag, typed, draw=draw, words=words)
+    if int in kinds:
+        return parse_choice(flag, typed, draw=draw, whole=True)
+    return parse_names(flag, typed)
+
+
+def parse_values(
+    flag: str, text: str, *, whole: bool = False, words: Sequence[str] = ()
+) -> list[Any]:
+    """The numbers of a list of values and ranges low:high:n, each once, in order.
+
+    With `whole`, the values of a range are rounded; `words` may stand beside numbers.
 
     Example:
         >>> parse_values("--l2", "0,1e-4:1:5")
         [0.0, 0.0001, 0.001, 0.01, 0.1, 1.0]
     """
-    values: list[float] = []
+    values: list[Any] = []
     for part in text.split(","):
-        values += _range(option, part) if ":" in part else [_number(option, part)]
+        if ":" in part:
+            found = _range(flag, part)
+            values += [round(value) for value in found] if whole else found
+        else:
+            values.append(part if part in words else _number(flag, part, whole=whole))
     return list(dict.fromkeys(values))
 
 
-def parse_whole_values(option: str, text: str) -> list[int]:
-    """As `parse_values`, of whole numbers; those of a range are rounded.
+def parse_choice(
+    flag: str, text: str, *, draw: bool, whole: bool = False, words: Sequence[str] = ()
+) -> list[Any] | tuple[float, float]:
+    """As `parse_values`; with `draw` a bare range low:high is a pair, to draw from.
 
     Example:
-        >>> parse_whole_values("--batch-size", "100,10:1000:3")
-        [100, 10, 1000]
-    """
-    values: list[int] = []
-    for part in text.split(","):
-        numbers = parse_values(option, part)
-        if ":" not in part and numbers[0] != round(numbers[0]):
-            raise SettingsError(f"{option} must be whole numbers, but {part!r} was given.")
-        values += [round(number) for number in numbers]
-    return list(dict.fromkeys(values))
-
-
-def parse_choice(option: str, text: str) -> list[float] | tuple[float, float]:
-    """What is drawn at random from: a range low:high as a pair, anything else as a list.
-
-    Example:
-        >>> parse_choice("--learning-rate", "0.001:0.3"), parse_choice("--l2", "0,0.1")
+        >>> parse_choice("--lr", "0.001:0.3", draw=True), parse_choice("--l2", "0,0.1", draw=True)
         ((0.001, 0.3), [0.0, 0.1])
     """
-    if text.count(":") == 1 and "," not in text:
+    if draw and text.count(":") == 1 and "," not in text:
         low, high = text.split(":")
-        return _ends(option, text, low, high)
-    return parse_values(option, text)
+        return _ends(flag, text, low, high)
+    return parse_values(flag, text, whole=whole, words=words)
 
 
-def _range(option: str, text: str) -> list[float]:
+def parse_names(flag: str, text: str) -> list[str]:
+    """Names separated by commas, each once."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise SettingsError(f"{flag} must be names separated by commas, got {text!r}")
+    return list(dict.fromkeys(names))
+
+
+def parse_scalings(text: str) -> list[str]:
+    """Names of scalings; each may be there once."""
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        check_scaling(name)
+    if len(set(names)) < len(names):
+        raise SettingsError(f"--scaling must name each scaling once, got {text!r}")
+    return names
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse an arithmetic type that training does not know."""
+    if dtype not in ("float32", "float64"):
+        raise SettingsError(f"dtype must be float32 or float64, got {dtype!r}")
+
+
+def parse_seeds(text: str) -> Sequence[int]:
+    """Seeds: a count n for 0 … n − 1, or several separated by commas."""
+    values = parse_values("--seeds", text, whole=True)
+    if "," in text:
+        return values
+    require_whole("seeds", values[0], 1)
+    return range(values[0])
+
+
+def _range(flag: str, text: str) -> list[float]:
     parts = text.split(":")
     if len(parts) == 2:
         raise SettingsError(
-            f"{option}: {text!r} does not say how many values; write {text}:5 for five of them, or "
-            "leave lists aside and use --random to draw from the whole range."
+            f"{flag}: {text!r} does not say how many values; write {text}:5 for five, or add "
+            "--random to draw from the whole range"
         )
     if len(parts) != 3 or not parts[2].isdecimal() or int(parts[2]) < 2:
-        raise SettingsError(
-            f"{option}: a range must be low:high:n, as in 0.001:0.1:5, with n a whole number, 2 or "
-            f"above, but {text!r} was given."
-        )
-    low, high = _ends(option, text, parts[0], parts[1])
+        raise SettingsError(f"{flag}: a range is low:high:n, with n at least 2, got {text!r}")
+    low, high = _ends(flag, text, parts[0], parts[1])
     exact = np.geomspace(low, high, int(parts[2])).tolist()
     inner = exact[1:-1]
     short = [float(f"{value:.{DIGITS}g}") for value in inner]
@@ -385,111 +432,25 @@ def _range(option: str, text: str) -> list[float]:
     return readable
 
 
-def _ends(option: str, text: str, low: str, high: str) -> tuple[float, float]:
-    ends = _number(option, low), _number(option, high)
+def _ends(flag: str, text: str, low: str, high: str) -> tuple[float, float]:
+    ends = _number(flag, low), _number(flag, high)
     if not 0.0 < ends[0] < ends[1]:
         raise SettingsError(
-            f"{option}: a range must go from a number above 0 to a larger one, but {text!r} was "
-            "given; put 0 beside it with a comma, as in 0,0.001:1:4."
+            f"{flag}: a range goes from a number above 0 to a larger one, got {text!r}; for 0 as "
+            "well write 0,0.001:1:4"
         )
     return ends
 
 
-def _number(option: str, text: str) -> float:
+def _number(flag: str, text: str, *, whole: bool = False) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
         raise SettingsError(
-            f"{option} must be numbers with commas between them, or ranges low:high:n, but "
-            f"{text.strip()!r} was given."
+            f"{flag} must be numbers separated by commas or ranges low:high:n, got {text.strip()!r}"
         )
-    return value
-
-
-SCHEDULES = "constant, cosine, step:EPOCHS:FACTOR or cyclical:FRACTION:EPOCHS"
-
-AVERAGES = "The model's weights: none (the last), tail:FRACTION or ema:DECAY"
-
-WARMUP = "Epochs in which η rises to its full length"
-
-PATIENCE = "Stop a run after so many epochs without a lower validation loss"
-
-NesterovOption = Annotated[bool, typer.Option("--nesterov", help="Momentum looks one step ahead.")]
-
-FlipOption = Annotated[
-    int | None, typer.Option("--flip-seed", help="Mirror half of the images, by this seed.")
-]
-
-
-def _values(help_: str) -> Any:
-    return typer.Option(metavar=VALUES, help=help_)
-
-
-@dataclass(frozen=True)
-class MethodOptions:
-    """The method of one setting; each field is an option, and an attribute of `Run`."""
-
-    momentum: Annotated[float, typer.Option(help="μ, from 0 to below 1.")] = 0.0
-    nesterov: NesterovOption = False
-    schedule: Annotated[str, typer.Option(help=f"{SCHEDULES}.")] = "constant"
-    warmup: Annotated[float, typer.Option(help=f"{WARMUP}.")] = 0.0
-    averaging: Annotated[str, typer.Option(help=f"{AVERAGES}.")] = "none"
-    loss: LossOption = "softmax"
-    label_smoothing: SmoothingOption = 0.0
-    flip_seed: FlipOption = None
-    patience: Annotated[int | None, typer.Option(help=f"{PATIENCE}.")] = None
-
-    def settings(self) -> dict[str, Any]:
-        """Settings of `grid`."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class SweptMethodOptions:
-    """The methods of a sweep: words that name lists, and what all of its runs share."""
-
-    momentum: Annotated[str, _values("μ, from 0 to below 1.")] = "0"
-    nesterov: NesterovOption = False
-    schedule: Annotated[str, _values(f"{SCHEDULES}; some with commas.")] = "constant"
-    warmup: Annotated[str, _values(f"{WARMUP}.")] = "0"
-    averaging: Annotated[str, _values(f"{AVERAGES}; some with commas.")] = "none"
-    loss: Annotated[str, _values("softmax, sigmoid, or both with a comma.")] = "softmax"
-    label_smoothing: Annotated[str, _values("ε: targets are (1 − ε) y + ε/K.")] = "0"
-    flip_seed: FlipOption = None
-    patience: Annotated[str | None, _values(f"{PATIENCE}.")] = None
-
-    def settings(self) -> dict[str, Any]:
-        """Settings of `grid` and `random_grid`: a list for each option that takes one."""
-        patience = self.patience
-        return {
-            "momentum": parse_values("--momentum", self.momentum),
-            "nesterov": self.nesterov,
-            "schedule": _names("--schedule", self.schedule),
-            "warmup": parse_values("--warmup", self.warmup),
-            "averaging": _names("--averaging", self.averaging),
-            "loss": _names("--loss", self.loss),
-            "label_smoothing": parse_values("--label-smoothing", self.label_smoothing),
-            "flip_seed": self.flip_seed,
-            "patience": None if patience is None else parse_whole_values("--patience", patience),
-        }
-
-
-DEFAULT_METHOD, DEFAULT_METHODS = MethodOptions(), SweptMethodOptions()
-
-METHOD = tuple(field.name for field in fields(MethodOptions))
-
-takes_method = takes("method", MethodOptions)
-
-takes_methods = takes("method", SweptMethodOptions)
-
-
-def _names(option: str, text: str) -> list[str]:
-    """Names with commas between them, each once."""
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise SettingsError(
-            f"{option} must be names with commas between them, but {text!r} was given."
-        )
-    return list(dict.fromkeys(names))
+    if whole and value != round(value):
+        raise SettingsError(f"{flag} must be whole numbers, got {text!r}")
+    return round(value) if whole else value

@@ -1,137 +1,195 @@
-"""Commands about what is on disk: run folders and cached data sets.
-
-The command that runs a saved run again and says whether the same bits came out.
-"""
+"""Commands about what is on disk: report, rerun and data; and how a finished run is printed."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onelayer.cli.app import INTERRUPTED, app, err, note, out
+from onelayer.cli.app import (
+    INTERRUPTED,
+    Command,
+    Group,
+    JsonOption,
+    app,
+    command,
+    console,
+    err,
+    note,
+    print_json,
+    print_line,
+)
 from onelayer.cli.config import default_map
 from onelayer.cli.options import EngineOptions, chosen_engine
 from onelayer.engines.processes import leads
 from onelayer.errors import OnelayerError
-from onelayer.files.provenance import Command
+from onelayer.files.provenance import Command as SavedCommand
 
 if TYPE_CHECKING:
     from onelayer.solver import Path as LambdaPath
     from onelayer.training.result import Result
 
-# A sweep to the edge of what is stable has many runs that diverge, all for one reason.
+# A sweep beyond the stable learning rates has many runs that diverge for one reason.
 MOST_NOTES = 8
 
-data_app = typer.Typer(no_args_is_help=True, help="List the cached data sets, and fetch them.")
-
-app.add_typer(data_app, name="data")
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
 
-@app.command()
-def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-) -> None:
-    """Draw the page of a saved run anew, from its records alone.
+@command("Run folders and data")
+def report(*, folder: RunArgument) -> None:
+    """Redraw the page of a saved run from its records.
 
-    Example: onelayer report runs/reproduce
+    Example:
+        onelayer report runs/reproduce
     """
     from onelayer.training.run_folder import kind_of, load_path, load_result
 
     if kind_of(folder) == "path":
-        finish_path(load_path(folder), folder, keep_checkpoints=True)
+        finish_path(load_path(folder), folder)
     else:
         finish(load_result(folder), folder, keep_checkpoints=True)
 
 
-@data_app.command("list")
-def list_data() -> None:
-    """List what is cached, and whether it is what it should be."""
+data_app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="List the cached data sets, and download them.",
+)
+
+app.add_typer(data_app, name="data", rich_help_panel="Run folders and data")
+
+
+@data_app.command("list", cls=Command)
+def list_data(json: JsonOption = False) -> None:
+    """List the cached files, and whether each has its checksum.
+
+    Example:
+        onelayer data list
+    """
     from onelayer.data import cached
 
-    for record in cached():
-        out.print(str(record), soft_wrap=True, highlight=False)
+    records = cached()
+    if json:
+        print_json([asdict(record) for record in records])
+        return
+    for record in records:
+        print_line(str(record))
 
 
-@data_app.command("fetch")
+@data_app.command("fetch", cls=Command)
 def fetch_data() -> None:
-    """Fetch CIFAR-10 into the cache."""
+    """Download CIFAR-10 into the cache.
+
+    Example:
+        onelayer data fetch
+    """
     from onelayer.data import fetch
 
     fetch()
     list_data()
 
 
-def finish_path(path: LambdaPath, to: Path, *, keep_checkpoints: bool = False) -> None:
-    """Save a λ path with its page, then print what a reader wants first."""
+def finish_path(path: LambdaPath, out: Path, *, as_json: bool = False) -> None:
+    """Save a λ path with its page, and print its table."""
     if not leads():
         return
-    from onelayer.files.atomic import staged_folder
-    from onelayer.report import path_table, write_path_report
+    from onelayer.report import path_table
     from onelayer.solver.solver import describe_model
-    from onelayer.training.run_folder import write_path_records
 
     for model in path.models:
         if model.status != "optimal":
             note(describe_model(model))
-    staging = staged_folder(to, keep_checkpoints=keep_checkpoints)
-    with err.status("drawing the page"), staging as folder:
-        write_path_records(path, folder)
-        write_path_report(path, folder)
-    out.print(path_table(path))
-    out.print(f"the page: {to / 'report.html'}", soft_wrap=True)
+    with err.status("drawing the page"):
+        path.save(out)
+    if as_json:
+        print_json({"folder": out} | _path_figures(path))
+        return
+    console.print(path_table(path))
+    print_line(f"the page: {out / 'report.html'}")
 
 
-def _say_accuracies(result: Result) -> None:
-    from onelayer.report import accuracy_table
-
-    out.print(accuracy_table(result))
+def _path_figures(path: LambdaPath) -> dict[str, Any]:
+    models = [
+        {
+            "l2": model.l2,
+            "status": model.status,
+            "passes": model.passes,
+            "certificate": model.certificate,
+            "train": train,
+            "held_out": held_out,
+        }
+        for model, train, held_out in zip(path.models, path.train, path.held_out, strict=True)
+    ]
+    choice = asdict(path.choice) | {"folds": path.folds, "l2": path.best.l2, "test": path.test}
+    return {"chosen": choice, "models": models}
 
 
 def finish(
-    result: Result,
-    to: Path,
-    say: Callable[[Result], None] = _say_accuracies,
-    *,
-    keep_checkpoints: bool = False,
+    result: Result, to: Path, *, keep_checkpoints: bool = False, as_json: bool = False
 ) -> None:
-    """Save the run with its page, then say what a reader wants first.
+    """Save runs with their page, and print their table.
 
-    Checkpoints in the folder go, unless they are to be kept, as those of an interrupted run are.
+    Checkpoints in the folder are removed, unless they are kept or the run was interrupted.
     """
     if leads():
-        _save_and_say(result, to, say, keep_checkpoints=keep_checkpoints)
+        _save(result, to, keep_checkpoints=keep_checkpoints)
+        if as_json:
+            print_json({"folder": to} | _result_figures(result))
+        else:
+            _print_result(result, to)
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
-def _save_and_say(
-    result: Result, to: Path, say: Callable[[Result], None], *, keep_checkpoints: bool
-) -> None:
-    from onelayer.files.atomic import staged_folder
-    from onelayer.report import write_report
-    from onelayer.training.checkpoint import unfinished
-    from onelayer.training.run_folder import write_records
+def _save(result: Result, out: Path, *, keep_checkpoints: bool) -> None:
+    from onelayer.training.run_folder import save_result
 
     messages = [outcome.message for outcome in result.outcomes if outcome.message]
     for message in messages[:MOST_NOTES]:
         note(message)
     if len(messages) > MOST_NOTES:
-        note(f"so did {len(messages) - MOST_NOTES} more; the page has them.")
-    staging = staged_folder(to, keep_checkpoints=keep_checkpoints or result.interrupted)
-    with err.status("drawing the page"), staging as folder:
-        write_records(result, folder)
-        write_report(result, folder)
-    say(result)
-    out.print(f"the page: {to / 'report.html'}", soft_wrap=True)
-    if result.interrupted:
-        left = unfinished(to)
-        if left is not None and left.command:
-            note(f"to go on: {left.command}")
+        note(f"{len(messages) - MOST_NOTES} more runs ended the same way; see the page")
+    with err.status("drawing the page"):
+        save_result(result, out, page=True, keep_checkpoints=keep_checkpoints)
+
+
+def _print_result(result: Result, to: Path) -> None:
+    """Settings ranked, or of one setting and of the reproduction all figures."""
+    from onelayer.report import accuracy_table, best_on_test, ranking_table
+    from onelayer.training.checkpoint import unfinished
+
+    if len(result.settings) > 1 and not result.gradient_checks:
+        console.print(ranking_table(result))
+        print_line(best_on_test(result))
+    else:
+        console.print(accuracy_table(result))
+    print_line(f"the page: {to / 'report.html'}")
+    left = unfinished(to) if result.interrupted else None
+    if left is not None and left.command:
+        note(f"resume with: {left.command}")
+
+
+def _result_figures(result: Result) -> dict[str, Any]:
+    runs = [
+        {
+            "name": run.name,
+            "seed": run.seed,
+            "status": outcome.status,
+            "epochs": outcome.epochs,
+            "train_accuracy": result.train_accuracy[i],
+            "validation_accuracy": result.validation_accuracy[i],
+            "certificate": result.certificates[i] if result.certificates else None,
+        }
+        for i, (run, outcome) in enumerate(zip(result.runs, result.outcomes, strict=True))
+    ]
+    first = result.ranking[0]
+    best = {"name": first.name, "test_accuracy": result.test_accuracy[[*first.positions]]}
+    return {"best": best, "ranking": result.ranking, "runs": runs}
 
 
 # What the bits of a run depend on besides its options.
@@ -140,51 +198,52 @@ DECISIVE = (
 )  # fmt: skip
 
 
-@app.command()
+@command("Run folders and data")
 def rerun(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    to: Annotated[
-        Path | None, typer.Option("--out", help="The new run folder. Default: RUN-rerun.")
-    ] = None,
+    *,
+    folder: RunArgument,
+    out: Path | None = None,
 ) -> None:
-    """Run the command that made a run again, and compare the weights bit for bit.
+    """Repeat the command that made a run, and compare the weights bit for bit.
 
-    Paths of data are taken as they were typed, from the folder that it is called in.
+    Relative paths of data are looked up from the current folder.
 
-    Example: onelayer rerun runs/sweep --out runs/again
+    Example:
+        onelayer rerun runs/train --out runs/again
+
+    Output:
+        out DIR: New run folder. Default: RUN-rerun.
     """
     from onelayer.training.run_folder import WEIGHTS_FILE, saved_origin
 
     origin = saved_origin(folder)
-    command = origin.command
-    goal = to or folder.with_name(f"{folder.resolve().name}-rerun")
+    goal = out or folder.with_name(f"{folder.resolve().name}-rerun")
     before = _digest(folder / WEIGHTS_FILE)
-    changed = _what_changed(origin.environment, _environment_of(command))
+    changed = _what_changed(origin.environment, _environment_of(origin.command))
     if changed:
-        note(f"bits may differ from those of {folder}: {'; '.join(changed)}.")
-    out.print(command.line, soft_wrap=True, highlight=False, markup=False)
-    _run(context, command, goal, source=str(folder))
+        note(f"bits may differ from those of {folder}: {'; '.join(changed)}")
+    print_line(origin.command.line)
+    _run(context, origin.command, goal, source=str(folder))
     if _digest(goal / WEIGHTS_FILE) == before:
-        words = f"the same bits: {goal / WEIGHTS_FILE} is byte for byte that of {folder}."
-        out.print(words, soft_wrap=True, highlight=False, markup=False)
+        print_line(f"the same bits: {goal / WEIGHTS_FILE} equals that of {folder} byte for byte")
     elif changed or origin.interrupted:
-        why = "for the reasons above" if changed else "which was interrupted before its end"
-        note(f"the weights are not those of {folder}, {why}.")
+        why = "for the reasons above" if changed else "which was interrupted"
+        note(f"the weights differ from those of {folder}, {why}")
     else:
         raise OnelayerError(
-            f"the weights in {goal} are not those of {folder}, although nothing that is recorded "
-            "has changed; look whether the data are the same."
+            f"the weights in {goal} differ from those of {folder}, although nothing that is "
+            "recorded changed; check whether the data are the same"
         )
 
 
-def _run(context: typer.Context, command: Command, to: Path, source: str) -> None:
+def _run(context: typer.Context, command: SavedCommand, to: Path, source: str) -> None:
     """Call the command with the saved options in place of its defaults."""
     assert context.parent is not None  # noqa: S101  # every command is one of the application's
     group = context.parent
     inner = group.command.get_command(group, command.name)  # type: ignore[attr-defined]
     if inner is None:
-        raise OnelayerError(f"{source} was made by {command.name!r}, which this version lacks.")
+        raise OnelayerError(f"{source} was made by {command.name!r}, which this version lacks")
     saved = default_map(inner, command.name, command.options, source)
     with inner.make_context(
         command.name, ["--out", str(to)], parent=group, default_map=saved
@@ -192,16 +251,16 @@ def _run(context: typer.Context, command: Command, to: Path, source: str) -> Non
         inner.invoke(prepared)
 
 
-def _environment_of(command: Command) -> dict[str, str]:
+def _environment_of(command: SavedCommand) -> dict[str, str]:
     from onelayer.files.provenance import describe_environment
 
     names = [field.name for field in fields(EngineOptions) if field.name in command.options]
-    said: dict[str, Any] = {name: command.options[name] for name in names}
-    return describe_environment() | chosen_engine(EngineOptions(**said)).describe()
+    options: dict[str, Any] = {name: command.options[name] for name in names}
+    return describe_environment() | chosen_engine(EngineOptions(**options)).describe()
 
 
 def _what_changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What of the decisive things is not as it was, in words."""
+    """What of the decisive things changed, in words."""
     return [
         f"{name.replace('_', ' ')} was {before.get(name, 'unknown')} and is {now[name]}"
         for name in DECISIVE
@@ -213,4 +272,4 @@ def _digest(file: Path) -> str:
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
-        raise OnelayerError(f"{file} could not be read: {error.strerror}.") from None
+        raise OnelayerError(f"cannot read {file}: {error.strerror}") from None

@@ -1,237 +1,262 @@
-"""Commands about the optimum: the λ path, certificates, and advice on the learning rate.
-
-The command that fits the most accurate linear map of raw pixels.
-"""
+"""Commands about the optimum: solve, certify, suggest-learning-rate, best-linear."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from onelayer.cli.app import INTERRUPTED, app, note, out
-from onelayer.cli.config import SettingsOption, command_in_force
+from onelayer.cli.app import (
+    INTERRUPTED,
+    JsonOption,
+    command,
+    console,
+    note,
+    print_json,
+    print_line,
+)
+from onelayer.cli.config import ConfigOption, command_in_force, is_given
+from onelayer.cli.models import models_of
 from onelayer.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_ENGINE,
     DataOptions,
     EngineOptions,
     LossOption,
+    OutOption,
+    PenaltyOptions,
     ScalingOption,
     as_loaded,
     chosen_engine,
     load_splits,
+    note_estimate,
+    options_of_run,
     progress_bar,
-    say_preflight,
-    takes_data,
-    takes_engine,
 )
 from onelayer.cli.runs import finish_path
-from onelayer.errors import SettingsError
+from onelayer.data.scaling import check_scaling
+from onelayer.errors import SettingsError, require_number, require_whole
 from onelayer.experiments.best_linear import CANDIDATES, Recipe
-from onelayer.objective.loss import LOSSES
+from onelayer.objective.loss import LOSSES, check_loss
 
 if TYPE_CHECKING:
     from onelayer.data import Dataset
     from onelayer.engines import Engine
-    from onelayer.files.provenance import Command
     from onelayer.model.model import Model
 
 
-@app.command()
-@takes_data
-@takes_engine
-def path(
+class PathPenaltyOptions(PenaltyOptions):
+    """The L2 penalties of a path.
+
+    Hyperparameters:
+        l2 VALUES: L2 penalty λ ≥ 0; the cost adds λ Σ W². Default: 20 values from 1 to 1e-4.
+        C VALUES: The same as scikit-learn's C = 1/(2λN).
+    """
+
+
+@command("Training")
+def solve(
     context: typer.Context,
-    data: DataOptions = DEFAULT_DATA,
-    to: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/path"),
-    l2: Annotated[
-        list[float] | None, typer.Option(help="λ; repeat for more. Default: the grid below.")
-    ] = None,
-    points: Annotated[int, typer.Option(help="How many λ, evenly in their logarithm.")] = 20,
-    largest: Annotated[float, typer.Option(help="The largest λ of the grid.")] = 1.0,
-    smallest: Annotated[float, typer.Option(help="The smallest λ of the grid.")] = 1e-4,
-    tol: Annotated[float, typer.Option(help="Relative gap to prove for each λ.")] = 1e-6,
-    folds: Annotated[
-        int, typer.Option(help="Choose λ by so many folds; 0: by the validation rows.")
-    ] = 0,
-    by: Annotated[str, typer.Option(help="Choose by accuracy or loss.")] = "accuracy",
-    rule: Annotated[str, typer.Option(help="best or one-standard-error.")] = "best",
-    scaling: ScalingOption = "unit",
-    arithmetic: EngineOptions = DEFAULT_ENGINE,
-    settings: SettingsOption = None,
-) -> None:
-    """Solve for many λ, prove how near each is to the optimum, and choose one.
-
-    Example: onelayer path --data digits --points 12 --folds 5 --rule one-standard-error
-    """
-    from onelayer.solver.path import l2_grid
-
-    if l2 and (points, largest, smallest) != (20, 1.0, 1e-4):
-        raise SettingsError(
-            "λ is given either by --l2 or by --points, --largest and --smallest, but both were."
-        )
-    solve_and_save(
-        data,
-        tuple(l2) if l2 else l2_grid(points, largest, smallest),
-        to,
-        command_in_force(context, ("points", "largest", "smallest") if l2 else ()),
-        tol=tol,
-        folds=folds,
-        choose_by=by,
-        rule=rule,
-        scaling=scaling,
-        engine=chosen_engine(arithmetic),
-    )
-
-
-@app.command()
-@takes_data
-@takes_engine
-def certify(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    data: DataOptions = DEFAULT_DATA,
-    arithmetic: EngineOptions = DEFAULT_ENGINE,
-) -> None:
-    """Prove how far the models of a saved run can be from the best for their λ.
-
-    The cost is the mean over the training rows of --data, which should be those that the run was
-    trained on.
-
-    Example: onelayer certify runs/reproduce
-    """
-    from onelayer.solver import certify as prove
-    from onelayer.training.run_folder import kind_of
-
-    engine = chosen_engine(arithmetic)
-    named_models = _path_models(folder) if kind_of(folder) == "path" else _models(folder)
-    train_set = load_splits(data).train
-    for name, model in named_models:
-        proof = prove(model, train_set, engine=engine)
-        out.print(f"{name}: {proof.sentence}", highlight=False, soft_wrap=True)
-
-
-@app.command()
-@takes_data
-@takes_engine
-def suggest(
-    data: DataOptions = DEFAULT_DATA,
-    l2: Annotated[float, typer.Option(help="λ.")] = 0.0,
-    batch_size: Annotated[int, typer.Option(help="Rows of a batch.")] = 100,
-    loss: LossOption = LOSSES[0],
-    scaling: ScalingOption = "unit",
-    arithmetic: EngineOptions = DEFAULT_ENGINE,
-) -> None:
-    """Measure which learning rates are stable on a data set, before training.
-
-    Example: onelayer suggest --data digits --batch-size 50
-    """
-    from onelayer.report import advice_table
-    from onelayer.solver import suggest_learning_rate
-
-    engine = chosen_engine(arithmetic)
-    train_set = load_splits(data).train
-    advice = suggest_learning_rate(
-        train_set,
-        l2=l2,
-        batch_size=batch_size,
-        loss=loss,  # type: ignore[arg-type]  # it checks the word
-        scaling=scaling,
-        engine=engine,
-    )
-    out.print(advice_table(advice))
-
-
-def solve_and_save(
-    data: DataOptions,
-    l2s: Sequence[float],
-    to: Path,
-    command: Command,
     *,
-    tol: float,
-    scaling: str,
-    engine: Engine,
+    penalty: PathPenaltyOptions,
+    tol: float = 1e-6,
+    max_passes: int = 1000,
     folds: int = 0,
     choose_by: str = "accuracy",
     rule: str = "best",
+    data: DataOptions,
+    scaling: ScalingOption = "auto",
+    arithmetic: EngineOptions,
+    out: OutOption = Path("runs/solve"),
+    json: JsonOption = False,
+    config: ConfigOption = None,
 ) -> None:
-    """Solve a path, save it with its page, and print what a reader wants first."""
-    from onelayer.files.atomic import check_replaceable
-    from onelayer.solver import solve_path
+    """Solve for the optimum, with a proof: of one λ, or of many and choose one.
 
-    check_replaceable(to)
+    VALUES is a value, a list 0.1,0.01 or a log-spaced range low:high:n, as in 1e-4:1:12. Without
+    --l2 or --C a path of 20 λ's is solved.
+
+    Examples:
+        onelayer solve --data digits --l2 0.01
+        onelayer solve --data digits --l2 1e-4:1:12 --folds 5 --choose-by loss
+        onelayer solve --data digits --C 1
+
+    Search:
+        tol X: Relative gap to the optimum to prove for each λ.
+        max-passes N: Maximum number of passes over the rows for each λ.
+        folds N: Cross-validation folds used to choose λ; 0 uses the validation rows.
+        choose-by NAME: Measure to choose λ by: accuracy or loss.
+        rule NAME: best, or one-standard-error: the largest λ within one standard error of the best.
+    """
+    from onelayer.files.atomic import check_replaceable
+    from onelayer.solver import Choice, solve_path
+
+    Choice(by=choose_by, rule=rule)  # type: ignore[arg-type]  # it checks the words
+    engine = chosen_engine(arithmetic)
+    check_scaling(scaling)
+    for l2 in penalty.values(rows=1):
+        require_number("l2 (λ)", l2, "a finite number, 0 or above", least=0)
+    require_number("tol", tol, "a finite number above 0", above=0)
+    require_whole("max_passes", max_passes, 1)
+    if folds:
+        require_whole("folds", folds, 2)
+    command = command_in_force(context)
+    check_replaceable(out)
     splits = load_splits(data)
-    say_preflight(splits, engine)
+    given = is_given(context, "l2") or is_given(context, "C")
+    l2s = penalty.values(splits.train.rows) if given else 20
+    note_estimate(splits, engine)
     with progress_bar("solving", "λ") as show:
-        solved = solve_path(
-            splits, l2s, tol=tol, folds=folds, choose_by=choose_by, rule=rule,  # type: ignore[arg-type]
-            scaling=scaling, engine=engine, on_progress=lambda now: show(now.done, now.total),
-        )  # fmt: skip
-    finish_path(replace(solved, command=as_loaded(command, splits)), to)
-    if len(solved.models) < len(set(l2s)):
-        note(f"interrupted; the {len(solved.models)} largest λ were solved and saved.")
+        path = solve_path(
+            splits,
+            l2s,
+            folds=folds,
+            choose_by=choose_by,  # type: ignore[arg-type]
+            rule=rule,  # type: ignore[arg-type]
+            tol=tol,
+            max_passes=max_passes,
+            scaling=scaling,
+            engine=engine,
+            on_progress=lambda now: show(now.done, now.total),
+        )
+    finish_path(replace(path, command=as_loaded(command, splits)), out, as_json=json)
+    if len(path.models) < (l2s if isinstance(l2s, int) else len(set(l2s))):
+        note(f"interrupted; the {len(path.models)} largest λ were solved and saved")
         raise typer.Exit(INTERRUPTED)
 
 
-def _models(folder: Path) -> list[tuple[str, Model]]:
-    """The models of a saved result, with their names."""
-    from onelayer.training.run_folder import load_result
+@command("Models")
+def certify(
+    context: typer.Context,
+    *,
+    model: str,
+    l2: float | None = None,
+    data: DataOptions,
+    arithmetic: EngineOptions,
+    json: JsonOption = False,
+) -> None:
+    """Bound how far trained models are from the optimum of their λ.
 
-    result = load_result(folder)
-    return [(f"{run.name} (seed {run.seed})", result.model(i)) for i, run in enumerate(result.runs)]
+    The cost is that of the training rows of the run folder; --data names other rows.
+
+    Example:
+        onelayer certify runs/train
+
+    Positional arguments:
+        model MODEL: A run folder, for all of its models; RUN:SETTING, or a model's file.
+
+    Hyperparameters:
+        l2 X: L2 penalty λ. Default: the model's own.
+    """
+    from onelayer.solver import certify as prove
+
+    if l2 is not None:
+        require_number("l2 (λ)", l2, "a finite number, 0 or above", least=0)
+    engine, named_models = chosen_engine(arithmetic), models_of(model)
+    if l2 is None and any(one.model.l2 is None for one in named_models):
+        raise SettingsError("the model does not say its λ; pass --l2")
+    train_set = load_splits(options_of_run(context, data, named_models[0])).train
+    figures = []
+    for one in named_models:
+        certificate = prove(one.model, train_set, l2=l2, engine=engine)
+        figures.append({"name": one.name} | asdict(certificate))
+        if not json:
+            print_line(f"{one.name}: {certificate.sentence}")
+    if json:
+        print_json(figures)
 
 
-def _path_models(folder: Path) -> list[tuple[str, Model]]:
-    """The same of a saved path."""
-    from onelayer.training.run_folder import load_path
+@command("Training", "suggest-learning-rate")
+def suggest_learning_rate(
+    *,
+    penalty: PenaltyOptions,
+    batch_size: int = 100,
+    loss: LossOption = LOSSES[0],
+    data: DataOptions,
+    scaling: ScalingOption = "auto",
+    arithmetic: EngineOptions,
+    json: JsonOption = False,
+) -> None:
+    """Compute the learning rates that are stable on a data set.
 
-    return [(f"λ={model.l2:g}", model) for model in load_path(folder).models]
+    Example:
+        onelayer suggest-learning-rate --data digits --batch-size 50
+
+    Hyperparameters:
+        batch-size N: Rows per batch.
+    """
+    from onelayer.report import advice_table
+    from onelayer.solver import suggest_learning_rate as measure
+
+    require_number("l2 (λ)", penalty.one(rows=1), "a finite number, 0 or above", least=0)
+    require_whole("batch_size", batch_size, 1)
+    check_loss(loss, 0.0)
+    check_scaling(scaling)
+    engine = chosen_engine(arithmetic)
+    train_set = load_splits(data).train
+    bounds = measure(
+        train_set,
+        l2=penalty.one(train_set.rows),
+        batch_size=batch_size,
+        loss=loss,  # type: ignore[arg-type]  # checked above
+        scaling=scaling,
+        engine=engine,
+    )
+    if json:
+        rates = ("learning_rate", "stable", "batch_stable", "start_stable")
+        print_json({name: getattr(bounds, name) for name in rates} | asdict(bounds))
+    else:
+        console.print(advice_table(bounds))
 
 
 OURS = Recipe()
 
 
-@app.command("best-linear")
-@takes_data
-@takes_engine
+@command("Training", "best-linear")
 def best_linear(
-    data: DataOptions = DEFAULT_DATA,
-    to: Annotated[Path, typer.Option("--out", help="The model's file.")] = Path(
-        "best-linear.safetensors"
-    ),
-    seeds: Annotated[int, typer.Option(help="Fits, of which the mean is kept.")] = 5,
-    folds: Annotated[
-        int, typer.Option(help="Judge the recipe by so many folds first; 0: do not.")
-    ] = 5,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Choose by the folds among several recipes.")
-    ] = False,
-    q: Annotated[float, typer.Option(help="Of the loss: 0 cross-entropy, 1 wrong rows.")] = OURS.q,
-    l2: Annotated[float, typer.Option(help="λ.")] = OURS.l2,
-    moves: Annotated[int, typer.Option(help="Pixels a picture is moved at most.")] = OURS.moves,
-    flips: Annotated[
-        bool, typer.Option("--flips/--no-flips", help="Count mirror images as much.")
-    ] = OURS.flips,
-    epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = OURS.epochs,
-    batch_size: Annotated[int, typer.Option(help="Rows of a batch.")] = OURS.batch_size,
-    learning_rate: Annotated[
-        float, typer.Option(help="η, share of a Newton step.")
-    ] = OURS.learning_rate,
-    momentum: Annotated[float, typer.Option(help="μ, Nesterov's.")] = OURS.momentum,
-    arithmetic: EngineOptions = DEFAULT_ENGINE,
-    settings: SettingsOption = None,
+    *,
+    q: float = OURS.q,
+    l2: float = OURS.l2,
+    moves: int = OURS.moves,
+    flips: bool = OURS.flips,
+    epochs: int = OURS.epochs,
+    batch_size: int = OURS.batch_size,
+    learning_rate: float = OURS.learning_rate,
+    momentum: float = OURS.momentum,
+    seeds: int = 5,
+    folds: int = 5,
+    compare: bool = False,
+    data: DataOptions,
+    arithmetic: EngineOptions,
+    out: Path = Path("best-linear.safetensors"),
+    config: ConfigOption = None,
 ) -> None:
-    """Fit the most accurate linear map of raw pixels, on all training rows.
+    """Fit the most accurate linear classifier of raw pixels.
 
-    The validation rows are training rows here. Folds say how good the recipe is before the test
-    rows are looked at, once, after the model has been saved.
+    The validation rows are training rows here. Folds estimate the accuracy before the model is
+    scored on the test rows, once, after it has been saved.
 
-    Example: onelayer best-linear --data digits --moves 0 --no-flips --epochs 20
+    Example:
+        onelayer best-linear --data digits --moves 0 --no-flips --epochs 20
+
+    Hyperparameters:
+        q X: Loss exponent q: 0 cross-entropy … 1 error rate.
+        l2 X: L2 penalty λ.
+        moves N: Maximum random shift in pixels.
+        flips/no-flips: Augment with horizontal flips.
+        epochs N: Passes over the training rows.
+        batch-size N: Rows per batch.
+        learning-rate, lr X: Learning rate η, a fraction of a Newton step.
+        momentum X: Nesterov momentum μ.
+
+    Search:
+        seeds N: Number of fits, whose mean is the model.
+        folds N: Folds that estimate the accuracy first; 0 for none.
+        compare: Choose among several recipes by the folds.
+
+    Output:
+        out FILE: Model file to write.
     """
-    from onelayer.errors import require_whole
     from onelayer.experiments.best_linear import whole_training_set
     from onelayer.files.atomic import staged_file
     from onelayer.report import maps_table, seeds_sentence
@@ -242,42 +267,41 @@ def best_linear(
         require_whole("folds", folds, 2)
     if compare and (recipe != OURS or not folds):
         raise SettingsError(
-            "--compare chooses the recipe by folds: leave --folds 0 and the recipe's options out."
+            "--compare chooses the recipe by folds; drop --folds 0 and the recipe's own options"
         )
     engine = chosen_engine(arithmetic)
     splits = load_splits(data, all_batches=True)
     rows = whole_training_set(splits)
     recipe.check(rows)
-    # The file is staged first: a place that cannot be written to is told of before the work.
-    with staged_file(to) as staging:
+    # The file is staged first: a path that cannot be written to is refused before the work.
+    with staged_file(out) as staging:
         if folds:
             recipe = _choose(rows, CANDIDATES if compare else (recipe,), folds, engine)
         maps, mean = _fit_and_save(rows, recipe, seeds, engine, staging)
-    out.print(f"{rows.rows:,} training rows, mean of {seeds} fits: {to}", soft_wrap=True,
-              highlight=False, markup=False)  # fmt: skip
+    print_line(f"{rows.rows:,} training rows, mean of {seeds} fits: {out}")
     judged = [model.evaluate(splits.test, engine) for model in maps]
-    out.print()
-    out.print(maps_table(judged, mean.evaluate(splits.test, engine), range(seeds)))
-    out.print(seeds_sentence(judged), highlight=False, soft_wrap=True)
+    console.print()
+    console.print(maps_table(judged, mean.evaluate(splits.test, engine), range(seeds)))
+    console.print(seeds_sentence(judged), highlight=False, soft_wrap=True)
 
 
 def _choose(rows: Dataset, recipes: tuple[Recipe, ...], folds: int, engine: Engine) -> Recipe:
-    """The recipe that is best on rows held out; the table of all is printed."""
+    """The recipe with the best accuracy over the folds; prints the table of all."""
     from onelayer.experiments.best_linear import compare_recipes
     from onelayer.report import held_out_table
 
     with progress_bar("judging by folds", "epochs") as show:
         compared = compare_recipes(rows, recipes, folds=folds, engine=engine, on_progress=show)
     best = max(compared, key=lambda held_out: held_out.accuracy)
-    out.print(held_out_table(compared, best))
-    out.print()
+    console.print(held_out_table(compared, best))
+    console.print()
     return best.recipe
 
 
 def _fit_and_save(
     rows: Dataset, recipe: Recipe, seeds: int, engine: Engine, to: Path
 ) -> tuple[list[Model], Model]:
-    """Each seed's map and their mean, which is saved."""
+    """The model of each seed, and their mean, which is saved."""
     from onelayer.experiments.best_linear import fit_best_linear, mean_model
 
     maps: list[Model] = []
@@ -285,10 +309,10 @@ def _fit_and_save(
         for seed in range(seeds):
             before, total = seed * recipe.epochs, seeds * recipe.epochs
 
-            def tell(epoch: int, _: int, before: int = before, total: int = total) -> None:
+            def report(epoch: int, _: int, before: int = before, total: int = total) -> None:
                 show(before + epoch, total)
 
-            maps.append(fit_best_linear(rows, recipe, seed=seed, engine=engine, on_progress=tell))
+            maps.append(fit_best_linear(rows, recipe, seed=seed, engine=engine, on_progress=report))
     mean = mean_model(maps)
     mean.save(to)
     return maps, mean

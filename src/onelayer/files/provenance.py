@@ -1,4 +1,7 @@
-"""What made a run: its command, for `onelayer rerun`, and the versions and machine it ran on."""
+"""The command that made a run: what `onelayer rerun` gives again.
+
+What a figure depends on besides the settings: versions, processor, cores.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-# Options whose --no- form differs from leaving them out.
-PAIRED = ("stream",)
-
 
 @dataclass(frozen=True)
 class Command:
-    """A command line with all options in force: typed, from a settings file, and defaults.
+    """A command line as it was in force: typed, from a settings file, and defaults.
 
     Attributes:
         name: of the command, "train".
@@ -34,21 +34,20 @@ class Command:
         """The command as it can be typed.
 
         Example:
-            >>> Command("fit", {"learning-rate": ["0.1", "auto"], "epochs": 3}, "0.1.0").line
-            'onelayer fit --learning-rate 0.1 --learning-rate auto --epochs 3'
+            >>> Command("train", {"learning-rate": "0.1,auto", "shuffle": False}, "0.1.0").line
+            'onelayer train --learning-rate 0.1,auto --no-shuffle'
         """
         words = ["onelayer", self.name]
         for name, value in self.options.items():
             if isinstance(value, bool):
-                words += [f"--{name}"] if value else [f"--no-{name}"] * (name in PAIRED)
-                continue
-            for one in value if isinstance(value, list) else [value]:
-                words += [f"--{name}", str(one)]
+                words.append(f"--{name}" if value else f"--no-{name}")
+            else:
+                words += [f"--{name}", str(value)]
         return shlex.join(words)
 
 
 def write_command(command: Command | None) -> dict[str, Any] | None:
-    """A command as plain values for JSON, which `read_command` reads."""
+    """A command as plain values, fit for JSON; `read_command` gives it back."""
     return None if command is None else asdict(command)
 
 
@@ -56,7 +55,7 @@ def read_command(values: Mapping[str, Any] | None) -> Command | None:
     """The command of plain values.
 
     Example:
-        >>> command = Command("fit", {"epochs": 3}, "0.1.0")
+        >>> command = Command("train", {"epochs": "3"}, "0.1.0")
         >>> read_command(write_command(command)) == command
         True
         >>> read_command(None) is None
@@ -66,7 +65,11 @@ def read_command(values: Mapping[str, Any] | None) -> Command | None:
 
 
 def describe_environment() -> dict[str, str]:
-    """Versions of onelayer and Python, system, processor, and cores that this process may use.
+    """Describe what this process runs on.
+
+    Returns:
+        Versions of onelayer and Python, the system, the processor's name and the number of cores
+        that this process may use.
 
     Example:
         >>> sorted(describe_environment())

@@ -15,6 +15,7 @@ Each library is imported when it is needed.
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from importlib import import_module
@@ -44,6 +45,9 @@ OPSET, IR_VERSION = 13, 7
 TOLERANCE = 1e-6
 
 TEST_ROWS = 256
+
+# Files that PyTorch writes and reads itself.
+TORCH_SUFFIXES = (".pt", ".pth")
 
 DTYPES = ("float32", "float64")
 
@@ -187,11 +191,16 @@ def to_torch(model: Model, dtype: str) -> Linear:
 
 
 def export_state_dict(model: Model, path: Path, dtype: str) -> None:
-    """Write that layer's state dict as safetensors; see `Model.to_state_dict`."""
-    names = json.dumps(model.class_names, ensure_ascii=False)
-    content = safetensors_bytes(_state(model, dtype), {"format": "pt", "class_names": names})
+    """Write that layer's state dict; see `Model.to_state_dict`."""
+    if path.suffix.lower() in TORCH_SUFFIXES:
+        torch, content = _required("torch", "onelayer[torch]"), io.BytesIO()
+        torch.save(to_torch(model, dtype).state_dict(), content)
+        written = content.getvalue()
+    else:
+        names = json.dumps(model.class_names, ensure_ascii=False)
+        written = safetensors_bytes(_state(model, dtype), {"format": "pt", "class_names": names})
     with staged_file(path) as staging:
-        staging.write_bytes(content)
+        staging.write_bytes(written)
 
 
 def _state(model: Model, dtype: str) -> dict[str, NDArray[np.floating]]:

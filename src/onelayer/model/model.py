@@ -424,7 +424,7 @@ there.
         """Write the state dict of that torch.nn.Linear as safetensors, without PyTorch.
 
         `linear.load_state_dict(safetensors.torch.load_file(path))` reads it; the header has the
-        class names as JSON.
+        class names as JSON. A .pt or .pth file is written by PyTorch, and torch.load reads it.
 
         Args:
             path: file to write; an existing file is replaced.

@@ -1,0 +1,51 @@
+"""Commands run in this process, in an empty folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from onelayer import cli
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+def call(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Run a command in this process: exit code, standard output, standard error."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["onelayer", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    printed = capsys.readouterr()
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code, printed.out, printed.err
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """Run commands in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: call(*words, capsys=capsys)
+
+
+@pytest.fixture
+def drawn_pages() -> None:
+    """Asked for by tests of pages: drawing takes seconds, so other tests leave it out."""
+
+
+@pytest.fixture(autouse=True)
+def _blank_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "drawn_pages" not in request.fixturenames:
+        for name in ("write_report", "write_path_report"):
+            monkeypatch.setattr(f"onelayer.report.{name}", blank_page)
+
+
+def blank_page(_: object, folder: Path) -> None:
+    """Stands for the page of a run folder."""
+    (folder / "report.html").write_text("")

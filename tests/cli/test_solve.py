@@ -1,0 +1,132 @@
+"""The commands about the optimum: solve, certify, suggest-learning-rate."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from onelayer import load
+from onelayer.solver import suggest_learning_rate
+from onelayer.training.run_folder import load_path, load_result
+from tests.cli.conftest import Command
+
+QUICK = ("--data", "digits")
+
+
+@pytest.mark.usefixtures("drawn_pages")
+def test_a_path_proves_every_lambda_and_its_page_can_be_redrawn(
+    run: Command, tmp_path: Path
+) -> None:
+    code, out, _ = run("solve", *QUICK, "--l2", "1e-4:1:3", "--tol", "1e-5")
+    assert code == 0
+    assert "chosen" in out
+    folder = tmp_path / "runs" / "solve"
+    solved = load_path(folder)
+    assert solved.l2.tolist() == pytest.approx([1.0, 0.01, 0.0001])
+    assert all(p.gap <= 1e-5 * p.cost for p in (m.require_certificate() for m in solved.models))
+    page = folder / "report.html"
+    first = page.read_bytes()
+    assert len(first) > 100_000
+    assert json.loads((folder / "settings.json").read_text())["kind"] == "path"
+    page.unlink()
+    assert run("report", "runs/solve")[0] == 0
+    assert page.read_bytes() == first
+
+
+def test_without_a_lambda_a_path_of_twenty_is_solved(run: Command, tmp_path: Path) -> None:
+    assert run("solve", *QUICK, "--tol", "1e-2")[0] == 0
+    l2 = load_path(tmp_path / "runs" / "solve").l2
+    assert (len(l2), l2[0], l2[-1]) == (20, 1.0, 1e-4)
+
+
+def test_folds_and_the_one_standard_error_rule_can_be_asked_for(
+    run: Command, tmp_path: Path
+) -> None:
+    code, out, _ = run(
+        "solve", *QUICK, "--l2", "1,0.01", "--folds", "3", "--choose-by", "loss",
+        "--rule", "one-standard-error",
+    )  # fmt: skip
+    assert code == 0
+    assert "loss on 3 folds" in out
+    solved = load_path(tmp_path / "runs" / "solve")
+    assert (solved.folds, solved.choice.rule) == (3, "one-standard-error")
+
+
+def test_one_lambda_is_solved_to_the_gap_asked_for(run: Command, tmp_path: Path) -> None:
+    code, out, _ = run("solve", *QUICK, "--l2", "0.01", "--tol", "1e-8", "--json")
+    assert code == 0
+    [optimum] = load_path(tmp_path / "runs" / "solve").models
+    proof = optimum.require_certificate()
+    assert proof.gap <= 1e-8 * proof.cost
+    told = json.loads(out)
+    assert told["chosen"]["l2"] == 0.01
+    assert told["models"][0]["certificate"]["gap"] == proof.gap
+
+
+def test_certify_proves_what_training_proved_on_the_data_of_the_run(
+    run: Command, tmp_path: Path
+) -> None:
+    run("train", *QUICK, "--lr", "auto", "--l2", "0.1,0", "--epochs", "3", "--certify")
+    code, out, _ = run("certify", "runs/train")
+    assert code == 0
+    certificates = load_result(tmp_path / "runs" / "train").certificates
+    assert certificates[0].sentence in out
+    assert "no bound exists" in out
+    code, told, _ = run("certify", "runs/train:1", "--l2", "0.5", "--json")
+    assert [one["l2"] for one in json.loads(told)] == [0.5]
+    run("solve", *QUICK, "--l2", "0.1")
+    code, out, _ = run("certify", "runs/solve")
+    assert code == 0
+    assert re.search(r"λ=0.1: cost [\d.]+, at most [\d.e-]+ above the best possible", out)
+    assert run("export", "runs/solve", "m.safetensors")[0] == 0
+    code, of_file, _ = run("certify", "m.safetensors")
+    assert of_file.partition(": ")[2] == out.partition(": ")[2]
+
+
+def test_suggest_learning_rate_prints_what_the_function_returns(run: Command) -> None:
+    words = ("suggest-learning-rate", *QUICK, "--batch-size", "50", "--l2", "0.1")
+    code, out, _ = run(*words)
+    assert code == 0
+    bounds = suggest_learning_rate(load("digits").train, l2=0.1, batch_size=50)
+    rates = ("stable", "batch_stable", "start_stable", "learning_rate")
+    for name in rates:
+        assert f"{getattr(bounds, name):.3g}" in out
+    told = json.loads(run(*words, "--json")[1])
+    assert {name: told[name] for name in rates} == {name: getattr(bounds, name) for name in rates}
+
+
+def test_a_large_learning_rate_is_noted_in_one_line(run: Command) -> None:
+    code, _, err = run("train", *QUICK, "--learning-rate", "2", "--epochs", "1")
+    assert code == 0
+    [line] = [line for line in err.splitlines() if line.startswith("note:")]
+    assert "learning_rate 2 is above 0.35" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("solve", "--choose-by", "auc"), "choose_by must be accuracy or loss"),
+        (("solve", "--rule", "worst"), "rule must be best or one-standard-error"),
+        (("solve", "--l2", "0.1", "--C", "1"), "--l2 and --C set the same penalty"),
+        (("solve", "--max-passes", "0"), "max_passes must be"),
+        (("solve", "--epochs", "3"), "No such option"),
+        (("suggest-learning-rate", "--l2", "-1"), r"l2 (λ) must be"),
+        (("suggest-learning-rate", "--l2", "1,2"), "one λ is needed, got 2"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_exit_2(
+    arguments: tuple[str, ...], words: str, run: Command, tmp_path: Path
+) -> None:
+    code, _, err = run(*arguments, *QUICK)
+    assert code == 2
+    assert words in err.replace("\n", " ")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_certify_refuses_weights_of_other_data(run: Command, tmp_path: Path) -> None:
+    code, _, err = run("certify", "absent", *QUICK)
+    assert code == 1
+    assert "absent should be a model file, but it is not there" in err
