@@ -18,7 +18,7 @@ from onelayer.data import load, split
 from onelayer.data.split import cut_fraction, stratified_folds, stratified_order
 from onelayer.errors import DataError, SettingsError
 
-from .own_making import Array
+from .formats.file_writers import Array
 
 
 @given(

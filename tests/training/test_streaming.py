@@ -26,7 +26,7 @@ from onelayer.training.checkpoint import Checkpoint
 from onelayer.training.loop import initial_weights, steps_of_epoch
 from onelayer.training.run import method_arrays
 from onelayer.training.schedule import row_order
-from tests.data.streaming.making import CountedRows, even
+from tests.data.streaming.counted_rows import CountedRows, even
 
 from .test_checkpoints import _Interrupts
 

@@ -10,21 +10,11 @@ from numpy.typing import NDArray
 from onelayer.errors import DataError
 
 # Beyond this float64 has no odd numbers.
-_EXACT = 2.0**53
+_MAX_EXACT = 2.0**53
 
 
 def name_classes(labels: NDArray[Any], where: str) -> tuple[str, ...]:
-    """Find the classes of a training set.
-
-    Args:
-        labels: (N,) text, whole numbers (floats too) or booleans.
-        where: where they are, for messages.
-
-    Returns:
-        The K class names: numbers by size, text by its letters.
-
-    Raises:
-        DataError: for labels of another type, an empty one, or fewer than two classes.
+    """The K ≥ 2 classes of training labels (N,): numbers by size, text by its letters.
 
     Example:
         >>> name_classes(np.array([10, 9, 10]), "y.npy")
@@ -43,18 +33,7 @@ def name_classes(labels: NDArray[Any], where: str) -> tuple[str, ...]:
 def number_labels(
     labels: NDArray[Any], class_names: tuple[str, ...], where: str
 ) -> NDArray[np.int64]:
-    """Number labels by the classes of the training set.
-
-    Args:
-        labels: (N,) text, whole numbers or booleans.
-        class_names: the K classes.
-        where: where they are, for messages.
-
-    Returns:
-        (N,) class indices, 0 to K − 1.
-
-    Raises:
-        DataError: for a label that is none of the classes, with its row.
+    """The class index of each label, (N,), 0 … K − 1.
 
     Example:
         >>> number_labels(np.array(["b", "a"], object), ("a", "b"), "y.txt").tolist()
@@ -70,7 +49,7 @@ def number_labels(
         known = ", ".join(class_names[:8]) + (", …" if len(class_names) > 8 else "")
         raise DataError(
             f"{where}: row {row} has the label {_name(labels[row])!r}, which no training row has "
-            f"(the classes are {known}); drop the row, or add such rows to the training set."
+            f"(classes: {known}); drop the row, or add such rows to the training set."
         )
     return y
 
@@ -80,42 +59,43 @@ def _name(value: object) -> str:
 
 
 def _checked(labels: NDArray[Any], where: str) -> NDArray[Any]:
+    """Labels of one type: text as objects, integers or booleans."""
     if labels.ndim != 1:
         raise DataError(
             f"{where}: labels must be one value a row, but their shape is {labels.shape}; give a "
-            "single column, and the class of each row in it."
+            "single column with the class of each row."
         )
     if labels.dtype.kind == "O" and np.array(labels.tolist()).dtype.kind in "iub":
-        labels = np.array(labels.tolist())  # a column of objects that are all numbers
-    if labels.dtype.kind == "O":
-        for row, value in enumerate(labels):
-            if not isinstance(value, str) or not value.strip():
-                held = "empty" if value is None or isinstance(value, str) else repr(value)
-                raise DataError(
-                    f"{where}: every row needs a label of text, but row {row} is {held}; fill it "
-                    "or drop the row."
-                )
-    elif labels.dtype.kind == "U":
-        return _checked(labels.astype(object), where)
-    elif labels.dtype.kind == "f":
-        return _whole(labels, where)
-    elif labels.dtype.kind not in "iub":
-        raise DataError(
-            f"{where}: labels must be text, whole numbers or true and false, but they are "
-            f"{labels.dtype}; name another column, or write the classes as whole numbers."
-        )
+        return np.array(labels.tolist())  # numbers or booleans as Python objects
+    if labels.dtype.kind == "U":
+        labels = labels.astype(object)
+    if labels.dtype.kind == "f":
+        return _integers(labels, where)
+    if labels.dtype.kind not in "Oiub":
+        raise _wrong_type(where, f"they are {labels.dtype}")
+    for row, value in enumerate(labels if labels.dtype.kind == "O" else ()):
+        if not isinstance(value, str) or not value.strip():
+            held = "empty" if value is None or isinstance(value, str) else repr(value)
+            raise DataError(
+                f"{where}: every row needs a label of text, but row {row} is {held}; fill it or "
+                "drop the row."
+            )
     return labels
 
 
-def _whole(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
-    """Numbers that were stored as floats but are whole, as whole ones."""
+def _integers(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
+    """Integers that were stored as floats."""
     wide = labels.astype(np.float64)
-    right = np.abs(wide) <= _EXACT  # a NaN is not
+    right = np.abs(wide) <= _MAX_EXACT  # a NaN is not
     right &= np.floor(wide) == wide
     if not right.all():
         row = int(np.argmin(right))
-        raise DataError(
-            f"{where}: labels must be text, whole numbers or true and false, but row {row} is "
-            f"{wide[row]:g}; name another column, or write the classes as whole numbers."
-        )
+        raise _wrong_type(where, f"row {row} is {wide[row]:g}")
     return wide.astype(np.int64)
+
+
+def _wrong_type(where: str, held: str) -> DataError:
+    return DataError(
+        f"{where}: labels must be text, integers or booleans, but {held}; name another column, or "
+        "write the classes as integers."
+    )

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from onelayer.data.classes import name_classes, number_labels
 from onelayer.data.dataset import Dataset, Splits
-from onelayer.data.datasets.cifar import holds_cifar100, load_cifar10, load_cifar100
-from onelayer.data.datasets.decode import holds_form
+from onelayer.data.datasets import layout
+from onelayer.data.datasets.cifar import load_cifar10, load_cifar100
+from onelayer.data.datasets.decode import holds_files
 from onelayer.data.datasets.digits import load_digits
-from onelayer.data.datasets.layout import CIFAR10 as CIFAR10_FILES
 from onelayer.data.formats.base import Table, is_pattern
 from onelayer.data.formats.images import has_sub_folders, parse_size, parts_of
 from onelayer.data.formats.registry import ReadOptions, holds_shards, names_file, read_table
@@ -111,7 +111,7 @@ def load(
             f"train_batches and validation_batches have no effect on {name}; leave them out."
         )
     if kind == CIFAR10:
-        if path is None or not os.path.isdir(path) or holds_form(path, CIFAR10_FILES):
+        if path is None or not os.path.isdir(path) or holds_files(path, layout.CIFAR10):
             options.refuse_all_but((), "CIFAR-10, which is split by its batches")
         return load_cifar10(
             path, train_batches=batches[0], validation_batches=batches[1], progress=progress,
@@ -227,9 +227,9 @@ def _kind(path: Path) -> str:
     if is_pattern(path):
         return OWN
     if os.path.isdir(path):
-        if holds_form(path, CIFAR10_FILES):
+        if holds_files(path, layout.CIFAR10):
             return CIFAR10
-        if holds_cifar100(path):
+        if holds_files(path, layout.CIFAR100):
             return CIFAR100
         return OWN if holds_shards(path) or has_sub_folders(path) else CIFAR10
     # CIFAR-10's loader explains archives, and folders that do not exist.

@@ -1,4 +1,4 @@
-"""What a user sees while data are fetched: lines and bars on the standard error stream."""
+"""Messages and progress bars on the standard error stream, while data are downloaded and read."""
 
 from __future__ import annotations
 
@@ -13,22 +13,55 @@ if TYPE_CHECKING:
 
 Log = Callable[[str], None]
 
-"""Is told, in one line, why a source failed or what was done instead."""
+"""Is called with a message of one line."""
 
 
 def print_line(line: str) -> None:
-    """Print a line on the standard error stream.
-
-    Args:
-        line: plain text; brackets are no markup.
-    """
+    """Print a line on the standard error stream; brackets in it are no markup."""
     from rich.console import Console
 
     Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+@contextmanager
+def counting(label: str, total: int | None, *, show: bool) -> Iterator[Callable[[], None]]:
+    """Show a bar while the block does `total` steps, and yield what to call after each.
+
+    None for `total` only shows that something is being done.
+    """
+    from rich import progress
+
+    columns: tuple[progress.ProgressColumn, ...] = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.TimeElapsedColumn(),
+    )
+    if total is not None:
+        columns += (progress.TextColumn("ETA"), progress.TimeRemainingColumn())
+    with _bar(columns, show) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda: bar.advance(task)
+
+
+@contextmanager
+def downloading(label: str, most: int, *, show: bool) -> Iterator[DownloadBar]:
+    """Show a bar while the block downloads, which is stopped after `most` bytes."""
+    from rich import progress
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TextColumn("ETA"),
+        progress.TimeRemainingColumn(),
+    )
+    with _bar(columns, show) as bar:
+        yield DownloadBar(bar, bar.add_task(label, total=None), most)
+
+
 class DownloadBar:
-    """What pooch tells of a download; also where a download that never ends is stopped."""
+    """What pooch takes for its progress bar; it also stops a download that never ends."""
 
     def __init__(self, bar: Progress, task: TaskID, most: int) -> None:
         self._bar, self._task, self._most, self._total, self._done = bar, task, most, 0, 0
@@ -45,7 +78,7 @@ class DownloadBar:
         self._bar.reset(self._task, total=total or None)
 
     def update(self, count: int) -> None:
-        """Take note of that many bytes more."""
+        """Count further bytes."""
         self._done += count
         if self._done > self._most:
             raise DataError(f"more than the expected {self._most} bytes came; it was stopped")
@@ -56,59 +89,7 @@ class DownloadBar:
         self._done = 0
 
     def close(self) -> None:
-        """End; the bar itself is closed by who opened it."""
-
-
-@contextmanager
-def downloading(label: str, most: int, *, show: bool) -> Iterator[DownloadBar]:
-    """Show a bar with speed and the time that is left while the block downloads.
-
-    Args:
-        label: what is downloaded.
-        most: bytes after which it is stopped.
-        show: whether anything is shown.
-
-    Yields:
-        What pooch is given as its progress bar.
-    """
-    from rich import progress
-
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.DownloadColumn(),
-        progress.TransferSpeedColumn(),
-        progress.TextColumn("ETA"),
-        progress.TimeRemainingColumn(),
-    )
-    with _bar(columns, show) as bar:
-        yield DownloadBar(bar, bar.add_task(label, total=None), most)
-
-
-@contextmanager
-def counting(label: str, total: int | None, *, show: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar with the time that is left while the block does `total` steps.
-
-    Args:
-        label: what is done.
-        total: how many steps, or None for a bar that only shows that something is being done.
-        show: whether anything is shown.
-
-    Yields:
-        A function to be called after each step.
-    """
-    from rich import progress
-
-    columns: tuple[progress.ProgressColumn, ...] = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.TimeElapsedColumn(),
-    )
-    if total is not None:
-        columns += (progress.TextColumn("ETA"), progress.TimeRemainingColumn())
-    with _bar(columns, show) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda: bar.advance(task)
+        """Do nothing: the bar is closed by who opened it."""
 
 
 def _bar(columns: tuple[ProgressColumn, ...], show: bool) -> Progress:

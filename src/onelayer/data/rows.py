@@ -1,6 +1,6 @@
 """Rows as engines read them: arrays as stored, and what is done to them while they are read.
 
-Shape letters, the same everywhere: N rows, D features, X (N, D), y (N,).
+Shape letters, the same everywhere: N rows, D features, K classes, X (N, D), y (N,).
 """
 
 from __future__ import annotations
@@ -16,20 +16,6 @@ from onelayer.data.scaling import Scaling
 from onelayer.data.streaming import stored_rows
 
 
-def rows_of(dataset: Dataset, scaling: Scaling) -> Rows:
-    """A data set as engines read it.
-
-    Args:
-        dataset: the rows.
-        scaling: applied while they are read.
-
-    Returns:
-        The rows; nothing is copied.
-    """
-    width = dataset.image_shape[2] if dataset.image_shape else 0
-    return Rows(dataset.X, dataset.y, scaling.scale, scaling.offset, image_width=width)
-
-
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Rows as stored, with the affine map that is applied to each feature while it is read.
@@ -42,8 +28,8 @@ class Rows:
         offset: added after the factor, shape (D,), float64.
         index: which rows count, and in which order, shape (n,), int64; None is all of them. Full
             passes follow it; `Trainer.epoch` has an order of its own.
-        weights: what each row counts for, shape (N,), float64, ≥ 0 and of a positive sum; None is
-            one each. Means over rows become Σ w (·) / Σ w, so a whole number counts a row as often.
+        weights: weight w of each row, shape (N,), float64, ≥ 0 and of a positive sum; None is one
+            each. Means over rows are Σ w (·) / Σ w, so an integer weight repeats a row.
         image_width: pixels of one line of an image, where a row is lines of pixels one after
             another; 0 where rows are no images. Mirroring a row reverses each line.
     """
@@ -80,7 +66,7 @@ class Rows:
         return float(self.count) if weights is None else float(weights.sum())
 
     def class_frequencies(self, classes: int) -> NDArray[np.float64]:
-        """Fraction of each class among the rows that a full pass visits, shape (K,), by weight."""
+        """Fraction of each class in the rows that a full pass visits, shape (K,), by weight."""
         counts = np.bincount(self.labels, weights=self.row_weights, minlength=classes)
         return np.asarray(counts / self.mass)
 
@@ -89,14 +75,20 @@ class Rows:
         if self.index is not None:
             return replace(self, index=self.index[start:stop])
         weights = None if self.weights is None else self.weights[start:stop]
-        return replace(self, X=self._stretch(start, stop), y=self.y[start:stop], weights=weights)
-
-    def _stretch(self, start: int, stop: int) -> NDArray[np.generic]:
         stored = stored_rows(self.X)
         if stored is None:
-            return self.X[start:stop]
-        return cast(NDArray[np.generic], stored.take(np.arange(start, min(stop, len(stored)))))
+            X = self.X[start:stop]
+        else:
+            chosen = stored.take(np.arange(start, min(stop, len(stored))))
+            X = cast(NDArray[np.generic], chosen)
+        return replace(self, X=X, y=self.y[start:stop], weights=weights)
 
     def only(self, index: NDArray[np.int64]) -> Rows:
         """These rows alone, in this order; X is not copied."""
         return replace(self, index=index if self.index is None else self.index[index])
+
+
+def rows_of(dataset: Dataset, scaling: Scaling) -> Rows:
+    """A data set as engines read it, scaled while it is read; nothing is copied."""
+    width = dataset.image_shape[2] if dataset.image_shape else 0
+    return Rows(dataset.X, dataset.y, scaling.scale, scaling.offset, image_width=width)

@@ -57,7 +57,7 @@ def staged_file(target: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as beside:
             staging = Path(beside) / target.name
             yield staging
-            _replace(staging, target)
+            replace_file(staging, target)
     except OSError as error:
         raise SaveError(
             f"{target} could not be written: {error.strerror or error}; free some space or choose "
@@ -86,7 +86,7 @@ def durable_file(target: Path) -> Iterator[BinaryIO]:
     try:
         with part.open("wb") as stream:
             yield stream
-        _replace(part, target)
+        replace_file(part, target)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -170,8 +170,8 @@ def check_replaceable(target: Path) -> None:
         )
 
 
-def _replace(staging: Path, target: Path) -> None:
-    """Give a file the target's name, once its content is on the disk."""
+def replace_file(staging: Path, target: Path) -> None:
+    """Give a file on the same disk the target's name, once its content is on the disk."""
     _sync(staging)
     os.replace(staging, target)
     _sync(target.parent)

@@ -13,7 +13,7 @@ import pytest
 
 from onelayer.data.streaming import iter_tiles
 
-from .making import CountedRows, readers
+from .counted_rows import CountedRows, readers
 
 X = np.arange(40.0).reshape(20, 2)
 
@@ -77,7 +77,7 @@ def test_what_fails_in_the_thread_fails_here_after_what_was_read() -> None:
 SLOW = """
 import sys, time, numpy as np
 sys.path.insert(0, ".")
-from tests.data.streaming.making import CountedRows, readers
+from tests.data.streaming.counted_rows import CountedRows, readers
 from onelayer.data.streaming import iter_tiles
 rows = CountedRows(np.zeros((8, 2)))
 whole = rows.open

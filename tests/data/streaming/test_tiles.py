@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from onelayer.data.streaming import block_order, iter_tiles, stored_rows
 
-from .making import CountedRows, even
+from .counted_rows import CountedRows, even
 
 N = 60
 X = np.arange(2.0 * N).reshape(N, 2)

@@ -1,8 +1,8 @@
 """The cache: official binary files that are checked when written and again whenever they are read.
 
 Everything unfinished lies in a work folder inside the cache's folder and reaches its name by one
-rename, so that a killed process leaves nothing that is later believed. Work folders of killed
-processes are cleared by the next one that holds the lock.
+rename, so that a killed process leaves nothing that is later believed. The next process that holds
+the lock removes the work folders of killed ones.
 """
 
 from __future__ import annotations
@@ -10,21 +10,18 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
-from onelayer.data.datasets.layout import (
-    CIFAR10,
-    Layout,
-    RecordFile,
-    Records,
-    checked_records,
-    read_bounded,
-)
+from onelayer.data.datasets.decode import read_binary
+from onelayer.data.datasets.layout import CIFAR10, Layout, RecordFile, Records
+from onelayer.data.progress import Log
 from onelayer.errors import DataError, SourceError
+from onelayer.files.atomic import replace_file
+from onelayer.files.lock import try_lock
 
 ENVIRONMENT = "ONELAYER_CACHE"
 
@@ -61,14 +58,10 @@ class CacheRecord:
 
 
 def cache_folder(data: str = "cifar10") -> Path:
-    """Find the folder of a cached data set's files; it need not exist.
+    """The folder of a cached data set's files, which need not exist.
 
-    Args:
-        data: cifar10 or cifar100.
-
-    Returns:
-        The sub-folder of that name of the folder in the environment variable ONELAYER_CACHE, or
-        else of the platform's cache folder for onelayer.
+    It lies in the folder that the environment variable ONELAYER_CACHE names, or else in the
+    platform's cache folder for onelayer.
 
     Example:
         >>> cache_folder().name
@@ -83,87 +76,49 @@ def cache_folder(data: str = "cifar10") -> Path:
 
 
 def cached(layout: Layout = CIFAR10) -> list[CacheRecord]:
-    """List the six files of CIFAR-10 in the cache, each checked now.
-
-    Args:
-        layout: names, sizes and sums.
-
-    Returns:
-        One record for each file, the missing ones too.
+    """Every file of a data set in the cache, checked now, the missing ones too.
 
     Example:
         >>> [record.file for record in cached()][-1]
         'test_batch.bin'
     """
-    return [_look_at(cache_folder() / part.file_name, part, layout) for part in layout.parts]
-
-
-def _look_at(path: Path, part: RecordFile, layout: Layout) -> CacheRecord:
-    if not os.path.exists(path):
-        return CacheRecord(part.file_name, path, 0, "missing")
-    try:
-        read_cached(path.parent, part, layout)
-    except NotCachedError:
-        return CacheRecord(part.file_name, path, path.stat().st_size, "damaged")
-    return CacheRecord(part.file_name, path, layout.file_bytes, "verified")
+    folder, records = cache_folder(layout.folder_name), []
+    for part in layout.parts:
+        path, state = folder / part.file_name, "missing"
+        size = path.stat().st_size if os.path.exists(path) else 0
+        if os.path.exists(path):
+            try:
+                read_cached(folder, part, layout)
+                state = "verified"
+            except NotCachedError:
+                state = "damaged"
+        records.append(CacheRecord(part.file_name, path, size, state))  # type: ignore[arg-type]
+    return records
 
 
 def read_cached(folder: Path, part: RecordFile, layout: Layout) -> Records:
-    """Read one file from the cache, checked against its pinned sum.
-
-    Args:
-        folder: the cache's folder.
-        part: which of the six.
-        layout: sizes and sums.
-
-    Returns:
-        (rows, 3073) uint8.
+    """The records of a cached file, checked against its pinned sum.
 
     Raises:
         NotCachedError: when it is missing or not what it should be.
     """
-    path = folder / part.file_name
     try:
-        raw = read_bounded(path, layout.most_file_bytes)
-        return checked_records(raw, part, layout, f"the cached {path}")
+        return read_binary(folder, part, layout)
     except DataError as error:
         raise NotCachedError(str(error)) from error
 
 
 def store(folder: Path, part: RecordFile, records: Records) -> None:
-    """Put one checked file into the cache, whole or not at all.
-
-    Args:
-        folder: the cache's folder, whose lock is held.
-        part: which of the six.
-        records: (rows, 3073) uint8, checked.
-
-    Raises:
-        SourceError: when it cannot be written: disk full, read-only.
-    """
-    with _writing(folder), work_folder(folder) as work:
+    """Put one checked file into the cache, whose lock is held."""
+    with _cache_errors(folder), work_folder(folder) as work:
         unfinished = work / part.file_name
         with unfinished.open("xb") as file:
             file.write(records.data)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(folder / part.file_name)
+        replace_file(unfinished, folder / part.file_name)
 
 
-def discard_damaged(folder: Path, layout: Layout, log: Callable[[str], None]) -> list[RecordFile]:
-    """Remove cached files that are not what they should be.
-
-    Args:
-        folder: the cache's folder, whose lock is held.
-        layout: sizes and sums.
-        log: told of each removed file in one line.
-
-    Returns:
-        The files that are missing now.
-
-    Raises:
-        SourceError: when a damaged file cannot be removed.
-    """
+def discard_damaged(folder: Path, layout: Layout, log: Log) -> list[RecordFile]:
+    """Remove damaged files from the cache, whose lock is held; returns the files missing now."""
     missing = []
     for part in layout.parts:
         try:
@@ -171,66 +126,36 @@ def discard_damaged(folder: Path, layout: Layout, log: Callable[[str], None]) ->
         except NotCachedError as error:
             missing.append(part)
             if os.path.exists(folder / part.file_name):
-                log(f"cache: {error} It is removed and fetched again.")
-                with _writing(folder):
+                log(f"cache: {error} It is removed and downloaded again.")
+                with _cache_errors(folder):
                     (folder / part.file_name).unlink()
     return missing
 
 
 @contextmanager
-def locked(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
-    """Hold the cache for this process alone; the lock ends with the process, however it ends.
-
-    Args:
-        folder: the cache's folder; it is made.
-        log: told in one line when another process is waited for.
-
-    Yields:
-        Nothing; other processes wait while the block runs.
-
-    Raises:
-        SourceError: when the folder cannot be written.
-    """
-    with _writing(folder):
+def locked(folder: Path, log: Log) -> Iterator[None]:
+    """Hold the cache for this process alone; others wait while the block runs."""
+    with _cache_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("ab")
     with lock:
-        if _lock(lock, log):
-            for leftover in folder.glob(_WORK + "*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+        # Without locks (Windows, some network disks) two processes may both download; each still
+        # puts whole files into place, so only time is lost.
+        with suppress(OSError):
+            held = try_lock(lock.fileno())
+            if held is False:
+                log("cache: another process is filling it; waiting for that one.")
+                held = try_lock(lock.fileno(), wait=True)
+            if held:
+                for leftover in folder.glob(_WORK + "*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
         yield
-
-
-def _lock(lock: IO[bytes], log: Callable[[str], None]) -> bool:
-    # Without locks (Windows, some network file systems) two processes may both fetch; each still
-    # puts whole files into place, so only time is lost.
-    try:
-        import fcntl
-
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log("cache: another process is filling it; waiting for that one.")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-    except (ImportError, OSError):
-        return False
-    return True
 
 
 @contextmanager
 def work_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder for unfinished files, on the cache's own disk so that a rename can finish them.
-
-    Args:
-        folder: the cache's folder.
-
-    Yields:
-        An empty folder, gone with all it holds when the block ends.
-
-    Raises:
-        SourceError: when it cannot be made.
-    """
-    with _writing(folder):
+    """An empty folder for unfinished files, on the cache's disk, gone when the block ends."""
+    with _cache_errors(folder):
         work = Path(tempfile.mkdtemp(prefix=_WORK, dir=folder))
     try:
         yield work
@@ -240,12 +165,12 @@ def work_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _cache_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise SourceError(
-            f"CIFAR cannot be kept in the cache {folder}: {error.strerror or error}; free some "
-            f"space or set {ENVIRONMENT} to a folder that can be written, or name a folder that "
-            "holds its files with --data DIR, or use --data digits."
+            f"the data set cannot be kept in the cache {folder}: {error.strerror or error}; free "
+            f"some space or set {ENVIRONMENT} to a folder that can be written, or name a folder "
+            "that holds its files with --data DIR, or use --data digits."
         ) from error

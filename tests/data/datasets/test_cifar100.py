@@ -11,13 +11,14 @@ import pytest
 
 from onelayer.data import load
 from onelayer.data.dataset import Splits
-from onelayer.data.datasets.cifar import holds_cifar100, load_cifar100
-from onelayer.data.datasets.layout import CIFAR100, FINE_NAMES, Layout100, Part100
+from onelayer.data.datasets.cifar import load_cifar100
+from onelayer.data.datasets.decode import holds_files
+from onelayer.data.datasets.layout import CIFAR100, FINE_NAMES, Layout, RecordFile
 from onelayer.errors import DataError, SettingsError, SourceError
 
+from ..formats.file_writers import Array
 from .conftest import Serve, refusing, sending
-from .making import pickled, tar_gz, under, write_files
-from .own_making import Array
+from .tiny_cifar import pickled, tar_gz, under, write_files
 
 ROWS = {"train": 200, "test": 100}
 
@@ -43,7 +44,7 @@ PYTHON = {
 }
 ARCHIVE = tar_gz(under("cifar-100-binary", BINARY))
 TRAIN, TEST = (
-    Part100(
+    RecordFile(
         stem,
         hashlib.sha256(BINARY[f"{stem}.bin"]).hexdigest(),
         ROWS[stem],
@@ -51,16 +52,17 @@ TRAIN, TEST = (
     )
     for stem in ROWS
 )
-LAYOUT = Layout100(
-    TRAIN,
-    TEST,
+LAYOUT = replace(
+    CIFAR100,
+    batches=(TRAIN,),
+    test=TEST,
     archive_url="http://127.0.0.1:9/cifar-100-binary.tar.gz",
     archive_sha256=hashlib.sha256(ARCHIVE).hexdigest(),
     connect_seconds=2.0,
 )
 
 
-def loaded(folder: Path | None, layout: Layout100 = LAYOUT) -> Splits:
+def loaded(folder: Path | None, layout: Layout = LAYOUT) -> Splits:
     return load_cifar100(folder, log=lambda line: None, progress=False, layout=layout)
 
 
@@ -86,7 +88,7 @@ def check_bits(splits: Splits) -> None:
 )
 def test_every_form_gives_the_same_bits(files: dict[str, bytes], tmp_path: Path) -> None:
     write_files(tmp_path, files)
-    assert holds_cifar100(tmp_path)
+    assert holds_files(tmp_path, CIFAR100)
     check_bits(loaded(tmp_path))
 
 
@@ -102,7 +104,7 @@ def test_the_archive_fills_the_cache_and_the_cache_is_checked(cache: Path, serve
     assert sorted(p.name for p in folder.iterdir()) == [".lock", "test.bin", "train.bin"]
     check_bits(loaded(None, layout))
     (folder / "test.bin").write_bytes(b"cut")
-    with pytest.raises(SourceError, match=r"the server answered 503.*--data DIR"):
+    with pytest.raises(SourceError, match=r"(?s)the server answered 503.*--data DIR"):
         loaded(None, layout)
 
 
@@ -117,7 +119,7 @@ def test_another_archive_is_not_kept(cache: Path, serve: Serve) -> None:
     ("files", "message"),
     [
         (BINARY | {"test.bin": BINARY["test.bin"][:-1]}, r"307399 bytes where .* has 307400"),
-        (BINARY | {"test.bin": bytes(307_400)}, r"test\.bin is not CIFAR-100's: its SHA-256"),
+        (BINARY | {"test.bin": bytes(307_400)}, r"test\.bin is not test: the SHA-256"),
         (PYTHON | {"test": PYTHON["test"][:-9]}, "cannot be unpickled"),
         (PYTHON | {"test": PYTHON["train"]}, "must hold data of 100 rows"),
         (
@@ -136,7 +138,7 @@ def test_a_folder_is_known_by_its_files_and_checked_against_the_official_sums(
     tmp_path: Path,
 ) -> None:
     write_files(tmp_path, BINARY)
-    with pytest.raises(DataError, match=r"where CIFAR-100's train\.bin has 153700000"):
+    with pytest.raises(DataError, match=r"where train\.bin has 153700000"):
         load(tmp_path)
 
 
@@ -157,11 +159,14 @@ def test_what_has_no_meaning_to_it_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(SettingsError, match=message):
             load("cifar100", **choices)
-    with pytest.raises(DataError, match="holds nothing of CIFAR-100"):
+    with pytest.raises(DataError, match=r"holds nothing that is read: .* one of CIFAR-100 holds"):
         loaded(tmp_path)
 
 
 def test_the_names_are_a_hundred_in_the_order_of_the_alphabet() -> None:
     assert len(set(FINE_NAMES)) == 100
     assert list(FINE_NAMES) == sorted(FINE_NAMES)
-    assert [part.file_bytes for part in CIFAR100.parts] == [153_700_000, 30_740_000]
+    assert [part.rows * CIFAR100.record_bytes for part in CIFAR100.parts] == [
+        153_700_000,
+        30_740_000,
+    ]

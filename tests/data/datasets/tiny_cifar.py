@@ -72,11 +72,11 @@ def make() -> Made:
     for index, stem in enumerate(STEMS):
         records[stem] = rng.integers(0, 256, (ROWS, 3073), np.uint8)
         records[stem][:, 0] = (np.arange(ROWS) + index) % 10
-    parts = [RecordFile(s, hashlib.sha256(records[s].tobytes()).hexdigest()) for s in STEMS]
-    layout = Layout(
+    parts = [RecordFile(s, hashlib.sha256(records[s].tobytes()).hexdigest(), ROWS) for s in STEMS]
+    layout = replace(
+        CIFAR10,
         batches=tuple(parts[:-1]),
         test=parts[-1],
-        rows=ROWS,
         archive_url=NOWHERE,
         archive_sha256="0" * 64,
         connect_seconds=2.0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import errno
 import fcntl
 import os
@@ -24,8 +23,8 @@ from onelayer.data.datasets.layout import Layout
 from onelayer.errors import SourceError
 
 from .conftest import Serve, refusing, sending
-from .making import STEMS, Made, write_files
-from .test_folder import check_bits
+from .test_cifar10 import check_bits
+from .tiny_cifar import STEMS, Made, write_files
 
 FETCH = """
 import pickle, sys
@@ -110,7 +109,7 @@ def test_a_damaged_file_is_said_in_one_line_and_fetched_again(
     layout = made.at(serve(sending(archive)), archive)
     check_bits(load_cifar10(log=said.append, progress=False, layout=layout), made)
     assert "data_batch_1.bin" in said[0]
-    assert "removed and fetched again" in said[0]
+    assert "removed and downloaded again" in said[0]
     assert "\n" not in said[0]
     assert states(made) == ["verified"] * 6
 
@@ -284,14 +283,7 @@ def test_a_lock_that_is_held_is_waited_for_and_said(made: Made, cache: Path, ser
 def test_without_locks_whole_files_still_land(
     made: Made, cache: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = builtins.__import__
-
-    def no_fcntl(name: str, *args: object) -> object:
-        if name == "fcntl":
-            raise ImportError(name)
-        return real(name, *args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", no_fcntl)
+    monkeypatch.setattr("onelayer.files.lock.fcntl", None)
     write_files(cache / ".work-of-another", {"data_batch_1.bin": b"half"})
     archive = made.binary_archive()
     layout = made.at(serve(sending(archive)), archive)

@@ -24,7 +24,7 @@ from onelayer.data.streaming import (
 )
 from onelayer.errors import DataError, SettingsError
 
-from .own_making import Array, columns, lists
+from .file_writers import Array, columns, lists
 
 N, D = 90, 6
 RNG = np.random.default_rng(0)

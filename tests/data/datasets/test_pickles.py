@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onelayer.data.datasets.decode import decode_python
+from onelayer.data.datasets.decode import read_python
 from onelayer.errors import DataError
 
-from .making import ROWS, Made, pickled
+from .tiny_cifar import ROWS, Made, pickled
 
 
 def decode(made: Made, folder: Path, raw: bytes) -> object:
     (folder / "test_batch").write_bytes(raw)
-    return decode_python(folder, made.layout.test, made.layout)
+    return read_python(folder, made.layout.test, made.layout)
 
 
 class Calls:

@@ -12,17 +12,17 @@ import pytest
 from onelayer.data.datasets.decode import unpack
 from onelayer.errors import DataError
 
-from .making import tar_gz
+from .tiny_cifar import tar_gz
 
 WANTED = frozenset({"a.bin", "b.bin"})
 FILES = {"set/a.bin": b"A" * 1000, "set/b.bin": b"B" * 1000}
 
 
-def unpacked(tmp_path: Path, archive: bytes, most_total: int = 1 << 16) -> Path:
+def unpacked(tmp_path: Path, archive: bytes, max_total: int = 1 << 16) -> Path:
     (tmp_path / "x.tar.gz").write_bytes(archive)
     into = tmp_path / "into"
     into.mkdir()
-    unpack(tmp_path / "x.tar.gz", WANTED, into, most_file=2000, most_total=most_total)
+    unpack(tmp_path / "x.tar.gz", WANTED, into, max_file=2000, max_total=max_total)
     return into
 
 
@@ -114,7 +114,7 @@ def test_a_truncated_archive_is_refused(cut: int, tmp_path: Path) -> None:
 
 
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no \.tar\.gz, get it again"):
+    with pytest.raises(DataError, match=r"no \.tar\.gz; download it again"):
         unpacked(tmp_path, b"<html>login first</html>")
 
 

@@ -14,8 +14,8 @@ from PIL import Image
 from onelayer.data import Dataset, load
 from onelayer.errors import DataError, SettingsError
 
-from .own_making import Array
-from .test_own_damage import refused
+from .file_writers import Array
+from .test_damage import refused
 
 
 def picture(seed: int, shape: tuple[int, ...] = (4, 6, 3)) -> Array:

@@ -12,7 +12,7 @@ from onelayer.data import Splits, load
 from onelayer.data.datasets.cifar import load_cifar10
 from onelayer.errors import DataError, SettingsError
 
-from .making import ROWS, STEMS, Made, tar_gz, under, write_files
+from .tiny_cifar import ROWS, STEMS, Made, tar_gz, under, write_files
 
 Put = Callable[[Made, Path], object]
 
@@ -106,7 +106,7 @@ def test_a_batch_in_both_sets_is_refused() -> None:
 
 
 def test_a_missing_folder_is_an_error_and_not_a_reason_to_fetch(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no folder .*missing: name one"):
+    with pytest.raises(DataError, match=r"no such folder: .*missing; name one"):
         load(tmp_path / "missing")
 
 
@@ -157,7 +157,7 @@ def test_one_changed_pixel_is_noticed_in_every_form(form: str, made: Made, tmp_p
 def test_a_huge_file_is_refused_before_it_is_held(made: Made, tmp_path: Path) -> None:
     write_files(tmp_path, made.binary_files())
     with (tmp_path / "data_batch_1.bin").open("wb") as file:
-        file.truncate(made.layout.most_file_bytes + 1)
+        file.truncate(made.layout.max_file_bytes + 1)
     with pytest.raises(DataError, match="larger than the"):
         load_cifar10(tmp_path, layout=made.layout)
 

@@ -13,8 +13,8 @@ from onelayer.data.datasets.download import fetch_npm
 from onelayer.errors import DataError
 
 from .conftest import InstallNpm
-from .making import Made, write_files
-from .test_folder import check_bits
+from .test_cifar10 import check_bits
+from .tiny_cifar import Made, write_files
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from onelayer.data.datasets.cifar import load_cifar10
 from onelayer.errors import SourceError
 
 from .conftest import InstallNpm, Serve, refusing, sending
-from .making import NOWHERE, Made, write_files
-from .test_folder import check_bits
+from .test_cifar10 import check_bits
+from .tiny_cifar import NOWHERE, Made, write_files
 
 
 def test_no_network_and_no_npm_lists_each_source_and_the_ways_out(
@@ -44,7 +44,7 @@ def test_a_line_goes_to_the_error_stream_unless_someone_else_takes_it(
         load_cifar10(layout=made.layout)
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.count("CIFAR-10 could not be had from the") == 2
+    assert err.count("CIFAR-10 could not be downloaded from the") == 2
 
 
 def test_a_package_with_other_pixels_is_not_kept(

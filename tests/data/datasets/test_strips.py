@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from onelayer.data.datasets.decode import decode_strip
+from onelayer.data.datasets.decode import read_strip
 from onelayer.errors import DataError
 
-from .making import ROWS, Made, png_bytes, write_files
+from .tiny_cifar import ROWS, Made, png_bytes, write_files
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_another_picture_is_refused(
 ) -> None:
     write_files(tmp_path, made.strip_files() | {"test_batch.png": png_bytes(picture)})
     with pytest.raises(DataError, match=message):
-        decode_strip(tmp_path, made.layout.test, made.layout)
+        read_strip(tmp_path, made.layout.test, made.layout)
 
 
 def _claiming(width: int, height: int) -> bytes:
@@ -48,23 +48,23 @@ def _claiming(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("side", [10_000, 100_000])
 def test_a_decompression_bomb_is_refused_unread(side: int, made: Made, tmp_path: Path) -> None:
     write_files(tmp_path, made.strip_files() | {"test_batch.png": _claiming(side, side)})
-    with pytest.raises(DataError, match=r"not a whole PNG strip .*decompression bomb"):
-        decode_strip(tmp_path, made.layout.test, made.layout)
+    with pytest.raises(DataError, match=r"not a valid PNG strip .*decompression bomb"):
+        read_strip(tmp_path, made.layout.test, made.layout)
 
 
 @pytest.mark.parametrize("raw", [b"", b"GIF89a", _claiming(1024, ROWS)])
 def test_a_damaged_picture_is_refused(raw: bytes, made: Made, tmp_path: Path) -> None:
     write_files(tmp_path, made.strip_files() | {"test_batch.png": raw})
-    with pytest.raises(DataError, match=r"test_batch\.png is not a whole PNG strip"):
-        decode_strip(tmp_path, made.layout.test, made.layout)
+    with pytest.raises(DataError, match=r"test_batch\.png is not a valid PNG strip"):
+        read_strip(tmp_path, made.layout.test, made.layout)
 
 
 def test_a_truncated_picture_is_refused(made: Made, tmp_path: Path) -> None:
     files = made.strip_files()
     files["test_batch.png"] = files["test_batch.png"][: len(files["test_batch.png"]) // 2]
     write_files(tmp_path, files)
-    with pytest.raises(DataError, match="not a whole PNG strip"):
-        decode_strip(tmp_path, made.layout.test, made.layout)
+    with pytest.raises(DataError, match="not a valid PNG strip"):
+        read_strip(tmp_path, made.layout.test, made.layout)
 
 
 @pytest.mark.parametrize(
@@ -82,4 +82,4 @@ def test_a_truncated_picture_is_refused(made: Made, tmp_path: Path) -> None:
 def test_other_labels_are_refused(labels: bytes, message: str, made: Made, tmp_path: Path) -> None:
     write_files(tmp_path, made.strip_files() | {"test_lables.json": labels})
     with pytest.raises(DataError, match=message):
-        decode_strip(tmp_path, made.layout.test, made.layout)
+        read_strip(tmp_path, made.layout.test, made.layout)

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from .making import Made, make
+from .tiny_cifar import Made, make
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 Serve = Callable[..., str]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from onelayer.data import load
 from onelayer.errors import DataError, OnelayerError
 
-from .own_making import KINDS, columns, small
+from .file_writers import KINDS, columns, small
 
 WHOLE_OR_NOTHING = [kind for kind in KINDS if kind != "csv"]
 
@@ -178,7 +178,7 @@ def test_pickled_objects_are_refused_and_nothing_is_run(place: str, tmp_path: Pa
         ("x,y,label\n1,a,a\n2,b,b\n", "because more than one is called label"),
         (
             "x,label\n1,0.5\n2,1.5\n",
-            "column 'label': labels must be text, whole numbers .* but row 0 is 0.5; name another",
+            "column 'label': labels must be text, integers .* but row 0 is 0.5; name another",
         ),
         ("x,label\n1,2020-01-01\n2,2020-01-02\n", "labels must be text, .* but they are datetime"),
         ("x,label\n9007199254740993,a\n1,b\n", "row 0 is 9007199254740993, more than float64"),

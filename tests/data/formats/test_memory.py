@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from onelayer.data import load
 
-from .own_making import Array
+from .file_writers import Array
 
 ROWS, FEATURES = 4000, 1024  # 16 MB
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from .own_making import small
-from .test_own_damage import refused, written
+from .file_writers import small
+from .test_damage import refused, written
 
 
 @pytest.mark.parametrize("kind", ["npz", "npz compressed", "parquet lists"])

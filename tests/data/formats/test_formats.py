@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from onelayer.data import Splits, load
 
-from .own_making import KINDS, Array, columns, small
+from .file_writers import KINDS, Array, columns, small
 
 LABELS: dict[str, Any] = {
     "text": st.sampled_from(["ant", "bee", "ünïcode", "with space", "a,b"]),

@@ -16,8 +16,8 @@ from onelayer.data.datasets.layout import Layout
 from onelayer.errors import DataError
 
 from .conftest import Serve, refusing, sending
-from .making import STEMS, Made, tar_gz
-from .test_folder import check_bits
+from .test_cifar10 import check_bits
+from .tiny_cifar import STEMS, Made, tar_gz
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from onelayer.data import load
 from onelayer.errors import SettingsError
 
-from .test_own_damage import written
+from .formats.test_damage import written
 
 
 @pytest.mark.parametrize(
