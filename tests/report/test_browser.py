@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,18 +63,16 @@ def lines(page: Page, name: str) -> int:
     return page.locator(f'[data-chart="{name}"] svg .mark-line path').count()
 
 
-def pixels(page: Page, sheet: str) -> list[str]:
+def pixels(page: Page) -> list[str]:
     pictures: list[str] = page.evaluate(
-        "(name) => [...document.querySelectorAll(`[data-sheet='${name}'] canvas`)]"
-        ".map(c => c.toDataURL())",
-        sheet,
+        "() => [...document.querySelectorAll('[data-grid] canvas')].map(c => c.toDataURL())"
     )
     return pictures
 
 
 def test_every_chart_is_drawn(watched: Watched) -> None:
     boxes = watched.page.locator("[data-chart]")
-    assert boxes.count() == 21
+    assert boxes.count() == 23
     for i in range(boxes.count()):
         box = boxes.nth(i)
         assert box.locator("svg path").count() > 3
@@ -83,28 +82,26 @@ def test_every_chart_is_drawn(watched: Watched) -> None:
 
 
 def test_slider_moves_the_pictures(watched: Watched) -> None:
-    sheet = "lambda-0-eta-0.01"
-    player = watched.page.locator(f'[data-sheet="{sheet}"]')
-    last = pixels(watched.page, sheet)
+    player = watched.page.locator("[data-grid]")
+    last = pixels(watched.page)
     player.locator("input").evaluate(
         "e => { e.value = 0; e.dispatchEvent(new Event('input', {bubbles: true})); }"
     )
-    first = pixels(watched.page, sheet)
-    assert len(first) == 10
+    first = pixels(watched.page)
+    assert len(first) == 40  # four settings, ten classes
     assert all(a != b for a, b in zip(first, last, strict=True))
-    assert len(set(first)) == 10
-    assert player.locator(".epoch").inner_text() == "epoch 0"
+    assert len(set(first)) == 40
+    assert player.locator(".step").inner_text() == "epoch 0"
     player.locator("input").press("ArrowRight")
-    assert player.locator(".epoch").inner_text() == "epoch 1"
+    assert player.locator(".step").inner_text() == "epoch 1"
 
 
 def test_play_runs_through_the_epochs(watched: Watched) -> None:
-    player = watched.page.locator('[data-sheet="lambda-1-eta-0.01"]')
+    player = watched.page.locator("[data-grid]")
+    player.locator("input").press("End")
     player.locator(".play").click()
-    assert player.locator(".epoch").inner_text() == "epoch 0"
-    watched.page.wait_for_function(
-        "() => document.querySelector(\"[data-sheet='lambda-1-eta-0.01'] input\").value > 1"
-    )
+    assert player.locator(".step").inner_text() == "epoch 0"
+    watched.page.wait_for_function("() => document.querySelector('[data-grid] input').value > 1")
     player.locator(".play").click()
     assert player.locator(".play").inner_text() == "▶"
 
@@ -112,7 +109,7 @@ def test_play_runs_through_the_epochs(watched: Watched) -> None:
 def test_legend_hides_a_curve(watched: Watched) -> None:
     page, name = watched.page, "loss-lambda-0-eta-0.01"
     before = lines(page, name)
-    button = page.locator(f'.legend[data-for="{name}"] button', has_text="validation")
+    button = page.locator(f'.legend[data-for~="{name}"] button', has_text="validation")
     button.press("Enter")
     page.wait_for_function(
         "([n, k]) => document.querySelectorAll("
@@ -128,10 +125,56 @@ def test_legend_hides_a_curve(watched: Watched) -> None:
     )
 
 
+def test_the_legend_of_a_section_hides_a_curve_in_all_of_its_charts(watched: Watched) -> None:
+    page, names = watched.page, [f"{m}-lambda-1-eta-0.01" for m in ("loss", "cost", "accuracy")]
+    before = [lines(page, name) for name in names]
+    legend = page.locator(f'.legend[data-for="{" ".join(names)}"]')
+    legend.locator("button", has_text="training").click()
+    for name, count in zip(names, before, strict=True):
+        page.wait_for_function(
+            "([n, k]) => document.querySelectorAll("
+            "`[data-chart='${n}'] svg .mark-line path`).length < k",
+            arg=[name, count],
+        )
+    legend.locator("button", has_text="training").click()
+
+
+def test_charts_in_a_fold_are_drawn_when_it_opens(browser: Browser, tmp_path: Path) -> None:
+    settings = [(rate, 0.0) for rate in (0.01, 0.02, 0.03, 0.04, 0.05, 0.1)]
+    write_report(make_result(make_runs(settings, seeds=1, epochs=2), snapshots=()), tmp_path)
+    watched = Watched(browser.new_page(viewport={"width": 1280, "height": 900}))
+    page = watched.open(tmp_path)
+    box = page.locator('[data-chart="loss-lambda-0-eta-0.03"]')
+    assert box.locator("svg").count() == 0
+    page.locator("#lambda-0-eta-0\\.03 > summary").click()
+    box.locator("svg .mark-line path").first.wait_for(state="visible")
+    size = box.locator("svg").bounding_box()
+    assert size is not None
+    assert size["width"] > 200
+    # A link from the contents opens the fold that it leads to.
+    page.locator('nav a[href="#lambda-0-eta-0.05"]').click()
+    page.locator('[data-chart="loss-lambda-0-eta-0.05"] svg').wait_for(state="visible")
+    assert watched.complaints == []
+    page.close()
+
+
+def test_charts_in_a_row_share_their_baseline(watched: Watched) -> None:
+    rows: list[list[float]] = watched.page.evaluate(
+        "() => [...document.querySelectorAll('.charts')].filter(r => r.children.length > 1)"
+        ".map(r => [...r.querySelectorAll('.role-axis-domain line, .mark-rule.role-axis-domain')]"
+        ".map(e => e.getBoundingClientRect()).filter(b => b.width > 50)"
+        ".map(b => [Math.round(b.bottom), b])).map(r => r.map(x => x[0]))"
+    )
+    assert any(rows)
+    for bottoms in rows:
+        pairs = pairwise(bottoms)
+        assert all(abs(a - b) <= 1 or b - a > 150 for a, b in pairs), bottoms
+
+
 def test_a_single_run_can_be_hidden(watched: Watched) -> None:
     page, name = watched.page, "rates-training"
     before = lines(page, name)
-    legend = page.locator(f'.legend[data-for="{name}"]')
+    legend = page.locator(f'.legend[data-for~="{name}"]')
     legend.locator("summary").click()
     legend.get_by_role("button", name="seed 5").click()
     page.wait_for_function(

@@ -1,4 +1,4 @@
-"""What training left on the table: bounds, true distances, and that the one is under the other."""
+"""Distance from the optimum: bounds, true distances, and that the one is under the other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from onelayer.data import load
 from onelayer.report.distance import DistanceFinding, measure_distances
-from onelayer.report.page import gather
+from onelayer.report.page import result_page
+from onelayer.report.render import Section
 from onelayer.report.summary import summarise
 from onelayer.solver import certify, solve
 from onelayer.training.loop import train
@@ -38,6 +39,12 @@ def found(result: Result) -> DistanceFinding:
     return finding
 
 
+def section_of(result: Result) -> Section:
+    section = result_page(result).section("distance")
+    assert section is not None
+    return section
+
+
 def test_the_true_distance_never_exceeds_the_bound(trained: Result) -> None:
     best = {optimum.l2: optimum for optimum in trained.optima}
     for run, proof in zip(trained.runs, trained.certificates, strict=True):
@@ -54,7 +61,7 @@ def test_the_true_distance_never_exceeds_the_bound(trained: Result) -> None:
 
 def test_the_page_says_what_the_records_say(trained: Result) -> None:
     words = read(trained).words
-    assert f"What {EPOCHS} epochs left on the table" in words
+    assert "Distance from the optimum" in words
     for distance in found(trained).distances:
         assert f"{distance.cost.mean:.4f}" in words
         if distance.l2 > 0.0:
@@ -84,9 +91,8 @@ def test_the_farthest_setting_is_named_first(trained: Result) -> None:
 def test_without_l2_no_bound_is_claimed(trained: Result) -> None:
     free = found(trained).distances[0]
     assert (free.l2, free.bound.n, free.weights.n, free.best) == (0.0, 0, 0, None)
-    assert "without λ no bound exists" in read(trained).words
-    chart = gather(trained).distance_chart
-    assert chart is not None
+    assert "no bound without λ" in read(trained).words
+    [chart] = section_of(trained).charts
     assert {row["s"] for row in chart.page["datasets"]["ends"]} == {
         "λ=0.01, η=0.05",
         "λ=0.5, η=0.05",
@@ -98,21 +104,21 @@ def test_only_l2_of_zero_says_so() -> None:
     assert "no bound on the distance from the best cost exists" in found(result).sentence.replace(
         "\u00a0", " "
     )
-    assert gather(result).distance_chart is None
+    assert section_of(result).charts == ()
     words = read(result).words.lower()
     assert " nan" not in words
     assert " inf" not in words
 
 
 def test_without_certificates_there_is_no_section() -> None:
-    assert "left on the table" not in read(make_result(snapshots=())).words.lower()
+    assert result_page(make_result(snapshots=())).section("distance") is None
 
 
 def test_without_optima_the_bounds_are_said_alone(four_settings: Result) -> None:
     result = four_settings.with_records(optima=())
     words = read(result).words
     assert "Certified by one pass each: λ=0.1, η=0.01 at most 0.5 nats" in words
-    assert gather(result).distance_chart is None
+    assert section_of(result).charts == ()
     assert " nan" not in words.lower()
 
 

@@ -14,9 +14,11 @@ import pytest
 from PIL import Image
 
 from onelayer.report import write_report
-from onelayer.report.chart import SMALLEST, slug, unique_slugs
-from onelayer.report.page import gather, render_page
+from onelayer.report.chart import slug, unique_slugs
+from onelayer.report.page import result_page
+from onelayer.report.render import render_page
 from onelayer.report.summary import without_paths
+from onelayer.report.theme import SMALLEST
 from onelayer.training.result import History, Outcome, Result
 from onelayer.training.run import Run
 from tests.report.made_results import CIFAR_CLASSES, make_result, make_runs
@@ -25,7 +27,9 @@ from tests.report.made_results import CIFAR_CLASSES, make_result, make_runs
 class Reader(HTMLParser):
     """Collects start tags, text outside scripts, and whether tags are balanced."""
 
-    VOID = frozenset({"meta", "link", "input", "br", "line", "rect", "path", "img"})
+    VOID = frozenset(
+        {"meta", "link", "input", "br", "line", "rect", "path", "img", "circle", "polyline"}
+    )
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -53,7 +57,7 @@ class Reader(HTMLParser):
 
 def read(result: Result) -> Reader:
     """The page of a result, without the drawing libraries, which do not depend on it."""
-    reader = Reader(render_page(gather(result), "/* scripts */"))
+    reader = Reader(render_page(result_page(result), "/* scripts */"))
     assert reader.open == []
     return reader
 
@@ -86,14 +90,15 @@ def test_page_shows_the_gradient_check(four_settings: Result) -> None:
     assert "2.5e-08" in words
     assert "1.5e-09" in words
     assert "rounding noise" in words
+    assert "passed" in words
     assert "10⁻³" in words
 
 
 def test_cost_is_not_drawn_twice_without_a_penalty(four_settings: Result) -> None:
-    names = [chart.name for chart in gather(four_settings).charts]
+    names = [chart.name for chart in result_page(four_settings).charts]
     assert "cost-lambda-0.1-eta-0.01" in names
     assert "cost-lambda-0-eta-0.01" not in names
-    assert "not drawn a second time" in read(four_settings).words
+    assert "λ = 0: loss and cost are equal" in read(four_settings).words
 
 
 def test_page_is_one_file_without_links_to_the_network(report_folder: Path) -> None:
@@ -122,15 +127,15 @@ def test_every_link_leads_somewhere(report_folder: Path) -> None:
 def test_charts_are_valid_vega_lite(four_settings: Result) -> None:
     import altair as alt
 
-    for chart in gather(four_settings).charts:
+    for chart in result_page(four_settings).charts:
         for spec in (chart.page, chart.paper):
             kind = alt.LayerChart if "layer" in spec else alt.Chart
             kind.from_dict(spec | {"$schema": alt.SCHEMA_URL})
 
 
 def test_every_chart_is_on_disk_as_png_and_svg(four_settings: Result, report_folder: Path) -> None:
-    contents = gather(four_settings)
-    names = {chart.name for chart in contents.charts} | set(contents.drawings)
+    page = result_page(four_settings)
+    names = {chart.name for chart in page.charts} | set(page.drawings)
     files = {path.name for path in (report_folder / "charts").iterdir()}
     assert files == {f"{name}.{form}" for name in names for form in ("png", "svg")}
     assert "templates-lambda-0-eta-0.1.png" in files
@@ -161,13 +166,15 @@ def test_names_with_markup_are_text() -> None:
     classes = (HOSTILE, *CIFAR_CLASSES[1:])
     run = Run(0.1, epochs=2, name=HOSTILE)
     result = make_result([run], classes=classes).with_records(environment={HOSTILE: HOSTILE})
-    html = render_page(gather(result), "")
+    html = render_page(result_page(result), "")
     reader = Reader(html)
     assert [tag for tag, _ in reader.tags if tag == "img"] == []
     assert len([tag for tag, _ in reader.tags if tag == "script"]) == 3
     assert HOSTILE in reader.words
     assert HOSTILE in json.dumps(data_of(html), ensure_ascii=False).replace('\\"', '"')
-    assert all("alert" not in chart.name for chart in gather(result).charts if "/" in chart.name)
+    assert all(
+        "alert" not in chart.name for chart in result_page(result).charts if "/" in chart.name
+    )
 
 
 def test_markup_in_names_does_not_break_the_files(tmp_path: Path) -> None:
@@ -190,19 +197,25 @@ def test_hundreds_of_runs_fit_the_page() -> None:
     result = make_result(
         make_runs(settings, seeds=1, epochs=5), image_shape=None, features=8, snapshots=()
     )
-    contents = gather(result)
-    html = render_page(contents, "")
-    assert len(contents.settings) == 256
-    assert len(contents.sections) == 8
-    assert contents.rates is not None
-    assert len(contents.rates.rates) == 6
-    assert "Of 256 settings, the 8 with the best validation accuracy are drawn" in html
+    page = result_page(result)
+    html = render_page(page, "")
+    drawn, rates, table = (page.section(a) for a in ("settings", "learning-rate", "results"))
+    assert drawn is not None
+    assert len(drawn.sections) == 8
+    assert all(section.folded for section in drawn.sections)
+    assert rates is not None
+    assert rates.table is not None
+    assert len(rates.table.rows) == 6
+    assert table is not None
+    assert table.table is not None
+    assert len(table.table.rows) == 256
+    assert "The 8 of 256 settings with the best validation accuracy are drawn" in html
     assert len(html) < 2_000_000
 
 
 def test_many_seeds_show_bands_and_no_single_lines() -> None:
     result = make_result(make_runs(((0.1, 0.0),), seeds=64, epochs=5), snapshots=())
-    loss = gather(result).charts[0]
+    loss = next(chart for chart in result_page(result).charts if chart.name.startswith("loss"))
     assert loss.runs == ()
     assert [key.label for key in loss.legend] == ["training", "validation", "range over seeds"]
 
@@ -224,11 +237,16 @@ def test_a_run_that_diverged_at_once(tmp_path: Path) -> None:
     assert "nan" not in words.lower().replace("finance", "")
 
 
-def test_huge_losses_are_drawn_on_a_log_axis() -> None:
+def test_huge_losses_are_drawn_on_a_log_axis_and_accuracies_never() -> None:
     result = make_result([Run(0.1, epochs=4)], snapshots=())
     loss = np.array([[2.3, 5.0, 1e20, 1e300, 1e308]])
-    chart = gather(result.with_records(history=replace(result.history, train_loss=loss))).charts[0]
-    assert '"type": "log"' in json.dumps(chart.page)
+    wide = np.array([[0.01, 0.1, 0.3, 0.5, 0.9]])
+    history = replace(result.history, train_loss=loss, train_accuracy=wide)
+    charts = {
+        c.name: json.dumps(c.page) for c in result_page(result.with_records(history=history)).charts
+    }
+    assert '"type": "log"' in charts["loss-lambda-0-eta-0.1"]
+    assert '"type": "log"' not in charts["accuracy-lambda-0-eta-0.1"]
 
 
 @pytest.mark.parametrize(
@@ -251,9 +269,72 @@ def test_odd_results_have_a_page(result: Result, tmp_path: Path) -> None:
     assert " nan" not in read(result).words.lower()
 
 
-def test_weights_without_a_picture_are_said_to_have_none() -> None:
-    result = make_result([Run(0.1, epochs=1)], image_shape=None, features=5)
-    assert "its weights have no picture" in read(result).words
+def test_weights_that_are_no_image_are_a_heat_map_or_listed_by_name() -> None:
+    few = result_page(make_result([Run(0.1, epochs=1)], image_shape=None, features=5))
+    weights = few.section("weights")
+    assert weights is not None
+    [chart] = weights.charts
+    assert len(chart.page["datasets"]["cells"]) == 50
+    assert few.section("templates") is None
+    many = read(make_result([Run(0.1, epochs=1)], image_shape=None, features=50)).words
+    assert "strongest weights on the scaled features" in many
+    assert "feature 4" in many
+
+
+def test_the_summary_comes_first_and_compares_with_the_report(four_settings: Result) -> None:
+    page = result_page(four_settings)
+    summary = page.sections[0]
+    assert summary.anchor == "summary"
+    assert [chart.name for chart in summary.charts] == ["summary-training", "summary-test"]
+    dots = summary.charts[1].page["datasets"]["ends"]
+    assert {row["t"] for row in dots} == {"reported", "measured"}
+    [words] = summary.text
+    assert "differ from the 4 reported ones by at most" in words
+    assert "the best validation accuracy of 4 settings" in words.replace("\u00a0", " ")
+    assert "Of 32 runs, 1 diverged" in words.replace("\u00a0", " ")
+
+
+def test_a_sweep_shows_test_rows_of_the_chosen_setting_alone() -> None:
+    runs = make_runs([(rate, l2) for rate in (0.01, 0.1) for l2 in (0.0, 1.0)], seeds=2, epochs=2)
+    result = make_result(runs, snapshots=()).with_records(reported=())
+    page = result_page(result)
+    confusion, table = page.section("confusion"), page.section("results")
+    assert confusion is not None
+    assert len(confusion.charts) == 1
+    assert table is not None
+    assert table.table is not None
+    assert not any("test" in column.name for column in table.table.columns)
+    shown = [section for section in page.all if "test accuracy" in " ".join(section.text)]
+    assert [section.anchor for section in shown] == [
+        "summary",
+        "best",
+        confusion.charts[0].name[10:],
+    ]
+
+
+def test_charts_of_a_section_share_one_legend(four_settings: Result) -> None:
+    tags = read(four_settings).tags
+    names = [
+        name
+        for _, attributes in tags
+        if attributes.get("class") == "legend"
+        for name in (attributes["data-for"] or "").split()
+    ]
+    assert len(names) == len(set(names))
+    assert "loss-lambda-1-eta-0.01 cost-lambda-1-eta-0.01 accuracy-lambda-1-eta-0.01" in [
+        attributes.get("data-for") for _, attributes in tags
+    ]
+    for section in result_page(four_settings).all:
+        labels: dict[str, str] = {}
+        for key in (key for chart in section.charts for key in chart.legend):
+            assert labels.setdefault(key.key, key.label) == key.label
+
+
+def test_one_file_alone_has_no_links_to_charts(tmp_path: Path) -> None:
+    result = make_result([Run(0.1, epochs=1)])
+    page = write_report(result, tmp_path / "alone.html")
+    assert list(tmp_path.iterdir()) == [page]
+    assert 'href="charts' not in page.read_text(encoding="utf-8")
 
 
 def test_pages_without_reported_figures_have_no_empty_columns() -> None:
@@ -272,7 +353,9 @@ def test_progress_counts_every_chart(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     result = make_result([Run(0.1, epochs=1)])
     write_report(result, tmp_path, on_progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(i + 1, 4) for i in range(4)]
+    page = result_page(result)
+    count = len(page.charts) + len(page.drawings)
+    assert seen == [(i + 1, count) for i in range(count)]
 
 
 def test_file_names() -> None:

@@ -27,7 +27,7 @@ def watched(browser: Browser, path_folder: Path) -> Iterator[Watched]:
 
 def test_every_chart_is_drawn(watched: Watched) -> None:
     boxes = watched.page.locator("[data-chart]")
-    assert boxes.count() == 4
+    assert boxes.count() == 5
     for box in boxes.all():
         assert box.locator("svg .mark-symbol path").count() >= 9
         assert "chosen" in (box.locator("svg").text_content() or "")
@@ -39,20 +39,20 @@ def test_the_table_fits_a_desk(watched: Watched) -> None:
 
 
 def test_slider_goes_along_the_path(watched: Watched) -> None:
-    player = watched.page.locator('[data-sheet="path"]')
+    player = watched.page.locator("[data-grid]")
     assert player.locator(".reading").inner_text().startswith("chosen")
-    before = pixels(watched.page, "path")
+    before = pixels(watched.page)
     player.locator("input").press("Home")
-    assert player.locator(".epoch").inner_text() == "λ = 0"
-    assert pixels(watched.page, "path") != before
+    assert player.locator(".step").inner_text() == "λ = 0"
+    assert pixels(watched.page) != before
     player.locator("input").press("End")
-    assert player.locator(".epoch").inner_text() == "λ = 1"
+    assert player.locator(".step").inner_text() == "λ = 1"
 
 
 def test_legend_hides_a_curve(watched: Watched) -> None:
     page, name = watched.page, "path-loss"
     before = lines(page, name)
-    button = page.locator(f'.legend[data-for="{name}"] button', has_text="training")
+    button = page.locator(f'.legend[data-for~="{name}"] button', has_text="training")
     button.press("Enter")
     page.wait_for_function(
         "([n, k]) => document.querySelectorAll("

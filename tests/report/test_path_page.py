@@ -8,14 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from onelayer.report import write_path_report
-from onelayer.report.chart import SMALLEST, Chart
-from onelayer.report.path_charts import axis_of
-from onelayer.report.path_page import gather_path, render_path_page
+from onelayer.report.chart import Chart, l2_axis
+from onelayer.report.path_page import path_page
 from onelayer.report.path_summary import summarise_path
+from onelayer.report.render import render_page
+from onelayer.report.theme import SMALLEST
 from onelayer.solver import Choice
 from onelayer.solver import Path as LambdaPath
 from tests.report.made_paths import make_path
@@ -25,7 +27,7 @@ ONE_ERROR = Choice("loss", "one-standard-error")
 
 
 def read(record: LambdaPath) -> Reader:
-    reader = Reader(render_path_page(gather_path(record), "/* scripts */"))
+    reader = Reader(render_page(path_page(record), "/* scripts */"))
     assert reader.open == []
     return reader
 
@@ -36,7 +38,7 @@ def tables(record: LambdaPath, name: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def chart_of(record: LambdaPath, name: str) -> Chart:
-    return next(c for c in gather_path(record).charts if c.name == f"path-{name}")
+    return next(c for c in path_page(record).charts if c.name == f"path-{name}")
 
 
 def test_the_headline_says_what_was_chosen_scored_and_proven() -> None:
@@ -46,7 +48,7 @@ def test_the_headline_says_what_was_chosen_scored_and_proven() -> None:
     words = read(record).words
     assert f"λ = {path.best.l2:.3g} is chosen" in words
     accuracy = f"{100 * test.accuracy:.2f} ± {100 * test.accuracy_error:.2f} %"
-    assert f"gets {accuracy} of the 10,000 test rows right" in words
+    assert f"Its test accuracy on 10,000 rows is {accuracy}" in words
     assert "proven to be at most 0.003 % above the best" in words
 
 
@@ -56,7 +58,7 @@ def test_the_page_follows_the_record_and_computes_nothing_anew() -> None:
     other = replace(record, chosen=0, test=replace(record.test, accuracy=0.125))
     words = read(other).words
     assert "λ = 1 is chosen" in words
-    assert "gets 12.50 ±" in words
+    assert "test accuracy on 10,000 rows is 12.50 ±" in words
 
 
 def test_every_l2_has_its_line_with_its_figures() -> None:
@@ -70,9 +72,9 @@ def test_every_l2_has_its_line_with_its_figures() -> None:
 
 def test_the_chosen_l2_is_marked_in_every_chart() -> None:
     record = make_path()
-    contents = gather_path(record)
-    assert len(contents.charts) == 4
-    for chart in contents.charts:
+    charts = path_page(record).charts
+    assert len(charts) == 5
+    for chart in charts:
         assert chart.page["datasets"]["chosen"] == [{"x": record.best.l2}]
         assert f"Chosen: λ = {record.best.l2:.3g}" in chart.description
 
@@ -95,7 +97,7 @@ def test_the_stripe_holds_the_l2s_that_are_hardly_worse_and_the_chosen_is_the_la
 
 def test_the_best_rule_shows_no_stripe() -> None:
     record = make_path()
-    assert not any(chart.page["datasets"]["deciding"] for chart in gather_path(record).charts)
+    assert not any(chart.page["datasets"]["deciding"] for chart in path_page(record).charts)
     assert "stripe" not in read(record).words
 
 
@@ -109,7 +111,7 @@ def test_bands_are_one_standard_error() -> None:
 
 def test_the_gap_is_shown_against_what_was_asked_for() -> None:
     record = make_path()
-    assert tables(record, "gap")["asked"] == [{"v": 1e-4, "w": "asked for: 1e-4"}]
+    assert tables(record, "gap")["levels"] == [{"v": 1e-4, "w": "asked for: 1e-4"}]
     gaps = [row["m"] for row in tables(record, "gap")["means"]]
     assert gaps == pytest.approx([3e-5] * 9)
     assert "All 9 λ > 0 have a cost proven to be within 0.01 %" in read(record).words
@@ -151,8 +153,8 @@ def test_the_axis_is_logarithmic_and_says_which_way_shrinks() -> None:
     assert axes
     assert all(axis["scale"]["type"] == "log" for axis in axes)
     assert all("larger shrinks W more →" in axis["title"] for axis in axes)
-    assert axis_of([0.5]).ticks == (0.5,)
-    assert axis_of([0.3, 0.2]).ticks == (0.2, 0.3)
+    assert l2_axis([0.5]).ticks == (0.5,)
+    assert l2_axis([0.3, 0.2]).ticks == (0.2, 0.3)
 
 
 def test_a_choice_at_the_end_of_the_path_is_said_to_be() -> None:
@@ -172,20 +174,18 @@ def test_the_choice_is_explained() -> None:
 
 def test_templates_go_along_the_path_and_start_at_the_chosen_one() -> None:
     record = make_path()
-    sheet = gather_path(record).templates
-    assert sheet is not None
+    sheet = path_page(record).grids["templates"]
     assert len(sheet.labels) == 9
     assert (sheet.labels[0], sheet.labels[-1]) == ("λ = 0.0001", "λ = 1")
     assert sheet.labels[sheet.start] == f"λ = {record.best.l2:.3g}"
-    assert sheet.readings[sheet.start].startswith("chosen")
+    assert sheet.rows[0].readings[sheet.start].startswith("chosen")
 
 
 def test_long_paths_keep_their_sheets_small_and_the_chosen_one_in() -> None:
     l2s = [2.0**-i for i in range(150)]
     record = make_path(l2s, classes=("a", "b"), image_shape=(1, 2, 2), features=4)
     record = replace(record, chosen=77)
-    sheet = gather_path(record).templates
-    assert sheet is not None
+    sheet = path_page(record).grids["templates"]
     assert len(sheet.labels) <= 61
     assert sheet.labels[sheet.start] == f"λ = {2.0**-77:.3g}"
 
@@ -207,6 +207,25 @@ def test_odd_paths_have_a_page(record: LambdaPath, tmp_path: Path) -> None:
     words = read(record).words.lower()
     assert " nan" not in words
     assert " inf" not in words
+
+
+def test_accuracy_is_on_a_linear_axis() -> None:
+    layers = chart_of(make_path(), "accuracy").page["layer"]
+    scales = [layer["encoding"].get("y", {}).get("scale", {}) for layer in layers]
+    assert any(scales)
+    assert all(scale.get("type") != "log" for scale in scales)
+
+
+def test_profiles_are_of_classes_for_images_and_of_the_strongest_features_else() -> None:
+    path = make_path()
+    rows = tables(path, "profiles")["means"]
+    norms = [float(np.linalg.norm(model.W[3])) for model in path.models]
+    assert [row["m"] for row in rows if row["c"] == "c3"] == pytest.approx(norms, rel=1e-4)
+    plain = make_path(image_shape=None, features=30)
+    labels = [key.label for key in chart_of(plain, "profiles").legend]
+    strength = np.linalg.norm(plain.best.W, axis=0)
+    assert labels == [f"feature {j}" for j in np.argsort(-strength, kind="stable")[:10]]
+    assert "The 10 of 30 features with the largest weights" in read(plain).words
 
 
 def test_a_path_without_test_rows_says_so() -> None:
@@ -235,13 +254,14 @@ def test_charts_are_valid_vega_lite() -> None:
     import altair as alt
 
     record = make_path((1.0, 0.1, 0.0), choice=ONE_ERROR)
-    for chart in gather_path(record).charts:
+    for chart in path_page(record).charts:
         for spec in (chart.page, chart.paper):
             alt.LayerChart.from_dict(spec | {"$schema": alt.SCHEMA_URL})
 
 
 def test_the_files_are_the_page_and_every_chart(path_folder: Path, path_record: LambdaPath) -> None:
-    names = {*(f"path-{n}" for n in ("accuracy", "loss", "norm", "gap")), "templates-path"}
+    names = {f"path-{n}" for n in ("accuracy", "loss", "norm", "gap", "profiles")}
+    names |= {"templates-path"}
     assert {path.name for path in path_folder.iterdir()} == {"report.html", "charts"}
     files = {path.name for path in (path_folder / "charts").iterdir()}
     assert files == {f"{name}.{form}" for name in names for form in ("png", "svg")}
@@ -261,4 +281,4 @@ def test_progress_counts_every_chart(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     record = make_path((0.1,), image_shape=None, features=4)
     write_path_report(record, tmp_path, on_progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(i + 1, 4) for i in range(4)]
+    assert seen == [(i + 1, 6) for i in range(6)]  # five curves, and the weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onelayer.report.weight_images import pictures_of, template_sheet
+from onelayer.report.weight_images import pictures_of, template_grid
 from onelayer.training.run import Run
 from tests.report.made_results import make_result, make_runs
 
@@ -20,20 +20,35 @@ def test_pictures_are_grey_at_zero_and_use_the_whole_scale() -> None:
     assert pictures_of(red, (3, 4, 4))[0, 0, 0].tolist() == [255, 128, 128]
 
 
-def test_a_sheet_has_a_row_for_each_epoch() -> None:
-    sheet = template_sheet(make_result(make_runs(seeds=1, epochs=3)), 0)
-    assert sheet is not None
-    assert sheet.labels == ("epoch 0", "epoch 1", "epoch 2", "epoch 3")
-    assert sheet.start == 3
-    assert (sheet.width, sheet.height) == (32, 32)
+def test_a_grid_has_a_row_for_each_setting_and_a_step_for_each_epoch() -> None:
+    result = make_result(make_runs(seeds=1, epochs=3))
+    grid = template_grid(result, range(4), "abcd")
+    assert grid is not None
+    assert grid.labels == ("epoch 0", "epoch 1", "epoch 2", "epoch 3")
+    assert grid.start == 3
+    assert (grid.width, grid.height) == (32, 32)
+    assert [row.name for row in grid.rows] == [run.name for run in result.runs]
+    assert all(row.frames == (0, 1, 2, 3) for row in grid.rows)
+    assert list(grid.drawings) == [f"templates-{file}" for file in "abcd"]
+
+
+def test_a_run_that_stopped_early_keeps_its_last_epoch_and_says_so() -> None:
+    runs = [Run(0.1, epochs=2), Run(0.2, epochs=5), Run(0.3, epochs=5)]
+    grid = template_grid(make_result(runs, snapshots=[0, 1]), range(3), "abc")
+    assert grid is not None
+    assert grid.rows[0].frames == (0, 1, 2, 2, 2, 2)
+    assert "epoch 2:" in grid.rows[0].readings[5]
+    # Without snapshots there is one picture, and its epoch is named at every step.
+    assert grid.rows[2].frames == (0,) * 6
+    assert all("epoch 5" in reading for reading in grid.rows[2].readings)
 
 
 def test_long_trainings_and_large_images_keep_their_sheets_small() -> None:
     result = make_result(
         [Run(0.1, epochs=200)], classes=("a", "b"), image_shape=(1, 100, 100), features=10_000
     )
-    sheet = template_sheet(result, 0)
-    assert sheet is not None
-    assert len(sheet.labels) == 61
-    assert sheet.labels[-1] == "epoch 200"
-    assert (sheet.width, sheet.height) == (50, 50)
+    grid = template_grid(result, [0], ["a"])
+    assert grid is not None
+    assert len(grid.labels) == 61
+    assert grid.labels[-1] == "epoch 200"
+    assert (grid.width, grid.height) == (50, 50)

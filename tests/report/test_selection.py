@@ -14,7 +14,7 @@ import pytest
 from onelayer.files.provenance import Command
 from onelayer.report import write_report
 from onelayer.report.chart import Chart
-from onelayer.report.page import gather
+from onelayer.report.page import result_page
 from onelayer.report.selection import select_setting
 from onelayer.training.result import Outcome, Result
 from tests.report.made_results import make_result, make_runs
@@ -47,12 +47,17 @@ def lose(result: Result, *positions: int) -> Result:
     return result.with_records(outcomes=outcomes)
 
 
+def maps_of(result: Result) -> tuple[Chart, ...]:
+    section = result_page(result).section("best")
+    return section.charts if section else ()
+
+
 def cells_of(chart: Chart) -> dict[tuple[str, str], dict[str, Any]]:
     return {(cell["x"], cell["y"]): cell for cell in chart.page["datasets"]["cells"]}
 
 
 def test_every_cell_has_the_mean_over_its_seeds_and_the_best_is_framed() -> None:
-    [chart] = gather(make_sweep()).heat_maps
+    [chart] = maps_of(make_sweep())
     cells = cells_of(chart)
     assert len(cells) == 9
     assert cells["0.01", "0.1"]["v"] == pytest.approx(80.5)
@@ -65,12 +70,13 @@ def test_every_cell_has_the_mean_over_its_seeds_and_the_best_is_framed() -> None
 def test_a_setting_of_which_one_run_diverged_is_crossed_out_and_not_chosen() -> None:
     result = make_sweep()
     position = next(i for i, run in enumerate(result.runs) if (run.eta, run.l2) == BEST)
-    contents = gather(lose(result, position))
-    cell = cells_of(contents.heat_maps[0])["0.01", "0.1"]
-    assert (cell["n"], cell["v"], cell["w"]) == ("×", None, "1 of 2 runs diverged")
-    assert contents.selection is not None
-    assert contents.selection.best.l2 == 0.0
-    assert "× is where a run of the setting diverged" in read(lose(result, position)).words
+    lost = lose(result, position)
+    cell = cells_of(maps_of(lost)[0])["0.01", "0.1"]
+    assert (cell["n"], cell["v"], cell["t2"]) == ("×", None, "1 of 2 runs diverged")
+    selection = select_setting(lost)
+    assert selection is not None
+    assert selection.best.l2 == 0.0
+    assert "× marks a setting of which a run diverged" in read(lose(result, position)).words
 
 
 def test_each_batch_size_has_its_map_in_the_same_colours() -> None:
@@ -78,7 +84,7 @@ def test_each_batch_size_has_its_map_in_the_same_colours() -> None:
     small = [replace(run, batch_size=50, name=f"{run.name}, batch 50") for run in runs]
     result = make_result([*runs, *small], features=8, image_shape=None, snapshots=())
     result.history.validation_accuracy[:] = np.linspace(0.3, 0.7, 36)[:, None]
-    maps = gather(result.with_records(reported=())).heat_maps
+    maps = maps_of(result.with_records(reported=()))
     assert [chart.name for chart in maps] == ["sweep-batch-50", "sweep-batch-100"]
     domains = [re.findall(r'"domain": (.[0-9., ]+.)', json.dumps(c.page)) for c in maps]
     assert domains[0] == domains[1] != []
@@ -90,7 +96,7 @@ def test_a_batch_size_of_which_every_run_diverged_has_no_frame() -> None:
     runs = make_runs([(rate, l2) for rate in RATES for l2 in L2S], seeds=2, epochs=3)
     small = [replace(run, batch_size=50, name=f"{run.name}, batch 50") for run in runs]
     result = make_result([*runs, *small], features=8, image_shape=None, snapshots=())
-    small_map, large_map = gather(lose(result, *range(18, 36))).heat_maps
+    small_map, large_map = maps_of(lose(result, *range(18, 36)))
     assert small_map.page["datasets"]["best"] == []
     assert "Every setting diverged" in small_map.description
     assert len(large_map.page["datasets"]["best"]) == 1
@@ -102,7 +108,7 @@ def test_a_batch_size_of_which_every_run_diverged_has_no_frame() -> None:
 def test_less_than_two_by_two_has_no_map(rates: tuple[float, ...], l2s: tuple[float, ...]) -> None:
     result = make_sweep(rates, l2s)
     assert select_setting(result) is None
-    assert "Which setting is best" not in read(result).words
+    assert result_page(result).section("best") is None
 
 
 def test_an_incomplete_grid_has_no_map(four_settings: Result) -> None:
@@ -114,10 +120,11 @@ def test_many_settings_that_are_no_grid_are_ranked_without_a_map() -> None:
     ragged = make_result(result.runs[:-2], features=8, image_shape=None, snapshots=())
     assert select_setting(ragged) is None
     runs = [*result.runs, *make_runs([(0.5, 0.7)], seeds=2, epochs=3)]
-    contents = gather(make_result(runs, features=8, image_shape=None, snapshots=()))
-    assert contents.selection is not None
-    assert contents.selection.settings == 10
-    assert contents.heat_maps == ()
+    many = make_result(runs, features=8, image_shape=None, snapshots=())
+    selection = select_setting(many)
+    assert selection is not None
+    assert selection.settings == 10
+    assert maps_of(many) == ()
 
 
 def test_the_page_says_which_command_made_it_without_paths() -> None:
@@ -167,7 +174,7 @@ def test_settings_that_learn_nothing_do_not_take_the_ramp() -> None:
     result = make_sweep()
     worst = len(result.runs) - 1
     result.history.validation_accuracy[worst - 1 :] = 0.01
-    scale = json.dumps(gather(result).heat_maps[0].page)
+    scale = json.dumps(maps_of(result)[0].page)
     assert '"clamp": true' in scale
     assert '"domain": [55.0, 81.0]' in scale
 

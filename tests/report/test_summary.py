@@ -9,10 +9,16 @@ import numpy as np
 import pytest
 
 from onelayer.report.curves import band_of
-from onelayer.report.learning_rate import compare_rates
-from onelayer.report.page import choose_settings
-from onelayer.report.penalty import compare_penalties
-from onelayer.report.summary import frequent_mistakes, share_of_rows, spread, summarise
+from onelayer.report.learning_rate import RateFinding, compare_rates
+from onelayer.report.penalty import PenaltyFinding, compare_penalties
+from onelayer.report.summary import (
+    choose_settings,
+    frequent_mistakes,
+    is_clear,
+    share_of_rows,
+    spread,
+    summarise,
+)
 from onelayer.training.result import History, Outcome, ReportedFigures, Result
 from onelayer.training.run import Run
 from tests.report.made_results import make_result, make_runs
@@ -107,27 +113,35 @@ def test_bands_are_over_the_runs_that_are_left() -> None:
     np.testing.assert_array_equal(band.high, [3.0, 2.0, np.nan])
 
 
-def rate_result(slow: list[float], fast: list[float]) -> Result:
-    runs = [Run(0.01, epochs=4), Run(0.1, epochs=4)]
+def rate_result(slow: list[float], fast: list[float], seeds: int = 2) -> Result:
+    """Two rates whose seeds agree."""
+    runs = [Run(rate, epochs=4, seed=seed) for rate in (0.01, 0.1) for seed in range(seeds)]
     result = make_result(runs, classes=("a", "b"), image_shape=None, features=4, snapshots=())
-    loss = np.array([slow, fast])
+    loss = np.repeat(np.array([slow, fast]), seeds, axis=0)
     history = replace(result.history, train_loss=loss, validation_loss=loss + 1.0)
     return result.with_records(history=history)
 
 
-def test_learning_rates_are_timed_to_half_of_the_way() -> None:
-    result = rate_result([4.0, 3.5, 3.0, 2.5, 2.0], [4.0, 2.5, 3.5, 2.0, 2.75])
+FALLING, JUMPING = [4.0, 3.5, 3.0, 2.5, 2.0], [4.0, 2.5, 3.5, 2.0, 2.75]
+
+
+def rates_of(result: Result) -> RateFinding:
     finding = compare_rates(result, summarise(result))
     assert finding is not None
+    return finding
+
+
+def test_learning_rates_are_timed_to_half_of_the_way() -> None:
+    finding = rates_of(rate_result(FALLING, JUMPING))
     assert finding.level == 3.0
     slow, fast = finding.rates
     assert (slow.epochs_to_level, fast.epochs_to_level) == (2.0, 1.0)
-    assert (slow.rises, fast.rises) == (0.0, 2.0)
+    assert (slow.rises.mean, fast.rises.mean) == (0.0, 2.0)
     assert fast.largest_rise == 1.0
     assert fast.final_validation_loss.mean == 3.75
     assert finding.heading == "A larger step is faster at first, and then jumps over the minimum"
-    assert "η = 0.01 has taken the training loss half of its way down" in finding.sentence
-    assert "to 3.000, after 2 epochs" in finding.sentence
+    assert "η = 0.01 makes half of its loss reduction (to 3.000) after 2 epochs" in finding.sentence
+    assert "η = 0.1 reaches that level after 1 epoch." in finding.sentence
     assert "rises in 2 of 4 epochs with η = 0.1" in finding.sentence
 
 
@@ -137,37 +151,83 @@ def test_learning_rates_are_timed_to_half_of_the_way() -> None:
         ([4.0, 9.0, 8.0, 9.0, 8.0], "Too large a step jumps over the minimum"),
         ([4.0, 2.5, 2.0, 1.5, 1.2], "A larger step converges faster"),
         ([4.0, 3.9, 3.8, 3.7, 3.6], "Here a larger step is not faster"),
+        (FALLING, "No conclusion on the learning rate: the difference is within"),
     ],
 )
 def test_the_conclusion_is_what_was_measured(fast: list[float], heading: str) -> None:
-    result = rate_result([4.0, 3.5, 3.0, 2.5, 2.0], fast)
-    finding = compare_rates(result, summarise(result))
-    assert finding is not None
-    assert finding.heading.startswith(heading)
+    assert rates_of(rate_result(FALLING, fast)).heading.startswith(heading)
+
+
+def test_one_seed_allows_no_conclusion_on_the_learning_rate() -> None:
+    finding = rates_of(rate_result(FALLING, JUMPING, seeds=1))
+    assert finding.heading == "No conclusion on the learning rate: one seed shows no spread"
+
+
+def test_seeds_that_disagree_allow_no_conclusion() -> None:
+    result = rate_result(FALLING, FALLING)
+    loss = result.history.train_loss.copy()
+    loss[2] = [4.0, 2.9, 2.8, 2.7, 2.6]  # one seed of the larger rate is quicker, one slower
+    loss[3] = [4.0, 3.9, 3.8, 3.1, 2.5]
+    finding = rates_of(result.with_records(history=replace(result.history, train_loss=loss)))
+    assert finding.heading.startswith("No conclusion")
 
 
 def test_a_level_that_is_never_reached_is_said() -> None:
-    result = rate_result([4.0, 3.5, 3.0, 2.5, 2.0], [4.0, 9.0, 8.0, 9.0, 8.0])
-    finding = compare_rates(result, summarise(result))
-    assert finding is not None
+    finding = rates_of(rate_result(FALLING, [4.0, 9.0, 8.0, 9.0, 8.0]))
     assert math.isinf(finding.rates[1].epochs_to_level)
-    assert "η = 0.1 gets there in none of its runs" in finding.sentence
+    assert "η = 0.1 reaches that level in no run" in finding.sentence
+
+
+def penalty_result(right: list[int], norms: list[float], seeds: int = 2) -> Result:
+    """λ = 0 and λ = 1 at η = 0.01, and λ = 0 at η = 0.1, whose seeds agree."""
+    runs = runs_of(0.01, seeds) + runs_of(0.01, seeds, l2=1.0) + runs_of(0.1, seeds)
+    train = np.repeat([0.9, 0.7, 0.8], seeds).tolist()
+    result = small(runs, train, np.repeat(right, seeds).tolist())
+    norm = np.repeat(np.repeat(norms, seeds)[:, None], 3, axis=1)
+    return result.with_records(history=replace(result.history, weight_norm=norm))
+
+
+def penalties_of(result: Result) -> PenaltyFinding:
+    finding = compare_penalties(result, summarise(result))
+    assert finding is not None
+    return replace(finding, sentence=finding.sentence.replace("\u00a0", " "))
 
 
 def test_penalties_are_compared_at_one_learning_rate() -> None:
-    runs = runs_of(0.01, 1) + runs_of(0.01, 1, l2=1.0) + runs_of(0.1, 1)
-    result = small(runs, [0.9, 0.7, 0.8], [80, 65, 70])
-    norm = np.array([[8.0] * 3, [2.0] * 3, [9.0] * 3])
-    result = result.with_records(history=replace(result.history, weight_norm=norm))
-    finding = compare_penalties(result, summarise(result))
-    assert finding is not None
+    finding = penalties_of(penalty_result([80, 65, 70], [8.0, 2.0, 9.0]))
     assert finding.learning_rate == 0.01
     assert [figures.l2 for figures in finding.penalties] == [0.0, 1.0]
     assert finding.penalties[0].gap.mean == pytest.approx(10.0)
     assert finding.penalties[1].gap.mean == pytest.approx(5.0)
-    assert "‖W‖ 4 times smaller (8 to 2)" in finding.sentence
-    assert "Training accuracy falls by 20.00 points" in finding.sentence
+    assert finding.heading == "λ shrinks W, more bias"
+    assert "‖W‖ is 8 and 2" in finding.sentence
+    assert "‖W‖ becomes 4 times smaller" in finding.sentence
+    assert "training accuracy falls by 20.00 points, the bias that a large λ adds" in (
+        finding.sentence
+    )
     assert "best test accuracy, 80.00 %, is at λ = 0" in finding.sentence
+    # Of 100 test rows a difference of 5 points is within twice its standard error.
+    assert "overfitting" not in finding.heading + finding.sentence
+
+
+def test_one_seed_allows_no_conclusion_on_the_penalty() -> None:
+    finding = penalties_of(penalty_result([80, 65, 70], [8.0, 7.9, 9.0], seeds=1))
+    assert finding.heading == "No conclusion on the penalty: one seed shows no spread"
+    assert "times smaller" not in finding.sentence
+    assert "best" not in finding.sentence
+
+
+def test_few_test_rows_have_no_best_penalty() -> None:
+    finding = penalties_of(penalty_result([72, 70, 70], [8.0, 2.0, 9.0]))
+    assert "best test accuracy" not in finding.sentence
+
+
+def test_a_difference_is_clear_beyond_twice_its_standard_error() -> None:
+    a, b = spread([1.0, 3.0]), spread([4.0, 6.0])  # 3 apart, standard error √2 = 1.41
+    assert is_clear(a, b)
+    assert not is_clear(a, b, error=1.0)
+    assert not is_clear(spread([1.0]), spread([100.0]))
+    assert not is_clear(a, spread([]))
 
 
 def test_conclusions_need_settings_to_compare() -> None:

@@ -51,7 +51,7 @@ def test_settings_without_reported_figures_or_measurements_have_dashes() -> None
     text = printed(accuracy_table(result))
     assert "[red]odd[/red]" in text
     [line] = [line for line in text.splitlines() if "odd" in line]
-    assert line.count("–") == 4  # two reported figures, the training accuracy, the range
+    assert line.count("–") == 3  # two reported figures and the training accuracy
     assert "interrupted" in line
 
 

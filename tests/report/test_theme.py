@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onelayer.report.chart import DARK, LIGHT, Theme
+from onelayer.report.theme import DARK, LIGHT, Theme
 
 
 def luminance(colour: tuple[float, ...]) -> float:

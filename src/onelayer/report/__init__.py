@@ -14,7 +14,7 @@ The drawing libraries are imported when a page is drawn and not before.
 
 from onelayer.report.notebook import evaluation_html, model_html, path_html, result_html
 from onelayer.report.page import write_report
-from onelayer.report.path_page import write_path_page, write_path_report
+from onelayer.report.path_page import write_path_report
 from onelayer.report.render import write_templates
 from onelayer.report.tables import (
     accuracy_table,
@@ -50,7 +50,6 @@ __all__ = [
     "result_table",
     "seeds_sentence",
     "strongest_table",
-    "write_path_page",
     "write_path_report",
     "write_report",
     "write_templates",

@@ -1,112 +1,80 @@
-"""Which class is taken for which: a heat map for few classes, the most frequent pairs for many."""
+"""Which class is taken for which on the test rows."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.report.chart import LIGHT, Chart, Specs, finished_specs, short
-
-if TYPE_CHECKING:
-    import altair as alt
+from onelayer.report.chart import MOST_WITH_NUMBERS, Chart, HeatCell, heat_map, unique_labels
+from onelayer.report.render import Section
+from onelayer.report.summary import Records, share_of_rows, tested_settings
+from onelayer.report.tables import mistakes_of
 
 # With more classes the cells have no room for numbers, and then none for the eye.
-MOST_WITH_NUMBERS = 12
+MOST_CLASSES = 40
 
-MOST_DRAWN = 40
 
-CELL = 34
+def confusion_section(records: Records) -> Section | None:
+    """A heat map of each setting whose test rows are shown; the frequent mistakes of many classes.
+
+    None without test rows.
+    """
+    result = records.result
+    names = result.data.class_names
+    shown = {
+        anchor: (setting.name, result.confusion[list(setting.counted)].sum(axis=0))
+        for anchor, setting in records.drawn.items()
+        if setting.name in tested_settings(result)
+    }
+    if not any(counts.any() for _, counts in shown.values()):
+        return None
+    section = Section("confusion", "Test confusion", ("Percent of each true class.",))
+    if len(names) > MOST_CLASSES:
+        tables = (
+            Section(f"confusion-{anchor}", name, table=mistakes_of(counts, names))
+            for anchor, (name, counts) in shown.items()
+        )
+        return replace(section, heading="Most frequent test confusions", sections=tuple(tables))
+    charts = (
+        confusion_chart(f"confusion-{anchor}", name, counts, names)
+        for anchor, (name, counts) in shown.items()
+    )
+    return replace(section, charts=tuple(charts))
 
 
 def confusion_chart(
-    name: str, title: str, percent: NDArray[np.float64], class_names: tuple[str, ...]
-) -> Chart | None:
-    """Draw the confusion matrix as a heat map.
+    name: str, setting: str, counts: NDArray[np.int64], class_names: tuple[str, ...]
+) -> Chart:
+    """The confusion matrix in percent of the true class.
 
     Args:
         name: of the files.
-        title: on paper.
-        percent: as `share_of_rows` returns it, shape (K, K).
+        setting: its name.
+        counts: rows by true and predicted class, shape (K, K).
         class_names: K names.
-
-    Returns:
-        The chart; None for more than MOST_DRAWN classes.
     """
-    if len(class_names) > MOST_DRAWN:
-        return None
-    specs = _specs(class_names)
-    tables = {"cells": _table(percent, class_names)}
+    percent = share_of_rows(counts)
     right = np.diag(percent)
     best, worst = int(right.argmax()), int(right.argmin())
-    return Chart(
-        name=name,
-        title=title,
-        heading="Test confusion matrix",
-        description=(
-            f"{title}. Best recognised: {class_names[best]}, {right[best]:.0f} %; "
-            f"worst: {class_names[worst]}, {right[worst]:.0f} %."
-        ),
-        page=specs.page_with(tables),
-        paper=specs.paper_with(tables, title),
-    )
-
-
-def _table(percent: NDArray[np.float64], class_names: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [
-        {"i": i, "j": j, "t": class_names[i], "p": class_names[j], "v": short(float(v), 4)}
+    names = unique_labels([name[:40] for name in class_names])
+    cells = [
+        HeatCell(names[j], names[i], float(v), float(v), f"{v:.0f}",
+                 (class_names[i], class_names[j], f"{v:.1f}"))
         for (i, j), v in np.ndenumerate(percent)
-    ]
-
-
-@lru_cache(maxsize=8)
-def _specs(class_names: tuple[str, ...]) -> Specs:
-    classes = len(class_names)
-    size = max(240, CELL * classes if classes <= MOST_WITH_NUMBERS else 18 * classes)
-    cells = _cells(class_names)
-    return finished_specs(cells, cells, height=min(size + 60, 720), paper_size=(size + 40, size))
-
-
-def _cells(class_names: tuple[str, ...]) -> alt.LayerChart | alt.FacetChart:
-    import altair as alt
-
-    names = _axis_of_names(class_names)
-    base = alt.Chart(alt.NamedData("cells")).encode(
-        x=alt.X("j:O", title="predicted class", axis=names),
-        y=alt.Y("i:O", title="true class", axis=names),
-        tooltip=[
-            alt.Tooltip("t:N", title="true class"),
-            alt.Tooltip("p:N", title="predicted as"),
-            alt.Tooltip("v:Q", title="% of the true class", format=".1f"),
-        ],
+    ]  # fmt: skip
+    size = 34 if len(class_names) <= MOST_WITH_NUMBERS else 18
+    return heat_map(
+        name,
+        f"Test confusion, {setting}, % of the true class",
+        setting,
+        f"Best recognised: {class_names[best]}, {right[best]:.0f} %; "
+        f"worst: {class_names[worst]}, {right[worst]:.0f} %.",
+        ("predicted class", names),
+        ("true class", names),
+        cells,
+        domain=(0.0, 100.0),
+        tips=("true class", "predicted as", "% of the true class"),
+        cell_size=(size, size),
     )
-    scale = alt.Scale(domain=[0, 100])
-    squares = base.mark_rect(stroke=None).encode(color=alt.Color("v:Q", scale=scale, legend=None))
-    # Which ink is readable on a cell depends on the theme, so both are parameters of the chart.
-    inks = [
-        alt.param(name="inkOnLow", value=LIGHT.ink_on_low),
-        alt.param(name="inkOnHigh", value=LIGHT.ink_on_high),
-        alt.param(name="inkSwitch", value=LIGHT.ink_switch),
-    ]
-    if len(class_names) > MOST_WITH_NUMBERS:
-        return alt.layer(squares)
-    numbers = base.mark_text(fontSize=12).encode(
-        text=alt.Text("v:Q", format=".0f"),
-        color=alt.condition(
-            "datum.v > inkSwitch",
-            alt.value(alt.ExprRef("inkOnHigh")),
-            alt.value(alt.ExprRef("inkOnLow")),
-        ),
-    )
-    return alt.layer(squares, numbers).add_params(*inks)
-
-
-def _axis_of_names(class_names: tuple[str, ...]) -> alt.Axis:
-    import json
-
-    import altair as alt
-
-    names = json.dumps([name[:40] for name in class_names], ensure_ascii=False)
-    return alt.Axis(labelExpr=f"({names})[datum.value]", labelLimit=110, ticks=False, domain=False)

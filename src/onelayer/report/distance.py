@@ -1,9 +1,7 @@
-"""What training left on the table: how far each setting ended from the best cost of its λ.
+"""Distance from the optimum: how far each setting ended from the best cost of its λ.
 
 A certificate bounds J − J* by one pass over the rows and knows no optimum; where the optimum was
 solved as well, J* lies between its lower bound and its cost, and the true distance is known.
-
-A chart of what training left: how far each setting ended from its best cost, and the bound.
 """
 
 from __future__ import annotations
@@ -11,18 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from onelayer.model.model import Certificate
-from onelayer.report.chart import SHAPES, Chart, Key, finished_specs, short
-from onelayer.report.summary import SettingSummary, Spread, listed, spread, unbroken
+from onelayer.report.chart import Axis, Chart, Dot, dot_chart
+from onelayer.report.render import Section
+from onelayer.report.summary import (
+    Records,
+    SettingSummary,
+    Spread,
+    listed,
+    number,
+    spread,
+    unbroken,
+)
+from onelayer.report.tables import Cell, Column, Table, make_table, spread_cell
 from onelayer.training.result import Result
 
-if TYPE_CHECKING:
-    from onelayer.report.chart import AltairChart
-
 # The sentence names this many settings; the table has all.
-MOST_SAID = 4
+MOST_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -61,15 +65,13 @@ class Distance:
 
 @dataclass(frozen=True)
 class DistanceFinding:
-    """The settings' distances from their optima.
+    """How far the settings ended from their optima.
 
     Attributes:
-        heading: with the number of epochs.
         distances: of the settings, in their order in the result.
         sentence: what the numbers say.
     """
 
-    heading: str
     distances: tuple[Distance, ...]
     sentence: str
 
@@ -80,30 +82,49 @@ class DistanceFinding:
 
     @property
     def known_to(self) -> float:
-        """To how many nats the best costs themselves are known; NaN without any."""
+        """To how many nats the best costs themselves are certified; NaN without any."""
         return max((d.best.gap for d in self.distances if d.best), default=math.nan)
 
 
+def distance_section(records: Records) -> Section | None:
+    """How far each setting ended from its optimum; None without certificates."""
+    finding = measure_distances(records.result, records.settings)
+    if finding is None:
+        return None
+    chart = distance_chart(finding.distances)
+    note = (
+        "On the training rows, with the weights of the last epoch. The certificate of a run bounds "
+        "its distance from the best cost by one pass over the rows, from the gradient alone."
+    )
+    if chart:
+        to = f"{finding.known_to:.0e}".replace("-", "\u2011")
+        note += (
+            f" J* is the cost of the optimum, which was solved as well and is certified to {to} "
+            "nats, so the true distance is known"
+            + (": the bound is never under it." if finding.holds else ".")
+        )
+    contradiction = (
+        "A bound is smaller than the true distance, which cannot be: these records are not of the "
+        "same rows."
+    )
+    return Section(
+        anchor="distance",
+        heading="Distance from the optimum",
+        text=(finding.sentence,),
+        asides=() if finding.holds else (contradiction,),
+        charts=(chart,) if chart else (),
+        note=note,
+        table=_table(finding.distances),
+    )
+
+
 def measure_distances(result: Result, settings: Sequence[SettingSummary]) -> DistanceFinding | None:
-    """Gather how far each setting ended from its optimum.
-
-    Args:
-        result: the records.
-        settings: its settings, summarised.
-
-    Returns:
-        The finding, or None for a result without certificates.
-    """
+    """Gather how far each setting ended from its optimum; None without certificates."""
     if not result.certificates:
         return None
     best = {optimum.l2: optimum for optimum in result.optima}
     distances = tuple(_distance(result, setting, best.get(setting.l2)) for setting in settings)
-    epochs = sorted({run.epochs for run in result.runs})
-    if len(epochs) == 1:
-        what = f"{epochs[0]} epoch{'s' * (epochs[0] != 1)}"
-    else:
-        what = f"{epochs[0]} to {epochs[-1]} epochs"
-    return DistanceFinding(f"What {what} left on the table", distances, unbroken(_say(distances)))
+    return DistanceFinding(distances, unbroken(_describe(distances)))
 
 
 def _distance(result: Result, setting: SettingSummary, best: Certificate | None) -> Distance:
@@ -123,118 +144,67 @@ def _distance(result: Result, setting: SettingSummary, best: Certificate | None)
     )
 
 
-def _say(distances: Sequence[Distance]) -> str:
+def _describe(distances: Sequence[Distance]) -> str:
     known = sorted((d for d in distances if d.best and d.above.n), key=lambda d: -d.above.mean)
     bounded = [d for d in distances if d.bound.n]
     if known:
         ends = [
             f"{d.setting} ends {d.above.mean:.2g} nats ({d.share:.2g} %) above the best cost"
-            for d in known[:MOST_SAID]
+            for d in known[:MOST_NAMED]
         ]
-        proofs = listed([f"{d.bound.mean:.2g}" for d in known[:MOST_SAID]])
+        proofs = listed([f"{d.bound.mean:.2g}" for d in known[:MOST_NAMED]])
         return (
             f"{listed(ends)}. The certificates, which take one pass and know no optimum, prove at "
             f"most {proofs} nats."
         )
     if bounded:
-        ends = [f"{d.setting} at most {d.bound.mean:.2g} nats" for d in bounded[:MOST_SAID]]
-        return f"Certified by one pass each: {listed(ends)} above the best cost there is."
+        ends = [f"{d.setting} at most {d.bound.mean:.2g} nats" for d in bounded[:MOST_NAMED]]
+        return f"Certified by one pass each: {listed(ends)} above the best possible cost."
     return "Without a penalty, λ = 0, no bound on the distance from the best cost exists."
 
 
-NAME = "distance-to-best"
-
-TITLE = "Above the best cost: true and certified"
-
-LABELS = ("true distance, J − J*", "certified bound")
-
-KEYS = ("c0", "c1")
-
-ROW, LEAST_HEIGHT = 42, 120
-
-
 def distance_chart(distances: Sequence[Distance]) -> Chart | None:
-    """Draw true distances beside their bounds.
-
-    Args:
-        distances: of the settings; those without a bound or a known optimum are left out.
-
-    Returns:
-        The chart; None when none is left.
-    """
+    """True distances beside their bounds; None where no setting has both."""
     shown = [d for d in distances if d.bound.n and d.above.n and d.above.mean > 0.0]
     if not shown:
         return None
-    names = [d.setting for d in shown]
-    height = max(LEAST_HEIGHT, ROW * len(shown))
-    specs = finished_specs(
-        _layers(names, paper=False),
-        _layers(names, paper=True),
-        height=height,
-        paper_size=(460, height),
-    )
-    tables = {
-        "ends": [row for d in shown for row in _ends(d)],
-        "ways": [
-            {"s": d.setting, "l": short(d.above.mean), "h": short(d.bound.mean)} for d in shown
-        ],
-    }
-    words = "; ".join(
-        f"{d.setting}: {d.above.mean:.3g} nats, certified at most {d.bound.mean:.3g}" for d in shown
-    )
-    return Chart(
-        name=NAME,
-        title=TITLE,
-        heading=TITLE,
-        description=f"{TITLE}. Means over the runs: {words}.",
-        page=specs.page_with(tables),
-        paper=specs.paper_with(tables, TITLE),
-        legend=tuple(
-            Key(k, label, i) for i, (k, label) in enumerate(zip(KEYS, LABELS, strict=True))
-        ),
-    )
-
-
-def _ends(distance: Distance) -> list[dict[str, Any]]:
-    return [
-        {"s": distance.setting, "c": key, "v": short(spread.mean), "t": label, "w": _words(spread)}
-        for key, label, spread in zip(KEYS, LABELS, (distance.above, distance.bound), strict=True)
+    title = "Cost above the optimum: true and certified"
+    rows = [
+        (d.setting, [Dot(i, s.mean, s.low, s.high) for i, s in enumerate((d.above, d.bound))])
+        for d in shown
     ]
+    labels = ("true distance, J − J*", "certified bound")
+    axis = Axis("J − J* / nats", log=True, format="~g")
+    return dot_chart("distance", title, title, axis, labels, rows, joined=True)
 
 
-def _words(spread: Spread) -> str:
-    over = f" ({spread.low:.4g} to {spread.high:.4g}, {spread.n} runs)" if spread.n > 1 else ""
-    return f"{spread.mean:.4g}{over}"
+def _table(distances: Sequence[Distance]) -> Table:
+    columns = [
+        Column("setting", words=True),
+        *(Column(name) for name in ("cost J reached / nats", "best cost J* / nats")),
+        *(Column(name, group="J − J* / nats") for name in ("true", "certified, at most")),
+        Column("bound on ‖W − W*‖"),
+        Column("‖∂J/∂W‖"),
+    ]
+    return make_table("Distance from the optimum", columns, map(_row, distances))
 
 
-def _layers(names: list[str], *, paper: bool) -> AltairChart:
-    import json
-
-    import altair as alt
-
-    scale = alt.Scale(type="log", nice=False, padding=30)
-    title = "J − J* / nats, log scale"
-    axis = alt.Axis(tickCount=4, format="~g", labelSeparation=8)
-    y = alt.Y("s:N", sort=names, title=None, axis=alt.Axis(labelLimit=150, ticks=False))
-    ways = alt.Chart(alt.NamedData("ways")).mark_rule(strokeWidth=1.5)
-    words = f"({json.dumps(dict(zip(KEYS, LABELS, strict=True)), ensure_ascii=False)})[datum.value]"
-    legend = alt.Legend(labelExpr=words, symbolSize=90, symbolOpacity=1) if paper else None
-    ends = alt.Chart(alt.NamedData("ends")).mark_point(filled=True, size=120, opacity=1)
-    if not paper:
-        ends = ends.transform_filter("indexof(hidden, datum.c) < 0")
-    points = ends.encode(
-        x=alt.X("v:Q", title=title, scale=scale, axis=axis),
-        y=y,
-        color=alt.Color("c:N", scale=alt.Scale(domain=list(KEYS)), legend=legend),
-        shape=alt.Shape(
-            "c:N", scale=alt.Scale(domain=list(KEYS), range=list(SHAPES[:2])), legend=legend
-        ),
-        tooltip=[
-            alt.Tooltip("s:N", title="setting"),
-            alt.Tooltip("t:N", title="of"),
-            alt.Tooltip("w:N", title="nats"),
-        ],
-    )
-    between = ways.encode(x=alt.X("l:Q", title=title, scale=scale, axis=axis), x2="h:Q", y=y)
-    chart = alt.layer(between, points)
-    return chart if paper else chart.add_params(alt.param(name="hidden", value=[]))
+def _row(d: Distance) -> list[Cell | str]:
+    gradient = f"{d.gradient.mean:.2g}" if d.gradient.n else "–"
+    if d.l2 == 0.0:
+        none = "no bound without λ"
+        return [d.setting, spread_cell(d.cost, ".4f"), "–", "–", none, "–", gradient]
+    above = Cell("–")
+    if d.above.n:
+        deviation = number(d.above.deviation, ".4f") if d.above.n > 1 else ""
+        share = f"{number(d.share, '.2g')} % of J*"
+        above = Cell(number(d.above.mean, ".4f"), deviation, share, strong=True)
+    return [
+        d.setting,
+        spread_cell(d.cost, ".4f"),
+        number(d.best.cost, ".4f") if d.best else "–",
+        above,
+        spread_cell(d.bound, ".4f"),
+        spread_cell(d.weights, ".3f"),
+        gradient,
+    ]

@@ -1,13 +1,9 @@
-"""Conclusion 1 as a measurement: "a higher η converges faster, too high it jumps the minimum".
+"""Learning rates compared: how fast each lowers the loss, how often it rises, and why.
 
-Needs two learning rates at one λ.
-
-Conclusion 1 explained: a step η overshoots where the cost bends more sharply than 2/η.
-
-Along a direction of curvature h, gradient descent multiplies the distance to the minimum by
-|1 − ηh| a step: it shrinks while h < 2/η and grows beyond.
-
-The chart of conclusion 1's reason: curvature met over epochs, and 2/η as a line for each run.
+The first conclusion of the report, "a higher η converges faster, but too high it jumps over the
+minimum", as a measurement; it needs two learning rates at one λ. Its reason: along a direction of
+curvature h, gradient descent multiplies the distance to the minimum by |1 − ηh| a step, so the
+distance shrinks while h < 2/η and grows beyond.
 """
 
 from __future__ import annotations
@@ -15,26 +11,31 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.report.chart import SHAPES, SMALLEST, Chart, Key, finished_specs, short
-from onelayer.report.curves import Series, band_of
-from onelayer.report.summary import SettingSummary, Spread, grouped, run_names, spread, unbroken
+from onelayer.report.chart import EPOCHS, Axis, Chart, Curve, Level, Marks, is_wide, line_chart
+from onelayer.report.curves import NATS, band_of, curve_of
+from onelayer.report.render import Section
+from onelayer.report.summary import (
+    Records,
+    SettingSummary,
+    Spread,
+    grouped,
+    is_clear,
+    run_names,
+    spread,
+    unbroken,
+)
+from onelayer.report.tables import Cell, Table, make_table, spread_cell
 from onelayer.training.result import Result
 
-if TYPE_CHECKING:
-    import altair as alt
-
-    from onelayer.report.chart import AltairChart
-
 # More curves than colours cannot be told apart.
-MOST_RATES = 6
+MOST_CURVES = 6
 
-# A rate jumps about when its loss rises in this share of the epochs more than the smallest rate's.
-RESTLESS_EPOCHS = 0.1
+# A rate is unsteady when its loss rises in this share of the epochs more than the smallest rate's.
+UNSTEADY_EPOCHS = 0.1
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,9 @@ class RateFigures:
     Attributes:
         learning_rate: η.
         runs: how many runs.
-        epochs_to_level: median epoch at which the training loss first is at the level or under
-            it; infinite when most runs never get there.
-        reached: how many runs get there.
-        rises: mean number of epochs that ended with a higher training loss than they began with.
+        time: epochs to the level in each run; one more than were trained where it was not reached.
+        reached: how many runs reach it.
+        rises: epochs of a run that ended with a higher training loss than they began with.
         epochs: mean number of epochs trained.
         largest_rise: largest single rise of any run, nats.
         final_validation_loss: at the last epoch each run reached, nats.
@@ -56,13 +56,14 @@ class RateFigures:
 
     learning_rate: float
     runs: int
-    epochs_to_level: float
+    time: Spread
     reached: int
-    rises: float
+    rises: Spread
     epochs: float
     largest_rise: float
     final_validation_loss: Spread
     diverged: int
+    epochs_to_level: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,33 +72,54 @@ class RateFinding:
 
     Attributes:
         l2: λ.
-        level: training loss, in nats, that each rate is timed to: half of the way that the
-            smallest rate falls.
-        heading: the conclusion that the figures allow, in a line.
+        level: training loss, nats, that each rate is timed to: half of the way that the smallest
+            rate falls.
         rates: the figures.
-        training: training loss of each rate.
-        validation: validation loss of each rate.
+        by_rate: positions of the runs of each rate.
+        heading: the conclusion that the figures allow.
         sentence: what the figures say.
     """
 
     l2: float
     level: float
     rates: tuple[RateFigures, ...]
-    training: tuple[Series, ...]
-    validation: tuple[Series, ...]
+    by_rate: dict[float, list[int]]
     heading: str
     sentence: str
+
+
+def learning_rate_section(records: Records) -> Section | None:
+    """Learning rates compared, and the curvature that runs met; None without either."""
+    finding = compare_rates(records.result, records.settings)
+    stability = stability_section(records)
+    if finding is None:
+        return stability
+    history = records.result.history
+    charts = tuple(
+        _rate_chart(records.result, finding, part, values)
+        for part, values in (
+            ("training", history.train_loss),
+            ("validation", history.validation_loss),
+        )
+    )
+    return Section(
+        anchor="learning-rate",
+        heading="Learning rate",
+        text=(f"{finding.heading}.", finding.sentence),
+        charts=charts,
+        note="Thick lines are means over seeds, bands reach from the smallest to the largest, thin "
+        "lines are single runs. A difference is a conclusion where it exceeds twice its standard "
+        "error over seeds.",
+        table=_rate_table(finding),
+        sections=(stability,) if stability else (),
+    )
 
 
 def compare_rates(result: Result, settings: Sequence[SettingSummary]) -> RateFinding | None:
     """Compare learning rates at the λ that has most of them.
 
-    Args:
-        result: the records.
-        settings: its settings, summarised.
-
     Returns:
-        The finding, or None without two learning rates at one λ. Of more than MOST_RATES rates,
+        The finding, or None without two learning rates at one λ. Of more than MOST_CURVES rates,
         that many are taken, evenly from the smallest to the largest.
     """
     measured = np.asarray(np.isfinite(result.history.train_loss).any(axis=1))
@@ -105,56 +127,53 @@ def compare_rates(result: Result, settings: Sequence[SettingSummary]) -> RateFin
     if not groups:
         return None
     l2, by_rate = groups
-    rates = _evenly(sorted(by_rate), MOST_RATES)
-    loss = result.history.train_loss
-    level = _half_way(loss[by_rate[rates[0]]])
+    rates = sorted(by_rate)
+    if len(rates) > MOST_CURVES:
+        places = np.linspace(0, len(rates) - 1, MOST_CURVES).round().astype(int)
+        rates = [rates[i] for i in places]
+    mean = band_of(result.history.train_loss[by_rate[rates[0]]]).mean
+    mean = mean[np.isfinite(mean)]
+    level = float(mean[0] + mean.min()) / 2.0
     figures = tuple(_figures_of_rate(result, rate, by_rate[rate], level) for rate in rates)
     return RateFinding(
         l2=l2,
         level=level,
         rates=figures,
-        training=_series(result, loss, rates, by_rate),
-        validation=_series(result, result.history.validation_loss, rates, by_rate),
+        by_rate={rate: by_rate[rate] for rate in rates},
         heading=_conclude_rates(figures[0], figures[-1]),
-        sentence=_say_rates(l2, level, figures),
+        sentence=_describe_rates(l2, level, figures),
     )
 
 
-def _evenly(values: list[float], most: int) -> list[float]:
-    if len(values) <= most:
-        return values
-    places = np.linspace(0, len(values) - 1, most).round().astype(int)
-    return [values[i] for i in places]
-
-
-def _series(
-    result: Result,
-    measured: NDArray[np.float64],
-    rates: list[float],
-    by_rate: dict[float, list[int]],
-) -> tuple[Series, ...]:
-    return tuple(
-        Series(f"η = {rate:g}", measured[by_rate[rate]], run_names(result, by_rate[rate]))
-        for rate in rates
+def _rate_chart(
+    result: Result, finding: RateFinding, part: str, values: NDArray[np.float64]
+) -> Chart:
+    curves = [
+        curve_of(f"η = {rate:g}", values[positions], run_names(result, positions))
+        for rate, positions in finding.by_rate.items()
+    ]
+    return line_chart(
+        f"rates-{part}",
+        f"{part.capitalize()} loss at λ = {finding.l2:g}, by learning rate",
+        f"{part.capitalize()} loss",
+        EPOCHS,
+        Axis(NATS, log=is_wide(curves)),
+        curves,
+        show_runs=True,
+        zoom=True,
     )
-
-
-def _half_way(losses: NDArray[np.float64]) -> float:
-    """Half of the way that the mean loss falls, from where it starts to its lowest."""
-    mean = band_of(losses).mean
-    mean = mean[np.isfinite(mean)]
-    return float(mean[0] + mean.min()) / 2.0
 
 
 def _figures_of_rate(
     result: Result, rate: float, positions: list[int], level: float
 ) -> RateFigures:
-    reached, rises, epochs, largest, last = [], [], [], 0.0, []
+    time, reached, rises, epochs, largest, last = [], [], [], [], 0.0, []
     for i in positions:
         loss = result.history.train_loss[i]
         loss = loss[np.isfinite(loss)]
         under = np.flatnonzero(loss <= level)
-        reached.append(float(under[0]) if under.size else math.inf)
+        reached.append(under.size > 0)
+        time.append(float(under[0]) if under.size else result.runs[i].epochs + 1.0)
         steps = np.diff(loss)
         rises.append(int((steps > 0).sum()))
         epochs.append(len(steps))
@@ -162,42 +181,52 @@ def _figures_of_rate(
         validation = result.history.validation_loss[i]
         validation = validation[np.isfinite(validation)]
         last.append(float(validation[-1]) if validation.size else math.nan)
+    finite = np.where(reached, time, math.inf)
     return RateFigures(
         learning_rate=rate,
         runs=len(positions),
-        epochs_to_level=float(np.sort(reached)[len(reached) // 2]),
-        reached=int(np.isfinite(reached).sum()),
-        rises=float(np.mean(rises)),
+        time=spread(time),
+        reached=sum(reached),
+        rises=spread(rises),
         epochs=float(np.mean(epochs)),
         largest_rise=largest,
         final_validation_loss=spread(last),
         diverged=sum(result.outcomes[i].status == "diverged" for i in positions),
+        epochs_to_level=float(np.sort(finite)[len(finite) // 2]),
     )
 
 
 def _conclude_rates(slow: RateFigures, fast: RateFigures) -> str:
-    quicker = fast.epochs_to_level < slow.epochs_to_level
-    restless = fast.diverged > 0 or fast.rises > slow.rises + RESTLESS_EPOCHS * fast.epochs
-    if restless and quicker:
+    timed = is_clear(slow.time, fast.time)
+    quicker = timed and fast.time.mean < slow.time.mean
+    more = fast.rises.mean - slow.rises.mean > UNSTEADY_EPOCHS * fast.epochs
+    unsteady = fast.diverged > 0 or (more and is_clear(slow.rises, fast.rises))
+    if unsteady and quicker:
         return "A larger step is faster at first, and then jumps over the minimum"
-    if restless:
+    if unsteady:
         return "Too large a step jumps over the minimum and does not settle"
-    return "A larger step converges faster" if quicker else "Here a larger step is not faster"
+    if quicker:
+        return "A larger step converges faster"
+    if timed:
+        return "Here a larger step is not faster"
+    few = min(slow.runs, fast.runs) < 2
+    why = "one seed shows no spread" if few else "the difference is within its standard error"
+    return f"No conclusion on the learning rate: {why}"
 
 
-def _say_rates(l2: float, level: float, rates: tuple[RateFigures, ...]) -> str:
+def _describe_rates(l2: float, level: float, rates: tuple[RateFigures, ...]) -> str:
     slow, fast = rates[0], rates[-1]
-    one, other = f"η = {slow.learning_rate:g}", f"η = {fast.learning_rate:g}"
+    a, b = f"η = {slow.learning_rate:g}", f"η = {fast.learning_rate:g}"
     parts = [
-        f"At λ = {l2:g}, {one} has taken the training loss half of its way down, to {level:.3f}, "
-        f"{_when(slow)}; {other} gets there {_when(fast)}.",
-        f"Instead of falling, the loss rises in {fast.rises:.3g} of {fast.epochs:.3g} epochs with "
-        f"{other}{_by(fast)}, and in {slow.rises:.3g} of {slow.epochs:.3g} with {one}{_by(slow)}.",
+        f"At λ = {l2:g}, {a} makes half of its loss reduction (to {level:.3f}) {_when(slow)}; "
+        f"{b} reaches that level {_when(fast)}.",
+        f"The training loss rises in {fast.rises.mean:.3g} of {fast.epochs:.3g} epochs with {b}"
+        f"{_by(fast)}, and in {slow.rises.mean:.3g} of {slow.epochs:.3g} with {a}{_by(slow)}.",
     ]
-    a, b = slow.final_validation_loss, fast.final_validation_loss
-    if a.n and b.n:
+    first, last = slow.final_validation_loss, fast.final_validation_loss
+    if first.n and last.n:
         parts.append(
-            f"At the end the validation loss is {_ends(b)} with {other}, {_ends(a)} with {one}."
+            f"The last validation loss is {_loss(last)} with {b}, {_loss(first)} with {a}."
         )
     parts += [
         f"{rate.diverged} of {rate.runs} runs with η = {rate.learning_rate:g} diverged."
@@ -208,25 +237,38 @@ def _say_rates(l2: float, level: float, rates: tuple[RateFigures, ...]) -> str:
 
 
 def _by(rate: RateFigures) -> str:
-    return f" (by up to {rate.largest_rise:.2g} nats in one)" if rate.rises else ""
+    return f" (by up to {rate.largest_rise:.2g} nats)" if rate.rises.mean else ""
 
 
-def _ends(loss: Spread) -> str:
-    over = f" ({loss.low:.3g} to {loss.high:.3g} over seeds)" if loss.n > 1 else ""
-    return f"{loss.mean:.3g}{over}"
+def _loss(loss: Spread) -> str:
+    around = f" ({loss.low:.3g} to {loss.high:.3g} over seeds)" if loss.n > 1 else ""
+    return f"{loss.mean:.3g}{around}"
 
 
 def _when(rate: RateFigures) -> str:
     if math.isinf(rate.epochs_to_level):
-        return (
-            "in none of its runs" if rate.reached == 0 else f"in {rate.reached} of {rate.runs} runs"
-        )
+        return f"in {rate.reached} of {rate.runs} runs" if rate.reached else "in no run"
     epoch = int(rate.epochs_to_level)
     return f"after {epoch} epoch{'s' * (epoch != 1)}"
 
 
-# More curves than colours cannot be told apart.
-MOST_CURVES = 6
+def _rate_table(finding: RateFinding) -> Table:
+    rows: list[list[Cell | str]] = [
+        [
+            f"{rate.learning_rate:g}",
+            str(rate.runs),
+            "not reached" if math.isinf(rate.epochs_to_level) else f"{rate.epochs_to_level:.0f}",
+            f"{rate.rises.mean:.3g} of {rate.epochs:.3g}",
+            f"{rate.largest_rise:.2f}",
+            spread_cell(rate.final_validation_loss, ".3f", strong=True),
+        ]
+        for rate in finding.rates
+    ]
+    columns = (
+        *("η", "runs", f"epochs to a training loss of {finding.level:.3f} (median)"),
+        *("epochs in which it rose", "largest rise / nats", "last validation loss / nats"),
+    )
+    return make_table("Learning rates", columns, rows)
 
 
 @dataclass(frozen=True)
@@ -256,36 +298,35 @@ class Bend:
         return sum(value > self.limit for value in self.values)
 
 
-@dataclass(frozen=True)
-class StabilityFinding:
-    """Curvatures met in training, smallest η first.
-
-    Attributes:
-        bends: of the measured runs.
-        sentence: what the numbers say.
-    """
-
-    bends: tuple[Bend, ...]
-    sentence: str
+# Words over the line of a limit this share of another's or nearer to it would meet its words.
+NEAR = 1.3
 
 
-def compare_curvatures(
-    result: Result, settings: Sequence[SettingSummary]
-) -> StabilityFinding | None:
-    """Set the curvature that each measured run met against 2/η.
+def stability_section(records: Records) -> Section | None:
+    """The curvature that each measured run met, against 2/η; None without a measured run."""
+    bends = find_curvatures(records.result, records.settings)
+    if not bends:
+        return None
+    sentence = unbroken(" ".join(map(_describe_bend, bends)))
+    return Section(
+        anchor="stability",
+        heading="Curvature and the stable step",
+        text=(
+            "A step η is stable where the curvature of the cost is under 2/⁠η; above it, each "
+            "step along that direction lands farther from the minimum than it started.",
+            sentence,
+        ),
+        charts=(stability_chart(bends),),
+        note="Solid: the largest eigenvalue λmax of the Hessian of J on all training rows, at the "
+        "weights that the run had reached. Dashed, in the same colour: 2/⁠η. The limit is that of "
+        "full-batch steps; mini-batches add noise.",
+    )
 
-    Args:
-        result: the records.
-        settings: its settings, summarised.
 
-    Returns:
-        The finding, or None without a measured run. Of more than MOST_CURVES runs the first are
-        taken.
-    """
+def find_curvatures(result: Result, settings: Sequence[SettingSummary]) -> tuple[Bend, ...]:
+    """The first MOST_CURVES measured runs, smallest η first."""
     of_run = {i: setting for setting in settings for i in setting.positions}
     measured = [i for i in sorted(result.curvatures) if result.curvatures[i].epochs][:MOST_CURVES]
-    if not measured:
-        return None
     several_l2 = len({of_run[i].l2 for i in measured}) > 1
     names = [(of_run[i].learning_rate, of_run[i].l2) for i in measured]
     bends = []
@@ -295,11 +336,10 @@ def compare_curvatures(
         label += f", seed {result.runs[i].seed}" if names.count(name) > 1 else ""
         curvature = result.curvatures[i]
         bends.append(Bend(label, name[0], curvature.epochs, curvature.values))
-    bends.sort(key=lambda bend: bend.learning_rate)
-    return StabilityFinding(tuple(bends), unbroken(" ".join(map(_say, bends))))
+    return tuple(sorted(bends, key=lambda bend: bend.learning_rate))
 
 
-def _say(bend: Bend) -> str:
+def _describe_bend(bend: Bend) -> str:
     """One run in a sentence: on which side of its limit it was, and how often."""
     measured, above, limit = len(bend.values), bend.above, f"2/η = {bend.limit:.3g}"
     low, high = min(bend.values), max(bend.values)
@@ -317,142 +357,32 @@ def _say(bend: Bend) -> str:
     )
 
 
-NAME = "rates-curvature"
-
-TITLE = "Curvature of the cost against what each step allows"
-
-UNIT = "largest curvature λmax(H), log scale"
-
-LIMIT_DASH = (6, 4)
-
-# Words under the line of a limit this share of another's or nearer to it would meet its words.
-NEAR = 1.3
-
-
 def stability_chart(bends: Sequence[Bend]) -> Chart:
-    """Draw the curvature that runs met.
-
-    Args:
-        bends: runs, at least one.
-
-    Returns:
-        The chart: solid with marks λmax(H), dashed 2/η, in the run's colour.
-    """
-    drawing = _Drawing(tuple(bend.label for bend in bends))
-    specs = finished_specs(drawing.layers(paper=False), drawing.layers(paper=True))
-    tables = {"met": _met(bends), "limits": _limits(bends)}
-    ends = "; ".join(
-        f"{bend.label}: {bend.values[0]:.3g} at epoch {bend.epochs[0]} to {bend.values[-1]:.3g} at "
-        f"epoch {bend.epochs[-1]}, 2/η = {bend.limit:.3g}"
-        for bend in bends
-    )
-    return Chart(
-        name=NAME,
-        title=TITLE,
-        heading=TITLE,
-        description=f"{TITLE}. λmax of the Hessian, {ends}.",
-        page=specs.page_with(tables),
-        paper=specs.paper_with(tables, TITLE),
-        legend=tuple(Key(f"c{i}", bend.label, i, solid=True) for i, bend in enumerate(bends)),
-    )
-
-
-def _met(bends: Sequence[Bend]) -> list[dict[str, Any]]:
-    return [
-        {"c": f"c{i}", "e": epoch, "v": short(value), "t": bend.label, "n": f"{bend.limit:.4g}"}
-        | {"w": "overshoots" if value > bend.limit else "stable"}
-        for i, bend in enumerate(bends)
-        for epoch, value in zip(bend.epochs, bend.values, strict=True)
-    ]
-
-
-def _limits(bends: Sequence[Bend]) -> list[dict[str, Any]]:
-    """A line for each run; runs of one η share their words."""
-    rows: list[dict[str, Any]] = []
-    written: list[float] = []
+    """Draw λmax of the Hessian over epochs, and 2/η as a dashed line of the same colour."""
+    levels: list[Level] = []
     for i, bend in enumerate(bends):
-        near = any(1 / NEAR < bend.limit / other < NEAR for other in written)
+        near = any(1 / NEAR < bend.limit / level.value < NEAR for level in levels if level.words)
         words = "" if near else f"2/η = {bend.limit:.3g} for {bend.label.split(',')[0]}"
-        rows.append({"c": f"c{i}", "v": short(bend.limit), "w": words})
-        written += [] if near else [bend.limit]
-    return rows
-
-
-class _Drawing:
-    """The marks; what is hidden leaves the data, so the axis closes up around what is left."""
-
-    def __init__(self, labels: tuple[str, ...]) -> None:
-        self._labels = labels
-
-    def layers(self, *, paper: bool) -> AltairChart:
-        import altair as alt
-
-        layers = [
-            self._limit(paper).mark_rule(strokeDash=list(LIMIT_DASH), strokeWidth=2),
-            self._words(paper),
-            self._met(paper).mark_line(strokeWidth=2.4),
-            self._points(paper),
-        ]
-        chart = alt.layer(*layers)
-        return chart if paper else chart.add_params(alt.param(name="hidden", value=[]))
-
-    def _base(self, table: str, paper: bool) -> alt.Chart:
-        import altair as alt
-
-        scale = alt.Scale(type="log", nice=False, padding=14)
-        axis = alt.Axis(tickCount=5, format="~g")
-        keys = [f"c{i}" for i in range(len(self._labels))]
-        chart = alt.Chart(alt.NamedData(table)).encode(
-            y=alt.Y("v:Q", title=UNIT, scale=scale, axis=axis),
-            color=alt.Color("c:N", scale=alt.Scale(domain=keys), legend=self._legend(paper)),
+        levels.append(Level(bend.limit, words, i))
+    curves = [
+        Curve(
+            bend.label,
+            bend.epochs,
+            bend.values,
+            words=[
+                f"{value:.4g}, {'overshoots' if value > bend.limit else 'stable'}"
+                for value in bend.values
+            ],
         )
-        return chart if paper else chart.transform_filter("indexof(hidden, datum.c) < 0")
-
-    def _legend(self, paper: bool) -> alt.Legend | None:
-        import json
-
-        import altair as alt
-
-        names = {f"c{i}": label for i, label in enumerate(self._labels)}
-        expression = f"({json.dumps(names, ensure_ascii=False)})[datum.value]"
-        return alt.Legend(labelExpr=expression, symbolSize=90, symbolOpacity=1) if paper else None
-
-    def _limit(self, paper: bool) -> alt.Chart:
-        return self._base("limits", paper)
-
-    def _words(self, paper: bool) -> alt.Chart:
-        import altair as alt
-
-        words = self._limit(paper).mark_text(
-            align="right", baseline="bottom", dx=-4, dy=-4, fontSize=SMALLEST
-        )
-        ended: alt.Chart = words.encode(x=alt.value("width"), text="w:N")
-        return ended
-
-    def _met(self, paper: bool) -> alt.Chart:
-        import altair as alt
-
-        axis = alt.Axis(tickMinStep=1, format="d", grid=False)
-        met: alt.Chart = self._base("met", paper).encode(x=alt.X("e:Q", title="epoch", axis=axis))
-        return met
-
-    def _points(self, paper: bool) -> alt.Chart:
-        import altair as alt
-
-        keys = [f"c{i}" for i in range(len(self._labels))]
-        shapes = alt.Scale(domain=keys, range=list(SHAPES[: len(keys)]))
-        points: alt.Chart = (
-            self._met(paper)
-            .mark_point(filled=True, size=45, opacity=1)
-            .encode(
-                shape=alt.Shape("c:N", scale=shapes, legend=self._legend(paper)),
-                tooltip=[
-                    alt.Tooltip("t:N", title="run"),
-                    alt.Tooltip("e:Q", title="epoch"),
-                    alt.Tooltip("v:Q", title="λmax", format=".4~g"),
-                    alt.Tooltip("n:N", title="2/η"),
-                    alt.Tooltip("w:N", title="so the step"),
-                ],
-            )
-        )
-        return points
+        for bend in bends
+    ]
+    return line_chart(
+        "rates-curvature",
+        "Curvature of the cost against what each step allows",
+        "Curvature of the cost against what each step allows",
+        EPOCHS,
+        Axis("largest curvature λmax(H)", log=True, format="~g"),
+        curves,
+        points=True,
+        marks=Marks(levels=tuple(levels)),
+    )

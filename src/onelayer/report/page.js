@@ -47,12 +47,30 @@
     views.get(name)?.finalize();
     views.set(name, embedded.view);
   };
+  /* A chart in a closed fold has no width yet; it is drawn when the fold opens. */
+  const folded = (box) => box.closest("details.fold:not([open])") !== null;
+  const open = (fold) => {
+    for (const box of fold.querySelectorAll("[data-chart]")) {
+      if (!folded(box)) draw(box, mode());
+    }
+  };
+  for (const fold of document.querySelectorAll("details.fold")) {
+    fold.addEventListener("toggle", () => { if (fold.open) open(fold); });
+  }
+  const unfold = () => {
+    const target = location.hash && document.getElementById(location.hash.slice(1));
+    for (let fold = target && target.closest("details.fold"); fold;
+      fold = fold.parentElement.closest("details.fold")) fold.open = true;
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
   let turn = 0;
   const drawAll = async () => {
     const mine = ++turn;
     const theme = mode();
     root.dataset.drawn = "no";
     for (const box of document.querySelectorAll("[data-chart]")) {
+      if (folded(box)) continue;
       await draw(box, theme);
       await new Promise((next) => setTimeout(next));
       if (mine !== turn) return;
@@ -61,11 +79,12 @@
   };
 
   for (const legend of document.querySelectorAll(".legend")) {
-    const name = legend.dataset.for;
+    const names = legend.dataset.for.split(" ");
     const buttons = [...legend.querySelectorAll("[data-key]")];
     const pressed = (button) => button.getAttribute("aria-pressed") === "true";
     const hidden = () => buttons.filter((b) => !pressed(b)).map((b) => b.dataset.key);
-    hiddenKeys.set(name, hidden());
+    const keep = () => { for (const name of names) hiddenKeys.set(name, hidden()); };
+    keep();
     const set = (button, on) => button.setAttribute("aria-pressed", String(on));
     for (const button of buttons) {
       button.addEventListener("click", () => {
@@ -73,8 +92,8 @@
         // Whoever asks for single runs wants to see them.
         const all = buttons.find((b) => b.dataset.key === "runs");
         if (button.dataset.key.startsWith("run ") && all) set(all, true);
-        hiddenKeys.set(name, hidden());
-        views.get(name)?.signal("hidden", hidden()).runAsync();
+        keep();
+        for (const name of names) views.get(name)?.signal("hidden", hidden()).runAsync();
       });
     }
   }
@@ -85,43 +104,49 @@
     });
   }
 
-  /* The templates: one sheet a setting, a row of pictures for each epoch or λ. */
+  /* The templates: a row of pictures for each setting, all under one slider. */
   const player = (box) => {
-    const sheet = data.sheets[box.dataset.sheet];
-    const pictures = [...box.querySelectorAll("canvas")];
+    const grid = data.grids[box.dataset.grid];
+    const { width, height, labels } = grid;
     const slider = box.querySelector("input");
-    const image = new Image();
-    let frame = sheet.start;
-    const show = (next) => {
-      frame = next;
-      pictures.forEach((canvas, k) => {
-        const { width, height } = sheet;
-        canvas.getContext("2d").drawImage(
-          image, k * width, frame * height, width, height, 0, 0, width, height);
-      });
-      box.querySelector(".reading").textContent = sheet.readings[frame];
-      if (slider) {
-        slider.value = frame;
-        slider.setAttribute("aria-valuetext", sheet.labels[frame]);
-        box.querySelector(".epoch").textContent = sheet.labels[frame];
-      }
-    };
-    image.onload = () => { show(frame); box.dataset.drawn = "yes"; };
-    image.src = sheet.uri;
+    let step = grid.start;
+    let waiting = grid.rows.length;
+    const rows = grid.rows.map((row, i) => {
+      const place = box.querySelector(`[data-row="${i}"]`);
+      const pictures = [...place.querySelectorAll("canvas")];
+      const image = new Image();
+      const show = () => {
+        pictures.forEach((canvas, k) => {
+          canvas.getContext("2d").drawImage(
+            image, k * width, row.frames[step] * height, width, height, 0, 0, width, height);
+        });
+        place.querySelector(".reading").textContent = row.readings[step];
+      };
+      image.onload = () => { show(); if (--waiting === 0) box.dataset.drawn = "yes"; };
+      image.src = row.uri;
+      return show;
+    });
     if (!slider) return;
+    const go = (next) => {
+      step = next;
+      rows.forEach((show) => show());
+      slider.value = step;
+      slider.setAttribute("aria-valuetext", labels[step]);
+      box.querySelector(".step").textContent = labels[step];
+    };
     const button = box.querySelector(".play");
     let timer = 0;
     const stop = () => { clearInterval(timer); timer = 0; button.textContent = "▶"; };
-    slider.addEventListener("input", () => { stop(); show(Number(slider.value)); });
+    slider.addEventListener("input", () => { stop(); go(Number(slider.value)); });
     button.addEventListener("click", () => {
       if (timer) { stop(); return; }
-      if (frame === sheet.labels.length - 1) show(0);
+      if (step === labels.length - 1) go(0);
       button.textContent = "❚❚";
       timer = setInterval(() => {
-        if (frame >= sheet.labels.length - 1) stop(); else show(frame + 1);
+        if (step >= labels.length - 1) stop(); else go(step + 1);
       }, 180);
     });
   };
-  document.querySelectorAll("[data-sheet]").forEach(player);
+  document.querySelectorAll("[data-grid]").forEach(player);
   drawAll();
 })();

@@ -1,115 +1,315 @@
-"""The page of a λ path: one file that needs no network, and the charts beside it.
-
-What the page of a λ path says in words: the headline, how λ was chosen, what was proven.
-
-What the page of a λ path holds, gathered from its record.
-"""
+"""The page of a λ path: what was chosen, what was proven, and how everything changes with λ."""
 
 from __future__ import annotations
 
-import pathlib
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+import pathlib
 
 import numpy as np
 
-from onelayer.files.atomic import staged_file
-from onelayer.report.chart import Chart
-from onelayer.report.path_charts import path_charts
-from onelayer.report.path_summary import PathLine, Scores, best_line, scores_of, summarise_path
-from onelayer.report.render import Painter, fill_template, write_page
+from onelayer.report.chart import (
+    Axis,
+    Chart,
+    Curve,
+    Level,
+    Marks,
+    Stripe,
+    is_wide,
+    l2_axis,
+    line_chart,
+)
+from onelayer.report.path_summary import (
+    Estimate,
+    PathLine,
+    Scores,
+    best_line,
+    scores_of,
+    summarise_path,
+)
+from onelayer.report.render import Page, Section, write_page
 from onelayer.report.summary import DATA_NAMES, SCALINGS, describe_rows, unbroken, without_paths
-from onelayer.report.weight_images import MOST_FRAMES, TemplateSheet, draw_sheet, template_drawing
+from onelayer.report.tables import feature_name, path_table
+from onelayer.report.weight_images import MOST_FRAMES, make_grid, make_row, template_drawing
+from onelayer.report.weights import weights_section
 from onelayer.solver import Path
 
 
-@dataclass(frozen=True)
-class PathFacts:
-    """Sentences and figures of the page.
-
-    Attributes:
-        title: the page's heading.
-        lead: the chosen λ, what it scores, what was proven.
-        data: the data, in a sentence.
-        held_out: what the rows are called that λ is chosen by.
-        choosing: how λ was chosen, in a sentence or two.
-        proving: what was proven of all λ, in a sentence.
-        edge: advice where the chosen λ is at the end of those tried, or ''.
-        test: accuracy and loss of the chosen model on the test rows; None without them.
-        classes: K.
-        source: where the data came from, without this machine's paths.
-        scaling: what is done to features, in words.
-        environment: what it ran on, name and value.
-        seconds: wall time of each phase, name and text.
-        command: the command line that made it, without this machine's paths, or ''.
-    """
-
-    title: str
-    lead: str
-    data: str
-    held_out: str
-    choosing: str
-    proving: str
-    edge: str
-    test: Scores | None
-    classes: int
-    source: str
-    scaling: str
-    environment: tuple[tuple[str, str], ...]
-    seconds: tuple[tuple[str, str], ...]
-    command: str
-
-
-def gather_path_facts(path: Path, lines: Sequence[PathLine]) -> PathFacts:
-    """Put a path into words.
+def write_path_report(
+    path: Path,
+    place: pathlib.Path,
+    *,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> pathlib.Path:
+    """Write the page of a λ path, from its records alone.
 
     Args:
         path: solved.
-        lines: its figures.
+        place: an existing folder, in which report.html and the charts in charts/ are replaced; or
+            a file that ends in .html, which is written alone.
+        on_progress: called with how many charts are written of how many.
 
     Returns:
-        The facts.
+        Path of the page.
+
+    Raises:
+        OSError: when the disk refuses.
+
+    Example:
+        >>> import tempfile
+        >>> from onelayer.data import load
+        >>> from onelayer.solver import solve_path
+        >>> path = solve_path(load("digits"), [0.1, 0.001])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_path_report(path, pathlib.Path(folder)).name
+        'report.html'
     """
+    return write_page(place, lambda: path_page(path), on_progress)
+
+
+@dataclass(frozen=True)
+class PathFigures:
+    """A path with the figures of each λ."""
+
+    path: Path
+    lines: tuple[PathLine, ...]
+
+    @property
+    def chosen(self) -> PathLine:
+        """The figures of the chosen λ."""
+        return self.lines[self.path.chosen]
+
+    @property
+    def held_out(self) -> str:
+        """What the rows are called that λ is chosen by."""
+        folds = self.path.folds
+        return f"held out, {folds} folds" if folds else "validation"
+
+
+def path_page(path: Path) -> Page:
+    """What the page of a λ path shows; sections that the record does not allow are left out."""
     card = path.data
+    figures = PathFigures(path, summarise_path(path))
     name = DATA_NAMES.get(card.name, card.name)
-    test = scores_of((path.test,)) if path.test else None
-    chosen = lines[path.chosen]
-    features = path.best.W.shape[1]
-    return PathFacts(
+    count = len(figures.lines)
+    facts = {
+        "Data": card.source,
+        "Features": SCALINGS.get(path.scaling.name, path.scaling.name),
+        **path.environment,
+    }
+    return Page(
         title=f"How much to shrink: the λ path on {name}",
-        lead=unbroken(_lead(path, chosen, test)),
-        data=f"{describe_rows(card, features)}; {len(lines)} value{'s' * (len(lines) != 1)} of λ.",
-        held_out=held_out_name(path),
-        choosing=unbroken(_choosing(path, lines)),
-        proving=unbroken(_proving(lines)),
-        edge=_edge(lines, chosen),
-        test=test,
-        classes=len(card.class_names),
-        source=without_paths(card.source),
-        scaling=SCALINGS.get(path.scaling.name, path.scaling.name),
-        environment=tuple((k, without_paths(v)) for k, v in path.environment.items()),
-        seconds=tuple((name, f"{value:.2f}") for name, value in path.seconds.items()),
+        lead=unbroken(_lead(figures)),
+        data=f"{describe_rows(card, path.best.W.shape[1])}; λ: {count} value{'s' * (count != 1)}.",
+        sections=tuple(filter(None, (section(figures) for section in SECTIONS))),
+        facts=(
+            *((key, without_paths(value)) for key, value in facts.items()),
+            *((key, f"{value:.2f} s") for key, value in path.seconds.items()),
+        ),
         command=without_paths(path.command.line) if path.command else "",
     )
 
 
-def held_out_name(path: Path) -> str:
-    """What the rows are called that λ is chosen by.
+def curves_section(figures: PathFigures) -> Section:
+    """How λ was chosen, what was proven, and accuracy, loss, ‖W‖ and the gap over λ."""
+    lines = figures.lines
+    edge = _edge(lines, figures.chosen)
+    charts = path_charts(figures)
+    rule = figures.path.choice.rule
+    ring = (
+        "; the ring is the best held-out score, the grey stripe reaches one standard error from it"
+        if rule == "one-standard-error"
+        else ""
+    )
+    return Section(
+        anchor="path",
+        heading="Along the path",
+        text=(unbroken(_choosing(figures)), unbroken(_proving(lines))),
+        asides=(edge,) if edge else (),
+        charts=charts,
+        note="To the right λ is larger and W is shrunk more. The upright line is the chosen λ; "
+        f"bands are ± 1 standard error{ring}.",
+    )
 
-    Args:
-        path: solved.
 
-    Returns:
-        "validation", or how many folds.
-    """
-    folds = path.folds
-    return f"held out, {folds} folds" if folds else "validation"
+# More curves than this cannot be told apart.
+MOST_PROFILES = 10
 
 
-def _lead(path: Path, chosen: PathLine, test: Scores | None) -> str:
+def profiles_section(figures: PathFigures) -> Section:
+    """How the weights shrink along the path: those of each class, or of the strongest features."""
+    path, lines = figures.path, figures.lines
+    weights = [np.asarray(model.W, np.float64) for model in path.models]
+    card = path.data
+    of_features = card.image_shape is None
+    axis = 0 if of_features else 1
+    norms = np.stack([np.linalg.norm(W, axis=axis) for W in weights])
+    order = np.argsort(-norms[path.chosen], kind="stable")[:MOST_PROFILES]
+    count = norms.shape[1]
+    if of_features:
+        names = [feature_name(card.feature_names, int(j)) for j in order]
+        what, unit = "features", "norm over classes, ‖W·j‖"
+    else:
+        order = np.sort(order)
+        names = [card.class_names[k] for k in order]
+        what, unit = "classes", "norm of the class's row, ‖Wk‖"
+    l2s = [line.l2 for line in lines]
+    curves = [
+        Curve(name[:30], l2s, norms[:, place].tolist())
+        for name, place in zip(names, order, strict=True)
+    ]
+    title = f"Weights of the {what} against λ"
+    chart = line_chart(
+        "path-profiles",
+        title,
+        title,
+        l2_axis(l2s),
+        Axis(unit, log=is_wide(curves)),
+        curves,
+        points=True,
+        marks=Marks(chosen=figures.chosen.l2),
+    )
+    largest = f" The {MOST_PROFILES} of {count} {what} with the largest weights at the chosen λ."
+    return Section(
+        anchor="profiles",
+        heading="Coefficient profiles",
+        charts=(chart,),
+        note="The upright line is the chosen λ." + (largest if count > MOST_PROFILES else ""),
+    )
+
+
+def templates_section(figures: PathFigures) -> Section | None:
+    """The templates of every λ, smallest first; the chosen one is shown first."""
+    path, lines = figures.path, figures.lines
+    card = path.data
+    shape = card.image_shape
+    if shape is None:
+        return None
+    places = _some(len(lines), path.chosen)
+    title = f"Templates of W at the chosen λ = {path.best.l2:.3g}"
+    row = make_row(
+        "Optimum",
+        [path.models[i].W for i in places],
+        tuple(range(len(places))),
+        tuple(_reading(lines[i]) for i in places),
+        drawing=template_drawing(path.best.W, card.class_names, shape, title),
+        file="templates-path",
+        image_shape=shape,
+    )
+    labels = tuple(f"λ = {lines[i].l2:.3g}" for i in places)
+    start = places.index(path.chosen)
+    grid = make_grid("λ", labels, start, [row], card.class_names, shape)
+    return Section("templates", "Templates: the rows of W", templates=grid, note=grid.note)
+
+
+def strongest_section(figures: PathFigures) -> Section | None:
+    """The weights of the chosen model as a heat map or by name; None for images."""
+    path, card = figures.path, figures.path.data
+    if card.image_shape is not None:
+        return None
+    name = f"the chosen λ = {path.best.l2:.3g}"
+    return weights_section(path.best.W, card.class_names, card.feature_names, name)
+
+
+def table_section(figures: PathFigures) -> Section:
+    """Every λ with its figures."""
+    return Section(
+        anchor="table",
+        heading="Every λ",
+        text=(
+            "Largest λ first. Cost and gap are those of the training rows: the best possible cost "
+            "lies between cost − gap and cost. Held-out scores are ± 1 standard error.",
+        ),
+        table=path_table(figures.path),
+    )
+
+
+# Every section of the page, in order.
+SECTIONS: tuple[Callable[[PathFigures], Section | None], ...] = (
+    curves_section,
+    profiles_section,
+    templates_section,
+    strongest_section,
+    table_section,
+)
+
+
+def path_charts(figures: PathFigures) -> tuple[Chart, ...]:
+    """Accuracy, loss, ‖W‖ and the certified gap over λ."""
+    lines, choice = figures.lines, figures.path.choice
+    l2s = [line.l2 for line in lines]
+    x, chosen = l2_axis(l2s), figures.chosen.l2
+
+    def curve(label: str, values: Sequence[Estimate]) -> Curve:
+        words = [_words(value) for value in values]
+        around = any(value.error for value in values)
+        low = [value.low for value in values] if around else ()
+        high = [value.high for value in values] if around else ()
+        return Curve(label, l2s, [value.mean for value in values], low, high, words)
+
+    def scores(measure: str, heading: str, unit: str) -> Chart:
+        curves = [
+            curve(label, [getattr(getattr(line, rows), measure) for line in lines])
+            for rows, label in (("train", "training"), ("held_out", figures.held_out))
+        ]
+        marks = Marks(chosen=chosen)
+        if choice.by == measure and choice.rule == "one-standard-error":
+            best = best_line(lines, choice.by)
+            score = best.held_out.of(choice.by)
+            low, high = sorted((score.mean, score.low if measure == "accuracy" else score.high))
+            stripe = Stripe(low, high, "within 1 standard error").away_from(curves)
+            marks = Marks(chosen, (1, best.l2, score.mean), stripe)
+        log = measure == "loss" and is_wide(curves)
+        return draw(measure, heading, Axis(unit, log=log), curves, marks)
+
+    def draw(
+        name: str,
+        heading: str,
+        y: Axis,
+        curves: Sequence[Curve],
+        marks: Marks,
+        *,
+        joined: bool = True,
+    ) -> Chart:
+        title = f"{heading} against λ"
+        return line_chart(
+            f"path-{name}", title, heading, x, y, curves,
+            around="± 1 standard error", points=True, joined=joined, marks=marks,
+        )  # fmt: skip
+
+    norms = curve("‖W‖", [Estimate(line.norm, 0.0) for line in lines])
+    # A gap of exactly 0 has no place on a logarithmic axis.
+    gaps = [max(line.relative_gap, SMALLEST_GAP) for line in lines]
+    gap = curve("gap / J", [Estimate(value, 0.0) for value in gaps])
+    asked = Level(lines[0].tol, f"asked for: {lines[0].tol:.0e}".replace("e-0", "e-"))
+    norm_axis = Axis("‖W‖ (Frobenius norm)", log=is_wide([norms]))
+    gap_axis = Axis("bound on (J − J*) / J", log=True, format="~e")
+    return (
+        scores("accuracy", "Accuracy", "share of rows / %"),
+        scores("loss", "Loss", "mean cross-entropy / nats"),
+        draw("norm", "Norm of W", norm_axis, [norms], Marks(chosen=chosen)),
+        # Where the solver stopped under what was asked has no trend that a line could show.
+        draw("gap", "Certified gap", gap_axis, [gap], Marks(chosen, levels=(asked,)), joined=False),
+    )
+
+
+# Drawn in place of a gap of exactly 0, which a logarithmic axis does not know.
+SMALLEST_GAP = 1e-17
+
+
+def _words(value: Estimate) -> str:
+    if not math.isfinite(value.mean):
+        return "no bound"
+    return f"{value.mean:.4g}" + (f" ± {value.error:.2g}" if value.error else "")
+
+
+def _lead(figures: PathFigures) -> str:
+    path, chosen = figures.path, figures.chosen
+    test = scores_of((path.test,)) if path.test else None
     rows = path.test.rows if path.test else 0
-    share = (
-        f"With it the classifier gets {_percent(test)} of the {rows:,} test rows right"
+    scored = (
+        f"Its test accuracy on {rows:,} rows is {_percent(test)}"
         if test
         else "There are no test rows to score it on"
     )
@@ -120,16 +320,16 @@ def _lead(path: Path, chosen: PathLine, test: Scores | None) -> str:
             f"its cost is proven to be at most {100.0 * chosen.relative_gap:.2g} % above the best "
             "that any weights can have"
         )
-    return f"λ = {chosen.l2:.3g} is chosen. {share}, and {proof}."
+    return f"λ = {chosen.l2:.3g} is chosen. {scored}, and {proof}."
 
 
 def _percent(scores: Scores) -> str:
     return f"{scores.accuracy.mean:.2f} ± {scores.accuracy.error:.2f} %"
 
 
-def _choosing(path: Path, lines: Sequence[PathLine]) -> str:
-    by = path.choice.by
-    best, chosen = best_line(lines, by), lines[path.chosen]
+def _choosing(figures: PathFigures) -> str:
+    path, by = figures.path, figures.path.choice.by
+    best, chosen = best_line(figures.lines, by), figures.chosen
     rows = (
         f"rows held out in {path.folds} folds of the training rows"
         if path.folds
@@ -140,13 +340,13 @@ def _choosing(path: Path, lines: Sequence[PathLine]) -> str:
     if path.choice.rule == "best":
         return f"λ is chosen for the {what} on the {rows}: {top}."
     further = (
-        "which is that very λ"
+        "which is that λ"
         if best.l2 == chosen.l2
         else f"which is λ = {chosen.l2:.3g} with {_score(chosen, by)}"
     )
     return (
-        f"The {what} on the {rows} is {top}. Models within one standard error of it are hardly to "
-        f"be told apart, so the one that shrinks W most among them is taken, {further}."
+        f"The {what} on the {rows} is {top}. Models within one standard error of it cannot be told "
+        f"apart, so the one of them that shrinks W most is taken, {further}."
     )
 
 
@@ -184,83 +384,6 @@ def _edge(lines: Sequence[PathLine], chosen: PathLine) -> str:
     return ""
 
 
-TEMPLATES = "path"
-
-
-@dataclass(frozen=True)
-class PathContents:
-    """Everything on the page.
-
-    Attributes:
-        lines: the table, largest λ first.
-        charts: over λ.
-        facts: what is said.
-        templates: rows of W as pictures, along the path; None when the features are no picture.
-        template_svg: those of the chosen model, for a paper.
-    """
-
-    lines: tuple[PathLine, ...]
-    charts: tuple[Chart, ...]
-    facts: PathFacts
-    templates: TemplateSheet | None
-    template_svg: str | None
-
-    @property
-    def rings(self) -> bool:
-        """Whether a chart shows what decided: the best score and one standard error from it."""
-        return any(chart.page["datasets"]["deciding"] for chart in self.charts)
-
-    @property
-    def drawings(self) -> Mapping[str, str]:
-        """Finished SVG texts, by file name without ending."""
-        return {f"templates-{TEMPLATES}": self.template_svg} if self.template_svg else {}
-
-    @property
-    def sheets(self) -> Mapping[str, TemplateSheet]:
-        """Templates that a slider goes through, by their place on the page."""
-        return {TEMPLATES: self.templates} if self.templates else {}
-
-
-def gather_path(path: Path) -> PathContents:
-    """Gather the page's contents.
-
-    Args:
-        path: solved.
-
-    Returns:
-        The contents.
-    """
-    card = path.data
-    lines = summarise_path(path)
-    facts = gather_path_facts(path, lines)
-    title = f"Templates of W at the chosen λ = {path.best.l2:.3g}"
-    return PathContents(
-        lines=lines,
-        charts=path_charts(lines, path.choice, facts.held_out),
-        facts=facts,
-        templates=_templates(path, lines),
-        template_svg=template_drawing(path.best.W, card.class_names, card.image_shape, title),
-    )
-
-
-def _templates(path: Path, lines: Sequence[PathLine]) -> TemplateSheet | None:
-    """The templates of every λ, smallest first as on the charts; the chosen one is shown first."""
-    card = path.data
-    if card.image_shape is None:
-        return None
-    places = _some(len(lines), path.chosen)
-    return draw_sheet(
-        [path.models[i].W for i in places],
-        card.class_names,
-        card.image_shape,
-        step="λ",
-        labels=tuple(f"λ = {lines[i].l2:.3g}" for i in places),
-        start=places.index(path.chosen),
-        readings=tuple(_reading(lines[i]) for i in places),
-        caption="From the smallest λ, left, to the largest" if len(places) > 1 else "The only λ",
-    )
-
-
 def _some(count: int, chosen: int) -> list[int]:
     """At most MOST_FRAMES positions, last first, spread evenly, the chosen one among them."""
     evenly = np.linspace(0, count - 1, min(count, MOST_FRAMES - 1)).round()
@@ -270,70 +393,4 @@ def _some(count: int, chosen: int) -> list[int]:
 def _reading(line: PathLine) -> str:
     accuracy = line.held_out.accuracy.mean
     chosen = "chosen; " if line.chosen else ""
-    return f"{chosen}‖W‖ = {line.norm:.3g}, held-out accuracy {accuracy:.2f} %"
-
-
-TEMPLATE = "path.html.j2"
-
-
-def write_path_report(
-    path: Path,
-    folder: pathlib.Path,
-    *,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> pathlib.Path:
-    """Write the page of a λ path and its charts as PNG and SVG, from the record alone.
-
-    Args:
-        path: solved.
-        folder: an existing folder; report.html and charts/ in it are replaced.
-        on_progress: called with how many charts are written of how many.
-
-    Returns:
-        Path of the page.
-
-    Raises:
-        OSError: when the disk refuses.
-
-    Example:
-        >>> import tempfile
-        >>> from onelayer.data import load
-        >>> from onelayer.solver import solve_path
-        >>> path = solve_path(load("digits"), [0.1, 0.001])
-        >>> with tempfile.TemporaryDirectory() as place:
-        ...     write_path_report(path, pathlib.Path(place)).name
-        'report.html'
-    """
-    return write_page(folder, lambda: gather_path(path), render_path_page, on_progress)
-
-
-def write_path_page(path: Path, file: pathlib.Path) -> pathlib.Path:
-    """Write the page alone, as one file.
-
-    Args:
-        path: solved.
-        file: where; an existing file is replaced.
-
-    Returns:
-        The file.
-
-    Raises:
-        SaveError: when it cannot be written.
-    """
-    with Painter() as painter, staged_file(file) as staging:
-        page = render_path_page(gather_path(path), painter.scripts())
-        staging.write_text(page, encoding="utf-8")
-    return file
-
-
-def render_path_page(contents: PathContents, scripts: str) -> str:
-    """Fill the page's template.
-
-    Args:
-        contents: what it shows.
-        scripts: Vega and its companions, as `Painter.scripts` returns them.
-
-    Returns:
-        HTML.
-    """
-    return fill_template(TEMPLATE, contents, scripts, facts=contents.facts)
+    return f"{chosen}λ = {line.l2:.3g}: ‖W‖ = {line.norm:.3g}, held-out accuracy {accuracy:.2f} %"

@@ -1,15 +1,12 @@
-"""How every page is made: templates filled, charts and scripts inlined, files written.
+"""Pages: what every page is made of, and how it is written.
 
-A second process that bundles the page's scripts and paints PNGs while the first draws charts.
+A page is a header, sections and a footer; a section is one object (anchor, heading, sentences,
+charts, table), and one template loops over them.
 
-vl-convert holds the interpreter's lock while it works, so threads would take turns; the two halves
-of a page take about the same time and share nothing but files. The painter is told the stem of an
-SVG file a line, paints <stem>.png from <stem>.svg, and at the end of its input hands back the
-scripts. It runs nothing but vl-convert on files that this process wrote.
-
-Charts as files: SVG by Vega, and PNG of the SVG, painted beside.
-
-The templates of one model as one picture on disk.
+A second process bundles the page's scripts and paints PNGs while the first draws charts: vl-convert
+holds the interpreter's lock while it works, so threads would take turns. The painter reads one stem
+a line, paints <stem>.png from <stem>.svg, and prints the scripts at the end of its input. It runs
+nothing but vl-convert on files that this process wrote.
 """
 
 from __future__ import annotations
@@ -20,19 +17,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self
 
 from onelayer.errors import SettingsError
 from onelayer.files.atomic import staged_file
 from onelayer.model.model import Model
-from onelayer.report.chart import DARK, DASHES, LIGHT, Chart, Theme, chart_config
-from onelayer.report.summary import number
-from onelayer.report.weight_images import TemplateSheet, template_drawing
+from onelayer.report.chart import Chart, Key, dash_of
+from onelayer.report.tables import Table
+from onelayer.report.theme import DARK, LIGHT, chart_config, inks_of
+from onelayer.report.weight_images import TemplateGrid, template_drawing
 
 PNG_SCALE = 2.5
 
@@ -166,70 +164,146 @@ PAGE_FILE = "report.html"
 
 CHARTS_FOLDER = "charts"
 
-STYLE, SCRIPT = "page.css", "page.js"
+TEMPLATE, STYLE, SCRIPT = "page.html.j2", "page.css", "page.js"
+
+# Series whose dash the legend has to know.
+MOST_SERIES = 36
 
 
-class Drawn(Protocol):
-    """What any page's contents have."""
+@dataclass(frozen=True)
+class Section:
+    """A part of a page. What is empty is not shown.
+
+    Attributes:
+        anchor: its place on the page.
+        heading: its heading, and its entry in the contents.
+        text: paragraphs.
+        asides: paragraphs that need attention.
+        items: a list under them.
+        charts: side by side, under one legend.
+        templates: rows of W as pictures, with one slider.
+        note: small print under the charts.
+        table: figures.
+        sections: parts of it.
+        folded: whether it is closed at first.
+    """
+
+    anchor: str
+    heading: str
+    text: tuple[str, ...] = ()
+    asides: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    templates: TemplateGrid | None = None
+    note: str = ""
+    table: Table | None = None
+    sections: tuple[Section, ...] = ()
+    folded: bool = False
+
+    @property
+    def legend(self) -> tuple[Key, ...]:
+        """Entries of all charts, each once: equal keys of a section are the same curve."""
+        return tuple({key.key: key for chart in self.charts for key in chart.legend}.values())
+
+    @property
+    def runs(self) -> tuple[Key, ...]:
+        """Entries of single runs of all charts, each once."""
+        return tuple({key.key: key for chart in self.charts for key in chart.runs}.values())
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """Keys that are hidden at first."""
+        return tuple(key for chart in self.charts for key in chart.hidden)
+
+    @property
+    def hidable(self) -> tuple[str, ...]:
+        """Names of the charts that the legend acts on."""
+        return tuple(chart.name for chart in self.charts if chart.legend)
+
+    @property
+    def all(self) -> tuple[Section, ...]:
+        """This section and those in it, in the order of the page."""
+        return (self, *chain.from_iterable(section.all for section in self.sections))
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page.
+
+    Attributes:
+        title: its heading.
+        lead: what it is about, in a sentence.
+        data: the data, in a sentence.
+        sections: in order; the first is the summary.
+        facts: how it was made, name and value.
+        command: the command line that made it, or ''.
+    """
+
+    title: str
+    lead: str
+    data: str
+    sections: tuple[Section, ...]
+    facts: tuple[tuple[str, str], ...]
+    command: str
+
+    @property
+    def all(self) -> tuple[Section, ...]:
+        """Every section and those in it, in the order of the page."""
+        return tuple(chain.from_iterable(section.all for section in self.sections))
 
     @property
     def charts(self) -> tuple[Chart, ...]:
         """Every chart, in the order of the page."""
+        return tuple(chart for section in self.all for chart in section.charts)
 
     @property
-    def drawings(self) -> Mapping[str, str]:
+    def grids(self) -> dict[str, TemplateGrid]:
+        """Grids of templates, by the anchor of their section."""
+        return {s.anchor: s.templates for s in self.all if s.templates}
+
+    @property
+    def drawings(self) -> dict[str, str]:
         """Finished SVG texts, by file name without ending."""
+        return dict(chain.from_iterable(grid.drawings.items() for grid in self.grids.values()))
 
-    @property
-    def sheets(self) -> Mapping[str, TemplateSheet]:
-        """Templates that a slider goes through, by their place on the page."""
-
-
-Contents = TypeVar("Contents", bound=Drawn)
+    def section(self, anchor: str) -> Section | None:
+        """The section of that anchor, or None."""
+        return next((section for section in self.all if section.anchor == anchor), None)
 
 
 def write_page(
-    folder: Path,
-    gather: Callable[[], Contents],
-    render: Callable[[Contents, str], str],
-    on_progress: Callable[[int, int], None],
+    place: Path, make: Callable[[], Page], on_progress: Callable[[int, int], None]
 ) -> Path:
-    """Write a page, and its charts as PNG and SVG.
+    """Write a page into a folder with its charts as PNG and SVG, or as one .html file alone.
 
     Args:
-        folder: an existing folder; report.html and charts/ in it are replaced.
-        gather: makes what the page shows.
-        render: makes HTML of that and of the scripts.
+        place: an existing folder, in which report.html and charts/ are replaced, or a .html file.
+        make: makes what the page shows.
         on_progress: called with how many charts are written of how many.
 
     Returns:
         Path of the page.
 
     Raises:
-        OSError: when the disk refuses.
+        OSError: when a chart cannot be written.
+        SaveError: when the page cannot be written.
     """
+    alone = place.suffix.lower() in (".html", ".htm")
     with Painter() as painter:  # first, so that it bundles the scripts while charts are made
-        contents = gather()
-        charts = folder / CHARTS_FOLDER
-        charts.mkdir(exist_ok=True)
-        export_charts(contents.charts, contents.drawings, charts, painter, on_progress)
-        page = folder / PAGE_FILE
-        page.write_text(render(contents, painter.scripts()), encoding="utf-8")
-    return page
+        page = make()
+        if not alone:
+            charts = place / CHARTS_FOLDER
+            charts.mkdir(exist_ok=True)
+            export_charts(page.charts, page.drawings, charts, painter, on_progress)
+        file = place if alone else place / PAGE_FILE
+        html = render_page(page, painter.scripts(), "" if alone else CHARTS_FOLDER)
+        with staged_file(file) as staging:
+            staging.write_text(html, encoding="utf-8")
+    return file
 
 
-def fill_template(template: str, contents: Drawn, scripts: str, **shown: Any) -> str:
-    """Fill a page's template.
-
-    Args:
-        template: its file name.
-        contents: what it shows; the template calls it `page`.
-        scripts: Vega and its companions, as `Painter.scripts` returns them.
-        **shown: what else the template speaks of.
-
-    Returns:
-        HTML.
-    """
+def render_page(page: Page, scripts: str, charts_folder: str = CHARTS_FOLDER) -> str:
+    """HTML of a page; without a folder of charts it has no links to their files."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -240,41 +314,29 @@ def fill_template(template: str, contents: Drawn, scripts: str, **shown: Any) ->
         lstrip_blocks=True,
         loader=FunctionLoader(_read),
     )
-    environment.filters["number"] = number
+    dashes = [dash_of(series) for series in range(MOST_SERIES)]
     # What is marked as safe here is ours, or JSON in which no markup can stand.
-    return environment.get_template(template).render(
-        page=contents,
-        charts_folder=CHARTS_FOLDER,
+    return environment.get_template(TEMPLATE).render(
+        page=page,
+        charts_folder=charts_folder,
         style=Markup(_read(STYLE)),  # noqa: S704
         script=Markup(_read(SCRIPT)),  # noqa: S704
         scripts=Markup(scripts),  # noqa: S704
-        data=Markup(as_json(_chart_data(contents))),  # noqa: S704
+        data=Markup(as_json(_chart_data(page))),  # noqa: S704
+        markup=Markup,
         light=LIGHT.css(),
         dark=DARK.css(),
-        dashes=[" ".join(map(str, dash)) if dash[1] else "none" for dash in DASHES],
-        **shown,
+        dashes=[" ".join(map(str, dash)) if dash[1] else "none" for dash in dashes],
     )
 
 
-def _chart_data(contents: Drawn) -> dict[str, Any]:
+def _chart_data(page: Page) -> dict[str, Any]:
     """What the page's script draws from."""
-    shown = ("uri", "width", "height", "labels", "start", "readings")
     return {
         "config": {"light": chart_config(LIGHT), "dark": chart_config(DARK)},
-        "params": {"light": _inks(LIGHT), "dark": _inks(DARK)},
-        "charts": {chart.name: chart.page for chart in contents.charts},
-        "sheets": {
-            place: {name: value for name, value in asdict(sheet).items() if name in shown}
-            for place, sheet in contents.sheets.items()
-        },
-    }
-
-
-def _inks(theme: Theme) -> dict[str, str | int]:
-    return {
-        "inkOnLow": theme.ink_on_low,
-        "inkOnHigh": theme.ink_on_high,
-        "inkSwitch": theme.ink_switch,
+        "params": {"light": inks_of(LIGHT), "dark": inks_of(DARK)},
+        "charts": {chart.name: chart.page for chart in page.charts},
+        "grids": {anchor: grid.data() for anchor, grid in page.grids.items()},
     }
 
 
@@ -283,7 +345,7 @@ def _read(name: str) -> str:
 
 
 def write_templates(model: Model, path: Path, title: str) -> None:
-    """Draw each class's row of W as a picture, by the rule of `report.pictures`.
+    """Draw each class's row of W as a picture, by the rule of `weight_images`.
 
     Args:
         model: whose features are an image.

@@ -1,8 +1,6 @@
-"""Which setting of a grid is best, and what the grid around it looks like.
+"""Which setting of a grid is best, and the grid around it: a heat map over η and λ.
 
 Needs two learning rates and two λ, each with each, or many settings of any kind.
-
-The heat map of a sweep: validation accuracy over η and λ, the best cell marked.
 """
 
 from __future__ import annotations
@@ -11,18 +9,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onelayer.report.chart import LIGHT, Chart, finished_specs, short
-from onelayer.report.summary import Spread, listed, percent_on_test, spread, unbroken
+from onelayer.report.chart import MOST_WITH_NUMBERS, Chart, HeatCell, heat_map
+from onelayer.report.render import Section
+from onelayer.report.summary import Records, Spread, listed, percent_on_test, spread, unbroken
 from onelayer.training.result import RankedSetting, Result
-
-if TYPE_CHECKING:
-    import altair as alt
-
-MOST_LINES = 10
 
 # More settings than this are ranked though they are no grid, as those that were drawn at random.
 MOST_UNRANKED = 8
@@ -50,25 +43,21 @@ class Selection:
     """The best setting by the validation rows, among grids of η and λ.
 
     Attributes:
-        heading: of the section.
         sentence: which setting is best, and what it scores.
         edges: what lies beyond the grid, in a sentence; empty when the best is inside it.
         ties: how many settings so few validation rows cannot tell from it; empty for none.
         best: the best setting.
         grids: one of each kind, smaller batches first; none when the settings are no complete
             grid.
-        leaders: the first MOST_LINES of the ranking.
         settings: how many there are.
         lost: how many of them had a run that diverged.
     """
 
-    heading: str
     sentence: str
     edges: str
     ties: str
     best: RankedSetting
     grids: tuple[Grid, ...]
-    leaders: tuple[RankedSetting, ...]
     settings: int
     lost: int
 
@@ -90,13 +79,11 @@ def select_setting(result: Result) -> Selection | None:
         return None
     home = next((grid for grid in grids if grid.kind == best.kind), None)
     return Selection(
-        heading="Which setting is best",
         sentence=_sentence(best, len(ranked), _test(result, best)),
         edges=_edges(best, home) if home else "",
         ties=_ties(ranked, result.data.validation_rows),
         best=best,
         grids=grids,
-        leaders=ranked[:MOST_LINES],
         settings=len(ranked),
         lost=sum(one.diverged > 0 for one in ranked),
     )
@@ -129,7 +116,7 @@ def _sentence(best: RankedSetting, settings: int, test: Spread) -> str:
     )
     if test.n:
         words += (
-            f" On the test rows, which had no say in the choice, it scores {test.mean:.2f}"
+            f" Its test accuracy (not used for selection) is {test.mean:.2f}"
             + (f" ± {test.deviation:.2f}" if test.n > 1 else "")
             + " %."
         )
@@ -146,7 +133,7 @@ def _ties(ranked: Sequence[RankedSetting], rows: int) -> str:
     others = "another setting lies" if near == 1 else f"{near} other settings lie"
     return unbroken(
         f"Within {error:.2f} points of that on validation, the standard error of an accuracy on "
-        f"{rows:,} rows, {others}: the validation rows hardly tell them apart."
+        f"{rows:,} rows, {others}: the validation rows cannot tell them apart."
     )
 
 
@@ -168,11 +155,6 @@ def _edges(best: RankedSetting, grid: Grid) -> str:
     )
 
 
-# With more columns the cells have no room for numbers, and the legend of colours says enough.
-MOST_WITH_NUMBERS = 12
-
-ROW, COLUMN = 40, 62
-
 CROSS = "×"
 
 # The ramp ends this many times as far under the best as the median is: settings that learn nothing
@@ -180,15 +162,33 @@ CROSS = "×"
 REACH = 2.5
 
 
+def best_section(records: Records) -> Section | None:
+    """The best setting and maps of the grids around it; None without a grid or many settings."""
+    selection = select_setting(records.result)
+    if selection is None:
+        return None
+    charts = heat_maps(selection)
+    note = ""
+    if charts:
+        other = "; a dashed one around the best of another map" if len(charts) > 1 else ""
+        lost = f" {CROSS} marks a setting of which a run diverged." if selection.lost else ""
+        note = (
+            "Means over seeds on the validation rows, with the weights of the last epoch. The "
+            f"frame is around the best setting{other}.{lost} The axes are not to scale."
+        )
+    return Section(
+        anchor="best",
+        heading="Best setting",
+        text=tuple(filter(None, (selection.sentence, selection.ties))),
+        asides=(selection.edges,) if selection.edges else (),
+        charts=charts,
+        note=note,
+    )
+
+
 @dataclass(frozen=True)
 class Shades:
-    """Accuracies that the ends of the ramp stand for, percent; the same for every map of a page.
-
-    Attributes:
-        low: this and anything under it is palest.
-        high: of the best setting, rounded up.
-        step: what they are rounded to.
-    """
+    """Accuracies at the ends of the ramp, percent, the same for every map; `step` rounds them."""
 
     low: float
     high: float
@@ -200,14 +200,10 @@ class Shades:
 
 
 def heat_maps(selection: Selection) -> tuple[Chart, ...]:
-    """Draw validation accuracy over η and λ, one map for each batch size, scaling and method.
+    """One map of validation accuracy over η and λ for each kind of settings.
 
-    Args:
-        selection: the grids and the best setting.
-
-    Returns:
-        The maps; the best cell of all has a full frame, the best of another map a dashed one, and
-        a setting of which a run diverged is crossed out.
+    The best setting of all has a full frame, the best of another map a dashed one, and a setting
+    of which a run diverged is crossed out.
     """
     if not selection.grids:
         return ()
@@ -230,155 +226,52 @@ def _shades(grids: Sequence[Grid]) -> Shades:
 
 
 def _heat_map(grid: Grid, best: RankedSetting, shades: Shades) -> Chart:
-    cells = [_cell(one, shades) for one in grid.standings.values()]
-    framed = min(grid.standings.values(), key=lambda one: one.rank)
-    tables = {"cells": cells, "best": [] if framed.diverged else [_place(framed)]}
-    drawing = _Drawing(grid, shades, framed is best)
-    size = (COLUMN * len(grid.rates) + 20, ROW * len(grid.l2s))
-    specs = finished_specs(drawing.layers(), drawing.layers(), height=size[1], paper_size=size)
+    standings = grid.standings.values()
+    framed = min(standings, key=lambda one: one.rank)
+    lost = sum(one.diverged > 0 for one in standings)
     at = f", {grid.kind}" if grid.kind else ""
-    title = f"Validation accuracy / % over η and λ{at}"
-    lost = sum(one.diverged > 0 for one in grid.standings.values())
     found = (
         "Every setting diverged"
         if framed.diverged
-        else f"Best: {100 * framed.mean:.2f} % at η = {framed.learning_rate:g}, λ = {framed.l2:g}"
+        else f"Best: {100 * framed.mean:.2f} % at η = {framed.learning_rate:g} and λ = {framed.l2:g}"
     )
-    return Chart(
-        name="-".join(["sweep", *re.findall(r"\w+(?:\.\w+)?", grid.kind)]),
-        title=title,
-        heading=f"Validation accuracy / %{at}",
-        description=(f"{title}. {found}. {len(cells)} settings, {lost} with runs that diverged."),
-        page=specs.page_with(tables),
-        paper=specs.paper_with(tables, title),
+    middle = shades.step * round((shades.low + shades.high) / 2 / shades.step)
+    # Text is wider than a cell where there are many columns.
+    wide = 62 if len(grid.rates) <= MOST_WITH_NUMBERS else 30
+    return heat_map(
+        "-".join(["sweep", *re.findall(r"\w+(?:\.\w+)?", grid.kind)]),
+        f"Validation accuracy / % over η and λ{at}",
+        f"Validation accuracy / %{at}",
+        f"{found}. {len(standings)} settings, {lost} with runs that diverged.",
+        ("learning rate η", [f"{rate:g}" for rate in grid.rates]),
+        ("penalty λ", [f"{l2:g}" for l2 in reversed(grid.l2s)]),
+        [_cell(one, shades) for one in standings],
+        domain=(shades.low, shades.high),
+        tips=("η", "λ", "validation accuracy", "validation loss / nats", "rank"),
+        cell_size=(wide, 40),
+        legend=(shades.low, middle, shades.high),
+        framed=None if framed.diverged else _place(framed),
+        dashed_frame=framed is not best,
     )
 
 
-def _place(one: RankedSetting) -> dict[str, Any]:
-    return {"x": f"{one.learning_rate:g}", "y": f"{one.l2:g}", "k": "best"}
+def _place(one: RankedSetting) -> tuple[str, str]:
+    return f"{one.learning_rate:g}", f"{one.l2:g}"
 
 
-def _cell(one: RankedSetting, shades: Shades) -> dict[str, Any]:
+def _cell(one: RankedSetting, shades: Shades) -> HeatCell:
     finite = not one.diverged and math.isfinite(one.mean)
     runs = len(one.positions)
-    accuracy = f"{100 * one.mean:.2f} %"
-    if runs - one.diverged > 1:
-        accuracy += f" ± {100 * one.sd:.2f}"
-    words = f"{one.diverged} of {runs} runs diverged" if one.diverged else accuracy
-    label = f"{100 * one.mean:.1f}" if finite else CROSS if one.diverged else "–"
-    return _place(one) | {
-        "v": short(100 * one.mean) if finite else None,
-        "s": short(shades.share(100 * one.mean)) if finite else 0.0,
-        "n": label,
-        "w": words if finite or one.diverged else "not trained",
-        "l": f"{one.loss:.4f}" if math.isfinite(one.loss) else "–",
-        "r": one.rank,
-    }
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawing:
-    """The marks of a heat map."""
-
-    grid: Grid
-    shades: Shades
-    holds_best: bool
-
-    def layers(self) -> alt.LayerChart | alt.FacetChart:
-        """Crossed cells, coloured cells, a frame around the best, numbers."""
-        import altair as alt
-
-        # Which ink is readable on a cell depends on the theme, so both are parameters.
-        inks = [
-            alt.param(name="inkOnLow", value=LIGHT.ink_on_low),
-            alt.param(name="inkOnHigh", value=LIGHT.ink_on_high),
-            alt.param(name="inkSwitch", value=LIGHT.ink_switch),
-        ]
-        return alt.layer(
-            self._base("cells")
-            .transform_filter("datum.v === null")
-            .mark_rect(color="#808080", opacity=0.16, cornerRadius=3)
-            .encode(tooltip=self._words()),
-            self._colours(),
-            self._frame(),
-            self._numbers(),
-        ).add_params(*inks)
-
-    def _base(self, table: str) -> alt.Chart:
-        import altair as alt
-
-        rates = [f"{rate:g}" for rate in self.grid.rates]
-        l2s = [f"{l2:g}" for l2 in reversed(self.grid.l2s)]
-        axis = alt.Axis(labelAngle=0, ticks=False, domain=False, grid=False)
-        gap = alt.Scale(paddingInner=0.07, paddingOuter=0.05)
-        return alt.Chart(alt.NamedData(table)).encode(
-            x=alt.X("x:O", sort=rates, scale=gap, title="learning rate η", axis=axis),
-            y=alt.Y("y:O", sort=l2s, scale=gap, title="penalty λ", axis=axis),
-        )
-
-    def _words(self) -> list[alt.Tooltip]:
-        import altair as alt
-
-        return [
-            alt.Tooltip("x:N", title="η"),
-            alt.Tooltip("y:N", title="λ"),
-            alt.Tooltip("w:N", title="validation accuracy"),
-            alt.Tooltip("l:N", title="validation loss / nats"),
-            alt.Tooltip("r:Q", title="rank"),
-        ]
-
-    def _colours(self) -> Any:
-        import altair as alt
-
-        low, high, step = self.shades.low, self.shades.high, self.shades.step
-        scale = alt.Scale(domain=[low, high], clamp=True)
-        legend = alt.Legend(
-            orient="bottom",
-            direction="horizontal",
-            gradientLength=220,
-            values=[low, step * round((low + high) / 2 / step), high],
-            format=".0f" if step == 1.0 else ".1f",
-            labelExpr="datum.index ? datum.label : '≤ ' + datum.label",
-        )
-        return (
-            self._base("cells")
-            .transform_filter("datum.v !== null")
-            .mark_rect(cornerRadius=3)
-            .encode(color=alt.Color("v:Q", scale=scale, legend=legend), tooltip=self._words())
-        )
-
-    def _frame(self) -> Any:
-        import altair as alt
-
-        # The second colour of the series, whatever the theme makes of it.
-        scale = alt.Scale(domain=["first", "best"])
-        return (
-            self._base("best")
-            .mark_rect(
-                fillOpacity=0,
-                strokeWidth=3,
-                cornerRadius=3,
-                strokeDash=[1, 0] if self.holds_best else [5, 3],
-            )
-            .encode(stroke=alt.Stroke("k:N", scale=scale, legend=None))
-        )
-
-    def _numbers(self) -> Any:
-        import altair as alt
-
-        roomy = len(self.grid.rates) <= MOST_WITH_NUMBERS
-        shown = "true" if roomy else "datum.v === null"
-        return (
-            self._base("cells")
-            .transform_filter(shown)
-            .mark_text(fontSize=12)
-            .encode(
-                text="n:N",
-                color=alt.condition(
-                    "datum.s > inkSwitch",
-                    alt.value(alt.ExprRef("inkOnHigh")),
-                    alt.value(alt.ExprRef("inkOnLow")),
-                ),
-                tooltip=self._words(),
-            )
-        )
+    words = f"{100 * one.mean:.2f} %" + (f" ± {100 * one.sd:.2f}" if runs > 1 else "")
+    if one.diverged:
+        words = f"{one.diverged} of {runs} runs diverged"
+    elif not finite:
+        words = "not trained"
+    loss = f"{one.loss:.4f}" if math.isfinite(one.loss) else "–"
+    return HeatCell(
+        *_place(one),
+        value=100 * one.mean if finite else None,
+        share=shades.share(100 * one.mean) if finite else 0.0,
+        text=f"{100 * one.mean:.1f}" if finite else CROSS if one.diverged else "–",
+        tip=(*_place(one), words, loss, str(one.rank)),
+    )

@@ -1,11 +1,7 @@
-"""The numbers of the page and of the terminal's table: spreads over seeds, gathered from records.
+"""Figures of a result over seeds, and the words that pages share.
 
-Everything here is counting and averaging what the result already holds; nothing is trained,
-predicted or read again. Accuracies are percentages and their differences percentage points.
-
-Which runs can be set against each other, and what single runs are called.
-
-Words that several pages share: names of data and scalings, and how figures are set.
+Everything here counts and averages what the result already holds; nothing is trained, predicted
+or read again. Accuracies are percentages and their differences percentage points.
 """
 
 from __future__ import annotations
@@ -13,13 +9,14 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data.dataset import DataCard
+from onelayer.report.chart import unique_slugs
 from onelayer.training.result import ReportedFigures, Result
 
 # A setting is said to be chaotic when its test accuracy moves by more than this between seeds
@@ -79,6 +76,33 @@ def spread(values: ArrayLike) -> Spread:
         return Spread(math.nan, math.nan, math.nan, math.nan, 0)
     deviation = float(kept.std(ddof=1)) if kept.size > 1 else 0.0
     return Spread(float(kept.mean()), deviation, float(kept.min()), float(kept.max()), kept.size)
+
+
+# A difference is a conclusion where it is larger than this many of its standard errors.
+CLEAR_ERRORS = 2.0
+
+
+def is_clear(a: Spread, b: Spread, error: float = 0.0) -> bool:
+    """Whether two means differ by more than CLEAR_ERRORS standard errors of their difference.
+
+    Args:
+        a: over at least two runs; one run shows no spread, so nothing is clear.
+        b: likewise.
+        error: standard error of the difference for another reason, as that of few test rows.
+
+    Example:
+        >>> is_clear(spread([1.0, 2.0]), spread([5.0, 6.0])), is_clear(spread([1.0]), spread([9.0]))
+        (True, False)
+    """
+    if a.n < 2 or b.n < 2:
+        return False
+    squares = a.deviation**2 / a.n + b.deviation**2 / b.n + error**2
+    return abs(a.mean - b.mean) > CLEAR_ERRORS * math.sqrt(squares)
+
+
+def row_error(percent: float, rows: int) -> float:
+    """Standard error of an accuracy measured on so many rows, √(p (1 − p) / N), percent."""
+    return math.sqrt(max(percent * (100.0 - percent), 0.0) / max(rows, 1))
 
 
 @dataclass(frozen=True)
@@ -260,6 +284,47 @@ def _describe(statuses: Sequence[str]) -> str:
         if count:
             parts.append(words if count == total else f"{count} of {total} {words}")
     return ", ".join(parts) or "finished"
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """A result with its settings summarised; those that are drawn, with their place on the page."""
+
+    result: Result
+    settings: tuple[SettingSummary, ...]
+    drawn: Mapping[str, SettingSummary]
+
+
+# Settings drawn in full; a grid of hundreds has all of its figures in the table.
+MOST_DRAWN = 8
+
+
+def records_of(result: Result) -> Records:
+    """Summarise a result."""
+    settings = summarise(result)
+    chosen = choose_settings(settings)
+    anchors = unique_slugs(setting.name for setting in chosen)
+    return Records(result, settings, {anchors[setting.name]: setting for setting in chosen})
+
+
+def tested_settings(result: Result) -> frozenset[str]:
+    """Settings whose test rows are shown: all that were reported about, else the best alone.
+
+    A setting that is chosen by test rows cannot be judged by them.
+    """
+    return frozenset(result.settings if result.reported else [result.ranking[0].name])
+
+
+def choose_settings(
+    settings: Sequence[SettingSummary], most: int = MOST_DRAWN
+) -> tuple[SettingSummary, ...]:
+    """The best settings by validation accuracy, in their order in the result."""
+
+    def rank(setting: SettingSummary) -> float:
+        return setting.validation.mean if setting.validation.n else -math.inf
+
+    names = {setting.name for setting in sorted(settings, key=rank, reverse=True)[:most]}
+    return tuple(setting for setting in settings if setting.name in names)
 
 
 def grouped(

@@ -19,8 +19,8 @@ from onelayer.objective.gradcheck import GradientCheck
 from onelayer.report.path_summary import PathLine, summarise_path
 from onelayer.report.summary import (
     DATA_NAMES,
+    PAIRS_LISTED,
     SCALINGS,
-    Mistake,
     SettingSummary,
     Spread,
     frequent_mistakes,
@@ -213,7 +213,9 @@ def accuracy_table(result: Result) -> Table:
         columns.append(Column("measured", group=group, short=short))
         if result.reported:
             columns.append(Column("difference", group=group, where="page"))
-    columns += [Column("test range", where="terminal"), Column("runs", words=True)]
+    if not result.reported:  # beside reported figures a terminal has no room for the range
+        columns.append(Column("test range", where="terminal"))
+    columns.append(Column("runs", words=True))
     title = "Accuracy / %, last weights: mean ± standard deviation over seeds"
     rows = [_accuracies(setting, bool(result.reported)) for setting in summarise(result)]
     return make_table(title, columns, rows)
@@ -231,7 +233,8 @@ def _accuracies(setting: SettingSummary, with_reported: bool) -> list[Cell | str
         words = ", ".join(filter(None, (setting.status, words)))
     range_ = f"{test.low:.1f}–{test.high:.1f}" if test.n > 1 else "–"
     runs = ", ".join(filter(None, (str(len(setting.positions)), words)))
-    return [*cells, range_, Cell(runs, trouble=bool(words))]
+    ranges = [] if with_reported else [range_]
+    return [*cells, *ranges, Cell(runs, trouble=bool(words))]
 
 
 def ranking_table(result: Result, most: int = 10) -> Table:
@@ -502,8 +505,7 @@ def _confusion(evaluation: Evaluation) -> Table:
 
 
 def _mistakes(evaluation: Evaluation) -> Table:
-    percent = share_of_rows(evaluation.confusion)
-    return mistakes_table(frequent_mistakes(percent, evaluation.class_names, MOST_MISTAKES))
+    return mistakes_of(evaluation.confusion, evaluation.class_names, MOST_MISTAKES)
 
 
 def _calibration(evaluation: Evaluation) -> Table:
@@ -527,8 +529,11 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f}" if math.isfinite(share) else "–"
 
 
-def mistakes_table(mistakes: Sequence[Mistake]) -> Table:
+def mistakes_of(
+    counts: NDArray[np.int64], class_names: tuple[str, ...], most: int = PAIRS_LISTED
+) -> Table:
     """The pairs of classes that are confused most often, percent of the true class."""
+    mistakes = frequent_mistakes(share_of_rows(counts), class_names, most)
     rows = [[one.truth, one.prediction, f"{one.percent:.1f}"] for one in mistakes]
     columns = [
         Column("true class", words=True),

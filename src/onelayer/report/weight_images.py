@@ -3,7 +3,7 @@
 Grey is a weight of 0, and brighter and darker are weights for and against; every picture has its
 own scale, the same in both directions, so that the RANK-th largest of its |w| is full white or
 black and pictures from small and from large weights can both be read. The scale is set anew at
-each epoch: how the weights grow or shrink is told by ‖W‖ beside the slider.
+each epoch; ‖W‖, beside the name, shows how the weights grow or shrink.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.report.chart import LIGHT, PAPER_FONT
+from onelayer.report.theme import LIGHT, PAPER_FONT
 from onelayer.training.result import Result
 
 # The share of |w| that is within the scale: the few largest, at the corners, would grey the rest.
@@ -35,93 +35,162 @@ PAPER_SIDE = 128
 
 
 @dataclass(frozen=True)
-class TemplateSheet:
-    """The templates of one run at several epochs, or of several λ, in one picture.
+class TemplateRow:
+    """The templates of one run or model: one picture a class, in each frame.
 
     Attributes:
-        uri: the picture as a data URI: one row of K templates for each epoch or λ.
-        width: of one template, px.
-        height: of one template, px.
-        step: what the slider goes through, "epoch" or "λ".
-        labels: what each row is, "epoch 3" or "λ = 0.1".
-        start: row that is shown at first.
-        class_names: names of the K classes.
-        readings: what to say beside the slider at each row.
-        caption: which run or model it is.
+        name: what the row is called, as a setting.
+        uri: all frames below each other as a data URI, in each the K templates side by side.
+        frames: which frame is shown at each step of the slider.
+        readings: what to say beside the name at each step.
+        drawing: the last frame, or the chosen one, as a finished SVG text for a paper.
+        file: name of that file, without ending.
     """
 
+    name: str
     uri: str
-    width: int
-    height: int
+    frames: tuple[int, ...]
+    readings: tuple[str, ...]
+    drawing: str
+    file: str
+
+
+@dataclass(frozen=True)
+class TemplateGrid:
+    """Rows of templates under one slider.
+
+    Attributes:
+        step: what the slider goes through, "epoch" or "λ".
+        labels: what each step is, "epoch 3" or "λ = 0.1".
+        start: step that is shown at first.
+        class_names: names of the classes that are shown.
+        classes: K, how many there are.
+        width: of one template, px.
+        height: of one template, px.
+        rows: one for each setting.
+    """
+
     step: str
     labels: tuple[str, ...]
     start: int
     class_names: tuple[str, ...]
-    readings: tuple[str, ...]
-    caption: str
+    classes: int
+    width: int
+    height: int
+    rows: tuple[TemplateRow, ...]
+
+    @property
+    def drawings(self) -> dict[str, str]:
+        """Finished SVG texts, by file name without ending."""
+        return {row.file: row.drawing for row in self.rows}
+
+    @property
+    def note(self) -> str:
+        """How to read the pictures."""
+        shown = len(self.class_names)
+        first = f" The first {shown} of {self.classes} classes." if shown < self.classes else ""
+        return (
+            "Each picture is a row of W, the input that its class answers to most: mid-grey is a "
+            "weight of 0, brighter is for the class and darker against it, channel by channel. "
+            f"Every picture has its own scale, symmetric around 0 and set anew at each {self.step}"
+            f"; ‖W‖ gives the scale.{first}"
+        )
+
+    def data(self) -> dict[str, Any]:
+        """What the page's script draws from."""
+        return {
+            "width": self.width,
+            "height": self.height,
+            "labels": self.labels,
+            "start": self.start,
+            "rows": [
+                {"uri": row.uri, "frames": row.frames, "readings": row.readings}
+                for row in self.rows
+            ],
+        }
 
 
-def template_sheet(result: Result, position: int) -> TemplateSheet | None:
-    """Draw one run's templates at every epoch of its snapshots, or at the end without them.
+def template_grid(
+    result: Result, positions: Sequence[int], files: Sequence[str]
+) -> TemplateGrid | None:
+    """The templates of some runs at every epoch of their snapshots, or at the end without them.
 
     Args:
         result: the records.
-        position: of the run.
+        positions: of the runs, one a setting.
+        files: name of each setting in file names.
 
     Returns:
-        The sheet; None when the features are no picture.
+        The grid; None when the features are no image.
     """
     shape = result.data.image_shape
-    if shape is None:
+    if shape is None or not positions:
         return None
-    last = result.outcomes[position].epochs
-    epochs = [last]
-    shots = result.snapshots.get(position)
-    if shots is not None:
-        epochs = sorted({int(e) for e in np.linspace(0, last, min(last + 1, MOST_FRAMES))})
-    last_only = len(epochs) == 1
-    caption = f"seed {result.runs[position].seed}"
-    return draw_sheet(
-        [result.W[position] if shots is None else shots[epoch] for epoch in epochs],
-        result.data.class_names,
-        shape,
-        step="epoch",
-        labels=tuple(f"epoch {epoch}" for epoch in epochs),
-        start=len(epochs) - 1,
-        readings=tuple(_reading(result, position, epoch) for epoch in epochs),
-        caption=f"{caption}, epoch {last}" if last_only else caption,
-    )
+    last = max((result.outcomes[i].epochs for i in positions if i in result.snapshots), default=0)
+    epochs = sorted({int(e) for e in np.linspace(0, last, min(last + 1, MOST_FRAMES))})
+    rows = []
+    for i, file in zip(positions, files, strict=True):
+        kept, shots = result.outcomes[i].epochs, result.snapshots.get(i)
+        own = sorted({min(epoch, kept) for epoch in epochs}) if shots is not None else [kept]
+        at = [min(epoch, kept) if shots is not None else kept for epoch in epochs]
+        frames = [result.W[i]] if shots is None else [shots[epoch] for epoch in own]
+        name = result.runs[i].name
+        rows.append(
+            make_row(
+                name,
+                frames,
+                tuple(own.index(epoch) for epoch in at),
+                tuple(_reading(result, i, epoch) for epoch in at),
+                drawing=template_drawing(
+                    result.W[i], result.data.class_names, shape, f"Templates of W, {name}"
+                ),
+                file=f"templates-{file}",
+                image_shape=shape,
+            )
+        )
+    labels = tuple(f"epoch {epoch}" for epoch in epochs)
+    return make_grid("epoch", labels, len(labels) - 1, rows, result.data.class_names, shape)
 
 
-def draw_sheet(
-    frames: Sequence[NDArray[np.floating]],
+def make_row(
+    name: str,
+    weights: Sequence[NDArray[np.floating]],
+    frames: tuple[int, ...],
+    readings: tuple[str, ...],
+    *,
+    drawing: str | None,
+    file: str,
+    image_shape: tuple[int, int, int],
+) -> TemplateRow:
+    """A row of templates from weights of shape (K, D) for each frame."""
+    pictures = [
+        np.concatenate(list(_shrunk(pictures_of(W[:MOST_CLASSES], image_shape))), axis=1)
+        for W in weights
+    ]
+    uri = picture_uri(np.concatenate(pictures, axis=0))
+    return TemplateRow(name, uri, frames, readings, drawing or "", file)
+
+
+def make_grid(
+    step: str,
+    labels: tuple[str, ...],
+    start: int,
+    rows: Sequence[TemplateRow],
     class_names: tuple[str, ...],
     image_shape: tuple[int, int, int],
-    **words: Any,
-) -> TemplateSheet:
-    """Draw the templates of several W below each other, in one picture.
-
-    Args:
-        frames: weights, each of shape (K, D).
-        class_names: names of the K classes.
-        image_shape: (channels, height, width) with channels · height · width = D.
-        **words: the other attributes of the sheet.
-
-    Returns:
-        The sheet, of the first MOST_CLASSES classes.
-    """
-    names = class_names[:MOST_CLASSES]
-    rows = [
-        np.concatenate(list(_shrunk(pictures_of(W[: len(names)], image_shape))), axis=1)
-        for W in frames
-    ]
-    sheet = np.concatenate(rows, axis=0)
-    return TemplateSheet(
-        uri=picture_uri(sheet),
-        width=sheet.shape[1] // len(names),
-        height=sheet.shape[0] // len(frames),
-        class_names=names,
-        **words,
+) -> TemplateGrid:
+    """A grid of such rows."""
+    _, height, width = image_shape
+    shrink = -(-max(height, width) // MOST_PIXELS)
+    return TemplateGrid(
+        step,
+        labels,
+        start,
+        class_names[:MOST_CLASSES],
+        len(class_names),
+        -(-width // shrink),
+        -(-height // shrink),
+        tuple(rows),
     )
 
 
@@ -200,9 +269,11 @@ def template_drawing(
 def _reading(result: Result, position: int, epoch: int) -> str:
     norm = result.history.weight_norm[position, epoch]
     accuracy = 100.0 * result.history.validation_accuracy[position, epoch]
+    which = f"seed {result.runs[position].seed}, epoch {epoch}"
     if not np.isfinite(norm):
-        return "nothing was measured here"
-    return f"‖W‖ = {norm:.3g}, validation accuracy {accuracy:.2f} %"
+        return f"{which}: nothing was measured"
+    words = f"{which}: ‖W‖ = {norm:.3g}"
+    return words + (f", validation accuracy {accuracy:.2f} %" if np.isfinite(accuracy) else "")
 
 
 def _shrunk(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -249,7 +249,7 @@ class Path:
         Raises:
             SaveError: when it cannot be written.
         """
-        page: pathlib.Path = _report().write_path_page(self, pathlib.Path(path or "report.html"))
+        page: pathlib.Path = _report().write_path_report(self, pathlib.Path(path or "report.html"))
         return page
 
     def __repr__(self) -> str:
