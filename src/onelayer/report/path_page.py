@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import pathlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-import pathlib
 
 import numpy as np
 

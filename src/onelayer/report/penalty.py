@@ -20,6 +20,7 @@ from onelayer.report.summary import (
     grouped,
     is_clear,
     listed,
+    number,
     percent_on_test,
     row_error,
     spread,
@@ -109,7 +110,7 @@ def _conclude(rate: float, figures: Sequence[PenaltyFigures], part: str, n: int)
     facts.append(f"training accuracy {first.train.mean:.2f} and {last.train.mean:.2f} %")
     if first.gap.n and last.gap.n:
         facts.append(
-            f"training − test accuracy {first.gap.mean:.2f} and {last.gap.mean:.2f} points"
+            f"training − {part} accuracy {number(first.gap.mean)} and {number(last.gap.mean)} points"
         )
     sentence = f"At η = {rate:g}, with λ = {first.l2:g} and λ = {last.l2:g}, {listed(facts)}."
     heads, found = [], []

@@ -285,20 +285,20 @@ def write_page(
         Path of the page.
 
     Raises:
-        OSError: when a chart cannot be written.
-        SaveError: when the page cannot be written.
+        OSError: when the disk refuses.
+        SaveError: when a page alone cannot be written.
     """
-    alone = place.suffix.lower() in (".html", ".htm")
     with Painter() as painter:  # first, so that it bundles the scripts while charts are made
         page = make()
-        if not alone:
-            charts = place / CHARTS_FOLDER
-            charts.mkdir(exist_ok=True)
-            export_charts(page.charts, page.drawings, charts, painter, on_progress)
-        file = place if alone else place / PAGE_FILE
-        html = render_page(page, painter.scripts(), "" if alone else CHARTS_FOLDER)
-        with staged_file(file) as staging:
-            staging.write_text(html, encoding="utf-8")
+        if place.suffix.lower() in (".html", ".htm"):
+            with staged_file(place) as staging:
+                staging.write_text(render_page(page, painter.scripts(), ""), encoding="utf-8")
+            return place
+        charts = place / CHARTS_FOLDER
+        charts.mkdir(exist_ok=True)
+        export_charts(page.charts, page.drawings, charts, painter, on_progress)
+        file = place / PAGE_FILE
+        file.write_text(render_page(page, painter.scripts()), encoding="utf-8")
     return file
 
 
