@@ -109,16 +109,16 @@ def _conclude(rate: float, figures: Sequence[PenaltyFigures], part: str, n: int)
     facts = [f"‖W‖ is {first.norm.mean:.3g} and {last.norm.mean:.3g}"]
     facts.append(f"training accuracy {first.train.mean:.2f} and {last.train.mean:.2f} %")
     if first.gap.n and last.gap.n:
-        facts.append(
-            f"training − {part} accuracy {number(first.gap.mean)} and {number(last.gap.mean)} points"
-        )
+        gaps = " and ".join(number(one.gap.mean) for one in (first, last))
+        facts.append(f"training − {part} accuracy {gaps} points")
     sentence = f"At η = {rate:g}, with λ = {first.l2:g} and λ = {last.l2:g}, {listed(facts)}."
     heads, found = [], []
     if is_clear(first.norm, last.norm):
         smaller = last.norm.mean < first.norm.mean
         heads.append("λ shrinks W" if smaller else "here λ does not shrink W")
-        factor = max(first.norm.mean, last.norm.mean) / min(first.norm.mean, last.norm.mean)
-        found.append(f"‖W‖ becomes {factor:.3g} times {'smaller' if smaller else 'larger'}")
+        low, high = sorted((first.norm.mean, last.norm.mean))
+        times = f"{high / low:.3g} times {'smaller' if smaller else 'larger'}" if low else "0"
+        found.append(f"‖W‖ becomes {times}")
     if is_clear(first.gap, last.gap, rows):
         less = last.gap.mean < first.gap.mean
         heads.append(f"{'less' if less else 'more'} overfitting")

@@ -233,7 +233,8 @@ def _heat_map(grid: Grid, best: RankedSetting, shades: Shades) -> Chart:
     found = (
         "Every setting diverged"
         if framed.diverged
-        else f"Best: {100 * framed.mean:.2f} % at η = {framed.learning_rate:g} and λ = {framed.l2:g}"
+        else f"Best: {100 * framed.mean:.2f} % at η = {framed.learning_rate:g} "
+        f"and λ = {framed.l2:g}"
     )
     middle = shades.step * round((shades.low + shades.high) / 2 / shades.step)
     # Text is wider than a cell where there are many columns.
