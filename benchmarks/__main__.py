@@ -1,201 +1,168 @@
 """Run the benchmarks: `python -m benchmarks`, `make bench`.
 
-Exit code 0 when every answer agreed with the oracle, whatever the speed; 1 when one did not; 2 when
-a contender crashed.
+Exit code 0 when every answer agreed with the oracle, whatever the speed; 1 when one did not, or
+when --check found a loss; 2 when a contender crashed.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.charts import draw_charts
-from benchmarks.command import run_reproduce
-from benchmarks.contenders import CONTENDERS
-from benchmarks.crew import Conditions, WorkerError, make_conditions
-from benchmarks.machine import OtherWork, describe_machine, package_versions
-from benchmarks.optimum.chart import draw_optimum
-from benchmarks.optimum.measure import run_optimum
-from benchmarks.page import render_page
-from benchmarks.probes.measure import run_probes
-from benchmarks.record import Absent, Record, read_record, write_record
-from benchmarks.rounds import Oracle, measure
-from benchmarks.sections import make_sections
-from benchmarks.sweeps import run_sweeps
+from benchmarks.harness.page import render_page
+from benchmarks.harness.processes import WorkerError, make_conditions
+from benchmarks.harness.record import Part, Record, read_record, write_record
+from benchmarks.harness.rounds import Session, Suite
+from benchmarks.suites import SUITES
+from benchmarks.suites.check import check, kind_of_processor
+from benchmarks.suites.training import METHOD, agreement_text
 from onelayer.engines import ENGINE_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "benchmarks" / "results" / "latest.json"
+CHECKED = ROOT / "benchmarks" / "results" / "check.json"
 PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
-UNFINISHED = ROOT / "runs" / "benchmarks" / "unfinished.json"
-SECTIONS = ("peers", "penalty", "grids", "wide", "sweeps", "reproduce", "optimum", "probes")
-QUICK_SECTIONS = ("peers", "grids", "wide", "sweeps", "optimum", "probes")
-# Sections whose part of the record has conditions of its own, so that it can be renewed alone.
-APART = ("optimum", "probes")
+RUNS = ROOT / "runs" / "benchmarks"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, measure, write; see --help."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.keep and (not options.only or set(options.only) - set(APART) or options.quick):
-        parser.error("--keep goes with --only optimum or --only probes, and not with --quick")
+    known = {suite.name: suite for suite in SUITES}
+    wanted = [name for names in options.only for name in names.split(",")]
+    if unknown := [name for name in wanted if name not in known]:
+        parser.error(f"no suite {unknown[0]}; there are {', '.join(known)}")
+    if (options.keep and not (options.check or wanted)) or (options.keep and options.quick):
+        parser.error("--keep goes with --only or --check, and not with --quick")
     if options.page:
-        write_page(read_record(KEPT), PAGE)
+        _write_page(read_record(KEPT), PAGE)
         return 0
-    wanted = tuple(options.only or (QUICK_SECTIONS if options.quick else SECTIONS))
+    threads = options.threads or (1 if options.check else min(2, os.cpu_count() or 1))
     with tempfile.TemporaryDirectory(prefix="onelayer-bench-") as folder:
-        conditions = make_conditions(options.threads, options.engine, Path(folder))
+        conditions = make_conditions(threads, options.engine, Path(folder))
+        source = "random" if options.check else _find_data()
+        session = Session(conditions, options, source, log)
+        if options.check:
+            return _check(session)
+        usual = [s for s in SUITES if s.in_whole and (s.in_quick or not options.quick)]
+        chosen = [known[name] for name in wanted] or usual
         try:
-            record = run(conditions, wanted, quick=options.quick, keep=_keep_unfinished)
-        except WorkerError as error:
-            say(f"a contender crashed: {error}; what was measured before: {UNFINISHED}")
-            return 2
-    whole = wanted == SECTIONS and not options.quick
+            record = _measure(session, chosen)
+        except (WorkerError, OSError) as error:
+            log(f"not measured: {error}")
+            return 1 if isinstance(error, OSError) else 2
+    whole = options.keep or not (wanted or options.quick)
     if options.keep:
-        renewed = {name: getattr(record, name) for name in options.only}
-        record, whole = replace(read_record(KEPT), **renewed), True
-    path = KEPT if whole else ROOT / "runs" / "benchmarks" / "latest.json"
+        record = read_record(KEPT) | record
+    path, page = (KEPT, PAGE) if whole else (RUNS / "latest.json", RUNS / "benchmarks.md")
     write_record(record, path)
-    UNFINISHED.unlink(missing_ok=True)
-    page = PAGE if whole else path.with_name("benchmarks.md")
-    write_page(record, page)
+    _write_page(record, page)
     print(page.read_text(encoding="utf-8"))
-    say(f"record: {path}\npage: {page}")
-    for found in record.disagreeing:
-        say(f"DISAGREES: {found.label} on {found.problem}: |w - oracle| = {found.distance}")
-    wrong = record.probes.disagreeing if record.probes else []
-    for check in wrong:
-        say(f"DISAGREES: {check.what}: off by {check.distance}, allowed {check.allowed}")
-    crashed = record.optimum.crashed if record.optimum else []
-    for words in crashed:
-        say(f"CRASHED: {words}")
-    if crashed or (record.probes and record.probes.failed):
+    log(f"record: {path}\npage: {page}")
+    return _verdict(record)
+
+
+def _measure(session: Session, suites: Sequence[Suite]) -> dict[str, Part]:
+    """Measure suite by suite; what there is so far is kept in a file of its own."""
+    record: dict[str, Part] = {}
+    unfinished = RUNS / "unfinished.json"
+    for suite in suites:
+        log(suite.title)
+
+        def keep(part: Part, name: str = suite.name) -> None:
+            write_record({**record, name: part}, unfinished)
+
+        one = Session(session.conditions, session.options, session.source, log, keep)
+        record[suite.name] = one.loaded(suite.measure(one))
+        keep(record[suite.name])
+    unfinished.unlink(missing_ok=True)
+    return record
+
+
+def _check(session: Session) -> int:
+    """Compare ratios with the kept ones, or keep them."""
+    kept = read_record(CHECKED) if CHECKED.exists() else {}
+    kind = kind_of_processor(session.conditions.threads)
+    try:
+        part, losses = check(session, {} if session.options.keep else kept)
+    except WorkerError as error:
+        log(f"a contender crashed: {error}")
         return 2
-    return 1 if record.disagreeing or wrong else 0
+    for line in losses:
+        print(f"LOSS {line}")
+    if session.options.keep and not losses:
+        write_record({**kept, kind: part}, CHECKED)
+    print(f"{len(part.measures)} ratios, {len(losses)} lost, on {kind}")
+    return 1 if losses else 0
 
 
-def run(
-    conditions: Conditions,
-    wanted: Sequence[str],
-    *,
-    quick: bool,
-    keep: Callable[[Record], None] = lambda record: None,
-) -> Record:
-    """Measure the wanted sections and put them into one record; `keep` has what there is so far."""
-    source, data = _find_data()
-    other_work = OtherWork()
-    record = Record(
-        machine=describe_machine() | package_versions(),
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
-        data=data,
-        engine=conditions.engine,
-        threads=conditions.threads,
-        quick=quick,
-    )
-    oracle, absent = Oracle(conditions), dict[str, Absent]()
-    for section in make_sections(source, quick=quick):
-        if section.name in wanted:
-            say(section.title)
-            found, missing = measure(section.entries, section.rounds, conditions, oracle, say)
-            absent |= {a.contender: a for a in missing}
-            record = replace(record, measured=(*record.measured, *found))
-            keep(record)
-    if "sweeps" in wanted:
-        record = replace(record, points=run_sweeps(conditions, say, quick=quick))
-        keep(record)
-    if "reproduce" in wanted and source == "cifar10":
-        say("onelayer reproduce")
-        record = replace(record, reproduce=run_reproduce(conditions, 1 if quick else 2))
-        keep(record)
-    if "optimum" in wanted:
-        say("time to the optimum")
-        before_optimum = record
-        record = replace(
-            record,
-            optimum=run_optimum(
-                conditions,
-                source,
-                say,
-                lambda part: keep(replace(before_optimum, optimum=part)),
-                quick=quick,
-            ),
-        )
-    if "probes" in wanted:
-        say("a linear probe on embeddings")
-        before_probes = replace(record, absent=tuple(absent.values()))
-        record = replace(
-            record,
-            probes=run_probes(
-                conditions,
-                say,
-                quick=quick,
-                keep=lambda part: keep(replace(before_probes, probes=part)),
-            ),
-        )
-    return replace(record, absent=tuple(absent.values()), other_work=other_work.cores())
+def _verdict(record: Record) -> int:
+    """Say what disagreed and what crashed; the exit code."""
+    wrong = [f"DISAGREES: {words}" for part in record.values() for words in part.wrong]
+    crashed = [f"CRASHED: {words}" for part in record.values() for words in part.crashed]
+    for words in (*wrong, *crashed):
+        log(words)
+    return 2 if crashed else 1 if wrong else 0
 
 
-def write_page(record: Record, page: Path) -> None:
+def _write_page(record: Mapping[str, Part], page: Path) -> None:
     """Draw the charts beside the page and write the page, from the record alone."""
-    folder = page.parent / "benchmarks"
-    charts = draw_charts(record, folder) if record.points else ()
     page.parent.mkdir(parents=True, exist_ok=True)
-    of_optimum = draw_optimum(record.optimum, folder)
-    page.write_text(render_page(record, charts, of_optimum), encoding="utf-8")
+    text = render_page(record, SUITES, page.parent / "benchmarks")
+    if agreed := agreement_text(record):
+        text += f"\n## How it is measured\n\n{METHOD}\n\n{agreed}\n"
+    page.write_text(text, encoding="utf-8")
 
 
-def _keep_unfinished(record: Record) -> None:
-    """What was measured so far, should the rest fail."""
-    write_record(record, UNFINISHED)
-
-
-def say(words: str) -> None:
-    """Tell what is being done, apart from what is printed as the result."""
+def log(words: str) -> None:
+    """Say what is being done, apart from what is printed as the result."""
     print(words, file=sys.stderr, flush=True)
 
 
-def _find_data() -> tuple[str, str]:
-    """CIFAR-10 where it can be had, else noise of the same shape; speed depends on neither."""
+def _find_data() -> str:
+    """CIFAR-10 where it can be loaded, else noise of the same shape; speed depends on neither."""
     from onelayer.data import load
     from onelayer.errors import OnelayerError
 
     try:
         load(progress=False)
     except OnelayerError as error:
-        say(f"no CIFAR-10 ({error}); random bytes of the same shape are used.")
-        return "random", "random bytes of CIFAR-10's shape"
-    return "cifar10", "CIFAR-10, data_batch_1"
+        log(f"no CIFAR-10 ({error}); random bytes of the same shape are used.")
+        return "random"
+    return "cifar10"
 
 
 def _parser() -> argparse.ArgumentParser:
-    engine = "native" if "native" in ENGINE_NAMES else ENGINE_NAMES[0]
+    names = "\n".join(f"  {suite.name:10} {suite.title}" for suite in SUITES)
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Time onelayer beside its peers, after their answers were asserted equal. "
         "A whole run renews benchmarks/results/latest.json and docs/benchmarks.md; "
         "--quick and --only write to runs/benchmarks.",
-        epilog="Contenders: " + "; ".join(c.label for c in CONTENDERS) + ".",
+        epilog=f"suites:\n{names}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--only", action="append", default=[], metavar="A,B", help="these suites")
     parser.add_argument("--quick", action="store_true", help="fewer epochs, rounds and points")
     parser.add_argument(
-        "--only", action="append", choices=SECTIONS, metavar="NAME",
-        help=f"one section, repeat for more: {', '.join(SECTIONS)}",
+        "--check", action="store_true",
+        help="compare ratios with the kept ones of this processor, in three minutes",
     )  # fmt: skip
     parser.add_argument(
         "--keep", action="store_true",
-        help="with --only optimum or probes: renew that part of the kept record, which says when",
+        help="with --only or --check: renew that part of the kept record",
     )  # fmt: skip
-    parser.add_argument("--threads", type=int, default=2, help="of every contender (default 2)")
+    parser.add_argument("--threads", type=int, help="default 2; 1 with --check")
+    engine = "native" if "native" in ENGINE_NAMES else ENGINE_NAMES[0]
     parser.add_argument("--engine", choices=ENGINE_NAMES, default=engine, help="of onelayer")
-    parser.add_argument(
-        "--page", action="store_true", help="only write the page anew from the kept record"
-    )
+    parser.add_argument("--page", action="store_true", help="only write the page anew")
+    for suite in SUITES:
+        suite.add_options(parser.add_argument_group(suite.name))
     return parser
 
 

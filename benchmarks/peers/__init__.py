@@ -1,19 +1,20 @@
-"""One contender a file; each offers `prepare(problem, data, threads) -> Prepared`.
+"""onelayer and its peers: one a file, each used as its documentation recommends.
 
-Preparing is not timed: imports, compiling, starting threads. What is timed is `train`, from X as
-stored in memory to trained weights in NumPy arrays; whatever conversion of X a contender wants
-happens inside it, as it must for a user.
+Preparing is not timed: imports, compiling, starting threads. What is timed in training runs from X
+as stored in memory to trained weights in NumPy arrays; converting X happens inside it, as it must
+for a user. Solvers get X scaled and in their own type beforehand; onelayer's converts inside.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-from benchmarks.problem import Answer
-
-# The environment variable by which a worker is told which of onelayer's engines to use.
-ENGINE_VARIABLE = "ONELAYER_BENCHMARK_ENGINE"
+from benchmarks.harness.problem import Answer
+from benchmarks.harness.record import ONELAYER
 
 
 @dataclass(frozen=True)
@@ -29,3 +30,89 @@ class Prepared:
     train: Callable[[], Answer]
     about: dict[str, str] = field(default_factory=dict)
     compile_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to train or to solve.
+
+    Attributes:
+        key: its name in the record.
+        label: its name on the page.
+        prepares: what makes it ready, "module:function" in this package.
+        package, pip: what must be importable, and how it is installed.
+        same_algorithm: whether its weights must agree with the oracle's.
+        max_rounds: fewer rounds than the others for one that would take minutes.
+        forms_hessian: whether it holds a matrix of all unknowns squared.
+    """
+
+    key: str
+    label: str
+    prepares: str
+    package: str
+    pip: str
+    same_algorithm: bool = True
+    max_rounds: int = 100
+    forms_hessian: bool = False
+
+    @property
+    def installed(self) -> bool:
+        """Whether its package can be imported here."""
+        return importlib.util.find_spec(self.package) is not None
+
+    def prepare(self, *job: Any) -> Any:
+        """Import it and make it ready; called in its own process only."""
+        module, _, function = self.prepares.partition(":")
+        return getattr(importlib.import_module(f"benchmarks.peers.{module}"), function)(*job)
+
+
+_TORCH = ("torch", "torch --index-url https://download.pytorch.org/whl/cpu")
+_SKLEARN = ("sklearn", "scikit-learn")
+_OURS = ("onelayer", "-e .")
+LBFGS, LBFGS32, INTELEX = "sklearn-lbfgs", "sklearn-lbfgs-float32", "sklearn-intelex"
+
+CONTENDERS = (
+    Contender(ONELAYER, "onelayer", "onelayer_engine:prepare", *_OURS),
+    Contender("numpy", "NumPy float32", "numpy_loop:prepare", "numpy", "numpy"),
+    Contender("torch-once", "PyTorch, gradients by hand, X converted once",
+              "torch_training:prepare_once", *_TORCH),
+    Contender("torch-each-batch", "PyTorch, gradients by hand, X converted batch by batch",
+              "torch_training:prepare_each_batch", *_TORCH),
+    Contender("torch-autograd", "PyTorch, autograd", "torch_training:prepare_autograd", *_TORCH),
+    Contender("torch-loader", "PyTorch, DataLoader idiom", "torch_training:prepare_loader",
+              *_TORCH),
+    Contender("jax-scan", "JAX, scan", "jax_scan:prepare", "jax", "jax"),
+    Contender("jax-vmap", "JAX, vmap over the four settings", "jax_scan:prepare", "jax", "jax"),
+    Contender("sklearn", "scikit-learn SGDClassifier (one-vs-rest: another algorithm)",
+              "sklearn_sgd:prepare", *_SKLEARN, same_algorithm=False, max_rounds=2),
+)  # fmt: skip
+
+SOLVERS = (
+    Contender(ONELAYER, "onelayer", "onelayer_solve:prepare", *_OURS),
+    Contender(LBFGS, "scikit-learn lbfgs", "sklearn_logistic:prepare_lbfgs", *_SKLEARN),
+    Contender(LBFGS32, "scikit-learn lbfgs, float32", "sklearn_logistic:prepare_lbfgs_float32",
+              *_SKLEARN),
+    Contender("sklearn-lbfgs-centred", "scikit-learn lbfgs, X centred",
+              "sklearn_logistic:prepare_lbfgs_centred", *_SKLEARN),
+    Contender("sklearn-newton", "scikit-learn newton-cholesky", "sklearn_logistic:prepare_newton",
+              *_SKLEARN, forms_hessian=True),
+    Contender(INTELEX, "scikit-learn-intelex lbfgs", "sklearn_logistic:prepare_intelex",
+              "sklearnex", "scikit-learn-intelex"),
+    Contender("torch-lbfgs", "PyTorch LBFGS, float32", "torch_lbfgs:prepare", "torch", "torch"),
+)  # fmt: skip
+
+PATHS = (
+    Contender("onelayer-path", "onelayer, the whole path", "onelayer_solve:prepare_path", *_OURS),
+    Contender("sklearn-default", "scikit-learn, one default fit", "sklearn_logistic:prepare_fit",
+              *_SKLEARN),
+)  # fmt: skip
+
+
+def contender(key: str) -> Contender:
+    """The contender of that name that trains."""
+    return next(c for c in CONTENDERS if c.key == key)
+
+
+def solver(key: str) -> Contender:
+    """The contender of that name that solves."""
+    return next(c for c in (*SOLVERS, *PATHS) if c.key == key)

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.harness.problem import Answer, Data, Problem, initial_weights
 from benchmarks.peers import Prepared
-from benchmarks.problem import Answer, Data, Problem, initial_weights
 
 
 def prepare(problem: Problem, data: Data, threads: int) -> Prepared:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.harness.problem import Answer, Data, Problem, initial_weights
 from benchmarks.peers import Prepared
-from benchmarks.problem import Answer, Data, Problem, initial_weights
 
 
 def prepare(problem: Problem, data: Data, threads: int) -> Prepared:

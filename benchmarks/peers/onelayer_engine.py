@@ -6,8 +6,9 @@ import os
 
 import numpy as np
 
-from benchmarks.peers import ENGINE_VARIABLE, Prepared
-from benchmarks.problem import Answer, Data, Problem, initial_weights
+from benchmarks.harness.problem import Answer, Data, Problem, initial_weights
+from benchmarks.harness.processes import ENGINE_VARIABLE
+from benchmarks.peers import Prepared
 from onelayer.data.rows import Rows
 from onelayer.engines import Method, State, Steps, Weights, make_engine
 

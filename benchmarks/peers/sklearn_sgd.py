@@ -11,8 +11,8 @@ import numpy as np
 import sklearn
 from sklearn.linear_model import SGDClassifier
 
+from benchmarks.harness.problem import Answer, Data, Problem, initial_weights
 from benchmarks.peers import Prepared
-from benchmarks.problem import Answer, Data, Problem, initial_weights
 
 
 def prepare(problem: Problem, data: Data, threads: int) -> Prepared:

@@ -1,0 +1,166 @@
+"""docs/benchmarks.md: every number of the page, from the record alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from benchmarks.harness.record import ONELAYER, QUIET_CORES, Part, Record
+
+if TYPE_CHECKING:
+    from benchmarks.harness.rounds import Suite
+
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Target:
+    """One figure that is asked for.
+
+    Attributes:
+        measure: what is measured.
+        asked: the bound.
+        unit: "×", "%", "MB", "J" or "s".
+        at_least: True for a lower bound, False for an upper one.
+        figure: takes it from a record, in the unit; None where the record does not have it.
+    """
+
+    measure: str
+    asked: float
+    unit: str
+    at_least: bool
+    figure: Callable[[Record], float | None]
+
+    def met(self, measured: float) -> bool:
+        """Whether the figure keeps to the bound."""
+        return measured >= self.asked if self.at_least else measured <= self.asked
+
+    def row(self, record: Record) -> list[str]:
+        """Its line of the table: asked, measured, met."""
+        figure = self.figure(record)
+        bound = f"{'≥' if self.at_least else '≤'} {self.asked:g} {self.unit}"
+        if figure is None:
+            return [self.measure, bound, "not measured", ""]
+        met = "yes" if self.met(figure) else "**no**"
+        return [self.measure, bound, f"{figure:.3g} {self.unit}", met]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
+    """A Markdown table; columns from `numbers_from` on are set flush right, short rows filled up.
+
+    Example:
+        >>> print(table(["who", "s"], [["a", "1"]]))
+        | who | s |
+        |---|---:|
+        | a | 1 |
+    """
+    rules = ["---" if i < numbers_from else "---:" for i in range(len(head))]
+    full = ([*row, *[""] * (len(head) - len(row))] for row in rows)
+    lines = [f"| {' | '.join(head)} |", f"|{'|'.join(rules)}|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in full)])
+
+
+def spread_text(values: Sequence[float], digits: int = 3) -> str:
+    """The median with the least and the greatest value.
+
+    Example:
+        >>> spread_text([1.0, 3.0, 2.0], digits=1)
+        '2.0 (1.0–3.0)'
+    """
+    if not values:
+        return "—"
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+
+
+def megabytes(count: float | None) -> str:
+    """Bytes as whole megabytes, or nothing."""
+    return "" if count is None else f"{count / MEGABYTE:.0f}"
+
+
+def percent(share: float | None) -> str:
+    """A share as a whole percentage, or nothing."""
+    return "" if share is None else f"{100 * share:.0f} %"
+
+
+def absent_rows(part: Part) -> list[list[str]]:
+    """Rows of a table for contenders that are not installed."""
+    return [[label, f"not installed (pip install {pip})"] for label, pip in part.absent]
+
+
+def picture(words: str, name: str) -> str:
+    """The Markdown of a picture beside the page, with its words for who cannot see it."""
+    return f"![{words}](benchmarks/{name}.png)"
+
+
+def render_page(record: Record, suites: Sequence[Suite], folder: Path) -> str:
+    """The page as Markdown, its pictures into the folder."""
+    first = next(record[suite.name] for suite in suites if suite.name in record)
+    asked = [target.row(record) for suite in suites for target in suite.targets]
+    parts = [
+        "# Benchmarks",
+        "Written by `make bench` (`python -m benchmarks`) from its record, "
+        "`benchmarks/results/latest.json`; do not edit.",
+        "**A quick run: fewer epochs and rounds than the targets are stated for.**"
+        if first.quick
+        else "",
+        load_warning(first),
+        "## Asked and measured",
+        table(["measure", "asked", "measured", "met"], asked),
+        "## Conditions",
+        _conditions(first, record),
+    ]
+    for suite in suites:
+        if part := record.get(suite.name):
+            heading, *rest = suite.render(part, folder) or [""]
+            parts += [
+                heading,
+                "" if part.started == first.started else conditions_text(part),
+                *rest,
+            ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def load_warning(part: Part) -> str:
+    """A warning where other work was running meanwhile."""
+    if part.other_work is None or part.other_work < QUIET_CORES:
+        return ""
+    return (
+        f"**Other work kept {part.other_work:.2f} cores busy meanwhile: these times are not "
+        "to be trusted.**"
+    )
+
+
+def conditions_text(part: Part) -> str:
+    """When and on what a part was measured, in one line."""
+    busy = "unknown" if part.other_work is None else f"{part.other_work:.2f}"
+    processor = part.machine.get("processor", "?")
+    line = f"Measured {part.started} on {processor}; cores busy with other work: {busy}."
+    return f"{line} {load_warning(part)}".strip()
+
+
+def _conditions(part: Part, record: Record) -> str:
+    """The first part's conditions, and the machine's limits over all parts."""
+    everything = [m for each in record.values() for m in each.measures]
+    about: dict[str, str] = next((m.facts["about"] for m in part.measures
+                                  if m.who == ONELAYER and m.facts.get("about")), {})  # fmt: skip
+    facts = {
+        "when": part.started,
+        **part.machine,
+        "threads": str(part.threads),
+        "onelayer's engine": ", ".join(f"{k} {v}" for k, v in about.items()) or part.engine,
+        "rows of the report's setting": str(part.facts.get("data", "")),
+        "cores busy with other work, mean": (
+            "unknown" if part.other_work is None else f"{part.other_work:.2f}"
+        ),
+    }
+    for name, key in (
+        ("sgemm 4096³ by NumPy, GFLOP/s", "sgemm"),
+        ("copy of 256 MiB, GB/s", "copy"),
+    ):
+        values = [v for m in everything for v in m.series.get(key, ())]
+        if values:
+            facts[name] = f"{spread_text(values, 0)}, n = {len(values)}"
+    return table(["", ""], facts.items(), numbers_from=2)

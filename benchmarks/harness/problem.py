@@ -1,0 +1,160 @@
+"""What is trained: shapes, runs and data, the same for every contender.
+
+Shape letters as in docs/formulations.md: N rows, D features, K classes, B batch, R runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+INIT_SCALE = 0.01
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One run: learning rate η, penalty λ and the seed of its initial weights."""
+
+    learning_rate: float = 0.01
+    l2: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A training job: R runs side by side on N rows, in file order.
+
+    X is stored as `dtype`; `source` is "cifar10" for the first N training rows, "random" for noise.
+    """
+
+    name: str
+    rows: int = 10_000
+    features: int = 3072
+    classes: int = 10
+    batch_size: int = 100
+    epochs: int = 40
+    dtype: str = "uint8"
+    source: str = "random"
+    settings: tuple[Setting, ...] = (Setting(),)
+
+    @property
+    def runs(self) -> int:
+        """Number of runs, R."""
+        return len(self.settings)
+
+    @property
+    def flops(self) -> float:
+        """Multiplications and additions of the two products of every step: 4 N D K R epochs."""
+        return 4.0 * self.rows * self.features * self.classes * self.runs * self.epochs
+
+    @property
+    def scale(self) -> float:
+        """Factor of every feature: bytes are divided by 255, floats are taken as they are."""
+        return 1 / 255 if self.dtype == "uint8" else 1.0
+
+    @property
+    def learning_rates(self) -> NDArray[np.float64]:
+        """η of each run, shape (R,)."""
+        return np.array([s.learning_rate for s in self.settings])
+
+    @property
+    def l2s(self) -> NDArray[np.float64]:
+        """λ of each run, shape (R,)."""
+        return np.array([s.l2 for s in self.settings])
+
+    def bytes_touched(self, cache_bytes: int) -> float:
+        """Least number of bytes that must cross the memory bus, in this model.
+
+        X is read once an epoch (the batch stays in the cache between its two products). W is free
+        if it fits in the last-level cache; else it is read twice and written once every batch.
+        """
+        weights = 4.0 * self.runs * self.classes * self.features
+        steps = -(-self.rows // self.batch_size)
+        of_weights = 3 * weights * steps if weights > cache_bytes else 0.0
+        of_rows = float(self.rows * self.features * np.dtype(self.dtype).itemsize)
+        return self.epochs * (of_rows + of_weights)
+
+    def with_settings(self, name: str, settings: tuple[Setting, ...]) -> Problem:
+        """The same rows trained under other settings."""
+        return replace(self, name=name, settings=settings)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Problem:
+        """The problem that `dataclasses.asdict` wrote."""
+        return Problem(**{**values, "settings": tuple(Setting(**s) for s in values["settings"])})
+
+    def first_steps(self, steps: int = 5) -> Problem:
+        """The problem's first few batches, once: what a chaotic run can be compared on."""
+        return replace(self, rows=min(self.rows, steps * self.batch_size), epochs=1)
+
+
+class Data(NamedTuple):
+    """Rows: X (N, D) as stored, y (N,) int64."""
+
+    X: NDArray[Any]
+    y: NDArray[np.int64]
+
+
+class Answer(NamedTuple):
+    """Trained weights: W (R, K, D), b (R, K)."""
+
+    W: Floats
+    b: Floats
+
+
+def initial_weights(problem: Problem) -> Answer:
+    """W and b from N(0, 0.01²), drawn in float64 from each run's seed, rounded to float32."""
+    W = np.empty((problem.runs, problem.classes, problem.features), np.float32)
+    b = np.empty((problem.runs, problem.classes), np.float32)
+    for r, setting in enumerate(problem.settings):
+        rng = np.random.default_rng(setting.seed)
+        W[r] = rng.normal(0.0, INIT_SCALE, (problem.classes, problem.features))
+        b[r] = rng.normal(0.0, INIT_SCALE, problem.classes)
+    return Answer(W, b)
+
+
+def make_data(problem: Problem) -> Data:
+    """The rows of a problem: CIFAR-10's training rows in file order, or seeded noise.
+
+    Fewer rows of a source are the first rows of more: X and y have generators of their own.
+    """
+    if problem.source == "cifar10":
+        from onelayer.data import load
+
+        train = load().train
+        return Data(train.X[: problem.rows], train.y[: problem.rows])
+    of_X, of_y = np.random.default_rng(1), np.random.default_rng(2)
+    shape = (problem.rows, problem.features)
+    y = of_y.integers(0, problem.classes, problem.rows)
+    if problem.dtype == "uint8":
+        return Data(of_X.integers(0, 256, shape, np.uint8), y)
+    return Data(of_X.standard_normal(shape, np.float32).astype(problem.dtype), y)
+
+
+def save_data(folder: Path, make: Callable[[], Data]) -> Path:
+    """Write X and y where workers read them, unless they are there already."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        X, y = make()
+        np.save(folder / "X.npy", X)
+        np.save(folder / "y.npy", y)
+    return folder
+
+
+def data_folder(problem: Problem, parent: Path) -> Path:
+    """The folder that holds a problem's rows, written when it is first asked for."""
+    p = problem
+    name = f"{p.source}-{p.rows}x{p.features}-{p.classes}-{p.dtype}"
+    return save_data(parent / name, lambda: make_data(problem))
+
+
+def read_data(folder: Path | str) -> Data:
+    """Read X and y into memory."""
+    return Data(np.load(Path(folder) / "X.npy"), np.load(Path(folder) / "y.npy"))

@@ -1,0 +1,239 @@
+"""What was measured, as plain frozen records that go to JSON, a line a measure, and come back.
+
+A record is one `Part` for each suite: its conditions (device, versions, load) and its measures,
+each a number, n and spread (the seconds of every round). A part can be renewed alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from onelayer.files.provenance import describe_environment
+
+ONELAYER = "onelayer"
+PACKAGES = ("numpy", "torch", "jax", "jaxlib", "scikit-learn", "scikit-learn-intelex")
+STAT = Path("/proc/stat")
+# Cores that a system's own services may take without a word.
+QUIET_CORES = 0.1
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One contender on one piece of work.
+
+    Attributes:
+        work, who, label: what is done by whom; label is for the reader.
+        seconds: one a round; none where the contender was refused.
+        refused: why there are no times, or "".
+        series: what else was measured in the rounds, such as the machine's limits.
+        facts: what holds for all rounds: `flops`, `peak_bytes`, `gap`, versions in `about`, ...
+    """
+
+    work: str
+    who: str
+    label: str
+    seconds: tuple[float, ...] = ()
+    refused: str = ""
+    series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def median(self) -> float | None:
+        """Median of the seconds."""
+        return median(self.seconds) if self.seconds else None
+
+    def share(self, limit: str, amount: str) -> float | None:
+        """An amount a second as a share of the median limit of the same session."""
+        speeds = self.series.get(limit)
+        if not speeds or self.median is None:
+            return None
+        return float(self.facts[amount]) / self.median / 1e9 / median(speeds)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison with the oracle: what was compared, how far off, how far is allowed."""
+
+    what: str
+    distance: float
+    allowed: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether it is within; a NaN is not."""
+        return self.distance <= self.allowed
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one suite measured.
+
+    Attributes:
+        started: when, ISO 8601.
+        machine: processor, system, versions.
+        threads, engine: of every contender, of onelayer.
+        quick: whether it was the short form.
+        facts: what the suite says of all its measures.
+        measures: what was measured.
+        checks: comparisons that are no contender's.
+        absent: label and pip's name of who is not installed.
+        failed: what else crashed, in words.
+        other_work: cores that other work kept busy meanwhile, on average; None if unknown.
+    """
+
+    started: str
+    machine: Mapping[str, str]
+    threads: int
+    engine: str
+    quick: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    measures: tuple[Measure, ...] = ()
+    checks: tuple[Check, ...] = ()
+    absent: tuple[tuple[str, str], ...] = ()
+    failed: tuple[str, ...] = ()
+    other_work: float | None = None
+
+    def find(self, who: str, work: str) -> Measure | None:
+        """What was measured of one contender on one piece of work, if it was."""
+        return next((m for m in self.measures if (m.who, m.work) == (who, work)), None)
+
+    def of(self, work: str) -> list[Measure]:
+        """All measures of one piece of work."""
+        return [m for m in self.measures if m.work == work]
+
+    def with_(self, measures: Iterable[Measure] = (), **changes: Any) -> Part:
+        """The part with more measures, and other changes."""
+        return replace(self, measures=(*self.measures, *measures), **changes)
+
+    @property
+    def wrong(self) -> list[str]:
+        """Answers that disagree with the oracle, in words."""
+        checks = [c for c in self.checks if not c.agrees]
+        said = [f"{c.what}: off by {c.distance}, allowed {c.allowed}" for c in checks]
+        return said + self._refused(DISAGREES)
+
+    @property
+    def crashed(self) -> list[str]:
+        """Contenders that crashed, in words."""
+        return [*self.failed, *self._refused(CRASHED)]
+
+    def _refused(self, why: str) -> list[str]:
+        return [f"{m.label} on {m.work}: {m.refused}"
+                for m in self.measures if m.refused.startswith(why)]  # fmt: skip
+
+
+DISAGREES, CRASHED = "refused", "crashed"
+Record = Mapping[str, Part]
+
+
+def median_ratio(peer: Measure | None, ours: Measure | None) -> float | None:
+    """Median of peer / ours, pair by pair within a round, so that drift cancels."""
+    if peer is None or ours is None:
+        return None
+    ratios = [p / o for p, o in zip(peer.seconds, ours.seconds, strict=False)]
+    return median(ratios) if ratios else None
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write the record as JSON, whole or not at all, one line for each measure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = (f"{json.dumps(suite)}: {_part_text(part)}" for suite, part in record.items())
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _part_text(part: Part) -> str:
+    """A line for each field, measure and check; empty fields of a measure are left out."""
+    fields = []
+    for name, value in asdict(part).items():
+        text = json.dumps(value, ensure_ascii=False)
+        if name in ("measures", "checks") and value:
+            entries = ({k: v for k, v in one.items() if v not in ("", (), {})} for one in value)
+            lines = (f"  {json.dumps(entry, ensure_ascii=False)}" for entry in entries)
+            text = "[\n" + ",\n".join(lines) + "\n ]"
+        fields.append(f' "{name}": {text}')
+    return "{\n" + ",\n".join(fields) + "\n}"
+
+
+def read_record(path: Path) -> dict[str, Part]:
+    """Read the record that `write_record` wrote."""
+    parts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        suite: Part(
+            **{
+                **{key: _tupled(value) for key, value in part.items()},
+                "measures": tuple(Measure(**_tupled(m)) for m in part["measures"]),
+                "checks": tuple(Check(**check) for check in part["checks"]),
+            }
+        )
+        for suite, part in parts.items()
+    }
+
+
+def _tupled(value: Any) -> Any:
+    """Lists become tuples, those inside them too."""
+    if isinstance(value, dict):
+        return {key: _tupled(v) for key, v in value.items()}
+    return tuple(_tupled(v) for v in value) if isinstance(value, list) else value
+
+
+def describe_machine() -> dict[str, str]:
+    """Processor, cores, memory, system, NumPy's BLAS, and the contenders' versions."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    known = {"memory": f"{memory:.0f} GiB", "blas": f"{blas['name']} {blas['version']}"}
+    return describe_environment() | known | versions
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class OtherWork:
+    """How much of the processor other work took while benchmarks ran; known on Linux alone."""
+
+    def __init__(self) -> None:
+        self._started, self._busy, self._ours = time.perf_counter(), _busy_seconds(), _our_seconds()
+
+    def cores(self) -> float | None:
+        """Cores that other work kept busy since the start, on average; steal is counted."""
+        now = _busy_seconds()
+        if now is None or self._busy is None:
+            return None
+        others = (now - self._busy) - (_our_seconds() - self._ours)
+        return max(others, 0.0) / (time.perf_counter() - self._started)
+
+
+def _busy_seconds() -> float | None:
+    """Time that all cores together were not idle, from the first line of /proc/stat."""
+    try:
+        fields = STAT.read_text(encoding="ascii").splitlines()[0].split()[1:9]
+    except OSError:
+        return None
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(float, fields)
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def _our_seconds() -> float:
+    """Processor time of this process and of the workers that have ended."""
+    t = os.times()
+    return t.user + t.system + t.children_user + t.children_system

@@ -1,0 +1,174 @@
+"""Agreement first, then rounds of timing in turn.
+
+Whoever agrees is timed round by round; the order moves on by one each round, so that nobody always
+follows the same neighbour, and drift of the machine hits all alike.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness.page import Target
+from benchmarks.harness.processes import SETTLE_SECONDS, Conditions, WorkerError
+from benchmarks.harness.record import CRASHED, Measure, OtherWork, Part, describe_machine, now
+
+MIN_ROUNDS = 3
+Log = Callable[[str], None]
+Keep = Callable[[Part], None]
+
+
+def _nothing(_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a suite is given.
+
+    Attributes:
+        conditions: of every process.
+        options: of the command line.
+        source: of the report's rows: "cifar10", or "random" where it is not to be had.
+        log: callback of one-line messages.
+        keep: called with the part so far, so that nothing measured is lost.
+        patience: seconds for the rounds of one piece of work.
+    """
+
+    conditions: Conditions
+    options: Namespace = field(default_factory=lambda: Namespace(quick=True))
+    source: str = "random"
+    log: Log = _nothing
+    keep: Keep = _nothing
+    patience: float = math.inf
+    _work: OtherWork = field(default_factory=OtherWork)
+
+    @property
+    def quick(self) -> bool:
+        """Whether the short form is wanted."""
+        return bool(self.options.quick)
+
+    def part(self, **facts: Any) -> Part:
+        """A part without measures, under today's conditions."""
+        c = self.conditions
+        return Part(now(), describe_machine(), c.threads, c.engine, self.quick, facts)
+
+    def loaded(self, part: Part) -> Part:
+        """The part with what other work took since the session began."""
+        return replace(part, other_work=self._work.cores())
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One timed round.
+
+    Attributes:
+        seconds: of the work.
+        refused: why the answer does not agree, or "".
+        series: what else was measured, added to the measure's series.
+        facts: renew the measure's facts.
+    """
+
+    seconds: float
+    refused: str = ""
+    series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A contender whose answer was compared; refused ones stay without times.
+
+    Attributes:
+        measure: who and what, without times.
+        once: does the work once.
+        max_rounds: fewer rounds than the others for one that takes long.
+    """
+
+    measure: Measure
+    once: Callable[[], Sample]
+    max_rounds: int = 100
+
+
+def time_in_turn(
+    entrants: Sequence[Entrant],
+    rounds: int,
+    log: Log = _nothing,
+    keep: Callable[[list[Measure]], None] = lambda measures: None,
+    settle: float = SETTLE_SECONDS,
+    patience: float = math.inf,
+) -> list[Measure]:
+    """Time every entrant round by round; who disagrees or crashes once has no times.
+
+    Args:
+        entrants: contenders, those refused included.
+        rounds: how often each is timed.
+        log: callback of one-line messages.
+        keep: called with all measures so far, after every turn.
+        settle: seconds of rest before each turn.
+        patience: seconds after which no round begins, MIN_ROUNDS excepted.
+
+    Returns:
+        One measure an entrant, in their order.
+    """
+    found = [entrant.measure for entrant in entrants]
+    taking = [i for i, measure in enumerate(found) if not measure.refused]
+    started = time.perf_counter()
+    for number in range(rounds):
+        if number >= MIN_ROUNDS and time.perf_counter() - started > patience:
+            break
+        for turn in range(len(taking)):
+            i = taking[(turn + number) % len(taking)]
+            if number >= entrants[i].max_rounds or found[i].refused:
+                continue
+            time.sleep(settle)
+            found[i] = _one_more(found[i], entrants[i])
+            last = found[i].refused or f"{found[i].seconds[-1]:.3g} s"
+            log(f"  round {number + 1} of {rounds}: {found[i].label}: {last}")
+            keep(found)
+    return found
+
+
+def _one_more(found: Measure, entrant: Entrant) -> Measure:
+    try:
+        sample = entrant.once()
+    except WorkerError as error:
+        return replace(found, seconds=(), refused=f"{CRASHED}: {error}")
+    if sample.refused:
+        return replace(found, seconds=(), refused=sample.refused)
+    series = {name: (*found.series.get(name, ()), *more) for name, more in sample.series.items()}
+    return replace(
+        found,
+        seconds=(*found.seconds, sample.seconds),
+        series={**found.series, **series},
+        facts={**found.facts, **sample.facts},
+    )
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A group of measures.
+
+    Attributes:
+        name: on the command line and in the record.
+        title: what it measures, for the reader of --help.
+        measure: measures it all.
+        render: its part of the page as Markdown, its pictures into the folder.
+        targets: what is asked of its figures.
+        in_whole, in_quick: whether a whole run and a quick one contain it.
+        add_options: adds what it alone takes to the command line.
+    """
+
+    name: str
+    title: str
+    measure: Callable[[Session], Part]
+    render: Callable[[Part, Path], list[str]]
+    targets: tuple[Target, ...] = ()
+    in_whole: bool = True
+    in_quick: bool = True
+    add_options: Callable[[Any], None] = _nothing

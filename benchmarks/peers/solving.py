@@ -1,0 +1,246 @@
+"""What solvers share: tasks, prepared calls, and a watch that looks at a solver's iterates.
+
+The clock stands still while an iterate is looked at. Few are judged, ever further apart; where the
+goal was first reached is then found by bisection among the iterates since the last judged one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness.problem import Data
+from onelayer.data import Dataset, load
+
+Floats = NDArray[np.floating]
+
+GOAL = 1e-6
+PATH_TOLERANCE = 1e-4
+CLASSES = 10
+SPARSER = 1.2
+
+
+@dataclass(frozen=True)
+class Task:
+    """Rows whose optima are sought, each λ by itself or all of them along a path.
+
+    The first `rows` of a source, "cifar10", "digits" or "random"; of "random" rows alone the number
+    of features can be chosen.
+    """
+
+    name: str
+    title: str
+    source: str
+    rows: int
+    l2s: tuple[float, ...]
+    features: int = 3072
+
+    @property
+    def max_value(self) -> float:
+        """What features are divided by: the largest value that one can have."""
+        return 16.0 if self.source == "digits" else 255.0
+
+    @property
+    def unknowns(self) -> int:
+        """Weights and biases."""
+        return CLASSES * (self.features + 1)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Task:
+        """The task that `dataclasses.asdict` wrote."""
+        return Task(**{**values, "l2s": tuple(values["l2s"])})
+
+    def dataset(self, data: Data) -> Dataset:
+        """The rows as onelayer takes them."""
+        names = tuple(str(k) for k in range(CLASSES))
+        return Dataset(data.X, data.y, names, max_value=self.max_value, name=self.name)
+
+    def make_rows(self) -> Data:
+        """The rows as stored; random ones are a blurred picture of their class, and noise."""
+        if self.source == "digits":
+            train = load("digits").train
+            return Data(train.X[: self.rows], train.y[: self.rows])
+        if self.source == "cifar10":
+            splits = load(train_batches=(1, 2, 3, 4), validation_batches=(5,))
+            X = np.concatenate([splits.train.X, splits.validation.X])
+            y = np.concatenate([splits.train.y, splits.validation.y])
+            return Data(X[: self.rows], y[: self.rows])
+        rng = np.random.default_rng(0)
+        y = rng.integers(0, CLASSES, self.rows)
+        of_class = rng.integers(0, 40, (CLASSES, self.features))
+        X = of_class[y] + rng.integers(0, 200, (self.rows, self.features))
+        return Data(X.astype(np.uint8), y)
+
+
+def l2_path(count: int, high: float, low: float) -> tuple[float, ...]:
+    """λ's evenly spaced on a logarithmic scale, descending."""
+    return tuple(np.geomspace(high, low, count).tolist())
+
+
+def make_tasks(source: str, *, quick: bool) -> tuple[tuple[Task, ...], Task]:
+    """Tasks whose λ's are solved one by one, and the one that is solved along a path."""
+    what = "CIFAR-10" if source == "cifar10" else "random bytes"
+    l2s, rows, all_rows = ((0.1,), 2, 10) if quick else ((0.1, 0.01, 0.001), 10, 50)
+    path = l2_path(4, 1.0, 0.01) if quick else l2_path(20, 1.0, 1e-4)
+    return (
+        Task("batch", f"{what}, {rows} 000 rows", source, 1000 * rows, l2s),
+        Task("digits", "digits, 1 000 rows, D = 64", "digits", 1000, (0.001,), 64),
+    ), Task("all", f"{what}, {all_rows} 000 rows", source, 1000 * all_rows, path)
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a plain call gave.
+
+    Attributes:
+        W, b: weights (K, D) and bias (K,).
+        marks: iterations and seconds since the call's beginning, where the solver tells.
+        gap: relative gap that it proved, where it does.
+    """
+
+    W: Floats
+    b: Floats
+    marks: tuple[tuple[int, float], ...] = ()
+    gap: float | None = None
+
+
+@dataclass(frozen=True)
+class PreparedSolver:
+    """A contender that is ready to solve.
+
+    Attributes:
+        solve: a plain call for one λ within so many iterations; without a number, to the
+            tolerance of `GOAL`, by the solver's own judgement.
+        trace: solves for one λ while the watch looks on.
+        x_bytes: size of X as the contender wants it.
+        about: versions and choices that a reader of the figures should know.
+    """
+
+    solve: Callable[[float, int | None], Solution]
+    trace: Callable[[float, Watch], None]
+    x_bytes: int
+    about: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PreparedPath:
+    """A contender that is ready for all rows: something short, and what is timed."""
+
+    warm: Callable[[], object]
+    run: Callable[[], dict[str, Any]]
+    x_bytes: int
+    about: dict[str, str] = field(default_factory=dict)
+
+
+class Seen(NamedTuple):
+    """An iterate: how many iterations it took, seconds, weights."""
+
+    iterations: int
+    seconds: float
+    W: Floats
+    b: Floats
+
+
+class Step(NamedTuple):
+    """A judged iterate: iterations, seconds, relative excess over J*."""
+
+    iterations: int
+    seconds: float
+    excess: float
+
+
+class Watch:
+    """Follows one solution from start to end.
+
+    Args:
+        judge: relative excess of W and b over J*.
+        goal: the excess whose first iterate is looked for.
+        enough: the excess at which there is no more to see.
+        patience: seconds after which it ends in any case.
+    """
+
+    def __init__(
+        self,
+        judge: Callable[[Floats, Floats], float],
+        *,
+        goal: float,
+        enough: float,
+        patience: float,
+    ) -> None:
+        self._judge, self._goal, self._enough, self._patience = judge, goal, enough, patience
+        self._held: list[Seen] = []
+        self._steps: dict[int, Step] = {}
+        self._next = 1
+        self._away = 0.0
+        self._started = time.perf_counter()
+        self.budget: int | None = None
+        self.cut = False
+
+    @property
+    def steps(self) -> list[Step]:
+        """Every judged iterate, in order."""
+        return [self._steps[k] for k in sorted(self._steps)]
+
+    def start(self) -> None:
+        """The clock starts."""
+        self._away, self._started = 0.0, time.perf_counter()
+
+    def see(self, iterations: int, W: Floats, b: Floats, seconds: float | None = None) -> bool:
+        """Take note of an iterate, whose weights may change afterwards; True ends the search.
+
+        `seconds` says when it was there, where the watch's own clock does not tell.
+        """
+        entered = time.perf_counter()
+        now = entered - self._started - self._away if seconds is None else seconds
+        self._held.append(Seen(iterations, now, W.copy(), b.copy()))
+        done = self.cut = now > self._patience
+        if done or iterations >= self._next:
+            done |= self._look() <= self._enough
+        self._away += time.perf_counter() - entered
+        return done
+
+    def finish(self) -> None:
+        """Judge the last iterate, where the contender ended by itself."""
+        if self._held:
+            self._look()
+
+    def _look(self) -> float:
+        """Judge the newest iterate, and those before it where it is the first to be good enough."""
+        latest = self._held[-1]
+        excess = self._judged(latest).excess
+        if self.budget is None and excess <= self._goal:
+            low, high = 0, len(self._held) - 1
+            while low < high:
+                middle = (low + high) // 2
+                if self._judged(self._held[middle]).excess <= self._goal:
+                    high = middle
+                else:
+                    low = middle + 1
+            self.budget = self._held[high].iterations
+        self._next = max(latest.iterations + 1, math.ceil(SPARSER * latest.iterations))
+        self._held = []
+        return excess
+
+    def _judged(self, seen: Seen) -> Step:
+        step = Step(seen.iterations, seen.seconds, self._judge(seen.W, seen.b))
+        self._steps[seen.iterations] = step
+        return step
+
+
+def climb(solve: Callable[[int], Seen], watch: Watch, max_iterations: int = 1000) -> None:
+    """Watch a solver without callbacks: one whole solution for each number of iterations."""
+    allowed = 1
+    while allowed <= max_iterations:
+        seen = solve(allowed)
+        if watch.see(*seen[:1], *seen[2:], seconds=seen.seconds):
+            return
+        # The solver may take a few more than allowed, or give up early.
+        if seen.iterations < allowed:
+            return
+        allowed = max(seen.iterations + 1, math.ceil(1.1 * seen.iterations))

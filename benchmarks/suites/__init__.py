@@ -1,0 +1,19 @@
+"""What is measured: one suite a file, each with its answers asserted, its targets and its page."""
+
+from benchmarks.suites import cluster, gpu, optimum, phases, probes, reproduce, streaming, sweeps
+from benchmarks.suites.training import GRIDS, PEERS, PENALTY, WIDE
+
+SUITES = (
+    PEERS,
+    PENALTY,
+    GRIDS,
+    WIDE,
+    reproduce.SUITE,
+    optimum.SUITE,
+    probes.SUITE,
+    sweeps.SUITE,
+    streaming.SUITE,
+    cluster.SUITE,
+    gpu.SUITE,
+    phases.SUITE,
+)

@@ -1,0 +1,417 @@
+"""What several machines cost: a model of steps and passes, held to measurements; docs/scale.md.
+
+Letters: N rows, D features, B rows of a global batch, C = R·K columns (runs × classes), p ranks.
+
+    compute   4 B D C / (p F)                     scores and gradient of the rank's part of a batch
+    read      B D s / (p M)                       bytes of X that the rank reads, s an entry
+    update    u C D / M                           bytes of W, gradient and state that a step touches
+    reduce    of m = 4 C (D + 1) bytes, the quicker of
+              a ring  2 (p − 1) (m / (p L) + l)  and a tree  2 m / L + 2 ⌈log₂ p⌉ l
+
+Reading overlaps computing (it is ahead by a tile), so a step takes
+max(compute, read) + update + reduce. A pass of the optimum is one batch of N rows whose sums are
+reduced once, in float64.
+
+The measurements join network namespaces on a bridge, each with a limit on what it sends: they need
+root, iproute2 and PyTorch.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness.page import table
+from benchmarks.harness.processes import Process
+from benchmarks.harness.record import ONELAYER, Measure, Part
+from benchmarks.harness.rounds import Session, Suite
+from onelayer.data.rows import Rows
+from onelayer.engines import Method, State, Steps, Weights, make_engine
+
+# Bytes of a weight that plain descent touches in a step: the gradient and W read, W written.
+UPDATE_BYTES = 12
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is trained: N rows, D features, C = R·K columns, B rows of a batch over all ranks.
+
+    `stored_bytes` is s, bytes of an entry of X: 1, 2 or 4.
+    """
+
+    rows: int
+    features: int
+    columns: int
+    batch_size: int
+    stored_bytes: int = 2
+
+    @property
+    def steps(self) -> int:
+        """Steps of a pass, ⌈N/B⌉."""
+        return -(-self.rows // self.batch_size)
+
+
+@dataclass(frozen=True)
+class Rank:
+    """What one rank can do, a second."""
+
+    flops: float  # F, operations of its matrix products
+    read_bandwidth: float  # M, bytes from where X lies
+    memory_bandwidth: float  # bytes for weights
+    link_bandwidth: float  # L, bytes that it sends, and at once receives
+    latency: float  # l, seconds of one message
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Seconds of a step, by what they go to."""
+
+    compute: float
+    read: float
+    update: float
+    reduce: float
+
+    @property
+    def total(self) -> float:
+        """Seconds of the whole step."""
+        return max(self.compute, self.read) + self.update + self.reduce
+
+    @property
+    def communication(self) -> float:
+        """Share of the step that goes to the all-reduce, 0 … 1."""
+        return self.reduce / self.total
+
+
+def all_reduce_seconds(message: float, rank: Rank, ranks: int) -> float:
+    """An all-reduce by a ring, or by a tree where many ranks make a ring's messages too many."""
+    ring = 2 * (ranks - 1) * (message / ranks / rank.link_bandwidth + rank.latency)
+    levels = (ranks - 1).bit_length()
+    tree = 2 * (message / rank.link_bandwidth + levels * rank.latency)
+    return min(ring, tree)
+
+
+def step_cost(work: Workload, rank: Rank, ranks: int) -> StepCost:
+    """What one step of mini-batch descent costs on p ranks."""
+    return _cost(work, rank, ranks, work.batch_size, UPDATE_BYTES, 4)
+
+
+def pass_cost(work: Workload, rank: Rank, ranks: int) -> StepCost:
+    """What a full pass of the optimum costs: a gradient over all N rows, reduced once in float64.
+
+    `update` is the direction, some twenty products of the weights' size.
+    """
+    return _cost(work, rank, ranks, work.rows, 20 * 8, 8)
+
+
+def _cost(
+    work: Workload, rank: Rank, ranks: int, rows: int, update_bytes: int, sum_bytes: int
+) -> StepCost:
+    entries = rows * work.features / ranks
+    weights = work.columns * (work.features + 1)
+    return StepCost(
+        compute=4 * entries * work.columns / rank.flops,
+        read=entries * work.stored_bytes / rank.read_bandwidth,
+        update=update_bytes * weights / rank.memory_bandwidth,
+        reduce=all_reduce_seconds(sum_bytes * weights, rank, ranks),
+    )
+
+
+def smallest_batch(work: Workload, rank: Rank, ranks: int, share: float = 0.1) -> int:
+    """The least B at which the all-reduce takes no more than that share of a step, p at least.
+
+    With reduce = r and everything else growing as e·B + u, it is where r = share · (e B + u + r).
+    """
+    cost = step_cost(replace(work, batch_size=ranks), rank, ranks)  # of one row a rank
+    needed = cost.reduce * (1 - share) / share - cost.update
+    return ranks * max(1, -int(-needed // max(cost.compute, cost.read)))
+
+
+# What the model says of clusters that are not here. A GPU of the H200's class by its maker's data:
+# half of 989 TFLOP/s in bf16, 4.8 TB/s of memory, 450 GB/s each way within a machine of 8, 50 GB/s
+# (400 Gbit/s) between machines.
+WITHIN = Rank(flops=495e12, read_bandwidth=4.8e12, memory_bandwidth=4.8e12, link_bandwidth=450e9,
+              latency=5e-6)  # fmt: skip
+BETWEEN = replace(WITHIN, link_bandwidth=50e9, latency=10e-6)
+GPUS = {8: WITHIN, 64: BETWEEN, 1024: BETWEEN}
+BATCHES = (1024, 16_384, 262_144, 4_194_304)
+SOLVER_PASSES, LOCAL_BATCH, LOCAL_STEPS = 30, 1024, (1, 16, 256)
+
+
+def _work(columns: int, batch_size: int) -> Workload:
+    return Workload(10**9, 1024, columns, batch_size)
+
+
+def extrapolation() -> list[str]:
+    """Steps, batches and the optimum of 10⁹ × 1024 rows on 8, 64 and 1024 GPUs, in Markdown."""
+    return [*_steps(1000), *_steps(32_000), *_local_steps(1000), *_optimum(1000)]
+
+
+def _steps(columns: int) -> list[str]:
+    rows = []
+    for gpus, rank in GPUS.items():
+        works = [_work(columns, batch) for batch in BATCHES]
+        cells = [_epoch(step_cost(work, rank, gpus), work) for work in works]
+        rows.append([str(gpus), *cells, f"{smallest_batch(works[0], rank, gpus):,}"])
+    text = (f"Synchronous steps, {columns} columns (runs × classes): time of an epoch, and the "
+            "share of it that is communication.")  # fmt: skip
+    head = ["GPUs", *(f"B = {batch:,}" for batch in BATCHES), "B for 10 %"]
+    return [text, table(head, rows, 0)]
+
+
+def _local_steps(columns: int) -> list[str]:
+    rows = []
+    for gpus, rank in GPUS.items():
+        work = _work(columns, LOCAL_BATCH * gpus)
+        cost = step_cost(work, rank, gpus)
+        cells = [_epoch(replace(cost, reduce=cost.reduce / h), work) for h in LOCAL_STEPS]
+        rows.append([str(gpus), *cells])
+    text = (f"Local steps, {columns} columns: each GPU takes H steps on {LOCAL_BATCH:,} rows of "
+            "its own, then all average their weights: time of an epoch, share of "
+            "communication.")  # fmt: skip
+    return [text, table(["GPUs", *(f"H = {h}" for h in LOCAL_STEPS)], rows, 0)]
+
+
+def _epoch(cost: StepCost, work: Workload) -> str:
+    return f"{cost.total * work.steps:.3g} s, {cost.communication:.0%}"
+
+
+def _optimum(columns: int) -> list[str]:
+    rows = []
+    for gpus, rank in GPUS.items():
+        cost = pass_cost(_work(columns, gpus), rank, gpus)
+        rows.append([str(gpus), f"{cost.total:.3g} s", f"{cost.communication:.2%}",
+                     f"{SOLVER_PASSES * cost.total:.3g} s"])  # fmt: skip
+    text = (f"The optimum, {columns} classes: a pass over all rows, its communication, and "
+            f"{SOLVER_PASSES} passes.")  # fmt: skip
+    return [text, table(["GPUs", "a pass", "communication", "whole solve"], rows, 0)]
+
+
+@dataclass(frozen=True)
+class Host:
+    """One network namespace: its name, its IPv4 address, its only interface beside loopback."""
+
+    name: str
+    address: str
+    interface: str
+
+    @property
+    def prefix(self) -> list[str]:
+        """What a command starts with that runs on this host."""
+        return ["ip", "netns", "exec", self.name]
+
+
+@contextmanager
+def joined_hosts(count: int, megabits: float) -> Iterator[tuple[Host, ...]]:
+    """Hosts that reach each other, each sending so many Mbit/s at most; all are taken down again.
+
+    Raises:
+        OSError: where namespaces cannot be made, with what the system said.
+    """
+    prefix = f"ol{os.getpid() % 10000}"
+    hosts = tuple(Host(f"{prefix}-{i}", f"10.77.0.{i + 1}", f"{prefix}h{i}") for i in range(count))
+    hub, limit = f"{prefix}-hub", f"rate {megabits:g}mbit burst 65536 latency 50ms"
+    try:
+        _run(f"ip netns add {hub}")
+        _run(f"ip -n {hub} link add bridge type bridge")
+        _run(f"ip -n {hub} link set bridge up")
+        for i, host in enumerate(hosts):
+            name, cable, port = host.name, host.interface, f"{prefix}b{i}"
+            _run(f"ip netns add {name}")
+            _run(f"ip -n {name} link set lo up")
+            _run(f"ip -n {name} link add {cable} type veth peer name {port} netns {hub}")
+            _run(f"ip -n {hub} link set {port} master bridge up")
+            _run(f"ip -n {name} address add {host.address}/24 dev {cable}")
+            _run(f"ip -n {name} link set {cable} up")
+            _run(f"tc -n {name} qdisc add dev {cable} root tbf {limit}")
+        yield hosts
+    finally:
+        for name in (hub, *(host.name for host in hosts)):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+def _run(command: str) -> None:
+    words = command.split()
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise OSError(f"{words[0]} was not found; install iproute2.") from error
+    if done.returncode:
+        reason = done.stderr.strip() or f"exit code {done.returncode}"
+        raise OSError(f"`{command}` failed: {reason}. It needs root.")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is timed: B rows of D features a step, C classes of one run, `steps` steps a round."""
+
+    batch_size: int
+    features: int
+    columns: int
+    steps: int
+
+
+SHAPES = (
+    Shape(batch_size=256, features=1024, columns=100, steps=6),
+    Shape(batch_size=1024, features=1024, columns=100, steps=6),
+    Shape(batch_size=4096, features=1024, columns=100, steps=4),
+    Shape(batch_size=1024, features=3072, columns=10, steps=6),
+)
+ROUNDS, PORT, TIMEOUT = 3, 29511, 300.0
+# What a TCP stream carries of a link's bits, beside headers of packets of 1500 bytes.
+PAYLOAD = 1448 / 1514
+
+
+class Desk:
+    """One rank: trains with the torch engine and times its steps."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self._shapes = [Shape(**shape) for shape in job["shapes"]]
+
+    def time(self) -> dict[str, Any]:
+        """Median seconds of a step of every shape, and of an all-reduce of one number."""
+        return {"seconds": [_step_seconds(shape) for shape in self._shapes],
+                "message": _message_seconds()}  # fmt: skip
+
+
+def _step_seconds(shape: Shape) -> float:
+    """Over rounds of an epoch each, the first not counted."""
+    rng, count = np.random.default_rng(0), shape.batch_size * shape.steps
+    X = rng.normal(size=(count, shape.features)).astype(np.float32)
+    y = rng.integers(0, shape.columns, count)
+    rows = Rows(X, y, np.ones(shape.features), np.zeros(shape.features))
+    zeros = np.zeros((1, shape.columns, shape.features), np.float32)
+    engine = make_engine("torch", 1, device="cpu", distributed=True)
+    trainer = engine.begin(State(Weights(zeros, zeros[..., 0])), Method.plain(np.zeros(1)))
+    steps = Steps.constant(np.array([0.01]), count, shape.batch_size)
+    seconds = []
+    for _ in range(1 + ROUNDS):
+        started = time.perf_counter()
+        trainer.epoch(rows, steps)
+        seconds.append((time.perf_counter() - started) / shape.steps)
+    return float(np.median(seconds[1:]))
+
+
+def _message_seconds() -> float:
+    """Of an all-reduce of one number: the latency of its messages."""
+    import torch
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        return 0.0
+    number, seconds = torch.zeros(1), []
+    for _ in range(50):
+        started = time.perf_counter()
+        distributed.all_reduce(number)
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds[5:]))
+
+
+def run_ranks(
+    session: Session, hosts: Sequence[Host | None], shapes: Sequence[Shape] = SHAPES
+) -> dict[str, Any]:
+    """Start one process for each rank, wait for all, and return what rank 0 measured."""
+    conditions = replace(session.conditions, threads=1, cores=())
+    job = {"shapes": [asdict(shape) for shape in shapes]}
+    with ExitStack() as stack:
+        ranks = [
+            stack.enter_context(
+                Process(f"rank {i} of {len(hosts)}", "benchmarks.suites.cluster:Desk", job,
+                        conditions, prefix=host.prefix if host else (),
+                        variables=_variables(hosts, i))
+            )
+            for i, host in enumerate(hosts)
+        ]  # fmt: skip
+        for rank in ranks:
+            rank.send("time")
+        first, *_ = [rank.receive(TIMEOUT) for rank in ranks]
+        return first
+
+
+def _variables(hosts: Sequence[Host | None], rank: int) -> Mapping[str, str]:
+    """The environment of a rank: torchrun's variables and its own interface."""
+    first, host = hosts[0], hosts[rank]
+    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # hosts here have no names
+    if first is None or host is None:
+        return quiet
+    return quiet | {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(len(hosts)),
+        "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": "1",
+        "MASTER_ADDR": first.address,
+        "MASTER_PORT": str(PORT),
+        "GLOO_SOCKET_IFNAME": host.interface,
+    }
+
+
+def measure(session: Session) -> Part:
+    """Time every shape for every number of ranks and speed, beside what the model says.
+
+    The model is given what is known without it: the speed of one rank alone on its core for each
+    shape, the links' limit, and the time of a message that carries nothing.
+    """
+    part, options = session.part(), session.options
+    if options.extrapolate:
+        return part
+    alone = run_ranks(session, [None])["seconds"]
+    for speed in options.megabits:
+        for count in options.ranks:
+            with joined_hosts(count, speed) as hosts:
+                told = run_ranks(session, hosts)
+            latency = told["message"] / (2 * (count - 1))
+            for shape, one, seconds in zip(SHAPES, alone, told["seconds"], strict=True):
+                modelled = model_of(shape, one, count, speed, latency)
+                facts = {"ranks": count, "megabits": speed, "modelled": modelled.total,
+                         "communication": modelled.communication}  # fmt: skip
+                size = f"{shape.batch_size} × {shape.features}, {shape.columns}"
+                found = Measure(size, ONELAYER, "torch engine", (seconds,), facts=facts)
+                part = part.with_([found])
+            session.keep(part)
+    return part
+
+
+def model_of(shape: Shape, alone: float, ranks: int, megabits: float, latency: float) -> StepCost:
+    """The model's step where ranks share this machine's cores."""
+    work = Workload(shape.batch_size * shape.steps, shape.features, shape.columns,
+                    shape.batch_size, stored_bytes=4)  # fmt: skip
+    share = min(1.0, len(os.sched_getaffinity(0)) / ranks)
+    operations = 4 * shape.batch_size * shape.features * shape.columns
+    plenty = 1e15  # reading and updating are within the time of one rank alone
+    link = megabits * 1e6 / 8 * PAYLOAD
+    return step_cost(work, Rank(share * operations / alone, plenty, plenty, link, latency), ranks)
+
+
+def render(part: Part, _: Path) -> list[str]:
+    """The measurements beside the model, and the model alone."""
+    head = ("B × D, columns", "ranks", "link", "measured", "model", "measured / model",
+            "all-reduce")  # fmt: skip
+    rows = []
+    for m in part.measures:
+        (seconds,), facts = m.seconds, m.facts
+        rows.append([m.work, str(facts["ranks"]), f"{facts['megabits']:g} Mbit/s",
+                     f"{1e3 * seconds:.1f} ms", f"{1e3 * facts['modelled']:.1f} ms",
+                     f"{seconds / facts['modelled']:.2f}",
+                     f"{facts['communication']:.0%}"])  # fmt: skip
+    measured = [table(head, rows)] if rows else []
+    return ["## Several machines", *measured, *extrapolation()]
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Ranks and links."""
+    parser.add_argument("--ranks", type=int, nargs="+", default=[2, 3, 4], help="default 2 3 4")
+    parser.add_argument("--megabits", type=float, nargs="+", default=[100, 1000],
+                        help="of a link; default 100 1000")  # fmt: skip
+    parser.add_argument("--extrapolate", action="store_true", help="only what needs no measuring")
+
+
+SUITE = Suite("cluster", "several machines, measured and extrapolated (root, iproute2, PyTorch)",
+              measure, render, in_whole=False, add_options=add_options)  # fmt: skip

@@ -1,0 +1,384 @@
+"""The engine torch on a GPU: joint training, its share of the device's products, a large optimum.
+
+All in this process, since a device is not shared in turns as cores are; nothing else should run on
+it. The optimum is that of a probe of ImageNet's size: class means of unit spread, noise around
+them, in a basis whose scales fall as 1/√j. Its answers are judged in float64 and not by onelayer:
+with b at its best, gap = ‖∇_W J‖² / (4λ) bounds how far the cost is above the least there is.
+
+    pip install --editable '.[torch]' --group bench && python -m benchmarks --only gpu
+
+About five minutes; `--device cpu --quick` tries every line of it without a GPU, in seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness.oracle import ALLOWED_ROUNDINGS, CHAOTIC_SHARE, Expected, compare, expect
+from benchmarks.harness.page import percent, spread_text, table
+from benchmarks.harness.problem import Answer, Problem, initial_weights, make_data
+from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part
+from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
+from benchmarks.suites.training import THE_FOUR
+from onelayer.data.rows import Rows
+from onelayer.engines import Method, State, Steps, Trainer, Weights, make_engine
+from onelayer.errors import OnelayerError
+
+SIDES, PRODUCTS = {"cuda": 8192, "mps": 4096, "cpu": 1024}, 10
+ROUNDS, SEEDS = 5, 64
+# Factors of tf32 have 13 bits less than those of float32.
+TF32_ROUNDINGS = 2.0**13
+FOUR_ASKED, MANY_ASKED = "≤ 60 ms", "≥ 50 % of matmul"
+OPTIMUM_ASKED, TOLERANCE = "≤ 30 s, gap ≤ 1e-3·J", 1e-3
+NEWTON_STEPS = 20
+TILE_BYTES = {"cuda": 1 << 30, "cpu": 32 << 20}
+Tensors = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device and its clock."""
+
+    device: Any
+
+    def settle(self) -> None:
+        """Wait until the device has done all that it was given."""
+        import torch
+
+        if self.device.type in ("cuda", "mps"):
+            getattr(torch, self.device.type).synchronize()
+
+    def timed(self, work: Callable[[], Any]) -> tuple[float, Any]:
+        """Wall seconds of one call, the device's part included, and what it returned."""
+        self.settle()
+        started = time.perf_counter()
+        answer = work()
+        self.settle()
+        return time.perf_counter() - started, answer
+
+    def matmul_limit(self, *, tf32: bool) -> float:
+        """FLOP/s of square float32 products, median of ten: 2·side³ operations each."""
+        import torch
+
+        side = SIDES[self.device.type]
+        A, B, C = (torch.randn(side, side, device=self.device) for _ in range(3))
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        try:
+            work = partial(torch.mm, A, B, out=C)
+            work()
+            seconds = [self.timed(work)[0] for _ in range(PRODUCTS)]
+        finally:
+            torch.set_float32_matmul_precision(before)
+        return 2.0 * side**3 / median(seconds)
+
+    def peak(self) -> dict[str, float]:
+        """Most megabytes that tensors had since the last call, where the device tells."""
+        import torch
+
+        if self.device.type != "cuda":
+            return {}
+        peak = float(torch.cuda.max_memory_allocated(self.device)) / 2.0**20
+        torch.cuda.reset_peak_memory_stats(self.device)
+        return {"device_megabytes": peak}
+
+    def engine(self, precision: str) -> Any:
+        """Onelayer's engine on it."""
+        return make_engine("torch", device=str(self.device), precision=precision)
+
+
+def measure(session: Session) -> Part:
+    """Training, then the optimum.
+
+    Raises:
+        OSError: where there is no such device.
+    """
+    from benchmarks.peers.gpu_loops import cuml_logistic
+    from onelayer.engines.torch.device import describe_device, find_device
+
+    try:
+        device = Device(find_device(session.options.device))
+    except OnelayerError as error:
+        raise OSError(str(error)) from error
+    part = session.part(device=describe_device(device.device))
+    for problem, asked in problems(session):
+        part = part.with_(_training(session, device, problem, asked))
+    absent = () if cuml_logistic() else (("cuML LogisticRegression", "cuml-cu12"),)
+    probe = QUICK if session.quick else Probe()
+    return part.with_(_optimum(session, device, probe), absent=absent)
+
+
+def problems(session: Session) -> list[tuple[Problem, str]]:
+    """The report's four settings, 40 epochs; and with 64 seeds each, 10 epochs."""
+    source = "random" if session.options.noise else "cifar10"
+    settings = tuple(replace(s, seed=i) for s in THE_FOUR for i in range(SEEDS))
+    four = Problem("4 runs × 40 epochs", source=source, settings=THE_FOUR)
+    many = replace(four, name="256 runs × 10 epochs", epochs=10, settings=settings)
+    if session.quick:
+        four = replace(four, name="4 runs × 2 epochs", epochs=2, rows=2000)
+        few = settings[:: SEEDS // 2]
+        many = replace(four, name="8 runs × 1 epochs", epochs=1, settings=few)
+    return [(four, FOUR_ASKED), (many, MANY_ASKED)]
+
+
+def _training(session: Session, device: Device, problem: Problem, asked: str) -> list[Measure]:
+    """Every contender on one problem, held against the float64 equations, timed in turn.
+
+    A trainer captures its steps as a graph in its first epoch, which a warm trainer leaves out.
+    """
+    from benchmarks.peers.gpu_loops import train_in_turn
+
+    data = make_data(problem)
+    session.log(f"{problem.name}: the float64 equations")
+    expected = expect(problem, data)
+    factors = np.full(problem.features, problem.scale), np.zeros(problem.features)
+    rows, entrants = Rows(data.X, data.y, *factors), []
+    for precision in ("float32", "tf32"):
+        begin = partial(_begin, device.engine(precision), problem)
+        allowed = expected if precision == "float32" else rounded(expected)
+        limit = device.matmul_limit(tf32=precision == "tf32")
+        facts = {"flops": problem.flops, "matmul": limit, "asked": asked}
+        who = f"onelayer, {precision}"
+        fresh = partial(_train, problem, rows, begin)
+        entrants.append(_entrant(device, problem, who, fresh, allowed, facts))
+        warm = begin()
+        warm.epoch(rows, _steps(problem))
+        measure = Measure(problem.name, ONELAYER, f"{who}, a warm trainer",
+                          refused=entrants[-1].measure.refused, facts=facts)  # fmt: skip
+        again = partial(_train, problem, rows, partial(_itself, warm))
+        entrants.append(Entrant(measure, partial(_sample, device, again)))
+    if problem.runs == len(THE_FOUR):
+        loop = partial(train_in_turn, problem, data, device.device)
+        who = "PyTorch loop, one setting after another"
+        entrants.append(_entrant(device, problem, who, loop, expected, {}))
+    return time_in_turn(entrants, 1 if session.quick else ROUNDS, session.log, settle=0.0)
+
+
+def _entrant(
+    device: Device, problem: Problem, who: str, train: Callable[[], Answer], expected: Expected,
+    facts: dict[str, Any],
+) -> Entrant:  # fmt: skip
+    """Check the answer of a first call, which warms up as well."""
+    found = compare(train(), expected)
+    answer = (f"{found.distance:.1g} from float64's weights, {found.allowed:.1g} allowed, "
+              f"{found.runs} runs held to it")  # fmt: skip
+    refused = "" if found.agrees else f"{DISAGREES}: {answer}"
+    device.peak()
+
+    measure = Measure(problem.name, ONELAYER if who.startswith(ONELAYER) else "torch", who,
+                      refused=refused, facts={**facts, "answer": answer})  # fmt: skip
+    return Entrant(measure, partial(_sample, device, train))
+
+
+def _sample(device: Device, work: Callable[[], Any]) -> Sample:
+    return Sample(device.timed(work)[0], facts=device.peak())
+
+
+def _itself(trainer: Trainer) -> Trainer:
+    return trainer
+
+
+def _steps(problem: Problem) -> Steps:
+    return Steps.constant(problem.learning_rates, problem.rows, problem.batch_size)
+
+
+def _begin(engine: Any, problem: Problem) -> Trainer:
+    start = Weights(*initial_weights(problem))
+    trainer: Trainer = engine.begin(State(start), Method.plain(problem.l2s))
+    return trainer
+
+
+def _train(problem: Problem, rows: Rows, begin: Callable[[], Trainer]) -> Answer:
+    trainer, steps = begin(), _steps(problem)
+    for _ in range(problem.epochs):
+        trainer.epoch(rows, steps)
+    return Answer(*trainer.weights())
+
+
+def rounded(expected: Expected) -> Expected:
+    """The same for factors of 11 bits, not 24: CHAOTIC_SHARE of the largest weight is allowed.
+
+    What float32 moves a run by, tf32 moves it by 2¹³ times as far; a run that this takes beyond the
+    allowed is not compared.
+    """
+    allowed = CHAOTIC_SHARE * np.abs(expected.answer.W).max(axis=(1, 2))
+    moved = TF32_ROUNDINGS * expected.tolerance / ALLOWED_ROUNDINGS
+    return replace(
+        expected,
+        tolerance=np.maximum(expected.tolerance, allowed),
+        chaotic=expected.chaotic | ~(moved <= allowed),
+    )
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How large: N rows, D features, K classes, and λ."""
+
+    rows: int = 1_280_000
+    features: int = 1024
+    classes: int = 1000
+    l2: float = 1e-4
+    iterations: int = 100
+
+
+QUICK = Probe(rows=4000, features=48, classes=12, l2=1e-3)
+
+
+def _optimum(session: Session, device: Device, probe: Probe) -> list[Measure]:
+    """Onelayer from rows in the host's memory to the proof, beside what is used without it."""
+    import ml_dtypes
+    import torch
+
+    from benchmarks.peers.gpu_loops import cuml_logistic, torch_lbfgs
+    from onelayer.solver.lbfgs import fit_preconditioner
+    from onelayer.solver.solver import Solver
+    from onelayer.solver.solver import Target as Goal
+
+    session.log(f"{probe.rows} × {probe.features} bfloat16: made on the device")
+    X, y = make_embeddings(probe, device.device)
+    host, labels = X.cpu().view(torch.int16).numpy().view(ml_dtypes.bfloat16), y.cpu().numpy()
+    rows = Rows(host, labels, np.ones(probe.features), np.zeros(probe.features))
+    precision = "tf32" if device.device.type == "cuda" else "float32"
+    engine, cuml = device.engine(precision), cuml_logistic()
+
+    def solve(rows: Rows) -> Tensors:
+        preconditioner = fit_preconditioner(engine, rows, probe.classes)
+        found = Solver(engine, rows, probe.classes, preconditioner).solve(Goal(probe.l2, TOLERANCE))
+        W, b = (torch.from_numpy(np.asarray(a)).to(device.device) for a in (found.W, found.b))
+        notes[ours] = f"; {found.passes} passes, {found.status}"
+        return W, b
+
+    notes: dict[str, str] = {}
+    ours = f"onelayer, {precision}, rows from the host's memory"
+
+    contenders: dict[str, Callable[[], Tensors]] = {
+        ours: partial(solve, rows),
+        f"torch.optim.LBFGS, {probe.iterations} iterations": partial(
+            torch_lbfgs, X, y, probe.classes, probe.l2, probe.iterations
+        ),
+    }
+    if cuml is not None:
+        contenders["cuML LogisticRegression"] = partial(cuml, X, y, probe.l2)
+
+    def once(who: str) -> Sample:
+        device.peak()
+        seconds, weights = device.timed(contenders[who])
+        memory = device.peak()
+        W, b = weights
+        cost, gap = judge(W, b, X, y, probe.l2)
+        words = f"J {cost:.6g}, gap {gap / cost:.1g}·J{notes.get(who, '')}"
+        off = who == ours and not gap <= 1.01 * TOLERANCE * cost
+        refused = f"{DISAGREES}: {words}" if off else ""
+        return Sample(seconds, refused, facts={"answer": words, **memory})
+
+    solve(rows.part(0, min(probe.rows, 20_000)))
+    work = f"optimum, {probe.rows} × {probe.features} bf16, K = {probe.classes}, λ = {probe.l2:g}"
+    entrants = []
+    for who in contenders:
+        key, facts = (ONELAYER, {"asked": OPTIMUM_ASKED}) if who == ours else (who, {})
+        found = Measure(work, key, who, facts=facts)
+        entrants.append(Entrant(found, partial(once, who)))
+    return time_in_turn(entrants, 1, session.log, settle=0.0)
+
+
+def make_embeddings(probe: Probe, device: Any) -> Tensors:
+    """X (N, D) bfloat16 and y (N,) int64 on the device."""
+    import torch
+
+    generator = torch.Generator(device).manual_seed(0)
+    means = torch.randn(probe.classes, probe.features, generator=generator, device=device)
+    y = torch.randint(probe.classes, (probe.rows,), generator=generator, device=device)
+    scales = torch.arange(1, probe.features + 1, device=device) ** -0.5
+    X = torch.empty(probe.rows, probe.features, dtype=torch.bfloat16, device=device)
+    for part, labels in zip(torch.tensor_split(X, 64), torch.tensor_split(y, 64), strict=True):
+        noise = torch.randn(part.shape, generator=generator, device=device)
+        part.copy_((means[labels] + 3.0 * noise) * scales)
+    return X, y
+
+
+def judge(W: Any, b: Any, X: Any, y: Any, l2: float) -> tuple[float, float]:
+    """J(W, b) of weights as they are, and the proven gap of W at its best bias; all in float64."""
+    import torch
+
+    W, b = W.double(), b.double()
+    cost = _moments(W, b, X, y)[0] + l2 * float(W.square().sum())
+    best = b
+    for _ in range(NEWTON_STEPS):
+        _, G, g, H = _moments(W, best, X, y)
+        if float(g.abs().max()) < 1e-12:
+            break
+        # All biases alike change nothing: H is singular along 1, which g is orthogonal to.
+        best = best - torch.linalg.solve(H + 1.0 / len(H), g)
+    _, G, g, _ = _moments(W, best, X, y)
+    if float(g.abs().max()) > 1e-9:
+        raise ArithmeticError(
+            f"no best bias: |∂J/∂b| is {float(g.abs().max()):.2g} after {NEWTON_STEPS} Newton steps"
+        )
+    return cost, float((G + 2.0 * l2 * W).square().sum()) / (4.0 * l2)
+
+
+def _moments(W: Any, b: Any, X: Any, y: Any) -> tuple[float, Any, Any, Any]:
+    """Mean cross-entropy, its gradients by W and b, and its Hessian by b."""
+    import torch
+
+    K, D = W.shape
+    loss, G = 0.0, torch.zeros_like(W)
+    g, H = torch.zeros_like(b), torch.zeros(K, K, dtype=W.dtype, device=W.device)
+    size = max(1, TILE_BYTES.get(X.device.type, 1 << 28) // (8 * (D + 3 * K)))
+    for x, t in zip(torch.split(X, size), torch.split(y, size), strict=True):
+        wide = x.double()
+        S = wide @ W.T + b
+        loss += float(torch.nn.functional.cross_entropy(S, t, reduction="sum"))
+        P = torch.softmax(S, 1)
+        H += torch.diag(P.sum(0)) - P.T @ P
+        P[torch.arange(len(t), device=P.device), t] -= 1.0
+        g += P.sum(0)
+        G += P.T @ wide
+    N = len(y)
+    return loss / N, G / N, g / N, H / N
+
+
+def render(part: Part, _: Path) -> list[str]:
+    """The table, and what could not be measured."""
+    head = ("work", "by", "seconds: median (min–max)", "n", "of matmul", "MB on the device",
+            "asked", "answer")  # fmt: skip
+    rows = [_row(m) for m in part.measures]
+    missing = [f"- {label} is not installed (pip install {pip})" for label, pip in part.absent]
+    return ["## On a GPU", part.facts["device"], table(head, rows, 2), *missing]
+
+
+def _row(found: Measure) -> list[str]:
+    facts = found.facts
+    if found.refused:
+        return [found.work, found.label, found.refused]
+    share = facts["flops"] / (found.median or 1) / facts["matmul"] if "matmul" in facts else None
+    memory = facts.get("device_megabytes")
+    return [
+        found.work,
+        found.label,
+        spread_text(found.seconds, 4),
+        str(len(found.seconds)),
+        percent(share),
+        "" if memory is None else f"{memory:.0f}",
+        facts.get("asked", ""),
+        facts.get("answer", "as above"),
+    ]
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """The device and the data."""
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:N, mps or cpu; default cuda")
+    parser.add_argument("--noise", action="store_true", help="seeded bytes in place of CIFAR-10")
+
+
+SUITE = Suite("gpu", "the engine torch on a GPU", measure, render, in_whole=False,
+              add_options=add_options)  # fmt: skip

@@ -1,0 +1,471 @@
+"""A linear probe on embeddings as large as people have them: time, memory, and what it is beside.
+
+200 000 × 768 float16 with 100 classes, in .npy files: a path of 16 λ's, each proven to 1e-3 J, and
+a sweep of 32 runs over 5 epochs, each in a process of its own whose whole memory counts; and
+scikit-learn's LogisticRegression on a tenth of the rows. NumPy float64 judges every answer.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness.oracle import compare, expect
+from benchmarks.harness.page import MEGABYTE, Target, megabytes, spread_text, table
+from benchmarks.harness.problem import Answer, Data, Problem, Setting
+from benchmarks.harness.processes import Process
+from benchmarks.harness.record import Check, Measure, Part, Record, median_ratio
+from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
+from benchmarks.harness.worker import timed
+from benchmarks.peers.solving import l2_path
+from onelayer import Run, load, solve, solve_path, sweep, train
+from onelayer.data import Dataset, Splits
+from onelayer.engines import make_engine
+from onelayer.objective import cost as objective
+
+DESK = "benchmarks.suites.probes:Desk"
+TOLERANCE = 1e-3
+# Directions in which the classes' means lie, how far apart they are beside noise of 1, and the
+# power of (1 + i) that the noise's deviation along its i-th direction is.
+SIGNAL_DIRECTIONS, SIGNAL, DECAY = 64, 0.9, -0.5
+BLOCK_ROWS = 8192
+FIRST_STEPS = 10
+# A certificate's cost and gap are sums in float64, in another order than the oracle's; a mean of
+# float32 losses over all rows; and how near scikit-learn's excess is known.
+COST_TOLERANCE, GAP_TOLERANCE, LOSS_TOLERANCE, OPTIMUM_TOLERANCE = 1e-9, 0.05, 1e-5, 1e-5
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What is trained on what: N rows, as many validation as test rows, D features, K classes.
+
+    `points` λ's, `rates` learning rates with four λ's each, and the positions of the λ's that
+    scikit-learn is given. A tenth of the rows is timed `rounds` times.
+    """
+
+    rows: int = 200_000
+    held_out: int = 10_000
+    features: int = 768
+    classes: int = 100
+    points: int = 16
+    rates: int = 8
+    batch_size: int = 256
+    epochs: int = 5
+    peers: tuple[int, ...] = (0, 5, 10, 15)
+    rounds: int = 2
+
+    @property
+    def x_bytes(self) -> int:
+        """Bytes of the training features as stored."""
+        return 2 * self.rows * self.features
+
+    @property
+    def l2s(self) -> tuple[float, ...]:
+        """The λ's of the path, descending."""
+        return l2_path(self.points, 0.1, 1e-4)
+
+    @property
+    def peer_l2s(self) -> tuple[float, ...]:
+        """The λ's that scikit-learn is given."""
+        return tuple(self.l2s[i] for i in self.peers)
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """The runs of the sweep."""
+        rates = np.geomspace(0.01, 1.0, self.rates).round(4).tolist()
+        return tuple(Setting(rate, l2) for rate in rates for l2 in (0.0, 1e-5, 1e-4, 1e-3))
+
+    def runs(self) -> list[Run]:
+        """The same as onelayer takes them, rows in file order."""
+        return [Run(s.learning_rate, s.l2, s.seed, self.batch_size, self.epochs, shuffle=False)
+                for s in self.settings]  # fmt: skip
+
+
+FULL = Probe()
+QUICK = Probe(rows=20_000, held_out=2000, points=4, rates=2, epochs=2, peers=(0, 3), rounds=1)
+
+
+def write_files(probe: Probe, folder: Path) -> None:
+    """Write features and labels of every part, a block at a time.
+
+    A row is the mean of its class + noise with a falling spectrum in rotated directions.
+    """
+    rng, D, K = np.random.default_rng(0), probe.features, probe.classes
+    rotation = np.linalg.qr(rng.standard_normal((D, D)))[0]
+    deviations = (1.0 + np.arange(D)) ** DECAY
+    deviations *= np.sqrt(D / np.sum(deviations**2))
+    noise = (deviations[:, None] * rotation.T).astype(np.float32)
+    leading = rotation[:, : min(SIGNAL_DIRECTIONS, D)]
+    means = (SIGNAL * rng.standard_normal((K, leading.shape[1])) @ leading.T).astype(np.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = {"train": probe.rows, "validation": probe.held_out, "test": probe.held_out}
+    for part, rows in sizes.items():
+        X = np.lib.format.open_memmap(folder / f"{part}.npy", "w+", np.dtype(np.float16), (rows, D))
+        y = np.empty(rows, np.int64)
+        for block in _blocks(rows):
+            count = block.stop - block.start
+            y[block] = rng.integers(0, K, count)
+            X[block] = rng.standard_normal((count, D), np.float32) @ noise + means[y[block]]
+        X.flush()
+        np.save(folder / f"{part}-labels.npy", y)
+
+
+def _blocks(rows: int) -> Iterator[slice]:
+    for start in range(0, rows, BLOCK_ROWS):
+        yield slice(start, min(start + BLOCK_ROWS, rows))
+
+
+class Desk:
+    """Does one part in a process of its own: trains by it, or judges what another one gave.
+
+    The clock runs from rows that are loaded to the answer. What counts of memory is the most that
+    the process ever had, interpreter, libraries and the mapped files included.
+    """
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self._probe = Probe(**{**job["probe"], "peers": tuple(job["probe"]["peers"])})
+        self._folder, self._engine = Path(job["folder"]), make_engine(job["engine"])
+
+    @cached_property
+    def splits(self) -> Splits:
+        """Each part of the rows from files of its own."""
+        files = {part: self._folder / f"{part}.npy" for part in ("train", "validation", "test")}
+        labels = {part: self._folder / f"{part}-labels.npy" for part in files}
+        return load(
+            files["train"], labels=labels["train"], progress=False,
+            validation=files["validation"], validation_labels=labels["validation"],
+            test=files["test"], test_labels=labels["test"],
+        )  # fmt: skip
+
+    @cached_property
+    def tenth(self) -> Splits:
+        """The same with a tenth of the training rows."""
+        whole = self.splits
+        few = whole.train.take(slice(0, self._probe.rows // 10))
+        return Splits(few, whole.validation, whole.test, name=whole.name, source=whole.source)
+
+    def path(self) -> dict[str, Any]:
+        """All λ's on all rows."""
+        return self._path(self.splits, self._probe.l2s)
+
+    def path_of_shares(self) -> dict[str, Any]:
+        """One λ, validation and test rows cut off the one file."""
+        X, y = self._folder / "train.npy", self._folder / "train-labels.npy"
+        return self._path(load(X, labels=y, progress=False), self._probe.peer_l2s[:1])
+
+    def path_of_tenth(self) -> dict[str, Any]:
+        """All λ's on a tenth of the rows."""
+        return self._path(self.tenth, self._probe.l2s)
+
+    def few_of_tenth(self) -> dict[str, Any]:
+        """The peer's λ's on a tenth of the rows."""
+        return self._path(self.tenth, self._probe.peer_l2s)
+
+    def _path(self, splits: Splits, l2s: tuple[float, ...]) -> dict[str, Any]:
+        work = partial(solve_path, splits, l2s, tol=TOLERANCE, scaling="unit", engine=self._engine)
+        path, figures = timed(work)
+        proofs = [model.require_certificate() for model in path.models]
+        return {
+            **figures,
+            "models": len(proofs),
+            "passes": sum(model.passes for model in path.models),
+            "gap": max(proof.gap / proof.cost for proof in proofs),
+            "accuracy": max(scores[0].accuracy for scores in path.held_out),
+            "l2s": np.array(path.l2),
+            "W": np.array([model.W for model in path.models], np.float64),
+            "b": np.array([model.b for model in path.models]),
+            "costs": np.array([proof.cost for proof in proofs]),
+            "gaps": np.array([proof.gap for proof in proofs]),
+        }
+
+    def sweep(self) -> dict[str, Any]:
+        """The runs of the sweep, measured after every epoch."""
+        with warnings.catch_warnings():  # of learning rates above what is surely stable
+            warnings.simplefilter("ignore")
+            work = partial(
+                sweep, self.splits, self._probe.runs(), scaling="unit", engine=self._engine
+            )
+            result, figures = timed(work)
+        best = int(result.validation_accuracy.argmax())
+        return {
+            **figures,
+            "models": len(result.runs),
+            "passes": sum(outcome.epochs for outcome in result.outcomes),
+            "accuracy": float(result.validation_accuracy[best]),
+            "loss": float(result.history.train_loss[best, -1]),
+            "W": result.W[best],
+            "b": result.b[best],
+        }
+
+    def peer(self) -> dict[str, Any]:
+        """LogisticRegression as it is by default, on float32, which it is faster with."""
+        from sklearn.linear_model import LogisticRegression
+
+        l2s, rows = self._probe.peer_l2s, self.tenth.train
+        X, y = rows.X.astype(np.float32), rows.y
+        validation = self.tenth.validation
+        models = [LogisticRegression(C=1 / (2 * l2 * rows.rows)) for l2 in l2s]
+        with warnings.catch_warnings():  # of a search that did not converge
+            warnings.simplefilter("ignore")
+            _, figures = timed(lambda: [model.fit(X, y) for model in models])
+        held_out = validation.X.astype(np.float32)
+        return {
+            **figures,
+            "models": len(models),
+            "passes": sum(int(model.n_iter_[0]) for model in models),
+            "accuracy": max(float(model.score(held_out, validation.y)) for model in models),
+            "l2s": np.array(l2s),
+            "W": np.array([model.coef_ for model in models], np.float64),
+            "b": np.array([model.intercept_ for model in models], np.float64),
+        }
+
+    def judge_path(
+        self, l2s: Float64, W: Float64, b: Float64, costs: Float64, gaps: Float64, **_: Any
+    ) -> dict[str, Any]:
+        """The certificates: costs of all models, and the gap of the last one."""
+        rows = self.splits.train
+        found = costs_of(rows, W, b, l2s)
+        G = gradient_of(rows, W[-1], b[-1], float(l2s[-1]))
+        gap = float(np.sum(G * G)) / (4.0 * l2s[-1])
+        return {"checks": [
+            ("cost of every model of the path / certificate's", _apart(found, costs),
+             COST_TOLERANCE),
+            ("‖∇J‖² / 4λ at the smallest λ / proven gap", _apart(gap, gaps[-1]), GAP_TOLERANCE),
+        ]}  # fmt: skip
+
+    def judge_peer(self, l2s: Float64, W: Float64, b: Float64, **_: Any) -> dict[str, Any]:
+        """The largest excess; no cost may be below what onelayer proves to be the least."""
+        rows = self.tenth.train
+        found = costs_of(rows, W, b, l2s)
+        models = [solve(rows, l2, tol=OPTIMUM_TOLERANCE, scaling="unit") for l2 in l2s.tolist()]
+        proofs = [model.require_certificate() for model in models]
+        bounds = np.array([proof.lower_bound for proof in proofs])
+        below = float((1.0 - found / bounds).max())
+        excess = float((found / np.array([proof.cost for proof in proofs]) - 1.0).max())
+        return {"excess": excess,
+                "checks": [("scikit-learn's cost below the proven least", below, 0.0)]}  # fmt: skip
+
+    def judge_sweep(
+        self, W: Float64, b: Float64, loss: float, accuracy: float, **_: Any
+    ) -> dict[str, Any]:
+        """The best model's figures, and the first steps of every run beside plain descent."""
+        rows = self.splits.validation
+        found = float(costs_of(self.splits.train, W[None], b[None], np.zeros(1))[0])
+        right = float(np.mean(objective.scores(rows.X, W, b).argmax(axis=1) == rows.y))
+        return {"checks": [
+            ("training loss of the best run / said", _apart(found, loss), LOSS_TOLERANCE),
+            ("validation accuracy of the best run − said", abs(right - accuracy), 1.0 / rows.rows),
+            self.first_steps(),
+        ]}  # fmt: skip
+
+    def first_steps(self) -> tuple[str, float, float]:
+        """Weights of all runs after a few steps, against descent in NumPy float64."""
+        probe = replace(self._probe, epochs=1)
+        few = self.splits.train.take(slice(0, FIRST_STEPS * probe.batch_size))
+        problem = Problem("first steps", few.rows, few.features, few.classes, probe.batch_size, 1,
+                          few.X.dtype.name, settings=probe.settings)  # fmt: skip
+        splits = Splits(few, few, few, name="first steps", source="")
+        found = train(splits, probe.runs(), engine=self._engine, scaling="unit",
+                      certify=False)  # fmt: skip
+        expected = expect(problem, Data(few.X, few.y), max_runs=problem.runs)
+        agreement = compare(Answer(found.W, found.b), expected)
+        what = f"weights of {agreement.runs} runs after {FIRST_STEPS} steps − float64's"
+        distance = agreement.distance if agreement.runs == problem.runs else float("nan")
+        return what, distance, agreement.allowed
+
+
+def _apart(found: Any, said: Any) -> float:
+    """Largest relative difference."""
+    return float(np.max(np.abs(np.asarray(found) / np.asarray(said) - 1.0)))
+
+
+def gradient_of(rows: Dataset, W: Float64, b: Float64, l2: float) -> Float64:
+    """∂J/∂W over all rows in float64, shape (K, D)."""
+    G = 2.0 * l2 * W
+    for block in _blocks(rows.rows):
+        X, y = rows.X[block].astype(np.float64), rows.y[block]
+        G += len(y) / rows.rows * objective.gradient(X, y, W, b).W
+    return G
+
+
+def costs_of(rows: Dataset, W: Float64, b: Float64, l2s: Float64) -> Float64:
+    """J of every model, shape (P,), by the oracle on float64 rows."""
+    total = l2s * np.sum(W.astype(np.float64) ** 2, axis=(1, 2))
+    for block in _blocks(rows.rows):
+        X, y = rows.X[block].astype(np.float64), rows.y[block]
+        losses = [objective.cost(X, y, *model) for model in zip(W, b, strict=True)]
+        total += len(y) / rows.rows * np.array(losses)
+    return np.asarray(total)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A part to be measured: the desk's methods that do it and judge it, and on which rows.
+
+    `fraction` of the rows is trained on; memory counts unless `weighed` is False.
+    """
+
+    do: str
+    label: str
+    judge: str = ""
+    fraction: float = 1.0
+    weighed: bool = True
+
+
+def steps_of(probe: Probe) -> tuple[Step, ...]:
+    """All that is measured, in the page's order; the last three in rounds."""
+    path, few = f"onelayer, {probe.points} λ's, each proven", len(probe.peers)
+    runs = len(probe.settings)
+    return (
+        Step("path", path, "judge_path"),
+        Step("sweep", f"onelayer, a sweep of {runs} runs × {probe.epochs} epochs", "judge_sweep"),
+        Step("path_of_shares", "onelayer, 1 λ, validation and test cut off the file",
+             fraction=0.64),
+        Step("path_of_tenth", path, fraction=0.1),
+        Step("few_of_tenth", f"onelayer, {few} λ's, each proven", fraction=0.1),
+        Step("peer", f"scikit-learn LogisticRegression, {few} λ's", "judge_peer", 0.1, False),
+    )  # fmt: skip
+
+
+def measure(session: Session, probe: Probe | None = None) -> Part:
+    """Each part in a process of its own; one that fails is named and the others go on."""
+    probe = probe or (QUICK if session.quick else FULL)
+    folder = session.conditions.folder / "probes"
+    write_files(probe, folder)
+    title = f"{probe.rows:,} × {probe.features} float16".replace(",", " ")
+    part = session.part(title=f"{title}, {probe.classes} classes", x_bytes=probe.x_bytes)
+    checks: dict[str, list[Check]] = {}
+    entrants = []
+    for step in steps_of(probe):
+        facts = {"rows": round(step.fraction * probe.rows)}
+        once = partial(_once, session, probe, folder, step, checks)
+        entrants.append(Entrant(Measure("probe", step.do, step.label, facts=facts), once))
+
+    def keep(found: list[Measure]) -> None:
+        session.keep(replace(part, measures=tuple(found), checks=_all(checks)))
+
+    alone = time_in_turn(entrants[:3], 1, session.log, keep)
+    part = part.with_(alone)
+    tenth = time_in_turn(entrants[3:], probe.rounds, session.log)
+    return part.with_(tenth, checks=_all(checks))
+
+
+def _once(
+    session: Session, probe: Probe, folder: Path, step: Step, checks: dict[str, list[Check]]
+) -> Sample:
+    """A part, and the judgement of its first answer, each in a new process."""
+    told = _ask(session, probe, folder, step.do)
+    kept = ("models", "passes", "gap", "accuracy")
+    facts = {key: told[key] for key in kept if key in told}
+    if step.weighed:
+        facts["peak_bytes"] = told["peak_bytes"] - probe.x_bytes
+    if step.judge and step.do not in checks:
+        judged = _ask(session, probe, folder, step.judge, **told)
+        checks[step.do] = [Check(*check) for check in judged.pop("checks")]
+        facts |= judged
+    return Sample(told["seconds"], facts=facts)
+
+
+def _all(checks: dict[str, list[Check]]) -> tuple[Check, ...]:
+    return tuple(check for some in checks.values() for check in some)
+
+
+def _ask(session: Session, probe: Probe, folder: Path, do: str, **values: Any) -> dict[str, Any]:
+    job = {"probe": asdict(probe), "folder": str(folder), "engine": session.conditions.engine}
+    with Process(do, DESK, job, session.conditions) as process:
+        return process.ask(do, **values)
+
+
+HEAD = ("what", "training rows", "seconds: median (min–max)", "n", "passes",
+        "largest proven gap / J", "excess over J*", "validation accuracy",
+        "MB above X")  # fmt: skip
+
+
+def render(part: Part, _: Path) -> list[str]:
+    """A table, the comparison, the method, and what was held against the oracle."""
+    checks = [[c.what, f"{c.distance:.1e}", f"{c.allowed:.1e}", "yes" if c.agrees else "**no**"]
+              for c in part.checks]  # fmt: skip
+    return [
+        f"## A linear probe on embeddings: {part.facts['title']}",
+        f"X takes {megabytes(part.facts['x_bytes'])} MB.",
+        table(HEAD, [_row(found) for found in part.measures]),
+        _compared(part),
+        METHOD,
+        table(("held against NumPy float64", "off by", "allowed", "agrees"), checks),
+    ]
+
+
+def _row(found: Measure) -> list[str]:
+    if found.refused:
+        return [found.label, "", found.refused]
+    facts = found.facts
+    gap, excess = facts.get("gap"), facts.get("excess")
+    return [
+        found.label,
+        f"{facts['rows']:,}".replace(",", " "),
+        spread_text(found.seconds, 1),
+        str(len(found.seconds)),
+        str(facts["passes"]),
+        "" if gap is None else f"{gap:.1e}",
+        "" if excess is None else f"{excess:.1e}",
+        f"{100 * facts['accuracy']:.1f} %",
+        megabytes(facts.get("peak_bytes")),
+    ]
+
+
+def _compared(part: Part) -> str:
+    few, peer, path = (part.find(do, "probe") for do in ("few_of_tenth", "peer", "path"))
+    alike, whole = median_ratio(peer, few), median_ratio(peer, path)
+    if alike is None or whole is None or peer is None or path is None:
+        return ""
+    return (
+        f"On a tenth of the rows {peer.facts['models']} fits of scikit-learn take {alike:.1f} "
+        f"times as long as onelayer takes for the same λ's with their proofs, and {whole:.2f} "
+        f"times as long as onelayer's {path.facts['models']} λ's on all rows."
+    )
+
+
+METHOD = """\
+- **Rows**: each class has a mean in a subspace of 64 dimensions; the noise has a falling spectrum
+  (deviation ∝ (1 + i)^−½) in rotated directions. Training, validation and test rows lie in .npy
+  files of their own and are mapped; in the third row validation and test are cut off one file.
+- **Time** is that of `solve_path` (the solutions, their proofs, and the scores of every model) and
+  of `sweep` (training, loss and accuracy on training and validation rows at every epoch, and
+  the best run watched once more), rows loaded. scikit-learn has its defaults, its tolerance too,
+  and float32 rows that were converted before the clock started; given float16 it takes float64.
+- **Memory** is the most that the whole process ever had resident, interpreter, libraries, mapped
+  files and answer included, less the bytes of the training features."""
+
+
+def _fact(key: str, unit: float, do: str, record: Record) -> float | None:
+    found = record["probes"].find(do, "probe") if "probes" in record else None
+    value = found.facts.get(key) if found else None
+    return None if value is None else value / unit
+
+
+def _memory(what: str, do: str) -> Target:
+    return Target(f"embeddings, {what}: memory of the process above X", 500, "MB", False,
+                  partial(_fact, "peak_bytes", MEGABYTE, do))  # fmt: skip
+
+
+SUITE = Suite(
+    "probes",
+    "a linear probe on embeddings",
+    measure,
+    render,
+    (
+        Target("embeddings, path: largest proven gap", 1e-3, "J", False,
+               partial(_fact, "gap", 1.0, "path")),
+        _memory("path", "path"),
+        _memory("sweep", "sweep"),
+        _memory("one file with shares cut off", "path_of_shares"),
+    ),
+)  # fmt: skip

@@ -1,0 +1,85 @@
+"""The command `onelayer reproduce` as a user meets it: a whole process, by the wall clock."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.harness.limits import rusage_bytes
+from benchmarks.harness.page import MEGABYTE, Target, spread_text
+from benchmarks.harness.processes import Process
+from benchmarks.harness.record import ONELAYER, Measure, Part, Record
+from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
+
+SEEDS = 8
+
+
+class Desk:
+    """Runs a command as a child of a small process, whose own memory does not hide the child's."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self._words = [sys.executable, "-m", "onelayer", *job["arguments"]]
+
+    def run(self) -> dict[str, Any]:
+        """Wall seconds and peak resident bytes of the largest child; results are thrown away."""
+        with tempfile.TemporaryDirectory() as folder:
+            words = [*self._words, "--out", str(Path(folder) / "run")]
+            started = time.perf_counter()
+            subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
+            seconds = time.perf_counter() - started
+        return {"seconds": seconds, "peak": rusage_bytes(resource.RUSAGE_CHILDREN)}
+
+
+def measure(session: Session) -> Part:
+    """Run the command with the data cached; a first run fills caches and is not counted."""
+    arguments = ["reproduce", "--seeds", str(SEEDS), "--engine", session.conditions.engine]
+    part = session.part(command=f"onelayer {' '.join(arguments)}")
+    if session.source != "cifar10":
+        return part
+    job = {"arguments": arguments}
+    with Process("onelayer reproduce", "benchmarks.suites.reproduce:Desk", job,
+                 session.conditions) as worker:  # fmt: skip
+        worker.ask("run")
+
+        def once() -> Sample:
+            told = worker.ask("run")
+            return Sample(told["seconds"], series={"peak": (float(told["peak"]),)})
+
+        entrant = Entrant(Measure("reproduce", ONELAYER, "onelayer"), once)
+        return part.with_(time_in_turn([entrant], 1 if session.quick else 2, session.log))
+
+
+def render(part: Part, _: Path) -> list[str]:
+    """One sentence."""
+    return [
+        text
+        for m in part.measures
+        for text in (
+            f"## `{part.facts['command']}`",
+            f"Whole process, data cached: {spread_text(m.seconds, 1)} s, "
+            f"n = {len(m.seconds)}; peak memory of the process, interpreter, libraries and "
+            f"data included, {spread_text([p / MEGABYTE for p in m.series['peak']], 0)} MB.",
+        )
+    ]
+
+
+def _seconds(record: Record) -> float | None:
+    seconds = [s for m in record["reproduce"].measures for s in m.seconds] if (
+        "reproduce" in record) else []  # fmt: skip
+    return median(seconds) if seconds else None
+
+
+SUITE = Suite(
+    "reproduce",
+    "the command `onelayer reproduce`",
+    measure,
+    render,
+    (Target(f"`onelayer reproduce`, 4 settings × {SEEDS} seeds, wall", 20, "s", False, _seconds),),
+    in_quick=False,
+)

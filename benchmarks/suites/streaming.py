@@ -1,0 +1,216 @@
+"""One epoch over rows larger than the memory allowed, beside its two floors.
+
+12 GB of embeddings in shards on disk, one epoch of 8 runs in a process that may take 1.5 GB, pages
+of files included; beside reading the bytes once, and the kernel's epoch from memory. It takes root
+(for the control group), Linux, and the disk of --folder.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness.limits import memory_limit
+from benchmarks.harness.page import spread_text, table
+from benchmarks.harness.processes import Process
+from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part
+from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
+from benchmarks.harness.worker import timed
+from onelayer import load
+from onelayer.data.rows import rows_of
+from onelayer.data.scaling import fit_scaling
+from onelayer.engines import Method, State, Steps, Weights, make_engine, streaming
+
+LEARNING_RATES = np.geomspace(1e-4, 1e-2, 8)
+BATCH_SIZE, FEW_ROWS = 512, 1024
+BLOCK_ROWS, READ_BYTES = 8192, 16 << 20
+GIGABYTE = 1e9
+
+
+@dataclass(frozen=True)
+class Shards:
+    """N rows in so many .npy files, D features of float16, K classes."""
+
+    rows: int = 1_500_000
+    features: int = 4096
+    classes: int = 32
+    count: int = 10
+
+    @property
+    def bytes(self) -> int:
+        """Of all features."""
+        return 2 * self.rows * self.features
+
+
+def write_shards(shards: Shards, folder: Path) -> None:
+    """Write X-NN.npy, y.npy, the first shard's labels y-first.npy, and a few rows for validation.
+
+    Rows of noise around class means; every block is the same noise with its rows in another order,
+    since drawing as many numbers would take longer than all else.
+    """
+    rng = np.random.default_rng(0)
+    means = rng.standard_normal((shards.classes, shards.features), np.float32)
+    noise = rng.standard_normal((BLOCK_ROWS, shards.features), np.float32)
+    y, size = rng.integers(0, shards.classes, shards.rows), shards.rows // shards.count
+    np.save(folder / "y.npy", y)
+    np.save(folder / "y-first.npy", y[:size])
+    for number in range(shards.count):
+        path = folder / f"X-{number:02}.npy"
+        X = np.lib.format.open_memmap(path, "w+", np.float16, (size, shards.features))
+        for start in range(0, size, BLOCK_ROWS):
+            part = X[start : start + BLOCK_ROWS]
+            labels = y[number * size + start :][: len(part)]
+            part[:] = 0.2 * means[labels] + noise[rng.permutation(BLOCK_ROWS)[: len(part)]]
+        X.flush()
+        forget([path])
+    few = np.random.default_rng(1).standard_normal((FEW_ROWS, shards.features), np.float32)
+    np.save(folder / "few.npy", few.astype(np.float16))
+    np.save(folder / "few-labels.npy", np.arange(FEW_ROWS) % shards.classes)
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """The shards of features, in order."""
+    return sorted(folder.glob("X-*.npy"))
+
+
+def forget(files: Iterable[Path]) -> None:
+    """Write back what the cache holds of these files, and drop it: reading starts cold."""
+    for file in files:
+        with file.open("rb+") as stream:
+            os.fsync(stream.fileno())
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def reading_seconds(files: Iterable[Path]) -> float:
+    """Wall time of reading all bytes once, one after the other, into one buffer."""
+    buffer = bytearray(READ_BYTES)
+    started = time.perf_counter()
+    for file in files:
+        with file.open("rb", buffering=0) as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            while stream.readinto(buffer):
+                pass
+    return time.perf_counter() - started
+
+
+class Desk:
+    """Trains for one epoch of 8 runs: all shards from their files, or the first one from either."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self._folder = Path(job["folder"])
+
+    def train(self, what: str) -> dict[str, Any]:
+        """Seconds of the epoch alone, the process's peak memory, and the weights."""
+        every, folder = what == "files", self._folder
+        X, y = ("X-*.npy", "y.npy") if every else ("X-00.npy", "y-first.npy")
+        # Small parts of their own, so that none is cut off the rows that are trained on.
+        few, labels = folder / "few.npy", folder / "few-labels.npy"
+        splits = load(
+            str(folder / X), labels=folder / y, validation=few, validation_labels=labels,
+            test=few, test_labels=labels, stream=what != "memory", progress=False,
+        )  # fmt: skip
+        dataset, runs = splits.train, len(LEARNING_RATES)
+        shape = (runs, len(dataset.class_names), dataset.features)
+        start = Weights(np.zeros(shape, np.float32), np.zeros(shape[:2], np.float32))
+        rows = rows_of(dataset, fit_scaling("none", dataset.X, dataset.max_value))
+        trainer = streaming(make_engine()).begin(State(start), Method.plain(np.full(runs, 1e-4)))
+        steps = Steps.constant(LEARNING_RATES, rows.count, BATCH_SIZE)
+        _, figures = timed(lambda: trainer.epoch(rows, steps))
+        return {**figures, "W": trainer.weights().W}
+
+
+def measure(session: Session) -> Part:
+    """Write the shards, compare the weights from file and from memory, and time all three in turn.
+
+    Raises:
+        OSError: where a control group cannot be made.
+    """
+    options = session.options
+    shards, limit = Shards(rows=options.rows), int(options.limit * GIGABYTE)
+    facts = {
+        "about": f"{shards.rows} × {shards.features} float16, {shards.bytes / GIGABYTE:.1f} GB in "
+        f"{shards.count} files, {shards.classes} classes",
+        "limit": limit,
+    }
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        session.log(f"writing {shards.bytes / GIGABYTE:.1f} GB to {folder}")
+        write_shards(shards, folder)
+
+        def train(what: str, enter: Callable[[], None] | None = None) -> dict[str, Any]:
+            job = {"folder": name}
+            with Process(what, "benchmarks.suites.streaming:Desk", job, session.conditions,
+                         enter=enter) as worker:  # fmt: skip
+                return worker.ask("train", what=what)
+
+        def read() -> Sample:
+            forget(shard_paths(folder))
+            return Sample(reading_seconds(shard_paths(folder)))
+
+        def multiply() -> Sample:
+            return Sample(train("memory")["seconds"] * shards.count)
+
+        def epoch() -> Sample:
+            forget(shard_paths(folder))
+            with memory_limit(limit) as group:
+                told = train("files", group.enter)
+                series = {"group": (group.peak_bytes(),), "process": (told["peak_bytes"],)}
+            return Sample(told["seconds"], series=series)
+
+        alike = np.array_equal(train("first")["W"], train("memory")["W"])
+        refused = "" if alike else f"{DISAGREES}: the file gives other weights than memory"
+        found = time_in_turn(
+            [
+                Entrant(Measure("epoch", "read", "reading the bytes once"), read),
+                Entrant(Measure("epoch", "memory", "the kernel, from memory"), multiply),
+                Entrant(Measure("epoch", ONELAYER, "one epoch from files, 8 runs", (), refused),
+                        epoch),
+            ],
+            options.rounds,
+            session.log,
+        )  # fmt: skip
+    return session.part(**facts).with_(found)
+
+
+def ratio(part: Part) -> float | None:
+    """Time of the epoch over the larger of its two floors, by medians."""
+    read, memory, ours = (part.find(who, "epoch") for who in ("read", "memory", ONELAYER))
+    if not (read and memory and ours and ours.seconds):
+        return None
+    return median(ours.seconds) / max(median(read.seconds), median(memory.seconds))
+
+
+def render(part: Part, _: Path) -> list[str]:
+    """A table."""
+    rows = [(m.label, m.refused or f"{spread_text(m.seconds, 1)} s, n = {len(m.seconds)}")
+            for m in part.measures]  # fmt: skip
+    ours, times = part.find(ONELAYER, "epoch"), ratio(part)
+    if ours is not None and times is not None:
+        rows += [
+            ("epoch / the larger of both", f"{times:.2f}"),
+            ("limit on memory", f"{part.facts['limit'] / GIGABYTE:.2f} GB"),
+            ("its peak, pages of files included", f"{max(ours.series['group']) / GIGABYTE:.2f} GB"),
+            ("peak of the process", f"{max(ours.series['process']) / GIGABYTE:.2f} GB"),
+        ]
+    return ["## Rows larger than memory", part.facts["about"], table(("what", "measured"), rows)]
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Size, limit, rounds and place."""
+    parser.add_argument("--rows", type=int, default=Shards.rows, help=f"default {Shards.rows}")
+    parser.add_argument("--limit", type=float, default=1.5, help="of memory, GB; default 1.5")
+    parser.add_argument("--rounds", type=int, default=3, help="default 3")
+    parser.add_argument("--folder", type=Path, help="where to write; default the temporary one")
+
+
+SUITE = Suite("streaming", "an epoch over 12 GB of rows with 1.5 GB of memory (root, Linux)",
+              measure, render, in_whole=False, add_options=add_options)  # fmt: skip

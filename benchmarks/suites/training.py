@@ -1,0 +1,310 @@
+"""Training beside peers: one run, the four settings, a penalty, 64 runs, and 1000 classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.harness.limits import SGEMM_SIDE, last_level_cache_bytes
+from benchmarks.harness.oracle import Oracle, compare
+from benchmarks.harness.page import Target, absent_rows, megabytes, percent, spread_text, table
+from benchmarks.harness.problem import Answer, Problem, Setting, data_folder, read_data
+from benchmarks.harness.processes import Process, WorkerError
+from benchmarks.harness.record import (
+    CRASHED,
+    DISAGREES,
+    ONELAYER,
+    Measure,
+    Part,
+    Record,
+    median_ratio,
+)
+from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
+from benchmarks.harness.worker import resident_bytes, timed
+from benchmarks.peers import CONTENDERS, Contender, contender
+
+THE_FOUR = (Setting(0.1), Setting(0.01), Setting(0.01, l2=0.1), Setting(0.01, l2=1.0))
+SEEDS_OF_64 = 16
+BEST_BY_HAND = ("torch-once", "torch-each-batch")
+HEAD = ("contender", "seconds: median (min–max)", "n", "× onelayer", "GFLOP/s", "of sgemm",
+        "of copy", "MB above X")  # fmt: skip
+
+
+class Desk:
+    """Trains one problem in a worker's process."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        problem = Problem.from_dict(job["problem"])
+        chosen = contender(job["contender"])
+        self._prepared = chosen.prepare(problem, read_data(job["folder"]), job["threads"])
+        self.greeting = {"about": self._prepared.about,
+                         "compile_seconds": self._prepared.compile_seconds}  # fmt: skip
+        self._resident = resident_bytes()
+
+    def train(self) -> dict[str, Any]:
+        """Train once: seconds, how far memory rose above what was resident, and the weights."""
+        answer, figures = timed(self._prepared.train, self._resident)
+        return {**figures, "W": answer.W, "b": answer.b}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contender on a problem; with a side, sgemm of it and copying are measured around each."""
+
+    contender: Contender
+    problem: Problem
+    sgemm_side: int = 0
+
+
+def measure_entries(
+    session: Session,
+    part: Part,
+    entries: Sequence[Entry],
+    rounds: int,
+    oracle: Oracle | None = None,
+) -> Part:
+    """The part with every entry's answer compared, and its times in turn."""
+    oracle = oracle or Oracle(session.conditions.folder)
+    absent = {e.contender: None for e in entries if not e.contender.installed}
+    workers: list[Process] = []
+    try:
+        entrants = [_entrant(session, entry, oracle, workers)
+                    for entry in entries if entry.contender not in absent]  # fmt: skip
+        found = time_in_turn(entrants, rounds, session.log, patience=session.patience)
+    finally:
+        for worker in workers:
+            worker.close()
+    return part.with_(found, absent=(*part.absent, *((c.label, c.pip) for c in absent)))
+
+
+def _entrant(session: Session, entry: Entry, oracle: Oracle, workers: list[Process]) -> Entrant:
+    """Start a worker, train once and compare; the first training also gives the peak memory."""
+    who, problem = entry.contender, entry.problem
+    found = Measure(problem.name, who.key, who.label)
+    try:
+        worker = _worker(session, who, problem)
+        workers.append(worker)
+        told = worker.ask("train")
+    except WorkerError as error:
+        return Entrant(replace(found, refused=f"{CRASHED}: {error}"), lambda: Sample(0.0))
+    facts = {
+        **{key: value for key, value in worker.greeting.items() if value},
+        "flops": problem.flops,
+        "bytes_touched": problem.bytes_touched(last_level_cache_bytes()),
+        "peak_bytes": told["peak_bytes"],
+    }
+
+    def train_short(short: Problem) -> Answer:
+        with _worker(session, who, short) as other:
+            told = other.ask("train")
+        return Answer(told["W"], told["b"])
+
+    refused = ""
+    if who.same_algorithm:
+        agreed = oracle.agreement(problem, Answer(told["W"], told["b"]), train_short)
+        facts |= {"distance": agreed.distance, "allowed": agreed.allowed, "runs": agreed.runs}
+        session.log(f"  {who.label}, {problem.name}: |w - oracle| {agreed.distance:.1e}, "
+                    f"allowed {agreed.allowed:.1e}")  # fmt: skip
+        if not agreed.agrees:
+            refused = f"{DISAGREES}: its weights are {agreed.distance:.1e} off"
+    once = partial(_train_once, worker, entry, oracle)
+    return Entrant(replace(found, refused=refused, facts=facts), once, who.max_rounds)
+
+
+def _train_once(worker: Process, entry: Entry, oracle: Oracle) -> Sample:
+    """Train again and compare; measure the limits right before and after where that is wanted."""
+    limits = {"sgemm": {"side": entry.sgemm_side}, "copy": {}} if entry.sgemm_side else {}
+    before = {name: worker.limit(name, **values) for name, values in limits.items()}
+    told = worker.ask("train")
+    series = {name: (before[name], worker.limit(name, **limits[name])) for name in limits}
+    refused = ""
+    if entry.contender.same_algorithm:
+        found = compare(Answer(told["W"], told["b"]), oracle.expected(entry.problem))
+        refused = "" if found.agrees else f"{DISAGREES}: its weights are {found.distance:.1e} off"
+    return Sample(told["seconds"], refused, series)
+
+
+def _worker(session: Session, who: Contender, problem: Problem) -> Process:
+    folder = str(data_folder(problem, session.conditions.folder))
+    job = {"contender": who.key, "problem": asdict(problem), "folder": folder}
+    return Process(who.label, "benchmarks.suites.training:Desk", job, session.conditions)
+
+
+def problems(source: str, *, quick: bool) -> dict[str, Problem]:
+    """All problems by name."""
+    one = Problem("one", source=source, epochs=4 if quick else 40)
+    seeds = tuple(replace(s, seed=i) for s in THE_FOUR for i in range(SEEDS_OF_64))
+    wide = Problem("wide-float32", rows=20_000, features=1024, classes=1000, batch_size=1024,
+                   epochs=2, dtype="float32")  # fmt: skip
+    found = (
+        one,
+        one.with_settings("four", THE_FOUR),
+        one.with_settings("one-l2", (Setting(l2=0.1),)),
+        replace(one, name="64", settings=seeds, epochs=2 if quick else 40),
+        replace(wide, name="wide-float16", dtype="float16"),
+        wide,
+    )
+    return {problem.name: problem for problem in found}
+
+
+def entries(suite: str, source: str, *, quick: bool) -> list[Entry]:
+    """Who trains what in a suite."""
+    known, ours = problems(source, quick=quick), contender(ONELAYER)
+    alone = [c for c in CONTENDERS if c.key != "jax-vmap"]
+    if suite == "peers":
+        grid = [Entry(contender(key), known["four"]) for key in ("numpy", "jax-vmap")]
+        singles = [Entry(c, known["one"], SGEMM_SIDE if c is ours else 0) for c in alone]
+        return [*singles, Entry(ours, known["four"], SGEMM_SIDE), *grid]
+    if suite == "penalty":
+        return [Entry(c, known["one-l2"]) for c in alone if c.same_algorithm]
+    if suite == "grids":
+        return [Entry(ours, known["64"], SGEMM_SIDE)]
+    wide = [known["wide-float16"], known["wide-float32"]]
+    return [
+        *(Entry(ours, p, SGEMM_SIDE) for p in wide),
+        *(Entry(contender("numpy"), p) for p in wide),
+    ]
+
+
+def _measure(suite: str, rounds: int, quick_rounds: int, session: Session) -> Part:
+    data = "CIFAR-10, data_batch_1" if session.source == "cifar10" else "random bytes"
+    wanted = entries(suite, session.source, quick=session.quick)
+    count = quick_rounds if session.quick else rounds
+    return measure_entries(session, session.part(data=data), wanted, count)
+
+
+def _render(sections: Sequence[tuple[str, str]], part: Part, _: Path) -> list[str]:
+    parts = []
+    for work, title in sections:
+        if found := part.of(work):
+            missing = absent_rows(part) if work == sections[0][0] else []
+            rows = [_row(part, m) for m in found] + missing
+            parts += [f"## {title}", table(HEAD, rows)]
+    return parts
+
+
+def _row(part: Part, found: Measure) -> list[str]:
+    if found.refused:
+        return [found.label, found.refused]
+    compiled = found.facts.get("compile_seconds")
+    ratio = median_ratio(found, part.find(ONELAYER, found.work))
+    return [
+        found.label + (f" (compiling apart: {compiled:.1f} s)" if compiled else ""),
+        spread_text(found.seconds),
+        str(len(found.seconds)),
+        f"{ratio:.2f}" if ratio else "",
+        f"{found.facts['flops'] / (found.median or 1) / 1e9:.0f}",
+        percent(found.share("sgemm", "flops")),
+        percent(found.share("copy", "bytes_touched")),
+        megabytes(found.facts["peak_bytes"]),
+    ]
+
+
+def agreement_text(record: Record) -> str:
+    """How close the timed contenders were to the oracle, in one sentence."""
+    shares = [
+        m.facts["distance"] / m.facts["allowed"]
+        for suite in (PEERS, PENALTY, GRIDS, WIDE) if suite.name in record
+        for m in record[suite.name].measures if not m.refused and m.facts.get("allowed")
+    ]  # fmt: skip
+    if not shares:
+        return ""
+    return (
+        f"{len(shares)} contenders were compared; their distance was "
+        f"{median(shares):.2f} of the tolerance in the median and {max(shares):.2f} at most."
+    )
+
+
+def ratio(record: Record, suite: str, who: str, work: str, to: str = "") -> float | None:
+    """Median over rounds of a contender's time / onelayer's on the same work, or on another."""
+    part = record.get(suite)
+    if part is None:
+        return None
+    return median_ratio(part.find(who, work), part.find(ONELAYER, to or work))
+
+
+def best_by_hand(record: Record) -> float | None:
+    """The ratio of that form of hand-written PyTorch that has the smaller median."""
+    found = [m for key in BEST_BY_HAND if "peers" in record
+             and (m := record["peers"].find(key, "one")) and m.median]  # fmt: skip
+    best = min(found, key=lambda m: m.median or 0.0, default=None)
+    return ratio(record, "peers", best.who, "one") if best else None
+
+
+def _share(suite: str, work: str, record: Record) -> float | None:
+    found = record[suite].find(ONELAYER, work) if suite in record else None
+    share = found.share("sgemm", "flops") if found else None
+    return None if share is None else 100 * share
+
+
+def _peer(who: str, record: Record) -> float | None:
+    return ratio(record, "peers", who, "one")
+
+
+def _four_to_one(record: Record) -> float | None:
+    return ratio(record, "peers", ONELAYER, "four", "one")
+
+
+def _sgemm(what: str, asked: float, suite: str, work: str) -> Target:
+    return Target(f"{what}: share of sgemm", asked, "%", True, partial(_share, suite, work))
+
+
+def _suite(
+    name: str, title: str, rounds: tuple[int, int], sections: Sequence[tuple[str, str]],
+    targets: tuple[Target, ...] = (), in_quick: bool = True,
+) -> Suite:  # fmt: skip
+    return Suite(name, title, partial(_measure, name, *rounds), partial(_render, sections), targets,
+                 in_quick=in_quick)  # fmt: skip
+
+
+_WIDE = "X: N = 20 000, D = 1024, K = 1000, B = 1024"
+PEERS = _suite(
+    "peers", "one run and the four settings", (5, 3),
+    [("one", "One run of the report's setting"), ("four", "The four settings side by side")],
+    (
+        Target("one run: NumPy float32 / onelayer", 4.5, "×", True, partial(_peer, "numpy")),
+        Target("one run: best hand-written PyTorch / onelayer", 4, "×", True, best_by_hand),
+        Target("one run: PyTorch DataLoader idiom / onelayer", 14, "×", True,
+               partial(_peer, "torch-loader")),
+        Target("one run: JAX scan / onelayer", 7, "×", True, partial(_peer, "jax-scan")),
+        Target("the four settings in one pass / one run", 3.2, "×", False, _four_to_one),
+        _sgemm("the four settings in one pass", 65, "peers", "four"),
+    ),
+)  # fmt: skip
+PENALTY = _suite("penalty", "one run with λ = 0.1", (3, 2), [("one-l2", "One run with λ = 0.1")],
+                 in_quick=False)  # fmt: skip
+GRIDS = _suite(
+    "grids", "64 runs in one pass", (3, 2),
+    [("64", "64 runs: the four settings × 16 seeds, in one pass")],
+    (_sgemm("64 runs in one pass", 80, "grids", "64"),),
+)  # fmt: skip
+WIDE = _suite(
+    "wide", "1000 classes", (5, 2),
+    [("wide-float16", f"Wide, float16 {_WIDE}"), ("wide-float32", f"Wide, float32 {_WIDE}")],
+    (_sgemm("wide, float16 X", 80, "wide", "wide-float16"),
+     _sgemm("wide, float32 X", 80, "wide", "wide-float32")),
+)  # fmt: skip
+
+METHOD = """\
+- **Agreement first.** Each contender trains once and its weights are compared with NumPy float64.
+  Allowed is 16 times the distance that a float32 run of the same equations in another order of
+  summation has from the oracle. A run that rounding alone can carry by more than 1 % of its
+  largest weight (η = 0.1) is chaotic and is compared over its first five steps. Who disagrees is
+  not timed, and the command's exit code is 1. SGDClassifier is another algorithm (one-vs-rest, one
+  row a step): nothing is asserted of it.
+- **Then time**, from X as stored in memory to trained weights in NumPy arrays, no evaluation.
+  Converting X is timed; imports and JAX's compiling are not (the latter is shown). Each contender
+  has a process of its own on the same cores with the same threads, all alive together; rounds are
+  interleaved, and their order moves on by one each round. Every timed answer is compared too.
+- **Ratios** are taken pair by pair within a round; the median of them is shown.
+- **GFLOP/s** count the two products of every step, 4 N D K R epochs. **Of sgemm**: against the
+  median of 4096³ float32 products by NumPy in the same process, right before and after each time.
+- **Of copy**: the least bytes that must cross the memory bus a second, against the median copy
+  of 256 MiB (reads and writes counted). In the model X is read once an epoch; W is free if it fits
+  in the last-level cache, else read twice and written once every batch.
+- **MB above X**: the peak of the process's resident memory during its first training, less what was
+  resident when X was loaded and the contender was ready."""
