@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 DEVELOPS := $(VENV)/.develops
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard native/kernel/* native/python/*)
 
-.PHONY: help install dev reproduce check lint test docs bench sanitize kills mutants format clean
+.PHONY: help install dev reproduce check lint test docs bench bench-check sanitize kills mutants format clean
 
 help:
 	@sed -n '2,4s/^# *//p' Makefile
@@ -60,6 +60,10 @@ docs: $(DEVELOPS)
 bench: $(DEVELOPS)
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# Ratios to peers beside the kept ones of this processor: fails on a loss of more than 15 %.
+bench-check: $(DEVELOPS)
+	$(BIN)/python -m benchmarks --check
 
 # The kernel alone under the sanitizers: memory and undefined behaviour, then data races.
 sanitize: $(DEVELOPS)

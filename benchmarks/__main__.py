@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (options.keep and not (options.check or wanted)) or (options.keep and options.quick):
         parser.error("--keep goes with --only or --check, and not with --quick")
     if options.page:
-        _write_page(read_record(KEPT), PAGE)
+        write_page(read_record(KEPT), PAGE)
         return 0
     threads = options.threads or (1 if options.check else min(2, os.cpu_count() or 1))
     with tempfile.TemporaryDirectory(prefix="onelayer-bench-") as folder:
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record = read_record(KEPT) | record
     path, page = (KEPT, PAGE) if whole else (RUNS / "latest.json", RUNS / "benchmarks.md")
     write_record(record, path)
-    _write_page(record, page)
+    write_page(record, page)
     print(page.read_text(encoding="utf-8"))
     log(f"record: {path}\npage: {page}")
     return _verdict(record)
@@ -110,7 +110,7 @@ def _verdict(record: Record) -> int:
     return 2 if crashed else 1 if wrong else 0
 
 
-def _write_page(record: Mapping[str, Part], page: Path) -> None:
+def write_page(record: Mapping[str, Part], page: Path) -> None:
     """Draw the charts beside the page and write the page, from the record alone."""
     page.parent.mkdir(parents=True, exist_ok=True)
     text = render_page(record, SUITES, page.parent / "benchmarks")

@@ -65,4 +65,4 @@ def prepare(task: Task, data: Data, threads: int) -> PreparedSolver:
 
 
 def _numbers(parameter: torch.Tensor) -> np.ndarray:
-    return np.array(parameter.detach())
+    return np.array(parameter.detach().numpy())

@@ -121,4 +121,4 @@ def _converted(problem: Problem, data: Data) -> tuple[torch.Tensor, torch.Tensor
 
 def _answer(W: torch.Tensor, b: torch.Tensor) -> Answer:
     """One run's weights as NumPy arrays, W (1, K, D) and b (1, K)."""
-    return Answer(np.array(W.detach().cpu())[None], np.array(b.detach().cpu())[None])
+    return Answer(*(np.array(part.detach().cpu().numpy())[None] for part in (W, b)))

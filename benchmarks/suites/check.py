@@ -136,7 +136,8 @@ class Desk:
         from onelayer import SoftmaxClassifier
 
         X, y = self._digits()
-        return lambda: SoftmaxClassifier(l2=1 / (2 * len(y)), tol=1e-4).fit(X, y).predict_proba(X)
+        model = SoftmaxClassifier(1 / (2 * len(y)), tol=1e-4, threads=threads)
+        return lambda: model.fit(X, y).predict_proba(X)
 
     def fit_peer(self, threads: int) -> Callable[[], Any]:
         """scikit-learn's on the digits."""

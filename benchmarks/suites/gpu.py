@@ -39,7 +39,7 @@ ROUNDS, SEEDS = 5, 64
 TF32_ROUNDINGS = 2.0**13
 FOUR_ASKED, MANY_ASKED = "≤ 60 ms", "≥ 50 % of matmul"
 OPTIMUM_ASKED, TOLERANCE = "≤ 30 s, gap ≤ 1e-3·J", 1e-3
-NEWTON_STEPS = 20
+NEWTON_STEPS, QUICK_ROWS = 20, 2000
 TILE_BYTES = {"cuda": 1 << 30, "cpu": 32 << 20}
 Tensors = tuple[Any, Any]
 
@@ -124,7 +124,7 @@ def problems(session: Session) -> list[tuple[Problem, str]]:
     four = Problem("4 runs × 40 epochs", source=source, settings=THE_FOUR)
     many = replace(four, name="256 runs × 10 epochs", epochs=10, settings=settings)
     if session.quick:
-        four = replace(four, name="4 runs × 2 epochs", epochs=2, rows=2000)
+        four = replace(four, name="4 runs × 2 epochs", epochs=2, rows=QUICK_ROWS)
         few = settings[:: SEEDS // 2]
         many = replace(four, name="8 runs × 1 epochs", epochs=1, settings=few)
     return [(four, FOUR_ASKED), (many, MANY_ASKED)]

@@ -349,13 +349,14 @@ def measure(session: Session, probe: Probe | None = None) -> Part:
         once = partial(_once, session, probe, folder, step, checks)
         entrants.append(Entrant(Measure("probe", step.do, step.label, facts=facts), once))
 
-    def keep(found: list[Measure]) -> None:
-        session.keep(replace(part, measures=tuple(found), checks=_all(checks)))
+    for some, rounds in ((entrants[:3], 1), (entrants[3:], probe.rounds)):
+        before = part.measures
 
-    alone = time_in_turn(entrants[:3], 1, session.log, keep)
-    part = part.with_(alone)
-    tenth = time_in_turn(entrants[3:], probe.rounds, session.log)
-    return part.with_(tenth, checks=_all(checks))
+        def keep(found: list[Measure], before: tuple[Measure, ...] = before) -> None:
+            session.keep(replace(part, measures=(*before, *found), checks=_all(checks)))
+
+        part = part.with_(time_in_turn(some, rounds, session.log, keep))
+    return replace(part, checks=_all(checks))
 
 
 def _once(

@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.cluster.extrapolate import render
-from benchmarks.cluster.model import (
+from benchmarks.harness.rounds import Session
+from benchmarks.suites.cluster import (
     Rank,
+    Shape,
     Workload,
     all_reduce_seconds,
+    extrapolation,
     pass_cost,
+    run_ranks,
     smallest_batch,
     step_cost,
 )
@@ -74,6 +77,13 @@ def test_a_ring_of_two_sends_the_message_once_each_way() -> None:
 
 
 def test_the_extrapolation_has_a_line_for_every_cluster() -> None:
-    said = render()
+    said = "\n".join(extrapolation())
     assert said.count("| 64 |") == 4
     assert said.count("| 1024 |") == 4
+
+
+def test_one_rank_times_its_steps_in_a_process_of_its_own(session: Session) -> None:
+    told = run_ranks(session, [None], [Shape(16, 8, 4, 2)])
+    assert len(told["seconds"]) == 1
+    assert told["seconds"][0] > 0
+    assert told["message"] == 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +10,38 @@ from scipy.optimize import minimize
 
 torch = pytest.importorskip("torch")
 
-from benchmarks.gpu.__main__ import main  # noqa: E402
-from benchmarks.gpu.optimum import Probe, judge, make_embeddings  # noqa: E402
-from benchmarks.gpu.report import time_text  # noqa: E402
+from benchmarks.__main__ import main  # noqa: E402
+from benchmarks.harness.record import read_record  # noqa: E402
+from benchmarks.suites import gpu  # noqa: E402
+from benchmarks.suites.gpu import Probe, judge, make_embeddings  # noqa: E402
 
 CPU = torch.device("cpu")
 SMALL = Probe(rows=400, features=6, classes=4, l2=0.01)
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where results go; problems are smaller than those of --quick: these tests are fast."""
+    monkeypatch.setattr("benchmarks.__main__.RUNS", tmp_path)
+    monkeypatch.setattr(gpu, "QUICK", SMALL)
+    monkeypatch.setattr(gpu, "QUICK_ROWS", 200)
+    monkeypatch.setattr(gpu, "SIDES", {"cpu": 64})
+    return tmp_path
+
+
+QUICK = ["--only", "gpu", "--device", "cpu", "--quick", "--noise"]
+
+
 def test_the_quick_form_measures_every_contender_on_the_cpu(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--device", "cpu", "--quick", "--noise", "--out", str(tmp_path)]) == 0
-    kept = json.loads((tmp_path / "gpu.json").read_text("utf-8"))
-    assert kept["quick"]
-    works = {figure["work"].partition(" × ")[0] for figure in kept["figures"]}
-    assert works == {"4 runs", "8 runs", "optimum, 4000"}
-    assert all(min(figure["seconds"]) > 0 for figure in kept["figures"])
-    page = (tmp_path / "gpu.md").read_text("utf-8")
+    assert main(QUICK) == 0
+    part = read_record(folder / "latest.json")["gpu"]
+    assert part.quick
+    works = {m.work.partition(" × ")[0] for m in part.measures}
+    assert works == {"4 runs", "8 runs", "optimum, 400"}
+    assert all(min(m.seconds) > 0 for m in part.measures)
+    page = (folder / "benchmarks.md").read_text("utf-8")
     assert page in capsys.readouterr().out
     for who in ("onelayer, tf32", "PyTorch loop", "torch.optim.LBFGS"):
         assert who in page
@@ -37,24 +50,24 @@ def test_the_quick_form_measures_every_contender_on_the_cpu(
 def test_without_a_gpu_the_default_says_so_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     if torch.cuda.is_available():
         return
-    assert main(["--quick"]) == 1
+    assert main(["--only", "gpu", "--quick"]) == 1
     assert "--device cpu" in capsys.readouterr().err
 
 
 def test_training_that_is_off_by_a_percent_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from benchmarks.gpu import training
-
-    honest = training._train
+    honest = gpu._train
 
     def off(*arguments: object) -> object:
         answer = honest(*arguments)  # type: ignore[arg-type]
         return answer._replace(W=1.02 * answer.W)
 
-    monkeypatch.setattr(training, "_train", off)
-    with pytest.raises(ArithmeticError, match="float64"):
-        main(["--device", "cpu", "--quick", "--noise", "--out", str(tmp_path)])
+    monkeypatch.setattr(gpu, "_train", off)
+    assert main(QUICK) == 1
+    assert "DISAGREES: onelayer, float32 on 4 runs" in capsys.readouterr().err
+    measures = read_record(folder / "latest.json")["gpu"].measures
+    assert not any(m.seconds for m in measures if m.label.startswith("onelayer, float32, a warm"))
 
 
 def test_the_judge_bounds_the_excess_over_an_independent_optimum_and_is_tight_there() -> None:
@@ -87,7 +100,3 @@ def test_the_judge_bounds_the_excess_over_an_independent_optimum_and_is_tight_th
             assert free.fun - best.fun <= gap * (1 + 1e-6)
         else:
             assert gap < 1e-9
-
-
-def test_times_are_told_in_the_unit_that_fits() -> None:
-    assert (time_text(0.06), time_text(30.0)) == ("60.0 ms", "30.0 s")

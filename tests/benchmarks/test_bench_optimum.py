@@ -1,8 +1,10 @@
-"""The search for the optimum: the watch, the oracle, the workers, and what the record becomes."""
+"""The search for the optimum: the watch, the judge, the workers, and what the record becomes."""
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,20 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.__main__ import main
-from benchmarks.contenders import ONELAYER
-from benchmarks.crew import Conditions, Process, WorkerError, make_conditions
-from benchmarks.optimum import figures
-from benchmarks.optimum.chart import draw_optimum
-from benchmarks.optimum.contenders import SOLVERS, solver
-from benchmarks.optimum.measure import Effort, run_optimum, run_paths, solve_task
-from benchmarks.optimum.oracle import Judge, reference
-from benchmarks.optimum.page import render_optimum
-from benchmarks.optimum.problem import Task, make_rows, make_tasks
-from benchmarks.optimum.record import Least, OptimumRecord, PathRuns, Solved
-from benchmarks.optimum.watch import Floats, Seen, Watch, climb
-from benchmarks.record import Record, read_record, write_record
-from benchmarks.targets import TARGETS
+from benchmarks.harness import chart
+from benchmarks.harness.page import table
+from benchmarks.harness.processes import Process, WorkerError
+from benchmarks.harness.record import ONELAYER, Measure, Part
+from benchmarks.harness.rounds import Session
+from benchmarks.peers import INTELEX, LBFGS, LBFGS32, SOLVERS, solver
+from benchmarks.peers.solving import Floats, Seen, Task, Watch, climb, make_tasks
+from benchmarks.suites import optimum
+from benchmarks.suites.optimum import Desk, Effort, Judge, run_paths, solve_task, too_large
 from onelayer.objective.cost import cost
 
 TINY = Task("batch", "tiny", "random", 90, (0.1,), 12)
@@ -58,8 +55,6 @@ def test_the_watch_keeps_an_iterate_that_is_changed_afterwards() -> None:
 
 
 def test_the_clock_stands_still_while_an_iterate_is_judged() -> None:
-    import time
-
     def slow(W: Floats, b: Floats) -> float:
         time.sleep(0.05)
         return 1.0
@@ -101,11 +96,11 @@ def test_climbing_ends_where_the_solver_gives_no_more() -> None:
 
 @pytest.fixture(scope="module")
 def judge() -> Judge:
-    return Judge(TINY, make_rows(TINY))
+    return Judge(TINY, TINY.make_rows())
 
 
 def test_the_judge_counts_the_oracles_cost(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.optimum.oracle.BLOCK_ROWS", 40)
+    monkeypatch.setattr(optimum, "BLOCK_ROWS", 40)
     rng = np.random.default_rng(3)
     W, b = rng.normal(size=(10, 12)), rng.normal(size=10)
     wanted = cost(judge.data.X / 255, judge.data.y, W, b, 0.1)
@@ -116,202 +111,212 @@ def test_the_judge_counts_the_oracles_cost(judge: Judge, monkeypatch: pytest.Mon
 def test_the_reference_is_below_every_model_nearby(judge: Judge) -> None:
     from sklearn.linear_model import LogisticRegression
 
-    least, gap = reference(judge, 0.1)
+    least, gap = judge.reference(0.1)
     assert 0 <= gap <= 1e-10
     model = LogisticRegression(C=1 / (2 * 0.1 * 90), tol=1e-12, max_iter=10_000)
     model.fit(judge.data.X / 255, judge.data.y)
     assert abs(judge.excess(model.coef_, model.intercept_, 0.1, least)) < 1e-9
 
 
+class Here:
+    """A worker's desk in this process; `dies` says whose is gone as soon as it is asked."""
+
+    dies = ""
+
+    def __init__(self, name: str, desk: str, job: dict[str, Any], _: object) -> None:
+        self._name, self._desk = name, Desk({**job, "threads": 1})
+        self.greeting = self._desk.greeting
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def ask(self, do: str, **values: Any) -> Any:
+        if self._name == self.dies:
+            raise WorkerError(f"{self._name} ended with exit code -9.")
+        return getattr(self._desk, do)(**values)
+
+
 @pytest.fixture
-def conditions(tmp_path: Path) -> Conditions:
-    return make_conditions(threads=1, engine="reference", folder=tmp_path)
+def here(monkeypatch: pytest.MonkeyPatch) -> type[Here]:
+    """Workers in this process: no time for starting them; the real ones are tested by rounds."""
+    monkeypatch.setenv("ONELAYER_BENCHMARK_ENGINE", "reference")
+    monkeypatch.setattr(optimum, "Process", Here)
+    monkeypatch.setattr(optimum, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(Here, "dies", "")
+    return Here
 
 
-def _quiet(words: str) -> None:
-    pass
-
-
-def test_solvers_are_watched_and_then_timed(conditions: Conditions) -> None:
+@pytest.mark.usefixtures("here")
+def test_solvers_are_watched_and_then_timed(session: Session) -> None:
     chosen = [s for s in SOLVERS if s.package in ("onelayer", "sklearn")]
-    [(least, found)] = solve_task(TINY, chosen, Effort(2, 1, 20.0), conditions, _quiet)
-    assert [s.contender for s in found] == [s.key for s in chosen]
-    assert all(len(s.seconds) == 2 and s.excess is not None and s.excess <= 1e-6 for s in found)
+    [(_, least, found)] = solve_task(TINY, chosen, Effort(2, 1, 20.0), session)
+    assert [m.who for m in found] == [s.key for s in chosen]
+    assert all(len(m.seconds) == 2 and m.facts["excess"] <= 1e-6 for m in found)
     ours = found[0]
-    assert ours.gap is not None
-    assert ours.gap <= 1e-6
-    assert all(at <= whole for at, whole in zip(ours.reached, ours.seconds, strict=True))
-    assert all(s.gap is None for s in found[1:])
-    assert min(e for s in found for *_, e in s.steps) > -1e-9
-    assert least.gap <= 1e-10
-    assert not any(s.cut for s in found)
+    assert ours.facts["gap"] <= 1e-6
+    reached = ours.series["reached"]
+    assert all(at <= whole for at, whole in zip(reached, ours.seconds, strict=True))
+    assert not any("gap" in m.facts for m in found[1:])
+    assert min(e for m in found for *_, e in m.facts["steps"]) > -1e-9
+    assert least["gap"] <= 1e-10
+    assert not any(m.facts["cut"] for m in found)
 
 
-class _Dies(Process):
-    """One peer's process is gone as soon as it is ready."""
-
-    def __init__(self, module: str, job: dict[str, Any], conditions: Conditions) -> None:
-        super().__init__(module, job, conditions)
-        if job["contender"] == "sklearn-lbfgs":
-            self._process.kill()
+def test_a_worker_s_process_solves_as_the_desk_does(session: Session) -> None:
+    with optimum.start_solver(LBFGS32, LBFGS32, TINY, session) as worker:
+        assert isinstance(worker, Process)
+        told = worker.ask("trace", l2=0.1, optimum=1.0, patience=0.0)
+    assert told["cut"]
 
 
-def test_a_peer_that_crashes_is_told_of_and_the_others_go_on(
-    conditions: Conditions, monkeypatch: pytest.MonkeyPatch
+def test_a_peer_that_crashes_is_named_and_the_others_go_on(
+    session: Session, here: type[Here], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.optimum.measure.Process", _Dies)
-    chosen = [solver(ONELAYER), solver("sklearn-lbfgs")]
+    monkeypatch.setattr(here, "dies", solver(LBFGS).label)
     task = replace(TINY, l2s=(0.1, 0.01))
-    parts = list(solve_task(task, chosen, Effort(1, 1, 20.0), conditions, _quiet))
-    record = replace(OPTIMUM, least=(), solved=tuple(s for _, found in parts for s in found))
-    assert len(record.solved) == 4
-    assert all(s.seconds for s in record.solved if s.contender == ONELAYER)
-    assert len(record.crashed) == 2
-    assert "ended with exit code -9" in record.crashed[0]
-    assert "ended with exit code -9" in "".join(render_optimum(record, ()))
+    parts = list(solve_task(task, [solver(ONELAYER), solver(LBFGS)], Effort(1, 1, 20.0), session))
+    part = replace(OPTIMUM, measures=tuple(m for *_, found in parts for m in found))
+    assert len(part.measures) == 4
+    assert all(m.seconds for m in part.measures if m.who == ONELAYER)
+    assert len(part.crashed) == 2
+    assert "ended with exit code -9" in part.crashed[0]
+    assert "ended with exit code -9" in _page(part)
 
 
+@pytest.mark.usefixtures("here")
 def test_what_was_measured_before_a_failure_is_kept(
-    conditions: Conditions, monkeypatch: pytest.MonkeyPatch
+    session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> tuple[PathRuns, ...]:
+    def fail(*_: object) -> list[Measure]:
         raise WorkerError("the path ended with exit code 1.")
 
-    monkeypatch.setattr("benchmarks.optimum.measure.make_tasks", lambda *_, **__: ((TINY,), TINY))
-    monkeypatch.setattr("benchmarks.optimum.measure.SOLVERS", (solver(ONELAYER),))
-    monkeypatch.setattr("benchmarks.optimum.measure.run_paths", fail)
-    kept: list[OptimumRecord] = []
-    record = run_optimum(conditions, "random", _quiet, kept.append, quick=True)
-    assert [len(part.solved) for part in kept] == [1]
-    assert record.solved == kept[0].solved
-    assert record.crashed == ["the path ended with exit code 1."]
+    monkeypatch.setattr(optimum, "make_tasks", lambda *_, **__: ((TINY,), TINY))
+    monkeypatch.setattr(optimum, "SOLVERS", (solver(ONELAYER),))
+    monkeypatch.setattr(optimum, "run_paths", fail)
+    kept: list[Part] = []
+    part = optimum.measure(replace(session, keep=kept.append))
+    assert [len(one.measures) for one in kept] == [1]
+    assert part.measures == kept[0].measures
+    assert part.crashed == ["tiny: the path ended with exit code 1."]
 
 
-def test_the_path_is_timed_beside_a_default_fit(conditions: Conditions) -> None:
-    task = replace(TINY, name="all", l2s=(0.1, 0.01))
-    path, fit = run_paths(task, Effort(1, 2, 1.0), conditions, _quiet)
-    assert (path.l2s, len(path.seconds), fit.l2s, len(fit.seconds)) == (2, 2, 1, 2)
-    assert path.gap is not None
-    assert path.gap <= 1e-4
-    assert fit.gap is None
-    assert fit.x_bytes == 8 * path.x_bytes
+@pytest.mark.usefixtures("here")
+def test_the_path_is_timed_beside_a_default_fit(session: Session) -> None:
+    path, fit = run_paths(replace(TINY, name="all", l2s=(0.1, 0.01)), 2, session)
+    assert (len(path.facts["passes"]), len(path.seconds)) == (2, 2)
+    assert (len(fit.facts["passes"]), len(fit.seconds)) == (1, 2)
+    assert path.facts["gap"] <= 1e-4
+    assert "gap" not in fit.facts
+    assert fit.facts["x_bytes"] == 8 * path.facts["x_bytes"]
 
 
 def test_a_hessian_that_is_too_large_is_not_formed() -> None:
     newton = solver("sklearn-newton")
     batch, digits = make_tasks("random", quick=False)[0]
-    assert "7.6 GB" in newton.too_large(batch)
-    assert newton.too_large(digits) == ""
-    assert solver("sklearn-lbfgs").too_large(batch) == ""
+    assert "7.6 GB" in too_large(newton, batch)
+    assert too_large(newton, digits) == ""
+    assert too_large(solver(LBFGS), batch) == ""
 
 
-def _solved(contender: str, seconds: tuple[float, ...], **changes: object) -> Solved:
+WORK = "batch λ=0.1"
+
+
+def _solved(who: str, seconds: tuple[float, ...], **facts: object) -> Measure:
     steps = ((1, seconds[0] / 9, 0.3), (5, seconds[0], 8e-7), (9, 2 * seconds[0], -2e-12))
-    found = Solved(contender, solver(contender).label, "batch", 0.1, steps=steps, budget=5,
-                   excess=8e-7, seconds=seconds, x_bytes=3e7, peak_bytes=4e7)  # fmt: skip
-    return replace(found, **changes)  # type: ignore[arg-type]
+    known = {"steps": steps, "budget": 5, "excess": 8e-7, "x_bytes": 3e7, "peak_bytes": 4e7,
+             "cut": False}  # fmt: skip
+    return Measure(WORK, who, solver(who).label, seconds, facts={**known, **facts})
 
 
-OPTIMUM = OptimumRecord(
+def _unsolved(who: str, label: str, step: tuple[int, float, float], cut: bool) -> Measure:
+    facts = {"steps": (step,), "budget": None, "cut": cut, "x_bytes": 3e7, "peak_bytes": 4e7}
+    return Measure(WORK, who, label, facts=facts)
+
+
+def _path(who: str, seconds: tuple[float, ...], passes: tuple[int, ...], **facts: Any) -> Measure:
+    known = {"passes": passes, "x_bytes": 1.5e8, "peak_bytes": 2.5e8}
+    return Measure("all", who, who, seconds, facts={**known, **facts})
+
+
+OPTIMUM = Part(
     machine={"processor": "made up"},
     started="2026-01-01T00:00:00+00:00",
-    titles={"batch": "a batch", "all": "all rows"},
-    quick=False,
-    other_work=0.01,
-    least=(Least("batch", 0.1, 1.75, 1e-11),),
-    solved=(
-        _solved(ONELAYER, (0.5, 1.0, 0.5), gap=9e-7, reached=(0.3, 0.6, 0.3)),
-        _solved("sklearn-lbfgs", (20.0, 21.0, 22.0)),
-        _solved("sklearn-lbfgs-float32", (15.0, 20.0, 16.0)),
-        Solved("sklearn-newton", "newton", "batch", 0.1, refused="does not fit"),
-        replace(
-            _solved("torch-lbfgs", (9.0,)),
-            seconds=(),
-            budget=None,
-            cut=True,
-            steps=((3, 9.0, 2e-6),),
-        ),
-    ),
-    paths=(
-        PathRuns("onelayer-path", "path", {}, 20, (10.0, 12.0), (7,) * 20, 9e-5, 1.5e8, 2.5e8),
-        PathRuns("sklearn-default", "fit", {}, 1, (40.0, 36.0), (100,), None, 1.2e9, 1e7),
+    threads=2,
+    engine="native",
+    facts={"titles": {"batch": "a batch", "all": "all rows"},
+           "optima": ({"work": WORK, "optimum": 1.75, "gap": 1e-11},)},
+    measures=(
+        replace(_solved(ONELAYER, (0.5, 1.0, 0.5), gap=9e-7), series={"reached": (0.3, 0.6)}),
+        _solved(LBFGS, (20.0, 21.0, 22.0)),
+        _solved(LBFGS32, (15.0, 20.0, 16.0)),
+        Measure(WORK, "sklearn-newton", "newton", refused="does not fit"),
+        _unsolved("torch-lbfgs", "PyTorch LBFGS, float32", (3, 9.0, 2e-6), cut=True),
+        _path("onelayer-path", (10.0, 12.0), (7,) * 20, gap=9e-5),
+        _path("sklearn-default", (40.0, 36.0), (100,)),
     ),
     absent=(("somebody", "some-body"),),
-)
-GAVE_UP = Solved("sklearn-lbfgs-float32", "float32", "batch", 0.1, steps=((7, 2.0, 3e-5),))
-RECORD = Record({}, "2026-01-01T00:00:00+00:00", "random", "native", 2, False, optimum=OPTIMUM)
+)  # fmt: skip
+GAVE_UP = _unsolved(LBFGS32, "float32", (7, 2.0, 3e-5), cut=False)
+FASTER = (LBFGS, LBFGS32)
+
+
+def _page(part: Part) -> str:
+    return "\n\n".join(optimum.render(part, Path("/nowhere")))
+
+
+@pytest.fixture(autouse=True)
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of pictures, which are not drawn; their words are on the page."""
+    names: list[str] = []
+    monkeypatch.setattr(chart, "save", lambda picture, folder, name: names.append(name))
+    return names
 
 
 def test_the_faster_of_float64_and_float32_is_the_one_to_beat() -> None:
-    assert figures.sklearn_ratio(OPTIMUM, 0.1) == pytest.approx(30.0)
-    assert figures.sklearn_ratio(OPTIMUM, 0.01) is None
-    assert figures.intelex_ratio(OPTIMUM, 0.1) is None
+    assert optimum.peer_ratio(FASTER, 0.1, {"optimum": OPTIMUM}) == pytest.approx(30.0)
+    assert optimum.peer_ratio(FASTER, 0.01, {"optimum": OPTIMUM}) is None
+    assert optimum.peer_ratio((INTELEX,), 0.1, {"optimum": OPTIMUM}) is None
 
 
 def test_who_was_cut_off_is_slower_by_at_least_the_time_it_took() -> None:
-    torch = OPTIMUM.find("torch-lbfgs", "batch", 0.1)
+    torch = OPTIMUM.find("torch-lbfgs", WORK)
     assert torch is not None
-    assert figures.ratio(OPTIMUM, torch) is None
-    assert figures.least_ratio(OPTIMUM, torch) == pytest.approx(9.0 / 0.5)
+    assert optimum.ratio(OPTIMUM, torch) is None
+    assert optimum.least_ratio(OPTIMUM, torch) == pytest.approx(9.0 / 0.5)
 
 
 def test_who_gave_up_by_itself_is_not_the_faster_one() -> None:
-    assert figures.least_ratio(OPTIMUM, GAVE_UP) is None
-    others = [s for s in OPTIMUM.solved if s.contender != GAVE_UP.contender]
-    assert figures.sklearn_ratio(replace(OPTIMUM, solved=(*others, GAVE_UP)), 0.1) == (
-        pytest.approx(40.0)
-    )
+    assert optimum.least_ratio(OPTIMUM, GAVE_UP) is None
+    others = [m for m in OPTIMUM.measures if m.who != GAVE_UP.who]
+    part = replace(OPTIMUM, measures=(*others, GAVE_UP))
+    assert optimum.peer_ratio(FASTER, 0.1, {"optimum": part}) == pytest.approx(40.0)
 
 
-def test_figures_of_the_path_and_of_memory() -> None:
-    assert figures.path_ratio(OPTIMUM) == pytest.approx((10 / 40 + 12 / 36) / 2)
-    assert figures.most_memory(OPTIMUM) == pytest.approx(250.0)
-    assert figures.nearest_peer(OPTIMUM, "batch", 0.1) == ("scikit-learn lbfgs", -2e-12)
+def test_figures_of_the_path_and_of_memory_and_targets_from_them() -> None:
+    record = {"optimum": OPTIMUM}
+    assert optimum.path_ratio(record) == pytest.approx((10 / 40 + 12 / 36) / 2)
+    assert optimum.max_memory(record) == pytest.approx(250.0)
+    assert optimum.nearest_peer(OPTIMUM, WORK) == (-2e-12, "scikit-learn lbfgs")
+    found = [(t, figure) for t in optimum.SUITE.targets if (figure := t.figure(record)) is not None]
+    assert len(found) == 3
+    assert all(target.met(figure) for target, figure in found)
 
 
-def test_without_the_section_nothing_is_claimed() -> None:
-    empty = replace(RECORD, optimum=None)
-    assert [t.figure(empty) for t in TARGETS if "optimum" in t.measure or "λ" in t.measure] == (
-        [None] * 8
-    )
-    assert render_optimum(None, ()) == []
-
-
-def test_targets_take_their_figures_from_the_section() -> None:
-    met = {t.measure: t.met(f) for t in TARGETS if (f := t.figure(RECORD)) is not None}
-    assert len(met) == 3
-    assert all(met.values())
-
-
-def test_the_record_survives_json_and_older_records_are_read(tmp_path: Path) -> None:
-    write_record(RECORD, tmp_path / "latest.json")
-    assert read_record(tmp_path / "latest.json") == RECORD
-
-
-def test_the_page_says_who_did_not_fit_who_is_absent_and_who_did_not_get_there() -> None:
-    record = replace(OPTIMUM, solved=(*OPTIMUM.solved, GAVE_UP))
-    page = "\n\n".join(render_optimum(record, (("picture", "in words"),)))
+def test_the_page_says_who_did_not_fit_who_is_absent_and_who_did_not_get_there(
+    drawn: Sequence[str],
+) -> None:
+    page = _page(OPTIMUM.with_([GAVE_UP]))
     assert "| newton | does not fit |" in page
     assert "| somebody | not installed (pip install some-body) |" in page
     assert "not reached: 2.0e-06 after 9.0 s" in page
     assert "gave up: 3.0e-05 after 2.0 s" in page
-    assert "![in words](benchmarks/picture.png)" in page
+    assert drawn == ["time-to-optimum"]
+    assert "Time to 1e-6: a batch, λ = 0.1: onelayer 0.5 s" in page
+    assert "](benchmarks/time-to-optimum.png)" in page
+    assert table(optimum.PATH_HEAD, []).splitlines()[0] in page
     for block in page.split("\n\n"):
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1
-
-
-def test_only_this_part_of_the_kept_record_is_renewed_alone(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    for wrong in (["--keep"], ["--keep", "--only", "peers"]):
-        with pytest.raises(SystemExit):
-            main(wrong)
-        assert "--keep goes with --only optimum" in capsys.readouterr().err
-
-
-def test_the_chart_is_drawn_with_words(tmp_path: Path) -> None:
-    ((name, words),) = draw_optimum(OPTIMUM, tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {f"{name}.png", f"{name}.svg"}
-    assert "onelayer 0.5 s" in words
-    assert draw_optimum(None, tmp_path) == ()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
-from benchmarks.oracle import Expected, compare, descend, expect
+from benchmarks.harness.oracle import Expected, compare, descend, expect
+from benchmarks.harness.problem import Answer, Data, Problem, Setting, make_data
 from benchmarks.peers import numpy_loop, onelayer_engine
-from benchmarks.problem import Answer, Data, Problem, Setting, make_data
 
 SETTINGS = (Setting(0.05), Setting(0.05, l2=0.1), Setting(0.02, l2=0.01, seed=3))
 PROBLEM = Problem("small", rows=230, features=40, classes=3, batch_size=50, epochs=4,
@@ -97,7 +97,7 @@ def test_nan_is_refused(data: Data, expected: Expected) -> None:
 
 
 def test_only_chosen_runs_are_compared_and_they_are_the_right_ones(data: Data) -> None:
-    two = expect(PROBLEM, data, most_runs=2)
+    two = expect(PROBLEM, data, max_runs=2)
     assert two.positions.tolist() == [0, 2]
     answer = numpy_loop.prepare(PROBLEM, data, 1).train()
     assert compare(answer, two).runs == 2
@@ -119,7 +119,7 @@ def test_fewer_rows_are_the_first_of_more() -> None:
 
 
 def test_a_problem_survives_json() -> None:
-    assert Problem.from_dict(PROBLEM.as_dict()) == PROBLEM
+    assert Problem.from_dict(asdict(PROBLEM)) == PROBLEM
 
 
 def test_bytes_touched_count_weights_only_when_they_leave_the_cache() -> None:

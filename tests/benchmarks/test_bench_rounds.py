@@ -1,26 +1,23 @@
-"""Workers in processes of their own: who agrees is timed, who does not is refused."""
+"""Workers in processes of their own: who agrees is timed in turn, who does not is refused."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
-from benchmarks.contenders import contender
-from benchmarks.crew import Conditions, Worker, WorkerError, make_conditions
-from benchmarks.oracle import Expected
-from benchmarks.problem import Answer, Problem, Setting, initial_weights
-from benchmarks.rounds import Entry, Oracle, measure
+from benchmarks.harness.oracle import Expected, Oracle
+from benchmarks.harness.problem import Answer, Problem, Setting, data_folder, initial_weights
+from benchmarks.harness.processes import Process, WorkerError
+from benchmarks.harness.record import Measure
+from benchmarks.harness.rounds import Entrant, Sample, Session, time_in_turn
+from benchmarks.peers import contender
+from benchmarks.suites.training import Entry, measure_entries
 
 PROBLEM = Problem("tiny", rows=60, features=30, classes=3, batch_size=20, epochs=2)
 NUMPY, ONELAYER = contender("numpy"), contender("onelayer")
-
-
-@pytest.fixture
-def conditions(tmp_path: Path) -> Conditions:
-    return make_conditions(threads=1, engine="reference", folder=tmp_path)
 
 
 class ElsewhereOracle(Oracle):
@@ -31,51 +28,101 @@ class ElsewhereOracle(Oracle):
         return replace(true, answer=Answer(true.answer.W + 1e-4, true.answer.b))
 
 
-def _quiet(words: str) -> None:
-    pass
+@pytest.fixture(scope="module")
+def worker(session: Session) -> Iterator[Process]:
+    job = {"contender": "numpy", "problem": asdict(PROBLEM),
+           "folder": str(data_folder(PROBLEM, session.conditions.folder))}  # fmt: skip
+    with Process("NumPy", "benchmarks.suites.training:Desk", job, session.conditions) as process:
+        yield process
 
 
-def test_who_agrees_is_timed_in_every_round(conditions: Conditions) -> None:
-    entries = [Entry(ONELAYER, PROBLEM), Entry(NUMPY, PROBLEM)]
-    found, absent = measure(entries, 3, conditions, Oracle(conditions), _quiet)
-    assert [(m.contender, len(m.seconds), m.agrees) for m in found] == [
-        ("onelayer", 3, True),
-        ("numpy", 3, True),
-    ]
-    assert absent == []
-    assert found[0].about["engine"] == "reference"
+def _entrant(who: str, order: list[str], refused_at: int = 99, max_rounds: int = 99) -> Entrant:
+    def once() -> Sample:
+        order.append(who)
+        if order.count(who) == refused_at:
+            raise WorkerError("it ended")
+        return Sample(order.count(who), series={"x": (1.0,)}, facts={"n": order.count(who)})
+
+    return Entrant(Measure("work", who, who), once, max_rounds)
 
 
-def test_who_disagrees_has_no_times(conditions: Conditions) -> None:
-    oracle = ElsewhereOracle(conditions)
-    found, _ = measure([Entry(NUMPY, PROBLEM)], 2, conditions, oracle, _quiet)
-    assert (found[0].agrees, found[0].seconds) == (False, ())
-    assert found[0].distance == pytest.approx(1e-4, rel=0.01)
+def test_rounds_are_in_turn_and_their_order_moves_on_by_one() -> None:
+    order: list[str] = []
+    kept = list[int]()
+    entrants = [_entrant(who, order) for who in "abc"]
+    found = time_in_turn(entrants, 3, keep=lambda m: kept.append(len(m[0].seconds)), settle=0)
+    assert "".join(order) == "abcbcacab"
+    assert [m.seconds for m in found] == [(1, 2, 3)] * 3
+    assert (found[0].series, found[0].facts) == ({"x": (1.0,) * 3}, {"n": 3})
+    assert kept == [1, 1, 1, 1, 1, 2, 2, 3, 3]
 
 
-def test_who_is_not_installed_is_named(conditions: Conditions) -> None:
+def test_who_crashes_has_no_times_and_the_others_go_on() -> None:
+    order: list[str] = []
+    found = time_in_turn([_entrant("a", order, 2), _entrant("b", order, 99, 1)], 3, settle=0)
+    assert found[0].refused == "crashed: it ended"
+    assert [m.seconds for m in found] == [(), (1,)]
+    assert order == ["a", "b", "a"]
+
+
+def test_without_patience_three_rounds_are_left() -> None:
+    order: list[str] = []
+    time_in_turn([_entrant("a", order)], 9, settle=0, patience=0)
+    assert len(order) == 3
+
+
+def test_who_agrees_is_timed_and_who_is_not_installed_is_named(session: Session) -> None:
     missing = replace(NUMPY, package="no_such_package", pip="no-such")
-    found, absent = measure([Entry(missing, PROBLEM)], 1, conditions, Oracle(conditions), _quiet)
-    assert found == []
-    assert [a.pip for a in absent] == ["no-such"]
+    entries = [Entry(ONELAYER, PROBLEM), Entry(NUMPY, PROBLEM), Entry(missing, PROBLEM)]
+    part = measure_entries(session, session.part(), entries, 3)
+    assert [(m.who, len(m.seconds), m.refused) for m in part.measures] == [
+        ("onelayer", 3, ""),
+        ("numpy", 3, ""),
+    ]
+    assert part.absent == ((NUMPY.label, "no-such"),)
+    assert part.measures[0].facts["about"]["engine"] == "reference"
 
 
-def test_a_chaotic_run_is_held_to_its_first_steps(conditions: Conditions) -> None:
-    wild = PROBLEM.with_settings("wild", (Setting(100.0), Setting(0.01)))
-    wild = replace(wild, rows=600, epochs=40)
-    found, _ = measure([Entry(NUMPY, wild)], 1, conditions, Oracle(conditions), _quiet)
-    assert found[0].compared_runs == 1
+def test_who_disagrees_has_no_times(session: Session) -> None:
+    oracle = ElsewhereOracle(session.conditions.folder)
+    (found,) = measure_entries(session, session.part(), [Entry(NUMPY, PROBLEM)], 2, oracle).measures
+    assert found.seconds == ()
+    assert found.refused.startswith("refused: its weights are 1.0e-04 off")
+    assert found.facts["distance"] == pytest.approx(1e-4, rel=0.01)
 
 
-def test_a_worker_gives_the_weights_of_its_own_process(conditions: Conditions) -> None:
-    with Worker(NUMPY, PROBLEM, conditions) as worker:
-        seconds, peak_bytes, answer = worker.train()
-    assert seconds > 0
-    assert peak_bytes >= 0
-    assert answer.W.shape == initial_weights(PROBLEM).W.shape
-    assert np.isfinite(answer.W).all()
+def test_a_chaotic_run_is_held_to_its_first_steps(session: Session) -> None:
+    wild = replace(PROBLEM, rows=600, epochs=40, settings=(Setting(100.0), Setting(0.01)))
+    (found,) = measure_entries(session, session.part(), [Entry(NUMPY, wild)], 1).measures
+    assert found.facts["runs"] == 1
+    assert found.seconds
 
 
-def test_a_worker_that_dies_says_who_it_was(conditions: Conditions) -> None:
+def test_a_worker_gives_the_weights_and_limits_of_its_own_process(
+    worker: Process, session: Session
+) -> None:
+    told = worker.ask("train")
+    assert told["seconds"] > 0
+    assert told["peak_bytes"] >= 0
+    assert told["W"].shape == initial_weights(PROBLEM).W.shape
+    assert np.isfinite(told["W"]).all()
+    assert worker.limit("sgemm", side=64) > 0
+    assert not list(session.conditions.folder.glob("*.npz"))
+
+
+def test_processor_time_is_that_of_the_work_alone(session: Session) -> None:
+    job = {"contender": "numpy", "problem": asdict(PROBLEM),
+           "folder": str(data_folder(PROBLEM, session.conditions.folder))}  # fmt: skip
+    fixed = replace(session.conditions, processor_time=True)
+    with Process("NumPy", "benchmarks.suites.training:Desk", job, fixed) as process:
+        assert process.ask("train")["seconds"] < 5.0
+
+
+def test_a_worker_that_dies_or_is_late_says_who_it_was(worker: Process, session: Session) -> None:
+    with pytest.raises(WorkerError, match="NumPy did not answer within 0 s"):
+        worker.receive(timeout=0)
+    bad = replace(session.conditions, engine="no-such-engine")
+    job = {"contender": "onelayer", "problem": asdict(PROBLEM),
+           "folder": str(data_folder(PROBLEM, session.conditions.folder))}  # fmt: skip
     with pytest.raises(WorkerError, match="onelayer ended with exit code 1"):
-        Worker(ONELAYER, PROBLEM, replace(conditions, engine="no-such-engine"))
+        Process("onelayer", "benchmarks.suites.training:Desk", job, bad)

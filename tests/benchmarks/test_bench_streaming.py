@@ -7,18 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.streaming import measure as measuring
-from benchmarks.streaming.__main__ import main
-from benchmarks.streaming.files import BLOCK_ROWS, Shards, paths, write_shards
-from benchmarks.streaming.measure import Measured, measure
-
-SMALL = Shards(rows=3000, features=64, classes=5, count=3)
+from benchmarks.__main__ import main
+from benchmarks.harness.record import ONELAYER, Measure
+from benchmarks.harness.rounds import Session
+from benchmarks.suites import streaming
+from benchmarks.suites.streaming import BLOCK_ROWS, Shards, shard_paths, write_shards
 
 
 def test_shards_hold_all_rows_with_the_first_shard_s_labels_apart(tmp_path: Path) -> None:
     shards = Shards(rows=2 * BLOCK_ROWS + 20, features=8, classes=3, count=2)
     write_shards(shards, tmp_path)
-    X = [np.load(path) for path in paths(tmp_path)]
+    X = [np.load(path) for path in shard_paths(tmp_path)]
     y = np.load(tmp_path / "y.npy")
     assert sum(part.nbytes for part in X) == shards.bytes
     assert np.array_equal(np.load(tmp_path / "y-first.npy"), y[: len(X[0])])
@@ -27,32 +26,62 @@ def test_shards_hold_all_rows_with_the_first_shard_s_labels_apart(tmp_path: Path
     assert np.abs(means[0] - means[1]).max() > 0.1
 
 
-def test_the_ratio_is_to_the_larger_floor() -> None:
-    measured = Measured(SMALL, 1e9, (5.0, 6.0, 9.0), (4.0, 4.0, 4.0), (1.0, 2.0, 3.0), 5e8, 2e8)
-    assert measured.ratio == 1.5
-    assert "| 1.50 |" in measured.markdown()
+def test_the_ratio_is_to_the_larger_floor(session: Session) -> None:
+    ours = Measure("epoch", ONELAYER, "an epoch", (5.0, 6.0, 9.0),
+                   series={"group": (5e8,), "process": (2e8,)})  # fmt: skip
+    part = session.part(about="rows", limit=1e9).with_([
+        Measure("epoch", "read", "reading", (4.0, 4.0, 4.0)),
+        Measure("epoch", "memory", "the kernel", (1.0, 2.0, 3.0)),
+        ours,
+    ])  # fmt: skip
+    assert streaming.ratio(part) == 1.5
+    page = "\n".join(streaming.render(part, Path()))
+    assert "| epoch / the larger of both | 1.50 |" in page
+    assert "| its peak, pages of files included | 0.50 GB |" in page
+
+
+class Otherwise:
+    """A worker whose weights from the file differ from those from memory."""
+
+    def __init__(self, what: str, *_: object, **__: object) -> None:
+        self._what = what
+
+    def __enter__(self) -> Otherwise:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def ask(self, do: str, what: str) -> dict[str, object]:
+        W = np.full(3, 1.0 + (what == "memory") * 1e-7)
+        return {"seconds": 1.0, "peak_bytes": 1.0, "W": W}
+
+
+def _arguments(folder: Path) -> list[str]:
+    return ["--only", "streaming", "--rows", "2000", "--rounds", "1", "--limit", "0.8",
+            "--folder", str(folder)]  # fmt: skip
 
 
 def test_other_weights_from_files_than_from_memory_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def train(folder: Path, what: str, group: object = None) -> dict[str, float]:
-        np.save(folder / f"weights-{what}.npy", np.full(3, 1.0 + (what == "memory") * 1e-7))
-        return {"seconds": 1.0, "peak": 1.0}
-
-    monkeypatch.setattr(measuring, "_train", train)
-    with pytest.raises(ArithmeticError, match="other weights"):
-        measure(SMALL, tmp_path, 1e9, 1, lambda words: None)
+    monkeypatch.setattr(streaming, "Process", Otherwise)
+    monkeypatch.setattr("benchmarks.__main__.RUNS", tmp_path / "runs")
+    (tmp_path / "rows").mkdir()
+    assert main(_arguments(tmp_path / "rows")) == 1
+    assert "the file gives other weights than memory" in capfd.readouterr().err
 
 
 def test_the_command_measures_or_says_why_not(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = main(["--rows", "2000", "--rounds", "1", "--limit", "0.8", "--folder", str(tmp_path)])
+    monkeypatch.setattr("benchmarks.__main__.RUNS", tmp_path / "runs")
+    (tmp_path / "rows").mkdir()
+    code = main(_arguments(tmp_path / "rows"))
     told = capfd.readouterr()
     if code:
         # Without root, or without control groups that can be made here.
         assert told.err.splitlines()[-1].startswith("not measured:")
     else:
         assert "its peak, pages of files included" in told.out
-    assert not list(tmp_path.iterdir())
+    assert not list((tmp_path / "rows").iterdir())

@@ -1,0 +1,246 @@
+"""Medians, ratios, shares, targets and the page, on records whose figures are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.__main__ import CHECKED, KEPT, PAGE, main, write_page
+from benchmarks.harness import chart
+from benchmarks.harness.page import Target, render_page, table
+from benchmarks.harness.record import (
+    CRASHED,
+    Check,
+    Measure,
+    Part,
+    Record,
+    median_ratio,
+    read_record,
+    write_record,
+)
+from benchmarks.peers import CONTENDERS, contender
+from benchmarks.suites import SUITES
+from benchmarks.suites.sweeps import SUITE as SWEEPS
+from benchmarks.suites.sweeps import sweep_problems
+from benchmarks.suites.training import agreement_text, entries, problems
+
+GIGA = 1e9
+
+
+def measure(who: str, seconds: tuple[float, ...], work: str = "one", **changes: Any) -> Measure:
+    facts = {"flops": 49e9, "bytes_touched": 1.2e9, "peak_bytes": 5e6, "distance": 1e-8,
+             "allowed": 1e-7}  # fmt: skip
+    found = Measure(work, who, contender(who).label, seconds, facts=facts)
+    return replace(found, **changes)
+
+
+def _part(*measures: Measure, **changes: Any) -> Part:
+    part = Part("2026-01-01T00:00:00+00:00", {"processor": "made up"}, 2, "native",
+                measures=measures, facts={"data": "random bytes"}, other_work=0.02)  # fmt: skip
+    return replace(part, **changes)
+
+
+def _point(rows: int, peak: float) -> Measure:
+    found = measure("onelayer", (0.001 * rows,), f"N={rows}")
+    return replace(found, facts={**found.facts, "peak_bytes": peak})
+
+
+OURS = measure("onelayer", (0.2, 0.4, 0.25), series={"sgemm": (300.0, 280.0, 320.0),
+                                                     "copy": (12.0,)})  # fmt: skip
+PEERS = _part(
+    OURS,
+    measure("numpy", (1.0, 1.6, 1.5)),
+    measure("torch-once", (1.0, 1.0, 1.0)),
+    measure("torch-each-batch", (0.8, 0.9, 2.0)),
+    measure("onelayer", (0.5, 1.0, 0.75), "four"),
+    absent=(("JAX, scan", "jax"),),
+)
+REPRODUCE = _part(
+    Measure("reproduce", "onelayer", "onelayer", (9.0, 11.0), series={"peak": (3e8, 3.1e8)}),
+    facts={"command": "onelayer reproduce"},
+)
+RECORD: Record = {
+    "peers": PEERS,
+    "reproduce": REPRODUCE,
+    "sweeps": _part(_point(1000, 4e6), _point(5000, 4.5e6)),
+}
+TARGETS = {target.measure: target for suite in SUITES for target in suite.targets}
+
+
+def _page(tmp_path: Path, record: Record = RECORD) -> str:
+    return render_page({k: v for k, v in record.items() if k != "sweeps"}, SUITES, tmp_path)
+
+
+def test_ratios_are_taken_within_rounds_and_a_peer_with_fewer_rounds_on_those() -> None:
+    assert median_ratio(PEERS.find("numpy", "one"), OURS) == pytest.approx(5.0)
+    assert median_ratio(measure("numpy", (4.0,)), measure("onelayer", (2.0, 100.0))) == 2.0
+    assert median_ratio(measure("numpy", ()), OURS) is None
+    assert median_ratio(None, OURS) is None
+
+
+def test_shares_are_of_the_median_limit() -> None:
+    assert OURS.share("sgemm", "flops") == pytest.approx(49 / 0.25 / 300)
+    assert OURS.share("copy", "bytes_touched") == pytest.approx(1.2 / 0.25 / 12)
+    assert measure("numpy", (1.0,)).share("sgemm", "flops") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "figure", "met"),
+    [
+        ("one run: NumPy float32 / onelayer", 5.0, True),
+        # The form of hand-written PyTorch with the smaller median, not with the smaller ratio.
+        ("one run: best hand-written PyTorch / onelayer", 4.0, True),
+        ("one run: JAX scan / onelayer", None, None),
+        ("the four settings in one pass / one run", 2.5, True),
+        ("64 runs in one pass: share of sgemm", None, None),
+        ("memory above X, the most of any", 5.0, True),
+        ("memory above X at the largest N less at the smallest", 0.5, True),
+        ("`onelayer reproduce`, 4 settings × 8 seeds, wall", 10.0, True),
+    ],
+)
+def test_targets_take_their_figures_from_the_record(
+    name: str, figure: float | None, met: bool | None
+) -> None:
+    measured = TARGETS[name].figure(RECORD)
+    assert measured == (None if figure is None else pytest.approx(figure))
+    assert (None if measured is None else TARGETS[name].met(measured)) == met
+
+
+def test_without_a_record_nothing_is_claimed() -> None:
+    assert [target.figure({}) for target in TARGETS.values()] == [None] * len(TARGETS)
+    assert agreement_text({}) == ""
+
+
+def test_bounds_point_the_right_way() -> None:
+    at_least = Target("x", 7, "×", True, lambda _: None)
+    at_most = replace(at_least, at_least=False)
+    assert [at_least.met(v) for v in (7.0, 6.99)] == [True, False]
+    assert [at_most.met(v) for v in (7.0, 7.01)] == [True, False]
+
+
+def test_a_record_survives_json_with_a_line_for_each_measure(tmp_path: Path) -> None:
+    checked = replace(PEERS, checks=(Check("a cost", 1e-12, 1e-9),), failed=("it",))
+    record = {**RECORD, "peers": checked}
+    write_record(record, tmp_path / "deep" / "latest.json")
+    assert read_record(tmp_path / "deep" / "latest.json") == record
+    text = (tmp_path / "deep" / "latest.json").read_text("utf-8")
+    assert sum('"who"' in line for line in text.splitlines()) == 8
+
+
+def test_the_kept_page_is_written_from_the_kept_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(chart, "save", lambda picture, folder, name: drawn.append(name))
+    write_page(read_record(KEPT), tmp_path / "benchmarks.md")
+    assert (tmp_path / "benchmarks.md").read_text("utf-8") == PAGE.read_text("utf-8")
+    assert drawn == ["time-to-optimum", *(f"time-against-{axis}" for axis in "RDKN")]
+    assert {f"{name}{end}" for name in drawn for end in (".png", ".svg")} == {
+        path.name for path in PAGE.with_suffix("").iterdir()
+    }
+
+
+def test_the_page_names_who_is_absent_and_who_was_refused(tmp_path: Path) -> None:
+    off = measure("torch-loader", (), refused="refused: its weights are 5.0e-01 off")
+    peers = PEERS.with_([off])
+    page = _page(tmp_path, {**RECORD, "peers": peers})
+    assert "| JAX, scan | not installed (pip install jax) |" in page
+    assert "refused: its weights are 5.0e-01 off" in page
+    assert "| one run: NumPy float32 / onelayer | ≥ 4.5 × | 5 × | yes |" in page
+    assert "contenders were compared" in agreement_text({"peers": peers})
+
+
+def test_every_row_of_the_page_has_as_many_cells_as_its_head(tmp_path: Path) -> None:
+    for block in _page(tmp_path).split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_a_page_says_that_it_is_quick_and_that_the_machine_was_busy(tmp_path: Path) -> None:
+    quiet = _page(tmp_path)
+    assert "A quick run" not in quiet
+    assert "not to be trusted" not in quiet
+    busy = replace(PEERS, quick=True, other_work=0.25)
+    page = _page(tmp_path, {"peers": busy})
+    assert "A quick run" in page
+    assert "not to be trusted" in page
+    assert "not to be trusted" not in _page(tmp_path, {"peers": replace(PEERS, other_work=None)})
+
+
+def test_a_part_with_another_start_says_when_it_was_measured(tmp_path: Path) -> None:
+    later = replace(REPRODUCE, started="2027-01-01T00:00:00+00:00")
+    assert "Measured 2027" in _page(tmp_path, {**RECORD, "reproduce": later})
+    assert "Measured 2026" not in _page(tmp_path)
+
+
+def test_a_record_knows_what_disagreed_and_what_crashed() -> None:
+    off = measure("numpy", (), refused="refused: off")
+    gone = measure("torch-once", (), refused=f"{CRASHED}: exit code 1")
+    part = PEERS.with_([off, gone], checks=(Check("a cost", float("nan"), 1e-9),), failed=("it",))
+    assert PEERS.wrong == PEERS.crashed == []
+    assert part.wrong == ["a cost: off by nan, allowed 1e-09", "NumPy float32 on one: refused: off"]
+    assert part.crashed == ["it", f"{gone.label} on one: crashed: exit code 1"]
+
+
+def test_charts_have_words_with_the_first_and_last_point(tmp_path: Path) -> None:
+    (_, shown) = SWEEPS.render(RECORD["sweeps"], tmp_path)
+    assert "onelayer: 1e+03 ms at 1000, 5e+03 ms at 5000" in shown
+    assert {p.name for p in tmp_path.iterdir()} == {"time-against-N.png", "time-against-N.svg"}
+
+
+def test_ticks_are_few_on_long_axes() -> None:
+    assert chart.log_ticks(0.5, 20.0) == [0.5, 1.0, 2.0, 5.0, 10.0, 20.0]
+    assert chart.log_ticks(1.0, 1e5) == [1.0, 10.0, 100.0, 1e3, 1e4, 1e5]
+
+
+def test_a_table_lines_numbers_up_and_fills_short_rows() -> None:
+    assert table(["a", "b"], [["x"]]).splitlines()[1:] == ["|---|---:|", "| x |  |"]
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_suites_name_every_contender_and_their_problems_are_told_apart(quick: bool) -> None:
+    names = ("peers", "penalty", "grids", "wide")
+    found = [entry for name in names for entry in entries(name, "random", quick=quick)]
+    assert {entry.contender.key for entry in found} == {c.key for c in CONTENDERS}
+    pairs = [(entry.contender.key, entry.problem.name) for entry in found]
+    assert len(pairs) == len(set(pairs))
+
+
+def test_the_grid_of_64_is_four_settings_by_sixteen_seeds() -> None:
+    known = problems("random", quick=False)
+    settings = known["64"].settings
+    assert len(set(settings)) == 64
+    assert len({(s.learning_rate, s.l2) for s in settings}) == 4
+    assert known["one"].flops == 4 * 10_000 * 3072 * 10 * 40
+
+
+def test_sweeps_cover_one_to_256_runs() -> None:
+    swept = list(sweep_problems(quick=False))
+    assert [p.runs for axis, _, p in swept if axis == "R"] == [1, 2, 4, 8, 16, 32, 64, 128, 256]
+    assert {axis for axis, _, _ in swept} == {"R", "D", "K", "N"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--keep"], "--keep goes with --only or --check"),
+        (["--keep", "--only", "peers", "--quick"], "not with --quick"),
+        (["--only", "peers,nobody"], "no suite nobody"),
+    ],
+)
+def test_wrong_arguments_end_before_anything_is_measured(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert words in capsys.readouterr().err
+
+
+def test_the_kept_ratios_have_their_number_spread_and_versions() -> None:
+    for kind, part in read_record(CHECKED).items():
+        assert "threads" in kind
+        assert "numpy" in part.machine
+        assert all(len(m.series["ratio"]) >= 3 for m in part.measures)
