@@ -350,13 +350,15 @@ def measure(session: Session, probe: Probe | None = None) -> Part:
         entrants.append(Entrant(Measure("probe", step.do, step.label, facts=facts), once))
 
     for some, rounds in ((entrants[:3], 1), (entrants[3:], probe.rounds)):
-        before = part.measures
-
-        def keep(found: list[Measure], before: tuple[Measure, ...] = before) -> None:
-            session.keep(replace(part, measures=(*before, *found), checks=_all(checks)))
-
+        keep = partial(_keep, session, part, checks)
         part = part.with_(time_in_turn(some, rounds, session.log, keep))
     return replace(part, checks=_all(checks))
+
+
+def _keep(
+    session: Session, part: Part, checks: dict[str, list[Check]], found: list[Measure]
+) -> None:
+    session.keep(part.with_(found, checks=_all(checks)))
 
 
 def _once(
