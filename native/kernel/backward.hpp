@@ -1,8 +1,8 @@
 // Gradient of one feature slice, and the step of step.hpp:
 //   G[c][d] = sum_n residual[n][c] x[n][d]  (n in order, one fused product-sum each)
 //
-// Lanes run over features. A block of columns x 2 vectors of G stays in registers over the whole batch; in batches longer
-// than a chunk it is saved to scratch between chunks, which changes no bit.
+// Lanes run over features. A block of columns x 2 vectors of G stays in registers over the whole batch; in batches
+// longer than a chunk it is saved to scratch between chunks, which changes no bit.
 #pragma once
 
 #include "step.hpp"
@@ -113,7 +113,9 @@ void gradient_tile(const GradientTile<T>& tile) {
   switch (tile.prefetch) {
     case Prefetch::nothing: add_rows<T, Columns, Prefetch::nothing>(tile, acc); break;
     case Prefetch::next_rows: add_rows<T, Columns, Prefetch::next_rows>(tile, acc); break;
-    case Prefetch::next_panel: if constexpr (kPrefetchPanels) add_rows<T, Columns, Prefetch::next_panel>(tile, acc); break;
+    case Prefetch::next_panel:
+      if constexpr (kPrefetchPanels) add_rows<T, Columns, Prefetch::next_panel>(tile, acc);
+      break;
   }
   if (tile.last && tile.plain && !tile.gradient) return plain_step<T, Columns>(tile, acc);
 #pragma GCC unroll 16
@@ -172,7 +174,8 @@ ONELAYER_INLINE void gradient_chunk(const BackwardJob<T>& job, const GradientChu
                                job.stride, chunk.rows, chunk.first, chunk.last, saved,
                                arrays.at(c, job.stride, chunk.d), job.plain, job.common_scale,
                                job.gradient ? job.gradient + c * job.gradient_stride + chunk.d : nullptr,
-                               job.gradient_stride, job.features - chunk.d, prefetch_of<T>(job, chunk, block), next_rows};
+                               job.gradient_stride, job.features - chunk.d, prefetch_of<T>(job, chunk, block),
+                               next_rows};
     kGradientTiles<T>[size - 1](tile);
     saved += size * 2 * kLanes<T>;
   }

@@ -77,8 +77,9 @@ void BatchLoop<T>::work(int thread) {
 template <class T>
 void BatchLoop<T>::poll(Index t) {
   const ShouldStop& should_stop = plan_.pass.should_stop;
+  if (!should_stop || !poll_timer_.due() || !should_stop()) return;
   // The barrier that follows shows this to all threads before they decide about batch t.
-  if (should_stop && poll_timer_.due() && should_stop()) last_batch_.store(min(last_batch_, t), std::memory_order_relaxed);
+  last_batch_.store(min(last_batch_, t), std::memory_order_relaxed);
 }
 
 template <class T>

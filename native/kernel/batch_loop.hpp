@@ -1,9 +1,9 @@
 // Gradient steps over batches, on several threads, with one barrier a step.
 //
-// A thread owns feature slices (and, with many threads, a range of columns). For each of its slices it runs the backward
-// pass of batch t and, while those weights are in its cache, the forward pass of batch t+1. At the barrier every
-// slice's partial scores are complete, and the residuals follow: small ones are computed by every thread for itself,
-// which is quicker than a second barrier; large ones are divided among the threads.
+// A thread owns feature slices (and, with many threads, a range of columns). For each of its slices it runs the
+// backward pass of batch t and, while those weights are in its cache, the forward pass of batch t+1. At the barrier
+// every slice's partial scores are complete, and the residuals follow: small ones are computed by every thread for
+// itself, which is quicker than a second barrier; large ones are divided among the threads.
 //
 // Without a method the same loop sums the full gradient instead of stepping.
 #pragma once

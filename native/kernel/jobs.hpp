@@ -61,7 +61,8 @@ struct Scaling {
   const T* offset = nullptr;
 };
 
-// scores[c][n] = common_scale * sum over the slice's features of w[c][d] * fma(x[n][d], scale[d], offset[d]) (+ bias[c])
+// scores[c][n] = common_scale * sum over the slice's features of w[c][d] * fma(x[n][d], scale[d], offset[d])
+//                (+ bias[c])
 // The converted rows are left in x for the backward pass. Without columns rows are converted and nothing is scored.
 template <class T>
 struct ScoreJob {

@@ -53,7 +53,8 @@ template <class T>
 ONELAYER_INLINE void sigmoid_residuals(const ResidualJob<T>& job) {
   constexpr int lanes = kLanes<T>;
   const double K = static_cast<double>(job.K);
-  const Vec<T> smoothing = splat<T>(static_cast<T>(job.loss_kind.smoothing / K)), mean = splat<T>(static_cast<T>(1 / K));
+  const Vec<T> smoothing = splat<T>(static_cast<T>(job.loss_kind.smoothing / K));
+  const Vec<T> mean = splat<T>(static_cast<T>(1 / K));
   for (T *s = job.scratch, *end = s + job.K * lanes; s != end; s += lanes) {
     const Vec<T> score = load<T>(s), e = exp_nonpositive<T>(negative_abs<T>(score)), one = splat<T>(1);
     store<T>(s, ((score < 0 ? e : one) / (one + e) - smoothing) * mean);

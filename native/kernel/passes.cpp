@@ -230,8 +230,8 @@ class WeightedSums {
 
 }  // namespace
 
-// Averages of runs with alpha = 1 cost nothing: nobody reads them before the next step or the end, where they are copied
-// from the weights.
+// Averages of runs with alpha = 1 cost nothing: nobody reads them before the next step or the end, where they are
+// copied from the weights.
 template <class T>
 Index train_epoch(const Kernels<T>& kernels, const TrainRequest<T>& request) {
   const Shape& shape = request.shape;
@@ -245,7 +245,8 @@ Index train_epoch(const Kernels<T>& kernels, const TrainRequest<T>& request) {
   plan.average_bias = request.average.b;
   const bool averaging = averages(method, shape.R, ceil_div(shape.N, plan.batch_size));
   const auto pack = [&](const T* W) { return PackedWeights<T>(W, shape.columns(), slices); };
-  PackedState<T> state{pack(request.weights.W), pack(request.velocity.W), pack(averaging ? request.average.W : nullptr)};
+  const T* average = averaging ? request.average.W : nullptr;
+  PackedState<T> state{pack(request.weights.W), pack(request.velocity.W), pack(average)};
   const Index done = BatchLoop<T>(kernels, plan, state, slices).run();
   state.weights.unpack(request.weights.W);
   state.velocity.unpack(request.velocity.W);

@@ -75,7 +75,7 @@ struct WeightedSumsRequest : Pass {
   double* sums = nullptr;      // (R, K, D), zeroed
 };
 
-// The first two return how many batches were done, the others whether all rows were: fewer only if told to stop.
+// Each returns how many batches, or whether all rows, were done: all of them unless should_stop returned true.
 template <class T> Index train_epoch(const Kernels<T>& kernels, const TrainRequest<T>& request);
 template <class T> Index full_gradient(const Kernels<T>& kernels, const GradientRequest<T>& request);
 template <class T> bool evaluate(const Kernels<T>& kernels, const EvaluateRequest<T>& request);

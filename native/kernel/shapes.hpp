@@ -69,7 +69,8 @@ struct Slices {
 // one block's residuals of consecutive rows are contiguous.
 struct ColumnBlocks {
   Index columns = 0, count = 0;
-  ONELAYER_INLINE ColumnBlocks(Index columns_, Index max_size) : columns(columns_), count(ceil_div(columns_, max_size)) {}
+  ONELAYER_INLINE ColumnBlocks(Index columns_, Index max_size)
+      : columns(columns_), count(ceil_div(columns_, max_size)) {}
   ONELAYER_INLINE Index begin(Index block) const { return part_begin(columns, count, block); }
   ONELAYER_INLINE Index size(Index block) const { return begin(block + 1) - begin(block); }
   // The block that holds a column: the largest i with begin(i) <= column.

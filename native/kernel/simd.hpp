@@ -18,8 +18,8 @@
 
 namespace onelayer::ONELAYER_KERNELS {
 
-// Register tiles: kScoreColumns x kScoreRows scores; kBlockColumns columns x 2 vectors of a gradient. kUnroll: vectors of
-// a score, or rows of a gradient, in one iteration of the innermost loop. With sixteen registers a tile is small and
+// Register tiles: kScoreColumns x kScoreRows scores; kBlockColumns columns x 2 vectors of a gradient. kUnroll: vectors
+// of a score, or rows of a gradient, in one iteration of the innermost loop. With sixteen registers a tile is small and
 // the loop's counter would be a tenth of its work; a panel of rows is read twice where there are ten columns, and
 // kPrefetchPanels fetches the next one meanwhile.
 #if defined(__AVX512F__)
@@ -48,8 +48,18 @@ typedef std::uint32_t VecU32 [[gnu::vector_size(kVectorBytes), gnu::may_alias]];
 typedef std::uint64_t VecU64 [[gnu::vector_size(kVectorBytes), gnu::may_alias]];
 
 template <class T> struct VecOf;
-template <> struct VecOf<float> { using Type = VecF; using Int = VecI32; using Word = std::int32_t; using Unsigned = VecU32; };
-template <> struct VecOf<double> { using Type = VecD; using Int = VecI64; using Word = std::int64_t; using Unsigned = VecU64; };
+template <> struct VecOf<float> {
+  using Type = VecF;
+  using Int = VecI32;
+  using Unsigned = VecU32;
+  using Word = std::int32_t;
+};
+template <> struct VecOf<double> {
+  using Type = VecD;
+  using Int = VecI64;
+  using Unsigned = VecU64;
+  using Word = std::int64_t;
+};
 template <class T> using Vec = typename VecOf<T>::Type;
 template <class T> using IntVec = typename VecOf<T>::Int;
 template <class T> inline constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
@@ -76,8 +86,12 @@ ONELAYER_INLINE VecD fma(VecD a, VecD b, VecD c) { return (VecD)_mm256_fmadd_pd(
 template <> ONELAYER_INLINE VecF splat<float>(float x) { return (VecF)_mm256_set1_ps(x); }
 template <> ONELAYER_INLINE VecD splat<double>(double x) { return (VecD)_mm256_set1_pd(x); }
 #elif defined(__aarch64__)
-ONELAYER_INLINE VecF fma(VecF a, VecF b, VecF c) { return (VecF)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
-ONELAYER_INLINE VecD fma(VecD a, VecD b, VecD c) { return (VecD)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b); }
+ONELAYER_INLINE VecF fma(VecF a, VecF b, VecF c) {
+  return (VecF)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+ONELAYER_INLINE VecD fma(VecD a, VecD b, VecD c) {
+  return (VecD)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+}
 template <> ONELAYER_INLINE VecF splat<float>(float x) { return (VecF)vdupq_n_f32(x); }
 template <> ONELAYER_INLINE VecD splat<double>(double x) { return (VecD)vdupq_n_f64(x); }
 #else

@@ -5,8 +5,8 @@
 //   Nesterov   the same, but              w <- fma(-eta, fma(mu, v, g), w)
 //   average    a <- fma(alpha, w - a, a)
 //
-// A bias steps likewise, without l2 and without fused products. A plain column takes the plain step beside any other, so
-// its bits do not depend on its neighbours.
+// A bias steps likewise, without l2 and without fused products. A plain column takes the plain step beside any other,
+// so its bits do not depend on its neighbours.
 //
 // The passes compute the coefficients and step the biases; the kernels step the weights, which is why this file is
 // compiled in two halves.
@@ -79,7 +79,8 @@ ONELAYER_INLINE void step_vector(const StepArrays<T>& at, T common_scale, Vec<T>
 
 // Steps two vectors of each column. Their gradients are stored one behind the other.
 template <class T>
-[[gnu::noinline]] void step_columns(const StepArrays<T>& first, Index columns, Index stride, T common_scale, const T* G) {
+[[gnu::noinline]] void step_columns(const StepArrays<T>& first, Index columns, Index stride, T common_scale,
+                                    const T* G) {
   for (Index c = 0; c < columns; ++c)
     for (Index d = 0; d < 2 * kLanes<T>; d += kLanes<T>, G += kLanes<T>)
       step_vector<T>(first.at(c, stride, d), common_scale, load<T>(G));

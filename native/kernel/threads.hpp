@@ -79,9 +79,9 @@ class FlushSubnormals {
 
 // Puts each thread on a core of its own where the system started two on one.
 //
-// A scheduler may start a thread on its creator's core, expecting one of them to sleep soon, and correct that only after
-// some milliseconds: as long as a whole call, in which each waits for the other all the time. A thread that finds its
-// core taken moves to a free one; from there the system may move it like any other.
+// A scheduler may start a thread on its creator's core, expecting one of them to sleep soon, and correct that only
+// after some milliseconds: as long as a whole call, in which each waits for the other all the time. A thread that finds
+// its core taken moves to a free one; from there the system may move it like any other.
 class Cores {
  public:
 #if defined(__linux__)

@@ -128,9 +128,13 @@ Pass check_rows(const ReadArray& X, const OptionalArray& order, const ReadArray&
   Pass pass;
   pass.shape.N = static_cast<Index>(X.shape(0));
   pass.shape.D = static_cast<Index>(X.shape(1));
-  pass.rows.x = {static_cast<const char*>(X.data()), X.stride(0) * static_cast<Index>(X.itemsize()), nullptr, stored_type(X)};
-  if (pass.shape.N < 1 || pass.shape.D < 1) value_error("X", "at least one row and one feature", shape_text(dimensions(X)));
-  if (!contiguous(X, 1)) value_error("X", "rows whose features are contiguous", "strided features (make a contiguous copy)");
+  pass.rows.x.base = static_cast<const char*>(X.data());
+  pass.rows.x.row_bytes = X.stride(0) * static_cast<Index>(X.itemsize());
+  pass.rows.x.type = stored_type(X);
+  if (pass.shape.N < 1 || pass.shape.D < 1)
+    value_error("X", "at least one row and one feature", shape_text(dimensions(X)));
+  if (!contiguous(X, 1))
+    value_error("X", "rows whose features are contiguous", "strided features (make a contiguous copy)");
   if (order) pass.rows.x.order = check_order(*order, pass.shape.N);
   pass.rows.scale = check<double>(scale, "scale", "(D,)", {pass.shape.D});
   pass.rows.offset = check<double>(offset, "offset", "(D,)", {pass.shape.D});
@@ -178,7 +182,8 @@ Method check_method(const Shape& shape, Index batch_size, const MethodArrays& ar
   method.l2 = check<double>(arrays.l2, "l2", "(R,)", {R});
   method.momentum = check_fractions(check<double>(arrays.momentum, "momentum", "(R,)", {R}), R, "momentum", false);
   method.nesterov = check<bool>(arrays.nesterov, "nesterov", "(R,)", {R});
-  method.averaging = check_fractions(check<double>(arrays.averaging, "averaging", "(T, R)", {T, R}), T * R, "averaging", true);
+  method.averaging =
+      check_fractions(check<double>(arrays.averaging, "averaging", "(T, R)", {T, R}), T * R, "averaging", true);
   return method;
 }
 
@@ -191,7 +196,8 @@ void check_flips(Pass& pass, const OptionalArray& flipped, Index image_width) {
   pass.rows.x.image_width = image_width;
 }
 
-void check_state(const OptionalPair& state, const char* name, const char* where_needed, bool needed, const ReadArray& W) {
+void check_state(const OptionalPair& state, const char* name, const char* where_needed, bool needed,
+                 const ReadArray& W) {
   if (!state) {
     if (needed) value_error(name, std::string("W and b ") + where_needed, "None");
     return;

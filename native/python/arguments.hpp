@@ -43,7 +43,8 @@ Method check_method(const Shape& shape, Index batch_size, const MethodArrays& ar
 void check_flips(Pass& pass, const OptionalArray& flipped, Index image_width);
 
 // The W and b of a velocity or an average: of the shape and type of the weights, and given where `needed`.
-void check_state(const OptionalPair& state, const char* name, const char* where_needed, bool needed, const ReadArray& W);
+void check_state(const OptionalPair& state, const char* name, const char* where_needed, bool needed,
+                 const ReadArray& W);
 
 inline const double* doubles(const ReadArray& array) { return static_cast<const double*>(array.data()); }
 

@@ -1,5 +1,5 @@
-// The kernel without Python, so that sanitizers see it alone, on shapes at every boundary: against a plain float64 loop,
-// and bit for bit on several threads against one thread, one run and an identity order.
+// The kernel without Python, so that sanitizers see it alone, on shapes at every boundary: against a plain float64
+// loop, and bit for bit on several threads against one thread, one run and an identity order.
 #include <algorithm>
 #include <thread>
 
