@@ -54,12 +54,12 @@ def test_labels_of_any_integer_type_become_int64() -> None:
     [
         ({"X": np.zeros(4, np.uint8)}, r"made: X must have two dimensions.*\(4,\)"),
         ({"X": np.zeros((4, 6), np.int32)}, "X must be uint8, .*but it is int32; convert"),
-        ({"X": np.zeros((0, 6)), "y": np.array([], int)}, r"empty set.*shape \(0, 6\)"),
-        ({"X": np.zeros((4, 0))}, r"empty set.*\(4, 0\)"),
+        ({"X": np.zeros((0, 6)), "y": np.array([], int)}, r"is empty, X has shape \(0, 6\)"),
+        ({"X": np.zeros((4, 0))}, r"is empty.*\(4, 0\)"),
         ({"y": np.array([0, 1])}, r"one label for each of the 4 rows .*\(2,\)"),
         ({"y": np.zeros((4, 3), int)}, r"one label for each of the 4 rows .*\(4, 3\)"),
-        ({"y": np.array([0.0, 1, 2, 1])}, "whole numbers from 0 to 2, but y is float64"),
-        ({"y": np.array([True] * 4)}, "whole numbers from 0 to 2, but y is bool"),
+        ({"y": np.array([0.0, 1, 2, 1])}, "integers from 0 to 2, but y is float64"),
+        ({"y": np.array([True] * 4)}, "integers from 0 to 2, but y is bool"),
         ({"y": np.array([0, 1, 3, 7])}, "0 to 2 for 3 classes, but row 2 has label 3"),
         ({"y": np.array([0, -1, 2, 1])}, "row 1 has label -1"),
         ({"y": np.array([0, 2**63, 2, 1], np.uint64)}, "row 1 has label 9223372036854775808"),
@@ -126,7 +126,7 @@ def test_take_refuses_rows_that_are_not_there(rows: list[Any]) -> None:
 
 
 def test_take_of_nothing_is_an_empty_set() -> None:
-    with pytest.raises(DataError, match="empty set"):
+    with pytest.raises(DataError, match="data set is empty"):
         dataset().take(slice(0, 0))
 
 

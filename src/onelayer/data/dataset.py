@@ -1,10 +1,4 @@
-"""Rows, labels and what they mean: `Dataset`, and the three `Splits` a training needs.
-
-Rows copied out of a mapped file: in the file's order, and each stretch let go of at once.
-
-A mapped page stays on the process's account once it was touched. Rows that are copied need theirs
-no more, so that at no moment there is more in memory than the copies and one stretch.
-"""
+"""Rows, labels and what they mean: `Dataset`, and the three `Splits` that training needs."""
 
 from __future__ import annotations
 
@@ -20,95 +14,9 @@ from onelayer.data.streaming import stored_rows
 from onelayer.data.streaming.rows import first_not_finite, not_finite
 from onelayer.errors import DataError
 
-
-@dataclass(frozen=True)
-class DataCard:
-    """Which data a result was trained on.
-
-    Attributes:
-        name: the data set's name, "cifar10" or "digits".
-        source: where its files came from, a sentence.
-        class_names: names of the K classes.
-        image_shape: (channels, height, width) when the D features are an image, else None.
-        train_rows: rows trained on.
-        validation_rows: rows of the validation set.
-        test_rows: rows of the test set.
-        feature_names: names of the D features, or None.
-    """
-
-    name: str
-    source: str
-    class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int] | None
-    train_rows: int
-    validation_rows: int
-    test_rows: int
-    feature_names: tuple[str, ...] | None = None
-
-
-def data_card(splits: Splits) -> DataCard:
-    """What a record remembers of its data.
-
-    Args:
-        splits: the data.
-
-    Returns:
-        Names and sizes, no rows.
-    """
-    return DataCard(
-        name=splits.name,
-        source=splits.source,
-        class_names=splits.train.class_names,
-        image_shape=splits.train.image_shape,
-        train_rows=splits.train.rows,
-        validation_rows=splits.validation.rows,
-        test_rows=splits.test.rows,
-        feature_names=splits.train.feature_names,
-    )
-
-
-STRETCH_BYTES = 2 << 20
-
-
-def copy_rows(X: NDArray[Any], numbers: NDArray[np.integer[Any]]) -> NDArray[Any]:
-    """Copy some rows.
-
-    Args:
-        X: rows, shape (N, D), in memory or mapped.
-        numbers: which rows, 0 … N − 1, in any order, shape (n,).
-
-    Returns:
-        A new array, shape (n, D), equal to X[numbers].
-
-    Example:
-        >>> copy_rows(np.arange(6).reshape(3, 2), np.array([2, 0])).tolist()
-        [[4, 5], [0, 1]]
-    """
-    copies = np.empty((len(numbers), X.shape[1]), X.dtype)
-    order, mapped = np.argsort(numbers, kind="stable"), _map_of(X)
-    each = max(1, STRETCH_BYTES // (X.shape[1] * X.itemsize))
-    for start in range(0, len(order), each):
-        places = order[start : start + each]
-        copies[places] = X[numbers[places]]
-        _let_go(mapped)
-    return copies
-
-
-def _map_of(X: NDArray[Any]) -> mmap.mmap | None:
-    """The map that an array's memory is a part of, if it is."""
-    base: object = X
-    while isinstance(base, np.ndarray):
-        base = base.base
-    return base if isinstance(base, mmap.mmap) else None
-
-
-def _let_go(mapped: mmap.mmap | None) -> None:
-    """Take a file's pages off this process; they are read again where they are touched again."""
-    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-        mapped.madvise(mmap.MADV_DONTNEED)
-
-
 SUPPORTED_DTYPES = ("uint8", "float16", "float32", "float64")
+
+_COPIED_BYTES = 2 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +27,7 @@ class Dataset:
         X: (N, D) features, uint8, float16, float32 or float64; rows become C-contiguous, which
             copies only an array that is not. Or `StoredRows`, which stay in their files and read
             what is sliced from them.
-        y: (N,) labels, whole numbers from 0 to K − 1; kept as int64.
+        y: (N,) labels, integers from 0 to K − 1; kept as int64.
         class_names: names of the K ≥ 2 classes.
         image_shape: (channels, height, width) when the D features are an image's channel planes
             one after another, else None.
@@ -295,6 +203,71 @@ class Splits:
                 )
 
 
+@dataclass(frozen=True)
+class DataCard:
+    """Which data a result was trained on.
+
+    Attributes:
+        name: the data set's name, "cifar10" or "digits".
+        source: where its files came from, a sentence.
+        class_names: names of the K classes.
+        image_shape: (channels, height, width) when the D features are an image, else None.
+        train_rows: rows trained on.
+        validation_rows: rows of the validation set.
+        test_rows: rows of the test set.
+        feature_names: names of the D features, or None.
+    """
+
+    name: str
+    source: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int] | None
+    train_rows: int
+    validation_rows: int
+    test_rows: int
+    feature_names: tuple[str, ...] | None = None
+
+
+def data_card(splits: Splits) -> DataCard:
+    """Names and sizes of the data, no rows."""
+    return DataCard(
+        name=splits.name,
+        source=splits.source,
+        class_names=splits.train.class_names,
+        image_shape=splits.train.image_shape,
+        train_rows=splits.train.rows,
+        validation_rows=splits.validation.rows,
+        test_rows=splits.test.rows,
+        feature_names=splits.train.feature_names,
+    )
+
+
+def copy_rows(X: NDArray[Any], indices: NDArray[np.integer[Any]]) -> NDArray[Any]:
+    """X[indices] as a new array, read in the order of the file where X is mapped from one.
+
+    Every piece of the map is let go of at once. A mapped page stays on the process's account after
+    it was touched; so at no moment more is in memory than the copies and one piece.
+
+    Example:
+        >>> copy_rows(np.arange(6).reshape(3, 2), np.array([2, 0])).tolist()
+        [[4, 5], [0, 1]]
+    """
+    base: object = X
+    while isinstance(base, np.ndarray):
+        base = base.base
+    copies, order = (
+        np.empty((len(indices), X.shape[1]), X.dtype),
+        np.argsort(indices, kind="stable"),
+    )
+    each = max(1, _COPIED_BYTES // (X.shape[1] * X.itemsize))
+    for start in range(0, len(order), each):
+        places = order[start : start + each]
+        copies[places] = X[indices[places]]
+        if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            base.madvise(mmap.MADV_DONTNEED)  # read again where it is touched again
+    return copies
+
+
 def _check_shape(X: NDArray[np.generic], name: str) -> None:
     if X.ndim != 2:
         raise DataError(
@@ -302,13 +275,13 @@ def _check_shape(X: NDArray[np.generic], name: str) -> None:
         )
     if X.dtype.name not in SUPPORTED_DTYPES:
         raise DataError(
-            f"{name}: X must be {', '.join(SUPPORTED_DTYPES)}, but it is {X.dtype}; "
-            "convert it with X.astype."
+            f"{name}: X must be {', '.join(SUPPORTED_DTYPES)}, but it is {X.dtype}; convert it "
+            "with X.astype."
         )
     if 0 in X.shape:
         raise DataError(
-            f"{name}: an empty set has nothing to learn from; X has shape {X.shape}, "
-            "give at least one row and one feature."
+            f"{name}: the data set is empty, X has shape {X.shape}; give at least one row and one "
+            "feature."
         )
 
 
@@ -318,15 +291,10 @@ def _checked_features(
     _check_shape(X, name)
     # A byte order that is not the machine's would reach the C++ kernel as other numbers.
     X = np.ascontiguousarray(X, dtype=X.dtype.newbyteorder("="))
-    if X.dtype.kind == "f":
-        _check_finite(X, name, feature_names)
-    return X
-
-
-def _check_finite(X: NDArray[np.generic], name: str, feature_names: tuple[str, ...] | None) -> None:
     found = first_not_finite(X)
     if found is not None:
         raise not_finite(name, *found, X[found], feature_names)
+    return X
 
 
 def _checked_labels(
@@ -339,8 +307,8 @@ def _checked_labels(
         )
     if y.dtype.kind not in "iu":
         raise DataError(
-            f"{name}: labels must be whole numbers from 0 to {classes - 1}, but y is {y.dtype}; "
-            "number the classes."
+            f"{name}: labels must be integers from 0 to {classes - 1}, but y is {y.dtype}; encode "
+            "them first, or use onelayer.split, which takes labels of any type."
         )
     wrong = (y < 0) | (y >= classes)  # type: ignore[operator]
     if wrong.any():

@@ -116,7 +116,7 @@ def test_a_cut_picture_is_refused_and_named_or_whole(
     try:
         load(folder, progress=False)
     except DataError as error:
-        assert f"{path} is not a whole picture" in str(error)  # noqa: PT017
+        assert f"{path} is not a valid picture" in str(error)  # noqa: PT017
     else:
         assert suffix in ("png", "jpg", "gif", "tif", "bmp", "webp")  # what follows the pixels
 
@@ -125,7 +125,7 @@ def test_a_cut_picture_is_refused_and_named_or_whole(
 def test_a_file_that_is_no_picture_is_refused(raw: bytes, tmp_path: Path) -> None:
     make(tmp_path, {"ant": 2, "bee": 2})
     (tmp_path / "bee" / "bad.png").write_bytes(raw)
-    refused({"source": tmp_path}, r"bee/bad\.png is not a whole picture \(")
+    refused({"source": tmp_path}, r"bee/bad\.png is not a valid picture \(")
 
 
 def test_pictures_of_more_than_8_bits_are_refused(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_other_files_are_left_out_and_said(tmp_path: Path) -> None:
     (tmp_path / "ant" / ".hidden").write_text("")
     said: list[str] = []
     load(tmp_path, log=said.append)
-    assert said == [f"{tmp_path}/ant: left out, because they are no pictures: notes.txt."]
+    assert said == [f"{tmp_path}/ant: ignored files that are no pictures: notes.txt."]
 
 
 def test_labels_of_a_folder_of_pictures_are_refused(tmp_path: Path) -> None:

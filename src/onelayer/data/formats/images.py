@@ -22,23 +22,23 @@ from onelayer.errors import DataError, SettingsError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 
-# Of several names for one part the first is ours.
+# The part that a sub-folder of this name holds.
 PARTS = {
     "train": "train", "validation": "validation", "val": "validation", "valid": "validation",
     "test": "test",
 }  # fmt: skip
 
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+MAX_SIDE = 4096
 
-_GRAY = ("1", "L", "LA")
+_PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
-_COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+_GRAY, _COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 
 @dataclass(frozen=True)
-class _Form:
+class _Pixels:
     """What all pictures become: (height, width), and L or RGB."""
 
     size: tuple[int, int]
@@ -49,19 +49,13 @@ class _Form:
         return (1 if self.mode == "L" else 3, *self.size)
 
 
+def has_sub_folders(folder: Path) -> bool:
+    """Whether a folder can be one of pictures: it has a sub-folder that is not hidden."""
+    return bool(_sub_folders(folder))
+
+
 def parts_of(folder: Path) -> dict[str, Path]:
-    """Find the parts that a folder of pictures is split into.
-
-    Args:
-        folder: the folder.
-
-    Returns:
-        The folders of train, validation and test, as far as they are there; the folder itself as
-        train when it has no sub-folder of that name.
-
-    Raises:
-        DataError: when it cannot be listed, a part is there under two names, or a class lies
-            beside the parts.
+    """The folders of train, validation and test that exist; without train the folder is train.
 
     Example:
         >>> parts_of(Path("missing"))
@@ -87,46 +81,37 @@ def parts_of(folder: Path) -> dict[str, Path]:
 def read_images(
     folder: Path, log: Log, *, image_size: tuple[int, int] | None, seed: int, progress: bool
 ) -> Table:
-    """Read a folder of pictures, classes mixed by a seed so that batches hold all of them.
+    """Read a folder of pictures.
 
     Args:
         folder: it has a sub-folder for each class, and pictures in them.
-        log: told of files that are no pictures.
-        image_size: (height, width) to which each picture is brought; None: all must have one size.
-        seed: of the order.
+        log: called with a message for files that are not pictures.
+        image_size: (height, width) that pictures are resized to; None: all must have one size.
+        seed: mixes the classes, so that batches hold all of them.
         progress: whether to show a bar.
 
     Returns:
         X (N, channels · height · width) uint8, channel planes one after another; one channel when
         every picture is gray, else three.
-
-    Raises:
-        DataError: for a picture that is damaged, of another size or of more than 8 bits a value,
-            and for a class without pictures.
     """
     classes = _sub_folders(folder)
     found = [(path, place.name) for place in classes for path in _pictures(place, log)]
     if not found:
         raise DataError(
             f"{folder} holds no pictures in sub-folders: make a sub-folder for each class and put "
-            f"its pictures in it ({', '.join(SUFFIXES)})."
+            f"its pictures in it ({', '.join(PICTURES)})."
         )
     numbers = np.unique([name for _, name in found], return_inverse=True)[1]
     found = [found[i] for i in stratified_order(numbers.astype(np.int64), seed)]
-    form = _common_form([path for path, _ in found], image_size)
-    X = np.empty((len(found), int(np.prod(form.shape))), np.uint8)
+    pixels = _common_pixels([path for path, _ in found], image_size)
+    X = np.empty((len(found), int(np.prod(pixels.shape))), np.uint8)
     with counting(f"reading {folder.name}", len(found), show=progress) as step:
         for row, (path, _) in enumerate(found):
-            X[row] = _read(path, form)
+            X[row] = _read(path, pixels)
             step()
     labels = np.array([name for _, name in found], object)
     where = str(folder)
-    return Table(X, labels, where, f"{where}, its sub-folders", None, form.shape, 255.0)
-
-
-def has_sub_folders(folder: Path) -> bool:
-    """Whether a folder can be one of pictures: it has a sub-folder that is not hidden."""
-    return bool(_sub_folders(folder))
+    return Table(X, labels, where, f"{where}, its sub-folders", None, pixels.shape, 255.0)
 
 
 def parse_size(given: object) -> tuple[int, int] | None:
@@ -138,53 +123,52 @@ def parse_size(given: object) -> tuple[int, int] | None:
     """
     if given is None:
         return None
-    sides: object = given
-    if isinstance(given, int):
-        sides = (given, given)
-    elif isinstance(given, str):
+    sides: object = (given, given) if isinstance(given, int) else given
+    if isinstance(given, str):
         found = re.fullmatch(r"(\d{1,6})(?:[x×](\d{1,6}))?", given)
         sides = found and (int(found[1]), int(found[2] or found[1]))
     match sides:
-        case (int(height), int(width)) if 0 < height <= 4096 and 0 < width <= 4096:
+        case (int(height), int(width)) if 0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE:
             return height, width
     raise SettingsError(
         "image_size (--image-size) must be one side or HEIGHTxWIDTH in pixels, such as 32 or "
-        f"32x24, each from 1 to 4096, but it is {given!r}."
+        f"32x24, each from 1 to {MAX_SIDE}, but it is {given!r}."
     )
 
 
 def _sub_folders(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"{folder} cannot be listed: {error.strerror or error}.") from error
+    with _listing(folder), os.scandir(folder) as entries:
+        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
     return [folder / name for name in names]
 
 
 def _pictures(folder: Path, log: Log) -> list[Path]:
-    try:
+    with _listing(folder):
         names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    except OSError as error:
-        raise DataError(f"{folder} cannot be listed: {error.strerror or error}.") from error
-    kept = [folder / name for name in names if name.lower().endswith(SUFFIXES)]
+    kept = [folder / name for name in names if name.lower().endswith(PICTURES)]
     if not kept:
         raise DataError(
             f"{folder} should hold the pictures of a class, but there is none in it "
-            f"({', '.join(SUFFIXES)}); put some there or remove the folder."
+            f"({', '.join(PICTURES)}); put some there or remove the folder."
         )
-    if len(kept) < len(names):
-        others = [name for name in names if not name.lower().endswith(SUFFIXES)]
-        log(
-            f"{folder}: left out, because they are no pictures: {', '.join(others[:5])}"
-            f"{' …' if len(others) > 5 else ''}."
-        )
+    others = [name for name in names if not name.lower().endswith(PICTURES)]
+    if others:
+        listed = ", ".join(others[:5]) + (" …" if len(others) > 5 else "")
+        log(f"{folder}: ignored files that are no pictures: {listed}.")
     return kept
 
 
-def _common_form(paths: Sequence[Path], image_size: tuple[int, int] | None) -> _Form:
+@contextmanager
+def _listing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror or error}.") from error
+
+
+def _common_pixels(paths: Sequence[Path], image_size: tuple[int, int] | None) -> _Pixels:
     """Look at every picture's header: sizes must agree, and one with colours makes all RGB."""
-    mode, first = "L", None
+    mode, first = "L", (paths[0], (0, 0))
     for path in paths:
         with _opened(path) as image:
             size = (image.height, image.width)
@@ -195,27 +179,27 @@ def _common_form(paths: Sequence[Path], image_size: tuple[int, int] | None) -> _
                 )
             if image.mode in _COLOUR:
                 mode = "RGB"
-        first = first or (path, size)
+        if path == paths[0]:
+            first = (path, size)
         if image_size is None and size != first[1]:
             raise DataError(
                 f"all pictures must have one size, but {path} is {size[0]} × {size[1]} (height × "
-                f"width) where {first[0]} is {first[1][0]} × {first[1][1]}; resize all of them on "
-                "reading with image_size (--image-size HEIGHTxWIDTH)."
+                f"width) where {first[0]} is {first[1][0]} × {first[1][1]}; resize them with "
+                "image_size (--image-size HEIGHTxWIDTH)."
             )
-    assert first is not None  # noqa: S101  # the caller has pictures
-    return _Form(image_size or first[1], mode)
+    return _Pixels(image_size or first[1], mode)
 
 
-def _read(path: Path, form: _Form) -> NDArray[np.uint8]:
+def _read(path: Path, pixels: _Pixels) -> NDArray[np.uint8]:
     from PIL.Image import Resampling
 
     with _opened(path) as image:
-        converted = image.convert(form.mode)
-        height, width = form.size
+        converted = image.convert(pixels.mode)
+        height, width = pixels.size
         if converted.size != (width, height):
             converted = converted.resize((width, height), Resampling.BILINEAR)
-        pixels = np.asarray(converted)
-    return (pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)).reshape(-1)
+        values = np.asarray(converted)
+    return (values if values.ndim == 2 else values.transpose(2, 0, 1)).reshape(-1)
 
 
 @contextmanager
@@ -226,11 +210,11 @@ def _opened(path: Path) -> Iterator[Image]:
         with warnings.catch_warnings():
             # Pillow warns of a picture that is far too large; such a one is refused.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as image:
+            with Image.open(path, formats=_PILLOW_FORMATS) as image:
                 yield image
     except DataError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError, Warning, Image.DecompressionBombError) as e:
         raise DataError(
-            f"{path} is not a whole picture ({first_line(e)}); get it again or take it out."
+            f"{path} is not a valid picture ({first_line(e)}); replace it or take it out."
         ) from e
