@@ -43,24 +43,10 @@ def load_cifar10(
     log: Log | None = None,
     layout: Layout = CIFAR10,
 ) -> Splits:
-    """Load CIFAR-10; every source gives the same bits.
+    """CIFAR-10 from a folder that holds it in any form, or from the cache; all give the same bits.
 
-    Args:
-        folder: where the official binary or python files, the PNG strips, or an archive of them
-            lie; nothing is cached then. None: the cache, which is filled when needed.
-        train_batches: numbers of the training batches, 1 to 5.
-        validation_batches: numbers of the validation batches, 1 to 5, none of train_batches.
-        progress: whether to show bars.
-        log: called when a source fails; None prints on the standard error stream.
-        layout: names, sizes and sums.
-
-    Returns:
-        X (10 000 a batch, 3072) uint8 in red, green and blue planes; y 0 to 9.
-
-    Raises:
-        SettingsError: for batches that do not exist or are in both sets.
-        DataError: when the named folder does not hold what it should.
-        SourceError: when no source works.
+    X (10 000 a batch, 3072) uint8 in red, green and blue planes; y 0 to 9. The batches are numbers
+    from 1 to 5, none in both. The cache is filled when needed.
     """
     train = layout.choose_batches("train_batches", train_batches)
     validation = layout.choose_batches("validation_batches", validation_batches)
@@ -89,23 +75,9 @@ def load_cifar100(
     progress: bool = True,
     layout: Layout = CIFAR100,
 ) -> Splits:
-    """Load CIFAR-100: its 10 000 test rows, and its 50 000 others in training and validation.
+    """CIFAR-100, as `load_cifar10`: its 10 000 test rows, and its 50 000 others split by a seed.
 
-    Args:
-        folder: where train.bin and test.bin, the python files train and test, or an archive of
-            them lie; nothing is cached then. None: the cache, which is filled when needed.
-        validation_size: fraction of the 50 000 that is held out for validation.
-        split_seed: random seed of that split.
-        log: called when a source fails; None prints on the standard error stream.
-        progress: whether to show bars.
-        layout: names, sizes and sums.
-
-    Returns:
-        X (N, 3072) uint8 in red, green and blue planes; y 0 to 99, the fine classes.
-
-    Raises:
-        DataError: when the named folder does not hold what it should.
-        SourceError: when no source works.
+    X (N, 3072) uint8 in red, green and blue planes; y 0 to 99, the fine classes.
     """
 
     def make(read: Reader, origin: str) -> Splits:
@@ -125,11 +97,7 @@ def load_cifar100(
 def fetch_cifar10(
     *, progress: bool = True, log: Log | None = None, layout: Layout = CIFAR10
 ) -> list[cache.CacheRecord]:
-    """Download what the cache lacks of CIFAR-10, and return what is cached now.
-
-    Raises:
-        SourceError: when no source works, or the cache cannot be written.
-    """
+    """Download what the cache lacks of CIFAR-10, and return what is cached now."""
     _fill_cache(layout, log or print_line, progress=progress)
     return cache.cached(layout)
 

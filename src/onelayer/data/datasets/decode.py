@@ -210,18 +210,8 @@ def unpack(
 ) -> None:
     """Unpack the files of a .tar.gz with these base names flat into an empty folder.
 
-    Args:
-        archive: the file.
-        wanted: base names such as "data_batch_1.bin"; other files are left.
-        into: an empty folder.
-        max_file: bytes that one of the files may have.
-        max_total: bytes that all of the archive may unpack to.
-
-    Raises:
-        DataError: when a member is a link or a device or lies outside the archive's folder, a
-            wanted one is missing, twice there or too large, all are too large together, or the
-            archive is truncated.
-        OSError: when a file cannot be written.
+    Refused are links, devices, members outside the archive's folder, wanted files that are missing,
+    twice there or of more than `max_file` bytes, and more than `max_total` bytes in all.
     """
     missing = set(wanted)
     for name, raw in _read_members(archive, wanted, max_file, max_total):

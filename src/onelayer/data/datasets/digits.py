@@ -18,16 +18,9 @@ SEED = 0
 
 
 def load_digits() -> Splits:
-    """Load the digits, split by a fixed seed into 1000, 397 and 400 rows.
+    """The digits in random order, split by a fixed seed into 1000, 397 and 400 rows, stratified.
 
-    The split is stratified: each class has its share of each part, to within two rows. Rows are in
-    random order.
-
-    Returns:
-        X (N, 64) uint8, 0 to 16, one plane of 8 × 8; y 0 to 9.
-
-    Raises:
-        SourceError: when scikit-learn is not installed.
+    X (N, 64) uint8, 0 to 16, one plane of 8 × 8; y 0 to 9.
 
     Example:
         >>> splits = load_digits()

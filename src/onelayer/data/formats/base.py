@@ -211,12 +211,9 @@ def largest_value(dtype: np.dtype[Any]) -> float:
 
 @contextmanager
 def file_errors(path: Path, kind: str, *others: type[Exception]) -> Iterator[None]:
-    """Raise a `DataError` for whatever reading a damaged or missing file raises.
+    """Raise a `DataError` for whatever reading a damaged or missing file of that kind raises.
 
-    Args:
-        path: the file.
-        kind: what it should be.
-        others: further errors that the reading library raises.
+    `others` are further errors of the reading library.
 
     Example:
         >>> with file_errors(Path("a.npz"), ".npz file"):

@@ -81,18 +81,10 @@ def parts_of(folder: Path) -> dict[str, Path]:
 def read_images(
     folder: Path, log: Log, *, image_size: tuple[int, int] | None, seed: int, progress: bool
 ) -> Table:
-    """Read a folder of pictures.
+    """A folder of pictures as rows, classes mixed by a seed so that batches hold all of them.
 
-    Args:
-        folder: it has a sub-folder for each class, and pictures in them.
-        log: called with a message for files that are not pictures.
-        image_size: (height, width) that pictures are resized to; None: all must have one size.
-        seed: mixes the classes, so that batches hold all of them.
-        progress: whether to show a bar.
-
-    Returns:
-        X (N, channels · height · width) uint8, channel planes one after another; one channel when
-        every picture is gray, else three.
+    X (N, channels · height · width) uint8, channel planes one after another; one channel when every
+    picture is gray, else three. Without `image_size` all must have one size.
     """
     classes = _sub_folders(folder)
     found = [(path, place.name) for place in classes for path in _pictures(place, log)]

@@ -89,18 +89,10 @@ class ReadOptions:
 
 
 def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Table:
-    """Read a file, a folder or a pattern with its labels.
+    """A file, a folder or a pattern with its labels; `option` is what names them in messages.
 
-    Args:
-        path: what to read; a suffix says what a file is.
-        labels: a column or array, a file with one label a row, the labels themselves, or None for
-            the usual names.
-        option: the option that names `labels`, for messages.
-        options: how to read.
-
-    Raises:
-        DataError: for a missing or damaged file, or labels of another number than rows.
-        SettingsError: for options that have no effect on it.
+    The labels are a column or array, a file with one label a row, the labels themselves, or None
+    for the usual names.
     """
     if os.path.isdir(path) and not holds_shards(path):
         return _read_pictures(path, labels, option, options)

@@ -11,10 +11,10 @@ import codecs
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -278,29 +278,49 @@ class TableShard(ABC):
         with file_errors(self.path, "file"):
             return _labels(self._column(self.label), f"{self.path}, column {self.label!r}")
 
+    def open(self) -> Reader:
+        """A reader of the rows."""
+        return _BatchReader(self)
+
     @abstractmethod
     def _column(self, name: str) -> Column:
         """One column of all rows."""
 
     @abstractmethod
-    def open(self) -> Reader:
-        """A reader of the rows."""
+    def open_file(self) -> AbstractContextManager[Any]:
+        """The file, to read the features."""
+
+    @abstractmethod
+    def batches(self, file: Any, piece: int) -> Iterator[Batch]:
+        """The rows of a row group or record batch, some at a time."""
 
 
 class ParquetShard(TableShard):
-    """Rows of a Parquet file; its row groups are its blocks."""
+    """Rows of a Parquet file; its row groups are its blocks, and each page is decoded once."""
 
     def _column(self, name: str) -> Column:
         with open_parquet(self.path) as file:
             return file.read(columns=[name])[name]
 
-    def open(self) -> Reader:
-        """A reader of the rows; in the order of the file each page is decoded once."""
-        return _ParquetReader(self)
+    def open_file(self) -> AbstractContextManager[Any]:
+        """The file, to read the features."""
+        return cast(AbstractContextManager[Any], open_parquet(self.path))
+
+    def batches(self, file: Any, piece: int) -> Iterator[Batch]:
+        """A row group, since a batch would go on into the next, which may not be asked for."""
+        return cast(
+            Iterator[Batch],
+            file.iter_batches(
+                max(1, _PIECE_BYTES // self.info.row_bytes),
+                row_groups=[piece],
+                columns=list(self.columns),
+                use_threads=False,
+            ),
+        )
 
 
 class ArrowShard(TableShard):
-    """Rows of an Arrow file; its record batches are its blocks."""
+    """Rows of an Arrow file; its record batches are its blocks, and one is in memory at a time."""
 
     def _column(self, name: str) -> Column:
         import pyarrow as pa
@@ -308,9 +328,13 @@ class ArrowShard(TableShard):
         with open_arrow(self.path, [name]) as file:
             return pa.Table.from_batches([file.get_batch(i) for i in self.pieces])[name]
 
-    def open(self) -> Reader:
-        """A reader of the rows; one record batch is in memory at a time."""
-        return _ArrowReader(self)
+    def open_file(self) -> AbstractContextManager[Any]:
+        """The file, to read the features."""
+        return open_arrow(self.path, self.columns)
+
+    def batches(self, file: Any, piece: int) -> Iterator[Batch]:
+        """The record batch."""
+        yield file.get_batch(piece)
 
 
 def open_parquet(path: Path) -> Any:
@@ -334,13 +358,17 @@ def open_arrow(path: Path, names: Sequence[str] = ()) -> Iterator[Any]:
         yield pa.ipc.open_file(source, options=options)
 
 
-class _BatchReader(ABC):
+class _BatchReader:
     """Reads rows out of pyarrow's batches, of which it holds one."""
 
     def __init__(self, shard: TableShard) -> None:
-        self._shard = shard
-        self._first = 0
+        self._shard, self._opened = shard, ExitStack()
+        with file_errors(shard.path, "file"):
+            self._file = self._opened.enter_context(shard.open_file())
+        self._batches: Iterator[Batch] = iter(())
         self._batch: Batch | None = None
+        self._first = self._next = 0
+        self._piece = -1
 
     def read(self, start: int, into: NDArray[Any]) -> None:
         done = 0
@@ -348,80 +376,38 @@ class _BatchReader(ABC):
             while done < len(into):
                 row = start + done
                 if self._batch is None or not 0 <= row - self._first < self._batch.num_rows:
-                    self._first, self._batch = self._fetch(row)
-                piece = self._batch.slice(row - self._first, len(into) - done)
-                self._convert(piece, row, into[done : done + piece.num_rows])
-                done += piece.num_rows
+                    self._batch = self._fetch(row)
+                part = self._batch.slice(row - self._first, len(into) - done)
+                self._convert(part, row, into[done : done + part.num_rows])
+                done += part.num_rows
 
-    def _convert(self, piece: Batch, row: int, into: NDArray[Any]) -> None:
+    def close(self) -> None:
+        self._batches, self._batch = iter(()), None
+        self._opened.close()
+
+    def _fetch(self, row: int) -> Batch:
+        """The batch that a row is in."""
+        shard, self._batch = self._shard, None  # so that two are never in memory
+        piece = int(np.searchsorted(shard.blocks, row, "right")) - 1
+        if piece != self._piece or row < self._next:
+            self._piece, self._next = piece, int(shard.blocks[piece])
+            self._batches = shard.batches(self._file, shard.pieces[piece])
+        for batch in self._batches:
+            self._first, self._next = self._next, self._next + batch.num_rows
+            if row < self._next:
+                return batch
+        raise ValueError(f"it ends before row {row}")
+
+    def _convert(self, part: Batch, row: int, into: NDArray[Any]) -> None:
         import pyarrow as pa
 
         shard = self._shard
-        rows = _rows(pa.Table.from_batches([piece]), shard.columns, shard.where, row)
+        rows = _rows(pa.Table.from_batches([part]), shard.columns, shard.where, row)
         if rows.shape[1] != into.shape[1]:
             raise _other_length(
                 f"{shard.path}, column {shard.columns[0]!r}", into.shape[1], row, rows.shape[1]
             )
         into[...] = rows
-
-    @abstractmethod
-    def _fetch(self, row: int) -> tuple[int, Batch]:
-        """The batch that a row is in, and the number of its first row."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Close the file."""
-
-
-class _ParquetReader(_BatchReader):
-    def __init__(self, shard: TableShard) -> None:
-        super().__init__(shard)
-        with file_errors(shard.path, "Parquet file"):
-            self._file = open_parquet(shard.path)
-        self._each = max(1, _PIECE_BYTES // shard.info.row_bytes)
-        self._batches: Iterator[Batch] = iter(())
-        self._group = self._next = -1
-
-    def close(self) -> None:
-        self._batches, self._batch = iter(()), None
-        self._file.close()
-
-    def _fetch(self, row: int) -> tuple[int, Batch]:
-        shard = self._shard
-        group = int(np.searchsorted(shard.blocks, row, "right")) - 1
-        if group != self._group or row < self._next:
-            # One row group, since a batch would go on into the next, which may not be asked for.
-            self._group, self._next = group, int(shard.blocks[group])
-            self._batches = self._file.iter_batches(
-                self._each,
-                row_groups=[shard.pieces[group]],
-                columns=list(shard.columns),
-                use_threads=False,
-            )
-        while True:
-            first, batch = self._next, next(self._batches, None)
-            if batch is None:
-                raise ValueError(f"it ends before row {row}")
-            self._next += batch.num_rows
-            if row < self._next:
-                return first, batch
-
-
-class _ArrowReader(_BatchReader):
-    def __init__(self, shard: TableShard) -> None:
-        super().__init__(shard)
-        self._opened = ExitStack()
-        with file_errors(shard.path, "Arrow file"):
-            self._file = self._opened.enter_context(open_arrow(shard.path, shard.columns))
-
-    def close(self) -> None:
-        self._batch = None
-        self._opened.close()
-
-    def _fetch(self, row: int) -> tuple[int, Batch]:
-        self._batch = None  # so that two are never in memory
-        piece = int(np.searchsorted(self._shard.blocks, row, "right")) - 1
-        return int(self._shard.blocks[piece]), self._file.get_batch(self._shard.pieces[piece])
 
 
 def _validated(columns: Columns) -> Columns:

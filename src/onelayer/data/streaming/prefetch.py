@@ -21,7 +21,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,14 +158,9 @@ def prefetch(
     The thread ends with the iterator: after the last task, when a task fails, and when the loop
     over them is left, by an error or Ctrl-C for instance. It raises what tasks or `load` raise.
 
-    Args:
-        tasks: taken in the thread.
-        load: fills a buffer for a task, in the thread; its third argument is the buffer of the task
-            before, which is not yet overwritten, or None for the first.
-        buffers: two or more, filled in turn.
-
-    Yields:
-        Each task with its buffer, which is overwritten after the next one is asked for.
+    `load` fills a buffer for a task, in the thread; its third argument is the buffer of the task
+    before, which is not yet overwritten, or None for the first. Each task is yielded with its
+    buffer, which is overwritten after the next one is asked for.
 
     Example:
         >>> def load(task, buffer, before):
@@ -173,50 +168,37 @@ def prefetch(
         >>> [buffer[0] for _, buffer in prefetch(iter("abc"), load, [[0], [0]])]
         ['a', 'b', 'c']
     """
-    worker = _Worker(tasks, load, buffers)
-    thread = threading.Thread(target=worker.run, name="onelayer-prefetch", daemon=True)
+    # True for each buffer that may be overwritten; False to end.
+    free: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    filled: queue.SimpleQueue[tuple[Task, Buffer] | BaseException | None] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            for turn, task in enumerate(tasks):
+                if not free.get():
+                    return
+                buffer = buffers[turn % len(buffers)]
+                before = buffers[(turn - 1) % len(buffers)] if turn else None
+                load(task, buffer, before)
+                filled.put((task, buffer))
+            filled.put(None)
+        except BaseException as error:
+            filled.put(error)
+
+    for _ in buffers:
+        free.put(True)
+    thread = threading.Thread(target=work, name="onelayer-prefetch", daemon=True)
     try:
         thread.start()
-        while (filled := worker.filled.get()) is not None:
-            if isinstance(filled, BaseException):
-                raise filled
-            yield filled
-            worker.free.put(True)
+        while (done := filled.get()) is not None:
+            if isinstance(done, BaseException):
+                raise done
+            yield done
+            free.put(True)
     finally:
-        worker.free.put(False)
+        free.put(False)
         if thread.ident is not None:
             thread.join()
-
-
-class _Worker(Generic[Task, Buffer]):
-    """The thread's side: it waits for a free buffer, fills it, and hands it over."""
-
-    def __init__(
-        self,
-        tasks: Iterator[Task],
-        load: Callable[[Task, Buffer, Buffer | None], None],
-        buffers: Sequence[Buffer],
-    ) -> None:
-        self._tasks, self._load, self._buffers = tasks, load, buffers
-        # True for each buffer that may be overwritten; False to end.
-        self.free: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self.filled: queue.SimpleQueue[tuple[Task, Buffer] | BaseException | None]
-        self.filled = queue.SimpleQueue()
-        for _ in buffers:
-            self.free.put(True)
-
-    def run(self) -> None:
-        try:
-            for turn, task in enumerate(self._tasks):
-                if not self.free.get():
-                    return
-                buffer = self._buffers[turn % len(self._buffers)]
-                before = self._buffers[(turn - 1) % len(self._buffers)] if turn else None
-                self._load(task, buffer, before)
-                self.filled.put((task, buffer))
-            self.filled.put(None)
-        except BaseException as error:
-            self.filled.put(error)
 
 
 def _tile_rows(X: StoredRows, *, ordered: bool, batch: int, most: int | None) -> int:

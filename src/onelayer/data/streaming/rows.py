@@ -219,13 +219,7 @@ class ShardedRows(StoredRows):
 
 
 def read_rows(reader: Reader, indices: Indices, into: NDArray[Any]) -> None:
-    """Read rows that lie apart: in few reads where they are close, each by itself where not.
-
-    Args:
-        reader: of the rows.
-        indices: which rows, ascending, shape (n,).
-        into: shape (n, D).
-    """
+    """Read ascending rows (n,) into (n, D): close ones in few reads, others each by itself."""
     row_bytes = max(1, into.strides[0])
     apart = np.flatnonzero(np.diff(indices) > 1 + GAP_BYTES // row_bytes) + 1
     most = max(1, SCRATCH_BYTES // row_bytes)
