@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
-from onelayer.engines import Engine, Method, State, Steps, Weights
+from onelayer.engines import AVERAGE, VELOCITY, Engine, Method, State, Steps, Weights
 from onelayer.engines.native import NativeEngine
 from onelayer.engines.reference import ReferenceEngine
 from tests.native.problems import STORED, Problem, problems
@@ -36,9 +36,13 @@ def exact(d: Descent) -> State:
         name: getattr(d.rows, name).astype(arithmetic).astype(np.float64)
         for name in ("X", "scale", "offset")
     }
-    parts = (d.start.weights, d.start.velocity, d.start.average)
-    start = State(*(part and Weights(*(a.astype(np.float64) for a in part)) for part in parts))  # type: ignore[arg-type]
+    slots = {name: _doubled(slot) for name, slot in d.start.slots.items()}
+    start = State(_doubled(d.start.weights), slots)
     return _ended(ReferenceEngine(), d._replace(rows=replace(d.rows, **doubled), start=start))
+
+
+def _doubled(weights: Weights) -> Weights:
+    return Weights(*(part.astype(np.float64) for part in weights))
 
 
 def of_runs(d: Descent, runs: list[int]) -> Descent:
@@ -82,7 +86,13 @@ def descents(draw: st.DrawFn, stored: tuple[str, ...] = STORED) -> Descent:
         label_smoothing=some(draw, rng, rng.uniform(0.05, 0.5, R)),
     )
     start = Weights(p.W, p.b)
-    return Descent(p, rows, State(start, velocity(draw, rng, p), near(draw, p)), method, steps)
+    slots = {VELOCITY: velocity(draw, rng, p), AVERAGE: near(draw, p)}
+    return Descent(p, rows, State(start, given(slots)), method, steps)
+
+
+def given(slots: dict[str, Weights | None]) -> dict[str, Weights]:
+    """Those slots that are there."""
+    return {name: slot for name, slot in slots.items() if slot is not None}
 
 
 def some(draw: st.DrawFn, rng: np.random.Generator, values: NDArray[Any]) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
-from onelayer.engines import Method, State, Steps, Weights
+from onelayer.engines import AVERAGE, VELOCITY, Method, State, Steps, Weights
 from onelayer.engines.native import NativeEngine
 from onelayer.engines.reference import ReferenceEngine
 from tests.native.descents import Descent, descents, exact, of_runs, taken
@@ -27,8 +27,8 @@ def assert_same_bits(one: State, other: State) -> None:
 
 
 def pairs(state: State) -> list[NDArray[Any]]:
-    kept = [part for part in (state.weights, state.velocity, state.average) if part is not None]
-    return [array for part in kept for array in part]
+    parts = [state.weights, *(state.slots[name] for name in sorted(state.slots))]
+    return [array for part in parts for array in part]
 
 
 def pass_bound(d: Descent) -> float:
@@ -41,17 +41,14 @@ def pass_bound(d: Descent) -> float:
 def test_a_pass_is_the_reference_engines_in_float64(d: Descent, threads: int) -> None:
     got, wanted = taken(d, threads), exact(d)
     moving = d.method.momentum > 0
-    assert (got.average is None) == (wanted.average is None)
+    assert got.slots.keys() == wanted.slots.keys()
     np.testing.assert_allclose(got.weights.W, wanted.weights.W, rtol=0, atol=pass_bound(d))
     np.testing.assert_allclose(got.weights.b, wanted.weights.b, rtol=0, atol=pass_bound(d))
-    if got.average is not None and wanted.average is not None:
-        np.testing.assert_allclose(got.average.W, wanted.average.W, rtol=0, atol=pass_bound(d))
-        np.testing.assert_allclose(got.average.b, wanted.average.b, rtol=0, atol=pass_bound(d))
+    np.testing.assert_allclose(got.model.W, wanted.model.W, rtol=0, atol=pass_bound(d))
+    np.testing.assert_allclose(got.model.b, wanted.model.b, rtol=0, atol=pass_bound(d))
     if moving.any():
-        assert got.velocity is not None
-        assert wanted.velocity is not None
         atol = 50 * pass_bound(d)  # a velocity is a step over its η
-        for part, oracle in zip(got.velocity, wanted.velocity, strict=True):
+        for part, oracle in zip(got.slots[VELOCITY], wanted.slots[VELOCITY], strict=True):
             np.testing.assert_allclose(part[moving], oracle[moving], rtol=0, atol=atol)
 
 
@@ -68,9 +65,9 @@ def test_a_run_alone_has_the_bits_it_has_beside_others(d: Descent, threads: int)
     for r in range(len(d.problem.W)):
         alone = taken(of_runs(d, [r]), threads)
         beside = together.of([r])
-        if alone.velocity is None:  # which no run has to keep without momentum
-            beside = replace(beside, velocity=None)
-        assert_same_bits(alone, beside)
+        # Without momentum no run has to keep a velocity.
+        slots = {name: slot for name, slot in beside.slots.items() if name in alone.slots}
+        assert_same_bits(alone, replace(beside, slots=slots))
 
 
 @settings(max_examples=40, deadline=None)
@@ -166,9 +163,8 @@ def test_an_average_of_the_last_weights_alone_is_the_weights() -> None:
     d = everything(big_problem((90, 300, 5, 3, 20)), 90)
     ones = d._replace(steps=replace(d.steps, averaging=np.ones((5, 3))))
     ended = taken(ones)
-    assert ended.average is not None
-    np.testing.assert_array_equal(ended.average.W, ended.weights.W)
-    np.testing.assert_array_equal(ended.average.b, ended.weights.b)
+    np.testing.assert_array_equal(ended.slots[AVERAGE].W, ended.weights.W)
+    np.testing.assert_array_equal(ended.slots[AVERAGE].b, ended.weights.b)
     none = d._replace(steps=replace(d.steps, averaging=None))
     np.testing.assert_array_equal(ended.weights.W, taken(none).weights.W)
 
@@ -176,10 +172,9 @@ def test_an_average_of_the_last_weights_alone_is_the_weights() -> None:
 def test_averages_that_are_left_alone_stay() -> None:
     d = everything(big_problem((60, 40, 4, 2, 20)), 60)
     kept = Weights(d.problem.W + np.float32(1), d.problem.b)
-    d = d._replace(start=State(d.start.weights, None, kept))
+    d = d._replace(start=State(d.start.weights, {AVERAGE: kept}))
     ended = taken(d._replace(steps=replace(d.steps, averaging=None)))
-    assert ended.average is not None
-    np.testing.assert_array_equal(ended.average.W, kept.W)
+    np.testing.assert_array_equal(ended.slots[AVERAGE].W, kept.W)
 
 
 @pytest.mark.parametrize(("arithmetic", "largest"), [(np.float32, 80.0), (np.float64, 700.0)])

@@ -553,5 +553,5 @@ def test_the_file_holds_what_its_page_names(tmp_path: Path) -> None:
     assert set(json.loads(texts["standing"])) <= named
     generic = {re.sub(r"\.\d+$", ".I", name) for name in names}
     assert {re.sub(r"^history\..*", "history.NAME", name) for name in generic} <= named
-    for pair in ("state", "velocity", "average"):
+    for pair in ("state", "slot.velocity", "slot.average"):
         assert {f"{pair}.W", f"{pair}.b"} <= names

@@ -2,6 +2,8 @@
 
 from onelayer.data.rows import Rows
 from onelayer.engines.base import (
+    AVERAGE,
+    VELOCITY,
     Engine,
     Evaluation,
     FixedScores,
@@ -20,7 +22,9 @@ from onelayer.engines.factory import ENGINE_NAMES, make_engine
 from onelayer.engines.streamed import loaded, streaming, tiles
 
 __all__ = [
+    "AVERAGE",
     "ENGINE_NAMES",
+    "VELOCITY",
     "Engine",
     "Evaluation",
     "FixedScores",

@@ -1,9 +1,7 @@
 """What an engine offers: the arithmetic of R runs trained side by side, on arrays alone.
 
-Shape letters, the same everywhere: N rows, D features, K classes, B batch, R runs trained
-together; X (N, D), y (N,), W (R, K, D), b (R, K).
-
-How runs descend, as engines read it: what each run lowers, its steps, and where it stands.
+Shape letters, the same everywhere: N rows, D features, K classes, B batch, T steps of a pass,
+R runs trained together; X (N, D), y (N,), W (R, K, D), b (R, K).
 
     t = (1 − ε) onehot(y) + ε/K                   targets, with label smoothing ε
     p = softmax(s), or σ(s) / K for the K-sigmoid loss, whose targets are t / K
@@ -12,18 +10,14 @@ How runs descend, as engines read it: what each run lowers, its steps, and where
     W ← W − η V, or W ← W − η (g + μ V)           step, or Nesterov's
     A ← A + α (W − A)                             average of the weights
 
-b has a velocity and an average of its own, by the same equations. Shape letters: R runs,
-T steps of a pass, B batch, K classes, D features; W (R, K, D), b (R, K).
-
-Scores of rows under weights that do not change, and what a bias beside them gives.
-
-An engine whose arithmetic is done away from NumPy's memory can answer these questions where the
-scores are; for other engines `onelayer.solver` answers them from the scores.
+What a step remembers beside the weights, V and A, are slots of the state: each has the shape of the
+weights and a name. b has slots of its own, by the same equations. A new optimiser adds a slot, the
+arrays of `Method` that it reads, and its step in each engine; nothing else names slots.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -45,37 +39,37 @@ class Weights(NamedTuple):
         return Weights(self.W[chosen], self.b[chosen])
 
 
+# Slots: what steps remember beside the weights.
+VELOCITY = "velocity"
+AVERAGE = "average"
+
+
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where R runs stand: all that the next step depends on.
+    """All that the next step of R runs depends on.
 
     Attributes:
         weights: W and b, from which steps are taken.
-        velocity: V of W and b; None is zero everywhere.
-        average: A of W and b; None where no run averages, and then the model is the weights.
+        slots: by name; one that is missing begins at zero, the average at the weights.
     """
 
     weights: Weights
-    velocity: Weights | None = None
-    average: Weights | None = None
+    slots: Mapping[str, Weights] = field(default_factory=dict)
 
     @property
     def model(self) -> Weights:
-        """The weights that are judged and kept: the average where there is one."""
-        return self.weights if self.average is None else self.average
+        """The weights that are evaluated and kept: the average where there is one."""
+        return self.slots.get(AVERAGE, self.weights)
 
     def of(self, positions: Sequence[int]) -> State:
-        """Where these runs stand, in this order."""
-        return State(
-            self.weights.of(positions),
-            None if self.velocity is None else self.velocity.of(positions),
-            None if self.average is None else self.average.of(positions),
-        )
+        """The state of these runs, in this order."""
+        slots = {name: slot.of(positions) for name, slot in self.slots.items()}
+        return State(self.weights.of(positions), slots)
 
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """What each of R runs lowers, and how; every array has one entry a run.
+    """The objective and the optimiser of R runs; every array has one entry a run.
 
     Attributes:
         l2: λ ≥ 0, float64.
@@ -83,6 +77,8 @@ class Method:
         nesterov: whether the step is Nesterov's, bool.
         sigmoid: whether the loss is the mean of K binary cross-entropies, bool; else softmax.
         label_smoothing: ε in [0, 1), float64.
+
+    The fields are attributes of `onelayer.training.run.Run`.
     """
 
     l2: NDArray[np.float64] = field(metadata={"dtype": np.float64})
@@ -90,6 +86,11 @@ class Method:
     nesterov: NDArray[np.bool_] = field(metadata={"dtype": np.bool_})
     sigmoid: NDArray[np.bool_] = field(metadata={"dtype": np.bool_})
     label_smoothing: NDArray[np.float64] = field(metadata={"dtype": np.float64})
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Names of the slots that its steps read and write."""
+        return (VELOCITY,) if self.momentum.any() else ()
 
     @classmethod
     def plain(cls, l2: NDArray[np.float64]) -> Method:
@@ -100,17 +101,16 @@ class Method:
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """One pass of training over rows: the batches, and the step that is taken after each.
+    """One pass of training over rows: the batches, and the step after each.
 
     Attributes:
         batch_size: rows of a batch, B; a last smaller batch is averaged over its own size.
         learning_rate: η of each step and run, shape (T, R), T = ⌈n/B⌉ for n rows visited.
         averaging: α of each step and run, shape (T, R), in [0, 1]; 1 is the weights as they are,
             1/k the mean of the last k. None leaves averages alone.
-        order: the order in which rows are visited, numbers of rows of X, shape (n,); None is file
-            order.
-        flipped: which of the rows visited are mirrored while they are read, by their place in
-            the order, shape (n,), bool; None is none of them.
+        order: numbers of rows of X in the order of visits, shape (n,); None is file order.
+        flipped: which of the visited rows are mirrored, by place in the order, shape (n,), bool;
+            None is none.
     """
 
     batch_size: int
@@ -170,23 +170,18 @@ class FullGradient(NamedTuple):
 
 
 class Trainer(Protocol):
-    """R runs in training: it owns their state from `begin` on."""
+    """R runs in training; it owns their state from `begin` on."""
 
     def epoch(self, rows: Rows, steps: Steps) -> None:
-        """Take one step of gradient descent for each batch, once through the rows.
+        """Take one step for each batch of a pass.
 
-        Args:
-            rows: the training rows. Their weights are taken as they are: a batch's gradient is
-                (1/B) Σ w (p − t) xᵀ, so weights of mean 1 leave the step's length as it was.
-            steps: the batches and the learning rates; the order there, not `rows.index`, says
-                which rows are visited.
+        Row weights are taken as they are: a batch's gradient is (1/B) Σ w (p − t) xᵀ, so weights of
+        mean 1 leave the step's length as it was. `steps.order`, not `rows.index`, says which rows
+        are visited.
         """
 
     def evaluate(self, rows: Rows) -> Evaluation:
-        """Loss and number of right rows of each run's model on these rows, as it is now.
-
-        The loss is the run's own: K-sigmoid and label smoothing where it has them.
-        """
+        """Each run's own loss, and its number of right rows, with its model as it is now."""
 
     def predict(self, rows: Rows) -> NDArray[np.int64]:
         """Class index of the largest score, shape (R, N); of equal scores the first counts."""
@@ -195,7 +190,7 @@ class Trainer(Protocol):
         """A copy of each run's model as it is now: its average where it has one."""
 
     def state(self) -> State:
-        """A copy of where the runs stand; `begin` goes on from it to the same bits."""
+        """A copy of the state, from which `begin` resumes bit for bit."""
 
 
 class Engine(Protocol):
@@ -209,16 +204,13 @@ class Engine(Protocol):
         """What may change the last bits of a result: library, instruction set, threads."""
 
     def begin(self, state: State, method: Method) -> Trainer:
-        """Start R runs from where they stand, or go on with them.
+        """Start R runs from a copy of their state, or resume them.
 
-        Args:
-            state: their weights, whose dtype is the arithmetic type, float32 or float64, and what
-                else the next step depends on. It is copied.
-            method: what each run lowers, and how.
+        The dtype of the weights, float32 or float64, is the arithmetic type.
         """
 
     def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
-        """Mean cross-entropy over all rows and its gradient, without the l2 term, in one pass."""
+        """Mean cross-entropy over all rows and its gradient, without the penalty, in one pass."""
 
     def scores(self, rows: Rows, weights: Weights) -> NDArray[np.floating]:
         """Scores W x + b of every row, shape (R, N, K), in the type of the weights."""
@@ -231,14 +223,14 @@ Float64 = NDArray[np.float64]
 
 
 class Mixture(NamedTuple):
-    """p̃ = (1 − t) p + t q: what makes mean probabilities equal to the shares."""
+    """p̃ = (1 − t) p + t q, which makes mean probabilities equal to the class frequencies."""
 
     t: float
     q: Float64
 
 
 class Moments(NamedTuple):
-    """What a bias gives: mean cross-entropy, mean probabilities (K,), curvature in b (K, K)."""
+    """With a bias: mean cross-entropy, mean probabilities (K,) and curvature in b (K, K)."""
 
     loss: float
     means: Float64
@@ -246,7 +238,7 @@ class Moments(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """Mean loss of rows, mean of its square, and the share that is classified right."""
+    """Mean loss of rows, mean of its square, and accuracy."""
 
     loss: float
     square: float
@@ -254,9 +246,11 @@ class Judgement(NamedTuple):
 
 
 class FixedScores(Protocol):
-    """Scores W x of all rows; every mean over them is by weight where they have weights.
+    """Scores W x of all rows under fixed weights, with any bias; means are by row weight.
 
-    A row of weight 0 counts for nothing, even where its loss is infinite.
+    An engine whose arithmetic is away from NumPy's memory answers these questions where the scores
+    are; for other engines `onelayer.solver` answers them from the scores. A row of weight 0 counts
+    for nothing, even where its loss is infinite.
     """
 
     def moments(self, b: Float64) -> Moments:
@@ -269,12 +263,12 @@ class FixedScores(Protocol):
         """(1/N) Σ (p̃ᵢ − yᵢ) xᵢᵀ, shape (K, D), and (1/N) Σ KL(p̃ᵢ ‖ pᵢ) in nats."""
 
     def judge(self, b: Float64) -> Judgement:
-        """How good the classifier with bias b is on the rows."""
+        """Loss and accuracy of the classifier with bias b."""
 
 
 @runtime_checkable
 class KeepsScores(Protocol):
-    """An engine that answers these questions itself."""
+    """An engine with `FixedScores` of its own."""
 
     def fixed_scores(self, rows: Rows, W: NDArray[np.floating]) -> FixedScores:
         """Scores of the rows under weights W (K, D), in their type, for questions in float64."""

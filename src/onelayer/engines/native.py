@@ -9,7 +9,7 @@ bits, so its name is part of `describe`.
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from onelayer import _native
 from onelayer.data.rows import Rows
-from onelayer.engines.base import Evaluation, FullGradient, Method, State, Steps, Weights
+from onelayer.engines.base import (
+    AVERAGE,
+    Evaluation,
+    FullGradient,
+    Method,
+    State,
+    Steps,
+    Weights,
+)
 
 Floats = NDArray[np.floating]
 
@@ -72,28 +80,31 @@ class NativeTrainer:
     """R runs in training; see `onelayer.engines.base.Trainer`."""
 
     def __init__(self, state: State, method: Method, threads: int) -> None:
-        dtype = state.weights.W.dtype
-        self._weights = _copied(state.weights, dtype)
-        self._velocity = None if state.velocity is None else _copied(state.velocity, dtype)
-        self._average = None if state.average is None else _copied(state.average, dtype)
-        if self._velocity is None and method.momentum.any():
-            self._velocity = Weights(*(np.zeros_like(part) for part in self._weights))
-        self._method = _KernelMethod.of(method)
+        self._dtype = state.weights.W.dtype
+        self._weights = self._copied(state.weights)
+        # The kernel's arguments have the names of the slots.
+        self._slots: dict[str, Any] = {n: self._copied(slot) for n, slot in state.slots.items()}
+        for name in method.slots:
+            zeros = Weights(*(np.zeros_like(part) for part in self._weights))
+            self._slots.setdefault(name, zeros)
+        self._l2 = np.ascontiguousarray(method.l2, np.float64)
+        self._loss = _where_any(sigmoid=method.sigmoid, smoothing=method.label_smoothing)
+        self._step = _where_any(momentum=method.momentum)
+        if self._step:
+            self._step |= _where_any(nesterov=method.nesterov)
         self._threads = threads
         self._converted = _ConvertedRows()
 
     def epoch(self, rows: Rows, steps: Steps) -> None:
         """Take one step for each batch; Ctrl-C ends after a whole step and keeps it."""
-        method = self._method
-        if steps.averaging is not None and self._average is None:
-            self._average = _copied(self._weights, self._weights.W.dtype)
-        _native.train_epoch(
-            self._converted.features(rows, self._weights.W.dtype), np.ascontiguousarray(rows.y),
+        if steps.averaging is not None and AVERAGE not in self._slots:
+            self._slots[AVERAGE] = self._copied(self._weights)
+        _native.train_epoch(  # type: ignore[misc]  # mypy takes what is named for positional
+            self._converted.features(rows, self._dtype), np.ascontiguousarray(rows.y),
             _in_line(steps.order), steps.batch_size, *self._weights,
-            np.ascontiguousarray(steps.learning_rate, np.float64), method.l2, *_affine(rows),
+            np.ascontiguousarray(steps.learning_rate, np.float64), self._l2, *_affine(rows),
             self._threads, _in_line(rows.weights), _in_line(steps.flipped), rows.image_width,
-            method.sigmoid, method.smoothing, method.momentum, method.nesterov, self._velocity,
-            _in_line(steps.averaging), self._average,
+            averaging=_in_line(steps.averaging), **self._loss, **self._step, **self._slots,
         )  # fmt: skip
 
     def evaluate(self, rows: Rows) -> Evaluation:
@@ -109,48 +120,29 @@ class NativeTrainer:
 
     def weights(self) -> Weights:
         """A copy of the model, W (R, K, D) and b (R, K)."""
-        return _copied(self._model, self._model.W.dtype)
+        return self._copied(self._model)
 
     def state(self) -> State:
-        """A copy of where the runs stand."""
-        velocity, average = (
-            part and _copied(part, part.W.dtype) for part in (self._velocity, self._average)
-        )
-        return State(_copied(self._weights, self._weights.W.dtype), velocity, average)
+        """A copy of the state."""
+        slots = {name: self._copied(slot) for name, slot in self._slots.items()}
+        return State(self._copied(self._weights), slots)
 
     @property
     def _model(self) -> Weights:
-        return self._weights if self._average is None else self._average
+        model: Weights = self._slots.get(AVERAGE, self._weights)
+        return model
+
+    def _copied(self, weights: Weights) -> Weights:
+        return Weights(*(np.array(part, self._dtype, order="C") for part in weights))
 
     def _judge(
         self, rows: Rows, *, predictions: bool
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int32] | None]:
         return _native.evaluate(
-            self._converted.features(rows, self._weights.W.dtype), np.ascontiguousarray(rows.y),
+            self._converted.features(rows, self._dtype), np.ascontiguousarray(rows.y),
             *self._model, *_affine(rows), predictions, self._threads, rows.index,
-            _in_line(rows.weights), self._method.sigmoid, self._method.smoothing,
+            _in_line(rows.weights), **self._loss,
         )  # fmt: skip
-
-
-class _KernelMethod(NamedTuple):
-    """A method's arrays as the kernel takes them: what no run has is None."""
-
-    l2: NDArray[np.float64]
-    sigmoid: NDArray[np.bool_] | None
-    smoothing: NDArray[np.float64] | None
-    momentum: NDArray[np.float64] | None
-    nesterov: NDArray[np.bool_] | None
-
-    @classmethod
-    def of(cls, method: Method) -> _KernelMethod:
-        momentum = _where_any(method.momentum)
-        return cls(
-            np.ascontiguousarray(method.l2, np.float64),
-            _where_any(method.sigmoid),
-            _where_any(method.label_smoothing),
-            momentum,
-            None if momentum is None else _where_any(method.nesterov),
-        )
 
 
 class _ConvertedRows:
@@ -185,12 +177,9 @@ def _in_line(array: NDArray[Scalar] | None) -> NDArray[Scalar] | None:
     return None if array is None else np.ascontiguousarray(array)
 
 
-def _where_any(array: NDArray[Scalar]) -> NDArray[Scalar] | None:
-    return np.ascontiguousarray(array) if array.any() else None
-
-
-def _copied(weights: Weights, dtype: np.dtype[np.floating]) -> Weights:
-    return Weights(*(np.array(part, dtype, order="C") for part in weights))
+def _where_any(**arrays: NDArray[Any]) -> dict[str, Any]:
+    """Arguments of the kernel, without those that are zero for every run."""
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items() if array.any()}
 
 
 def _by_weight(rows: Rows, mean: NDArray[np.float64]) -> NDArray[np.float64]:

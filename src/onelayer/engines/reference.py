@@ -19,7 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
-from onelayer.engines.base import Evaluation, FullGradient, Method, State, Steps, Weights
+from onelayer.engines.base import (
+    AVERAGE,
+    VELOCITY,
+    Evaluation,
+    FullGradient,
+    Method,
+    State,
+    Steps,
+    Weights,
+)
 from onelayer.objective import penalty
 from onelayer.objective.loss import SIGMOID, SOFTMAX, softmax_and_log_sum
 
@@ -82,17 +91,15 @@ class ReferenceTrainer:
         self._dtype = state.weights.W.dtype
         self._method = method
         self._weights = _joined(state.weights)
-        velocity, average = state.velocity, state.average
-        self._velocity = None if velocity is None else _joined(velocity)
-        self._average = None if average is None else _joined(average)
-        if self._velocity is None and method.momentum.any():
-            self._velocity = np.zeros_like(self._weights)
+        self._slots = {name: _joined(slot) for name, slot in state.slots.items()}
+        for name in method.slots:
+            self._slots.setdefault(name, np.zeros_like(self._weights))
 
     def epoch(self, rows: Rows, steps: Steps) -> None:
         """Take one step for each batch; overflow is left to show in the cost."""
         count = len(rows.y if steps.order is None else steps.order)
-        if steps.averaging is not None and self._average is None:
-            self._average = self._weights.copy()
+        if steps.averaging is not None:
+            self._slots.setdefault(AVERAGE, self._weights.copy())
         with np.errstate(over="ignore", invalid="ignore"):
             for t, start in enumerate(range(0, count, steps.batch_size)):
                 place = slice(start, start + steps.batch_size)
@@ -101,7 +108,7 @@ class ReferenceTrainer:
                 gradient = self._gradient(rows, chosen, flipped)
                 self._take_step(gradient, self._columns(steps.learning_rate[t]))
                 if steps.averaging is not None:
-                    self._renew_average(self._columns(steps.averaging[t]))
+                    self._update_average(self._columns(steps.averaging[t]))
 
     def evaluate(self, rows: Rows) -> Evaluation:
         """Loss and number of right rows of each run's model, tile by tile."""
@@ -131,16 +138,12 @@ class ReferenceTrainer:
 
     def state(self) -> State:
         """A copy of where the runs stand."""
-        velocity, average = self._velocity, self._average
-        return State(
-            self._parted(self._weights),
-            None if velocity is None else self._parted(velocity),
-            None if average is None else self._parted(average),
-        )
+        slots = {name: self._parted(slot) for name, slot in self._slots.items()}
+        return State(self._parted(self._weights), slots)
 
     @property
     def _model(self) -> Floats:
-        return self._weights if self._average is None else self._average
+        return self._slots.get(AVERAGE, self._weights)
 
     def _parted(self, joined: Floats) -> Weights:
         shape = (self._runs, self._classes)
@@ -174,22 +177,23 @@ class ReferenceTrainer:
         columns.sum(axis=0, out=gradient[:, -1])
         return gradient
 
-    def _renew_average(self, share: Floats) -> None:
+    def _update_average(self, share: Floats) -> None:
         """A ← A + α (W − A); α = 1 is the weights as they are, without rounding."""
-        assert self._average is not None  # noqa: S101  # begun before the first step
-        self._average += share * (self._weights - self._average)
-        np.copyto(self._average, self._weights, where=share == 1)
+        average = self._slots[AVERAGE]
+        average += share * (self._weights - average)
+        np.copyto(average, self._weights, where=share == 1)
 
     def _take_step(self, gradient: Floats, learning_rate: Floats) -> None:
-        if self._velocity is None:
+        velocity = self._slots.get(VELOCITY)
+        if velocity is None:
             self._weights -= learning_rate * gradient
             return
         momentum = self._columns(self._method.momentum)
-        self._velocity *= momentum
-        self._velocity += gradient
-        ahead = gradient + momentum * self._velocity
+        velocity *= momentum
+        velocity += gradient
+        ahead = gradient + momentum * velocity
         nesterov = self._columns(self._method.nesterov) != 0
-        self._weights -= learning_rate * np.where(nesterov, ahead, self._velocity)
+        self._weights -= learning_rate * np.where(nesterov, ahead, velocity)
 
 
 def _joined(weights: Weights) -> Floats:

@@ -28,7 +28,7 @@ from onelayer.data.dataset import data_card
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.data.streaming import StoredRows, stored_rows
-from onelayer.engines import Engine, State, Steps, Trainer, Weights, streaming
+from onelayer.engines import AVERAGE, Engine, State, Steps, Trainer, Weights, streaming
 from onelayer.errors import SettingsError
 from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.provenance import describe_environment
@@ -152,7 +152,7 @@ class Job:
         runs = self.runs(positions)
         if not any(run.averages for run in runs):
             # An average that no step updates any more must not stand for the weights.
-            state = replace(state, average=None)
+            state = replace(state, slots={n: s for n, s in state.slots.items() if n != AVERAGE})
         return self.engine.begin(state, method_arrays(runs))
 
     def enter(self, positions: Sequence[int], epoch: int, trainer: Trainer) -> list[int]:

@@ -2,7 +2,7 @@
 
     W, b                          weights that the runs keep, (R, K, D) and (R, K)
     state.W, state.b              weights of the runs of the pass under way
-    velocity.*, average.*         their velocities and averages, where they have them
+    slot.NAME.W, slot.NAME.b      what else their steps remember, as velocity and average
     history.*                     the measures, (R, epochs + 1)
     snapshot.I, direction.I       of run I: W at each epoch, direction of the largest curvature
 
@@ -78,7 +78,7 @@ class Standing:
 
 KIND = "onelayer.checkpoint"
 
-VERSION = "1"
+VERSION = "2"
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -174,10 +174,9 @@ def _arrays(standing: Standing) -> Arrays:
     entries, state = standing.entries, standing.place.state
     arrays: Arrays = {"W": entries.weights.W, "b": entries.weights.b}
     if state is not None:
-        parts = {"state": state.weights, "velocity": state.velocity, "average": state.average}
+        parts = {"state": state.weights} | {f"slot.{n}": slot for n, slot in state.slots.items()}
         for name, part in parts.items():
-            if part is not None:
-                arrays |= {f"{name}.W": part.W, f"{name}.b": part.b}
+            arrays |= {f"{name}.W": part.W, f"{name}.b": part.b}
     arrays |= {f"history.{name}": getattr(entries.history, name) for name in History.measures()}
     arrays |= {f"snapshot.{i}": shots for i, shots in entries.snapshots.items()}
     return arrays | {f"direction.{i}": found for i, found in standing.directions.items()}
@@ -187,16 +186,18 @@ def _standing(values: Mapping[str, Any], arrays: Arrays) -> Standing:
     # Read arrays cannot be written, and training writes on.
     arrays = {name: np.array(array) for name, array in arrays.items()}
 
-    def pair(name: str) -> Weights | None:
-        W = arrays.get(f"{name}.W")
-        return None if W is None else Weights(W, arrays[f"{name}.b"])
-
     def numbered(name: str) -> Arrays:
         prefix = f"{name}."
         found = {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}
         return found
 
-    weights = pair("state")
+    slots = {name.removesuffix(".W") for name in numbered("slot") if name.endswith(".W")}
+    state = None
+    if "state.W" in arrays:
+        state = State(
+            Weights(arrays["state.W"], arrays["state.b"]),
+            {n: Weights(arrays[f"slot.{n}.W"], arrays[f"slot.{n}.b"]) for n in sorted(slots)},
+        )
     entries = Entries(
         weights=Weights(arrays["W"], arrays["b"]),
         outcomes=tuple(one and Outcome(**one) for one in values["outcomes"]),
@@ -216,7 +217,7 @@ def _standing(values: Mapping[str, Any], arrays: Arrays) -> Standing:
             values["epoch"],
             values["batch"],
             tuple(values["alive"]),
-            weights and State(weights, pair("velocity"), pair("average")),
+            state,
         ),
         entries=entries,
         directions={int(i): found for i, found in numbered("direction").items()},

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
-from onelayer.engines import Engine, Evaluation, Method, State, Steps, Weights
+from onelayer.engines import AVERAGE, VELOCITY, Engine, Evaluation, Method, State, Steps, Weights
 
 STORED = ("uint8", "float16", "bfloat16", "float32", "float64", "int16")
 LINE = 3
@@ -61,15 +61,18 @@ def trained(engine: Engine, problem: Problem) -> tuple[State, list[Evaluation], 
     return trainer.state(), measured, trainer.predict(problem.rows)
 
 
-def assert_same(got: Any, expected: Any, tolerance: float) -> None:
+def parts(state: State) -> dict[str, Weights]:
+    """Weights and slots by name."""
+    return {"weights": state.weights, **state.slots}
+
+
+def assert_same(got: State, expected: State, tolerance: float) -> None:
     """States agree part by part to the tolerance, and have the same parts."""
-    for name in ("weights", "velocity", "average"):
-        one, other = getattr(got, name), getattr(expected, name)
-        assert (one is None) == (other is None), name
-        if one is not None:
-            for mine, theirs in zip(one, other, strict=True):
-                assert mine.dtype == theirs.dtype
-                np.testing.assert_allclose(mine, theirs, rtol=0, atol=tolerance, err_msg=name)
+    assert parts(got).keys() == parts(expected).keys()
+    for name, theirs in parts(expected).items():
+        for one, other in zip(parts(got)[name], theirs, strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_allclose(one, other, rtol=0, atol=tolerance, err_msg=name)
 
 
 @st.composite
@@ -93,9 +96,8 @@ def problems(
             sigmoid=rng.choice([True, False], R) if draw(st.booleans()) else np.zeros(R, bool),
             label_smoothing=rng.choice([0.0, 0.2], R) if draw(st.booleans()) else np.zeros(R),
         )
-        velocity = _weights(rng, R, K, D, dtype) if draw(st.booleans()) else None
-        average = _weights(rng, R, K, D, dtype) if draw(st.booleans()) else None
-        state = State(state.weights, velocity, average)
+        names = [name for name in (VELOCITY, AVERAGE) if draw(st.booleans())]
+        state = State(state.weights, {name: _weights(rng, R, K, D, dtype) for name in names})
     return Problem(rows, state, method, passes)
 
 

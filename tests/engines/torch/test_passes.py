@@ -14,7 +14,7 @@ from onelayer.data.rows import Rows
 from onelayer.engines import Engine, Method, State, Steps, Weights, make_engine
 from onelayer.engines.torch import device as devices
 from onelayer.engines.torch.trainer import TorchTrainer
-from tests.engines.torch.drawn import Problem, problems, scaled_features
+from tests.engines.torch.drawn import Problem, assert_same, problems, scaled_features
 
 tile_sizes = st.sampled_from([1, 2000, 1 << 20])
 
@@ -106,11 +106,7 @@ def test_going_on_from_a_state_gives_the_same_bits(
     resumed = torch_engine.begin(stopped.state(), problem.method)
     for steps in problem.passes[cut:]:
         resumed.epoch(problem.rows, steps)
-    for name in ("weights", "velocity", "average"):
-        mine, theirs = getattr(resumed.state(), name), getattr(straight.state(), name)
-        assert (mine is None) == (theirs is None)
-        for one, other in zip(mine or (), theirs or (), strict=True):
-            np.testing.assert_array_equal(one, other)
+    assert_same(resumed.state(), straight.state(), tolerance=0)
 
 
 def test_a_trainer_goes_from_rows_to_rows_and_from_order_to_order(torch_engine: Engine) -> None:

@@ -270,8 +270,8 @@ def _sums_of(rows: Rows) -> tuple[int, int, int]:
 
 def _sum_of_state(state: State) -> int:
     """Checksum of all that the next step depends on."""
-    parts = (state.weights, state.velocity, state.average)
-    arrays = (array for part in parts if part is not None for array in part)
+    parts = [state.weights, *(state.slots[name] for name in sorted(state.slots))]
+    arrays = (array for part in parts for array in part)
     return reduce(lambda crc, array: zlib.crc32(array.tobytes(), crc), arrays, 0)
 
 

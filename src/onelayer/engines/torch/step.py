@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onelayer.engines.base import Method, State, Steps
+from onelayer.engines.base import AVERAGE, VELOCITY, Method, State, Steps
 from onelayer.engines.torch.features import TYPES, Machine, join, on_device, part
 from onelayer.objective import penalty
 
@@ -116,10 +116,9 @@ class Descent:
         self.losses = Losses(method, self.classes, self.dtype, machine.device)
         self._method, self._machine, self._products = method, machine, machine.products
         self.W = join(state.weights, machine.device)
-        self.V = None if state.velocity is None else join(state.velocity, machine.device)
-        self.A = None if state.average is None else join(state.average, machine.device)
-        if self.V is None and method.momentum.any():
-            self.V = torch.zeros_like(self.W)
+        self._slots = {name: join(slot, machine.device) for name, slot in state.slots.items()}
+        for name in method.slots:
+            self._slots.setdefault(name, torch.zeros_like(self.W))
         self._twice_l2 = self.of_runs(2.0 * method.l2)
         self._momentum = self.of_runs(method.momentum)
         self._nesterov = self.of_runs(method.nesterov) != 0
@@ -129,33 +128,29 @@ class Descent:
 
     @property
     def plain(self) -> bool:
-        """Whether no run has momentum, so that η is in the residual."""
-        return self.V is None
+        """Whether steps need nothing but the gradient, so that η is in the residual."""
+        return not self._slots.keys() - {AVERAGE}
 
     @property
     def model(self) -> Any:
         """The joined weights that are judged: the average where there is one."""
-        return self.W if self.A is None else self.A
+        return self._slots.get(AVERAGE, self.W)
 
     @property
     def tensors(self) -> list[Any]:
         """All that a step changes and a later step depends on."""
-        return [tensor for tensor in (self.W, self.V, self.A) if tensor is not None]
+        return [self.W, *self._slots.values()]
 
     def state(self) -> State:
         """A copy of where the runs stand."""
-        weights, velocity, average = (
-            None if joined is None else part(joined, self.runs, self.features)
-            for joined in (self.W, self.V, self.A)
-        )
-        assert weights is not None  # noqa: S101  # W is always there
-        return State(weights, velocity, average)
+        slots = {n: part(slot, self.runs, self.features) for n, slot in self._slots.items()}
+        return State(part(self.W, self.runs, self.features), slots)
 
     def average(self, *, on: bool) -> None:
         """Average from now on, from the weights as they are where that has not begun, or do not."""
         self._averages = on
-        if on and self.A is None:
-            self.A = self.W.clone()
+        if on and AVERAGE not in self._slots:
+            self._slots[AVERAGE] = self.W.clone()
 
     def of_runs(self, numbers: NDArray[np.generic]) -> Any:
         """A number of each run, (…, R), on the device, as (…, R, 1, 1)."""
@@ -197,11 +192,11 @@ class Descent:
     def close_step(self, rates: Rates) -> None:
         """Take the step, once every part of its batch, of every process, is in the gradient."""
         self._machine.ranks.sum_(self._gradient)
-        if self.V is None:
+        if self.plain:
             self._decay(rates)
             self.W.sub_(self._gradient)
         else:
-            self._descend(self._by_run(self._gradient), self._by_run(self.V), rates)
+            self._descend(self._by_run(self._gradient), rates)
         self._average(rates)
 
     def scores(self, X: Any, joined: Any) -> Any:
@@ -218,9 +213,9 @@ class Descent:
         """Joined weights as (R, K, width)."""
         return joined.view(self.runs, self.classes, -1)
 
-    def _descend(self, G: Any, V: Any, rates: Rates) -> None:
+    def _descend(self, G: Any, rates: Rates) -> None:
         """The step of runs with velocities, from the gradient without its penalty."""
-        W = self._by_run(self.W)
+        W, V = self._by_run(self.W), self._by_run(self._slots[VELOCITY])
         if self._decays:
             of_W = slice(None), slice(None), slice(None, self.features)
             G[of_W].addcmul_(W[of_W], self._twice_l2)
@@ -236,4 +231,4 @@ class Descent:
 
     def _average(self, rates: Rates) -> None:
         if self._averages:
-            self._by_run(self.A).lerp_(self._by_run(self.W), rates.share)
+            self._by_run(self._slots[AVERAGE]).lerp_(self._by_run(self.W), rates.share)
