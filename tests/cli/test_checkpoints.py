@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from onelayer.training import checkpoint as checkpoints
-from onelayer.training.checkpoint import Keeper, unfinished
+from onelayer.training.checkpoint import CheckpointManager, unfinished
 from onelayer.training.run_folder import load_result
 from tests.cli.conftest import Command
 from tests.files.test_lock import held_by_another
@@ -31,15 +31,15 @@ class Killed(BaseException):
 
 
 def _kill_after(writes: int, patch: pytest.MonkeyPatch) -> None:
-    write, count = Keeper._write, [0]
+    write, count = CheckpointManager._write, [0]
 
-    def counted(self: Keeper, *standing: Any) -> None:
+    def counted(self: CheckpointManager, *standing: Any) -> None:
         write(self, *standing)
         count[0] += 1
         if count[0] == writes:
             raise Killed
 
-    patch.setattr(Keeper, "_write", counted)
+    patch.setattr(CheckpointManager, "_write", counted)
 
 
 def _killed(run: Command, *words: str, writes: int = 3) -> None:
@@ -264,7 +264,7 @@ def test_a_disk_that_takes_part_of_a_file_leaves_no_part_and_is_told_of_once(
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     warned, status = done.stdout.splitlines()
     assert warned.count("no checkpoint could be written") == 1
-    assert "File too large; training goes on, and so do attempts." in warned
+    assert "File too large; training continues; the next checkpoint will be tried again." in warned
     assert status == "finished"
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 

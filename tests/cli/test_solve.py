@@ -102,7 +102,7 @@ def test_a_large_learning_rate_is_noted_in_one_line(run: Command) -> None:
     code, _, err = run("train", *QUICK, "--learning-rate", "2", "--epochs", "1")
     assert code == 0
     [line] = [line for line in err.splitlines() if line.startswith("note:")]
-    assert "learning_rate 2 is above 0.35" in line
+    assert "learning_rate 2 exceeds the guaranteed-stable limit 0.35" in line
 
 
 @pytest.mark.parametrize(

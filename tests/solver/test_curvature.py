@@ -191,7 +191,7 @@ def test_auto_is_shorter_with_momentum_and_longer_for_the_flatter_loss() -> None
 def test_a_rate_with_momentum_is_told_of_by_the_bound_that_holds_for_it() -> None:
     splits = make_splits()
     bound = suggest_learning_rate(splits, l2=0.0, scaling="unit").stable * 1.9
-    with pytest.warns(LearningRateWarning, match=f"above {bound:.3g}, beyond which steps with mom"):
+    with pytest.warns(LearningRateWarning, match=f"exceeds {bound:.3g}, the stable limit with mom"):
         train(splits, [Run(1.01 * bound, epochs=1, batch_size=10, momentum=0.9)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -203,7 +203,7 @@ def test_a_rate_with_momentum_is_told_of_by_the_bound_that_holds_for_it() -> Non
 def test_a_rate_above_the_bound_is_told_of_with_the_number() -> None:
     splits = make_splits()
     bound = suggest_learning_rate(splits, l2=0.0, batch_size=10, scaling="unit").stable
-    with pytest.warns(LearningRateWarning, match=f"above {bound:.3g}"):
+    with pytest.warns(LearningRateWarning, match=f"limit {bound:.3g} .2/L"):
         train(splits, [Run(1.5 * bound, epochs=1, batch_size=10)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -264,5 +264,5 @@ def test_flips_of_rows_that_are_no_images_are_refused(splits: Splits) -> None:
     plain = replace(
         splits, **{part: replace(getattr(splits, part), image_shape=None) for part in parts}
     )
-    with pytest.raises(SettingsError, match="flip_seed mirrors images, but the rows of made are"):
+    with pytest.raises(SettingsError, match="flip_seed flips images, but the rows of made are"):
         train(plain, [Run(0.1, batch_size=9, flip_seed=0)])

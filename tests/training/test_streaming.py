@@ -27,8 +27,7 @@ from onelayer.training.loop import initial_weights, steps_of_epoch
 from onelayer.training.run import method_arrays
 from onelayer.training.schedule import row_order
 from tests.data.streaming.counted_rows import CountedRows, even
-
-from .test_checkpoints import _Interrupts
+from tests.training.resuming import Interrupts
 
 N, D, K = 130, 12, 3
 RNG = np.random.default_rng(0)
@@ -239,7 +238,7 @@ def test_training_from_files_goes_on_from_a_checkpoint_to_the_same_bits(
     run = Run(0.05, momentum=0.9, batch_size=3, epochs=2, shuffle=shuffle, shuffle_seed=5)
     splits, kept = both_splits()[1], Checkpoint(tmp_path, every=0.0, resume=True)
     whole = train(splits, [run], certify=False)
-    stopped = train(splits, [run], certify=False, checkpoint=kept, engine=_Interrupts(9))
+    stopped = train(splits, [run], certify=False, checkpoint=kept, engine=Interrupts(9))
     assert stopped.interrupted
     again = train(splits, [run], certify=False, checkpoint=kept)
     np.testing.assert_array_equal(again.W, whole.W)

@@ -1,11 +1,8 @@
-"""Checkpoints: training writes down where it stands, and goes on from there to the same bits.
+"""Checkpoints: training writes its state, and resumes from it bit for bit.
 
 They are files of their own, checkpoints/NAME-000001.safetensors and so on in the run folder, each
-whole or absent. The last two are kept: were the newest damaged, the one before would do.
-
-What a checkpoint's bits depend on, and how two of those differ in words.
-
-A checkpoint continues the same training only with the same rows, settings, arithmetic and versions.
+whole or absent. The last two are kept, in case the newest is damaged. A checkpoint resumes the same
+training only with the same rows, settings, arithmetic and versions: its fingerprint.
 """
 
 from __future__ import annotations
@@ -29,9 +26,9 @@ from onelayer.engines.processes import leads
 from onelayer.errors import CheckpointWarning, DataError, SaveError, require_number
 from onelayer.files.atomic import CHECKPOINTS, durable_file
 from onelayer.training.run import Run
-from onelayer.training.state import Standing, read_progress, read_standing, write_standing
+from onelayer.training.state import TrainingState, read_progress, read_state, write_state
 
-# Features up to this size are summed whole; of larger ones, so many rows spread evenly.
+# Features up to this size are hashed whole; of larger ones, this many rows spread evenly.
 WHOLE_BYTES = 1 << 28
 
 SAMPLED_ROWS = 4096
@@ -39,19 +36,13 @@ SAMPLED_ROWS = 4096
 _BLOCK_BYTES = 1 << 24
 
 
-def made_of(splits: Splits, runs: Sequence[Run], engine: Engine, **choices: Any) -> dict[str, Any]:
-    """All that the bits of a training depend on, as plain values.
+def fingerprint(
+    data: Splits, runs: Sequence[Run], engine: Engine, **options: Any
+) -> dict[str, Any]:
+    """Everything that the bits of a training depend on, as plain values for `differences`.
 
-    Args:
-        splits: the data.
-        runs: the settings as given.
-        engine: what does the arithmetic. The native engine's threads are left out, which change
-            no bit, and so is the number of processes, so that training can go on with the
-            machines that are left: to rounding then, not to the bit.
-        **choices: what else was chosen.
-
-    Returns:
-        What `differences` compares.
+    The native engine's threads are left out, which change no bit, and so is the number of
+    processes, so that training can resume on fewer machines: to rounding then, not bit for bit.
     """
     from importlib.metadata import version  # its own imports take 30 ms
 
@@ -59,101 +50,89 @@ def made_of(splits: Splits, runs: Sequence[Run], engine: Engine, **choices: Any)
     arithmetic.pop("processes", None)
     if engine.name == "native":
         arithmetic.pop("threads", None)
-    given = {"runs": [run.as_dict() for run in runs]}
-    return {"data": fingerprint(splits)} | given | choices | arithmetic
+    settings = {"runs": [run.as_dict() for run in runs]}
+    return {"data": data_fingerprint(data)} | settings | options | arithmetic
 
 
-def fingerprint(splits: Splits) -> dict[str, Any]:
-    """Sizes and sums of the three sets of rows, as plain values.
+def data_fingerprint(data: Splits) -> dict[str, Any]:
+    """Sizes and hashes of the three parts, as plain values.
 
-    Labels are summed whole. So are features up to 256 MiB; of larger ones 4096 rows are, spread
-    evenly from the first to the last, so that a set of a terabyte is not read for it.
-
-    Args:
-        splits: the data.
-
-    Returns:
-        For each set its rows, features, classes, dtype and a sum; and for rows that stay in their
-        files a sum of the blocks that they are shuffled by.
+    Labels are hashed whole, and features up to 256 MiB; of larger ones 4096 rows, spread evenly
+    from the first to the last, so that a terabyte is not read for it. Rows that stay in their files
+    have a hash of the blocks that they are shuffled by as well.
 
     Example:
         >>> d = Dataset(np.eye(3), np.array([0, 1, 0]), ("a", "b"))
-        >>> found = fingerprint(Splits(d, d, d, name="made", source="made in memory"))
+        >>> found = data_fingerprint(Splits(d, d, d, name="made", source="made in memory"))
         >>> found["training"]["rows"], found["training"]["sum"] == found["test"]["sum"]
         (3, True)
     """
-    sets = {"training": splits.train, "validation": splits.validation, "test": splits.test}
+    parts = {"training": data.train, "validation": data.validation, "test": data.test}
     return {
         role: {
             "rows": dataset.rows,
             "features": dataset.features,
             "classes": list(dataset.class_names),
             "dtype": dataset.X.dtype.name,
-            "sum": _sum(dataset),
+            "sum": _hash(dataset),
             "blocks": _blocks(dataset),
         }
-        for role, dataset in sets.items()
+        for role, dataset in parts.items()
     }
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Say what is not as it was, the first difference of each part.
-
-    Args:
-        before: what a checkpoint was made of: "runs" as a list of settings, "data" as
-            `fingerprint` gives it, and further plain values by their names.
-        now: what it would be continued with, likewise.
-
-    Yields:
-        Half sentences: "run 2's l2 was 0.1 and is 0.2".
+    """Describe how two fingerprints differ: the first difference of each part, as a half sentence.
 
     Example:
         >>> list(differences({"dtype": "float32"}, {"dtype": "float64"}))
         ['the dtype was float32 and is float64']
     """
     for part in {**before, **now}:
-        one, other = before.get(part), now.get(part)
-        if one == other:
+        old, new = before.get(part), now.get(part)
+        if old == new:
             continue
-        if part == "runs" and one and other:
-            yield _of_runs(one, other)
-        elif part == "data" and one and other:
-            yield _of_data(one, other)
+        if part == "runs" and old and new:
+            yield _run_difference(old, new)
+        elif part == "data" and old and new:
+            yield _data_difference(old, new)
         else:
-            yield f"the {part.replace('_', ' ')} was {_word(one)} and is {_word(other)}"
+            yield f"the {part.replace('_', ' ')} was {_word(old)} and is {_word(new)}"
 
 
-def _of_runs(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
+def _run_difference(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
     if len(before) != len(now):
         return f"there were {len(before)} runs and are {len(now)}"
     changed = [
-        f"run {number}'s {name} was {_word(one.get(name))} and is {_word(other.get(name))}"
-        for number, (one, other) in enumerate(zip(before, now, strict=True))
-        for name in {**one, **other}
-        if one.get(name) != other.get(name) and name != "name"
+        f"run {number}'s {name} was {_word(old.get(name))} and is {_word(new.get(name))}"
+        for number, (old, new) in enumerate(zip(before, now, strict=True))
+        for name in {**old, **new}
+        if old.get(name) != new.get(name) and name != "name"
     ]
     if not changed:
-        return "the names of the runs are others"
+        return "the run names changed"
     more = f" ({len(changed) - 1} more settings differ)" if len(changed) > 1 else ""
     return changed[0] + more
 
 
-def _of_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    for role, one in before.items():
-        for what, was in one.items():
-            value = now[role][what]
-            if was == value:
+def _data_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    for role, values in before.items():
+        for name, old in values.items():
+            new = now[role][name]
+            if old == new:
                 continue
-            if what == "sum":
-                return f"the values of the {role} rows are others"
-            if what == "blocks":
-                return f"the {role} rows lie in files in another way, and are shuffled in another"
-            if what == "classes":
-                return f"the classes of the {role} rows are others"
-            if what == "rows":
-                return f"the {role} rows were {was} and are {value}"
-            return f"the {what} of the {role} rows was {was} and is {value}"
-    return "the data are others"
+            if name == "sum":
+                return f"the {role} data changed"
+            if name == "blocks":
+                return (
+                    f"the {role} rows are stored in other blocks, so their shuffled order changed"
+                )
+            if name == "classes":
+                return f"the classes of the {role} data changed"
+            if name == "rows":
+                return f"the {role} rows were {old} and are {new}"
+            return f"the {name} of the {role} rows was {old} and is {new}"
+    return "the data changed"
 
 
 def _word(value: Any) -> str:
@@ -167,7 +146,7 @@ def _blocks(dataset: Dataset) -> str | None:
     return hashlib.sha256(np.append(stored.blocks, stored.window_rows).tobytes()).hexdigest()
 
 
-def _sum(dataset: Dataset) -> str:
+def _hash(dataset: Dataset) -> str:
     digest = hashlib.sha256(dataset.y.tobytes())
     row_bytes = dataset.features * dataset.X.dtype.itemsize
     if dataset.rows * row_bytes <= WHOLE_BYTES:
@@ -181,15 +160,16 @@ def _sum(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
+# Checkpoints of a training that are kept.
 KEPT = 2
 
 # The training that a folder is for; others in it follow from that one.
 FIRST = "runs"
 
-# Ctrl-C goes on from where training stood at most so many seconds before.
+# Ctrl-C resumes from a state that is at most this many seconds old.
 HOLD_SECONDS = 1.0
 
-FIRST_BATCHES, MOST_PART_SECONDS = 16, 10.0
+FIRST_BATCHES, MAX_PART_SECONDS = 16, 10.0
 
 # Processes that share the rows must cut an epoch alike, so it cannot depend on their own clocks.
 SHARED_BATCHES = 256
@@ -197,30 +177,29 @@ SHARED_BATCHES = 256
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where training writes down where it stands, how often, and whether it goes on from there.
+    """Where and how often training writes checkpoints, and whether it resumes from them.
 
     Attributes:
-        folder: the run folder; its sub-folder checkpoints/ is written, and one process at a time
-            may do so.
-        every: seconds from one checkpoint to the next, at least; 0 writes as often as it can.
-        resume: whether to go on from the last checkpoint that is there, to the same bits as if
-            training had never stopped; without one, training starts at the beginning.
-        command: how to go on, for who finds the folder; may be empty.
+        folder: the run folder; checkpoints are written to checkpoints/ in it, by one process at a
+            time.
+        every: minimum seconds between checkpoints; 0 writes as often as possible.
+        resume: whether to resume, bit for bit, from the latest valid checkpoint; without one,
+            training starts at the beginning.
+        command: how to resume, for whoever finds the folder; may be empty.
         name: of the training, where one folder has several.
         shared: whether processes that were started together train for the folder, which all of
-            them must see: the first one writes, and all go on from the same file.
+            them must see: the first one writes, and all resume from the same file.
 
     Raises:
         SettingsError: for seconds below 0.
 
     Example:
         >>> import tempfile
-        >>> from onelayer import Run, load
-        >>> from onelayer import train
-        >>> with tempfile.TemporaryDirectory() as place:
-        ...     kept = Checkpoint(place, every=0, resume=True)
-        ...     first = train(load("digits"), [Run(0.1, epochs=2)], checkpoint=kept)
-        ...     again = train(load("digits"), [Run(0.1, epochs=2)], checkpoint=kept)
+        >>> from onelayer import Run, load, train
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     checkpoint = Checkpoint(folder, every=0, resume=True)
+        ...     first = train(load("digits"), Run(0.1, epochs=2), checkpoint=checkpoint)
+        ...     again = train(load("digits"), Run(0.1, epochs=2), checkpoint=checkpoint)
         ...     bool((again.W == first.W).all())
         True
     """
@@ -234,7 +213,7 @@ class Checkpoint:
 
     @property
     def writes(self) -> bool:
-        """Whether it is this process that writes them."""
+        """Whether this process writes them."""
         return leads() or not self.shared
 
     def __post_init__(self) -> None:
@@ -243,13 +222,13 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """Training that has not ended, as its newest checkpoints tell.
+    """Training that has not ended.
 
     Attributes:
-        file: the checkpoint that was written last.
-        done: run-epochs that are behind it.
-        total: of how many; what a sweep has not begun to train is not counted.
-        command: how to go on; may be empty.
+        file: its newest checkpoint.
+        done: run-epochs that are done.
+        total: all of them; passes of a sweep that have not begun are not counted.
+        command: how to resume; may be empty.
     """
 
     file: Path
@@ -259,13 +238,7 @@ class Unfinished:
 
 
 def unfinished(folder: Path) -> Unfinished | None:
-    """Tell what training a folder holds that has not ended.
-
-    Args:
-        folder: a run folder, or none.
-
-    Returns:
-        What its newest checkpoints tell; None without one.
+    """Training in a folder that has not ended; None without a checkpoint.
 
     Example:
         >>> unfinished(Path("absent")) is None
@@ -274,19 +247,19 @@ def unfinished(folder: Path) -> Unfinished | None:
     files = list((folder / CHECKPOINTS).glob("*.safetensors"))
     newest: list[Unfinished] = []
     for name in {file.stem.rpartition("-")[0] for file in files}:
-        for _, file in _newest_first(folder / CHECKPOINTS, name):
+        for _, file in newest_first(folder / CHECKPOINTS, name):
             with suppress(OSError, DataError, ValueError, KeyError):
                 newest.append(Unfinished(file, *read_progress(file)))
                 break
     if not newest:
         return None
-    done, total = sum(one.done for one in newest), sum(one.total for one in newest)
-    last = max(newest, key=lambda one: one.file.stat().st_mtime_ns)
+    done, total = sum(each.done for each in newest), sum(each.total for each in newest)
+    last = max(newest, key=lambda each: each.file.stat().st_mtime_ns)
     return replace(last, done=done, total=total)
 
 
-class Pace:
-    """How many batches make a part of an epoch, so that parts are short beside the interval.
+class CheckpointInterval:
+    """How many batches of an epoch are taken at once, so that parts are short beside `every`.
 
     An epoch that is no longer than a part is taken whole from then on.
 
@@ -295,97 +268,89 @@ class Pace:
     """
 
     def __init__(self, every: float, *, fixed: bool = False) -> None:
-        self.batches, self._seconds = FIRST_BATCHES, min(every / 4, MOST_PART_SECONDS)
-        self._fixed = fixed
-        if fixed:
-            self.batches = SHARED_BATCHES
+        self.batches = SHARED_BATCHES if fixed else FIRST_BATCHES
+        self._seconds, self._fixed = min(every / 4, MAX_PART_SECONDS), fixed
 
-    def learn(self, batches: int, seconds: float) -> None:
-        """Take note of how long a part took."""
-        if self._fixed:
-            return
-        wanted = int(batches * self._seconds / max(seconds, 1e-9))
-        self.batches = max(1, min(wanted, 8 * self.batches))
+    def adapt(self, batches: int, seconds: float) -> None:
+        """Set the length of the next part by how long this one took."""
+        if not self._fixed:
+            fitting = int(batches * self._seconds / max(seconds, 1e-9))
+            self.batches = max(1, min(fitting, 8 * self.batches))
 
 
-class Keeper:
-    """Writes one training's checkpoints, and finds the one to go on from.
+class CheckpointManager:
+    """Writes one training's checkpoints and finds the latest valid one.
 
     Attributes:
-        pace: how long the parts of an epoch are, between which a checkpoint can stand.
+        interval: how many batches are taken between two moments at which a checkpoint can be
+            written.
     """
 
-    def __init__(self, checkpoint: Checkpoint, made_of: Callable[[], dict[str, Any]]) -> None:
-        """Keep checkpoints as said.
-
-        Args:
-            checkpoint: where and how often.
-            made_of: what the bits depend on, as plain values; called once, when first needed.
-        """
-        self.pace = Pace(checkpoint.every, fixed=checkpoint.shared)
-        self._said, self._find_made_of = checkpoint, made_of
-        self._made_of: dict[str, Any] | None = None
+    def __init__(self, checkpoint: Checkpoint, of: Callable[[], dict[str, Any]]) -> None:
+        """`of` returns the fingerprint; it is called once, when first needed."""
+        self.interval = CheckpointInterval(checkpoint.every, fixed=checkpoint.shared)
+        self._checkpoint, self._of = checkpoint, of
+        self._known_fingerprint: dict[str, Any] | None = None
         self._folder = Path(checkpoint.folder) / CHECKPOINTS
         self._own: list[Path] = []
-        self._held: Standing | None = None
+        self._held: TrainingState | None = None
         self._failed = False
         self._wrote = self._looked = time.monotonic()
 
-    def latest(self) -> Standing | None:
-        """The newest standing to go on from, or None where training starts at the beginning.
+    def latest(self) -> TrainingState | None:
+        """The latest valid state to resume from; None where training starts at the beginning.
 
         Raises:
-            SaveError: when it was made of something else.
+            SaveError: when its fingerprint differs.
 
         Warns:
-            CheckpointWarning: for each that is damaged and passed over.
+            CheckpointWarning: for each damaged checkpoint that is skipped.
         """
-        if not self._said.resume:
+        if not self._checkpoint.resume:
             return None
-        for _, file in _newest_first(self._folder, self._said.name):
+        for _, file in newest_first(self._folder, self._checkpoint.name):
             try:
-                standing, made_of = read_standing(file)
+                state, made_with = read_state(file)
             except (OSError, DataError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
-                _warn(f"{file} cannot be read, so an older one is looked for: {reason}")
+                _warn(f"cannot read {file}, trying an older checkpoint: {reason}")
                 continue
-            changed = "; ".join(differences(made_of, self._what_it_is_made_of()))
-            if changed and self._said.name != FIRST:
-                continue  # of an earlier training, whose own FIRST has made way for this one's
+            changed = "; ".join(differences(made_with, self._fingerprint))
+            if changed and self._checkpoint.name != FIRST:
+                continue  # of an earlier training, whose own FIRST has been replaced
             if changed:
                 raise SaveError(
-                    f"{file} was made otherwise, so training cannot go on from it: {changed}. "
-                    "Give what it was made with, or leave out --resume to start anew."
+                    f"cannot resume from {file}: {changed}. Use the original settings or drop "
+                    "--resume (resume=False)."
                 )
             self._own = [file]
-            return standing
+            return state
         return None
 
-    def offer(self, standing: Callable[[], Standing]) -> None:
-        """Take where training stands now, if it is time for that; it may stop at any moment.
+    def offer(self, state: Callable[[], TrainingState]) -> None:
+        """Take the training state, if it is time for that; the process may be killed at any moment.
 
-        Args:
-            standing: tells it, with copies of all that training changes.
+        `state` returns it, with copies of everything that training changes.
         """
-        if not self._said.writes:
+        if not self._checkpoint.writes:
             return
         now = time.monotonic()
-        due = now - self._wrote >= self._said.every
+        due = now - self._wrote >= self._checkpoint.every
         if due or now - self._looked >= HOLD_SECONDS:
-            self._held = standing()
+            self._held = state()
             self._looked = time.monotonic()
         if due:
             self.flush()
 
-    def finish(self, standing: Callable[[], Standing]) -> None:
-        """Take where training stands at its end, unless that took next to no time."""
-        long_ago = time.monotonic() - self._wrote >= self._said.every / 10
-        if long_ago and self._said.writes:
-            self._held = standing()
+    def finish(self, state: Callable[[], TrainingState]) -> None:
+        """Write the state at the end of training, unless that took next to no time."""
+        long_ago = time.monotonic() - self._wrote >= self._checkpoint.every / 10
+        if long_ago and self._checkpoint.writes:
+            self._held = state()
             self.flush()
 
     def flush(self) -> None:
-        """Write the standing that was taken last, unless it is written.
+        """Write the state that was taken last, unless it is written.
 
         Warns:
             CheckpointWarning: when the disk refuses, once until it no longer does.
@@ -398,32 +363,33 @@ class Keeper:
         except OSError as error:
             if not self._failed:
                 _warn(
-                    f"no checkpoint could be written in {self._folder}: "
-                    f"{error.strerror or error}; training goes on, and so do attempts."
+                    f"cannot write a checkpoint to {self._folder}: {error.strerror or error}; "
+                    "training continues; the next checkpoint will be tried again."
                 )
             self._failed = True
         self._wrote = time.monotonic()
 
-    def _write(self, standing: Standing) -> None:
-        name = self._said.name
+    def _write(self, state: TrainingState) -> None:
+        name = self._checkpoint.name
         self._folder.mkdir(parents=True, exist_ok=True)
-        number = next((n for n, _ in _newest_first(self._folder, name)), 0) + 1
+        number = next((n for n, _ in newest_first(self._folder, name)), 0) + 1
         file = self._folder / f"{name}-{number:06d}.safetensors"
         with durable_file(file) as stream:
-            write_standing(stream, standing, self._what_it_is_made_of(), self._said.command)
+            write_state(stream, state, self._fingerprint, self._checkpoint.command)
         self._own = [*self._own, file][-KEPT:]
-        for _, older in _newest_first(self._folder, name):
+        for _, older in newest_first(self._folder, name):
             if older not in self._own:
                 older.unlink(missing_ok=True)
 
-    def _what_it_is_made_of(self) -> dict[str, Any]:
-        if self._made_of is None:
-            # Through JSON and back, as what it is compared with has been.
-            self._made_of = json.loads(json.dumps(self._find_made_of()))
-        return self._made_of
+    @property
+    def _fingerprint(self) -> dict[str, Any]:
+        if self._known_fingerprint is None:
+            # Through JSON and back, like the one that it is compared with.
+            self._known_fingerprint = json.loads(json.dumps(self._of()))
+        return self._known_fingerprint
 
 
-def _newest_first(folder: Path, name: str) -> Iterator[tuple[int, Path]]:
+def newest_first(folder: Path, name: str) -> Iterator[tuple[int, Path]]:
     """Number and file of each checkpoint of a training."""
     found = [
         (int(file.stem.removeprefix(f"{name}-")), file)
@@ -433,5 +399,5 @@ def _newest_first(folder: Path, name: str) -> Iterator[tuple[int, Path]]:
     return iter(sorted(found, reverse=True))
 
 
-def _warn(words: str) -> None:
-    warnings.warn(words, CheckpointWarning, stacklevel=3)
+def _warn(message: str) -> None:
+    warnings.warn(message, CheckpointWarning, stacklevel=3)
