@@ -52,9 +52,15 @@ test: lint
 
 # The documentation site, site/index.html: opens as a file, needs no network; warnings are errors.
 # (No --quiet: it hides the warnings from --strict too.)
-docs: $(DEVELOPS)
+docs: $(DEVELOPS) docs/page-light.png
 	$(BIN)/python -m pip install --quiet --group docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The picture of the page, light and dark, drawn anew when the page's code has changed.
+docs/page-light.png: $(wildcard src/onelayer/report/*) scripts/page_pictures.py | $(DEVELOPS)
+	@scripts/install-browser || true
+	$(BIN)/python scripts/page_pictures.py
+	@touch $@
 
 # Against NumPy, PyTorch, JAX and scikit-learn, one process each; ARGS=--quick for a short look.
 bench: $(DEVELOPS)

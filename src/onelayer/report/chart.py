@@ -267,23 +267,7 @@ def line_chart(
     zoom: bool = False,
     marks: Marks = Marks(),  # frozen
 ) -> Chart:
-    """Draw curves over a common axis.
-
-    Args:
-        name: of the files.
-        title: on paper.
-        heading: on the page.
-        x: the common axis.
-        y: the vertical axis.
-        curves: in the order of their colours.
-        around: what `low` and `high` of the curves are, for the legend.
-        bars: whether those are drawn as a bar at each x instead of a band.
-        points: whether each x has a mark.
-        joined: whether a line joins them.
-        show_runs: whether single runs are shown at first.
-        zoom: whether the chart can be zoomed and moved.
-        marks: what else is shown.
-    """
+    """Draw curves over a common axis."""
     banded = any(curve.low for curve in curves)
     most = max(len(curve.runs) for curve in curves)
     with_runs = most > 1 and (bars or most <= MOST_RUNS)
@@ -633,17 +617,7 @@ def dot_chart(
     *,
     joined: bool = False,
 ) -> Chart:
-    """Draw values side by side, one row a setting.
-
-    Args:
-        name: of the files.
-        title: on paper.
-        heading: on the page.
-        axis: of the values.
-        labels: of the series.
-        rows: a name and its dots each.
-        joined: whether a line joins the first dot of a row and the last.
-    """
+    """Draw values side by side, one row a setting."""
     dots, bars, ways = [], [], []
     for row, of_row in rows:
         shown = [dot for dot in of_row if math.isfinite(dot.value)]
@@ -690,21 +664,17 @@ def _dots_spec(
     words = [("s", "setting"), ("t", "value"), ("w", axis.title)]
     tooltip = [{"field": field, "type": "nominal", "title": title} for field, title in words]
     point = {"x": axis.spec("v", padding=24), "y": y, "color": color, "shape": shape}
+    point |= {"tooltip": tooltip}
+    dot = {"type": "point", "filled": True, "size": 80, "opacity": 1}
+    bar = {"type": "rule", "strokeWidth": 3, "opacity": 0.45}
     layers = [
         _layer("ways", {"type": "rule", "strokeWidth": 1.5}, across),
-        _layer(
-            "bars",
-            {"type": "rule", "strokeWidth": 3, "opacity": 0.45},
-            across | {"color": color},
-            *shown,
-        ),
-        _layer(
-            "ends",
-            {"type": "point", "filled": True, "size": 110, "opacity": 1},
-            point | {"tooltip": tooltip},
-            *shown,
-        ),
+        _layer("bars", bar, across | {"color": color}, *shown),
+        _layer("ends", dot, point, *shown, *(["datum.c !== 'c0'"] if len(keys) > 1 else [])),
     ]
+    if len(keys) > 1:  # a ring, so that values that agree are both seen
+        ring = dot | {"filled": False, "size": 240, "strokeWidth": 2.5}
+        layers.append(_layer("ends", ring, point, *shown, "datum.c === 'c0'"))
     if paper:
         return {"layer": layers, "width": PAPER_WIDTH, "height": height}
     hidden = [{"name": "hidden", "value": []}]
@@ -747,24 +717,7 @@ def heat_map(
     framed: tuple[str, str] | None = None,
     dashed_frame: bool = False,
 ) -> Chart:
-    """Draw a value for each column and row.
-
-    Args:
-        name: of the files.
-        title: on paper.
-        heading: on the page.
-        description: alternative text, without the title.
-        columns: title and names of the columns.
-        rows: title and names of the rows, top to bottom.
-        cells: any order.
-        domain: values at the ends of the ramp.
-        tips: what the entries of each cell's tooltip are.
-        cell_size: width and height of a cell on paper, px.
-        legend: values that a legend of the ramp shows; none without.
-        diverging: whether the ramp has a neutral middle.
-        framed: the cell with a frame.
-        dashed_frame: whether the frame is dashed.
-    """
+    """Draw a value for each column and row."""
     data: dict[str, Rows] = {
         "cells": [
             {"x": c.x, "y": c.y, "v": None if c.value is None else short(c.value)}
@@ -875,12 +828,6 @@ def words_near_pointer(fields: Mapping[str, str]) -> str:
 def slug(text: str) -> str:
     """A file name for a setting: plain letters, digits, dots and dashes.
 
-    Args:
-        text: any name.
-
-    Returns:
-        A name that every file system takes; never empty.
-
     Example:
         >>> slug("λ=0.1, η=0.01")
         'lambda-0.1-eta-0.01'
@@ -904,12 +851,6 @@ def unique_labels(names: Sequence[str]) -> list[str]:
 
 def unique_slugs(names: Iterable[str]) -> dict[str, str]:
     """A file name for each setting, no two alike.
-
-    Args:
-        names: names of settings, each once.
-
-    Returns:
-        File names by setting.
 
     Example:
         >>> unique_slugs(["a b", "a-b"])

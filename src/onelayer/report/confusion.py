@@ -47,14 +47,7 @@ def confusion_section(records: Records) -> Section | None:
 def confusion_chart(
     name: str, setting: str, counts: NDArray[np.int64], class_names: tuple[str, ...]
 ) -> Chart:
-    """The confusion matrix in percent of the true class.
-
-    Args:
-        name: of the files.
-        setting: its name.
-        counts: rows by true and predicted class, shape (K, K).
-        class_names: K names.
-    """
+    """The confusion matrix in percent of the true class."""
     percent = share_of_rows(counts)
     right = np.diag(percent)
     best, worst = int(right.argmax()), int(right.argmin())

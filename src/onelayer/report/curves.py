@@ -33,9 +33,6 @@ class Band:
 def band_of(values: NDArray[np.float64]) -> Band:
     """Summarise the runs at each epoch; those that had stopped by then are left out.
 
-    Args:
-        values: shape (n, epochs + 1), NaN where a run had stopped.
-
     Example:
         >>> band_of(np.array([[1.0, 2.0], [3.0, np.nan]])).mean
         array([2., 2.])

@@ -116,12 +116,7 @@ def learning_rate_section(records: Records) -> Section | None:
 
 
 def compare_rates(result: Result, settings: Sequence[SettingSummary]) -> RateFinding | None:
-    """Compare learning rates at the λ that has most of them.
-
-    Returns:
-        The finding, or None without two learning rates at one λ. Of more than MOST_CURVES rates,
-        that many are taken, evenly from the smallest to the largest.
-    """
+    """Compare learning rates at the λ that has most of them."""
     measured = np.asarray(np.isfinite(result.history.train_loss).any(axis=1))
     groups = grouped(settings, measured, lambda s: s.l2, lambda s: s.learning_rate)
     if not groups:

@@ -250,6 +250,11 @@ def _either(numbers: list[int]) -> str:
     return f"{numbers[0]} to {numbers[-1]}"
 
 
+def _whole(name: str) -> str:
+    """A setting's name without a line break."""
+    return name.replace(" ", "\u00a0")
+
+
 def _reported(records: Records) -> str:
     """How near the measured accuracies are to the reported ones."""
     compared = [
@@ -264,7 +269,7 @@ def _reported(records: Records) -> str:
     part = "training" if farthest is setting.train else "test"
     words = (
         f"The mean measured accuracies differ from the {len(compared)} reported ones by at most "
-        f"{abs(farthest.difference or 0.0):.2f} points ({part}, {setting.name})"
+        f"{abs(farthest.difference or 0.0):.2f} points ({part}, {_whole(setting.name)})"
     )
     several = [figure for figure, _ in compared if figure.measured.n > 1]
     if not several:
@@ -283,8 +288,8 @@ def _chosen(records: Records) -> str:
     reached = spread_cell(spread(100.0 * result.validation_accuracy[of])).plain
     several = len(records.settings) > 1
     words = (
-        f"{best.name} has the best validation accuracy of {len(records.settings)} settings, "
-        f"{reached} %"
+        f"{_whole(best.name)} has the best validation accuracy, {reached} %, of "
+        f"{len(records.settings)} settings"
         if several
         else f"The validation accuracy is {reached} %"
     )
@@ -317,7 +322,7 @@ def _endings(records: Records) -> str:
     chaotic = [setting.name for setting in records.settings if setting.chaotic]
     if not chaotic:
         return f"{ended}."
-    which = chaotic[0] if len(chaotic) == 1 else f"{len(chaotic)} settings"
+    which = _whole(chaotic[0]) if len(chaotic) == 1 else f"{len(chaotic)} settings"
     return f"{ended}; the accuracy of {which} depends strongly on the seed."
 
 

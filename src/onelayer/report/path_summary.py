@@ -103,12 +103,6 @@ class PathLine:
 def summarise_path(path: Path) -> tuple[PathLine, ...]:
     """Gather the figures of every λ.
 
-    Args:
-        path: solved.
-
-    Returns:
-        One line a λ, largest first.
-
     Example:
         >>> from onelayer.data import load
         >>> from onelayer.solver import solve_path
@@ -124,15 +118,7 @@ def summarise_path(path: Path) -> tuple[PathLine, ...]:
 
 
 def best_line(lines: Sequence[PathLine], by: By) -> PathLine:
-    """The line with the best held-out score, whether or not it was chosen; of equals the first.
-
-    Args:
-        lines: of a path.
-        by: "accuracy" or "loss".
-
-    Returns:
-        The line.
-    """
+    """The line with the best held-out score, whether or not it was chosen; of equals the first."""
     if by == "accuracy":
         return max(lines, key=lambda line: line.held_out.accuracy.mean)
     return min(lines, key=lambda line: line.held_out.loss.mean)
@@ -140,12 +126,6 @@ def best_line(lines: Sequence[PathLine], by: By) -> PathLine:
 
 def scores_of(scores: Sequence[Score]) -> Scores:
     """Accuracy and loss over one score or over folds, as `onelayer.solver.Choice` weighs them.
-
-    Args:
-        scores: one, or one for each fold.
-
-    Returns:
-        Both with their standard errors.
 
     Example:
         >>> scores_of([Score(1.0, 0.1, 0.5, 0.05, 100)]).accuracy

@@ -89,17 +89,7 @@ class Painter:
 
 
 def paint_all(stems: Iterable[str]) -> str:
-    """Bundle the scripts, then paint a picture for each line of the input.
-
-    Args:
-        stems: paths without their endings, one a line.
-
-    Returns:
-        JavaScript, fit to stand inside a script element.
-
-    Raises:
-        OSError: when the disk refuses a picture.
-    """
+    """Bundle the scripts, then paint a picture for each line of the input."""
     import vl_convert
 
     script = vl_convert.javascript_bundle(EXPOSE)
@@ -130,18 +120,7 @@ def export_charts(
     painter: Painter,
     on_progress: Callable[[int, int], None],
 ) -> None:
-    """Write every chart as SVG, in the light theme, and have its PNG painted.
-
-    Args:
-        charts: written as <name>.svg and <name>.png.
-        drawings: finished SVG texts by file name, written likewise.
-        folder: an existing folder.
-        painter: makes the PNGs while the next SVG is drawn.
-        on_progress: called with how many are drawn of how many.
-
-    Raises:
-        OSError: when the disk refuses.
-    """
+    """Write every chart as SVG, in the light theme, and have its PNG painted."""
     import vl_convert
 
     config = chart_config(LIGHT, paper=True)
@@ -274,20 +253,7 @@ class Page:
 def write_page(
     place: Path, make: Callable[[], Page], on_progress: Callable[[int, int], None]
 ) -> Path:
-    """Write a page into a folder with its charts as PNG and SVG, or as one .html file alone.
-
-    Args:
-        place: an existing folder, in which report.html and charts/ are replaced, or a .html file.
-        make: makes what the page shows.
-        on_progress: called with how many charts are written of how many.
-
-    Returns:
-        Path of the page.
-
-    Raises:
-        OSError: when the disk refuses.
-        SaveError: when a page alone cannot be written.
-    """
+    """Write a page into a folder with its charts as PNG and SVG, or as one .html file alone."""
     with Painter() as painter:  # first, so that it bundles the scripts while charts are made
         page = make()
         if place.suffix.lower() in (".html", ".htm"):
@@ -345,17 +311,7 @@ def _read(name: str) -> str:
 
 
 def write_templates(model: Model, path: Path, title: str) -> None:
-    """Draw each class's row of W as a picture, by the rule of `weight_images`.
-
-    Args:
-        model: whose features are an image.
-        path: ends in .png or .svg; a file that is there is replaced.
-        title: printed above.
-
-    Raises:
-        SettingsError: when the features are no image, or for another ending.
-        SaveError: when the file cannot be written.
-    """
+    """Draw each class's row of W as a picture, by the rule of `weight_images`."""
     import vl_convert
 
     ending = path.suffix.lower()

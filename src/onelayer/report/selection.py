@@ -63,15 +63,7 @@ class Selection:
 
 
 def select_setting(result: Result) -> Selection | None:
-    """Find the best setting and the grids that it was found in.
-
-    Args:
-        result: the records.
-
-    Returns:
-        The selection; None when the settings are neither a complete grid of at least 2 × 2 η and λ
-        nor many, or nothing was measured on validation rows.
-    """
+    """Find the best setting and the grids that it was found in."""
     ranked = result.ranking
     grids = _grids(ranked)
     best = ranked[0]

@@ -60,12 +60,6 @@ class Spread:
 def spread(values: ArrayLike) -> Spread:
     """Summarise one quantity over runs; values that are not finite are left out.
 
-    Args:
-        values: one number a run, any shape.
-
-    Returns:
-        Mean, deviation, smallest, largest and how many.
-
     Example:
         >>> spread([1.0, 3.0, float("nan")])
         Spread(mean=2.0, deviation=1.4142135623730951, low=1.0, high=3.0, n=2)
@@ -84,11 +78,6 @@ CLEAR_ERRORS = 2.0
 
 def is_clear(a: Spread, b: Spread, error: float = 0.0) -> bool:
     """Whether two means differ by more than CLEAR_ERRORS standard errors of their difference.
-
-    Args:
-        a: over at least two runs; one run shows no spread, so nothing is clear.
-        b: likewise.
-        error: standard error of the difference for another reason, as that of few test rows.
 
     Example:
         >>> is_clear(spread([1.0, 2.0]), spread([5.0, 6.0])), is_clear(spread([1.0]), spread([9.0]))
@@ -195,15 +184,7 @@ def _place(name: str, figure: Comparison) -> str:
 
 
 def summarise(result: Result) -> tuple[SettingSummary, ...]:
-    """Summarise every setting of a result.
-
-    Args:
-        result: the records.
-
-    Returns:
-        One summary a setting, in the order of the result. A diverged run keeps the weights of its
-        last finite epoch; such runs are left out of the figures unless all of the setting are.
-    """
+    """Summarise every setting of a result."""
     reported = {figures.name: figures for figures in result.reported}
     accuracies = _Accuracies(
         100.0 * result.train_accuracy, 100.0 * result.validation_accuracy, percent_on_test(result)
@@ -227,14 +208,7 @@ class _Accuracies:
 
 
 def percent_on_test(result: Result) -> NDArray[np.float64]:
-    """Test accuracy of each run with the weights that were kept.
-
-    Args:
-        result: the records.
-
-    Returns:
-        Percent, shape (R,); NaN without test rows.
-    """
+    """Test accuracy of each run with the weights that were kept."""
     counts = result.confusion.sum(axis=(1, 2))
     right = np.trace(result.confusion, axis1=1, axis2=2)
     return np.where(counts > 0, 100.0 * right / np.maximum(counts, 1), np.nan)
@@ -333,18 +307,7 @@ def grouped(
     fixed: Callable[[SettingSummary], float],
     varied: Callable[[SettingSummary], float],
 ) -> tuple[float, dict[float, list[int]]] | None:
-    """Find the value of one quantity under which another takes most values.
-
-    Args:
-        settings: of the result.
-        measured: whether a run has anything to compare, shape (R,).
-        fixed: the quantity that is to agree.
-        varied: the quantity that is to differ.
-
-    Returns:
-        The agreed value (the smallest of equals) and, by value of the other, the runs' positions;
-        None when there are not two values to compare.
-    """
+    """Find the value of one quantity under which another takes most values."""
     groups: dict[float, dict[float, list[int]]] = defaultdict(lambda: defaultdict(list))
     for setting in settings:
         if any(measured[list(setting.counted)]):
@@ -356,15 +319,7 @@ def grouped(
 
 
 def run_names(result: Result, positions: Sequence[int]) -> tuple[str, ...]:
-    """What single runs of a setting are called: by their seeds, told apart where those agree.
-
-    Args:
-        result: the records.
-        positions: runs.
-
-    Returns:
-        One name a run.
-    """
+    """What single runs of a setting are called: by their seeds, told apart where those agree."""
     seeds = [result.runs[i].seed for i in positions]
     if len(set(seeds)) == len(seeds):
         return tuple(f"seed {seed}" for seed in seeds)
@@ -395,13 +350,6 @@ def without_paths(text: str) -> str:
 
 def describe_rows(card: DataCard, features: int) -> str:
     """How many rows of what, without a full stop.
-
-    Args:
-        card: of the data.
-        features: D.
-
-    Returns:
-        Words.
 
     Example:
         >>> describe_rows(DataCard("d", "", ("no", "yes"), None, 1000, 90, 90), 64)
@@ -477,12 +425,6 @@ class Mistake:
 def share_of_rows(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Percent of each true class that is predicted as each class.
 
-    Args:
-        counts: test rows by true and predicted class, summed over runs, shape (K, K).
-
-    Returns:
-        Shape (K, K); rows sum to 100, or are 0 for a class without test rows.
-
     Example:
         >>> share_of_rows(np.array([[3, 1], [0, 0]]))
         array([[75., 25.],
@@ -495,16 +437,7 @@ def share_of_rows(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 def frequent_mistakes(
     percent: NDArray[np.float64], class_names: tuple[str, ...], most: int = PAIRS_LISTED
 ) -> tuple[Mistake, ...]:
-    """The pairs of classes that are confused most often, most frequent first.
-
-    Args:
-        percent: as `share_of_rows` returns it, shape (K, K).
-        class_names: K names.
-        most: how many pairs at most.
-
-    Returns:
-        Pairs with a share above 0.
-    """
+    """The pairs of classes that are confused most often, most frequent first."""
     wrong = percent.copy()
     np.fill_diagonal(wrong, 0.0)
     order = np.argsort(wrong, axis=None, kind="stable")[::-1][:most]

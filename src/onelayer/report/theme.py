@@ -100,15 +100,7 @@ DARK = Theme(
 
 
 def chart_config(theme: Theme, *, paper: bool = False) -> dict[str, Any]:
-    """Vega's configuration for one reading mode, or for a chart on disk.
-
-    Args:
-        theme: the colours.
-        paper: a white ground and fonts that every machine has.
-
-    Returns:
-        A Vega-Lite config; no text in it is under SMALLEST pixels.
-    """
+    """Vega's configuration for one reading mode, or for a chart on disk."""
     text = {"labelColor": theme.soft, "titleColor": theme.ink}
     sizes = {"labelFontSize": SMALLEST, "titleFontSize": 13, "titleFontWeight": "normal"}
     return {

@@ -113,16 +113,7 @@ class TemplateGrid:
 def template_grid(
     result: Result, positions: Sequence[int], files: Sequence[str]
 ) -> TemplateGrid | None:
-    """The templates of some runs at every epoch of their snapshots, or at the end without them.
-
-    Args:
-        result: the records.
-        positions: of the runs, one a setting.
-        files: name of each setting in file names.
-
-    Returns:
-        The grid; None when the features are no image.
-    """
+    """The templates of some runs at every epoch of their snapshots, or at the end without them."""
     shape = result.data.image_shape
     if shape is None or not positions:
         return None
@@ -197,14 +188,6 @@ def make_grid(
 def pictures_of(W: NDArray[np.floating], image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Turn rows of W into pictures by the rule at the head of this module.
 
-    Args:
-        W: weights, shape (K, D), planes of channels one after the other.
-        image_shape: (channels, height, width) with channels · height · width = D.
-
-    Returns:
-        RGB pictures, shape (K, height, width, 3); one channel becomes grey, and of more than
-        three the first three are shown. A weight that is not a number is drawn as 0.
-
     Example:
         >>> pictures_of(np.array([[-1.0, 0.0, 1.0]]), (1, 1, 3))[0, 0, :, 0]
         array([  0, 128, 255], dtype=uint8)
@@ -224,17 +207,7 @@ def template_drawing(
     image_shape: tuple[int, int, int] | None,
     title: str,
 ) -> str | None:
-    """Draw the templates of one W, for a paper.
-
-    Args:
-        W: weights, shape (K, D).
-        class_names: names of the K classes.
-        image_shape: as for `pictures_of`, or None.
-        title: printed above.
-
-    Returns:
-        SVG text, every pixel enlarged to a square; None when the features are no picture.
-    """
+    """Draw the templates of one W, for a paper."""
     if image_shape is None:
         return None
     names = class_names[:MOST_CLASSES]

@@ -20,14 +20,7 @@ def weights_section(
     feature_names: tuple[str, ...] | None,
     name: str,
 ) -> Section:
-    """The weights of features that are no image: a heat map, or the strongest by name.
-
-    Args:
-        W: weights on the scaled features, shape (K, D).
-        class_names: K names.
-        feature_names: D names, or None.
-        name: of the setting or model.
-    """
+    """The weights of features that are no image: a heat map, or the strongest by name."""
     K, D = W.shape
     heading = "Weights"
     if D > MOST_FEATURES or K > MOST_CLASSES:
