@@ -11,6 +11,7 @@ from onelayer.data.rows import Rows
 from onelayer.engines import Engine
 from onelayer.objective import cost as objective
 from onelayer.objective import loss as loss_functions
+from onelayer.objective.penalty import Penalty
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.solver import Optimum, Solver, Target
 
@@ -29,6 +30,10 @@ class Problem(NamedTuple):
     def rows(self) -> Rows:
         D = self.X.shape[1]
         return Rows(self.X, self.y, np.ones(D), np.zeros(D))
+
+    @property
+    def penalty(self) -> Penalty:
+        return Penalty(self.l2)
 
     def cost(self, W: NDArray[np.floating], b: Float64) -> float:
         return objective.cost(self.X, self.y, W, b, self.l2)

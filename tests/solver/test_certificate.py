@@ -15,6 +15,7 @@ from onelayer.errors import DataError, SettingsError
 from onelayer.model.model import Model
 from onelayer.objective import cost as objective
 from onelayer.objective import loss as loss_functions
+from onelayer.objective.penalty import Penalty
 from onelayer.solver import certificate as bias
 from onelayer.solver import certify, solve
 from onelayer.solver.certificate import ABSENT_BELOW, certify_weights
@@ -30,7 +31,7 @@ def test_the_bound_holds_on_2000_random_problems() -> None:
     for seed in range(PROBLEMS):
         problem = make_problem(seed)
         W, b = random_weights(problem, seed)
-        certificate = certify_weights(engine, problem.rows, W, b, problem.l2).given
+        certificate = certify_weights(engine, problem.rows, W, b, problem.penalty).given
         J, W_best = independent_optimum(problem)
         slack = 1e-9 * max(1.0, certificate.cost)
         assert certificate.cost == pytest.approx(problem.cost(W, b), rel=1e-12, abs=1e-12), seed
@@ -52,7 +53,7 @@ def test_the_gap_vanishes_with_the_square_of_the_distance_to_the_optimum(
     for distance in (1e-3, 1e-4):
         W = W_best + distance * towards / np.linalg.norm(towards)
         certified = certify_weights(
-            make_engine(engine_name), problem.rows, W, np.zeros(problem.K), problem.l2
+            make_engine(engine_name), problem.rows, W, np.zeros(problem.K), problem.penalty
         )
         gaps.append(certified.best.gap)
     assert gaps[0] / gaps[1] == pytest.approx(100.0, rel=0.05)
@@ -62,7 +63,7 @@ def test_the_bound_is_the_distance_itself_where_the_penalty_outweighs_the_loss()
     problem = make_problem(3)._replace(l2=1e6)
     W = np.random.default_rng(0).normal(size=(problem.K, problem.X.shape[1]))
     certificate = certify_weights(
-        make_engine(), problem.rows, W, np.zeros(problem.K), problem.l2
+        make_engine(), problem.rows, W, np.zeros(problem.K), problem.penalty
     ).given
     J, _ = independent_optimum(problem)
     assert certificate.gap == pytest.approx(certificate.cost - J, rel=1e-4)
@@ -73,7 +74,7 @@ def test_a_bias_that_was_not_minimised_is_allowed_for(monkeypatch: pytest.Monkey
     for seed in range(100):
         problem = make_problem(seed)
         W, b = random_weights(problem, seed)
-        certificate = certify_weights(make_engine(), problem.rows, W, b, problem.l2).given
+        certificate = certify_weights(make_engine(), problem.rows, W, b, problem.penalty).given
         assert certificate.lower_bound <= independent_optimum(problem)[0] + 1e-9, seed
 
 
@@ -83,9 +84,9 @@ def test_scores_that_do_not_fit_in_memory_give_the_same_certificate(
     rng = np.random.default_rng(0)
     problem = Problem(rng.normal(size=(5000, 4)), rng.integers(0, 3, 5000), 3, 0.1)
     W, b = random_weights(problem, 1)
-    whole = certify_weights(make_engine(), problem.rows, W, b, problem.l2).given
+    whole = certify_weights(make_engine(), problem.rows, W, b, problem.penalty).given
     monkeypatch.setattr(bias, "SCORE_BYTES", 1)
-    tiled = certify_weights(make_engine(), problem.rows, W, b, problem.l2).given
+    tiled = certify_weights(make_engine(), problem.rows, W, b, problem.penalty).given
     assert tiled.gap == pytest.approx(whole.gap, rel=1e-9)
     assert tiled.cost == pytest.approx(whole.cost, rel=1e-12)
 
@@ -101,9 +102,9 @@ def test_blocks_of_any_size_give_the_same_certificate(
     weighted = replace(problem.rows, weights=rng.integers(0, 3, 5000).astype(float))
     for rows in (problem.rows, weighted):
         monkeypatch.setattr(bias, "BLOCK_BYTES", 1 << 30)
-        whole = certify_weights(make_engine(), rows, W, b, problem.l2).given
+        whole = certify_weights(make_engine(), rows, W, b, problem.penalty).given
         monkeypatch.setattr(bias, "BLOCK_BYTES", 24 * 7)
-        in_blocks = certify_weights(make_engine(), rows, W, b, problem.l2).given
+        in_blocks = certify_weights(make_engine(), rows, W, b, problem.penalty).given
         assert in_blocks.gap == pytest.approx(whole.gap, rel=1e-9)
         assert in_blocks.cost == pytest.approx(whole.cost, rel=1e-12)
 
@@ -140,13 +141,13 @@ def test_a_gap_that_need_not_be_small_is_a_bound_and_takes_fewer_looks_at_the_ro
         problem = make_problem(seed)
         J, _ = independent_optimum(problem)
         W, b = random_weights(problem, seed)
-        b = certify_weights(make_engine(), problem.rows, W, b, problem.l2).bias + 1e-3 * b
+        b = certify_weights(make_engine(), problem.rows, W, b, problem.penalty).bias + 1e-3 * b
         for tol in spent:
             before = looks
-            certified = certify_weights(make_engine(), problem.rows, W, b, problem.l2, tol)
+            certified = certify_weights(make_engine(), problem.rows, W, b, problem.penalty, tol)
             spent[tol] += looks - before
             assert certified.given.lower_bound <= J + 1e-9, (seed, tol)
-        exact = certify_weights(make_engine(), problem.rows, W, b, problem.l2).best
+        exact = certify_weights(make_engine(), problem.rows, W, b, problem.penalty).best
         assert certified.best.gap <= exact.gap + 1e-4 * exact.cost, seed
     assert spent[1e-3] < 0.8 * spent[0.0]
 
@@ -155,7 +156,7 @@ def test_a_class_without_rows_has_its_bias_far_below_and_a_bound_all_the_same() 
     problem = make_problem(11)
     problem = problem._replace(y=np.where(problem.y == 0, 1, problem.y))
     W, b = random_weights(problem, 11)
-    certified = certify_weights(make_engine(), problem.rows, W, b, problem.l2)
+    certified = certify_weights(make_engine(), problem.rows, W, b, problem.penalty)
     present = np.unique(problem.y)
     assert certified.bias[0] == pytest.approx(certified.bias[present].mean() - ABSENT_BELOW)
     assert certified.given.lower_bound <= independent_optimum(problem)[0] + 1e-9
@@ -168,13 +169,13 @@ def test_the_order_of_rows_and_classes_and_doubled_rows_change_nothing() -> None
     rows, classes = rng.permutation(len(problem.y)), rng.permutation(problem.K)
     place = np.argsort(classes)
     twice = np.tile(np.arange(len(problem.y)), 2)
-    gap = certify_weights(make_engine(), problem.rows, W, b, problem.l2).given.gap
+    gap = certify_weights(make_engine(), problem.rows, W, b, problem.penalty).given.gap
     for other, V, c in (
         (problem._replace(X=problem.X[rows], y=problem.y[rows]), W, b),
         (problem._replace(y=place[problem.y]), W[classes], b[classes]),
         (problem._replace(X=problem.X[twice], y=problem.y[twice]), W, b),
     ):
-        again = certify_weights(make_engine(), other.rows, V, c, problem.l2).given.gap
+        again = certify_weights(make_engine(), other.rows, V, c, problem.penalty).given.gap
         assert again == pytest.approx(gap, rel=1e-9)
 
 
@@ -183,15 +184,15 @@ def test_chosen_rows_count_alone() -> None:
     W, b = random_weights(problem, 5)
     index = np.arange(0, len(problem.y), 2)
     part = problem._replace(X=problem.X[index], y=problem.y[index])
-    chosen = certify_weights(make_engine(), problem.rows.only(index), W, b, problem.l2).given
-    alone = certify_weights(make_engine(), part.rows, W, b, problem.l2).given
+    chosen = certify_weights(make_engine(), problem.rows.only(index), W, b, problem.penalty).given
+    alone = certify_weights(make_engine(), part.rows, W, b, problem.penalty).given
     assert chosen.gap == pytest.approx(alone.gap, rel=1e-12)
 
 
 def test_without_l2_there_is_no_bound_and_it_says_so() -> None:
     problem = make_problem(2)
     W, b = random_weights(problem, 2)
-    certificate = certify_weights(make_engine(), problem.rows, W, b, 0.0).given
+    certificate = certify_weights(make_engine(), problem.rows, W, b, Penalty(0.0)).given
     assert certificate.gap == math.inf == certificate.distance
     assert "no bound exists" in certificate.sentence
 
@@ -200,7 +201,7 @@ def test_no_gap_is_wider_than_the_cost_since_no_cost_is_negative() -> None:
     problem = make_problem(8)._replace(l2=1e-4)
     W = 1e3 * np.random.default_rng(0).normal(size=(problem.K, problem.X.shape[1]))
     certificate = certify_weights(
-        make_engine(), problem.rows, W, np.zeros(problem.K), problem.l2
+        make_engine(), problem.rows, W, np.zeros(problem.K), problem.penalty
     ).given
     assert certificate.lower_bound >= -1e-9 * certificate.cost
 

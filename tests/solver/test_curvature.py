@@ -14,6 +14,7 @@ from onelayer.engines import ENGINE_NAMES, Weights, make_engine
 from onelayer.errors import LearningRateWarning, SettingsError
 from onelayer.objective import cost as objective
 from onelayer.objective import loss as loss_functions
+from onelayer.objective.penalty import Penalty
 from onelayer.solver import learning_rate as curvature
 from onelayer.solver import suggest_learning_rate
 from onelayer.solver.lbfgs import EXACT_FEATURES, fit_preconditioner
@@ -44,7 +45,7 @@ def test_the_largest_curvature_is_the_hessians_largest_eigenvalue(
     H = hessian(problem, W, b, loss)
     expected = np.linalg.eigvalsh(H)[-1]
     found, direction = largest_curvature(
-        make_engine(engine_name), problem.rows, Weights(W[None], b[None]), problem.l2,
+        make_engine(engine_name), problem.rows, Weights(W[None], b[None]), problem.penalty,
         loss=loss, tolerance=1e-9,
     )  # fmt: skip
     assert found == pytest.approx(expected, rel=1e-4)
@@ -62,10 +63,10 @@ def test_the_curvature_is_the_same_in_tiles_kept_or_made_anew(
     W, b = random_weights(problem, 1)
     rows = replace(problem.rows, weights=rng.integers(0, 3, 700).astype(float))
     given = Weights(W[None], b[None])
-    whole, _ = largest_curvature(make_engine(), rows, given, problem.l2, tolerance=1e-9)
+    whole, _ = largest_curvature(make_engine(), rows, given, problem.penalty, tolerance=1e-9)
     monkeypatch.setattr(curvature, "TILE_BYTES", 1)  # 256 rows, the least there are
     monkeypatch.setattr(curvature, "KEPT_BYTES", kept)
-    tiled, _ = largest_curvature(make_engine(), rows, given, problem.l2, tolerance=1e-9)
+    tiled, _ = largest_curvature(make_engine(), rows, given, problem.penalty, tolerance=1e-9)
     assert tiled == pytest.approx(whole, rel=1e-10)
 
 
@@ -77,7 +78,7 @@ def test_the_curvature_takes_no_more_memory_for_more_rows() -> None:
         W, b = (part.astype(np.float32) for part in random_weights(problem, 1))
         tracemalloc.start()
         largest_curvature(
-            make_engine(), problem.rows, Weights(W[None], b[None]), 0.01, tolerance=1.0
+            make_engine(), problem.rows, Weights(W[None], b[None]), Penalty(0.01), tolerance=1.0
         )
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -132,7 +133,7 @@ def test_steps_on_a_quadratic_settle_below_the_stable_product_and_not_above(
 def test_descent_below_two_over_l_falls_at_every_step() -> None:
     problem = make_problem(7)
     advice = learning_rate_bounds(
-        make_engine(), problem.rows, problem.K, problem.l2, batch_size=10**9
+        make_engine(), problem.rows, problem.K, problem.penalty, batch_size=10**9
     )
     W, b = random_weights(problem, 7)
     costs = []
@@ -146,7 +147,9 @@ def test_descent_below_two_over_l_falls_at_every_step() -> None:
 
 def test_a_batch_of_one_is_as_smooth_as_its_largest_row() -> None:
     problem = make_problem(9)
-    advice = learning_rate_bounds(make_engine(), problem.rows, problem.K, problem.l2, batch_size=1)
+    advice = learning_rate_bounds(
+        make_engine(), problem.rows, problem.K, problem.penalty, batch_size=1
+    )
     largest = 0.5 * (1.0 + (problem.X**2).sum(axis=1).max()) + 2 * problem.l2
     assert advice.batch_smoothness == pytest.approx(largest, rel=1e-6)
     assert advice.learning_rate == pytest.approx(1.0 / largest, rel=1e-6)
@@ -238,7 +241,7 @@ def test_the_metric_is_near_the_curvature_it_stands_for(features: int) -> None:
         applied = v.copy()
         applied[:, :-1] = v[:, :-1] @ M
         applied[:, -1] *= metric.curvature
-        back = metric.divide(applied, l2)
+        back = metric.divide(applied, Penalty(l2))
         assert np.linalg.norm(back - v) < 0.05 * np.linalg.norm(v)
     assert metric.curvature == pytest.approx(0.25, rel=0.01)
     np.testing.assert_allclose(metric.mean, X.mean(axis=0), atol=0.1)

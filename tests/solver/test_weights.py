@@ -10,6 +10,7 @@ import pytest
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import fit_scaling
 from onelayer.engines import ENGINE_NAMES, Method, State, Steps, Weights, make_engine
+from onelayer.objective.penalty import Penalty
 from onelayer.solver import certificate as bias
 from onelayer.solver import newton, solver
 from onelayer.solver.certificate import certify_weights
@@ -46,13 +47,15 @@ def test_a_weight_counts_its_row_as_often(engine_name: str, seed: int) -> None:
     trainer = engine.begin(State(weights), Method.plain(np.zeros(2)))
     losses = [trainer.evaluate(r).loss for r in (rows, repeated.rows)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-12)
-    proofs = [certify_weights(engine, r, W, b, problem.l2).given for r in (rows, repeated.rows)]
+    proofs = [
+        certify_weights(engine, r, W, b, problem.penalty).given for r in (rows, repeated.rows)
+    ]
     assert proofs[0].cost == pytest.approx(proofs[1].cost, rel=1e-12)
     assert proofs[0].gap == pytest.approx(proofs[1].gap, rel=1e-7, abs=1e-12)
-    moments = [smoothness(engine, r, problem.l2, 10**9)[0] for r in (rows, repeated.rows)]
+    moments = [smoothness(engine, r, problem.penalty, 10**9)[0] for r in (rows, repeated.rows)]
     assert moments[0] == pytest.approx(moments[1], rel=2e-3)
     bends = [
-        largest_curvature(engine, r, Weights(W[None], b[None]), problem.l2, tolerance=1e-9)[0]
+        largest_curvature(engine, r, Weights(W[None], b[None]), problem.penalty, tolerance=1e-9)[0]
         for r in (rows, repeated.rows)
     ]
     assert bends[0] == pytest.approx(bends[1], rel=1e-6)
@@ -135,7 +138,7 @@ def test_the_bound_holds_for_weighted_rows_even_where_the_bias_is_not_minimised(
     for seed in range(60):
         problem, rows, repeated = weighted_and_repeated(seed)
         W, b = random_weights(problem, seed)
-        proof = certify_weights(make_engine(), rows, W, b, problem.l2).given
+        proof = certify_weights(make_engine(), rows, W, b, problem.penalty).given
         assert proof.lower_bound <= independent_optimum(repeated)[0] + 1e-9, seed
 
 
@@ -156,7 +159,7 @@ def test_weights_follow_the_rows_that_are_chosen() -> None:
 def test_a_heavy_row_bounds_the_rate_of_small_batches() -> None:
     X, y = np.eye(4), np.array([0, 1, 0, 1])
     rows = Rows(X, y, np.ones(4), np.zeros(4), weights=np.array([1.0, 1.0, 1.0, 5.0]))
-    advice = learning_rate_bounds(make_engine(), rows, 2, 0.0, batch_size=1)
+    advice = learning_rate_bounds(make_engine(), rows, 2, Penalty(0.0), batch_size=1)
     assert advice.batch_smoothness == pytest.approx(0.5 * 2.0 * 5.0 / 2.0)
 
 

@@ -29,8 +29,8 @@ from onelayer.engines.base import (
     Steps,
     Weights,
 )
-from onelayer.objective import penalty
 from onelayer.objective.loss import SIGMOID, SOFTMAX, softmax_and_log_sum
+from onelayer.objective.penalty import Penalty
 
 Floats = NDArray[np.floating]
 
@@ -173,7 +173,7 @@ class ReferenceTrainer:
         columns = residual.reshape(len(y), -1)
         gradient = np.empty_like(self._weights)
         np.matmul(columns.T, X, out=gradient[:, :-1])
-        gradient[:, :-1] += penalty.gradient(self._weights[:, :-1], self._columns(self._method.l2))
+        gradient[:, :-1] += Penalty(self._columns(self._method.l2)).gradient(self._weights[:, :-1])
         columns.sum(axis=0, out=gradient[:, -1])
         return gradient
 

@@ -31,8 +31,8 @@ from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, streaming
 from onelayer.errors import SettingsError, require_number, require_whole
 from onelayer.model.model import Model
-from onelayer.objective import penalty
 from onelayer.objective.loss import GeneralisedCrossEntropy, targets
+from onelayer.objective.penalty import Penalty
 from onelayer.solver.lbfgs import SAMPLE_ROWS, Preconditioner, fit_preconditioner
 from onelayer.training.schedule import averaging_shares, learning_rate_factors, row_order
 
@@ -285,7 +285,7 @@ def _descend(
         for step in range(steps):
             visits = slice(step * recipe.batch_size, (step + 1) * recipe.batch_size)
             gradient = _gradient(problem, at, order[visits], moves[visits])
-            towards = _kept(problem, problem.metric.divide(gradient, recipe.l2))
+            towards = _kept(problem, problem.metric.divide(gradient, Penalty(recipe.l2)))
             velocity = recipe.momentum * velocity + towards
             at = at - recipe.learning_rate * factors[step] * (towards + recipe.momentum * velocity)
             mean += shares[step] * (at - mean)
@@ -310,7 +310,7 @@ def _gradient(
         visited
     )
     sums = engine.weighted_sums(batch, pull.astype(np.float32)[None])[0]
-    gradient = np.column_stack([sums + penalty.gradient(at[:, :-1], recipe.l2), pull.sum(axis=0)])
+    gradient = np.column_stack([sums + Penalty(recipe.l2).gradient(at[:, :-1]), pull.sum(axis=0)])
     return _kept(problem, gradient)
 
 

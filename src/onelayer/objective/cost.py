@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onelayer.objective import penalty
 from onelayer.objective.loss import LOSS_FUNCTIONS, Float64, Loss, loss, targets
+from onelayer.objective.penalty import Penalty
 
 
 class Gradient(NamedTuple):
@@ -59,7 +59,7 @@ def cost(
         1.3133
     """
     W = np.asarray(W, np.float64)
-    return loss(scores(X, W, b), y, of, label_smoothing) + penalty.value(W, l2)
+    return loss(scores(X, W, b), y, of, label_smoothing) + Penalty(l2).value(W)
 
 
 def gradient(
@@ -81,7 +81,7 @@ def gradient(
     X, W = np.asarray(X, np.float64), np.asarray(W, np.float64)
     t = targets(y, len(W), label_smoothing)
     residual = LOSS_FUNCTIONS[of].residual(scores(X, W, b), t) / len(X)
-    return Gradient(residual.T @ X + penalty.gradient(W, l2), residual.sum(axis=0))
+    return Gradient(residual.T @ X + Penalty(l2).gradient(W), residual.sum(axis=0))
 
 
 def accuracy(s: ArrayLike, y: ArrayLike) -> float:

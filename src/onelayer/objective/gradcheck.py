@@ -30,9 +30,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onelayer.objective import penalty
 from onelayer.objective.cost import Gradient, cost, gradient, scores
 from onelayer.objective.loss import Float64, Loss, softmax_and_log_sum, targets
+from onelayer.objective.penalty import Penalty
 
 # With values of x and curvatures of order 1, truncation (h⁴/30) and rounding (u/h) are both near
 # 1e-13 here; a smaller step loses digits to rounding, a larger one to the fifth derivative.
@@ -169,16 +169,15 @@ def numerical_gradients(
     S, T = scores(X, W, b), targets(y, len(b), label_smoothing)
     loss_after = _sigmoid_loss_after if loss == "sigmoid" else _softmax_loss_after
     ones = np.ones((len(X), 1))
-    squares = np.sum(W * W)
+    penalty, at_W = Penalty(l2), Penalty(l2).value(W)
     h = _step_of_weights(X, step)
     in_W, in_b = np.zeros_like(W), np.zeros_like(b)
     for k in range(len(b)):
         for offset, weight in STENCIL:
-            squares_after = squares - W[k] ** 2 + (W[k] + offset * h) ** 2
-            penalty_after = penalty.value_of_squares(squares_after, l2)
+            penalty_after = at_W - penalty.terms(W[k]) + penalty.terms(W[k] + offset * h)
             in_W[k] += weight * (loss_after(S, T, k, offset * h * X) + penalty_after)
             loss_of_b = loss_after(S, T, k, offset * step * ones)[0]
-            in_b[k] += weight * (loss_of_b + penalty.value_of_squares(squares, l2))
+            in_b[k] += weight * (loss_of_b + at_W)
     return Gradient(in_W / (12.0 * h), in_b / (12.0 * step))
 
 

@@ -12,51 +12,46 @@ engine in engines/torch/step.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# One number, or one for each run.
-Real = TypeVar("Real", float, NDArray[np.float64])
 
-
-def value(W: NDArray[Any], l2: float) -> float:
-    """λ Σ W², nats.
+@dataclass(frozen=True, eq=False)
+class Penalty:
+    """λ Σ W² of one run, or of several where l2 is an array that broadcasts with W.
 
     Example:
-        >>> value(np.array([[1.0, 2.0]]), l2=0.5)
-        2.5
+        >>> penalty = Penalty(l2=0.5)
+        >>> penalty.value(np.array([[1.0, 2.0]])), penalty.curvature, penalty.decay(0.1)
+        (2.5, 1.0, 0.9)
     """
-    return value_of_squares(float(np.sum(W * W)), l2)
 
+    l2: Any
 
-def value_of_squares(squares: Real, l2: Any) -> Real:
-    """λ Σ W² where Σ W² is known."""
-    added: Real = l2 * squares
-    return added
+    def value(self, W: NDArray[Any]) -> float:
+        """λ Σ W², nats."""
+        return float(self.l2 * float(np.sum(W * W)))
 
+    def values(self, W: NDArray[Any]) -> NDArray[np.float64]:
+        """λ Σ W² of each run, for W (R, K, D) and l2 (R,)."""
+        return np.asarray(self.l2 * np.einsum("rkd,rkd->r", W, W))
 
-def gradient(W: NDArray[Any], l2: float | NDArray[Any]) -> NDArray[Any]:
-    """2λ W, in the shape of W."""
-    return np.asarray(2.0 * l2 * W)
+    def terms(self, W: NDArray[Any]) -> NDArray[Any]:
+        """λ W² of each entry; `value` is their sum."""
+        return np.asarray(self.l2 * (W * W))
 
+    def gradient(self, W: NDArray[Any]) -> NDArray[Any]:
+        """2λ W, in the shape of W."""
+        return np.asarray(2.0 * self.l2 * W)
 
-def curvature(l2: Real) -> Real:
-    """2λ: the cost is 2λ-strongly convex in W, so J − J* ≤ ‖∇J‖² / (2 · curvature).
+    @property
+    def curvature(self) -> Any:
+        """2λ: the cost is 2λ-strongly convex in W, so J − J* ≤ ‖∇J‖² / (2 · curvature)."""
+        return 2.0 * self.l2
 
-    Example:
-        >>> curvature(0.1)
-        0.2
-    """
-    return 2.0 * l2
-
-
-def decay(learning_rate: Real, l2: Real) -> Real:
-    """1 − 2ηλ, what a gradient step of length η multiplies W by beside the loss.
-
-    Example:
-        >>> decay(0.1, l2=0.5)
-        0.9
-    """
-    return 1.0 - learning_rate * curvature(l2)
+    def decay(self, learning_rate: Any) -> Any:
+        """1 − 2ηλ, what a gradient step of length η multiplies W by beside the loss."""
+        return 1.0 - learning_rate * self.curvature

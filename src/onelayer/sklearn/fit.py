@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from onelayer.data.rows import Rows
 from onelayer.data.split import cut_fraction
 from onelayer.engines import Engine, Method, State, Steps, Trainer, Weights
-from onelayer.objective import penalty
+from onelayer.objective.penalty import Penalty
 from onelayer.sklearn.base import Float64, Layer
 from onelayer.sklearn.inputs import Labelled
 from onelayer.solver.certificate import certify_weights
@@ -138,8 +138,8 @@ def resolve_rate(engine: Engine, rows: Rows, descent: Descent) -> float:
     """η; "auto" is 1/L_B of these rows, measured in the arithmetic type of the descent."""
     if descent.learning_rate != AUTO:
         return float(descent.learning_rate)
-    l2, batch_size, dtype = descent.l2, descent.batch_size, descent.dtype
-    return 1.0 / smoothness(engine, rows, l2, batch_size, dtype=dtype)[1]
+    penalty, batch_size, dtype = Penalty(descent.l2), descent.batch_size, descent.dtype
+    return 1.0 / smoothness(engine, rows, penalty, batch_size, dtype=dtype)[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +181,7 @@ def fit_minibatch(
         if epoch - best.epoch >= descent.patience:
             break
     W, b = (part[0].astype(np.float64) for part in best.weights)
-    gap = certify_weights(engine, rows, W, b, descent.l2).given.gap
+    gap = certify_weights(engine, rows, W, b, Penalty(descent.l2)).given.gap
     measured = {name: np.array(values) for name, values in history.items()}
     return Fitted(Layer(W, b), len(history["cost"]), gap, measured, eta)
 
@@ -205,7 +205,7 @@ def _begin(engine: Engine, start: Layer, descent: Descent) -> Trainer:
 def _cost(trainer: Trainer, rows: Rows, l2: float) -> float:
     W = trainer.weights().W.astype(np.float64)
     with np.errstate(over="ignore"):
-        return float(trainer.evaluate(rows).loss[0]) + penalty.value(W, l2)
+        return float(trainer.evaluate(rows).loss[0]) + Penalty(l2).value(W)
 
 
 def _better(

@@ -43,8 +43,8 @@ from onelayer.engines import (
 )
 from onelayer.errors import SettingsError, require_number
 from onelayer.model.model import Certificate, Model
-from onelayer.objective import penalty
 from onelayer.objective.loss import softmax_and_log_sum
+from onelayer.objective.penalty import Penalty
 from onelayer.solver.linalg import norm, one_blas_thread, outer_product
 
 Float64 = NDArray[np.float64]
@@ -121,11 +121,11 @@ def certify(
     require_number("l2 (λ)", l2, "a finite number, 0 or above", least=0)
     model.check_data(rows)
     W, b = model.W.astype(np.float64), model.b.astype(np.float64)
-    return certify_weights(streaming(engine), rows_of(rows, model.scaling), W, b, l2).given
+    return certify_weights(streaming(engine), rows_of(rows, model.scaling), W, b, Penalty(l2)).given
 
 
 def certify_weights(
-    engine: Engine, rows: Rows, W: Float64, b: Float64, l2: float, tol: float = 0.0
+    engine: Engine, rows: Rows, W: Float64, b: Float64, penalty: Penalty, tol: float = 0.0
 ) -> Certified:
     """Certificates of (W, b), and of W with the bias that minimises J(W, ·).
 
@@ -135,20 +135,20 @@ def certify_weights(
     for it in the returned bias.
     """
     W, b = np.asarray(W, np.float64), np.asarray(b, np.float64)
-    if l2 == 0.0:
+    if penalty.curvature == 0.0:
         return _without_bound(engine, rows, W, b)
     scores = scores_of(engine, rows, W)
     frequencies = rows.class_frequencies(len(b))
     at_given = scores.moments(b)
-    cost = at_given.loss + penalty.value(W, l2)
+    cost = at_given.loss + penalty.value(W)
     bias, moments = minimise_bias(scores, b, at_given, frequencies, BIAS_PART * tol)
-    least = moments.loss + penalty.value(W, l2)
+    least = moments.loss + penalty.value(W)
     residual = float(np.abs(moments.means - frequencies).max())
     G, divergence = scores.gradient(bias, feasible_mixture(moments.means, frequencies))
-    slope = norm(G + penalty.gradient(W, l2))
+    slope = norm(G + penalty.gradient(W))
     # J* is no lower than 0 either.
-    gap = min(slope**2 / (2.0 * penalty.curvature(l2)) + divergence, least)
-    best = Certificate(l2, least, gap, slope, residual, rows.count)
+    gap = min(slope**2 / (2.0 * penalty.curvature) + divergence, least)
+    best = Certificate(penalty.l2, least, gap, slope, residual, rows.count)
     excess = max(cost - least, 0.0)
     present = frequencies > 0.0
     return Certified(

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from onelayer.data.rows import Rows
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded
-from onelayer.objective import penalty
+from onelayer.objective.penalty import Penalty
 from onelayer.solver.linalg import inner, inner_product, norm, one_blas_thread, outer_product
 
 Float64 = NDArray[np.float64]
@@ -193,9 +193,9 @@ class Preconditioner:
     rest: float
     curvature: float
 
-    def divide(self, gradient: Float64, l2: float) -> Float64:
+    def divide(self, gradient: Float64, penalty: Penalty) -> Float64:
         """M(λ)⁻¹ times a gradient, shape (K, D + 1); the last column is the bias's."""
-        c, G, bend = self.curvature, gradient[:, :-1], penalty.curvature(l2)
+        c, G, bend = self.curvature, gradient[:, :-1], penalty.curvature
         least = MIN_EIGENVALUE * c * float(self.variances[0]) + np.finfo(np.float64).tiny
         inside = 1.0 / np.maximum(c * self.variances + bend, least)
         complete = len(self.variances) == G.shape[1]

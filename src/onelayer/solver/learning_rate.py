@@ -35,8 +35,8 @@ from onelayer.data.scaling import fit_scaling
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded, streaming, tiles
 from onelayer.errors import require_number, require_whole
-from onelayer.objective import penalty
 from onelayer.objective.loss import LOSS_FUNCTIONS, Loss, Sigmoid, Softmax, check_loss
+from onelayer.objective.penalty import Penalty
 from onelayer.solver.linalg import inner, norm
 
 Float64 = NDArray[np.float64]
@@ -144,24 +144,26 @@ def suggest_learning_rate(
     check_loss(loss, 0.0)
     train = data.train if isinstance(data, Splits) else data
     rows = rows_of(train, fit_scaling(scaling, train.X, train.max_value))
-    return learning_rate_bounds(streaming(engine), rows, train.classes, l2, batch_size, loss)
+    return learning_rate_bounds(
+        streaming(engine), rows, train.classes, Penalty(l2), batch_size, loss
+    )
 
 
 def learning_rate_bounds(
     engine: Engine,
     rows: Rows,
     classes: int,
-    l2: float,
+    penalty: Penalty,
     batch_size: int,
     loss: Loss = "softmax",
 ) -> LearningRateBounds:
     """The bounds on these rows."""
     curvature = LOSS_FUNCTIONS[loss].curvature(classes)
-    whole, mixed = smoothness(engine, rows, l2, batch_size, curvature)
+    whole, mixed = smoothness(engine, rows, penalty, batch_size, curvature)
     D = rows.X.shape[1]
     zero = Weights(np.zeros((1, classes, D), np.float32), np.zeros((1, classes), np.float32))
-    at_start, _ = largest_curvature(engine, rows, zero, l2, loss=loss)
-    return LearningRateBounds(l2, min(batch_size, rows.count), whole, mixed, at_start)
+    at_start, _ = largest_curvature(engine, rows, zero, penalty, loss=loss)
+    return LearningRateBounds(penalty.l2, min(batch_size, rows.count), whole, mixed, at_start)
 
 
 def stable_product(momentum: float = 0.0, *, nesterov: bool = False) -> float:
@@ -178,7 +180,7 @@ def stable_product(momentum: float = 0.0, *, nesterov: bool = False) -> float:
 def smoothness(
     engine: Engine,
     rows: Rows,
-    l2: float,
+    penalty: Penalty,
     batch_size: int,
     curvature: float = 0.5,
     dtype: str = "float32",
@@ -192,14 +194,14 @@ def smoothness(
     whole = curvature * largest_second_moment(engine, rows, dtype)
     single = curvature * _largest_row(rows)
     mixed = whole if N == 1 else (N * (B - 1) * whole + (N - B) * single) / (B * (N - 1))
-    return whole + penalty.curvature(l2), mixed + penalty.curvature(l2)
+    return whole + penalty.curvature, mixed + penalty.curvature
 
 
 def largest_curvature(
     engine: Engine,
     rows: Rows,
     weights: Weights,
-    l2: float,
+    penalty: Penalty,
     *,
     loss: Loss = "softmax",
     start: Float64 | None = None,
@@ -223,7 +225,7 @@ def largest_curvature(
             bent[:, :-1] += engine.weighted_sums(part, U[None])[0]
             bent[:, -1] += U.sum(axis=0, dtype=np.float64)
         bent /= rows.mass
-        bent[:, :-1] += penalty.gradient(v[:, :-1], l2)
+        bent[:, :-1] += penalty.gradient(v[:, :-1])
         return bent
 
     if start is None:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
 from onelayer.engines import Engine
-from onelayer.objective import penalty
 from onelayer.objective.loss import softmax
+from onelayer.objective.penalty import Penalty
 from onelayer.solver.linalg import inner_product, one_blas_thread, outer_product
 
 Float64 = NDArray[np.float64]
@@ -53,7 +53,7 @@ def newton_direction(
     X: Float64,
     at: Float64,
     gradient: Float64,
-    l2: float,
+    penalty: Penalty,
     weights: Float64 | None = None,
 ) -> Float64:
     """H⁻¹ times the gradient at a point, both of shape (K, D + 1).
@@ -73,7 +73,7 @@ def newton_direction(
     mass = len(X) if weights is None else float(weights.sum())
     H = blocks.reshape(K * width, K * width) / mass
     size = float(np.trace(H)) / len(H)
-    diagonal = np.full((K, width), penalty.curvature(l2) + RIDGE * size)
+    diagonal = np.full((K, width), penalty.curvature + RIDGE * size)
     # The cost does not depend on the bias of a class that no row can be of.
     diagonal[:, -1] = np.where(P.max(axis=0) < IMPOSSIBLE, size, RIDGE * size)
     H[np.diag_indices(len(H))] += diagonal.ravel()

@@ -27,7 +27,7 @@ from onelayer.engines import Engine, Weights, streaming
 from onelayer.errors import require_number, require_whole
 from onelayer.files.provenance import describe_environment
 from onelayer.model.model import Certificate, Model, origin
-from onelayer.objective import penalty
+from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import ABSENT_BELOW, Certified, certify_weights
 from onelayer.solver.lbfgs import Descent, Pair, Point, Preconditioner, descend, fit_preconditioner
 from onelayer.solver.linalg import norm
@@ -160,6 +160,11 @@ class Target:
         require_number("tol", self.tol, "a finite number above 0", above=0)
         require_whole("max_passes", self.max_passes, 1)
 
+    @property
+    def penalty(self) -> Penalty:
+        """λ Σ W²."""
+        return Penalty(self.l2)
+
 
 class Solver:
     """Solves one λ after another on the same rows; each starts where the last one ended.
@@ -198,8 +203,9 @@ class Solver:
     def solve(self, target: Target) -> Optimum:
         """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
         started, self._passes = time.perf_counter(), 0
+        added = Penalty(target.l2 - self._target.l2)
         for i, (step, change) in enumerate(self._pairs):
-            self._pairs[i] = Pair(step, change + _penalty(step, target.l2 - self._target.l2))
+            self._pairs[i] = Pair(step, change + _slope(added, step))
         self._target = target
         try:
             status, certified = self._search()
@@ -257,10 +263,10 @@ class Solver:
 
     def _inverse_hessian(self, point: Point, gradient: Float64) -> Float64:
         if self._dense is None:
-            return self._preconditioner.divide(gradient, self._target.l2)
+            return self._preconditioner.divide(gradient, self._target.penalty)
         weights = self._rows.row_weights
         direction = newton_direction(
-            self._engine, self._dense, point.at, gradient, self._target.l2, weights
+            self._engine, self._dense, point.at, gradient, self._target.penalty, weights
         )
         direction[~self._present] = 0.0
         return direction
@@ -269,19 +275,19 @@ class Solver:
         """J and its gradient on centred features: one pass over the rows."""
         rounded = at.astype(self._dtype)
         weights = Weights(np.ascontiguousarray(rounded[None, :, :-1]), rounded[None, :, -1])
-        at, l2 = rounded.astype(np.float64), self._target.l2
+        at, penalty = rounded.astype(np.float64), self._target.penalty
         loss, G, g = self._engine.gradient(self._centred, weights)
         self._passes += 1
-        gradient = np.concatenate([G[0], g[0][:, None]], axis=1) + _penalty(at, l2)
+        gradient = np.concatenate([G[0], g[0][:, None]], axis=1) + _slope(penalty, at)
         gradient[~self._present] = 0.0
-        return Point(at, float(loss[0]) + penalty.value(at[:, :-1], l2), gradient)
+        return Point(at, float(loss[0]) + penalty.value(at[:, :-1]), gradient)
 
     def _estimated_gap(self, point: Point) -> float:
         """The relative gap that a certificate would find here if the bias were at its best."""
         steepness = norm(point.gradient[:, :-1])
         if self._target.l2 == 0.0:
             return steepness / self._norm_at_zero()
-        bend = penalty.curvature(self._target.l2)
+        bend = float(self._target.penalty.curvature)
         return steepness**2 / (2.0 * bend * max(point.cost, TINY))
 
     def _is_proven(self, certificate: Certificate) -> bool:
@@ -302,7 +308,7 @@ class Solver:
         W = self._at[:, :-1]
         bias = self._at[:, -1] - _along(W, self._preconditioner.mean)
         target = self._target
-        return certify_weights(self._engine, self._rows, W, bias, target.l2, target.tol)
+        return certify_weights(self._engine, self._rows, W, bias, target.penalty, target.tol)
 
 
 def first_bias(frequencies: Float64) -> Float64:
@@ -321,9 +327,9 @@ def _along(W: NDArray[np.floating], x: Float64) -> Float64:
     return np.asarray(np.einsum("kd,d->k", W, x))
 
 
-def _penalty(at: Float64, l2: float) -> Float64:
+def _slope(penalty: Penalty, at: Float64) -> Float64:
     """The penalty's gradient at (W, b): 2λW, and 0 for the bias."""
-    slope = penalty.gradient(at, l2)
+    slope = penalty.gradient(at)
     slope[:, -1] = 0.0
     return slope
 

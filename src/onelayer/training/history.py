@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
 from onelayer.engines import Engine, Evaluation, Weights
-from onelayer.objective import penalty
+from onelayer.objective.penalty import Penalty
 from onelayer.solver.learning_rate import largest_curvature
 from onelayer.training.result import Curvature, History, Outcome
 from onelayer.training.run import Run
@@ -109,11 +109,11 @@ class HistoryRecorder:
         whose patience is at its end is marked as stopped.
         """
         W = measured.weights.W.astype(np.float64)
-        l2 = np.array([self.runs[i].l2 for i in positions])
+        penalty = Penalty(np.array([self.runs[i].l2 for i in positions]))
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.einsum("rkd,rkd->r", W, W)
             # 0 · ∞ is not a number, so weights that overflowed show without a penalty as well.
-            penalties = penalty.value_of_squares(squares, l2)
+            penalties = penalty.values(W)
             finite = np.isfinite(measured.train.loss + penalties)
         for row, i in enumerate(positions):
             if finite[row]:
@@ -233,7 +233,7 @@ class CurvatureMeter:
             self._engine,
             self._rows,
             weights,
-            run.l2,
+            Penalty(run.l2),
             loss=run.loss,
             start=self.directions.get(i),
             tolerance=CURVATURE_TOLERANCE,

@@ -28,8 +28,8 @@ from onelayer.errors import LearningRateWarning, SettingsError
 from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.provenance import describe_environment
 from onelayer.model.model import Certificate
-from onelayer.objective import penalty
 from onelayer.objective.loss import LOSS_FUNCTIONS
+from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.learning_rate import largest_second_moment, smoothness, stable_product
 from onelayer.training.checkpoint import (
@@ -202,7 +202,7 @@ def resolve_learning_rates(
         if run.learning_rate == AUTO:
             key = (run.l2, run.batch_size, LOSS_FUNCTIONS[run.loss].curvature(classes))
             if key not in known:
-                known[key] = smoothness(engine, rows, *key)[1]
+                known[key] = smoothness(engine, rows, Penalty(run.l2), *key[1:])[1]
             run = replace(run, learning_rate=(1.0 - run.momentum) / known[key])
         resolved.append(run)
     _warn_about_unstable_rates(resolved, engine, rows, classes)
@@ -215,8 +215,8 @@ def _warn_about_unstable_rates(
     moment = largest_second_moment(engine, rows)
 
     def limit(run: Run) -> float:
-        smooth = LOSS_FUNCTIONS[run.loss].curvature(classes) * moment + penalty.curvature(run.l2)
-        return stable_product(run.momentum, nesterov=run.nesterov) / smooth
+        smooth = LOSS_FUNCTIONS[run.loss].curvature(classes) * moment + Penalty(run.l2).curvature
+        return float(stable_product(run.momentum, nesterov=run.nesterov) / smooth)
 
     unstable = [run for run in runs if run.eta > limit(run)]
     for momentum, bound in (
@@ -486,7 +486,7 @@ def _certify(context: TrainingContext) -> tuple[Certificate, ...]:
     recorder, rows = context.recorder, context.rows(context.data.train)
     W, b = (part.astype(np.float64) for part in recorder.weights)
     return tuple(
-        certify_weights(context.engine, rows, W[i], b[i], run.l2).given
+        certify_weights(context.engine, rows, W[i], b[i], Penalty(run.l2)).given
         for i, run in enumerate(recorder.runs)
     )
 

@@ -93,7 +93,7 @@ def test_certificates_and_scores_ask_the_engine_that_keeps_them(torch_engine: En
     problem = make_problem(7)
     W, b = random_weights(problem, 7)
     proofs = [
-        certify_weights(engine, problem.rows, W, b, problem.l2)
+        certify_weights(engine, problem.rows, W, b, problem.penalty)
         for engine in (torch_engine, make_engine("native"))
     ]
     assert proofs[0].given.gap == pytest.approx(proofs[1].given.gap, rel=1e-9, abs=1e-12)

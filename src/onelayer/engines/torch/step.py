@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from onelayer.engines.base import AVERAGE, VELOCITY, Method, State, Steps
 from onelayer.engines.torch.features import TYPES, Machine, join, on_device, part
-from onelayer.objective import penalty
+from onelayer.objective.penalty import Penalty
 
 
 class Losses:
@@ -161,7 +161,7 @@ class Descent:
         shares = np.ones_like(steps.learning_rate) if steps.averaging is None else steps.averaging
         return Rates(
             self.of_runs(steps.learning_rate),
-            self.of_runs(penalty.decay(steps.learning_rate, self._method.l2)),
+            self.of_runs(Penalty(self._method.l2).decay(steps.learning_rate)),
             self.of_runs(shares),
         )
 
