@@ -663,7 +663,7 @@ def _dots_spec(
     across = {"x": axis.spec("l", padding=24), "x2": {"field": "h"}, "y": y}
     words = [("s", "setting"), ("t", "value"), ("w", axis.title)]
     tooltip = [{"field": field, "type": "nominal", "title": title} for field, title in words]
-    point = {"x": axis.spec("v", padding=24), "y": y, "color": color, "shape": shape}
+    point: Spec = {"x": axis.spec("v", padding=24), "y": y, "color": color, "shape": shape}
     point |= {"tooltip": tooltip}
     dot = {"type": "point", "filled": True, "size": 80, "opacity": 1}
     bar = {"type": "rule", "strokeWidth": 3, "opacity": 0.45}
