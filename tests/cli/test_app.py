@@ -21,16 +21,25 @@ from tests.cli.conftest import Command
 
 
 @pytest.mark.usefixtures("drawn_pages")
-def test_reproduce_leaves_the_page_and_prints_the_table(run: Command, tmp_path: Path) -> None:
+def test_reproduce_leaves_a_page_that_report_redraws_from_the_records(
+    run: Command, tmp_path: Path
+) -> None:
     code, out, err = run("reproduce", "--data", "digits", "--seeds", "2")
     assert code == 0, err
     folder = tmp_path / "runs" / "reproduce"
-    assert (folder / "report.html").stat().st_size > 100_000
     for name in ("λ=0, η=0.1", "λ=0, η=0.01", "λ=0.1, η=0.01", "λ=1, η=0.01"):
         assert name in out
     assert "runs/reproduce/report.html" in out
     assert len(load_result(folder).runs) == 8
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["reproduce"]
+    page, weights = (folder / "report.html").read_bytes(), folder / "weights.safetensors"
+    kept = weights.read_bytes()
+    assert len(page) > 100_000
+    (folder / "report.html").unlink()
+    code, _, _ = run("report", str(folder))
+    assert code == 0
+    assert (folder / "report.html").read_bytes() == page
+    assert weights.read_bytes() == kept
 
 
 def test_reproduce_only_trains_the_settings_that_are_named(run: Command, tmp_path: Path) -> None:
@@ -88,19 +97,6 @@ def test_check_gradient_fails_when_the_gradients_disagree(
     assert "disagree" in err
 
 
-@pytest.mark.usefixtures("drawn_pages")
-def test_report_draws_the_page_of_a_saved_run_anew(run: Command, tmp_path: Path) -> None:
-    run("train", "--data", "digits", "--learning-rate", "0.1", "--epochs", "1")
-    folder = tmp_path / "runs" / "train"
-    page = (folder / "report.html").read_bytes()
-    weights = (folder / "weights.safetensors").read_bytes()
-    (folder / "report.html").unlink()
-    code, _, _ = run("report", str(folder))
-    assert code == 0
-    assert (folder / "report.html").read_bytes() == page
-    assert (folder / "weights.safetensors").read_bytes() == weights
-
-
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -113,8 +109,9 @@ def test_report_draws_the_page_of_a_saved_run_anew(run: Command, tmp_path: Path)
         ("train --batch-size 0", "batch_size must be"),
         ("train --scaling max", "scaling must"),
         ("train --dtype int8", "dtype must be"),
-        ("train --test-size 20", "test_size must be between 0 and 1, got 20"),
-        ("train --validation-size 0", "validation_size must be between 0 and 1, got 0"),
+        ("train --test-size 20", "test_size (--test-size) must be a fraction above 0 and below 1"),
+        ("solve --validation-size 0", "validation_size (--validation-size) must be a fraction"),
+        ("train --split-seed -1", "split_seed (--split-seed) must be a whole number, 0 or above"),
         ("reproduce --only eta", "unknown experiment 'eta'"),
         ("reproduce --seeds 0", "seeds must be"),
         ("reproduce --engine gpu", "engine must be one of"),
@@ -135,7 +132,7 @@ def test_report_draws_the_page_of_a_saved_run_anew(run: Command, tmp_path: Path)
 def test_a_wrong_value_exits_2_in_one_sentence_before_data_are_loaded(
     words: str, sentence: str, run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onelayer.data.load", None)
+    monkeypatch.setattr(importlib.import_module("onelayer.data.load"), "load_cifar10", None)
     code, out, err = run(*words.split())
     assert (code, out) == (2, "")
     assert sentence in " ".join(err.split())
@@ -215,7 +212,7 @@ def test_ctrl_c_before_training_saves_nothing_and_exits_130(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.train, "load_splits", interrupted)
+    monkeypatch.setattr(cli.options, "load_splits", interrupted)
     code, _, err = run("reproduce")
     assert code == 130
     assert "nothing was saved" in err

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +92,6 @@ def test_ctrl_c_while_rows_are_read_ends_the_command(tmp_path: Path) -> None:
         assert process.stderr is not None
         while "a pass" not in process.stderr.readline():
             assert process.poll() is None
-        time.sleep(0.5)
         os.kill(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

@@ -110,7 +110,7 @@ def test_a_grid_is_trained_ranked_and_shown(run: Command, tmp_path: Path) -> Non
     names = {"sweep-batch-50.png", "sweep-batch-50.svg", "sweep-batch-100.png"}
     assert names <= {path.name for path in (folder / "charts").iterdir()}
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "Which setting is best" in page
+    assert "Best setting" in page
     assert "certified, at most" not in page
     # The best setting's weights were kept at every epoch, and come to the same bits.
     [(position, shots)] = result.snapshots.items()
@@ -216,7 +216,7 @@ def test_lists_of_a_config_file_are_lists_of_the_grid(run: Command, tmp_path: Pa
         ("--batch-size 10.5", "--batch-size must be whole numbers"),
         ("--random -1", "--random must be a whole number"),
         ("--random 9 --lr 0.1,0.2", "only 2 could be drawn"),
-        ("--scaling unit,unit", "--scaling must name each scaling once, got 'unit,unit'"),
+        ("--scaling unit,", "--scaling must be names separated by commas, got 'unit,'"),
         ("--scaling unit,max", "scaling must be one of auto, none, unit, standardize, but 'max'"),
         ("--seeds 0", "seeds must be"),
         ("--momentum 1", "momentum (μ) must be"),

@@ -49,7 +49,7 @@ def default_map(
         if name is None:
             near = difflib.get_close_matches(key.replace("_", "-"), known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"options: {', '.join(known)}"
-            raise SettingsError(f"{source}: {called} has no option {key!r}; {hint}")
+            raise SettingsError(f"{source}: {called} has no option {key!r}; {hint}.")
         defaults[options[name].name] = _as_typed(options[name], f"{source}: {key!r}", value)
     return defaults
 
@@ -102,16 +102,16 @@ def _read_toml(file: Path) -> dict[str, Any]:
         with file.open("rb") as stream:
             return tomllib.load(stream)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file} is not a valid TOML file: {error}") from None
+        raise SettingsError(f"{file} is not a valid TOML file: {error}.") from None
     except OSError as error:
-        raise SettingsError(f"cannot read {file}: {error.strerror or error}") from None
+        raise SettingsError(f"cannot read {file}: {error.strerror or error}.") from None
 
 
 def _as_typed(parameter: Any, where: str, value: Any) -> str:
     """A value as it would be typed: so 2.7 is no whole number, and true is no number."""
     items = value if isinstance(value, list) else [value]
     if any(not isinstance(item, (str, int, float)) for item in items):
-        raise SettingsError(f"{where} must be a number, a string, a boolean or a list of these")
+        raise SettingsError(f"{where} must be a number, a string, a boolean or a list of these.")
     if isinstance(value, list) and parameter.metavar != VALUES:
-        raise SettingsError(f"{where} must be one value, not a list")
+        raise SettingsError(f"{where} must be one value, not a list.")
     return ",".join(str(item).lower() if isinstance(item, bool) else str(item) for item in items)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from onelayer.cli import options as opt
 from onelayer.cli.app import (
     JsonOption,
     command,
@@ -21,13 +22,6 @@ from onelayer.cli.app import (
     print_json,
     print_line,
     written_once,
-)
-from onelayer.cli.options import (
-    DataOptions,
-    EngineOptions,
-    chosen_engine,
-    load_splits,
-    options_of_run,
 )
 from onelayer.errors import SettingsError, require_whole
 from onelayer.files.atomic import SETTINGS_FILE
@@ -63,8 +57,8 @@ def evaluate(
     *,
     model: ModelArgument,
     on: str = PARTS[0],
-    data: DataOptions,
-    arithmetic: EngineOptions,
+    data: opt.DataOptions,
+    arithmetic: opt.EngineOptions,
     json: JsonOption = False,
 ) -> None:
     """Measure accuracy, confusion, log loss and calibration of a model.
@@ -82,10 +76,10 @@ def evaluate(
     from onelayer.report import evaluation_tables
 
     if on not in PARTS:
-        raise SettingsError(f"--on must be one of {', '.join(PARTS)}, got {on!r}")
-    engine = chosen_engine(arithmetic)
+        raise SettingsError(f"--on must be one of {', '.join(PARTS)}, got {on!r}.")
+    engine = opt.chosen_engine(arithmetic)
     chosen = open_noted(model)
-    rows = getattr(load_splits(options_of_run(context, data, chosen)), on)
+    rows = getattr(opt.load_splits(opt.options_of_run(context, data, chosen)), on)
     evaluation = chosen.model.evaluate(rows, engine)
     if json:
         print_json(evaluation.as_dict())
@@ -101,7 +95,7 @@ def predict(
     model: ModelArgument,
     rows: str,
     out: Path,
-    arithmetic: EngineOptions,
+    arithmetic: opt.EngineOptions,
 ) -> None:
     """Classify rows: one line of class and probabilities per row.
 
@@ -116,7 +110,7 @@ def predict(
     from onelayer.model.predictions import check_output, read_rows, write_predictions
 
     check_output(out)
-    engine = chosen_engine(arithmetic)
+    engine = opt.chosen_engine(arithmetic)
     chosen = open_noted(model).model
     X = read_rows(rows, chosen.feature_names)
     with written_once(out) as own:
@@ -202,7 +196,7 @@ def export(
     """
     target = _format_of(out, to)
     if input_type is not None and target != "onnx":
-        raise SettingsError(f"--input-type has no effect with --to {target}")
+        raise SettingsError(f"--input-type has no effect with --to {target}.")
     chosen = open_noted(model).model
     words = f"{target}: {out}"
     if target == "onnx":
@@ -222,15 +216,15 @@ def _format_of(to: Path, target: str | None) -> str:
     """The format of an exported file, by its suffix and --to, which must agree."""
     every = list(dict.fromkeys(name for names in FORMATS.values() for name in names))
     if target is not None and target not in every:
-        raise SettingsError(f"--to must be one of {', '.join(every)}, got {target!r}")
+        raise SettingsError(f"--to must be one of {', '.join(every)}, got {target!r}.")
     suffix = to.suffix.lower()
     if suffix not in FORMATS:
         raise SettingsError(
-            f"unsupported file type {suffix or str(to)!r}; supported: {', '.join(FORMATS)}"
+            f"unsupported file type {suffix or str(to)!r}; supported: {', '.join(FORMATS)}."
         )
     if target is not None and target not in FORMATS[suffix]:
         endings = " or ".join(end for end, names in FORMATS.items() if target in names)
-        raise SettingsError(f"--to {target} writes {endings}, but {to} ends in {suffix}")
+        raise SettingsError(f"--to {target} writes {endings}, but {to} ends in {suffix}.")
     return target or FORMATS[suffix][0]
 
 
@@ -342,7 +336,7 @@ def _positions(folder: Path, setting: str, names: list[str]) -> list[int]:
         known = "; ".join(dict.fromkeys(names))
         raise SettingsError(
             f"{folder} has no setting {setting!r}; settings: {known}; or a position from 0 to "
-            f"{len(names) - 1}"
+            f"{len(names) - 1}."
         )
     return found
 

@@ -25,7 +25,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from onelayer.cli.app import OptionGroup, err, keyword, note
 from onelayer.cli.config import VALUES, is_given
-from onelayer.data.scaling import check_scaling
 from onelayer.engines import ENGINE_NAMES, Engine
 from onelayer.engines.processes import processes
 from onelayer.errors import SettingsError, require_number, require_whole
@@ -94,21 +93,12 @@ class DataOptions(OptionGroup):
     image_size: str | None = None
     stream: bool | None = None
 
-    def check(self) -> None:
-        """Refuse fractions that are none before anything is read."""
-        for name in ("test_size", "validation_size"):
-            value = getattr(self, name)
-            if not 0.0 < value < 1.0:
-                raise SettingsError(f"{name} must be between 0 and 1, got {value:g}")
-        require_whole("split_seed", self.split_seed, 0)
-
 
 def load_splits(options: DataOptions, *, all_batches: bool = False) -> Splits:
     """Load the data that the options name; of CIFAR-10 batches 1 and 2, or all five."""
     from onelayer.data import load
     from onelayer.data.load import names_cifar10
 
-    options.check()
     batches: dict[str, Any] = {}
     if all_batches and names_cifar10(options.data):
         batches = {"train_batches": (1, 2, 3, 4), "validation_batches": (5,)}
@@ -122,16 +112,16 @@ def options_of_run(context: typer.Context, typed: DataOptions, chosen: ChosenMod
     given = {f.name: getattr(typed, f.name) for f in fields(typed) if is_given(context, f.name)}
     if saved is None:
         if "data" not in given:
-            raise SettingsError("cannot tell which data the model was trained on; pass --data")
+            raise SettingsError("cannot tell which data the model was trained on; pass --data.")
         return typed
-    if given.get("data", saved.data) != saved.data:
-        note(f"the model was trained on other data: {saved.data or 'cifar10'}")
+    before = saved.data or "cifar10"
+    if given.get("data", before) != before:
+        note(f"the model was trained on other data: {before}")
         return typed
-    for name, value in given.items():
-        before = getattr(saved, name)
-        if value != before:
-            words = f"--{name.replace('_', '-')} {value} differs from the run's ({before})"
-            note(f"{words}; its training rows may be among the rows")
+    for name in ("test_size", "validation_size", "split_seed"):
+        if given.get(name, getattr(saved, name)) != getattr(saved, name):
+            words = f"--{name.replace('_', '-')} {given[name]} differs from the run's"
+            note(f"{words} ({getattr(saved, name)}); its training rows may be among the rows")
     for part in ("test", "validation"):  # rows of their own are not cut off
         if part in given:
             given.setdefault(f"{part}_size", getattr(DataOptions, f"{part}_size"))
@@ -256,7 +246,7 @@ class PenaltyOptions(OptionGroup):
     def values(self, rows: int, *, draw: bool = False) -> list[float] | tuple[float, float]:
         """The λ's for N training rows; those of `draw` may be a range (low, high)."""
         if self.l2 is not None and self.C is not None:
-            raise SettingsError("--l2 and --C set the same penalty; pass one of them")
+            raise SettingsError("--l2 and --C set the same penalty; pass one of them.")
         if self.C is None:
             return parse_choice("--l2", self.l2 or "0", draw=draw)
         inverse = parse_choice("--C", self.C, draw=draw)
@@ -269,7 +259,7 @@ class PenaltyOptions(OptionGroup):
         """The only λ."""
         values = self.values(rows)
         if len(values) != 1:
-            raise SettingsError(f"one λ is needed, got {len(values)}")
+            raise SettingsError(f"one λ is needed, got {len(values)}.")
         return values[0]
 
 
@@ -384,24 +374,14 @@ def parse_names(flag: str, text: str) -> list[str]:
     """Names separated by commas, each once."""
     names = [name.strip() for name in text.split(",")]
     if not all(names):
-        raise SettingsError(f"{flag} must be names separated by commas, got {text!r}")
+        raise SettingsError(f"{flag} must be names separated by commas, got {text!r}.")
     return list(dict.fromkeys(names))
-
-
-def parse_scalings(text: str) -> list[str]:
-    """Names of scalings; each may be there once."""
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        check_scaling(name)
-    if len(set(names)) < len(names):
-        raise SettingsError(f"--scaling must name each scaling once, got {text!r}")
-    return names
 
 
 def check_dtype(dtype: str) -> None:
     """Refuse an arithmetic type that training does not know."""
     if dtype not in ("float32", "float64"):
-        raise SettingsError(f"dtype must be float32 or float64, got {dtype!r}")
+        raise SettingsError(f"dtype must be float32 or float64, got {dtype!r}.")
 
 
 def parse_seeds(text: str) -> Sequence[int]:
@@ -418,10 +398,10 @@ def _range(flag: str, text: str) -> list[float]:
     if len(parts) == 2:
         raise SettingsError(
             f"{flag}: {text!r} does not say how many values; write {text}:5 for five, or add "
-            "--random to draw from the whole range"
+            "--random to draw from the whole range."
         )
     if len(parts) != 3 or not parts[2].isdecimal() or int(parts[2]) < 2:
-        raise SettingsError(f"{flag}: a range is low:high:n, with n at least 2, got {text!r}")
+        raise SettingsError(f"{flag}: a range is low:high:n, with n at least 2, got {text!r}.")
     low, high = _ends(flag, text, parts[0], parts[1])
     exact = np.geomspace(low, high, int(parts[2])).tolist()
     inner = exact[1:-1]
@@ -437,7 +417,7 @@ def _ends(flag: str, text: str, low: str, high: str) -> tuple[float, float]:
     if not 0.0 < ends[0] < ends[1]:
         raise SettingsError(
             f"{flag}: a range goes from a number above 0 to a larger one, got {text!r}; for 0 as "
-            "well write 0,0.001:1:4"
+            "well write 0,0.001:1:4."
         )
     return ends
 
@@ -449,8 +429,8 @@ def _number(flag: str, text: str, *, whole: bool = False) -> float:
         value = math.nan
     if not math.isfinite(value):
         raise SettingsError(
-            f"{flag} must be numbers separated by commas or ranges low:high:n, got {text.strip()!r}"
+            f"{flag} must be numbers separated by commas or ranges low:high:n, got {text!r}."
         )
     if whole and value != round(value):
-        raise SettingsError(f"{flag} must be whole numbers, got {text!r}")
+        raise SettingsError(f"{flag} must be whole numbers, got {text!r}.")
     return round(value) if whole else value

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from onelayer.cli import options as opt
 from onelayer.cli.app import (
     INTERRUPTED,
     Command,
@@ -24,7 +25,6 @@ from onelayer.cli.app import (
     print_line,
 )
 from onelayer.cli.config import default_map
-from onelayer.cli.options import EngineOptions, chosen_engine
 from onelayer.engines.processes import leads
 from onelayer.errors import OnelayerError
 from onelayer.files.provenance import Command as SavedCommand
@@ -233,7 +233,7 @@ def rerun(
     else:
         raise OnelayerError(
             f"the weights in {goal} differ from those of {folder}, although nothing that is "
-            "recorded changed; check whether the data are the same"
+            "recorded changed; check whether the data are the same."
         )
 
 
@@ -243,7 +243,7 @@ def _run(context: typer.Context, command: SavedCommand, to: Path, source: str) -
     group = context.parent
     inner = group.command.get_command(group, command.name)  # type: ignore[attr-defined]
     if inner is None:
-        raise OnelayerError(f"{source} was made by {command.name!r}, which this version lacks")
+        raise OnelayerError(f"{source} was made by {command.name!r}, which this version lacks.")
     saved = default_map(inner, command.name, command.options, source)
     with inner.make_context(
         command.name, ["--out", str(to)], parent=group, default_map=saved
@@ -254,9 +254,9 @@ def _run(context: typer.Context, command: SavedCommand, to: Path, source: str) -
 def _environment_of(command: SavedCommand) -> dict[str, str]:
     from onelayer.files.provenance import describe_environment
 
-    names = [field.name for field in fields(EngineOptions) if field.name in command.options]
+    names = [field.name for field in fields(opt.EngineOptions) if field.name in command.options]
     options: dict[str, Any] = {name: command.options[name] for name in names}
-    return describe_environment() | chosen_engine(EngineOptions(**options)).describe()
+    return describe_environment() | opt.chosen_engine(opt.EngineOptions(**options)).describe()
 
 
 def _what_changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -272,4 +272,4 @@ def _digest(file: Path) -> str:
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
-        raise OnelayerError(f"cannot read {file}: {error.strerror}") from None
+        raise OnelayerError(f"cannot read {file}: {error.strerror}.") from None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from onelayer.cli import options as opt
 from onelayer.cli.app import (
     INTERRUPTED,
     JsonOption,
@@ -17,22 +18,8 @@ from onelayer.cli.app import (
     print_json,
     print_line,
 )
-from onelayer.cli.config import ConfigOption, command_in_force, is_given
+from onelayer.cli.config import ConfigOption, command_in_force
 from onelayer.cli.models import models_of
-from onelayer.cli.options import (
-    DataOptions,
-    EngineOptions,
-    LossOption,
-    OutOption,
-    PenaltyOptions,
-    ScalingOption,
-    as_loaded,
-    chosen_engine,
-    load_splits,
-    note_estimate,
-    options_of_run,
-    progress_bar,
-)
 from onelayer.cli.runs import finish_path
 from onelayer.data.scaling import check_scaling
 from onelayer.errors import SettingsError, require_number, require_whole
@@ -45,29 +32,21 @@ if TYPE_CHECKING:
     from onelayer.model.model import Model
 
 
-class PathPenaltyOptions(PenaltyOptions):
-    """The L2 penalties of a path.
-
-    Hyperparameters:
-        l2 VALUES: L2 penalty λ ≥ 0; the cost adds λ Σ W². Default: 20 values from 1 to 1e-4.
-        C VALUES: The same as scikit-learn's C = 1/(2λN).
-    """
-
-
 @command("Training")
 def solve(
     context: typer.Context,
     *,
-    penalty: PathPenaltyOptions,
+    l2: str | None = None,
+    C: str | None = None,
     tol: float = 1e-6,
     max_passes: int = 1000,
     folds: int = 0,
     choose_by: str = "accuracy",
     rule: str = "best",
-    data: DataOptions,
-    scaling: ScalingOption = "auto",
-    arithmetic: EngineOptions,
-    out: OutOption = Path("runs/solve"),
+    data: opt.DataOptions,
+    scaling: opt.ScalingOption = "auto",
+    arithmetic: opt.EngineOptions,
+    out: opt.OutOption = Path("runs/solve"),
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -81,6 +60,10 @@ def solve(
         onelayer solve --data digits --l2 1e-4:1:12 --folds 5 --choose-by loss
         onelayer solve --data digits --C 1
 
+    Hyperparameters:
+        l2 VALUES: L2 penalty λ ≥ 0; the cost adds λ Σ W². Default: 20 values from 1 to 1e-4.
+        C VALUES: The same as scikit-learn's C = 1/(2λN).
+
     Search:
         tol X: Relative gap to the optimum to prove for each λ.
         max-passes N: Maximum number of passes over the rows for each λ.
@@ -92,21 +75,21 @@ def solve(
     from onelayer.solver import Choice, solve_path
 
     Choice(by=choose_by, rule=rule)  # type: ignore[arg-type]  # it checks the words
-    engine = chosen_engine(arithmetic)
+    engine = opt.chosen_engine(arithmetic)
     check_scaling(scaling)
-    for l2 in penalty.values(rows=1):
-        require_number("l2 (λ)", l2, "a finite number, 0 or above", least=0)
+    penalty = opt.PenaltyOptions(l2, C)
+    for value in penalty.values(rows=1):
+        require_number("l2 (λ)", value, "a finite number, 0 or above", least=0)
     require_number("tol", tol, "a finite number above 0", above=0)
     require_whole("max_passes", max_passes, 1)
     if folds:
         require_whole("folds", folds, 2)
     command = command_in_force(context)
     check_replaceable(out)
-    splits = load_splits(data)
-    given = is_given(context, "l2") or is_given(context, "C")
-    l2s = penalty.values(splits.train.rows) if given else 20
-    note_estimate(splits, engine)
-    with progress_bar("solving", "λ") as show:
+    splits = opt.load_splits(data)
+    l2s = 20 if l2 is None and C is None else penalty.values(splits.train.rows)
+    opt.note_estimate(splits, engine)
+    with opt.progress_bar("solving", "λ") as show:
         path = solve_path(
             splits,
             l2s,
@@ -119,7 +102,7 @@ def solve(
             engine=engine,
             on_progress=lambda now: show(now.done, now.total),
         )
-    finish_path(replace(path, command=as_loaded(command, splits)), out, as_json=json)
+    finish_path(replace(path, command=opt.as_loaded(command, splits)), out, as_json=json)
     if len(path.models) < (l2s if isinstance(l2s, int) else len(set(l2s))):
         note(f"interrupted; the {len(path.models)} largest λ were solved and saved")
         raise typer.Exit(INTERRUPTED)
@@ -131,8 +114,8 @@ def certify(
     *,
     model: str,
     l2: float | None = None,
-    data: DataOptions,
-    arithmetic: EngineOptions,
+    data: opt.DataOptions,
+    arithmetic: opt.EngineOptions,
     json: JsonOption = False,
 ) -> None:
     """Bound how far trained models are from the optimum of their λ.
@@ -152,10 +135,10 @@ def certify(
 
     if l2 is not None:
         require_number("l2 (λ)", l2, "a finite number, 0 or above", least=0)
-    engine, named_models = chosen_engine(arithmetic), models_of(model)
+    engine, named_models = opt.chosen_engine(arithmetic), models_of(model)
     if l2 is None and any(one.model.l2 is None for one in named_models):
-        raise SettingsError("the model does not say its λ; pass --l2")
-    train_set = load_splits(options_of_run(context, data, named_models[0])).train
+        raise SettingsError("the model does not say its λ; pass --l2.")
+    train_set = opt.load_splits(opt.options_of_run(context, data, named_models[0])).train
     figures = []
     for one in named_models:
         certificate = prove(one.model, train_set, l2=l2, engine=engine)
@@ -169,12 +152,12 @@ def certify(
 @command("Training", "suggest-learning-rate")
 def suggest_learning_rate(
     *,
-    penalty: PenaltyOptions,
+    penalty: opt.PenaltyOptions,
     batch_size: int = 100,
-    loss: LossOption = LOSSES[0],
-    data: DataOptions,
-    scaling: ScalingOption = "auto",
-    arithmetic: EngineOptions,
+    loss: opt.LossOption = LOSSES[0],
+    data: opt.DataOptions,
+    scaling: opt.ScalingOption = "auto",
+    arithmetic: opt.EngineOptions,
     json: JsonOption = False,
 ) -> None:
     """Compute the learning rates that are stable on a data set.
@@ -192,8 +175,8 @@ def suggest_learning_rate(
     require_whole("batch_size", batch_size, 1)
     check_loss(loss, 0.0)
     check_scaling(scaling)
-    engine = chosen_engine(arithmetic)
-    train_set = load_splits(data).train
+    engine = opt.chosen_engine(arithmetic)
+    train_set = opt.load_splits(data).train
     bounds = measure(
         train_set,
         l2=penalty.one(train_set.rows),
@@ -226,8 +209,8 @@ def best_linear(
     seeds: int = 5,
     folds: int = 5,
     compare: bool = False,
-    data: DataOptions,
-    arithmetic: EngineOptions,
+    data: opt.DataOptions,
+    arithmetic: opt.EngineOptions,
     out: Path = Path("best-linear.safetensors"),
     config: ConfigOption = None,
 ) -> None:
@@ -267,10 +250,10 @@ def best_linear(
         require_whole("folds", folds, 2)
     if compare and (recipe != OURS or not folds):
         raise SettingsError(
-            "--compare chooses the recipe by folds; drop --folds 0 and the recipe's own options"
+            "--compare chooses the recipe by folds; drop --folds 0 and the recipe's own options."
         )
-    engine = chosen_engine(arithmetic)
-    splits = load_splits(data, all_batches=True)
+    engine = opt.chosen_engine(arithmetic)
+    splits = opt.load_splits(data, all_batches=True)
     rows = whole_training_set(splits)
     recipe.check(rows)
     # The file is staged first: a path that cannot be written to is refused before the work.
@@ -290,7 +273,7 @@ def _choose(rows: Dataset, recipes: tuple[Recipe, ...], folds: int, engine: Engi
     from onelayer.experiments.best_linear import compare_recipes
     from onelayer.report import held_out_table
 
-    with progress_bar("judging by folds", "epochs") as show:
+    with opt.progress_bar("judging by folds", "epochs") as show:
         compared = compare_recipes(rows, recipes, folds=folds, engine=engine, on_progress=show)
     best = max(compared, key=lambda held_out: held_out.accuracy)
     console.print(held_out_table(compared, best))
@@ -305,7 +288,7 @@ def _fit_and_save(
     from onelayer.experiments.best_linear import fit_best_linear, mean_model
 
     maps: list[Model] = []
-    with progress_bar("fitting", "epochs") as show:
+    with opt.progress_bar("fitting", "epochs") as show:
         for seed in range(seeds):
             before, total = seed * recipe.epochs, seeds * recipe.epochs
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from onelayer.cli import options as opt
 from onelayer.cli.app import (
     INTERRUPTED,
     JsonOption,
@@ -23,24 +24,8 @@ from onelayer.cli.app import (
     print_line,
 )
 from onelayer.cli.config import ConfigOption, command_in_force
-from onelayer.cli.options import (
-    DataOptions,
-    DtypeOption,
-    EngineOptions,
-    LossOption,
-    OutOption,
-    SettingOptions,
-    as_loaded,
-    check_dtype,
-    chosen_engine,
-    load_splits,
-    note_estimate,
-    parse_names,
-    parse_scalings,
-    parse_seeds,
-    progress_bar,
-)
 from onelayer.cli.runs import finish
+from onelayer.data.scaling import check_scaling
 from onelayer.engines.processes import processes
 from onelayer.errors import OnelayerError, require_whole
 from onelayer.objective.loss import LOSSES
@@ -71,16 +56,16 @@ class CheckpointOptions(OptionGroup):
 def train(
     context: typer.Context,
     *,
-    settings: SettingOptions,
+    settings: opt.SettingOptions,
     scaling: str = "auto",
     seeds: str = "1",
     random: int = 0,
     draw_seed: int = 0,
     certify: bool | None = None,
-    data: DataOptions,
-    arithmetic: EngineOptions,
-    dtype: DtypeOption = "float32",
-    out: OutOption = Path("runs/train"),
+    data: opt.DataOptions,
+    arithmetic: opt.EngineOptions,
+    dtype: opt.DtypeOption = "float32",
+    out: opt.OutOption = Path("runs/train"),
     checkpoints: CheckpointOptions,
     json: JsonOption = False,
     config: ConfigOption = None,
@@ -111,8 +96,11 @@ def train(
     from onelayer.training.sweep import sweep
 
     require_whole("--random", random, 0)
-    engine, scalings, each = chosen_engine(arithmetic), parse_scalings(scaling), parse_seeds(seeds)
-    check_dtype(dtype)
+    engine, each = opt.chosen_engine(arithmetic), opt.parse_seeds(seeds)
+    opt.check_dtype(dtype)
+    scalings = opt.parse_names("--scaling", scaling)
+    for one in scalings:
+        check_scaling(one)
 
     def plan(rows: int) -> tuple[Run, ...]:
         values = settings.values(rows, draw=random > 0) | {"seeds": each}
@@ -122,10 +110,10 @@ def train(
     several = len({run.name for run in runs}) > 1 or len(scalings) > 1
     command = command_in_force(context, () if random else ("draw_seed",))
     with training_in(out, checkpoints, command) as checkpoint:
-        splits = load_splits(data)
+        splits = opt.load_splits(data)
         runs = plan(splits.train.rows)
-        note_estimate(splits, engine, runs)
-        with progress_bar("training", "run-epochs") as show:
+        opt.note_estimate(splits, engine, runs)
+        with opt.progress_bar("training", "run-epochs") as show:
             shared: dict[str, Any] = {
                 "engine": engine,
                 "dtype": dtype,
@@ -137,7 +125,7 @@ def train(
                 result = sweep(splits, runs, scaling=scalings, **shared)
             else:
                 result = loop.train(splits, runs, scaling=scalings[0], snapshots=[0], **shared)
-        finish(result.with_records(command=as_loaded(command, splits)), out, as_json=json)
+        finish(result.with_records(command=opt.as_loaded(command, splits)), out, as_json=json)
 
 
 @command("Training")
@@ -146,10 +134,10 @@ def reproduce(
     *,
     only: str | None = None,
     seeds: str = "8",
-    data: DataOptions,
-    arithmetic: EngineOptions,
-    dtype: DtypeOption = "float32",
-    out: OutOption = Path("runs/reproduce"),
+    data: opt.DataOptions,
+    arithmetic: opt.EngineOptions,
+    dtype: opt.DtypeOption = "float32",
+    out: opt.OutOption = Path("runs/reproduce"),
     checkpoints: CheckpointOptions,
     json: JsonOption = False,
     config: ConfigOption = None,
@@ -168,14 +156,14 @@ def reproduce(
     from onelayer.experiments import reproduce as run_experiments
     from onelayer.experiments.reproduce import choose_experiments
 
-    names = parse_names("--only", only) if only else None
+    names = opt.parse_names("--only", only) if only else None
     choose_experiments(names)  # an unknown name is refused before the data are loaded
-    engine, each = chosen_engine(arithmetic), parse_seeds(seeds)
-    check_dtype(dtype)
+    engine, each = opt.chosen_engine(arithmetic), opt.parse_seeds(seeds)
+    opt.check_dtype(dtype)
     command = command_in_force(context)
     with training_in(out, checkpoints, command) as checkpoint:
-        splits = load_splits(data)
-        with progress_bar("training", "run-epochs") as show:
+        splits = opt.load_splits(data)
+        with opt.progress_bar("training", "run-epochs") as show:
             result = run_experiments(
                 splits,
                 only=names,
@@ -191,9 +179,9 @@ def reproduce(
 @command("Training", "check-gradient")
 def check_gradient(
     *,
-    loss: LossOption = LOSSES[0],
+    loss: opt.LossOption = LOSSES[0],
     label_smoothing: float = 0.0,
-    data: DataOptions,
+    data: opt.DataOptions,
     json: JsonOption = False,
 ) -> None:
     """Compare numerical with analytic gradients, entry by entry.
@@ -209,13 +197,13 @@ def check_gradient(
     from onelayer.solver import check_gradient as check
 
     check_loss(loss, label_smoothing)
-    checked = check(load_splits(data), loss=loss, label_smoothing=label_smoothing)  # type: ignore[arg-type]
+    checked = check(opt.load_splits(data), loss=loss, label_smoothing=label_smoothing)  # type: ignore[arg-type]
     if json:
         print_json({"passed": checked.passed, "checks": checked.checks})
     else:
         console.print(gradient_table(checked.checks))
     if not checked.passed:
-        raise OnelayerError("the analytic and the numerical gradient disagree; see the table")
+        raise OnelayerError("the analytic and the numerical gradient disagree; see the table.")
 
 
 @contextmanager
