@@ -47,6 +47,6 @@ def test_choices_that_mean_nothing_to_a_known_set_are_refused(data: str | None) 
 
 
 def test_the_training_rows_are_not_taken_for_the_test(tmp_path: Path) -> None:
-    said = written("npz", tmp_path)
+    arguments = written("npz", tmp_path)
     with pytest.raises(SettingsError, match="same as the training rows"):
-        load(**said, test=said["source"])
+        load(**arguments, test=arguments["source"])

@@ -105,26 +105,26 @@ def test_a_large_file_says_that_it_is_copied_and_how_not_to(
 ) -> None:
     path, _ = stored(tmp_path)
     monkeypatch.setattr(sys.modules["onelayer.data.split"], "_LARGE_BYTES", 100)
-    said: list[str] = []
-    load(path, log=said.append)
-    assert "splitting copies 0.0 GB into memory; to avoid that, give the test" in said[0]
-    assert "--stream" in said[0]
+    messages: list[str] = []
+    load(path, log=messages.append)
+    assert "splitting copies 0.0 GB into memory; to avoid that, give the test" in messages[0]
+    assert "--stream" in messages[0]
 
 
 def test_rows_that_lie_class_by_class_are_said_to_do_so(tmp_path: Path) -> None:
     X = np.arange(40, dtype=np.float32).reshape(20, 2)
     for name in ("a", "b", "c"):
         np.savez(tmp_path / f"{name}.npz", X=X, y=np.repeat([0, 1], 10))
-    said: list[str] = []
+    messages: list[str] = []
     load(
         tmp_path / "a.npz",
         validation=tmp_path / "b.npz",
         test=tmp_path / "c.npz",
-        log=said.append,
+        log=messages.append,
     )
-    assert "sorted by class" in said[0]
-    load(tmp_path / "a.npz", log=said.append)
-    assert len(said) == 1, "a share's rows are mixed"
+    assert "sorted by class" in messages[0]
+    load(tmp_path / "a.npz", log=messages.append)
+    assert len(messages) == 1, "a share's rows are mixed"
 
 
 class TestSplit:

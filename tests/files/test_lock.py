@@ -131,3 +131,43 @@ def test_the_writer_of_another_machine_is_named_with_it(tmp_path: Path) -> None:
         assert holder(tmp_path / "run") == "process 7 on node17"
         place.write_text("")
         assert holder(tmp_path / "run") == "another process"
+
+
+WITHOUT_POSIX = """
+import os, sys, tempfile, warnings
+from pathlib import Path
+
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("fcntl", "resource"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Without())
+for name in ("fcntl", "resource"):
+    sys.modules.pop(name, None)
+for name in ("sysconf", "preadv", "pread", "pwrite"):
+    if hasattr(os, name):
+        delattr(os, name)
+
+import numpy as np
+import onelayer
+from onelayer.data.streaming import stored_rows
+from onelayer.files.atomic import staged_folder
+
+with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    np.save(f"{place}/X.npy", np.eye(20))
+    splits = onelayer.load(f"{place}/X.npy", labels=[0, 1] * 10, stream=True, log=lambda line: None)
+    assert stored_rows(splits.train.X) is not None and splits.train.X[:2].shape == (2, 20)
+    with staged_folder(Path(place) / "run") as folder:
+        (folder / "settings.json").write_text("{}")
+    print(os.listdir(f"{place}/run"), [warning.category.__name__ for warning in caught])
+"""
+
+
+def test_rows_are_streamed_and_runs_saved_where_the_system_has_neither_locks_nor_limits() -> None:
+    """As on Windows: modules and functions that only POSIX systems have are not needed."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_POSIX], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "['settings.json'] ['CheckpointWarning']", done.stderr

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from .tiny_cifar import Made, make
+from .tiny_cifar import TinyCifar, make_tiny_cifar
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 Serve = Callable[..., str]
@@ -20,8 +20,8 @@ InstallNpm = Callable[[str], None]
 
 
 @pytest.fixture(scope="session")
-def made() -> Made:
-    return make()
+def tiny() -> TinyCifar:
+    return make_tiny_cifar()
 
 
 @pytest.fixture

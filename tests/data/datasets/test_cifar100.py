@@ -24,10 +24,10 @@ ROWS = {"train": 200, "test": 100}
 
 
 def records(stem: str) -> Array:
-    made = np.random.default_rng(len(stem)).integers(0, 256, (ROWS[stem], 3074), np.uint8)
-    made[:, 1] = np.arange(ROWS[stem]) % 100
-    made[:, 0] = made[:, 1] // 5
-    return made
+    rows = np.random.default_rng(len(stem)).integers(0, 256, (ROWS[stem], 3074), np.uint8)
+    rows[:, 1] = np.arange(ROWS[stem]) % 100
+    rows[:, 0] = rows[:, 1] // 5
+    return rows
 
 
 BINARY = {f"{stem}.bin": records(stem).tobytes() for stem in ROWS}

@@ -17,7 +17,7 @@ from onelayer.errors import DataError
 
 from .conftest import Serve, refusing, sending
 from .test_cifar10 import check_bits
-from .tiny_cifar import STEMS, Made, tar_gz
+from .tiny_cifar import STEMS, TinyCifar, tar_gz
 
 
 @pytest.fixture
@@ -31,32 +31,32 @@ def fetch(work: Path, layout: Layout) -> None:
     assert fetch_archive(work, layout, progress=False) is BINARY
 
 
-def test_the_archive_is_downloaded_and_unpacked(made: Made, serve: Serve, work: Path) -> None:
-    archive = made.binary_archive()
-    fetch(work, made.at(serve(sending(archive)), archive))
+def test_the_archive_is_downloaded_and_unpacked(tiny: TinyCifar, serve: Serve, work: Path) -> None:
+    archive = tiny.binary_archive()
+    fetch(work, tiny.at(serve(sending(archive)), archive))
     for stem in STEMS:
-        assert (work / f"{stem}.bin").read_bytes() == made.records[stem].tobytes()
+        assert (work / f"{stem}.bin").read_bytes() == tiny.records[stem].tobytes()
 
 
 def test_a_download_lands_in_the_cache_and_is_not_repeated(
-    made: Made, serve: Serve, cache: Path
+    tiny: TinyCifar, serve: Serve, cache: Path
 ) -> None:
-    archive = made.binary_archive()
-    layout = made.at(serve(sending(archive), refusing(500)), archive)
-    said: list[str] = []
-    check_bits(load_cifar10(log=said.append, progress=False, layout=layout), made)
-    check_bits(load_cifar10(log=said.append, progress=False, layout=layout), made)
-    assert len(said) == 1
-    assert said[0].startswith(f"CIFAR-10 came from the official archive {layout.archive_url}")
+    archive = tiny.binary_archive()
+    layout = tiny.at(serve(sending(archive), refusing(500)), archive)
+    messages: list[str] = []
+    check_bits(load_cifar10(log=messages.append, progress=False, layout=layout), tiny)
+    check_bits(load_cifar10(log=messages.append, progress=False, layout=layout), tiny)
+    assert len(messages) == 1
+    assert messages[0].startswith(f"CIFAR-10 came from the official archive {layout.archive_url}")
     assert {p.name for p in cache.iterdir()} == {".lock"} | {f"{stem}.bin" for stem in STEMS}
 
 
 @pytest.mark.parametrize("first", [refusing(503), sending(b"other"), sending(b"cut", 10_000)])
 def test_a_download_that_fails_once_is_tried_again(
-    first: object, made: Made, serve: Serve, work: Path
+    first: object, tiny: TinyCifar, serve: Serve, work: Path
 ) -> None:
-    archive = made.binary_archive()
-    fetch(work, made.at(serve(first, sending(archive)), archive))
+    archive = tiny.binary_archive()
+    fetch(work, tiny.at(serve(first, sending(archive)), archive))
 
 
 @pytest.mark.parametrize(
@@ -69,17 +69,17 @@ def test_a_download_that_fails_once_is_tried_again(
     ],
 )
 def test_a_download_that_keeps_failing_says_why_and_leaves_nothing(
-    answer: object, message: str, made: Made, serve: Serve, work: Path
+    answer: object, message: str, tiny: TinyCifar, serve: Serve, work: Path
 ) -> None:
     with pytest.raises(DataError, match=message):
-        fetch(work, made.at(serve(answer), made.binary_archive()))
+        fetch(work, tiny.at(serve(answer), tiny.binary_archive()))
     assert not list(work.iterdir())
 
 
 def test_a_truncated_download_of_an_unknown_length_is_not_believed(
-    made: Made, serve: Serve, work: Path
+    tiny: TinyCifar, serve: Serve, work: Path
 ) -> None:
-    archive = made.binary_archive()
+    archive = tiny.binary_archive()
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)
@@ -87,11 +87,11 @@ def test_a_truncated_download_of_an_unknown_length_is_not_believed(
         request.wfile.write(archive[:-100])
 
     with pytest.raises(DataError, match="SHA-256 is another one"):
-        fetch(work, made.at(serve(answer), archive))
+        fetch(work, tiny.at(serve(answer), archive))
     assert not list(work.iterdir())
 
 
-def test_a_download_without_end_is_stopped(made: Made, serve: Serve, work: Path) -> None:
+def test_a_download_without_end_is_stopped(tiny: TinyCifar, serve: Serve, work: Path) -> None:
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)
         request.end_headers()
@@ -102,20 +102,20 @@ def test_a_download_without_end_is_stopped(made: Made, serve: Serve, work: Path)
             pass
 
     with pytest.raises(DataError, match="more than the expected"):
-        fetch(work, made.at(serve(answer), b""))
+        fetch(work, tiny.at(serve(answer), b""))
     assert not list(work.iterdir())
 
 
 def test_a_server_that_does_not_answer_is_given_up(
-    made: Made, serve: Serve, work: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: TinyCifar, serve: Serve, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("onelayer.data.datasets.download._READ_SECONDS", 0.1)
     with pytest.raises(DataError, match="did not answer in time"):
-        fetch(work, made.at(serve(lambda request: time.sleep(0.5)), b""))
+        fetch(work, tiny.at(serve(lambda request: time.sleep(0.5)), b""))
 
 
 def test_a_download_that_stalls_is_given_up(
-    made: Made, serve: Serve, work: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: TinyCifar, serve: Serve, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stall(request: BaseHTTPRequestHandler) -> None:
         sending(b"a little", 100_000)(request)
@@ -123,21 +123,21 @@ def test_a_download_that_stalls_is_given_up(
 
     monkeypatch.setattr("onelayer.data.datasets.download._READ_SECONDS", 0.1)
     with pytest.raises(DataError, match="did not answer in time"):
-        fetch(work, made.at(serve(stall), b""))
+        fetch(work, tiny.at(serve(stall), b""))
     assert not list(work.iterdir())
 
 
-def test_no_network_is_said_at_once(made: Made, serve: Serve, work: Path) -> None:
+def test_no_network_is_said_at_once(tiny: TinyCifar, serve: Serve, work: Path) -> None:
     before = time.perf_counter()
     with pytest.raises(DataError, match="could not be reached"):
-        fetch(work, made.layout)
+        fetch(work, tiny.layout)
     assert time.perf_counter() - before < 5
 
 
-def test_an_archive_without_the_files_is_refused(made: Made, serve: Serve, work: Path) -> None:
+def test_an_archive_without_the_files_is_refused(tiny: TinyCifar, serve: Serve, work: Path) -> None:
     archive = tar_gz({"cifar-10-batches-bin/readme.html": b""})
     with pytest.raises(DataError, match=r"does not hold data_batch_1\.bin"):
-        fetch(work, made.at(serve(sending(archive)), archive))
+        fetch(work, tiny.at(serve(sending(archive)), archive))
 
 
 @pytest.mark.parametrize(

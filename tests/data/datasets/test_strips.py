@@ -13,7 +13,7 @@ from PIL import Image
 from onelayer.data.datasets.decode import read_strip
 from onelayer.errors import DataError
 
-from .tiny_cifar import ROWS, Made, png_bytes, write_files
+from .tiny_cifar import ROWS, TinyCifar, png_bytes, write_files
 
 
 @pytest.mark.parametrize(
@@ -26,11 +26,11 @@ from .tiny_cifar import ROWS, Made, png_bytes, write_files
     ],
 )
 def test_another_picture_is_refused(
-    picture: Image.Image, message: str, made: Made, tmp_path: Path
+    picture: Image.Image, message: str, tiny: TinyCifar, tmp_path: Path
 ) -> None:
-    write_files(tmp_path, made.strip_files() | {"test_batch.png": png_bytes(picture)})
+    write_files(tmp_path, tiny.strip_files() | {"test_batch.png": png_bytes(picture)})
     with pytest.raises(DataError, match=message):
-        read_strip(tmp_path, made.layout.test, made.layout)
+        read_strip(tmp_path, tiny.layout.test, tiny.layout)
 
 
 def _claiming(width: int, height: int) -> bytes:
@@ -46,25 +46,25 @@ def _claiming(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("side", [10_000, 100_000])
-def test_a_decompression_bomb_is_refused_unread(side: int, made: Made, tmp_path: Path) -> None:
-    write_files(tmp_path, made.strip_files() | {"test_batch.png": _claiming(side, side)})
+def test_a_decompression_bomb_is_refused_unread(side: int, tiny: TinyCifar, tmp_path: Path) -> None:
+    write_files(tmp_path, tiny.strip_files() | {"test_batch.png": _claiming(side, side)})
     with pytest.raises(DataError, match=r"not a valid PNG strip .*decompression bomb"):
-        read_strip(tmp_path, made.layout.test, made.layout)
+        read_strip(tmp_path, tiny.layout.test, tiny.layout)
 
 
 @pytest.mark.parametrize("raw", [b"", b"GIF89a", _claiming(1024, ROWS)])
-def test_a_damaged_picture_is_refused(raw: bytes, made: Made, tmp_path: Path) -> None:
-    write_files(tmp_path, made.strip_files() | {"test_batch.png": raw})
+def test_a_damaged_picture_is_refused(raw: bytes, tiny: TinyCifar, tmp_path: Path) -> None:
+    write_files(tmp_path, tiny.strip_files() | {"test_batch.png": raw})
     with pytest.raises(DataError, match=r"test_batch\.png is not a valid PNG strip"):
-        read_strip(tmp_path, made.layout.test, made.layout)
+        read_strip(tmp_path, tiny.layout.test, tiny.layout)
 
 
-def test_a_truncated_picture_is_refused(made: Made, tmp_path: Path) -> None:
-    files = made.strip_files()
+def test_a_truncated_picture_is_refused(tiny: TinyCifar, tmp_path: Path) -> None:
+    files = tiny.strip_files()
     files["test_batch.png"] = files["test_batch.png"][: len(files["test_batch.png"]) // 2]
     write_files(tmp_path, files)
     with pytest.raises(DataError, match="not a valid PNG strip"):
-        read_strip(tmp_path, made.layout.test, made.layout)
+        read_strip(tmp_path, tiny.layout.test, tiny.layout)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,9 @@ def test_a_truncated_picture_is_refused(made: Made, tmp_path: Path) -> None:
         (json.dumps([None] * ROWS).encode(), "row 0 has None"),
     ],
 )
-def test_other_labels_are_refused(labels: bytes, message: str, made: Made, tmp_path: Path) -> None:
-    write_files(tmp_path, made.strip_files() | {"test_lables.json": labels})
+def test_other_labels_are_refused(
+    labels: bytes, message: str, tiny: TinyCifar, tmp_path: Path
+) -> None:
+    write_files(tmp_path, tiny.strip_files() | {"test_lables.json": labels})
     with pytest.raises(DataError, match=message):
-        read_strip(tmp_path, made.layout.test, made.layout)
+        read_strip(tmp_path, tiny.layout.test, tiny.layout)

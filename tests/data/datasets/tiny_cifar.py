@@ -25,8 +25,8 @@ NOWHERE = "http://127.0.0.1:9/cifar-10-binary.tar.gz"  # nothing listens there: 
 
 
 @dataclass(frozen=True)
-class Made:
-    """The tiny set: its layout with pinned sums, and its records by stem."""
+class TinyCifar:
+    """The set: its layout with pinned sums, and its records by stem."""
 
     layout: Layout
     records: Mapping[str, Records]
@@ -45,7 +45,7 @@ class Made:
     def content(self, stem: str) -> dict[str, object]:
         records = self.records[stem]
         return {
-            "batch_label": f"made {stem}",
+            "batch_label": f"tiny {stem}",
             "labels": [int(label) for label in records[:, 0]],
             "data": np.ascontiguousarray(records[:, 1:]),
             "filenames": [f"image_{i}.png" for i in range(ROWS)],
@@ -65,7 +65,7 @@ class Made:
         return tar_gz(under("package", {"index.js": b"// not wanted", **self.strip_files()}))
 
 
-def make() -> Made:
+def make_tiny_cifar() -> TinyCifar:
     """Records of random bytes; labels differ from file to file."""
     rng = np.random.default_rng(0)
     records = {}
@@ -82,7 +82,7 @@ def make() -> Made:
         connect_seconds=2.0,
         npm_seconds=30.0,
     )
-    return Made(layout, records)
+    return TinyCifar(layout, records)
 
 
 def png(pixels: Records) -> bytes:

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 Array = NDArray[Any]
 Write = Callable[[Path, Array, Array], dict[str, Any]]
-"""Writes rows and labels under a path without suffix; returns what `load` is told of them."""
+"""Writes rows and labels under a path without suffix; returns `load`'s arguments for them."""
 
 
 def columns(X: Array, labels: Array) -> Any:
@@ -83,7 +83,7 @@ def _safetensors(path: Path, X: Array, labels: Array) -> dict[str, Any]:
     return {"file": path.with_suffix(".safetensors"), "labels": path.with_suffix(".y.npy")}
 
 
-KINDS: dict[str, Write] = {
+WRITERS: dict[str, Write] = {
     "npy": _npy,
     "npy with text": _npy_with_text,
     "npz": _npz,
@@ -98,7 +98,7 @@ KINDS: dict[str, Write] = {
 }
 
 
-def small(dtype: str = "float32", rows: int = 12) -> tuple[Array, Array]:
+def small_rows(dtype: str = "float32", rows: int = 12) -> tuple[Array, Array]:
     """Rows that differ, with two classes in turn."""
     X = (np.arange(rows * 3).reshape(rows, 3) % 251 + 1).astype(dtype)
     return X, np.array(["cat", "dog"])[np.arange(rows) % 2]

@@ -17,84 +17,84 @@ from hypothesis import strategies as st
 from onelayer.data import load
 from onelayer.errors import DataError, OnelayerError
 
-from .file_writers import KINDS, columns, small
+from .file_writers import WRITERS, columns, small_rows
 
-WHOLE_OR_NOTHING = [kind for kind in KINDS if kind != "csv"]
+WITH_AN_END = [kind for kind in WRITERS if kind != "csv"]
 
 
 def written(kind: str, folder: Path, **changes: Any) -> dict[str, Any]:
-    """A small file of a kind, as arguments for `load`."""
-    X, labels = small()
-    made = KINDS[kind](folder / "a", changes.get("X", X), changes.get("labels", labels))
+    """A small_rows file of a kind, as arguments for `load`."""
+    X, labels = small_rows()
+    made = WRITERS[kind](folder / "a", changes.get("X", X), changes.get("labels", labels))
     return {"source": made["file"], "labels": made.get("labels")}
 
 
-def refused(said: dict[str, Any], message: str = ".") -> str:
+def refused(arguments: dict[str, Any], message: str = ".") -> str:
     with pytest.raises(DataError, match=message) as caught:
-        load(**said, log=lambda line: None, progress=False)
+        load(**arguments, log=lambda line: None, progress=False)
     sentence = str(caught.value)
     assert sentence.endswith("."), sentence
     assert "\n" not in sentence
     return sentence
 
 
-@pytest.mark.parametrize("kind", WHOLE_OR_NOTHING)
+@pytest.mark.parametrize("kind", WITH_AN_END)
 def test_a_file_cut_at_any_byte_is_refused_and_named(kind: str, tmp_path: Path) -> None:
-    said = written(kind, tmp_path)
-    whole = said["source"].read_bytes()
+    arguments = written(kind, tmp_path)
+    whole = arguments["source"].read_bytes()
     step = 1 if len(whole) < 1500 else 7
     for length in [*range(0, len(whole), step), len(whole) - 1]:
-        said["source"].write_bytes(whole[:length])
-        assert str(said["source"]) in refused(said), length
+        arguments["source"].write_bytes(whole[:length])
+        assert str(arguments["source"]) in refused(arguments), length
 
 
 def test_a_csv_cut_at_any_byte_is_refused_or_is_a_shorter_csv(tmp_path: Path) -> None:
-    said = written("csv", tmp_path)
-    whole = said["source"].read_bytes()
+    arguments = written("csv", tmp_path)
+    whole = arguments["source"].read_bytes()
     for length in range(len(whole)):
-        said["source"].write_bytes(whole[:length])
+        arguments["source"].write_bytes(whole[:length])
         try:
-            splits = load(**said)
+            splits = load(**arguments)
         except DataError as error:
-            assert str(said["source"]) in str(error)  # noqa: PT017  # some are no error
+            assert str(arguments["source"]) in str(error)  # noqa: PT017  # some are no error
         else:
             assert splits.train.rows + splits.validation.rows + splits.test.rows <= 12
 
 
 @settings(max_examples=150)
 @given(data=st.data())
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_one_changed_byte_never_ends_in_anything_but_one_sentence(
     kind: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    said = written(kind, tmp_path_factory.mktemp("changed"))
-    raw = bytearray(said["source"].read_bytes())
+    arguments = written(kind, tmp_path_factory.mktemp("changed"))
+    raw = bytearray(arguments["source"].read_bytes())
     at = data.draw(st.integers(0, len(raw) - 1))
     raw[at] ^= data.draw(st.integers(1, 255))
-    said["source"].write_bytes(raw)
+    arguments["source"].write_bytes(raw)
     try:
-        load(**said, log=lambda line: None)
+        load(**arguments, log=lambda line: None)
     except OnelayerError as error:
         assert str(error).endswith(".")  # noqa: PT017  # most changes of a number are no error
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("other", ["csv", "npy", "npz", "parquet columns", "arrow stream"])
 def test_a_file_under_a_wrong_suffix_is_refused(kind: str, other: str, tmp_path: Path) -> None:
-    said = written(kind, tmp_path)
+    arguments = written(kind, tmp_path)
     (tmp_path / "b").mkdir()
     another = written(other, tmp_path / "b")["source"]
-    if another.suffix != said["source"].suffix and other != "csv":
-        said["source"].write_bytes(another.read_bytes())
-        assert str(said["source"]) in refused(said)
+    if another.suffix != arguments["source"].suffix and other != "csv":
+        arguments["source"].write_bytes(another.read_bytes())
+        assert str(arguments["source"]) in refused(arguments)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_value_that_is_not_finite_is_named_with_row_and_column(
     kind: str, value: float, tmp_path: Path
 ) -> None:
-    X, _ = small()
+    X, _ = small_rows()
     X[7, 1] = value
     sentence = refused(written(kind, tmp_path, X=X))
     if kind == "csv" and np.isnan(value):
@@ -105,10 +105,10 @@ def test_a_value_that_is_not_finite_is_named_with_row_and_column(
         assert "(x1)" in sentence
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_one_class_is_refused_and_named(kind: str, tmp_path: Path) -> None:
-    said = written(kind, tmp_path, labels=np.array(["cat"] * 12))
-    assert "at least 2 classes, but every row is of class 'cat'" in refused(said)
+    arguments = written(kind, tmp_path, labels=np.array(["cat"] * 12))
+    assert "at least 2 classes, but every row is of class 'cat'" in refused(arguments)
 
 
 @pytest.mark.parametrize("kind", ["npy", "npy with text", "safetensors"])
@@ -116,8 +116,10 @@ def test_one_class_is_refused_and_named(kind: str, tmp_path: Path) -> None:
 def test_a_label_file_of_another_length_is_refused_with_both(
     kind: str, count: int, tmp_path: Path
 ) -> None:
-    said = written(kind, tmp_path, labels=np.array(["a", "b"] * 7)[:count])
-    assert f"each of the 12 rows of {said['source']}, but it holds {count}" in refused(said)
+    arguments = written(kind, tmp_path, labels=np.array(["a", "b"] * 7)[:count])
+    assert f"each of the 12 rows of {arguments['source']}, but it holds {count}" in refused(
+        arguments
+    )
 
 
 class Runs:
@@ -136,20 +138,20 @@ class Runs:
 def test_pickled_objects_are_refused_and_nothing_is_run(place: str, tmp_path: Path) -> None:
     proof = tmp_path / "it ran"
     bad = np.array([Runs(proof)] * 12, object)
-    X, labels = small()
+    X, labels = small_rows()
     if "npz" in place:
         arrays = {"X": X, "y": labels} | {place[0]: bad}
         np.savez(tmp_path / "a.npz", allow_pickle=True, **arrays)
-        said = {"source": tmp_path / "a.npz"}
+        arguments = {"source": tmp_path / "a.npz"}
     else:
         np.save(tmp_path / "X.npy", bad if place[0] == "X" else X)
         np.save(tmp_path / "y.npy", bad if place[0] == "y" else labels)
-        said = {"source": tmp_path / "X.npy", "labels": tmp_path / "y.npy"}
+        arguments = {"source": tmp_path / "X.npy", "labels": tmp_path / "y.npy"}
     if place == "bare pickle":
         (tmp_path / "X.npy").write_bytes(pickle.dumps(Runs(proof)))
-        refused(said, r"X\.npy is not an array as NumPy saves them")
+        refused(arguments, r"X\.npy is not an array as NumPy saves them")
     else:
-        refused(said, "holds pickled Python objects, which could run code and are refused")
+        refused(arguments, "holds pickled Python objects, which could run code and are refused")
     assert not proof.exists()
 
 
@@ -195,8 +197,10 @@ def test_a_wrong_csv_is_said_to_be_so(text: str, message: str, tmp_path: Path) -
 
 
 def test_a_column_that_is_not_there_is_said_with_those_that_are(tmp_path: Path) -> None:
-    said = written("csv", tmp_path) | {"labels": "species"}
-    refused(said, r"has no column 'species'; name .* \(--labels\) \(columns: x0, x1, x2, label\)")
+    arguments = written("csv", tmp_path) | {"labels": "species"}
+    refused(
+        arguments, r"has no column 'species'; name .* \(--labels\) \(columns: x0, x1, x2, label\)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -244,52 +248,52 @@ def test_a_wrong_parquet_is_said_to_be_so(
 
 
 def test_labels_that_no_training_row_has_are_refused_with_their_row(tmp_path: Path) -> None:
-    X, labels = small()
+    X, labels = small_rows()
     pa.parquet.write_table(columns(X, labels), tmp_path / "a.parquet")
     labels[5] = "cow"
     pa.parquet.write_table(columns(X, labels), tmp_path / "t.parquet")
-    said = {"source": tmp_path / "a.parquet", "test": tmp_path / "t.parquet"}
-    refused(said, r"t\.parquet, column 'label': row 5 has the label 'cow', .* cat, dog\)")
+    arguments = {"source": tmp_path / "a.parquet", "test": tmp_path / "t.parquet"}
+    refused(arguments, r"t\.parquet, column 'label': row 5 has the label 'cow', .* cat, dog\)")
 
 
 def test_columns_that_differ_between_parts_are_named(tmp_path: Path) -> None:
-    X, labels = small()
+    X, labels = small_rows()
     table = columns(X, labels)
     pa.parquet.write_table(table, tmp_path / "a.parquet")
-    said = {"source": tmp_path / "a.parquet", "test": tmp_path / "t.parquet"}
+    arguments = {"source": tmp_path / "a.parquet", "test": tmp_path / "t.parquet"}
     pa.parquet.write_table(table.select(["x1", "x0", "x2", "label"]), tmp_path / "t.parquet")
-    refused(said, r"t\.parquet: feature 0 is the column 'x1' where .*a\.parquet has 'x0'")
+    refused(arguments, r"t\.parquet: feature 0 is the column 'x1' where .*a\.parquet has 'x0'")
     pa.parquet.write_table(table.select(["x0", "x1", "label"]), tmp_path / "t.parquet")
-    refused(said, r"t\.parquet has 2 columns of features where .*a\.parquet has 3")
+    refused(arguments, r"t\.parquet has 2 columns of features where .*a\.parquet has 3")
 
 
 def test_files_that_are_missing_or_of_no_kind_are_said_to_be_so(tmp_path: Path) -> None:
-    said = written("npy", tmp_path)
+    arguments = written("npy", tmp_path)
     refused({"source": tmp_path / "no.csv"}, r"no such file or folder: .*no\.csv")
     (tmp_path / "a.xlsx").write_bytes(b"")
     refused(
         {"source": tmp_path / "a.xlsx"},
         r"unsupported file type \.xlsx: .*a\.xlsx; supported: \.npy",
     )
-    refused(said | {"labels": tmp_path / "no.npy"}, r"no\.npy cannot be read: No such file")
+    refused(arguments | {"labels": tmp_path / "no.npy"}, r"no\.npy cannot be read: No such file")
     refused(
-        said | {"labels": tmp_path / "a.xlsx"},
+        arguments | {"labels": tmp_path / "a.xlsx"},
         r"unsupported file type \.xlsx for labels: .*a\.xlsx; supported: \.npy",
     )
-    refused(said | {"labels": None}, r"has no labels; pass a file .*\(--labels\)")
-    refused(said | {"test": tmp_path / "no.npy"}, r"no such file or folder: .*no\.npy")
+    refused(arguments | {"labels": None}, r"has no labels; pass a file .*\(--labels\)")
+    refused(arguments | {"test": tmp_path / "no.npy"}, r"no such file or folder: .*no\.npy")
 
 
 @pytest.mark.parametrize("kind", ["npz", "npz compressed", "parquet lists"])
 def test_a_changed_bit_of_a_value_is_noticed_where_a_format_carries_checksums(
     kind: str, tmp_path: Path
 ) -> None:
-    X, mark = small(rows=12)[0], b""
+    X, mark = small_rows(rows=12)[0], b""
     if kind == "npz compressed":  # random bytes, which are kept nearly as they are
         X = np.random.default_rng(0).integers(1, 251, (12, 300)).astype(np.uint8)
         mark = b"anything.npy"
-    said = written(kind, tmp_path, X=X)
-    raw = bytearray(said["source"].read_bytes())
+    arguments = written(kind, tmp_path, X=X)
+    raw = bytearray(arguments["source"].read_bytes())
     raw[raw.index(mark) + 400 if mark else raw.index(X[:2].tobytes()[:8])] ^= 1
-    said["source"].write_bytes(raw)
-    refused(said, r"a\.(npz|parquet) is not a valid (\.npz|Parquet) file \(")
+    arguments["source"].write_bytes(raw)
+    refused(arguments, r"a\.(npz|parquet) is not a valid (\.npz|Parquet) file \(")

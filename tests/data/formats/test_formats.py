@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from onelayer.data import Splits, load
 
-from .file_writers import KINDS, Array, columns, small
+from .file_writers import WRITERS, Array, columns, small_rows
 
 LABELS: dict[str, Any] = {
     "text": st.sampled_from(["ant", "bee", "ünïcode", "with space", "a,b"]),
@@ -28,21 +28,21 @@ LABELS: dict[str, Any] = {
 
 def load_whole(kind: str, folder: Path, X: Array, labels: Array) -> Splits:
     """The same rows as training, validation and test, so that none is moved."""
-    said = {r: KINDS[kind](folder / r, X, labels) for r in ("train", "validation", "test")}
+    written = {r: WRITERS[kind](folder / r, X, labels) for r in ("train", "validation", "test")}
     return load(
-        said["train"]["file"],
-        labels=said["train"].get("labels"),
-        validation=said["validation"]["file"],
-        validation_labels=said["validation"].get("labels"),
-        test=said["test"]["file"],
-        test_labels=said["test"].get("labels"),
+        written["train"]["file"],
+        labels=written["train"].get("labels"),
+        validation=written["validation"]["file"],
+        validation_labels=written["validation"].get("labels"),
+        test=written["test"]["file"],
+        test_labels=written["test"].get("labels"),
         log=lambda line: None,
     )
 
 
 @settings(max_examples=40)
 @given(data=st.data())
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_a_round_trip_keeps_bytes_labels_and_class_names(kind: str, data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from(["float64"] if kind == "csv" else ["u1", "f2", "f4", "f8"]))
     shape = data.draw(st.tuples(st.integers(2, 20), st.integers(1, 5)))
@@ -66,7 +66,7 @@ def test_a_round_trip_keeps_bytes_labels_and_class_names(kind: str, data: st.Dat
 
 
 def test_numbers_are_sorted_by_size_and_text_by_letters(tmp_path: Path) -> None:
-    X, _ = small(rows=12)
+    X, _ = small_rows(rows=12)
     for labels, names in (
         (np.array([10, 9, -1] * 4), ("-1", "9", "10")),
         (np.array(["10", "9", "x"] * 4), ("10", "9", "x")),
@@ -87,7 +87,7 @@ def test_whole_numbers_that_were_stored_as_floats_are_the_same_labels(tmp_path: 
 
 
 def test_columns_keep_their_names_and_order(tmp_path: Path) -> None:
-    X, labels = small(rows=20)
+    X, labels = small_rows(rows=20)
     pa.parquet.write_table(columns(X, labels).select(["x2", "label", "x0"]), tmp_path / "a.parquet")
     splits = load(tmp_path / "a.parquet")
     assert splits.train.feature_names == ("x2", "x0")
@@ -95,12 +95,12 @@ def test_columns_keep_their_names_and_order(tmp_path: Path) -> None:
 
 
 def test_columns_of_text_are_left_out_and_said(tmp_path: Path) -> None:
-    X, labels = small(rows=20)
+    X, labels = small_rows(rows=20)
     table = columns(X, labels).append_column("file", pa.array(["a.png"] * 20))
     pa.csv.write_csv(table, tmp_path / "a.csv")
-    said: list[str] = []
-    assert load(tmp_path / "a.csv", log=said.append).train.features == 3
-    assert said[0] == f"{tmp_path}/a.csv: ignored columns that are no features: file (string)."
+    messages: list[str] = []
+    assert load(tmp_path / "a.csv", log=messages.append).train.features == 3
+    assert messages[0] == f"{tmp_path}/a.csv: ignored columns that are no features: file (string)."
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_parts_of_several_types_take_one_that_holds_all(tmp_path: Path) -> None:
 
 
 def test_bfloat16_becomes_float32_once_and_says_so(tmp_path: Path) -> None:
-    X, _ = small()
+    X, _ = small_rows()
     raw = (X.astype("f4").view("u4") >> 16).astype("u2")
     save_file({"X": raw, "y": np.arange(12) % 2}, tmp_path / "a.safetensors")
     written = (tmp_path / "a.safetensors").read_bytes()
@@ -143,15 +143,15 @@ def test_bfloat16_becomes_float32_once_and_says_so(tmp_path: Path) -> None:
     header = changed[8 : 8 + size].rstrip(b" ").ljust((size + 7) // 8 * 8)
     body = changed[8 + size :]
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + body)
-    said: list[str] = []
-    splits = load(tmp_path / "a.safetensors", log=said.append)
-    assert "bfloat16 and is converted to float32 once" in said[0]
+    messages: list[str] = []
+    splits = load(tmp_path / "a.safetensors", log=messages.append)
+    assert "bfloat16 and is converted to float32 once" in messages[0]
     got = np.concatenate([splits.train.X, splits.validation.X, splits.test.X])
     np.testing.assert_array_equal(np.sort(got[:, 0]), np.sort(X[:, 0]))
 
 
 def test_fortran_order_and_a_foreign_byte_order_are_the_same_rows(tmp_path: Path) -> None:
-    X, labels = small()
+    X, labels = small_rows()
     for kind in ("npy", "npz", "npz compressed"):
         splits = load_whole(kind, tmp_path, np.asfortranarray(X.astype(">f4")), labels)
         np.testing.assert_array_equal(splits.train.X, X)
@@ -165,7 +165,7 @@ def test_lists_of_any_length_are_rows_when_all_are_alike(tmp_path: Path) -> None
 
 
 def test_dictionary_columns_are_labels(tmp_path: Path) -> None:
-    X, labels = small()
+    X, labels = small_rows()
     table = columns(X, labels)
     table = table.set_column(3, "label", table["label"].dictionary_encode())
     pa.parquet.write_table(table, tmp_path / "a.parquet")
@@ -185,14 +185,14 @@ def test_dictionary_columns_are_labels(tmp_path: Path) -> None:
 def test_labels_may_lie_in_a_file_of_text(
     name: str, text: str, names: tuple[str, ...], tmp_path: Path
 ) -> None:
-    np.save(tmp_path / "X.npy", small()[0])
+    np.save(tmp_path / "X.npy", small_rows()[0])
     (tmp_path / name).write_text(text, encoding="utf-8")
     assert load(tmp_path / "X.npy", labels=str(tmp_path / name)).train.class_names == names
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "arrow"])
 def test_labels_may_lie_in_a_table(suffix: str, tmp_path: Path) -> None:
-    X, labels = small()
+    X, labels = small_rows()
     np.save(tmp_path / "X.npy", X)
     table = pa.table({"species": pa.array(labels.tolist())})
     path = tmp_path / f"y.{suffix}"

@@ -155,9 +155,9 @@ def test_other_files_are_left_out_and_said(tmp_path: Path) -> None:
     make(tmp_path, {"ant": 5, "bee": 5})
     (tmp_path / "ant" / "notes.txt").write_text("no picture")
     (tmp_path / "ant" / ".hidden").write_text("")
-    said: list[str] = []
-    load(tmp_path, log=said.append)
-    assert said == [f"{tmp_path}/ant: ignored files that are no pictures: notes.txt."]
+    messages: list[str] = []
+    load(tmp_path, log=messages.append)
+    assert messages == [f"{tmp_path}/ant: ignored files that are no pictures: notes.txt."]
 
 
 def test_labels_of_a_folder_of_pictures_are_refused(tmp_path: Path) -> None:

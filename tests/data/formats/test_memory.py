@@ -105,10 +105,10 @@ def test_shares_of_a_mapped_file_take_its_size_once_with_all_that_is_resident(
     few = write(tmp_path / "few", np.ones((10, 4), np.float32), np.arange(10) % 2)
     X = np.ones((16 * ROWS, FEATURES), np.float32)  # 256 MB
     whole = write(tmp_path / "whole", X, np.arange(len(X)) % 2)
-    told = subprocess.run(
+    messages = subprocess.run(
         [sys.executable, "-c", RESIDENT, few, whole], capture_output=True, text=True, check=True
     )
-    assert int(told.stdout) < 1.3 * X.nbytes
+    assert int(messages.stdout) < 1.3 * X.nbytes
 
 
 def test_a_share_copies_the_rows_of_a_file_once(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def _ragged(rows: Array, labels: Array) -> Any:
     return pa.table({"embedding": rows.tolist(), "label": labels})
 
 
-KINDS: dict[str, Write] = {
+WRITERS: dict[str, Write] = {
     "npy": _npy,
     "safetensors": _safetensors,
     "parquet of lists": _parquet(lists),
@@ -100,9 +100,9 @@ def the_rows(X: Any) -> StoredRows:
     return rows
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_every_kind_gives_the_rows_that_were_written(kind: str, tmp_path: Path) -> None:
-    folder = write_shards(tmp_path / "shards", KINDS[kind])
+    folder = write_shards(tmp_path / "shards", WRITERS[kind])
     splits = open_rows(folder, elsewhere=kind == "npy")
     for part in (splits.train, splits.validation, splits.test):
         assert stored_rows(part.X) is not None
@@ -112,9 +112,9 @@ def test_every_kind_gives_the_rows_that_were_written(kind: str, tmp_path: Path) 
     np.testing.assert_array_equal(labels, Y[order])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_every_kind_is_walked_in_any_order(kind: str, tmp_path: Path) -> None:
-    folder = write_shards(tmp_path / "shards", KINDS[kind])
+    folder = write_shards(tmp_path / "shards", WRITERS[kind])
     whole = the_rows(open_rows(folder, elsewhere=kind == "npy").train.X)
     values = whole[:]
     shuffled = block_order(whole.blocks, 20, 0, 1)
@@ -124,11 +124,11 @@ def test_every_kind_is_walked_in_any_order(kind: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.concatenate(got), values[order])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_shards_that_fit_are_loaded_and_a_shard_alone_is_streamed(
     kind: str, tmp_path: Path
 ) -> None:
-    folder = write_shards(tmp_path / "shards", KINDS[kind])
+    folder = write_shards(tmp_path / "shards", WRITERS[kind])
     labels = {"labels": tmp_path / "labels.npy"} if kind == "npy" else {}
     loaded = load(folder, **labels)  # type: ignore[arg-type]
     assert isinstance(loaded.train.X, np.ndarray)
@@ -142,14 +142,14 @@ def test_shards_that_fit_are_loaded_and_a_shard_alone_is_streamed(
 def test_rows_stay_on_disk_where_they_would_take_too_much_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, told = write_shards(tmp_path / "shards", _safetensors), list[str]()
+    folder, messages = write_shards(tmp_path / "shards", _safetensors), list[str]()
     monkeypatch.setattr("onelayer.data.formats.registry.available_memory", lambda: 4 * X.nbytes - 1)
-    splits = load(folder, log=told.append)
+    splits = load(folder, log=messages.append)
     assert stored_rows(splits.train.X) is not None
-    assert told[0].startswith(
+    assert messages[0].startswith(
         f"{folder}: 2.16 kB of rows in 3 files stay on disk, more than a quarter of the 8.64 kB"
     )
-    alone = load(folder / "part-2.safetensors", log=told.append, stream=False)
+    alone = load(folder / "part-2.safetensors", log=messages.append, stream=False)
     assert stored_rows(alone.train.X) is None
     monkeypatch.setattr("onelayer.data.formats.registry.available_memory", lambda: 4 * X.nbytes)
     assert stored_rows(load(folder).train.X) is None
@@ -293,9 +293,9 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 @pytest.mark.parametrize("what", BAD)
 def test_a_bad_shard_is_named(what: str, tmp_path: Path) -> None:
     folder = write_shards(tmp_path / "shards", _npy)
-    spoil, said = BAD[what]
+    spoil, message = BAD[what]
     spoil(folder)
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         open_rows(folder, elsewhere=True)
     assert str(caught.value).count("\n") == 0
 
@@ -320,17 +320,17 @@ def test_a_truncated_file_of_every_kind_is_named(write: Write, suffix: str, tmp_
         open_rows(folder)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITERS)
 def test_a_number_that_is_none_is_found_when_it_is_read(kind: str, tmp_path: Path) -> None:
     wrong = X.copy()
     wrong[40, 3] = np.nan
-    folder = write_shards(tmp_path / "shards", KINDS[kind], wrong)
+    folder = write_shards(tmp_path / "shards", WRITERS[kind], wrong)
     rows = the_rows(open_rows(folder, elsewhere=kind == "npy").train.X)
     name = "3 (x3)" if kind == "parquet of columns" else "3"
-    said = sorted(folder.iterdir())[2].name
+    file = sorted(folder.iterdir())[2].name
     with pytest.raises(DataError) as caught:
         rows[:]
-    assert f"{said}: every feature must be a finite number, but row 9, column {name} is nan" in str(
+    assert f"{file}: every feature must be a finite number, but row 9, column {name} is nan" in str(
         caught.value
     )
     with pytest.raises(DataError, match="row 9"):  # it is not forgotten
