@@ -173,7 +173,7 @@ class ReferenceTrainer:
         columns = residual.reshape(len(y), -1)
         gradient = np.empty_like(self._weights)
         np.matmul(columns.T, X, out=gradient[:, :-1])
-        gradient[:, :-1] += Penalty(self._columns(self._method.l2)).gradient(self._weights[:, :-1])
+        gradient[:, :-1] += Penalty.of(self._method, self._columns).gradient(self._weights[:, :-1])
         columns.sum(axis=0, out=gradient[:, -1])
         return gradient
 

@@ -285,7 +285,7 @@ def _descend(
         for step in range(steps):
             visits = slice(step * recipe.batch_size, (step + 1) * recipe.batch_size)
             gradient = _gradient(problem, at, order[visits], moves[visits])
-            towards = _kept(problem, problem.metric.divide(gradient, Penalty(recipe.l2)))
+            towards = _kept(problem, problem.metric.divide(gradient, Penalty.of(recipe)))
             velocity = recipe.momentum * velocity + towards
             at = at - recipe.learning_rate * factors[step] * (towards + recipe.momentum * velocity)
             mean += shares[step] * (at - mean)
@@ -310,7 +310,7 @@ def _gradient(
         visited
     )
     sums = engine.weighted_sums(batch, pull.astype(np.float32)[None])[0]
-    gradient = np.column_stack([sums + Penalty(recipe.l2).gradient(at[:, :-1]), pull.sum(axis=0)])
+    gradient = np.column_stack([sums + Penalty.of(recipe).gradient(at[:, :-1]), pull.sum(axis=0)])
     return _kept(problem, gradient)
 
 

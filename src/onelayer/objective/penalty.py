@@ -12,7 +12,8 @@ engine in engines/torch/step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,11 @@ class Penalty:
     """
 
     l2: Any
+
+    @classmethod
+    def of(cls, settings: Any, spread: Callable[[Any], Any] = lambda value: value) -> Penalty:
+        """The penalty of a run, a recipe or a method: attributes of these names, each spread."""
+        return cls(*(spread(getattr(settings, item.name)) for item in fields(cls)))
 
     def value(self, W: NDArray[Any]) -> float:
         """λ Σ W², nats."""

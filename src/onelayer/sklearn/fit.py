@@ -138,7 +138,7 @@ def resolve_rate(engine: Engine, rows: Rows, descent: Descent) -> float:
     """η; "auto" is 1/L_B of these rows, measured in the arithmetic type of the descent."""
     if descent.learning_rate != AUTO:
         return float(descent.learning_rate)
-    penalty, batch_size, dtype = Penalty(descent.l2), descent.batch_size, descent.dtype
+    penalty, batch_size, dtype = Penalty.of(descent), descent.batch_size, descent.dtype
     return 1.0 / smoothness(engine, rows, penalty, batch_size, dtype=dtype)[1]
 
 
@@ -172,7 +172,7 @@ def fit_minibatch(
     for epoch in range(1, descent.epochs + 1):
         order = random.permutation(members).astype(np.int64, copy=False)
         trainer.epoch(rows, Steps.constant(rate, len(order), descent.batch_size, order))
-        cost = _cost(trainer, rows, descent.l2)
+        cost = _cost(trainer, rows, Penalty.of(descent))
         if not math.isfinite(cost):
             _warn_of_divergence(eta, epoch)
             break
@@ -181,7 +181,7 @@ def fit_minibatch(
         if epoch - best.epoch >= descent.patience:
             break
     W, b = (part[0].astype(np.float64) for part in best.weights)
-    gap = certify_weights(engine, rows, W, b, Penalty(descent.l2)).given.gap
+    gap = certify_weights(engine, rows, W, b, Penalty.of(descent)).given.gap
     measured = {name: np.array(values) for name, values in history.items()}
     return Fitted(Layer(W, b), len(history["cost"]), gap, measured, eta)
 
@@ -202,10 +202,10 @@ def _begin(engine: Engine, start: Layer, descent: Descent) -> Trainer:
     return engine.begin(State(weights), Method.plain(np.array([descent.l2])))
 
 
-def _cost(trainer: Trainer, rows: Rows, l2: float) -> float:
+def _cost(trainer: Trainer, rows: Rows, penalty: Penalty) -> float:
     W = trainer.weights().W.astype(np.float64)
     with np.errstate(over="ignore"):
-        return float(trainer.evaluate(rows).loss[0]) + Penalty(l2).value(W)
+        return float(trainer.evaluate(rows).loss[0]) + penalty.value(W)
 
 
 def _better(

@@ -163,7 +163,7 @@ class Target:
     @property
     def penalty(self) -> Penalty:
         """λ Σ W²."""
-        return Penalty(self.l2)
+        return Penalty.of(self)
 
 
 class Solver:

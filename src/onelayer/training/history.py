@@ -14,7 +14,7 @@ from onelayer.engines import Engine, Evaluation, Weights
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.learning_rate import largest_curvature
 from onelayer.training.result import Curvature, History, Outcome
-from onelayer.training.run import Run
+from onelayer.training.run import Run, method_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ class HistoryRecorder:
         whose patience is at its end is marked as stopped.
         """
         W = measured.weights.W.astype(np.float64)
-        penalty = Penalty(np.array([self.runs[i].l2 for i in positions]))
+        penalty = Penalty.of(method_arrays([self.runs[i] for i in positions]))
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.einsum("rkd,rkd->r", W, W)
             # 0 · ∞ is not a number, so weights that overflowed show without a penalty as well.
@@ -233,7 +233,7 @@ class CurvatureMeter:
             self._engine,
             self._rows,
             weights,
-            Penalty(run.l2),
+            Penalty.of(run),
             loss=run.loss,
             start=self.directions.get(i),
             tolerance=CURVATURE_TOLERANCE,

@@ -202,7 +202,7 @@ def resolve_learning_rates(
         if run.learning_rate == AUTO:
             key = (run.l2, run.batch_size, LOSS_FUNCTIONS[run.loss].curvature(classes))
             if key not in known:
-                known[key] = smoothness(engine, rows, Penalty(run.l2), *key[1:])[1]
+                known[key] = smoothness(engine, rows, Penalty.of(run), *key[1:])[1]
             run = replace(run, learning_rate=(1.0 - run.momentum) / known[key])
         resolved.append(run)
     _warn_about_unstable_rates(resolved, engine, rows, classes)
@@ -215,7 +215,7 @@ def _warn_about_unstable_rates(
     moment = largest_second_moment(engine, rows)
 
     def limit(run: Run) -> float:
-        smooth = LOSS_FUNCTIONS[run.loss].curvature(classes) * moment + Penalty(run.l2).curvature
+        smooth = LOSS_FUNCTIONS[run.loss].curvature(classes) * moment + Penalty.of(run).curvature
         return float(stable_product(run.momentum, nesterov=run.nesterov) / smooth)
 
     unstable = [run for run in runs if run.eta > limit(run)]
@@ -486,7 +486,7 @@ def _certify(context: TrainingContext) -> tuple[Certificate, ...]:
     recorder, rows = context.recorder, context.rows(context.data.train)
     W, b = (part.astype(np.float64) for part in recorder.weights)
     return tuple(
-        certify_weights(context.engine, rows, W[i], b[i], Penalty(run.l2)).given
+        certify_weights(context.engine, rows, W[i], b[i], Penalty.of(run)).given
         for i, run in enumerate(recorder.runs)
     )
 

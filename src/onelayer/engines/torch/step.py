@@ -161,7 +161,7 @@ class Descent:
         shares = np.ones_like(steps.learning_rate) if steps.averaging is None else steps.averaging
         return Rates(
             self.of_runs(steps.learning_rate),
-            self.of_runs(Penalty(self._method.l2).decay(steps.learning_rate)),
+            self.of_runs(Penalty.of(self._method).decay(steps.learning_rate)),
             self.of_runs(shares),
         )
 
