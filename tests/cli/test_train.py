@@ -97,6 +97,7 @@ def test_a_grid_is_trained_ranked_and_shown(run: Command, tmp_path: Path) -> Non
     )  # fmt: skip
     assert code == 0, err
     assert "Best 10 of 12 settings" in " ".join(out.split())
+    assert err.count("note: learning_rate 1 exceeds the guaranteed-stable limit") == 1
     folder = tmp_path / "runs" / "train"
     result = load_result(folder)
     assert {(r.learning_rate, r.l2, r.batch_size, r.seed) for r in result.runs} == {

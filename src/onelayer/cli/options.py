@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from onelayer.data import Splits
     from onelayer.files.provenance import Command
 
-# Values inside a range have so many significant digits, unless that makes two of them equal.
+# Significant digits of the values inside a range, unless rounding makes two of them equal.
 DIGITS = 3
 
 

@@ -102,7 +102,7 @@ def finish_path(path: LambdaPath, out: Path, *, as_json: bool = False) -> None:
     from onelayer.solver.solver import describe_model
 
     for model in path.models:
-        if model.status != "optimal":
+        if model.status != "optimal" or model.l2 == 0.0:
             note(describe_model(model))
     with err.status("drawing the page"):
         path.save(out)

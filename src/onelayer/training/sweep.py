@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from onelayer.data import Splits
 from onelayer.data.scaling import Scaling, check_scaling
 from onelayer.engines import Engine
-from onelayer.errors import SettingsError
+from onelayer.errors import LearningRateWarning, SettingsError
 from onelayer.training.checkpoint import FIRST, Checkpoint
 from onelayer.training.loop import Progress, train
 from onelayer.training.result import History, Result
@@ -143,17 +144,20 @@ def _with_best(
     checkpoint: Checkpoint | None,
 ) -> Result:
     """The same result with W at every epoch and the curvature of one run, unless Ctrl-C ends it."""
-    closely = train(
-        data,
-        [result.runs[position]],
-        engine=engine,
-        scaling=result.scaling_of(position).name,
-        dtype=dtype,
-        certify=False,
-        snapshots=[0],
-        curvature_of=[0],
-        checkpoint=checkpoint and replace(checkpoint, name=BEST),
-    )
+    with warnings.catch_warnings():
+        # It was given when all runs were trained.
+        warnings.simplefilter("ignore", LearningRateWarning)
+        closely = train(
+            data,
+            [result.runs[position]],
+            engine=engine,
+            scaling=result.scaling_of(position).name,
+            dtype=dtype,
+            certify=False,
+            snapshots=[0],
+            curvature_of=[0],
+            checkpoint=checkpoint and replace(checkpoint, name=BEST),
+        )
     if closely.interrupted:
         return result
     return result.with_records(
