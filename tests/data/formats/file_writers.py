@@ -29,6 +29,25 @@ def lists(X: Array, labels: Array) -> Any:
     return pa.table({"embedding": rows, "label": pa.array(labels.tolist())})
 
 
+def write_parquet(path: Path, table: Any, **options: Any) -> Path:
+    pa.parquet.write_table(table, path.with_suffix(".parquet"), **options)
+    return path.with_suffix(".parquet")
+
+
+def write_arrow(
+    path: Path, table: Any, chunk: int | None = None, new: Callable[..., Any] = pa.ipc.new_file
+) -> Path:
+    file = pa.OSFile(str(path.with_suffix(".arrow")), "wb")
+    with file, new(file, table.schema) as to:
+        to.write_table(table, max_chunksize=chunk)
+    return path.with_suffix(".arrow")
+
+
+def write_safetensors(path: Path, X: Array, labels: Array) -> Path:
+    save_file({"X": np.ascontiguousarray(X), "y": labels}, path.with_suffix(".safetensors"))
+    return path.with_suffix(".safetensors")
+
+
 def _npy(path: Path, X: Array, labels: Array) -> dict[str, Any]:
     np.save(path.with_suffix(".npy"), X)
     np.save(path.with_suffix(".y.npy"), labels)
@@ -54,20 +73,14 @@ def _npz_compressed(path: Path, X: Array, labels: Array) -> dict[str, Any]:
 
 def _parquet(table: Callable[[Array, Array], Any]) -> Write:
     def write(path: Path, X: Array, labels: Array) -> dict[str, Any]:
-        pa.parquet.write_table(
-            table(X, labels), path.with_suffix(".parquet"), write_page_checksum=True
-        )
-        return {"file": path.with_suffix(".parquet")}
+        return {"file": write_parquet(path, table(X, labels), write_page_checksum=True)}
 
     return write
 
 
 def _arrow(table: Callable[[Array, Array], Any], new: Callable[..., Any]) -> Write:
     def write(path: Path, X: Array, labels: Array) -> dict[str, Any]:
-        made = table(X, labels)
-        with pa.OSFile(str(path.with_suffix(".arrow")), "wb") as file, new(file, made.schema) as to:
-            to.write_table(made, max_chunksize=7)
-        return {"file": path.with_suffix(".arrow")}
+        return {"file": write_arrow(path, table(X, labels), chunk=7, new=new)}
 
     return write
 

@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from safetensors.numpy import save_file
 
 from onelayer.data import load
 
-from .file_writers import Array
+from .file_writers import Array, lists, write_arrow, write_safetensors
 
 ROWS, FEATURES = 4000, 1024  # 16 MB
 
@@ -32,21 +31,11 @@ def _npz(path: Path, X: Array, y: Array) -> Path:
     return path.with_suffix(".npz")
 
 
-def _safetensors(path: Path, X: Array, y: Array) -> Path:
-    save_file({"X": X, "y": y}, path.with_suffix(".safetensors"))
-    return path.with_suffix(".safetensors")
-
-
 def _arrow(path: Path, X: Array, y: Array) -> Path:
-    rows = pa.FixedSizeListArray.from_arrays(pa.array(X.ravel()), X.shape[1])
-    table = pa.table({"X": rows, "y": y})
-    file = pa.OSFile(str(path.with_suffix(".arrow")), "wb")
-    with file, pa.ipc.new_file(file, table.schema) as to:
-        to.write_table(table)
-    return path.with_suffix(".arrow")
+    return write_arrow(path, lists(X, y))
 
 
-@pytest.mark.parametrize("write", [_npy, _npz, _safetensors, _arrow])
+@pytest.mark.parametrize("write", [_npy, _npz, write_safetensors, _arrow])
 def test_a_mapped_file_is_not_copied(
     write: Callable[[Path, Array, Array], Path], tmp_path: Path
 ) -> None:
@@ -98,7 +87,7 @@ print(resident("VmHWM") - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the peak")
-@pytest.mark.parametrize("write", [_npz, _safetensors])
+@pytest.mark.parametrize("write", [_npz, write_safetensors])
 def test_shares_of_a_mapped_file_take_its_size_once_with_all_that_is_resident(
     write: Callable[[Path, Array, Array], Path], tmp_path: Path
 ) -> None:

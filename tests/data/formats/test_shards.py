@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from safetensors.numpy import save_file
 
 from onelayer.data import Splits, load
 from onelayer.data.streaming import (
@@ -24,7 +23,7 @@ from onelayer.data.streaming import (
 )
 from onelayer.errors import DataError, SettingsError
 
-from .file_writers import Array, columns, lists
+from .file_writers import Array, columns, lists, write_arrow, write_parquet, write_safetensors
 
 N, D = 90, 6
 RNG = np.random.default_rng(0)
@@ -32,29 +31,19 @@ X: Array = RNG.normal(size=(N, D)).astype(np.float32)
 Y: Array = np.arange(N) % 3
 CUTS = ((0, 30), (30, 31), (31, 90))
 
-Write = Callable[[Path, Array, Array], None]
+Write = Callable[[Path, Array, Array], object]
 
 
 def _npy(path: Path, rows: Array, labels: Array) -> None:
     np.save(path.with_suffix(".npy"), rows)
 
 
-def _safetensors(path: Path, rows: Array, labels: Array) -> None:
-    save_file({"X": rows, "y": labels}, path.with_suffix(".safetensors"))
-
-
 def _parquet(table: Callable[[Array, Array], Any]) -> Write:
-    def write(path: Path, rows: Array, labels: Array) -> None:
-        pa.parquet.write_table(table(rows, labels), path.with_suffix(".parquet"), row_group_size=7)
-
-    return write
+    return lambda path, rows, labels: write_parquet(path, table(rows, labels), row_group_size=7)
 
 
 def _arrow(path: Path, rows: Array, labels: Array, chunk: int = 8) -> None:
-    table = lists(rows, labels)
-    file = pa.OSFile(str(path.with_suffix(".arrow")), "wb")
-    with file, pa.ipc.new_file(file, table.schema) as to:
-        to.write_table(table, max_chunksize=chunk)
+    write_arrow(path, lists(rows, labels), chunk)
 
 
 def _ragged(rows: Array, labels: Array) -> Any:
@@ -63,7 +52,7 @@ def _ragged(rows: Array, labels: Array) -> Any:
 
 WRITERS: dict[str, Write] = {
     "npy": _npy,
-    "safetensors": _safetensors,
+    "safetensors": write_safetensors,
     "parquet of lists": _parquet(lists),
     "parquet of lists of any length": _parquet(_ragged),
     "parquet of columns": _parquet(columns),
@@ -142,7 +131,7 @@ def test_shards_that_fit_are_loaded_and_a_shard_alone_is_streamed(
 def test_rows_stay_on_disk_where_they_would_take_too_much_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, messages = write_shards(tmp_path / "shards", _safetensors), list[str]()
+    folder, messages = write_shards(tmp_path / "shards", write_safetensors), list[str]()
     monkeypatch.setattr("onelayer.data.formats.registry.available_memory", lambda: 4 * X.nbytes - 1)
     splits = load(folder, log=messages.append)
     assert stored_rows(splits.train.X) is not None
@@ -158,7 +147,7 @@ def test_rows_stay_on_disk_where_they_would_take_too_much_memory(
 def test_a_large_single_file_stays_on_disk_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _safetensors(tmp_path / "a", X, Y)
+    write_safetensors(tmp_path / "a", X, Y)
     monkeypatch.setattr("onelayer.data.formats.registry.available_memory", lambda: X.nbytes)
     path = tmp_path / "a.safetensors"
     assert stored_rows(load(path, log=lambda line: None).train.X) is not None
@@ -189,7 +178,7 @@ def test_the_labels_file_is_no_shard_of_its_own_folder(tmp_path: Path) -> None:
 def test_sub_folders_are_the_split(tmp_path: Path) -> None:
     for part, (a, b) in zip(("train", "val", "test"), ((0, 50), (50, 70), (70, 90)), strict=True):
         (tmp_path / "set" / part).mkdir(parents=True)
-        _safetensors(tmp_path / "set" / part / "0", X[a:b], Y[a:b])
+        write_safetensors(tmp_path / "set" / part / "0", X[a:b], Y[a:b])
     splits = load(tmp_path / "set", stream=True, log=lambda line: None)
     np.testing.assert_array_equal(splits.train.X[:], X[:50])
     np.testing.assert_array_equal(splits.test.X[:], X[70:])
@@ -310,7 +299,7 @@ def test_a_folder_without_shards_and_a_pattern_without_a_match_say_so(tmp_path: 
 
 @pytest.mark.parametrize(
     ("write", "suffix"),
-    [(_safetensors, "safetensors"), (_parquet(lists), "parquet"), (_arrow, "arrow")],
+    [(write_safetensors, "safetensors"), (_parquet(lists), "parquet"), (_arrow, "arrow")],
 )
 def test_a_truncated_file_of_every_kind_is_named(write: Write, suffix: str, tmp_path: Path) -> None:
     folder = write_shards(tmp_path / "shards", write)
@@ -367,12 +356,7 @@ def test_a_null_and_lists_of_several_lengths_are_found_with_their_row(tmp_path: 
 def test_an_arrow_stream_and_a_huge_batch_say_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = lists(X, Y)
-    with (
-        pa.OSFile(str(tmp_path / "s.arrow"), "wb") as file,
-        pa.ipc.new_stream(file, table.schema) as to,
-    ):
-        to.write_table(table)  # fmt: skip
+    write_arrow(tmp_path / "s", lists(X, Y), new=pa.ipc.new_stream)
     with pytest.raises(DataError, match=r"s.arrow is an Arrow stream, .* pyarrow.ipc.new_file"):
         open_rows(tmp_path / "s.arrow")
     monkeypatch.setattr("onelayer.data.formats.tables.MAX_BATCH_BYTES", 10 * 4 * D)
@@ -390,7 +374,7 @@ def test_streaming_what_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 def test_parts_of_several_types_are_refused_where_they_are_not_loaded(tmp_path: Path) -> None:
-    _safetensors(tmp_path / "a", X, Y)
-    _safetensors(tmp_path / "b", X.astype(np.float64), Y)
+    write_safetensors(tmp_path / "a", X, Y)
+    write_safetensors(tmp_path / "b", X.astype(np.float64), Y)
     with pytest.raises(DataError, match=r"a.safetensors holds float32 .* others? .*float64"):
         open_rows(tmp_path / "a.safetensors", test=tmp_path / "b.safetensors")
