@@ -91,7 +91,7 @@ def test_a_run_folder_without_a_result_says_how_to_go_on_and_that_works(
         assert code == 1
         said.add(err.rpartition("error: ")[2])
     assert len(said) == 1
-    sentence, _, typed = said.pop().partition("to go on: ")
+    sentence, _, typed = said.pop().partition("to resume: ")
     assert "a folder holds no result yet: 1 of 3 run-epochs are trained" in sentence
     program, *words = shlex.split(typed)
     assert program == "onelayer"
@@ -110,7 +110,7 @@ def test_while_another_process_is_at_it_the_folder_says_so_and_takes_no_second(
     with held_by_another(tmp_path / "runs" / "train") as other, held_by_another(tmp_path / "done"):
         code, _, err = run("report", "runs/train")
         assert code == 1
-        assert f"and process {other.pid} is at it." in err
+        assert f"and process {other.pid} is still training it." in err
         for words in ([*TRAIN], [*TRAIN, "--resume"]):
             code, _, err = run(*words)
             assert code == 1

@@ -134,4 +134,4 @@ def test_a_run_made_from_python_cannot_be_run_again_by_command(
     save_result(train(load("digits"), [Run(0.1, epochs=1)]), tmp_path / "mine")
     code, _, err = run("rerun", "mine")
     assert code == 1
-    assert "mine does not say which command made it" in err
+    assert "mine has no command to repeat" in err

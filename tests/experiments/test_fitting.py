@@ -134,7 +134,7 @@ def test_rows_that_are_no_pictures_are_refused_only_for_what_needs_pictures() ->
     rows = replace(ROWS, image_shape=None)
     fit_best_linear(rows, replace(PLAIN, epochs=1))
     for recipe in (replace(PLAIN, moves=1), replace(PLAIN, flips=True)):
-        with pytest.raises(SettingsError, match=r"holds no pictures.*--moves 0 --no-flips"):
+        with pytest.raises(SettingsError, match=r"holds no images.*--moves 0 --no-flips"):
             fit_best_linear(rows, recipe)
 
 

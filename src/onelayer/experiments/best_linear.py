@@ -1,17 +1,12 @@
-"""Fit a linear map by the generalised cross-entropy: Nesterov's momentum in the solver's metric.
+"""The most accurate linear classifier of raw pixels: a loss near the error rate, moved images.
 
     v ← μ v + M⁻¹ g                  g: gradient of a batch's mean L_q + λ Σ W²
     θ ← θ − η_t (M⁻¹ g + μ v)        θ = (W, b) on centred features, M(λ) = c Σ + 2λ I
 
-`onelayer.solver.lbfgs` has M. A batch is copied as stored, each row moved by its own draw; flips
-are exact, for W is kept its own mirror image. η_t is constant after an epoch of warm-up, and the
-map is the mean of θ over the last half of the steps, which takes the noise of the batches out.
-
-Pictures moved and mirrored: a batch of rows as stored, and weights as pictures.
-
-How the best linear map is fitted: loss, penalty, augmentation and steps, all in one record.
-
-Recipes compared on held-out training rows, and what is made of the one that wins.
+L_q is the generalised cross-entropy (`onelayer.objective.loss`), M the solver's preconditioner
+(`onelayer.solver.lbfgs`). Each row of a batch is moved by its own draw; flips are exact, for W is
+kept its own mirror image. η_t is constant after an epoch of warm-up, and the classifier is the mean
+of θ over the last half of the steps, which averages out the noise of the batches.
 """
 
 from __future__ import annotations
@@ -34,7 +29,9 @@ from onelayer.model.model import Model
 from onelayer.objective.loss import GeneralisedCrossEntropy, targets
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.lbfgs import SAMPLE_ROWS, Preconditioner, fit_preconditioner
-from onelayer.training.schedule import averaging_shares, learning_rate_factors, row_order
+from onelayer.training.loop import steps_of_epoch
+from onelayer.training.run import Run
+from onelayer.training.schedule import row_order
 
 Shape = tuple[int, int, int]
 
@@ -45,17 +42,10 @@ _MOVES = 2
 
 
 def drawn_moves(seed: int, epoch: int, rows: int, most: int) -> NDArray[np.int64]:
-    """How far each row that an epoch visits is moved: every move by at most `most` is as likely.
+    """Pixels down and right, −most … most, of each row that an epoch visits, shape (N, 2).
 
-    Args:
-        seed: ≥ 0.
-        epoch: 1, 2, …
-        rows: N.
-        most: pixels, ≥ 0.
-
-    Returns:
-        Pixels down and right, −most … most, by place in the order of visits, shape (N, 2). They
-        depend on nothing else.
+    Every move is as likely. They depend on the seed, the epoch (from 1) and the place in the order
+    of visits alone.
 
     Example:
         >>> drawn_moves(seed=0, epoch=1, rows=2, most=0).tolist()
@@ -68,7 +58,7 @@ def drawn_moves(seed: int, epoch: int, rows: int, most: int) -> NDArray[np.int64
 def moved(
     X: NDArray[np.generic], shape: Shape, moves: NDArray[np.int64], most: int
 ) -> NDArray[np.generic]:
-    """Move each picture by whole pixels; what comes in from outside repeats the nearest edge.
+    """Move each image by whole pixels; what comes in from outside repeats the nearest edge.
 
     Args:
         X: a batch of rows as stored, shape (B, D).
@@ -83,48 +73,40 @@ def moved(
         >>> moved(np.array([[1, 2, 3]]), (1, 1, 3), np.array([[0, 1]]), most=1)
         array([[1, 1, 2]])
     """
-    pictures = X.reshape(len(X), *shape)
+    images = X.reshape(len(X), *shape)
     border = ((0, 0), (0, 0), (most, most), (most, most))
-    wide = np.pad(pictures, border, mode="edge")
+    wide = np.pad(images, border, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(wide, shape[1:], axis=(2, 3))
     down, right = (most - moves).T
     return np.ascontiguousarray(windows[np.arange(len(X)), :, down, right]).reshape(X.shape)
 
 
 def symmetric(V: Float64, shape: Shape) -> Float64:
-    """The mean of pictures and their mirror images, left and right exchanged.
+    """The mean of images (K, D) and their mirror images, left and right exchanged.
 
     A flipped row has the score that the row has under mirrored weights, so for weights that are
     their own mirror image this mean of a gradient is the gradient over the rows and their flips.
-
-    Args:
-        V: pictures, shape (K, D).
-        shape: (channels, height, width).
-
-    Returns:
-        Shape (K, D).
 
     Example:
         >>> symmetric(np.array([[1.0, 2.0, 5.0]]), (1, 1, 3))
         array([[3., 2., 3.]])
     """
-    pictures = V.reshape(len(V), *shape)
-    return np.asarray(0.5 * (pictures + pictures[..., ::-1])).reshape(V.shape)
+    images = V.reshape(len(V), *shape)
+    return np.asarray(0.5 * (images + images[..., ::-1])).reshape(V.shape)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a fit. The defaults are those that CIFAR-10's held-out training rows chose.
+    """Settings of a fit. The defaults are those that CIFAR-10's validation rows chose.
 
     Attributes:
-        q: of the generalised cross-entropy, 0 … 1; 0 is cross-entropy, 1 the expected share of
-            wrong rows.
+        q: loss exponent, 0 … 1; 0 is cross-entropy, 1 the expected error rate.
         l2: λ ≥ 0, multiplies Σ W² of the weights on features scaled to 0 … 1.
-        moves: pixels that a picture is moved at most, up, down, left and right, ≥ 0.
-        flips: whether pictures count as much as their mirror images.
+        moves: maximum random shift in pixels, up, down, left and right, ≥ 0.
+        flips: whether to augment with horizontal flips.
         epochs: passes over the rows, ≥ 1.
         batch_size: B ≥ 1.
-        learning_rate: η > 0, as a share of a Newton step.
+        learning_rate: η > 0, as a fraction of a Newton step.
         momentum: μ of Nesterov's momentum, 0 ≤ μ < 1.
 
     Raises:
@@ -158,41 +140,35 @@ class Recipe:
         require_number("momentum", self.momentum, "a number from 0 to below 1", least=0, below=1)
 
     def check(self, dataset: Dataset) -> None:
-        """Refuse rows that stay in their files, and rows that cannot be moved or mirrored.
-
-        Args:
-            dataset: the rows.
-
-        Raises:
-            SettingsError: when the rows stay in their files, or are no pictures and shall be moved
-                or flipped.
-        """
+        """Raise SettingsError for rows in files, and for rows that cannot be moved or flipped."""
         if stored_rows(dataset.X) is not None:
             raise SettingsError(
-                f"{dataset.name}: the best linear map is fitted to rows in memory, but these stay "
-                "in their files; load them with stream=False (--no-stream)."
+                f"{dataset.name}: fit_best_linear needs rows in memory, but these stay in their "
+                "files; load them with stream=False (--no-stream)."
             )
         if dataset.image_shape is None and (self.moves or self.flips):
             raise SettingsError(
-                f"{dataset.name} holds no pictures, so its rows can be neither moved nor flipped: "
-                "set moves to 0 and flips to False (--moves 0 --no-flips)."
+                f"{dataset.name} holds no images to move or flip; set moves=0 and flips=False "
+                "(--moves 0 --no-flips)."
             )
+
+    def run(self, seed: int) -> Run:
+        """The steps of a fit, as a run has them: their rates, their averages and their order."""
+        return Run(
+            self.learning_rate,
+            self.l2,
+            seed,
+            self.batch_size,
+            self.epochs,
+            shuffle_seed=seed,
+            momentum=self.momentum,
+            nesterov=True,
+            warmup=min(WARMUP_EPOCHS, self.epochs / 2),
+            averaging="tail:0.5",
+        )
 
 
 WARMUP_EPOCHS = 1.0
-
-TAIL = "tail:0.5"
-
-
-@dataclass(frozen=True, eq=False)
-class _Problem:
-    """What a step needs beside θ."""
-
-    recipe: Recipe
-    rows: Rows
-    image_shape: tuple[int, int, int] | None
-    metric: Preconditioner
-    seed: int
 
 
 def fit_best_linear(
@@ -217,7 +193,7 @@ def fit_best_linear(
         on_progress: called with epochs done and their number.
 
     Returns:
-        One linear map of the rows as stored; the same bits for the same seed and engine.
+        A model of the rows as stored; the same bits for the same seed and engine.
 
     Raises:
         SettingsError: for a seed or recipe that does not fit.
@@ -236,17 +212,14 @@ def fit_best_linear(
     recipe.check(dataset)
     require_whole("seed", seed, 0)
     scaling = fit_scaling("unit", dataset.X, dataset.max_value)
-    engine = streaming(engine)
-    rows = rows_of(dataset, scaling)
-    metric = fit_preconditioner(
-        engine, _met(rows, dataset.image_shape, recipe, seed), dataset.classes
-    )
-    centred = replace(rows, offset=rows.offset - metric.mean)
-    problem = _Problem(recipe, centred, dataset.image_shape, metric, seed)
-    at = _descend(problem, np.zeros((dataset.classes, dataset.features + 1)), on_progress)
+    problem = _Problem(recipe, seed, rows_of(dataset, scaling), dataset.image_shape)
+    preconditioner = fit_preconditioner(streaming(engine), problem.sample(), dataset.classes)
+    centred = replace(problem.rows, offset=problem.rows.offset - preconditioner.mean)
+    start = np.zeros((dataset.classes, dataset.features + 1))
+    theta = replace(problem, rows=centred).descend(start, preconditioner, on_progress)
     return Model(
-        W=at[:, :-1].astype(np.float32),
-        b=at[:, -1] - at[:, :-1] @ metric.mean,
+        W=theta[:, :-1].astype(np.float32),
+        b=theta[:, -1] - theta[:, :-1] @ preconditioner.mean,
         scaling=scaling,
         class_names=dataset.class_names,
         image_shape=dataset.image_shape,
@@ -256,73 +229,74 @@ def fit_best_linear(
     )
 
 
-def _met(rows: Rows, image_shape: tuple[int, int, int] | None, recipe: Recipe, seed: int) -> Rows:
-    """Some rows as the first epoch meets them: a border that is black until it moves varies."""
-    order = row_order(seed, 1, rows.count)
-    assert order is not None  # noqa: S101  # there is a seed
-    chosen = order[:SAMPLE_ROWS]
-    X = rows.X[chosen]
-    if image_shape is not None and recipe.moves:
-        moves = drawn_moves(seed, 1, rows.count, recipe.moves)
-        X = moved(X, image_shape, moves[: len(chosen)], recipe.moves)
-    return Rows(X, rows.y[chosen], rows.scale, rows.offset)
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """A recipe, and the rows that it is fitted to."""
 
+    recipe: Recipe
+    seed: int
+    rows: Rows
+    image_shape: Shape | None
 
-def _descend(
-    problem: _Problem, at: Float64, on_progress: Callable[[int, int], None] | None
-) -> Float64:
-    """Take all steps from a start, and give the mean over the last of them."""
-    recipe, count = problem.recipe, problem.rows.count
-    velocity, mean = np.zeros_like(at), at.copy()
-    steps = -(-count // recipe.batch_size)
-    warmup = min(WARMUP_EPOCHS, recipe.epochs / 2)
-    for epoch in range(1, recipe.epochs + 1):
-        factors = learning_rate_factors("constant", warmup, recipe.epochs, steps, epoch)
-        shares = averaging_shares(TAIL, recipe.epochs, steps, epoch)
-        order = row_order(problem.seed, epoch, count)
+    def sample(self) -> Rows:
+        """Some rows as the first epoch moves them, so that a border that is black varies."""
+        order = row_order(self.seed, 1, self.rows.count)
         assert order is not None  # noqa: S101  # there is a seed
-        moves = drawn_moves(problem.seed, epoch, count, recipe.moves)
-        for step in range(steps):
-            visits = slice(step * recipe.batch_size, (step + 1) * recipe.batch_size)
-            gradient = _gradient(problem, at, order[visits], moves[visits])
-            towards = _kept(problem, problem.metric.divide(gradient, Penalty.of(recipe)))
-            velocity = recipe.momentum * velocity + towards
-            at = at - recipe.learning_rate * factors[step] * (towards + recipe.momentum * velocity)
-            mean += shares[step] * (at - mean)
-        if on_progress is not None:
-            on_progress(epoch, recipe.epochs)
-    return mean
+        moves = drawn_moves(self.seed, 1, self.rows.count, self.recipe.moves)
+        return self._batch(order[:SAMPLE_ROWS], moves[:SAMPLE_ROWS])
+
+    def descend(
+        self,
+        theta: Float64,
+        preconditioner: Preconditioner,
+        on_progress: Callable[[int, int], None] | None,
+    ) -> Float64:
+        """Take all steps from θ (K, D + 1), and return the mean over the last of them."""
+        recipe, run, count = self.recipe, self.recipe.run(self.seed), self.rows.count
+        velocity, mean = np.zeros_like(theta), theta.copy()
+        for epoch in range(1, recipe.epochs + 1):
+            steps = steps_of_epoch([run], epoch, count)
+            assert steps.order is not None  # noqa: S101  # the run is shuffled
+            assert steps.averaging is not None  # noqa: S101  # and averages
+            moves = drawn_moves(self.seed, epoch, count, recipe.moves)
+            for t, (eta,) in enumerate(steps.learning_rate):
+                visits = slice(t * recipe.batch_size, (t + 1) * recipe.batch_size)
+                batch = self._batch(steps.order[visits], moves[visits])
+                gradient = self._gradient(preconditioner.engine, batch, theta)
+                direction = self._mirrored(preconditioner.divide(gradient, Penalty.of(recipe)))
+                velocity = recipe.momentum * velocity + direction
+                theta = theta - eta * (direction + recipe.momentum * velocity)
+                mean += steps.averaging[t] * (theta - mean)
+            if on_progress is not None:
+                on_progress(epoch, recipe.epochs)
+        return mean
+
+    def _batch(self, visited: NDArray[np.int64], moves: NDArray[np.int64]) -> Rows:
+        rows, X = self.rows, self.rows.X[visited]
+        if self.image_shape is not None and self.recipe.moves:
+            X = moved(X, self.image_shape, moves, self.recipe.moves)
+        return Rows(X, rows.y[visited], rows.scale, rows.offset)
+
+    def _gradient(self, engine: Engine, batch: Rows, theta: Float64) -> Float64:
+        """Gradient of the batch's mean loss and of the penalty, shape (K, D + 1)."""
+        rounded = theta.astype(np.float32)[None]
+        weights = Weights(np.ascontiguousarray(rounded[..., :-1]), rounded[..., -1])
+        S = np.asarray(engine.scores(batch, weights)[0], np.float64)
+        loss = GeneralisedCrossEntropy(self.recipe.q)
+        residual = loss.residual(S, targets(batch.y, S.shape[1])) / batch.count
+        sums = engine.weighted_sums(batch, residual.astype(np.float32)[None])[0]
+        G = sums + Penalty.of(self.recipe).gradient(theta[:, :-1])
+        return self._mirrored(np.column_stack([G, residual.sum(axis=0)]))
+
+    def _mirrored(self, vector: Float64) -> Float64:
+        """The part of the vector that leaves W its own mirror image, where flips are used."""
+        if self.recipe.flips and self.image_shape is not None:
+            vector[:, :-1] = symmetric(vector[:, :-1], self.image_shape)
+        return vector
 
 
-def _gradient(
-    problem: _Problem, at: Float64, visited: NDArray[np.int64], moves: NDArray[np.int64]
-) -> Float64:
-    """Gradient of the batch's mean loss and of the penalty, shape (K, D + 1)."""
-    rows, recipe, engine = problem.rows, problem.recipe, problem.metric.engine
-    X = rows.X[visited]
-    if problem.image_shape is not None and recipe.moves:
-        X = moved(X, problem.image_shape, moves, recipe.moves)
-    batch = Rows(X, rows.y[visited], rows.scale, rows.offset)
-    rounded = at.astype(np.float32)[None]
-    weights = Weights(np.ascontiguousarray(rounded[..., :-1]), rounded[..., -1])
-    S = np.asarray(engine.scores(batch, weights)[0], np.float64)
-    pull = GeneralisedCrossEntropy(recipe.q).residual(S, targets(batch.y, S.shape[1])) / len(
-        visited
-    )
-    sums = engine.weighted_sums(batch, pull.astype(np.float32)[None])[0]
-    gradient = np.column_stack([sums + Penalty.of(recipe).gradient(at[:, :-1]), pull.sum(axis=0)])
-    return _kept(problem, gradient)
-
-
-def _kept(problem: _Problem, vector: Float64) -> Float64:
-    """The vector's part that leaves W its own mirror image, where flips are asked for."""
-    if problem.recipe.flips and problem.image_shape is not None:
-        vector[:, :-1] = symmetric(vector[:, :-1], problem.image_shape)
-    return vector
-
-
-# One thing after the other: flips, moves, the loss; then what lies around the recipe. λ is the
-# best of a coarse grid for each loss and augmentation.
+# Flips, moves and the loss are added one by one; then neighbours of the recipe. λ is the best of a
+# coarse grid for each loss and augmentation.
 CANDIDATES = (
     Recipe(q=0.0, l2=3e-4, moves=0, flips=False),
     Recipe(q=0.0, l2=3e-4, moves=0, flips=True),
@@ -338,12 +312,7 @@ CANDIDATES = (
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """What a recipe gives on training rows that it was not fitted to.
-
-    Attributes:
-        recipe: that was fitted.
-        accuracies: share of each fold's rows classified right, shape (folds,).
-    """
+    """Accuracies of a recipe on each fold of the training rows, shape (folds,)."""
 
     recipe: Recipe
     accuracies: Float64
@@ -360,26 +329,26 @@ class HeldOut:
 
 
 def compare_recipes(
-    dataset: Dataset,
+    data: Dataset | Splits,
     recipes: Sequence[Recipe] = CANDIDATES,
     *,
     folds: int = 5,
     seed: int = 0,
-    engine: Engine | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    engine: Engine | str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[HeldOut]:
-    """Fit each recipe once for each fold, on the rows outside it, and judge it on the fold.
+    """Cross-validate recipes: fit each on the rows outside every fold, and evaluate it on the fold.
 
     Args:
-        dataset: all training rows.
-        recipes: to compare, at least one.
-        folds: 2 … N; all recipes see the same ones.
-        seed: ≥ 0, draws the folds, the order of rows and their moves.
-        engine: what does the arithmetic; None takes the default engine.
-        on_progress: told of epochs done and their number, over all fits.
+        data: the training rows; of splits the training part.
+        recipes: at least one.
+        folds: 2 … N, the same for all recipes.
+        seed: random seed of the folds, the row order and the moves, ≥ 0.
+        engine: what does the arithmetic, or its name; None is "native".
+        on_progress: called with epochs done and their number, over all fits.
 
     Returns:
-        One comparison a recipe, in their order.
+        One result a recipe, in their order.
 
     Raises:
         SettingsError: without recipes, for fewer than 2 folds, or a recipe that does not fit.
@@ -391,8 +360,9 @@ def compare_recipes(
         >>> plain.accuracies.shape
         (2,)
     """
+    dataset = data.train if isinstance(data, Splits) else data
     if not recipes:
-        raise SettingsError("recipes must hold at least one, but none was given.")
+        raise SettingsError("compare_recipes needs at least one recipe.")
     for recipe in recipes:
         recipe.check(dataset)
     total, done = folds * sum(recipe.epochs for recipe in recipes), 0
@@ -401,23 +371,18 @@ def compare_recipes(
         train, judge = dataset.take(kept), dataset.take(held_out)
         for i, recipe in enumerate(recipes):
 
-            def tell(epoch: int, _: int, before: int = done) -> None:
-                on_progress(before + epoch, total)
+            def report(epoch: int, _: int, before: int = done) -> None:
+                if on_progress is not None:
+                    on_progress(before + epoch, total)
 
-            model = fit_best_linear(train, recipe, seed=seed, engine=engine, on_progress=tell)
+            model = fit_best_linear(train, recipe, seed=seed, engine=engine, on_progress=report)
             accuracies[i, j] = model.evaluate(judge, engine).accuracy
             done += recipe.epochs
     return [HeldOut(recipe, row) for recipe, row in zip(recipes, accuracies, strict=True)]
 
 
 def mean_model(models: Sequence[Model]) -> Model:
-    """The mean of linear maps of the same rows, which is one linear map.
-
-    Args:
-        models: of one recipe and data set, at least one; they differ in their seeds.
-
-    Returns:
-        The map whose scores are the means of theirs; its settings name their seeds.
+    """The model whose scores are the means of those of models that differ only in their seeds.
 
     Example:
         >>> from onelayer import load
@@ -437,13 +402,7 @@ def mean_model(models: Sequence[Model]) -> Model:
 
 
 def whole_training_set(splits: Splits) -> Dataset:
-    """Training and validation rows as one set: all that there is but the test rows.
-
-    Args:
-        splits: of one data set.
-
-    Returns:
-        The training rows, then the validation rows; they are copied.
+    """Training and validation rows as one data set, copied.
 
     Example:
         >>> from onelayer import load

@@ -1,25 +1,14 @@
-"""What the files of every record on disk have in common: settings, arrays, and how they fail.
+"""What a run folder holds, of a result or of a λ path; nothing in its files can run code.
 
-A folder of records holds settings.json, which says what kind it is, and arrays as safetensors.
-Nothing in these files can run code when it is loaded.
-
-A λ path on disk: weights as safetensors, scores and proofs as Parquet, settings as JSON.
-
-    settings.json          kind "path" and format; choice, chosen position, test score, data card
-    path.parquet           one line a λ: proof, passes, status, score on the training rows
-    held_out.parquet       one line a λ and fold: score on the rows that λ is chosen by
-    weights.safetensors    W (P, K, D), b (P, K), scale, offset
-
-Nothing in these files can run code when it is loaded.
-
-A result on disk: weights as safetensors, history as Parquet, settings as JSON.
-
-    settings.json          runs, outcomes, data card, figures, checks, environment, command, format
-    history.parquet        one line a run and epoch: run, setting, seed, epoch, the measures
-    weights.safetensors    W, b, scale, offset, test_loss, confusion, snapshot.<position>;
-                           scale.<name> and offset.<name> of other scalings of a sweep
-
-Nothing in these files can run code when it is loaded.
+settings.json          kind ("runs" or "path"), format, data card, environment, command and:
+  of a result          runs, outcomes, reported figures, gradient checks, certificates, curvatures
+  of a path            choice, chosen position, test score, folds
+weights.safetensors    W, b, scale, offset; of a result test_loss, confusion, snapshot.<position>,
+                       scale.<name> and offset.<name> of other scalings of a sweep
+history.parquet        of a result, one line a run and epoch: run, setting, seed, epoch, measures
+path.parquet           of a path, one line a λ: certificate, passes, status, score in training
+held_out.parquet       of a path, one line a λ and fold: score on the rows that λ is chosen by
+report.html, charts/   the page, drawn from these records alone
 """
 
 from __future__ import annotations
@@ -58,13 +47,7 @@ T = TypeVar("T")
 
 
 def kind_of(folder: Path | str) -> Kind:
-    """Tell what a folder holds: the runs of a `Result`, or a λ path.
-
-    Args:
-        folder: a run folder.
-
-    Returns:
-        "runs" or "path".
+    """Whether a folder holds the "runs" of a `Result` or a λ "path".
 
     Raises:
         SaveError: when it is no run folder, or its settings are damaged or of an unknown kind.
@@ -73,20 +56,14 @@ def kind_of(folder: Path | str) -> Kind:
         >>> kind_of("absent")
         Traceback (most recent call last):
         ...
-        onelayer.errors.SaveError: absent should be a run folder, but settings.json is not there.
+        onelayer.errors.SaveError: absent is not a run folder: it has no settings.json.
     """
     return load_file(Path(folder) / SETTINGS_FILE, _read_kind)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """How a run folder came about.
-
-    Attributes:
-        command: the command line that made it.
-        environment: what that ran on.
-        interrupted: whether Ctrl-C ended it.
-    """
+    """The command that made a run folder, what it ran on, and whether Ctrl-C ended it."""
 
     command: Command
     environment: Mapping[str, str]
@@ -94,139 +71,35 @@ class Origin:
 
 
 def saved_origin(folder: Path | str) -> Origin:
-    """Tell which command made a run folder, of whatever kind it is.
-
-    Args:
-        folder: a run folder.
-
-    Returns:
-        The command and its circumstances.
+    """The command that made a run folder, of whatever kind it is.
 
     Raises:
-        SaveError: when it is no run folder or does not say which command made it.
-
-    Example:
-        >>> saved_origin("absent")
-        Traceback (most recent call last):
-        ...
-        onelayer.errors.SaveError: absent should be a run folder, but settings.json is not there.
+        SaveError: when it is no run folder or was not made by a command.
     """
     origin = load_file(Path(folder) / SETTINGS_FILE, _read_origin)
     if origin is None:
         raise SaveError(
-            f"{folder} does not say which command made it; it was made from Python or by an older "
-            "version."
+            f"{folder} has no command to repeat; it was made from Python or by an older version."
         )
     return origin
 
 
-def write_settings(path: Path, kind: Kind, form: int, settings: Mapping[str, Any]) -> None:
-    """Write settings as JSON, headed by their kind and format.
-
-    Args:
-        path: where.
-        kind: what the folder holds.
-        form: number of the format of that kind.
-        settings: plain values, all numbers finite.
-
-    Raises:
-        OSError: when the disk refuses.
-    """
-    whole = {"kind": kind, "format": form} | dict(settings)
-    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+def _read_origin(path: Path) -> Origin | None:
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    command = read_command(settings.get("command"))
+    stopped = any(outcome["status"] == "interrupted" for outcome in settings.get("outcomes", ()))
+    return None if command is None else Origin(command, settings["environment"], stopped)
 
 
-def read_settings(path: Path, kind: Kind, form: int) -> dict[str, Any]:
-    """Read settings back.
-
-    Args:
-        path: as written by `write_settings`.
-        kind: what the folder should hold.
-        form: the only format that is understood.
-
-    Returns:
-        The settings.
-
-    Raises:
-        ValueError: when they are of another kind or format; `load_file` turns it into a sentence.
-    """
-    found = _read_kind(path)
-    if found != kind:
-        raise ValueError(f"it is of the kind {found!r} and not {kind!r}")
-    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if settings.get("format") != form:
-        raise ValueError(f"format {settings.get('format')!r} is not {form}")
-    return settings
-
-
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays as safetensors.
-
-    Args:
-        path: where.
-        arrays: by name.
-
-    Raises:
-        OSError: when the disk refuses.
-    """
-    from safetensors.numpy import save
-
-    path.write_bytes(save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
-
-
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read arrays back, bit for bit.
-
-    Args:
-        path: as written by `write_arrays`.
-
-    Returns:
-        The arrays, by name.
-    """
-    from safetensors.numpy import load
-
-    return dict(load(path.read_bytes()))
-
-
-def write_card(card: DataCard) -> dict[str, Any]:
-    """A data card as plain values, fit for JSON; `read_card` gives it back."""
-    return asdict(card)
-
-
-def read_card(values: Mapping[str, Any]) -> DataCard:
-    """The data card of plain values.
-
-    Example:
-        >>> card = DataCard("digits", "scikit-learn", ("0", "1"), (1, 8, 8), 100, 50, 50)
-        >>> read_card(json.loads(json.dumps(write_card(card)))) == card
-        True
-    """
-    shape = values["image_shape"] and tuple(values["image_shape"])
-    features = values.get("feature_names")  # older records have none
-    return DataCard(
-        **dict(values)
-        | {
-            "class_names": tuple(values["class_names"]),
-            "image_shape": shape,
-            "feature_names": None if features is None else tuple(features),
-        }
-    )
+def _read_kind(path: Path) -> Kind:
+    kind = json.loads(path.read_text(encoding="utf-8")).get("kind")
+    if kind not in get_args(Kind):
+        raise ValueError(f"the kind {kind!r} is none of {', '.join(get_args(Kind))}")
+    return kind  # type: ignore[no-any-return]
 
 
 def load_file(path: Path, read: Callable[[Path], T]) -> T:
-    """Read one file of a run folder; whatever is wrong with it becomes one sentence.
-
-    Args:
-        path: of the file.
-        read: reads it.
-
-    Returns:
-        What `read` returns.
-
-    Raises:
-        SaveError: when the file is missing, or `read` fails.
-    """
+    """Read one file of a run folder; a SaveError in one sentence when it is missing or damaged."""
     if not path.is_file():
         raise SaveError(_absent(path))
     try:
@@ -234,8 +107,7 @@ def load_file(path: Path, read: Callable[[Path], T]) -> T:
     except Exception as error:
         # Each format's reader has its own family of errors for damaged files.
         raise SaveError(
-            f"{path} should be a file that onelayer wrote, but it cannot be read ({error}); "
-            "make it again or restore the file from a backup."
+            f"{path} cannot be read ({error}); make it again or restore the file from a backup."
         ) from error
 
 
@@ -244,28 +116,51 @@ def _absent(path: Path) -> str:
     folder = path.parent
     found = unfinished(folder) if path.name == SETTINGS_FILE else None
     if found is None:
-        return f"{folder} should be a run folder, but {path.name} is not there."
-    at_it = holder(folder)
+        return f"{folder} is not a run folder: it has no {path.name}."
+    writer = holder(folder)
     how = found.command or "train(…, checkpoint=Checkpoint(…, resume=True))"
     return (
         f"{folder} holds no result yet: {found.done} of {found.total} run-epochs are trained, "
-        + (f"and {at_it} is at it." if at_it else f"to go on: {how}")
+        + (f"and {writer} is still training it." if writer else f"to resume: {how}")
     )
 
 
-def _read_origin(path: Path) -> Origin | None:
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    command = read_command(settings.get("command"))
-    stopped = any(one["status"] == "interrupted" for one in settings.get("outcomes", ()))
-    return None if command is None else Origin(command, settings["environment"], stopped)
+def _write_settings(folder: Path, kind: Kind, form: int, settings: Mapping[str, Any]) -> None:
+    whole = {"kind": kind, "format": form} | dict(settings)
+    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def _read_kind(path: Path) -> Kind:
-    # Run folders that are older than paths do not say what they are.
-    kind = json.loads(path.read_text(encoding="utf-8")).get("kind", "runs")
-    if kind not in get_args(Kind):
-        raise ValueError(f"the kind {kind!r} is none of {', '.join(get_args(Kind))}")
-    return kind  # type: ignore[no-any-return]
+def _load_settings(folder: Path, kind: Kind, form: int) -> dict[str, Any]:
+    def read(path: Path) -> dict[str, Any]:
+        found = _read_kind(path)
+        if found != kind:
+            raise ValueError(f"it is of the kind {found!r} and not {kind!r}")
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if settings.get("format") != form:
+            raise ValueError(f"format {settings.get('format')!r} is not {form}")
+        return settings
+
+    return load_file(folder / SETTINGS_FILE, read)
+
+
+def _write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    from safetensors.numpy import save
+
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    (folder / WEIGHTS_FILE).write_bytes(save(whole))
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    from safetensors.numpy import load
+
+    return dict(load(path.read_bytes()))
+
+
+def _read_card(values: Mapping[str, Any]) -> DataCard:
+    lists = ("class_names", "image_shape", "feature_names")
+    tuples = {name: tuple(values[name]) for name in lists if values.get(name) is not None}
+    return DataCard(**dict(values) | tuples)
 
 
 PATH_FORMAT = 1
@@ -282,7 +177,7 @@ Line = dict[str, Any]
 
 
 def write_path_records(path: solver.Path, folder: Path) -> None:
-    """Write the four files of a λ path into an existing folder; an OSError where the disk fails."""
+    """Write the four files of a λ path into an existing folder."""
     arrays: dict[str, NDArray[Any]] = {
         # Exact: float32 is among the numbers of float64, and each line says what its W was.
         "W": np.stack([model.W for model in path.models]),
@@ -290,7 +185,7 @@ def write_path_records(path: solver.Path, folder: Path) -> None:
         "scale": path.scaling.scale,
         "offset": path.scaling.offset,
     }
-    write_arrays(folder / WEIGHTS_FILE, arrays)
+    _write_arrays(folder, arrays)
     _write_lines(folder / PATH_FILE, map(_line_of, path.models, path.model_seconds, path.train))
     scores = (
         {"position": i, "l2": model.l2, "fold": fold} | asdict(score)
@@ -304,24 +199,22 @@ def write_path_records(path: solver.Path, folder: Path) -> None:
         "test": path.test and asdict(path.test),
         "folds": path.folds,
         "scaling": path.scaling.name,
-        "data": write_card(path.data),
+        "data": asdict(path.data),
         "environment": dict(path.environment),
         "seconds": dict(path.seconds),
         "command": write_command(path.command),
     }
-    write_settings(folder / SETTINGS_FILE, "path", PATH_FORMAT, settings)
+    _write_settings(folder, "path", PATH_FORMAT, settings)
 
 
 def load_path(folder: Path | str) -> solver.Path:
     """The saved λ path, weights bit for bit; a SaveError for what is missing or damaged."""
     folder = Path(folder)
-    settings = load_file(
-        folder / SETTINGS_FILE, lambda path: read_settings(path, "path", PATH_FORMAT)
-    )
+    settings = _load_settings(folder, "path", PATH_FORMAT)
     lines = load_file(folder / PATH_FILE, _read_lines)
     train = load_file(folder / PATH_FILE, lambda _: tuple(map(_train_score, lines)))
     held_out = load_file(folder / HELD_OUT_FILE, lambda path: _read_scores(path, len(lines)))
-    arrays = load_file(folder / WEIGHTS_FILE, read_arrays)
+    arrays = load_file(folder / WEIGHTS_FILE, _read_arrays)
     optima = load_file(folder / WEIGHTS_FILE, lambda _: _optima(lines, arrays["W"], arrays["b"]))
 
     def gathered(_: Path) -> solver.Path:
@@ -334,7 +227,7 @@ def load_path(folder: Path | str) -> solver.Path:
             train=train,
             chosen=settings["chosen"],
             choice=Choice(**settings["choice"]),
-            data=read_card(settings["data"]),
+            data=_read_card(settings["data"]),
             test=settings["test"] and Score(**settings["test"]),
             folds=settings["folds"],
             seconds=settings["seconds"],
@@ -432,23 +325,15 @@ def write_single_page(path: Path | str | None, write: Callable[[Any, Path], Path
 
 
 def write_records(result: Result, folder: Path) -> None:
-    """Write the three files of a result into an existing folder.
-
-    Args:
-        result: what to write.
-        folder: an existing folder.
-
-    Raises:
-        OSError: when the disk refuses; `staged_folder` turns it into a sentence.
-    """
-    _write_weights(result, folder / WEIGHTS_FILE)
+    """Write the three files of a result into an existing folder."""
+    _write_weights(result, folder)
     _write_history(result, folder / HISTORY_FILE)
     settings = {
         "runs": [run.as_dict() for run in result.runs],
         "outcomes": [asdict(outcome) for outcome in result.outcomes],
         "scaling": result.scaling.name,
         "other_scalings": {str(i): one.name for i, one in result.other_scalings.items()},
-        "data": write_card(result.data),
+        "data": asdict(result.data),
         "reported": [asdict(figures) for figures in result.reported],
         "gradient_checks": [asdict(check) for check in result.gradient_checks],
         "certificates": [_finite(asdict(certificate)) for certificate in result.certificates],
@@ -458,32 +343,14 @@ def write_records(result: Result, folder: Path) -> None:
         "seconds": dict(result.seconds),
         "command": write_command(result.command),
     }
-    write_settings(folder / SETTINGS_FILE, "runs", RESULT_FORMAT, settings)
+    _write_settings(folder, "runs", RESULT_FORMAT, settings)
 
 
 def load_result(folder: Path | str) -> Result:
-    """Load a saved result.
-
-    Args:
-        folder: a run folder.
-
-    Returns:
-        The result as it was saved, weights bit for bit.
-
-    Raises:
-        SaveError: when a file is missing, damaged or of another format.
-
-    Example:
-        >>> load_result("absent")
-        Traceback (most recent call last):
-        ...
-        onelayer.errors.SaveError: absent should be a run folder, but settings.json is not there.
-    """
+    """The saved result, weights bit for bit; see `Result.load`."""
     folder = Path(folder)
-    settings = load_file(
-        folder / SETTINGS_FILE, lambda path: read_settings(path, "runs", RESULT_FORMAT)
-    )
-    tensors = load_file(folder / WEIGHTS_FILE, read_arrays)
+    settings = _load_settings(folder, "runs", RESULT_FORMAT)
+    tensors = load_file(folder / WEIGHTS_FILE, _read_arrays)
     runs = tuple(Run(**run) for run in settings["runs"])
     history = load_file(folder / HISTORY_FILE, lambda path: _read_history(path, runs))
     prefix = "snapshot."
@@ -496,7 +363,7 @@ def load_result(folder: Path | str) -> Result:
         history=history,
         test_loss=tensors["test_loss"],
         confusion=tensors["confusion"],
-        data=read_card(settings["data"]),
+        data=_read_card(settings["data"]),
         snapshots={int(n.removeprefix(prefix)): t for n, t in tensors.items() if prefix in n},
         reported=tuple(ReportedFigures(**figures) for figures in settings["reported"]),
         gradient_checks=tuple(GradientCheck(**check) for check in settings["gradient_checks"]),
@@ -516,7 +383,7 @@ def load_result(folder: Path | str) -> Result:
     )
 
 
-def _write_weights(result: Result, path: Path) -> None:
+def _write_weights(result: Result, folder: Path) -> None:
     tensors = {
         "W": result.W,
         "b": result.b,
@@ -527,7 +394,7 @@ def _write_weights(result: Result, path: Path) -> None:
     } | {f"snapshot.{position}": shots for position, shots in result.snapshots.items()}
     for other in result.other_scalings.values():
         tensors |= {f"scale.{other.name}": other.scale, f"offset.{other.name}": other.offset}
-    write_arrays(path, tensors)
+    _write_arrays(folder, tensors)
 
 
 def _write_history(result: Result, path: Path) -> None:
@@ -547,7 +414,7 @@ def _write_history(result: Result, path: Path) -> None:
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """The gap of λ = 0 is infinite, for which JSON has no word: null stands for it."""
+    """The gap of λ = 0 is infinite, which JSON cannot say: null stands for it."""
     return {name: value if np.isfinite(value) else None for name, value in values.items()}
 
 
