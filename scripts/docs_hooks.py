@@ -1,21 +1,30 @@
-"""What `make docs` does beyond MkDocs: links to code, and no network needed to read a page.
+"""What `make docs` does beyond MkDocs: links to code, mathematics, and pages that need no network.
 
 The pages are read in the repository too, where links lead to code and to files beside docs/. The
-site does not hold those files, so such a link becomes the words it is on, once its file is found.
+site does not hold those files, so there such a link becomes plain text, if its file exists.
+LaTeX becomes MathML, which browsers draw without a script.
 """
 
 from __future__ import annotations
 
+import html
 import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from latex2mathml.converter import convert
+
 log = logging.getLogger("mkdocs.hooks.onelayer")
 
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)(?:#[^)\s]*)?\)")
 FETCHED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
+# What pymdownx.arithmatex leaves of `$…$`, with the marks beside it, and of a block marked math.
+INLINE = re.compile(
+    r'(\(?)<span class="arithmatex">\\\((.*?)\\\)</span>([.,:;)]*)', flags=re.DOTALL
+)
+BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', flags=re.DOTALL)
 # Links that a browser does not follow by itself.
 HARMLESS = re.compile(r"rel=[\"']?(?:canonical|prev|next)\b")
 
@@ -52,6 +61,25 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
         return link[1]
 
     return LINK.sub(words, markdown)
+
+
+def on_page_content(content: str, page: Any, **_: Any) -> str:
+    """Turn LaTeX into MathML; a formula stays on one line with the marks beside it."""
+
+    def mathml(formula: str, display: str) -> str:
+        drawn = convert(html.unescape(formula).strip(), display=display)
+        if "\\" in drawn or "&amp;" in drawn:
+            log.warning("%s: LaTeX that is not understood: %s", page.file.src_path, formula)
+        return drawn
+
+    def inline(match: re.Match[str]) -> str:
+        before, formula, after = match.groups()
+        return f'<span class="formula">{before}{mathml(formula, "inline")}{after}</span>'
+
+    def block(match: re.Match[str]) -> str:
+        return f'<div class="formula">{mathml(match[1], "block")}</div>'
+
+    return BLOCK.sub(block, INLINE.sub(inline, content))
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:

@@ -98,4 +98,4 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_FOR_SCIKIT_LEARN])
+    return sorted(__all__)

@@ -11,31 +11,87 @@ from numbers import Integral, Real
 
 
 class OnelayerError(Exception):
-    """Base of all errors that onelayer raises on purpose."""
+    """Base of all errors that onelayer raises on purpose.
+
+    Example:
+        >>> import onelayer as ol
+        >>> try:
+        ...     ol.load("absent.npy")
+        ... except ol.OnelayerError as error:
+        ...     type(error).__name__
+        'DataError'
+    """
 
 
 class DataError(OnelayerError):
-    """Rows, labels or a data file are not valid."""
+    """Rows, labels or a data file are not valid.
+
+    Example:
+        >>> import onelayer as ol
+        >>> ol.split([[1.0], [float("nan")], [2.0]], [0, 1, 0])  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        onelayer.errors.DataError: ...
+    """
 
 
 class SourceError(DataError):
-    """No source could provide the data set."""
+    """No source could provide the data set.
+
+    Example:
+        >>> import onelayer as ol
+        >>> issubclass(ol.SourceError, ol.DataError)
+        True
+    """
 
 
 class SettingsError(OnelayerError, ValueError):
-    """A setting has an unknown name or a value outside its range."""
+    """A setting has an unknown name or a value outside its range.
+
+    Example:
+        >>> import onelayer as ol
+        >>> ol.Run(learning_rate=-0.1)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        onelayer.errors.SettingsError: learning_rate ...
+    """
 
 
 class SaveError(OnelayerError):
-    """A result, model or export could not be written or read back."""
+    """A result, model or export could not be written or read back.
+
+    Example:
+        >>> import onelayer as ol
+        >>> ol.Result.load("absent")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        onelayer.errors.SaveError: absent ...
+    """
 
 
 class LearningRateWarning(UserWarning):
-    """A learning rate exceeds the guaranteed-stable limit on the training rows."""
+    """A learning rate exceeds the guaranteed-stable limit on the training rows.
+
+    Example:
+        >>> import warnings
+        >>> import onelayer as ol
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     result = ol.train(ol.load("digits"), [ol.Run(learning_rate=5.0, epochs=1)])
+        >>> caught[0].category.__name__
+        'LearningRateWarning'
+    """
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint could not be written or is damaged; training continues."""
+    """A checkpoint could not be written or is damaged; training continues.
+
+    Example:
+        >>> import warnings
+        >>> import onelayer as ol
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("error", ol.CheckpointWarning)  # stop training instead
+    """
 
 
 def is_number(value: object, kind: type = Real) -> bool:

@@ -28,7 +28,8 @@ from onelayer.errors import DataError, SettingsError
 
 DIGITS, CIFAR10, CIFAR100, OWN = "digits", "cifar10", "cifar100", "own"
 
-_TRAIN_BATCHES, _VALIDATION_BATCHES = (1,), (2,)
+_TRAIN_BATCHES = (1,)
+_VALIDATION_BATCHES = (2,)
 
 
 def load(

@@ -149,6 +149,12 @@ class Path:
         seconds: wall time of each phase.
         environment: engine, library versions, processor, threads.
         command: the command line that made it; None when it was made from Python.
+
+    Example:
+        >>> import onelayer as ol
+        >>> path = ol.solve_path(ol.load("digits"), l2=[1.0, 0.01])
+        >>> path.best.l2, path.best.status, round(path.test.accuracy, 3)
+        (0.01, 'optimal', 0.935)
     """
 
     models: tuple[Model, ...]

@@ -124,6 +124,14 @@ class Result:
         environment: engine, library versions, processor, threads.
         seconds: wall time of each phase, in s.
         command: the command line that made it; None when it was made from Python.
+
+    Example:
+        >>> import onelayer as ol
+        >>> result = ol.sweep(ol.load("digits"), learning_rate=[0.1, 0.3], epochs=2)
+        >>> result.W.shape, result.history.train_loss.shape
+        ((2, 10, 64), (2, 3))
+        >>> result.best.settings["learning_rate"]
+        0.1
     """
 
     runs: tuple[Run, ...]
