@@ -30,7 +30,6 @@ RUNS = ROOT / "runs" / "benchmarks"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse, measure, write; see --help."""
     parser = _parser()
     options = parser.parse_args(arguments)
     known = {suite.name: suite for suite in SUITES}
@@ -85,7 +84,6 @@ def _measure(session: Session, suites: Sequence[Suite]) -> dict[str, Part]:
 
 
 def _check(session: Session) -> int:
-    """Compare ratios with the kept ones, or keep them."""
     kept = read_record(CHECKED) if CHECKED.exists() else {}
     kind = kind_of_processor(session.conditions.threads)
     try:

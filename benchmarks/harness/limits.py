@@ -88,7 +88,6 @@ def peak_bytes() -> int:
 
 
 def rusage_bytes(who: int) -> int:
-    """Largest resident set of this process or of its children, by getrusage."""
     return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -18,24 +18,15 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True)
 class Target:
-    """One figure that is asked for.
-
-    Attributes:
-        measure: what is measured.
-        asked: the bound.
-        unit: "×", "%", "MB", "J" or "s".
-        at_least: True for a lower bound, False for an upper one.
-        figure: takes it from a record, in the unit; None where the record does not have it.
-    """
+    """One figure that is asked for."""
 
     measure: str
     asked: float
-    unit: str
-    at_least: bool
-    figure: Callable[[Record], float | None]
+    unit: str  # "×", "%", "MB", "J" or "s"
+    at_least: bool  # a lower bound, or an upper one
+    figure: Callable[[Record], float | None]  # in the unit; None where the record has none
 
     def met(self, measured: float) -> bool:
-        """Whether the figure keeps to the bound."""
         return measured >= self.asked if self.at_least else measured <= self.asked
 
     def row(self, record: Record) -> list[str]:
@@ -76,17 +67,14 @@ def spread_text(values: Sequence[float], digits: int = 3) -> str:
 
 
 def megabytes(count: float | None) -> str:
-    """Bytes as whole megabytes, or nothing."""
     return "" if count is None else f"{count / MEGABYTE:.0f}"
 
 
 def percent(share: float | None) -> str:
-    """A share as a whole percentage, or nothing."""
     return "" if share is None else f"{100 * share:.0f} %"
 
 
 def absent_rows(part: Part) -> list[list[str]]:
-    """Rows of a table for contenders that are not installed."""
     return [[label, f"not installed (pip install {pip})"] for label, pip in part.absent]
 
 
@@ -124,7 +112,6 @@ def render_page(record: Record, suites: Sequence[Suite], folder: Path) -> str:
 
 
 def load_warning(part: Part) -> str:
-    """A warning where other work was running meanwhile."""
     if part.other_work is None or part.other_work < QUIET_CORES:
         return ""
     return (

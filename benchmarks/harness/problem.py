@@ -5,7 +5,7 @@ Shape letters as in docs/formulations.md: N rows, D features, K classes, B batch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,7 +46,6 @@ class Problem:
 
     @property
     def runs(self) -> int:
-        """Number of runs, R."""
         return len(self.settings)
 
     @property
@@ -82,13 +81,7 @@ class Problem:
         return self.epochs * (of_rows + of_weights)
 
     def with_settings(self, name: str, settings: tuple[Setting, ...]) -> Problem:
-        """The same rows trained under other settings."""
         return replace(self, name=name, settings=settings)
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> Problem:
-        """The problem that `dataclasses.asdict` wrote."""
-        return Problem(**{**values, "settings": tuple(Setting(**s) for s in values["settings"])})
 
     def first_steps(self, steps: int = 5) -> Problem:
         """The problem's first few batches, once: what a chaotic run can be compared on."""
@@ -156,5 +149,4 @@ def data_folder(problem: Problem, parent: Path) -> Path:
 
 
 def read_data(folder: Path | str) -> Data:
-    """Read X and y into memory."""
     return Data(np.load(Path(folder) / "X.npy"), np.load(Path(folder) / "y.npy"))

@@ -30,27 +30,18 @@ QUIET_CORES = 0.1
 
 @dataclass(frozen=True)
 class Measure:
-    """One contender on one piece of work.
-
-    Attributes:
-        work, who, label: what is done by whom; label is for the reader.
-        seconds: one a round; none where the contender was refused.
-        refused: why there are no times, or "".
-        series: what else was measured in the rounds, such as the machine's limits.
-        facts: what holds for all rounds: `flops`, `peak_bytes`, `gap`, versions in `about`, ...
-    """
+    """One contender on one piece of work."""
 
     work: str
     who: str
-    label: str
-    seconds: tuple[float, ...] = ()
-    refused: str = ""
-    series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    label: str  # for the reader
+    seconds: tuple[float, ...] = ()  # one a round
+    refused: str = ""  # why there are no times
+    series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # the machine's limits
+    facts: Mapping[str, Any] = field(default_factory=dict)  # `flops`, `peak_bytes`, `gap`, ...
 
     @property
     def median(self) -> float | None:
-        """Median of the seconds."""
         return median(self.seconds) if self.seconds else None
 
     def share(self, limit: str, amount: str) -> float | None:
@@ -77,43 +68,27 @@ class Check:
 
 @dataclass(frozen=True)
 class Part:
-    """What one suite measured.
+    """What one suite measured, and under which conditions."""
 
-    Attributes:
-        started: when, ISO 8601.
-        machine: processor, system, versions.
-        threads, engine: of every contender, of onelayer.
-        quick: whether it was the short form.
-        facts: what the suite says of all its measures.
-        measures: what was measured.
-        checks: comparisons that are no contender's.
-        absent: label and pip's name of who is not installed.
-        failed: what else crashed, in words.
-        other_work: cores that other work kept busy meanwhile, on average; None if unknown.
-    """
-
-    started: str
-    machine: Mapping[str, str]
-    threads: int
-    engine: str
+    started: str  # ISO 8601
+    machine: Mapping[str, str]  # processor, system, versions
+    threads: int  # of every contender
+    engine: str  # of onelayer
     quick: bool = False
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)  # of all measures
     measures: tuple[Measure, ...] = ()
-    checks: tuple[Check, ...] = ()
-    absent: tuple[tuple[str, str], ...] = ()
-    failed: tuple[str, ...] = ()
-    other_work: float | None = None
+    checks: tuple[Check, ...] = ()  # comparisons that are no contender's
+    absent: tuple[tuple[str, str], ...] = ()  # label and pip's name of who is not installed
+    failed: tuple[str, ...] = ()  # what else crashed, in words
+    other_work: float | None = None  # cores that other work kept busy meanwhile, on average
 
     def find(self, who: str, work: str) -> Measure | None:
-        """What was measured of one contender on one piece of work, if it was."""
         return next((m for m in self.measures if (m.who, m.work) == (who, work)), None)
 
     def of(self, work: str) -> list[Measure]:
-        """All measures of one piece of work."""
         return [m for m in self.measures if m.work == work]
 
     def with_(self, measures: Iterable[Measure] = (), **changes: Any) -> Part:
-        """The part with more measures, and other changes."""
         return replace(self, measures=(*self.measures, *measures), **changes)
 
     @property
@@ -125,7 +100,6 @@ class Part:
 
     @property
     def crashed(self) -> list[str]:
-        """Contenders that crashed, in words."""
         return [*self.failed, *self._refused(CRASHED)]
 
     def _refused(self, why: str) -> list[str]:
@@ -168,7 +142,6 @@ def _part_text(part: Part) -> str:
 
 
 def read_record(path: Path) -> dict[str, Part]:
-    """Read the record that `write_record` wrote."""
     parts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return {
         suite: Part(
@@ -204,7 +177,6 @@ def describe_machine() -> dict[str, str]:
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

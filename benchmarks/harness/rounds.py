@@ -29,28 +29,18 @@ def _nothing(_: object) -> None:
 
 @dataclass(frozen=True)
 class Session:
-    """What a suite is given.
-
-    Attributes:
-        conditions: of every process.
-        options: of the command line.
-        source: of the report's rows: "cifar10", or "random" where it is not to be had.
-        log: callback of one-line messages.
-        keep: called with the part so far, so that nothing measured is lost.
-        patience: seconds for the rounds of one piece of work.
-    """
+    """What a suite is given."""
 
     conditions: Conditions
     options: Namespace = field(default_factory=lambda: Namespace(quick=True))
-    source: str = "random"
-    log: Log = _nothing
-    keep: Keep = _nothing
-    patience: float = math.inf
+    source: str = "random"  # of the report's rows, where there is no "cifar10"
+    log: Log = _nothing  # callback of one-line messages
+    keep: Keep = _nothing  # called with the part so far, so that nothing measured is lost
+    patience: float = math.inf  # seconds for the rounds of one piece of work
     _work: OtherWork = field(default_factory=OtherWork)
 
     @property
     def quick(self) -> bool:
-        """Whether the short form is wanted."""
         return bool(self.options.quick)
 
     def part(self, **facts: Any) -> Part:
@@ -65,34 +55,21 @@ class Session:
 
 @dataclass(frozen=True)
 class Sample:
-    """One timed round.
-
-    Attributes:
-        seconds: of the work.
-        refused: why the answer does not agree, or "".
-        series: what else was measured, added to the measure's series.
-        facts: renew the measure's facts.
-    """
+    """One timed round; its series are added to the measure's, its facts renew them."""
 
     seconds: float
-    refused: str = ""
+    refused: str = ""  # why the answer does not agree
     series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """A contender whose answer was compared; refused ones stay without times.
+    """A contender whose answer was compared; refused ones stay without times."""
 
-    Attributes:
-        measure: who and what, without times.
-        once: does the work once.
-        max_rounds: fewer rounds than the others for one that takes long.
-    """
-
-    measure: Measure
+    measure: Measure  # who and what, without times
     once: Callable[[], Sample]
-    max_rounds: int = 100
+    max_rounds: int = 100  # fewer than the others have for one that takes long
 
 
 def time_in_turn(
@@ -105,16 +82,8 @@ def time_in_turn(
 ) -> list[Measure]:
     """Time every entrant round by round; who disagrees or crashes once has no times.
 
-    Args:
-        entrants: contenders, those refused included.
-        rounds: how often each is timed.
-        log: callback of one-line messages.
-        keep: called with all measures so far, after every turn.
-        settle: seconds of rest before each turn.
-        patience: seconds after which no round begins, MIN_ROUNDS excepted.
-
-    Returns:
-        One measure an entrant, in their order.
+    There are `settle` seconds of rest before each turn; after `patience` seconds no round begins,
+    MIN_ROUNDS excepted. `keep` is called with all measures so far after every turn.
     """
     found = [entrant.measure for entrant in entrants]
     taking = [i for i, measure in enumerate(found) if not measure.refused]
@@ -152,23 +121,13 @@ def _one_more(found: Measure, entrant: Entrant) -> Measure:
 
 @dataclass(frozen=True)
 class Suite:
-    """A group of measures.
-
-    Attributes:
-        name: on the command line and in the record.
-        title: what it measures, for the reader of --help.
-        measure: measures it all.
-        render: its part of the page as Markdown, its pictures into the folder.
-        targets: what is asked of its figures.
-        in_whole, in_quick: whether a whole run and a quick one contain it.
-        add_options: adds what it alone takes to the command line.
-    """
+    """A group of measures, by one name on the command line and in the record."""
 
     name: str
-    title: str
+    title: str  # for the reader of --help
     measure: Callable[[Session], Part]
-    render: Callable[[Part, Path], list[str]]
+    render: Callable[[Part, Path], list[str]]  # Markdown, its pictures into the folder
     targets: tuple[Target, ...] = ()
-    in_whole: bool = True
+    in_whole: bool = True  # whether a whole run contains it, and a quick one
     in_quick: bool = True
-    add_options: Callable[[Any], None] = _nothing
+    add_options: Callable[[Any], None] = _nothing  # what it alone takes on the command line

@@ -1,21 +1,17 @@
-"""The process that a contender lives in: `python -m benchmarks.harness.worker DESK JOB FIXED`.
+"""The process that a contender lives in: `python -m benchmarks.harness.worker`, by `Process`.
 
-Reads commands from stdin until it ends; each is a method of the desk, or "sgemm" or "copy". Answers
-go to the stdout that the parent opened; whatever libraries print goes to stderr.
+Answers go to the stdout that the parent opened; whatever libraries print goes to stderr.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
 import os
+import pickle
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.limits import Limits, clock, forget_peak, peak_bytes
-from benchmarks.harness.processes import pack, unpack
 
 
 def timed(work: Callable[[], Any], resident: int | None = None) -> tuple[Any, dict[str, float]]:
@@ -38,28 +34,24 @@ def resident_bytes() -> int:
     return peak_bytes()
 
 
-def main(desk_name: str, job: dict[str, Any], fixed: dict[str, Any]) -> None:
-    """Make the desk and let it answer."""
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+def main() -> None:
+    """Make the desk and let it answer until stdin ends."""
+    replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    if hasattr(os, "sched_setaffinity") and fixed["cores"]:
-        os.sched_setaffinity(0, fixed["cores"])
-    module, _, name = desk_name.partition(":")
-    desk = getattr(importlib.import_module(module), name)({**job, "threads": fixed["threads"]})
-    limits, folder = Limits(fixed["threads"]), Path(fixed["answers"])
-
-    def reply(values: dict[str, Any]) -> None:
-        print(json.dumps(pack(values, folder)), file=replies, flush=True)
-
-    reply(getattr(desk, "greeting", {}))
-    for line in sys.stdin:
-        command = unpack(json.loads(line))
-        what = command.pop("do")
-        if what in ("sgemm", "copy"):
-            reply({"value": getattr(limits, what)(**command)})
-        else:
-            reply(getattr(desk, what)(**command))
+    make, job, conditions = pickle.load(sys.stdin.buffer)
+    if hasattr(os, "sched_setaffinity") and conditions.cores:
+        os.sched_setaffinity(0, conditions.cores)
+    desk, limits = make(*job), Limits(conditions.threads)
+    answer = getattr(desk, "greeting", {})
+    while True:
+        pickle.dump(answer, replies)
+        replies.flush()
+        try:
+            do, values = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        answer = getattr(limits if do in ("sgemm", "copy") else desk, do)(**values)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3]))
+    main()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,51 +19,37 @@ from benchmarks.harness.record import ONELAYER
 
 @dataclass(frozen=True)
 class Prepared:
-    """A contender that is ready to train.
-
-    Attributes:
-        train: trains from the initial weights and returns the answer; the same each time.
-        about: versions and choices that a reader of the figures should know.
-        compile_seconds: time spent compiling beforehand, where there was any.
-    """
+    """A contender that is ready to train, to the same answer each time."""
 
     train: Callable[[], Answer]
-    about: dict[str, str] = field(default_factory=dict)
-    compile_seconds: float | None = None
+    about: dict[str, str] = field(default_factory=dict)  # versions and choices, for the reader
+    compile_seconds: float | None = None  # spent beforehand
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to train or to solve.
+    """One way to train or to solve."""
 
-    Attributes:
-        key: its name in the record.
-        label: its name on the page.
-        prepares: what makes it ready, "module:function" in this package.
-        package, pip: what must be importable, and how it is installed.
-        same_algorithm: whether its weights must agree with the oracle's.
-        max_rounds: fewer rounds than the others for one that would take minutes.
-        forms_hessian: whether it holds a matrix of all unknowns squared.
-    """
-
-    key: str
-    label: str
-    prepares: str
-    package: str
-    pip: str
-    same_algorithm: bool = True
-    max_rounds: int = 100
-    forms_hessian: bool = False
+    key: str  # its name in the record
+    label: str  # its name on the page
+    prepares: str  # what makes it ready, "module:function" in this package
+    package: str  # what must be importable
+    pip: str  # how that is installed
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of what makes it ready
+    same_algorithm: bool = True  # so its weights must agree with the oracle's
+    max_rounds: int = 100  # fewer for one that would take minutes
+    forms_hessian: bool = False  # a matrix of all unknowns squared
 
     @property
     def installed(self) -> bool:
-        """Whether its package can be imported here."""
         return importlib.util.find_spec(self.package) is not None
 
     def prepare(self, *job: Any) -> Any:
         """Import it and make it ready; called in its own process only."""
         module, _, function = self.prepares.partition(":")
-        return getattr(importlib.import_module(f"benchmarks.peers.{module}"), function)(*job)
+        return getattr(importlib.import_module(f"benchmarks.peers.{module}"), function)(
+            *job, **self.options
+        )
 
 
 _TORCH = ("torch", "torch --index-url https://download.pytorch.org/whl/cpu")
@@ -75,12 +61,13 @@ CONTENDERS = (
     Contender(ONELAYER, "onelayer", "onelayer_engine:prepare", *_OURS),
     Contender("numpy", "NumPy float32", "numpy_loop:prepare", "numpy", "numpy"),
     Contender("torch-once", "PyTorch, gradients by hand, X converted once",
-              "torch_training:prepare_once", *_TORCH),
+              "torch_training:prepare", *_TORCH, {"form": "once"}),
     Contender("torch-each-batch", "PyTorch, gradients by hand, X converted batch by batch",
-              "torch_training:prepare_each_batch", *_TORCH),
-    Contender("torch-autograd", "PyTorch, autograd", "torch_training:prepare_autograd", *_TORCH),
-    Contender("torch-loader", "PyTorch, DataLoader idiom", "torch_training:prepare_loader",
-              *_TORCH),
+              "torch_training:prepare", *_TORCH, {"form": "each-batch"}),
+    Contender("torch-autograd", "PyTorch, autograd", "torch_training:prepare", *_TORCH,
+              {"form": "autograd"}),
+    Contender("torch-loader", "PyTorch, DataLoader idiom", "torch_training:prepare", *_TORCH,
+              {"form": "loader"}),
     Contender("jax-scan", "JAX, scan", "jax_scan:prepare", "jax", "jax"),
     Contender("jax-vmap", "JAX, vmap over the four settings", "jax_scan:prepare", "jax", "jax"),
     Contender("sklearn", "scikit-learn SGDClassifier (one-vs-rest: another algorithm)",
@@ -89,13 +76,13 @@ CONTENDERS = (
 
 SOLVERS = (
     Contender(ONELAYER, "onelayer", "onelayer_solve:prepare", *_OURS),
-    Contender(LBFGS, "scikit-learn lbfgs", "sklearn_logistic:prepare_lbfgs", *_SKLEARN),
-    Contender(LBFGS32, "scikit-learn lbfgs, float32", "sklearn_logistic:prepare_lbfgs_float32",
-              *_SKLEARN),
+    Contender(LBFGS, "scikit-learn lbfgs", "sklearn_logistic:prepare", *_SKLEARN),
+    Contender(LBFGS32, "scikit-learn lbfgs, float32", "sklearn_logistic:prepare", *_SKLEARN,
+              {"dtype": "float32"}),
     Contender("sklearn-lbfgs-centred", "scikit-learn lbfgs, X centred",
-              "sklearn_logistic:prepare_lbfgs_centred", *_SKLEARN),
-    Contender("sklearn-newton", "scikit-learn newton-cholesky", "sklearn_logistic:prepare_newton",
-              *_SKLEARN, forms_hessian=True),
+              "sklearn_logistic:prepare", *_SKLEARN, {"centred": True}),
+    Contender("sklearn-newton", "scikit-learn newton-cholesky", "sklearn_logistic:prepare",
+              *_SKLEARN, {"solver": "newton-cholesky"}, forms_hessian=True),
     Contender(INTELEX, "scikit-learn-intelex lbfgs", "sklearn_logistic:prepare_intelex",
               "sklearnex", "scikit-learn-intelex"),
     Contender("torch-lbfgs", "PyTorch LBFGS, float32", "torch_lbfgs:prepare", "torch", "torch"),
@@ -109,10 +96,8 @@ PATHS = (
 
 
 def contender(key: str) -> Contender:
-    """The contender of that name that trains."""
     return next(c for c in CONTENDERS if c.key == key)
 
 
 def solver(key: str) -> Contender:
-    """The contender of that name that solves."""
     return next(c for c in (*SOLVERS, *PATHS) if c.key == key)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from benchmarks.harness.problem import Answer, Data, Problem
+from benchmarks.peers import torch_lbfgs as torch_lbfgs_peer
 from benchmarks.peers.torch_training import batches, descend
 
 Weights = tuple[Any, Any]
@@ -24,28 +25,7 @@ def train_in_turn(problem: Problem, data: Data, device: Any) -> Answer:
 
 
 def torch_lbfgs(X: Any, y: Any, classes: int, l2: float, iterations: int) -> Weights:
-    """torch.optim.LBFGS on the whole cost, as its documentation shows it; rows in 64 tiles."""
-    model = torch.nn.Linear(X.shape[1], classes, device=X.device)
-    torch.nn.init.zeros_(model.weight)
-    torch.nn.init.zeros_(model.bias)
-    optimizer = torch.optim.LBFGS(
-        model.parameters(), max_iter=iterations, line_search_fn="strong_wolfe", tolerance_grad=0
-    )
-    tiles = list(zip(torch.tensor_split(X, 64), torch.tensor_split(y, 64), strict=True))
-
-    def closure() -> Any:
-        optimizer.zero_grad()
-        cost = l2 * model.weight.square().sum()
-        torch.autograd.backward(cost)
-        cost = cost.detach()
-        for x, t in tiles:
-            part = torch.nn.functional.cross_entropy(model(x.float()), t, reduction="sum") / len(y)
-            torch.autograd.backward(part)
-            cost += part.detach()
-        return cost
-
-    # Its type is of a closure that returns a float, its documentation of one that returns a tensor.
-    optimizer.step(closure)
+    model = torch_lbfgs_peer.descend(X, y, classes, l2, iterations, tiles=64)
     return model.weight.detach(), model.bias.detach()
 
 

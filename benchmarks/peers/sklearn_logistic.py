@@ -38,27 +38,21 @@ NEVER = 1e-14
 PLENTY = 100_000
 
 
-def prepare_lbfgs(task: Task, data: Data, threads: int) -> PreparedSolver:
-    """What scikit-learn does by default: lbfgs on float64."""
-    return _prepare(_sklearn("lbfgs"), _scaled(task, data, np.float64), data, _bias_last)
+def prepare(
+    task: Task, data: Data, threads: int, solver: str = "lbfgs", dtype: str = "float64",
+    centred: bool = False,
+) -> PreparedSolver:  # fmt: skip
+    """scikit-learn's by default: lbfgs on float64.
 
-
-def prepare_lbfgs_float32(task: Task, data: Data, threads: int) -> PreparedSolver:
-    """The same on float32."""
-    return _prepare(_sklearn("lbfgs"), _scaled(task, data, np.float32), data, _bias_last)
-
-
-def prepare_lbfgs_centred(task: Task, data: Data, threads: int) -> PreparedSolver:
-    """The same on centred float64: what a careful user does, for the bias takes up the means."""
-    X = _scaled(task, data, np.float64)
-    mean = X.mean(axis=0)
-    X -= mean
-    return _prepare(_sklearn("lbfgs"), X, data, _bias_last, mean)
-
-
-def prepare_newton(task: Task, data: Data, threads: int) -> PreparedSolver:
-    """newton-cholesky on float64; it tells nothing, so each number of steps is a call."""
-    return _prepare(_sklearn("newton-cholesky"), _scaled(task, data, np.float64), data, None)
+    On centred rows it is what a careful user does, for the bias takes up the means; the bias of the
+    rows as they were follows from it. newton-cholesky tells nothing, so each number of steps is a
+    call.
+    """
+    X = _scaled(task, data, dtype)
+    mean = X.mean(axis=0) if centred else None
+    if mean is not None:
+        X -= mean
+    return _prepare(_sklearn(solver), X, data, _bias_last if solver == "lbfgs" else None, mean)
 
 
 def prepare_intelex(task: Task, data: Data, threads: int) -> PreparedSolver:
@@ -68,12 +62,12 @@ def prepare_intelex(task: Task, data: Data, threads: int) -> PreparedSolver:
 
     daal4py.daalinit(threads)
     kind = Kind(partial(LogisticRegression, solver="lbfgs"), "scikit-learn-intelex")
-    return _prepare(kind, _scaled(task, data, np.float64), data, _bias_first)
+    return _prepare(kind, _scaled(task, data, "float64"), data, _bias_first)
 
 
 def prepare_fit(task: Task, data: Data, threads: int) -> PreparedPath:
     """`LogisticRegression().fit(X, y)`: lbfgs, C = 1, at most 100 iterations, float64."""
-    kind, X = _sklearn("lbfgs"), _scaled(task, data, np.float64)
+    kind, X = _sklearn("lbfgs"), _scaled(task, data, "float64")
 
     def fit(**settings: Any) -> dict[str, Any]:
         with _unconverged():
@@ -96,7 +90,7 @@ def _sklearn(solver: str) -> Kind:
     return Kind(partial(LogisticRegression, solver=solver), "scikit-learn")
 
 
-def _scaled(task: Task, data: Data, dtype: type) -> Floats:
+def _scaled(task: Task, data: Data, dtype: str) -> Floats:
     scaled: Floats = (data.X / task.max_value).astype(dtype)
     return scaled
 
@@ -104,8 +98,6 @@ def _scaled(task: Task, data: Data, dtype: type) -> Floats:
 def _prepare(
     kind: Kind, X: Floats, data: Data, unpack: Unpack | None, mean: Floats | None = None
 ) -> PreparedSolver:
-    """`mean` is what was taken off X; the bias of the rows as they were follows from it."""
-
     def fit(l2: float, iterations: int) -> Any:
         model = kind.make(C=1 / (2 * l2 * len(data.y)), tol=NEVER, max_iter=iterations)
         with _unconverged():

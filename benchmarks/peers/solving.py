@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -48,16 +48,9 @@ class Task:
 
     @property
     def unknowns(self) -> int:
-        """Weights and biases."""
         return CLASSES * (self.features + 1)
 
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> Task:
-        """The task that `dataclasses.asdict` wrote."""
-        return Task(**{**values, "l2s": tuple(values["l2s"])})
-
     def dataset(self, data: Data) -> Dataset:
-        """The rows as onelayer takes them."""
         names = tuple(str(k) for k in range(CLASSES))
         return Dataset(data.X, data.y, names, max_value=self.max_value, name=self.name)
 
@@ -79,7 +72,6 @@ class Task:
 
 
 def l2_path(count: int, high: float, low: float) -> tuple[float, ...]:
-    """λ's evenly spaced on a logarithmic scale, descending."""
     return tuple(np.geomspace(high, low, count).tolist())
 
 
@@ -96,43 +88,33 @@ def make_tasks(source: str, *, quick: bool) -> tuple[tuple[Task, ...], Task]:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What a plain call gave.
+    """What a plain call gave."""
 
-    Attributes:
-        W, b: weights (K, D) and bias (K,).
-        marks: iterations and seconds since the call's beginning, where the solver tells.
-        gap: relative gap that it proved, where it does.
-    """
-
-    W: Floats
-    b: Floats
-    marks: tuple[tuple[int, float], ...] = ()
-    gap: float | None = None
+    W: Floats  # (K, D)
+    b: Floats  # (K,)
+    marks: tuple[tuple[int, float], ...] = ()  # iterations and seconds, where the solver tells
+    gap: float | None = None  # relative, where it proved one
 
 
 @dataclass(frozen=True)
 class PreparedSolver:
-    """A contender that is ready to solve.
+    """A contender that is ready to solve for one λ.
 
-    Attributes:
-        solve: a plain call for one λ within so many iterations; without a number, to the
-            tolerance of `GOAL`, by the solver's own judgement.
-        trace: solves for one λ while the watch looks on.
-        x_bytes: size of X as the contender wants it.
-        about: versions and choices that a reader of the figures should know.
+    A plain call has so many iterations; without a number it goes on to the tolerance of `GOAL`, by
+    the solver's own judgement.
     """
 
     solve: Callable[[float, int | None], Solution]
-    trace: Callable[[float, Watch], None]
-    x_bytes: int
+    trace: Callable[[float, Watch], None]  # solves while the watch looks on
+    x_bytes: int  # X as the contender wants it
     about: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class PreparedPath:
-    """A contender that is ready for all rows: something short, and what is timed."""
+    """A contender that is ready for all rows."""
 
-    warm: Callable[[], object]
+    warm: Callable[[], object]  # something short
     run: Callable[[], dict[str, Any]]
     x_bytes: int
     about: dict[str, str] = field(default_factory=dict)
@@ -156,13 +138,10 @@ class Step(NamedTuple):
 
 
 class Watch:
-    """Follows one solution from start to end.
+    """Follows one solution until its excess is `enough` or `patience` seconds are over.
 
-    Args:
-        judge: relative excess of W and b over J*.
-        goal: the excess whose first iterate is looked for.
-        enough: the excess at which there is no more to see.
-        patience: seconds after which it ends in any case.
+    `judge` gives the relative excess of W and b over J*; the first iterate within `goal` is the
+    budget.
     """
 
     def __init__(
@@ -184,11 +163,9 @@ class Watch:
 
     @property
     def steps(self) -> list[Step]:
-        """Every judged iterate, in order."""
         return [self._steps[k] for k in sorted(self._steps)]
 
     def start(self) -> None:
-        """The clock starts."""
         self._away, self._started = 0.0, time.perf_counter()
 
     def see(self, iterations: int, W: Floats, b: Floats, seconds: float | None = None) -> bool:

@@ -18,33 +18,22 @@ from benchmarks.harness.problem import Answer, Data, Problem, initial_weights
 from benchmarks.peers import Prepared
 
 
-def prepare_once(problem: Problem, data: Data, threads: int) -> Prepared:
-    """By hand; X is converted once, inside the timed part."""
-    return _by_hand(problem, data, threads, each_batch=False)
+def prepare(problem: Problem, data: Data, threads: int, form: str) -> Prepared:
+    """One run, by hand ("once", "each-batch") or by nn.Linear, cross_entropy and SGD.
 
-
-def prepare_each_batch(problem: Problem, data: Data, threads: int) -> Prepared:
-    """By hand; X stays as stored and each batch is converted into one buffer."""
-    return _by_hand(problem, data, threads, each_batch=True)
-
-
-def prepare_autograd(problem: Problem, data: Data, threads: int) -> Prepared:
-    """nn.Linear, cross_entropy and SGD over slices of one float32 tensor."""
-
-    def train() -> Answer:
-        return descend(problem, batches(*_converted(problem, data), problem.batch_size))
-
-    return Prepared(train, use_threads(threads))
-
-
-def prepare_loader(problem: Problem, data: Data, threads: int) -> Prepared:
-    """As PyTorch's tutorials write it, with the loader in this process: num_workers=0, its default.
-
-    Workers would be more processes than the other contenders have.
+    "autograd" takes slices of one float32 tensor; "loader" is what PyTorch's tutorials write, with
+    the loader in this process (num_workers=0, its default): workers would be more processes than
+    the other contenders have.
     """
 
     def train() -> Answer:
-        rows = TensorDataset(*_converted(problem, data))
+        if form in ("once", "each-batch"):
+            with torch.inference_mode():
+                return _train_by_hand(problem, data, each_batch=form == "each-batch")
+        X, y = _converted(problem, data)
+        if form == "autograd":
+            return descend(problem, batches(X, y, problem.batch_size))
+        rows = TensorDataset(X, y)
         return descend(problem, DataLoader(rows, batch_size=problem.batch_size, shuffle=False))
 
     return Prepared(train, use_threads(threads))
@@ -82,18 +71,8 @@ def descend(problem: Problem, batches: Iterable[Any], device: Any = "cpu") -> An
     return _answer(model.weight, model.bias)
 
 
-def _by_hand(problem: Problem, data: Data, threads: int, *, each_batch: bool) -> Prepared:
-    start = initial_weights(problem)
-
-    def train() -> Answer:
-        with torch.inference_mode():
-            return _train_by_hand(problem, data, start, each_batch)
-
-    return Prepared(train, use_threads(threads))
-
-
-def _train_by_hand(problem: Problem, data: Data, start: Answer, each_batch: bool) -> Answer:
-    setting, size = problem.settings[0], problem.batch_size
+def _train_by_hand(problem: Problem, data: Data, *, each_batch: bool) -> Answer:
+    (setting,), size, start = problem.settings, problem.batch_size, initial_weights(problem)
     X, y = torch.from_numpy(data.X), torch.from_numpy(data.y)
     if not each_batch:
         X, y = _converted(problem, data)

@@ -38,11 +38,12 @@ PATIENCE = 15.0
 SIDE = 2048
 SGEMM = "sgemm"
 
-ONE = Problem("one run", epochs=4)
-FOUR = Problem("four settings", epochs=2, settings=THE_FOUR)
+# Few rows and many epochs: pages that a peer touches first would count otherwise.
+ONE = Problem("one run", rows=2000, epochs=20)
+FOUR = Problem("four settings", rows=2000, epochs=10, settings=THE_FOUR)
 MANY = Problem("64 runs", rows=4000, epochs=1,
                settings=tuple(Setting(seed=i) for i in range(64)))  # fmt: skip
-EIGHT = Problem("eight runs", rows=5000, epochs=3,
+EIGHT = Problem("eight runs", rows=2000, epochs=8,
                 settings=tuple(Setting(0.001, seed=i) for i in range(8)))  # fmt: skip
 WIDE = Problem("wide", rows=8192, features=1024, classes=1000, batch_size=1024, epochs=1,
                dtype="float32")  # fmt: skip
@@ -84,8 +85,8 @@ def _train(
 def _solve(session: Session, rounds: int) -> list[Measure]:
     """The proven optimum beside a number of iterations of scikit-learn that come less near."""
     (l2,), entrants = SOLVED.l2s, []
-    ours = start_solver(ONELAYER, ONELAYER, SOLVED, session)
-    peer = start_solver(LBFGS32, LBFGS32, SOLVED, session)
+    ours = start_solver(solver(ONELAYER), SOLVED, session)
+    peer = start_solver(solver(LBFGS32), SOLVED, session)
     with ours, peer:
         optimum = ours.ask("find", l2=l2)["optimum"]
 
@@ -105,8 +106,8 @@ def _solve(session: Session, rounds: int) -> list[Measure]:
 class Desk:
     """Trains by the public interface and by estimators, and the same by a peer."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
-        self._work: Callable[[], Any] = getattr(self, job["do"])(job["threads"])
+    def __init__(self, do: str, threads: int) -> None:
+        self._work: Callable[[], Any] = getattr(self, do)(threads)
         self._work()
 
     def run(self) -> dict[str, Any]:
@@ -115,7 +116,6 @@ class Desk:
         return {**figures, "answer": np.asarray(answer, np.float64)}
 
     def train_ours(self, threads: int) -> Callable[[], Any]:
-        """Eight runs with their figures after every epoch."""
         from onelayer import Run, train
         from onelayer.data import Dataset, Splits
 
@@ -127,12 +127,10 @@ class Desk:
         return lambda: train(splits, runs, scaling="unit", certify=False).W
 
     def train_peer(self, threads: int) -> Callable[[], Any]:
-        """The same by the NumPy loop, which measures nothing."""
         prepared = contender("numpy").prepare(EIGHT, make_data(EIGHT), threads)
         return lambda: prepared.train().W
 
     def fit_ours(self, threads: int) -> Callable[[], Any]:
-        """The estimator on the digits."""
         from onelayer import SoftmaxClassifier
 
         X, y = self._digits()
@@ -140,7 +138,6 @@ class Desk:
         return lambda: model.fit(X, y).predict_proba(X)
 
     def fit_peer(self, threads: int) -> Callable[[], Any]:
-        """scikit-learn's on the digits."""
         from sklearn.linear_model import LogisticRegression
 
         X, y = self._digits()
@@ -154,10 +151,10 @@ class Desk:
 
 
 def _by_interface(what: str, tolerance: float, session: Session, rounds: int) -> list[Measure]:
-    """Onelayer's public interface beside a peer; the first answers are compared."""
-    desk, conditions = "benchmarks.suites.check:Desk", session.conditions
-    ours = Process(what, desk, {"do": f"{what}_ours"}, conditions)
-    peer = Process(what, desk, {"do": f"{what}_peer"}, conditions)
+    """The public interface beside a peer; the first answers are compared."""
+    c = session.conditions
+    ours = Process(what, Desk, f"{what}_ours", c.threads, conditions=c)
+    peer = Process(what, Desk, f"{what}_peer", c.threads, conditions=c)
     with ours, peer:
         first, second = (process.ask("run")["answer"] for process in (ours, peer))
         off = float(np.abs(first - second).max())

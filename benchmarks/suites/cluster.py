@@ -24,7 +24,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,6 @@ class StepCost:
 
     @property
     def total(self) -> float:
-        """Seconds of the whole step."""
         return max(self.compute, self.read) + self.update + self.reduce
 
     @property
@@ -205,7 +204,6 @@ class Host:
 
     @property
     def prefix(self) -> list[str]:
-        """What a command starts with that runs on this host."""
         return ["ip", "netns", "exec", self.name]
 
 
@@ -273,8 +271,8 @@ PAYLOAD = 1448 / 1514
 class Desk:
     """One rank: trains with the torch engine and times its steps."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
-        self._shapes = [Shape(**shape) for shape in job["shapes"]]
+    def __init__(self, shapes: Sequence[Shape]) -> None:
+        self._shapes = shapes
 
     def time(self) -> dict[str, Any]:
         """Median seconds of a step of every shape, and of an all-reduce of one number."""
@@ -320,20 +318,18 @@ def run_ranks(
 ) -> dict[str, Any]:
     """Start one process for each rank, wait for all, and return what rank 0 measured."""
     conditions = replace(session.conditions, threads=1, cores=())
-    job = {"shapes": [asdict(shape) for shape in shapes]}
     with ExitStack() as stack:
         ranks = [
             stack.enter_context(
-                Process(f"rank {i} of {len(hosts)}", "benchmarks.suites.cluster:Desk", job,
-                        conditions, prefix=host.prefix if host else (),
-                        variables=_variables(hosts, i))
+                Process(f"rank {i} of {len(hosts)}", Desk, shapes, conditions=conditions,
+                        prefix=host.prefix if host else (), variables=_variables(hosts, i))
             )
             for i, host in enumerate(hosts)
         ]  # fmt: skip
         for rank in ranks:
             rank.send("time")
-        first, *_ = [rank.receive(TIMEOUT) for rank in ranks]
-        return first
+        told: list[dict[str, Any]] = [rank.receive(TIMEOUT) for rank in ranks]
+        return told[0]
 
 
 def _variables(hosts: Sequence[Host | None], rank: int) -> Mapping[str, str]:
@@ -391,7 +387,6 @@ def model_of(shape: Shape, alone: float, ranks: int, megabits: float, latency: f
 
 
 def render(part: Part, _: Path) -> list[str]:
-    """The measurements beside the model, and the model alone."""
     head = ("B × D, columns", "ranks", "link", "measured", "model", "measured / model",
             "all-reduce")  # fmt: skip
     rows = []
@@ -406,7 +401,6 @@ def render(part: Part, _: Path) -> list[str]:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Ranks and links."""
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 3, 4], help="default 2 3 4")
     parser.add_argument("--megabits", type=float, nargs="+", default=[100, 1000],
                         help="of a link; default 100 1000")  # fmt: skip

@@ -92,7 +92,6 @@ class Device:
         return {"device_megabytes": peak}
 
     def engine(self, precision: str) -> Any:
-        """Onelayer's engine on it."""
         return make_engine("torch", device=str(self.device), precision=precision)
 
 
@@ -234,7 +233,7 @@ QUICK = Probe(rows=4000, features=48, classes=12, l2=1e-3)
 
 
 def _optimum(session: Session, device: Device, probe: Probe) -> list[Measure]:
-    """Onelayer from rows in the host's memory to the proof, beside what is used without it."""
+    """From rows in the host's memory to the proof, beside what is used without it."""
     import ml_dtypes
     import torch
 
@@ -348,7 +347,6 @@ def _moments(W: Any, b: Any, X: Any, y: Any) -> tuple[float, Any, Any, Any]:
 
 
 def render(part: Part, _: Path) -> list[str]:
-    """The table, and what could not be measured."""
     head = ("work", "by", "seconds: median (min–max)", "n", "of matmul", "MB on the device",
             "asked", "answer")  # fmt: skip
     rows = [_row(m) for m in part.measures]
@@ -375,7 +373,6 @@ def _row(found: Measure) -> list[str]:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """The device and the data."""
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N, mps or cpu; default cuda")
     parser.add_argument("--noise", action="store_true", help="seeded bytes in place of CIFAR-10")
 

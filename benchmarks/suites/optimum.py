@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,11 @@ from benchmarks.harness.processes import SETTLE_SECONDS, Process, WorkerError
 from benchmarks.harness.record import CRASHED, ONELAYER, Measure, Part, Record, median_ratio
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
 from benchmarks.harness.worker import resident_bytes, timed
-from benchmarks.peers import INTELEX, LBFGS, LBFGS32, PATHS, SOLVERS, Contender, solver
+from benchmarks.peers import INTELEX, LBFGS, LBFGS32, PATHS, SOLVERS, Contender
 from benchmarks.peers.solving import GOAL, Task, Watch, make_tasks
 from onelayer.objective.cost import cost
 from onelayer.solver import solve
 
-DESK = "benchmarks.suites.optimum:Desk"
-REFERENCE = "reference"
 REFERENCE_TOLERANCE, ENOUGH = 1e-10, 3e-9
 BLOCK_ROWS = 1000
 MAX_TRIES = 5
@@ -68,7 +66,6 @@ class Judge:
         return total / len(y) + l2 * float(np.sum(W * W))
 
     def excess(self, W: ArrayLike, b: ArrayLike, l2: float, optimum: float) -> float:
-        """How far a model's cost is above the least, relative to it; negative where below."""
         return self.cost(W, b, l2) / optimum - 1.0
 
     def reference(self, l2: float) -> tuple[float, float]:
@@ -86,21 +83,19 @@ class Judge:
 class Desk:
     """Solves in a worker's process."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
-        task, data = Task.from_dict(job["task"]), read_data(job["folder"])
+    def __init__(self, who: Contender | None, task: Task, folder: Path, threads: int) -> None:
+        data = read_data(folder)
         self._judge, self.greeting = Judge(task, data), dict[str, Any]()
-        if job["contender"] != REFERENCE:
-            self._prepared = solver(job["contender"]).prepare(task, data, job["threads"])
+        if who is not None:
+            self._prepared = who.prepare(task, data, threads)
             self.greeting = {"about": self._prepared.about, "x_bytes": self._prepared.x_bytes}
         self._resident = resident_bytes()
 
     def find(self, l2: float) -> dict[str, Any]:
-        """J* and the bound on its relative error."""
         found, gap = self._judge.reference(l2)
         return {"optimum": found, "gap": gap}
 
     def trace(self, l2: float, optimum: float, patience: float) -> dict[str, Any]:
-        """Excess against time, and the fewest iterations that reach the goal."""
         watch = Watch(
             lambda W, b: self._judge.excess(W, b, l2, optimum),
             goal=GOAL,
@@ -123,7 +118,6 @@ class Desk:
         return {}
 
     def run(self) -> dict[str, Any]:
-        """The whole path, or the one fit."""
         told, figures = timed(self._prepared.run, self._resident)
         return {**figures, **told}
 
@@ -145,7 +139,6 @@ FULL, QUICK = Effort(3, 3, 30.0, slow=12.0), Effort(2, 1, 10.0)
 
 
 def measure(session: Session) -> Part:
-    """All λ's of all tasks, then the path on all rows."""
     effort = QUICK if session.quick else FULL
     tasks, whole = make_tasks(session.source, quick=session.quick)
     part = session.part(titles={task.name: task.title for task in (*tasks, whole)}, optima=())
@@ -173,26 +166,26 @@ def too_large(who: Contender, task: Task) -> str:
     return f"does not fit: its Hessian of {task.unknowns} unknowns takes {size / 1e9:.1f} GB"
 
 
-def start_solver(who: str, name: str, task: Task, session: Session) -> Process:
-    """A worker; the task's rows are written when they are first asked for."""
-    folder = save_data(session.conditions.folder / f"optimum-{task.name}", task.make_rows)
-    job = {"task": asdict(task), "folder": str(folder), "contender": who}
-    return Process(name, DESK, job, session.conditions)
+def start_solver(who: Contender | None, task: Task, session: Session) -> Process:
+    """A worker, without a contender for J*; rows are written when they are first asked for."""
+    c = session.conditions
+    folder = save_data(c.folder / f"optimum-{task.name}", task.make_rows)
+    name = who.label if who else "the reference"
+    return Process(name, Desk, who, task, folder, c.threads, conditions=c)
 
 
 def solve_task(
     task: Task, solvers: Sequence[Contender], effort: Effort, session: Session
 ) -> Iterator[tuple[float, dict[str, float], list[Measure]]]:
     """One λ of a task after another by every contender: λ, J* with its gap, measures."""
-    with start_solver(REFERENCE, REFERENCE, task, session) as process:
+    with start_solver(None, task, session) as process:
         optima = {l2: process.ask("find", l2=l2) for l2 in task.l2s}
     refused, running = dict[str, str](), dict[str, Process]()
     with ExitStack() as stack:
         for who in (s for s in solvers if s.installed):
             if not (reason := too_large(who, task)):
                 try:
-                    process = start_solver(who.key, who.label, task, session)
-                    running[who.key] = stack.enter_context(process)
+                    running[who.key] = stack.enter_context(start_solver(who, task, session))
                 except WorkerError as error:
                     reason = f"{CRASHED}: {error}"
             refused[who.key] = reason
@@ -253,7 +246,9 @@ class _Seeker:
 
     def _solve(self, iterations: int | None) -> dict[str, Any]:
         assert self._process is not None
-        return self._process.ask("solve", l2=self._l2, iterations=iterations, optimum=self._optimum)
+        values = {"l2": self._l2, "iterations": iterations, "optimum": self._optimum}
+        told: dict[str, Any] = self._process.ask("solve", **values)
+        return told
 
 
 def run_paths(task: Task, rounds: int, session: Session) -> list[Measure]:
@@ -261,7 +256,7 @@ def run_paths(task: Task, rounds: int, session: Session) -> list[Measure]:
     with ExitStack() as stack:
         entrants = []
         for who in PATHS:
-            process = stack.enter_context(start_solver(who.key, who.label, task, session))
+            process = stack.enter_context(start_solver(who, task, session))
             process.ask("warm")
             measure = Measure(task.name, who.key, who.label, facts=process.greeting)
             entrants.append(Entrant(measure, partial(_run_path, process)))
@@ -316,7 +311,6 @@ def path_ratio(record: Record) -> float | None:
 
 
 def max_memory(record: Record) -> float | None:
-    """The most that onelayer had above X on any task, MB."""
     measures = record["optimum"].measures if "optimum" in record else ()
     peaks = [m.facts["peak_bytes"] for m in measures
              if m.who in (ONELAYER, PATHS[0].key) and "peak_bytes" in m.facts]  # fmt: skip
@@ -330,7 +324,6 @@ PATH_HEAD = ("contender", "seconds: median (min–max)", "n", "iterations",
 
 
 def title_of(part: Part, work: str) -> str:
-    """A task and its λ for the reader."""
     task, _, l2 = work.partition(" λ=")
     return f"{part.facts['titles'][task]}, λ = {l2}" if l2 else str(part.facts["titles"][task])
 
@@ -487,7 +480,6 @@ def _best_so_far(found: Measure) -> list[dict[str, Any]]:
 
 
 def _words(part: Part, works: Sequence[str]) -> str:
-    """Time to the goal of each contender, in words."""
     said = []
     for work in works:
         times = [f"{m.label} {m.median:.3g} s" for m in part.of(work) if m.median]

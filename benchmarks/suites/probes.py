@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ from onelayer.data import Dataset, Splits
 from onelayer.engines import make_engine
 from onelayer.objective import cost as objective
 
-DESK = "benchmarks.suites.probes:Desk"
 TOLERANCE = 1e-3
 # Directions in which the classes' means lie, how far apart they are beside noise of 1, and the
 # power of (1 + i) that the noise's deviation along its i-th direction is.
@@ -64,12 +63,10 @@ class Probe:
 
     @property
     def x_bytes(self) -> int:
-        """Bytes of the training features as stored."""
         return 2 * self.rows * self.features
 
     @property
     def l2s(self) -> tuple[float, ...]:
-        """The λ's of the path, descending."""
         return l2_path(self.points, 0.1, 1e-4)
 
     @property
@@ -79,7 +76,6 @@ class Probe:
 
     @property
     def settings(self) -> tuple[Setting, ...]:
-        """The runs of the sweep."""
         rates = np.geomspace(0.01, 1.0, self.rates).round(4).tolist()
         return tuple(Setting(rate, l2) for rate in rates for l2 in (0.0, 1e-5, 1e-4, 1e-3))
 
@@ -130,9 +126,8 @@ class Desk:
     the process ever had, interpreter, libraries and the mapped files included.
     """
 
-    def __init__(self, job: dict[str, Any]) -> None:
-        self._probe = Probe(**{**job["probe"], "peers": tuple(job["probe"]["peers"])})
-        self._folder, self._engine = Path(job["folder"]), make_engine(job["engine"])
+    def __init__(self, probe: Probe, folder: Path, engine: str) -> None:
+        self._probe, self._folder, self._engine = probe, folder, make_engine(engine)
 
     @cached_property
     def splits(self) -> Splits:
@@ -147,13 +142,11 @@ class Desk:
 
     @cached_property
     def tenth(self) -> Splits:
-        """The same with a tenth of the training rows."""
         whole = self.splits
         few = whole.train.take(slice(0, self._probe.rows // 10))
         return Splits(few, whole.validation, whole.test, name=whole.name, source=whole.source)
 
     def path(self) -> dict[str, Any]:
-        """All λ's on all rows."""
         return self._path(self.splits, self._probe.l2s)
 
     def path_of_shares(self) -> dict[str, Any]:
@@ -162,11 +155,9 @@ class Desk:
         return self._path(load(X, labels=y, progress=False), self._probe.peer_l2s[:1])
 
     def path_of_tenth(self) -> dict[str, Any]:
-        """All λ's on a tenth of the rows."""
         return self._path(self.tenth, self._probe.l2s)
 
     def few_of_tenth(self) -> dict[str, Any]:
-        """The peer's λ's on a tenth of the rows."""
         return self._path(self.tenth, self._probe.peer_l2s)
 
     def _path(self, splits: Splits, l2s: tuple[float, ...]) -> dict[str, Any]:
@@ -187,7 +178,6 @@ class Desk:
         }
 
     def sweep(self) -> dict[str, Any]:
-        """The runs of the sweep, measured after every epoch."""
         with warnings.catch_warnings():  # of learning rates above what is surely stable
             warnings.simplefilter("ignore")
             work = partial(
@@ -283,7 +273,6 @@ class Desk:
 
 
 def _apart(found: Any, said: Any) -> float:
-    """Largest relative difference."""
     return float(np.max(np.abs(np.asarray(found) / np.asarray(said) - 1.0)))
 
 
@@ -382,9 +371,10 @@ def _all(checks: dict[str, list[Check]]) -> tuple[Check, ...]:
 
 
 def _ask(session: Session, probe: Probe, folder: Path, do: str, **values: Any) -> dict[str, Any]:
-    job = {"probe": asdict(probe), "folder": str(folder), "engine": session.conditions.engine}
-    with Process(do, DESK, job, session.conditions) as process:
-        return process.ask(do, **values)
+    c = session.conditions
+    with Process(do, Desk, probe, folder, c.engine, conditions=c) as process:
+        told: dict[str, Any] = process.ask(do, **values)
+    return told
 
 
 HEAD = ("what", "training rows", "seconds: median (min–max)", "n", "passes",
@@ -393,7 +383,6 @@ HEAD = ("what", "training rows", "seconds: median (min–max)", "n", "passes",
 
 
 def render(part: Part, _: Path) -> list[str]:
-    """A table, the comparison, the method, and what was held against the oracle."""
     checks = [[c.what, f"{c.distance:.1e}", f"{c.allowed:.1e}", "yes" if c.agrees else "**no**"]
               for c in part.checks]  # fmt: skip
     return [

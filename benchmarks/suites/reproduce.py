@@ -23,8 +23,8 @@ SEEDS = 8
 class Desk:
     """Runs a command as a child of a small process, whose own memory does not hide the child's."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
-        self._words = [sys.executable, "-m", "onelayer", *job["arguments"]]
+    def __init__(self, arguments: list[str]) -> None:
+        self._words = [sys.executable, "-m", "onelayer", *arguments]
 
     def run(self) -> dict[str, Any]:
         """Wall seconds and peak resident bytes of the largest child; results are thrown away."""
@@ -42,9 +42,7 @@ def measure(session: Session) -> Part:
     part = session.part(command=f"onelayer {' '.join(arguments)}")
     if session.source != "cifar10":
         return part
-    job = {"arguments": arguments}
-    with Process("onelayer reproduce", "benchmarks.suites.reproduce:Desk", job,
-                 session.conditions) as worker:  # fmt: skip
+    with Process("onelayer reproduce", Desk, arguments, conditions=session.conditions) as worker:
         worker.ask("run")
 
         def once() -> Sample:
@@ -56,7 +54,6 @@ def measure(session: Session) -> Part:
 
 
 def render(part: Part, _: Path) -> list[str]:
-    """One sentence."""
     return [
         text
         for m in part.measures

@@ -47,7 +47,6 @@ class Shards:
 
     @property
     def bytes(self) -> int:
-        """Of all features."""
         return 2 * self.rows * self.features
 
 
@@ -105,8 +104,8 @@ def reading_seconds(files: Iterable[Path]) -> float:
 class Desk:
     """Trains for one epoch of 8 runs: all shards from their files, or the first one from either."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
-        self._folder = Path(job["folder"])
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def train(self, what: str) -> dict[str, Any]:
         """Seconds of the epoch alone, the process's peak memory, and the weights."""
@@ -147,10 +146,10 @@ def measure(session: Session) -> Part:
         write_shards(shards, folder)
 
         def train(what: str, enter: Callable[[], None] | None = None) -> dict[str, Any]:
-            job = {"folder": name}
-            with Process(what, "benchmarks.suites.streaming:Desk", job, session.conditions,
-                         enter=enter) as worker:  # fmt: skip
-                return worker.ask("train", what=what)
+            c = session.conditions
+            with Process(what, Desk, folder, conditions=c, enter=enter) as worker:
+                told: dict[str, Any] = worker.ask("train", what=what)
+            return told
 
         def read() -> Sample:
             forget(shard_paths(folder))
@@ -190,7 +189,6 @@ def ratio(part: Part) -> float | None:
 
 
 def render(part: Part, _: Path) -> list[str]:
-    """A table."""
     rows = [(m.label, m.refused or f"{spread_text(m.seconds, 1)} s, n = {len(m.seconds)}")
             for m in part.measures]  # fmt: skip
     ours, times = part.find(ONELAYER, "epoch"), ratio(part)
@@ -205,7 +203,6 @@ def render(part: Part, _: Path) -> list[str]:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Size, limit, rounds and place."""
     parser.add_argument("--rows", type=int, default=Shards.rows, help=f"default {Shards.rows}")
     parser.add_argument("--limit", type=float, default=1.5, help="of memory, GB; default 1.5")
     parser.add_argument("--rounds", type=int, default=3, help="default 3")

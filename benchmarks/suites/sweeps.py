@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import chart
-from benchmarks.harness.oracle import Oracle
 from benchmarks.harness.page import MEGABYTE, Target, picture
 from benchmarks.harness.problem import Problem, Setting, data_folder
 from benchmarks.harness.record import ONELAYER, Measure, Part, Record
@@ -26,12 +25,7 @@ AXES = {
     "N": (1000, 2000, 5000, 10_000, 20_000, 50_000),
 }
 QUICK_AXES = {"R": (1, 4, 16), "D": (256, 1024, 3072), "K": (2, 10, 100), "N": (1000, 5000)}
-NAMES = {
-    "R": "runs trained side by side",
-    "D": "features",
-    "K": "classes",
-    "N": "rows",
-}
+NAMES = {"R": "runs trained side by side", "D": "features", "K": "classes", "N": "rows"}
 TIME = "time of one epoch (ms)"
 # Growth is asked to be none; two trainings alike differ by this much (arenas, thread stacks).
 GROWTH_NOISE_MB = 8
@@ -55,12 +49,11 @@ def _problem(axis: str, value: int) -> Problem:
 
 
 def measure(session: Session) -> Part:
-    """Check and time every point."""
     part, parent = session.part(), session.conditions.folder
     for axis, _, problem in sweep_problems(quick=session.quick):
         entries = [Entry(contender(key), problem) for key in (ONELAYER, "numpy")]
         rounds = 2 if session.quick else 3
-        part = measure_entries(session, part, entries, rounds, Oracle(parent, max_runs=2))
+        part = measure_entries(session, part, entries, rounds, max_runs=2)
         session.keep(part)
         if axis != "R":  # so that the disk is not filled
             shutil.rmtree(data_folder(problem, parent))
@@ -68,13 +61,11 @@ def measure(session: Session) -> Part:
 
 
 def points(part: Part, axis: str) -> list[tuple[int, Measure]]:
-    """The timed points of an axis."""
     named = [(m.work.partition("=")[2], m) for m in part.measures if m.work[0] == axis]
     return [(int(value), m) for value, m in named if m.seconds]
 
 
 def render(part: Part, folder: Path) -> list[str]:
-    """Four pictures."""
     shown = []
     for axis in NAMES:
         if found := points(part, axis):

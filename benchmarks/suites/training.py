@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.harness.limits import SGEMM_SIDE, last_level_cache_bytes
-from benchmarks.harness.oracle import Oracle, compare
+from benchmarks.harness.oracle import Agreement, Oracle, compare
 from benchmarks.harness.page import Target, absent_rows, megabytes, percent, spread_text, table
 from benchmarks.harness.problem import Answer, Problem, Setting, data_folder, read_data
 from benchmarks.harness.processes import Process, WorkerError
@@ -37,10 +38,8 @@ HEAD = ("contender", "seconds: median (min–max)", "n", "× onelayer", "GFLOP/s
 class Desk:
     """Trains one problem in a worker's process."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
-        problem = Problem.from_dict(job["problem"])
-        chosen = contender(job["contender"])
-        self._prepared = chosen.prepare(problem, read_data(job["folder"]), job["threads"])
+    def __init__(self, who: Contender, problem: Problem, folder: Path, threads: int) -> None:
+        self._prepared = who.prepare(problem, read_data(folder), threads)
         self.greeting = {"about": self._prepared.about,
                          "compile_seconds": self._prepared.compile_seconds}  # fmt: skip
         self._resident = resident_bytes()
@@ -48,7 +47,7 @@ class Desk:
     def train(self) -> dict[str, Any]:
         """Train once: seconds, how far memory rose above what was resident, and the weights."""
         answer, figures = timed(self._prepared.train, self._resident)
-        return {**figures, "W": answer.W, "b": answer.b}
+        return {**figures, "answer": answer}
 
 
 @dataclass(frozen=True)
@@ -58,36 +57,33 @@ class Entry:
     contender: Contender
     problem: Problem
     sgemm_side: int = 0
+    desk: type[Desk] = Desk
+
+    def start(self, problem: Problem, session: Session) -> Process:
+        c = session.conditions
+        job = self.contender, problem, data_folder(problem, c.folder), c.threads
+        return Process(self.contender.label, self.desk, *job, conditions=c)
 
 
 def measure_entries(
-    session: Session,
-    part: Part,
-    entries: Sequence[Entry],
-    rounds: int,
-    oracle: Oracle | None = None,
+    session: Session, part: Part, entries: Sequence[Entry], rounds: int, max_runs: int = 4
 ) -> Part:
     """The part with every entry's answer compared, and its times in turn."""
-    oracle = oracle or Oracle(session.conditions.folder)
+    oracle = Oracle(session.conditions.folder, max_runs)
     absent = {e.contender: None for e in entries if not e.contender.installed}
-    workers: list[Process] = []
-    try:
-        entrants = [_entrant(session, entry, oracle, workers)
+    with ExitStack() as stack:
+        entrants = [_entrant(session, entry, oracle, stack)
                     for entry in entries if entry.contender not in absent]  # fmt: skip
         found = time_in_turn(entrants, rounds, session.log, patience=session.patience)
-    finally:
-        for worker in workers:
-            worker.close()
     return part.with_(found, absent=(*part.absent, *((c.label, c.pip) for c in absent)))
 
 
-def _entrant(session: Session, entry: Entry, oracle: Oracle, workers: list[Process]) -> Entrant:
+def _entrant(session: Session, entry: Entry, oracle: Oracle, stack: ExitStack) -> Entrant:
     """Start a worker, train once and compare; the first training also gives the peak memory."""
     who, problem = entry.contender, entry.problem
     found = Measure(problem.name, who.key, who.label)
     try:
-        worker = _worker(session, who, problem)
-        workers.append(worker)
+        worker = stack.enter_context(entry.start(problem, session))
         told = worker.ask("train")
     except WorkerError as error:
         return Entrant(replace(found, refused=f"{CRASHED}: {error}"), lambda: Sample(0.0))
@@ -99,18 +95,17 @@ def _entrant(session: Session, entry: Entry, oracle: Oracle, workers: list[Proce
     }
 
     def train_short(short: Problem) -> Answer:
-        with _worker(session, who, short) as other:
-            told = other.ask("train")
-        return Answer(told["W"], told["b"])
+        with entry.start(short, session) as other:
+            answer: Answer = other.ask("train")["answer"]
+        return answer
 
     refused = ""
     if who.same_algorithm:
-        agreed = oracle.agreement(problem, Answer(told["W"], told["b"]), train_short)
+        agreed = oracle.agreement(problem, told["answer"], train_short)
         facts |= {"distance": agreed.distance, "allowed": agreed.allowed, "runs": agreed.runs}
         session.log(f"  {who.label}, {problem.name}: |w - oracle| {agreed.distance:.1e}, "
                     f"allowed {agreed.allowed:.1e}")  # fmt: skip
-        if not agreed.agrees:
-            refused = f"{DISAGREES}: its weights are {agreed.distance:.1e} off"
+        refused = _refusal(agreed)
     once = partial(_train_once, worker, entry, oracle)
     return Entrant(replace(found, refused=refused, facts=facts), once, who.max_rounds)
 
@@ -120,22 +115,20 @@ def _train_once(worker: Process, entry: Entry, oracle: Oracle) -> Sample:
     limits = {"sgemm": {"side": entry.sgemm_side}, "copy": {}} if entry.sgemm_side else {}
     before = {name: worker.limit(name, **values) for name, values in limits.items()}
     told = worker.ask("train")
-    series = {name: (before[name], worker.limit(name, **limits[name])) for name in limits}
-    refused = ""
-    if entry.contender.same_algorithm:
-        found = compare(Answer(told["W"], told["b"]), oracle.expected(entry.problem))
-        refused = "" if found.agrees else f"{DISAGREES}: its weights are {found.distance:.1e} off"
-    return Sample(told["seconds"], refused, series)
+    series: dict[str, tuple[float, ...]] = {
+        name: (before[name], worker.limit(name, **values)) for name, values in limits.items()
+    }
+    series |= {f"phase {name}": (seconds,) for name, seconds in told.get("phases", {}).items()}
+    same = entry.contender.same_algorithm
+    found = compare(told["answer"], oracle.expected(entry.problem)) if same else None
+    return Sample(told["seconds"], _refusal(found) if found else "", series)
 
 
-def _worker(session: Session, who: Contender, problem: Problem) -> Process:
-    folder = str(data_folder(problem, session.conditions.folder))
-    job = {"contender": who.key, "problem": asdict(problem), "folder": folder}
-    return Process(who.label, "benchmarks.suites.training:Desk", job, session.conditions)
+def _refusal(found: Agreement) -> str:
+    return "" if found.agrees else f"{DISAGREES}: its weights are {found.distance:.1e} off"
 
 
 def problems(source: str, *, quick: bool) -> dict[str, Problem]:
-    """All problems by name."""
     one = Problem("one", source=source, epochs=4 if quick else 40)
     seeds = tuple(replace(s, seed=i) for s in THE_FOUR for i in range(SEEDS_OF_64))
     wide = Problem("wide-float32", rows=20_000, features=1024, classes=1000, batch_size=1024,
@@ -152,7 +145,6 @@ def problems(source: str, *, quick: bool) -> dict[str, Problem]:
 
 
 def entries(suite: str, source: str, *, quick: bool) -> list[Entry]:
-    """Who trains what in a suite."""
     known, ours = problems(source, quick=quick), contender(ONELAYER)
     alone = [c for c in CONTENDERS if c.key != "jax-vmap"]
     if suite == "peers":

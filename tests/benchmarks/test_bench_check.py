@@ -109,5 +109,5 @@ def test_the_public_interface_and_its_peer_give_one_answer(
 ) -> None:
     monkeypatch.setattr(checking, "EIGHT", replace(checking.EIGHT, rows=600, epochs=1))
     with threadpool_limits(1):
-        ours, peer = (Desk({"do": f"{what}_{who}", "threads": 1}).run() for who in ("ours", "peer"))
+        ours, peer = (Desk(f"{what}_{who}", 1).run() for who in ("ours", "peer"))
     assert abs(ours["answer"] - peer["answer"]).max() <= tolerance

@@ -123,8 +123,8 @@ class Here:
 
     dies = ""
 
-    def __init__(self, name: str, desk: str, job: dict[str, Any], _: object) -> None:
-        self._name, self._desk = name, Desk({**job, "threads": 1})
+    def __init__(self, name: str, desk: type[Desk], *job: Any, conditions: object) -> None:
+        self._name, self._desk = name, desk(*job)
         self.greeting = self._desk.greeting
 
     def __enter__(self) -> Here:
@@ -166,7 +166,7 @@ def test_solvers_are_watched_and_then_timed(session: Session) -> None:
 
 
 def test_a_worker_s_process_solves_as_the_desk_does(session: Session) -> None:
-    with optimum.start_solver(LBFGS32, LBFGS32, TINY, session) as worker:
+    with optimum.start_solver(solver(LBFGS32), TINY, session) as worker:
         assert isinstance(worker, Process)
         told = worker.ask("trace", l2=0.1, optimum=1.0, patience=0.0)
     assert told["cut"]

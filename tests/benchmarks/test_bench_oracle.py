@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,10 +116,6 @@ def test_fewer_rows_are_the_first_of_more() -> None:
         few, many = (make_data(replace(PROBLEM, rows=n, dtype=dtype)) for n in (33, 230))
         np.testing.assert_array_equal(few.X, many.X[:33])
         np.testing.assert_array_equal(few.y, many.y[:33])
-
-
-def test_a_problem_survives_json() -> None:
-    assert Problem.from_dict(asdict(PROBLEM)) == PROBLEM
 
 
 def test_bytes_touched_count_weights_only_when_they_leave_the_cache() -> None:

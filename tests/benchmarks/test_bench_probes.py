@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _desk(probe: Probe, folder: Path) -> Desk:
-    job = {"probe": asdict(probe), "folder": str(folder), "engine": "native"}
-    return Desk(json.loads(json.dumps(job)))
+    return Desk(probe, folder, "native")
 
 
 @pytest.fixture(scope="module")
