@@ -13,7 +13,7 @@ from onelayer import Model, grid, load, train
 from onelayer.cli.models import open_model
 from onelayer.training.run_folder import load_result, save_result
 from tests.cli.conftest import Command
-from tests.model.made_models import make_model, make_rows
+from tests.model.datasets import make_model, make_rows
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from onelayer.model import evaluation as evaluation_module
 from onelayer.model import model as model_module
 from onelayer.model.evaluation import BINS, Evaluation, evaluate, wilson_interval
 from onelayer.model.model import Model
-from tests.model.made_models import make_model, make_rows
+from tests.model.datasets import make_model, make_rows
 
 
 def scored(S: NDArray[np.float64], y: NDArray[np.int64], names: tuple[str, ...] = ()) -> Evaluation:

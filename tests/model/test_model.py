@@ -15,12 +15,13 @@ from onelayer.data.scaling import Scaling
 from onelayer.engines import make_engine
 from onelayer.errors import DataError, SettingsError
 from onelayer.model import model as model_module
+from onelayer.model.model import Model
 from onelayer.objective.cost import scores
 from onelayer.objective.loss import softmax
 from onelayer.training.loop import train
 from onelayer.training.run import Run, grid
 from onelayer.training.run_folder import load_result, save_result
-from tests.model.made_models import make_model, make_rows
+from tests.model.datasets import make_model, make_rows
 from tests.report.made_paths import make_path
 
 
@@ -181,3 +182,34 @@ def test_the_model_of_a_path_is_the_chosen_one_or_the_one_that_is_named() -> Non
 def test_a_position_that_is_not_there_is_refused(position: int, splits: Splits) -> None:
     with pytest.raises(SettingsError, match=r"0 to 0, but -?1 was given"):
         train(splits, [Run(0.1, epochs=1, batch_size=30)]).model(position)
+
+
+def test_weights_from_elsewhere_need_no_names_and_no_scaling() -> None:
+    model = Model(np.eye(2), np.array([0.0, 0.5]))
+    assert model.class_names == ("0", "1")
+    assert model.scaling.name == "none"
+    np.testing.assert_array_equal(model.scores([[2.0, 1.0]]), [[2.0, 1.5]])
+    assert (model.l2, model.status, model.passes) == (None, None, None)
+    with pytest.raises(SettingsError, match=r"no certificate; certify\(model, data\) makes one"):
+        model.require_certificate()
+
+
+def test_a_model_prints_its_size_its_fit_and_what_is_proven() -> None:
+    first, second = repr(make_model()).splitlines()
+    assert first == "Model(3 classes, 12 features, scaling='standardize', l2=0.1)"
+    assert second == "cost 1.5, at most 0.01 above the best possible"
+    assert "<table" in make_model()._repr_html_()
+
+
+def test_an_engine_may_be_named() -> None:
+    model, X = make_model(), make_rows()
+    np.testing.assert_allclose(model.scores(X, "reference"), model.scores(X), rtol=1e-12)
+    with pytest.raises(SettingsError, match="engine must be one of"):
+        model.predict(X, "abacus")
+
+
+def test_evaluate_takes_the_test_part_of_splits(splits: Splits) -> None:
+    model = train(splits, [Run(0.1, epochs=1, batch_size=30)]).model()
+    evaluated = model.evaluate(splits)
+    assert evaluated.as_dict() == model.evaluate(splits.test).as_dict()
+    assert repr(evaluated).startswith(f"Evaluation: accuracy {evaluated.accuracy:.2%} of")

@@ -11,7 +11,7 @@ from onelayer.cli.models import open_model
 from onelayer.errors import SaveError, SettingsError
 from onelayer.training.result import Result
 from onelayer.training.run_folder import save_result
-from tests.model.made_models import make_model
+from tests.model.datasets import make_model
 from tests.report.made_paths import make_path, save_path
 from tests.report.made_results import make_result, make_runs
 

@@ -18,7 +18,7 @@ from onelayer.data.streaming import stored_rows
 from onelayer.errors import DataError, SaveError, SettingsError
 from onelayer.model import model as model_module
 from onelayer.model.predictions import read_rows, write_predictions
-from tests.model.made_models import make_model, make_rows
+from tests.model.datasets import make_model, make_rows
 
 ODD = ('cat, "the" one', "naïve\nλ", "p_label")
 

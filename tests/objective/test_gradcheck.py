@@ -165,3 +165,13 @@ def test_a_check_with_an_error_that_is_not_a_number_has_not_passed() -> None:
     X, y, W, b = problem(4, 5, 6, 3)
     good, _ = compare_gradients(X, y, W, b)
     assert not replace(good, max_error=float("nan")).passed
+
+
+def test_a_table_with_a_failed_check_has_not_passed_and_names_it() -> None:
+    X, y, W, b = problem(5, 8, 6, 3)
+    table = check_gradients(X, y, W, b, batch_sizes=(8,), l2s=(0.1,))
+    failed = replace(table, checks=(replace(table.checks[0], max_error=1.0), table.checks[1]))
+    assert not failed.passed
+    assert failed.max_error["W"] == 1.0
+    assert repr(failed).startswith("gradient check FAILED")
+    assert repr(failed).count("FAILED") == 2

@@ -11,7 +11,7 @@ from PIL import Image
 from onelayer.errors import SettingsError
 from onelayer.model.evaluation import Evaluation, Reliability
 from onelayer.report import evaluation_tables, model_table, strongest_table, write_templates
-from tests.model.made_models import make_model
+from tests.model.datasets import make_model
 from tests.report.made_results import CIFAR_CLASSES
 from tests.report.test_terminal import printed
 

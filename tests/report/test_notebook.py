@@ -10,7 +10,7 @@ import pytest
 from onelayer.report import evaluation_html, model_html, path_html, result_html
 from onelayer.training.result import Result
 from onelayer.training.run import Run
-from tests.model.made_models import make_model
+from tests.model.datasets import make_model
 from tests.report.made_paths import make_path
 from tests.report.made_results import make_result
 from tests.report.test_model_terminal import made

@@ -19,7 +19,7 @@ from onelayer.objective.penalty import Penalty
 from onelayer.solver import certificate as bias
 from onelayer.solver import certify, solve
 from onelayer.solver.certificate import ABSENT_BELOW, certify_weights
-from tests.solver.problems import Problem, independent_optimum, make_problem, random_weights
+from tests.solver.oracle import Problem, independent_optimum, make_problem, random_weights
 
 PROBLEMS = 2000
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +18,8 @@ from onelayer.errors import SettingsError
 from onelayer.objective import cost as objective
 from onelayer.objective import loss as loss_functions
 from onelayer.solver import Choice, PathProgress, Score, solve, solve_path
-from onelayer.solver.path import choose, l2_grid, merit, score
+from onelayer.solver import Path as LambdaPath
+from onelayer.solver.path import choose, l2_grid, l2_values, merit, score
 from tests.made_data import make_splits
 
 
@@ -175,3 +178,45 @@ def test_an_unknown_choice_is_refused(choice: dict[str, str]) -> None:
 def test_an_upside_down_grid_is_refused() -> None:
     with pytest.raises(SettingsError, match="smallest ≤ largest"):
         l2_grid(5, largest=0.1, smallest=1.0)
+
+
+def test_a_path_is_saved_with_its_page_and_comes_back_bit_for_bit(
+    digits: Splits, tmp_path: Path
+) -> None:
+    path = solve_path(digits, [0.1, 0.01], tol=1e-4)
+    path.save(tmp_path / "run")
+    assert (tmp_path / "run" / "report.html").stat().st_size > 100_000
+    back = LambdaPath.load(tmp_path / "run")
+    assert (back.data, back.chosen, back.choice) == (path.data, path.chosen, path.choice)
+    for one, other in zip(back.models, path.models, strict=True):
+        np.testing.assert_array_equal(one.W, other.W)
+        assert one.certificate == other.certificate
+        assert one.settings == other.settings
+    page = back.report(tmp_path / "page.html")
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_path_prints_a_line_for_each_lambda_and_marks_the_chosen_one(digits: Splits) -> None:
+    path = solve_path(digits, [0.1, 0.0], tol=1e-2)
+    head, _, *lines = repr(path).splitlines()
+    assert "2 λ on digits, chosen by accuracy on validation rows" in head
+    assert len(lines) == 2
+    assert lines[path.chosen].endswith("chosen")
+    assert "none" in lines[1]
+    assert "<table" in path._repr_html_()
+
+
+def test_models_know_their_data_and_that_they_are_an_optimum(digits: Splits) -> None:
+    alone, best = solve(digits, 0.01), solve_path(digits, [0.01]).best
+    np.testing.assert_array_equal(alone.W, best.W)
+    for model in (alone, best):
+        assert (model.l2, model.status) == (0.01, "optimal")
+        assert model.passes == model.settings["passes"]
+        assert model.settings["data"] == "digits"
+        assert model.settings["train_rows"] == digits.train.rows
+        assert model.class_names == digits.train.class_names
+
+
+@pytest.mark.parametrize("l2", [3, np.int64(3), [1.0, 0.01, 1e-4], np.geomspace(1e-4, 1.0, 3)])
+def test_a_count_and_a_sequence_of_any_kind_are_values_of_lambda(l2: object) -> None:
+    assert l2_values(l2) == pytest.approx((1.0, 0.01, 1e-4))  # type: ignore[arg-type]

@@ -19,8 +19,8 @@ from onelayer.solver import Progress, newton, solve, solver
 from onelayer.solver.certificate import Certified, certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.solver import Solver, Target
-from tests.solver import problems
-from tests.solver.problems import Problem, independent_optimum, make_problem
+from tests.solver import oracle as problems
+from tests.solver.oracle import Problem, independent_optimum, make_problem
 
 
 @pytest.fixture(params=["newton", "l-bfgs", "l-bfgs from float32"])

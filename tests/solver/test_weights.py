@@ -18,7 +18,7 @@ from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.learning_rate import largest_curvature, learning_rate_bounds, smoothness
 from onelayer.solver.path import score
 from onelayer.solver.solver import Solver, Target
-from tests.solver.problems import Problem, independent_optimum, make_problem, random_weights
+from tests.solver.oracle import Problem, independent_optimum, make_problem, random_weights
 
 engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
 

@@ -228,17 +228,23 @@ class DataCard:
     feature_names: tuple[str, ...] | None = None
 
 
-def data_card(splits: Splits) -> DataCard:
+def training_rows(data: Dataset | Splits) -> Dataset:
+    """The rows that a model is fitted to: a data set, or the training part of splits."""
+    return data.train if isinstance(data, Splits) else data
+
+
+def data_card(data: Dataset | Splits) -> DataCard:
     """Names and sizes of the data, no rows."""
+    train = training_rows(data)
     return DataCard(
-        name=splits.name,
-        source=splits.source,
-        class_names=splits.train.class_names,
-        image_shape=splits.train.image_shape,
-        train_rows=splits.train.rows,
-        validation_rows=splits.validation.rows,
-        test_rows=splits.test.rows,
-        feature_names=splits.train.feature_names,
+        name=data.name,
+        source=data.source,
+        class_names=train.class_names,
+        image_shape=train.image_shape,
+        train_rows=train.rows,
+        validation_rows=data.validation.rows if isinstance(data, Splits) else 0,
+        test_rows=data.test.rows if isinstance(data, Splits) else 0,
+        feature_names=train.feature_names,
     )
 
 

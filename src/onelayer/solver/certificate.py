@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
+from onelayer.data.dataset import training_rows
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.streaming import available_memory, stored_rows
 from onelayer.engines import (
@@ -114,7 +115,7 @@ def certify(
         >>> certify(result.model(), data).gap < 0.1
         True
     """
-    rows = data.train if isinstance(data, Splits) else data
+    rows = training_rows(data)
     l2 = model.l2 if l2 is None else l2
     if l2 is None:
         raise SettingsError("the model does not know its l2 (λ); pass l2=…")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from onelayer.data import Dataset, Splits
+from onelayer.data.dataset import training_rows
 from onelayer.data.scaling import fit_scaling
 from onelayer.errors import require_number, require_whole
 from onelayer.objective.gradcheck import GradientChecks, check_gradients
@@ -53,7 +54,7 @@ def check_gradient(
         >>> check_gradient(load("digits"), batch_sizes=[20]).passed
         True
     """
-    rows = data.train if isinstance(data, Splits) else data
+    rows = training_rows(data)
     l2s = [float(value) for value in np.atleast_1d(l2)]
     for value in l2s:
         require_number("l2 (λ)", value, "a finite number, 0 or above", least=0)

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
+from onelayer.data.dataset import training_rows
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import fit_scaling
 from onelayer.data.streaming import stored_rows
@@ -142,7 +143,7 @@ def suggest_learning_rate(
     require_number("l2 (λ)", l2, "a finite number, 0 or above", least=0)
     require_whole("batch_size", batch_size, 1)
     check_loss(loss, 0.0)
-    train = data.train if isinstance(data, Splits) else data
+    train = training_rows(data)
     rows = rows_of(train, fit_scaling(scaling, train.X, train.max_value))
     return learning_rate_bounds(
         streaming(engine), rows, train.classes, Penalty(l2), batch_size, loss

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -378,11 +378,8 @@ def solve_path(
     fitted = fit_scaling(scaling, train.X, train.max_value)
     rows = rows_of(train, fitted)
     preconditioner = fit_preconditioner(engine, rows, train.classes)
-    held_out = (
-        HeldOutFolds(engine, fold_rows(rows, folds), train.classes, preconditioner)
-        if folds
-        else _Validation(engine, rows_of(data.validation, fitted))
-    )
+    parts = fold_rows(rows, folds) if folds else [(None, rows_of(data.validation, fitted))]
+    held_out = HeldOut(engine, parts, train.classes, preconditioner)
     solver = Solver(engine, rows, train.classes, preconditioner)
     optima, scores = solve_each(solver, targets, held_out, on_progress)
     if not optima:
@@ -407,11 +404,34 @@ def solve_path(
     )
 
 
-class HeldOut(Protocol):
-    """Scores a λ on rows that its model was not fitted to."""
+class HeldOut:
+    """Scores a λ on held-out rows: by the path's own model, or by one fitted to the other folds.
+
+    `parts` are held-out rows, each with the rows that its own models are fitted to, or None.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        parts: Sequence[tuple[Rows | None, Rows]],
+        classes: int,
+        preconditioner: Preconditioner,
+    ) -> None:
+        self._engine = engine
+        self._parts = [
+            (None if kept is None else Solver(engine, kept, classes, preconditioner), held_out)
+            for kept, held_out in parts
+        ]
 
     def score(self, optimum: Optimum, target: Target) -> tuple[Score, ...]:
-        """One score, or one for each fold."""
+        """One score, or one for each fold, whose models start at their own of the λ before."""
+        scores = []
+        for solver, held_out in self._parts:
+            judged = optimum if solver is None else solver.solve(target)
+            if judged.status == "interrupted":
+                raise KeyboardInterrupt
+            scores.append(score(self._engine, held_out, judged.W, judged.b))
+        return tuple(scores)
 
 
 def solve_each(
@@ -440,43 +460,7 @@ def solve_each(
     return optima, scores
 
 
-def fold_rows(rows: Rows, folds: int) -> list[tuple[Rows, Rows]]:
+def fold_rows(rows: Rows, folds: int) -> list[tuple[Rows | None, Rows]]:
     """The rows to train on and those held out, for each stratified fold; X is not copied."""
     parts = stratified_folds(rows.y, folds)
     return [(rows.only(kept), rows.only(held_out)) for kept, held_out in parts]
-
-
-class _Validation:
-    """Scores a λ on the validation rows."""
-
-    def __init__(self, engine: Engine, rows: Rows) -> None:
-        self._engine, self._rows = engine, rows
-
-    def score(self, optimum: Optimum, target: Target) -> tuple[Score, ...]:
-        return (score(self._engine, self._rows, optimum.W, optimum.b),)
-
-
-class HeldOutFolds:
-    """Scores a λ on each fold, by a model fitted to the other folds."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        folds: Sequence[tuple[Rows, Rows]],
-        classes: int,
-        preconditioner: Preconditioner,
-    ) -> None:
-        self._engine = engine
-        self._parts = [
-            (Solver(engine, kept, classes, preconditioner), held_out) for kept, held_out in folds
-        ]
-
-    def score(self, optimum: Optimum, target: Target) -> tuple[Score, ...]:
-        """Scores of the folds' models, each started at its own of the λ before."""
-        scores = []
-        for solver, held_out in self._parts:
-            fitted = solver.solve(target)
-            if fitted.status == "interrupted":
-                raise KeyboardInterrupt
-            scores.append(score(self._engine, held_out, fitted.W, fitted.b))
-        return tuple(scores)

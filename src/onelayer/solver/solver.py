@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
-from onelayer.data.dataset import DataCard, data_card
+from onelayer.data.dataset import DataCard, data_card, training_rows
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.engines import Engine, Weights, streaming
@@ -334,27 +334,6 @@ def _slope(penalty: Penalty, at: Float64) -> Float64:
     return slope
 
 
-def train_part(data: Dataset | Splits) -> Dataset:
-    """The rows that a model is fitted to: all of a data set, or the training rows of splits."""
-    return data.train if isinstance(data, Splits) else data
-
-
-def card_of(data: Dataset | Splits) -> DataCard:
-    """What a model remembers of its data."""
-    if isinstance(data, Splits):
-        return data_card(data)
-    return DataCard(
-        name=data.name,
-        source=data.source,
-        class_names=data.class_names,
-        image_shape=data.image_shape,
-        train_rows=data.rows,
-        validation_rows=0,
-        test_rows=0,
-        feature_names=data.feature_names,
-    )
-
-
 def solve(
     data: Dataset | Splits,
     l2: float,
@@ -397,9 +376,9 @@ def solve(
         >>> model.status, model.certificate.gap <= 1e-6 * model.certificate.cost
         ('optimal', True)
     """
-    target, train = Target(l2, tol, max_passes), train_part(data)
+    target, train = Target(l2, tol, max_passes), training_rows(data)
     fitted = fit_scaling(scaling, train.X, train.max_value)
     rows, engine = rows_of(train, fitted), streaming(engine)
     preconditioner = fit_preconditioner(engine, rows, train.classes)
     optimum = Solver(engine, rows, train.classes, preconditioner, on_progress).solve(target)
-    return optimum.model(fitted, card_of(data), describe_environment() | engine.describe())
+    return optimum.model(fitted, data_card(data), describe_environment() | engine.describe())

@@ -16,7 +16,7 @@ from onelayer.engines.torch import engine as scores
 from onelayer.solver import certificate as bias
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.path import score
-from tests.solver.problems import make_problem, random_weights, solve
+from tests.solver.oracle import make_problem, random_weights, solve
 
 
 @pytest.fixture(scope="module")

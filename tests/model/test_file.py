@@ -23,7 +23,7 @@ from onelayer.errors import SaveError
 from onelayer.files.atomic import staged_file
 from onelayer.model.file import model_bytes
 from onelayer.model.model import Model
-from tests.model.made_models import PROOF, make_model, make_rows
+from tests.model.datasets import PROOF, make_model, make_rows
 
 BARE: dict[str, Any] = {"image_shape": None, "feature_names": None, "certificate": None}
 

@@ -26,7 +26,7 @@ from onelayer.solver.learning_rate import (
 )
 from onelayer.training.run import grid
 from tests.made_data import make_splits
-from tests.solver.problems import Problem, hessian, make_problem, random_weights
+from tests.solver.oracle import Problem, hessian, make_problem, random_weights
 
 engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
 

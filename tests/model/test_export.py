@@ -19,7 +19,7 @@ from onelayer.solver import solve
 from onelayer.training.loop import train
 from onelayer.training.run import Run
 from tests.made_data import make_dataset
-from tests.model.made_models import make_model, make_rows
+from tests.model.datasets import make_model, make_rows
 
 
 def run_onnx(path: Path, rows: Any) -> tuple[Any, Any]:
