@@ -42,14 +42,7 @@ class Scaling:
     offset: NDArray[np.float64]
 
     def apply(self, X: NDArray[np.generic], dtype: type = np.float64) -> NDArray[np.floating]:
-        """Scale a block of rows: X · scale + offset.
-
-        Args:
-            X: rows as stored, shape (B, D).
-            dtype: arithmetic type, float32 or float64.
-
-        Returns:
-            A new array of shape (B, D) in that type.
+        """X · scale + offset of a block of rows, (B, D), as a new array in float32 or float64.
 
         Example:
             >>> fit_scaling("unit", np.array([[0, 255]], np.uint8), 255.0).apply(
@@ -137,9 +130,9 @@ def _mean_and_deviation(
         mean = sum(B.sum(axis=0, dtype=np.float64) for _, B in _blocks(X)) / rows
         squares = sum(((B - mean) ** 2).sum(axis=0) for _, B in _blocks(X)) / rows
     else:
-        share = weights / weights.sum()
-        mean = sum(share[block] @ B.astype(np.float64) for block, B in _blocks(X))
-        squares = sum(share[block] @ (B - mean) ** 2 for block, B in _blocks(X))
+        fraction = weights / weights.sum()
+        mean = sum(fraction[block] @ B.astype(np.float64) for block, B in _blocks(X))
+        squares = sum(fraction[block] @ (B - mean) ** 2 for block, B in _blocks(X))
     return np.asarray(mean), np.sqrt(np.asarray(squares))
 
 

@@ -125,7 +125,8 @@ def _acquire(folder: Path) -> int:
             )
         if _is_there(place, file):
             os.ftruncate(file, 0)
-            os.write(file, json.dumps(_me()).encode())
+            owner_record = {"process": os.getpid(), "machine": platform.node()}
+            os.write(file, json.dumps(owner_record).encode())
             return file
         os.close(file)
 
@@ -150,10 +151,6 @@ def _locked(file: int) -> bool:
 def _place(folder: Path) -> Path:
     whole = Path(os.path.abspath(folder))
     return whole.with_name(f".{whole.name}.lock")
-
-
-def _me() -> dict[str, object]:
-    return {"process": os.getpid(), "machine": platform.node()}
 
 
 def _owner(file: int) -> str:

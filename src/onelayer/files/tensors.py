@@ -34,7 +34,6 @@ TYPES = {
 # Where the sum is; it counts as zeros when the sum is taken. No other text of a header looks like
 # it, because quotes within JSON texts are escaped.
 PLACE = b'"sha256":"'
-
 ZEROS = "0" * 64
 
 # safetensors allows no larger header either.

@@ -24,7 +24,6 @@ from onelayer.files.atomic import replace_file
 from onelayer.files.lock import try_lock
 
 ENVIRONMENT = "ONELAYER_CACHE"
-
 _WORK = ".work-"
 
 

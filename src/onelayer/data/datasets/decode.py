@@ -45,9 +45,7 @@ from onelayer.errors import DataError
 
 # The package spells them so.
 TRAIN_LABELS, TEST_LABELS = "train_lables.json", "test_lables.json"
-
 _STRIP_WIDTH = 1024
-
 _CHUNK_BYTES = 1 << 16
 
 Reader = Callable[[RecordFile], Records]

@@ -13,7 +13,6 @@ from onelayer.data.split import stratified_order
 from onelayer.errors import SourceError
 
 TRAIN_ROWS, VALIDATION_ROWS = 1000, 397
-
 SEED = 0
 
 

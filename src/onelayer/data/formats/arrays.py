@@ -36,7 +36,6 @@ _LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 # What is read at a time to compare a checksum, and of rows that must be converted.
 _CHUNK_BYTES, _CONVERTED_BYTES = 1 << 20, 2 << 20
-
 _DTYPES = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
     "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2",

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 LABEL_NAMES = ("label", "labels", "y", "target", "class")
 
 MAX_MESSAGE = 200
-
 _MAX_EXACT_FLOAT32, _MAX_EXACT_FLOAT64 = 1 << 24, 1 << 53
 
 # What reading a damaged file raises. ValueError includes the errors of pyarrow, json and Unicode.

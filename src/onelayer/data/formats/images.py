@@ -31,7 +31,6 @@ PARTS = {
 }  # fmt: skip
 
 MAX_SIDE = 4096
-
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
 _GRAY, _COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")

@@ -36,7 +36,6 @@ from onelayer.errors import DataError
 
 # A record batch can only be read as a whole.
 MAX_BATCH_BYTES = 512 << 20
-
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 # Rows of a row group that are decoded at a time, and what Parquet's pages are read by.

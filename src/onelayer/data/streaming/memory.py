@@ -12,7 +12,6 @@ except ImportError:  # Windows, which has no such limits
 
 # What is taken to be available where the system does not say.
 _ASSUMED = 4 << 30
-
 _PROC, _CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096

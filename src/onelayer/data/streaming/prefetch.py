@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from onelayer.data.streaming.rows import Indices, StoredRows, read_rows
 
 _BUFFERS = 2
-
 _NO_ROWS = np.zeros(0, np.int64)
 
 

@@ -30,7 +30,6 @@ SCRATCH_BYTES = 2 << 20
 
 # Rows that are searched for a NaN at a time.
 _SEARCH_BYTES = 256 << 10
-
 _HALF_EXPONENT = np.uint16(0x7C00)
 
 Indices = NDArray[np.int64]
