@@ -1,4 +1,4 @@
-"""How good a model is on labelled rows: every figure from the scores, met once.
+"""Figures of a model on labelled rows, all from one pass over the scores.
 
 docs/explanation/formulations.md has the equations and their sources, under "Evaluation".
 """
@@ -32,12 +32,12 @@ Z95 = 1.959963984540054
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Rows by the confidence of their prediction: bin m holds confidences in (m/M, (m + 1)/M].
+    """Accuracy by confidence; bin m of M holds confidences in (m/M, (m + 1)/M].
 
     Attributes:
-        rows: how many rows in each of the M bins, shape (M,), int64.
+        rows: number of rows in each bin, shape (M,), int64.
         confidence: mean confidence in each bin, NaN where it is empty, shape (M,).
-        accuracy: share classified right in each bin, NaN where it is empty, shape (M,).
+        accuracy: fraction classified right in each bin, NaN where it is empty, shape (M,).
     """
 
     rows: NDArray[np.int64]
@@ -58,13 +58,13 @@ class Reliability:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """What a model does on labelled rows.
+    """Accuracy, confusion, log loss and calibration of a model on labelled rows.
 
     Attributes:
         class_names: names of the K classes.
         confusion: rows by true (axis 0) and predicted class (axis 1), shape (K, K), int64.
         log_loss: mean −log p of the true class, nats.
-        in_top: rows whose class is among the TOP largest scores; None where K ≤ TOP.
+        in_top: rows whose class is among the 5 largest scores; None for K ≤ 5.
         reliability: accuracy by confidence, the calibration curve.
     """
 
@@ -76,17 +76,17 @@ class Evaluation:
 
     @property
     def rows(self) -> int:
-        """N, how many rows."""
+        """N, the number of rows."""
         return int(self.confusion.sum())
 
     @property
     def correct(self) -> int:
-        """How many rows are classified right."""
+        """Number of rows classified right."""
         return int(np.trace(self.confusion))
 
     @property
     def accuracy(self) -> float:
-        """Share of rows that are classified right."""
+        """Fraction of rows classified right."""
         return self.correct / self.rows
 
     @property
@@ -96,7 +96,7 @@ class Evaluation:
 
     @property
     def top_accuracy(self) -> float | None:
-        """Share of rows whose class is among the TOP largest scores; None where K ≤ TOP."""
+        """Fraction of rows whose class is among the 5 largest scores; None for K ≤ 5."""
         return None if self.in_top is None else self.in_top / self.rows
 
     @property
@@ -106,22 +106,22 @@ class Evaluation:
 
     @property
     def precision(self) -> Float64:
-        """Share of the rows predicted as a class that are of it; NaN where there are none."""
-        return _share(np.diag(self.confusion), self.confusion.sum(axis=0))
+        """Fraction of the rows predicted as a class that are of it; NaN where there are none."""
+        return _fraction(np.diag(self.confusion), self.confusion.sum(axis=0))
 
     @property
     def recall(self) -> Float64:
-        """Share of the rows of a class that are predicted as it; NaN where there are none."""
-        return _share(np.diag(self.confusion), self.support)
+        """Fraction of the rows of a class that are predicted as it; NaN where there are none."""
+        return _fraction(np.diag(self.confusion), self.support)
 
     @property
     def f1(self) -> Float64:
         """2 · right / (rows of the class + rows predicted as it); NaN where both are none."""
         both = self.support + self.confusion.sum(axis=0)
-        return _share(2 * np.diag(self.confusion), both)
+        return _fraction(2 * np.diag(self.confusion), both)
 
     def as_dict(self) -> dict[str, Any]:
-        """Every figure as plain values, fit for JSON; null where a share is of no rows."""
+        """Every figure as plain values, fit for JSON; null where a fraction is of no rows."""
         bins = self.reliability
         low, high = self.interval
         figures = ("precision", "recall", "f1", "support")
@@ -168,7 +168,7 @@ def evaluate(model: Model, rows: Dataset, engine: Engine | str | None = None) ->
         y = rows.y[start : start + len(S)]
         start += len(S)
         each, predicted, logs = np.arange(len(S)), S.argmax(axis=1), log_softmax(S)
-        np.add.at(confusion, (y, predicted), 1)
+        confusion += count_confusion(y, predicted, K)
         total -= float(logs[each, y].sum())
         in_top += int((_rank(S, y) < TOP).sum())
         counts += _binned(np.exp(logs[each, predicted]), predicted == y)
@@ -181,22 +181,27 @@ def evaluate(model: Model, rows: Dataset, engine: Engine | str | None = None) ->
     )
 
 
+def count_confusion(
+    y: NDArray[np.int64], predicted: NDArray[np.int64], classes: int
+) -> NDArray[np.int64]:
+    """Rows by true class (axis 0) and predicted class (axis 1), shape (K, K).
+
+    Example:
+        >>> count_confusion(np.array([0, 1, 1]), np.array([0, 0, 1]), classes=2).tolist()
+        [[1, 0], [1, 1]]
+    """
+    counts = np.bincount(y * classes + predicted, minlength=classes**2)
+    return counts.reshape(classes, classes)
+
+
 def wilson_interval(right: int, rows: int, z: float = Z95) -> tuple[float, float]:
-    """The Wilson score interval of a share p = right / rows.
+    """The Wilson score interval of a fraction p = right / rows; z = Φ⁻¹(0.975) makes it 95 %.
 
         (p + z²/2n ± z √(p (1 − p)/n + z²/4n²)) / (1 + z²/n)
 
     Unlike p ± z √(p (1 − p)/n), it stays within [0, 1] and has a width where p is 0 or 1.
     Source: E. B. Wilson (1927), Probable inference, the law of succession, and statistical
     inference, Journal of the American Statistical Association 22.
-
-    Args:
-        right: 0 … rows.
-        rows: n ≥ 1.
-        z: quantile of the normal distribution; the default makes it a 95 % interval.
-
-    Returns:
-        Its lower and upper end; p lies between them.
 
     Example:
         >>> [round(end, 4) for end in wilson_interval(0, 10)]
@@ -211,7 +216,7 @@ def wilson_interval(right: int, rows: int, z: float = Z95) -> tuple[float, float
 
 
 def _rank(S: Float64, y: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many classes stand before the true one: with larger scores, or equal and named first."""
+    """Number of classes ranked before the true one: larger scores, or equal and named first."""
     own = S[np.arange(len(S)), y][:, None]
     before = np.arange(S.shape[1]) < y[:, None]
     return np.asarray(((own < S) | ((own == S) & before)).sum(axis=1))
@@ -224,7 +229,7 @@ def _binned(confidence: Float64, right: NDArray[np.bool_]) -> Float64:
     return np.stack([np.bincount(place, weight, BINS) for weight in weights])
 
 
-def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Float64:
+def _fraction(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Float64:
     with np.errstate(invalid="ignore"):
         return np.asarray(part / whole)
 

@@ -3,7 +3,7 @@
     .csv, .parquet    columns label, then p_<class name> for each class
     .npy              a structured array with the fields label (text) and probabilities (K,)
 
-Rows are met a tile at a time, so that a file larger than memory can be written.
+Rows are read and written a tile at a time, so the file may be larger than memory.
 """
 
 from __future__ import annotations
@@ -30,23 +30,11 @@ PARTS = ("train", "validation", "test")
 
 
 def read_rows(named: str, feature_names: Sequence[str] | None = None) -> NDArray[np.generic]:
-    """The rows that a user names, as stored.
+    """The rows that a user names, as stored; large files and folders stay where they are.
 
-    Args:
-        named: a .npy, .safetensors or .arrow file, or a .csv or .parquet one with a column for
-            each feature; a folder of such files but .csv, or a pattern, for all of their rows; or a
-            data set as `load` names it, whose test rows are taken, or those of DATA:train or
-            DATA:validation.
-        feature_names: the model's; of a table's columns those are taken, in this order. None takes
-            every column of numbers.
-
-    Returns:
-        Rows; a .npy file is mapped and not read into memory, and large files and those of a
-        folder or a pattern stay where they are (`StoredRows`).
-
-    Raises:
-        DataError: when there is no such file or data set, the file holds no numbers, or a table
-            lacks a feature.
+    A name is a file or folder that `load` reads, without labels, or a data set, whose test rows are
+    taken, or those of DATA:train or DATA:validation. Of a table's columns those of `feature_names`
+    are taken, in this order; None takes every column of numbers.
 
     Example:
         >>> read_rows("digits:validation").shape
@@ -64,18 +52,9 @@ def read_rows(named: str, feature_names: Sequence[str] | None = None) -> NDArray
 def write_predictions(
     model: Model, rows: NDArray[np.generic], path: Path | str, engine: Engine | None = None
 ) -> None:
-    """Classify rows and write what comes out, whole or not at all.
+    """Classify rows and write the file, whole or not at all.
 
-    Args:
-        model: the classifier.
-        rows: as stored, shape (N, D); of images also (N, channels, height, width).
-        path: ends in .csv, .parquet or .npy; a file that is there is replaced.
-        engine: what does the arithmetic; None is the native engine.
-
-    Raises:
-        SettingsError: for another ending.
-        DataError: when rows do not fit the model.
-        SaveError: when the file cannot be written.
+    Rows are as stored, shape (N, D); of images also (N, channels, height, width).
     """
     path = Path(path)
     ending = check_output(path)
@@ -89,16 +68,7 @@ def write_predictions(
 
 
 def check_output(path: Path) -> str:
-    """The ending of a file of predictions.
-
-    Args:
-        path: where predictions shall be written.
-
-    Returns:
-        ".csv", ".parquet" or ".npy".
-
-    Raises:
-        SettingsError: for another one.
+    """The suffix of a file of predictions; a SettingsError for one that is not supported.
 
     Example:
         >>> check_output(Path("out.CSV"))

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import data_card
@@ -27,6 +26,7 @@ from onelayer.engines import AVERAGE, Engine, State, Steps, Trainer, Weights, st
 from onelayer.errors import LearningRateWarning, SettingsError
 from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.provenance import describe_environment
+from onelayer.model.evaluation import count_confusion
 from onelayer.model.model import Certificate
 from onelayer.objective.loss import LOSS_FUNCTIONS
 from onelayer.objective.penalty import Penalty
@@ -470,7 +470,9 @@ def _result(context: TrainingContext, *, certify: bool) -> Result:
         scaling=context.scaling,
         history=recorder.history,
         test_loss=trainer.evaluate(test).loss,
-        confusion=_confusion(data.test.y, trainer.predict(test), data.test.classes),
+        confusion=np.array(
+            [count_confusion(data.test.y, row, data.test.classes) for row in trainer.predict(test)]
+        ),
         data=data_card(data),
         snapshots=recorder.snapshots,
         certificates=certificates,
@@ -489,11 +491,3 @@ def _certify(context: TrainingContext) -> tuple[Certificate, ...]:
         certify_weights(context.engine, rows, W[i], b[i], Penalty.of(run)).given
         for i, run in enumerate(recorder.runs)
     )
-
-
-def _confusion(
-    y: NDArray[np.int64], predicted: NDArray[np.int64], classes: int
-) -> NDArray[np.int64]:
-    """Rows by true class (axis 1) and predicted class (axis 2), for each run."""
-    counts = [np.bincount(y * classes + row, minlength=classes**2) for row in predicted]
-    return np.array(counts).reshape(-1, classes, classes)
