@@ -9,6 +9,7 @@ bits, so its name is part of `describe`.
 from __future__ import annotations
 
 import warnings
+from dataclasses import fields
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -87,11 +88,9 @@ class NativeTrainer:
         for name in method.slots:
             zeros = Weights(*(np.zeros_like(part) for part in self._weights))
             self._slots.setdefault(name, zeros)
+        self._method = _arguments(method)
         self._l2 = np.ascontiguousarray(method.l2, np.float64)
-        self._loss = _where_any(sigmoid=method.sigmoid, smoothing=method.label_smoothing)
-        self._step = _where_any(momentum=method.momentum)
-        if self._step:
-            self._step |= _where_any(nesterov=method.nesterov)
+        self._loss = {name: self._method[name] for name in _LOSS if name in self._method}
         self._threads = threads
         self._converted = _ConvertedRows()
 
@@ -104,7 +103,7 @@ class NativeTrainer:
             _in_line(steps.order), steps.batch_size, *self._weights,
             np.ascontiguousarray(steps.learning_rate, np.float64), self._l2, *_affine(rows),
             self._threads, _in_line(rows.weights), _in_line(steps.flipped), rows.image_width,
-            averaging=_in_line(steps.averaging), **self._loss, **self._step, **self._slots,
+            averaging=_in_line(steps.averaging), **self._method, **self._slots,
         )  # fmt: skip
 
     def evaluate(self, rows: Rows) -> Evaluation:
@@ -177,8 +176,14 @@ def _in_line(array: NDArray[Scalar] | None) -> NDArray[Scalar] | None:
     return None if array is None else np.ascontiguousarray(array)
 
 
-def _where_any(**arrays: NDArray[Any]) -> dict[str, Any]:
-    """Arguments of the kernel, without those that are zero for every run."""
+# Arguments of the kernel that are parts of the loss.
+_LOSS = ("sigmoid", "smoothing")
+
+
+def _arguments(method: Method) -> dict[str, Any]:
+    """Arguments of the kernel beside l2, without those that are zero for every run."""
+    arrays = {item.name: getattr(method, item.name) for item in fields(method) if item.name != "l2"}
+    arrays["smoothing"] = arrays.pop("label_smoothing")
     return {name: np.ascontiguousarray(array) for name, array in arrays.items() if array.any()}
 
 

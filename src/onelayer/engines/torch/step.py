@@ -214,16 +214,18 @@ class Descent:
         return joined.view(self.runs, self.classes, -1)
 
     def _descend(self, G: Any, rates: Rates) -> None:
-        """The step of runs with velocities, from the gradient without its penalty."""
-        W, V = self._by_run(self.W), self._by_run(self._slots[VELOCITY])
+        """The step of runs with slots, from the gradient without its penalty."""
+        W = self._by_run(self.W)
         if self._decays:
             of_W = slice(None), slice(None), slice(None, self.features)
             G[of_W].addcmul_(W[of_W], self._twice_l2)
-        V.mul_(self._momentum).add_(G)
-        way = V
-        if self._looks_ahead:
-            way = torch.where(self._nesterov, G + self._momentum * V, V)
-        W.addcmul_(way, rates.rate, value=-1.0)
+        direction = G
+        if VELOCITY in self._slots:
+            V = self._by_run(self._slots[VELOCITY])
+            direction = V.mul_(self._momentum).add_(G)
+            if self._looks_ahead:
+                direction = torch.where(self._nesterov, G + self._momentum * V, V)
+        W.addcmul_(direction, rates.rate, value=-1.0)
 
     def _decay(self, rates: Rates) -> None:
         if self._decays:
