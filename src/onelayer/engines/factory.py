@@ -56,12 +56,12 @@ def make_engine(
         return _make_torch_engine(threads, device, precision, distributed=distributed)
     if distributed:
         raise SettingsError(
-            f"the engine {name} works in one process; for several take the engine torch."
+            f"the engine {name} runs in one process; use the engine torch for several."
         )
     for option, given in (("device", device), ("precision", precision)):
         if given is not None:
             raise SettingsError(
-                f"{option} {given} means nothing to the engine {name}; leave it out or take the "
+                f"{option} {given} has no effect with the engine {name}; leave it out or use the "
                 "engine torch."
             )
     if name == "native":
@@ -70,7 +70,7 @@ def make_engine(
         if threads is not None:
             raise SettingsError(
                 "threads can be set for the native engine only; for the reference engine set "
-                "OPENBLAS_NUM_THREADS or OMP_NUM_THREADS before the start."
+                "OPENBLAS_NUM_THREADS or OMP_NUM_THREADS before Python starts."
             )
         return ReferenceEngine()
     choices = ", ".join(ENGINE_NAMES)

@@ -1,9 +1,7 @@
-"""Rows in files for an engine that knows arrays only: it is given them a tile at a time.
+"""Rows in files for engines that know arrays only: they get them a tile at a time, read ahead.
 
 Tiles hold whole batches, so a step is the engine's own, on the same rows as from memory and to the
 same bits; sums over all rows are sums over tiles, and agree to rounding.
-
-Tiles of rows, in memory: views of an array, or rows that are read ahead from files.
 """
 
 from __future__ import annotations
@@ -40,15 +38,9 @@ from onelayer.errors import SettingsError
 
 
 def tiles(rows: Rows, most: int) -> Iterator[tuple[slice, Rows]]:
-    """The rows that a full pass visits, some at a time.
+    """The rows of a full pass, at most `most` at a time: their places in the pass, and the rows.
 
-    Args:
-        rows: an array's or files'.
-        most: rows of a tile at most; of files a tile may hold fewer.
-
-    Yields:
-        The place of each tile in the pass, and its rows, whose X is an array; where rows are in
-        files it is overwritten after the next tile is asked for.
+    Their X is an array; where rows are in files it is overwritten after the next tile is asked for.
 
     Example:
         >>> import numpy as np
@@ -67,15 +59,7 @@ def tiles(rows: Rows, most: int) -> Iterator[tuple[slice, Rows]]:
 
 
 def loaded(rows: Rows, places: NDArray[np.int64]) -> Rows:
-    """Some of the rows that a full pass visits, by their places in it.
-
-    Args:
-        rows: an array's or files'.
-        places: which, shape (n,).
-
-    Returns:
-        Those rows; of files they are read into memory, which `places` must be few enough for.
-    """
+    """A few rows by their places (n,) in a full pass; those in files are read into memory."""
     chosen = rows.only(places)
     if stored_rows(rows.X) is None or chosen.index is None:
         return chosen
@@ -86,18 +70,9 @@ def loaded(rows: Rows, places: NDArray[np.int64]) -> Rows:
 
 
 def batches(rows: Rows, X: StoredRows, steps: Steps) -> Iterator[tuple[Rows, Steps]]:
-    """The batches of a pass of training over rows in files, as many at a time as are read at once.
+    """Whole batches of a pass over rows in files, in order: rows in memory, and their steps.
 
-    Args:
-        rows: the training rows.
-        X: their features.
-        steps: the pass.
-
-    Yields:
-        Rows in memory, and the steps that are to be taken on them: whole batches, in their order.
-
-    Raises:
-        SettingsError: for a batch that does not fit in memory.
+    Raises SettingsError for a batch that does not fit in memory.
     """
     size = steps.batch_size
     _check_batch(X, size, ordered=steps.order is not None)
@@ -124,13 +99,7 @@ def _check_batch(X: StoredRows, size: int, *, ordered: bool) -> None:
 
 
 def streaming(engine: Engine | str | None = None) -> Engine:
-    """An engine that takes rows in files as well as arrays.
-
-    Args:
-        engine: an engine or its name; None is the native engine.
-
-    Returns:
-        The engine, which for arrays is that one itself.
+    """An engine, or the one of that name, that takes rows in files as well; None is "native".
 
     Example:
         >>> streaming().name

@@ -1,37 +1,32 @@
-"""Learning-rate schedules: what η is multiplied by at each step of training.
+"""What each step of training takes: its η, its share in averages, its rows and which are flipped.
 
-With t = 0, 1, 2 … the steps after warm-up, S how many there are, and n the steps of so many epochs:
+With t = 0, 1, 2 … the steps after warm-up, S how many there are, and n the steps of EPOCHS epochs,
+η is multiplied by
 
-    constant                  f = 1
-    cosine                    f = ½ (1 + cos(π t / S))
-    step:EPOCHS:FACTOR        f = FACTOR^⌊t / n⌋                  n of EPOCHS
+    constant                     f = 1
+    cosine                       f = ½ (1 + cos(π t / S))
+    step:EPOCHS:FACTOR           f = FACTOR^⌊t / n⌋
     cyclical:FRACTION:EPOCHS     f = FRACTION + (1 − FRACTION) (1 − |c − 1|)    c = (t mod 2n) / n
 
 and during the first w steps of warm-up f = 1/w, 2/w, …, 1. The schedule begins where warm-up ends.
-A number of epochs becomes the nearest number of steps, at least 1.
+A number of epochs becomes the nearest number of steps, at least 1. Averages A ← A + α (W − A) after
+each step have
+
+    none             α = 1, the weights as they are
+    tail:FRACTION    the mean of the last n steps' weights, n of FRACTION of all steps:
+                     α = 1 before them, then 1/1, 1/2, …, 1/n
+    ema:DECAY        Σ DECAYⁱ W₋ᵢ / Σ DECAYⁱ over the steps so far, i steps back:
+                     α = (1 − DECAY) / (1 − DECAYᵗ) after step t = 1, 2, …
+
+All of it depends on seeds, the epoch and the number of rows alone, so training can resume from any
+step, and a run takes the same steps whatever it is trained beside.
 
 Sources: Loshchilov & Hutter (2017), SGDR, for cosine without restarts; Smith (2017), Cyclical
 learning rates for training neural networks, for the triangle, FRACTION = η_min / η_max; Goyal et
-al. (2017), Accurate, large minibatch SGD, for gradual warm-up.
-
-Averages of the weights over steps, and the share α of the newest in each.
-
-    A ← A + α (W − A) after each step
-
-    none          α = 1, the weights as they are
-    tail:FRACTION    the mean of the last n steps' weights, n of FRACTION of all steps:
-                  α = 1 before them, then 1/1, 1/2, …, 1/n
-    ema:DECAY     Σ DECAYⁱ W₋ᵢ / Σ DECAYⁱ over the steps so far, i steps back:
-                  α = (1 − DECAY) / (1 − DECAYᵗ) after step t = 1, 2, …
-
-Sources: Polyak & Juditsky (1992), Acceleration of stochastic approximation by averaging, and
-Rakhlin, Shamir & Sridharan (2012), Making gradient descent optimal for strongly convex stochastic
-optimization, for the tail; Kingma & Ba (2015), Adam, section 3, for the correction by 1 − DECAYᵗ.
-
-Which rows an epoch visits in which order, and which of them it mirrors.
-
-Both depend on a seed and the epoch only, so training can go on from any epoch, and a run sees the
-same rows whatever it is trained beside.
+al. (2017), Accurate, large minibatch SGD, for gradual warm-up; Polyak & Juditsky (1992),
+Acceleration of stochastic approximation by averaging, and Rakhlin, Shamir & Sridharan (2012),
+Making gradient descent optimal for strongly convex stochastic optimization, for the tail; Kingma &
+Ba (2015), Adam, section 3, for the correction by 1 − DECAYᵗ.
 """
 
 from __future__ import annotations
@@ -54,14 +49,7 @@ from onelayer.errors import SettingsError, require_number
 
 
 def read_numbers(spec: object, count: int) -> tuple[float, ...] | None:
-    """The numbers behind a name, parted by colons.
-
-    Args:
-        spec: such as "step:10:0.1".
-        count: how many there must be.
-
-    Returns:
-        The numbers; None when they are not so many, or one is no finite number.
+    """The numbers of a name, separated by colons; None unless there are `count` finite ones.
 
     Example:
         >>> read_numbers("step:10:0.1", 2), read_numbers("step:10", 2)
@@ -118,13 +106,7 @@ SCHEDULES = tuple(":".join((name, *numbers)) for name, (_, numbers) in _FORMS.it
 
 
 def check_schedule(spec: object) -> None:
-    """Refuse what is no schedule, in a sentence.
-
-    Args:
-        spec: one of SCHEDULES, with numbers in the place of capitals.
-
-    Raises:
-        SettingsError: when it is not, or a number is outside its range.
+    """Raise SettingsError unless `spec` is one of SCHEDULES with numbers in their ranges.
 
     Example:
         >>> check_schedule("linear")
@@ -146,20 +128,7 @@ cyclical:FRACTION:EPOCHS, as in step:10:0.1, but 'linear' was given.
 def learning_rate_factors(
     spec: str, warmup: float, epochs: int, steps_per_epoch: int, epoch: int
 ) -> Float64:
-    """What η is multiplied by at each step of an epoch.
-
-    Args:
-        spec: the schedule, as `check_schedule` takes it.
-        warmup: epochs of warm-up, 0 … epochs.
-        epochs: of the whole training.
-        steps_per_epoch: T ≥ 1.
-        epoch: which, from 1.
-
-    Returns:
-        f in (0, 1], shape (T,). It depends on nothing else, so training can go on from any step.
-
-    Source:
-        docs/explanation/formulations.md, "Momentum, schedules, averages".
+    """The factors f of η at the T steps of an epoch (from 1), in (0, 1], shape (T,).
 
     Example:
         >>> learning_rate_factors("cosine", warmup=1, epochs=3, steps_per_epoch=2, epoch=1)
@@ -203,21 +172,7 @@ AVERAGES = (NONE, "tail:FRACTION", "ema:DECAY")
 
 
 def check_averaging(spec: object) -> None:
-    """Refuse what is no average, in a sentence.
-
-    Args:
-        spec: one of AVERAGES, with a number in the place of capitals.
-
-    Raises:
-        SettingsError: when it is not, or the number is outside its range.
-
-    Example:
-        >>> check_averaging("ema:1")
-        Traceback (most recent call last):
-        ...
-        onelayer.errors.SettingsError: averaging must be none, tail:FRACTION or ema:DECAY, with \
-FRACTION above 0 and at most 1 and DECAY between 0 and 1, as in tail:0.5, but 'ema:1' was given.
-    """
+    """Raise SettingsError unless `spec` is one of AVERAGES with a number in its range."""
     name, number = _parse_averaging(spec)
     good = name == NONE or 0.0 < number < 1.0 or (name == "tail" and number == 1.0)
     if not good:
@@ -227,19 +182,7 @@ FRACTION above 0 and at most 1 and DECAY between 0 and 1, as in tail:0.5, but 'e
 def averaging_shares(
     spec: str, epochs: int, steps_per_epoch: int, epoch: int
 ) -> NDArray[np.float64]:
-    """The share α of the newest weights after each step of an epoch.
-
-    Args:
-        spec: the average, as `check_averaging` takes it.
-        epochs: of the whole training.
-        steps_per_epoch: T ≥ 1.
-        epoch: which, from 1.
-
-    Returns:
-        α in (0, 1], shape (T,). It depends on nothing else, so training can go on from any step.
-
-    Source:
-        docs/explanation/formulations.md, "Momentum, schedules, averages".
+    """The shares α of the newest weights at the T steps of an epoch (from 1), shape (T,).
 
     Example:
         >>> averaging_shares("tail:0.5", epochs=2, steps_per_epoch=2, epoch=2)
@@ -281,20 +224,11 @@ _FLIPS = 1
 def row_order(
     shuffle_seed: int | None, epoch: int, rows: int, stored: StoredRows | None = None
 ) -> NDArray[np.int64] | None:
-    """Order in which an epoch visits the rows: file order, or drawn anew for each epoch.
+    """The order in which an epoch (from 1) visits N rows: a permutation, or None for file order.
 
-    Args:
-        shuffle_seed: None for file order.
-        epoch: 1, 2, …
-        rows: N.
-        stored: the rows where they stay in their files, which are shuffled by blocks and then
-            inside a window of them (`onelayer.data.streaming.prefetch`); None permutes all alike.
-
-    Returns:
-        A permutation of 0 … N−1, shape (N,), or None for file order.
-
-    Raises:
-        SettingsError: for files with blocks too large to be mixed in memory.
+    Rows that stay in their files, `stored`, are shuffled by blocks and then inside a window of them
+    (`onelayer.data.streaming.prefetch`); others all alike. Raises SettingsError for files with
+    blocks too large to be mixed in memory.
 
     Example:
         >>> sorted(row_order(shuffle_seed=7, epoch=1, rows=3).tolist())
@@ -322,15 +256,9 @@ def _window(stored: StoredRows) -> int:
 
 
 def mirrored_rows(flip_seed: int | None, epoch: int, rows: int) -> NDArray[np.bool_] | None:
-    """Which of the rows that an epoch visits are mirrored: each with a chance of one half.
+    """Which of the rows that an epoch visits are flipped, each with a chance of one half.
 
-    Args:
-        flip_seed: None for no row.
-        epoch: 1, 2, …
-        rows: N.
-
-    Returns:
-        By place in the order of visits, shape (N,), or None for no row.
+    By place in the order of visits, shape (N,); None for no row.
 
     Example:
         >>> mirrored_rows(flip_seed=0, epoch=1, rows=4)

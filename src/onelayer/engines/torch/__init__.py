@@ -1,19 +1,13 @@
 """The engine for accelerators and clusters: PyTorch does the arithmetic, on one device a process.
 
-devices       which device, and what it can hold
-precision     what the matrix products round their factors to
-ranks         the processes that share the rows, and the sums over them
-loads         which rows of an epoch are brought to the device together, and whose they are
-storage       rows as stored: on the device where they fit, else streamed
-machine       the device with what is there
-features      rows as the equations see them, with a 1 for the bias
-losses        losses and residuals of a batch, all runs at once
-descent       where the runs stand on the device, and the step
-graphs        many steps as one CUDA graph
-room          the buffers that an epoch's rows lie in
-trainer       epochs, evaluation and predictions
-scores        scores of fixed weights, on the device, for the certificate
-engine        the engine itself
+device         which device, what it can hold, what its products round to
+distributed    the processes that share the rows, and the sums over them
+storage        rows as stored: on the device where they fit, else streamed
+features       rows as the equations see them, with a 1 for the bias
+batches        which rows of an epoch are brought to the device together
+step           weights, slots, losses and the step
+trainer        epochs, evaluation and predictions; many steps as one CUDA graph
+engine         the engine itself, and scores of fixed weights for certificates
 
 This is the only part of onelayer, beside its export, that imports torch.
 """

@@ -1,13 +1,10 @@
-"""The buffers on the device that loads lie in, in the arithmetic type.
-
-Where the whole epoch fits, each load has a place of its own, and rows in file order are converted
-once, for all epochs; elsewhere every load takes the place of the one before.
-
-Which rows of an epoch are brought to the device together, and which of them are this process's.
+"""The rows of an epoch on the device: loads of batches, and the buffers that they are brought to.
 
 A load is some batches of one epoch in a row, as many as the device works on at one time; a batch
 that is larger than that takes several loads. Of every batch each process has a contiguous part:
-rows ⌊B r / P⌋ to ⌊B (r + 1) / P⌋ of it, for rank r of P.
+rows ⌊B r / P⌋ to ⌊B (r + 1) / P⌋ of it, for rank r of P. Where the whole epoch fits, each load has
+a place of its own, and rows in file order are converted once, for all epochs; elsewhere every load
+takes the place of the one before.
 """
 
 from __future__ import annotations
@@ -70,16 +67,10 @@ class Load:
 
 
 def plan_loads(rows: int, batch_size: int, capacity: int, ranks: Ranks) -> list[Load]:
-    """Cut an epoch into loads; every process has the same steps in the same number of loads.
+    """Cut an epoch of `rows` rows into loads of at most `capacity` rows.
 
-    Args:
-        rows: n, how many rows the epoch visits.
-        batch_size: B.
-        capacity: rows that the device works on at one time, ≥ 1.
-        ranks: the processes.
-
-    Returns:
-        The loads, in order; a batch too large for one closes in the last of its own.
+    Every process has the same steps in the same number of loads; a batch too large for one closes
+    in the last of its own.
 
     Example:
         >>> for load in plan_loads(rows=7, batch_size=3, capacity=6, ranks=Ranks()):
@@ -173,13 +164,7 @@ class Room:
         self._holds = replace(steps, learning_rate=steps.learning_rate.copy(), averaging=averaging)
 
     def fill(self, load: Load, stored: Any | None, steps: Steps) -> None:
-        """Bring a load in.
-
-        Args:
-            load: one of the epoch's.
-            stored: its rows as stored; None where they lie here already.
-            steps: of the epoch.
-        """
+        """Bring a load in; `stored` are its rows as stored, None where they are here already."""
         place = self._place(load, slice(0, load.rows))
         if stored is not None:
             self._holds = None

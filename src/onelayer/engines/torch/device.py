@@ -1,13 +1,11 @@
-"""Which device does the arithmetic, and how much it can hold.
-
-What the matrix products of float32 arithmetic round their factors to. Sums are float32 always.
+"""The device that does the arithmetic, what it can hold, and what its products round factors to.
 
     float32     24 bits of significand, the type's own
     tf32        11 bits: the tensor cores of NVIDIA's GPUs since Ampere
     bf16        8 bits: half the bytes as well
 
-The CPU has no such units: there factors are rounded likewise and multiplied in float32, which is
-no faster, but shows what a GPU would give. float64 arithmetic is never rounded.
+Sums are float32 always, and float64 arithmetic is never rounded. The CPU has no such units: there
+factors are rounded likewise and multiplied in float32, no faster, to show what a GPU would give.
 """
 
 from __future__ import annotations
@@ -33,18 +31,10 @@ STORED_SHARE = 0.7
 
 
 def find_device(name: str, local_rank: int = 0) -> Any:
-    """Find the device of that name.
+    """The torch.device of a name; "auto" is a GPU if there is one, else the CPU.
 
-    Args:
-        name: "auto" (a GPU where there is one, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
-        local_rank: number of this process on its machine: "auto" and "cuda" give each process a
-            GPU of its own.
-
-    Returns:
-        The torch.device.
-
-    Raises:
-        SettingsError: for another name, or a device that is not there; it says what to do.
+    With "auto" and "cuda" each process of a machine gets a GPU of its own, by its local rank. A
+    SettingsError says what to do where the device is not there.
     """
     if name == "auto":
         return _best(local_rank)

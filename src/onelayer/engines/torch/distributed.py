@@ -1,12 +1,9 @@
-"""The processes that share the rows of a training, and the sums over them.
+"""The processes that share the rows of a training, started by torchrun, and the sums over them.
 
-Every process holds all weights and takes every step; rows are cut among them, each batch on its
-own, so the number of processes changes which of them adds up what, and nothing else.
-
-Several processes that share the rows, started by torchrun: NCCL between GPUs, gloo between CPUs.
-
-Every sum reaches all processes with the same bits, so all of them take the same steps and decide
-alike. Ctrl-C is a decision too: it is kept until the next exchange, and ends all at the same point.
+Every process holds all weights and takes every step; each batch is cut among them, so the number of
+processes changes which of them adds up what, and nothing else. Every sum reaches all processes with
+the same bits, so all of them take the same steps and decide alike. Ctrl-C is a decision too: it is
+kept until the next exchange, and ends all at the same point. NCCL connects GPUs, gloo CPUs.
 """
 
 from __future__ import annotations
@@ -37,7 +34,7 @@ from onelayer.errors import DataError, OnelayerError, SettingsError
 
 
 class Ranks:
-    """One process alone; `onelayer.engines.torch.distributed` has the ranks of several.
+    """One process alone; `Cluster` has the ranks of several.
 
     Attributes:
         rank: number of this process, 0 … size − 1.
@@ -83,10 +80,10 @@ STEPS_BETWEEN = 16
 # Rows that are looked at to tell whether all processes read the same ones.
 SAMPLED_ROWS = 64
 
-# What processes tell each other before they work together, and how many numbers that is at most.
+# What processes exchange before they work together, and how many numbers that is at most.
 ROWS, START = 1, 2
 
-TOLD = 6
+MAX_NUMBERS = 6
 
 STORE_TIMEOUT = timedelta(seconds=5)
 
@@ -147,7 +144,7 @@ class Cluster(Ranks):
         self._same = [known for known in self._same if known() is not None]
         if any(known() is owner(rows.y) for known in self._same):
             return
-        everyone = self._told_by_all(ROWS, len(rows.y), rows.X.shape[1], *_sums_of(rows))
+        everyone = self._exchanged(ROWS, len(rows.y), rows.X.shape[1], *_sums_of(rows))
         for other, theirs in enumerate(everyone):
             if theirs != everyone[0]:
                 raise DataError(_difference(other, theirs, everyone[0]))
@@ -155,31 +152,24 @@ class Cluster(Ranks):
 
     def check_start(self, state: State) -> None:
         """Refuse to begin where the runs of not all processes stand alike."""
-        _require_same_start(self._told_by_all(START, _sum_of_state(state)))
+        _require_same_start(self._exchanged(START, _sum_of_state(state)))
 
-    def _told_by_all(self, about: int, *numbers: int) -> list[list[int]]:
-        """What every process tells, in the order of their ranks; all must tell about the same."""
-        told = torch.zeros(TOLD, dtype=torch.int64)
-        told[: 1 + len(numbers)] = torch.tensor([about, *numbers])
-        everyone = [torch.empty_like(told) for _ in range(self.size)]
+    def _exchanged(self, about: int, *numbers: int) -> list[list[int]]:
+        """The numbers of every process, in the order of their ranks; all must be about the same."""
+        mine = torch.zeros(MAX_NUMBERS, dtype=torch.int64)
+        mine[: 1 + len(numbers)] = torch.tensor([about, *numbers])
+        everyone = [torch.empty_like(mine) for _ in range(self.size)]
         with _one_sentence():
-            dist.all_gather(everyone, told, group=self._group)
+            dist.all_gather(everyone, mine, group=self._group)
         # Who begins anew looks at rows while the others, who go on, are about to take steps.
         _require_same_start([theirs.tolist()[:1] for theirs in everyone])
         return [theirs.tolist()[1:] for theirs in everyone]
 
 
 def join_cluster(device: Any) -> Cluster:
-    """Meet the other processes that the launcher started.
+    """Meet the other processes that the launcher started; can be called several times.
 
-    Args:
-        device: this process's own.
-
-    Returns:
-        The cluster; the same process can meet it several times.
-
-    Raises:
-        OnelayerError: when they cannot be met.
+    Raises OnelayerError when they cannot be met.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -281,14 +271,14 @@ def _require_same_start(everyone: list[list[int]]) -> None:
             raise SettingsError(
                 f"every process must begin where process 0 does, but process {other} begins "
                 "elsewhere; give all machines the same command, and a run folder that all of them "
-                "see, since training goes on from the checkpoints there."
+                "see, since training resumes from the checkpoints there."
             )
 
 
 def _difference(other: int, theirs: list[int], first: list[int]) -> str:
     sizes = [f"{rows:,} rows of {features:,} features" for rows, features, *_ in (first, theirs)]
     if sizes[0] == sizes[1]:
-        sizes[1] = "others of the same number"
+        sizes[1] = "other rows of the same number"
     return (
         f"every process must read the same rows, but process 0 has {sizes[0]} and process {other} "
         f"has {sizes[1]}; give all machines the same data and the same command."

@@ -1,7 +1,4 @@
-"""The engine for accelerators and clusters.
-
-Scores of fixed weights on the device, and what a bias beside them gives, in float64.
-"""
+"""The engine for accelerators and clusters, and scores of fixed weights on its device."""
 
 from __future__ import annotations
 
@@ -251,20 +248,9 @@ def make_torch_engine(
     *,
     distributed: bool = False,
 ) -> TorchEngine | None:
-    """Make the engine on the device of that name.
+    """The engine on the device of that name; see `onelayer.engines.make_engine`.
 
-    Args:
-        threads: of PyTorch on the CPU, ≥ 1; None leaves them as they are.
-        device: see `onelayer.engines.torch.device.find_device`.
-        precision: what float32 products round their factors to.
-        distributed: whether the processes that a launcher started share the rows.
-
-    Returns:
-        The engine; None where device is "auto", there is no GPU and one process alone, since the
-        CPU is then better served by another engine.
-
-    Raises:
-        SettingsError: for a device that is not there, or a precision that it has not.
+    None where device is "auto", there is no GPU and one process alone: others are faster there.
     """
     found = find_device(device, local_rank() if distributed else 0)
     if found.type == "cpu" and device == "auto" and not distributed:

@@ -1,9 +1,7 @@
-"""Rows as the equations see them: mirrored where asked for, converted, scaled, with a 1 appended.
+"""Rows as the equations see them: flipped if asked for, converted, scaled, with a 1 appended.
 
 x̃ = (x · scale + offset, 1, 0 …): the 1 is the bias's feature, so that W and b of all runs are one
 matrix and one product, and the zeros round the width up to what matrix units like.
-
-What arithmetic is done on and with: a device, its rows, its products, its peers.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ WORTH_THREADS = 4e6
 
 @dataclass(frozen=True, eq=False)
 class Machine:
-    """One device, and what is there."""
+    """One device, its products, its rows and its peers."""
 
     device: Any
     products: Products
@@ -44,9 +42,8 @@ class Machine:
     def at_work(self, multiplications: float) -> Iterator[None]:
         """Arithmetic within the block: nothing is recorded, products are as precise as chosen.
 
-        Args:
-            multiplications: of a tile or a step. Threads of the CPU wait for each other in every
-                operation, which takes longer than a small one.
+        Threads of the CPU wait for each other in every operation, which takes longer than a small
+        one, so for few multiplications one thread is used.
         """
         threads = torch.get_num_threads()
         alone = self.device.type == "cpu" and multiplications < WORTH_THREADS and threads > 1
@@ -123,13 +120,7 @@ class Features:
         return made
 
     def write(self, out: Any, stored: Any, flipped: Any | None = None) -> None:
-        """Write rows into the first columns of a buffer's rows.
-
-        Args:
-            out: rows of a buffer, as many as there are.
-            stored: rows as stored, shape (n, D).
-            flipped: which of them are mirrored, shape (n,), bool; None is none.
-        """
+        """Write stored rows (n, D) into a buffer's first columns, those of `flipped` mirrored."""
         if flipped is not None:
             lines = stored.view(len(stored), self._D // self._width, self._width)
             mirrored = lines.flip(2).view(stored.shape)
@@ -167,16 +158,9 @@ class Tile:
 
 
 def tiles(rows: Rows, dtype: Any, scores: int, machine: Machine) -> Iterator[Tile]:
-    """This process's part of the rows that a full pass visits, tile by tile.
+    """This process's part of the rows of a full pass; a tile is valid until the next one.
 
-    Args:
-        rows: the rows.
-        dtype: arithmetic type, torch's.
-        scores: how many there are of a row, R·K; a tile has room for a few copies of them.
-        machine: what they are brought to.
-
-    Yields:
-        Tiles; each holds until the next is asked for.
+    `scores` is how many there are of a row, R·K: a tile has room for a few copies of them.
     """
     machine.ranks.check_same(rows)
     start, stop = machine.ranks.part(0, rows.count)

@@ -1,4 +1,4 @@
-"""Where R runs stand on the device, and the step that they take together.
+"""The state of R runs on the device, their losses, and the step that they take together.
 
     S = X̃ W̃ᵀ                    (n, R·K)
     Γ = R̃ᵀ X̃ + 2λ W             R̃ = (w/B) ∂loss/∂s
@@ -6,15 +6,12 @@
     W̃ ← W̃ − η V, or W̃ ← W̃ − η (Γ + μ V)
     A ← A + α (W̃ − A)
 
-W̃ is W with b as a last feature. Where no run has momentum, η is put into R̃, and λ into a factor
-1 − 2ηλ of W, so that a step is three kernels beside the two products.
-
-Losses of rows and their derivatives in the scores, for all runs at once.
-
     softmax     −Σ t log p            ∂/∂s = p − t            t = (1 − ε) onehot(y) + ε/K
     K-sigmoid   (1/K) Σ [log(1 + eˢ) − t s]                   (σ(s) − t) / K
 
-Shape letters: n rows, R runs, K classes; scores S (n, R, K).
+W̃ is W with b as a last feature. Where no step needs a slot, η is put into R̃, and λ into a factor
+1 − 2ηλ of W, so that a step is three kernels beside the two products. Shape letters: n rows, R
+runs, K classes.
 """
 
 from __future__ import annotations
@@ -42,25 +39,16 @@ class Losses:
         self._any_sigmoid = bool(method.sigmoid.any())
 
     def write_targets(self, out: Any, y: Any, factors: Any) -> None:
-        """Write −c t, the targets times a factor of each row and run, that a residual starts from.
+        """Write −c t to `out` (n, R, K), for class indices y (n,) and factors c (n, R).
 
-        Args:
-            out: where, shape (n, R, K).
-            y: class index of each row, shape (n,).
-            factors: c, shape (n, R).
+        A residual starts from these targets.
         """
         out.copy_((factors * (self._smoothing / -self._K))[:, :, None].expand_as(out))
         own = (factors * (self._smoothing - 1.0))[:, :, None]
         out.scatter_add_(2, y[:, None, None].expand_as(own), own)
 
     def residual(self, S: Any, targets: Any, factors: Any) -> Any:
-        """C ∂(a row's loss)/∂s, shape (n, R, K).
-
-        Args:
-            S: scores, shape (n, R, K).
-            targets: −c t, as `write_targets` writes them.
-            factors: c, shape (n, R).
-        """
+        """C ∂(a row's loss)/∂s, for scores S and targets −c t (n, R, K) and factors c (n, R)."""
         logs = torch.log_softmax(S, 2)
         # Back through log-softmax a vector v becomes v − p Σ v: here c p − c t, in one kernel.
         R = torch.ops.aten._log_softmax_backward_data(targets, logs, 2, S.dtype)

@@ -46,15 +46,9 @@ class Storage:
         self._held: list[_Held] = []
 
     def tiles(self, X: NDArray[Any], choices: Iterable[Choice]) -> Iterator[Any]:
-        """Stored rows on the device, one choice of rows after the other.
+        """Stored rows on the device, tensors (n, D), one choice of rows after the other.
 
-        Args:
-            X: rows as stored, shape (N, D).
-            choices: rows of each tile: slices, or numbers of rows.
-
-        Yields:
-            A tensor (n, D) in the type that X is stored in, which holds until the next is asked
-            for.
+        Each is in the type that X is stored in and holds until the next is asked for.
         """
         whole = self._whole(X)
         if whole is not None:
@@ -128,15 +122,9 @@ class _Held:
 
 
 def stream(X: NDArray[Any], choices: Iterable[Choice], device: Any) -> Iterator[Any]:
-    """Tiles of rows on the device; the next one is on its way while one is worked on.
+    """Tiles of rows on the device, tensors (n, D); the next is on its way while one is worked on.
 
-    Args:
-        X: rows as stored, shape (N, D).
-        choices: rows of each tile.
-        device: a CUDA device, or the CPU, where the same is done without pinned memory.
-
-    Yields:
-        A tensor (n, D), which holds until the next is asked for.
+    On the CPU the same is done without pinned memory.
     """
     lanes = [_Lane(X, device), _Lane(X, device)]
     coming = iter(choices)

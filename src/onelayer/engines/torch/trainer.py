@@ -1,6 +1,6 @@
-"""R runs in training on one device: epochs, evaluation, predictions.
+"""R runs in training on one device: epochs, as CUDA graphs of many steps, and evaluation.
 
-Many steps as one CUDA graph, so that small steps are not bound by their kernels' launches.
+A graph of many steps is launched at once, so small steps are not bound by their kernels' launches.
 """
 
 from __future__ import annotations
@@ -32,10 +32,8 @@ class Graphs:
     def run(self, key: object, work: Callable[[], None], state: list[Any]) -> None:
         """Do the work, from its graph where there can be one.
 
-        Args:
-            key: tells work of one shape, on the same tensors, from work of another.
-            work: reads and writes the same tensors at every call, and asks nothing of the host.
-            state: tensors that it changes and that its next call depends on.
+        `key` stands for work of one shape on the same tensors, which asks nothing of the host;
+        `state` are the tensors that it changes and that its next call depends on.
         """
         if not self._captures:
             work()
