@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import typer
 from onelayer import cli
 from onelayer.data import cached
 from onelayer.errors import OnelayerError
+from onelayer.training.loop import TrainingContext
 from onelayer.training.run_folder import load_result
 from tests.cli.conftest import Command
 
@@ -189,17 +191,15 @@ def test_a_full_disk_exits_1_and_leaves_nothing(
 def test_ctrl_c_while_training_saves_what_was_trained_and_exits_130(
     run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = importlib.import_module("onelayer.training.loop")
-    enter = loop.Job.enter
-    calls = []
+    record, calls = TrainingContext.record, []
 
-    def third_is_interrupted(*arguments: object) -> object:
+    def third_is_interrupted(*arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return enter(*arguments)
+        return record(*arguments)
 
-    monkeypatch.setattr(loop.Job, "enter", third_is_interrupted)
+    monkeypatch.setattr(TrainingContext, "record", third_is_interrupted)
     code, _, err = run("train", "--data", "digits", "--lr", "0.1", "--epochs", "9")
     assert code == 130
     assert "after 1 of 9 epochs" in err
@@ -272,6 +272,24 @@ def test_data_list_says_when_nothing_is_cached(
     code, out, _ = run("data", "list")
     assert code == 0
     assert str(tmp_path / "cache") in out.replace("\n", "")
+
+
+def test_data_list_prints_each_file_as_json(
+    run: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ONELAYER_CACHE", str(tmp_path / "cache"))
+    code, out, _ = run("data", "list", "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert [one["file"] for one in told] == [record.file for record in cached()]
+    assert {one["state"] for one in told} == {"missing"}
+
+
+def test_of_many_runs_that_diverge_eight_are_noted_and_the_rest_counted(run: Command) -> None:
+    code, _, err = run("train", "--data", "digits", "--l2", "1", "--lr", "1e30:1e31:10")
+    assert code == 0
+    assert err.count(" diverged in epoch 1: ") == 8
+    assert "note: 2 more runs ended the same way; see the page\n" in err
 
 
 def test_the_installed_command_and_the_module_are_the_same(tmp_path: Path) -> None:

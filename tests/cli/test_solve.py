@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from onelayer import load
+from onelayer import cli, load
 from onelayer.solver import suggest_learning_rate
 from onelayer.training.run_folder import load_path, load_result
 from tests.cli.conftest import Command
@@ -64,6 +66,31 @@ def test_one_lambda_is_solved_to_the_gap_asked_for(run: Command, tmp_path: Path)
     told = json.loads(out)
     assert told["chosen"]["l2"] == 0.01
     assert told["models"][0]["certificate"]["gap"] == proof.gap
+
+
+def test_lambda_0_is_solved_with_a_note_that_nothing_is_proven(run: Command) -> None:
+    code, _, err = run("solve", *QUICK, "--l2", "0", "--tol", "0.1")
+    assert code == 0
+    [line] = [line for line in err.splitlines() if line.startswith("note:")]
+    assert "without l2 (λ = 0) no bound exists" in line
+
+
+def test_ctrl_c_keeps_the_lambdas_that_were_solved_and_exits_130(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def interrupted_bar(*_: str) -> Iterator[Callable[[int, int], None]]:
+        def show(done: int, _: int) -> None:
+            if done == 2:
+                raise KeyboardInterrupt
+
+        yield show
+
+    monkeypatch.setattr(cli.options, "progress_bar", interrupted_bar)
+    code, _, err = run("solve", *QUICK, "--l2", "1,0.1,0.01,0.001")
+    assert code == 130
+    assert "interrupted; the 2 largest λ were solved and saved" in err
+    assert load_path(tmp_path / "runs" / "solve").l2.tolist() == [1.0, 0.1]
 
 
 def test_certify_proves_what_training_proved_on_the_data_of_the_run(

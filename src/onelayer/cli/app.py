@@ -316,5 +316,5 @@ def _options(
 def main() -> NoReturn:
     """Run the command line; it ends the process with its exit code."""
     _silence_other_processes()
-    app()
+    app(prog_name="onelayer")
     raise AssertionError("typer ends the process by itself")
