@@ -17,18 +17,29 @@ class Readable(griffe.Extension):
             obj.docstring.value = re.sub(r"(?m)^Example:$", "Examples:", obj.docstring.value)
 
     def on_package(self, *, pkg: Any, **_: Any) -> None:
-        """Resolve the defaults of every function: `test_size=0.2`, not `test_size=TEST_SIZE`."""
+        """Resolve defaults: `test_size=0.2`, not `test_size=TEST_SIZE`."""
         self._resolve(pkg)
 
     def _resolve(self, obj: Any) -> None:
         for member in obj.members.values():
             if member.is_alias:
                 continue
-            if member.is_function or member.is_class:
-                for parameter in getattr(member, "parameters", ()):
-                    parameter.default = self._value(member, parameter.default)
             if member.is_class or member.is_module:
                 self._resolve(member)
+            elif member.is_function:
+                for parameter in member.parameters:
+                    variadic = parameter.kind in (
+                        griffe.ParameterKind.var_positional,
+                        griffe.ParameterKind.var_keyword,
+                    )
+                    parameter.default = None if variadic else self._value(member, parameter.default)
+            elif obj.is_class:  # a field of a dataclass
+                if isinstance(member.value, griffe.ExprCall):
+                    for argument in member.value.arguments:
+                        if isinstance(argument, griffe.ExprKeyword) and argument.name == "default":
+                            argument.value = self._value(member, argument.value)
+                else:
+                    member.value = self._value(member, member.value)
 
     def _value(self, obj: Any, default: Any) -> Any:
         """The value of a constant, or the default itself."""
