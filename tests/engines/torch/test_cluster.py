@@ -141,7 +141,7 @@ def test_processes_that_read_other_rows_are_refused_in_one_sentence(crew: Crew) 
     one = make_dataset(30, seed=1)
     for other, words in (
         (make_dataset(31, seed=1), "process 0 has 30 rows of 12 features and process 1 has 31"),
-        (make_dataset(30, seed=2), "process 1 has others of the same number"),
+        (make_dataset(30, seed=2), "process 1 has other rows of the same number"),
     ):
         answers = crew.do_each("own_rows", [(one, W), (other, W), (one, W)])
         assert all(answer.kind == "DataError" for answer in answers)
