@@ -170,7 +170,7 @@ def test_a_folder_that_is_not_a_run_is_refused_before_any_work(
     assert "holds other files" in err
     code, _, err = run("report", "thesis")
     assert code == 1
-    assert "settings.json is not there" in err
+    assert "thesis is not a run folder: it has no settings.json" in err
 
 
 def test_a_full_disk_exits_1_and_leaves_nothing(

@@ -90,13 +90,7 @@ def evaluate(
 
 
 @command("Models")
-def predict(
-    *,
-    model: ModelArgument,
-    rows: str,
-    out: Path,
-    arithmetic: opt.EngineOptions,
-) -> None:
+def predict(*, model: ModelArgument, rows: str, out: Path, arithmetic: opt.EngineOptions) -> None:
     """Classify rows: one line of class and probabilities per row.
 
     Example:
@@ -173,11 +167,7 @@ def _described(model: Model, most: int) -> dict[str, object]:
 
 @command("Models")
 def export(
-    *,
-    model: ModelArgument,
-    out: Path,
-    to: str | None = None,
-    input_type: str | None = None,
+    *, model: ModelArgument, out: Path, to: str | None = None, input_type: str | None = None
 ) -> None:
     """Write a model as a file of onelayer, ONNX or PyTorch.
 

@@ -130,48 +130,44 @@ def _path_figures(path: LambdaPath) -> dict[str, Any]:
 
 
 def finish(
-    result: Result, to: Path, *, keep_checkpoints: bool = False, as_json: bool = False
+    result: Result, out: Path, *, keep_checkpoints: bool = False, as_json: bool = False
 ) -> None:
     """Save runs with their page, and print their table.
 
     Checkpoints in the folder are removed, unless they are kept or the run was interrupted.
     """
+    from onelayer.training.checkpoint import unfinished
+    from onelayer.training.run_folder import save_result
+
     if leads():
-        _save(result, to, keep_checkpoints=keep_checkpoints)
+        messages = [outcome.message for outcome in result.outcomes if outcome.message]
+        for message in messages[:MOST_NOTES]:
+            note(message)
+        if len(messages) > MOST_NOTES:
+            note(f"{len(messages) - MOST_NOTES} more runs ended the same way; see the page")
+        with err.status("drawing the page"):
+            save_result(result, out, page=True, keep_checkpoints=keep_checkpoints)
         if as_json:
-            print_json({"folder": to} | _result_figures(result))
+            print_json({"folder": out} | _result_figures(result))
         else:
-            _print_result(result, to)
+            _print_result(result)
+            print_line(f"the page: {out / 'report.html'}")
     if result.interrupted:
+        left = unfinished(out)
+        if left is not None and left.command:
+            note(f"resume with: {left.command}")
         raise typer.Exit(INTERRUPTED)
 
 
-def _save(result: Result, out: Path, *, keep_checkpoints: bool) -> None:
-    from onelayer.training.run_folder import save_result
-
-    messages = [outcome.message for outcome in result.outcomes if outcome.message]
-    for message in messages[:MOST_NOTES]:
-        note(message)
-    if len(messages) > MOST_NOTES:
-        note(f"{len(messages) - MOST_NOTES} more runs ended the same way; see the page")
-    with err.status("drawing the page"):
-        save_result(result, out, page=True, keep_checkpoints=keep_checkpoints)
-
-
-def _print_result(result: Result, to: Path) -> None:
+def _print_result(result: Result) -> None:
     """Settings ranked, or of one setting and of the reproduction all figures."""
     from onelayer.report import accuracy_table, best_on_test, ranking_table
-    from onelayer.training.checkpoint import unfinished
 
     if len(result.settings) > 1 and not result.gradient_checks:
         console.print(ranking_table(result))
         print_line(best_on_test(result))
     else:
         console.print(accuracy_table(result))
-    print_line(f"the page: {to / 'report.html'}")
-    left = unfinished(to) if result.interrupted else None
-    if left is not None and left.command:
-        note(f"resume with: {left.command}")
 
 
 def _result_figures(result: Result) -> dict[str, Any]:
@@ -199,12 +195,7 @@ DECISIVE = (
 
 
 @command("Run folders and data")
-def rerun(
-    context: typer.Context,
-    *,
-    folder: RunArgument,
-    out: Path | None = None,
-) -> None:
+def rerun(context: typer.Context, *, folder: RunArgument, out: Path | None = None) -> None:
     """Repeat the command that made a run, and compare the weights bit for bit.
 
     Relative paths of data are looked up from the current folder.
