@@ -13,8 +13,8 @@ import numpy as np
 from onelayer.data import Dataset
 from onelayer.data.scaling import Scaling
 from onelayer.objective import cost as objective
+from onelayer.training.row_order import mirrored_rows, row_order
 from onelayer.training.run import Run
-from onelayer.training.schedule import mirrored_rows, row_order
 
 Pair = tuple[np.ndarray, np.ndarray]
 

@@ -24,12 +24,11 @@ from onelayer.errors import (
     SourceError,
 )
 from onelayer.experiments.best_linear import fit_best_linear
-from onelayer.experiments.reproduce import reproduce
+from onelayer.experiments.reproduce import check_gradient, reproduce
 from onelayer.model.model import Model
 from onelayer.solver import (
     Path,
     certify,
-    check_gradient,
     solve,
     solve_path,
     suggest_learning_rate,

@@ -14,8 +14,8 @@ from onelayer.errors import SettingsError
 from onelayer.objective import cost as objective
 from onelayer.objective import loss as loss_functions
 from onelayer.training.loop import Progress, initial_weights, train
+from onelayer.training.row_order import row_order
 from onelayer.training.run import Run, grid
-from onelayer.training.schedule import row_order
 from tests.made_data import make_dataset, make_splits
 from tests.trajectories import trajectory_tolerance
 

@@ -159,7 +159,7 @@ def test_two_classes_of_equal_and_opposite_weights_stay_so_under_every_method(
 
 
 def test_shares_of_flips_are_one_half_and_orders_and_flips_are_drawn_apart() -> None:
-    from onelayer.training.schedule import mirrored_rows, row_order
+    from onelayer.training.row_order import mirrored_rows, row_order
 
     flips = mirrored_rows(3, 1, 10_000)
     assert flips is not None

@@ -24,8 +24,8 @@ from onelayer.model.model import Model
 from onelayer.solver import certify, solve, solve_path, suggest_learning_rate
 from onelayer.training.checkpoint import Checkpoint
 from onelayer.training.loop import initial_weights, steps_of_epoch
+from onelayer.training.row_order import row_order
 from onelayer.training.run import method_arrays
-from onelayer.training.schedule import row_order
 from tests.data.streaming.counted_rows import CountedRows, even
 from tests.training.resuming import Interrupts
 
@@ -218,7 +218,7 @@ def test_a_batch_that_does_not_fit_in_memory_is_refused(monkeypatch: pytest.Monk
 
 
 def test_row_groups_too_large_to_be_mixed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onelayer.training.schedule.available_memory", lambda: 1000)
+    monkeypatch.setattr("onelayer.training.row_order.available_memory", lambda: 1000)
     with pytest.raises(SettingsError, match=r"largest has 100 rows .* leave the seed out"):
         row_order(0, 1, N, stored_rows(in_files(block=100)))
 

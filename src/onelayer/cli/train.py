@@ -192,9 +192,9 @@ def check_gradient(
     Hyperparameters:
         label-smoothing X: Label smoothing ε, 0 ≤ ε < 1.
     """
+    from onelayer.experiments.reproduce import check_gradient as check
     from onelayer.objective.loss import check_loss
     from onelayer.report import gradient_table
-    from onelayer.solver import check_gradient as check
 
     check_loss(loss, label_smoothing)
     checked = check(opt.load_splits(data), loss=loss, label_smoothing=label_smoothing)  # type: ignore[arg-type]

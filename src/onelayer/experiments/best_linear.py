@@ -30,8 +30,8 @@ from onelayer.objective.loss import GeneralisedCrossEntropy, targets
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.lbfgs import SAMPLE_ROWS, Preconditioner, fit_preconditioner
 from onelayer.training.loop import steps_of_epoch
+from onelayer.training.row_order import row_order
 from onelayer.training.run import Run
-from onelayer.training.schedule import row_order
 
 Shape = tuple[int, int, int]
 

@@ -4,11 +4,9 @@ solve                  the best model of one λ
 solve_path             many λ, each certified, one chosen on held-out rows
 certify                how far any model is from the lowest cost
 suggest_learning_rate  which learning rates are stable
-check_gradient         numerical against analytic gradients
 """
 
 from onelayer.solver.certificate import certify
-from onelayer.solver.gradient_check import check_gradient
 from onelayer.solver.learning_rate import LearningRateBounds, suggest_learning_rate
 from onelayer.solver.path import Choice, Path, PathProgress, Score, solve_path
 from onelayer.solver.solver import Progress, solve
@@ -21,7 +19,6 @@ __all__ = [
     "Progress",
     "Score",
     "certify",
-    "check_gradient",
     "solve",
     "solve_path",
     "suggest_learning_rate",

@@ -40,13 +40,9 @@ from onelayer.training.checkpoint import (
 )
 from onelayer.training.history import CurvatureMeter, HistoryRecorder, Measurement
 from onelayer.training.result import Outcome, Result
+from onelayer.training.row_order import mirrored_rows, row_order
 from onelayer.training.run import AUTO, Run, group_passes, method_arrays, name_settings
-from onelayer.training.schedule import (
-    averaging_shares,
-    learning_rate_factors,
-    mirrored_rows,
-    row_order,
-)
+from onelayer.training.schedule import averaging_shares, learning_rate_factors
 from onelayer.training.state import Cursor, TrainingState
 
 DTYPES = ("float32", "float64")

@@ -1,4 +1,4 @@
-"""What each step of training takes: its η, its share in averages, its rows and which are flipped.
+"""Schedules of the learning rate and of averages: what each step of training multiplies η by.
 
 With t = 0, 1, 2 … the steps after warm-up, S how many there are, and n the steps of EPOCHS epochs,
 η is multiplied by
@@ -18,8 +18,8 @@ each step have
     ema:DECAY        Σ DECAYⁱ W₋ᵢ / Σ DECAYⁱ over the steps so far, i steps back:
                      α = (1 − DECAY) / (1 − DECAYᵗ) after step t = 1, 2, …
 
-All of it depends on seeds, the epoch and the number of rows alone, so training can resume from any
-step, and a run takes the same steps whatever it is trained beside.
+All of it depends on the epoch and the number of rows alone, so training can resume from any step,
+and a run takes the same steps whatever it is trained beside.
 
 Sources: Loshchilov & Hutter (2017), SGDR, for cosine without restarts; Smith (2017), Cyclical
 learning rates for training neural networks, for the triangle, FRACTION = η_min / η_max; Goyal et
@@ -38,13 +38,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.streaming import (
-    StoredRows,
-    available_memory,
-    block_order,
-    format_bytes,
-    tile_memory,
-)
 from onelayer.errors import SettingsError, require_number
 
 
@@ -215,55 +208,3 @@ def _refusal(spec: object) -> SettingsError:
         f"averaging must be {', '.join(AVERAGES[:-1])} or {AVERAGES[-1]}, with FRACTION above 0 "
         f"and at most 1 and DECAY between 0 and 1, as in tail:0.5, but {spec!r} was given."
     )
-
-
-# A flip seed that equals the shuffle seed must not draw from the same stream.
-_FLIPS = 1
-
-
-def row_order(
-    shuffle_seed: int | None, epoch: int, rows: int, stored: StoredRows | None = None
-) -> NDArray[np.int64] | None:
-    """The order in which an epoch (from 1) visits N rows: a permutation, or None for file order.
-
-    Rows that stay in their files, `stored`, are shuffled by blocks and then inside a window of them
-    (`onelayer.data.streaming.prefetch`); others all alike. Raises SettingsError for files with
-    blocks too large to be mixed in memory.
-
-    Example:
-        >>> sorted(row_order(shuffle_seed=7, epoch=1, rows=3).tolist())
-        [0, 1, 2]
-    """
-    if shuffle_seed is None:
-        return None
-    if stored is not None:
-        return block_order(stored.blocks, _window(stored), shuffle_seed, epoch)
-    return np.random.default_rng([shuffle_seed, epoch]).permutation(rows)
-
-
-def _window(stored: StoredRows) -> int:
-    """Rows that are mixed at once."""
-    needed, left = tile_memory(stored, ordered=True), available_memory()
-    if needed > left:
-        largest = int(np.diff(stored.blocks).max())
-        raise SettingsError(
-            f"shuffle_seed mixes rows of {stored.where} inside whole row groups or record batches, "
-            f"but the largest has {largest:,} rows and two take {format_bytes(needed)} of the "
-            f"{format_bytes(left)} that are left; write smaller ones (row_group_size or "
-            f"max_chunksize = {stored.tile_rows:,}), or leave the seed out."
-        )
-    return stored.window_rows
-
-
-def mirrored_rows(flip_seed: int | None, epoch: int, rows: int) -> NDArray[np.bool_] | None:
-    """Which of the rows that an epoch visits are flipped, each with a chance of one half.
-
-    By place in the order of visits, shape (N,); None for no row.
-
-    Example:
-        >>> mirrored_rows(flip_seed=0, epoch=1, rows=4)
-        array([False,  True,  True, False])
-    """
-    if flip_seed is None:
-        return None
-    return np.random.default_rng([flip_seed, epoch, _FLIPS]).random(rows) < 0.5
