@@ -72,7 +72,7 @@ def pixels(page: Page) -> list[str]:
 
 def test_every_chart_is_drawn(watched: Watched) -> None:
     boxes = watched.page.locator("[data-chart]")
-    assert boxes.count() == 23
+    assert boxes.count() == 24
     for i in range(boxes.count()):
         box = boxes.nth(i)
         assert box.locator("svg path").count() > 3

@@ -13,6 +13,7 @@ from onelayer.report.curves import settings_section
 from onelayer.report.distance import distance_section
 from onelayer.report.learning_rate import learning_rate_section
 from onelayer.report.penalty import penalty_section
+from onelayer.report.reliability import reliability_section
 from onelayer.report.render import Page, Section, write_page
 from onelayer.report.selection import best_section
 from onelayer.report.summary import (
@@ -51,7 +52,7 @@ def write_report(
     Args:
         result: the records.
         place: an existing folder, in which report.html and the charts in charts/ are replaced; or
-            a file that ends in .html, which is written alone.
+            a file, which is written alone.
         on_progress: called with how many charts are written of how many.
 
     Returns:
@@ -59,6 +60,7 @@ def write_report(
 
     Raises:
         OSError: when the disk refuses.
+        SaveError: when it refuses a page alone.
 
     Example:
         >>> import tempfile
@@ -212,6 +214,7 @@ SECTIONS: tuple[Callable[[Records], Section | None], ...] = (
     templates_section,
     strongest_section,
     confusion_section,
+    reliability_section,
     settings_section,
     gradient_section,
 )

@@ -47,7 +47,7 @@ def write_path_report(
     Args:
         path: solved.
         place: an existing folder, in which report.html and the charts in charts/ are replaced; or
-            a file that ends in .html, which is written alone.
+            a file, which is written alone.
         on_progress: called with how many charts are written of how many.
 
     Returns:
@@ -55,6 +55,7 @@ def write_path_report(
 
     Raises:
         OSError: when the disk refuses.
+        SaveError: when it refuses a page alone.
 
     Example:
         >>> import tempfile

@@ -253,10 +253,10 @@ class Page:
 def write_page(
     place: Path, make: Callable[[], Page], on_progress: Callable[[int, int], None]
 ) -> Path:
-    """Write a page into a folder with its charts as PNG and SVG, or as one .html file alone."""
+    """Write a page into an existing folder with its charts as PNG and SVG, or as one file alone."""
     with Painter() as painter:  # first, so that it bundles the scripts while charts are made
         page = make()
-        if place.suffix.lower() in (".html", ".htm"):
+        if not place.is_dir():
             with staged_file(place) as staging:
                 staging.write_text(render_page(page, painter.scripts(), ""), encoding="utf-8")
             return place

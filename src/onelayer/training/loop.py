@@ -26,7 +26,7 @@ from onelayer.engines import AVERAGE, Engine, State, Steps, Trainer, Weights, st
 from onelayer.errors import LearningRateWarning, SettingsError
 from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.provenance import describe_environment
-from onelayer.model.evaluation import count_confusion
+from onelayer.model.evaluation import Reliability, count_confusion
 from onelayer.model.model import Certificate
 from onelayer.objective.loss import LOSS_FUNCTIONS
 from onelayer.objective.penalty import Penalty
@@ -458,7 +458,7 @@ def _result(context: TrainingContext, *, certify: bool) -> Result:
     certifying = time.perf_counter() - started
     trainer = context.begin(range(len(recorder.runs)), State(recorder.weights))
     test = context.rows(data.test)
-    return Result(
+    result = Result(
         runs=recorder.runs,
         outcomes=tuple(outcome or Outcome("interrupted", 0) for outcome in recorder.outcomes),
         W=recorder.weights.W,
@@ -478,6 +478,13 @@ def _result(context: TrainingContext, *, certify: bool) -> Result:
         | {"dtype": str(recorder.weights.W.dtype)},
         seconds={"train": training_seconds, "certify": certifying},
     )
+    return result.with_records(reliability=_reliability(result, data.test))
+
+
+def _reliability(result: Result, test: Dataset) -> dict[int, Reliability]:
+    """Accuracy by confidence on the test rows, of the runs whose W is kept at every epoch."""
+    shown = [i for i in result.snapshots if result.runs[i].loss == "softmax" and test.rows]
+    return {i: result.model(i).evaluate(test).reliability for i in shown}
 
 
 def _certify(context: TrainingContext) -> tuple[Certificate, ...]:

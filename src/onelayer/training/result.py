@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -20,6 +21,7 @@ from onelayer.data.dataset import DataCard
 from onelayer.data.scaling import Scaling
 from onelayer.errors import SettingsError
 from onelayer.files.provenance import Command
+from onelayer.model.evaluation import Reliability
 from onelayer.model.model import Certificate, Model, origin
 from onelayer.objective.gradcheck import GradientCheck
 from onelayer.training.run import Run
@@ -121,6 +123,8 @@ class Result:
         optima: the best cost there is for each λ > 0 of the runs, as certificates of the solved
             optimum: J* lies between its lower_bound and its cost. May be empty.
         curvatures: for some runs (key: position), the curvature met during training.
+        reliability: for the runs of `snapshots` (key: position), accuracy by confidence on the test
+            rows; only for the softmax loss, whose scores are probabilities.
         environment: engine, library versions, processor, threads.
         seconds: wall time of each phase, in s.
         command: the command line that made it; None when it was made from Python.
@@ -149,6 +153,7 @@ class Result:
     certificates: tuple[Certificate, ...] = ()
     optima: tuple[Certificate, ...] = ()
     curvatures: Mapping[int, Curvature] = field(default_factory=dict)
+    reliability: Mapping[int, Reliability] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     command: Command | None = None
@@ -333,11 +338,10 @@ class Result:
         Raises:
             SaveError: when it cannot be written.
         """
-        from onelayer.training.run_folder import write_single_page
-
+        place = Path(tempfile.mkdtemp(prefix="onelayer-")) if path is None else Path(path)
         # Pages are drawn by a higher package, which is asked by name.
-        report = importlib.import_module("onelayer.report")
-        return write_single_page(path, report.write_report, self)
+        page: Path = importlib.import_module("onelayer.report").write_report(self, place)
+        return page
 
     def __repr__(self) -> str:
         return _table(self)

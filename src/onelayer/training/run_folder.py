@@ -4,6 +4,7 @@ settings.json          kind ("runs" or "path"), format, data card, environment, 
   of a result          runs, outcomes, reported figures, gradient checks, certificates, curvatures
   of a path            choice, chosen position, test score, folds
 weights.safetensors    W, b, scale, offset; of a result test_loss, confusion, snapshot.<position>,
+                       reliability.<position> (rows, confidence, accuracy of each bin),
                        scale.<name> and offset.<name> of other scalings of a sweep
 history.parquet        of a result, one line a run and epoch: run, setting, seed, epoch, measures
 path.parquet           of a path, one line a λ: certificate, passes, status, score in training
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -28,9 +28,10 @@ from onelayer import solver
 from onelayer.data.dataset import DataCard
 from onelayer.data.scaling import Scaling
 from onelayer.errors import SaveError
-from onelayer.files.atomic import SETTINGS_FILE, staged_file, staged_folder
+from onelayer.files.atomic import SETTINGS_FILE, staged_folder
 from onelayer.files.lock import holder
 from onelayer.files.provenance import Command, read_command, write_command
+from onelayer.model.evaluation import Reliability
 from onelayer.model.model import Certificate, Model
 from onelayer.objective.gradcheck import GradientCheck
 from onelayer.solver import Choice, Score
@@ -315,15 +316,6 @@ def save_result(
             importlib.import_module("onelayer.report").write_report(result, staging)
 
 
-def write_single_page(path: Path | str | None, write: Callable[[Any, Path], Path], of: Any) -> Path:
-    """Write a page outside a run folder; None is a new temporary folder, with its charts."""
-    if path is None:
-        return write(of, Path(tempfile.mkdtemp(prefix="onelayer-")))
-    with staged_file(Path(path)) as staging:
-        write(of, staging.parent).replace(staging)
-    return Path(path)
-
-
 def write_records(result: Result, folder: Path) -> None:
     """Write the three files of a result into an existing folder."""
     _write_weights(result, folder)
@@ -373,6 +365,11 @@ def load_result(folder: Path | str) -> Result:
             int(i): Curvature(tuple(c["epochs"]), tuple(c["values"]))
             for i, c in settings["curvatures"].items()
         },
+        reliability={
+            int(name.removeprefix("reliability.")): Reliability(t[0].astype(np.int64), t[1], t[2])
+            for name, t in tensors.items()
+            if name.startswith("reliability.")
+        },
         environment=settings["environment"],
         seconds=settings["seconds"],
         command=read_command(settings.get("command")),
@@ -392,6 +389,9 @@ def _write_weights(result: Result, folder: Path) -> None:
         "test_loss": result.test_loss,
         "confusion": result.confusion,
     } | {f"snapshot.{position}": shots for position, shots in result.snapshots.items()}
+    for position, curve in result.reliability.items():
+        bins = [curve.rows, curve.confidence, curve.accuracy]
+        tensors[f"reliability.{position}"] = np.stack(bins).astype(np.float64)
     for other in result.other_scalings.values():
         tensors |= {f"scale.{other.name}": other.scale, f"offset.{other.name}": other.offset}
     _write_arrays(folder, tensors)

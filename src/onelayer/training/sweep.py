@@ -163,6 +163,7 @@ def _with_best(
     return result.with_records(
         snapshots={position: closely.snapshots[0]},
         curvatures={position: closely.curvatures[0]},
+        reliability={position: closely.reliability[0]} if closely.reliability else {},
         seconds=dict(result.seconds) | {"watch the best": closely.seconds["train"]},
     )
 
