@@ -146,13 +146,13 @@ def test_charts_in_a_fold_are_drawn_when_it_opens(browser: Browser, tmp_path: Pa
     page = watched.open(tmp_path)
     box = page.locator('[data-chart="loss-lambda-0-eta-0.03"]')
     assert box.locator("svg").count() == 0
-    page.locator("#lambda-0-eta-0\\.03 > summary").click()
+    page.locator("#setting-lambda-0-eta-0\\.03 > summary").click()
     box.locator("svg .mark-line path").first.wait_for(state="visible")
     size = box.locator("svg").bounding_box()
     assert size is not None
     assert size["width"] > 200
     # A link from the contents opens the fold that it leads to.
-    page.locator('nav a[href="#lambda-0-eta-0.05"]').click()
+    page.locator('nav a[href="#setting-lambda-0-eta-0.05"]').click()
     page.locator('[data-chart="loss-lambda-0-eta-0.05"] svg').wait_for(state="visible")
     assert watched.complaints == []
     page.close()

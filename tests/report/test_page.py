@@ -124,6 +124,13 @@ def test_every_link_leads_somewhere(report_folder: Path) -> None:
             assert (report_folder / link).is_file()
 
 
+def test_no_two_places_have_one_name(four_settings: Result) -> None:
+    named = make_result([Run(0.1, epochs=1, name=name) for name in ("summary", "made", "theme")])
+    for result in (four_settings, named, named.with_records(reported=())):
+        places = [attributes["id"] for _, attributes in read(result).tags if "id" in attributes]
+        assert len(places) == len(set(places))
+
+
 def test_charts_are_valid_vega_lite(four_settings: Result) -> None:
     import altair as alt
 
@@ -307,11 +314,8 @@ def test_a_sweep_shows_test_rows_of_the_chosen_setting_alone() -> None:
     assert table.table is not None
     assert not any("test" in column.name for column in table.table.columns)
     shown = [section for section in page.all if "test accuracy" in " ".join(section.text)]
-    assert [section.anchor for section in shown] == [
-        "summary",
-        "best",
-        confusion.charts[0].name[10:],
-    ]
+    chosen = confusion.charts[0].name.replace("confusion", "setting")
+    assert [section.anchor for section in shown] == ["summary", "best", chosen]
 
 
 def test_charts_of_a_section_share_one_legend(four_settings: Result) -> None:

@@ -102,7 +102,8 @@ def _setting(records: Records, anchor: str, setting: SettingSummary, *, folded: 
     if setting.l2 == 0.0:
         text.append("λ = 0: loss and cost are equal.")
     heading = f"{setting.name} (best by validation)" if best else setting.name
-    return Section(anchor, heading, tuple(text), charts=charts, folded=folded)
+    place = f"setting-{anchor}"
+    return Section(place, heading, tuple(text), charts=charts, folded=folded)
 
 
 def _accuracy(part: str, measured: Spread) -> str:
