@@ -27,6 +27,7 @@ BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>[^\n]*?) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```",
     flags=re.DOTALL | re.MULTILINE,
 )
+OPTION = re.compile(r"(?<!\S)--[a-zA-Z][\w-]*|(?<=[/,])--[a-zA-Z][\w-]*")
 # What a comment behind a print says: `print(1 + 1)  # 2`.
 SAID = re.compile(r"^print\(.*\)  # (.+)$", flags=re.MULTILINE)
 # Blocks that need what the tests do not install, by page.
@@ -61,12 +62,19 @@ def run(code: str, folder: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-def commands(page: Path) -> set[str]:
-    """Commands of the terminal blocks, and of the README's indented lines: train, data list, …"""
+def command_lines(page: Path) -> list[str]:
+    """Commands of the terminal blocks, and of the README's indented lines, without comments."""
     text = page.read_text(encoding="utf-8")
     console = "\n".join(b.code for b in blocks(page) if b.language == "console")
-    lines = console + "\n" + "\n".join(re.findall(r"^    (onelayer .*)$", text, flags=re.MULTILINE))
-    return set(re.findall(r"^onelayer ([a-z-]+(?: list| fetch)?)", lines, flags=re.MULTILINE))
+    lines = [*console.splitlines(), *re.findall(r"^    (onelayer .*)$", text, flags=re.MULTILINE)]
+    return [line.split("#")[0] for line in lines if line.startswith("onelayer ")]
+
+
+def name_of(line: str) -> str:
+    """The command of a line: train, data list, …"""
+    found = re.match(r"onelayer ([a-z-]+(?: list| fetch)?)", line)
+    assert found is not None, line
+    return found[1]
 
 
 def said_in_order(said: list[str], printed: list[str]) -> str | None:
@@ -76,7 +84,8 @@ def said_in_order(said: list[str], printed: list[str]) -> str | None:
 
 
 SNIPPETS = [block.code for block in blocks(README) if block.language == "python"]
-COMMANDS = sorted(set().union(*(commands(page) for page in [README, *PAGES])))
+LINES = [line for page in [README, *PAGES] for line in command_lines(page)]
+COMMANDS = sorted(set(map(name_of, LINES)))
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
@@ -137,9 +146,11 @@ def test_settings_files_of_the_documents_name_options_that_exist(page: Path) -> 
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_of_the_documents_exist(command: str) -> None:
+def test_commands_of_the_documents_and_their_options_exist(command: str) -> None:
     words = [sys.executable, "-m", "onelayer", *command.split(), "--help"]
-    assert subprocess.run(words, capture_output=True, check=False).returncode == 0
+    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    used = {flag for line in LINES if name_of(line) == command for flag in OPTION.findall(line)}
+    assert used <= set(OPTION.findall(shown))
 
 
 @pytest.mark.parametrize("page", [README, FOUR_EXPERIMENTS], ids=lambda p: str(p.stem))
