@@ -5,6 +5,7 @@ same cores and threads; rounds are interleaved, so that drift of the machine hit
 
     harness/   processes, rounds, limits, record, page: how anything is measured and kept
     suites/    what is measured, one file each
+    pages/     how each suite measures, for docs/explanation/benchmarks.md
     peers/     onelayer and whom it is measured beside, one file each
     results/   latest.json, what docs/benchmarks.md shows; check.json, what --check compares with
 """

@@ -13,13 +13,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.harness.page import render_page
+from benchmarks.harness.page import method, render_page
 from benchmarks.harness.processes import WorkerError, make_conditions
 from benchmarks.harness.record import Part, Record, read_record, write_record
 from benchmarks.harness.rounds import Session, Suite
 from benchmarks.suites import SUITES
 from benchmarks.suites.check import check, kind_of_processor
-from benchmarks.suites.training import METHOD, agreement_text
+from benchmarks.suites.training import agreement_text
 from onelayer.engines import ENGINE_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,7 +113,7 @@ def write_page(record: Mapping[str, Part], page: Path) -> None:
     page.parent.mkdir(parents=True, exist_ok=True)
     text = render_page(record, SUITES, page.parent / "benchmarks")
     if agreed := agreement_text(record):
-        text += f"\n## How it is measured\n\n{METHOD}\n\n{agreed}\n"
+        text += f"\n## How it is measured\n\n{method('training')}\n\n{agreed}\n"
     page.write_text(text, encoding="utf-8")
 
 

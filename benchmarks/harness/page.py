@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from benchmarks.harness.rounds import Suite
 
 MEGABYTE = 1e6
+PAGES = Path(__file__).resolve().parents[1] / "pages"
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,11 @@ def render_page(record: Record, suites: Sequence[Suite], folder: Path) -> str:
                 *rest,
             ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def method(suite: str) -> str:
+    """How a suite measures, in its own words."""
+    return (PAGES / f"{suite}.md").read_text(encoding="utf-8").strip()
 
 
 def load_warning(part: Part) -> str:

@@ -27,6 +27,7 @@ from benchmarks.harness.page import (
     Target,
     absent_rows,
     megabytes,
+    method,
     picture,
     spread_text,
     table,
@@ -342,7 +343,7 @@ def render(part: Part, folder: Path) -> list[str]:
     if paths := [_path_row(m) for m in part.of("all")]:
         tables += [f"### {title_of(part, 'all')}", table(PATH_HEAD, paths)]
     optima = "\n".join(_confirmed(part, one) for one in part.facts["optima"])
-    return ["## Time to the optimum", *shown, *tables, METHOD, optima]
+    return ["## Time to the optimum", *shown, *tables, method("optimum"), optima]
 
 
 def _rows(part: Part, found: Measure) -> list[list[str]]:
@@ -485,23 +486,6 @@ def _words(part: Part, works: Sequence[str]) -> str:
         times = [f"{m.label} {m.median:.3g} s" for m in part.of(work) if m.median]
         said.append(f"{title_of(part, work)}: {', '.join(times)}")
     return f"Excess over J* against time, both axes logarithmic. Time to 1e-6: {'; '.join(said)}."
-
-
-METHOD = """\
-**How it is measured.** Every contender minimises J = mean cross-entropy + λ Σ W² (scikit-learn's
-C = 1 / (2λN)) on pixels divided by the largest value, in a process of its own, all alive together
-with the same cores and threads. Answers are judged by `onelayer.objective.cost.cost` in float64.
-
-- Peers get X scaled and in their own type before the clock starts; onelayer gets the bytes as
-  stored, and its call includes scaling, preconditioner and proof.
-- Each is watched once over its iterates (the curves; the clock stands still while one is looked
-  at). Then come interleaved rounds of plain calls. A peer is told the fewest iterations that reach
-  an excess of 1e-6 J*, its own tolerance set too small to matter, and proves nothing. onelayer
-  is told no such number: its call ends when it has proven a gap of 1e-6 J.
-- A watched solution is ended after 30 s, and who took more than 12 s is timed once. "Not reached":
-  its time was over. "Gave up": the solver itself ended it.
-- MB above X: the peak of resident memory during a call, less what was resident before.
-- J* comes from onelayer in float64 with the gap proven to 1e-10, and is confirmed by the peers:"""
 
 
 def _target(peer: str, asked: float, keys: Sequence[str], l2: float) -> Target:

@@ -8,8 +8,8 @@ scikit-learn's LogisticRegression on a tenth of the rows. NumPy float64 judges e
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness.oracle import compare, expect
-from benchmarks.harness.page import MEGABYTE, Target, megabytes, spread_text, table
+from benchmarks.harness.page import MEGABYTE, Target, megabytes, method, spread_text, table
 from benchmarks.harness.problem import Answer, Data, Problem, Setting
 from benchmarks.harness.processes import Process
 from benchmarks.harness.record import Check, Measure, Part, Record, median_ratio
@@ -146,21 +146,10 @@ class Desk:
         few = whole.train.take(slice(0, self._probe.rows // 10))
         return Splits(few, whole.validation, whole.test, name=whole.name, source=whole.source)
 
-    def path(self) -> dict[str, Any]:
-        return self._path(self.splits, self._probe.l2s)
-
-    def path_of_shares(self) -> dict[str, Any]:
-        """One λ, validation and test rows cut off the one file."""
+    def path(self, rows: str, l2s: tuple[float, ...]) -> dict[str, Any]:
+        """λ's on all rows, on a tenth, or with validation and test cut off the one file."""
         X, y = self._folder / "train.npy", self._folder / "train-labels.npy"
-        return self._path(load(X, labels=y, progress=False), self._probe.peer_l2s[:1])
-
-    def path_of_tenth(self) -> dict[str, Any]:
-        return self._path(self.tenth, self._probe.l2s)
-
-    def few_of_tenth(self) -> dict[str, Any]:
-        return self._path(self.tenth, self._probe.peer_l2s)
-
-    def _path(self, splits: Splits, l2s: tuple[float, ...]) -> dict[str, Any]:
+        splits = load(X, labels=y, progress=False) if rows == "shares" else getattr(self, rows)
         work = partial(solve_path, splits, l2s, tol=TOLERANCE, scaling="unit", engine=self._engine)
         path, figures = timed(work)
         proofs = [model.require_certificate() for model in path.models]
@@ -297,30 +286,33 @@ def costs_of(rows: Dataset, W: Float64, b: Float64, l2s: Float64) -> Float64:
 
 @dataclass(frozen=True)
 class Step:
-    """A part to be measured: the desk's methods that do it and judge it, and on which rows.
+    """A part to be measured: what of the desk does it and judges it, and on which rows."""
 
-    `fraction` of the rows is trained on; memory counts unless `weighed` is False.
-    """
-
-    do: str
+    key: str
     label: str
+    do: str
+    values: Mapping[str, Any] = field(default_factory=dict)
     judge: str = ""
     fraction: float = 1.0
-    weighed: bool = True
+    weighed: bool = True  # whether its memory is shown
 
 
 def steps_of(probe: Probe) -> tuple[Step, ...]:
     """All that is measured, in the page's order; the last three in rounds."""
-    path, few = f"onelayer, {probe.points} λ's, each proven", len(probe.peers)
-    runs = len(probe.settings)
+    label, few, runs = "onelayer, {} λ's, each proven", len(probe.peers), len(probe.settings)
+    whole, tenth = ({"rows": rows, "l2s": probe.l2s} for rows in ("splits", "tenth"))
+    one = {"rows": "shares", "l2s": probe.peer_l2s[:1]}
     return (
-        Step("path", path, "judge_path"),
-        Step("sweep", f"onelayer, a sweep of {runs} runs × {probe.epochs} epochs", "judge_sweep"),
-        Step("path_of_shares", "onelayer, 1 λ, validation and test cut off the file",
+        Step("path", label.format(probe.points), "path", whole, "judge_path"),
+        Step("sweep", f"onelayer, a sweep of {runs} runs × {probe.epochs} epochs", "sweep",
+             judge="judge_sweep"),
+        Step("path_of_shares", "onelayer, 1 λ, validation and test cut off the file", "path", one,
              fraction=0.64),
-        Step("path_of_tenth", path, fraction=0.1),
-        Step("few_of_tenth", f"onelayer, {few} λ's, each proven", fraction=0.1),
-        Step("peer", f"scikit-learn LogisticRegression, {few} λ's", "judge_peer", 0.1, False),
+        Step("path_of_tenth", label.format(probe.points), "path", tenth, fraction=0.1),
+        Step("few_of_tenth", label.format(few), "path", {**tenth, "l2s": probe.peer_l2s},
+             fraction=0.1),
+        Step("peer", f"scikit-learn LogisticRegression, {few} λ's", "peer", {}, "judge_peer", 0.1,
+             weighed=False),
     )  # fmt: skip
 
 
@@ -336,7 +328,7 @@ def measure(session: Session, probe: Probe | None = None) -> Part:
     for step in steps_of(probe):
         facts = {"rows": round(step.fraction * probe.rows)}
         once = partial(_once, session, probe, folder, step, checks)
-        entrants.append(Entrant(Measure("probe", step.do, step.label, facts=facts), once))
+        entrants.append(Entrant(Measure("probe", step.key, step.label, facts=facts), once))
 
     for some, rounds in ((entrants[:3], 1), (entrants[3:], probe.rounds)):
         keep = partial(_keep, session, part, checks)
@@ -354,14 +346,14 @@ def _once(
     session: Session, probe: Probe, folder: Path, step: Step, checks: dict[str, list[Check]]
 ) -> Sample:
     """A part, and the judgement of its first answer, each in a new process."""
-    told = _ask(session, probe, folder, step.do)
+    told = _ask(session, probe, folder, step.do, **step.values)
     kept = ("models", "passes", "gap", "accuracy")
     facts = {key: told[key] for key in kept if key in told}
     if step.weighed:
         facts["peak_bytes"] = told["peak_bytes"] - probe.x_bytes
-    if step.judge and step.do not in checks:
+    if step.judge and step.key not in checks:
         judged = _ask(session, probe, folder, step.judge, **told)
-        checks[step.do] = [Check(*check) for check in judged.pop("checks")]
+        checks[step.key] = [Check(*check) for check in judged.pop("checks")]
         facts |= judged
     return Sample(told["seconds"], facts=facts)
 
@@ -390,7 +382,7 @@ def render(part: Part, _: Path) -> list[str]:
         f"X takes {megabytes(part.facts['x_bytes'])} MB.",
         table(HEAD, [_row(found) for found in part.measures]),
         _compared(part),
-        METHOD,
+        method("probes"),
         table(("held against NumPy float64", "off by", "allowed", "agrees"), checks),
     ]
 
@@ -423,18 +415,6 @@ def _compared(part: Part) -> str:
         f"times as long as onelayer takes for the same λ's with their proofs, and {whole:.2f} "
         f"times as long as onelayer's {path.facts['models']} λ's on all rows."
     )
-
-
-METHOD = """\
-- **Rows**: each class has a mean in a subspace of 64 dimensions; the noise has a falling spectrum
-  (deviation ∝ (1 + i)^−½) in rotated directions. Training, validation and test rows lie in .npy
-  files of their own and are mapped; in the third row validation and test are cut off one file.
-- **Time** is that of `solve_path` (the solutions, their proofs, and the scores of every model) and
-  of `sweep` (training, loss and accuracy on training and validation rows at every epoch, and
-  the best run watched once more), rows loaded. scikit-learn has its defaults, its tolerance too,
-  and float32 rows that were converted before the clock started; given float16 it takes float64.
-- **Memory** is the most that the whole process ever had resident, interpreter, libraries, mapped
-  files and answer included, less the bytes of the training features."""
 
 
 def _fact(key: str, unit: float, do: str, record: Record) -> float | None:

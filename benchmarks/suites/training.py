@@ -280,23 +280,3 @@ WIDE = _suite(
     (_sgemm("wide, float16 X", 80, "wide", "wide-float16"),
      _sgemm("wide, float32 X", 80, "wide", "wide-float32")),
 )  # fmt: skip
-
-METHOD = """\
-- **Agreement first.** Each contender trains once and its weights are compared with NumPy float64.
-  Allowed is 16 times the distance that a float32 run of the same equations in another order of
-  summation has from the oracle. A run that rounding alone can carry by more than 1 % of its
-  largest weight (η = 0.1) is chaotic and is compared over its first five steps. Who disagrees is
-  not timed, and the command's exit code is 1. SGDClassifier is another algorithm (one-vs-rest, one
-  row a step): nothing is asserted of it.
-- **Then time**, from X as stored in memory to trained weights in NumPy arrays, no evaluation.
-  Converting X is timed; imports and JAX's compiling are not (the latter is shown). Each contender
-  has a process of its own on the same cores with the same threads, all alive together; rounds are
-  interleaved, and their order moves on by one each round. Every timed answer is compared too.
-- **Ratios** are taken pair by pair within a round; the median of them is shown.
-- **GFLOP/s** count the two products of every step, 4 N D K R epochs. **Of sgemm**: against the
-  median of 4096³ float32 products by NumPy in the same process, right before and after each time.
-- **Of copy**: the least bytes that must cross the memory bus a second, against the median copy
-  of 256 MiB (reads and writes counted). In the model X is read once an epoch; W is free if it fits
-  in the last-level cache, else read twice and written once every batch.
-- **MB above X**: the peak of the process's resident memory during its first training, less what was
-  resident when X was loaded and the contender was ready."""
