@@ -145,53 +145,40 @@ BATCHES = (1024, 16_384, 262_144, 4_194_304)
 SOLVER_PASSES, LOCAL_BATCH, LOCAL_STEPS = 30, 1024, (1, 16, 256)
 
 
-def _work(columns: int, batch_size: int) -> Workload:
-    return Workload(10**9, 1024, columns, batch_size)
-
-
 def extrapolation() -> list[str]:
     """Steps, batches and the optimum of 10⁹ × 1024 rows on 8, 64 and 1024 GPUs, in Markdown."""
-    return [*_steps(1000), *_steps(32_000), *_local_steps(1000), *_optimum(1000)]
-
-
-def _steps(columns: int) -> list[str]:
-    rows = []
+    parts = []
+    for columns in (1000, 32_000):
+        works = [Workload(10**9, 1024, columns, batch) for batch in BATCHES]
+        rows = [[str(gpus), *(_epoch(step_cost(work, rank, gpus), work) for work in works),
+                 f"{smallest_batch(works[0], rank, gpus):,}"]
+                for gpus, rank in GPUS.items()]  # fmt: skip
+        parts += [
+            f"Synchronous steps, {columns} columns (runs × classes): time of an epoch, and the "
+            "share of it that is communication.",
+            table(["GPUs", *(f"B = {batch:,}" for batch in BATCHES), "B for 10 %"], rows, 0),
+        ]
+    local, solved = [], []
     for gpus, rank in GPUS.items():
-        works = [_work(columns, batch) for batch in BATCHES]
-        cells = [_epoch(step_cost(work, rank, gpus), work) for work in works]
-        rows.append([str(gpus), *cells, f"{smallest_batch(works[0], rank, gpus):,}"])
-    text = (f"Synchronous steps, {columns} columns (runs × classes): time of an epoch, and the "
-            "share of it that is communication.")  # fmt: skip
-    head = ["GPUs", *(f"B = {batch:,}" for batch in BATCHES), "B for 10 %"]
-    return [text, table(head, rows, 0)]
-
-
-def _local_steps(columns: int) -> list[str]:
-    rows = []
-    for gpus, rank in GPUS.items():
-        work = _work(columns, LOCAL_BATCH * gpus)
-        cost = step_cost(work, rank, gpus)
-        cells = [_epoch(replace(cost, reduce=cost.reduce / h), work) for h in LOCAL_STEPS]
-        rows.append([str(gpus), *cells])
-    text = (f"Local steps, {columns} columns: each GPU takes H steps on {LOCAL_BATCH:,} rows of "
-            "its own, then all average their weights: time of an epoch, share of "
-            "communication.")  # fmt: skip
-    return [text, table(["GPUs", *(f"H = {h}" for h in LOCAL_STEPS)], rows, 0)]
+        work = Workload(10**9, 1024, 1000, LOCAL_BATCH * gpus)
+        cost, whole = step_cost(work, rank, gpus), pass_cost(work, rank, gpus)
+        rare = [replace(cost, reduce=cost.reduce / h) for h in LOCAL_STEPS]
+        local.append([str(gpus), *(_epoch(one, work) for one in rare)])
+        solved.append([str(gpus), f"{whole.total:.3g} s", f"{whole.communication:.2%}",
+                       f"{SOLVER_PASSES * whole.total:.3g} s"])  # fmt: skip
+    return [
+        *parts,
+        f"Local steps, 1000 columns: each GPU takes H steps on {LOCAL_BATCH:,} rows of its own, "
+        "then all average their weights: time of an epoch, share of communication.",
+        table(["GPUs", *(f"H = {h}" for h in LOCAL_STEPS)], local, 0),
+        "The optimum, 1000 classes: a pass over all rows, its communication, and "
+        f"{SOLVER_PASSES} passes.",
+        table(["GPUs", "a pass", "communication", "whole solve"], solved, 0),
+    ]
 
 
 def _epoch(cost: StepCost, work: Workload) -> str:
     return f"{cost.total * work.steps:.3g} s, {cost.communication:.0%}"
-
-
-def _optimum(columns: int) -> list[str]:
-    rows = []
-    for gpus, rank in GPUS.items():
-        cost = pass_cost(_work(columns, gpus), rank, gpus)
-        rows.append([str(gpus), f"{cost.total:.3g} s", f"{cost.communication:.2%}",
-                     f"{SOLVER_PASSES * cost.total:.3g} s"])  # fmt: skip
-    text = (f"The optimum, {columns} classes: a pass over all rows, its communication, and "
-            f"{SOLVER_PASSES} passes.")  # fmt: skip
-    return [text, table(["GPUs", "a pass", "communication", "whole solve"], rows, 0)]
 
 
 @dataclass(frozen=True)

@@ -138,47 +138,43 @@ def _training(session: Session, device: Device, problem: Problem, asked: str) ->
 
     data = make_data(problem)
     session.log(f"{problem.name}: the float64 equations")
-    expected = expect(problem, data)
-    factors = np.full(problem.features, problem.scale), np.zeros(problem.features)
-    rows, entrants = Rows(data.X, data.y, *factors), []
+    expected, entrants = expect(problem, data), list[Entrant]()
+    rows = Rows(data.X, data.y, np.full(problem.features, problem.scale),
+                np.zeros(problem.features))  # fmt: skip
+
+    def add(label: str, work: Callable[[], Any], refused: str = "", **facts: Any) -> None:
+        who = ONELAYER if label.startswith(ONELAYER) else "torch"
+        found = Measure(problem.name, who, label, refused=refused, facts=facts)
+        entrants.append(Entrant(found, partial(_sample, device, work)))
+
     for precision in ("float32", "tf32"):
         begin = partial(_begin, device.engine(precision), problem)
-        allowed = expected if precision == "float32" else rounded(expected)
-        limit = device.matmul_limit(tf32=precision == "tf32")
-        facts = {"flops": problem.flops, "matmul": limit, "asked": asked}
-        who = f"onelayer, {precision}"
         fresh = partial(_train, problem, rows, begin)
-        entrants.append(_entrant(device, problem, who, fresh, allowed, facts))
+        refused, answer = _compared(fresh, rounded(expected) if precision == "tf32" else expected)
+        facts = {"flops": problem.flops, "asked": asked,
+                 "matmul": device.matmul_limit(tf32=precision == "tf32")}  # fmt: skip
+        add(f"onelayer, {precision}", fresh, refused, answer=answer, **facts)
         warm = begin()
         warm.epoch(rows, _steps(problem))
-        measure = Measure(problem.name, ONELAYER, f"{who}, a warm trainer",
-                          refused=entrants[-1].measure.refused, facts=facts)  # fmt: skip
         again = partial(_train, problem, rows, partial(_itself, warm))
-        entrants.append(Entrant(measure, partial(_sample, device, again)))
+        add(f"onelayer, {precision}, a warm trainer", again, refused, **facts)
     if problem.runs == len(THE_FOUR):
         loop = partial(train_in_turn, problem, data, device.device)
-        who = "PyTorch loop, one setting after another"
-        entrants.append(_entrant(device, problem, who, loop, expected, {}))
+        refused, answer = _compared(loop, expected)
+        add("PyTorch loop, one setting after another", loop, refused, answer=answer)
     return time_in_turn(entrants, 1 if session.quick else ROUNDS, session.log, settle=0.0)
 
 
-def _entrant(
-    device: Device, problem: Problem, who: str, train: Callable[[], Answer], expected: Expected,
-    facts: dict[str, Any],
-) -> Entrant:  # fmt: skip
-    """Check the answer of a first call, which warms up as well."""
+def _compared(train: Callable[[], Answer], expected: Expected) -> tuple[str, str]:
+    """Check the answer of a first call, which warms up as well: why it is refused, in words."""
     found = compare(train(), expected)
     answer = (f"{found.distance:.1g} from float64's weights, {found.allowed:.1g} allowed, "
               f"{found.runs} runs held to it")  # fmt: skip
-    refused = "" if found.agrees else f"{DISAGREES}: {answer}"
-    device.peak()
-
-    measure = Measure(problem.name, ONELAYER if who.startswith(ONELAYER) else "torch", who,
-                      refused=refused, facts={**facts, "answer": answer})  # fmt: skip
-    return Entrant(measure, partial(_sample, device, train))
+    return "" if found.agrees else f"{DISAGREES}: {answer}", answer
 
 
 def _sample(device: Device, work: Callable[[], Any]) -> Sample:
+    device.peak()
     return Sample(device.timed(work)[0], facts=device.peak())
 
 
