@@ -5,7 +5,6 @@ Shape letters as in docs/formulations.md: N rows, D features, K classes, B batch
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 
-INIT_SCALE = 0.01
+INIT_SCALE, CIFAR_BATCH = 0.01, 10_000
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,8 @@ class Setting:
 class Problem:
     """A training job: R runs side by side on N rows, in file order.
 
-    X is stored as `dtype`; `source` is "cifar10" for the first N training rows, "random" for noise.
+    X is stored as `dtype`. The rows are the first of a source: "cifar10", "digits", "random" noise,
+    or "picture", a blurred picture of each class in noise.
     """
 
     name: str
@@ -55,8 +55,15 @@ class Problem:
 
     @property
     def scale(self) -> float:
-        """Factor of every feature: bytes are divided by 255, floats are taken as they are."""
-        return 1 / 255 if self.dtype == "uint8" else 1.0
+        """Factor of every feature."""
+        return 1 / self.max_value
+
+    @property
+    def max_value(self) -> float:
+        """The largest value that a feature can have; floats are taken as they are."""
+        if self.source == "digits":
+            return 16.0
+        return 255.0 if self.dtype == "uint8" else 1.0
 
     @property
     def learning_rates(self) -> NDArray[np.float64]:
@@ -114,38 +121,38 @@ def initial_weights(problem: Problem) -> Answer:
 
 
 def make_data(problem: Problem) -> Data:
-    """The rows of a problem: CIFAR-10's training rows in file order, or seeded noise.
+    """The rows of a problem; fewer rows of a source are the first rows of more."""
+    from onelayer.data import load
 
-    Fewer rows of a source are the first rows of more: X and y have generators of their own.
-    """
-    if problem.source == "cifar10":
-        from onelayer.data import load
-
-        train = load().train
-        return Data(train.X[: problem.rows], train.y[: problem.rows])
+    rows, features, classes = problem.rows, problem.features, problem.classes
+    if problem.source == "cifar10" and rows > CIFAR_BATCH:
+        splits = load(train_batches=(1, 2, 3, 4), validation_batches=(5,))
+        X = np.concatenate([splits.train.X, splits.validation.X])[:rows]
+        return Data(X, np.concatenate([splits.train.y, splits.validation.y])[:rows])
+    if problem.source in ("cifar10", "digits"):
+        train = load(problem.source).train
+        return Data(train.X[:rows], train.y[:rows])
+    if problem.source == "picture":
+        rng = np.random.default_rng(0)
+        y, pictures = rng.integers(0, classes, rows), rng.integers(0, 40, (classes, features))
+        X = pictures[y] + rng.integers(0, 200, (rows, features))
+        return Data(X.astype(np.uint8), y)
     of_X, of_y = np.random.default_rng(1), np.random.default_rng(2)
-    shape = (problem.rows, problem.features)
-    y = of_y.integers(0, problem.classes, problem.rows)
+    y = of_y.integers(0, classes, rows)
     if problem.dtype == "uint8":
-        return Data(of_X.integers(0, 256, shape, np.uint8), y)
-    return Data(of_X.standard_normal(shape, np.float32).astype(problem.dtype), y)
-
-
-def save_data(folder: Path, make: Callable[[], Data]) -> Path:
-    """Write X and y where workers read them, unless they are there already."""
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        X, y = make()
-        np.save(folder / "X.npy", X)
-        np.save(folder / "y.npy", y)
-    return folder
+        return Data(of_X.integers(0, 256, (rows, features), np.uint8), y)
+    return Data(of_X.standard_normal((rows, features), np.float32).astype(problem.dtype), y)
 
 
 def data_folder(problem: Problem, parent: Path) -> Path:
     """The folder that holds a problem's rows, written when it is first asked for."""
     p = problem
-    name = f"{p.source}-{p.rows}x{p.features}-{p.classes}-{p.dtype}"
-    return save_data(parent / name, lambda: make_data(problem))
+    folder = parent / f"{p.source}-{p.rows}x{p.features}-{p.classes}-{p.dtype}"
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        for name, array in make_data(problem)._asdict().items():
+            np.save(folder / f"{name}.npy", array)
+    return folder
 
 
 def read_data(folder: Path | str) -> Data:

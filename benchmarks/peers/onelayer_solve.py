@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import Any
 
-from benchmarks.harness.problem import Data
+from benchmarks.harness.problem import Data, Problem
 from benchmarks.harness.processes import ENGINE_VARIABLE
 from benchmarks.peers.solving import (
     GOAL,
@@ -15,11 +16,10 @@ from benchmarks.peers.solving import (
     PreparedSolver,
     Seen,
     Solution,
-    Task,
     Watch,
     climb,
 )
-from onelayer.data import Splits
+from onelayer.data import Dataset, Splits
 from onelayer.engines import make_engine
 from onelayer.solver import Path, Progress, solve, solve_path
 
@@ -27,9 +27,15 @@ FAR = 1e-9
 PLENTY = 1000
 
 
-def prepare(task: Task, data: Data, threads: int) -> PreparedSolver:
+def dataset_of(problem: Problem, data: Data) -> Dataset:
+    """The rows as onelayer takes them."""
+    names = tuple(str(k) for k in range(problem.classes))
+    return Dataset(data.X, data.y, names, max_value=problem.max_value, name=problem.name)
+
+
+def prepare(problem: Problem, data: Data, threads: int) -> PreparedSolver:
     """The engine that the parent named; threads come by affinity and environment."""
-    engine, dataset = make_engine(os.environ[ENGINE_VARIABLE]), task.dataset(data)
+    engine, dataset = make_engine(os.environ[ENGINE_VARIABLE]), dataset_of(problem, data)
 
     def find(l2: float, passes: int | None) -> Solution:
         marks: list[tuple[int, float]] = []
@@ -64,21 +70,23 @@ def prepare(task: Task, data: Data, threads: int) -> PreparedSolver:
     return PreparedSolver(find, trace, data.X.nbytes, engine.describe())
 
 
-def prepare_path(task: Task, data: Data, threads: int) -> PreparedPath:
+def prepare_path(problem: Problem, data: Data, threads: int) -> PreparedPath:
     """`solve_path`, which also scores every model; 1000 rows stand for the validation rows."""
-    engine, train = make_engine(os.environ[ENGINE_VARIABLE]), task.dataset(data)
+    engine, train = make_engine(os.environ[ENGINE_VARIABLE]), dataset_of(problem, data)
     few = train.take(slice(0, 1000))
-    splits = Splits(train, few, few, name=task.name, source=task.title)
+    splits = Splits(train, few, few, name=problem.name, source="")
 
-    def path(l2s: tuple[float, ...]) -> Path:
+    def path(l2s: list[float]) -> Path:
         return solve_path(splits, l2s, tol=PATH_TOLERANCE, scaling="unit", engine=engine)
 
     def run() -> dict[str, Any]:
-        models = path(task.l2s).models
+        models = path(problem.l2s.tolist()).models
         proofs = [model.require_certificate() for model in models]
         return {
             "gaps": [proof.gap / proof.cost for proof in proofs],
             "passes": [model.passes for model in models],
         }
 
-    return PreparedPath(lambda: path(task.l2s[:1]), run, data.X.nbytes, engine.describe())
+    return PreparedPath(
+        lambda: path(problem.l2s[:1].tolist()), run, data.X.nbytes, engine.describe()
+    )

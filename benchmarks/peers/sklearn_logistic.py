@@ -19,14 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from benchmarks.harness.problem import Data
+from benchmarks.harness.problem import Data, Problem
 from benchmarks.peers.solving import (
     CLASSES,
     PreparedPath,
     PreparedSolver,
     Seen,
     Solution,
-    Task,
     Watch,
     climb,
 )
@@ -39,7 +38,7 @@ PLENTY = 100_000
 
 
 def prepare(
-    task: Task, data: Data, threads: int, solver: str = "lbfgs", dtype: str = "float64",
+    problem: Problem, data: Data, threads: int, solver: str = "lbfgs", dtype: str = "float64",
     centred: bool = False,
 ) -> PreparedSolver:  # fmt: skip
     """scikit-learn's by default: lbfgs on float64.
@@ -48,26 +47,26 @@ def prepare(
     rows as they were follows from it. newton-cholesky tells nothing, so each number of steps is a
     call.
     """
-    X = _scaled(task, data, dtype)
+    X = _scaled(problem, data, dtype)
     mean = X.mean(axis=0) if centred else None
     if mean is not None:
         X -= mean
     return _prepare(_sklearn(solver), X, data, _bias_last if solver == "lbfgs" else None, mean)
 
 
-def prepare_intelex(task: Task, data: Data, threads: int) -> PreparedSolver:
+def prepare_intelex(problem: Problem, data: Data, threads: int) -> PreparedSolver:
     """scikit-learn-intelex on float64; it too walks by SciPy's L-BFGS-B, with its own gradients."""
     import daal4py
     from sklearnex.linear_model import LogisticRegression
 
     daal4py.daalinit(threads)
     kind = Kind(partial(LogisticRegression, solver="lbfgs"), "scikit-learn-intelex")
-    return _prepare(kind, _scaled(task, data, "float64"), data, _bias_first)
+    return _prepare(kind, _scaled(problem, data, "float64"), data, _bias_first)
 
 
-def prepare_fit(task: Task, data: Data, threads: int) -> PreparedPath:
+def prepare_fit(problem: Problem, data: Data, threads: int) -> PreparedPath:
     """`LogisticRegression().fit(X, y)`: lbfgs, C = 1, at most 100 iterations, float64."""
-    kind, X = _sklearn("lbfgs"), _scaled(task, data, "float64")
+    kind, X = _sklearn("lbfgs"), _scaled(problem, data, "float64")
 
     def fit(**settings: Any) -> dict[str, Any]:
         with _unconverged():
@@ -90,8 +89,8 @@ def _sklearn(solver: str) -> Kind:
     return Kind(partial(LogisticRegression, solver=solver), "scikit-learn")
 
 
-def _scaled(task: Task, data: Data, dtype: str) -> Floats:
-    scaled: Floats = (data.X / task.max_value).astype(dtype)
+def _scaled(problem: Problem, data: Data, dtype: str) -> Floats:
+    scaled: Floats = (data.X / problem.max_value).astype(dtype)
     return scaled
 
 

@@ -1,4 +1,4 @@
-"""What solvers share: tasks, prepared calls, and a watch that looks at a solver's iterates.
+"""What solvers share: prepared calls, and a watch that looks at a solver's iterates.
 
 The clock stands still while an iterate is looked at. Few are judged, ever further apart; where the
 goal was first reached is then found by bisection among the iterates since the last judged one.
@@ -15,9 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness.problem import Data
-from onelayer.data import Dataset, load
-
 Floats = NDArray[np.floating]
 
 GOAL = 1e-6
@@ -26,64 +23,8 @@ CLASSES = 10
 SPARSER = 1.2
 
 
-@dataclass(frozen=True)
-class Task:
-    """Rows whose optima are sought, each λ by itself or all of them along a path.
-
-    The first `rows` of a source, "cifar10", "digits" or "random"; of "random" rows alone the number
-    of features can be chosen.
-    """
-
-    name: str
-    title: str
-    source: str
-    rows: int
-    l2s: tuple[float, ...]
-    features: int = 3072
-
-    @property
-    def max_value(self) -> float:
-        """What features are divided by: the largest value that one can have."""
-        return 16.0 if self.source == "digits" else 255.0
-
-    @property
-    def unknowns(self) -> int:
-        return CLASSES * (self.features + 1)
-
-    def dataset(self, data: Data) -> Dataset:
-        names = tuple(str(k) for k in range(CLASSES))
-        return Dataset(data.X, data.y, names, max_value=self.max_value, name=self.name)
-
-    def make_rows(self) -> Data:
-        """The rows as stored; random ones are a blurred picture of their class, and noise."""
-        if self.source == "digits":
-            train = load("digits").train
-            return Data(train.X[: self.rows], train.y[: self.rows])
-        if self.source == "cifar10":
-            splits = load(train_batches=(1, 2, 3, 4), validation_batches=(5,))
-            X = np.concatenate([splits.train.X, splits.validation.X])
-            y = np.concatenate([splits.train.y, splits.validation.y])
-            return Data(X[: self.rows], y[: self.rows])
-        rng = np.random.default_rng(0)
-        y = rng.integers(0, CLASSES, self.rows)
-        of_class = rng.integers(0, 40, (CLASSES, self.features))
-        X = of_class[y] + rng.integers(0, 200, (self.rows, self.features))
-        return Data(X.astype(np.uint8), y)
-
-
 def l2_path(count: int, high: float, low: float) -> tuple[float, ...]:
     return tuple(np.geomspace(high, low, count).tolist())
-
-
-def make_tasks(source: str, *, quick: bool) -> tuple[tuple[Task, ...], Task]:
-    """Tasks whose λ's are solved one by one, and the one that is solved along a path."""
-    what = "CIFAR-10" if source == "cifar10" else "random bytes"
-    l2s, rows, all_rows = ((0.1,), 2, 10) if quick else ((0.1, 0.01, 0.001), 10, 50)
-    path = l2_path(4, 1.0, 0.01) if quick else l2_path(20, 1.0, 1e-4)
-    return (
-        Task("batch", f"{what}, {rows} 000 rows", source, 1000 * rows, l2s),
-        Task("digits", "digits, 1 000 rows, D = 64", "digits", 1000, (0.001,), 64),
-    ), Task("all", f"{what}, {all_rows} 000 rows", source, 1000 * all_rows, path)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks.harness.problem import Data
-from benchmarks.peers.solving import CLASSES, PreparedSolver, Solution, Task, Watch
+from benchmarks.harness.problem import Data, Problem
+from benchmarks.peers.solving import CLASSES, PreparedSolver, Solution, Watch
 from benchmarks.peers.torch_training import use_threads
 
 PLENTY = 100_000
@@ -19,9 +19,9 @@ class _EnoughError(Exception):
     """Raised out of the optimiser when there is no more to see."""
 
 
-def prepare(task: Task, data: Data, threads: int) -> PreparedSolver:
+def prepare(problem: Problem, data: Data, threads: int) -> PreparedSolver:
     about = use_threads(threads)
-    X = torch.from_numpy((data.X / task.max_value).astype(np.float32))
+    X = torch.from_numpy((data.X / problem.max_value).astype(np.float32))
     y = torch.from_numpy(data.y)
 
     def solve(l2: float, iterations: int | None) -> Solution:

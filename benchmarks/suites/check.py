@@ -24,7 +24,7 @@ from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part, Record
 from benchmarks.harness.rounds import Entrant, Sample, Session, time_in_turn
 from benchmarks.harness.worker import timed
 from benchmarks.peers import LBFGS32, contender, solver
-from benchmarks.peers.solving import GOAL, Task
+from benchmarks.peers.solving import GOAL, l2_path
 from benchmarks.suites.optimum import run_paths, start_solver
 from benchmarks.suites.training import THE_FOUR, Entry, measure_entries
 from onelayer import _native
@@ -48,9 +48,9 @@ EIGHT = Problem("eight runs", rows=2000, epochs=8,
 WIDE = Problem("wide", rows=8192, features=1024, classes=1000, batch_size=1024, epochs=1,
                dtype="float32")  # fmt: skip
 HALF = replace(WIDE, name="wide, float16", dtype="float16")
-SOLVED = Task("solved", "random bytes, 4000 rows", "random", 4000, (0.01,))
-PATH = Task("all", "random bytes, 2000 rows, D = 512", "random", 2000,
-            tuple(np.geomspace(1, 1e-3, 8).tolist()), 512)  # fmt: skip
+SOLVED = Problem("solved", 4000, source="picture", settings=(Setting(l2=0.01),))
+PATH = Problem("all", 2000, 512, source="picture",
+               settings=tuple(Setting(l2=l2) for l2 in l2_path(8, 1, 1e-3)))  # fmt: skip
 PEER_ITERATIONS = 20
 
 
@@ -84,7 +84,7 @@ def _train(
 
 def _solve(session: Session, rounds: int) -> list[Measure]:
     """The proven optimum beside a number of iterations of scikit-learn that come less near."""
-    (l2,), entrants = SOLVED.l2s, []
+    (l2,), entrants = SOLVED.l2s.tolist(), list[Entrant]()
     ours = start_solver(solver(ONELAYER), SOLVED, session)
     peer = start_solver(solver(LBFGS32), SOLVED, session)
     with ours, peer:

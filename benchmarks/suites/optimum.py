@@ -32,13 +32,14 @@ from benchmarks.harness.page import (
     spread_text,
     table,
 )
-from benchmarks.harness.problem import Data, read_data, save_data
+from benchmarks.harness.problem import Data, Problem, Setting, data_folder, read_data
 from benchmarks.harness.processes import SETTLE_SECONDS, Process, WorkerError
 from benchmarks.harness.record import CRASHED, ONELAYER, Measure, Part, Record, median_ratio
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
 from benchmarks.harness.worker import resident_bytes, timed
 from benchmarks.peers import INTELEX, LBFGS, LBFGS32, PATHS, SOLVERS, Contender
-from benchmarks.peers.solving import GOAL, Task, Watch, make_tasks
+from benchmarks.peers.onelayer_solve import dataset_of
+from benchmarks.peers.solving import GOAL, Watch, l2_path
 from onelayer.objective.cost import cost
 from onelayer.solver import solve
 
@@ -52,9 +53,9 @@ L2S = (0.1, 0.01, 0.001)
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """Costs of models on a task's rows, in float64."""
+    """Costs of models on a problem's rows, in float64."""
 
-    task: Task
+    problem: Problem
     data: Data
 
     def cost(self, W: ArrayLike, b: ArrayLike, l2: float) -> float:
@@ -63,7 +64,7 @@ class Judge:
         total = 0.0
         for start in range(0, len(y), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
-            total += len(y[rows]) * cost(X[rows] / self.task.max_value, y[rows], W, b)
+            total += len(y[rows]) * cost(X[rows] / self.problem.max_value, y[rows], W, b)
         return total / len(y) + l2 * float(np.sum(W * W))
 
     def excess(self, W: ArrayLike, b: ArrayLike, l2: float, optimum: float) -> float:
@@ -75,7 +76,7 @@ class Judge:
         It is the cost of a model that onelayer found to a relative gap of 1e-10. That it is the
         least does not rest on onelayer's word alone: the page says how near others come to it.
         """
-        rows = self.task.dataset(self.data)
+        rows = dataset_of(self.problem, self.data)
         model = solve(rows, l2, tol=REFERENCE_TOLERANCE, scaling="unit")
         found = self.cost(model.W, model.b, l2)
         return found, model.require_certificate().gap / found
@@ -84,11 +85,11 @@ class Judge:
 class Desk:
     """Solves in a worker's process."""
 
-    def __init__(self, who: Contender | None, task: Task, folder: Path, threads: int) -> None:
+    def __init__(self, who: Contender | None, problem: Problem, folder: Path, threads: int) -> None:
         data = read_data(folder)
-        self._judge, self.greeting = Judge(task, data), dict[str, Any]()
+        self._judge, self.greeting = Judge(problem, data), dict[str, Any]()
         if who is not None:
-            self._prepared = who.prepare(task, data, threads)
+            self._prepared = who.prepare(problem, data, threads)
             self.greeting = {"about": self._prepared.about, "x_bytes": self._prepared.x_bytes}
         self._resident = resident_bytes()
 
@@ -139,10 +140,28 @@ class Effort:
 FULL, QUICK = Effort(3, 3, 30.0, slow=12.0), Effort(2, 1, 10.0)
 
 
+def make_tasks(source: str, *, quick: bool) -> tuple[dict[str, str], Problem, Problem, Problem]:
+    """Titles, two problems whose λ's are solved one by one, and one that is solved as a path."""
+    what, source = ("CIFAR-10", source) if source == "cifar10" else ("random bytes", "picture")
+    l2s, rows, all_rows = (L2S[:1], 2, 10) if quick else (L2S, 10, 50)
+    path = l2_path(4, 1.0, 0.01) if quick else l2_path(20, 1.0, 1e-4)
+    titles = {
+        "batch": f"{what}, {rows} 000 rows",
+        "digits": "digits, 1 000 rows, D = 64",
+        "all": f"{what}, {all_rows} 000 rows",
+    }
+    batch, everything = (
+        Problem(name, 1000 * count, source=source, settings=tuple(Setting(l2=l2) for l2 in some))
+        for name, count, some in (("batch", rows, l2s), ("all", all_rows, path))
+    )
+    digits = Problem("digits", 1000, 64, source="digits", settings=(Setting(l2=0.001),))
+    return titles, batch, digits, everything
+
+
 def measure(session: Session) -> Part:
     effort = QUICK if session.quick else FULL
-    tasks, whole = make_tasks(session.source, quick=session.quick)
-    part = session.part(titles={task.name: task.title for task in (*tasks, whole)}, optima=())
+    titles, *tasks, whole = make_tasks(session.source, quick=session.quick)
+    part = session.part(titles=titles, optima=())
     part = replace(part, absent=tuple((s.label, s.pip) for s in SOLVERS if not s.installed))
     for task in tasks:
         for l2, optimum, solved in solve_task(task, SOLVERS, effort, session):
@@ -152,35 +171,35 @@ def measure(session: Session) -> Part:
     try:
         return part.with_(run_paths(whole, effort.path_rounds, session))
     except WorkerError as error:
-        return replace(part, failed=(f"{whole.title}: {error}",))
+        return replace(part, failed=(f"{titles[whole.name]}: {error}",))
 
 
 def _work(task: str, l2: float) -> str:
     return f"{task} λ={l2:g}"
 
 
-def too_large(who: Contender, task: Task) -> str:
+def too_large(who: Contender, task: Problem) -> str:
     """Why a solver cannot take the task, or nothing."""
-    size = 8.0 * task.unknowns**2
+    unknowns = task.classes * (task.features + 1)
+    size = 8.0 * unknowns**2
     if not who.forms_hessian or size <= MAX_HESSIAN_BYTES:
         return ""
-    return f"does not fit: its Hessian of {task.unknowns} unknowns takes {size / 1e9:.1f} GB"
+    return f"does not fit: its Hessian of {unknowns} unknowns takes {size / 1e9:.1f} GB"
 
 
-def start_solver(who: Contender | None, task: Task, session: Session) -> Process:
+def start_solver(who: Contender | None, task: Problem, session: Session) -> Process:
     """A worker, without a contender for J*; rows are written when they are first asked for."""
     c = session.conditions
-    folder = save_data(c.folder / f"optimum-{task.name}", task.make_rows)
     name = who.label if who else "the reference"
-    return Process(name, Desk, who, task, folder, c.threads, conditions=c)
+    return Process(name, Desk, who, task, data_folder(task, c.folder), c.threads, conditions=c)
 
 
 def solve_task(
-    task: Task, solvers: Sequence[Contender], effort: Effort, session: Session
+    task: Problem, solvers: Sequence[Contender], effort: Effort, session: Session
 ) -> Iterator[tuple[float, dict[str, float], list[Measure]]]:
     """One λ of a task after another by every contender: λ, J* with its gap, measures."""
     with start_solver(None, task, session) as process:
-        optima = {l2: process.ask("find", l2=l2) for l2 in task.l2s}
+        optima = {l2: process.ask("find", l2=l2) for l2 in task.l2s.tolist()}
     refused, running = dict[str, str](), dict[str, Process]()
     with ExitStack() as stack:
         for who in (s for s in solvers if s.installed):
@@ -252,7 +271,7 @@ class _Seeker:
         return told
 
 
-def run_paths(task: Task, rounds: int, session: Session) -> list[Measure]:
+def run_paths(task: Problem, rounds: int, session: Session) -> list[Measure]:
     """All rows: the path and the default fit in turn."""
     with ExitStack() as stack:
         entrants = []

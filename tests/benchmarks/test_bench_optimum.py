@@ -14,16 +14,26 @@ import pytest
 
 from benchmarks.harness import chart
 from benchmarks.harness.page import table
+from benchmarks.harness.problem import Problem, Setting, make_data
 from benchmarks.harness.processes import Process, WorkerError
 from benchmarks.harness.record import ONELAYER, Measure, Part
 from benchmarks.harness.rounds import Session
 from benchmarks.peers import INTELEX, LBFGS, LBFGS32, SOLVERS, solver
-from benchmarks.peers.solving import Floats, Seen, Task, Watch, climb, make_tasks
+from benchmarks.peers.solving import Floats, Seen, Watch, climb
 from benchmarks.suites import optimum
-from benchmarks.suites.optimum import Desk, Effort, Judge, run_paths, solve_task, too_large
+from benchmarks.suites.optimum import (
+    Desk,
+    Effort,
+    Judge,
+    make_tasks,
+    run_paths,
+    solve_task,
+    too_large,
+)
 from onelayer.objective.cost import cost
 
-TINY = Task("batch", "tiny", "random", 90, (0.1,), 12)
+TINY = Problem("batch", 90, 12, source="picture", settings=(Setting(l2=0.1),))
+TWO = (Setting(l2=0.1), Setting(l2=0.01))
 ZERO = np.zeros((2, 3))
 
 
@@ -96,7 +106,7 @@ def test_climbing_ends_where_the_solver_gives_no_more() -> None:
 
 @pytest.fixture(scope="module")
 def judge() -> Judge:
-    return Judge(TINY, TINY.make_rows())
+    return Judge(TINY, make_data(TINY))
 
 
 def test_the_judge_counts_the_oracles_cost(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +186,7 @@ def test_a_peer_that_crashes_is_named_and_the_others_go_on(
     session: Session, here: type[Here], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(here, "dies", solver(LBFGS).label)
-    task = replace(TINY, l2s=(0.1, 0.01))
+    task = replace(TINY, settings=TWO)
     parts = list(solve_task(task, [solver(ONELAYER), solver(LBFGS)], Effort(1, 1, 20.0), session))
     part = replace(OPTIMUM, measures=tuple(m for *_, found in parts for m in found))
     assert len(part.measures) == 4
@@ -193,7 +203,7 @@ def test_what_was_measured_before_a_failure_is_kept(
     def fail(*_: object) -> list[Measure]:
         raise WorkerError("the path ended with exit code 1.")
 
-    monkeypatch.setattr(optimum, "make_tasks", lambda *_, **__: ((TINY,), TINY))
+    monkeypatch.setattr(optimum, "make_tasks", lambda *_, **__: ({"batch": "tiny"}, TINY, TINY))
     monkeypatch.setattr(optimum, "SOLVERS", (solver(ONELAYER),))
     monkeypatch.setattr(optimum, "run_paths", fail)
     kept: list[Part] = []
@@ -205,7 +215,7 @@ def test_what_was_measured_before_a_failure_is_kept(
 
 @pytest.mark.usefixtures("here")
 def test_the_path_is_timed_beside_a_default_fit(session: Session) -> None:
-    path, fit = run_paths(replace(TINY, name="all", l2s=(0.1, 0.01)), 2, session)
+    path, fit = run_paths(replace(TINY, name="all", settings=TWO), 2, session)
     assert (len(path.facts["passes"]), len(path.seconds)) == (2, 2)
     assert (len(fit.facts["passes"]), len(fit.seconds)) == (1, 2)
     assert path.facts["gap"] <= 1e-4
@@ -215,7 +225,7 @@ def test_the_path_is_timed_beside_a_default_fit(session: Session) -> None:
 
 def test_a_hessian_that_is_too_large_is_not_formed() -> None:
     newton = solver("sklearn-newton")
-    batch, digits = make_tasks("random", quick=False)[0]
+    _, batch, digits, _ = make_tasks("random", quick=False)
     assert "7.6 GB" in too_large(newton, batch)
     assert too_large(newton, digits) == ""
     assert too_large(solver(LBFGS), batch) == ""
