@@ -87,6 +87,5 @@ def prepare_path(problem: Problem, data: Data, threads: int) -> PreparedPath:
             "passes": [model.passes for model in models],
         }
 
-    return PreparedPath(
-        lambda: path(problem.l2s[:1].tolist()), run, data.X.nbytes, engine.describe()
-    )
+    warm = partial(path, problem.l2s[:1].tolist())
+    return PreparedPath(warm, run, data.X.nbytes, engine.describe())
