@@ -17,9 +17,9 @@ from onelayer.data.datasets import layout
 from onelayer.data.datasets.cifar import load_cifar10, load_cifar100
 from onelayer.data.datasets.decode import holds_files
 from onelayer.data.datasets.digits import load_digits
-from onelayer.data.formats.base import Table, is_pattern
+from onelayer.data.formats.base import ReadOptions, Table, is_pattern
 from onelayer.data.formats.images import has_sub_folders, parse_size, parts_of
-from onelayer.data.formats.registry import ReadOptions, holds_shards, names_file, read_table
+from onelayer.data.formats.registry import holds_shards, names_file, read_table
 from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.progress import Log, print_line
 from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE, check_split, split_dataset
@@ -132,7 +132,7 @@ def load(
     if is_frame(source):
         names = {field.name for field in fields(options)}
         options.refuse_all_but(names - {"image_size", "stream"}, "a data frame")
-    read = ReadOptions(log, options.pixels, split_seed, progress, stream)
+    read = ReadOptions(log, parse_size(image_size), split_seed, progress, stream)
     return _load_own(source if path is None else path, options, read)
 
 
@@ -181,11 +181,6 @@ class LoadOptions:
                     "name the rows or leave the labels out."
                 )
 
-    @property
-    def pixels(self) -> tuple[int, int] | None:
-        """(height, width) of pictures, or None."""
-        return parse_size(self.image_size)
-
     def refuse_all_but(self, allowed: Collection[str], data: str) -> None:
         """Raise `SettingsError` for an option that was set and has no effect on this data set.
 
@@ -220,22 +215,18 @@ def _locate(source: Any) -> tuple[str, Path | None]:
     if source in (CIFAR10, CIFAR100) and not os.path.isdir(source):
         return str(source), None
     path = Path(source).expanduser()
-    return _kind(path), path
-
-
-def _kind(path: Path) -> str:
-    """What is at a path: one of the CIFAR sets, or the user's own rows."""
     if is_pattern(path):
-        return OWN
+        return OWN, path
     if os.path.isdir(path):
-        if holds_files(path, layout.CIFAR10):
-            return CIFAR10
-        if holds_files(path, layout.CIFAR100):
-            return CIFAR100
-        return OWN if holds_shards(path) or has_sub_folders(path) else CIFAR10
-    # CIFAR-10's loader explains archives, and folders that do not exist.
-    archive = path.suffix.lower() in (".gz", ".tgz", ".tar")
-    return CIFAR10 if archive or not (path.suffix or os.path.exists(path)) else OWN
+        for data_set in (layout.CIFAR10, layout.CIFAR100):
+            if holds_files(path, data_set):
+                return data_set.folder_name, path
+        own = holds_shards(path) or has_sub_folders(path)
+    else:
+        # CIFAR-10's loader explains archives, and folders that do not exist.
+        archive = path.suffix.lower() in (".gz", ".tgz", ".tar")
+        own = not archive and bool(path.suffix or os.path.exists(path))
+    return OWN if own else CIFAR10, path
 
 
 def _load_own(source: Any, options: LoadOptions, read: ReadOptions) -> Splits:

@@ -84,7 +84,7 @@ def split(
     if class_names is None or labels.dtype.kind not in "iu":
         labels = number_labels(labels, names, f"{name}, y")
     features = X if stored_rows(X) is not None else np.asarray(X)
-    flags = features.dtype == bool
+    max_value = largest_value(features.dtype)
     if stored_rows(features) is None:
         features = as_features(features, lambda at: f"{name}: X.flat[{at}]")
     data = Dataset(
@@ -92,7 +92,7 @@ def split(
         labels,
         names,
         image_shape=image_shape,
-        max_value=1.0 if flags else largest_value(features.dtype),
+        max_value=max_value,
         name=name,
         source="arrays in memory",
         feature_names=None if feature_names is None else tuple(feature_names),

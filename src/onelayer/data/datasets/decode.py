@@ -17,7 +17,6 @@ import pickle
 import re
 import tarfile
 import tempfile
-import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -41,6 +40,7 @@ from onelayer.data.datasets.layout import (
     encode_records,
     read_bounded,
 )
+from onelayer.data.formats.images import open_image
 from onelayer.errors import DataError
 
 # The package spells them so.
@@ -55,21 +55,13 @@ Reader = Callable[[RecordFile], Records]
 
 @dataclass(frozen=True)
 class Form:
-    """One way to store the files of a data set.
+    """One way to store the files of a data set."""
 
-    Attributes:
-        suffix: what follows the stem in a file's name.
-        folder: the sub-folder that its archive unpacks to.
-        archive: its archive's name.
-        read: (folder, file, layout) to checked records.
-        besides: further files that belong to it.
-    """
-
-    suffix: str
-    folder: str
-    archive: str
-    read: Callable[[Path, RecordFile, Layout], Records]
-    besides: tuple[str, ...] = ()
+    suffix: str  # of a file's name, behind the stem
+    folder: str  # the sub-folder that its archive unpacks to
+    archive: str  # its archive's name
+    read: Callable[[Path, RecordFile, Layout], Records]  # from a folder, checked
+    besides: tuple[str, ...] = ()  # further files that belong to it
 
     def file_names(self, layout: Layout) -> frozenset[str]:
         """Names of all its files."""
@@ -330,21 +322,13 @@ def _nothing_found(folder: Path, layout: Layout) -> str:
 
 
 def _strip_pixels(raw: bytes, rows: int, path: Path) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of an image that is far too large; such a one is refused.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(raw), formats=["PNG"]) as image:
-                if (image.size, image.mode) != ((_STRIP_WIDTH, rows), "RGB"):
-                    raise DataError(
-                        f"{path} must be an RGB strip of {_STRIP_WIDTH} × {rows} pixels, but it is "
-                        f"{image.mode} of {image.size[0]} × {image.size[1]}; download it again."
-                    )
-                strip = np.asarray(image)
-    except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is not a valid PNG strip ({error}); download it again.") from error
+    with open_image(io.BytesIO(raw), path, "PNG strip", ("PNG",), "download it again") as image:
+        if (image.size, image.mode) != ((_STRIP_WIDTH, rows), "RGB"):
+            raise DataError(
+                f"{path} must be an RGB strip of {_STRIP_WIDTH} × {rows} pixels, but it is "
+                f"{image.mode} of {image.size[0]} × {image.size[1]}; download it again."
+            )
+        strip = np.asarray(image)
     return strip.transpose(0, 2, 1).reshape(rows, PIXEL_BYTES)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,7 +26,7 @@ from onelayer.data.formats.base import (
     streamed_dtype,
 )
 from onelayer.data.progress import Log
-from onelayer.data.streaming.rows import Indices, Reader, ShardInfo, even_blocks
+from onelayer.data.streaming.rows import Reader, Shard, even_blocks
 from onelayer.errors import DataError
 
 # Names that an array of features is known by when a file holds several.
@@ -44,52 +44,29 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class StoredArray:
-    """Where an array is in a file, and what it is.
-
-    Attributes:
-        path: the file.
-        where: file and array, for messages.
-        shape: of the array.
-        dtype: of its numbers in the file; uint16 for bfloat16, None for a type that is not read.
-        offset: its first byte.
-        fortran: whether it is in Fortran order.
-        kind: the format's name of its type.
-        content: its bytes where they are in memory already, as those of a compressed file.
-    """
+    """Where an array is in a file, and what it is."""
 
     path: Path
-    where: str
+    where: str  # file and array, for messages
     shape: tuple[int, ...]
-    dtype: np.dtype[Any] | None
-    offset: int
+    dtype: np.dtype[Any]  # of its numbers in the file: uint16 for bfloat16
+    offset: int  # its first byte
     fortran: bool = False
-    kind: str = ""
-    content: bytes | None = None
-
-    @property
-    def bfloat16(self) -> bool:
-        """Whether its numbers are bfloat16."""
-        return self.kind == "BF16"
-
-    @property
-    def stored(self) -> np.dtype[Any]:
-        """`dtype`, refused where it is none that is read."""
-        if self.dtype is None:
-            raise DataError(f"{self.where} is {self.kind}, which is not read; write it as float32.")
-        return self.dtype
+    bfloat16: bool = False
+    content: bytes | None = None  # where its bytes are in memory already: of a compressed file
 
     @property
     def nbytes(self) -> int:
         """Bytes of its numbers."""
-        return _count(self.shape) * self.stored.itemsize
+        return _count(self.shape) * self.dtype.itemsize
 
-    def values(self, log: Log) -> NDArray[Any]:
+    def values(self, log: Log = lambda line: None) -> NDArray[Any]:
         """The array, mapped where it is in the file as it is."""
-        count, flat = _count(self.shape), np.empty(0, self.stored)
+        count, flat = _count(self.shape), np.empty(0, self.dtype)
         if self.content is not None:
-            flat = np.frombuffer(self.content, self.stored, count)
+            flat = np.frombuffer(self.content, self.dtype, count)
         elif count:
-            flat = np.memmap(self.path, self.stored, "r", self.offset, (count,))
+            flat = np.memmap(self.path, self.dtype, "r", self.offset, (count,))
         if self.bfloat16:
             log(f"{self.where} is bfloat16 and is converted to float32 once, in memory.")
             flat = _widened(flat)
@@ -97,12 +74,15 @@ class StoredArray:
 
 
 class ArraysFile:
-    """A file with an array of features, and one of labels unless they are elsewhere."""
+    """A file with an array of features, and one of labels unless they are elsewhere.
+
+    Of its arrays those that are chosen are located, and checked.
+    """
 
     def __init__(
         self,
         path: Path,
-        arrays: Mapping[str, StoredArray],
+        arrays: Mapping[str, Callable[[], StoredArray]],
         what: str,
         spec: ColumnSpec,
         log: Log,
@@ -112,8 +92,8 @@ class ArraysFile:
         names = list(arrays)
         label = choose_labels(names, spec, str(path), what)
         self._path, self._any_shape, self._log, self._streams = path, spec.any_shape, log, streams
-        self._features = arrays[_choose_features(names, label, str(path), what)]
-        self._labels = None if label is None else arrays[label]
+        self._features = arrays[_choose_features(names, label, str(path), what)]()
+        self._labels = None if label is None else arrays[label]()
         self._labels_where = f"{path}, the {what} {label!r}"
 
     def table(self) -> Table:
@@ -121,11 +101,9 @@ class ArraysFile:
         where, X = str(self._path), self._features.values(self._log)
         if not self._any_shape:
             _check_shape(X.shape, where)
-        width = _count(X.shape[1:])
-        kept = as_features(X, lambda at: f"{where}: row {at // width}, column {at % width}")
         labels = None if self._labels is None else np.array(self._labels.values(self._log))
-        max_value = 1.0 if X.dtype.kind == "b" else largest_value(kept.dtype)
-        return Table(kept, labels, where, self._labels_where, max_value=max_value)
+        features, max_value = _as_features(X, self._path), largest_value(X.dtype)
+        return Table(features, labels, where, self._labels_where, max_value=max_value)
 
     def shard(self) -> ArrayShard | None:
         """The rows left in the file."""
@@ -133,42 +111,32 @@ class ArraysFile:
         if not self._streams or (self._any_shape and len(array.shape) != 2):
             return None
         _check_shape(array.shape, where)
+        rows, features = array.shape
         if array.fortran and min(array.shape) > 1:
             raise DataError(
                 f"{where} is in Fortran order, so that its rows do not lie together and would be "
                 "read all at once; save numpy.ascontiguousarray of it."
             )
-        read_as = np.dtype(np.float32) if array.bfloat16 else array.stored
-        dtype = streamed_dtype(read_as, array.where)
-        max_value = 1.0 if read_as.kind == "b" else largest_value(dtype)
-        info = ShardInfo(array.shape[0], array.shape[1], dtype, max_value=max_value)
-        return ArrayShard(info, array, self._labels)
+        stored = np.dtype(np.float32) if array.bfloat16 else array.dtype
+        dtype = streamed_dtype(stored, array.where)
+        blocks = even_blocks(rows, features * array.dtype.itemsize)
+        max_value = largest_value(stored)
+        return ArrayShard(self._path, blocks, features, dtype, None, max_value, array, self._labels)
 
 
 @dataclass(frozen=True, eq=False)
-class ArrayShard:
+class ArrayShard(Shard):
     """Rows of one dtype, one after another from a place in a file on."""
 
-    info: ShardInfo
     array: StoredArray
     labels_array: StoredArray | None
-
-    @property
-    def where(self) -> str:
-        """The file's path."""
-        return str(self.array.path)
-
-    @property
-    def blocks(self) -> Indices:
-        """Blocks of a size that is read at full speed."""
-        return even_blocks(self.info.rows, self.info.features * self.array.stored.itemsize)
 
     def labels(self) -> NDArray[Any] | None:
         """The array of labels, in memory."""
         if self.labels_array is None:
             return None
-        with file_errors(self.array.path, "file"):
-            return np.array(self.labels_array.values(lambda line: None))
+        with file_errors(self.path, "file"):
+            return np.array(self.labels_array.values())
 
     def open(self) -> Reader:
         """A reader of the rows."""
@@ -177,38 +145,32 @@ class ArrayShard:
 
 class _ArrayReader:
     def __init__(self, shard: ArrayShard) -> None:
-        self._shard = shard
-        with file_errors(shard.array.path, "file"):
-            self._file = shard.array.path.open("rb", buffering=0)
+        self._array = shard.array
+        with file_errors(shard.path, "file"):
+            self._file = shard.path.open("rb", buffering=0)
 
     def read(self, start: int, into: NDArray[Any]) -> None:
-        array = self._shard.array
-        if array.stored == into.dtype and into.flags.c_contiguous:
+        array = self._array
+        if array.dtype == into.dtype and into.flags.c_contiguous:
             self._fill(start, into)
             return
-        each = max(1, _CONVERTED_BYTES // (into.shape[1] * array.stored.itemsize))
-        chunk = np.empty((min(each, len(into)), into.shape[1]), array.stored)
+        each = max(1, _CONVERTED_BYTES // (into.shape[1] * array.dtype.itemsize))
+        chunk = np.empty((min(each, len(into)), into.shape[1]), array.dtype)
         for first in range(0, len(into), each):
             part = chunk[: len(into) - first]
             self._fill(start + first, part)
-            into[first : first + len(part)] = self._converted(start + first, part)
+            into[first : first + len(part)] = (
+                _widened(part) if array.bfloat16 else _as_features(part, array.path, start + first)
+            )
 
     def close(self) -> None:
         self._file.close()
 
-    def _converted(self, start: int, rows: NDArray[Any]) -> NDArray[Any]:
-        array, width = self._shard.array, rows.shape[1]
-        if array.bfloat16:
-            return _widened(rows)
-        return as_features(
-            rows, lambda at: f"{array.path}: row {start + at // width}, column {at % width}"
-        ).astype(self._shard.info.dtype, copy=False)
-
     def _fill(self, start: int, into: NDArray[Any]) -> None:
         """Read rows as they are; the system may give fewer bytes than asked for at a time."""
-        array, left = self._shard.array, into.reshape(-1).view(np.uint8).data
+        array, left = self._array, into.reshape(-1).view(np.uint8).data
         with file_errors(array.path, "file"):
-            self._file.seek(array.offset + start * into.shape[1] * array.stored.itemsize)
+            self._file.seek(array.offset + start * into.shape[1] * array.dtype.itemsize)
             while len(left):
                 count = self._file.readinto(left)
                 if not count:
@@ -224,54 +186,40 @@ def _open_npy(path: Path, spec: ColumnSpec, log: Log) -> ArraysFile:
         raise DataError(
             f"{path} has no labels; pass a file with one label a row with {spec.option}."
         )
-    return ArraysFile(path, {"X": _locate_npy(path)}, "array", spec, log)
+    return ArraysFile(path, {"X": partial(_locate_npy, path)}, "array", spec, log)
 
 
 def _read_npy_labels(path: Path) -> NDArray[Any]:
-    return np.array(_locate_npy(path).values(lambda line: None))
+    return np.array(_locate_npy(path).values())
 
 
 def _locate_npy(path: Path) -> StoredArray:
     with file_errors(path, ".npy file"), path.open("rb") as file:
-        size = file.seek(0, io.SEEK_END)
-        file.seek(0)
-        return _after_header(path, file, size, str(path))
+        return _after_header(path, file, path.stat().st_size, str(path))
 
 
 def _open_npz(path: Path, spec: ColumnSpec, log: Log) -> ArraysFile:
     with file_errors(path, ".npz file"), zipfile.ZipFile(path) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        arrays = _Members(path, archive, members)
+        arrays = {
+            info.filename.removesuffix(".npy"): partial(_locate_member, path, archive, info)
+            for info in archive.infolist()
+        }
         return ArraysFile(path, arrays, "array", spec, log, streams=False)
 
 
-class _Members(Mapping[str, StoredArray]):
-    """The arrays of a .npz file; only one that is asked for is checked and located."""
-
-    def __init__(
-        self, path: Path, archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]
-    ) -> None:
-        self._path, self._archive, self._members = path, archive, members
-
-    def __iter__(self) -> Any:
-        return iter(self._members)
-
-    def __len__(self) -> int:
-        return len(self._members)
-
-    def __getitem__(self, name: str) -> StoredArray:
-        info, where = self._members[name], f"{self._path}, array {name!r}"
-        with self._archive.open(info) as member:
-            while member.read(_CHUNK_BYTES):  # at its end the checksum is compared
-                pass
-        if info.compress_type == zipfile.ZIP_STORED:
-            with self._path.open("rb") as file:
-                file.seek(info.header_offset)
-                _, name_bytes, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-                file.seek(info.header_offset + _LOCAL_HEADER.size + name_bytes + extra)
-                return _after_header(self._path, file, file.tell() + info.file_size, where)
-        with self._archive.open(info) as member:
-            return _after_header(self._path, member, info.file_size, where, compressed=True)
+def _locate_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> StoredArray:
+    where = f"{path}, array {info.filename.removesuffix('.npy')!r}"
+    with archive.open(info) as member:
+        while member.read(_CHUNK_BYTES):  # at its end the checksum is compared
+            pass
+    if info.compress_type == zipfile.ZIP_STORED:
+        with path.open("rb") as file:
+            file.seek(info.header_offset)
+            _, name_bytes, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+            file.seek(info.header_offset + _LOCAL_HEADER.size + name_bytes + extra)
+            return _after_header(path, file, file.tell() + info.file_size, where)
+    with archive.open(info) as member:
+        return _after_header(path, member, info.file_size, where, compressed=True)
 
 
 def _after_header(
@@ -321,27 +269,21 @@ def _open_safetensors(path: Path, spec: ColumnSpec, log: Log) -> ArraysFile:
     with file_errors(path, "safetensors file", SafetensorError):
         with safe_open(path, "numpy"):
             pass  # it checks sizes, offsets and overlaps
-        arrays = _locate_tensors(path)
+        with path.open("rb") as file:
+            start = 8 + int.from_bytes(file.read(8), "little")
+            header: dict[str, Any] = json.loads(file.read(start - 8))
+    header.pop("__metadata__", None)
+    arrays = {name: partial(_locate_tensor, path, start, name, header[name]) for name in header}
     return ArraysFile(path, arrays, "tensor", spec, log)
 
 
-def _locate_tensors(path: Path) -> dict[str, StoredArray]:
-    """The tensors by name; nothing of the file but its header is read."""
-    with path.open("rb") as file:
-        start = 8 + int.from_bytes(file.read(8), "little")
-        header: dict[str, dict[str, Any]] = json.loads(file.read(start - 8))
-    header.pop("__metadata__", None)
-    return {
-        name: StoredArray(
-            path,
-            f"{path}: the tensor {name!r}",
-            tuple(tensor["shape"]),
-            np.dtype(_DTYPES[tensor["dtype"]]) if tensor["dtype"] in _DTYPES else None,
-            start + tensor["data_offsets"][0],
-            kind=tensor["dtype"],
-        )
-        for name, tensor in header.items()
-    }
+def _locate_tensor(path: Path, start: int, name: str, about: Mapping[str, Any]) -> StoredArray:
+    where, kind = f"{path}: the tensor {name!r}", about["dtype"]
+    if kind not in _DTYPES:
+        raise DataError(f"{where} is {kind}, which is not read; write it as float32.")
+    shape, offset = tuple(about["shape"]), start + about["data_offsets"][0]
+    dtype = np.dtype(_DTYPES[kind])
+    return StoredArray(path, where, shape, dtype, offset, bfloat16=kind == "BF16")
 
 
 def _choose_features(names: list[str], label: str | None, where: str, what: str) -> str:
@@ -367,6 +309,11 @@ def _check_shape(shape: tuple[int, ...], where: str) -> None:
         )
 
 
+def _as_features(X: NDArray[Any], path: Path, start: int = 0) -> NDArray[Any]:
+    width = _count(X.shape[1:])
+    return as_features(X, lambda at: f"{path}: row {start + at // width}, column {at % width}")
+
+
 def _widened(bfloat16: NDArray[Any]) -> NDArray[np.float32]:
     """The float32 numbers of which bfloat16 is the upper half."""
     return (bfloat16.astype(np.uint32) << 16).view(np.float32)
@@ -376,8 +323,8 @@ def _count(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape, dtype=object))
 
 
-NPY = Format("NumPy array", _open_npy, _read_npy_labels, streams=True)
+NPY = Format(_open_npy, _read_npy_labels, streams=True)
 
-NPZ = Format("NumPy archive", _open_npz)
+NPZ = Format(_open_npz)
 
-SAFETENSORS = Format("safetensors", _open_safetensors, streams=True)
+SAFETENSORS = Format(_open_safetensors, streams=True)

@@ -40,51 +40,43 @@ _DAMAGE = (
     TypeError,
     OverflowError,
     MemoryError,
-    NotImplementedError,
     RuntimeError,
 )
 
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """Which columns or arrays of a file are labels and features.
+    """Which columns or arrays of a file are labels and features."""
 
-    Attributes:
-        labels: the column or array of labels; None looks for one of the usual names.
-        elsewhere: the labels are not in this file.
-        option: the option that names the labels, for messages.
-        features: the columns that are features, in this order; None takes all that can be.
-        any_shape: whether rows of an array may have more than one dimension, as images have.
-    """
-
-    labels: str | None = None
-    elsewhere: bool = False
-    option: str = "labels (--labels)"
-    features: tuple[str, ...] | None = None
-    any_shape: bool = False
+    labels: str | None = None  # None looks for one of the usual names
+    elsewhere: bool = False  # the labels are not in this file
+    option: str = "labels (--labels)"  # that names the labels, for messages
+    features: tuple[str, ...] | None = None  # in this order; None takes all that can be
+    any_shape: bool = False  # rows of an array may have more dimensions than one, as images have
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A file's rows before its labels are numbered.
+    """A file's rows before its labels are numbered."""
 
-    Attributes:
-        X: (N, D) features of one dtype, mapped where the file allows it.
-        labels: (N,) text, integers or booleans as the file has them; None when elsewhere.
-        where: the file, for messages.
-        labels_where: where in it the labels are, for messages.
-        feature_names: names of the columns, if they have any.
-        image_shape: (channels, height, width) of pictures.
-        max_value: the largest value that a feature can have.
-    """
-
-    X: NDArray[Any]
-    labels: NDArray[Any] | None
-    where: str
+    X: NDArray[Any]  # (N, D) of one dtype, mapped where the file allows it
+    labels: NDArray[Any] | None  # (N,) as the file has them; None when they are elsewhere
+    where: str  # the file, for messages
     labels_where: str
     feature_names: tuple[str, ...] | None = None
     image_shape: tuple[int, int, int] | None = None
     max_value: float = 1.0
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How files are read, whatever part they are."""
+
+    log: Log
+    image_size: tuple[int, int] | None = None  # (height, width) of pictures
+    seed: int = 0  # mixes the classes of a folder of pictures
+    progress: bool = False
+    stream: bool | None = None  # None: rows stay in files where they would take too much memory
 
 
 class RowsFile(Protocol):
@@ -99,19 +91,11 @@ class RowsFile(Protocol):
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: how its files are opened, whatever they are opened for.
+    """A file format: how its files are opened, whatever they are opened for."""
 
-    Attributes:
-        name: "Parquet"; files of one name can be one data set.
-        open: opens a file with rows; None for a format of labels alone.
-        labels: reads a file that holds labels alone, (N,); None where the format cannot.
-        streams: whether rows can stay in the file.
-    """
-
-    name: str
-    open: Callable[[Path, ColumnSpec, Log], RowsFile] | None = None
-    labels: Callable[[Path], NDArray[Any]] | None = None
-    streams: bool = False
+    open: Callable[[Path, ColumnSpec, Log], RowsFile] | None = None  # None: for labels alone
+    labels: Callable[[Path], NDArray[Any]] | None = None  # of a file of labels alone, (N,)
+    streams: bool = False  # rows can stay in the file
 
 
 def is_pattern(path: Path) -> bool:
@@ -122,6 +106,15 @@ def is_pattern(path: Path) -> bool:
         (True, False)
     """
     return glob.has_magic(str(path)) and not os.path.exists(path)
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """What lies in a folder and is not hidden, by name."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror or error}.") from error
+    return [folder / name for name in names]
 
 
 def choose_labels(names: Sequence[str], spec: ColumnSpec, where: str, what: str) -> str | None:
@@ -199,7 +192,7 @@ def streamed_dtype(stored: np.dtype[Any], where: str) -> np.dtype[Any]:
 
 
 def largest_value(dtype: np.dtype[Any]) -> float:
-    """The largest value of a feature as it is stored: 255 for bytes, else taken as 1.
+    """The largest value of a feature that is stored in this dtype: 255 for bytes, else taken as 1.
 
     Example:
         >>> largest_value(np.dtype("uint8"))
@@ -245,13 +238,11 @@ def first_line(error: BaseException) -> str:
         'Expected 5 columns, got 1: l …'
     """
     line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    strange = (at for at, letter in enumerate(line) if not _printable(letter))
+    strange = (
+        i for i, c in enumerate(line) if not c.isprintable() or c == "\N{REPLACEMENT CHARACTER}"
+    )
     end = min(next(strange, len(line)), MAX_MESSAGE)
     return line if end == len(line) else f"{line[:end].rstrip()} …"
-
-
-def _printable(letter: str) -> bool:
-    return letter.isprintable() and letter != "\N{REPLACEMENT CHARACTER}"
 
 
 def _largest(values: NDArray[Any]) -> int:

@@ -7,14 +7,14 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.formats.base import Table, first_line
+from onelayer.data.formats.base import ReadOptions, Table, first_line, list_folder
 from onelayer.data.progress import Log, counting
 from onelayer.data.split import stratified_order
 from onelayer.errors import DataError, SettingsError
@@ -34,18 +34,6 @@ MAX_SIDE = 4096
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
 _GRAY, _COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
-
-
-@dataclass(frozen=True)
-class _Pixels:
-    """What all pictures become: (height, width), and L or RGB."""
-
-    size: tuple[int, int]
-    mode: str
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return (1 if self.mode == "L" else 3, *self.size)
 
 
 def has_sub_folders(folder: Path) -> bool:
@@ -77,32 +65,31 @@ def parts_of(folder: Path) -> dict[str, Path]:
     return parts
 
 
-def read_images(
-    folder: Path, log: Log, *, image_size: tuple[int, int] | None, seed: int, progress: bool
-) -> Table:
+def read_images(folder: Path, options: ReadOptions) -> Table:
     """A folder of pictures as rows, classes mixed by a seed so that batches hold all of them.
 
     X (N, channels · height · width) uint8, channel planes one after another; one channel when every
     picture is gray, else three. Without `image_size` all must have one size.
     """
     classes = _sub_folders(folder)
-    found = [(path, place.name) for place in classes for path in _pictures(place, log)]
+    found = [(path, place.name) for place in classes for path in _pictures(place, options.log)]
     if not found:
         raise DataError(
             f"{folder} holds no pictures in sub-folders: make a sub-folder for each class and put "
             f"its pictures in it ({', '.join(PICTURES)})."
         )
     numbers = np.unique([name for _, name in found], return_inverse=True)[1]
-    found = [found[i] for i in stratified_order(numbers.astype(np.int64), seed)]
-    pixels = _common_pixels([path for path, _ in found], image_size)
-    X = np.empty((len(found), int(np.prod(pixels.shape))), np.uint8)
-    with counting(f"reading {folder.name}", len(found), show=progress) as step:
+    found = [found[i] for i in stratified_order(numbers.astype(np.int64), options.seed)]
+    size, mode = _common_pixels([path for path, _ in found], options.image_size)
+    shape = (1 if mode == "L" else 3, *size)
+    X = np.empty((len(found), prod(shape)), np.uint8)
+    with counting(f"reading {folder.name}", len(found), show=options.progress) as step:
         for row, (path, _) in enumerate(found):
-            X[row] = _read(path, pixels)
+            X[row] = _read(path, size, mode)
             step()
     labels = np.array([name for _, name in found], object)
     where = str(folder)
-    return Table(X, labels, where, f"{where}, its sub-folders", None, pixels.shape, 255.0)
+    return Table(X, labels, where, f"{where}, its sub-folders", None, shape, 255.0)
 
 
 def parse_size(given: object) -> tuple[int, int] | None:
@@ -128,40 +115,31 @@ def parse_size(given: object) -> tuple[int, int] | None:
 
 
 def _sub_folders(folder: Path) -> list[Path]:
-    with _listing(folder), os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-    return [folder / name for name in names]
+    return [path for path in list_folder(folder) if os.path.isdir(path)]
 
 
 def _pictures(folder: Path, log: Log) -> list[Path]:
-    with _listing(folder):
-        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    kept = [folder / name for name in names if name.lower().endswith(PICTURES)]
+    paths = list_folder(folder)
+    kept = [path for path in paths if path.name.lower().endswith(PICTURES)]
     if not kept:
         raise DataError(
             f"{folder} should hold the pictures of a class, but there is none in it "
             f"({', '.join(PICTURES)}); put some there or remove the folder."
         )
-    others = [name for name in names if not name.lower().endswith(PICTURES)]
+    others = [path.name for path in paths if not path.name.lower().endswith(PICTURES)]
     if others:
         listed = ", ".join(others[:5]) + (" …" if len(others) > 5 else "")
         log(f"{folder}: ignored files that are no pictures: {listed}.")
     return kept
 
 
-@contextmanager
-def _listing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{folder} cannot be listed: {error.strerror or error}.") from error
-
-
-def _common_pixels(paths: Sequence[Path], image_size: tuple[int, int] | None) -> _Pixels:
-    """Look at every picture's header: sizes must agree, and one with colours makes all RGB."""
+def _common_pixels(
+    paths: Sequence[Path], image_size: tuple[int, int] | None
+) -> tuple[tuple[int, int], str]:
+    """(height, width) and mode of all: sizes must agree, and one with colours makes all RGB."""
     mode, first = "L", (paths[0], (0, 0))
     for path in paths:
-        with _opened(path) as image:
+        with open_image(path, path) as image:
             size = (image.height, image.width)
             if image.mode not in _GRAY + _COLOUR:
                 raise DataError(
@@ -178,34 +156,37 @@ def _common_pixels(paths: Sequence[Path], image_size: tuple[int, int] | None) ->
                 f"width) where {first[0]} is {first[1][0]} × {first[1][1]}; resize them with "
                 "image_size (--image-size HEIGHTxWIDTH)."
             )
-    return _Pixels(image_size or first[1], mode)
+    return image_size or first[1], mode
 
 
-def _read(path: Path, pixels: _Pixels) -> NDArray[np.uint8]:
+def _read(path: Path, size: tuple[int, int], mode: str) -> NDArray[np.uint8]:
     from PIL.Image import Resampling
 
-    with _opened(path) as image:
-        converted = image.convert(pixels.mode)
-        height, width = pixels.size
-        if converted.size != (width, height):
-            converted = converted.resize((width, height), Resampling.BILINEAR)
+    with open_image(path, path) as image:
+        converted = image.convert(mode)
+        if converted.size != size[::-1]:
+            converted = converted.resize(size[::-1], Resampling.BILINEAR)
         values = np.asarray(converted)
     return (values if values.ndim == 2 else values.transpose(2, 0, 1)).reshape(-1)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image]:
+def open_image(
+    source: Path | BinaryIO,
+    path: Path,
+    kind: str = "picture",
+    formats: tuple[str, ...] = _PILLOW_FORMATS,
+    advice: str = "replace it or take it out",
+) -> Iterator[Image]:
+    """Open the picture of that path; a damaged one, or one that is far too large, is refused."""
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
-            # Pillow warns of a picture that is far too large; such a one is refused.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_PILLOW_FORMATS) as image:
+            with Image.open(source, formats=formats) as image:
                 yield image
     except DataError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError, Warning, Image.DecompressionBombError) as e:
-        raise DataError(
-            f"{path} is not a valid picture ({first_line(e)}); replace it or take it out."
-        ) from e
+        raise DataError(f"{path} is not a valid {kind} ({first_line(e)}); {advice}.") from e

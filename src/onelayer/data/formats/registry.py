@@ -8,7 +8,8 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,10 +20,12 @@ from onelayer.data.formats.arrays import NPY, NPZ, SAFETENSORS
 from onelayer.data.formats.base import (
     ColumnSpec,
     Format,
+    ReadOptions,
     RowsFile,
     Table,
     file_errors,
     is_pattern,
+    list_folder,
 )
 from onelayer.data.formats.images import read_images
 from onelayer.data.formats.tables import ARROW, CSV, PARQUET
@@ -59,7 +62,7 @@ FORMATS: dict[str, Format] = {
     ".arrow": ARROW,
     ".feather": ARROW,
     ".safetensors": SAFETENSORS,
-    ".txt": Format("text", labels=_read_lines),
+    ".txt": Format(labels=_read_lines),
 }
 
 SUFFIXES = tuple(suffix for suffix, one in FORMATS.items() if one.open is not None)
@@ -69,25 +72,6 @@ STREAMED = tuple(suffix for suffix, one in FORMATS.items() if one.streams)
 LABEL_SUFFIXES = tuple(suffix for suffix, one in FORMATS.items() if one.labels is not None)
 
 
-@dataclass(frozen=True)
-class ReadOptions:
-    """How files are read, whatever part they are.
-
-    Attributes:
-        log: called with a message for what is ignored or converted.
-        image_size: (height, width) of pictures.
-        seed: mixes the classes of a folder of pictures.
-        progress: whether to show bars.
-        stream: whether rows stay in their files; None where they would take too much memory.
-    """
-
-    log: Log
-    image_size: tuple[int, int] | None = None
-    seed: int = 0
-    progress: bool = False
-    stream: bool | None = None
-
-
 def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Table:
     """A file, a folder or a pattern with its labels; `option` is what names them in messages.
 
@@ -95,7 +79,13 @@ def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Ta
     for the usual names.
     """
     if os.path.isdir(path) and not holds_shards(path):
-        return _read_pictures(path, labels, option, options)
+        for name, value in ((option, labels), ("stream (--stream)", options.stream)):
+            if value is not None:
+                raise SettingsError(
+                    f"{name} has no effect on the folder of pictures {path}, whose sub-folders are "
+                    "the classes; leave it out."
+                )
+        return read_images(path, options)
     if options.image_size is not None:
         raise SettingsError(
             f"image_size (--image-size) is for a folder of pictures, but {path} is none; leave it "
@@ -206,7 +196,8 @@ def _read_rows(
         table = open_shards(files, path, spec, options.log)
         X = cast(StoredRows, table.X)
         return table if _stay_in_files(X, len(files), options) else replace(table, X=X[:])
-    opened = _open(path, spec, _once(options.log))
+    # A line is said once, though a file may be opened both to be streamed and to be loaded.
+    opened = _open(path, spec, cache(options.log))
     if options.stream and path.suffix.lower() not in STREAMED:
         raise SettingsError(
             f"stream (--stream) is for {', '.join(STREAMED)}, but {path} is none of them; leave it "
@@ -224,54 +215,38 @@ def _read_rows(
 def _open(path: Path, spec: ColumnSpec, log: Log) -> RowsFile:
     if not os.path.exists(path):
         raise DataError(f"no such file or folder: {path}.")
-    chosen = FORMATS.get(path.suffix.lower())
-    if chosen is None or chosen.open is None:
+    open_file = FORMATS.get(path.suffix.lower(), Format()).open
+    if open_file is None:
         raise DataError(
             f"unsupported file type {path.suffix or '(no suffix)'}: {path}; supported: "
             f"{', '.join(SUFFIXES)}, and folders of pictures."
         )
-    return chosen.open(path, spec, log)
+    return open_file(path, spec, log)
 
 
 def _in_files(shards: Sequence[Shard], where: str) -> Table:
-    info = shards[0].info
+    first = shards[0]
     found = [labels for shard in shards if (labels := shard.labels()) is not None]
     return Table(
         cast(NDArray[Any], ShardedRows(shards, where)),
         np.concatenate(found) if found else None,
         where,
         f"labels of {where}",
-        info.feature_names,
-        max_value=info.max_value,
-    )
-
-
-def _read_pictures(path: Path, labels: Any, option: str, options: ReadOptions) -> Table:
-    for name, value in ((option, labels), ("stream (--stream)", options.stream)):
-        if value is not None:
-            raise SettingsError(
-                f"{name} has no effect on the folder of pictures {path}, whose sub-folders are the "
-                "classes; leave it out."
-            )
-    return read_images(
-        path,
-        options.log,
-        image_size=options.image_size,
-        seed=options.seed,
-        progress=options.progress,
+        first.feature_names,
+        max_value=first.max_value,
     )
 
 
 def _read_labels(files: Sequence[Path]) -> NDArray[Any]:
     found = []
     for path in files:
-        chosen = FORMATS.get(path.suffix.lower())
-        if chosen is None or chosen.labels is None:
+        read = FORMATS.get(path.suffix.lower(), Format()).labels
+        if read is None:
             raise DataError(
                 f"unsupported file type {path.suffix or '(no suffix)'} for labels: {path}; "
                 f"supported: {', '.join(LABEL_SUFFIXES)}."
             )
-        found.append(chosen.labels(path))
+        found.append(read(path))
     return found[0] if len(found) == 1 else np.concatenate([np.atleast_1d(one) for one in found])
 
 
@@ -286,26 +261,21 @@ def _files_of(named: Path) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    try:
-        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    except OSError as error:
-        raise DataError(f"{folder} cannot be listed: {error.strerror or error}.") from error
-    found = [folder / name for name in names if Path(name).suffix.lower() in STREAMED]
-    return [path for path in found if path.is_file()]
+    files = (path for path in list_folder(folder) if path.suffix.lower() in STREAMED)
+    return [path for path in files if path.is_file()]
 
 
 def _check_alike(shard: Shard, first: Shard) -> None:
-    ours, theirs = (f"{one.info.features} {one.info.dtype} features" for one in (shard, first))
+    ours, theirs = (f"{one.features} {one.dtype} features" for one in (shard, first))
     if ours != theirs:
         raise DataError(
-            f"{shard.where} has rows of {ours} where {first.where} has {theirs}; give every file "
+            f"{shard.path} has rows of {ours} where {first.path} has {theirs}; give every file "
             "rows of one width and type."
         )
-    names = zip(shard.info.feature_names or (), first.info.feature_names or (), strict=True)
-    for name, expected in names:
+    for name, expected in zip(shard.feature_names or (), first.feature_names or (), strict=True):
         if name != expected:
             raise DataError(
-                f"{shard.where} has the column {name!r} where {first.where} has {expected!r}; give "
+                f"{shard.path} has the column {name!r} where {first.path} has {expected!r}; give "
                 "every file the same columns in the same order."
             )
 
@@ -329,15 +299,3 @@ def _stay_in_files(X: StoredRows, files: int, options: ReadOptions) -> bool:
             f"{'as requested' if options.stream else why}; {X.tile_rows:,} are read at a time."
         )
     return stay
-
-
-def _once(log: Log) -> Log:
-    """A log that says a line once: a file may be opened both to be streamed and to be loaded."""
-    seen = set[str]()
-
-    def log_once(line: str) -> None:
-        if line not in seen:
-            seen.add(line)
-            log(line)
-
-    return log_once

@@ -10,11 +10,12 @@ from __future__ import annotations
 import codecs
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,15 +32,15 @@ from onelayer.data.formats.base import (
     streamed_dtype,
 )
 from onelayer.data.progress import Log
-from onelayer.data.streaming.rows import Indices, Reader, ShardInfo
+from onelayer.data.streaming.rows import Reader, Shard
 from onelayer.errors import DataError
 
 # A record batch can only be read as a whole.
 MAX_BATCH_BYTES = 512 << 20
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
-# Rows of a row group that are decoded at a time, and what Parquet's pages are read by.
-_PIECE_BYTES, _PAGE_BYTES = 4 << 20, 1 << 20
+# What of a row group is decoded at a time, and what Parquet's pages are read by.
+_PIECE_BYTES, _LABEL_ROWS, _PAGE_BYTES = 4 << 20, 1 << 20, 1 << 20
 
 # pyarrow ships no types.
 Columns = Any
@@ -103,11 +104,6 @@ class TableFile(ABC):
         name = names[0] if one else choose_labels(names, ColumnSpec(), str(path), "column")
         return _labels(columns[name], f"{path}, column {name!r}")
 
-    @classmethod
-    def format(cls, name: str, *, streams: bool = False) -> Format:
-        """The format of files of this class."""
-        return Format(name, cls, cls.labels, streams)
-
 
 class CsvFile(TableFile):
     """A CSV file in UTF-8 with commas and a header line; row 0 is the line after the header."""
@@ -157,7 +153,61 @@ class CsvFile(TableFile):
                     ) from None
 
 
-class ParquetFile(TableFile):
+class PiecesFile(TableFile):
+    """A file whose row groups or record batches can be read alone, and so can its columns."""
+
+    @staticmethod
+    @abstractmethod
+    def open(path: Path, names: Sequence[str] = ()) -> AbstractContextManager[Any]:
+        """The file, to read these columns or all of them."""
+
+    @staticmethod
+    @abstractmethod
+    def batches(file: Any, piece: int, names: Sequence[str], rows: int) -> Iterator[Batch]:
+        """The opened columns of a piece, maybe at most so many rows at a time."""
+
+    def _shard(
+        self, schema: Schema, names: list[str], label: str | None, sizes: list[int]
+    ) -> TableShard:
+        """The pieces of these sizes; a row is read where rows are lists of unknown length."""
+        import pyarrow as pa
+
+        filled = tuple(i for i, size in enumerate(sizes) if size)
+        if not filled:
+            raise _no_rows(str(self.path))
+        kinds, width = [schema.field(name).type for name in names], len(names)
+        lists = _is_list(kinds[0])
+        if lists:
+            if pa.types.is_fixed_size_list(kinds[0]):
+                width = kinds[0].list_size
+            else:
+                with self.open(self.path, names) as file:
+                    first = next(self.batches(file, filled[0], names, 1))
+                    width = len(first[names[0]][0] or ())
+            if not width:
+                raise DataError(
+                    f"{self.path}, column {names[0]!r}: the first row is an empty list; give each "
+                    "row at least one feature."
+                )
+            kinds = [kinds[0].value_type]
+        dtype = np.result_type(
+            *(streamed_dtype(np.dtype(kind.to_pandas_dtype()), str(self.path)) for kind in kinds)
+        )
+        return TableShard(
+            self.path,
+            np.cumsum([0, *(sizes[i] for i in filled)], dtype=np.int64),
+            width,
+            dtype,
+            None if lists else tuple(names),
+            largest_value(dtype),
+            type(self),
+            filled,
+            tuple(names),
+            label,
+        )
+
+
+class ParquetFile(PiecesFile):
     """A Parquet file; checksums of its pages are compared."""
 
     kind = "Parquet file"
@@ -171,21 +221,29 @@ class ParquetFile(TableFile):
                 columns = file.read()
             return _validated(columns)
 
-    def shard(self) -> ParquetShard:
+    def shard(self) -> TableShard:
         """The rows left in the file: only its footer is read, and a row where rows are lists."""
-        with file_errors(self.path, self.kind), open_parquet(self.path) as file:
+        with file_errors(self.path, self.kind), self.open(self.path) as file:
             about, schema = file.metadata, file.schema_arrow
             sizes = [about.row_group(i).num_rows for i in range(about.num_row_groups)]
-            names, label = _choose(schema, str(self.path), self.spec, self.log)
+            return self._shard(schema, *_choose(schema, str(self.path), self.spec, self.log), sizes)
 
-            def first_row() -> Batch:
-                return next(file.iter_batches(1, columns=names, use_threads=False))
+    @staticmethod
+    def open(path: Path, names: Sequence[str] = ()) -> Any:
+        """The file, which is read a few pages at a time."""
+        from pyarrow import parquet
 
-            return ParquetShard(self.path, *_layout(schema, names, sizes, self.path, first_row),
-                                tuple(names), label)  # fmt: skip
+        return parquet.ParquetFile(
+            path, buffer_size=_PAGE_BYTES, pre_buffer=False, page_checksum_verification=True
+        )
+
+    @staticmethod
+    def batches(file: Any, piece: int, names: Sequence[str], rows: int) -> Any:
+        """A row group, since a batch would go on into the next, which may not be asked for."""
+        return file.iter_batches(rows, row_groups=[piece], columns=list(names), use_threads=False)
 
 
-class ArrowFile(TableFile):
+class ArrowFile(PiecesFile):
     """An Arrow file (Feather), or a stream, mapped into memory."""
 
     kind = "Arrow file"
@@ -205,7 +263,7 @@ class ArrowFile(TableFile):
                 return _validated(pa.ipc.open_stream(mapped).read_all())
             return _validated(pa.ipc.open_file(mapped).read_all())
 
-    def shard(self) -> ArrowShard:
+    def shard(self) -> TableShard:
         """The rows left in the file: of its record batches the shortest column is read."""
         path = self.path
         with file_errors(path, self.kind):
@@ -214,147 +272,74 @@ class ArrowFile(TableFile):
                     f"{path} is an Arrow stream, or no Arrow file: only a file says where its "
                     "record batches are; write it with pyarrow.ipc.new_file."
                 )
-            with open_arrow(path) as file:
+            with self.open(path) as file:
                 schema, batches = file.schema, file.num_record_batches
             names, label = _choose(schema, str(path), self.spec, self.log)
             others = [name for name in schema.names if name not in names]
-            with open_arrow(path, [label or (others or schema.names)[0]]) as file:
+            with self.open(path, [label or (others or schema.names)[0]]) as file:
                 sizes = [file.get_batch(i).num_rows for i in range(batches)]
-            with open_arrow(path, names) as file:
-                filled = [i for i, size in enumerate(sizes) if size]
-                layout = _layout(schema, names, sizes, path, lambda: file.get_batch(filled[0]))
-        info, blocks, _ = layout
-        most = int(np.diff(blocks).max())
-        if most * info.row_bytes > MAX_BATCH_BYTES:
+            shard = self._shard(schema, names, label, sizes)
+        if max(sizes) * shard.row_bytes > MAX_BATCH_BYTES:
             raise DataError(
-                f"{path} has a record batch of {most} rows, which can only be read as a whole; "
-                f"write it with max_chunksize={max(1, MAX_BATCH_BYTES // info.row_bytes)} or less, "
-                "or give stream=False (--no-stream) to map the file."
+                f"{path} has a record batch of {max(sizes)} rows, which can only be read as a "
+                f"whole; write it with max_chunksize={max(1, MAX_BATCH_BYTES // shard.row_bytes)} "
+                "or less, or give stream=False (--no-stream) to map the file."
             )
-        return ArrowShard(path, *layout, tuple(names), label)
+        return shard
 
     def _is_stream(self) -> bool:
         with self.path.open("rb") as file:
             return file.read(6) != b"ARROW1"
 
+    @staticmethod
+    @contextmanager
+    def open(path: Path, names: Sequence[str] = ()) -> Iterator[Any]:
+        """The file, not mapped, to read these columns or all of them."""
+        import pyarrow as pa
 
-CSV = CsvFile.format("CSV")
+        with pa.OSFile(str(path)) as source:
+            schema = pa.ipc.open_file(source).schema
+            chosen = [schema.get_field_index(name) for name in names]
+            options = pa.ipc.IpcReadOptions(included_fields=chosen or None, use_threads=False)
+            yield pa.ipc.open_file(source, options=options)
 
-PARQUET = ParquetFile.format("Parquet", streams=True)
+    @staticmethod
+    def batches(file: Any, piece: int, names: Sequence[str], rows: int) -> Iterator[Batch]:
+        """The record batch, which can only be read as a whole."""
+        yield file.get_batch(piece)
 
-ARROW = ArrowFile.format("Arrow", streams=True)
+
+CSV = Format(CsvFile, CsvFile.labels)
+
+PARQUET = Format(ParquetFile, ParquetFile.labels, streams=True)
+
+ARROW = Format(ArrowFile, ArrowFile.labels, streams=True)
 
 
 @dataclass(frozen=True, eq=False)
-class TableShard(ABC):
-    """Rows of columns that stay in their file.
+class TableShard(Shard):
+    """Rows of columns that stay in their file; its row groups or record batches are its blocks."""
 
-    Attributes:
-        path: the file.
-        info: what the rows are.
-        blocks: where its row groups or record batches begin, and the number of rows as the last.
-        pieces: which of the file's row groups or record batches these are; empty ones are not.
-        columns: names of the columns of features, or the one of lists.
-        label: name of the column of labels; None when they are elsewhere.
-    """
-
-    path: Path
-    info: ShardInfo
-    blocks: Indices
-    pieces: tuple[int, ...]
-    columns: tuple[str, ...]
-    label: str | None
-
-    @property
-    def where(self) -> str:
-        """The file's path."""
-        return str(self.path)
+    file_type: type[PiecesFile]
+    pieces: tuple[int, ...]  # the row groups or record batches that are not empty
+    columns: tuple[str, ...]  # of features, or the one of lists
+    label: str | None  # the column of labels; None when they are elsewhere
 
     def labels(self) -> NDArray[Any] | None:
         """The column of labels; no other is read."""
+        import pyarrow as pa
+
         if self.label is None:
             return None
-        with file_errors(self.path, "file"):
-            return _labels(self._column(self.label), f"{self.path}, column {self.label!r}")
+        names = [self.label]
+        with file_errors(self.path, "file"), self.file_type.open(self.path, names) as file:
+            batches = (self.file_type.batches(file, i, names, _LABEL_ROWS) for i in self.pieces)
+            column = pa.Table.from_batches(chain.from_iterable(batches))[self.label]
+            return _labels(column, f"{self.path}, column {self.label!r}")
 
     def open(self) -> Reader:
         """A reader of the rows."""
         return _BatchReader(self)
-
-    @abstractmethod
-    def _column(self, name: str) -> Column:
-        """One column of all rows."""
-
-    @abstractmethod
-    def open_file(self) -> AbstractContextManager[Any]:
-        """The file, to read the features."""
-
-    @abstractmethod
-    def batches(self, file: Any, piece: int) -> Iterator[Batch]:
-        """The rows of a row group or record batch, some at a time."""
-
-
-class ParquetShard(TableShard):
-    """Rows of a Parquet file; its row groups are its blocks, and each page is decoded once."""
-
-    def _column(self, name: str) -> Column:
-        with open_parquet(self.path) as file:
-            return file.read(columns=[name])[name]
-
-    def open_file(self) -> AbstractContextManager[Any]:
-        """The file, to read the features."""
-        return cast(AbstractContextManager[Any], open_parquet(self.path))
-
-    def batches(self, file: Any, piece: int) -> Iterator[Batch]:
-        """A row group, since a batch would go on into the next, which may not be asked for."""
-        return cast(
-            Iterator[Batch],
-            file.iter_batches(
-                max(1, _PIECE_BYTES // self.info.row_bytes),
-                row_groups=[piece],
-                columns=list(self.columns),
-                use_threads=False,
-            ),
-        )
-
-
-class ArrowShard(TableShard):
-    """Rows of an Arrow file; its record batches are its blocks, and one is in memory at a time."""
-
-    def _column(self, name: str) -> Column:
-        import pyarrow as pa
-
-        with open_arrow(self.path, [name]) as file:
-            return pa.Table.from_batches([file.get_batch(i) for i in self.pieces])[name]
-
-    def open_file(self) -> AbstractContextManager[Any]:
-        """The file, to read the features."""
-        return open_arrow(self.path, self.columns)
-
-    def batches(self, file: Any, piece: int) -> Iterator[Batch]:
-        """The record batch."""
-        yield file.get_batch(piece)
-
-
-def open_parquet(path: Path) -> Any:
-    """A Parquet file that is read a few pages at a time, with their checksums compared."""
-    from pyarrow import parquet
-
-    return parquet.ParquetFile(
-        path, buffer_size=_PAGE_BYTES, pre_buffer=False, page_checksum_verification=True
-    )
-
-
-@contextmanager
-def open_arrow(path: Path, names: Sequence[str] = ()) -> Iterator[Any]:
-    """An Arrow file, not mapped, of which these columns or all of them are read."""
-    import pyarrow as pa
-
-    with pa.OSFile(str(path)) as source:
-        schema = pa.ipc.open_file(source).schema
-        chosen = [schema.get_field_index(name) for name in names]
-        options = pa.ipc.IpcReadOptions(included_fields=chosen or None, use_threads=False)
-        yield pa.ipc.open_file(source, options=options)
 
 
 class _BatchReader:
@@ -363,7 +348,8 @@ class _BatchReader:
     def __init__(self, shard: TableShard) -> None:
         self._shard, self._opened = shard, ExitStack()
         with file_errors(shard.path, "file"):
-            self._file = self._opened.enter_context(shard.open_file())
+            opened = shard.file_type.open(shard.path, shard.columns)
+            self._file = self._opened.enter_context(opened)
         self._batches: Iterator[Batch] = iter(())
         self._batch: Batch | None = None
         self._first = self._next = 0
@@ -390,7 +376,10 @@ class _BatchReader:
         piece = int(np.searchsorted(shard.blocks, row, "right")) - 1
         if piece != self._piece or row < self._next:
             self._piece, self._next = piece, int(shard.blocks[piece])
-            self._batches = shard.batches(self._file, shard.pieces[piece])
+            rows = max(1, _PIECE_BYTES // shard.row_bytes)
+            self._batches = shard.file_type.batches(
+                self._file, shard.pieces[piece], shard.columns, rows
+            )
         for batch in self._batches:
             self._first, self._next = self._next, self._next + batch.num_rows
             if row < self._next:
@@ -401,7 +390,7 @@ class _BatchReader:
         import pyarrow as pa
 
         shard = self._shard
-        rows = _rows(pa.Table.from_batches([part]), shard.columns, shard.where, row)
+        rows = _rows(pa.Table.from_batches([part]), shard.columns, str(shard.path), row)
         if rows.shape[1] != into.shape[1]:
             raise _other_length(
                 f"{shard.path}, column {shard.columns[0]!r}", into.shape[1], row, rows.shape[1]
@@ -469,37 +458,6 @@ def _choose(
     return kept, label
 
 
-def _layout(
-    schema: Schema,
-    names: Sequence[str],
-    sizes: list[int],
-    path: Path,
-    first_batch: Callable[[], Batch],
-) -> tuple[ShardInfo, Indices, tuple[int, ...]]:
-    """What the rows are, where the pieces begin, and which of them hold any."""
-    import pyarrow as pa
-
-    if not sum(sizes):
-        raise _no_rows(str(path))
-    kinds, width = [schema.field(name).type for name in names], len(names)
-    lists = _is_list(kinds[0])
-    if lists:
-        fixed = pa.types.is_fixed_size_list(kinds[0])
-        width = kinds[0].list_size if fixed else len(first_batch()[names[0]][0] or ())
-        if not width:
-            raise DataError(
-                f"{path}, column {names[0]!r}: the first row is an empty list; give each row at "
-                "least one feature."
-            )
-        kinds = [kinds[0].value_type]
-    dtypes = [streamed_dtype(np.dtype(kind.to_pandas_dtype()), str(path)) for kind in kinds]
-    dtype = np.result_type(*dtypes)
-    filled = tuple(i for i, size in enumerate(sizes) if size)
-    blocks = np.cumsum([0, *(sizes[i] for i in filled)], dtype=np.int64)
-    shared = (sum(sizes), width, dtype, None if lists else tuple(names))
-    return ShardInfo(*shared, max_value=largest_value(dtype)), blocks, filled
-
-
 def _labels(column: Column, where: str) -> NDArray[Any]:
     import pyarrow as pa
 
@@ -560,17 +518,13 @@ def _check_filled(column: Column, where: str, start: int = 0, width: int = 1) ->
 
 def _check_text(column: Column, where: str) -> None:
     """Refuse text among numbers: a column that one typing error would leave out."""
-    numbers, text = 0, None
-    for row, value in enumerate(column.to_pylist()):
-        if value is None or not _is_number_text(value):
-            text = (row, value) if text is None else text
-        else:
-            numbers += 1
-        if numbers and text is not None:
-            raise DataError(
-                f"{where}: it holds numbers and text, such as {text[1]!r} in row {text[0]}; write "
-                "a number there, or take the column out."
-            )
+    values = column.to_pylist()
+    text = [row for row, v in enumerate(values) if v is None or not _is_number_text(v)]
+    if 0 < len(text) < len(values):
+        raise DataError(
+            f"{where}: it holds numbers and text, such as {values[text[0]]!r} in row {text[0]}; "
+            "write a number there, or take the column out."
+        )
 
 
 def _is_number_text(text: str) -> bool:

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -127,44 +128,21 @@ def stored_rows(X: object) -> StoredRows | None:
     return X if isinstance(X, StoredRows) else None
 
 
-@dataclass(frozen=True)
-class ShardInfo:
-    """What the rows of a file are.
+@dataclass(frozen=True, eq=False)
+class Shard(ABC):
+    """The rows of a file, which each reader opens anew."""
 
-    Attributes:
-        rows: N.
-        features: D.
-        dtype: of the arrays that are read.
-        feature_names: names of the columns, if they have any.
-        max_value: the largest value that a feature can have.
-    """
-
-    rows: int
+    path: Path
+    blocks: Indices  # where those begin that are cheapest read as a whole, and N as the last
     features: int
-    dtype: np.dtype[Any]
-    feature_names: tuple[str, ...] | None = None
-    max_value: float = 1.0
+    dtype: np.dtype[Any]  # of the arrays that are read
+    feature_names: tuple[str, ...] | None
+    max_value: float  # the largest that a feature can have
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one row as it is read."""
         return self.features * self.dtype.itemsize
-
-
-class Shard(Protocol):
-    """A file with rows, which each reader opens anew."""
-
-    @property
-    def where(self) -> str:
-        """The file's path, for messages."""
-
-    @property
-    def info(self) -> ShardInfo:
-        """What its rows are."""
-
-    @property
-    def blocks(self) -> Indices:
-        """Where the blocks begin that are cheapest read as a whole, and N as the last."""
 
     @abstractmethod
     def labels(self) -> NDArray[Any] | None:
@@ -179,15 +157,13 @@ class ShardedRows(StoredRows):
     """The rows of shards, one after another; a NaN or infinity is found at the first reading."""
 
     def __init__(self, shards: Sequence[Shard], where: str) -> None:
-        self._shards = tuple(shards)
-        info = shards[0].info
-        self._starts = np.cumsum([0, *(shard.info.rows for shard in shards)])
+        self._shards, first = tuple(shards), shards[0]
+        self._starts = np.cumsum([0, *(shard.blocks[-1] for shard in shards)])
         pairs = zip(shards, self._starts, strict=False)
-        blocks = [shard.blocks[:-1] + start for shard, start in pairs]
-        rows = int(self._starts[-1])
-        shape = (rows, info.features)
-        super().__init__(shape, info.dtype, np.concatenate([*blocks, [rows]]), where)
-        self._checked = np.full(rows, info.dtype.kind != "f")
+        begins = [shard.blocks[:-1] + start for shard, start in pairs]
+        blocks = np.concatenate([*begins, self._starts[-1:]])
+        super().__init__((int(blocks[-1]), first.features), first.dtype, blocks, where)
+        self._checked = np.full(len(self), first.dtype.kind != "f")
 
     def open(self) -> Reader:
         """A reader of these rows; one file is open at a time."""
@@ -207,13 +183,8 @@ class ShardedRows(StoredRows):
         if found is not None:
             row, column = found
             shard, first, _ = self.shard_of(start + row)
-            raise not_finite(
-                shard.where,
-                start + row - first,
-                column,
-                rows[row, column],
-                shard.info.feature_names,
-            )
+            place = f"{shard.path}", start + row - first, column
+            raise not_finite(*place, rows[row, column], shard.feature_names)
         checked[:] = True
 
 
