@@ -318,6 +318,14 @@ def test_a_sweep_shows_test_rows_of_the_chosen_setting_alone() -> None:
     assert [section.anchor for section in shown] == ["summary", "best", chosen]
 
 
+def test_a_single_setting_has_no_ranking() -> None:
+    result = make_result(make_runs(((0.1, 0.0),), seeds=2, epochs=2)).with_records(reported=())
+    words = read(result).words
+    assert "rank" not in words
+    assert "best by validation" not in words
+    assert "training accuracy / % test accuracy / %" in words
+
+
 def test_charts_of_a_section_share_one_legend(four_settings: Result) -> None:
     tags = read(four_settings).tags
     names = [

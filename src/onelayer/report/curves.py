@@ -101,7 +101,8 @@ def _setting(records: Records, anchor: str, setting: SettingSummary, *, folded: 
     text = [" · ".join(words)]
     if setting.l2 == 0.0:
         text.append("λ = 0: loss and cost are equal.")
-    heading = f"{setting.name} (best by validation)" if best else setting.name
+    marked = best and len(records.settings) > 1
+    heading = f"{setting.name} (best by validation)" if marked else setting.name
     place = f"setting-{anchor}"
     return Section(place, heading, tuple(text), charts=charts, folded=folded)
 

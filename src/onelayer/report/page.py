@@ -114,12 +114,15 @@ def results_section(records: Records) -> Section:
     """The table: reported against measured, or every setting by validation accuracy."""
     result = records.result
     chaotic = [setting for setting in records.settings if setting.chaotic][:MOST_TROUBLES]
-    reported = bool(result.reported)
+    reported, several = bool(result.reported), len(records.settings) > 1
+    differences = (
+        "; differences are measured minus reported, in percentage points" if reported else ""
+    )
     intro = (
         "Accuracies with the weights of the last epoch, in per cent. Measured figures are the mean "
         "± standard deviation over runs that differ only in their seed, with the smallest and the "
-        "largest value below; differences are measured minus reported, in percentage points."
-        if reported
+        f"largest value below{differences}."
+        if reported or not several
         else "Settings by the validation accuracy of their last weights, mean ± standard deviation "
         "over runs that differ only in their seed. Test accuracy is shown for the best alone, "
         "because a setting that is chosen by test rows cannot be judged by them."
@@ -129,7 +132,9 @@ def results_section(records: Records) -> Section:
         heading="Reported and measured" if reported else "Results",
         text=(intro,),
         asides=tuple(f"{setting.name}. {setting.chaos}" for setting in chaotic),
-        table=accuracy_table(result) if reported else ranking_table(result, len(records.settings)),
+        table=accuracy_table(result)
+        if reported or not several
+        else ranking_table(result, len(records.settings)),
         sections=tuple(filter(None, (_troubles(records),))),
     )
 
