@@ -63,7 +63,6 @@ class PathLine:
         passes: over the training rows.
         cost: J, nats.
         gap: bound on J − J*, nats; infinite for λ = 0.
-        gradient_norm: ‖∇_W J‖, what is known where λ = 0.
         norm: ‖W‖.
         train: on the training rows.
         held_out: on the rows that λ is chosen by.
@@ -76,7 +75,6 @@ class PathLine:
     passes: int
     cost: float
     gap: float
-    gradient_norm: float
     norm: float
     train: Scores
     held_out: Scores
@@ -145,7 +143,6 @@ def _line(
         passes=model.settings["passes"],
         cost=proof.cost,
         gap=proof.gap,
-        gradient_norm=proof.gradient_norm,
         norm=float(np.linalg.norm(model.W)),
         train=scores_of(train),
         held_out=scores_of(held_out),
