@@ -224,7 +224,7 @@ def check(
     kind, part, losses = kind_of_processor(session.conditions.threads), session.part(), []
     fixed = replace(session.conditions, processor_time=True)
     session = replace(session, conditions=fixed, patience=PATIENCE)
-    if kind not in kept:
+    if kept and kind not in kept:
         session.log(f"No record of {kind}: half of the lowest ratio of any processor is asked for.")
     for measure, ratios in groups:
         found = _measured(measure, ratios, session, ROUNDS)
