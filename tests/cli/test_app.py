@@ -268,7 +268,7 @@ def test_data_list_says_when_nothing_is_cached(
     run: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ONELAYER_CACHE", str(tmp_path / "cache"))
-    assert not any(record.verified for record in cached())
+    assert not any(record.state == "verified" for record in cached())
     code, out, _ = run("data", "list")
     assert code == 0
     assert str(tmp_path / "cache") in out.replace("\n", "")

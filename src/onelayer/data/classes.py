@@ -14,12 +14,7 @@ _MAX_EXACT = 2.0**53
 
 
 def name_classes(labels: NDArray[Any], where: str) -> tuple[str, ...]:
-    """The K ≥ 2 classes of training labels (N,): numbers by size, text by its letters.
-
-    Example:
-        >>> name_classes(np.array([10, 9, 10]), "y.npy")
-        ('9', '10')
-    """
+    """The K ≥ 2 classes of training labels (N,): numbers by size, text by its letters."""
     names = tuple(_name(value) for value in np.unique(_checked(labels, where)).tolist())
     if len(names) < 2:
         held = f"every row is of class {names[0]!r}" if names else "there are no rows"
@@ -33,12 +28,7 @@ def name_classes(labels: NDArray[Any], where: str) -> tuple[str, ...]:
 def number_labels(
     labels: NDArray[Any], class_names: tuple[str, ...], where: str
 ) -> NDArray[np.int64]:
-    """The class index of each label, (N,), 0 … K − 1.
-
-    Example:
-        >>> number_labels(np.array(["b", "a"], object), ("a", "b"), "y.txt").tolist()
-        [1, 0]
-    """
+    """The class index of each label, (N,), 0 … K − 1."""
     labels = _checked(labels, where)
     values, inverse = np.unique(labels, return_inverse=True)
     index = {name: i for i, name in enumerate(class_names)}

@@ -253,10 +253,6 @@ def copy_rows(X: NDArray[Any], indices: NDArray[np.integer[Any]]) -> NDArray[Any
 
     Every piece of the map is let go of at once. A mapped page stays on the process's account after
     it was touched; so at no moment more is in memory than the copies and one piece.
-
-    Example:
-        >>> copy_rows(np.arange(6).reshape(3, 2), np.array([2, 0])).tolist()
-        [[4, 5], [0, 1]]
     """
     base: object = X
     while isinstance(base, np.ndarray):

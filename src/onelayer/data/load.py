@@ -137,12 +137,7 @@ def load(
 
 
 def names_cifar10(source: Any) -> bool:
-    """Whether `load` takes this source for CIFAR-10, whose rows are named by their batches.
-
-    Example:
-        >>> names_cifar10(None), names_cifar10("digits")
-        (True, False)
-    """
+    """Whether `load` takes this source for CIFAR-10, whose rows are named by their batches."""
     return not (isinstance(source, str) and not source) and _locate(source)[0] == CIFAR10
 
 
@@ -182,14 +177,7 @@ class LoadOptions:
                 )
 
     def refuse_all_but(self, allowed: Collection[str], data: str) -> None:
-        """Raise `SettingsError` for an option that was set and has no effect on this data set.
-
-        Example:
-            >>> LoadOptions(split_seed=3).refuse_all_but((), "the digits")
-            Traceback (most recent call last):
-            onelayer.errors.SettingsError: split_seed (--split-seed) has no effect on the digits; \
-leave it out.
-        """
+        """Raise `SettingsError` for an option that was set and has no effect on this data set."""
         for field in fields(self):
             value = getattr(self, field.name)
             unset = value is None or (field.default is not None and value == field.default)

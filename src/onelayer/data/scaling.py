@@ -102,10 +102,6 @@ def resolve_scaling(name: str, X: NDArray[np.generic], max_value: float = 1.0) -
 
     Raises:
         SettingsError: for an unknown name.
-
-    Example:
-        >>> resolve_scaling("auto", np.zeros((1, 1), np.float32))
-        'standardize'
     """
     check_scaling(name)
     if name == "auto":

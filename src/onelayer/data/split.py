@@ -162,11 +162,6 @@ def cut_fraction(
 
     Returns:
         The rows that are kept and the rows that are cut off, both ascending.
-
-    Example:
-        >>> kept, cut = cut_fraction(np.array([0, 0, 0, 0, 1, 1]), 0.25, seed=0, where="example")
-        >>> len(kept), len(cut)
-        (4, 2)
     """
     rng = np.random.default_rng(seed)
     if groups is not None:
@@ -195,11 +190,6 @@ def stratified_folds(
 
     Returns:
         For each fold the rows to train on and the rows that are held out, both ascending.
-
-    Example:
-        >>> kept, held_out = stratified_folds(np.array([0, 0, 1, 1]), folds=2)[0]
-        >>> len(kept), len(held_out)
-        (2, 2)
     """
     units = len(y) if groups is None else len(np.unique(groups))
     if not 2 <= folds <= units:
@@ -222,11 +212,6 @@ def stratified_order(y: Indices, seed: int) -> Indices:
 
     A class's rows are spread evenly over [0, 1), in random order and from a random start; the order
     is that of their places.
-
-    Example:
-        >>> y = np.array([0, 0, 0, 1, 1, 1])
-        >>> y[stratified_order(y, seed=0)].tolist()
-        [0, 1, 0, 1, 0, 1]
     """
     rng = np.random.default_rng(seed)
     place = np.empty(len(y))

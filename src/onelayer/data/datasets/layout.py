@@ -44,19 +44,12 @@ Records: TypeAlias = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class RecordFile:
-    """One file of a data set.
+    """One file of a data set."""
 
-    Attributes:
-        stem: its name without a suffix.
-        sha256: sum of its binary form.
-        rows: how many records it holds.
-        md5: sum of its python form, where that is not checked as records.
-    """
-
-    stem: str
-    sha256: str
+    stem: str  # its name without a suffix
+    sha256: str  # of its binary form
     rows: int = 10_000
-    md5: str = ""
+    md5: str = ""  # of its python form, where that is not checked as records
 
     @property
     def file_name(self) -> str:
@@ -66,33 +59,19 @@ class RecordFile:
 
 @dataclass(frozen=True)
 class Layout:
-    """A data set in its official files; the tests use smaller ones with their own sums.
-
-    Attributes:
-        name: of the data set.
-        batches: the training files, in order.
-        test: the test file.
-        class_names: of the last label byte.
-        archive_url: where the official archive of the binary files lies.
-        archive_sha256: sum of that archive.
-        label_bytes: how many bytes precede the pixels.
-        npm_package: name@version of the package with the PNG strips, if there is one.
-        connect_seconds: how long a server may take to answer.
-        retries: how often a failed download is tried again.
-        npm_seconds: how long npm may take altogether.
-    """
+    """A data set in its official files; the tests use smaller ones with their own sums."""
 
     name: str
-    batches: tuple[RecordFile, ...]
+    batches: tuple[RecordFile, ...]  # the training files, in order
     test: RecordFile
-    class_names: tuple[str, ...]
-    archive_url: str
+    class_names: tuple[str, ...]  # of the last label byte
+    archive_url: str  # of the official archive of the binary files
     archive_sha256: str
-    label_bytes: int = 1
-    npm_package: str = ""
-    connect_seconds: float = 10.0
-    retries: int = 1
-    npm_seconds: float = 900.0
+    label_bytes: int = 1  # that precede the pixels
+    npm_package: str = ""  # name@version of the one with the PNG strips, if there is one
+    connect_seconds: float = 10.0  # that a server may take to answer
+    retries: int = 1  # of a failed download
+    npm_seconds: float = 900.0  # that npm may take altogether
 
     @property
     def folder_name(self) -> str:
@@ -120,12 +99,7 @@ class Layout:
         return len(self.parts) * self.max_file_bytes
 
     def choose_batches(self, option: str, numbers: tuple[int, ...]) -> tuple[RecordFile, ...]:
-        """The training files of these numbers, in this order.
-
-        Example:
-            >>> [part.stem for part in CIFAR10.choose_batches("train_batches", (1, 3))]
-            ['data_batch_1', 'data_batch_3']
-        """
+        """The training files of these numbers, in this order."""
         known = range(1, len(self.batches) + 1)
         if not numbers or len(set(numbers)) < len(numbers) or not set(numbers) <= set(known):
             raise SettingsError(
@@ -177,14 +151,7 @@ CIFAR100 = Layout(
 
 
 def check_labels(labels: object, rows: int, path: Path, classes: int) -> NDArray[np.uint8]:
-    """The labels that a file holds, (rows,) uint8, if they are a list of integers 0 … K − 1.
-
-    Example:
-        >>> check_labels([3, 10], 2, Path("labels.json"), 10)
-        Traceback (most recent call last):
-        onelayer.errors.DataError: labels.json: labels must be integers from 0 to 9, but row 1 has \
-10; download the file again.
-    """
+    """The labels that a file holds, (rows,) uint8, if they are a list of integers 0 … K − 1."""
     if not isinstance(labels, list) or len(labels) != rows:
         raise DataError(
             f"{path} must hold a list of {rows} labels, but it does not; download it again."
@@ -216,14 +183,7 @@ def decode_records(
 
 
 def check_records(raw: bytes | Records, part: RecordFile, layout: Layout, where: str) -> Records:
-    """The records of a file, if they are bit for bit the official ones.
-
-    Example:
-        >>> check_records(b"cut", CIFAR10.test, CIFAR10, "my.bin")
-        Traceback (most recent call last):
-        onelayer.errors.DataError: my.bin holds 3 bytes where test_batch.bin has 30730000: it is \
-truncated or another file; download it again.
-    """
+    """The records of a file, if they are bit for bit the official ones."""
     content = memoryview(raw) if isinstance(raw, bytes) else raw.data
     expected = part.rows * layout.record_bytes
     if content.nbytes != expected:
@@ -245,13 +205,7 @@ def check_sum(kind: str, got: str, expected: str, part: RecordFile, where: str) 
 
 
 def read_bounded(path: Path, most: int) -> bytes:
-    """All bytes of a file that has at most so many.
-
-    Example:
-        >>> read_bounded(Path("missing.bin"), 10)
-        Traceback (most recent call last):
-        onelayer.errors.DataError: missing.bin cannot be read: No such file or directory.
-    """
+    """All bytes of a file that has at most so many."""
     try:
         with path.open("rb") as file:
             raw = file.read(most + 1)

@@ -99,12 +99,7 @@ class Format:
 
 
 def is_pattern(path: Path) -> bool:
-    """Whether a path is a pattern of file names, and not the name of a file that exists.
-
-    Example:
-        >>> is_pattern(Path("shards/*.npy")), is_pattern(Path("shards/1.npy"))
-        (True, False)
-    """
+    """Whether a path is a pattern of file names, and not the name of a file that exists."""
     return glob.has_magic(str(path)) and not os.path.exists(path)
 
 
@@ -118,12 +113,7 @@ def list_folder(folder: Path) -> list[Path]:
 
 
 def choose_labels(names: Sequence[str], spec: ColumnSpec, where: str, what: str) -> str | None:
-    """The column or array ("column", "array", "tensor") of labels; None when elsewhere.
-
-    Example:
-        >>> choose_labels(["a", "y"], ColumnSpec(), "x.csv", "column")
-        'y'
-    """
+    """The column or array ("column", "array", "tensor") of labels; None when elsewhere."""
     if spec.elsewhere:
         return None
     if not names:
@@ -152,10 +142,6 @@ def as_features(values: NDArray[Any], place: Callable[[int], str]) -> NDArray[An
     uint8, float16, float32 and float64 stay as they are; booleans become uint8, other integers
     float32 where that holds each of them exactly, else float64. `place` names the value at a flat
     position, for messages.
-
-    Example:
-        >>> as_features(np.array([1, 2**24 + 1]), str).dtype
-        dtype('float64')
     """
     if values.dtype == bool:
         return values.view(np.uint8)
@@ -179,12 +165,7 @@ def as_features(values: NDArray[Any], place: Callable[[int], str]) -> NDArray[An
 
 
 def streamed_dtype(stored: np.dtype[Any], where: str) -> np.dtype[Any]:
-    """As `as_features`, by the dtype alone: integers of 32 bits and more become float64.
-
-    Example:
-        >>> streamed_dtype(np.dtype("int16"), "x.npy"), streamed_dtype(np.dtype("int64"), "x.npy")
-        (dtype('float32'), dtype('float64'))
-    """
+    """As `as_features`, by the dtype alone: integers of 32 bits and more become float64."""
     if stored.kind in "iu" and stored.itemsize > 2:
         return np.dtype(np.float64)
     # The same rule on a single number of that type.
@@ -192,12 +173,7 @@ def streamed_dtype(stored: np.dtype[Any], where: str) -> np.dtype[Any]:
 
 
 def largest_value(dtype: np.dtype[Any]) -> float:
-    """The largest value of a feature that is stored in this dtype: 255 for bytes, else taken as 1.
-
-    Example:
-        >>> largest_value(np.dtype("uint8"))
-        255.0
-    """
+    """The largest value of a feature that is stored in a dtype: 255 for bytes, else taken as 1."""
     return 255.0 if dtype == np.uint8 else 1.0
 
 
@@ -206,13 +182,6 @@ def file_errors(path: Path, kind: str, *others: type[Exception]) -> Iterator[Non
     """Raise a `DataError` for whatever reading a damaged or missing file of that kind raises.
 
     `others` are further errors of the reading library.
-
-    Example:
-        >>> with file_errors(Path("a.npz"), ".npz file"):
-        ...     raise ValueError("it is cut short")
-        Traceback (most recent call last):
-        onelayer.errors.DataError: a.npz is not a valid .npz file (it is cut short); download or \
-write it again.
     """
     try:
         yield
@@ -227,15 +196,9 @@ write it again.
 
 
 def first_line(error: BaseException) -> str:
-    r"""The first line of an error's message, without its full stop; its type when it has none.
+    """The first line of an error's message, without its full stop; its type when it has none.
 
     It ends before what cannot be printed, such as the bytes of a damaged file.
-
-    Example:
-        >>> first_line(ValueError("cut short.\nmore"))
-        'cut short'
-        >>> first_line(ValueError("Expected 5 columns, got 1: l\x00\x93"))
-        'Expected 5 columns, got 1: l …'
     """
     line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     strange = (

@@ -42,13 +42,7 @@ def has_sub_folders(folder: Path) -> bool:
 
 
 def parts_of(folder: Path) -> dict[str, Path]:
-    """The folders of train, validation and test that exist; without train the folder is train.
-
-    Example:
-        >>> parts_of(Path("missing"))
-        Traceback (most recent call last):
-        onelayer.errors.DataError: missing cannot be listed: No such file or directory.
-    """
+    """The folders of train, validation and test that exist; without train the folder is train."""
     folders = {path.name: path for path in _sub_folders(folder)}
     if "train" not in folders:
         return {"train": folder}
@@ -93,12 +87,7 @@ def read_images(folder: Path, options: ReadOptions) -> Table:
 
 
 def parse_size(given: object) -> tuple[int, int] | None:
-    """(height, width) of an `image_size`: None, a side, a pair, or text such as "32" or "32x24".
-
-    Example:
-        >>> parse_size("32x24"), parse_size(8)
-        ((32, 24), (8, 8))
-    """
+    """(height, width) of an `image_size`: None, a side, a pair, or text such as "32" or "32x24"."""
     if given is None:
         return None
     sides: object = (given, given) if isinstance(given, int) else given

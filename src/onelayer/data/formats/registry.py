@@ -128,12 +128,7 @@ def holds_rows(path: Path) -> bool:
 
 
 def names_file(labels: Any) -> bool:
-    """Whether labels are named by a file and not by a column.
-
-    Example:
-        >>> names_file("species"), names_file("y.npy")
-        (False, True)
-    """
+    """Whether labels are named by a file and not by a column."""
     named = isinstance(labels, str) and Path(labels).suffix.lower() in LABEL_SUFFIXES
     return named or isinstance(labels, Path)
 

@@ -18,12 +18,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 def format_bytes(count: float) -> str:
-    """A number of bytes with its unit.
-
-    Example:
-        >>> format_bytes(12_288_000_000), format_bytes(45_000)
-        ('12.3 GB', '45 kB')
-    """
+    """A number of bytes with its unit."""
     for unit in ("bytes", "kB", "MB"):
         if count < 999.5:
             return f"{count:.3g} {unit}"

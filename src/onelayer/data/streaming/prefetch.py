@@ -125,11 +125,6 @@ def block_order(blocks: Indices, window_rows: int, seed: int, epoch: int) -> Ind
 
     Returns:
         A permutation of 0 … N−1, shape (N,).
-
-    Example:
-        >>> order = block_order(np.array([0, 2, 4, 6]), window_rows=4, seed=0, epoch=1)
-        >>> sorted(order.tolist()), sorted((order[:4] // 2).tolist())
-        ([0, 1, 2, 3, 4, 5], [0, 0, 2, 2])
     """
     sizes = np.diff(blocks)
     permuted = np.random.default_rng([seed, epoch]).permutation(len(sizes))
@@ -160,12 +155,6 @@ def prefetch(
     `load` fills a buffer for a task, in the thread; its third argument is the buffer of the task
     before, which is not yet overwritten, or None for the first. Each task is yielded with its
     buffer, which is overwritten after the next one is asked for.
-
-    Example:
-        >>> def load(task, buffer, before):
-        ...     buffer[0] = task
-        >>> [buffer[0] for _, buffer in prefetch(iter("abc"), load, [[0], [0]])]
-        ['a', 'b', 'c']
     """
     # True for each buffer that may be overwritten; False to end.
     free: queue.SimpleQueue[bool] = queue.SimpleQueue()

@@ -119,12 +119,7 @@ class StoredRows(ABC):
 
 
 def stored_rows(X: object) -> StoredRows | None:
-    """Features as rows in files, or None where they are an array.
-
-    Example:
-        >>> stored_rows(np.zeros((2, 3))) is None
-        True
-    """
+    """Features as rows in files, or None where they are an array."""
     return X if isinstance(X, StoredRows) else None
 
 
@@ -209,23 +204,13 @@ def read_rows(reader: Reader, indices: Indices, into: NDArray[Any]) -> None:
 
 
 def even_blocks(rows: int, row_bytes: int) -> Indices:
-    """Blocks of rows that can be read alone: BLOCK_BYTES each, but for the last.
-
-    Example:
-        >>> even_blocks(rows=5, row_bytes=100_000)
-        array([0, 2, 4, 5])
-    """
+    """Blocks of rows that can be read alone: BLOCK_BYTES each, but for the last."""
     each = max(1, BLOCK_BYTES // row_bytes)
     return np.append(np.arange(0, rows, each, dtype=np.int64), rows)
 
 
 def first_not_finite(X: NDArray[Any]) -> tuple[int, int] | None:
-    """Row and column of the first NaN or infinity of contiguous rows; None where there is none.
-
-    Example:
-        >>> first_not_finite(np.array([[0.0, 1.0], [2.0, np.nan]]))
-        (1, 1)
-    """
+    """Row and column of the first NaN or infinity of contiguous rows; None where there is none."""
     if X.dtype.kind != "f":
         return None
     # In blocks: the mask for all of X at once would be a copy of up to half its size.
