@@ -36,19 +36,8 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 def staged_file(target: Path) -> Iterator[Path]:
     """Yield a path, whose file takes the place of `target` when the block ends without error.
 
-    The path is in a new folder beside the target, and has the target's name. An older file is
-    replaced.
-
-    Raises:
-        SaveError: when the target is a folder, or the disk is full, read-only or not ours to
-            write; then nothing is left behind, and an older file is as it was.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as place:
-        ...     with staged_file(Path(place) / "model.onnx") as path:
-        ...         _ = path.write_bytes(b"whole")
-        ...     os.listdir(place)
-        ['model.onnx']
+    The path is in a new folder beside the target, and has the target's name. An error leaves
+    nothing behind, and an older file as it was; the system's errors become a `SaveError`.
     """
     if target.is_dir():
         raise SaveError(f"{target} cannot be written, because it is a folder; name a file.")
@@ -71,16 +60,6 @@ def durable_file(target: Path) -> Iterator[BinaryIO]:
 
     For a folder that has one writer at a time: the stream writes .NAME.part beside the target,
     which a killed process leaves behind and the next one overwrites.
-
-    Raises:
-        OSError: when the disk refuses; an older file is as it was.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as place:
-        ...     with durable_file(Path(place) / "one") as stream:
-        ...         _ = stream.write(b"whole")
-        ...     os.listdir(place)
-        ['one']
     """
     part = target.with_name(f".{target.name}.part")
     try:
@@ -97,18 +76,8 @@ def staged_folder(target: Path, *, keep_checkpoints: bool = False) -> Iterator[P
     """Yield an empty folder that takes the place of `target` when the block ends without error.
 
     An older run folder is replaced, with its checkpoints unless they are to be kept. Any other
-    file or non-empty folder is refused.
-
-    Raises:
-        SaveError: when the target is something else than a run folder, another process is writing
-            it, or the disk is full, read-only or not ours to write; then nothing is left behind.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as place:
-        ...     with staged_folder(Path(place) / "run") as folder:
-        ...         _ = (folder / SETTINGS_FILE).write_text("{}")
-        ...     os.listdir(place)
-        ['run']
+    file or non-empty folder is refused, and so is one that another process is writing. An error
+    leaves nothing behind; the system's errors become a `SaveError`.
     """
     check_replaceable(target)
     with writing(target):
@@ -140,11 +109,7 @@ def staged_folder(target: Path, *, keep_checkpoints: bool = False) -> Iterator[P
 
 @contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Hold a run folder's lock, once what a killed process left beside it is put in order.
-
-    Raises:
-        SaveError: when another process holds it.
-    """
+    """Hold a run folder's lock, once what a killed process left beside it is put in order."""
     with run_lock(target):
         ours = re.compile(re.escape(f".{target.name}.") + r"(new|old)-[a-z0-9_]{8}")
         for path in target.parent.glob(".*"):

@@ -34,25 +34,11 @@ _held: dict[tuple[Path, int], int] = {}
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Keep other writers from a run folder while the block runs.
+    """Keep other writers from a run folder while the block runs; `SaveError` where one is at it.
 
     The folder need not exist, nor its parents, which are removed again when they are still empty at
-    the end. A block within a block of the same thread may lock it again.
-
-    Raises:
-        SaveError: when another process or thread holds it, or the place cannot be written.
-
-    Warns:
-        CheckpointWarning: where the system has no locks; the block runs all the same.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as place:
-        ...     with run_lock(Path(place) / "run"):
-        ...         print(holder(Path(place) / "run") == f"process {os.getpid()}")
-        ...     os.listdir(place)
-        True
-        []
+    the end. A block within a block of the same thread may lock it again. Where the system has no
+    locks the block runs all the same, with a `CheckpointWarning`.
     """
     key = (Path(os.path.abspath(folder)), threading.get_ident())
     made = [parent for parent in key[0].parents if not parent.exists()]
@@ -87,11 +73,7 @@ def holder(folder: Path) -> str | None:
 
 
 def try_lock(file: int, *, wait: bool = False) -> bool | None:
-    """Lock an open file: True, or False where another holds it; None where there are no locks.
-
-    Raises:
-        OSError: where the file system refuses locks.
-    """
+    """Lock an open file: True, or False where another holds it; None where there are no locks."""
     if fcntl is None:
         return None
     try:

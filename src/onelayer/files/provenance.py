@@ -9,25 +9,18 @@ import os
 import platform
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command line as it was in force: typed, from a settings file, and defaults.
+    """A command line as it was in force: typed, from a settings file, and defaults."""
 
-    Attributes:
-        name: of the command, "train".
-        options: values by the option's name without its dashes. Options that were not set are left
-            out, and so is the run's folder.
-        onelayer: version that ran it.
-    """
-
-    name: str
-    options: Mapping[str, Any]
-    onelayer: str
+    name: str  # "train"
+    options: Mapping[str, Any]  # those that were set but the run's folder, without their dashes
+    onelayer: str  # the version that ran it
 
     @property
     def line(self) -> str:
@@ -46,43 +39,23 @@ class Command:
         return shlex.join(words)
 
 
-def write_command(command: Command | None) -> dict[str, Any] | None:
-    """A command as plain values, fit for JSON; `read_command` gives it back."""
-    return None if command is None else asdict(command)
-
-
 def read_command(values: Mapping[str, Any] | None) -> Command | None:
-    """The command of plain values.
-
-    Example:
-        >>> command = Command("train", {"epochs": "3"}, "0.1.0")
-        >>> read_command(write_command(command)) == command
-        True
-        >>> read_command(None) is None
-        True
-    """
+    """The command whose fields these are, as a record has them."""
     return None if values is None else Command(**values)
 
 
 def describe_environment() -> dict[str, str]:
-    """Describe what this process runs on.
-
-    Returns:
-        Versions of onelayer and Python, the system, the processor's name and the number of cores
-        that this process may use.
-
-    Example:
-        >>> sorted(describe_environment())
-        ['cores', 'onelayer', 'processor', 'python', 'system']
-    """
+    """What this process runs on: versions, the system, the processor, and the cores it may use."""
     from importlib.metadata import version  # its own imports take 30 ms
 
+    # Fewer cores than the machine's under taskset or in a container.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "onelayer": version("onelayer"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": str(_cores()),
+        "cores": str(cores or 1),
     }
 
 
@@ -94,10 +67,3 @@ def _processor() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    """Cores this process may use; fewer than the machine's under taskset or in a container."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -23,13 +23,7 @@ from onelayer.errors import DataError
 
 Arrays = Mapping[str, NDArray[Any]]
 
-TYPES = {
-    "bool": "BOOL",
-    "int64": "I64",
-    "float16": "F16",
-    "float32": "F32",
-    "float64": "F64",
-}
+TYPES = {"bool": "BOOL", "int64": "I64", "float16": "F16", "float32": "F32", "float64": "F64"}
 
 # Where the sum is; it counts as zeros when the sum is taken. No other text of a header looks like
 # it, because quotes within JSON texts are escaped.
@@ -45,19 +39,7 @@ def write_sealed(
 ) -> None:
     """Write arrays and texts with their sum; the same content gives the same bytes.
 
-    Args:
-        stream: new and empty, can be written and sought; arrays go to it one by one, uncopied.
-        kind: what the file is, "onelayer.model".
-        version: of that kind's format.
-        texts: for the header, by name.
-        arrays: by name, at least one, of the dtypes in `TYPES`.
-
-    Example:
-        >>> from io import BytesIO
-        >>> file = BytesIO()
-        >>> write_sealed(file, "onelayer.example", "1", {}, {"weight": np.eye(1)})
-        >>> file.getvalue().count(b"onelayer.example")
-        1
+    `stream` is new and empty, and can be sought. Arrays go to it one by one, uncopied.
     """
     head = _head(arrays, {"format": kind, "version": version, "sha256": ZEROS} | dict(texts))
     digest = sha256(head)
@@ -73,10 +55,7 @@ def write_sealed(
 def read_sealed(path: Path, kind: str, version: str) -> tuple[dict[str, str], dict[str, Any]]:
     """The texts and arrays of a file of that kind and version.
 
-    Raises:
-        DataError: for a foreign, later, cut or changed file; the sentence begins with "it" or
-            "its".
-        OSError: when it cannot be read.
+    The `DataError` for a foreign, later, cut or changed file begins with "it" or "its".
     """
     from safetensors.numpy import load
 
@@ -94,13 +73,7 @@ def read_texts(path: Path, kind: str, version: str) -> dict[str, str]:
 
 
 def safetensors_bytes(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:
-    """Arrays as a safetensors file, in their order, the same bytes for the same content.
-
-    Example:
-        >>> from safetensors.numpy import load
-        >>> load(safetensors_bytes({"weight": np.eye(1)}, {}))
-        {'weight': array([[1.]])}
-    """
+    """Arrays as a safetensors file, in their order, the same bytes for the same content."""
     return b"".join(
         [_head(arrays, metadata), *(_little_endian(array).tobytes() for array in arrays.values())]
     )

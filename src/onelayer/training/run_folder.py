@@ -30,7 +30,7 @@ from onelayer.data.scaling import Scaling
 from onelayer.errors import SaveError
 from onelayer.files.atomic import SETTINGS_FILE, staged_folder
 from onelayer.files.lock import holder
-from onelayer.files.provenance import Command, read_command, write_command
+from onelayer.files.provenance import Command, read_command
 from onelayer.model.evaluation import Reliability
 from onelayer.model.model import Certificate, Model
 from onelayer.objective.gradcheck import GradientCheck
@@ -203,7 +203,7 @@ def write_path_records(path: solver.Path, folder: Path) -> None:
         "data": asdict(path.data),
         "environment": dict(path.environment),
         "seconds": dict(path.seconds),
-        "command": write_command(path.command),
+        "command": path.command and asdict(path.command),
     }
     _write_settings(folder, "path", PATH_FORMAT, settings)
 
@@ -333,7 +333,7 @@ def write_records(result: Result, folder: Path) -> None:
         "curvatures": {str(i): asdict(curvature) for i, curvature in result.curvatures.items()},
         "environment": dict(result.environment),
         "seconds": dict(result.seconds),
-        "command": write_command(result.command),
+        "command": result.command and asdict(result.command),
     }
     _write_settings(folder, "runs", RESULT_FORMAT, settings)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from onelayer.data.dataset import copy_rows
@@ -35,10 +33,10 @@ def test_each_window_of_blocks_is_visited_as_a_whole() -> None:
 
 
 def test_tasks_are_loaded_ahead_in_their_order() -> None:
-    def load(task: str, buffer: list[Any], before: list[Any] | None) -> None:
+    def load(task: str, buffer: list[str], before: list[str] | None) -> None:
         buffer[0] = task
 
-    loaded = prefetch(iter("abc"), load, [[0], [0]])
+    loaded = prefetch(iter("abc"), load, [[""], [""]])
     assert [buffer[0] for _, buffer in loaded] == ["a", "b", "c"]
 
 
