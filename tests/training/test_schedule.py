@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onelayer.training.schedule import averaging_shares, learning_rate_factors
+from onelayer.training.schedule import averaging_factors, learning_rate_factors
 
 
 def whole(spec: str, epochs: int, per_epoch: int, warmup: float = 0.0) -> np.ndarray:
@@ -22,7 +22,7 @@ def whole(spec: str, epochs: int, per_epoch: int, warmup: float = 0.0) -> np.nda
 
 def shares(spec: str, epochs: int, per_epoch: int) -> np.ndarray:
     return np.concatenate(
-        [averaging_shares(spec, epochs, per_epoch, epoch) for epoch in range(1, epochs + 1)]
+        [averaging_factors(spec, epochs, per_epoch, epoch) for epoch in range(1, epochs + 1)]
     )
 
 

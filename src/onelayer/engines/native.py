@@ -108,12 +108,12 @@ class NativeTrainer:
 
     def evaluate(self, rows: Rows) -> Evaluation:
         """Loss and number of right rows of each run."""
-        loss, correct, _ = self._judge(rows, predictions=False)
+        loss, correct, _ = self._evaluate(rows, predictions=False)
         return Evaluation(_by_weight(rows, loss), correct)
 
     def predict(self, rows: Rows) -> NDArray[np.int64]:
         """Class index of the largest score, shape (R, N)."""
-        classes = self._judge(rows, predictions=True)[2]
+        classes = self._evaluate(rows, predictions=True)[2]
         assert classes is not None  # noqa: S101  # asked for above
         return classes.astype(np.int64)
 
@@ -134,7 +134,7 @@ class NativeTrainer:
     def _copied(self, weights: Weights) -> Weights:
         return Weights(*(np.array(part, self._dtype, order="C") for part in weights))
 
-    def _judge(
+    def _evaluate(
         self, rows: Rows, *, predictions: bool
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int32] | None]:
         return _native.evaluate(

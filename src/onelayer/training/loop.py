@@ -42,7 +42,7 @@ from onelayer.training.history import CurvatureMeter, HistoryRecorder, Measureme
 from onelayer.training.result import Outcome, Result
 from onelayer.training.row_order import mirrored_rows, row_order
 from onelayer.training.run import AUTO, Run, group_passes, method_arrays, name_settings
-from onelayer.training.schedule import averaging_shares, learning_rate_factors
+from onelayer.training.schedule import averaging_factors, learning_rate_factors
 from onelayer.training.state import Cursor, TrainingState
 
 DTYPES = ("float32", "float64")
@@ -254,11 +254,11 @@ def steps_of_epoch(
         run.eta * learning_rate_factors(run.schedule, run.warmup, run.epochs, count, epoch)
         for run in runs
     ]
-    shares = [averaging_shares(run.averaging, run.epochs, count, epoch) for run in runs]
+    averaging = [averaging_factors(run.averaging, run.epochs, count, epoch) for run in runs]
     return Steps(
         batch_size=shared.batch_size,
         learning_rate=np.stack(rates, axis=1),
-        averaging=np.stack(shares, axis=1) if any(run.averages for run in runs) else None,
+        averaging=np.stack(averaging, axis=1) if any(run.averages for run in runs) else None,
         order=row_order(shared.order_seed, epoch, rows, stored),
         flipped=mirrored_rows(shared.flip_seed, epoch, rows),
     )

@@ -54,7 +54,7 @@ class History:
 
     Every array has shape (R, epochs + 1); column 0 is the initial weights, and NaN stands where a
     run had already stopped. Losses are mean cross-entropies in nats, costs add λ Σ W², accuracies
-    are shares in [0, 1], and the weight norm is ‖W‖ (Frobenius).
+    are fractions in [0, 1], and the weight norm is ‖W‖ (Frobenius).
     """
 
     train_loss: Float64
@@ -78,7 +78,7 @@ class History:
 
 @dataclass(frozen=True)
 class ReportedFigures:
-    """What the report prints for a setting: its name, and accuracies as shares in [0, 1]."""
+    """What the report prints for a setting: its name, and accuracies as fractions in [0, 1]."""
 
     name: str
     train_accuracy: float
@@ -229,7 +229,7 @@ class Result:
         )
 
     def positions(self, setting: str) -> list[int]:
-        """Positions of the runs of that setting, one a seed."""
+        """Positions of the runs of that setting, one per seed."""
         return [i for i, run in enumerate(self.runs) if run.name == setting]
 
     @property
@@ -368,7 +368,7 @@ class RankedSetting:
             that diverged are left out.
         sd: standard deviation over the seeds, likewise; 0 for one seed.
         loss: mean validation loss of the same runs, nats.
-        positions: of its runs in the result, one a seed.
+        positions: of its runs in the result, one per seed.
         diverged: how many of them diverged.
         learning_rate: η.
         l2: λ.

@@ -82,10 +82,10 @@ def _step(clock: _Clock, epochs: float, factor: float) -> Float64:
     return np.asarray(factor ** (clock.t // steps_of(epochs, clock.per_epoch)), np.float64)
 
 
-def _cyclical(clock: _Clock, share: float, epochs: float) -> Float64:
+def _cyclical(clock: _Clock, lowest: float, epochs: float) -> Float64:
     half = steps_of(epochs, clock.per_epoch)
     place = (clock.t % (2 * half)) / half
-    return np.asarray(share + (1.0 - share) * (1.0 - np.abs(place - 1.0)))
+    return np.asarray(lowest + (1.0 - lowest) * (1.0 - np.abs(place - 1.0)))
 
 
 _FORMS: dict[str, tuple[Callable[..., Float64], tuple[str, ...]]] = {
@@ -172,13 +172,13 @@ def check_averaging(spec: object) -> None:
         raise _refusal(spec)
 
 
-def averaging_shares(
+def averaging_factors(
     spec: str, epochs: int, steps_per_epoch: int, epoch: int
 ) -> NDArray[np.float64]:
-    """The shares α of the newest weights at the T steps of an epoch (from 1), shape (T,).
+    """The factors α of the newest weights at the T steps of an epoch (from 1), shape (T,).
 
     Example:
-        >>> averaging_shares("tail:0.5", epochs=2, steps_per_epoch=2, epoch=2)
+        >>> averaging_factors("tail:0.5", epochs=2, steps_per_epoch=2, epoch=2)
         array([1. , 0.5])
     """
     name, number = _parse_averaging(spec)

@@ -26,7 +26,7 @@ from onelayer.engines.torch.step import Batch, Descent, Rates
 from onelayer.engines.torch.storage import Choice
 
 # Steps of one CUDA graph: its launch is then far below a microsecond a step, its capture quick.
-MOST_STEPS = 256
+MAX_STEPS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def plan_loads(rows: int, batch_size: int, capacity: int, ranks: Ranks) -> list[
     if largest > capacity:
         loads = [piece for step in range(steps) for piece in _pieces(*parts[step], step, capacity)]
     else:
-        firsts = _first_steps(rows // batch_size, steps, min(capacity // largest, MOST_STEPS))
+        firsts = _first_steps(rows // batch_size, steps, min(capacity // largest, MAX_STEPS))
         loads = [_load(parts[first:last], first) for first, last in pairwise([*firsts, steps])]
     ends = accumulate((load.rows for load in loads), initial=0)
     return [replace(load, at=at) for load, at in zip(loads, ends, strict=False)]
@@ -117,7 +117,7 @@ def _pieces(start: int, stop: int, step: int, capacity: int) -> Iterator[Load]:
         yield Load(slice(first, last), (segment,))
 
 
-class Room:
+class EpochBuffers:
     """Room for the loads of epochs over the same rows, in batches of one size.
 
     Attributes:
@@ -239,4 +239,4 @@ def _same_numbers(held: Steps, steps: Steps) -> bool:
 
 
 def _parts(rates: Rates) -> tuple[Any, Any, Any]:
-    return rates.rate, rates.shrink, rates.share
+    return rates.rate, rates.shrink, rates.alpha

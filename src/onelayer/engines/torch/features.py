@@ -23,7 +23,7 @@ from onelayer.engines.torch.storage import Storage
 
 TYPES = {"float32": torch.float32, "float64": torch.float64}
 
-MOST_TILE_ROWS = 16384
+MAX_TILE_ROWS = 16384
 
 # Below so many multiplications a second thread costs more than it brings.
 WORTH_THREADS = 4e6
@@ -60,7 +60,7 @@ class Machine:
 def rows_at_a_time(device: Any, dtype: Any, numbers: int) -> int:
     """How many rows of so many numbers a device works on at one time."""
     fitting = tile_bytes(device) // (numbers * int(dtype.itemsize))
-    return max(1, min(MOST_TILE_ROWS, fitting))
+    return max(1, min(MAX_TILE_ROWS, fitting))
 
 
 def on_device(array: NDArray[Any], device: Any, dtype: Any | None = None) -> Any:

@@ -92,7 +92,7 @@ class Rates:
 
     rate: Any
     shrink: Any
-    share: Any
+    alpha: Any
 
 
 class Descent:
@@ -121,7 +121,7 @@ class Descent:
 
     @property
     def model(self) -> Any:
-        """The joined weights that are judged: the average where there is one."""
+        """The joined weights that are evaluated: the average where there is one."""
         return self._slots.get(AVERAGE, self.W)
 
     @property
@@ -221,4 +221,4 @@ class Descent:
 
     def _average(self, rates: Rates) -> None:
         if self._averages:
-            self._by_run(self._slots[AVERAGE]).lerp_(self._by_run(self.W), rates.share)
+            self._by_run(self._slots[AVERAGE]).lerp_(self._by_run(self.W), rates.alpha)

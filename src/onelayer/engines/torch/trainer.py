@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
 from onelayer.engines.base import Evaluation, Method, State, Steps, Weights
-from onelayer.engines.torch.batches import Load, Room, Segment, in_order
+from onelayer.engines.torch.batches import EpochBuffers, Load, Segment, in_order
 from onelayer.engines.torch.features import Machine, part, tiles, wide
 from onelayer.engines.torch.step import Batch, Descent, Rates
 
@@ -83,24 +83,24 @@ class TorchTrainer:
     def __init__(self, state: State, method: Method, machine: Machine) -> None:
         self._machine = machine
         self._descent = Descent(state, method, machine)
-        self._room: Room | None = None
+        self._buffers: EpochBuffers | None = None
         self._graphs = Graphs(machine.device)
 
     def epoch(self, rows: Rows, steps: Steps) -> None:
         """Take one step for each batch; an epoch that Ctrl-C ends may end within a step."""
         averages = steps.averaging is not None
         self._descent.average(on=averages)
-        room = self._room_for(rows, steps)
+        buffers = self._buffers_for(rows, steps)
         with self._machine.at_work(steps.batch_size * self._descent.W.numel()):
-            if room.has_rows_of(steps):
+            if buffers.has_rows_of(steps):
                 brought: Iterator[Any] = repeat(None)
             else:
-                choices = (in_order(steps.order, load.places) for load in room.loads)
+                choices = (in_order(steps.order, load.places) for load in buffers.loads)
                 brought = self._machine.storage.tiles(rows.X, choices)
-            for load, stored in zip(room.loads, brought, strict=False):
-                room.fill(load, stored, steps)
-                self._run(load, room, averages)
-        room.filled(steps)
+            for load, stored in zip(buffers.loads, brought, strict=False):
+                buffers.fill(load, stored, steps)
+                self._run(load, buffers, averages)
+        buffers.filled(steps)
 
     def evaluate(self, rows: Rows) -> Evaluation:
         """Loss and number of right rows of each run's model, tile by tile."""
@@ -141,26 +141,26 @@ class TorchTrainer:
         scores = self._descent.runs * self._descent.classes
         return tiles(rows, self._descent.dtype, scores, self._machine)
 
-    def _room_for(self, rows: Rows, steps: Steps) -> Room:
+    def _buffers_for(self, rows: Rows, steps: Steps) -> EpochBuffers:
         """Buffers for these rows; kept from epoch to epoch, since graphs are of them."""
-        if self._room is None or not self._room.suits(rows, steps):
-            self._room = Room(rows, steps, self._descent, self._machine)
+        if self._buffers is None or not self._buffers.suits(rows, steps):
+            self._buffers = EpochBuffers(rows, steps, self._descent, self._machine)
             self._graphs.forget()
-        return self._room
+        return self._buffers
 
-    def _run(self, load: Load, room: Room, averages: bool) -> None:
+    def _run(self, load: Load, buffers: EpochBuffers, averages: bool) -> None:
         """Take the steps of a load that lies in the buffers."""
         descent = self._descent
         if load.even:
 
             def all_steps() -> None:
                 for segment in load.segments:
-                    descent.take_step(room.batch(load, segment), room.rates(load, segment))
+                    descent.take_step(buffers.batch(load, segment), buffers.rates(load, segment))
 
-            self._graphs.run((averages, room.key(load)), all_steps, descent.tensors)
+            self._graphs.run((averages, buffers.key(load)), all_steps, descent.tensors)
         else:
             for segment in load.segments:
-                self._take_part(segment, room.batch(load, segment), room.rates(load, segment))
+                self._take_part(segment, buffers.batch(load, segment), buffers.rates(load, segment))
         if load.segments[-1].closes:
             self._machine.ranks.agree(len(load.segments))
 
