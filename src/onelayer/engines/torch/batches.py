@@ -118,7 +118,7 @@ def _pieces(start: int, stop: int, step: int, capacity: int) -> Iterator[Load]:
 
 
 class EpochBuffers:
-    """Room for the loads of epochs over the same rows, in batches of one size.
+    """Buffers for the loads of epochs over the same rows, in batches of one size.
 
     Attributes:
         loads: of an epoch, this process's parts.
@@ -134,18 +134,18 @@ class EpochBuffers:
         self.loads = plan_loads(self._count, steps.batch_size, capacity, machine.ranks)
         own = sum(load.rows for load in self.loads)
         self._whole = own <= capacity
-        room = own if self._whole else max(load.rows for load in self.loads)
+        size = own if self._whole else max(load.rows for load in self.loads)
         self._features = Features(rows, dtype, machine)
-        self._X = self._features.buffer(room)
-        self._targets = self._X.new_zeros((room, R, K), dtype=dtype)
-        self._factors = self._X.new_zeros((room, R), dtype=dtype)
+        self._X = self._features.buffer(size)
+        self._targets = self._X.new_zeros((size, R, K), dtype=dtype)
+        self._factors = self._X.new_zeros((size, R), dtype=dtype)
         most = max(len(load.segments) for load in self.loads)
-        room = len(steps.learning_rate) if self._whole else most
-        self._rates = Rates(*(self._factors.new_zeros((room, R, 1, 1)) for _ in range(3)))
+        size = len(steps.learning_rate) if self._whole else most
+        self._rates = Rates(*(self._factors.new_zeros((size, R, 1, 1)) for _ in range(3)))
         self._holds: Steps | None = None
 
     def suits(self, rows: Rows, steps: Steps) -> bool:
-        """Whether this is room for these rows in these batches."""
+        """Whether these are buffers for these rows in these batches."""
         of_epoch = (self._batch_size, self._count)
         return rows is self._rows and of_epoch == (steps.batch_size, _visited(rows, steps))
 

@@ -50,7 +50,7 @@ class Ranks:
         return start + count * self.rank // self.size, start + count * (self.rank + 1) // self.size
 
     def largest_part(self, count: int) -> int:
-        """The most that any process has of so many rows."""
+        """The most rows that any process has of `count`."""
         return -(-count // self.size)
 
     def sum_(self, tensor: Any) -> None:
@@ -65,7 +65,7 @@ class Ranks:
         return own
 
     def agree(self, steps: int) -> None:
-        """After so many steps, stop by KeyboardInterrupt if Ctrl-C was pressed for any process."""
+        """After that many steps, raise KeyboardInterrupt if Ctrl-C was pressed for any process."""
 
     def check_same(self, rows: Rows) -> None:
         """Refuse rows that are not the same for all processes."""
@@ -133,7 +133,7 @@ class Cluster(Ranks):
         return np.ascontiguousarray(whole.swapaxes(0, 1))
 
     def agree(self, steps: int) -> None:
-        """After so many steps, stop by KeyboardInterrupt if Ctrl-C was pressed for any process."""
+        """After that many steps, raise KeyboardInterrupt if Ctrl-C was pressed for any process."""
         self._steps += steps
         if self._steps >= STEPS_BETWEEN:
             self._steps = 0
@@ -161,7 +161,7 @@ class Cluster(Ranks):
         everyone = [torch.empty_like(mine) for _ in range(self.size)]
         with _one_sentence():
             dist.all_gather(everyone, mine, group=self._group)
-        # Who begins anew looks at rows while the others, who go on, are about to take steps.
+        # One that begins anew compares rows while others, which resume, are about to take steps.
         _require_same_start([theirs.tolist()[:1] for theirs in everyone])
         return [theirs.tolist()[1:] for theirs in everyone]
 

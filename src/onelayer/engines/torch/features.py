@@ -25,7 +25,7 @@ TYPES = {"float32": torch.float32, "float64": torch.float64}
 
 MAX_TILE_ROWS = 16384
 
-# Below so many multiplications a second thread costs more than it brings.
+# Below this many multiplications a second thread costs more than it brings.
 WORTH_THREADS = 4e6
 
 
@@ -58,7 +58,7 @@ class Machine:
 
 
 def rows_at_a_time(device: Any, dtype: Any, numbers: int) -> int:
-    """How many rows of so many numbers a device works on at one time."""
+    """How many rows, of that many numbers each, a device works on at one time."""
     fitting = tile_bytes(device) // (numbers * int(dtype.itemsize))
     return max(1, min(MAX_TILE_ROWS, fitting))
 
@@ -113,7 +113,7 @@ class Features:
         self._device = machine.device
 
     def buffer(self, rows: int) -> Any:
-        """Room for so many rows, their last columns filled in."""
+        """A buffer for rows, its last columns filled in."""
         kind = self._products.factor_type(self._dtype)
         made = torch.zeros((rows, width_of(self._D)), dtype=kind, device=self._device)
         made[:, self._D] = 1.0
