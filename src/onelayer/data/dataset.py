@@ -257,10 +257,8 @@ def copy_rows(X: NDArray[Any], indices: NDArray[np.integer[Any]]) -> NDArray[Any
     base: object = X
     while isinstance(base, np.ndarray):
         base = base.base
-    copies, order = (
-        np.empty((len(indices), X.shape[1]), X.dtype),
-        np.argsort(indices, kind="stable"),
-    )
+    copies = np.empty((len(indices), X.shape[1]), X.dtype)
+    order = np.argsort(indices, kind="stable")
     each = max(1, _COPIED_BYTES // (X.shape[1] * X.itemsize))
     for start in range(0, len(order), each):
         places = order[start : start + each]

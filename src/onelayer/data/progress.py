@@ -31,14 +31,8 @@ def counting(label: str, total: int | None, *, show: bool) -> Iterator[Callable[
     """
     from rich import progress
 
-    columns: tuple[progress.ProgressColumn, ...] = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.TimeElapsedColumn(),
-    )
-    if total is not None:
-        columns += (progress.TextColumn("ETA"), progress.TimeRemainingColumn())
-    with _bar(columns, show) as bar:
+    eta = () if total is None else ("ETA", progress.TimeRemainingColumn())
+    with _bar(show, progress.TimeElapsedColumn(), *eta) as bar:
         task = bar.add_task(label, total=total)
         yield lambda: bar.advance(task)
 
@@ -48,15 +42,8 @@ def downloading(label: str, most: int, *, show: bool) -> Iterator[DownloadBar]:
     """Show a bar while the block downloads, which is stopped after `most` bytes."""
     from rich import progress
 
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.DownloadColumn(),
-        progress.TransferSpeedColumn(),
-        progress.TextColumn("ETA"),
-        progress.TimeRemainingColumn(),
-    )
-    with _bar(columns, show) as bar:
+    speed = progress.DownloadColumn(), progress.TransferSpeedColumn()
+    with _bar(show, *speed, "ETA", progress.TimeRemainingColumn()) as bar:
         yield DownloadBar(bar, bar.add_task(label, total=None), most)
 
 
@@ -92,11 +79,12 @@ class DownloadBar:
         """Do nothing: the bar is closed by who opened it."""
 
 
-def _bar(columns: tuple[ProgressColumn, ...], show: bool) -> Progress:
+def _bar(show: bool, *columns: ProgressColumn | str) -> Progress:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress
 
     console = Console(stderr=True)
     # In a log file a bar would leave blank lines and nothing else.
     hidden = not (show and console.is_terminal)
+    columns = ("{task.description}", BarColumn(), *columns)
     return Progress(*columns, console=console, transient=True, disable=hidden)

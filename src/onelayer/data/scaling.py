@@ -62,26 +62,11 @@ def fit_scaling(
     max_value: float = 1.0,
     weights: NDArray[np.float64] | None = None,
 ) -> Scaling:
-    """Fit the scaling of that name to the training rows.
+    """Fit the scaling of that name to the training rows X (N, D); "auto" becomes another.
 
-    Args:
-        name: "none", "unit" (x / max_value), "standardize" ((x − mean) / deviation; a constant
-            feature is only centred), or "auto", which `resolve_scaling` turns into one of them.
-        X: training rows as stored, shape (N, D).
-        max_value: the largest value a feature can have, > 0; used by "unit" and "auto".
-        weights: row weights for "standardize", shape (N,); None is one each.
-
-    Returns:
-        The affine map, with scale and offset of shape (D,). Its name is never "auto".
-
-    Raises:
-        SettingsError: for an unknown name.
-
-    Example:
-        >>> fit_scaling("standardize", np.array([[1.0], [3.0]])).apply(np.array([[5.0]]))
-        array([[3.]])
-        >>> fit_scaling("auto", np.zeros((2, 1), np.uint8), 255.0).name
-        'unit'
+    `max_value` > 0, the largest value that a feature can have, is for "unit" and "auto". The
+    weights of the rows, (N,) or None for one each, are for "standardize", which only centres a
+    constant feature.
     """
     resolved = resolve_scaling(name, X, max_value)
     features = X.shape[1]
@@ -99,9 +84,6 @@ def resolve_scaling(name: str, X: NDArray[np.generic], max_value: float = 1.0) -
 
     "auto" is "unit" where the range of the features is known, as for the bytes of images (uint8, or
     a `Dataset.max_value` other than 1), and "standardize" everywhere else.
-
-    Raises:
-        SettingsError: for an unknown name.
     """
     check_scaling(name)
     if name == "auto":

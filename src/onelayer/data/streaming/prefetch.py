@@ -34,24 +34,15 @@ _NO_ROWS = np.zeros(0, np.int64)
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """Some places of an order, and the rows that are in memory for them.
-
-    Attributes:
-        start: the first place.
-        stop: the place after the last.
-        indices: the rows in memory, as they lie there: first those that were in the tile before,
-            then those that were read; a few may be there for the next tile. A slice where rows are
-            visited as they are stored.
-        carried: where in the tile before the first of them lie.
-        order: where among `indices` the row of each place is; None where rows are visited as they
-            lie there.
-    """
+    """Some places of an order, and the rows that are in memory for them."""
 
     start: int
-    stop: int
+    stop: int  # behind the last place
+    # The rows in memory, as they lie there: first those that were in the tile before, then those
+    # that were read, maybe a few for the next tile. A slice where they are visited as stored.
     indices: slice | Indices
-    carried: Indices
-    order: Indices | None
+    carried: Indices  # where in the tile before the first of them lie
+    order: Indices | None  # where each place's row is among `indices`; None: as they lie there
 
     @property
     def rows(self) -> int:
@@ -115,16 +106,10 @@ def tile_memory(X: StoredRows, *, ordered: bool = False, batch: int = 1) -> int:
 
 
 def block_order(blocks: Indices, window_rows: int, seed: int, epoch: int) -> Indices:
-    """The order in which an epoch visits rows in files; see the head of this file.
+    """The order, (N,), in which an epoch visits rows in files; see the head of this file.
 
-    Args:
-        blocks: where blocks begin, and the number of rows N as the last: shape (M + 1,).
-        window_rows: rows of a window at most, ≥ 1; a larger block is a window of its own.
-        seed: ≥ 0.
-        epoch: 1, 2, …
-
-    Returns:
-        A permutation of 0 … N−1, shape (N,).
+    `blocks` (M + 1,) is where blocks begin, and N as the last. A window has at most `window_rows`
+    rows, or is one larger block. Epochs are counted from 1.
     """
     sizes = np.diff(blocks)
     permuted = np.random.default_rng([seed, epoch]).permutation(len(sizes))
