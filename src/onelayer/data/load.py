@@ -103,8 +103,6 @@ def load(
         split_seed, image_size, stream,
     )  # fmt: skip
     batches = (tuple(train_batches), tuple(validation_batches))
-    if isinstance(source, str) and not source:
-        raise DataError("the data source is empty; name a file or folder, or leave it out.")
     kind, path = _locate(source)
     if kind != CIFAR10 and batches != (_TRAIN_BATCHES, _VALIDATION_BATCHES):
         name = "the data frame" if is_frame(source) else source
@@ -138,7 +136,7 @@ def load(
 
 def names_cifar10(source: Any) -> bool:
     """Whether `load` takes this source for CIFAR-10, whose rows are named by their batches."""
-    return not (isinstance(source, str) and not source) and _locate(source)[0] == CIFAR10
+    return _locate(source)[0] == CIFAR10
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +195,8 @@ def _locate(source: Any) -> tuple[str, Path | None]:
             f"the data source must be a name, path or data frame, but it is a "
             f"{type(source).__name__}; split arrays in memory with onelayer.split(X, y)."
         )
+    if source == "":
+        raise DataError("the data source is empty; name a file or folder, or leave it out.")
     if source == DIGITS:
         return DIGITS, None
     # The cache's own folders have these names, and are copied to where there is no network.

@@ -155,13 +155,11 @@ def split_dataset(
 def cut_fraction(
     y: Indices, fraction: float, seed: int, where: str, groups: NDArray[Any] | None = None
 ) -> tuple[Indices, Indices]:
-    """Cut off a fraction of the rows, of each class its fraction to within half a row.
+    """The rows that are kept, and a fraction that is cut off; both ascending.
 
-    A class of two rows or more gives at least one and keeps at least one; a class of a single row
-    gives none. With groups, whole groups are cut off, and every class keeps at least one.
-
-    Returns:
-        The rows that are kept and the rows that are cut off, both ascending.
+    Of each class its fraction is cut off to within half a row. A class of two rows or more gives at
+    least one and keeps at least one; a class of a single row gives none. With groups, whole groups
+    are cut off, and every class keeps at least one.
     """
     rng = np.random.default_rng(seed)
     if groups is not None:
@@ -186,10 +184,9 @@ def cut_fraction(
 def stratified_folds(
     y: Indices, folds: int, seed: int = 0, groups: NDArray[Any] | None = None
 ) -> list[tuple[Indices, Indices]]:
-    """Deal rows into folds, each class evenly, to within one row; with groups, whole groups.
+    """For each fold the rows to train on and the rows that are held out, both ascending.
 
-    Returns:
-        For each fold the rows to train on and the rows that are held out, both ascending.
+    Each class is dealt evenly, to within one row; with groups, whole groups are dealt.
     """
     units = len(y) if groups is None else len(np.unique(groups))
     if not 2 <= folds <= units:

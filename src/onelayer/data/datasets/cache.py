@@ -128,12 +128,9 @@ def locked(folder: Path, log: Log) -> Iterator[None]:
 def work_folder(folder: Path) -> Iterator[Path]:
     """An empty folder for unfinished files, on the cache's disk, gone when the block ends."""
     with _cache_errors(folder):
-        work = Path(tempfile.mkdtemp(prefix=_WORK, dir=folder))
-    try:
-        yield work
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(work)
+        work = tempfile.TemporaryDirectory(prefix=_WORK, dir=folder, ignore_cleanup_errors=True)
+    with work as path:
+        yield Path(path)
 
 
 @contextmanager

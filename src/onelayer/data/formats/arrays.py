@@ -240,13 +240,11 @@ def _after_header(
 
 def _read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     try:
-        version = np.lib.format.read_magic(file)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if read is None:
-            raise ValueError(f"version {version[0]}.{version[1]} of the format")
+        form = np.lib.format
+        major, minor = form.read_magic(file)
+        if major not in (1, 2) or minor:
+            raise ValueError(f"version {major}.{minor} of the format")
+        read = form.read_array_header_1_0 if major == 1 else form.read_array_header_2_0
         shape, fortran, dtype = read(file)
     except Exception as error:  # a damaged header can raise nearly anything
         raise DataError(

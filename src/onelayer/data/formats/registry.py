@@ -193,12 +193,13 @@ def _read_rows(
         return table if _stay_in_files(X, len(files), options) else replace(table, X=X[:])
     # A line is said once, though a file may be opened both to be streamed and to be loaded.
     opened = _open(path, spec, cache(options.log))
-    if options.stream and path.suffix.lower() not in STREAMED:
+    streams = path.suffix.lower() in STREAMED
+    if options.stream and not streams:
         raise SettingsError(
             f"stream (--stream) is for {', '.join(STREAMED)}, but {path} is none of them; leave it "
             "out, or convert the file."
         )
-    if options.stream or (options.stream is None and _may_be_large(path)):
+    if options.stream or (options.stream is None and streams and _may_be_large(path)):
         shard = opened.shard()
         if shard is not None:
             table = _in_files([shard], str(path))
@@ -277,9 +278,7 @@ def _check_alike(shard: Shard, first: Shard) -> None:
 
 def _may_be_large(path: Path) -> bool:
     """Whether the rows of a file may be too many for memory, by its size alone."""
-    streamed = path.suffix.lower() in STREAMED
-    largest = MEMORY_FRACTION * available_memory() / _MAX_COMPRESSION
-    return streamed and path.stat().st_size > largest
+    return path.stat().st_size > MEMORY_FRACTION * available_memory() / _MAX_COMPRESSION
 
 
 def _stay_in_files(X: StoredRows, files: int, options: ReadOptions) -> bool:

@@ -59,21 +59,12 @@ class TileBuffer(np.ndarray[Any, np.dtype[Any]]):
 def iter_tiles(
     X: StoredRows, order: Indices | None = None, *, batch: int = 1, most: int | None = None
 ) -> Iterator[tuple[Tile, NDArray[Any]]]:
-    """Visit rows, a tile at a time.
+    """Visit rows, a tile at a time, each with its rows as an array, (`tile.rows`, D).
 
-    Args:
-        X: the rows, (N, D).
-        order: row of each place, shape (n,); None visits all of them as they are stored.
-        batch: places of a batch; every tile but the last holds whole ones.
-        most: rows of a tile at most, in whole batches, but at least one batch; None is what X reads
-            at once.
-
-    Yields:
-        Each tile with its rows as an array, (`tile.rows`, D), which is overwritten after the next
-        tile is asked for. Two are in memory, `tile_memory` bytes.
-
-    Raises:
-        DataError: when a file cannot be read or holds a NaN or infinity.
+    `order` (n,) is the row of each place; None visits all of them as they are stored. Every tile
+    but the last holds whole batches of `batch` places. A tile has at most `most` rows, by default
+    what X reads at once, but at least one batch. The array is overwritten after the next tile is
+    asked for. Two are in memory, `tile_memory` bytes.
     """
     rows = _tile_rows(X, ordered=order is not None, batch=batch, most=most)
     if order is None:
