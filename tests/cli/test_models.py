@@ -44,9 +44,9 @@ def test_evaluate_takes_the_setting_and_the_rows_that_are_named(fitted: Command)
     )
     assert code == 0
     assert "note: the model is λ=0, η=0.0001, seed 0\n" in err
-    expected = open_model("runs/train:1").model.evaluate(load("digits").validation)
+    expected = open_model("runs/train:λ=0, η=0.0001").model.evaluate(load("digits").validation)
     assert f"{100 * expected.accuracy:.2f} %" in out
-    assert "digits validation rows" in out
+    assert "on digits validation" in out
 
 
 def test_a_path_is_evaluated_by_its_chosen_model(run: Command) -> None:
@@ -86,14 +86,14 @@ def test_export_follows_the_suffix(fitted: Command, tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 
     torch = pytest.importorskip("torch")
-    assert fitted("export", "runs/train:1", "m.pt")[0] == 0
+    assert fitted("export", "runs/train:2", "m.pt")[0] == 0
     state = torch.load(tmp_path / "m.pt", weights_only=True)
-    linear = open_model("runs/train:1").model.to_torch()
+    linear = open_model("runs/train:2").model.to_torch()
     assert torch.equal(state["weight"], linear.weight)
     assert torch.equal(state["bias"], linear.bias)
-    assert fitted("export", "runs/train:1", "m.safetensors", "--to", "torch")[0] == 0
+    assert fitted("export", "runs/train:2", "m.safetensors", "--to", "torch")[0] == 0
     assert load_file(tmp_path / "m.safetensors")["weight"].shape == (10, 64)
-    assert fitted("export", "runs/train:1", "m.safetensors")[0] == 0
+    assert fitted("export", "runs/train:2", "m.safetensors")[0] == 0
     assert Model.load(tmp_path / "m.safetensors").settings["learning_rate"] == 0.0001
 
 
@@ -168,8 +168,8 @@ def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(
 
 
 def test_a_saved_model_of_a_run_is_the_run(fitted: Command) -> None:
-    assert fitted("export", "runs/train:0", "m.safetensors")[0] == 0
-    np.testing.assert_array_equal(Model.load("m.safetensors").W, open_model("runs/train:0").model.W)
+    assert fitted("export", "runs/train:2", "m.safetensors")[0] == 0
+    np.testing.assert_array_equal(Model.load("m.safetensors").W, open_model("runs/train:2").model.W)
 
 
 @pytest.fixture

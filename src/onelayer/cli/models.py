@@ -46,7 +46,7 @@ ModelArgument = Annotated[
     typer.Argument(
         metavar="MODEL",
         help="A model's file; a run folder, for its best run by validation accuracy; or "
-        "RUN:SETTING, by name or position.",
+        "RUN:SETTING, by name or by number in the table.",
     ),
 ]
 
@@ -84,7 +84,7 @@ def evaluate(
     if json:
         print_json(evaluation.as_dict())
         return
-    for table in evaluation_tables(evaluation, f"{model} on the {rows.name} rows"):
+    for table in evaluation_tables(evaluation, f"{model} on {rows.name}"):
         console.print(table)
         console.print()
 
@@ -247,8 +247,8 @@ def open_model(named: str) -> ChosenModel:
     """Open the model that a user names.
 
     A run folder stands for its best run by validation accuracy, or of a path for the chosen λ.
-    FOLDER:SETTING names a setting ("λ=0.1, η=0.01"; in a path "λ=0.1") or the position of a run
-    or λ, from 0.
+    FOLDER:SETTING names a setting ("λ=0.1, η=0.01"; in a path "λ=0.1") or its number in the table
+    that was printed, from 1: the rank of a setting, or the place of a λ, the largest first.
 
     Example:
         >>> open_model("absent.safetensors")
@@ -291,7 +291,8 @@ def _parted(named: str) -> tuple[Path, str]:
 def _of_result(folder: Path, setting: str) -> ChosenModel:
     result = load_result(folder)
     names = [run.name for run in result.runs]
-    positions = _positions(folder, setting, names)
+    ranked = [list(one.positions) for one in result.ranking]
+    positions = _positions(folder, setting, names, ranked)
     # Of equal accuracies the first counts, and one that was never measured is below all.
     accuracies = np.nan_to_num(result.validation_accuracy[positions], nan=-1.0)
     model = result.model(positions[int(np.argmax(accuracies))]) if setting else result.best
@@ -307,7 +308,8 @@ def _of_result(folder: Path, setting: str) -> ChosenModel:
 def _of_path(folder: Path, setting: str) -> ChosenModel:
     path = load_path(folder)
     names = [f"λ={model.l2:g}" for model in path.models]
-    position = _positions(folder, setting, names)[0] if setting else path.chosen
+    places = [[i] for i in range(len(names))]
+    position = _positions(folder, setting, names, places)[0] if setting else path.chosen
     words = ""
     if len(names) > 1:
         how = f": chosen by {path.choice.by}, rule {path.choice.rule}"
@@ -315,18 +317,20 @@ def _of_path(folder: Path, setting: str) -> ChosenModel:
     return ChosenModel(path.models[position], names[position], words, folder)
 
 
-def _positions(folder: Path, setting: str, names: list[str]) -> list[int]:
-    """Positions that a setting means: those of its name, or the one that it numbers."""
+def _positions(
+    folder: Path, setting: str, names: list[str], numbered: list[list[int]]
+) -> list[int]:
+    """Positions that a setting means: those of its name, or those that it numbers, from 1."""
     if not setting:
         return list(range(len(names)))
     found = [i for i, name in enumerate(names) if _bare(name) == _bare(setting)]
-    if not found and setting.isdecimal() and int(setting) < len(names):
-        found = [int(setting)]
+    if not found and setting.isdecimal() and 0 < int(setting) <= len(numbered):
+        found = numbered[int(setting) - 1]
     if not found:
         known = "; ".join(dict.fromkeys(names))
         raise SettingsError(
-            f"{folder} has no setting {setting!r}; settings: {known}; or a position from 0 to "
-            f"{len(names) - 1}."
+            f"{folder} has no setting {setting!r}; settings: {known}; or a number in the table, "
+            f"from 1 to {len(numbered)}."
         )
     return found
 

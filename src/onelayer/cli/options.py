@@ -65,7 +65,7 @@ class DataOptions(OptionGroup):
     Data:
         data SOURCE: A file (npy, npz, csv, parquet, arrow, safetensors), a folder or quoted pattern
             of such files, a folder of images or CIFAR files, or digits, cifar10, cifar100.
-            Default: cifar10.
+            Default: cifar10, or the data of the run folder that the command reads.
         labels COLUMN|FILE: Column or array of labels, or a file with one label per row. Default:
             label, labels, y, target or class.
         test FILE|DIR: Test rows.

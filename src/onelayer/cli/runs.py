@@ -98,7 +98,8 @@ def finish_path(path: LambdaPath, out: Path, *, as_json: bool = False) -> None:
     """Save a λ path with its page, and print its table."""
     if not leads():
         return
-    from onelayer.report import path_table
+    from onelayer.model.evaluation import wilson_interval
+    from onelayer.report import edge_sentence, path_table
     from onelayer.solver.solver import describe_model
 
     for model in path.models:
@@ -110,6 +111,14 @@ def finish_path(path: LambdaPath, out: Path, *, as_json: bool = False) -> None:
         print_json({"folder": out} | _path_figures(path))
         return
     console.print(path_table(path))
+    if path.test is not None:
+        low, high = wilson_interval(round(path.test.accuracy * path.test.rows), path.test.rows)
+        print_line(
+            f"test accuracy of λ = {path.best.l2:.3g}: {path.test.accuracy:.2%} "
+            f"(95 % interval {low:.2%} to {high:.2%})"
+        )
+    if edge := edge_sentence([*path.l2], path.best.l2 or 0.0):
+        print_line(edge)
     print_line(f"the page: {out / 'report.html'}")
 
 
@@ -140,7 +149,12 @@ def finish(
     from onelayer.training.run_folder import save_result
 
     if leads():
-        messages = [outcome.message for outcome in result.outcomes if outcome.message]
+        # An interrupted training is one event, whatever the number of its runs.
+        messages = [o.message for o in result.outcomes if o.message and o.status != "interrupted"]
+        if result.interrupted:
+            done = sum(outcome.epochs for outcome in result.outcomes)
+            whole = sum(run.epochs for run in result.runs)
+            note(f"interrupted: the weights of {done} of {whole} run-epochs are kept")
         for message in messages[:MOST_NOTES]:
             note(message)
         if len(messages) > MOST_NOTES:
@@ -161,13 +175,18 @@ def finish(
 
 def _print_result(result: Result) -> None:
     """Settings ranked, or of one setting and of the reproduction all figures."""
-    from onelayer.report import accuracy_table, best_on_test, ranking_table
+    from onelayer.report import accuracy_table, best_on_test, ranking_table, select_setting
 
     if len(result.settings) > 1 and not result.gradient_checks:
         console.print(ranking_table(result))
         print_line(best_on_test(result))
+        selection = select_setting(result)
+        if selection is not None and selection.edges:
+            print_line(selection.edges)
     else:
         console.print(accuracy_table(result))
+        if len(result.runs) == 1 and result.certificates:
+            print_line(f"{result.certificates[0].sentence}")
 
 
 def _result_figures(result: Result) -> dict[str, Any]:

@@ -14,8 +14,9 @@ The drawing libraries are imported when a page is drawn and not before.
 
 from onelayer.report.notebook import evaluation_html, model_html, path_html, result_html
 from onelayer.report.page import write_report
-from onelayer.report.path_page import write_path_report
+from onelayer.report.path_page import edge_sentence, write_path_report
 from onelayer.report.render import write_templates
+from onelayer.report.selection import select_setting
 from onelayer.report.tables import (
     accuracy_table,
     advice_table,
@@ -36,6 +37,7 @@ __all__ = [
     "accuracy_table",
     "advice_table",
     "best_on_test",
+    "edge_sentence",
     "evaluation_html",
     "evaluation_tables",
     "gradient_table",
@@ -49,6 +51,7 @@ __all__ = [
     "result_html",
     "result_table",
     "seeds_sentence",
+    "select_setting",
     "strongest_table",
     "write_path_report",
     "write_report",

@@ -115,7 +115,7 @@ def path_page(path: Path) -> Page:
 def curves_section(figures: PathFigures) -> Section:
     """How λ was chosen, what was proven, and accuracy, loss, ‖W‖ and the gap over λ."""
     lines = figures.lines
-    edge = _edge(lines, figures.chosen)
+    edge = edge_sentence([line.l2 for line in lines], figures.chosen.l2)
     charts = path_charts(figures)
     rule = figures.path.choice.rule
     ring = (
@@ -374,13 +374,13 @@ def _proving(lines: Sequence[PathLine]) -> str:
     )
 
 
-def _edge(lines: Sequence[PathLine], chosen: PathLine) -> str:
-    l2s = [line.l2 for line in lines]
-    if len(lines) < 2 or chosen.l2 == 0.0:
+def edge_sentence(l2s: Sequence[float], chosen: float) -> str:
+    """That the chosen λ lies at an end of the path; empty where it does not."""
+    if len(l2s) < 2 or chosen == 0.0:
         return ""
-    if chosen.l2 == min(l2s):
+    if chosen == min(l2s):
         return "The chosen λ is the smallest that was tried: a still smaller one may do better."
-    if chosen.l2 == max(l2s):
+    if chosen == max(l2s):
         return "The chosen λ is the largest that was tried: a still larger one may do better."
     return ""
 

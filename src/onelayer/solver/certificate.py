@@ -111,8 +111,8 @@ def certify(
     Example:
         >>> from onelayer import Run, certify, load, train
         >>> data = load("digits")
-        >>> result = train(data, [Run(learning_rate=0.1, l2=0.01)])
-        >>> certify(result.model(), data).gap < 0.1
+        >>> result = train(data, Run(learning_rate=0.3, l2=0.01, epochs=40))
+        >>> certify(result.best, data).gap < 0.1
         True
     """
     rows = training_rows(data)

@@ -260,9 +260,10 @@ class Path:
 
     def __repr__(self) -> str:
         rows = f"{self.folds} folds" if self.folds else "validation rows"
+        chosen_by = "folds %" if self.folds else "validation %"
         head = f"{len(self.models)} λ on {self.data.name}, chosen by {self.choice.by} on {rows}"
         lines = [f"Path: {head}", f"{'λ':>10}{'passes':>8}{'cost':>10}{'gap/cost':>10}"
-                 f"{'train %':>9}{'validation %':>14}"]  # fmt: skip
+                 f"{'train %':>9}{chosen_by:>14}"]  # fmt: skip
         for i, (model, train) in enumerate(zip(self.models, self.train, strict=True)):
             proof = model.require_certificate()
             gap = f"{proof.gap / proof.cost:.1e}" if proof.l2 else "none"

@@ -139,12 +139,17 @@ def train(
     return _result(context, certify=certify)
 
 
-def _check(data: Splits, runs: Sequence[Run], dtype: str) -> None:
+def check_splits(function: str, data: object) -> None:
+    """Refuse what is not `Splits`, such as an array of features."""
     if not isinstance(data, Splits):
         raise SettingsError(
-            "train needs splits, with validation and test rows, but "
-            f"{type(data).__name__} was given; see onelayer.split."
+            f"{function} needs splits, with validation and test rows, but {type(data).__name__} "
+            "was given; onelayer.split(X, y) makes them of arrays."
         )
+
+
+def _check(data: Splits, runs: Sequence[Run], dtype: str) -> None:
+    check_splits("train", data)
     dataset = data.train
     if not runs:
         raise SettingsError("train needs at least one run.")
@@ -223,8 +228,9 @@ def _warn_about_unstable_rates(
         above = [run for run in unstable if (run.momentum > 0.0) == momentum]
         if above:
             rates = sorted({run.eta for run in above}, reverse=True)
+            verb = "exceeds" if len(rates) == 1 else "exceed"
             warnings.warn(
-                f"learning_rate {', '.join(f'{eta:g}' for eta in rates)} exceeds "
+                f"learning_rate {', '.join(f'{eta:g}' for eta in rates)} {verb} "
                 f"{bound.format(min(map(limit, above)))}; training may still converge, check the "
                 "loss curves.",
                 LearningRateWarning,

@@ -14,7 +14,7 @@ from onelayer.data.scaling import Scaling, check_scaling
 from onelayer.engines import Engine
 from onelayer.errors import LearningRateWarning, SettingsError
 from onelayer.training.checkpoint import FIRST, Checkpoint
-from onelayer.training.loop import Progress, train
+from onelayer.training.loop import Progress, check_splits, train
 from onelayer.training.result import History, Result
 from onelayer.training.run import AUTO, Run, grid, name_settings
 
@@ -66,6 +66,7 @@ def sweep(
         >>> result.ranking[0].name
         'λ=0, η=0.1'
     """
+    check_splits("sweep", data)
     if runs is None:
         runs = grid(**{"learning_rate": AUTO} | settings)
     elif settings:

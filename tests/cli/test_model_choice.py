@@ -40,24 +40,30 @@ def test_a_folder_is_its_best_run_and_says_so(result: Result, tmp_path: Path) ->
         ("λ=0,η=0.01", 3),
         ("Λ=0.1, Η=0.01", 5),
         ("λ=1, η=0.01", 6),
-        ("4", 4),
-        ("0", 0),
     ],
 )
-def test_a_setting_is_its_best_seed_and_a_number_is_a_run(
+def test_a_setting_is_its_best_seed(
     setting: str, position: int, result: Result, tmp_path: Path
 ) -> None:
     chosen = open_model(f"{tmp_path / 'run'}:{setting}")
     np.testing.assert_array_equal(chosen.model.W, result.W[position])
-    assert ("best of 2 runs" in chosen.words) == (not setting.isdecimal())
+    assert "best of 2 runs" in chosen.words
 
 
-@pytest.mark.parametrize("setting", ["λ=2", "8", "-1", "x"])
+def test_a_number_is_the_rank_of_a_setting_in_the_table(result: Result, tmp_path: Path) -> None:
+    for rank, setting in enumerate(result.ranking, start=1):
+        numbered = open_model(f"{tmp_path / 'run'}:{rank}")
+        assert numbered.name == open_model(f"{tmp_path / 'run'}:{setting.name}").name
+
+
+@pytest.mark.parametrize("setting", ["λ=2", "5", "0", "-1", "x"])
 @pytest.mark.usefixtures("result")
 def test_an_unknown_setting_is_answered_by_those_that_there_are(
     setting: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(SettingsError, match=r"λ=0, η=0.1; λ=0, η=0.01; .* position from 0 to 7"):
+    with pytest.raises(
+        SettingsError, match=r"λ=0, η=0.1; λ=0, η=0.01; .* number in the table, from 1 to 4"
+    ):
         open_model(f"{tmp_path / 'run'}:{setting}")
 
 
@@ -67,7 +73,7 @@ def test_a_path_is_its_chosen_model_or_the_one_that_is_named(tmp_path: Path) -> 
     chosen = open_model(str(tmp_path / "path"))
     np.testing.assert_array_equal(chosen.model.W, record.best.W)
     assert "chosen by accuracy, rule best" in chosen.words
-    for setting, position in (("λ=0.1", 1), ("2", 2)):
+    for setting, position in (("λ=0.1", 1), ("3", 2)):
         named = open_model(f"{tmp_path / 'path'}:{setting}")
         np.testing.assert_array_equal(named.model.W, record.models[position].W)
         assert "chosen" not in named.words
@@ -85,7 +91,7 @@ def test_where_there_is_one_model_nothing_is_said(tmp_path: Path) -> None:
 def test_a_folder_with_a_colon_is_a_folder(tmp_path: Path) -> None:
     record = make_path((1.0, 0.1))
     save_path(record, tmp_path / "a:b")
-    assert open_model(str(tmp_path / "a:b:1")).model.certificate == record.models[1].certificate
+    assert open_model(str(tmp_path / "a:b:2")).model.certificate == record.models[1].certificate
     assert open_model(str(tmp_path / "a:b")).model.settings["choice"]["chosen"]
 
 
