@@ -8,6 +8,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOPS := $(VENV)/.develops
+# Test processes; each file of tests runs in one of them.
+WORKERS ?= 2
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard native/kernel/* native/python/*)
 
 .PHONY: help install dev reproduce check lint test docs bench bench-check sanitize kills mutants format clean
@@ -42,12 +44,12 @@ lint: $(DEVELOPS)
 
 # For every edit: lint, types, import rules and the fast tests, in a minute and a half.
 check: lint
-	$(BIN)/pytest -q -m "not slow" $(ARGS)
+	$(BIN)/pytest -q -m "not slow" -n $(WORKERS) --dist loadfile $(ARGS)
 
 # For every change that is handed in: everything, in ten minutes.
 test: lint
 	@scripts/install-browser || true
-	$(BIN)/pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/pytest --cov --cov-report=term -n $(WORKERS) --dist loadfile $(ARGS)
 	@scripts/install-browser --check
 
 # The documentation site, site/index.html: opens as a file, needs no network; warnings are errors.
