@@ -202,7 +202,7 @@ def test_ctrl_c_while_training_saves_what_was_trained_and_exits_130(
     monkeypatch.setattr(TrainingContext, "record", third_is_interrupted)
     code, _, err = run("train", "--data", "digits", "--lr", "0.1", "--epochs", "9")
     assert code == 130
-    assert "after 1 of 9 epochs" in err
+    assert "interrupted: the weights of 1 of 9 run-epochs are kept" in err
     assert load_result(tmp_path / "runs" / "train").outcomes[0].status == "interrupted"
 
 

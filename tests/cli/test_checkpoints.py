@@ -187,7 +187,7 @@ def test_ctrl_c_keeps_a_result_and_checkpoints_and_both_survive_a_new_page(
     monkeypatch.setattr(checkpoints, "HOLD_SECONDS", 0.0)
     code, _, err = run(*TRAIN)
     assert code == 130
-    assert "interrupted after 1 of 3 epochs" in err
+    assert "interrupted: the weights of 1 of 3 run-epochs are kept" in err
     _, _, typed = err.partition("resume with: ")
     assert run("report", "runs/train")[0] == 130
     assert load_result(tmp_path / "runs" / "train").interrupted
