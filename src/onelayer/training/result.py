@@ -442,30 +442,32 @@ MAX_PRINTED = 20
 
 
 def _table(result: Result) -> str:
-    """The ranking as plain text: mean ± sd over seeds, in percent."""
-    shown = result.ranking[:MAX_PRINTED]
-    test = 100 * result.test_accuracy
-    lines = [("", "setting", "validation / %", "loss", "test / %", "runs")]
+    """The ranking as plain text, and the test accuracy of the best setting alone, in percent."""
+    shown, best = result.ranking[:MAX_PRINTED], result.ranking[0]
+    lines = [("", "setting", "validation / %", "loss", "runs")]
     for setting in shown:
-        measured = [i for i in setting.positions if math.isfinite(test[i])]
         runs = str(len(setting.positions))
         lines.append((
             str(setting.rank),
             setting.name,
-            _spread(100 * setting.mean, 100 * setting.sd),
+            _spread(100 * setting.mean, 100 * setting.sd, len(setting.positions)),
             f"{setting.loss:.4f}",
-            _spread(test[measured].mean(), test[measured].std(ddof=1) if measured[1:] else 0.0)
-            if measured
-            else "–",
             f"{setting.diverged} of {runs} diverged" if setting.diverged else runs,
         ))  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-    seeds = len({run.seed for run in result.runs})
-    head = f"{result.data.name}: {len(result.ranking)} settings, mean ± sd over {seeds} seeds"
-    more = len(result.ranking) - len(shown)
-    return "\n".join([head, *text, *([f"… {more} more"] if more else [])])
+    settings, seeds = len(result.ranking), len({run.seed for run in result.runs})
+    head = f"{result.data.name}: {settings} setting{'s' * (settings > 1)}, " + (
+        f"mean ± sd over {seeds} seeds" if seeds > 1 else "one seed"
+    )
+    more = [f"… {settings - len(shown)} more"] if settings > len(shown) else []
+    test = 100 * result.test_accuracy[[*best.positions]]
+    test = test[np.isfinite(test)]
+    if test.size:
+        sd = test.std(ddof=1) if test.size > 1 else 0.0
+        more.append(f"test accuracy of the first: {_spread(test.mean(), sd, test.size)} %")
+    return "\n".join([head, *text, *more])
 
 
-def _spread(mean: float, sd: float) -> str:
-    return f"{mean:.2f} ± {sd:.2f}" if sd else f"{mean:.2f}"
+def _spread(mean: float, sd: float, runs: int) -> str:
+    return f"{mean:.2f} ± {sd:.2f}" if runs > 1 else f"{mean:.2f}"
