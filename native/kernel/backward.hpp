@@ -1,11 +1,11 @@
-// Gradient of one feature slice, and the step of step.hpp:
+// Gradient of one feature slice, and the step of optimizer.hpp:
 //   G[c][d] = sum_n residual[n][c] x[n][d]  (n in order, one fused product-sum each)
 //
 // Lanes run over features. A block of columns x 2 vectors of G stays in registers over the whole batch; in batches
 // longer than a chunk it is saved to scratch between chunks, which changes no bit.
 #pragma once
 
-#include "step.hpp"
+#include "optimizer.hpp"
 
 namespace onelayer::ONELAYER_KERNELS {
 

@@ -14,7 +14,7 @@
 #include "memory.hpp"
 #include "passes.hpp"
 #include "phases.hpp"
-#include "step.hpp"
+#include "optimizer.hpp"
 #include "threads.hpp"
 
 namespace onelayer {

@@ -122,10 +122,10 @@ struct NextRows {
   Index begin_bytes = 0, element_bytes = 0;  // of the slice
 };
 
-template <class T> struct ColumnStep;  // in step.hpp
+template <class T> struct ColumnStep;  // in optimizer.hpp
 
 // G[c][d] = sum over the batch, in order, of residuals[n][c] * x[n][d], for a range of column blocks; then
-//   training:  the step of step.hpp
+//   training:  the step of optimizer.hpp
 //   gradient:  gradient[c][d] += common_scale * G
 template <class T>
 struct BackwardJob {

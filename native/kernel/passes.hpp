@@ -25,7 +25,7 @@ struct LossKinds {
   LossKind of(Index r) const { return {sigmoid && sigmoid[r], smoothing ? smoothing[r] : 0.0}; }
 };
 
-// The optimizer settings of each run, for the equations of step.hpp, in a pass of T batches.
+// The optimizer settings of each run, for the equations of optimizer.hpp, in a pass of T batches.
 struct Method {
   const double* learning_rate = nullptr;  // (T, R)
   const double* l2 = nullptr;             // (R,)

@@ -74,7 +74,7 @@ _TABLE = {
         ),
         ("static_cast<double>(tile.common_scale)", "1.0"),
     ],
-    "kernel/step.hpp": [
+    "kernel/optimizer.hpp": [
         ("1 - 2 * eta * l2", "1 - eta * l2"),
         ("eta / static_cast<double>(B)", "eta"),
         ("fma(rate, G, w * shrink)", "fma(rate, G, w)"),

@@ -7,7 +7,7 @@
 
 λ multiplies the plain sum of squares, so scikit-learn's C is 1/(2λN) and PyTorch's weight_decay is
 2λ. Python code takes the formula from here; the C++ kernel has it in native/kernel, the torch
-engine in engines/torch/step.
+engine in engines/torch/optimizer.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ distributed    the processes that share the rows, and the sums over them
 storage        rows as stored: on the device where they fit, else streamed
 features       rows as the equations see them, with a 1 for the bias
 batches        which rows of an epoch are brought to the device together
-step           weights, slots, losses and the step
+optimizer      weights, slots, losses and the step
 trainer        epochs, evaluation and predictions; many steps as one CUDA graph
 engine         the engine itself, and scores of fixed weights for certificates
 

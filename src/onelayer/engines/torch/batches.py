@@ -22,7 +22,7 @@ from onelayer.engines.base import Steps
 from onelayer.engines.torch.device import tile_bytes
 from onelayer.engines.torch.distributed import Ranks
 from onelayer.engines.torch.features import Features, Machine, on_device, width_of
-from onelayer.engines.torch.step import Batch, Descent, Rates
+from onelayer.engines.torch.optimizer import Batch, Descent, Rates
 from onelayer.engines.torch.storage import Choice
 
 # Steps of one CUDA graph: its launch is then far below a microsecond a step, its capture quick.

@@ -18,7 +18,7 @@ from onelayer.data.rows import Rows
 from onelayer.engines.base import Evaluation, Method, State, Steps, Weights
 from onelayer.engines.torch.batches import EpochBuffers, Load, Segment, in_order
 from onelayer.engines.torch.features import Machine, part, tiles, wide
-from onelayer.engines.torch.step import Batch, Descent, Rates
+from onelayer.engines.torch.optimizer import Batch, Descent, Rates
 
 
 class Graphs:
