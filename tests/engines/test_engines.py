@@ -224,3 +224,8 @@ def test_a_part_of_chosen_rows_is_what_they_are(engine_name: str) -> None:
         (rows.only(index).only(np.array([3, 0])), index[[3, 0]]),
     ):
         np.testing.assert_allclose(engine.scores(part, weights)[0], whole[0, chosen], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ENGINE_NAMES)
+def test_an_engine_prints_what_it_is(name: str) -> None:
+    assert f"'engine': '{name}'" in repr(make_engine(name))

@@ -44,6 +44,9 @@ class NativeEngine:
         self._threads = _native.default_threads() if threads is None else threads
         self._converted = _ConvertedRows()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.describe()})"
+
     def describe(self) -> dict[str, str]:
         """Name the engine, the instruction set that gives its bits, and its threads."""
         return {

@@ -43,6 +43,9 @@ class ReferenceEngine:
 
     name = "reference"
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.describe()})"
+
     def describe(self) -> dict[str, str]:
         """Name the engine and the NumPy that does its arithmetic."""
         return {"engine": self.name, "numpy": np.__version__}

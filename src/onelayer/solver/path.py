@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import pathlib
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -247,15 +248,17 @@ class Path:
         """Write the page of the path as one HTML file that needs no network.
 
         Args:
-            path: file to write; None is report.html in the current folder.
+            path: of the page, an HTML file. None takes a new temporary folder, where the charts
+                are written as PNG and SVG as well.
 
         Returns:
-            The file.
+            Path of the page.
 
         Raises:
             SaveError: when it cannot be written.
         """
-        page: pathlib.Path = _report().write_path_report(self, pathlib.Path(path or "report.html"))
+        place = pathlib.Path(tempfile.mkdtemp(prefix="onelayer-") if path is None else path)
+        page: pathlib.Path = _report().write_path_report(self, place)
         return page
 
     def __repr__(self) -> str:

@@ -152,6 +152,9 @@ class TorchEngine:
         # Apple's GPUs have no float64, which certificates are computed in.
         self._host = TorchEngine(torch.device("cpu"), ranks=ranks) if device.type == "mps" else None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.describe()})"
+
     def describe(self) -> dict[str, str]:
         """Name the engine, its device, what products are rounded to, and the processes."""
         machine = self._machine
