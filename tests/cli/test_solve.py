@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from onelayer import cli, load
+from onelayer import cli, load, solve_path
 from onelayer.solver import suggest_learning_rate
 from onelayer.training.run_folder import load_path, load_result
 from tests.cli.conftest import Command
@@ -157,3 +157,15 @@ def test_certify_refuses_weights_of_other_data(run: Command, tmp_path: Path) -> 
     code, _, err = run("certify", "absent", *QUICK)
     assert code == 1
     assert "absent should be a model file, but it is not there" in err
+
+
+def test_solve_ends_with_the_test_accuracy_and_says_when_lambda_lies_at_an_end(
+    run: Command,
+) -> None:
+    _, out, _ = run("solve", "--data", "digits", "--l2", "0.1,0.01")
+    best = solve_path(load("digits"), [0.1, 0.01])
+    assert best.test is not None
+    assert f"test accuracy of λ = 0.01: {best.test.accuracy:.2%} (95 % interval" in out
+    assert "The chosen λ is the smallest that was tried" in out
+    _, out, _ = run("solve", "--data", "digits", "--l2", "0.01", "--out", "runs/one")
+    assert "that was tried" not in out

@@ -306,3 +306,11 @@ def test_methods_are_lists_typed_or_in_a_file_and_runs_are_named_by_what_differs
     assert "μ=0.9" in out
     assert "sigmoid" in out
     assert run("rerun", "file")[0] == 0
+
+
+def test_train_ends_with_the_proof_of_one_run_and_with_the_edges_of_a_grid(run: Command) -> None:
+    _, out, _ = run(*TRAIN, "--lr", "0.1", "--l2", "0.01", "--out", "runs/one")
+    assert "above the best possible" in out
+    _, out, _ = run(*TRAIN, "--lr", "0.01,0.03,0.1", "--l2", "0.01,0.1", "--out", "runs/grid")
+    assert "lies at the edge of the grid" in out
+    assert "above the best possible" not in out

@@ -20,6 +20,7 @@ from onelayer.training.loop import train
 from onelayer.training.run import Run
 from onelayer.training.run_folder import kind_of, load_path, load_result, save_result
 from tests.report.made_paths import make_path, save_path
+from tests.training.damage import DAMAGE, damage_file
 
 FILES = {"settings.json", "path.parquet", "held_out.parquet", "weights.safetensors"}
 
@@ -120,19 +121,12 @@ def change_settings(folder: Path, change: Callable[[dict[str, Any]], object]) ->
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-@pytest.mark.parametrize("damage", ["missing", "truncated", "empty", "foreign"])
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_path_is_refused_with_the_file_named(
     name: str, damage: str, record: LambdaPath, tmp_path: Path
 ) -> None:
     save_path(record, tmp_path / "path")
-    path = tmp_path / "path" / name
-    whole = path.read_bytes()
-    if damage == "missing":
-        path.unlink()
-    else:
-        path.write_bytes(
-            {"truncated": whole[: len(whole) // 2], "empty": b"", "foreign": b"GIF89a"}[damage]
-        )
+    damage_file(tmp_path / "path" / name, damage)
     with pytest.raises(SaveError) as refusal:
         load_path(tmp_path / "path")
     assert name in str(refusal.value)

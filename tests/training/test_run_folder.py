@@ -21,6 +21,7 @@ from onelayer.training.loop import train
 from onelayer.training.result import History, ReportedFigures, Result
 from onelayer.training.run import Run, grid
 from onelayer.training.run_folder import load_result, save_result
+from tests.training.damage import DAMAGE, damage_file
 
 FILES = {"settings.json", "history.parquet", "weights.safetensors"}
 
@@ -159,19 +160,12 @@ def test_a_read_only_place_is_said_in_one_sentence(result: Result, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-@pytest.mark.parametrize("damage", ["missing", "truncated", "empty", "foreign"])
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_run_is_refused_with_the_file_named(
     name: str, damage: str, result: Result, tmp_path: Path
 ) -> None:
     save_result(result, tmp_path / "run")
-    path = tmp_path / "run" / name
-    whole = path.read_bytes()
-    if damage == "missing":
-        path.unlink()
-    else:
-        path.write_bytes(
-            {"truncated": whole[: len(whole) // 2], "empty": b"", "foreign": b"GIF89a"}[damage]
-        )
+    damage_file(tmp_path / "run" / name, damage)
     with pytest.raises(SaveError) as refusal:
         load_result(tmp_path / "run")
     assert name in str(refusal.value)

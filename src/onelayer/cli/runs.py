@@ -186,7 +186,7 @@ def _print_result(result: Result) -> None:
     else:
         console.print(accuracy_table(result))
         if len(result.runs) == 1 and result.certificates:
-            print_line(f"{result.certificates[0].sentence}")
+            print_line(result.certificates[0].sentence)
 
 
 def _result_figures(result: Result) -> dict[str, Any]:
