@@ -42,8 +42,7 @@ def drawn_pages() -> None:
 @pytest.fixture(autouse=True)
 def _blank_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "drawn_pages" not in request.fixturenames:
-        for name in ("write_report", "write_path_report"):
-            monkeypatch.setattr(f"onelayer.report.{name}", blank_page)
+        monkeypatch.setattr("onelayer.report.write_report", blank_page)
 
 
 def blank_page(_: object, folder: Path) -> None:

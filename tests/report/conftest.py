@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from onelayer.report import write_path_report, write_report
+from onelayer.report import write_report
 from onelayer.solver import Choice
 from onelayer.solver import Path as LambdaPath
 from onelayer.training.result import Result
@@ -52,7 +52,7 @@ def path_record() -> LambdaPath:
 def path_folder(path_record: LambdaPath, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the page and charts of `path_record`."""
     folder = tmp_path_factory.mktemp("path")
-    write_path_report(path_record, folder)
+    write_report(path_record, folder)
     return folder
 
 

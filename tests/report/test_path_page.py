@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onelayer.report import write_path_report
+from onelayer.report import write_report
 from onelayer.report.chart import Chart, l2_axis
 from onelayer.report.path_page import path_page
 from onelayer.report.path_summary import summarise_path
@@ -203,7 +203,7 @@ def test_long_paths_keep_their_sheets_small_and_the_chosen_one_in() -> None:
     ids=["one", "zero alone", "one and zero", "two grey", "many classes", "near"],
 )
 def test_odd_paths_have_a_page(record: LambdaPath, tmp_path: Path) -> None:
-    write_path_report(record, tmp_path)
+    write_report(record, tmp_path)
     words = read(record).words.lower()
     assert " nan" not in words
     assert " inf" not in words
@@ -280,5 +280,5 @@ def test_the_files_are_the_page_and_every_chart(path_folder: Path, path_record: 
 def test_progress_counts_every_chart(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     record = make_path((0.1,), image_shape=None, features=4)
-    write_path_report(record, tmp_path, on_progress=lambda done, total: seen.append((done, total)))
+    write_report(record, tmp_path, on_progress=lambda done, total: seen.append((done, total)))
     assert seen == [(i + 1, 6) for i in range(6)]  # five curves, and the weights

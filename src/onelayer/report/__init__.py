@@ -14,7 +14,7 @@ The drawing libraries are imported when a page is drawn and not before.
 
 from onelayer.report.notebook import evaluation_html, model_html, path_html, result_html
 from onelayer.report.page import write_report
-from onelayer.report.path_page import edge_sentence, write_path_report
+from onelayer.report.path_page import edge_sentence
 from onelayer.report.render import write_templates
 from onelayer.report.selection import select_setting
 from onelayer.report.tables import (
@@ -53,7 +53,6 @@ __all__ = [
     "seeds_sentence",
     "select_setting",
     "strongest_table",
-    "write_path_report",
     "write_report",
     "write_templates",
 ]

@@ -12,6 +12,7 @@ from onelayer.report.confusion import confusion_section
 from onelayer.report.curves import settings_section
 from onelayer.report.distance import distance_section
 from onelayer.report.learning_rate import learning_rate_section
+from onelayer.report.path_page import path_page
 from onelayer.report.penalty import penalty_section
 from onelayer.report.reliability import reliability_section
 from onelayer.report.render import Page, Section, write_page
@@ -33,6 +34,7 @@ from onelayer.report.summary import (
 from onelayer.report.tables import accuracy_table, gradient_table, ranking_table, spread_cell
 from onelayer.report.weight_images import template_grid
 from onelayer.report.weights import weights_section
+from onelayer.solver import Path as LambdaPath
 from onelayer.training.result import Result
 
 MOST_TROUBLES = 20
@@ -42,15 +44,15 @@ MOST_DOTS = 10
 
 
 def write_report(
-    result: Result,
+    record: Result | LambdaPath,
     place: Path,
     *,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
-    """Write the page of a result, from the records alone.
+    """Write the page of a result or of a λ path, from the records alone.
 
     Args:
-        result: the records.
+        record: what the page is of.
         place: an existing folder, in which report.html and the charts in charts/ are replaced; or
             a file, which is written alone.
         on_progress: called with how many charts are written of how many.
@@ -70,7 +72,9 @@ def write_report(
         ...     write_report(result, Path(folder)).name
         'report.html'
     """
-    return write_page(place, lambda: result_page(result), on_progress)
+    if isinstance(record, LambdaPath):
+        return write_page(place, lambda: path_page(record), on_progress)
+    return write_page(place, lambda: result_page(record), on_progress)
 
 
 def result_page(result: Result) -> Page:

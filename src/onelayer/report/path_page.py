@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pathlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,45 +27,12 @@ from onelayer.report.path_summary import (
     scores_of,
     summarise_path,
 )
-from onelayer.report.render import Page, Section, write_page
+from onelayer.report.render import Page, Section
 from onelayer.report.summary import DATA_NAMES, SCALINGS, describe_rows, unbroken, without_paths
 from onelayer.report.tables import feature_name, path_table
 from onelayer.report.weight_images import MOST_FRAMES, make_grid, make_row, template_drawing
 from onelayer.report.weights import weights_section
 from onelayer.solver import Path
-
-
-def write_path_report(
-    path: Path,
-    place: pathlib.Path,
-    *,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> pathlib.Path:
-    """Write the page of a λ path, from its records alone.
-
-    Args:
-        path: solved.
-        place: an existing folder, in which report.html and the charts in charts/ are replaced; or
-            a file, which is written alone.
-        on_progress: called with how many charts are written of how many.
-
-    Returns:
-        Path of the page.
-
-    Raises:
-        OSError: when the disk refuses.
-        SaveError: when it refuses a page alone.
-
-    Example:
-        >>> import tempfile
-        >>> from onelayer.data import load
-        >>> from onelayer.solver import solve_path
-        >>> path = solve_path(load("digits"), [0.1, 0.001])
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_path_report(path, pathlib.Path(folder)).name
-        'report.html'
-    """
-    return write_page(place, lambda: path_page(path), on_progress)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ rows it is judged by.
 from __future__ import annotations
 
 import math
-import pathlib
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,8 +25,8 @@ from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.data.split import stratified_folds
 from onelayer.engines import Engine, streaming
 from onelayer.errors import SettingsError, require_whole
-from onelayer.files.atomic import staged_folder
 from onelayer.files.provenance import Command, describe_environment
+from onelayer.files.saved import Saved
 from onelayer.model.model import Model
 from onelayer.solver.certificate import scores_of
 from onelayer.solver.lbfgs import Preconditioner, fit_preconditioner
@@ -133,7 +131,7 @@ def choose(scores: Sequence[Sequence[Score]], choice: Choice) -> int:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Path:
+class Path(Saved):
     """Certified optima of P values of λ on the same training rows, and the chosen one.
 
     Attributes:
@@ -212,55 +210,6 @@ class Path:
         """The scaling of all models."""
         return self.models[0].scaling
 
-    def save(self, folder: pathlib.Path | str) -> None:
-        """Save the path as a run folder, whole or not at all: its records and report.html.
-
-        Args:
-            folder: an earlier run there is replaced.
-
-        Raises:
-            SaveError: when it cannot be written; nothing is left behind then.
-        """
-        # Packages above this one, imported by name when they are needed.
-        records, pages = import_module("onelayer.training.run_folder"), _report()
-        with staged_folder(pathlib.Path(folder)) as staging:
-            records.write_path_records(self, staging)
-            pages.write_path_report(self, staging)
-
-    @staticmethod
-    def load(folder: pathlib.Path | str) -> Path:
-        """Load a saved path, weights bit for bit.
-
-        Args:
-            folder: a run folder written by `save`.
-
-        Returns:
-            The path.
-
-        Raises:
-            SaveError: when a file is missing, damaged, or of another kind or format.
-        """
-        records = import_module("onelayer.training.run_folder")
-        path: Path = records.load_path(folder)
-        return path
-
-    def report(self, path: pathlib.Path | str | None = None) -> pathlib.Path:
-        """Write the page of the path as one HTML file that needs no network.
-
-        Args:
-            path: of the page, an HTML file. None takes a new temporary folder, where the charts
-                are written as PNG and SVG as well.
-
-        Returns:
-            Path of the page.
-
-        Raises:
-            SaveError: when it cannot be written.
-        """
-        place = pathlib.Path(tempfile.mkdtemp(prefix="onelayer-") if path is None else path)
-        page: pathlib.Path = _report().write_path_report(self, place)
-        return page
-
     def __repr__(self) -> str:
         rows = f"{self.folds} folds" if self.folds else "validation rows"
         chosen_by = "folds %" if self.folds else "validation %"
@@ -278,13 +227,9 @@ class Path:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        html: str = _report().path_html(self)
+        # A package above this one, imported by name when a notebook shows the path.
+        html: str = import_module("onelayer.report").path_html(self)
         return html
-
-
-def _report() -> Any:
-    """The package that draws pages; it stands above this one and takes long to import."""
-    return import_module("onelayer.report")
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import importlib
 import math
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +19,7 @@ from onelayer.data.dataset import DataCard
 from onelayer.data.scaling import Scaling
 from onelayer.errors import SettingsError
 from onelayer.files.provenance import Command
+from onelayer.files.saved import Saved
 from onelayer.model.evaluation import Reliability
 from onelayer.model.model import Certificate, Model, origin
 from onelayer.objective.gradcheck import GradientCheck
@@ -99,7 +98,7 @@ class Curvature:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Result:
+class Result(Saved):
     """R trained runs with their history, test scores and provenance; printed as a ranked table.
 
     Attributes:
@@ -287,61 +286,6 @@ class Result:
         finite = [i for i in alive if math.isfinite(accuracy[i])]
         candidates = finite or alive or self.ranking[0].positions
         return self.model(max(candidates, key=lambda i: accuracy[i]))
-
-    def save(self, folder: Path | str) -> None:
-        """Save records and page as a run folder, whole or not at all.
-
-        Args:
-            folder: an earlier run there is replaced. Checkpoints there are removed, unless training
-                was interrupted: then they are what it resumes from.
-
-        Raises:
-            SaveError: when it cannot be written; nothing is left behind then.
-
-        Example:
-            >>> import tempfile
-            >>> from onelayer import Result, Run, load, train
-            >>> result = train(load("digits"), [Run(learning_rate=0.1, epochs=1)])
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     result.save(f"{folder}/first")
-            ...     bool((Result.load(f"{folder}/first").W == result.W).all())
-            True
-        """
-        from onelayer.training.run_folder import save_result
-
-        save_result(self, folder, page=True)
-
-    @classmethod
-    def load(cls, folder: Path | str) -> Result:
-        """Load a saved result, weights bit for bit.
-
-        Args:
-            folder: a run folder.
-
-        Raises:
-            SaveError: when a file is missing, damaged or of another format.
-        """
-        from onelayer.training.run_folder import load_result
-
-        return load_result(folder)
-
-    def report(self, path: Path | str | None = None) -> Path:
-        """Write the page alone.
-
-        Args:
-            path: of the page, an HTML file. None takes a new temporary folder, where the charts
-                are written as PNG and SVG as well.
-
-        Returns:
-            Path of the page.
-
-        Raises:
-            SaveError: when it cannot be written.
-        """
-        place = Path(tempfile.mkdtemp(prefix="onelayer-")) if path is None else Path(path)
-        # Pages are drawn by a higher package, which is asked by name.
-        page: Path = importlib.import_module("onelayer.report").write_report(self, place)
-        return page
 
     def __repr__(self) -> str:
         return _table(self)

@@ -31,6 +31,7 @@ from onelayer.errors import SaveError
 from onelayer.files.atomic import SETTINGS_FILE, staged_folder
 from onelayer.files.lock import holder
 from onelayer.files.provenance import Command, read_command
+from onelayer.files.saved import Saved
 from onelayer.model.evaluation import Reliability
 from onelayer.model.model import Certificate, Model
 from onelayer.objective.gradcheck import GradientCheck
@@ -97,6 +98,26 @@ def _read_kind(path: Path) -> Kind:
     if kind not in get_args(Kind):
         raise ValueError(f"the kind {kind!r} is none of {', '.join(get_args(Kind))}")
     return kind  # type: ignore[no-any-return]
+
+
+def save(record: Result | solver.Path, folder: Path) -> None:
+    """Save a result or a λ path with its page; see `Saved.save`."""
+    if isinstance(record, Result):
+        save_result(record, folder, page=True)
+        return
+    with staged_folder(folder) as staging:
+        write_path_records(record, staging)
+        _write_page(record, staging)
+
+
+def load(kind: type[Saved], folder: Path) -> Saved:
+    """Load a record of that type; see `Saved.load`."""
+    return load_path(folder) if issubclass(kind, solver.Path) else load_result(folder)
+
+
+def _write_page(record: Saved, folder: Path) -> None:
+    # Pages are drawn by a higher package, which is asked by name.
+    importlib.import_module("onelayer.report").write_report(record, folder)
 
 
 def load_file(path: Path, read: Callable[[Path], T]) -> T:
@@ -312,8 +333,7 @@ def save_result(
     with staged_folder(Path(folder), keep_checkpoints=keep) as staging:
         write_records(result, staging)
         if page:
-            # Pages are drawn by a higher package, which is asked by name.
-            importlib.import_module("onelayer.report").write_report(result, staging)
+            _write_page(result, staging)
 
 
 def write_records(result: Result, folder: Path) -> None:

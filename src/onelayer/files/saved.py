@@ -1,0 +1,64 @@
+"""What is saved as a run folder and has a page: the result of training, and a λ path.
+
+Run folders and pages are the work of higher packages, which are imported by name when asked.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Self
+
+
+class Saved:
+    """Saving, loading and reporting of a `Result` or a `Path`."""
+
+    def save(self, folder: Path | str) -> None:
+        """Save the records and report.html as a run folder, whole or not at all.
+
+        Args:
+            folder: an earlier run there is replaced. Its checkpoints are removed, unless training
+                was interrupted: then they are what it resumes from.
+
+        Raises:
+            SaveError: when it cannot be written; nothing is left behind then.
+
+        Example:
+            >>> import tempfile
+            >>> from onelayer import Result, Run, load, train
+            >>> result = train(load("digits"), [Run(learning_rate=0.1, epochs=1)])
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     result.save(f"{folder}/first")
+            ...     bool((Result.load(f"{folder}/first").W == result.W).all())
+            True
+        """
+        _run_folder().save(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """Load what was saved in a run folder, weights bit for bit.
+
+        Raises:
+            SaveError: when a file is missing, damaged, or of another kind or format.
+        """
+        loaded: Self = _run_folder().load(cls, Path(folder))
+        return loaded
+
+    def report(self, path: Path | str | None = None) -> Path:
+        """Write the page alone, one HTML file that needs no network, and return its path.
+
+        Args:
+            path: of the page. None takes a new temporary folder, where the charts are written as
+                PNG and SVG as well.
+
+        Raises:
+            SaveError: when it cannot be written.
+        """
+        place = Path(tempfile.mkdtemp(prefix="onelayer-") if path is None else path)
+        page: Path = import_module("onelayer.report").write_report(self, place)
+        return page
+
+
+def _run_folder() -> Any:
+    return import_module("onelayer.training.run_folder")
