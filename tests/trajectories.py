@@ -12,7 +12,7 @@ import numpy as np
 
 from onelayer.data import Dataset
 from onelayer.data.scaling import Scaling
-from onelayer.objective import cost as objective
+from onelayer.objective import loss as objective
 from onelayer.training.row_order import mirrored_rows, row_order
 from onelayer.training.run import Run
 
@@ -27,7 +27,8 @@ def oracle_trajectory(
     theta, v = [W, b], [np.zeros(W.shape), np.zeros(b.shape)]
     past: list[Pair] = []
     for X, y in _batches(dataset, scaling, run):
-        g = objective.gradient(X, y, theta[0], theta[1], run.l2, run.loss, run.label_smoothing)
+        of = (run.loss, run.label_smoothing)
+        g = objective.gradient(X, y, theta[0], theta[1], run.l2, of)
         eta = run.eta * _factor(run, len(past), len(dataset.y))
         for i in range(2):
             v[i] = run.momentum * v[i] + g[i]

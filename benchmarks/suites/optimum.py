@@ -40,7 +40,7 @@ from benchmarks.harness.worker import resident_bytes, timed
 from benchmarks.peers import INTELEX, LBFGS, LBFGS32, PATHS, SOLVERS, Contender
 from benchmarks.peers.onelayer_solve import dataset_of
 from benchmarks.peers.solving import GOAL, Watch, l2_path
-from onelayer.objective.cost import cost
+from onelayer.objective.loss import cost
 from onelayer.solver import solve
 
 REFERENCE_TOLERANCE, ENOUGH = 1e-10, 3e-9

@@ -28,7 +28,7 @@ from benchmarks.peers.solving import l2_path
 from onelayer import Run, load, solve, solve_path, sweep, train
 from onelayer.data import Dataset, Splits
 from onelayer.engines import make_engine
-from onelayer.objective import cost as objective
+from onelayer.objective import loss as objective
 
 TOLERANCE = 1e-3
 # Directions in which the classes' means lie, how far apart they are beside noise of 1, and the

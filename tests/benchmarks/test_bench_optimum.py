@@ -30,7 +30,7 @@ from benchmarks.suites.optimum import (
     solve_task,
     too_large,
 )
-from onelayer.objective.cost import cost
+from onelayer.objective.loss import cost
 
 TINY = Problem("batch", 90, 12, source="picture", settings=(Setting(l2=0.1),))
 TWO = (Setting(l2=0.1), Setting(l2=0.01))

@@ -15,7 +15,7 @@ from benchmarks.harness.rounds import Session
 from benchmarks.suites import probes
 from benchmarks.suites.probes import FULL, QUICK, Desk, Probe, gradient_of, write_files
 from onelayer.data import Splits
-from onelayer.objective import cost as objective
+from onelayer.objective import loss as objective
 
 TINY = Probe(rows=1500, held_out=200, features=12, classes=4, points=3, rates=2, batch_size=50,
              epochs=1, peers=(0, 2), rounds=2)  # fmt: skip

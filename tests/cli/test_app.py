@@ -89,7 +89,7 @@ def test_check_gradient_fails_when_the_gradients_disagree(
     run: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from onelayer.objective import gradcheck
-    from onelayer.objective.cost import Gradient, gradient
+    from onelayer.objective.loss import Gradient, gradient
 
     monkeypatch.setattr(
         gradcheck, "gradient", lambda *a: Gradient(1.001 * gradient(*a).W, gradient(*a).b)

@@ -13,11 +13,11 @@ from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import fit_scaling
 from onelayer.engines import ENGINE_NAMES, Method, State, Steps, Weights, make_engine
 from onelayer.errors import SettingsError
-from onelayer.objective import cost as objective
-from onelayer.objective import loss as loss_functions
+from onelayer.objective import loss as objective
 from onelayer.training.loop import initial_weights, steps_of_epoch
 from onelayer.training.run import Run, method_arrays
 from tests.made_data import make_dataset
+from tests.oracle import accuracy
 from tests.trajectories import oracle_trajectory, trajectory_tolerance
 
 engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
@@ -46,7 +46,7 @@ def methods(draw: st.DrawFn) -> dict[str, Any]:
         "schedule": draw(st.sampled_from(["constant", "cosine", "step:1:0.3", "cyclical:0.1:0.5"])),
         "warmup": draw(st.sampled_from([0, 0.4, 2])),
         "averaging": draw(st.sampled_from(["none", "tail:0.4", "tail:1", "ema:0.8"])),
-        "loss": draw(st.sampled_from(loss_functions.LOSSES)),
+        "loss": draw(st.sampled_from(objective.LOSSES)),
         "label_smoothing": draw(st.sampled_from([0.0, 0.2])),
     }
 
@@ -80,7 +80,7 @@ def test_trajectories_follow_the_oracle(  # type: ignore[no-untyped-def]
         np.testing.assert_allclose(got.W[r], W, rtol=0, atol=tolerance)
         np.testing.assert_allclose(got.b[r], b, rtol=0, atol=tolerance)
         s = objective.scores(X, got.W[r], got.b[r])
-        loss = loss_functions.loss(s, dataset.y, run.loss, run.label_smoothing)
+        loss = objective.loss(s, dataset.y, (run.loss, run.label_smoothing))
         # A score is a sum of D products, and a loss no more curved than its scores are large.
         bound = 8 * float(np.finfo(dtype).eps) * dataset.features * max(1.0, np.abs(s).max())
         assert evaluation.loss[r] == pytest.approx(loss, abs=bound)
@@ -99,8 +99,8 @@ def test_evaluation_is_the_oracles_loss_and_accuracy(engine_name: str, dtype: st
         unit = float(np.finfo(dtype).eps)
         # A score is a sum of D products of numbers of order 1 to 4.
         bound = 8 * unit * dataset.features
-        assert evaluation.loss[r] == pytest.approx(loss_functions.loss(s, dataset.y), abs=bound)
-        assert evaluation.correct[r] == round(objective.accuracy(s, dataset.y) * dataset.rows)
+        assert evaluation.loss[r] == pytest.approx(objective.loss(s, dataset.y), abs=bound)
+        assert evaluation.correct[r] == round(accuracy(s, dataset.y) * dataset.rows)
         np.testing.assert_array_equal(predicted[r], s.argmax(axis=1))
 
 
@@ -201,7 +201,7 @@ def test_full_passes_are_the_oracles(engine_name, given) -> None:  # type: ignor
         W, b = weights.W[r], weights.b[r]
         S = objective.scores(X, W, b)
         expected = objective.gradient(X, rows.labels, W, b)
-        assert loss[r] == pytest.approx(loss_functions.loss(S, rows.labels), abs=tolerance)
+        assert loss[r] == pytest.approx(objective.loss(S, rows.labels), abs=tolerance)
         np.testing.assert_allclose(G[r], expected.W, atol=tolerance)
         np.testing.assert_allclose(g[r], expected.b, atol=tolerance)
         np.testing.assert_allclose(scores[r], S, atol=tolerance)

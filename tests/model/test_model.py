@@ -16,8 +16,7 @@ from onelayer.engines import make_engine
 from onelayer.errors import DataError, SettingsError
 from onelayer.model import model as model_module
 from onelayer.model.model import Model
-from onelayer.objective.cost import scores
-from onelayer.objective.loss import softmax
+from onelayer.objective.loss import scores, softmax
 from onelayer.training.loop import train
 from onelayer.training.run import Run, grid
 from onelayer.training.run_folder import load_result, save_result

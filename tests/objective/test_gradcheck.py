@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onelayer.objective import cost as objective
 from onelayer.objective import gradcheck
-from onelayer.objective import loss as loss_functions
-from onelayer.objective.cost import Gradient
+from onelayer.objective import loss as objective
 from onelayer.objective.gradcheck import (
     check_gradients,
     compare_gradients,
     numerical_gradients,
     relative_error,
 )
+from onelayer.objective.loss import Gradient, Of
+from tests.oracle import numerical_gradient
 
 
 def problem(
@@ -34,8 +33,7 @@ def problem(
     )
 
 
-Of = tuple[loss_functions.Loss, float]
-losses = st.tuples(st.sampled_from(loss_functions.LOSSES), st.sampled_from([0.0, 0.1]))
+losses = st.tuples(st.sampled_from(objective.LOSSES), st.sampled_from([0.0, 0.1]))
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.1, 1.0])
@@ -65,7 +63,7 @@ def test_right_gradients_pass_at_random_small_sizes(
     seed: int, rows: int, features: int, classes: int, l2: float, largest: float, of: Of
 ) -> None:
     X, y, W, b = problem(seed, rows, features, classes)
-    checks = compare_gradients(largest * X, y, W, b, l2, loss=of[0], label_smoothing=of[1])
+    checks = compare_gradients(largest * X, y, W, b, l2, of)
     assert all(check.passed for check in checks)
     assert {(check.loss, check.label_smoothing) for check in checks} == {of}
 
@@ -76,11 +74,11 @@ def test_the_quick_numerical_gradient_is_the_one_that_calls_the_cost(
     seed: int, rows: int, l2: float, of: Of
 ) -> None:
     X, y, W, b = problem(seed, rows, 5, 4)
-    quick = numerical_gradients(X, y, W, b, l2, gradcheck.STEP, *of)
-    W_slow = gradcheck.numerical_gradient(lambda m: objective.cost(X, y, m, b, l2, *of), W)
-    b_slow = gradcheck.numerical_gradient(lambda m: objective.cost(X, y, W, m, l2, *of), b)
+    quick = numerical_gradients(X, y, W, b, l2, of)
+    W_slow = numerical_gradient(lambda m: objective.cost(X, y, m, b, l2, of), W)
+    b_slow = numerical_gradient(lambda m: objective.cost(X, y, W, m, l2, of), b)
     # Two roundings of the same difference: each is within the documented noise.
-    noise = 2 * 1.5 * np.finfo(np.float64).eps * (objective.cost(X, y, W, b, l2, *of) + 1) / 1e-3
+    noise = 2 * 1.5 * np.finfo(np.float64).eps * (objective.cost(X, y, W, b, l2, of) + 1) / 1e-3
     np.testing.assert_allclose(quick.W, W_slow, rtol=0, atol=noise)
     np.testing.assert_allclose(quick.b, b_slow, rtol=0, atol=noise)
 
@@ -105,19 +103,19 @@ def test_a_wrong_gradient_fails(what: str, wrong: object, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("loss", "wrong"),
     [
-        ("sigmoid", {"of": "softmax", "label_smoothing": 0.1}),
-        ("softmax", {"of": "sigmoid", "label_smoothing": 0.1}),
-        ("sigmoid", {"of": "sigmoid", "label_smoothing": 0.0}),
-        ("softmax", {"of": "softmax", "label_smoothing": 0.0}),
+        ("sigmoid", ("softmax", 0.1)),
+        ("softmax", ("sigmoid", 0.1)),
+        ("sigmoid", ("sigmoid", 0.0)),
+        ("softmax", ("softmax", 0.0)),
     ],
 )
 def test_the_gradient_of_another_loss_fails(
-    loss: loss_functions.Loss, wrong: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    loss: objective.Loss, wrong: Of, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     X, y, W, b = problem(1, 20, 30, 5)
-    other = objective.gradient(X, y, W, b, 0.1, **wrong)
+    other = objective.gradient(X, y, W, b, 0.1, wrong)
     monkeypatch.setattr(gradcheck, "gradient", lambda *_: other)
-    checks = compare_gradients(X, y, W, b, 0.1, loss=loss, label_smoothing=0.1)
+    checks = compare_gradients(X, y, W, b, 0.1, (loss, 0.1))
     assert not any(check.passed for check in checks)
 
 

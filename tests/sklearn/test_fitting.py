@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning
 
-from onelayer.objective import cost as objective
+from onelayer.objective import loss as objective
 from onelayer.sklearn import SoftmaxClassifier
 
 Rows = tuple[NDArray[np.float64], NDArray[np.int64]]

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
 from onelayer.engines import Engine
-from onelayer.objective import cost as objective
-from onelayer.objective import loss as loss_functions
+from onelayer.objective import loss as objective
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.solver import Optimum, Solver, Target
@@ -70,18 +69,16 @@ def solve(engine: Engine, problem: Problem, tol: float = 1e-10, passes: int = 30
     return solver.solve(Target(problem.l2, tol, passes))
 
 
-def hessian(
-    problem: Problem, W: Float64, b: Float64, loss: loss_functions.Loss = "softmax"
-) -> Float64:
+def hessian(problem: Problem, W: Float64, b: Float64, loss: objective.Loss = "softmax") -> Float64:
     """The whole Hessian of J, entries (W_k, b_k) class by class, from its definition."""
     K, D = W.shape
     X1 = np.concatenate([problem.X, np.ones((len(problem.y), 1))], axis=1)
     S = objective.scores(problem.X, W, b)
     if loss == "sigmoid":
-        P = loss_functions.sigmoid(S)
+        P = objective.sigmoid(S)
         bend = np.einsum("nk,kj->nkj", P * (1.0 - P) / K, np.eye(K))
     else:
-        P = loss_functions.softmax(S)
+        P = objective.softmax(S)
         bend = np.einsum("nk,kj->nkj", P, np.eye(K)) - np.einsum("nk,nj->nkj", P, P)
     H = np.einsum("nkj,nd,ne->kdje", bend, X1, X1, optimize=True) / len(X1)
     ridge = np.tile(np.r_[np.full(D, 2.0 * problem.l2), 0.0], K)

@@ -13,8 +13,7 @@ from onelayer.data import Dataset, load
 from onelayer.engines import ENGINE_NAMES, Moments, make_engine
 from onelayer.errors import DataError, SettingsError
 from onelayer.model.model import Model
-from onelayer.objective import cost as objective
-from onelayer.objective import loss as loss_functions
+from onelayer.objective import loss as objective
 from onelayer.objective.penalty import Penalty
 from onelayer.solver import certificate as bias
 from onelayer.solver import certify, solve
@@ -116,7 +115,7 @@ def test_rows_that_the_curvature_of_the_bias_is_taken_from_are_the_same_in_any_b
     rng = np.random.default_rng(0)
     problem = Problem(rng.normal(size=(5000, 4)), rng.integers(0, 3, 5000), 3, 0.1)
     W, b = random_weights(problem, 1)
-    P = loss_functions.softmax(objective.scores(problem.X[::3], W, b))
+    P = objective.softmax(objective.scores(problem.X[::3], W, b))
     expected = np.diag(P.mean(axis=0)) - P.T @ P / len(P)
     for size in (1 << 30, 24, 24 * 4, 24 * 1000):
         monkeypatch.setattr(bias, "BLOCK_BYTES", size)

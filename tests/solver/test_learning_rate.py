@@ -12,8 +12,7 @@ import pytest
 from onelayer import Run, load, train
 from onelayer.engines import ENGINE_NAMES, Weights, make_engine
 from onelayer.errors import LearningRateWarning, SettingsError
-from onelayer.objective import cost as objective
-from onelayer.objective import loss as loss_functions
+from onelayer.objective import loss as objective
 from onelayer.objective.penalty import Penalty
 from onelayer.solver import learning_rate as curvature
 from onelayer.solver import suggest_learning_rate
@@ -31,14 +30,14 @@ from tests.solver.oracle import Problem, hessian, make_problem, random_weights
 engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
 
 
-losses = pytest.mark.parametrize("loss", loss_functions.LOSSES)
+losses = pytest.mark.parametrize("loss", objective.LOSSES)
 
 
 @engines
 @losses
 @pytest.mark.parametrize("seed", range(8))
 def test_the_largest_curvature_is_the_hessians_largest_eigenvalue(
-    engine_name: str, loss: loss_functions.Loss, seed: int
+    engine_name: str, loss: objective.Loss, seed: int
 ) -> None:
     problem = make_problem(seed)
     W, b = random_weights(problem, seed)
@@ -96,11 +95,11 @@ def test_the_second_moment_is_that_of_the_rows_with_a_one_appended(engine_name: 
 
 
 @losses
-def test_the_bound_is_above_the_curvature_of_any_weights(loss: loss_functions.Loss) -> None:
+def test_the_bound_is_above_the_curvature_of_any_weights(loss: objective.Loss) -> None:
     nearest = 0.0
     for seed in range(30):
         problem = make_problem(seed)
-        bound = loss_functions.LOSS_FUNCTIONS[loss].curvature(problem.K) * largest_second_moment(
+        bound = objective.LOSS_FUNCTIONS[loss].curvature(problem.K) * largest_second_moment(
             make_engine(), problem.rows
         )
         bound += 2 * problem.l2

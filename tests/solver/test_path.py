@@ -15,12 +15,12 @@ from onelayer.data import Dataset, Splits
 from onelayer.data.split import stratified_folds
 from onelayer.engines import ENGINE_NAMES, make_engine
 from onelayer.errors import SettingsError
-from onelayer.objective import cost as objective
-from onelayer.objective import loss as loss_functions
+from onelayer.objective import loss as objective
 from onelayer.solver import Choice, PathProgress, Score, solve, solve_path
 from onelayer.solver import Path as LambdaPath
 from onelayer.solver.path import choose, l2_grid, l2_values, merit, score
 from tests.made_data import make_splits
+from tests.oracle import accuracy
 
 
 def unit(dataset: Dataset) -> NDArray[np.float64]:
@@ -65,8 +65,8 @@ def test_the_chosen_lambda_is_best_on_validation_rows_and_alone_meets_the_test_r
     X, best = unit(digits.test), path.best
     S = objective.scores(X, best.W, best.b)
     assert path.test is not None
-    assert path.test.accuracy == objective.accuracy(S, digits.test.y)
-    assert path.test.loss == pytest.approx(loss_functions.loss(S, digits.test.y), rel=1e-6)
+    assert path.test.accuracy == accuracy(S, digits.test.y)
+    assert path.test.loss == pytest.approx(objective.loss(S, digits.test.y), rel=1e-6)
 
 
 def test_folds_hold_out_what_they_are_judged_by(digits: Splits) -> None:
@@ -77,7 +77,7 @@ def test_folds_hold_out_what_they_are_judged_by(digits: Splits) -> None:
     fitted = solve(digits.train.take(kept), 0.1, tol=1e-7)
     own = digits.train.take(held_out)
     S = objective.scores(unit(own), fitted.W, fitted.b)
-    assert path.held_out[0][0].loss == pytest.approx(loss_functions.loss(S, own.y), rel=1e-3)
+    assert path.held_out[0][0].loss == pytest.approx(objective.loss(S, own.y), rel=1e-3)
     assert path.held_out[0][0].rows == own.rows
 
 
@@ -127,7 +127,7 @@ def test_scores_have_the_standard_errors_of_their_rows() -> None:
     data = make_splits(rows=60).train
     optimum = solve(data, 0.1, scaling="unit")
     S = objective.scores(unit(data), optimum.W, optimum.b)
-    losses = -loss_functions.log_softmax(S)[np.arange(60), data.y]
+    losses = -objective.log_softmax(S)[np.arange(60), data.y]
     from onelayer.data.rows import rows_of
     from onelayer.data.scaling import fit_scaling
 

@@ -14,7 +14,7 @@ from onelayer.data import Dataset
 from onelayer.data.rows import Rows
 from onelayer.engines import ENGINE_NAMES, Engine, FullGradient, Weights, make_engine
 from onelayer.errors import SettingsError
-from onelayer.objective import cost as objective
+from onelayer.objective import loss as objective
 from onelayer.solver import Progress, newton, solve, solver
 from onelayer.solver.certificate import Certified, certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner

@@ -11,12 +11,12 @@ import pytest
 from onelayer.data import Splits
 from onelayer.engines import ENGINE_NAMES, Engine, Trainer, make_engine
 from onelayer.errors import SettingsError
-from onelayer.objective import cost as objective
-from onelayer.objective import loss as loss_functions
+from onelayer.objective import loss as objective
 from onelayer.training.loop import Progress, initial_weights, train
 from onelayer.training.row_order import row_order
 from onelayer.training.run import Run, grid
 from tests.made_data import make_dataset, make_splits
+from tests.oracle import accuracy
 from tests.trajectories import trajectory_tolerance
 
 engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
@@ -37,9 +37,9 @@ def test_history_is_what_the_oracle_measures_of_the_kept_weights(
                 m: getattr(result.history, f"{prefix}_{m}")[r, 3]
                 for m in ("loss", "cost", "accuracy")
             }
-            assert measured["loss"] == pytest.approx(loss_functions.loss(s, y), rel=1e-12)
+            assert measured["loss"] == pytest.approx(objective.loss(s, y), rel=1e-12)
             assert measured["cost"] == pytest.approx(objective.cost(X, y, W, b, run.l2), rel=1e-12)
-            assert measured["accuracy"] == pytest.approx(objective.accuracy(s, y))
+            assert measured["accuracy"] == pytest.approx(accuracy(s, y))
         assert result.history.weight_norm[r, 3] == pytest.approx(np.linalg.norm(W))
 
 
@@ -54,8 +54,8 @@ def test_the_confusion_matrix_and_test_loss_belong_to_the_kept_weights(
         for said in range(3):
             expected = np.sum((splits.test.y == true) & (predicted == said))
             assert result.confusion[0, true, said] == expected
-    assert result.test_accuracy[0] == pytest.approx(objective.accuracy(s, splits.test.y))
-    assert result.test_loss[0] == pytest.approx(loss_functions.loss(s, splits.test.y), rel=1e-5)
+    assert result.test_accuracy[0] == pytest.approx(accuracy(s, splits.test.y))
+    assert result.test_loss[0] == pytest.approx(objective.loss(s, splits.test.y), rel=1e-5)
 
 
 def test_column_0_of_the_history_is_the_initial_weights(splits: Splits) -> None:
@@ -182,7 +182,7 @@ def test_a_last_smaller_batch_is_averaged_over_its_own_size() -> None:
     start = initial_weights([run], 3, 12, "float64")
     W, b = start.W[0], start.b[0]
     for rows in (slice(0, 4), slice(4, 7)):
-        p = loss_functions.softmax(objective.scores(X[rows], W, b))
+        p = objective.softmax(objective.scores(X[rows], W, b))
         p[np.arange(len(p)), y[rows]] -= 1
         W, b = W - 0.1 * p.T @ X[rows] / len(p), b - 0.1 * p.sum(axis=0) / len(p)
     np.testing.assert_allclose(result.W[0], W, rtol=0, atol=1e-14)

@@ -263,4 +263,4 @@ def check_gradient(
     b = rng.normal(0.0, INIT_SCALE, rows.classes)
     most = max(batch_sizes)
     X = fit_scaling("auto", rows.X, rows.max_value).apply(rows.X[:most])
-    return check_gradients(X, rows.y[:most], W, b, batch_sizes, l2s, loss, label_smoothing)
+    return check_gradients(X, rows.y[:most], W, b, batch_sizes, l2s, (loss, label_smoothing))

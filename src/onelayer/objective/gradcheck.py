@@ -24,14 +24,24 @@ rounding); the relative error is that of the CS231n notes, as in the report.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from onelayer.objective.cost import Gradient, cost, gradient, scores
-from onelayer.objective.loss import Float64, Loss, softmax_and_log_sum, targets
+from onelayer.objective.loss import (
+    PLAIN,
+    Float64,
+    Gradient,
+    Loss,
+    Of,
+    cost,
+    gradient,
+    scores,
+    softmax_and_log_sum,
+    targets,
+)
 from onelayer.objective.penalty import Penalty
 
 # With values of x and curvatures of order 1, truncation (h⁴/30) and rounding (u/h) are both near
@@ -82,11 +92,7 @@ class GradientCheck:
 
 @dataclass(frozen=True, repr=False)
 class GradientChecks:
-    """The checks of W and b for each λ and batch size.
-
-    Attributes:
-        checks: one for each parameter, batch size and λ.
-    """
+    """The checks of each parameter, batch size and λ."""
 
     checks: tuple[GradientCheck, ...]
 
@@ -98,10 +104,8 @@ class GradientChecks:
     @property
     def max_error(self) -> dict[str, float]:
         """Largest relative error of each parameter, "W" and "b"."""
-        return {
-            name: max(check.max_error for check in self.checks if check.parameter == name)
-            for name in ("W", "b")
-        }
+        errors = [(check.parameter, check.max_error) for check in self.checks]
+        return {name: max(error for of, error in errors if of == name) for name in ("W", "b")}
 
     def __repr__(self) -> str:
         verdict = "passed" if self.passed else "FAILED"
@@ -125,64 +129,32 @@ def relative_error(analytic: ArrayLike, numerical: ArrayLike, epsilon: float = 1
     return np.asarray(np.abs(a - n) / np.maximum(epsilon, np.abs(a) + np.abs(n)))
 
 
-def numerical_gradient(
-    function: Callable[[Float64], float], theta: ArrayLike, step: float = STEP
-) -> Float64:
-    """Central difference on five points of any function, one entry of θ at a time.
-
-    It takes four calls an entry and knows nothing of the function: `numerical_gradients` is tested
-    against it.
-
-    Example:
-        >>> numerical_gradient(lambda t: float(np.sum(t**3)), [1.0, 2.0]).round(9)
-        array([ 3., 12.])
-    """
-    theta = np.array(theta, np.float64)
-    result = np.zeros_like(theta)
-    for index in np.ndindex(theta.shape):
-        kept = theta[index]
-        for offset, weight in STENCIL:
-            theta[index] = kept + offset * step
-            result[index] += weight * function(theta)
-        theta[index] = kept
-    return result / (12.0 * step)
-
-
 def numerical_gradients(
-    X: ArrayLike,
-    y: ArrayLike,
-    W: ArrayLike,
-    b: ArrayLike,
-    l2: float = 0.0,
-    step: float = STEP,
-    loss: Loss = "softmax",
-    label_smoothing: float = 0.0,
+    X: ArrayLike, y: ArrayLike, W: ArrayLike, b: ArrayLike, l2: float = 0.0, of: Of = PLAIN
 ) -> Gradient:
     """Central difference on five points of the cost, for every entry of W and b at once.
 
     To move W[k, d] by δ moves the score of class k in row n by δ X[n, d] and leaves the others, so
     the cost after the move needs one new column of scores instead of a product with all of W. The
-    cost itself is evaluated; no derivative is used. `step` is the largest move of a score.
+    cost itself is evaluated; no derivative is used. No score moves by more than STEP.
     """
-    X = np.asarray(X, np.float64)
-    W, b = np.asarray(W, np.float64), np.asarray(b, np.float64)
-    S, T = scores(X, W, b), targets(y, len(b), label_smoothing)
-    loss_after = _sigmoid_loss_after if loss == "sigmoid" else _softmax_loss_after
+    X, W, b = (np.asarray(values, np.float64) for values in (X, W, b))
+    S, T = scores(X, W, b), targets(y, len(b), of[1])
+    loss_after = _sigmoid_loss_after if of[0] == "sigmoid" else _softmax_loss_after
     ones = np.ones((len(X), 1))
     penalty, at_W = Penalty(l2), Penalty(l2).value(W)
-    h = _step_of_weights(X, step)
+    h = _step_of_weights(X)
     in_W, in_b = np.zeros_like(W), np.zeros_like(b)
     for k in range(len(b)):
         for offset, weight in STENCIL:
             penalty_after = at_W - penalty.terms(W[k]) + penalty.terms(W[k] + offset * h)
             in_W[k] += weight * (loss_after(S, T, k, offset * h * X) + penalty_after)
-            loss_of_b = loss_after(S, T, k, offset * step * ones)[0]
-            in_b[k] += weight * (loss_of_b + at_W)
-    return Gradient(in_W / (12.0 * h), in_b / (12.0 * step))
+            in_b[k] += weight * (loss_after(S, T, k, offset * STEP * ones)[0] + at_W)
+    return Gradient(in_W / (12.0 * h), in_b / (12.0 * STEP))
 
 
-def _step_of_weights(X: Float64, step: float) -> float:
-    return step / max(1.0, float(np.abs(X).max()))
+def _step_of_weights(X: Float64) -> float:
+    return STEP / max(1.0, float(np.abs(X).max()))
 
 
 def _softmax_loss_after(S: Float64, T: Float64, k: int, move: Float64) -> Float64:
@@ -206,16 +178,7 @@ def _sigmoid_loss_after(S: Float64, T: Float64, k: int, move: Float64) -> Float6
 
 
 def compare_gradients(
-    X: ArrayLike,
-    y: ArrayLike,
-    W: ArrayLike,
-    b: ArrayLike,
-    l2: float = 0.0,
-    *,
-    loss: Loss = "softmax",
-    label_smoothing: float = 0.0,
-    step: float = STEP,
-    tolerance: float = TOLERANCE,
+    X: ArrayLike, y: ArrayLike, W: ArrayLike, b: ArrayLike, l2: float = 0.0, of: Of = PLAIN
 ) -> tuple[GradientCheck, GradientCheck]:
     """The checks of W and of b on one batch of scaled rows X (B, D) with labels y (B,).
 
@@ -226,68 +189,45 @@ def compare_gradients(
         >>> [check.passed for check in checks]
         [True, True]
     """
-    X, of = np.asarray(X, np.float64), (loss, label_smoothing)
-    analytic = gradient(X, y, W, b, l2, *of)
-    numerical = numerical_gradients(X, y, W, b, l2, step, *of)
-    rounding = 1.5 * float(np.finfo(np.float64).eps) * (cost(X, y, W, b, l2, *of) + 1.0)
-    noise_W, noise_b = rounding / _step_of_weights(X, step), rounding / step
-    about = (len(X), l2, tolerance, *of)
-    return (
-        _compare("W", analytic.W, numerical.W, noise_W, *about),
-        _compare("b", analytic.b, numerical.b, noise_b, *about),
-    )
+    X = np.asarray(X, np.float64)
+    analytic = gradient(X, y, W, b, l2, of)
+    numerical = numerical_gradients(X, y, W, b, l2, of)
+    rounding = 1.5 * float(np.finfo(np.float64).eps) * (cost(X, y, W, b, l2, of) + 1.0)
+
+    def check(parameter: str, step: float) -> GradientCheck:
+        g_a, g_n = getattr(analytic, parameter), getattr(numerical, parameter)
+        noise = rounding / step
+        small = np.abs(g_a) + np.abs(g_n) < noise / TOLERANCE
+        # A gradient that is not a number belongs to the errors: NaN compares as not small.
+        errors = relative_error(g_a, g_n)[~small]
+        return GradientCheck(
+            parameter=parameter,
+            batch_size=len(X),
+            l2=l2,
+            entries=small.size,
+            too_small=int(small.sum()),
+            max_error=float(errors.max(initial=0.0)),
+            median_error=float(np.median(errors)) if errors.size else 0.0,
+            max_noise_ratio=float((np.abs(g_a - g_n)[small] / noise).max(initial=0.0)),
+            loss=of[0],
+            label_smoothing=of[1],
+        )
+
+    return check("W", _step_of_weights(X)), check("b", STEP)
 
 
 def check_gradients(
-    X: ArrayLike,
-    y: ArrayLike,
-    W: ArrayLike,
-    b: ArrayLike,
+    X: NDArray[np.floating],
+    y: NDArray[np.int64],
+    W: Float64,
+    b: Float64,
     batch_sizes: Sequence[int] = (1, 20, 100),
     l2s: Sequence[float] = (0.0, 0.1),
-    loss: Loss = "softmax",
-    label_smoothing: float = 0.0,
+    of: Of = PLAIN,
 ) -> GradientChecks:
     """The checks for every batch size with every λ, on the first rows of X."""
-    X, y = np.asarray(X, np.float64), np.asarray(y)
-    return GradientChecks(
-        tuple(
-            check
-            for l2 in l2s
-            for size in batch_sizes
-            for check in compare_gradients(
-                X[:size], y[:size], W, b, l2, loss=loss, label_smoothing=label_smoothing
-            )
-        )
-    )
-
-
-def _compare(
-    parameter: str,
-    analytic: Float64,
-    numerical: Float64,
-    noise: float,
-    batch_size: int,
-    l2: float,
-    tolerance: float,
-    loss: Loss,
-    label_smoothing: float,
-) -> GradientCheck:
-    errors = relative_error(analytic, numerical)
-    small = np.abs(analytic) + np.abs(numerical) < noise / tolerance
-    # A gradient that is not a number belongs to the errors: NaN compares as not small.
-    kept = errors[~small]
-    distance = np.abs(analytic - numerical)[small]
-    return GradientCheck(
-        parameter=parameter,
-        batch_size=batch_size,
-        l2=l2,
-        entries=errors.size,
-        too_small=int(small.sum()),
-        max_error=float(kept.max(initial=0.0)),
-        median_error=float(np.median(kept)) if kept.size else 0.0,
-        max_noise_ratio=float((distance / noise).max(initial=0.0)),
-        tolerance=tolerance,
-        loss=loss,
-        label_smoothing=label_smoothing,
-    )
+    checks: list[GradientCheck] = []
+    for l2 in l2s:
+        for size in batch_sizes:
+            checks += compare_gradients(X[:size], y[:size], W, b, l2, of)
+    return GradientChecks(tuple(checks))

@@ -1,21 +1,24 @@
-"""The losses of a row's scores s: value, residual and curvature, written to be read.
+"""The losses of a row's scores s, and the cost and its gradient: the oracle, written to be read.
 
+    s = W x + b                         scores
     t = (1 − ε) y + ε/K                 targets of one-hot y with label smoothing ε
+    p = exp(s) / 1ᵀ exp(s)              probabilities; of the K-sigmoid σ = 1 / (1 + exp(−s))
 
     loss       ℓ(s)                                residual ∂ℓ/∂s       curvature ∂²ℓ/∂s²
     softmax    −tᵀ log p                           p − t                diag p − p pᵀ       ≤ ½
     sigmoid    −(1/K) Σ t log σ + (1−t) log(1−σ)   (σ − t)/K            diag σ(1 − σ)/K     ≤ 1/4K
     GCE        (1 − e^{q tᵀ log p}) / q            e^{q tᵀ log p}(p − t)                    ≤ ½
 
-    p = exp(s) / 1ᵀ exp(s)        σ = 1 / (1 + exp(−s))
+    J = (1/N) Σ ℓ(s, y) + λ Σ W²                   cost
+    ∂J/∂W = (1/N) Σ (∂ℓ/∂s) xᵀ + 2λW               ∂J/∂b = (1/N) Σ ∂ℓ/∂s
 
 Sigmoid treats each class as a question of its own. GCE is the generalised cross-entropy, for
 one-hot y (1 − p_y^q)/q: −log p_y as q → 0, and at q = 1 the expected fraction of wrong rows of a
 classifier that draws its answer from p. Rows that no linear map gets right then no longer pull at
 W. It is bounded by 1/q and, for q > 0, not convex.
 
-Functions keep the type of floating scores, so engines that compute in float32 use them as well.
-Shapes: scores, targets and residuals (..., K), values (...).
+Shapes: X (N, D) scaled features, y (N,) class indices, W (K, D), b (K,); scores, targets and
+residuals (..., K). Functions of scores keep their floating type, so engines use them in float32.
 
 Source: Szegedy, Vanhoucke, Ioffe, Shlens & Wojna (2016), Rethinking the Inception architecture for
 computer vision, section 7, for label smoothing; Zhang & Sabuncu (2018), Generalized cross entropy
@@ -26,18 +29,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onelayer.errors import SettingsError, require_number
+from onelayer.objective.penalty import Penalty
 
 Float64 = NDArray[np.float64]
 
 Loss = Literal["softmax", "sigmoid"]
 
 LOSSES: tuple[str, ...] = get_args(Loss)
+
+# A loss and its label smoothing ε.
+Of = tuple[Loss, float]
+
+PLAIN: Of = ("softmax", 0.0)
 
 BELOW_ONE = "a number from 0 to below 1"
 
@@ -61,7 +70,8 @@ def log_softmax(s: ArrayLike) -> NDArray[Any]:
         >>> log_softmax([1e4, 1e4]) == -np.log(2.0)
         array([ True,  True])
     """
-    s = _floats(s)
+    s = np.asarray(s)
+    s = s if s.dtype in (np.float32, np.float64) else s.astype(np.float64)
     shifted = s - s.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
@@ -172,26 +182,70 @@ class GeneralisedCrossEntropy:
         weight = np.exp(self.q * (t * log_p).sum(axis=-1, keepdims=True))
         return np.asarray(weight * (np.exp(log_p) - t))
 
-    def curvature(self, classes: int) -> float:
-        """½: that of the softmax, times a weight of at most 1, less what makes it not convex."""
-        return 0.5
-
 
 SOFTMAX, SIGMOID = Softmax(), Sigmoid()
 
 LOSS_FUNCTIONS: Mapping[str, Softmax | Sigmoid] = {"softmax": SOFTMAX, "sigmoid": SIGMOID}
 
 
-def loss(s: ArrayLike, y: ArrayLike, of: Loss = "softmax", label_smoothing: float = 0.0) -> float:
+def loss(s: ArrayLike, y: ArrayLike, of: Of = PLAIN) -> float:
     """Mean loss of scores s (N, K) with class indices y (N,), nats.
 
     Example:
-        >>> round(loss([[0.0, 0.0]], [1]), 4), round(loss([[0.0, 0.0]], [1], "sigmoid"), 4)
+        >>> s = [[0.0, 0.0]]
+        >>> round(loss(s, [1]), 4), round(loss(s, [1], ("sigmoid", 0.0)), 4)
         (0.6931, 0.6931)
     """
-    s = np.asarray(s, np.float64)
+    s, (name, label_smoothing) = np.asarray(s, np.float64), of
     t = targets(y, s.shape[1], label_smoothing)
-    return float(LOSS_FUNCTIONS[of].values(s, t).mean())
+    return float(LOSS_FUNCTIONS[name].values(s, t).mean())
+
+
+class Gradient(NamedTuple):
+    """∂J/∂W, shape (K, D), and ∂J/∂b, shape (K,), in float64."""
+
+    W: Float64
+    b: Float64
+
+
+def scores(X: ArrayLike, W: ArrayLike, b: ArrayLike) -> Float64:
+    """Scores s = W x + b of every row, shape (N, K).
+
+    Example:
+        >>> scores([[1.0, 2.0]], [[1.0, 0.0], [0.0, 1.0]], [0.0, -1.0])
+        array([[1., 1.]])
+    """
+    products = np.asarray(X, np.float64) @ np.asarray(W, np.float64).T
+    return np.asarray(products + np.asarray(b, np.float64))
+
+
+def cost(
+    X: ArrayLike, y: ArrayLike, W: ArrayLike, b: ArrayLike, l2: float = 0.0, of: Of = PLAIN
+) -> float:
+    """The cost J = mean loss + λ Σ W², nats.
+
+    Example:
+        >>> X, y = [[1.0, 0.0], [0.0, 1.0]], [0, 1]
+        >>> round(cost(X, y, np.eye(2), np.zeros(2), l2=0.5), 4)
+        1.3133
+    """
+    return loss(scores(X, W, b), y, of) + Penalty(l2).value(np.asarray(W, np.float64))
+
+
+def gradient(
+    X: ArrayLike, y: ArrayLike, W: ArrayLike, b: ArrayLike, l2: float = 0.0, of: Of = PLAIN
+) -> Gradient:
+    """The gradient of the cost: ∂J/∂W = (1/N) Σ (∂ℓ/∂s) xᵀ + 2λW, ∂J/∂b = (1/N) Σ ∂ℓ/∂s.
+
+    Example:
+        >>> gradient([[2.0]], [0], [[0.0], [0.0]], [0.0, 0.0]).W
+        array([[-1.],
+               [ 1.]])
+    """
+    X, W, (name, label_smoothing) = np.asarray(X, np.float64), np.asarray(W, np.float64), of
+    t = targets(y, len(W), label_smoothing)
+    residual = LOSS_FUNCTIONS[name].residual(scores(X, W, b), t) / len(X)
+    return Gradient(residual.T @ X + Penalty(l2).gradient(W), residual.sum(axis=0))
 
 
 def check_loss(loss: object, label_smoothing: object) -> None:
@@ -206,9 +260,3 @@ def check_loss(loss: object, label_smoothing: object) -> None:
     if loss not in LOSSES:
         raise SettingsError(f"loss must be {' or '.join(LOSSES)}, but {loss!r} was given.")
     require_number("label_smoothing (ε)", label_smoothing, BELOW_ONE, least=0, below=1)
-
-
-def _floats(s: ArrayLike) -> NDArray[Any]:
-    """Scores in their own floating type, others in float64."""
-    array = np.asarray(s)
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)

@@ -5,9 +5,8 @@
     curvature   2λ             in every direction of W
     decay       1 − 2ηλ        a gradient step of length η multiplies W by it
 
-λ multiplies the plain sum of squares, so scikit-learn's C is 1/(2λN) and PyTorch's weight_decay is
-2λ. Python code takes the formula from here; the C++ kernel has it in native/kernel, the torch
-engine in engines/torch/optimizer.
+scikit-learn's C is 1/(2λN), PyTorch's weight_decay 2λ. Python code takes the formula from here; the
+C++ kernel has it in native/kernel, the torch engine in engines/torch/optimizer.
 """
 
 from __future__ import annotations

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from onelayer.objective import cost as objective
-from onelayer.objective import loss as loss_functions
-from onelayer.objective.gradcheck import numerical_gradient
+from onelayer.objective import loss as objective
+from tests.oracle import accuracy, numerical_gradient
 
 EPS = np.finfo(np.float64).eps
 
@@ -41,7 +40,7 @@ def problems(draw: st.DrawFn) -> Problem:
 
 @given(score_rows)
 def test_probabilities_are_finite_and_sum_to_one(s: np.ndarray) -> None:
-    p = loss_functions.softmax(s)
+    p = objective.softmax(s)
     assert np.isfinite(p).all()
     assert (p >= 0).all()
     np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=0, atol=s.shape[1] * EPS)
@@ -53,8 +52,8 @@ def test_shifting_all_scores_of_a_row_changes_nothing(s: np.ndarray, shift: floa
     # two roundings of a score difference go straight into the exponent.
     size = np.abs(s).max() + abs(shift)
     np.testing.assert_allclose(
-        loss_functions.softmax(s + shift),
-        loss_functions.softmax(s),
+        objective.softmax(s + shift),
+        objective.softmax(s),
         rtol=0,
         atol=4 * EPS * (size + 1),
     )
@@ -62,17 +61,17 @@ def test_shifting_all_scores_of_a_row_changes_nothing(s: np.ndarray, shift: floa
 
 @given(score_rows)
 def test_log_softmax_is_the_logarithm_of_softmax(s: np.ndarray) -> None:
-    log_p = loss_functions.log_softmax(s)
+    log_p = objective.log_softmax(s)
     assert np.isfinite(log_p).all()
-    np.testing.assert_allclose(np.exp(log_p), loss_functions.softmax(s), rtol=0, atol=1e4 * 4 * EPS)
+    np.testing.assert_allclose(np.exp(log_p), objective.softmax(s), rtol=0, atol=1e4 * 4 * EPS)
 
 
 @pytest.mark.parametrize("size", [1e4, -1e4])
 def test_loss_is_exact_where_a_naive_softmax_overflows(size: float) -> None:
     s = np.array([[size, 0.0, 0.0]])
     expected = 0.0 if size > 0 else np.log(2.0)
-    assert loss_functions.loss(s, [0]) == pytest.approx(0.0 if size > 0 else 1e4 + np.log(2.0))
-    assert loss_functions.loss(s, [1]) == pytest.approx(1e4 if size > 0 else expected)
+    assert objective.loss(s, [0]) == pytest.approx(0.0 if size > 0 else 1e4 + np.log(2.0))
+    assert objective.loss(s, [1]) == pytest.approx(1e4 if size > 0 else expected)
 
 
 def test_cost_is_the_loss_plus_l2_times_the_plain_sum_of_squares() -> None:
@@ -82,22 +81,22 @@ def test_cost_is_the_loss_plus_l2_times_the_plain_sum_of_squares() -> None:
 
 
 def test_loss_of_uniform_probabilities_is_log_of_the_number_of_classes() -> None:
-    assert loss_functions.loss(np.zeros((4, 10)), [0, 3, 5, 9]) == pytest.approx(np.log(10))
+    assert objective.loss(np.zeros((4, 10)), [0, 3, 5, 9]) == pytest.approx(np.log(10))
 
 
-losses = st.tuples(st.sampled_from(loss_functions.LOSSES), st.sampled_from([0.0, 0.1, 0.9]))
+losses = st.tuples(st.sampled_from(objective.LOSSES), st.sampled_from([0.0, 0.1, 0.9]))
 
 
 @given(problems(), st.sampled_from([0.0, 0.7]), losses)
 def test_gradient_is_the_derivative_of_the_cost(
-    problem: Problem, l2: float, of: tuple[loss_functions.Loss, float]
+    problem: Problem, l2: float, of: objective.Of
 ) -> None:
     X, y, W, b = problem
-    got = objective.gradient(X, y, W, b, l2, *of)
-    by_W = numerical_gradient(lambda moved: objective.cost(X, y, moved, b, l2, *of), W)
-    by_b = numerical_gradient(lambda moved: objective.cost(X, y, W, moved, l2, *of), b)
+    got = objective.gradient(X, y, W, b, l2, of)
+    by_W = numerical_gradient(lambda moved: objective.cost(X, y, moved, b, l2, of), W)
+    by_b = numerical_gradient(lambda moved: objective.cost(X, y, W, moved, l2, of), b)
     # Rounding of the difference is 3/2·u·J/h; the largest feature here is under 6 deviations.
-    noise = 3 * EPS * (objective.cost(X, y, W, b, l2, *of) + 1) / 1e-3 + 6**5 * 1e-3**4
+    noise = 3 * EPS * (objective.cost(X, y, W, b, l2, of) + 1) / 1e-3 + 6**5 * 1e-3**4
     np.testing.assert_allclose(got.W, by_W, rtol=0, atol=noise)
     np.testing.assert_allclose(got.b, by_b, rtol=0, atol=noise)
 
@@ -109,31 +108,31 @@ def test_the_sigmoid_loss_is_the_mean_of_softmax_losses_of_class_k_against_a_sco
     X, y, W, b = problem
     s = objective.scores(X, W, b)
     binary = [
-        loss_functions.loss(np.stack([s[:, k], np.zeros(len(s))], axis=1), np.where(y == k, 0, 1))
+        objective.loss(np.stack([s[:, k], np.zeros(len(s))], axis=1), np.where(y == k, 0, 1))
         for k in range(s.shape[1])
     ]
-    assert loss_functions.loss(s, y, "sigmoid") == pytest.approx(np.mean(binary), rel=64 * EPS)
+    assert objective.loss(s, y, ("sigmoid", 0.0)) == pytest.approx(np.mean(binary), rel=64 * EPS)
 
 
-@given(problems(), st.sampled_from(loss_functions.LOSSES), st.floats(0, 0.99))
+@given(problems(), st.sampled_from(objective.LOSSES), st.floats(0, 0.99))
 def test_a_smoothed_loss_is_a_mixture_of_the_plain_losses_of_all_labels(
-    problem: Problem, of: loss_functions.Loss, epsilon: float
+    problem: Problem, of: objective.Loss, epsilon: float
 ) -> None:
     X, y, W, b = problem
     s = objective.scores(X, W, b)
-    every = np.mean([loss_functions.loss(s, np.full(len(s), k), of) for k in range(s.shape[1])])
-    mixed = (1 - epsilon) * loss_functions.loss(s, y, of) + epsilon * every
+    every = np.mean([objective.loss(s, np.full(len(s), k), (of, 0.0)) for k in range(s.shape[1])])
+    mixed = (1 - epsilon) * objective.loss(s, y, (of, 0.0)) + epsilon * every
     # Terms of either sign, of the size of the largest score, are summed.
     bound = 64 * EPS * (1 + np.abs(s).max())
-    assert loss_functions.loss(s, y, of, epsilon) == pytest.approx(mixed, abs=bound)
+    assert objective.loss(s, y, (of, epsilon)) == pytest.approx(mixed, abs=bound)
 
 
 @pytest.mark.parametrize("size", [1e4, -1e4])
 def test_the_sigmoid_loss_is_exact_where_exp_overflows(size: float) -> None:
-    assert loss_functions.loss([[size, 0.0]], [0], "sigmoid") == pytest.approx(
+    assert objective.loss([[size, 0.0]], [0], ("sigmoid", 0.0)) == pytest.approx(
         (max(-size, 0.0) + np.log(2.0)) / 2
     )
-    np.testing.assert_array_equal(loss_functions.sigmoid([size]), [float(size > 0)])
+    np.testing.assert_array_equal(objective.sigmoid([size]), [float(size > 0)])
 
 
 @given(problems(), st.randoms(use_true_random=False))
@@ -161,5 +160,5 @@ def test_integer_repeats_of_every_row_change_neither_cost_nor_gradient(
 
 
 def test_of_equal_scores_the_first_class_is_predicted() -> None:
-    assert objective.accuracy([[1.0, 1.0]], [0]) == 1.0
-    assert objective.accuracy([[1.0, 1.0]], [1]) == 0.0
+    assert accuracy([[1.0, 1.0]], [0]) == 1.0
+    assert accuracy([[1.0, 1.0]], [1]) == 0.0
