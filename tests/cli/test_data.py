@@ -32,7 +32,7 @@ def test_every_command_passes_every_option_on(
         got.append((data, choices))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("onelayer.data.load", load)
+    monkeypatch.setattr("onelayer.cli.options.load", load)
     words = (
         "--data a.csv --labels species --test t.csv --test-labels kind --test-size 0.3 "
         "--validation v.csv --validation-labels sort --validation-size 0.1 --split-seed 7 "

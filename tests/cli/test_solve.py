@@ -86,7 +86,7 @@ def test_ctrl_c_keeps_the_lambdas_that_were_solved_and_exits_130(
 
         yield show
 
-    monkeypatch.setattr(cli.options, "progress_bar", interrupted_bar)
+    monkeypatch.setattr(cli.solve, "progress_bar", interrupted_bar)
     code, _, err = run("solve", *QUICK, "--l2", "1,0.1,0.01,0.001")
     assert code == 130
     assert "interrupted; the 2 largest λ were solved and saved" in err

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from onelayer import load, train
-from onelayer.cli.options import parse_choice, parse_setting, parse_values, setting_parameters
+from onelayer.cli.options import parse_setting, parse_values, setting_parameters
 from onelayer.errors import SettingsError
 from onelayer.training.loop import Progress
 from onelayer.training.run import Run, grid
@@ -258,10 +258,10 @@ def test_a_value_named_twice_is_taken_once() -> None:
 
 
 def test_a_bare_range_is_drawn_from_and_a_list_chosen_from() -> None:
-    assert parse_choice("--l2", "0.1:1", draw=True) == (0.1, 1.0)
-    assert parse_choice("--l2", "0.1:1:3,5", draw=True) == [0.1, 0.316, 1.0, 5.0]
+    assert parse_values("--l2", "0.1:1", draw=True) == (0.1, 1.0)
+    assert parse_values("--l2", "0.1:1:3,5", draw=True) == [0.1, 0.316, 1.0, 5.0]
     with pytest.raises(SettingsError, match="from a number above 0"):
-        parse_choice("--l2", "0:1", draw=True)
+        parse_values("--l2", "0:1", draw=True)
 
 
 METHOD = (

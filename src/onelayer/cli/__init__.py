@@ -1,6 +1,6 @@
 """The command line: parse, call, print. Exit codes: 0 done, 1 failed, 2 wrong usage."""
 
-from onelayer.cli import models, runs, solve, train
+from onelayer.cli import models, options, runs, solve, train
 from onelayer.cli.app import app, main
 
-__all__ = ["app", "main", "models", "runs", "solve", "train"]
+__all__ = ["app", "main", "models", "options", "runs", "solve", "train"]

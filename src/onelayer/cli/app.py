@@ -1,31 +1,21 @@
-"""The application: how commands are declared, how help is laid out, how errors are printed.
-
-Processes that were started together speak once: the first one prints and writes for all.
-"""
+"""The application: how commands are declared, and how help is laid out."""
 
 from __future__ import annotations
 
 import inspect
-import json
-import os
 import re
-import sys
-import tempfile
-import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from functools import wraps
-from pathlib import Path
+from importlib.metadata import version
 from typing import Annotated, Any, NoReturn, get_type_hints
 
-import numpy as np
 import typer
-from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
-from onelayer.engines.processes import leads, processes, rank
+from onelayer.cli.config import read_config
+from onelayer.cli.output import console, err, note, print_error, silence_other_processes
 from onelayer.errors import CheckpointWarning, LearningRateWarning, OnelayerError, SettingsError
 
 INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
@@ -42,79 +32,27 @@ COMMANDS = (
     "evaluate", "predict", "inspect", "export", "certify", "report", "rerun", "data",
 )  # fmt: skip
 
-console = Console()
+# Options that mean the same wherever they are taken, as a command's docstring would describe them.
+COMMON = """
+    Positional arguments:
+        model MODEL: A model's file; a run folder, for its best run by validation accuracy; or
+            RUN:SETTING, by name or by number in the table.
+        folder RUN: A run folder.
 
-err = Console(stderr=True)
+    Hyperparameters:
+        loss NAME: softmax, or sigmoid: K binary cross-entropies.
 
+    Data:
+        scaling NAME: Feature scaling: auto, none, unit or standardize.
 
-def note(message: str) -> None:
-    """Print a note on standard error."""
-    err.print("note:", style="yellow", end=" ")
-    err.print(message, markup=False, soft_wrap=True, highlight=False)
+    Engine:
+        dtype TYPE: float32 or float64.
 
-
-def print_line(text: str) -> None:
-    """Print a line as it is: not wrapped, not coloured."""
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
-
-
-def print_json(values: Any) -> None:
-    """Print figures as JSON on standard output; a number that is not finite becomes null."""
-    typer.echo(json.dumps(_plain(values), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain({field.name: getattr(value, field.name) for field in fields(value)})
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (np.ndarray, np.generic)):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
-
-
-@contextmanager
-def written_once(path: Path) -> Iterator[Path]:
-    """The path itself for the first process; a temporary file for the others."""
-    if leads():
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder) / path.name
-
-
-def _print_error(message: str) -> None:
-    """Print why the command failed: once, by the process that failed first."""
-    if processes() > 1 and not _is_first_to_fail():
-        return
-    errors = err if leads() else Console(file=sys.__stderr__)
-    errors.print("error:", style="red", end=" ")
-    text = message if leads() else f"process {rank()}: {message}"
-    errors.print(text, markup=False, soft_wrap=True, highlight=False)
-
-
-def _is_first_to_fail() -> bool:
-    try:
-        from onelayer.engines.torch.distributed import is_first_to_fail
-    except ModuleNotFoundError:
-        return leads()
-    return is_first_to_fail()
-
-
-def _silence_other_processes() -> None:
-    """Discard what processes other than the first print; tracebacks are shown from any."""
-    if leads():
-        return
-    sys.stdout = sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
-    sys.excepthook = _print_traceback
-
-
-def _print_traceback(kind: Any, error: Any, where: Any) -> None:
-    traceback.print_exception(kind, error, where, file=sys.__stderr__)
+    Output:
+        out DIR: Run folder to write.
+        json: Print the figures as JSON.
+        config FILE.toml: Read options from this file; options typed here override it.
+"""
 
 
 class _Help:
@@ -168,9 +106,8 @@ class Group(_Help, TyperGroup):
         """Commands by panel, then the options."""
         panels: dict[str, list[tuple[str, str]]] = {}
         for name in self.list_commands(ctx):
-            one = self.get_command(ctx, name)
-            assert one is not None  # noqa: S101  # its name is in the list
-            panel = getattr(one, "rich_help_panel", None) or "Commands"
+            one: Any = self.commands[name]
+            panel = one.rich_help_panel or "Commands"
             panels.setdefault(panel, []).append((name, one.get_short_help_str(200)))
         _write_panels(formatter, panels)
         _Help.format_options(self, ctx, formatter)
@@ -187,17 +124,21 @@ class Group(_Help, TyperGroup):
             err.print("interrupted; nothing was saved.")
             raise typer.Exit(INTERRUPTED) from None
         except OnelayerError as error:
-            _print_error(str(error))
+            print_error(str(error))
             raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None
 
 
-app = typer.Typer(
-    cls=Group,
-    no_args_is_help=True,
-    rich_markup_mode=None,
+def make_group(text: str, **settings: Any) -> typer.Typer:
+    """A group of commands, with this help."""
+    return typer.Typer(
+        cls=Group, no_args_is_help=True, rich_markup_mode=None, help=text, **settings
+    )
+
+
+app = make_group(
+    "Train, check, sweep, certify and show linear softmax classifiers: s = Wx + b.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train, check, sweep, certify and show linear softmax classifiers: s = Wx + b.",
 )
 
 
@@ -223,17 +164,19 @@ def documented(doc: str, parameters: Iterable[inspect.Parameter]) -> list[inspec
             continue
         names, no, metavar, text = entry.groups()
         flags = [f"--{name.replace('_', '-')}" for name in names.split(", ")]
-        name = names.split(", ")[0].replace("-", "_")
+        name = flags[0][2:].replace("-", "_")
         if panel == ARGUMENTS:
             described[name] = typer.Argument(metavar=metavar, help=text)
-        else:
-            flags[0] += f"/--{no}" if no else ""
-            described[name] = typer.Option(
-                *flags, metavar=metavar, help=text, rich_help_panel=panel
-            )
+            continue
+        flags[0] += f"/--{no}" if no else ""
+        described[name] = option = typer.Option(
+            *flags, metavar=metavar, help=text, rich_help_panel=panel
+        )
+        if name == "config":  # read before the other options, whose defaults it sets
+            option.callback, option.is_eager = read_config, True
     return [
         parameter.replace(annotation=Annotated[parameter.annotation, described[parameter.name]])
-        if parameter.name in described
+        if parameter.name in described and not hasattr(parameter.annotation, "__metadata__")
         else parameter
         for parameter in parameters
     ]
@@ -256,11 +199,16 @@ def keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
 
-def command(panel: str, name: str | None = None) -> Callable[[Callable[..., None]], Any]:
-    """Declare a command, whose docstring describes its options; a group stands for its options."""
+def command(
+    panel: str | None = None, name: str | None = None, group: typer.Typer = app
+) -> Callable[[Callable[..., None]], Any]:
+    """Declare a command, whose docstring describes its options beside the common ones.
+
+    A parameter whose type is an `OptionGroup` stands for the options of the group.
+    """
 
     def register(function: Callable[..., None]) -> Any:
-        hints = get_type_hints(function, include_extras=True)
+        hints = get_type_hints(function)
         groups: dict[str, Any] = {}
         parameters: list[inspect.Parameter] = []
         for parameter in inspect.signature(function).parameters.values():
@@ -270,51 +218,44 @@ def command(panel: str, name: str | None = None) -> Callable[[Callable[..., None
                 parameters += hint.parameters()
             else:
                 parameters.append(keyword(parameter.name, parameter.default, hint))
-        parameters = documented(function.__doc__ or "", parameters)
+        doc = f"{inspect.cleandoc(COMMON)}\n{inspect.getdoc(function)}"
+        parameters = documented(doc, parameters)
 
         @wraps(function)
         def called(**values: Any) -> None:
             given = {
-                name: group(**{p.name: values.pop(p.name) for p in group.parameters()})
-                for name, group in groups.items()
+                name: options(**{p.name: values.pop(p.name) for p in options.parameters()})
+                for name, options in groups.items()
             }
             function(**values, **given)
 
         called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         called.__annotations__ = {p.name: p.annotation for p in parameters}
-        app.command(name, cls=Command, rich_help_panel=panel)(called)
+        group.command(name, cls=Command, rich_help_panel=panel)(called)
         return called
 
     return register
 
 
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print the figures as JSON.", rich_help_panel="Output")
-]
-
-
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from onelayer import __version__
-
-        console.print(f"onelayer {__version__}", highlight=False)
+        console.print(f"onelayer {version('onelayer')}", highlight=False)
         raise typer.Exit
 
 
+VersionOption = Annotated[
+    bool,
+    typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+]
+
+
 @app.callback()
-def _options(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", help="Print the version.", callback=_print_version, is_eager=True
-        ),
-    ] = False,
-) -> None:
+def _options(version: VersionOption = False) -> None:
     pass
 
 
 def main() -> NoReturn:
     """Run the command line; it ends the process with its exit code."""
-    _silence_other_processes()
+    silence_other_processes()
     app(prog_name="onelayer")
     raise AssertionError("typer ends the process by itself")

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -56,17 +56,11 @@ def default_map(
 
 def command_in_force(context: typer.Context, without: Sequence[str] = ()) -> Command:
     """The command with the value of every option, except parameters that have no effect."""
-    values = {
-        name: context.params[parameter.name]
-        for name, parameter in options_of(context.command).items()
-        if name not in NOT_SAVED and parameter.name in context.params
-        if parameter.name not in without
-    }
-    options = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in values.items()
-        if value is not None
-    }
+    options: dict[str, Any] = {}
+    for name, parameter in options_of(context.command).items():
+        value = context.params.get(parameter.name)
+        if value is not None and name not in NOT_SAVED and parameter.name not in without:
+            options[name] = str(value) if isinstance(value, Path) else value
     return Command(str(context.info_name), options, version("onelayer"))
 
 
@@ -76,25 +70,12 @@ def is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name in ("COMMANDLINE", "DEFAULT_MAP")
 
 
-def _read_config(context: typer.Context, value: Path | None) -> Path | None:
-    """Read the file before the other options are settled, and make it their defaults."""
+def read_config(context: typer.Context, value: Path | None) -> Path | None:
+    """Make the options in a TOML file the defaults of a command."""
     if value is not None:
         called, values = str(context.info_name), _read_toml(value)
         context.default_map = default_map(context.command, called, values, str(value))
     return value
-
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="FILE.toml",
-        help="Read options from this file; options typed here override it.",
-        callback=_read_config,
-        is_eager=True,
-        rich_help_panel="Output",
-    ),
-]
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

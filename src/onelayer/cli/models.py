@@ -6,60 +6,42 @@ A model is named by its file, by a run folder, or by one setting of a run folder
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
+from onelayer import report
 from onelayer.cli import options as opt
-from onelayer.cli.app import (
-    JsonOption,
-    command,
-    console,
-    note,
-    print_json,
-    print_line,
-    written_once,
-)
+from onelayer.cli.app import command
+from onelayer.cli.output import console, note, print_json, print_line, written_once
 from onelayer.errors import SettingsError, require_whole
 from onelayer.files.atomic import SETTINGS_FILE
 from onelayer.model import Model
+from onelayer.model.predictions import check_output, read_rows, write_predictions
 from onelayer.training.run_folder import kind_of, load_path, load_result
-
-if TYPE_CHECKING:
-    pass
 
 PARTS = ("test", "validation", "train")
 
-# Endings of exported files; of several formats for one ending the first is the default.
+# Formats of exported models, each with its endings; of several for one the first is the default.
 FORMATS = {
-    ".safetensors": ("model", "torch"),
-    ".onnx": ("onnx",),
-    ".pt": ("torch",),
-    ".pth": ("torch",),
+    "model": (".safetensors",),
+    "torch": (".pt", ".pth", ".safetensors"),
+    "onnx": (".onnx",),
 }
-
-ModelArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="A model's file; a run folder, for its best run by validation accuracy; or "
-        "RUN:SETTING, by name or by number in the table.",
-    ),
-]
 
 
 @command("Models")
 def evaluate(
     context: typer.Context,
     *,
-    model: ModelArgument,
+    model: str,
     on: str = PARTS[0],
     data: opt.DataOptions,
     arithmetic: opt.EngineOptions,
-    json: JsonOption = False,
+    json: bool = False,
 ) -> None:
     """Measure accuracy, confusion, log loss and calibration of a model.
 
@@ -73,8 +55,6 @@ def evaluate(
     Data:
         on PART: Rows to evaluate on: test, validation or train.
     """
-    from onelayer.report import evaluation_tables
-
     if on not in PARTS:
         raise SettingsError(f"--on must be one of {', '.join(PARTS)}, got {on!r}.")
     engine = opt.chosen_engine(arithmetic)
@@ -84,13 +64,13 @@ def evaluate(
     if json:
         print_json(evaluation.as_dict())
         return
-    for table in evaluation_tables(evaluation, f"{model} on {rows.name}"):
+    for table in report.evaluation_tables(evaluation, f"{model} on {rows.name}"):
         console.print(table)
         console.print()
 
 
 @command("Models")
-def predict(*, model: ModelArgument, rows: str, out: Path, arithmetic: opt.EngineOptions) -> None:
+def predict(*, model: str, rows: str, out: Path, arithmetic: opt.EngineOptions) -> None:
     """Classify rows: one line of class and probabilities per row.
 
     Example:
@@ -101,8 +81,6 @@ def predict(*, model: ModelArgument, rows: str, out: Path, arithmetic: opt.Engin
             pattern of such files, or a data set: digits, digits:validation.
         out OUTPUT: File to write: .csv, .parquet or .npy.
     """
-    from onelayer.model.predictions import check_output, read_rows, write_predictions
-
     check_output(out)
     engine = opt.chosen_engine(arithmetic)
     chosen = open_noted(model).model
@@ -113,9 +91,7 @@ def predict(*, model: ModelArgument, rows: str, out: Path, arithmetic: opt.Engin
 
 
 @command("Models")
-def inspect(
-    *, model: ModelArgument, most: int = 5, out: Path | None = None, json: JsonOption = False
-) -> None:
+def inspect(*, model: str, most: int = 5, out: Path | None = None, json: bool = False) -> None:
     """Show a model's weights as pictures, or its strongest features.
 
     Example:
@@ -125,22 +101,20 @@ def inspect(
         most N: Strongest features to list for each class and sign.
         out FILE: Picture of the weights of an image model, .png or .svg. Default: templates.png.
     """
-    from onelayer.report import model_table, strongest_table, write_templates
-
     require_whole("--most", most, 1)
     chosen = open_noted(model).model
     picture = out or (None if chosen.image_shape is None or json else Path("templates.png"))
     if picture is not None:
-        write_templates(chosen, picture, f"What each class answers to: rows of W, {model}")
+        report.write_templates(chosen, picture, f"What each class answers to: rows of W, {model}")
     if json:
         print_json(_described(chosen, most))
         return
-    console.print(model_table(chosen, model))
+    console.print(report.model_table(chosen, model))
     if picture is not None:
         print_line(f"the picture: {picture}")
     else:
         console.print()
-        console.print(strongest_table(chosen, most))
+        console.print(report.strongest_table(chosen, most))
 
 
 def _described(model: Model, most: int) -> dict[str, object]:
@@ -166,9 +140,7 @@ def _described(model: Model, most: int) -> dict[str, object]:
 
 
 @command("Models")
-def export(
-    *, model: ModelArgument, out: Path, to: str | None = None, input_type: str | None = None
-) -> None:
+def export(*, model: str, out: Path, to: str | None = None, input_type: str | None = None) -> None:
     """Write a model as a file of onelayer, ONNX or PyTorch.
 
     Examples:
@@ -204,18 +176,17 @@ def export(
 
 def _format_of(to: Path, target: str | None) -> str:
     """The format of an exported file, by its suffix and --to, which must agree."""
-    every = list(dict.fromkeys(name for names in FORMATS.values() for name in names))
-    if target is not None and target not in every:
-        raise SettingsError(f"--to must be one of {', '.join(every)}, got {target!r}.")
+    if target is not None and target not in FORMATS:
+        raise SettingsError(f"--to must be one of {', '.join(FORMATS)}, got {target!r}.")
     suffix = to.suffix.lower()
-    if suffix not in FORMATS:
-        raise SettingsError(
-            f"unsupported file type {suffix or str(to)!r}; supported: {', '.join(FORMATS)}."
-        )
-    if target is not None and target not in FORMATS[suffix]:
-        endings = " or ".join(end for end, names in FORMATS.items() if target in names)
+    fitting = [name for name, endings in FORMATS.items() if suffix in endings]
+    if not fitting:
+        known = ", ".join(dict.fromkeys(ending for some in FORMATS.values() for ending in some))
+        raise SettingsError(f"unsupported file type {suffix or str(to)!r}; supported: {known}.")
+    if target is not None and target not in fitting:
+        endings = " or ".join(FORMATS[target])
         raise SettingsError(f"--to {target} writes {endings}, but {to} ends in {suffix}.")
-    return target or FORMATS[suffix][0]
+    return target or fitting[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,8 +231,26 @@ def open_model(named: str) -> ChosenModel:
     if not folder.is_dir():
         return ChosenModel(Model.load(named), named)
     if kind_of(folder) == "path":
-        return _of_path(folder, setting)
-    return _of_result(folder, setting)
+        path = load_path(folder)
+        names = [f"λ={model.l2:g}" for model in path.models]
+        places: list[tuple[int, ...]] = [(i,) for i in range(len(names))]
+        position = _positions(folder, setting, names, places)[0] if setting else path.chosen
+        model, name = path.models[position], names[position]
+        how = "" if setting else f": chosen by {path.choice.by}, rule {path.choice.rule}"
+    else:
+        result = load_result(folder)
+        names = [run.name for run in result.runs]
+        places = [one.positions for one in result.ranking]
+        positions = _positions(folder, setting, names, places) if setting else range(len(names))
+        # Of equal accuracies the first counts, and one that was never measured is below all.
+        accuracies = np.nan_to_num(result.validation_accuracy, nan=-1.0)
+        best = max(positions, key=lambda i: accuracies[i])
+        model = result.model(best) if setting else result.best
+        name = f"{model.settings['name']}, seed {model.settings['seed']}"
+        accuracy = model.settings["validation_accuracy"] or math.nan
+        how = f": best of {len(positions)} runs by validation accuracy, {accuracy:.2%}"
+        how = how if len(positions) > 1 else ""
+    return ChosenModel(model, name, f"{name}{how}" if len(names) > 1 else "", folder)
 
 
 def models_of(named: str) -> list[ChosenModel]:
@@ -288,51 +277,20 @@ def _parted(named: str) -> tuple[Path, str]:
     return Path(named), ""
 
 
-def _of_result(folder: Path, setting: str) -> ChosenModel:
-    result = load_result(folder)
-    names = [run.name for run in result.runs]
-    ranked = [list(one.positions) for one in result.ranking]
-    positions = _positions(folder, setting, names, ranked)
-    # Of equal accuracies the first counts, and one that was never measured is below all.
-    accuracies = np.nan_to_num(result.validation_accuracy[positions], nan=-1.0)
-    model = result.model(positions[int(np.argmax(accuracies))]) if setting else result.best
-    known = model.settings
-    name = f"{known['name']}, seed {known['seed']}"
-    words = name if len(names) > 1 else ""
-    if len(positions) > 1:
-        accuracy = known["validation_accuracy"] or math.nan
-        words += f": best of {len(positions)} runs by validation accuracy, {accuracy:.2%}"
-    return ChosenModel(model, name, words, folder)
-
-
-def _of_path(folder: Path, setting: str) -> ChosenModel:
-    path = load_path(folder)
-    names = [f"λ={model.l2:g}" for model in path.models]
-    places = [[i] for i in range(len(names))]
-    position = _positions(folder, setting, names, places)[0] if setting else path.chosen
-    words = ""
-    if len(names) > 1:
-        how = f": chosen by {path.choice.by}, rule {path.choice.rule}"
-        words = names[position] + ("" if setting else how)
-    return ChosenModel(path.models[position], names[position], words, folder)
-
-
 def _positions(
-    folder: Path, setting: str, names: list[str], numbered: list[list[int]]
-) -> list[int]:
+    folder: Path, setting: str, names: Sequence[str], numbered: Sequence[tuple[int, ...]]
+) -> Sequence[int]:
     """Positions that a setting means: those of its name, or those that it numbers, from 1."""
-    if not setting:
-        return list(range(len(names)))
     found = [i for i, name in enumerate(names) if _bare(name) == _bare(setting)]
-    if not found and setting.isdecimal() and 0 < int(setting) <= len(numbered):
-        found = numbered[int(setting) - 1]
-    if not found:
-        known = "; ".join(dict.fromkeys(names))
-        raise SettingsError(
-            f"{folder} has no setting {setting!r}; settings: {known}; or a number in the table, "
-            f"from 1 to {len(numbered)}."
-        )
-    return found
+    if found:
+        return found
+    if setting.isdecimal() and 0 < int(setting) <= len(numbered):
+        return numbered[int(setting) - 1]
+    known = "; ".join(dict.fromkeys(names))
+    raise SettingsError(
+        f"{folder} has no setting {setting!r}; settings: {known}; or a number in the table, from "
+        f"1 to {len(numbered)}."
+    )
 
 
 def _bare(name: str) -> str:

@@ -13,49 +13,32 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from onelayer.cli.app import OptionGroup, err, keyword, note
+from onelayer.cli.app import OptionGroup, keyword
 from onelayer.cli.config import VALUES, is_given
-from onelayer.engines import ENGINE_NAMES, Engine
+from onelayer.cli.output import note
+from onelayer.data import Splits, load
+from onelayer.data.load import names_cifar10
+from onelayer.data.streaming import stored_rows
+from onelayer.engines import ENGINE_NAMES, Engine, make_engine
 from onelayer.engines.processes import processes
-from onelayer.errors import SettingsError, require_number, require_whole
+from onelayer.errors import SaveError, SettingsError, require_number, require_whole
+from onelayer.files.provenance import Command
+from onelayer.training.estimate import estimate
 from onelayer.training.run import AUTO, Run
+from onelayer.training.run_folder import saved_origin
 
 if TYPE_CHECKING:
     from onelayer.cli.models import ChosenModel
-    from onelayer.data import Splits
-    from onelayer.files.provenance import Command
 
 # Significant digits of the values inside a range, unless rounding makes two of them equal.
 DIGITS = 3
-
-
-def option(panel: str, flag: str, metavar: str, text: str) -> Any:
-    """An option in a panel of the help."""
-    return typer.Option(*flag.split(", "), metavar=metavar, help=text, rich_help_panel=panel)
-
-
-OutOption = Annotated[Path, option("Output", "--out", "DIR", "Run folder to write.")]
-
-ScalingOption = Annotated[
-    str, option("Data", "--scaling", "NAME", "Feature scaling: auto, none, unit or standardize.")
-]
-
-LossOption = Annotated[
-    str,
-    option("Hyperparameters", "--loss", "NAME", "softmax, or sigmoid: K binary cross-entropies."),
-]
-
-DtypeOption = Annotated[str, option("Engine", "--dtype", "TYPE", "float32 or float64.")]
 
 
 @dataclass(frozen=True)
@@ -96,14 +79,10 @@ class DataOptions(OptionGroup):
 
 def load_splits(options: DataOptions, *, all_batches: bool = False) -> Splits:
     """Load the data that the options name; of CIFAR-10 batches 1 and 2, or all five."""
-    from onelayer.data import load
-    from onelayer.data.load import names_cifar10
-
-    batches: dict[str, Any] = {}
+    given = dict(vars(options))
     if all_batches and names_cifar10(options.data):
-        batches = {"train_batches": (1, 2, 3, 4), "validation_batches": (5,)}
-    given = {field.name: getattr(options, field.name) for field in fields(options)}
-    return load(given.pop("data"), **given, **batches)
+        given |= {"train_batches": (1, 2, 3, 4), "validation_batches": (5,)}
+    return load(given.pop("data"), **given)
 
 
 def options_of_run(context: typer.Context, typed: DataOptions, chosen: ChosenModel) -> DataOptions:
@@ -130,15 +109,12 @@ def options_of_run(context: typer.Context, typed: DataOptions, chosen: ChosenMod
 
 def _saved_options(chosen: ChosenModel) -> DataOptions | None:
     """The data options of the command that made the run, or the data set that it names."""
-    from onelayer.errors import SaveError
-    from onelayer.training.run_folder import saved_origin
-
     if chosen.folder is not None:
         try:
             saved = saved_origin(chosen.folder).command.options
-        except SaveError:
-            saved = None  # made from Python
-        if saved is not None:
+        except SaveError:  # made from Python
+            pass
+        else:
             known = {f.name: saved.get(f.name.replace("_", "-")) for f in fields(DataOptions)}
             return DataOptions(**{name: v for name, v in known.items() if v is not None})
     named = chosen.model.settings.get("data")
@@ -150,8 +126,6 @@ def as_loaded(command: Command, splits: Splits) -> Command:
 
     Another machine has other memory, and shuffles rows in another way where they fit in it.
     """
-    from onelayer.data.streaming import stored_rows
-
     if stored_rows(splits.train.X) is None:
         return command
     return replace(command, options=dict(command.options) | {"stream": True})
@@ -159,9 +133,6 @@ def as_loaded(command: Command, splits: Splits) -> Command:
 
 def note_estimate(splits: Splits, engine: Engine, runs: Sequence[Run] = ()) -> None:
     """Print what a pass will take, where rows stay in their files."""
-    from onelayer.data.streaming import stored_rows
-    from onelayer.training.estimate import estimate
-
     if stored_rows(splits.train.X) is not None:
         note(estimate(splits, runs, engine=engine).sentence)
 
@@ -186,49 +157,15 @@ class EngineOptions(OptionGroup):
 
 def chosen_engine(options: EngineOptions) -> Engine:
     """Make the engine that the options name; for processes started together one that they share."""
-    from onelayer.engines import make_engine
-
-    together = processes() > 1
-    # The default is for one process.
-    name = "torch" if together and options.engine == ENGINE_NAMES[0] else options.engine
-    engine = make_engine(
-        name,
-        options.threads,
-        device=options.device,
-        precision=options.precision,
-        distributed=together,
-    )
+    together, given = processes() > 1, dict(vars(options))
+    name = given.pop("engine")
+    if together and name == ENGINE_NAMES[0]:  # the default is for one process
+        name = "torch"
+    engine = make_engine(name, **given, distributed=together)
     if together:
         device = engine.describe()["device"]
         note(f"{processes()} processes share the rows of each batch (engine torch, {device})")
     return engine
-
-
-@contextmanager
-def progress_bar(doing: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the time left; it appears when work is first reported done of a total."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} " + unit),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=err)
-    started = bar.get_time()
-    with ExitStack() as stack:
-        spinner = stack.enter_context(err.status(doing))
-
-        def show(done: int, total: int) -> None:
-            if not bar.tasks:
-                spinner.stop()
-                stack.enter_context(bar)
-                bar.add_task(doing, total=None)
-                bar.tasks[0].start_time = started
-            bar.update(bar.tasks[0].id, completed=done, total=total)
-
-        yield show
 
 
 @dataclass(frozen=True)
@@ -243,13 +180,13 @@ class PenaltyOptions(OptionGroup):
     l2: str | None = None
     C: str | None = None
 
-    def values(self, rows: int, *, draw: bool = False) -> list[float] | tuple[float, float]:
+    def values(self, rows: int, *, draw: bool = False) -> Any:
         """The λ's for N training rows; those of `draw` may be a range (low, high)."""
         if self.l2 is not None and self.C is not None:
             raise SettingsError("--l2 and --C set the same penalty; pass one of them.")
         if self.C is None:
-            return parse_choice("--l2", self.l2 or "0", draw=draw)
-        inverse = parse_choice("--C", self.C, draw=draw)
+            return parse_values("--l2", self.l2 or "0", draw=draw)
+        inverse = parse_values("--C", self.C, draw=draw)
         for value in inverse:
             require_number("C", value, "a finite number above 0", above=0)
         l2 = [1.0 / (2.0 * value * rows) for value in inverse]
@@ -257,7 +194,7 @@ class PenaltyOptions(OptionGroup):
 
     def one(self, rows: int) -> float:
         """The only λ."""
-        values = self.values(rows)
+        values: list[float] = self.values(rows)
         if len(values) != 1:
             raise SettingsError(f"one λ is needed, got {len(values)}.")
         return values[0]
@@ -266,31 +203,30 @@ class PenaltyOptions(OptionGroup):
 # Fields of `Run` that are no options: --seeds takes several seeds, and names are made.
 NO_OPTIONS = ("seed", "name")
 
-SHORT_OPTIONS = {"learning_rate": ", --lr"}
+SHORT_OPTIONS = {"learning_rate": ["--lr"]}
 
 
 def setting_parameters(settings: Any = Run) -> list[inspect.Parameter]:
     """An option for each field of a dataclass of hyperparameters."""
     hints, parameters = get_type_hints(settings), list[inspect.Parameter]()
     for field in fields(settings):
-        flag = "--" + field.name.replace("_", "-")
-        text = field.metadata.get("help", "")
         if field.name in NO_OPTIONS:
             continue
         if field.name == "l2":
             parameters += PenaltyOptions.parameters()
-        elif hints[field.name] is bool:
-            switch = typer.Option(
-                f"{flag}/--no-{flag[2:]}", help=text, rich_help_panel="Hyperparameters"
-            )
-            parameters.append(keyword(field.name, field.default, Annotated[bool, switch]))
+            continue
+        hint, metavar, default = hints[field.name], None, field.default
+        flags = ["--" + field.name.replace("_", "-"), *SHORT_OPTIONS.get(field.name, ())]
+        if hint is bool:
+            flags = [f"{flags[0]}/--no-{flags[0][2:]}"]
         else:
-            default = AUTO if field.default is MISSING else field.default
-            typed = f"{default:g}" if isinstance(default, float) else default
-            flag += SHORT_OPTIONS.get(field.name, "")
-            annotation = option("Hyperparameters", flag, VALUES, text)
-            typed = None if typed is None else str(typed)
-            parameters.append(keyword(field.name, typed, Annotated[str | None, annotation]))
+            hint, metavar = str | None, VALUES
+            default = AUTO if default is MISSING else default
+            if default is not None:
+                default = f"{default:g}" if isinstance(default, float) else str(default)
+        option = typer.Option(*flags, metavar=metavar, help=field.metadata.get("help"),
+                              rich_help_panel="Hyperparameters")  # fmt: skip
+        parameters.append(keyword(field.name, default, Annotated[hint, option]))
     return parameters
 
 
@@ -326,25 +262,26 @@ def parse_setting(name: str, typed: Any, hint: Any, *, draw: bool = False) -> An
     if not isinstance(typed, str):
         return typed
     flag, kinds = "--" + name.replace("_", "-"), get_args(hint) or (hint,)
-    if float in kinds:
-        words = [w for kind in kinds if get_origin(kind) is Literal for w in get_args(kind)]
-        return parse_choice(flag, typed, draw=draw, words=words)
-    if int in kinds:
-        return parse_choice(flag, typed, draw=draw, whole=True)
-    return parse_names(flag, typed)
+    if float not in kinds and int not in kinds:
+        return parse_names(flag, typed)
+    words = [w for kind in kinds if get_origin(kind) is Literal for w in get_args(kind)]
+    return parse_values(flag, typed, whole=float not in kinds, words=words, draw=draw)
 
 
 def parse_values(
-    flag: str, text: str, *, whole: bool = False, words: Sequence[str] = ()
-) -> list[Any]:
+    flag: str, text: str, *, whole: bool = False, words: Sequence[str] = (), draw: bool = False
+) -> Any:
     """The numbers of a list of values and ranges low:high:n, each once, in order.
 
-    With `whole`, the values of a range are rounded; `words` may stand beside numbers.
+    With `whole`, the values of a range are rounded; `words` may stand beside numbers. With `draw`
+    a bare range low:high is a pair, to draw from.
 
     Example:
-        >>> parse_values("--l2", "0,1e-4:1:5")
-        [0.0, 0.0001, 0.001, 0.01, 0.1, 1.0]
+        >>> parse_values("--l2", "0,1e-4:1:5"), parse_values("--lr", "0.001:0.3", draw=True)
+        ([0.0, 0.0001, 0.001, 0.01, 0.1, 1.0], (0.001, 0.3))
     """
+    if draw and text.count(":") == 1 and "," not in text:
+        return _ends(flag, text, *text.split(":"))
     values: list[Any] = []
     for part in text.split(","):
         if ":" in part:
@@ -353,21 +290,6 @@ def parse_values(
         else:
             values.append(part if part in words else _number(flag, part, whole=whole))
     return list(dict.fromkeys(values))
-
-
-def parse_choice(
-    flag: str, text: str, *, draw: bool, whole: bool = False, words: Sequence[str] = ()
-) -> list[Any] | tuple[float, float]:
-    """As `parse_values`; with `draw` a bare range low:high is a pair, to draw from.
-
-    Example:
-        >>> parse_choice("--lr", "0.001:0.3", draw=True), parse_choice("--l2", "0,0.1", draw=True)
-        ((0.001, 0.3), [0.0, 0.1])
-    """
-    if draw and text.count(":") == 1 and "," not in text:
-        low, high = text.split(":")
-        return _ends(flag, text, low, high)
-    return parse_values(flag, text, whole=whole, words=words)
 
 
 def parse_names(flag: str, text: str) -> list[str]:
@@ -386,7 +308,7 @@ def check_dtype(dtype: str) -> None:
 
 def parse_seeds(text: str) -> Sequence[int]:
     """Seeds: a count n for 0 … n − 1, or several separated by commas."""
-    values = parse_values("--seeds", text, whole=True)
+    values: list[int] = parse_values("--seeds", text, whole=True)
     if "," in text:
         return values
     require_whole("seeds", values[0], 1)
@@ -403,13 +325,10 @@ def _range(flag: str, text: str) -> list[float]:
     if len(parts) != 3 or not parts[2].isdecimal() or int(parts[2]) < 2:
         raise SettingsError(f"{flag}: a range is low:high:n, with n at least 2, got {text!r}.")
     low, high = _ends(flag, text, parts[0], parts[1])
-    exact = np.geomspace(low, high, int(parts[2])).tolist()
-    inner = exact[1:-1]
-    short = [float(f"{value:.{DIGITS}g}") for value in inner]
-    readable = [low, *short, high]
-    if any(a >= b for a, b in itertools.pairwise(readable)):
-        return [low, *inner, high]
-    return readable
+    inner = np.geomspace(low, high, int(parts[2])).tolist()[1:-1]
+    readable = [low, *(float(f"{value:.{DIGITS}g}") for value in inner), high]
+    distinct = all(a < b for a, b in itertools.pairwise(readable))
+    return readable if distinct else [low, *inner, high]
 
 
 def _ends(flag: str, text: str, low: str, high: str) -> tuple[float, float]:

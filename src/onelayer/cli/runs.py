@@ -6,102 +6,84 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
 import typer
 
+from onelayer import report, solver
 from onelayer.cli import options as opt
-from onelayer.cli.app import (
-    INTERRUPTED,
-    Command,
-    Group,
-    JsonOption,
-    app,
-    command,
-    console,
-    err,
-    note,
-    print_json,
-    print_line,
-)
+from onelayer.cli.app import INTERRUPTED, app, command, make_group
 from onelayer.cli.config import default_map
+from onelayer.cli.output import console, err, note, print_json, print_line
+from onelayer.data import cached, fetch
 from onelayer.engines.processes import leads
 from onelayer.errors import OnelayerError
-from onelayer.files.provenance import Command as SavedCommand
-
-if TYPE_CHECKING:
-    from onelayer.solver import Path as LambdaPath
-    from onelayer.training.result import Result
+from onelayer.files.provenance import Command, describe_environment
+from onelayer.model.evaluation import wilson_interval
+from onelayer.solver.solver import describe_model
+from onelayer.training.checkpoint import unfinished
+from onelayer.training.result import Result
+from onelayer.training.run_folder import (
+    WEIGHTS_FILE,
+    kind_of,
+    load_path,
+    load_result,
+    save_result,
+    saved_origin,
+)
 
 # A sweep beyond the stable learning rates has many runs that diverge for one reason.
 MOST_NOTES = 8
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 
-
-@command("Run folders and data")
-def report(*, folder: RunArgument) -> None:
+@command("Run folders and data", "report")
+def redraw(*, folder: Path) -> None:
     """Redraw the page of a saved run from its records.
 
     Example:
         onelayer report runs/reproduce
     """
-    from onelayer.training.run_folder import kind_of, load_path, load_result
-
     if kind_of(folder) == "path":
         finish_path(load_path(folder), folder)
     else:
         finish(load_result(folder), folder, keep_checkpoints=True)
 
 
-data_app = typer.Typer(
-    cls=Group,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="List the cached data sets, and download them.",
-)
+data_app = make_group("List the cached data sets, and download them.")
 
 app.add_typer(data_app, name="data", rich_help_panel="Run folders and data")
 
 
-@data_app.command("list", cls=Command)
-def list_data(json: JsonOption = False) -> None:
+@command(name="list", group=data_app)
+def list_data(*, json: bool = False) -> None:
     """List the cached files, and whether each has its checksum.
 
     Example:
         onelayer data list
     """
-    from onelayer.data import cached
-
     records = cached()
     if json:
-        print_json([asdict(record) for record in records])
+        print_json(records)
         return
     for record in records:
         print_line(str(record))
 
 
-@data_app.command("fetch", cls=Command)
+@command(name="fetch", group=data_app)
 def fetch_data() -> None:
     """Download CIFAR-10 into the cache.
 
     Example:
         onelayer data fetch
     """
-    from onelayer.data import fetch
-
     fetch()
     list_data()
 
 
-def finish_path(path: LambdaPath, out: Path, *, as_json: bool = False) -> None:
+def finish_path(path: solver.Path, out: Path, *, as_json: bool = False) -> None:
     """Save a λ path with its page, and print its table."""
     if not leads():
         return
-    from onelayer.model.evaluation import wilson_interval
-    from onelayer.report import edge_sentence, path_table
-    from onelayer.solver.solver import describe_model
-
     for model in path.models:
         if model.status != "optimal" or model.l2 == 0.0:
             note(describe_model(model))
@@ -110,28 +92,22 @@ def finish_path(path: LambdaPath, out: Path, *, as_json: bool = False) -> None:
     if as_json:
         print_json({"folder": out} | _path_figures(path))
         return
-    console.print(path_table(path))
+    console.print(report.path_table(path))
     if path.test is not None:
         low, high = wilson_interval(round(path.test.accuracy * path.test.rows), path.test.rows)
         print_line(
             f"test accuracy of λ = {path.best.l2:.3g}: {path.test.accuracy:.2%} "
             f"(95 % interval {low:.2%} to {high:.2%})"
         )
-    if edge := edge_sentence([*path.l2], path.best.l2 or 0.0):
+    if edge := report.edge_sentence([*path.l2], path.best.l2 or 0.0):
         print_line(edge)
     print_line(f"the page: {out / 'report.html'}")
 
 
-def _path_figures(path: LambdaPath) -> dict[str, Any]:
+def _path_figures(path: solver.Path) -> dict[str, Any]:
     models = [
-        {
-            "l2": model.l2,
-            "status": model.status,
-            "passes": model.passes,
-            "certificate": model.certificate,
-            "train": train,
-            "held_out": held_out,
-        }
+        {name: getattr(model, name) for name in ("l2", "status", "passes", "certificate")}
+        | {"train": train, "held_out": held_out}
         for model, train, held_out in zip(path.models, path.train, path.held_out, strict=True)
     ]
     choice = asdict(path.choice) | {"folds": path.folds, "l2": path.best.l2, "test": path.test}
@@ -145,9 +121,6 @@ def finish(
 
     Checkpoints in the folder are removed, unless they are kept or the run was interrupted.
     """
-    from onelayer.training.checkpoint import unfinished
-    from onelayer.training.run_folder import save_result
-
     if leads():
         # An interrupted training is one event, whatever the number of its runs.
         messages = [o.message for o in result.outcomes if o.message and o.status != "interrupted"]
@@ -175,16 +148,14 @@ def finish(
 
 def _print_result(result: Result) -> None:
     """Settings ranked, or of one setting and of the reproduction all figures."""
-    from onelayer.report import accuracy_table, best_on_test, ranking_table, select_setting
-
     if len(result.settings) > 1 and not result.gradient_checks:
-        console.print(ranking_table(result))
-        print_line(best_on_test(result))
-        selection = select_setting(result)
+        console.print(report.ranking_table(result))
+        print_line(report.best_on_test(result))
+        selection = report.select_setting(result)
         if selection is not None and selection.edges:
             print_line(selection.edges)
     else:
-        console.print(accuracy_table(result))
+        console.print(report.accuracy_table(result))
         if len(result.runs) == 1 and result.certificates:
             print_line(result.certificates[0].sentence)
 
@@ -214,7 +185,7 @@ DECISIVE = (
 
 
 @command("Run folders and data")
-def rerun(context: typer.Context, *, folder: RunArgument, out: Path | None = None) -> None:
+def rerun(context: typer.Context, *, folder: Path, out: Path | None = None) -> None:
     """Repeat the command that made a run, and compare the weights bit for bit.
 
     Relative paths of data are looked up from the current folder.
@@ -225,8 +196,6 @@ def rerun(context: typer.Context, *, folder: RunArgument, out: Path | None = Non
     Output:
         out DIR: New run folder. Default: RUN-rerun.
     """
-    from onelayer.training.run_folder import WEIGHTS_FILE, saved_origin
-
     origin = saved_origin(folder)
     goal = out or folder.with_name(f"{folder.resolve().name}-rerun")
     before = _digest(folder / WEIGHTS_FILE)
@@ -247,7 +216,7 @@ def rerun(context: typer.Context, *, folder: RunArgument, out: Path | None = Non
         )
 
 
-def _run(context: typer.Context, command: SavedCommand, to: Path, source: str) -> None:
+def _run(context: typer.Context, command: Command, to: Path, source: str) -> None:
     """Call the command with the saved options in place of its defaults."""
     assert context.parent is not None  # noqa: S101  # every command is one of the application's
     group = context.parent
@@ -261,9 +230,7 @@ def _run(context: typer.Context, command: SavedCommand, to: Path, source: str) -
         inner.invoke(prepared)
 
 
-def _environment_of(command: SavedCommand) -> dict[str, str]:
-    from onelayer.files.provenance import describe_environment
-
+def _environment_of(command: Command) -> dict[str, str]:
     names = [field.name for field in fields(opt.EngineOptions) if field.name in command.options]
     options: dict[str, Any] = {name: command.options[name] for name in names}
     return describe_environment() | opt.chosen_engine(opt.EngineOptions(**options)).describe()

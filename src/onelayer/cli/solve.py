@@ -4,32 +4,25 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
+from onelayer import report, solver
 from onelayer.cli import options as opt
-from onelayer.cli.app import (
-    INTERRUPTED,
-    JsonOption,
-    command,
-    console,
-    note,
-    print_json,
-    print_line,
-)
-from onelayer.cli.config import ConfigOption, command_in_force
+from onelayer.cli.app import INTERRUPTED, command
+from onelayer.cli.config import command_in_force
 from onelayer.cli.models import models_of
+from onelayer.cli.output import console, note, print_json, print_line, progress_bar
 from onelayer.cli.runs import finish_path
+from onelayer.data import Dataset
 from onelayer.data.scaling import check_scaling
+from onelayer.engines import Engine
 from onelayer.errors import SettingsError, require_number, require_whole
-from onelayer.experiments.best_linear import CANDIDATES, Recipe
+from onelayer.experiments import best_linear as experiment
+from onelayer.experiments.best_linear import Recipe
+from onelayer.files.atomic import check_replaceable, staged_file
+from onelayer.model import Model
 from onelayer.objective.loss import LOSSES, check_loss
-
-if TYPE_CHECKING:
-    from onelayer.data import Dataset
-    from onelayer.engines import Engine
-    from onelayer.model.model import Model
 
 
 @command("Training")
@@ -44,11 +37,11 @@ def solve(
     choose_by: str = "accuracy",
     rule: str = "best",
     data: opt.DataOptions,
-    scaling: opt.ScalingOption = "auto",
+    scaling: str = "auto",
     arithmetic: opt.EngineOptions,
-    out: opt.OutOption = Path("runs/solve"),
-    json: JsonOption = False,
-    config: ConfigOption = None,
+    out: Path = Path("runs/solve"),
+    json: bool = False,
+    config: Path | None = None,
 ) -> None:
     """Solve for the optimum, with a proof: of one λ, or of many and choose one.
 
@@ -71,10 +64,7 @@ def solve(
         choose-by NAME: Measure to choose λ by: accuracy or loss.
         rule NAME: best, or one-standard-error: the largest λ within one standard error of the best.
     """
-    from onelayer.files.atomic import check_replaceable
-    from onelayer.solver import Choice, solve_path
-
-    Choice(by=choose_by, rule=rule)  # type: ignore[arg-type]  # it checks the words
+    solver.Choice(by=choose_by, rule=rule)  # type: ignore[arg-type]  # it checks the words
     engine = opt.chosen_engine(arithmetic)
     check_scaling(scaling)
     penalty = opt.PenaltyOptions(l2, C)
@@ -89,8 +79,8 @@ def solve(
     splits = opt.load_splits(data)
     l2s = 20 if l2 is None and C is None else penalty.values(splits.train.rows)
     opt.note_estimate(splits, engine)
-    with opt.progress_bar("solving", "λ") as show:
-        path = solve_path(
+    with progress_bar("solving", "λ") as show:
+        path = solver.solve_path(
             splits,
             l2s,
             folds=folds,
@@ -116,7 +106,7 @@ def certify(
     l2: float | None = None,
     data: opt.DataOptions,
     arithmetic: opt.EngineOptions,
-    json: JsonOption = False,
+    json: bool = False,
 ) -> None:
     """Bound how far trained models are from the optimum of their λ.
 
@@ -131,8 +121,6 @@ def certify(
     Hyperparameters:
         l2 X: L2 penalty λ. Default: the model's own.
     """
-    from onelayer.solver import certify as prove
-
     if l2 is not None:
         require_number("l2 (λ)", l2, "a finite number, 0 or above", least=0)
     engine, named_models = opt.chosen_engine(arithmetic), models_of(model)
@@ -141,7 +129,7 @@ def certify(
     train_set = opt.load_splits(opt.options_of_run(context, data, named_models[0])).train
     figures = []
     for one in named_models:
-        certificate = prove(one.model, train_set, l2=l2, engine=engine)
+        certificate = solver.certify(one.model, train_set, l2=l2, engine=engine)
         figures.append({"name": one.name} | asdict(certificate))
         if not json:
             print_line(f"{one.name}: {certificate.sentence}")
@@ -154,11 +142,11 @@ def suggest_learning_rate(
     *,
     penalty: opt.PenaltyOptions,
     batch_size: int = 100,
-    loss: opt.LossOption = LOSSES[0],
+    loss: str = LOSSES[0],
     data: opt.DataOptions,
-    scaling: opt.ScalingOption = "auto",
+    scaling: str = "auto",
     arithmetic: opt.EngineOptions,
-    json: JsonOption = False,
+    json: bool = False,
 ) -> None:
     """Compute the learning rates that are stable on a data set.
 
@@ -168,16 +156,13 @@ def suggest_learning_rate(
     Hyperparameters:
         batch-size N: Rows per batch.
     """
-    from onelayer.report import advice_table
-    from onelayer.solver import suggest_learning_rate as measure
-
     require_number("l2 (λ)", penalty.one(rows=1), "a finite number, 0 or above", least=0)
     require_whole("batch_size", batch_size, 1)
     check_loss(loss, 0.0)
     check_scaling(scaling)
     engine = opt.chosen_engine(arithmetic)
     train_set = opt.load_splits(data).train
-    bounds = measure(
+    bounds = solver.suggest_learning_rate(
         train_set,
         l2=penalty.one(train_set.rows),
         batch_size=batch_size,
@@ -189,7 +174,7 @@ def suggest_learning_rate(
         rates = ("learning_rate", "stable", "batch_stable", "start_stable")
         print_json({name: getattr(bounds, name) for name in rates} | asdict(bounds))
     else:
-        console.print(advice_table(bounds))
+        console.print(report.advice_table(bounds))
 
 
 OURS = Recipe()
@@ -212,7 +197,7 @@ def best_linear(
     data: opt.DataOptions,
     arithmetic: opt.EngineOptions,
     out: Path = Path("best-linear.safetensors"),
-    config: ConfigOption = None,
+    config: Path | None = None,
 ) -> None:
     """Fit the most accurate linear classifier of raw pixels.
 
@@ -240,10 +225,6 @@ def best_linear(
     Output:
         out FILE: Model file to write.
     """
-    from onelayer.experiments.best_linear import whole_training_set
-    from onelayer.files.atomic import staged_file
-    from onelayer.report import maps_table, seeds_sentence
-
     recipe = Recipe(q, l2, moves, flips, epochs, batch_size, learning_rate, momentum)
     require_whole("seeds", seeds, 1)
     if folds:
@@ -254,48 +235,46 @@ def best_linear(
         )
     engine = opt.chosen_engine(arithmetic)
     splits = opt.load_splits(data, all_batches=True)
-    rows = whole_training_set(splits)
+    rows = experiment.whole_training_set(splits)
     recipe.check(rows)
     # The file is staged first: a path that cannot be written to is refused before the work.
     with staged_file(out) as staging:
         if folds:
-            recipe = _choose(rows, CANDIDATES if compare else (recipe,), folds, engine)
-        maps, mean = _fit_and_save(rows, recipe, seeds, engine, staging)
+            recipes = experiment.CANDIDATES if compare else (recipe,)
+            recipe = _choose(rows, recipes, folds, engine)
+        maps = _fit(rows, recipe, seeds, engine)
+        mean = experiment.mean_model(maps)
+        mean.save(staging)
     print_line(f"{rows.rows:,} training rows, mean of {seeds} fits: {out}")
     judged = [model.evaluate(splits.test, engine) for model in maps]
     console.print()
-    console.print(maps_table(judged, mean.evaluate(splits.test, engine), range(seeds)))
-    console.print(seeds_sentence(judged), highlight=False, soft_wrap=True)
+    console.print(report.maps_table(judged, mean.evaluate(splits.test, engine), range(seeds)))
+    console.print(report.seeds_sentence(judged), highlight=False, soft_wrap=True)
 
 
 def _choose(rows: Dataset, recipes: tuple[Recipe, ...], folds: int, engine: Engine) -> Recipe:
     """The recipe with the best accuracy over the folds; prints the table of all."""
-    from onelayer.experiments.best_linear import compare_recipes
-    from onelayer.report import held_out_table
-
-    with opt.progress_bar("judging by folds", "epochs") as show:
-        compared = compare_recipes(rows, recipes, folds=folds, engine=engine, on_progress=show)
+    with progress_bar("judging by folds", "epochs") as show:
+        compared = experiment.compare_recipes(
+            rows, recipes, folds=folds, engine=engine, on_progress=show
+        )
     best = max(compared, key=lambda held_out: held_out.accuracy)
-    console.print(held_out_table(compared, best))
+    console.print(report.held_out_table(compared, best))
     console.print()
     return best.recipe
 
 
-def _fit_and_save(
-    rows: Dataset, recipe: Recipe, seeds: int, engine: Engine, to: Path
-) -> tuple[list[Model], Model]:
-    """The model of each seed, and their mean, which is saved."""
-    from onelayer.experiments.best_linear import fit_best_linear, mean_model
-
+def _fit(rows: Dataset, recipe: Recipe, seeds: int, engine: Engine) -> list[Model]:
+    """The model of each seed."""
     maps: list[Model] = []
-    with opt.progress_bar("fitting", "epochs") as show:
+    with progress_bar("fitting", "epochs") as show:
         for seed in range(seeds):
-            before, total = seed * recipe.epochs, seeds * recipe.epochs
 
-            def report(epoch: int, _: int, before: int = before, total: int = total) -> None:
-                show(before + epoch, total)
+            def report_epoch(epoch: int, _: int, before: int = seed * recipe.epochs) -> None:
+                show(before + epoch, seeds * recipe.epochs)
 
-            maps.append(fit_best_linear(rows, recipe, seed=seed, engine=engine, on_progress=report))
-    mean = mean_model(maps)
-    mean.save(to)
-    return maps, mean
+            fitted = experiment.fit_best_linear(
+                rows, recipe, seed=seed, engine=engine, on_progress=report_epoch
+            )
+            maps.append(fitted)
+    return maps

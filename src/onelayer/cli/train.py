@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
+from onelayer import experiments, report
 from onelayer.cli import options as opt
-from onelayer.cli.app import (
-    INTERRUPTED,
-    JsonOption,
-    OptionGroup,
-    command,
-    console,
-    note,
-    print_json,
-    print_line,
-)
-from onelayer.cli.config import ConfigOption, command_in_force
+from onelayer.cli.app import INTERRUPTED, OptionGroup, command
+from onelayer.cli.config import command_in_force
+from onelayer.cli.output import console, note, print_json, print_line, progress_bar
 from onelayer.cli.runs import finish
 from onelayer.data.scaling import check_scaling
-from onelayer.engines.processes import processes
-from onelayer.errors import OnelayerError, require_whole
-from onelayer.objective.loss import LOSSES
+from onelayer.engines.processes import attempt, processes
+from onelayer.errors import OnelayerError, SaveError, require_whole
+from onelayer.experiments.reproduce import choose_experiments
+from onelayer.files.atomic import check_replaceable, writing
+from onelayer.files.provenance import Command
+from onelayer.objective.loss import LOSSES, check_loss
+from onelayer.training import loop
+from onelayer.training.checkpoint import Checkpoint, Unfinished, unfinished
 from onelayer.training.run import Run, grid, random_grid
-
-if TYPE_CHECKING:
-    from onelayer.files.provenance import Command
-    from onelayer.training.checkpoint import Checkpoint, Unfinished
-
-# How often torchrun has restarted this process; a restarted one resumes.
-RESTARTS = "TORCHELASTIC_RESTART_COUNT"
+from onelayer.training.run_folder import saved_origin
+from onelayer.training.sweep import sweep
 
 
 @dataclass(frozen=True)
@@ -64,11 +56,11 @@ def train(
     certify: bool | None = None,
     data: opt.DataOptions,
     arithmetic: opt.EngineOptions,
-    dtype: opt.DtypeOption = "float32",
-    out: opt.OutOption = Path("runs/train"),
+    dtype: str = "float32",
+    out: Path = Path("runs/train"),
     checkpoints: CheckpointOptions,
-    json: JsonOption = False,
-    config: ConfigOption = None,
+    json: bool = False,
+    config: Path | None = None,
 ) -> None:
     """Train one setting or many by mini-batch gradient descent.
 
@@ -92,9 +84,6 @@ def train(
         certify/no-certify: Bound each run's distance from its optimum. Default: only for one
             setting.
     """
-    from onelayer.training import loop
-    from onelayer.training.sweep import sweep
-
     require_whole("--random", random, 0)
     engine, each = opt.chosen_engine(arithmetic), opt.parse_seeds(seeds)
     opt.check_dtype(dtype)
@@ -113,7 +102,7 @@ def train(
         splits = opt.load_splits(data)
         runs = plan(splits.train.rows)
         opt.note_estimate(splits, engine, runs)
-        with opt.progress_bar("training", "run-epochs") as show:
+        with progress_bar("training", "run-epochs") as show:
             shared: dict[str, Any] = {
                 "engine": engine,
                 "dtype": dtype,
@@ -136,11 +125,11 @@ def reproduce(
     seeds: str = "8",
     data: opt.DataOptions,
     arithmetic: opt.EngineOptions,
-    dtype: opt.DtypeOption = "float32",
-    out: opt.OutOption = Path("runs/reproduce"),
+    dtype: str = "float32",
+    out: Path = Path("runs/reproduce"),
     checkpoints: CheckpointOptions,
-    json: JsonOption = False,
-    config: ConfigOption = None,
+    json: bool = False,
+    config: Path | None = None,
 ) -> None:
     """Reproduce the report's four experiments.
 
@@ -153,9 +142,6 @@ def reproduce(
         only VALUES: Some of eta-0.1, eta-0.01, l2-0.1, l2-1. Default: all.
         seeds N|LIST: Runs per setting, or their seeds.
     """
-    from onelayer.experiments import reproduce as run_experiments
-    from onelayer.experiments.reproduce import choose_experiments
-
     names = opt.parse_names("--only", only) if only else None
     choose_experiments(names)  # an unknown name is refused before the data are loaded
     engine, each = opt.chosen_engine(arithmetic), opt.parse_seeds(seeds)
@@ -163,8 +149,8 @@ def reproduce(
     command = command_in_force(context)
     with training_in(out, checkpoints, command) as checkpoint:
         splits = opt.load_splits(data)
-        with opt.progress_bar("training", "run-epochs") as show:
-            result = run_experiments(
+        with progress_bar("training", "run-epochs") as show:
+            result = experiments.reproduce(
                 splits,
                 only=names,
                 seeds=each,
@@ -179,10 +165,10 @@ def reproduce(
 @command("Training", "check-gradient")
 def check_gradient(
     *,
-    loss: opt.LossOption = LOSSES[0],
+    loss: str = LOSSES[0],
     label_smoothing: float = 0.0,
     data: opt.DataOptions,
-    json: JsonOption = False,
+    json: bool = False,
 ) -> None:
     """Compare numerical with analytic gradients, entry by entry.
 
@@ -192,16 +178,16 @@ def check_gradient(
     Hyperparameters:
         label-smoothing X: Label smoothing ε, 0 ≤ ε < 1.
     """
-    from onelayer.experiments.reproduce import check_gradient as check
-    from onelayer.objective.loss import check_loss
-    from onelayer.report import gradient_table
-
     check_loss(loss, label_smoothing)
-    checked = check(opt.load_splits(data), loss=loss, label_smoothing=label_smoothing)  # type: ignore[arg-type]
+    checked = experiments.check_gradient(
+        opt.load_splits(data),
+        loss=loss,  # type: ignore[arg-type]  # checked above
+        label_smoothing=label_smoothing,
+    )
     if json:
         print_json({"passed": checked.passed, "checks": checked.checks})
     else:
-        console.print(gradient_table(checked.checks))
+        console.print(report.gradient_table(checked.checks))
     if not checked.passed:
         raise OnelayerError("the analytic and the numerical gradient disagree; see the table.")
 
@@ -212,10 +198,7 @@ def training_in(folder: Path, options: CheckpointOptions, command: Command) -> I
 
     With --resume, the command ends when the same one has finished before.
     """
-    from onelayer.files.atomic import check_replaceable, writing
-    from onelayer.training.checkpoint import Checkpoint, unfinished
-
-    resume = options.resume or int(os.environ.get(RESTARTS, "0")) > 0
+    resume = options.resume or int(attempt()) > 0  # one that torchrun restarted resumes
     again = f"{command.line} --out {shlex.quote(str(folder))} --resume"
     shared = processes() > 1
     checkpoint = Checkpoint(folder, options.checkpoint_every, resume, again, shared=shared)
@@ -236,9 +219,6 @@ def training_in(folder: Path, options: CheckpointOptions, command: Command) -> I
 
 
 def _has_finished(to: Path, command: Command) -> bool:
-    from onelayer.errors import SaveError
-    from onelayer.training.run_folder import saved_origin
-
     try:
         origin = saved_origin(to)
     except SaveError:
@@ -247,12 +227,10 @@ def _has_finished(to: Path, command: Command) -> bool:
 
 
 def _note_checkpoint(to: Path, found: Unfinished | None, *, resume: bool) -> None:
-    if found is None:
-        if resume:
-            note(f"no checkpoint in {to}; training starts from the beginning")
-        return
-    done = f"{found.done} of {found.total} run-epochs done"
-    if resume:
+    done = f"{found.done} of {found.total} run-epochs done" if found else ""
+    if found and resume:
         note(f"resuming from {found.file}: {done}")
-    else:
+    elif found:
         note(f"{to} holds unfinished training ({done}), which will be replaced; --resume keeps it")
+    elif resume:
+        note(f"no checkpoint in {to}; training starts from the beginning")

@@ -8,11 +8,12 @@ from onelayer.experiments.best_linear import (
     mean_model,
     whole_training_set,
 )
-from onelayer.experiments.reproduce import reproduce
+from onelayer.experiments.reproduce import check_gradient, reproduce
 
 __all__ = [
     "HeldOut",
     "Recipe",
+    "check_gradient",
     "compare_recipes",
     "fit_best_linear",
     "mean_model",
