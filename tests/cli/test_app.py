@@ -17,7 +17,7 @@ import typer
 from onelayer import cli
 from onelayer.data import cached
 from onelayer.errors import OnelayerError
-from onelayer.training.loop import TrainingContext
+from onelayer.training.loop import Training
 from onelayer.training.run_folder import load_result
 from tests.cli.conftest import Command
 
@@ -191,7 +191,7 @@ def test_a_full_disk_exits_1_and_leaves_nothing(
 def test_ctrl_c_while_training_saves_what_was_trained_and_exits_130(
     run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record, calls = TrainingContext.record, []
+    record, calls = Training.record, []
 
     def third_is_interrupted(*arguments: Any) -> Any:
         calls.append(1)
@@ -199,7 +199,7 @@ def test_ctrl_c_while_training_saves_what_was_trained_and_exits_130(
             raise KeyboardInterrupt
         return record(*arguments)
 
-    monkeypatch.setattr(TrainingContext, "record", third_is_interrupted)
+    monkeypatch.setattr(Training, "record", third_is_interrupted)
     code, _, err = run("train", "--data", "digits", "--lr", "0.1", "--epochs", "9")
     assert code == 130
     assert "interrupted: the weights of 1 of 9 run-epochs are kept" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +92,8 @@ def with_proofs(result: Result) -> Result:
     )
     epochs = (0, 1, 2, 5, 10, 35)
     first = [i for i, run in enumerate(result.runs) if run.l2 == 0.0 and run.seed == 0]
-    return result.with_records(
+    return replace(
+        result,
         certificates=certificates,
         optima=tuple(Certificate(x, J, 2e-7, 1e-4, 1e-16, 10_000) for x, J in best.items()),
         curvatures={i: Curvature(epochs, tuple(60.0 + epoch for epoch in epochs)) for i in first},

@@ -30,7 +30,7 @@ def trained() -> Result:
     result = train(splits, runs)
     certificates = tuple(certify(result.model(i), splits) for i in range(len(runs)))
     optima = tuple(solve(splits.train, l2).require_certificate() for l2 in (0.5, 0.01))
-    return result.with_records(certificates=certificates, optima=optima)
+    return replace(result, certificates=certificates, optima=optima)
 
 
 def found(result: Result) -> DistanceFinding:
@@ -115,7 +115,7 @@ def test_without_certificates_there_is_no_section() -> None:
 
 
 def test_without_optima_the_bounds_are_said_alone(four_settings: Result) -> None:
-    result = four_settings.with_records(optima=())
+    result = replace(four_settings, optima=())
     words = read(result).words
     assert "Certified by one pass each: λ=0.1, η=0.01 at most 0.5 nats" in words
     assert section_of(result).charts == ()
@@ -125,14 +125,14 @@ def test_without_optima_the_bounds_are_said_alone(four_settings: Result) -> None
 def test_diverged_runs_are_left_out(four_settings: Result) -> None:
     wild = list(four_settings.certificates)
     wild[3] = replace(wild[3], cost=1e9)  # run 3 diverged
-    finding = found(four_settings.with_records(certificates=tuple(wild)))
+    finding = found(replace(four_settings, certificates=tuple(wild)))
     assert finding.distances[0].cost.n == 7
     assert finding.distances[0].cost.high < 10.0
 
 
 def test_records_that_contradict_each_other_are_said_to(four_settings: Result) -> None:
     tight = tuple(replace(c, gap=1e-9) for c in four_settings.certificates)
-    words = read(four_settings.with_records(certificates=tight)).words
+    words = read(replace(four_settings, certificates=tight)).words
     assert "which cannot be" in words
     assert "the bound is never under it" not in words
 
@@ -140,6 +140,6 @@ def test_records_that_contradict_each_other_are_said_to(four_settings: Result) -
 def test_a_run_nearer_than_the_solver_was_asked_for_is_not_below_the_best() -> None:
     result = with_proofs(make_result(make_runs(((0.1, 0.5),), seeds=1, epochs=2)))
     best = replace(result.optima[0], cost=result.certificates[0].cost + 1e-9)
-    finding = found(result.with_records(optima=(best,)))
+    finding = found(replace(result, optima=(best,)))
     assert finding.distances[0].above.mean == 0.0
-    assert " nan" not in read(result.with_records(optima=(best,))).words.lower()
+    assert " nan" not in read(replace(result, optima=(best,))).words.lower()

@@ -126,7 +126,7 @@ def test_every_link_leads_somewhere(report_folder: Path) -> None:
 
 def test_no_two_places_have_one_name(four_settings: Result) -> None:
     named = make_result([Run(0.1, epochs=1, name=name) for name in ("summary", "made", "theme")])
-    for result in (four_settings, named, named.with_records(reported=())):
+    for result in (four_settings, named, replace(named, reported=())):
         places = [attributes["id"] for _, attributes in read(result).tags if "id" in attributes]
         assert len(places) == len(set(places))
 
@@ -172,7 +172,7 @@ HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">'
 def test_names_with_markup_are_text() -> None:
     classes = (HOSTILE, *CIFAR_CLASSES[1:])
     run = Run(0.1, epochs=2, name=HOSTILE)
-    result = make_result([run], classes=classes).with_records(environment={HOSTILE: HOSTILE})
+    result = replace(make_result([run], classes=classes), environment={HOSTILE: HOSTILE})
     html = render_page(result_page(result), "")
     reader = Reader(html)
     assert [tag for tag, _ in reader.tags if tag == "img"] == []
@@ -237,7 +237,7 @@ def test_a_run_that_diverged_at_once(tmp_path: Path) -> None:
     )
     shots = np.full_like(result.snapshots[0], np.nan)
     outcomes = (Outcome("diverged", 0, "η=0.1 diverged in epoch 1"), result.outcomes[1])
-    odd = result.with_records(history=history, outcomes=outcomes, snapshots={0: shots})
+    odd = replace(result, history=history, outcomes=outcomes, snapshots={0: shots})
     write_report(odd, tmp_path)
     words = read(odd).words
     assert "η=0.1 diverged in epoch 1" in words
@@ -250,7 +250,7 @@ def test_huge_losses_are_drawn_on_a_log_axis_and_accuracies_never() -> None:
     wide = np.array([[0.01, 0.1, 0.3, 0.5, 0.9]])
     history = replace(result.history, train_loss=loss, train_accuracy=wide)
     charts = {
-        c.name: json.dumps(c.page) for c in result_page(result.with_records(history=history)).charts
+        c.name: json.dumps(c.page) for c in result_page(replace(result, history=history)).charts
     }
     assert '"type": "log"' in charts["loss-lambda-0-eta-0.1"]
     assert '"type": "log"' not in charts["accuracy-lambda-0-eta-0.1"]
@@ -266,8 +266,8 @@ def test_huge_losses_are_drawn_on_a_log_axis_and_accuracies_never() -> None:
         ),
         make_result([Run(0.1, epochs=2)], image_shape=(5, 4, 4), features=80),
         make_result([Run(0.1, epochs=2, seed=1), Run(0.1, epochs=3, seed=1)], snapshots=()),
-        make_result().with_records(reported=(), gradient_checks=(), environment={}, seconds={}),
-        make_result([Run(0.1, epochs=2)]).with_records(confusion=np.zeros((1, 10, 10), np.int64)),
+        replace(make_result(), reported=(), gradient_checks=(), environment={}, seconds={}),
+        replace(make_result([Run(0.1, epochs=2)]), confusion=np.zeros((1, 10, 10), np.int64)),
     ],
     ids=["one epoch", "no image", "two grey", "five channels", "same seed", "bare", "no test rows"],
 )
@@ -305,7 +305,7 @@ def test_the_summary_comes_first_and_compares_with_the_report(four_settings: Res
 
 def test_a_sweep_shows_test_rows_of_the_chosen_setting_alone() -> None:
     runs = make_runs([(rate, l2) for rate in (0.01, 0.1) for l2 in (0.0, 1.0)], seeds=2, epochs=2)
-    result = make_result(runs, snapshots=()).with_records(reported=())
+    result = replace(make_result(runs, snapshots=()), reported=())
     page = result_page(result)
     confusion, table = page.section("confusion"), page.section("results")
     assert confusion is not None
@@ -319,7 +319,7 @@ def test_a_sweep_shows_test_rows_of_the_chosen_setting_alone() -> None:
 
 
 def test_a_single_setting_has_no_ranking() -> None:
-    result = make_result(make_runs(((0.1, 0.0),), seeds=2, epochs=2)).with_records(reported=())
+    result = replace(make_result(make_runs(((0.1, 0.0),), seeds=2, epochs=2)), reported=())
     words = read(result).words
     assert "rank" not in words
     assert "best by validation" not in words
@@ -352,14 +352,14 @@ def test_one_file_alone_has_no_links_to_charts(tmp_path: Path) -> None:
 
 
 def test_pages_without_reported_figures_have_no_empty_columns() -> None:
-    words = read(make_result().with_records(reported=())).words
+    words = read(replace(make_result(), reported=())).words
     assert "reported difference" not in words
     assert "Reported and measured" not in words
 
 
 def test_interrupted_runs_are_said_to_be() -> None:
     result = make_result([Run(0.1, epochs=4)])
-    stopped = result.with_records(outcomes=(Outcome("interrupted", 2, "stopped after 2"),))
+    stopped = replace(result, outcomes=(Outcome("interrupted", 2, "stopped after 2"),))
     assert "interrupted" in read(stopped).words
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,9 @@ def test_the_chart_has_a_diagonal_and_the_bins_with_rows(four_settings: Result) 
 
 
 def test_a_sweep_shows_the_best_setting_alone_and_nothing_recorded_shows_none() -> None:
-    result = make_result([Run(0.01, epochs=1), Run(0.1, epochs=1)]).with_records(reported=())
+    result = replace(make_result([Run(0.01, epochs=1), Run(0.1, epochs=1)]), reported=())
     assert result_page(result).section("reliability") is None
-    both = result.with_records(reliability={i: make_reliability() for i in range(2)})
+    both = replace(result, reliability={i: make_reliability() for i in range(2)})
     section = result_page(both).section("reliability")
     assert section is not None
     assert section.charts[0].legend == ()

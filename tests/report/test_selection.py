@@ -33,7 +33,7 @@ def make_sweep(
 ) -> Result:
     """Every η with every λ from two seeds; accuracy falls with the distance from the best."""
     runs = make_runs([(rate, l2) for rate in rates for l2 in l2s], seeds=2, epochs=3)
-    result = make_result(runs, features=8, image_shape=None, snapshots=()).with_records(reported=())
+    result = replace(make_result(runs, features=8, image_shape=None, snapshots=()), reported=())
     for i, run in enumerate(runs):
         far = abs(np.log10(run.eta / best[0])) + abs(run.l2 - best[1])
         result.history.validation_accuracy[i] = 0.8 - 0.1 * far + 0.01 * run.seed
@@ -44,7 +44,7 @@ def lose(result: Result, *positions: int) -> Result:
     """The same with runs that diverged at once."""
     lost = Outcome("diverged", 3, "lost")
     outcomes = tuple(lost if i in positions else o for i, o in enumerate(result.outcomes))
-    return result.with_records(outcomes=outcomes)
+    return replace(result, outcomes=outcomes)
 
 
 def maps_of(result: Result) -> tuple[Chart, ...]:
@@ -84,7 +84,7 @@ def test_each_batch_size_has_its_map_in_the_same_colours() -> None:
     small = [replace(run, batch_size=50, name=f"{run.name}, batch 50") for run in runs]
     result = make_result([*runs, *small], features=8, image_shape=None, snapshots=())
     result.history.validation_accuracy[:] = np.linspace(0.3, 0.7, 36)[:, None]
-    maps = maps_of(result.with_records(reported=()))
+    maps = maps_of(replace(result, reported=()))
     assert [chart.name for chart in maps] == ["sweep-batch-50", "sweep-batch-100"]
     domains = [re.findall(r'"domain": (.[0-9., ]+.)', json.dumps(c.page)) for c in maps]
     assert domains[0] == domains[1] != []
@@ -129,7 +129,7 @@ def test_many_settings_that_are_no_grid_are_ranked_without_a_map() -> None:
 
 def test_the_page_says_which_command_made_it_without_paths() -> None:
     command = Command("sweep", {"data": "/home/me/rows.npz", "seeds": 2}, "0.1.0")
-    words = read(make_sweep().with_records(command=command)).words
+    words = read(replace(make_sweep(), command=command)).words
     assert "onelayer sweep --data …/rows.npz --seeds 2" in words
 
 
@@ -138,11 +138,11 @@ def test_settings_within_a_standard_error_of_the_best_are_counted() -> None:
     # p = 80.5 %, the next has 79.5 %, five have 69.5 to 71.5 %, two 61.5 %.
     for rows, said in ((10_000, ""), (1_000, "Within 1.25 points"), (10, "6 other settings lie")):
         card = replace(result.data, validation_rows=rows)
-        selection = select_setting(result.with_records(data=card))
+        selection = select_setting(replace(result, data=card))
         assert selection is not None
         assert said.replace(" ", "") in "".join(selection.ties.split())
         assert bool(said) == bool(selection.ties)
-    assert "another setting" in read(result.with_records(
+    assert "another setting" in read(replace(result,
         data=replace(result.data, validation_rows=1_000))).words  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -37,7 +38,7 @@ def said(result: Result) -> str:
 
 def one_run(rate: float, values: tuple[float, ...]) -> Result:
     result = make_result([Run(rate, epochs=9)], snapshots=())
-    return result.with_records(curvatures={0: Curvature(tuple(range(len(values))), values)})
+    return replace(result, curvatures={0: Curvature(tuple(range(len(values))), values)})
 
 
 def test_a_curve_above_its_own_line_overshoots() -> None:
@@ -99,7 +100,7 @@ def test_one_learning_rate_alone_shows_its_curvature() -> None:
 def test_runs_of_one_setting_and_of_several_l2_are_told_apart() -> None:
     runs = make_runs(((0.1, 0.0), (0.1, 0.5)), seeds=2, epochs=2)
     met = Curvature((0, 1), (1.0, 2.0))
-    result = make_result(runs, snapshots=()).with_records(curvatures=dict.fromkeys(range(4), met))
+    result = replace(make_result(runs, snapshots=()), curvatures=dict.fromkeys(range(4), met))
     assert [bend.label for bend in found(result)] == [
         "η = 0.1, λ = 0, seed 0",
         "η = 0.1, λ = 0, seed 1",

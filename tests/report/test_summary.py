@@ -37,8 +37,8 @@ def small(
         for i in range(len(runs))
     )
     reported = (ReportedFigures(runs[0].name, 0.5, 0.6),)
-    return result.with_records(
-        history=history, confusion=confusion, outcomes=outcomes, reported=reported
+    return replace(
+        result, history=history, confusion=confusion, outcomes=outcomes, reported=reported
     )
 
 
@@ -84,7 +84,7 @@ def test_when_all_diverged_their_last_finite_weights_are_measured() -> None:
 
 def with_cost(result: Result, cost: list[float]) -> Result:
     rows = np.repeat(np.array(cost)[None], len(result.runs), axis=0)
-    return result.with_records(history=replace(result.history, train_cost=rows))
+    return replace(result, history=replace(result.history, train_cost=rows))
 
 
 def test_chaotic_is_a_wide_spread_with_a_cost_that_jumps() -> None:
@@ -119,7 +119,7 @@ def rate_result(slow: list[float], fast: list[float], seeds: int = 2) -> Result:
     result = make_result(runs, classes=("a", "b"), image_shape=None, features=4, snapshots=())
     loss = np.repeat(np.array([slow, fast]), seeds, axis=0)
     history = replace(result.history, train_loss=loss, validation_loss=loss + 1.0)
-    return result.with_records(history=history)
+    return replace(result, history=history)
 
 
 FALLING, JUMPING = [4.0, 3.5, 3.0, 2.5, 2.0], [4.0, 2.5, 3.5, 2.0, 2.75]
@@ -168,7 +168,7 @@ def test_seeds_that_disagree_allow_no_conclusion() -> None:
     loss = result.history.train_loss.copy()
     loss[2] = [4.0, 2.9, 2.8, 2.7, 2.6]  # one seed of the larger rate is quicker, one slower
     loss[3] = [4.0, 3.9, 3.8, 3.1, 2.5]
-    finding = rates_of(result.with_records(history=replace(result.history, train_loss=loss)))
+    finding = rates_of(replace(result, history=replace(result.history, train_loss=loss)))
     assert finding.heading.startswith("No conclusion")
 
 
@@ -184,7 +184,7 @@ def penalty_result(right: list[int], norms: list[float], seeds: int = 2) -> Resu
     train = np.repeat([0.9, 0.7, 0.8], seeds).tolist()
     result = small(runs, train, np.repeat(right, seeds).tolist())
     norm = np.repeat(np.repeat(norms, seeds)[:, None], 3, axis=1)
-    return result.with_records(history=replace(result.history, weight_norm=norm))
+    return replace(result, history=replace(result.history, weight_norm=norm))
 
 
 def penalties_of(result: Result) -> PenaltyFinding:
@@ -251,5 +251,5 @@ def test_of_many_settings_the_best_by_validation_are_drawn() -> None:
     result = make_result(runs, snapshots=())
     accuracy = np.array([[0.1, 0.2], [0.1, 0.4], [0.1, 0.3]])
     history: History = replace(result.history, validation_accuracy=accuracy)
-    settings = summarise(result.with_records(history=history))
+    settings = summarise(replace(result, history=history))
     assert [s.learning_rate for s in choose_settings(settings, most=2)] == [0.2, 0.3]

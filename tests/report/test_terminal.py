@@ -37,14 +37,15 @@ def test_one_seed_has_no_spread() -> None:
 
 
 def test_without_reported_figures_there_is_no_column_for_them() -> None:
-    result = make_result([Run(0.1, epochs=1)], snapshots=()).with_records(reported=())
+    result = replace(make_result([Run(0.1, epochs=1)], snapshots=()), reported=())
     assert "report" not in printed(accuracy_table(result))
 
 
 def test_settings_without_reported_figures_or_measurements_have_dashes() -> None:
     result = make_result([Run(0.3, epochs=1, name="[red]odd[/red]")], snapshots=())
     nothing = np.full((1, 2), np.nan)
-    result = result.with_records(
+    result = replace(
+        result,
         history=replace(result.history, train_accuracy=nothing),
         outcomes=(Outcome("interrupted", 0, "stopped"),),
     )

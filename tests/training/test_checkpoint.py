@@ -30,10 +30,10 @@ from onelayer.training.checkpoint import (
     data_fingerprint,
     differences,
     newest_first,
+    read_state,
 )
 from onelayer.training.loop import Progress, train
 from onelayer.training.run import Run, grid
-from onelayer.training.state import read_state
 from tests.made_data import make_splits
 from tests.training.resuming import (
     RUNS,
@@ -121,7 +121,7 @@ def test_training_of_something_else_is_refused_and_loses_nothing(
 def test_other_data_and_runs_are_refused_and_threads_are_not(tmp_path: Path) -> None:
     killed(tmp_path, 5)
     kept = Checkpoint(tmp_path, every=0, resume=True)
-    with pytest.raises(SaveError, match="the training rows were 90 and are 80"):
+    with pytest.raises(SaveError, match="the number of training rows was 90 and is 80"):
         trained(make_splits(rows=80), RUNS, checkpoint=kept)
     with pytest.raises(SaveError, match=r"run 2's l2 was 0\.1 and is 0\.0"):
         trained(make_splits(), [*RUNS[:2], replace(RUNS[2], l2=0.0)], checkpoint=kept)
@@ -278,13 +278,13 @@ def test_the_file_holds_what_its_page_names(tmp_path: Path) -> None:
         trained(make_splits(), runs, checkpoint=kept)
     with safe_open(tmp_path / CHECKPOINTS / "runs-000002.safetensors", "np") as file:
         texts, names = file.metadata(), set(file.keys())
-        assert file.get_tensor("state.W").shape == (2, 3, 12)
+        assert file.get_tensor("cursor.state.weights.W").shape == (2, 3, 12)
     assert set(texts) <= named
     assert set(json.loads(texts["state"])) <= named
     generic = {re.sub(r"\.\d+$", ".I", name) for name in names}
     assert {re.sub(r"^history\..*", "history.NAME", name) for name in generic} <= named
-    for pair in ("state", "slot.velocity", "slot.average"):
-        assert {f"{pair}.W", f"{pair}.b"} <= names
+    for pair in ("weights", "slots.velocity", "slots.average"):
+        assert {f"cursor.state.{pair}.W", f"cursor.state.{pair}.b"} <= names
 
 
 def described(before: Any, now: Any) -> list[str]:
@@ -316,7 +316,8 @@ def test_other_sizes_are_told_before_other_values() -> None:
     one = data_fingerprint(make_splits())
     fewer = data_fingerprint(make_splits(rows=80))
     wider = data_fingerprint(make_splits(dtype=np.float32))
-    assert described({"data": one}, {"data": fewer}) == ["the training rows were 90 and are 80"]
+    said = described({"data": one}, {"data": fewer})
+    assert said == ["the number of training rows was 90 and is 80"]
     said = described({"data": one}, {"data": wider})
     assert said == ["the dtype of the training rows was uint8 and is float32"]
 

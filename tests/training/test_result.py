@@ -24,7 +24,7 @@ def with_validation(accuracies: list[float], losses: list[float] | None = None) 
     accuracy, loss = history.validation_accuracy.copy(), history.validation_loss.copy()
     accuracy[:, -1], loss[:, -1] = accuracies, losses or [1.0] * 8
     changed = replace(history, validation_accuracy=accuracy, validation_loss=loss)
-    return result.with_records(history=changed)
+    return replace(result, history=changed)
 
 
 def order(result: Result) -> list[int]:
@@ -42,14 +42,14 @@ def test_of_equal_accuracies_the_lower_loss_is_better() -> None:
 
 def test_the_test_rows_have_no_say() -> None:
     result = with_validation([0.9, 0.1, 0.6, 0.6, 0.2, 0.2, 0.3, 0.3])
-    turned = result.with_records(confusion=result.confusion[::-1].copy())
+    turned = replace(result, confusion=result.confusion[::-1].copy())
     assert turned.ranking == result.ranking
 
 
 def test_a_setting_that_diverged_comes_after_all_that_did_not() -> None:
     result = with_validation([0.9, 0.9, 0.6, 0.6, 0.2, 0.2, 0.3, 0.3])
     outcomes = (*result.outcomes[:1], Outcome("diverged", 3, "lost"), *result.outcomes[2:])
-    ranked = result.with_records(outcomes=outcomes).ranking
+    ranked = replace(result, outcomes=outcomes).ranking
     assert [one.positions[0] // 2 for one in ranked] == [1, 3, 2, 0]
     assert ranked[-1].diverged == 1
     assert ranked[-1].mean == 0.9
@@ -71,7 +71,7 @@ def test_a_diverged_seed_is_never_the_best() -> None:
     lost = [
         Outcome("diverged", 3) if i != 2 else outcome for i, outcome in enumerate(result.outcomes)
     ]
-    np.testing.assert_array_equal(result.with_records(outcomes=tuple(lost)).best.W, result.W[2])
+    np.testing.assert_array_equal(replace(result, outcomes=tuple(lost)).best.W, result.W[2])
 
 
 def test_a_result_prints_its_settings_best_first_with_mean_and_deviation() -> None:

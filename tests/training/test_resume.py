@@ -13,14 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onelayer.engines import Trainer, make_engine
+from onelayer.data.rows import Rows
+from onelayer.engines import Trainer, Weights, make_engine
 from onelayer.files.atomic import CHECKPOINTS
 from onelayer.training import checkpoint as module
-from onelayer.training.checkpoint import Checkpoint, newest_first, unfinished
-from onelayer.training.loop import Clock, Progress, train
+from onelayer.training.checkpoint import Checkpoint, newest_first, read_state, unfinished
+from onelayer.training.loop import Progress, Training, train
 from onelayer.training.run import AUTO, Run
 from onelayer.training.run_folder import load_result, save_result
-from onelayer.training.state import read_state
+from onelayer.training.state import TrainingState
 from tests.made_data import make_splits
 from tests.training.resuming import (
     RUNS,
@@ -151,10 +152,14 @@ def test_after_the_end_nothing_is_trained_again(
 
 def test_time_and_progress_count_on_from_an_earlier_process() -> None:
     said: list[Progress] = []
-    clock = Clock(8, said.append)
-    clock.restore(3, 1000.0)
-    assert clock.seconds > 1000.0
-    assert said == [Progress(3, 8)]
+    weights = Weights(np.zeros((1, 2, 1)), np.zeros((1, 2)))
+    state = TrainingState.start([Run(0.1, epochs=8)], weights)
+    rows = Rows(np.zeros((2, 1)), np.arange(2), np.ones(1), np.zeros(1))
+    earlier = replace(state, done=3, seconds=1000.0)
+    training = Training(make_engine(), earlier, rows, on_progress=said.append)
+    assert training.seconds > 1000.0
+    training.advance(2)
+    assert said == [Progress(5, 8)]
 
 
 @pytest.mark.parametrize(
@@ -198,8 +203,8 @@ def test_stopped_again_after_it_was_resumed_it_shows_no_epoch_that_it_does_not_k
     monkeypatch.undo()
     [(_, file)] = newest_first(tmp_path / CHECKPOINTS, "runs")
     state, _ = read_state(file)
-    behind = state.history.epochs[0]
-    assert behind < np.isfinite(state.history.history.train_loss[0]).sum() - 1
+    behind = state.epochs[0]
+    assert behind < np.isfinite(state.history.train_loss[0]).sum() - 1
     kept = replace(kept, resume=True)
     again = train(splits, run, checkpoint=kept, engine=Interrupts(1), **watched)
     assert again.outcomes[0].epochs == behind

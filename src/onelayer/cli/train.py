@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ def train(
                 result = sweep(splits, runs, scaling=scalings, **shared)
             else:
                 result = loop.train(splits, runs, scaling=scalings[0], snapshots=[0], **shared)
-        finish(result.with_records(command=opt.as_loaded(command, splits)), out, as_json=json)
+        finish(replace(result, command=opt.as_loaded(command, splits)), out, as_json=json)
 
 
 @command("Training")
@@ -159,7 +159,7 @@ def reproduce(
                 checkpoint=checkpoint,
                 on_progress=lambda now: show(now.done, now.total),
             )
-        finish(result.with_records(command=command), out, as_json=json)
+        finish(replace(result, command=command), out, as_json=json)
 
 
 @command("Training", "check-gradient")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -189,7 +189,8 @@ def reproduce(
     started = time.perf_counter()
     optima = () if result.interrupted else best_costs(data.train, runs, engine)
     solving = time.perf_counter() - started
-    return result.with_records(
+    return replace(
+        result,
         optima=optima,
         reported=tuple(e.reported for e in experiments) if data.name == "cifar10" else (),
         gradient_checks=checks,

@@ -8,14 +8,14 @@ training only with the same rows, settings, arithmetic and versions: its fingerp
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -25,8 +25,10 @@ from onelayer.engines import Engine
 from onelayer.engines.processes import leads
 from onelayer.errors import CheckpointWarning, DataError, SaveError, require_number
 from onelayer.files.atomic import CHECKPOINTS, durable_file
+from onelayer.files.records import Arrays, from_plain, read_json, to_plain, write_json
+from onelayer.files.tensors import read_sealed, read_texts, write_sealed
 from onelayer.training.run import Run
-from onelayer.training.state import TrainingState, read_progress, read_state, write_state
+from onelayer.training.state import TrainingState
 
 # Features up to this size are hashed whole; of larger ones, this many rows spread evenly.
 WHOLE_BYTES = 1 << 28
@@ -34,6 +36,40 @@ WHOLE_BYTES = 1 << 28
 SAMPLED_ROWS = 4096
 
 _BLOCK_BYTES = 1 << 24
+
+# Values of a fingerprint that begin so say nothing to a reader but whether they changed.
+HASHED = "sha256:"
+
+
+KIND = "onelayer.checkpoint"
+
+VERSION = "3"
+
+
+def write_state(
+    stream: BinaryIO, state: TrainingState, made_with: Mapping[str, Any], command: str
+) -> None:
+    """Write a training state, its fingerprint and its command to a stream, new and empty."""
+    arrays: Arrays = {}
+    texts = {
+        "state": write_json(to_plain(state, arrays)),
+        "progress": write_json([state.done, state.total]),
+        "fingerprint": write_json(made_with),
+        "command": command,
+    }
+    write_sealed(stream, KIND, VERSION, texts, arrays)
+
+
+def read_state(path: Path) -> tuple[TrainingState, dict[str, Any]]:
+    """Read a training state, bit for bit, and its fingerprint.
+
+    The `DataError` for a damaged, cut or foreign file begins with "it" or "its".
+    """
+    texts, arrays = read_sealed(path, KIND, VERSION)
+    # Arrays are read-only as read, and training writes to them.
+    writable = {name: np.array(array) for name, array in arrays.items()}
+    state = from_plain(TrainingState, read_json(texts["state"]), writable)
+    return state, from_plain(dict[str, Any], read_json(texts["fingerprint"]))
 
 
 def fingerprint(
@@ -55,7 +91,7 @@ def fingerprint(
 
 
 def data_fingerprint(data: Splits) -> dict[str, Any]:
-    """Sizes and hashes of the three parts, as plain values.
+    """Sizes and hashes of the three parts, each under the words that name it in a message.
 
     Labels are hashed whole, and features up to 256 MiB; of larger ones 4096 rows, spread evenly
     from the first to the last, so that a terabyte is not read for it. Rows that stay in their files
@@ -64,21 +100,26 @@ def data_fingerprint(data: Splits) -> dict[str, Any]:
     Example:
         >>> d = Dataset(np.eye(3), np.array([0, 1, 0]), ("a", "b"))
         >>> found = data_fingerprint(Splits(d, d, d, name="made", source="made in memory"))
-        >>> found["training"]["rows"], found["training"]["sum"] == found["test"]["sum"]
+        >>> found["number of training rows"], found["training data"] == found["test data"]
         (3, True)
     """
-    parts = {"training": data.train, "validation": data.validation, "test": data.test}
-    return {
-        role: {
-            "rows": dataset.rows,
-            "features": dataset.features,
-            "classes": list(dataset.class_names),
-            "dtype": dataset.X.dtype.name,
-            "sum": _hash(dataset),
-            "blocks": _blocks(dataset),
+    found: dict[str, Any] = {}
+    for role, dataset in (
+        ("training", data.train),
+        ("validation", data.validation),
+        ("test", data.test),
+    ):
+        stored = stored_rows(dataset.X)
+        blocks = b"" if stored is None else np.append(stored.blocks, stored.window_rows).tobytes()
+        found |= {
+            f"number of {role} rows": dataset.rows,
+            f"number of features of the {role} rows": dataset.features,
+            f"classes of the {role} rows": HASHED + _sha256(repr(dataset.class_names).encode()),
+            f"dtype of the {role} rows": dataset.X.dtype.name,
+            f"{role} data": HASHED + _hash(dataset),
+            f"shuffled order of the {role} rows": HASHED + _sha256(blocks),
         }
-        for role, dataset in parts.items()
-    }
+    return found
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -95,9 +136,18 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[s
         if part == "runs" and old and new:
             yield _run_difference(old, new)
         elif part == "data" and old and new:
-            yield _data_difference(old, new)
+            yield next(_changes(old, new))
         else:
-            yield f"the {part.replace('_', ' ')} was {_word(old)} and is {_word(new)}"
+            yield from _changes({part: old}, {part: new})
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for name in {**before, **now}:
+        old, new, words = before.get(name), now.get(name), f"the {name.replace('_', ' ')}"
+        if old != new and str(old).startswith(HASHED):
+            yield f"{words} changed"
+        elif old != new:
+            yield f"{words} was {_word(old)} and is {_word(new)}"
 
 
 def _run_difference(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
@@ -115,48 +165,24 @@ def _run_difference(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> 
     return changed[0] + more
 
 
-def _data_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    for role, values in before.items():
-        for name, old in values.items():
-            new = now[role][name]
-            if old == new:
-                continue
-            if name == "sum":
-                return f"the {role} data changed"
-            if name == "blocks":
-                return (
-                    f"the {role} rows are stored in other blocks, so their shuffled order changed"
-                )
-            if name == "classes":
-                return f"the classes of the {role} data changed"
-            if name == "rows":
-                return f"the {role} rows were {old} and are {new}"
-            return f"the {name} of the {role} rows was {old} and is {new}"
-    return "the data changed"
-
-
 def _word(value: Any) -> str:
     return "not set" if value is None else str(value)
 
 
-def _blocks(dataset: Dataset) -> str | None:
-    stored = stored_rows(dataset.X)
-    if stored is None:
-        return None
-    return hashlib.sha256(np.append(stored.blocks, stored.window_rows).tobytes()).hexdigest()
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _hash(dataset: Dataset) -> str:
     digest = hashlib.sha256(dataset.y.tobytes())
     row_bytes = dataset.features * dataset.X.dtype.itemsize
-    if dataset.rows * row_bytes <= WHOLE_BYTES:
-        step = max(1, _BLOCK_BYTES // row_bytes)
-        for start in range(0, dataset.rows, step):
-            digest.update(np.ascontiguousarray(dataset.X[start : start + step]).tobytes())
-    else:
-        chosen = np.linspace(0, dataset.rows - 1, min(dataset.rows, SAMPLED_ROWS)).astype(np.int64)
-        for start in range(0, len(chosen), 64):
-            digest.update(np.ascontiguousarray(dataset.X[chosen[start : start + 64]]).tobytes())
+    whole = dataset.rows * row_bytes <= WHOLE_BYTES
+    count = dataset.rows if whole else min(dataset.rows, SAMPLED_ROWS)
+    chosen = np.linspace(0, dataset.rows - 1, count).astype(np.int64)
+    step = max(1, _BLOCK_BYTES // row_bytes) if whole else 64
+    for start in range(0, count, step):
+        block = slice(start, start + step) if whole else chosen[start : start + step]
+        digest.update(np.ascontiguousarray(dataset.X[block]).tobytes())
     return digest.hexdigest()
 
 
@@ -248,8 +274,10 @@ def unfinished(folder: Path) -> Unfinished | None:
     newest: list[Unfinished] = []
     for name in {file.stem.rpartition("-")[0] for file in files}:
         for _, file in newest_first(folder / CHECKPOINTS, name):
-            with suppress(OSError, DataError, ValueError, KeyError):
-                newest.append(Unfinished(file, *read_progress(file)))
+            with suppress(OSError, DataError, KeyError):
+                texts = read_texts(file, KIND, VERSION)
+                progress = from_plain(tuple[int, int], read_json(texts["progress"]))
+                newest.append(Unfinished(file, *progress, texts["command"]))
                 break
     if not newest:
         return None
@@ -290,7 +318,6 @@ class CheckpointManager:
         """`of` returns the fingerprint; it is called once, when first needed."""
         self.interval = CheckpointInterval(checkpoint.every, fixed=checkpoint.shared)
         self._checkpoint, self._of = checkpoint, of
-        self._known_fingerprint: dict[str, Any] | None = None
         self._folder = Path(checkpoint.folder) / CHECKPOINTS
         self._own: list[Path] = []
         self._held: TrainingState | None = None
@@ -372,7 +399,7 @@ class CheckpointManager:
     def _write(self, state: TrainingState) -> None:
         name = self._checkpoint.name
         self._folder.mkdir(parents=True, exist_ok=True)
-        number = next((n for n, _ in newest_first(self._folder, name)), 0) + 1
+        number = max((n for n, _ in newest_first(self._folder, name)), default=0) + 1
         file = self._folder / f"{name}-{number:06d}.safetensors"
         with durable_file(file) as stream:
             write_state(stream, state, self._fingerprint, self._checkpoint.command)
@@ -381,22 +408,20 @@ class CheckpointManager:
             if older not in self._own:
                 older.unlink(missing_ok=True)
 
-    @property
+    @cached_property
     def _fingerprint(self) -> dict[str, Any]:
-        if self._known_fingerprint is None:
-            # Through JSON and back, like the one that it is compared with.
-            self._known_fingerprint = json.loads(json.dumps(self._of()))
-        return self._known_fingerprint
+        """Through JSON and back, like the one that it is compared with."""
+        return from_plain(dict[str, Any], read_json(write_json(self._of())))
 
 
-def newest_first(folder: Path, name: str) -> Iterator[tuple[int, Path]]:
+def newest_first(folder: Path, name: str) -> list[tuple[int, Path]]:
     """Number and file of each checkpoint of a training."""
     found = [
         (int(file.stem.removeprefix(f"{name}-")), file)
         for file in folder.glob(f"{name}-*.safetensors")
         if file.stem.removeprefix(f"{name}-").isdecimal()
     ]
-    return iter(sorted(found, reverse=True))
+    return sorted(found, reverse=True)
 
 
 def _warn(message: str) -> None:

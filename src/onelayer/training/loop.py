@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from onelayer.data import Dataset, Splits
+from onelayer.data import Splits
 from onelayer.data.dataset import data_card
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling
@@ -26,19 +26,18 @@ from onelayer.engines import AVERAGE, Engine, State, Steps, Trainer, Weights, st
 from onelayer.errors import LearningRateWarning, SettingsError
 from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.provenance import describe_environment
-from onelayer.model.evaluation import Reliability, count_confusion
+from onelayer.model.evaluation import count_confusion
 from onelayer.model.model import Certificate
 from onelayer.objective.loss import LOSS_FUNCTIONS
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import certify_weights
-from onelayer.solver.learning_rate import largest_second_moment, smoothness, stable_product
-from onelayer.training.checkpoint import (
-    Checkpoint,
-    CheckpointInterval,
-    CheckpointManager,
-    fingerprint,
+from onelayer.solver.learning_rate import (
+    largest_curvature,
+    largest_second_moment,
+    smoothness,
+    stable_product,
 )
-from onelayer.training.history import CurvatureMeter, HistoryRecorder, Measurement
+from onelayer.training.checkpoint import Checkpoint, CheckpointManager, fingerprint
 from onelayer.training.result import Outcome, Result
 from onelayer.training.row_order import mirrored_rows, row_order
 from onelayer.training.run import AUTO, Run, group_passes, method_arrays, name_settings
@@ -46,6 +45,9 @@ from onelayer.training.schedule import averaging_factors, learning_rate_factors
 from onelayer.training.state import Cursor, TrainingState
 
 DTYPES = ("float32", "float64")
+
+# Relative error of a measured curvature: it changes by more between epochs.
+CURVATURE_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -108,35 +110,33 @@ def train(
     runs = [runs] if isinstance(runs, Run) else list(runs)
     _check(data, runs, dtype)
     runs = name_settings(runs)
-    clock = Clock(sum(run.epochs for run in runs), on_progress)
-    chosen_engine = streaming(engine)
-    with _checkpoints(
-        checkpoint, lambda: fingerprint(data, runs, chosen_engine, **choices)
-    ) as kept:
-        fitted = fit_scaling(scaling, data.train.X, data.train.max_value)
-        choices = {"scaling": fitted.name, "dtype": dtype} | {
-            "snapshots": list(snapshots),
-            "curvature_of": list(curvature_of),
-        }
-        rows = rows_of(data.train, fitted)
-        resumed = None if kept is None else kept.latest()
-        if resumed is None:
-            start = initial_weights(runs, data.train.classes, data.train.features, dtype)
-            resolved = resolve_learning_rates(runs, chosen_engine, rows, data.train.classes)
+    engine, (K, D) = streaming(engine), (data.train.classes, data.train.features)
+    fitted = fit_scaling(scaling, data.train.X, data.train.max_value)
+    rows = rows_of(data.train, fitted)
+    watched = {"snapshots": list(snapshots), "curvature_of": list(curvature_of)}
+
+    def made_with() -> dict[str, Any]:
+        return fingerprint(data, runs, engine, scaling=fitted.name, dtype=dtype, **watched)
+
+    with _checkpoints(checkpoint, made_with) as manager:
+        state = None if manager is None else manager.latest()
+        if state is None:
+            start = initial_weights(runs, K, D, dtype)
+            resolved = resolve_learning_rates(runs, engine, rows, K)
+            state = TrainingState.start(resolved, start, **watched)
         else:
-            start, resolved = resumed.history.weights, resumed.runs
-        recorder = HistoryRecorder(resolved, start, snapshots)
-        meter = CurvatureMeter(chosen_engine, rows, curvature_of)
-        context = TrainingContext(data, chosen_engine, fitted, recorder, meter, clock, kept)
-        if resumed is not None:
-            context.restore(resumed)
+            state.forget_later()
+        training = Training(
+            engine, state, rows, rows_of(data.validation, fitted), on_progress, manager
+        )
+        training.advance(0)
         try:
-            train_passes(context, Cursor(0) if resumed is None else resumed.cursor)
+            training.train_passes()
         except KeyboardInterrupt:
-            recorder.interrupt()
-            if kept is not None:
-                kept.flush()
-    return _result(context, certify=certify)
+            state.interrupt()
+            if manager is not None:
+                manager.flush()
+    return _result(training, data, fitted, certify=certify)
 
 
 def check_splits(function: str, data: object) -> None:
@@ -270,53 +270,79 @@ def steps_of_epoch(
     )
 
 
-class Clock:
-    """Counts seconds, and run-epochs for progress; epochs that an ended run skips count as done."""
+class Training:
+    """Runs in training: their state, the rows, and the engine that takes the steps.
 
-    def __init__(self, total: int, on_progress: Callable[[Progress], None] | None) -> None:
-        self.done, self.total, self._on_progress = 0, total, on_progress
-        self._earlier, self._started = 0.0, time.perf_counter()
+    `steps_of` gives the steps of an epoch (from 1) of runs that share a pass.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        state: TrainingState,
+        train: Rows,
+        validation: Rows | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        checkpoints: CheckpointManager | None = None,
+        steps_of: Callable[[Sequence[Run], int], Steps] | None = None,
+    ) -> None:
+        self.engine, self.state, self.checkpoints = engine, state, checkpoints
+        # One object each for all epochs: engines keep what they need of it.
+        self.train, self._parts = train, {"train": train}
+        if validation is not None:
+            self._parts["validation"] = validation
+        self._on_progress, self._started = on_progress, time.perf_counter() - state.seconds
+        self._steps_of = steps_of or self._own_steps
 
     @property
     def seconds(self) -> float:
         """Wall time of training, with that of processes before this one."""
-        return self._earlier + time.perf_counter() - self._started
-
-    def restore(self, done: int, seconds: float) -> None:
-        """Continue an earlier process's count."""
-        self._earlier = seconds
-        self.advance(done)
+        return time.perf_counter() - self._started
 
     def advance(self, run_epochs: int) -> None:
-        """Count run-epochs, and report them."""
-        self.done += run_epochs
-        if run_epochs and self._on_progress is not None:
-            self._on_progress(Progress(self.done, self.total))
+        """Count run-epochs, and report them where there are any."""
+        self.state.done += run_epochs
+        if self._on_progress is not None and self.state.done:
+            self._on_progress(Progress(self.state.done, self.state.total))
 
+    def train_passes(self) -> None:
+        """Train every pass from the state's cursor on."""
+        passes, first = group_passes(self.state.runs), self.state.cursor
+        for index in range(first.pass_index, len(passes)):
+            self.train_pass(passes[index], first if first.pass_index == index else Cursor(index))
+        if self.checkpoints is not None:
+            self.checkpoints.finish(lambda: self.state.copy(Cursor(len(passes)), self.seconds))
 
-@dataclass(frozen=True, eq=False)
-class TrainingContext:
-    """What is trained, with what, and where it is recorded; checkpoints is None without any."""
+    def train_pass(self, positions: Sequence[int], start: Cursor) -> None:
+        """Train runs that share their batches, from a place in their pass to its end.
 
-    data: Splits
-    engine: Engine
-    scaling: Scaling
-    recorder: HistoryRecorder
-    meter: CurvatureMeter
-    clock: Clock
-    checkpoints: CheckpointManager | None = None
-
-    def rows(self, dataset: Dataset) -> Rows:
-        """Rows of a data set as the engine reads them."""
-        return rows_of(dataset, self.scaling)
-
-    def runs(self, positions: Sequence[int]) -> list[Run]:
-        """The settings of these runs."""
-        return [self.recorder.runs[i] for i in positions]
+        They are measured after each epoch, and before the first one where the place is epoch 0.
+        """
+        epochs = self.state.runs[positions[0]].epochs
+        alive = list(positions if start.state is None else start.alive)
+        trainer = self.begin(alive, start.state or State(self.state.weights.of(alive)))
+        for epoch in range(start.epoch, epochs + 1):
+            if epoch > 0:
+                begun = start.batch if epoch == start.epoch else 0
+                for batch in self._take_steps(alive, epoch, begun, trainer):
+                    self._offer(Cursor(start.pass_index, epoch, batch, tuple(alive)), trainer)
+            remaining = self.record(alive, epoch, trainer)
+            ended = len(alive) - len(remaining)
+            if run_epochs := len(alive) * (epoch > 0) + ended * (epochs - epoch):
+                self.advance(run_epochs)
+            if not remaining:
+                return
+            if ended:
+                state = trainer.state().of([alive.index(i) for i in remaining])
+                trainer = self.begin(remaining, state)
+            alive = remaining
+            if epoch < epochs:
+                self._offer(Cursor(start.pass_index, epoch + 1, 0, tuple(alive)), trainer)
+        self.state.finish(alive)
 
     def begin(self, positions: Sequence[int], state: State) -> Trainer:
         """Start these runs from a state, or resume them."""
-        runs = self.runs(positions)
+        runs = self._runs(positions)
         if not any(run.averages for run in runs):
             # An average that no step updates any more must not stand for the weights.
             state = replace(state, slots={n: s for n, s in state.slots.items() if n != AVERAGE})
@@ -324,112 +350,62 @@ class TrainingContext:
 
     def record(self, positions: Sequence[int], epoch: int, trainer: Trainer) -> list[int]:
         """Measure these runs, record it, and return those that continue."""
-        measured = Measurement(
-            trainer.weights(),
-            trainer.evaluate(self.rows(self.data.train)),
-            trainer.evaluate(self.rows(self.data.validation)),
-            (self.data.train.rows, self.data.validation.rows),
-        )
-        alive = self.recorder.record(positions, epoch, measured)
-        finite = [i for i in positions if self.recorder.has_recorded(i, epoch)]
-        self._record_curvature(positions, finite, epoch, trainer)
-        return alive
-
-    def _record_curvature(
-        self, positions: Sequence[int], finite: Sequence[int], epoch: int, trainer: Trainer
-    ) -> None:
-        """At the weights from which steps are taken, not at the average that is kept."""
-        recorder = self.recorder
-        last = recorder.runs[positions[0]].epochs
-        ending = [i for i in finite if recorder.outcomes[i] is not None or epoch == last]
-        due = self.meter.due(ending, epoch, last=True)
-        due += self.meter.due([i for i in finite if i not in ending], epoch, last=False)
-        if due:
+        figures = {}
+        for part, rows in self._parts.items():
+            measured = trainer.evaluate(rows)
+            figures[part] = measured.loss, measured.correct / rows.count
+        alive = self.state.record(positions, epoch, trainer.weights(), figures)
+        if due := self.state.curvature_due(positions, epoch):
+            # At the weights from which steps are taken, not at the average that is kept.
             weights = trainer.state().weights
             for i in due:
-                own = weights.of([positions.index(i)])
-                recorder.record_curvature(i, epoch, self.meter.measure(i, own, recorder.runs[i]))
+                self._measure_curvature(i, epoch, weights.of([positions.index(i)]))
+        return alive
 
-    def offer_checkpoint(self, cursor: Cursor, trainer: Trainer) -> None:
+    def _measure_curvature(self, i: int, epoch: int, weights: Weights) -> None:
+        run = self.state.runs[i]
+        value, direction = largest_curvature(
+            self.engine,
+            self.train,
+            weights,
+            Penalty.of(run),
+            loss=run.loss,
+            start=self.state.directions.get(i),
+            tolerance=CURVATURE_TOLERANCE,
+        )
+        self.state.record_curvature(i, epoch, value, direction)
+
+    def _runs(self, positions: Sequence[int]) -> list[Run]:
+        return [self.state.runs[i] for i in positions]
+
+    def _own_steps(self, runs: Sequence[Run], epoch: int) -> Steps:
+        return steps_of_epoch(runs, epoch, len(self.train.y), stored_rows(self.train.X))
+
+    def _offer(self, cursor: Cursor, trainer: Trainer) -> None:
         """Let the checkpoint manager take the state, if it is time for that."""
         if self.checkpoints is not None:
-            self.checkpoints.offer(lambda: self.state(replace(cursor, state=trainer.state())))
+            self.checkpoints.offer(
+                lambda: self.state.copy(replace(cursor, state=trainer.state()), self.seconds)
+            )
 
-    def state(self, cursor: Cursor) -> TrainingState:
-        """The training state at that place, with copies of everything that training changes."""
-        return TrainingState(
-            runs=self.recorder.runs,
-            cursor=cursor,
-            history=self.recorder.snapshot(),
-            directions=dict(self.meter.directions),
-            due=dict(self.meter.next_due),
-            done=self.clock.done,
-            total=self.clock.total,
-            seconds=self.clock.seconds,
-        )
-
-    def restore(self, state: TrainingState) -> None:
-        """Put recorder, meter and clock into a saved state."""
-        self.recorder.restore(state.history)
-        self.meter.directions, self.meter.next_due = state.directions, state.due
-        self.clock.restore(state.done, state.seconds)
-
-
-def train_passes(context: TrainingContext, cursor: Cursor) -> None:
-    """Train every pass from a place on; the context is in the state of that place."""
-    passes = group_passes(context.recorder.runs)
-    for index in range(cursor.pass_index, len(passes)):
-        start = cursor if cursor.pass_index == index else Cursor(index)
-        _train_pass(context, passes[index], start)
-    if context.checkpoints is not None:
-        context.checkpoints.finish(lambda: context.state(Cursor(len(passes))))
-
-
-def _train_pass(context: TrainingContext, positions: list[int], cursor: Cursor) -> None:
-    """Train runs that share their batches, measuring them before training and after each epoch."""
-    recorder, epochs = context.recorder, context.recorder.runs[positions[0]].epochs
-    alive = positions if cursor.state is None else list(cursor.alive)
-    trainer = context.begin(alive, cursor.state or State(recorder.weights.of(alive)))
-    rows = context.rows(context.data.train)  # one object for all epochs: engines keep what it needs
-    for epoch in range(cursor.epoch, epochs + 1):
-        if epoch > 0:
-            begun = cursor.batch if epoch == cursor.epoch else 0
-            steps = steps_of_epoch(context.runs(alive), epoch, len(rows.y), stored_rows(rows.X))
-            interval = None if context.checkpoints is None else context.checkpoints.interval
-            for batch in _take_steps(trainer, rows, steps, begun, interval):
-                now = Cursor(cursor.pass_index, epoch, batch, tuple(alive))
-                context.offer_checkpoint(now, trainer)
-        remaining = context.record(alive, epoch, trainer)
-        ended = len(alive) - len(remaining)
-        context.clock.advance(len(alive) * (epoch > 0) + ended * (epochs - epoch))
-        if not remaining:
-            return
-        if ended:
-            state = trainer.state().of([alive.index(i) for i in remaining])
-            trainer = context.begin(remaining, state)
-        alive = remaining
-        if epoch < epochs:
-            now = Cursor(cursor.pass_index, epoch + 1, 0, tuple(alive))
-            context.offer_checkpoint(now, trainer)
-    recorder.finish(alive)
-
-
-def _take_steps(
-    trainer: Trainer, rows: Rows, steps: Steps, begun: int, interval: CheckpointInterval | None
-) -> Iterator[int]:
-    """Take the remaining steps of an epoch; yield the number of batches done after each part."""
-    count = len(steps.learning_rate)
-    while begun < count:
-        stop = count if interval is None else min(count, begun + interval.batches)
-        if (begun, stop) == (0, count):
-            trainer.epoch(rows, steps)
-        else:
-            started = time.perf_counter()
-            trainer.epoch(_visited(rows, steps, begun, stop), steps.part(begun, stop))
-            if interval is not None:
-                interval.adapt(stop - begun, time.perf_counter() - started)
-        begun = stop
-        yield begun
+    def _take_steps(
+        self, alive: Sequence[int], epoch: int, begun: int, trainer: Trainer
+    ) -> Iterator[int]:
+        """Take the remaining steps of an epoch; yield the batches done after each part."""
+        steps, rows = self._steps_of(self._runs(alive), epoch), self.train
+        count = len(steps.learning_rate)
+        interval = None if self.checkpoints is None else self.checkpoints.interval
+        while begun < count:
+            stop = count if interval is None else min(count, begun + interval.batches)
+            if (begun, stop) == (0, count):
+                trainer.epoch(rows, steps)
+            else:
+                started = time.perf_counter()
+                trainer.epoch(_visited(rows, steps, begun, stop), steps.part(begun, stop))
+                if interval is not None:
+                    interval.adapt(stop - begun, time.perf_counter() - started)
+            begun = stop
+            yield begun
 
 
 def _visited(rows: Rows, steps: Steps, start: int, stop: int) -> Rows:
@@ -454,49 +430,45 @@ def _checkpoints(
             yield CheckpointManager(checkpoint, of)
 
 
-def _result(context: TrainingContext, *, certify: bool) -> Result:
+def _result(training: Training, data: Splits, scaling: Scaling, *, certify: bool) -> Result:
     """Evaluate the kept weights on the test set, certify them, and gather the result."""
-    recorder, data, training_seconds = context.recorder, context.data, context.clock.seconds
+    state, engine, training_seconds = training.state, training.engine, training.seconds
+    outcomes = tuple(outcome or Outcome("interrupted", 0) for outcome in state.outcomes)
+    whole = all(outcome.status != "interrupted" for outcome in outcomes)
+    plain = all(run.loss == "softmax" and run.label_smoothing == 0.0 for run in state.runs)
     started = time.perf_counter()
-    whole = all(o is not None and o.status != "interrupted" for o in recorder.outcomes)
-    plain = all(r.loss == "softmax" and r.label_smoothing == 0.0 for r in recorder.runs)
-    certificates = _certify(context) if certify and whole and plain else ()
+    certificates: tuple[Certificate, ...] = ()
+    if certify and whole and plain:
+        W, b = (part.astype(np.float64) for part in state.weights)
+        certificates = tuple(
+            certify_weights(engine, training.train, W[i], b[i], Penalty.of(run)).given
+            for i, run in enumerate(state.runs)
+        )
     certifying = time.perf_counter() - started
-    trainer = context.begin(range(len(recorder.runs)), State(recorder.weights))
-    test = context.rows(data.test)
+    trainer = training.begin(range(len(state.runs)), State(state.weights))
+    test = rows_of(data.test, scaling)
     result = Result(
-        runs=recorder.runs,
-        outcomes=tuple(outcome or Outcome("interrupted", 0) for outcome in recorder.outcomes),
-        W=recorder.weights.W,
-        b=recorder.weights.b,
-        scaling=context.scaling,
-        history=recorder.history,
+        runs=state.runs,
+        outcomes=outcomes,
+        W=state.weights.W,
+        b=state.weights.b,
+        scaling=scaling,
+        history=state.history,
         test_loss=trainer.evaluate(test).loss,
         confusion=np.array(
             [count_confusion(data.test.y, row, data.test.classes) for row in trainer.predict(test)]
         ),
         data=data_card(data),
-        snapshots=recorder.snapshots,
+        snapshots=state.snapshots,
         certificates=certificates,
-        curvatures=recorder.curvatures,
+        curvatures=state.measured_curvatures(),
         environment=describe_environment()
-        | context.engine.describe()
-        | {"dtype": str(recorder.weights.W.dtype)},
+        | engine.describe()
+        | {"dtype": str(state.weights.W.dtype)},
         seconds={"train": training_seconds, "certify": certifying},
     )
-    return result.with_records(reliability=_reliability(result, data.test))
-
-
-def _reliability(result: Result, test: Dataset) -> dict[int, Reliability]:
-    """Accuracy by confidence on the test rows, of the runs whose W is kept at every epoch."""
-    shown = [i for i in result.snapshots if result.runs[i].loss == "softmax" and test.rows]
-    return {i: result.model(i).evaluate(test).reliability for i in shown}
-
-
-def _certify(context: TrainingContext) -> tuple[Certificate, ...]:
-    recorder, rows = context.recorder, context.rows(context.data.train)
-    W, b = (part.astype(np.float64) for part in recorder.weights)
-    return tuple(
-        certify_weights(context.engine, rows, W[i], b[i], Penalty.of(run)).given
-        for i, run in enumerate(recorder.runs)
+    # Accuracy by confidence, of the runs whose W is kept at every epoch.
+    shown = [i for i in result.snapshots if result.runs[i].loss == "softmax" and data.test.rows]
+    return replace(
+        result, reliability={i: result.model(i).evaluate(data.test).reliability for i in shown}
     )

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -295,10 +295,6 @@ class Result(Saved):
         # Tables are drawn by a higher package, which is asked by name.
         html: str = importlib.import_module("onelayer.report.notebook").result_html(self)
         return html
-
-    def with_records(self, **changes: Any) -> Result:
-        """The same result with some attributes set, as in `with_records(seconds={})`."""
-        return Result(**{f.name: getattr(self, f.name) for f in fields(self)} | changes)
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,30 @@
-"""The training state: everything needed to resume bit for bit, and its file.
+"""The training state: everything needed to resume bit for bit, in one record.
 
-A checkpoint is one file, arrays as safetensors and everything else as JSON in its header, which
-also holds the SHA-256 of the file. docs/guide/checkpoints.md describes it.
-
-    W, b                          weights that the runs keep, (R, K, D) and (R, K)
-    state.W, state.b              weights of the runs of the current pass
-    slot.NAME.W, slot.NAME.b      what else their steps remember, as velocity and average
-    history.*                     the measures, (R, epochs + 1)
-    snapshot.I, direction.I       of run I: W at each epoch, direction of the largest curvature
+Training changes it in place as epochs end; a checkpoint is a copy of it, written by
+`onelayer.training.checkpoint`. docs/guide/checkpoints.md describes the file.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.engines import State, Weights
-from onelayer.errors import DataError
-from onelayer.files.tensors import read_sealed, read_texts, write_sealed
-from onelayer.training.history import HistorySnapshot
-from onelayer.training.result import History, Outcome
-from onelayer.training.run import Run
+from onelayer.objective.penalty import Penalty
+from onelayer.training.result import Curvature, History, Outcome
+from onelayer.training.run import Run, method_arrays
+
+# Mean loss and accuracy of each run of a pass on one part of the rows, shape (R,) each.
+Figures = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+# The curvature is measured at every epoch up to this one, and after it ever more rarely.
+EVERY_EPOCH_UP_TO = 10
+
+GROWTH = 1.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,158 +48,194 @@ class Cursor:
     state: State | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class TrainingState:
-    """Everything needed to resume bit for bit.
+    """What R runs in training have come to. An epoch of a run is recorded whole or not at all.
 
     Attributes:
         runs: the settings, with learning rates as numbers.
+        weights: W (R, K, D) and b (R, K) to keep: of the last epoch whose cost was finite, or, of
+            a run with patience, of the epoch with the lowest validation loss.
+        history: rows are filled in as epochs end.
+        outcomes: how each run ended; None while it continues.
+        epochs: whole epochs behind the weights that each run keeps.
+        reached: whole epochs that each run has gone through with a finite cost. What a checkpoint
+            has of later ones was recorded after its moment and does not count.
+        snapshots: by position, W at every epoch, float16.
+        curvatures: by position and epoch.
+        directions: by position, where the next measurement of the curvature starts.
+        due: by position, the epoch at which the curvature is measured next.
         cursor: the place in the sequence of steps.
-        history: what was recorded.
-        directions: where the curvature meter starts its next measurement, by position.
-        due: the epoch at which it measures next, by position.
-        done: run-epochs that are done.
-        total: all of them.
+        done: run-epochs that are done; those that an ended run skips count as done.
         seconds: wall time of training so far.
     """
 
     runs: tuple[Run, ...]
-    cursor: Cursor
-    history: HistorySnapshot
+    weights: Weights
+    history: History
+    outcomes: list[Outcome | None]
+    epochs: list[int]
+    reached: list[int]
+    snapshots: dict[int, NDArray[np.float16]]
+    curvatures: dict[int, dict[int, float]]
     directions: dict[int, NDArray[np.float64]]
     due: dict[int, int]
-    done: int
-    total: int
-    seconds: float
+    cursor: Cursor = field(default_factory=lambda: Cursor(0))
+    done: int = 0
+    seconds: float = 0.0
 
-
-KIND = "onelayer.checkpoint"
-
-VERSION = "2"
-
-Arrays = dict[str, NDArray[Any]]
-
-
-def write_state(
-    stream: BinaryIO, state: TrainingState, fingerprint: Mapping[str, Any], command: str
-) -> None:
-    """Write a training state to an empty stream; raises OSError when the disk refuses.
-
-    Args:
-        stream: new and empty.
-        state: what to write.
-        fingerprint: plain values that its bits depend on; `differences` compares them.
-        command: how training was started, for whoever finds the folder; may be empty.
-    """
-    texts = {
-        "state": _json(_values(state)),
-        "fingerprint": _json(dict(fingerprint)),
-        "command": command,
-    }
-    write_sealed(stream, KIND, VERSION, texts, _arrays(state))
-
-
-def read_state(path: Path) -> tuple[TrainingState, dict[str, Any]]:
-    """Read a training state, bit for bit, and its fingerprint.
-
-    Raises:
-        DataError: when the file is damaged, cut or of another kind; the sentence begins with "it"
-            or "its".
-        OSError: when it cannot be read.
-    """
-    texts, arrays = read_sealed(path, KIND, VERSION)
-    try:
-        return _state(json.loads(texts["state"]), arrays), json.loads(texts["fingerprint"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"it is not a whole checkpoint ({error!r}).") from error
-
-
-def read_progress(path: Path) -> tuple[int, int, str]:
-    """Run-epochs done and in all, and the command, from the header of a checkpoint alone.
-
-    Raises:
-        DataError: when it is no checkpoint.
-        OSError: when it cannot be read.
-    """
-    texts = read_texts(path, KIND, VERSION)
-    values = json.loads(texts["state"])
-    return values["done"], values["total"], texts["command"]
-
-
-def _json(values: Any) -> str:
-    return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def _values(state: TrainingState) -> dict[str, Any]:
-    history, cursor = state.history, state.cursor
-    return {
-        "runs": [run.as_dict() for run in state.runs],
-        "pass": cursor.pass_index,
-        "epoch": cursor.epoch,
-        "batch": cursor.batch,
-        "alive": list(cursor.alive),
-        "outcomes": [outcome and asdict(outcome) for outcome in history.outcomes],
-        "epochs": list(history.epochs),
-        "reached": list(history.reached),
-        "curvatures": {
-            str(i): {str(epoch): value for epoch, value in values.items()}
-            for i, values in history.curvatures.items()
-        },
-        "due": {str(i): epoch for i, epoch in state.due.items()},
-        "done": state.done,
-        "total": state.total,
-        "seconds": state.seconds,
-    }
-
-
-def _arrays(state: TrainingState) -> Arrays:
-    history, runs = state.history, state.cursor.state
-    arrays: Arrays = {"W": history.weights.W, "b": history.weights.b}
-    if runs is not None:
-        parts = {"state": runs.weights} | {f"slot.{n}": slot for n, slot in runs.slots.items()}
-        for name, part in parts.items():
-            arrays |= {f"{name}.W": part.W, f"{name}.b": part.b}
-    arrays |= {f"history.{name}": getattr(history.history, name) for name in History.measures()}
-    arrays |= {f"snapshot.{i}": shots for i, shots in history.snapshots.items()}
-    return arrays | {f"direction.{i}": found for i, found in state.directions.items()}
-
-
-def _state(values: Mapping[str, Any], arrays: Arrays) -> TrainingState:
-    # Arrays are read-only as read, and training writes to them.
-    arrays = {name: np.array(array) for name, array in arrays.items()}
-
-    def under(prefix: str) -> Arrays:
-        keys = [key for key in arrays if key.startswith(f"{prefix}.")]
-        return {key.removeprefix(f"{prefix}."): arrays[key] for key in keys}
-
-    runs = None
-    if "state.W" in arrays:
-        slots = under("slot")
-        names = sorted({name.rpartition(".")[0] for name in slots})
-        runs = State(
-            Weights(arrays["state.W"], arrays["state.b"]),
-            {name: Weights(slots[f"{name}.W"], slots[f"{name}.b"]) for name in names},
+    @classmethod
+    def start(
+        cls,
+        runs: Sequence[Run],
+        weights: Weights,
+        snapshots: Sequence[int] = (),
+        curvature_of: Sequence[int] = (),
+    ) -> TrainingState:
+        """The state before the first step, from these weights."""
+        shape = weights.W.shape[1:]
+        return cls(
+            runs=tuple(runs),
+            weights=Weights(weights.W.copy(), weights.b.copy()),
+            history=History.empty(len(runs), max(run.epochs for run in runs)),
+            outcomes=[None] * len(runs),
+            epochs=[0] * len(runs),
+            reached=[0] * len(runs),
+            snapshots={
+                i: np.full((runs[i].epochs + 1, *shape), np.nan, np.float16) for i in snapshots
+            },
+            curvatures={},
+            directions={},
+            due=dict.fromkeys(curvature_of, 0),
         )
-    history = HistorySnapshot(
-        weights=Weights(arrays["W"], arrays["b"]),
-        outcomes=tuple(outcome and Outcome(**outcome) for outcome in values["outcomes"]),
-        epochs=tuple(values["epochs"]),
-        reached=tuple(values["reached"]),
-        history=History(**under("history")),
-        snapshots={int(i): shots for i, shots in under("snapshot").items()},
-        curvatures={
-            int(i): {int(epoch): value for epoch, value in measured.items()}
-            for i, measured in values["curvatures"].items()
-        },
-    )
-    alive = tuple(values["alive"])
-    return TrainingState(
-        runs=tuple(Run(**run) for run in values["runs"]),
-        cursor=Cursor(values["pass"], values["epoch"], values["batch"], alive, runs),
-        history=history,
-        directions={int(i): found for i, found in under("direction").items()},
-        due={int(i): epoch for i, epoch in values["due"].items()},
-        done=values["done"],
-        total=values["total"],
-        seconds=values["seconds"],
+
+    @property
+    def total(self) -> int:
+        """Run-epochs of all runs."""
+        return sum(run.epochs for run in self.runs)
+
+    def copy(self, cursor: Cursor, seconds: float) -> TrainingState:
+        """The state at this place; arrays that only grow are not copied."""
+        return replace(
+            self,
+            weights=self.weights.of(range(len(self.runs))),
+            outcomes=list(self.outcomes),
+            epochs=list(self.epochs),
+            reached=list(self.reached),
+            curvatures={i: dict(values) for i, values in self.curvatures.items()},
+            directions=dict(self.directions),
+            due=dict(self.due),
+            cursor=cursor,
+            seconds=seconds,
+        )
+
+    def forget_later(self) -> None:
+        """Clear what was recorded after the moment of the copy."""
+        for i, epoch in enumerate(self.reached):
+            for name in History.measures():
+                getattr(self.history, name)[i, epoch + 1 :] = np.nan
+            if i in self.snapshots:
+                self.snapshots[i][epoch + 1 :] = np.nan
+
+    def record(
+        self,
+        positions: Sequence[int],
+        epoch: int,
+        weights: Weights,
+        figures: Mapping[str, Figures],
+    ) -> list[int]:
+        """Record an epoch of these runs, and return those that continue.
+
+        `figures` are those of "train", and of "validation" where there are such rows. A run whose
+        cost is not finite is marked as diverged and keeps the weights that it had; one whose
+        patience is at its end is marked as stopped.
+        """
+        W = weights.W.astype(np.float64)
+        penalty = Penalty.of(method_arrays([self.runs[i] for i in positions]))
+        with np.errstate(over="ignore", invalid="ignore"):
+            norms = np.sqrt(np.einsum("rkd,rkd->r", W, W))
+            # 0 · ∞ is not a number, so weights that overflowed show without a penalty as well.
+            penalties = penalty.values(W)
+            finite = np.isfinite(figures["train"][0] + penalties)
+        for row, i in enumerate(positions):
+            if not finite[row]:
+                self.outcomes[i] = _diverged(self.runs[i], epoch, self.epochs[i])
+                continue
+            for part, (loss, accuracy) in figures.items():
+                getattr(self.history, f"{part}_loss")[i, epoch] = loss[row]
+                getattr(self.history, f"{part}_cost")[i, epoch] = loss[row] + penalties[row]
+                getattr(self.history, f"{part}_accuracy")[i, epoch] = accuracy[row]
+            self.history.weight_norm[i, epoch] = norms[row]
+            if self._is_best(i, epoch):
+                self.weights.W[i], self.weights.b[i] = (part[row] for part in weights)
+                self.epochs[i] = epoch
+            self.reached[i] = epoch
+            if i in self.snapshots:
+                with np.errstate(over="ignore"):  # a picture of weights past 65504 is white anyway
+                    self.snapshots[i][epoch] = weights.W[row]
+            self.outcomes[i] = self._stopped(i, epoch)
+        return [i for i in positions if self.outcomes[i] is None]
+
+    def curvature_due(self, positions: Sequence[int], epoch: int) -> list[int]:
+        """Those of these runs whose curvature is measured now; at the end of a run, always."""
+        return [
+            i
+            for i in positions
+            if i in self.due and math.isfinite(self.history.train_cost[i, epoch])
+            if epoch >= self.due[i] or self.outcomes[i] or epoch == self.runs[i].epochs
+        ]
+
+    def record_curvature(
+        self, i: int, epoch: int, value: float, direction: NDArray[np.float64]
+    ) -> None:
+        """Record the curvature that a run met at the end of an epoch, and its direction."""
+        self.curvatures.setdefault(i, {})[epoch] = value
+        self.directions[i] = direction
+        due = self.due[i]
+        self.due[i] = math.ceil(due * GROWTH) if due >= EVERY_EPOCH_UP_TO else due + 1
+
+    def measured_curvatures(self) -> dict[int, Curvature]:
+        """The recorded curvatures, by run."""
+        return {i: Curvature(tuple(c), tuple(c.values())) for i, c in self.curvatures.items()}
+
+    def finish(self, positions: Sequence[int]) -> None:
+        """Mark these runs as having gone through all of their epochs."""
+        for i in positions:
+            self.outcomes[i] = Outcome("finished", self.epochs[i])
+
+    def interrupt(self) -> None:
+        """Mark every run that has not ended as interrupted."""
+        for i, outcome in enumerate(self.outcomes):
+            if outcome is None:
+                run, reached, kept = self.runs[i], self.reached[i], self.epochs[i]
+                message = f"{_label(run)} was interrupted after {reached} of {run.epochs} epochs"
+                best = f"; the weights after epoch {kept} are kept" if kept < reached else ""
+                self.outcomes[i] = Outcome("interrupted", kept, f"{message}{best}.")
+
+    def _is_best(self, i: int, epoch: int) -> bool:
+        """Whether the weights of this epoch are the ones to keep; those at the start are not."""
+        losses = self.history.validation_loss[i]
+        before = losses[self.epochs[i]]
+        if self.runs[i].patience is None or self.epochs[i] == 0 or not math.isfinite(before):
+            return True
+        return bool(losses[epoch] < before)
+
+    def _stopped(self, i: int, epoch: int) -> Outcome | None:
+        """The outcome of a run whose validation loss has not fallen within its patience."""
+        patience, waited = self.runs[i].patience, epoch - self.epochs[i]
+        if patience is None or waited < patience or epoch == self.runs[i].epochs:
+            return None
+        return Outcome("stopped", self.epochs[i])
+
+
+def _label(run: Run) -> str:
+    return f"the run {run.name!r} (seed {run.seed})"
+
+
+def _diverged(run: Run, epoch: int, kept: int) -> Outcome:
+    return Outcome(
+        "diverged",
+        kept,
+        f"{_label(run)} diverged in epoch {epoch}: with η = {run.eta:g} its cost is no "
+        f"longer finite; the weights after epoch {kept} are kept. Try a smaller learning_rate.",
     )

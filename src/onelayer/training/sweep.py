@@ -122,7 +122,8 @@ def _joined(results: Sequence[Result]) -> Result:
     for one in results:
         for name, value in one.seconds.items():
             seconds[name] = seconds.get(name, 0.0) + value
-    return first.with_records(
+    return replace(
+        first,
         runs=tuple(run for one in results for run in one.runs),
         outcomes=tuple(outcome for one in results for outcome in one.outcomes),
         W=np.concatenate([one.W for one in results]),
@@ -161,7 +162,8 @@ def _with_best(
         )
     if closely.interrupted:
         return result
-    return result.with_records(
+    return replace(
+        result,
         snapshots={position: closely.snapshots[0]},
         curvatures={position: closely.curvatures[0]},
         reliability={position: closely.reliability[0]} if closely.reliability else {},

@@ -12,14 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onelayer.data import Splits
-from onelayer.engines import Evaluation, Weights, make_engine
+from onelayer.engines import Weights, make_engine
 from onelayer.files.atomic import CHECKPOINTS
 from onelayer.solver import certify
-from onelayer.training.checkpoint import Checkpoint
-from onelayer.training.history import HistoryRecorder, Measurement
+from onelayer.training.checkpoint import Checkpoint, read_state
 from onelayer.training.loop import Progress, train
 from onelayer.training.run import Run
-from onelayer.training.state import read_state
+from onelayer.training.state import TrainingState
 from tests.made_data import make_dataset, make_splits
 from tests.training.resuming import Killed, assert_same, killed_after
 from tests.training.test_loop import _StopsInEpoch
@@ -36,18 +35,19 @@ def overfitting() -> Splits:
 RUN = Run(1.0, epochs=60, batch_size=4, patience=4, shuffle=False)
 
 
-def entered(run: Run, losses: list[float]) -> tuple[HistoryRecorder, list[int]]:
-    """A recorder after epochs with these validation losses, and the epochs that were taken."""
+def entered(run: Run, losses: list[float]) -> tuple[TrainingState, list[int]]:
+    """The state after epochs with these validation losses, and the epochs that were taken."""
     start = Weights(np.zeros((1, 2, 1)), np.zeros((1, 2)))
-    recorder, epochs = HistoryRecorder([run], start, ()), []
+    state, epochs = TrainingState.start([run], start), []
     for epoch, loss in enumerate(losses):
         weights = Weights(np.full((1, 2, 1), epoch), np.full((1, 2), epoch))
-        on_train, on_validation = (Evaluation(np.array([x]), np.array([1])) for x in (1.0, loss))
+        half = np.array([0.5])
+        figures = {"train": (np.array([1.0]), half), "validation": (np.array([loss]), half)}
         epochs.append(epoch)
-        if not recorder.record([0], epoch, Measurement(weights, on_train, on_validation, (2, 2))):
-            return recorder, epochs
-    recorder.finish([0])
-    return recorder, epochs
+        if not state.record([0], epoch, weights, figures):
+            return state, epochs
+    state.finish([0])
+    return state, epochs
 
 
 @given(
@@ -58,13 +58,13 @@ def test_the_first_epoch_of_the_lowest_loss_is_kept_and_patience_counts_from_it(
     losses: list[float], patience: int
 ) -> None:
     run = Run(0.1, epochs=len(losses) - 1, patience=patience)
-    recorder, epochs = entered(run, losses)
+    state, epochs = entered(run, losses)
     seen = [x if np.isfinite(x) else np.inf for x in losses[1 : len(epochs)]]
-    outcome = recorder.outcomes[0]
+    outcome = state.outcomes[0]
     assert outcome is not None
     if np.isfinite(seen).any():
         assert outcome.epochs == 1 + int(np.argmin(seen))
-    np.testing.assert_array_equal(recorder.weights.W, np.full((1, 2, 1), outcome.epochs))
+    np.testing.assert_array_equal(state.weights.W, np.full((1, 2, 1), outcome.epochs))
     waited = epochs[-1] - outcome.epochs
     if outcome.status == "stopped":
         assert waited == patience
@@ -75,9 +75,9 @@ def test_the_first_epoch_of_the_lowest_loss_is_kept_and_patience_counts_from_it(
 
 
 def test_without_patience_the_last_weights_are_kept() -> None:
-    recorder, epochs = entered(Run(0.1, epochs=3), [1.0, 0.5, 2.0, 3.0])
+    state, epochs = entered(Run(0.1, epochs=3), [1.0, 0.5, 2.0, 3.0])
     assert epochs == [0, 1, 2, 3]
-    assert (recorder.weights.b == 3).all()
+    assert (state.weights.b == 3).all()
 
 
 @pytest.mark.parametrize("engine_name", ["native", "reference"])
@@ -130,7 +130,7 @@ def test_killed_at_any_of_its_checkpoints_a_run_stops_at_the_same_epoch_with_the
                 train(overfitting, runs, checkpoint=kept, **options)
         except Killed:
             file = tmp_path / str(writes) / CHECKPOINTS / f"runs-{writes:06d}.safetensors"
-            behind.add(read_state(file)[0].history.reached[0])
+            behind.add(read_state(file)[0].reached[0])
             resumed = train(overfitting, runs, checkpoint=replace(kept, resume=True), **options)
             assert_same(resumed, whole)
         else:

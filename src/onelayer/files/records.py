@@ -1,0 +1,197 @@
+"""Records: dataclasses as one JSON document and its arrays, and back.
+
+A document from a file is held against the types of its record before any value of it is used: the
+`DataError` begins with "it" or "its" and names the first place that does not fit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import reprlib
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.errors import DataError, OnelayerError, is_number
+
+T = TypeVar("T")
+
+Arrays = dict[str, NDArray[Any]]
+
+NON_FINITE = ("inf", "-inf", "nan")
+
+LARGEST = 1 << 63
+
+
+def to_plain(value: Any, arrays: Arrays | None = None, place: str = "") -> Any:
+    """A record as values fit for JSON; its arrays go to `arrays`, and their names stay behind.
+
+    An array is called by its place, as in "history.train_loss"; one that is met again keeps its
+    name. Numbers that JSON lacks are the texts "inf", "-inf" and "nan".
+    """
+    if isinstance(value, np.ndarray):
+        assert arrays is not None  # noqa: S101  # this record has arrays
+        known = (name for name, array in arrays.items() if array is value)
+        name = next(known, place)
+        arrays[name] = value
+        return name
+    if is_dataclass(value):
+        value = {item.name: getattr(value, item.name) for item in fields(value) if item.init}
+    elif hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(one, arrays, _join(place, key)) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(one, arrays, _join(place, i)) for i, one in enumerate(value)]
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(value: Any, indent: int | None = None) -> str:
+    """Plain values as JSON, on one line unless it is indented."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(
+        value, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators
+    )
+
+
+def read_json(text: str | bytes) -> Any:
+    """The values of a JSON document."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = error.args[0] if isinstance(error, ValueError) else "it is nested too deeply"
+        raise DataError(f"it is not valid JSON ({reason}).") from None
+
+
+def from_plain(
+    kind: type[T], value: Any, arrays: Mapping[str, NDArray[Any]] | None = None, place: str = ""
+) -> T:
+    """The record of a type that plain values and arrays describe, as `to_plain` gave them."""
+    read: T = _read(kind, value, arrays or {}, place)
+    return read
+
+
+def _join(place: str, name: object) -> str:
+    return f"{place}.{name}" if place else str(name)
+
+
+def _misfit(place: str, expected: str, value: Any) -> DataError:
+    where = f"its {place}" if place else "it"
+    return DataError(f"{where} should be {expected}, but it is {reprlib.repr(value)}.")
+
+
+def _read(kind: Any, value: Any, arrays: Mapping[str, NDArray[Any]], place: str) -> Any:
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (Union, UnionType):
+        return _read_one_of(inner, value, arrays, place)
+    if origin is Literal:
+        if not any(type(value) is type(word) and value == word for word in inner):
+            raise _misfit(place, " or ".join(map(repr, inner)), value)
+        return value
+    if kind in _SCALARS:
+        expected, fits = _SCALARS[kind]
+        if not fits(value):
+            raise _misfit(place, expected, value)
+        return kind(value)
+    if origin is np.ndarray:
+        return _read_array(get_args(inner[1])[0], value, arrays, place)
+    if origin in (tuple, list):
+        return _read_list(origin, inner, value, arrays, place)
+    if is_dataclass(kind) or hasattr(kind, "_fields"):
+        return _read_fields(kind, value, arrays, place)
+    if not isinstance(value, dict):  # what is left are mappings
+        raise _misfit(place, "an object", value)
+    if inner[0] is int and not all(key.isdecimal() and len(key) < 10 for key in value):
+        raise _misfit(place, "an object whose names are whole numbers", value)
+    return {
+        inner[0](key): _read(inner[1], one, arrays, _join(place, key)) for key, one in value.items()
+    }
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a text that can be written: half a surrogate pair cannot."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+_SCALARS: dict[Any, tuple[str, Any]] = {
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    str: ("a text", _is_text),
+    int: ("a whole number", lambda v: is_number(v, int) and -LARGEST <= v < LARGEST),
+    float: ("a number", lambda v: (is_number(v) and abs(v) < 10**308) or v in NON_FINITE),
+    type(None): ("null", lambda value: value is None),
+}
+
+
+def _read_one_of(
+    kinds: tuple[Any, ...], value: Any, arrays: Mapping[str, NDArray[Any]], place: str
+) -> Any:
+    """The value as the first of these types that it fits."""
+    if value is None and type(None) in kinds:
+        return None
+    refused: list[DataError] = []
+    for kind in kinds:
+        try:
+            return _read(kind, value, arrays, place)
+        except DataError as error:
+            refused.append(error)
+    raise refused[0]
+
+
+def _read_array(
+    scalar: Any, value: Any, arrays: Mapping[str, NDArray[Any]], place: str
+) -> NDArray[Any]:
+    array = arrays.get(value) if isinstance(value, str) else None
+    if array is None:
+        raise _misfit(place, "the name of an array in the file", value)
+    if scalar is not Any and not np.issubdtype(array.dtype, scalar):
+        raise _misfit(place, f"an array of {scalar.__name__}", array.dtype.name)
+    return array
+
+
+def _read_list(
+    kind: Any, inner: tuple[Any, ...], value: Any, arrays: Mapping[str, NDArray[Any]], place: str
+) -> Any:
+    if not isinstance(value, list):
+        raise _misfit(place, "a list", value)
+    endless = kind is list or inner[-1] is Ellipsis
+    kinds = inner[:1] * len(value) if endless else inner
+    if len(kinds) != len(value):
+        raise _misfit(place, f"a list of {len(kinds)}", value)
+    every = zip(kinds, value, strict=True)
+    return kind(_read(one, item, arrays, _join(place, i)) for i, (one, item) in enumerate(every))
+
+
+def _read_fields(kind: Any, value: Any, arrays: Mapping[str, NDArray[Any]], place: str) -> Any:
+    if not isinstance(value, dict):
+        raise _misfit(place, "an object", value)
+    types, needed = _fields_of(kind)
+    for name in value.keys() - types.keys():
+        raise DataError(f"its {_join(place, reprlib.repr(name))} is unknown to this onelayer.")
+    for name in needed - value.keys():
+        raise DataError(f"its {_join(place, name)} is missing.")
+    values = {
+        name: _read(types[name], one, arrays, _join(place, name)) for name, one in value.items()
+    }
+    try:
+        return kind(**values)
+    except OnelayerError as error:
+        raise DataError(f"its {place or 'content'} cannot be used: {error}") from error
+
+
+@cache
+def _fields_of(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
+    """The types of a record's fields, and the names of those without a default."""
+    types = get_type_hints(kind)
+    if not is_dataclass(kind):
+        return types, frozenset(types)
+    own = [item for item in fields(kind) if item.init]
+    needed = [i.name for i in own if i.default is MISSING and i.default_factory is MISSING]
+    return {item.name: types[item.name] for item in own}, frozenset(needed)
