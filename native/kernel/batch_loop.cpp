@@ -120,7 +120,7 @@ void BatchLoop<T>::compute_residuals(Worker& worker, Index t, Index from, Index 
   double* loss = shared_residuals_ ? loss_.data() : worker.loss.data();
   for (Index i = from; i < to; ++i) {
     job.run = i / row_groups(t);
-    job.loss_kind = plan_.method ? plan_.method->loss_kinds.of(job.run) : LossKind{};
+    job.loss_kind = plan_.method ? plan_.method->loss_kind(job.run) : LossKind{};
     job.row = i % row_groups(t) * kernels_.lanes;
     job.first = first(t) + job.row;
     job.count = min(kernels_.lanes, count(t) - job.row);
@@ -141,8 +141,7 @@ void BatchLoop<T>::backward(Worker& worker, Index t, Index slice, bool last) {
   job.B = count(t);
   job.x = tile(worker, slice);
   job.w = state_.weights.row(slice, 0);
-  job.velocity = state_.velocity.row(slice, 0);
-  job.average = state_.average.row(slice, 0);
+  job.slots = state_.slot_rows(slice);
   job.stride = slices_.stride;
   job.width = slices_.padded(slice);
   job.features = slices_.features(slice);
@@ -180,9 +179,7 @@ void BatchLoop<T>::step_biases(Worker& worker, Index t) {
       if (plan_.gradient)
         plan_.gradient_bias[c] += static_cast<double>(sums[c - begin]);
       else
-        step_bias(worker.steps.data()[c], sums[c - begin], plan_.bias[c],
-                  plan_.velocity_bias ? plan_.velocity_bias + c : nullptr,
-                  plan_.average_bias ? plan_.average_bias + c : nullptr);
+        step_bias(worker.steps.data()[c], sums[c - begin], plan_.bias[c], plan_.slot_biases + c);
   }
 }
 

@@ -27,8 +27,7 @@ class BatchLoop {
     Index batch_size;
     const Method* method = nullptr;   // how to step; null: sum the gradient
     T* bias = nullptr;                // (R*K), stepped in place
-    T* velocity_bias = nullptr;       // (R*K), or null
-    T* average_bias = nullptr;        // (R*K), or null
+    SlotPointers<T> slot_biases = {}; // each (R*K)
     double* gradient = nullptr;       // (R*K, D): sums, not means
     double* gradient_bias = nullptr;  // (R*K)
     double* loss = nullptr;           // (R): sum over rows

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "shapes.hpp"
+#include "method.hpp"
 
 namespace onelayer {
 
@@ -44,13 +44,6 @@ struct Rows {
   const double* weights = nullptr;  // (stored rows,), or null: every row's weight is 1
   ONELAYER_INLINE Index label(Index i) const { return y.at(x.row(i)); }
   ONELAYER_INLINE double weight(Index i) const { return weights ? weights[x.row(i)] : 1.0; }
-};
-
-// The loss of a run: the cross-entropy of its softmax, or the mean of K binary ones. Its targets are
-// (1 - smoothing) onehot(y) + smoothing / K.
-struct LossKind {
-  bool sigmoid = false;
-  double smoothing = 0;
 };
 
 // Features of one slice: stored values times scale plus offset, both zero in the padding; or the stored values
@@ -135,8 +128,7 @@ struct BackwardJob {
   Index B = 0;
   const T* x = nullptr;
   T* w = nullptr;
-  T* velocity = nullptr;                 // laid out like w; or null
-  T* average = nullptr;                  // likewise
+  SlotPointers<T> slots;                 // each laid out like w
   Index stride = 0;
   Index width = 0, features = 0;
   const ColumnStep<T>* steps = nullptr;

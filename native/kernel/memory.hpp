@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <vector>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -73,10 +74,16 @@ class PackedWeights {
   Buffer<T> memory_;
 };
 
-// The weights of all runs and their optimizer state.
+// The weights of all runs and the slots of their steps.
 template <class T>
 struct PackedState {
-  PackedWeights<T> weights, velocity, average;
+  PackedWeights<T> weights;
+  std::vector<PackedWeights<T>> slots;  // kSlots, or none
+  SlotPointers<T> slot_rows(Index slice) {
+    SlotPointers<T> rows;
+    for (std::size_t i = 0; i < slots.size(); ++i) rows.slots[i] = slots[i].row(slice, 0);
+    return rows;
+  }
 };
 
 // A per-feature vector as [slice][feature].

@@ -40,11 +40,10 @@ template <class T>
 struct StepArrays {
   const ColumnStep<T>* steps;
   T* w;
-  T* velocity;  // or null
-  T* average;   // or null
+  SlotPointers<T> slots;
   ONELAYER_INLINE StepArrays at(Index column, Index stride, Index feature) const {
     const Index i = column * stride + feature;
-    return {steps + column, w + i, velocity ? velocity + i : nullptr, average ? average + i : nullptr};
+    return {steps + column, w + i, slots + i};
   }
 };
 
@@ -69,12 +68,13 @@ template <class T>
 ONELAYER_INLINE void step_vector(const StepArrays<T>& at, T common_scale, Vec<T> G) {
   const ColumnStep<T>& step = *at.steps;
   const Vec<T> before = load<T>(at.w);
-  const Vec<T> w = step.momentum > 0 ? momentum_step<T>(step, common_scale, G, before, at.velocity)
+  const Vec<T> w = step.momentum > 0 ? momentum_step<T>(step, common_scale, G, before, at.slots[kVelocity])
                                      : PlainStep<T>(step, common_scale)(G, before);
   store<T>(at.w, w);
   if (step.averaging == 1) return;
-  const Vec<T> a = step.has_average ? load<T>(at.average) : before;
-  store<T>(at.average, fma(splat<T>(step.averaging), w - a, a));
+  T* average = at.slots[kAverage];
+  const Vec<T> a = step.has_average ? load<T>(average) : before;
+  store<T>(average, fma(splat<T>(step.averaging), w - a, a));
 }
 
 // Steps two vectors of each column. Their gradients are stored one behind the other.
@@ -117,21 +117,21 @@ class ColumnSteps {
 
  private:
   ColumnStep<T> step_of(Index run, Index t, Index B) const {
-    const double eta = method_.learning_rate[t * shape_.R + run], l2 = method_.l2[run];
+    const double eta = method_.of(kLearningRate, t * shape_.R + run), l2 = method_.of(kL2, run);
     ColumnStep<T> step;
     step.eta_over_B = static_cast<T>(eta / static_cast<double>(B));
     step.shrink = static_cast<T>(1 - 2 * eta * l2);
     step.eta = static_cast<T>(eta);
     step.one_over_B = static_cast<T>(1 / static_cast<double>(B));
     step.weight_decay = static_cast<T>(2 * l2);
-    step.momentum = method_.momentum ? static_cast<T>(method_.momentum[run]) : T(0);
-    step.nesterov = method_.nesterov && method_.nesterov[run];
+    step.momentum = static_cast<T>(method_.of(kMomentum, run));
+    step.nesterov = method_.of(kNesterov, run) != 0;
     step.averaging = averaging(run, t);
     step.has_average = t == 0 || averaging(run, t - 1) != 1;
     return step;
   }
   T averaging(Index run, Index t) const {
-    return method_.averaging ? static_cast<T>(method_.averaging[t * shape_.R + run]) : T(1);
+    return method_.uses(kAverage) ? static_cast<T>(method_.of(kAveraging, t * shape_.R + run)) : T(1);
   }
 
   const Shape shape_;
@@ -140,20 +140,22 @@ class ColumnSteps {
   bool plain_ = true;
 };
 
-// Steps one bias by the sum of its gradient over the batch. v and a may be null where the column does not use them.
+// Steps one bias by the sum of its gradient over the batch.
 template <class T>
-void step_bias(const ColumnStep<T>& step, T sum, T& b, T* v, T* a) {
+void step_bias(const ColumnStep<T>& step, T sum, T& b, const SlotPointers<T>& slots) {
   const T before = b;
   if (step.momentum > 0) {
     const T g = sum * step.one_over_B;
-    *v = step.momentum * *v + g;
-    b -= step.eta * (step.nesterov ? g + step.momentum * *v : *v);
+    T& v = *slots[kVelocity];
+    v = step.momentum * v + g;
+    b -= step.eta * (step.nesterov ? g + step.momentum * v : v);
   } else {
     b -= step.eta_over_B * sum;
   }
   if (step.averaging == 1) return;
-  if (!step.has_average) *a = before;
-  *a += step.averaging * (b - *a);
+  T& a = *slots[kAverage];
+  if (!step.has_average) a = before;
+  a += step.averaging * (b - a);
 }
 
 }  // namespace onelayer

@@ -21,16 +21,17 @@ constexpr Index kMaxChunks = 64;
 
 // Whether a run averages at any step; before the first that does, nothing is written.
 bool averages(const Method& method, Index R, Index steps) {
-  if (!method.averaging) return false;
-  return std::any_of(method.averaging, method.averaging + steps * R, [](double alpha) { return alpha != 1; });
+  const double* averaging = method.settings[kAveraging];
+  return averaging && std::any_of(averaging, averaging + steps * R, [](double alpha) { return alpha != 1; });
 }
 
 // The average of a run whose last step had alpha = 1: its weights.
 template <class T>
 void copy_weights(const TrainRequest<T>& request, Index run) {
   const auto [N, D, K, R] = request.shape;
-  std::copy_n(request.weights.W + run * K * D, K * D, request.average.W + run * K * D);
-  std::copy_n(request.weights.b + run * K, K, request.average.b + run * K);
+  const Parameters<T>& average = request.slots[kAverage];
+  std::copy_n(request.weights.W + run * K * D, K * D, average.W + run * K * D);
+  std::copy_n(request.weights.b + run * K, K, average.b + run * K);
 }
 
 // Means of losses and labels, and predictions.
@@ -100,7 +101,7 @@ class Evaluation {
 
   void evaluate(Worker& worker, Index chunk, Index r, Index first, Index count) {
     EvaluateJob<T> job;
-    job.loss_kind = request_.loss_kinds.of(r);
+    job.loss_kind = request_.method.loss_kind(r);
     job.score_stride = kScoreStride;
     job.K = shape_.K;
     job.rows = &request_.rows;
@@ -241,18 +242,18 @@ Index train_epoch(const Kernels<T>& kernels, const TrainRequest<T>& request) {
   typename BatchLoop<T>::Plan plan{request, min(request.batch_size, shape.N)};
   plan.method = &method;
   plan.bias = request.weights.b;
-  plan.velocity_bias = request.velocity.b;
-  plan.average_bias = request.average.b;
+  PackedState<T> state{{request.weights.W, shape.columns(), slices}, {}};
   const bool averaging = averages(method, shape.R, ceil_div(shape.N, plan.batch_size));
-  const auto pack = [&](const T* W) { return PackedWeights<T>(W, shape.columns(), slices); };
-  const T* average = averaging ? request.average.W : nullptr;
-  PackedState<T> state{pack(request.weights.W), pack(request.velocity.W), pack(average)};
+  for (int slot = 0; slot < kSlots; ++slot) {
+    const bool used = slot == kAverage ? averaging : method.uses(static_cast<Slot>(slot));
+    state.slots.emplace_back(used ? request.slots[slot].W : nullptr, shape.columns(), slices);
+    plan.slot_biases.slots[slot] = request.slots[slot].b;
+  }
   const Index done = BatchLoop<T>(kernels, plan, state, slices).run();
   state.weights.unpack(request.weights.W);
-  state.velocity.unpack(request.velocity.W);
-  state.average.unpack(request.average.W);
-  for (Index r = 0; method.averaging && r < shape.R; ++r)
-    if (static_cast<T>(method.averaging[(done - 1) * shape.R + r]) == 1) copy_weights(request, r);
+  for (int slot = 0; slot < kSlots; ++slot) state.slots[static_cast<std::size_t>(slot)].unpack(request.slots[slot].W);
+  for (Index r = 0; method.uses(kAverage) && r < shape.R; ++r)
+    if (static_cast<T>(method.of(kAveraging, (done - 1) * shape.R + r)) == 1) copy_weights(request, r);
   return done;
 }
 
@@ -267,8 +268,7 @@ Index full_gradient(const Kernels<T>& kernels, const GradientRequest<T>& request
   plan.gradient = request.gradient_W;
   plan.gradient_bias = request.gradient_b;
   plan.loss = request.loss;
-  const auto pack = [&](const T* W) { return PackedWeights<T>(W, shape.columns(), slices); };
-  PackedState<T> state{pack(request.weights.W), pack(nullptr), pack(nullptr)};
+  PackedState<T> state{{request.weights.W, shape.columns(), slices}, {}};
   const Index done = shape.N == 0 ? 0 : BatchLoop<T>(kernels, plan, state, slices).run();
   const double N = static_cast<double>(shape.N);
   for (Index r = 0; r < shape.R; ++r) request.loss[r] /= N;

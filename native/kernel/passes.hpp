@@ -18,23 +18,6 @@ struct Pass {
   ShouldStop should_stop;
 };
 
-// The loss of each run.
-struct LossKinds {
-  const bool* sigmoid = nullptr;      // (R,), or null
-  const double* smoothing = nullptr;  // (R,), or null
-  LossKind of(Index r) const { return {sigmoid && sigmoid[r], smoothing ? smoothing[r] : 0.0}; }
-};
-
-// The optimizer settings of each run, for the equations of optimizer.hpp, in a pass of T batches.
-struct Method {
-  const double* learning_rate = nullptr;  // (T, R)
-  const double* l2 = nullptr;             // (R,)
-  const double* momentum = nullptr;       // (R,), or null
-  const bool* nesterov = nullptr;         // (R,), or null
-  const double* averaging = nullptr;      // (T, R), or null: averages are not touched
-  LossKinds loss_kinds;
-};
-
 // W (R, K, D) and b (R, K), or neither.
 template <class T>
 struct Parameters {
@@ -47,8 +30,7 @@ struct TrainRequest : Pass {
   Index batch_size = 0;
   Method method;
   Parameters<T> weights;
-  Parameters<T> velocity;  // where a run has momentum
-  Parameters<T> average;   // where a run averages
+  Parameters<T> slots[kSlots];  // those that the method uses
 };
 
 template <class T>
@@ -62,7 +44,7 @@ struct GradientRequest : Pass {
 template <class T>
 struct EvaluateRequest : Pass {
   Parameters<const T> weights;
-  LossKinds loss_kinds;
+  Method method;                        // for its losses
   double* loss = nullptr;               // (R,)
   Index* correct = nullptr;             // (R,)
   std::int32_t* predictions = nullptr;  // (R, N), or null

@@ -71,12 +71,22 @@ const T* check(const OptionalArray& array, const char* name, const char* letters
   return array ? check<T>(*array, name, letters, shape) : nullptr;
 }
 
-// Each value lies in [0, 1), or in [0, 1] where `inclusive`. Returns values, which may be null.
-const double* check_fractions(const double* values, Index count, const char* name, bool inclusive) {
-  for (Index i = 0; values && i < count; ++i)
+void check_range(const double* values, std::size_t count, const char* name, Range range) {
+  const bool inclusive = range == Range::up_to_one;
+  for (std::size_t i = 0; range != Range::any && i < count; ++i)
     if (!(values[i] >= 0 && (values[i] < 1 || (inclusive && values[i] == 1))))
       value_error(name, inclusive ? "values in [0, 1]" : "values in [0, 1)", std::to_string(values[i]));
-  return values;
+}
+
+// The place of a name in a table of rules.
+template <class Rule, std::size_t size>
+std::size_t find(const Rule (&rules)[size], const std::string& name, const char* argument) {
+  std::string names;
+  for (std::size_t i = 0; i < size; ++i) {
+    if (name == rules[i].name) return i;
+    names += (i ? ", " : "") + std::string(rules[i].name);
+  }
+  value_error(argument, "only " + names, name);
 }
 
 // W (R, K, D) or factors (R, N, K), whose K is dimension `axis`: sets R and K.
@@ -169,21 +179,22 @@ Pass check_sums(const ReadArray& X, const ReadArray& factors, const OptionalArra
   return pass;
 }
 
-LossKinds check_loss_kinds(Index R, const OptionalArray& sigmoid, const OptionalArray& smoothing) {
-  return {check<bool>(sigmoid, "sigmoid", "(R,)", {R}),
-          check_fractions(check<double>(smoothing, "smoothing", "(R,)", {R}), R, "smoothing", false)};
+Method check_settings(const SettingArrays& settings, Index R, Index T) {
+  Method method;
+  for (const auto& [name, array] : settings) {
+    const std::size_t i = find(kSettingRules, name, "settings");
+    const auto [_, each_step, range] = kSettingRules[i];
+    method.settings[i] = each_step ? check<double>(array, name.c_str(), "(T, R)", {T, R})
+                                   : check<double>(array, name.c_str(), "(R,)", {R});
+    check_range(method.settings[i], array.size(), name.c_str(), range);
+  }
+  return method;
 }
 
-Method check_method(const Shape& shape, Index batch_size, const MethodArrays& arrays) {
+Method check_training(const SettingArrays& settings, const Shape& shape, Index batch_size) {
   if (batch_size < 1) value_error("batch_size", "at least 1", std::to_string(batch_size));
-  const Index R = shape.R, T = ceil_div(shape.N, batch_size);
-  Method method;
-  method.learning_rate = check<double>(arrays.learning_rate, "learning_rate", "(T, R)", {T, R});
-  method.l2 = check<double>(arrays.l2, "l2", "(R,)", {R});
-  method.momentum = check_fractions(check<double>(arrays.momentum, "momentum", "(R,)", {R}), R, "momentum", false);
-  method.nesterov = check<bool>(arrays.nesterov, "nesterov", "(R,)", {R});
-  method.averaging =
-      check_fractions(check<double>(arrays.averaging, "averaging", "(T, R)", {T, R}), T * R, "averaging", true);
+  const Method method = check_settings(settings, shape.R, ceil_div(shape.N, batch_size));
+  if (!method.settings[kLearningRate]) value_error("settings", "learning_rate among them", "none");
   return method;
 }
 
@@ -196,15 +207,16 @@ void check_flips(Pass& pass, const OptionalArray& flipped, Index image_width) {
   pass.rows.x.image_width = image_width;
 }
 
-void check_state(const OptionalPair& state, const char* name, const char* where_needed, bool needed,
-                 const ReadArray& W) {
-  if (!state) {
-    if (needed) value_error(name, std::string("W and b ") + where_needed, "None");
-    return;
-  }
+void check_slots(const SlotArrays& slots, const Method& method, const ReadArray& W) {
   const Dimensions shape = dimensions(W);
-  check_array(ReadArray(state->first), std::string(name) + "'s W", W.dtype(), "(R, K, D)", shape);
-  check_array(ReadArray(state->second), std::string(name) + "'s b", W.dtype(), "(R, K)", {shape[0], shape[1]});
+  for (const auto& [name, slot] : slots) {
+    find(kSlotRules, name, "slots");
+    check_array(ReadArray(slot.first), name + "'s W", W.dtype(), "(R, K, D)", shape);
+    check_array(ReadArray(slot.second), name + "'s b", W.dtype(), "(R, K)", {shape[0], shape[1]});
+  }
+  for (const SlotRule& rule : kSlotRules)
+    if (method.settings[rule.used_by] && !slots.contains(rule.name))
+      value_error(rule.name, std::string("W and b, for ") + kSettingRules[rule.used_by].name, "none");
 }
 
 bool on_main_thread() {

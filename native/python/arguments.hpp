@@ -4,6 +4,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,7 +19,9 @@ namespace onelayer {
 using ReadArray = nb::ndarray<nb::ro, nb::device::cpu>;
 using WriteArray = nb::ndarray<nb::device::cpu>;
 using OptionalArray = std::optional<ReadArray>;
-using OptionalPair = std::optional<std::pair<WriteArray, WriteArray>>;
+// By the names of kSettingRules, and of kSlotRules with W and b.
+using SettingArrays = std::map<std::string, ReadArray>;
+using SlotArrays = std::map<std::string, std::pair<WriteArray, WriteArray>>;
 
 // `order` replaces the N stored rows by those it lists.
 Pass check_pass(const ReadArray& X, const ReadArray& y, const OptionalArray& order, const ReadArray& W,
@@ -29,22 +32,14 @@ Pass check_pass(const ReadArray& X, const ReadArray& y, const OptionalArray& ord
 Pass check_sums(const ReadArray& X, const ReadArray& factors, const OptionalArray& order, const ReadArray& scale,
                 const ReadArray& offset, int threads);
 
-LossKinds check_loss_kinds(Index R, const OptionalArray& sigmoid, const OptionalArray& smoothing);
-
-struct MethodArrays {
-  const ReadArray& learning_rate;
-  const ReadArray& l2;
-  const OptionalArray& momentum;
-  const OptionalArray& nesterov;
-  const OptionalArray& averaging;
-};
-Method check_method(const Shape& shape, Index batch_size, const MethodArrays& arrays);
+// Of runs that are evaluated, or trained for T steps.
+Method check_settings(const SettingArrays& settings, Index R, Index T = 0);
+Method check_training(const SettingArrays& settings, const Shape& shape, Index batch_size);
 
 void check_flips(Pass& pass, const OptionalArray& flipped, Index image_width);
 
-// The W and b of a velocity or an average: of the shape and type of the weights, and given where `needed`.
-void check_state(const OptionalPair& state, const char* name, const char* where_needed, bool needed,
-                 const ReadArray& W);
+// Each is of the shape and type of the weights, and those that the method uses are given.
+void check_slots(const SlotArrays& slots, const Method& method, const ReadArray& W);
 
 inline const double* doubles(const ReadArray& array) { return static_cast<const double*>(array.data()); }
 
@@ -53,9 +48,8 @@ Parameters<const T> parameters(const ReadArray& W, const ReadArray& b) {
   return {static_cast<const T*>(W.data()), static_cast<const T*>(b.data())};
 }
 template <class T>
-Parameters<T> parameters(const OptionalPair& pair) {
-  if (!pair) return {};
-  return {static_cast<T*>(pair->first.data()), static_cast<T*>(pair->second.data())};
+Parameters<T> parameters(const WriteArray& W, const WriteArray& b) {
+  return {static_cast<T*>(W.data()), static_cast<T*>(b.data())};
 }
 
 // Calls work with a value of W's element type.

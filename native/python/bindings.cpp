@@ -1,5 +1,6 @@
 // The map of the extension onelayer._native: each function checks its arrays, then runs one pass.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -18,37 +19,34 @@ namespace {
 using namespace nb::literals;
 
 Index train_epoch_of(const ReadArray& X, const ReadArray& y, const OptionalArray& order, Index batch_size,
-                     const WriteArray& W, const WriteArray& b, const ReadArray& learning_rate, const ReadArray& l2,
-                     const ReadArray& scale, const ReadArray& offset, int threads, const OptionalArray& weights,
-                     const OptionalArray& flipped, Index image_width, const OptionalArray& sigmoid,
-                     const OptionalArray& smoothing, const OptionalArray& momentum, const OptionalArray& nesterov,
-                     const OptionalPair& velocity, const OptionalArray& averaging, const OptionalPair& average) {
+                     const WriteArray& W, const WriteArray& b, const ReadArray& scale, const ReadArray& offset,
+                     int threads, const SettingArrays& settings, const SlotArrays& slots, const OptionalArray& weights,
+                     const OptionalArray& flipped, Index image_width) {
   const ReadArray read_W(W);
   Pass pass = check_pass(X, y, order, read_W, ReadArray(b), scale, offset, threads, weights);
   check_flips(pass, flipped, image_width);
-  Method method = check_method(pass.shape, batch_size, {learning_rate, l2, momentum, nesterov, averaging});
-  method.loss_kinds = check_loss_kinds(pass.shape.R, sigmoid, smoothing);
-  check_state(velocity, "velocity", "where runs may have momentum", momentum.has_value(), read_W);
-  check_state(average, "average", "where there is averaging", averaging.has_value(), read_W);
+  const Method method = check_training(settings, pass.shape, batch_size);
+  check_slots(slots, method, read_W);
   return with_dtype(read_W, [&]<class T>(T) {
-    TrainRequest<T> request{pass, batch_size, method, {static_cast<T*>(W.data()), static_cast<T*>(b.data())},
-                            parameters<T>(velocity), parameters<T>(average)};
+    TrainRequest<T> request{pass, batch_size, method, parameters<T>(W, b), {}};
+    for (int slot = 0; slot < kSlots; ++slot)
+      if (const auto given = slots.find(kSlotRules[slot].name); given != slots.end())
+        request.slots[slot] = parameters<T>(given->second.first, given->second.second);
     return interruptible(request, [&] { return train_epoch(kernels<T>(), request); });
   });
 }
 
 nb::tuple evaluate_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
                       const ReadArray& scale, const ReadArray& offset, bool predictions, int threads,
-                      const OptionalArray& order, const OptionalArray& weights, const OptionalArray& sigmoid,
-                      const OptionalArray& smoothing) {
+                      const OptionalArray& order, const OptionalArray& weights, const SettingArrays& settings) {
   const Pass pass = check_pass(X, y, order, W, b, scale, offset, threads, weights);
   const auto [N, D, K, R] = pass.shape;
-  const LossKinds loss_kinds = check_loss_kinds(R, sigmoid, smoothing);
+  const Method method = check_settings(settings, R);
   Output<double> loss({R});
   Output<Index> correct({R});
   Output<std::int32_t> classes({predictions ? R : 0, N});
   with_dtype(W, [&]<class T>(T) {
-    EvaluateRequest<T> request{pass, parameters<T>(W, b), loss_kinds, loss.data(), correct.data(),
+    EvaluateRequest<T> request{pass, parameters<T>(W, b), method, loss.data(), correct.data(),
                                predictions ? classes.data() : nullptr};
     return interruptible(request, [&] { return evaluate(kernels<T>(), request); });
   });
@@ -111,16 +109,12 @@ NB_MODULE(_native, m) {
   using namespace onelayer;
   m.doc() = "Linear softmax classifiers on arrays: R runs side by side in one pass over the data.";
   m.def("train_epoch", &train_epoch_of, "X"_a, "y"_a, "order"_a.none(), "batch_size"_a, "W"_a, "b"_a,
-        "learning_rate"_a, "l2"_a, "scale"_a, "offset"_a, "threads"_a, "weights"_a.none() = nb::none(),
-        "flipped"_a.none() = nb::none(), "image_width"_a = 0, "sigmoid"_a.none() = nb::none(),
-        "smoothing"_a.none() = nb::none(), "momentum"_a.none() = nb::none(), "nesterov"_a.none() = nb::none(),
-        "velocity"_a.none() = nb::none(), "averaging"_a.none() = nb::none(), "average"_a.none() = nb::none(),
-        "Takes one step for each of T batches; updates W (R, K, D), b (R, K), velocity and average in place.\n\n"
-        "learning_rate and averaging are (T, R). Returns the number of steps. Ctrl-C ends the pass after a whole step "
-        "and raises KeyboardInterrupt.");
+        "scale"_a, "offset"_a, "threads"_a, "settings"_a, "slots"_a = nb::dict(), "weights"_a.none() = nb::none(),
+        "flipped"_a.none() = nb::none(), "image_width"_a = 0,
+        "Takes one step for each of T batches; updates W (R, K, D), b (R, K) and the slots in place.\n\n"
+        "Returns the number of steps. Ctrl-C ends the pass after a whole step and raises KeyboardInterrupt.");
   m.def("evaluate", &evaluate_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "predictions"_a, "threads"_a,
-        "order"_a.none() = nb::none(), "weights"_a.none() = nb::none(), "sigmoid"_a.none() = nb::none(),
-        "smoothing"_a.none() = nb::none(),
+        "order"_a.none() = nb::none(), "weights"_a.none() = nb::none(), "settings"_a = nb::dict(),
         "Returns the mean loss (R,), the number of correct rows (R,) and the predicted classes (R, N) or None.\n\n"
         "Each row's loss is multiplied by its weight; the mean divides by N.");
   m.def("full_gradient", &full_gradient_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "threads"_a,

@@ -32,13 +32,15 @@ void check_training(const Data<T>& data, double tolerance) {
   oracle.epoch();
   CHECK(distance(one.weights.W, oracle.W) < tolerance, "W %s: %g", what, distance(one.weights.W, oracle.W));
   CHECK(distance(one.weights.b, oracle.b) < tolerance, "b %s: %g", what, distance(one.weights.b, oracle.b));
+  const std::vector<T>& average = one.slots[kAverage].W;
   if (!data.plain)
-    CHECK(distance(one.average.W, oracle.average) < tolerance, "A %s: %g", what, distance(one.average.W, oracle.average));
+    CHECK(distance(average, oracle.average) < tolerance, "A %s: %g", what, distance(average, oracle.average));
   for (int threads : {2, 3, 5}) CHECK(train(data, threads) == one, "threads %d %s", threads, what);
   CHECK(train(data, 2, StoredType::float32, true) == one, "float32 by an identity order %s", what);
   const State<T> alone = train(data.alone(R - 1), 2);
   CHECK(std::equal(alone.weights.W.begin(), alone.weights.W.end(), one.weights.W.end() - K * D), "alone %s", what);
-  CHECK(std::equal(alone.average.W.begin(), alone.average.W.end(), one.average.W.end() - K * D), "alone, A %s", what);
+  const std::vector<T>& average_alone = alone.slots[kAverage].W;
+  CHECK(std::equal(average_alone.begin(), average_alone.end(), average.end() - K * D), "alone, A %s", what);
   State<T> parts = data.start;
   const Index middle = data.at.steps() / 2;
   if (middle > 0) take_steps(data, parts, 0, middle, 2, StoredType::uint8, true);
@@ -75,7 +77,7 @@ std::vector<double> check_evaluation(const Data<T>& data, const Oracle<T>& oracl
   std::vector<double> loss(size(R));
   std::vector<Index> correct(size(R));
   std::vector<std::int32_t> classes(size(R * N), -1);
-  EvaluateRequest<T> request{pass_over(data, 3), start_weights(data), data.method().loss_kinds, loss.data(),
+  EvaluateRequest<T> request{pass_over(data, 3), start_weights(data), data.method(), loss.data(),
                              correct.data(), classes.data(), scores.data()};
   CHECK(evaluate(kernels<T>(), request), "evaluate");
   for (Index r = 0; r < R; ++r) {

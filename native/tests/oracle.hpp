@@ -42,7 +42,7 @@ struct Oracle {
   // Adds the sums over rows [from, to) of run r to G and g; returns that of the losses.
   double gradient(Index r, Index from, Index to, std::vector<double>& G, std::vector<double>& g) const {
     const auto [N, D, K, R, B] = data.at;
-    const LossKind loss_kind = data.method().loss_kinds.of(r);
+    const LossKind loss_kind = data.method().loss_kind(r);
     double loss = 0;
     for (Index n = from; n < to; ++n) {
       std::vector<double> s;
@@ -60,11 +60,11 @@ struct Oracle {
     return loss;
   }
   void step(Index r, Index t, double& w, double g, double* v, double* a) const {
-    const Settings& s = data.settings;
-    const double eta = s.eta[size(t * data.at.R + r)], momentum = data.plain ? 0 : s.momentum[size(r)];
+    const Method method = data.method(t);
+    const double momentum = method.of(kMomentum, r);
     if (v) *v = momentum * *v + g;
-    w -= eta * (!v ? g : s.nesterov[size(r)] && !data.plain ? g + momentum * *v : *v);
-    if (a && !data.plain) *a += s.averaging[size(t * data.at.R + r)] * (w - *a);
+    w -= method.of(kLearningRate, r) * (!v ? g : method.of(kNesterov, r) != 0 ? g + momentum * *v : *v);
+    if (a && !data.plain) *a += method.of(kAveraging, r) * (w - *a);
   }
   void epoch() {
     const auto [N, D, K, R, B] = data.at;
@@ -77,7 +77,7 @@ struct Oracle {
         gradient(r, from, to, G, g);
         for (Index i = 0; i < K * D; ++i) {
           const std::size_t at = size(r * K * D + i);
-          step(r, t, W[at], G[size(i)] / rows + 2 * data.settings.l2[size(r)] * W[at], &velocity[at], &average[at]);
+          step(r, t, W[at], G[size(i)] / rows + 2 * data.settings[kL2][size(r)] * W[at], &velocity[at], &average[at]);
         }
         for (Index k = 0; k < K; ++k) step(r, t, b[size(r * K + k)], g[size(k)] / rows, &bias_velocity[size(r * K + k)], nullptr);
       }

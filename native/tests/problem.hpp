@@ -1,6 +1,7 @@
 // Problems for the kernel's own test: data at every boundary, plain or with every setting that a run may have.
 #pragma once
 
+#include <array>
 #include <cstdio>
 #include <random>
 #include <vector>
@@ -33,11 +34,8 @@ inline std::size_t size(Index n) { return static_cast<std::size_t>(n); }
 using Flag = unsigned char;
 inline const bool* flags(const std::vector<Flag>& values) { return reinterpret_cast<const bool*>(values.data()); }
 
-// Settings of each run; eta and averaging of each step and run.
-struct Settings {
-  std::vector<double> eta, l2, momentum, smoothing, averaging;
-  std::vector<Flag> nesterov, sigmoid;
-};
+// Each by run, or by step and run.
+using Settings = std::array<std::vector<double>, kSettings>;
 
 template <class T>
 struct Weights {
@@ -47,7 +45,8 @@ struct Weights {
 
 template <class T>
 struct State {
-  Weights<T> weights, velocity, average;
+  Weights<T> weights;
+  std::array<Weights<T>, kSlots> slots;
   bool operator==(const State&) const = default;
 };
 
@@ -73,10 +72,8 @@ struct Data {
     X_float.assign(X.begin(), X.end());
     for (Index n = 0; n < c.N; ++n) y.push_back(static_cast<Index>(random() % static_cast<unsigned>(c.K)));
     for (Index n = 0; n < c.N; ++n) identity.push_back(n);
-    for (Weights<T>* part : {&start.weights, &start.velocity, &start.average}) {
-      part->W.resize(size(c.R * c.K * c.D));
-      part->b.resize(size(c.R * c.K));
-    }
+    start.weights = {std::vector<T>(size(c.R * c.K * c.D)), std::vector<T>(size(c.R * c.K))};
+    start.slots.fill(start.weights);
     std::normal_distribution<double> normal;
     for (auto& w : start.weights.W) w = static_cast<T>(0.05 * normal(random));
     for (auto& v : start.weights.b) v = static_cast<T>(0.05 * normal(random));
@@ -91,17 +88,21 @@ struct Data {
   void choose_settings() {
     for (Index r = 0; r < at.R; ++r) {
       const double run = static_cast<double>(r);
-      settings.l2.push_back(0.1 * run);
-      settings.momentum.push_back((r + at.N) % 2 ? 0.8 : 0);
-      settings.nesterov.push_back(r % 3 == 0);
-      settings.sigmoid.push_back((r + at.D) % 2);
-      settings.smoothing.push_back((r + at.K) % 2 ? 0.2 : 0);
+      settings[kL2].push_back(0.1 * run);
+      settings[kMomentum].push_back((r + at.N) % 2 ? 0.8 : 0);
+      settings[kNesterov].push_back(r % 3 == 0);
+      settings[kSigmoid].push_back(static_cast<double>((r + at.D) % 2));
+      settings[kLabelSmoothing].push_back((r + at.K) % 2 ? 0.2 : 0);
     }
     for (Index t = 0; t < at.steps(); ++t)
       for (Index r = 0; r < at.R; ++r) {
-        settings.eta.push_back(0.01 * static_cast<double>(r + 1) * (plain ? 1 : 1 / (1 + 0.1 * static_cast<double>(t))));
-        settings.averaging.push_back((t + r) % 3 ? 0.3 : 1);
+        settings[kLearningRate].push_back(0.01 * static_cast<double>(r + 1) *
+                                          (plain ? 1 : 1 / (1 + 0.1 * static_cast<double>(t))));
+        settings[kAveraging].push_back((t + r) % 3 ? 0.3 : 1);
       }
+    if (plain)
+      for (int i = 0; i < kSettings; ++i)
+        if (i != kLearningRate && i != kL2) settings[size(i)].clear();
   }
 
   Rows rows(StoredType type, bool ordered, Index from = 0) const {
@@ -114,13 +115,8 @@ struct Data {
 
   Method method(Index step = 0) const {
     Method m;
-    m.learning_rate = settings.eta.data() + step * at.R;
-    m.l2 = settings.l2.data();
-    if (plain) return m;
-    m.momentum = settings.momentum.data();
-    m.nesterov = flags(settings.nesterov);
-    m.averaging = settings.averaging.data() + step * at.R;
-    m.loss_kinds = {flags(settings.sigmoid), settings.smoothing.data()};
+    for (std::size_t i = 0; i < kSettings; ++i)
+      if (!settings[i].empty()) m.settings[i] = settings[i].data() + (kSettingRules[i].each_step ? step * at.R : 0);
     return m;
   }
 
@@ -128,19 +124,18 @@ struct Data {
   Data alone(Index r) const {
     Data one = *this;
     one.at.R = 1;
-    for (auto [part, whole] : {std::pair{&one.start.weights, &start.weights}, {&one.start.velocity, &start.velocity},
-                               {&one.start.average, &start.average}}) {
-      part->W.assign(whole->W.begin() + r * at.K * at.D, whole->W.begin() + (r + 1) * at.K * at.D);
-      part->b.assign(whole->b.begin() + r * at.K, whole->b.begin() + (r + 1) * at.K);
-    }
-    const Settings& s = settings;
-    one.settings = {{}, {s.l2[size(r)]}, {s.momentum[size(r)]}, {s.smoothing[size(r)]}, {},
-                    {s.nesterov[size(r)]}, {s.sigmoid[size(r)]}};
-    for (Index t = 0; t < at.steps(); ++t) {
-      one.settings.eta.push_back(s.eta[size(t * at.R + r)]);
-      one.settings.averaging.push_back(s.averaging[size(t * at.R + r)]);
+    one.start.weights = part(start.weights, r);
+    for (std::size_t slot = 0; slot < kSlots; ++slot) one.start.slots[slot] = part(start.slots[slot], r);
+    for (std::size_t i = 0; i < kSettings; ++i) {
+      one.settings[i].clear();
+      for (std::size_t at_run = size(r); at_run < settings[i].size(); at_run += size(at.R))
+        one.settings[i].push_back(settings[i][at_run]);
     }
     return one;
+  }
+  Weights<T> part(const Weights<T>& whole, Index r) const {
+    return {{whole.W.begin() + r * at.K * at.D, whole.W.begin() + (r + 1) * at.K * at.D},
+            {whole.b.begin() + r * at.K, whole.b.begin() + (r + 1) * at.K}};
   }
 };
 
@@ -150,11 +145,9 @@ Index take_steps(const Data<T>& data, State<T>& state, Index from, Index to, int
                  const ShouldStop& should_stop = {}) {
   const Index first = from * data.at.B, count = min(data.at.N, to * data.at.B) - first;
   const Pass pass{{count, data.at.D, data.at.K, data.at.R}, data.rows(type, ordered, first), threads, should_stop};
-  TrainRequest<T> request{pass, data.at.B, data.method(from), {state.weights.W.data(), state.weights.b.data()}, {}, {}};
-  if (!data.plain) {
-    request.velocity = {state.velocity.W.data(), state.velocity.b.data()};
-    request.average = {state.average.W.data(), state.average.b.data()};
-  }
+  TrainRequest<T> request{pass, data.at.B, data.method(from), {state.weights.W.data(), state.weights.b.data()}, {}};
+  for (std::size_t slot = 0; slot < kSlots; ++slot)
+    if (!data.plain) request.slots[slot] = {state.slots[slot].W.data(), state.slots[slot].b.data()};
   return train_epoch(kernels<T>(), request);
 }
 

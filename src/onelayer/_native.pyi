@@ -6,6 +6,8 @@ are float32 or float64, scale and offset (D,) float64. A feature is fma(x, scale
 type. An order lists the rows of a pass; without one they are all rows in file order.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,28 +18,22 @@ def train_epoch(
     batch_size: int,
     W: NDArray[np.floating],
     b: NDArray[np.floating],
-    learning_rate: NDArray[np.float64],
-    l2: NDArray[np.float64],
     scale: NDArray[np.float64],
     offset: NDArray[np.float64],
     threads: int,
+    settings: Mapping[str, NDArray[np.float64]],
+    slots: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]] = ...,
     weights: NDArray[np.float64] | None = None,
     flipped: NDArray[np.bool_] | None = None,
     image_width: int = 0,
-    sigmoid: NDArray[np.bool_] | None = None,
-    smoothing: NDArray[np.float64] | None = None,
-    momentum: NDArray[np.float64] | None = None,
-    nesterov: NDArray[np.bool_] | None = None,
-    velocity: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
-    averaging: NDArray[np.float64] | None = None,
-    average: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
 ) -> int:
     """Take one step for each batch, in place, and return the number of steps.
 
-    learning_rate and averaging are (T, R); l2, sigmoid, smoothing, momentum and nesterov are (R,).
+    settings are learning_rate and averaging, (T, R), and l2, momentum, nesterov, sigmoid and
+    label_smoothing, (R,); one that is missing is 0, or no averaging. slots are velocity, required
+    by momentum, and average, required by averaging: pairs shaped like W and b, updated in place.
     flipped has one entry for each row of the pass: whether each of its lines of image_width
-    features is read backwards. velocity, required by momentum, and average, required by averaging,
-    are pairs shaped like W and b, updated in place.
+    features is read backwards.
     """
 
 def evaluate(
@@ -51,12 +47,11 @@ def evaluate(
     threads: int,
     order: NDArray[np.int64] | None = None,
     weights: NDArray[np.float64] | None = None,
-    sigmoid: NDArray[np.bool_] | None = None,
-    smoothing: NDArray[np.float64] | None = None,
+    settings: Mapping[str, NDArray[np.float64]] = ...,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int32] | None]:
     """Return the mean loss (R,), the number of correct rows (R,) and the classes (R, N) or None.
 
-    Each row's loss is multiplied by its weight; the mean divides by N.
+    Each row's loss, by the settings of its run, is multiplied by its weight; the mean divides by N.
     """
 
 def full_gradient(

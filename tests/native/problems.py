@@ -31,6 +31,10 @@ class Problem(NamedTuple):
         """Each run's learning rate at every step of a pass over that many rows."""
         return np.tile(self.eta, (-(-rows // self.batch), 1))
 
+    def settings(self, rows: int, runs: slice = slice(None)) -> dict[str, NDArray[np.float64]]:
+        """Those of plain descent over that many rows, as the kernel takes them."""
+        return {"learning_rate": self.rates(rows)[:, runs].copy(), "l2": self.l2[runs].copy()}
+
 
 @st.composite
 def problems(draw: st.DrawFn, stored: tuple[str, ...] = STORED) -> Problem:

@@ -55,6 +55,9 @@ def test_threads_change_no_bit(p: Problem, threads: int) -> None:
         np.testing.assert_array_equal(one, many)
 
 
+SETTINGS = {"learning_rate": np.full((88, 2), 0.1), "l2": np.zeros(2)}
+
+
 def small(**changes: Any) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     arguments = {
@@ -64,11 +67,10 @@ def small(**changes: Any) -> dict[str, Any]:
         "batch_size": 8,
         "W": np.zeros((2, 3, 20), np.float32),
         "b": np.zeros((2, 3), np.float32),
-        "learning_rate": np.full((88, 2), 0.1),
-        "l2": np.zeros(2),
         "scale": np.full(20, 1 / 255),
         "offset": np.zeros(20),
         "threads": 2,
+        "settings": SETTINGS,
     }
     return arguments | changes
 
@@ -103,6 +105,14 @@ def test_scores_that_are_no_numbers_give_a_loss_that_is_none(bad: float) -> None
     assert np.isfinite(a["W"][1]).all()
 
 
+def of_runs(**arrays: NDArray[Any]) -> dict[str, Any]:
+    return {"settings": SETTINGS | arrays}
+
+
+def slot(name: str, features: int) -> dict[str, Any]:
+    return {"slots": {name: (np.zeros((2, 3, features), np.float32),) * 2}}
+
+
 REFUSALS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"X": np.zeros((700, 20), np.int32)}, TypeError, "X: expected uint8"),
     ({"X": np.zeros((700, 40), np.uint8)[:, ::2]}, ValueError, "X: expected rows whose features"),
@@ -123,32 +133,52 @@ REFUSALS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"W": np.zeros((2, 20, 3), np.float32).transpose(0, 2, 1)}, ValueError, "W: expected a C-"),
     ({"b": np.zeros((2, 3))}, TypeError, "b: expected float32, got float64"),
     ({"b": np.zeros((3, 2), np.float32)}, ValueError, "b: expected shape (2, 3) = (R, K)"),
-    ({"l2": np.zeros(3)}, ValueError, "l2: expected shape (2,) = (R,), got"),
-    ({"learning_rate": np.zeros((88, 2), np.float32)}, TypeError, "learning_rate: expected float"),
-    ({"learning_rate": np.zeros(2)}, ValueError, "learning_rate: expected shape (88, 2) ="),
-    ({"learning_rate": np.zeros((87, 2))}, ValueError, "got shape (87, 2)"),
-    ({"learning_rate": np.zeros((2, 88)).T}, ValueError, "learning_rate: expected a C-contig"),
+    (of_runs(l2=np.zeros(3)), ValueError, "l2: expected shape (2,) = (R,), got"),
+    (
+        of_runs(learning_rate=np.zeros((88, 2), np.float32)),
+        TypeError,
+        "learning_rate: expected float",
+    ),
+    (of_runs(learning_rate=np.zeros(2)), ValueError, "learning_rate: expected shape (88, 2) ="),
+    (of_runs(learning_rate=np.zeros((87, 2))), ValueError, "got shape (87, 2)"),
+    (of_runs(learning_rate=np.zeros((2, 88)).T), ValueError, "learning_rate: expected a C-contig"),
     ({"scale": np.zeros(19)}, ValueError, "scale: expected shape (20,) = (D,)"),
-    ({"momentum": np.array([0.5, 1.0])}, ValueError, "momentum: expected values in [0, 1), got 1"),
-    ({"momentum": np.zeros(3)}, ValueError, "momentum: expected shape (2,) = (R,)"),
-    ({"momentum": np.zeros(2)}, ValueError, "velocity: expected W and b where runs may have mom"),
-    ({"smoothing": np.array([0.5, -0.1])}, ValueError, "smoothing: expected values in [0, 1)"),
-    ({"nesterov": np.zeros(2)}, TypeError, "nesterov: expected bool, got float64"),
-    ({"sigmoid": np.zeros(1, bool)}, ValueError, "sigmoid: expected shape (2,) = (R,)"),
-    ({"averaging": np.ones((88, 3))}, ValueError, "averaging: expected shape (88, 2)"),
-    ({"averaging": np.full((88, 2), np.nan)}, ValueError, "averaging: expected values in [0, 1]"),
-    ({"averaging": np.ones((88, 2))}, ValueError, "average: expected W and b where there is av"),
-    ({"average": (np.zeros((2, 3, 20)),) * 2}, TypeError, "average's W: expected float32, got"),
     (
-        {"velocity": (np.zeros((2, 3, 20), np.float32),) * 2},
+        of_runs(momentum=np.array([0.5, 1.0])),
         ValueError,
-        "velocity's b: expected shape (2, 3)",
+        "momentum: expected values in [0, 1), got 1",
+    ),
+    (of_runs(momentum=np.zeros(3)), ValueError, "momentum: expected shape (2,) = (R,)"),
+    (
+        of_runs(momentum=np.zeros(2)),
+        ValueError,
+        "velocity: expected W and b, for momentum, got none",
     ),
     (
-        {"velocity": (np.zeros((2, 3, 19), np.float32),) * 2},
+        of_runs(label_smoothing=np.array([0.5, -0.1])),
         ValueError,
-        "velocity's W: expected shape (2, 3, 20)",
+        "label_smoothing: expected values in [0, 1)",
     ),
+    (of_runs(nesterov=np.zeros(2, bool)), TypeError, "nesterov: expected float64, got bool"),
+    (of_runs(sigmoid=np.zeros(1)), ValueError, "sigmoid: expected shape (2,) = (R,)"),
+    (of_runs(averaging=np.ones((88, 3))), ValueError, "averaging: expected shape (88, 2)"),
+    (
+        of_runs(averaging=np.full((88, 2), np.nan)),
+        ValueError,
+        "averaging: expected values in [0, 1]",
+    ),
+    (
+        of_runs(averaging=np.ones((88, 2))),
+        ValueError,
+        "average: expected W and b, for averaging, got none",
+    ),
+    (
+        {"slots": {"average": (np.zeros((2, 3, 20)),) * 2}},
+        TypeError,
+        "average's W: expected float32, got",
+    ),
+    (slot("velocity", 20), ValueError, "velocity's b: expected shape (2, 3)"),
+    (slot("velocity", 19), ValueError, "velocity's W: expected shape (2, 3, 20)"),
     ({"flipped": np.zeros(700, bool)}, ValueError, "image_width: expected a divisor of D = 20"),
     ({"flipped": np.zeros(700, bool), "image_width": 3}, ValueError, "a divisor of D = 20, got 3"),
     (
@@ -157,6 +187,14 @@ REFUSALS: list[tuple[dict[str, Any], type[Exception], str]] = [
         "flipped: expected shape (700,) = (N,)",
     ),
     ({"flipped": np.zeros(700), "image_width": 4}, TypeError, "flipped: expected bool"),
+    ({"settings": {"l2": np.zeros(2)}}, ValueError, "settings: expected learning_rate among them"),
+    (
+        of_runs(beta=np.zeros(2)),
+        ValueError,
+        "settings: expected only learning_rate, averaging, l2, momentum, nesterov, sigmoid, "
+        "label_smoothing, got beta",
+    ),
+    (slot("speed", 20), ValueError, "slots: expected only velocity, average, got speed"),
     ({"offset": np.zeros((20, 1))}, ValueError, "offset: expected shape (20,) = (D,)"),
 ]
 
@@ -178,7 +216,7 @@ def test_means_over_no_rows_are_nan() -> None:
 
 
 def test_an_empty_order_takes_no_step() -> None:
-    a = small(order=np.zeros(0, np.int64), learning_rate=np.zeros((0, 2)))
+    a = small(order=np.zeros(0, np.int64), settings={"learning_rate": np.zeros((0, 2))})
     assert _native.train_epoch(**a) == 0
     assert not a["W"].any()
 

@@ -22,8 +22,8 @@ rng = np.random.default_rng(0)
 def arrays(N=2000, D=700, K=10, R=2):
     return dict(X=rng.integers(0, 256, (N, D), dtype=np.uint8), y=rng.integers(0, K, N), order=None,
                 batch_size=20, W=np.zeros((R, K, D), np.float32), b=np.zeros((R, K), np.float32),
-                learning_rate=np.full((-(-N // 20), R), .01), l2=np.zeros(R),
-                scale=np.full(D, 1 / 255), offset=np.zeros(D), threads=2)
+                scale=np.full(D, 1 / 255), offset=np.zeros(D), threads=2,
+                settings=dict(learning_rate=np.full((-(-N // 20), R), .01)))
 """
 
 
@@ -41,7 +41,7 @@ import os, signal, threading, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 a = arrays(N=20000)
 a["order"], a["batch_size"] = np.tile(np.arange(20000), 200), 1
-a["learning_rate"] = np.full((4_000_000, 2), .01)
+a["settings"]["learning_rate"] = np.full((4_000_000, 2), .01)
 begin = []
 def interrupt():
     time.sleep(.3); begin.append(time.perf_counter()); os.kill(os.getpid(), signal.SIGINT)
@@ -128,7 +128,7 @@ a = arrays(N=100, D=3072)
 _native.train_epoch(**a)
 X = np.ones((60000, 3072), np.uint8); y = np.zeros(60000, np.int64)
 before = peak()
-_native.train_epoch(**(a | dict(X=X, y=y, learning_rate=np.full((3000, 2), .01))))
+_native.train_epoch(**(a | dict(X=X, y=y, settings=dict(learning_rate=np.full((3000, 2), .01)))))
 _native.evaluate(X, y, a["W"], a["b"], a["scale"], a["offset"], False, 2)
 print((peak() - before) / 1024)
 """

@@ -31,9 +31,8 @@ def train(
     W, b = p.W[runs].copy(), p.b[runs].copy()
     for _ in range(epochs):
         _native.train_epoch(
-            p.X if X is None else X, p.y, order, p.batch, W, b,
-            p.rates(len(p.y) if order is None else len(order))[:, runs].copy(), p.l2[runs].copy(),
-            p.scale, p.offset, threads,
+            p.X if X is None else X, p.y, order, p.batch, W, b, p.scale, p.offset, threads,
+            p.settings(len(p.y) if order is None else len(order), runs),
         )  # fmt: skip
     return Trained(W, b)
 

@@ -54,8 +54,10 @@ def test_steps_are_times_the_weights_and_the_same_bits_on_any_threads(
     ended = []
     for t in (threads, 1):
         W, b = p.W.copy(), p.b.copy()
-        rates = p.rates(len(order))
-        _native.train_epoch(p.X, p.y, order, p.batch, W, b, rates, p.l2, p.scale, p.offset, t, w)
+        settings = p.settings(len(order))
+        _native.train_epoch(
+            p.X, p.y, order, p.batch, W, b, p.scale, p.offset, t, settings, weights=w
+        )
         ended.append((W, b))
     np.testing.assert_array_equal(ended[0][0], ended[1][0])
     np.testing.assert_array_equal(ended[0][1], ended[1][1])
@@ -78,8 +80,10 @@ def test_weights_of_one_are_the_bits_of_none(p: Problem) -> None:
     ended = []
     for w in (None, np.ones(len(p.y))):
         W, b = p.W.copy(), p.b.copy()
-        rates = p.rates(len(p.y))
-        _native.train_epoch(p.X, p.y, None, p.batch, W, b, rates, p.l2, p.scale, p.offset, 2, w)
+        settings = p.settings(len(p.y))
+        _native.train_epoch(
+            p.X, p.y, None, p.batch, W, b, p.scale, p.offset, 2, settings, weights=w
+        )
         measured = _native.full_gradient(p.X, p.y, W, b, p.scale, p.offset, 2, None, w)
         loss, _, _ = _native.evaluate(p.X, p.y, W, b, p.scale, p.offset, False, 2, None, w)
         ended.append((W, b, *measured, loss))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -86,27 +86,32 @@ class NativeTrainer:
     def __init__(self, state: State, method: Method, threads: int) -> None:
         self._dtype = state.weights.W.dtype
         self._weights = self._copied(state.weights)
-        # The kernel's arguments have the names of the slots.
-        self._slots: dict[str, Any] = {n: self._copied(slot) for n, slot in state.slots.items()}
+        self._slots = {name: self._copied(slot) for name, slot in state.slots.items()}
         for name in method.slots:
             zeros = Weights(*(np.zeros_like(part) for part in self._weights))
             self._slots.setdefault(name, zeros)
-        self._method = _arguments(method)
-        self._l2 = np.ascontiguousarray(method.l2, np.float64)
-        self._loss = {name: self._method[name] for name in _LOSS if name in self._method}
+        # The kernel takes a setting that is missing for 0.
+        self._settings = {
+            item.name: np.ascontiguousarray(array, np.float64)
+            for item in fields(method)
+            if (array := getattr(method, item.name)).any()
+        }
         self._threads = threads
         self._converted = _ConvertedRows()
 
     def epoch(self, rows: Rows, steps: Steps) -> None:
         """Take one step for each batch; Ctrl-C ends after a whole step and keeps it."""
-        if steps.averaging is not None and AVERAGE not in self._slots:
-            self._slots[AVERAGE] = self._copied(self._weights)
-        _native.train_epoch(  # type: ignore[misc]  # mypy takes what is named for positional
+        learning_rate = np.ascontiguousarray(steps.learning_rate, np.float64)
+        settings = {**self._settings, "learning_rate": learning_rate}
+        if steps.averaging is not None:
+            settings["averaging"] = np.ascontiguousarray(steps.averaging)
+            if AVERAGE not in self._slots:
+                self._slots[AVERAGE] = self._copied(self._weights)
+        _native.train_epoch(
             self._converted.features(rows, self._dtype), np.ascontiguousarray(rows.y),
-            _in_line(steps.order), steps.batch_size, *self._weights,
-            np.ascontiguousarray(steps.learning_rate, np.float64), self._l2, *_affine(rows),
-            self._threads, _in_line(rows.weights), _in_line(steps.flipped), rows.image_width,
-            averaging=_in_line(steps.averaging), **self._method, **self._slots,
+            _in_line(steps.order), steps.batch_size, *self._weights, *_affine(rows), self._threads,
+            settings, self._slots, _in_line(rows.weights), _in_line(steps.flipped),
+            rows.image_width,
         )  # fmt: skip
 
     def evaluate(self, rows: Rows) -> Evaluation:
@@ -131,8 +136,7 @@ class NativeTrainer:
 
     @property
     def _model(self) -> Weights:
-        model: Weights = self._slots.get(AVERAGE, self._weights)
-        return model
+        return self._slots.get(AVERAGE, self._weights)
 
     def _copied(self, weights: Weights) -> Weights:
         return Weights(*(np.array(part, self._dtype, order="C") for part in weights))
@@ -143,7 +147,7 @@ class NativeTrainer:
         return _native.evaluate(
             self._converted.features(rows, self._dtype), np.ascontiguousarray(rows.y),
             *self._model, *_affine(rows), predictions, self._threads, rows.index,
-            _in_line(rows.weights), **self._loss,
+            _in_line(rows.weights), self._settings,
         )  # fmt: skip
 
 
@@ -177,17 +181,6 @@ def _affine(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 def _in_line(array: NDArray[Scalar] | None) -> NDArray[Scalar] | None:
     return None if array is None else np.ascontiguousarray(array)
-
-
-# Arguments of the kernel that are parts of the loss.
-_LOSS = ("sigmoid", "smoothing")
-
-
-def _arguments(method: Method) -> dict[str, Any]:
-    """Arguments of the kernel beside l2, without those that are zero for every run."""
-    arrays = {item.name: getattr(method, item.name) for item in fields(method) if item.name != "l2"}
-    arrays["smoothing"] = arrays.pop("label_smoothing")
-    return {name: np.ascontiguousarray(array) for name, array in arrays.items() if array.any()}
 
 
 def _by_weight(rows: Rows, mean: NDArray[np.float64]) -> NDArray[np.float64]:
