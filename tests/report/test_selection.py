@@ -72,7 +72,7 @@ def test_a_setting_of_which_one_run_diverged_is_crossed_out_and_not_chosen() -> 
     position = next(i for i, run in enumerate(result.runs) if (run.eta, run.l2) == BEST)
     lost = lose(result, position)
     cell = cells_of(maps_of(lost)[0])["0.01", "0.1"]
-    assert (cell["n"], cell["v"], cell["t2"]) == ("×", None, "1 of 2 runs diverged")
+    assert (cell["n"], cell["v"], cell["t"][2]) == ("×", None, "1 of 2 runs diverged")
     selection = select_setting(lost)
     assert selection is not None
     assert selection.best.l2 == 0.0

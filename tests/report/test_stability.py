@@ -67,7 +67,8 @@ def test_each_run_is_held_against_its_own_line(four_settings: Result) -> None:
     assert [(row["c"], row["v"]) for row in limits] == [("c0", 200.0), ("c1", 20.0)]
     assert [row["w"] for row in limits] == ["2/η = 200 for η = 0.01", "2/η = 20 for η = 0.1"]
     tips = chart.page["datasets"]["tips"]
-    assert all(tip["t0"].endswith("stable") and tip["t1"].endswith("overshoots") for tip in tips)
+    assert all(tip["t"][1].endswith("stable") for tip in tips)
+    assert all(tip["t"][2].endswith("overshoots") for tip in tips)
     assert '"type": "log"' in json.dumps(chart.page)
 
 

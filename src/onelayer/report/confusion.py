@@ -53,7 +53,7 @@ def confusion_chart(
     best, worst = int(right.argmax()), int(right.argmin())
     names = unique_labels([name[:40] for name in class_names])
     cells = [
-        HeatCell(names[j], names[i], float(v), float(v), f"{v:.0f}",
+        HeatCell(names[j], names[i], float(v), f"{v:.0f}",
                  (class_names[i], class_names[j], f"{v:.1f}"))
         for (i, j), v in np.ndenumerate(percent)
     ]  # fmt: skip

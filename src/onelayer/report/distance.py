@@ -175,7 +175,7 @@ def distance_chart(distances: Sequence[Distance]) -> Chart | None:
     ]
     labels = ("true distance, J − J*", "certified bound")
     axis = Axis("J − J* / nats", log=True, format="~g")
-    return dot_chart("distance", title, title, axis, labels, rows, joined=True)
+    return dot_chart("distance", title, axis, labels, rows)
 
 
 def _table(distances: Sequence[Distance]) -> Table:

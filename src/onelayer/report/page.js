@@ -32,6 +32,12 @@
     }
     for (const layer of spec.layer || []) setParameters(layer, values);
   };
+  /* Words near the pointer come as [labels, words]: as keys of an object some would mean more. */
+  const formatTooltip = ([labels, words], sanitize) => {
+    const cell = (name, text) => `<td class="${name}">${sanitize(text)}</td>`;
+    const row = (label, i) => `<tr>${cell("key", label)}${cell("value", words[i])}</tr>`;
+    return `<table>${labels.map(row).join("")}</table>`;
+  };
   const draw = async (box, theme) => {
     const name = box.dataset.chart;
     const spec = structuredClone(data.charts[name]);
@@ -40,7 +46,7 @@
     setParameters(spec, values);
     const embedded = await vegaEmbed(box, spec, {
       mode: "vega-lite", actions: false, renderer: "svg", config: data.config[theme],
-      tooltip: { theme: "custom" }, logLevel: 1,  /* errors; a curve that is hidden is no warning */
+      tooltip: { theme: "custom", formatTooltip }, logLevel: 1,  /* errors; a curve that is hidden is no warning */
     });
     // The box has the description; the drawing's own labels would be read out a second time.
     box.querySelector("svg")?.setAttribute("aria-hidden", "true");

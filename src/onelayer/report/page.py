@@ -349,7 +349,7 @@ def _reported_charts(records: Records) -> tuple[Chart, ...]:
             rows.append((setting.name, dots))
         title = f"{part.capitalize()} accuracy / %"
         axis = Axis("share of rows / %")
-        return dot_chart(f"summary-{part}", title, title, axis, ("reported", "measured"), rows)
+        return dot_chart(f"summary-{part}", title, axis, ("reported", "measured"), rows)
 
     return chart("training", lambda s: s.train), chart("test", lambda s: s.test)
 
@@ -363,7 +363,7 @@ def _ranking_chart(records: Records) -> tuple[Chart, ...]:
     rows = [(name, [_dot(0, measured[name])]) for name in ranked[:MOST_DOTS]]
     best = f" of the best {MOST_DOTS} settings" if len(ranked) > MOST_DOTS else ""
     title = f"Validation accuracy / %{best}"
-    return (dot_chart("summary", title, title, Axis("share of rows / %"), ("validation",), rows),)
+    return (dot_chart("summary", title, Axis("share of rows / %"), ("validation",), rows),)
 
 
 def _dot(series: int, measured: Spread) -> Dot:

@@ -14,7 +14,6 @@ from onelayer.report.chart import (
     Curve,
     Level,
     Marks,
-    Stripe,
     is_wide,
     l2_axis,
     line_chart,
@@ -225,7 +224,7 @@ def path_charts(figures: PathFigures) -> tuple[Chart, ...]:
             best = best_line(lines, choice.by)
             score = best.held_out.of(choice.by)
             low, high = sorted((score.mean, score.low if measure == "accuracy" else score.high))
-            stripe = Stripe(low, high, "within 1 standard error").away_from(curves)
+            stripe = (low, high, "within 1 standard error")
             marks = Marks(chosen, (1, best.l2, score.mean), stripe)
         log = measure == "loss" and is_wide(curves)
         return draw(measure, heading, Axis(unit, log=log), curves, marks)

@@ -186,10 +186,6 @@ class Shades:
     high: float
     step: float
 
-    def share(self, accuracy: float) -> float:
-        """Where on the ramp an accuracy lies, percent."""
-        return max(0.0, 100.0 * (accuracy - self.low) / (self.high - self.low))
-
 
 def heat_maps(selection: Selection) -> tuple[Chart, ...]:
     """One map of validation accuracy over η and λ for each kind of settings.
@@ -238,7 +234,7 @@ def _heat_map(grid: Grid, best: RankedSetting, shades: Shades) -> Chart:
         f"{found}. {len(standings)} settings, {lost} with runs that diverged.",
         ("learning rate η", [f"{rate:g}" for rate in grid.rates]),
         ("penalty λ", [f"{l2:g}" for l2 in reversed(grid.l2s)]),
-        [_cell(one, shades) for one in standings],
+        [_cell(one) for one in standings],
         domain=(shades.low, shades.high),
         tips=("η", "λ", "validation accuracy", "validation loss / nats", "rank"),
         cell_size=(wide, 40),
@@ -252,7 +248,7 @@ def _place(one: RankedSetting) -> tuple[str, str]:
     return f"{one.learning_rate:g}", f"{one.l2:g}"
 
 
-def _cell(one: RankedSetting, shades: Shades) -> HeatCell:
+def _cell(one: RankedSetting) -> HeatCell:
     finite = not one.diverged and math.isfinite(one.mean)
     runs = len(one.positions)
     words = f"{100 * one.mean:.2f} %" + (f" ± {100 * one.sd:.2f}" if runs > 1 else "")
@@ -264,7 +260,6 @@ def _cell(one: RankedSetting, shades: Shades) -> HeatCell:
     return HeatCell(
         *_place(one),
         value=100 * one.mean if finite else None,
-        share=shades.share(100 * one.mean) if finite else 0.0,
         text=f"{100 * one.mean:.1f}" if finite else CROSS if one.diverged else "–",
         tip=(*_place(one), words, loss, str(one.rank)),
     )

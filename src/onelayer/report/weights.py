@@ -49,7 +49,6 @@ def weights_section(
         tips=("class", "feature", "weight"),
         cell_size=(26, 30),
         legend=(-most, 0.0, most),
-        diverging=True,
     )
     note = "A weight above 0 is for the class, below 0 against it."
     return Section("weights", heading, charts=(chart,), note=note)
