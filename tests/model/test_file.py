@@ -10,6 +10,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,17 @@ from hypothesis import strategies as st
 
 from onelayer.errors import SaveError
 from onelayer.files.atomic import staged_file
-from onelayer.model.file import model_bytes
 from onelayer.model.model import Model
 from tests.model.datasets import PROOF, make_model, make_rows
 
 BARE: dict[str, Any] = {"image_shape": None, "feature_names": None, "certificate": None}
+
+
+def model_bytes(model: Model) -> bytes:
+    """The bytes of a model's file."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "m")
+        return (Path(folder) / "m").read_bytes()
 
 
 def assert_same(one: Model, other: Model) -> None:
@@ -260,7 +267,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("onelayer.model.model.write_sealed", full)
     with pytest.raises(SaveError, match="could not be written: No space left on device"):
         make_model(seed=5).save(tmp_path / "m")
     assert (tmp_path / "m").read_bytes() == before

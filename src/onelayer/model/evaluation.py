@@ -1,7 +1,4 @@
-"""Figures of a model on labelled rows, all from one pass over the scores.
-
-docs/explanation/formulations.md has the equations and their sources, under "Evaluation".
-"""
+"""Figures of a model on labelled rows; docs/explanation/formulations.md, "Evaluation"."""
 
 from __future__ import annotations
 
@@ -107,39 +104,40 @@ class Evaluation:
     @property
     def precision(self) -> Float64:
         """Fraction of the rows predicted as a class that are of it; NaN where there are none."""
-        return _fraction(np.diag(self.confusion), self.confusion.sum(axis=0))
+        return self._right(self.confusion.sum(axis=0))
 
     @property
     def recall(self) -> Float64:
         """Fraction of the rows of a class that are predicted as it; NaN where there are none."""
-        return _fraction(np.diag(self.confusion), self.support)
+        return self._right(self.support)
 
     @property
     def f1(self) -> Float64:
         """2 · right / (rows of the class + rows predicted as it); NaN where both are none."""
-        both = self.support + self.confusion.sum(axis=0)
-        return _fraction(2 * np.diag(self.confusion), both)
+        return self._right((self.support + self.confusion.sum(axis=0)) / 2)
+
+    def _right(self, of: NDArray[Any]) -> Float64:
+        """Rows of each class classified right, as a fraction of these numbers."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.diag(self.confusion) / of)
 
     def as_dict(self) -> dict[str, Any]:
         """Every figure as plain values, fit for JSON; null where a fraction is of no rows."""
         bins = self.reliability
-        low, high = self.interval
         figures = ("precision", "recall", "f1", "support")
         per_class = zip(self.class_names, *(_plain(getattr(self, f)) for f in figures), strict=True)
         return {
             "rows": self.rows,
             "accuracy": self.accuracy,
-            "accuracy_interval_95": [low, high],
+            "accuracy_interval_95": list(self.interval),
             f"top_{TOP}_accuracy": self.top_accuracy,
             "log_loss": self.log_loss,
             "expected_calibration_error": bins.error,
             "classes": [dict(zip(("name", *figures), line, strict=True)) for line in per_class],
             "confusion": self.confusion.tolist(),
             "calibration": {
-                "edges": _plain(bins.edges),
-                "rows": _plain(bins.rows),
-                "confidence": _plain(bins.confidence),
-                "accuracy": _plain(bins.accuracy),
+                name: _plain(getattr(bins, name))
+                for name in ("edges", "rows", "confidence", "accuracy")
             },
         }
 
@@ -200,8 +198,7 @@ def wilson_interval(right: int, rows: int, z: float = Z95) -> tuple[float, float
         (p + z²/2n ± z √(p (1 − p)/n + z²/4n²)) / (1 + z²/n)
 
     Unlike p ± z √(p (1 − p)/n), it stays within [0, 1] and has a width where p is 0 or 1.
-    Source: E. B. Wilson (1927), Probable inference, the law of succession, and statistical
-    inference, Journal of the American Statistical Association 22.
+    Source: Wilson (1927), Probable inference, the law of succession, and statistical inference.
 
     Example:
         >>> [round(end, 4) for end in wilson_interval(0, 10)]
@@ -227,11 +224,6 @@ def _binned(confidence: Float64, right: NDArray[np.bool_]) -> Float64:
     place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     weights = (np.ones(len(place)), right.astype(np.float64), confidence)
     return np.stack([np.bincount(place, weight, BINS) for weight in weights])
-
-
-def _fraction(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Float64:
-    with np.errstate(invalid="ignore"):
-        return np.asarray(part / whole)
 
 
 def _plain(values: NDArray[Any]) -> list[Any]:

@@ -3,14 +3,9 @@
     rows (N, D) → Cast → Mul scale → Add offset → MatMul Wᵀ → Add b → ArgMax  → label (N,)
                                                                     → Softmax → probabilities (N, K)
 
-The ONNX graph computes in float64, as `Model` does, so both agree to the last bits; weights keep
-their type and are cast in the graph. onnxruntime runs the graph before it is written.
-
-scikit-learn and PyTorch get weights that take rows as stored:
-
-    W (x · scale + offset) + b = (W · scale) x + (b + W offset)
-
-Each library is imported when it is needed.
+The ONNX graph computes in float64, as `Model` does, so both agree to the last bits. scikit-learn
+and PyTorch get weights of rows as stored: W (x · scale + offset) + b = (W · scale) x + (b + W
+offset). Each library is imported when it is needed.
 """
 
 from __future__ import annotations
@@ -28,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from onelayer.errors import OnelayerError, SaveError, SettingsError
 from onelayer.files.atomic import staged_file
 from onelayer.files.tensors import safetensors_bytes
-from onelayer.model.model import Model
+from onelayer.model.model import READ_IN_PLACE, WEIGHT_TYPES, Model
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -36,8 +31,6 @@ if TYPE_CHECKING:
 
 
 EXTRA = "onelayer[onnx]"
-
-INPUT_TYPES = ("uint8", "float16", "float32", "float64")
 
 # The first operator set with Softmax over one axis, and its file format: old runtimes read them.
 OPSET, IR_VERSION = 13, 7
@@ -48,8 +41,6 @@ TEST_ROWS = 256
 
 # Files that PyTorch writes and reads itself.
 TORCH_SUFFIXES = (".pt", ".pth")
-
-DTYPES = ("float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -70,8 +61,8 @@ def export_onnx(
 ) -> SelfTest:
     """Write the tested ONNX graph; see `Model.to_onnx`."""
     kind = input_type or ("uint8" if model.image_shape else "float32")
-    if kind not in INPUT_TYPES:
-        choices = ", ".join(INPUT_TYPES)
+    if kind not in READ_IN_PLACE:
+        choices = ", ".join(READ_IN_PLACE)
         raise SettingsError(f"input_type must be one of {choices}, but {kind!r} was given.")
     content = onnx_bytes(model, kind)
     tried = _test_rows(model, kind) if rows is None else np.asarray(rows).astype(kind)
@@ -108,17 +99,11 @@ def onnx_bytes(model: Model, input_type: str) -> bytes:
         ir_version=IR_VERSION,
         doc_string="A linear softmax classifier of rows as stored: s = W (x · scale + offset) + b.",
     )
-    properties = {
-        "class_names": model.class_names,
-        "image_shape": model.image_shape,
-        "feature_names": model.feature_names,
-        "settings": dict(model.settings),
-    }
-    texts = {name: json.dumps(value, ensure_ascii=False) for name, value in properties.items()}
+    names = ("class_names", "image_shape", "feature_names", "settings")
+    texts = {name: json.dumps(getattr(model, name), ensure_ascii=False) for name in names}
     onnx.helper.set_model_props(graph, texts)
     onnx.checker.check_model(graph)
-    content: bytes = graph.SerializeToString(deterministic=True)
-    return content
+    return bytes(graph.SerializeToString(deterministic=True))
 
 
 def _graph(onnx: Any, model: Model, input_type: str) -> Any:
@@ -135,8 +120,8 @@ def _graph(onnx: Any, model: Model, input_type: str) -> Any:
         make("ArgMax", ["scores"], ["label"], axis=1, keepdims=0),
         make("Softmax", ["scores"], ["probabilities"], axis=1),
     ]
-    tensors = {"W": model.W, "b": model.b, "scale": model.scaling.scale}
-    tensors["offset"] = model.scaling.offset
+    scaling = model.scaling
+    tensors = {"W": model.W, "b": model.b, "scale": scaling.scale, "offset": scaling.offset}
     value, integer = onnx.helper.make_tensor_value_info, onnx.TensorProto.INT64
     stored = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(input_type))
     return onnx.helper.make_graph(
@@ -204,8 +189,9 @@ def export_state_dict(model: Model, path: Path, dtype: str) -> None:
 
 
 def _state(model: Model, dtype: str) -> dict[str, NDArray[np.floating]]:
-    if dtype not in DTYPES:
-        raise SettingsError(f"dtype must be {' or '.join(DTYPES)}, but {dtype!r} was given.")
+    if dtype not in WEIGHT_TYPES:
+        choices = " or ".join(WEIGHT_TYPES)
+        raise SettingsError(f"dtype must be {choices}, but {dtype!r} was given.")
     W, b = _raw_weights(model)
     return {"weight": W.astype(dtype), "bias": b.astype(dtype)}
 

@@ -1,17 +1,19 @@
-"""A linear softmax classifier of rows as they are stored, and the certificate of its cost.
+"""A linear softmax classifier of rows as they are stored, the certificate of its cost, its file.
 
     s = W (x · scale + offset) + b        scores
     p = exp(s) / 1ᵀ exp(s)                probabilities
 
 Scores are computed in float64 whatever type W has, so a prediction does not depend on the
-processor's instruction set, except for ties in the last bits.
+processor's instruction set, except for ties in the last bits. docs/reference/model-file.md
+describes the file byte for byte.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from math import prod
 from pathlib import Path
@@ -25,7 +27,9 @@ from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, make_engine, tiles
-from onelayer.errors import DataError, SettingsError
+from onelayer.errors import DataError, OnelayerError, SaveError, SettingsError
+from onelayer.files.atomic import staged_file
+from onelayer.files.tensors import read_sealed, write_sealed
 from onelayer.model.evaluation import Evaluation, evaluate
 from onelayer.objective.loss import softmax
 
@@ -41,6 +45,11 @@ WEIGHT_TYPES = ("float32", "float64")
 
 # Engines read these in place; rows of other types are converted a tile at a time.
 READ_IN_PLACE = ("uint8", "float16", "float32", "float64")
+
+# What a model's file says it is, and the JSON texts in its header.
+FILE_KIND, FILE_VERSION = "onelayer.model", "1"
+
+FILE_TEXTS = ("class_names", "image_shape", "feature_names", "settings", "certificate")
 
 # Entries of a tile's scores, and of its rows where they are converted: 64 MB of float64.
 TILE_ENTRIES = 1 << 23
@@ -71,9 +80,6 @@ class Certificate:
 
     def __repr__(self) -> str:
         return f"Certificate(λ={self.l2:g}, {self.rows} rows: {self.sentence})"
-
-    def __str__(self) -> str:
-        return self.sentence
 
     @property
     def lower_bound(self) -> float:
@@ -136,25 +142,45 @@ class Model:
     certificate: Certificate | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "W", np.ascontiguousarray(self.W))
-        object.__setattr__(self, "b", np.ascontiguousarray(self.b))
-        _check_weights(self.W, self.b)
-        K, D = self.W.shape
-        if cast("Scaling | None", self.scaling) is None:
-            object.__setattr__(self, "scaling", Scaling("none", np.ones(D), np.zeros(D)))
+        W, b = np.ascontiguousarray(self.W), np.ascontiguousarray(self.b)
+        _check_weights(W, b)
+        K, D = W.shape
+        scaling = cast("Scaling | None", self.scaling)
         names = map(str, range(K)) if self.class_names is None else self.class_names
-        object.__setattr__(self, "class_names", tuple(names))
-        _check_names(self.class_names)
-        _check_sizes(
-            self.W.shape,
-            b=self.b.shape,
-            scale=self.scaling.scale.shape,
-            offset=self.scaling.offset.shape,
-            class_names=(len(self.class_names),),
-            feature_names=None if self.feature_names is None else (len(self.feature_names),),
-            image_shape=None if self.image_shape is None else (prod(self.image_shape),),
+        filled = {
+            "W": W,
+            "b": b,
+            "scaling": Scaling("none", np.ones(D), np.zeros(D)) if scaling is None else scaling,
+            "class_names": tuple(names),
+            "settings": dict(self.settings),
+        }
+        for name, value in filled.items():
+            object.__setattr__(self, name, value)
+        _check_parts(self)
+
+    @classmethod
+    def of_data(
+        cls,
+        W: NDArray[np.floating],
+        b: NDArray[np.floating],
+        scaling: Scaling,
+        data: DataCard,
+        environment: Mapping[str, str],
+        settings: Mapping[str, Any],
+        certificate: Certificate | None,
+    ) -> Self:
+        """The model of a fit to this data: with its names, and with both in the settings."""
+        origin = {"data": data.name, "train_rows": data.train_rows}
+        return cls(
+            W=W,
+            b=b,
+            scaling=scaling,
+            class_names=data.class_names,
+            image_shape=data.image_shape,
+            feature_names=data.feature_names,
+            settings=dict(settings) | origin | {"environment": dict(environment)},
+            certificate=certificate,
         )
-        _check_finite(scale=self.scaling.scale, offset=self.scaling.offset)
 
     @property
     def classes(self) -> int:
@@ -175,11 +201,7 @@ class Model:
         return None if known is None else float(known)
 
     def require_certificate(self) -> Certificate:
-        """The certificate.
-
-        Raises:
-            SettingsError: when the model has none; `onelayer.certify(model, data)` makes one.
-        """
+        """The certificate; a SettingsError when there is none."""
         if self.certificate is None:
             raise SettingsError("this model has no certificate; certify(model, data) makes one.")
         return self.certificate
@@ -199,11 +221,7 @@ class Model:
         return self.settings.get("passes")
 
     def check_data(self, rows: Dataset) -> None:
-        """Refuse labelled rows that have other classes or another number of features.
-
-        Raises:
-            DataError: when they do.
-        """
+        """Refuse labelled rows that have other classes or another number of features."""
         if rows.class_names != self.class_names:
             raise DataError(
                 f"{rows.name} should have the model's classes, {_some(self.class_names)}, but it "
@@ -212,18 +230,7 @@ class Model:
         checked_rows(rows.X, self.features)
 
     def score_tiles(self, X: ArrayLike, engine: Engine | str | None = None) -> Iterator[Float64]:
-        """Scores of the rows, a tile of rows at a time, so that memory does not grow with N.
-
-        Args:
-            X: rows as stored, not scaled: shape (N, D), any real type.
-            engine: an engine or its name; None is the native engine.
-
-        Yields:
-            Scores of the next rows, shape (n, K), float64.
-
-        Raises:
-            DataError: when rows do not have D features, or contain NaN or infinity.
-        """
+        """Yield `scores` a tile of rows at a time, so that memory does not grow with N."""
         rows = checked_rows(X, self.features)
         weights = Weights(self.W.astype(np.float64)[None], self.b.astype(np.float64)[None])
         if engine is None or isinstance(engine, str):
@@ -243,14 +250,11 @@ class Model:
             yield S
 
     def scores(self, X: ArrayLike, engine: Engine | str | None = None) -> Float64:
-        """Scores s = W (x · scale + offset) + b of every row.
+        """Scores s = W (x · scale + offset) + b of every row, shape (N, K), float64.
 
         Args:
-            X: rows as stored, shape (N, D), any real type; never copied as a whole.
+            X: rows as stored, not scaled: shape (N, D), any real type; never copied as a whole.
             engine: an engine or its name; None is the native engine.
-
-        Returns:
-            Shape (N, K), float64.
 
         Raises:
             DataError: when rows do not have D features, or contain NaN or infinity.
@@ -258,33 +262,14 @@ class Model:
         return np.concatenate([np.empty((0, self.classes)), *self.score_tiles(X, engine)])
 
     def predict_proba(self, X: ArrayLike, engine: Engine | str | None = None) -> Float64:
-        """Class probabilities p = softmax(s) of every row.
-
-        Args:
-            X: rows as stored, shape (N, D), any real type.
-            engine: an engine or its name; None is the native engine.
-
-        Returns:
-            Shape (N, K), float64; each row sums to 1.
-
-        Raises:
-            DataError: when rows do not have D features, or contain NaN or infinity.
-        """
+        """Class probabilities p = softmax(s), shape (N, K); arguments and errors as of `scores`."""
         tiles = (softmax(S) for S in self.score_tiles(X, engine))
         return np.concatenate([np.empty((0, self.classes)), *tiles])
 
     def predict(self, X: ArrayLike, engine: Engine | str | None = None) -> NDArray[np.int64]:
-        """Class with the largest score of every row; ties go to the first class.
+        """Class indices of the largest scores, shape (N,); of equal scores the first class counts.
 
-        Args:
-            X: rows as stored, shape (N, D), any real type.
-            engine: an engine or its name; None is the native engine.
-
-        Returns:
-            Class indices 0 … K−1, shape (N,); `class_names` has their names.
-
-        Raises:
-            DataError: when rows do not have D features, or contain NaN or infinity.
+        Arguments and errors are those of `scores`; `class_names` has the names.
         """
         tiles = (S.argmax(axis=1) for S in self.score_tiles(X, engine))
         return np.concatenate([np.empty(0, np.int64), *tiles])
@@ -295,9 +280,6 @@ class Model:
         Args:
             data: rows with the model's features and classes; of `Splits` the test rows.
             engine: an engine or its name; None is the native engine.
-
-        Returns:
-            The figures. Ties between scores go to the first class, also in the top-5 accuracy.
 
         Raises:
             DataError: when the rows have other features or classes than the model.
@@ -327,19 +309,19 @@ class Model:
             ...     Model.load(Path(folder) / "model.safetensors").class_names
             ('left', 'right')
         """
-        from onelayer.model.file import write_model
-
-        write_model(self, Path(path))
+        arrays = {
+            "W": self.W,
+            "b": self.b,
+            "scale": np.asarray(self.scaling.scale, np.float64),
+            "offset": np.asarray(self.scaling.offset, np.float64),
+        }
+        texts = {"scaling": self.scaling.name} | _texts(self)
+        with staged_file(Path(path)) as staging, staging.open("wb") as stream:
+            write_sealed(stream, FILE_KIND, FILE_VERSION, texts, arrays)
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Load a saved model bit for bit. Nothing in the file can run code.
-
-        Args:
-            path: a file written by `save`.
-
-        Returns:
-            The model.
 
         Raises:
             SaveError: when the file is missing, damaged, of another kind, or of a later format.
@@ -351,9 +333,21 @@ class Model:
             onelayer.errors.SaveError: absent.safetensors should be a model file, but it is not \
 there.
         """
-        from onelayer.model.file import read_model
-
-        return read_model(cls, Path(path))
+        path = Path(path)
+        if not path.is_file():
+            what = "it is a folder" if path.is_dir() else "it is not there"
+            raise SaveError(f"{path} should be a model file, but {what}.")
+        try:
+            return cls(**_parts(*read_sealed(path, FILE_KIND, FILE_VERSION)))
+        except OSError as error:
+            raise SaveError(f"{path} could not be read: {error.strerror or error}.") from error
+        except OnelayerError as error:
+            raise SaveError(f"{path} should be a model that onelayer saved, but {error}") from error
+        except Exception as error:
+            raise SaveError(
+                f"{path} should be a model that onelayer saved, but it cannot be read ({error}); "
+                "save it again or restore it from a backup."
+            ) from error
 
     def to_onnx(
         self, path: Path | str, *, input_type: str | None = None, rows: ArrayLike | None = None
@@ -365,8 +359,8 @@ there.
 
         Args:
             path: file to write, usually NAME.onnx; an existing file is replaced.
-            input_type: type of the rows: uint8, float16, float32 or float64. None is uint8 for
-                images and float32 otherwise.
+            input_type: uint8, float16, float32 or float64; None is uint8 for images and float32
+                otherwise.
             rows: rows for the test, as stored, shape (n, D); None draws 256 rows with a fixed seed.
 
         Returns:
@@ -385,12 +379,9 @@ there.
         """Make a LogisticRegression that gives the same predictions from rows as stored.
 
         The scaling is folded into its weights. `classes_` are 0 … K−1, since scikit-learn's metrics
-        require sorted classes; `class_names` has the names. For two classes it keeps one row,
-        W₁ − W₀, whose logistic function is the softmax of both.
-
-        Returns:
-            Fitted. C is 1/(2λN), or 1/(λN) for two classes, whose one row LogisticRegression
-            penalises, if λ > 0 and N are known.
+        require sorted classes. For two classes it keeps one row, W₁ − W₀, whose logistic function
+        is the softmax of both. C is 1/(2λN), or 1/(λN) for two classes, whose one row
+        LogisticRegression penalises, if λ > 0 and N are known.
 
         Raises:
             OnelayerError: when scikit-learn is not installed.
@@ -409,9 +400,6 @@ there.
         Args:
             dtype: "float32" or "float64", the type of its weights and input.
 
-        Returns:
-            The layer, with the scaling folded into its weights.
-
         Raises:
             OnelayerError: when PyTorch is not installed.
             SettingsError: for another dtype.
@@ -426,12 +414,8 @@ there.
         `linear.load_state_dict(safetensors.torch.load_file(path))` reads it; the header has the
         class names as JSON. A .pt or .pth file is written by PyTorch, and torch.load reads it.
 
-        Args:
-            path: file to write; an existing file is replaced.
-            dtype: "float32" or "float64".
-
         Raises:
-            SettingsError: for another dtype.
+            SettingsError: for another dtype than "float32" or "float64".
             SaveError: when the file cannot be written.
         """
         from onelayer.model.export import export_state_dict
@@ -448,15 +432,6 @@ there.
         # A package above this one, imported by name when a notebook shows the model.
         html: str = import_module("onelayer.report.notebook").model_html(self)
         return html
-
-
-def origin(data: DataCard, environment: Mapping[str, str]) -> dict[str, Any]:
-    """The settings that say which data and which environment a model comes from."""
-    return {
-        "data": data.name,
-        "train_rows": data.train_rows,
-        "environment": dict(environment),
-    }
 
 
 def checked_rows(X: ArrayLike, features: int) -> NDArray[np.generic]:
@@ -490,29 +465,63 @@ def _check_weights(W: NDArray[np.floating], b: NDArray[np.floating]) -> None:
         if array.dtype.name not in WEIGHT_TYPES:
             expected = " or ".join(WEIGHT_TYPES)
             raise DataError(f"a model's {name} must be {expected}, but it is {array.dtype}.")
-    _check_finite(W=W, b=b)
 
 
-def _check_finite(**arrays: NDArray[np.floating]) -> None:
-    for name, values in arrays.items():
+def _check_parts(model: Model) -> None:
+    """Refuse numbers that are not finite, names that are not different, and other sizes."""
+    (K, D), names, features = model.W.shape, model.class_names, model.feature_names
+    scale, offset = model.scaling.scale, model.scaling.offset
+    for name, values in (("W", model.W), ("b", model.b), ("scale", scale), ("offset", offset)):
         if not np.isfinite(values).all():
             raise DataError(f"a model's {name} must be finite, but it contains NaN or infinity.")
-
-
-def _check_sizes(shape: tuple[int, ...], **sizes: tuple[int, ...] | None) -> None:
-    """Refuse parts whose size is not (K,), for b and class_names, or (D,), for the others."""
-    K, D = shape
-    for name, got in sizes.items():
-        wanted = (K,) if name in ("b", "class_names") else (D,)
-        if got is not None and got != wanted:
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise DataError(
+            "a model needs at least 2 classes with different names, but they are "
+            f"{', '.join(names)[:200] or 'none'}."
+        )
+    for name, got, wanted in (
+        ("b", model.b.shape, K),
+        ("class_names", (len(names),), K),
+        ("scale", scale.shape, D),
+        ("offset", offset.shape, D),
+        ("feature_names", (D if features is None else len(features),), D),
+        ("image_shape", (prod(model.image_shape or (D,)),), D),
+    ):
+        if got != (wanted,):
             raise DataError(
-                f"a model with W of shape {(K, D)} needs {name} of size {wanted}, but it is {got}."
+                f"a model with W of shape {(K, D)} needs {name} of size {(wanted,)}, but it is "
+                f"{got}."
             )
 
 
-def _check_names(class_names: tuple[str, ...]) -> None:
-    if len(class_names) < 2 or len(set(class_names)) != len(class_names):
-        raise DataError(
-            "a model needs at least 2 classes with different names, but they are "
-            f"{', '.join(class_names)[:200] or 'none'}."
+def _texts(model: Model) -> dict[str, str]:
+    """The texts of a model's file."""
+    values = {name: getattr(model, name) for name in FILE_TEXTS}
+    proof = values["certificate"] = model.certificate and asdict(model.certificate)
+    if proof and not math.isfinite(proof["gap"]):
+        proof["gap"] = None  # JSON has no word for infinity, which is the gap where λ = 0
+    try:
+        texts = {
+            name: json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            for name, value in values.items()
+        }
+        "".join(texts.values()).encode()  # half a surrogate pair is no text that can be written
+    except (TypeError, ValueError) as error:
+        raise SaveError(
+            f"a model's names and settings must be plain values, fit for JSON, but {error}."
+        ) from error
+    return texts
+
+
+def _parts(texts: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """The attributes of a model, from the texts and arrays of its file."""
+    values = {name: json.loads(texts[name]) for name in FILE_TEXTS}
+    for name in ("class_names", "image_shape", "feature_names"):
+        values[name] = values[name] and tuple(values[name])
+    proof = values["certificate"]
+    if proof is not None:
+        values["certificate"] = Certificate(
+            **proof | {"gap": math.inf if proof["gap"] is None else proof["gap"]}
         )
+    scaling = Scaling(texts["scaling"], arrays["scale"], arrays["offset"])  # type: ignore[arg-type]
+    return values | {"W": arrays["W"], "b": arrays["b"], "scaling": scaling}

@@ -42,8 +42,8 @@ def read_rows(named: str, feature_names: Sequence[str] | None = None) -> NDArray
     """
     if holds_rows(Path(named)):
         return read_features(Path(named), feature_names, print_line)
-    data, colon, part = named.rpartition(":")
-    if not colon or part not in PARTS:
+    data, _, part = named.rpartition(":")
+    if not data or part not in PARTS:
         data, part = named, "test"
     rows: NDArray[np.generic] = getattr(load(data), part).X
     return rows
@@ -52,15 +52,11 @@ def read_rows(named: str, feature_names: Sequence[str] | None = None) -> NDArray
 def write_predictions(
     model: Model, rows: NDArray[np.generic], path: Path | str, engine: Engine | None = None
 ) -> None:
-    """Classify rows and write the file, whole or not at all.
-
-    Rows are as stored, shape (N, D); of images also (N, channels, height, width).
-    """
-    path = Path(path)
-    ending = check_output(path)
+    """Classify rows as stored, (N, D) or of images (N, channels, height, width), into a file."""
+    ending = check_output(Path(path))
     rows = checked_rows(_flat(model, rows), model.features)
     tiles = (softmax(S) for S in model.score_tiles(rows, engine))
-    with staged_file(path) as staging:
+    with staged_file(Path(path)) as staging:
         if ending == ".npy":
             _write_npy(model, len(rows), tiles, staging)
         else:

@@ -26,7 +26,7 @@ from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.engines import Engine, Weights, streaming
 from onelayer.errors import require_number, require_whole
 from onelayer.files.provenance import describe_environment
-from onelayer.model.model import Certificate, Model, origin
+from onelayer.model.model import Certificate, Model
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import ABSENT_BELOW, Certified, certify_weights
 from onelayer.solver.lbfgs import Descent, Pair, Point, Preconditioner, descend, fit_preconditioner
@@ -113,16 +113,8 @@ class Optimum:
             "tol": self.tol,
             "passes": self.passes,
         }
-        return Model(
-            W=self.W,
-            b=self.b,
-            scaling=scaling,
-            class_names=data.class_names,
-            image_shape=data.image_shape,
-            feature_names=data.feature_names,
-            settings=own | dict(settings or {}) | origin(data, environment),
-            certificate=self.certificate,
-        )
+        settings = own | dict(settings or {})
+        return Model.of_data(self.W, self.b, scaling, data, environment, settings, self.certificate)
 
 
 def describe_model(model: Model) -> str:

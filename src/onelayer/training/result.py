@@ -21,7 +21,7 @@ from onelayer.errors import SettingsError
 from onelayer.files.provenance import Command
 from onelayer.files.saved import Saved
 from onelayer.model.evaluation import Reliability
-from onelayer.model.model import Certificate, Model, origin
+from onelayer.model.model import Certificate, Model
 from onelayer.objective.gradcheck import GradientCheck
 from onelayer.training.run import Run
 
@@ -216,15 +216,14 @@ class Result(Saved):
             "epochs_kept": outcome.epochs,
             "validation_accuracy": accuracy if math.isfinite(accuracy) else None,
         }
-        return Model(
-            W=self.W[position],
-            b=self.b[position],
-            scaling=self.scaling_of(position),
-            class_names=self.data.class_names,
-            image_shape=self.data.image_shape,
-            feature_names=self.data.feature_names,
-            settings=settings | origin(self.data, self.environment),
-            certificate=self.certificates[position] if self.certificates else None,
+        return Model.of_data(
+            self.W[position],
+            self.b[position],
+            self.scaling_of(position),
+            self.data,
+            self.environment,
+            settings,
+            self.certificates[position] if self.certificates else None,
         )
 
     def positions(self, setting: str) -> list[int]:
