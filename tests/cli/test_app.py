@@ -18,7 +18,7 @@ from onelayer import cli
 from onelayer.data import cached
 from onelayer.errors import OnelayerError
 from onelayer.training.loop import Training
-from onelayer.training.run_folder import load_result
+from onelayer.training.result import Result
 from tests.cli.conftest import Command
 
 
@@ -32,7 +32,7 @@ def test_reproduce_leaves_a_page_that_report_redraws_from_the_records(
     for name in ("λ=0, η=0.1", "λ=0, η=0.01", "λ=0.1, η=0.01", "λ=1, η=0.01"):
         assert name in out
     assert "runs/reproduce/report.html" in out
-    assert len(load_result(folder).runs) == 8
+    assert len(Result.load(folder).runs) == 8
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["reproduce"]
     page, weights = (folder / "report.html").read_bytes(), folder / "weights.safetensors"
     kept = weights.read_bytes()
@@ -51,7 +51,7 @@ def test_reproduce_only_trains_the_settings_that_are_named(run: Command, tmp_pat
     assert code == 0
     assert "λ=1, η=0.01" in out
     assert "η=0.1 " not in out
-    assert load_result(tmp_path / "some").settings == ("λ=0.1, η=0.01", "λ=1, η=0.01")
+    assert Result.load(tmp_path / "some").settings == ("λ=0.1, η=0.01", "λ=1, η=0.01")
 
 
 def test_both_engines_and_any_number_of_threads_give_the_same_accuracies(
@@ -61,7 +61,7 @@ def test_both_engines_and_any_number_of_threads_give_the_same_accuracies(
     train = ("train", "--data", "digits", "--lr", "0.1", "--epochs", "3", "--out")
     for name, words in ways.items():
         assert run(*train, name, *words)[0] == 0
-    one, three, reference = (load_result(tmp_path / name) for name in ways)
+    one, three, reference = (Result.load(tmp_path / name) for name in ways)
     np.testing.assert_array_equal(one.W, three.W)
     np.testing.assert_array_equal(one.test_accuracy, reference.test_accuracy)
     assert one.environment["engine"] == "native"
@@ -203,7 +203,7 @@ def test_ctrl_c_while_training_saves_what_was_trained_and_exits_130(
     code, _, err = run("train", "--data", "digits", "--lr", "0.1", "--epochs", "9")
     assert code == 130
     assert "interrupted: the weights of 1 of 9 run-epochs are kept" in err
-    assert load_result(tmp_path / "runs" / "train").outcomes[0].status == "interrupted"
+    assert Result.load(tmp_path / "runs" / "train").outcomes[0].status == "interrupted"
 
 
 def test_ctrl_c_before_training_saves_nothing_and_exits_130(

@@ -16,7 +16,7 @@ import pytest
 
 from onelayer.training import checkpoint as checkpoints
 from onelayer.training.checkpoint import CheckpointManager, unfinished
-from onelayer.training.run_folder import load_result
+from onelayer.training.result import Result
 from tests.cli.conftest import Command
 from tests.files.test_lock import held_by_another
 from tests.made_data import make_dataset
@@ -75,7 +75,7 @@ def test_a_killed_sweep_goes_on_to_the_same_bytes(
     assert run(*SWEEP, "--out", "whole")[0] == 0
     for name in ("weights.safetensors", "history.parquet"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    killed, whole = load_result(tmp_path / "killed"), load_result(tmp_path / "whole")
+    killed, whole = Result.load(tmp_path / "killed"), Result.load(tmp_path / "whole")
     assert (killed.curvatures, killed.command) == (whole.curvatures, whole.command)
     assert not (tmp_path / "killed" / "checkpoints").exists()
     assert {p.name for p in tmp_path.iterdir()} == {"killed", "whole"}
@@ -134,7 +134,7 @@ def test_a_finished_run_is_not_trained_again_by_resume_unless_it_is_another(
     code, _, err = run(*TRAIN, "--l2", "0.5", "--resume")
     assert code == 0
     assert "no checkpoint in runs/train; training starts from the beginning" in err
-    assert load_result(tmp_path / "runs" / "train").runs[0].l2 == 0.5
+    assert Result.load(tmp_path / "runs" / "train").runs[0].l2 == 0.5
 
 
 def test_without_resume_it_starts_anew_and_says_what_there_was(
@@ -147,7 +147,7 @@ def test_without_resume_it_starts_anew_and_says_what_there_was(
         "runs/train holds unfinished training (1 of 3 run-epochs done), which will be replaced"
         in err
     )
-    assert load_result(tmp_path / "runs" / "train").runs[0].l2 == 0.5
+    assert Result.load(tmp_path / "runs" / "train").runs[0].l2 == 0.5
 
 
 def test_other_settings_cannot_be_resumed_and_the_sentence_says_which(
@@ -190,7 +190,7 @@ def test_ctrl_c_keeps_a_result_and_checkpoints_and_both_survive_a_new_page(
     assert "interrupted: the weights of 1 of 3 run-epochs are kept" in err
     _, _, typed = err.partition("resume with: ")
     assert run("report", "runs/train")[0] == 130
-    assert load_result(tmp_path / "runs" / "train").interrupted
+    assert Result.load(tmp_path / "runs" / "train").interrupted
     code, _, err = run(*shlex.split(typed)[1:])
     assert code == 0, err
     assert "1 of 3 run-epochs done" in err
@@ -281,4 +281,4 @@ def test_sigkill_while_it_trains_leaves_a_folder_that_can_go_on(tmp_path: Path) 
         assert (tmp_path / ".run.lock").exists()
     subprocess.run(words, check=True)
     assert os.listdir(tmp_path) == ["run"]
-    assert not load_result(tmp_path / "run").interrupted
+    assert not Result.load(tmp_path / "run").interrupted

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from onelayer.training.run_folder import load_path, load_result
+from onelayer.solver import Path as LambdaPath
+from onelayer.training.result import Result
 from tests.cli.conftest import Command
 
 TRAIN = ("train", "--data", "digits", "--learning-rate", "0.1", "--epochs", "2")
@@ -26,7 +27,7 @@ def test_options_come_from_the_file_and_the_command_line_wins(run: Command, tmp_
     )
     code, _, err = run("train", "--config", "my.toml", "--epochs", "1")
     assert code == 0, err
-    runs = load_result(tmp_path / "runs" / "train").runs
+    runs = Result.load(tmp_path / "runs" / "train").runs
     assert [(r.l2, r.batch_size, r.epochs) for r in runs] == [(0.01, 50, 1)] * 2
     assert runs[0].learning_rate == 0.1
 
@@ -88,7 +89,7 @@ def test_rerun_does_not_depend_on_the_config_file(run: Command, tmp_path: Path) 
     Path("my.toml").unlink()
     assert options_in(tmp_path / "runs" / "train")["learning-rate"] == "0.05"
     assert run("rerun", "runs/train", "--out", "again")[0] == 0
-    assert load_result(tmp_path / "again").runs[0].learning_rate == 0.05
+    assert Result.load(tmp_path / "again").runs[0].learning_rate == 0.05
 
 
 def test_rerun_says_when_another_instruction_set_may_give_other_bits(
@@ -120,7 +121,7 @@ def test_the_page_drawn_anew_keeps_the_command(run: Command, tmp_path: Path) -> 
     before = [options_in(tmp_path / name) for name in ("first", "second")]
     assert run("report", "first")[0] == run("report", "second")[0] == 0
     assert [options_in(tmp_path / name) for name in ("first", "second")] == before
-    command = load_path(tmp_path / "second").command
+    command = LambdaPath.load(tmp_path / "second").command
     assert command is not None
     assert command.line.startswith("onelayer solve --l2 1")
 
@@ -129,9 +130,9 @@ def test_a_run_made_from_python_cannot_be_run_again_by_command(
     run: Command, tmp_path: Path
 ) -> None:
     from onelayer import Run, load, train
-    from onelayer.training.run_folder import save_result
+    from onelayer.training.run_folder import save_records
 
-    save_result(train(load("digits"), [Run(0.1, epochs=1)]), tmp_path / "mine")
+    save_records(train(load("digits"), [Run(0.1, epochs=1)]), tmp_path / "mine")
     code, _, err = run("rerun", "mine")
     assert code == 1
     assert "mine has no command to repeat" in err

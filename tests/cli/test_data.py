@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from onelayer import cli
-from onelayer.training.run_folder import load_result
+from onelayer.training.result import Result
 from tests.cli.conftest import Command
 
 COMMANDS = {
@@ -68,7 +68,7 @@ def test_a_csv_is_trained_on_from_the_command_line(run: Command, tmp_path: Path)
         "--batch-size", "16", "--out", "done",
     )  # fmt: skip
     assert code == 0, err
-    result = load_result(tmp_path / "done")
+    result = Result.load(tmp_path / "done")
     assert result.data.class_names == ("neg", "pos")
     assert result.test_accuracy[0] > 0.9
 

@@ -10,9 +10,9 @@ import pytest
 from onelayer.cli.models import open_model
 from onelayer.errors import SaveError, SettingsError
 from onelayer.training.result import Result
-from onelayer.training.run_folder import save_result
+from onelayer.training.run_folder import save_records
 from tests.model.datasets import make_model
-from tests.report.made_paths import make_path, save_path
+from tests.report.made_paths import make_path
 from tests.report.made_results import make_result, make_runs
 
 
@@ -22,7 +22,7 @@ def result(tmp_path: Path) -> Result:
     result = make_result(make_runs(seeds=2, epochs=2), snapshots=())
     result.history.validation_accuracy[:] = [[v] * 3 for v in (1, 5, np.nan, 4, 6, 7, 2, 2)]
     result.history.validation_accuracy[:] /= 10
-    save_result(result, tmp_path / "run")
+    save_records(result, tmp_path / "run")
     return result
 
 
@@ -69,7 +69,7 @@ def test_an_unknown_setting_is_answered_by_those_that_there_are(
 
 def test_a_path_is_its_chosen_model_or_the_one_that_is_named(tmp_path: Path) -> None:
     record = make_path((1.0, 0.1, 0.001))
-    save_path(record, tmp_path / "path")
+    save_records(record, tmp_path / "path")
     chosen = open_model(str(tmp_path / "path"))
     np.testing.assert_array_equal(chosen.model.W, record.best.W)
     assert "chosen by accuracy, rule best" in chosen.words
@@ -80,9 +80,9 @@ def test_a_path_is_its_chosen_model_or_the_one_that_is_named(tmp_path: Path) -> 
 
 
 def test_where_there_is_one_model_nothing_is_said(tmp_path: Path) -> None:
-    save_path(make_path((0.1,)), tmp_path / "path")
+    save_records(make_path((0.1,)), tmp_path / "path")
     assert open_model(str(tmp_path / "path")).words == ""
-    save_result(make_result(make_runs(seeds=1)[:1], snapshots=()), tmp_path / "run")
+    save_records(make_result(make_runs(seeds=1)[:1], snapshots=()), tmp_path / "run")
     assert open_model(str(tmp_path / "run")).words == ""
     make_model().save(tmp_path / "a:b")
     assert open_model(str(tmp_path / "a:b")).words == ""
@@ -90,14 +90,14 @@ def test_where_there_is_one_model_nothing_is_said(tmp_path: Path) -> None:
 
 def test_a_folder_with_a_colon_is_a_folder(tmp_path: Path) -> None:
     record = make_path((1.0, 0.1))
-    save_path(record, tmp_path / "a:b")
+    save_records(record, tmp_path / "a:b")
     assert open_model(str(tmp_path / "a:b:2")).model.certificate == record.models[1].certificate
     assert open_model(str(tmp_path / "a:b")).model.settings["choice"]["chosen"]
 
 
 def test_a_folder_of_the_whole_name_comes_before_a_setting(tmp_path: Path) -> None:
-    save_path(make_path((1.0, 0.1)), tmp_path / "a")
-    save_path(make_path((0.5,)), tmp_path / "a:1")
+    save_records(make_path((1.0, 0.1)), tmp_path / "a")
+    save_records(make_path((0.5,)), tmp_path / "a:1")
     assert open_model(str(tmp_path / "a:1")).model.settings["l2"] == 0.5
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from onelayer import Model, grid, load, train
 from onelayer.cli.models import open_model
-from onelayer.training.run_folder import load_result, save_result
+from onelayer.training.result import Result
+from onelayer.training.run_folder import save_records
 from tests.cli.conftest import Command
 from tests.model.datasets import make_model, make_rows
 
@@ -20,7 +21,7 @@ from tests.model.datasets import make_model, make_rows
 def fitted(run: Command, tmp_path: Path) -> Command:
     """Two runs on the digits in runs/train."""
     runs = grid(learning_rate=[0.01, 0.0001], epochs=2)
-    save_result(train(load("digits"), runs), tmp_path / "runs" / "train")
+    save_records(train(load("digits"), runs), tmp_path / "runs" / "train")
     return run
 
 
@@ -185,7 +186,7 @@ def own(run: Command) -> Command:
 
 
 def test_a_run_folder_knows_its_data_its_labels_and_its_split(own: Command) -> None:
-    result = load_result(Path("runs/train"))
+    result = Result.load(Path("runs/train"))
     code, out, err = own("evaluate", "runs/train", "--json")
     assert (code, err) == (0, "")
     told = json.loads(out)

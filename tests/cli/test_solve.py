@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from onelayer import cli, load, solve_path
+from onelayer.solver import Path as LambdaPath
 from onelayer.solver import suggest_learning_rate
-from onelayer.training.run_folder import load_path, load_result
+from onelayer.training.result import Result
 from tests.cli.conftest import Command
 
 QUICK = ("--data", "digits")
@@ -26,7 +27,7 @@ def test_a_path_proves_every_lambda_and_its_page_can_be_redrawn(
     assert code == 0
     assert "chosen" in out
     folder = tmp_path / "runs" / "solve"
-    solved = load_path(folder)
+    solved = LambdaPath.load(folder)
     assert solved.l2.tolist() == pytest.approx([1.0, 0.01, 0.0001])
     assert all(p.gap <= 1e-5 * p.cost for p in (m.require_certificate() for m in solved.models))
     page = folder / "report.html"
@@ -40,7 +41,7 @@ def test_a_path_proves_every_lambda_and_its_page_can_be_redrawn(
 
 def test_without_a_lambda_a_path_of_twenty_is_solved(run: Command, tmp_path: Path) -> None:
     assert run("solve", *QUICK, "--tol", "1e-2")[0] == 0
-    l2 = load_path(tmp_path / "runs" / "solve").l2
+    l2 = LambdaPath.load(tmp_path / "runs" / "solve").l2
     assert (len(l2), l2[0], l2[-1]) == (20, 1.0, 1e-4)
 
 
@@ -53,14 +54,14 @@ def test_folds_and_the_one_standard_error_rule_can_be_asked_for(
     )  # fmt: skip
     assert code == 0
     assert "loss on 3 folds" in out
-    solved = load_path(tmp_path / "runs" / "solve")
+    solved = LambdaPath.load(tmp_path / "runs" / "solve")
     assert (solved.folds, solved.choice.rule) == (3, "one-standard-error")
 
 
 def test_one_lambda_is_solved_to_the_gap_asked_for(run: Command, tmp_path: Path) -> None:
     code, out, _ = run("solve", *QUICK, "--l2", "0.01", "--tol", "1e-8", "--json")
     assert code == 0
-    [optimum] = load_path(tmp_path / "runs" / "solve").models
+    [optimum] = LambdaPath.load(tmp_path / "runs" / "solve").models
     proof = optimum.require_certificate()
     assert proof.gap <= 1e-8 * proof.cost
     told = json.loads(out)
@@ -90,7 +91,7 @@ def test_ctrl_c_keeps_the_lambdas_that_were_solved_and_exits_130(
     code, _, err = run("solve", *QUICK, "--l2", "1,0.1,0.01,0.001")
     assert code == 130
     assert "interrupted; the 2 largest λ were solved and saved" in err
-    assert load_path(tmp_path / "runs" / "solve").l2.tolist() == [1.0, 0.1]
+    assert LambdaPath.load(tmp_path / "runs" / "solve").l2.tolist() == [1.0, 0.1]
 
 
 def test_certify_proves_what_training_proved_on_the_data_of_the_run(
@@ -99,7 +100,7 @@ def test_certify_proves_what_training_proved_on_the_data_of_the_run(
     run("train", *QUICK, "--lr", "auto", "--l2", "0.1,0", "--epochs", "3", "--certify")
     code, out, _ = run("certify", "runs/train")
     assert code == 0
-    certificates = load_result(tmp_path / "runs" / "train").certificates
+    certificates = Result.load(tmp_path / "runs" / "train").certificates
     assert certificates[0].sentence in out
     assert "no bound exists" in out
     code, told, _ = run("certify", "runs/train:1", "--l2", "0.5", "--json")

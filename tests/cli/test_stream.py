@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from onelayer.data import load
-from onelayer.training.run_folder import load_result, saved_origin
+from onelayer.training.result import Result
+from onelayer.training.run_folder import saved_origin
 from tests.cli.conftest import Command
 
 
@@ -37,7 +38,7 @@ def test_every_command_works_on_shards(shards: Path, run: Command, tmp_path: Pat
     code, _, err = run("train", *data, *words, "--out", fitted)
     assert code == 0, err
     assert "stay on disk, as requested" in err
-    result = load_result(Path(fitted))
+    result = Result.load(Path(fitted))
     assert result.test_accuracy[0] > 0.85
     for command in (
         ("evaluate", fitted, *data),
@@ -77,7 +78,7 @@ def test_the_choice_to_stream_is_saved_and_given_again(
     assert "the same bits" in again[1], again[2]
     assert run(*words, "--no-stream", "--out", str(tmp_path / "loaded"))[0] == 0
     assert "--no-stream" in saved_origin(tmp_path / "loaded").command.line
-    assert (load_result(tmp_path / "loaded").W != load_result(tmp_path / "train").W).any()
+    assert (Result.load(tmp_path / "loaded").W != Result.load(tmp_path / "train").W).any()
 
 
 def test_ctrl_c_while_rows_are_read_ends_the_command(tmp_path: Path) -> None:

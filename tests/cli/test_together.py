@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onelayer.training.run_folder import load_result
+from onelayer.training.result import Result
 from tests.kill.ranks import SAME, ended, kill_in_the_midst, start
 
 pytest.importorskip("torch")
@@ -20,12 +20,12 @@ def test_two_ranks_speak_once_and_give_the_result_of_one(tmp_path: Path) -> None
     ended(one)
     words = ended(two)
     assert words.count("best by validation") == words.count("the page:") == 1
-    alone = load_result(tmp_path / "1")
+    alone = Result.load(tmp_path / "1")
     # Sums of a batch are rounded in another order at every step, each time by a unit or so in the
     # last place of the largest weight; over an epoch the units add up, at worst all one way.
     steps = -(-alone.data.train_rows // alone.runs[0].batch_size)
     rounding = steps * float(np.finfo(np.float32).eps) * float(np.abs(alone.W).max())
-    np.testing.assert_allclose(load_result(tmp_path / "2").W, alone.W, rtol=0, atol=rounding)
+    np.testing.assert_allclose(Result.load(tmp_path / "2").W, alone.W, rtol=0, atol=rounding)
 
 
 def test_a_command_that_died_goes_on_with_resume_to_the_same_bits(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from onelayer import load, train
 from onelayer.cli.options import parse_setting, parse_values, setting_parameters
 from onelayer.errors import SettingsError
 from onelayer.training.loop import Progress
+from onelayer.training.result import Result
 from onelayer.training.run import Run, grid
-from onelayer.training.run_folder import load_result
 from onelayer.training.sweep import sweep
 from tests.cli.conftest import Command, blank_page
 
@@ -49,7 +49,7 @@ def test_one_setting_is_trained_as_typed_certified_and_shown_with_its_test_accur
         "--shuffle-seed", "3", "--scaling", "standardize", "--dtype", "float64",
     )  # fmt: skip
     assert code == 0, err
-    result = load_result(tmp_path / "runs" / "train")
+    result = Result.load(tmp_path / "runs" / "train")
     assert {(r.learning_rate, r.l2, r.batch_size, r.epochs, r.shuffle_seed) for r in result.runs} \
         == {(0.2, 0.01, 50, 2, 3)}  # fmt: skip
     assert [r.seed for r in result.runs] == [0, 1]
@@ -62,7 +62,7 @@ def test_one_setting_is_trained_as_typed_certified_and_shown_with_its_test_accur
 
 def test_seeds_are_a_count_or_a_list(run: Command, tmp_path: Path) -> None:
     assert run(*TRAIN, "--seeds", "5,2", "--no-certify")[0] == 0
-    result = load_result(tmp_path / "runs" / "train")
+    result = Result.load(tmp_path / "runs" / "train")
     assert [r.seed for r in result.runs] == [5, 2]
     assert result.certificates == ()
 
@@ -70,7 +70,7 @@ def test_seeds_are_a_count_or_a_list(run: Command, tmp_path: Path) -> None:
 def test_the_penalty_can_be_scikit_learns_c(run: Command, tmp_path: Path) -> None:
     assert run(*TRAIN, "--C", "1,2")[0] == 0
     rows = load("digits").train.rows
-    runs = load_result(tmp_path / "runs" / "train").runs
+    runs = Result.load(tmp_path / "runs" / "train").runs
     assert [r.l2 for r in runs] == [1 / (2 * rows), 1 / (4 * rows)]
     code, out, _ = run("rerun", "runs/train")
     assert code == 0
@@ -84,7 +84,7 @@ def test_json_has_the_ranking_and_the_certificates(run: Command) -> None:
     told = json.loads(out)
     assert [one["learning_rate"] for one in told["ranking"]] == [0.1, 0.001]
     assert told["best"]["name"] == told["ranking"][0]["name"]
-    result = load_result(Path("runs/train"))
+    result = Result.load(Path("runs/train"))
     assert [one["validation_accuracy"] for one in told["runs"]] == list(result.validation_accuracy)
     assert told["runs"][0]["certificate"]["gap"] == result.certificates[0].gap
 
@@ -99,7 +99,7 @@ def test_a_grid_is_trained_ranked_and_shown(run: Command, tmp_path: Path) -> Non
     assert "Best 10 of 12 settings" in " ".join(out.split())
     assert err.count("note: learning_rate 1 exceeds the guaranteed-stable limit") == 1
     folder = tmp_path / "runs" / "train"
-    result = load_result(folder)
+    result = Result.load(folder)
     assert {(r.learning_rate, r.l2, r.batch_size, r.seed) for r in result.runs} == {
         (rate, l2, batch, seed)
         for rate in (0.01, 0.1, 1.0)
@@ -131,7 +131,7 @@ def test_scalings_are_swept_too_and_each_run_keeps_its_own(
     )  # fmt: skip
     assert code == 0, err
     place = tmp_path / "runs" / "train"
-    swept = load_result(place)
+    swept = Result.load(place)
     assert len(swept.settings) == 8
     assert "with" in out
     assert out.count("standardize") >= 4
@@ -185,7 +185,7 @@ def test_random_settings_are_drawn_and_rerun_gives_the_same_bits(
         "--l2", "0,0.1", "--seeds", "2", "--certify", "--out", "drawn",
     )  # fmt: skip
     assert code == 0, err
-    first = load_result(tmp_path / "drawn")
+    first = Result.load(tmp_path / "drawn")
     assert len(first.settings) == 3
     assert len(first.certificates) == 6
     assert "sweep.png" not in {path.name for path in (tmp_path / "drawn" / "charts").iterdir()}
@@ -201,7 +201,7 @@ def test_lists_of_a_config_file_are_lists_of_the_grid(run: Command, tmp_path: Pa
     )
     code, _, err = run("train", "--config", "s.toml")
     assert code == 0, err
-    rates = [run.learning_rate for run in load_result(tmp_path / "runs" / "train").runs]
+    rates = [run.learning_rate for run in Result.load(tmp_path / "runs" / "train").runs]
     assert rates == [0.1, 0.2, 0.4]
 
 
@@ -280,11 +280,11 @@ def test_the_method_typed_is_trained_and_rerun_gives_the_same_bits(
         0.1, epochs=2, momentum=0.9, nesterov=True, schedule="cosine", warmup=0.5,
         averaging="ema:0.9", loss="sigmoid", label_smoothing=0.1, flip_seed=3, patience=5,
     )  # fmt: skip
-    assert load_result(tmp_path / "first").runs == (expected,)
+    assert Result.load(tmp_path / "first").runs == (expected,)
     code, out, err = run("rerun", "first")
     assert code == 0, err
     assert "the same bits" in out
-    assert load_result(tmp_path / "first-rerun").runs == (expected,)
+    assert Result.load(tmp_path / "first-rerun").runs == (expected,)
 
 
 def test_methods_are_lists_typed_or_in_a_file_and_runs_are_named_by_what_differs(
@@ -297,8 +297,8 @@ def test_methods_are_lists_typed_or_in_a_file_and_runs_are_named_by_what_differs
     assert code == 0, err
     typed = ("--learning-rate", "0.1", "--momentum", "0,0.9", "--loss", "softmax,sigmoid")
     assert run(*TRAIN, *typed, "--patience", "4", "--out", "typed")[0] == 0
-    runs = load_result(tmp_path / "file").runs
-    assert runs == load_result(tmp_path / "typed").runs
+    runs = Result.load(tmp_path / "file").runs
+    assert runs == Result.load(tmp_path / "typed").runs
     assert {(r.momentum, r.loss, r.patience) for r in runs} == {
         (momentum, loss, 4) for momentum in (0.0, 0.9) for loss in ("softmax", "sigmoid")
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 from onelayer.files.atomic import SETTINGS_FILE
 from onelayer.training.checkpoint import Checkpoint
 from onelayer.training.run import grid
-from onelayer.training.run_folder import save_result
+from onelayer.training.run_folder import save_records
 from onelayer.training.sweep import sweep
 from tests.made_data import make_splits
 
@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
     if (folder / SETTINGS_FILE).exists():
         return
     checkpoint = Checkpoint(folder, every=0.01, resume=True)
-    save_result(sweep(make_splits(), RUNS, checkpoint=checkpoint), folder)
+    save_records(sweep(make_splits(), RUNS, checkpoint=checkpoint), folder)
 
 
 if __name__ == "__main__":

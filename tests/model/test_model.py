@@ -18,8 +18,9 @@ from onelayer.model import model as model_module
 from onelayer.model.model import Model
 from onelayer.objective.loss import scores, softmax
 from onelayer.training.loop import train
+from onelayer.training.result import Result
 from onelayer.training.run import Run, grid
-from onelayer.training.run_folder import load_result, save_result
+from onelayer.training.run_folder import save_records
 from tests.model.datasets import make_model, make_rows
 from tests.report.made_paths import make_path
 
@@ -157,8 +158,8 @@ def test_a_model_knows_the_features_by_the_names_of_the_data(
     names = tuple(f"column {j}" for j in range(splits.train.features))
     one = replace(splits.train, feature_names=names)
     named = Splits(one, one, one, name="made", source="made")
-    save_result(train(named, [Run(0.1, epochs=1, batch_size=30)]), tmp_path / "run")
-    assert load_result(tmp_path / "run").model().feature_names == names
+    save_records(train(named, [Run(0.1, epochs=1, batch_size=30)]), tmp_path / "run")
+    assert Result.load(tmp_path / "run").model().feature_names == names
 
 
 def test_a_run_that_was_never_measured_has_no_accuracy_in_its_settings(splits: Splits) -> None:

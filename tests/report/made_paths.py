@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from onelayer.data.dataset import DataCard
 from onelayer.data.scaling import Scaling
-from onelayer.files.atomic import staged_folder
 from onelayer.model.model import Certificate
 from onelayer.solver import Choice, Path, Score
 from onelayer.solver.path import choose
 from onelayer.solver.solver import Optimum
-from onelayer.training.run_folder import write_path_records
 from tests.report.made_results import CIFAR_CLASSES
 
 L2S = tuple(float(l2) for l2 in np.geomspace(1.0, 1e-4, 9))
@@ -52,12 +49,6 @@ def make_path(
         data=DataCard("cifar10", "the cache /home/me/cifar10", classes, image_shape, 10, 10, 10),
         environment={"engine": "reference", "numpy": "2.0"},
     )
-
-
-def save_path(path: Path, folder: pathlib.Path) -> None:
-    """The records of a path alone, without its page."""
-    with staged_folder(folder) as staging:
-        write_path_records(path, staging)
 
 
 def _optimum(l2: float, K: int, D: int, rng: np.random.Generator) -> Optimum:

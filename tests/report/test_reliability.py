@@ -13,7 +13,7 @@ from onelayer.report.page import result_page
 from onelayer.training.loop import train
 from onelayer.training.result import Result
 from onelayer.training.run import Run
-from onelayer.training.run_folder import load_result, save_result
+from onelayer.training.run_folder import save_records
 from tests.report.made_results import make_reliability, make_result
 
 
@@ -23,8 +23,8 @@ def test_runs_with_snapshots_record_the_reliability_of_their_model(tmp_path: Pat
     result = train(data, runs, snapshots=[0, 2])
     assert list(result.reliability) == [0]  # sigmoid scores are no probabilities of one class
     expected = result.model(0).evaluate(data.test).reliability
-    save_result(result, tmp_path / "run")
-    for curve in (result.reliability[0], load_result(tmp_path / "run").reliability[0]):
+    save_records(result, tmp_path / "run")
+    for curve in (result.reliability[0], Result.load(tmp_path / "run").reliability[0]):
         assert curve.rows.dtype == np.int64
         for name in ("rows", "confidence", "accuracy"):
             np.testing.assert_array_equal(getattr(curve, name), getattr(expected, name))

@@ -17,12 +17,15 @@ from onelayer.errors import SaveError
 from onelayer.solver import Choice, solve_path
 from onelayer.solver import Path as LambdaPath
 from onelayer.training.loop import train
+from onelayer.training.result import Result
 from onelayer.training.run import Run
-from onelayer.training.run_folder import kind_of, load_path, load_result, save_result
-from tests.report.made_paths import make_path, save_path
+from onelayer.training.run_folder import kind_of, save_records
+from tests.report.made_paths import make_path
 from tests.training.damage import DAMAGE, damage_file
 
-FILES = {"settings.json", "path.parquet", "held_out.parquet", "weights.safetensors"}
+RECORDS = {"settings.json", "weights.safetensors"}
+
+FILES = RECORDS | {"path.parquet", "held_out.parquet"}
 
 
 @pytest.fixture
@@ -58,15 +61,15 @@ def assert_same(one: LambdaPath, other: LambdaPath) -> None:
 
 def test_a_path_comes_back_bit_for_bit(record: LambdaPath, tmp_path: Path) -> None:
     assert {str(one.W.dtype) for one in record.models} == {"float32", "float64"}
-    save_path(record, tmp_path / "path")
+    save_records(record, tmp_path / "path")
     assert {p.name for p in (tmp_path / "path").iterdir()} == FILES
-    assert_same(load_path(tmp_path / "path"), record)
+    assert_same(LambdaPath.load(tmp_path / "path"), record)
 
 
 def test_a_solved_path_comes_back_bit_for_bit(splits: Splits, tmp_path: Path) -> None:
     record = solve_path(splits, [1.0, 0.1, 0.01])
-    save_path(record, tmp_path / "path")
-    assert_same(load_path(tmp_path / "path"), record)
+    save_records(record, tmp_path / "path")
+    assert_same(LambdaPath.load(tmp_path / "path"), record)
 
 
 def test_a_path_without_test_rows_or_picture_comes_back(tmp_path: Path) -> None:
@@ -74,14 +77,14 @@ def test_a_path_without_test_rows_or_picture_comes_back(tmp_path: Path) -> None:
 
     whole = make_path((0.5,), image_shape=None, features=3)
     record = replace(whole, test=None)
-    save_path(record, tmp_path / "path")
-    assert_same(load_path(tmp_path / "path"), record)
+    save_records(record, tmp_path / "path")
+    assert_same(LambdaPath.load(tmp_path / "path"), record)
 
 
 def test_anybody_can_read_the_table(record: LambdaPath, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
-    save_path(record, tmp_path / "path")
+    save_records(record, tmp_path / "path")
     table = pq.read_table(tmp_path / "path" / "path.parquet")
     assert table["l2"].to_pylist() == [0.1, 0.01, 0.0]
     assert table["gap"].to_pylist()[-1] == np.inf
@@ -90,27 +93,27 @@ def test_anybody_can_read_the_table(record: LambdaPath, tmp_path: Path) -> None:
 
 
 def test_a_folder_says_what_it_holds(record: LambdaPath, splits: Splits, tmp_path: Path) -> None:
-    save_path(record, tmp_path / "path")
-    save_result(train(splits, [Run(0.1, epochs=1, batch_size=9)]), tmp_path / "runs")
+    save_records(record, tmp_path / "path")
+    save_records(train(splits, [Run(0.1, epochs=1, batch_size=9)]), tmp_path / "runs")
     assert (kind_of(tmp_path / "path"), kind_of(tmp_path / "runs")) == ("path", "runs")
     with pytest.raises(SaveError, match="it is of the kind 'path' and not 'runs'"):
-        load_result(tmp_path / "path")
+        Result.load(tmp_path / "path")
     with pytest.raises(SaveError, match="it is of the kind 'runs' and not 'path'"):
-        load_path(tmp_path / "runs")
+        LambdaPath.load(tmp_path / "runs")
 
 
 def test_a_folder_of_a_kind_from_the_future_is_refused(record: LambdaPath, tmp_path: Path) -> None:
-    save_path(record, tmp_path / "path")
+    save_records(record, tmp_path / "path")
     change_settings(tmp_path / "path", lambda settings: settings.update(kind="forest"))
     with pytest.raises(SaveError, match="the kind 'forest' is none of runs, path"):
         kind_of(tmp_path / "path")
 
 
 def test_another_format_is_refused(record: LambdaPath, tmp_path: Path) -> None:
-    save_path(record, tmp_path / "path")
+    save_records(record, tmp_path / "path")
     change_settings(tmp_path / "path", lambda settings: settings.update(format=99))
-    with pytest.raises(SaveError, match="format 99 is not 1"):
-        load_path(tmp_path / "path")
+    with pytest.raises(SaveError, match="format 99 is not 4"):
+        LambdaPath.load(tmp_path / "path")
 
 
 def change_settings(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -120,15 +123,15 @@ def change_settings(folder: Path, change: Callable[[dict[str, Any]], object]) ->
     path.write_text(json.dumps(settings), encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", sorted(FILES))
+@pytest.mark.parametrize("name", sorted(RECORDS))
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_path_is_refused_with_the_file_named(
     name: str, damage: str, record: LambdaPath, tmp_path: Path
 ) -> None:
-    save_path(record, tmp_path / "path")
+    save_records(record, tmp_path / "path")
     damage_file(tmp_path / "path" / name, damage)
     with pytest.raises(SaveError) as refusal:
-        load_path(tmp_path / "path")
+        LambdaPath.load(tmp_path / "path")
     assert name in str(refusal.value)
 
 
@@ -146,28 +149,26 @@ def test_a_damaged_path_is_refused_with_the_file_named(
 def test_settings_that_cannot_be_are_refused(
     change: Callable[[dict[str, Any]], object], named: str, record: LambdaPath, tmp_path: Path
 ) -> None:
-    save_path(record, tmp_path / "path")
+    save_records(record, tmp_path / "path")
     change_settings(tmp_path / "path", change)
     with pytest.raises(SaveError, match=named):
-        load_path(tmp_path / "path")
+        LambdaPath.load(tmp_path / "path")
 
 
-@pytest.mark.parametrize("name", sorted(FILES - {"settings.json"}))
-def test_files_of_two_paths_are_not_taken_for_one(
-    name: str, record: LambdaPath, tmp_path: Path
-) -> None:
-    save_path(record, tmp_path / "path")
-    save_path(make_path((0.1, 0.01), image_shape=None, features=7), tmp_path / "other")
+def test_files_of_two_paths_are_not_taken_for_one(record: LambdaPath, tmp_path: Path) -> None:
+    save_records(record, tmp_path / "path")
+    save_records(make_path((0.1, 0.01), image_shape=None, features=7), tmp_path / "other")
+    name = "weights.safetensors"
     (tmp_path / "other" / name).replace(tmp_path / "path" / name)
     with pytest.raises(SaveError, match="cannot be read"):
-        load_path(tmp_path / "path")
+        LambdaPath.load(tmp_path / "path")
 
 
 @pytest.mark.parametrize("fails_on", sorted(FILES))
 def test_a_full_disk_leaves_nothing_half_written(
     fails_on: str, record: LambdaPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_path(record, tmp_path / "path")
+    save_records(record, tmp_path / "path")
     before = {p.name: p.read_bytes() for p in (tmp_path / "path").iterdir()}
 
     def full(*_: object, **__: object) -> None:
@@ -187,6 +188,6 @@ def test_a_full_disk_leaves_nothing_half_written(
             lambda table, path: (full if path.name == fails_on else write)(table, path),
         )
     with pytest.raises(SaveError, match=r"path could not be written: No space left on device"):
-        save_path(record, tmp_path / "path")
+        save_records(record, tmp_path / "path")
     assert {p.name: p.read_bytes() for p in (tmp_path / "path").iterdir()} == before
     assert [p.name for p in tmp_path.iterdir()] == ["path"]

@@ -19,8 +19,9 @@ from onelayer.files.atomic import CHECKPOINTS
 from onelayer.training import checkpoint as module
 from onelayer.training.checkpoint import Checkpoint, newest_first, read_state, unfinished
 from onelayer.training.loop import Progress, Training, train
+from onelayer.training.result import Result
 from onelayer.training.run import AUTO, Run
-from onelayer.training.run_folder import load_result, save_result
+from onelayer.training.run_folder import save_records
 from onelayer.training.state import TrainingState
 from tests.made_data import make_splits
 from tests.training.resuming import (
@@ -178,15 +179,15 @@ def test_ctrl_c_keeps_whole_epochs_and_training_can_go_on(
     np.testing.assert_array_equal(
         stopped.history.train_loss[measured], whole.history.train_loss[measured]
     )
-    save_result(stopped, tmp_path)
-    assert load_result(tmp_path).interrupted
+    save_records(stopped, tmp_path)
+    assert Result.load(tmp_path).interrupted
     found = unfinished(tmp_path)
     assert found is not None
     assert found.total == 8
     assert measured[:, 1:].sum() <= found.done + 3
     resumed = trained(splits, RUNS, checkpoint=replace(kept, resume=True))
     assert_same(resumed, whole)
-    save_result(resumed, tmp_path)
+    save_records(resumed, tmp_path)
     assert not (tmp_path / CHECKPOINTS).exists()
 
 

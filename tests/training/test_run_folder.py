@@ -20,10 +20,12 @@ from onelayer.files.atomic import check_replaceable, staged_folder, writing
 from onelayer.training.loop import train
 from onelayer.training.result import History, ReportedFigures, Result
 from onelayer.training.run import Run, grid
-from onelayer.training.run_folder import load_result, save_result
+from onelayer.training.run_folder import save_records
 from tests.training.damage import DAMAGE, damage_file
 
-FILES = {"settings.json", "history.parquet", "weights.safetensors"}
+RECORDS = {"settings.json", "weights.safetensors"}
+
+FILES = RECORDS | {"history.parquet"}
 
 
 @pytest.fixture
@@ -37,9 +39,9 @@ def result(splits: Splits) -> Result:
 
 
 def test_a_result_comes_back_bit_for_bit(result: Result, tmp_path: Path) -> None:
-    save_result(result, tmp_path / "run")
+    save_records(result, tmp_path / "run")
     assert {p.name for p in (tmp_path / "run").iterdir()} == FILES
-    back = load_result(tmp_path / "run")
+    back = Result.load(tmp_path / "run")
     assert back.runs == result.runs
     assert back.outcomes == result.outcomes
     assert back.data == result.data
@@ -62,8 +64,8 @@ def test_gradient_checks_come_back(tmp_path: Path) -> None:
     from onelayer.data import load
 
     result = reproduce(load("digits"), seeds=1)
-    save_result(result, tmp_path / "run")
-    back = load_result(tmp_path / "run")
+    save_records(result, tmp_path / "run")
+    back = Result.load(tmp_path / "run")
     assert [asdict(c) for c in back.gradient_checks] == [asdict(c) for c in result.gradient_checks]
     assert len(back.gradient_checks) == 12
 
@@ -71,8 +73,8 @@ def test_gradient_checks_come_back(tmp_path: Path) -> None:
 def test_a_loaded_result_predicts_as_the_saved_one(
     result: Result, tmp_path: Path, splits: Splits
 ) -> None:
-    save_result(result, tmp_path / "run")
-    back = load_result(tmp_path / "run")
+    save_records(result, tmp_path / "run")
+    back = Result.load(tmp_path / "run")
     for one, other in zip(result.W, back.W, strict=True):
         np.testing.assert_array_equal(
             (result.scaling.apply(splits.test.X) @ one.T).argmax(axis=1),
@@ -83,9 +85,9 @@ def test_a_loaded_result_predicts_as_the_saved_one(
 def test_saving_again_replaces_the_earlier_run_and_leaves_nothing_else(
     result: Result, tmp_path: Path
 ) -> None:
-    save_result(result, tmp_path / "run")
+    save_records(result, tmp_path / "run")
     (tmp_path / "run" / "report.html").write_text("old")
-    save_result(result, tmp_path / "run")
+    save_records(result, tmp_path / "run")
     assert {p.name for p in (tmp_path / "run").iterdir()} == FILES
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
@@ -93,9 +95,9 @@ def test_saving_again_replaces_the_earlier_run_and_leaves_nothing_else(
 def test_a_folder_that_is_not_a_run_is_never_replaced(result: Result, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(SaveError, match="holds other files"):
-        save_result(result, tmp_path)
+        save_records(result, tmp_path)
     with pytest.raises(SaveError, match="is a file; name a folder"):
-        save_result(result, tmp_path / "thesis.tex")
+        save_records(result, tmp_path / "thesis.tex")
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
@@ -110,7 +112,7 @@ def test_an_empty_folder_may_become_a_run(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_nothing_half_written(
     fails_on: str, result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_result(result, tmp_path / "run")
+    save_records(result, tmp_path / "run")
     before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
 
     def full(*_: object, **__: object) -> None:
@@ -125,7 +127,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     else:
         monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(SaveError, match=r"run could not be written: No space left on device"):
-        save_result(result, tmp_path / "run")
+        save_records(result, tmp_path / "run")
     assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
@@ -133,7 +135,7 @@ def test_a_full_disk_leaves_nothing_half_written(
 def test_a_run_that_cannot_be_moved_into_place_leaves_the_old_one_there(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_result(result, tmp_path / "run")
+    save_records(result, tmp_path / "run")
     before = (tmp_path / "run" / "weights.safetensors").read_bytes()
     monkeypatch.setattr(run_folder, "_exchange", lambda *_: False)
     rename = Path.rename
@@ -147,7 +149,7 @@ def test_a_run_that_cannot_be_moved_into_place_leaves_the_old_one_there(
 
     monkeypatch.setattr(Path, "rename", second_fails)
     with pytest.raises(SaveError, match="Input/output error"):
-        save_result(result, tmp_path / "run")
+        save_records(result, tmp_path / "run")
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
@@ -156,27 +158,27 @@ def test_a_read_only_place_is_said_in_one_sentence(result: Result, tmp_path: Pat
     # A file where a parent folder should be refuses everybody, root included.
     (tmp_path / "file").write_text("")
     with pytest.raises(SaveError, match="could not be written"):
-        save_result(result, tmp_path / "file" / "run")
+        save_records(result, tmp_path / "file" / "run")
 
 
-@pytest.mark.parametrize("name", sorted(FILES))
+@pytest.mark.parametrize("name", sorted(RECORDS))
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_run_is_refused_with_the_file_named(
     name: str, damage: str, result: Result, tmp_path: Path
 ) -> None:
-    save_result(result, tmp_path / "run")
+    save_records(result, tmp_path / "run")
     damage_file(tmp_path / "run" / name, damage)
     with pytest.raises(SaveError) as refusal:
-        load_result(tmp_path / "run")
+        Result.load(tmp_path / "run")
     assert name in str(refusal.value)
 
 
 def test_another_format_is_refused(result: Result, tmp_path: Path) -> None:
-    save_result(result, tmp_path / "run")
+    save_records(result, tmp_path / "run")
     path = tmp_path / "run" / "settings.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    with pytest.raises(SaveError, match="format 99 is not 3"):
-        load_result(tmp_path / "run")
+    with pytest.raises(SaveError, match="format 99 is not 4"):
+        Result.load(tmp_path / "run")
 
 
 def test_an_error_in_the_block_leaves_no_staging_folder(tmp_path: Path) -> None:

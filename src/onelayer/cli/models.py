@@ -21,7 +21,9 @@ from onelayer.errors import SettingsError, require_whole
 from onelayer.files.atomic import SETTINGS_FILE
 from onelayer.model import Model
 from onelayer.model.predictions import check_output, read_rows, write_predictions
-from onelayer.training.run_folder import kind_of, load_path, load_result
+from onelayer.solver import Path as LambdaPath
+from onelayer.training.result import Result
+from onelayer.training.run_folder import kind_of
 
 PARTS = ("test", "validation", "train")
 
@@ -231,14 +233,14 @@ def open_model(named: str) -> ChosenModel:
     if not folder.is_dir():
         return ChosenModel(Model.load(named), named)
     if kind_of(folder) == "path":
-        path = load_path(folder)
+        path = LambdaPath.load(folder)
         names = [f"λ={model.l2:g}" for model in path.models]
         places: list[tuple[int, ...]] = [(i,) for i in range(len(names))]
         position = _positions(folder, setting, names, places)[0] if setting else path.chosen
         model, name = path.models[position], names[position]
         how = "" if setting else f": chosen by {path.choice.by}, rule {path.choice.rule}"
     else:
-        result = load_result(folder)
+        result = Result.load(folder)
         names = [run.name for run in result.runs]
         places = [one.positions for one in result.ranking]
         positions = _positions(folder, setting, names, places) if setting else range(len(names))
@@ -259,9 +261,9 @@ def models_of(named: str) -> list[ChosenModel]:
     if setting or not folder.is_dir():
         return [open_noted(named)]
     if kind_of(folder) == "path":
-        models = load_path(folder).models
+        models = LambdaPath.load(folder).models
         return [ChosenModel(model, f"λ={model.l2:g}", folder=folder) for model in models]
-    result = load_result(folder)
+    result = Result.load(folder)
     return [
         ChosenModel(result.model(i), f"{run.name}, seed {run.seed}", folder=folder)
         for i, run in enumerate(result.runs)

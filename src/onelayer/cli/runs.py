@@ -23,14 +23,7 @@ from onelayer.model.evaluation import wilson_interval
 from onelayer.solver.solver import describe_model
 from onelayer.training.checkpoint import unfinished
 from onelayer.training.result import Result
-from onelayer.training.run_folder import (
-    WEIGHTS_FILE,
-    kind_of,
-    load_path,
-    load_result,
-    save_result,
-    saved_origin,
-)
+from onelayer.training.run_folder import WEIGHTS_FILE, kind_of, save_records, saved_origin
 
 # A sweep beyond the stable learning rates has many runs that diverge for one reason.
 MOST_NOTES = 8
@@ -44,9 +37,9 @@ def redraw(*, folder: Path) -> None:
         onelayer report runs/reproduce
     """
     if kind_of(folder) == "path":
-        finish_path(load_path(folder), folder)
+        finish_path(solver.Path.load(folder), folder)
     else:
-        finish(load_result(folder), folder, keep_checkpoints=True)
+        finish(Result.load(folder), folder, keep_checkpoints=True)
 
 
 data_app = make_group("List the cached data sets, and download them.")
@@ -133,7 +126,7 @@ def finish(
         if len(messages) > MOST_NOTES:
             note(f"{len(messages) - MOST_NOTES} more runs ended the same way; see the page")
         with err.status("drawing the page"):
-            save_result(result, out, page=True, keep_checkpoints=keep_checkpoints)
+            save_records(result, out, page=True, keep_checkpoints=keep_checkpoints)
         if as_json:
             print_json({"folder": out} | _result_figures(result))
         else:

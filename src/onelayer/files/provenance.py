@@ -39,11 +39,6 @@ class Command:
         return shlex.join(words)
 
 
-def read_command(values: Mapping[str, Any] | None) -> Command | None:
-    """The command whose fields these are, as a record has them."""
-    return None if values is None else Command(**values)
-
-
 def describe_environment() -> dict[str, str]:
     """What this process runs on: versions, the system, the processor, and the cores it may use."""
     from importlib.metadata import version  # its own imports take 30 ms

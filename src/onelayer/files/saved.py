@@ -33,7 +33,7 @@ class Saved:
             ...     bool((Result.load(f"{folder}/first").W == result.W).all())
             True
         """
-        _run_folder().save(self, Path(folder))
+        _run_folder().save_records(self, folder, page=True)
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
@@ -42,7 +42,7 @@ class Saved:
         Raises:
             SaveError: when a file is missing, damaged, or of another kind or format.
         """
-        loaded: Self = _run_folder().load(cls, Path(folder))
+        loaded: Self = _run_folder().load_records(cls, folder)
         return loaded
 
     def report(self, path: Path | str | None = None) -> Path:
