@@ -38,7 +38,7 @@ ROUNDING = 1e-12
 
 @pytest.fixture(autouse=True)
 def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onelayer.data.streaming.rows.TILE_BYTES", 16 * X.itemsize * D)
+    monkeypatch.setattr("onelayer.data.streaming.TILE_BYTES", 16 * X.itemsize * D)
 
 
 def in_files(values: NDArray[Any] = X, block: int = 5) -> NDArray[Any]:

@@ -10,8 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onelayer.data.streaming import stored_rows
-from onelayer.data.streaming.rows import first_not_finite, not_finite
+from onelayer.data.streaming import first_not_finite, not_finite, stored_rows
 from onelayer.errors import DataError
 
 SUPPORTED_DTYPES = ("uint8", "float16", "float32", "float64")

@@ -13,16 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.rows import Rows
-from onelayer.data.streaming import (
-    StoredRows,
-    Tile,
-    available_memory,
-    format_bytes,
-    iter_tiles,
-    stored_rows,
-    tile_memory,
-)
+from onelayer.data.streaming import StoredRows, Tile, iter_tiles, stored_rows, tile_memory
 from onelayer.engines.base import (
     Engine,
     Evaluation,

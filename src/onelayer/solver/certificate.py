@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import training_rows
+from onelayer.data.memory import available_memory
 from onelayer.data.rows import Rows, rows_of
-from onelayer.data.streaming import available_memory, stored_rows
+from onelayer.data.streaming import stored_rows
 from onelayer.engines import (
     Engine,
     FixedScores,

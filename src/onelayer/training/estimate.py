@@ -9,14 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from onelayer.data import Dataset, Splits
+from onelayer.data.memory import available_memory, format_bytes, resident_memory
 from onelayer.data.rows import Rows
-from onelayer.data.streaming import (
-    available_memory,
-    format_bytes,
-    resident_memory,
-    stored_rows,
-    tile_memory,
-)
+from onelayer.data.streaming import stored_rows, tile_memory
 from onelayer.engines import Engine, State, Steps, Weights, streaming
 from onelayer.errors import SettingsError
 from onelayer.solver.certificate import SCORE_BYTES

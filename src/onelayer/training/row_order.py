@@ -8,13 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.streaming import (
-    StoredRows,
-    available_memory,
-    block_order,
-    format_bytes,
-    tile_memory,
-)
+from onelayer.data.memory import available_memory, format_bytes
+from onelayer.data.streaming import StoredRows, block_order, tile_memory
 from onelayer.errors import SettingsError
 
 # A flip seed that equals the shuffle seed must not draw from the same stream.
@@ -27,7 +22,7 @@ def row_order(
     """The order in which an epoch (from 1) visits N rows: a permutation, or None for file order.
 
     Rows that stay in their files, `stored`, are shuffled by blocks and then inside a window of them
-    (`onelayer.data.streaming.prefetch`); others all alike. Raises SettingsError for files with
+    (`onelayer.data.streaming`); others all alike. Raises SettingsError for files with
     blocks too large to be mixed in memory.
 
     Example:

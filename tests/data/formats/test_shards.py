@@ -230,7 +230,7 @@ def test_a_parquet_file_is_not_decoded_again_for_each_batch(
             yield batch
 
     monkeypatch.setattr(pyarrow.parquet.ParquetFile, "iter_batches", counting)
-    monkeypatch.setattr("onelayer.data.streaming.rows.GAP_BYTES", 0)  # these rows are tiny
+    monkeypatch.setattr("onelayer.data.streaming.GAP_BYTES", 0)  # these rows are tiny
     for order in (None, block_order(rows.blocks, 20, 0, 1)):
         decoded.clear()
         for _ in iter_tiles(rows, order, batch=3, most=22):

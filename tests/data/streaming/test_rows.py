@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from onelayer.data.dataset import copy_rows
-from onelayer.data.streaming import block_order, format_bytes, stored_rows
-from onelayer.data.streaming.prefetch import prefetch
-from onelayer.data.streaming.rows import even_blocks, first_not_finite
+from onelayer.data.memory import format_bytes
+from onelayer.data.streaming import block_order, even_blocks, first_not_finite, stored_rows
 
 
 def test_an_array_is_no_rows_in_files() -> None:
@@ -30,14 +29,6 @@ def test_each_window_of_blocks_is_visited_as_a_whole() -> None:
     order = block_order(np.array([0, 2, 4, 6]), window_rows=4, seed=0, epoch=1)
     assert sorted(order.tolist()) == [0, 1, 2, 3, 4, 5]
     assert sorted((order[:4] // 2).tolist()) == [0, 0, 2, 2]
-
-
-def test_tasks_are_loaded_ahead_in_their_order() -> None:
-    def load(task: str, buffer: list[str], before: list[str] | None) -> None:
-        buffer[0] = task
-
-    loaded = prefetch(iter("abc"), load, [[""], [""]])
-    assert [buffer[0] for _, buffer in loaded] == ["a", "b", "c"]
 
 
 def test_rows_are_copied_in_the_order_asked_for() -> None:

@@ -52,7 +52,7 @@ def test_a_shuffle_by_blocks_reads_each_row_once(block: int, batch: int, seed: i
     window = 18
     order = block_order(rows.blocks, window, seed, 1)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("onelayer.data.streaming.rows.GAP_BYTES", 0)  # these rows are tiny
+        patched.setattr("onelayer.data.streaming.GAP_BYTES", 0)  # these rows are tiny
         got = visited(rows, order=order, most=window + batch - 1, batch=batch)
     np.testing.assert_array_equal(got, X[order])
     assert rows.read_rows == N
@@ -61,8 +61,8 @@ def test_a_shuffle_by_blocks_reads_each_row_once(block: int, batch: int, seed: i
 def test_the_walk_of_an_epoch_has_a_window_and_a_batch_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("onelayer.data.streaming.rows.TILE_BYTES", 12 * 16)  # of 12 rows
-    monkeypatch.setattr("onelayer.data.streaming.rows.GAP_BYTES", 0)
+    monkeypatch.setattr("onelayer.data.streaming.TILE_BYTES", 12 * 16)  # of 12 rows
+    monkeypatch.setattr("onelayer.data.streaming.GAP_BYTES", 0)
     rows = CountedRows(X, even(N, 4))
     order = block_order(rows.blocks, rows.window_rows, 0, 1)
     held = [len(held) for _, held in iter_tiles(rows, order, batch=5)]

@@ -26,7 +26,7 @@ from onelayer.data.formats.base import (
     streamed_dtype,
 )
 from onelayer.data.progress import Log
-from onelayer.data.streaming.rows import Reader, Shard, even_blocks
+from onelayer.data.streaming import Reader, Shard, even_blocks
 from onelayer.errors import DataError
 
 # Names that an array of features is known by when a file holds several.

@@ -20,7 +20,7 @@ from onelayer.data.progress import Log
 from onelayer.errors import DataError
 
 if TYPE_CHECKING:
-    from onelayer.data.streaming.rows import Shard
+    from onelayer.data.streaming import Shard
 
 # Names that a column or array of labels is known by when none is given.
 LABEL_NAMES = ("label", "labels", "y", "target", "class")

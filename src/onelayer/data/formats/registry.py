@@ -29,9 +29,9 @@ from onelayer.data.formats.base import (
 )
 from onelayer.data.formats.images import read_images
 from onelayer.data.formats.tables import ARROW, CSV, PARQUET
+from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
-from onelayer.data.streaming import StoredRows, available_memory, format_bytes
-from onelayer.data.streaming.rows import Shard, ShardedRows
+from onelayer.data.streaming import Shard, ShardedRows, StoredRows
 from onelayer.errors import DataError, SettingsError
 
 # Loading and splitting rows takes up to three times their bytes.

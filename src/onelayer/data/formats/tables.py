@@ -32,7 +32,7 @@ from onelayer.data.formats.base import (
     streamed_dtype,
 )
 from onelayer.data.progress import Log
-from onelayer.data.streaming.rows import Reader, Shard
+from onelayer.data.streaming import Reader, Shard
 from onelayer.errors import DataError
 
 # A record batch can only be read as a whole.

@@ -42,10 +42,7 @@ def available_memory() -> int:
 
 def resident_memory() -> int:
     """Bytes of this process that are in memory now; 0 where the system does not say."""
-    resident = _process_bytes(1)
-    if not resident and resource is not None:
-        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return resident
+    return _process_bytes(1)
 
 
 def _of_machine() -> int:
@@ -79,10 +76,9 @@ def _of_groups() -> list[int]:
 
 
 def _file_bytes(group: Path) -> int:
-    pairs = (line.split() for line in _lines(group / "memory.stat"))
-    found = {name: int(value) for name, value in pairs if name.endswith("active_file")}
-    plain = found.get("inactive_file", 0) + found.get("active_file", 0)
-    return max(plain, found.get("total_inactive_file", 0) + found.get("total_active_file", 0))
+    stat = dict(line.split() for line in _lines(group / "memory.stat"))
+    both = ("inactive_file", "active_file")
+    return max(sum(int(stat.get(total + name, 0)) for name in both) for total in ("", "total_"))
 
 
 def _process_bytes(field: int) -> int:
