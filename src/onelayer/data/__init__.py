@@ -4,8 +4,7 @@
 """
 
 from onelayer.data.dataset import Dataset, Splits
-from onelayer.data.datasets.cache import CacheRecord, cached
-from onelayer.data.datasets.cifar import fetch_cifar10 as fetch
+from onelayer.data.datasets.cache import CacheRecord, cached, fetch
 from onelayer.data.load import load
 from onelayer.data.split import split
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from onelayer.data import cached
-from onelayer.data.datasets.cache import cache_folder, read_cached, store
-from onelayer.data.datasets.cifar import fetch_cifar10, load_cifar10
+from onelayer.data.datasets.cache import cache_folder, fetch, store
+from onelayer.data.datasets.cifar import load_cifar10
+from onelayer.data.datasets.decode import read_binary
 from onelayer.data.datasets.layout import Layout
 from onelayer.errors import SourceError
 
@@ -28,8 +29,8 @@ from .tiny_cifar import STEMS, TinyCifar, write_files
 
 FETCH = """
 import pickle, sys
-from onelayer.data.datasets.cifar import fetch_cifar10
-fetch_cifar10(progress=False, log=lambda line: print(line, flush=True),
+from onelayer.data.datasets.cache import fetch
+fetch(progress=False, log=lambda line: print(line, flush=True),
               layout=pickle.loads(bytes.fromhex(sys.argv[1])))
 """
 HANGS_WHILE_WRITING = """
@@ -128,9 +129,9 @@ def test_a_damaged_file_is_gone_even_when_nothing_comes_in_its_place(
 def test_fetch_returns_what_is_cached(tiny: TinyCifar, cache: Path, serve: Serve) -> None:
     archive = tiny.binary_archive()
     layout = tiny.at(serve(sending(archive), refusing(500)), archive)
-    assert all(record.state == "verified" for record in fetch_cifar10(log=print, layout=layout))
+    assert all(record.state == "verified" for record in fetch(log=print, layout=layout))
     messages: list[str] = []
-    fetch_cifar10(log=messages.append, layout=layout)
+    fetch(log=messages.append, layout=layout)
     assert messages == [], "what is there is not fetched again"
 
 
@@ -159,7 +160,7 @@ def test_a_full_disk_ends_the_search(
     archive = tiny.binary_archive()
     messages: list[str] = []
     with pytest.raises(SourceError, match=r"cannot be kept in the cache .*No space left"):
-        fetch_cifar10(log=messages.append, layout=tiny.at(serve(sending(archive)), archive))
+        fetch(log=messages.append, layout=tiny.at(serve(sending(archive)), archive))
     assert messages == [], "another source would fill the same disk"
     assert states(tiny) == ["missing"] * 6
     assert not list(cache.glob(".work-*"))
@@ -174,7 +175,7 @@ def test_a_disk_that_fills_while_downloading_is_the_source_s_reason(
     monkeypatch.setattr(Path, "write_bytes", fail)
     archive = tiny.binary_archive()
     with pytest.raises(SourceError, match=r"official archive .*: No space left on device"):
-        fetch_cifar10(log=print, layout=tiny.at(serve(sending(archive)), archive))
+        fetch(log=print, layout=tiny.at(serve(sending(archive)), archive))
     assert not list(cache.glob(".work-*"))
 
 
@@ -298,12 +299,12 @@ def test_without_locks_whole_files_still_land(
 def test_a_cached_file_is_checked_whenever_it_is_read(tiny: TinyCifar, cache: Path) -> None:
     write_files(cache, tiny.binary_files())
     part = tiny.layout.test
-    read_cached(cache, part, tiny.layout)
+    read_binary(cache, part, tiny.layout)
     with (cache / "test_batch.bin").open("r+b") as file:
         file.seek(5000)
         file.write(b"\0\1\2")
     with pytest.raises(Exception, match="is not test_batch"):
-        read_cached(cache, part, tiny.layout)
+        read_binary(cache, part, tiny.layout)
 
 
 def test_all_stems_are_files_of_the_cache(tiny: TinyCifar, cache: Path) -> None:

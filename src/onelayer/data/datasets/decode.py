@@ -1,9 +1,8 @@
 """The forms that CIFAR is published in, found in a folder or an archive and turned into records.
 
 Archives are unpacked so that only what is expected is written, and only where it belongs. The
-python files are pickles, and a pickle can name any function to be called: this unpickler knows
-three names that build an array, hands out inert stand-ins for them, and refuses every other name.
-No code outside this file runs, NumPy's own included.
+python files are pickles, and a pickle can name any function to be called: this unpickler hands out
+inert stand-ins for the names that build an array, and refuses every other name.
 """
 
 from __future__ import annotations
@@ -74,7 +73,15 @@ def read_python(folder: Path, part: RecordFile, layout: Layout) -> Records:
     """The records of an official python file, which is a pickle; nothing that it names is run."""
     path = folder / part.stem
     raw = read_bounded(path, layout.max_file_bytes)
-    fields = _unpickle(raw, path, layout)
+    try:
+        fields = _Unpickler(raw, path).load()
+    except DataError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
+        raise DataError(
+            f"{path} is not a python file of {layout.name}: it cannot be unpickled "
+            f"({type(error).__name__}: {error}); download it again."
+        ) from error
     if not isinstance(fields, dict):
         raise DataError(
             f"{path} must hold a dictionary of data and labels, but it holds "
@@ -162,7 +169,16 @@ def open_folder(folder: Path, layout: Layout) -> Iterator[Reader]:
         yield lambda part: form.read(place, part, layout)
     elif archives:
         form = archives[0]
-        with _unpacked(folder / form.archive, form, layout) as unpacked:
+        archive = folder / form.archive
+        with ExitStack() as stack:
+            try:
+                unpacked = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                unpack_form(archive, form, unpacked, layout)
+            except OSError as error:
+                raise DataError(
+                    f"{archive} cannot be unpacked to {tempfile.gettempdir()}: "
+                    f"{error.strerror or error}; free some space there or set TMPDIR."
+                ) from error
             yield lambda part: form.read(unpacked, part, layout)
     else:
         raise DataError(_nothing_found(folder, layout))
@@ -256,20 +272,6 @@ class _Bounded(io.RawIOBase):
         return raw
 
 
-@contextmanager
-def _unpacked(archive: Path, form: Form, layout: Layout) -> Iterator[Path]:
-    with ExitStack() as stack:
-        try:
-            temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onelayer-")))
-            unpack_form(archive, form, temporary, layout)
-        except OSError as error:
-            raise DataError(
-                f"{archive} cannot be unpacked to {tempfile.gettempdir()}: "
-                f"{error.strerror or error}; free some space there or set TMPDIR."
-            ) from error
-        yield temporary
-
-
 def _find_files(folder: Path, layout: Layout) -> tuple[Path, Form] | None:
     """The folder and form with the most files: a whole set beats a part of one."""
     forms = FORMS[layout.name]
@@ -309,16 +311,8 @@ def _strip_pixels(raw: bytes, rows: int, path: Path) -> NDArray[np.uint8]:
     return strip.transpose(0, 2, 1).reshape(rows, PIXEL_BYTES)
 
 
-class _ForbiddenError(Exception):
-    """A pickle asked for a name that these files do not hold."""
-
-
-class _ArrayType:
-    """Stands for the name numpy.ndarray: it is passed on, never called."""
-
-
-class _State:
-    """Takes whatever state a pickle sets, and does nothing with it."""
+class _Inert:
+    """Stands for an object of a pickle: it keeps what that is made from, and runs nothing."""
 
     state: object = None
 
@@ -329,14 +323,6 @@ class _State:
         self.state = state
 
 
-class _Array(_State):
-    """What an array's pickle says about it."""
-
-
-class _Dtype(_State):
-    """What a dtype's pickle says about it."""
-
-
 def _encode(text: object, encoding: object = "latin1") -> bytes:
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError("bytes must be latin-1 text")
@@ -344,42 +330,33 @@ def _encode(text: object, encoding: object = "latin1") -> bytes:
 
 
 _ADMITTED: Mapping[tuple[str, str], Callable[..., object]] = {
-    ("numpy.core.multiarray", "_reconstruct"): _Array,
-    ("numpy._core.multiarray", "_reconstruct"): _Array,
-    ("numpy", "ndarray"): _ArrayType,
-    ("numpy", "dtype"): _Dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _Inert,
+    ("numpy._core.multiarray", "_reconstruct"): _Inert,
+    ("numpy", "ndarray"): _Inert,
+    ("numpy", "dtype"): _Inert,
     ("_codecs", "encode"): _encode,
 }
 
 
 class _Unpickler(pickle.Unpickler):
+    def __init__(self, raw: bytes, where: Path) -> None:
+        super().__init__(io.BytesIO(raw), encoding="bytes")
+        self.where = where
+
     def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ADMITTED[module, name]
-        except KeyError:
-            raise _ForbiddenError(f"{module}.{name}") from None
-
-
-def _unpickle(raw: bytes, path: Path, layout: Layout) -> object:
-    try:
-        return _Unpickler(io.BytesIO(raw), encoding="bytes").load()
-    except _ForbiddenError as forbidden:
-        raise DataError(
-            f"{path} asks for {forbidden}, which {layout.name}'s python files do not hold; nothing "
-            "was run. Do not trust this file: download it again from the official archive."
-        ) from None
-    except Exception as error:  # a damaged pickle can raise anything
-        raise DataError(
-            f"{path} is not a python file of {layout.name}: it cannot be unpickled "
-            f"({type(error).__name__}: {error}); download it again."
-        ) from error
+        if (module, name) not in _ADMITTED:
+            raise DataError(
+                f"{self.where} asks for {module}.{name}, which such files do not hold; nothing was "
+                "run. Do not trust this file: download it again from the official archive."
+            )
+        return _ADMITTED[module, name]
 
 
 def _pixels(array: object, rows: int, path: Path) -> NDArray[np.uint8]:
     """The pixels, (rows, 3072), out of a stand-in for an array."""
     match array:
-        case _Array(
-            state=(_, shape, _Dtype(made_from=("u1" | b"u1", *_)), fortran, bytes(raw))
+        case _Inert(
+            state=(_, shape, _Inert(made_from=("u1" | b"u1", *_)), fortran, bytes(raw))
         ) if shape == (rows, PIXEL_BYTES) and len(raw) == rows * PIXEL_BYTES:
             return np.frombuffer(raw, np.uint8).reshape(shape, order="F" if fortran else "C")
     raise DataError(
