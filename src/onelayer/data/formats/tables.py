@@ -43,10 +43,7 @@ _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 _PIECE_BYTES, _LABEL_ROWS, _PAGE_BYTES = 4 << 20, 1 << 20, 1 << 20
 
 # pyarrow ships no types.
-Columns = Any
-Column = Any
-Schema = Any
-Batch = Any
+Columns = Column = Schema = Batch = Any
 
 
 def is_frame(source: object) -> bool:
@@ -76,7 +73,7 @@ def frame_table(
 
 
 class TableFile(ABC):
-    """A file of columns. A further format gives `kind`, `read` and maybe `shard`."""
+    """A file of columns."""
 
     kind: ClassVar[str]
 
@@ -133,24 +130,15 @@ class CsvFile(TableFile):
                     f"{path} must have commas between its columns, but it has {called}; save it "
                     "with commas."
                 )
-        self._check_utf8(columns)
-        return columns
-
-    def _check_utf8(self, columns: Columns) -> None:
-        """Refuse bytes that are not UTF-8; pyarrow takes a column with some of them for binary."""
-        import pyarrow as pa
-
-        for name, column in zip(columns.column_names, columns.columns, strict=True):
-            if not pa.types.is_binary(column.type):
-                continue
-            for row, value in enumerate(column.to_pylist()):
-                try:
-                    (value or b"").decode()
-                except UnicodeDecodeError:
+        for name, column in zip(names, columns.columns, strict=True):
+            # pyarrow takes a column for binary where some of it is not UTF-8.
+            for row, value in enumerate(column.to_pylist() if column.type == "binary" else ()):
+                if value is not None and value.decode(errors="ignore").encode() != value:
                     raise DataError(
-                        f"{self.path} must be UTF-8, but column {name!r}, row {row} is {value!r}; "
-                        "save it as UTF-8."
-                    ) from None
+                        f"{path} must be UTF-8, but column {name!r}, row {row} is {value!r}; save "
+                        "it as UTF-8."
+                    )
+        return columns
 
 
 class PiecesFile(TableFile):
@@ -163,45 +151,52 @@ class PiecesFile(TableFile):
 
     @staticmethod
     @abstractmethod
+    def sizes(file: Any) -> list[int]:
+        """How many rows each piece has."""
+
+    @staticmethod
+    @abstractmethod
     def batches(file: Any, piece: int, names: Sequence[str], rows: int) -> Iterator[Batch]:
         """The opened columns of a piece, maybe at most so many rows at a time."""
 
-    def _shard(
-        self, schema: Schema, names: list[str], label: str | None, sizes: list[int]
-    ) -> TableShard:
-        """The pieces of these sizes; a row is read where rows are lists of unknown length."""
-        import pyarrow as pa
-
-        filled = tuple(i for i, size in enumerate(sizes) if size)
-        if not filled:
-            raise _no_rows(str(self.path))
-        kinds, width = [schema.field(name).type for name in names], len(names)
-        lists = _is_list(kinds[0])
-        if lists:
-            if pa.types.is_fixed_size_list(kinds[0]):
-                width = kinds[0].list_size
-            else:
-                with self.open(self.path, names) as file:
-                    first = next(self.batches(file, filled[0], names, 1))
-                    width = len(first[names[0]][0] or ())
-            if not width:
-                raise DataError(
-                    f"{self.path}, column {names[0]!r}: the first row is an empty list; give each "
-                    "row at least one feature."
-                )
-            kinds = [kinds[0].value_type]
-        dtype = np.result_type(
-            *(streamed_dtype(np.dtype(kind.to_pandas_dtype()), str(self.path)) for kind in kinds)
-        )
+    def shard(self) -> TableShard:
+        """The rows left in the file; a row is read where rows are lists of unknown length."""
+        path, where = self.path, str(self.path)
+        with file_errors(path, self.kind):
+            with self.open(path) as file:
+                schema = getattr(file, "schema_arrow", file.schema)
+            names, label = _choose(schema, where, self.spec, self.log)
+            others = [name for name in schema.names if name not in names]
+            with self.open(path, [label or (others or schema.names)[0]]) as file:
+                sizes = self.sizes(file)
+            pieces = tuple(i for i, size in enumerate(sizes) if size)
+            if not pieces:
+                raise _no_rows(where)
+            kinds, width = [schema.field(name).type for name in names], len(names)
+            lists = _is_list(kinds[0])
+            if lists:
+                width = getattr(kinds[0], "list_size", 0)
+                if not width:
+                    with self.open(path, names) as file:
+                        first = next(self.batches(file, pieces[0], names, 1))
+                        width = len(first[names[0]][0] or ())
+                if not width:
+                    raise DataError(
+                        f"{where}, column {names[0]!r}: the first row is an empty list; give each "
+                        "row at least one feature."
+                    )
+                kinds = [kinds[0].value_type]
+            stored = (np.dtype(kind.to_pandas_dtype()) for kind in kinds)
+            dtype = np.result_type(*(streamed_dtype(one, where) for one in stored))
         return TableShard(
-            self.path,
-            np.cumsum([0, *(sizes[i] for i in filled)], dtype=np.int64),
+            path,
+            np.cumsum([0, *(sizes[i] for i in pieces)], dtype=np.int64),
             width,
             dtype,
             None if lists else tuple(names),
             largest_value(dtype),
             type(self),
-            filled,
+            pieces,
             tuple(names),
             label,
         )
@@ -221,13 +216,6 @@ class ParquetFile(PiecesFile):
                 columns = file.read()
             return _validated(columns)
 
-    def shard(self) -> TableShard:
-        """The rows left in the file: only its footer is read, and a row where rows are lists."""
-        with file_errors(self.path, self.kind), self.open(self.path) as file:
-            about, schema = file.metadata, file.schema_arrow
-            sizes = [about.row_group(i).num_rows for i in range(about.num_row_groups)]
-            return self._shard(schema, *_choose(schema, str(self.path), self.spec, self.log), sizes)
-
     @staticmethod
     def open(path: Path, names: Sequence[str] = ()) -> Any:
         """The file, which is read a few pages at a time."""
@@ -236,6 +224,12 @@ class ParquetFile(PiecesFile):
         return parquet.ParquetFile(
             path, buffer_size=_PAGE_BYTES, pre_buffer=False, page_checksum_verification=True
         )
+
+    @staticmethod
+    def sizes(file: Any) -> list[int]:
+        """How many rows each row group has."""
+        about = file.metadata
+        return [about.row_group(i).num_rows for i in range(about.num_row_groups)]
 
     @staticmethod
     def batches(file: Any, piece: int, names: Sequence[str], rows: int) -> Any:
@@ -254,49 +248,38 @@ class ArrowFile(PiecesFile):
 
         with file_errors(self.path, "Arrow file or stream"):
             mapped = pa.memory_map(str(self.path))
-            if self._is_stream():
-                # pyarrow takes a stream that breaks off between two batches for a whole one.
-                with self.path.open("rb") as file:
-                    file.seek(-min(len(_END_OF_STREAM), self.path.stat().st_size), 2)
-                    if file.read() != _END_OF_STREAM:
-                        raise ValueError("its end mark is missing: truncated or no Arrow stream")
-                return _validated(pa.ipc.open_stream(mapped).read_all())
-            return _validated(pa.ipc.open_file(mapped).read_all())
+            if not _is_stream(self.path):
+                return _validated(pa.ipc.open_file(mapped).read_all())
+            # pyarrow takes a stream that breaks off between two batches for a whole one.
+            with self.path.open("rb") as file:
+                file.seek(-min(len(_END_OF_STREAM), self.path.stat().st_size), 2)
+                if file.read() != _END_OF_STREAM:
+                    raise ValueError("its end mark is missing: truncated or no Arrow stream")
+            return _validated(pa.ipc.open_stream(mapped).read_all())
 
     def shard(self) -> TableShard:
-        """The rows left in the file: of its record batches the shortest column is read."""
-        path = self.path
-        with file_errors(path, self.kind):
-            if self._is_stream():
-                raise DataError(
-                    f"{path} is an Arrow stream, or no Arrow file: only a file says where its "
-                    "record batches are; write it with pyarrow.ipc.new_file."
-                )
-            with self.open(path) as file:
-                schema, batches = file.schema, file.num_record_batches
-            names, label = _choose(schema, str(path), self.spec, self.log)
-            others = [name for name in schema.names if name not in names]
-            with self.open(path, [label or (others or schema.names)[0]]) as file:
-                sizes = [file.get_batch(i).num_rows for i in range(batches)]
-            shard = self._shard(schema, names, label, sizes)
-        if max(sizes) * shard.row_bytes > MAX_BATCH_BYTES:
+        """The rows left in the file; a record batch can only be read as a whole."""
+        path, shard = self.path, super().shard()
+        largest = int(np.diff(shard.blocks).max())
+        if largest * shard.row_bytes > MAX_BATCH_BYTES:
             raise DataError(
-                f"{path} has a record batch of {max(sizes)} rows, which can only be read as a "
-                f"whole; write it with max_chunksize={max(1, MAX_BATCH_BYTES // shard.row_bytes)} "
-                "or less, or give stream=False (--no-stream) to map the file."
+                f"{path} has a record batch of {largest} rows, which can only be read as a whole; "
+                f"write it with max_chunksize={max(1, MAX_BATCH_BYTES // shard.row_bytes)} or "
+                "less, or give stream=False (--no-stream) to map the file."
             )
         return shard
-
-    def _is_stream(self) -> bool:
-        with self.path.open("rb") as file:
-            return file.read(6) != b"ARROW1"
 
     @staticmethod
     @contextmanager
     def open(path: Path, names: Sequence[str] = ()) -> Iterator[Any]:
-        """The file, not mapped, to read these columns or all of them."""
+        """The file, not mapped."""
         import pyarrow as pa
 
+        if _is_stream(path):
+            raise DataError(
+                f"{path} is an Arrow stream, or no Arrow file: only a file says where its record "
+                "batches are; write it with pyarrow.ipc.new_file."
+            )
         with pa.OSFile(str(path)) as source:
             schema = pa.ipc.open_file(source).schema
             chosen = [schema.get_field_index(name) for name in names]
@@ -304,8 +287,13 @@ class ArrowFile(PiecesFile):
             yield pa.ipc.open_file(source, options=options)
 
     @staticmethod
+    def sizes(file: Any) -> list[int]:
+        """How many rows each record batch has, for which the opened columns are read."""
+        return [file.get_batch(i).num_rows for i in range(file.num_record_batches)]
+
+    @staticmethod
     def batches(file: Any, piece: int, names: Sequence[str], rows: int) -> Iterator[Batch]:
-        """The record batch, which can only be read as a whole."""
+        """The record batch."""
         yield file.get_batch(piece)
 
 
@@ -356,15 +344,21 @@ class _BatchReader:
         self._piece = -1
 
     def read(self, start: int, into: NDArray[Any]) -> None:
-        done = 0
-        with file_errors(self._shard.path, "file"):
+        import pyarrow as pa
+
+        shard, done, where = self._shard, 0, str(self._shard.path)
+        with file_errors(shard.path, "file"):
             while done < len(into):
                 row = start + done
                 if self._batch is None or not 0 <= row - self._first < self._batch.num_rows:
                     self._batch = self._fetch(row)
                 part = self._batch.slice(row - self._first, len(into) - done)
-                self._convert(part, row, into[done : done + part.num_rows])
-                done += part.num_rows
+                rows = _rows(pa.Table.from_batches([part]), shard.columns, where, row)
+                if rows.shape[1] != into.shape[1]:
+                    place = f"{where}, column {shard.columns[0]!r}"
+                    raise _other_length(place, into.shape[1], row, rows.shape[1])
+                into[done : done + len(rows)] = rows
+                done += len(rows)
 
     def close(self) -> None:
         self._batches, self._batch = iter(()), None
@@ -385,17 +379,6 @@ class _BatchReader:
             if row < self._next:
                 return batch
         raise ValueError(f"it ends before row {row}")
-
-    def _convert(self, part: Batch, row: int, into: NDArray[Any]) -> None:
-        import pyarrow as pa
-
-        shard = self._shard
-        rows = _rows(pa.Table.from_batches([part]), shard.columns, str(shard.path), row)
-        if rows.shape[1] != into.shape[1]:
-            raise _other_length(
-                f"{shard.path}, column {shard.columns[0]!r}", into.shape[1], row, rows.shape[1]
-            )
-        into[...] = rows
 
 
 def _validated(columns: Columns) -> Columns:
@@ -549,10 +532,12 @@ def _is_list(kind: Any) -> bool:
 
 
 def _is_text(kind: Any) -> bool:
-    from pyarrow import types
+    return str(kind) in ("string", "large_string", "string_view")
 
-    view = getattr(types, "is_string_view", types.is_string)  # newer than pyarrow 16.0
-    return bool(types.is_string(kind) or types.is_large_string(kind) or view(kind))
+
+def _is_stream(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(6) != b"ARROW1"
 
 
 def _no_rows(where: str) -> DataError:
