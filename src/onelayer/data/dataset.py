@@ -23,9 +23,8 @@ class Dataset:
     """Labelled rows, kept as they are stored.
 
     Attributes:
-        X: (N, D) features, uint8, float16, float32 or float64; rows become C-contiguous, which
-            copies only an array that is not. Or `StoredRows`, which stay in their files and read
-            what is sliced from them.
+        X: (N, D) features, uint8, float16, float32 or float64; only an array that is not
+            C-contiguous is copied. Or `StoredRows`, which read from files what is sliced.
         y: (N,) labels, integers from 0 to K − 1; kept as int64.
         class_names: names of the K ≥ 2 classes.
         image_shape: (channels, height, width) when the D features are an image's channel planes
@@ -55,17 +54,28 @@ class Dataset:
     feature_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.feature_names is not None:
-            object.__setattr__(self, "feature_names", tuple(self.feature_names))
-        if stored_rows(self.X) is not None:  # numbers in files are checked as they are read
-            _check_shape(self.X, self.name)
-        else:
-            X = _checked_features(np.asarray(self.X), self.name, self.feature_names)
-            object.__setattr__(self, "X", X)
+        names = self.feature_names and tuple(self.feature_names)
+        object.__setattr__(self, "feature_names", names)
         object.__setattr__(self, "class_names", tuple(self.class_names))
+        stored = stored_rows(self.X) is not None
+        X = self.X if stored else np.asarray(self.X)
+        if X.ndim != 2:
+            raise self._error(f"X must have two dimensions, (N, D), but its shape is {X.shape}")
+        if X.dtype.name not in SUPPORTED_DTYPES:
+            known = ", ".join(SUPPORTED_DTYPES)
+            raise self._error(f"X must be {known}, but it is {X.dtype}; convert it with X.astype")
+        if 0 in X.shape:
+            raise self._error(
+                f"the data set is empty, X has shape {X.shape}; give at least one row and feature"
+            )
+        if not stored:  # numbers in files are checked as they are read
+            # A byte order that is not the machine's would reach the C++ kernel as other numbers.
+            X = np.ascontiguousarray(X, dtype=X.dtype.newbyteorder("="))
+            if (found := first_not_finite(X)) is not None:
+                raise not_finite(self.name, *found, X[found], names)
+        object.__setattr__(self, "X", X)
         self._check_meaning()
-        y = _checked_labels(np.asarray(self.y), self.rows, len(self.class_names), self.name)
-        object.__setattr__(self, "y", y)
+        object.__setattr__(self, "y", self._checked_labels(np.asarray(self.y)))
 
     def __repr__(self) -> str:
         return f"{self.name}: {self.rows} rows, {self._columns}"
@@ -111,9 +121,9 @@ class Dataset:
         try:
             return replace(self, X=self._chosen(index), y=self.y[index])
         except IndexError as error:
-            raise DataError(
-                f"{self.name}: rows must be numbers from 0 to {self.rows - 1}, a slice or "
-                f"{self.rows} booleans, but the choice does not fit ({error})."
+            raise self._error(
+                f"rows must be numbers from 0 to {self.rows - 1}, a slice or {self.rows} booleans, "
+                f"but the choice does not fit ({error})"
             ) from error
 
     def _chosen(self, index: slice | NDArray[np.generic]) -> NDArray[np.generic]:
@@ -124,35 +134,57 @@ class Dataset:
         if stored is None:
             return copy_rows(self.X, numbers)
         if (np.diff(numbers) <= 0).any():
-            raise DataError(
-                f"{self.name}: rows that stay in files are chosen in their own order, but the "
-                "choice is not ascending; sort it, or read them with X[rows]."
+            raise self._error(
+                "rows that stay in files are chosen in their own order, but the choice is not "
+                "ascending; sort it, or read them with X[rows]"
             )
         return cast(NDArray[np.generic], stored.take(numbers))
 
     def _check_meaning(self) -> None:
+        shape, names = self.image_shape, self.feature_names
         if self.classes < 2:
-            raise DataError(
-                f"{self.name}: a classifier needs at least 2 classes, but class_names holds "
-                f"{self.classes}; name every class."
+            raise self._error(
+                "a classifier needs at least 2 classes, but class_names holds "
+                f"{self.classes}; name every class"
             )
         if not 0 < self.max_value < np.inf:
-            raise DataError(
-                f"{self.name}: max_value must be a finite number above 0, but it is "
-                f"{self.max_value}."
+            raise self._error(
+                f"max_value must be a finite number above 0, but it is {self.max_value}"
             )
-        if self.image_shape is not None and (
-            len(self.image_shape) != 3 or prod(self.image_shape) != self.features
-        ):
-            raise DataError(
-                f"{self.name}: image_shape must be (channels, height, width) with a product of "
-                f"{self.features} features, but it is {self.image_shape}."
+        if shape is not None and (len(shape) != 3 or prod(shape) != self.features):
+            raise self._error(
+                "image_shape must be (channels, height, width) with a product of "
+                f"{self.features} features, but it is {shape}"
             )
-        if self.feature_names is not None and len(self.feature_names) != self.features:
-            raise DataError(
-                f"{self.name}: feature_names must name each of the {self.features} features, but "
-                f"there are {len(self.feature_names)} names."
+        if names is not None and len(names) != self.features:
+            raise self._error(
+                f"feature_names must name each of the {self.features} features, but there are "
+                f"{len(names)} names"
             )
+
+    def _checked_labels(self, y: NDArray[Any]) -> NDArray[np.int64]:
+        top = self.classes - 1
+        if y.shape != (self.rows,):
+            raise self._error(
+                f"y must hold one label for each of the {self.rows} rows of X, but its shape is "
+                f"{y.shape}"
+            )
+        if y.dtype.kind not in "iu":
+            raise self._error(
+                f"labels must be integers from 0 to {top}, but y is {y.dtype}; encode them first, "
+                "or use onelayer.split, which takes labels of any type"
+            )
+        wrong = (y < 0) | (y > top)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise self._error(
+                f"labels must be 0 to {top} for {self.classes} classes, but row {row} has label "
+                f"{y[row]}; correct the label or name every class"
+            )
+        return np.ascontiguousarray(y, dtype=np.int64)
+
+    def _error(self, what: str) -> DataError:
+        return DataError(f"{self.name}: {what}.")
 
 
 @dataclass(frozen=True)
@@ -204,18 +236,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class DataCard:
-    """Which data a result was trained on.
-
-    Attributes:
-        name: the data set's name, "cifar10" or "digits".
-        source: where its files came from, a sentence.
-        class_names: names of the K classes.
-        image_shape: (channels, height, width) when the D features are an image, else None.
-        train_rows: rows trained on.
-        validation_rows: rows of the validation set.
-        test_rows: rows of the test set.
-        feature_names: names of the D features, or None.
-    """
+    """Which data a result was trained on: names and sizes, no rows."""
 
     name: str
     source: str
@@ -233,7 +254,7 @@ def training_rows(data: Dataset | Splits) -> Dataset:
 
 
 def data_card(data: Dataset | Splits) -> DataCard:
-    """Names and sizes of the data, no rows."""
+    """The card of the data."""
     train = training_rows(data)
     return DataCard(
         name=data.name,
@@ -250,8 +271,8 @@ def data_card(data: Dataset | Splits) -> DataCard:
 def copy_rows(X: NDArray[Any], indices: NDArray[np.integer[Any]]) -> NDArray[Any]:
     """X[indices] as a new array, read in the order of the file where X is mapped from one.
 
-    Every piece of the map is let go of at once. A mapped page stays on the process's account after
-    it was touched; so at no moment more is in memory than the copies and one piece.
+    Every piece of the map is let go of at once, since a mapped page stays on the process's account
+    after it was touched: no more is in memory than the copies and one piece.
     """
     base: object = X
     while isinstance(base, np.ndarray):
@@ -265,55 +286,3 @@ def copy_rows(X: NDArray[Any], indices: NDArray[np.integer[Any]]) -> NDArray[Any
         if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             base.madvise(mmap.MADV_DONTNEED)  # read again where it is touched again
     return copies
-
-
-def _check_shape(X: NDArray[np.generic], name: str) -> None:
-    if X.ndim != 2:
-        raise DataError(
-            f"{name}: X must have two dimensions, rows and features, but its shape is {X.shape}."
-        )
-    if X.dtype.name not in SUPPORTED_DTYPES:
-        raise DataError(
-            f"{name}: X must be {', '.join(SUPPORTED_DTYPES)}, but it is {X.dtype}; convert it "
-            "with X.astype."
-        )
-    if 0 in X.shape:
-        raise DataError(
-            f"{name}: the data set is empty, X has shape {X.shape}; give at least one row and one "
-            "feature."
-        )
-
-
-def _checked_features(
-    X: NDArray[np.generic], name: str, feature_names: tuple[str, ...] | None
-) -> NDArray[np.generic]:
-    _check_shape(X, name)
-    # A byte order that is not the machine's would reach the C++ kernel as other numbers.
-    X = np.ascontiguousarray(X, dtype=X.dtype.newbyteorder("="))
-    found = first_not_finite(X)
-    if found is not None:
-        raise not_finite(name, *found, X[found], feature_names)
-    return X
-
-
-def _checked_labels(
-    y: NDArray[np.generic], rows: int, classes: int, name: str
-) -> NDArray[np.int64]:
-    if y.ndim != 1 or len(y) != rows:
-        raise DataError(
-            f"{name}: y must hold one label for each of the {rows} rows of X, but its shape is "
-            f"{y.shape}."
-        )
-    if y.dtype.kind not in "iu":
-        raise DataError(
-            f"{name}: labels must be integers from 0 to {classes - 1}, but y is {y.dtype}; encode "
-            "them first, or use onelayer.split, which takes labels of any type."
-        )
-    wrong = (y < 0) | (y >= classes)  # type: ignore[operator]
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise DataError(
-            f"{name}: labels must be 0 to {classes - 1} for {classes} classes, but row {row} has "
-            f"label {y[row]}; correct the label or name every class."
-        )
-    return np.ascontiguousarray(y, dtype=np.int64)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onelayer.data.classes import name_classes, number_labels
 from onelayer.data.dataset import Dataset, Splits
@@ -17,8 +15,8 @@ from onelayer.data.datasets import layout
 from onelayer.data.datasets.cifar import load_cifar10, load_cifar100
 from onelayer.data.datasets.decode import holds_files
 from onelayer.data.datasets.digits import load_digits
-from onelayer.data.formats.base import ReadOptions, Table, is_pattern
-from onelayer.data.formats.images import has_sub_folders, parse_size, parts_of
+from onelayer.data.formats.base import ReadOptions, Table, check_columns, is_pattern
+from onelayer.data.formats.images import parse_size, parts_of, sub_folders
 from onelayer.data.formats.registry import holds_shards, names_file, read_table
 from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.progress import Log, print_line
@@ -28,8 +26,9 @@ from onelayer.errors import DataError, SettingsError
 
 DIGITS, CIFAR10, CIFAR100, OWN = "digits", "cifar10", "cifar100", "own"
 
-_TRAIN_BATCHES = (1,)
-_VALIDATION_BATCHES = (2,)
+# The options that have another default than None.
+_DEFAULTS = {"test_size": TEST_SIZE, "validation_size": VALIDATION_SIZE, "split_seed": 0}
+_BATCHES = (1,), (2,)
 
 
 def load(
@@ -45,8 +44,8 @@ def load(
     split_seed: int = 0,
     image_size: int | str | tuple[int, int] | None = None,
     stream: bool | None = None,
-    train_batches: Sequence[int] = _TRAIN_BATCHES,
-    validation_batches: Sequence[int] = _VALIDATION_BATCHES,
+    train_batches: Sequence[int] = _BATCHES[0],
+    validation_batches: Sequence[int] = _BATCHES[1],
     progress: bool = True,
     log: Log | None = None,
 ) -> Splits:
@@ -98,40 +97,52 @@ def load(
         >>> splits.train.X.shape, splits.train.X.dtype, splits.train.image_shape
         ((1000, 64), dtype('uint8'), (1, 8, 8))
     """
-    options = LoadOptions(
-        labels, test, test_labels, test_size, validation, validation_labels, validation_size,
-        split_seed, image_size, stream,
-    )  # fmt: skip
+    options = {
+        "labels": labels, "test": test, "test_labels": test_labels, "test_size": test_size,
+        "validation": validation, "validation_labels": validation_labels,
+        "validation_size": validation_size, "split_seed": split_seed,
+        "image_size": image_size, "stream": stream,
+    }  # fmt: skip
+    _check(options)
     batches = (tuple(train_batches), tuple(validation_batches))
     kind, path = _locate(source)
-    if kind != CIFAR10 and batches != (_TRAIN_BATCHES, _VALIDATION_BATCHES):
+    if kind != CIFAR10 and batches != _BATCHES:
         name = "the data frame" if is_frame(source) else source
         raise SettingsError(
             f"train_batches and validation_batches have no effect on {name}; leave them out."
         )
     if kind == CIFAR10:
         if path is None or not os.path.isdir(path) or holds_files(path, layout.CIFAR10):
-            options.refuse_all_but((), "CIFAR-10, which is split by its batches")
+            _refuse(options, set(options), "CIFAR-10, which is split by its batches")
         return load_cifar10(
             path, train_batches=batches[0], validation_batches=batches[1], progress=progress,
             log=log,
         )  # fmt: skip
     if kind == DIGITS:
-        options.refuse_all_but((), "the digits, whose split is fixed")
+        _refuse(options, set(options), "the digits, whose split is fixed")
         return load_digits()
     log = log or print_line
     if kind == CIFAR100:
-        options.refuse_all_but(
-            ("validation_size", "split_seed"), "CIFAR-100, which has its own test rows"
-        )
+        others = set(options) - {"validation_size", "split_seed"}
+        _refuse(options, others, "CIFAR-100, which has its own test rows")
         return load_cifar100(
             path, validation_size=validation_size, split_seed=split_seed, log=log, progress=progress
         )
     if is_frame(source):
-        names = {field.name for field in fields(options)}
-        options.refuse_all_but(names - {"image_size", "stream"}, "a data frame")
+        _refuse(options, {"image_size", "stream"}, "a data frame")
     read = ReadOptions(log, parse_size(image_size), split_seed, progress, stream)
-    return _load_own(source if path is None else path, options, read)
+    tables = _read_parts(source if path is None else path, options, read)
+    whole, given = _number(tables)
+    splits = split_dataset(
+        whole, given, test_size=test_size, validation_size=validation_size, seed=split_seed, log=log
+    )
+    train = splits.train
+    if np.count_nonzero(np.diff(train.y)) == train.classes - 1 and train.rows > 2 * train.classes:
+        log(
+            f"{train.name}: the training rows are sorted by class; keep shuffling on, because "
+            "batches in file order hold a single class."
+        )
+    return splits
 
 
 def names_cifar10(source: Any) -> bool:
@@ -139,51 +150,35 @@ def names_cifar10(source: Any) -> bool:
     return _locate(source)[0] == CIFAR10
 
 
-@dataclass(frozen=True, eq=False)
-class LoadOptions:
-    """The options of `load` that not every data set has; the fields are its arguments."""
+def _check(options: Mapping[str, Any]) -> None:
+    """Raise `SettingsError` for options of `load` that are out of range or exclude each other."""
+    check_split(options["test_size"], options["validation_size"], options["split_seed"])
+    parse_size(options["image_size"])
+    for role in ("test", "validation"):
+        part, size, labels = (options[role + more] for more in ("", "_size", "_labels"))
+        if isinstance(part, int | float):
+            raise SettingsError(
+                f"{role} (--{role}) must name a file, folder or data frame, but it is {part}; "
+                f"a fraction is given by {role}_size (--{role}-size)."
+            )
+        if part is not None and size != _DEFAULTS[f"{role}_size"]:
+            raise SettingsError(
+                f"give either {role} (--{role}) or {role}_size (--{role}-size), not both."
+            )
+        if part is None and labels is not None:
+            raise SettingsError(
+                f"{role}_labels (--{role}-labels) needs {role} (--{role}), which is not given; "
+                "name the rows or leave the labels out."
+            )
 
-    labels: Any = None
-    test: Any = None
-    test_labels: Any = None
-    test_size: float = TEST_SIZE
-    validation: Any = None
-    validation_labels: Any = None
-    validation_size: float = VALIDATION_SIZE
-    split_seed: int = 0
-    image_size: int | str | tuple[int, int] | None = None
-    stream: bool | None = None
 
-    def __post_init__(self) -> None:
-        check_split(self.test_size, self.validation_size, self.split_seed)
-        parse_size(self.image_size)
-        for role, default in (("test", TEST_SIZE), ("validation", VALIDATION_SIZE)):
-            part, size = getattr(self, role), getattr(self, f"{role}_size")
-            if isinstance(part, int | float):
-                raise SettingsError(
-                    f"{role} (--{role}) must name a file, folder or data frame, but it is {part}; "
-                    f"a fraction is given by {role}_size (--{role}-size)."
-                )
-            if part is not None and size != default:
-                raise SettingsError(
-                    f"give either {role} (--{role}) or {role}_size (--{role}-size), not both."
-                )
-            if part is None and getattr(self, f"{role}_labels") is not None:
-                raise SettingsError(
-                    f"{role}_labels (--{role}-labels) needs {role} (--{role}), which is not given; "
-                    "name the rows or leave the labels out."
-                )
-
-    def refuse_all_but(self, allowed: Collection[str], data: str) -> None:
-        """Raise `SettingsError` for an option that was set and has no effect on this data set."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            unset = value is None or (field.default is not None and value == field.default)
-            if field.name not in allowed and not unset:
-                option = field.name.replace("_", "-")
-                raise SettingsError(
-                    f"{field.name} (--{option}) has no effect on {data}; leave it out."
-                )
+def _refuse(options: Mapping[str, Any], names: Set[str], data: str) -> None:
+    """Raise `SettingsError` for options of these names, if set: they have no effect on the data."""
+    for name in options:
+        value, default = options[name], _DEFAULTS.get(name)
+        if name in names and value is not None and (default is None or value != default):
+            option = name.replace("_", "-")
+            raise SettingsError(f"{name} (--{option}) has no effect on {data}; leave it out.")
 
 
 def _locate(source: Any) -> tuple[str, Path | None]:
@@ -209,7 +204,7 @@ def _locate(source: Any) -> tuple[str, Path | None]:
         for data_set in (layout.CIFAR10, layout.CIFAR100):
             if holds_files(path, data_set):
                 return data_set.folder_name, path
-        own = holds_shards(path) or has_sub_folders(path)
+        own = holds_shards(path) or bool(sub_folders(path))
     else:
         # CIFAR-10's loader explains archives, and folders that do not exist.
         archive = path.suffix.lower() in (".gz", ".tgz", ".tar")
@@ -217,32 +212,12 @@ def _locate(source: Any) -> tuple[str, Path | None]:
     return OWN if own else CIFAR10, path
 
 
-def _load_own(source: Any, options: LoadOptions, read: ReadOptions) -> Splits:
-    """The user's own rows, split.
-
-    A part that is given by itself is kept as it is. What is not given is drawn from the training
-    rows, the test rows first. Rows in memory are copied for that, once; rows that stay in their
-    files are not, and training rows keep the order of the files.
-    """
-    whole, given = _number(_read_parts(source, options, read))
-    splits = split_dataset(
-        whole,
-        given,
-        test_size=options.test_size,
-        validation_size=options.validation_size,
-        seed=options.split_seed,
-        log=read.log,
-    )
-    _warn_of_order(splits.train, read.log)
-    return splits
-
-
-def _read_parts(source: Any, options: LoadOptions, read: ReadOptions) -> dict[str, Table]:
+def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> dict[str, Table]:
     """Read the training rows, and the validation and test rows that are given."""
     in_folders = not is_frame(source) and os.path.isdir(source) and not holds_shards(source)
     parts: dict[str, Any] = dict(parts_of(source)) if in_folders else {"train": source}
     for role in ("test", "validation"):
-        part = getattr(options, role)
+        part = options[role]
         if part is None:
             continue
         if role in parts:
@@ -251,12 +226,12 @@ def _read_parts(source: Any, options: LoadOptions, read: ReadOptions) -> dict[st
             )
         parts[role] = part if is_frame(part) else Path(part).expanduser()
         _check_another(parts[role], source, role)
-    by_column = options.labels if _names_column(options.labels) else None
+    column = options["labels"]
+    by_column = column if isinstance(column, str) and not names_file(column) else None
     tables = {}
     for role, part in parts.items():
         name = "labels" if role == "train" else f"{role}_labels"
-        labels = getattr(options, name)
-        labels = by_column if labels is None else labels
+        labels = by_column if options[name] is None else options[name]
         option = f"{name} (--{name.replace('_', '-')})"
         if is_frame(part):
             where = "data frame" if role == "train" else f"{role} data frame"
@@ -264,10 +239,6 @@ def _read_parts(source: Any, options: LoadOptions, read: ReadOptions) -> dict[st
         else:
             tables[role] = read_table(part, labels, option, read)
     return tables
-
-
-def _names_column(labels: Any) -> bool:
-    return isinstance(labels, str) and not names_file(labels)
 
 
 def _check_another(path: Any, source: Any, role: str) -> None:
@@ -286,14 +257,21 @@ def _number(tables: dict[str, Table]) -> tuple[Dataset, dict[str, Dataset]]:
     """Give all parts the training rows' classes and one type of features."""
     train = tables["train"]
     common = np.result_type(*(table.X.dtype for table in tables.values()))
-    class_names = name_classes(_labels(train), train.labels_where)
+    class_names = name_classes(train.labels, train.labels_where)
     datasets = {}
     for role, table in tables.items():
-        _check_columns(table, train)
-        X = _of_type(table, common)
+        check_columns(table.where, table.feature_names, train.where, train.feature_names)
+        X = table.X
+        if stored_rows(X) is None:
+            X = X.astype(common, copy=False)
+        elif X.dtype != common:
+            raise DataError(
+                f"{table.where} holds {X.dtype} features where other parts hold {common}; rows "
+                "that stay in their files are not converted, so give all parts one type."
+            )
         datasets[role] = Dataset(
             X=X,
-            y=number_labels(_labels(table), class_names, table.labels_where),
+            y=number_labels(table.labels, class_names, table.labels_where),
             class_names=class_names,
             image_shape=table.image_shape,
             max_value=train.max_value if X.dtype == np.uint8 else 1.0,
@@ -302,43 +280,3 @@ def _number(tables: dict[str, Table]) -> tuple[Dataset, dict[str, Dataset]]:
             feature_names=table.feature_names,
         )
     return datasets.pop("train"), datasets
-
-
-def _labels(table: Table) -> NDArray[Any]:
-    assert table.labels is not None  # noqa: S101  # read_table gives labels to every table
-    return table.labels
-
-
-def _of_type(table: Table, common: np.dtype[Any]) -> NDArray[Any]:
-    if stored_rows(table.X) is None:
-        return table.X.astype(common, copy=False)
-    if table.X.dtype != common:
-        raise DataError(
-            f"{table.where} holds {table.X.dtype} features where other parts hold {common}; rows "
-            "that stay in their files are not converted, so give all parts one type."
-        )
-    return table.X
-
-
-def _check_columns(table: Table, train: Table) -> None:
-    names, expected = table.feature_names or (), train.feature_names or ()
-    if names == expected:
-        return
-    for column, (name, other) in enumerate(zip(names, expected, strict=False)):
-        if name != other:
-            raise DataError(
-                f"{table.where}: feature {column} is the column {name!r} where {train.where} has "
-                f"{other!r}; give the same columns in the same order."
-            )
-    raise DataError(
-        f"{table.where} has {len(names)} columns of features where {train.where} has "
-        f"{len(expected)}; give the same columns in the same order."
-    )
-
-
-def _warn_of_order(train: Dataset, log: Log) -> None:
-    if np.count_nonzero(np.diff(train.y)) == train.classes - 1 and train.rows > 2 * train.classes:
-        log(
-            f"{train.name}: the training rows are sorted by class; keep shuffling on, because "
-            "batches in file order hold a single class."
-        )

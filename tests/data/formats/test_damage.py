@@ -262,7 +262,7 @@ def test_columns_that_differ_between_parts_are_named(tmp_path: Path) -> None:
     pa.parquet.write_table(table, tmp_path / "a.parquet")
     arguments = {"source": tmp_path / "a.parquet", "test": tmp_path / "t.parquet"}
     pa.parquet.write_table(table.select(["x1", "x0", "x2", "label"]), tmp_path / "t.parquet")
-    refused(arguments, r"t\.parquet: feature 0 is the column 'x1' where .*a\.parquet has 'x0'")
+    refused(arguments, r"t\.parquet has the column 'x1' where .*a\.parquet has 'x0'")
     pa.parquet.write_table(table.select(["x0", "x1", "label"]), tmp_path / "t.parquet")
     refused(arguments, r"t\.parquet has 2 columns of features where .*a\.parquet has 3")
 

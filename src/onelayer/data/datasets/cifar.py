@@ -47,7 +47,7 @@ def load_cifar10(
     sets, origin = _load(list(parts.values()), folder, layout, log, progress)
     used = ", ".join(f"{role} {_stems(files)}" for role, files in parts.items())
     source = f"{layout.name} from {origin}: {used}; SHA-256 as pinned."
-    return Splits(*sets, layout.folder_name, source)
+    return Splits(*sets, name=layout.folder_name, source=source)
 
 
 def load_cifar100(
@@ -65,11 +65,7 @@ def load_cifar100(
     """
     (train, test), _ = _load([(part,) for part in layout.parts], folder, layout, log, progress)
     splits = split_dataset(
-        train,
-        {"test": test},
-        test_size=TEST_SIZE,
-        validation_size=validation_size,
-        seed=split_seed,
+        train, {"test": test}, test_size=TEST_SIZE, validation_size=validation_size, seed=split_seed
     )
     return replace(splits, name=layout.folder_name)
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import zipfile
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.formats.base import (
     ColumnSpec,
-    Format,
+    RowsFile,
     Table,
     as_features,
     choose_labels,
@@ -53,18 +56,13 @@ class StoredArray:
     offset: int  # its first byte
     fortran: bool = False
     bfloat16: bool = False
-    content: bytes | None = None  # where its bytes are in memory already: of a compressed file
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its numbers."""
-        return _count(self.shape) * self.dtype.itemsize
+    content: bytes | None = None  # what stands for the file: a compressed member in memory
 
     def values(self, log: Log = lambda line: None) -> NDArray[Any]:
         """The array, mapped where it is in the file as it is."""
-        count, flat = _count(self.shape), np.empty(0, self.dtype)
+        count, flat = prod(self.shape), np.empty(0, self.dtype)
         if self.content is not None:
-            flat = np.frombuffer(self.content, self.dtype, count)
+            flat = np.frombuffer(self.content, self.dtype, count, self.offset)
         elif count:
             flat = np.memmap(self.path, self.dtype, "r", self.offset, (count,))
         if self.bfloat16:
@@ -73,55 +71,69 @@ class StoredArray:
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
 
 
-class ArraysFile:
-    """A file with an array of features, and one of labels unless they are elsewhere.
+class ArraysFile(RowsFile):
+    """A file with an array of features, and one of labels unless they are elsewhere."""
 
-    Of its arrays those that are chosen are located, and checked.
-    """
+    what: ClassVar[str] = "array"
 
-    def __init__(
-        self,
-        path: Path,
-        arrays: Mapping[str, Callable[[], StoredArray]],
-        what: str,
-        spec: ColumnSpec,
-        log: Log,
-        *,
-        streams: bool = True,
-    ) -> None:
-        names = list(arrays)
-        label = choose_labels(names, spec, str(path), what)
-        self._path, self._any_shape, self._log, self._streams = path, spec.any_shape, log, streams
-        self._features = arrays[_choose_features(names, label, str(path), what)]()
-        self._labels = None if label is None else arrays[label]()
-        self._labels_where = f"{path}, the {what} {label!r}"
+    def __init__(self, path: Path, spec: ColumnSpec, log: Log) -> None:
+        super().__init__(path, spec, log)
+        with file_errors(path, self.kind):
+            arrays = self.arrays()
+            label = choose_labels(list(arrays), spec, self.where, self.what)
+            self._features = arrays[self._choose_features(list(arrays), label)]()
+            self._labels = None if label is None else arrays[label]()
+        self._labels_where = f"{path}, the {self.what} {label!r}"
+
+    @abstractmethod
+    def arrays(self) -> Mapping[str, Callable[[], StoredArray]]:
+        """What locates and checks each array, by name; only those that are chosen are."""
 
     def table(self) -> Table:
         """The rows, mapped where they are in the file as they are."""
-        where, X = str(self._path), self._features.values(self._log)
-        if not self._any_shape:
-            _check_shape(X.shape, where)
-        labels = None if self._labels is None else np.array(self._labels.values(self._log))
-        features, max_value = _as_features(X, self._path), largest_value(X.dtype)
-        return Table(features, labels, where, self._labels_where, max_value=max_value)
+        X = self._features.values(self.log)
+        if not self.spec.any_shape:
+            self._check_shape()
+        labels = None if self._labels is None else np.array(self._labels.values(self.log))
+        features, max_value = _as_features(X, self.path), largest_value(X.dtype)
+        return Table(features, labels, self.where, self._labels_where, max_value=max_value)
 
     def shard(self) -> ArrayShard | None:
         """The rows left in the file."""
-        array, where = self._features, str(self._path)
-        if not self._streams or (self._any_shape and len(array.shape) != 2):
+        array = self._features
+        if not self.streams or (self.spec.any_shape and len(array.shape) != 2):
             return None
-        _check_shape(array.shape, where)
-        rows, features = array.shape
+        self._check_shape()
         if array.fortran and min(array.shape) > 1:
             raise DataError(
-                f"{where} is in Fortran order, so that its rows do not lie together and would be "
-                "read all at once; save numpy.ascontiguousarray of it."
+                f"{self.where} is in Fortran order, so that its rows do not lie together and would "
+                "be read all at once; save numpy.ascontiguousarray of it."
             )
+        rows, features = array.shape
         stored = np.dtype(np.float32) if array.bfloat16 else array.dtype
-        dtype = streamed_dtype(stored, array.where)
+        dtype, max_value = streamed_dtype(stored, array.where), largest_value(stored)
         blocks = even_blocks(rows, features * array.dtype.itemsize)
-        max_value = largest_value(stored)
-        return ArrayShard(self._path, blocks, features, dtype, None, max_value, array, self._labels)
+        return ArrayShard(self.path, blocks, features, dtype, None, max_value, array, self._labels)
+
+    def _choose_features(self, names: list[str], label: str | None) -> str:
+        """The only array besides the labels, or the one with a usual name."""
+        others = [name for name in names if name != label]
+        found = others if len(others) == 1 else [n for n in FEATURE_NAMES if n in others]
+        if len(found) == 1:
+            return found[0]
+        raise DataError(
+            f"{self.where} must hold one {self.what} of features besides the labels, called "
+            f"{', '.join(FEATURE_NAMES)} where there are more, but it holds "
+            f"{', '.join(others) or 'no other'}; rename or remove some."
+        )
+
+    def _check_shape(self) -> None:
+        shape = self._features.shape
+        if len(shape) != 2 or 0 in shape:
+            raise DataError(
+                f"{self.where}: the features must be an array of rows and columns, (N, D), with at "
+                f"least one of each, but their shape is {shape}; reshape it."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,14 +152,14 @@ class ArrayShard(Shard):
 
     def open(self) -> Reader:
         """A reader of the rows."""
-        return _ArrayReader(self)
+        return _ArrayReader(self.array)
 
 
 class _ArrayReader:
-    def __init__(self, shard: ArrayShard) -> None:
-        self._array = shard.array
-        with file_errors(shard.path, "file"):
-            self._file = shard.path.open("rb", buffering=0)
+    def __init__(self, array: StoredArray) -> None:
+        self._array = array
+        with file_errors(array.path, "file"):
+            self._file = array.path.open("rb", buffering=0)
 
     def read(self, start: int, into: NDArray[Any]) -> None:
         array = self._array
@@ -181,61 +193,97 @@ class _ArrayReader:
                 left = left[count:]
 
 
-def _open_npy(path: Path, spec: ColumnSpec, log: Log) -> ArraysFile:
-    if not spec.elsewhere:
-        raise DataError(
-            f"{path} has no labels; pass a file with one label a row with {spec.option}."
-        )
-    return ArraysFile(path, {"X": partial(_locate_npy, path)}, "array", spec, log)
+class NpyFile(ArraysFile):
+    """NumPy's .npy file, which holds the features alone."""
+
+    kind, streams = ".npy file", True
+
+    def arrays(self) -> Mapping[str, Callable[[], StoredArray]]:
+        """The only array."""
+        if not self.spec.elsewhere:
+            raise DataError(
+                f"{self.where} has no labels; pass a file with one label a row with "
+                f"{self.spec.option}."
+            )
+        return {"X": partial(_locate_npy, self.path)}
+
+    @staticmethod
+    def labels(path: Path) -> NDArray[Any]:
+        """The labels of a file that holds nothing else."""
+        with file_errors(path, ".npy file"):
+            return np.array(_locate_npy(path).values())
 
 
-def _read_npy_labels(path: Path) -> NDArray[Any]:
-    return np.array(_locate_npy(path).values())
+class NpzFile(ArraysFile):
+    """NumPy's .npz file: a zip archive of .npy files, whose checksums are compared."""
 
+    kind = ".npz file"
 
-def _locate_npy(path: Path) -> StoredArray:
-    with file_errors(path, ".npy file"), path.open("rb") as file:
-        return _after_header(path, file, path.stat().st_size, str(path))
+    def arrays(self) -> Mapping[str, Callable[[], StoredArray]]:
+        """Its members."""
+        with zipfile.ZipFile(self.path) as archive:
+            infos = archive.infolist()
+        return {i.filename.removesuffix(".npy"): partial(self._locate, i) for i in infos}
 
-
-def _open_npz(path: Path, spec: ColumnSpec, log: Log) -> ArraysFile:
-    with file_errors(path, ".npz file"), zipfile.ZipFile(path) as archive:
-        arrays = {
-            info.filename.removesuffix(".npy"): partial(_locate_member, path, archive, info)
-            for info in archive.infolist()
-        }
-        return ArraysFile(path, arrays, "array", spec, log, streams=False)
-
-
-def _locate_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> StoredArray:
-    where = f"{path}, array {info.filename.removesuffix('.npy')!r}"
-    with archive.open(info) as member:
-        while member.read(_CHUNK_BYTES):  # at its end the checksum is compared
-            pass
-    if info.compress_type == zipfile.ZIP_STORED:
+    def _locate(self, info: zipfile.ZipInfo) -> StoredArray:
+        path, where = self.path, f"{self.path}, array {info.filename.removesuffix('.npy')!r}"
+        with zipfile.ZipFile(path) as archive, archive.open(info) as member:
+            if info.compress_type != zipfile.ZIP_STORED:
+                content = member.read()
+                return _after_header(path, io.BytesIO(content), len(content), where, content)
+            while member.read(_CHUNK_BYTES):  # at its end the checksum is compared
+                pass
         with path.open("rb") as file:
             file.seek(info.header_offset)
             _, name_bytes, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-            file.seek(info.header_offset + _LOCAL_HEADER.size + name_bytes + extra)
+            file.seek(name_bytes + extra, 1)
             return _after_header(path, file, file.tell() + info.file_size, where)
-    with archive.open(info) as member:
-        return _after_header(path, member, info.file_size, where, compressed=True)
+
+
+class SafetensorsFile(ArraysFile):
+    """A safetensors file."""
+
+    kind, what, streams = "safetensors file", "tensor", True
+
+    def arrays(self) -> Mapping[str, Callable[[], StoredArray]]:
+        """Its tensors."""
+        from safetensors import SafetensorError, safe_open
+
+        with file_errors(self.path, self.kind, SafetensorError):
+            with safe_open(self.path, "numpy"):
+                pass  # it checks sizes, offsets and overlaps
+            with self.path.open("rb") as file:
+                start = 8 + int.from_bytes(file.read(8), "little")
+                header: dict[str, Any] = json.loads(file.read(start - 8))
+        header.pop("__metadata__", None)
+        return {name: partial(self._locate, start, name, header[name]) for name in header}
+
+    def _locate(self, start: int, name: str, about: Mapping[str, Any]) -> StoredArray:
+        where, kind = f"{self.where}: the tensor {name!r}", about["dtype"]
+        if kind not in _DTYPES:
+            raise DataError(f"{where} is {kind}, which is not read; write it as float32.")
+        shape, offset = tuple(about["shape"]), start + about["data_offsets"][0]
+        dtype = np.dtype(_DTYPES[kind])
+        return StoredArray(self.path, where, shape, dtype, offset, bfloat16=kind == "BF16")
+
+
+def _locate_npy(path: Path) -> StoredArray:
+    with path.open("rb") as file:
+        return _after_header(path, file, path.stat().st_size, str(path))
 
 
 def _after_header(
-    path: Path, file: IO[bytes], end: int, where: str, *, compressed: bool = False
+    path: Path, file: IO[bytes], end: int, where: str, content: bytes | None = None
 ) -> StoredArray:
     """The array whose header begins here, and whose bytes reach from there to `end`."""
     shape, fortran, dtype = _read_header(file, where)
-    content = file.read() if compressed else None
-    found = end - file.tell() if content is None else len(content)
-    array = StoredArray(path, where, shape, dtype, file.tell(), fortran, content=content)
-    if found != array.nbytes:
+    found, expected = end - file.tell(), prod(shape) * dtype.itemsize
+    if found != expected:
         raise DataError(
-            f"{where} must hold {array.nbytes} bytes for its shape {shape} of {dtype}, but {found} "
-            "are there: it is truncated or damaged; download or write it again."
+            f"{where} must hold {expected} bytes for its shape {shape} of {dtype}, but {found} are "
+            "there: it is truncated or damaged; download or write it again."
         )
-    return array
+    return StoredArray(path, where, shape, dtype, file.tell(), fortran, content=content)
 
 
 def _read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -261,68 +309,11 @@ def _read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np
     return shape, fortran, dtype
 
 
-def _open_safetensors(path: Path, spec: ColumnSpec, log: Log) -> ArraysFile:
-    from safetensors import SafetensorError, safe_open
-
-    with file_errors(path, "safetensors file", SafetensorError):
-        with safe_open(path, "numpy"):
-            pass  # it checks sizes, offsets and overlaps
-        with path.open("rb") as file:
-            start = 8 + int.from_bytes(file.read(8), "little")
-            header: dict[str, Any] = json.loads(file.read(start - 8))
-    header.pop("__metadata__", None)
-    arrays = {name: partial(_locate_tensor, path, start, name, header[name]) for name in header}
-    return ArraysFile(path, arrays, "tensor", spec, log)
-
-
-def _locate_tensor(path: Path, start: int, name: str, about: Mapping[str, Any]) -> StoredArray:
-    where, kind = f"{path}: the tensor {name!r}", about["dtype"]
-    if kind not in _DTYPES:
-        raise DataError(f"{where} is {kind}, which is not read; write it as float32.")
-    shape, offset = tuple(about["shape"]), start + about["data_offsets"][0]
-    dtype = np.dtype(_DTYPES[kind])
-    return StoredArray(path, where, shape, dtype, offset, bfloat16=kind == "BF16")
-
-
-def _choose_features(names: list[str], label: str | None, where: str, what: str) -> str:
-    """The only array besides the labels, or the one with a usual name."""
-    others = [name for name in names if name != label]
-    if len(others) == 1:
-        return others[0]
-    found = [name for name in FEATURE_NAMES if name in others]
-    if len(found) == 1:
-        return found[0]
-    raise DataError(
-        f"{where} must hold one {what} of features besides the labels, called "
-        f"{', '.join(FEATURE_NAMES)} where there are more, but it holds "
-        f"{', '.join(others) or 'no other'}; rename or remove some."
-    )
-
-
-def _check_shape(shape: tuple[int, ...], where: str) -> None:
-    if len(shape) != 2 or 0 in shape:
-        raise DataError(
-            f"{where}: the features must be an array of rows and columns, (N, D), with at least "
-            f"one of each, but their shape is {shape}; reshape it."
-        )
-
-
 def _as_features(X: NDArray[Any], path: Path, start: int = 0) -> NDArray[Any]:
-    width = _count(X.shape[1:])
+    width = prod(X.shape[1:])
     return as_features(X, lambda at: f"{path}: row {start + at // width}, column {at % width}")
 
 
 def _widened(bfloat16: NDArray[Any]) -> NDArray[np.float32]:
     """The float32 numbers of which bfloat16 is the upper half."""
     return (bfloat16.astype(np.uint32) << 16).view(np.float32)
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape, dtype=object))
-
-
-NPY = Format(_open_npy, _read_npy_labels, streams=True)
-
-NPZ = Format(_open_npz)
-
-SAFETENSORS = Format(_open_safetensors, streams=True)

@@ -1,4 +1,4 @@
-"""What every file format shares: `Format`, `Table`, finding labels, and numbers as features."""
+"""What every file format shares: `RowsFile`, `Table`, finding labels, and numbers as features."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import os
 import struct
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.progress import Log
+from onelayer.data.streaming import Shard
 from onelayer.errors import DataError
-
-if TYPE_CHECKING:
-    from onelayer.data.streaming import Shard
 
 # Names that a column or array of labels is known by when none is given.
 LABEL_NAMES = ("label", "labels", "y", "target", "class")
@@ -30,18 +29,9 @@ _MAX_EXACT_FLOAT32, _MAX_EXACT_FLOAT64 = 1 << 24, 1 << 53
 
 # What reading a damaged file raises. ValueError includes the errors of pyarrow, json and Unicode.
 _DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-    RuntimeError,
-)
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, KeyError,
+    TypeError, OverflowError, MemoryError, RuntimeError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,7 +50,7 @@ class Table:
     """A file's rows before its labels are numbered."""
 
     X: NDArray[Any]  # (N, D) of one dtype, mapped where the file allows it
-    labels: NDArray[Any] | None  # (N,) as the file has them; None when they are elsewhere
+    labels: Any  # (N,) as the file has them; None when they are elsewhere
     where: str  # the file, for messages
     labels_where: str
     feature_names: tuple[str, ...] | None = None
@@ -79,23 +69,22 @@ class ReadOptions:
     stream: bool | None = None  # None: rows stay in files where they would take too much memory
 
 
-class RowsFile(Protocol):
-    """A file with rows."""
+class RowsFile(ABC):
+    """A file of one format, opened to be loaded or to be streamed."""
 
+    kind: ClassVar[str]  # for messages
+    streams: ClassVar[bool] = False  # rows can stay in the file
+
+    def __init__(self, path: Path, spec: ColumnSpec, log: Log) -> None:
+        self.path, self.spec, self.log, self.where = path, spec, log, str(path)
+
+    @abstractmethod
     def table(self) -> Table:
         """The rows in memory, mapped where the file allows it."""
 
     def shard(self) -> Shard | None:
         """The rows left in the file; None where its format or shape does not allow that."""
-
-
-@dataclass(frozen=True)
-class Format:
-    """A file format: how its files are opened, whatever they are opened for."""
-
-    open: Callable[[Path, ColumnSpec, Log], RowsFile] | None = None  # None: for labels alone
-    labels: Callable[[Path], NDArray[Any]] | None = None  # of a file of labels alone, (N,)
-    streams: bool = False  # rows can stay in the file
+        return None
 
 
 def is_pattern(path: Path) -> bool:
@@ -118,22 +107,17 @@ def choose_labels(names: Sequence[str], spec: ColumnSpec, where: str, what: str)
         return None
     if not names:
         raise DataError(f"{where} holds no {what}; write features and labels into it.")
-    listed = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
     if spec.labels in names:
         return spec.labels
-    if spec.labels is not None:
-        raise DataError(
-            f"{where} has no {what} {spec.labels!r}; name the labels with {spec.option} "
-            f"({what}s: {listed})."
-        )
     found = [name for name in names if name.lower() in LABEL_NAMES]
-    if len(found) == 1:
+    if spec.labels is None and len(found) == 1:
         return found[0]
-    raise DataError(
-        f"{where}: cannot tell which {what} holds the labels, because "
-        f"{'none' if not found else 'more than one'} is called {', '.join(LABEL_NAMES)}; name it, "
-        f"or a file of labels, with {spec.option} ({what}s: {listed})."
-    )
+    why = f" has no {what} {spec.labels!r}"
+    if spec.labels is None:
+        count, usual = "more than one" if found else "none", ", ".join(LABEL_NAMES)
+        why = f": cannot tell which {what} holds the labels, because {count} is called {usual}"
+    listed = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
+    raise DataError(f"{where}{why}; name the labels with {spec.option} ({what}s: {listed}).")
 
 
 def as_features(values: NDArray[Any], place: Callable[[int], str]) -> NDArray[Any]:
@@ -152,16 +136,15 @@ def as_features(values: NDArray[Any], place: Callable[[int], str]) -> NDArray[An
         raise DataError(
             f"{place(0)} must be a number, but its type is {values.dtype}; convert it to float32."
         )
-    if _largest(values) <= _MAX_EXACT_FLOAT32:
-        return values.astype(np.float32)
-    converted = values.astype(np.float64)
-    if _largest(values) > _MAX_EXACT_FLOAT64:
-        at = int(np.argmax(np.abs(converted)))
+    # Python's integers do not overflow at −2⁶³.
+    largest = max(abs(int(values.min())), abs(int(values.max()))) if values.size else 0
+    if largest > _MAX_EXACT_FLOAT64:
+        at = int(np.argmax(np.abs(values.astype(np.float64))))
         raise DataError(
             f"{place(at)} is {values.flat[at]}, more than float64 can hold exactly; scale the "
             "column down, or leave it out when it is an identifier."
         )
-    return converted
+    return values.astype(np.float32 if largest <= _MAX_EXACT_FLOAT32 else np.float64)
 
 
 def streamed_dtype(stored: np.dtype[Any], where: str) -> np.dtype[Any]:
@@ -208,6 +191,15 @@ def first_line(error: BaseException) -> str:
     return line if end == len(line) else f"{line[:end].rstrip()} …"
 
 
-def _largest(values: NDArray[Any]) -> int:
-    """The largest absolute value; Python's integers do not overflow at −2⁶³."""
-    return max(abs(int(values.min())), abs(int(values.max()))) if values.size else 0
+def check_columns(
+    where: str, names: Sequence[str] | None, first: str, expected: Sequence[str] | None
+) -> None:
+    """Raise `DataError` where the features of a file are other columns than those of the first."""
+    names, expected = names or (), expected or ()
+    why = f"has {len(names)} columns of features where {first} has {len(expected)}"
+    for name, other in zip(names, expected, strict=False):
+        if name != other:
+            why = f"has the column {name!r} where {first} has {other!r}"
+            break
+    if tuple(names) != tuple(expected):
+        raise DataError(f"{where} {why}; give the same columns in the same order.")

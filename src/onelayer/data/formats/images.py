@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onelayer.data.formats.base import ReadOptions, Table, first_line, list_folder
 from onelayer.data.progress import Log, counting
@@ -36,14 +35,14 @@ _PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _GRAY, _COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 
-def has_sub_folders(folder: Path) -> bool:
-    """Whether a folder can be one of pictures: it has a sub-folder that is not hidden."""
-    return bool(_sub_folders(folder))
+def sub_folders(folder: Path) -> list[Path]:
+    """The sub-folders that are not hidden; a folder of pictures has one for each class."""
+    return [path for path in list_folder(folder) if os.path.isdir(path)]
 
 
 def parts_of(folder: Path) -> dict[str, Path]:
     """The folders of train, validation and test that exist; without train the folder is train."""
-    folders = {path.name: path for path in _sub_folders(folder)}
+    folders = {path.name: path for path in sub_folders(folder)}
     if "train" not in folders:
         return {"train": folder}
     parts: dict[str, Path] = {}
@@ -65,7 +64,9 @@ def read_images(folder: Path, options: ReadOptions) -> Table:
     X (N, channels · height · width) uint8, channel planes one after another; one channel when every
     picture is gray, else three. Without `image_size` all must have one size.
     """
-    classes = _sub_folders(folder)
+    from PIL.Image import Resampling
+
+    classes = sub_folders(folder)
     found = [(path, place.name) for place in classes for path in _pictures(place, options.log)]
     if not found:
         raise DataError(
@@ -79,7 +80,12 @@ def read_images(folder: Path, options: ReadOptions) -> Table:
     X = np.empty((len(found), prod(shape)), np.uint8)
     with counting(f"reading {folder.name}", len(found), show=options.progress) as step:
         for row, (path, _) in enumerate(found):
-            X[row] = _read(path, size, mode)
+            with open_image(path, path) as image:
+                pixels = image.convert(mode)
+                if pixels.size != size[::-1]:
+                    pixels = pixels.resize(size[::-1], Resampling.BILINEAR)
+                planes = np.atleast_3d(np.asarray(pixels)).transpose(2, 0, 1)
+            X[row] = planes.reshape(-1)
             step()
     labels = np.array([name for _, name in found], object)
     where = str(folder)
@@ -103,19 +109,15 @@ def parse_size(given: object) -> tuple[int, int] | None:
     )
 
 
-def _sub_folders(folder: Path) -> list[Path]:
-    return [path for path in list_folder(folder) if os.path.isdir(path)]
-
-
 def _pictures(folder: Path, log: Log) -> list[Path]:
     paths = list_folder(folder)
-    kept = [path for path in paths if path.name.lower().endswith(PICTURES)]
+    kept = [path for path in paths if path.suffix.lower() in PICTURES]
     if not kept:
         raise DataError(
             f"{folder} should hold the pictures of a class, but there is none in it "
             f"({', '.join(PICTURES)}); put some there or remove the folder."
         )
-    others = [path.name for path in paths if not path.name.lower().endswith(PICTURES)]
+    others = [path.name for path in paths if path.suffix.lower() not in PICTURES]
     if others:
         listed = ", ".join(others[:5]) + (" …" if len(others) > 5 else "")
         log(f"{folder}: ignored files that are no pictures: {listed}.")
@@ -126,10 +128,9 @@ def _common_pixels(
     paths: Sequence[Path], image_size: tuple[int, int] | None
 ) -> tuple[tuple[int, int], str]:
     """(height, width) and mode of all: sizes must agree, and one with colours makes all RGB."""
-    mode, first = "L", (paths[0], (0, 0))
+    mode, sizes = "L", dict[tuple[int, int], Path]()
     for path in paths:
         with open_image(path, path) as image:
-            size = (image.height, image.width)
             if image.mode not in _GRAY + _COLOUR:
                 raise DataError(
                     f"{path} has values of more than 8 bits (Pillow's mode {image.mode}); convert "
@@ -137,26 +138,14 @@ def _common_pixels(
                 )
             if image.mode in _COLOUR:
                 mode = "RGB"
-        if path == paths[0]:
-            first = (path, size)
-        if image_size is None and size != first[1]:
+            sizes.setdefault((image.height, image.width), path)
+        if image_size is None and len(sizes) > 1:
+            found = " and ".join(f"{at} is {h} × {w}" for (h, w), at in sizes.items())
             raise DataError(
-                f"all pictures must have one size, but {path} is {size[0]} × {size[1]} (height × "
-                f"width) where {first[0]} is {first[1][0]} × {first[1][1]}; resize them with "
+                f"all pictures must have one size, but {found} (height × width); resize them with "
                 "image_size (--image-size HEIGHTxWIDTH)."
             )
-    return image_size or first[1], mode
-
-
-def _read(path: Path, size: tuple[int, int], mode: str) -> NDArray[np.uint8]:
-    from PIL.Image import Resampling
-
-    with open_image(path, path) as image:
-        converted = image.convert(mode)
-        if converted.size != size[::-1]:
-            converted = converted.resize(size[::-1], Resampling.BILINEAR)
-        values = np.asarray(converted)
-    return (values if values.ndim == 2 else values.transpose(2, 0, 1)).reshape(-1)
+    return image_size or next(iter(sizes)), mode
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,19 +16,19 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.formats.arrays import NPY, NPZ, SAFETENSORS
+from onelayer.data.formats.arrays import NpyFile, NpzFile, SafetensorsFile
 from onelayer.data.formats.base import (
     ColumnSpec,
-    Format,
     ReadOptions,
     RowsFile,
     Table,
+    check_columns,
     file_errors,
     is_pattern,
     list_folder,
 )
 from onelayer.data.formats.images import read_images
-from onelayer.data.formats.tables import ARROW, CSV, PARQUET
+from onelayer.data.formats.tables import ArrowFile, CsvFile, ParquetFile
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
 from onelayer.data.streaming import Shard, ShardedRows, StoredRows
@@ -40,8 +40,21 @@ MEMORY_FRACTION = 0.25
 # A compressed file can become so many times larger as it is read.
 _MAX_COMPRESSION = 8
 
+FORMATS: dict[str, type[RowsFile]] = {
+    ".npy": NpyFile,
+    ".npz": NpzFile,
+    ".csv": CsvFile,
+    ".parquet": ParquetFile,
+    ".arrow": ArrowFile,
+    ".feather": ArrowFile,
+    ".safetensors": SafetensorsFile,
+}
 
-def _read_lines(path: Path) -> NDArray[Any]:
+STREAMED = tuple(suffix for suffix, one in FORMATS.items() if one.streams)
+
+
+def read_lines(path: Path) -> NDArray[Any]:
+    """The labels of a text file, one a line."""
     with file_errors(path, "text file in UTF-8"):
         lines = [line.strip() for line in path.read_text("utf-8-sig").rstrip().splitlines()]
     try:
@@ -54,22 +67,10 @@ def _read_lines(path: Path) -> NDArray[Any]:
     return np.array(lines, object)
 
 
-FORMATS: dict[str, Format] = {
-    ".npy": NPY,
-    ".npz": NPZ,
-    ".csv": CSV,
-    ".parquet": PARQUET,
-    ".arrow": ARROW,
-    ".feather": ARROW,
-    ".safetensors": SAFETENSORS,
-    ".txt": Format(labels=_read_lines),
-}
-
-SUFFIXES = tuple(suffix for suffix, one in FORMATS.items() if one.open is not None)
-
-STREAMED = tuple(suffix for suffix, one in FORMATS.items() if one.streams)
-
-LABEL_SUFFIXES = tuple(suffix for suffix, one in FORMATS.items() if one.labels is not None)
+# What reads the labels, (N,), of a file that holds nothing else.
+LABELS: dict[str, Callable[[Path], NDArray[Any]]] = {
+    suffix: one.labels for suffix, one in FORMATS.items() if hasattr(one, "labels")
+} | {".txt": read_lines}
 
 
 def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Table:
@@ -88,15 +89,15 @@ def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Ta
         return read_images(path, options)
     if options.image_size is not None:
         raise SettingsError(
-            f"image_size (--image-size) is for a folder of pictures, but {path} is none; leave it "
+            f"image_size (--image-size) is for a folder of pictures, which {path} is not; leave it "
             "out."
         )
     if labels is None or (isinstance(labels, str) and not names_file(labels)):
         return _read_rows(path, ColumnSpec(labels, option=option), options)
     where, files = option, list[Path]()
     if names_file(labels):
-        label_path = Path(labels).expanduser()
-        where, files = str(label_path), _files_of(label_path)
+        where = str(Path(labels).expanduser())
+        files = _files_of(Path(where))
     table = _read_rows(path, ColumnSpec(elsewhere=True, option=option), options, files)
     found = _read_labels(files) if files else np.asarray(labels)
     if found.ndim and len(found) != len(table.X):
@@ -111,25 +112,22 @@ def read_features(path: Path, feature_names: Sequence[str] | None, log: Log) -> 
     """The rows of a file, folder or pattern without labels, as a model is given them.
 
     Of a table's columns those of `feature_names` are taken, in this order; None takes every numeric
-    column. Rows of a folder or pattern, and of a large file, stay where they are.
+    column. Rows that are many stay where they are.
     """
     names = None if feature_names is None else tuple(feature_names)
     spec = ColumnSpec(elsewhere=True, features=names, any_shape=True)
-    files = find_shards(path)
-    if files is not None:
-        return open_shards(files, path, spec, log).X
     return _read_rows(path, spec, ReadOptions(log)).X
 
 
 def holds_rows(path: Path) -> bool:
     """Whether a path names rows by its suffix, as a pattern, or as a folder of such files."""
     in_files = is_pattern(path) or (os.path.isdir(path) and holds_shards(path))
-    return in_files or path.suffix.lower() in SUFFIXES
+    return in_files or path.suffix.lower() in FORMATS
 
 
 def names_file(labels: Any) -> bool:
     """Whether labels are named by a file and not by a column."""
-    named = isinstance(labels, str) and Path(labels).suffix.lower() in LABEL_SUFFIXES
+    named = isinstance(labels, str) and Path(labels).suffix.lower() in LABELS
     return named or isinstance(labels, Path)
 
 
@@ -138,21 +136,42 @@ def holds_shards(folder: Path) -> bool:
     return bool(_in_folder(folder))
 
 
-def find_shards(named: Path, label_files: Sequence[Path] = ()) -> list[Path] | None:
-    """The files with rows that a folder or a pattern stands for, in the order of their names.
+def _read_rows(
+    path: Path, spec: ColumnSpec, options: ReadOptions, label_files: Sequence[Path] = ()
+) -> Table:
+    """The rows of a file, a folder or a pattern, in memory or left in their files."""
+    files = _find_shards(path, label_files)
+    if files:
+        table = _open_shards(files, path, spec, options.log)
+        X = cast(StoredRows, table.X)
+        return table if _stay_in_files(X, len(files), options) else replace(table, X=X[:])
+    # A line is said once, though a file may be opened both to be streamed and to be loaded.
+    opened = _open(path, spec, cache(options.log))
+    if options.stream and not opened.streams:
+        raise SettingsError(
+            f"stream (--stream) is for {', '.join(STREAMED)}, but {path} is none of them; leave it "
+            "out, or convert the file."
+        )
+    # By its size alone a file may hold too many rows for memory, or not.
+    large = path.stat().st_size > MEMORY_FRACTION * available_memory() / _MAX_COMPRESSION
+    if options.stream or (options.stream is None and large):
+        shard = opened.shard()
+        if shard is not None:
+            table = _in_files([shard], str(path))
+            if _stay_in_files(cast(StoredRows, table.X), 1, options):
+                return table
+    return opened.table()
 
-    None when it is neither a pattern nor a folder with such files. Files of labels are left out.
-    """
+
+def _find_shards(named: Path, label_files: Sequence[Path]) -> list[Path]:
+    """The files with rows, but those of labels, that a folder or a pattern stands for, by name."""
+    files = list[Path]()
     if is_pattern(named):
         files = _files_of(named)
     elif os.path.isdir(named):
         files = _in_folder(named)
-    else:
-        return None
     labels = {path.resolve() for path in label_files}
     files = [path for path in files if path.resolve() not in labels]
-    if not files:
-        return None
     for path in files:
         if path.suffix.lower() not in STREAMED:
             raise DataError(
@@ -167,7 +186,7 @@ def find_shards(named: Path, label_files: Sequence[Path] = ()) -> list[Path] | N
     return files
 
 
-def open_shards(files: Sequence[Path], named: Path, spec: ColumnSpec, log: Log) -> Table:
+def _open_shards(files: Sequence[Path], named: Path, spec: ColumnSpec, log: Log) -> Table:
     """Files of one format as rows that stay in them, one file after another."""
     shards: list[Shard] = []
     for path in files:
@@ -178,46 +197,25 @@ def open_shards(files: Sequence[Path], named: Path, spec: ColumnSpec, log: Log) 
                 f"{path} must hold rows of features, (N, D), to be one of several files."
             )
         shards.append(shard)
-        _check_alike(shard, shards[0])
+        ours, first = (f"{one.features} {one.dtype} features" for one in (shard, shards[0]))
+        if ours != first:
+            raise DataError(
+                f"{path} has rows of {ours} where {files[0]} has {first}; give every file rows of "
+                "one width and type."
+            )
+        check_columns(str(path), shard.feature_names, str(files[0]), shards[0].feature_names)
     return _in_files(shards, str(named))
-
-
-def _read_rows(
-    path: Path, spec: ColumnSpec, options: ReadOptions, label_files: Sequence[Path] = ()
-) -> Table:
-    """The rows of a file, a folder or a pattern, in memory or left in their files."""
-    files = find_shards(path, label_files)
-    if files is not None:
-        table = open_shards(files, path, spec, options.log)
-        X = cast(StoredRows, table.X)
-        return table if _stay_in_files(X, len(files), options) else replace(table, X=X[:])
-    # A line is said once, though a file may be opened both to be streamed and to be loaded.
-    opened = _open(path, spec, cache(options.log))
-    streams = path.suffix.lower() in STREAMED
-    if options.stream and not streams:
-        raise SettingsError(
-            f"stream (--stream) is for {', '.join(STREAMED)}, but {path} is none of them; leave it "
-            "out, or convert the file."
-        )
-    if options.stream or (options.stream is None and streams and _may_be_large(path)):
-        shard = opened.shard()
-        if shard is not None:
-            table = _in_files([shard], str(path))
-            if _stay_in_files(cast(StoredRows, table.X), 1, options):
-                return table
-    return opened.table()
 
 
 def _open(path: Path, spec: ColumnSpec, log: Log) -> RowsFile:
     if not os.path.exists(path):
         raise DataError(f"no such file or folder: {path}.")
-    open_file = FORMATS.get(path.suffix.lower(), Format()).open
-    if open_file is None:
+    if path.suffix.lower() not in FORMATS:
         raise DataError(
             f"unsupported file type {path.suffix or '(no suffix)'}: {path}; supported: "
-            f"{', '.join(SUFFIXES)}, and folders of pictures."
+            f"{', '.join(FORMATS)}, and folders of pictures."
         )
-    return open_file(path, spec, log)
+    return FORMATS[path.suffix.lower()](path, spec, log)
 
 
 def _in_files(shards: Sequence[Shard], where: str) -> Table:
@@ -236,13 +234,12 @@ def _in_files(shards: Sequence[Shard], where: str) -> Table:
 def _read_labels(files: Sequence[Path]) -> NDArray[Any]:
     found = []
     for path in files:
-        read = FORMATS.get(path.suffix.lower(), Format()).labels
-        if read is None:
+        if path.suffix.lower() not in LABELS:
             raise DataError(
                 f"unsupported file type {path.suffix or '(no suffix)'} for labels: {path}; "
-                f"supported: {', '.join(LABEL_SUFFIXES)}."
+                f"supported: {', '.join(LABELS)}."
             )
-        found.append(read(path))
+        found.append(LABELS[path.suffix.lower()](path))
     return found[0] if len(found) == 1 else np.concatenate([np.atleast_1d(one) for one in found])
 
 
@@ -259,26 +256,6 @@ def _files_of(named: Path) -> list[Path]:
 def _in_folder(folder: Path) -> list[Path]:
     files = (path for path in list_folder(folder) if path.suffix.lower() in STREAMED)
     return [path for path in files if path.is_file()]
-
-
-def _check_alike(shard: Shard, first: Shard) -> None:
-    ours, theirs = (f"{one.features} {one.dtype} features" for one in (shard, first))
-    if ours != theirs:
-        raise DataError(
-            f"{shard.path} has rows of {ours} where {first.path} has {theirs}; give every file "
-            "rows of one width and type."
-        )
-    for name, expected in zip(shard.feature_names or (), first.feature_names or (), strict=True):
-        if name != expected:
-            raise DataError(
-                f"{shard.path} has the column {name!r} where {first.path} has {expected!r}; give "
-                "every file the same columns in the same order."
-            )
-
-
-def _may_be_large(path: Path) -> bool:
-    """Whether the rows of a file may be too many for memory, by its size alone."""
-    return path.stat().st_size > MEMORY_FRACTION * available_memory() / _MAX_COMPRESSION
 
 
 def _stay_in_files(X: StoredRows, files: int, options: ReadOptions) -> bool:

@@ -8,21 +8,21 @@ batches (Arrow).
 from __future__ import annotations
 
 import codecs
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.formats.base import (
     ColumnSpec,
-    Format,
+    RowsFile,
     Table,
     as_features,
     choose_labels,
@@ -43,7 +43,10 @@ _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 _PIECE_BYTES, _LABEL_ROWS, _PAGE_BYTES = 4 << 20, 1 << 20, 1 << 20
 
 # pyarrow ships no types.
-Columns = Column = Schema = Batch = Any
+Columns = Any
+Column = Any
+Schema = Any
+Batch = Any
 
 
 def is_frame(source: object) -> bool:
@@ -72,13 +75,8 @@ def frame_table(
     return replace(table, labels=np.asarray(labels), labels_where=option)
 
 
-class TableFile(ABC):
+class TableFile(RowsFile):
     """A file of columns."""
-
-    kind: ClassVar[str]
-
-    def __init__(self, path: Path, spec: ColumnSpec, log: Log) -> None:
-        self.path, self.spec, self.log = path, spec, log
 
     @abstractmethod
     def read(self) -> Columns:
@@ -86,11 +84,7 @@ class TableFile(ABC):
 
     def table(self) -> Table:
         """The rows in memory."""
-        return _table(self.read(), str(self.path), self.spec, self.log)
-
-    def shard(self) -> TableShard | None:
-        """The rows left in the file."""
-        return None
+        return _table(self.read(), self.where, self.spec, self.log)
 
     @classmethod
     def labels(cls, path: Path) -> NDArray[Any]:
@@ -144,6 +138,8 @@ class CsvFile(TableFile):
 class PiecesFile(TableFile):
     """A file whose row groups or record batches can be read alone, and so can its columns."""
 
+    streams = True
+
     @staticmethod
     @abstractmethod
     def open(path: Path, names: Sequence[str] = ()) -> AbstractContextManager[Any]:
@@ -161,7 +157,7 @@ class PiecesFile(TableFile):
 
     def shard(self) -> TableShard:
         """The rows left in the file; a row is read where rows are lists of unknown length."""
-        path, where = self.path, str(self.path)
+        path, where = self.path, self.where
         with file_errors(path, self.kind):
             with self.open(path) as file:
                 schema = getattr(file, "schema_arrow", file.schema)
@@ -295,13 +291,6 @@ class ArrowFile(PiecesFile):
     def batches(file: Any, piece: int, names: Sequence[str], rows: int) -> Iterator[Batch]:
         """The record batch."""
         yield file.get_batch(piece)
-
-
-CSV = Format(CsvFile, CsvFile.labels)
-
-PARQUET = Format(ParquetFile, ParquetFile.labels, streams=True)
-
-ARROW = Format(ArrowFile, ArrowFile.labels, streams=True)
 
 
 @dataclass(frozen=True, eq=False)
