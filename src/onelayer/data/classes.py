@@ -57,12 +57,21 @@ def _checked(labels: NDArray[Any], where: str) -> NDArray[Any]:
         )
     if labels.dtype.kind == "O" and np.array(labels.tolist()).dtype.kind in "iub":
         return np.array(labels.tolist())  # numbers or booleans as Python objects
+    held = None if labels.dtype.kind in "OUiub" else f"they are {labels.dtype}"
+    if labels.dtype.kind == "f":
+        wide = labels.astype(np.float64)  # integers that were stored as floats
+        right = (np.abs(wide) <= _MAX_EXACT) & (np.floor(wide) == wide)  # a NaN is neither
+        if right.all():
+            return wide.astype(np.int64)
+        row = int(np.argmin(right))
+        held = f"row {row} is {wide[row]:g}"
+    if held is not None:
+        raise DataError(
+            f"{where}: labels must be text, integers or booleans, but {held}; name another column, "
+            "or write the classes as integers."
+        )
     if labels.dtype.kind == "U":
         labels = labels.astype(object)
-    if labels.dtype.kind == "f":
-        return _integers(labels, where)
-    if labels.dtype.kind not in "Oiub":
-        raise _wrong_type(where, f"they are {labels.dtype}")
     for row, value in enumerate(labels if labels.dtype.kind == "O" else ()):
         if not isinstance(value, str) or not value.strip():
             held = "empty" if value is None or isinstance(value, str) else repr(value)
@@ -71,21 +80,3 @@ def _checked(labels: NDArray[Any], where: str) -> NDArray[Any]:
                 "drop the row."
             )
     return labels
-
-
-def _integers(labels: NDArray[Any], where: str) -> NDArray[np.int64]:
-    """Integers that were stored as floats."""
-    wide = labels.astype(np.float64)
-    right = np.abs(wide) <= _MAX_EXACT  # a NaN is not
-    right &= np.floor(wide) == wide
-    if not right.all():
-        row = int(np.argmin(right))
-        raise _wrong_type(where, f"row {row} is {wide[row]:g}")
-    return wide.astype(np.int64)
-
-
-def _wrong_type(where: str, held: str) -> DataError:
-    return DataError(
-        f"{where}: labels must be text, integers or booleans, but {held}; name another column, or "
-        "write the classes as integers."
-    )

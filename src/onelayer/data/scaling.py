@@ -3,8 +3,7 @@
     x' = x · scale + offset        scale (D,), offset (D,)
 
 "none" leaves the stored values, "unit" divides by the largest value that a feature can have (255
-for bytes), "standardize" gives every feature mean 0 and variance 1 over the training rows, and
-"auto" is one of the last two: "unit" where the range of the features is known.
+for bytes), "standardize" gives every feature mean 0 and variance 1 over the training rows.
 """
 
 from __future__ import annotations

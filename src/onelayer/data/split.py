@@ -45,16 +45,15 @@ def split(
 ) -> Splits:
     """Split rows in memory into training, validation and test rows.
 
-    The test rows are drawn first, then the validation rows from those that are left. Each part
-    holds each class by its fraction, to within half a row; a class of two rows or more gives at
-    least one row to each part that is drawn, and a class of a single row stays in training.
+    Each part holds each class by its fraction, to within half a row. A class of two rows or more
+    gives at least one row to each part; a class of a single row stays in training.
 
     Args:
         X: features, (N, D) numbers: an array, or a data frame with a column for each feature.
         y: labels, (N,): text, integers or booleans.
         groups: a group of each row, (N,), such as its patient or its video. All rows of a group
             are in one part, so classes have their fractions only as far as the groups allow.
-        test_size: fraction of the rows, above 0 and below 1.
+        test_size: fraction of the rows, above 0 and below 1; drawn first.
         validation_size: fraction of the rows that are left, above 0 and below 1.
         seed: of the random choice of rows, 0 or above.
         feature_names: names of the D features; default: the columns of a data frame.
@@ -97,13 +96,12 @@ def split(
         source="arrays in memory",
         feature_names=None if feature_names is None else tuple(feature_names),
     )
-    if groups is not None:
-        groups = np.asarray(groups)
-        if groups.shape != data.y.shape:
-            raise DataError(
-                f"{name}: groups must hold one group for each of the {data.rows} rows, but its "
-                f"shape is {groups.shape}."
-            )
+    groups = None if groups is None else np.asarray(groups)
+    if groups is not None and groups.shape != data.y.shape:
+        raise DataError(
+            f"{name}: groups must hold one group for each of the {data.rows} rows, but its shape "
+            f"is {groups.shape}."
+        )
     return split_dataset(
         data, {}, test_size=test_size, validation_size=validation_size, seed=seed, groups=groups
     )
@@ -135,21 +133,19 @@ def split_dataset(
         )
         parts[role], rows = _part(data, rows[cut], role), rows[kept]
         sources.append(f"{role} rows a fraction of {fraction:g}, {how}, with seed {seed}")
+    train = data
     if len(rows) < data.rows:
-        in_memory = stored_rows(data.X) is None
-        if in_memory and data.X.nbytes > _LARGE_BYTES:
-            log(
-                f"{data.name}: splitting copies {data.X.nbytes / 1e9:.1f} GB into memory; to avoid "
-                "that, give the test and validation rows as separate files, or leave the rows on "
-                "disk with stream (--stream)."
-            )
-        if in_memory:
+        if stored_rows(data.X) is None:
             rows = rows[stratified_order(data.y[rows], seed)]
-        parts["train"] = _part(data, rows, "training")
-    else:
-        parts["train"] = data
+            if data.X.nbytes > _LARGE_BYTES:
+                log(
+                    f"{data.name}: splitting copies {data.X.nbytes / 1e9:.1f} GB into memory; to "
+                    "avoid that, give the test and validation rows as separate files, or leave the "
+                    "rows on disk with stream (--stream)."
+                )
+        train = _part(data, rows, "training")
     source = "; ".join(sources) + "."
-    return Splits(parts["train"], parts["validation"], parts["test"], _short(data.name), source)
+    return Splits(train, parts["validation"], parts["test"], _short(data.name), source)
 
 
 def cut_fraction(
@@ -164,16 +160,15 @@ def cut_fraction(
     rng = np.random.default_rng(seed)
     if groups is not None:
         chosen = _deal_groups(y, groups, np.array([1 - fraction, fraction]), rng, cut=True) == 1
+        why = "no group can be spared without losing a class"
     else:
-        chosen = np.zeros(len(y), bool)
+        chosen, why = (
+            np.zeros(len(y), bool),
+            f"each of the {len(y)} rows is the only one of its class",
+        )
         for rows in _shuffled_classes(y, rng):
             chosen[rows[: min(len(rows) - 1, max(1, int(fraction * len(rows) + 0.5)))]] = True
     if not chosen.any():
-        why = (
-            f"each of the {len(y)} rows is the only one of its class"
-            if groups is None
-            else "no group can be spared without losing a class"
-        )
         raise DataError(
             f"{where}: cannot hold out a fraction, because {why}; add rows, or give the test and "
             "validation rows separately."
@@ -188,11 +183,10 @@ def stratified_folds(
 
     Each class is dealt evenly, to within one row; with groups, whole groups are dealt.
     """
-    units = len(y) if groups is None else len(np.unique(groups))
+    units, what = (len(y), "rows") if groups is None else (len(np.unique(groups)), "groups")
     if not 2 <= folds <= units:
         raise SettingsError(
-            f"folds must be from 2 to the number of {'rows' if groups is None else 'groups'}, "
-            f"{units}, but {folds} was given."
+            f"folds must be from 2 to the number of {what}, {units}, but {folds} was given."
         )
     rng = np.random.default_rng(seed)
     if groups is not None:
@@ -219,11 +213,9 @@ def stratified_order(y: Indices, seed: int) -> Indices:
 
 def check_split(test_size: object, validation_size: object, seed: object) -> None:
     """Raise `SettingsError` for a fraction outside (0, 1) or a seed below 0."""
-    for option, size in (
-        ("test_size (--test-size)", test_size),
-        ("validation_size (--validation-size)", validation_size),
-    ):
-        require_number(option, size, "a fraction above 0 and below 1", above=0, below=1)
+    what = "a fraction above 0 and below 1"
+    require_number("test_size (--test-size)", test_size, what, above=0, below=1)
+    require_number("validation_size (--validation-size)", validation_size, what, above=0, below=1)
     require_whole("split_seed (--split-seed)", seed, 0)
 
 
