@@ -25,10 +25,7 @@ def print_line(line: str) -> None:
 
 @contextmanager
 def counting(label: str, total: int | None, *, show: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar while the block does `total` steps, and yield what to call after each.
-
-    None for `total` only shows that something is being done.
-    """
+    """Show a bar while the block works; yield what to call after each of its `total` steps."""
     from rich import progress
 
     eta = () if total is None else ("ETA", progress.TimeRemainingColumn())

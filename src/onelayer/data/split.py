@@ -162,10 +162,8 @@ def cut_fraction(
         chosen = _deal_groups(y, groups, np.array([1 - fraction, fraction]), rng, cut=True) == 1
         why = "no group can be spared without losing a class"
     else:
-        chosen, why = (
-            np.zeros(len(y), bool),
-            f"each of the {len(y)} rows is the only one of its class",
-        )
+        chosen = np.zeros(len(y), bool)
+        why = f"each of the {len(y)} rows is the only one of its class"
         for rows in _shuffled_classes(y, rng):
             chosen[rows[: min(len(rows) - 1, max(1, int(fraction * len(rows) + 0.5)))]] = True
     if not chosen.any():

@@ -12,11 +12,12 @@ from __future__ import annotations
 import queue
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,14 +47,8 @@ _NO_ROWS = np.zeros(0, np.int64)
 Indices = NDArray[np.int64]
 
 
-class Reader(Protocol):
-    """Reads consecutive rows; it belongs to one thread, and is closed after use."""
-
-    def read(self, start: int, into: NDArray[Any]) -> None:
-        """Read rows start, start + 1, … into an array of shape (n, D) of the rows' dtype."""
-
-    def close(self) -> None:
-        """Close what was opened."""
+# Reads rows start, start + 1, … into an array of shape (n, D) of their dtype; for one thread.
+Read = Callable[[int, NDArray[Any]], None]
 
 
 class StoredRows(ABC):
@@ -71,8 +66,8 @@ class StoredRows(ABC):
         self.shape, self.dtype, self.blocks, self.where = shape, dtype, blocks, where
 
     @abstractmethod
-    def open(self) -> Reader:
-        """A reader of these rows."""
+    def open(self) -> AbstractContextManager[Read]:
+        """What reads these rows while the block runs."""
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -100,13 +95,10 @@ class StoredRows(ABC):
     def __getitem__(self, chosen: slice | NDArray[Any] | list[int]) -> NDArray[Any]:
         indices = np.arange(len(self))[chosen]
         distinct, places = np.unique(indices, return_inverse=True)
-        read = np.empty((len(distinct), self.shape[1]), self.dtype)
-        reader = self.open()
-        try:
-            read_rows(reader, distinct, read)
-        finally:
-            reader.close()
-        return read if np.array_equal(distinct, indices) else read[places]
+        rows = np.empty((len(distinct), self.shape[1]), self.dtype)
+        with self.open() as read:
+            read_rows(read, distinct, rows)
+        return rows if np.array_equal(distinct, indices) else rows[places]
 
     def take(self, indices: NDArray[np.integer[Any]]) -> StoredRows:
         """These rows alone, ascending, still in their files; nothing is read."""
@@ -143,8 +135,8 @@ class Shard(ABC):
         """(N,) labels as the file has them; None when they are elsewhere."""
 
     @abstractmethod
-    def open(self) -> Reader:
-        """A reader of its rows."""
+    def open(self) -> AbstractContextManager[Read]:
+        """What reads its rows while the block runs."""
 
 
 class ShardedRows(StoredRows):
@@ -159,30 +151,46 @@ class ShardedRows(StoredRows):
         super().__init__((int(blocks[-1]), first.features), first.dtype, blocks, where)
         self._checked = np.full(len(self), first.dtype.kind != "f")
 
-    def open(self) -> Reader:
-        """A reader of these rows; one file is open at a time."""
-        return _ShardsReader(self)
+    @contextmanager
+    def open(self) -> Iterator[Read]:
+        """What reads these rows; one file is open at a time."""
+        with ExitStack() as opened:
+            current: tuple[int, Read] | None = None
 
-    def shard_of(self, row: int) -> tuple[Shard, int, int]:
-        """The shard that a row is in, its first row, and the first row of the next shard."""
-        i = int(np.searchsorted(self._starts, row, "right")) - 1
-        return self._shards[i], int(self._starts[i]), int(self._starts[i + 1])
+            def read(start: int, into: NDArray[Any]) -> None:
+                nonlocal current
+                done = 0
+                while done < len(into):
+                    shard, first = self._shard_of(start + done)
+                    if current is None or current[0] != shard:
+                        opened.close()
+                        current = shard, opened.enter_context(self._shards[shard].open())
+                    part = into[done : done + int(self._starts[shard + 1]) - start - done]
+                    current[1](start + done - first, part)
+                    done += len(part)
+                self._check_finite(start, into)
 
-    def check_finite(self, start: int, rows: NDArray[Any]) -> None:
+            yield read
+
+    def _shard_of(self, row: int) -> tuple[int, int]:
+        """The number of the shard that a row is in, and that shard's first row."""
+        shard = int(np.searchsorted(self._starts, row, "right")) - 1
+        return shard, int(self._starts[shard])
+
+    def _check_finite(self, start: int, rows: NDArray[Any]) -> None:
         """Raise `DataError` for a NaN or infinity in rows that were not checked yet."""
         checked = self._checked[start : start + len(rows)]
         if checked.all():
             return
         found = first_not_finite(rows)
         if found is not None:
-            row, column = found
-            shard, first, _ = self.shard_of(start + row)
-            place = f"{shard.path}", start + row - first, column
-            raise not_finite(*place, rows[row, column], shard.feature_names)
+            number, first = self._shard_of(start + found[0])
+            shard, row = self._shards[number], start + found[0] - first
+            raise not_finite(str(shard.path), row, found[1], rows[found], shard.feature_names)
         checked[:] = True
 
 
-def read_rows(reader: Reader, indices: Indices, into: NDArray[Any]) -> None:
+def read_rows(read: Read, indices: Indices, into: NDArray[Any]) -> None:
     """Read ascending rows (n,) into (n, D): close ones in few reads, others each by itself."""
     row_bytes = max(1, into.strides[0])
     apart = np.flatnonzero(np.diff(indices) > 1 + GAP_BYTES // row_bytes) + 1
@@ -191,14 +199,14 @@ def read_rows(reader: Reader, indices: Indices, into: NDArray[Any]) -> None:
     for first, last in pairwise([0, *apart.tolist(), len(indices)]):
         low, high = (int(indices[first]), int(indices[last - 1]) + 1) if last > first else (0, 0)
         if high - low == last - first:
-            reader.read(low, into[first:last])
+            read(low, into[first:last])
             continue
         scratch = np.empty((most, into.shape[1]), into.dtype) if scratch is None else scratch
         for start in range(low, high, most):
             span = scratch[: min(most, high - start)]
             a, b = np.searchsorted(indices, (start, start + len(span)))
             if a < b:
-                reader.read(start, span)
+                read(start, span)
                 np.take(span, indices[a:b] - start, axis=0, out=into[a:b], mode="clip")
 
 
@@ -273,25 +281,25 @@ def iter_tiles(
         tiles = _tiles_as_stored(len(X), rows)
     else:
         tiles = _tiles_in_order(order, X.blocks, rows, batch)
-    reader, shape = X.open(), (min(rows, len(X)), X.shape[1])
+    shape = (min(rows, len(X)), X.shape[1])
     buffers = [np.asarray(TileBuffer(shape, X.dtype)) for _ in range(_BUFFERS)]
     # True for each buffer that may be overwritten; False to end.
     free: queue.SimpleQueue[bool] = queue.SimpleQueue()
     filled: queue.SimpleQueue[tuple[Tile, NDArray[Any]] | BaseException | None]
     filled = queue.SimpleQueue()
 
-    def read_ahead() -> None:
+    def read_ahead(read: Read) -> None:
         before = buffers[-1]
         try:
             for tile, buffer in zip(tiles, cycle(buffers), strict=False):
                 if not free.get():
                     return
                 if isinstance(tile.indices, slice):
-                    reader.read(tile.start, buffer[: tile.rows])
+                    read(tile.start, buffer[: tile.rows])
                 else:
                     kept = len(tile.carried)
                     np.take(before, tile.carried, axis=0, out=buffer[:kept], mode="clip")
-                    read_rows(reader, tile.indices[kept:], buffer[kept : tile.rows])
+                    read_rows(read, tile.indices[kept:], buffer[kept : tile.rows])
                 filled.put((tile, buffer[: tile.rows]))
                 before = buffer
             filled.put(None)
@@ -300,19 +308,21 @@ def iter_tiles(
 
     for _ in buffers:
         free.put(True)
-    thread = threading.Thread(target=read_ahead, name="onelayer-prefetch", daemon=True)
-    try:
-        thread.start()
-        while (done := filled.get()) is not None:
-            if isinstance(done, BaseException):
-                raise done
-            yield done
-            free.put(True)
-    finally:
-        free.put(False)
-        if thread.ident is not None:
-            thread.join()
-        reader.close()
+    with X.open() as read:
+        thread = threading.Thread(
+            target=read_ahead, args=(read,), name="onelayer-prefetch", daemon=True
+        )
+        try:
+            thread.start()
+            while (done := filled.get()) is not None:
+                if isinstance(done, BaseException):
+                    raise done
+                yield done
+                free.put(True)
+        finally:
+            free.put(False)
+            if thread.ident is not None:
+                thread.join()
 
 
 def tile_memory(X: StoredRows, *, ordered: bool = False, batch: int = 1) -> int:
@@ -419,46 +429,14 @@ class _Subset(StoredRows):
         blocks = np.unique(np.searchsorted(indices, base.blocks))
         super().__init__((len(indices), base.shape[1]), base.dtype, blocks, base.where)
 
-    def open(self) -> Reader:
-        return _SubsetReader(self._base.open(), self._indices)
+    @contextmanager
+    def open(self) -> Iterator[Read]:
+        with self._base.open() as read:
+            chosen = self._indices
+            yield lambda start, into: read_rows(read, chosen[start : start + len(into)], into)
 
     def take(self, indices: NDArray[np.integer[Any]]) -> StoredRows:
         return _Subset(self._base, self._indices[indices])
-
-
-class _SubsetReader:
-    def __init__(self, base: Reader, indices: Indices) -> None:
-        self._base, self._indices = base, indices
-
-    def read(self, start: int, into: NDArray[Any]) -> None:
-        read_rows(self._base, self._indices[start : start + len(into)], into)
-
-    def close(self) -> None:
-        self._base.close()
-
-
-class _ShardsReader:
-    def __init__(self, rows: ShardedRows) -> None:
-        self._rows = rows
-        self._shard: Shard | None = None
-        self._reader: Reader | None = None
-
-    def read(self, start: int, into: NDArray[Any]) -> None:
-        done = 0
-        while done < len(into):
-            shard, first, end = self._rows.shard_of(start + done)
-            if shard is not self._shard or self._reader is None:
-                self.close()
-                self._shard, self._reader = shard, shard.open()
-            part = into[done : done + end - start - done]
-            self._reader.read(start + done - first, part)
-            done += len(part)
-        self._rows.check_finite(start, into)
-
-    def close(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-        self._reader = None
 
 
 def _all_finite(block: NDArray[Any]) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.streaming import Reader, StoredRows
+from onelayer.data.streaming import Read, StoredRows
 
 
 class CountedRows(StoredRows):
@@ -28,24 +30,19 @@ class CountedRows(StoredRows):
         """How many rows were read, each as often as it was."""
         return sum(stop - start for start, stop in self.reads)
 
-    def open(self) -> Reader:
-        return _CountedReader(self)
+    @contextmanager
+    def open(self) -> Iterator[Read]:
+        try:
+            yield self._read
+        finally:
+            self.closed += 1
 
-
-class _CountedReader:
-    def __init__(self, rows: CountedRows) -> None:
-        self._rows = rows
-
-    def read(self, start: int, into: NDArray[Any]) -> None:
-        rows = self._rows
-        rows.reads.append((start, start + len(into)))
-        if rows.fails_at is not None and rows.fails_at < start + len(into):
-            raise ValueError(f"row {rows.fails_at} is bad")
-        into[...] = rows.X[start : start + len(into)]
-        rows.begun.release()
-
-    def close(self) -> None:
-        self._rows.closed += 1
+    def _read(self, start: int, into: NDArray[Any]) -> None:
+        self.reads.append((start, start + len(into)))
+        if self.fails_at is not None and self.fails_at < start + len(into):
+            raise ValueError(f"row {self.fails_at} is bad")
+        into[...] = self.X[start : start + len(into)]
+        self.begun.release()
 
 
 def even(rows: int, each: int) -> NDArray[np.int64]:

@@ -80,16 +80,11 @@ sys.path.insert(0, ".")
 from tests.data.streaming.counted_rows import CountedRows, readers
 from onelayer.data.streaming import iter_tiles
 rows = CountedRows(np.zeros((8, 2)))
-whole = rows.open
-def slow():
-    reader = whole()
-    read = reader.read
-    def late(start, into):
-        time.sleep(0.3)
-        read(start, into)
-    reader.read = late
-    return reader
-rows.open = slow
+read = rows._read
+def late(start, into):
+    time.sleep(0.3)
+    read(start, into)
+rows._read = late
 """
 
 

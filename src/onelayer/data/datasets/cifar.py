@@ -44,10 +44,10 @@ def load_cifar10(
             f"{train_batches} and {validation_batches}."
         )
     parts = {"training": train, "validation": validation, "test": (layout.test,)}
-    sets, origin = _load(list(parts.values()), folder, layout, log, progress)
+    (first, second, test), origin = _load(list(parts.values()), folder, layout, log, progress)
     used = ", ".join(f"{role} {_stems(files)}" for role, files in parts.items())
     source = f"{layout.name} from {origin}: {used}; SHA-256 as pinned."
-    return Splits(*sets, name=layout.folder_name, source=source)
+    return Splits(first, second, test, layout.folder_name, source)
 
 
 def load_cifar100(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import struct
 import zipfile
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO, RawIOBase
 from math import prod
 from pathlib import Path
 from typing import IO, Any, ClassVar
@@ -29,7 +30,7 @@ from onelayer.data.formats.base import (
     streamed_dtype,
 )
 from onelayer.data.progress import Log
-from onelayer.data.streaming import Reader, Shard, even_blocks
+from onelayer.data.streaming import Read, Shard, even_blocks
 from onelayer.errors import DataError
 
 # Names that an array of features is known by when a file holds several.
@@ -150,44 +151,38 @@ class ArrayShard(Shard):
         with file_errors(self.path, "file"):
             return np.array(self.labels_array.values())
 
-    def open(self) -> Reader:
-        """A reader of the rows."""
-        return _ArrayReader(self.array)
+    @contextmanager
+    def open(self) -> Iterator[Read]:
+        """What reads the rows."""
+        with file_errors(self.path, "file"):
+            file = self.path.open("rb", buffering=0)
+        with file:
+            yield partial(self._read, file)
 
-
-class _ArrayReader:
-    def __init__(self, array: StoredArray) -> None:
-        self._array = array
-        with file_errors(array.path, "file"):
-            self._file = array.path.open("rb", buffering=0)
-
-    def read(self, start: int, into: NDArray[Any]) -> None:
-        array = self._array
+    def _read(self, file: RawIOBase, start: int, into: NDArray[Any]) -> None:
+        array = self.array
         if array.dtype == into.dtype and into.flags.c_contiguous:
-            self._fill(start, into)
+            self._fill(file, start, into)
             return
         each = max(1, _CONVERTED_BYTES // (into.shape[1] * array.dtype.itemsize))
         chunk = np.empty((min(each, len(into)), into.shape[1]), array.dtype)
         for first in range(0, len(into), each):
             part = chunk[: len(into) - first]
-            self._fill(start + first, part)
+            self._fill(file, start + first, part)
             into[first : first + len(part)] = (
                 _widened(part) if array.bfloat16 else _as_features(part, array.path, start + first)
             )
 
-    def close(self) -> None:
-        self._file.close()
-
-    def _fill(self, start: int, into: NDArray[Any]) -> None:
+    def _fill(self, file: RawIOBase, start: int, into: NDArray[Any]) -> None:
         """Read rows as they are; the system may give fewer bytes than asked for at a time."""
-        array, left = self._array, into.reshape(-1).view(np.uint8).data
-        with file_errors(array.path, "file"):
-            self._file.seek(array.offset + start * into.shape[1] * array.dtype.itemsize)
+        left = into.reshape(-1).view(np.uint8).data
+        with file_errors(self.path, "file"):
+            file.seek(self.array.offset + start * into.shape[1] * self.array.dtype.itemsize)
             while len(left):
-                count = self._file.readinto(left)
+                count = file.readinto(left)
                 if not count:
                     raise DataError(
-                        f"{array.path} ended before row {start + len(into) - 1}: it was cut short "
+                        f"{self.path} ended before row {start + len(into) - 1}: it was cut short "
                         "or rewritten while it was read; download or write it again."
                     )
                 left = left[count:]
@@ -230,7 +225,7 @@ class NpzFile(ArraysFile):
         with zipfile.ZipFile(path) as archive, archive.open(info) as member:
             if info.compress_type != zipfile.ZIP_STORED:
                 content = member.read()
-                return _after_header(path, io.BytesIO(content), len(content), where, content)
+                return _after_header(path, BytesIO(content), len(content), where, content)
             while member.read(_CHUNK_BYTES):  # at its end the checksum is compared
                 pass
         with path.open("rb") as file:

@@ -32,7 +32,7 @@ from onelayer.data.formats.base import (
     streamed_dtype,
 )
 from onelayer.data.progress import Log
-from onelayer.data.streaming import Reader, Shard
+from onelayer.data.streaming import Read, Shard
 from onelayer.errors import DataError
 
 # A record batch can only be read as a whole.
@@ -314,19 +314,20 @@ class TableShard(Shard):
             column = pa.Table.from_batches(chain.from_iterable(batches))[self.label]
             return _labels(column, f"{self.path}, column {self.label!r}")
 
-    def open(self) -> Reader:
-        """A reader of the rows."""
-        return _BatchReader(self)
+    @contextmanager
+    def open(self) -> Iterator[Read]:
+        """What reads the rows."""
+        with ExitStack() as opened:
+            with file_errors(self.path, "file"):
+                file = opened.enter_context(self.file_type.open(self.path, self.columns))
+            yield _BatchReader(self, file).read
 
 
 class _BatchReader:
     """Reads rows out of pyarrow's batches, of which it holds one."""
 
-    def __init__(self, shard: TableShard) -> None:
-        self._shard, self._opened = shard, ExitStack()
-        with file_errors(shard.path, "file"):
-            opened = shard.file_type.open(shard.path, shard.columns)
-            self._file = self._opened.enter_context(opened)
+    def __init__(self, shard: TableShard, file: Any) -> None:
+        self._shard, self._file = shard, file
         self._batches: Iterator[Batch] = iter(())
         self._batch: Batch | None = None
         self._first = self._next = 0
@@ -348,10 +349,6 @@ class _BatchReader:
                     raise _other_length(place, into.shape[1], row, rows.shape[1])
                 into[done : done + len(rows)] = rows
                 done += len(rows)
-
-    def close(self) -> None:
-        self._batches, self._batch = iter(()), None
-        self._opened.close()
 
     def _fetch(self, row: int) -> Batch:
         """The batch that a row is in."""
