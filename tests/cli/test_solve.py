@@ -13,6 +13,7 @@ import pytest
 from onelayer import cli, load, solve_path
 from onelayer.solver import Path as LambdaPath
 from onelayer.solver import suggest_learning_rate
+from onelayer.solver.path import PathProgress
 from onelayer.training.result import Result
 from tests.cli.conftest import Command
 
@@ -80,9 +81,9 @@ def test_ctrl_c_keeps_the_lambdas_that_were_solved_and_exits_130(
     run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
-    def interrupted_bar(*_: str) -> Iterator[Callable[[int, int], None]]:
-        def show(done: int, _: int) -> None:
-            if done == 2:
+    def interrupted_bar(*_: str) -> Iterator[Callable[[PathProgress], None]]:
+        def show(now: PathProgress) -> None:
+            if now.done == 2:
                 raise KeyboardInterrupt
 
         yield show

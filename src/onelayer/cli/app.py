@@ -42,6 +42,9 @@ COMMON = """
     Hyperparameters:
         loss NAME: softmax, or sigmoid: K binary cross-entropies.
 
+    Search:
+        seeds N|LIST: Runs per setting, or their seeds.
+
     Data:
         scaling NAME: Feature scaling: auto, none, unit or standardize.
 

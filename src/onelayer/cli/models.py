@@ -105,15 +105,16 @@ def inspect(*, model: str, most: int = 5, out: Path | None = None, json: bool = 
     """
     require_whole("--most", most, 1)
     chosen = open_noted(model).model
-    picture = out or (None if chosen.image_shape is None or json else Path("templates.png"))
-    if picture is not None:
-        report.write_templates(chosen, picture, f"What each class answers to: rows of W, {model}")
+    if out is None and chosen.image_shape is not None and not json:
+        out = Path("templates.png")
+    if out is not None:
+        report.write_templates(chosen, out, f"What each class answers to: rows of W, {model}")
     if json:
         print_json(_described(chosen, most))
         return
     console.print(report.model_table(chosen, model))
-    if picture is not None:
-        print_line(f"the picture: {picture}")
+    if out is not None:
+        print_line(f"the picture: {out}")
     else:
         console.print()
         console.print(report.strongest_table(chosen, most))
@@ -130,15 +131,9 @@ def _described(model: Model, most: int) -> dict[str, object]:
         }
         for name, row, ranks in zip(model.class_names, model.W, order, strict=True)
     }
-    return {
-        "classes": model.class_names,
-        "features": model.features,
-        "image_shape": model.image_shape,
-        "scaling": model.scaling.name,
-        "settings": model.settings,
-        "certificate": model.certificate,
-        "strongest": strongest,
-    }
+    same = {name: getattr(model, name) for name in ("features", "image_shape", "settings")}
+    rest = {"scaling": model.scaling.name, "certificate": model.certificate}
+    return {"classes": model.class_names} | same | rest | {"strongest": strongest}
 
 
 @command("Models")
@@ -162,18 +157,16 @@ def export(*, model: str, out: Path, to: str | None = None, input_type: str | No
     if input_type is not None and target != "onnx":
         raise SettingsError(f"--input-type has no effect with --to {target}.")
     chosen = open_noted(model).model
-    words = f"{target}: {out}"
+    tested = ""
     if target == "onnx":
-        tested = chosen.to_onnx(out, input_type=input_type)
-        words += (
-            f"; onnxruntime gives the same labels for {tested.rows} rows, probabilities to "
-            f"{tested.difference:.0e}"
-        )
+        found = chosen.to_onnx(out, input_type=input_type)
+        tested = f"; onnxruntime gives the same labels for {found.rows} rows, probabilities to "
+        tested += f"{found.difference:.0e}"
     elif target == "torch":
         chosen.to_state_dict(out)
     else:
         chosen.save(out)
-    print_line(words)
+    print_line(f"{target}: {out}{tested}")
 
 
 def _format_of(to: Path, target: str | None) -> str:

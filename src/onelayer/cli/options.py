@@ -173,19 +173,28 @@ class PenaltyOptions(OptionGroup):
     """The L2 penalty.
 
     Hyperparameters:
-        l2 VALUES: L2 penalty λ ≥ 0; the cost adds λ Σ W². Default: 0.
+        l2 VALUES: L2 penalty λ ≥ 0; the cost adds λ Σ W². Default: 0; of solve 20 values from 1 to
+            1e-4.
         C VALUES: The same as scikit-learn's C = 1/(2λN).
     """
 
     l2: str | None = None
     C: str | None = None
 
+    @property
+    def given(self) -> bool:
+        """Whether one of the two was given."""
+        return self.l2 is not None or self.C is not None
+
     def values(self, rows: int, *, draw: bool = False) -> Any:
         """The λ's for N training rows; those of `draw` may be a range (low, high)."""
         if self.l2 is not None and self.C is not None:
             raise SettingsError("--l2 and --C set the same penalty; pass one of them.")
         if self.C is None:
-            return parse_values("--l2", self.l2 or "0", draw=draw)
+            l2 = parse_values("--l2", self.l2 or "0", draw=draw)
+            for value in l2:
+                require_number("l2 (λ)", value, "a finite number, 0 or above", least=0)
+            return l2
         inverse = parse_values("--C", self.C, draw=draw)
         for value in inverse:
             require_number("C", value, "a finite number above 0", above=0)

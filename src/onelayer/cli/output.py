@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 import typer
+from rich import progress as rich
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from onelayer.engines.processes import leads, processes, rank
+from onelayer.solver.path import PathProgress
+from onelayer.training.loop import Progress
 
 console = Console()
 
@@ -63,24 +65,24 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def progress_bar(doing: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(doing: str, unit: str) -> Iterator[Callable[[Progress | PathProgress], None]]:
     """A bar with the time left; it appears when work is first reported done of a total."""
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} " + unit),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.TextColumn("{task.completed}/{task.total} " + unit),
+        rich.TimeElapsedColumn(),
+        rich.TextColumn("ETA"),
+        rich.TimeRemainingColumn(),
     )
-    bar = Progress(*columns, console=err)
+    bar = rich.Progress(*columns, console=err)
     task = bar.add_task(doing, total=None)
     with err.status(doing) as spinner:
 
-        def show(done: int, total: int) -> None:
+        def show(now: Progress | PathProgress) -> None:
             spinner.stop()
             bar.start()
-            bar.update(task, completed=done, total=total)
+            bar.update(task, completed=now.done, total=now.total)
 
         try:
             yield show

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import asdict, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,14 @@ from onelayer.model.evaluation import wilson_interval
 from onelayer.solver.solver import describe_model
 from onelayer.training.checkpoint import unfinished
 from onelayer.training.result import Result
-from onelayer.training.run_folder import WEIGHTS_FILE, kind_of, save_records, saved_origin
+from onelayer.training.run_folder import (
+    WEIGHTS_FILE,
+    Origin,
+    kind_of,
+    load_file,
+    save_records,
+    saved_origin,
+)
 
 # A sweep beyond the stable learning rates has many runs that diverge for one reason.
 MOST_NOTES = 8
@@ -191,13 +197,12 @@ def rerun(context: typer.Context, *, folder: Path, out: Path | None = None) -> N
     """
     origin = saved_origin(folder)
     goal = out or folder.with_name(f"{folder.resolve().name}-rerun")
-    before = _digest(folder / WEIGHTS_FILE)
-    changed = _what_changed(origin.environment, _environment_of(origin.command))
-    if changed:
+    before = _digest(folder)
+    if changed := _what_changed(origin):
         note(f"bits may differ from those of {folder}: {'; '.join(changed)}")
     print_line(origin.command.line)
     _run(context, origin.command, goal, source=str(folder))
-    if _digest(goal / WEIGHTS_FILE) == before:
+    if _digest(goal) == before:
         print_line(f"the same bits: {goal / WEIGHTS_FILE} equals that of {folder} byte for byte")
     elif changed or origin.interrupted:
         why = "for the reasons above" if changed else "which was interrupted"
@@ -223,23 +228,17 @@ def _run(context: typer.Context, command: Command, to: Path, source: str) -> Non
         inner.invoke(prepared)
 
 
-def _environment_of(command: Command) -> dict[str, str]:
-    names = [field.name for field in fields(opt.EngineOptions) if field.name in command.options]
-    options: dict[str, Any] = {name: command.options[name] for name in names}
-    return describe_environment() | opt.chosen_engine(opt.EngineOptions(**options)).describe()
-
-
-def _what_changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What of the decisive things changed, in words."""
+def _what_changed(origin: Origin) -> list[str]:
+    """What of the decisive things changed since a command was run, in words."""
+    known = [field.name for field in fields(opt.EngineOptions)]
+    given: dict[str, Any] = {k: v for k, v in origin.command.options.items() if k in known}
+    now = describe_environment() | opt.chosen_engine(opt.EngineOptions(**given)).describe()
     return [
-        f"{name.replace('_', ' ')} was {before.get(name, 'unknown')} and is {now[name]}"
+        f"{name.replace('_', ' ')} was {origin.environment.get(name, 'unknown')} and is {now[name]}"
         for name in DECISIVE
-        if name in now and before.get(name) != now[name]
+        if name in now and origin.environment.get(name) != now[name]
     ]
 
 
-def _digest(file: Path) -> str:
-    try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError as error:
-        raise OnelayerError(f"cannot read {file}: {error.strerror}.") from None
+def _digest(folder: Path) -> str:
+    return load_file(folder / WEIGHTS_FILE, lambda file: sha256(file.read_bytes()).hexdigest())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import typer
 
 from onelayer import report, solver
 from onelayer.cli import options as opt
-from onelayer.cli.app import INTERRUPTED, command
+from onelayer.cli.app import INTERRUPTED, OptionGroup, command
 from onelayer.cli.config import command_in_force
 from onelayer.cli.models import models_of
 from onelayer.cli.output import console, note, print_json, print_line, progress_bar
@@ -23,14 +23,14 @@ from onelayer.experiments.best_linear import Recipe
 from onelayer.files.atomic import check_replaceable, staged_file
 from onelayer.model import Model
 from onelayer.objective.loss import LOSSES, check_loss
+from onelayer.training.loop import Progress
 
 
 @command("Training")
 def solve(
     context: typer.Context,
     *,
-    l2: str | None = None,
-    C: str | None = None,
+    penalty: opt.PenaltyOptions,
     tol: float = 1e-6,
     max_passes: int = 1000,
     folds: int = 0,
@@ -53,10 +53,6 @@ def solve(
         onelayer solve --data digits --l2 1e-4:1:12 --folds 5 --choose-by loss
         onelayer solve --data digits --C 1
 
-    Hyperparameters:
-        l2 VALUES: L2 penalty λ ≥ 0; the cost adds λ Σ W². Default: 20 values from 1 to 1e-4.
-        C VALUES: The same as scikit-learn's C = 1/(2λN).
-
     Search:
         tol X: Relative gap to the optimum to prove for each λ.
         max-passes N: Maximum number of passes over the rows for each λ.
@@ -67,9 +63,7 @@ def solve(
     solver.Choice(by=choose_by, rule=rule)  # type: ignore[arg-type]  # it checks the words
     engine = opt.chosen_engine(arithmetic)
     check_scaling(scaling)
-    penalty = opt.PenaltyOptions(l2, C)
-    for value in penalty.values(rows=1):
-        require_number("l2 (λ)", value, "a finite number, 0 or above", least=0)
+    penalty.values(rows=1)  # a wrong value is refused before the data are loaded
     require_number("tol", tol, "a finite number above 0", above=0)
     require_whole("max_passes", max_passes, 1)
     if folds:
@@ -77,7 +71,7 @@ def solve(
     command = command_in_force(context)
     check_replaceable(out)
     splits = opt.load_splits(data)
-    l2s = 20 if l2 is None and C is None else penalty.values(splits.train.rows)
+    l2s = penalty.values(splits.train.rows) if penalty.given else 20
     opt.note_estimate(splits, engine)
     with progress_bar("solving", "λ") as show:
         path = solver.solve_path(
@@ -90,7 +84,7 @@ def solve(
             max_passes=max_passes,
             scaling=scaling,
             engine=engine,
-            on_progress=lambda now: show(now.done, now.total),
+            on_progress=show,
         )
     finish_path(replace(path, command=opt.as_loaded(command, splits)), out, as_json=json)
     if len(path.models) < (l2s if isinstance(l2s, int) else len(set(l2s))):
@@ -156,7 +150,7 @@ def suggest_learning_rate(
     Hyperparameters:
         batch-size N: Rows per batch.
     """
-    require_number("l2 (λ)", penalty.one(rows=1), "a finite number, 0 or above", least=0)
+    penalty.one(rows=1)
     require_whole("batch_size", batch_size, 1)
     check_loss(loss, 0.0)
     check_scaling(scaling)
@@ -177,20 +171,26 @@ def suggest_learning_rate(
         console.print(report.advice_table(bounds))
 
 
-OURS = Recipe()
+@dataclass(frozen=True)
+class RecipeOptions(Recipe, OptionGroup):
+    """A recipe, each of whose settings is an option.
+
+    Hyperparameters:
+        q X: Loss exponent q: 0 cross-entropy … 1 error rate.
+        l2 X: L2 penalty λ.
+        moves N: Maximum random shift in pixels.
+        flips/no-flips: Augment with horizontal flips.
+        epochs N: Passes over the training rows.
+        batch-size N: Rows per batch.
+        learning-rate, lr X: Learning rate η, a fraction of a Newton step.
+        momentum X: Nesterov momentum μ.
+    """
 
 
 @command("Training", "best-linear")
 def best_linear(
     *,
-    q: float = OURS.q,
-    l2: float = OURS.l2,
-    moves: int = OURS.moves,
-    flips: bool = OURS.flips,
-    epochs: int = OURS.epochs,
-    batch_size: int = OURS.batch_size,
-    learning_rate: float = OURS.learning_rate,
-    momentum: float = OURS.momentum,
+    recipe: RecipeOptions,
     seeds: int = 5,
     folds: int = 5,
     compare: bool = False,
@@ -207,16 +207,6 @@ def best_linear(
     Example:
         onelayer best-linear --data digits --moves 0 --no-flips --epochs 20
 
-    Hyperparameters:
-        q X: Loss exponent q: 0 cross-entropy … 1 error rate.
-        l2 X: L2 penalty λ.
-        moves N: Maximum random shift in pixels.
-        flips/no-flips: Augment with horizontal flips.
-        epochs N: Passes over the training rows.
-        batch-size N: Rows per batch.
-        learning-rate, lr X: Learning rate η, a fraction of a Newton step.
-        momentum X: Nesterov momentum μ.
-
     Search:
         seeds N: Number of fits, whose mean is the model.
         folds N: Folds that estimate the accuracy first; 0 for none.
@@ -225,11 +215,10 @@ def best_linear(
     Output:
         out FILE: Model file to write.
     """
-    recipe = Recipe(q, l2, moves, flips, epochs, batch_size, learning_rate, momentum)
     require_whole("seeds", seeds, 1)
     if folds:
         require_whole("folds", folds, 2)
-    if compare and (recipe != OURS or not folds):
+    if compare and (recipe != RecipeOptions() or not folds):
         raise SettingsError(
             "--compare chooses the recipe by folds; drop --folds 0 and the recipe's own options."
         )
@@ -239,10 +228,9 @@ def best_linear(
     recipe.check(rows)
     # The file is staged first: a path that cannot be written to is refused before the work.
     with staged_file(out) as staging:
-        if folds:
-            recipes = experiment.CANDIDATES if compare else (recipe,)
-            recipe = _choose(rows, recipes, folds, engine)
-        maps = _fit(rows, recipe, seeds, engine)
+        recipes = experiment.CANDIDATES if compare else (recipe,)
+        best = _choose(rows, recipes, folds, engine) if folds else recipe
+        maps = _fit(rows, best, seeds, engine)
         mean = experiment.mean_model(maps)
         mean.save(staging)
     print_line(f"{rows.rows:,} training rows, mean of {seeds} fits: {out}")
@@ -256,7 +244,11 @@ def _choose(rows: Dataset, recipes: tuple[Recipe, ...], folds: int, engine: Engi
     """The recipe with the best accuracy over the folds; prints the table of all."""
     with progress_bar("judging by folds", "epochs") as show:
         compared = experiment.compare_recipes(
-            rows, recipes, folds=folds, engine=engine, on_progress=show
+            rows,
+            recipes,
+            folds=folds,
+            engine=engine,
+            on_progress=lambda done, total: show(Progress(done, total)),
         )
     best = max(compared, key=lambda held_out: held_out.accuracy)
     console.print(report.held_out_table(compared, best))
@@ -271,7 +263,7 @@ def _fit(rows: Dataset, recipe: Recipe, seeds: int, engine: Engine) -> list[Mode
         for seed in range(seeds):
 
             def report_epoch(epoch: int, _: int, before: int = seed * recipe.epochs) -> None:
-                show(before + epoch, seeds * recipe.epochs)
+                show(Progress(before + epoch, seeds * recipe.epochs))
 
             fitted = experiment.fit_best_linear(
                 rows, recipe, seed=seed, engine=engine, on_progress=report_epoch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.provenance import Command
 from onelayer.objective.loss import LOSSES, check_loss
 from onelayer.training import loop
-from onelayer.training.checkpoint import Checkpoint, Unfinished, unfinished
+from onelayer.training.checkpoint import Checkpoint, unfinished
 from onelayer.training.run import Run, grid, random_grid
 from onelayer.training.run_folder import saved_origin
 from onelayer.training.sweep import sweep
@@ -77,7 +77,6 @@ def train(
         scaling VALUES: Feature scaling: auto, none, unit, standardize, or several of them.
 
     Search:
-        seeds N|LIST: Runs per setting, or their seeds.
         random N: Draw N settings instead of the whole grid: log-uniformly from a range low:high,
             or one value of a list.
         draw-seed N: Random seed of the draws of --random.
@@ -102,18 +101,14 @@ def train(
         splits = opt.load_splits(data)
         runs = plan(splits.train.rows)
         opt.note_estimate(splits, engine, runs)
+        how: dict[str, Any] = {"engine": engine, "dtype": dtype, "checkpoint": checkpoint}
+        how["certify"] = not several if certify is None else certify
         with progress_bar("training", "run-epochs") as show:
-            shared: dict[str, Any] = {
-                "engine": engine,
-                "dtype": dtype,
-                "certify": (not several) if certify is None else certify,
-                "checkpoint": checkpoint,
-                "on_progress": lambda now: show(now.done, now.total),
-            }
+            how["on_progress"] = show
             if several:
-                result = sweep(splits, runs, scaling=scalings, **shared)
+                result = sweep(splits, runs, scaling=scalings, **how)
             else:
-                result = loop.train(splits, runs, scaling=scalings[0], snapshots=[0], **shared)
+                result = loop.train(splits, runs, scaling=scalings[0], snapshots=[0], **how)
         finish(replace(result, command=opt.as_loaded(command, splits)), out, as_json=json)
 
 
@@ -140,7 +135,6 @@ def reproduce(
 
     Search:
         only VALUES: Some of eta-0.1, eta-0.01, l2-0.1, l2-1. Default: all.
-        seeds N|LIST: Runs per setting, or their seeds.
     """
     names = opt.parse_names("--only", only) if only else None
     choose_experiments(names)  # an unknown name is refused before the data are loaded
@@ -157,7 +151,7 @@ def reproduce(
                 engine=engine,
                 dtype=dtype,
                 checkpoint=checkpoint,
-                on_progress=lambda now: show(now.done, now.total),
+                on_progress=show,
             )
         finish(replace(result, command=command), out, as_json=json)
 
@@ -205,10 +199,17 @@ def training_in(folder: Path, options: CheckpointOptions, command: Command) -> I
     check_replaceable(folder)
     with writing(folder) if checkpoint.writes else nullcontext():
         found = unfinished(folder)
-        if resume and found is None and _has_finished(folder, command):
+        done = f"{found.done} of {found.total} run-epochs done" if found else ""
+        if found and resume:
+            note(f"resuming from {found.file}: {done}")
+        elif found:
+            note(f"{folder} holds unfinished training ({done}), which will be replaced; --resume "
+                 "keeps it")  # fmt: skip
+        elif resume and _has_finished(folder, command):
             print_line(f"{folder} has finished; drop --resume to train it again")
             raise typer.Exit
-        _note_checkpoint(folder, found, resume=resume)
+        elif resume:
+            note(f"no checkpoint in {folder}; training starts from the beginning")
         try:
             yield checkpoint
         except KeyboardInterrupt:
@@ -218,19 +219,8 @@ def training_in(folder: Path, options: CheckpointOptions, command: Command) -> I
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _has_finished(to: Path, command: Command) -> bool:
-    try:
-        origin = saved_origin(to)
-    except SaveError:
-        return False
-    return origin.command == command and not origin.interrupted
-
-
-def _note_checkpoint(to: Path, found: Unfinished | None, *, resume: bool) -> None:
-    done = f"{found.done} of {found.total} run-epochs done" if found else ""
-    if found and resume:
-        note(f"resuming from {found.file}: {done}")
-    elif found:
-        note(f"{to} holds unfinished training ({done}), which will be replaced; --resume keeps it")
-    elif resume:
-        note(f"no checkpoint in {to}; training starts from the beginning")
+def _has_finished(folder: Path, command: Command) -> bool:
+    with suppress(SaveError):  # of a folder that is no run, or made from Python
+        origin = saved_origin(folder)
+        return origin.command == command and not origin.interrupted
+    return False
