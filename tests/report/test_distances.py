@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from onelayer.data import load
-from onelayer.report.distance import DistanceFinding, measure_distances
 from onelayer.report.page import result_page
 from onelayer.report.render import Section
+from onelayer.report.settings import Distance, describe_distances, measure_distances
 from onelayer.report.summary import summarise
 from onelayer.solver import certify, solve
 from onelayer.training.loop import train
@@ -33,10 +33,8 @@ def trained() -> Result:
     return replace(result, certificates=certificates, optima=optima)
 
 
-def found(result: Result) -> DistanceFinding:
-    finding = measure_distances(result, summarise(result))
-    assert finding is not None
-    return finding
+def found(result: Result) -> list[Distance]:
+    return measure_distances(result, summarise(result))
 
 
 def section_of(result: Result) -> Section:
@@ -51,9 +49,8 @@ def test_the_true_distance_never_exceeds_the_bound(trained: Result) -> None:
         if run.l2 > 0.0:
             # J* is at least the optimum's lower bound, so this is the farthest it can be.
             assert 0.0 < proof.cost - best[run.l2].lower_bound <= proof.gap
-    finding = found(trained)
-    assert finding.holds
-    for distance in finding.distances:
+    for distance in found(trained):
+        assert distance.holds
         if distance.l2 > 0.0:
             assert 0.0 < distance.above.high <= distance.bound.high
             assert 0.0 < distance.above.mean < distance.bound.mean
@@ -62,7 +59,7 @@ def test_the_true_distance_never_exceeds_the_bound(trained: Result) -> None:
 def test_the_page_says_what_the_records_say(trained: Result) -> None:
     words = read(trained).words
     assert "Distance from the optimum" in words
-    for distance in found(trained).distances:
+    for distance in found(trained):
         assert f"{distance.cost.mean:.4f}" in words
         if distance.l2 > 0.0:
             for value in (distance.above.mean, distance.bound.mean):
@@ -73,7 +70,7 @@ def test_the_page_says_what_the_records_say(trained: Result) -> None:
 
 
 def test_distances_are_means_over_seeds(trained: Result) -> None:
-    of_half = next(d for d in found(trained).distances if d.l2 == 0.5)
+    of_half = next(d for d in found(trained) if d.l2 == 0.5)
     costs = [c.cost for c in trained.certificates if c.l2 == 0.5]
     best = next(o for o in trained.optima if o.l2 == 0.5)
     assert of_half.cost.mean == pytest.approx(np.mean(costs))
@@ -83,13 +80,12 @@ def test_distances_are_means_over_seeds(trained: Result) -> None:
 
 
 def test_the_farthest_setting_is_named_first(trained: Result) -> None:
-    finding = found(trained)
-    farthest = max((d for d in finding.distances if d.best), key=lambda d: d.above.mean)
-    assert finding.sentence.startswith(farthest.setting)
+    farthest = max((d for d in found(trained) if d.best), key=lambda d: d.above.mean)
+    assert describe_distances(found(trained)).startswith(farthest.setting)
 
 
 def test_without_l2_no_bound_is_claimed(trained: Result) -> None:
-    free = found(trained).distances[0]
+    free = found(trained)[0]
     assert (free.l2, free.bound.n, free.weights.n, free.best) == (0.0, 0, 0, None)
     assert "no bound without λ" in read(trained).words
     [chart] = section_of(trained).charts
@@ -101,9 +97,7 @@ def test_without_l2_no_bound_is_claimed(trained: Result) -> None:
 
 def test_only_l2_of_zero_says_so() -> None:
     result = with_proofs(make_result(make_runs(((0.1, 0.0),), seeds=1, epochs=2)))
-    assert "no bound on the distance from the best cost exists" in found(result).sentence.replace(
-        "\u00a0", " "
-    )
+    assert "no bound on the distance from the best cost exists" in describe_distances(found(result))
     assert section_of(result).charts == ()
     words = read(result).words.lower()
     assert " nan" not in words
@@ -126,8 +120,8 @@ def test_diverged_runs_are_left_out(four_settings: Result) -> None:
     wild = list(four_settings.certificates)
     wild[3] = replace(wild[3], cost=1e9)  # run 3 diverged
     finding = found(replace(four_settings, certificates=tuple(wild)))
-    assert finding.distances[0].cost.n == 7
-    assert finding.distances[0].cost.high < 10.0
+    assert finding[0].cost.n == 7
+    assert finding[0].cost.high < 10.0
 
 
 def test_records_that_contradict_each_other_are_said_to(four_settings: Result) -> None:
@@ -141,5 +135,5 @@ def test_a_run_nearer_than_the_solver_was_asked_for_is_not_below_the_best() -> N
     result = with_proofs(make_result(make_runs(((0.1, 0.5),), seeds=1, epochs=2)))
     best = replace(result.optima[0], cost=result.certificates[0].cost + 1e-9)
     finding = found(replace(result, optima=(best,)))
-    assert finding.distances[0].above.mean == 0.0
+    assert finding[0].above.mean == 0.0
     assert " nan" not in read(replace(result, optima=(best,))).words.lower()

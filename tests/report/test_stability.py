@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from onelayer.report.chart import Chart
-from onelayer.report.learning_rate import Bend, find_curvatures, stability_section
+from onelayer.report.conclusions import Bend, find_curvatures, stability_section
 from onelayer.report.page import result_page
 from onelayer.report.render import Section
 from onelayer.report.summary import records_of, summarise

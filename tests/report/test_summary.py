@@ -8,9 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onelayer.report.curves import band_of
-from onelayer.report.learning_rate import RateFinding, compare_rates
-from onelayer.report.penalty import PenaltyFinding, compare_penalties
+from onelayer.report.conclusions import (
+    PenaltyFinding,
+    RateFinding,
+    compare_penalties,
+    compare_rates,
+)
+from onelayer.report.settings import band_of
 from onelayer.report.summary import (
     choose_settings,
     frequent_mistakes,
@@ -138,7 +142,7 @@ def test_learning_rates_are_timed_to_half_of_the_way() -> None:
     assert (slow.epochs_to_level, fast.epochs_to_level) == (2.0, 1.0)
     assert (slow.rises.mean, fast.rises.mean) == (0.0, 2.0)
     assert fast.largest_rise == 1.0
-    assert fast.final_validation_loss.mean == 3.75
+    assert fast.last_loss.mean == 3.75
     assert finding.heading == "A larger step is faster at first, and then jumps over the minimum"
     assert "η = 0.01 makes half of its loss reduction (to 3.000) after 2 epochs" in finding.sentence
     assert "η = 0.1 reaches that level after 1 epoch." in finding.sentence

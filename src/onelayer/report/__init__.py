@@ -2,12 +2,13 @@
 
     page, path_page     what the page of a result and of a λ path hold, section by section
     render              how pages are made and written; templates (.j2), page.css, page.js
-    chart               what every chart is: themes, Vega-Lite, the chart builders
+    chart, theme        the chart builders, in Vega-Lite; colours and type
     tables              tables, described once for the terminal, pages and notebooks
     notebook            HTML of results, paths, models and evaluations
     summary             figures over seeds; path_summary: figures of a λ path
-    one file a section  selection, learning_rate, penalty, distance, curves, confusion,
-                        weight_images
+    settings            sections on each setting: curves, distance, confusion, reliability
+    conclusions         sections that compare values of η and of λ; selection: the best setting
+    weight_images       rows of W as pictures
 
 The drawing libraries are imported when a page is drawn and not before.
 """

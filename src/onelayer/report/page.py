@@ -8,15 +8,17 @@ from pathlib import Path
 
 from onelayer.objective.gradcheck import GradientCheck
 from onelayer.report.chart import Axis, Chart, Dot, dot_chart
-from onelayer.report.confusion import confusion_section
-from onelayer.report.curves import settings_section
-from onelayer.report.distance import distance_section
-from onelayer.report.learning_rate import learning_rate_section
+from onelayer.report.conclusions import learning_rate_section, penalty_section
 from onelayer.report.path_page import path_page
-from onelayer.report.penalty import penalty_section
-from onelayer.report.reliability import reliability_section
 from onelayer.report.render import Page, Section, write_page
 from onelayer.report.selection import best_section
+from onelayer.report.settings import (
+    confusion_section,
+    distance_section,
+    reliability_section,
+    settings_section,
+    weights_section,
+)
 from onelayer.report.summary import (
     DATA_NAMES,
     SCALINGS,
@@ -33,7 +35,6 @@ from onelayer.report.summary import (
 )
 from onelayer.report.tables import accuracy_table, gradient_table, ranking_table, spread_cell
 from onelayer.report.weight_images import template_grid
-from onelayer.report.weights import weights_section
 from onelayer.solver import Path as LambdaPath
 from onelayer.training.result import Result
 

@@ -27,10 +27,10 @@ from onelayer.report.path_summary import (
     summarise_path,
 )
 from onelayer.report.render import Page, Section
+from onelayer.report.settings import weights_section
 from onelayer.report.summary import DATA_NAMES, SCALINGS, describe_rows, unbroken, without_paths
 from onelayer.report.tables import feature_name, path_table
 from onelayer.report.weight_images import MOST_FRAMES, make_grid, make_row, template_drawing
-from onelayer.report.weights import weights_section
 from onelayer.solver import Path
 
 

@@ -14,7 +14,16 @@ import numpy as np
 
 from onelayer.report.chart import MOST_WITH_NUMBERS, Chart, HeatCell, heat_map
 from onelayer.report.render import Section
-from onelayer.report.summary import Records, Spread, listed, percent_on_test, spread, unbroken
+from onelayer.report.summary import (
+    Records,
+    listed,
+    number,
+    percent_on_test,
+    row_error,
+    spread,
+    unbroken,
+)
+from onelayer.report.tables import spread_cell
 from onelayer.training.result import RankedSetting, Result
 
 # More settings than this are ranked though they are no grid, as those that were drawn at random.
@@ -23,19 +32,15 @@ MOST_UNRANKED = 8
 
 @dataclass(frozen=True)
 class Grid:
-    """Every η with every λ of one kind.
+    """Every η with every λ of one kind, both ascending.
 
-    Attributes:
-        kind: what else sets these settings apart from others, such as "batch 50"; or empty.
-        rates: η, ascending.
-        l2s: λ, ascending.
-        standings: by (η, λ).
+    `kind` is what else sets these settings apart from others, such as "batch 50"; or empty.
     """
 
     kind: str
     rates: tuple[float, ...]
     l2s: tuple[float, ...]
-    standings: dict[tuple[float, float], RankedSetting]
+    settings: tuple[RankedSetting, ...]
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,6 @@ class Selection:
         best: the best setting.
         grids: one of each kind, smaller batches first; none when the settings are no complete
             grid.
-        settings: how many there are.
-        lost: how many of them had a run that diverged.
     """
 
     sentence: str
@@ -58,8 +61,6 @@ class Selection:
     ties: str
     best: RankedSetting
     grids: tuple[Grid, ...]
-    settings: int
-    lost: int
 
 
 def select_setting(result: Result) -> Selection | None:
@@ -69,15 +70,13 @@ def select_setting(result: Result) -> Selection | None:
     best = ranked[0]
     if best.diverged or math.isnan(best.mean) or not (grids or len(ranked) > MOST_UNRANKED):
         return None
-    home = next((grid for grid in grids if grid.kind == best.kind), None)
+    home = [grid for grid in grids if grid.kind == best.kind]
     return Selection(
-        sentence=_sentence(best, len(ranked), _test(result, best)),
-        edges=_edges(best, home) if home else "",
+        sentence=_sentence(result, best),
+        edges=_edges(best, home[0]) if home else "",
         ties=_ties(ranked, result.data.validation_rows),
         best=best,
         grids=grids,
-        settings=len(ranked),
-        lost=sum(one.diverged > 0 for one in ranked),
     )
 
 
@@ -85,40 +84,36 @@ def _grids(ranked: Sequence[RankedSetting]) -> tuple[Grid, ...]:
     """One grid of each kind; none when a cell is missing or has two settings."""
     grids = []
     for _, kind in sorted({(one.batch_size, one.kind) for one in ranked}):
-        of_one = [one for one in ranked if one.kind == kind]
-        cells = {(one.learning_rate, one.l2): one for one in of_one}
-        rates, l2s = (tuple(sorted(values)) for values in map(set, zip(*cells, strict=True)))
-        whole = len(rates) > 1 and len(l2s) > 1
-        if not whole or len(cells) != len(of_one) or len(cells) != len(rates) * len(l2s):
+        of_kind = tuple(one for one in ranked if one.kind == kind)
+        rates = tuple(sorted({one.learning_rate for one in of_kind}))
+        l2s = tuple(sorted({one.l2 for one in of_kind}))
+        cells = {(one.learning_rate, one.l2) for one in of_kind}
+        if min(len(rates), len(l2s)) < 2 or not (
+            len(cells) == len(of_kind) == len(rates) * len(l2s)
+        ):
             return ()
-        grids.append(Grid(kind, rates, l2s, cells))
+        grids.append(Grid(kind, rates, l2s, of_kind))
     return tuple(grids)
 
 
-def _test(result: Result, best: RankedSetting) -> Spread:
-    return spread(percent_on_test(result)[list(best.positions)])
-
-
-def _sentence(best: RankedSetting, settings: int, test: Spread) -> str:
+def _sentence(result: Result, best: RankedSetting) -> str:
     seeds = len(best.positions)
     mean = f" on average over {seeds} seeds" if seeds > 1 else ""
     words = (
-        f"Of {settings} settings, {best.name} has the best validation accuracy, "
+        f"Of {len(result.ranking)} settings, {best.name} has the best validation accuracy, "
         f"{100 * best.mean:.2f} %{mean}, at a validation loss of {best.loss:.4f} nats."
     )
+    test = spread(percent_on_test(result)[list(best.positions)])
     if test.n:
-        words += (
-            f" Its test accuracy (not used for selection) is {test.mean:.2f}"
-            + (f" ± {test.deviation:.2f}" if test.n > 1 else "")
-            + " %."
-        )
+        accuracy = spread_cell(test).plain
+        words += f" Its test accuracy (not used for selection) is {accuracy} %."
     return unbroken(words)
 
 
 def _ties(ranked: Sequence[RankedSetting], rows: int) -> str:
-    """How many settings are within the standard error of a share p of N rows, √(p (1 − p) / N)."""
+    """How many settings are within the standard error of the best accuracy."""
     best = 100 * ranked[0].mean
-    error = math.sqrt(best * (100.0 - best) / max(rows, 1))
+    error = row_error(best, rows)
     near = sum(not one.diverged and 100 * one.mean >= best - error for one in ranked[1:])
     if not near:
         return ""
@@ -159,64 +154,47 @@ def best_section(records: Records) -> Section | None:
     selection = select_setting(records.result)
     if selection is None:
         return None
-    charts = heat_maps(selection)
-    note = ""
-    if charts:
-        other = "; a dashed one around the best of another map" if len(charts) > 1 else ""
-        lost = f" {CROSS} marks a setting of which a run diverged." if selection.lost else ""
-        note = (
-            "Means over seeds on the validation rows, with the weights of the last epoch. The "
-            f"frame is around the best setting{other}.{lost} The axes are not to scale."
-        )
+    charts = _heat_maps(selection)
+    other = "; a dashed one around the best of another map" if len(charts) > 1 else ""
+    lost = any(one.diverged for one in records.result.ranking)
+    crosses = f" {CROSS} marks a setting of which a run diverged." if lost else ""
+    note = (
+        "Means over seeds on the validation rows, with the weights of the last epoch. The "
+        f"frame is around the best setting{other}.{crosses} The axes are not to scale."
+    )
     return Section(
         anchor="best",
         heading="Best setting",
         text=tuple(filter(None, (selection.sentence, selection.ties))),
         asides=(selection.edges,) if selection.edges else (),
         charts=charts,
-        note=note,
+        note=note if charts else "",
     )
 
 
-@dataclass(frozen=True)
-class Shades:
-    """Accuracies at the ends of the ramp, percent, the same for every map; `step` rounds them."""
-
-    low: float
-    high: float
-    step: float
-
-
-def heat_maps(selection: Selection) -> tuple[Chart, ...]:
-    """One map of validation accuracy over η and λ for each kind of settings.
-
-    The best setting of all has a full frame, the best of another map a dashed one, and a setting
-    of which a run diverged is crossed out.
-    """
-    if not selection.grids:
-        return ()
-    shades = _shades(selection.grids)
-    return tuple(_heat_map(grid, selection.best, shades) for grid in selection.grids)
-
-
-def _shades(grids: Sequence[Grid]) -> Shades:
+def _heat_maps(selection: Selection) -> tuple[Chart, ...]:
+    """One map of validation accuracy over η and λ for each kind, with the same ramp, percent."""
     shown = [
         100 * one.mean
-        for grid in grids
-        for one in grid.standings.values()
+        for grid in selection.grids
+        for one in grid.settings
         if not one.diverged and math.isfinite(one.mean)
     ]
+    if not shown:
+        return ()
     high = max(shown)
     low = max(min(shown), high - REACH * (high - float(np.median(shown))))
     step = 1.0 if high - low > 4.0 else 0.1
     low, high = step * math.floor(low / step), step * math.ceil(high / step)
-    return Shades(low, high if high > low else low + step, step)
+    high = high if high > low else low + step
+    ramp = (low, step * round((low + high) / 2 / step), high)
+    return tuple(_heat_map(grid, selection.best, ramp) for grid in selection.grids)
 
 
-def _heat_map(grid: Grid, best: RankedSetting, shades: Shades) -> Chart:
-    standings = grid.standings.values()
-    framed = min(standings, key=lambda one: one.rank)
-    lost = sum(one.diverged > 0 for one in standings)
+def _heat_map(grid: Grid, best: RankedSetting, ramp: tuple[float, float, float]) -> Chart:
+    """A full frame is around the best setting of all, a dashed one around that of another map."""
+    framed = min(grid.settings, key=lambda one: one.rank)
+    lost = sum(one.diverged > 0 for one in grid.settings)
     at = f", {grid.kind}" if grid.kind else ""
     found = (
         "Every setting diverged"
@@ -224,21 +202,20 @@ def _heat_map(grid: Grid, best: RankedSetting, shades: Shades) -> Chart:
         else f"Best: {100 * framed.mean:.2f} % at η = {framed.learning_rate:g} "
         f"and λ = {framed.l2:g}"
     )
-    middle = shades.step * round((shades.low + shades.high) / 2 / shades.step)
     # Text is wider than a cell where there are many columns.
     wide = 62 if len(grid.rates) <= MOST_WITH_NUMBERS else 30
     return heat_map(
         "-".join(["sweep", *re.findall(r"\w+(?:\.\w+)?", grid.kind)]),
         f"Validation accuracy / % over η and λ{at}",
         f"Validation accuracy / %{at}",
-        f"{found}. {len(standings)} settings, {lost} with runs that diverged.",
+        f"{found}. {len(grid.settings)} settings, {lost} with runs that diverged.",
         ("learning rate η", [f"{rate:g}" for rate in grid.rates]),
         ("penalty λ", [f"{l2:g}" for l2 in reversed(grid.l2s)]),
-        [_cell(one) for one in standings],
-        domain=(shades.low, shades.high),
+        [_cell(one) for one in grid.settings],
+        domain=(ramp[0], ramp[2]),
         tips=("η", "λ", "validation accuracy", "validation loss / nats", "rank"),
         cell_size=(wide, 40),
-        legend=(shades.low, middle, shades.high),
+        legend=ramp,
         framed=None if framed.diverged else _place(framed),
         dashed_frame=framed is not best,
     )
@@ -249,17 +226,12 @@ def _place(one: RankedSetting) -> tuple[str, str]:
 
 
 def _cell(one: RankedSetting) -> HeatCell:
-    finite = not one.diverged and math.isfinite(one.mean)
-    runs = len(one.positions)
-    words = f"{100 * one.mean:.2f} %" + (f" ± {100 * one.sd:.2f}" if runs > 1 else "")
+    percent, runs = 100 * one.mean, len(one.positions)
+    shown, text = math.isfinite(percent) and not one.diverged, f"{percent:.1f}"
+    words = f"{percent:.2f} %" + (f" ± {100 * one.sd:.2f}" if runs > 1 else "")
     if one.diverged:
-        words = f"{one.diverged} of {runs} runs diverged"
-    elif not finite:
-        words = "not trained"
-    loss = f"{one.loss:.4f}" if math.isfinite(one.loss) else "–"
-    return HeatCell(
-        *_place(one),
-        value=100 * one.mean if finite else None,
-        text=f"{100 * one.mean:.1f}" if finite else CROSS if one.diverged else "–",
-        tip=(*_place(one), words, loss, str(one.rank)),
-    )
+        text, words = CROSS, f"{one.diverged} of {runs} runs diverged"
+    elif not shown:
+        text, words = "–", "not trained"
+    tip = (*_place(one), words, number(one.loss, ".4f"), str(one.rank))
+    return HeatCell(*_place(one), percent if shown else None, text, tip)

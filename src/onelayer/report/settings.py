@@ -1,0 +1,458 @@
+"""Sections on each setting alone: curves, distance from the optimum, confusion, reliability, W."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.model.evaluation import Reliability
+from onelayer.model.model import Certificate
+from onelayer.report.chart import (
+    EPOCHS,
+    MOST_WITH_NUMBERS,
+    Axis,
+    Chart,
+    Curve,
+    Dot,
+    HeatCell,
+    Marks,
+    dot_chart,
+    heat_map,
+    is_wide,
+    line_chart,
+    unique_labels,
+)
+from onelayer.report.render import Section
+from onelayer.report.summary import (
+    Records,
+    SettingSummary,
+    Spread,
+    listed,
+    number,
+    run_names,
+    share_of_rows,
+    spread,
+    tested_settings,
+    unbroken,
+)
+from onelayer.report.tables import (
+    Cell,
+    Column,
+    Table,
+    feature_name,
+    make_table,
+    mistakes_of,
+    spread_cell,
+    strongest_of,
+)
+from onelayer.report.weight_images import MOST_CLASSES
+from onelayer.training.result import Result
+
+# More settings than this are folded.
+MOST_OPEN = 4
+
+NATS = "mean cross-entropy / nats"
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """Mean, smallest and largest value of a series at each epoch, and over how many runs."""
+
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    n: NDArray[np.int64]
+
+
+def band_of(values: NDArray[np.float64]) -> Band:
+    """Summarise the runs at each epoch; those that had stopped by then are left out.
+
+    Example:
+        >>> band_of(np.array([[1.0, 2.0], [3.0, np.nan]])).mean
+        array([2., 2.])
+    """
+    there = np.isfinite(values)
+    n = there.sum(axis=0)
+    with np.errstate(over="ignore"):
+        total = np.where(there, values, 0.0).sum(axis=0)
+    mean = np.where(n > 0, total / np.maximum(n, 1), np.nan)
+    low = np.where(there, values, np.inf).min(axis=0)
+    high = np.where(there, values, -np.inf).max(axis=0)
+    return Band(mean, np.where(n > 0, low, np.nan), np.where(n > 0, high, np.nan), n)
+
+
+def curve_of(label: str, values: NDArray[np.float64], runs: Sequence[str]) -> Curve:
+    """A curve over epochs from values of shape (n, epochs + 1), one row a run."""
+    band = band_of(values)
+    there = np.flatnonzero(band.n)
+    several = len(values) > 1
+    words = []
+    for epoch in there:
+        mean = f"{band.mean[epoch]:.4g}" if np.isfinite(band.mean[epoch]) else "too large"
+        around = f" ({band.low[epoch]:.4g} to {band.high[epoch]:.4g})" if band.n[epoch] > 1 else ""
+        words.append(mean + around)
+    return Curve(
+        label,
+        there.tolist(),
+        band.mean[there].tolist(),
+        band.low[there].tolist() if several else (),
+        band.high[there].tolist() if several else (),
+        words,
+        [(run, row[there].tolist()) for run, row in zip(runs, values, strict=True)],
+    )
+
+
+def settings_section(records: Records) -> Section:
+    """Loss, cost and accuracy over epochs of every setting that is drawn."""
+    drawn, count = records.drawn, len(records.settings)
+    shown = f"The {len(drawn)} of {count} settings with the best validation accuracy are drawn."
+    return Section(
+        anchor="settings",
+        heading="Settings",
+        text=(shown,) if len(drawn) < count else (),
+        note="Thick lines are means over seeds; bands reach from the smallest to the largest.",
+        sections=tuple(
+            _setting(records, anchor, setting, folded=len(drawn) > MOST_OPEN)
+            for anchor, setting in drawn.items()
+        ),
+    )
+
+
+def _setting(records: Records, anchor: str, setting: SettingSummary, *, folded: bool) -> Section:
+    result = records.result
+    parts = [("validation", setting.validation), ("training", setting.train.measured)]
+    if setting.name in tested_settings(result):
+        parts.append(("test", setting.test.measured))
+    runs = len(setting.positions)
+    words = [f"{part} accuracy {spread_cell(of).plain} %" for part, of in parts if of.n]
+    words += [f"{runs} {'run' if runs == 1 else 'runs'}, {setting.status}"]
+    words += ["chaotic"] if setting.chaotic else []
+    text = [" · ".join(words)]
+    text += ["λ = 0: loss and cost are equal."] if setting.l2 == 0.0 else []
+    best = len(records.settings) > 1 and result.ranking[0].name == setting.name
+    heading = f"{setting.name} (best by validation)" if best else setting.name
+    charts = _curves(result, setting, anchor)
+    return Section(f"setting-{anchor}", heading, tuple(text), charts=charts, folded=folded)
+
+
+def _curves(result: Result, setting: SettingSummary, anchor: str) -> tuple[Chart, ...]:
+    positions, history = list(setting.positions), result.history
+    names = run_names(result, positions)
+
+    def chart(measure: str, unit: str, factor: float = 1.0) -> Chart:
+        curves = [
+            curve_of(label, factor * getattr(history, f"{part}_{measure}")[positions], names)
+            for part, label in (("train", "training"), ("validation", "validation"))
+        ]
+        axis = Axis(unit, log=measure != "accuracy" and is_wide(curves))
+        heading = measure.capitalize()
+        title = f"{heading}, {setting.name}"
+        return line_chart(f"{measure}-{anchor}", title, heading, EPOCHS, axis, curves, zoom=True)
+
+    cost = () if setting.l2 == 0.0 else (chart("cost", "loss + λ Σ W² / nats"),)
+    return chart("loss", NATS), *cost, chart("accuracy", "share of rows / %", 100.0)
+
+
+# The sentence names this many settings; the table has all.
+MOST_NAMED = 4
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far the runs of one setting ended from the best cost J* of its λ.
+
+    A certificate bounds J − J* by one pass over the rows and knows no optimum; where the optimum
+    was solved as well, J* lies between its lower bound and its cost, and the true distance is
+    known. For λ = 0 there is no bound, only the gradient.
+
+    Attributes:
+        setting: its name.
+        l2: λ.
+        cost: J with the kept weights, nats.
+        bound: certified bound on J − J*, nats.
+        best: the certificate of the solved optimum; None without one.
+        above: J less the cost of that optimum, nats.
+        weights: bound on ‖W − W*‖.
+        gradient: ‖∇_W J‖.
+        holds: whether no run is farther from the optimum than was certified.
+    """
+
+    setting: str
+    l2: float
+    cost: Spread
+    bound: Spread
+    best: Certificate | None
+    above: Spread
+    weights: Spread
+    gradient: Spread
+    holds: bool
+
+    @property
+    def share(self) -> float:
+        """J − J* in percent of J*; NaN without an optimum."""
+        return 100.0 * self.above.mean / self.best.cost if self.best else math.nan
+
+
+def distance_section(records: Records) -> Section | None:
+    """How far each setting ended from its optimum; None without certificates."""
+    if not records.result.certificates:
+        return None
+    distances = measure_distances(records.result, records.settings)
+    holds = all(distance.holds for distance in distances)
+    chart = _distance_chart(distances)
+    note = (
+        "On the training rows, with the weights of the last epoch. The certificate of a run bounds "
+        "its distance from the best cost by one pass over the rows, from the gradient alone."
+    )
+    if chart:
+        known_to = f"{max(d.best.gap for d in distances if d.best):.0e}".replace("-", "\u2011")
+        note += (
+            " J* is the cost of the optimum, which was solved as well and is certified to "
+            f"{known_to} nats, so the true distance is known"
+            + (": the bound is never under it." if holds else ".")
+        )
+    contradiction = (
+        "A bound is smaller than the true distance, which cannot be: these records are not of the "
+        "same rows."
+    )
+    return Section(
+        anchor="distance",
+        heading="Distance from the optimum",
+        text=(unbroken(describe_distances(distances)),),
+        asides=() if holds else (contradiction,),
+        charts=(chart,) if chart else (),
+        note=note,
+        table=_distance_table(distances),
+    )
+
+
+def measure_distances(result: Result, settings: Sequence[SettingSummary]) -> list[Distance]:
+    """How far each setting ended from its optimum, in the order of the result."""
+    optima = {optimum.l2: optimum for optimum in result.optima}
+    distances = []
+    for setting in settings:
+        proofs, best = [result.certificates[i] for i in setting.counted], optima.get(setting.l2)
+        # A run may end closer to J* than the solver was asked to; it is then not below it.
+        above = [max(proof.cost - best.cost, 0.0) for proof in proofs] if best else []
+        distances.append(
+            Distance(
+                setting.name,
+                setting.l2,
+                cost=spread([proof.cost for proof in proofs]),
+                bound=spread([proof.gap for proof in proofs]),
+                best=best,
+                above=spread(above),
+                weights=spread([proof.distance for proof in proofs]),
+                gradient=spread([proof.gradient_norm for proof in proofs]),
+                holds=all(over <= p.gap for over, p in zip(above, proofs, strict=False)),
+            )
+        )
+    return distances
+
+
+def describe_distances(distances: Sequence[Distance]) -> str:
+    """The farthest settings in a sentence."""
+    known = sorted((d for d in distances if d.above.n), key=lambda d: -d.above.mean)[:MOST_NAMED]
+    if known:
+        ends = [
+            f"{d.setting} ends {d.above.mean:.2g} nats ({d.share:.2g} %) above the best cost"
+            for d in known
+        ]
+        proofs = listed([f"{d.bound.mean:.2g}" for d in known])
+        return (
+            f"{listed(ends)}. The certificates, which take one pass and know no optimum, prove at "
+            f"most {proofs} nats."
+        )
+    ends = [f"{d.setting} at most {d.bound.mean:.2g} nats" for d in distances if d.bound.n]
+    if ends:
+        bounds = listed(ends[:MOST_NAMED])
+        return f"Certified by one pass each: {bounds} above the best possible cost."
+    return "Without a penalty, λ = 0, no bound on the distance from the best cost exists."
+
+
+def _distance_chart(distances: Sequence[Distance]) -> Chart | None:
+    """True distances beside their bounds; None where no setting has both."""
+    rows = [
+        (d.setting, [Dot(i, s.mean, s.low, s.high) for i, s in enumerate((d.above, d.bound))])
+        for d in distances
+        if d.bound.n and d.above.n and d.above.mean > 0.0
+    ]
+    if not rows:
+        return None
+    title = "Cost above the optimum: true and certified"
+    labels = ("true distance, J − J*", "certified bound")
+    return dot_chart("distance", title, Axis("J − J* / nats", log=True, format="~g"), labels, rows)
+
+
+def _distance_table(distances: Sequence[Distance]) -> Table:
+    columns: list[Column | str] = [
+        Column("setting", words=True),
+        *("cost J reached / nats", "best cost J* / nats"),
+        *(Column(name, group="J − J* / nats") for name in ("true", "certified, at most")),
+        *("bound on ‖W − W*‖", "‖∂J/∂W‖"),
+    ]
+    return make_table("Distance from the optimum", columns, map(_distance_row, distances))
+
+
+def _distance_row(d: Distance) -> list[Cell | str]:
+    above = Cell("–")
+    if d.above.n:
+        deviation = number(d.above.deviation, ".4f") if d.above.n > 1 else ""
+        share = f"{number(d.share, '.2g')} % of J*"
+        above = Cell(number(d.above.mean, ".4f"), deviation, share, strong=True)
+    return [
+        d.setting,
+        spread_cell(d.cost, ".4f"),
+        number(d.best.cost, ".4f") if d.best else "–",
+        above,
+        spread_cell(d.bound, ".4f") if d.l2 else "no bound without λ",
+        spread_cell(d.weights, ".3f"),
+        f"{d.gradient.mean:.2g}" if d.gradient.n else "–",
+    ]
+
+
+# With more classes the cells have no room for numbers, and then none for the eye.
+MOST_CONFUSED = 40
+
+
+def confusion_section(records: Records) -> Section | None:
+    """A heat map of each setting whose test rows are shown; the frequent mistakes of many classes.
+
+    None without test rows.
+    """
+    result, names = records.result, records.result.data.class_names
+    counts = {
+        anchor: result.confusion[list(setting.counted)].sum(axis=0)
+        for anchor, setting in records.drawn.items()
+        if setting.name in tested_settings(result)
+    }
+    if not any(of_one.any() for of_one in counts.values()):
+        return None
+    section = Section("confusion", "Test confusion", ("Percent of each true class.",))
+    if len(names) > MOST_CONFUSED:
+        tables = (
+            Section(
+                f"confusion-{anchor}", records.drawn[anchor].name, table=mistakes_of(of_one, names)
+            )
+            for anchor, of_one in counts.items()
+        )
+        return replace(section, heading="Most frequent test confusions", sections=tuple(tables))
+    charts = (
+        _confusion_chart(anchor, records.drawn[anchor].name, of_one, names)
+        for anchor, of_one in counts.items()
+    )
+    return replace(section, charts=tuple(charts))
+
+
+def _confusion_chart(
+    anchor: str, setting: str, counts: NDArray[np.int64], class_names: tuple[str, ...]
+) -> Chart:
+    percent = share_of_rows(counts)
+    right = np.diag(percent)
+    best, worst = int(right.argmax()), int(right.argmin())
+    names = unique_labels([name[:40] for name in class_names])
+    size = 34 if len(class_names) <= MOST_WITH_NUMBERS else 18
+    return heat_map(
+        f"confusion-{anchor}",
+        f"Test confusion, {setting}, % of the true class",
+        setting,
+        f"Best recognised: {class_names[best]}, {right[best]:.0f} %; "
+        f"worst: {class_names[worst]}, {right[worst]:.0f} %.",
+        ("predicted class", names),
+        ("true class", names),
+        [
+            HeatCell(names[j], names[i], float(share), f"{share:.0f}",
+                     (class_names[i], class_names[j], f"{share:.1f}"))
+            for (i, j), share in np.ndenumerate(percent)
+        ],
+        domain=(0.0, 100.0),
+        tips=("true class", "predicted as", "% of the true class"),
+        cell_size=(size, size),
+    )  # fmt: skip
+
+
+def reliability_section(records: Records) -> Section | None:
+    """Accuracy by confidence of the settings whose test rows are shown; None without records."""
+    result = records.result
+    measured = {
+        setting.name: result.reliability[setting.positions[0]]
+        for setting in records.drawn.values()
+        if setting.positions[0] in result.reliability and setting.name in tested_settings(result)
+    }
+    measured = {name: bins for name, bins in measured.items() if bins.rows.any()}
+    if not measured:
+        return None
+    errors = [f"{100.0 * bins.error:.2f} % for {name}" for name, bins in measured.items()]
+    chart = line_chart(
+        "reliability",
+        "Accuracy by confidence on the test rows",
+        "Accuracy by confidence",
+        Axis("confidence", "{:.3f}", domain=(0.0, 1.0)),
+        Axis("share of rows that are right", domain=(0.0, 1.0)),
+        [_reliability_curve(name, bins) for name, bins in measured.items()],
+        points=True,
+        marks=Marks(diagonal=True),
+    )
+    return Section(
+        anchor="reliability",
+        heading="Reliability",
+        text=(
+            unbroken(f"Expected calibration error: {listed(errors)}.")
+            + " Under the diagonal a model is right less often than it is confident, above it more "
+            "often.",
+        ),
+        charts=(chart,),
+        note="Test rows in bins of the confidence of their prediction, one run of each setting.",
+    )
+
+
+def _reliability_curve(name: str, bins: Reliability) -> Curve:
+    there = np.flatnonzero(bins.rows)
+    words = [f"{bins.accuracy[m]:.3f} of {bins.rows[m]:,} rows" for m in there]
+    return Curve(name, bins.confidence[there].tolist(), bins.accuracy[there].tolist(), words=words)
+
+
+# More features than this are listed by name, the strongest of each class.
+MOST_FEATURES = 40
+
+
+def weights_section(
+    W: NDArray[np.floating],
+    class_names: tuple[str, ...],
+    feature_names: tuple[str, ...] | None,
+    name: str,
+) -> Section:
+    """The weights of features that are no image: a heat map of few, the strongest of many."""
+    K, D = W.shape
+    if D > MOST_FEATURES or K > MOST_CLASSES:
+        table = strongest_of(W, class_names, feature_names)
+        text = f"The strongest weights on the scaled features, {name}."
+        return Section("weights", "Weights", (text,), table=table)
+    values = np.nan_to_num(W.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    k, j = np.unravel_index(int(np.abs(values).argmax()), values.shape)
+    most = float(abs(values[k, j])) or 1.0
+    columns = unique_labels([feature_name(feature_names, j)[:24] for j in range(D)])
+    rows = unique_labels([one[:24] for one in class_names])
+    title = f"Weights on the scaled features, {name}"
+    chart = heat_map(
+        "weights",
+        title,
+        title,
+        f"Largest: {values[k, j]:.3g} for {class_names[k]} and {columns[j]}.",
+        ("", columns),
+        ("", rows),
+        [
+            HeatCell(columns[j], rows[k], float(w), tip=(class_names[k], columns[j], f"{w:.4g}"))
+            for (k, j), w in np.ndenumerate(values)
+        ],
+        domain=(-most, most),
+        tips=("class", "feature", "weight"),
+        cell_size=(26, 30),
+        legend=(-most, 0.0, most),
+    )
+    note = "A weight above 0 is for the class, below 0 against it."
+    return Section("weights", "Weights", charts=(chart,), note=note)
