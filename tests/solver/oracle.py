@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.data import Dataset
 from onelayer.data.rows import Rows
 from onelayer.engines import Engine
 from onelayer.objective import loss as objective
@@ -29,6 +30,10 @@ class Problem(NamedTuple):
     def rows(self) -> Rows:
         D = self.X.shape[1]
         return Rows(self.X, self.y, np.ones(D), np.zeros(D))
+
+    @property
+    def dataset(self) -> Dataset:
+        return Dataset(self.X, self.y, tuple(map(str, range(self.K))))
 
     @property
     def penalty(self) -> Penalty:

@@ -20,7 +20,6 @@ from onelayer.solver.lbfgs import EXACT_FEATURES, fit_preconditioner
 from onelayer.solver.learning_rate import (
     largest_curvature,
     largest_second_moment,
-    learning_rate_bounds,
     stable_product,
 )
 from onelayer.training.run import grid
@@ -131,9 +130,7 @@ def test_steps_on_a_quadratic_settle_below_the_stable_product_and_not_above(
 
 def test_descent_below_two_over_l_falls_at_every_step() -> None:
     problem = make_problem(7)
-    advice = learning_rate_bounds(
-        make_engine(), problem.rows, problem.K, problem.penalty, batch_size=10**9
-    )
+    advice = suggest_learning_rate(problem.dataset, l2=problem.l2, batch_size=10**9, scaling="none")
     W, b = random_weights(problem, 7)
     costs = []
     for _ in range(50):
@@ -146,9 +143,7 @@ def test_descent_below_two_over_l_falls_at_every_step() -> None:
 
 def test_a_batch_of_one_is_as_smooth_as_its_largest_row() -> None:
     problem = make_problem(9)
-    advice = learning_rate_bounds(
-        make_engine(), problem.rows, problem.K, problem.penalty, batch_size=1
-    )
+    advice = suggest_learning_rate(problem.dataset, l2=problem.l2, batch_size=1, scaling="none")
     largest = 0.5 * (1.0 + (problem.X**2).sum(axis=1).max()) + 2 * problem.l2
     assert advice.batch_smoothness == pytest.approx(largest, rel=1e-6)
     assert advice.learning_rate == pytest.approx(1.0 / largest, rel=1e-6)

@@ -18,7 +18,7 @@ from onelayer.errors import SettingsError
 from onelayer.objective import loss as objective
 from onelayer.solver import Choice, PathProgress, Score, solve, solve_path
 from onelayer.solver import Path as LambdaPath
-from onelayer.solver.path import choose, l2_grid, l2_values, merit, score
+from onelayer.solver.path import choose, l2_values, merit, score
 from tests.made_data import make_splits
 from tests.oracle import accuracy
 
@@ -49,7 +49,7 @@ def test_every_lambda_is_certified_and_the_same_as_alone(engine_name: str, digit
 def test_a_smaller_lambda_fits_the_training_rows_better_with_larger_weights(
     digits: Splits,
 ) -> None:
-    path = solve_path(digits, l2_grid(6))
+    path = solve_path(digits, 6)
     losses = [one.loss for one in path.train]
     norms = [float(np.linalg.norm(optimum.W)) for optimum in path.models]
     assert losses == sorted(losses, reverse=True)
@@ -59,7 +59,7 @@ def test_a_smaller_lambda_fits_the_training_rows_better_with_larger_weights(
 def test_the_chosen_lambda_is_best_on_validation_rows_and_alone_meets_the_test_rows(
     digits: Splits,
 ) -> None:
-    path = solve_path(digits, l2_grid(5))
+    path = solve_path(digits, 5)
     held_out = [one[0].accuracy for one in path.held_out]
     assert held_out[path.chosen] == max(held_out)
     X, best = unit(digits.test), path.best
@@ -147,8 +147,8 @@ def test_ctrl_c_keeps_the_lambdas_that_were_solved(digits: Splits) -> None:
         if now.done == 2:
             raise KeyboardInterrupt
 
-    path = solve_path(digits, l2_grid(5), on_progress=second)
-    assert path.l2.tolist() == pytest.approx(l2_grid(5)[:2])
+    path = solve_path(digits, 5, on_progress=second)
+    assert path.l2.tolist() == pytest.approx(l2_values(5)[:2])
     assert len(path.train) == len(path.held_out) == 2
 
 
@@ -156,6 +156,7 @@ def test_ctrl_c_keeps_the_lambdas_that_were_solved(digits: Splits) -> None:
     ("change", "words"),
     [
         ({"l2": []}, "at least one value"),
+        ({"l2": 0}, "l2 must be a whole number, 1 or above"),
         ({"l2": [-1.0]}, r"l2 \(λ\)"),
         ({"folds": 1}, "folds must be from 2"),
         ({"folds": -2}, "folds must be a whole number"),
@@ -173,11 +174,6 @@ def test_bad_settings_are_refused_in_a_sentence(
 def test_an_unknown_choice_is_refused(choice: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match="must be"):
         Choice(**choice)  # type: ignore[arg-type]
-
-
-def test_an_upside_down_grid_is_refused() -> None:
-    with pytest.raises(SettingsError, match="smallest ≤ largest"):
-        l2_grid(5, largest=0.1, smallest=1.0)
 
 
 def test_a_path_is_saved_with_its_page_and_comes_back_bit_for_bit(

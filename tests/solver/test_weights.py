@@ -15,7 +15,7 @@ from onelayer.solver import certificate as bias
 from onelayer.solver import newton, solver
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
-from onelayer.solver.learning_rate import largest_curvature, learning_rate_bounds, smoothness
+from onelayer.solver.learning_rate import largest_curvature, smoothness
 from onelayer.solver.path import score
 from onelayer.solver.solver import Solver, Target
 from tests.solver.oracle import Problem, independent_optimum, make_problem, random_weights
@@ -159,8 +159,8 @@ def test_weights_follow_the_rows_that_are_chosen() -> None:
 def test_a_heavy_row_bounds_the_rate_of_small_batches() -> None:
     X, y = np.eye(4), np.array([0, 1, 0, 1])
     rows = Rows(X, y, np.ones(4), np.zeros(4), weights=np.array([1.0, 1.0, 1.0, 5.0]))
-    advice = learning_rate_bounds(make_engine(), rows, 2, Penalty(0.0), batch_size=1)
-    assert advice.batch_smoothness == pytest.approx(0.5 * 2.0 * 5.0 / 2.0)
+    _, single = smoothness(make_engine(), rows, Penalty(0.0), batch_size=1)
+    assert single == pytest.approx(0.5 * 2.0 * 5.0 / 2.0)
 
 
 def test_standardize_takes_weighted_mean_and_deviation() -> None:

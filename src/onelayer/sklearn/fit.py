@@ -81,9 +81,7 @@ def fit_optimum(
     solver = Solver(engine, rows, classes, preconditioner, seen.append)
     if start is not None:
         solver.start_at(start.W, start.b)
-    optimum = solver.solve(target)
-    if optimum.status == "interrupted":
-        raise KeyboardInterrupt
+    optimum = solver.solve(target).completed()
     warn_unless_optimal(optimum)
     history = {
         "cost": np.array([progress.cost for progress in seen]),

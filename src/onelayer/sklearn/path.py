@@ -15,9 +15,8 @@ from onelayer.engines import make_engine
 from onelayer.sklearn.base import LinearClassifier, l2_of_layer
 from onelayer.sklearn.fit import layer_of, warn_unless_optimal
 from onelayer.sklearn.inputs import Labelled, check_labelled, check_shared_options, label_rows
-from onelayer.solver.lbfgs import fit_preconditioner
-from onelayer.solver.path import Choice, HeldOut, Score, choose, l2_values, solve_each
-from onelayer.solver.solver import Optimum, Solver, Target
+from onelayer.solver.path import Choice, Part, Score, choose, l2_values, solve_each
+from onelayer.solver.solver import Optimum, Target
 
 Float64 = NDArray[np.float64]
 
@@ -122,10 +121,9 @@ class SoftmaxClassifierCV(LinearClassifier):
         scaling, K = labelled.scaling(self.scaling), len(labelled.classes)
         rows = labelled.rows(scaling)
         engine = make_engine(threads=self.threads)
-        preconditioner = fit_preconditioner(engine, rows, K)
         targets = [Target(l2_of_layer(l2, K), options["tol"], options["max_passes"]) for l2 in l2s]
-        folds = HeldOut(engine, _folds(self.cv, labelled, rows, labels, groups), K, preconditioner)
-        optima, scores = solve_each(Solver(engine, rows, K, preconditioner), targets, folds)
+        folds = _folds(self.cv, labelled, rows, labels, groups)
+        optima, scores = solve_each(engine, rows, K, targets, folds)
         if len(optima) < len(targets):
             raise KeyboardInterrupt
         chosen = choose(scores, choice)
@@ -146,10 +144,10 @@ class SoftmaxClassifierCV(LinearClassifier):
 
 def _folds(
     cv: Any, labelled: Labelled, rows: Rows, y: NDArray[Any], groups: ArrayLike | None
-) -> list[tuple[Rows | None, Rows]]:
+) -> list[Part]:
     """Rows to train on and rows held out, without those of weight 0."""
     counts = np.ones(len(y), bool) if labelled.weights is None else labelled.weights > 0.0
-    parts: list[tuple[Rows | None, Rows]] = []
+    parts: list[Part] = []
     for kept, held_out in check_cv(cv, y, classifier=True).split(labelled.X, y, groups):
         kept, held_out = (np.asarray(part, np.int64) for part in (kept, held_out))
         kept, held_out = kept[counts[kept]], held_out[counts[held_out]]

@@ -10,12 +10,10 @@ Shalev-Shwartz & Zhang 2013 and Ndiaye et al. 2015). With the best bias for W,
     b° = argmin (1/N) Σ [log 1ᵀ exp(sᵢ + b) − (sᵢ + b)ᵀ yᵢ]        sᵢ = W xᵢ
     ∂/∂b = p̄ − π        p̄ mean probabilities, π class frequencies
 
-the model's own p are feasible, the second term vanishes and the first is ‖∇_W J(W, b°)‖² / (4λ).
-b° has K unknowns and a convex cost: Newton's method with Levenberg's damping brings b as near as
-float64 can, from scores that are computed once. The rest is mixed away, p̃ = (1 − t) p + t q with
-the smallest t, so the bound holds whatever Newton's method reached.
-
-Where rows have weights, every mean and frequency is by weight.
+the model's own p are feasible and the bound is ‖∇_W J(W, b°)‖² / (4λ). Newton's method with
+Levenberg's damping brings b as near to b° as float64 can, from scores that are computed once. The
+rest is mixed away, p̃ = (1 − t) p + t q with the smallest t, so the bound holds whatever Newton's
+method reached. Where rows have weights, every mean and frequency is by weight.
 """
 
 from __future__ import annotations
@@ -235,6 +233,10 @@ def scores_of(engine: Engine, rows: Rows, W: NDArray[np.floating]) -> FixedScore
     )
 
 
+# Place among a tile's rows, scores (K, n), labels, and weights if there are any.
+_Block = tuple[slice, Float64, NDArray[np.int64], Float64 | None]
+
+
 class Scores:
     """Scores W x of all rows, in tiles; kept where they fit in memory.
 
@@ -245,9 +247,8 @@ class Scores:
 
     def __init__(self, engine: Engine, rows: Rows, W: NDArray[np.floating]) -> None:
         self._engine, self._rows, self._labels = engine, rows, rows.labels
-        self._mass = rows.mass
+        self._mass, self._row_weights = rows.mass, rows.row_weights
         self._weights = Weights(np.ascontiguousarray(W[None]), np.zeros((1, len(W)), W.dtype))
-        self._of_row = rows.row_weights
         self._step = max(1024, SCORE_BYTES // (16 * len(W)))
         limit = SCORE_BYTES if stored_rows(rows.X) is None else available_memory() // 4
         self._keeps = rows.count * len(W) * 8 <= max(SCORE_BYTES, limit)
@@ -258,21 +259,17 @@ class Scores:
         K, before = len(b), 0
         stride = max(1, int(self._rows.count * K * K / HESSIAN_PRODUCTS))
         loss, means, hessian, seen = 0.0, np.zeros(K), np.zeros((K, K)), 0.0
-        for place, S in self._scores():
-            y, weights = self._labels[place], self._weights_of(place)
-            for block in _blocks(S):
-                of_block = None if weights is None else weights[block]
-                shifted, labels = S[:, block] + b[:, None], y[block]
-                own = shifted[labels, np.arange(len(labels))]
-                P, log_sum = softmax_and_log_sum(shifted, axis=0)
-                loss += float(np.sum(_weighed(log_sum - own, of_block)))
-                Q = _weighed(P, of_block)
-                means += Q.sum(axis=1)
-                some = slice(-before % stride, None, stride)
-                hessian += np.diag(Q[:, some].sum(axis=1))
-                hessian -= outer_product(self._engine, P[:, some], Q[:, some])
-                seen += len(labels[some]) if of_block is None else float(of_block[some].sum())
-                before += len(labels)
+        for _, S, y, weights in self._all_blocks(b):
+            own = S[y, np.arange(len(y))]
+            P, log_sum = softmax_and_log_sum(S, axis=0)
+            loss += float(np.sum(_weighed(log_sum - own, weights)))
+            Q = _weighed(P, weights)
+            means += Q.sum(axis=1)
+            some = slice(-before % stride, None, stride)
+            hessian += np.diag(Q[:, some].sum(axis=1))
+            hessian -= outer_product(self._engine, P[:, some], Q[:, some])
+            seen += len(y[some]) if weights is None else float(weights[some].sum())
+            before += len(y)
         return Moments(loss / self._mass, means / self._mass, hessian / seen)
 
     def gradient(self, b: Float64, mixture: Mixture) -> tuple[Float64, float]:
@@ -280,44 +277,47 @@ class Scores:
         t, q = mixture
         total, divergence = np.zeros(self._weights.W.shape[1:]), 0.0
         for place, tile in tiles(self._rows, self._step):
-            y, weights = self._labels[place], self._weights_of(place)
-            S = self._scores_of(place, tile)
-            factors = np.empty(S.T.shape)
-            for block in _blocks(S):
-                of_block = None if weights is None else weights[block]
-                log_p = S[:, block] + b[:, None]
-                P, log_sum = softmax_and_log_sum(log_p, axis=0)
+            scores = self._scores_of(place, tile)
+            factors = np.empty(scores.T.shape)
+            for block, S, y, weights in self._blocks(place, scores, b):
+                P, log_sum = softmax_and_log_sum(S, axis=0)
                 if t > 0.0:
                     P = (1.0 - t) * P + t * q[:, None]
                     with np.errstate(divide="ignore", invalid="ignore"):
-                        terms = np.where(P > 0.0, P * (np.log(P) - (log_p - log_sum)), 0.0)
-                    divergence += float(np.sum(_weighed(terms, of_block)))
-                P[y[block], np.arange(P.shape[1])] -= 1.0
-                factors[block] = _weighed(P, of_block).T
+                        terms = np.where(P > 0.0, P * (np.log(P) - (S - log_sum)), 0.0)
+                    divergence += float(np.sum(_weighed(terms, weights)))
+                P[y, np.arange(len(y))] -= 1.0
+                factors[block] = _weighed(P, weights).T
             total += self._engine.weighted_sums(tile, factors[None])[0]
         return total / self._mass, max(divergence / self._mass, 0.0)
 
     def judge(self, b: Float64) -> Judgement:
         """Loss and accuracy of the classifier with bias b on the rows."""
         sums = np.zeros(3)
-        for place, S in self._scores():
-            y, weights = self._labels[place], self._weights_of(place)
-            for block in _blocks(S):
-                of_block = None if weights is None else weights[block]
-                shifted, labels = S[:, block] + b[:, None], y[block]
-                own, right = shifted[labels, np.arange(len(labels))], shifted.argmax(0) == labels
-                losses = softmax_and_log_sum(shifted, axis=0)[1] - own
-                sums += [_weighed(v, of_block).sum() for v in (losses, losses**2, right * 1.0)]
+        for _, S, y, weights in self._all_blocks(b):
+            losses = softmax_and_log_sum(S, axis=0)[1] - S[y, np.arange(len(y))]
+            right = (S.argmax(axis=0) == y) * 1.0
+            sums += [_weighed(v, weights).sum() for v in (losses, losses**2, right)]
         return Judgement(*(float(mean) for mean in sums / self._mass))
 
-    def _scores(self) -> Iterator[tuple[slice, Float64]]:
-        """Scores of all rows, which are not read again where the scores were kept."""
+    def _all_blocks(self, b: Float64) -> Iterator[_Block]:
+        """Blocks of all rows, which are not read again where the scores were kept."""
         if sum(S.shape[1] for S in self._kept.values()) == self._rows.count:
             for start, S in self._kept.items():
-                yield slice(start, start + S.shape[1]), S
+                yield from self._blocks(slice(start, start + S.shape[1]), S, b)
             return
         for place, tile in tiles(self._rows, self._step):
-            yield place, self._scores_of(place, tile)
+            yield from self._blocks(place, self._scores_of(place, tile), b)
+
+    def _blocks(self, place: slice, S: Float64, b: Float64) -> Iterator[_Block]:
+        """Blocks of BLOCK_BYTES of the scores (K, n) of a tile, with the bias added."""
+        y = self._labels[place]
+        weights = None if self._row_weights is None else self._row_weights[place]
+        step = max(1, BLOCK_BYTES // (8 * len(S)))
+        for start in range(0, S.shape[1], step):
+            block = slice(start, start + step)
+            of_rows = None if weights is None else weights[block]
+            yield block, S[:, block] + b[:, None], y[block], of_rows
 
     def _scores_of(self, place: slice, tile: Rows) -> Float64:
         if place.start in self._kept:
@@ -326,16 +326,6 @@ class Scores:
         if self._keeps:
             self._kept[place.start] = scores
         return scores
-
-    def _weights_of(self, place: slice) -> Float64 | None:
-        return None if self._of_row is None else self._of_row[place]
-
-
-def _blocks(S: Float64) -> Iterator[slice]:
-    """Slices of the rows of scores (K, n), of BLOCK_BYTES each."""
-    step = max(1, BLOCK_BYTES // (8 * len(S)))
-    for start in range(0, S.shape[1], step):
-        yield slice(start, start + step)
 
 
 def _weighed(values: Float64, weights: Float64 | None) -> Float64:

@@ -23,8 +23,9 @@ Johansson 2015), so "auto" takes (1 − μ)/L_B.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ from onelayer.data.scaling import fit_scaling
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded, streaming, tiles
 from onelayer.errors import require_number, require_whole
-from onelayer.objective.loss import LOSS_FUNCTIONS, Loss, Sigmoid, Softmax, check_loss
+from onelayer.objective.loss import LOSS_FUNCTIONS, Loss, check_loss
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.linalg import inner, norm
 
@@ -143,28 +144,14 @@ def suggest_learning_rate(
     require_number("l2 (λ)", l2, "a finite number, 0 or above", least=0)
     require_whole("batch_size", batch_size, 1)
     check_loss(loss, 0.0)
-    train = training_rows(data)
+    train, penalty, engine = training_rows(data), Penalty(l2), streaming(engine)
     rows = rows_of(train, fit_scaling(scaling, train.X, train.max_value))
-    return learning_rate_bounds(
-        streaming(engine), rows, train.classes, Penalty(l2), batch_size, loss
-    )
-
-
-def learning_rate_bounds(
-    engine: Engine,
-    rows: Rows,
-    classes: int,
-    penalty: Penalty,
-    batch_size: int,
-    loss: Loss = "softmax",
-) -> LearningRateBounds:
-    """The bounds on these rows."""
-    curvature = LOSS_FUNCTIONS[loss].curvature(classes)
+    curvature = LOSS_FUNCTIONS[loss].curvature(train.classes)
     whole, mixed = smoothness(engine, rows, penalty, batch_size, curvature)
-    D = rows.X.shape[1]
-    zero = Weights(np.zeros((1, classes, D), np.float32), np.zeros((1, classes), np.float32))
-    at_start, _ = largest_curvature(engine, rows, zero, penalty, loss=loss)
-    return LearningRateBounds(penalty.l2, min(batch_size, rows.count), whole, mixed, at_start)
+    W = np.zeros((1, train.classes, train.features), np.float32)
+    start = Weights(W, np.zeros(W.shape[:2], np.float32))
+    at_start, _ = largest_curvature(engine, rows, start, penalty, loss=loss)
+    return LearningRateBounds(l2, min(batch_size, rows.count), whole, mixed, at_start)
 
 
 def stable_product(momentum: float = 0.0, *, nesterov: bool = False) -> float:
@@ -214,18 +201,25 @@ def largest_curvature(
     such as an earlier answer.
     """
     K, D = weights.W.shape[1:]
-    function = LOSS_FUNCTIONS[loss]
-    probabilities = _Probabilities(engine, rows, weights, function)
+    function, dtype = LOSS_FUNCTIONS[loss], weights.W.dtype
+    row_bytes = K * dtype.itemsize
+    keeps, kept = rows.count * row_bytes <= KEPT_BYTES, dict[int, NDArray[np.floating]]()
+
+    def probabilities(place: int, part: Rows) -> NDArray[np.floating]:
+        if place in kept:
+            return kept[place]
+        P = function.probabilities(engine.scores(part, weights)[0]).astype(dtype)
+        if keeps:
+            kept[place] = P
+        return P
+
+    def bend(place: int, part: Rows, Z: NDArray[np.floating]) -> NDArray[np.floating]:
+        return function.bend(probabilities(place, part), Z)
+
+    moment = _moment(engine, rows, max(256, TILE_BYTES // row_bytes), dtype, bend)
 
     def product(v: Float64) -> Float64:
-        direction = v.astype(weights.W.dtype)
-        along = Weights(direction[None, :, :-1], direction[None, :, -1])
-        bent = np.zeros((K, D + 1))
-        for part, P in probabilities.tiles():
-            U = _weighed(part, function.bend(P, engine.scores(part, along)[0]))
-            bent[:, :-1] += engine.weighted_sums(part, U[None])[0]
-            bent[:, -1] += U.sum(axis=0, dtype=np.float64)
-        bent /= rows.mass
+        bent = moment(v)
         bent[:, :-1] += penalty.gradient(v[:, :-1])
         return bent
 
@@ -234,64 +228,46 @@ def largest_curvature(
     return _largest_eigenvalue(product, start, tolerance)
 
 
-class _Probabilities:
-    """Probabilities of all rows in tiles, in the weights' type; kept where they fit in memory."""
-
-    def __init__(
-        self, engine: Engine, rows: Rows, weights: Weights, loss: Softmax | Sigmoid
-    ) -> None:
-        self._engine, self._rows, self._weights, self._loss = engine, rows, weights, loss
-        row_bytes = weights.b.shape[1] * weights.W.itemsize
-        self._step = max(256, TILE_BYTES // row_bytes)
-        self._keeps = rows.count * row_bytes <= KEPT_BYTES
-        self._kept: dict[int, NDArray[np.floating]] = {}
-
-    def tiles(self) -> Iterator[tuple[Rows, NDArray[np.floating]]]:
-        """Rows with their P, shape (n, K)."""
-        for place, part in tiles(self._rows, self._step):
-            yield part, self._of(place.start, part)
-
-    def _of(self, start: int, part: Rows) -> NDArray[np.floating]:
-        if start in self._kept:
-            return self._kept[start]
-        S = self._engine.scores(part, self._weights)[0]
-        P: NDArray[np.floating] = self._loss.probabilities(S).astype(S.dtype)
-        if self._keeps:
-            self._kept[start] = P
-        return P
-
-
 def largest_second_moment(engine: Engine, rows: Rows, dtype: str = "float32") -> float:
-    """λmax(X̃ᵀX̃/N) of the scaled rows with a 1 appended; κ times it bounds the loss's curvature."""
-    return _largest_moment(engine, rows, dtype, _first_guess(engine, rows, dtype))[0]
+    """λmax(X̃ᵀX̃/N) of the scaled rows with a 1 appended; κ times it bounds the loss's curvature.
 
+    For rows in files it starts from the answer of a sample of them.
+    """
+    start = np.ones((1, rows.X.shape[1] + 1))
 
-def _first_guess(engine: Engine, rows: Rows, dtype: str) -> Float64:
-    """Where to start: for rows in files, the answer of a sample of them."""
-    ones = np.ones((1, rows.X.shape[1] + 1))
+    def largest(of: Rows) -> tuple[float, Float64]:
+        unlabelled = replace(of, y=np.zeros_like(of.y))
+        product = _moment(engine, unlabelled, MOMENT_ROWS, np.dtype(dtype), lambda _, part, Z: Z)
+        return _largest_eigenvalue(product, start, TOLERANCE)
+
     most = max(1, SAMPLE_BYTES // (rows.X.shape[1] * rows.X.dtype.itemsize))
-    if stored_rows(rows.X) is None or rows.count <= most:
-        return ones
-    chosen = np.sort(np.random.default_rng(0).choice(rows.count, most, replace=False))
-    sample = loaded(rows, chosen)
-    return _largest_moment(engine, sample, dtype, ones)[1] if sample.mass else ones
+    if stored_rows(rows.X) is not None and rows.count > most:
+        chosen = np.sort(np.random.default_rng(0).choice(rows.count, most, replace=False))
+        sample = loaded(rows, chosen)
+        start = largest(sample)[1] if sample.mass else start
+    return largest(rows)[0]
 
 
-def _largest_moment(
-    engine: Engine, rows: Rows, dtype: str, start: Float64
-) -> tuple[float, Float64]:
-    unlabelled, mass = replace(rows, y=np.zeros_like(rows.y)), rows.mass
+def _moment(
+    engine: Engine,
+    rows: Rows,
+    step: int,
+    dtype: np.dtype[Any],
+    bend: Callable[[int, Rows, NDArray[np.floating]], NDArray[np.floating]],
+) -> Callable[[Float64], Float64]:
+    """The map V ↦ (1/N) Σ bend(X̃ᵢ Vᵀ) X̃ᵢ of directions V (K, D + 1), `step` rows at a time."""
+    mass = rows.mass
 
     def product(v: Float64) -> Float64:
-        direction, moment = v.astype(dtype), np.zeros(v.shape)
+        direction, total = v.astype(dtype), np.zeros(v.shape)
         along = Weights(direction[None, :, :-1], direction[None, :, -1])
-        for _, part in tiles(unlabelled, MOMENT_ROWS):
-            Z = _weighed(part, engine.scores(part, along)[0])
-            moment[:, :-1] += engine.weighted_sums(part, Z[None])[0]
-            moment[:, -1] += Z.sum(dtype=np.float64)
-        return moment / mass
+        for place, part in tiles(rows, step):
+            Z = _weighed(part, bend(place.start, part, engine.scores(part, along)[0]))
+            total[:, :-1] += engine.weighted_sums(part, Z[None])[0]
+            total[:, -1] += Z.sum(axis=0, dtype=np.float64)
+        return total / mass
 
-    return _largest_eigenvalue(product, start, TOLERANCE)
+    return product
 
 
 def _largest_row(rows: Rows) -> float:

@@ -2,8 +2,7 @@
 
 From the largest λ down, each solution starts where the last one ended and inherits its steps; the
 preconditioner is fitted once. With folds, the models of each fold are a path of their own that
-shares the preconditioner, which only shapes the steps; none starts from weights that have seen the
-rows it is judged by.
+shares the preconditioner, which only shapes the steps.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
-from typing import Any, Literal, get_args
+from numbers import Integral
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,12 +24,12 @@ from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.data.split import stratified_folds
 from onelayer.engines import Engine, streaming
-from onelayer.errors import SettingsError, require_whole
+from onelayer.errors import SettingsError, is_number, require_whole
 from onelayer.files.provenance import Command, describe_environment
 from onelayer.files.saved import Saved
 from onelayer.model.model import Model
 from onelayer.solver.certificate import scores_of
-from onelayer.solver.lbfgs import Preconditioner, fit_preconditioner
+from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.linalg import inner
 from onelayer.solver.solver import Optimum, Solver, Target
 
@@ -38,6 +38,9 @@ Float64 = NDArray[np.float64]
 By = Literal["accuracy", "loss"]
 
 Rule = Literal["best", "one-standard-error"]
+
+# Rows held out, after the rows that models of their own are fitted to; None takes the path's.
+Part = tuple[Rows | None, Rows]
 
 
 @dataclass(frozen=True)
@@ -77,15 +80,12 @@ def score(engine: Engine, rows: Rows, W: NDArray[np.floating], b: NDArray[np.flo
 
 @dataclass(frozen=True)
 class Choice:
-    """How λ is chosen.
+    """How λ is chosen; a SettingsError for other words.
 
     Attributes:
         by: "accuracy" or "loss" on the held-out rows.
         rule: "best" takes the best score; "one-standard-error" the largest λ whose score is within
             one standard error of the best (Breiman et al. 1984).
-
-    Raises:
-        SettingsError: for another word.
     """
 
     by: By = "accuracy"
@@ -240,21 +240,6 @@ class PathProgress:
     total: int
 
 
-def l2_grid(points: int = 20, largest: float = 1.0, smallest: float = 1e-4) -> tuple[float, ...]:
-    """Values of λ, evenly spaced in their logarithm, largest first.
-
-    Example:
-        >>> [round(l2, 6) for l2 in l2_grid(3, 1.0, 0.01)]
-        [1.0, 0.1, 0.01]
-    """
-    if points < 1 or not 0.0 < smallest <= largest < np.inf:
-        raise SettingsError(
-            "a grid of λ needs at least 1 point and 0 < smallest ≤ largest, but "
-            f"{points} points from {largest:g} to {smallest:g} were given."
-        )
-    return tuple(float(l2) for l2 in np.geomspace(largest, smallest, points))
-
-
 def l2_values(l2: int | ArrayLike, name: str = "l2") -> tuple[float, ...]:
     """The values of λ that a count or a sequence means, each once, descending.
 
@@ -262,8 +247,9 @@ def l2_values(l2: int | ArrayLike, name: str = "l2") -> tuple[float, ...]:
         >>> l2_values([0.1, 1, 0.1]), len(l2_values(5))
         ((1.0, 0.1), 5)
     """
-    if isinstance(l2, (int, np.integer)) and not isinstance(l2, bool):
-        return l2_grid(int(l2))
+    if is_number(l2, Integral):
+        require_whole(name, l2, 1)
+        return tuple(float(value) for value in np.geomspace(1.0, 1e-4, cast(int, l2)))
     values = np.atleast_1d(np.asarray(l2))
     if values.ndim != 1 or not values.size or values.dtype.kind not in "fiu":
         raise SettingsError(
@@ -326,11 +312,11 @@ def solve_path(
     engine, train = streaming(engine), data.train
     fitted = fit_scaling(scaling, train.X, train.max_value)
     rows = rows_of(train, fitted)
-    preconditioner = fit_preconditioner(engine, rows, train.classes)
-    parts = fold_rows(rows, folds) if folds else [(None, rows_of(data.validation, fitted))]
-    held_out = HeldOut(engine, parts, train.classes, preconditioner)
-    solver = Solver(engine, rows, train.classes, preconditioner)
-    optima, scores = solve_each(solver, targets, held_out, on_progress)
+    parts: list[Part] = [(None, rows_of(data.validation, fitted))]
+    if folds:
+        indices = stratified_folds(rows.y, folds)
+        parts = [(rows.only(kept), rows.only(held_out)) for kept, held_out in indices]
+    optima, scores = solve_each(engine, rows, train.classes, targets, parts, on_progress)
     if not optima:
         raise KeyboardInterrupt
     solved = time.perf_counter()
@@ -353,63 +339,35 @@ def solve_path(
     )
 
 
-class HeldOut:
-    """Scores a λ on held-out rows: by the path's own model, or by one fitted to the other folds.
-
-    `parts` are held-out rows, each with the rows that its own models are fitted to, or None.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        parts: Sequence[tuple[Rows | None, Rows]],
-        classes: int,
-        preconditioner: Preconditioner,
-    ) -> None:
-        self._engine = engine
-        self._parts = [
-            (None if kept is None else Solver(engine, kept, classes, preconditioner), held_out)
-            for kept, held_out in parts
-        ]
-
-    def score(self, optimum: Optimum, target: Target) -> tuple[Score, ...]:
-        """One score, or one for each fold, whose models start at their own of the λ before."""
-        scores = []
-        for solver, held_out in self._parts:
-            judged = optimum if solver is None else solver.solve(target)
-            if judged.status == "interrupted":
-                raise KeyboardInterrupt
-            scores.append(score(self._engine, held_out, judged.W, judged.b))
-        return tuple(scores)
-
-
 def solve_each(
-    solver: Solver,
+    engine: Engine,
+    rows: Rows,
+    classes: int,
     targets: Sequence[Target],
-    held_out: HeldOut,
+    parts: Sequence[Part],
     on_progress: Callable[[PathProgress], None] | None = None,
 ) -> tuple[list[Optimum], list[tuple[Score, ...]]]:
-    """Solve one λ after another, largest first, and score each on held-out rows.
+    """Solve one λ after another, largest first, and score each on the held-out rows of every part.
 
     Ctrl-C ends it: there are fewer optima than targets then.
     """
+    preconditioner = fit_preconditioner(engine, rows, classes)
+    solver = Solver(engine, rows, classes, preconditioner)
+    judges = [
+        (solver if kept is None else Solver(engine, kept, classes, preconditioner), held_out)
+        for kept, held_out in parts
+    ]
     optima: list[Optimum] = []
     scores: list[tuple[Score, ...]] = []
-    for done, target in enumerate(targets, start=1):
-        optimum = solver.solve(target)
-        if optimum.status == "interrupted":
-            break
-        try:
-            scores.append(held_out.score(optimum, target))
+    try:
+        for done, target in enumerate(targets, start=1):
+            optimum = solver.solve(target).completed()
+            judged = [optimum if of is solver else of.solve(target).completed() for of, _ in judges]
+            of_parts = zip(judged, judges, strict=True)
+            scores.append(tuple(score(engine, held_out, o.W, o.b) for o, (_, held_out) in of_parts))
             optima.append(optimum)
             if on_progress is not None:
                 on_progress(PathProgress(done, len(targets)))
-        except KeyboardInterrupt:
-            break
+    except KeyboardInterrupt:
+        pass
     return optima, scores
-
-
-def fold_rows(rows: Rows, folds: int) -> list[tuple[Rows | None, Rows]]:
-    """The rows to train on and those held out, for each stratified fold; X is not copied."""
-    parts = stratified_folds(rows.y, folds)
-    return [(rows.only(kept), rows.only(held_out)) for kept, held_out in parts]

@@ -93,6 +93,12 @@ class Optimum:
         """λ."""
         return self.certificate.l2
 
+    def completed(self) -> Optimum:
+        """The optimum itself, unless Ctrl-C ended the search: then KeyboardInterrupt again."""
+        if self.status == "interrupted":
+            raise KeyboardInterrupt
+        return self
+
     @property
     def sentence(self) -> str:
         """What was reached, and what to do where it is less than was asked for."""
