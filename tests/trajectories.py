@@ -1,4 +1,4 @@
-"""Whole trajectories by the oracle, one row of equations a step, to hold engines against.
+"""Methods drawn at random, and whole trajectories by the oracle, to hold engines against.
 
 Schedules and averages are written out here a second time, a step at a time from their definitions,
 so that engines and `onelayer.training.schedule` are held against something else than themselves.
@@ -7,11 +7,14 @@ so that engines and `onelayer.training.schedule` are held against something else
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 
 from onelayer.data import Dataset
 from onelayer.data.scaling import Scaling
+from onelayer.engines import Method
 from onelayer.objective import loss as objective
 from onelayer.training.row_order import mirrored_rows, row_order
 from onelayer.training.run import Run
@@ -36,6 +39,40 @@ def oracle_trajectory(
             theta[i] = theta[i] - eta * step
         past.append((theta[0], theta[1]))
     return _model(run, past)
+
+
+@st.composite
+def methods(draw: st.DrawFn) -> dict[str, Any]:
+    """Every option of a run that leaves its rows alone; a step is shorter for more momentum."""
+    momentum = draw(st.sampled_from([0.0, 0.5, 0.9]))
+    return {
+        "learning_rate": draw(st.sampled_from([0.3, 0.03])) * (1.0 - momentum),
+        "l2": draw(st.sampled_from([0.0, 0.1])),
+        "momentum": momentum,
+        "nesterov": draw(st.booleans()),
+        "schedule": draw(st.sampled_from(["constant", "cosine", "step:1:0.3", "cyclical:0.1:0.5"])),
+        "warmup": draw(st.sampled_from([0, 0.4, 2])),
+        "averaging": draw(st.sampled_from(["none", "tail:0.4", "tail:1", "ema:0.8"])),
+        "loss": draw(st.sampled_from(objective.LOSSES)),
+        "label_smoothing": draw(st.sampled_from([0.0, 0.2])),
+    }
+
+
+def draw_method(draw: st.DrawFn, rng: np.random.Generator, l2: np.ndarray) -> Method:
+    """A method of as many runs as there are λ; no run has an option, all have it, or some."""
+
+    def some(values: np.ndarray) -> np.ndarray:
+        share = draw(st.sampled_from([0.0, 0.5, 1.0]))
+        return np.where(rng.random(len(values)) < share, values, np.zeros_like(values))
+
+    R = len(l2)
+    return Method(
+        l2=l2,
+        momentum=some(rng.uniform(0.1, 0.9, R)),
+        nesterov=some(np.ones(R, bool)),
+        sigmoid=some(np.ones(R, bool)),
+        label_smoothing=some(rng.uniform(0.05, 0.5, R)),
+    )
 
 
 def mirrored(dataset: Dataset, X: np.ndarray) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,7 +16,7 @@ from onelayer.training.loop import initial_weights, steps_of_epoch
 from onelayer.training.run import Run, method_arrays
 from tests.made_data import make_dataset
 from tests.oracle import accuracy
-from tests.trajectories import oracle_trajectory, trajectory_tolerance
+from tests.trajectories import methods, oracle_trajectory, trajectory_tolerance
 
 engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
 
@@ -32,23 +30,6 @@ def run_engine(engine_name: str, dataset, runs: list[Run], dtype: str, scaling_n
     for epoch in range(1, runs[0].epochs + 1):
         trainer.epoch(rows, steps_of_epoch(runs, epoch, dataset.rows))
     return trainer, rows, scaling, start
-
-
-@st.composite
-def methods(draw: st.DrawFn) -> dict[str, Any]:
-    """Every option of a run that leaves its rows alone; a step is shorter for more momentum."""
-    momentum = draw(st.sampled_from([0.0, 0.5, 0.9]))
-    return {
-        "learning_rate": draw(st.sampled_from([0.3, 0.03])) * (1.0 - momentum),
-        "l2": draw(st.sampled_from([0.0, 0.1])),
-        "momentum": momentum,
-        "nesterov": draw(st.booleans()),
-        "schedule": draw(st.sampled_from(["constant", "cosine", "step:1:0.3", "cyclical:0.1:0.5"])),
-        "warmup": draw(st.sampled_from([0, 0.4, 2])),
-        "averaging": draw(st.sampled_from(["none", "tail:0.4", "tail:1", "ema:0.8"])),
-        "loss": draw(st.sampled_from(objective.LOSSES)),
-        "label_smoothing": draw(st.sampled_from([0.0, 0.2])),
-    }
 
 
 @engines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
@@ -14,6 +14,7 @@ from onelayer.engines import AVERAGE, VELOCITY, Engine, Method, State, Steps, We
 from onelayer.engines.native import NativeEngine
 from onelayer.engines.reference import ReferenceEngine
 from tests.native.problems import STORED, Problem, problems
+from tests.trajectories import draw_method
 
 
 class Descent(NamedTuple):
@@ -78,13 +79,7 @@ def descents(draw: st.DrawFn, stored: tuple[str, ...] = STORED) -> Descent:
     weights = rng.uniform(0.0, 2.0, N) if draw(st.booleans()) else None
     X, y = p.X, p.y.astype(np.int64)
     rows = Rows(X, y, p.scale, p.offset, weights=weights, image_width=width)
-    method = Method(
-        l2=p.l2,
-        momentum=some(draw, rng, rng.uniform(0.1, 0.9, R)),
-        nesterov=rng.random(R) < 0.5,
-        sigmoid=some(draw, rng, np.ones(R)) > 0,
-        label_smoothing=some(draw, rng, rng.uniform(0.05, 0.5, R)),
-    )
+    method = draw_method(draw, rng, p.l2)
     start = Weights(p.W, p.b)
     slots = {VELOCITY: velocity(draw, rng, p), AVERAGE: near(draw, p)}
     return Descent(p, rows, State(start, given(slots)), method, steps)
@@ -93,12 +88,6 @@ def descents(draw: st.DrawFn, stored: tuple[str, ...] = STORED) -> Descent:
 def given(slots: dict[str, Weights | None]) -> dict[str, Weights]:
     """Those slots that are there."""
     return {name: slot for name, slot in slots.items() if slot is not None}
-
-
-def some(draw: st.DrawFn, rng: np.random.Generator, values: NDArray[Any]) -> NDArray[Any]:
-    """No run has it, all have, or some."""
-    share = draw(st.sampled_from([0.0, 0.5, 1.0]))
-    return np.where(rng.random(len(values)) < share, values, 0.0)
 
 
 def velocity(draw: st.DrawFn, rng: np.random.Generator, p: Problem) -> Weights | None:

@@ -132,7 +132,10 @@ def everything(p: Problem, rows: int) -> Descent:
     """Momentum, averages, flips, smoothing and both losses on a large problem."""
     (R, _, _), rng = p.W.shape, np.random.default_rng(6)
     count, half = -(-rows // p.batch), np.arange(R) % 2 == 0
-    method = Method(p.l2, np.where(half, 0.9, 0.0), np.arange(R) % 4 == 0, ~half, 0.1 * half)
+    method = replace(
+        Method.plain(p.l2), momentum=np.where(half, 0.9, 0.0), nesterov=np.arange(R) % 4 == 0,
+        sigmoid=~half, label_smoothing=0.1 * half,
+    )  # fmt: skip
     averaging = 1 / (1 + np.arange(count)[:, None] * np.where(half, 1, 0))
     flipped = rng.random(rows) < 0.5
     steps = Steps(p.batch, p.rates(rows), averaging, rng.permutation(rows), flipped)
@@ -186,8 +189,7 @@ def test_the_sigmoid_and_its_loss_are_right_to_a_few_units_in_the_last_place(
     t: NDArray[Any] = np.linspace(-largest, largest, 4001).astype(arithmetic)
     eps, exact_t = float(np.finfo(arithmetic).eps), t.astype(np.float64)
     rows = Rows(np.ones((1, 1), np.uint8), np.array([0]), np.ones(1), np.zeros(1))
-    yes, none = np.ones(len(t), bool), np.zeros(len(t))
-    method = Method(none, none, ~yes, yes, none)
+    method = replace(Method.plain(np.zeros(len(t))), sigmoid=np.ones(len(t), bool))
     start = State(Weights(t[:, None, None], np.zeros((len(t), 1), arithmetic)))
     loss = NativeEngine().begin(start, method).evaluate(rows).loss
     np.testing.assert_allclose(loss, np.logaddexp(0, -exact_t), rtol=8 * eps, atol=0)
@@ -205,10 +207,8 @@ def test_no_number_gives_a_sigmoid_loss_that_is_none(bad: float) -> None:
     W = np.zeros((2, 3, 4), np.float32)
     W[0, 1, 2] = bad
     rows = Rows(np.ones((5, 4)), np.arange(5) % 3, np.ones(4), np.zeros(4))
-    yes, none = np.ones(2, bool), np.zeros(2)
-    trainer = NativeEngine().begin(
-        State(Weights(W, W[:, :, 0] * 0)), Method(none, none, ~yes, yes, none)
-    )
+    method = replace(Method.plain(np.zeros(2)), sigmoid=np.ones(2, bool))
+    trainer = NativeEngine().begin(State(Weights(W, W[:, :, 0] * 0)), method)
     loss, _ = trainer.evaluate(rows)
     assert not np.isfinite(loss[0])
     assert loss[1] == pytest.approx(np.log(2))

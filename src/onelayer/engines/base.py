@@ -18,7 +18,7 @@ arrays of `Method` that it reads, and its step in each engine; nothing else name
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -95,8 +95,8 @@ class Method:
     @classmethod
     def plain(cls, l2: NDArray[np.float64]) -> Method:
         """Gradient descent on the softmax cost, with these λ."""
-        zero, no = np.zeros(len(l2)), np.zeros(len(l2), bool)
-        return cls(np.asarray(l2, np.float64), zero, no, no, zero)
+        zeros = {item.name: np.zeros(len(l2), item.metadata["dtype"]) for item in fields(cls)}
+        return cls(**{**zeros, "l2": np.asarray(l2, np.float64)})
 
 
 @dataclass(frozen=True, eq=False)

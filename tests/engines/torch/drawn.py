@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
 from onelayer.engines import AVERAGE, VELOCITY, Engine, Evaluation, Method, State, Steps, Weights
+from tests.trajectories import draw_method
 
 STORED = ("uint8", "float16", "bfloat16", "float32", "float64", "int16")
 LINE = 3
@@ -87,15 +88,9 @@ def problems(
     dtype = np.dtype(draw(st.sampled_from(dtypes)))
     passes = tuple(_steps(draw, rng, N, R, plain) for _ in range(draw(st.integers(1, 3))))
     state = State(_weights(rng, R, K, D, dtype))
-    method = Method.plain(rng.choice([0.0, 0.1], R))
+    l2 = rng.choice([0.0, 0.1], R)
+    method = Method.plain(l2) if plain else draw_method(draw, rng, l2)
     if not plain:
-        method = Method(
-            l2=rng.choice([0.0, 0.1], R),
-            momentum=rng.choice([0.0, 0.5], R) if draw(st.booleans()) else np.zeros(R),
-            nesterov=rng.choice([True, False], R),
-            sigmoid=rng.choice([True, False], R) if draw(st.booleans()) else np.zeros(R, bool),
-            label_smoothing=rng.choice([0.0, 0.2], R) if draw(st.booleans()) else np.zeros(R),
-        )
         names = [name for name in (VELOCITY, AVERAGE) if draw(st.booleans())]
         state = State(state.weights, {name: _weights(rng, R, K, D, dtype) for name in names})
     return Problem(rows, state, method, passes)
