@@ -29,11 +29,10 @@ def train_epoch(
 ) -> int:
     """Take one step for each batch, in place, and return the number of steps.
 
-    settings are learning_rate and averaging, (T, R), and l2, momentum, nesterov, sigmoid and
-    label_smoothing, (R,); one that is missing is 0, or no averaging. slots are velocity, required
-    by momentum, and average, required by averaging: pairs shaped like W and b, updated in place.
-    flipped has one entry for each row of the pass: whether each of its lines of image_width
-    features is read backwards.
+    settings are learning_rate and averaging, (T, R), and the arrays of `engines.base.Method`, (R,);
+    one that is missing is 0, or no averaging. slots are those of `engines.base.State` that the
+    settings need: pairs shaped like W and b, updated in place. flipped has one entry for each row
+    of the pass: whether each of its lines of image_width features is read backwards.
     """
 
 def evaluate(
