@@ -42,7 +42,7 @@ def drawn_pages() -> None:
 @pytest.fixture(autouse=True)
 def _blank_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "drawn_pages" not in request.fixturenames:
-        monkeypatch.setattr("onelayer.report.write_report", blank_page)
+        monkeypatch.setattr("onelayer.report.page.write_report", blank_page)
 
 
 def blank_page(_: object, folder: Path) -> None:

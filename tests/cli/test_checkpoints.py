@@ -202,7 +202,7 @@ def test_ctrl_c_while_the_page_is_drawn_leaves_the_checkpoints(
     run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("onelayer.report.write_report", _interrupt)
+        patch.setattr("onelayer.report.page.write_report", _interrupt)
         code, _, err = run(*TRAIN, "--checkpoint-every", "0")
     assert code == 130
     assert "interrupted; resume with: onelayer train" in err

@@ -156,7 +156,7 @@ def test_scalings_are_swept_too_and_each_run_keeps_its_own(
     assert [line.split(": ")[1] for line in out.strip().splitlines()] == [
         proof.sentence for proof in swept.certificates
     ]
-    monkeypatch.setattr("onelayer.report.write_report", blank_page)
+    monkeypatch.setattr("onelayer.report.page.write_report", blank_page)
     code, out, err = run("rerun", "runs/train")
     assert "the same bits" in out
 
@@ -189,7 +189,7 @@ def test_random_settings_are_drawn_and_rerun_gives_the_same_bits(
     assert len(first.settings) == 3
     assert len(first.certificates) == 6
     assert "sweep.png" not in {path.name for path in (tmp_path / "drawn" / "charts").iterdir()}
-    monkeypatch.setattr("onelayer.report.write_report", blank_page)
+    monkeypatch.setattr("onelayer.report.page.write_report", blank_page)
     code, out, _ = run("rerun", "drawn")
     assert code == 0
     assert "the same bits" in out

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from onelayer.report import write_report
+from onelayer.report.page import write_report
 from onelayer.solver import Choice
 from onelayer.solver import Path as LambdaPath
 from onelayer.training.result import Result

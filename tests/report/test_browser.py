@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from onelayer.report import write_report
+from onelayer.report.page import write_report
 from onelayer.training.run import Run
 from tests.report.made_results import make_result, make_runs
 

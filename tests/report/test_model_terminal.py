@@ -10,7 +10,8 @@ from PIL import Image
 
 from onelayer.errors import SettingsError
 from onelayer.model.evaluation import Evaluation, Reliability
-from onelayer.report import evaluation_tables, model_table, strongest_table, write_templates
+from onelayer.report.render import write_templates
+from onelayer.report.tables import evaluation_tables, model_table, strongest_table
 from tests.model.datasets import make_model
 from tests.report.made_results import CIFAR_CLASSES
 from tests.report.test_terminal import printed
@@ -56,7 +57,7 @@ def test_the_figures_are_the_evaluations() -> None:
     assert "10.00 %" in figures  # the calibration error
     [line] = [line for line in classes.splitlines() if line.startswith("airplane")]
     assert line.split()[1:] == [str(evaluation.support[0]), "–", "0.00", "0.00"]
-    assert len([line for line in calibration.splitlines() if "-10.00" in line]) == 13
+    assert len([line for line in calibration.splitlines() if "−10.00" in line]) == 13
     assert "airp  auto" in confusion
 
 

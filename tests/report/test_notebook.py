@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onelayer.report import evaluation_html, model_html, path_html, result_html
+from onelayer.report.notebook import evaluation_html, model_html, path_html, result_html
 from onelayer.training.result import Result
 from onelayer.training.run import Run
 from tests.model.datasets import make_model

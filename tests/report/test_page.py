@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onelayer.report import write_report
 from onelayer.report.chart import unique_slugs
-from onelayer.report.page import result_page
+from onelayer.report.page import result_page, write_report
 from onelayer.report.render import render_page
 from onelayer.report.summary import without_paths
 from onelayer.report.theme import SMALLEST
@@ -361,15 +360,6 @@ def test_interrupted_runs_are_said_to_be() -> None:
     result = make_result([Run(0.1, epochs=4)])
     stopped = replace(result, outcomes=(Outcome("interrupted", 2, "stopped after 2"),))
     assert "interrupted" in read(stopped).words
-
-
-def test_progress_counts_every_chart(tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    result = make_result([Run(0.1, epochs=1)])
-    write_report(result, tmp_path, on_progress=lambda done, total: seen.append((done, total)))
-    page = result_page(result)
-    count = len(page.charts) + len(page.drawings)
-    assert seen == [(i + 1, count) for i in range(count)]
 
 
 def test_file_names() -> None:

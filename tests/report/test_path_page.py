@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onelayer.report import write_report
 from onelayer.report.chart import Chart, l2_axis
+from onelayer.report.page import write_report
 from onelayer.report.path_page import path_page
 from onelayer.report.path_summary import summarise_path
 from onelayer.report.render import render_page
@@ -275,10 +275,3 @@ def test_the_files_are_the_page_and_every_chart(path_folder: Path, path_record: 
     places = {attributes["id"] for _, attributes in tags if "id" in attributes}
     for link in [a["href"] or "" for tag, a in tags if tag == "a"]:
         assert link[1:] in places if link.startswith("#") else (path_folder / link).is_file()
-
-
-def test_progress_counts_every_chart(tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    record = make_path((0.1,), image_shape=None, features=4)
-    write_report(record, tmp_path, on_progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(i + 1, 6) for i in range(6)]  # five curves, and the weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onelayer.report import path_table
+from onelayer.report.tables import path_table
 from onelayer.solver import Choice
 from tests.report.made_paths import make_path
 from tests.report.test_terminal import printed

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from onelayer.files.provenance import Command
-from onelayer.report import write_report
 from onelayer.report.chart import Chart
-from onelayer.report.page import result_page
+from onelayer.report.page import result_page, write_report
 from onelayer.report.selection import select_setting
 from onelayer.training.result import Outcome, Result
 from tests.report.made_results import make_result, make_runs

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from onelayer.data.dataset import DataCard
 from onelayer.report.conclusions import (
     PenaltyFinding,
     RateFinding,
@@ -17,12 +18,17 @@ from onelayer.report.conclusions import (
 from onelayer.report.settings import band_of
 from onelayer.report.summary import (
     choose_settings,
-    frequent_mistakes,
+    describe_rows,
     is_clear,
+    listed,
+    number,
     share_of_rows,
     spread,
     summarise,
+    unbroken,
+    without_paths,
 )
+from onelayer.report.tables import mistakes_of
 from onelayer.training.result import History, Outcome, ReportedFigures, Result
 from onelayer.training.run import Run
 from tests.report.made_results import make_result, make_runs
@@ -243,10 +249,10 @@ def test_conclusions_need_settings_to_compare() -> None:
 def test_confusion_is_in_percent_of_the_true_class() -> None:
     percent = share_of_rows(np.array([[3, 1, 0], [0, 2, 0], [5, 0, 5]]))
     assert percent[0].tolist() == [75.0, 25.0, 0.0]
-    mistakes = frequent_mistakes(percent, ("a", "b", "c"))
-    assert [(m.truth, m.prediction, m.percent) for m in mistakes] == [
-        ("c", "a", 50.0),
-        ("a", "b", 25.0),
+    mistakes = mistakes_of(np.array([[3, 1, 0], [0, 2, 0], [5, 0, 5]]), ("a", "b", "c"))
+    assert [[cell.text for cell in row] for row in mistakes.rows] == [
+        ["c", "a", "50.0"],
+        ["a", "b", "25.0"],
     ]
 
 
@@ -257,3 +263,30 @@ def test_of_many_settings_the_best_by_validation_are_drawn() -> None:
     history: History = replace(result.history, validation_accuracy=accuracy)
     settings = summarise(replace(result, history=history))
     assert [s.learning_rate for s in choose_settings(settings, most=2)] == [0.2, 0.3]
+
+
+def test_numbers_have_a_minus_sign_and_none_where_they_round_to_nothing() -> None:
+    assert [number(x) for x in (-1.5, -0.001, None, math.nan)] == ["−1.50", "0.00", "–", "–"]
+
+
+def test_words_are_joined_as_in_a_sentence() -> None:
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert listed(["a"]) == "a"
+
+
+def test_a_number_keeps_its_sign_and_its_unit_on_its_line() -> None:
+    words = unbroken("λ = 1 gives 2 ± 1 % of 3")
+    assert words.replace("\u00a0", "_") == "λ_=_1 gives 2_±_1_% of 3"
+
+
+def test_folders_of_this_machine_are_left_out_and_addresses_are_not() -> None:
+    words = without_paths("the cache /home/someone/.cache/onelayer/cifar10")
+    assert words == "the cache …/cifar10"
+    address = "https://www.cs.toronto.edu/~kriz/cifar.html"
+    assert without_paths(address) == address
+
+
+def test_rows_are_counted_by_part() -> None:
+    card = DataCard("d", "", ("no", "yes"), None, 1000, 90, 90)
+    words = "1,000 training, 90 validation and 90 test rows of 64 features in 2 classes"
+    assert describe_rows(card, 64) == words

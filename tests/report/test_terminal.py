@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from rich.console import Console
 
-from onelayer.report import accuracy_table, gradient_table
+from onelayer.report.tables import accuracy_table, gradient_table
 from onelayer.training.result import Outcome, Result
 from onelayer.training.run import Run
 from tests.report.made_results import make_result, make_runs

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from onelayer import report
 from onelayer.cli import options as opt
 from onelayer.cli.app import command
 from onelayer.cli.output import console, note, print_json, print_line, written_once
@@ -21,6 +20,8 @@ from onelayer.errors import SettingsError, require_whole
 from onelayer.files.atomic import SETTINGS_FILE
 from onelayer.model import Model
 from onelayer.model.predictions import check_output, read_rows, write_predictions
+from onelayer.report import tables
+from onelayer.report.render import write_templates
 from onelayer.solver import Path as LambdaPath
 from onelayer.training.result import Result
 from onelayer.training.run_folder import kind_of
@@ -66,7 +67,7 @@ def evaluate(
     if json:
         print_json(evaluation.as_dict())
         return
-    for table in report.evaluation_tables(evaluation, f"{model} on {rows.name}"):
+    for table in tables.evaluation_tables(evaluation, f"{model} on {rows.name}"):
         console.print(table)
         console.print()
 
@@ -108,16 +109,16 @@ def inspect(*, model: str, most: int = 5, out: Path | None = None, json: bool = 
     if out is None and chosen.image_shape is not None and not json:
         out = Path("templates.png")
     if out is not None:
-        report.write_templates(chosen, out, f"What each class answers to: rows of W, {model}")
+        write_templates(chosen, out, f"What each class answers to: rows of W, {model}")
     if json:
         print_json(_described(chosen, most))
         return
-    console.print(report.model_table(chosen, model))
+    console.print(tables.model_table(chosen, model))
     if out is not None:
         print_line(f"the picture: {out}")
     else:
         console.print()
-        console.print(report.strongest_table(chosen, most))
+        console.print(tables.strongest_table(chosen, most))
 
 
 def _described(model: Model, most: int) -> dict[str, object]:

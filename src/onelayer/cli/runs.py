@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from onelayer import report, solver
+from onelayer import solver
 from onelayer.cli import options as opt
 from onelayer.cli.app import INTERRUPTED, app, command, make_group
 from onelayer.cli.config import default_map
@@ -19,6 +19,9 @@ from onelayer.engines.processes import leads
 from onelayer.errors import OnelayerError
 from onelayer.files.provenance import Command, describe_environment
 from onelayer.model.evaluation import wilson_interval
+from onelayer.report import tables
+from onelayer.report.path_summary import edge_sentence
+from onelayer.report.selection import select_setting
 from onelayer.solver.solver import describe_model
 from onelayer.training.checkpoint import unfinished
 from onelayer.training.result import Result
@@ -91,14 +94,14 @@ def finish_path(path: solver.Path, out: Path, *, as_json: bool = False) -> None:
     if as_json:
         print_json({"folder": out} | _path_figures(path))
         return
-    console.print(report.path_table(path))
+    console.print(tables.path_table(path))
     if path.test is not None:
         low, high = wilson_interval(round(path.test.accuracy * path.test.rows), path.test.rows)
         print_line(
             f"test accuracy of λ = {path.best.l2:.3g}: {path.test.accuracy:.2%} "
             f"(95 % interval {low:.2%} to {high:.2%})"
         )
-    if edge := report.edge_sentence([*path.l2], path.best.l2 or 0.0):
+    if edge := edge_sentence([*path.l2], path.best.l2 or 0.0):
         print_line(edge)
     print_line(f"the page: {out / 'report.html'}")
 
@@ -148,13 +151,13 @@ def finish(
 def _print_result(result: Result) -> None:
     """Settings ranked, or of one setting and of the reproduction all figures."""
     if len(result.settings) > 1 and not result.gradient_checks:
-        console.print(report.ranking_table(result))
-        print_line(report.best_on_test(result))
-        selection = report.select_setting(result)
+        console.print(tables.ranking_table(result))
+        print_line(tables.best_on_test(result))
+        selection = select_setting(result)
         if selection is not None and selection.edges:
             print_line(selection.edges)
     else:
-        console.print(report.accuracy_table(result))
+        console.print(tables.accuracy_table(result))
         if len(result.runs) == 1 and result.certificates:
             print_line(result.certificates[0].sentence)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from onelayer import report, solver
+from onelayer import solver
 from onelayer.cli import options as opt
 from onelayer.cli.app import INTERRUPTED, OptionGroup, command
 from onelayer.cli.config import command_in_force
@@ -23,6 +23,7 @@ from onelayer.experiments.best_linear import Recipe
 from onelayer.files.atomic import check_replaceable, staged_file
 from onelayer.model import Model
 from onelayer.objective.loss import LOSSES, check_loss
+from onelayer.report import tables
 from onelayer.training.loop import Progress
 
 
@@ -168,7 +169,7 @@ def suggest_learning_rate(
         rates = ("learning_rate", "stable", "batch_stable", "start_stable")
         print_json({name: getattr(bounds, name) for name in rates} | asdict(bounds))
     else:
-        console.print(report.advice_table(bounds))
+        console.print(tables.advice_table(bounds))
 
 
 @dataclass(frozen=True)
@@ -236,8 +237,8 @@ def best_linear(
     print_line(f"{rows.rows:,} training rows, mean of {seeds} fits: {out}")
     judged = [model.evaluate(splits.test, engine) for model in maps]
     console.print()
-    console.print(report.maps_table(judged, mean.evaluate(splits.test, engine), range(seeds)))
-    console.print(report.seeds_sentence(judged), highlight=False, soft_wrap=True)
+    console.print(tables.maps_table(judged, mean.evaluate(splits.test, engine), range(seeds)))
+    console.print(tables.seeds_sentence(judged), highlight=False, soft_wrap=True)
 
 
 def _choose(rows: Dataset, recipes: tuple[Recipe, ...], folds: int, engine: Engine) -> Recipe:
@@ -251,7 +252,7 @@ def _choose(rows: Dataset, recipes: tuple[Recipe, ...], folds: int, engine: Engi
             on_progress=lambda done, total: show(Progress(done, total)),
         )
     best = max(compared, key=lambda held_out: held_out.accuracy)
-    console.print(report.held_out_table(compared, best))
+    console.print(tables.held_out_table(compared, best))
     console.print()
     return best.recipe
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from onelayer import experiments, report
+from onelayer import experiments
 from onelayer.cli import options as opt
 from onelayer.cli.app import INTERRUPTED, OptionGroup, command
 from onelayer.cli.config import command_in_force
@@ -24,6 +24,7 @@ from onelayer.experiments.reproduce import choose_experiments
 from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.provenance import Command
 from onelayer.objective.loss import LOSSES, check_loss
+from onelayer.report import tables
 from onelayer.training import loop
 from onelayer.training.checkpoint import Checkpoint, unfinished
 from onelayer.training.run import Run, grid, random_grid
@@ -181,7 +182,7 @@ def check_gradient(
     if json:
         print_json({"passed": checked.passed, "checks": checked.checks})
     else:
-        console.print(report.gradient_table(checked.checks))
+        console.print(tables.gradient_table(checked.checks))
     if not checked.passed:
         raise OnelayerError("the analytic and the numerical gradient disagree; see the table.")
 

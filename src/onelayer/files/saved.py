@@ -56,7 +56,7 @@ class Saved:
             SaveError: when it cannot be written.
         """
         place = Path(tempfile.mkdtemp(prefix="onelayer-") if path is None else path)
-        page: Path = import_module("onelayer.report").write_report(self, place)
+        page: Path = import_module("onelayer.report.page").write_report(self, place)
         return page
 
 

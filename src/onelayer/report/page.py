@@ -6,11 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from onelayer.objective.gradcheck import GradientCheck
 from onelayer.report.chart import Axis, Chart, Dot, dot_chart
 from onelayer.report.conclusions import learning_rate_section, penalty_section
 from onelayer.report.path_page import path_page
-from onelayer.report.render import Page, Section, write_page
+from onelayer.report.render import TEMPLATES, Page, Section, make_page, write_page
 from onelayer.report.selection import best_section
 from onelayer.report.settings import (
     confusion_section,
@@ -21,17 +20,15 @@ from onelayer.report.settings import (
 )
 from onelayer.report.summary import (
     DATA_NAMES,
-    SCALINGS,
     Comparison,
     Records,
-    SettingSummary,
     Spread,
-    describe_rows,
+    count_endings,
     percent_on_test,
+    plural,
     records_of,
     spread,
     unbroken,
-    without_paths,
 )
 from onelayer.report.tables import accuracy_table, gradient_table, ranking_table, spread_cell
 from onelayer.report.weight_images import template_grid
@@ -44,60 +41,35 @@ MOST_TROUBLES = 20
 MOST_DOTS = 10
 
 
-def write_report(
-    record: Result | LambdaPath,
-    place: Path,
-    *,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Path:
-    """Write the page of a result or of a λ path, from the records alone.
+def write_report(record: Result | LambdaPath, place: Path) -> Path:
+    """Write the page of a result or of a λ path, from its records alone; return where it is.
 
-    Args:
-        record: what the page is of.
-        place: an existing folder, in which report.html and the charts in charts/ are replaced; or
-            a file, which is written alone.
-        on_progress: called with how many charts are written of how many.
-
-    Returns:
-        Path of the page.
-
-    Raises:
-        OSError: when the disk refuses.
-        SaveError: when it refuses a page alone.
-
-    Example:
-        >>> import tempfile
-        >>> from onelayer import Run, load, train
-        >>> result = train(load("digits"), [Run(learning_rate=0.1, epochs=1)])
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_report(result, Path(folder)).name
-        'report.html'
+    Into an existing folder go report.html and the charts in charts/; a file is written alone.
     """
     if isinstance(record, LambdaPath):
-        return write_page(place, lambda: path_page(record), on_progress)
-    return write_page(place, lambda: result_page(record), on_progress)
+        return write_page(place, lambda: path_page(record))
+    return write_page(place, lambda: result_page(record))
 
 
 def result_page(result: Result) -> Page:
     """What the page of a result shows; sections that the records do not allow are left out."""
     records = records_of(result)
+    runs, settings = len(result.runs), len(result.settings)
+    what = (
+        "The four experiments of the report, run again"
+        if result.reported
+        else f"{plural(settings, 'setting')} of mini-batch gradient descent"
+    )
+    epochs = sorted({run.epochs for run in result.runs})
+    batches = sorted({run.batch_size for run in result.runs})
     name = DATA_NAMES.get(result.data.name, result.data.name)
-    scalings = [result.scaling.name, *(one.name for one in result.other_scalings.values())]
-    facts = {
-        "Data": result.data.source,
-        "Features": "; or ".join(SCALINGS.get(name, name) for name in dict.fromkeys(scalings)),
-        **result.environment,
-    }
-    return Page(
-        title=f"One linear layer on {name}",
-        lead=_lead(result, name),
-        data=_data(result),
-        sections=tuple(filter(None, (section(records) for section in SECTIONS))),
-        facts=(
-            *((key, without_paths(value)) for key, value in facts.items()),
-            *((key, f"{value:.2f} s") for key, value in result.seconds.items()),
-        ),
-        command=without_paths(result.command.line) if result.command else "",
+    return make_page(
+        result,
+        title="One linear layer",
+        lead=f"{what}: a softmax classifier with a single linear layer, trained on {name}, "
+        f"{plural(runs, 'run')} in all.",
+        trained=f"{_either(epochs)} epoch{'s' * (epochs[-1] != 1)}, batches of {_either(batches)}",
+        sections=(section(records) for section in SECTIONS),
     )
 
 
@@ -119,41 +91,43 @@ def results_section(records: Records) -> Section:
     """The table: reported against measured, or every setting by validation accuracy."""
     result = records.result
     chaotic = [setting for setting in records.settings if setting.chaotic][:MOST_TROUBLES]
-    reported, several = bool(result.reported), len(records.settings) > 1
-    differences = (
-        "; differences are measured minus reported, in percentage points" if reported else ""
-    )
-    intro = (
-        "Accuracies with the weights of the last epoch, in per cent. Measured figures are the mean "
-        "± standard deviation over runs that differ only in their seed, with the smallest and the "
-        f"largest value below{differences}."
-        if reported or not several
-        else "Settings by the validation accuracy of their last weights, mean ± standard deviation "
-        "over runs that differ only in their seed. Test accuracy is shown for the best alone, "
-        "because a setting that is chosen by test rows cannot be judged by them."
-    )
+    ranked = not result.reported and len(records.settings) > 1
+    if ranked:
+        table = ranking_table(result, len(records.settings))
+        intro = (
+            "Settings by the validation accuracy of their last weights, mean ± standard deviation "
+            "over runs that differ only in their seed. Test accuracy is shown for the best alone, "
+            "because a setting that is chosen by test rows cannot be judged by them."
+        )
+    else:
+        table = accuracy_table(result)
+        intro = (
+            "Accuracies with the weights of the last epoch, in per cent. Measured figures are the "
+            "mean ± standard deviation over runs that differ only in their seed, with the smallest "
+            "and the largest value below"
+        )
+        differences = "; differences are measured minus reported, in percentage points"
+        intro += f"{differences * bool(result.reported)}."
     return Section(
         anchor="results",
-        heading="Reported and measured" if reported else "Results",
+        heading="Reported and measured" if result.reported else "Results",
         text=(intro,),
         asides=tuple(f"{setting.name}. {setting.chaos}" for setting in chaotic),
-        table=accuracy_table(result)
-        if reported or not several
-        else ranking_table(result, len(records.settings)),
-        sections=tuple(filter(None, (_troubles(records),))),
+        table=table,
+        sections=_troubles(records),
     )
 
 
-def _troubles(records: Records) -> Section | None:
+def _troubles(records: Records) -> tuple[Section, ...]:
     messages = [
         f"{setting.name}: {message}"
         for setting in records.settings
         for message in dict.fromkeys(setting.troubles)
     ]
     if not messages:
-        return None
+        return ()
     more = len(messages) - MOST_TROUBLES
-    return Section(
+    part = Section(
         anchor="troubles",
         heading="Runs that did not finish",
         text=(
@@ -162,6 +136,7 @@ def _troubles(records: Records) -> Section | None:
         ),
         items=(*messages[:MOST_TROUBLES], *([f"and {more} more."] if more > 0 else [])),
     )
+    return (part,)
 
 
 def templates_section(records: Records) -> Section | None:
@@ -172,21 +147,13 @@ def templates_section(records: Records) -> Section | None:
         for setting in records.drawn.values()
     ]
     grid = template_grid(result, positions, tuple(records.drawn))
-    if grid is None:
-        return None
-    return Section("templates", "Templates: the rows of W", templates=grid, note=grid.note)
+    return Section("templates", TEMPLATES, templates=grid) if grid else None
 
 
 def strongest_section(records: Records) -> Section | None:
     """The weights of the best setting as a heat map or by name; None for images."""
-    result = records.result
-    if result.data.image_shape is not None:
-        return None
-    best = result.ranking[0]
-    data = result.data
-    return weights_section(
-        result.W[best.positions[0]], data.class_names, data.feature_names, best.name
-    )
+    best = records.result.ranking[0]
+    return weights_section(records.result.model(best.positions[0]), best.name)
 
 
 def gradient_section(records: Records) -> Section | None:
@@ -194,15 +161,18 @@ def gradient_section(records: Records) -> Section | None:
     checks = records.result.gradient_checks
     if not checks:
         return None
-    worst = {parameter: _worst(checks, parameter) for parameter in ("W", "b")}
+    for_W, for_b = (
+        f"{max(check.max_error for check in checks if check.parameter == name):.1e}"
+        for name in ("W", "b")
+    )
     return Section(
         anchor="gradients",
         heading="Gradient check",
         text=(
             "The analytic gradient against five-point central differences, at every entry of W and "
             "b, in float64: the largest relative error |ga − gn| ∕ (|ga| + |gn|) is "
-            f"{worst['W']} for W and {worst['b']} for b; the report reached less than 10⁻³ for W "
-            "and less than 10⁻⁶ for b.",
+            f"{for_W} for W and {for_b} for b; the report reached less than 10⁻³ for W and less "
+            "than 10⁻⁶ for b.",
         ),
         table=gradient_table(checks),
         note="The cost is known to a few units in its last place, and a difference divides that "
@@ -228,33 +198,6 @@ SECTIONS: tuple[Callable[[Records], Section | None], ...] = (
     settings_section,
     gradient_section,
 )
-
-
-def _worst(checks: Sequence[GradientCheck], parameter: str) -> str:
-    errors = [check.max_error for check in checks if check.parameter == parameter]
-    return f"{max(errors):.1e}" if errors else "not checked"
-
-
-def _lead(result: Result, name: str) -> str:
-    runs, settings = len(result.runs), len(result.settings)
-    what = (
-        "The four experiments of the report, run again"
-        if result.reported
-        else f"{settings} setting{'s' * (settings != 1)} of mini-batch gradient descent"
-    )
-    return (
-        f"{what}: a softmax classifier with a single linear layer, trained on {name}, "
-        f"{runs} run{'s' * (runs != 1)} in all."
-    )
-
-
-def _data(result: Result) -> str:
-    epochs = sorted({run.epochs for run in result.runs})
-    batches = sorted({run.batch_size for run in result.runs})
-    return (
-        f"{describe_rows(result.data, result.W.shape[2])}; "
-        f"{_either(epochs)} epoch{'s' * (epochs[-1] != 1)}, batches of {_either(batches)}."
-    )
 
 
 def _either(numbers: list[int]) -> str:
@@ -321,17 +264,8 @@ def _chosen(records: Records) -> str:
 def _endings(records: Records) -> str:
     """How the runs ended, and which settings depend on the seed."""
     result = records.result
-    total = len(result.runs)
-    counts = {
-        words: sum(outcome.status == status for outcome in result.outcomes)
-        for status, words in (
-            ("diverged", "diverged"),
-            ("interrupted", "were interrupted"),
-            ("stopped", "stopped early"),
-        )
-    }
-    parts = [f"{count} {words}" for words, count in counts.items() if count]
-    ended = f"Of {total} runs, {', '.join(parts)}" if parts else "Every run finished"
+    parts = [f"{count} {words}" for words, count in count_endings(result.outcomes).items()]
+    ended = f"Of {len(result.runs)} runs, {', '.join(parts)}" if parts else "Every run finished"
     chaotic = [setting.name for setting in records.settings if setting.chaotic]
     if not chaotic:
         return f"{ended}."
@@ -340,19 +274,19 @@ def _endings(records: Records) -> str:
 
 
 def _reported_charts(records: Records) -> tuple[Chart, ...]:
-    def chart(part: str, figures: Callable[[SettingSummary], Comparison]) -> Chart:
+    def chart(part: str, figures: Sequence[Comparison]) -> Chart:
         rows = []
-        for setting in records.settings:
-            figure = figures(setting)
-            dots = [_dot(1, figure.measured)]
-            if figure.reported is not None:
-                dots.insert(0, Dot(0, figure.reported))
-            rows.append((setting.name, dots))
+        for setting, figure in zip(records.settings, figures, strict=True):
+            reported = [] if figure.reported is None else [Dot(0, figure.reported)]
+            rows.append((setting.name, [*reported, _dot(1, figure.measured)]))
         title = f"{part.capitalize()} accuracy / %"
         axis = Axis("share of rows / %")
         return dot_chart(f"summary-{part}", title, axis, ("reported", "measured"), rows)
 
-    return chart("training", lambda s: s.train), chart("test", lambda s: s.test)
+    return (
+        chart("training", [setting.train for setting in records.settings]),
+        chart("test", [setting.test for setting in records.settings]),
+    )
 
 
 def _ranking_chart(records: Records) -> tuple[Chart, ...]:

@@ -23,15 +23,19 @@ from onelayer.report.path_summary import (
     PathLine,
     Scores,
     best_line,
+    edge_sentence,
     scores_of,
     summarise_path,
 )
-from onelayer.report.render import Page, Section
+from onelayer.report.render import TEMPLATES, Page, Section, make_page
 from onelayer.report.settings import weights_section
-from onelayer.report.summary import DATA_NAMES, SCALINGS, describe_rows, unbroken, without_paths
+from onelayer.report.summary import plural, unbroken
 from onelayer.report.tables import feature_name, path_table
 from onelayer.report.weight_images import MOST_FRAMES, make_grid, make_row, template_drawing
 from onelayer.solver import Path
+from onelayer.solver.path import By, Rule
+
+ONE_ERROR: Rule = "one-standard-error"
 
 
 @dataclass(frozen=True)
@@ -55,45 +59,30 @@ class PathFigures:
 
 def path_page(path: Path) -> Page:
     """What the page of a λ path shows; sections that the record does not allow are left out."""
-    card = path.data
     figures = PathFigures(path, summarise_path(path))
-    name = DATA_NAMES.get(card.name, card.name)
-    count = len(figures.lines)
-    facts = {
-        "Data": card.source,
-        "Features": SCALINGS.get(path.scaling.name, path.scaling.name),
-        **path.environment,
-    }
-    return Page(
-        title=f"How much to shrink: the λ path on {name}",
+    return make_page(
+        path,
+        title="How much to shrink: the λ path",
         lead=unbroken(_lead(figures)),
-        data=f"{describe_rows(card, path.best.W.shape[1])}; λ: {count} value{'s' * (count != 1)}.",
-        sections=tuple(filter(None, (section(figures) for section in SECTIONS))),
-        facts=(
-            *((key, without_paths(value)) for key, value in facts.items()),
-            *((key, f"{value:.2f} s") for key, value in path.seconds.items()),
-        ),
-        command=without_paths(path.command.line) if path.command else "",
+        trained=f"λ: {plural(len(path.models), 'value')}",
+        sections=(section(figures) for section in SECTIONS),
     )
 
 
 def curves_section(figures: PathFigures) -> Section:
     """How λ was chosen, what was proven, and accuracy, loss, ‖W‖ and the gap over λ."""
-    lines = figures.lines
-    edge = edge_sentence([line.l2 for line in lines], figures.chosen.l2)
-    charts = path_charts(figures)
-    rule = figures.path.choice.rule
+    edge = edge_sentence([line.l2 for line in figures.lines], figures.chosen.l2)
     ring = (
         "; the ring is the best held-out score, the grey stripe reaches one standard error from it"
-        if rule == "one-standard-error"
+        if figures.path.choice.rule == ONE_ERROR
         else ""
     )
     return Section(
         anchor="path",
         heading="Along the path",
-        text=(unbroken(_choosing(figures)), unbroken(_proving(lines))),
+        text=(unbroken(_choosing(figures)), unbroken(_proving(figures.lines))),
         asides=(edge,) if edge else (),
-        charts=charts,
+        charts=path_charts(figures),
         note="To the right λ is larger and W is shrunk more. The upright line is the chosen λ; "
         f"bands are ± 1 standard error{ring}.",
     )
@@ -148,8 +137,7 @@ def profiles_section(figures: PathFigures) -> Section:
 def templates_section(figures: PathFigures) -> Section | None:
     """The templates of every λ, smallest first; the chosen one is shown first."""
     path, lines = figures.path, figures.lines
-    card = path.data
-    shape = card.image_shape
+    class_names, shape = path.data.class_names, path.data.image_shape
     if shape is None:
         return None
     places = _some(len(lines), path.chosen)
@@ -159,23 +147,19 @@ def templates_section(figures: PathFigures) -> Section | None:
         [path.models[i].W for i in places],
         tuple(range(len(places))),
         tuple(_reading(lines[i]) for i in places),
-        drawing=template_drawing(path.best.W, card.class_names, shape, title),
+        drawing=template_drawing(path.best.W, class_names, shape, title),
         file="templates-path",
         image_shape=shape,
     )
     labels = tuple(f"λ = {lines[i].l2:.3g}" for i in places)
-    start = places.index(path.chosen)
-    grid = make_grid("λ", labels, start, [row], card.class_names, shape)
-    return Section("templates", "Templates: the rows of W", templates=grid, note=grid.note)
+    grid = make_grid("λ", labels, places.index(path.chosen), [row], class_names, shape)
+    return Section("templates", TEMPLATES, templates=grid)
 
 
 def strongest_section(figures: PathFigures) -> Section | None:
     """The weights of the chosen model as a heat map or by name; None for images."""
-    path, card = figures.path, figures.path.data
-    if card.image_shape is not None:
-        return None
-    name = f"the chosen λ = {path.best.l2:.3g}"
-    return weights_section(path.best.W, card.class_names, card.feature_names, name)
+    best = figures.path.best
+    return weights_section(best, f"the chosen λ = {best.l2:.3g}")
 
 
 def table_section(figures: PathFigures) -> Section:
@@ -203,60 +187,56 @@ SECTIONS: tuple[Callable[[PathFigures], Section | None], ...] = (
 
 def path_charts(figures: PathFigures) -> tuple[Chart, ...]:
     """Accuracy, loss, ‖W‖ and the certified gap over λ."""
-    lines, choice = figures.lines, figures.path.choice
+    lines, choice, chosen = figures.lines, figures.path.choice, figures.chosen.l2
     l2s = [line.l2 for line in lines]
-    x, chosen = l2_axis(l2s), figures.chosen.l2
 
     def curve(label: str, values: Sequence[Estimate]) -> Curve:
-        words = [_words(value) for value in values]
         around = any(value.error for value in values)
         low = [value.low for value in values] if around else ()
         high = [value.high for value in values] if around else ()
+        words = [_words(value) for value in values]
         return Curve(label, l2s, [value.mean for value in values], low, high, words)
 
-    def scores(measure: str, heading: str, unit: str) -> Chart:
+    def draw(name: str, heading: str, y: Axis, curves: Sequence[Curve], marks: Marks) -> Chart:
+        return line_chart(
+            f"path-{name}",
+            f"{heading} against λ",
+            heading,
+            l2_axis(l2s),
+            y,
+            curves,
+            around="± 1 standard error",
+            points=True,
+            # Where the solver stopped under what was asked has no trend that a line could show.
+            joined=name != "gap",
+            marks=marks,
+        )
+
+    def scores(measure: By, heading: str, unit: str) -> Chart:
         curves = [
-            curve(label, [getattr(getattr(line, rows), measure) for line in lines])
-            for rows, label in (("train", "training"), ("held_out", figures.held_out))
+            curve("training", [line.train.of(measure) for line in lines]),
+            curve(figures.held_out, [line.held_out.of(measure) for line in lines]),
         ]
-        marks = Marks(chosen=chosen)
-        if choice.by == measure and choice.rule == "one-standard-error":
-            best = best_line(lines, choice.by)
-            score = best.held_out.of(choice.by)
+        marks = Marks(chosen)
+        if choice.by == measure and choice.rule == ONE_ERROR:
+            best = best_line(lines, measure)
+            score = best.held_out.of(measure)
             low, high = sorted((score.mean, score.low if measure == "accuracy" else score.high))
             stripe = (low, high, "within 1 standard error")
             marks = Marks(chosen, (1, best.l2, score.mean), stripe)
         log = measure == "loss" and is_wide(curves)
         return draw(measure, heading, Axis(unit, log=log), curves, marks)
 
-    def draw(
-        name: str,
-        heading: str,
-        y: Axis,
-        curves: Sequence[Curve],
-        marks: Marks,
-        *,
-        joined: bool = True,
-    ) -> Chart:
-        title = f"{heading} against λ"
-        return line_chart(
-            f"path-{name}", title, heading, x, y, curves,
-            around="± 1 standard error", points=True, joined=joined, marks=marks,
-        )  # fmt: skip
-
-    norms = curve("‖W‖", [Estimate(line.norm, 0.0) for line in lines])
-    # A gap of exactly 0 has no place on a logarithmic axis.
-    gaps = [max(line.relative_gap, SMALLEST_GAP) for line in lines]
-    gap = curve("gap / J", [Estimate(value, 0.0) for value in gaps])
+    norms = curve("‖W‖", [Estimate(line.norm) for line in lines])
+    gaps = curve("gap / J", [Estimate(max(line.relative_gap, SMALLEST_GAP)) for line in lines])
     asked = Level(lines[0].tol, f"asked for: {lines[0].tol:.0e}".replace("e-0", "e-"))
     norm_axis = Axis("‖W‖ (Frobenius norm)", log=is_wide([norms]))
     gap_axis = Axis("bound on (J − J*) / J", log=True, format="~e")
     return (
         scores("accuracy", "Accuracy", "share of rows / %"),
         scores("loss", "Loss", "mean cross-entropy / nats"),
-        draw("norm", "Norm of W", norm_axis, [norms], Marks(chosen=chosen)),
-        # Where the solver stopped under what was asked has no trend that a line could show.
-        draw("gap", "Certified gap", gap_axis, [gap], Marks(chosen, levels=(asked,)), joined=False),
+        draw("norm", "Norm of W", norm_axis, [norms], Marks(chosen)),
+        draw("gap", "Certified gap", gap_axis, [gaps], Marks(chosen, levels=(asked,))),
     )
 
 
@@ -271,17 +251,13 @@ def _words(value: Estimate) -> str:
 
 
 def _lead(figures: PathFigures) -> str:
-    path, chosen = figures.path, figures.chosen
-    test = scores_of((path.test,)) if path.test else None
-    rows = path.test.rows if path.test else 0
-    scored = (
-        f"Its test accuracy on {rows:,} rows is {_percent(test)}"
-        if test
-        else "There are no test rows to score it on"
-    )
-    if not chosen.bounded:
-        proof = "without a penalty no bound on its cost exists"
-    else:
+    test, chosen = figures.path.test, figures.chosen
+    scored = "There are no test rows to score it on"
+    if test:
+        accuracy = _score(scores_of((test,)), "accuracy")
+        scored = f"Its test accuracy on {test.rows:,} rows is {accuracy}"
+    proof = "without a penalty no bound on its cost exists"
+    if chosen.bounded:
         proof = (
             f"its cost is proven to be at most {100.0 * chosen.relative_gap:.2g} % above the best "
             "that any weights can have"
@@ -289,65 +265,48 @@ def _lead(figures: PathFigures) -> str:
     return f"λ = {chosen.l2:.3g} is chosen. {scored}, and {proof}."
 
 
-def _percent(scores: Scores) -> str:
-    return f"{scores.accuracy.mean:.2f} ± {scores.accuracy.error:.2f} %"
+def _score(scores: Scores, by: By) -> str:
+    score = scores.of(by)
+    if by == "accuracy":
+        return f"{score.mean:.2f} ± {score.error:.2f} %"
+    return f"{score.mean:.4f} ± {score.error:.4f} nats"
 
 
 def _choosing(figures: PathFigures) -> str:
-    path, by = figures.path, figures.path.choice.by
-    best, chosen = best_line(figures.lines, by), figures.chosen
+    path, by, chosen = figures.path, figures.path.choice.by, figures.chosen
+    best = best_line(figures.lines, by)
     rows = (
         f"rows held out in {path.folds} folds of the training rows"
         if path.folds
         else f"{path.held_out[0][0].rows:,} validation rows"
     )
     what = "highest accuracy" if by == "accuracy" else "lowest loss"
-    top = f"{_score(best, by)} at λ = {best.l2:.3g}"
-    if path.choice.rule == "best":
+    top = f"{_score(best.held_out, by)} at λ = {best.l2:.3g}"
+    if path.choice.rule != ONE_ERROR:
         return f"λ is chosen for the {what} on the {rows}: {top}."
-    further = (
-        "which is that λ"
-        if best.l2 == chosen.l2
-        else f"which is λ = {chosen.l2:.3g} with {_score(chosen, by)}"
-    )
+    further = "that λ"
+    if best is not chosen:
+        further = f"λ = {chosen.l2:.3g} with {_score(chosen.held_out, by)}"
     return (
         f"The {what} on the {rows} is {top}. Models within one standard error of it cannot be told "
-        f"apart, so the one of them that shrinks W most is taken, {further}."
+        f"apart, so the one of them that shrinks W most is taken, which is {further}."
     )
-
-
-def _score(line: PathLine, by: str) -> str:
-    if by == "accuracy":
-        return _percent(line.held_out)
-    return f"{line.held_out.loss.mean:.4f} ± {line.held_out.loss.error:.4f} nats"
 
 
 def _proving(lines: Sequence[PathLine]) -> str:
     bounded = [line for line in lines if line.bounded]
-    tol = lines[0].tol
     if not bounded:
         return "Without a penalty, λ = 0, no bound on the distance from the best cost exists."
+    tol, worst = lines[0].tol, max(line.relative_gap for line in bounded)
     near = sum(line.relative_gap <= tol for line in bounded)
-    which = "all" if near == len(bounded) else f"{near} of"
+    which = "All" if near == len(bounded) else f"{near} of"
     passes = sum(line.passes for line in lines)
-    worst = max(line.relative_gap for line in bounded)
     without = "" if len(bounded) == len(lines) else " For λ = 0 no bound exists."
     return (
-        f"{which[0].upper()}{which[1:]} {len(bounded)} λ > 0 have a cost proven to be within "
-        f"{100.0 * tol:.2g} % of the best possible, as requested (the largest bound is "
-        f"{100.0 * worst:.2g} %), after {passes} passes over the training rows in all.{without}"
+        f"{which} {len(bounded)} λ > 0 have a cost proven to be within {100.0 * tol:.2g} % of the "
+        f"best possible, as requested (the largest bound is {100.0 * worst:.2g} %), after {passes} "
+        f"passes over the training rows in all.{without}"
     )
-
-
-def edge_sentence(l2s: Sequence[float], chosen: float) -> str:
-    """That the chosen λ lies at an end of the path; empty where it does not."""
-    if len(l2s) < 2 or chosen == 0.0:
-        return ""
-    if chosen == min(l2s):
-        return "The chosen λ is the smallest that was tried: a still smaller one may do better."
-    if chosen == max(l2s):
-        return "The chosen λ is the largest that was tried: a still larger one may do better."
-    return ""
 
 
 def _some(count: int, chosen: int) -> list[int]:

@@ -1,8 +1,4 @@
-"""The numbers of a λ path's page and table, gathered from its record: nothing is recomputed.
-
-Accuracies are percentages, losses mean cross-entropies in nats. A standard error of one score is
-that of its rows; of several folds, that of their spread.
-"""
+"""The figures of a λ path, gathered from its record: nothing is recomputed."""
 
 from __future__ import annotations
 
@@ -12,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onelayer.model.model import Model
 from onelayer.solver import Path, Score
 from onelayer.solver.path import By, merit
 
+PROVEN = "proven"
+
 STATUSES = {
-    "optimal": "proven",
+    "optimal": PROVEN,
     "passes": "passes ran out",
     "rounding": "float64's limit",
     "interrupted": "interrupted",
@@ -26,10 +23,10 @@ STATUSES = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its standard error."""
+    """A mean and its standard error: of one score that of its rows, of folds that of the mean."""
 
     mean: float
-    error: float
+    error: float = 0.0
 
     @property
     def low(self) -> float:
@@ -56,97 +53,73 @@ class Scores:
 
 @dataclass(frozen=True)
 class PathLine:
-    """One λ of a path.
-
-    Attributes:
-        l2: λ.
-        passes: over the training rows.
-        cost: J, nats.
-        gap: bound on J − J*, nats; infinite for λ = 0.
-        norm: ‖W‖.
-        train: on the training rows.
-        held_out: on the rows that λ is chosen by.
-        status: how the solution ended, in words.
-        tol: relative gap that was asked for.
-        chosen: whether this λ was chosen.
-    """
+    """One λ of a path."""
 
     l2: float
     passes: int
     cost: float
-    gap: float
+    gap: float  # bound on J − J*, nats; infinite for λ = 0, where none exists
     norm: float
     train: Scores
-    held_out: Scores
+    held_out: Scores  # on the rows that λ is chosen by
     status: str
-    tol: float
+    tol: float  # relative gap that was asked for
     chosen: bool
 
     @property
     def bounded(self) -> bool:
-        """Whether there is a bound; for λ = 0 none exists."""
+        """Whether there is a bound."""
         return math.isfinite(self.gap)
 
     @property
     def trouble(self) -> bool:
         """Whether less was reached than was asked for."""
-        return self.status != STATUSES["optimal"]
+        return self.status != PROVEN
 
     @property
     def relative_gap(self) -> float:
-        """Share of the cost that may still be saved, gap / J; infinite for λ = 0."""
-        return self.gap / self.cost if self.bounded else math.inf
+        """Share of the cost that may still be saved, gap / J."""
+        return self.gap / self.cost
 
 
 def summarise_path(path: Path) -> tuple[PathLine, ...]:
-    """Gather the figures of every λ.
-
-    Example:
-        >>> from onelayer.data import load
-        >>> from onelayer.solver import solve_path
-        >>> [line.l2 for line in summarise_path(solve_path(load("digits"), [0.1, 1.0]))]
-        [1.0, 0.1]
-    """
-    return tuple(
-        _line(model, (train,), held_out, chosen=position == path.chosen)
-        for position, (model, train, held_out) in enumerate(
-            zip(path.models, path.train, path.held_out, strict=True)
+    """Gather the figures of every λ."""
+    lines = []
+    scored = zip(path.models, path.train, path.held_out, strict=True)
+    for position, (model, train, held_out) in enumerate(scored):
+        proof = model.require_certificate()
+        line = PathLine(
+            l2=proof.l2,
+            passes=model.settings["passes"],
+            cost=proof.cost,
+            gap=proof.gap,
+            norm=float(np.linalg.norm(model.W)),
+            train=scores_of((train,)),
+            held_out=scores_of(held_out),
+            status=STATUSES[model.settings["status"]],
+            tol=model.settings["tol"],
+            chosen=position == path.chosen,
         )
-    )
+        lines.append(line)
+    return tuple(lines)
 
 
 def best_line(lines: Sequence[PathLine], by: By) -> PathLine:
     """The line with the best held-out score, whether or not it was chosen; of equals the first."""
-    if by == "accuracy":
-        return max(lines, key=lambda line: line.held_out.accuracy.mean)
-    return min(lines, key=lambda line: line.held_out.loss.mean)
+    sign = 1.0 if by == "accuracy" else -1.0
+    return max(lines, key=lambda line: sign * line.held_out.of(by).mean)
 
 
 def scores_of(scores: Sequence[Score]) -> Scores:
-    """Accuracy and loss over one score or over folds, as `onelayer.solver.Choice` weighs them.
-
-    Example:
-        >>> scores_of([Score(1.0, 0.1, 0.5, 0.05, 100)]).accuracy
-        Estimate(mean=50.0, error=5.0)
-    """
+    """Accuracy and loss over one score or over folds, as the choice of λ weighs them."""
     share, share_error = merit(scores, "accuracy")
     fall, loss_error = merit(scores, "loss")
     return Scores(Estimate(100.0 * share, 100.0 * share_error), Estimate(-fall, loss_error))
 
 
-def _line(
-    model: Model, train: Sequence[Score], held_out: Sequence[Score], *, chosen: bool
-) -> PathLine:
-    proof = model.require_certificate()
-    return PathLine(
-        l2=proof.l2,
-        passes=model.settings["passes"],
-        cost=proof.cost,
-        gap=proof.gap,
-        norm=float(np.linalg.norm(model.W)),
-        train=scores_of(train),
-        held_out=scores_of(held_out),
-        status=STATUSES[model.settings["status"]],
-        tol=model.settings["tol"],
-        chosen=chosen,
-    )
+def edge_sentence(l2s: Sequence[float], chosen: float) -> str:
+    """That the chosen λ lies at an end of the path; empty where it does not."""
+    if len(l2s) < 2 or chosen not in (min(l2s), max(l2s)) or chosen == 0.0:
+        return ""
+    end, further = ("smallest", "smaller") if chosen == min(l2s) else ("largest", "larger")
+    return f"The chosen λ is the {end} that was tried: a still {further} one may do better."

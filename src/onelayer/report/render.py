@@ -16,21 +16,23 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from onelayer.errors import SettingsError
 from onelayer.files.atomic import staged_file
 from onelayer.model.model import Model
 from onelayer.report.chart import Chart, Key, dash_of
+from onelayer.report.summary import DATA_NAMES, SCALINGS, describe_rows, without_paths
 from onelayer.report.tables import Table
 from onelayer.report.theme import DARK, LIGHT, chart_config, inks_of
 from onelayer.report.weight_images import TemplateGrid, template_drawing
+from onelayer.solver import Path as LambdaPath
+from onelayer.training.result import Result
 
 PNG_SCALE = 2.5
 
@@ -58,22 +60,15 @@ class Painter:
         )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self._process.kill()
         self._process.communicate()
 
     def paint(self, stem: Path) -> None:
         """Paint <stem>.png from <stem>.svg, which is there already."""
-        assert self._process.stdin is not None  # noqa: S101  # opened above
         try:
-            self._process.stdin.write(f"{stem}\n")
-            self._process.stdin.flush()
+            print(stem, file=self._process.stdin, flush=True)
         except BrokenPipeError:
             self.scripts()
 
@@ -113,26 +108,6 @@ def main() -> None:
         sys.exit(DISK_REFUSED)
 
 
-def export_charts(
-    charts: tuple[Chart, ...],
-    drawings: Mapping[str, str],
-    folder: Path,
-    painter: Painter,
-    on_progress: Callable[[int, int], None],
-) -> None:
-    """Write every chart as SVG, in the light theme, and have its PNG painted."""
-    import vl_convert
-
-    config = chart_config(LIGHT, paper=True)
-    texts = ((c.name, vl_convert.vegalite_to_svg(c.paper | {"config": config})) for c in charts)
-    total = len(charts) + len(drawings)
-    for done, (name, svg) in enumerate(chain(texts, drawings.items()), 1):
-        stem = folder / name
-        stem.with_name(f"{name}.svg").write_text(svg, encoding="utf-8")
-        painter.paint(stem)
-        on_progress(done, total)
-
-
 def as_json(value: object) -> str:
     """JSON that can stand inside a script element: no text in it can end that element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -143,7 +118,8 @@ PAGE_FILE = "report.html"
 
 CHARTS_FOLDER = "charts"
 
-TEMPLATE, STYLE, SCRIPT = "page.html.j2", "page.css", "page.js"
+# The heading of the section of templates, on both pages.
+TEMPLATES = "Templates: the rows of W"
 
 # Series whose dash the legend has to know.
 MOST_SERIES = 36
@@ -151,30 +127,16 @@ MOST_SERIES = 36
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page. What is empty is not shown.
-
-    Attributes:
-        anchor: its place on the page.
-        heading: its heading, and its entry in the contents.
-        text: paragraphs.
-        asides: paragraphs that need attention.
-        items: a list under them.
-        charts: side by side, under one legend.
-        templates: rows of W as pictures, with one slider.
-        note: small print under the charts.
-        table: figures.
-        sections: parts of it.
-        folded: whether it is closed at first.
-    """
+    """A part of a page. What is empty is not shown."""
 
     anchor: str
     heading: str
     text: tuple[str, ...] = ()
-    asides: tuple[str, ...] = ()
+    asides: tuple[str, ...] = ()  # paragraphs that need attention
     items: tuple[str, ...] = ()
-    charts: tuple[Chart, ...] = ()
-    templates: TemplateGrid | None = None
-    note: str = ""
+    charts: tuple[Chart, ...] = ()  # side by side, under one legend
+    templates: TemplateGrid | None = None  # rows of W as pictures, with one slider
+    note: str = ""  # small print under the charts
     table: Table | None = None
     sections: tuple[Section, ...] = ()
     folded: bool = False
@@ -195,11 +157,6 @@ class Section:
         return tuple(key for chart in self.charts for key in chart.hidden)
 
     @property
-    def hidable(self) -> tuple[str, ...]:
-        """Names of the charts that the legend acts on."""
-        return tuple(chart.name for chart in self.charts if chart.legend)
-
-    @property
     def all(self) -> tuple[Section, ...]:
         """This section and those in it, in the order of the page."""
         return (self, *chain.from_iterable(section.all for section in self.sections))
@@ -207,23 +164,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A page.
-
-    Attributes:
-        title: its heading.
-        lead: what it is about, in a sentence.
-        data: the data, in a sentence.
-        sections: in order; the first is the summary.
-        facts: how it was made, name and value.
-        command: the command line that made it, or ''.
-    """
+    """A page: what it is about, the data in a sentence, its sections, and how it was made."""
 
     title: str
     lead: str
     data: str
-    sections: tuple[Section, ...]
+    sections: tuple[Section, ...]  # the first is the summary
     facts: tuple[tuple[str, str], ...]
-    command: str
+    command: str  # that made it, or ''
 
     @property
     def all(self) -> tuple[Section, ...]:
@@ -250,9 +198,37 @@ class Page:
         return next((section for section in self.all if section.anchor == anchor), None)
 
 
-def write_page(
-    place: Path, make: Callable[[], Page], on_progress: Callable[[int, int], None]
-) -> Path:
+def make_page(
+    record: Result | LambdaPath,
+    *,
+    title: str,
+    lead: str,
+    trained: str,
+    sections: Iterable[Section | None],
+) -> Page:
+    """The page of a record: sections that it allows, its data, and how it was made."""
+    card = record.data
+    others = record.other_scalings.values() if isinstance(record, Result) else ()
+    scalings = dict.fromkeys(scaling.name for scaling in (record.scaling, *others))
+    facts = {
+        "Data": card.source,
+        "Features": "; or ".join(SCALINGS[name] for name in scalings),
+        **record.environment,
+    }
+    return Page(
+        title=f"{title} on {DATA_NAMES.get(card.name, card.name)}",
+        lead=lead,
+        data=f"{describe_rows(card, len(record.scaling.scale))}; {trained}.",
+        sections=tuple(filter(None, sections)),
+        facts=(
+            *((key, without_paths(value)) for key, value in facts.items()),
+            *((key, f"{value:.2f} s") for key, value in record.seconds.items()),
+        ),
+        command=without_paths(record.command.line) if record.command else "",
+    )
+
+
+def write_page(place: Path, make: Callable[[], Page]) -> Path:
     """Write a page into an existing folder with its charts as PNG and SVG, or as one file alone."""
     with Painter() as painter:  # first, so that it bundles the scripts while charts are made
         page = make()
@@ -260,18 +236,53 @@ def write_page(
             with staged_file(place) as staging:
                 staging.write_text(render_page(page, painter.scripts(), ""), encoding="utf-8")
             return place
-        charts = place / CHARTS_FOLDER
-        charts.mkdir(exist_ok=True)
-        export_charts(page.charts, page.drawings, charts, painter, on_progress)
+        export_charts(page, place / CHARTS_FOLDER, painter)
         file = place / PAGE_FILE
         file.write_text(render_page(page, painter.scripts()), encoding="utf-8")
     return file
 
 
+def export_charts(page: Page, folder: Path, painter: Painter) -> None:
+    """Write every chart as SVG, in the light theme, and have its PNG painted."""
+    import vl_convert
+
+    folder.mkdir(exist_ok=True)
+    config = {"config": chart_config(LIGHT, paper=True)}
+    texts = ((c.name, vl_convert.vegalite_to_svg(c.paper | config)) for c in page.charts)
+    for name, svg in chain(texts, page.drawings.items()):
+        Path(folder, f"{name}.svg").write_text(svg, encoding="utf-8")
+        painter.paint(folder / name)
+
+
 def render_page(page: Page, scripts: str, charts_folder: str = CHARTS_FOLDER) -> str:
     """HTML of a page; without a folder of charts it has no links to their files."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
+
+    data = {
+        "config": {"light": chart_config(LIGHT), "dark": chart_config(DARK)},
+        "params": {"light": inks_of(LIGHT), "dark": inks_of(DARK)},
+        "charts": {chart.name: chart.page for chart in page.charts},
+        "grids": {anchor: grid.data() for anchor, grid in page.grids.items()},
+    }
+    dashes = [dash_of(series) for series in range(MOST_SERIES)]
+    # What is marked as safe here is ours, or JSON in which no markup can stand.
+    return fill_template(
+        "page.html.j2",
+        page=page,
+        charts_folder=charts_folder,
+        style=Markup(_read("page.css")),  # noqa: S704
+        script=Markup(_read("page.js")),  # noqa: S704
+        scripts=Markup(scripts),  # noqa: S704
+        data=Markup(as_json(data)),  # noqa: S704
+        light=LIGHT.css(),
+        dark=DARK.css(),
+        dashes=[" ".join(map(str, dash)) if dash[1] else "none" for dash in dashes],
+    )
+
+
+def fill_template(name: str, **values: object) -> str:
+    """A template of this package with its names filled in; text in them stays text."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
         autoescape=True,
@@ -280,30 +291,7 @@ def render_page(page: Page, scripts: str, charts_folder: str = CHARTS_FOLDER) ->
         lstrip_blocks=True,
         loader=FunctionLoader(_read),
     )
-    dashes = [dash_of(series) for series in range(MOST_SERIES)]
-    # What is marked as safe here is ours, or JSON in which no markup can stand.
-    return environment.get_template(TEMPLATE).render(
-        page=page,
-        charts_folder=charts_folder,
-        style=Markup(_read(STYLE)),  # noqa: S704
-        script=Markup(_read(SCRIPT)),  # noqa: S704
-        scripts=Markup(scripts),  # noqa: S704
-        data=Markup(as_json(_chart_data(page))),  # noqa: S704
-        markup=Markup,
-        light=LIGHT.css(),
-        dark=DARK.css(),
-        dashes=[" ".join(map(str, dash)) if dash[1] else "none" for dash in dashes],
-    )
-
-
-def _chart_data(page: Page) -> dict[str, Any]:
-    """What the page's script draws from."""
-    return {
-        "config": {"light": chart_config(LIGHT), "dark": chart_config(DARK)},
-        "params": {"light": inks_of(LIGHT), "dark": inks_of(DARK)},
-        "charts": {chart.name: chart.page for chart in page.charts},
-        "grids": {anchor: grid.data() for anchor, grid in page.grids.items()},
-    }
+    return environment.get_template(name).render(values)
 
 
 def _read(name: str) -> str:

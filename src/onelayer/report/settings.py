@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.model.evaluation import Reliability
-from onelayer.model.model import Certificate
+from onelayer.model.model import Certificate, Model
 from onelayer.report.chart import (
     EPOCHS,
     MOST_WITH_NUMBERS,
@@ -47,7 +47,7 @@ from onelayer.report.tables import (
     make_table,
     mistakes_of,
     spread_cell,
-    strongest_of,
+    strongest_table,
 )
 from onelayer.report.weight_images import MOST_CLASSES
 from onelayer.training.result import Result
@@ -420,22 +420,19 @@ def _reliability_curve(name: str, bins: Reliability) -> Curve:
 MOST_FEATURES = 40
 
 
-def weights_section(
-    W: NDArray[np.floating],
-    class_names: tuple[str, ...],
-    feature_names: tuple[str, ...] | None,
-    name: str,
-) -> Section:
-    """The weights of features that are no image: a heat map of few, the strongest of many."""
-    K, D = W.shape
-    if D > MOST_FEATURES or K > MOST_CLASSES:
-        table = strongest_of(W, class_names, feature_names)
+def weights_section(model: Model, name: str) -> Section | None:
+    """A heat map of few weights, the strongest of many by name; None for images."""
+    if model.image_shape is not None:
+        return None
+    W, class_names, names = model.W, model.class_names, model.feature_names
+    if model.features > MOST_FEATURES or model.classes > MOST_CLASSES:
+        table = strongest_table(model)
         text = f"The strongest weights on the scaled features, {name}."
         return Section("weights", "Weights", (text,), table=table)
     values = np.nan_to_num(W.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     k, j = np.unravel_index(int(np.abs(values).argmax()), values.shape)
     most = float(abs(values[k, j])) or 1.0
-    columns = unique_labels([feature_name(feature_names, j)[:24] for j in range(D)])
+    columns = unique_labels([feature_name(names, j)[:24] for j in range(model.features)])
     rows = unique_labels([one[:24] for one in class_names])
     title = f"Weights on the scaled features, {name}"
     chart = heat_map(

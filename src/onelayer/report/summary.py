@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data.dataset import DataCard
 from onelayer.report.chart import unique_slugs
-from onelayer.training.result import ReportedFigures, Result
+from onelayer.training.result import Outcome, ReportedFigures, Result, Status
 
 # A setting is said to be chaotic when its test accuracy moves by more than this between seeds
 # (settings that settle move by a few tenths of a point) and its cost does not fall steadily but
@@ -26,44 +26,26 @@ CHAOTIC_POINTS = 3.0
 
 CHAOTIC_RISES = 0.1
 
-ENDINGS = {"stopped": "stopped early", "diverged": "diverged", "interrupted": "interrupted"}
+ENDINGS: dict[Status, str] = {
+    "stopped": "stopped early",
+    "diverged": "diverged",
+    "interrupted": "interrupted",
+}
 
 
 @dataclass(frozen=True)
 class Spread:
-    """One quantity over n runs.
-
-    Attributes:
-        mean: arithmetic mean; NaN when n is 0.
-        deviation: standard deviation of a sample (n − 1 in the divisor); 0 for one run.
-        low: smallest value.
-        high: largest value.
-        n: how many runs.
-    """
+    """One quantity over n runs; without any, n is 0 and the rest NaN."""
 
     mean: float
-    deviation: float
+    deviation: float  # of a sample: n − 1 in the divisor; 0 for one run
     low: float
     high: float
     n: int
 
-    @property
-    def range(self) -> float:
-        """Largest minus smallest value."""
-        return self.high - self.low
-
-    def holds(self, value: float) -> bool:
-        """Whether the value lies between the smallest and the largest measured one."""
-        return self.low <= value <= self.high
-
 
 def spread(values: ArrayLike) -> Spread:
-    """Summarise one quantity over runs; values that are not finite are left out.
-
-    Example:
-        >>> spread([1.0, 3.0, float("nan")])
-        Spread(mean=2.0, deviation=1.4142135623730951, low=1.0, high=3.0, n=2)
-    """
+    """Summarise one quantity over runs; values that are not finite are left out."""
     kept = np.asarray(values, np.float64).ravel()
     kept = kept[np.isfinite(kept)]
     if not kept.size:
@@ -77,12 +59,7 @@ CLEAR_ERRORS = 2.0
 
 
 def is_clear(a: Spread, b: Spread, error: float = 0.0) -> bool:
-    """Whether two means differ by more than CLEAR_ERRORS standard errors of their difference.
-
-    Example:
-        >>> is_clear(spread([1.0, 2.0]), spread([5.0, 6.0])), is_clear(spread([1.0]), spread([9.0]))
-        (True, False)
-    """
+    """Whether two means differ by more than CLEAR_ERRORS standard errors of their difference."""
     if a.n < 2 or b.n < 2:
         return False
     squares = a.deviation**2 / a.n + b.deviation**2 / b.n + error**2
@@ -96,17 +73,11 @@ def row_error(percent: float, rows: int) -> float:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One reported figure beside the measured spread, in percent.
-
-    Attributes:
-        reported: as printed in the report, or None.
-        measured: over the runs of the setting.
-        below: how many of the measured values are smaller than the reported one.
-    """
+    """An accuracy of a setting over its runs beside the reported one, in percent."""
 
     reported: float | None
     measured: Spread
-    below: int = 0
+    below: int  # how many of the measured values are smaller than the reported one
 
     @property
     def difference(self) -> float | None:
@@ -115,96 +86,66 @@ class Comparison:
 
     @property
     def inside(self) -> bool:
-        """Whether the reported figure lies within the measured spread."""
-        return self.reported is not None and self.measured.holds(self.reported)
+        """Whether the reported figure lies within the range over runs."""
+        reported = math.nan if self.reported is None else self.reported
+        return self.measured.low <= reported <= self.measured.high
 
 
 @dataclass(frozen=True)
 class SettingSummary:
-    """One line of the table: a setting with its figures over seeds.
-
-    Attributes:
-        name: the setting's name.
-        learning_rate: η.
-        l2: λ.
-        positions: its runs' positions in the result.
-        counted: positions of those that the figures are over.
-        train: training accuracy, percent.
-        test: test accuracy, percent.
-        validation: validation accuracy, percent.
-        rises: share of the epochs in which the training cost rose, over the counted runs.
-        status: how the runs ended, in words.
-        troubles: messages of runs that did not finish.
-    """
+    """One line of the table: a setting with its figures over seeds, in percent."""
 
     name: str
     learning_rate: float
     l2: float
-    positions: tuple[int, ...]
-    counted: tuple[int, ...]
+    positions: tuple[int, ...]  # of its runs in the result
+    counted: tuple[int, ...]  # of those that the figures are over
     train: Comparison
     test: Comparison
     validation: Spread
-    rises: float
-    status: str
-    troubles: tuple[str, ...]
+    rises: float  # share of the epochs in which the training cost rose
+    status: str  # how the runs ended, in words
+    troubles: tuple[str, ...]  # messages of runs that did not finish
 
     @property
     def chaotic(self) -> bool:
         """Whether the seeds disagree widely on the test set while the cost jumps up and down."""
-        wide = self.test.measured.n > 1 and self.test.measured.range > CHAOTIC_POINTS
-        return wide and self.rises > CHAOTIC_RISES
+        test = self.test.measured
+        return test.high - test.low > CHAOTIC_POINTS and self.rises > CHAOTIC_RISES
 
     @property
     def chaos(self) -> str:
-        """A sentence on how far the seeds disagree and where the reported pair lies, or ''."""
+        """How far the seeds of a chaotic setting disagree, and where the reported pair lies."""
         if not self.chaotic:
             return ""
-        low, high = self.test.measured.low, self.test.measured.high
+        test = self.test.measured
         sentence = (
             f"This setting is chaotic: its cost rises in {100.0 * self.rises:.0f} % of the epochs "
-            f"instead of settling, and {self.test.measured.n} seeds that "
-            f"differ only in their initial weights end anywhere from {low:.2f} to {high:.2f} % "
-            "on the test set, so a single run says little."
+            f"instead of settling, and {test.n} seeds that differ only in their initial weights "
+            f"end anywhere from {test.low:.2f} to {test.high:.2f} % on the test set, so a single "
+            "run says little."
         )
         if self.train.reported is None or self.test.reported is None:
             return sentence
-        places = [_place("training", self.train), _place("test", self.test)]
+        places = [
+            f"{part} accuracy of {figure.reported:.2f} % lies "
+            f"{'inside' if figure.inside else 'outside'} the measured {figure.measured.low:.2f} to "
+            f"{figure.measured.high:.2f} %, above {figure.below} of {figure.measured.n} seeds"
+            for part, figure in (("training", self.train), ("test", self.test))
+        ]
         return f"{sentence} The reported {places[0]}; the reported {places[1]}."
-
-
-def _place(name: str, figure: Comparison) -> str:
-    """Where a reported figure lies in the measured spread, in words."""
-    measured = figure.measured
-    where = "inside" if figure.inside else "outside"
-    return (
-        f"{name} accuracy of {figure.reported:.2f} % lies {where} the measured "
-        f"{measured.low:.2f} to {measured.high:.2f} %, above {figure.below} of {measured.n} seeds"
-    )
 
 
 def summarise(result: Result) -> tuple[SettingSummary, ...]:
     """Summarise every setting of a result."""
     reported = {figures.name: figures for figures in result.reported}
-    accuracies = _Accuracies(
-        100.0 * result.train_accuracy, 100.0 * result.validation_accuracy, percent_on_test(result)
-    )
-    places: dict[str, list[int]] = {}
-    for position, run in enumerate(result.runs):
-        places.setdefault(run.name, []).append(position)
+    places = {one.name: one.positions for one in result.ranking}
+    accuracies = np.stack([result.train_accuracy, result.validation_accuracy])
+    percent = np.stack([*(100.0 * accuracies), percent_on_test(result)])
     return tuple(
-        _summarise_setting(result, positions, accuracies, reported.get(name))
-        for name, positions in places.items()
+        _summarise_setting(result, places[name], percent, reported.get(name))
+        for name in result.settings
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Accuracies:
-    """Percentages with the kept weights, each of shape (R,)."""
-
-    train: NDArray[np.float64]
-    validation: NDArray[np.float64]
-    test: NDArray[np.float64]
 
 
 def percent_on_test(result: Result) -> NDArray[np.float64]:
@@ -215,49 +156,49 @@ def percent_on_test(result: Result) -> NDArray[np.float64]:
 
 
 def _summarise_setting(
-    result: Result, positions: list[int], accuracies: _Accuracies, figures: ReportedFigures | None
+    result: Result,
+    positions: tuple[int, ...],
+    percent: NDArray[np.float64],
+    figures: ReportedFigures | None,
 ) -> SettingSummary:
+    """Summarise one setting; `percent` holds training, validation and test accuracies, (3, R)."""
     run = result.runs[positions[0]]
     outcomes = [result.outcomes[i] for i in positions]
-    counted = [i for i in positions if result.outcomes[i].status != "diverged"] or positions
+    counted = [i for i in positions if result.outcomes[i].status != "diverged"] or [*positions]
+    train, validation, test = percent[:, counted]
+    cost = result.history.train_cost[counted]
+    taken = np.isfinite(cost[:, :-1]) & np.isfinite(cost[:, 1:])
+    rises = taken & (cost[:, 1:] > cost[:, :-1])
+    total = len(outcomes)
+    endings = [
+        words if count == total else f"{count} of {total} {words}"
+        for words, count in count_endings(outcomes).items()
+    ]
     return SettingSummary(
         name=run.name,
         learning_rate=run.eta,
         l2=run.l2,
-        positions=tuple(positions),
+        positions=positions,
         counted=tuple(counted),
-        train=_compare(figures.train_accuracy if figures else None, accuracies.train[counted]),
-        test=_compare(figures.test_accuracy if figures else None, accuracies.test[counted]),
-        validation=spread(accuracies.validation[counted]),
-        rises=_share_of_rises(result.history.train_cost[counted]),
-        status=_describe([outcome.status for outcome in outcomes]),
+        train=_compare(figures.train_accuracy if figures else None, train),
+        test=_compare(figures.test_accuracy if figures else None, test),
+        validation=spread(validation),
+        rises=float(rises.sum() / max(1, taken.sum())),
+        status=", ".join(endings) or "finished",
         troubles=tuple(outcome.message for outcome in outcomes if outcome.message),
     )
 
 
-def _compare(share: float | None, measured: NDArray[np.float64]) -> Comparison:
-    if share is None:
-        return Comparison(None, spread(measured))
-    percent = 100.0 * share
-    return Comparison(percent, spread(measured), int((measured < percent).sum()))
+def _compare(reported: float | None, measured: NDArray[np.float64]) -> Comparison:
+    percent = None if reported is None else 100.0 * reported
+    below = 0 if percent is None else int((measured < percent).sum())
+    return Comparison(percent, spread(measured), below)
 
 
-def _share_of_rises(cost: NDArray[np.float64]) -> float:
-    """Share of epochs that end with a higher cost, of those that runs took; shape (n, epochs+1)."""
-    before, after = cost[:, :-1], cost[:, 1:]
-    taken = np.isfinite(before) & np.isfinite(after)
-    return float((taken & (after > before)).sum() / max(1, taken.sum()))
-
-
-def _describe(statuses: Sequence[str]) -> str:
-    """How the runs of a setting ended, in words: "finished", "1 of 8 diverged"."""
-    total = len(statuses)
-    parts = []
-    for status, words in ENDINGS.items():
-        count = statuses.count(status)
-        if count:
-            parts.append(words if count == total else f"{count} of {total} {words}")
-    return ", ".join(parts) or "finished"
+def count_endings(outcomes: Iterable[Outcome]) -> dict[str, int]:
+    """How many runs stopped early, diverged or were interrupted, by these words."""
+    counts = Counter(outcome.status for outcome in outcomes)
+    return {words: counts[status] for status, words in ENDINGS.items() if counts[status]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -336,25 +277,13 @@ SCALINGS = {
 
 
 def without_paths(text: str) -> str:
-    """Leave out the folders of absolute paths: a page that is shown tells nothing of a machine.
-
-    Example:
-        >>> without_paths("the cache /home/someone/.cache/onelayer/cifar10")
-        'the cache …/cifar10'
-        >>> without_paths("https://www.cs.toronto.edu/~kriz/cifar.html")
-        'https://www.cs.toronto.edu/~kriz/cifar.html'
-    """
+    """Leave out the folders of absolute paths: a page that is shown tells nothing of a machine."""
     path = r"(?<![\w:/.])(?:[A-Za-z]:[\\/]|~?/)(?:[^\s\"',;:]*[\\/])?([^\s\"',;:\\/]+)"
     return re.sub(path, r"…/\1", text)
 
 
 def describe_rows(card: DataCard, features: int) -> str:
-    """How many rows of what, without a full stop.
-
-    Example:
-        >>> describe_rows(DataCard("d", "", ("no", "yes"), None, 1000, 90, 90), 64)
-        '1,000 training, 90 validation and 90 test rows of 64 features in 2 classes'
-    """
+    """How many rows of what, without a full stop."""
     what = f"{features:,} features"
     if card.image_shape is not None:
         channels, height, width = card.image_shape
@@ -367,42 +296,22 @@ def describe_rows(card: DataCard, features: int) -> str:
 
 
 def unbroken(text: str) -> str:
-    """Keep a number on one line with its sign and its unit.
-
-    Example:
-        >>> unbroken("λ = 1 gives 2 ± 1 % of 3").replace(chr(160), "_")
-        'λ_=_1 gives 2_±_1_% of 3'
-    """
+    """Keep a number on one line with its sign and its unit."""
     return re.sub(r" (?=[=±%>])|(?<=[=±>]) ", "\u00a0", text).replace("2/η", "2/\u2060η")
 
 
 def listed(parts: Sequence[str]) -> str:
-    """Join words as in a sentence.
-
-    Example:
-        >>> listed(["a", "b", "c"]), listed(["a"])
-        ('a, b and c', 'a')
-    """
+    """Join words as in a sentence."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def loss_name(loss: str, label_smoothing: float) -> str:
-    """What a loss is called.
-
-    Example:
-        >>> loss_name("softmax", 0.0), loss_name("sigmoid", 0.1)
-        ('softmax', 'sigmoid, ε = 0.1')
-    """
-    return loss + (f", ε = {label_smoothing:g}" if label_smoothing else "")
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: "1 run", "2 runs"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def number(value: float | None, form: str = ".2f") -> str:
-    """A number as text, or a dash for none.
-
-    Example:
-        >>> number(-1.5), number(-0.001), number(None)
-        ('−1.50', '0.00', '–')
-    """
+    """A number as text, or a dash for none."""
     if value is None or value != value:
         return "–"
     text = format(value, form).replace("-", "−")
@@ -410,40 +319,6 @@ def number(value: float | None, form: str = ".2f") -> str:
     return text.lstrip("+−") if not text.strip("+−0.") else text
 
 
-PAIRS_LISTED = 20
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A confusion of two classes: how often the first is taken for the second, percent."""
-
-    truth: str
-    prediction: str
-    percent: float
-
-
 def share_of_rows(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Percent of each true class that is predicted as each class.
-
-    Example:
-        >>> share_of_rows(np.array([[3, 1], [0, 0]]))
-        array([[75., 25.],
-               [ 0.,  0.]])
-    """
-    totals = counts.sum(axis=1, keepdims=True)
-    return np.asarray(100.0 * counts / np.maximum(totals, 1))
-
-
-def frequent_mistakes(
-    percent: NDArray[np.float64], class_names: tuple[str, ...], most: int = PAIRS_LISTED
-) -> tuple[Mistake, ...]:
-    """The pairs of classes that are confused most often, most frequent first."""
-    wrong = percent.copy()
-    np.fill_diagonal(wrong, 0.0)
-    order = np.argsort(wrong, axis=None, kind="stable")[::-1][:most]
-    pairs = (np.unravel_index(int(place), wrong.shape) for place in order)
-    return tuple(
-        Mistake(class_names[i], class_names[j], float(wrong[i, j]))
-        for i, j in pairs
-        if wrong[i, j] > 0.0
-    )
+    """Percent of each true class that is predicted as each class."""
+    return np.asarray(100.0 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))

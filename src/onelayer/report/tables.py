@@ -5,27 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
-from statistics import fmean, stdev
+from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.experiments.best_linear import HeldOut, Recipe
+from onelayer.experiments.best_linear import HeldOut
 from onelayer.model.evaluation import TOP, Evaluation
 from onelayer.model.model import Model
 from onelayer.objective.gradcheck import GradientCheck
 from onelayer.report.path_summary import PathLine, summarise_path
 from onelayer.report.summary import (
     DATA_NAMES,
-    PAIRS_LISTED,
     SCALINGS,
     SettingSummary,
     Spread,
-    frequent_mistakes,
     listed,
-    loss_name,
     number,
     percent_on_test,
     share_of_rows,
@@ -71,22 +67,10 @@ class Cell:
         """Text and error on one line."""
         return f"{self.text} ± {self.error}" if self.error else self.text
 
-    @property
-    def html(self) -> str:
-        """The content of a table cell."""
-        text = escape(self.text)
-        if self.error:
-            text += f' <span class="pm">± {escape(self.error)}</span>'
-        if self.strong:
-            text = f"<strong>{text}</strong>"
-        if self.trouble:
-            text = f'<span class="trouble">{text}</span>'
-        return text + (f'<br><span class="range">{escape(self.below)}</span>' if self.below else "")
-
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `console.print` of rich prints it, a notebook shows its HTML."""
+    """A table; `console.print` of rich prints it, table.html.j2 shows it on pages."""
 
     title: str
     columns: tuple[Column, ...]
@@ -122,40 +106,16 @@ class Table:
             table.add_row(*(texts[i] for i in shown), style=style)
         return table
 
-    def html(self) -> str:
-        """A table element, for pages and notebooks."""
-        shown = [i for i, column in enumerate(self.columns) if column.where != "terminal"]
-        body = []
-        for position, row in enumerate(self.rows):
-            cells = "".join(self._cell(i, row[i]) for i in shown)
-            style = ' class="chosen"' if position == self.chosen else ""
-            body.append(f"<tr{style}>{cells}</tr>")
-        head = self._head([self.columns[i] for i in shown])
-        return f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
+    @property
+    def groups(self) -> list[tuple[str, list[Column]]]:
+        """Neighbouring columns of a page by their group, which may be empty."""
+        shown = (column for column in self.columns if column.where != "terminal")
+        return [(group, list(columns)) for group, columns in groupby(shown, lambda c: c.group)]
 
-    def _cell(self, position: int, cell: Cell) -> str:
-        words = ' class="words"' if self.columns[position].words else ""
-        return f"<td{words}>{cell.html}</td>"
-
-    @staticmethod
-    def _head(columns: Sequence[Column]) -> str:
-        grouped = any(column.group for column in columns)
-        upper, lower = [], []
-        for i, column in enumerate(columns):
-            words = ' class="words"' if column.words else ""
-            if not column.group:
-                span = ' rowspan="2"' if grouped else ""
-                upper.append(f'<th scope="col"{span}{words}>{escape(column.name)}</th>')
-                continue
-            lower.append(f'<th scope="col"{words}>{escape(column.name)}</th>')
-            if i == 0 or columns[i - 1].group != column.group:
-                width = next(
-                    (n for n, c in enumerate(columns[i:]) if c.group != column.group),
-                    len(columns) - i,
-                )
-                group = escape(column.group)
-                upper.append(f'<th scope="colgroup" colspan="{width}">{group}</th>')
-        return f"<tr>{''.join(upper)}</tr>" + (f"<tr>{''.join(lower)}</tr>" if grouped else "")
+    def on_page(self, row: Sequence[Cell]) -> list[tuple[Column, Cell]]:
+        """The cells of a row that are shown on pages."""
+        pairs = zip(self.columns, row, strict=True)
+        return [(column, cell) for column, cell in pairs if column.where != "terminal"]
 
 
 def make_table(
@@ -164,12 +124,7 @@ def make_table(
     rows: Iterable[Sequence[Cell | str]],
     chosen: int | None = None,
 ) -> Table:
-    """A table from columns and cells, of which plain ones may be written as text.
-
-    Example:
-        >>> make_table("t", ["a"], [["1"]]).rows
-        ((Cell(text='1', error='', below='', strong=False, trouble=False),),)
-    """
+    """A table from columns and cells, of which plain ones may be written as text."""
     return Table(
         title,
         tuple(Column(one) if isinstance(one, str) else one for one in columns),
@@ -179,32 +134,18 @@ def make_table(
 
 
 def spread_cell(measured: Spread, form: str = ".2f", *, strong: bool = False) -> Cell:
-    """Mean ± standard deviation over seeds, and the range below."""
-    if not measured.n:
-        return Cell("–")
-    several = measured.n > 1
-    return Cell(
-        number(measured.mean, form),
-        number(measured.deviation, form) if several else "",
-        range_of(measured, form) if several else "",
-        strong=strong,
+    """Mean ± standard deviation over seeds, and the range below, as in "1.00 to 2.00"."""
+    mean, deviation, low, high = (
+        number(value, form)
+        for value in (measured.mean, measured.deviation, measured.low, measured.high)
     )
-
-
-def range_of(measured: Spread, form: str = ".2f") -> str:
-    """Smallest to largest value over seeds, as in "1.00 to 2.00"."""
-    return f"{number(measured.low, form)} to {number(measured.high, form)}"
+    if measured.n < 2:
+        return Cell(mean, strong=strong)
+    return Cell(mean, deviation, f"{low} to {high}", strong=strong)
 
 
 def accuracy_table(result: Result) -> Table:
-    """Reported against measured accuracies, percent, mean ± standard deviation over seeds.
-
-    Example:
-        >>> from onelayer import Run, load, train
-        >>> table = accuracy_table(train(load("digits"), [Run(learning_rate=0.1, epochs=1)]))
-        >>> [column.short or column.name for column in table.columns if column.where != "page"]
-        ['setting', 'train', 'test', 'test range', 'runs']
-    """
+    """Reported against measured accuracies, percent, mean ± standard deviation over seeds."""
     columns = [Column("setting", words=True)]
     for part, short in (("training", "train"), ("test", "test")):
         group = f"{part} accuracy / %"
@@ -217,40 +158,31 @@ def accuracy_table(result: Result) -> Table:
         columns.append(Column("test range", where="terminal"))
     columns.append(Column("runs", words=True))
     title = "Accuracy / %, last weights: mean ± standard deviation over seeds"
-    rows = [_accuracies(setting, bool(result.reported)) for setting in summarise(result)]
-    return make_table(title, columns, rows)
+    return make_table(title, columns, [_accuracies(result, one) for one in summarise(result)])
 
 
-def _accuracies(setting: SettingSummary, with_reported: bool) -> list[Cell | str]:
+def _accuracies(result: Result, setting: SettingSummary) -> list[Cell | str]:
     cells: list[Cell | str] = [setting.name]
     for figure in (setting.train, setting.test):
-        cells += [number(figure.reported)] if with_reported else []
-        cells += [spread_cell(figure.measured, strong=False)]
-        cells += [number(figure.difference, "+.2f")] if with_reported else []
-    test = setting.test.measured
-    words = "chaotic" if setting.chaotic else ""
-    if setting.status != "finished":
-        words = ", ".join(filter(None, (setting.status, words)))
-    range_ = f"{test.low:.1f}–{test.high:.1f}" if test.n > 1 else "–"
-    runs = ", ".join(filter(None, (str(len(setting.positions)), words)))
-    ranges = [] if with_reported else [range_]
-    return [*cells, *ranges, Cell(runs, trouble=bool(words))]
+        cells += [number(figure.reported)] if result.reported else []
+        cells += [spread_cell(figure.measured)]
+        cells += [number(figure.difference, "+.2f")] if result.reported else []
+    if not result.reported:
+        test = setting.test.measured
+        cells += [f"{test.low:.1f}–{test.high:.1f}" if test.n > 1 else "–"]
+    troubles = [setting.status] if setting.status != "finished" else []
+    troubles += ["chaotic"] if setting.chaotic else []
+    runs = ", ".join([str(len(setting.positions)), *troubles])
+    return [*cells, Cell(runs, trouble=bool(troubles))]
 
 
 def ranking_table(result: Result, most: int = 10) -> Table:
-    """The best settings by mean validation accuracy over seeds; test rows have no say.
-
-    Example:
-        >>> from onelayer import Run, load, train
-        >>> table = ranking_table(train(load("digits"), [Run(learning_rate=0.1, epochs=1)]))
-        >>> [column.name for column in table.columns]
-        ['rank', 'η', 'λ', 'batch', 'validation accuracy / %', 'validation loss / nats', 'runs']
-    """
+    """The best settings by mean validation accuracy over seeds; test rows have no say."""
     ranked = result.ranking
     shown = f"Best {most} of {len(ranked)} settings" if len(ranked) > most else "Settings"
-    columns = [
+    columns: list[Column | str] = [
         Column("rank", short=" "),
-        *(Column(name) for name in ("η", "λ", "batch")),
+        *("η", "λ", "batch"),
         Column("validation accuracy / %", short="validation %"),
         Column("validation loss / nats", short="validation loss"),
         Column("runs", words=True),
@@ -282,33 +214,20 @@ def _beside_batch(one: RankedSetting) -> str:
 
 
 def best_on_test(result: Result) -> str:
-    """The test accuracy of the best setting, in a sentence.
-
-    Example:
-        >>> from onelayer import Run, load, train
-        >>> best_on_test(train(load("digits"), [Run(learning_rate=0.1, epochs=9)]))[:50]
-        'best by validation: λ=0, η=0.1; test accuracy (not'
-    """
+    """The test accuracy of the best setting, in a sentence."""
     best = result.ranking[0]
     measured = spread(percent_on_test(result)[list(best.positions)])
     words = f"{spread_cell(measured).plain} %" if measured.n else "not measured"
     return f"best by validation: {best.name}; test accuracy (not used for selection): {words}"
 
 
-def result_table(result: Result, most: int = 10) -> Table:
-    """What a result shows first: reported against measured, or the ranked settings."""
-    return accuracy_table(result) if result.reported else ranking_table(result, most)
-
-
 def gradient_table(checks: Sequence[GradientCheck]) -> Table:
-    """Numerical against analytic gradients: one row a parameter, batch size and λ.
-
-    Example:
-        >>> len(gradient_table([]).rows)
-        0
-    """
-    losses = sorted({loss_name(check.loss, check.label_smoothing) for check in checks})
-    about = f", {listed(losses)}" if losses not in ([], ["softmax"]) else ""
+    """Numerical against analytic gradients: one row a parameter, batch size and λ."""
+    losses = {
+        check.loss + (f", ε = {check.label_smoothing:g}" if check.label_smoothing else "")
+        for check in checks
+    }
+    about = f", {listed(sorted(losses))}" if losses - {"softmax"} else ""
     columns = [
         Column("parameter", words=True, short="of"),
         *(Column(name) for name in ("batch", "λ", "entries", "too small")),
@@ -335,42 +254,29 @@ def gradient_table(checks: Sequence[GradientCheck]) -> Table:
 
 
 def advice_table(advice: LearningRateBounds) -> Table:
-    """Which learning rates are stable, and why: one row a bound, and the rate to take.
-
-    Example:
-        >>> len(advice_table(LearningRateBounds(0.0, 100, 40.0, 50.0, 8.0)).rows)
-        4
-    """
-    rows: list[list[Cell | str]] = [
-        [words, f"{curvature:.4g}", f"below {rate:.3g}"]
-        for words, curvature, rate in (
-            ("full batches, stable at any W", advice.smoothness, advice.stable),
-            ("random batches of this size, likewise", advice.batch_smoothness, advice.batch_stable),
-            (
-                "at W = 0; above it the first steps overshoot",
-                advice.start_curvature,
-                advice.start_stable,
-            ),
-        )
-    ]
+    """Which learning rates are stable, and why: one row a bound, and the rate to take."""
+    bounds = (
+        ("full batches, stable at any W", advice.smoothness, advice.stable),
+        ("random batches of this size, likewise", advice.batch_smoothness, advice.batch_stable),
+        (
+            "at W = 0; above it the first steps overshoot",
+            advice.start_curvature,
+            advice.start_stable,
+        ),
+    )
+    rows = [[words, f"{curvature:.4g}", f"below {rate:.3g}"] for words, curvature, rate in bounds]
     rows.append(['learning_rate="auto" takes', "", f"{advice.learning_rate:.3g}"])
     title = f"Learning rates at λ = {advice.l2:g}, batches of {advice.batch_size}"
     return make_table(title, [Column("", words=True), "curvature", "η"], rows, chosen=3)
 
 
 def held_out_table(compared: Sequence[HeldOut], chosen: HeldOut) -> Table:
-    """What each recipe of the best linear map gave on the rows held out from it.
-
-    Example:
-        >>> one = HeldOut(Recipe(), np.array([0.4, 0.5]))
-        >>> len(held_out_table([one], one).rows)
-        1
-    """
+    """What each recipe of the best linear map gave on the rows held out from it."""
     columns: list[Column | str] = [Column("loss", words=True), "λ", "moves"]
     columns += [Column("flips", words=True), "accuracy", Column("", words=True)]
     rows = [
         [
-            loss_words(one.recipe),
+            f"L_q, q = {one.recipe.q:g}" if one.recipe.q else "cross-entropy",
             f"{one.recipe.l2:g}",
             f"±{one.recipe.moves}" if one.recipe.moves else "0",
             "yes" if one.recipe.flips else "no",
@@ -386,34 +292,25 @@ def held_out_table(compared: Sequence[HeldOut], chosen: HeldOut) -> Table:
 def maps_table(each: Sequence[Evaluation], mean: Evaluation, seeds: Sequence[int]) -> Table:
     """Test accuracies of each seed's map and of their mean, percent, with 95 % intervals."""
     names = [f"seed {seed}" for seed in seeds] + [f"mean of the {len(seeds)}"]
-    rows = []
-    for name, evaluation in zip(names, [*each, mean], strict=True):
-        low, high = evaluation.interval
-        interval = f"{100 * low:.2f} to {100 * high:.2f}"
-        rows.append([name, f"{100 * evaluation.accuracy:.2f}", interval])
+    rows = [
+        [name, number(100 * one.accuracy), _interval(one)]
+        for name, one in zip(names, [*each, mean], strict=True)
+    ]
     columns = [Column("map", words=True), Column("accuracy"), Column("95 % interval over rows")]
     return make_table(f"{mean.rows:,} test rows: accuracy in percent", columns, rows)
 
 
-def loss_words(recipe: Recipe) -> str:
-    """The loss in words.
-
-    Example:
-        >>> loss_words(Recipe(q=0.0)), loss_words(Recipe(q=0.6))
-        ('cross-entropy', 'L_q, q = 0.6')
-    """
-    return "cross-entropy" if recipe.q == 0 else f"L_q, q = {recipe.q:g}"
+def _interval(evaluation: Evaluation) -> str:
+    low, high = evaluation.interval
+    return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
 def seeds_sentence(each: Sequence[Evaluation]) -> str:
     """Mean, standard deviation and range of the seeds' accuracies, percent, in a sentence."""
-    accuracies = [100 * evaluation.accuracy for evaluation in each]
-    if len(accuracies) == 1:
+    if len(each) == 1:
         return "one seed; for a spread over seeds: --seeds 5."
-    return (
-        f"over {len(accuracies)} seeds {fmean(accuracies):.2f} ± {stdev(accuracies):.2f} "
-        f"(standard deviation), {min(accuracies):.2f} to {max(accuracies):.2f}."
-    )
+    cell = spread_cell(spread([100 * evaluation.accuracy for evaluation in each]))
+    return f"over {len(each)} seeds {cell.plain} (standard deviation), {cell.below}."
 
 
 # More classes than this, and the table is of those recognised worst.
@@ -428,40 +325,31 @@ MOST_MISTAKES = 12
 
 
 def evaluation_tables(evaluation: Evaluation, of: str) -> list[Table]:
-    """Figures, classes, confusion matrix (or most frequent mistakes) and calibration.
-
-    Example:
-        >>> from onelayer import Run, load, train
-        >>> splits = load("digits")
-        >>> model = train(splits, [Run(learning_rate=0.1, epochs=1)]).model()
-        >>> tables = evaluation_tables(model.evaluate(splits.test), "")
-        >>> [len(table.rows) for table in tables][:3]
-        [5, 10, 10]
-    """
+    """Figures, classes, confusion matrix (or most frequent mistakes) and calibration."""
+    names, counts = evaluation.class_names, evaluation.confusion
+    whole = _fits(evaluation)
     return [
         _figures(evaluation, of),
         _classes(evaluation),
-        _confusion(evaluation) if _fits(evaluation) else _mistakes(evaluation),
+        _confusion(evaluation) if whole else mistakes_of(counts, names, MOST_MISTAKES),
         _calibration(evaluation),
     ]
 
 
 def _figures(evaluation: Evaluation, of: str) -> Table:
-    low, high = evaluation.interval
-    interval = f"95 % Wilson interval {100 * low:.2f} to {100 * high:.2f}"
+    accuracy, curve = number(100 * evaluation.accuracy), evaluation.reliability
     rows = [
         ["rows", f"{evaluation.rows:,}", ""],
-        ["accuracy", _percent(evaluation.accuracy) + " %", interval],
+        ["accuracy", f"{accuracy} %", f"95 % Wilson interval {_interval(evaluation)}"],
     ]
     if evaluation.top_accuracy is not None:
         words = f"the class is among the {TOP} likeliest"
-        rows.append([f"top-{TOP} accuracy", _percent(evaluation.top_accuracy) + " %", words])
+        rows.append([f"top-{TOP} accuracy", f"{number(100 * evaluation.top_accuracy)} %", words])
     chance = math.log(len(evaluation.class_names))
-    curve = evaluation.reliability
     bins = f"expected calibration error, {len(curve.rows)} bins"
     rows += [
         ["log loss", f"{evaluation.log_loss:.4f}", f"nats; equal chances give {chance:.4f}"],
-        ["ECE", _percent(curve.error) + " %", bins],
+        ["ECE", f"{number(100 * curve.error)} %", bins],
     ]
     return make_table(of, [Column("figure", words=True), "value", Column("", words=True)], rows)
 
@@ -475,12 +363,12 @@ def _classes(evaluation: Evaluation) -> Table:
         title = f"The {MOST_CLASSES} of {len(names)} classes with the lowest F1, percent"
     figures = (evaluation.precision, evaluation.recall, f1)
     rows = [
-        [names[k], str(evaluation.support[k]), *(_percent(one[k]) for one in figures)]
+        [names[k], str(evaluation.support[k]), *(number(100 * one[k]) for one in figures)]
         for k in order
     ]
-    return make_table(
-        title, [Column("class", words=True), "rows", "precision", "recall", "F1"], rows
-    )
+    figures_of = ("rows", "precision", "recall", "F1")
+    columns = [Column("class", words=True), *map(Column, figures_of)]
+    return make_table(title, columns, rows)
 
 
 def _fits(evaluation: Evaluation) -> bool:
@@ -490,34 +378,27 @@ def _fits(evaluation: Evaluation) -> bool:
     return LONGEST_NAME + 2 + sum(width + 2 for width in columns) <= WIDTH
 
 
-def _cut(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
-
-
 def _confusion(evaluation: Evaluation) -> Table:
     names = evaluation.class_names
+    cut = [s if len(s) <= LONGEST_NAME else f"{s[: LONGEST_NAME - 1]}…" for s in names]
     rows: list[list[Cell | str]] = [
-        [_cut(name), *(Cell(str(n), strong=i == k) for i, n in enumerate(counts))]
-        for k, (name, counts) in enumerate(zip(names, evaluation.confusion, strict=True))
+        [name, *(Cell(str(n), strong=i == k) for i, n in enumerate(counts))]
+        for k, (name, counts) in enumerate(zip(cut, evaluation.confusion, strict=True))
     ]
     columns = [Column("true", words=True), *(Column(name, short=name[:SHORT]) for name in names)]
     return make_table("Confusion matrix: rows of each true class by predicted class", columns, rows)
 
 
-def _mistakes(evaluation: Evaluation) -> Table:
-    return mistakes_of(evaluation.confusion, evaluation.class_names, MOST_MISTAKES)
-
-
 def _calibration(evaluation: Evaluation) -> Table:
     curve = evaluation.reliability
-    edges = 100 * curve.edges
+    edges, confidence, accuracy = 100 * curve.edges, 100 * curve.confidence, 100 * curve.accuracy
     rows = [
         [
             f"{edges[m]:.1f} to {edges[m + 1]:.1f}",
             str(curve.rows[m]),
-            _percent(curve.confidence[m]),
-            _percent(curve.accuracy[m]),
-            f"{100 * (curve.accuracy[m] - curve.confidence[m]):+.2f}",
+            number(confidence[m]),
+            number(accuracy[m]),
+            number(accuracy[m] - confidence[m], "+.2f"),
         ]
         for m in np.flatnonzero(curve.rows)
     ]
@@ -525,16 +406,15 @@ def _calibration(evaluation: Evaluation) -> Table:
     return make_table("Calibration by confidence, percent", columns, rows)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}" if math.isfinite(share) else "–"
-
-
-def mistakes_of(
-    counts: NDArray[np.int64], class_names: tuple[str, ...], most: int = PAIRS_LISTED
-) -> Table:
+def mistakes_of(counts: NDArray[np.int64], class_names: tuple[str, ...], most: int = 20) -> Table:
     """The pairs of classes that are confused most often, percent of the true class."""
-    mistakes = frequent_mistakes(share_of_rows(counts), class_names, most)
-    rows = [[one.truth, one.prediction, f"{one.percent:.1f}"] for one in mistakes]
+    wrong = share_of_rows(counts)
+    np.fill_diagonal(wrong, 0.0)
+    order = np.argsort(wrong, axis=None, kind="stable")[::-1][:most]
+    pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
+    rows = [
+        [class_names[i], class_names[j], f"{wrong[i, j]:.1f}"] for i, j in pairs if wrong[i, j] > 0
+    ]
     columns = [
         Column("true class", words=True),
         Column("predicted as", words=True),
@@ -543,51 +423,23 @@ def mistakes_of(
     return make_table("Most frequent mistakes, percent of the true class", columns, rows)
 
 
-STRONGEST = 5
-
-
 def model_table(model: Model, name: str) -> Table:
-    """What a model is and how it was made, one fact a row.
-
-    Example:
-        >>> from onelayer.data.scaling import Scaling
-        >>> scaling = Scaling("none", np.ones(2), np.zeros(2))
-        >>> len(model_table(Model(np.eye(2), np.zeros(2), scaling, ("a", "b")), "").rows)
-        4
-    """
+    """What a model is and how it was made, one fact a row."""
     columns = [Column("fact", words=True), Column("", words=True)]
     return make_table(name, columns, list(_facts(model).items()))
 
 
-def strongest_table(model: Model, most: int = STRONGEST) -> Table:
-    """The features with the largest weights for and against each class, by name.
-
-    Example:
-        >>> from onelayer.data.scaling import Scaling
-        >>> scaling = Scaling("none", np.ones(2), np.zeros(2))
-        >>> table = strongest_table(Model(np.eye(2), np.zeros(2), scaling, ("a", "b")))
-        >>> [row[1].text for row in table.rows]
-        ['feature 0 +1', 'feature 1 +1']
-    """
-    return strongest_of(model.W, model.class_names, model.feature_names, most)
-
-
-def strongest_of(
-    W: NDArray[np.floating],
-    class_names: Sequence[str],
-    feature_names: Sequence[str] | None,
-    most: int = STRONGEST,
-) -> Table:
-    """The same for weights of shape (K, D), of the first MOST_CLASSES classes."""
-    shown = class_names[:MOST_CLASSES]
-    more = f" (the first {len(shown)} of {len(W)})" if len(shown) < len(W) else ""
+def strongest_table(model: Model, most: int = 5) -> Table:
+    """The features with the largest weights for and against each class, by name."""
+    shown = model.class_names[:MOST_CLASSES]
+    more = f" (the first {len(shown)} of {model.classes})" if len(shown) < model.classes else ""
     rows = []
-    for name, weights in zip(shown, W, strict=False):
+    for name, weights in zip(shown, model.W, strict=False):
         order = np.argsort(-weights, kind="stable")
         best = [j for j in order[:most] if weights[j] > 0]
         worst = [j for j in order[::-1][:most] if weights[j] < 0]
         cells = (
-            "\n".join(f"{feature_name(feature_names, j)} {weights[j]:+.3g}" for j in places)
+            "\n".join(f"{feature_name(model.feature_names, j)} {weights[j]:+.3g}" for j in places)
             for places in (best, worst)
         )
         rows.append([name, *cells])
@@ -596,17 +448,12 @@ def strongest_of(
 
 
 def feature_name(names: Sequence[str] | None, position: int) -> str:
-    """The name of a feature, or its number.
-
-    Example:
-        >>> feature_name(None, 3)
-        'feature 3'
-    """
+    """The name of a feature, or its number."""
     return f"feature {position}" if names is None else names[position]
 
 
 # What a reader of the settings asks first; the file has all of them.
-_SETTINGS = (
+SETTINGS = (
     *("name", "made_by", "l2", "learning_rate", "batch_size", "epochs_kept", "seed", "tol"),
     *("status", "validation_accuracy"),
 )
@@ -614,9 +461,9 @@ _SETTINGS = (
 
 def _facts(model: Model) -> dict[str, str]:
     settings = model.settings
+    more = ", …" if model.classes > MOST_CLASSES else ""
     facts = {
-        "classes": f"{model.classes}: {', '.join(model.class_names[:MOST_CLASSES])}"
-        + (", …" if model.classes > MOST_CLASSES else ""),
+        "classes": f"{model.classes}: {', '.join(model.class_names[:MOST_CLASSES])}{more}",
         "features": f"{model.features:,}, {SCALINGS.get(model.scaling.name, model.scaling.name)}",
         "weights": f"{model.W.dtype}, ‖W‖ = {float(np.linalg.norm(model.W)):.4g}",
         "proof": "none" if model.certificate is None else model.certificate.sentence,
@@ -627,25 +474,17 @@ def _facts(model: Model) -> dict[str, str]:
     if "data" in settings:
         data = DATA_NAMES.get(settings["data"], settings["data"])
         facts["trained on"] = f"{data}, {settings.get('train_rows', 0):,} rows"
-    for name in _SETTINGS:
+    for name in SETTINGS:
         if settings.get(name) is not None:
             facts[name.replace("_", " ")] = str(settings[name])
     return facts
 
 
 def path_table(path: Path) -> Table:
-    """A λ path, largest λ first: what was proven for each λ, and how it scores.
-
-    Example:
-        >>> from onelayer.data import load
-        >>> from onelayer.solver import solve_path
-        >>> path = solve_path(load("digits"), [0.1, 0.001])
-        >>> [column.name for column in path_table(path).columns][:2]
-        ['λ', 'passes']
-    """
+    """A λ path, largest λ first: what was proven for each λ, and how it scores."""
     lines = summarise_path(path)
-    rows = f"{path.folds} folds" if path.folds else "validation rows"
     held_out = f"{path.folds} folds" if path.folds else "validation"
+    rows = held_out if path.folds else "validation rows"
     by_accuracy = path.choice.by == "accuracy"
     accuracy, loss = "accuracy / %", "loss / nats"
     columns: list[Column | str] = [

@@ -228,7 +228,7 @@ class Path(Saved):
 
     def _repr_html_(self) -> str:
         # A package above this one, imported by name when a notebook shows the path.
-        html: str = import_module("onelayer.report").path_html(self)
+        html: str = import_module("onelayer.report.notebook").path_html(self)
         return html
 
 

@@ -110,7 +110,7 @@ def save_records(
         _write_records(record, staging)
         if page:
             # Pages are drawn by a higher package, which is asked by name.
-            importlib.import_module("onelayer.report").write_report(record, staging)
+            importlib.import_module("onelayer.report.page").write_report(record, staging)
 
 
 def load_records(kind: type[S], folder: Path | str) -> S:
