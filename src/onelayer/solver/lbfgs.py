@@ -15,9 +15,9 @@ with c = (1 − Σ_k π_k²) / (K − 1), the mean curvature of the softmax wher
 frequencies π as probabilities: 1/K for balanced classes, Böhning's ½ for two of them.
 
 Σ is stored as its leading directions, found once by subspace iteration on a sample of rows (Halko,
-Martinsson & Tropp 2011), and one variance for all other directions. M(λ) is then inverted for any
-λ at no cost, needs D × r numbers instead of D × D, and takes a tenth of the time of a Gram matrix
-with a factorisation. The remembered steps correct what the sample misses.
+Martinsson & Tropp 2011), and one variance for all others: D × r numbers instead of D × D, in a
+tenth of the time of a Gram matrix with a factorisation, and inverted for any λ at no cost. The
+remembered steps correct what the sample misses.
 """
 
 from __future__ import annotations
@@ -86,21 +86,13 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Descent:
-    """One descent.
+    """What a descent is made of."""
 
-    Attributes:
-        evaluate: cost and gradient at a point; one pass over the data.
-        inverse_hessian: the inverse Hessian at a point, or its preconditioner, times a vector.
-        remembers: whether steps taken correct `inverse_hessian` (L-BFGS) or it is exact (Newton).
-        rounding: relative error of an evaluated cost.
-        is_done: called with each new point; True ends the descent.
-    """
-
-    evaluate: Callable[[Float64], Point]
-    inverse_hessian: Callable[[Point, Float64], Float64]
-    remembers: bool
-    rounding: float
-    is_done: Callable[[Point], bool]
+    evaluate: Callable[[Float64], Point]  # one pass over the data
+    inverse_hessian: Callable[[Point, Float64], Float64]  # or its preconditioner, times a vector
+    remembers: bool  # whether steps taken correct the inverse Hessian (L-BFGS), or it is exact
+    rounding: float  # relative error of an evaluated cost
+    is_done: Callable[[Point], bool]  # called with each new point
 
 
 def descend(descent: Descent, start: Point, pairs: list[Pair]) -> Point:
@@ -208,12 +200,8 @@ class Preconditioner:
         return divided
 
 
-def fit_preconditioner(
-    engine: Engine, rows: Rows, classes: int, *, rank: int = RANK
-) -> Preconditioner:
+def fit_preconditioner(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
     """The preconditioner of these rows, from a seeded sample: the same for the same rows.
-
-    `rank` is the number of directions kept where D is above EXACT_FEATURES.
 
     Example:
         >>> from onelayer.engines import make_engine
@@ -227,7 +215,7 @@ def fit_preconditioner(
         directions, variances = _all_directions(sample, features)
     else:
         affordable = max(1, DIRECTION_BYTES // (4 * features))
-        most = min(rank, max(1, sample.count // 2), affordable)
+        most = min(RANK, max(1, sample.count // 2), affordable)
         directions, variances = _leading_directions(sample, features, most, rng)
     others = features - len(variances)
     rest = max(sample.variance - float(variances.sum()), 0.0) / others if others else 0.0
@@ -237,13 +225,7 @@ def fit_preconditioner(
 
 
 class _Sample:
-    """At most SAMPLE_ROWS of the rows as stored, centred, with their weights.
-
-    Attributes:
-        engine: does the arithmetic.
-        count: number of rows.
-        mean: of the scaled features, shape (D,).
-    """
+    """At most SAMPLE_ROWS of the rows as stored, centred by their mean (D,), with their weights."""
 
     def __init__(self, engine: Engine, rows: Rows, rng: np.random.Generator) -> None:
         chosen, most = np.arange(rows.count), SAMPLE_ROWS
@@ -266,12 +248,13 @@ class _Sample:
     @property
     def variance(self) -> float:
         """Σ over the features of their variances."""
-        total, scale, offset = 0.0, self._rows.scale, self._rows.offset
+        total, float32 = 0.0, np.float32
+        scale, offset = self._rows.scale.astype(float32), self._rows.offset.astype(float32)
         for start in range(0, self.count, TILE_ROWS):
             part = self._rows.part(start, start + TILE_ROWS)
-            tile = part.X[part.index].astype(np.float32)
-            tile *= scale.astype(np.float32)
-            tile += offset.astype(np.float32)
+            tile = part.X[part.index].astype(float32)
+            tile *= scale
+            tile += offset
             squares = np.einsum("nd,nd->n", tile, tile)
             fractions = self._fractions[start : start + TILE_ROWS]
             total += float(np.einsum("n,n->", squares, fractions))

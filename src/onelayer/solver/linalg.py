@@ -1,10 +1,9 @@
 """Products and factorisations between passes, without waking BLAS's threads.
 
 After a call BLAS keeps its threads waiting busily for tens of milliseconds, on the cores that the
-kernel's threads need next: one scalar product of 30 000 numbers between two passes slows the next
-pass down several times. Large products are scores or weighted sums, so the engine does them; small
-ones are NumPy's own loops; factorisations hold BLAS to one thread. The number of threads of the
-process is left as it was.
+kernel's threads need next: one scalar product of 30 000 numbers slows the next pass down several
+times. So the engine does large products, as scores or weighted sums; NumPy's own loops do small
+ones; factorisations hold BLAS to one thread.
 """
 
 from __future__ import annotations
@@ -31,12 +30,7 @@ FEW_PRODUCTS = 1 << 19
 
 
 def inner(a: Floats, b: Floats) -> float:
-    """Σ aᵢ bᵢ of two arrays of one shape.
-
-    Example:
-        >>> inner(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
-        11.0
-    """
+    """Σ aᵢ bᵢ of two arrays of one shape."""
     return float(np.einsum("i,i->", np.ravel(a), np.ravel(b)))
 
 
@@ -91,11 +85,6 @@ def one_blas_thread() -> Iterator[None]:
     The number of threads belongs to the whole process, so other Python threads meet the limit for
     those milliseconds. Only one thread sets it at a time, and restores what it found whatever
     ended the work; a thread that comes meanwhile, or is inside already, sets nothing.
-
-    Example:
-        >>> with one_blas_thread():
-        ...     np.linalg.eigvalsh(np.eye(2))
-        array([1., 1.])
     """
     if not _setting.acquire(blocking=False):
         yield
