@@ -6,9 +6,8 @@
     L_B = (N (B−1) L + (N−B) L₁) / (B (N−1))
 
 X̃ are the rows with a 1 appended, and κ is the largest curvature of a row's loss in its scores: ½
-for softmax (Böhning 1992), 1/4K for K-sigmoid. Label smoothing is linear in the scores and bends
-nothing. L_B is the expected smoothness of a random batch of B rows (Gower, Loizou, Qian,
-Sailanbayev, Shulgin & Richtárik 2019, proposition 3.8): L₁ at B = 1 and L at B = N.
+for softmax (Böhning 1992), 1/4K for K-sigmoid. L_B is the expected smoothness of a random batch of
+B rows (Gower, Loizou, Qian, Sailanbayev, Shulgin & Richtárik 2019, proposition 3.8).
 
 With momentum μ a step is stable along a direction of curvature h while η < m/h,
 
@@ -17,8 +16,8 @@ With momentum μ a step is stable along a direction of curvature h while η < m/
 
 by Jury's conditions on z² − (1 + μ − ηh) z + μ and z² − (1 + μ)(1 − ηh) z + μ (1 − ηh), the two
 recursions on a quadratic cost. On other costs heavy ball need not settle below m/L (Lessard, Recht
-& Packard 2016, by an example); what is guaranteed is η < 2 (1 − μ)/L (Ghadimi, Feyzmahdavian &
-Johansson 2015), so "auto" takes (1 − μ)/L_B.
+& Packard 2016); what is guaranteed is η < 2 (1 − μ)/L (Ghadimi, Feyzmahdavian & Johansson 2015), so
+"auto" takes (1 − μ)/L_B.
 """
 
 from __future__ import annotations

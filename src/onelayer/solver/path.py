@@ -48,12 +48,12 @@ class Score:
     """Loss and accuracy of a model on some rows, with their standard errors over the rows.
 
     Attributes:
-        loss: mean cross-entropy, nats; by weight where rows have weights.
+        loss: mean cross-entropy, nats.
         loss_error: its standard error.
-        accuracy: fraction of rows classified right, by weight.
+        accuracy: fraction of rows classified right.
         accuracy_error: its standard error, √(a (1 − a) / n).
-        rows: n, the number of rows; with weights the errors take (Σ w)² / Σ w² in its place (Kish
-            1965).
+        rows: n, the number of rows. Where they have weights, means are by weight, and errors take
+            (Σ w)² / Σ w² for n (Kish 1965).
     """
 
     loss: float
@@ -179,21 +179,17 @@ class Path(Saved):
         **parts: Any,
     ) -> Path:
         """A path of the solver's results; the other parts are attributes by name."""
-        chosen, choice, folds = parts["chosen"], parts["choice"], parts.get("folds", 0)
         models = []
         for position, (optimum, scores) in enumerate(zip(optima, held_out, strict=True)):
+            chosen = {"folds": parts.get("folds", 0), "chosen": position == parts["chosen"]}
             settings = {
                 "validation_accuracy": float(np.mean([score.accuracy for score in scores])),
-                "choice": asdict(choice) | {"folds": folds, "chosen": position == chosen},
+                "choice": asdict(parts["choice"]) | chosen,
             }
             environment = parts.get("environment", {})
             models.append(optimum.model(scaling, parts["data"], environment, settings))
-        return cls(
-            models=tuple(models),
-            held_out=tuple(held_out),
-            model_seconds=tuple(optimum.seconds for optimum in optima),
-            **parts,
-        )
+        seconds = tuple(optimum.seconds for optimum in optima)
+        return cls(tuple(models), held_out=tuple(held_out), model_seconds=seconds, **parts)
 
     @property
     def best(self) -> Model:
@@ -274,15 +270,13 @@ def solve_path(
     """Solve for every λ, prove each, and choose one by the validation rows or by folds.
 
     Args:
-        data: training, validation and test rows. The test rows are used once, for the chosen
-            model.
-        l2: values of λ ≥ 0 in any order, or how many, evenly spaced in their logarithm from 1 to
-            10⁻⁴.
-        folds: 0 chooses by the validation rows; 2 or more by so many stratified folds of the
-            training rows.
+        data: training, validation and test rows; the test rows are used once, for the chosen model.
+        l2: values of λ ≥ 0, or how many, evenly spaced in their logarithm from 1 to 10⁻⁴.
+        folds: stratified folds of the training rows, 2 or more, to choose λ by; 0 takes the
+            validation rows.
         choose_by: "accuracy" or "loss" on the held-out rows.
-        rule: "best" takes the best score; "one-standard-error" the largest λ whose score is within
-            one standard error of the best.
+        rule: "best", or "one-standard-error": the largest λ whose score is within one standard
+            error of the best.
         tol: relative gap to prove for each λ, > 0.
         max_passes: passes over the rows for each λ, ≥ 1.
         scaling: "auto", "none", "unit" or "standardize", fitted to the training rows.

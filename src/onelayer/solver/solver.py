@@ -62,19 +62,12 @@ RIDGE, IMPOSSIBLE = 1e-15, 1e-18
 
 @dataclass(frozen=True)
 class Progress:
-    """State of the solver after a pass.
-
-    Attributes:
-        l2: λ.
-        passes: passes over the rows so far.
-        cost: J, nats.
-        gap: estimate of J − J*, nats; the certificate at the end proves it.
-    """
+    """State of the solver after a pass."""
 
     l2: float
-    passes: int
-    cost: float
-    gap: float
+    passes: int  # over the rows so far
+    cost: float  # J, nats
+    gap: float  # estimate of J − J*, nats; the certificate at the end proves it
 
 
 @dataclass(frozen=True, eq=False)
@@ -403,7 +396,7 @@ def solve(
     Args:
         data: the training rows; of `Splits` the training part.
         l2: λ ≥ 0. For λ = 0 no bound exists, and separable rows have no optimum: the search ends
-            when the norm of the gradient has fallen to tol of its first value.
+            where the norm of the gradient is tol of its first value.
         tol: relative gap to prove, > 0: gap ≤ tol · J.
         max_passes: passes over the rows, ≥ 1.
         scaling: "auto", "none", "unit" or "standardize", fitted to the training rows. λ acts on the
