@@ -9,6 +9,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.harness.record import ONELAYER, QUIET_CORES, Part, Record
+from onelayer.report.chart import Chart
+from onelayer.report.theme import LIGHT, chart_config
 
 if TYPE_CHECKING:
     from benchmarks.harness.rounds import Suite
@@ -79,9 +81,20 @@ def absent_rows(part: Part) -> list[list[str]]:
     return [[label, f"not installed (pip install {pip})"] for label, pip in part.absent]
 
 
-def picture(words: str, name: str) -> str:
-    """The Markdown of a picture beside the page, with its words for who cannot see it."""
-    return f"![{words}](benchmarks/{name}.png)"
+def picture(chart: Chart, words: str, folder: Path) -> str:
+    """Draw a chart beside the page; its Markdown, with the words for who cannot see it."""
+    save_chart(chart, folder)
+    return f"![{words}](benchmarks/{chart.name}.png)"
+
+
+def save_chart(chart: Chart, folder: Path) -> None:
+    """Write a chart as SVG and PNG, in the look of onelayer's own pages."""
+    import vl_convert
+
+    svg = vl_convert.vegalite_to_svg(chart.paper | {"config": chart_config(LIGHT, paper=True)})
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{chart.name}.svg").write_text(svg, encoding="utf-8")
+    (folder / f"{chart.name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=2))
 
 
 def render_page(record: Record, suites: Sequence[Suite], folder: Path) -> str:

@@ -26,6 +26,10 @@ class Setting:
     seed: int = 0
 
 
+def l2_path(count: int, high: float, low: float) -> tuple[float, ...]:
+    return tuple(np.geomspace(high, low, count).tolist())
+
+
 @dataclass(frozen=True)
 class Problem:
     """A training job: R runs side by side on N rows, in file order.

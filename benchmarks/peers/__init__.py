@@ -11,19 +11,44 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from benchmarks.harness.problem import Answer
+from benchmarks.harness.problem import Floats, Problem, data_folder, read_data
+from benchmarks.harness.processes import Process
 from benchmarks.harness.record import ONELAYER
+from benchmarks.harness.rounds import Session
+from benchmarks.harness.worker import resident_bytes, timed
+
+# Relative excess over the optimum that solvers are timed to, and the gap that a path proves.
+GOAL, PATH_TOLERANCE = 1e-6, 1e-4
+# Iterations of a solver that is not told a number: it ends by its own judgement.
+PLENTY = 100_000
+
+
+class Solution(NamedTuple):
+    """What a solver gave: W (K, D), b (K,), iterations, and the relative gap if it proved one."""
+
+    W: Floats
+    b: Floats
+    iterations: int
+    gap: float | None = None
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A contender that is ready to train, to the same answer each time."""
+    """A contender that is ready, to the same answer each time.
 
-    train: Callable[[], Answer]
+    A training's `run()` gives an Answer, that of a whole path what is told of it; a solver's
+    `run(l2, iterations)` a Solution, by its own judgement where iterations are None.
+    """
+
+    run: Callable[..., Any]
     about: dict[str, str] = field(default_factory=dict)  # versions and choices, for the reader
     compile_seconds: float | None = None  # spent beforehand
+    x_bytes: int = 0  # X as a solver wants it
+    warm: Callable[[], object] = lambda: None  # something short, for threads and pages
 
 
 @dataclass(frozen=True)
@@ -50,6 +75,29 @@ class Contender:
         return getattr(importlib.import_module(f"benchmarks.peers.{module}"), function)(
             *job, **self.options
         )
+
+
+class Desk:
+    """A contender in a worker's process."""
+
+    def __init__(self, who: Contender, problem: Problem, folder: Path, threads: int) -> None:
+        self._prepared = ready = who.prepare(problem, read_data(folder), threads)
+        facts = {name: getattr(ready, name) for name in ("about", "compile_seconds", "x_bytes")}
+        self.greeting = {name: value for name, value in facts.items() if value}
+        self._resident = resident_bytes()
+        ready.warm()
+
+    def run(self, **values: Any) -> dict[str, Any]:
+        """Work once: seconds, how far memory rose above what was resident, and the answer."""
+        answer, figures = timed(partial(self._prepared.run, **values), self._resident)
+        return {**figures, "answer": answer}
+
+
+def start(who: Contender, problem: Problem, session: Session, desk: type[Desk] = Desk) -> Process:
+    """A worker's process; rows are written when they are first asked for."""
+    c = session.conditions
+    job = who, problem, data_folder(problem, c.folder), c.threads
+    return Process(who.label, desk, *job, conditions=c)
 
 
 _TORCH = ("torch", "torch --index-url https://download.pytorch.org/whl/cpu")
@@ -83,8 +131,8 @@ SOLVERS = (
               "sklearn_logistic:prepare", *_SKLEARN, {"centred": True}),
     Contender("sklearn-newton", "scikit-learn newton-cholesky", "sklearn_logistic:prepare",
               *_SKLEARN, {"solver": "newton-cholesky"}, forms_hessian=True),
-    Contender(INTELEX, "scikit-learn-intelex lbfgs", "sklearn_logistic:prepare_intelex",
-              "sklearnex", "scikit-learn-intelex"),
+    Contender(INTELEX, "scikit-learn-intelex lbfgs", "sklearn_logistic:prepare", "sklearnex",
+              "scikit-learn-intelex", {"package": "scikit-learn-intelex"}),
     Contender("torch-lbfgs", "PyTorch LBFGS, float32", "torch_lbfgs:prepare", "torch", "torch"),
 )  # fmt: skip
 

@@ -25,7 +25,7 @@ def train_in_turn(problem: Problem, data: Data, device: Any) -> Answer:
 
 
 def torch_lbfgs(X: Any, y: Any, classes: int, l2: float, iterations: int) -> Weights:
-    model = torch_lbfgs_peer.descend(X, y, classes, l2, iterations, tiles=64)
+    model, _ = torch_lbfgs_peer.descend(X, y, classes, l2, iterations, tiles=64)
     return model.weight.detach(), model.bias.detach()
 
 

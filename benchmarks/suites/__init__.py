@@ -1,7 +1,7 @@
 """What is measured: one suite a file, each with its answers asserted, its targets and its page."""
 
-from benchmarks.suites import cluster, gpu, optimum, phases, probes, reproduce, streaming, sweeps
-from benchmarks.suites.training import GRIDS, PEERS, PENALTY, WIDE
+from benchmarks.suites import cluster, gpu, optimum, probes, reproduce, streaming, sweeps
+from benchmarks.suites.training import GRIDS, PEERS, PENALTY, PHASES, WIDE
 
 SUITES = (
     PEERS,
@@ -15,5 +15,5 @@ SUITES = (
     streaming.SUITE,
     cluster.SUITE,
     gpu.SUITE,
-    phases.SUITE,
+    PHASES,
 )

@@ -9,6 +9,7 @@ is better in all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,14 +19,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.page import spread_text
-from benchmarks.harness.problem import Problem, Setting, make_data
+from benchmarks.harness.problem import Problem, Setting, data_folder, l2_path, make_data, read_data
 from benchmarks.harness.processes import Process
 from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part, Record
 from benchmarks.harness.rounds import Entrant, Sample, Session, time_in_turn
 from benchmarks.harness.worker import timed
-from benchmarks.peers import LBFGS32, contender, solver
-from benchmarks.peers.solving import GOAL, l2_path
-from benchmarks.suites.optimum import run_paths, start_solver
+from benchmarks.peers import GOAL, LBFGS32, contender, solver, start
+from benchmarks.suites.optimum import Judge, run_paths
 from benchmarks.suites.training import THE_FOUR, Entry, measure_entries
 from onelayer import _native
 
@@ -85,21 +85,21 @@ def _train(
 def _solve(session: Session, rounds: int) -> list[Measure]:
     """The proven optimum beside a number of iterations of scikit-learn that come less near."""
     (l2,), entrants = SOLVED.l2s.tolist(), list[Entrant]()
-    ours = start_solver(solver(ONELAYER), SOLVED, session)
-    peer = start_solver(solver(LBFGS32), SOLVED, session)
-    with ours, peer:
-        optimum = ours.ask("find", l2=l2)["optimum"]
+    judge = Judge(SOLVED, read_data(data_folder(SOLVED, session.conditions.folder)))
+    optimum = judge.reference(l2)["optimum"]
+    with ExitStack() as stack:
+        for key, iterations in ((ONELAYER, None), (LBFGS32, PEER_ITERATIONS)):
+            who = solver(key)
+            process = stack.enter_context(start(who, SOLVED, session))
 
-        def once(process: Process, iterations: int | None) -> Sample:
-            told = process.ask("solve", l2=l2, iterations=iterations, optimum=optimum)
-            allowed = np.inf if iterations else GOAL
-            refused = "" if told["excess"] <= allowed else f"{DISAGREES}: {told['excess']:.1e} off"
-            return Sample(told["seconds"], refused)
+            def once(process: Process = process, iterations: int | None = iterations) -> Sample:
+                told = process.ask("run", l2=l2, iterations=iterations)
+                off = judge.excess(told["answer"].W, told["answer"].b, l2, optimum)
+                refused = "" if iterations or off <= GOAL else f"{DISAGREES}: {off:.1e} off"
+                return Sample(told["seconds"], refused)
 
-        for who, process, iterations in ((ONELAYER, ours, None), (LBFGS32, peer, PEER_ITERATIONS)):
-            found = Measure(SOLVED.name, who, solver(who).label)
-            entrants.append(Entrant(found, partial(once, process, iterations)))
-            once(process, iterations)
+            once()
+            entrants.append(Entrant(Measure(SOLVED.name, key, who.label), once))
         return time_in_turn(entrants, rounds, session.log, patience=session.patience)
 
 
@@ -128,7 +128,7 @@ class Desk:
 
     def train_peer(self, threads: int) -> Callable[[], Any]:
         prepared = contender("numpy").prepare(EIGHT, make_data(EIGHT), threads)
-        return lambda: prepared.train().W
+        return lambda: prepared.run().W
 
     def fit_ours(self, threads: int) -> Callable[[], Any]:
         from onelayer import SoftmaxClassifier
@@ -152,20 +152,18 @@ class Desk:
 
 def _by_interface(what: str, tolerance: float, session: Session, rounds: int) -> list[Measure]:
     """The public interface beside a peer; the first answers are compared."""
-    c = session.conditions
-    ours = Process(what, Desk, f"{what}_ours", c.threads, conditions=c)
-    peer = Process(what, Desk, f"{what}_peer", c.threads, conditions=c)
-    with ours, peer:
-        first, second = (process.ask("run")["answer"] for process in (ours, peer))
-        off = float(np.abs(first - second).max())
-        refused = "" if off <= tolerance else f"{DISAGREES}: answers differ by {off:.1e}"
+    c, entrants, answers = session.conditions, list[Entrant](), list[Any]()
+    with ExitStack() as stack:
+        for who, do in ((ONELAYER, f"{what}_ours"), ("peer", f"{what}_peer")):
+            process = stack.enter_context(Process(what, Desk, do, c.threads, conditions=c))
+            answers.append(process.ask("run")["answer"])
+            off = float(np.abs(answers[0] - answers[-1]).max())
+            refused = "" if off <= tolerance else f"{DISAGREES}: answers differ by {off:.1e}"
 
-        def once(process: Process) -> Sample:
-            return Sample(process.ask("run")["seconds"])
+            def once(process: Process = process) -> Sample:
+                return Sample(process.ask("run")["seconds"])
 
-        entrants = [Entrant(Measure(what, who, f"{what} {who}", refused=refused),
-                            partial(once, process))
-                    for who, process in ((ONELAYER, ours), ("peer", peer))]  # fmt: skip
+            entrants.append(Entrant(Measure(what, who, f"{what} {who}", refused=refused), once))
         return time_in_turn(entrants, rounds, session.log, patience=session.patience)
 
 

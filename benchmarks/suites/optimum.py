@@ -1,17 +1,16 @@
 """Time to the optimum: how far above J* each solver is, against time.
 
 Every contender minimises the same cost, J = mean cross-entropy + λ Σ W², on the same rows; its
-answers are judged in float64, never by its own word. Each is watched once, which warms it too: that
-tells excess against time and the fewest iterations that reach the goal. Rounds of plain calls with
-just that many iterations follow; where one falls short, a few more are given before anything is
-timed. onelayer is not told when to stop: its call ends when it has proven the goal.
+answers are judged in float64, never by its own word. Each is first given ever more iterations:
+that tells excess against time and the fewest iterations that reach the goal. Rounds of plain calls
+with just that many follow. onelayer is not told when to stop: its call ends when it has proven the
+goal.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from benchmarks.harness import chart
 from benchmarks.harness.page import (
     MEGABYTE,
     Target,
@@ -32,20 +30,29 @@ from benchmarks.harness.page import (
     spread_text,
     table,
 )
-from benchmarks.harness.problem import Data, Problem, Setting, data_folder, read_data
-from benchmarks.harness.processes import SETTLE_SECONDS, Process, WorkerError
-from benchmarks.harness.record import CRASHED, ONELAYER, Measure, Part, Record, median_ratio
+from benchmarks.harness.problem import Data, Problem, Setting, data_folder, l2_path, read_data
+from benchmarks.harness.processes import Process, WorkerError
+from benchmarks.harness.record import (
+    CRASHED,
+    DISAGREES,
+    ONELAYER,
+    Measure,
+    Part,
+    Record,
+    median_ratio,
+)
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
-from benchmarks.harness.worker import resident_bytes, timed
-from benchmarks.peers import INTELEX, LBFGS, LBFGS32, PATHS, SOLVERS, Contender
+from benchmarks.peers import GOAL, INTELEX, LBFGS, LBFGS32, PATHS, SOLVERS, Contender, start
 from benchmarks.peers.onelayer_solve import dataset_of
-from benchmarks.peers.solving import GOAL, Watch, l2_path
 from onelayer.objective.loss import cost
+from onelayer.report.chart import Axis, Chart, Curve, Level, Marks, line_chart
 from onelayer.solver import solve
 
 REFERENCE_TOLERANCE, ENOUGH = 1e-10, 3e-9
 BLOCK_ROWS = 1000
-MAX_TRIES = 5
+# Each call has this many times the iterations of the one before; the fewest that reach the goal are
+# found to within the second.
+FACTOR, NEAR = 1.5, 1.03
 # A Hessian larger than this is not formed.
 MAX_HESSIAN_BYTES = 1e9
 L2S = (0.1, 0.01, 0.001)
@@ -62,15 +69,15 @@ class Judge:
         """J(W, b): the oracle's cost of blocks of rows, and the penalty once."""
         W, (X, y) = np.asarray(W, np.float64), self.data
         total = 0.0
-        for start in range(0, len(y), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
+        for first in range(0, len(y), BLOCK_ROWS):
+            rows = slice(first, first + BLOCK_ROWS)
             total += len(y[rows]) * cost(X[rows] / self.problem.max_value, y[rows], W, b)
         return total / len(y) + l2 * float(np.sum(W * W))
 
     def excess(self, W: ArrayLike, b: ArrayLike, l2: float, optimum: float) -> float:
         return self.cost(W, b, l2) / optimum - 1.0
 
-    def reference(self, l2: float) -> tuple[float, float]:
+    def reference(self, l2: float) -> dict[str, float]:
         """J* and the proven bound on its relative error.
 
         It is the cost of a model that onelayer found to a relative gap of 1e-10. That it is the
@@ -79,54 +86,12 @@ class Judge:
         rows = dataset_of(self.problem, self.data)
         model = solve(rows, l2, tol=REFERENCE_TOLERANCE, scaling="unit")
         found = self.cost(model.W, model.b, l2)
-        return found, model.require_certificate().gap / found
-
-
-class Desk:
-    """Solves in a worker's process."""
-
-    def __init__(self, who: Contender | None, problem: Problem, folder: Path, threads: int) -> None:
-        data = read_data(folder)
-        self._judge, self.greeting = Judge(problem, data), dict[str, Any]()
-        if who is not None:
-            self._prepared = who.prepare(problem, data, threads)
-            self.greeting = {"about": self._prepared.about, "x_bytes": self._prepared.x_bytes}
-        self._resident = resident_bytes()
-
-    def find(self, l2: float) -> dict[str, Any]:
-        found, gap = self._judge.reference(l2)
-        return {"optimum": found, "gap": gap}
-
-    def trace(self, l2: float, optimum: float, patience: float) -> dict[str, Any]:
-        watch = Watch(
-            lambda W, b: self._judge.excess(W, b, l2, optimum),
-            goal=GOAL,
-            enough=ENOUGH,
-            patience=patience,
-        )
-        self._prepared.trace(l2, watch)
-        watch.finish()
-        return {"steps": watch.steps, "budget": watch.budget, "cut": watch.cut}
-
-    def solve(self, l2: float, iterations: int | None, optimum: float) -> dict[str, Any]:
-        """A plain call: its time and memory, and how good its answer is."""
-        found, figures = timed(lambda: self._prepared.solve(l2, iterations), self._resident)
-        excess = self._judge.excess(found.W, found.b, l2, optimum)
-        return {**figures, "excess": excess, "marks": found.marks, "gap": found.gap}
-
-    def warm(self) -> dict[str, Any]:
-        """Something short, so that threads are started and pages are touched."""
-        self._prepared.warm()
-        return {}
-
-    def run(self) -> dict[str, Any]:
-        told, figures = timed(self._prepared.run, self._resident)
-        return {**figures, **told}
+        return {"optimum": found, "gap": model.require_certificate().gap / found}
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How many rounds, and how long a watched solution may take, in s.
+    """How many rounds, and how long one call may take while iterations are tried, in s.
 
     Who took longer than `slow` seconds to the goal is timed in one round only.
     """
@@ -164,8 +129,8 @@ def measure(session: Session) -> Part:
     part = session.part(titles=titles, optima=())
     part = replace(part, absent=tuple((s.label, s.pip) for s in SOLVERS if not s.installed))
     for task in tasks:
-        for l2, optimum, solved in solve_task(task, SOLVERS, effort, session):
-            optima = (*part.facts["optima"], {"work": _work(task.name, l2), **optimum})
+        for optimum, solved in solve_task(task, SOLVERS, effort, session):
+            optima = (*part.facts["optima"], optimum)
             part = part.with_(solved, facts={**part.facts, "optima": optima})
             session.keep(part)
     try:
@@ -187,88 +152,102 @@ def too_large(who: Contender, task: Problem) -> str:
     return f"does not fit: its Hessian of {unknowns} unknowns takes {size / 1e9:.1f} GB"
 
 
-def start_solver(who: Contender | None, task: Problem, session: Session) -> Process:
-    """A worker, without a contender for J*; rows are written when they are first asked for."""
-    c = session.conditions
-    name = who.label if who else "the reference"
-    return Process(name, Desk, who, task, data_folder(task, c.folder), c.threads, conditions=c)
-
-
 def solve_task(
     task: Problem, solvers: Sequence[Contender], effort: Effort, session: Session
-) -> Iterator[tuple[float, dict[str, float], list[Measure]]]:
-    """One λ of a task after another by every contender: λ, J* with its gap, measures."""
-    with start_solver(None, task, session) as process:
-        optima = {l2: process.ask("find", l2=l2) for l2 in task.l2s.tolist()}
-    refused, running = dict[str, str](), dict[str, Process]()
+) -> Iterator[tuple[dict[str, Any], list[Measure]]]:
+    """One λ of a task after another by every contender: J* with its gap, and measures."""
+    judge = Judge(task, read_data(data_folder(task, session.conditions.folder)))
+    solvers = [who for who in solvers if who.installed]
+    refused = {who.key: too_large(who, task) for who in solvers}
+    running: dict[str, Process] = {}
     with ExitStack() as stack:
-        for who in (s for s in solvers if s.installed):
-            if not (reason := too_large(who, task)):
-                try:
-                    running[who.key] = stack.enter_context(start_solver(who, task, session))
-                except WorkerError as error:
-                    reason = f"{CRASHED}: {error}"
-            refused[who.key] = reason
-        for l2, optimum in optima.items():
-            entrants = []
-            for who in (s for s in solvers if s.installed):
-                found = Measure(_work(task.name, l2), who.key, who.label, refused=refused[who.key])
-                seeker = _Seeker(running.get(who.key), found, l2, optimum["optimum"], effort)
-                entrants.append(seeker.watched(session))
-            yield l2, optimum, time_in_turn(entrants, effort.rounds, session.log)
+        for who in solvers:
+            try:
+                if not refused[who.key]:
+                    running[who.key] = stack.enter_context(start(who, task, session))
+            except WorkerError as error:
+                refused[who.key] = f"{CRASHED}: {error}"
+        for l2 in task.l2s.tolist():
+            work, known, entrants = _work(task.name, l2), judge.reference(l2), []
+            for who in solvers:
+                found = Measure(work, who.key, who.label, refused=refused[who.key])
+                if not found.refused:
+                    ask = partial(_solve, running[who.key], judge, l2, known["optimum"])
+                    entrants.append(_entrant(found, running[who.key], ask, effort, session))
+                else:
+                    entrants.append(Entrant(found, lambda: Sample(0.0)))
+            yield {"work": work, **known}, time_in_turn(entrants, effort.rounds, session.log)
 
 
-class _Seeker:
-    """One contender on one λ: its process, and the iterations that it is given."""
+Ask = Callable[[int | None], dict[str, Any]]
 
-    def __init__(
-        self, process: Process | None, found: Measure, l2: float, optimum: float, effort: Effort
-    ) -> None:
-        self._process, self._found, self._effort = process, found, effort
-        self._l2, self._optimum = l2, optimum
-        self._proves = found.who == ONELAYER
-        self._budget: int | None = None
-        self._facts: dict[str, Any] = {}
 
-    def watched(self, session: Session) -> Entrant:
-        """Excess against time, and the iterations that reach the goal."""
-        found, process = self._found, self._process
-        if found.refused or process is None:
-            return Entrant(found, self._once, 0)
-        time.sleep(SETTLE_SECONDS)
-        try:
-            # A first short call: memory is measured where nothing but a plain call has been done.
-            alone = self._solve(None if self._proves else 2)
-            told = process.ask("trace", l2=self._l2, optimum=self._optimum,
-                               patience=self._effort.patience)  # fmt: skip
-        except WorkerError as error:
-            return Entrant(replace(found, refused=f"{CRASHED}: {error}"), self._once, 0)
-        self._budget = told["budget"]
-        at = next((s for k, s, _ in told["steps"] if k == self._budget), math.inf)
-        session.log(f"  {found.work}: {found.label}: {at:.2f} s to the goal")
-        facts = {**process.greeting, **told, "peak_bytes": alone["peak_bytes"]}
-        rounds = 0 if self._budget is None else 1 if at > self._effort.slow else 100
-        return Entrant(replace(found, facts=facts), self._once, rounds)
+def _solve(
+    process: Process, judge: Judge, l2: float, optimum: float, iterations: int | None
+) -> dict[str, Any]:
+    """A plain call: its time and memory, and how good its answer is."""
+    told = process.ask("run", l2=l2, iterations=iterations)
+    answer = told.pop("answer")
+    excess = judge.excess(answer.W, answer.b, l2, optimum)
+    return {**told, "iterations": answer.iterations, "gap": answer.gap, "excess": excess}
 
-    def _once(self) -> Sample:
-        """A round; before the first one counts, the budget is raised until it is enough."""
-        told, tries = self._solve(None if self._proves else self._budget), 0
-        while told["excess"] > GOAL and not (self._facts or self._proves) and tries < MAX_TRIES:
-            tries += 1
-            self._budget = max((self._budget or 0) + 1, math.ceil(1.03 * (self._budget or 0)))
-            told = self._solve(self._budget)
-        worst = {"excess": max(told["excess"], self._facts.get("excess", told["excess"]))}
-        if told["gap"] is not None:
-            worst["gap"] = max(told["gap"], self._facts.get("gap", 0.0))
-        self._facts = {"budget": self._budget, **worst}
-        reached = tuple(s for k, s in told["marks"] if k == self._budget)
-        return Sample(told["seconds"], series={"reached": reached}, facts=self._facts)
 
-    def _solve(self, iterations: int | None) -> dict[str, Any]:
-        assert self._process is not None
-        values = {"l2": self._l2, "iterations": iterations, "optimum": self._optimum}
-        told: dict[str, Any] = self._process.ask("solve", **values)
-        return told
+def _entrant(
+    found: Measure, process: Process, ask: Ask, effort: Effort, session: Session
+) -> Entrant:
+    """One contender on one λ, once the iterations that reach the goal are known."""
+    proves = found.who == ONELAYER
+    try:
+        # A first short call: memory is measured where nothing but a plain call has been done.
+        alone = ask(None if proves else 2)
+        tried = try_iterations(ask, effort.patience)
+    except WorkerError as error:
+        return Entrant(replace(found, refused=f"{CRASHED}: {error}"), lambda: Sample(0.0))
+    budget = tried["budget"]
+    at = next((s for k, s, _ in tried["steps"] if k == budget), math.inf)
+    session.log(f"  {found.work}: {found.label}: {at:.2f} s to the goal")
+    facts = {**process.greeting, **tried, "peak_bytes": alone["peak_bytes"]}
+    rounds = 0 if budget is None else 1 if at > effort.slow else 100
+    once = partial(_once, ask, None if proves else budget)
+    return Entrant(replace(found, facts=facts), once, rounds)
+
+
+def try_iterations(ask: Ask, patience: float) -> dict[str, Any]:
+    """Excess after ever more iterations: the steps (iterations, seconds, excess) of plain calls.
+
+    `budget` is the fewest iterations that reach the goal, None where none did; `cut` says that a
+    next call would have taken longer than `patience` seconds.
+    """
+    steps: dict[int, tuple[float, float]] = {}
+
+    def excess(iterations: int) -> float:
+        told = ask(iterations)
+        steps[iterations] = told["seconds"], told["excess"]
+        return float(told["excess"]) if told["iterations"] >= iterations else -math.inf
+
+    allowed, cut = 1, False
+    while not cut and excess(allowed) > ENOUGH:
+        cut = FACTOR * steps[allowed][0] > patience
+        allowed = max(allowed + 1, math.ceil(FACTOR * allowed))
+    reached = sorted(k for k, (_, left) in steps.items() if left <= GOAL)
+    budget = reached[0] if reached else None
+    low = max((k for k in steps if budget and k < budget), default=0)
+    while budget and budget > low + 1 and budget > NEAR * low:
+        middle = (low + budget) // 2
+        excess(middle)
+        low, budget = (low, middle) if steps[middle][1] <= GOAL else (middle, budget)
+    ordered = [(k, *steps[k]) for k in sorted(steps)]
+    return {"steps": ordered, "budget": budget, "cut": cut}
+
+
+def _once(ask: Ask, iterations: int | None) -> Sample:
+    told = ask(iterations)
+    facts = {"excess": told["excess"]} | ({"gap": told["gap"]} if told["gap"] is not None else {})
+    # Threads that add in another order may end a trifle above the goal that was just reached.
+    off = told["excess"] > (GOAL if iterations is None else 2 * GOAL)
+    return Sample(
+        told["seconds"], f"{DISAGREES}: {told['excess']:.1e} off" if off else "", facts=facts
+    )
 
 
 def run_paths(task: Problem, rounds: int, session: Session) -> list[Measure]:
@@ -276,38 +255,30 @@ def run_paths(task: Problem, rounds: int, session: Session) -> list[Measure]:
     with ExitStack() as stack:
         entrants = []
         for who in PATHS:
-            process = stack.enter_context(start_solver(who, task, session))
-            process.ask("warm")
-            measure = Measure(task.name, who.key, who.label, facts=process.greeting)
-            entrants.append(Entrant(measure, partial(_run_path, process)))
-        found = time_in_turn(entrants, rounds, session.log, patience=session.patience)
-    for one in found:
+            process = stack.enter_context(start(who, task, session))
+            found = Measure(task.name, who.key, who.label, facts=process.greeting)
+            entrants.append(Entrant(found, partial(_run_path, process)))
+        measures = time_in_turn(entrants, rounds, session.log, patience=session.patience)
+    for one in measures:
         if one.refused:
             raise WorkerError(one.refused)
-    return found
+    return measures
 
 
 def _run_path(process: Process) -> Sample:
     told = process.ask("run")
-    facts = {"passes": told["passes"], "peak_bytes": told["peak_bytes"]}
-    if "gaps" in told:
-        facts["gap"] = max(told["gaps"])
-    return Sample(told["seconds"], facts=facts)
-
-
-def ratio(part: Part, found: Measure) -> float | None:
-    """Median over rounds of a contender's time to the goal / onelayer's time to its proof."""
-    return median_ratio(found, part.find(ONELAYER, found.work))
+    return Sample(told["seconds"], facts={**told["answer"], "peak_bytes": told["peak_bytes"]})
 
 
 def least_ratio(part: Part, found: Measure) -> float | None:
-    """The ratio; where the goal was not reached in time, what it must at least be.
+    """Median over rounds of a contender's time to the goal / onelayer's time to its proof.
 
-    Nothing for a solver that ended by itself before the goal: no time would be enough.
+    Where the goal was not reached in time, what it must at least be; nothing for a solver that
+    ended by itself before the goal: no time would be enough.
     """
     ours, steps = part.find(ONELAYER, found.work), found.facts.get("steps")
     if found.seconds or not found.facts.get("cut") or not steps or not ours or not ours.median:
-        return ratio(part, found)
+        return median_ratio(found, ours)
     return float(max(seconds for _, seconds, _ in steps) / ours.median)
 
 
@@ -326,8 +297,7 @@ def peer_ratio(keys: Sequence[str], l2: float, record: Record) -> float | None:
 def path_ratio(record: Record) -> float | None:
     """Median over rounds of the time of onelayer's whole path / one default scikit-learn fit."""
     part = record.get("optimum")
-    found = [part.find(who.key, "all") for who in PATHS] if part else [None, None]
-    return median_ratio(*found)
+    return median_ratio(*(part.find(who.key, "all") for who in PATHS)) if part else None
 
 
 def max_memory(record: Record) -> float | None:
@@ -349,20 +319,23 @@ def title_of(part: Part, work: str) -> str:
 
 
 def render(part: Part, folder: Path) -> list[str]:
-    """The picture, a table for each λ and one for the path, and how J* was confirmed."""
-    works = [one["work"] for one in part.facts["optima"]]
+    """A picture and a table for each λ, a table for the path, and how J* was confirmed."""
     shown = []
-    if any(m.facts.get("steps") for m in part.measures):
-        chart.save(_chart(part, works), folder, "time-to-optimum")
-        shown = [picture(_words(part, works), "time-to-optimum")]
-    tables = []
-    for work in works:
-        rows = [row for m in part.of(work) for row in _rows(part, m)]
-        tables += [f"### {title_of(part, work)}", table(HEAD, [*rows, *absent_rows(part)])]
+    for number, one in enumerate(part.facts["optima"], start=1):
+        found = part.of(one["work"])
+        title = title_of(part, one["work"])
+        watched = [m for m in found if m.facts.get("steps")]
+        rows = [row for m in found for row in _rows(part, m)]
+        shown += [f"### {title}", table(HEAD, [*rows, *absent_rows(part)])]
+        if watched:
+            times = ", ".join(f"{m.label} {m.median:.3g} s" for m in watched if m.median)
+            drawn = _chart(f"time-to-optimum-{number}", title, watched)
+            words = f"Excess over J* against time, {title}. Time to 1e-6: {times}."
+            shown.append(picture(drawn, words, folder))
     if paths := [_path_row(m) for m in part.of("all")]:
-        tables += [f"### {title_of(part, 'all')}", table(PATH_HEAD, paths)]
+        shown += [f"### {title_of(part, 'all')}", table(PATH_HEAD, paths)]
     optima = "\n".join(_confirmed(part, one) for one in part.facts["optima"])
-    return ["## Time to the optimum", *shown, *tables, method("optimum"), optima]
+    return ["## Time to the optimum", *shown, method("optimum"), optima]
 
 
 def _rows(part: Part, found: Measure) -> list[list[str]]:
@@ -370,22 +343,19 @@ def _rows(part: Part, found: Measure) -> list[list[str]]:
     if found.refused:
         return [[found.label, found.refused]]
     sizes = [megabytes(facts["x_bytes"]), megabytes(facts["peak_bytes"])]
+    times = least_ratio(part, found)
     if not found.seconds:
         k, seconds, excess = min(facts["steps"], key=lambda step: step[2], default=(0, 0, math.inf))
-        least = least_ratio(part, found)
         words = "not reached" if facts["cut"] else "gave up"
         return [[found.label, f"{words}: {excess:.1e} after {seconds:.1f} s", "",
-                 f"> {least:.1f}" if least else "", str(k), "", *sizes]]  # fmt: skip
-    times, budget = ratio(part, found), str(facts["budget"])
-    row = [found.label, spread_text(found.seconds), str(len(found.seconds)),
-           f"{times:.1f}" if times else "", budget, f"{facts['excess']:.1e}", *sizes]  # fmt: skip
-    if found.who != ONELAYER:
-        return [row]
-    row[0], row[4] = f"{found.label}, the gap of 1e-6 proven", ""
-    reached = found.series.get("reached", ())
-    there = [f"{found.label}, the iterate was there", spread_text(reached), str(len(reached)), "",
-             budget]  # fmt: skip
-    return [row, there] if reached else [row]
+                 f"> {times:.1f}" if times else "", str(k), "", *sizes]]  # fmt: skip
+    budget, proof = str(facts["budget"]), f"{found.label}, the gap of 1e-6 proven"
+    ours = found.who == ONELAYER
+    row = [proof if ours else found.label, spread_text(found.seconds), str(len(found.seconds)),
+           f"{times:.1f}" if times else "", "" if ours else budget, f"{facts['excess']:.1e}",
+           *sizes]  # fmt: skip
+    there = [f"{s:.3f}" for k, s, _ in facts["steps"] if ours and k == facts["budget"]]
+    return [row, *([f"{found.label}, told when to stop", s, "1", "", budget] for s in there)]
 
 
 def _path_row(found: Measure) -> list[str]:
@@ -420,91 +390,24 @@ def _confirmed(part: Part, one: dict[str, Any]) -> str:
             f"{one['gap']:.0e} of it{other}")  # fmt: skip
 
 
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LOW, HIGH = 1e-8, 1.0
 
 
-def _chart(part: Part, works: Sequence[str]) -> Any:
-    import altair as alt
-
-    drawn = [_panel(part, work, left=i % 2 == 0, low=i + 2 >= len(works))
-             for i, work in enumerate(works)]  # fmt: skip
-    rows = [alt.hconcat(*drawn[i : i + 2], spacing=30) for i in range(0, len(drawn), 2)]
-    title = alt.TitleParams(
-        "How far above the optimum, against time",
-        subtitle=[
-            "Relative excess of the cost over J*, judged in float64. One watched solution each, "
-            "the clock stopped while it is looked at.",
-            "◆ onelayer's plain call has ended, a gap of 1e-6 proven. Peers prove nothing.",
-        ],
-        anchor="start",
-        offset=14,
-    )
-    whole = alt.vconcat(*rows, spacing=20).resolve_scale(color="shared", strokeWidth="shared")
-    return whole.properties(title=title)
-
-
-def _panel(part: Part, work: str, *, left: bool, low: bool) -> Any:
-    import altair as alt
-
-    found = [m for m in part.of(work) if m.facts.get("steps")]
-    # Panels of the same rows have the same axis: what a smaller λ costs is seen.
-    same = [m for m in part.measures if m.work.split(" ")[0] == work.split(" ")[0]]
-    seconds = [row["s"] for m in same for row in _best_so_far(m)]
-    ends = min(seconds) / 1.3, max(seconds) * 1.3
-    x = chart.log_axis(alt.X("s:Q", title="seconds" if low else None), *ends)
-    ticks = chart.log_ticks(LOW, HIGH)[::2]
-    labels = " : ".join(f"datum.value < {1.01 * tick} ? '{_power(tick)}'" for tick in ticks)
-    y = chart.log_axis(alt.Y("excess:Q", title="excess / J*" if left else None), LOW, HIGH,
-                       values=ticks, labelExpr=f"{labels} : ''")  # fmt: skip
-    present = {m.label for m in part.measures if m.facts.get("steps")}
-    shown = [s.label for s in SOLVERS if s.label in present]
-    colour = alt.Color("who:N", title=None).scale(
-        domain=shown, range=[chart.COLOURS[label] for label in shown]
-    )
-    colour = colour.legend(orient="top", columns=4, symbolType="stroke", symbolStrokeWidth=3,
-                           symbolSize=420, padding=0, offset=12)  # fmt: skip
-    data = alt.Chart(alt.InlineData(values=[row for m in found for row in _best_so_far(m)]))
-    proofs = [{"s": m.median, "excess": max(m.facts["excess"], 1.5 * LOW), "who": m.label}
-              for m in found if "gap" in m.facts and m.seconds]  # fmt: skip
-    goal = alt.Chart(alt.InlineData(values=[{"excess": GOAL}]))
-    width = alt.condition("datum.who == 'onelayer'", alt.value(3.4), alt.value(2.0))
-    layers = alt.layer(
-        goal.mark_rule(color=chart.FAINT, strokeDash=[4, 4], strokeWidth=1.2).encode(y=y),
-        data.mark_line(clip=True).encode(
-            x=x, y=y, color=colour, strokeWidth=width, order="s:Q", detail="who:N"
-        ),
-        alt.Chart(alt.InlineData(values=proofs))
-        .mark_point(shape="diamond", filled=True, size=190, opacity=1, stroke="white")
-        .encode(x=x, y=y, color=colour),
-    )
-    heading = alt.TitleParams(title_of(part, work), fontSize=13, color=chart.INK,
-                              fontWeight="normal", anchor="start", offset=8)  # fmt: skip
-    return layers.properties(width=330, height=230, title=heading)
-
-
-def _power(tick: float) -> str:
-    """A power of ten where it is small: 10⁻⁶."""
-    exponent = round(math.log10(tick))
-    return f"10{str(exponent).translate(RAISED)}" if tick < 0.005 else f"{tick:g}"
-
-
-def _best_so_far(found: Measure) -> list[dict[str, Any]]:
-    """The best excess at each time, down to just below the picture's floor."""
-    rows, best = [], math.inf
-    for _, seconds, excess in found.facts.get("steps", ()):
-        best = min(best, max(excess, LOW / 2))
-        if seconds > 0.0:
-            rows.append({"who": found.label, "s": seconds, "excess": best})
-    return rows
-
-
-def _words(part: Part, works: Sequence[str]) -> str:
-    said = []
-    for work in works:
-        times = [f"{m.label} {m.median:.3g} s" for m in part.of(work) if m.median]
-        said.append(f"{title_of(part, work)}: {', '.join(times)}")
-    return f"Excess over J* against time, both axes logarithmic. Time to 1e-6: {'; '.join(said)}."
+def _chart(name: str, title: str, found: Sequence[Measure]) -> Chart:
+    """Excess against time; the ring is where onelayer's plain call has ended, with its proof."""
+    curves, ring = [], None
+    for i, m in enumerate(found):
+        times, excesses = np.array(sorted((s, e) for _, s, e in m.facts["steps"] if s > 0)).T
+        best = np.minimum.accumulate(np.maximum(excesses, LOW))
+        curves.append(Curve(m.label, times.tolist(), best.tolist()))
+        if m.who == ONELAYER and m.median:
+            ring = i, m.median, max(m.facts["excess"], 1.5 * LOW)
+    ends = min(curve.x[0] for curve in curves) / 1.3, max(curve.x[-1] for curve in curves) * 1.3
+    powers = tuple(float(f"1e{power}") for power in range(-8, 1, 2))
+    x = Axis("seconds", log=True, domain=ends)
+    y = Axis("excess / J*", log=True, domain=(LOW, HIGH), ticks=powers)
+    marks = Marks(ring=ring, levels=(Level(GOAL, "the goal"),))
+    return line_chart(name, f"How far above the optimum: {title}", "", x, y, curves, marks=marks)
 
 
 def _target(peer: str, asked: float, keys: Sequence[str], l2: float) -> Target:

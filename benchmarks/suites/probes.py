@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 from benchmarks.harness.oracle import compare, expect
 from benchmarks.harness.page import MEGABYTE, Target, megabytes, method, spread_text, table
-from benchmarks.harness.problem import Answer, Data, Problem, Setting
+from benchmarks.harness.problem import Answer, Data, Problem, Setting, l2_path
 from benchmarks.harness.processes import Process
 from benchmarks.harness.record import Check, Measure, Part, Record, median_ratio
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
 from benchmarks.harness.worker import timed
-from benchmarks.peers.solving import l2_path
 from onelayer import Run, load, solve, solve_path, sweep, train
 from onelayer.data import Dataset, Splits
 from onelayer.engines import make_engine

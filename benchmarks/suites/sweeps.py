@@ -6,15 +6,15 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from statistics import median
 
-from benchmarks.harness import chart
 from benchmarks.harness.page import MEGABYTE, Target, picture
 from benchmarks.harness.problem import Problem, Setting, data_folder
 from benchmarks.harness.record import ONELAYER, Measure, Part, Record
 from benchmarks.harness.rounds import Session, Suite
 from benchmarks.peers import contender
 from benchmarks.suites.training import Entry, measure_entries
+from onelayer.report.chart import Axis, Chart, Curve, line_chart
 
 # Noise has no large η to give: at 0.001 no problem of the sweeps jumps over its minimum.
 LEARNING_RATE = 0.001
@@ -26,7 +26,6 @@ AXES = {
 }
 QUICK_AXES = {"R": (1, 4, 16), "D": (256, 1024, 3072), "K": (2, 10, 100), "N": (1000, 5000)}
 NAMES = {"R": "runs trained side by side", "D": "features", "K": "classes", "N": "rows"}
-TIME = "time of one epoch (ms)"
 # Growth is asked to be none; two trainings alike differ by this much (arenas, thread stacks).
 GROWTH_NOISE_MB = 8
 
@@ -69,9 +68,7 @@ def render(part: Part, folder: Path) -> list[str]:
     shown = []
     for axis in NAMES:
         if found := points(part, axis):
-            name = f"time-against-{axis}"
-            chart.save(_chart(axis, found, part.threads), folder, name)
-            shown.append(picture(_words(axis, found), name))
+            shown.append(picture(_chart(axis, found), _words(axis, found, part.threads), folder))
     return ["## How time grows", *shown] if shown else []
 
 
@@ -80,61 +77,42 @@ def _title(axis: str) -> str:
     return f"Time of one epoch against the number of {number}"
 
 
-def _chart(axis: str, found: Sequence[tuple[int, Measure]], threads: int) -> Any:
-    """The dashed line is strict proportionality: for R, that many runs one after another."""
-    import altair as alt
-
-    rows: list[dict[str, Any]] = [{"value": value, "who": m.label, "ms": 1e3 * (m.median or 0),
-             "min": 1e3 * min(m.seconds), "max": 1e3 * max(m.seconds)}
-            for value, m in found]  # fmt: skip
+def _chart(axis: str, found: Sequence[tuple[int, Measure]]) -> Chart:
+    """Medians with their ranges, and strict proportionality: for R, runs one after another."""
+    curves = []
+    for label in dict.fromkeys(m.label for _, m in found):
+        own = sorted((value, m.seconds) for value, m in found if m.label == label)
+        mean, low, high = (
+            [1e3 * pick(seconds) for _, seconds in own] for pick in (median, min, max)
+        )
+        curves.append(Curve(label, [value for value, _ in own], mean, low, high))
+    ours, at = curves[0], 0 if axis == "R" else -1
+    line = [ours.mean[at] * value / ours.x[at] for value in ours.x]
     reference = f"{axis} runs one after another" if axis == "R" else f"proportional to {axis}"
-    ours = sorted((value, 1e3 * (m.median or 0)) for value, m in found if m.who == ONELAYER)
-    at, ms = ours[0] if axis == "R" else ours[-1]
-    lines = [{"value": value, "who": reference, "ms": ms * value / at} for value, _ in ours]
-    labels = list(dict.fromkeys(row["who"] for row in rows))
-    low, high = min(row["min"] for row in rows), max(row["max"] for row in rows)
-    low, high = low / 1.5, high * max(1.5, (high / low) ** 0.22)  # room for the legend above
-    legend = alt.Legend(symbolType="stroke", symbolFillColor="transparent", symbolOpacity=1)
-    colour = alt.Color("who:N", title=None, legend=legend).scale(
-        domain=[*labels, reference],
-        range=[*(chart.COLOURS[label] for label in labels), chart.FAINT],
+    return line_chart(
+        f"time-against-{axis}",
+        _title(axis),
+        "",
+        Axis(f"{axis}, {NAMES[axis]}", log=True, ticks=tuple(map(float, ours.x))),
+        Axis("ms of an epoch", log=True),
+        [*curves, Curve(reference, ours.x, line)],
+        around="range of the rounds",
+        points=True,
     )
-    dash = alt.StrokeDash("who:N", title=None, legend=legend).scale(
-        domain=[*labels, reference], range=[*([1, 0] for _ in labels), [5, 4]]
-    )
-    x = alt.X("value:Q", title=f"{axis}, {NAMES[axis]}")
-    x = x.scale(type="log", nice=False, padding=12)
-    x = x.axis(values=sorted({v for v, _ in found}), labelExpr=chart.GROUPED, grid=False)
-    y = chart.log_axis(alt.Y("ms:Q", title=TIME), low, high)
-    measured = alt.Chart(alt.InlineData(values=rows)).encode(x=x, color=colour)
-    shape = alt.Shape("who:N", legend=None).scale(domain=labels)
-    layers = alt.layer(
-        alt.Chart(alt.InlineData(values=lines)).mark_line(strokeWidth=1.6, clip=True)
-        .encode(x=x, y=y, color=colour, strokeDash=dash),
-        measured.mark_rule(strokeWidth=1.4).encode(y=alt.Y("min:Q", title=TIME), y2="max:Q"),
-        measured.mark_line(strokeWidth=2.2).encode(y=y, strokeDash=dash),
-        measured.mark_point(filled=True, size=46, opacity=1).encode(y=y, shape=shape),
-    )  # fmt: skip
-    base = _problem(axis, 1)
-    letters = {"R": base.runs, "N": base.rows, "D": base.features, "K": base.classes,
-               "B": base.batch_size}  # fmt: skip
-    fixed = ", ".join(
-        f"{k} = {v:,}".replace(",", "\u2009") for k, v in letters.items() if k != axis
-    )
-    n = len(found[0][1].seconds)
-    subtitle = f"{fixed}; median and range of {n}; {threads} threads"
-    title = alt.TitleParams(_title(axis), subtitle=subtitle, anchor="start", offset=12)
-    return layers.properties(width=460, height=290, title=title)
 
 
-def _words(axis: str, found: Sequence[tuple[int, Measure]]) -> str:
-    """First and last point of each contender, in words."""
-    said = []
+def _words(axis: str, found: Sequence[tuple[int, Measure]], threads: int) -> str:
+    """What is held fixed, and first and last point of each contender, in words."""
+    said, base = [], _problem(axis, 1)
     for label in dict.fromkeys(m.label for _, m in found):
         own = sorted((value, m.median or 0.0) for value, m in found if m.label == label)
         (low, first), (high, last) = own[0], own[-1]
         said.append(f"{label}: {1e3 * first:.3g} ms at {low}, {1e3 * last:.3g} ms at {high}")
-    return f"{_title(axis)}, both axes logarithmic. {'; '.join(said)}."
+    letters = {"R": base.runs, "N": base.rows, "D": base.features, "K": base.classes}
+    fixed = ", ".join(f"{letter} = {v:,}" for letter, v in letters.items() if letter != axis)
+    n = len(found[0][1].seconds)
+    return (f"{_title(axis)}, both axes logarithmic ({fixed}, B = {base.batch_size}, {threads} "
+            f"threads, median and range of {n}). {'; '.join(said)}.")  # fmt: skip
 
 
 def max_memory(record: Record) -> float | None:

@@ -1,4 +1,8 @@
-"""Training beside peers: one run, the four settings, a penalty, 64 runs, and 1000 classes."""
+"""Training beside peers: one run, the four settings, a penalty, 64 runs, and 1000 classes.
+
+The suite `phases` says where a step's time goes. It needs an extension built with
+-DONELAYER_PHASE_TIMES=ON; without it only totals are shown.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from typing import Any
 from benchmarks.harness.limits import SGEMM_SIDE, last_level_cache_bytes
 from benchmarks.harness.oracle import Agreement, Oracle, compare
 from benchmarks.harness.page import Target, absent_rows, megabytes, percent, spread_text, table
-from benchmarks.harness.problem import Answer, Problem, Setting, data_folder, read_data
+from benchmarks.harness.problem import Answer, Problem, Setting
 from benchmarks.harness.processes import Process, WorkerError
 from benchmarks.harness.record import (
     CRASHED,
@@ -25,8 +29,8 @@ from benchmarks.harness.record import (
     median_ratio,
 )
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
-from benchmarks.harness.worker import resident_bytes, timed
-from benchmarks.peers import CONTENDERS, Contender, contender
+from benchmarks.peers import CONTENDERS, Contender, Desk, contender, start
+from onelayer import _native
 
 THE_FOUR = (Setting(0.1), Setting(0.01), Setting(0.01, l2=0.1), Setting(0.01, l2=1.0))
 SEEDS_OF_64 = 16
@@ -35,19 +39,13 @@ HEAD = ("contender", "seconds: median (min–max)", "n", "× onelayer", "GFLOP/s
         "of copy", "MB above X")  # fmt: skip
 
 
-class Desk:
-    """Trains one problem in a worker's process."""
+class PhasesDesk(Desk):
+    """Tells the seconds of each phase as well, where they are counted."""
 
-    def __init__(self, who: Contender, problem: Problem, folder: Path, threads: int) -> None:
-        self._prepared = who.prepare(problem, read_data(folder), threads)
-        self.greeting = {"about": self._prepared.about,
-                         "compile_seconds": self._prepared.compile_seconds}  # fmt: skip
-        self._resident = resident_bytes()
-
-    def train(self) -> dict[str, Any]:
-        """Train once: seconds, how far memory rose above what was resident, and the weights."""
-        answer, figures = timed(self._prepared.train, self._resident)
-        return {**figures, "answer": answer}
+    def run(self, **values: Any) -> dict[str, Any]:
+        _native.phase_times()
+        told = super().run(**values)
+        return {**told, "phases": _native.phase_times()}
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,7 @@ class Entry:
     desk: type[Desk] = Desk
 
     def start(self, problem: Problem, session: Session) -> Process:
-        c = session.conditions
-        job = self.contender, problem, data_folder(problem, c.folder), c.threads
-        return Process(self.contender.label, self.desk, *job, conditions=c)
+        return start(self.contender, problem, session, self.desk)
 
 
 def measure_entries(
@@ -84,11 +80,11 @@ def _entrant(session: Session, entry: Entry, oracle: Oracle, stack: ExitStack) -
     found = Measure(problem.name, who.key, who.label)
     try:
         worker = stack.enter_context(entry.start(problem, session))
-        told = worker.ask("train")
+        told = worker.ask("run")
     except WorkerError as error:
         return Entrant(replace(found, refused=f"{CRASHED}: {error}"), lambda: Sample(0.0))
     facts = {
-        **{key: value for key, value in worker.greeting.items() if value},
+        **worker.greeting,
         "flops": problem.flops,
         "bytes_touched": problem.bytes_touched(last_level_cache_bytes()),
         "peak_bytes": told["peak_bytes"],
@@ -96,7 +92,7 @@ def _entrant(session: Session, entry: Entry, oracle: Oracle, stack: ExitStack) -
 
     def train_short(short: Problem) -> Answer:
         with entry.start(short, session) as other:
-            answer: Answer = other.ask("train")["answer"]
+            answer: Answer = other.ask("run")["answer"]
         return answer
 
     refused = ""
@@ -114,7 +110,7 @@ def _train_once(worker: Process, entry: Entry, oracle: Oracle) -> Sample:
     """Train again and compare; measure the limits right before and after where that is wanted."""
     limits = {"sgemm": {"side": entry.sgemm_side}, "copy": {}} if entry.sgemm_side else {}
     before = {name: worker.limit(name, **values) for name, values in limits.items()}
-    told = worker.ask("train")
+    told = worker.ask("run")
     series: dict[str, tuple[float, ...]] = {
         name: (before[name], worker.limit(name, **values)) for name, values in limits.items()
     }
@@ -128,7 +124,7 @@ def _refusal(found: Agreement) -> str:
     return "" if found.agrees else f"{DISAGREES}: its weights are {found.distance:.1e} off"
 
 
-def problems(source: str, *, quick: bool) -> dict[str, Problem]:
+def problems(source: str, *, quick: bool = False) -> dict[str, Problem]:
     one = Problem("one", source=source, epochs=4 if quick else 40)
     seeds = tuple(replace(s, seed=i) for s in THE_FOUR for i in range(SEEDS_OF_64))
     wide = Problem("wide-float32", rows=20_000, features=1024, classes=1000, batch_size=1024,
@@ -162,6 +158,31 @@ def entries(suite: str, source: str, *, quick: bool) -> list[Entry]:
     ]
 
 
+PHASE_EPOCHS = {"one": 40, "four": 20, "64": 2, "wide-float16": 1, "wide-float32": 1}
+
+
+def measure_phases(session: Session) -> Part:
+    """The training problems on random rows; a share of sgemm compares neighbours in time."""
+    part, known = session.part(instruction_set=_native.instruction_set()), problems("random")
+    for name, epochs in PHASE_EPOCHS.items():
+        problem = replace(known[name], epochs=epochs)
+        entry = Entry(contender(ONELAYER), problem, SGEMM_SIDE, PhasesDesk)
+        part = measure_entries(session, part, [entry], 1 if session.quick else 5)
+    return part
+
+
+def render_phases(part: Part, _: Path) -> list[str]:
+    head = ("case", "seconds: median (min–max)", "n", "GFLOP/s", "of sgemm", "phases")
+    rows = []
+    for m in part.measures:
+        spent = {k.partition(" ")[2]: sum(v) for k, v in m.series.items() if k.startswith("phase")}
+        total = sum(spent.values())
+        shares = ", ".join(f"{name} {100 * s / total:.1f} %" for name, s in spent.items() if total)
+        rows.append([m.work, m.refused] if m.refused else [m.work, *_speeds(m), shares])
+    about = f"{part.facts['instruction_set']}, {part.threads} threads."
+    return ["## Phases of a step", about, table(head, rows)]
+
+
 def _measure(suite: str, rounds: int, quick_rounds: int, session: Session) -> Part:
     data = "CIFAR-10, data_batch_1" if session.source == "cifar10" else "random bytes"
     wanted = entries(suite, session.source, quick=session.quick)
@@ -184,16 +205,24 @@ def _row(part: Part, found: Measure) -> list[str]:
         return [found.label, found.refused]
     compiled = found.facts.get("compile_seconds")
     ratio = median_ratio(found, part.find(ONELAYER, found.work))
+    seconds, n, speed, of_sgemm = _speeds(found)
     return [
         found.label + (f" (compiling apart: {compiled:.1f} s)" if compiled else ""),
-        spread_text(found.seconds),
-        str(len(found.seconds)),
+        seconds,
+        n,
         f"{ratio:.2f}" if ratio else "",
-        f"{found.facts['flops'] / (found.median or 1) / 1e9:.0f}",
-        percent(found.share("sgemm", "flops")),
+        speed,
+        of_sgemm,
         percent(found.share("copy", "bytes_touched")),
         megabytes(found.facts["peak_bytes"]),
     ]
+
+
+def _speeds(found: Measure) -> list[str]:
+    """Seconds, their number, GFLOP/s, and the share of sgemm."""
+    speed = found.facts["flops"] / (found.median or 1) / 1e9
+    share = percent(found.share("sgemm", "flops"))
+    return [spread_text(found.seconds), str(len(found.seconds)), f"{speed:.0f}", share]
 
 
 def agreement_text(record: Record) -> str:
@@ -280,3 +309,5 @@ WIDE = _suite(
     (_sgemm("wide, float16 X", 80, "wide", "wide-float16"),
      _sgemm("wide, float32 X", 80, "wide", "wide-float32")),
 )  # fmt: skip
+PHASES = Suite("phases", "where a step's time goes (an extension with phase times)",
+               measure_phases, render_phases, in_whole=False)  # fmt: skip

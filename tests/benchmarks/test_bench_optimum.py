@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,96 +10,61 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.harness import chart
+from benchmarks.harness import page
 from benchmarks.harness.page import table
 from benchmarks.harness.problem import Problem, Setting, make_data
-from benchmarks.harness.processes import Process, WorkerError
+from benchmarks.harness.processes import WorkerError
 from benchmarks.harness.record import ONELAYER, Measure, Part
 from benchmarks.harness.rounds import Session
-from benchmarks.peers import INTELEX, LBFGS, LBFGS32, SOLVERS, solver
-from benchmarks.peers.solving import Floats, Seen, Watch, climb
+from benchmarks.peers import INTELEX, LBFGS, LBFGS32, SOLVERS, Desk, solver
 from benchmarks.suites import optimum
 from benchmarks.suites.optimum import (
-    Desk,
     Effort,
     Judge,
     make_tasks,
     run_paths,
     solve_task,
     too_large,
+    try_iterations,
 )
 from onelayer.objective.loss import cost
 
 TINY = Problem("batch", 90, 12, source="picture", settings=(Setting(l2=0.1),))
 TWO = (Setting(l2=0.1), Setting(l2=0.01))
-ZERO = np.zeros((2, 3))
 
 
-def _watch(**changes: float) -> Watch:
-    """The excess of an iterate is its first weight."""
-    limits = {"goal": 1e-3, "enough": 1e-6, "patience": math.inf, **changes}
-    return Watch(lambda W, b: float(W[0, 0]), **limits)
+def _halving(asked: list[int], seconds: float = 0.0, most: int = 10**9) -> Callable[..., Any]:
+    """A solver whose excess halves with every iteration, up to its most."""
+
+    def ask(iterations: int) -> dict[str, float]:
+        asked.append(iterations)
+        done = min(iterations, most)
+        return {"iterations": done, "seconds": seconds * iterations, "excess": 0.5**done}
+
+    return ask
 
 
-def _iterate(k: int) -> Floats:
-    return ZERO + 0.5**k
+def test_the_fewest_iterations_that_reach_the_goal_are_found() -> None:
+    asked: list[int] = []
+    tried = try_iterations(_halving(asked), patience=9.0)
+    assert tried["budget"] == 20  # 2⁻²⁰ < 1e-6 < 2⁻¹⁹
+    assert not tried["cut"]
+    assert tried["steps"] == [(k, 0.0, 0.5**k) for k in sorted(asked)]
+    assert len(asked) == len(set(asked))
+    assert min(excess for *_, excess in tried["steps"]) <= optimum.ENOUGH
 
 
-def test_the_watch_finds_the_first_iterate_that_is_good_enough() -> None:
-    watch, k = _watch(), 0
-    while not watch.see(k := k + 1, _iterate(k), ZERO[0]):
-        pass
-    assert watch.budget == 10  # 2⁻¹⁰ < 1e-3 < 2⁻⁹
-    assert 20 <= k <= 24  # 2⁻²⁰ < 1e-6, and not every iterate is judged
-    assert [s.iterations for s in watch.steps] == sorted({s.iterations for s in watch.steps})
-    assert all(s.excess == 0.5**s.iterations for s in watch.steps)
+def test_no_call_is_made_that_would_take_longer_than_the_patience() -> None:
+    asked: list[int] = []
+    tried = try_iterations(_halving(asked, seconds=1.0), patience=7.0)
+    assert (tried["budget"], tried["cut"], max(asked)) == (None, True, 5)
 
 
-def test_the_watch_keeps_an_iterate_that_is_changed_afterwards() -> None:
-    watch, W = _watch(), ZERO + 1.0
-    watch.see(5, W, ZERO[0], seconds=2.5)
-    W += 7.0
-    assert watch.steps == [(5, 2.5, 1.0)]
-
-
-def test_the_clock_stands_still_while_an_iterate_is_judged() -> None:
-    def slow(W: Floats, b: Floats) -> float:
-        time.sleep(0.05)
-        return 1.0
-
-    watch = Watch(slow, goal=1e-3, enough=1e-6, patience=math.inf)
-    watch.start()
-    for k in range(1, 5):
-        watch.see(k, ZERO, ZERO[0])
-    assert watch.steps[-1].seconds < 0.05
-
-
-def test_the_last_iterate_is_judged_though_nobody_asked_for_more() -> None:
-    watch = _watch()
-    for k in range(1, 11):
-        watch.see(k, _iterate(k), ZERO[0])
-    watch.finish()
-    watch.finish()
-    assert (watch.steps[-1].iterations, watch.steps[-1].excess) == (10, 0.5**10)
-    assert watch.budget == 10
-
-
-def test_the_watch_loses_its_patience() -> None:
-    watch = _watch(patience=3.0)
-    assert not watch.see(1, _iterate(0), ZERO[0], seconds=2.0)
-    assert watch.see(2, _iterate(0), ZERO[0], seconds=3.1)
-    assert watch.budget is None
-
-
-def test_climbing_ends_where_the_solver_gives_no_more() -> None:
-    asked = []
-
-    def stuck(allowed: int) -> Seen:
-        asked.append(allowed)
-        return Seen(min(allowed, 4), 0.1 * allowed, ZERO + 1.0, ZERO[0])
-
-    climb(stuck, _watch())
-    assert asked == [1, 2, 3, 4, 5]
+def test_trying_ends_where_the_solver_gives_no_more() -> None:
+    asked: list[int] = []
+    tried = try_iterations(_halving(asked, most=4), patience=9.0)
+    assert (tried["budget"], tried["cut"]) == (None, False)
+    assert max(asked) == 5
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +84,7 @@ def test_the_judge_counts_the_oracles_cost(judge: Judge, monkeypatch: pytest.Mon
 def test_the_reference_is_below_every_model_nearby(judge: Judge) -> None:
     from sklearn.linear_model import LogisticRegression
 
-    least, gap = judge.reference(0.1)
+    least, gap = judge.reference(0.1).values()
     assert 0 <= gap <= 1e-10
     model = LogisticRegression(C=1 / (2 * 0.1 * 90), tol=1e-12, max_iter=10_000)
     model.fit(judge.data.X / 255, judge.data.y)
@@ -153,33 +116,23 @@ class Here:
 def here(monkeypatch: pytest.MonkeyPatch) -> type[Here]:
     """Workers in this process: no time for starting them; the real ones are tested by rounds."""
     monkeypatch.setenv("ONELAYER_BENCHMARK_ENGINE", "reference")
-    monkeypatch.setattr(optimum, "Process", Here)
-    monkeypatch.setattr(optimum, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr("benchmarks.peers.Process", Here)
     monkeypatch.setattr(Here, "dies", "")
     return Here
 
 
 @pytest.mark.usefixtures("here")
-def test_solvers_are_watched_and_then_timed(session: Session) -> None:
+def test_solvers_are_tried_and_then_timed(session: Session) -> None:
     chosen = [s for s in SOLVERS if s.package in ("onelayer", "sklearn")]
-    [(_, least, found)] = solve_task(TINY, chosen, Effort(2, 1, 20.0), session)
+    [(least, found)] = solve_task(TINY, chosen, Effort(2, 1, 20.0), session)
     assert [m.who for m in found] == [s.key for s in chosen]
     assert all(len(m.seconds) == 2 and m.facts["excess"] <= 1e-6 for m in found)
     ours = found[0]
     assert ours.facts["gap"] <= 1e-6
-    reached = ours.series["reached"]
-    assert all(at <= whole for at, whole in zip(reached, ours.seconds, strict=True))
     assert not any("gap" in m.facts for m in found[1:])
     assert min(e for m in found for *_, e in m.facts["steps"]) > -1e-9
     assert least["gap"] <= 1e-10
     assert not any(m.facts["cut"] for m in found)
-
-
-def test_a_worker_s_process_solves_as_the_desk_does(session: Session) -> None:
-    with optimum.start_solver(solver(LBFGS32), TINY, session) as worker:
-        assert isinstance(worker, Process)
-        told = worker.ask("trace", l2=0.1, optimum=1.0, patience=0.0)
-    assert told["cut"]
 
 
 def test_a_peer_that_crashes_is_named_and_the_others_go_on(
@@ -259,7 +212,7 @@ OPTIMUM = Part(
     facts={"titles": {"batch": "a batch", "all": "all rows"},
            "optima": ({"work": WORK, "optimum": 1.75, "gap": 1e-11},)},
     measures=(
-        replace(_solved(ONELAYER, (0.5, 1.0, 0.5), gap=9e-7), series={"reached": (0.3, 0.6)}),
+        _solved(ONELAYER, (0.5, 1.0, 0.5), gap=9e-7),
         _solved(LBFGS, (20.0, 21.0, 22.0)),
         _solved(LBFGS32, (15.0, 20.0, 16.0)),
         Measure(WORK, "sklearn-newton", "newton", refused="does not fit"),
@@ -281,7 +234,7 @@ def _page(part: Part) -> str:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of pictures, which are not drawn; their words are on the page."""
     names: list[str] = []
-    monkeypatch.setattr(chart, "save", lambda picture, folder, name: names.append(name))
+    monkeypatch.setattr(page, "save_chart", lambda chart, folder: names.append(chart.name))
     return names
 
 
@@ -294,7 +247,6 @@ def test_the_faster_of_float64_and_float32_is_the_one_to_beat() -> None:
 def test_who_was_cut_off_is_slower_by_at_least_the_time_it_took() -> None:
     torch = OPTIMUM.find("torch-lbfgs", WORK)
     assert torch is not None
-    assert optimum.ratio(OPTIMUM, torch) is None
     assert optimum.least_ratio(OPTIMUM, torch) == pytest.approx(9.0 / 0.5)
 
 
@@ -318,15 +270,15 @@ def test_figures_of_the_path_and_of_memory_and_targets_from_them() -> None:
 def test_the_page_says_who_did_not_fit_who_is_absent_and_who_did_not_get_there(
     drawn: Sequence[str],
 ) -> None:
-    page = _page(OPTIMUM.with_([GAVE_UP]))
-    assert "| newton | does not fit |" in page
-    assert "| somebody | not installed (pip install some-body) |" in page
-    assert "not reached: 2.0e-06 after 9.0 s" in page
-    assert "gave up: 3.0e-05 after 2.0 s" in page
-    assert drawn == ["time-to-optimum"]
-    assert "Time to 1e-6: a batch, λ = 0.1: onelayer 0.5 s" in page
-    assert "](benchmarks/time-to-optimum.png)" in page
-    assert table(optimum.PATH_HEAD, []).splitlines()[0] in page
-    for block in page.split("\n\n"):
+    text = _page(OPTIMUM.with_([GAVE_UP]))
+    assert "| newton | does not fit |" in text
+    assert "| somebody | not installed (pip install some-body) |" in text
+    assert "not reached: 2.0e-06 after 9.0 s" in text
+    assert "gave up: 3.0e-05 after 2.0 s" in text
+    assert drawn == ["time-to-optimum-1"]
+    assert "a batch, λ = 0.1. Time to 1e-6: onelayer 0.5 s" in text
+    assert "](benchmarks/time-to-optimum-1.png)" in text
+    assert table(optimum.PATH_HEAD, []).splitlines()[0] in text
+    for block in text.split("\n\n"):
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1

@@ -28,7 +28,7 @@ def expected(data: Data) -> Expected:
 
 
 def test_the_numpy_loop_agrees_last_smaller_batch_included(data: Data, expected: Expected) -> None:
-    agreement = compare(numpy_loop.prepare(PROBLEM, data, 1).train(), expected)
+    agreement = compare(numpy_loop.prepare(PROBLEM, data, 1).run(), expected)
     assert agreement.agrees
     assert agreement.runs == 3
 
@@ -37,15 +37,15 @@ def test_onelayer_agrees_from_bytes_and_from_floats(
     data: Data, expected: Expected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONELAYER_BENCHMARK_ENGINE", "reference")
-    assert compare(onelayer_engine.prepare(PROBLEM, data, 1).train(), expected).agrees
+    assert compare(onelayer_engine.prepare(PROBLEM, data, 1).run(), expected).agrees
     half = replace(PROBLEM, dtype="float16", settings=SETTINGS[:1])
     rows = make_data(half)
-    assert compare(onelayer_engine.prepare(half, rows, 1).train(), expect(half, rows)).agrees
+    assert compare(onelayer_engine.prepare(half, rows, 1).run(), expect(half, rows)).agrees
 
 
 def test_training_twice_gives_the_same_answer(data: Data) -> None:
     ready = numpy_loop.prepare(PROBLEM, data, 1)
-    np.testing.assert_array_equal(ready.train().W, ready.train().W)
+    np.testing.assert_array_equal(ready.run().W, ready.run().W)
 
 
 def _changed(**changes: float) -> Callable[[Data], Answer]:
@@ -91,7 +91,7 @@ def test_a_slightly_wrong_training_is_refused(
 
 
 def test_nan_is_refused(data: Data, expected: Expected) -> None:
-    answer = numpy_loop.prepare(PROBLEM, data, 1).train()
+    answer = numpy_loop.prepare(PROBLEM, data, 1).run()
     answer.W[1, 0, 0] = np.nan
     assert not compare(answer, expected).agrees
 
@@ -99,7 +99,7 @@ def test_nan_is_refused(data: Data, expected: Expected) -> None:
 def test_only_chosen_runs_are_compared_and_they_are_the_right_ones(data: Data) -> None:
     two = expect(PROBLEM, data, max_runs=2)
     assert two.positions.tolist() == [0, 2]
-    answer = numpy_loop.prepare(PROBLEM, data, 1).train()
+    answer = numpy_loop.prepare(PROBLEM, data, 1).run()
     assert compare(answer, two).runs == 2
     swapped = Answer(answer.W[::-1], answer.b[::-1])
     assert not compare(swapped, two).agrees

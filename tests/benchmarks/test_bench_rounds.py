@@ -13,9 +13,9 @@ from benchmarks.harness.problem import Answer, Problem, Setting, data_folder, in
 from benchmarks.harness.processes import Conditions, Process, WorkerError
 from benchmarks.harness.record import Measure
 from benchmarks.harness.rounds import Entrant, Sample, Session, time_in_turn
-from benchmarks.peers import Contender, contender
+from benchmarks.peers import Contender, Desk, contender
 from benchmarks.suites import training
-from benchmarks.suites.training import Desk, Entry, measure_entries
+from benchmarks.suites.training import Entry, measure_entries
 
 PROBLEM = Problem("tiny", rows=60, features=30, classes=3, batch_size=20, epochs=2)
 NUMPY, ONELAYER = contender("numpy"), contender("onelayer")
@@ -105,7 +105,7 @@ def test_a_chaotic_run_is_held_to_its_first_steps(session: Session) -> None:
 def test_a_worker_gives_the_weights_and_limits_of_its_own_process(
     worker: Process,
 ) -> None:
-    told = worker.ask("train")
+    told = worker.ask("run")
     assert told["seconds"] > 0
     assert told["peak_bytes"] >= 0
     assert told["answer"].W.shape == initial_weights(PROBLEM).W.shape
@@ -116,7 +116,7 @@ def test_a_worker_gives_the_weights_and_limits_of_its_own_process(
 def test_processor_time_is_that_of_the_work_alone(session: Session) -> None:
     fixed = replace(session.conditions, processor_time=True)
     with _start(NUMPY, fixed) as process:
-        assert process.ask("train")["seconds"] < 5.0
+        assert process.ask("run")["seconds"] < 5.0
 
 
 def test_a_worker_that_dies_or_is_late_says_who_it_was(worker: Process, session: Session) -> None:
