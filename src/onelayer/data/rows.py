@@ -70,6 +70,14 @@ class Rows:
         counts = np.bincount(self.labels, weights=self.row_weights, minlength=classes)
         return np.asarray(counts / self.mass)
 
+    def scaled(self, dtype: str = "float64") -> NDArray[np.floating]:
+        """The rows that a full pass visits, converted and scaled, as a new array."""
+        chosen = slice(None) if self.index is None else self.index
+        rows: NDArray[np.floating] = self.X[chosen].astype(dtype)
+        rows *= self.scale.astype(dtype)
+        rows += self.offset.astype(dtype)
+        return rows
+
     def part(self, start: int, stop: int) -> Rows:
         """Rows `start` to `stop` of those that a full pass visits; X is not copied."""
         if self.index is not None:

@@ -248,13 +248,9 @@ class _Sample:
     @property
     def variance(self) -> float:
         """Σ over the features of their variances."""
-        total, float32 = 0.0, np.float32
-        scale, offset = self._rows.scale.astype(float32), self._rows.offset.astype(float32)
+        total = 0.0
         for start in range(0, self.count, TILE_ROWS):
-            part = self._rows.part(start, start + TILE_ROWS)
-            tile = part.X[part.index].astype(float32)
-            tile *= scale
-            tile += offset
+            tile = self._rows.part(start, start + TILE_ROWS).scaled("float32")
             squares = np.einsum("nd,nd->n", tile, tile)
             fractions = self._fractions[start : start + TILE_ROWS]
             total += float(np.einsum("n,n->", squares, fractions))

@@ -273,9 +273,7 @@ def _largest_row(rows: Rows) -> float:
     """maxᵢ ‖x̃ᵢ‖² of the scaled rows with a 1 appended, each times its weight over the mean."""
     largest, weights = 0.0, rows.row_weights
     for place, tile in tiles(rows, LENGTH_ROWS):
-        scaled = tile.X[slice(None) if tile.index is None else tile.index].astype(np.float32)
-        scaled *= rows.scale.astype(np.float32)
-        scaled += rows.offset.astype(np.float32)
+        scaled = tile.scaled("float32")
         lengths = np.einsum("nd,nd->n", scaled, scaled) + 1.0
         if weights is not None:
             lengths *= weights[place] * (rows.count / rows.mass)

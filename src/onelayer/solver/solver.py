@@ -194,7 +194,9 @@ class Solver:
         cheap = rows.count * rows.X.shape[1] * classes < FLOAT64_PRODUCTS
         small = _is_small(rows, classes)
         self._dtype = "float64" if cheap or small else "float32"
-        self._dense = _scaled_rows(self._centred) if small else None
+        # The centred rows with a 1 appended.
+        ones = np.ones((rows.count, 1))
+        self._dense = np.concatenate([self._centred.scaled(), ones], axis=1) if small else None
         self._pairs: list[Pair] = []
         self._target = Target(l2=0.0)
         self._passes = 0
@@ -321,18 +323,10 @@ def _is_small(rows: Rows, classes: int) -> bool:
     return bool(quick and rows.count * unknowns <= MAX_COPIED)
 
 
-def _scaled_rows(rows: Rows) -> Float64:
-    """The scaled rows with a 1 appended: shape (N, D + 1), float64."""
-    scaled = np.ones((rows.count, rows.X.shape[1] + 1))
-    chosen = rows.X[:] if rows.index is None else rows.X[rows.index]
-    scaled[:, :-1] = chosen.astype(np.float64) * rows.scale + rows.offset
-    return scaled
-
-
 def _hessian(
     engine: Engine, X: Float64, at: Float64, penalty: Penalty, weights: Float64 | None
 ) -> Float64:
-    """The Hessian at a point (K, D + 1), for `_scaled_rows` X (N, D + 1) and their weights (N,)."""
+    """The Hessian at a point (K, D + 1), of rows X (N, D + 1) and their weights (N,)."""
     K, width = at.shape
     P = softmax(outer_product(engine, X, at))
     # One product for all pairs of classes, and one more for each class with itself.
