@@ -16,9 +16,9 @@ from onelayer.data.scaling import fit_scaling
 from onelayer.engines import ENGINE_NAMES, State, Trainer, make_engine
 from onelayer.training.loop import initial_weights, steps_of_epoch, train
 from onelayer.training.run import Run, method_arrays
-from tests.engines.test_engines import methods, run_engine
+from tests.engines.test_engines import run_engine
 from tests.made_data import make_dataset, make_splits
-from tests.trajectories import mirrored
+from tests.trajectories import methods, mirrored
 
 engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
 DATASET = make_dataset(41, seed=5)

@@ -17,14 +17,16 @@ arrays of `Method` that it reads, and its step in each engine; nothing else name
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
+
+Float64 = NDArray[np.float64]
 
 
 class Weights(NamedTuple):
@@ -37,6 +39,10 @@ class Weights(NamedTuple):
         """Copies of the weights of these runs, in this order."""
         chosen = list(positions)
         return Weights(self.W[chosen], self.b[chosen])
+
+    def copy(self) -> Weights:
+        """A copy in C order, b in the type of W."""
+        return Weights(*(np.array(part, self.W.dtype, order="C") for part in self))
 
 
 # Slots: what steps remember beside the weights.
@@ -54,7 +60,7 @@ class State:
     """
 
     weights: Weights
-    slots: Mapping[str, Weights] = field(default_factory=dict)
+    slots: dict[str, Weights] = field(default_factory=dict)
 
     @property
     def model(self) -> Weights:
@@ -65,6 +71,12 @@ class State:
         """The state of these runs, in this order."""
         slots = {name: slot.of(positions) for name, slot in self.slots.items()}
         return State(self.weights.of(positions), slots)
+
+    def copy(self, slots: Sequence[str] = ()) -> State:
+        """A copy with these slots as well; those that are missing begin at zero."""
+        copied = {name: slot.copy() for name, slot in self.slots.items()}
+        zeros = {n: Weights(*map(np.zeros_like, self.weights)) for n in slots if n not in copied}
+        return State(self.weights.copy(), copied | zeros)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,35 +205,6 @@ class Trainer(Protocol):
         """A copy of the state, from which `begin` resumes bit for bit."""
 
 
-class Engine(Protocol):
-    """Arithmetic for a grid of runs."""
-
-    @property
-    def name(self) -> str:
-        """The name a user chooses it by."""
-
-    def describe(self) -> dict[str, str]:
-        """What may change the last bits of a result: library, instruction set, threads."""
-
-    def begin(self, state: State, method: Method) -> Trainer:
-        """Start R runs from a copy of their state, or resume them.
-
-        The dtype of the weights, float32 or float64, is the arithmetic type.
-        """
-
-    def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
-        """Mean cross-entropy over all rows and its gradient, without the penalty, in one pass."""
-
-    def scores(self, rows: Rows, weights: Weights) -> NDArray[np.floating]:
-        """Scores W x + b of every row, shape (R, N, K), in the type of the weights."""
-
-    def weighted_sums(self, rows: Rows, factors: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Σ over rows of factors (R, N, K) times the scaled row, shape (R, K, D)."""
-
-
-Float64 = NDArray[np.float64]
-
-
 class Mixture(NamedTuple):
     """p̃ = (1 − t) p + t q, which makes mean probabilities equal to the class frequencies."""
 
@@ -248,9 +231,7 @@ class Judgement(NamedTuple):
 class FixedScores(Protocol):
     """Scores W x of all rows under fixed weights, with any bias; means are by row weight.
 
-    An engine whose arithmetic is away from NumPy's memory answers these questions where the scores
-    are; for other engines `onelayer.solver` answers them from the scores. A row of weight 0 counts
-    for nothing, even where its loss is infinite.
+    A row of weight 0 counts for nothing, even where its loss is infinite.
     """
 
     def moments(self, b: Float64) -> Moments:
@@ -266,9 +247,37 @@ class FixedScores(Protocol):
         """Loss and accuracy of the classifier with bias b."""
 
 
-@runtime_checkable
-class KeepsScores(Protocol):
-    """An engine with `FixedScores` of its own."""
+class Engine(Protocol):
+    """Arithmetic for a grid of runs."""
 
-    def fixed_scores(self, rows: Rows, W: NDArray[np.floating]) -> FixedScores:
-        """Scores of the rows under weights W (K, D), in their type, for questions in float64."""
+    @property
+    def name(self) -> str:
+        """The name a user chooses it by."""
+
+    def describe(self) -> dict[str, str]:
+        """What may change the last bits of a result: library, instruction set, threads."""
+
+    def begin(self, state: State, method: Method) -> Trainer:
+        """Start R runs from a copy of their state, or resume them.
+
+        The dtype of the weights, float32 or float64, is the arithmetic type.
+        """
+
+    def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
+        """Mean cross-entropy over all rows and its gradient, without the penalty, in one pass."""
+
+    def scores(self, rows: Rows, weights: Weights) -> NDArray[np.floating]:
+        """Scores W x + b of every row, shape (R, N, K), in the type of the weights."""
+
+    def weighted_sums(self, rows: Rows, factors: NDArray[np.floating]) -> Float64:
+        """Σ over rows of factors (R, N, K) times the scaled row, shape (R, K, D)."""
+
+    def fixed_scores(self, rows: Rows, W: NDArray[np.floating]) -> FixedScores | None:
+        """Scores of the rows under W (K, D) where the arithmetic is, away from NumPy's memory.
+
+        None, the default: `onelayer.solver` keeps the scores and answers the questions.
+        """
+        return None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.describe()})"

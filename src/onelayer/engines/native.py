@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import fields
-from typing import TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,35 +20,31 @@ from onelayer import _native
 from onelayer.data.rows import Rows
 from onelayer.engines.base import (
     AVERAGE,
+    Engine,
     Evaluation,
     FullGradient,
     Method,
     State,
     Steps,
+    Trainer,
     Weights,
 )
 
 Floats = NDArray[np.floating]
 
-Scalar = TypeVar("Scalar", bound=np.generic)
-
 STORED_TYPES = tuple(np.dtype(name) for name in ("uint8", "float16", "float32", "float64"))
 
 
-class NativeEngine:
+class NativeEngine(Engine):
     """The C++ kernel, on `threads` threads (by default the cores this process may use)."""
 
     name = "native"
 
     def __init__(self, threads: int | None = None) -> None:
         self._threads = _native.default_threads() if threads is None else threads
-        self._converted = _ConvertedRows()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.describe()})"
+        self._arguments = _RowArguments(self._threads)
 
     def describe(self) -> dict[str, str]:
-        """Name the engine, the instruction set that gives its bits, and its threads."""
         return {
             "engine": self.name,
             "instruction_set": _native.instruction_set(),
@@ -56,131 +52,108 @@ class NativeEngine:
         }
 
     def begin(self, state: State, method: Method) -> NativeTrainer:
-        """Start R runs from a copy of where they stand."""
         return NativeTrainer(state, method, self._threads)
 
     def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
-        """Mean cross-entropy over all rows and its gradient, without the l2 term, in one pass."""
-        X, y = self._converted.features(rows, weights.W.dtype), np.ascontiguousarray(rows.y)
-        W, b = (np.ascontiguousarray(part) for part in weights)
-        means = _native.full_gradient(
-            X, y, W, b, *_affine(rows), self._threads, rows.index, _in_line(rows.weights)
-        )
+        W, b = map(np.ascontiguousarray, weights)
+        of_rows = self._arguments.of(rows, W.dtype, y=rows.y, weights=rows.weights)
+        means = _native.full_gradient(W=W, b=b, order=rows.index, **of_rows)
         return FullGradient(*(_by_weight(rows, mean) for mean in means))
 
     def scores(self, rows: Rows, weights: Weights) -> Floats:
-        """Scores W x + b of every row, shape (R, N, K), in the type of the weights."""
-        X, y = self._converted.features(rows, weights.W.dtype), np.ascontiguousarray(rows.y)
-        W, b = (np.ascontiguousarray(part) for part in weights)
-        return _native.scores(X, y, W, b, *_affine(rows), self._threads, rows.index)
+        W, b = map(np.ascontiguousarray, weights)
+        of_rows = self._arguments.of(rows, W.dtype, y=rows.y)
+        return _native.scores(W=W, b=b, order=rows.index, **of_rows)
 
     def weighted_sums(self, rows: Rows, factors: Floats) -> NDArray[np.float64]:
-        """Σ over rows of factors (R, N, K) times the scaled row, shape (R, K, D)."""
-        X, factors = self._converted.features(rows, factors.dtype), np.ascontiguousarray(factors)
-        return _native.weighted_sums(X, factors, *_affine(rows), self._threads, rows.index)
+        of_rows = self._arguments.of(rows, factors.dtype, factors=factors)
+        return _native.weighted_sums(order=rows.index, **of_rows)
 
 
-class NativeTrainer:
-    """R runs in training; see `onelayer.engines.base.Trainer`."""
+class NativeTrainer(Trainer):
+    """R runs in training by the C++ kernel."""
 
     def __init__(self, state: State, method: Method, threads: int) -> None:
-        self._dtype = state.weights.W.dtype
-        self._weights = self._copied(state.weights)
-        self._slots = {name: self._copied(slot) for name, slot in state.slots.items()}
-        for name in method.slots:
-            zeros = Weights(*(np.zeros_like(part) for part in self._weights))
-            self._slots.setdefault(name, zeros)
+        self._state = state.copy(method.slots)
         # The kernel takes a setting that is missing for 0.
         self._settings = {
             item.name: np.ascontiguousarray(array, np.float64)
             for item in fields(method)
             if (array := getattr(method, item.name)).any()
         }
-        self._threads = threads
-        self._converted = _ConvertedRows()
+        self._arguments = _RowArguments(threads)
 
     def epoch(self, rows: Rows, steps: Steps) -> None:
         """Take one step for each batch; Ctrl-C ends after a whole step and keeps it."""
-        learning_rate = np.ascontiguousarray(steps.learning_rate, np.float64)
-        settings = {**self._settings, "learning_rate": learning_rate}
+        (W, b), slots = self._state.weights, self._state.slots
+        rates = np.ascontiguousarray(steps.learning_rate, np.float64)
+        settings = {**self._settings, "learning_rate": rates}
         if steps.averaging is not None:
             settings["averaging"] = np.ascontiguousarray(steps.averaging)
-            if AVERAGE not in self._slots:
-                self._slots[AVERAGE] = self._copied(self._weights)
+            slots.setdefault(AVERAGE, self._state.weights.copy())
+        of_rows = self._arguments.of(
+            rows, W.dtype, y=rows.y, weights=rows.weights, order=steps.order, flipped=steps.flipped
+        )
         _native.train_epoch(
-            self._converted.features(rows, self._dtype), np.ascontiguousarray(rows.y),
-            _in_line(steps.order), steps.batch_size, *self._weights, *_affine(rows), self._threads,
-            settings, self._slots, _in_line(rows.weights), _in_line(steps.flipped),
-            rows.image_width,
+            batch_size=steps.batch_size, W=W, b=b, settings=settings, slots=slots,
+            image_width=rows.image_width, **of_rows,
         )  # fmt: skip
 
     def evaluate(self, rows: Rows) -> Evaluation:
-        """Loss and number of right rows of each run."""
         loss, correct, _ = self._evaluate(rows, predictions=False)
         return Evaluation(_by_weight(rows, loss), correct)
 
     def predict(self, rows: Rows) -> NDArray[np.int64]:
-        """Class index of the largest score, shape (R, N)."""
         classes = self._evaluate(rows, predictions=True)[2]
         assert classes is not None  # noqa: S101  # asked for above
         return classes.astype(np.int64)
 
     def weights(self) -> Weights:
-        """A copy of the model, W (R, K, D) and b (R, K)."""
-        return self._copied(self._model)
+        return self._state.model.copy()
 
     def state(self) -> State:
-        """A copy of the state."""
-        slots = {name: self._copied(slot) for name, slot in self._slots.items()}
-        return State(self._copied(self._weights), slots)
-
-    @property
-    def _model(self) -> Weights:
-        return self._slots.get(AVERAGE, self._weights)
-
-    def _copied(self, weights: Weights) -> Weights:
-        return Weights(*(np.array(part, self._dtype, order="C") for part in weights))
+        return self._state.copy()
 
     def _evaluate(
         self, rows: Rows, *, predictions: bool
     ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int32] | None]:
+        W, b = self._state.model
+        of_rows = self._arguments.of(rows, W.dtype, y=rows.y, weights=rows.weights)
         return _native.evaluate(
-            self._converted.features(rows, self._dtype), np.ascontiguousarray(rows.y),
-            *self._model, *_affine(rows), predictions, self._threads, rows.index,
-            _in_line(rows.weights), self._settings,
-        )  # fmt: skip
+            W=W, b=b, predictions=predictions, order=rows.index, settings=self._settings, **of_rows
+        )
 
 
-class _ConvertedRows:
-    """X as stored, or converted once where the kernel cannot read it in place."""
+class _RowArguments:
+    """Rows as the kernel takes them: X as stored, or converted once where it cannot be read so."""
 
-    def __init__(self) -> None:
-        self._kept: WeakKeyDictionary[Rows, NDArray[np.generic]] = WeakKeyDictionary()
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._converted: WeakKeyDictionary[Rows, NDArray[np.generic]] = WeakKeyDictionary()
 
-    def features(self, rows: Rows, arithmetic: np.dtype[np.generic]) -> NDArray[np.generic]:
+    def of(self, rows: Rows, dtype: np.dtype[Any], **arrays: NDArray[Any] | None) -> dict[str, Any]:
+        """The arguments of every pass over rows, and these arrays, contiguous."""
+        return {
+            "X": self._features(rows, dtype),
+            "scale": np.ascontiguousarray(rows.scale, np.float64),
+            "offset": np.ascontiguousarray(rows.offset, np.float64),
+            "threads": self._threads,
+            **{n: a if a is None else np.ascontiguousarray(a) for n, a in arrays.items()},
+        }
+
+    def _features(self, rows: Rows, dtype: np.dtype[Any]) -> NDArray[np.generic]:
         X = rows.X
         if X.dtype in STORED_TYPES and (X.shape[1] == 1 or X.strides[1] == X.itemsize):
             return X
-        if rows not in self._kept:
-            kept = X.dtype if X.dtype in STORED_TYPES else arithmetic
+        if rows not in self._converted:
+            kept = X.dtype if X.dtype in STORED_TYPES else dtype
             warnings.warn(
                 f"X ({X.dtype}) is copied once, as contiguous {kept} rows; "
                 "uint8, float16, float32 and float64 rows are read in place.",
                 stacklevel=4,
             )
-            self._kept[rows] = np.ascontiguousarray(X, kept)
-        return self._kept[rows]
-
-
-def _affine(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return (
-        np.ascontiguousarray(rows.scale, np.float64),
-        np.ascontiguousarray(rows.offset, np.float64),
-    )
-
-
-def _in_line(array: NDArray[Scalar] | None) -> NDArray[Scalar] | None:
-    return None if array is None else np.ascontiguousarray(array)
+            self._converted[rows] = np.ascontiguousarray(X, kept)
+        return self._converted[rows]
 
 
 def _by_weight(rows: Rows, mean: NDArray[np.float64]) -> NDArray[np.float64]:

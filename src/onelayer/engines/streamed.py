@@ -19,6 +19,7 @@ from onelayer.data.streaming import StoredRows, Tile, iter_tiles, stored_rows, t
 from onelayer.engines.base import (
     Engine,
     Evaluation,
+    FixedScores,
     FullGradient,
     Method,
     State,
@@ -103,7 +104,7 @@ def streaming(engine: Engine | str | None = None) -> Engine:
     return engine if isinstance(engine, StreamedEngine) else StreamedEngine(engine)
 
 
-class StreamedEngine:
+class StreamedEngine(Engine):
     """An engine of arrays, given rows in files by tiles that are read ahead."""
 
     def __init__(self, engine: Engine) -> None:
@@ -111,55 +112,48 @@ class StreamedEngine:
 
     @property
     def name(self) -> str:
-        """The name of the engine that does the arithmetic."""
         return self._engine.name
 
     def describe(self) -> dict[str, str]:
-        """What may change the last bits of a result."""
         return self._engine.describe()
 
     def begin(self, state: State, method: Method) -> Trainer:
-        """Start R runs from a copy of where they stand."""
         return _StreamedTrainer(self._engine.begin(state, method), len(state.weights.W))
 
     def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
-        """Mean cross-entropy over all rows and its gradient, without the l2 term, in one pass."""
         if stored_rows(rows.X) is None:
             return self._engine.gradient(rows, weights)
-        loss, G, g = np.zeros(len(weights.W)), np.zeros(weights.W.shape), np.zeros(weights.b.shape)
+        sums = [np.zeros(shape) for shape in (len(weights.W), weights.W.shape, weights.b.shape)]
         mass = rows.mass
-        for _, tile in _tiles(rows):
+        for _, tile in tiles(rows, rows.count):
             if not (share := tile.mass / mass):
                 continue
-            part = self._engine.gradient(tile, weights)
-            loss += share * part.loss
-            G += share * part.W
-            g += share * part.b
-        return FullGradient(loss, G, g)
+            for total, part in zip(sums, self._engine.gradient(tile, weights), strict=True):
+                total += share * part
+        return FullGradient(*sums)
 
     def scores(self, rows: Rows, weights: Weights) -> NDArray[np.floating]:
-        """Scores W x + b of every row, shape (R, N, K), in the type of the weights."""
         if stored_rows(rows.X) is None:
             return self._engine.scores(rows, weights)
         runs, classes, _ = weights.W.shape
         scores = np.empty((runs, rows.count, classes), weights.W.dtype)
-        for place, tile in _tiles(rows):
+        for place, tile in tiles(rows, rows.count):
             scores[:, place] = self._engine.scores(tile, weights)
         return scores
 
     def weighted_sums(self, rows: Rows, factors: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Σ over rows of factors (R, N, K) times the scaled row, shape (R, K, D)."""
         if stored_rows(rows.X) is None:
             return self._engine.weighted_sums(rows, factors)
         sums = np.zeros((len(factors), factors.shape[2], rows.X.shape[1]))
-        for place, tile in _tiles(rows):
+        for place, tile in tiles(rows, rows.count):
             sums += self._engine.weighted_sums(tile, factors[:, place])
         return sums
 
+    def fixed_scores(self, rows: Rows, W: NDArray[np.floating]) -> FixedScores | None:
+        return None if stored_rows(rows.X) is not None else self._engine.fixed_scores(rows, W)
 
-class _StreamedTrainer:
-    """R runs in training; see `onelayer.engines.base.Trainer`."""
 
+class _StreamedTrainer(Trainer):
     def __init__(self, trainer: Trainer, runs: int) -> None:
         self._trainer, self._runs = trainer, runs
 
@@ -173,11 +167,10 @@ class _StreamedTrainer:
             self._trainer.epoch(tile, part)
 
     def evaluate(self, rows: Rows) -> Evaluation:
-        """Loss and number of right rows of each run's model."""
         if stored_rows(rows.X) is None:
             return self._trainer.evaluate(rows)
         loss, correct, mass = np.zeros(self._runs), np.zeros(self._runs, np.int64), rows.mass
-        for _, tile in _tiles(rows):
+        for _, tile in tiles(rows, rows.count):
             if share := tile.mass / mass:
                 part = self._trainer.evaluate(tile)
                 loss += share * part.loss
@@ -187,22 +180,15 @@ class _StreamedTrainer:
         return Evaluation(loss, correct)
 
     def predict(self, rows: Rows) -> NDArray[np.int64]:
-        """Class index of the largest score, shape (R, N)."""
         if stored_rows(rows.X) is None:
             return self._trainer.predict(rows)
         predicted = np.empty((self._runs, rows.count), np.int64)
-        for place, tile in _tiles(rows):
+        for place, tile in tiles(rows, rows.count):
             predicted[:, place] = self._trainer.predict(tile)
         return predicted
 
     def weights(self) -> Weights:
-        """A copy of each run's model as it is now."""
         return self._trainer.weights()
 
     def state(self) -> State:
-        """A copy of where the runs stand."""
         return self._trainer.state()
-
-
-def _tiles(rows: Rows) -> Iterator[tuple[slice, Rows]]:
-    return tiles(rows, rows.count)

@@ -34,7 +34,6 @@ from onelayer.engines import (
     Engine,
     FixedScores,
     Judgement,
-    KeepsScores,
     Mixture,
     Moments,
     Weights,
@@ -228,9 +227,7 @@ def feasible_mixture(means: Float64, frequencies: Float64) -> Mixture:
 
 def scores_of(engine: Engine, rows: Rows, W: NDArray[np.floating]) -> FixedScores:
     """Scores of the rows under weights W (K, D): the engine's own where it keeps them."""
-    return (
-        engine.fixed_scores(rows, W) if isinstance(engine, KeepsScores) else Scores(engine, rows, W)
-    )
+    return engine.fixed_scores(rows, W) or Scores(engine, rows, W)
 
 
 # Place among a tile's rows, scores (K, n), labels, and weights if there are any.

@@ -34,7 +34,8 @@ def full_passes(engine: Engine, problem: Problem, rows: Rows, factors: NDArray[A
     """Every full pass over the rows."""
     weights = problem.state.weights
     trainer = engine.begin(State(weights), problem.method)
-    scores = engine.fixed_scores(rows, weights.W[0])  # type: ignore[attr-defined]
+    scores = engine.fixed_scores(rows, weights.W[0])
+    assert scores
     b = weights.b[0].astype(np.float64)
     mixture = Mixture(0.25, np.full(len(b), 1.0 / len(b)))
     return (

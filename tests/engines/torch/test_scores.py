@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from onelayer.data.rows import Rows
-from onelayer.engines import Engine, KeepsScores, Mixture, make_engine
+from onelayer.engines import Mixture, make_engine, streaming
+from onelayer.engines.torch import TorchEngine
 from onelayer.engines.torch import device as devices
 from onelayer.engines.torch import engine as scores
 from onelayer.solver import certificate as bias
@@ -20,8 +22,10 @@ from tests.solver.oracle import make_problem, random_weights, solve
 
 
 @pytest.fixture(scope="module")
-def torch_engine() -> Engine:
-    return make_engine("torch", device="cpu")
+def torch_engine() -> TorchEngine:
+    engine = make_engine("torch", device="cpu")
+    assert isinstance(engine, TorchEngine)
+    return engine
 
 
 @given(
@@ -29,7 +33,7 @@ def torch_engine() -> Engine:
     mixed=st.booleans(), absent=st.booleans(), dtype=st.sampled_from(["float32", "float64"]),
 )  # fmt: skip
 def test_every_question_has_numpys_answer(
-    torch_engine: Engine, seed: int, weighted: bool, chosen: bool, kept: bool, mixed: bool,
+    torch_engine: TorchEngine, seed: int, weighted: bool, chosen: bool, kept: bool, mixed: bool,
     absent: bool, dtype: str,
 ) -> None:  # fmt: skip
     problem, rng = make_problem(seed), np.random.default_rng(seed)
@@ -47,8 +51,13 @@ def test_every_question_has_numpys_answer(
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(devices.TILE_BYTES, "cpu", 4000)
         patch.setattr(scores, "KEPT_BYTES", 1 << 30 if kept else 0)
-        mine = torch_engine.fixed_scores(rows, W)  # type: ignore[attr-defined]
-        got = [*mine.moments(b), *mine.moments(b), *mine.gradient(b, mixture), *mine.judge(b)]
+        mine = torch_engine.fixed_scores(rows, W)
+        got: list[Any] = [
+            *mine.moments(b),
+            *mine.moments(b),
+            *mine.gradient(b, mixture),
+            *mine.judge(b),
+        ]
     theirs = bias.Scores(make_engine("reference"), rows, W)
     expected = [*(2 * theirs.moments(b)), *theirs.gradient(b, mixture), *theirs.judge(b)]
     size = 1.0 + float(np.abs(problem.X).max()) ** 2 + float(np.abs(problem.X @ W.T).max()) ** 2
@@ -59,19 +68,19 @@ def test_every_question_has_numpys_answer(
 
 
 def test_a_row_without_weight_may_be_of_a_class_that_no_other_row_has(
-    torch_engine: Engine,
+    torch_engine: TorchEngine,
 ) -> None:
     rows = Rows(
         np.eye(3), np.array([0, 1, 2]), np.ones(3), np.zeros(3), None, np.array([1.0, 1.0, 0.0])
     )
-    mine = torch_engine.fixed_scores(rows, np.eye(3))  # type: ignore[attr-defined]
+    mine = torch_engine.fixed_scores(rows, np.eye(3))
     b = np.array([0.0, 0.0, -np.inf])
     for answer in (*mine.moments(b), *mine.gradient(b, Mixture(0.1, rows.class_frequencies(3)))):
         assert np.isfinite(answer).all()
 
 
 def test_the_curvature_may_be_of_some_rows_whatever_the_tiles(
-    torch_engine: Engine, monkeypatch: pytest.MonkeyPatch
+    torch_engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(0)
     rows = Rows(rng.normal(size=(97, 3)), rng.integers(0, 4, 97), np.ones(3), np.zeros(3))
@@ -80,18 +89,18 @@ def test_the_curvature_may_be_of_some_rows_whatever_the_tiles(
     found = []
     for tile_bytes in (1, 3000, 1 << 20):
         monkeypatch.setitem(devices.TILE_BYTES, "cpu", tile_bytes)
-        found.append(torch_engine.fixed_scores(rows, W).moments(b).hessian)  # type: ignore[attr-defined]
-    some = torch_engine.fixed_scores(rows.part(0, 97).only(np.arange(0, 97, 5)), W)  # type: ignore[attr-defined]
+        found.append(torch_engine.fixed_scores(rows, W).moments(b).hessian)
+    some = torch_engine.fixed_scores(rows.part(0, 97).only(np.arange(0, 97, 5)), W)
     monkeypatch.setitem(scores.CURVATURE_PRODUCTS, "cpu", 1e9)
     for hessian in found:
         np.testing.assert_allclose(hessian, some.moments(b).hessian, rtol=0, atol=1e-14)
 
 
-def test_certificates_and_scores_ask_the_engine_that_keeps_them(torch_engine: Engine) -> None:
-    assert isinstance(torch_engine, KeepsScores)
-    assert not isinstance(make_engine("native"), KeepsScores)
+def test_certificates_and_scores_ask_the_engine_that_keeps_them(torch_engine: TorchEngine) -> None:
     problem = make_problem(7)
     W, b = random_weights(problem, 7)
+    assert isinstance(streaming(torch_engine).fixed_scores(problem.rows, W), scores.TorchScores)
+    assert streaming(make_engine("native")).fixed_scores(problem.rows, W) is None
     proofs = [
         certify_weights(engine, problem.rows, W, b, problem.penalty)
         for engine in (torch_engine, make_engine("native"))
