@@ -7,6 +7,7 @@ and ends with exit code 1. Anything else that escapes is a bug.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Integral, Real
 
 
@@ -121,6 +122,16 @@ def require_number(
     number = float(value) if is_number(value, Real) else math.nan  # type: ignore[arg-type]
     if not (math.isfinite(number) and number > above and least <= number < below):
         raise SettingsError(f"{name} must be {expected}, but {value!r} was given.")
+
+
+def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise `SettingsError` unless `value` is one of these words.
+
+    Example:
+        >>> require_choice("dtype", "float32", ("float32", "float64"))
+    """
+    if not (isinstance(value, str) and value in choices):
+        raise SettingsError(f"{name} must be {' or '.join(choices)}, but {value!r} was given.")
 
 
 def require_whole(name: str, value: object, least: int) -> None:

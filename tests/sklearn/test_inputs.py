@@ -165,7 +165,7 @@ def test_sparse_rows_are_refused_with_what_to_do(sparse: Any, estimator: Any) ->
     [
         ({"l2": -1.0}, r"l2 \(λ\) must be a finite number, 0 or above, but -1.0"),
         ({"l2": "much"}, r"l2 \(λ\)"),
-        ({"solver": "lbfgs"}, "solver must be 'optimum' or 'minibatch', but 'lbfgs'"),
+        ({"solver": "lbfgs"}, "solver must be optimum or minibatch, but 'lbfgs'"),
         ({"tol": 0.0}, "tol must be"),
         ({"max_passes": 0}, "max_passes must be"),
         ({"scaling": "log"}, "scaling must be"),
@@ -180,7 +180,7 @@ def test_sparse_rows_are_refused_with_what_to_do(sparse: Any, estimator: Any) ->
         ({"epochs": 3}, "would be ignored with solver='optimum'"),
         ({"early_stopping": True}, "would be ignored with solver='optimum'"),
         ({"solver": "minibatch", "tol": 0.1}, "would be ignored with solver='minibatch'"),
-        ({"solver": "minibatch", "learning_rate": -0.1}, "learning_rate must be"),
+        ({"solver": "minibatch", "learning_rate": -0.1}, r"learning_rate \(η\) must be"),
         ({"solver": "minibatch", "batch_size": 0}, "batch_size must be"),
         ({"solver": "minibatch", "epochs": 1.5}, "epochs must be"),
         ({"solver": "minibatch", "n_iter_no_change": 0}, "n_iter_no_change must be"),

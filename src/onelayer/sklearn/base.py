@@ -51,13 +51,10 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     intercept_: Float64
 
     def decision_function(self, X: ArrayLike) -> Float64:
-        """Scores s = X coef_ᵀ + intercept_.
+        """Scores s = X coef_ᵀ + intercept_ of rows, shape (N, K), or (N,) for two classes.
 
         Args:
             X: rows, shape (N, D), of the features that the classifier was fitted to.
-
-        Returns:
-            Shape (N, K), or (N,) for two classes: log p₁ / p₀.
 
         Raises:
             NotFittedError: before fit.
@@ -72,45 +69,19 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(scores[:, 0] if len(self.classes_) == 2 else scores)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """The most probable label of each row; ties go to the first label.
+        """The most probable label of each row, shape (N,); ties go to the first label.
 
-        Args:
-            X: rows, shape (N, D).
-
-        Returns:
-            Labels, shape (N,), of the type that y had.
-
-        Raises:
-            NotFittedError: before fit.
-            ValueError: for rows that do not fit the classifier.
+        Arguments and errors are those of `decision_function`, here and below.
         """
         s = self.decision_function(X)
         return np.asarray(self.classes_[(s > 0).astype(int) if s.ndim == 1 else s.argmax(axis=1)])
 
     def predict_proba(self, X: ArrayLike) -> Float64:
-        """Probabilities p = softmax(s), columns in the order of classes_.
-
-        Args:
-            X: rows, shape (N, D).
-
-        Returns:
-            Shape (N, K); rows sum to 1.
-
-        Raises:
-            NotFittedError: before fit.
-            ValueError: for rows that do not fit the classifier.
-        """
+        """Probabilities p = softmax(s), shape (N, K), columns in the order of classes_."""
         return softmax(self._scores(X))
 
     def predict_log_proba(self, X: ArrayLike) -> Float64:
-        """Logarithms of the probabilities, finite for scores of any size.
-
-        Args:
-            X: rows, shape (N, D).
-
-        Returns:
-            Shape (N, K).
-        """
+        """Logarithms of the probabilities, shape (N, K), finite for scores of any size."""
         return log_softmax(self._scores(X))
 
     def _scores(self, X: ArrayLike) -> Float64:

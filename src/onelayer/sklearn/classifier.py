@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +16,6 @@ from onelayer.data.scaling import Scaling
 from onelayer.engines import make_engine
 from onelayer.sklearn.base import Layer, LinearClassifier, l2_of_layer
 from onelayer.sklearn.fit import (
-    Descent,
     Fitted,
     first_layer,
     fit_minibatch,
@@ -24,8 +24,9 @@ from onelayer.sklearn.fit import (
     hold_out,
     resolve_rate,
 )
-from onelayer.sklearn.inputs import Labelled, check_labelled, check_options, label_part, label_rows
+from onelayer.sklearn.inputs import Labelled, check_labelled, check_options, label_rows
 from onelayer.solver.solver import Target
+from onelayer.training.run import Run
 
 
 def _learns_in_parts(estimator: SoftmaxClassifier) -> bool:
@@ -202,15 +203,16 @@ class SoftmaxClassifier(LinearClassifier):
         fresh = not hasattr(self, "coef_")
         _check_partial_fit_first_call(self, classes)
         stored, labels = check_labelled(self, X, y, reset=fresh)
-        part = label_part(stored, labels, self.classes_, sample_weight, self.class_weight)
+        part = label_rows(stored, labels, sample_weight, self.class_weight, self.classes_)
         scaling = part.scaling(self.scaling)
         K, D = len(self.classes_), part.X.shape[1]
         start = Layer(np.zeros((K, D)), np.zeros(K)) if fresh else self._get_layer(scaling)
         engine, rows = make_engine(threads=self.threads), part.rows(scaling)
-        descent = _descent(options, part.X, K)
+        run, dtype = _run_of(options, part.X, K)
         if fresh or not hasattr(self, "learning_rate_"):
-            self.learning_rate_ = resolve_rate(engine, rows, descent)
-        self._set_layer(fit_part(engine, rows, descent, start, self.learning_rate_), scaling)
+            self.learning_rate_ = resolve_rate(engine, rows, run, dtype).eta
+        run = replace(run, learning_rate=self.learning_rate_)
+        self._set_layer(fit_part(engine, rows, run, dtype, start), scaling)
         self.n_iter_ = 1 if fresh else self.n_iter_ + 1
         return self
 
@@ -235,8 +237,9 @@ class SoftmaxClassifier(LinearClassifier):
         validation = None if held_out is None else _chosen(rows, held_out)
         rows, K = _chosen(rows, training), len(labelled.classes)
         start = first_layer(rows, K) if fresh else self._get_layer(scaling)
-        engine, descent = make_engine(threads=self.threads), _descent(options, labelled.X, K)
-        return fit_minibatch(engine, rows, validation, descent, start, random), scaling
+        engine = make_engine(threads=self.threads)
+        run, dtype = _run_of(options, labelled.X, K)
+        return fit_minibatch(engine, rows, validation, run, dtype, start, random), scaling
 
     def _require_same(self, labelled: Labelled) -> None:
         """Refuse a warm start from a fit with other classes or features."""
@@ -249,18 +252,19 @@ class SoftmaxClassifier(LinearClassifier):
             )
 
 
-def _descent(options: dict[str, Any], X: NDArray[np.generic], classes: int) -> Descent:
-    dtype = options["dtype"]
-    if dtype == "auto":
-        dtype = "float64" if X.dtype == np.float64 else "float32"
-    return Descent(
-        l2=l2_of_layer(options["l2"], classes),
+def _run_of(options: dict[str, Any], X: NDArray[np.generic], classes: int) -> tuple[Run, str]:
+    """The settings of mini-batch descent and its arithmetic type."""
+    run = Run(
         learning_rate=options["learning_rate"],
+        l2=l2_of_layer(options["l2"], classes),
         batch_size=options["batch_size"],
         epochs=options["epochs"],
-        patience=options["n_iter_no_change"],
-        dtype=dtype,
+        patience=options["n_iter_no_change"] if options["early_stopping"] else None,
     )
+    dtype: str = options["dtype"]
+    if dtype == "auto":
+        dtype = "float64" if X.dtype == np.float64 else "float32"
+    return run, dtype
 
 
 def _chosen(rows: Rows, members: NDArray[np.int64] | None) -> Rows:

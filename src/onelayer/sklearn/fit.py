@@ -1,17 +1,14 @@
-"""Fitting: by the certified solver, or by mini-batch descent, whole or in parts.
+"""Fitting: by the certified solver, or by training's mini-batch descent, whole or in parts.
 
-    W ← (1 − 2ηλ) W − η (1/B) Σ w (p − y) xᵀ        b ← b − η (1/B) Σ w (p − y)
-
-once a batch. J is convex, so W starts at zero, and b at its best for that, the logarithms of the
-class frequencies; in parts, where these are not known, b starts at zero too. Of two classes one is
-then the other's negative throughout.
+J is convex, so W starts at zero, and b at its best for that, the logarithms of the class
+frequencies; in parts, where these are not known, b starts at zero too. Of two classes one is then
+the other's negative throughout.
 """
 
 from __future__ import annotations
 
-import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from onelayer.data.rows import Rows
 from onelayer.data.split import cut_fraction
-from onelayer.engines import Engine, Method, State, Steps, Trainer, Weights
+from onelayer.engines import Engine, State, Steps, Weights
 from onelayer.objective.penalty import Penalty
 from onelayer.sklearn.base import Float64, Layer
 from onelayer.sklearn.inputs import Labelled
@@ -27,7 +24,9 @@ from onelayer.solver.certificate import certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.learning_rate import smoothness
 from onelayer.solver.solver import Optimum, Progress, Solver, Target, first_bias
-from onelayer.training.run import AUTO, Auto
+from onelayer.training.loop import Training
+from onelayer.training.run import AUTO, Run, method_arrays
+from onelayer.training.state import Cursor, TrainingState
 
 Members = NDArray[np.int64]
 
@@ -51,27 +50,6 @@ class Fitted:
     learning_rate: float | None = None
 
 
-@dataclass(frozen=True)
-class Descent:
-    """Settings of mini-batch descent.
-
-    Attributes:
-        l2: λ of W.
-        learning_rate: η, or "auto" for 1/L_B.
-        batch_size: B; more than the rows are all of them.
-        epochs: passes over the rows at most.
-        patience: epochs without a lower validation loss that end the descent.
-        dtype: "float32" or "float64".
-    """
-
-    l2: float
-    learning_rate: float | Auto
-    batch_size: int
-    epochs: int
-    patience: int
-    dtype: str
-
-
 def fit_optimum(
     engine: Engine, rows: Rows, classes: int, target: Target, start: Layer | None
 ) -> Fitted:
@@ -83,10 +61,7 @@ def fit_optimum(
         solver.start_at(start.W, start.b)
     optimum = solver.solve(target).completed()
     warn_unless_optimal(optimum)
-    history = {
-        "cost": np.array([progress.cost for progress in seen]),
-        "gap": np.array([progress.gap for progress in seen]),
-    }
+    history = {name: np.array([getattr(now, name) for now in seen]) for name in ("cost", "gap")}
     return Fitted(layer_of(optimum), optimum.passes, optimum.certificate.gap, history)
 
 
@@ -132,99 +107,63 @@ def first_layer(rows: Rows, classes: int) -> Layer:
     return Layer(np.zeros((classes, rows.X.shape[1])), first_bias(rows.class_frequencies(classes)))
 
 
-def resolve_rate(engine: Engine, rows: Rows, descent: Descent) -> float:
-    """η; "auto" is 1/L_B of these rows, measured in the arithmetic type of the descent."""
-    if descent.learning_rate != AUTO:
-        return float(descent.learning_rate)
-    penalty, batch_size, dtype = Penalty.of(descent), descent.batch_size, descent.dtype
-    return 1.0 / smoothness(engine, rows, penalty, batch_size, dtype=dtype)[1]
-
-
-@dataclass(frozen=True, eq=False)
-class _Best:
-    """The weights to keep: the last finite ones, or those of the lowest validation loss."""
-
-    weights: Weights
-    loss: float = math.inf
-    epoch: int = 0
+def resolve_rate(engine: Engine, rows: Rows, run: Run, dtype: str) -> Run:
+    """The run with η as a number; "auto" is 1/L_B of these rows, measured in that type."""
+    if run.learning_rate != AUTO:
+        return run
+    steepest = smoothness(engine, rows, Penalty.of(run), run.batch_size, dtype=dtype)[1]
+    return replace(run, learning_rate=1.0 / steepest)
 
 
 def fit_minibatch(
     engine: Engine,
     rows: Rows,
     validation: Rows | None,
-    descent: Descent,
+    run: Run,
+    dtype: str,
     start: Layer,
     random: np.random.RandomState,
 ) -> Fitted:
-    """Descend for the given epochs, or until the validation loss has risen for too long.
+    """Train a run on rows whose weights have mean 1, each epoch in a new order.
 
-    Weights of the training rows have mean 1. The last weights are kept, or with validation rows
-    those of the lowest validation loss, or those of the epoch before the cost stopped being finite.
+    The last weights are kept, or with patience those of the lowest loss on the validation rows, or
+    those of the epoch before the cost stopped being finite.
     """
-    eta = resolve_rate(engine, rows, descent)
-    trainer, rate = _begin(engine, start, descent), np.array([eta])
+    run = resolve_rate(engine, rows, run, dtype)
     members = np.arange(len(rows.y)) if rows.index is None else rows.index
-    history: dict[str, list[float]] = {"cost": []}
-    best = _Best(trainer.weights())
-    for epoch in range(1, descent.epochs + 1):
+
+    def steps_of(_: object, epoch: int) -> Steps:
         order = random.permutation(members).astype(np.int64, copy=False)
-        trainer.epoch(rows, Steps.constant(rate, len(order), descent.batch_size, order))
-        cost = _cost(trainer, rows, Penalty.of(descent))
-        if not math.isfinite(cost):
-            _warn_of_divergence(eta, epoch)
-            break
-        history["cost"].append(cost)
-        best = _better(best, trainer, validation, epoch, history)
-        if epoch - best.epoch >= descent.patience:
-            break
-    W, b = (part[0].astype(np.float64) for part in best.weights)
-    gap = certify_weights(engine, rows, W, b, Penalty.of(descent)).given.gap
-    measured = {name: np.array(values) for name, values in history.items()}
-    return Fitted(Layer(W, b), len(history["cost"]), gap, measured, eta)
+        return Steps.constant(np.array([run.eta]), len(order), run.batch_size, order)
+
+    state = TrainingState.start([run], _weights(start, dtype))
+    Training(engine, state, rows, validation, steps_of=steps_of).train_pass([0], Cursor(0, epoch=1))
+    taken, outcome = state.reached[0], state.outcomes[0]
+    if outcome is not None and outcome.status == "diverged":
+        warnings.warn(
+            f"with learning_rate={run.eta:.3g} the cost stopped being finite in epoch {taken + 1}; "
+            'the weights before it are kept. Take a smaller one, or "auto".',
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    history = {"cost": state.history.train_cost[0, 1 : taken + 1]}
+    if validation is not None:
+        history["validation_loss"] = state.history.validation_loss[0, 1 : taken + 1]
+    layer = _layer(state.weights)
+    gap = certify_weights(engine, rows, layer.W, layer.b, Penalty.of(run)).given.gap
+    return Fitted(layer, taken, gap, history, run.eta)
 
 
-def fit_part(engine: Engine, rows: Rows, descent: Descent, start: Layer, eta: float) -> Layer:
+def fit_part(engine: Engine, rows: Rows, run: Run, dtype: str, start: Layer) -> Layer:
     """The layer after one pass over the rows in their order, weighted as they are."""
-    trainer = _begin(engine, start, descent)
-    trainer.epoch(rows, Steps.constant(np.array([eta]), len(rows.y), descent.batch_size))
-    W, b = (part[0].astype(np.float64) for part in trainer.weights())
-    return Layer(W, b)
+    trainer = engine.begin(State(_weights(start, dtype)), method_arrays([run]))
+    trainer.epoch(rows, Steps.constant(np.array([run.eta]), len(rows.y), run.batch_size))
+    return _layer(trainer.weights())
 
 
-def _begin(engine: Engine, start: Layer, descent: Descent) -> Trainer:
-    weights = Weights(
-        np.ascontiguousarray(start.W[None], descent.dtype),
-        np.ascontiguousarray(start.b[None], descent.dtype),
-    )
-    return engine.begin(State(weights), Method.plain(np.array([descent.l2])))
+def _weights(layer: Layer, dtype: str) -> Weights:
+    return Weights(*(np.ascontiguousarray(part[None], dtype) for part in layer))
 
 
-def _cost(trainer: Trainer, rows: Rows, penalty: Penalty) -> float:
-    W = trainer.weights().W.astype(np.float64)
-    with np.errstate(over="ignore"):
-        return float(trainer.evaluate(rows).loss[0]) + penalty.value(W)
-
-
-def _better(
-    best: _Best,
-    trainer: Trainer,
-    validation: Rows | None,
-    epoch: int,
-    history: dict[str, list[float]],
-) -> _Best:
-    """What to keep after an epoch; without validation rows always the newest."""
-    if validation is None:
-        return _Best(trainer.weights(), epoch=epoch)
-    loss = float(trainer.evaluate(validation).loss[0])
-    history.setdefault("validation_loss", []).append(loss)
-    return _Best(trainer.weights(), loss, epoch) if loss < best.loss else best
-
-
-def _warn_of_divergence(eta: float, epoch: int) -> None:
-    warnings.warn(
-        f"with learning_rate={eta:.3g} the cost stopped being finite in epoch {epoch}; the weights "
-        'before it are kept. Take a smaller one, or "auto".',
-        ConvergenceWarning,
-        stacklevel=5,
-    )
+def _layer(weights: Weights) -> Layer:
+    return Layer(*(part[0].astype(np.float64) for part in weights))

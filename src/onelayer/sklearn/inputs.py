@@ -22,9 +22,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from onelayer.data.rows import Rows
-from onelayer.data.scaling import SCALINGS, Scaling, fit_scaling
-from onelayer.errors import SettingsError, require_number, require_whole
-from onelayer.training.run import AUTO
+from onelayer.data.scaling import Scaling, check_scaling, fit_scaling
+from onelayer.errors import SettingsError, require_choice, require_number, require_whole
+from onelayer.training.run import plain
 
 Float64 = NDArray[np.float64]
 
@@ -99,47 +99,38 @@ def check_labelled(
 
 
 def label_rows(
-    X: NDArray[np.generic], y: NDArray[Any], sample_weight: Any, class_weight: Any
+    X: NDArray[np.generic],
+    y: NDArray[Any],
+    sample_weight: Any,
+    class_weight: Any,
+    classes: NDArray[Any] | None = None,
 ) -> Labelled:
     """Number the classes of checked rows and gather the weights: sample_weight · class_weight.
 
-    A row of weight 0 counts as absent, so a class that has no others is not learned.
+    A row of weight 0 counts as absent, so a class that has no others is not learned. A part of the
+    rows need not hold all of the sorted `classes`.
     """
-    weights = members = None
-    if sample_weight is not None:
-        weights = check_weights(sample_weight, len(X))
-        if not weights.all():
+    weights = None if sample_weight is None else check_weights(sample_weight, len(X))
+    members = None
+    if classes is None:
+        if weights is not None and not weights.all():
             members = np.flatnonzero(weights)
-    classes, found = np.unique(y if members is None else y[members], return_inverse=True)
-    if len(classes) < 2:
+        classes = np.unique(y if members is None else y[members])
+        if len(classes) < 2:
+            raise ValueError(
+                "a classifier needs rows of at least 2 classes, but the rows with a positive "
+                f"weight hold {len(classes)} class; give rows of another class."
+            )
+    elif not (known := np.isin(y, classes)).all():
         raise ValueError(
-            "a classifier needs rows of at least 2 classes, but the rows with a positive weight "
-            f"hold {len(classes)} class; give rows of another class."
-        )
-    codes = np.zeros(len(y), np.int64)
-    codes[slice(None) if members is None else members] = found
-    weights = _times_class_weights(weights, class_weight, classes, codes)
-    return Labelled(X, codes, classes, weights, members)
-
-
-def label_part(
-    X: NDArray[np.generic],
-    y: NDArray[Any],
-    classes: NDArray[Any],
-    sample_weight: Any,
-    class_weight: Any,
-) -> Labelled:
-    """Number the classes of a part of the rows, which need not hold all of the sorted `classes`."""
-    known = np.isin(y, classes)
-    if not known.all():
-        stranger = y[int(np.argmin(known))]
-        raise ValueError(
-            f"every label must be among the classes of the first call, but {stranger} is not."
+            "every label must be among the classes of the first call, but "
+            f"{y[int(np.argmin(known))]} is not."
         )
     codes = np.searchsorted(classes, y).astype(np.int64)
-    weights = None if sample_weight is None else check_weights(sample_weight, len(X))
+    if members is not None:
+        codes[weights == 0.0] = 0
     weights = _times_class_weights(weights, class_weight, classes, codes)
-    return Labelled(X, codes, classes, weights, None)
+    return Labelled(X, codes, classes, weights, members)
 
 
 def check_weights(sample_weight: Any, rows: int) -> Float64:
@@ -217,18 +208,15 @@ def _require_finite(X: NDArray[np.generic]) -> None:
 
 
 def check_options(estimator: Any) -> dict[str, Any]:
-    """The arguments of a SoftmaxClassifier, checked, as plain Python values."""
+    """The arguments of a SoftmaxClassifier as plain values, checked where `Run` does not."""
     options = check_shared_options(estimator)
-    _one_of("solver", options["solver"], SOLVERS)
-    _one_of("dtype", options["dtype"], DTYPES)
+    require_choice("solver", options["solver"], SOLVERS)
+    require_choice("dtype", options["dtype"], DTYPES)
     for name in ("warm_start", "early_stopping"):
         if not isinstance(options[name], bool):
             raise SettingsError(f"{name} must be True or False, but {options[name]!r} was given.")
-    if options["learning_rate"] != AUTO:
-        expected = 'a finite number above 0 or "auto"'
-        require_number("learning_rate", options["learning_rate"], expected, above=0)
-    for name in ("batch_size", "epochs", "n_iter_no_change"):
-        require_whole(name, options[name], 1)
+    require_number("l2 (λ)", options["l2"], "a finite number, 0 or above", least=0)
+    require_whole("n_iter_no_change", options["n_iter_no_change"], 1)
     fraction, expected = options["validation_fraction"], "a number between 0 and 1"
     require_number("validation_fraction", fraction, expected, above=0, below=1)
     _refuse_ignored(estimator, options)
@@ -237,12 +225,10 @@ def check_options(estimator: Any) -> dict[str, Any]:
 
 def check_shared_options(estimator: Any) -> dict[str, Any]:
     """The arguments of either classifier as plain Python values, those of both checked."""
-    options = {name: _plain(value) for name, value in estimator.get_params(deep=False).items()}
-    if "l2" in options:
-        require_number("l2 (λ)", options["l2"], "a finite number, 0 or above", least=0)
+    options = {name: plain(value) for name, value in estimator.get_params(deep=False).items()}
     require_number("tol", options["tol"], "a finite number above 0", above=0)
     require_whole("max_passes", options["max_passes"], 1)
-    _one_of("scaling", options["scaling"], SCALINGS)
+    check_scaling(options["scaling"])
     if options["threads"] is not None:
         require_whole("threads", options["threads"], 1)
     return options
@@ -250,13 +236,8 @@ def check_shared_options(estimator: Any) -> dict[str, Any]:
 
 def _refuse_ignored(estimator: Any, options: Mapping[str, Any]) -> None:
     parameters = inspect.signature(type(estimator)).parameters
-    solver = options["solver"]
-    ignored = {
-        name: f"solver={solver!r}"
-        for used_by, names in USED_BY.items()
-        for name in names
-        if used_by != solver
-    }
+    [other] = set(USED_BY) - {options["solver"]}
+    ignored = dict.fromkeys(USED_BY[other], f"solver={options['solver']!r}")
     if not options["early_stopping"]:
         ignored["validation_fraction"] = "early_stopping=False"
     for name, setting in ignored.items():
@@ -266,14 +247,3 @@ def _refuse_ignored(estimator: Any, options: Mapping[str, Any]) -> None:
                 f"{name}={options[name]!r} would be ignored with {setting}; "
                 f"leave it at {default!r}."
             )
-
-
-def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if not (isinstance(value, str) and value in choices):
-        words = " or ".join(map(repr, choices))
-        raise SettingsError(f"{name} must be {words}, but {value!r} was given.")
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's numbers, as searches over np.logspace give them, become Python's."""
-    return value.item() if isinstance(value, np.generic) else value

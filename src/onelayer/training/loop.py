@@ -23,7 +23,7 @@ from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.data.streaming import StoredRows, stored_rows
 from onelayer.engines import AVERAGE, Engine, State, Steps, Trainer, Weights, streaming
-from onelayer.errors import LearningRateWarning, SettingsError
+from onelayer.errors import LearningRateWarning, SettingsError, require_choice
 from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.provenance import describe_environment
 from onelayer.model.evaluation import count_confusion
@@ -153,9 +153,7 @@ def _check(data: Splits, runs: Sequence[Run], dtype: str) -> None:
     dataset = data.train
     if not runs:
         raise SettingsError("train needs at least one run.")
-    if dtype not in DTYPES:
-        choices = " or ".join(DTYPES)
-        raise SettingsError(f"dtype must be {choices}, but {dtype!r} was given.")
+    require_choice("dtype", dtype, DTYPES)
     for run in runs:
         if run.batch_size > dataset.rows:
             raise SettingsError(
