@@ -11,7 +11,7 @@ import difflib
 import itertools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any, Literal, SupportsIndex
 
 import numpy as np
@@ -24,8 +24,8 @@ from onelayer.training.schedule import (
     CONSTANT,
     NONE,
     SCHEDULES,
-    check_averaging,
-    check_schedule,
+    parse_averaging,
+    parse_schedule,
 )
 
 Auto = Literal["auto"]
@@ -77,8 +77,10 @@ class Hyperparameter:
             raise SettingsError(f"{name} must be true or false, but {value!r} was given.")
 
 
-def _of(help_: str, kind: type, **known: Any) -> dict[str, Any]:
-    return {"help": help_, "hyperparameter": Hyperparameter(kind, **known)}
+def _setting(default: Any, help_: str, kind: type, **known: Any) -> Any:
+    """A field of `Run` with what is known of it; `MISSING` is no default."""
+    metadata = {"help": help_, "hyperparameter": Hyperparameter(kind, **known)}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -123,88 +125,63 @@ class Run:
         'λ=0.1, η=0.01'
     """
 
-    learning_rate: float | Auto = field(
-        metadata=_of(
-            "Learning rate η > 0, or auto: a rate that is guaranteed to be stable.",
-            float,
-            symbol="η",
-            auto=True,
-            expected="a finite number above 0",
-            least=-math.inf,
-            above=0,
-        )
+    learning_rate: float | Auto = _setting(
+        MISSING,
+        "Learning rate η > 0, or auto: a rate that is guaranteed to be stable.",
+        float,
+        symbol="η",
+        auto=True,
+        expected="a finite number above 0",
+        least=-math.inf,
+        above=0,
     )
-    l2: float = field(
-        default=0.0, metadata=_of("L2 penalty λ ≥ 0; the cost adds λ Σ W².", float, symbol="λ")
-    )
-    seed: int = field(default=0, metadata=_of("Random seed of the initial weights.", int))
-    batch_size: int = field(default=100, metadata=_of("Rows per batch.", int, least=1, silent=True))
-    epochs: int = field(
-        default=20, metadata=_of("Passes over the training rows.", int, least=1, silent=True)
-    )
-    shuffle: bool = field(
-        default=True, metadata=_of("Shuffle the rows, anew each epoch.", bool, silent=True)
-    )
-    shuffle_seed: int = field(
-        default=0, metadata=_of("Random seed of the row order.", int, silent=True)
-    )
-    init_scale: float = field(
-        default=0.01, metadata=_of("Standard deviation of the initial weights.", float, silent=True)
+    l2: float = _setting(0.0, "L2 penalty λ ≥ 0; the cost adds λ Σ W².", float, symbol="λ")
+    seed: int = _setting(0, "Random seed of the initial weights.", int)
+    batch_size: int = _setting(100, "Rows per batch.", int, least=1, silent=True)
+    epochs: int = _setting(20, "Passes over the training rows.", int, least=1, silent=True)
+    shuffle: bool = _setting(True, "Shuffle the rows, anew each epoch.", bool, silent=True)
+    shuffle_seed: int = _setting(0, "Random seed of the row order.", int, silent=True)
+    init_scale: float = _setting(
+        0.01, "Standard deviation of the initial weights.", float, silent=True
     )
     name: str = ""
-    momentum: float = field(
-        default=0.0,
-        metadata=_of(
-            "Momentum μ, 0 ≤ μ < 1.", float, symbol="μ", expected=BELOW_ONE, below=1, word="μ={:g}"
-        ),
+    momentum: float = _setting(
+        0.0, "Momentum μ, 0 ≤ μ < 1.", float, symbol="μ", expected=BELOW_ONE, below=1, word="μ={:g}"
     )
-    nesterov: bool = field(default=False, metadata=_of("Nesterov momentum.", bool))
-    schedule: str = field(
-        default=CONSTANT, metadata=_of(f"Schedule of η: {', '.join(SCHEDULES)}.", str, word="{}")
+    nesterov: bool = _setting(False, "Nesterov momentum.", bool)
+    schedule: str = _setting(CONSTANT, f"Schedule of η: {', '.join(SCHEDULES)}.", str, word="{}")
+    warmup: float = _setting(
+        0.0,
+        "Warm-up epochs: η rises linearly to its full value.",
+        float,
+        expected="a number of epochs, 0 or above",
+        word="warm-up {:g}",
     )
-    warmup: float = field(
-        default=0.0,
-        metadata=_of(
-            "Warm-up epochs: η rises linearly to its full value.",
-            float,
-            expected="a number of epochs, 0 or above",
-            word="warm-up {:g}",
-        ),
+    averaging: str = _setting(
+        NONE, f"Averaging of the weights: {', '.join(AVERAGES)}.", str, word="{}"
     )
-    averaging: str = field(
-        default=NONE,
-        metadata=_of(f"Averaging of the weights: {', '.join(AVERAGES)}.", str, word="{}"),
+    loss: Loss = _setting(
+        "softmax", "softmax, or sigmoid: the mean of K binary cross-entropies.", str, word="{}"
     )
-    loss: Loss = field(
-        default="softmax",
-        metadata=_of("softmax, or sigmoid: the mean of K binary cross-entropies.", str, word="{}"),
+    label_smoothing: float = _setting(
+        0.0,
+        "Label smoothing ε, 0 ≤ ε < 1.",
+        float,
+        symbol="ε",
+        expected=BELOW_ONE,
+        below=1,
+        word="ε={:g}",
     )
-    label_smoothing: float = field(
-        default=0.0,
-        metadata=_of(
-            "Label smoothing ε, 0 ≤ ε < 1.",
-            float,
-            symbol="ε",
-            expected=BELOW_ONE,
-            below=1,
-            word="ε={:g}",
-        ),
+    flip_seed: int | None = _setting(
+        None, "Random seed of horizontal flips of images.", int, optional=True, word="flips"
     )
-    flip_seed: int | None = field(
-        default=None,
-        metadata=_of(
-            "Random seed of horizontal flips of images.", int, optional=True, word="flips"
-        ),
-    )
-    patience: int | None = field(
-        default=None,
-        metadata=_of(
-            "Stop a run after this many epochs without a lower validation loss.",
-            int,
-            least=1,
-            optional=True,
-            word="patience {}",
-        ),
+    patience: int | None = _setting(
+        None,
+        "Stop a run after this many epochs without a lower validation loss.",
+        int,
+        least=1,
+        optional=True,
+        word="patience {}",
     )
 
     def __post_init__(self) -> None:
@@ -213,8 +190,8 @@ class Run:
             object.__setattr__(self, name, value)
             known.check(name, value)
         check_loss(self.loss, self.label_smoothing)
-        check_schedule(self.schedule)
-        check_averaging(self.averaging)
+        parse_schedule(self.schedule)
+        parse_averaging(self.averaging)
         if self.warmup > self.epochs:
             raise SettingsError(
                 f"warmup must be at most the {self.epochs} epochs, but {self.warmup!r} was given."

@@ -32,45 +32,33 @@ Ba (2015), Adam, section 3, for the correction by 1 − DECAYᵗ.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.errors import SettingsError, require_number
-
-
-def read_numbers(spec: object, count: int) -> tuple[float, ...] | None:
-    """The numbers of a name, separated by colons; None unless there are `count` finite ones.
-
-    Example:
-        >>> read_numbers("step:10:0.1", 2), read_numbers("step:10", 2)
-        ((10.0, 0.1), None)
-    """
-    words = spec.split(":")[1:] if isinstance(spec, str) else []
-    try:
-        numbers = tuple(float(word) for word in words)
-    except ValueError:
-        return None
-    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
-
+from onelayer.errors import SettingsError
 
 Float64 = NDArray[np.float64]
 
-CONSTANT = "constant"
+CONSTANT, NONE = "constant", "none"
 
 
 @dataclass(frozen=True)
 class _Clock:
-    """Steps after warm-up: their numbers t, how many there are in all, and in an epoch."""
+    """Steps by their numbers t from 0, how many there are in all, and in an epoch."""
 
     t: NDArray[np.int64]
     total: int
     per_epoch: int
 
+    def steps_of(self, epochs: float) -> int:
+        """The nearest number of steps, at least 1."""
+        return max(1, round(epochs * self.per_epoch))
 
-def _constant(clock: _Clock) -> Float64:
+
+def _ones(clock: _Clock) -> Float64:
     return np.ones(len(clock.t))
 
 
@@ -79,43 +67,106 @@ def _cosine(clock: _Clock) -> Float64:
 
 
 def _step(clock: _Clock, epochs: float, factor: float) -> Float64:
-    return np.asarray(factor ** (clock.t // steps_of(epochs, clock.per_epoch)), np.float64)
+    return np.asarray(factor ** (clock.t // clock.steps_of(epochs)), np.float64)
 
 
 def _cyclical(clock: _Clock, lowest: float, epochs: float) -> Float64:
-    half = steps_of(epochs, clock.per_epoch)
+    half = clock.steps_of(epochs)
     place = (clock.t % (2 * half)) / half
     return np.asarray(lowest + (1.0 - lowest) * (1.0 - np.abs(place - 1.0)))
 
 
-_FORMS: dict[str, tuple[Callable[..., Float64], tuple[str, ...]]] = {
-    CONSTANT: (_constant, ()),
+def _tail(clock: _Clock, fraction: float) -> Float64:
+    before = clock.total - max(1, round(fraction * clock.total))
+    return np.asarray(1.0 / np.maximum(clock.t - before + 1, 1))
+
+
+def _ema(clock: _Clock, decay: float) -> Float64:
+    # The first is 1 exactly: the average begins with the first step's weights.
+    later = (1.0 - decay) / (1.0 - decay ** (clock.t + 1.0))
+    return np.asarray(np.where(clock.t == 0, 1.0, later))
+
+
+@dataclass(frozen=True)
+class _Range:
+    """A number of a form: its name, its range in words, and whether a number is in it."""
+
+    name: str
+    words: str
+    holds: Callable[[float], bool]
+
+
+def _inside(name: str) -> _Range:
+    return _Range(name, "between 0 and 1", lambda number: 0.0 < number < 1.0)
+
+
+_EPOCHS = _Range("EPOCHS", "a number above 0", lambda number: number > 0.0)
+
+_PART = _Range("FRACTION", "above 0 and at most 1", lambda number: 0.0 < number <= 1.0)
+
+# The factors of each form, from a clock and its numbers.
+_Forms = Mapping[str, tuple[Callable[..., Float64], tuple[_Range, ...]]]
+
+_SCHEDULES: _Forms = {
+    CONSTANT: (_ones, ()),
     "cosine": (_cosine, ()),
-    "step": (_step, ("EPOCHS", "FACTOR")),
-    "cyclical": (_cyclical, ("FRACTION", "EPOCHS")),
+    "step": (_step, (_EPOCHS, _inside("FACTOR"))),
+    "cyclical": (_cyclical, (_inside("FRACTION"), _EPOCHS)),
 }
 
-SCHEDULES = tuple(":".join((name, *numbers)) for name, (_, numbers) in _FORMS.items())
+_AVERAGES: _Forms = {
+    NONE: (_ones, ()),
+    "tail": (_tail, (_PART,)),
+    "ema": (_ema, (_inside("DECAY"),)),
+}
 
 
-def check_schedule(spec: object) -> None:
-    """Raise SettingsError unless `spec` is one of SCHEDULES with numbers in their ranges.
+def _texts(forms: _Forms) -> tuple[str, ...]:
+    return tuple(":".join((name, *(r.name for r in ranges))) for name, (_, ranges) in forms.items())
+
+
+SCHEDULES, AVERAGES = _texts(_SCHEDULES), _texts(_AVERAGES)
+
+
+def _parse(
+    what: str, spec: object, forms: _Forms, example: str
+) -> tuple[Callable[..., Float64], list[float]]:
+    """The function and the numbers of a form, checked."""
+    name, *words = str(spec).split(":")
+    factors, ranges = forms.get(name, (None, ()))
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        factors, numbers = None, []
+    if factors is None or len(numbers) != len(ranges) or not all(map(math.isfinite, numbers)):
+        *most, last = _texts(forms)
+        raise SettingsError(
+            f"{what} must be {', '.join(most)} or {last}, as in {example}, but {spec!r} was given."
+        )
+    for known, number in zip(ranges, numbers, strict=True):
+        if not known.holds(number):
+            raise SettingsError(
+                f"{known.name} of {what} {spec} must be {known.words}, but {number:g} was given."
+            )
+    return factors, numbers
+
+
+def parse_schedule(spec: object) -> tuple[Callable[..., Float64], list[float]]:
+    """The function and numbers of a schedule; `SettingsError` unless it is one of SCHEDULES.
 
     Example:
-        >>> check_schedule("linear")
+        >>> parse_schedule("linear")
         Traceback (most recent call last):
         ...
         onelayer.errors.SettingsError: schedule must be constant, cosine, step:EPOCHS:FACTOR or \
 cyclical:FRACTION:EPOCHS, as in step:10:0.1, but 'linear' was given.
     """
-    name, numbers = _parse_schedule(spec)
-    for what, number in zip(_FORMS[name][1], numbers, strict=True):
-        if what == "EPOCHS":
-            require_number(f"EPOCHS of schedule {spec}", number, "a number above 0", above=0)
-        elif not 0.0 < number < 1.0:
-            raise SettingsError(
-                f"{what} of schedule {spec} must be between 0 and 1, but {number:g} was given."
-            )
+    return _parse("schedule", spec, _SCHEDULES, "step:10:0.1")
+
+
+def parse_averaging(spec: object) -> tuple[Callable[..., Float64], list[float]]:
+    """The function and numbers of an average; `SettingsError` unless it is one of AVERAGES."""
+    return _parse("averaging", spec, _AVERAGES, "tail:0.5")
 
 
 def learning_rate_factors(
@@ -131,80 +182,18 @@ def learning_rate_factors(
     """
     warm = round(warmup * steps_per_epoch)
     t = np.arange((epoch - 1) * steps_per_epoch, epoch * steps_per_epoch)
-    name, numbers = _parse_schedule(spec)
     after = _Clock(np.maximum(t - warm, 0), epochs * steps_per_epoch - warm, steps_per_epoch)
-    return np.where(t < warm, (t + 1) / max(warm, 1), _FORMS[name][0](after, *numbers))
+    factors, numbers = parse_schedule(spec)
+    return np.where(t < warm, (t + 1) / max(warm, 1), factors(after, *numbers))
 
 
-def steps_of(epochs: float, steps_per_epoch: int) -> int:
-    """The nearest number of steps, at least 1.
-
-    Example:
-        >>> steps_of(0.1, steps_per_epoch=300), steps_of(0.001, steps_per_epoch=300)
-        (30, 1)
-    """
-    return max(1, round(epochs * steps_per_epoch))
-
-
-def _parse_schedule(spec: object) -> tuple[str, tuple[float, ...]]:
-    """Name and numbers of a schedule."""
-    name = str(spec).split(":")[0]
-    form = _FORMS.get(name)
-    numbers = read_numbers(spec, len(form[1])) if form else None
-    if numbers is None:
-        choices = f"{', '.join(SCHEDULES[:-1])} or {SCHEDULES[-1]}"
-        raise SettingsError(
-            f"schedule must be {choices}, as in step:10:0.1, but {spec!r} was given."
-        )
-    return name, numbers
-
-
-NONE = "none"
-
-AVERAGES = (NONE, "tail:FRACTION", "ema:DECAY")
-
-
-def check_averaging(spec: object) -> None:
-    """Raise SettingsError unless `spec` is one of AVERAGES with a number in its range."""
-    name, number = _parse_averaging(spec)
-    good = name == NONE or 0.0 < number < 1.0 or (name == "tail" and number == 1.0)
-    if not good:
-        raise _refusal(spec)
-
-
-def averaging_factors(
-    spec: str, epochs: int, steps_per_epoch: int, epoch: int
-) -> NDArray[np.float64]:
+def averaging_factors(spec: str, epochs: int, steps_per_epoch: int, epoch: int) -> Float64:
     """The factors α of the newest weights at the T steps of an epoch (from 1), shape (T,).
 
     Example:
         >>> averaging_factors("tail:0.5", epochs=2, steps_per_epoch=2, epoch=2)
         array([1. , 0.5])
     """
-    name, number = _parse_averaging(spec)
     t = np.arange((epoch - 1) * steps_per_epoch, epoch * steps_per_epoch)
-    if name == "tail":
-        total = epochs * steps_per_epoch
-        before = total - max(1, round(number * total))
-        return np.asarray(1.0 / np.maximum(t - before + 1, 1))
-    if name == "ema":
-        # The first is 1 exactly: the average begins with the first step's weights.
-        return np.asarray(np.where(t == 0, 1.0, (1.0 - number) / (1.0 - number ** (t + 1.0))))
-    return np.ones(steps_per_epoch)
-
-
-def _parse_averaging(spec: object) -> tuple[str, float]:
-    """Name and number of an average; 0 for "none"."""
-    name = str(spec).split(":")[0]
-    wanted = {NONE: 0, "tail": 1, "ema": 1}.get(name)
-    numbers = None if wanted is None else read_numbers(spec, wanted)
-    if numbers is None:
-        raise _refusal(spec)
-    return name, (*numbers, 0.0)[0]
-
-
-def _refusal(spec: object) -> SettingsError:
-    return SettingsError(
-        f"averaging must be {', '.join(AVERAGES[:-1])} or {AVERAGES[-1]}, with FRACTION above 0 "
-        f"and at most 1 and DECAY between 0 and 1, as in tail:0.5, but {spec!r} was given."
-    )
+    factors, numbers = parse_averaging(spec)
+    return factors(_Clock(t, epochs * steps_per_epoch, steps_per_epoch), *numbers)
