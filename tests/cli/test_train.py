@@ -115,8 +115,8 @@ def test_a_grid_is_trained_ranked_and_shown(run: Command, tmp_path: Path) -> Non
     assert "certified, at most" not in page
     # The best setting's weights were kept at every epoch, and come to the same bits.
     [(position, shots)] = result.snapshots.items()
-    means = {name: result.validation_accuracy[result.positions(name)].mean() for name in
-             result.settings}  # fmt: skip
+    means = {one.name: result.validation_accuracy[[*one.positions]].mean()
+             for one in result.ranking}  # fmt: skip
     assert means[result.runs[position].name] == max(means.values())
     np.testing.assert_array_equal(shots[-1], result.W[position].astype(np.float16))
 

@@ -9,7 +9,6 @@ from onelayer.errors import SettingsError, SourceError
 from onelayer.experiments.reproduce import (
     EXPERIMENTS,
     choose_experiments,
-    first_of_each_setting,
     plan_experiments,
     reproduce,
 )
@@ -38,10 +37,13 @@ def test_an_unknown_setting_name_is_refused_with_the_choices() -> None:
         choose_experiments(["eta"])
 
 
-def test_the_first_run_of_each_setting_is_kept_for_pictures_up_to_a_limit() -> None:
-    runs = plan_experiments(seeds=3)
-    assert first_of_each_setting(runs) == (0, 3, 6, 9)
-    assert first_of_each_setting(runs, most=2) == (0, 3)
+def test_the_first_run_of_each_setting_is_kept_for_pictures_and_each_penalty_has_its_optimum() -> (
+    None
+):
+    result = reproduce(load("digits"), only=["eta-0.1", "l2-0.1", "l2-1"], seeds=[4, 5])
+    assert list(result.snapshots) == [0, 2, 4]
+    assert list(result.curvatures) == [0]
+    assert [best.l2 for best in result.optima] == [1.0, 0.1]
 
 
 def test_figures_are_reported_for_cifar10_alone() -> None:
@@ -61,7 +63,7 @@ def cifar10() -> Splits:
 def test_settings_that_settle_give_the_reported_accuracies(cifar10: Splits) -> None:
     result = reproduce(cifar10, only=[e.key for e in EXPERIMENTS[1:]], seeds=4)
     for figures in result.reported:
-        runs = result.positions(figures.name)
+        runs = [i for i, run in enumerate(result.runs) if run.name == figures.name]
         measured = result.train_accuracy[runs].mean(), result.test_accuracy[runs].mean()
         reported = figures.train_accuracy, figures.test_accuracy
         assert measured == pytest.approx(reported, rel=0, abs=0.003)

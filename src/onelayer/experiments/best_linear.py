@@ -42,15 +42,7 @@ _MOVES = 2
 
 
 def drawn_moves(seed: int, epoch: int, rows: int, most: int) -> NDArray[np.int64]:
-    """Pixels down and right, −most … most, of each row that an epoch visits, shape (N, 2).
-
-    Every move is as likely. They depend on the seed, the epoch (from 1) and the place in the order
-    of visits alone.
-
-    Example:
-        >>> drawn_moves(seed=0, epoch=1, rows=2, most=0).tolist()
-        [[0, 0], [0, 0]]
-    """
+    """Pixels down and right, −most … most, of each row that an epoch (from 1) visits, (N, 2)."""
     rng = np.random.default_rng([seed, epoch, _MOVES])
     return rng.integers(-most, most, (rows, 2), endpoint=True)
 
@@ -58,16 +50,9 @@ def drawn_moves(seed: int, epoch: int, rows: int, most: int) -> NDArray[np.int64
 def moved(
     X: NDArray[np.generic], shape: Shape, moves: NDArray[np.int64], most: int
 ) -> NDArray[np.generic]:
-    """Move each image by whole pixels; what comes in from outside repeats the nearest edge.
+    """Move each image of a batch (B, D); what comes in from outside repeats the nearest edge.
 
-    Args:
-        X: a batch of rows as stored, shape (B, D).
-        shape: (channels, height, width) of a row.
-        moves: pixels down and right of each row, −most … most, shape (B, 2).
-        most: pixels.
-
-    Returns:
-        The batch moved, shape (B, D), in X's type.
+    `shape` is (channels, height, width), `moves` pixels down and right, −most … most, (B, 2).
 
     Example:
         >>> moved(np.array([[1, 2, 3]]), (1, 1, 3), np.array([[0, 1]]), most=1)
@@ -86,10 +71,6 @@ def symmetric(V: Float64, shape: Shape) -> Float64:
 
     A flipped row has the score that the row has under mirrored weights, so for weights that are
     their own mirror image this mean of a gradient is the gradient over the rows and their flips.
-
-    Example:
-        >>> symmetric(np.array([[1.0, 2.0, 5.0]]), (1, 1, 3))
-        array([[3., 2., 3.]])
     """
     images = V.reshape(len(V), *shape)
     return np.asarray(0.5 * (images + images[..., ::-1])).reshape(V.shape)
@@ -129,15 +110,11 @@ class Recipe:
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
-        require_number("q", self.q, "a number from 0 to 1", least=0)
-        if self.q > 1:
-            raise SettingsError(f"q must be a number from 0 to 1, but {self.q!r} was given.")
-        require_number("l2 (λ)", self.l2, "a finite number, 0 or above", least=0)
+        above_one = math.nextafter(1.0, 2.0)
+        require_number("q", self.q, "a number from 0 to 1", least=0, below=above_one)
         require_whole("moves", self.moves, 0)
         require_whole("epochs", self.epochs, 1)
-        require_whole("batch_size", self.batch_size, 1)
-        require_number("learning_rate (η)", self.learning_rate, "a finite number above 0", above=0)
-        require_number("momentum", self.momentum, "a number from 0 to below 1", least=0, below=1)
+        self.run(seed=0)
 
     def check(self, dataset: Dataset) -> None:
         """Raise SettingsError for rows in files, and for rows that cannot be moved or flipped."""
@@ -339,19 +316,8 @@ def compare_recipes(
 ) -> list[HeldOut]:
     """Cross-validate recipes: fit each on the rows outside every fold, and evaluate it on the fold.
 
-    Args:
-        data: the training rows; of splits the training part.
-        recipes: at least one.
-        folds: 2 … N, the same for all recipes.
-        seed: random seed of the folds, the row order and the moves, ≥ 0.
-        engine: what does the arithmetic, or its name; None is "native".
-        on_progress: called with epochs done and their number, over all fits.
-
-    Returns:
-        One result a recipe, in their order.
-
-    Raises:
-        SettingsError: without recipes, for fewer than 2 folds, or a recipe that does not fit.
+    Folds, row orders and moves follow from the seed; `on_progress` is called with epochs done and
+    their number, over all fits.
 
     Example:
         >>> from onelayer import load
@@ -382,15 +348,7 @@ def compare_recipes(
 
 
 def mean_model(models: Sequence[Model]) -> Model:
-    """The model whose scores are the means of those of models that differ only in their seeds.
-
-    Example:
-        >>> from onelayer import load
-        >>> digits = load("digits").train
-        >>> plain = Recipe(moves=0, flips=False, epochs=2)
-        >>> mean_model([fit_best_linear(digits, plain, seed=s) for s in (0, 1)]).settings["seeds"]
-        [0, 1]
-    """
+    """The model whose scores are the means of those of models that differ only in their seeds."""
     first = models[0]
     settings = {name: value for name, value in first.settings.items() if name != "seed"}
     return replace(
@@ -402,13 +360,7 @@ def mean_model(models: Sequence[Model]) -> Model:
 
 
 def whole_training_set(splits: Splits) -> Dataset:
-    """Training and validation rows as one data set, copied.
-
-    Example:
-        >>> from onelayer import load
-        >>> whole_training_set(load("digits")).rows
-        1397
-    """
+    """Training and validation rows as one data set, copied."""
     both = splits.train, splits.validation
     return replace(
         splits.train,

@@ -18,21 +18,17 @@ from onelayer.data.dataset import training_rows
 from onelayer.data.scaling import fit_scaling
 from onelayer.engines import Engine
 from onelayer.errors import SettingsError, require_number, require_whole
-from onelayer.model.model import Certificate
 from onelayer.objective.gradcheck import GradientChecks, check_gradients
 from onelayer.objective.loss import Loss, check_loss
 from onelayer.solver import solve
 from onelayer.training.checkpoint import Checkpoint
-from onelayer.training.loop import Progress, train
+from onelayer.training.loop import Progress, initial_weights, train
 from onelayer.training.result import ReportedFigures, Result
-from onelayer.training.run import Run, Seeds, grid
+from onelayer.training.run import AUTO, Run, Seeds, grid
 
 EPOCHS = 40
 
 BATCH_SIZE = 100
-
-# Of the weights that gradients are checked at: those that training starts from.
-INIT_SCALE = 0.01
 
 
 @dataclass(frozen=True)
@@ -73,15 +69,7 @@ EXPERIMENTS = (
 
 
 def choose_experiments(only: Sequence[str] | None = None) -> tuple[Experiment, ...]:
-    """Experiments by their keys, in the report's order; None or no key means all four.
-
-    Raises:
-        SettingsError: for an unknown key.
-
-    Example:
-        >>> [experiment.name for experiment in choose_experiments(["l2-1"])]
-        ['λ=1, η=0.01']
-    """
+    """Experiments by their keys, in the report's order; None or no key means all four."""
     known = [experiment.key for experiment in EXPERIMENTS]
     for key in only or ():
         if key not in known:
@@ -92,12 +80,7 @@ def choose_experiments(only: Sequence[str] | None = None) -> tuple[Experiment, .
 def plan_experiments(
     experiments: Sequence[Experiment] = EXPERIMENTS, *, seeds: Seeds = 8
 ) -> tuple[Run, ...]:
-    """Each experiment from each seed, experiment by experiment; all share one pass over the data.
-
-    Example:
-        >>> len(plan_experiments(seeds=8))
-        32
-    """
+    """Each experiment from each seed, one after another; all share one pass over the data."""
     return tuple(
         run
         for e in experiments
@@ -110,23 +93,6 @@ def plan_experiments(
             seeds=seeds,
         )
     )
-
-
-def first_of_each_setting(runs: Sequence[Run], most: int = 8) -> tuple[int, ...]:
-    """Positions of the first run of each setting, whose W is kept at every epoch.
-
-    Args:
-        runs: the settings.
-        most: maximum number of settings, since each keeps epochs + 1 copies of W.
-
-    Example:
-        >>> first_of_each_setting(plan_experiments(seeds=8))
-        (0, 8, 16, 24)
-    """
-    first: dict[str, int] = {}
-    for position, run in enumerate(runs):
-        first.setdefault(run.name, position)
-    return tuple(first.values())[:most]
 
 
 def reproduce(
@@ -174,7 +140,7 @@ def reproduce(
     started = time.perf_counter()
     checks = check_gradient(data).checks
     checking = time.perf_counter() - started
-    first = first_of_each_setting(runs)
+    first = [i for i, run in enumerate(runs) if run.seed == runs[0].seed]
     result = train(
         data,
         runs,
@@ -187,30 +153,15 @@ def reproduce(
         on_progress=on_progress,
     )
     started = time.perf_counter()
-    optima = () if result.interrupted else best_costs(data.train, runs, engine)
+    l2s = [] if result.interrupted else sorted({run.l2 for run in runs} - {0.0}, reverse=True)
+    optima = [solve(data.train, l2, scaling="unit", engine=engine) for l2 in l2s]
     solving = time.perf_counter() - started
     return replace(
         result,
-        optima=optima,
+        optima=tuple(best.require_certificate() for best in optima),
         reported=tuple(e.reported for e in experiments) if data.name == "cifar10" else (),
         gradient_checks=checks,
         seconds={"check gradients": checking} | dict(result.seconds) | {"optima": solving},
-    )
-
-
-def best_costs(
-    train_set: Dataset, runs: Sequence[Run], engine: Engine | str | None = None
-) -> tuple[Certificate, ...]:
-    """Certificates of the optimum for each λ > 0 of the runs, largest λ first.
-
-    Example:
-        >>> from onelayer.data import load
-        >>> [best.l2 for best in best_costs(load("digits").train, plan_experiments(seeds=1))]
-        [1.0, 0.1]
-    """
-    l2s = sorted({run.l2 for run in runs if run.l2 > 0.0}, reverse=True)
-    return tuple(
-        solve(train_set, l2, scaling="unit", engine=engine).require_certificate() for l2 in l2s
     )
 
 
@@ -259,9 +210,7 @@ def check_gradient(
     for size in batch_sizes:
         require_whole("batch_sizes", size, 1)
     check_loss(loss, label_smoothing)
-    rng = np.random.default_rng(seed)
-    W = rng.normal(0.0, INIT_SCALE, (rows.classes, rows.features))
-    b = rng.normal(0.0, INIT_SCALE, rows.classes)
+    W, b = initial_weights([Run(AUTO, seed=seed)], rows.classes, rows.features, "float64")
     most = max(batch_sizes)
     X = fit_scaling("auto", rows.X, rows.max_value).apply(rows.X[:most])
-    return check_gradients(X, rows.y[:most], W, b, batch_sizes, l2s, (loss, label_smoothing))
+    return check_gradients(X, rows.y[:most], W[0], b[0], batch_sizes, l2s, (loss, label_smoothing))

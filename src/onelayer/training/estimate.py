@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,13 +73,12 @@ def estimate(
 ) -> Estimate:
     """Estimate memory and time of a pass over all rows, from one tile that is read and worked on.
 
+    Files that are still in the system's cache are read faster than later.
+
     Args:
         data: rows that stay in their files; of splits the training rows.
         runs: the settings that are to be trained together; none for a pass of the solver.
         engine: what does the arithmetic, or its name; None is "native".
-
-    Returns:
-        The estimate. Files that are still in the system's cache are read faster than later.
 
     Raises:
         SettingsError: for rows in memory.
@@ -100,28 +99,29 @@ def estimate(
     X = stored_rows(dataset.X)
     if X is None:
         raise SettingsError(f"{dataset.name}: the rows are in memory; only files are estimated.")
+    N, D, K, R = len(X), X.shape[1], dataset.classes, len(runs)
     started = time.perf_counter()
     tile = X[: X.tile_rows]
-    read = time.perf_counter() - started
-    rows = Rows(tile, dataset.y[: len(tile)], np.ones(X.shape[1]), np.zeros(X.shape[1]))
-    work = _seconds(_pass(streaming(engine), rows, runs, dataset.classes))
-    times, ordered = len(X) / len(tile), any(run.shuffle for run in runs)
+    read = time.perf_counter()
+    rows = Rows(tile, dataset.y[: len(tile)], np.ones(D), np.zeros(D))
+    _pass(streaming(engine), rows, runs, K)
+    worked = time.perf_counter()
+    times, ordered = N / len(tile), any(run.shuffle for run in runs)
     batch = max((run.batch_size for run in runs), default=1)
-    weights = max(1, len(runs)) * dataset.classes * (X.shape[1] + 1) * 4
     return Estimate(
-        rows=len(X),
-        features=X.shape[1],
+        rows=N,
+        features=D,
         dtype=str(X.dtype),
         nbytes=X.nbytes,
         memory=resident_memory()
-        + tile_memory(X, ordered=ordered, batch=min(batch, len(X)))
-        + COPIES * weights
-        + (ORDER_BYTES * len(X) if ordered else 0)
-        + _proof_bytes(len(X), dataset.classes, runs),
-        read_seconds=read * times,
-        work_seconds=work * times,
+        + tile_memory(X, ordered=ordered, batch=min(batch, N))
+        + COPIES * max(1, R) * K * (D + 1) * 4
+        + (ORDER_BYTES * N if ordered else 0)
+        + _proof_bytes(N, K, runs),
+        read_seconds=(read - started) * times,
+        work_seconds=(worked - read) * times,
         tile_rows=len(tile),
-        doing=f"training {len(runs)} run{'s' if len(runs) > 1 else ''}" if runs else "the solver",
+        doing=f"training {R} run{'s' if R > 1 else ''}" if runs else "the solver",
     )
 
 
@@ -133,21 +133,13 @@ def _proof_bytes(rows: int, classes: int, runs: Sequence[Run]) -> int:
     return scores if scores <= most else SCORE_BYTES
 
 
-def _pass(engine: Engine, rows: Rows, runs: Sequence[Run], classes: int) -> Callable[[], object]:
+def _pass(engine: Engine, rows: Rows, runs: Sequence[Run], classes: int) -> None:
     """One pass over rows in memory, of the runs or of the solver."""
-    count, features = max(1, len(runs)), rows.X.shape[1]
-    weights = Weights(
-        np.zeros((count, classes, features), np.float32), np.zeros((count, classes), np.float32)
-    )
+    shape = max(1, len(runs)), classes, rows.X.shape[1]
+    weights = Weights(np.zeros(shape, np.float32), np.zeros(shape[:2], np.float32))
     if not runs:
-        return lambda: engine.gradient(rows, weights)
+        engine.gradient(rows, weights)
+        return
     trainer = engine.begin(State(weights), method_arrays(runs))
     batch = min(runs[0].batch_size, rows.count)
-    steps = Steps.constant(np.full(count, 1e-6), rows.count, batch)
-    return lambda: trainer.epoch(rows, steps)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    trainer.epoch(rows, Steps.constant(np.full(len(runs), 1e-6), rows.count, batch))

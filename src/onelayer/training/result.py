@@ -163,20 +163,6 @@ class Result(Saved):
         return self.other_scalings.get(position, self.scaling)
 
     @property
-    def certificate(self) -> Certificate:
-        """The certificate of the only run; of several, `certificates` holds one for each.
-
-        Raises:
-            SettingsError: when there is not exactly one.
-        """
-        if len(self.certificates) != 1:
-            raise SettingsError(
-                "certificate is there for a result of one certified run, but this one holds "
-                f"{len(self.certificates)}; take one of certificates."
-            )
-        return self.certificates[0]
-
-    @property
     def interrupted(self) -> bool:
         """Whether Ctrl-C ended training."""
         return any(outcome.status == "interrupted" for outcome in self.outcomes)
@@ -225,10 +211,6 @@ class Result(Saved):
             settings,
             self.certificates[position] if self.certificates else None,
         )
-
-    def positions(self, setting: str) -> list[int]:
-        """Positions of the runs of that setting, one per seed."""
-        return [i for i, run in enumerate(self.runs) if run.name == setting]
 
     @property
     def train_accuracy(self) -> Float64:

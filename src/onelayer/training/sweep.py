@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from onelayer.data import Splits
-from onelayer.data.scaling import Scaling, check_scaling
+from onelayer.data.scaling import check_scaling
 from onelayer.engines import Engine
 from onelayer.errors import LearningRateWarning, SettingsError
 from onelayer.training.checkpoint import FIRST, Checkpoint
@@ -80,19 +80,19 @@ def sweep(
         raise SettingsError(
             f"scaling must be one or several, each once, but {', '.join(scalings)!r} was given."
         )
-    named = name_settings(runs)
-    results: list[Result] = []
+    named, results = name_settings(runs), list[Result]()
     for done, name in enumerate(scalings):
+        ending = f", {name}" if len(scalings) > 1 else ""
         results.append(
             train(
                 data,
-                _with_scaling(name, named) if len(scalings) > 1 else named,
+                [replace(run, name=f"{run.name}{ending}") for run in named],
                 engine=engine,
                 scaling=name,
                 dtype=dtype,
                 certify=certify,
                 checkpoint=checkpoint and replace(checkpoint, name=name if done else FIRST),
-                on_progress=on_progress and _Part(on_progress, done, len(scalings)),
+                on_progress=on_progress and _part_of(on_progress, done, len(scalings)),
             )
         )
         if results[-1].interrupted:
@@ -107,33 +107,31 @@ def sweep(
 def _joined(results: Sequence[Result]) -> Result:
     """One result of several that differ in their scaling: all runs, in order."""
     first = results[0]
-    if len(results) == 1:
-        return first
-    starts = np.cumsum([0, *(len(one.runs) for one in results)])[:-1].tolist()
-    history = {
-        item.name: np.concatenate([getattr(one.history, item.name) for one in results])
-        for item in fields(History)
+
+    def every(name: str) -> list[Any]:
+        return [getattr(one, name) for one in results]
+
+    chained: dict[str, Any] = {
+        name: sum(every(name), ()) for name in ("runs", "outcomes", "certificates")
     }
-    others: dict[int, Scaling] = {}
-    for start, one in zip(starts[1:], results[1:], strict=True):
-        others |= {start + i: one.scaling for i in range(len(one.runs))}
-    proven = all(one.certificates for one in results)
-    seconds: dict[str, float] = {}
-    for one in results:
-        for name, value in one.seconds.items():
-            seconds[name] = seconds.get(name, 0.0) + value
+    if len(chained["certificates"]) < len(chained["runs"]):  # Ctrl-C ended the last one
+        chained["certificates"] = ()
+    arrays: dict[str, Any] = {
+        n: np.concatenate(every(n)) for n in ("W", "b", "test_loss", "confusion")
+    }
+    history = {
+        n: np.concatenate([getattr(h, n) for h in every("history")]) for n in History.measures()
+    }
+    scalings = [one.scaling for one in results for _ in one.runs]
+    others = {i: one for i, one in enumerate(scalings) if i >= len(first.runs)}
+    seconds = {name: sum(one[name] for one in every("seconds")) for name in first.seconds}
     return replace(
         first,
-        runs=tuple(run for one in results for run in one.runs),
-        outcomes=tuple(outcome for one in results for outcome in one.outcomes),
-        W=np.concatenate([one.W for one in results]),
-        b=np.concatenate([one.b for one in results]),
+        **chained,
+        **arrays,
         history=History(**history),
-        test_loss=np.concatenate([one.test_loss for one in results]),
-        confusion=np.concatenate([one.confusion for one in results]),
-        certificates=tuple(c for one in results for c in one.certificates) if proven else (),
-        seconds=seconds,
         other_scalings=others,
+        seconds=seconds,
     )
 
 
@@ -171,15 +169,8 @@ def _with_best(
     )
 
 
-def _with_scaling(scaling: str, runs: Sequence[Run]) -> tuple[Run, ...]:
-    return tuple(replace(run, name=f"{run.name}, {scaling}") for run in runs)
-
-
-class _Part:
+def _part_of(
+    report: Callable[[Progress], None], part: int, parts: int
+) -> Callable[[Progress], None]:
     """Progress of one of several equal parts, as progress of the whole."""
-
-    def __init__(self, report: Callable[[Progress], None], part: int, parts: int) -> None:
-        self._report, self._part, self._parts = report, part, parts
-
-    def __call__(self, now: Progress) -> None:
-        self._report(Progress(self._part * now.total + now.done, self._parts * now.total))
+    return lambda now: report(Progress(part * now.total + now.done, parts * now.total))
