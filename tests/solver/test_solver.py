@@ -18,7 +18,7 @@ from onelayer.objective import loss as objective
 from onelayer.solver import Progress, solve, solver
 from onelayer.solver.certificate import Certified, certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
-from onelayer.solver.solver import Solver, Target
+from onelayer.solver.solver import Solver, Target, describe_solution
 from tests.solver import oracle as problems
 from tests.solver.oracle import Problem, independent_optimum, make_problem
 
@@ -39,7 +39,7 @@ def test_the_optimum_is_the_independent_one(method: str, engine_name: str) -> No
         problem = make_problem(seed)._replace(l2=1e-2)
         J, W_best = independent_optimum(problem)
         optimum = problems.solve(make_engine(engine_name), problem)
-        assert optimum.status == "optimal", (seed, optimum.sentence)
+        assert optimum.status == "optimal", (seed, describe_solution(optimum))
         assert optimum.certificate.gap <= 1e-10 * optimum.certificate.cost
         assert problem.cost(optimum.W, optimum.b) == pytest.approx(J, rel=2e-10, abs=1e-13), seed
         distance = float(np.linalg.norm(optimum.W - W_best))
@@ -146,7 +146,7 @@ def test_without_l2_the_gradient_decides() -> None:
     )
     assert optimum.status == "optimal"
     assert optimum.certificate.gradient_norm <= 1e-6 * np.linalg.norm(at_zero.W)
-    assert "no bound exists" in optimum.sentence
+    assert "no bound exists" in describe_solution(optimum)
 
 
 def test_separable_rows_without_l2_end_too(method: str) -> None:
@@ -154,7 +154,7 @@ def test_separable_rows_without_l2_end_too(method: str) -> None:
     optimum = problems.solve(make_engine(), problem, tol=1e-3)
     assert optimum.status == "optimal"
     assert optimum.certificate.cost < 1e-2
-    assert "can be separated" in optimum.sentence
+    assert "can be separated" in describe_solution(optimum)
 
 
 def test_too_few_passes_are_said_and_the_gap_is_still_proven(
@@ -164,7 +164,7 @@ def test_too_few_passes_are_said_and_the_gap_is_still_proven(
     problem = make_problem(40)._replace(l2=1e-4)
     optimum = problems.solve(make_engine(), problem, passes=3)
     assert optimum.status == "passes"
-    assert "max_passes" in optimum.sentence
+    assert "max_passes" in describe_solution(optimum)
     J, _ = independent_optimum(problem)
     assert optimum.certificate.lower_bound <= J <= optimum.certificate.cost
 
@@ -196,7 +196,7 @@ def test_ctrl_c_keeps_what_was_found_with_its_proof() -> None:
     engine: Engine = _Interrupts()  # type: ignore[assignment]
     optimum = problems.solve(engine, problem)
     assert optimum.status == "interrupted"
-    assert "interrupted" in optimum.sentence
+    assert "interrupted" in describe_solution(optimum)
     J, _ = independent_optimum(problem)
     assert optimum.certificate.lower_bound <= J <= optimum.certificate.cost < np.log(problem.K) + 1
 

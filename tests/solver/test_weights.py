@@ -17,7 +17,7 @@ from onelayer.solver.certificate import certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.learning_rate import largest_curvature, smoothness
 from onelayer.solver.path import score
-from onelayer.solver.solver import Solver, Target
+from onelayer.solver.solver import Solver, Target, describe_solution
 from tests.solver.oracle import Problem, independent_optimum, make_problem, random_weights
 
 engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
@@ -126,7 +126,7 @@ def test_the_optimum_of_weighted_rows_is_that_of_repeated_ones(
         metric = fit_preconditioner(make_engine(), rows, problem.K)
         optimum = Solver(make_engine(), rows, problem.K, metric).solve(Target(1e-2, 1e-10, 3000))
         J, W = independent_optimum(repeated._replace(l2=1e-2))
-        assert optimum.status == "optimal", (seed, optimum.sentence)
+        assert optimum.status == "optimal", (seed, describe_solution(optimum))
         assert optimum.certificate.cost == pytest.approx(J, rel=2e-10), seed
         assert np.linalg.norm(optimum.W - W) <= optimum.certificate.distance + 1e-7, seed
 

@@ -22,7 +22,7 @@ from onelayer.model.evaluation import wilson_interval
 from onelayer.report import tables
 from onelayer.report.path_summary import edge_sentence
 from onelayer.report.selection import select_setting
-from onelayer.solver.solver import describe_model
+from onelayer.solver.solver import describe_solution
 from onelayer.training.checkpoint import unfinished
 from onelayer.training.result import Result
 from onelayer.training.run_folder import (
@@ -88,7 +88,7 @@ def finish_path(path: solver.Path, out: Path, *, as_json: bool = False) -> None:
         return
     for model in path.models:
         if model.status != "optimal" or model.l2 == 0.0:
-            note(describe_model(model))
+            note(describe_solution(model))
     with err.status("drawing the page"):
         path.save(out)
     if as_json:

@@ -45,15 +45,10 @@ TORCH_SUFFIXES = (".pt", ".pth")
 
 @dataclass(frozen=True)
 class SelfTest:
-    """Agreement of onnxruntime with the model.
+    """Agreement of onnxruntime with the model."""
 
-    Attributes:
-        rows: number of rows tested; each had the model's label.
-        difference: the largest |p_onnx − p_onelayer|, at most 1e-6.
-    """
-
-    rows: int
-    difference: float
+    rows: int  # tested; each had the model's label
+    difference: float  # the largest |p_onnx − p_onelayer|, at most 1e-6
 
 
 def export_onnx(

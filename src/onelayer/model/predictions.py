@@ -3,7 +3,7 @@
     .csv, .parquet    columns label, then p_<class name> for each class
     .npy              a structured array with the fields label (text) and probabilities (K,)
 
-Rows are read and written a tile at a time, so the file may be larger than memory.
+Rows are read and written a tile at a time.
 """
 
 from __future__ import annotations
@@ -64,12 +64,7 @@ def write_predictions(
 
 
 def check_output(path: Path) -> str:
-    """The suffix of a file of predictions; a SettingsError for one that is not supported.
-
-    Example:
-        >>> check_output(Path("out.CSV"))
-        '.csv'
-    """
+    """The suffix of a file of predictions; a SettingsError for one that is not supported."""
     ending = path.suffix.lower()
     if ending not in OUTPUTS:
         raise SettingsError(

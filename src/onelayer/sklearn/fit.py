@@ -23,7 +23,14 @@ from onelayer.sklearn.inputs import Labelled
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.learning_rate import smoothness
-from onelayer.solver.solver import Optimum, Progress, Solver, Target, first_bias
+from onelayer.solver.solver import (
+    Optimum,
+    Progress,
+    Solver,
+    Target,
+    describe_solution,
+    first_bias,
+)
 from onelayer.training.loop import Training
 from onelayer.training.run import AUTO, Run, method_arrays
 from onelayer.training.state import Cursor, TrainingState
@@ -73,7 +80,7 @@ def layer_of(optimum: Optimum) -> Layer:
 def warn_unless_optimal(optimum: Optimum) -> None:
     """Warn when the gap that was asked for was not reached."""
     if optimum.status != "optimal":
-        warnings.warn(optimum.sentence, ConvergenceWarning, stacklevel=4)
+        warnings.warn(describe_solution(optimum), ConvergenceWarning, stacklevel=4)
 
 
 def hold_out(

@@ -167,23 +167,14 @@ def _newton_like(descent: Descent, point: Point, pairs: list[Pair]) -> Float64:
 
 @dataclass(frozen=True, eq=False)
 class Preconditioner:
-    """M(λ) = c Σ + 2λ I on centred features, and c for the bias.
+    """M(λ) = c Σ + 2λ I on centred features, and c for the bias."""
 
-    Attributes:
-        engine: multiplies by the directions.
-        mean: of the scaled features over the sample, shape (D,); the solver centres by it.
-        directions: leading eigenvectors of Σ, one a row, shape (r, D), float32.
-        variances: their eigenvalues, shape (r,), descending.
-        rest: variance of every other direction, ≥ 0.
-        curvature: c, mean curvature of the softmax in its scores, in (0, ½].
-    """
-
-    engine: Engine
-    mean: Float64
-    directions: Float32
-    variances: Float64
-    rest: float
-    curvature: float
+    engine: Engine  # multiplies by the directions
+    mean: Float64  # of the scaled features over the sample, (D,); the solver centres by it
+    directions: Float32  # leading eigenvectors of Σ, one a row, (r, D)
+    variances: Float64  # their eigenvalues, (r,), descending
+    rest: float  # variance of every other direction, ≥ 0
+    curvature: float  # c, in (0, ½]
 
     def divide(self, gradient: Float64, penalty: Penalty) -> Float64:
         """M(λ)⁻¹ times a gradient, shape (K, D + 1); the last column is the bias's."""

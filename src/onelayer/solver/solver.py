@@ -40,6 +40,8 @@ from onelayer.solver.linalg import inner_product, norm, one_blas_thread, outer_p
 
 Float64 = NDArray[np.float64]
 
+# The gap is ≤ tol · J (for λ = 0 the gradient fell by tol); max_passes was reached; the arithmetic
+# gives no more; or Ctrl-C.
 Status = Literal["optimal", "passes", "rounding", "interrupted"]
 
 # A pass of fewer products costs no more in float64.
@@ -72,26 +74,15 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Optimum:
-    """What the solver returns for one λ: arrays, certificate and statistics.
+    """What the solver returns for one λ."""
 
-    Attributes:
-        W: weights of the scaled features, shape (K, D), float32 or float64, whichever sufficed.
-        b: biases, shape (K,), float64.
-        certificate: cost and proven gap.
-        status: "optimal" (gap ≤ tol · J; for λ = 0 the gradient fell by tol), "passes" (max_passes
-            was reached), "rounding" (the arithmetic gives no more) or "interrupted" (Ctrl-C).
-        passes: over the rows; the certificate's two half passes count as one.
-        seconds: wall time.
-        tol: the relative gap that was asked for.
-    """
-
-    W: NDArray[np.floating]
-    b: Float64
+    W: NDArray[np.floating]  # of the scaled features, (K, D), float32 or float64: what sufficed
+    b: Float64  # shape (K,)
     certificate: Certificate
     status: Status
-    passes: int
+    passes: int  # over the rows; the certificate's two half passes count as one
     seconds: float
-    tol: float
+    tol: float  # the relative gap that was asked for
 
     @property
     def l2(self) -> float:
@@ -103,11 +94,6 @@ class Optimum:
         if self.status == "interrupted":
             raise KeyboardInterrupt
         return self
-
-    @property
-    def sentence(self) -> str:
-        """What was reached, and what to do where it is less than was asked for."""
-        return describe_solution(self.certificate, self.status, self.passes)
 
     def model(
         self,
@@ -128,15 +114,11 @@ class Optimum:
         return Model.of_data(self.W, self.b, scaling, data, environment, settings, self.certificate)
 
 
-def describe_model(model: Model) -> str:
-    """What the solver reached with a model."""
-    status, passes = model.settings["status"], model.settings["passes"]
-    return describe_solution(model.require_certificate(), status, passes)
-
-
-def describe_solution(certificate: Certificate, status: str, passes: int) -> str:
-    """What a solver reached, and what to do where it is less than was asked for."""
-    reached = f"λ = {certificate.l2:g}: {certificate.sentence} ({passes} passes)"
+def describe_solution(solved: Optimum | Model) -> str:
+    """What the solver reached, and what to do where it is less than was asked for."""
+    certificate = solved.certificate
+    assert certificate is not None  # noqa: S101  # the solver gives one
+    reached = f"λ = {certificate.l2:g}: {certificate.sentence} ({solved.passes} passes)"
     if certificate.l2 == 0.0 and certificate.cost * certificate.rows < math.log(2.0):
         # Then no row's loss reaches log 2, so every row is classified right.
         reached += "; the rows can be separated, so W grows without end and has no optimum"
@@ -145,7 +127,7 @@ def describe_solution(certificate: Certificate, status: str, passes: int) -> str
         "passes": "; max_passes was reached before tol, allow more passes",
         "rounding": "; float64 gives no more",
         "interrupted": "; interrupted",
-    }[status]
+    }[str(solved.status)]
     return reached + remedy
 
 
