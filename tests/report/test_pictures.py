@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from onelayer.report.weight_images import pictures_of, template_grid
+from onelayer.report.weight_images import template_grid, templates_of
 from onelayer.training.run import Run
 from tests.report.made_results import make_result, make_runs
 
 
 def test_pictures_are_grey_at_zero_and_use_the_whole_scale() -> None:
     W = np.linspace(-0.01, 0.01, 3 * 4 * 4)[None]
-    picture = pictures_of(W, (3, 4, 4))
+    picture = templates_of(W, (3, 4, 4))
     assert picture.shape == (1, 4, 4, 3)
     assert (picture.min(), picture.max()) == (0, 255)
-    assert (pictures_of(np.zeros((1, 48)), (3, 4, 4)) == 128).all()
+    assert (templates_of(np.zeros((1, 48)), (3, 4, 4)) == 128).all()
     red = np.zeros((1, 48))
     red[0, :16] = 1.0
-    assert pictures_of(red, (3, 4, 4))[0, 0, 0].tolist() == [255, 128, 128]
+    assert templates_of(red, (3, 4, 4))[0, 0, 0].tolist() == [255, 128, 128]
 
 
 def test_a_grid_has_a_row_for_each_setting_and_a_step_for_each_epoch() -> None:
@@ -26,7 +26,7 @@ def test_a_grid_has_a_row_for_each_setting_and_a_step_for_each_epoch() -> None:
     assert grid is not None
     assert grid.labels == ("epoch 0", "epoch 1", "epoch 2", "epoch 3")
     assert grid.start == 3
-    assert (grid.width, grid.height) == (32, 32)
+    assert grid.size == (32, 32)
     assert [row.name for row in grid.rows] == [run.name for run in result.runs]
     assert all(row.frames == (0, 1, 2, 3) for row in grid.rows)
     assert list(grid.drawings) == [f"templates-{file}" for file in "abcd"]
@@ -51,4 +51,4 @@ def test_long_trainings_and_large_images_keep_their_sheets_small() -> None:
     assert grid is not None
     assert len(grid.labels) == 61
     assert grid.labels[-1] == "epoch 200"
-    assert (grid.width, grid.height) == (50, 50)
+    assert grid.size == (50, 50)

@@ -22,7 +22,7 @@ from onelayer.report.tables import (
     ranking_table,
     strongest_table,
 )
-from onelayer.report.weight_images import MOST_CLASSES, picture_uri, pictures_of
+from onelayer.report.weight_images import picture_uri, templates_of
 from onelayer.solver import Path
 from onelayer.training.result import Result
 
@@ -62,7 +62,7 @@ def model_html(model: Model) -> str:
     facts = model_table(model, "Model")
     if model.image_shape is None:
         return _html(facts, strongest_table(model))
-    pictures = map(picture_uri, pictures_of(model.W[:MOST_CLASSES], model.image_shape))
+    pictures = map(picture_uri, templates_of(model.W, model.image_shape))
     return _html(facts, pictures=list(zip(model.class_names, pictures, strict=False)))
 
 

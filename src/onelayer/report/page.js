@@ -113,7 +113,7 @@
   /* The templates: a row of pictures for each setting, all under one slider. */
   const player = (box) => {
     const grid = data.grids[box.dataset.grid];
-    const { width, height, labels } = grid;
+    const { labels, size: [width, height] } = grid;
     const slider = box.querySelector("input");
     let step = grid.start;
     let waiting = grid.rows.length;

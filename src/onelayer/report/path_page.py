@@ -31,7 +31,7 @@ from onelayer.report.render import TEMPLATES, Page, Section, make_page
 from onelayer.report.settings import weights_section
 from onelayer.report.summary import plural, unbroken
 from onelayer.report.tables import feature_name, path_table
-from onelayer.report.weight_images import MOST_FRAMES, make_grid, make_row, template_drawing
+from onelayer.report.weight_images import MOST_FRAMES, TemplateGrid, TemplateRow
 from onelayer.solver import Path
 from onelayer.solver.path import By, Rule
 
@@ -141,18 +141,17 @@ def templates_section(figures: PathFigures) -> Section | None:
     if shape is None:
         return None
     places = _some(len(lines), path.chosen)
-    title = f"Templates of W at the chosen λ = {path.best.l2:.3g}"
-    row = make_row(
+    row = TemplateRow(
         "Optimum",
         [path.models[i].W for i in places],
         tuple(range(len(places))),
         tuple(_reading(lines[i]) for i in places),
-        drawing=template_drawing(path.best.W, class_names, shape, title),
+        drawn=path.best.W,
+        title=f"Templates of W at the chosen λ = {path.best.l2:.3g}",
         file="templates-path",
-        image_shape=shape,
     )
     labels = tuple(f"λ = {lines[i].l2:.3g}" for i in places)
-    grid = make_grid("λ", labels, places.index(path.chosen), [row], class_names, shape)
+    grid = TemplateGrid("λ", labels, places.index(path.chosen), (row,), class_names, shape)
     return Section("templates", TEMPLATES, templates=grid)
 
 

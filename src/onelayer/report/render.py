@@ -305,11 +305,11 @@ def write_templates(model: Model, path: Path, title: str) -> None:
     ending = path.suffix.lower()
     if ending not in (".png", ".svg"):
         raise SettingsError(f"pictures are written as .png or .svg, but {path.name} was given.")
-    drawing = template_drawing(model.W, model.class_names, model.image_shape, title)
-    if drawing is None:
+    if model.image_shape is None:
         raise SettingsError(
             "this model's features are no image, so there is no picture to write; leave --out out."
         )
+    drawing = template_drawing(model.W, model.class_names, model.image_shape, title)
     content = drawing.encode()
     if ending == ".png":
         content = vl_convert.svg_to_png(drawing, scale=PNG_SCALE)

@@ -34,61 +34,74 @@ MOST_PIXELS = 64
 PAPER_SIDE = 128
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TemplateRow:
-    """The templates of one run or model: one picture a class, in each frame.
+    """The templates of one run or path: one picture a class, in each frame.
 
     Attributes:
         name: what the row is called, as a setting.
-        uri: all frames below each other as a data URI, in each the K templates side by side.
+        weights: W of shape (K, D) in each frame.
         frames: which frame is shown at each step of the slider.
         readings: what to say beside the name at each step.
-        drawing: the last frame, or the chosen one, as a finished SVG text for a paper.
-        file: name of that file, without ending.
+        drawn: W in the drawing for a paper.
+        title: of that drawing.
+        file: name of its file, without ending.
     """
 
     name: str
-    uri: str
+    weights: Sequence[NDArray[np.floating]]
     frames: tuple[int, ...]
     readings: tuple[str, ...]
-    drawing: str
+    drawn: NDArray[np.floating]
+    title: str
     file: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TemplateGrid:
-    """Rows of templates under one slider.
+    """Rows of templates under one slider, of which the first MOST_CLASSES classes are shown.
 
     Attributes:
         step: what the slider goes through, "epoch" or "λ".
         labels: what each step is, "epoch 3" or "λ = 0.1".
         start: step that is shown at first.
-        class_names: names of the classes that are shown.
-        classes: K, how many there are.
-        width: of one template, px.
-        height: of one template, px.
         rows: one for each setting.
+        classes: names of all classes.
+        image_shape: channels, height and width.
     """
 
     step: str
     labels: tuple[str, ...]
     start: int
-    class_names: tuple[str, ...]
-    classes: int
-    width: int
-    height: int
     rows: tuple[TemplateRow, ...]
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes that are shown."""
+        return self.classes[:MOST_CLASSES]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of one template, px."""
+        _, height, width = self.image_shape
+        step = _step(self.image_shape)
+        return -(-width // step), -(-height // step)
 
     @property
     def drawings(self) -> dict[str, str]:
         """Finished SVG texts, by file name without ending."""
-        return {row.file: row.drawing for row in self.rows}
+        return {
+            row.file: template_drawing(row.drawn, self.classes, self.image_shape, row.title)
+            for row in self.rows
+        }
 
     @property
     def note(self) -> str:
         """How to read the pictures."""
-        shown = len(self.class_names)
-        first = f" The first {shown} of {self.classes} classes." if shown < self.classes else ""
+        shown, count = len(self.class_names), len(self.classes)
+        first = f" The first {shown} of {count} classes." if shown < count else ""
         return (
             "Each picture is a row of W, the input that its class answers to most: mid-grey is a "
             "weight of 0, brighter is for the class and darker against it, channel by channel. "
@@ -97,17 +110,14 @@ class TemplateGrid:
         )
 
     def data(self) -> dict[str, Any]:
-        """What the page's script draws from."""
-        return {
-            "width": self.width,
-            "height": self.height,
-            "labels": self.labels,
-            "start": self.start,
-            "rows": [
-                {"uri": row.uri, "frames": row.frames, "readings": row.readings}
-                for row in self.rows
-            ],
-        }
+        """What the page's script draws from: in each row's sheet a frame is a line of pictures."""
+        rows = []
+        for row in self.rows:
+            frames = (templates_of(W, self.image_shape) for W in row.weights)
+            sheet = np.concatenate([np.concatenate(list(frame), axis=1) for frame in frames])
+            uri = picture_uri(sheet)
+            rows.append({"uri": uri, "frames": row.frames, "readings": row.readings})
+        return {"size": self.size, "labels": self.labels, "start": self.start, "rows": rows}
 
 
 def template_grid(
@@ -121,122 +131,26 @@ def template_grid(
     epochs = sorted({int(e) for e in np.linspace(0, last, min(last + 1, MOST_FRAMES))})
     rows = []
     for i, file in zip(positions, files, strict=True):
-        kept, shots = result.outcomes[i].epochs, result.snapshots.get(i)
-        own = sorted({min(epoch, kept) for epoch in epochs}) if shots is not None else [kept]
-        at = [min(epoch, kept) if shots is not None else kept for epoch in epochs]
-        frames = [result.W[i]] if shots is None else [shots[epoch] for epoch in own]
-        name = result.runs[i].name
+        kept, name = result.outcomes[i].epochs, result.runs[i].name
+        at, own, weights = [kept] * len(epochs), [kept], [result.W[i]]
+        if i in result.snapshots:
+            at = [min(epoch, kept) for epoch in epochs]
+            own = sorted(set(at))
+            weights = [result.snapshots[i][epoch] for epoch in own]
         rows.append(
-            make_row(
+            TemplateRow(
                 name,
-                frames,
+                weights,
                 tuple(own.index(epoch) for epoch in at),
                 tuple(_reading(result, i, epoch) for epoch in at),
-                drawing=template_drawing(
-                    result.W[i], result.data.class_names, shape, f"Templates of W, {name}"
-                ),
+                drawn=result.W[i],
+                title=f"Templates of W, {name}",
                 file=f"templates-{file}",
-                image_shape=shape,
             )
         )
     labels = tuple(f"epoch {epoch}" for epoch in epochs)
-    return make_grid("epoch", labels, len(labels) - 1, rows, result.data.class_names, shape)
-
-
-def make_row(
-    name: str,
-    weights: Sequence[NDArray[np.floating]],
-    frames: tuple[int, ...],
-    readings: tuple[str, ...],
-    *,
-    drawing: str | None,
-    file: str,
-    image_shape: tuple[int, int, int],
-) -> TemplateRow:
-    """A row of templates from weights of shape (K, D) for each frame."""
-    pictures = [
-        np.concatenate(list(_shrunk(pictures_of(W[:MOST_CLASSES], image_shape))), axis=1)
-        for W in weights
-    ]
-    uri = picture_uri(np.concatenate(pictures, axis=0))
-    return TemplateRow(name, uri, frames, readings, drawing or "", file)
-
-
-def make_grid(
-    step: str,
-    labels: tuple[str, ...],
-    start: int,
-    rows: Sequence[TemplateRow],
-    class_names: tuple[str, ...],
-    image_shape: tuple[int, int, int],
-) -> TemplateGrid:
-    """A grid of such rows."""
-    _, height, width = image_shape
-    shrink = -(-max(height, width) // MOST_PIXELS)
-    return TemplateGrid(
-        step,
-        labels,
-        start,
-        class_names[:MOST_CLASSES],
-        len(class_names),
-        -(-width // shrink),
-        -(-height // shrink),
-        tuple(rows),
-    )
-
-
-def pictures_of(W: NDArray[np.floating], image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Turn rows of W into pictures by the rule at the head of this module.
-
-    Example:
-        >>> pictures_of(np.array([[-1.0, 0.0, 1.0]]), (1, 1, 3))[0, 0, :, 0]
-        array([  0, 128, 255], dtype=uint8)
-    """
-    values = np.nan_to_num(W.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    scale = np.quantile(np.abs(values), RANK, axis=1, method="lower", keepdims=True)
-    unit = np.clip(values / np.where(scale > 0, scale, 1.0), -1.0, 1.0)
-    bytes_ = np.floor(127.5 * (unit + 1.0) + 0.5).astype(np.uint8)
-    planes = bytes_.reshape(-1, *image_shape)
-    channels = [0, 1, 2] if image_shape[0] >= 3 else [0, 0, 0]
-    return np.ascontiguousarray(planes[:, channels].transpose(0, 2, 3, 1))
-
-
-def template_drawing(
-    W: NDArray[np.floating],
-    class_names: tuple[str, ...],
-    image_shape: tuple[int, int, int] | None,
-    title: str,
-) -> str | None:
-    """Draw the templates of one W, for a paper."""
-    if image_shape is None:
-        return None
-    names = class_names[:MOST_CLASSES]
-    pictures = _shrunk(pictures_of(W[: len(names)], image_shape))
-    height, width = pictures.shape[1:3]
-    zoom = max(1, -(-PAPER_SIDE // max(width, height)))
-    across, down = width * zoom, height * zoom
-    columns = min(5, len(names))
-    lines = -(-len(names) // columns)
-    page_width = max(24 + columns * (across + 12) - 12, 480)
-    page_height = 56 + lines * (down + 34)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{page_width}" height="{page_height}" '
-        f'viewBox="0 0 {page_width} {page_height}" font-family="{PAPER_FONT}" role="img">',
-        f"<title>{escape(title)}</title>",
-        f'<rect width="100%" height="100%" fill="{LIGHT.panel}"/>',
-        f'<text x="12" y="28" font-size="15" font-weight="600" fill="{LIGHT.ink}">'
-        f"{escape(title)}</text>",
-    ]
-    for k, (name, picture) in enumerate(zip(names, pictures, strict=True)):
-        x, y = 12 + k % columns * (across + 12), 44 + k // columns * (down + 34)
-        enlarged = picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
-        parts.append(
-            f'<image x="{x}" y="{y}" width="{across}" height="{down}" '
-            f'image-rendering="optimizeSpeed" href="{picture_uri(enlarged, "PNG")}"/>'
-            f'<text x="{x + across / 2}" y="{y + down + 18}" font-size="13" '
-            f'text-anchor="middle" fill="{LIGHT.ink}">{escape(name[:24])}</text>'
-        )
-    return "".join([*parts, "</svg>"])
+    names = result.data.class_names
+    return TemplateGrid("epoch", labels, len(labels) - 1, tuple(rows), names, shape)
 
 
 def _reading(result: Result, position: int, epoch: int) -> str:
@@ -249,22 +163,70 @@ def _reading(result: Result, position: int, epoch: int) -> str:
     return words + (f", validation accuracy {accuracy:.2f} %" if np.isfinite(accuracy) else "")
 
 
-def _shrunk(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Halve large pictures by leaving out pixels until they fit: a page shows them small."""
-    step = -(-max(pictures.shape[1:3]) // MOST_PIXELS)
-    return pictures[:, ::step, ::step]
+def templates_of(W: NDArray[np.floating], image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """The first rows of W as pictures by the rule at the head of this module.
+
+    Of large pictures every so many pixels are left out, until they fit: a page shows them small.
+
+    Example:
+        >>> templates_of(np.array([[-1.0, 0.0, 1.0]]), (1, 1, 3))[0, 0, :, 0]
+        array([  0, 128, 255], dtype=uint8)
+    """
+    values = np.nan_to_num(W[:MOST_CLASSES].astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    scale = np.quantile(np.abs(values), RANK, axis=1, method="lower", keepdims=True)
+    unit = np.clip(values / np.where(scale > 0, scale, 1.0), -1.0, 1.0)
+    bytes_ = np.floor(127.5 * (unit + 1.0) + 0.5).astype(np.uint8)
+    channels = [0, 1, 2] if image_shape[0] >= 3 else [0, 0, 0]
+    step = _step(image_shape)
+    planes = bytes_.reshape(-1, *image_shape)[:, channels, ::step, ::step]
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
+
+
+def _step(image_shape: tuple[int, int, int]) -> int:
+    return -(-max(image_shape[1:]) // MOST_PIXELS)
+
+
+def template_drawing(
+    W: NDArray[np.floating],
+    class_names: tuple[str, ...],
+    image_shape: tuple[int, int, int],
+    title: str,
+) -> str:
+    """Draw the templates of one W, for a paper."""
+    pictures = templates_of(W, image_shape)
+    count, height, width, _ = pictures.shape
+    zoom = max(1, -(-PAPER_SIDE // max(width, height)))
+    across, down = width * zoom, height * zoom
+    columns = min(5, count)
+    page_width = max(24 + columns * (across + 12) - 12, 480)
+    page_height = 56 + -(-count // columns) * (down + 34)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{page_width}" height="{page_height}" '
+        f'viewBox="0 0 {page_width} {page_height}" font-family="{PAPER_FONT}" role="img">',
+        f"<title>{escape(title)}</title>",
+        f'<rect width="100%" height="100%" fill="{LIGHT.panel}"/>',
+        f'<text x="12" y="28" font-size="15" font-weight="600" fill="{LIGHT.ink}">'
+        f"{escape(title)}</text>",
+    ]
+    for k, (name, picture) in enumerate(zip(class_names, pictures, strict=False)):
+        x, y = 12 + k % columns * (across + 12), 44 + k // columns * (down + 34)
+        enlarged = picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
+        parts.append(
+            f'<image x="{x}" y="{y}" width="{across}" height="{down}" '
+            f'image-rendering="optimizeSpeed" href="{picture_uri(enlarged, "PNG")}"/>'
+            f'<text x="{x + across / 2}" y="{y + down + 18}" font-size="13" '
+            f'text-anchor="middle" fill="{LIGHT.ink}">{escape(name[:24])}</text>'
+        )
+    return "".join([*parts, "</svg>"])
 
 
 def picture_uri(picture: NDArray[np.uint8], form: str = "WEBP") -> str:
     """A picture as a data URI."""
     from PIL import Image
 
-    image = Image.fromarray(picture)
+    # WEBP has no larger pictures; PNG ignores the options.
+    form = form if max(picture.shape[:2]) <= 16383 else "PNG"
     buffer = io.BytesIO()
-    if form == "WEBP" and max(picture.shape[:2]) <= 16383:
-        image.save(buffer, "WEBP", quality=82, method=2, use_sharp_yuv=True)
-    else:
-        form = "PNG"
-        image.save(buffer, "PNG")
+    Image.fromarray(picture).save(buffer, form, quality=82, method=2, use_sharp_yuv=True)
     payload = base64.b64encode(buffer.getvalue()).decode("ascii")
     return f"data:image/{form.lower()};base64,{payload}"
