@@ -85,19 +85,19 @@ def test_the_stripe_holds_the_l2s_that_are_hardly_worse_and_the_chosen_is_the_la
     by: Any, folds: int
 ) -> None:
     record = make_path(choice=Choice(by, "one-standard-error"), folds=folds, test_rows=300)
-    (stripe,) = tables(record, by)["stripe"]
-    (best,) = tables(record, by)["ring"]
+    (stripe,) = tables(record, by)["stripes"]
+    (best,) = tables(record, by)["rings"]
     means = [row for row in tables(record, by)["means"] if row["c"] == "c1"]
     inside = [row["x"] for row in means if stripe["l"] <= row["m"] <= stripe["h"]]
     assert max(inside) == record.best.l2
     assert best["m"] == (max if by == "accuracy" else min)(row["m"] for row in means)
     other = "loss" if by == "accuracy" else "accuracy"
-    assert tables(record, other)["stripe"] == tables(record, "norm")["stripe"] == []
+    assert tables(record, other)["stripes"] == tables(record, "norm")["stripes"] == []
 
 
 def test_the_best_rule_shows_no_stripe() -> None:
     record = make_path()
-    assert not any(chart.page["datasets"]["stripe"] for chart in path_page(record).charts)
+    assert not any(chart.page["datasets"]["stripes"] for chart in path_page(record).charts)
     assert "stripe" not in read(record).words
 
 

@@ -63,7 +63,7 @@ def test_a_curve_that_crosses_its_line_is_counted() -> None:
 def test_each_run_is_held_against_its_own_line(four_settings: Result) -> None:
     assert [bend.limit for bend in found(four_settings)] == [200.0, 20.0]
     chart = chart_of(four_settings)
-    limits = chart.page["datasets"]["limits"]
+    limits = chart.page["datasets"]["levels"]
     assert [(row["c"], row["v"]) for row in limits] == [("c0", 200.0), ("c1", 20.0)]
     assert [row["w"] for row in limits] == ["2/η = 200 for η = 0.01", "2/η = 20 for η = 0.1"]
     tips = chart.page["datasets"]["tips"]
@@ -108,7 +108,7 @@ def test_runs_of_one_setting_and_of_several_l2_are_told_apart() -> None:
         "η = 0.1, λ = 0.5, seed 0",
         "η = 0.1, λ = 0.5, seed 1",
     ]
-    words = [row["w"] for row in chart_of(result).page["datasets"]["limits"]]
+    words = [row["w"] for row in chart_of(result).page["datasets"]["levels"]]
     assert words == ["2/η = 20 for η = 0.1", "", "", ""]
 
 

@@ -15,7 +15,7 @@ from onelayer.report.conclusions import (
     compare_penalties,
     compare_rates,
 )
-from onelayer.report.settings import band_of
+from onelayer.report.settings import curve_of
 from onelayer.report.summary import (
     choose_settings,
     describe_rows,
@@ -117,10 +117,10 @@ def test_a_reported_figure_outside_the_spread_is_said_to_be() -> None:
 
 
 def test_bands_are_over_the_runs_that_are_left() -> None:
-    band = band_of(np.array([[1.0, 2.0, np.nan], [3.0, np.nan, np.nan]]))
-    assert band.n.tolist() == [2, 1, 0]
-    np.testing.assert_array_equal(band.mean, [2.0, 2.0, np.nan])
-    np.testing.assert_array_equal(band.high, [3.0, 2.0, np.nan])
+    values = np.array([[1.0, 2.0, np.nan], [3.0, np.nan, np.nan]])
+    curve = curve_of("loss", values, ["a", "b"])
+    assert curve.x == [0, 1]
+    assert (curve.mean, curve.low, curve.high) == ([2.0, 2.0], [1.0, 2.0], [3.0, 2.0])
 
 
 def rate_result(slow: list[float], fast: list[float], seeds: int = 2) -> Result:

@@ -47,29 +47,17 @@ class Key:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart: on the page as wide as its box, on paper of a fixed size with title and legend.
+    """A chart: on the page as wide as its box, on paper of a fixed size with title and legend."""
 
-    Attributes:
-        name: name of its files and of its box on the page, without an ending.
-        title: what it shows, with the setting; stands above it on paper.
-        heading: the title within its section of the page.
-        description: alternative text: what a reader who cannot see it should know.
-        spec: Vega-Lite, with the size on paper and without legends of series.
-        legend: entries that can be hidden, under one legend for all charts of a section.
-        runs: entries of single runs, which can be hidden as well.
-        hidden: keys hidden at first.
-        interactive: whether it can be zoomed and moved.
-    """
-
-    name: str
-    title: str
-    heading: str
-    description: str
-    spec: Spec
-    legend: tuple[Key, ...] = ()
-    runs: tuple[Key, ...] = ()
-    hidden: tuple[str, ...] = ()
-    interactive: bool = False
+    name: str  # of its files and of its box on the page, without an ending
+    title: str  # what it shows, with the setting; stands above it on paper
+    heading: str  # the title within its section of the page
+    description: str  # alternative text
+    spec: Spec  # Vega-Lite, with the size on paper and without legends of series
+    legend: tuple[Key, ...] = ()  # entries that can be hidden
+    runs: tuple[Key, ...] = ()  # those of single runs
+    hidden: tuple[str, ...] = ()  # keys hidden at first
+    interactive: bool = False  # whether it can be zoomed and moved
 
     @property
     def page(self) -> Spec:
@@ -89,14 +77,19 @@ class Chart:
             else:
                 legend |= {"symbolType": "stroke"}
         for i, layer in enumerate(layers):
-            encoding = {
-                channel: how | {"legend": legend} if how.get("field") == "c" else how
-                for channel, how in layer["encoding"].items()
-            }
+            encoding = _with_legend(layer["encoding"], legend)
             mark = layer["mark"] | {"clip": False}
             layers[i] = layer | {"encoding": encoding, "mark": mark, "params": []}
         params = [*self.spec["params"], {"name": "labels", "value": labels}]
         return self.spec | {"title": self.title, "layer": layers, "params": params}
+
+
+def _with_legend(part: Any, legend: Spec | None) -> Any:
+    """A part of a chart in which the channels of series have a legend."""
+    if not isinstance(part, dict):
+        return part
+    part = {name: _with_legend(inner, legend) for name, inner in part.items()}
+    return part | {"legend": legend} if part.get("field") == "c" else part
 
 
 @dataclass(frozen=True)
@@ -212,21 +205,13 @@ class Level:
 
 @dataclass(frozen=True)
 class Marks:
-    """What a chart shows besides its curves.
+    """What a chart shows besides its curves."""
 
-    Attributes:
-        chosen: an upright line, marked "chosen"; None for none.
-        ring: the point (curve, x, y) that a ring is around; None for none.
-        stripe: a grey stripe (from, to, words beside it); None for none.
-        levels: horizontal lines.
-        diagonal: whether a dashed line joins (0, 0) and (1, 1).
-    """
-
-    chosen: float | None = None
-    ring: tuple[int, float, float] | None = None
-    stripe: tuple[float, float, str] | None = None
+    chosen: float | None = None  # an upright line, marked "chosen"
+    rings: tuple[tuple[int, float, float], ...] = ()  # around points (curve, x, y)
+    stripes: tuple[tuple[float, float, str], ...] = ()  # (from, to, words beside it)
     levels: tuple[Level, ...] = ()
-    diagonal: bool = False
+    diagonal: bool = False  # whether a dashed line joins (0, 0) and (1, 1)
 
 
 def is_wide(curves: Iterable[Curve]) -> bool:
@@ -303,49 +288,42 @@ def _line_tables(
     runs: Rows = []
     tips: dict[float, dict[str, Any]] = {}
     for i, curve in enumerate(curves):
-        key = {"c": f"c{i}"}
+        around = [curve.low, curve.high] if curve.low else []
         for j, (value, mean) in enumerate(zip(curve.x, curve.mean, strict=True)):
-            place = x.place(value)
+            place, ends = x.place(value), [end[j] for end in around]
             if math.isfinite(mean):
-                row = key | {"x": place, "m": short(mean)}
-                row |= {"l": short(curve.low[j]), "h": short(curve.high[j])} if curve.low else {}
+                row = {"c": f"c{i}", "x": place, "m": short(mean)}
+                row |= dict(zip("lh", map(short, ends), strict=False))
                 means.append(row | ({"apart": True} if place != value else {}))
-            words = [x.say.format(value).removeprefix("λ = "), *("–" for _ in curves)]
-            tip = tips.setdefault(place, {"x": place, "t": words})
-            tip["t"][i + 1] = curve.words[j] if curve.words else _figures(curve, j)
+            at = [x.say.format(value).removeprefix("λ = "), *("–" for _ in curves)]
+            tip = tips.setdefault(place, {"x": place, "t": at})
+            tip["t"][i + 1] = curve.words[j] if curve.words else _figures(mean, *ends)
         for run, values in curve.runs if with_runs else ():
             runs += [
-                key | {"s": run, "x": x.place(at), "v": short(float(value))}
+                {"c": f"c{i}", "s": run, "x": x.place(at), "v": short(float(value))}
                 for at, value in zip(curve.x, values, strict=True)
                 if math.isfinite(value)
             ]
-    tables = {"means": means, "runs": runs, "tips": list(tips.values())}
-    tables |= {name: [] for name in ("chosen", "ring", "stripe", "levels", "limits", "diagonal")}
-    if marks.chosen is not None:
-        tables["chosen"] = [{"x": x.place(marks.chosen)}]
-    if marks.ring is not None:
-        i, at, mean = marks.ring
-        tables["ring"] = [{"c": f"c{i}", "x": x.place(at), "m": short(mean)}]
-    if marks.stripe is not None:
-        low, high, said = marks.stripe
-        tables["stripe"] = [{"l": short(low), "h": short(high), "w": said}]
-    for level in marks.levels:
-        row = {"v": short(level.value), "w": level.words}
-        if level.series is None:
-            tables["levels"].append(row)
-        else:
-            tables["limits"].append(row | {"c": f"c{level.series}"})
-    if marks.diagonal:
-        tables["diagonal"] = [{"x": end, "m": end} for end in (0.0, 1.0)]
-    return tables
+    return {
+        "means": means,
+        "runs": runs,
+        "tips": list(tips.values()),
+        "chosen": [] if marks.chosen is None else [{"x": x.place(marks.chosen)}],
+        "rings": [{"c": f"c{i}", "x": x.place(at), "m": short(m)} for i, at, m in marks.rings],
+        "stripes": [{"l": short(low), "h": short(high), "w": w} for low, high, w in marks.stripes],
+        "levels": [
+            {"v": short(level.value), "w": level.words}
+            | ({} if level.series is None else {"c": f"c{level.series}"})
+            for level in marks.levels
+        ],
+        "diagonal": [{"x": end, "m": end} for end in (0.0, 1.0)] if marks.diagonal else [],
+    }
 
 
-def _figures(curve: Curve, j: int) -> str:
-    mean = short(curve.mean[j])
-    if mean is None:
-        return "–"
-    around = curve.low and curve.low[j] < curve.high[j]
-    return f"{mean:.4g}" + (f" ({curve.low[j]:.4g} to {curve.high[j]:.4g})" if around else "")
+def _figures(mean: float, low: float = math.nan, high: float = math.nan) -> str:
+    if not math.isfinite(mean):
+        return "–" if math.isnan(mean) else "too large"
+    return f"{mean:.4g}" + (f" ({low:.4g} to {high:.4g})" if low < high else "")
 
 
 HIDES = "indexof(hidden, datum.c) < 0"
@@ -390,7 +368,8 @@ class _Lines:
     def layers(self) -> list[Spec]:
         """In the order of drawing; the pointer's comes last."""
         x, mean, level = {"x": self.x.channel("x")}, self._y("m"), self._y("v")
-        of_series = level | {"color": self._series({})}
+        # A level of no series has its mark's own colour.
+        colored = level | {"color": {"condition": {"test": "isValid(datum.c)"} | self._series({})}}
         words = WORDS | {"align": "right", "dx": -4, "dy": -4}
         at_end = {"text": {"field": "w"}, "x": {"value": "width"}}
         top = {"text": {"value": "chosen"}, "y": {"value": 0}}
@@ -400,18 +379,16 @@ class _Lines:
         alone = f"indexof(hidden, '{RUNS}') < 0 && indexof(hidden, 'run ' + datum.s) < 0"
         ring = {"type": "point", "size": 190, "strokeWidth": 2, "filled": False}
         return [
-            *self._stripe(words, at_end),
-            _layer("levels", {"type": "rule"} | DASHED, level),
-            _layer("levels", words, level | at_end),
-            _layer("limits", {"type": "rule"} | DASHED, of_series, HIDES),
-            _layer("limits", words, of_series | at_end, HIDES),
+            *self._stripes(words, at_end),
+            _layer("levels", {"type": "rule"} | DASHED, colored, HIDES),
+            _layer("levels", words, colored | at_end, HIDES),
             _layer("diagonal", {"type": "line", "color": "gray"} | DASHED, x | mean),
             *self._ranges(),
             _layer("chosen", {"type": "rule", "strokeWidth": 1.6}, x),
             _layer("chosen", WORDS | {"dy": -6, "fontWeight": "bold"}, x | top),
             self._curve("runs", run, level | {"detail": {"field": "s", "type": "nominal"}}, alone),
             *self._means(mean),
-            self._curve("ring", ring, mean),
+            self._curve("rings", ring, mean),
             self._pointer(),
         ]
 
@@ -426,11 +403,11 @@ class _Lines:
         place = {"x": self.x.channel("x"), "color": self._series({})}
         return _layer(table, mark | {"clip": self.zoom}, place | encoding, HIDES, *shown)
 
-    def _stripe(self, words: Spec, at_end: Spec) -> list[Spec]:
+    def _stripes(self, words: Spec, at_end: Spec) -> list[Spec]:
         """A grey stripe, and its words where they are farthest from all curves."""
-        if self.marks.stripe is None:
+        if not self.marks.stripes:
             return []
-        low, high, _ = self.marks.stripe
+        low, high, _ = self.marks.stripes[0]
         means = [list(curve.mean) for curve in self.curves]
         height = WORDS_HEIGHT * (max(map(max, means)) - min(map(min, means)))
         count = max(1, round(WORDS_WIDTH * len(means[0])))
@@ -443,12 +420,12 @@ class _Lines:
 
         sides = [(right, above) for right in (False, True) for above in (False, True)]
         right, above = max(sides, key=room)
-        words |= {} if right else {"align": "left", "dx": 4}
-        words |= {} if above else {"baseline": "top", "dy": 4}
-        place = at_end | {"x": {"value": "width" if right else 0}}
+        side: Spec = {} if right else {"align": "left", "dx": 4}
+        side |= {} if above else {"baseline": "top", "dy": 4}
+        end = at_end | {"x": {"value": "width" if right else 0}} | self._y("h" if above else "l")
         return [
-            _layer("stripe", {"type": "rect", "opacity": 0.22, "fill": "gray"}, self._around()),
-            _layer("stripe", words, place | self._y("h" if above else "l")),
+            _layer("stripes", {"type": "rect", "opacity": 0.22, "fill": "gray"}, self._around()),
+            _layer("stripes", words | side, end),
         ]
 
     def _around(self) -> Spec:
@@ -557,11 +534,10 @@ def dot_chart(
     for row, of_row in rows:
         shown = [dot for dot in of_row if math.isfinite(dot.value)]
         for dot in shown:
-            around = f" ({dot.low:.4g} to {dot.high:.4g})" if dot.low < dot.high else ""
             place = {"s": row, "c": f"c{dot.series}"}
-            words = [row, labels[dot.series], f"{dot.value:.4g}{around}"]
+            words = [row, labels[dot.series], _figures(dot.value, dot.low, dot.high)]
             tables["ends"].append(place | {"v": short(dot.value), "t": words})
-            if around:
+            if dot.low < dot.high:
                 tables["bars"].append(place | {"l": short(dot.low), "h": short(dot.high)})
         if len(shown) > 1:
             low, *_, high = (short(dot.value) for dot in shown)

@@ -24,7 +24,7 @@ from onelayer.report.chart import (
     line_chart,
 )
 from onelayer.report.render import Section
-from onelayer.report.settings import NATS, band_of, curve_of
+from onelayer.report.settings import NATS, curve_of
 from onelayer.report.summary import (
     Records,
     SettingSummary,
@@ -51,31 +51,18 @@ UNSTEADY_EPOCHS = 0.1
 
 @dataclass(frozen=True)
 class RateFigures:
-    """How training goes at one learning rate.
-
-    Attributes:
-        learning_rate: η.
-        positions: its runs' positions in the result.
-        time: epochs to the level in each run; one more than were trained where it was not reached.
-        reached: how many runs reach it.
-        epochs_to_level: epochs in the median run; infinite where that does not reach it.
-        rises: epochs of a run that ended with a higher training loss than they began with.
-        epochs: mean number of epochs trained.
-        largest_rise: largest single rise of any run, nats.
-        last_loss: validation loss at the last epoch that each run reached, nats.
-        diverged: how many runs diverged.
-    """
+    """How training goes at one learning rate."""
 
     learning_rate: float
-    positions: tuple[int, ...]
-    time: Spread
-    reached: int
-    epochs_to_level: float
-    rises: Spread
-    epochs: float
-    largest_rise: float
-    last_loss: Spread
-    diverged: int
+    positions: tuple[int, ...]  # of its runs in the result
+    time: Spread  # epochs to the level; one more than were trained where it was not reached
+    reached: int  # how many runs reach it
+    epochs_to_level: float  # in the median run; infinite where that does not reach it
+    rises: Spread  # epochs that ended with a higher training loss than they began with
+    epochs: float  # mean number of epochs trained
+    largest_rise: float  # of any run in one epoch, nats
+    last_loss: Spread  # validation loss at the last epoch that each run reached, nats
+    diverged: int  # how many runs
 
     @property
     def runs(self) -> int:
@@ -128,9 +115,9 @@ def compare_rates(result: Result, settings: Sequence[SettingSummary]) -> RateFin
     if len(rates) > MOST_CURVES:
         places = np.linspace(0, len(rates) - 1, MOST_CURVES).round().astype(int)
         rates = [rates[i] for i in places]
-    mean = band_of(result.history.train_loss[by_rate[rates[0]]]).mean
-    mean = mean[np.isfinite(mean)]
-    level = float(mean[0] + mean.min()) / 2.0
+    slowest = _rate_curve(result, result.history.train_loss, rates[0], by_rate[rates[0]])
+    mean = [loss for loss in slowest.mean if math.isfinite(loss)]
+    level = (mean[0] + min(mean)) / 2.0
     figures = tuple(_figures_of_rate(result, rate, by_rate[rate], level) for rate in rates)
     heading = _conclude_rates(figures[0], figures[-1])
     return RateFinding(l2, level, figures, heading, _describe_rates(l2, level, figures))
@@ -139,20 +126,19 @@ def compare_rates(result: Result, settings: Sequence[SettingSummary]) -> RateFin
 def _rate_chart(result: Result, finding: RateFinding, part: str) -> Chart:
     history = result.history
     values = history.train_loss if part == "training" else history.validation_loss
-    curves = [
-        curve_of(
-            f"η = {rate.learning_rate:g}",
-            values[list(rate.positions)],
-            run_names(result, rate.positions),
-        )
-        for rate in finding.rates
-    ]
+    curves = [_rate_curve(result, values, r.learning_rate, r.positions) for r in finding.rates]
     heading = f"{part.capitalize()} loss"
     title = f"{heading} at λ = {finding.l2:g}, by learning rate"
     axis = Axis(NATS, log=is_wide(curves))
     return line_chart(
         f"rates-{part}", title, heading, EPOCHS, axis, curves, show_runs=True, zoom=True
     )
+
+
+def _rate_curve(
+    result: Result, values: NDArray[np.float64], rate: float, positions: Sequence[int]
+) -> Curve:
+    return curve_of(f"η = {rate:g}", values[list(positions)], run_names(result, positions))
 
 
 def _figures_of_rate(
@@ -263,18 +249,12 @@ class Bend:
 
     Along a direction of curvature h, gradient descent multiplies the distance to the minimum by
     |1 − ηh| a step: it shrinks while h < 2/η and grows beyond.
-
-    Attributes:
-        label: the run, by its η, and by λ and seed where those differ.
-        learning_rate: η.
-        epochs: when it was measured.
-        values: λmax of the Hessian of J at those epochs.
     """
 
-    label: str
+    label: str  # the run, by its η, and by λ and seed where those differ
     learning_rate: float
-    epochs: tuple[int, ...]
-    values: tuple[float, ...]
+    epochs: tuple[int, ...]  # when it was measured
+    values: tuple[float, ...]  # λmax of the Hessian of J
 
     @property
     def limit(self) -> float:

@@ -222,7 +222,7 @@ def path_charts(figures: PathFigures) -> tuple[Chart, ...]:
             score = best.held_out.of(measure)
             low, high = sorted((score.mean, score.low if measure == "accuracy" else score.high))
             stripe = (low, high, "within 1 standard error")
-            marks = Marks(chosen, (1, best.l2, score.mean), stripe)
+            marks = Marks(chosen, ((1, best.l2, score.mean),), (stripe,))
         log = measure == "loss" and is_wide(curves)
         return draw(measure, heading, Axis(unit, log=log), curves, marks)
 

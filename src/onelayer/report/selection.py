@@ -45,22 +45,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Selection:
-    """The best setting by the validation rows, among grids of η and λ.
+    """The best setting by the validation rows, among grids of η and λ."""
 
-    Attributes:
-        sentence: which setting is best, and what it scores.
-        edges: what lies beyond the grid, in a sentence; empty when the best is inside it.
-        ties: how many settings so few validation rows cannot tell from it; empty for none.
-        best: the best setting.
-        grids: one of each kind, smaller batches first; none when the settings are no complete
-            grid.
-    """
-
-    sentence: str
-    edges: str
-    ties: str
+    sentence: str  # which setting is best, and what it scores
+    edges: str  # what lies beyond the grid; empty when the best is inside it
+    ties: str  # how many settings so few validation rows cannot tell from it; empty for none
     best: RankedSetting
-    grids: tuple[Grid, ...]
+    grids: tuple[Grid, ...]  # smaller batches first; none when the settings are no complete grid
 
 
 def select_setting(result: Result) -> Selection | None:

@@ -58,52 +58,24 @@ MOST_OPEN = 4
 NATS = "mean cross-entropy / nats"
 
 
-@dataclass(frozen=True, eq=False)
-class Band:
-    """Mean, smallest and largest value of a series at each epoch, and over how many runs."""
+def curve_of(label: str, values: NDArray[np.float64], runs: Sequence[str]) -> Curve:
+    """A curve over epochs from values of shape (n, epochs + 1), one row a run.
 
-    mean: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    n: NDArray[np.int64]
-
-
-def band_of(values: NDArray[np.float64]) -> Band:
-    """Summarise the runs at each epoch; those that had stopped by then are left out.
+    At each epoch it has the mean, smallest and largest value of the runs that had not stopped.
 
     Example:
-        >>> band_of(np.array([[1.0, 2.0], [3.0, np.nan]])).mean
-        array([2., 2.])
+        >>> curve_of("loss", np.array([[1.0, 2.0], [3.0, np.nan]]), ["a", "b"]).mean
+        [2.0, 2.0]
     """
-    there = np.isfinite(values)
-    n = there.sum(axis=0)
+    epochs = np.flatnonzero(np.isfinite(values).any(axis=0))
+    there = np.where(np.isfinite(values), values, np.nan)[:, epochs]
     with np.errstate(over="ignore"):
-        total = np.where(there, values, 0.0).sum(axis=0)
-    mean = np.where(n > 0, total / np.maximum(n, 1), np.nan)
-    low = np.where(there, values, np.inf).min(axis=0)
-    high = np.where(there, values, -np.inf).max(axis=0)
-    return Band(mean, np.where(n > 0, low, np.nan), np.where(n > 0, high, np.nan), n)
-
-
-def curve_of(label: str, values: NDArray[np.float64], runs: Sequence[str]) -> Curve:
-    """A curve over epochs from values of shape (n, epochs + 1), one row a run."""
-    band = band_of(values)
-    there = np.flatnonzero(band.n)
-    several = len(values) > 1
-    words = []
-    for epoch in there:
-        mean = f"{band.mean[epoch]:.4g}" if np.isfinite(band.mean[epoch]) else "too large"
-        around = f" ({band.low[epoch]:.4g} to {band.high[epoch]:.4g})" if band.n[epoch] > 1 else ""
-        words.append(mean + around)
-    return Curve(
-        label,
-        there.tolist(),
-        band.mean[there].tolist(),
-        band.low[there].tolist() if several else (),
-        band.high[there].tolist() if several else (),
-        words,
-        [(run, row[there].tolist()) for run, row in zip(runs, values, strict=True)],
-    )
+        mean = np.nanmean(there, axis=0).tolist()
+    rows = tuple(zip(runs, there.tolist(), strict=True))
+    if len(rows) == 1:
+        return Curve(label, epochs.tolist(), mean, runs=rows)
+    low, high = np.nanmin(there, axis=0).tolist(), np.nanmax(there, axis=0).tolist()
+    return Curve(label, epochs.tolist(), mean, low, high, runs=rows)
 
 
 def settings_section(records: Records) -> Section:
@@ -168,28 +140,17 @@ class Distance:
     A certificate bounds J − J* by one pass over the rows and knows no optimum; where the optimum
     was solved as well, J* lies between its lower bound and its cost, and the true distance is
     known. For λ = 0 there is no bound, only the gradient.
-
-    Attributes:
-        setting: its name.
-        l2: λ.
-        cost: J with the kept weights, nats.
-        bound: certified bound on J − J*, nats.
-        best: the certificate of the solved optimum; None without one.
-        above: J less the cost of that optimum, nats.
-        weights: bound on ‖W − W*‖.
-        gradient: ‖∇_W J‖.
-        holds: whether no run is farther from the optimum than was certified.
     """
 
     setting: str
     l2: float
-    cost: Spread
-    bound: Spread
-    best: Certificate | None
-    above: Spread
-    weights: Spread
-    gradient: Spread
-    holds: bool
+    cost: Spread  # J with the kept weights, nats
+    bound: Spread  # certified, on J − J*, nats
+    best: Certificate | None  # of the solved optimum
+    above: Spread  # J less the cost of that optimum, nats
+    weights: Spread  # bound on ‖W − W*‖
+    gradient: Spread  # ‖∇_W J‖
+    holds: bool  # whether no run is farther from the optimum than was certified
 
     @property
     def share(self) -> float:

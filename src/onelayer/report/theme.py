@@ -28,37 +28,21 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross"
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of one reading mode.
+    """Colours of one reading mode, with the contrast that they have on ground and panel."""
 
-    Attributes:
-        ground: the page.
-        panel: boxes on it.
-        ink: text; at least 7 : 1 on ground and panel.
-        soft: secondary text; at least 4.5 : 1.
-        line: rules and grids.
-        accent: links and focus.
-        warn: text of warnings; at least 4.5 : 1.
-        series: colours of curves, in order; at least 3 : 1 on panel.
-        ramp: from none to all, for shares in a heat map.
-        diverging: from most negative to most positive.
-        ink_on_low: text on the ramp up to ink_switch percent.
-        ink_on_high: text beyond.
-        ink_switch: where on the ramp both inks can be read equally well, percent.
-    """
-
-    ground: str
-    panel: str
-    ink: str
-    soft: str
-    line: str
-    accent: str
-    warn: str
-    series: tuple[str, ...]
-    ramp: tuple[str, ...]
-    diverging: tuple[str, ...]
-    ink_on_low: str
-    ink_on_high: str
-    ink_switch: int
+    ground: str  # the page
+    panel: str  # boxes on it
+    ink: str  # text; at least 7 : 1
+    soft: str  # secondary text; at least 4.5 : 1
+    line: str  # rules and grids
+    accent: str  # links and focus; at least 4.5 : 1
+    warn: str  # text of warnings; at least 4.5 : 1
+    series: tuple[str, ...]  # curves, in order; at least 3 : 1
+    ramp: tuple[str, ...]  # from none to all, for shares in a heat map
+    diverging: tuple[str, ...]  # from most negative to most positive
+    ink_on_low: str  # text on the ramp up to ink_switch percent
+    ink_on_high: str  # text beyond
+    ink_switch: int  # where on the ramp both inks can be read equally well, percent
 
     def css(self) -> dict[str, str]:
         """The colours as CSS custom properties, by name."""

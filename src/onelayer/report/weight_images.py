@@ -36,45 +36,26 @@ PAPER_SIDE = 128
 
 @dataclass(frozen=True, eq=False)
 class TemplateRow:
-    """The templates of one run or path: one picture a class, in each frame.
-
-    Attributes:
-        name: what the row is called, as a setting.
-        weights: W of shape (K, D) in each frame.
-        frames: which frame is shown at each step of the slider.
-        readings: what to say beside the name at each step.
-        drawn: W in the drawing for a paper.
-        title: of that drawing.
-        file: name of its file, without ending.
-    """
+    """The templates of one run or path: one picture a class, in each frame."""
 
     name: str
-    weights: Sequence[NDArray[np.floating]]
-    frames: tuple[int, ...]
-    readings: tuple[str, ...]
-    drawn: NDArray[np.floating]
-    title: str
-    file: str
+    weights: Sequence[NDArray[np.floating]]  # W of shape (K, D) in each frame
+    frames: tuple[int, ...]  # which frame is shown at each step of the slider
+    readings: tuple[str, ...]  # what to say beside the name at each step
+    drawn: NDArray[np.floating]  # W in the drawing for a paper
+    title: str  # of that drawing
+    file: str  # its name, without ending
 
 
 @dataclass(frozen=True, eq=False)
 class TemplateGrid:
-    """Rows of templates under one slider, of which the first MOST_CLASSES classes are shown.
+    """Rows of templates under one slider, of which the first MOST_CLASSES classes are shown."""
 
-    Attributes:
-        step: what the slider goes through, "epoch" or "λ".
-        labels: what each step is, "epoch 3" or "λ = 0.1".
-        start: step that is shown at first.
-        rows: one for each setting.
-        classes: names of all classes.
-        image_shape: channels, height and width.
-    """
-
-    step: str
-    labels: tuple[str, ...]
-    start: int
-    rows: tuple[TemplateRow, ...]
-    classes: tuple[str, ...]
+    step: str  # what the slider goes through, "epoch" or "λ"
+    labels: tuple[str, ...]  # what each step is, "epoch 3" or "λ = 0.1"
+    start: int  # step that is shown at first
+    rows: tuple[TemplateRow, ...]  # one for each setting
+    classes: tuple[str, ...]  # names of all
     image_shape: tuple[int, int, int]
 
     @property
