@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from onelayer.report.notebook import evaluation_html, model_html, path_html, result_html
+from onelayer.report.notebook import evaluation_html, model_html, record_html
 from onelayer.training.result import Result
 from onelayer.training.run import Run
 from tests.model.datasets import make_model
@@ -25,7 +25,7 @@ def read(html: str) -> Reader:
 
 
 def test_a_sweep_is_ranked_with_a_dot_for_each_setting() -> None:
-    reader = read(result_html(make_sweep()))
+    reader = read(record_html(make_sweep()))
     assert "Settings by mean validation accuracy" in reader.words
     assert "80.50 ± 0.71" in reader.words
     assert "test accuracy (not used for selection)" in reader.words
@@ -33,14 +33,14 @@ def test_a_sweep_is_ranked_with_a_dot_for_each_setting() -> None:
 
 
 def test_reported_figures_stand_beside_measured_ones(four_settings: Result) -> None:
-    words = read(result_html(four_settings)).words
+    words = read(record_html(four_settings)).words
     assert "28.81" in words
     assert "reported" in words
 
 
 @pytest.mark.parametrize("l2s", [(0.1,), (0.0,), (1.0, 0.1, 0.0)])
 def test_a_path_shows_its_table_and_rings_the_chosen(l2s: tuple[float, ...]) -> None:
-    reader = read(path_html(make_path(l2s)))
+    reader = read(record_html(make_path(l2s)))
     assert "◄ chosen" in reader.words
     assert sum(tag == "polyline" for tag, _ in reader.tags) == (len(l2s) > 1)
 
@@ -64,7 +64,7 @@ def test_names_are_text() -> None:
     model = make_model(class_names=(HOSTILE, "b", "c"), feature_names=(HOSTILE,) * 12)
     runs = [Run(0.1, epochs=1, name=HOSTILE), Run(0.2, epochs=1, name="other")]
     result = make_result(runs, snapshots=())
-    for html in (evaluation_html(evaluation), model_html(model), result_html(result)):
+    for html in (evaluation_html(evaluation), model_html(model), record_html(result)):
         assert all(tag not in ("script", "b") for tag, _ in read(html).tags)
         assert HOSTILE in read(html).words or HOSTILE[:20] in html.replace("&lt;", "<")
 
@@ -72,6 +72,6 @@ def test_names_are_text() -> None:
 def test_nothing_measured_has_a_table_without_a_chart() -> None:
     result = make_result([Run(0.1, epochs=1)], snapshots=())
     nothing = replace(result.history, validation_accuracy=np.full((1, 2), np.nan))
-    html = result_html(replace(result, history=nothing))
+    html = record_html(replace(result, history=nothing))
     assert "<svg" not in html
     assert "nan" not in html.lower()

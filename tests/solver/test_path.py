@@ -194,11 +194,11 @@ def test_a_path_is_saved_with_its_page_and_comes_back_bit_for_bit(
 
 def test_a_path_prints_a_line_for_each_lambda_and_marks_the_chosen_one(digits: Splits) -> None:
     path = solve_path(digits, [0.1, 0.0], tol=1e-2)
-    head, _, *lines = repr(path).splitlines()
-    assert "2 λ on digits, chosen by accuracy on validation rows" in head
+    head, _, _, *lines = repr(path).splitlines()
+    assert "Optimum of each λ; chosen by accuracy on validation rows" in head
     assert len(lines) == 2
     assert lines[path.chosen].endswith("chosen")
-    assert "none" in lines[1]
+    assert "no bound" in lines[1]
     assert "<table" in path._repr_html_()
 
 

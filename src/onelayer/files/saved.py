@@ -12,7 +12,7 @@ from typing import Any, Self
 
 
 class Saved:
-    """Saving, loading and reporting of a `Result` or a `Path`."""
+    """Saving, loading, reporting and printing of a `Result` or a `Path`."""
 
     def save(self, folder: Path | str) -> None:
         """Save the records and report.html as a run folder, whole or not at all.
@@ -58,6 +58,14 @@ class Saved:
         place = Path(tempfile.mkdtemp(prefix="onelayer-") if path is None else path)
         page: Path = import_module("onelayer.report.page").write_report(self, place)
         return page
+
+    def __repr__(self) -> str:
+        text: str = import_module("onelayer.report.notebook").record_text(self)
+        return text
+
+    def _repr_html_(self) -> str:
+        html: str = import_module("onelayer.report.notebook").record_html(self)
+        return html
 
 
 def _run_folder() -> Any:

@@ -1,18 +1,21 @@
-"""HTML of results, paths, models and evaluations in a notebook: a table and a small chart."""
+"""What Python shows of results, paths, models and evaluations: text, and HTML in a notebook."""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from onelayer.model.evaluation import Evaluation
 from onelayer.model.model import Model
 from onelayer.report.path_summary import summarise_path
 from onelayer.report.render import fill_template
 from onelayer.report.tables import (
+    WIDTH,
     Table,
     accuracy_table,
     best_on_test,
@@ -33,28 +36,40 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 324, 24, 160
 MOST_DOTS = 12
 
 
-def result_html(result: Result) -> str:
-    """The ranked settings of a result, and their validation accuracies as dots with ± 1 sd."""
-    ranked = [one for one in result.ranking if math.isfinite(one.mean)][:MOST_DOTS]
-    chart = None
-    if len(ranked) > 1:
-        figures = [(one.name, 100 * one.mean, 100 * one.sd) for one in ranked]
-        chart = _dots("validation accuracy / %", figures)
-    table = accuracy_table(result) if result.reported else ranking_table(result)
-    return _html(table, chart=chart, words=best_on_test(result))
+def record_text(record: Result | Path) -> str:
+    """The table of a result or of a λ path as the terminal shows it."""
+    printed = io.StringIO()
+    Console(file=printed, width=WIDTH).print(_table(record))
+    lines = [line.rstrip() for line in printed.getvalue().splitlines()]
+    return "\n".join([*lines, *([best_on_test(record)] if isinstance(record, Result) else [])])
 
 
-def path_html(path: Path) -> str:
-    """The table of a λ path, and the score that λ is chosen by as a curve over λ."""
+def _table(record: Result | Path) -> Table:
+    if isinstance(record, Path):
+        return path_table(record)
+    return accuracy_table(record) if record.reported else ranking_table(record)
+
+
+def record_html(record: Result | Path) -> str:
+    """The table of a result or of a λ path, and a chart of what its choice is made by."""
+    if isinstance(record, Path):
+        return _html(_table(record), chart=_scores(record))
+    ranked = [one for one in record.ranking if math.isfinite(one.mean)][:MOST_DOTS]
+    figures = [(one.name, 100 * one.mean, 100 * one.sd) for one in ranked]
+    chart = _dots("validation accuracy / %", figures) if len(figures) > 1 else None
+    return _html(_table(record), chart=chart, words=best_on_test(record))
+
+
+def _scores(path: Path) -> dict[str, Any] | None:
+    """The score that λ is chosen by as a curve over λ."""
     lines = [line for line in summarise_path(path) if line.l2 > 0.0]
-    chart = None
-    if len(lines) > 1:
-        unit = "accuracy / %" if path.choice.by == "accuracy" else "loss / nats"
-        ticks = [f"{line.l2:.2g}" for line in (lines[-1], lines[0])]
-        points = [(math.log10(line.l2), line.held_out.of(path.choice.by).mean) for line in lines]
-        chosen = [point for point, line in zip(points, lines, strict=True) if line.chosen]
-        chart = _curve("λ, log scale", f"held-out {unit}", points, ticks, chosen)
-    return _html(path_table(path), chart=chart)
+    if len(lines) < 2:
+        return None
+    unit = "accuracy / %" if path.choice.by == "accuracy" else "loss / nats"
+    ticks = [f"{line.l2:.2g}" for line in (lines[-1], lines[0])]
+    points = [(math.log10(line.l2), line.held_out.of(path.choice.by).mean) for line in lines]
+    chosen = [point for point, line in zip(points, lines, strict=True) if line.chosen]
+    return _curve("λ, log scale", f"held-out {unit}", points, ticks, chosen)
 
 
 def model_html(model: Model) -> str:

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 Where = Literal["everywhere", "page", "terminal"]
 
+# What stands behind a ±; the wording is the same everywhere.
+OVER_SEEDS = "± standard deviation over seeds"
+
 
 @dataclass(frozen=True)
 class Column:
@@ -70,12 +73,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `console.print` of rich prints it, table.html.j2 shows it on pages."""
+    """A table; `console.print` of rich prints it, table.html.j2 shows it on pages.
+
+    `note` says what stands behind each ±; pages say so in the text above.
+    """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     chosen: int | None = None
+    note: str = ""
 
     def __rich__(self) -> RichTable:
         """The table in the terminal's style."""
@@ -84,8 +91,9 @@ class Table:
         from rich.table import Table as RichTable
 
         shown = [i for i, column in enumerate(self.columns) if column.where != "page"]
-        title = escape(self.title)
-        table = RichTable(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+        table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+        table.title, table.caption = escape(self.title), self.note or None
+        table.caption_justify = "left"
         for i in shown:
             column = self.columns[i]
             longest = max((len(row[i].text) for row in self.rows), default=0)
@@ -123,13 +131,19 @@ def make_table(
     columns: Iterable[Column | str],
     rows: Iterable[Sequence[Cell | str]],
     chosen: int | None = None,
+    note: str = "",
 ) -> Table:
-    """A table from columns and cells, of which plain ones may be written as text."""
+    """A table from columns and cells, of which plain ones may be written as text.
+
+    The note is left out where no cell has an error.
+    """
+    cells = tuple(tuple(Cell(one) if isinstance(one, str) else one for one in row) for row in rows)
     return Table(
         title,
         tuple(Column(one) if isinstance(one, str) else one for one in columns),
-        tuple(tuple(Cell(one) if isinstance(one, str) else one for one in row) for row in rows),
+        cells,
         chosen,
+        note if any(cell.error for row in cells for cell in row) else "",
     )
 
 
@@ -157,8 +171,8 @@ def accuracy_table(result: Result) -> Table:
     if not result.reported:  # beside reported figures a terminal has no room for the range
         columns.append(Column("test range", where="terminal"))
     columns.append(Column("runs", words=True))
-    title = "Accuracy / %, last weights: mean ± standard deviation over seeds"
-    return make_table(title, columns, [_accuracies(result, one) for one in summarise(result)])
+    rows = [_accuracies(result, one) for one in summarise(result)]
+    return make_table("Accuracy / %, last weights", columns, rows, note=OVER_SEEDS)
 
 
 def _accuracies(result: Result, setting: SettingSummary) -> list[Cell | str]:
@@ -205,7 +219,7 @@ def ranking_table(result: Result, most: int = 10) -> Table:
                 *([_beside_batch(one)] if beside else []),
             ]
         )
-    return make_table(f"{shown} by mean validation accuracy", columns, rows, chosen=0)
+    return make_table(f"{shown} by mean validation accuracy", columns, rows, 0, OVER_SEEDS)
 
 
 def _beside_batch(one: RankedSetting) -> str:

@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
 from numbers import Integral
 from typing import Any, Literal, cast, get_args
 
@@ -205,27 +204,6 @@ class Path(Saved):
     def scaling(self) -> Scaling:
         """The scaling of all models."""
         return self.models[0].scaling
-
-    def __repr__(self) -> str:
-        rows = f"{self.folds} folds" if self.folds else "validation rows"
-        chosen_by = "folds %" if self.folds else "validation %"
-        head = f"{len(self.models)} λ on {self.data.name}, chosen by {self.choice.by} on {rows}"
-        lines = [f"Path: {head}", f"{'λ':>10}{'passes':>8}{'cost':>10}{'gap/cost':>10}"
-                 f"{'train %':>9}{chosen_by:>14}"]  # fmt: skip
-        for i, (model, train) in enumerate(zip(self.models, self.train, strict=True)):
-            proof = model.require_certificate()
-            gap = f"{proof.gap / proof.cost:.1e}" if proof.l2 else "none"
-            lines.append(
-                f"{proof.l2:>10.3g}{model.passes:>8}{proof.cost:>10.4f}{gap:>10}"
-                f"{100 * train.accuracy:>9.2f}{100 * merit(self.held_out[i], 'accuracy')[0]:>14.2f}"
-                f"{'  chosen' if i == self.chosen else ''}"
-            )
-        return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        # A package above this one, imported by name when a notebook shows the path.
-        html: str = import_module("onelayer.report.notebook").path_html(self)
-        return html
 
 
 @dataclass(frozen=True)

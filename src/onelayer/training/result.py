@@ -5,7 +5,6 @@ Settings are ranked by the validation rows, over all of their seeds, and never b
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -268,15 +267,6 @@ class Result(Saved):
         candidates = finite or alive or self.ranking[0].positions
         return self.model(max(candidates, key=lambda i: accuracy[i]))
 
-    def __repr__(self) -> str:
-        return _table(self)
-
-    def _repr_html_(self) -> str:
-        """The ranking as an HTML table, for notebooks."""
-        # Tables are drawn by a higher package, which is asked by name.
-        html: str = importlib.import_module("onelayer.report.notebook").result_html(self)
-        return html
-
 
 @dataclass(frozen=True)
 class RankedSetting:
@@ -356,39 +346,3 @@ def _measured(result: Result, positions: list[int], kind: str) -> RankedSetting:
         batch_size=run.batch_size,
         kind=kind,
     )
-
-
-# Settings in the printed table.
-MAX_PRINTED = 20
-
-
-def _table(result: Result) -> str:
-    """The ranking as plain text, and the test accuracy of the best setting alone, in percent."""
-    shown, best = result.ranking[:MAX_PRINTED], result.ranking[0]
-    lines = [("", "setting", "validation / %", "loss", "runs")]
-    for setting in shown:
-        runs = str(len(setting.positions))
-        lines.append((
-            str(setting.rank),
-            setting.name,
-            _spread(100 * setting.mean, 100 * setting.sd, len(setting.positions)),
-            f"{setting.loss:.4f}",
-            f"{setting.diverged} of {runs} diverged" if setting.diverged else runs,
-        ))  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-    settings, seeds = len(result.ranking), len({run.seed for run in result.runs})
-    head = f"{result.data.name}: {settings} setting{'s' * (settings > 1)}, " + (
-        f"mean ± sd over {seeds} seeds" if seeds > 1 else "one seed"
-    )
-    more = [f"… {settings - len(shown)} more"] if settings > len(shown) else []
-    test = 100 * result.test_accuracy[[*best.positions]]
-    test = test[np.isfinite(test)]
-    if test.size:
-        sd = test.std(ddof=1) if test.size > 1 else 0.0
-        more.append(f"test accuracy of the first: {_spread(test.mean(), sd, test.size)} %")
-    return "\n".join([head, *text, *more])
-
-
-def _spread(mean: float, sd: float, runs: int) -> str:
-    return f"{mean:.2f} ± {sd:.2f}" if runs > 1 else f"{mean:.2f}"
