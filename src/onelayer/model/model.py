@@ -81,6 +81,9 @@ class Certificate:
     def __repr__(self) -> str:
         return f"Certificate(λ={self.l2:g}, {self.rows} rows: {self.sentence})"
 
+    def __str__(self) -> str:
+        return self.sentence
+
     @property
     def lower_bound(self) -> float:
         """No model with this λ has a cost below this on these rows, nats."""
