@@ -395,18 +395,18 @@ LOW, HIGH = 1e-8, 1.0
 
 def _chart(name: str, title: str, found: Sequence[Measure]) -> Chart:
     """Excess against time; the ring is where onelayer's plain call has ended, with its proof."""
-    curves, ring = [], None
+    curves, rings = [], []
     for i, m in enumerate(found):
         times, excesses = np.array(sorted((s, e) for _, s, e in m.facts["steps"] if s > 0)).T
         best = np.minimum.accumulate(np.maximum(excesses, LOW))
         curves.append(Curve(m.label, times.tolist(), best.tolist()))
         if m.who == ONELAYER and m.median:
-            ring = i, m.median, max(m.facts["excess"], 1.5 * LOW)
+            rings.append((i, m.median, max(m.facts["excess"], 1.5 * LOW)))
     ends = min(curve.x[0] for curve in curves) / 1.3, max(curve.x[-1] for curve in curves) * 1.3
     powers = tuple(float(f"1e{power}") for power in range(-8, 1, 2))
     x = Axis("seconds", log=True, domain=ends)
     y = Axis("excess / J*", log=True, domain=(LOW, HIGH), ticks=powers)
-    marks = Marks(ring=ring, levels=(Level(GOAL, "the goal"),))
+    marks = Marks(rings=tuple(rings), levels=(Level(GOAL, "the goal"),))
     return line_chart(name, f"How far above the optimum: {title}", "", x, y, curves, marks=marks)
 
 
