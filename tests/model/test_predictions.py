@@ -158,7 +158,7 @@ def test_a_file_that_is_no_array_is_one_sentence_and_runs_nothing(
 def test_absent_rows_are_said() -> None:
     with pytest.raises(DataError, match=r"no such file or folder: absent.npy"):
         read_rows("absent.npy")
-    with pytest.raises(DataError, match="no such folder: absent"):
+    with pytest.raises(DataError, match="absent does not exist"):
         read_rows("absent:test")
 
 

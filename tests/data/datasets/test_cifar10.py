@@ -108,13 +108,13 @@ def test_a_batch_in_both_sets_is_refused() -> None:
 
 
 def test_a_missing_folder_is_an_error_and_not_a_reason_to_fetch(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no such folder: .*missing; name one"):
+    with pytest.raises(DataError, match=r"missing does not exist; name the folder"):
         load(tmp_path / "missing")
 
 
 def test_a_file_in_place_of_a_folder_says_so(tmp_path: Path) -> None:
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"")
-    with pytest.raises(DataError, match="is a file, not a folder: name the folder"):
+    with pytest.raises(DataError, match="is a file and not a folder; name the folder"):
         load(str(tmp_path / "cifar-10-binary.tar.gz"))
 
 

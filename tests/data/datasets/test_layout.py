@@ -16,7 +16,7 @@ def test_batches_are_chosen_by_number_in_the_order_asked_for() -> None:
 
 
 def test_a_label_outside_the_classes_is_named_with_its_row() -> None:
-    said = r"^labels.json: labels must be integers from 0 to 9, but row 1 has 10; download"
+    said = r"^labels.json must hold integers from 0 to 9 as labels, but row 1 has 10; download"
     with pytest.raises(DataError, match=said):
         check_labels([3, 10], 2, Path("labels.json"), 10)
 

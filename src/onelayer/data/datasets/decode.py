@@ -62,6 +62,10 @@ class Form:
     read: Callable[[Path, RecordFile, Layout], Records]  # from a folder, checked
     besides: tuple[str, ...] = ()  # further files that belong to it
 
+    def names(self, layout: Layout) -> list[str]:
+        """The names of its files."""
+        return [part.stem + self.suffix for part in layout.parts]
+
 
 def read_binary(folder: Path, part: RecordFile, layout: Layout) -> Records:
     """The records of an official binary file."""
@@ -153,14 +157,10 @@ def open_folder(folder: Path, layout: Layout) -> Iterator[Reader]:
     """
     # os.path and not Path: these answer no, and do not raise, where a folder may not be entered.
     if not os.path.isdir(folder):
-        if os.path.exists(folder):
-            raise DataError(
-                f"{folder} is a file, not a folder: name the folder that {layout.name}'s files or "
-                "archive lie in."
-            )
+        what = "is a file and not a folder" if os.path.exists(folder) else "does not exist"
         raise DataError(
-            f"no such folder: {folder}; name one with {layout.name}'s files, or leave --data out "
-            "to download them."
+            f"{folder} {what}; name the folder that {layout.name}'s files or archive lie in, or "
+            "leave --data out to download them."
         )
     found = _find_files(folder, layout)
     archives = [form for form in FORMS[layout.name] if os.path.isfile(folder / form.archive)]
@@ -181,12 +181,18 @@ def open_folder(folder: Path, layout: Layout) -> Iterator[Reader]:
                 ) from error
             yield lambda part: form.read(unpacked, part, layout)
     else:
-        raise DataError(_nothing_found(folder, layout))
+        every = "; ".join(", ".join([*f.names(layout), *f.besides]) for f in FORMS[layout.name])
+        raise DataError(
+            f"{folder} holds nothing that is read: a folder of pictures has a sub-folder for each "
+            "class, a folder of shards holds .npy, .parquet, .arrow or .safetensors files, and one "
+            f"of {layout.name} holds {every}; or one of "
+            f"{', '.join(form.archive for form in FORMS[layout.name])}."
+        )
 
 
 def unpack_form(archive: Path, form: Form, into: Path, layout: Layout) -> None:
     """Unpack a form's files flat into an empty folder."""
-    wanted = {part.stem + form.suffix for part in layout.parts} | set(form.besides)
+    wanted = {*form.names(layout), *form.besides}
     unpack(archive, wanted, into, layout.max_file_bytes, layout.max_archive_bytes)
 
 
@@ -279,25 +285,11 @@ def _find_files(folder: Path, layout: Layout) -> tuple[Path, Form] | None:
 
     def count(found: tuple[Path, Form]) -> int:
         place, form = found
-        return sum(os.path.isfile(place / (p.stem + form.suffix)) for p in layout.parts)
+        return sum(os.path.isfile(place / name) for name in form.names(layout))
 
     best = max(places, key=count)
     # CIFAR-100's names are so common that one of them alone says nothing.
     return best if count(best) >= (1 if layout.label_bytes == 1 else len(layout.parts)) else None
-
-
-def _nothing_found(folder: Path, layout: Layout) -> str:
-    first, last, forms = layout.parts[0].stem, layout.test.stem, FORMS[layout.name]
-    files = "; ".join(
-        f"{first}{form.suffix} … {last}{form.suffix}"
-        f"{'' if form.suffix else ' (python)'}{''.join(f' and {name}' for name in form.besides)}"
-        for form in forms
-    )
-    return (
-        f"{folder} holds nothing that is read: a folder of pictures has a sub-folder for each "
-        "class, a folder of shards holds .npy, .parquet, .arrow or .safetensors files, and one of "
-        f"{layout.name} holds {files}; or one of {', '.join(form.archive for form in forms)}."
-    )
 
 
 def _strip_pixels(raw: bytes, rows: int, path: Path) -> NDArray[np.uint8]:

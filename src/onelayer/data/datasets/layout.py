@@ -1,9 +1,8 @@
 """What CIFAR-10 and CIFAR-100 are, byte for byte: names, sizes and pinned sums.
 
 A binary file holds records: a label byte (CIFAR-100: a coarse and a fine one), then 1024 red, 1024
-green and 1024 blue bytes, each plane row by row. Every other form is turned into records, which are
-checked by their SHA-256. CIFAR-100's python files are checked by their MD5, which is what public
-loaders pin.
+green and 1024 blue bytes, each plane row by row. Every other form is turned into records and
+checked by their SHA-256; CIFAR-100's python files by their MD5, which is what public loaders pin.
 
 Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
@@ -152,17 +151,14 @@ CIFAR100 = Layout(
 
 def check_labels(labels: object, rows: int, path: Path, classes: int) -> NDArray[np.uint8]:
     """The labels that a file holds, (rows,) uint8, if they are a list of integers 0 … K − 1."""
-    if not isinstance(labels, list) or len(labels) != rows:
-        raise DataError(
-            f"{path} must hold a list of {rows} labels, but it does not; download it again."
-        )
-    for row, label in enumerate(labels):
-        if type(label) is not int or not 0 <= label < classes:
-            raise DataError(
-                f"{path}: labels must be integers from 0 to {classes - 1}, but row {row} has "
-                f"{label!r}; download the file again."
-            )
-    return np.array(labels, np.uint8)
+    what = f"a list of {rows} labels, but it does not"
+    if isinstance(labels, list) and len(labels) == rows:
+        wrong = (i for i, y in enumerate(labels) if type(y) is not int or not 0 <= y < classes)
+        row = next(wrong, None)
+        if row is None:
+            return np.array(labels, np.uint8)
+        what = f"integers from 0 to {classes - 1} as labels, but row {row} has {labels[row]!r}"
+    raise DataError(f"{path} must hold {what}; download it again.")
 
 
 def encode_records(pixels: NDArray[np.uint8], labels: NDArray[np.uint8], layout: Layout) -> Records:
