@@ -124,15 +124,12 @@ class Shard(ABC):
     dtype: np.dtype[Any]  # of the arrays that are read
     feature_names: tuple[str, ...] | None
     max_value: float  # the largest that a feature can have
+    labels: Any  # (N,) as the file has them; None when they are elsewhere
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one row as it is read."""
         return self.features * self.dtype.itemsize
-
-    @abstractmethod
-    def labels(self) -> NDArray[Any] | None:
-        """(N,) labels as the file has them; None when they are elsewhere."""
 
     @abstractmethod
     def open(self) -> AbstractContextManager[Read]:

@@ -181,7 +181,8 @@ def open_folder(folder: Path, layout: Layout) -> Iterator[Reader]:
                 ) from error
             yield lambda part: form.read(unpacked, part, layout)
     else:
-        every = "; ".join(", ".join([*f.names(layout), *f.besides]) for f in FORMS[layout.name])
+        files = [(form.names(layout), form) for form in FORMS[layout.name]]
+        every = "; ".join(f"{n[0]} … {n[-1]}{'' if f.suffix else ' (python)'}" for n, f in files)
         raise DataError(
             f"{folder} holds nothing that is read: a folder of pictures has a sub-folder for each "
             "class, a folder of shards holds .npy, .parquet, .arrow or .safetensors files, and one "

@@ -81,10 +81,9 @@ class ArraysFile(RowsFile):
         super().__init__(path, spec, log)
         with file_errors(path, self.kind):
             arrays = self.arrays()
-            label = choose_labels(list(arrays), spec, self.where, self.what)
-            self._features = arrays[self._choose_features(list(arrays), label)]()
-            self._labels = None if label is None else arrays[label]()
-        self._labels_where = f"{path}, the {self.what} {label!r}"
+            self._label = choose_labels(list(arrays), spec, self.where, self.what)
+            self._features = arrays[self._choose_features(list(arrays))]()
+            self._stored_labels = arrays[self._label]() if self._label else None
 
     @abstractmethod
     def arrays(self) -> Mapping[str, Callable[[], StoredArray]]:
@@ -95,9 +94,9 @@ class ArraysFile(RowsFile):
         X = self._features.values(self.log)
         if not self.spec.any_shape:
             self._check_shape()
-        labels = None if self._labels is None else np.array(self._labels.values(self.log))
         features, max_value = _as_features(X, self.path), largest_value(X.dtype)
-        return Table(features, labels, self.where, self._labels_where, max_value=max_value)
+        where, labels_where = self.where, f"{self.where}, the {self.what} {self._label!r}"
+        return Table(features, self._labels(), where, labels_where, max_value=max_value)
 
     def shard(self) -> ArrayShard | None:
         """The rows left in the file."""
@@ -114,11 +113,18 @@ class ArraysFile(RowsFile):
         stored = np.dtype(np.float32) if array.bfloat16 else array.dtype
         dtype, max_value = streamed_dtype(stored, array.where), largest_value(stored)
         blocks = even_blocks(rows, features * array.dtype.itemsize)
-        return ArrayShard(self.path, blocks, features, dtype, None, max_value, array, self._labels)
+        labels = self._labels()
+        return ArrayShard(self.path, blocks, features, dtype, None, max_value, labels, array)
 
-    def _choose_features(self, names: list[str], label: str | None) -> str:
+    def _labels(self) -> NDArray[Any] | None:
+        if self._stored_labels is None:
+            return None
+        with file_errors(self.path, self.kind):
+            return np.array(self._stored_labels.values(self.log))
+
+    def _choose_features(self, names: list[str]) -> str:
         """The only array besides the labels, or the one with a usual name."""
-        others = [name for name in names if name != label]
+        others = [name for name in names if name != self._label]
         found = others if len(others) == 1 else [n for n in FEATURE_NAMES if n in others]
         if len(found) == 1:
             return found[0]
@@ -142,14 +148,6 @@ class ArrayShard(Shard):
     """Rows of one dtype, one after another from a place in a file on."""
 
     array: StoredArray
-    labels_array: StoredArray | None
-
-    def labels(self) -> NDArray[Any] | None:
-        """The array of labels, in memory."""
-        if self.labels_array is None:
-            return None
-        with file_errors(self.path, "file"):
-            return np.array(self.labels_array.values())
 
     @contextmanager
     def open(self) -> Iterator[Read]:

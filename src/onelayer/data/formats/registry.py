@@ -219,10 +219,9 @@ def _open(path: Path, spec: ColumnSpec, log: Log) -> RowsFile:
 
 
 def _in_files(shards: Sequence[Shard], where: str) -> Table:
-    first = shards[0]
-    found = [labels for shard in shards if (labels := shard.labels()) is not None]
+    first, found = shards[0], [shard.labels for shard in shards if shard.labels is not None]
     return Table(
-        cast(NDArray[Any], ShardedRows(shards, where)),
+        cast(NDArray[Any], ShardedRows([replace(s, labels=None) for s in shards], where)),
         np.concatenate(found) if found else None,
         where,
         f"labels of {where}",

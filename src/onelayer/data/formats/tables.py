@@ -157,6 +157,8 @@ class PiecesFile(TableFile):
 
     def shard(self) -> TableShard:
         """The rows left in the file; a row is read where rows are lists of unknown length."""
+        import pyarrow as pa
+
         path, where = self.path, self.where
         with file_errors(path, self.kind):
             with self.open(path) as file:
@@ -183,7 +185,12 @@ class PiecesFile(TableFile):
                     )
                 kinds = [kinds[0].value_type]
             stored = (np.dtype(kind.to_pandas_dtype()) for kind in kinds)
-            dtype = np.result_type(*(streamed_dtype(one, where) for one in stored))
+            dtype, labels = np.result_type(*(streamed_dtype(one, where) for one in stored)), None
+            if label is not None:
+                with self.open(path, [label]) as file:
+                    batches = (self.batches(file, i, [label], _LABEL_ROWS) for i in pieces)
+                    column = pa.Table.from_batches(chain.from_iterable(batches))[label]
+                    labels = _labels(column, f"{where}, column {label!r}")
         return TableShard(
             path,
             np.cumsum([0, *(sizes[i] for i in pieces)], dtype=np.int64),
@@ -191,10 +198,10 @@ class PiecesFile(TableFile):
             dtype,
             None if lists else tuple(names),
             largest_value(dtype),
+            labels,
             type(self),
             pieces,
             tuple(names),
-            label,
         )
 
 
@@ -300,19 +307,6 @@ class TableShard(Shard):
     file_type: type[PiecesFile]
     pieces: tuple[int, ...]  # the row groups or record batches that are not empty
     columns: tuple[str, ...]  # of features, or the one of lists
-    label: str | None  # the column of labels; None when they are elsewhere
-
-    def labels(self) -> NDArray[Any] | None:
-        """The column of labels; no other is read."""
-        import pyarrow as pa
-
-        if self.label is None:
-            return None
-        names = [self.label]
-        with file_errors(self.path, "file"), self.file_type.open(self.path, names) as file:
-            batches = (self.file_type.batches(file, i, names, _LABEL_ROWS) for i in self.pieces)
-            column = pa.Table.from_batches(chain.from_iterable(batches))[self.label]
-            return _labels(column, f"{self.path}, column {self.label!r}")
 
     @contextmanager
     def open(self) -> Iterator[Read]:
