@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -34,10 +35,9 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 @contextmanager
 def staged_file(target: Path) -> Iterator[Path]:
-    """Yield a path, whose file takes the place of `target` when the block ends without error.
+    """Yield a path of the same name, whose file takes the place of `target` at the block's end.
 
-    The path is in a new folder beside the target, and has the target's name. An error leaves
-    nothing behind, and an older file as it was; the system's errors become a `SaveError`.
+    An error leaves nothing behind, and an older file as it was; the system's become a `SaveError`.
     """
     if target.is_dir():
         raise SaveError(f"{target} cannot be written, because it is a folder; name a file.")
@@ -58,8 +58,7 @@ def staged_file(target: Path) -> Iterator[Path]:
 def durable_file(target: Path) -> Iterator[BinaryIO]:
     """Yield a stream whose content is at `target`, and on the disk, when the block has ended.
 
-    For a folder that has one writer at a time: the stream writes .NAME.part beside the target,
-    which a killed process leaves behind and the next one overwrites.
+    For a folder of one writer: a killed process leaves .NAME.part, which the next one overwrites.
     """
     part = target.with_name(f".{target.name}.part")
     try:
@@ -75,16 +74,16 @@ def durable_file(target: Path) -> Iterator[BinaryIO]:
 def staged_folder(target: Path, *, keep_checkpoints: bool = False) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `target` when the block ends without error.
 
-    An older run folder is replaced, with its checkpoints unless they are to be kept. Any other
-    file or non-empty folder is refused, and so is one that another process is writing. An error
-    leaves nothing behind; the system's errors become a `SaveError`.
+    An older run folder is replaced, with its checkpoints unless they are to be kept. Any other file
+    or non-empty folder is refused. An error leaves nothing behind, and is a `SaveError` where it is
+    the system's.
     """
     check_replaceable(target)
     with writing(target):
         staging: Path | None = None
         try:
-            staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
-            staging.chmod(0o777 & ~_umask())
+            staging = target.with_name(f".{target.name}.new-{secrets.token_hex(4)}")
+            staging.mkdir()  # as readable as any folder, which mkdtemp's are not
             yield staging
             if keep_checkpoints and (target / CHECKPOINTS).is_dir():
                 shutil.copytree(
@@ -190,10 +189,3 @@ def _exchange(first: Path, second: Path) -> bool:
         return False
     names = os.fsencode(first), os.fsencode(second)
     return bool(swap(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0)
-
-
-def _umask() -> int:
-    """The process's umask, which mkdtemp ignores: a run folder should be as readable as any."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

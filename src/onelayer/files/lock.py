@@ -1,7 +1,7 @@
 """Locks that end with their process, however that ends; one writer for each run folder.
 
-The lock of a run folder is on the file .NAME.lock beside it, which says who holds it. A file that a
-killed process left behind locks nothing.
+A run folder's lock is on the file .NAME.lock beside it, which says who holds it; one that a killed
+process left behind locks nothing.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ _held: dict[tuple[Path, int], int] = {}
 def run_lock(folder: Path) -> Iterator[None]:
     """Keep other writers from a run folder while the block runs; `SaveError` where one is at it.
 
-    The folder need not exist, nor its parents, which are removed again when they are still empty at
-    the end. A block within a block of the same thread may lock it again. Where the system has no
-    locks the block runs all the same, with a `CheckpointWarning`.
+    The folder need not exist, nor its parents, which are removed again when they are still empty.
+    The same thread may lock it again. Without locks it runs all the same, with a warning.
     """
     key = (Path(os.path.abspath(folder)), threading.get_ident())
     made = [parent for parent in key[0].parents if not parent.exists()]
@@ -74,17 +73,17 @@ def holder(folder: Path) -> str | None:
 
 def try_lock(file: int, *, wait: bool = False) -> bool | None:
     """Lock an open file: True, or False where another holds it; None where there are no locks."""
-    if fcntl is None:
-        return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
+    except (AttributeError, OSError):  # of Windows, and of some network disks
+        return None
     return True
 
 
 def _acquire(folder: Path) -> int:
-    place, waited = _place(folder), 0.0
+    place, patience = _place(folder), PATIENCE
     while True:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -94,40 +93,29 @@ def _acquire(folder: Path) -> int:
             raise SaveError(
                 f"{folder} could not be written: {reason}; choose another folder."
             ) from error
-        if not _locked(file):
-            owner = _owner(file)
-            os.close(file)
-            if waited < PATIENCE:
-                time.sleep(PATIENCE / 10)
-                waited += PATIENCE / 10
-                continue
-            raise SaveError(
-                f"{folder} is being written by {owner}; wait until it has ended, or choose another "
-                "folder."
+        locked = try_lock(file)
+        if locked is None:
+            warnings.warn(
+                "the file system has no locks; nothing keeps a second process from writing this "
+                "run folder.",
+                CheckpointWarning,
+                stacklevel=2,
             )
-        if _is_there(place, file):
+        if locked is not False and _is_there(place, file):
             os.ftruncate(file, 0)
             owner_record = {"process": os.getpid(), "machine": platform.node()}
             os.write(file, json.dumps(owner_record).encode())
             return file
+        owner = _owner(file)
         os.close(file)
-
-
-def _locked(file: int) -> bool:
-    """Lock an open file, with a warning where that is impossible; whether no other holds it."""
-    reason = ""
-    try:
-        if (locked := try_lock(file)) is not None:
-            return locked
-    except OSError as error:
-        reason = f" ({error.strerror})"
-    warnings.warn(
-        f"the file system has no locks{reason}; nothing keeps a second process from writing this "
-        "run folder.",
-        CheckpointWarning,
-        stacklevel=2,
-    )
-    return True
+        if locked is False and patience <= 0:
+            raise SaveError(
+                f"{folder} is being written by {owner}; wait until it has ended, or choose another "
+                "folder."
+            )
+        if locked is False:
+            time.sleep(PATIENCE / 10)
+            patience -= PATIENCE / 10
 
 
 def _place(folder: Path) -> Path:

@@ -1,11 +1,7 @@
 """Arrays and texts in one safetensors file, with the SHA-256 of the file in its own header.
 
-    8 bytes          n, the length of the header, unsigned, little-endian
-    n bytes          the header: JSON; __metadata__ holds texts, the others are places of tensors
-    the rest         the tensors, little-endian, one after another
-
-A file with a single other bit is refused. Nothing in a file can run code when it is loaded.
-docs/reference/model-file.md describes the layout byte for byte.
+A file with a single other bit is refused, and none can run code. docs/reference/model-file.md
+describes the layout byte for byte.
 """
 
 from __future__ import annotations
@@ -25,8 +21,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 TYPES = {"bool": "BOOL", "int64": "I64", "float16": "F16", "float32": "F32", "float64": "F64"}
 
-# Where the sum is; it counts as zeros when the sum is taken. No other text of a header looks like
-# it, because quotes within JSON texts are escaped.
+# Where the sum is, which counts as zeros when it is taken; quotes within JSON texts are escaped.
 PLACE = b'"sha256":"'
 ZEROS = "0" * 64
 

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -204,14 +204,12 @@ def _locked(folder: Path, log: Log) -> Iterator[None]:
     with lock:
         # Without locks (Windows, some network disks) two processes may both download; each still
         # puts whole files into place, so only time is lost.
-        with suppress(OSError):
-            held = try_lock(lock.fileno())
-            if held is False:
-                log("cache: another process is filling it; waiting for that one.")
-                held = try_lock(lock.fileno(), wait=True)
-            if held:
-                for leftover in folder.glob(_WORK + "*"):
-                    shutil.rmtree(leftover, ignore_errors=True)
+        held = try_lock(lock.fileno())
+        if held is False:
+            log("cache: another process is filling it; waiting for that one.")
+            held = try_lock(lock.fileno(), wait=True)
+        for leftover in folder.glob(_WORK + "*") if held else ():
+            shutil.rmtree(leftover, ignore_errors=True)
         yield
 
 
