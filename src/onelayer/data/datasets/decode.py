@@ -1,8 +1,6 @@
 """The forms that CIFAR is published in, found in a folder or an archive and turned into records.
 
-Archives are unpacked so that only what is expected is written, and only where it belongs. The
-python files are pickles, and a pickle can name any function to be called: this unpickler hands out
-inert stand-ins for the names that build an array, and refuses every other name.
+Archives are unpacked so that only what is expected is written, and only where it belongs.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ import hashlib
 import io
 import json
 import os
-import pickle
+import pickletools
 import re
 import tarfile
 import tempfile
@@ -21,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +36,12 @@ from onelayer.data.datasets.layout import (
     encode_records,
     read_bounded,
 )
+from onelayer.data.formats.base import first_line
 from onelayer.data.formats.images import open_image
 from onelayer.errors import DataError
+
+# What a pickle writes whole numbers with.
+_NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1")
 
 # The package spells them so.
 TRAIN_LABELS, TEST_LABELS = "train_lables.json", "test_lables.json"
@@ -74,30 +75,39 @@ def read_binary(folder: Path, part: RecordFile, layout: Layout) -> Records:
 
 
 def read_python(folder: Path, part: RecordFile, layout: Layout) -> Records:
-    """The records of an official python file, which is a pickle; nothing that it names is run."""
-    path = folder / part.stem
+    """The records of an official python file.
+
+    It is a pickle, and a pickle can name any function to be called. So none is run: its opcodes are
+    listed, and among them are the pixels, as one text, and the labels, as numbers behind their key.
+    """
+    path, size = folder / part.stem, part.rows * PIXEL_BYTES
     raw = read_bounded(path, layout.max_file_bytes)
+    key = b"labels" if layout.label_bytes == 1 else b"fine_labels"
+    pixels, labels, by_columns, last = b"", list[int](), False, b""
     try:
-        fields = _Unpickler(raw, path).load()
-    except DataError:
-        raise
+        for opcode, value, _ in pickletools.genops(raw):
+            if isinstance(value, str | bytes | bytearray):
+                text = isinstance(value, str)
+                last = value.encode("latin-1", "replace") if text else bytes(value)
+                pixels = last if len(last) == size else pixels
+            elif opcode.name in ("NEWTRUE", "NEWFALSE") or isinstance(value, bool):
+                by_columns = by_columns if pixels else opcode.name == "NEWTRUE" or bool(value)
+            elif opcode.name in _NUMBERS and last == key:
+                labels.append(value)
     except Exception as error:  # a damaged pickle can raise anything
         raise DataError(
-            f"{path} is not a python file of {layout.name}: it cannot be unpickled "
-            f"({type(error).__name__}: {error}); download it again."
+            f"{path} is not a python file of {layout.name} ({first_line(error)}); download it "
+            "again."
         ) from error
-    if not isinstance(fields, dict):
+    if not pixels:
         raise DataError(
-            f"{path} must hold a dictionary of data and labels, but it holds "
-            f"{type(fields).__name__}; download it again."
+            f"{path} must hold data of {part.rows} rows of {PIXEL_BYTES} bytes; download it again."
         )
-    # Python 2 wrote the official files, so that their keys are read as bytes.
-    named = {k.decode("latin-1") if isinstance(k, bytes) else k: v for k, v in fields.items()}
-    pixels = _pixels(named.get("data"), part.rows, path)
-    labels = named.get("labels" if layout.label_bytes == 1 else "fine_labels")
-    records = encode_records(
-        pixels, check_labels(labels, part.rows, path, len(layout.class_names)), layout
+    rows = np.frombuffer(pixels, np.uint8).reshape(
+        (part.rows, PIXEL_BYTES), order="F" if by_columns else "C"
     )
+    y = check_labels(labels, part.rows, path, len(layout.class_names))
+    records = encode_records(rows, y, layout)
     if part.md5:
         got = hashlib.md5(raw, usedforsecurity=False).hexdigest()
         check_sum("MD5", got, part.md5, part, str(path))
@@ -302,57 +312,3 @@ def _strip_pixels(raw: bytes, rows: int, path: Path) -> NDArray[np.uint8]:
             )
         strip = np.asarray(image)
     return strip.transpose(0, 2, 1).reshape(rows, PIXEL_BYTES)
-
-
-class _Inert:
-    """Stands for an object of a pickle: it keeps what that is made from, and runs nothing."""
-
-    state: object = None
-
-    def __init__(self, *made_from: object) -> None:
-        self.made_from = made_from
-
-    def __setstate__(self, state: object) -> None:
-        self.state = state
-
-
-def _encode(text: object, encoding: object = "latin1") -> bytes:
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError("bytes must be latin-1 text")
-    return text.encode("latin-1")
-
-
-_ADMITTED: Mapping[tuple[str, str], Callable[..., object]] = {
-    ("numpy.core.multiarray", "_reconstruct"): _Inert,
-    ("numpy._core.multiarray", "_reconstruct"): _Inert,
-    ("numpy", "ndarray"): _Inert,
-    ("numpy", "dtype"): _Inert,
-    ("_codecs", "encode"): _encode,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, raw: bytes, where: Path) -> None:
-        super().__init__(io.BytesIO(raw), encoding="bytes")
-        self.where = where
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise DataError(
-                f"{self.where} asks for {module}.{name}, which such files do not hold; nothing was "
-                "run. Do not trust this file: download it again from the official archive."
-            )
-        return _ADMITTED[module, name]
-
-
-def _pixels(array: object, rows: int, path: Path) -> NDArray[np.uint8]:
-    """The pixels, (rows, 3072), out of a stand-in for an array."""
-    match array:
-        case _Inert(
-            state=(_, shape, _Inert(made_from=("u1" | b"u1", *_)), fortran, bytes(raw))
-        ) if shape == (rows, PIXEL_BYTES) and len(raw) == rows * PIXEL_BYTES:
-            return np.frombuffer(raw, np.uint8).reshape(shape, order="F" if fortran else "C")
-    raise DataError(
-        f"{path} must hold data of {rows} rows of {PIXEL_BYTES} bytes, but it holds something "
-        "else; download it again."
-    )
