@@ -137,7 +137,7 @@ def test_take_of_nothing_is_an_empty_set() -> None:
         ({"class_names": ("a", "b", "z")}, "class_names"),
         ({"image_shape": (1, 2, 3)}, r"image_shape, but they have None and \(1, 2, 3\)"),
         ({"max_value": 2.0}, "max_value"),
-        ({"X": np.zeros((4, 6))}, "one dtype, but they have uint8 and float64"),
+        ({"X": np.zeros((4, 6))}, "agree in X.dtype, but they have uint8 and float64"),
     ],
 )
 @pytest.mark.parametrize("role", ["validation", "test"])

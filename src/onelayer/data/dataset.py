@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from dataclasses import dataclass, replace
 from math import prod
+from operator import attrgetter
 from typing import Any, cast
 
 import numpy as np
@@ -100,14 +101,11 @@ class Dataset:
         return len(self.class_names)
 
     def take(self, rows: slice | ArrayLike) -> Dataset:
-        """Choose rows.
+        """Choose rows, with the same classes.
 
         Args:
             rows: a slice (no copy is made), row numbers in −N to N − 1, or N booleans. Of rows in
                 files they must be ascending, and none is copied.
-
-        Returns:
-            The chosen rows, with the same classes.
 
         Raises:
             DataError: when no row is chosen, or a row number is out of range.
@@ -199,7 +197,7 @@ class Splits:
         source: where it came from, a sentence.
 
     Raises:
-        DataError: when the three differ in features, dtype, classes, image shape or max_value.
+        DataError: when they differ in features, dtype, classes, image shape or max_value.
 
     Example:
         >>> d = Dataset(np.eye(3), np.array([0, 1, 0]), ("a", "b"))
@@ -220,18 +218,13 @@ class Splits:
     def __post_init__(self) -> None:
         for role in ("validation", "test"):
             other = getattr(self, role)
-            for what in ("features", "class_names", "image_shape", "max_value"):
-                expected, got = getattr(self.train, what), getattr(other, what)
+            for what in ("features", "class_names", "image_shape", "max_value", "X.dtype"):
+                expected, got = attrgetter(what)(self.train), attrgetter(what)(other)
                 if expected != got:
                     raise DataError(
                         f"{self.name}: training and {role} rows must agree in {what}, but they "
                         f"have {expected} and {got}."
                     )
-            if self.train.X.dtype != other.X.dtype:
-                raise DataError(
-                    f"{self.name}: training and {role} rows must have one dtype, but they have "
-                    f"{self.train.X.dtype} and {other.X.dtype}; convert one of them."
-                )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Shape letters, the same everywhere: N rows, D features, K classes, X (N, D), y (
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +21,16 @@ class Rows:
     """Rows as stored, with the affine map that is applied to each feature while it is read.
 
     Attributes:
-        X: features, shape (N, D), any real dtype; never copied as a whole. Rows that stay in
-            files (`StoredRows`) are for engines made by `streaming`, and for `tiles`.
-        y: class index of each row, shape (N,), int64, 0 … K−1.
-        scale: factor of each feature, shape (D,), float64.
-        offset: added after the factor, shape (D,), float64.
-        index: which rows count, and in which order, shape (n,), int64; None is all of them. Full
-            passes follow it; `Trainer.epoch` has an order of its own.
-        weights: weight w of each row, shape (N,), float64, ≥ 0 and of a positive sum; None is one
-            each. Means over rows are Σ w (·) / Σ w, so an integer weight repeats a row.
-        image_width: pixels of one line of an image, where a row is lines of pixels one after
-            another; 0 where rows are no images. Mirroring a row reverses each line.
+        X: features, (N, D), any real dtype; never copied as a whole. Or `StoredRows`, for engines
+            made by `streaming` and for `tiles`.
+        y: class index of each row, (N,), 0 … K−1.
+        scale, offset: factor of each feature and what is added after it, (D,).
+        index: which rows count, and in which order, (n,); None is all of them. Full passes follow
+            it; `Trainer.epoch` has an order of its own.
+        weights: weight w of each row, (N,), ≥ 0 and of a positive sum; None is one each. Means over
+            rows are Σ w (·) / Σ w, so an integer weight repeats a row.
+        image_width: pixels of one line of an image, 0 where rows are no images. Mirroring a row
+            reverses each line.
     """
 
     X: NDArray[np.generic]
@@ -83,12 +82,9 @@ class Rows:
         if self.index is not None:
             return replace(self, index=self.index[start:stop])
         weights = None if self.weights is None else self.weights[start:stop]
-        stored = stored_rows(self.X)
-        if stored is None:
-            X = self.X[start:stop]
-        else:
-            chosen = stored.take(np.arange(start, min(stop, len(stored))))
-            X = cast(NDArray[np.generic], chosen)
+        stored: Any = stored_rows(self.X)
+        rows = slice(start, stop)
+        X = self.X[rows] if stored is None else stored.take(np.arange(len(stored))[rows])
         return replace(self, X=X, y=self.y[start:stop], weights=weights)
 
     def only(self, index: NDArray[np.int64]) -> Rows:

@@ -28,13 +28,7 @@ BLOCK_ROWS = 1024
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """The affine map x' = x · scale + offset of every feature.
-
-    Attributes:
-        name: the rule that it was fitted by: none, unit or standardize.
-        scale: factor of each feature, shape (D,), float64.
-        offset: added after the factor, shape (D,), float64.
-    """
+    """The affine map x' = x · scale + offset of every feature, (D,) and (D,), and its rule."""
 
     name: ScalingName
     scale: NDArray[np.float64]
@@ -63,9 +57,8 @@ def fit_scaling(
 ) -> Scaling:
     """Fit the scaling of that name to the training rows X (N, D); "auto" becomes another.
 
-    `max_value` > 0, the largest value that a feature can have, is for "unit" and "auto". The
-    weights of the rows, (N,) or None for one each, are for "standardize", which only centres a
-    constant feature.
+    `max_value` > 0, the largest that a feature can have, is for "unit" and "auto", the weights (N,)
+    of the rows for "standardize", which only centres a constant feature.
     """
     resolved = resolve_scaling(name, X, max_value)
     features = X.shape[1]
@@ -93,9 +86,8 @@ def resolve_scaling(name: str, X: NDArray[np.generic], max_value: float = 1.0) -
 def check_scaling(name: str) -> None:
     """Raise `SettingsError` unless `name` is one of `SCALINGS`."""
     if name not in SCALINGS:
-        raise SettingsError(
-            f"scaling must be one of {', '.join(SCALINGS)}, but {name!r} was given."
-        )
+        known = ", ".join(SCALINGS)
+        raise SettingsError(f"scaling must be one of {known}, but {name!r} was given.")
 
 
 def _mean_and_deviation(
@@ -117,10 +109,8 @@ def _blocks(X: NDArray[np.generic]) -> Iterator[tuple[slice, NDArray[np.generic]
     """The rows in blocks of BLOCK_ROWS; those in files are read ahead, many blocks at a time."""
     stored = stored_rows(X)
     each = BLOCK_ROWS if stored is None else min(BLOCK_ROWS, stored.tile_rows)
-    pieces = (
-        [(0, X)] if stored is None else ((s.start, R) for s, R in iter_tiles(stored, batch=each))
-    )
-    for first, piece in pieces:
+    tiles = iter_tiles(stored, batch=each) if stored is not None else ()
+    for first, piece in [(0, X)] if stored is None else ((t.start, rows) for t, rows in tiles):
         for start in range(0, len(piece), each):
             block = piece[start : start + each]
             yield slice(first + start, first + start + len(block)), block

@@ -57,8 +57,8 @@ def split(
         validation_size: fraction of the rows that are left, above 0 and below 1.
         seed: of the random choice of rows, 0 or above.
         feature_names: names of the D features; default: the columns of a data frame.
-        class_names: names of the K classes in their order. Integer labels are then indices 0 … K−1.
-            Default: the labels themselves, sorted.
+        class_names: names of the K classes; integer labels are then indices 0 … K−1. Default: the
+            labels, sorted.
         image_shape: (channels, height, width) where a row is an image, plane by plane.
         name: of the data set, for messages and reports.
 
@@ -151,11 +151,9 @@ def split_dataset(
 def cut_fraction(
     y: Indices, fraction: float, seed: int, where: str, groups: NDArray[Any] | None = None
 ) -> tuple[Indices, Indices]:
-    """The rows that are kept, and a fraction that is cut off; both ascending.
+    """The rows that are kept, and a fraction that is cut off, as `split` does; both ascending.
 
-    Of each class its fraction is cut off to within half a row. A class of two rows or more gives at
-    least one and keeps at least one; a class of a single row gives none. With groups, whole groups
-    are cut off, and every class keeps at least one.
+    With groups, whole groups are cut off, and every class keeps at least one.
     """
     rng = np.random.default_rng(seed)
     if groups is not None:
@@ -177,7 +175,7 @@ def cut_fraction(
 def stratified_folds(
     y: Indices, folds: int, seed: int = 0, groups: NDArray[Any] | None = None
 ) -> list[tuple[Indices, Indices]]:
-    """For each fold the rows to train on and the rows that are held out, both ascending.
+    """For each fold the rows to train on and those held out, both ascending.
 
     Each class is dealt evenly, to within one row; with groups, whole groups are dealt.
     """
