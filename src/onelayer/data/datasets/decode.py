@@ -83,13 +83,12 @@ def read_python(folder: Path, part: RecordFile, layout: Layout) -> Records:
     path, size = folder / part.stem, part.rows * PIXEL_BYTES
     raw = read_bounded(path, layout.max_file_bytes)
     key = b"labels" if layout.label_bytes == 1 else b"fine_labels"
-    pixels, labels, by_columns, last = b"", list[Any](), False, b""
+    labels: list[object] = []
+    pixels, by_columns, last = b"", False, b""
     try:
         for opcode, value, _ in pickletools.genops(raw):
-            if isinstance(value, str | bytes | bytearray):
-                last = (
-                    value.encode("latin-1", "replace") if isinstance(value, str) else bytes(value)
-                )
+            if isinstance(value, str | bytes):
+                last = value.encode("latin-1", "replace") if isinstance(value, str) else value
                 pixels = last if len(last) == size else pixels
             elif opcode.name in ("NEWTRUE", "NEWFALSE") or isinstance(value, bool):
                 by_columns = by_columns if pixels else opcode.name == "NEWTRUE" or bool(value)
