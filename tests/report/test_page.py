@@ -314,7 +314,7 @@ def test_a_sweep_shows_test_rows_of_the_chosen_setting_alone() -> None:
     assert not any("test" in column.name for column in table.table.columns)
     shown = [section for section in page.all if "test accuracy" in " ".join(section.text)]
     chosen = confusion.charts[0].name.replace("confusion", "setting")
-    assert [section.anchor for section in shown] == ["summary", "best", chosen]
+    assert [section.anchor for section in shown] == ["summary", chosen]
 
 
 def test_a_single_setting_has_no_ranking() -> None:

