@@ -148,9 +148,6 @@ class SoftmaxClassifier(LinearClassifier):
             sample_weight: wᵢ ≥ 0, shape (N,): a whole number counts a row that many times, 0 not
                 at all. None is one each.
 
-        Returns:
-            The classifier.
-
         Raises:
             ValueError: for invalid arguments, rows, labels or weights.
             TypeError: for a sparse matrix.
@@ -165,12 +162,10 @@ class SoftmaxClassifier(LinearClassifier):
         if not fresh:
             self._require_same(labelled)
         fit = self._fit_optimum if self.solver == "optimum" else self._fit_minibatch
-        fitted, scaling = fit(labelled, options, fresh=fresh)
+        (layer, learned), scaling = fit(labelled, options, fresh=fresh)
         self.classes_ = labelled.classes
-        self._set_layer(fitted.layer, scaling)
-        self.n_iter_, self.gap_, self.history_ = fitted.n_iter, fitted.gap, fitted.history
-        if fitted.learning_rate is not None:
-            self.learning_rate_ = fitted.learning_rate
+        self._set_layer(layer, scaling)
+        vars(self).update(learned)
         return self
 
     @available_if(_learns_in_parts)  # type: ignore[untyped-decorator]
@@ -192,9 +187,6 @@ class SoftmaxClassifier(LinearClassifier):
             y: labels, shape (n,).
             classes: all labels there will be; needed in the first call.
             sample_weight: wᵢ ≥ 0, shape (n,), or None.
-
-        Returns:
-            The classifier.
 
         Raises:
             ValueError: for invalid arguments, rows, labels or weights.

@@ -8,7 +8,8 @@ the other's negative throughout.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from onelayer.data.rows import Rows
 from onelayer.data.split import cut_fraction
 from onelayer.engines import Engine, State, Steps, Weights
 from onelayer.objective.penalty import Penalty
-from onelayer.sklearn.base import Float64, Layer
+from onelayer.sklearn.base import Layer
 from onelayer.sklearn.inputs import Labelled
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
@@ -38,23 +39,8 @@ from onelayer.training.state import Cursor, TrainingState
 Members = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """The result of a fit.
-
-    Attributes:
-        layer: W and b of the scaled features.
-        n_iter: passes over the rows, or epochs.
-        gap: proven bound on J − min J, nats; inf for λ = 0.
-        history: what was measured, one entry a pass or an epoch.
-        learning_rate: η of mini-batch descent.
-    """
-
-    layer: Layer
-    n_iter: int
-    gap: float
-    history: dict[str, Float64]
-    learning_rate: float | None = None
+# The layer of a fit, and the estimator's attributes that say how it went, by name.
+Fitted = tuple[Layer, dict[str, Any]]
 
 
 def fit_optimum(
@@ -69,7 +55,8 @@ def fit_optimum(
     optimum = solver.solve(target).completed()
     warn_unless_optimal(optimum)
     history = {name: np.array([getattr(now, name) for now in seen]) for name in ("cost", "gap")}
-    return Fitted(layer_of(optimum), optimum.passes, optimum.certificate.gap, history)
+    learned = {"n_iter_": optimum.passes, "gap_": optimum.certificate.gap, "history_": history}
+    return layer_of(optimum), learned
 
 
 def layer_of(optimum: Optimum) -> Layer:
@@ -80,7 +67,7 @@ def layer_of(optimum: Optimum) -> Layer:
 def warn_unless_optimal(optimum: Optimum) -> None:
     """Warn when the gap that was asked for was not reached."""
     if optimum.status != "optimal":
-        warnings.warn(describe_solution(optimum), ConvergenceWarning, stacklevel=4)
+        warnings.warn(describe_solution(optimum), ConvergenceWarning, stacklevel=3)
 
 
 def hold_out(
@@ -158,7 +145,8 @@ def fit_minibatch(
         history["validation_loss"] = state.history.validation_loss[0, 1 : taken + 1]
     layer = _layer(state.weights)
     gap = certify_weights(engine, rows, layer.W, layer.b, Penalty.of(run)).given.gap
-    return Fitted(layer, taken, gap, history, run.eta)
+    learned = {"n_iter_": taken, "gap_": gap, "history_": history, "learning_rate_": run.eta}
+    return layer, learned
 
 
 def fit_part(engine: Engine, rows: Rows, run: Run, dtype: str, start: Layer) -> Layer:

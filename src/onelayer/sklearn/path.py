@@ -15,8 +15,8 @@ from onelayer.engines import make_engine
 from onelayer.sklearn.base import LinearClassifier, l2_of_layer
 from onelayer.sklearn.fit import layer_of, warn_unless_optimal
 from onelayer.sklearn.inputs import Labelled, check_labelled, check_shared_options, label_rows
-from onelayer.solver.path import Choice, Part, Score, choose, l2_values, solve_each
-from onelayer.solver.solver import Optimum, Target
+from onelayer.solver.path import Choice, Part, choose, l2_values, solve_each
+from onelayer.solver.solver import Target
 
 Float64 = NDArray[np.float64]
 
@@ -103,9 +103,6 @@ class SoftmaxClassifierCV(LinearClassifier):
             sample_weight: wᵢ ≥ 0, shape (N,), or None; they count in the folds' scores too.
             groups: of the rows, shape (N,), for a splitter that keeps groups together.
 
-        Returns:
-            The classifier.
-
         Raises:
             ValueError: for invalid arguments, rows, labels, weights or folds.
             TypeError: for a sparse matrix.
@@ -129,10 +126,6 @@ class SoftmaxClassifierCV(LinearClassifier):
         chosen = choose(scores, choice)
         self.classes_, self.l2s_, self.l2_ = labelled.classes, np.array(l2s), l2s[chosen]
         self._set_layer(layer_of(optima[chosen]), scaling)
-        self._record(optima, scores, chosen)
-        return self
-
-    def _record(self, optima: list[Optimum], scores: list[tuple[Score, ...]], chosen: int) -> None:
         for optimum in optima:
             warn_unless_optimal(optimum)
         self.accuracy_path_ = np.array([[score.accuracy for score in of] for of in scores])
@@ -140,6 +133,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         self.gap_path_ = np.array([optimum.certificate.gap for optimum in optima])
         self.gap_ = float(self.gap_path_[chosen])
         self.n_iter_ = sum(optimum.passes for optimum in optima)
+        return self
 
 
 def _folds(
