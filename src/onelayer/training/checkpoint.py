@@ -91,24 +91,10 @@ def fingerprint(
 
 
 def data_fingerprint(data: Splits) -> dict[str, Any]:
-    """Sizes and hashes of the three parts, each under the words that name it in a message.
-
-    Labels are hashed whole, and features up to 256 MiB; of larger ones 4096 rows, spread evenly
-    from the first to the last, so that a terabyte is not read for it. Rows that stay in their files
-    have a hash of the blocks that they are shuffled by as well.
-
-    Example:
-        >>> d = Dataset(np.eye(3), np.array([0, 1, 0]), ("a", "b"))
-        >>> found = data_fingerprint(Splits(d, d, d, name="made", source="made in memory"))
-        >>> found["number of training rows"], found["training data"] == found["test data"]
-        (3, True)
-    """
+    """Sizes and hashes of the three parts, each under the words that name it in a message."""
     found: dict[str, Any] = {}
-    for role, dataset in (
-        ("training", data.train),
-        ("validation", data.validation),
-        ("test", data.test),
-    ):
+    parts = {"training": data.train, "validation": data.validation, "test": data.test}
+    for role, dataset in parts.items():
         stored = stored_rows(dataset.X)
         blocks = b"" if stored is None else np.append(stored.blocks, stored.window_rows).tobytes()
         found |= {
@@ -123,12 +109,7 @@ def data_fingerprint(data: Splits) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Describe how two fingerprints differ: the first difference of each part, as a half sentence.
-
-    Example:
-        >>> list(differences({"dtype": "float32"}, {"dtype": "float64"}))
-        ['the dtype was float32 and is float64']
-    """
+    """How two fingerprints differ: the first difference of each part, as a half sentence."""
     for part in {**before, **now}:
         old, new = before.get(part), now.get(part)
         if old == new:
@@ -174,6 +155,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _hash(dataset: Dataset) -> str:
+    """The hash of all labels, and of all features or some rows from the first to the last."""
     digest = hashlib.sha256(dataset.y.tobytes())
     row_bytes = dataset.features * dataset.X.dtype.itemsize
     whole = dataset.rows * row_bytes <= WHOLE_BYTES
@@ -248,13 +230,9 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """Training that has not ended.
+    """Training that has not ended: its newest checkpoint, run-epochs done and in all, command.
 
-    Attributes:
-        file: its newest checkpoint.
-        done: run-epochs that are done.
-        total: all of them; passes of a sweep that have not begun are not counted.
-        command: how to resume; may be empty.
+    Passes of a sweep that have not begun are not counted; the command that resumes may be empty.
     """
 
     file: Path
@@ -264,12 +242,7 @@ class Unfinished:
 
 
 def unfinished(folder: Path) -> Unfinished | None:
-    """Training in a folder that has not ended; None without a checkpoint.
-
-    Example:
-        >>> unfinished(Path("absent")) is None
-        True
-    """
+    """Training in a folder that has not ended; None without a checkpoint."""
     files = list((folder / CHECKPOINTS).glob("*.safetensors"))
     newest: list[Unfinished] = []
     for name in {file.stem.rpartition("-")[0] for file in files}:
@@ -287,13 +260,7 @@ def unfinished(folder: Path) -> Unfinished | None:
 
 
 class CheckpointInterval:
-    """How many batches of an epoch are taken at once, so that parts are short beside `every`.
-
-    An epoch that is no longer than a part is taken whole from then on.
-
-    Attributes:
-        batches: of the next part.
-    """
+    """How many `batches` of an epoch are taken at once, so that parts are short beside `every`."""
 
     def __init__(self, every: float, *, fixed: bool = False) -> None:
         self.batches = SHARED_BATCHES if fixed else FIRST_BATCHES
@@ -309,13 +276,10 @@ class CheckpointInterval:
 class CheckpointManager:
     """Writes one training's checkpoints and finds the latest valid one.
 
-    Attributes:
-        interval: how many batches are taken between two moments at which a checkpoint can be
-            written.
+    `of` returns the fingerprint; it is called once, when first needed.
     """
 
     def __init__(self, checkpoint: Checkpoint, of: Callable[[], dict[str, Any]]) -> None:
-        """`of` returns the fingerprint; it is called once, when first needed."""
         self.interval = CheckpointInterval(checkpoint.every, fixed=checkpoint.shared)
         self._checkpoint, self._of = checkpoint, of
         self._folder = Path(checkpoint.folder) / CHECKPOINTS
@@ -327,11 +291,7 @@ class CheckpointManager:
     def latest(self) -> TrainingState | None:
         """The latest valid state to resume from; None where training starts at the beginning.
 
-        Raises:
-            SaveError: when its fingerprint differs.
-
-        Warns:
-            CheckpointWarning: for each damaged checkpoint that is skipped.
+        Damaged checkpoints are skipped with a warning; one of other data or settings is refused.
         """
         if not self._checkpoint.resume:
             return None
@@ -355,10 +315,7 @@ class CheckpointManager:
         return None
 
     def offer(self, state: Callable[[], TrainingState]) -> None:
-        """Take the training state, if it is time for that; the process may be killed at any moment.
-
-        `state` returns it, with copies of everything that training changes.
-        """
+        """Take a copy of the training state, if it is time for that, and write it if it is due."""
         if not self._checkpoint.writes:
             return
         now = time.monotonic()
@@ -377,11 +334,7 @@ class CheckpointManager:
             self.flush()
 
     def flush(self) -> None:
-        """Write the state that was taken last, unless it is written.
-
-        Warns:
-            CheckpointWarning: when the disk refuses, once until it no longer does.
-        """
+        """Write the state that was taken last, unless it is written; warn once while that fails."""
         if self._held is None:
             return
         try:

@@ -171,10 +171,6 @@ def initial_weights(runs: Sequence[Run], classes: int, features: int, dtype: str
 
     Each run draws from its own seed, so it starts alike whatever it is trained beside, and in
     float64 before rounding, so both arithmetic types start from the same numbers.
-
-    Example:
-        >>> initial_weights([Run(0.1)], classes=10, features=3072, dtype="float32").W.shape
-        (1, 10, 3072)
     """
     W = np.empty((len(runs), classes, features), dtype)
     b = np.empty((len(runs), classes), dtype)
@@ -239,13 +235,9 @@ def _warn_about_unstable_rates(
 def steps_of_epoch(
     runs: Sequence[Run], epoch: int, rows: int, stored: StoredRows | None = None
 ) -> Steps:
-    """The batches of an epoch and the step that each run takes after each.
+    """The batches of an epoch (from 1), and the step of each of the runs of a pass after each.
 
-    Args:
-        runs: R settings that share a pass (`group_passes`), with learning rates as numbers.
-        epoch: which, from 1.
-        rows: N.
-        stored: the rows where they stay in their files, whose order keeps blocks together.
+    `stored` are rows that stay in their files, whose order keeps blocks together.
 
     Example:
         >>> steps = steps_of_epoch([Run(0.1, schedule="cosine", epochs=2, batch_size=5)], 2, 10)

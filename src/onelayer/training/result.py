@@ -174,14 +174,8 @@ class Result(Saved):
     def model(self, position: int = 0) -> Model:
         """The model of one run: its weights as they were kept, with the settings it was trained by.
 
-        Args:
-            position: of the run, 0 … R−1.
-
-        Returns:
-            The model.
-
         Raises:
-            SettingsError: when there is no run at that position.
+            SettingsError: when there is no run at that position, 0 … R−1.
 
         Example:
             >>> from onelayer import Run, load, train

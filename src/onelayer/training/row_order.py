@@ -51,13 +51,9 @@ def _window(stored: StoredRows) -> int:
 
 
 def mirrored_rows(flip_seed: int | None, epoch: int, rows: int) -> NDArray[np.bool_] | None:
-    """Which of the rows that an epoch visits are flipped, each with a chance of one half.
+    """Which of the rows that an epoch visits are flipped, by place in its order, shape (N,).
 
-    By place in the order of visits, shape (N,); None for no row.
-
-    Example:
-        >>> mirrored_rows(flip_seed=0, epoch=1, rows=4)
-        array([False,  True,  True, False])
+    Each with a chance of one half; None for no row.
     """
     if flip_seed is None:
         return None

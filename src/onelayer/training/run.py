@@ -38,28 +38,18 @@ AUTO: Auto = "auto"
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """What is known of one field of `Run`: for checks, names, help texts and tables.
+    """What is known of one field of `Run`: for checks, names, help texts and tables."""
 
-    Attributes:
-        kind: float, int, bool or str.
-        symbol: its letter in equations, as in η.
-        expected: what a number must be, in words; `least`, `above` and `below` are its range.
-        optional: whether None is allowed.
-        auto: whether the text "auto" is allowed.
-        word: how it reads in the automatic name where it is not the default, as a format.
-        silent: whether names say it only where runs of one training differ in it.
-    """
-
-    kind: type
-    symbol: str = ""
-    expected: str = "a finite number, 0 or above"
+    kind: type  # float, int, bool or str
+    symbol: str = ""  # its letter in equations, as in η
+    expected: str = "a finite number, 0 or above"  # its range in words
     least: float = 0
     above: float = -math.inf
     below: float = math.inf
-    optional: bool = False
-    auto: bool = False
-    word: str = ""
-    silent: bool = False
+    optional: bool = False  # whether None is allowed
+    auto: bool = False  # whether the text "auto" is allowed
+    word: str = ""  # how it reads in the automatic name where it is not the default, as a format
+    silent: bool = False  # whether names say it only where runs of one training differ in it
 
     def check(self, name: str, value: object) -> None:
         """Refuse a value of the wrong type or outside the range."""
@@ -218,12 +208,7 @@ class Run:
 
     @property
     def variant(self) -> str:
-        """What is not the default, beside λ and η, as the automatic name says it.
-
-        Example:
-            >>> Run(0.1, momentum=0.9, schedule="cosine", warmup=2).variant
-            'μ=0.9, cosine, warm-up 2'
-        """
+        """What is not the default, beside λ and η, as in "μ=0.9, cosine, warm-up 2"."""
         named = [
             f"{'Nesterov ' * (self.nesterov and name == 'momentum')}{known.word}".format(value)
             for name, known in HYPERPARAMETERS.items()
@@ -256,12 +241,7 @@ DEFAULTS: Mapping[str, Any] = {item.name: item.default for item in fields(Run)}
 
 
 def method_arrays(runs: Sequence[Run]) -> Method:
-    """The objective and the optimiser of each run, as the arrays that engines take.
-
-    Example:
-        >>> method_arrays([Run(0.1, l2=0.5), Run(0.1, momentum=0.9)]).momentum
-        array([0. , 0.9])
-    """
+    """The objective and the optimiser of each run, as the arrays that engines take."""
     return Method(**{
         item.name: np.array([getattr(run, item.name) for run in runs], item.metadata["dtype"])
         for item in fields(Method)
@@ -454,12 +434,7 @@ _LABELS = {"batch_size": "batch", "learning_rate": "η", "l2": "λ"}
 
 
 def group_passes(runs: Sequence[Run]) -> list[list[int]]:
-    """Group runs that can share a pass over the data: same batches, order, flips and epochs.
-
-    Example:
-        >>> group_passes([Run(0.1), Run(0.1, batch_size=50), Run(0.2)])
-        [[0, 2], [1]]
-    """
+    """Group runs that can share a pass over the data: same batches, order, flips and epochs."""
     groups: dict[tuple[int | None, ...], list[int]] = {}
     for position, run in enumerate(runs):
         key = (run.batch_size, run.epochs, run.order_seed, run.flip_seed)
