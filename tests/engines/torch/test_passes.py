@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onelayer.data.rows import Rows
 from onelayer.engines import Engine, Method, State, Steps, Weights, make_engine
 from onelayer.engines.torch import device as devices
-from onelayer.engines.torch.trainer import TorchTrainer
+from onelayer.engines.torch.trainer import Graphs
 from tests.engines.torch.drawn import Problem, assert_same, problems, scaled_features
 
 tile_sizes = st.sampled_from([1, 2000, 1 << 20])
@@ -149,7 +149,7 @@ def test_an_epoch_that_was_broken_off_leaves_no_rows_behind(
 
     shuffled = Steps.constant(rates, 20, 5, rng.permutation(20))
     with monkeypatch.context() as patch:
-        patch.setattr(TorchTrainer, "_run", ctrl_c)
+        patch.setattr(Graphs, "run", ctrl_c)
         with pytest.raises(KeyboardInterrupt):
             trainer.epoch(rows, shuffled)
     trainer.epoch(rows, Steps.constant(rates, 20, 5))

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from onelayer.data.streaming import TileBuffer
-from onelayer.engines.torch import storage
-from onelayer.engines.torch.storage import Storage, stream
+from onelayer.engines.torch import rows as storage
+from onelayer.engines.torch.rows import Storage, stream
 
 CPU = torch.device("cpu")
 

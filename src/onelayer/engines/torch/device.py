@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from onelayer.errors import SettingsError
 
@@ -28,6 +30,17 @@ TILE_BYTES = {"cpu": 4 << 20, "mps": 256 << 20, "cuda": 512 << 20}
 # Of the memory that is free when rows arrive, this much may be theirs; the rest is for weights,
 # tiles and what else runs there.
 STORED_SHARE = 0.7
+
+
+def on_device(array: NDArray[Any], device: Any, dtype: Any | None = None) -> Any:
+    """A copy of a small array on the device."""
+    tensor = torch.from_numpy(np.array(array, order="C"))
+    return (tensor if dtype is None else tensor.to(dtype)).to(device)
+
+
+def wide(device: Any) -> Any:
+    """The type that sums over rows are kept in; Apple's GPUs have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def find_device(name: str, local_rank: int = 0) -> Any:

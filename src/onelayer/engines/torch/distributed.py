@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from onelayer.data.rows import Rows
 from onelayer.engines.base import State
 from onelayer.engines.processes import attempt, processes, rank
-from onelayer.engines.torch.storage import owner
 from onelayer.errors import DataError, OnelayerError, SettingsError
 
 
@@ -80,11 +79,6 @@ STEPS_BETWEEN = 16
 # Rows that are looked at to tell whether all processes read the same ones.
 SAMPLED_ROWS = 64
 
-# What processes exchange before they work together, and how many numbers that is at most.
-ROWS, START = 1, 2
-
-MAX_NUMBERS = 6
-
 STORE_TIMEOUT = timedelta(seconds=5)
 
 
@@ -98,12 +92,10 @@ class Cluster(Ranks):
         self._same: list[Any] = []
 
     def sum_(self, tensor: Any) -> None:
-        """Put the sum over all processes in the place of a tensor on the device."""
         with _one_sentence():
             dist.all_reduce(tensor, group=self._group)
 
     def sums(self, *arrays: NDArray[np.generic]) -> tuple[NDArray[np.float64], ...]:
-        """The sums of arrays over all processes, in float64, in one exchange."""
         flat = [np.asarray(array, np.float64).ravel() for array in arrays]
         packed = torch.from_numpy(np.concatenate([*flat, [float(_CTRL_C.pressed)]]))
         with _one_sentence():
@@ -119,51 +111,44 @@ class Cluster(Ranks):
         )
 
     def gather(self, own: NDArray[Any], total: int) -> NDArray[Any]:
-        """What each process has of `total` rows, along axis 1, put together in their order."""
-        rows_first = np.ascontiguousarray(own.swapaxes(0, 1))
-        numbers = int(np.prod(rows_first.shape[1:]))
-        mine = np.zeros((self.largest_part(total), numbers * own.itemsize), np.uint8)
-        mine[: len(rows_first)] = rows_first.reshape(len(rows_first), numbers).view(np.uint8)
-        everyone = [torch.empty(mine.shape, dtype=torch.uint8) for _ in range(self.size)]
+        rows_first = torch.from_numpy(own).swapaxes(0, 1)
+        mine = rows_first.new_zeros((self.largest_part(total), *rows_first.shape[1:]))
+        mine[: len(rows_first)] = rows_first
+        everyone = [torch.empty_like(mine) for _ in range(self.size)]
         with _one_sentence():
-            dist.all_gather(everyone, torch.from_numpy(mine), group=self._group)
-        ends = [total * r // self.size for r in range(self.size + 1)]
-        parts = [e.numpy()[: ends[r + 1] - ends[r]] for r, e in enumerate(everyone)]
-        whole = np.concatenate(parts).view(own.dtype).reshape(total, *rows_first.shape[1:])
-        return np.ascontiguousarray(whole.swapaxes(0, 1))
+            dist.all_gather(everyone, mine, group=self._group)
+        ends = pairwise(total * r // self.size for r in range(self.size + 1))
+        parts = [e[: stop - start] for e, (start, stop) in zip(everyone, ends, strict=True)]
+        return np.ascontiguousarray(torch.cat(parts).swapaxes(0, 1).numpy())
 
     def agree(self, steps: int) -> None:
-        """After that many steps, raise KeyboardInterrupt if Ctrl-C was pressed for any process."""
         self._steps += steps
         if self._steps >= STEPS_BETWEEN:
             self._steps = 0
             self.sums()
 
     def check_same(self, rows: Rows) -> None:
-        """Refuse rows that are not the same for all processes; each set is looked at once."""
+        """As said there; each set of rows is looked at once."""
         self._same = [known for known in self._same if known() is not None]
         if any(known() is owner(rows.y) for known in self._same):
             return
-        everyone = self._exchanged(ROWS, len(rows.y), rows.X.shape[1], *_sums_of(rows))
+        everyone = self._exchanged("rows", len(rows.y), rows.X.shape[1], *_sums_of(rows))
         for other, theirs in enumerate(everyone):
             if theirs != everyone[0]:
                 raise DataError(_difference(other, theirs, everyone[0]))
         self._same.append(ref(owner(rows.y)))
 
     def check_start(self, state: State) -> None:
-        """Refuse to begin where the runs of not all processes stand alike."""
-        _require_same_start(self._exchanged(START, _sum_of_state(state)))
+        _require_same_start(self._exchanged("start", _sum_of_state(state)))
 
-    def _exchanged(self, about: int, *numbers: int) -> list[list[int]]:
+    def _exchanged(self, about: str, *numbers: int) -> list[tuple[Any, ...]]:
         """The numbers of every process, in the order of their ranks; all must be about the same."""
-        mine = torch.zeros(MAX_NUMBERS, dtype=torch.int64)
-        mine[: 1 + len(numbers)] = torch.tensor([about, *numbers])
-        everyone = [torch.empty_like(mine) for _ in range(self.size)]
+        everyone: list[Any] = [None] * self.size
         with _one_sentence():
-            dist.all_gather(everyone, mine, group=self._group)
+            dist.all_gather_object(everyone, (about, numbers), group=self._group)
         # One that begins anew compares rows while others, which resume, are about to take steps.
-        _require_same_start([theirs.tolist()[:1] for theirs in everyone])
-        return [theirs.tolist()[1:] for theirs in everyone]
+        _require_same_start([topic for topic, _ in everyone])
+        return [theirs for _, theirs in everyone]
 
 
 def join_cluster(device: Any) -> Cluster:
@@ -265,7 +250,14 @@ def _sum_of_state(state: State) -> int:
     return reduce(lambda crc, array: zlib.crc32(array.tobytes(), crc), arrays, 0)
 
 
-def _require_same_start(everyone: list[list[int]]) -> None:
+def owner(X: NDArray[Any]) -> NDArray[Any]:
+    """The array whose memory X looks at; it lives as long as any look at it."""
+    while isinstance(X.base, np.ndarray):
+        X = X.base
+    return X
+
+
+def _require_same_start(everyone: list[Any]) -> None:
     for other, theirs in enumerate(everyone):
         if theirs != everyone[0]:
             raise SettingsError(
@@ -275,7 +267,7 @@ def _require_same_start(everyone: list[list[int]]) -> None:
             )
 
 
-def _difference(other: int, theirs: list[int], first: list[int]) -> str:
+def _difference(other: int, theirs: tuple[int, ...], first: tuple[int, ...]) -> str:
     sizes = [f"{rows:,} rows of {features:,} features" for rows, features, *_ in (first, theirs)]
     if sizes[0] == sizes[1]:
         sizes[1] = "other rows of the same number"

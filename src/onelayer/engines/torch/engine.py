@@ -10,12 +10,27 @@ import torch
 from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
-from onelayer.engines.base import FullGradient, Judgement, Method, Mixture, Moments, State, Weights
+from onelayer.engines.base import (
+    Engine,
+    FullGradient,
+    Judgement,
+    Method,
+    Mixture,
+    Moments,
+    State,
+    Weights,
+)
 from onelayer.engines.processes import local_rank, processes
-from onelayer.engines.torch.device import Products, describe_device, find_device, storable_bytes
+from onelayer.engines.torch.device import (
+    Products,
+    describe_device,
+    find_device,
+    on_device,
+    storable_bytes,
+    wide,
+)
 from onelayer.engines.torch.distributed import Ranks
-from onelayer.engines.torch.features import TYPES, Machine, Tile, join, on_device, tiles, wide
-from onelayer.engines.torch.storage import Storage
+from onelayer.engines.torch.rows import TYPES, Machine, Tile, tiles, width_of
 from onelayer.engines.torch.trainer import TorchTrainer
 from onelayer.errors import SettingsError
 
@@ -35,8 +50,7 @@ class TorchScores:
         self._rows, self._machine = rows, machine
         self._K, self._D = W.shape
         self._dtype = TYPES[W.dtype.name]
-        none = np.zeros((1, self._K), W.dtype)
-        self._W = machine.products.factor(join(Weights(W[None], none), machine.device))
+        self._W = machine.factor(Weights(W[None], np.zeros((1, self._K), W.dtype)))
         start, stop = machine.ranks.part(0, rows.count)
         room = (
             KEPT_BYTES
@@ -47,7 +61,6 @@ class TorchScores:
         self._kept: list[tuple[Tile, Any]] = []
 
     def moments(self, b: Float64) -> Moments:
-        """Mean cross-entropy with bias b, shape (K,), with its first and second derivatives."""
         K, kind = self._K, torch.float64
         products = CURVATURE_PRODUCTS[self._machine.device.type]
         stride = max(1, int(self._rows.count * K * K / products))
@@ -69,7 +82,6 @@ class TorchScores:
         return Moments(float(total[0] / mass), total[2 : 2 + K] / mass, curvature / total[1])
 
     def gradient(self, b: Float64, mixture: Mixture) -> tuple[Float64, float]:
-        """(1/N) Σ (p̃ᵢ − yᵢ) xᵢᵀ, shape (K, D), and (1/N) Σ KL(p̃ᵢ ‖ pᵢ) in nats."""
         kind = torch.float64
         G = torch.zeros((self._K, self._W.shape[1]), dtype=kind, device=self._machine.device)
         divergence = torch.zeros((), dtype=kind, device=self._machine.device)
@@ -92,7 +104,6 @@ class TorchScores:
         return sums[0] / mass, max(float(sums[1]) / mass, 0.0)
 
     def judge(self, b: Float64) -> Judgement:
-        """How good the classifier with bias b is on the rows."""
         sums = torch.zeros(3, dtype=torch.float64, device=self._machine.device)
         bias = on_device(b, self._machine.device, torch.float64)
         with self._at_work():
@@ -135,10 +146,7 @@ def _weighed(values: Any, tile: Tile) -> Any:
     return torch.where(weights > 0.0, weights * values, torch.zeros_like(values))
 
 
-Floats = NDArray[np.floating]
-
-
-class TorchEngine:
+class TorchEngine(Engine):
     """PyTorch on one device, and with `ranks` on one device of each of several processes.
 
     Rows that were brought to a GPU are kept there while their array lives: it must not be changed.
@@ -147,16 +155,13 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, device: Any, precision: str = "float32", ranks: Ranks | None = None) -> None:
-        products = Products(precision, device)
-        self._machine = Machine(device, products, Storage(device), ranks or Ranks())
+        ranks = ranks or Ranks()
+        self._machine = Machine.on(device, precision, ranks)
         # Apple's GPUs have no float64, which certificates are computed in.
-        self._host = TorchEngine(torch.device("cpu"), ranks=ranks) if device.type == "mps" else None
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.describe()})"
+        lacks = device.type == "mps"
+        self._wide = Machine.on(torch.device("cpu"), "float32", ranks) if lacks else self._machine
 
     def describe(self) -> dict[str, str]:
-        """Name the engine, its device, what products are rounded to, and the processes."""
         machine = self._machine
         return {
             "engine": self.name,
@@ -167,81 +172,67 @@ class TorchEngine:
         }
 
     def begin(self, state: State, method: Method) -> TorchTrainer:
-        """Start R runs from a copy of where they stand."""
-        machine = self._for(state.weights.W)._machine
+        machine = self._for(state.weights.W)
         machine.ranks.check_start(state)
         return TorchTrainer(state, method, machine)
 
     def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
-        """Mean cross-entropy over all rows and its gradient, without the l2 term, in one pass."""
-        return self._for(weights.W)._gradient(rows, weights)
-
-    def scores(self, rows: Rows, weights: Weights) -> Floats:
-        """Scores W x + b of every row, shape (R, N, K), in the type of the weights."""
-        return self._for(weights.W)._scores(rows, weights)
-
-    def weighted_sums(self, rows: Rows, factors: Floats) -> NDArray[np.float64]:
-        """Σ over rows of factors (R, N, K) times the scaled row, shape (R, K, D)."""
-        return self._for(factors)._weighted_sums(rows, factors)
-
-    def fixed_scores(self, rows: Rows, W: NDArray[np.floating]) -> TorchScores:
-        """Scores of the rows under weights W (K, D), for questions in float64."""
-        return TorchScores(rows, np.ascontiguousarray(W), (self._host or self)._machine)
-
-    def _for(self, arithmetic: NDArray[Any]) -> TorchEngine:
-        """This engine, or that on the CPU for arithmetic that the device has not."""
-        return self._host if self._host is not None and arithmetic.dtype == np.float64 else self
-
-    def _gradient(self, rows: Rows, weights: Weights) -> FullGradient:
-        R, K, D = weights.W.shape
-        machine, dtype = self._machine, TYPES[weights.W.dtype.name]
-        W = machine.products.factor(join(weights, machine.device))
+        (R, K, D), machine = weights.W.shape, self._for(weights.W)
         loss = torch.zeros(R, dtype=wide(machine.device), device=machine.device)
-        G = torch.zeros(W.shape, dtype=loss.dtype, device=machine.device)
-        with machine.at_work(rows.count * weights.W.size):
-            for tile in tiles(rows, dtype, R * K, machine):
-                S = machine.products.multiply(tile.X, W.T).view(-1, R, K)
-                logs = torch.log_softmax(S, 2)
-                own = tile.y[:, None, None].expand(len(S), R, 1)
-                losses = -logs.gather(2, own)[:, :, 0]
-                P = logs.exp_()
-                P.scatter_add_(2, own, P.new_full((), -1.0).expand(own.shape))
-                if tile.weights is not None:
-                    losses = losses * tile.weights[:, None]
-                    P *= tile.weights[:, None, None]
-                loss += losses.sum(0, dtype=loss.dtype)
-                G += machine.products.multiply(machine.products.factor(P.view(-1, R * K).T), tile.X)
+        total: Any = torch.zeros((R * K, 1), dtype=loss.dtype, device=machine.device)
+        for tile, S in _scored(rows, weights, machine):
+            logs = torch.log_softmax(S, 2)
+            own = tile.y[:, None, None].expand(len(S), R, 1)
+            losses = -logs.gather(2, own)[:, :, 0]
+            P = logs.exp_()
+            P.scatter_add_(2, own, P.new_full((), -1.0).expand(own.shape))
+            if tile.weights is not None:
+                losses = losses * tile.weights[:, None]
+                P *= tile.weights[:, None, None]
+            loss += losses.sum(0, dtype=loss.dtype)
+            products = machine.products
+            total = total + products.multiply(products.factor(P.view(-1, R * K).T), tile.X)
+        G = total.expand(R * K, width_of(D))
         sums = machine.ranks.sums(loss.cpu().numpy(), G.cpu().numpy())
         means, joined = sums[0] / rows.mass, (sums[1] / rows.mass).reshape(R, K, -1)
         return FullGradient(means, np.ascontiguousarray(joined[:, :, :D]), joined[:, :, D].copy())
 
-    def _scores(self, rows: Rows, weights: Weights) -> Floats:
-        R, K, _ = weights.W.shape
-        machine, dtype = self._machine, TYPES[weights.W.dtype.name]
-        W = machine.products.factor(join(weights, machine.device))
+    def scores(self, rows: Rows, weights: Weights) -> NDArray[np.floating]:
+        (R, K, _), machine = weights.W.shape, self._for(weights.W)
         start, stop = machine.ranks.part(0, rows.count)
         own = np.empty((R, stop - start, K), weights.W.dtype)
-        with machine.at_work(rows.count * weights.W.size):
-            for tile in tiles(rows, dtype, R * K, machine):
-                S = machine.products.multiply(tile.X, W.T).view(-1, R, K)
-                place = slice(tile.place.start - start, tile.place.stop - start)
-                own[:, place] = S.transpose(0, 1).cpu().numpy()
+        for tile, S in _scored(rows, weights, machine):
+            place = slice(tile.place.start - start, tile.place.stop - start)
+            own[:, place] = S.transpose(0, 1).cpu().numpy()
         return machine.ranks.gather(own, rows.count)
 
-    def _weighted_sums(self, rows: Rows, factors: Floats) -> NDArray[np.float64]:
-        R, _, K = factors.shape
-        machine, dtype = self._machine, TYPES[factors.dtype.name]
-        D = rows.X.shape[1]
-        kind = wide(machine.device)
-        total: Any = torch.zeros((), dtype=kind, device=machine.device)
+    def weighted_sums(self, rows: Rows, factors: NDArray[np.floating]) -> Float64:
+        (R, _, K), D, machine = factors.shape, rows.X.shape[1], self._for(factors)
+        total: Any = torch.zeros((R * K, 1), dtype=wide(machine.device), device=machine.device)
         with machine.at_work(factors.size * D):
-            for tile in tiles(rows, dtype, R * K, machine):
+            for tile in tiles(rows, TYPES[factors.dtype.name], R * K, machine):
                 columns = np.ascontiguousarray(factors[:, tile.place].swapaxes(1, 2))
                 C = torch.from_numpy(columns.reshape(R * K, -1)).to(machine.device)
                 total = total + machine.products.multiply(machine.products.factor(C), tile.X)
-        own = np.broadcast_to(total.cpu().numpy(), (R * K, total.shape[-1] if total.ndim else D))
+        own = total.expand(R * K, width_of(D)).cpu().numpy()
         (sums,) = machine.ranks.sums(np.ascontiguousarray(own[:, :D]))
         return sums.reshape(R, K, D)
+
+    def fixed_scores(self, rows: Rows, W: NDArray[np.floating]) -> TorchScores:
+        return TorchScores(rows, np.ascontiguousarray(W), self._wide)
+
+    def _for(self, arithmetic: NDArray[Any]) -> Machine:
+        """The machine, or the CPU for arithmetic that the device has not."""
+        return self._wide if arithmetic.dtype == np.float64 else self._machine
+
+
+def _scored(rows: Rows, weights: Weights, machine: Machine) -> Iterator[tuple[Tile, Any]]:
+    """Tiles of this process's rows, and their scores (n, R, K)."""
+    R, K, _ = weights.W.shape
+    W = machine.factor(weights)
+    with machine.at_work(rows.count * weights.W.size):
+        for tile in tiles(rows, TYPES[weights.W.dtype.name], R * K, machine):
+            yield tile, machine.products.multiply(tile.X, W.T).view(-1, R, K)
 
 
 def make_torch_engine(

@@ -16,15 +16,15 @@ runs, K classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from onelayer.engines.base import AVERAGE, VELOCITY, Method, State, Steps
-from onelayer.engines.torch.features import TYPES, Machine, join, on_device, part
+from onelayer.engines.torch.device import on_device
+from onelayer.engines.torch.rows import TYPES, Machine, join, part
 from onelayer.objective.penalty import Penalty
 
 
@@ -70,8 +70,7 @@ class Losses:
         return losses
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
+class Batch(NamedTuple):
     """Rows of one batch, or of a part of it, on the device.
 
     Attributes:
@@ -86,8 +85,7 @@ class Batch:
     factors: Any
 
 
-@dataclass(frozen=True, eq=False)
-class Rates:
+class Rates(NamedTuple):
     """η, 1 − 2ηλ and α of one step, each of shape (R, 1, 1)."""
 
     rate: Any
@@ -103,10 +101,9 @@ class Descent:
         self.dtype = TYPES[state.weights.W.dtype.name]
         self.losses = Losses(method, self.classes, self.dtype, machine.device)
         self._method, self._machine, self._products = method, machine, machine.products
+        state = state.copy(method.slots)
         self.W = join(state.weights, machine.device)
         self._slots = {name: join(slot, machine.device) for name, slot in state.slots.items()}
-        for name in method.slots:
-            self._slots.setdefault(name, torch.zeros_like(self.W))
         self._twice_l2 = self.of_runs(2.0 * method.l2)
         self._momentum = self.of_runs(method.momentum)
         self._nesterov = self.of_runs(method.nesterov) != 0
@@ -153,31 +150,28 @@ class Descent:
             self.of_runs(shares),
         )
 
-    def take_step(self, batch: Batch, rates: Rates) -> None:
-        """Take the step of a whole batch."""
-        if self.plain and self._machine.ranks.size == 1 and self._products.fuses(self.dtype):
-            R = self._residual(batch)
+    def take_step(self, batch: Batch, rates: Rates, opens: bool, closes: bool) -> None:
+        """Take the step of a batch, or, where it comes in parts, that of its last part.
+
+        `opens` and `closes` say whether this is the first part, and the last.
+        """
+        R, fuses = self._residual(batch), self._products.fuses(self.dtype)
+        if opens and closes and self.plain and self._machine.ranks.size == 1 and fuses:
             self._decay(rates)
             self.W.addmm_(R.T, batch.X, alpha=-1.0)
             self._average(rates)
-        else:
-            self.open_step()
-            self.add(batch)
-            self.close_step(rates)
-
-    def open_step(self) -> None:
-        """Begin a step whose batch comes in several parts."""
-        self._gradient.zero_()
-
-    def add(self, batch: Batch) -> None:
-        """Add a part of the batch to the gradient."""
-        R = self._products.factor(self._residual(batch))
-        if self._products.fuses(self.dtype):
+            return
+        if opens:
+            self._gradient.zero_()
+        R = self._products.factor(R)
+        if fuses:
             self._gradient.addmm_(R.T, batch.X)
         else:
             self._gradient.add_(self._products.multiply(R.T, batch.X))
+        if closes:
+            self._close_step(rates)
 
-    def close_step(self, rates: Rates) -> None:
+    def _close_step(self, rates: Rates) -> None:
         """Take the step, once every part of its batch, of every process, is in the gradient."""
         self._machine.ranks.sum_(self._gradient)
         if self.plain:
