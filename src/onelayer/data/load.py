@@ -54,13 +54,12 @@ def load(
     Args:
         source: one of
 
-            - None or "cifar10" for CIFAR-10, "cifar100" for CIFAR-100: from the cache, which is
-              filled from the network when needed; "digits" for scikit-learn's digits;
+            - None or "cifar10", "cifar100": from the cache, which is filled from the network when
+              needed; "digits" for scikit-learn's digits;
             - a file (.npy, .npz, .csv, .parquet, .arrow, .feather, .safetensors), a folder of such
               files, or a pattern ("shards/*.npy");
-            - a folder of pictures with a sub-folder for each class, or a folder with CIFAR's files
-              or archives ("./digits" is a folder, and so are cifar10 and cifar100 where a folder of
-              that name exists);
+            - a folder of pictures with a sub-folder for each class, or one with CIFAR's files or
+              archives ("./digits" is a folder, and so is cifar10 where such a folder exists);
             - a data frame in memory: pandas, polars or a pyarrow Table.
         labels: the column or array that holds the labels (default: the one called label, labels, y,
             target or class), a file with one label a row, or the labels themselves: an array, a
@@ -224,8 +223,16 @@ def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> d
             raise SettingsError(
                 f"{source} already has a sub-folder {role}; leave {role} (--{role}) out."
             )
-        parts[role] = part if is_frame(part) else Path(part).expanduser()
-        _check_another(parts[role], source, role)
+        parts[role] = part = part if is_frame(part) else Path(part).expanduser()
+        same = part is source
+        if not is_frame(part) and not is_frame(source):
+            there = os.path.exists(part) and os.path.exists(source)
+            same = there and os.path.samefile(part, source)
+        if same:
+            raise SettingsError(
+                f"{role} (--{role}) is the same as the training rows; name other rows, or leave it "
+                "out to hold out a fraction."
+            )
     column = options["labels"]
     by_column = column if isinstance(column, str) and not names_file(column) else None
     tables = {}
@@ -239,18 +246,6 @@ def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> d
         else:
             tables[role] = read_table(part, labels, option, read)
     return tables
-
-
-def _check_another(path: Any, source: Any, role: str) -> None:
-    if is_frame(path) or is_frame(source):
-        same = path is source
-    else:
-        same = os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source)
-    if same:
-        raise SettingsError(
-            f"{role} (--{role}) is the same as the training rows; name other rows, or leave it out "
-            "to hold out a fraction."
-        )
 
 
 def _number(tables: dict[str, Table]) -> tuple[Dataset, dict[str, Dataset]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from onelayer.data.dataset import Dataset, Splits
 from onelayer.data.datasets import cache
 from onelayer.data.datasets.decode import Reader, open_folder, read_binary
@@ -15,7 +17,6 @@ from onelayer.data.datasets.layout import (
     Layout,
     RecordFile,
     Records,
-    decode_records,
 )
 from onelayer.data.progress import Log
 from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE, split_dataset
@@ -96,10 +97,10 @@ def _load(
 
 
 def _dataset(files: tuple[RecordFile, ...], read: Reader, origin: str, layout: Layout) -> Dataset:
-    X, y = decode_records([read(part) for part in files], layout)
+    records, labels = [read(part) for part in files], layout.label_bytes
     return Dataset(
-        X=X,
-        y=y,
+        X=np.concatenate([part[:, labels:] for part in records]),
+        y=np.concatenate([part[:, labels - 1] for part in records]),
         class_names=layout.class_names,
         image_shape=IMAGE_SHAPE,
         max_value=255.0,

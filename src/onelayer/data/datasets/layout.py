@@ -169,15 +169,6 @@ def encode_records(pixels: NDArray[np.uint8], labels: NDArray[np.uint8], layout:
     return records
 
 
-def decode_records(
-    parts: list[Records], layout: Layout
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Pixels X (N, 3072) uint8 and labels y (N,) int64 of several files, one after another."""
-    X = np.empty((sum(len(part) for part in parts), PIXEL_BYTES), np.uint8)
-    np.concatenate([part[:, layout.label_bytes :] for part in parts], out=X)
-    return X, np.concatenate([part[:, layout.label_bytes - 1] for part in parts]).astype(np.int64)
-
-
 def check_records(raw: bytes | Records, part: RecordFile, layout: Layout, where: str) -> Records:
     """The records of a file, if they are bit for bit the official ones."""
     content = memoryview(raw) if isinstance(raw, bytes) else raw.data
