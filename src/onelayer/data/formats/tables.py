@@ -462,12 +462,10 @@ def _lists(column: Column, where: str, start: int) -> NDArray[Any]:
     width = len(column[0])
     if not width:
         raise DataError(f"{where}: the lists are empty; give each row at least one feature.")
-    flat = [piece.flatten() for piece in pieces if len(piece)]
-    for before, piece in zip(np.cumsum([0] + [len(p) // width for p in flat]), flat, strict=False):
-        _check_filled(piece, where, start + int(before), width)
-    arrays = [piece.to_numpy(zero_copy_only=False) for piece in flat]
-    values = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-    X = values.reshape(-1, width)
+    flat = pa.chunked_array([piece.flatten() for piece in pieces], column.type.value_type)
+    _check_filled(flat, where, start, width)
+    arrays = [piece.to_numpy(zero_copy_only=False) for piece in flat.chunks]
+    X = (arrays[0] if len(arrays) == 1 else np.concatenate(arrays)).reshape(-1, width)
     return as_features(X, lambda at: f"{where}, row {start + at // width}, element {at % width}")
 
 
