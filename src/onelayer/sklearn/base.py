@@ -34,10 +34,6 @@ def l2_of_layer(l2: float, classes: int) -> float:
     """The λ of W that is λ of coef_: 2λ for two classes.
 
     At the optimum W₁ = −W₀ = v/2, so 2λ (‖W₀‖² + ‖W₁‖²) = λ ‖v‖².
-
-    Example:
-        >>> l2_of_layer(0.1, 2), l2_of_layer(0.1, 3)
-        (0.2, 0.1)
     """
     return 2.0 * l2 if classes == 2 else l2
 

@@ -101,6 +101,8 @@ class SoftmaxClassifier(LinearClassifier):
         ((10, 64), True)
     """
 
+    n_iter_: int
+
     def __init__(
         self,
         l2: float = 1e-4,
@@ -165,7 +167,8 @@ class SoftmaxClassifier(LinearClassifier):
         (layer, learned), scaling = fit(labelled, options, fresh=fresh)
         self.classes_ = labelled.classes
         self._set_layer(layer, scaling)
-        vars(self).update(learned)
+        for name, value in learned.items():
+            setattr(self, name, value)
         return self
 
     @available_if(_learns_in_parts)  # type: ignore[untyped-decorator]

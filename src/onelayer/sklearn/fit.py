@@ -91,13 +91,7 @@ def hold_out(
 
 
 def first_layer(rows: Rows, classes: int) -> Layer:
-    """W = 0 and the bias that is best for it; that of a class without rows is far below.
-
-    Example:
-        >>> rows = Rows(np.eye(3), np.array([0, 1, 1]), np.ones(3), np.zeros(3))
-        >>> first_layer(rows, 2).b.round(4)
-        array([-0.3466,  0.3466])
-    """
+    """W = 0 and the bias that is best for it; that of a class without rows is far below."""
     return Layer(np.zeros((classes, rows.X.shape[1])), first_bias(rows.class_frequencies(classes)))
 
 

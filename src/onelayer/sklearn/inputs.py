@@ -23,6 +23,7 @@ from sklearn.utils.validation import validate_data
 
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling, check_scaling, fit_scaling
+from onelayer.data.streaming import first_not_finite
 from onelayer.errors import SettingsError, require_choice, require_number, require_whole
 from onelayer.training.run import plain
 
@@ -42,28 +43,18 @@ USED_BY = {
     "minibatch": ("learning_rate", "batch_size", "epochs", "dtype", "early_stopping"),
 }
 
-_BLOCK_BYTES = 1 << 20
-
 _AS_STORED = {"dtype": STORED_TYPES, "ensure_all_finite": False}
 
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Checked rows with the number of each row's class.
+    """Checked rows with the number of each row's class."""
 
-    Attributes:
-        X: features as stored, shape (N, D).
-        codes: class of each row, shape (N,), 0 … K − 1; 0 for rows of weight 0.
-        classes: the K labels, sorted.
-        weights: row weights times class weights, shape (N,); None is one each.
-        members: rows of positive weight, ascending; None is all rows.
-    """
-
-    X: NDArray[np.generic]
-    codes: NDArray[np.int64]
-    classes: NDArray[Any]
-    weights: Float64 | None
-    members: NDArray[np.int64] | None
+    X: NDArray[np.generic]  # features as stored, (N, D)
+    codes: NDArray[np.int64]  # class of each row, 0 … K − 1; 0 for rows of weight 0
+    classes: NDArray[Any]  # the K labels, sorted
+    weights: Float64 | None  # row weights times class weights, (N,); None is one each
+    members: NDArray[np.int64] | None  # rows of positive weight, ascending; None is all rows
 
     def rows(self, scaling: Scaling) -> Rows:
         """The rows as engines read them."""
@@ -134,12 +125,7 @@ def label_rows(
 
 
 def check_weights(sample_weight: Any, rows: int) -> Float64:
-    """Weights of the rows as float64, from one number or one for each row.
-
-    Example:
-        >>> check_weights([1, 2], rows=2)
-        array([1., 2.])
-    """
+    """Weights of the rows as float64, from one number or one for each row."""
     weights = np.asarray(sample_weight, np.float64)
     if weights.ndim == 0:
         weights = np.full(rows, float(weights))
@@ -186,25 +172,15 @@ def _times_class_weights(
 
 def _readable(X: NDArray[np.generic]) -> NDArray[np.generic]:
     """Finite rows with contiguous features."""
-    _require_finite(X)
+    place = first_not_finite(X)
+    if place is not None:
+        kind = "NaN" if np.isnan(X[place]) else "infinity"
+        raise ValueError(
+            f"Input X contains {kind} at row {place[0]}, column {place[1]}, but every feature must "
+            "be a finite number; drop the row or fill the value."
+        )
     contiguous = X.shape[1] == 1 or X.strides[1] == X.itemsize
     return X if contiguous else np.ascontiguousarray(X)
-
-
-def _require_finite(X: NDArray[np.generic]) -> None:
-    """Refuse NaN and infinity, block by block: a mask of all of X would be half a copy."""
-    if X.dtype.kind != "f":
-        return
-    step = max(1, _BLOCK_BYTES // (X.shape[1] * X.itemsize))
-    for start in range(0, len(X), step):
-        finite = np.isfinite(X[start : start + step])
-        if not finite.all():
-            row, column = np.unravel_index(int(np.argmin(finite)), finite.shape)
-            kind = "NaN" if np.isnan(X[start + row, column]) else "infinity"
-            raise ValueError(
-                f"Input X contains {kind} at row {start + row}, column {column}, but every feature "
-                "must be a finite number; drop the row or fill the value."
-            )
 
 
 def check_options(estimator: Any) -> dict[str, Any]:
