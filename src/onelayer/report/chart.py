@@ -58,6 +58,7 @@ class Chart:
     runs: tuple[Key, ...] = ()  # those of single runs
     hidden: tuple[str, ...] = ()  # keys hidden at first
     interactive: bool = False  # whether it can be zoomed and moved
+    note: str = ""  # stands under the title on paper
 
     @property
     def page(self) -> Spec:
@@ -81,7 +82,8 @@ class Chart:
             mark = layer["mark"] | {"clip": False}
             layers[i] = layer | {"encoding": encoding, "mark": mark, "params": []}
         params = [*self.spec["params"], {"name": "labels", "value": labels}]
-        return self.spec | {"title": self.title, "layer": layers, "params": params}
+        title = {"text": self.title} | ({"subtitle": self.note} if self.note else {})
+        return self.spec | {"title": title, "layer": layers, "params": params}
 
 
 def _with_legend(part: Any, legend: Spec | None) -> Any:
@@ -209,7 +211,7 @@ class Marks:
 
     chosen: float | None = None  # an upright line, marked "chosen"
     rings: tuple[tuple[int, float, float], ...] = ()  # around points (curve, x, y)
-    stripes: tuple[tuple[float, float, str], ...] = ()  # (from, to, words beside it)
+    stripes: tuple[tuple[float, float], ...] = ()  # (from, to)
     levels: tuple[Level, ...] = ()
     diagonal: bool = False  # whether a dashed line joins (0, 0) and (1, 1)
 
@@ -235,6 +237,7 @@ def line_chart(
     show_runs: bool = False,
     zoom: bool = False,
     marks: Marks = Marks(),  # frozen
+    note: str = "",
 ) -> Chart:
     """Draw curves over a common axis."""
     most = max(len(curve.runs) for curve in curves)
@@ -263,6 +266,7 @@ def line_chart(
         runs=tuple(Key(f"run {run}", run) for run in runs),
         hidden=hidden,
         interactive=zoom,
+        note=note,
     )
 
 
@@ -310,7 +314,7 @@ def _line_tables(
         "tips": list(tips.values()),
         "chosen": [] if marks.chosen is None else [{"x": x.place(marks.chosen)}],
         "rings": [{"c": f"c{i}", "x": x.place(at), "m": short(m)} for i, at, m in marks.rings],
-        "stripes": [{"l": short(low), "h": short(high), "w": w} for low, high, w in marks.stripes],
+        "stripes": [{"l": short(low), "h": short(high)} for low, high in marks.stripes],
         "levels": [
             {"v": short(level.value), "w": level.words}
             | ({} if level.series is None else {"c": f"c{level.series}"})
@@ -334,9 +338,6 @@ TOOLTIP: Spec = {"value": {"expr": "[tips, (datum.datum || datum).t]"}}
 DASHED: Spec = {"strokeDash": [6, 4], "strokeWidth": 1.6}
 
 WORDS: Spec = {"type": "text", "fontSize": SMALLEST, "baseline": "bottom"}
-
-# Room for words in a chart, as shares of its height and width.
-WORDS_HEIGHT, WORDS_WIDTH = 0.08, 0.5
 
 # A page must scroll under a finger or a wheel: only a mouse drags, and a wheel zooms with a key
 # held down (which is what pinching a touchpad sends).
@@ -368,6 +369,7 @@ class _Lines:
     def layers(self) -> list[Spec]:
         """In the order of drawing; the pointer's comes last."""
         x, mean, level = {"x": self.x.channel("x")}, self._y("m"), self._y("v")
+        around = self._y("l") | {"y2": {"field": "h"}}
         # A level of no series has its mark's own colour.
         colored = level | {"color": {"condition": {"test": "isValid(datum.c)"} | self._series({})}}
         words = WORDS | {"align": "right", "dx": -4, "dy": -4}
@@ -379,11 +381,11 @@ class _Lines:
         alone = f"indexof(hidden, '{RUNS}') < 0 && indexof(hidden, 'run ' + datum.s) < 0"
         ring = {"type": "point", "size": 190, "strokeWidth": 2, "filled": False}
         return [
-            *self._stripes(words, at_end),
+            _layer("stripes", {"type": "rect", "opacity": 0.22, "fill": "gray"}, around),
             _layer("levels", {"type": "rule"} | DASHED, colored, HIDES),
             _layer("levels", words, colored | at_end, HIDES),
             _layer("diagonal", {"type": "line", "color": "gray"} | DASHED, x | mean),
-            *self._ranges(),
+            *self._ranges(around),
             _layer("chosen", {"type": "rule", "strokeWidth": 1.6}, x),
             _layer("chosen", WORDS | {"dy": -6, "fontWeight": "bold"}, x | top),
             self._curve("runs", run, level | {"detail": {"field": "s", "type": "nominal"}}, alone),
@@ -403,35 +405,7 @@ class _Lines:
         place = {"x": self.x.channel("x"), "color": self._series({})}
         return _layer(table, mark | {"clip": self.zoom}, place | encoding, HIDES, *shown)
 
-    def _stripes(self, words: Spec, at_end: Spec) -> list[Spec]:
-        """A grey stripe, and its words where they are farthest from all curves."""
-        if not self.marks.stripes:
-            return []
-        low, high, _ = self.marks.stripes[0]
-        means = [list(curve.mean) for curve in self.curves]
-        height = WORDS_HEIGHT * (max(map(max, means)) - min(map(min, means)))
-        count = max(1, round(WORDS_WIDTH * len(means[0])))
-
-        def room(side: tuple[bool, bool]) -> float:
-            right, above = side
-            bottom = high if above else low - height
-            near = [m for mean in means for m in (mean[:count] if right else mean[-count:])]
-            return min(max(bottom - m, m - bottom - height) for m in near)
-
-        sides = [(right, above) for right in (False, True) for above in (False, True)]
-        right, above = max(sides, key=room)
-        side: Spec = {} if right else {"align": "left", "dx": 4}
-        side |= {} if above else {"baseline": "top", "dy": 4}
-        end = at_end | {"x": {"value": "width" if right else 0}} | self._y("h" if above else "l")
-        return [
-            _layer("stripes", {"type": "rect", "opacity": 0.22, "fill": "gray"}, self._around()),
-            _layer("stripes", words | side, end),
-        ]
-
-    def _around(self) -> Spec:
-        return self._y("l") | {"y2": {"field": "h"}}
-
-    def _ranges(self) -> list[Spec]:
+    def _ranges(self, around: Spec) -> list[Spec]:
         """A band along each curve, or a bar at each x; at λ = 0, which no line reaches, a bar."""
         if not any(curve.low for curve in self.curves):
             return []
@@ -440,9 +414,9 @@ class _Lines:
         if self.bars:
             along = apart = {"type": "rule", "strokeWidth": 2}
         shown = f"indexof(hidden, '{BAND}') < 0"
-        layers = [self._curve("means", along, self._around(), shown, "!datum.apart")]
+        layers = [self._curve("means", along, around, shown, "!datum.apart")]
         if self.x.zero:
-            layers.append(self._curve("means", apart, self._around(), shown, "datum.apart"))
+            layers.append(self._curve("means", apart, around, shown, "datum.apart"))
         return layers
 
     def _means(self, mean: Spec) -> list[Spec]:

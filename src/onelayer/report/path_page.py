@@ -209,6 +209,7 @@ def path_charts(figures: PathFigures) -> tuple[Chart, ...]:
             # Where the solver stopped under what was asked has no trend that a line could show.
             joined=name != "gap",
             marks=marks,
+            note="ring: the best; grey: within one standard error of it" if marks.rings else "",
         )
 
     def scores(measure: By, heading: str, unit: str) -> Chart:
@@ -221,8 +222,7 @@ def path_charts(figures: PathFigures) -> tuple[Chart, ...]:
             best = best_line(lines, measure)
             score = best.held_out.of(measure)
             low, high = sorted((score.mean, score.low if measure == "accuracy" else score.high))
-            stripe = (low, high, "within 1 standard error")
-            marks = Marks(chosen, ((1, best.l2, score.mean),), (stripe,))
+            marks = Marks(chosen, ((1, best.l2, score.mean),), ((low, high),))
         log = measure == "loss" and is_wide(curves)
         return draw(measure, heading, Axis(unit, log=log), curves, marks)
 
