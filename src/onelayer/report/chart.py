@@ -243,7 +243,7 @@ def line_chart(
     most = max(len(curve.runs) for curve in curves)
     with_runs = most > 1 and (bars or most <= MOST_RUNS)
     runs = dict.fromkeys(run for curve in curves for run, _ in curve.runs if with_runs)
-    keys = [Key(f"c{i}", c.label, i, points and not joined) for i, c in enumerate(curves)]
+    keys = [Key(f"c{i}", curve.label, i) for i, curve in enumerate(curves)]
     extra = [Key(BAND, around)] if any(curve.low for curve in curves) else []
     extra += [Key(RUNS, "each run")] if with_runs else []
     hidden = () if show_runs or bars or not with_runs else (RUNS,)

@@ -191,8 +191,8 @@ def _describe_rates(l2: float, level: float, rates: Sequence[RateFigures]) -> st
     parts = [
         f"At λ = {l2:g}, {a} makes half of its loss reduction (to {level:.3f}) {_when(slow)}; "
         f"{b} reaches that level {_when(fast)}.",
-        f"The training loss rises in {_rises(fast, f' with {b}')}, "
-        f"and in {_rises(slow, f' with {a}', '')}.",
+        f"The training loss rises in {_rises(fast, ' epochs')} with {b}{_by(fast)}, "
+        f"and in {_rises(slow)} with {a}{_by(slow)}.",
     ]
     if slow.last_loss.n and fast.last_loss.n:
         parts.append(
@@ -207,9 +207,12 @@ def _describe_rates(l2: float, level: float, rates: Sequence[RateFigures]) -> st
     return " ".join(parts)
 
 
-def _rises(rate: RateFigures, of: str, unit: str = " epochs") -> str:
-    by = f" (by up to {rate.largest_rise:.2g} nats)" if rate.rises.mean else ""
-    return f"{rate.rises.mean:.3g} of {rate.epochs:.3g}{unit}{of}{by}"
+def _rises(rate: RateFigures, unit: str = "") -> str:
+    return f"{rate.rises.mean:.3g} of {rate.epochs:.3g}{unit}"
+
+
+def _by(rate: RateFigures) -> str:
+    return f" (by up to {rate.largest_rise:.2g} nats)" if rate.rises.mean else ""
 
 
 def _loss(loss: Spread) -> str:
@@ -230,7 +233,7 @@ def _rate_table(finding: RateFinding) -> Table:
             f"{rate.learning_rate:g}",
             str(rate.runs),
             "not reached" if math.isinf(rate.epochs_to_level) else f"{rate.epochs_to_level:.0f}",
-            f"{rate.rises.mean:.3g} of {rate.epochs:.3g}",
+            _rises(rate),
             f"{rate.largest_rise:.2f}",
             spread_cell(rate.last_loss, ".3f", strong=True),
         ]

@@ -27,17 +27,8 @@ from onelayer.training.result import RankedSetting, Result
 MOST_UNRANKED = 8
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Every η with every λ of one kind, both ascending.
-
-    `kind` is what else sets these settings apart from others, such as "batch 50"; or empty.
-    """
-
-    kind: str
-    rates: tuple[float, ...]
-    l2s: tuple[float, ...]
-    settings: tuple[RankedSetting, ...]
+# Every η with every λ of one kind, such as "batch 50".
+Grid = tuple[RankedSetting, ...]
 
 
 @dataclass(frozen=True)
@@ -57,7 +48,7 @@ def select_setting(result: Result) -> Selection | None:
     best = ranked[0]
     if best.diverged or math.isnan(best.mean) or not (grids or len(ranked) > MOST_UNRANKED):
         return None
-    home = [grid for grid in grids if grid.kind == best.kind]
+    home = [grid for grid in grids if best in grid]
     return Selection(
         edges=_edges(best, home[0]) if home else "",
         ties=_ties(ranked, result.data.validation_rows),
@@ -70,15 +61,13 @@ def _grids(ranked: Sequence[RankedSetting]) -> tuple[Grid, ...]:
     """One grid of each kind; none when a cell is missing or has two settings."""
     grids = []
     for _, kind in sorted({(one.batch_size, one.kind) for one in ranked}):
-        of_kind = tuple(one for one in ranked if one.kind == kind)
-        rates = tuple(sorted({one.learning_rate for one in of_kind}))
-        l2s = tuple(sorted({one.l2 for one in of_kind}))
-        cells = {(one.learning_rate, one.l2) for one in of_kind}
-        if min(len(rates), len(l2s)) < 2 or not (
-            len(cells) == len(of_kind) == len(rates) * len(l2s)
-        ):
+        grid = tuple(one for one in ranked if one.kind == kind)
+        cells = {(one.learning_rate, one.l2) for one in grid}
+        rates, l2s = map(set, zip(*cells, strict=True))
+        whole = len(grid) == len(cells) == len(rates) * len(l2s)
+        if not whole or min(len(rates), len(l2s)) < 2:
             return ()
-        grids.append(Grid(kind, rates, l2s, of_kind))
+        grids.append(grid)
     return tuple(grids)
 
 
@@ -97,15 +86,11 @@ def _ties(ranked: Sequence[RankedSetting], rows: int) -> str:
 
 
 def _edges(best: RankedSetting, grid: Grid) -> str:
-    beyond = [
-        f"a {word} {letter} than {value:g}"
-        for letter, value, values in (
-            ("η", best.learning_rate, grid.rates),
-            ("λ", best.l2, grid.l2s),
-        )
-        for word, end in (("smaller", values[0]), ("larger", values[-1]))
-        if value == end and not (word == "smaller" and value == 0.0)
-    ]
+    beyond = []
+    for letter, quantity in (("η", "learning_rate"), ("λ", "l2")):
+        value, values = getattr(best, quantity), [getattr(one, quantity) for one in grid]
+        beyond += [f"a smaller {letter} than {value:g}"] if min(values) == value != 0.0 else []
+        beyond += [f"a larger {letter} than {value:g}"] if max(values) == value else []
     if not beyond:
         return ""
     return (
@@ -151,7 +136,7 @@ def _heat_maps(selection: Selection) -> tuple[Chart, ...]:
     shown = [
         100 * one.mean
         for grid in selection.grids
-        for one in grid.settings
+        for one in grid
         if not one.diverged and math.isfinite(one.mean)
     ]
     if not shown:
@@ -167,9 +152,11 @@ def _heat_maps(selection: Selection) -> tuple[Chart, ...]:
 
 def _heat_map(grid: Grid, best: RankedSetting, ramp: tuple[float, float, float]) -> Chart:
     """A full frame is around the best setting of all, a dashed one around that of another map."""
-    framed = min(grid.settings, key=lambda one: one.rank)
-    lost = sum(one.diverged > 0 for one in grid.settings)
-    at = f", {grid.kind}" if grid.kind else ""
+    framed, kind = min(grid, key=lambda one: one.rank), grid[0].kind
+    rates = sorted({one.learning_rate for one in grid})
+    l2s = sorted({one.l2 for one in grid}, reverse=True)
+    lost = sum(one.diverged > 0 for one in grid)
+    at = f", {kind}" if kind else ""
     found = (
         "Every setting diverged"
         if framed.diverged
@@ -177,15 +164,15 @@ def _heat_map(grid: Grid, best: RankedSetting, ramp: tuple[float, float, float])
         f"and λ = {framed.l2:g}"
     )
     # Text is wider than a cell where there are many columns.
-    wide = 62 if len(grid.rates) <= MOST_WITH_NUMBERS else 30
+    wide = 62 if len(rates) <= MOST_WITH_NUMBERS else 30
     return heat_map(
-        "-".join(["sweep", *re.findall(r"\w+(?:\.\w+)?", grid.kind)]),
+        "-".join(["sweep", *re.findall(r"\w+(?:\.\w+)?", kind)]),
         f"Validation accuracy / % over η and λ{at}",
         f"Validation accuracy / %{at}",
-        f"{found}. {len(grid.settings)} settings, {lost} with runs that diverged.",
-        ("learning rate η", [f"{rate:g}" for rate in grid.rates]),
-        ("penalty λ", [f"{l2:g}" for l2 in reversed(grid.l2s)]),
-        [_cell(one) for one in grid.settings],
+        f"{found}. {len(grid)} settings, {lost} with runs that diverged.",
+        ("learning rate η", [f"{rate:g}" for rate in rates]),
+        ("penalty λ", [f"{l2:g}" for l2 in l2s]),
+        [_cell(one) for one in grid],
         domain=(ramp[0], ramp[2]),
         tips=("η", "λ", "validation accuracy", "validation loss / nats", "rank"),
         cell_size=(wide, 40),

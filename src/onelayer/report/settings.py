@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.model.evaluation import Reliability
 from onelayer.model.model import Certificate, Model
 from onelayer.report.chart import (
     EPOCHS,
@@ -286,31 +285,25 @@ def confusion_section(records: Records) -> Section | None:
     None without test rows.
     """
     result, names = records.result, records.result.data.class_names
-    counts = {
-        anchor: result.confusion[list(setting.counted)].sum(axis=0)
-        for anchor, setting in records.drawn.items()
-        if setting.name in tested_settings(result)
-    }
-    if not any(of_one.any() for of_one in counts.values()):
+    charts, tables = [], []
+    for anchor, setting in records.drawn.items():
+        counts = result.confusion[list(setting.counted)].sum(axis=0)
+        place = f"confusion-{anchor}"
+        if setting.name not in tested_settings(result) or not counts.any():
+            continue
+        if len(names) > MOST_CONFUSED:
+            tables.append(Section(place, setting.name, table=mistakes_of(counts, names)))
+        else:
+            charts.append(_confusion_chart(place, setting.name, counts, names))
+    if not charts and not tables:
         return None
-    section = Section("confusion", "Test confusion", ("Percent of each true class.",))
-    if len(names) > MOST_CONFUSED:
-        tables = (
-            Section(
-                f"confusion-{anchor}", records.drawn[anchor].name, table=mistakes_of(of_one, names)
-            )
-            for anchor, of_one in counts.items()
-        )
-        return replace(section, heading="Most frequent test confusions", sections=tuple(tables))
-    charts = (
-        _confusion_chart(anchor, records.drawn[anchor].name, of_one, names)
-        for anchor, of_one in counts.items()
-    )
-    return replace(section, charts=tuple(charts))
+    heading = "Most frequent test confusions" if tables else "Test confusion"
+    text = ("Percent of each true class.",)
+    return Section("confusion", heading, text, charts=tuple(charts), sections=tuple(tables))
 
 
 def _confusion_chart(
-    anchor: str, setting: str, counts: NDArray[np.int64], class_names: tuple[str, ...]
+    name: str, setting: str, counts: NDArray[np.int64], class_names: tuple[str, ...]
 ) -> Chart:
     percent = share_of_rows(counts)
     right = np.diag(percent)
@@ -318,7 +311,7 @@ def _confusion_chart(
     names = unique_labels([name[:40] for name in class_names])
     size = 34 if len(class_names) <= MOST_WITH_NUMBERS else 18
     return heat_map(
-        f"confusion-{anchor}",
+        name,
         f"Test confusion, {setting}, % of the true class",
         setting,
         f"Best recognised: {class_names[best]}, {right[best]:.0f} %; "
@@ -338,23 +331,26 @@ def _confusion_chart(
 
 def reliability_section(records: Records) -> Section | None:
     """Accuracy by confidence of the settings whose test rows are shown; None without records."""
-    result = records.result
-    measured = {
-        setting.name: result.reliability[setting.positions[0]]
-        for setting in records.drawn.values()
-        if setting.positions[0] in result.reliability and setting.name in tested_settings(result)
-    }
-    measured = {name: bins for name, bins in measured.items() if bins.rows.any()}
-    if not measured:
+    curves, errors = [], []
+    for setting in records.drawn.values():
+        bins = records.result.reliability.get(setting.positions[0])
+        if bins is None or setting.name not in tested_settings(records.result):
+            continue
+        there = np.flatnonzero(bins.rows)
+        at, right = bins.confidence[there].tolist(), bins.accuracy[there].tolist()
+        words = [f"{bins.accuracy[m]:.3f} of {bins.rows[m]:,} rows" for m in there]
+        if words:
+            curves.append(Curve(setting.name, at, right, words=words))
+            errors.append(f"{100.0 * bins.error:.2f} % for {setting.name}")
+    if not curves:
         return None
-    errors = [f"{100.0 * bins.error:.2f} % for {name}" for name, bins in measured.items()]
     chart = line_chart(
         "reliability",
         "Accuracy by confidence on the test rows",
         "Accuracy by confidence",
         Axis("confidence", "{:.3f}", domain=(0.0, 1.0)),
         Axis("share of rows that are right", domain=(0.0, 1.0)),
-        [_reliability_curve(name, bins) for name, bins in measured.items()],
+        curves,
         points=True,
         marks=Marks(diagonal=True),
     )
@@ -369,12 +365,6 @@ def reliability_section(records: Records) -> Section | None:
         charts=(chart,),
         note="Test rows in bins of the confidence of their prediction, one run of each setting.",
     )
-
-
-def _reliability_curve(name: str, bins: Reliability) -> Curve:
-    there = np.flatnonzero(bins.rows)
-    words = [f"{bins.accuracy[m]:.3f} of {bins.rows[m]:,} rows" for m in there]
-    return Curve(name, bins.confidence[there].tolist(), bins.accuracy[there].tolist(), words=words)
 
 
 # More features than this are listed by name, the strongest of each class.
