@@ -10,17 +10,20 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.harness.page import method, render_page
 from benchmarks.harness.processes import WorkerError, make_conditions
-from benchmarks.harness.record import Part, Record, read_record, write_record
+from benchmarks.harness.record import OtherWork, Part, Record, read_record, write_record
 from benchmarks.harness.rounds import Session, Suite
 from benchmarks.suites import SUITES
 from benchmarks.suites.check import check, kind_of_processor
 from benchmarks.suites.training import agreement_text
+from onelayer.data import load
 from onelayer.engines import ENGINE_NAMES
+from onelayer.errors import OnelayerError
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "benchmarks" / "results" / "latest.json"
@@ -46,12 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         conditions = make_conditions(threads, options.engine, Path(folder))
         source = "random" if options.check else _find_data()
         session = Session(conditions, options, source, log)
-        if options.check:
-            return _check(session)
         usual = [s for s in SUITES if s.in_whole and (s.in_quick or not options.quick)]
-        chosen = [known[name] for name in wanted] or usual
         try:
-            record = _measure(session, chosen)
+            if options.check:
+                return _check(session)
+            record = _measure(session, [known[name] for name in wanted] or usual)
         except (WorkerError, OSError) as error:
             log(f"not measured: {error}")
             return 1 if isinstance(error, OSError) else 2
@@ -63,7 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_page(record, page)
     print(page.read_text(encoding="utf-8"))
     log(f"record: {path}\npage: {page}")
-    return _verdict(record)
+    wrong = [f"DISAGREES: {words}" for part in record.values() for words in part.wrong]
+    crashed = [f"CRASHED: {words}" for part in record.values() for words in part.crashed]
+    for words in (*wrong, *crashed):
+        log(words)
+    return 2 if crashed else 1 if wrong else 0
 
 
 def _measure(session: Session, suites: Sequence[Suite]) -> dict[str, Part]:
@@ -74,11 +80,11 @@ def _measure(session: Session, suites: Sequence[Suite]) -> dict[str, Part]:
         log(suite.title)
 
         def keep(part: Part, name: str = suite.name) -> None:
-            write_record({**record, name: part}, unfinished)
+            record[name] = part
+            write_record(record, unfinished)
 
-        one = Session(session.conditions, session.options, session.source, log, keep)
-        record[suite.name] = one.loaded(suite.measure(one))
-        keep(record[suite.name])
+        one = replace(session, keep=keep, work=OtherWork())
+        keep(one.loaded(suite.measure(one)))
     unfinished.unlink(missing_ok=True)
     return record
 
@@ -86,11 +92,7 @@ def _measure(session: Session, suites: Sequence[Suite]) -> dict[str, Part]:
 def _check(session: Session) -> int:
     kept = read_record(CHECKED) if CHECKED.exists() else {}
     kind = kind_of_processor(session.conditions.threads)
-    try:
-        part, losses = check(session, {} if session.options.keep else kept)
-    except WorkerError as error:
-        log(f"a contender crashed: {error}")
-        return 2
+    part, losses = check(session, {} if session.options.keep else kept)
     for line in losses:
         print(f"LOSS {line}")
     if session.options.keep and not losses:
@@ -99,16 +101,7 @@ def _check(session: Session) -> int:
     return 1 if losses else 0
 
 
-def _verdict(record: Record) -> int:
-    """Say what disagreed and what crashed; the exit code."""
-    wrong = [f"DISAGREES: {words}" for part in record.values() for words in part.wrong]
-    crashed = [f"CRASHED: {words}" for part in record.values() for words in part.crashed]
-    for words in (*wrong, *crashed):
-        log(words)
-    return 2 if crashed else 1 if wrong else 0
-
-
-def write_page(record: Mapping[str, Part], page: Path) -> None:
+def write_page(record: Record, page: Path) -> None:
     """Draw the charts beside the page and write the page, from the record alone."""
     page.parent.mkdir(parents=True, exist_ok=True)
     text = render_page(record, SUITES, page.parent / "benchmarks")
@@ -124,9 +117,6 @@ def log(words: str) -> None:
 
 def _find_data() -> str:
     """CIFAR-10 where it can be loaded, else noise of the same shape; speed depends on neither."""
-    from onelayer.data import load
-    from onelayer.errors import OnelayerError
-
     try:
         load(progress=False)
     except OnelayerError as error:
@@ -146,19 +136,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", action="append", default=[], metavar="A,B", help="these suites")
-    parser.add_argument("--quick", action="store_true", help="fewer epochs, rounds and points")
-    parser.add_argument(
-        "--check", action="store_true",
-        help="compare ratios with the kept ones of this processor, in three minutes",
-    )  # fmt: skip
-    parser.add_argument(
-        "--keep", action="store_true",
-        help="with --only or --check: renew that part of the kept record",
-    )  # fmt: skip
+    for flag, words in (
+        ("--quick", "fewer epochs, rounds and points"),
+        ("--check", "compare ratios with the kept ones of this processor, in three minutes"),
+        ("--keep", "with --only or --check: renew that part of the kept record"),
+        ("--page", "only write the page anew"),
+    ):
+        parser.add_argument(flag, action="store_true", help=words)
     parser.add_argument("--threads", type=int, help="default 2; 1 with --check")
-    engine = "native" if "native" in ENGINE_NAMES else ENGINE_NAMES[0]
-    parser.add_argument("--engine", choices=ENGINE_NAMES, default=engine, help="of onelayer")
-    parser.add_argument("--page", action="store_true", help="only write the page anew")
+    parser.add_argument("--engine", choices=ENGINE_NAMES, default="native", help="of onelayer")
     for suite in SUITES:
         suite.add_options(parser.add_argument_group(suite.name))
     return parser

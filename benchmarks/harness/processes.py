@@ -86,7 +86,7 @@ class Process:
         conditions: Conditions,
         prefix: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
-        enter: Callable[[], None] | None = None,
+        enter: Callable[[], object] | None = None,
     ) -> None:
         self._name = name
         self._process = subprocess.Popen(

@@ -120,7 +120,7 @@ def median_ratio(peer: Measure | None, ours: Measure | None) -> float | None:
 
 
 def write_record(record: Record, path: Path) -> None:
-    """Write the record as JSON, whole or not at all, one line for each measure."""
+    """Write the record as JSON, whole or not at all, one line for each measure and check."""
     path.parent.mkdir(parents=True, exist_ok=True)
     parts = (f"{json.dumps(suite)}: {_part_text(part)}" for suite, part in record.items())
     unfinished = path.with_suffix(".tmp")
@@ -129,7 +129,6 @@ def write_record(record: Record, path: Path) -> None:
 
 
 def _part_text(part: Part) -> str:
-    """A line for each field, measure and check; empty fields of a measure are left out."""
     fields = []
     for name, value in asdict(part).items():
         text = json.dumps(value, ensure_ascii=False)
@@ -142,24 +141,18 @@ def _part_text(part: Part) -> str:
 
 
 def read_record(path: Path) -> dict[str, Part]:
-    parts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return {
-        suite: Part(
-            **{
-                **{key: _tupled(value) for key, value in part.items()},
-                "measures": tuple(Measure(**_tupled(m)) for m in part["measures"]),
-                "checks": tuple(Check(**check) for check in part["checks"]),
-            }
-        )
-        for suite, part in parts.items()
-    }
+    parts: dict[str, Any] = _tupled(json.loads(path.read_text(encoding="utf-8")))
+    for part in parts.values():
+        part["measures"] = tuple(Measure(**measure) for measure in part["measures"])
+        part["checks"] = tuple(Check(**check) for check in part["checks"])
+    return {suite: Part(**part) for suite, part in parts.items()}
 
 
 def _tupled(value: Any) -> Any:
     """Lists become tuples, those inside them too."""
     if isinstance(value, dict):
         return {key: _tupled(v) for key, v in value.items()}
-    return tuple(_tupled(v) for v in value) if isinstance(value, list) else value
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
 def describe_machine() -> dict[str, str]:
@@ -184,28 +177,22 @@ class OtherWork:
     """How much of the processor other work took while benchmarks ran; known on Linux alone."""
 
     def __init__(self) -> None:
-        self._started, self._busy, self._ours = time.perf_counter(), _busy_seconds(), _our_seconds()
+        self._started, self._before = time.perf_counter(), _other_seconds()
 
     def cores(self) -> float | None:
         """Cores that other work kept busy since the start, on average; steal is counted."""
-        now = _busy_seconds()
-        if now is None or self._busy is None:
+        now = _other_seconds()
+        if now is None or self._before is None:
             return None
-        others = (now - self._busy) - (_our_seconds() - self._ours)
-        return max(others, 0.0) / (time.perf_counter() - self._started)
+        return max(now - self._before, 0.0) / (time.perf_counter() - self._started)
 
 
-def _busy_seconds() -> float | None:
-    """Time that all cores together were not idle, from the first line of /proc/stat."""
+def _other_seconds() -> float | None:
+    """Time that all cores together were not idle, less that of this process and ended workers."""
     try:
         fields = STAT.read_text(encoding="ascii").splitlines()[0].split()[1:9]
     except OSError:
         return None
     user, nice, system, _idle, _iowait, irq, softirq, steal = map(float, fields)
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def _our_seconds() -> float:
-    """Processor time of this process and of the workers that have ended."""
-    t = os.times()
-    return t.user + t.system + t.children_user + t.children_system
+    busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return busy - sum(os.times()[:4])

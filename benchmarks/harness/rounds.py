@@ -37,7 +37,7 @@ class Session:
     log: Log = _nothing  # callback of one-line messages
     keep: Keep = _nothing  # called with the part so far, so that nothing measured is lost
     patience: float = math.inf  # seconds for the rounds of one piece of work
-    _work: OtherWork = field(default_factory=OtherWork)
+    work: OtherWork = field(default_factory=OtherWork)
 
     @property
     def quick(self) -> bool:
@@ -50,7 +50,7 @@ class Session:
 
     def loaded(self, part: Part) -> Part:
         """The part with what other work took since the session began."""
-        return replace(part, other_work=self._work.cores())
+        return replace(part, other_work=self.work.cores())
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ import os
 import subprocess
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,16 +43,13 @@ UPDATE_BYTES = 12
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained: N rows, D features, C = R·K columns, B rows of a batch over all ranks.
-
-    `stored_bytes` is s, bytes of an entry of X: 1, 2 or 4.
-    """
+    """What is trained: N rows, D features, C = R·K columns, B rows of a batch over all ranks."""
 
     rows: int
     features: int
     columns: int
     batch_size: int
-    stored_bytes: int = 2
+    stored_bytes: int = 2  # s, of an entry of X: 1, 2 or 4
 
     @property
     def steps(self) -> int:
@@ -98,28 +95,19 @@ def all_reduce_seconds(message: float, rank: Rank, ranks: int) -> float:
     return min(ring, tree)
 
 
-def step_cost(work: Workload, rank: Rank, ranks: int) -> StepCost:
-    """What one step of mini-batch descent costs on p ranks."""
-    return _cost(work, rank, ranks, work.batch_size, UPDATE_BYTES, 4)
+def step_cost(work: Workload, rank: Rank, ranks: int, *, of_pass: bool = False) -> StepCost:
+    """What one step of mini-batch descent costs on p ranks; or a full pass of the optimum.
 
-
-def pass_cost(work: Workload, rank: Rank, ranks: int) -> StepCost:
-    """What a full pass of the optimum costs: a gradient over all N rows, reduced once in float64.
-
-    `update` is the direction, some twenty products of the weights' size.
+    A pass is a gradient over all N rows, reduced once in float64; its `update` is the direction,
+    some twenty products of the weights' size.
     """
-    return _cost(work, rank, ranks, work.rows, 20 * 8, 8)
-
-
-def _cost(
-    work: Workload, rank: Rank, ranks: int, rows: int, update_bytes: int, sum_bytes: int
-) -> StepCost:
+    rows, sum_bytes = (work.rows, 8) if of_pass else (work.batch_size, 4)
     entries = rows * work.features / ranks
     weights = work.columns * (work.features + 1)
     return StepCost(
         compute=4 * entries * work.columns / rank.flops,
         read=entries * work.stored_bytes / rank.read_bandwidth,
-        update=update_bytes * weights / rank.memory_bandwidth,
+        update=(20 * 8 if of_pass else UPDATE_BYTES) * weights / rank.memory_bandwidth,
         reduce=all_reduce_seconds(sum_bytes * weights, rank, ranks),
     )
 
@@ -161,7 +149,7 @@ def extrapolation() -> list[str]:
     local, solved = [], []
     for gpus, rank in GPUS.items():
         work = Workload(10**9, 1024, 1000, LOCAL_BATCH * gpus)
-        cost, whole = step_cost(work, rank, gpus), pass_cost(work, rank, gpus)
+        cost, whole = step_cost(work, rank, gpus), step_cost(work, rank, gpus, of_pass=True)
         rare = [replace(cost, reduce=cost.reduce / h) for h in LOCAL_STEPS]
         local.append([str(gpus), *(_epoch(one, work) for one in rare)])
         solved.append([str(gpus), f"{whole.total:.3g} s", f"{whole.communication:.2%}",
@@ -181,17 +169,12 @@ def _epoch(cost: StepCost, work: Workload) -> str:
     return f"{cost.total * work.steps:.3g} s, {cost.communication:.0%}"
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(NamedTuple):
     """One network namespace: its name, its IPv4 address, its only interface beside loopback."""
 
     name: str
     address: str
     interface: str
-
-    @property
-    def prefix(self) -> list[str]:
-        return ["ip", "netns", "exec", self.name]
 
 
 @contextmanager
@@ -234,22 +217,13 @@ def _run(command: str) -> None:
         raise OSError(f"`{command}` failed: {reason}. It needs root.")
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What is timed: B rows of D features a step, C classes of one run, `steps` steps a round."""
-
-    batch_size: int
-    features: int
-    columns: int
-    steps: int
-
-
-SHAPES = (
-    Shape(batch_size=256, features=1024, columns=100, steps=6),
-    Shape(batch_size=1024, features=1024, columns=100, steps=6),
-    Shape(batch_size=4096, features=1024, columns=100, steps=4),
-    Shape(batch_size=1024, features=3072, columns=10, steps=6),
-)
+# What is timed on this machine, float32 rows: a few steps of each batch in a pass.
+SHAPES = tuple(
+    Workload(steps * batch, features, columns, batch, stored_bytes=4)
+    for batch, features, columns, steps in (
+        (256, 1024, 100, 6), (1024, 1024, 100, 6), (4096, 1024, 100, 4), (1024, 3072, 10, 6),
+    )
+)  # fmt: skip
 ROUNDS, PORT, TIMEOUT = 3, 29511, 300.0
 # What a TCP stream carries of a link's bits, beside headers of packets of 1500 bytes.
 PAYLOAD = 1448 / 1514
@@ -258,31 +232,23 @@ PAYLOAD = 1448 / 1514
 class Desk:
     """One rank: trains with the torch engine and times its steps."""
 
-    def __init__(self, shapes: Sequence[Shape]) -> None:
-        self._shapes = shapes
-
-    def time(self) -> dict[str, Any]:
+    def time(self, shapes: Sequence[Workload]) -> dict[str, Any]:
         """Median seconds of a step of every shape, and of an all-reduce of one number."""
-        return {"seconds": [_step_seconds(shape) for shape in self._shapes],
-                "message": _message_seconds()}  # fmt: skip
+        return {"seconds": list(map(_step_seconds, shapes)), "message": _message_seconds()}
 
 
-def _step_seconds(shape: Shape) -> float:
+def _step_seconds(shape: Workload) -> float:
     """Over rounds of an epoch each, the first not counted."""
-    rng, count = np.random.default_rng(0), shape.batch_size * shape.steps
-    X = rng.normal(size=(count, shape.features)).astype(np.float32)
-    y = rng.integers(0, shape.columns, count)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(shape.rows, shape.features)).astype(np.float32)
+    y = rng.integers(0, shape.columns, shape.rows)
     rows = Rows(X, y, np.ones(shape.features), np.zeros(shape.features))
     zeros = np.zeros((1, shape.columns, shape.features), np.float32)
     engine = make_engine("torch", 1, device="cpu", distributed=True)
     trainer = engine.begin(State(Weights(zeros, zeros[..., 0])), Method.plain(np.zeros(1)))
-    steps = Steps.constant(np.array([0.01]), count, shape.batch_size)
-    seconds = []
-    for _ in range(1 + ROUNDS):
-        started = time.perf_counter()
-        trainer.epoch(rows, steps)
-        seconds.append((time.perf_counter() - started) / shape.steps)
-    return float(np.median(seconds[1:]))
+    steps = Steps.constant(np.array([0.01]), shape.rows, shape.batch_size)
+    seconds = _timed(lambda: trainer.epoch(rows, steps), 1 + ROUNDS)
+    return float(np.median(seconds[1:])) / shape.steps
 
 
 def _message_seconds() -> float:
@@ -292,48 +258,47 @@ def _message_seconds() -> float:
 
     if not distributed.is_initialized():
         return 0.0
-    number, seconds = torch.zeros(1), []
-    for _ in range(50):
+    number = torch.zeros(1)
+    return float(np.median(_timed(lambda: distributed.all_reduce(number), 50)[5:]))
+
+
+def _timed(work: Callable[[], object], times: int) -> list[float]:
+    seconds = []
+    for _ in range(times):
         started = time.perf_counter()
-        distributed.all_reduce(number)
+        work()
         seconds.append(time.perf_counter() - started)
-    return float(np.median(seconds[5:]))
+    return seconds
 
 
 def run_ranks(
-    session: Session, hosts: Sequence[Host | None], shapes: Sequence[Shape] = SHAPES
+    session: Session, hosts: Sequence[Host] = (), shapes: Sequence[Workload] = SHAPES
 ) -> dict[str, Any]:
-    """Start one process for each rank, wait for all, and return what rank 0 measured."""
+    """What rank 0 measured, of one process on each host; without hosts of one process alone."""
     conditions = replace(session.conditions, threads=1, cores=())
     with ExitStack() as stack:
-        ranks = [
-            stack.enter_context(
-                Process(f"rank {i} of {len(hosts)}", Desk, shapes, conditions=conditions,
-                        prefix=host.prefix if host else (), variables=_variables(hosts, i))
-            )
-            for i, host in enumerate(hosts)
-        ]  # fmt: skip
+        ranks = []
+        for i, host in enumerate(hosts or [None]):
+            prefix: list[str] = []
+            variables = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # hosts here have no names
+            if host is not None:
+                prefix = ["ip", "netns", "exec", host.name]
+                variables |= {
+                    "RANK": str(i),
+                    "WORLD_SIZE": str(len(hosts)),
+                    "LOCAL_RANK": "0",
+                    "LOCAL_WORLD_SIZE": "1",
+                    "MASTER_ADDR": hosts[0].address,
+                    "MASTER_PORT": str(PORT),
+                    "GLOO_SOCKET_IFNAME": host.interface,
+                }
+            process = Process(f"rank {i}", Desk, conditions=conditions, prefix=prefix,
+                              variables=variables)  # fmt: skip
+            ranks.append(stack.enter_context(process))
         for rank in ranks:
-            rank.send("time")
+            rank.send("time", shapes=shapes)
         told: list[dict[str, Any]] = [rank.receive(TIMEOUT) for rank in ranks]
         return told[0]
-
-
-def _variables(hosts: Sequence[Host | None], rank: int) -> Mapping[str, str]:
-    """The environment of a rank: torchrun's variables and its own interface."""
-    first, host = hosts[0], hosts[rank]
-    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # hosts here have no names
-    if first is None or host is None:
-        return quiet
-    return quiet | {
-        "RANK": str(rank),
-        "WORLD_SIZE": str(len(hosts)),
-        "LOCAL_RANK": "0",
-        "LOCAL_WORLD_SIZE": "1",
-        "MASTER_ADDR": first.address,
-        "MASTER_PORT": str(PORT),
-        "GLOO_SOCKET_IFNAME": host.interface,
-    }
 
 
 def measure(session: Session) -> Part:
@@ -345,7 +310,7 @@ def measure(session: Session) -> Part:
     part, options = session.part(), session.options
     if options.extrapolate:
         return part
-    alone = run_ranks(session, [None])["seconds"]
+    alone = run_ranks(session)["seconds"]
     for speed in options.megabits:
         for count in options.ranks:
             with joined_hosts(count, speed) as hosts:
@@ -362,12 +327,10 @@ def measure(session: Session) -> Part:
     return part
 
 
-def model_of(shape: Shape, alone: float, ranks: int, megabits: float, latency: float) -> StepCost:
+def model_of(work: Workload, alone: float, ranks: int, megabits: float, latency: float) -> StepCost:
     """The model's step where ranks share this machine's cores."""
-    work = Workload(shape.batch_size * shape.steps, shape.features, shape.columns,
-                    shape.batch_size, stored_bytes=4)  # fmt: skip
     share = min(1.0, len(os.sched_getaffinity(0)) / ranks)
-    operations = 4 * shape.batch_size * shape.features * shape.columns
+    operations = 4 * work.batch_size * work.features * work.columns
     plenty = 1e15  # reading and updating are within the time of one rank alone
     link = megabits * 1e6 / 8 * PAYLOAD
     return step_cost(work, Rank(share * operations / alone, plenty, plenty, link, latency), ranks)

@@ -148,15 +148,14 @@ def _training(session: Session, device: Device, problem: Problem, asked: str) ->
         entrants.append(Entrant(found, partial(_sample, device, work)))
 
     for precision in ("float32", "tf32"):
-        begin = partial(_begin, device.engine(precision), problem)
-        fresh = partial(_train, problem, rows, begin)
-        refused, answer = _compared(fresh, rounded(expected) if precision == "tf32" else expected)
-        facts = {"flops": problem.flops, "asked": asked,
-                 "matmul": device.matmul_limit(tf32=precision == "tf32")}  # fmt: skip
+        engine, tf32 = device.engine(precision), precision == "tf32"
+        fresh = partial(_train, problem, rows, engine)
+        refused, answer = _compared(fresh, rounded(expected) if tf32 else expected)
+        facts = {"flops": problem.flops, "asked": asked, "matmul": device.matmul_limit(tf32=tf32)}
         add(f"onelayer, {precision}", fresh, refused, answer=answer, **facts)
-        warm = begin()
+        warm = _begin(problem, engine)
         warm.epoch(rows, _steps(problem))
-        again = partial(_train, problem, rows, partial(_itself, warm))
+        again = partial(_train, problem, rows, engine, warm)
         add(f"onelayer, {precision}, a warm trainer", again, refused, **facts)
     if problem.runs == len(THE_FOUR):
         loop = partial(train_in_turn, problem, data, device.device)
@@ -178,22 +177,18 @@ def _sample(device: Device, work: Callable[[], Any]) -> Sample:
     return Sample(device.timed(work)[0], facts=device.peak())
 
 
-def _itself(trainer: Trainer) -> Trainer:
-    return trainer
-
-
 def _steps(problem: Problem) -> Steps:
     return Steps.constant(problem.learning_rates, problem.rows, problem.batch_size)
 
 
-def _begin(engine: Any, problem: Problem) -> Trainer:
-    start = Weights(*initial_weights(problem))
-    trainer: Trainer = engine.begin(State(start), Method.plain(problem.l2s))
+def _begin(problem: Problem, engine: Any) -> Trainer:
+    start = State(Weights(*initial_weights(problem)))
+    trainer: Trainer = engine.begin(start, Method.plain(problem.l2s))
     return trainer
 
 
-def _train(problem: Problem, rows: Rows, begin: Callable[[], Trainer]) -> Answer:
-    trainer, steps = begin(), _steps(problem)
+def _train(problem: Problem, rows: Rows, engine: Any, trainer: Trainer | None = None) -> Answer:
+    trainer, steps = trainer or _begin(problem, engine), _steps(problem)
     for _ in range(problem.epochs):
         trainer.epoch(rows, steps)
     return Answer(*trainer.weights())
@@ -254,12 +249,10 @@ def _optimum(session: Session, device: Device, probe: Probe) -> list[Measure]:
 
     notes: dict[str, str] = {}
     ours = f"onelayer, {precision}, rows from the host's memory"
-
+    lbfgs = partial(torch_lbfgs, X, y, probe.classes, probe.l2, probe.iterations)
     contenders: dict[str, Callable[[], Tensors]] = {
         ours: partial(solve, rows),
-        f"torch.optim.LBFGS, {probe.iterations} iterations": partial(
-            torch_lbfgs, X, y, probe.classes, probe.l2, probe.iterations
-        ),
+        f"torch.optim.LBFGS, {probe.iterations} iterations": lbfgs,
     }
     if cuml is not None:
         contenders["cuML LogisticRegression"] = partial(cuml, X, y, probe.l2)
@@ -304,20 +297,17 @@ def judge(W: Any, b: Any, X: Any, y: Any, l2: float) -> tuple[float, float]:
     """J(W, b) of weights as they are, and the proven gap of W at its best bias; all in float64."""
     import torch
 
-    W, b = W.double(), b.double()
-    cost = _moments(W, b, X, y)[0] + l2 * float(W.square().sum())
-    best = b
+    W, best = W.double(), b.double()
+    cost = _moments(W, best, X, y)[0] + l2 * float(W.square().sum())
     for _ in range(NEWTON_STEPS):
         _, G, g, H = _moments(W, best, X, y)
-        if float(g.abs().max()) < 1e-12:
+        left = float(g.abs().max())
+        if left < 1e-12:
             break
         # All biases alike change nothing: H is singular along 1, which g is orthogonal to.
         best = best - torch.linalg.solve(H + 1.0 / len(H), g)
-    _, G, g, _ = _moments(W, best, X, y)
-    if float(g.abs().max()) > 1e-9:
-        raise ArithmeticError(
-            f"no best bias: |∂J/∂b| is {float(g.abs().max()):.2g} after {NEWTON_STEPS} Newton steps"
-        )
+    if left > 1e-9:
+        raise ArithmeticError(f"no best bias in {NEWTON_STEPS} Newton steps: |∂J/∂b| is {left:.2g}")
     return cost, float((G + 2.0 * l2 * W).square().sum()) / (4.0 * l2)
 
 

@@ -102,7 +102,7 @@ class Effort:
     slow: float = math.inf
 
 
-FULL, QUICK = Effort(3, 3, 30.0, slow=12.0), Effort(2, 1, 10.0)
+FULL, QUICK = Effort(3, 3, 30.0, slow=12.0), Effort(2, 1, 4.0)
 
 
 def make_tasks(source: str, *, quick: bool) -> tuple[dict[str, str], Problem, Problem, Problem]:

@@ -8,7 +8,7 @@ scikit-learn's LogisticRegression on a tenth of the rows. NumPy float64 judges e
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -322,43 +322,33 @@ def measure(session: Session, probe: Probe | None = None) -> Part:
     write_files(probe, folder)
     title = f"{probe.rows:,} × {probe.features} float16".replace(",", " ")
     part = session.part(title=f"{title}, {probe.classes} classes", x_bytes=probe.x_bytes)
-    checks: dict[str, list[Check]] = {}
+    judged: dict[str, dict[str, Any]] = {}
+
+    def checked(found: Sequence[Measure]) -> Part:
+        checks = (Check(*check) for told in judged.values() for check in told["checks"])
+        return part.with_(found, checks=tuple(checks))
+
+    def once(step: Step) -> Sample:
+        """A part, and the judgement of its first answer, each in a new process."""
+        told = _ask(session, probe, folder, step.do, **step.values)
+        kept = ("models", "passes", "gap", "accuracy")
+        facts = {key: told[key] for key in kept if key in told}
+        if step.weighed:
+            facts["peak_bytes"] = told["peak_bytes"] - probe.x_bytes
+        if step.judge and step.key not in judged:
+            judged[step.key] = _ask(session, probe, folder, step.judge, **told)
+            facts |= {k: v for k, v in judged[step.key].items() if k != "checks"}
+        return Sample(told["seconds"], facts=facts)
+
     entrants = []
     for step in steps_of(probe):
         facts = {"rows": round(step.fraction * probe.rows)}
-        once = partial(_once, session, probe, folder, step, checks)
-        entrants.append(Entrant(Measure("probe", step.key, step.label, facts=facts), once))
-
+        entrants.append(Entrant(Measure("probe", step.key, step.label, facts=facts),
+                                partial(once, step)))  # fmt: skip
     for some, rounds in ((entrants[:3], 1), (entrants[3:], probe.rounds)):
-        keep = partial(_keep, session, part, checks)
-        part = part.with_(time_in_turn(some, rounds, session.log, keep))
-    return replace(part, checks=_all(checks))
-
-
-def _keep(
-    session: Session, part: Part, checks: dict[str, list[Check]], found: list[Measure]
-) -> None:
-    session.keep(part.with_(found, checks=_all(checks)))
-
-
-def _once(
-    session: Session, probe: Probe, folder: Path, step: Step, checks: dict[str, list[Check]]
-) -> Sample:
-    """A part, and the judgement of its first answer, each in a new process."""
-    told = _ask(session, probe, folder, step.do, **step.values)
-    kept = ("models", "passes", "gap", "accuracy")
-    facts = {key: told[key] for key in kept if key in told}
-    if step.weighed:
-        facts["peak_bytes"] = told["peak_bytes"] - probe.x_bytes
-    if step.judge and step.key not in checks:
-        judged = _ask(session, probe, folder, step.judge, **told)
-        checks[step.key] = [Check(*check) for check in judged.pop("checks")]
-        facts |= judged
-    return Sample(told["seconds"], facts=facts)
-
-
-def _all(checks: dict[str, list[Check]]) -> tuple[Check, ...]:
-    return tuple(check for some in checks.values() for check in some)
+        found = time_in_turn(some, rounds, session.log, lambda found: session.keep(checked(found)))
+        part = checked(found)
+    return part
 
 
 def _ask(session: Session, probe: Probe, folder: Path, do: str, **values: Any) -> dict[str, Any]:

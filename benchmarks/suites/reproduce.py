@@ -23,13 +23,10 @@ SEEDS = 8
 class Desk:
     """Runs a command as a child of a small process, whose own memory does not hide the child's."""
 
-    def __init__(self, arguments: list[str]) -> None:
-        self._words = [sys.executable, "-m", "onelayer", *arguments]
-
-    def run(self) -> dict[str, Any]:
+    def run(self, arguments: list[str]) -> dict[str, Any]:
         """Wall seconds and peak resident bytes of the largest child; results are thrown away."""
         with tempfile.TemporaryDirectory() as folder:
-            words = [*self._words, "--out", str(Path(folder) / "run")]
+            words = [sys.executable, "-m", "onelayer", *arguments, "--out", f"{folder}/run"]
             started = time.perf_counter()
             subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
             seconds = time.perf_counter() - started
@@ -42,34 +39,32 @@ def measure(session: Session) -> Part:
     part = session.part(command=f"onelayer {' '.join(arguments)}")
     if session.source != "cifar10":
         return part
-    with Process("onelayer reproduce", Desk, arguments, conditions=session.conditions) as worker:
-        worker.ask("run")
+    with Process("onelayer reproduce", Desk, conditions=session.conditions) as worker:
 
         def once() -> Sample:
-            told = worker.ask("run")
+            told = worker.ask("run", arguments=arguments)
             return Sample(told["seconds"], series={"peak": (float(told["peak"]),)})
 
+        once()
         entrant = Entrant(Measure("reproduce", ONELAYER, "onelayer"), once)
         return part.with_(time_in_turn([entrant], 1 if session.quick else 2, session.log))
 
 
 def render(part: Part, _: Path) -> list[str]:
-    return [
-        text
-        for m in part.measures
-        for text in (
+    shown = []
+    for m in part.measures:
+        seconds, peaks = spread_text(m.seconds, 1), [p / MEGABYTE for p in m.series["peak"]]
+        shown += [
             f"## `{part.facts['command']}`",
-            f"Whole process, data cached: {spread_text(m.seconds, 1)} s, "
-            f"n = {len(m.seconds)}; peak memory of the process, interpreter, libraries and "
-            f"data included, {spread_text([p / MEGABYTE for p in m.series['peak']], 0)} MB.",
-        )
-    ]
+            f"Whole process, data cached: {seconds} s, n = {len(m.seconds)}; peak memory of the "
+            f"process, interpreter, libraries and data included, {spread_text(peaks, 0)} MB.",
+        ]
+    return shown
 
 
 def _seconds(record: Record) -> float | None:
-    seconds = [s for m in record["reproduce"].measures for s in m.seconds] if (
-        "reproduce" in record) else []  # fmt: skip
-    return median(seconds) if seconds else None
+    measures = record["reproduce"].measures if "reproduce" in record else ()
+    return median(s for m in measures for s in m.seconds) if measures else None
 
 
 SUITE = Suite(

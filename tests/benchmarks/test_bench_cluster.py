@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 from benchmarks.harness.rounds import Session
 from benchmarks.suites.cluster import (
     Rank,
-    Shape,
     Workload,
     all_reduce_seconds,
     extrapolation,
-    pass_cost,
     run_ranks,
     smallest_batch,
     step_cost,
@@ -42,7 +40,7 @@ ranks_of = st.builds(
 @given(work=workloads, rank=ranks_of)
 def test_one_rank_alone_communicates_nothing(work: Workload, rank: Rank) -> None:
     assert step_cost(work, rank, 1).reduce == 0.0
-    assert pass_cost(work, rank, 1).communication == 0.0
+    assert step_cost(work, rank, 1, of_pass=True).communication == 0.0
 
 
 @given(work=workloads, rank=ranks_of, ranks=st.integers(2, 2048))
@@ -83,7 +81,7 @@ def test_the_extrapolation_has_a_line_for_every_cluster() -> None:
 
 
 def test_one_rank_times_its_steps_in_a_process_of_its_own(session: Session) -> None:
-    told = run_ranks(session, [None], [Shape(16, 8, 4, 2)])
+    told = run_ranks(session, shapes=[Workload(32, 8, 4, 16)])
     assert len(told["seconds"]) == 1
     assert told["seconds"][0] > 0
     assert told["message"] == 0.0
