@@ -1,6 +1,5 @@
 """Engines do the arithmetic of training; they know arrays only, and not each other."""
 
-from onelayer.data.rows import Rows
 from onelayer.engines.base import (
     AVERAGE,
     VELOCITY,
@@ -32,7 +31,6 @@ __all__ = [
     "Method",
     "Mixture",
     "Moments",
-    "Rows",
     "State",
     "Steps",
     "Trainer",

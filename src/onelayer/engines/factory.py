@@ -53,7 +53,19 @@ def make_engine(
     if threads is not None and threads < 1:
         raise SettingsError(f"threads must be 1 or above, but {threads} was given.")
     if name == "torch":
-        return _make_torch_engine(threads, device, precision, distributed=distributed)
+        try:
+            # Imported here, since PyTorch takes seconds and is an extra.
+            from onelayer.engines.torch import make_torch_engine
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            raise SettingsError(
+                "the engine torch needs PyTorch, which is not installed: pip install "
+                "'onelayer[torch]'."
+            ) from error
+        place = device or os.environ.get(DEVICE_VARIABLE, "auto")
+        made = make_torch_engine(threads, place, precision or "float32", distributed=distributed)
+        return made or NativeEngine(threads)
     if distributed:
         raise SettingsError(
             f"the engine {name} runs in one process; use the engine torch for several."
@@ -75,20 +87,3 @@ def make_engine(
         return ReferenceEngine()
     choices = ", ".join(ENGINE_NAMES)
     raise SettingsError(f"engine must be one of {choices}, but {name!r} was given.")
-
-
-def _make_torch_engine(
-    threads: int | None, device: str | None, precision: str | None, *, distributed: bool
-) -> Engine:
-    place = device or os.environ.get(DEVICE_VARIABLE, "auto")
-    try:
-        # Imported here, since PyTorch takes seconds and is an extra.
-        from onelayer.engines.torch import make_torch_engine
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise SettingsError(
-            "the engine torch needs PyTorch, which is not installed: pip install 'onelayer[torch]'."
-        ) from error
-    made = make_torch_engine(threads, place, precision or "float32", distributed=distributed)
-    return made or NativeEngine(threads)

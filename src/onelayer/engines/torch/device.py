@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 
 from onelayer.errors import SettingsError
 
-DEVICES = "auto, cpu, cuda, cuda:N or mps"
-
 # Converted rows that are on the device at one time. On the CPU they should stay in its cache; on a
 # GPU a large tile costs nothing, and a set that fits whole is converted once for all epochs.
 TILE_BYTES = {"cpu": 4 << 20, "mps": 256 << 20, "cuda": 512 << 20}
@@ -49,11 +47,14 @@ def find_device(name: str, local_rank: int = 0) -> Any:
     With "auto" and "cuda" each process of a machine gets a GPU of its own, by its local rank. A
     SettingsError says what to do where the device is not there.
     """
-    if name == "auto":
-        return _best(local_rank)
-    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]+)?", name):
-        raise SettingsError(f"device must be {DEVICES}, but {name!r} was given.")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", name):
+        raise SettingsError(
+            f"device must be auto, cpu, cuda, cuda:N or mps, but {name!r} was given."
+        )
     kind, _, number = name.partition(":")
+    if kind == "auto":
+        apples = torch.backends.mps.is_available()
+        kind = "cuda" if torch.cuda.is_available() else "mps" if apples else "cpu"
     if kind == "cuda":
         return torch.device("cuda", _checked_gpu(int(number) if number else local_rank, name))
     if kind == "mps" and not torch.backends.mps.is_available():
@@ -85,12 +86,6 @@ def describe_device(device: Any) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return str(device)
-
-
-def _best(local_rank: int) -> Any:
-    if torch.cuda.is_available():
-        return torch.device("cuda", _checked_gpu(local_rank, "auto"))
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def _checked_gpu(number: int, name: str) -> int:

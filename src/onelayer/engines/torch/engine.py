@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onelayer.data.rows import Rows
 from onelayer.engines.base import (
     Engine,
+    FixedScores,
     FullGradient,
     Judgement,
     Method,
@@ -29,7 +30,7 @@ from onelayer.engines.torch.device import (
     storable_bytes,
     wide,
 )
-from onelayer.engines.torch.distributed import Ranks
+from onelayer.engines.torch.distributed import Ranks, join_cluster
 from onelayer.engines.torch.rows import TYPES, Machine, Tile, tiles, width_of
 from onelayer.engines.torch.trainer import TorchTrainer
 from onelayer.errors import SettingsError
@@ -43,89 +44,77 @@ CURVATURE_PRODUCTS = {"cpu": 2e8, "cuda": 2e12}
 KEPT_BYTES, KEPT_SHARE = 128 << 20, 0.5
 
 
-class TorchScores:
-    """Scores W x of all rows; see `onelayer.engines.base.FixedScores`."""
+class TorchScores(FixedScores):
+    """Scores W x of all rows, on the device."""
 
     def __init__(self, rows: Rows, W: NDArray[np.floating], machine: Machine) -> None:
-        self._rows, self._machine = rows, machine
-        self._K, self._D = W.shape
-        self._dtype = TYPES[W.dtype.name]
+        self._rows, self._machine, (self._K, self._D) = rows, machine, W.shape
+        self._dtype, self._on = TYPES[W.dtype.name], machine.device
         self._W = machine.factor(Weights(W[None], np.zeros((1, self._K), W.dtype)))
         start, stop = machine.ranks.part(0, rows.count)
-        room = (
-            KEPT_BYTES
-            if machine.device.type == "cpu"
-            else KEPT_SHARE * storable_bytes(machine.device)
-        )
+        on_cpu = self._on.type == "cpu"
+        room = KEPT_BYTES if on_cpu else KEPT_SHARE * storable_bytes(self._on)
         self._keeps = (stop - start) * self._K * self._dtype.itemsize <= room
         self._kept: list[tuple[Tile, Any]] = []
 
     def moments(self, b: Float64) -> Moments:
-        K, kind = self._K, torch.float64
-        products = CURVATURE_PRODUCTS[self._machine.device.type]
-        stride = max(1, int(self._rows.count * K * K / products))
-        sums = torch.zeros(2 + K + K * K, dtype=kind, device=self._machine.device)
-        loss, seen, means, hessian = sums[0], sums[1], sums[2 : 2 + K], sums[2 + K :].view(K, K)
-        with self._at_work():
-            for tile, S in self._scores(keep=True):
-                logs = self._logs(S, b)
-                own = logs.gather(1, tile.y[:, None])[:, 0]
-                loss -= _weighed(own, tile).sum()
-                P = logs.exp_()
-                Q = P if tile.weights is None else P * tile.weights[:, None].to(kind)
-                means += Q.sum(0)
-                some = slice(-tile.place.start % stride, None, stride)
-                hessian += Q[some].sum(0).diag() - P[some].T @ Q[some]
-                seen += float(len(P[some])) if tile.weights is None else tile.weights[some].sum()
-        (total,) = self._machine.ranks.sums(sums.cpu().numpy())
-        mass, curvature = self._rows.mass, total[2 + K :].reshape(K, K)
-        return Moments(float(total[0] / mass), total[2 : 2 + K] / mass, curvature / total[1])
+        K = self._K
+        stride = max(1, int(self._rows.count * K * K / CURVATURE_PRODUCTS[self._on.type]))
+
+        def of_tile(tile: Tile, S: Any) -> list[Any]:
+            logs = torch.log_softmax(S, 1)
+            losses, P = -logs.gather(1, tile.y[:, None])[:, 0], logs.exp_()
+            Q = _weighed(P, tile)
+            some = slice(-tile.place.start % stride, None, stride)
+            hessian = Q[some].sum(0).diag() - P[some].T @ Q[some]
+            seen = _weighed(torch.ones_like(losses), tile)[some]
+            return [_weighed(losses, tile).sum(), seen.sum(), Q.sum(0), hessian]
+
+        sums = self._sums(b, of_tile, 2 + K + K * K, keep=True)
+        loss, means = sums[0] / self._rows.mass, sums[2 : 2 + K] / self._rows.mass
+        return Moments(float(loss), means, sums[2 + K :].reshape(K, K) / sums[1])
 
     def gradient(self, b: Float64, mixture: Mixture) -> tuple[Float64, float]:
-        kind = torch.float64
-        G = torch.zeros((self._K, self._W.shape[1]), dtype=kind, device=self._machine.device)
-        divergence = torch.zeros((), dtype=kind, device=self._machine.device)
-        q = on_device(mixture.q, self._machine.device, kind)
-        with self._at_work():
-            for tile, S in self._scores(keep=False):
-                logs = self._logs(S, b)
-                P = logs.exp()
-                if mixture.t > 0.0:
-                    P = (1.0 - mixture.t) * P + mixture.t * q
-                    terms = torch.where(P > 0.0, P * (P.log() - logs), 0.0).sum(1)
-                    divergence += _weighed(terms, tile).sum()
-                own = tile.y[:, None]
-                P.scatter_add_(1, own, P.new_full((), -1.0).expand(own.shape))
-                if tile.weights is not None:
-                    P *= tile.weights[:, None]
-                G += P.T @ tile.X.to(kind)
-        sums = self._machine.ranks.sums(G[:, : self._D].cpu().numpy(), divergence.cpu().numpy())
-        mass = self._rows.mass
-        return sums[0] / mass, max(float(sums[1]) / mass, 0.0)
+        q = on_device(mixture.q, self._on, torch.float64)
+
+        def of_tile(tile: Tile, S: Any) -> list[Any]:
+            logs, divergence = torch.log_softmax(S, 1), S.new_zeros(())
+            P = logs.exp()
+            if mixture.t > 0.0:
+                P = (1.0 - mixture.t) * P + mixture.t * q
+                terms = torch.where(P > 0.0, P * (P.log() - logs), 0.0).sum(1)
+                divergence = _weighed(terms, tile).sum()
+            own = tile.y[:, None]
+            P.scatter_add_(1, own, P.new_full((), -1.0).expand(own.shape))
+            return [divergence, _weighed(P, tile).T @ tile.X[:, : self._D].to(P.dtype)]
+
+        sums = self._sums(b, of_tile, 1 + self._K * self._D) / self._rows.mass
+        return sums[1:].reshape(self._K, self._D), max(float(sums[0]), 0.0)
 
     def judge(self, b: Float64) -> Judgement:
-        sums = torch.zeros(3, dtype=torch.float64, device=self._machine.device)
-        bias = on_device(b, self._machine.device, torch.float64)
-        with self._at_work():
-            for tile, S in self._scores(keep=False):
-                shifted = S.to(torch.float64) + bias
-                own = shifted.gather(1, tile.y[:, None])[:, 0]
-                losses = torch.logsumexp(shifted, 1) - own
-                right = (shifted.argmax(1) == tile.y).to(torch.float64)
-                for place, values in enumerate((losses, losses**2, right)):
-                    sums[place] += _weighed(values, tile).sum()
-        (total,) = self._machine.ranks.sums(sums.cpu().numpy())
-        return Judgement(*(float(one) for one in total / self._rows.mass))
+        def of_tile(tile: Tile, S: Any) -> list[Any]:
+            losses = torch.logsumexp(S, 1) - S.gather(1, tile.y[:, None])[:, 0]
+            right = (S.argmax(1) == tile.y).to(S.dtype)
+            return [_weighed(values, tile).sum() for values in (losses, losses**2, right)]
 
-    def _at_work(self) -> Any:
-        return self._machine.at_work(self._rows.count * self._W.numel())
+        return Judgement(*map(float, self._sums(b, of_tile, 3) / self._rows.mass))
 
-    def _logs(self, S: Any, b: Float64) -> Any:
-        """Log-probabilities in float64, shape (n, K)."""
-        return torch.log_softmax(S.to(torch.float64) + on_device(b, S.device, torch.float64), 1)
+    def _sums(
+        self, b: Float64, of_tile: Callable[[Tile, Any], list[Any]], count: int, keep: bool = False
+    ) -> Float64:
+        """Sums over all rows of what `of_tile` makes of a tile and its scores with bias b.
 
-    def _scores(self, *, keep: bool) -> Iterator[tuple[Tile, Any]]:
-        """Tiles with their scores; with `keep` without features where the scores are kept."""
+        With `keep` tiles have no features where the scores are kept.
+        """
+        total = torch.zeros(count, dtype=torch.float64, device=self._on)
+        bias = on_device(b, self._on, torch.float64)
+        with self._machine.at_work(self._rows.count * self._W.numel()):
+            for tile, S in self._scores(keep):
+                parts = of_tile(tile, S.to(torch.float64) + bias)
+                total += torch.cat([part.reshape(-1) for part in parts])
+        return self._machine.ranks.sums(total.cpu().numpy())[0]
+
+    def _scores(self, keep: bool) -> Iterator[tuple[Tile, Any]]:
         if keep and self._kept:
             yield from self._kept
             return
@@ -133,7 +122,7 @@ class TorchScores:
         for tile in tiles(self._rows, self._dtype, self._K, self._machine):
             S = self._machine.products.multiply(tile.X, self._W.T)
             if keep and self._keeps:
-                made.append((Tile(tile.place, None, tile.y, tile.weights), S))
+                made.append((tile._replace(X=None), S))
             yield tile, S
         self._kept = made
 
@@ -142,8 +131,8 @@ def _weighed(values: Any, tile: Tile) -> Any:
     """Values of rows times the rows' weights; zero where the weight is, even of an infinity."""
     if tile.weights is None:
         return values
-    weights = tile.weights.to(values.dtype)
-    return torch.where(weights > 0.0, weights * values, torch.zeros_like(values))
+    weights = tile.weights.to(values.dtype).view(-1, *[1] * (values.ndim - 1))
+    return torch.where(weights > 0.0, weights * values, 0.0)
 
 
 class TorchEngine(Engine):
@@ -246,7 +235,7 @@ def make_torch_engine(
 
     None where device is "auto", there is no GPU and one process alone: others are faster there.
     """
-    found = find_device(device, local_rank() if distributed else 0)
+    found, ranks = find_device(device, local_rank() if distributed else 0), Ranks()
     if found.type == "cpu" and device == "auto" and not distributed:
         if Products(precision, found).precision != "float32":
             raise SettingsError(
@@ -256,17 +245,10 @@ def make_torch_engine(
         return None
     if threads is not None:
         torch.set_num_threads(threads)
-    return TorchEngine(found, precision, _join(found) if distributed else None)
-
-
-def _join(device: Any) -> Ranks:
-    if device.type == "mps":
+    if distributed and found.type == "mps":
         raise SettingsError(
             "processes share rows on NVIDIA GPUs or CPUs, but the device is mps; take --device cpu."
         )
-    if processes() == 1:
-        return Ranks()
-    # Imported here, since one process alone has no use for it.
-    from onelayer.engines.torch.distributed import join_cluster
-
-    return join_cluster(device)
+    if distributed and processes() > 1:
+        ranks = join_cluster(found)
+    return TorchEngine(found, precision, ranks)

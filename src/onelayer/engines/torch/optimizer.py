@@ -2,16 +2,10 @@
 
     S = X̃ W̃ᵀ                    (n, R·K)
     Γ = R̃ᵀ X̃ + 2λ W             R̃ = (w/B) ∂loss/∂s
-    V ← μ V + Γ
-    W̃ ← W̃ − η V, or W̃ ← W̃ − η (Γ + μ V)
-    A ← A + α (W̃ − A)
 
-    softmax     −Σ t log p            ∂/∂s = p − t            t = (1 − ε) onehot(y) + ε/K
-    K-sigmoid   (1/K) Σ [log(1 + eˢ) − t s]                   (σ(s) − t) / K
-
-W̃ is W with b as a last feature. Where no step needs a slot, η is put into R̃, and λ into a factor
-1 − 2ηλ of W, so that a step is three kernels beside the two products. Shape letters: n rows, R
-runs, K classes.
+The losses are those of `onelayer.objective.loss`, the steps those of `onelayer.engines.base`, on W̃,
+which is W with b as a last feature. Where no step needs a slot, η is put into R̃, and λ into a
+factor 1 − 2ηλ of W, so that a step is three kernels beside the two products.
 """
 
 from __future__ import annotations
@@ -39,10 +33,7 @@ class Losses:
         self._any_sigmoid = bool(method.sigmoid.any())
 
     def write_targets(self, out: Any, y: Any, factors: Any) -> None:
-        """Write −c t to `out` (n, R, K), for class indices y (n,) and factors c (n, R).
-
-        A residual starts from these targets.
-        """
+        """Write −c t to `out` (n, R, K), for class indices y (n,) and factors c (n, R)."""
         out.copy_((factors * (self._smoothing / -self._K))[:, :, None].expand_as(out))
         own = (factors * (self._smoothing - 1.0))[:, :, None]
         out.scatter_add_(2, y[:, None, None].expand_as(own), own)
@@ -71,13 +62,9 @@ class Losses:
 
 
 class Batch(NamedTuple):
-    """Rows of one batch, or of a part of it, on the device.
+    """Rows of one batch, or of a part of it: X̃ (n, width), −c t (n, R, K) and c (n, R).
 
-    Attributes:
-        X: features and a 1, shape (n, width).
-        targets: −c t, shape (n, R, K).
-        factors: c, shape (n, R): the row's weight over the batch's size, times η where there is
-            no momentum.
+    c is the row's weight over the batch's size, times η where steps are plain.
     """
 
     X: Any
@@ -127,7 +114,7 @@ class Descent:
         return [self.W, *self._slots.values()]
 
     def state(self) -> State:
-        """A copy of where the runs stand."""
+        """A copy of the state."""
         slots = {n: part(slot, self.runs, self.features) for n, slot in self._slots.items()}
         return State(part(self.W, self.runs, self.features), slots)
 
