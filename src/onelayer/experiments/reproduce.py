@@ -33,15 +33,7 @@ BATCH_SIZE = 100
 
 @dataclass(frozen=True)
 class Experiment:
-    """One row of the report's table.
-
-    Attributes:
-        key: short name for the command line.
-        l2: λ.
-        learning_rate: η.
-        train_accuracy: as reported, a fraction.
-        test_accuracy: as reported, a fraction.
-    """
+    """One row of the report's table; its key is its name on the command line."""
 
     key: str
     l2: float
@@ -50,14 +42,10 @@ class Experiment:
     test_accuracy: float
 
     @property
-    def name(self) -> str:
-        """The setting's name in tables and charts, as `Run` makes it."""
-        return Run(learning_rate=self.learning_rate, l2=self.l2).name
-
-    @property
     def reported(self) -> ReportedFigures:
-        """The reported accuracies under the setting's name."""
-        return ReportedFigures(self.name, self.train_accuracy, self.test_accuracy)
+        """The reported accuracies under the setting's name, as `Run` makes it."""
+        name = Run(learning_rate=self.learning_rate, l2=self.l2).name
+        return ReportedFigures(name, self.train_accuracy, self.test_accuracy)
 
 
 EXPERIMENTS = (
