@@ -19,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
+from onelayer.data.dataset import data_card, training_rows
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import fit_scaling
 from onelayer.data.split import stratified_folds
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, streaming
 from onelayer.errors import SettingsError, require_number, require_whole
+from onelayer.files.provenance import describe_environment
 from onelayer.model.model import Model
 from onelayer.objective.loss import GeneralisedCrossEntropy, targets
 from onelayer.objective.penalty import Penalty
@@ -184,26 +186,19 @@ def fit_best_linear(
         >>> model.W.shape
         (10, 64)
     """
-    dataset = data.train if isinstance(data, Splits) else data
-    recipe = recipe or Recipe()
+    dataset, recipe, engine = training_rows(data), recipe or Recipe(), streaming(engine)
     recipe.check(dataset)
     require_whole("seed", seed, 0)
     scaling = fit_scaling("unit", dataset.X, dataset.max_value)
     problem = _Problem(recipe, seed, rows_of(dataset, scaling), dataset.image_shape)
-    preconditioner = fit_preconditioner(streaming(engine), problem.sample(), dataset.classes)
+    preconditioner = fit_preconditioner(engine, problem.sample(), dataset.classes)
     centred = replace(problem.rows, offset=problem.rows.offset - preconditioner.mean)
     start = np.zeros((dataset.classes, dataset.features + 1))
     theta = replace(problem, rows=centred).descend(start, preconditioner, on_progress)
-    return Model(
-        W=theta[:, :-1].astype(np.float32),
-        b=theta[:, -1] - theta[:, :-1] @ preconditioner.mean,
-        scaling=scaling,
-        class_names=dataset.class_names,
-        image_shape=dataset.image_shape,
-        feature_names=dataset.feature_names,
-        settings={"made_by": "best-linear", "seed": seed, "train_rows": dataset.rows}
-        | asdict(recipe),
-    )
+    W, b = theta[:, :-1].astype(np.float32), theta[:, -1] - theta[:, :-1] @ preconditioner.mean
+    settings = {"made_by": "best-linear", "seed": seed} | asdict(recipe)
+    environment = describe_environment() | engine.describe()
+    return Model.of_data(W, b, scaling, data_card(data), environment, settings, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -326,7 +321,7 @@ def compare_recipes(
         >>> plain.accuracies.shape
         (2,)
     """
-    dataset = data.train if isinstance(data, Splits) else data
+    dataset = training_rows(data)
     if not recipes:
         raise SettingsError("compare_recipes needs at least one recipe.")
     for recipe in recipes:
