@@ -159,7 +159,7 @@ def test_the_reported_figures_are_those_of_the_experiments(page: Path) -> None:
     for e in EXPERIMENTS:
         start = rf"^\| {e.l2:g} \| {e.learning_rate:g} \| {100 * e.train_accuracy:.2f} \| "
         end = rf" \| {100 * e.test_accuracy:.2f} \| "
-        assert re.search(start + r"[^|]+" + end, text, flags=re.MULTILINE), e.name
+        assert re.search(start + r"[^|]+" + end, text, flags=re.MULTILINE), e.reported.name
 
 
 def test_the_page_of_the_experiments_has_the_measured_figures_of_the_readme() -> None:
