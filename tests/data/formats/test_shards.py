@@ -266,7 +266,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "of another kind": (
         lambda folder: _parquet(lists)(folder / "other", X, Y),
-        r"holds files of several formats, such as other.parquet and part-0.npy; .* pattern",
+        r"names .npy, .parquet files, .* one of the formats .*; name them by a pattern",
     ),
     "missing rows": (
         lambda folder: (folder / "part-1.npy").unlink(),

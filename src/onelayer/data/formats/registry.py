@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,10 @@ from onelayer.data.formats.images import read_images
 from onelayer.data.formats.tables import ArrowFile, CsvFile, ParquetFile
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
-from onelayer.data.streaming import Shard, ShardedRows, StoredRows
+from onelayer.data.streaming import Shard, ShardedRows
 from onelayer.errors import DataError, SettingsError
+
+T = TypeVar("T")
 
 # Loading and splitting rows takes up to three times their bytes.
 MEMORY_FRACTION = 0.25
@@ -99,7 +101,10 @@ def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Ta
         where = str(Path(labels).expanduser())
         files = _files_of(Path(where))
     table = _read_rows(path, ColumnSpec(elsewhere=True, option=option), options, files)
-    found = _read_labels(files) if files else np.asarray(labels)
+    found = np.asarray(labels)
+    if files:
+        parts = [_by_suffix(file, LABELS, " for labels")(file) for file in files]
+        found = parts[0] if len(parts) == 1 else np.concatenate([np.atleast_1d(p) for p in parts])
     if found.ndim and len(found) != len(table.X):
         raise DataError(
             f"{where} must hold one label for each of the {len(table.X)} rows of {path}, but it "
@@ -133,131 +138,91 @@ def names_file(labels: Any) -> bool:
 
 def holds_shards(folder: Path) -> bool:
     """Whether files of a format that can stay on disk lie in a folder itself."""
-    return bool(_in_folder(folder))
+    return _files_of(folder) != [folder]
+
+
+def _files_of(named: Path) -> list[Path]:
+    """The files that match a pattern, or that lie in a folder, by name; else the path itself."""
+    if is_pattern(named):
+        names = sorted(n for n in glob.glob(str(named), recursive=True) if os.path.isfile(n))
+        if not names:
+            raise DataError(f"no file matches {named}; name a folder or a pattern that matches.")
+        return [Path(name) for name in names]
+    files = list_folder(named) if os.path.isdir(named) else []
+    return [f for f in files if f.suffix.lower() in STREAMED and f.is_file()] or [named]
 
 
 def _read_rows(
     path: Path, spec: ColumnSpec, options: ReadOptions, label_files: Sequence[Path] = ()
 ) -> Table:
     """The rows of a file, a folder or a pattern, in memory or left in their files."""
-    files = _find_shards(path, label_files)
-    if files:
-        table = _open_shards(files, path, spec, options.log)
-        X = cast(StoredRows, table.X)
-        return table if _stay_in_files(X, len(files), options) else replace(table, X=X[:])
-    # A line is said once, though a file may be opened both to be streamed and to be loaded.
-    opened = _open(path, spec, cache(options.log))
-    if options.stream and not opened.streams:
+    labels = {file.resolve() for file in label_files}
+    files = [file for file in _files_of(path) if file == path or file.resolve() not in labels]
+    several = path not in files
+    if not files:
+        raise DataError(f"{path} names no rows but files of labels; name the rows.")
+    kinds = [_by_suffix(file, FORMATS, "") for file in files]
+    if several and not (kinds[0].streams and len(set(kinds)) == 1):
+        raise DataError(
+            f"{path} names {', '.join(sorted({file.suffix for file in files}))} files, but several "
+            f"files are rows where all are of one of the formats {', '.join(STREAMED)}; name them "
+            "by a pattern such as '*.npy'."
+        )
+    if options.stream and not kinds[0].streams:
         raise SettingsError(
             f"stream (--stream) is for {', '.join(STREAMED)}, but {path} is none of them; leave it "
             "out, or convert the file."
         )
+    # A line is said once: of several files, and of one that is opened to stream and then loaded.
+    logs: list[Log] = [cache(options.log), *[lambda line: None] * (len(files) - 1)]
+    opened = [kind(file, spec, log) for kind, file, log in zip(kinds, files, logs, strict=True)]
     # By its size alone a file may hold too many rows for memory, or not.
-    large = path.stat().st_size > MEMORY_FRACTION * available_memory() / _MAX_COMPRESSION
-    if options.stream or (options.stream is None and large):
-        shard = opened.shard()
-        if shard is not None:
-            table = _in_files([shard], str(path))
-            if _stay_in_files(cast(StoredRows, table.X), 1, options):
+    most = MEMORY_FRACTION * available_memory() / _MAX_COMPRESSION
+    large = several or (kinds[0].streams and path.stat().st_size > most)
+    if options.stream or (options.stream is None and large) or several:
+        shards = [shard for file in opened if (shard := file.shard()) is not None]
+        if len(shards) == len(files):
+            table = _in_files(shards, str(path))
+            # What is classified is read once.
+            if spec.any_shape or _stay_in_files(table.X, len(files), options):
                 return table
-    return opened.table()
+            return replace(table, X=table.X[:]) if several else opened[0].table()
+        if several:
+            raise DataError(f"{path}: each of several files must hold rows of features, (N, D).")
+    return opened[0].table()
 
 
-def _find_shards(named: Path, label_files: Sequence[Path]) -> list[Path]:
-    """The files with rows, but those of labels, that a folder or a pattern stands for, by name."""
-    files = list[Path]()
-    if is_pattern(named):
-        files = _files_of(named)
-    elif os.path.isdir(named):
-        files = _in_folder(named)
-    labels = {path.resolve() for path in label_files}
-    files = [path for path in files if path.resolve() not in labels]
-    for path in files:
-        if path.suffix.lower() not in STREAMED:
-            raise DataError(
-                f"{path} cannot be one of several files, which are {', '.join(STREAMED)}; name a "
-                "pattern that leaves it out."
-            )
-        if FORMATS[path.suffix.lower()] is not FORMATS[files[0].suffix.lower()]:
-            raise DataError(
-                f"{named} holds files of several formats, such as {files[0].name} and {path.name}; "
-                "name one format by a pattern such as '*.npy'."
-            )
-    return files
-
-
-def _open_shards(files: Sequence[Path], named: Path, spec: ColumnSpec, log: Log) -> Table:
-    """Files of one format as rows that stay in them, one file after another."""
-    shards: list[Shard] = []
-    for path in files:
-        # Ignored columns are the same in all files.
-        shard = _open(path, spec, log if not shards else lambda line: None).shard()
-        if shard is None:
-            raise DataError(
-                f"{path} must hold rows of features, (N, D), to be one of several files."
-            )
-        shards.append(shard)
-        ours, first = (f"{one.features} {one.dtype} features" for one in (shard, shards[0]))
-        if ours != first:
-            raise DataError(
-                f"{path} has rows of {ours} where {files[0]} has {first}; give every file rows of "
-                "one width and type."
-            )
-        check_columns(str(path), shard.feature_names, str(files[0]), shards[0].feature_names)
-    return _in_files(shards, str(named))
-
-
-def _open(path: Path, spec: ColumnSpec, log: Log) -> RowsFile:
-    if not os.path.exists(path):
+def _by_suffix(path: Path, known: Mapping[str, T], what: str) -> T:
+    """What is known for a file's suffix."""
+    suffix = path.suffix.lower()
+    if not os.path.exists(path) and known is FORMATS:
         raise DataError(f"no such file or folder: {path}.")
-    if path.suffix.lower() not in FORMATS:
+    if suffix not in known:
         raise DataError(
-            f"unsupported file type {path.suffix or '(no suffix)'}: {path}; supported: "
-            f"{', '.join(FORMATS)}, and folders of pictures."
+            f"unsupported file type {path.suffix or '(no suffix)'}{what}: {path}; supported: "
+            f"{', '.join(known)}{'' if what else ', and folders of pictures'}."
         )
-    return FORMATS[path.suffix.lower()](path, spec, log)
+    return known[suffix]
 
 
 def _in_files(shards: Sequence[Shard], where: str) -> Table:
+    """The rows of files, which stay in them, one file after another."""
     first, found = shards[0], [shard.labels for shard in shards if shard.labels is not None]
-    return Table(
-        cast(NDArray[Any], ShardedRows([replace(s, labels=None) for s in shards], where)),
-        np.concatenate(found) if found else None,
-        where,
-        f"labels of {where}",
-        first.feature_names,
-        max_value=first.max_value,
-    )
-
-
-def _read_labels(files: Sequence[Path]) -> NDArray[Any]:
-    found = []
-    for path in files:
-        if path.suffix.lower() not in LABELS:
+    for shard in shards:
+        ours, theirs = (f"{one.features} {one.dtype} features" for one in (shard, first))
+        if ours != theirs:
             raise DataError(
-                f"unsupported file type {path.suffix or '(no suffix)'} for labels: {path}; "
-                f"supported: {', '.join(LABELS)}."
+                f"{shard.path} has rows of {ours} where {first.path} has {theirs}; give every file "
+                "rows of one width and type."
             )
-        found.append(LABELS[path.suffix.lower()](path))
-    return found[0] if len(found) == 1 else np.concatenate([np.atleast_1d(one) for one in found])
+        check_columns(str(shard.path), shard.feature_names, str(first.path), first.feature_names)
+    X: Any = ShardedRows([replace(shard, labels=None) for shard in shards], where)
+    labels = np.concatenate(found) if found else None
+    names, top = first.feature_names, first.max_value
+    return Table(X, labels, where, f"labels of {where}", names, max_value=top)
 
 
-def _files_of(named: Path) -> list[Path]:
-    """The file itself, or those that match a pattern, in the order of their names as text."""
-    if not is_pattern(named):
-        return [named]
-    found = sorted(name for name in glob.glob(str(named), recursive=True) if os.path.isfile(name))
-    if not found:
-        raise DataError(f"no file matches {named}; name a folder or a pattern that matches some.")
-    return [Path(name) for name in found]
-
-
-def _in_folder(folder: Path) -> list[Path]:
-    files = (path for path in list_folder(folder) if path.suffix.lower() in STREAMED)
-    return [path for path in files if path.is_file()]
-
-
-def _stay_in_files(X: StoredRows, files: int, options: ReadOptions) -> bool:
+def _stay_in_files(X: Any, files: int, options: ReadOptions) -> bool:
     """Whether rows are read as they are needed, and not once into memory."""
     left = available_memory()
     stay = X.nbytes > MEMORY_FRACTION * left if options.stream is None else options.stream
