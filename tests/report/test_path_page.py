@@ -153,7 +153,9 @@ def test_the_axis_is_logarithmic_and_says_which_way_shrinks() -> None:
     assert axes
     assert all(axis["scale"]["type"] == "log" for axis in axes)
     assert all("larger shrinks W more →" in axis["title"] for axis in axes)
+    assert l2_axis([1.0, 0.1, 0.01]).ticks == (0.01, 0.1, 1.0)
     assert l2_axis([0.5]).ticks == (0.5,)
+    assert l2_axis([0.5, 0.0]).place(0.0) < 0.5
     assert l2_axis([0.3, 0.2]).ticks == (0.2, 0.3)
 
 

@@ -149,14 +149,7 @@ MARGIN, LEAST_MARGIN = 0.03, 1.15
 
 
 def l2_axis(l2s: Iterable[float], title: str = "λ, log scale: larger shrinks W more →") -> Axis:
-    """Lay out a logarithmic axis for some values of λ, at least one, each ≥ 0.
-
-    Example:
-        >>> l2_axis([1.0, 0.1, 0.01]).ticks
-        (0.01, 0.1, 1.0)
-        >>> l2_axis([0.5, 0.0]).place(0.0) < 0.5
-        True
-    """
+    """Lay out a logarithmic axis for some values of λ, at least one, each ≥ 0."""
     values = set(l2s)
     positive = sorted(l2 for l2 in values if l2 > 0.0) or [1.0]
     smallest, largest = positive[0], positive[-1]
@@ -248,7 +241,6 @@ def line_chart(
     extra += [Key(RUNS, "each run")] if with_runs else []
     hidden = () if show_runs or bars or not with_runs else (RUNS,)
     points = points or len({value for curve in curves for value in curve.x}) < 3
-    lines = _Lines(x, y, curves, marks, bars, points, joined, zoom)
     if bars:
         runs, extra = {}, []
     return Chart(
@@ -257,7 +249,7 @@ def line_chart(
         heading=heading,
         description=_describe(title, x, curves, marks),
         spec=_spec(
-            lines.layers(),
+            _line_layers(x, y, curves, bars=bars, points=points, joined=joined, zoom=zoom),
             _line_tables(x, curves, marks, with_runs),
             {"hidden": hidden, "tips": [x.title.partition(",")[0], *(c.label for c in curves)]},
             (PAPER_WIDTH, PAPER_HEIGHT),
@@ -337,7 +329,9 @@ TOOLTIP: Spec = {"value": {"expr": "[tips, (datum.datum || datum).t]"}}
 
 DASHED: Spec = {"strokeDash": [6, 4], "strokeWidth": 1.6}
 
-WORDS: Spec = {"type": "text", "fontSize": SMALLEST, "baseline": "bottom"}
+WORDS: Spec = {"type": "text", "fontSize": SMALLEST, "baseline": "bottom", "dx": -4, "dy": -5}
+
+DOT: Spec = {"type": "point", "filled": True, "opacity": 1}
 
 # A page must scroll under a finger or a wheel: only a mouse drags, and a wheel zooms with a key
 # held down (which is what pinching a touchpad sends).
@@ -353,98 +347,75 @@ ZOOM: Spec = {
 }
 
 
-@dataclass(frozen=True)
-class _Lines:
-    """How the tables of a line chart are drawn."""
+def _line_layers(
+    x: Axis,
+    y: Axis,
+    curves: Sequence[Curve],
+    *,
+    bars: bool,
+    points: bool,
+    joined: bool,
+    zoom: bool,
+) -> list[Spec]:
+    """How the tables are drawn, in this order; the pointer's layer comes last."""
 
-    x: Axis
-    y: Axis
-    curves: Sequence[Curve]
-    marks: Marks
-    bars: bool
-    points: bool
-    joined: bool
-    zoom: bool
+    def height(field: str) -> Spec:
+        return {"y": y.channel(field, padding=10 if points or y.log else 0)}
 
-    def layers(self) -> list[Spec]:
-        """In the order of drawing; the pointer's comes last."""
-        x, mean, level = {"x": self.x.channel("x")}, self._y("m"), self._y("v")
-        around = self._y("l") | {"y2": {"field": "h"}}
-        # A level of no series has its mark's own colour.
-        colored = level | {"color": {"condition": {"test": "isValid(datum.c)"} | self._series({})}}
-        words = WORDS | {"align": "right", "dx": -4, "dy": -4}
-        at_end = {"text": {"field": "w"}, "x": {"value": "width"}}
-        top = {"text": {"value": "chosen"}, "y": {"value": 0}}
-        run: Spec = {"type": "line", "strokeOpacity": 0.55, "strokeWidth": 0.8}
-        if self.bars:
-            run = {"type": "point", "filled": True, "size": 16, "opacity": 0.5}
-        alone = f"indexof(hidden, '{RUNS}') < 0 && indexof(hidden, 'run ' + datum.s) < 0"
-        ring = {"type": "point", "size": 190, "strokeWidth": 2, "filled": False}
-        return [
-            _layer("stripes", {"type": "rect", "opacity": 0.22, "fill": "gray"}, around),
-            _layer("levels", {"type": "rule"} | DASHED, colored, HIDES),
-            _layer("levels", words, colored | at_end, HIDES),
-            _layer("diagonal", {"type": "line", "color": "gray"} | DASHED, x | mean),
-            *self._ranges(around),
-            _layer("chosen", {"type": "rule", "strokeWidth": 1.6}, x),
-            _layer("chosen", WORDS | {"dy": -6, "fontWeight": "bold"}, x | top),
-            self._curve("runs", run, level | {"detail": {"field": "s", "type": "nominal"}}, alone),
-            *self._means(mean),
-            self._curve("rings", ring, mean),
-            self._pointer(),
-        ]
-
-    def _y(self, field: str) -> Spec:
-        return {"y": self.y.channel(field, padding=10 if self.points or self.y.log else 0)}
-
-    def _series(self, scale: Spec) -> Spec:
-        return _series(len(self.curves), scale)
-
-    def _curve(self, table: str, mark: Spec, encoding: Spec, *shown: str) -> Spec:
+    def curve(table: str, mark: Spec, encoding: Spec, *shown: str) -> Spec:
         """Marks of curves, which can be hidden, and zoomed within the axes."""
-        place = {"x": self.x.channel("x"), "color": self._series({})}
-        return _layer(table, mark | {"clip": self.zoom}, place | encoding, HIDES, *shown)
+        return _layer(table, mark | {"clip": zoom}, across | color | encoding, HIDES, *shown)
 
-    def _ranges(self, around: Spec) -> list[Spec]:
-        """A band along each curve, or a bar at each x; at λ = 0, which no line reaches, a bar."""
-        if not any(curve.low for curve in self.curves):
-            return []
-        along: Spec = {"type": "area", "fillOpacity": 0.2}
-        apart: Spec = {"type": "rule", "strokeWidth": 6, "opacity": 0.3}
-        if self.bars:
-            along = apart = {"type": "rule", "strokeWidth": 2}
-        shown = f"indexof(hidden, '{BAND}') < 0"
-        layers = [self._curve("means", along, around, shown, "!datum.apart")]
-        if self.x.zero:
-            layers.append(self._curve("means", apart, around, shown, "datum.apart"))
-        return layers
+    count = len(curves)
+    across, color = {"x": x.channel("x")}, {"color": _series(count, {})}
+    mean, level = height("m"), height("v")
+    around = height("l") | {"y2": {"field": "h"}}
+    # A level of no series has its mark's own colour.
+    level_color = {"color": {"condition": {"test": "isValid(datum.c)"} | color["color"]}}
+    at_end = {"text": {"field": "w"}, "x": {"value": "width"}}
+    top = {"text": {"value": "chosen"}, "y": {"value": 0}}
+    band: Spec = {"type": "area", "fillOpacity": 0.2}
+    apart: Spec = {"type": "rule", "strokeWidth": 6, "opacity": 0.3}  # no line reaches λ = 0
+    run: Spec = {"type": "line", "strokeOpacity": 0.55, "strokeWidth": 0.8}
+    if bars:
+        band = apart = {"type": "rule", "strokeWidth": 2}
+        run = {"type": "point", "filled": True, "size": 16, "opacity": 0.5}
+    shown = f"indexof(hidden, '{BAND}') < 0"
+    alone = f"indexof(hidden, '{RUNS}') < 0 && indexof(hidden, 'run ' + datum.s) < 0"
+    layers = [
+        _layer("stripes", {"type": "rect", "opacity": 0.22, "fill": "gray"}, around),
+        _layer("levels", {"type": "rule"} | DASHED, level | level_color, HIDES),
+        _layer("levels", WORDS | {"align": "right"}, level | level_color | at_end, HIDES),
+        _layer("diagonal", {"type": "line", "color": "gray"} | DASHED, across | mean),
+    ]
+    if any(one.low for one in curves):
+        layers.append(curve("means", band, around, shown, "!datum.apart"))
+        layers += [curve("means", apart, around, shown, "datum.apart")] if x.zero else []
+    layers += [
+        _layer("chosen", {"type": "rule", "strokeWidth": 1.6}, across),
+        _layer("chosen", WORDS | {"dx": 0, "fontWeight": "bold"}, across | top),
+        curve("runs", run, level | {"detail": {"field": "s", "type": "nominal"}}, alone),
+    ]
+    if joined:
+        dash = {"strokeDash": _series(count, {"range": [dash_of(i) for i in range(count)]})}
+        line = {"type": "line", "strokeWidth": 2.4}
+        layers.append(curve("means", line, mean | dash, "!datum.apart"))
+    if points:
+        point = DOT | {"size": 30 if joined and not bars else 60}
+        layers.append(curve("means", point, mean | _shapes(count)))
+    if zoom:
+        layers[-1]["params"] = [ZOOM]
+    ring = {"type": "point", "size": 190, "strokeWidth": 2, "filled": False}
+    return [*layers, curve("rings", ring, mean), _pointer(across)]
 
-    def _means(self, mean: Spec) -> list[Spec]:
-        """A line, points or both."""
-        layers, count = [], len(self.curves)
-        if self.joined:
-            dash = {"strokeDash": self._series({"range": [dash_of(i) for i in range(count)]})}
-            line = {"type": "line", "strokeWidth": 2.4}
-            layers.append(self._curve("means", line, mean | dash, "!datum.apart"))
-        if self.points:
-            size = 30 if self.joined and not self.bars else 60
-            point = {"type": "point", "filled": True, "size": size, "opacity": 1}
-            shape = {"shape": self._series({"range": _shapes(count)})}
-            layers.append(self._curve("means", point, mean | shape))
-        if self.zoom:
-            layers[-1]["params"] = [ZOOM]
-        return layers
 
-    def _pointer(self) -> Spec:
-        """A rule that follows the pointer, with the values of all curves at its x."""
-        near = {"type": "point", "nearest": True, "on": "pointerover", "fields": ["x"]}
-        encoding = {
-            "x": self.x.channel("x"),
-            "opacity": {"condition": {"param": "near", "empty": False, "value": 0.8}, "value": 0},
-            "tooltip": TOOLTIP,
-        }
-        params = [{"name": "near", "select": near | {"clear": False}}]
-        return _layer("tips", {"type": "rule", "strokeWidth": 1.2}, encoding) | {"params": params}
+def _pointer(across: Spec) -> Spec:
+    """A rule that follows the pointer, with the values of all curves at its x."""
+    near = {"type": "point", "nearest": True, "on": "pointerover", "fields": ["x"], "clear": False}
+    opacity = {"condition": {"param": "near", "empty": False, "value": 0.8}, "value": 0}
+    encoding = across | {"opacity": opacity, "tooltip": TOOLTIP}
+    layer = _layer("tips", {"type": "rule", "strokeWidth": 1.2}, encoding)
+    return layer | {"params": [{"name": "near", "select": near}]}
 
 
 def _spec(
@@ -473,8 +444,8 @@ def _series(count: int, scale: Spec) -> Spec:
     return {"field": "c", "type": "nominal", "scale": {"domain": domain} | scale, "legend": None}
 
 
-def _shapes(count: int) -> list[str]:
-    return [SHAPES[i % len(SHAPES)] for i in range(count)]
+def _shapes(count: int) -> Spec:
+    return {"shape": _series(count, {"range": [SHAPES[i % len(SHAPES)] for i in range(count)]})}
 
 
 def dash_of(series: int) -> list[int]:
@@ -522,14 +493,13 @@ def dot_chart(
     color = _series(len(labels), {})
     across = {"x": axis.channel("l", padding=24), "x2": {"field": "h"}, "y": y}
     at = {"x": axis.channel("v", padding=24), "y": y, "color": color, "tooltip": TOOLTIP}
-    at["shape"] = _series(len(labels), {"range": _shapes(len(labels))})
-    point = {"type": "point", "filled": True, "size": 80, "opacity": 1}
-    ring = point | {"filled": False, "size": 240, "strokeWidth": 2.5}
+    at |= _shapes(len(labels))
+    ring = DOT | {"filled": False, "size": 240, "strokeWidth": 2.5}
     bar = {"type": "rule", "strokeWidth": 3, "opacity": 0.45}
     layers = [
         _layer("ways", {"type": "rule", "strokeWidth": 1.5}, across),
         _layer("bars", bar, across | {"color": color}, HIDES),
-        _layer("ends", point, at, HIDES, *(["datum.c !== 'c0'"] if several else [])),
+        _layer("ends", DOT | {"size": 80}, at, HIDES, *(["datum.c !== 'c0'"] if several else [])),
     ]
     if several:  # a ring, so that values that agree are both seen
         layers.append(_layer("ends", ring, at, HIDES, "datum.c === 'c0'"))
@@ -664,12 +634,7 @@ def unique_labels(names: Sequence[str]) -> list[str]:
 
 
 def unique_slugs(names: Iterable[str]) -> dict[str, str]:
-    """A file name for each setting, plain letters, digits, dots and dashes, no two alike.
-
-    Example:
-        >>> unique_slugs(["λ=0.1, η=0.01", "a b", "a-b"])
-        {'λ=0.1, η=0.01': 'lambda-0.1-eta-0.01', 'a b': 'a-b', 'a-b': 'a-b-2'}
-    """
+    """A file name for each setting, plain letters, digits, dots and dashes, no two alike."""
     slugs: dict[str, str] = {}
     for name in names:
         spelled = name.replace("λ", "lambda").replace("η", "eta")

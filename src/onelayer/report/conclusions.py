@@ -63,11 +63,7 @@ class RateFigures:
     largest_rise: float  # of any run in one epoch, nats
     last_loss: Spread  # validation loss at the last epoch that each run reached, nats
     diverged: int  # how many runs
-
-    @property
-    def runs(self) -> int:
-        """How many runs."""
-        return len(self.positions)
+    runs: int
 
 
 @dataclass(frozen=True)
@@ -164,6 +160,7 @@ def _figures_of_rate(
         largest_rise=float(np.fmax.reduce(steps, axis=None, initial=0.0)),
         last_loss=spread([row[-1] for row in validation if row.size]),
         diverged=sum(result.outcomes[i].status == "diverged" for i in positions),
+        runs=len(positions),
     )
 
 

@@ -6,13 +6,12 @@ Needs two learning rates and two λ, each with each, or many settings of any kin
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from onelayer.report.chart import MOST_WITH_NUMBERS, Chart, HeatCell, heat_map
+from onelayer.report.chart import MOST_WITH_NUMBERS, Chart, HeatCell, heat_map, unique_slugs
 from onelayer.report.render import Section
 from onelayer.report.summary import (
     Records,
@@ -147,10 +146,16 @@ def _heat_maps(selection: Selection) -> tuple[Chart, ...]:
     low, high = step * math.floor(low / step), step * math.ceil(high / step)
     high = high if high > low else low + step
     ramp = (low, step * round((low + high) / 2 / step), high)
-    return tuple(_heat_map(grid, selection.best, ramp) for grid in selection.grids)
+    places = unique_slugs(grid[0].kind for grid in selection.grids)
+    return tuple(
+        _heat_map(f"sweep-{place}" if kind else "sweep", grid, selection.best, ramp)
+        for grid, (kind, place) in zip(selection.grids, places.items(), strict=True)
+    )
 
 
-def _heat_map(grid: Grid, best: RankedSetting, ramp: tuple[float, float, float]) -> Chart:
+def _heat_map(
+    name: str, grid: Grid, best: RankedSetting, ramp: tuple[float, float, float]
+) -> Chart:
     """A full frame is around the best setting of all, a dashed one around that of another map."""
     framed, kind = min(grid, key=lambda one: one.rank), grid[0].kind
     rates = sorted({one.learning_rate for one in grid})
@@ -166,7 +171,7 @@ def _heat_map(grid: Grid, best: RankedSetting, ramp: tuple[float, float, float])
     # Text is wider than a cell where there are many columns.
     wide = 62 if len(rates) <= MOST_WITH_NUMBERS else 30
     return heat_map(
-        "-".join(["sweep", *re.findall(r"\w+(?:\.\w+)?", kind)]),
+        name,
         f"Validation accuracy / % over η and λ{at}",
         f"Validation accuracy / %{at}",
         f"{found}. {len(grid)} settings, {lost} with runs that diverged.",

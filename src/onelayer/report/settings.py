@@ -41,7 +41,6 @@ from onelayer.report.summary import (
 from onelayer.report.tables import (
     Cell,
     Column,
-    Table,
     feature_name,
     make_table,
     mistakes_of,
@@ -186,7 +185,9 @@ def distance_section(records: Records) -> Section | None:
         asides=() if holds else (contradiction,),
         charts=(chart,) if chart else (),
         note=note,
-        table=_distance_table(distances),
+        table=make_table(
+            "Distance from the optimum", DISTANCE_COLUMNS, map(_distance_row, distances)
+        ),
     )
 
 
@@ -248,14 +249,12 @@ def _distance_chart(distances: Sequence[Distance]) -> Chart | None:
     return dot_chart("distance", title, Axis("J − J* / nats", log=True, format="~g"), labels, rows)
 
 
-def _distance_table(distances: Sequence[Distance]) -> Table:
-    columns: list[Column | str] = [
-        Column("setting", words=True),
-        *("cost J reached / nats", "best cost J* / nats"),
-        *(Column(name, group="J − J* / nats") for name in ("true", "certified, at most")),
-        *("bound on ‖W − W*‖", "‖∂J/∂W‖"),
-    ]
-    return make_table("Distance from the optimum", columns, map(_distance_row, distances))
+DISTANCE_COLUMNS = (
+    Column("setting", words=True),
+    *("cost J reached / nats", "best cost J* / nats"),
+    *(Column(name, group="J − J* / nats") for name in ("true", "certified, at most")),
+    *("bound on ‖W − W*‖", "‖∂J/∂W‖"),
+)
 
 
 def _distance_row(d: Distance) -> list[Cell | str]:

@@ -1,10 +1,4 @@
-"""Templates: each row of W as the picture that its class answers to most.
-
-Grey is a weight of 0, and brighter and darker are weights for and against; every picture has its
-own scale, the same in both directions, so that the RANK-th largest of its |w| is full white or
-black and pictures from small and from large weights can both be read. The scale is set anew at
-each epoch; ‖W‖, beside the name, shows how the weights grow or shrink.
-"""
+"""Templates: each row of W as the picture that its class answers to most; grey is a weight of 0."""
 
 from __future__ import annotations
 
@@ -21,7 +15,7 @@ from numpy.typing import NDArray
 from onelayer.report.theme import LIGHT, PAPER_FONT
 from onelayer.training.result import Result
 
-# The share of |w| that is within the scale: the few largest, at the corners, would grey the rest.
+# The share of |w| that is within a picture's own scale: the few largest would grey the rest.
 RANK = 0.995
 
 MOST_CLASSES = 20
@@ -145,9 +139,9 @@ def _reading(result: Result, position: int, epoch: int) -> str:
 
 
 def templates_of(W: NDArray[np.floating], image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """The first rows of W as pictures by the rule at the head of this module.
+    """The first rows of W as pictures, of which large ones leave out pixels until they fit.
 
-    Of large pictures every so many pixels are left out, until they fit: a page shows them small.
+    The RANK-th largest |w| of each picture is full white or black.
 
     Example:
         >>> templates_of(np.array([[-1.0, 0.0, 1.0]]), (1, 1, 3))[0, 0, :, 0]
