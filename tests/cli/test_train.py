@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from onelayer import load, train
-from onelayer.cli.options import parse_setting, parse_values, setting_parameters
+from onelayer.cli.options import SettingOptions, parse_setting, parse_values
 from onelayer.errors import SettingsError
 from onelayer.training.loop import Progress
 from onelayer.training.result import Result
@@ -28,7 +28,7 @@ def test_every_field_of_run_is_an_option_as_a_value_and_as_a_list(run: Command) 
     class Extended(Run):
         decay: float = field(default=0.5, metadata={"help": "Decay of the second moment."})
 
-    options = {p.name: p for p in setting_parameters(Extended)}
+    options = {p.name: p for p in SettingOptions.parameters(Extended)}
     assert set(options) == {f.name for f in fields(Extended)} - {"seed", "name"} | {"C"}
     assert options["decay"].default == "0.5"
     hints = get_type_hints(Extended)

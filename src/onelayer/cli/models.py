@@ -187,19 +187,12 @@ def _format_of(to: Path, target: str | None) -> str:
 
 @dataclass(frozen=True, eq=False)
 class ChosenModel:
-    """A model that the user named.
-
-    Attributes:
-        model: the model.
-        name: of its setting, for a line about it; the file's name for a model's file.
-        words: which of several it is; empty where there is only one.
-        folder: the run folder that it is from; None for a model's file.
-    """
+    """A model that the user named."""
 
     model: Model
-    name: str
-    words: str = ""
-    folder: Path | None = None
+    name: str  # of its setting, for a line about it; the file's name for a model's file
+    words: str = ""  # which of several it is
+    folder: Path | None = None  # the run folder that it is from
 
 
 def open_noted(named: str) -> ChosenModel:
@@ -216,12 +209,6 @@ def open_model(named: str) -> ChosenModel:
     A run folder stands for its best run by validation accuracy, or of a path for the chosen λ.
     FOLDER:SETTING names a setting ("λ=0.1, η=0.01"; in a path "λ=0.1") or its number in the table
     that was printed, from 1: the rank of a setting, or the place of a λ, the largest first.
-
-    Example:
-        >>> open_model("absent.safetensors")
-        Traceback (most recent call last):
-        ...
-        onelayer.errors.SaveError: absent.safetensors should be a model file, but it is not there.
     """
     folder, setting = _parted(named)
     if not folder.is_dir():

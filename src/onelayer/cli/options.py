@@ -88,7 +88,7 @@ def load_splits(options: DataOptions, *, all_batches: bool = False) -> Splits:
 def options_of_run(context: typer.Context, typed: DataOptions, chosen: ChosenModel) -> DataOptions:
     """The data that a model was trained on: the options of its run, overridden by those typed."""
     saved = _saved_options(chosen)
-    given = {f.name: getattr(typed, f.name) for f in fields(typed) if is_given(context, f.name)}
+    given = {name: value for name, value in vars(typed).items() if is_given(context, name)}
     if saved is None:
         if "data" not in given:
             raise SettingsError("cannot tell which data the model was trained on; pass --data.")
@@ -181,11 +181,6 @@ class PenaltyOptions(OptionGroup):
     l2: str | None = None
     C: str | None = None
 
-    @property
-    def given(self) -> bool:
-        """Whether one of the two was given."""
-        return self.l2 is not None or self.C is not None
-
     def values(self, rows: int, *, draw: bool = False) -> Any:
         """The λ's for N training rows; those of `draw` may be a range (low, high)."""
         if self.l2 is not None and self.C is not None:
@@ -215,30 +210,6 @@ NO_OPTIONS = ("seed", "name")
 SHORT_OPTIONS = {"learning_rate": ["--lr"]}
 
 
-def setting_parameters(settings: Any = Run) -> list[inspect.Parameter]:
-    """An option for each field of a dataclass of hyperparameters."""
-    hints, parameters = get_type_hints(settings), list[inspect.Parameter]()
-    for field in fields(settings):
-        if field.name in NO_OPTIONS:
-            continue
-        if field.name == "l2":
-            parameters += PenaltyOptions.parameters()
-            continue
-        hint, metavar, default = hints[field.name], None, field.default
-        flags = ["--" + field.name.replace("_", "-"), *SHORT_OPTIONS.get(field.name, ())]
-        if hint is bool:
-            flags = [f"{flags[0]}/--no-{flags[0][2:]}"]
-        else:
-            hint, metavar = str | None, VALUES
-            default = AUTO if default is MISSING else default
-            if default is not None:
-                default = f"{default:g}" if isinstance(default, float) else str(default)
-        option = typer.Option(*flags, metavar=metavar, help=field.metadata.get("help"),
-                              rich_help_panel="Hyperparameters")  # fmt: skip
-        parameters.append(keyword(field.name, default, Annotated[hint, option]))
-    return parameters
-
-
 class SettingOptions(OptionGroup):
     """The hyperparameters of training; each is one value or several."""
 
@@ -247,9 +218,28 @@ class SettingOptions(OptionGroup):
         self._typed = typed
 
     @classmethod
-    def parameters(cls) -> list[inspect.Parameter]:
-        """An option for each field of `Run`."""
-        return setting_parameters()
+    def parameters(cls, settings: Any = Run) -> list[inspect.Parameter]:
+        """An option for each field of a dataclass of hyperparameters."""
+        hints, parameters = get_type_hints(settings), list[inspect.Parameter]()
+        for field in fields(settings):
+            if field.name in NO_OPTIONS:
+                continue
+            if field.name == "l2":
+                parameters += PenaltyOptions.parameters()
+                continue
+            hint, metavar, default = hints[field.name], None, field.default
+            flags = ["--" + field.name.replace("_", "-"), *SHORT_OPTIONS.get(field.name, ())]
+            if hint is bool:
+                flags = [f"{flags[0]}/--no-{flags[0][2:]}"]
+            else:
+                hint, metavar = str | None, VALUES
+                default = AUTO if default is MISSING else default
+                if default is not None:
+                    default = f"{default:g}" if isinstance(default, float) else str(default)
+            text, panel = field.metadata.get("help"), "Hyperparameters"
+            option = typer.Option(*flags, metavar=metavar, help=text, rich_help_panel=panel)
+            parameters.append(keyword(field.name, default, Annotated[hint, option]))
+        return parameters
 
     def values(self, rows: int, *, draw: bool = False) -> dict[str, Any]:
         """Settings of `grid`, or of `random_grid` with `draw`, for N training rows."""
@@ -262,12 +252,7 @@ class SettingOptions(OptionGroup):
 
 
 def parse_setting(name: str, typed: Any, hint: Any, *, draw: bool = False) -> Any:
-    """The values of a hyperparameter of this type; flags and None stay what they are.
-
-    Example:
-        >>> parse_setting("epochs", "10:40:3", int), parse_setting("loss", "softmax,sigmoid", str)
-        ([10, 20, 40], ['softmax', 'sigmoid'])
-    """
+    """The values of a hyperparameter of this type; flags and None stay what they are."""
     if not isinstance(typed, str):
         return typed
     flag, kinds = "--" + name.replace("_", "-"), get_args(hint) or (hint,)
@@ -284,10 +269,6 @@ def parse_values(
 
     With `whole`, the values of a range are rounded; `words` may stand beside numbers. With `draw`
     a bare range low:high is a pair, to draw from.
-
-    Example:
-        >>> parse_values("--l2", "0,1e-4:1:5"), parse_values("--lr", "0.001:0.3", draw=True)
-        ([0.0, 0.0001, 0.001, 0.01, 0.1, 1.0], (0.001, 0.3))
     """
     if draw and text.count(":") == 1 and "," not in text:
         return _ends(flag, text, *text.split(":"))

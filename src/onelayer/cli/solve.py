@@ -72,7 +72,8 @@ def solve(
     command = command_in_force(context)
     check_replaceable(out)
     splits = opt.load_splits(data)
-    l2s = penalty.values(splits.train.rows) if penalty.given else 20
+    default = penalty == opt.PenaltyOptions()
+    l2s = 20 if default else penalty.values(splits.train.rows)
     opt.note_estimate(splits, engine)
     with progress_bar("solving", "λ") as show:
         path = solver.solve_path(
