@@ -6,9 +6,9 @@ same bits; sums over all rows are sums over tiles, and agree to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ from onelayer.engines.base import (
 )
 from onelayer.engines.factory import make_engine
 from onelayer.errors import SettingsError
+
+T = TypeVar("T", bound=np.generic)
 
 
 def tiles(rows: Rows, most: int) -> Iterator[tuple[slice, Rows]]:
@@ -133,13 +135,9 @@ class StreamedEngine(Engine):
         return FullGradient(*sums)
 
     def scores(self, rows: Rows, weights: Weights) -> NDArray[np.floating]:
-        if stored_rows(rows.X) is None:
-            return self._engine.scores(rows, weights)
         runs, classes, _ = weights.W.shape
         scores = np.empty((runs, rows.count, classes), weights.W.dtype)
-        for place, tile in tiles(rows, rows.count):
-            scores[:, place] = self._engine.scores(tile, weights)
-        return scores
+        return _filled(scores, rows, lambda tile: self._engine.scores(tile, weights))
 
     def weighted_sums(self, rows: Rows, factors: NDArray[np.floating]) -> NDArray[np.float64]:
         if stored_rows(rows.X) is None:
@@ -151,6 +149,15 @@ class StreamedEngine(Engine):
 
     def fixed_scores(self, rows: Rows, W: NDArray[np.floating]) -> FixedScores | None:
         return None if stored_rows(rows.X) is not None else self._engine.fixed_scores(rows, W)
+
+
+def _filled(out: NDArray[T], rows: Rows, answer: Callable[[Rows], NDArray[T]]) -> NDArray[T]:
+    """The answer for rows in memory; for those in files `out`, with each tile's at its place."""
+    if stored_rows(rows.X) is None:
+        return answer(rows)
+    for place, tile in tiles(rows, rows.count):
+        out[:, place] = answer(tile)
+    return out
 
 
 class _StreamedTrainer(Trainer):
@@ -180,12 +187,7 @@ class _StreamedTrainer(Trainer):
         return Evaluation(loss, correct)
 
     def predict(self, rows: Rows) -> NDArray[np.int64]:
-        if stored_rows(rows.X) is None:
-            return self._trainer.predict(rows)
-        predicted = np.empty((self._runs, rows.count), np.int64)
-        for place, tile in tiles(rows, rows.count):
-            predicted[:, place] = self._trainer.predict(tile)
-        return predicted
+        return _filled(np.empty((self._runs, rows.count), np.int64), rows, self._trainer.predict)
 
     def weights(self) -> Weights:
         return self._trainer.weights()

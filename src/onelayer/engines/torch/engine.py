@@ -31,7 +31,7 @@ from onelayer.engines.torch.device import (
     wide,
 )
 from onelayer.engines.torch.distributed import Ranks, join_cluster
-from onelayer.engines.torch.rows import TYPES, Machine, Tile, tiles, width_of
+from onelayer.engines.torch.rows import TYPES, Machine, Tile, join, scored, tiles, width_of
 from onelayer.engines.torch.trainer import TorchTrainer
 from onelayer.errors import SettingsError
 
@@ -49,12 +49,12 @@ class TorchScores(FixedScores):
 
     def __init__(self, rows: Rows, W: NDArray[np.floating], machine: Machine) -> None:
         self._rows, self._machine, (self._K, self._D) = rows, machine, W.shape
-        self._dtype, self._on = TYPES[W.dtype.name], machine.device
-        self._W = machine.factor(Weights(W[None], np.zeros((1, self._K), W.dtype)))
+        self._on = machine.device
+        self._W = join(Weights(W[None], np.zeros((1, self._K), W.dtype)), self._on)
         start, stop = machine.ranks.part(0, rows.count)
         on_cpu = self._on.type == "cpu"
         room = KEPT_BYTES if on_cpu else KEPT_SHARE * storable_bytes(self._on)
-        self._keeps = (stop - start) * self._K * self._dtype.itemsize <= room
+        self._keeps = (stop - start) * self._K * W.dtype.itemsize <= room
         self._kept: list[tuple[Tile, Any]] = []
 
     def moments(self, b: Float64) -> Moments:
@@ -64,11 +64,11 @@ class TorchScores(FixedScores):
         def of_tile(tile: Tile, S: Any) -> list[Any]:
             logs = torch.log_softmax(S, 1)
             losses, P = -logs.gather(1, tile.y[:, None])[:, 0], logs.exp_()
-            Q = _weighed(P, tile)
+            Q = tile.weighed(P)
             some = slice(-tile.place.start % stride, None, stride)
             hessian = Q[some].sum(0).diag() - P[some].T @ Q[some]
-            seen = _weighed(torch.ones_like(losses), tile)[some]
-            return [_weighed(losses, tile).sum(), seen.sum(), Q.sum(0), hessian]
+            seen = tile.weighed(torch.ones_like(losses))[some]
+            return [tile.weighed(losses).sum(), seen.sum(), Q.sum(0), hessian]
 
         sums = self._sums(b, of_tile, 2 + K + K * K, keep=True)
         loss, means = sums[0] / self._rows.mass, sums[2 : 2 + K] / self._rows.mass
@@ -83,10 +83,10 @@ class TorchScores(FixedScores):
             if mixture.t > 0.0:
                 P = (1.0 - mixture.t) * P + mixture.t * q
                 terms = torch.where(P > 0.0, P * (P.log() - logs), 0.0).sum(1)
-                divergence = _weighed(terms, tile).sum()
+                divergence = tile.weighed(terms).sum()
             own = tile.y[:, None]
             P.scatter_add_(1, own, P.new_full((), -1.0).expand(own.shape))
-            return [divergence, _weighed(P, tile).T @ tile.X[:, : self._D].to(P.dtype)]
+            return [divergence, tile.weighed(P).T @ tile.X[:, : self._D].to(P.dtype)]
 
         sums = self._sums(b, of_tile, 1 + self._K * self._D) / self._rows.mass
         return sums[1:].reshape(self._K, self._D), max(float(sums[0]), 0.0)
@@ -95,7 +95,7 @@ class TorchScores(FixedScores):
         def of_tile(tile: Tile, S: Any) -> list[Any]:
             losses = torch.logsumexp(S, 1) - S.gather(1, tile.y[:, None])[:, 0]
             right = (S.argmax(1) == tile.y).to(S.dtype)
-            return [_weighed(values, tile).sum() for values in (losses, losses**2, right)]
+            return [tile.weighed(values).sum() for values in (losses, losses**2, right)]
 
         return Judgement(*map(float, self._sums(b, of_tile, 3) / self._rows.mass))
 
@@ -108,10 +108,9 @@ class TorchScores(FixedScores):
         """
         total = torch.zeros(count, dtype=torch.float64, device=self._on)
         bias = on_device(b, self._on, torch.float64)
-        with self._machine.at_work(self._rows.count * self._W.numel()):
-            for tile, S in self._scores(keep):
-                parts = of_tile(tile, S.to(torch.float64) + bias)
-                total += torch.cat([part.reshape(-1) for part in parts])
+        for tile, S in self._scores(keep):
+            parts = of_tile(tile, S.to(torch.float64) + bias)
+            total += torch.cat([part.reshape(-1) for part in parts])
         return self._machine.ranks.sums(total.cpu().numpy())[0]
 
     def _scores(self, keep: bool) -> Iterator[tuple[Tile, Any]]:
@@ -119,20 +118,11 @@ class TorchScores(FixedScores):
             yield from self._kept
             return
         made = []
-        for tile in tiles(self._rows, self._dtype, self._K, self._machine):
-            S = self._machine.products.multiply(tile.X, self._W.T)
+        for tile, S in scored(self._rows, self._W, 1, self._machine):
             if keep and self._keeps:
-                made.append((tile._replace(X=None), S))
-            yield tile, S
+                made.append((tile._replace(X=None), S[:, 0]))
+            yield tile, S[:, 0]
         self._kept = made
-
-
-def _weighed(values: Any, tile: Tile) -> Any:
-    """Values of rows times the rows' weights; zero where the weight is, even of an infinity."""
-    if tile.weights is None:
-        return values
-    weights = tile.weights.to(values.dtype).view(-1, *[1] * (values.ndim - 1))
-    return torch.where(weights > 0.0, weights * values, 0.0)
 
 
 class TorchEngine(Engine):
@@ -169,18 +159,15 @@ class TorchEngine(Engine):
         (R, K, D), machine = weights.W.shape, self._for(weights.W)
         loss = torch.zeros(R, dtype=wide(machine.device), device=machine.device)
         total: Any = torch.zeros((R * K, 1), dtype=loss.dtype, device=machine.device)
-        for tile, S in _scored(rows, weights, machine):
+        products = machine.products
+        for tile, S in scored(rows, join(weights, machine.device), R, machine):
             logs = torch.log_softmax(S, 2)
             own = tile.y[:, None, None].expand(len(S), R, 1)
-            losses = -logs.gather(2, own)[:, :, 0]
-            P = logs.exp_()
+            losses, P = -logs.gather(2, own)[:, :, 0], logs.exp_()
             P.scatter_add_(2, own, P.new_full((), -1.0).expand(own.shape))
-            if tile.weights is not None:
-                losses = losses * tile.weights[:, None]
-                P *= tile.weights[:, None, None]
-            loss += losses.sum(0, dtype=loss.dtype)
-            products = machine.products
-            total = total + products.multiply(products.factor(P.view(-1, R * K).T), tile.X)
+            loss += tile.weighed(losses).sum(0, dtype=loss.dtype)
+            factor = products.factor(tile.weighed(P).view(-1, R * K).T)
+            total = total + products.multiply(factor, tile.X)
         G = total.expand(R * K, width_of(D))
         sums = machine.ranks.sums(loss.cpu().numpy(), G.cpu().numpy())
         means, joined = sums[0] / rows.mass, (sums[1] / rows.mass).reshape(R, K, -1)
@@ -190,7 +177,7 @@ class TorchEngine(Engine):
         (R, K, _), machine = weights.W.shape, self._for(weights.W)
         start, stop = machine.ranks.part(0, rows.count)
         own = np.empty((R, stop - start, K), weights.W.dtype)
-        for tile, S in _scored(rows, weights, machine):
+        for tile, S in scored(rows, join(weights, machine.device), R, machine):
             place = slice(tile.place.start - start, tile.place.stop - start)
             own[:, place] = S.transpose(0, 1).cpu().numpy()
         return machine.ranks.gather(own, rows.count)
@@ -213,15 +200,6 @@ class TorchEngine(Engine):
     def _for(self, arithmetic: NDArray[Any]) -> Machine:
         """The machine, or the CPU for arithmetic that the device has not."""
         return self._wide if arithmetic.dtype == np.float64 else self._machine
-
-
-def _scored(rows: Rows, weights: Weights, machine: Machine) -> Iterator[tuple[Tile, Any]]:
-    """Tiles of this process's rows, and their scores (n, R, K)."""
-    R, K, _ = weights.W.shape
-    W = machine.factor(weights)
-    with machine.at_work(rows.count * weights.W.size):
-        for tile in tiles(rows, TYPES[weights.W.dtype.name], R * K, machine):
-            yield tile, machine.products.multiply(tile.X, W.T).view(-1, R, K)
 
 
 def make_torch_engine(

@@ -168,13 +168,9 @@ class Descent:
             self._descend(self._by_run(self._gradient), rates)
         self._average(rates)
 
-    def scores(self, X: Any, joined: Any) -> Any:
-        """Scores of rows, shape (n, R, K)."""
-        W = self._products.factor(joined)
-        return self._products.multiply(X, W.T).view(len(X), self.runs, self.classes)
-
     def _residual(self, batch: Batch) -> Any:
-        S = self.scores(batch.X, self.W)
+        S = self._products.multiply(batch.X, self._products.factor(self.W).T)
+        S = S.view(len(S), self.runs, self.classes)
         R = self.losses.residual(S, batch.targets, batch.factors)
         return R.view(len(S), len(self.W))
 

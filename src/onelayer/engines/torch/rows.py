@@ -196,9 +196,7 @@ class _Lane:
 class _NoEvent:
     """On the CPU everything has happened when a call returns."""
 
-    def synchronize(self) -> None: ...
-    def wait(self, stream: Any = None) -> None: ...
-    def record(self, stream: Any = None) -> None: ...
+    synchronize = wait = record = staticmethod(lambda stream=None: None)
 
 
 def stored_type(dtype: np.dtype[Any], device: Any) -> Any:
@@ -256,10 +254,6 @@ class Machine:
         finally:
             if alone:
                 torch.set_num_threads(threads)
-
-    def factor(self, weights: Weights) -> Any:
-        """Joined weights as the second factor of scores."""
-        return self.products.factor(join(weights, self.device))
 
 
 def width_of(features: int) -> int:
@@ -334,6 +328,13 @@ class Tile(NamedTuple):
     y: Any
     weights: Any | None
 
+    def weighed(self, values: Any) -> Any:
+        """Values of rows times the rows' weights; zero where these are, even of an infinity."""
+        if self.weights is None:
+            return values
+        weights = self.weights.to(values.dtype).view(-1, *[1] * (values.ndim - 1))
+        return torch.where(weights > 0.0, weights * values, 0.0)
+
 
 def tiles(rows: Rows, dtype: Any, scores: int, machine: Machine) -> Iterator[Tile]:
     """This process's part of the rows of a full pass; a tile is valid until the next one.
@@ -354,3 +355,11 @@ def tiles(rows: Rows, dtype: Any, scores: int, machine: Machine) -> Iterator[Til
         features.write(X, stored)
         w = None if weights is None else on_device(weights[place], machine.device, dtype)
         yield Tile(place, X, on_device(labels[place], machine.device), w)
+
+
+def scored(rows: Rows, W: Any, runs: int, machine: Machine) -> Iterator[tuple[Tile, Any]]:
+    """Tiles of this process's rows with their scores (n, R, K), by joined weights (R·K, width)."""
+    factor = machine.products.factor(W)
+    with machine.at_work(rows.count * W.numel()):
+        for tile in tiles(rows, W.dtype, len(W), machine):
+            yield tile, machine.products.multiply(tile.X, factor.T).view(len(tile.X), runs, -1)

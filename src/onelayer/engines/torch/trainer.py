@@ -24,7 +24,7 @@ from onelayer.engines.base import Evaluation, Method, State, Steps, Trainer, Wei
 from onelayer.engines.torch.device import on_device, tile_bytes, wide
 from onelayer.engines.torch.distributed import Ranks
 from onelayer.engines.torch.optimizer import Batch, Descent, Rates
-from onelayer.engines.torch.rows import Choice, Features, Machine, part, tiles, width_of
+from onelayer.engines.torch.rows import Choice, Features, Machine, part, scored, width_of
 
 # Steps of one CUDA graph: its launch is then far below a microsecond a step, its capture quick.
 MAX_STEPS = 256
@@ -290,29 +290,22 @@ class TorchTrainer(Trainer):
         descent, device = self._descent, self._machine.device
         loss = torch.zeros(descent.runs, dtype=wide(device), device=device)
         correct = torch.zeros(descent.runs, dtype=torch.int64, device=device)
-        for tile, S in self._scores(rows):
-            losses = descent.losses.of_rows(S, tile.y)
-            if tile.weights is not None:
-                losses = losses * tile.weights[:, None]
+        for tile, S in scored(rows, descent.model, descent.runs, self._machine):
+            losses = tile.weighed(descent.losses.of_rows(S, tile.y))
             loss += losses.sum(0, dtype=loss.dtype)
             correct += (S.argmax(2) == tile.y[:, None]).sum(0)
         sums = self._machine.ranks.sums(loss.cpu().numpy(), correct.cpu().numpy())
         return Evaluation(sums[0] / rows.mass, sums[1].astype(np.int64))
 
     def predict(self, rows: Rows) -> NDArray[np.int64]:
-        none = np.zeros((self._descent.runs, 0), np.int64)
-        found = [S.argmax(2).T.cpu().numpy() for _, S in self._scores(rows)]
-        return self._machine.ranks.gather(np.concatenate([none, *found], axis=1), rows.count)
+        model, runs = self._descent.model, self._descent.runs
+        tiles = scored(rows, model, runs, self._machine)
+        found = [S.argmax(2).T.cpu().numpy() for _, S in tiles]
+        own = np.concatenate([np.zeros((runs, 0), np.int64), *found], axis=1)
+        return self._machine.ranks.gather(own, rows.count)
 
     def weights(self) -> Weights:
         return part(self._descent.model, self._descent.runs, self._descent.features)
 
     def state(self) -> State:
         return self._descent.state()
-
-    def _scores(self, rows: Rows) -> Iterator[tuple[Any, Any]]:
-        """Tiles of this process's rows, and their scores (n, R, K) by the model."""
-        descent = self._descent
-        with self._machine.at_work(rows.count * descent.W.numel()):
-            for tile in tiles(rows, descent.dtype, descent.runs * descent.classes, self._machine):
-                yield tile, descent.scores(tile.X, descent.model)
