@@ -18,24 +18,14 @@ from numpy.typing import NDArray
 
 from onelayer import _native
 from onelayer.data.rows import Rows
-from onelayer.engines.base import (
-    AVERAGE,
-    Engine,
-    Evaluation,
-    FullGradient,
-    Method,
-    State,
-    Steps,
-    Trainer,
-    Weights,
-)
+from onelayer.engines import base
 
 Floats = NDArray[np.floating]
 
 STORED_TYPES = tuple(np.dtype(name) for name in ("uint8", "float16", "float32", "float64"))
 
 
-class NativeEngine(Engine):
+class NativeEngine(base.Engine):
     """The C++ kernel, on `threads` threads (by default the cores this process may use)."""
 
     name = "native"
@@ -51,16 +41,16 @@ class NativeEngine(Engine):
             "threads": str(self._threads),
         }
 
-    def begin(self, state: State, method: Method) -> NativeTrainer:
+    def begin(self, state: base.State, method: base.Method) -> NativeTrainer:
         return NativeTrainer(state, method, self._threads)
 
-    def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
+    def gradient(self, rows: Rows, weights: base.Weights) -> base.FullGradient:
         W, b = map(np.ascontiguousarray, weights)
         of_rows = self._arguments.of(rows, W.dtype, y=rows.y, weights=rows.weights)
         means = _native.full_gradient(W=W, b=b, order=rows.index, **of_rows)
-        return FullGradient(*(_by_weight(rows, mean) for mean in means))
+        return base.FullGradient(*(_by_weight(rows, mean) for mean in means))
 
-    def scores(self, rows: Rows, weights: Weights) -> Floats:
+    def scores(self, rows: Rows, weights: base.Weights) -> Floats:
         W, b = map(np.ascontiguousarray, weights)
         of_rows = self._arguments.of(rows, W.dtype, y=rows.y)
         return _native.scores(W=W, b=b, order=rows.index, **of_rows)
@@ -70,10 +60,10 @@ class NativeEngine(Engine):
         return _native.weighted_sums(order=rows.index, **of_rows)
 
 
-class NativeTrainer(Trainer):
+class NativeTrainer(base.Trainer):
     """R runs in training by the C++ kernel."""
 
-    def __init__(self, state: State, method: Method, threads: int) -> None:
+    def __init__(self, state: base.State, method: base.Method, threads: int) -> None:
         self._state = state.copy(method.slots)
         # The kernel takes a setting that is missing for 0.
         self._settings = {
@@ -83,14 +73,14 @@ class NativeTrainer(Trainer):
         }
         self._arguments = _RowArguments(threads)
 
-    def epoch(self, rows: Rows, steps: Steps) -> None:
+    def epoch(self, rows: Rows, steps: base.Steps) -> None:
         """Take one step for each batch; Ctrl-C ends after a whole step and keeps it."""
         (W, b), slots = self._state.weights, self._state.slots
         rates = np.ascontiguousarray(steps.learning_rate, np.float64)
         settings = {**self._settings, "learning_rate": rates}
         if steps.averaging is not None:
             settings["averaging"] = np.ascontiguousarray(steps.averaging)
-            slots.setdefault(AVERAGE, self._state.weights.copy())
+            slots.setdefault(base.AVERAGE, self._state.weights.copy())
         of_rows = self._arguments.of(
             rows, W.dtype, y=rows.y, weights=rows.weights, order=steps.order, flipped=steps.flipped
         )
@@ -99,19 +89,19 @@ class NativeTrainer(Trainer):
             image_width=rows.image_width, **of_rows,
         )  # fmt: skip
 
-    def evaluate(self, rows: Rows) -> Evaluation:
+    def evaluate(self, rows: Rows) -> base.Evaluation:
         loss, correct, _ = self._evaluate(rows, predictions=False)
-        return Evaluation(_by_weight(rows, loss), correct)
+        return base.Evaluation(_by_weight(rows, loss), correct)
 
     def predict(self, rows: Rows) -> NDArray[np.int64]:
         classes = self._evaluate(rows, predictions=True)[2]
         assert classes is not None  # noqa: S101  # asked for above
         return classes.astype(np.int64)
 
-    def weights(self) -> Weights:
+    def weights(self) -> base.Weights:
         return self._state.model.copy()
 
-    def state(self) -> State:
+    def state(self) -> base.State:
         return self._state.copy()
 
     def _evaluate(

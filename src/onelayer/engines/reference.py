@@ -19,18 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
-from onelayer.engines.base import (
-    AVERAGE,
-    VELOCITY,
-    Engine,
-    Evaluation,
-    FullGradient,
-    Method,
-    State,
-    Steps,
-    Trainer,
-    Weights,
-)
+from onelayer.engines import base
 from onelayer.objective.loss import SIGMOID, SOFTMAX
 from onelayer.objective.penalty import Penalty
 
@@ -40,7 +29,7 @@ Floats = NDArray[np.floating]
 TILE_ROWS = 256
 
 
-class ReferenceEngine(Engine):
+class ReferenceEngine(base.Engine):
     """NumPy on the arithmetic type of the weights."""
 
     name = "reference"
@@ -48,21 +37,21 @@ class ReferenceEngine(Engine):
     def describe(self) -> dict[str, str]:
         return {"engine": self.name, "numpy": np.__version__}
 
-    def begin(self, state: State, method: Method) -> ReferenceTrainer:
+    def begin(self, state: base.State, method: base.Method) -> ReferenceTrainer:
         return ReferenceTrainer(state, method)
 
-    def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
+    def gradient(self, rows: Rows, weights: base.Weights) -> base.FullGradient:
         R, joined = len(weights.W), _joined(weights)
-        plain, loss, G = Method.plain(np.zeros(R)), np.zeros(R), np.zeros(joined.shape)
+        plain, loss, G = base.Method.plain(np.zeros(R)), np.zeros(R), np.zeros(joined.shape)
         for place in _places(rows):
             X, y, w = _read(rows, place, joined.dtype)
             S = _scores(X, joined, R)
             loss += (w * _losses(S, y, plain)).sum(axis=0, dtype=np.float64)
             G += (w[:, None] * _residual(S, y, plain)).reshape(len(y), -1).T @ X
         W, b = (np.asarray(part, np.float64) for part in _parted(G / rows.mass, R))
-        return FullGradient(loss / rows.mass, W, b)
+        return base.FullGradient(loss / rows.mass, W, b)
 
-    def scores(self, rows: Rows, weights: Weights) -> Floats:
+    def scores(self, rows: Rows, weights: base.Weights) -> Floats:
         R, joined = len(weights.W), _joined(weights)
         tiles = [_scores(_read(rows, p, joined.dtype)[0], joined, R) for p in _places(rows)]
         return np.ascontiguousarray(np.concatenate(tiles).swapaxes(0, 1))
@@ -76,20 +65,20 @@ class ReferenceEngine(Engine):
         return sums
 
 
-class ReferenceTrainer(Trainer):
+class ReferenceTrainer(base.Trainer):
     """R runs in training by NumPy."""
 
-    def __init__(self, state: State, method: Method) -> None:
+    def __init__(self, state: base.State, method: base.Method) -> None:
         state = state.copy(method.slots)
         self._R, self._K, _ = state.weights.W.shape
         self._method, self._weights = method, _joined(state.weights)
         self._slots = {name: _joined(slot) for name, slot in state.slots.items()}
 
-    def epoch(self, rows: Rows, steps: Steps) -> None:
+    def epoch(self, rows: Rows, steps: base.Steps) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             count = len(rows.y if steps.order is None else steps.order)
             if steps.averaging is not None:
-                self._slots.setdefault(AVERAGE, self._weights.copy())
+                self._slots.setdefault(base.AVERAGE, self._weights.copy())
             for t, start in enumerate(range(0, count, steps.batch_size)):
                 place = slice(start, start + steps.batch_size)
                 chosen = place if steps.order is None else steps.order[place]
@@ -99,7 +88,7 @@ class ReferenceTrainer(Trainer):
                 if steps.averaging is not None:
                     self._update_average(self._columns(steps.averaging[t]))
 
-    def evaluate(self, rows: Rows) -> Evaluation:
+    def evaluate(self, rows: Rows) -> base.Evaluation:
         with np.errstate(over="ignore", invalid="ignore"):
             loss, correct = np.zeros(self._R), np.zeros(self._R, np.int64)
             for place in _places(rows):
@@ -107,7 +96,7 @@ class ReferenceTrainer(Trainer):
                 S = _scores(X, self._model, self._R)
                 loss += (w * _losses(S, y, self._method)).sum(axis=0, dtype=np.float64)
                 correct += (S.argmax(axis=2) == y[:, None]).sum(axis=0)
-            return Evaluation(loss / rows.mass, correct)
+            return base.Evaluation(loss / rows.mass, correct)
 
     def predict(self, rows: Rows) -> NDArray[np.int64]:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -115,16 +104,16 @@ class ReferenceTrainer(Trainer):
             classes = [_scores(X, self._model, self._R).argmax(axis=2) for X in tiles]
             return np.concatenate(classes).T.astype(np.int64)
 
-    def weights(self) -> Weights:
+    def weights(self) -> base.Weights:
         return _parted(self._model, self._R)
 
-    def state(self) -> State:
+    def state(self) -> base.State:
         slots = {name: _parted(slot, self._R) for name, slot in self._slots.items()}
-        return State(_parted(self._weights, self._R), slots)
+        return base.State(_parted(self._weights, self._R), slots)
 
     @property
     def _model(self) -> Floats:
-        return self._slots.get(AVERAGE, self._weights)
+        return self._slots.get(base.AVERAGE, self._weights)
 
     def _columns(self, of_runs: NDArray[np.generic]) -> Floats:
         """A number of each run, as one of each column, (R·K, 1)."""
@@ -141,12 +130,12 @@ class ReferenceTrainer(Trainer):
 
     def _update_average(self, share: Floats) -> None:
         """A ← A + α (W − A); α = 1 is the weights as they are, without rounding."""
-        average = self._slots[AVERAGE]
+        average = self._slots[base.AVERAGE]
         average += share * (self._weights - average)
         np.copyto(average, self._weights, where=share == 1)
 
     def _take_step(self, gradient: Floats, learning_rate: Floats) -> None:
-        velocity = self._slots.get(VELOCITY)
+        velocity = self._slots.get(base.VELOCITY)
         if velocity is None:
             self._weights -= learning_rate * gradient
             return
@@ -158,16 +147,16 @@ class ReferenceTrainer(Trainer):
         self._weights -= learning_rate * np.where(nesterov, ahead, velocity)
 
 
-def _joined(weights: Weights) -> Floats:
+def _joined(weights: base.Weights) -> Floats:
     """W̃: W and b of all runs side by side, the bias as last feature, (R·K, D + 1)."""
     W, b = weights
     return np.concatenate([W.reshape(-1, W.shape[2]), b.reshape(-1, 1).astype(W.dtype)], axis=1)
 
 
-def _parted(joined: Floats, runs: int) -> Weights:
+def _parted(joined: Floats, runs: int) -> base.Weights:
     """W̃ as W (R, K, D) and b (R, K), in new arrays."""
     whole = joined.reshape(runs, -1, joined.shape[1])
-    return Weights(whole[:, :, :-1], whole[:, :, -1]).copy()
+    return base.Weights(whole[:, :, :-1], whole[:, :, -1]).copy()
 
 
 def _places(rows: Rows) -> list[slice | NDArray[np.int64]]:
@@ -202,7 +191,7 @@ def _scores(X: Floats, joined: Floats, runs: int) -> Floats:
     return S.reshape(len(X), runs, -1)
 
 
-def _targets(S: Floats, y: NDArray[np.int64], method: Method) -> Floats:
+def _targets(S: Floats, y: NDArray[np.int64], method: base.Method) -> Floats:
     """(1 − ε) onehot(y) + ε/K, shape (B, R, K)."""
     smoothing = method.label_smoothing.astype(S.dtype)
     T = np.broadcast_to(smoothing[:, None] / S.shape[2], S.shape).copy()
@@ -210,7 +199,7 @@ def _targets(S: Floats, y: NDArray[np.int64], method: Method) -> Floats:
     return T
 
 
-def _losses(S: Floats, y: NDArray[np.int64], method: Method) -> Floats:
+def _losses(S: Floats, y: NDArray[np.int64], method: base.Method) -> Floats:
     """Loss of each row by each run's own loss, (B, R)."""
     T = _targets(S, y, method)
     losses = SOFTMAX.values(S, T)
@@ -219,7 +208,7 @@ def _losses(S: Floats, y: NDArray[np.int64], method: Method) -> Floats:
     return losses
 
 
-def _residual(S: Floats, y: NDArray[np.int64], method: Method) -> Floats:
+def _residual(S: Floats, y: NDArray[np.int64], method: base.Method) -> Floats:
     """∂(a row's loss)/∂s, (B, R, K)."""
     T = _targets(S, y, method)
     residual: Floats = SOFTMAX.residual(S, T)

@@ -16,17 +16,7 @@ from numpy.typing import NDArray
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.rows import Rows
 from onelayer.data.streaming import StoredRows, Tile, iter_tiles, stored_rows, tile_memory
-from onelayer.engines.base import (
-    Engine,
-    Evaluation,
-    FixedScores,
-    FullGradient,
-    Method,
-    State,
-    Steps,
-    Trainer,
-    Weights,
-)
+from onelayer.engines import base
 from onelayer.engines.factory import make_engine
 from onelayer.errors import SettingsError
 
@@ -65,7 +55,7 @@ def loaded(rows: Rows, places: NDArray[np.int64]) -> Rows:
     )
 
 
-def batches(rows: Rows, X: StoredRows, steps: Steps) -> Iterator[tuple[Rows, Steps]]:
+def batches(rows: Rows, X: StoredRows, steps: base.Steps) -> Iterator[tuple[Rows, base.Steps]]:
     """Whole batches of a pass over rows in files, in order: rows in memory, and their steps.
 
     Raises SettingsError for a batch that does not fit in memory.
@@ -94,7 +84,7 @@ def _check_batch(X: StoredRows, size: int, *, ordered: bool) -> None:
         )
 
 
-def streaming(engine: Engine | str | None = None) -> Engine:
+def streaming(engine: base.Engine | str | None = None) -> base.Engine:
     """An engine, or the one of that name, that takes rows in files as well; None is "native".
 
     Example:
@@ -106,10 +96,10 @@ def streaming(engine: Engine | str | None = None) -> Engine:
     return engine if isinstance(engine, StreamedEngine) else StreamedEngine(engine)
 
 
-class StreamedEngine(Engine):
+class StreamedEngine(base.Engine):
     """An engine of arrays, given rows in files by tiles that are read ahead."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: base.Engine) -> None:
         self._engine = engine
 
     @property
@@ -119,10 +109,10 @@ class StreamedEngine(Engine):
     def describe(self) -> dict[str, str]:
         return self._engine.describe()
 
-    def begin(self, state: State, method: Method) -> Trainer:
+    def begin(self, state: base.State, method: base.Method) -> base.Trainer:
         return _StreamedTrainer(self._engine.begin(state, method), len(state.weights.W))
 
-    def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
+    def gradient(self, rows: Rows, weights: base.Weights) -> base.FullGradient:
         if stored_rows(rows.X) is None:
             return self._engine.gradient(rows, weights)
         sums = [np.zeros(shape) for shape in (len(weights.W), weights.W.shape, weights.b.shape)]
@@ -132,9 +122,9 @@ class StreamedEngine(Engine):
                 continue
             for total, part in zip(sums, self._engine.gradient(tile, weights), strict=True):
                 total += share * part
-        return FullGradient(*sums)
+        return base.FullGradient(*sums)
 
-    def scores(self, rows: Rows, weights: Weights) -> NDArray[np.floating]:
+    def scores(self, rows: Rows, weights: base.Weights) -> NDArray[np.floating]:
         runs, classes, _ = weights.W.shape
         scores = np.empty((runs, rows.count, classes), weights.W.dtype)
         return _filled(scores, rows, lambda tile: self._engine.scores(tile, weights))
@@ -147,7 +137,7 @@ class StreamedEngine(Engine):
             sums += self._engine.weighted_sums(tile, factors[:, place])
         return sums
 
-    def fixed_scores(self, rows: Rows, W: NDArray[np.floating]) -> FixedScores | None:
+    def fixed_scores(self, rows: Rows, W: NDArray[np.floating]) -> base.FixedScores | None:
         return None if stored_rows(rows.X) is not None else self._engine.fixed_scores(rows, W)
 
 
@@ -160,11 +150,11 @@ def _filled(out: NDArray[T], rows: Rows, answer: Callable[[Rows], NDArray[T]]) -
     return out
 
 
-class _StreamedTrainer(Trainer):
-    def __init__(self, trainer: Trainer, runs: int) -> None:
+class _StreamedTrainer(base.Trainer):
+    def __init__(self, trainer: base.Trainer, runs: int) -> None:
         self._trainer, self._runs = trainer, runs
 
-    def epoch(self, rows: Rows, steps: Steps) -> None:
+    def epoch(self, rows: Rows, steps: base.Steps) -> None:
         """Take one step for each batch; Ctrl-C ends after a whole step and keeps it."""
         X = stored_rows(rows.X)
         if X is None:
@@ -173,7 +163,7 @@ class _StreamedTrainer(Trainer):
         for tile, part in batches(rows, X, steps):
             self._trainer.epoch(tile, part)
 
-    def evaluate(self, rows: Rows) -> Evaluation:
+    def evaluate(self, rows: Rows) -> base.Evaluation:
         if stored_rows(rows.X) is None:
             return self._trainer.evaluate(rows)
         loss, correct, mass = np.zeros(self._runs), np.zeros(self._runs, np.int64), rows.mass
@@ -184,13 +174,13 @@ class _StreamedTrainer(Trainer):
             else:  # rows of no weight are counted all the same
                 part = self._trainer.evaluate(replace(tile, weights=None))
             correct += part.correct
-        return Evaluation(loss, correct)
+        return base.Evaluation(loss, correct)
 
     def predict(self, rows: Rows) -> NDArray[np.int64]:
         return _filled(np.empty((self._runs, rows.count), np.int64), rows, self._trainer.predict)
 
-    def weights(self) -> Weights:
+    def weights(self) -> base.Weights:
         return self._trainer.weights()
 
-    def state(self) -> State:
+    def state(self) -> base.State:
         return self._trainer.state()

@@ -10,17 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
-from onelayer.engines.base import (
-    Engine,
-    FixedScores,
-    FullGradient,
-    Judgement,
-    Method,
-    Mixture,
-    Moments,
-    State,
-    Weights,
-)
+from onelayer.engines import base
 from onelayer.engines.processes import local_rank, processes
 from onelayer.engines.torch.device import (
     Products,
@@ -44,20 +34,20 @@ CURVATURE_PRODUCTS = {"cpu": 2e8, "cuda": 2e12}
 KEPT_BYTES, KEPT_SHARE = 128 << 20, 0.5
 
 
-class TorchScores(FixedScores):
+class TorchScores(base.FixedScores):
     """Scores W x of all rows, on the device."""
 
     def __init__(self, rows: Rows, W: NDArray[np.floating], machine: Machine) -> None:
         self._rows, self._machine, (self._K, self._D) = rows, machine, W.shape
         self._on = machine.device
-        self._W = join(Weights(W[None], np.zeros((1, self._K), W.dtype)), self._on)
+        self._W = join(base.Weights(W[None], np.zeros((1, self._K), W.dtype)), self._on)
         start, stop = machine.ranks.part(0, rows.count)
         on_cpu = self._on.type == "cpu"
         room = KEPT_BYTES if on_cpu else KEPT_SHARE * storable_bytes(self._on)
         self._keeps = (stop - start) * self._K * W.dtype.itemsize <= room
         self._kept: list[tuple[Tile, Any]] = []
 
-    def moments(self, b: Float64) -> Moments:
+    def moments(self, b: Float64) -> base.Moments:
         K = self._K
         stride = max(1, int(self._rows.count * K * K / CURVATURE_PRODUCTS[self._on.type]))
 
@@ -72,9 +62,9 @@ class TorchScores(FixedScores):
 
         sums = self._sums(b, of_tile, 2 + K + K * K, keep=True)
         loss, means = sums[0] / self._rows.mass, sums[2 : 2 + K] / self._rows.mass
-        return Moments(float(loss), means, sums[2 + K :].reshape(K, K) / sums[1])
+        return base.Moments(float(loss), means, sums[2 + K :].reshape(K, K) / sums[1])
 
-    def gradient(self, b: Float64, mixture: Mixture) -> tuple[Float64, float]:
+    def gradient(self, b: Float64, mixture: base.Mixture) -> tuple[Float64, float]:
         q = on_device(mixture.q, self._on, torch.float64)
 
         def of_tile(tile: Tile, S: Any) -> list[Any]:
@@ -91,13 +81,13 @@ class TorchScores(FixedScores):
         sums = self._sums(b, of_tile, 1 + self._K * self._D) / self._rows.mass
         return sums[1:].reshape(self._K, self._D), max(float(sums[0]), 0.0)
 
-    def judge(self, b: Float64) -> Judgement:
+    def judge(self, b: Float64) -> base.Judgement:
         def of_tile(tile: Tile, S: Any) -> list[Any]:
             losses = torch.logsumexp(S, 1) - S.gather(1, tile.y[:, None])[:, 0]
             right = (S.argmax(1) == tile.y).to(S.dtype)
             return [tile.weighed(values).sum() for values in (losses, losses**2, right)]
 
-        return Judgement(*map(float, self._sums(b, of_tile, 3) / self._rows.mass))
+        return base.Judgement(*map(float, self._sums(b, of_tile, 3) / self._rows.mass))
 
     def _sums(
         self, b: Float64, of_tile: Callable[[Tile, Any], list[Any]], count: int, keep: bool = False
@@ -125,7 +115,7 @@ class TorchScores(FixedScores):
         self._kept = made
 
 
-class TorchEngine(Engine):
+class TorchEngine(base.Engine):
     """PyTorch on one device, and with `ranks` on one device of each of several processes.
 
     Rows that were brought to a GPU are kept there while their array lives: it must not be changed.
@@ -150,12 +140,12 @@ class TorchEngine(Engine):
             "processes": str(machine.ranks.size),
         }
 
-    def begin(self, state: State, method: Method) -> TorchTrainer:
+    def begin(self, state: base.State, method: base.Method) -> TorchTrainer:
         machine = self._for(state.weights.W)
         machine.ranks.check_start(state)
         return TorchTrainer(state, method, machine)
 
-    def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
+    def gradient(self, rows: Rows, weights: base.Weights) -> base.FullGradient:
         (R, K, D), machine = weights.W.shape, self._for(weights.W)
         loss = torch.zeros(R, dtype=wide(machine.device), device=machine.device)
         total: Any = torch.zeros((R * K, 1), dtype=loss.dtype, device=machine.device)
@@ -171,9 +161,11 @@ class TorchEngine(Engine):
         G = total.expand(R * K, width_of(D))
         sums = machine.ranks.sums(loss.cpu().numpy(), G.cpu().numpy())
         means, joined = sums[0] / rows.mass, (sums[1] / rows.mass).reshape(R, K, -1)
-        return FullGradient(means, np.ascontiguousarray(joined[:, :, :D]), joined[:, :, D].copy())
+        return base.FullGradient(
+            means, np.ascontiguousarray(joined[:, :, :D]), joined[:, :, D].copy()
+        )
 
-    def scores(self, rows: Rows, weights: Weights) -> NDArray[np.floating]:
+    def scores(self, rows: Rows, weights: base.Weights) -> NDArray[np.floating]:
         (R, K, _), machine = weights.W.shape, self._for(weights.W)
         start, stop = machine.ranks.part(0, rows.count)
         own = np.empty((R, stop - start, K), weights.W.dtype)
