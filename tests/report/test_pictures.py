@@ -15,6 +15,11 @@ def test_pictures_are_grey_at_zero_and_use_the_whole_scale() -> None:
     assert picture.shape == (1, 4, 4, 3)
     assert (picture.min(), picture.max()) == (0, 255)
     assert (templates_of(np.zeros((1, 48)), (3, 4, 4)) == 128).all()
+    assert templates_of(np.array([[-1.0, 0.0, 1.0]]), (1, 1, 3))[0, 0, :, 0].tolist() == [
+        0,
+        128,
+        255,
+    ]
     red = np.zeros((1, 48))
     red[0, :16] = 1.0
     assert templates_of(red, (3, 4, 4))[0, 0, 0].tolist() == [255, 128, 128]

@@ -33,16 +33,12 @@ WIDE = 8.0
 
 @dataclass(frozen=True)
 class Key:
-    """One entry of a legend: its key in the chart's `hidden` parameter, and what the reader sees.
+    """One entry of a legend."""
 
-    `series` is the number of its colour and dash, None for entries that are not one curve; a solid
-    entry is drawn without its dash.
-    """
-
-    key: str
+    key: str  # in the chart's `hidden` parameter
     label: str
-    series: int | None = None
-    solid: bool = False
+    series: int | None = None  # number of its colour and dash; None where it is not one curve
+    solid: bool = False  # whether it is drawn without its dash
 
 
 @dataclass(frozen=True)

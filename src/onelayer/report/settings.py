@@ -60,10 +60,6 @@ def curve_of(label: str, values: NDArray[np.float64], runs: Sequence[str]) -> Cu
     """A curve over epochs from values of shape (n, epochs + 1), one row a run.
 
     At each epoch it has the mean, smallest and largest value of the runs that had not stopped.
-
-    Example:
-        >>> curve_of("loss", np.array([[1.0, 2.0], [3.0, np.nan]]), ["a", "b"]).mean
-        [2.0, 2.0]
     """
     epochs = np.flatnonzero(np.isfinite(values).any(axis=0))
     there = np.where(np.isfinite(values), values, np.nan)[:, epochs]
@@ -249,7 +245,7 @@ def _distance_chart(distances: Sequence[Distance]) -> Chart | None:
     return dot_chart("distance", title, Axis("J − J* / nats", log=True, format="~g"), labels, rows)
 
 
-DISTANCE_COLUMNS = (
+DISTANCE_COLUMNS: tuple[Column | str, ...] = (
     Column("setting", words=True),
     *("cost J reached / nats", "best cost J* / nats"),
     *(Column(name, group="J − J* / nats") for name in ("true", "certified, at most")),

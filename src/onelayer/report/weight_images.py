@@ -142,10 +142,6 @@ def templates_of(W: NDArray[np.floating], image_shape: tuple[int, int, int]) -> 
     """The first rows of W as pictures, of which large ones leave out pixels until they fit.
 
     The RANK-th largest |w| of each picture is full white or black.
-
-    Example:
-        >>> templates_of(np.array([[-1.0, 0.0, 1.0]]), (1, 1, 3))[0, 0, :, 0]
-        array([  0, 128, 255], dtype=uint8)
     """
     values = np.nan_to_num(W[:MOST_CLASSES].astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     scale = np.quantile(np.abs(values), RANK, axis=1, method="lower", keepdims=True)
