@@ -82,12 +82,11 @@ def split(
     names = name_classes(labels, f"{name}, y") if class_names is None else tuple(class_names)
     if class_names is None or labels.dtype.kind not in "iu":
         labels = number_labels(labels, names, f"{name}, y")
-    features = X if stored_rows(X) is not None else np.asarray(X)
-    max_value = largest_value(features.dtype)
-    if stored_rows(features) is None:
-        features = as_features(features, lambda at: f"{name}: X.flat[{at}]")
+    stored = stored_rows(X) is not None
+    X = X if stored else np.asarray(X)
+    max_value = largest_value(X.dtype)
     data = Dataset(
-        features,
+        X if stored else as_features(X, lambda at: f"{name}: X.flat[{at}]"),
         labels,
         names,
         image_shape=image_shape,

@@ -274,9 +274,9 @@ def iter_tiles(
     the loop, however that ends, and what it raises is raised here.
     """
     rows = _tile_rows(X, ordered=order is not None, batch=batch, most=most)
-    if order is None:
-        tiles = _tiles_as_stored(len(X), rows)
-    else:
+    starts = ((start, min(start + rows, len(X))) for start in range(0, len(X), rows))
+    tiles: Iterator[Tile] = (Tile(a, b, slice(a, b), _NO_ROWS, None) for a, b in starts)
+    if order is not None:
         tiles = _tiles_in_order(order, X.blocks, rows, batch)
     shape = (min(rows, len(X)), X.shape[1])
     buffers = [np.asarray(TileBuffer(shape, X.dtype)) for _ in range(_BUFFERS)]
@@ -356,12 +356,6 @@ def _tile_rows(X: StoredRows, *, ordered: bool, batch: int, most: int | None) ->
         return max(batch, min(most or len(X), X.tile_rows) // batch * batch)
     # A window is whole with what did not fill a batch of the one before.
     return max(batch, min(most or len(X), X.window_rows + batch - 1))
-
-
-def _tiles_as_stored(rows: int, each: int) -> Iterator[Tile]:
-    for start in range(0, rows, each):
-        stop = min(start + each, rows)
-        yield Tile(start, stop, slice(start, stop), _NO_ROWS, None)
 
 
 def _tiles_in_order(order: Indices, blocks: Indices, each: int, batch: int) -> Iterator[Tile]:

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onelayer.data.datasets.layout import (
     CIFAR10,
@@ -129,9 +128,16 @@ def read_strip(folder: Path, part: RecordFile, layout: Layout) -> Records:
             f"{labels_path} is not a JSON list of labels ({error}); download it again."
         ) from error
     labels = check_labels(content, count, labels_path, len(layout.class_names))
-    path = folder / f"{part.stem}.png"
-    pixels = _strip_pixels(read_bounded(path, layout.max_file_bytes), part.rows, path)
-    records = encode_records(pixels, labels[first : first + part.rows], layout)
+    path, rows = folder / f"{part.stem}.png", part.rows
+    raw = io.BytesIO(read_bounded(path, layout.max_file_bytes))
+    with open_image(raw, path, "PNG strip", ("PNG",), "download it again") as image:
+        if (image.size, image.mode) != ((_STRIP_WIDTH, rows), "RGB"):
+            raise DataError(
+                f"{path} must be an RGB strip of {_STRIP_WIDTH} × {rows} pixels, but it is "
+                f"{image.mode} of {image.size[0]} × {image.size[1]}; download it again."
+            )
+        pixels = np.asarray(image).transpose(0, 2, 1).reshape(rows, PIXEL_BYTES)
+    records = encode_records(pixels, labels[first : first + rows], layout)
     return check_records(records, part, layout, str(path))
 
 
@@ -301,14 +307,3 @@ def _find_files(folder: Path, layout: Layout) -> tuple[Path, Form] | None:
     best = max(places, key=count)
     # CIFAR-100's names are so common that one of them alone says nothing.
     return best if count(best) >= (1 if layout.label_bytes == 1 else len(layout.parts)) else None
-
-
-def _strip_pixels(raw: bytes, rows: int, path: Path) -> NDArray[np.uint8]:
-    with open_image(io.BytesIO(raw), path, "PNG strip", ("PNG",), "download it again") as image:
-        if (image.size, image.mode) != ((_STRIP_WIDTH, rows), "RGB"):
-            raise DataError(
-                f"{path} must be an RGB strip of {_STRIP_WIDTH} × {rows} pixels, but it is "
-                f"{image.mode} of {image.size[0]} × {image.size[1]}; download it again."
-            )
-        strip = np.asarray(image)
-    return strip.transpose(0, 2, 1).reshape(rows, PIXEL_BYTES)
