@@ -33,7 +33,7 @@ def chart_of(result: Result) -> Chart:
 
 
 def said(result: Result) -> str:
-    return section_of(result).text[-1].replace("\u00a0", " ").replace("\u2060", "")
+    return section_of(result).text[-1]
 
 
 def one_run(rate: float, values: tuple[float, ...]) -> Result:

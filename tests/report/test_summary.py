@@ -200,7 +200,7 @@ def penalty_result(right: list[int], norms: list[float], seeds: int = 2) -> Resu
 def penalties_of(result: Result) -> PenaltyFinding:
     finding = compare_penalties(result, summarise(result))
     assert finding is not None
-    return replace(finding, sentence=finding.sentence.replace("\u00a0", " "))
+    return finding
 
 
 def test_penalties_are_compared_at_one_learning_rate() -> None:

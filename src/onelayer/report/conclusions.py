@@ -37,7 +37,6 @@ from onelayer.report.summary import (
     row_error,
     run_names,
     spread,
-    unbroken,
 )
 from onelayer.report.tables import Cell, Table, make_table, spread_cell
 from onelayer.training.result import Result
@@ -276,13 +275,13 @@ def stability_section(records: Records) -> Section | None:
         anchor="stability",
         heading="Curvature and the stable step",
         text=(
-            "A step η is stable where the curvature of the cost is under 2/⁠η; above it, each "
+            "A step η is stable where the curvature of the cost is under 2/η; above it, each "
             "step along that direction lands farther from the minimum than it started.",
-            unbroken(" ".join(map(_describe_bend, bends))),
+            " ".join(map(_describe_bend, bends)),
         ),
         charts=(_stability_chart(bends),),
         note="Solid: the largest eigenvalue λmax of the Hessian of J on all training rows, at the "
-        "weights that the run had reached. Dashed, in the same colour: 2/⁠η. The limit is that of "
+        "weights that the run had reached. Dashed, in the same colour: 2/η. The limit is that of "
         "full-batch steps; mini-batches add noise.",
     )
 
@@ -454,7 +453,7 @@ def _conclude_penalties(
     few = min(first.norm.n, last.norm.n) < 2
     why = "one seed shows no spread" if few else "no difference exceeds twice its standard error"
     heading = ", ".join(heads) or f"no conclusion on the penalty: {why}"
-    return heading[0].upper() + heading[1:] if heading[0] != "λ" else heading, unbroken(sentence)
+    return heading[0].upper() + heading[1:] if heading[0] != "λ" else heading, sentence
 
 
 def _row_error(a: PenaltyFigures, b: PenaltyFigures, n: int) -> float:

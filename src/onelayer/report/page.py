@@ -28,7 +28,6 @@ from onelayer.report.summary import (
     plural,
     records_of,
     spread,
-    unbroken,
 )
 from onelayer.report.tables import accuracy_table, gradient_table, ranking_table, spread_cell
 from onelayer.report.weight_images import template_grid
@@ -79,7 +78,7 @@ def summary_section(records: Records) -> Section:
     return Section(
         anchor="summary",
         heading="Summary",
-        text=(unbroken(" ".join(filter(None, sentences))),),
+        text=(" ".join(filter(None, sentences)),),
         charts=_reported_charts(records) if records.result.reported else _ranking_chart(records),
         note="Dots are means over seeds; bars reach from the smallest to the largest."
         if max(len(setting.counted) for setting in records.settings) > 1

@@ -29,7 +29,7 @@ from onelayer.report.path_summary import (
 )
 from onelayer.report.render import TEMPLATES, Page, Section, make_page
 from onelayer.report.settings import weights_section
-from onelayer.report.summary import plural, unbroken
+from onelayer.report.summary import plural
 from onelayer.report.tables import feature_name, path_table
 from onelayer.report.weight_images import MOST_FRAMES, TemplateGrid, TemplateRow
 from onelayer.solver import Path
@@ -63,7 +63,7 @@ def path_page(path: Path) -> Page:
     return make_page(
         path,
         title="How much to shrink: the λ path",
-        lead=unbroken(_lead(figures)),
+        lead=_lead(figures),
         trained=f"λ: {plural(len(path.models), 'value')}",
         sections=(section(figures) for section in SECTIONS),
     )
@@ -80,7 +80,7 @@ def curves_section(figures: PathFigures) -> Section:
     return Section(
         anchor="path",
         heading="Along the path",
-        text=(unbroken(_choosing(figures)), unbroken(_proving(figures.lines))),
+        text=(_choosing(figures), _proving(figures.lines)),
         asides=(edge,) if edge else (),
         charts=path_charts(figures),
         note="To the right λ is larger and W is shrunk more. The upright line is the chosen λ; "

@@ -27,7 +27,7 @@ from onelayer.errors import SettingsError
 from onelayer.files.atomic import staged_file
 from onelayer.model.model import Model
 from onelayer.report.chart import Chart, Key, dash_of
-from onelayer.report.summary import DATA_NAMES, SCALINGS, describe_rows, without_paths
+from onelayer.report.summary import DATA_NAMES, SCALINGS, describe_rows, unbroken, without_paths
 from onelayer.report.tables import Table
 from onelayer.report.theme import DARK, LIGHT, chart_config, inks_of
 from onelayer.report.weight_images import TemplateGrid, template_drawing
@@ -291,6 +291,7 @@ def fill_template(name: str, **values: object) -> str:
         lstrip_blocks=True,
         loader=FunctionLoader(_read),
     )
+    environment.filters["unbroken"] = unbroken
     return environment.get_template(name).render(values)
 
 

@@ -18,7 +18,6 @@ from onelayer.report.summary import (
     listed,
     number,
     row_error,
-    unbroken,
 )
 from onelayer.training.result import RankedSetting, Result
 
@@ -78,7 +77,7 @@ def _ties(ranked: Sequence[RankedSetting], rows: int) -> str:
     if not near:
         return ""
     others = "Another setting lies" if near == 1 else f"{near} other settings lie"
-    return unbroken(
+    return (
         f"{others} within {error:.2f} points of the best validation accuracy, its standard error "
         f"over {rows:,} rows: the validation rows cannot tell them apart."
     )

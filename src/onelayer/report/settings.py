@@ -36,7 +36,6 @@ from onelayer.report.summary import (
     share_of_rows,
     spread,
     tested_settings,
-    unbroken,
 )
 from onelayer.report.tables import (
     Cell,
@@ -177,7 +176,7 @@ def distance_section(records: Records) -> Section | None:
     return Section(
         anchor="distance",
         heading="Distance from the optimum",
-        text=(unbroken(describe_distances(distances)),),
+        text=(describe_distances(distances),),
         asides=() if holds else (contradiction,),
         charts=(chart,) if chart else (),
         note=note,
@@ -353,8 +352,8 @@ def reliability_section(records: Records) -> Section | None:
         anchor="reliability",
         heading="Reliability",
         text=(
-            unbroken(f"Expected calibration error: {listed(errors)}.")
-            + " Under the diagonal a model is right less often than it is confident, above it more "
+            f"Expected calibration error: {listed(errors)}."
+            " Under the diagonal a model is right less often than it is confident, above it more "
             "often.",
         ),
         charts=(chart,),
