@@ -323,9 +323,10 @@ HIDES = "indexof(hidden, datum.c) < 0"
 # The pointer finds a cell around its mark, which holds the row as `datum`.
 TOOLTIP: Spec = {"value": {"expr": "[tips, (datum.datum || datum).t]"}}
 
-DASHED: Spec = {"strokeDash": [6, 4], "strokeWidth": 1.6}
+DASHED: Spec = {"aria": False, "strokeDash": [6, 4], "strokeWidth": 1.6}
 
-WORDS: Spec = {"type": "text", "fontSize": SMALLEST, "baseline": "bottom", "dx": -4, "dy": -5}
+WORDS: Spec = {"type": "text", "aria": False, "fontSize": SMALLEST, "baseline": "bottom"}
+WORDS |= {"dx": -4, "dy": -5}
 
 DOT: Spec = {"type": "point", "filled": True, "opacity": 1}
 
