@@ -145,15 +145,12 @@ class Steps:
             >>> Steps.constant(np.array([0.1]), rows=5, batch_size=2).learning_rate.shape
             (3, 1)
         """
-        count = -(-rows // batch_size)
-        return cls(
-            batch_size, np.tile(np.asarray(learning_rate, np.float64), (count, 1)), None, order
-        )
+        rates = np.tile(np.asarray(learning_rate, np.float64), (-(-rows // batch_size), 1))
+        return cls(batch_size, rates, None, order)
 
     def part(self, start: int, stop: int) -> Steps:
         """The steps of batches `start` to `stop` of the pass."""
-        first, last = start * self.batch_size, stop * self.batch_size
-        cut = slice(first, last)
+        cut = slice(start * self.batch_size, stop * self.batch_size)
         return replace(
             self,
             learning_rate=self.learning_rate[start:stop],

@@ -5,11 +5,8 @@ converted once and both products are one matrix multiplication for the whole gri
 
     S = X̃ W̃ᵀ                     (B, R·K)
     G = (P − T)ᵀ X̃ / B + 2λ W     (R·K, D + 1), no λ for b
-    V ← μ V + G
-    W̃ ← W̃ − η V, or W̃ ← W̃ − η (G + μ V)
-    A ← A + α (W̃ − A)
 
-The arithmetic type is that of the weights. BLAS sums in an order that depends on the shapes, so a
+Steps are those of `onelayer.engines.base`, on W̃. The arithmetic type is that of the weights. BLAS sums in an order that depends on the shapes, so a
 run trained beside others agrees with the same run trained alone to rounding, not bit for bit.
 """
 

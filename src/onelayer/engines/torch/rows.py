@@ -11,7 +11,7 @@ own. On the CPU rows are read where they are; from a mapped file only those that
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -138,65 +138,26 @@ class _Held(NamedTuple):
 
 def stream(X: NDArray[Any], choices: Iterable[Choice], device: Any) -> Iterator[Any]:
     """Tiles of rows on the device, (n, D); on the CPU the same is done without pinned memory."""
-    lanes = [_Lane(X, device), _Lane(X, device)]
+    side = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def bring(choice: Choice) -> tuple[Any, Any]:
+        """Gather rows and send them off; PyTorch reuses memory only when all work on it is done."""
+        rows = as_tensor(X[choice], device)
+        with torch.cuda.stream(side):
+            tile = (rows.pin_memory() if side else rows).to(device, non_blocking=True)
+            return tile, side.record_event() if side else None
+
     coming = iter(choices)
     with ThreadPoolExecutor(1, "onelayer-rows") as reader:
-        started: list[tuple[_Lane, Future[Any]]] = [
-            (lane, reader.submit(lane.fetch, choice))
-            for lane, choice in zip(lanes, islice(coming, 2), strict=False)
-        ]
+        started = [reader.submit(bring, choice) for choice in islice(coming, 2)]
         while started:
-            lane, fetched = started.pop(0)
-            tile = fetched.result()
-            lane.arrive()
+            tile, sent = started.pop(0).result()
+            if sent is not None:
+                now = torch.cuda.current_stream(device)
+                now.wait_event(sent)
+                tile.record_stream(now)
             yield tile
-            lane.release()
-            for choice in islice(coming, 1):
-                started.append((lane, reader.submit(lane.fetch, choice)))
-
-
-class _Lane:
-    """One of the two buffers of a stream, in the host's memory and on the device."""
-
-    def __init__(self, X: NDArray[Any], device: Any) -> None:
-        self._X, self._device = X, device
-        self._dtype = stored_type(X.dtype, device)
-        self._host = self._here = torch.empty(0)
-        on_gpu = device.type == "cuda"
-        self._side = torch.cuda.Stream(device) if on_gpu else None
-        self._copied: Any = torch.cuda.Event() if on_gpu else _NoEvent()
-        self._used: Any = torch.cuda.Event() if on_gpu else _NoEvent()
-
-    def fetch(self, choice: Choice) -> Any:
-        """Gather rows into pinned memory and send them off; called by the reading thread."""
-        rows = as_tensor(self._X[choice], self._device)
-        count = len(rows)
-        # What was copied from here before must have left, and what it became must be used up.
-        self._copied.synchronize()
-        if len(self._host) < count:
-            shape = (count, rows.shape[1])
-            self._host = torch.empty(shape, dtype=self._dtype, pin_memory=self._side is not None)
-            self._here = torch.empty(shape, dtype=self._dtype, device=self._device)
-        self._host[:count].copy_(rows)
-        with torch.cuda.stream(self._side):
-            self._used.wait(self._side)
-            self._here[:count].copy_(self._host[:count], non_blocking=True)
-            self._copied.record(self._side)
-        return self._here[:count]
-
-    def arrive(self) -> None:
-        """Let the device's work wait for the rows."""
-        self._copied.wait()
-
-    def release(self) -> None:
-        """Say that all work on the rows has been given to the device."""
-        self._used.record()
-
-
-class _NoEvent:
-    """On the CPU everything has happened when a call returns."""
-
-    synchronize = wait = record = staticmethod(lambda stream=None: None)
+            started += [reader.submit(bring, choice) for choice in islice(coming, 1)]
 
 
 def stored_type(dtype: np.dtype[Any], device: Any) -> Any:
