@@ -6,8 +6,9 @@ converted once and both products are one matrix multiplication for the whole gri
     S = X̃ W̃ᵀ                     (B, R·K)
     G = (P − T)ᵀ X̃ / B + 2λ W     (R·K, D + 1), no λ for b
 
-Steps are those of `onelayer.engines.base`, on W̃. The arithmetic type is that of the weights. BLAS sums in an order that depends on the shapes, so a
-run trained beside others agrees with the same run trained alone to rounding, not bit for bit.
+Steps are those of `onelayer.engines.base`, on W̃. The arithmetic type is that of the weights. BLAS
+sums in an order that depends on the shapes, so a run trained beside others agrees with the same run
+trained alone to rounding, not bit for bit.
 """
 
 from __future__ import annotations
