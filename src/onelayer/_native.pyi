@@ -7,26 +7,22 @@ type. An order lists the rows of a pass; without one they are all rows in file o
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.floating]
+Float64 = NDArray[np.float64]
+Labels = NDArray[np.integer]
+Order = NDArray[np.int64] | None
+
 def train_epoch(
-    X: NDArray[np.generic],
-    y: NDArray[np.integer],
-    order: NDArray[np.int64] | None,
-    batch_size: int,
-    W: NDArray[np.floating],
-    b: NDArray[np.floating],
-    scale: NDArray[np.float64],
-    offset: NDArray[np.float64],
-    threads: int,
-    settings: Mapping[str, NDArray[np.float64]],
-    slots: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]] = ...,
-    weights: NDArray[np.float64] | None = None,
-    flipped: NDArray[np.bool_] | None = None,
-    image_width: int = 0,
-) -> int:
+    X: NDArray[Any], y: Labels, order: Order, batch_size: int, W: Floats, b: Floats,
+    scale: Float64, offset: Float64, threads: int, settings: Mapping[str, Float64],
+    slots: Mapping[str, tuple[Floats, Floats]] = ..., weights: Float64 | None = None,
+    flipped: NDArray[np.bool_] | None = None, image_width: int = 0,
+) -> int:  # fmt: skip
     """Take one step for each batch, in place, and return the number of steps.
 
     settings are learning_rate and averaging, (T, R), and the arrays of `engines.base.Method`, (R,);
@@ -36,59 +32,34 @@ def train_epoch(
     """
 
 def evaluate(
-    X: NDArray[np.generic],
-    y: NDArray[np.integer],
-    W: NDArray[np.floating],
-    b: NDArray[np.floating],
-    scale: NDArray[np.float64],
-    offset: NDArray[np.float64],
-    predictions: bool,
-    threads: int,
-    order: NDArray[np.int64] | None = None,
-    weights: NDArray[np.float64] | None = None,
-    settings: Mapping[str, NDArray[np.float64]] = ...,
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int32] | None]:
+    X: NDArray[Any], y: Labels, W: Floats, b: Floats, scale: Float64, offset: Float64,
+    predictions: bool, threads: int, order: Order = None, weights: Float64 | None = None,
+    settings: Mapping[str, Float64] = ...,
+) -> tuple[Float64, NDArray[np.int64], NDArray[np.int32] | None]:  # fmt: skip
     """Return the mean loss (R,), the number of correct rows (R,) and the classes (R, N) or None.
 
     Each row's loss, by the settings of its run, is multiplied by its weight; the mean divides by N.
     """
 
 def full_gradient(
-    X: NDArray[np.generic],
-    y: NDArray[np.integer],
-    W: NDArray[np.floating],
-    b: NDArray[np.floating],
-    scale: NDArray[np.float64],
-    offset: NDArray[np.float64],
-    threads: int,
-    order: NDArray[np.int64] | None = None,
-    weights: NDArray[np.float64] | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    X: NDArray[Any], y: Labels, W: Floats, b: Floats, scale: Float64, offset: Float64,
+    threads: int, order: Order = None, weights: Float64 | None = None,
+) -> tuple[Float64, Float64, Float64]:  # fmt: skip
     """Return the mean cross-entropy (R,) and its gradients (R, K, D) and (R, K), without l2.
 
     Each row's loss is multiplied by its weight; the mean divides by N.
     """
 
 def scores(
-    X: NDArray[np.generic],
-    y: NDArray[np.integer],
-    W: NDArray[np.floating],
-    b: NDArray[np.floating],
-    scale: NDArray[np.float64],
-    offset: NDArray[np.float64],
-    threads: int,
-    order: NDArray[np.int64] | None = None,
-) -> NDArray[np.floating]:
+    X: NDArray[Any], y: Labels, W: Floats, b: Floats, scale: Float64, offset: Float64,
+    threads: int, order: Order = None,
+) -> Floats:  # fmt: skip
     """Return the scores W x + b of every row, (R, N, K), in W's type."""
 
 def weighted_sums(
-    X: NDArray[np.generic],
-    factors: NDArray[np.floating],
-    scale: NDArray[np.float64],
-    offset: NDArray[np.float64],
-    threads: int,
-    order: NDArray[np.int64] | None = None,
-) -> NDArray[np.float64]:
+    X: NDArray[Any], factors: Floats, scale: Float64, offset: Float64, threads: int,
+    order: Order = None,
+) -> Float64:  # fmt: skip
     """Return the sum over rows of factors (R, N, K) times the scaled row: (R, K, D)."""
 
 def instruction_set() -> str:
