@@ -167,7 +167,9 @@ def test_solve_ends_with_the_test_accuracy_and_says_when_lambda_lies_at_an_end(
     _, out, _ = run("solve", "--data", "digits", "--l2", "0.1,0.01")
     best = solve_path(load("digits"), [0.1, 0.01])
     assert best.test is not None
-    assert f"test accuracy of λ = 0.01: {best.test.accuracy:.2%} (95 % interval" in out
+    assert (
+        f"test accuracy of λ = 0.01: {100 * best.test.accuracy:.2f} % (95 % Wilson interval" in out
+    )
     assert "The chosen λ is the smallest that was tried" in out
     _, out, _ = run("solve", "--data", "digits", "--l2", "0.01", "--out", "runs/one")
     assert "that was tried" not in out

@@ -15,7 +15,7 @@ from PIL import Image
 
 from onelayer.report.chart import unique_slugs
 from onelayer.report.page import result_page, write_report
-from onelayer.report.render import render_page
+from onelayer.report.render import Page, render_page
 from onelayer.report.summary import without_paths
 from onelayer.report.theme import SMALLEST
 from onelayer.training.result import History, Outcome, Result
@@ -313,6 +313,33 @@ def test_a_sweep_shows_test_rows_of_the_chosen_setting_alone() -> None:
     shown = [section for section in page.all if "test accuracy" in " ".join(section.text)]
     chosen = confusion.charts[0].name.replace("confusion", "setting")
     assert [section.anchor for section in shown] == ["summary", chosen]
+
+
+def explained(page: Page) -> set[str]:
+    """Anchors of sections with a ±; each says what stands behind it, or the section around it."""
+    kinds = ("standard deviation over seeds", "standard error over")
+    shown = set()
+    for outer in page.sections:
+        for section in outer.all:
+            table = section.table
+            cells = [cell for row in table.rows for cell in row] if table else []
+            if any("±" in words for words in section.text) or any(cell.error for cell in cells):
+                said = f"{outer.note} {section.note} {section.text} {table.note if table else ''}"
+                assert any(kind in said for kind in kinds), section.anchor
+                shown.add(section.anchor)
+    return shown
+
+
+def test_every_error_on_the_page_says_what_it_is(four_settings: Result) -> None:
+    assert explained(result_page(four_settings)) >= {"summary", "results", "distance"}
+    assert explained(result_page(replace(four_settings, reported=()))) >= {"summary", "results"}
+
+
+def test_the_test_accuracy_of_one_run_has_its_interval() -> None:
+    result = replace(make_result([Run(0.1, epochs=1)], snapshots=()), reported=())
+    [words] = result_page(result).sections[0].text
+    assert "±" not in words
+    assert re.search(r"is \d\d\.\d\d % \(95 % Wilson interval \d\d\.\d\d to", words)
 
 
 def test_a_single_setting_has_no_ranking() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from onelayer.model.evaluation import wilson_interval
 from onelayer.report.chart import Chart, l2_axis
 from onelayer.report.page import write_report
 from onelayer.report.path_page import path_page
@@ -21,7 +22,7 @@ from onelayer.report.theme import SMALLEST
 from onelayer.solver import Choice
 from onelayer.solver import Path as LambdaPath
 from tests.report.made_paths import make_path
-from tests.report.test_page import HOSTILE, Reader
+from tests.report.test_page import HOSTILE, Reader, explained
 
 ONE_ERROR = Choice("loss", "one-standard-error")
 
@@ -47,7 +48,9 @@ def test_the_headline_says_what_was_chosen_scored_and_proven() -> None:
     assert test is not None
     words = read(record).words
     assert f"λ = {path.best.l2:.3g} is chosen" in words
-    accuracy = f"{100 * test.accuracy:.2f} ± {100 * test.accuracy_error:.2f} %"
+    low, high = wilson_interval(round(test.accuracy * test.rows), test.rows)
+    interval = f"95 % Wilson interval {100 * low:.2f} to {100 * high:.2f} %"
+    accuracy = f"{100 * test.accuracy:.2f} % ({interval})"
     assert f"Its test accuracy on 10,000 rows is {accuracy}" in words
     assert "proven to be at most 0.003 % above the best" in words
 
@@ -58,7 +61,7 @@ def test_the_page_follows_the_record_and_computes_nothing_anew() -> None:
     other = replace(record, chosen=0, test=replace(record.test, accuracy=0.125))
     words = read(other).words
     assert "λ = 1 is chosen" in words
-    assert "test accuracy on 10,000 rows is 12.50 ±" in words
+    assert "test accuracy on 10,000 rows is 12.50 % (95 % Wilson" in words
 
 
 def test_every_l2_has_its_line_with_its_figures() -> None:
@@ -93,6 +96,18 @@ def test_the_stripe_holds_the_l2s_that_are_hardly_worse_and_the_chosen_is_the_la
     assert best["m"] == (max if by == "accuracy" else min)(row["m"] for row in means)
     other = "loss" if by == "accuracy" else "accuracy"
     assert tables(record, other)["stripes"] == tables(record, "norm")["stripes"] == []
+
+
+@pytest.mark.parametrize(("folds", "kind"), [(0, "over rows"), (4, "over 4 folds")])
+def test_every_error_on_the_page_says_what_it_is(folds: int, kind: str) -> None:
+    page = path_page(make_path(folds=folds))
+    assert explained(page) == {"path", "table"}
+    along, table = page.section("path"), page.section("table")
+    assert along is not None
+    assert table is not None
+    assert table.table is not None
+    assert table.table.note == f"± standard error {kind}"
+    assert f"± standard error {kind} for those held out" in along.note
 
 
 def test_the_best_rule_shows_no_stripe() -> None:

@@ -18,7 +18,7 @@ from onelayer.data import cached, fetch
 from onelayer.engines.processes import leads
 from onelayer.errors import OnelayerError
 from onelayer.files.provenance import Command, describe_environment
-from onelayer.model.evaluation import wilson_interval
+from onelayer.model.evaluation import interval_words, wilson_interval
 from onelayer.report import tables
 from onelayer.report.path_summary import edge_sentence
 from onelayer.report.selection import select_setting
@@ -97,10 +97,8 @@ def finish_path(path: solver.Path, out: Path, *, as_json: bool = False) -> None:
     console.print(tables.path_table(path))
     if path.test is not None:
         low, high = wilson_interval(round(path.test.accuracy * path.test.rows), path.test.rows)
-        print_line(
-            f"test accuracy of λ = {path.best.l2:.3g}: {path.test.accuracy:.2%} "
-            f"(95 % interval {low:.2%} to {high:.2%})"
-        )
+        words = f"{100 * path.test.accuracy:.2f} % ({interval_words(low, high)})"
+        print_line(f"test accuracy of λ = {path.best.l2:.3g}: {words}")
     if edge := edge_sentence([*path.l2], path.best.l2 or 0.0):
         print_line(edge)
     print_line(f"the page: {out / 'report.html'}")

@@ -145,7 +145,7 @@ class Evaluation:
         low, high = self.interval
         return (
             f"Evaluation: accuracy {self.accuracy:.2%} of {self.rows} rows "
-            f"(95 % interval {low:.2%} to {high:.2%}), log loss {self.log_loss:.4f}, "
+            f"({interval_words(low, high)}), log loss {self.log_loss:.4f}, "
             f"calibration error {self.reliability.error:.4f}"
         )
 
@@ -190,6 +190,14 @@ def count_confusion(
     """
     counts = np.bincount(y * classes + predicted, minlength=classes**2)
     return counts.reshape(classes, classes)
+
+
+WILSON = "95 % Wilson interval"
+
+
+def interval_words(low: float, high: float) -> str:
+    """A 95 % Wilson interval of a fraction in words, in percent."""
+    return f"{WILSON} {100 * low:.2f} to {100 * high:.2f} %"
 
 
 def wilson_interval(right: int, rows: int, z: float = Z95) -> tuple[float, float]:

@@ -26,6 +26,7 @@ from onelayer.report.chart import (
 from onelayer.report.render import Section
 from onelayer.report.settings import NATS, curve_of
 from onelayer.report.summary import (
+    OVER_SEEDS,
     Records,
     SettingSummary,
     Spread,
@@ -239,7 +240,7 @@ def _rate_table(finding: RateFinding) -> Table:
         *("η", "runs", f"epochs to a training loss of {finding.level:.3f} (median)"),
         *("epochs in which it rose", "largest rise / nats", "last validation loss / nats"),
     )
-    return make_table("Learning rates", columns, rows)
+    return make_table("Learning rates", columns, rows, note=OVER_SEEDS)
 
 
 @dataclass(frozen=True)

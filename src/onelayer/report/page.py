@@ -20,16 +20,22 @@ from onelayer.report.settings import (
 )
 from onelayer.report.summary import (
     DATA_NAMES,
+    OVER_SEEDS,
     Comparison,
     Records,
     Spread,
     count_endings,
-    percent_on_test,
     plural,
     records_of,
     spread,
 )
-from onelayer.report.tables import accuracy_table, gradient_table, ranking_table, spread_cell
+from onelayer.report.tables import (
+    accuracy_on_test,
+    accuracy_table,
+    gradient_table,
+    ranking_table,
+    spread_cell,
+)
 from onelayer.report.weight_images import template_grid
 from onelayer.solver import Path as LambdaPath
 from onelayer.training.result import Result
@@ -75,14 +81,14 @@ def result_page(result: Result) -> Page:
 def summary_section(records: Records) -> Section:
     """Three sentences, and the accuracies as dots."""
     sentences = (_reported(records), _chosen(records), _endings(records))
+    several = max(len(setting.counted) for setting in records.settings) > 1
+    note = f"{OVER_SEEDS}. Dots are means over seeds; bars reach from the smallest to the largest."
     return Section(
         anchor="summary",
         heading="Summary",
         text=(" ".join(filter(None, sentences)),),
         charts=_reported_charts(records) if records.result.reported else _ranking_chart(records),
-        note="Dots are means over seeds; bars reach from the smallest to the largest."
-        if max(len(setting.counted) for setting in records.settings) > 1
-        else "",
+        note=note if several else "",
     )
 
 
@@ -94,16 +100,15 @@ def results_section(records: Records) -> Section:
     if ranked:
         table = ranking_table(result, len(records.settings))
         intro = (
-            "Settings by the validation accuracy of their last weights, mean ± standard deviation "
-            "over runs that differ only in their seed. Test accuracy is shown for the best alone, "
-            "because a setting that is chosen by test rows cannot be judged by them."
+            "Settings by the mean validation accuracy of their last weights over seeds. Test "
+            "accuracy is shown for the best alone, because a setting that is chosen by test rows "
+            "cannot be judged by them."
         )
     else:
         table = accuracy_table(result)
         intro = (
-            "Accuracies with the weights of the last epoch, in per cent. Measured figures are the "
-            "mean ± standard deviation over runs that differ only in their seed, with the smallest "
-            "and the largest value below"
+            "Accuracies with the weights of the last epoch, in percent. Measured figures are means "
+            "over seeds, with the smallest and the largest value below"
         )
         differences = "; differences are measured minus reported, in percentage points"
         intro += f"{differences * bool(result.reported)}."
@@ -248,14 +253,14 @@ def _chosen(records: Records) -> str:
         if several
         else f"The validation accuracy is {reached} %"
     )
-    test = spread(percent_on_test(result)[of])
-    if not test.n:
+    test = accuracy_on_test(result, of)
+    if not test:
         return f"{words}; there are no test rows."
     counts = result.confusion[of[0]].sum(axis=1)
     largest = 100.0 * counts.max() / counts.sum()
     unused = " (not used for selection)" if several else ""
     return (
-        f"{words}; its test accuracy{unused} is {spread_cell(test).plain} %, where always naming "
+        f"{words}; its test accuracy{unused} is {test}, where always naming "
         f"the largest class gives {largest:.2f} %."
     )
 

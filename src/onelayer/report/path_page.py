@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onelayer.model.evaluation import interval_words, wilson_interval
 from onelayer.report.chart import (
     Axis,
     Chart,
@@ -24,12 +25,11 @@ from onelayer.report.path_summary import (
     Scores,
     best_line,
     edge_sentence,
-    scores_of,
     summarise_path,
 )
 from onelayer.report.render import TEMPLATES, Page, Section, make_page
 from onelayer.report.settings import weights_section
-from onelayer.report.summary import plural
+from onelayer.report.summary import plural, standard_error
 from onelayer.report.tables import feature_name, path_table
 from onelayer.report.weight_images import MOST_FRAMES, TemplateGrid, TemplateRow
 from onelayer.solver import Path
@@ -84,7 +84,8 @@ def curves_section(figures: PathFigures) -> Section:
         asides=(edge,) if edge else (),
         charts=path_charts(figures),
         note="To the right λ is larger and W is shrunk more. The upright line is the chosen λ; "
-        f"bands are ± 1 standard error{ring}.",
+        f"bands are ± {standard_error(0)} for the training rows, ± "
+        f"{standard_error(figures.path.folds)} for those held out{ring}.",
     )
 
 
@@ -168,7 +169,7 @@ def table_section(figures: PathFigures) -> Section:
         heading="Every λ",
         text=(
             "Largest λ first. Cost and gap are those of the training rows: the best possible cost "
-            "lies between cost − gap and cost. Held-out scores are ± 1 standard error.",
+            "lies between cost − gap and cost.",
         ),
         table=path_table(figures.path),
     )
@@ -253,7 +254,8 @@ def _lead(figures: PathFigures) -> str:
     test, chosen = figures.path.test, figures.chosen
     scored = "There are no test rows to score it on"
     if test:
-        accuracy = _score(scores_of((test,)), "accuracy")
+        interval = interval_words(*wilson_interval(round(test.accuracy * test.rows), test.rows))
+        accuracy = f"{100.0 * test.accuracy:.2f} % ({interval})"
         scored = f"Its test accuracy on {test.rows:,} rows is {accuracy}"
     proof = "without a penalty no bound on its cost exists"
     if chosen.bounded:
@@ -280,7 +282,7 @@ def _choosing(figures: PathFigures) -> str:
         else f"{path.held_out[0][0].rows:,} validation rows"
     )
     what = "highest accuracy" if by == "accuracy" else "lowest loss"
-    top = f"{_score(best.held_out, by)} at λ = {best.l2:.3g}"
+    top = f"{_score(best.held_out, by)} ({standard_error(path.folds)}) at λ = {best.l2:.3g}"
     if path.choice.rule != ONE_ERROR:
         return f"λ is chosen for the {what} on the {rows}: {top}."
     further = "that λ"

@@ -14,6 +14,7 @@ import numpy as np
 from onelayer.report.chart import MOST_WITH_NUMBERS, Chart, HeatCell, heat_map, unique_slugs
 from onelayer.report.render import Section
 from onelayer.report.summary import (
+    OVER_SEEDS,
     Records,
     listed,
     number,
@@ -193,7 +194,9 @@ def _place(one: RankedSetting) -> tuple[str, str]:
 def _cell(one: RankedSetting) -> HeatCell:
     percent, runs = 100 * one.mean, len(one.positions)
     shown, text = math.isfinite(percent) and not one.diverged, f"{percent:.1f}"
-    words = f"{percent:.2f} %" + (f" ± {100 * one.sd:.2f}" if runs > 1 else "")
+    words = f"{percent:.2f} %"
+    if runs > 1:
+        words = f"{percent:.2f} ± {100 * one.sd:.2f} % ({OVER_SEEDS.removeprefix('± ')})"
     if one.diverged:
         text, words = CROSS, f"{one.diverged} of {runs} runs diverged"
     elif not shown:

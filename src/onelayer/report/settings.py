@@ -27,6 +27,7 @@ from onelayer.report.chart import (
 )
 from onelayer.report.render import Section
 from onelayer.report.summary import (
+    OVER_SEEDS,
     Records,
     SettingSummary,
     Spread,
@@ -79,7 +80,8 @@ def settings_section(records: Records) -> Section:
         anchor="settings",
         heading="Settings",
         text=(shown,) if len(drawn) < count else (),
-        note="Thick lines are means over seeds; bands reach from the smallest to the largest.",
+        note=f"{OVER_SEEDS}. Thick lines are means over seeds; bands reach from the smallest to "
+        "the largest.",
         sections=tuple(
             _setting(records, anchor, setting, folded=len(drawn) > MOST_OPEN)
             for anchor, setting in drawn.items()
@@ -181,7 +183,10 @@ def distance_section(records: Records) -> Section | None:
         charts=(chart,) if chart else (),
         note=note,
         table=make_table(
-            "Distance from the optimum", DISTANCE_COLUMNS, map(_distance_row, distances)
+            "Distance from the optimum",
+            DISTANCE_COLUMNS,
+            map(_distance_row, distances),
+            note=OVER_SEEDS,
         ),
     )
 

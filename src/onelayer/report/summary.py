@@ -33,6 +33,15 @@ ENDINGS: dict[Status, str] = {
 }
 
 
+# What stands behind a ±, in the same words everywhere; see also `interval_words`.
+OVER_SEEDS = "± standard deviation over seeds"
+
+
+def standard_error(folds: int) -> str:
+    """What stands behind the ± of a score over folds, or of one over its rows, for 0 folds."""
+    return f"standard error over {folds} folds" if folds else "standard error over rows"
+
+
 @dataclass(frozen=True)
 class Spread:
     """One quantity over n runs; without any, n is 0 and the rest NaN."""

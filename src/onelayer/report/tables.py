@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.experiments.best_linear import HeldOut
-from onelayer.model.evaluation import TOP, Evaluation
+from onelayer.model.evaluation import TOP, WILSON, Evaluation, interval_words, wilson_interval
 from onelayer.model.model import Model
 from onelayer.objective.gradcheck import GradientCheck
 from onelayer.report.path_summary import PathLine, summarise_path
 from onelayer.report.summary import (
     DATA_NAMES,
+    OVER_SEEDS,
     SCALINGS,
     SettingSummary,
     Spread,
@@ -26,6 +27,7 @@ from onelayer.report.summary import (
     percent_on_test,
     share_of_rows,
     spread,
+    standard_error,
     summarise,
 )
 from onelayer.solver import LearningRateBounds, Path
@@ -35,9 +37,6 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 Where = Literal["everywhere", "page", "terminal"]
-
-# What stands behind a ±; the wording is the same everywhere.
-OVER_SEEDS = "± standard deviation over seeds"
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Cell:
 class Table:
     """A table; `console.print` of rich prints it, table.html.j2 shows it on pages.
 
-    `note` says what stands behind each ±; pages say so in the text above.
+    `note` says what stands behind each ±.
     """
 
     title: str
@@ -230,9 +229,19 @@ def _beside_batch(one: RankedSetting) -> str:
 def best_on_test(result: Result) -> str:
     """The test accuracy of the best setting, in a sentence."""
     best = result.ranking[0]
-    measured = spread(percent_on_test(result)[list(best.positions)])
-    words = f"{spread_cell(measured).plain} %" if measured.n else "not measured"
+    words = accuracy_on_test(result, best.positions) or "not measured"
     return f"best by validation: {best.name}; test accuracy (not used for selection): {words}"
+
+
+def accuracy_on_test(result: Result, positions: Sequence[int]) -> str:
+    """Mean ± standard deviation over seeds, or of one run with its interval; '' without rows."""
+    measured = spread(percent_on_test(result)[[*positions]])
+    words = f"{spread_cell(measured).plain} %"
+    if measured.n != 1:
+        return words if measured.n else ""
+    counts = result.confusion[positions[0]]
+    interval = wilson_interval(int(np.trace(counts)), int(counts.sum()))
+    return f"{words} ({interval_words(*interval)})"
 
 
 def gradient_table(checks: Sequence[GradientCheck]) -> Table:
@@ -286,37 +295,37 @@ def advice_table(advice: LearningRateBounds) -> Table:
 
 def held_out_table(compared: Sequence[HeldOut], chosen: HeldOut) -> Table:
     """What each recipe of the best linear map gave on the rows held out from it."""
-    columns: list[Column | str] = [Column("loss", words=True), "λ", "moves"]
+    columns: list[Column | str] = [Column("loss", words=True), "λ", "shift / px"]
     columns += [Column("flips", words=True), "accuracy", Column("", words=True)]
     rows = [
         [
             f"L_q, q = {one.recipe.q:g}" if one.recipe.q else "cross-entropy",
             f"{one.recipe.l2:g}",
-            f"±{one.recipe.moves}" if one.recipe.moves else "0",
+            str(one.recipe.moves),
             "yes" if one.recipe.flips else "no",
             Cell(f"{100 * one.accuracy:.2f}", f"{100 * one.standard_error:.2f}"),
             "chosen" if one is chosen else "",
         ]
         for one in compared
     ]
-    title = f"Training rows held out, {len(chosen.accuracies)} folds: accuracy in percent"
-    return make_table(title, columns, rows)
+    folds = len(chosen.accuracies)
+    title = f"Training rows held out, {folds} folds: accuracy in percent"
+    return make_table(title, columns, rows, note=f"± {standard_error(folds)}")
 
 
 def maps_table(each: Sequence[Evaluation], mean: Evaluation, seeds: Sequence[int]) -> Table:
     """Test accuracies of each seed's map and of their mean, percent, with 95 % intervals."""
     names = [f"seed {seed}" for seed in seeds] + [f"mean of the {len(seeds)}"]
     rows = [
-        [name, number(100 * one.accuracy), _interval(one)]
+        [
+            name,
+            f"{number(100 * one.accuracy)} %",
+            interval_words(*one.interval).removeprefix(f"{WILSON} "),
+        ]
         for name, one in zip(names, [*each, mean], strict=True)
     ]
-    columns = [Column("map", words=True), Column("accuracy"), Column("95 % interval over rows")]
-    return make_table(f"{mean.rows:,} test rows: accuracy in percent", columns, rows)
-
-
-def _interval(evaluation: Evaluation) -> str:
-    low, high = evaluation.interval
-    return f"{100 * low:.2f} to {100 * high:.2f}"
+    columns = [Column("map", words=True), Column("accuracy"), Column(WILSON)]
+    return make_table(f"{mean.rows:,} test rows", columns, rows)
 
 
 def seeds_sentence(each: Sequence[Evaluation]) -> str:
@@ -324,7 +333,7 @@ def seeds_sentence(each: Sequence[Evaluation]) -> str:
     if len(each) == 1:
         return "one seed; for a spread over seeds: --seeds 5."
     cell = spread_cell(spread([100 * evaluation.accuracy for evaluation in each]))
-    return f"over {len(each)} seeds {cell.plain} (standard deviation), {cell.below}."
+    return f"over {len(each)} seeds {cell.plain} % (standard deviation over seeds), {cell.below} %."
 
 
 # More classes than this, and the table is of those recognised worst.
@@ -354,7 +363,7 @@ def _figures(evaluation: Evaluation, of: str) -> Table:
     accuracy, curve = number(100 * evaluation.accuracy), evaluation.reliability
     rows = [
         ["rows", f"{evaluation.rows:,}", ""],
-        ["accuracy", f"{accuracy} %", f"95 % Wilson interval {_interval(evaluation)}"],
+        ["accuracy", f"{accuracy} %", interval_words(*evaluation.interval)],
     ]
     if evaluation.top_accuracy is not None:
         words = f"the class is among the {TOP} likeliest"
@@ -514,7 +523,9 @@ def path_table(path: Path) -> Table:
         Column("status", words=True, short=" "),
     ]
     title = f"Optimum of each λ; chosen by {path.choice.by} on {rows}, rule {path.choice.rule}"
-    return make_table(title, columns, map(_path_row, lines), chosen=path.chosen)
+    return make_table(
+        title, columns, map(_path_row, lines), path.chosen, f"± {standard_error(path.folds)}"
+    )
 
 
 def _path_row(line: PathLine) -> list[Cell | str]:
