@@ -15,6 +15,7 @@ import pytest
 import typer
 
 from onelayer import cli
+from onelayer.cli import output
 from onelayer.data import cached
 from onelayer.errors import OnelayerError
 from onelayer.training.loop import Training
@@ -311,3 +312,11 @@ def test_errors_are_of_one_family() -> None:
 
     raised = [getattr(errors, n) for n in dir(errors) if n.endswith("Error")]
     assert all(issubclass(e, OnelayerError) for e in raised if e is not OnelayerError)
+
+
+def test_what_is_printed_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    for show in (output.print_line, output.note):
+        show("a run called \x1b]0;title\x07 of two\nlines")
+    out, err = capsys.readouterr()
+    assert out == "a run called \ufffd]0;title\ufffd of two\nlines\n"
+    assert err == f"note: {out}"

@@ -80,6 +80,14 @@ def test_names_are_no_markup() -> None:
         assert name in text
 
 
+def test_names_from_files_cannot_command_the_terminal() -> None:
+    evaluation = made(("\x1b]0;title\x07a", "b\x9b2J"))
+    tables = evaluation_tables(evaluation, "\x1b[2Jmodel\r")
+    text = "".join(printed(table) for table in tables)
+    assert not set(text) & {"\x1b", "\x07", "\x9b", "\r"}
+    assert "\ufffd]0;title\ufffda" in text
+
+
 def test_a_model_is_told_with_its_settings_and_its_proof() -> None:
     text = printed(model_table(make_model(), "a model"))
     for words in (

@@ -75,3 +75,10 @@ def test_nothing_measured_has_a_table_without_a_chart() -> None:
     html = record_html(replace(result, history=nothing))
     assert "<svg" not in html
     assert "nan" not in html.lower()
+
+
+def test_names_cannot_command_the_terminal() -> None:
+    runs = [Run(0.1, epochs=1, name="\x1b[2Ja"), Run(0.2, epochs=1, name="b\x9b2J")]
+    result = make_result(runs, snapshots=())
+    for record in (result, replace(result, reported=())):
+        assert not set(repr(record)) & {"\x1b", "\x9b"}

@@ -22,6 +22,7 @@ from rich import progress as rich
 from rich.console import Console
 
 from onelayer.engines.processes import leads, processes, rank
+from onelayer.report.summary import printable
 from onelayer.solver.path import PathProgress
 from onelayer.training.loop import Progress
 
@@ -37,12 +38,12 @@ def note(message: str) -> None:
 
 def _print_marked(to: Console, mark: str, style: str, message: str) -> None:
     to.print(mark, style=style, end=" ")
-    to.print(message, markup=False, soft_wrap=True, highlight=False)
+    to.print(printable(message), markup=False, soft_wrap=True, highlight=False)
 
 
 def print_line(text: str) -> None:
     """Print a line as it is: not wrapped, not coloured."""
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
+    console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
 
 
 def print_json(values: Any) -> None:

@@ -14,6 +14,7 @@ from onelayer.model.evaluation import Evaluation
 from onelayer.model.model import Model
 from onelayer.report.path_summary import summarise_path
 from onelayer.report.render import fill_template
+from onelayer.report.summary import printable
 from onelayer.report.tables import (
     WIDTH,
     Table,
@@ -41,7 +42,8 @@ def record_text(record: Result | Path) -> str:
     printed = io.StringIO()
     Console(file=printed, width=WIDTH).print(_table(record))
     lines = [line.rstrip() for line in printed.getvalue().splitlines()]
-    return "\n".join([*lines, *([best_on_test(record)] if isinstance(record, Result) else [])])
+    words = [printable(best_on_test(record))] if isinstance(record, Result) else []
+    return "\n".join([*lines, *words])
 
 
 def _table(record: Result | Path) -> Table:

@@ -25,6 +25,7 @@ from onelayer.report.summary import (
     listed,
     number,
     percent_on_test,
+    printable,
     share_of_rows,
     spread,
     standard_error,
@@ -85,9 +86,11 @@ class Table:
 
     def __rich__(self) -> RichTable:
         """The table in the terminal's style."""
-        from rich import box
-        from rich.markup import escape
+        from rich import box, markup
         from rich.table import Table as RichTable
+
+        def escape(text: str) -> str:
+            return markup.escape(printable(text))
 
         shown = [i for i, column in enumerate(self.columns) if column.where != "page"]
         table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
