@@ -1,6 +1,5 @@
 """Estimators for scikit-learn: a softmax classifier, and one that chooses λ by folds."""
 
-from onelayer.sklearn.classifier import SoftmaxClassifier
-from onelayer.sklearn.path import SoftmaxClassifierCV
+from onelayer.sklearn.classifier import SoftmaxClassifier, SoftmaxClassifierCV
 
 __all__ = ["SoftmaxClassifier", "SoftmaxClassifierCV"]
