@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from onelayer.data import load
+from onelayer.data.progress import print_line
 from onelayer.errors import SettingsError
 
 from .formats.test_damage import written
@@ -50,3 +51,10 @@ def test_the_training_rows_are_not_taken_for_the_test(tmp_path: Path) -> None:
     arguments = written("npz", tmp_path)
     with pytest.raises(SettingsError, match="same as the training rows"):
         load(**arguments, test=arguments["source"])
+
+
+def test_messages_about_names_in_files_cannot_command_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_line("ignored: \x1b]0;title\x07")
+    assert capsys.readouterr().err == "ignored: \ufffd]0;title\ufffd\n"

@@ -21,8 +21,8 @@ import typer
 from rich import progress as rich
 from rich.console import Console
 
+from onelayer.data.progress import printable
 from onelayer.engines.processes import leads, processes, rank
-from onelayer.report.summary import printable
 from onelayer.solver.path import PathProgress
 from onelayer.training.loop import Progress
 

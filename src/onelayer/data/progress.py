@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,11 +17,16 @@ Log = Callable[[str], None]
 """Is called with a message of one line."""
 
 
+def printable(text: str) -> str:
+    """Text without control characters, which may stand in names and which a terminal obeys."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", text)
+
+
 def print_line(line: str) -> None:
     """Print a line on the standard error stream; brackets in it are no markup."""
     from rich.console import Console
 
-    Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

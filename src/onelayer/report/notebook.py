@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from onelayer.data.progress import printable
 from onelayer.model.evaluation import Evaluation
 from onelayer.model.model import Model
 from onelayer.report.path_summary import summarise_path
 from onelayer.report.render import fill_template
-from onelayer.report.summary import printable
 from onelayer.report.tables import (
     WIDTH,
     Table,

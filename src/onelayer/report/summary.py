@@ -304,11 +304,6 @@ def describe_rows(card: DataCard, features: int) -> str:
     )
 
 
-def printable(text: str) -> str:
-    """Text without control characters, which may stand in names and which a terminal obeys."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", text)
-
-
 def unbroken(text: str) -> str:
     """Keep a number on one line with its sign and its unit."""
     return re.sub(r" (?=[=±%>])|(?<=[=±>]) ", "\u00a0", text).replace("2/η", "2/\u2060η")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.data.progress import printable
 from onelayer.experiments.best_linear import HeldOut
 from onelayer.model.evaluation import TOP, WILSON, Evaluation, interval_words, wilson_interval
 from onelayer.model.model import Model
@@ -25,7 +26,6 @@ from onelayer.report.summary import (
     listed,
     number,
     percent_on_test,
-    printable,
     share_of_rows,
     spread,
     standard_error,
