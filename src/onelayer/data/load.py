@@ -12,9 +12,8 @@ import numpy as np
 from onelayer.data.classes import name_classes, number_labels
 from onelayer.data.dataset import Dataset, Splits
 from onelayer.data.datasets import layout
-from onelayer.data.datasets.cifar import load_cifar10, load_cifar100
 from onelayer.data.datasets.decode import holds_files
-from onelayer.data.datasets.digits import load_digits
+from onelayer.data.datasets.named import load_cifar10, load_cifar100, load_digits
 from onelayer.data.formats.base import ReadOptions, Table, check_columns, is_pattern
 from onelayer.data.formats.images import parse_size, parts_of, sub_folders
 from onelayer.data.formats.registry import holds_shards, names_file, read_table

@@ -18,9 +18,9 @@ import pytest
 
 from onelayer.data import cached
 from onelayer.data.datasets.cache import cache_folder, fetch, store
-from onelayer.data.datasets.cifar import load_cifar10
 from onelayer.data.datasets.decode import read_binary
 from onelayer.data.datasets.layout import Layout
+from onelayer.data.datasets.named import load_cifar10
 from onelayer.errors import SourceError
 
 from .conftest import Serve, refusing, sending

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from onelayer.data import Splits, load
-from onelayer.data.datasets.cifar import load_cifar10
+from onelayer.data.datasets.named import load_cifar10
 from onelayer.errors import DataError, SettingsError
 
 from .tiny_cifar import ROWS, STEMS, TinyCifar, tar_gz, under, write_files

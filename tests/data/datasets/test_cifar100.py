@@ -11,9 +11,9 @@ import pytest
 
 from onelayer.data import load
 from onelayer.data.dataset import Splits
-from onelayer.data.datasets.cifar import load_cifar100
 from onelayer.data.datasets.decode import holds_files
 from onelayer.data.datasets.layout import CIFAR100, FINE_NAMES, Layout, RecordFile
+from onelayer.data.datasets.named import load_cifar100
 from onelayer.errors import DataError, SettingsError, SourceError
 
 from ..formats.file_writers import Array

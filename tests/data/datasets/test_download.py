@@ -10,9 +10,9 @@ import pytest
 import requests
 
 from onelayer.data.datasets.cache import _reason, fetch_archive
-from onelayer.data.datasets.cifar import load_cifar10
 from onelayer.data.datasets.decode import BINARY
 from onelayer.data.datasets.layout import Layout
+from onelayer.data.datasets.named import load_cifar10
 from onelayer.errors import DataError
 
 from .conftest import Serve, refusing, sending

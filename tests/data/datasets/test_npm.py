@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from onelayer.data.datasets.cache import fetch_npm
-from onelayer.data.datasets.cifar import load_cifar10
 from onelayer.data.datasets.decode import STRIPS
+from onelayer.data.datasets.named import load_cifar10
 from onelayer.errors import DataError
 
 from .conftest import InstallNpm

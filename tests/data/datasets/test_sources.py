@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from onelayer.data.datasets.cifar import load_cifar10
+from onelayer.data.datasets.named import load_cifar10
 from onelayer.errors import SourceError
 
 from .conftest import InstallNpm, Serve, refusing, sending

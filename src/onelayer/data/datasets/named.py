@@ -1,4 +1,11 @@
-"""CIFAR-10 and CIFAR-100, from a named folder, the cache, or the first source that works."""
+"""Data sets by name: CIFAR-10, CIFAR-100 and scikit-learn's digits.
+
+CIFAR comes from a named folder, the cache, or the first source that works. The digits are 1797
+handwritten ones of 8 × 8 pixels and need no network.
+
+Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
+Learning Repository, 1998, the test set; scikit-learn carries it with its code.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +26,11 @@ from onelayer.data.datasets.layout import (
     Records,
 )
 from onelayer.data.progress import Log
-from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE, split_dataset
-from onelayer.errors import DataError, SettingsError
+from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE, split_dataset, stratified_order
+from onelayer.errors import DataError, SettingsError, SourceError
+
+# Rows of the digits to train on and to validate by; the other 400 are the test.
+DIGITS_TRAIN, DIGITS_VALIDATION, DIGITS_SEED = 1000, 397, 0
 
 
 def load_cifar10(
@@ -111,3 +121,36 @@ def _dataset(files: tuple[RecordFile, ...], read: Reader, origin: str, layout: L
 
 def _stems(files: tuple[RecordFile, ...]) -> str:
     return " + ".join(part.stem for part in files)
+
+
+def load_digits() -> Splits:
+    """The digits in random order, split by a fixed seed into 1000, 397 and 400 rows, stratified.
+
+    X (N, 64) uint8, 0 to 16, one plane of 8 × 8; y 0 to 9.
+    """
+    try:
+        from sklearn.datasets import load_digits as load_bundled
+    except ImportError as error:
+        raise SourceError(
+            "the digits come with scikit-learn, which is not installed: pip install scikit-learn."
+        ) from error
+    pixels, labels = load_bundled(return_X_y=True)
+    X, y = pixels.astype(np.uint8), labels.astype(np.int64)
+    order = stratified_order(y, DIGITS_SEED)
+    cuts = (DIGITS_TRAIN, DIGITS_TRAIN + DIGITS_VALIDATION)
+    train, validation, test = (
+        Dataset(
+            X=X[rows],
+            y=y[rows],
+            class_names=tuple("0123456789"),
+            image_shape=(1, 8, 8),
+            max_value=16.0,
+            name=f"digits {role}",
+            source=f"scikit-learn's digits, {role} rows of the split with seed {DIGITS_SEED}.",
+        )
+        for role, rows in zip(
+            ("training", "validation", "test"), np.split(order, cuts), strict=True
+        )
+    )
+    source = f"scikit-learn's digits, a stratified split with seed {DIGITS_SEED}."
+    return Splits(train, validation, test, name="digits", source=source)
