@@ -1,0 +1,1 @@
+"""Every reader on damaged files: `make fuzz`, `python -m tests.fuzz`."""
