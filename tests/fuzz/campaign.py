@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Queue
@@ -67,19 +68,23 @@ class Child:
             return told
         if told is None:
             process.kill()
-        code = process.wait()
-        self._process = None
+        self.close()
+        code = process.returncode
         if told is None:
             return f"hangs: no answer within {PATIENCE:.0f} s"
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return f"crashes: {name}"
 
     def close(self) -> None:
-        if self._process is not None:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            self._process.wait()
-            self._process = None
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        process.wait()
+        process.stdout.close()
 
     def _start(self) -> subprocess.Popen[str]:
         # One thread each: the cores are shared by the children.

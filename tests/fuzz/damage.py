@@ -131,7 +131,19 @@ def a_word(rng: Random) -> str:
 
 def a_value(rng: Random) -> Any:
     """A JSON value that is not what is expected there."""
-    plain = (None, True, False, 0.5, -0.0, 1e308, 10**400, [], {}, [[]], {"": None})
+    plain: tuple[Any, ...] = (
+        None,
+        True,
+        False,
+        0.5,
+        -0.0,
+        1e308,
+        10**400,
+        [],
+        {},
+        [[]],
+        {"": None},
+    )
     simple = rng.choice((*plain, rng.choice(NUMBERS), rng.choice(WORDS), float("nan")))
     if chance(rng, 80):
         return simple

@@ -445,6 +445,13 @@ certify = false
 """
 
 
+VALUES = (
+    "2020-01-01", "1979-05-27T07:32:00Z", "07:32:00", "0xff", "1e400", "nan", "-inf", "{}",
+    "{a = 1}", "[]", "[[1]]", "['a', 1]", "9" * 5000, "0x" + "f" * 5000, "'''x\ny'''", "1_000",
+    "'\\u0000'", "''", "true",
+)  # fmt: skip
+
+
 def write_settings(folder: Path, rng: Random) -> None:
     kind = rng.randrange(10)
     text = SETTINGS
@@ -455,10 +462,7 @@ def write_settings(folder: Path, rng: Random) -> None:
         lines = text.splitlines()
         at = rng.randrange(len(lines))
         key = lines[at].partition(" ")[0]
-        values = ("2020-01-01", "1979-05-27T07:32:00Z", "07:32:00", "0xff", "1e400", "nan", "-inf",
-                  "{}", "{a = 1}", "[]", "[[1]]", "['a', 1]", "9" * 5000, "'''x\ny'''", "1_000",
-                  "'\\u0000'", "''", "true")  # fmt: skip
-        lines[at] = f"{key} = {rng.choice(values)}"
+        lines[at] = f"{key} = {rng.choice(VALUES)}"
         raw = "\n".join(lines).encode()
     elif kind == 4:
         raw = (text + f"{a_word(rng)!r} = 1\n[{a_word(rng)!r}]\nx = 1\n").encode("utf-8", "replace")
@@ -477,7 +481,7 @@ def read_settings(folder: Path, rng: Random) -> None:
     def accept(*_: object, **__: object) -> None:
         raise _AcceptedError("accepted")
 
-    options.load = accept  # type: ignore[assignment]
+    setattr(options, "load", accept)  # noqa: B010
     words = ["train", "--config", str(folder / "s.toml"), "--out", str(folder / "out")]
     said = io.StringIO()
     with redirect_stderr(said):
@@ -519,7 +523,7 @@ FORMATS: dict[str, Format] = {
 
 def warm() -> None:
     """Make what is made once, and read each kind once, before memory is limited."""
-    predictions.print_line = one_line
+    setattr(predictions, "print_line", one_line)  # noqa: B010
     for form in FORMATS.values():
         with tempfile.TemporaryDirectory() as place:
             rng = Random(0)

@@ -20,6 +20,9 @@ from onelayer.files.provenance import Command
 # An option with this metavar takes a list, separated by commas.
 VALUES = "VALUES"
 
+# Larger whole numbers of a file are refused: Python does not print the largest.
+MAX_WHOLE = 2**63
+
 # Where a run is saved and how it is shown are not part of it.
 NOT_SAVED = ("config", "out", "resume", "checkpoint-every", "json")
 
@@ -82,8 +85,9 @@ def _read_toml(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
             return tomllib.load(stream)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file} is not a valid TOML file: {error}.") from None
+    except (ValueError, RecursionError) as error:
+        why = error if isinstance(error, ValueError) else "it is nested too deeply"
+        raise SettingsError(f"{file} is not a valid TOML file: {why}.") from None
     except OSError as error:
         raise SettingsError(f"cannot read {file}: {error.strerror or error}.") from None
 
@@ -91,6 +95,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
 def _as_typed(parameter: Any, where: str, value: Any) -> str:
     """A value as it would be typed: so 2.7 is no whole number, and true is no number."""
     items = value if isinstance(value, list) else [value]
+    if any(isinstance(item, int) and abs(item) > MAX_WHOLE for item in items):
+        raise SettingsError(f"{where} must be a number of at most 64 bits.")
     if any(not isinstance(item, (str, int, float)) for item in items):
         raise SettingsError(f"{where} must be a number, a string, a boolean or a list of these.")
     if isinstance(value, list) and parameter.metavar != VALUES:
