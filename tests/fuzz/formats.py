@@ -28,7 +28,7 @@ from onelayer import Path as LambdaPath
 from onelayer import Result, Run, load, solve_path, train
 from onelayer.cli import options
 from onelayer.cli.app import app
-from onelayer.data.datasets.cifar import load_cifar10
+from onelayer.data.datasets.named import load_cifar10
 from onelayer.data.streaming import stored_rows
 from onelayer.errors import OnelayerError, SettingsError
 from onelayer.model import Model, predictions
