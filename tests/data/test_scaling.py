@@ -29,6 +29,37 @@ def test_standardised_training_rows_have_mean_0_and_deviation_1(rows: int) -> No
     np.testing.assert_allclose(scaled.std(axis=0), [1, 1, 1, 0], atol=1e-12)
 
 
+@pytest.mark.parametrize("value", [14.62, 0.1, -1e8 - 0.1, 1e-200])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_feature_that_is_constant_up_to_rounding_is_only_centred(
+    value: float, weighted: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    X = np.full((1000, 3), value)
+    X[:, 1] = np.nextafter(value, rng.choice([-np.inf, np.inf], 1000))
+    X[:, 2] = rng.normal(size=1000)
+    weights = rng.integers(1, 4, 1000).astype(float) if weighted else None
+    if weights is not None:
+        X[5, :2], weights[5] = 3.0, 0.0  # a row that does not count
+    fitted = fit_scaling("standardize", X, weights=weights)
+    np.testing.assert_array_equal(fitted.scale[:2], 1.0)
+    other = fitted.apply(X + 0.01)[10]
+    np.testing.assert_allclose(other[:2], 0.01, rtol=1e-5)
+
+
+def test_a_small_deviation_of_large_values_is_no_rounding() -> None:
+    X = np.full((1000, 1), 1.7e9)
+    X[3] += 0.01
+    assert fit_scaling("standardize", X).scale[0] == pytest.approx(1.0 / X.std(), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1e-20, 1e20, 1e160, 1e307])
+def test_statistics_of_numbers_of_any_size_neither_overflow_nor_vanish(size: float) -> None:
+    X = np.random.default_rng(0).normal(size=(300, 2))
+    one, other = fit_scaling("standardize", X), fit_scaling("standardize", size * X)
+    np.testing.assert_allclose(other.apply(size * X), one.apply(X), rtol=0, atol=1e-14)
+
+
 def test_statistics_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     X = np.random.default_rng(0).normal(1e3, 1, (50, 3))
     whole = fit_scaling("standardize", X)

@@ -229,3 +229,19 @@ def test_bad_settings_are_refused_in_a_sentence(change: dict[str, object], words
     dataset = Dataset(np.eye(2), np.array([0, 1]), ("a", "b"))
     with pytest.raises(SettingsError, match=words):
         solve(dataset, **{"l2": 0.1} | change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scaling", ["none", "standardize"])
+@pytest.mark.parametrize("features", [6, 600])
+@pytest.mark.parametrize("l2", [0.0, 0.001])
+def test_a_feature_constant_up_to_rounding_has_no_say(
+    scaling: str, features: int, l2: float
+) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 300)
+    X = rng.normal(size=(300, features)) + y[:, None]
+    X[:, 1] = 14.62
+    model = solve(Dataset(X, y, ("a", "b", "c")), l2, scaling=scaling)
+    changed = X.copy()
+    changed[:, 1] = 15.0
+    np.testing.assert_allclose(model.predict_proba(changed), model.predict_proba(X), atol=1e-9)

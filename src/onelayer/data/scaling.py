@@ -25,6 +25,15 @@ SCALINGS = ("auto", *get_args(ScalingName))
 # Rows that are converted to float64 at a time, so that statistics of a large X need a few MB.
 BLOCK_ROWS = 1024
 
+EPS = float(np.finfo(np.float64).eps)
+
+# A feature is constant if its values differ by no more than this, relative to the largest: what
+# computing one number in several ways makes.
+EQUAL = 64 * EPS
+
+# Variances below this, and those that overflow, are taken again of values brought near 1.
+SMALL_VARIANCE = 1e-280
+
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
@@ -58,7 +67,7 @@ def fit_scaling(
     """Fit the scaling of that name to the training rows X (N, D); "auto" becomes another.
 
     `max_value` > 0, the largest that a feature can have, is for "unit" and "auto", the weights (N,)
-    of the rows for "standardize", which only centres a constant feature.
+    of the rows for "standardize", which only centres a feature that is constant up to rounding.
     """
     resolved = resolve_scaling(name, X, max_value)
     features = X.shape[1]
@@ -67,7 +76,7 @@ def fit_scaling(
     if resolved == "unit":
         return Scaling("unit", np.full(features, 1.0 / max_value), np.zeros(features))
     mean, deviation = _mean_and_deviation(X, weights)
-    scale = 1.0 / np.where(deviation > 0.0, deviation, 1.0)
+    scale = 1.0 / np.where(deviation > 0.0, np.maximum(deviation, np.finfo(np.float64).tiny), 1.0)
     return Scaling("standardize", scale, -mean * scale)
 
 
@@ -93,16 +102,56 @@ def check_scaling(name: str) -> None:
 def _mean_and_deviation(
     X: NDArray[np.generic], weights: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and deviation of each feature, in two passes over blocks of rows."""
-    rows = X.shape[0]
-    if weights is None:
-        mean = sum(B.sum(axis=0, dtype=np.float64) for _, B in _blocks(X)) / rows
-        squares = sum(((B - mean) ** 2).sum(axis=0) for _, B in _blocks(X)) / rows
-    else:
-        fraction = weights / weights.sum()
-        mean = sum(fraction[block] @ B.astype(np.float64) for block, B in _blocks(X))
-        squares = sum(fraction[block] @ (B - mean) ** 2 for block, B in _blocks(X))
-    return np.asarray(mean), np.sqrt(np.asarray(squares))
+    """Mean and deviation of each feature; a deviation of 0 where it is constant up to rounding."""
+    mean, variance = _moments(X, weights)
+    deviation = np.sqrt(variance)
+    with np.errstate(invalid="ignore"):
+        clear = (variance > SMALL_VARIANCE) & (variance < np.inf)
+        suspect = np.flatnonzero(~(clear & (deviation > X.shape[0] * EPS * np.abs(mean))))
+    if len(suspect):
+        low, high = _range(X, weights, suspect)
+        largest = np.maximum(np.abs(low), np.abs(high))
+        constant = high / 2 - low / 2 <= EQUAL / 2 * largest
+        exponent = np.frexp(largest)[1]
+        of_some, variances = _moments(X, weights, suspect, exponent)
+        mean[suspect] = np.where(constant, low, np.ldexp(of_some, exponent))
+        deviation[suspect] = np.where(constant, 0.0, np.ldexp(np.sqrt(variances), exponent))
+    return mean, deviation
+
+
+def _moments(
+    X: NDArray[np.generic],
+    weights: NDArray[np.float64] | None,
+    columns: NDArray[np.integer] | slice = slice(None),
+    exponent: NDArray[np.integer] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and variance of columns, of values times 2 to the −exponent, in two passes."""
+
+    def blocks() -> Iterator[tuple[slice, NDArray[np.generic]]]:
+        for place, B in _blocks(X):
+            yield place, B if exponent is None else np.ldexp(B[:, columns] * 1.0, -exponent)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        if weights is None:
+            mean = sum(B.sum(axis=0, dtype=np.float64) for _, B in blocks()) / X.shape[0]
+            squares = sum(((B - mean) ** 2).sum(axis=0) for _, B in blocks()) / X.shape[0]
+        else:
+            fraction = weights / weights.sum()
+            mean = sum(fraction[place] @ B.astype(np.float64) for place, B in blocks())
+            squares = sum(fraction[place] @ (B - mean) ** 2 for place, B in blocks())
+    return np.asarray(mean), np.asarray(squares)
+
+
+def _range(
+    X: NDArray[np.generic], weights: NDArray[np.float64] | None, columns: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lowest and highest value of columns, in rows of a weight above 0."""
+    low, high = np.full(len(columns), np.inf), np.full(len(columns), -np.inf)
+    for place, B in _blocks(X):
+        counted = B[:, columns] if weights is None else B[weights[place] > 0.0][:, columns]
+        if len(counted):
+            low, high = np.minimum(low, counted.min(axis=0)), np.maximum(high, counted.max(axis=0))
+    return low, high
 
 
 def _blocks(X: NDArray[np.generic]) -> Iterator[tuple[slice, NDArray[np.generic]]]:

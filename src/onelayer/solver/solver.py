@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import DataCard, data_card, training_rows
 from onelayer.data.rows import Rows, rows_of
-from onelayer.data.scaling import Scaling, fit_scaling
+from onelayer.data.scaling import EQUAL, Scaling, fit_scaling
 from onelayer.engines import Engine, Weights, streaming
 from onelayer.errors import require_number, require_whole
 from onelayer.files.provenance import describe_environment
@@ -176,12 +176,23 @@ class Solver:
         cheap = rows.count * rows.X.shape[1] * classes < FLOAT64_PRODUCTS
         small = _is_small(rows, classes)
         self._dtype = "float64" if cheap or small else "float32"
-        # The centred rows with a 1 appended.
-        ones = np.ones((rows.count, 1))
-        self._dense = np.concatenate([self._centred.scaled(), ones], axis=1) if small else None
+        self._dense = self._centred_rows() if small else None
         self._pairs: list[Pair] = []
         self._target = Target(l2=0.0)
         self._passes = 0
+
+    def _centred_rows(self) -> Float64:
+        """The centred rows with a 1 appended, shape (N, D + 1).
+
+        A feature that is constant up to rounding becomes 0, or Newton's method would divide by it.
+        """
+        X, rows = self._centred.scaled(), self._centred
+        constant = np.ptp(X, axis=0) <= EQUAL * np.abs(rows.offset)
+        if constant.any():
+            X[:, constant] = 0.0
+            scale, offset = (np.where(constant, 0.0, part) for part in (rows.scale, rows.offset))
+            self._centred = replace(rows, scale=scale, offset=offset)
+        return np.concatenate([X, np.ones((len(X), 1))], axis=1)
 
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
         """Start the next solution from these weights; remembered steps are kept."""
