@@ -66,9 +66,16 @@ def test_one_standard_error_chooses_no_smaller_a_penalty() -> None:
     assert best.accuracy_path_.shape == (4, 5)
 
 
-def test_a_number_of_values_spans_four_decades() -> None:
-    X, y = load_iris(return_X_y=True)
-    assert SoftmaxClassifierCV(5, cv=2).fit(X, y).l2s_ == pytest.approx([1, 0.1, 0.01, 1e-3, 1e-4])
+@pytest.mark.parametrize("load", [load_iris, load_breast_cancer])
+def test_a_number_of_values_takes_them_from_the_data(load: object) -> None:
+    X, y = load(return_X_y=True)  # type: ignore[operator]
+    small, large = (SoftmaxClassifierCV(9, cv=3, scaling="none").fit(f * X, y) for f in (0.1, 1))
+    np.testing.assert_allclose(large.l2s_, 100 * small.l2s_, rtol=1e-2)
+    np.testing.assert_allclose(large.l2s_[1:] / large.l2s_[:-1], 10**-0.5)
+    assert large.l2_ > large.l2s_[-1]
+    nothing = SoftmaxClassifier(large.l2s_[0]).fit(X, y).predict_proba(X)
+    shares = np.bincount(y) / len(y)
+    assert np.log(nothing[np.arange(len(y)), y]).mean() < 0.95 * float(shares @ np.log(shares))
 
 
 def test_a_fold_without_weight_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onelayer import load
+from onelayer import load, split
 from onelayer.data import Dataset, Splits
+from onelayer.data.rows import rows_of
+from onelayer.data.scaling import fit_scaling
 from onelayer.data.split import stratified_folds
 from onelayer.engines import ENGINE_NAMES, make_engine
 from onelayer.errors import SettingsError
 from onelayer.objective import loss as objective
 from onelayer.solver import Choice, PathProgress, Score, solve, solve_path
 from onelayer.solver import Path as LambdaPath
-from onelayer.solver.path import choose, l2_values, merit, score
+from onelayer.solver.path import choose, has_turned, l2_values, largest_l2, merit, score
 from tests.made_data import make_splits
 from tests.oracle import accuracy
 
@@ -148,7 +151,7 @@ def test_ctrl_c_keeps_the_lambdas_that_were_solved(digits: Splits) -> None:
             raise KeyboardInterrupt
 
     path = solve_path(digits, 5, on_progress=second)
-    assert path.l2.tolist() == pytest.approx(l2_values(5)[:2])
+    assert path.interrupted
     assert len(path.train) == len(path.held_out) == 2
 
 
@@ -156,7 +159,7 @@ def test_ctrl_c_keeps_the_lambdas_that_were_solved(digits: Splits) -> None:
     ("change", "words"),
     [
         ({"l2": []}, "at least one value"),
-        ({"l2": 0}, "l2 must be a whole number, 1 or above"),
+        ({"l2": 1}, r"l2 must be values of λ, as in \[0.1\], or how many"),
         ({"l2": [-1.0]}, r"l2 \(λ\)"),
         ({"folds": 1}, "folds must be from 2"),
         ({"folds": -2}, "folds must be a whole number"),
@@ -213,6 +216,85 @@ def test_models_know_their_data_and_that_they_are_an_optimum(digits: Splits) -> 
         assert model.class_names == digits.train.class_names
 
 
-@pytest.mark.parametrize("l2", [3, np.int64(3), [1.0, 0.01, 1e-4], np.geomspace(1e-4, 1.0, 3)])
-def test_a_count_and_a_sequence_of_any_kind_are_values_of_lambda(l2: object) -> None:
+@pytest.mark.parametrize("l2", [[1.0, 0.01, 1e-4, 0.01], np.geomspace(1e-4, 1.0, 3)])
+def test_a_sequence_of_any_kind_is_values_of_lambda(l2: object) -> None:
     assert l2_values(l2) == pytest.approx((1.0, 0.01, 1e-4))  # type: ignore[arg-type]
+
+
+def embeddings(seed: int = 0, rows: int = 1500) -> Splits:
+    """L2-normalised rows of 64 features, of six classes of which one is large."""
+    rng = np.random.default_rng(seed)
+    y = rng.choice(6, rows, p=[0.5, 0.1, 0.1, 0.1, 0.1, 0.1])
+    X = rng.normal(size=(6, 64))[y] + 2.0 * rng.normal(size=(rows, 64))
+    return split(X / np.linalg.norm(X, axis=1, keepdims=True), y)
+
+
+def test_at_the_largest_lambda_of_the_data_the_solution_is_proven_as_good_as_nothing() -> None:
+    train = embeddings().train
+    rows = rows_of(train, fit_scaling("none", train.X))
+    shares = np.bincount(train.y) / train.rows
+    entropy = -float(shares @ np.log(shares))
+    G = (shares - np.eye(6)[train.y]).T @ train.X / train.rows
+    largest = largest_l2(make_engine(), rows, 6)
+    assert largest == pytest.approx((G**2).sum() / (4 * 0.01 * entropy), rel=5e-3)
+    for l2, at_most in ((largest, 0.01), (largest / 100, 1.0)):
+        proof = solve(train, l2, scaling="none").require_certificate()
+        assert 0.25 * at_most < 1 - proof.cost / entropy < at_most
+
+
+def test_the_lambdas_follow_the_data_until_the_score_has_turned_and_are_none_at_an_edge() -> None:
+    data = embeddings()
+    path = solve_path(data, 20, scaling="none", tol=1e-4)
+    accuracies = [one.accuracy for (one,) in path.held_out]
+    at_chance = sum(a == accuracies[0] for a in accuracies)
+    assert at_chance <= len(accuracies) / 2
+    assert 0 < path.chosen < len(accuracies) - 4
+    assert (path.edge, path.edge_sentence) == (None, "")
+    assert len(path.models) < 39
+    ratios = path.l2[1:] / path.l2[:-1]
+    np.testing.assert_allclose(ratios, 10 ** (-4 / 19), rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e4])
+def test_features_of_another_size_have_the_same_path_with_another_lambda(size: float) -> None:
+    data = embeddings()
+    parts = (data.train, data.validation, data.test)
+    larger = (replace(part, X=size * part.X) for part in parts)
+    one = solve_path(data, 12, scaling="none", tol=1e-4)
+    other = solve_path(Splits(*larger, "larger", "made"), 12, scaling="none", tol=1e-4)
+    np.testing.assert_allclose(other.l2, size**2 * one.l2, rtol=1e-2)
+    assert [len(other.models), other.chosen] == [len(one.models), one.chosen]
+
+
+def test_a_path_on_noise_ends_early_and_says_that_the_features_say_nothing() -> None:
+    rng = np.random.default_rng(3)
+    noise = split(rng.normal(size=(600, 20)), rng.integers(0, 3, 600))
+    path = solve_path(noise, 20, choose_by="loss")
+    assert len(path.models) < 12
+    assert (path.edge, path.chosen) == ("largest", 0)
+    assert "hardly more than the class frequencies" in path.verdict[1]
+
+
+def test_a_path_says_what_it_chose_and_where_with_the_interval_of_its_accuracy() -> None:
+    data = embeddings()
+    path = solve_path(data, [0.1, 0.01], scaling="none")
+    assert path.edge == "smallest"
+    chosen, edge, accuracy = path.verdict
+    assert chosen == "chosen: λ = 0.01 of 2 from 0.1 to 0.01"
+    assert edge.endswith("the smallest that was tried: a still smaller one may do better.")
+    assert path.test is not None
+    assert f"{100 * path.test.accuracy:.2f} % (95 %" in accuracy
+    assert path.test_interval is not None
+    low, high = path.test_interval
+    assert low < path.test.accuracy < high
+    assert "edge" not in " ".join(solve_path(data, [0.1], scaling="none").verdict)
+
+
+def test_a_plateau_is_not_a_turn_until_it_has_lasted_twice_as_long() -> None:
+    def scores(*accuracies: float) -> list[list[Score]]:
+        return [[Score(1.0 - 0.01 * i, 0.1, a, 0.01, 100)] for i, a in enumerate(accuracies)]
+
+    assert not has_turned(scores(0.3, 0.5, 0.5, 0.5), "accuracy", 2)
+    assert has_turned(scores(0.3, 0.5, 0.5, 0.5, 0.5, 0.5), "accuracy", 2)
+    assert has_turned(scores(0.3, 0.5, 0.5, 0.4), "accuracy", 2)
+    assert not has_turned(scores(*[0.3] * 9), "accuracy", 2)  # nothing is learned yet

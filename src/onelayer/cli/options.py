@@ -173,8 +173,8 @@ class PenaltyOptions(OptionGroup):
     """The L2 penalty.
 
     Hyperparameters:
-        l2 VALUES: L2 penalty λ ≥ 0; the cost adds λ Σ W². Default: 0; of solve 20 values from 1 to
-            1e-4.
+        l2 VALUES: L2 penalty λ ≥ 0; the cost adds λ Σ W². Default: 0; of solve as many as
+            the data need.
         C VALUES: The same as scikit-learn's C = 1/(2λN).
     """
 

@@ -18,9 +18,7 @@ from onelayer.data import cached, fetch
 from onelayer.engines.processes import leads
 from onelayer.errors import OnelayerError
 from onelayer.files.provenance import Command, describe_environment
-from onelayer.model.evaluation import interval_words, wilson_interval
 from onelayer.report import tables
-from onelayer.report.path_summary import edge_sentence
 from onelayer.report.selection import select_setting
 from onelayer.solver.solver import describe_solution
 from onelayer.training.checkpoint import unfinished
@@ -95,12 +93,8 @@ def finish_path(path: solver.Path, out: Path, *, as_json: bool = False) -> None:
         print_json({"folder": out} | _path_figures(path))
         return
     console.print(tables.path_table(path))
-    if path.test is not None:
-        low, high = wilson_interval(round(path.test.accuracy * path.test.rows), path.test.rows)
-        words = f"{100 * path.test.accuracy:.2f} % ({interval_words(low, high)})"
-        print_line(f"test accuracy of λ = {path.best.l2:.3g}: {words}")
-    if edge := edge_sentence([*path.l2], path.best.l2 or 0.0):
-        print_line(edge)
+    for sentence in path.verdict:
+        print_line(sentence)
     print_line(f"the page: {out / 'report.html'}")
 
 

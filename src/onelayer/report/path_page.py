@@ -24,7 +24,6 @@ from onelayer.report.path_summary import (
     PathLine,
     Scores,
     best_line,
-    edge_sentence,
     summarise_path,
 )
 from onelayer.report.render import TEMPLATES, Page, Section, make_page
@@ -71,7 +70,7 @@ def path_page(path: Path) -> Page:
 
 def curves_section(figures: PathFigures) -> Section:
     """How λ was chosen, what was proven, and accuracy, loss, ‖W‖ and the gap over λ."""
-    edge = edge_sentence([line.l2 for line in figures.lines], figures.chosen.l2)
+    edge = figures.path.edge_sentence
     ring = (
         "; the ring is the best held-out score, the grey stripe reaches one standard error from it"
         if figures.path.choice.rule == ONE_ERROR

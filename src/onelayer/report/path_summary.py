@@ -115,11 +115,3 @@ def scores_of(scores: Sequence[Score]) -> Scores:
     share, share_error = merit(scores, "accuracy")
     fall, loss_error = merit(scores, "loss")
     return Scores(Estimate(100.0 * share, 100.0 * share_error), Estimate(-fall, loss_error))
-
-
-def edge_sentence(l2s: Sequence[float], chosen: float) -> str:
-    """That the chosen λ lies at an end of the path; empty where it does not."""
-    if len(l2s) < 2 or chosen not in (min(l2s), max(l2s)) or chosen == 0.0:
-        return ""
-    end, further = ("smallest", "smaller") if chosen == min(l2s) else ("largest", "larger")
-    return f"The chosen λ is the {end} that was tried: a still {further} one may do better."

@@ -290,8 +290,8 @@ class SoftmaxClassifierCV(LinearClassifier):
     certified.
 
     Args:
-        l2s: values of λ ≥ 0 of J = mean loss + λ ‖coef_‖², or how many of them, evenly spaced in
-            their logarithm from 1 to 10⁻⁴.
+        l2s: values of λ ≥ 0 of J = mean loss + λ ‖coef_‖²; or n ≥ 2: n values to four decades, from
+            the largest that the data allow until the score has turned, as in `solve_path`.
         cv: folds: a number ≥ 2 (stratified, in row order), a scikit-learn splitter, or pairs of
             row numbers to train on and to hold out.
         choose_by: "accuracy" or "loss" on the held-out rows, by the weights that J has.
@@ -373,19 +373,22 @@ class SoftmaxClassifierCV(LinearClassifier):
         """
         options = check_shared_options(self)
         choice = Choice(self.choose_by, self.rule)  # type: ignore[arg-type]  # checked there
-        l2s = l2_values(self.l2s, "l2s")
+        asked = l2_values(self.l2s, "l2s")
         stored, labels = check_labelled(self, X, y)
         labelled = label_rows(stored, labels, sample_weight, self.class_weight)
         scaling, K = labelled.scaling(self.scaling), len(labelled.classes)
         rows = labelled.rows(scaling)
         engine = make_engine(threads=self.threads)
-        targets = [Target(l2_of_layer(l2, K), options["tol"], options["max_passes"]) for l2 in l2s]
+        target = Target(0.0, options["tol"], options["max_passes"])
+        factor = l2_of_layer(1.0, K)
+        wanted = asked if isinstance(asked, int) else [factor * l2 for l2 in asked]
         folds = _folds(self.cv, labelled, rows, labels, groups)
-        optima, scores = solve_each(engine, rows, K, targets, folds)
-        if len(optima) < len(targets):
+        optima, scores, interrupted = solve_each(engine, rows, K, wanted, target, folds, choice.by)
+        if interrupted:
             raise KeyboardInterrupt
         chosen = choose(scores, choice)
-        self.classes_, self.l2s_, self.l2_ = labelled.classes, np.array(l2s), l2s[chosen]
+        l2s = np.array([optimum.l2 for optimum in optima]) / factor
+        self.classes_, self.l2s_, self.l2_ = labelled.classes, l2s, float(l2s[chosen])
         self._set_layer(layer_of(optima[chosen]), scaling)
         for optimum in optima:
             warn_unless_optimal(optimum)

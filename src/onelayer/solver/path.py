@@ -3,6 +3,14 @@
 From the largest λ down, each solution starts where the last one ended and inherits its steps; the
 preconditioner is fitted once. With folds, the models of each fold are a path of their own that
 shares the preconditioner, which only shapes the steps.
+
+Where no λ are given, the data say which. At W = 0 and the best bias for it, the certificate is
+
+    J(0, b°) − J* ≤ ‖G₀‖² / (4λ)      G₀ = ∇_W J(0, b°) = (1/N) Σ (π − yᵢ) xᵢᵀ      J(0, b°) = H(π)
+
+with the class frequencies π and their entropy H, so at λ = ‖G₀‖² / (4 ε H) no weights lower the
+cost by more than the fraction ε: the solution is as good as nothing. From there λ goes down until
+the held-out score has turned, as long as its lower end is best.
 """
 
 from __future__ import annotations
@@ -10,9 +18,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from numbers import Integral
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,21 +30,26 @@ from onelayer.data.dataset import DataCard, data_card
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.data.split import stratified_folds
-from onelayer.engines import Engine, streaming
+from onelayer.engines import Engine, Weights, streaming
 from onelayer.errors import SettingsError, is_number, require_whole
 from onelayer.files.provenance import Command, describe_environment
 from onelayer.files.saved import Saved
+from onelayer.model.evaluation import interval_words, wilson_interval
 from onelayer.model.model import Model
 from onelayer.solver.certificate import scores_of
 from onelayer.solver.lbfgs import fit_preconditioner
-from onelayer.solver.linalg import inner
-from onelayer.solver.solver import Optimum, Solver, Target
+from onelayer.solver.linalg import inner, norm
+from onelayer.solver.solver import TINY, Optimum, Solver, Target, first_bias
 
 Float64 = NDArray[np.float64]
 
 By = Literal["accuracy", "loss"]
 
 Rule = Literal["best", "one-standard-error"]
+
+# ε of the largest λ, and the decades under it that hold the given number of λ. No more than twice
+# as many decades are tried.
+NOTHING, DECADES = 0.01, 4
 
 # Rows held out, after the rows that models of their own are fitted to; None takes the path's.
 Part = tuple[Rows | None, Rows]
@@ -129,6 +142,23 @@ def choose(scores: Sequence[Sequence[Score]], choice: Choice) -> int:
     return next(i for i, (mean, _) in enumerate(merits) if mean >= least)
 
 
+def has_turned(scores: Sequence[Sequence[Score]], by: By, steps: int) -> bool:
+    """Whether the best score lies `steps` λ back, or twice as many where the last one equals it.
+
+    Accuracy may stay that of the largest class while the loss has long begun to fall: then it has
+    to be clearly above that of the first λ, or the loss must have turned as well.
+    """
+
+    def turned(by: By) -> bool:
+        place = choose(scores, Choice(by))
+        level = merit(scores[-1], by)[0] == merit(scores[place], by)[0]
+        return place < len(scores) - (2 * steps if level else steps)
+
+    best, error = merit(scores[choose(scores, Choice(by))], by)
+    learned = best - merit(scores[0], by)[0] > error
+    return turned(by) and (learned or turned("loss"))
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Path(Saved):
     """Certified optima of P values of λ on the same training rows, and the chosen one.
@@ -147,6 +177,8 @@ class Path(Saved):
         seconds: wall time of each phase.
         environment: engine, library versions, processor, threads.
         command: the command line that made it; None when it was made from Python.
+        l2_from_data: whether the λ were taken from the data.
+        interrupted: whether Ctrl-C ended it.
 
     Example:
         >>> import onelayer as ol
@@ -167,6 +199,8 @@ class Path(Saved):
     seconds: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     command: Command | None = None
+    l2_from_data: bool = False
+    interrupted: bool = False
 
     @classmethod
     def of_optima(
@@ -205,6 +239,43 @@ class Path(Saved):
         """The scaling of all models."""
         return self.models[0].scaling
 
+    @property
+    def edge(self) -> Literal["smallest", "largest"] | None:
+        """Which end of the λ that were tried was chosen; None inside, or for λ = 0."""
+        l2s, best = self.l2, self.best.l2
+        if len(l2s) < 2 or best == 0.0 or l2s.min() < best < l2s.max():
+            return None
+        return "smallest" if best == l2s.min() else "largest"
+
+    @property
+    def test_interval(self) -> tuple[float, float] | None:
+        """The 95 % Wilson interval of the test accuracy."""
+        test = self.test
+        return test and wilson_interval(round(test.accuracy * test.rows), test.rows)
+
+    @property
+    def edge_sentence(self) -> str:
+        """That the chosen λ lies at an end of those tried; empty where it does not."""
+        if self.edge is None:
+            return ""
+        further = {"smallest": "smaller", "largest": "larger"}[self.edge]
+        then = f"a still {further} one may do better."
+        if self.edge == "largest" and self.l2_from_data:
+            then = "at it the features say hardly more than the class frequencies."
+        return f"The chosen λ is the {self.edge} that was tried: {then}"
+
+    @property
+    def verdict(self) -> tuple[str, ...]:
+        """Sentences: the chosen λ, whether it lies at an edge, and its test accuracy."""
+        l2s, best, test = self.l2, self.best.l2, self.test
+        of = f" of {len(l2s)} from {l2s.max():.3g} to {l2s.min():.3g}" if len(l2s) > 1 else ""
+        sentences = [f"chosen: λ = {best:.3g}{of}", self.edge_sentence]
+        if test is not None and self.test_interval is not None:
+            interval = interval_words(*self.test_interval)
+            accuracy = f"{100.0 * test.accuracy:.2f} % ({interval})"
+            sentences.append(f"test accuracy of λ = {best:.3g}: {accuracy}")
+        return tuple(filter(None, sentences))
+
 
 @dataclass(frozen=True)
 class PathProgress:
@@ -214,22 +285,34 @@ class PathProgress:
     total: int
 
 
-def l2_values(l2: int | ArrayLike, name: str = "l2") -> tuple[float, ...]:
-    """The values of λ that a count or a sequence means, each once, descending.
+def l2_values(l2: int | ArrayLike, name: str = "l2") -> tuple[float, ...] | int:
+    """The values of λ of a sequence, each once, descending; or how many the data shall give.
 
     Example:
-        >>> l2_values([0.1, 1, 0.1]), len(l2_values(5))
+        >>> l2_values([0.1, 1, 0.1]), l2_values(5)
         ((1.0, 0.1), 5)
     """
     if is_number(l2, Integral):
-        require_whole(name, l2, 1)
-        return tuple(float(value) for value in np.geomspace(1.0, 1e-4, cast(int, l2)))
+        if cast(int, l2) < 2:
+            raise SettingsError(
+                f"{name} must be values of λ, as in [0.1], or how many the data give, 2 or more, "
+                f"but {l2!r} was given."
+            )
+        return int(cast(int, l2))
     values = np.atleast_1d(np.asarray(l2))
     if values.ndim != 1 or not values.size or values.dtype.kind not in "fiu":
         raise SettingsError(
             f"{name} must be a number of values of λ, or at least one value, but {l2!r} was given."
         )
     return tuple(sorted({float(value) for value in values}, reverse=True))
+
+
+def largest_l2(engine: Engine, rows: Rows, classes: int) -> float:
+    """‖G₀‖² / (4 ε H), to three digits: above it W is as good as 0; one pass over the rows."""
+    W, b = np.zeros((classes, rows.X.shape[1])), first_bias(rows.class_frequencies(classes))
+    loss, G, _ = engine.gradient(rows, Weights(W[None], b[None]))
+    largest = norm(G) ** 2 / (4.0 * NOTHING * max(float(loss[0]), TINY))
+    return float(f"{largest:.2e}") or 1.0
 
 
 def solve_path(
@@ -249,7 +332,9 @@ def solve_path(
 
     Args:
         data: training, validation and test rows; the test rows are used once, for the chosen model.
-        l2: values of λ ≥ 0, or how many, evenly spaced in their logarithm from 1 to 10⁻⁴.
+        l2: values of λ ≥ 0; or n ≥ 2: λ then goes down from ‖∇_W J(0)‖² / (0.04 J(0)), above which
+            no weights lower the cost by 1 %, n values to four decades, until the held-out score
+            has been falling for a decade, but no further than eight.
         folds: stratified folds of the training rows, 2 or more, to choose λ by; 0 takes the
             validation rows.
         choose_by: "accuracy" or "loss" on the held-out rows.
@@ -279,7 +364,7 @@ def solve_path(
     """
     choice = Choice(choose_by, rule)
     require_whole("folds", folds, 0)
-    targets = [Target(value, tol, max_passes) for value in l2_values(l2)]
+    target, l2s = Target(0.0, tol, max_passes), l2_values(l2)
     started = time.perf_counter()
     engine, train = streaming(engine), data.train
     fitted = fit_scaling(scaling, train.X, train.max_value)
@@ -288,7 +373,9 @@ def solve_path(
     if folds:
         indices = stratified_folds(rows.y, folds)
         parts = [(rows.only(kept), rows.only(held_out)) for kept, held_out in indices]
-    optima, scores = solve_each(engine, rows, train.classes, targets, parts, on_progress)
+    optima, scores, interrupted = solve_each(
+        engine, rows, train.classes, l2s, target, parts, choose_by, on_progress
+    )
     if not optima:
         raise KeyboardInterrupt
     solved = time.perf_counter()
@@ -308,21 +395,41 @@ def solve_path(
         folds=folds,
         seconds={"solve": solved - started, "score": time.perf_counter() - solved},
         environment=describe_environment() | engine.describe(),
+        l2_from_data=isinstance(l2s, int),
+        interrupted=interrupted,
     )
+
+
+class Traced(NamedTuple):
+    """Optima of a path with their held-out scores, and whether Ctrl-C ended it."""
+
+    optima: list[Optimum]
+    scores: list[tuple[Score, ...]]
+    interrupted: bool
 
 
 def solve_each(
     engine: Engine,
     rows: Rows,
     classes: int,
-    targets: Sequence[Target],
+    l2: Sequence[float] | int,
+    target: Target,
     parts: Sequence[Part],
+    by: By,
     on_progress: Callable[[PathProgress], None] | None = None,
-) -> tuple[list[Optimum], list[tuple[Score, ...]]]:
+) -> Traced:
     """Solve one λ after another, largest first, and score each on the held-out rows of every part.
 
-    Ctrl-C ends it: there are fewer optima than targets then.
+    The λ are those given, descending, or so many to four decades from the largest that the data
+    give, until the score has turned. The other aims are the target's.
     """
+    if isinstance(l2, int):
+        planned, decade = l2, math.ceil((l2 - 1) / DECADES)
+        exponents = -DECADES / (l2 - 1) * np.arange(2 * l2 - 1)
+        l2 = [float(value) for value in largest_l2(engine, rows, classes) * 10.0**exponents]
+    else:
+        planned = decade = len(l2)
+    targets = [replace(target, l2=value) for value in l2]
     preconditioner = fit_preconditioner(engine, rows, classes)
     solver = Solver(engine, rows, classes, preconditioner)
     judges = [
@@ -338,8 +445,11 @@ def solve_each(
             of_parts = zip(judged, judges, strict=True)
             scores.append(tuple(score(engine, held_out, o.W, o.b) for o, (_, held_out) in of_parts))
             optima.append(optimum)
+            ended = done == len(targets) or has_turned(scores, by, decade)
             if on_progress is not None:
-                on_progress(PathProgress(done, len(targets)))
+                on_progress(PathProgress(done, done if ended else max(done, planned)))
+            if ended:
+                break
     except KeyboardInterrupt:
-        pass
-    return optima, scores
+        return Traced(optima, scores, interrupted=True)
+    return Traced(optima, scores, interrupted=False)
