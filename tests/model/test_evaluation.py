@@ -147,6 +147,28 @@ def test_rows_of_other_classes_are_refused() -> None:
         evaluate(make_model(), Dataset(make_rows(3, 9), np.arange(3), make_model().class_names))
 
 
+def test_classes_are_met_by_name_in_any_order_and_number() -> None:
+    model = make_model(4, class_names=("a", "b", "c", "d"))
+    X = make_rows(200)
+    y = np.arange(200) % 4
+    whole = evaluate(model, Dataset(X, y, model.class_names))
+    assert (whole.left_out, whole.omissions) == ({}, "")
+    turned = evaluate(model, Dataset(X, 3 - y, ("d", "c", "b", "a")))
+    np.testing.assert_array_equal(turned.confusion, whole.confusion)
+    # Rows of b and d are absent, those of two other classes do not count.
+    few = Dataset(X, np.array([2, 1, 0, 3])[y], ("c", "x", "a", "y"))
+    part = evaluate(model, few)
+    known = Dataset(X[y % 2 == 0], y[y % 2 == 0], model.class_names)
+    np.testing.assert_array_equal(part.confusion, evaluate(model, known).confusion)
+    assert part.log_loss == pytest.approx(evaluate(model, known).log_loss, rel=1e-13)
+    assert part.left_out == {"x": 50, "y": 50}
+    assert part.as_dict()["left_out"] == part.left_out
+    assert repr(part).endswith(
+        "left out, because the model has no such class: 50 rows of 'x', 50 rows of 'y'; "
+        "no rows of the classes: b, d"
+    )
+
+
 @given(st.integers(1, 10**9).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_the_wilson_interval_lies_in_0_1_and_holds_the_share(counts: tuple[int, int]) -> None:
     right, rows = counts

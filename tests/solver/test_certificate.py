@@ -212,7 +212,7 @@ def test_no_gap_is_wider_than_the_cost_since_no_cost_is_negative() -> None:
         ((2, 2), ("a", "b"), None, r"does not know its l2"),
         ((2, 3), ("a", "b"), 0.1, "must have 3 features"),
         ((2, 2), None, 0.1, "should have the model's classes, 0, 1, but it has a, b"),
-        ((3, 2), None, 0.1, "should have the model's classes"),
+        ((2, 2), ("b", "c"), 0.1, "data has rows of 'a', a class that the model does not have"),
     ],
 )
 def test_a_model_or_an_l2_that_does_not_fit_is_refused_in_a_sentence(
@@ -230,3 +230,13 @@ def test_a_model_is_certified_for_its_own_l2_with_its_own_scaling() -> None:
     assert certify(model, data).cost == pytest.approx(model.require_certificate().cost, rel=1e-9)
     bare = Model(model.W, model.b, model.scaling, model.class_names)
     assert certify(bare, data.train, l2=0.01) == certify(model, data)
+
+
+def test_a_model_is_certified_on_rows_whose_classes_come_in_another_order() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 3)), rng.integers(0, 3, 60)
+    model = solve(Dataset(X, y, ("a", "b", "c")), 0.1)
+    proof = certify(model, Dataset(X, 2 - y, ("c", "b", "a")))
+    assert proof.cost == pytest.approx(model.require_certificate().cost, rel=1e-6)
+    missing = certify(model, Dataset(X[y < 2], y[y < 2], ("a", "b")))
+    assert np.isfinite(missing.gap)

@@ -67,6 +67,8 @@ def evaluate(
     if json:
         print_json(evaluation.as_dict())
         return
+    if evaluation.omissions:
+        note(evaluation.omissions)
     for table in tables.evaluation_tables(evaluation, f"{model} on {rows.name}"):
         console.print(table)
         console.print()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ class Evaluation:
         log_loss: mean −log p of the true class, nats.
         in_top: rows whose class is among the 5 largest scores; None for K ≤ 5.
         reliability: accuracy by confidence, the calibration curve.
+        left_out: number of rows of each class that the model does not know; they do not count.
     """
 
     class_names: tuple[str, ...]
@@ -70,6 +72,21 @@ class Evaluation:
     log_loss: float
     in_top: int | None
     reliability: Reliability
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def omissions(self) -> str:
+        """Which rows were left out, and which classes have none; empty where all is there."""
+        absent = [n for n, rows in zip(self.class_names, self.support, strict=True) if not rows]
+        of_others = [f"{rows:,} rows of {name!r}" for name, rows in self.left_out.items()]
+        return "; ".join(
+            f"{what}: {', '.join(words[:8])}{', …' if len(words) > 8 else ''}"
+            for what, words in (
+                ("left out, because the model has no such class", of_others),
+                ("no rows of the classes", absent),
+            )
+            if words
+        )
 
     @property
     def rows(self) -> int:
@@ -133,6 +150,7 @@ class Evaluation:
             f"top_{TOP}_accuracy": self.top_accuracy,
             "log_loss": self.log_loss,
             "expected_calibration_error": bins.error,
+            "left_out": dict(self.left_out),
             "classes": [dict(zip(("name", *figures), line, strict=True)) for line in per_class],
             "confusion": self.confusion.tolist(),
             "calibration": {
@@ -147,7 +165,7 @@ class Evaluation:
             f"Evaluation: accuracy {self.accuracy:.2%} of {self.rows} rows "
             f"({interval_words(low, high)}), log loss {self.log_loss:.4f}, "
             f"calibration error {self.reliability.error:.4f}"
-        )
+        ) + (f"\n{self.omissions}" if self.omissions else "")
 
     def _repr_html_(self) -> str:
         # A package above this one, imported by name when a notebook shows the evaluation.
@@ -157,14 +175,14 @@ class Evaluation:
 
 def evaluate(model: Model, rows: Dataset, engine: Engine | str | None = None) -> Evaluation:
     """The evaluation on these rows; see `Model.evaluate`."""
-    model.check_data(rows)
-    K = model.classes
+    y_all, K = model.labels_of(rows), model.classes
     confusion = np.zeros((K, K), np.int64)
     counts = np.zeros((3, BINS))  # rows, right rows and summed confidence of each bin
     total, in_top, start = 0.0, 0, 0
     for S in model.score_tiles(rows.X, engine):
-        y = rows.y[start : start + len(S)]
+        y = y_all[start : start + len(S)]
         start += len(S)
+        S, y = S[y >= 0], y[y >= 0]
         each, predicted, logs = np.arange(len(S)), S.argmax(axis=1), log_softmax(S)
         confusion += count_confusion(y, predicted, K)
         total -= float(logs[each, y].sum())
@@ -174,8 +192,14 @@ def evaluate(model: Model, rows: Dataset, engine: Engine | str | None = None) ->
         reliability = Reliability(
             counts[0].astype(np.int64), counts[2] / counts[0], counts[1] / counts[0]
         )
+    others, numbers = np.unique(rows.y[y_all < 0], return_counts=True)
     return Evaluation(
-        model.class_names, confusion, total / rows.rows, in_top if K > TOP else None, reliability
+        model.class_names,
+        confusion,
+        total / int(confusion.sum()),
+        in_top if K > TOP else None,
+        reliability,
+        {rows.class_names[k]: int(n) for k, n in zip(others, numbers, strict=True)},
     )
 
 

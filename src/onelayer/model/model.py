@@ -223,14 +223,20 @@ class Model:
         """Passes of the solver over the training rows; None for other models."""
         return self.settings.get("passes")
 
-    def check_data(self, rows: Dataset) -> None:
-        """Refuse labelled rows that have other classes or another number of features."""
-        if rows.class_names != self.class_names:
+    def labels_of(self, rows: Dataset) -> NDArray[np.int64]:
+        """The model's class index of each row, by the class's name; −1 where the model has none.
+
+        Rows that have other features, or none of the model's classes, are refused.
+        """
+        places = {name: place for place, name in enumerate(self.class_names)}
+        y = np.array([places.get(name, -1) for name in rows.class_names], np.int64)[rows.y]
+        if (y < 0).all():
             raise DataError(
                 f"{rows.name} should have the model's classes, {_some(self.class_names)}, but it "
                 f"has {_some(rows.class_names)}; use the data that the model is for."
             )
         checked_rows(rows.X, self.features)
+        return y
 
     def score_tiles(self, X: ArrayLike, engine: Engine | str | None = None) -> Iterator[Float64]:
         """Yield `scores` a tile of rows at a time, so that memory does not grow with N."""
@@ -281,11 +287,12 @@ class Model:
         """Accuracy, confusion, log loss and calibration on labelled rows, in one pass.
 
         Args:
-            data: rows with the model's features and classes; of `Splits` the test rows.
+            data: rows with the model's features; of `Splits` the test rows. Classes are met by
+                name; rows of a class that the model does not know are left out, and counted.
             engine: an engine or its name; None is the native engine.
 
         Raises:
-            DataError: when the rows have other features or classes than the model.
+            DataError: when the rows have other features, or none of the model's classes.
 
         Example:
             >>> from onelayer import load, solve

@@ -40,7 +40,7 @@ from onelayer.engines import (
     streaming,
     tiles,
 )
-from onelayer.errors import SettingsError, require_number
+from onelayer.errors import DataError, SettingsError, require_number
 from onelayer.model.model import Certificate, Model
 from onelayer.objective.loss import softmax_and_log_sum
 from onelayer.objective.penalty import Penalty
@@ -118,9 +118,13 @@ def certify(
     if l2 is None:
         raise SettingsError("the model does not know its l2 (λ); pass l2=…")
     require_number("l2 (λ)", l2, "a finite number, 0 or above", least=0)
-    model.check_data(rows)
+    y = model.labels_of(rows)
+    if (y < 0).any():
+        other = rows.class_names[rows.y[np.argmin(y)]]
+        raise DataError(f"{rows.name} has rows of {other!r}, a class that the model does not have.")
     W, b = model.W.astype(np.float64), model.b.astype(np.float64)
-    return certify_weights(streaming(engine), rows_of(rows, model.scaling), W, b, Penalty(l2)).given
+    of_model = replace(rows_of(rows, model.scaling), y=y)
+    return certify_weights(streaming(engine), of_model, W, b, Penalty(l2)).given
 
 
 def certify_weights(
