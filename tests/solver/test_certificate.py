@@ -212,7 +212,7 @@ def test_no_gap_is_wider_than_the_cost_since_no_cost_is_negative() -> None:
         ((2, 2), ("a", "b"), None, r"does not know its l2"),
         ((2, 3), ("a", "b"), 0.1, "must have 3 features"),
         ((2, 2), None, 0.1, "should have the model's classes, 0, 1, but it has a, b"),
-        ((2, 2), ("b", "c"), 0.1, "data has rows of 'a', a class that the model does not have"),
+        ((2, 2), ("b", "c"), 0.1, "data: the model has no class 'a'"),
     ],
 )
 def test_a_model_or_an_l2_that_does_not_fit_is_refused_in_a_sentence(

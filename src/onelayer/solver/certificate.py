@@ -121,7 +121,10 @@ def certify(
     y = model.labels_of(rows)
     if (y < 0).any():
         other = rows.class_names[rows.y[np.argmin(y)]]
-        raise DataError(f"{rows.name} has rows of {other!r}, a class that the model does not have.")
+        raise DataError(
+            f"{rows.name}: the model has no class {other!r}, so it has no cost on those rows; leave "
+            "them out."
+        )
     W, b = model.W.astype(np.float64), model.b.astype(np.float64)
     of_model = replace(rows_of(rows, model.scaling), y=y)
     return certify_weights(streaming(engine), of_model, W, b, Penalty(l2)).given
