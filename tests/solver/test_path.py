@@ -234,7 +234,7 @@ def test_at_the_largest_lambda_of_the_data_the_solution_is_proven_as_good_as_not
     rows = rows_of(train, fit_scaling("none", train.X))
     shares = np.bincount(train.y) / train.rows
     entropy = -float(shares @ np.log(shares))
-    G = (shares - np.eye(6)[train.y]).T @ train.X / train.rows
+    G = (shares - np.eye(6)[train.y]).T @ train.X.astype(np.float64) / train.rows
     largest = largest_l2(make_engine(), rows, 6)
     assert largest == pytest.approx((G**2).sum() / (4 * 0.01 * entropy), rel=5e-3)
     for l2, at_most in ((largest, 0.01), (largest / 100, 1.0)):
@@ -258,10 +258,13 @@ def test_the_lambdas_follow_the_data_until_the_score_has_turned_and_are_none_at_
 @pytest.mark.parametrize("size", [1e-3, 1e4])
 def test_features_of_another_size_have_the_same_path_with_another_lambda(size: float) -> None:
     data = embeddings()
-    parts = (data.train, data.validation, data.test)
-    larger = (replace(part, X=size * part.X) for part in parts)
+    train, validation, test = (
+        replace(part, X=size * part.X.astype(np.float64))
+        for part in (data.train, data.validation, data.test)
+    )
+    larger = Splits(train, validation, test, "larger", "made")
     one = solve_path(data, 12, scaling="none", tol=1e-4)
-    other = solve_path(Splits(*larger, "larger", "made"), 12, scaling="none", tol=1e-4)
+    other = solve_path(larger, 12, scaling="none", tol=1e-4)
     np.testing.assert_allclose(other.l2, size**2 * one.l2, rtol=1e-2)
     assert [len(other.models), other.chosen] == [len(one.models), one.chosen]
 

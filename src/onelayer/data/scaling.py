@@ -129,7 +129,10 @@ def _moments(
 
     def blocks() -> Iterator[tuple[slice, NDArray[np.generic]]]:
         for place, B in _blocks(X):
-            yield place, B if exponent is None else np.ldexp(B[:, columns] * 1.0, -exponent)
+            yield (
+                place,
+                B if exponent is None else np.ldexp(B[:, columns].astype(np.float64), -exponent),
+            )
 
     with np.errstate(over="ignore", invalid="ignore"):
         if weights is None:

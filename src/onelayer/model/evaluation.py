@@ -260,11 +260,3 @@ def _binned(confidence: Float64, right: NDArray[np.bool_]) -> Float64:
 
 def _plain(values: NDArray[Any]) -> list[Any]:
     return [value if math.isfinite(value) else None for value in values.tolist()]
-
-
-WILSON = "95 % Wilson interval"
-
-
-def interval_words(low: float, high: float) -> str:
-    """A 95 % Wilson interval of a fraction in words, in percent."""
-    return f"{WILSON} {100 * low:.2f} to {100 * high:.2f} %"
