@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onelayer.model.evaluation import interval_words, wilson_interval
 from onelayer.report.chart import (
     Axis,
     Chart,
@@ -253,9 +252,7 @@ def _lead(figures: PathFigures) -> str:
     test, chosen = figures.path.test, figures.chosen
     scored = "There are no test rows to score it on"
     if test:
-        interval = interval_words(*wilson_interval(round(test.accuracy * test.rows), test.rows))
-        accuracy = f"{100.0 * test.accuracy:.2f} % ({interval})"
-        scored = f"Its test accuracy on {test.rows:,} rows is {accuracy}"
+        scored = f"Its test accuracy on {test.rows:,} rows is {figures.path.test_words}"
     proof = "without a penalty no bound on its cost exists"
     if chosen.bounded:
         proof = (

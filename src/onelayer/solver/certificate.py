@@ -122,8 +122,8 @@ def certify(
     if (y < 0).any():
         other = rows.class_names[rows.y[np.argmin(y)]]
         raise DataError(
-            f"{rows.name}: the model has no class {other!r}, so these rows have no cost; leave them "
-            "out."
+            f"{rows.name}: the model has no class {other!r}, so these rows have no cost; leave "
+            "them out."
         )
     W, b = model.W.astype(np.float64), model.b.astype(np.float64)
     of_model = replace(rows_of(rows, model.scaling), y=y)

@@ -250,8 +250,16 @@ class Path(Saved):
     @property
     def test_interval(self) -> tuple[float, float] | None:
         """The 95 % Wilson interval of the test accuracy."""
-        test = self.test
-        return test and wilson_interval(round(test.accuracy * test.rows), test.rows)
+        if self.test is None:
+            return None
+        return wilson_interval(round(self.test.accuracy * self.test.rows), self.test.rows)
+
+    @property
+    def test_words(self) -> str:
+        """The test accuracy with its interval, in percent; empty without test rows."""
+        if self.test is None or self.test_interval is None:
+            return ""
+        return f"{100.0 * self.test.accuracy:.2f} % ({interval_words(*self.test_interval)})"
 
     @property
     def edge_sentence(self) -> str:
@@ -267,14 +275,15 @@ class Path(Saved):
     @property
     def verdict(self) -> tuple[str, ...]:
         """Sentences: the chosen λ, whether it lies at an edge, and its test accuracy."""
-        l2s, best, test = self.l2, self.best.l2, self.test
+        l2s, best = self.l2, self.best.l2
         of = f" of {len(l2s)} from {l2s.max():.3g} to {l2s.min():.3g}" if len(l2s) > 1 else ""
         sentences = [f"chosen: λ = {best:.3g}{of}", self.edge_sentence]
-        if test is not None and self.test_interval is not None:
-            interval = interval_words(*self.test_interval)
-            accuracy = f"{100.0 * test.accuracy:.2f} % ({interval})"
-            sentences.append(f"test accuracy of λ = {best:.3g}: {accuracy}")
+        if self.test is not None:
+            sentences.append(f"test accuracy of λ = {best:.3g}: {self.test_words}")
         return tuple(filter(None, sentences))
+
+    def __repr__(self) -> str:
+        return "\n".join([super().__repr__(), *self.verdict])
 
 
 @dataclass(frozen=True)
