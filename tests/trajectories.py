@@ -90,10 +90,10 @@ def trajectory_tolerance(run: Run, dataset: Dataset, dtype: type) -> float:
     a gradient is taken again and again, 1/(1 − μ) times in all.
     """
     unit = np.finfo(dtype).eps
-    batches = -(-len(dataset.y) // run.batch_size) * run.epochs
+    batches = -(-len(dataset.y) // run.batch) * run.epochs
     features = dataset.X.shape[1]
     again = 1.0 / (1.0 - run.momentum)
-    return float(batches * unit * (again * run.eta * (features + run.batch_size) + 1))
+    return float(batches * unit * (again * run.eta * (features + run.batch) + 1))
 
 
 def _batches(dataset: Dataset, scaling: Scaling, run: Run):  # type: ignore[no-untyped-def]
@@ -105,13 +105,13 @@ def _batches(dataset: Dataset, scaling: Scaling, run: Run):  # type: ignore[no-u
         if flips is not None:
             stored = np.where(flips[:, None], mirrored(dataset, stored), stored)
         X, y = scaling.apply(stored), dataset.y[order]
-        for start in range(0, len(y), run.batch_size):
-            yield X[start : start + run.batch_size], y[start : start + run.batch_size]
+        for start in range(0, len(y), run.batch):
+            yield X[start : start + run.batch], y[start : start + run.batch]
 
 
 def _factor(run: Run, t: int, rows: int) -> float:
     """What η is multiplied by at step t of the whole training, from 0."""
-    per_epoch = math.ceil(rows / run.batch_size)
+    per_epoch = math.ceil(rows / run.batch)
     warm = round(run.warmup * per_epoch)
     if t < warm:
         return (t + 1) / warm

@@ -23,7 +23,7 @@ def test_two_ranks_speak_once_and_give_the_result_of_one(tmp_path: Path) -> None
     alone = Result.load(tmp_path / "1")
     # Sums of a batch are rounded in another order at every step, each time by a unit or so in the
     # last place of the largest weight; over an epoch the units add up, at worst all one way.
-    steps = -(-alone.data.train_rows // alone.runs[0].batch_size)
+    steps = -(-alone.data.train_rows // alone.runs[0].batch)
     rounding = steps * float(np.finfo(np.float32).eps) * float(np.abs(alone.W).max())
     np.testing.assert_allclose(Result.load(tmp_path / "2").W, alone.W, rtol=0, atol=rounding)
 

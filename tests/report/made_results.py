@@ -14,7 +14,7 @@ from onelayer.model.evaluation import Reliability
 from onelayer.model.model import Certificate
 from onelayer.objective.gradcheck import GradientCheck
 from onelayer.training.result import Curvature, History, Outcome, ReportedFigures, Result
-from onelayer.training.run import Run
+from onelayer.training.run import Run, fit_batches
 
 CIFAR_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
@@ -44,7 +44,7 @@ def make_result(
     snapshots: Sequence[int] | None = None,
 ) -> Result:
     """A result whose large η jumps about, and whose other settings fall smoothly."""
-    runs = tuple(runs if runs is not None else make_runs())
+    runs = tuple(fit_batches(make_runs() if runs is None else runs, 10_000))
     rng = np.random.default_rng(7)
     K, D = len(classes), features
     W = rng.normal(0.0, 0.05, (len(runs), K, D)).astype(np.float32)

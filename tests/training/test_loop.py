@@ -15,6 +15,7 @@ from onelayer.objective import loss as objective
 from onelayer.training.loop import Progress, initial_weights, train
 from onelayer.training.row_order import row_order
 from onelayer.training.run import Run, grid
+from onelayer.training.sweep import sweep
 from tests.made_data import make_dataset, make_splits
 from tests.oracle import accuracy
 from tests.trajectories import trajectory_tolerance
@@ -266,3 +267,13 @@ def test_flips_of_rows_that_are_no_images_are_refused(splits: Splits) -> None:
     )
     with pytest.raises(SettingsError, match="flip_seed flips images, but the rows of made are"):
         train(plain, [Run(0.1, batch_size=9, flip_seed=0)])
+
+
+def test_batches_that_nobody_set_hold_100_rows_or_all_of_fewer() -> None:
+    for rows, size in ((40, 40), (99, 99), (100, 100), (130, 100)):
+        result = train(make_splits(rows=rows), [Run(0.1, epochs=1)])
+        assert result.runs[0].batch_size == size
+        given = train(make_splits(rows=rows), [Run(0.1, epochs=1, batch_size=size)])
+        np.testing.assert_array_equal(result.W, given.W)
+    swept = sweep(make_splits(rows=40), learning_rate=0.1, batch_size=["auto", 20], epochs=1)
+    assert swept.settings == ("λ=0, η=0.1, batch 40", "λ=0, η=0.1, batch 20")

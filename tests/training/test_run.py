@@ -176,7 +176,7 @@ def test_draws_are_in_range_and_all_different(n: int, draw_seed: int) -> None:
     )
     assert len({(r.learning_rate, r.l2, r.batch_size) for r in runs}) == len(runs) == n
     assert all(1e-3 <= r.eta <= 0.3 and r.l2 in (0.0, 1e-4) for r in runs)
-    assert all(10 <= r.batch_size <= 100 for r in runs)
+    assert all(10 <= r.batch <= 100 for r in runs)
     assert runs == random_grid(
         n, draw_seed=draw_seed, learning_rate=(1e-3, 0.3), l2=[0.0, 1e-4], batch_size=(10, 100)
     )

@@ -166,7 +166,7 @@ def fit_best_linear(
         data: the training rows; of splits the training part (`whole_training_set` joins the
             validation rows to it).
         recipe: loss, penalty, augmentation and steps; None is the one that CIFAR-10's validation
-            rows chose.
+            rows chose, without moves and flips where the rows are no images.
         seed: random seed of the row order and the moves, ≥ 0.
         engine: what does the arithmetic, or its name; None is "native".
         on_progress: called with epochs done and their number.
@@ -186,7 +186,9 @@ def fit_best_linear(
         >>> model.W.shape
         (10, 64)
     """
-    dataset, recipe, engine = training_rows(data), recipe or Recipe(), streaming(engine)
+    dataset, engine = training_rows(data), streaming(engine)
+    if recipe is None:
+        recipe = Recipe() if dataset.image_shape else Recipe(moves=0, flips=False)
     recipe.check(dataset)
     require_whole("seed", seed, 0)
     scaling = fit_scaling("unit", dataset.X, dataset.max_value)

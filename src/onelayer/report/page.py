@@ -66,7 +66,7 @@ def result_page(result: Result) -> Page:
         else f"{plural(settings, 'setting')} of mini-batch gradient descent"
     )
     epochs = sorted({run.epochs for run in result.runs})
-    batches = sorted({run.batch_size for run in result.runs})
+    batches = sorted({run.batch for run in result.runs})
     name = DATA_NAMES.get(result.data.name, result.data.name)
     return make_page(
         result,

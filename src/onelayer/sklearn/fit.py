@@ -99,7 +99,7 @@ def resolve_rate(engine: Engine, rows: Rows, run: Run, dtype: str) -> Run:
     """The run with η as a number; "auto" is 1/L_B of these rows, measured in that type."""
     if run.learning_rate != AUTO:
         return run
-    steepest = smoothness(engine, rows, Penalty.of(run), run.batch_size, dtype=dtype)[1]
+    steepest = smoothness(engine, rows, Penalty.of(run), run.batch, dtype=dtype)[1]
     return replace(run, learning_rate=1.0 / steepest)
 
 
@@ -122,7 +122,7 @@ def fit_minibatch(
 
     def steps_of(_: object, epoch: int) -> Steps:
         order = random.permutation(members).astype(np.int64, copy=False)
-        return Steps.constant(np.array([run.eta]), len(order), run.batch_size, order)
+        return Steps.constant(np.array([run.eta]), len(order), run.batch, order)
 
     state = TrainingState.start([run], _weights(start, dtype))
     Training(engine, state, rows, validation, steps_of=steps_of).train_pass([0], Cursor(0, epoch=1))
@@ -146,7 +146,7 @@ def fit_minibatch(
 def fit_part(engine: Engine, rows: Rows, run: Run, dtype: str, start: Layer) -> Layer:
     """The layer after one pass over the rows in their order, weighted as they are."""
     trainer = engine.begin(State(_weights(start, dtype)), method_arrays([run]))
-    trainer.epoch(rows, Steps.constant(np.array([run.eta]), len(rows.y), run.batch_size))
+    trainer.epoch(rows, Steps.constant(np.array([run.eta]), len(rows.y), run.batch))
     return _layer(trainer.weights())
 
 

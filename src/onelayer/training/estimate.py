@@ -15,7 +15,7 @@ from onelayer.data.streaming import stored_rows, tile_memory
 from onelayer.engines import Engine, State, Steps, Weights, streaming
 from onelayer.errors import SettingsError
 from onelayer.solver.certificate import SCORE_BYTES
-from onelayer.training.run import Run, method_arrays
+from onelayer.training.run import Run, fit_batches, method_arrays
 
 # Copies of W that training or the solver holds at its peak: state, record, what is measured of it
 # in float64, and remembered steps.
@@ -99,6 +99,7 @@ def estimate(
     X = stored_rows(dataset.X)
     if X is None:
         raise SettingsError(f"{dataset.name}: the rows are in memory; only files are estimated.")
+    runs = fit_batches(runs, len(X))
     N, D, K, R = len(X), X.shape[1], dataset.classes, len(runs)
     started = time.perf_counter()
     tile = X[: X.tile_rows]
@@ -107,7 +108,7 @@ def estimate(
     _pass(streaming(engine), rows, runs, K)
     worked = time.perf_counter()
     times, ordered = N / len(tile), any(run.shuffle for run in runs)
-    batch = max((run.batch_size for run in runs), default=1)
+    batch = max((run.batch for run in runs), default=1)
     return Estimate(
         rows=N,
         features=D,
@@ -141,5 +142,5 @@ def _pass(engine: Engine, rows: Rows, runs: Sequence[Run], classes: int) -> None
         engine.gradient(rows, weights)
         return
     trainer = engine.begin(State(weights), method_arrays(runs))
-    batch = min(runs[0].batch_size, rows.count)
+    batch = min(runs[0].batch, rows.count)
     trainer.epoch(rows, Steps.constant(np.full(len(runs), 1e-6), rows.count, batch))

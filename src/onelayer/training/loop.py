@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from onelayer.data import Splits
+from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import data_card
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling
@@ -40,7 +40,7 @@ from onelayer.solver.learning_rate import (
 from onelayer.training.checkpoint import Checkpoint, CheckpointManager, fingerprint
 from onelayer.training.result import Outcome, Result
 from onelayer.training.row_order import mirrored_rows, row_order
-from onelayer.training.run import AUTO, Run, group_passes, method_arrays, name_settings
+from onelayer.training.run import AUTO, Run, fit_batches, group_passes, method_arrays, name_settings
 from onelayer.training.schedule import averaging_factors, learning_rate_factors
 from onelayer.training.state import Cursor, TrainingState
 
@@ -107,8 +107,9 @@ def train(
         >>> result.outcomes[0].status
         'finished'
     """
-    runs = [runs] if isinstance(runs, Run) else list(runs)
-    _check(data, runs, dtype)
+    check_splits("train", data)
+    runs = fit_batches([runs] if isinstance(runs, Run) else runs, data.train.rows)
+    _check(data.train, runs, dtype)
     runs = name_settings(runs)
     engine, (K, D) = streaming(engine), (data.train.classes, data.train.features)
     fitted = fit_scaling(scaling, data.train.X, data.train.max_value)
@@ -148,17 +149,15 @@ def check_splits(function: str, data: object) -> None:
         )
 
 
-def _check(data: Splits, runs: Sequence[Run], dtype: str) -> None:
-    check_splits("train", data)
-    dataset = data.train
+def _check(dataset: Dataset, runs: Sequence[Run], dtype: str) -> None:
     if not runs:
         raise SettingsError("train needs at least one run.")
     require_choice("dtype", dtype, DTYPES)
     for run in runs:
-        if run.batch_size > dataset.rows:
+        if run.batch > dataset.rows:
             raise SettingsError(
                 f"batch_size must be at most the number of training rows, {dataset.rows}, "
-                f"but {run.batch_size} was given for the run {run.name!r}."
+                f"but {run.batch} was given for the run {run.name!r}."
             )
         if run.flip_seed is not None and dataset.image_shape is None:
             raise SettingsError(
@@ -195,7 +194,7 @@ def resolve_learning_rates(
     resolved = []
     for run in runs:
         if run.learning_rate == AUTO:
-            key = (run.l2, run.batch_size, LOSS_FUNCTIONS[run.loss].curvature(classes))
+            key = (run.l2, run.batch, LOSS_FUNCTIONS[run.loss].curvature(classes))
             if key not in known:
                 known[key] = smoothness(engine, rows, Penalty.of(run), *key[1:])[1]
             run = replace(run, learning_rate=(1.0 - run.momentum) / known[key])
@@ -245,14 +244,14 @@ def steps_of_epoch(
         [[0.05], [0.0146]]
     """
     shared = runs[0]
-    count = -(-rows // shared.batch_size)
+    count = -(-rows // shared.batch)
     rates = [
         run.eta * learning_rate_factors(run.schedule, run.warmup, run.epochs, count, epoch)
         for run in runs
     ]
     averaging = [averaging_factors(run.averaging, run.epochs, count, epoch) for run in runs]
     return Steps(
-        batch_size=shared.batch_size,
+        batch_size=shared.batch,
         learning_rate=np.stack(rates, axis=1),
         averaging=np.stack(averaging, axis=1) if any(run.averages for run in runs) else None,
         order=row_order(shared.order_seed, epoch, rows, stored),

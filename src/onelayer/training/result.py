@@ -312,7 +312,7 @@ def _order(setting: RankedSetting) -> tuple[bool, bool, float, float]:
 def _kinds(result: Result) -> list[str]:
     """What besides η and λ sets each run apart, of what is not the same for all of them."""
     properties = (
-        [f"batch {run.batch_size}" for run in result.runs],
+        [f"batch {run.batch}" for run in result.runs],
         [run.variant for run in result.runs],
         [result.scaling_of(i).name for i in range(len(result.runs))],
     )
@@ -337,6 +337,6 @@ def _measured(result: Result, positions: list[int], kind: str) -> RankedSetting:
         diverged=len(positions) - len(kept),
         learning_rate=run.eta,
         l2=run.l2,
-        batch_size=run.batch_size,
+        batch_size=run.batch,
         kind=kind,
     )

@@ -35,6 +35,8 @@ Seeds = SupportsIndex | Iterable[int]
 
 AUTO: Auto = "auto"
 
+AUTO_BATCH = 100
+
 
 @dataclass(frozen=True)
 class Hyperparameter:
@@ -84,7 +86,8 @@ class Run:
             training rows (`onelayer.suggest_learning_rate` shows it).
         l2: λ ≥ 0, multiplies Σ W² in the cost.
         seed: random seed of the initial weights, 0 … 2³² − 1.
-        batch_size: rows of a batch, 1 … N; a last smaller batch is averaged over its own size.
+        batch_size: rows of a batch, 1 … N; "auto" takes 100, or all rows where there are fewer. A
+            last smaller batch is averaged over its own size.
         epochs: passes over the training rows, ≥ 1.
         shuffle: whether each epoch visits the rows in a new random order; else in file order.
         shuffle_seed: random seed of these orders, ≥ 0.
@@ -127,7 +130,9 @@ class Run:
     )
     l2: float = _setting(0.0, "L2 penalty λ ≥ 0; the cost adds λ Σ W².", float, symbol="λ")
     seed: int = _setting(0, "Random seed of the initial weights.", int)
-    batch_size: int = _setting(100, "Rows per batch.", int, least=1, silent=True)
+    batch_size: int | Auto = _setting(
+        AUTO, "Rows per batch; auto: 100, or all of fewer.", int, least=1, auto=True, silent=True
+    )
     epochs: int = _setting(20, "Passes over the training rows.", int, least=1, silent=True)
     shuffle: bool = _setting(True, "Shuffle the rows, anew each epoch.", bool, silent=True)
     shuffle_seed: int = _setting(0, "Random seed of the row order.", int, silent=True)
@@ -227,6 +232,17 @@ class Run:
             raise SettingsError('learning_rate is "auto" until training has chosen it.')
         return self.learning_rate
 
+    @property
+    def batch(self) -> int:
+        """The batch size as a number.
+
+        Raises:
+            SettingsError: while it is "auto"; training replaces it by a number.
+        """
+        if isinstance(self.batch_size, str):
+            raise SettingsError('batch_size is "auto" until training has chosen it.')
+        return self.batch_size
+
     def as_dict(self) -> dict[str, Any]:
         """The run as plain values, fit for JSON; `Run(**run.as_dict())` gives it back."""
         return asdict(self)
@@ -238,6 +254,12 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
 
 
 DEFAULTS: Mapping[str, Any] = {item.name: item.default for item in fields(Run)}
+
+
+def fit_batches(runs: Iterable[Run], rows: int) -> list[Run]:
+    """The runs for N training rows: batches of "auto" hold AUTO_BATCH of them, or all of fewer."""
+    size = min(AUTO_BATCH, rows)
+    return [replace(run, batch_size=size) if run.batch_size == AUTO else run for run in runs]
 
 
 def method_arrays(runs: Sequence[Run]) -> Method:
@@ -435,7 +457,7 @@ _LABELS = {"batch_size": "batch", "learning_rate": "η", "l2": "λ"}
 
 def group_passes(runs: Sequence[Run]) -> list[list[int]]:
     """Group runs that can share a pass over the data: same batches, order, flips and epochs."""
-    groups: dict[tuple[int | None, ...], list[int]] = {}
+    groups: dict[tuple[object, ...], list[int]] = {}
     for position, run in enumerate(runs):
         key = (run.batch_size, run.epochs, run.order_seed, run.flip_seed)
         groups.setdefault(key, []).append(position)

@@ -16,7 +16,7 @@ from onelayer.errors import LearningRateWarning, SettingsError
 from onelayer.training.checkpoint import FIRST, Checkpoint
 from onelayer.training.loop import Progress, check_splits, train
 from onelayer.training.result import History, Result
-from onelayer.training.run import AUTO, Run, grid, name_settings
+from onelayer.training.run import AUTO, Run, fit_batches, grid, name_settings
 
 # Name of the checkpoints of the best run, while it is trained once more.
 BEST = "best"
@@ -80,7 +80,7 @@ def sweep(
         raise SettingsError(
             f"scaling must be one or several, each once, but {', '.join(scalings)!r} was given."
         )
-    named, results = name_settings(runs), list[Result]()
+    named, results = name_settings(fit_batches(runs, data.train.rows)), list[Result]()
     for done, name in enumerate(scalings):
         ending = f", {name}" if len(scalings) > 1 else ""
         results.append(
