@@ -95,6 +95,16 @@ class CheckpointWarning(UserWarning):
     """
 
 
+# Arrays hold whole numbers below this.
+MAX_WHOLE = 1 << 63
+
+
+def one_line(words: object) -> str:
+    """Foreign words, of a library or a file, on one line of at most 200 letters."""
+    text = " ".join(str(words).split())
+    return text if len(text) <= 200 else f"{text[:199]}…"
+
+
 def is_number(value: object, kind: type = Real) -> bool:
     """Whether a value is a number of Python or NumPy, and no boolean.
 
@@ -140,7 +150,8 @@ def require_whole(name: str, value: object, least: int) -> None:
     Example:
         >>> require_whole("seeds", 8, 1)
     """
-    if not is_number(value, Integral) or value < least:  # type: ignore[operator]
+    if not is_number(value, Integral) or not least <= value < MAX_WHOLE:  # type: ignore[operator]
+        given = one_line(repr(value))
         raise SettingsError(
-            f"{name} must be a whole number, {least} or above, but {value!r} was given."
+            f"{name} must be a whole number, {least} or above, but {given} was given."
         )

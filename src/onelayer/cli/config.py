@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from onelayer.errors import SettingsError
+from onelayer.errors import SettingsError, one_line
 from onelayer.files.provenance import Command
 
 # An option with this metavar takes a list, separated by commas.
@@ -87,7 +87,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
             return tomllib.load(stream)
     except (ValueError, RecursionError) as error:
         why = error if isinstance(error, ValueError) else "it is nested too deeply"
-        raise SettingsError(f"{file} is not a valid TOML file: {why}.") from None
+        raise SettingsError(f"{file} is not a valid TOML file: {one_line(why)}.") from None
     except OSError as error:
         raise SettingsError(f"cannot read {file}: {error.strerror or error}.") from None
 

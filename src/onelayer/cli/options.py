@@ -28,7 +28,7 @@ from onelayer.data.load import names_cifar10
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import ENGINE_NAMES, Engine, make_engine
 from onelayer.engines.processes import processes
-from onelayer.errors import SaveError, SettingsError, require_number, require_whole
+from onelayer.errors import SaveError, SettingsError, one_line, require_number, require_whole
 from onelayer.files.provenance import Command
 from onelayer.training.estimate import estimate
 from onelayer.training.run import AUTO, Run
@@ -314,6 +314,8 @@ def _range(flag: str, text: str) -> list[float]:
         )
     if len(parts) != 3 or not parts[2].isdecimal() or int(parts[2]) < 2:
         raise SettingsError(f"{flag}: a range is low:high:n, with n at least 2, got {text!r}.")
+    if len(parts[2]) > 5:
+        raise SettingsError(f"{flag}: a range has at most 99999 values, got {one_line(text)!r}.")
     low, high = _ends(flag, text, parts[0], parts[1])
     inner = np.geomspace(low, high, int(parts[2])).tolist()[1:-1]
     readable = [low, *(float(f"{value:.{DIGITS}g}") for value in inner), high]

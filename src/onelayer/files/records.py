@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 import reprlib
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from functools import cache
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -18,15 +18,13 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.errors import DataError, OnelayerError, is_number
+from onelayer.errors import MAX_WHOLE, DataError, OnelayerError, is_number, one_line
 
 T = TypeVar("T")
 
 Arrays = dict[str, NDArray[Any]]
 
 NON_FINITE = ("inf", "-inf", "nan")
-
-LARGEST = 1 << 63
 
 
 def to_plain(value: Any, arrays: Arrays | None = None, place: str = "") -> Any:
@@ -64,9 +62,13 @@ def read_json(text: str | bytes) -> Any:
     """The values of a JSON document."""
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = error.args[0] if isinstance(error, ValueError) else "it is nested too deeply"
-        raise DataError(f"it is not valid JSON ({reason}).") from None
+    except UnicodeDecodeError:
+        reason = "it is not UTF-8"
+    except ValueError as error:
+        reason = str(error)
+    except RecursionError:
+        reason = "it is nested too deeply"
+    raise DataError(f"it is not valid JSON ({one_line(reason)}).")
 
 
 def from_plain(
@@ -75,6 +77,15 @@ def from_plain(
     """The record of a type that plain values and arrays describe, as `to_plain` gave them."""
     read: T = _read(kind, value, arrays or {}, place)
     return read
+
+
+def check_sizes(sizes: Iterable[tuple[str, Any, Any]]) -> None:
+    """Raise `DataError` for the first size, by name, that is found to be another than expected."""
+    for name, found, expected in sizes:
+        if found != expected:
+            raise DataError(
+                f"its {name} should be {reprlib.repr(expected)}, but it is {reprlib.repr(found)}."
+            )
 
 
 def _join(place: str, name: object) -> str:
@@ -124,7 +135,7 @@ def _is_text(value: Any) -> bool:
 _SCALARS: dict[Any, tuple[str, Any]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     str: ("a text", _is_text),
-    int: ("a whole number", lambda v: is_number(v, int) and -LARGEST <= v < LARGEST),
+    int: ("a whole number", lambda v: is_number(v, int) and -MAX_WHOLE <= v < MAX_WHOLE),
     float: ("a number", lambda v: (is_number(v) and abs(v) < 10**308) or v in NON_FINITE),
     type(None): ("null", lambda value: value is None),
 }
@@ -172,10 +183,10 @@ def _read_list(
 def _read_fields(kind: Any, value: Any, arrays: Mapping[str, NDArray[Any]], place: str) -> Any:
     if not isinstance(value, dict):
         raise _misfit(place, "an object", value)
-    types, needed = _fields_of(kind)
+    types = _fields_of(kind)
     for name in value.keys() - types.keys():
         raise DataError(f"its {_join(place, reprlib.repr(name))} is unknown to this onelayer.")
-    for name in needed - value.keys():
+    for name in types.keys() - value.keys():
         raise DataError(f"its {_join(place, name)} is missing.")
     values = {
         name: _read(types[name], one, arrays, _join(place, name)) for name, one in value.items()
@@ -187,11 +198,9 @@ def _read_fields(kind: Any, value: Any, arrays: Mapping[str, NDArray[Any]], plac
 
 
 @cache
-def _fields_of(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
-    """The types of a record's fields, and the names of those without a default."""
+def _fields_of(kind: Any) -> dict[str, Any]:
+    """The types of a record's fields; all are written, so all are needed."""
     types = get_type_hints(kind)
     if not is_dataclass(kind):
-        return types, frozenset(types)
-    own = [item for item in fields(kind) if item.init]
-    needed = [i.name for i in own if i.default is MISSING and i.default_factory is MISSING]
-    return {item.name: types[item.name] for item in own}, frozenset(needed)
+        return types
+    return {item.name: types[item.name] for item in fields(kind) if item.init}

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.errors import DataError
+from onelayer.errors import DataError, one_line
+from onelayer.files.records import from_plain, read_json
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -57,8 +58,11 @@ def read_sealed(path: Path, kind: str, version: str) -> tuple[dict[str, str], di
     with path.open("rb") as file:
         texts, head = _read_head(file, kind, version)
         content = head + file.read()
-    _check_sum(content, texts["sha256"])
-    return texts, load(content)
+    _check_sum(content, texts.get("sha256", ""))
+    try:
+        return texts, load(content)
+    except Exception as error:  # the library's own, for shapes and places that do not fit
+        raise DataError(f"its tensors cannot be read ({one_line(error)}).") from error
 
 
 def read_texts(path: Path, kind: str, version: str) -> dict[str, str]:
@@ -100,18 +104,14 @@ def _read_head(file: BinaryIO, kind: str, version: str) -> tuple[dict[str, str],
         raise DataError("it is not a safetensors file; name a file that onelayer saved.")
     if len(text) < length:
         raise DataError("it ends within its header; copy it again or restore it from a backup.")
-    try:
-        metadata = json.loads(text).get("__metadata__", {})
-    except ValueError as error:
-        raise DataError(
-            "its header is damaged; copy it again or restore it from a backup."
-        ) from error
+    header = from_plain(dict[str, Any], read_json(text), place="header")
+    metadata = from_plain(dict[str, str], header.get("__metadata__", {}), place="header")
     if metadata.get("format") != kind:
         raise DataError("it is a safetensors file of something else.")
     if metadata.get("version") != version:
         raise DataError(
-            f"its format is {metadata.get('version')}, and this onelayer reads {version}; "
-            "update onelayer."
+            f"its format is {one_line(metadata.get('version'))}, and this onelayer reads "
+            f"{version}; update onelayer."
         )
     return metadata, start + text
 

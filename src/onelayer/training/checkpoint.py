@@ -23,7 +23,7 @@ from onelayer.data import Dataset, Splits
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine
 from onelayer.engines.processes import leads
-from onelayer.errors import CheckpointWarning, DataError, SaveError, require_number
+from onelayer.errors import CheckpointWarning, DataError, SaveError, one_line, require_number
 from onelayer.files.atomic import CHECKPOINTS, durable_file
 from onelayer.files.records import Arrays, from_plain, read_json, to_plain, write_json
 from onelayer.files.tensors import read_sealed, read_texts, write_sealed
@@ -46,8 +46,14 @@ KIND = "onelayer.checkpoint"
 VERSION = "3"
 
 
+Scalar = bool | int | float | str | None
+
+# What the bits of a training depend on, by the words that name it in a message.
+Fingerprint = dict[str, Scalar | list[int] | dict[str, Scalar] | list[dict[str, Scalar]]]
+
+
 def write_state(
-    stream: BinaryIO, state: TrainingState, made_with: Mapping[str, Any], command: str
+    stream: BinaryIO, state: TrainingState, made_with: Fingerprint, command: str
 ) -> None:
     """Write a training state, its fingerprint and its command to a stream, new and empty."""
     arrays: Arrays = {}
@@ -60,7 +66,7 @@ def write_state(
     write_sealed(stream, KIND, VERSION, texts, arrays)
 
 
-def read_state(path: Path) -> tuple[TrainingState, dict[str, Any]]:
+def read_state(path: Path) -> tuple[TrainingState, Fingerprint]:
     """Read a training state, bit for bit, and its fingerprint.
 
     The `DataError` for a damaged, cut or foreign file begins with "it" or "its".
@@ -68,8 +74,8 @@ def read_state(path: Path) -> tuple[TrainingState, dict[str, Any]]:
     texts, arrays = read_sealed(path, KIND, VERSION)
     # Arrays are read-only as read, and training writes to them.
     writable = {name: np.array(array) for name, array in arrays.items()}
-    state = from_plain(TrainingState, read_json(texts["state"]), writable)
-    return state, from_plain(dict[str, Any], read_json(texts["fingerprint"]))
+    state = from_plain(TrainingState, read_json(texts.get("state", "")), writable)
+    return state, from_plain(Fingerprint, read_json(texts.get("fingerprint", "")))
 
 
 def fingerprint(
@@ -114,9 +120,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[s
         old, new = before.get(part), now.get(part)
         if old == new:
             continue
-        if part == "runs" and old and new:
+        if part == "runs" and isinstance(old, list) and isinstance(new, list):
             yield _run_difference(old, new)
-        elif part == "data" and old and new:
+        elif isinstance(old, dict) and isinstance(new, dict):
             yield next(_changes(old, new))
         else:
             yield from _changes({part: old}, {part: new})
@@ -124,19 +130,20 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[s
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for name in {**before, **now}:
-        old, new, words = before.get(name), now.get(name), f"the {name.replace('_', ' ')}"
+        old, new, words = before.get(name), now.get(name), f"the {one_line(name.replace('_', ' '))}"
         if old != new and str(old).startswith(HASHED):
             yield f"{words} changed"
         elif old != new:
             yield f"{words} was {_word(old)} and is {_word(new)}"
 
 
-def _run_difference(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> str:
+def _run_difference(before: list[Any], now: list[Any]) -> str:
     if len(before) != len(now):
         return f"there were {len(before)} runs and are {len(now)}"
     changed = [
         f"run {number}'s {name} was {_word(old.get(name))} and is {_word(new.get(name))}"
         for number, (old, new) in enumerate(zip(before, now, strict=True))
+        if isinstance(old, dict)
         for name in {**old, **new}
         if old.get(name) != new.get(name) and name != "name"
     ]
@@ -147,7 +154,7 @@ def _run_difference(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> 
 
 
 def _word(value: Any) -> str:
-    return "not set" if value is None else str(value)
+    return "not set" if value is None else one_line(value)
 
 
 def _sha256(content: bytes) -> str:
@@ -247,10 +254,10 @@ def unfinished(folder: Path) -> Unfinished | None:
     newest: list[Unfinished] = []
     for name in {file.stem.rpartition("-")[0] for file in files}:
         for _, file in newest_first(folder / CHECKPOINTS, name):
-            with suppress(OSError, DataError, KeyError):
+            with suppress(OSError, DataError):
                 texts = read_texts(file, KIND, VERSION)
-                progress = from_plain(tuple[int, int], read_json(texts["progress"]))
-                newest.append(Unfinished(file, *progress, texts["command"]))
+                progress = from_plain(tuple[int, int], read_json(texts.get("progress", "")))
+                newest.append(Unfinished(file, *progress, one_line(texts.get("command", ""))))
                 break
     if not newest:
         return None
@@ -288,21 +295,24 @@ class CheckpointManager:
         self._failed = False
         self._wrote = self._looked = time.monotonic()
 
-    def latest(self) -> TrainingState | None:
+    def latest(self, check: Callable[[TrainingState], None]) -> TrainingState | None:
         """The latest valid state to resume from; None where training starts at the beginning.
 
-        Damaged checkpoints are skipped with a warning; one of other data or settings is refused.
+        Damaged checkpoints, and those that `check` refuses, are skipped with a warning; one of
+        other data or settings is refused.
         """
         if not self._checkpoint.resume:
             return None
         for _, file in newest_first(self._folder, self._checkpoint.name):
             try:
                 state, made_with = read_state(file)
+                changed = "; ".join(differences(made_with, self._fingerprint))
+                if not changed:
+                    check(state)
             except (OSError, DataError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
                 _warn(f"cannot read {file}, trying an older checkpoint: {reason}")
                 continue
-            changed = "; ".join(differences(made_with, self._fingerprint))
             if changed and self._checkpoint.name != FIRST:
                 continue  # of an earlier training, whose own FIRST has been replaced
             if changed:
@@ -362,9 +372,9 @@ class CheckpointManager:
                 older.unlink(missing_ok=True)
 
     @cached_property
-    def _fingerprint(self) -> dict[str, Any]:
+    def _fingerprint(self) -> Fingerprint:
         """Through JSON and back, like the one that it is compared with."""
-        return from_plain(dict[str, Any], read_json(write_json(self._of())))
+        return from_plain(Fingerprint, read_json(write_json(self._of())))
 
 
 def newest_first(folder: Path, name: str) -> list[tuple[int, Path]]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import data_card
+from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.data.streaming import StoredRows, stored_rows
@@ -26,6 +27,7 @@ from onelayer.engines import AVERAGE, Engine, State, Steps, Trainer, Weights, st
 from onelayer.errors import LearningRateWarning, SettingsError, require_choice
 from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.provenance import describe_environment
+from onelayer.files.records import check_sizes
 from onelayer.model.evaluation import count_confusion
 from onelayer.model.model import Certificate
 from onelayer.objective.loss import LOSS_FUNCTIONS
@@ -38,7 +40,7 @@ from onelayer.solver.learning_rate import (
     stable_product,
 )
 from onelayer.training.checkpoint import Checkpoint, CheckpointManager, fingerprint
-from onelayer.training.result import Outcome, Result
+from onelayer.training.result import History, Outcome, Result
 from onelayer.training.row_order import mirrored_rows, row_order
 from onelayer.training.run import AUTO, Run, fit_batches, group_passes, method_arrays, name_settings
 from onelayer.training.schedule import averaging_factors, learning_rate_factors
@@ -119,8 +121,12 @@ def train(
     def made_with() -> dict[str, Any]:
         return fingerprint(data, runs, engine, scaling=fitted.name, dtype=dtype, **watched)
 
+    def check(state: TrainingState) -> None:
+        start = Weights(np.empty((len(runs), K, D), dtype), np.empty((len(runs), K), dtype))
+        check_sizes(state.sizes(runs, start, data.train.rows, **watched))
+
     with _checkpoints(checkpoint, made_with) as manager:
-        state = None if manager is None else manager.latest()
+        state = None if manager is None else manager.latest(check)
         if state is None:
             start = initial_weights(runs, K, D, dtype)
             resolved = resolve_learning_rates(runs, engine, rows, K)
@@ -153,6 +159,13 @@ def _check(dataset: Dataset, runs: Sequence[Run], dtype: str) -> None:
     if not runs:
         raise SettingsError("train needs at least one run.")
     require_choice("dtype", dtype, DTYPES)
+    epochs = max(run.epochs for run in runs)
+    needed = 8 * len(History.measures()) * len(runs) * epochs
+    if needed > available_memory():
+        raise SettingsError(
+            f"the history of {len(runs)} runs over {epochs} epochs takes {format_bytes(needed)} of "
+            "memory, more than there is; train fewer epochs."
+        )
     for run in runs:
         if run.batch > dataset.rows:
             raise SettingsError(

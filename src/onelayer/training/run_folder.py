@@ -14,23 +14,27 @@ The tables repeat the records for other programs; onelayer does not read them.
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
 from onelayer import solver
-from onelayer.errors import SaveError
+from onelayer.errors import SaveError, one_line
 from onelayer.files.atomic import SETTINGS_FILE, staged_folder
 from onelayer.files.lock import holder
 from onelayer.files.provenance import Command
-from onelayer.files.records import Arrays, from_plain, read_json, to_plain, write_json
+from onelayer.files.records import Arrays, check_sizes, from_plain, read_json, to_plain, write_json
 from onelayer.files.saved import Saved
 from onelayer.files.tensors import safetensors_bytes
+from onelayer.model.model import Certificate
+from onelayer.solver.solver import Status
 from onelayer.training.checkpoint import unfinished
 from onelayer.training.result import History, Result
+from onelayer.training.run import AUTO
 
 WEIGHTS_FILE = "weights.safetensors"
 
@@ -122,11 +126,9 @@ def load_records(kind: type[S], folder: Path | str) -> S:
     def read(_: Path) -> S:
         if settings["kind"] != wanted:
             raise ValueError(f"it is of the kind {settings['kind']!r} and not {wanted!r}")
-        fields = {name: value for name, value in settings.items() if name not in ("kind", "format")}
-        record = from_plain(kind, fields, arrays)
-        for name, found, expected in _sizes(record):
-            if found != expected:
-                raise ValueError(f"the size of its {name} is {found} and not {expected}")
+        own = {name: value for name, value in settings.items() if name not in ("kind", "format")}
+        record = from_plain(kind, own, arrays)
+        check_sizes(_sizes(record))
         return record
 
     return load_file(folder / SETTINGS_FILE, read)
@@ -140,8 +142,9 @@ def load_file(path: Path, read: Callable[[Path], T]) -> T:
         return read(path)
     except Exception as error:
         # Each format's reader has its own family of errors for damaged files.
+        reason = one_line(error).rstrip(".")
         raise SaveError(
-            f"{path} cannot be read ({error}); make it again or restore the file from a backup."
+            f"{path} cannot be read ({reason}); make it again or restore the file from a backup."
         ) from error
 
 
@@ -172,10 +175,24 @@ def _read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
+@dataclass(frozen=True)
+class _Solved:
+    """What the settings of a model of a path say."""
+
+    status: Status
+    passes: int
+    tol: float
+
+
 def _sizes(record: Any) -> Iterator[tuple[str, Any, Any]]:
     """Name, size and expected size of what must fit together."""
     if isinstance(record, solver.Path):
         P = len(record.models)
+        for i, model in enumerate(record.models):
+            said = {item.name: model.settings.get(item.name) for item in fields(_Solved)}
+            from_plain(_Solved, said, place=f"models.{i}.settings")
+            yield f"models.{i}.certificate", model.certificate is None, False
+            yield from _proof_sizes(model.require_certificate())
         for name in ("train", "held_out", "model_seconds"):
             yield name, len(getattr(record, name)), P
         yield "chosen", record.chosen, min(max(record.chosen, 0), P - 1)
@@ -191,7 +208,15 @@ def _sizes(record: Any) -> Iterator[tuple[str, Any, Any]]:
         yield f"history.{name}", getattr(record.history, name).shape, (R, epochs + 1)
     for scaling in (record.scaling, *record.other_scalings.values()):
         yield "scaling", (scaling.scale.shape, scaling.offset.shape), ((D,), (D,))
+    if shape := record.data.image_shape:
+        yield "data.image_shape", math.prod(shape), D
+    names = record.data.feature_names
+    yield "data.feature_names", None if names is None else len(names), None if names is None else D
     yield "outcomes", len(record.outcomes), R
+    unset = [AUTO in (run.learning_rate, run.batch_size) for run in runs]
+    yield "runs", any(unset), False
+    for proof in (*record.certificates, *record.optima):
+        yield from _proof_sizes(proof)
     yield "certificates", len(record.certificates), R if record.certificates else 0
     for name in ("snapshots", "curvatures", "reliability", "other_scalings"):
         yield name, [i for i in getattr(record, name) if i >= R], []
@@ -202,6 +227,10 @@ def _sizes(record: Any) -> Iterator[tuple[str, Any, Any]]:
         yield "reliability", [part.shape for part in parts], [(len(curve.rows),)] * 3
     for run, outcome in zip(runs, record.outcomes, strict=True):
         yield "outcomes", outcome.epochs, min(max(outcome.epochs, 0), run.epochs)
+
+
+def _proof_sizes(proof: Certificate) -> Iterator[tuple[str, Any, Any]]:
+    yield "certificate", (proof.l2 >= 0.0, proof.cost > 0.0, proof.gap >= 0.0), (True,) * 3
 
 
 def _read_arrays(path: Path) -> Arrays:

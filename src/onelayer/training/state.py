@@ -7,16 +7,17 @@ Training changes it in place as epochs end; a checkpoint is a copy of it, writte
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.engines import State, Weights
+from onelayer.engines import AVERAGE, State, Weights
 from onelayer.objective.penalty import Penalty
 from onelayer.training.result import Curvature, History, Outcome
-from onelayer.training.run import Run, method_arrays
+from onelayer.training.run import AUTO, Run, group_passes, method_arrays
 
 # Mean loss and accuracy of each run of a pass on one part of the rows, shape (R,) each.
 Figures = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -129,6 +130,67 @@ class TrainingState:
             seconds=seconds,
         )
 
+    def sizes(
+        self,
+        runs: Sequence[Run],
+        weights: Weights,
+        rows: int,
+        snapshots: Sequence[int],
+        curvature_of: Sequence[int],
+    ) -> Iterator[tuple[str, Any, Any]]:
+        """Name, value and expected value of all that must fit these runs, weights and rows."""
+        expected = [
+            replace(run, learning_rate=own.eta) if run.learning_rate == AUTO else run
+            for run, own in zip(runs, self.runs, strict=False)
+            if AUTO not in (own.learning_rate, own.batch_size)
+        ]
+        yield "runs", self.runs, tuple(expected)
+        yield "runs", len(self.runs), len(runs)
+        R, K, D = weights.W.shape
+        yield "weights", _kind(self.weights), _kind(weights)
+        epochs = [run.epochs for run in runs]
+        for name in History.measures():
+            yield f"history.{name}", getattr(self.history, name).shape, (R, max(epochs) + 1)
+        yield "outcomes", len(self.outcomes), R
+        for name, values in (("epochs", self.epochs), ("reached", self.reached)):
+            yield name, len(values), R
+            yield (
+                name,
+                values,
+                [_within(0, value, most) for value, most in zip(values, epochs, strict=True)],
+            )
+        shapes = {i: (epochs[i] + 1, K, D) for i in snapshots}
+        yield "snapshots", {i: shots.shape for i, shots in self.snapshots.items()}, shapes
+        yield "due", set(self.due), set(curvature_of)
+        for name in ("curvatures", "directions"):
+            yield name, set(getattr(self, name)) - set(self.due), set()
+        for i, direction in self.directions.items():
+            yield f"directions.{i}", direction.shape, (K, D + 1)
+        finite = [*self.weights, *self.directions.values()]
+        yield "finite arrays", sum(bool(np.isfinite(part).all()) for part in finite), len(finite)
+        yield "done", self.done, _within(0, self.done, self.total)
+        yield from self._cursor_sizes(group_passes(runs), weights, rows)
+
+    def _cursor_sizes(
+        self, passes: list[list[int]], weights: Weights, rows: int
+    ) -> Iterator[tuple[str, Any, Any]]:
+        place, inside = self.cursor, self.cursor.state is not None
+        most = len(passes) - inside
+        yield "cursor.pass_index", place.pass_index, _within(0, place.pass_index, most)
+        if place.state is None:
+            yield "cursor", (place.epoch, place.batch, place.alive), (0, 0, ())
+            return
+        run, alive = self.runs[passes[place.pass_index][0]], place.alive
+        yield "cursor.epoch", place.epoch, _within(0, place.epoch, run.epochs)
+        yield "cursor.batch", place.batch, _within(0, place.batch, -(-rows // run.batch))
+        in_pass = [i for i in passes[place.pass_index] if i in alive]
+        yield "cursor.alive", alive, tuple(in_pass) or (passes[place.pass_index][0],)
+        current = weights.of(alive)
+        for part in (place.state.weights, *place.state.slots.values()):
+            yield "cursor.state", _kind(part), _kind(current)
+        slots = {*method_arrays([self.runs[i] for i in alive]).slots, AVERAGE}
+        yield "cursor.state.slots", set(place.state.slots) - slots, set()
+
     def forget_later(self) -> None:
         """Clear what was recorded after the moment of the copy."""
         for i, epoch in enumerate(self.reached):
@@ -226,6 +288,14 @@ class TrainingState:
         if patience is None or waited < patience or epoch == self.runs[i].epochs:
             return None
         return Outcome("stopped", self.epochs[i])
+
+
+def _kind(weights: Weights) -> list[tuple[tuple[int, ...], str]]:
+    return [(part.shape, part.dtype.name) for part in weights]
+
+
+def _within(least: int, value: int, most: int) -> int:
+    return min(max(least, value), most)
 
 
 def _label(run: Run) -> str:
