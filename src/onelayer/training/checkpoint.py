@@ -257,7 +257,9 @@ def unfinished(folder: Path) -> Unfinished | None:
             with suppress(OSError, DataError):
                 texts = read_texts(file, KIND, VERSION)
                 progress = from_plain(tuple[int, int], read_json(texts.get("progress", "")))
-                newest.append(Unfinished(file, *progress, one_line(texts.get("command", ""))))
+                command = texts.get("command", "")
+                shown = command if command.isprintable() else ""
+                newest.append(Unfinished(file, *progress, shown))
                 break
     if not newest:
         return None
