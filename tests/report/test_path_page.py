@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -172,6 +173,12 @@ def test_the_axis_is_logarithmic_and_says_which_way_shrinks() -> None:
     assert l2_axis([0.5]).ticks == (0.5,)
     assert l2_axis([0.5, 0.0]).place(0.0) < 0.5
     assert l2_axis([0.3, 0.2]).ticks == (0.2, 0.3)
+
+
+@pytest.mark.parametrize("l2s", [(0.0, 1e-320, 1e308), (0.0, 5e-324), (1e308,)])
+def test_the_axis_holds_every_penalty_that_a_float_can_be(l2s: tuple[float, ...]) -> None:
+    axis = l2_axis(l2s)
+    assert all(0.0 < x < math.inf for x in (*(axis.domain or ()), *axis.ticks))
 
 
 def test_a_choice_at_the_end_of_the_path_is_said_to_be() -> None:

@@ -36,3 +36,9 @@ def test_what_was_not_proven_is_said() -> None:
     assert "no bound" in text
     assert "float64's" in text
     assert "inf" not in text
+
+
+def test_lambda_0_has_converged_and_is_not_called_proven() -> None:
+    rows = path_table(make_path((1.0, 0.0, 0.1), choice=Choice("loss"))).rows
+    ends = {row[0].text: row[-1].text.removeprefix("◄ chosen, ") for row in rows}
+    assert (ends["1"], ends["0"]) == ("proven", "converged")

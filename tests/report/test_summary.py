@@ -267,6 +267,7 @@ def test_of_many_settings_the_best_by_validation_are_drawn() -> None:
 
 def test_numbers_have_a_minus_sign_and_none_where_they_round_to_nothing() -> None:
     assert [number(x) for x in (-1.5, -0.001, None, math.nan)] == ["−1.50", "0.00", "–", "–"]
+    assert number(-math.inf) == "−∞"
 
 
 def test_words_are_joined_as_in_a_sentence() -> None:

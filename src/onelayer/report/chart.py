@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -144,13 +145,18 @@ APART, LEAST_APART = 0.1, 3.0
 MARGIN, LEAST_MARGIN = 0.03, 1.15
 
 
+# What a logarithmic axis can hold.
+LEAST, MOST = math.ulp(0.0), sys.float_info.max
+
+
 def l2_axis(l2s: Iterable[float], title: str = "λ, log scale: larger shrinks W more →") -> Axis:
     """Lay out a logarithmic axis for some values of λ, at least one, each ≥ 0."""
     values = set(l2s)
     positive = sorted(l2 for l2 in values if l2 > 0.0) or [1.0]
     smallest, largest = positive[0], positive[-1]
-    ratio = largest / smallest
-    zero = smallest / max(LEAST_APART, ratio**APART) if 0.0 in values else 0.0
+    ratio = min(largest / smallest, MOST)
+    apart = max(smallest / max(LEAST_APART, ratio**APART), LEAST)
+    zero = apart if 0.0 in values else 0.0
     margin = max(LEAST_MARGIN, ratio**MARGIN)
     first, last = math.ceil(math.log10(smallest) - 1e-9), math.floor(math.log10(largest) + 1e-9)
     ticks = [float(f"1e{power}") for power in range(first, last + 1)]
@@ -162,7 +168,7 @@ def l2_axis(l2s: Iterable[float], title: str = "λ, log scale: larger shrinks W 
         title,
         "λ = {:.3g}",
         log=True,
-        domain=((zero or smallest) / margin, largest * margin),
+        domain=(max((zero or smallest) / margin, LEAST), min(largest * margin, MOST)),
         ticks=(*([zero] if zero else []), *ticks),
         zero=zero,
     )

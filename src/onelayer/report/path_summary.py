@@ -11,7 +11,8 @@ import numpy as np
 from onelayer.solver import Path, Score
 from onelayer.solver.path import By, merit
 
-PROVEN = "proven"
+# How a solution ended that has what was asked for; for λ = 0 there is nothing to prove.
+PROVEN, CONVERGED = "proven", "converged"
 
 STATUSES = {
     "optimal": PROVEN,
@@ -74,7 +75,7 @@ class PathLine:
     @property
     def trouble(self) -> bool:
         """Whether less was reached than was asked for."""
-        return self.status != PROVEN
+        return self.status not in (PROVEN, CONVERGED)
 
     @property
     def relative_gap(self) -> float:
@@ -88,6 +89,7 @@ def summarise_path(path: Path) -> tuple[PathLine, ...]:
     scored = zip(path.models, path.train, path.held_out, strict=True)
     for position, (model, train, held_out) in enumerate(scored):
         proof = model.require_certificate()
+        unproven = model.settings["status"] == "optimal" and math.isinf(proof.gap)
         line = PathLine(
             l2=proof.l2,
             passes=model.settings["passes"],
@@ -96,7 +98,7 @@ def summarise_path(path: Path) -> tuple[PathLine, ...]:
             norm=float(np.linalg.norm(model.W)),
             train=scores_of((train,)),
             held_out=scores_of(held_out),
-            status=STATUSES[model.settings["status"]],
+            status=CONVERGED if unproven else STATUSES[model.settings["status"]],
             tol=model.settings["tol"],
             chosen=position == path.chosen,
         )

@@ -323,7 +323,7 @@ def number(value: float | None, form: str = ".2f") -> str:
     """A number as text, or a dash for none."""
     if value is None or value != value:
         return "–"
-    text = format(value, form).replace("-", "−")
+    text = format(value, form).replace("-", "−").replace("inf", "∞")
     # What rounds to nothing has no sign.
     return text.lstrip("+−") if not text.strip("+−0.") else text
 
