@@ -179,6 +179,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
 class _Solved:
     """What the settings of a model of a path say."""
 
+    l2: float
     status: Status
     passes: int
     tol: float
