@@ -213,3 +213,9 @@ def test_evaluate_takes_the_test_part_of_splits(splits: Splits) -> None:
     evaluated = model.evaluate(splits)
     assert evaluated.as_dict() == model.evaluate(splits.test).as_dict()
     assert repr(evaluated).startswith(f"Evaluation: accuracy {evaluated.accuracy:.2%} of")
+
+
+def test_scores_beyond_the_largest_number_are_blamed_on_the_weights() -> None:
+    model = Model(np.full((2, 3), 1e308), np.zeros(2))
+    with pytest.raises(DataError, match=r"row 1 gives a score beyond .* up to 1e\+308"):
+        model.predict([[0.0, 0.0, 0.0], [9.0, 9.0, 9.0]])

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning
 
 from onelayer.objective import loss as objective
-from onelayer.sklearn import SoftmaxClassifier
+from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
 
 Rows = tuple[NDArray[np.float64], NDArray[np.int64]]
 ONE_BATCH: dict[str, Any] = {"solver": "minibatch", "batch_size": 10**6}
@@ -197,3 +197,16 @@ def test_too_few_passes_are_told() -> None:
 def test_without_l2_there_is_no_gap() -> None:
     X, y = make_classification(n_samples=200, n_features=4, flip_y=0.3, random_state=0)
     assert SoftmaxClassifier(l2=0.0).fit(X, y).gap_ == math.inf
+
+
+@pytest.mark.parametrize("size", [1e-308, 1e-160, 1e160, 1e308])
+@pytest.mark.parametrize("make", [
+    SoftmaxClassifier,
+    lambda: SoftmaxClassifier(scaling="standardize"),
+    lambda: SoftmaxClassifierCV([0.1, 0.01], cv=3),
+])  # fmt: skip
+def test_only_the_ratios_of_sample_weights_count(size: float, make: object) -> None:
+    X, y = load_iris(return_X_y=True)
+    weights = np.random.default_rng(0).integers(1, 4, len(y)) / 4.0
+    one, other = (make().fit(X, y, sample_weight=f * weights) for f in (1.0, size))  # type: ignore[operator]
+    np.testing.assert_allclose(other.coef_, one.coef_, rtol=1e-6, atol=1e-9)

@@ -240,3 +240,11 @@ def test_a_model_is_certified_on_rows_whose_classes_come_in_another_order() -> N
     assert proof.cost == pytest.approx(model.require_certificate().cost, rel=1e-6)
     missing = certify(model, Dataset(X[y < 2], y[y < 2], ("a", "b")))
     assert np.isfinite(missing.gap)
+
+
+@pytest.mark.parametrize("size", [1e200, 1e308])
+def test_weights_without_a_finite_cost_have_nothing_to_certify(size: float) -> None:
+    rows = Dataset(np.eye(2), np.array([0, 1]), ("a", "b"))
+    model = Model(np.array([[-size, size], [size, -size]]), np.zeros(2), class_names=("a", "b"))
+    with pytest.raises(DataError, match=r"weights up to 1e\+\d+ with λ = 0.1 is beyond"):
+        certify(model, rows, l2=0.1)

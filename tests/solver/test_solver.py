@@ -15,7 +15,7 @@ from onelayer.data.rows import Rows
 from onelayer.engines import ENGINE_NAMES, Engine, FullGradient, Weights, make_engine
 from onelayer.errors import SettingsError
 from onelayer.objective import loss as objective
-from onelayer.solver import Progress, solve, solver
+from onelayer.solver import Progress, solve, solver, suggest_learning_rate
 from onelayer.solver.certificate import Certified, certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.solver import Solver, Target, describe_solution
@@ -245,3 +245,58 @@ def test_a_feature_constant_up_to_rounding_has_no_say(
     changed = X.copy()
     changed[:, 1] = 15.0
     np.testing.assert_allclose(model.predict_proba(changed), model.predict_proba(X), atol=1e-9)
+
+
+def sized(size: float, features: int = 6, dtype: type = np.float64) -> Dataset:
+    """Three classes of 300 rows, whose features are of that size."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 300)
+    X = size * (rng.normal(size=(300, features)) + y[:, None])
+    return Dataset(X.astype(dtype), y, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("features", [6, 600])
+@pytest.mark.parametrize("size", [1e-9, 1e-3, 1e3, 1e9])
+def test_features_of_another_size_with_another_lambda_are_the_same_problem(
+    size: float, features: int, dtype: type
+) -> None:
+    one = solve(sized(1.0, features, dtype), 0.01, scaling="none")
+    other = solve(sized(size, features, dtype), 0.01 * size**2, scaling="none")
+    assert other.status == "optimal"
+    proofs = one.require_certificate(), other.require_certificate()
+    assert proofs[1].cost == pytest.approx(proofs[0].cost, rel=3e-6)
+    np.testing.assert_allclose(size * other.W, one.W, atol=0.02 * np.abs(one.W).max())
+
+
+def test_features_of_very_different_sizes_are_no_obstacle_to_newtons_method() -> None:
+    even, data = solve(sized(1.0), 0.0, scaling="none", tol=1e-9), sized(1.0)
+    mixed = replace(data, X=data.X.astype(float) * [1, 1e9, 1e-6, 1e3, 1e-9, 1])
+    odd = solve(mixed, 0.0, scaling="none", tol=1e-9)
+    assert odd.status == "optimal"
+    np.testing.assert_allclose(odd.predict_proba(mixed.X), even.predict_proba(data.X), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e20, 1e30, 1e100, 1e300])
+@pytest.mark.parametrize("features", [6, 600])
+def test_features_beyond_the_range_of_squares_are_refused_in_a_sentence(
+    size: float, features: int
+) -> None:
+    with pytest.raises(SettingsError, match="scaling='standardize'"):
+        solve(sized(size, features), 0.01, scaling="none")
+    with pytest.raises(SettingsError, match="scaling='standardize'"):
+        suggest_learning_rate(sized(size, features), scaling="none")
+
+
+@pytest.mark.parametrize("scaling", ["none", "standardize"])
+def test_many_features_of_which_none_varies_leave_the_class_frequencies(scaling: str) -> None:
+    data = Dataset(np.full((30, 600), 14.62), np.arange(30) % 3, ("a", "b", "c"))
+    model = solve(data, 0.1, scaling=scaling)
+    assert model.require_certificate().cost == pytest.approx(np.log(3))
+    assert np.abs(model.W).max() < 1e-12
+
+
+@pytest.mark.parametrize("l2", [1e100, 1e308])
+def test_a_lambda_whose_penalty_may_overflow_is_refused(l2: float) -> None:
+    with pytest.raises(SettingsError, match="below 1e100"):
+        solve(sized(1.0), l2)

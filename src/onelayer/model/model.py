@@ -251,7 +251,13 @@ class Model:
             tile = replace(tile, X=_readable(tile.X))
             S = np.asarray(engine.scores(tile, weights)[0], np.float64)
             if not np.isfinite(S).all():
-                row = place.start + int(np.argmin(np.isfinite(S).all(axis=1)))
+                at = int(np.argmin(np.isfinite(S).all(axis=1)))
+                row = place.start + at
+                if np.isfinite(np.asarray(tile.X[at], np.float64)).all():
+                    raise DataError(
+                        f"row {row} gives a score beyond the largest number: the model's weights, "
+                        f"up to {np.abs(self.W).max():.3g}, or the row's features are too large."
+                    )
                 raise DataError(
                     f"every row needs finite features, but row {row} gives a score that is no "
                     "number; drop the row or fill its NaN or infinite values."

@@ -102,8 +102,9 @@ def label_rows(
     rows need not hold all of the sorted `classes`.
     """
     weights = None if sample_weight is None else check_weights(sample_weight, len(X))
-    members = None
+    members, whole = None, classes is None
     if classes is None:
+        weights = _near_one(weights)
         if weights is not None and not weights.all():
             members = np.flatnonzero(weights)
         classes = np.unique(y if members is None else y[members])
@@ -121,6 +122,7 @@ def label_rows(
     if members is not None:
         codes[weights == 0.0] = 0
     weights = _times_class_weights(weights, class_weight, classes, codes)
+    weights = _near_one(weights) if whole else weights
     return Labelled(X, codes, classes, weights, members)
 
 
@@ -143,6 +145,14 @@ def check_weights(sample_weight: Any, rows: int) -> Float64:
     if not weights.any():
         raise ValueError("sample_weight must be above 0 for some rows, but all of it is zero.")
     return weights
+
+
+def _near_one(weights: Float64 | None) -> Float64 | None:
+    """Weights whose sum or square could overflow or vanish, times a power of two: ratios count."""
+    if weights is None:
+        return None
+    exponent = int(np.frexp(weights.max())[1])
+    return weights if abs(exponent) < 300 else np.ldexp(weights, -exponent)
 
 
 def _times_class_weights(

@@ -53,6 +53,9 @@ SCORE_BYTES = 128 << 20
 
 MAX_STEPS = 100
 
+# Above it 2λ and λ Σ W² may overflow.
+MAX_L2, L2_RANGE = 1e100, "a finite number, 0 to below 1e100"
+
 MIN_RESIDUAL = 1e-15
 
 # The Hessian need not be exact: rows beyond this many products are skipped.
@@ -117,7 +120,7 @@ def certify(
     l2 = model.l2 if l2 is None else l2
     if l2 is None:
         raise SettingsError("the model does not know its l2 (λ); pass l2=…")
-    require_number("l2 (λ)", l2, "a finite number, 0 or above", least=0)
+    require_number("l2 (λ)", l2, L2_RANGE, least=0, below=MAX_L2)
     y = model.labels_of(rows)
     if (y < 0).any():
         other = rows.class_names[rows.y[np.argmin(y)]]
@@ -127,7 +130,13 @@ def certify(
         )
     W, b = model.W.astype(np.float64), model.b.astype(np.float64)
     of_model = replace(rows_of(rows, model.scaling), y=y)
-    return certify_weights(streaming(engine), of_model, W, b, Penalty(l2)).given
+    certificate = certify_weights(streaming(engine), of_model, W, b, Penalty(l2)).given
+    if not math.isfinite(certificate.cost):
+        raise DataError(
+            f"the cost of weights up to {np.abs(W).max():.3g} with λ = {l2:g} is beyond the "
+            "largest number, so there is nothing to certify."
+        )
+    return certificate
 
 
 def certify_weights(
@@ -145,8 +154,12 @@ def certify_weights(
         return _without_bound(engine, rows, W, b)
     scores = scores_of(engine, rows, W)
     frequencies = rows.class_frequencies(len(b))
-    at_given = scores.moments(b)
-    cost = at_given.loss + penalty.value(W)
+    with np.errstate(over="ignore", invalid="ignore"):
+        at_given = scores.moments(b)
+        cost = at_given.loss + penalty.value(W)
+    if not math.isfinite(cost):
+        endless = Certificate(penalty.l2, math.inf, math.inf, math.inf, 1.0, rows.count)
+        return Certified(given=endless, best=endless, bias=b)
     bias, moments = minimise_bias(scores, b, at_given, frequencies, BIAS_PART * tol)
     least = moments.loss + penalty.value(W)
     residual = float(np.abs(moments.means - frequencies).max())

@@ -34,7 +34,14 @@ from onelayer.data.rows import Rows
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded
 from onelayer.objective.penalty import Penalty
-from onelayer.solver.linalg import inner, inner_product, norm, one_blas_thread, outer_product
+from onelayer.solver.linalg import (
+    inner,
+    inner_product,
+    norm,
+    one_blas_thread,
+    outer_product,
+    require_finite,
+)
 
 Float64 = NDArray[np.float64]
 
@@ -275,6 +282,8 @@ def _leading_directions(
     width = min(rank + EXTRA_DIRECTIONS, sample.count, features)
     guess = rng.standard_normal((width, features), np.float32)
     basis = _orthonormal(sample.engine, sample.covariances(sample.along(guess)))
+    if not len(basis):  # no feature varies
+        return np.eye(1, features, dtype=np.float32), np.zeros(1)
     inside = sample.along(basis)
     values, vectors = _eigen(inner_product(sample.engine, sample.weighed(inside), inside))
     leading = vectors[:, ::-1][:, :rank].astype(np.float32)
@@ -285,7 +294,7 @@ def _leading_directions(
 def _eigen(A: NDArray[np.floating]) -> tuple[Float64, Float64]:
     """Eigenvalues, ascending, and eigenvectors, one a column."""
     with one_blas_thread():
-        return np.linalg.eigh(A.astype(np.float64))
+        return np.linalg.eigh(require_finite(A.astype(np.float64)))
 
 
 def _orthonormal(engine: Engine, Y: Float64) -> Float32:

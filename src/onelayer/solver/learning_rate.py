@@ -38,7 +38,8 @@ from onelayer.engines import Engine, Weights, loaded, streaming, tiles
 from onelayer.errors import require_number, require_whole
 from onelayer.objective.loss import LOSS_FUNCTIONS, Loss, check_loss
 from onelayer.objective.penalty import Penalty
-from onelayer.solver.linalg import inner, norm
+from onelayer.solver.certificate import L2_RANGE, MAX_L2
+from onelayer.solver.linalg import inner, norm, require_finite
 
 Float64 = NDArray[np.float64]
 
@@ -140,7 +141,7 @@ def suggest_learning_rate(
         >>> 0 < bounds.learning_rate < bounds.batch_stable <= bounds.stable < bounds.start_stable
         True
     """
-    require_number("l2 (λ)", l2, "a finite number, 0 or above", least=0)
+    require_number("l2 (λ)", l2, L2_RANGE, least=0, below=MAX_L2)
     require_whole("batch_size", batch_size, 1)
     check_loss(loss, 0.0)
     train, penalty, engine = training_rows(data), Penalty(l2), streaming(engine)
@@ -300,7 +301,7 @@ def _largest_eigenvalue(
             T[i, j] = inner(vector, image)
             image = image - T[i, j] * vector
         left = norm(image)
-        values, vectors = np.linalg.eigh(T[: j + 1, : j + 1], UPLO="U")
+        values, vectors = np.linalg.eigh(require_finite(T[: j + 1, : j + 1]), UPLO="U")
         value, mix = float(values[-1]), vectors[:, -1]
         if left * abs(mix[-1]) <= tolerance * abs(value) or len(basis) == start.size:
             break

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
 from onelayer.engines import Engine, Weights
+from onelayer.errors import SettingsError
 
 Floats = NDArray[np.floating]
 
@@ -73,6 +74,16 @@ def _rows(A: Floats) -> Rows:
     """A matrix's rows as an engine reads them: unscaled, all of one class."""
     n, D = A.shape
     return Rows(np.ascontiguousarray(A), np.zeros(n, np.int64), np.ones(D), np.zeros(D))
+
+
+def require_finite(A: Floats) -> Floats:
+    """The matrix itself; a SettingsError where squares of the features left the numbers."""
+    if np.isfinite(A).all():
+        return A
+    raise SettingsError(
+        "the features, as they are scaled and weighted, leave the range of numbers; use "
+        "scaling='standardize', or multiply them by a constant that brings them near 1."
+    )
 
 
 _setting = threading.Lock()

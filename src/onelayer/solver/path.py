@@ -38,7 +38,7 @@ from onelayer.model.evaluation import interval_words, wilson_interval
 from onelayer.model.model import Model
 from onelayer.solver.certificate import scores_of
 from onelayer.solver.lbfgs import fit_preconditioner
-from onelayer.solver.linalg import inner, norm
+from onelayer.solver.linalg import norm
 from onelayer.solver.solver import TINY, Optimum, Solver, Target, first_bias
 
 Float64 = NDArray[np.float64]
@@ -79,7 +79,7 @@ def score(engine: Engine, rows: Rows, W: NDArray[np.floating], b: NDArray[np.flo
     """Score weights W (K, D) and b (K,), in the type of W; ties go to the first class."""
     judged = scores_of(engine, rows, W).judge(np.asarray(b, np.float64))
     weights = rows.row_weights
-    n = rows.count if weights is None else rows.mass**2 / inner(weights, weights)
+    n = float(rows.count) if weights is None else 1.0 / norm(weights / rows.mass) ** 2
     variance = max(judged.square - judged.loss**2, 0.0)
     return Score(
         loss=judged.loss,

@@ -34,7 +34,13 @@ from onelayer.files.provenance import describe_environment
 from onelayer.model.model import Certificate, Model
 from onelayer.objective.loss import softmax
 from onelayer.objective.penalty import Penalty
-from onelayer.solver.certificate import ABSENT_BELOW, Certified, certify_weights
+from onelayer.solver.certificate import (
+    ABSENT_BELOW,
+    L2_RANGE,
+    MAX_L2,
+    Certified,
+    certify_weights,
+)
 from onelayer.solver.lbfgs import Descent, Pair, Point, Preconditioner, descend, fit_preconditioner
 from onelayer.solver.linalg import inner_product, norm, one_blas_thread, outer_product
 
@@ -140,7 +146,7 @@ class Target:
     max_passes: int = 1000
 
     def __post_init__(self) -> None:
-        require_number("l2 (λ)", self.l2, "a finite number, 0 or above", least=0)
+        require_number("l2 (λ)", self.l2, L2_RANGE, least=0, below=MAX_L2)
         require_number("tol", self.tol, "a finite number above 0", above=0)
         require_whole("max_passes", self.max_passes, 1)
 
@@ -264,8 +270,10 @@ class Solver:
             return self._preconditioner.divide(gradient, self._target.penalty)
         weights, penalty = self._rows.row_weights, self._target.penalty
         H = _hessian(self._engine, self._dense, point.at, penalty, weights)
+        unit = 1.0 / np.sqrt(H.diagonal())  # in which every curvature is 1
         with one_blas_thread():
-            direction = np.linalg.solve(H, gradient.ravel()).reshape(gradient.shape)
+            step = unit * np.linalg.solve(H * unit * unit[:, None], unit * gradient.ravel())
+        direction = step.reshape(gradient.shape)
         direction[~self._present] = 0.0
         return np.asarray(direction)
 
@@ -332,14 +340,16 @@ def _hessian(
             blocks[k, :, k] += weighed[:, k * width : (k + 1) * width].T @ X
     mass = len(X) if weights is None else float(weights.sum())
     H = blocks.reshape(K * width, K * width) / mass
-    size = float(np.trace(H)) / len(H)
-    diagonal = np.full((K, width), penalty.curvature + RIDGE * size)
+    # Each feature, and the bias, has a curvature of its own size; that of a constant one is 0.
+    sizes = H.diagonal().reshape(K, width).mean(axis=0)
+    sizes[sizes == 0.0] = 1.0
+    diagonal = np.tile(penalty.curvature + RIDGE * sizes, (K, 1))
     # The cost does not depend on the bias of a class that no row can be of.
-    diagonal[:, -1] = np.where(P.max(axis=0) < IMPOSSIBLE, size, RIDGE * size)
+    diagonal[:, -1] = np.where(P.max(axis=0) < IMPOSSIBLE, sizes[-1], RIDGE * sizes[-1])
     H[np.diag_indices(len(H))] += diagonal.ravel()
     # The same shift of all biases changes nothing: a curvature keeps it out of the step.
     bias = np.arange(width - 1, len(H), width)
-    H[np.ix_(bias, bias)] += size / K
+    H[np.ix_(bias, bias)] += sizes[-1] / K
     return H
 
 
