@@ -42,6 +42,7 @@ def test_reported_figures_stand_beside_measured_ones(four_settings: Result) -> N
 def test_a_path_shows_its_table_and_rings_the_chosen(l2s: tuple[float, ...]) -> None:
     reader = read(record_html(make_path(l2s)))
     assert "◄ chosen" in reader.words
+    assert "test accuracy of λ" in reader.words
     assert sum(tag == "polyline" for tag, _ in reader.tags) == (len(l2s) > 1)
 
 

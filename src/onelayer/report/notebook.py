@@ -42,8 +42,11 @@ def record_text(record: Result | Path) -> str:
     printed = io.StringIO()
     Console(file=printed, width=WIDTH).print(_table(record))
     lines = [line.rstrip() for line in printed.getvalue().splitlines()]
-    words = [printable(best_on_test(record))] if isinstance(record, Result) else []
-    return "\n".join([*lines, *words])
+    return "\n".join([*lines, *map(printable, _sentences(record))])
+
+
+def _sentences(record: Result | Path) -> tuple[str, ...]:
+    return record.verdict if isinstance(record, Path) else (best_on_test(record),)
 
 
 def _table(record: Result | Path) -> Table:
@@ -55,11 +58,11 @@ def _table(record: Result | Path) -> Table:
 def record_html(record: Result | Path) -> str:
     """The table of a result or of a λ path, and a chart of what its choice is made by."""
     if isinstance(record, Path):
-        return _html(_table(record), chart=_scores(record))
+        return _html(_table(record), chart=_scores(record), words=_sentences(record))
     ranked = [one for one in record.ranking if math.isfinite(one.mean)][:MOST_DOTS]
     figures = [(one.name, 100 * one.mean, 100 * one.sd) for one in ranked]
     chart = _dots("validation accuracy / %", figures) if len(figures) > 1 else None
-    return _html(_table(record), chart=chart, words=best_on_test(record))
+    return _html(_table(record), chart=chart, words=_sentences(record))
 
 
 def _scores(path: Path) -> dict[str, Any] | None:
@@ -95,7 +98,7 @@ def evaluation_html(evaluation: Evaluation) -> str:
 def _html(
     *tables: Table,
     chart: dict[str, Any] | None = None,
-    words: str = "",
+    words: Sequence[str] = (),
     pictures: Sequence[tuple[str, str]] = (),
 ) -> str:
     """Tables with their titles; the chart and the words stand beside the first."""

@@ -282,9 +282,6 @@ class Path(Saved):
             sentences.append(f"test accuracy of λ = {best:.3g}: {self.test_words}")
         return tuple(filter(None, sentences))
 
-    def __repr__(self) -> str:
-        return "\n".join([super().__repr__(), *self.verdict])
-
 
 @dataclass(frozen=True)
 class PathProgress:
