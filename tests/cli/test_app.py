@@ -117,6 +117,8 @@ def test_check_gradient_fails_when_the_gradients_disagree(
         ("train --split-seed -1", "split_seed (--split-seed) must be a whole number, 0 or above"),
         ("reproduce --only eta", "unknown experiment 'eta'"),
         ("reproduce --seeds 0", "seeds must be"),
+        ("train --seeds 1e30", "seeds must be at most 100,000"),
+        ("train --random 1e30", "--random"),
         ("reproduce --engine gpu", "engine must be one of"),
         ("reproduce --threads 0", "threads must be 1 or above"),
         ("reproduce --engine reference --threads 1", "for the native engine only"),

@@ -122,6 +122,32 @@ def test_other_weights_without_a_reason_are_a_failure(run: Command, tmp_path: Pa
     assert "differ from those of first, although nothing that is recorded changed" in err
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("best-linear", {"data": "digits"}, "says that it was made by 'best-linear', and runs are"),
+        ("data", {}, "says that it was made by 'data'"),
+        ("train", {"out": "elsewhere", "threads": "many"}, "Invalid value for '--threads'"),
+        ("train", {"config": "mine.toml"}, "train has no option 'config'"),
+        ("train", {"data": {"a": 1}}, "'data' must be a number, a string"),
+    ],
+)
+def test_a_foreign_run_repeats_no_other_command_and_writes_nowhere_else(
+    name: str, options: dict[str, Any], said: str, run: Command, tmp_path: Path
+) -> None:
+    assert run(*TRAIN, "--out", "first")[0] == 0
+    file = tmp_path / "first" / "settings.json"
+    settings = json.loads(file.read_text())
+    settings["command"] |= {"name": name, "options": options}
+    file.write_text(json.dumps(settings))
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = run("rerun", "first")
+    assert code in (1, 2)
+    assert said in " ".join(err.split())
+    assert out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_the_page_drawn_anew_keeps_the_command(run: Command, tmp_path: Path) -> None:
     assert run(*TRAIN, "--out", "first")[0] == 0
     assert run("solve", "--data", "digits", "--l2", "1", "--out", "second")[0] == 0

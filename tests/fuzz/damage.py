@@ -175,9 +175,9 @@ def in_value(document: Any, rng: Random) -> Any:
     return a_value(rng)
 
 
-def in_json(text: str, rng: Random) -> bytes:
-    """Damage a JSON document: its values mostly, its depth and its text sometimes."""
-    kind = rng.randrange(20)
+def in_json(text: str, rng: Random, *, valid: bool = False) -> bytes:
+    """Damage a JSON document: its values mostly; its depth and its text, unless it stays valid."""
+    kind = 2 if valid else rng.randrange(20)
     if kind == 0:
         return in_text(text, rng)
     if kind == 1:

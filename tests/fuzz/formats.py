@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import tarfile
 import tempfile
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr, suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -38,6 +39,7 @@ from tests.data.datasets.tiny_cifar import make_tiny_cifar, tar_gz, under
 from tests.fuzz.damage import (
     NUMBERS,
     WORDS,
+    a_value,
     a_word,
     chance,
     in_bytes,
@@ -475,24 +477,55 @@ class _AcceptedError(SettingsError):
     """Raised where data would be loaded: the options were accepted."""
 
 
-def read_settings(folder: Path, rng: Random) -> None:
-    """The command up to where it would load data; what it prints is one line."""
+def call(*words: str) -> None:
+    """A command up to where it would load data; what it prints is one line."""
 
     def accept(*_: object, **__: object) -> None:
         raise _AcceptedError("accepted")
 
     setattr(options, "load", accept)  # noqa: B010
-    words = ["train", "--config", str(folder / "s.toml"), "--out", str(folder / "out")]
     said = io.StringIO()
-    with redirect_stderr(said):
+    with redirect_stderr(said), redirect_stdout(io.StringIO()):
         try:
             app(words, prog_name="onelayer", standalone_mode=False)
         except Exception as error:
             if not hasattr(error, "format_message"):  # as typer's own errors have
                 raise
             print(error.format_message(), file=said)
+    notes = [line for line in said.getvalue().splitlines() if not line.startswith("note:")]
     if "accepted" not in said.getvalue():
-        raise SettingsError(said.getvalue().strip())
+        raise SettingsError("\n".join(notes))
+
+
+def read_settings(folder: Path, rng: Random) -> None:
+    call("train", "--config", str(folder / "s.toml"), "--out", str(folder / "out"))
+
+
+COMMANDS: dict[str, dict[str, Any]] = {
+    "train": {"epochs": "2", "seeds": "1"},
+    "solve": {"l2": "0.1"},
+    "reproduce": {},
+}
+
+
+def write_rerun(folder: Path, rng: Random) -> None:
+    (folder / "run").mkdir()
+    for name, content in run_files("run").items():
+        (folder / name).write_bytes(content)
+    settings = json.loads(run_files("run")["run/settings.json"])
+    name, given = rng.choice(list(COMMANDS.items()))
+    given = {"data": "digits", "threads": 1} | given
+    if chance(rng, 70):  # one option, or one more
+        given[rng.choice((*given, "l2", "out", "seeds", "dtype", "config"))] = a_value(rng)
+        settings["command"] = {"name": name, "onelayer": "1", "options": given}
+    else:
+        command = {"name": name, "onelayer": "1", "options": given}
+        settings["command"] = json.loads(in_json(json.dumps(command), rng, valid=True))
+    (folder / "run" / "settings.json").write_text(json.dumps(settings))
+
+
+def read_rerun(folder: Path, rng: Random) -> None:
+    call("rerun", str(folder / "run"))
 
 
 FORMATS: dict[str, Format] = {
@@ -518,6 +551,7 @@ FORMATS: dict[str, Format] = {
     "path folder": Format(partial(write_run, "path"), partial(read_run, LambdaPath)),
     "model": Format(write_model, read_model),
     "settings": Format(write_settings, read_settings),
+    "rerun": Format(write_rerun, read_rerun),
 }
 
 

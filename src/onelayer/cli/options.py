@@ -37,6 +37,9 @@ from onelayer.training.run_folder import saved_origin
 if TYPE_CHECKING:
     from onelayer.cli.models import ChosenModel
 
+# More runs of a setting than anybody waits for.
+MAX_SEEDS = 100_000
+
 # Significant digits of the values inside a range, unless rounding makes two of them equal.
 DIGITS = 3
 
@@ -302,6 +305,8 @@ def parse_seeds(text: str) -> Sequence[int]:
     if "," in text:
         return values
     require_whole("seeds", values[0], 1)
+    if values[0] > MAX_SEEDS:
+        raise SettingsError(f"seeds must be at most {MAX_SEEDS:,}, got {text}.")
     return range(values[0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from hashlib import sha256
 from pathlib import Path
@@ -172,6 +173,9 @@ def _result_figures(result: Result) -> dict[str, Any]:
     return {"best": best, "ranking": result.ranking, "runs": runs}
 
 
+# Commands that make run folders, and that a run folder may ask to repeat.
+MAKES_RUNS = ("train", "solve", "reproduce")
+
 # What the bits of a run depend on besides its options.
 DECISIVE = (
     "onelayer", "engine", "instruction_set", "numpy", "torch", "device", "precision", "processes",
@@ -193,10 +197,11 @@ def rerun(context: typer.Context, *, folder: Path, out: Path | None = None) -> N
     origin = saved_origin(folder)
     goal = out or folder.with_name(f"{folder.resolve().name}-rerun")
     before = _digest(folder)
-    if changed := _what_changed(origin):
-        note(f"bits may differ from those of {folder}: {'; '.join(changed)}")
-    print_line(origin.command.line)
-    _run(context, origin.command, goal, source=str(folder))
+    with _prepared(context, origin.command, goal, str(folder)) as prepared:
+        if changed := _what_changed(origin, prepared.params):
+            note(f"bits may differ from those of {folder}: {'; '.join(changed)}")
+        print_line(origin.command.line)
+        prepared.command.invoke(prepared)
     if _digest(goal) == before:
         print_line(f"the same bits: {goal / WEIGHTS_FILE} equals that of {folder} byte for byte")
     elif changed or origin.interrupted:
@@ -209,24 +214,22 @@ def rerun(context: typer.Context, *, folder: Path, out: Path | None = None) -> N
         )
 
 
-def _run(context: typer.Context, command: Command, to: Path, source: str) -> None:
-    """Call the command with the saved options in place of its defaults."""
-    assert context.parent is not None  # noqa: S101  # every command is one of the application's
-    group = context.parent
-    inner = group.command.get_command(group, command.name)  # type: ignore[attr-defined]
-    if inner is None:
-        raise OnelayerError(f"{source} was made by {command.name!r}, which this version lacks.")
+def _prepared(context: Any, command: Command, to: Path, source: str) -> Any:
+    """The command with the saved options in place of its defaults; a run folder may be foreign."""
+    inner = context.parent.command.get_command(context.parent, command.name)
+    if command.name not in MAKES_RUNS or inner is None:
+        raise OnelayerError(
+            f"{source} says that it was made by {command.name!r}, and runs are made by "
+            f"{', '.join(MAKES_RUNS)}; nothing is repeated."
+        )
     saved = default_map(inner, command.name, command.options, source)
-    with inner.make_context(
-        command.name, ["--out", str(to)], parent=group, default_map=saved
-    ) as prepared:
-        inner.invoke(prepared)
+    words = ["--out", str(to)]
+    return inner.make_context(command.name, words, parent=context.parent, default_map=saved)
 
 
-def _what_changed(origin: Origin) -> list[str]:
+def _what_changed(origin: Origin, options: Mapping[str, Any]) -> list[str]:
     """What of the decisive things changed since a command was run, in words."""
-    known = [field.name for field in fields(opt.EngineOptions)]
-    given: dict[str, Any] = {k: v for k, v in origin.command.options.items() if k in known}
+    given = {field.name: options[field.name] for field in fields(opt.EngineOptions)}
     now = describe_environment() | opt.chosen_engine(opt.EngineOptions(**given)).describe()
     return [
         f"{name.replace('_', ' ')} was {origin.environment.get(name, 'unknown')} and is {now[name]}"
