@@ -17,6 +17,7 @@ import importlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -128,7 +129,10 @@ def load_records(kind: type[S], folder: Path | str) -> S:
             raise ValueError(f"it is of the kind {settings['kind']!r} and not {wanted!r}")
         own = {name: value for name, value in settings.items() if name not in ("kind", "format")}
         record = from_plain(kind, own, arrays)
-        check_sizes(_sizes(record))
+        if isinstance(record, solver.Path):
+            check_sizes(_path_sizes(record))
+        elif isinstance(record, Result):
+            check_sizes(_result_sizes(record))
         return record
 
     return load_file(folder / SETTINGS_FILE, read)
@@ -185,21 +189,25 @@ class _Solved:
     tol: float
 
 
-def _sizes(record: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Name, size and expected size of what must fit together."""
-    if isinstance(record, solver.Path):
-        P = len(record.models)
-        for i, model in enumerate(record.models):
-            said = {item.name: model.settings.get(item.name) for item in fields(_Solved)}
-            from_plain(_Solved, said, place=f"models.{i}.settings")
-            yield f"models.{i}.certificate", model.certificate is None, False
-            yield from _proof_sizes(model.require_certificate())
-        for name in ("train", "held_out", "model_seconds"):
-            yield name, len(getattr(record, name)), P
-        yield "chosen", record.chosen, min(max(record.chosen, 0), P - 1)
-        for of_one in record.held_out:
-            yield "held_out", len(of_one), max(record.folds, 1)
-        return
+def _path_sizes(path: solver.Path) -> Iterator[tuple[str, Any, Any]]:
+    """Name, size and expected size of what must fit together in a path."""
+    for i, model in enumerate(path.models):
+        said = {item.name: model.settings.get(item.name) for item in fields(_Solved)}
+        from_plain(_Solved, said, place=f"models.{i}.settings")
+        yield f"models.{i}.certificate", model.certificate is None, False
+        yield from _proof_sizes(model.require_certificate())
+    for name in ("train", "held_out", "model_seconds"):
+        yield name, len(getattr(path, name)), len(path.models)
+    yield "chosen", path.chosen in range(len(path.models)), True
+    for of_one in path.held_out:
+        yield "held_out", len(of_one), max(path.folds, 1)
+    for score in chain(path.train, *path.held_out, filter(None, [path.test])):
+        yield "accuracy", 0.0 <= score.accuracy <= 1.0 or math.isnan(score.accuracy), True
+        yield "number of rows", score.rows >= 0, True
+
+
+def _result_sizes(record: Result) -> Iterator[tuple[str, Any, Any]]:
+    """Name, size and expected size of what must fit together in a result."""
     runs, R, K, D = record.runs, len(record.runs), len(record.data.class_names), record.W.shape[-1]
     shapes = {"W": (R, K, D), "b": (R, K), "test_loss": (R,), "confusion": (R, K, K)}
     for name, shape in shapes.items():
@@ -209,8 +217,8 @@ def _sizes(record: Any) -> Iterator[tuple[str, Any, Any]]:
         yield f"history.{name}", getattr(record.history, name).shape, (R, epochs + 1)
     for scaling in (record.scaling, *record.other_scalings.values()):
         yield "scaling", (scaling.scale.shape, scaling.offset.shape), ((D,), (D,))
-    if shape := record.data.image_shape:
-        yield "data.image_shape", math.prod(shape), D
+    if record.data.image_shape is not None:
+        yield "data.image_shape", math.prod(record.data.image_shape), D
     names = record.data.feature_names
     yield "data.feature_names", None if names is None else len(names), None if names is None else D
     yield "outcomes", len(record.outcomes), R
