@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.data.progress import Log
 from onelayer.errors import DataError
 
 # Beyond this float64 has no odd numbers.
@@ -23,6 +24,14 @@ def name_classes(labels: NDArray[Any], where: str) -> tuple[str, ...]:
             "another class, or name another column or file of labels."
         )
     return names
+
+
+def one_a_row(labels: NDArray[Any], where: str, log: Log) -> NDArray[Any]:
+    """Labels (N,), also those of shape (N, 1), which are taken with a message."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        log(f"{where}: the labels of shape {labels.shape} are taken as one a row.")
+        return labels[:, 0]
+    return labels
 
 
 def number_labels(
@@ -55,6 +64,8 @@ def _checked(labels: NDArray[Any], where: str) -> NDArray[Any]:
             f"{where}: labels must be one value a row, but their shape is {labels.shape}; give a "
             "single column with the class of each row."
         )
+    if labels.dtype.kind in "Mm":  # classes that are times
+        labels = labels.astype(str)
     if labels.dtype.kind == "O" and np.array(labels.tolist()).dtype.kind in "iub":
         return np.array(labels.tolist())  # numbers or booleans as Python objects
     held = None if labels.dtype.kind in "OUiub" else f"they are {labels.dtype}"

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from onelayer.data.formats.base import to_array
 from onelayer.data.streaming import first_not_finite, not_finite, stored_rows
 from onelayer.errors import DataError
 
@@ -34,6 +35,7 @@ class Dataset:
         name: short name, for messages.
         source: where the rows came from, a sentence.
         feature_names: names of the D features, as a file's columns have them, or None.
+        ids: (N,) what names each row, to join predictions by, or None.
 
     Raises:
         DataError: for an empty set, an unsupported dtype, lengths that differ, a label outside
@@ -53,13 +55,14 @@ class Dataset:
     name: str = "data"
     source: str = "made in memory"
     feature_names: tuple[str, ...] | None = None
+    ids: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         names = self.feature_names and tuple(self.feature_names)
         object.__setattr__(self, "feature_names", names)
         object.__setattr__(self, "class_names", tuple(self.class_names))
         stored = stored_rows(self.X) is not None
-        X = self.X if stored else np.asarray(self.X)
+        X = self.X if stored else to_array(self.X, f"{self.name}: X")
         if X.ndim != 2:
             raise self._error(f"X must have two dimensions, (N, D), but its shape is {X.shape}")
         if X.dtype.name not in SUPPORTED_DTYPES:
@@ -71,12 +74,12 @@ class Dataset:
             )
         if not stored:  # numbers in files are checked as they are read
             # A byte order that is not the machine's would reach the C++ kernel as other numbers.
-            X = np.ascontiguousarray(X, dtype=X.dtype.newbyteorder("="))
+            X = np.ascontiguousarray(X, X.dtype.newbyteorder("="))
             if (found := first_not_finite(X)) is not None:
                 raise not_finite(self.name, *found, X[found], names)
         object.__setattr__(self, "X", X)
         self._check_meaning()
-        object.__setattr__(self, "y", self._checked_labels(np.asarray(self.y)))
+        object.__setattr__(self, "y", self._checked_labels(to_array(self.y, f"{self.name}: y")))
 
     def __repr__(self) -> str:
         return f"{self.name}: {self.rows} rows, {self._columns}"
@@ -117,7 +120,8 @@ class Dataset:
         """
         index = rows if isinstance(rows, slice) else np.atleast_1d(np.asarray(rows))
         try:
-            return replace(self, X=self._chosen(index), y=self.y[index])
+            ids = None if self.ids is None else self.ids[index]
+            return replace(self, X=self._chosen(index), y=self.y[index], ids=ids)
         except IndexError as error:
             raise self._error(
                 f"rows must be numbers from 0 to {self.rows - 1}, a slice or {self.rows} booleans, "
@@ -159,6 +163,9 @@ class Dataset:
                 f"feature_names must name each of the {self.features} features, but there are "
                 f"{len(names)} names"
             )
+
+        if self.ids is not None and len(self.ids) != self.rows:
+            raise self._error(f"ids must name each of the {self.rows} rows, not {len(self.ids)}")
 
     def _checked_labels(self, y: NDArray[Any]) -> NDArray[np.int64]:
         top = self.classes - 1

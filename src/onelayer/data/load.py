@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onelayer.data.classes import name_classes, number_labels
+from onelayer.data.classes import name_classes, number_labels, one_a_row
 from onelayer.data.dataset import Dataset, Splits
 from onelayer.data.datasets import layout
 from onelayer.data.datasets.decode import holds_files
 from onelayer.data.datasets.named import load_cifar10, load_cifar100, load_digits
-from onelayer.data.formats.base import ReadOptions, Table, check_columns, is_pattern
+from onelayer.data.formats.base import (
+    ColumnSpec,
+    ReadOptions,
+    Table,
+    check_columns,
+    is_pattern,
+    suffix_of,
+)
 from onelayer.data.formats.images import parse_size, parts_of, sub_folders
 from onelayer.data.formats.registry import holds_shards, names_file, read_table
 from onelayer.data.formats.tables import frame_table, is_frame
@@ -41,6 +49,9 @@ def load(
     validation_labels: Any = None,
     validation_size: float = VALIDATION_SIZE,
     split_seed: int = 0,
+    features: str | Sequence[str] | None = None,
+    drop: str | Sequence[str] | None = None,
+    id: str | None = None,  # noqa: A002
     image_size: int | str | tuple[int, int] | None = None,
     stream: bool | None = None,
     train_batches: Sequence[int] = _BATCHES[0],
@@ -73,6 +84,10 @@ def load(
         validation_labels: as `labels`, for `validation`. Default: the same column.
         validation_size: fraction of the rows left after the test rows are held out.
         split_seed: random seed of the train/validation/test split, 0 or above.
+        features: columns of a table that are features: names or patterns ("x*"), a list or a text
+            with commas. Default: all of numbers but the labels and a data frame's index.
+        drop: columns that are none, as `features`.
+        id: the column that names each row; it becomes `Dataset.ids`, and no feature.
         image_size: side, or (height, width), in pixels, that pictures are resized to.
         stream: whether rows stay in their files and are read as needed. None: where they would take
             more than a quarter of the available memory (docs/guide/larger-than-memory.md).
@@ -99,7 +114,7 @@ def load(
         "labels": labels, "test": test, "test_labels": test_labels, "test_size": test_size,
         "validation": validation, "validation_labels": validation_labels,
         "validation_size": validation_size, "split_seed": split_seed,
-        "image_size": image_size, "stream": stream,
+        "features": features, "drop": drop, "id": id, "image_size": image_size, "stream": stream,
     }  # fmt: skip
     _check(options)
     batches = (tuple(train_batches), tuple(validation_batches))
@@ -128,7 +143,8 @@ def load(
         )
     if is_frame(source):
         _refuse(options, {"image_size", "stream"}, "a data frame")
-    read = ReadOptions(log, parse_size(image_size), split_seed, progress, stream)
+    spec = ColumnSpec(take=_names(features), drop=_names(drop) or (), id=id)
+    read = ReadOptions(log, parse_size(image_size), split_seed, progress, stream, spec)
     tables = _read_parts(source if path is None else path, options, read)
     whole, given = _number(tables)
     splits = split_dataset(
@@ -179,6 +195,13 @@ def _refuse(options: Mapping[str, Any], names: Set[str], data: str) -> None:
             raise SettingsError(f"{name} (--{option}) has no effect on {data}; leave it out.")
 
 
+def _names(named: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Names of columns: a list, or a text with commas between them."""
+    if isinstance(named, str):
+        return tuple(name.strip() for name in named.split(","))
+    return None if named is None else tuple(named)
+
+
 def _locate(source: Any) -> tuple[str, Path | None]:
     """The kind of a data source, and its path unless it is a known name or a data frame."""
     if source is None or is_frame(source):
@@ -205,7 +228,7 @@ def _locate(source: Any) -> tuple[str, Path | None]:
         own = holds_shards(path) or bool(sub_folders(path))
     else:
         # CIFAR-10's loader explains archives, and folders that do not exist.
-        archive = path.suffix.lower() in (".gz", ".tgz", ".tar")
+        archive = suffix_of(path) in (".gz", ".tar.gz", ".tgz", ".tar")
         own = not archive and bool(path.suffix or os.path.exists(path))
     return OWN if own else CIFAR10, path
 
@@ -239,11 +262,15 @@ def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> d
         name = "labels" if role == "train" else f"{role}_labels"
         labels = by_column if options[name] is None else options[name]
         option = f"{name} (--{name.replace('_', '-')})"
+        read = replace(read, columns=replace(read.columns, must_drop=role == "train"))
         if is_frame(part):
             where = "data frame" if role == "train" else f"{role} data frame"
-            tables[role] = frame_table(part, labels, where, read.log, option)
+            spec = replace(read.columns, option=option)
+            table = frame_table(part, labels, where, read.log, spec)
         else:
-            tables[role] = read_table(part, labels, option, read)
+            table = read_table(part, labels, option, read)
+        found = one_a_row(table.labels, table.labels_where, read.log)
+        tables[role] = replace(table, labels=found)
     return tables
 
 
@@ -272,5 +299,6 @@ def _number(tables: dict[str, Table]) -> tuple[Dataset, dict[str, Dataset]]:
             name=table.where,
             source=table.where,
             feature_names=table.feature_names,
+            ids=table.ids,
         )
     return datasets.pop("train"), datasets

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onelayer.data.classes import name_classes, number_labels
+from onelayer.data.classes import name_classes, number_labels, one_a_row
 from onelayer.data.dataset import Dataset, Splits
-from onelayer.data.formats.base import as_features, is_pattern, largest_value
+from onelayer.data.formats.base import as_features, is_pattern, largest_value, to_array
 from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.progress import Log, print_line
 from onelayer.data.streaming import stored_rows
@@ -75,7 +75,7 @@ def split(
         (('cat', 'dog'), 4, 2, 4)
     """
     check_split(test_size, validation_size, seed)
-    labels = np.asarray(y)
+    labels = one_a_row(to_array(y, f"{name}, y"), f"{name}, y", print_line)
     if is_frame(X):
         table = frame_table(X, labels, name, print_line)
         X, feature_names = table.X, feature_names or table.feature_names
@@ -83,7 +83,7 @@ def split(
     if class_names is None or labels.dtype.kind not in "iu":
         labels = number_labels(labels, names, f"{name}, y")
     stored = stored_rows(X) is not None
-    X = X if stored else np.asarray(X)
+    X = X if stored else to_array(X, f"{name}, X")
     max_value = largest_value(X.dtype)
     data = Dataset(
         X if stored else as_features(X, lambda at: f"{name}: X.flat[{at}]"),
@@ -95,7 +95,7 @@ def split(
         source="arrays in memory",
         feature_names=None if feature_names is None else tuple(feature_names),
     )
-    groups = None if groups is None else np.asarray(groups)
+    groups = None if groups is None else to_array(groups, f"{name}, groups")
     if groups is not None and groups.shape != data.y.shape:
         raise DataError(
             f"{name}: groups must hold one group for each of the {data.rows} rows, but its shape "

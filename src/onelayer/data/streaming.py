@@ -125,6 +125,7 @@ class Shard(ABC):
     feature_names: tuple[str, ...] | None
     max_value: float  # the largest that a feature can have
     labels: Any  # (N,) as the file has them; None when they are elsewhere
+    ids: Any  # (N,) what names each row, or None
 
     @property
     def row_bytes(self) -> int:

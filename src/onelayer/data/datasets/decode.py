@@ -14,10 +14,10 @@ import pickletools
 import re
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -45,6 +45,7 @@ _NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1")
 # The package spells them so.
 TRAIN_LABELS, TEST_LABELS = "train_lables.json", "test_lables.json"
 _STRIP_WIDTH = 1024
+_MAX_MEMBERS, _MAX_ENDS, _MAX_OPCODES = 1000, 10, 100  # opcodes: for each row
 _CHUNK_BYTES = 1 << 16
 
 Reader = Callable[[RecordFile], Records]
@@ -85,7 +86,7 @@ def read_python(folder: Path, part: RecordFile, layout: Layout) -> Records:
     labels: list[object] = []
     pixels, by_columns, last = b"", False, b""
     try:
-        for opcode, value, _ in pickletools.genops(raw):
+        for opcode, value, _ in islice(pickletools.genops(raw), _MAX_OPCODES * part.rows):
             if isinstance(value, str | bytes):
                 last = value.encode("latin-1", "replace") if isinstance(value, str) else value
                 pixels = last if len(last) == size else pixels
@@ -242,7 +243,9 @@ def _read_members(
             _Bounded(unzipped, max_total, archive) as stream,
             tarfile.open(fileobj=stream, mode="r|") as tar,
         ):
-            for member in tar:
+            for count, member in enumerate(tar):
+                if count > _MAX_MEMBERS:
+                    raise DataError(f"{archive.name} holds too many files; download it again.")
                 name = _safe_name(member, archive)
                 if name not in wanted or not member.isfile():
                     continue
@@ -256,7 +259,9 @@ def _read_members(
             # gzip's own checksum comes last, after what tar asks for.
             while stream.read(_CHUNK_BYTES):
                 pass
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except DataError:
+        raise
+    except Exception as error:  # a damaged archive can raise anything
         reason = getattr(error, "strerror", None) or "it is truncated or no .tar.gz"
         raise DataError(
             f"{archive.name} cannot be unpacked: {reason}; download it again."
@@ -282,11 +287,14 @@ class _Bounded(io.RawIOBase):
 
     def __init__(self, stream: gzip.GzipFile, most: int, archive: Path) -> None:
         super().__init__()
-        self._stream, self._left, self._archive = stream, most, archive
+        self._stream, self._left, self._archive, self._ends = stream, most, archive, 0
 
     def read(self, size: int = -1, /) -> bytes:
         raw = self._stream.read(size)
         self._left -= len(raw)
+        self._ends += not raw
+        if self._ends > _MAX_ENDS:  # tarfile asks on and on for the rest of a sparse file's map
+            raise EOFError
         if self._left < 0:
             raise DataError(
                 f"{self._archive.name} unpacks to far more than it should hold; nothing of it is "

@@ -29,9 +29,10 @@ from onelayer.data.formats.base import (
     largest_value,
     streamed_dtype,
 )
+from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
 from onelayer.data.streaming import Read, Shard, even_blocks
-from onelayer.errors import DataError
+from onelayer.errors import DataError, SettingsError
 
 # Names that an array of features is known by when a file holds several.
 FEATURE_NAMES = ("X", "x", "features", "embeddings", "data", "images")
@@ -79,6 +80,11 @@ class ArraysFile(RowsFile):
 
     def __init__(self, path: Path, spec: ColumnSpec, log: Log) -> None:
         super().__init__(path, spec, log)
+        if spec.take is not None or spec.drop or spec.id is not None:
+            raise SettingsError(
+                f"features, drop and id have no effect on {path}, whose features have no names; "
+                "leave them out."
+            )
         with file_errors(path, self.kind):
             arrays = self.arrays()
             self._label = choose_labels(list(arrays), spec, self.where, self.what)
@@ -114,7 +120,7 @@ class ArraysFile(RowsFile):
         dtype, max_value = streamed_dtype(stored, array.where), largest_value(stored)
         blocks = even_blocks(rows, features * array.dtype.itemsize)
         labels = self._labels()
-        return ArrayShard(self.path, blocks, features, dtype, None, max_value, labels, array)
+        return ArrayShard(self.path, blocks, features, dtype, None, max_value, labels, None, array)
 
     def _labels(self) -> NDArray[Any] | None:
         if self._stored_labels is None:
@@ -222,6 +228,11 @@ class NpzFile(ArraysFile):
         path, where = self.path, f"{self.path}, array {info.filename.removesuffix('.npy')!r}"
         with zipfile.ZipFile(path) as archive, archive.open(info) as member:
             if info.compress_type != zipfile.ZIP_STORED:
+                if info.file_size > (left := available_memory()):
+                    sizes = (
+                        f"{format_bytes(info.file_size)}, but {format_bytes(left)} are available"
+                    )
+                    raise DataError(f"{where} needs memory of {sizes}; use a larger machine.")
                 content = member.read()
                 return _after_header(path, BytesIO(content), len(content), where, content)
             while member.read(_CHUNK_BYTES):  # at its end the checksum is compared
@@ -240,9 +251,9 @@ class SafetensorsFile(ArraysFile):
 
     def arrays(self) -> Mapping[str, Callable[[], StoredArray]]:
         """Its tensors."""
-        from safetensors import SafetensorError, safe_open
+        from safetensors import safe_open
 
-        with file_errors(self.path, self.kind, SafetensorError):
+        with file_errors(self.path, self.kind):
             with safe_open(self.path, "numpy"):
                 pass  # it checks sizes, offsets and overlaps
             with self.path.open("rb") as file:
@@ -276,7 +287,9 @@ def _after_header(
             f"{where} must hold {expected} bytes for its shape {shape} of {dtype}, but {found} are "
             "there: it is truncated or damaged; download or write it again."
         )
-    return StoredArray(path, where, shape, dtype, file.tell(), fortran, content=content)
+    bfloat16 = dtype == "V2"  # so ml_dtypes saves it
+    stored = np.dtype("<u2") if bfloat16 else dtype
+    return StoredArray(path, where, shape, stored, file.tell(), fortran, bfloat16, content)
 
 
 def _read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

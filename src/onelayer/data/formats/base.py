@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import struct
-import zipfile
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,19 +16,13 @@ from numpy.typing import NDArray
 
 from onelayer.data.progress import Log
 from onelayer.data.streaming import Shard
-from onelayer.errors import DataError
+from onelayer.errors import DataError, OnelayerError
 
 # Names that a column or array of labels is known by when none is given.
 LABEL_NAMES = ("label", "labels", "y", "target", "class")
 
 MAX_MESSAGE = 200
 _MAX_EXACT_FLOAT32, _MAX_EXACT_FLOAT64 = 1 << 24, 1 << 53
-
-# What reading a damaged file raises. ValueError includes the errors of pyarrow, json and Unicode.
-_DAMAGE = (
-    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, KeyError,
-    TypeError, OverflowError, MemoryError, RuntimeError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,7 +32,11 @@ class ColumnSpec:
     labels: str | None = None  # None looks for one of the usual names
     elsewhere: bool = False  # the labels are not in this file
     option: str = "labels (--labels)"  # that names the labels, for messages
-    features: tuple[str, ...] | None = None  # in this order; None takes all that can be
+    features: tuple[str, ...] | None = None  # of a model, in this order
+    take: tuple[str, ...] | None = None  # names or patterns of features; None: all that can be
+    drop: tuple[str, ...] = ()  # names or patterns of no features
+    must_drop: bool = True  # and each must be there
+    id: str | None = None  # the column that names each row
     any_shape: bool = False  # rows of an array may have more dimensions than one, as images have
 
 
@@ -56,6 +51,7 @@ class Table:
     feature_names: tuple[str, ...] | None = None
     image_shape: tuple[int, int, int] | None = None
     max_value: float = 1.0
+    ids: Any = None  # (N,) what names each row, or None
 
 
 @dataclass(frozen=True)
@@ -67,6 +63,7 @@ class ReadOptions:
     seed: int = 0  # mixes the classes of a folder of pictures
     progress: bool = False
     stream: bool | None = None  # None: rows stay in files where they would take too much memory
+    columns: ColumnSpec = ColumnSpec()  # which columns of tables are features
 
 
 class RowsFile(ABC):
@@ -90,6 +87,12 @@ class RowsFile(ABC):
 def is_pattern(path: Path) -> bool:
     """Whether a path is a pattern of file names, and not the name of a file that exists."""
     return glob.has_magic(str(path)) and not os.path.exists(path)
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that says the format: .csv, or .csv.gz."""
+    suffix = path.suffix.lower()
+    return Path(path.stem).suffix.lower() + suffix if suffix == ".gz" else suffix
 
 
 def list_folder(folder: Path) -> list[Path]:
@@ -155,22 +158,33 @@ def streamed_dtype(stored: np.dtype[Any], where: str) -> np.dtype[Any]:
     return as_features(np.zeros(1, stored), lambda at: where).dtype.newbyteorder("=")
 
 
+def to_array(values: Any, where: str) -> NDArray[Any]:
+    """What is in memory as an array: of NumPy, PyTorch, pandas, …; masked values are refused."""
+    if np.ma.is_masked(values):
+        raise DataError(f"{where} has masked values; fill them or drop their rows.")
+    try:
+        if hasattr(values, "detach"):  # a tensor of PyTorch
+            values = values.detach().cpu()
+            values = values.float() if "bfloat16" in str(values.dtype) else values
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{where} cannot be read as an array ({first_line(error)}).") from error
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
 def largest_value(dtype: np.dtype[Any]) -> float:
     """The largest value of a feature that is stored in a dtype: 255 for bytes, else taken as 1."""
     return 255.0 if dtype == np.uint8 else 1.0
 
 
 @contextmanager
-def file_errors(path: Path, kind: str, *others: type[Exception]) -> Iterator[None]:
-    """Raise a `DataError` for whatever reading a damaged or missing file of that kind raises.
-
-    `others` are further errors of the reading library.
-    """
+def file_errors(path: Path, kind: str) -> Iterator[None]:
+    """Raise a `DataError` for whatever reading a damaged or missing file of that kind raises."""
     try:
         yield
-    except DataError:
+    except (OnelayerError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except _DAMAGE + others as error:
+    except BaseException as error:  # a library's, and there are more than can be listed
         if isinstance(error, OSError) and error.errno is not None and error.strerror:
             raise DataError(f"{path} cannot be read: {error.strerror}.") from error
         raise DataError(

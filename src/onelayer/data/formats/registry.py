@@ -23,12 +23,14 @@ from onelayer.data.formats.base import (
     RowsFile,
     Table,
     check_columns,
-    file_errors,
     is_pattern,
     list_folder,
+    suffix_of,
+    to_array,
 )
 from onelayer.data.formats.images import read_images
-from onelayer.data.formats.tables import ArrowFile, CsvFile, ParquetFile
+from onelayer.data.formats.tables import ArrowFile, ParquetFile
+from onelayer.data.formats.text import CsvFile, read_lines
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
 from onelayer.data.streaming import Shard, ShardedRows
@@ -46,6 +48,9 @@ FORMATS: dict[str, type[RowsFile]] = {
     ".npy": NpyFile,
     ".npz": NpzFile,
     ".csv": CsvFile,
+    ".csv.gz": CsvFile,
+    ".tsv": CsvFile,
+    ".tsv.gz": CsvFile,
     ".parquet": ParquetFile,
     ".arrow": ArrowFile,
     ".feather": ArrowFile,
@@ -53,20 +58,6 @@ FORMATS: dict[str, type[RowsFile]] = {
 }
 
 STREAMED = tuple(suffix for suffix, one in FORMATS.items() if one.streams)
-
-
-def read_lines(path: Path) -> NDArray[Any]:
-    """The labels of a text file, one a line."""
-    with file_errors(path, "text file in UTF-8"):
-        lines = [line.strip() for line in path.read_text("utf-8-sig").rstrip().splitlines()]
-    try:
-        # Only what is written back alike is a number: "01" and "1_0" are text.
-        numbers = [int(line) for line in lines]
-        if [str(number) for number in numbers] == lines:
-            return np.array(numbers, np.int64)
-    except (ValueError, OverflowError):
-        pass
-    return np.array(lines, object)
 
 
 # What reads the labels, (N,), of a file that holds nothing else.
@@ -82,7 +73,9 @@ def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Ta
     for the usual names.
     """
     if os.path.isdir(path) and not holds_shards(path):
-        for name, value in ((option, labels), ("stream (--stream)", options.stream)):
+        spec, stream = options.columns, ("stream (--stream)", options.stream)
+        columns = ("features, drop or id", spec.take or spec.drop or spec.id or None)
+        for name, value in ((option, labels), stream, columns):
             if value is not None:
                 raise SettingsError(
                     f"{name} has no effect on the folder of pictures {path}, whose sub-folders are "
@@ -95,16 +88,16 @@ def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Ta
             "out."
         )
     if labels is None or (isinstance(labels, str) and not names_file(labels)):
-        return _read_rows(path, ColumnSpec(labels, option=option), options)
+        return _read_rows(path, replace(options.columns, labels=labels, option=option), options)
     where, files = option, list[Path]()
     if names_file(labels):
         where = str(Path(labels).expanduser())
         files = _files_of(Path(where))
-    table = _read_rows(path, ColumnSpec(elsewhere=True, option=option), options, files)
-    found = np.asarray(labels)
-    if files:
-        parts = [_by_suffix(file, LABELS, " for labels")(file) for file in files]
-        found = parts[0] if len(parts) == 1 else np.concatenate([np.atleast_1d(p) for p in parts])
+    spec = replace(options.columns, elsewhere=True, option=option)
+    table = _read_rows(path, spec, options, files)
+    parts = [_by_suffix(file, LABELS, " for labels")(file) for file in files]
+    parts = parts or [to_array(labels, option)]
+    found = parts[0] if len(parts) == 1 else np.concatenate([np.atleast_1d(p) for p in parts])
     if found.ndim and len(found) != len(table.X):
         raise DataError(
             f"{where} must hold one label for each of the {len(table.X)} rows of {path}, but it "
@@ -113,26 +106,31 @@ def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Ta
     return replace(table, labels=found, labels_where=where)
 
 
-def read_features(path: Path, feature_names: Sequence[str] | None, log: Log) -> NDArray[Any]:
+def read_features(
+    path: Path,
+    feature_names: Sequence[str] | None,
+    log: Log,
+    id: str | None = None,  # noqa: A002
+) -> Table:
     """The rows of a file, folder or pattern without labels, as a model is given them.
 
     Of a table's columns those of `feature_names` are taken, in this order; None takes every numeric
     column. Rows that are many stay where they are.
     """
     names = None if feature_names is None else tuple(feature_names)
-    spec = ColumnSpec(elsewhere=True, features=names, any_shape=True)
-    return _read_rows(path, spec, ReadOptions(log)).X
+    spec = ColumnSpec(elsewhere=True, features=names, any_shape=True, id=id)
+    return _read_rows(path, spec, ReadOptions(log))
 
 
 def holds_rows(path: Path) -> bool:
     """Whether a path names rows by its suffix, as a pattern, or as a folder of such files."""
     in_files = is_pattern(path) or (os.path.isdir(path) and holds_shards(path))
-    return in_files or path.suffix.lower() in FORMATS
+    return in_files or suffix_of(path) in FORMATS
 
 
 def names_file(labels: Any) -> bool:
     """Whether labels are named by a file and not by a column."""
-    named = isinstance(labels, str) and Path(labels).suffix.lower() in LABELS
+    named = isinstance(labels, str) and suffix_of(Path(labels)) in LABELS
     return named or isinstance(labels, Path)
 
 
@@ -149,7 +147,7 @@ def _files_of(named: Path) -> list[Path]:
             raise DataError(f"no file matches {named}; name a folder or a pattern that matches.")
         return [Path(name) for name in names]
     files = list_folder(named) if os.path.isdir(named) else []
-    return [f for f in files if f.suffix.lower() in STREAMED and f.is_file()] or [named]
+    return [f for f in files if suffix_of(f) in STREAMED and f.is_file()] or [named]
 
 
 def _read_rows(
@@ -164,7 +162,7 @@ def _read_rows(
     kinds = [_by_suffix(file, FORMATS, "") for file in files]
     if several and not (kinds[0].streams and len(set(kinds)) == 1):
         raise DataError(
-            f"{path} names {', '.join(sorted({file.suffix for file in files}))} files, but several "
+            f"{path} names {', '.join(sorted(set(map(suffix_of, files))))} files, but several "
             f"files are rows where all are of one of the formats {', '.join(STREAMED)}; name them "
             "by a pattern such as '*.npy'."
         )
@@ -194,7 +192,7 @@ def _read_rows(
 
 def _by_suffix(path: Path, known: Mapping[str, T], what: str) -> T:
     """What is known for a file's suffix."""
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path)
     if not os.path.exists(path) and known is FORMATS:
         raise DataError(f"no such file or folder: {path}.")
     if suffix not in known:
@@ -216,10 +214,11 @@ def _in_files(shards: Sequence[Shard], where: str) -> Table:
                 "rows of one width and type."
             )
         check_columns(str(shard.path), shard.feature_names, str(first.path), first.feature_names)
-    X: Any = ShardedRows([replace(shard, labels=None) for shard in shards], where)
+    X: Any = ShardedRows([replace(shard, labels=None, ids=None) for shard in shards], where)
     labels = np.concatenate(found) if found else None
+    ids = None if first.ids is None else np.concatenate([shard.ids for shard in shards])
     names, top = first.feature_names, first.max_value
-    return Table(X, labels, where, f"labels of {where}", names, max_value=top)
+    return Table(X, labels, where, f"labels of {where}", names, max_value=top, ids=ids)
 
 
 def _stay_in_files(X: Any, files: int, options: ReadOptions) -> bool:

@@ -7,12 +7,13 @@ batches (Arrow).
 
 from __future__ import annotations
 
-import codecs
+import re
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from onelayer.data.formats.base import (
     first_line,
     largest_value,
     streamed_dtype,
+    to_array,
 )
 from onelayer.data.progress import Log
 from onelayer.data.streaming import Read, Shard
@@ -38,6 +40,8 @@ from onelayer.errors import DataError
 # A record batch can only be read as a whole.
 MAX_BATCH_BYTES = 512 << 20
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+
+_ANY_COLUMNS = ColumnSpec()
 
 # What of a row group is decoded at a time, and what Parquet's pages are read by.
 _PIECE_BYTES, _LABEL_ROWS, _PAGE_BYTES = 4 << 20, 1 << 20, 1 << 20
@@ -55,12 +59,14 @@ def is_frame(source: object) -> bool:
 
 
 def frame_table(
-    frame: Any, labels: Any, where: str, log: Log, option: str = "labels (--labels)"
+    frame: Any, labels: Any, where: str, log: Log, spec: ColumnSpec = _ANY_COLUMNS
 ) -> Table:
     """Features and labels of a data frame; `labels` names a column, holds them, or is None."""
     import pyarrow as pa
 
     pandas = type(frame).__module__.partition(".")[0] == "pandas"
+    if pandas:
+        _check_names([str(name) for name in frame.columns], where)
     try:
         # A pandas index is no feature.
         columns = pa.Table.from_pandas(frame, preserve_index=False) if pandas else pa.table(frame)
@@ -70,9 +76,9 @@ def frame_table(
             "one type, and collect a lazy frame."
         ) from error
     if labels is None or isinstance(labels, str):
-        return _table(columns, where, ColumnSpec(labels, option=option), log)
-    table = _table(columns, where, ColumnSpec(elsewhere=True, option=option), log)
-    return replace(table, labels=np.asarray(labels), labels_where=option)
+        return _table(columns, where, replace(spec, labels=labels), log)
+    table = _table(columns, where, replace(spec, elsewhere=True), log)
+    return replace(table, labels=to_array(labels, spec.option), labels_where=spec.option)
 
 
 class TableFile(RowsFile):
@@ -84,55 +90,18 @@ class TableFile(RowsFile):
 
     def table(self) -> Table:
         """The rows in memory."""
-        return _table(self.read(), self.where, self.spec, self.log)
+        with file_errors(self.path, self.kind):
+            return _table(self.read(), self.where, self.spec, self.log)
 
     @classmethod
     def labels(cls, path: Path) -> NDArray[Any]:
         """The labels of a file that holds nothing else, or of its column of labels."""
-        columns = cls(path, ColumnSpec(), lambda line: None).read()
-        names = columns.column_names
-        one = len(names) == 1
-        name = names[0] if one else choose_labels(names, ColumnSpec(), str(path), "column")
-        return _labels(columns[name], f"{path}, column {name!r}")
-
-
-class CsvFile(TableFile):
-    """A CSV file in UTF-8 with commas and a header line; row 0 is the line after the header."""
-
-    kind = "CSV file with a header line"
-
-    def read(self) -> Columns:
-        """All columns; refuses lines of unequal length, other separators and other encodings."""
-        from pyarrow import csv
-
-        path = self.path
-        with file_errors(path, self.kind):
-            with path.open("rb") as file:
-                if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-                    raise DataError(f"{path} must be UTF-8, but it is UTF-16; save it as UTF-8.")
-            # Quoted line breaks are allowed, so that rows are rows and not lines.
-            columns = csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True))
-            names = columns.column_names  # decoded only now
-        if all(_is_number_text(name) for name in names):
-            raise DataError(
-                f"{path}: the first line must name the columns, but it holds numbers "
-                f"({', '.join(names[:4])}); add a line such as label,x1,x2."
-            )
-        for sign, called in (("\t", "tabs"), (";", "semicolons"), ("|", "bars")):
-            if len(names) == 1 and sign in names[0]:
-                raise DataError(
-                    f"{path} must have commas between its columns, but it has {called}; save it "
-                    "with commas."
-                )
-        for name, column in zip(names, columns.columns, strict=True):
-            # pyarrow takes a column for binary where some of it is not UTF-8.
-            for row, value in enumerate(column.to_pylist() if column.type == "binary" else ()):
-                if value is not None and value.decode(errors="ignore").encode() != value:
-                    raise DataError(
-                        f"{path} must be UTF-8, but column {name!r}, row {row} is {value!r}; save "
-                        "it as UTF-8."
-                    )
-        return columns
+        with file_errors(path, cls.kind):
+            columns = cls(path, ColumnSpec(), lambda line: None).read()
+            names = columns.column_names
+            one = len(names) == 1
+            name = names[0] if one else choose_labels(names, ColumnSpec(), str(path), "column")
+            return _labels(columns[name], f"{path}, column {name!r}")
 
 
 class PiecesFile(TableFile):
@@ -157,13 +126,11 @@ class PiecesFile(TableFile):
 
     def shard(self) -> TableShard:
         """The rows left in the file; a row is read where rows are lists of unknown length."""
-        import pyarrow as pa
-
-        path, where = self.path, self.where
+        path, where, spec = self.path, self.where, self.spec
         with file_errors(path, self.kind):
             with self.open(path) as file:
                 schema = getattr(file, "schema_arrow", file.schema)
-            names, label = _choose(schema, where, self.spec, self.log)
+            names, label = _choose(schema, where, spec, self.log)
             others = [name for name in schema.names if name not in names]
             with self.open(path, [label or (others or schema.names)[0]]) as file:
                 sizes = self.sizes(file)
@@ -185,12 +152,9 @@ class PiecesFile(TableFile):
                     )
                 kinds = [kinds[0].value_type]
             stored = (np.dtype(kind.to_pandas_dtype()) for kind in kinds)
-            dtype, labels = np.result_type(*(streamed_dtype(one, where) for one in stored)), None
-            if label is not None:
-                with self.open(path, [label]) as file:
-                    batches = (self.batches(file, i, [label], _LABEL_ROWS) for i in pieces)
-                    column = pa.Table.from_batches(chain.from_iterable(batches))[label]
-                    labels = _labels(column, f"{where}, column {label!r}")
+            dtype = np.result_type(*(streamed_dtype(one, where) for one in stored))
+            labels = None if label is None else self._column(label, pieces)
+            ids = None if spec.id is None else self._column(spec.id, pieces)
         return TableShard(
             path,
             np.cumsum([0, *(sizes[i] for i in pieces)], dtype=np.int64),
@@ -199,10 +163,20 @@ class PiecesFile(TableFile):
             None if lists else tuple(names),
             largest_value(dtype),
             labels,
+            ids,
             type(self),
             pieces,
             tuple(names),
         )
+
+    def _column(self, name: str, pieces: Sequence[int]) -> NDArray[Any]:
+        """A column of labels or ids; no other is read."""
+        import pyarrow as pa
+
+        with self.open(self.path, [name]) as file:
+            batches = (self.batches(file, i, [name], _LABEL_ROWS) for i in pieces)
+            column = pa.Table.from_batches(chain.from_iterable(batches))[name]
+            return _labels(column, f"{self.where}, column {name!r}")
 
 
 class ParquetFile(PiecesFile):
@@ -214,10 +188,8 @@ class ParquetFile(PiecesFile):
         """All columns."""
         from pyarrow import parquet
 
-        with file_errors(self.path, self.kind):
-            with parquet.ParquetFile(self.path, page_checksum_verification=True) as file:
-                columns = file.read()
-            return _validated(columns)
+        with parquet.ParquetFile(self.path, page_checksum_verification=True) as file:
+            return _validated(file.read())
 
     @staticmethod
     def open(path: Path, names: Sequence[str] = ()) -> Any:
@@ -249,16 +221,15 @@ class ArrowFile(PiecesFile):
         """All columns."""
         import pyarrow as pa
 
-        with file_errors(self.path, "Arrow file or stream"):
-            mapped = pa.memory_map(str(self.path))
-            if not _is_stream(self.path):
-                return _validated(pa.ipc.open_file(mapped).read_all())
-            # pyarrow takes a stream that breaks off between two batches for a whole one.
-            with self.path.open("rb") as file:
-                file.seek(-min(len(_END_OF_STREAM), self.path.stat().st_size), 2)
-                if file.read() != _END_OF_STREAM:
-                    raise ValueError("its end mark is missing: truncated or no Arrow stream")
-            return _validated(pa.ipc.open_stream(mapped).read_all())
+        mapped = pa.memory_map(str(self.path))
+        if not _is_stream(self.path):
+            return _validated(pa.ipc.open_file(mapped).read_all())
+        # pyarrow takes a stream that breaks off between two batches for a whole one.
+        with self.path.open("rb") as file:
+            file.seek(-min(len(_END_OF_STREAM), self.path.stat().st_size), 2)
+            if file.read() != _END_OF_STREAM:
+                raise ValueError("its end mark is missing: truncated or no Arrow stream")
+        return _validated(pa.ipc.open_stream(mapped).read_all())
 
     def shard(self) -> TableShard:
         """The rows left in the file; a record batch can only be read as a whole."""
@@ -292,12 +263,12 @@ class ArrowFile(PiecesFile):
     @staticmethod
     def sizes(file: Any) -> list[int]:
         """How many rows each record batch has, for which the opened columns are read."""
-        return [file.get_batch(i).num_rows for i in range(file.num_record_batches)]
+        return [_validated(file.get_batch(i)).num_rows for i in range(file.num_record_batches)]
 
     @staticmethod
     def batches(file: Any, piece: int, names: Sequence[str], rows: int) -> Iterator[Batch]:
         """The record batch."""
-        yield file.get_batch(piece)
+        yield _validated(file.get_batch(piece))
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,7 +335,7 @@ class _BatchReader:
 def _validated(columns: Columns) -> Columns:
     """The columns, once lengths, offsets and names that a damaged file has wrong are found."""
     columns.validate(full=True)
-    columns.column_names  # noqa: B018  # decoded only when asked for
+    columns.schema.names  # noqa: B018  # decoded only when asked for
     return columns
 
 
@@ -377,8 +348,9 @@ def _table(columns: Columns, where: str, spec: ColumnSpec, log: Log) -> Table:
     labels = None if label is None else _labels(columns[label], labels_where)
     X = _rows(columns, names, where)
     feature_names = None if _is_list(columns.schema.field(names[0]).type) else tuple(names)
-    max_value = largest_value(X.dtype)
-    return Table(X, labels, where, labels_where, feature_names, max_value=max_value)
+    ids = None if spec.id is None else _labels(columns[spec.id], f"{where}, column {spec.id!r}")
+    top = largest_value(X.dtype)
+    return Table(X, labels, where, labels_where, feature_names, max_value=top, ids=ids)
 
 
 def _choose(
@@ -386,10 +358,9 @@ def _choose(
 ) -> tuple[list[str], str | None]:
     """Names of the features and of the labels; text among numbers is looked for in `columns`."""
     names = schema.names
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(f"{where} has two columns {twice[0]!r}; give each column its own name.")
+    _check_names(names, where)
     label = choose_labels(names, spec, where, "column")
+    _matching([] if spec.id is None else [spec.id], names, where, "id")
     if spec.features is not None:
         missing = [name for name in spec.features if name not in names]
         if missing:
@@ -398,7 +369,11 @@ def _choose(
                 f"{len(missing)}: {', '.join(missing[:5])}."
             )
         return list(spec.features), label
-    types = {name: schema.field(name).type for name in names if name != label}
+    others = [name for name in names if name not in (label, spec.id)]
+    taken = others if spec.take is None else _matching(spec.take, others, where, "features")
+    dropped = _matching(spec.drop, others, where, "drop", must=spec.must_drop)
+    index = _index_columns(schema) if spec.take is None else []
+    types = {n: schema.field(n).type for n in taken if n not in dropped and n not in index}
     lists = [name for name, kind in types.items() if _is_list(kind)]
     if len(lists) > 1:
         raise DataError(
@@ -409,6 +384,9 @@ def _choose(
         for name in (name for name, kind in types.items() if _is_text(kind)):
             _check_text(columns[name], f"{where}, column {name!r}")
     kept = lists or [name for name, kind in types.items() if _is_number(kind)]
+    wrong = [f"{n} ({types[n]})" for n in types if n in (spec.take or ()) and n not in kept]
+    if wrong:
+        raise DataError(f"{where}: features must be numbers, but {', '.join(wrong)} is chosen.")
     if not kept:
         raise DataError(
             f"{where} has no numeric column besides the labels, only "
@@ -416,9 +394,41 @@ def _choose(
             "be numbers."
         )
     ignored = [f"{name} ({kind})" for name, kind in types.items() if name not in kept]
+    ignored += [f"{name!r} (index)" for name in index if name in others and name not in dropped]
     if ignored:
         log(f"{where}: ignored columns that are no features: {', '.join(ignored)}.")
     return kept, label
+
+
+def _check_names(names: Sequence[str], where: str) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{where} has two columns {twice[0]!r}; give each column its own name.")
+
+
+def _matching(
+    patterns: Sequence[str], names: Sequence[str], where: str, option: str, *, must: bool = True
+) -> list[str]:
+    """The columns of these names, or that match these patterns."""
+    for pattern in patterns if must else ():
+        if not any(fnmatchcase(name, pattern) or name == pattern for name in names):
+            raise DataError(
+                f"{where} has no column {pattern!r} for {option} (--{option}); it has "
+                f"{', '.join(names[:12])}{', …' if len(names) > 12 else ''}."
+            )
+    return [n for n in names if n in patterns or any(fnmatchcase(n, p) for p in patterns)]
+
+
+def _index_columns(schema: Schema) -> list[str]:
+    """The columns that are the index of a data frame, by pandas's own metadata or by their name."""
+    stored = (schema.pandas_metadata or {}).get("index_columns", ())
+    return [
+        name
+        for name in schema.names
+        if name in stored
+        or re.fullmatch(r"__index_level_\d+__|Unnamed: 0|", name)
+        or (name in ("index", "level_0") and "int" in str(schema.field(name).type))
+    ]
 
 
 def _labels(column: Column, where: str) -> NDArray[Any]:
@@ -426,7 +436,13 @@ def _labels(column: Column, where: str) -> NDArray[Any]:
 
     _check_filled(column, where)
     if pa.types.is_dictionary(column.type):
-        column = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks])
+        texts = pa.string() if _is_text(column.type.value_type) else column.type.value_type
+        indices, chunks = pa.int64(), column.chunks
+        column = pa.chunked_array(
+            [c.dictionary.cast(texts).take(c.indices.cast(indices)) for c in chunks], texts
+        )
+    if pa.types.is_temporal(column.type):  # classes that are times are called as they are written
+        column = column.cast(pa.string())
     values: NDArray[Any] = column.to_numpy()
     return values
 
@@ -480,7 +496,7 @@ def _check_filled(column: Column, where: str, start: int = 0, width: int = 1) ->
 def _check_text(column: Column, where: str) -> None:
     """Refuse text among numbers: a column that one typing error would leave out."""
     values = column.to_pylist()
-    text = [row for row, v in enumerate(values) if v is None or not _is_number_text(v)]
+    text = [row for row, v in enumerate(values) if v is None or not is_number_text(v)]
     if 0 < len(text) < len(values):
         raise DataError(
             f"{where}: it holds numbers and text, such as {values[text[0]]!r} in row {text[0]}; "
@@ -488,7 +504,8 @@ def _check_text(column: Column, where: str) -> None:
         )
 
 
-def _is_number_text(text: str) -> bool:
+def is_number_text(text: str) -> bool:
+    """Whether a text is a number."""
     try:
         float(text)
     except ValueError:
