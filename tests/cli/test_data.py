@@ -36,7 +36,7 @@ def test_every_command_passes_every_option_on(
     words = (
         "--data a.csv --labels species --test t.csv --test-labels kind --test-size 0.3 "
         "--validation v.csv --validation-labels sort --validation-size 0.1 --split-seed 7 "
-        "--image-size 8x9 --stream"
+        "--features x*,z --drop x1 --id code --image-size 8x9 --stream"
     )
     run(*COMMANDS[command], *words.split())
     run(*COMMANDS[command], "--validation-size", "0.4")
@@ -51,6 +51,9 @@ def test_every_command_passes_every_option_on(
             "validation_labels": "sort",
             "validation_size": 0.1,
             "split_seed": 7,
+            "features": "x*,z",
+            "drop": "x1",
+            "id": "code",
             "image_size": "8x9",
             "stream": True,
         },
@@ -88,3 +91,23 @@ def test_the_commands_still_have_their_own_help(run: Command) -> None:
     assert code == 0
     assert "Train one setting or many" in out
     assert cli.train.train.__name__ == "train"
+
+
+def test_columns_are_chosen_left_out_and_repeated_beside_predictions(
+    run: Command, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = [f"{i:04d},{i},{a:.3f},{'ab'[i % 2]}" for i, a in enumerate(rng.normal(size=60))]
+    Path("rows.csv").write_text("code,leak,x,kind\n" + "\n".join(rows) + "\n")
+    words = "--data rows.csv --labels kind --drop leak --id code --epochs 1 --batch-size 8"
+    assert run("train", *words.split(), "--out", "r")[0] == 0
+    assert Result.load("r").best.feature_names == ("x",)
+    code, out, _ = run("evaluate", "r", "--json")
+    assert code == 0
+    assert '"rows": 12' in out.replace("\n", " ")
+    for ending in ("csv", "parquet", "npy"):
+        assert run("predict", "r", "rows.csv", f"p.{ending}", "--id", "code")[0] == 0
+    assert Path("p.csv").read_text().splitlines()[3].startswith('"0002","')
+    assert np.load("p.npy")["code"].tolist() == [f"{i:04d}" for i in range(60)]
+    code, _, err = run("predict", "r", "digits", "q.csv", "--id", "code")
+    assert (code, "--id has no effect on digits" in err) == (2, True)

@@ -19,7 +19,7 @@ from onelayer.cli.output import console, note, print_json, print_line, written_o
 from onelayer.errors import SettingsError, require_whole
 from onelayer.files.atomic import SETTINGS_FILE
 from onelayer.model import Model
-from onelayer.model.predictions import check_output, read_rows, write_predictions
+from onelayer.model.predictions import check_output, read_identified, write_predictions
 from onelayer.report import tables
 from onelayer.report.render import write_templates
 from onelayer.solver import Path as LambdaPath
@@ -75,7 +75,14 @@ def evaluate(
 
 
 @command("Models")
-def predict(*, model: str, rows: str, out: Path, arithmetic: opt.EngineOptions) -> None:
+def predict(
+    *,
+    model: str,
+    rows: str,
+    out: Path,
+    id: str | None = None,  # noqa: A002
+    arithmetic: opt.EngineOptions,
+) -> None:
     """Classify rows: one line of class and probabilities per row.
 
     Example:
@@ -85,13 +92,16 @@ def predict(*, model: str, rows: str, out: Path, arithmetic: opt.EngineOptions) 
         rows INPUT: Rows: a .npy, .csv, .parquet, .arrow or .safetensors file, a folder or a quoted
             pattern of such files, or a data set: digits, digits:validation.
         out OUTPUT: File to write: .csv, .parquet or .npy.
+
+    Output:
+        id COLUMN: Column of the rows to repeat beside each prediction.
     """
     check_output(out)
     engine = opt.chosen_engine(arithmetic)
     chosen = open_noted(model).model
-    X = read_rows(rows, chosen.feature_names)
+    X, ids = read_identified(rows, chosen.feature_names, id)
     with written_once(out) as own:
-        write_predictions(chosen, X, own, engine)
+        write_predictions(chosen, X, own, engine, None if id is None else (id, ids))
     print_line(f"{len(X):,} predictions: {out}")
 
 

@@ -51,7 +51,7 @@ class DataOptions(OptionGroup):
     Data:
         data SOURCE: A file (npy, npz, csv, parquet, arrow, safetensors), a folder or quoted pattern
             of such files, a folder of images or CIFAR files, or digits, cifar10, cifar100.
-            Default: cifar10, or the data of the run folder that the command reads.
+            Default: cifar10, or the data of the run folder.
         labels COLUMN|FILE: Column or array of labels, or a file with one label per row. Default:
             label, labels, y, target or class.
         test FILE|DIR: Test rows.
@@ -62,9 +62,12 @@ class DataOptions(OptionGroup):
         validation-size FRACTION: Fraction of the other rows held out for validation without
             --validation.
         split-seed N: Random seed of the train/validation/test split.
+        features NAMES: Feature columns; x* is a pattern.
+        drop NAMES: Columns that are no features.
+        id COLUMN: Column that names each row.
         image-size SIDE|HxW: Resize images. Default: all have one size.
-        stream/no-stream: Read rows from their files as needed, or load them. Default: stream if
-            they would take more than a quarter of the free memory.
+        stream/no-stream: Read rows from their files as needed, or load them. Default: by
+            their size.
     """
 
     data: str | None = None
@@ -76,6 +79,9 @@ class DataOptions(OptionGroup):
     validation_labels: str | None = None
     validation_size: float = 0.2
     split_seed: int = 0
+    features: str | None = None
+    drop: str | None = None
+    id: str | None = None
     image_size: str | None = None
     stream: bool | None = None
 

@@ -3,6 +3,8 @@
     .csv, .parquet    columns label, then p_<class name> for each class
     .npy              a structured array with the fields label (text) and probabilities (K,)
 
+What names each row may come first, under the name of its column.
+
 Rows are read and written a tile at a time.
 """
 
@@ -40,27 +42,46 @@ def read_rows(named: str, feature_names: Sequence[str] | None = None) -> NDArray
         >>> read_rows("digits:validation").shape
         (397, 64)
     """
+    return read_identified(named, feature_names, None)[0]
+
+
+def read_identified(
+    named: str,
+    feature_names: Sequence[str] | None,
+    id: str | None,  # noqa: A002
+) -> tuple[NDArray[np.generic], Any]:
+    """The rows of `read_rows`, and the column that names them."""
     if holds_rows(Path(named)):
-        return read_features(Path(named), feature_names, print_line)
+        table = read_features(Path(named), feature_names, print_line, id)
+        return table.X, table.ids
+    if id is not None:
+        raise SettingsError(f"--id has no effect on {named}, which is no table; leave it out.")
     data, _, part = named.rpartition(":")
     if not data or part not in PARTS:
         data, part = named, "test"
     rows: NDArray[np.generic] = getattr(load(data), part).X
-    return rows
+    return rows, None
 
 
 def write_predictions(
-    model: Model, rows: NDArray[np.generic], path: Path | str, engine: Engine | None = None
+    model: Model,
+    rows: NDArray[np.generic],
+    path: Path | str,
+    engine: Engine | None = None,
+    ids: tuple[str, NDArray[Any]] | None = None,
 ) -> None:
-    """Classify rows as stored, (N, D) or of images (N, channels, height, width), into a file."""
+    """Classify rows as stored, (N, D) or of images (N, channels, height, width), into a file.
+
+    `ids` are a name and what names each row, (N,).
+    """
     ending = check_output(Path(path))
     rows = checked_rows(_flat(model, rows), model.features)
     tiles = (softmax(S) for S in model.score_tiles(rows, engine))
     with staged_file(Path(path)) as staging:
         if ending == ".npy":
-            _write_npy(model, len(rows), tiles, staging)
+            _write_npy(model, len(rows), tiles, staging, ids)
         else:
-            _write_table(model, tiles, staging)
+            _write_table(model, tiles, staging, ids)
 
 
 def check_output(path: Path) -> str:
@@ -86,28 +107,42 @@ def _flat(model: Model, rows: NDArray[np.generic]) -> NDArray[np.generic]:
     return rows.reshape(len(rows), -1)
 
 
-def _write_npy(model: Model, count: int, tiles: Iterator[NDArray[Any]], path: Path) -> None:
+def _write_npy(
+    model: Model, count: int, tiles: Iterator[NDArray[Any]], path: Path, ids: Any
+) -> None:
     names = np.array(model.class_names)
-    fields = np.dtype([("label", names.dtype), ("probabilities", np.float64, (model.classes,))])
-    file = np.lib.format.open_memmap(path, "w+", fields, (count,))
+    fields: list[Any] = [
+        ("label", names.dtype),
+        ("probabilities", np.float64, (model.classes,)),
+    ]
+    if ids is not None:
+        values = np.array(ids[1].tolist())
+        fields.insert(0, (ids[0], values.dtype))
+    file = np.lib.format.open_memmap(path, "w+", np.dtype(fields), (count,))
     start = 0
     for tile in tiles:
         part = file[start : start + len(tile)]
         part["label"], part["probabilities"] = names[tile.argmax(axis=1)], tile
         start += len(tile)
+    if ids is not None:
+        file[ids[0]] = values
     file.flush()
 
 
-def _write_table(model: Model, tiles: Iterator[NDArray[Any]], path: Path) -> None:
+def _write_table(model: Model, tiles: Iterator[NDArray[Any]], path: Path, ids: Any) -> None:
     import pyarrow as pa
     from pyarrow.csv import CSVWriter
     from pyarrow.parquet import ParquetWriter
 
     columns = [("label", pa.string()), *((f"p_{n}", pa.float64()) for n in model.class_names)]
-    schema = pa.schema(columns)
+    named = [] if ids is None else [pa.array(ids[1])]
+    schema = pa.schema([(ids[0], column.type) for column in named] + columns)
     writer = CSVWriter if path.suffix.lower() == ".csv" else ParquetWriter
+    start = 0
     with writer(str(path), schema) as file:
         for tile in tiles:
             labels = pa.array([model.class_names[k] for k in tile.argmax(axis=1)], pa.string())
-            arrays = [labels, *(pa.array(column) for column in np.ascontiguousarray(tile.T))]
-            file.write_table(pa.table(arrays, schema=schema))
+            arrays = [column.slice(start, len(tile)) for column in named]
+            arrays += [labels, *(pa.array(column) for column in np.ascontiguousarray(tile.T))]
+            file.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            start += len(tile)
