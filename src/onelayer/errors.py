@@ -35,6 +35,9 @@ class DataError(OnelayerError):
         onelayer.errors.DataError: ...
     """
 
+    def __str__(self) -> str:
+        return escaped(super().__str__())
+
 
 class SourceError(DataError):
     """No source could provide the data set.
@@ -44,6 +47,9 @@ class SourceError(DataError):
         >>> issubclass(ol.SourceError, ol.DataError)
         True
     """
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
 
 
 class SettingsError(OnelayerError, ValueError):
@@ -103,6 +109,11 @@ def one_line(words: object) -> str:
     """Foreign words, of a library or a file, on one line of at most 200 letters."""
     text = " ".join(str(words).split())
     return text if len(text) <= 200 else f"{text[:199]}…"
+
+
+def escaped(text: str) -> str:
+    """A text of letters that can be printed: names in a file may hold line ends and controls."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def is_number(value: object, kind: type = Real) -> bool:

@@ -29,7 +29,7 @@ from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.progress import Log, print_line
 from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE, check_split, split_dataset
 from onelayer.data.streaming import stored_rows
-from onelayer.errors import DataError, SettingsError
+from onelayer.errors import DataError, SettingsError, escaped
 
 DIGITS, CIFAR10, CIFAR100, OWN = "digits", "cifar10", "cifar100", "own"
 
@@ -134,25 +134,25 @@ def load(
     if kind == DIGITS:
         _refuse(options, set(options), "the digits, whose split is fixed")
         return load_digits()
-    log = log or print_line
+    say: Log = lambda line: (log or print_line)(escaped(line))  # noqa: E731
     if kind == CIFAR100:
         others = set(options) - {"validation_size", "split_seed"}
         _refuse(options, others, "CIFAR-100, which has its own test rows")
         return load_cifar100(
-            path, validation_size=validation_size, split_seed=split_seed, log=log, progress=progress
+            path, validation_size=validation_size, split_seed=split_seed, log=say, progress=progress
         )
     if is_frame(source):
         _refuse(options, {"image_size", "stream"}, "a data frame")
     spec = ColumnSpec(take=_names(features), drop=_names(drop) or (), id=id)
-    read = ReadOptions(log, parse_size(image_size), split_seed, progress, stream, spec)
+    read = ReadOptions(say, parse_size(image_size), split_seed, progress, stream, spec)
     tables = _read_parts(source if path is None else path, options, read)
     whole, given = _number(tables)
     splits = split_dataset(
-        whole, given, test_size=test_size, validation_size=validation_size, seed=split_seed, log=log
+        whole, given, test_size=test_size, validation_size=validation_size, seed=split_seed, log=say
     )
     train = splits.train
     if np.count_nonzero(np.diff(train.y)) == train.classes - 1 and train.rows > 2 * train.classes:
-        log(
+        say(
             f"{train.name}: the training rows are sorted by class; keep shuffling on, because "
             "batches in file order hold a single class."
         )

@@ -123,3 +123,41 @@ def test_damaged_compression_is_refused(tmp_path: Path) -> None:
     raw[20:30] = b"\xff" * 10
     with pytest.raises(DataError, match="cannot be unpacked"):
         unpacked(tmp_path, bytes(raw))
+
+
+def sparse(fields: dict[str, str], content: bytes) -> bytes:
+    """A member with an extended header, as of a sparse file."""
+    records = b""
+    for key, value in fields.items():
+        length = len(key) + len(value) + 3
+        length += len(str(length + len(str(length))))
+        records += f"{length} {key}={value}\n".encode()
+    header, body = member("PaxHeader", tarfile.XHDTYPE), member("set/a.bin")
+    header.size, body.size = len(records), len(content)
+    parts = (header.tobuf(), records, body.tobuf(), content)
+    return b"".join(part + bytes(-len(part) % 512) for part in parts)
+
+
+FORM = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "set/a.bin"}
+
+
+@pytest.mark.parametrize(
+    ("size", "content", "message"),
+    [
+        ("100", b"1000000000000\n1\n", "cannot be unpacked: it is truncated"),
+        (str(2**60), b"1\n0\n5\n", "a.bin of 1152921504606846976 bytes where at most 2000"),
+    ],
+)
+def test_a_sparse_file_without_end_is_refused_at_once(
+    size: str, content: bytes, message: str, tmp_path: Path
+) -> None:
+    """tarfile alone reads on for ever where a file's map is longer than the archive."""
+    fields = FORM | {"GNU.sparse.realsize": size}
+    with pytest.raises(DataError, match=message):
+        unpacked(tmp_path, gzip.compress(sparse(fields, content)))
+
+
+def test_an_archive_of_a_million_files_is_refused_early(tmp_path: Path) -> None:
+    many = b"".join(member(f"set/{i}").tobuf() for i in range(2000))
+    with pytest.raises(DataError, match="holds too many files"):
+        unpacked(tmp_path, gzip.compress(many), max_total=1 << 30)

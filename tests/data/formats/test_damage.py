@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from onelayer.data import load
 from onelayer.errors import DataError, OnelayerError
 
-from .file_writers import WRITERS, columns, small_rows
+from .file_writers import WRITERS, columns, small_rows, write_arrow
 
 WITH_AN_END = [kind for kind in WRITERS if kind != "csv"]
 
@@ -294,3 +296,74 @@ def test_a_changed_bit_of_a_value_is_noticed_where_a_format_carries_checksums(
     raw[raw.index(mark) + 400 if mark else raw.index(X[:2].tobytes()[:8])] ^= 1
     arguments["source"].write_bytes(raw)
     refused(arguments, r"a\.(npz|parquet) is not a valid (\.npz|Parquet) file \(")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_wrong_offsets_of_texts_in_an_arrow_file_are_refused_before_they_are_followed(
+    stream: bool, tmp_path: Path
+) -> None:
+    """Followed, they lead pyarrow out of the file, which ends the process."""
+    X, labels = small_rows()
+    path = write_arrow(tmp_path / "a", columns(X, labels))
+    raw = path.read_bytes()
+    offsets = np.arange(0, 3 * 13, 3, dtype="<i4").tobytes()  # of twelve texts of three letters
+    assert raw.count(offsets) == 1
+    wrong = raw.replace(offsets, offsets[:4] + b"\xff\xff\xff\x7f" + offsets[8:])
+    path.write_bytes(wrong)
+    refused({"source": path, "stream": stream}, r"a\.arrow is not a valid Arrow file \(")
+
+
+def test_compressions_that_numpy_does_not_write_are_read_or_refused(tmp_path: Path) -> None:
+    X, labels = small_rows()
+    for kind in (zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2):
+        with zipfile.ZipFile(tmp_path / "a.npz", "w", kind) as archive:
+            for name, array in (("X", X), ("y", labels)):
+                with archive.open(f"{name}.npy", "w") as file:
+                    np.save(file, array)
+        assert load(tmp_path / "a.npz").train.features == 3
+        raw = bytearray((tmp_path / "a.npz").read_bytes())
+        raw[60:70] = bytes(10)
+        (tmp_path / "a.npz").write_bytes(raw)
+        refused({"source": tmp_path / "a.npz"}, r"a\.npz is not a valid \.npz file \(")
+
+
+def test_a_member_that_unpacks_to_more_than_there_is_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "a.npz", X=np.zeros((1000, 100)), y=np.arange(1000) % 2)
+    monkeypatch.setattr("onelayer.data.formats.arrays.available_memory", lambda: 10_000)
+    refused({"source": tmp_path / "a.npz"}, r"array 'X' takes 800 kB, but 10 kB of memory are")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"__metadata__": 5},
+        {"__metadata__": ["a"]},
+        {"X": {"dtype": "F32", "shape": [-12, -3], "data_offsets": [0, 144]}},
+        {"X": {"dtype": "F32", "shape": [12, "3"], "data_offsets": [0, 144]}},
+        {"X": {"dtype": 4, "shape": [12, 3], "data_offsets": [0, 144]}},
+        {"X": {"dtype": "F32", "shape": [2**62, 4], "data_offsets": [0, 144]}},
+        {"X": [1, 2, 3]},
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_header_of_other_types_is_refused(
+    changes: dict[str, Any], stream: bool, tmp_path: Path
+) -> None:
+    X, _ = small_rows()
+    header: dict[str, Any] = {
+        "X": {"dtype": "F32", "shape": [12, 3], "data_offsets": [0, 144]},
+        "y": {"dtype": "I64", "shape": [12], "data_offsets": [144, 240]},
+    }
+    text = json.dumps(header | changes).encode()
+    body = X.astype("<f4").tobytes() + (np.arange(12) % 2).tobytes()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + body)
+    refused({"source": path, "stream": stream}, r"a\.safetensors is not a valid safetensors file")
+
+
+def test_names_of_columns_do_not_break_a_message(tmp_path: Path) -> None:
+    table = pa.table({"height\nin cm": [1.0, 2.0], "x\x1b[2J": [1.0, 2.0]})
+    pa.parquet.write_table(table, tmp_path / "a.parquet")
+    refused({"source": tmp_path / "a.parquet"}, r"columns: height\\nin cm, x\\x1b\[2J")

@@ -97,10 +97,11 @@ class ArraysFile(RowsFile):
 
     def table(self) -> Table:
         """The rows, mapped where they are in the file as they are."""
-        X = self._features.values(self.log)
         if not self.spec.any_shape:
             self._check_shape()
-        features, max_value = _as_features(X, self.path), largest_value(X.dtype)
+        with file_errors(self.path, self.kind):
+            X = self._features.values(self.log)
+            features, max_value = _as_features(X, self.path), largest_value(X.dtype)
         where, labels_where = self.where, f"{self.where}, the {self.what} {self._label!r}"
         return Table(features, self._labels(), where, labels_where, max_value=max_value)
 
@@ -229,10 +230,8 @@ class NpzFile(ArraysFile):
         with zipfile.ZipFile(path) as archive, archive.open(info) as member:
             if info.compress_type != zipfile.ZIP_STORED:
                 if info.file_size > (left := available_memory()):
-                    sizes = (
-                        f"{format_bytes(info.file_size)}, but {format_bytes(left)} are available"
-                    )
-                    raise DataError(f"{where} needs memory of {sizes}; use a larger machine.")
+                    sizes = f"{format_bytes(info.file_size)}, but {format_bytes(left)} of memory"
+                    raise DataError(f"{where} takes {sizes} are left; save it uncompressed.")
                 content = member.read()
                 return _after_header(path, BytesIO(content), len(content), where, content)
             while member.read(_CHUNK_BYTES):  # at its end the checksum is compared
@@ -310,7 +309,7 @@ def _read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np
             f"{where} holds pickled Python objects, which could run code and are refused; nothing "
             "was run. Save features as X.astype('float32'), labels as y.astype(str)."
         )
-    if min(shape, default=0) < 0:
+    if any(type(length) is not int or length < 0 for length in shape):
         raise DataError(f"{where} claims the shape {shape}; download or write it again.")
     return shape, fortran, dtype
 
