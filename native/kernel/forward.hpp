@@ -189,7 +189,7 @@ struct ScoreBlocks {
 template <class T, class S>
 ONELAYER_INLINE void score_rows(const ScoreJob<T>& job, const ScoreBlocks& blocks, Index from, Index to, Index n,
                                 Index rows, bool convert) {
-  const bool fused = convert && rows == kScoreRows;
+  const bool fused = convert && rows == kScoreRows && !job.scaling.wide_scale;
   if (convert && !fused) load_rows<T, S>(job, n, rows);
   for (Index block = from; block < to; ++block) {
     const Index c = blocks.begin(block), columns = blocks.begin(block + 1) - c;

@@ -47,11 +47,13 @@ struct Rows {
 };
 
 // Features of one slice: stored values times scale plus offset, both zero in the padding; or the stored values
-// themselves where scale is null.
+// themselves where scale is null. Where wide_scale is given, they are computed in float64.
 template <class T>
 struct Scaling {
   const T* scale = nullptr;
   const T* offset = nullptr;
+  const double* wide_scale = nullptr;
+  const double* wide_offset = nullptr;
 };
 
 // scores[c][n] = common_scale * sum over the slice's features of w[c][d] * fma(x[n][d], scale[d], offset[d])

@@ -1,7 +1,8 @@
 // From rows as stored to a tile of the arithmetic type:  tile[n][d] = fma(x[n][d], scale[d], offset[d])
 //
 // A stored value is first rounded to the arithmetic type, then scaled: uint8 pixels and the same values given as
-// float32 therefore produce the same bits. Features behind the slice's end are zero (scale and offset are). Where every
+// float32 therefore produce the same bits. Where scales or offsets are
+// extreme, float64 does it. Features behind the slice's end are zero (scale and offset are). Where every
 // feature has one scale and no offset, values are left as stored: scores and gradient are multiplied by the scale.
 #pragma once
 
@@ -158,6 +159,14 @@ ONELAYER_INLINE const S* stored_features(const ScoreJob<T>& job, Index n, RowScr
   return scratch.features;
 }
 
+// Scaled in float64, where rounding to T first would lose what tells the values apart.
+template <class T, class S>
+[[gnu::noinline]] void load_wide(const S* source, const ScoreJob<T>& job, T* tile) {
+  for (Index d = 0; d < job.features; ++d)
+    tile[d] = static_cast<T>(convert<double>(source[d]) * job.scaling.wide_scale[d] + job.scaling.wide_offset[d]);
+  for (Index d = job.features; d < job.width; ++d) tile[d] = 0;
+}
+
 template <class T, class S>
 void load_rows(const ScoreJob<T>& job, Index n, Index count) {
   const Index whole = whole_vectors(job);
@@ -165,6 +174,10 @@ void load_rows(const ScoreJob<T>& job, Index n, Index count) {
   for (Index i = n; i < n + count; ++i) {
     const S* source = stored_features<T, S>(job, i, scratch);
     T* tile = job.x + i * job.stride;
+    if (job.scaling.wide_scale) {
+      load_wide<T, S>(source, job, tile);
+      continue;
+    }
     for (Index d = 0; d < whole; d += kLanes<T>) store<T>(tile + d, load_feature<T, S>(source + d, job.scaling, d));
     load_tail<T, S>(source, job, whole, tile);
   }

@@ -1,6 +1,7 @@
 // The arrays of a pass as the kernels read them: aligned, cut into slices, padded with zeros to whole vectors.
 #pragma once
 
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -103,17 +104,21 @@ class PackedFeatures {
 };
 
 // The rows of a pass, slice by slice: feature = stored value * scale + offset. Where all features have one scale and no
-// offset, the values stay as stored: the scale is applied to the sums, at a thirtieth of the work.
+// offset, the values stay as stored: the scale is applied to the sums, at a thirtieth of the work. Extreme scales and
+// offsets are applied in float64.
 template <class T>
 class SlicedRows {
  public:
   SlicedRows(const Rows& rows, const Slices& slices)
       : rows_(rows),
         slices_(slices),
-        common_(all_equal(rows.scale, rows.scale[0], slices.D) && all_equal(rows.offset, 0, slices.D)),
+        wide_(sizeof(T) < sizeof(double) && extreme(rows, slices.D)),
+        common_(!wide_ && all_equal(rows.scale, rows.scale[0], slices.D) && all_equal(rows.offset, 0, slices.D)),
         common_scale_(common_ ? static_cast<T>(rows.scale[0]) : T(1)),
         scale_(rows.scale, slices),
-        offset_(rows.offset, slices) {}
+        offset_(rows.offset, slices),
+        wide_scale_(rows.scale, slices),
+        wide_offset_(rows.offset, slices) {}
   T common_scale() const { return common_scale_; }
 
   // The job that loads slice s of rows `first` to `first + count` into x, and scores nothing yet.
@@ -125,7 +130,8 @@ class SlicedRows {
     job.begin = slices_.begin(s);
     job.features = slices_.features(s);
     job.width = slices_.padded(s);
-    if (!common_) job.scaling = {scale_.slice(s), offset_.slice(s)};
+    if (!common_) job.scaling = {scale_.slice(s), offset_.slice(s), nullptr, nullptr};
+    if (wide_) job.scaling = {nullptr, nullptr, wide_scale_.slice(s), wide_offset_.slice(s)};
     job.common_scale = common_scale_;
     job.x = x;
     job.stride = slices_.stride;
@@ -138,11 +144,20 @@ class SlicedRows {
       if (values[i] != value) return false;
     return true;
   }
+  // Whether values rounded to float32 before they are scaled would keep too few bits, or overflow.
+  static bool extreme(const Rows& rows, Index D) {
+    for (Index d = 0; d < D; ++d) {
+      const double scale = std::abs(rows.scale[d]);
+      if (std::abs(rows.offset[d]) > 1024 || scale > 1e15 || (scale < 1e-15 && scale > 0)) return true;
+    }
+    return false;
+  }
   const Rows& rows_;
   Slices slices_;
-  bool common_;
+  bool wide_, common_;
   T common_scale_;
   PackedFeatures<T> scale_, offset_;
+  PackedFeatures<double> wide_scale_, wide_offset_;
 };
 
 }  // namespace onelayer

@@ -78,6 +78,25 @@ def test_float32_scaling_agrees_with_float64_to_its_rounding() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["none", "unit"])
+@pytest.mark.parametrize("size", [1e-300, 1e-20, 1e20, 1e300])
+def test_unscaled_features_of_extreme_size_are_refused_in_one_sentence(
+    name: str, size: float
+) -> None:
+    X = size * np.random.default_rng(0).uniform(-2.0, 2.0, (5000, 3))
+    with pytest.raises(SettingsError, match=r"the largest feature is [0-9e.+-]*, too far from 1"):
+        fit_scaling(name, X)
+    fit_scaling(name, np.zeros((4, 3)))
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e-40), ("float64", 1e-310)])
+def test_a_feature_of_subnormal_numbers_is_refused_by_name(dtype: str, size: float) -> None:
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    X[:, 1] *= size
+    with pytest.raises(SettingsError, match=f"feature 1 varies by .*, less than {dtype} can hold"):
+        fit_scaling("standardize", X.astype(dtype))
+
+
 def test_an_unknown_scaling_is_refused_with_the_choices() -> None:
     with pytest.raises(SettingsError, match="none, unit, standardize, but 'max' was given"):
         fit_scaling("max", np.zeros((1, 1)))

@@ -191,6 +191,41 @@ def test_full_passes_are_the_oracles(engine_name, given) -> None:  # type: ignor
 
 
 @engines
+@pytest.mark.filterwarnings("ignore:X .int64. is copied once")
+@pytest.mark.parametrize(
+    ("far", "unit", "stored"),
+    [
+        (1e8, 1.0, "float64"), (1.6e9, 1.0, "float64"), (1.6e9, 1000.0, "int64"),
+        (0.0, 1e30, "float32"), (0.0, 1e-30, "float32"), (3.0, 1e100, "float64"),
+        (3.0, 1e-100, "float64"), (0.0, 1e300, "float64"),
+    ],
+)  # fmt: skip
+def test_standardised_features_keep_their_digits_in_float32(
+    engine_name: str, far: float, unit: float, stored: str
+) -> None:
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=(50, 20))
+    X = ((z + far / unit if stored == "int64" else z + far) * unit).astype(stored)
+    exact = X.astype(np.longdouble) / unit
+    mean, deviation = exact.mean(axis=0), exact.std(axis=0)
+    scale = np.asarray(1 / deviation, float) / unit
+    rows = Rows(X, rng.integers(0, 3, 50), scale, np.asarray(-mean / deviation, float))
+    F = np.asarray((exact - mean) / deviation, float)
+    W = rng.normal(size=(1, 3, 20)).astype(np.float32)
+    engine, b = make_engine(engine_name), np.zeros((1, 3), np.float32)
+    S = engine.scores(rows, Weights(W, b))
+    # A stored number near `far` has that many units of its last place to a deviation.
+    atol = 64 * np.finfo(np.float32).eps + 8 * far * np.finfo(float).eps * np.abs(W).sum()
+    np.testing.assert_allclose(S[0], F @ W[0].T.astype(float), rtol=1e-5, atol=atol)
+    np.testing.assert_allclose(engine.weighted_sums(rows, S)[0], S[0].T @ F, rtol=1e-5, atol=1e-3)
+    trainer = engine.begin(State(Weights(W, b)), Method.plain(np.zeros(1)))
+    trainer.epoch(rows, Steps.constant(np.array([0.1]), 50, 50))
+    wanted = objective.gradient(F, rows.y, W[0].astype(float), b[0])
+    moved = (W[0] - trainer.weights().W[0]) / 0.1
+    np.testing.assert_allclose(moved, wanted.W, rtol=0, atol=1e-4)
+
+
+@engines
 def test_a_part_of_chosen_rows_is_what_they_are(engine_name: str) -> None:
     dataset = make_dataset(30, seed=1)
     rows = Rows(dataset.X, dataset.y, np.ones(dataset.features), np.zeros(dataset.features))

@@ -152,6 +152,21 @@ def test_subnormal_halves_and_negative_values_are_read_exactly() -> None:
         np.testing.assert_array_equal(a, e)
 
 
+@pytest.mark.parametrize("offset", [-2560.0, 1500.0])
+def test_rows_that_are_scaled_in_float64_have_the_same_bits_in_every_type(offset: float) -> None:
+    p = big_problem((60, 333, 5, 3, 20))
+    rng = np.random.default_rng(1)
+    p = p._replace(scale=rng.uniform(0.01, 0.02, 333), offset=np.full(333, -1.5))
+    p.scale[7], p.offset[7] = -offset / 128, offset
+    one = train(p)
+    for wide in ("float16", "float32", "float64"):
+        for threads in (1, 3):
+            other = train(p, X=p.X.astype(wide), order=np.arange(60), threads=threads)
+            np.testing.assert_array_equal(other.W, one.W)
+    for r in range(3):
+        np.testing.assert_array_equal(train(p, runs=slice(r, r + 1)).W[0], one.W[r])
+
+
 def test_a_diverging_run_does_not_touch_its_neighbour() -> None:
     p = big_problem((100, 300, 5, 2, 10))
     wild = p._replace(eta=np.array([p.eta[0], 1e30]))

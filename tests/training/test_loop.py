@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onelayer.data import Splits
+from onelayer.data import Splits, split
 from onelayer.engines import ENGINE_NAMES, Engine, Trainer, make_engine
 from onelayer.errors import SettingsError
 from onelayer.objective import loss as objective
@@ -222,6 +222,21 @@ def test_no_runs_and_unknown_dtypes_are_refused(splits: Splits) -> None:
         train(splits, [])
     with pytest.raises(SettingsError, match="float32 or float64, but 'int8' was given"):
         train(splits, [Run(0.1)], dtype="int8")
+
+
+@pytest.mark.parametrize("far", [1e8, 1.6e9])
+def test_float32_learns_from_features_far_from_0_or_says_which_it_cannot_read(far: float) -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(400, 2))
+    X, y = z + np.array([far, 0.0]), (z[:, 0] > 0.0).astype(int)
+    data, run = split(X, y), Run(0.5, epochs=10)
+    assert train(data, run).test_accuracy[0] > 0.95
+    # To name the column is all that can be done where nothing may be subtracted.
+    with pytest.warns(UserWarning, match=r"values of 1 feature, such as 0 \(.*'standardize'"):
+        train(data, run, scaling="none")
+    named = replace(data, train=replace(data.train, feature_names=("time", "z")))
+    with pytest.warns(UserWarning, match="values of 1 feature, such as time"):
+        train(named, run, scaling="none")
 
 
 def test_permuting_the_classes_permutes_the_weights() -> None:

@@ -72,10 +72,11 @@ class Rows:
     def scaled(self, dtype: str = "float64") -> NDArray[np.floating]:
         """The rows that a full pass visits, converted and scaled, as a new array."""
         chosen = slice(None) if self.index is None else self.index
-        rows: NDArray[np.floating] = self.X[chosen].astype(dtype)
-        rows *= self.scale.astype(dtype)
-        rows += self.offset.astype(dtype)
-        return rows
+        # In float64, or rounding could take away what tells features far from 0 apart.
+        rows = self.X[chosen].astype(np.float64)
+        rows *= self.scale
+        rows += self.offset
+        return rows.astype(dtype, copy=False)
 
     def part(self, start: int, stop: int) -> Rows:
         """Rows `start` to `stop` of those that a full pass visits; X is not copied."""

@@ -8,7 +8,8 @@ for bytes), "standardize" gives every feature mean 0 and variance 1 over the tra
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -24,6 +25,15 @@ SCALINGS = ("auto", *get_args(ScalingName))
 
 # Rows that are converted to float64 at a time, so that statistics of a large X need a few MB.
 BLOCK_ROWS = 1024
+
+# Rows by which the size of unscaled features is judged.
+SOME_ROWS = 1000
+
+# Squares of larger features, summed, may overflow float32; those of ever smaller ones vanish.
+MAX_SIZE = 1e15
+
+# Numbers of float32 that a feature's values must at least extend over.
+MIN_STEPS = 64
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -70,12 +80,19 @@ def fit_scaling(
     of the rows for "standardize", which only centres a feature that is constant up to rounding.
     """
     resolved = resolve_scaling(name, X, max_value)
-    features = X.shape[1]
-    if resolved == "none":
-        return Scaling("none", np.ones(features), np.zeros(features))
-    if resolved == "unit":
-        return Scaling("unit", np.full(features, 1.0 / max_value), np.zeros(features))
+    if resolved != "standardize":
+        scale = np.full(X.shape[1], 1.0 if resolved == "none" else 1.0 / max_value)
+        fixed = Scaling(resolved, scale, np.zeros(X.shape[1]))
+        _check_size(fixed, X)
+        return fixed
     mean, deviation = _mean_and_deviation(X, weights)
+    if X.dtype.kind == "f" and X.dtype.itemsize > 2:
+        lost = np.flatnonzero((deviation > 0.0) & (deviation < np.finfo(str(X.dtype)).tiny))
+        if len(lost):
+            raise SettingsError(
+                f"feature {lost[0]} varies by {deviation[lost[0]]:.3g}, less than {X.dtype} can "
+                "hold in full; multiply it by a power of 10."
+            )
     scale = 1.0 / np.where(deviation > 0.0, np.maximum(deviation, np.finfo(np.float64).tiny), 1.0)
     return Scaling("standardize", scale, -mean * scale)
 
@@ -97,6 +114,39 @@ def check_scaling(name: str) -> None:
     if name not in SCALINGS:
         known = ", ".join(SCALINGS)
         raise SettingsError(f"scaling must be one of {known}, but {name!r} was given.")
+
+
+def warn_of_lost_digits(
+    scaling: Scaling, X: NDArray[np.generic], names: Sequence[str] | None
+) -> None:
+    """Warn of features whose values float32 cannot tell apart, judged by some of the rows."""
+    scaled = scaling.apply(_some_rows(X))
+    low, high = scaled.min(axis=0), scaled.max(axis=0)
+    steps = (high - low) / np.spacing(np.maximum(-low, high).astype(np.float32))
+    if len(lost := np.flatnonzero((high > low) & (steps < MIN_STEPS))):
+        first = lost[0]
+        warnings.warn(
+            f"float32 cannot tell apart the values of {len(lost)} "
+            f"feature{'s' * (len(lost) != 1)}, such as {names[first] if names else first} "
+            f"({low[first]:.9g} to {high[first]:.9g}); use scaling='standardize' or "
+            "dtype='float64'.",
+            stacklevel=3,
+        )
+
+
+def _check_size(scaling: Scaling, X: NDArray[np.generic]) -> None:
+    """Refuse features whose squares may overflow or vanish, judged by some of the rows."""
+    largest = float(np.abs(scaling.apply(_some_rows(X))).max(initial=0.0))
+    if largest > MAX_SIZE or 0.0 < largest < 1.0 / MAX_SIZE:
+        raise SettingsError(
+            f"with scaling={scaling.name!r} the largest feature is {largest:.3g}, too far from 1 "
+            "to compute with; use scaling='standardize'."
+        )
+
+
+def _some_rows(X: NDArray[np.generic]) -> NDArray[np.generic]:
+    """At most SOME_ROWS rows: from all over X, of files the first."""
+    return X[:SOME_ROWS] if stored_rows(X) is not None else X[:: -(-len(X) // SOME_ROWS)]
 
 
 def _mean_and_deviation(

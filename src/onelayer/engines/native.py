@@ -136,7 +136,9 @@ class _RowArguments:
         if X.dtype in STORED_TYPES and (X.shape[1] == 1 or X.strides[1] == X.itemsize):
             return X
         if rows not in self._converted:
-            kept = X.dtype if X.dtype in STORED_TYPES else dtype
+            # Integers that the arithmetic type would round are centred before they are rounded.
+            kept = dtype if np.can_cast(X.dtype, dtype) else np.dtype(np.float64)
+            kept = X.dtype if X.dtype in STORED_TYPES else kept
             warnings.warn(
                 f"X ({X.dtype}) is copied once, as contiguous {kept} rows; "
                 "uint8, float16, float32 and float64 rows are read in place.",

@@ -171,14 +171,15 @@ def _read(
 ) -> tuple[Floats, NDArray[np.int64], Floats]:
     """X̃ (B, D + 1): rows mirrored where asked for, scaled, and a 1; labels; weights (B, 1)."""
     y, D = rows.y[chosen], rows.X.shape[1]
-    X = np.ones((len(y), D + 1), dtype)
-    features = X[:, :-1]
-    features[:] = rows.X[chosen]
+    features = rows.X[chosen].astype(np.float64)
     if flipped is not None:
         lines = features[flipped].reshape(-1, D // rows.image_width, rows.image_width)
         features[flipped] = lines[:, :, ::-1].reshape(-1, D)
-    features *= rows.scale.astype(dtype)
-    features += rows.offset.astype(dtype)
+    # Scaled in float64: float32 would round away what tells features far from 0 apart.
+    features *= rows.scale
+    features += rows.offset
+    X = np.ones((len(y), D + 1), dtype)
+    X[:, :-1] = features
     weights = np.ones(len(y)) if rows.weights is None else rows.weights[chosen]
     return X, y, weights.astype(dtype)[:, None]
 

@@ -21,7 +21,7 @@ from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import data_card
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.rows import Rows, rows_of
-from onelayer.data.scaling import Scaling, fit_scaling
+from onelayer.data.scaling import Scaling, fit_scaling, warn_of_lost_digits
 from onelayer.data.streaming import StoredRows, stored_rows
 from onelayer.engines import AVERAGE, Engine, State, Steps, Trainer, Weights, streaming
 from onelayer.errors import LearningRateWarning, SettingsError, require_choice
@@ -116,6 +116,8 @@ def train(
     engine, (K, D) = streaming(engine), (data.train.classes, data.train.features)
     fitted = fit_scaling(scaling, data.train.X, data.train.max_value)
     rows = rows_of(data.train, fitted)
+    if dtype == "float32":
+        warn_of_lost_digits(fitted, data.train.X, data.train.feature_names)
     watched = {"snapshots": list(snapshots), "curvature_of": list(curvature_of)}
 
     def made_with() -> dict[str, Any]:

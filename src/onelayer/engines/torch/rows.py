@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from onelayer.data.rows import Rows
 from onelayer.data.streaming import TileBuffer
 from onelayer.engines.base import Weights
-from onelayer.engines.torch.device import Products, on_device, storable_bytes, tile_bytes
+from onelayer.engines.torch.device import Products, on_device, storable_bytes, tile_bytes, wide
 from onelayer.engines.torch.distributed import Ranks, owner
 
 TYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -36,6 +36,9 @@ STORED_TYPES = {
 
 # To pin memory for less takes longer than it saves.
 FEW_BYTES = 8 << 20
+
+# With larger offsets, and with extreme scales, rows are scaled in float64.
+FAR = 1024.0
 
 MAX_TILE_ROWS = 16384
 
@@ -243,10 +246,14 @@ class Features:
     def __init__(self, rows: Rows, dtype: Any, machine: Machine) -> None:
         self._products, self._dtype, self._device = machine.products, dtype, machine.device
         self._D, self._line = rows.X.shape[1], rows.image_width
+        # In float32 rounding would take away what tells features far from 0 apart.
+        scale = np.abs(rows.scale)
+        extreme = (np.abs(rows.offset) > FAR) | (scale > 1e15) | ((scale < 1e-15) & (scale > 0.0))
+        self._wide = wide(machine.device) if extreme.any() else dtype
         self._shifts = bool(rows.offset.any())
         self._plain = not self._shifts and bool((rows.scale == 1.0).all())
         self._scale, self._offset = (
-            on_device(of_features, machine.device, dtype)
+            on_device(of_features, machine.device, self._wide)
             for of_features in (rows.scale, rows.offset)
         )
 
@@ -263,13 +270,13 @@ class Features:
             lines = stored.view(len(stored), self._D // self._line, self._line)
             stored = torch.where(flipped[:, None], lines.flip(2).view(stored.shape), stored)
         place = out[:, : self._D]
-        direct = place.dtype == self._dtype
-        scaled = place.copy_(stored) if direct else stored.to(self._dtype)
+        direct = place.dtype == self._wide
+        scaled = place.copy_(stored) if direct else stored.to(self._wide)
         if not self._plain:
             scaled = scaled.mul_(self._scale) if direct else scaled * self._scale
             if self._shifts:
                 scaled.add_(self._offset)
-        rounded = self._products.factor(scaled)
+        rounded = self._products.factor(scaled.to(self._dtype))
         if rounded is not place:
             place.copy_(rounded)
 
