@@ -106,6 +106,7 @@ def _path_figures(path: solver.Path) -> dict[str, Any]:
         for model, train, held_out in zip(path.models, path.train, path.held_out, strict=True)
     ]
     choice = asdict(path.choice) | {"folds": path.folds, "l2": path.best.l2, "test": path.test}
+    choice |= {"edge": path.edge, "test_interval": path.test_interval}
     return {"chosen": choice, "models": models}
 
 
