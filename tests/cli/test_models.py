@@ -223,3 +223,31 @@ def test_inspect_prints_the_strongest_features_as_json(run: Command, tmp_path: P
     best = told["strongest"]["class 0"]["for"]
     assert next(iter(best.values())) == pytest.approx(float(model.W[0].max()))
     assert len(best) <= 2
+
+
+@pytest.mark.parametrize(
+    ("classes", "said", "rows"),
+    [
+        ("xy", "no rows of the classes: z", 40),
+        ("x", "no rows of the classes: y, z", 40),
+        ("xyzq", "left out, because the model has no such class: 10 rows of 'q'", 30),
+    ],
+)
+def test_a_model_is_evaluated_on_a_file_with_other_classes_by_their_names(
+    run: Command, classes: str, said: str, rows: int
+) -> None:
+    def write(name: str, classes: str, rows: int) -> None:
+        features = np.random.default_rng(0).normal(size=rows)
+        lines = [f"{f},{classes[i % len(classes)]}" for i, f in enumerate(features)]
+        Path(name).write_text("\n".join(["a,kind", *lines]) + "\n")
+
+    write("train.csv", "xyz", 90)
+    write("other.csv", classes, 200)
+    words = ("--labels", "kind")
+    assert run("solve", "--data", "train.csv", *words, "--l2", "0.1", "--out", "m")[0] == 0
+    code, out, err = run("evaluate", "m", "--data", "other.csv", *words, "--json")
+    assert code == 0
+    assert said in err
+    assert json.loads(out)["rows"] == rows
+    # The same rows as the test rows of the training file's own split.
+    assert said in run("evaluate", "m", "--test", "other.csv")[2].replace("50 rows", "10 rows")

@@ -13,3 +13,8 @@ def test_classes_that_are_numbers_are_sorted_by_size() -> None:
 
 def test_labels_are_numbered_in_the_order_of_the_classes() -> None:
     assert number_labels(np.array(["b", "a"], object), ("a", "b"), "y.txt").tolist() == [1, 0]
+
+
+def test_known_classes_come_first_and_others_follow() -> None:
+    assert name_classes(np.array([3, 1]), "y", ("1", "2")) == ("1", "2", "3")
+    assert name_classes(np.array(["b"]), "y", ("a", "b")) == ("a", "b")

@@ -62,13 +62,14 @@ def evaluate(
         raise SettingsError(f"--on must be one of {', '.join(PARTS)}, got {on!r}.")
     engine = opt.chosen_engine(arithmetic)
     chosen = open_noted(model)
-    rows = getattr(opt.load_splits(opt.options_of_run(context, data, chosen)), on)
+    options, classes = opt.options_of_run(context, data, chosen), chosen.model.class_names
+    rows = getattr(opt.load_splits(options, classes=classes), on)
     evaluation = chosen.model.evaluate(rows, engine)
+    if evaluation.omissions:
+        note(evaluation.omissions)
     if json:
         print_json(evaluation.as_dict())
         return
-    if evaluation.omissions:
-        note(evaluation.omissions)
     for table in tables.evaluation_tables(evaluation, f"{model} on {rows.name}"):
         console.print(table)
         console.print()

@@ -86,12 +86,14 @@ class DataOptions(OptionGroup):
     stream: bool | None = None
 
 
-def load_splits(options: DataOptions, *, all_batches: bool = False) -> Splits:
+def load_splits(
+    options: DataOptions, *, all_batches: bool = False, classes: Sequence[str] = ()
+) -> Splits:
     """Load the data that the options name; of CIFAR-10 batches 1 and 2, or all five."""
     given = dict(vars(options))
     if all_batches and names_cifar10(options.data):
         given |= {"train_batches": (1, 2, 3, 4), "validation_batches": (5,)}
-    return load(given.pop("data"), **given)
+    return load(given.pop("data"), classes=classes, **given)
 
 
 def options_of_run(context: typer.Context, typed: DataOptions, chosen: ChosenModel) -> DataOptions:

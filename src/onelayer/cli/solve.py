@@ -123,7 +123,8 @@ def certify(
     engine, named_models = opt.chosen_engine(arithmetic), models_of(model)
     if l2 is None and any(one.model.l2 is None for one in named_models):
         raise SettingsError("the model does not say its λ; pass --l2.")
-    train_set = opt.load_splits(opt.options_of_run(context, data, named_models[0])).train
+    options = opt.options_of_run(context, data, named_models[0])
+    train_set = opt.load_splits(options, classes=named_models[0].model.class_names).train
     figures = []
     for one in named_models:
         certificate = solver.certify(one.model, train_set, l2=l2, engine=engine)

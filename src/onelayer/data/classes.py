@@ -14,9 +14,10 @@ from onelayer.errors import DataError
 _MAX_EXACT = 2.0**53
 
 
-def name_classes(labels: NDArray[Any], where: str) -> tuple[str, ...]:
-    """The K ≥ 2 classes of training labels (N,): numbers by size, text by its letters."""
-    names = tuple(_name(value) for value in np.unique(_checked(labels, where)).tolist())
+def name_classes(labels: NDArray[Any], where: str, known: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The K ≥ 2 classes of labels (N,), after those known: numbers by size, text by its letters."""
+    found = [_name(value) for value in np.unique(_checked(labels, where)).tolist()]
+    names = (*known, *(name for name in found if name not in known))
     if len(names) < 2:
         held = f"every row is of class {names[0]!r}" if names else "there are no rows"
         raise DataError(

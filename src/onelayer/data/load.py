@@ -52,6 +52,7 @@ def load(
     features: str | Sequence[str] | None = None,
     drop: str | Sequence[str] | None = None,
     id: str | None = None,  # noqa: A002
+    classes: Sequence[str] = (),
     image_size: int | str | tuple[int, int] | None = None,
     stream: bool | None = None,
     train_batches: Sequence[int] = _BATCHES[0],
@@ -88,6 +89,8 @@ def load(
             with commas. Default: all of numbers but the labels and a data frame's index.
         drop: columns that are none, as `features`.
         id: the column that names each row; it becomes `Dataset.ids`, and no feature.
+        classes: names of classes that a model knows, which come first even where the rows have
+            none of them; for data of your own.
         image_size: side, or (height, width), in pixels, that pictures are resized to.
         stream: whether rows stay in their files and are read as needed. None: where they would take
             more than a quarter of the available memory (docs/guide/larger-than-memory.md).
@@ -146,7 +149,7 @@ def load(
     spec = ColumnSpec(take=_names(features), drop=_names(drop) or (), id=id)
     read = ReadOptions(say, parse_size(image_size), split_seed, progress, stream, spec)
     tables = _read_parts(source if path is None else path, options, read)
-    whole, given = _number(tables)
+    whole, given = _number(tables, tuple(classes))
     splits = split_dataset(
         whole, given, test_size=test_size, validation_size=validation_size, seed=split_seed, log=say
     )
@@ -274,11 +277,13 @@ def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> d
     return tables
 
 
-def _number(tables: dict[str, Table]) -> tuple[Dataset, dict[str, Dataset]]:
-    """Give all parts the training rows' classes and one type of features."""
+def _number(tables: dict[str, Table], known: tuple[str, ...]) -> tuple[Dataset, dict[str, Dataset]]:
+    """Give all parts one type of features, and the training rows' classes, or known and all."""
     train = tables["train"]
     common = np.result_type(*(table.X.dtype for table in tables.values()))
-    class_names = name_classes(train.labels, train.labels_where)
+    class_names = known
+    for table in tables.values() if known else (train,):
+        class_names = name_classes(table.labels, table.labels_where, class_names)
     datasets = {}
     for role, table in tables.items():
         check_columns(table.where, table.feature_names, train.where, train.feature_names)

@@ -231,9 +231,10 @@ class Model:
         places = {name: place for place, name in enumerate(self.class_names)}
         y = np.array([places.get(name, -1) for name in rows.class_names], np.int64)[rows.y]
         if (y < 0).all():
+            held = _some(tuple(rows.class_names[k] for k in np.unique(rows.y)))
             raise DataError(
                 f"{rows.name} should have the model's classes, {_some(self.class_names)}, but it "
-                f"has {_some(rows.class_names)}; use the data that the model is for."
+                f"has {held}; use the data that the model is for."
             )
         checked_rows(rows.X, self.features)
         return y
