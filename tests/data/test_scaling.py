@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onelayer.data import scaling
-from onelayer.data.scaling import fit_scaling, resolve_scaling
+from onelayer.data.scaling import fit_scaling, resolve_scaling, warn_of_lost_digits
 from onelayer.errors import SettingsError
 
 
@@ -87,6 +87,13 @@ def test_unscaled_features_of_extreme_size_are_refused_in_one_sentence(
     with pytest.raises(SettingsError, match=r"the largest feature is [0-9e.+-]*, too far from 1"):
         fit_scaling(name, X)
     fit_scaling(name, np.zeros((4, 3)))
+
+
+def test_a_feature_that_an_outlier_flattens_is_told() -> None:
+    X = np.random.default_rng(0).normal(size=(5000, 3))
+    X[1, 2] = 1e18
+    with pytest.warns(UserWarning, match=r"1 feature, such as c \(.*; look for outliers in it"):
+        warn_of_lost_digits(fit_scaling("standardize", X), X, ("a", "b", "c"))
 
 
 @pytest.mark.parametrize(("dtype", "size"), [("float32", 1e-40), ("float64", 1e-310)])

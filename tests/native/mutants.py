@@ -26,6 +26,7 @@ _TABLE = {
         ("i < job.features; ++i) tail", "i + 1 < job.features; ++i) tail"),
         ("kFlipLanes<S> - 1 - I", "I"),
         ("from[count - 1 - i]", "from[i]"),
+        ("+ job.scaling.wide_offset[d]", "+ job.scaling.wide_offset[0]"),
         ("d / width * width", "begin"),
         ("min(end, line + width)", "line + width"),
         ("!job.rows.flipped[i]", "!job.rows.flipped[n]"),
@@ -104,6 +105,8 @@ _TABLE = {
         ("W + c * slices_.D + slices_.begin(s), bytes(s)", "W + c * slices_.D, bytes(s)"),
         ("common_ ? static_cast<T>(rows.scale[0]) : T(1)", "T(1)"),
         ("&& all_equal(rows.offset, 0, slices.D)", ""),
+        ("std::abs(rows.offset[d]) > 1024 ||", ""),
+        ("scale > 1e15 ||", ""),
         ("all_equal(rows.scale, rows.scale[0], slices.D) &&", ""),
     ],
     "kernel/threads.hpp": [

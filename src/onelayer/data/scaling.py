@@ -124,12 +124,12 @@ def warn_of_lost_digits(
     low, high = scaled.min(axis=0), scaled.max(axis=0)
     steps = (high - low) / np.spacing(np.maximum(-low, high).astype(np.float32))
     if len(lost := np.flatnonzero((high > low) & (steps < MIN_STEPS))):
-        first = lost[0]
+        first, standard = lost[0], scaling.name == "standardize"
+        remedy = "look for outliers in it" if standard else "use scaling='standardize'"
         warnings.warn(
             f"float32 cannot tell apart the values of {len(lost)} "
             f"feature{'s' * (len(lost) != 1)}, such as {names[first] if names else first} "
-            f"({low[first]:.9g} to {high[first]:.9g}); use scaling='standardize' or "
-            "dtype='float64'.",
+            f"({low[first]:.9g} to {high[first]:.9g}); {remedy} or use dtype='float64'.",
             stacklevel=3,
         )
 
