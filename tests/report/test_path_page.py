@@ -159,6 +159,15 @@ def test_l2_of_zero_is_drawn_apart_and_has_no_bound() -> None:
     assert "'0'" in json.dumps(chart_of(record, "loss").page)
 
 
+def test_rows_that_are_separated_to_a_cost_of_0_have_a_page() -> None:
+    record = make_path((1.0, 0.0))
+    *others, last = record.models
+    proof = replace(last.require_certificate(), cost=0.0)
+    record = replace(record, models=(*others, replace(last, certificate=proof)))
+    assert "no bound" in read(record).words
+    assert "no bound" in repr(record)
+
+
 def test_the_axis_is_logarithmic_and_says_which_way_shrinks() -> None:
     spec = chart_of(make_path(), "accuracy").page
     axes = [

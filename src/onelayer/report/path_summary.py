@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -79,8 +80,8 @@ class PathLine:
 
     @property
     def relative_gap(self) -> float:
-        """Share of the cost that may still be saved, gap / J."""
-        return self.gap / self.cost
+        """Share of the cost that may still be saved, gap / J; a cost of 0 has all been saved."""
+        return self.gap / max(self.cost, sys.float_info.min)
 
 
 def summarise_path(path: Path) -> tuple[PathLine, ...]:

@@ -150,7 +150,8 @@ class Distance:
     @property
     def share(self) -> float:
         """J − J* in percent of J*; NaN without an optimum."""
-        return 100.0 * self.above.mean / self.best.cost if self.best else math.nan
+        cost = self.best.cost if self.best else 0.0
+        return 100.0 * self.above.mean / cost if cost else math.nan
 
 
 def distance_section(records: Records) -> Section | None:
