@@ -18,12 +18,13 @@ it ends (the report's η = 0.1 is such a run). It is compared over its first ste
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from benchmarks.harness.problem import (
     Answer,
@@ -33,10 +34,12 @@ from benchmarks.harness.problem import (
     data_folder,
     initial_weights,
     read_data,
-)
+)  # fmt: skip
+from onelayer.objective import loss as objective
 
 ALLOWED_ROUNDINGS = 16.0
 CHAOTIC_SHARE = 0.01
+BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,3 +157,18 @@ def _distances(answer: Answer, exact: Answer) -> NDArray[np.float64]:
     of_W = np.abs(answer.W.astype(np.float64) - exact.W).max(axis=(1, 2))
     of_b = np.abs(answer.b.astype(np.float64) - exact.b).max(axis=1)
     return np.asarray(np.maximum(of_W, of_b), np.float64)
+
+
+def blocks(rows: int) -> Iterator[slice]:
+    return (slice(i, min(i + BLOCK_ROWS, rows)) for i in range(0, rows, BLOCK_ROWS))
+
+
+def cost_of(
+    X: Any, y: NDArray[np.int64], W: ArrayLike, b: ArrayLike, l2: float, max_value: float = 1.0
+) -> float:
+    """J(W, b) of X / max_value: what solvers are judged by, a block of float64 rows at a time."""
+    W, total = np.asarray(W, np.float64), 0.0
+    for rows in blocks(len(y)):
+        x = X[rows].astype(np.float64) / max_value
+        total += len(x) * objective.cost(x, y[rows], W, b)
+    return total / len(y) + l2 * float(np.sum(W * W))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.harness.record import ONELAYER, QUIET_CORES, Part, Record
+from benchmarks.harness.record import ONELAYER, QUIET_CORES, Measure, Part, Record
 from onelayer.report.chart import Chart
 from onelayer.report.theme import LIGHT, chart_config
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from benchmarks.harness.rounds import Suite
 
 MEGABYTE = 1e6
+QUICK = "**A quick run: fewer epochs and rounds than the targets are stated for.**"
 PAGES = Path(__file__).resolve().parents[1] / "pages"
 
 
@@ -57,28 +59,58 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int 
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in full)])
 
 
-def spread_text(values: Sequence[float], digits: int = 3) -> str:
-    """The median with the least and the greatest value.
+def spread_text(values: Sequence[float]) -> str:
+    """The median to three digits, with the least and the greatest value.
 
     Example:
-        >>> spread_text([1.0, 3.0, 2.0], digits=1)
-        '2.0 (1.0–3.0)'
+        >>> spread_text([1.0, 3.0, 2.0])
+        '2.00 (1.00–3.00)'
     """
     if not values:
         return "—"
-    return f"{median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+    middle = median(values)
+    digits = max(0, 2 - math.floor(math.log10(middle))) if middle > 0 else 0
+    least, most = (f"{end(values):.{digits}f}" for end in (min, max))
+    return f"{middle:.{digits}f} ({least}–{most})"
 
 
 def megabytes(count: float | None) -> str:
     return "" if count is None else f"{count / MEGABYTE:.0f}"
 
 
-def percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.0f} %"
+def percent(share: float | None, digits: int = 0) -> str:
+    return "" if share is None else f"{100 * share:.{digits}f} %"
 
 
-def absent_rows(part: Part) -> list[list[str]]:
-    return [[label, f"not installed (pip install {pip})"] for label, pip in part.absent]
+Columns = Mapping[str, Callable[[Measure], str]]  # what a table says of a measure, by heading
+
+
+def fact(key: str, text: Callable[[Any], str]) -> Callable[[Measure], str]:
+    """A column of one of the facts, empty where a measure has none."""
+    return lambda m: "" if m.facts.get(key) is None else text(m.facts[key])
+
+
+CONTENDER: Columns = {"contender": lambda m: m.label}
+SECONDS: Columns = {
+    "seconds: median (min–max)": lambda m: spread_text(m.seconds),
+    "n": lambda m: str(len(m.seconds)) if m.seconds else "",
+}
+
+
+def measure_table(
+    columns: Columns, measures: Iterable[Measure], part: Part | None = None, names: int = 1
+) -> str:
+    """A line for each measure, and for who is absent of a part.
+
+    Who was refused has the reason behind the columns that name it, of which there are `names`.
+    """
+    texts, rows = list(columns.values()), []
+    for m in measures:
+        figures = [m.refused] if m.refused else [text(m) for text in texts[names:]]
+        rows.append([*(text(m) for text in texts[:names]), *figures])
+    absent = part.absent if part else ()
+    rows += [[label, f"not installed (pip install {pip})"] for label, pip in absent]
+    return table(list(columns), rows, names)
 
 
 def picture(chart: Chart, words: str, folder: Path) -> str:
@@ -105,10 +137,8 @@ def render_page(record: Record, suites: Sequence[Suite], folder: Path) -> str:
         "# Benchmarks",
         "Written by `make bench` (`python -m benchmarks`) from its record, "
         "`benchmarks/results/latest.json`; do not edit.",
-        "**A quick run: fewer epochs and rounds than the targets are stated for.**"
-        if first.quick
-        else "",
-        load_warning(first),
+        QUICK if first.quick else "",
+        _load_warning(first),
         "## Asked and measured",
         table(["measure", "asked", "measured", "met"], asked),
         "## Conditions",
@@ -117,11 +147,7 @@ def render_page(record: Record, suites: Sequence[Suite], folder: Path) -> str:
     for suite in suites:
         if part := record.get(suite.name):
             heading, *rest = suite.render(part, folder) or [""]
-            parts += [
-                heading,
-                "" if part.started == first.started else conditions_text(part),
-                *rest,
-            ]
+            parts += [heading, "" if part.started == first.started else _when(part), *rest]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -130,21 +156,22 @@ def method(suite: str) -> str:
     return (PAGES / f"{suite}.md").read_text(encoding="utf-8").strip()
 
 
-def load_warning(part: Part) -> str:
-    if part.other_work is None or part.other_work < QUIET_CORES:
+def _busy(part: Part) -> str:
+    return "unknown" if part.other_work is None else f"{part.other_work:.2f}"
+
+
+def _load_warning(part: Part) -> str:
+    if (part.other_work or 0.0) < QUIET_CORES:
         return ""
-    return (
-        f"**Other work kept {part.other_work:.2f} cores busy meanwhile: these times are not "
-        "to be trusted.**"
-    )
+    return (f"**Other work kept {_busy(part)} cores busy meanwhile: these times are not to be "
+            "trusted.**")  # fmt: skip
 
 
-def conditions_text(part: Part) -> str:
+def _when(part: Part) -> str:
     """When and on what a part was measured, in one line."""
-    busy = "unknown" if part.other_work is None else f"{part.other_work:.2f}"
     processor = part.machine.get("processor", "?")
-    line = f"Measured {part.started} on {processor}; cores busy with other work: {busy}."
-    return f"{line} {load_warning(part)}".strip()
+    line = f"Measured {part.started} on {processor}; cores busy with other work: {_busy(part)}."
+    return f"{line} {_load_warning(part)}".strip()
 
 
 def _conditions(part: Part, record: Record) -> str:
@@ -158,15 +185,10 @@ def _conditions(part: Part, record: Record) -> str:
         "threads": str(part.threads),
         "onelayer's engine": ", ".join(f"{k} {v}" for k, v in about.items()) or part.engine,
         "rows of the report's setting": str(part.facts.get("data", "")),
-        "cores busy with other work, mean": (
-            "unknown" if part.other_work is None else f"{part.other_work:.2f}"
-        ),
+        "cores busy with other work, mean": _busy(part),
     }
-    for name, key in (
-        ("sgemm 4096³ by NumPy, GFLOP/s", "sgemm"),
-        ("copy of 256 MiB, GB/s", "copy"),
-    ):
-        values = [v for m in everything for v in m.series.get(key, ())]
-        if values:
-            facts[name] = f"{spread_text(values, 0)}, n = {len(values)}"
+    limits = {"sgemm": "sgemm 4096³ by NumPy, GFLOP/s", "copy": "copy of 256 MiB, GB/s"}
+    for key, name in limits.items():
+        if values := [v for m in everything for v in m.series.get(key, ())]:
+            facts[name] = f"{spread_text(values)}, n = {len(values)}"
     return table(["", ""], facts.items(), numbers_from=2)

@@ -58,11 +58,6 @@ class Problem:
         return 4.0 * self.rows * self.features * self.classes * self.runs * self.epochs
 
     @property
-    def scale(self) -> float:
-        """Factor of every feature."""
-        return 1 / self.max_value
-
-    @property
     def max_value(self) -> float:
         """The largest value that a feature can have; floats are taken as they are."""
         if self.source == "digits":
@@ -70,13 +65,15 @@ class Problem:
         return 255.0 if self.dtype == "uint8" else 1.0
 
     @property
+    def scale(self) -> float:
+        return 1 / self.max_value
+
+    @property
     def learning_rates(self) -> NDArray[np.float64]:
-        """η of each run, shape (R,)."""
         return np.array([s.learning_rate for s in self.settings])
 
     @property
     def l2s(self) -> NDArray[np.float64]:
-        """λ of each run, shape (R,)."""
         return np.array([s.l2 for s in self.settings])
 
     def bytes_touched(self, cache_bytes: int) -> float:
@@ -129,13 +126,12 @@ def make_data(problem: Problem) -> Data:
     from onelayer.data import load
 
     rows, features, classes = problem.rows, problem.features, problem.classes
-    if problem.source == "cifar10" and rows > CIFAR_BATCH:
-        splits = load(train_batches=(1, 2, 3, 4), validation_batches=(5,))
-        X = np.concatenate([splits.train.X, splits.validation.X])[:rows]
-        return Data(X, np.concatenate([splits.train.y, splits.validation.y])[:rows])
     if problem.source in ("cifar10", "digits"):
-        train = load(problem.source).train
-        return Data(train.X[:rows], train.y[:rows])
+        whole: dict[str, Any] = {"train_batches": (1, 2, 3, 4), "validation_batches": (5,)}
+        splits = load(problem.source, **(whole if rows > CIFAR_BATCH else {}))
+        parts = splits.train, splits.validation, splits.test
+        X, y = (np.concatenate([getattr(part, name) for part in parts])[:rows] for name in "Xy")
+        return Data(X, y)
     if problem.source == "picture":
         rng = np.random.default_rng(0)
         y, pictures = rng.integers(0, classes, rows), rng.integers(0, 40, (classes, features))

@@ -14,19 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.harness.limits import CLOCK_VARIABLE
+from benchmarks.harness.worker import CLOCK_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
-# The environment variable that names onelayer's engine to a worker.
+# Names onelayer's engine to a worker.
 ENGINE_VARIABLE = "ONELAYER_BENCHMARK_ENGINE"
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "ONELAYER_THREADS",
-)
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
+                    "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS",
+                    "ONELAYER_THREADS")  # fmt: skip
 # BLAS and OpenMP threads wait busily for a while after a call; the next contender should not pay.
 SETTLE_SECONDS = 0.15
 
@@ -66,37 +61,23 @@ class WorkerError(RuntimeError):
 
 
 class Process:
-    """A worker with a desk: each command is a method of it.
+    """A worker with a desk, made in it by `desk(*job)`: each command is a method of the desk.
 
-    Args:
-        name: how errors call the worker.
-        desk: makes the desk, in the worker.
-        job: what the desk is made with.
-        conditions: the same for every process.
-        prefix: words before the command, such as those of `ip netns exec`.
-        variables: added to the environment.
-        enter: called in the child before its program starts.
+    `prefix` comes before the command, such as `ip netns exec`; `variables` are added to the
+    environment; `enter` is called in the child before its program starts.
     """
 
     def __init__(
-        self,
-        name: str,
-        desk: Callable[..., Any],
-        *job: Any,
-        conditions: Conditions,
-        prefix: Sequence[str] = (),
-        variables: Mapping[str, str] | None = None,
+        self, name: str, desk: Callable[..., Any], *job: Any, conditions: Conditions,
+        prefix: Sequence[str] = (), variables: Mapping[str, str] | None = None,
         enter: Callable[[], object] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._name = name
         self._process = subprocess.Popen(
             [*prefix, sys.executable, "-m", "benchmarks.harness.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, preexec_fn=enter,
             env=conditions.environment() | dict(variables or {}),
-            cwd=ROOT,
-            preexec_fn=enter,
-        )
+        )  # fmt: skip
         self._send((desk, job, conditions))
         self.greeting: dict[str, Any] = self.receive()
 

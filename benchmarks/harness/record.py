@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -103,12 +104,16 @@ class Part:
         return [*self.failed, *self._refused(CRASHED)]
 
     def _refused(self, why: str) -> list[str]:
-        return [f"{m.label} on {m.work}: {m.refused}"
-                for m in self.measures if m.refused.startswith(why)]  # fmt: skip
+        refused = (m for m in self.measures if m.refused.startswith(why))
+        return [f"{m.label} on {m.work}: {m.refused}" for m in refused]
 
 
 DISAGREES, CRASHED = "refused", "crashed"
 Record = Mapping[str, Part]
+
+
+def find(record: Record, suite: str, who: str, work: str) -> Measure | None:
+    return record[suite].find(who, work) if suite in record else None
 
 
 def median_ratio(peer: Measure | None, ours: Measure | None) -> float | None:
@@ -161,10 +166,8 @@ def describe_machine() -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = {}
     for name in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     known = {"memory": f"{memory:.0f} GiB", "blas": f"{blas['name']} {blas['version']}"}
     return describe_environment() | known | versions
 

@@ -65,21 +65,26 @@ class Sample:
 
 @dataclass(frozen=True)
 class Entrant:
-    """A contender whose answer was compared; refused ones stay without times."""
+    """A contender whose answer was compared; a refused one stays without times."""
 
     measure: Measure  # who and what, without times
-    once: Callable[[], Sample]
+    once: Callable[[], Sample] = lambda: Sample(0.0)
     max_rounds: int = 100  # fewer than the others have for one that takes long
 
 
+def make_entrant(found: Measure, prepare: Callable[[Measure], Entrant]) -> Entrant:
+    """Prepare a contender that is not refused; who crashes meanwhile is."""
+    try:
+        return Entrant(found) if found.refused else prepare(found)
+    except WorkerError as error:
+        return Entrant(replace(found, refused=f"{CRASHED}: {error}"))
+
+
 def time_in_turn(
-    entrants: Sequence[Entrant],
-    rounds: int,
-    log: Log = _nothing,
-    keep: Callable[[list[Measure]], None] = lambda measures: None,
-    settle: float = SETTLE_SECONDS,
+    entrants: Sequence[Entrant], rounds: int, log: Log = _nothing,
+    keep: Callable[[list[Measure]], None] = _nothing, settle: float = SETTLE_SECONDS,
     patience: float = math.inf,
-) -> list[Measure]:
+) -> list[Measure]:  # fmt: skip
     """Time every entrant round by round; who disagrees or crashes once has no times.
 
     There are `settle` seconds of rest before each turn; after `patience` seconds no round begins,
@@ -111,12 +116,8 @@ def _one_more(found: Measure, entrant: Entrant) -> Measure:
     if sample.refused:
         return replace(found, seconds=(), refused=sample.refused)
     series = {name: (*found.series.get(name, ()), *more) for name, more in sample.series.items()}
-    return replace(
-        found,
-        seconds=(*found.seconds, sample.seconds),
-        series={**found.series, **series},
-        facts={**found.facts, **sample.facts},
-    )
+    seconds, facts = (*found.seconds, sample.seconds), {**found.facts, **sample.facts}
+    return replace(found, seconds=seconds, series={**found.series, **series}, facts=facts)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,30 @@
-"""The process that a contender lives in: `python -m benchmarks.harness.worker`, by `Process`.
+"""The process that a contender lives in, and what it measures: time, memory, the machine's limits.
 
-Answers go to the stdout that the parent opened; whatever libraries print goes to stderr.
+`Process` starts it as `python -m benchmarks.harness.worker`. Answers go to the stdout that the
+parent opened; whatever libraries print goes to stderr.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import resource
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.limits import Limits, clock, forget_peak, peak_bytes
+import numpy as np
+
+SGEMM_SIDE = 4096
+COPY_BYTES = 256 * 2**20
+ASSUMED_CACHE_BYTES = 8 * 2**20
+# Set to time by the processor's seconds of the process: what load of the machine hardly changes.
+CLOCK_VARIABLE = "ONELAYER_BENCHMARK_PROCESSOR_TIME"
 
 
 def timed(work: Callable[[], Any], resident: int | None = None) -> tuple[Any, dict[str, float]]:
@@ -28,10 +41,69 @@ def timed(work: Callable[[], Any], resident: int | None = None) -> tuple[Any, di
     return answer, {"seconds": seconds, "peak_bytes": risen}
 
 
-def resident_bytes() -> int:
-    """What is resident now, where the system tells; else the peak so far."""
-    forget_peak()
-    return peak_bytes()
+def clock() -> float:
+    """Seconds by the clock that this process measures with: the wall's, or the processor's."""
+    return time.process_time() if os.environ.get(CLOCK_VARIABLE) else time.perf_counter()
+
+
+def forget_peak() -> None:
+    """Restart the peak from what is resident now (Linux); elsewhere the old peak stays."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_bytes() -> int:
+    """Largest resident set since `forget_peak`, or of the whole life where Linux is not there."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return rusage_bytes(resource.RUSAGE_SELF)
+
+
+def rusage_bytes(who: int) -> int:
+    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+class Limits:
+    """What the machine can do; the arrays are kept, so that repeating costs its time only."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._arrays: dict[int, tuple[np.ndarray, ...]] = {}
+
+    def sgemm(self, side: int = SGEMM_SIDE) -> float:
+        """GFLOP/s of one square float32 product, counted as 2·side³ operations."""
+        if side not in self._arrays:
+            rng = np.random.default_rng(0)
+            self._arrays[side] = tuple(rng.random((side, side), np.float32) for _ in range(3))
+            self.sgemm(side)  # starts the threads
+        A, B, C = self._arrays[side]
+        started = clock()
+        np.matmul(A, B, out=C)
+        return 2 * side**3 / (clock() - started) / 1e9
+
+    def copy(self) -> float:
+        """GB/s of a 256 MiB copy by all threads; bytes read and bytes written both count."""
+        if 0 not in self._arrays:
+            self._arrays[0] = np.ones(COPY_BYTES // 8), np.ones(COPY_BYTES // 8)
+        parts = (np.array_split(array, self._threads) for array in self._arrays[0])
+        jobs = [partial(np.copyto, *pair) for pair in zip(*parts, strict=True)]
+        with ThreadPoolExecutor(self._threads) as pool:
+            list(pool.map(lambda job: job(), jobs))  # starts the threads
+            started = clock()
+            list(pool.map(lambda job: job(), jobs))
+            return 2 * COPY_BYTES / (clock() - started) / 1e9
+
+
+def last_level_cache_bytes() -> int:
+    """Size of the largest cache that Linux reports; 8 MiB where nothing is reported."""
+    sizes = []
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = path.read_text(encoding="ascii").strip()
+        unit = {"K": 2**10, "M": 2**20}.get(text[-1:], 1)
+        sizes.append(int(text.rstrip("KM")) * unit)
+    return max(sizes, default=ASSUMED_CACHE_BYTES)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""onelayer and its peers: one a file, each used as its documentation recommends.
+"""onelayer and its peers: a library a file, each used as its documentation recommends.
 
 Preparing is not timed: imports, compiling, starting threads. What is timed in training runs from X
 as stored in memory to trained weights in NumPy arrays; converting X happens inside it, as it must
@@ -19,7 +19,7 @@ from benchmarks.harness.problem import Floats, Problem, data_folder, read_data
 from benchmarks.harness.processes import Process
 from benchmarks.harness.record import ONELAYER
 from benchmarks.harness.rounds import Session
-from benchmarks.harness.worker import resident_bytes, timed
+from benchmarks.harness.worker import forget_peak, peak_bytes, timed
 
 # Relative excess over the optimum that solvers are timed to, and the gap that a path proves.
 GOAL, PATH_TOLERANCE = 1e-6, 1e-4
@@ -38,10 +38,10 @@ class Solution(NamedTuple):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A contender that is ready, to the same answer each time.
+    """A contender that is ready; a training's `run()` gives an Answer.
 
-    A training's `run()` gives an Answer, that of a whole path what is told of it; a solver's
-    `run(l2, iterations)` a Solution, by its own judgement where iterations are None.
+    A whole path's gives figures, and a solver's `run(l2, iterations)` a Solution, by its own
+    judgement where iterations are None.
     """
 
     run: Callable[..., Any]
@@ -72,9 +72,8 @@ class Contender:
     def prepare(self, *job: Any) -> Any:
         """Import it and make it ready; called in its own process only."""
         module, _, function = self.prepares.partition(":")
-        return getattr(importlib.import_module(f"benchmarks.peers.{module}"), function)(
-            *job, **self.options
-        )
+        peer = importlib.import_module(f"benchmarks.peers.{module}")
+        return getattr(peer, function)(*job, **self.options)
 
 
 class Desk:
@@ -84,7 +83,8 @@ class Desk:
         self._prepared = ready = who.prepare(problem, read_data(folder), threads)
         facts = {name: getattr(ready, name) for name in ("about", "compile_seconds", "x_bytes")}
         self.greeting = {name: value for name, value in facts.items() if value}
-        self._resident = resident_bytes()
+        forget_peak()
+        self._resident = peak_bytes()
         ready.warm()
 
     def run(self, **values: Any) -> dict[str, Any]:
@@ -100,45 +100,45 @@ def start(who: Contender, problem: Problem, session: Session, desk: type[Desk] =
     return Process(who.label, desk, *job, conditions=c)
 
 
-_TORCH = ("torch", "torch --index-url https://download.pytorch.org/whl/cpu")
-_SKLEARN = ("sklearn", "scikit-learn")
 _OURS = ("onelayer", "-e .")
+_SKLEARN = ("sklearn", "scikit-learn")
+_TORCH = ("torch", "torch --index-url https://download.pytorch.org/whl/cpu")
 LBFGS, LBFGS32, INTELEX = "sklearn-lbfgs", "sklearn-lbfgs-float32", "sklearn-intelex"
 
 CONTENDERS = (
-    Contender(ONELAYER, "onelayer", "onelayer_engine:prepare", *_OURS),
+    Contender(ONELAYER, "onelayer", "ours:prepare", *_OURS),
     Contender("numpy", "NumPy float32", "numpy_loop:prepare", "numpy", "numpy"),
     Contender("torch-once", "PyTorch, gradients by hand, X converted once",
-              "torch_training:prepare", *_TORCH, {"form": "once"}),
+              "pytorch:prepare", *_TORCH, {"form": "once"}),
     Contender("torch-each-batch", "PyTorch, gradients by hand, X converted batch by batch",
-              "torch_training:prepare", *_TORCH, {"form": "each-batch"}),
-    Contender("torch-autograd", "PyTorch, autograd", "torch_training:prepare", *_TORCH,
+              "pytorch:prepare", *_TORCH, {"form": "each-batch"}),
+    Contender("torch-autograd", "PyTorch, autograd", "pytorch:prepare", *_TORCH,
               {"form": "autograd"}),
-    Contender("torch-loader", "PyTorch, DataLoader idiom", "torch_training:prepare", *_TORCH,
+    Contender("torch-loader", "PyTorch, DataLoader idiom", "pytorch:prepare", *_TORCH,
               {"form": "loader"}),
     Contender("jax-scan", "JAX, scan", "jax_scan:prepare", "jax", "jax"),
     Contender("jax-vmap", "JAX, vmap over the four settings", "jax_scan:prepare", "jax", "jax"),
     Contender("sklearn", "scikit-learn SGDClassifier (one-vs-rest: another algorithm)",
-              "sklearn_sgd:prepare", *_SKLEARN, same_algorithm=False, max_rounds=2),
+              "scikit_learn:prepare_sgd", *_SKLEARN, same_algorithm=False, max_rounds=2),
 )  # fmt: skip
 
 SOLVERS = (
-    Contender(ONELAYER, "onelayer", "onelayer_solve:prepare", *_OURS),
-    Contender(LBFGS, "scikit-learn lbfgs", "sklearn_logistic:prepare", *_SKLEARN),
-    Contender(LBFGS32, "scikit-learn lbfgs, float32", "sklearn_logistic:prepare", *_SKLEARN,
+    Contender(ONELAYER, "onelayer", "ours:prepare_solve", *_OURS),
+    Contender(LBFGS, "scikit-learn lbfgs", "scikit_learn:prepare", *_SKLEARN),
+    Contender(LBFGS32, "scikit-learn lbfgs, float32", "scikit_learn:prepare", *_SKLEARN,
               {"dtype": "float32"}),
-    Contender("sklearn-lbfgs-centred", "scikit-learn lbfgs, X centred",
-              "sklearn_logistic:prepare", *_SKLEARN, {"centred": True}),
-    Contender("sklearn-newton", "scikit-learn newton-cholesky", "sklearn_logistic:prepare",
-              *_SKLEARN, {"solver": "newton-cholesky"}, forms_hessian=True),
-    Contender(INTELEX, "scikit-learn-intelex lbfgs", "sklearn_logistic:prepare", "sklearnex",
+    Contender("sklearn-lbfgs-centred", "scikit-learn lbfgs, X centred", "scikit_learn:prepare",
+              *_SKLEARN, {"centred": True}),
+    Contender("sklearn-newton", "scikit-learn newton-cholesky", "scikit_learn:prepare", *_SKLEARN,
+              {"solver": "newton-cholesky"}, forms_hessian=True),
+    Contender(INTELEX, "scikit-learn-intelex lbfgs", "scikit_learn:prepare", "sklearnex",
               "scikit-learn-intelex", {"package": "scikit-learn-intelex"}),
-    Contender("torch-lbfgs", "PyTorch LBFGS, float32", "torch_lbfgs:prepare", "torch", "torch"),
+    Contender("torch-lbfgs", "PyTorch LBFGS, float32", "pytorch:prepare_lbfgs", "torch", "torch"),
 )  # fmt: skip
 
 PATHS = (
-    Contender("onelayer-path", "onelayer, the whole path", "onelayer_solve:prepare_path", *_OURS),
-    Contender("sklearn-default", "scikit-learn, one default fit", "sklearn_logistic:prepare_fit",
+    Contender("onelayer-path", "onelayer, the whole path", "ours:prepare_path", *_OURS),
+    Contender("sklearn-default", "scikit-learn, one default fit", "scikit_learn:prepare_fit",
               *_SKLEARN),
 )  # fmt: skip
 
@@ -148,4 +148,4 @@ def contender(key: str) -> Contender:
 
 
 def solver(key: str) -> Contender:
-    return next(c for c in (*SOLVERS, *PATHS) if c.key == key)
+    return next(c for c in SOLVERS if c.key == key)

@@ -1,13 +1,13 @@
 """JAX: one jitted program, `lax.scan` over batches inside `lax.scan` over epochs; vmap over runs.
 
 Compiling is done beforehand and reported apart. X goes in as stored and is converted once inside
-the program; gradients are JAX's own.
+the program; gradients are JAX's own. XLA takes as many threads as the process has cores; the
+worker's affinity sets them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,27 +19,7 @@ from benchmarks.peers import Prepared
 
 
 def prepare(problem: Problem, data: Data, threads: int) -> Prepared:
-    """Compile for one run by `scan`, for more by `vmap` of it; N must be a multiple of B.
-
-    XLA takes as many threads as the process has cores; the worker's affinity sets them.
-    """
-    start = initial_weights(problem)
-    inputs = (data.X, data.y.astype(np.int32), start.W, start.b)
-    rates = (problem.learning_rates.astype(np.float32), problem.l2s.astype(np.float32))
-    one = _program(problem)
-    many = jax.vmap(one, in_axes=(None, None, 0, 0, 0, 0)) if problem.runs > 1 else _alone(one)
-    began = time.perf_counter()
-    compiled = jax.jit(many).lower(*inputs, *rates).compile()
-    seconds = time.perf_counter() - began
-
-    def train() -> Answer:
-        W, b = compiled(*inputs, *rates)
-        return Answer(np.asarray(W), np.asarray(b))
-
-    return Prepared(train, {"jax": jax.__version__}, seconds)
-
-
-def _program(problem: Problem) -> Callable[..., Any]:
+    """Compile for one run by `scan`, for more by `vmap` of it; N must be a multiple of B."""
     batches = problem.rows // problem.batch_size
 
     def cost(weights: Any, x: Any, y: Any) -> Any:
@@ -47,7 +27,7 @@ def _program(problem: Problem) -> Callable[..., Any]:
         log_p = jax.nn.log_softmax(x @ W.T + b)
         return -jnp.take_along_axis(log_p, y[:, None], axis=1).mean()
 
-    def train(X: Any, y: Any, W: Any, b: Any, rate: Any, l2: Any) -> Any:
+    def run(X: Any, y: Any, W: Any, b: Any, rate: Any, l2: Any) -> Any:
         x = (X.astype(jnp.float32) * problem.scale).reshape(batches, problem.batch_size, -1)
         t = y.reshape(batches, problem.batch_size)
 
@@ -61,14 +41,18 @@ def _program(problem: Problem) -> Callable[..., Any]:
 
         return jax.lax.scan(epoch, (W, b), None, length=problem.epochs)[0]
 
-    return train
+    start = initial_weights(problem)
+    of_runs = [*start, problem.learning_rates.astype(np.float32), problem.l2s.astype(np.float32)]
+    program = jax.vmap(run, in_axes=(None, None, 0, 0, 0, 0))
+    if problem.runs == 1:  # without a batching transform in the program
+        program, of_runs = run, [array[0] for array in of_runs]
+    inputs = data.X, data.y.astype(np.int32), *of_runs
+    began = time.perf_counter()
+    compiled = jax.jit(program).lower(*inputs).compile()
+    seconds = time.perf_counter() - began
 
+    def train() -> Answer:
+        W, b = (np.asarray(array) for array in compiled(*inputs))
+        return Answer(W.reshape(start.W.shape), b.reshape(start.b.shape))
 
-def _alone(one: Callable[..., Any]) -> Callable[..., Any]:
-    """One run, without a batching transform in the program."""
-
-    def train(X: Any, y: Any, W: Any, b: Any, rate: Any, l2: Any) -> Any:
-        trained = one(X, y, W[0], b[0], rate[0], l2[0])
-        return trained[0][None], trained[1][None]
-
-    return train
+    return Prepared(train, {"jax": jax.__version__}, seconds)

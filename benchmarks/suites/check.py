@@ -9,7 +9,7 @@ is better in all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.page import spread_text
-from benchmarks.harness.problem import Problem, Setting, data_folder, l2_path, make_data, read_data
+from benchmarks.harness.problem import Problem, Setting, data_folder, l2_path, read_data
 from benchmarks.harness.processes import Process
 from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part, Record
 from benchmarks.harness.rounds import Entrant, Sample, Session, time_in_turn
-from benchmarks.harness.worker import timed
-from benchmarks.peers import GOAL, LBFGS32, contender, solver, start
+from benchmarks.peers import GOAL, LBFGS32, Contender, contender, solver, start
 from benchmarks.suites.optimum import Judge, run_paths
 from benchmarks.suites.training import THE_FOUR, Entry, measure_entries
 from onelayer import _native
@@ -52,6 +51,7 @@ SOLVED = Problem("solved", 4000, source="picture", settings=(Setting(l2=0.01),))
 PATH = Problem("all", 2000, 512, source="picture",
                settings=tuple(Setting(l2=l2) for l2 in l2_path(8, 1, 1e-3)))  # fmt: skip
 PEER_ITERATIONS = 20
+DIGITS = Problem("digits", 1797, 64, source="digits", settings=(Setting(l2=1 / (2 * 1797)),))
 
 
 @dataclass(frozen=True)
@@ -74,128 +74,90 @@ class Ratio:
         return tuple(p / o for p, o in zip(peers, ours.seconds, strict=False))
 
 
-def _train(
-    problem: Problem, peers: Sequence[str], side: int, session: Session, rounds: int
-) -> list[Measure]:
-    entries = [Entry(contender(ONELAYER), problem, side)]
-    entries += [Entry(contender(peer), problem) for peer in peers]
-    return list(measure_entries(session, session.part(), entries, rounds).measures)
+Measuring = Callable[[Session, int], list[Measure]]  # in so many rounds
+OURS = contender(ONELAYER)
+
+
+def _training(problem: Problem, *peers: str, ours: Contender = OURS, side: int = 0) -> Measuring:
+    """Trainings whose weights are those of the oracle; with a side, beside sgemm of it."""
+    entries = [Entry(ours, problem, side), *(Entry(contender(peer), problem) for peer in peers)]
+    return lambda session, rounds: list(
+        measure_entries(session, session.part(), entries, rounds).measures
+    )
+
+
+def _in_turn(
+    problem: Problem, jobs: Sequence[tuple[Contender, dict[str, Any]]],
+    refusal: Callable[[dict[str, Any]], str], session: Session, rounds: int,
+) -> list[Measure]:  # fmt: skip
+    """Contenders with what each is asked; why onelayer's last answer is refused, if it is."""
+    answers, entrants = dict[str, Any](), list[Entrant]()
+    with ExitStack() as stack:
+        for who, values in jobs:
+            process = stack.enter_context(start(who, problem, session))
+
+            def once(
+                who: Contender = who, process: Process = process, values: dict[str, Any] = values
+            ) -> Sample:
+                told = process.ask("run", **values)
+                answers[who.key] = told["answer"]
+                return Sample(told["seconds"], refusal(answers) if who.key == ONELAYER else "")
+
+            once()
+            entrants.append(Entrant(Measure(problem.name, who.key, who.label), once))
+        return time_in_turn(entrants, rounds, session.log, patience=session.patience)
 
 
 def _solve(session: Session, rounds: int) -> list[Measure]:
     """The proven optimum beside a number of iterations of scikit-learn that come less near."""
-    (l2,), entrants = SOLVED.l2s.tolist(), list[Entrant]()
+    (l2,) = SOLVED.l2s.tolist()
     judge = Judge(SOLVED, read_data(data_folder(SOLVED, session.conditions.folder)))
     optimum = judge.reference(l2)["optimum"]
-    with ExitStack() as stack:
-        for key, iterations in ((ONELAYER, None), (LBFGS32, PEER_ITERATIONS)):
-            who = solver(key)
-            process = stack.enter_context(start(who, SOLVED, session))
 
-            def once(process: Process = process, iterations: int | None = iterations) -> Sample:
-                told = process.ask("run", l2=l2, iterations=iterations)
-                off = judge.excess(told["answer"].W, told["answer"].b, l2, optimum)
-                refused = "" if iterations or off <= GOAL else f"{DISAGREES}: {off:.1e} off"
-                return Sample(told["seconds"], refused)
+    def refusal(answers: dict[str, Any]) -> str:
+        W, b, *_ = answers[ONELAYER]
+        off = judge.excess(W, b, l2, optimum)
+        return "" if off <= GOAL else f"{DISAGREES}: {off:.1e} off"
 
-            once()
-            entrants.append(Entrant(Measure(SOLVED.name, key, who.label), once))
-        return time_in_turn(entrants, rounds, session.log, patience=session.patience)
+    jobs = [(solver(key), {"l2": l2, "iterations": iterations})
+            for key, iterations in ((LBFGS32, PEER_ITERATIONS), (ONELAYER, None))]  # fmt: skip
+    return _in_turn(SOLVED, jobs, refusal, session, rounds)
 
 
-class Desk:
-    """Trains by the public interface and by estimators, and the same by a peer."""
-
-    def __init__(self, do: str, threads: int) -> None:
-        self._work: Callable[[], Any] = getattr(self, do)(threads)
-        self._work()
-
-    def run(self) -> dict[str, Any]:
-        """One training: seconds, and what the answers are compared by."""
-        answer, figures = timed(self._work)
-        return {**figures, "answer": np.asarray(answer, np.float64)}
-
-    def train_ours(self, threads: int) -> Callable[[], Any]:
-        from onelayer import Run, train
-        from onelayer.data import Dataset, Splits
-
-        X, y = make_data(EIGHT)
-        rows = Dataset(X, y, tuple("abcdefghij"), max_value=255.0, name="check")
-        splits = Splits(rows, rows.take(slice(0, 500)), rows.take(slice(0, 500)), "check", "")
-        runs = [Run(s.learning_rate, s.l2, s.seed, EIGHT.batch_size, EIGHT.epochs, shuffle=False)
-                for s in EIGHT.settings]  # fmt: skip
-        return lambda: train(splits, runs, scaling="unit", certify=False).W
-
-    def train_peer(self, threads: int) -> Callable[[], Any]:
-        prepared = contender("numpy").prepare(EIGHT, make_data(EIGHT), threads)
-        return lambda: prepared.run().W
-
-    def fit_ours(self, threads: int) -> Callable[[], Any]:
-        from onelayer import SoftmaxClassifier
-
-        X, y = self._digits()
-        model = SoftmaxClassifier(1 / (2 * len(y)), tol=1e-4, threads=threads)
-        return lambda: model.fit(X, y).predict_proba(X)
-
-    def fit_peer(self, threads: int) -> Callable[[], Any]:
-        from sklearn.linear_model import LogisticRegression
-
-        X, y = self._digits()
-        return lambda: LogisticRegression(max_iter=1000).fit(X, y).predict_proba(X)
-
-    def _digits(self) -> tuple[Any, Any]:
-        from sklearn.datasets import load_digits
-
-        X, y = load_digits(return_X_y=True)
-        return X / 16.0, y
+def _probabilities(answers: dict[str, Any]) -> str:
+    off = float(np.abs(answers[ONELAYER] - answers["peer"]).max())
+    return "" if off <= 0.05 else f"{DISAGREES}: probabilities differ by {off:.1e}"
 
 
-def _by_interface(what: str, tolerance: float, session: Session, rounds: int) -> list[Measure]:
-    """The public interface beside a peer; the first answers are compared."""
-    c, entrants, answers = session.conditions, list[Entrant](), list[Any]()
-    with ExitStack() as stack:
-        for who, do in ((ONELAYER, f"{what}_ours"), ("peer", f"{what}_peer")):
-            process = stack.enter_context(Process(what, Desk, do, c.threads, conditions=c))
-            answers.append(process.ask("run")["answer"])
-            off = float(np.abs(answers[0] - answers[-1]).max())
-            refused = "" if off <= tolerance else f"{DISAGREES}: answers differ by {off:.1e}"
-
-            def once(process: Process = process) -> Sample:
-                return Sample(process.ask("run")["seconds"])
-
-            entrants.append(Entrant(Measure(what, who, f"{what} {who}", refused=refused), once))
-        return time_in_turn(entrants, rounds, session.log, patience=session.patience)
-
-
-Group = tuple[Callable[[Session, int], list[Measure]], tuple[Ratio, ...]]
+TRAIN = replace(OURS, prepares="ours:prepare_train")
+ESTIMATORS = (replace(contender("sklearn"), key="peer", prepares="scikit_learn:prepare_classifier"),
+              replace(OURS, prepares="ours:prepare_classifier"))  # fmt: skip
+Group = tuple[Measuring, tuple[Ratio, ...]]
 GROUPS: tuple[Group, ...] = (
-    (partial(_train, ONE, ("numpy", "torch-once"), 0),
+    (_training(ONE, "numpy", "torch-once"),
      (Ratio("one run: NumPy / onelayer", ONE.name, "numpy"),
       Ratio("one run: PyTorch by hand / onelayer", ONE.name, "torch-once"))),
-    (partial(_train, FOUR, ("numpy",), 0),
-     (Ratio("four settings: NumPy / onelayer", FOUR.name, "numpy"),)),
-    (partial(_train, MANY, (), SIDE), (Ratio("64 runs: share of sgemm", MANY.name, SGEMM),)),
-    (partial(_train, HALF, (), SIDE), (Ratio("wide, float16: share of sgemm", HALF.name, SGEMM),)),
-    (partial(_train, WIDE, ("numpy",), 0),
-     (Ratio("wide, float32: NumPy / onelayer", WIDE.name, "numpy"),)),
+    (_training(FOUR, "numpy"), (Ratio("four settings: NumPy / onelayer", FOUR.name, "numpy"),)),
+    (_training(MANY, side=SIDE), (Ratio("64 runs: share of sgemm", MANY.name, SGEMM),)),
+    (_training(HALF, side=SIDE), (Ratio("wide, float16: share of sgemm", HALF.name, SGEMM),)),
+    (_training(WIDE, "numpy"), (Ratio("wide, float32: NumPy / onelayer", WIDE.name, "numpy"),)),
     (_solve, (Ratio(f"optimum: {PEER_ITERATIONS} iterations of scikit-learn / onelayer's proof",
                     SOLVED.name, LBFGS32),)),
-    (lambda session, rounds: run_paths(PATH, rounds, session),
+    (partial(run_paths, PATH),
      (Ratio("path of 8 λ's: a default scikit-learn fit / onelayer", PATH.name, "sklearn-default",
             "onelayer-path"),)),
-    (partial(_by_interface, "train", 1e-4),
-     (Ratio("train, 8 runs: NumPy / onelayer", "train", "peer"),)),
-    (partial(_by_interface, "fit", 0.05),
-     (Ratio("SoftmaxClassifier on digits: scikit-learn / onelayer", "fit", "peer"),)),
+    (_training(EIGHT, "numpy", ours=TRAIN),
+     (Ratio("train, 8 runs: NumPy / onelayer", EIGHT.name, "numpy"),)),
+    (partial(_in_turn, DIGITS, [(who, {}) for who in ESTIMATORS], _probabilities),
+     (Ratio("SoftmaxClassifier on digits: scikit-learn / onelayer", DIGITS.name, "peer"),)),
 )  # fmt: skip
 
 
 def kind_of_processor(threads: int) -> str:
     """Whose ratios are alike: the processor's model, the instructions in use, and threads."""
-    lines = Path("/proc/cpuinfo")
     known: dict[str, str] = {}
-    if lines.exists():
-        for line in lines.read_text(encoding="utf-8").splitlines():
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             key, _, value = line.partition(":")
             known.setdefault(key.strip(), value.strip())
     model = " ".join(known.get(key, "?") for key in ("model name", "cpu family", "model"))
@@ -214,11 +176,7 @@ def bound_of(name: str, kind: str, kept: Record) -> float | None:
 def check(
     session: Session, kept: Record, groups: Sequence[Group] = GROUPS
 ) -> tuple[Part, list[str]]:
-    """Measure every ratio, and say which ones are lost.
-
-    Returns:
-        This processor's ratios; one line for each that is below its bound.
-    """
+    """This processor's ratios, and a line for each that is below its bound."""
     kind, part, losses = kind_of_processor(session.conditions.threads), session.part(), []
     fixed = replace(session.conditions, processor_time=True)
     session = replace(session, conditions=fixed, patience=PATIENCE)
@@ -231,15 +189,14 @@ def check(
             found = _measured(measure, ratios, session, MORE_ROUNDS)
         losses += [line for m in found if (line := _lost(m, kind, kept))]
         for m in found:
-            session.log(f"{m.work}: {spread_text(m.series['ratio'], 2)}")
+            session.log(f"{m.work}: {spread_text(m.series['ratio'])}")
         part = part.with_(found)
     return session.loaded(part), losses
 
 
 def _measured(
-    measure: Callable[[Session, int], list[Measure]], ratios: Sequence[Ratio], session: Session,
-    rounds: int,
-) -> list[Measure]:  # fmt: skip
+    measure: Measuring, ratios: Sequence[Ratio], session: Session, rounds: int
+) -> list[Measure]:
     measures = measure(session, rounds)
     wrong = "; ".join(f"{m.label}: {m.refused}" for m in measures if m.refused)
     return [Measure(r.name, ONELAYER, r.name, refused=wrong,
@@ -254,5 +211,5 @@ def _lost(found: Measure, kind: str, kept: Record) -> str:
     bound = bound_of(found.work, kind, kept)
     if bound is None or median(ratios) >= bound:
         return ""
-    measured = f"{spread_text(ratios, 2)}, n = {len(ratios)}"
+    measured = f"{spread_text(ratios)}, n = {len(ratios)}"
     return f"{found.work}: {measured}, where at least {bound:.2f} is asked for"

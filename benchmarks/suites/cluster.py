@@ -20,20 +20,22 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.harness.page import table
+from benchmarks.harness.page import SECONDS, Columns, fact, measure_table, percent, table
 from benchmarks.harness.processes import Process
 from benchmarks.harness.record import ONELAYER, Measure, Part
 from benchmarks.harness.rounds import Session, Suite
+from benchmarks.harness.worker import timed
 from onelayer.data.rows import Rows
 from onelayer.engines import Method, State, Steps, Weights, make_engine
 
@@ -43,17 +45,16 @@ UPDATE_BYTES = 12
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained: N rows, D features, C = R·K columns, B rows of a batch over all ranks."""
+    """What is trained."""
 
-    rows: int
-    features: int
-    columns: int
-    batch_size: int
+    rows: int  # N
+    features: int  # D
+    columns: int  # C = R·K
+    batch_size: int  # B, over all ranks
     stored_bytes: int = 2  # s, of an entry of X: 1, 2 or 4
 
     @property
     def steps(self) -> int:
-        """Steps of a pass, ⌈N/B⌉."""
         return -(-self.rows // self.batch_size)
 
 
@@ -135,38 +136,37 @@ SOLVER_PASSES, LOCAL_BATCH, LOCAL_STEPS = 30, 1024, (1, 16, 256)
 
 def extrapolation() -> list[str]:
     """Steps, batches and the optimum of 10⁹ × 1024 rows on 8, 64 and 1024 GPUs, in Markdown."""
-    parts = []
+
+    def epoch(work: Workload, cost: StepCost) -> str:
+        return f"{cost.total * work.steps:.3g} s, {cost.communication:.0%}"
+
+    shown, local, solved = [], [], []
     for columns in (1000, 32_000):
         works = [Workload(10**9, 1024, columns, batch) for batch in BATCHES]
-        rows = [[str(gpus), *(_epoch(step_cost(work, rank, gpus), work) for work in works),
+        rows = [[str(gpus), *(epoch(work, step_cost(work, rank, gpus)) for work in works),
                  f"{smallest_batch(works[0], rank, gpus):,}"]
                 for gpus, rank in GPUS.items()]  # fmt: skip
-        parts += [
+        shown += [
             f"Synchronous steps, {columns} columns (runs × classes): time of an epoch, and the "
             "share of it that is communication.",
             table(["GPUs", *(f"B = {batch:,}" for batch in BATCHES), "B for 10 %"], rows, 0),
         ]
-    local, solved = [], []
     for gpus, rank in GPUS.items():
         work = Workload(10**9, 1024, 1000, LOCAL_BATCH * gpus)
         cost, whole = step_cost(work, rank, gpus), step_cost(work, rank, gpus, of_pass=True)
-        rare = [replace(cost, reduce=cost.reduce / h) for h in LOCAL_STEPS]
-        local.append([str(gpus), *(_epoch(one, work) for one in rare)])
+        rare = [replace(cost, reduce=cost.reduce / steps) for steps in LOCAL_STEPS]
+        local.append([str(gpus), *(epoch(work, one) for one in rare)])
         solved.append([str(gpus), f"{whole.total:.3g} s", f"{whole.communication:.2%}",
                        f"{SOLVER_PASSES * whole.total:.3g} s"])  # fmt: skip
     return [
-        *parts,
+        *shown,
         f"Local steps, 1000 columns: each GPU takes H steps on {LOCAL_BATCH:,} rows of its own, "
         "then all average their weights: time of an epoch, share of communication.",
-        table(["GPUs", *(f"H = {h}" for h in LOCAL_STEPS)], local, 0),
+        table(["GPUs", *(f"H = {steps}" for steps in LOCAL_STEPS)], local, 0),
         "The optimum, 1000 classes: a pass over all rows, its communication, and "
         f"{SOLVER_PASSES} passes.",
         table(["GPUs", "a pass", "communication", "whole solve"], solved, 0),
     ]
-
-
-def _epoch(cost: StepCost, work: Workload) -> str:
-    return f"{cost.total * work.steps:.3g} s, {cost.communication:.0%}"
 
 
 class Host(NamedTuple):
@@ -191,13 +191,12 @@ def joined_hosts(count: int, megabits: float) -> Iterator[tuple[Host, ...]]:
         _run(f"ip netns add {hub}")
         _run(f"ip -n {hub} link add bridge type bridge")
         _run(f"ip -n {hub} link set bridge up")
-        for i, host in enumerate(hosts):
-            name, cable, port = host.name, host.interface, f"{prefix}b{i}"
+        for i, (name, address, cable) in enumerate(hosts):
             _run(f"ip netns add {name}")
             _run(f"ip -n {name} link set lo up")
-            _run(f"ip -n {name} link add {cable} type veth peer name {port} netns {hub}")
-            _run(f"ip -n {hub} link set {port} master bridge up")
-            _run(f"ip -n {name} address add {host.address}/24 dev {cable}")
+            _run(f"ip -n {name} link add {cable} type veth peer name {prefix}b{i} netns {hub}")
+            _run(f"ip -n {hub} link set {prefix}b{i} master bridge up")
+            _run(f"ip -n {name} address add {address}/24 dev {cable}")
             _run(f"ip -n {name} link set {cable} up")
             _run(f"tc -n {name} qdisc add dev {cable} root tbf {limit}")
         yield hosts
@@ -233,12 +232,12 @@ class Desk:
     """One rank: trains with the torch engine and times its steps."""
 
     def time(self, shapes: Sequence[Workload]) -> dict[str, Any]:
-        """Median seconds of a step of every shape, and of an all-reduce of one number."""
+        """Seconds of a step of every shape, round by round, and of an all-reduce of one number."""
         return {"seconds": list(map(_step_seconds, shapes)), "message": _message_seconds()}
 
 
-def _step_seconds(shape: Workload) -> float:
-    """Over rounds of an epoch each, the first not counted."""
+def _step_seconds(shape: Workload) -> tuple[float, ...]:
+    """The mean step of each round, which is an epoch; the first is not counted."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(shape.rows, shape.features)).astype(np.float32)
     y = rng.integers(0, shape.columns, shape.rows)
@@ -247,8 +246,8 @@ def _step_seconds(shape: Workload) -> float:
     engine = make_engine("torch", 1, device="cpu", distributed=True)
     trainer = engine.begin(State(Weights(zeros, zeros[..., 0])), Method.plain(np.zeros(1)))
     steps = Steps.constant(np.array([0.01]), shape.rows, shape.batch_size)
-    seconds = _timed(lambda: trainer.epoch(rows, steps), 1 + ROUNDS)
-    return float(np.median(seconds[1:])) / shape.steps
+    told = [timed(lambda: trainer.epoch(rows, steps))[1] for _ in range(1 + ROUNDS)]
+    return tuple(figures["seconds"] / shape.steps for figures in told[1:])
 
 
 def _message_seconds() -> float:
@@ -259,16 +258,8 @@ def _message_seconds() -> float:
     if not distributed.is_initialized():
         return 0.0
     number = torch.zeros(1)
-    return float(np.median(_timed(lambda: distributed.all_reduce(number), 50)[5:]))
-
-
-def _timed(work: Callable[[], object], times: int) -> list[float]:
-    seconds = []
-    for _ in range(times):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return seconds
+    told = [timed(lambda: distributed.all_reduce(number))[1] for _ in range(50)]
+    return median(figures["seconds"] for figures in told[5:])
 
 
 def run_ranks(
@@ -276,25 +267,20 @@ def run_ranks(
 ) -> dict[str, Any]:
     """What rank 0 measured, of one process on each host; without hosts of one process alone."""
     conditions = replace(session.conditions, threads=1, cores=())
+    quiet = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # hosts here have no names
+    places: list[tuple[list[str], dict[str, str]]] = [
+        (["ip", "netns", "exec", host.name],
+         {"RANK": str(i), "WORLD_SIZE": str(len(hosts)), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1",
+          "MASTER_ADDR": hosts[0].address, "MASTER_PORT": str(PORT),
+          "GLOO_SOCKET_IFNAME": host.interface})
+        for i, host in enumerate(hosts)
+    ]  # fmt: skip
     with ExitStack() as stack:
-        ranks = []
-        for i, host in enumerate(hosts or [None]):
-            prefix: list[str] = []
-            variables = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # hosts here have no names
-            if host is not None:
-                prefix = ["ip", "netns", "exec", host.name]
-                variables |= {
-                    "RANK": str(i),
-                    "WORLD_SIZE": str(len(hosts)),
-                    "LOCAL_RANK": "0",
-                    "LOCAL_WORLD_SIZE": "1",
-                    "MASTER_ADDR": hosts[0].address,
-                    "MASTER_PORT": str(PORT),
-                    "GLOO_SOCKET_IFNAME": host.interface,
-                }
-            process = Process(f"rank {i}", Desk, conditions=conditions, prefix=prefix,
-                              variables=variables)  # fmt: skip
-            ranks.append(stack.enter_context(process))
+        ranks = [
+            stack.enter_context(Process(f"rank {i}", Desk, conditions=conditions, prefix=prefix,
+                                        variables=quiet | variables))
+            for i, (prefix, variables) in enumerate(places or [([], {})])
+        ]  # fmt: skip
         for rank in ranks:
             rank.send("time", shapes=shapes)
         told: list[dict[str, Any]] = [rank.receive(TIMEOUT) for rank in ranks]
@@ -311,19 +297,17 @@ def measure(session: Session) -> Part:
     if options.extrapolate:
         return part
     alone = run_ranks(session)["seconds"]
-    for speed in options.megabits:
-        for count in options.ranks:
-            with joined_hosts(count, speed) as hosts:
-                told = run_ranks(session, hosts)
-            latency = told["message"] / (2 * (count - 1))
-            for shape, one, seconds in zip(SHAPES, alone, told["seconds"], strict=True):
-                modelled = model_of(shape, one, count, speed, latency)
-                facts = {"ranks": count, "megabits": speed, "modelled": modelled.total,
-                         "communication": modelled.communication}  # fmt: skip
-                size = f"{shape.batch_size} × {shape.features}, {shape.columns}"
-                found = Measure(size, ONELAYER, "torch engine", (seconds,), facts=facts)
-                part = part.with_([found])
-            session.keep(part)
+    for speed, count in product(options.megabits, options.ranks):
+        with joined_hosts(count, speed) as hosts:
+            told = run_ranks(session, hosts)
+        latency = told["message"] / (2 * (count - 1))
+        for shape, one, seconds in zip(SHAPES, alone, told["seconds"], strict=True):
+            modelled = model_of(shape, median(one), count, speed, latency)
+            facts = {"ranks": count, "megabits": speed, "modelled": modelled.total,
+                     "communication": modelled.communication}  # fmt: skip
+            size = f"{shape.batch_size} × {shape.features}, {shape.columns}"
+            part = part.with_([Measure(size, ONELAYER, "torch engine", seconds, facts=facts)])
+        session.keep(part)
     return part
 
 
@@ -336,17 +320,19 @@ def model_of(work: Workload, alone: float, ranks: int, megabits: float, latency:
     return step_cost(work, Rank(share * operations / alone, plenty, plenty, link, latency), ranks)
 
 
+COLUMNS: Columns = {
+    "B × D, columns": lambda m: m.work,
+    "ranks": fact("ranks", str),
+    "link": fact("megabits", "{:g} Mbit/s".format),
+    **SECONDS,
+    "model": fact("modelled", "{:.3g}".format),
+    "measured / model": lambda m: f"{(m.median or 0.0) / m.facts['modelled']:.2f}",
+    "all-reduce": fact("communication", percent),
+}
+
+
 def render(part: Part, _: Path) -> list[str]:
-    head = ("B × D, columns", "ranks", "link", "measured", "model", "measured / model",
-            "all-reduce")  # fmt: skip
-    rows = []
-    for m in part.measures:
-        (seconds,), facts = m.seconds, m.facts
-        rows.append([m.work, str(facts["ranks"]), f"{facts['megabits']:g} Mbit/s",
-                     f"{1e3 * seconds:.1f} ms", f"{1e3 * facts['modelled']:.1f} ms",
-                     f"{seconds / facts['modelled']:.2f}",
-                     f"{facts['communication']:.0%}"])  # fmt: skip
-    measured = [table(head, rows)] if rows else []
+    measured = [measure_table(COLUMNS, part.measures)] if part.measures else []
     return ["## Several machines", *measured, *extrapolation()]
 
 

@@ -24,13 +24,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.oracle import ALLOWED_ROUNDINGS, CHAOTIC_SHARE, Expected, compare, expect
-from benchmarks.harness.page import percent, spread_text, table
-from benchmarks.harness.problem import Answer, Problem, initial_weights, make_data
+from benchmarks.harness.page import SECONDS, Columns, fact, measure_table, percent
+from benchmarks.harness.problem import Answer, Problem, make_data
 from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
+from benchmarks.peers import ours
 from benchmarks.suites.training import THE_FOUR
 from onelayer.data.rows import Rows
-from onelayer.engines import Method, State, Steps, Trainer, Weights, make_engine
+from onelayer.engines import make_engine
 from onelayer.errors import OnelayerError
 
 SIDES, PRODUCTS = {"cuda": 8192, "mps": 4096, "cpu": 1024}, 10
@@ -41,12 +42,11 @@ FOUR_ASKED, MANY_ASKED = "≤ 60 ms", "≥ 50 % of matmul"
 OPTIMUM_ASKED, TOLERANCE = "≤ 30 s, gap ≤ 1e-3·J", 1e-3
 NEWTON_STEPS, QUICK_ROWS = 20, 2000
 TILE_BYTES = {"cuda": 1 << 30, "cpu": 32 << 20}
-Tensors = tuple[Any, Any]
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device and its clock."""
+    """A device, its clock and its memory."""
 
     device: Any
 
@@ -81,15 +81,17 @@ class Device:
             torch.set_float32_matmul_precision(before)
         return 2.0 * side**3 / median(seconds)
 
-    def peak(self) -> dict[str, float]:
-        """Most megabytes that tensors had since the last call, where the device tells."""
+    def sample(self, work: Callable[[], Any]) -> tuple[Sample, Any]:
+        """One timed call with the most megabytes that tensors had, where the device tells."""
         import torch
 
         if self.device.type != "cuda":
-            return {}
-        peak = float(torch.cuda.max_memory_allocated(self.device)) / 2.0**20
+            seconds, answer = self.timed(work)
+            return Sample(seconds), answer
         torch.cuda.reset_peak_memory_stats(self.device)
-        return {"device_megabytes": peak}
+        seconds, answer = self.timed(work)
+        peak = float(torch.cuda.max_memory_allocated(self.device)) / 2.0**20
+        return Sample(seconds, facts={"device_megabytes": peak}), answer
 
     def engine(self, precision: str) -> Any:
         return make_engine("torch", device=str(self.device), precision=precision)
@@ -101,7 +103,7 @@ def measure(session: Session) -> Part:
     Raises:
         OSError: where there is no such device.
     """
-    from benchmarks.peers.gpu_loops import cuml_logistic
+    from benchmarks.peers.pytorch import cuml_logistic
     from onelayer.engines.torch.device import describe_device, find_device
 
     try:
@@ -134,28 +136,26 @@ def _training(session: Session, device: Device, problem: Problem, asked: str) ->
 
     A trainer captures its steps as a graph in its first epoch, which a warm trainer leaves out.
     """
-    from benchmarks.peers.gpu_loops import train_in_turn
+    from benchmarks.peers.pytorch import train_in_turn
 
     data = make_data(problem)
     session.log(f"{problem.name}: the float64 equations")
-    expected, entrants = expect(problem, data), list[Entrant]()
-    rows = Rows(data.X, data.y, np.full(problem.features, problem.scale),
-                np.zeros(problem.features))  # fmt: skip
+    expected, rows, entrants = expect(problem, data), ours.rows_of(problem, data), list[Entrant]()
 
-    def add(label: str, work: Callable[[], Any], refused: str = "", **facts: Any) -> None:
+    def add(label: str, train: Callable[[], Any], refused: str, **facts: Any) -> None:
         who = ONELAYER if label.startswith(ONELAYER) else "torch"
         found = Measure(problem.name, who, label, refused=refused, facts=facts)
-        entrants.append(Entrant(found, partial(_sample, device, work)))
+        entrants.append(Entrant(found, lambda: device.sample(train)[0]))
 
     for precision in ("float32", "tf32"):
         engine, tf32 = device.engine(precision), precision == "tf32"
-        fresh = partial(_train, problem, rows, engine)
+        fresh = partial(ours.train, problem, rows, engine)
         refused, answer = _compared(fresh, rounded(expected) if tf32 else expected)
         facts = {"flops": problem.flops, "asked": asked, "matmul": device.matmul_limit(tf32=tf32)}
         add(f"onelayer, {precision}", fresh, refused, answer=answer, **facts)
-        warm = _begin(problem, engine)
-        warm.epoch(rows, _steps(problem))
-        again = partial(_train, problem, rows, engine, warm)
+        warm = ours.begin(problem, engine)
+        ours.train(replace(problem, epochs=1), rows, engine, warm)
+        again = partial(ours.train, problem, rows, engine, warm)
         add(f"onelayer, {precision}, a warm trainer", again, refused, **facts)
     if problem.runs == len(THE_FOUR):
         loop = partial(train_in_turn, problem, data, device.device)
@@ -170,28 +170,6 @@ def _compared(train: Callable[[], Answer], expected: Expected) -> tuple[str, str
     answer = (f"{found.distance:.1g} from float64's weights, {found.allowed:.1g} allowed, "
               f"{found.runs} runs held to it")  # fmt: skip
     return "" if found.agrees else f"{DISAGREES}: {answer}", answer
-
-
-def _sample(device: Device, work: Callable[[], Any]) -> Sample:
-    device.peak()
-    return Sample(device.timed(work)[0], facts=device.peak())
-
-
-def _steps(problem: Problem) -> Steps:
-    return Steps.constant(problem.learning_rates, problem.rows, problem.batch_size)
-
-
-def _begin(problem: Problem, engine: Any) -> Trainer:
-    start = State(Weights(*initial_weights(problem)))
-    trainer: Trainer = engine.begin(start, Method.plain(problem.l2s))
-    return trainer
-
-
-def _train(problem: Problem, rows: Rows, engine: Any, trainer: Trainer | None = None) -> Answer:
-    trainer, steps = trainer or _begin(problem, engine), _steps(problem)
-    for _ in range(problem.epochs):
-        trainer.epoch(rows, steps)
-    return Answer(*trainer.weights())
 
 
 def rounded(expected: Expected) -> Expected:
@@ -228,10 +206,9 @@ def _optimum(session: Session, device: Device, probe: Probe) -> list[Measure]:
     import ml_dtypes
     import torch
 
-    from benchmarks.peers.gpu_loops import cuml_logistic, torch_lbfgs
+    from benchmarks.peers.pytorch import cuml_logistic, lbfgs
     from onelayer.solver.lbfgs import fit_preconditioner
-    from onelayer.solver.solver import Solver
-    from onelayer.solver.solver import Target as Goal
+    from onelayer.solver.solver import Solver, Target
 
     session.log(f"{probe.rows} × {probe.features} bfloat16: made on the device")
     X, y = make_embeddings(probe, device.device)
@@ -240,45 +217,38 @@ def _optimum(session: Session, device: Device, probe: Probe) -> list[Measure]:
     precision = "tf32" if device.device.type == "cuda" else "float32"
     engine, cuml = device.engine(precision), cuml_logistic()
 
-    def solve(rows: Rows) -> Tensors:
+    def solve(rows: Rows) -> tuple[Any, ...]:
         preconditioner = fit_preconditioner(engine, rows, probe.classes)
-        found = Solver(engine, rows, probe.classes, preconditioner).solve(Goal(probe.l2, TOLERANCE))
+        solver = Solver(engine, rows, probe.classes, preconditioner)
+        found = solver.solve(Target(probe.l2, TOLERANCE))
         W, b = (torch.from_numpy(np.asarray(a)).to(device.device) for a in (found.W, found.b))
-        notes[ours] = f"; {found.passes} passes, {found.status}"
-        return W, b
+        return W, b, f"{found.passes} passes", found.status
 
-    notes: dict[str, str] = {}
-    ours = f"onelayer, {precision}, rows from the host's memory"
-    lbfgs = partial(torch_lbfgs, X, y, probe.classes, probe.l2, probe.iterations)
-    contenders: dict[str, Callable[[], Tensors]] = {
-        ours: partial(solve, rows),
-        f"torch.optim.LBFGS, {probe.iterations} iterations": lbfgs,
-    }
-    if cuml is not None:
-        contenders["cuML LogisticRegression"] = partial(cuml, X, y, probe.l2)
-
-    def once(who: str) -> Sample:
-        device.peak()
-        seconds, weights = device.timed(contenders[who])
-        memory = device.peak()
-        W, b = weights
+    def once(who: str, work: Callable[[], tuple[Any, ...]]) -> Sample:
+        sample, (W, b, *notes) = device.sample(work)
         cost, gap = judge(W, b, X, y, probe.l2)
-        words = f"J {cost:.6g}, gap {gap / cost:.1g}·J{notes.get(who, '')}"
-        off = who == ours and not gap <= 1.01 * TOLERANCE * cost
+        words = ", ".join([f"J {cost:.6g}", f"gap {gap / cost:.1g}·J", *map(str, notes)])
+        off = who == ONELAYER and not gap <= 1.01 * TOLERANCE * cost
         refused = f"{DISAGREES}: {words}" if off else ""
-        return Sample(seconds, refused, facts={"answer": words, **memory})
+        return replace(sample, refused=refused, facts={"answer": words, **sample.facts})
 
     solve(rows.part(0, min(probe.rows, 20_000)))
     work = f"optimum, {probe.rows} × {probe.features} bf16, K = {probe.classes}, λ = {probe.l2:g}"
     entrants = []
-    for who in contenders:
-        key, facts = (ONELAYER, {"asked": OPTIMUM_ASKED}) if who == ours else (who, {})
-        found = Measure(work, key, who, facts=facts)
-        entrants.append(Entrant(found, partial(once, who)))
+
+    def add(who: str, label: str, run: Callable[[], tuple[Any, ...]], **facts: Any) -> None:
+        entrants.append(Entrant(Measure(work, who, label, facts=facts), partial(once, who, run)))
+
+    add(ONELAYER, f"onelayer, {precision}, rows from the host's memory", partial(solve, rows),
+        asked=OPTIMUM_ASKED)  # fmt: skip
+    add("torch", f"torch.optim.LBFGS, {probe.iterations} iterations",
+        lambda: lbfgs(X, y, probe.classes, probe.l2, probe.iterations, tiles=64)[:2])  # fmt: skip
+    if cuml is not None:
+        add("cuml", "cuML LogisticRegression", partial(cuml, X, y, probe.l2))
     return time_in_turn(entrants, 1, session.log, settle=0.0)
 
 
-def make_embeddings(probe: Probe, device: Any) -> Tensors:
+def make_embeddings(probe: Probe, device: Any) -> tuple[Any, Any]:
     """X (N, D) bfloat16 and y (N,) int64 on the device."""
     import torch
 
@@ -332,30 +302,25 @@ def _moments(W: Any, b: Any, X: Any, y: Any) -> tuple[float, Any, Any, Any]:
     return loss / N, G / N, g / N, H / N
 
 
+def _of_matmul(found: Measure) -> str:
+    flops, limit = found.facts.get("flops"), found.facts.get("matmul")
+    return percent(flops / found.median / limit) if flops and found.median else ""
+
+
+COLUMNS: Columns = {
+    "work": lambda m: m.work,
+    "by": lambda m: m.label,
+    **SECONDS,
+    "of matmul": _of_matmul,
+    "MB on the device": fact("device_megabytes", "{:.0f}".format),
+    "asked": fact("asked", str),
+    "answer": fact("answer", str),
+}
+
+
 def render(part: Part, _: Path) -> list[str]:
-    head = ("work", "by", "seconds: median (min–max)", "n", "of matmul", "MB on the device",
-            "asked", "answer")  # fmt: skip
-    rows = [_row(m) for m in part.measures]
-    missing = [f"- {label} is not installed (pip install {pip})" for label, pip in part.absent]
-    return ["## On a GPU", part.facts["device"], table(head, rows, 2), *missing]
-
-
-def _row(found: Measure) -> list[str]:
-    facts = found.facts
-    if found.refused:
-        return [found.work, found.label, found.refused]
-    share = facts["flops"] / (found.median or 1) / facts["matmul"] if "matmul" in facts else None
-    memory = facts.get("device_megabytes")
-    return [
-        found.work,
-        found.label,
-        spread_text(found.seconds, 4),
-        str(len(found.seconds)),
-        percent(share),
-        "" if memory is None else f"{memory:.0f}",
-        facts.get("asked", ""),
-        facts.get("answer", "as above"),
-    ]
+    shown = measure_table(COLUMNS, part.measures, part, names=2)
+    return ["## On a GPU", part.facts["device"], shown]
 
 
 def add_options(parser: ArgumentParser) -> None:

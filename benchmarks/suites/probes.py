@@ -8,7 +8,7 @@ scikit-learn's LogisticRegression on a tenth of the rows. NumPy float64 judges e
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness.oracle import compare, expect
-from benchmarks.harness.page import MEGABYTE, Target, megabytes, method, spread_text, table
+from benchmarks.harness import oracle, page
+from benchmarks.harness.page import SECONDS, Columns, Target, fact
 from benchmarks.harness.problem import Answer, Data, Problem, Setting, l2_path
 from benchmarks.harness.processes import Process
-from benchmarks.harness.record import Check, Measure, Part, Record, median_ratio
+from benchmarks.harness.record import Check, Measure, Part, Record, find
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
 from benchmarks.harness.worker import timed
 from onelayer import Run, load, solve, solve_path, sweep, train
@@ -33,7 +33,6 @@ TOLERANCE = 1e-3
 # Directions in which the classes' means lie, how far apart they are beside noise of 1, and the
 # power of (1 + i) that the noise's deviation along its i-th direction is.
 SIGNAL_DIRECTIONS, SIGNAL, DECAY = 64, 0.9, -0.5
-BLOCK_ROWS = 8192
 FIRST_STEPS = 10
 # A certificate's cost and gap are sums in float64, in another order than the oracle's; a mean of
 # float32 losses over all rows; and how near scikit-learn's excess is known.
@@ -43,22 +42,18 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Probe:
-    """What is trained on what: N rows, as many validation as test rows, D features, K classes.
-
-    `points` λ's, `rates` learning rates with four λ's each, and the positions of the λ's that
-    scikit-learn is given. A tenth of the rows is timed `rounds` times.
-    """
+    """What is trained on what: N rows, as many validation as test rows, D features, K classes."""
 
     rows: int = 200_000
     held_out: int = 10_000
     features: int = 768
     classes: int = 100
-    points: int = 16
-    rates: int = 8
+    points: int = 16  # λ's of the path
+    rates: int = 8  # learning rates of the sweep, with four λ's each
     batch_size: int = 256
     epochs: int = 5
-    peers: tuple[int, ...] = (0, 5, 10, 15)
-    rounds: int = 2
+    peers: tuple[int, ...] = (0, 5, 10, 15)  # positions of the λ's that scikit-learn is given
+    rounds: int = 2  # of a tenth of the rows
 
     @property
     def x_bytes(self) -> int:
@@ -70,7 +65,6 @@ class Probe:
 
     @property
     def peer_l2s(self) -> tuple[float, ...]:
-        """The λ's that scikit-learn is given."""
         return tuple(self.l2s[i] for i in self.peers)
 
     @property
@@ -105,17 +99,12 @@ def write_files(probe: Probe, folder: Path) -> None:
     for part, rows in sizes.items():
         X = np.lib.format.open_memmap(folder / f"{part}.npy", "w+", np.dtype(np.float16), (rows, D))
         y = np.empty(rows, np.int64)
-        for block in _blocks(rows):
+        for block in oracle.blocks(rows):
             count = block.stop - block.start
             y[block] = rng.integers(0, K, count)
             X[block] = rng.standard_normal((count, D), np.float32) @ noise + means[y[block]]
         X.flush()
         np.save(folder / f"{part}-labels.npy", y)
-
-
-def _blocks(rows: int) -> Iterator[slice]:
-    for start in range(0, rows, BLOCK_ROWS):
-        yield slice(start, min(start + BLOCK_ROWS, rows))
 
 
 class Desk:
@@ -131,13 +120,14 @@ class Desk:
     @cached_property
     def splits(self) -> Splits:
         """Each part of the rows from files of its own."""
-        files = {part: self._folder / f"{part}.npy" for part in ("train", "validation", "test")}
-        labels = {part: self._folder / f"{part}-labels.npy" for part in files}
+        train, validation, test = (self._files(part) for part in ("train", "validation", "test"))
         return load(
-            files["train"], labels=labels["train"], progress=False,
-            validation=files["validation"], validation_labels=labels["validation"],
-            test=files["test"], test_labels=labels["test"],
+            train[0], labels=train[1], validation=validation[0], validation_labels=validation[1],
+            test=test[0], test_labels=test[1], progress=False,
         )  # fmt: skip
+
+    def _files(self, part: str) -> tuple[Path, Path]:
+        return self._folder / f"{part}.npy", self._folder / f"{part}-labels.npy"
 
     @cached_property
     def tenth(self) -> Splits:
@@ -147,7 +137,7 @@ class Desk:
 
     def path(self, rows: str, l2s: tuple[float, ...]) -> dict[str, Any]:
         """λ's on all rows, on a tenth, or with validation and test cut off the one file."""
-        X, y = self._folder / "train.npy", self._folder / "train-labels.npy"
+        X, y = self._files("train")
         splits = load(X, labels=y, progress=False) if rows == "shares" else getattr(self, rows)
         work = partial(solve_path, splits, l2s, tol=TOLERANCE, scaling="unit", engine=self._engine)
         path, figures = timed(work)
@@ -168,10 +158,9 @@ class Desk:
     def sweep(self) -> dict[str, Any]:
         with warnings.catch_warnings():  # of learning rates above what is surely stable
             warnings.simplefilter("ignore")
-            work = partial(
-                sweep, self.splits, self._probe.runs(), scaling="unit", engine=self._engine
-            )
-            result, figures = timed(work)
+            result, figures = timed(lambda: sweep(
+                self.splits, self._probe.runs(), scaling="unit", engine=self._engine
+            ))  # fmt: skip
         best = int(result.validation_accuracy.argmax())
         return {
             **figures,
@@ -205,42 +194,39 @@ class Desk:
             "b": np.array([model.intercept_ for model in models], np.float64),
         }
 
-    def judge_path(
-        self, l2s: Float64, W: Float64, b: Float64, costs: Float64, gaps: Float64, **_: Any
-    ) -> dict[str, Any]:
+    def judge_path(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         """The certificates: costs of all models, and the gap of the last one."""
-        rows = self.splits.train
-        found = costs_of(rows, W, b, l2s)
-        G = gradient_of(rows, W[-1], b[-1], float(l2s[-1]))
-        gap = float(np.sum(G * G)) / (4.0 * l2s[-1])
+        rows, l2 = self.splits.train, float(answer["l2s"][-1])
+        G = gradient_of(rows, answer["W"][-1], answer["b"][-1], l2)
+        gap = float(np.sum(G * G)) / (4.0 * l2)
+        costs = _apart(costs_of(rows, answer), answer["costs"])
         return {"checks": [
-            ("cost of every model of the path / certificate's", _apart(found, costs),
-             COST_TOLERANCE),
-            ("‖∇J‖² / 4λ at the smallest λ / proven gap", _apart(gap, gaps[-1]), GAP_TOLERANCE),
+            ("cost of every model of the path / certificate's", costs, COST_TOLERANCE),
+            ("‖∇J‖² / 4λ at the smallest λ / proven gap", _apart(gap, answer["gaps"][-1]),
+             GAP_TOLERANCE),
         ]}  # fmt: skip
 
-    def judge_peer(self, l2s: Float64, W: Float64, b: Float64, **_: Any) -> dict[str, Any]:
+    def judge_peer(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         """The largest excess; no cost may be below what onelayer proves to be the least."""
         rows = self.tenth.train
-        found = costs_of(rows, W, b, l2s)
-        models = [solve(rows, l2, tol=OPTIMUM_TOLERANCE, scaling="unit") for l2 in l2s.tolist()]
+        found = costs_of(rows, answer)
+        models = [solve(rows, l2, tol=OPTIMUM_TOLERANCE, scaling="unit")
+                  for l2 in answer["l2s"].tolist()]  # fmt: skip
         proofs = [model.require_certificate() for model in models]
-        bounds = np.array([proof.lower_bound for proof in proofs])
-        below = float((1.0 - found / bounds).max())
+        below = float((1.0 - found / np.array([proof.lower_bound for proof in proofs])).max())
         excess = float((found / np.array([proof.cost for proof in proofs]) - 1.0).max())
         return {"excess": excess,
                 "checks": [("scikit-learn's cost below the proven least", below, 0.0)]}  # fmt: skip
 
-    def judge_sweep(
-        self, W: Float64, b: Float64, loss: float, accuracy: float, **_: Any
-    ) -> dict[str, Any]:
+    def judge_sweep(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         """The best model's figures, and the first steps of every run beside plain descent."""
-        rows = self.splits.validation
-        found = float(costs_of(self.splits.train, W[None], b[None], np.zeros(1))[0])
+        W, b, train, rows = answer["W"], answer["b"], self.splits.train, self.splits.validation
+        loss = oracle.cost_of(train.X, train.y, W, b, 0.0)
         right = float(np.mean(objective.scores(rows.X, W, b).argmax(axis=1) == rows.y))
         return {"checks": [
-            ("training loss of the best run / said", _apart(found, loss), LOSS_TOLERANCE),
-            ("validation accuracy of the best run − said", abs(right - accuracy), 1.0 / rows.rows),
+            ("training loss of the best run / said", _apart(loss, answer["loss"]), LOSS_TOLERANCE),
+            ("validation accuracy of the best run − said", abs(right - answer["accuracy"]),
+             1.0 / rows.rows),
             self.first_steps(),
         ]}  # fmt: skip
 
@@ -253,8 +239,8 @@ class Desk:
         splits = Splits(few, few, few, name="first steps", source="")
         found = train(splits, probe.runs(), engine=self._engine, scaling="unit",
                       certify=False)  # fmt: skip
-        expected = expect(problem, Data(few.X, few.y), max_runs=problem.runs)
-        agreement = compare(Answer(found.W, found.b), expected)
+        expected = oracle.expect(problem, Data(few.X, few.y), max_runs=problem.runs)
+        agreement = oracle.compare(Answer(found.W, found.b), expected)
         what = f"weights of {agreement.runs} runs after {FIRST_STEPS} steps − float64's"
         distance = agreement.distance if agreement.runs == problem.runs else float("nan")
         return what, distance, agreement.allowed
@@ -267,20 +253,16 @@ def _apart(found: Any, said: Any) -> float:
 def gradient_of(rows: Dataset, W: Float64, b: Float64, l2: float) -> Float64:
     """∂J/∂W over all rows in float64, shape (K, D)."""
     G = 2.0 * l2 * W
-    for block in _blocks(rows.rows):
+    for block in oracle.blocks(rows.rows):
         X, y = rows.X[block].astype(np.float64), rows.y[block]
         G += len(y) / rows.rows * objective.gradient(X, y, W, b).W
     return G
 
 
-def costs_of(rows: Dataset, W: Float64, b: Float64, l2s: Float64) -> Float64:
-    """J of every model, shape (P,), by the oracle on float64 rows."""
-    total = l2s * np.sum(W.astype(np.float64) ** 2, axis=(1, 2))
-    for block in _blocks(rows.rows):
-        X, y = rows.X[block].astype(np.float64), rows.y[block]
-        losses = [objective.cost(X, y, *model) for model in zip(W, b, strict=True)]
-        total += len(y) / rows.rows * np.array(losses)
-    return np.asarray(total)
+def costs_of(rows: Dataset, answer: Mapping[str, Any]) -> Float64:
+    """J of every model, shape (P,)."""
+    models = zip(answer["W"], answer["b"], answer["l2s"].tolist(), strict=True)
+    return np.array([oracle.cost_of(rows.X, rows.y, *model) for model in models])
 
 
 @dataclass(frozen=True)
@@ -336,7 +318,7 @@ def measure(session: Session, probe: Probe | None = None) -> Part:
         if step.weighed:
             facts["peak_bytes"] = told["peak_bytes"] - probe.x_bytes
         if step.judge and step.key not in judged:
-            judged[step.key] = _ask(session, probe, folder, step.judge, **told)
+            judged[step.key] = _ask(session, probe, folder, step.judge, answer=told)
             facts |= {k: v for k, v in judged[step.key].items() if k != "checks"}
         return Sample(told["seconds"], facts=facts)
 
@@ -358,9 +340,16 @@ def _ask(session: Session, probe: Probe, folder: Path, do: str, **values: Any) -
     return told
 
 
-HEAD = ("what", "training rows", "seconds: median (min–max)", "n", "passes",
-        "largest proven gap / J", "excess over J*", "validation accuracy",
-        "MB above X")  # fmt: skip
+COLUMNS: Columns = {
+    "what": lambda m: m.label,
+    "training rows": fact("rows", "{:,}".format),
+    **SECONDS,
+    "passes": fact("passes", str),
+    "largest proven gap / J": fact("gap", "{:.1e}".format),
+    "excess over J*": fact("excess", "{:.1e}".format),
+    "validation accuracy": fact("accuracy", partial(page.percent, digits=1)),
+    "MB above X": fact("peak_bytes", page.megabytes),
+}
 
 
 def render(part: Part, _: Path) -> list[str]:
@@ -368,65 +357,29 @@ def render(part: Part, _: Path) -> list[str]:
               for c in part.checks]  # fmt: skip
     return [
         f"## A linear probe on embeddings: {part.facts['title']}",
-        f"X takes {megabytes(part.facts['x_bytes'])} MB.",
-        table(HEAD, [_row(found) for found in part.measures]),
-        _compared(part),
-        method("probes"),
-        table(("held against NumPy float64", "off by", "allowed", "agrees"), checks),
+        f"X takes {page.megabytes(part.facts['x_bytes'])} MB.",
+        page.measure_table(COLUMNS, part.measures),
+        page.method("probes"),
+        page.table(("held against NumPy float64", "off by", "allowed", "agrees"), checks),
     ]
-
-
-def _row(found: Measure) -> list[str]:
-    if found.refused:
-        return [found.label, "", found.refused]
-    facts = found.facts
-    gap, excess = facts.get("gap"), facts.get("excess")
-    return [
-        found.label,
-        f"{facts['rows']:,}".replace(",", " "),
-        spread_text(found.seconds, 1),
-        str(len(found.seconds)),
-        str(facts["passes"]),
-        "" if gap is None else f"{gap:.1e}",
-        "" if excess is None else f"{excess:.1e}",
-        f"{100 * facts['accuracy']:.1f} %",
-        megabytes(facts.get("peak_bytes")),
-    ]
-
-
-def _compared(part: Part) -> str:
-    few, peer, path = (part.find(do, "probe") for do in ("few_of_tenth", "peer", "path"))
-    alike, whole = median_ratio(peer, few), median_ratio(peer, path)
-    if alike is None or whole is None or peer is None or path is None:
-        return ""
-    return (
-        f"On a tenth of the rows {peer.facts['models']} fits of scikit-learn take {alike:.1f} "
-        f"times as long as onelayer takes for the same λ's with their proofs, and {whole:.2f} "
-        f"times as long as onelayer's {path.facts['models']} λ's on all rows."
-    )
 
 
 def _fact(key: str, unit: float, do: str, record: Record) -> float | None:
-    found = record["probes"].find(do, "probe") if "probes" in record else None
+    found = find(record, "probes", do, "probe")
     value = found.facts.get(key) if found else None
     return None if value is None else value / unit
 
 
 def _memory(what: str, do: str) -> Target:
     return Target(f"embeddings, {what}: memory of the process above X", 500, "MB", False,
-                  partial(_fact, "peak_bytes", MEGABYTE, do))  # fmt: skip
+                  partial(_fact, "peak_bytes", page.MEGABYTE, do))  # fmt: skip
 
 
 SUITE = Suite(
-    "probes",
-    "a linear probe on embeddings",
-    measure,
-    render,
-    (
-        Target("embeddings, path: largest proven gap", 1e-3, "J", False,
-               partial(_fact, "gap", 1.0, "path")),
-        _memory("path", "path"),
-        _memory("sweep", "sweep"),
-        _memory("one file with shares cut off", "path_of_shares"),
-    ),
+    "probes", "a linear probe on embeddings", measure, render,
+    (Target("embeddings, path: largest proven gap", 1e-3, "J", False,
+            partial(_fact, "gap", 1.0, "path")),
+     _memory("path", "path"),
+     _memory("sweep", "sweep"),
+     _memory("one file with shares cut off", "path_of_shares")),
 )  # fmt: skip

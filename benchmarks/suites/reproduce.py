@@ -8,14 +8,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from benchmarks.harness.limits import rusage_bytes
 from benchmarks.harness.page import MEGABYTE, Target, spread_text
 from benchmarks.harness.processes import Process
-from benchmarks.harness.record import ONELAYER, Measure, Part, Record
+from benchmarks.harness.record import ONELAYER, Measure, Part, Record, find
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
+from benchmarks.harness.worker import rusage_bytes
 
 SEEDS = 8
 
@@ -53,25 +52,22 @@ def measure(session: Session) -> Part:
 def render(part: Part, _: Path) -> list[str]:
     shown = []
     for m in part.measures:
-        seconds, peaks = spread_text(m.seconds, 1), [p / MEGABYTE for p in m.series["peak"]]
+        seconds, peaks = spread_text(m.seconds), [p / MEGABYTE for p in m.series["peak"]]
         shown += [
             f"## `{part.facts['command']}`",
             f"Whole process, data cached: {seconds} s, n = {len(m.seconds)}; peak memory of the "
-            f"process, interpreter, libraries and data included, {spread_text(peaks, 0)} MB.",
+            f"process, interpreter, libraries and data included, {spread_text(peaks)} MB.",
         ]
     return shown
 
 
 def _seconds(record: Record) -> float | None:
-    measures = record["reproduce"].measures if "reproduce" in record else ()
-    return median(s for m in measures for s in m.seconds) if measures else None
+    found = find(record, "reproduce", ONELAYER, "reproduce")
+    return found.median if found else None
 
 
 SUITE = Suite(
-    "reproduce",
-    "the command `onelayer reproduce`",
-    measure,
-    render,
+    "reproduce", "the command `onelayer reproduce`", measure, render,
     (Target(f"`onelayer reproduce`, 4 settings × {SEEDS} seeds, wall", 20, "s", False, _seconds),),
     in_quick=False,
-)
+)  # fmt: skip

@@ -220,7 +220,7 @@ def ratio(part: Part) -> float | None:
 
 
 def render(part: Part, _: Path) -> list[str]:
-    rows = [(m.label, m.refused or f"{spread_text(m.seconds, 1)} s, n = {len(m.seconds)}")
+    rows = [(m.label, m.refused or f"{spread_text(m.seconds)} s, n = {len(m.seconds)}")
             for m in part.measures]  # fmt: skip
     ours, times = part.find(ONELAYER, "epoch"), ratio(part)
     if ours is not None and times is not None:

@@ -13,8 +13,8 @@ from benchmarks.harness.problem import Problem, Setting, data_folder
 from benchmarks.harness.record import ONELAYER, Measure, Part, Record
 from benchmarks.harness.rounds import Session, Suite
 from benchmarks.peers import contender
-from benchmarks.suites.training import Entry, measure_entries
-from onelayer.report.chart import Axis, Chart, Curve, line_chart
+from benchmarks.suites.training import WORK, Entry, measure_entries
+from onelayer.report.chart import Axis, Curve, line_chart
 
 # Noise has no large η to give: at 0.001 no problem of the sweeps jumps over its minimum.
 LEARNING_RATE = 0.001
@@ -68,16 +68,11 @@ def render(part: Part, folder: Path) -> list[str]:
     shown = []
     for axis in NAMES:
         if found := points(part, axis):
-            shown.append(picture(_chart(axis, found), _words(axis, found, part.threads), folder))
+            shown.append(_picture(axis, found, part.threads, folder))
     return ["## How time grows", *shown] if shown else []
 
 
-def _title(axis: str) -> str:
-    number = NAMES[axis].partition(" ")[0]
-    return f"Time of one epoch against the number of {number}"
-
-
-def _chart(axis: str, found: Sequence[tuple[int, Measure]]) -> Chart:
+def _picture(axis: str, found: Sequence[tuple[int, Measure]], threads: int, folder: Path) -> str:
     """Medians with their ranges, and strict proportionality: for R, runs one after another."""
     curves = []
     for label in dict.fromkeys(m.label for _, m in found):
@@ -89,60 +84,42 @@ def _chart(axis: str, found: Sequence[tuple[int, Measure]]) -> Chart:
     ours, at = curves[0], 0 if axis == "R" else -1
     line = [ours.mean[at] * value / ours.x[at] for value in ours.x]
     reference = f"{axis} runs one after another" if axis == "R" else f"proportional to {axis}"
-    return line_chart(
-        f"time-against-{axis}",
-        _title(axis),
-        "",
-        Axis(f"{axis}, {NAMES[axis]}", log=True, ticks=tuple(map(float, ours.x))),
-        Axis("ms of an epoch", log=True),
-        [*curves, Curve(reference, ours.x, line)],
-        around="range of the rounds",
-        points=True,
-    )
-
-
-def _words(axis: str, found: Sequence[tuple[int, Measure]], threads: int) -> str:
-    """What is held fixed, and first and last point of each contender, in words."""
-    said, base = [], _problem(axis, 1)
-    for label in dict.fromkeys(m.label for _, m in found):
-        own = sorted((value, m.median or 0.0) for value, m in found if m.label == label)
-        (low, first), (high, last) = own[0], own[-1]
-        said.append(f"{label}: {1e3 * first:.3g} ms at {low}, {1e3 * last:.3g} ms at {high}")
+    title = f"Time of one epoch against the number of {NAMES[axis].partition(' ')[0]}"
+    x = Axis(f"{axis}, {NAMES[axis]}", log=True, ticks=tuple(map(float, ours.x)))
+    chart = line_chart(
+        f"time-against-{axis}", title, "", x, Axis("ms of an epoch", log=True),
+        [*curves, Curve(reference, ours.x, line)], around="range of the rounds", points=True,
+    )  # fmt: skip
+    base = _problem(axis, 1)
     letters = {"R": base.runs, "N": base.rows, "D": base.features, "K": base.classes}
     fixed = ", ".join(f"{letter} = {v:,}" for letter, v in letters.items() if letter != axis)
-    n = len(found[0][1].seconds)
-    return (f"{_title(axis)}, both axes logarithmic ({fixed}, B = {base.batch_size}, {threads} "
-            f"threads, median and range of {n}). {'; '.join(said)}.")  # fmt: skip
+    ends = "; ".join(f"{c.label}: {c.mean[0]:.3g} ms at {c.x[0]}, {c.mean[-1]:.3g} ms at {c.x[-1]}"
+                     for c in curves)  # fmt: skip
+    words = (f"{title}, both axes logarithmic ({fixed}, B = {base.batch_size}, {threads} threads, "
+             f"median and range of {len(found[0][1].seconds)}). {ends}.")  # fmt: skip
+    return picture(chart, words, folder)
 
 
 def max_memory(record: Record) -> float | None:
     """The largest peak above X that onelayer had on any problem or point, in MB."""
-    names = ("peers", "penalty", "grids", "wide", "sweeps")
-    peaks = [m.facts["peak_bytes"] for name in names if name in record
-             for m in record[name].measures
+    measures = [m for suite in (*WORK, "sweeps") if suite in record for m in record[suite].measures]
+    peaks = [m.facts["peak_bytes"] for m in measures
              if m.who == ONELAYER and "peak_bytes" in m.facts]  # fmt: skip
     return max(peaks) / MEGABYTE if peaks else None
 
 
 def memory_growth(record: Record) -> float | None:
     """Peak above X at the largest N less that at the smallest, in MB."""
-    if "sweeps" not in record:
+    found = points(record["sweeps"], "N") if "sweeps" in record else []
+    peaks = {rows: m.facts["peak_bytes"] for rows, m in found if m.who == ONELAYER}
+    if len(peaks) < 2:
         return None
-    by_rows = {value: m.facts["peak_bytes"] for value, m in points(record["sweeps"], "N")
-               if m.who == ONELAYER}  # fmt: skip
-    if len(by_rows) < 2:
-        return None
-    return float(by_rows[max(by_rows)] - by_rows[min(by_rows)]) / MEGABYTE
+    return float(peaks[max(peaks)] - peaks[min(peaks)]) / MEGABYTE
 
 
 SUITE = Suite(
-    "sweeps",
-    "the time of an epoch against R, D, K and N",
-    measure,
-    render,
-    (
-        Target("memory above X, the most of any", 150, "MB", False, max_memory),
-        Target("memory above X at the largest N less at the smallest", GROWTH_NOISE_MB, "MB", False,
-               memory_growth),
-    ),
+    "sweeps", "the time of an epoch against R, D, K and N", measure, render,
+    (Target("memory above X, the most of any", 150, "MB", False, max_memory),
+     Target("memory above X at the largest N less at the smallest", GROWTH_NOISE_MB, "MB", False,
+            memory_growth)),
 )  # fmt: skip

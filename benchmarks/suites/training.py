@@ -14,29 +14,60 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.harness.limits import SGEMM_SIDE, last_level_cache_bytes
 from benchmarks.harness.oracle import Agreement, Oracle, compare
-from benchmarks.harness.page import Target, absent_rows, megabytes, percent, spread_text, table
+from benchmarks.harness.page import (
+    SECONDS,
+    Columns,
+    Target,
+    fact,
+    measure_table,
+    megabytes,
+    percent,
+)  # fmt: skip
 from benchmarks.harness.problem import Answer, Problem, Setting
-from benchmarks.harness.processes import Process, WorkerError
-from benchmarks.harness.record import (
-    CRASHED,
-    DISAGREES,
-    ONELAYER,
-    Measure,
-    Part,
-    Record,
-    median_ratio,
-)
-from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
+from benchmarks.harness.processes import Process
+from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part, Record, find, median_ratio
+from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, make_entrant, time_in_turn
+from benchmarks.harness.worker import SGEMM_SIDE, last_level_cache_bytes
 from benchmarks.peers import CONTENDERS, Contender, Desk, contender, start
 from onelayer import _native
 
 THE_FOUR = (Setting(0.1), Setting(0.01), Setting(0.01, l2=0.1), Setting(0.01, l2=1.0))
 SEEDS_OF_64 = 16
-BEST_BY_HAND = ("torch-once", "torch-each-batch")
-HEAD = ("contender", "seconds: median (min–max)", "n", "× onelayer", "GFLOP/s", "of sgemm",
-        "of copy", "MB above X")  # fmt: skip
+ALONE = tuple(c.key for c in CONTENDERS if c.key != "jax-vmap")
+# Who is timed on which problem, suite by suite; sgemm and copying are measured around onelayer.
+WORK: dict[str, dict[str, tuple[str, ...]]] = {
+    "peers": {"one": ALONE, "four": (ONELAYER, "numpy", "jax-vmap")},
+    "penalty": {"one-l2": tuple(key for key in ALONE if key != "sklearn")},
+    "grids": {"64": (ONELAYER,)},
+    "wide": {"wide-float16": (ONELAYER, "numpy"), "wide-float32": (ONELAYER, "numpy")},
+}
+_WIDE = "X: N = 20 000, D = 1024, K = 1000, B = 1024"
+TITLES = {
+    "one": "One run of the report's setting",
+    "four": "The four settings side by side",
+    "one-l2": "One run with λ = 0.1",
+    "64": "64 runs: the four settings × 16 seeds, in one pass",
+    "wide-float16": f"Wide, float16 {_WIDE}",
+    "wide-float32": f"Wide, float32 {_WIDE}",
+}
+PHASE_EPOCHS = {"one": 40, "four": 20, "64": 2, "wide-float16": 1, "wide-float32": 1}
+
+
+def problems(source: str, *, quick: bool = False) -> dict[str, Problem]:
+    one = Problem("one", source=source, epochs=4 if quick else 40)
+    seeds = tuple(replace(s, seed=i) for s in THE_FOUR for i in range(SEEDS_OF_64))
+    wide = Problem("wide-float32", rows=20_000, features=1024, classes=1000, batch_size=1024,
+                   epochs=2, dtype="float32")  # fmt: skip
+    found = (
+        one,
+        one.with_settings("four", THE_FOUR),
+        one.with_settings("one-l2", (Setting(l2=0.1),)),
+        replace(one, name="64", settings=seeds, epochs=2 if quick else 40),
+        replace(wide, name="wide-float16", dtype="float16"),
+        wide,
+    )
+    return {problem.name: problem for problem in found}
 
 
 class PhasesDesk(Desk):
@@ -61,6 +92,12 @@ class Entry:
         return start(self.contender, problem, session, self.desk)
 
 
+def entries(suite: str, source: str, *, quick: bool) -> list[Entry]:
+    known = problems(source, quick=quick)
+    return [Entry(contender(key), known[work], SGEMM_SIDE if key == ONELAYER else 0)
+            for work, keys in WORK[suite].items() for key in keys]  # fmt: skip
+
+
 def measure_entries(
     session: Session, part: Part, entries: Sequence[Entry], rounds: int, max_runs: int = 4
 ) -> Part:
@@ -68,21 +105,22 @@ def measure_entries(
     oracle = Oracle(session.conditions.folder, max_runs)
     absent = {e.contender: None for e in entries if not e.contender.installed}
     with ExitStack() as stack:
-        entrants = [_entrant(session, entry, oracle, stack)
-                    for entry in entries if entry.contender not in absent]  # fmt: skip
+        entrants = [
+            make_entrant(Measure(entry.problem.name, entry.contender.key, entry.contender.label),
+                         partial(_prepare, session, entry, oracle, stack))
+            for entry in entries if entry.contender not in absent
+        ]  # fmt: skip
         found = time_in_turn(entrants, rounds, session.log, patience=session.patience)
     return part.with_(found, absent=(*part.absent, *((c.label, c.pip) for c in absent)))
 
 
-def _entrant(session: Session, entry: Entry, oracle: Oracle, stack: ExitStack) -> Entrant:
+def _prepare(
+    session: Session, entry: Entry, oracle: Oracle, stack: ExitStack, found: Measure
+) -> Entrant:
     """Start a worker, train once and compare; the first training also gives the peak memory."""
     who, problem = entry.contender, entry.problem
-    found = Measure(problem.name, who.key, who.label)
-    try:
-        worker = stack.enter_context(entry.start(problem, session))
-        told = worker.ask("run")
-    except WorkerError as error:
-        return Entrant(replace(found, refused=f"{CRASHED}: {error}"), lambda: Sample(0.0))
+    worker = stack.enter_context(entry.start(problem, session))
+    told = worker.ask("run")
     facts = {
         **worker.greeting,
         "flops": problem.flops,
@@ -124,41 +162,11 @@ def _refusal(found: Agreement) -> str:
     return "" if found.agrees else f"{DISAGREES}: its weights are {found.distance:.1e} off"
 
 
-def problems(source: str, *, quick: bool = False) -> dict[str, Problem]:
-    one = Problem("one", source=source, epochs=4 if quick else 40)
-    seeds = tuple(replace(s, seed=i) for s in THE_FOUR for i in range(SEEDS_OF_64))
-    wide = Problem("wide-float32", rows=20_000, features=1024, classes=1000, batch_size=1024,
-                   epochs=2, dtype="float32")  # fmt: skip
-    found = (
-        one,
-        one.with_settings("four", THE_FOUR),
-        one.with_settings("one-l2", (Setting(l2=0.1),)),
-        replace(one, name="64", settings=seeds, epochs=2 if quick else 40),
-        replace(wide, name="wide-float16", dtype="float16"),
-        wide,
-    )
-    return {problem.name: problem for problem in found}
-
-
-def entries(suite: str, source: str, *, quick: bool) -> list[Entry]:
-    known, ours = problems(source, quick=quick), contender(ONELAYER)
-    alone = [c for c in CONTENDERS if c.key != "jax-vmap"]
-    if suite == "peers":
-        grid = [Entry(contender(key), known["four"]) for key in ("numpy", "jax-vmap")]
-        singles = [Entry(c, known["one"], SGEMM_SIDE if c is ours else 0) for c in alone]
-        return [*singles, Entry(ours, known["four"], SGEMM_SIDE), *grid]
-    if suite == "penalty":
-        return [Entry(c, known["one-l2"]) for c in alone if c.same_algorithm]
-    if suite == "grids":
-        return [Entry(ours, known["64"], SGEMM_SIDE)]
-    wide = [known["wide-float16"], known["wide-float32"]]
-    return [
-        *(Entry(ours, p, SGEMM_SIDE) for p in wide),
-        *(Entry(contender("numpy"), p) for p in wide),
-    ]
-
-
-PHASE_EPOCHS = {"one": 40, "four": 20, "64": 2, "wide-float16": 1, "wide-float32": 1}
+def _measure(suite: str, rounds: int, quick_rounds: int, session: Session) -> Part:
+    data = "CIFAR-10, data_batch_1" if session.source == "cifar10" else "random bytes"
+    wanted = entries(suite, session.source, quick=session.quick)
+    count = quick_rounds if session.quick else rounds
+    return measure_entries(session, session.part(data=data), wanted, count)
 
 
 def measure_phases(session: Session) -> Part:
@@ -171,67 +179,51 @@ def measure_phases(session: Session) -> Part:
     return part
 
 
-def render_phases(part: Part, _: Path) -> list[str]:
-    head = ("case", "seconds: median (min–max)", "n", "GFLOP/s", "of sgemm", "phases")
-    rows = []
-    for m in part.measures:
-        spent = {k.partition(" ")[2]: sum(v) for k, v in m.series.items() if k.startswith("phase")}
-        total = sum(spent.values())
-        shares = ", ".join(f"{name} {100 * s / total:.1f} %" for name, s in spent.items() if total)
-        rows.append([m.work, m.refused] if m.refused else [m.work, *_speeds(m), shares])
-    about = f"{part.facts['instruction_set']}, {part.threads} threads."
-    return ["## Phases of a step", about, table(head, rows)]
+SPEED: Columns = {
+    "GFLOP/s": lambda m: f"{m.facts['flops'] / (m.median or 1) / 1e9:.0f}",
+    "of sgemm": lambda m: percent(m.share("sgemm", "flops")),
+}
 
 
-def _measure(suite: str, rounds: int, quick_rounds: int, session: Session) -> Part:
-    data = "CIFAR-10, data_batch_1" if session.source == "cifar10" else "random bytes"
-    wanted = entries(suite, session.source, quick=session.quick)
-    count = quick_rounds if session.quick else rounds
-    return measure_entries(session, session.part(data=data), wanted, count)
+def _render(suite: str, part: Part, _: Path) -> list[str]:
+    def times(m: Measure) -> str:
+        ratio = median_ratio(m, part.find(ONELAYER, m.work))
+        return f"{ratio:.2f}" if ratio else ""
 
-
-def _render(sections: Sequence[tuple[str, str]], part: Part, _: Path) -> list[str]:
-    parts = []
-    for work, title in sections:
+    compiling = fact("compile_seconds", " (compiling apart: {:.1f} s)".format)
+    columns: Columns = {
+        "contender": lambda m: m.label + compiling(m),
+        **SECONDS,
+        "× onelayer": times,
+        **SPEED,
+        "of copy": lambda m: percent(m.share("copy", "bytes_touched")),
+        "MB above X": fact("peak_bytes", megabytes),
+    }
+    parts, absent = [], part
+    for work in WORK[suite]:
         if found := part.of(work):
-            missing = absent_rows(part) if work == sections[0][0] else []
-            rows = [_row(part, m) for m in found] + missing
-            parts += [f"## {title}", table(HEAD, rows)]
+            parts += [f"## {TITLES[work]}", measure_table(columns, found, absent)]
+            absent = replace(part, absent=())
     return parts
 
 
-def _row(part: Part, found: Measure) -> list[str]:
-    if found.refused:
-        return [found.label, found.refused]
-    compiled = found.facts.get("compile_seconds")
-    ratio = median_ratio(found, part.find(ONELAYER, found.work))
-    seconds, n, speed, of_sgemm = _speeds(found)
-    return [
-        found.label + (f" (compiling apart: {compiled:.1f} s)" if compiled else ""),
-        seconds,
-        n,
-        f"{ratio:.2f}" if ratio else "",
-        speed,
-        of_sgemm,
-        percent(found.share("copy", "bytes_touched")),
-        megabytes(found.facts["peak_bytes"]),
-    ]
+def _phases(found: Measure) -> str:
+    spent = {k.partition(" ")[2]: sum(v) for k, v in found.series.items() if k.startswith("phase")}
+    total = sum(spent.values())
+    return ", ".join(f"{name} {100 * s / total:.1f} %" for name, s in spent.items() if total)
 
 
-def _speeds(found: Measure) -> list[str]:
-    """Seconds, their number, GFLOP/s, and the share of sgemm."""
-    speed = found.facts["flops"] / (found.median or 1) / 1e9
-    share = percent(found.share("sgemm", "flops"))
-    return [spread_text(found.seconds), str(len(found.seconds)), f"{speed:.0f}", share]
+def render_phases(part: Part, _: Path) -> list[str]:
+    columns: Columns = {"case": lambda m: m.work, **SECONDS, **SPEED, "phases": _phases}
+    about = f"{part.facts['instruction_set']}, {part.threads} threads."
+    return ["## Phases of a step", about, measure_table(columns, part.measures)]
 
 
 def agreement_text(record: Record) -> str:
     """How close the timed contenders were to the oracle, in one sentence."""
-    shares = [
-        m.facts["distance"] / m.facts["allowed"]
-        for suite in (PEERS, PENALTY, GRIDS, WIDE) if suite.name in record
-        for m in record[suite.name].measures if not m.refused and m.facts.get("allowed")
-    ]  # fmt: skip
+    measures = [m for suite in WORK if suite in record for m in record[suite].measures]
+    shares = [m.facts["distance"] / m.facts["allowed"] for m in measures
+              if not m.refused and m.facts.get("allowed")]  # fmt: skip
     if not shares:
         return ""
     return (
@@ -240,34 +232,22 @@ def agreement_text(record: Record) -> str:
     )
 
 
-def ratio(record: Record, suite: str, who: str, work: str, to: str = "") -> float | None:
-    """Median over rounds of a contender's time / onelayer's on the same work, or on another."""
-    part = record.get(suite)
-    if part is None:
-        return None
-    return median_ratio(part.find(who, work), part.find(ONELAYER, to or work))
+def _ratio(who: str, record: Record, work: str = "one") -> float | None:
+    """Median over rounds of a contender's time / onelayer's for one run."""
+    return median_ratio(find(record, "peers", who, work), find(record, "peers", ONELAYER, "one"))
 
 
-def best_by_hand(record: Record) -> float | None:
+def _by_hand(record: Record) -> float | None:
     """The ratio of that form of hand-written PyTorch that has the smaller median."""
-    found = [m for key in BEST_BY_HAND if "peers" in record
-             and (m := record["peers"].find(key, "one")) and m.median]  # fmt: skip
-    best = min(found, key=lambda m: m.median or 0.0, default=None)
-    return ratio(record, "peers", best.who, "one") if best else None
+    found = (find(record, "peers", key, "one") for key in ("torch-once", "torch-each-batch"))
+    medians = {m.who: m.median for m in found if m and m.median}
+    return _ratio(min(medians, key=medians.__getitem__), record) if medians else None
 
 
 def _share(suite: str, work: str, record: Record) -> float | None:
-    found = record[suite].find(ONELAYER, work) if suite in record else None
+    found = find(record, suite, ONELAYER, work)
     share = found.share("sgemm", "flops") if found else None
     return None if share is None else 100 * share
-
-
-def _peer(who: str, record: Record) -> float | None:
-    return ratio(record, "peers", who, "one")
-
-
-def _four_to_one(record: Record) -> float | None:
-    return ratio(record, "peers", ONELAYER, "four", "one")
 
 
 def _sgemm(what: str, asked: float, suite: str, work: str) -> Target:
@@ -275,39 +255,28 @@ def _sgemm(what: str, asked: float, suite: str, work: str) -> Target:
 
 
 def _suite(
-    name: str, title: str, rounds: tuple[int, int], sections: Sequence[tuple[str, str]],
-    targets: tuple[Target, ...] = (), in_quick: bool = True,
-) -> Suite:  # fmt: skip
-    return Suite(name, title, partial(_measure, name, *rounds), partial(_render, sections), targets,
-                 in_quick=in_quick)  # fmt: skip
+    name: str, title: str, rounds: tuple[int, int], *targets: Target, in_quick: bool = True
+) -> Suite:
+    measure, render = partial(_measure, name, *rounds), partial(_render, name)
+    return Suite(name, title, measure, render, targets, in_quick=in_quick)
 
 
-_WIDE = "X: N = 20 000, D = 1024, K = 1000, B = 1024"
 PEERS = _suite(
     "peers", "one run and the four settings", (5, 3),
-    [("one", "One run of the report's setting"), ("four", "The four settings side by side")],
-    (
-        Target("one run: NumPy float32 / onelayer", 4.5, "×", True, partial(_peer, "numpy")),
-        Target("one run: best hand-written PyTorch / onelayer", 4, "×", True, best_by_hand),
-        Target("one run: PyTorch DataLoader idiom / onelayer", 14, "×", True,
-               partial(_peer, "torch-loader")),
-        Target("one run: JAX scan / onelayer", 7, "×", True, partial(_peer, "jax-scan")),
-        Target("the four settings in one pass / one run", 3.2, "×", False, _four_to_one),
-        _sgemm("the four settings in one pass", 65, "peers", "four"),
-    ),
+    Target("one run: NumPy float32 / onelayer", 4.5, "×", True, partial(_ratio, "numpy")),
+    Target("one run: best hand-written PyTorch / onelayer", 4, "×", True, _by_hand),
+    Target("one run: PyTorch DataLoader idiom / onelayer", 14, "×", True,
+           partial(_ratio, "torch-loader")),
+    Target("one run: JAX scan / onelayer", 7, "×", True, partial(_ratio, "jax-scan")),
+    Target("the four settings in one pass / one run", 3.2, "×", False,
+           partial(_ratio, ONELAYER, work="four")),
+    _sgemm("the four settings in one pass", 65, "peers", "four"),
 )  # fmt: skip
-PENALTY = _suite("penalty", "one run with λ = 0.1", (3, 2), [("one-l2", "One run with λ = 0.1")],
-                 in_quick=False)  # fmt: skip
-GRIDS = _suite(
-    "grids", "64 runs in one pass", (3, 2),
-    [("64", "64 runs: the four settings × 16 seeds, in one pass")],
-    (_sgemm("64 runs in one pass", 80, "grids", "64"),),
-)  # fmt: skip
-WIDE = _suite(
-    "wide", "1000 classes", (5, 2),
-    [("wide-float16", f"Wide, float16 {_WIDE}"), ("wide-float32", f"Wide, float32 {_WIDE}")],
-    (_sgemm("wide, float16 X", 80, "wide", "wide-float16"),
-     _sgemm("wide, float32 X", 80, "wide", "wide-float32")),
-)  # fmt: skip
+PENALTY = _suite("penalty", "one run with λ = 0.1", (3, 2), in_quick=False)
+GRIDS = _suite("grids", "64 runs in one pass", (3, 2),
+               _sgemm("64 runs in one pass", 80, "grids", "64"))  # fmt: skip
+WIDE = _suite("wide", "1000 classes", (5, 2),
+              _sgemm("wide, float16 X", 80, "wide", "wide-float16"),
+              _sgemm("wide, float32 X", 80, "wide", "wide-float32"))  # fmt: skip
 PHASES = Suite("phases", "where a step's time goes (an extension with phase times)",
                measure_phases, render_phases, in_whole=False)  # fmt: skip

@@ -57,13 +57,13 @@ def test_without_a_gpu_the_default_says_so_in_one_line(capsys: pytest.CaptureFix
 def test_training_that_is_off_by_a_percent_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    honest = gpu._train
+    honest = gpu.ours.train
 
     def off(*arguments: object) -> object:
         answer = honest(*arguments)  # type: ignore[arg-type]
         return answer._replace(W=1.02 * answer.W)
 
-    monkeypatch.setattr(gpu, "_train", off)
+    monkeypatch.setattr(gpu.ours, "train", off)
     assert main(QUICK) == 1
     assert "DISAGREES: onelayer, float32 on 4 runs" in capsys.readouterr().err
     measures = read_record(folder / "latest.json")["gpu"].measures

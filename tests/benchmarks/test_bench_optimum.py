@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.harness import page
+from benchmarks.harness import oracle, page
 from benchmarks.harness.page import table
 from benchmarks.harness.problem import Problem, Setting, make_data
 from benchmarks.harness.processes import WorkerError
@@ -73,11 +73,12 @@ def judge() -> Judge:
 
 
 def test_the_judge_counts_the_oracles_cost(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimum, "BLOCK_ROWS", 40)
+    monkeypatch.setattr(oracle, "BLOCK_ROWS", 40)
     rng = np.random.default_rng(3)
     W, b = rng.normal(size=(10, 12)), rng.normal(size=10)
     wanted = cost(judge.data.X / 255, judge.data.y, W, b, 0.1)
-    assert judge.cost(W, b, 0.1) == pytest.approx(wanted, rel=1e-14)
+    found = oracle.cost_of(judge.data.X, judge.data.y, W, b, 0.1, 255)
+    assert found == pytest.approx(wanted, rel=1e-14)
     assert judge.excess(W, b, 0.1, wanted / 2) == pytest.approx(1.0)
 
 
@@ -168,7 +169,7 @@ def test_what_was_measured_before_a_failure_is_kept(
 
 @pytest.mark.usefixtures("here")
 def test_the_path_is_timed_beside_a_default_fit(session: Session) -> None:
-    path, fit = run_paths(replace(TINY, name="all", settings=TWO), 2, session)
+    path, fit = run_paths(replace(TINY, name="all", settings=TWO), session, 2)
     assert (len(path.facts["passes"]), len(path.seconds)) == (2, 2)
     assert (len(fit.facts["passes"]), len(fit.seconds)) == (1, 2)
     assert path.facts["gap"] <= 1e-4
@@ -276,9 +277,10 @@ def test_the_page_says_who_did_not_fit_who_is_absent_and_who_did_not_get_there(
     assert "not reached: 2.0e-06 after 9.0 s" in text
     assert "gave up: 3.0e-05 after 2.0 s" in text
     assert drawn == ["time-to-optimum-1"]
-    assert "a batch, λ = 0.1. Time to 1e-6: onelayer 0.5 s" in text
+    assert "| onelayer, the gap of 1e-6 proven | 0.500 (0.500–1.000) | 3 | 1.0 |" in text
+    assert "| a batch, λ = 0.1 | 1.7500000000 | 1e-11 | scikit-learn lbfgs | -2.0e-12 |" in text
     assert "](benchmarks/time-to-optimum-1.png)" in text
-    assert table(optimum.PATH_HEAD, []).splitlines()[0] in text
+    assert table(list(optimum.PATH_COLUMNS), []).splitlines()[0] in text
     for block in text.split("\n\n"):
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.harness.oracle import Expected, compare, descend, expect
 from benchmarks.harness.problem import Answer, Data, Problem, Setting, make_data
-from benchmarks.peers import numpy_loop, onelayer_engine
+from benchmarks.peers import numpy_loop, ours
 
 SETTINGS = (Setting(0.05), Setting(0.05, l2=0.1), Setting(0.02, l2=0.01, seed=3))
 PROBLEM = Problem("small", rows=230, features=40, classes=3, batch_size=50, epochs=4,
@@ -37,10 +37,10 @@ def test_onelayer_agrees_from_bytes_and_from_floats(
     data: Data, expected: Expected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ONELAYER_BENCHMARK_ENGINE", "reference")
-    assert compare(onelayer_engine.prepare(PROBLEM, data, 1).run(), expected).agrees
+    assert compare(ours.prepare(PROBLEM, data, 1).run(), expected).agrees
     half = replace(PROBLEM, dtype="float16", settings=SETTINGS[:1])
     rows = make_data(half)
-    assert compare(onelayer_engine.prepare(half, rows, 1).run(), expect(half, rows)).agrees
+    assert compare(ours.prepare(half, rows, 1).run(), expect(half, rows)).agrees
 
 
 def test_training_twice_gives_the_same_answer(data: Data) -> None:
