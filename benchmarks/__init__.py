@@ -3,9 +3,9 @@
 Answers are asserted equal first and timed second. Each contender has a process of its own with the
 same cores and threads; rounds are interleaved, so that drift of the machine hits all alike.
 
-    harness/   processes, rounds, limits, record, page: how anything is measured and kept
+    harness/   how anything is measured and kept
     suites/    what is measured, one file each
     pages/     how each suite measures, for docs/explanation/benchmarks.md
-    peers/     onelayer and whom it is measured beside, one file each
+    peers/     onelayer and whom it is measured beside, a library a file
     results/   latest.json, what docs/benchmarks.md shows; check.json, what --check compares with
 """

@@ -14,13 +14,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.harness.page import method, render_page
+from benchmarks.harness.page import render_page
 from benchmarks.harness.processes import WorkerError, make_conditions
-from benchmarks.harness.record import OtherWork, Part, Record, read_record, write_record
+from benchmarks.harness.record import (
+    CRASHED,
+    DISAGREES,
+    OtherWork,
+    Part,
+    Record,
+    read_record,
+    write_record,
+)
 from benchmarks.harness.rounds import Session, Suite
 from benchmarks.suites import SUITES
 from benchmarks.suites.check import check, kind_of_processor
-from benchmarks.suites.training import agreement_text
 from onelayer.data import load
 from onelayer.engines import ENGINE_NAMES
 from onelayer.errors import OnelayerError
@@ -54,9 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.check:
                 return _check(session)
             record = _measure(session, [known[name] for name in wanted] or usual)
-        except (WorkerError, OSError) as error:
+        except (WorkerError, OSError, OnelayerError) as error:
             log(f"not measured: {error}")
-            return 1 if isinstance(error, OSError) else 2
+            return 2 if isinstance(error, WorkerError) else 1
     whole = options.keep or not (wanted or options.quick)
     if options.keep:
         record = read_record(KEPT) | record
@@ -65,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_page(record, page)
     print(page.read_text(encoding="utf-8"))
     log(f"record: {path}\npage: {page}")
-    wrong = [f"DISAGREES: {words}" for part in record.values() for words in part.wrong]
-    crashed = [f"CRASHED: {words}" for part in record.values() for words in part.crashed]
+    wrong = [f"DISAGREES: {w}" for part in record.values() for w in part.refused(DISAGREES)]
+    crashed = [f"CRASHED: {w}" for part in record.values() for w in part.refused(CRASHED)]
     for words in (*wrong, *crashed):
         log(words)
     return 2 if crashed else 1 if wrong else 0
@@ -104,10 +111,7 @@ def _check(session: Session) -> int:
 def write_page(record: Record, page: Path) -> None:
     """Draw the charts beside the page and write the page, from the record alone."""
     page.parent.mkdir(parents=True, exist_ok=True)
-    text = render_page(record, SUITES, page.parent / "benchmarks")
-    if agreed := agreement_text(record):
-        text += f"\n## How it is measured\n\n{method('training')}\n\n{agreed}\n"
-    page.write_text(text, encoding="utf-8")
+    page.write_text(render_page(record, SUITES, page.parent / "benchmarks"), encoding="utf-8")
 
 
 def log(words: str) -> None:

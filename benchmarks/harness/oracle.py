@@ -44,7 +44,7 @@ BLOCK_ROWS = 4096
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """The oracle's float64 weights of C chosen runs, and the largest distance that is rounding."""
+    """The oracle's float64 weights of C chosen runs, and how far rounding may take others."""
 
     positions: NDArray[np.intp]  # (C,), which runs of the problem these are
     answer: Answer  # W (C, K, D), b (C, K)
@@ -63,26 +63,22 @@ class Agreement:
 
 
 class Oracle:
-    """Remembers what is expected of each problem, so that it is computed once."""
+    """Computes once what is expected of each problem."""
 
-    def __init__(self, parent: Path, max_runs: int = 4) -> None:
-        self._parent, self._max_runs = parent, max_runs
+    def __init__(self, parent: Path) -> None:
+        self._parent = parent
         self._known: dict[Problem, Expected] = {}
 
     def expected(self, problem: Problem) -> Expected:
-        """The oracle's weights of the whole training."""
         if problem not in self._known:
             data = read_data(data_folder(problem, self._parent))
-            self._known[problem] = expect(problem, data, self._max_runs)
+            self._known[problem] = expect(problem, data)
         return self._known[problem]
 
     def agreement(
         self, problem: Problem, answer: Answer, train: Callable[[Problem], Answer]
     ) -> Agreement:
-        """Compare at the end, and a problem with chaotic runs over its first steps as well.
-
-        The worse of the two comparisons; one that could compare no run is a disagreement.
-        """
+        """Compare at the end, and a problem with chaotic runs over its first steps as well."""
         expected = self.expected(problem)
         at_end = compare(answer, expected)
         if not expected.chaotic.any():

@@ -1,9 +1,9 @@
-"""docs/benchmarks.md: every number of the page, from the record alone."""
+"""docs/explanation/benchmarks.md: every number of the page, from the record alone."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -35,7 +35,6 @@ class Target:
         return measured >= self.asked if self.at_least else measured <= self.asked
 
     def row(self, record: Record) -> list[str]:
-        """Its line of the table: asked, measured, met."""
         figure = self.figure(record)
         bound = f"{'≥' if self.at_least else '≤'} {self.asked:g} {self.unit}"
         if figure is None:
@@ -44,15 +43,15 @@ class Target:
         return [self.measure, bound, f"{figure:.3g} {self.unit}", met]
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
-    """A Markdown table; columns from `numbers_from` on are set flush right, short rows filled up.
+def max_peak(suites: Iterable[str], who: Collection[str], record: Record) -> float | None:
+    """The largest peak of memory that some contenders had in some suites, in MB."""
+    measures = [m for suite in suites if suite in record for m in record[suite].measures]
+    peaks = [m.facts["peak_bytes"] for m in measures if m.who in who and "peak_bytes" in m.facts]
+    return max(peaks) / MEGABYTE if peaks else None
 
-    Example:
-        >>> print(table(["who", "s"], [["a", "1"]]))
-        | who | s |
-        |---|---:|
-        | a | 1 |
-    """
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
+    """A Markdown table; columns from `numbers_from` on are flush right, short rows filled up."""
     rules = ["---" if i < numbers_from else "---:" for i in range(len(head))]
     full = ([*row, *[""] * (len(head) - len(row))] for row in rows)
     lines = [f"| {' | '.join(head)} |", f"|{'|'.join(rules)}|"]
@@ -60,12 +59,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int 
 
 
 def spread_text(values: Sequence[float]) -> str:
-    """The median to three digits, with the least and the greatest value.
-
-    Example:
-        >>> spread_text([1.0, 3.0, 2.0])
-        '2.00 (1.00–3.00)'
-    """
+    """The median to three digits, with the least and the greatest value."""
     if not values:
         return "—"
     middle = median(values)
@@ -97,19 +91,12 @@ SECONDS: Columns = {
 }
 
 
-def measure_table(
-    columns: Columns, measures: Iterable[Measure], part: Part | None = None, names: int = 1
-) -> str:
-    """A line for each measure, and for who is absent of a part.
-
-    Who was refused has the reason behind the columns that name it, of which there are `names`.
-    """
+def measure_table(columns: Columns, measures: Iterable[Measure], names: int = 1) -> str:
+    """A line for each measure; one that was refused has the reason behind its name's columns."""
     texts, rows = list(columns.values()), []
     for m in measures:
         figures = [m.refused] if m.refused else [text(m) for text in texts[names:]]
         rows.append([*(text(m) for text in texts[:names]), *figures])
-    absent = part.absent if part else ()
-    rows += [[label, f"not installed (pip install {pip})"] for label, pip in absent]
     return table(list(columns), rows, names)
 
 
@@ -132,7 +119,8 @@ def save_chart(chart: Chart, folder: Path) -> None:
 def render_page(record: Record, suites: Sequence[Suite], folder: Path) -> str:
     """The page as Markdown, its pictures into the folder."""
     first = next(record[suite.name] for suite in suites if suite.name in record)
-    asked = [target.row(record) for suite in suites for target in suite.targets]
+    asked = [target.row(record) for suite in suites if suite.name in record
+             for target in suite.targets]  # fmt: skip
     parts = [
         "# Benchmarks",
         "Written by `make bench` (`python -m benchmarks`) from its record, "
@@ -147,13 +135,15 @@ def render_page(record: Record, suites: Sequence[Suite], folder: Path) -> str:
     for suite in suites:
         if part := record.get(suite.name):
             heading, *rest = suite.render(part, folder) or [""]
-            parts += [heading, "" if part.started == first.started else _when(part), *rest]
+            when = "" if part.started == first.started else _when(part)
+            parts += [heading, when, *rest, _method(suite.name)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def method(suite: str) -> str:
-    """How a suite measures, in its own words."""
-    return (PAGES / f"{suite}.md").read_text(encoding="utf-8").strip()
+def _method(suite: str) -> str:
+    """How a suite measures, where it says so."""
+    path = PAGES / f"{suite}.md"
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
 
 def _busy(part: Part) -> str:
@@ -168,7 +158,6 @@ def _load_warning(part: Part) -> str:
 
 
 def _when(part: Part) -> str:
-    """When and on what a part was measured, in one line."""
     processor = part.machine.get("processor", "?")
     line = f"Measured {part.started} on {processor}; cores busy with other work: {_busy(part)}."
     return f"{line} {_load_warning(part)}".strip()

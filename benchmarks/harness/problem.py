@@ -1,7 +1,4 @@
-"""What is trained: shapes, runs and data, the same for every contender.
-
-Shape letters as in docs/formulations.md: N rows, D features, K classes, B batch, R runs.
-"""
+"""What is trained: shapes, runs and data, the same for every contender."""
 
 from __future__ import annotations
 
@@ -32,20 +29,16 @@ def l2_path(count: int, high: float, low: float) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Problem:
-    """A training job: R runs side by side on N rows, in file order.
-
-    X is stored as `dtype`. The rows are the first of a source: "cifar10", "digits", "random" noise,
-    or "picture", a blurred picture of each class in noise.
-    """
+    """A training job: R runs side by side on the first N rows of a source, in file order."""
 
     name: str
-    rows: int = 10_000
-    features: int = 3072
-    classes: int = 10
-    batch_size: int = 100
+    rows: int = 10_000  # N
+    features: int = 3072  # D
+    classes: int = 10  # K
+    batch_size: int = 100  # B
     epochs: int = 40
-    dtype: str = "uint8"
-    source: str = "random"
+    dtype: str = "uint8"  # X as stored
+    source: str = "random"  # noise; "cifar10", "digits", or "picture": of each class, in noise
     settings: tuple[Setting, ...] = (Setting(),)
 
     @property
@@ -53,9 +46,25 @@ class Problem:
         return len(self.settings)
 
     @property
+    def columns(self) -> int:
+        return self.runs * self.classes
+
+    @property
     def flops(self) -> float:
         """Multiplications and additions of the two products of every step: 4 N D K R epochs."""
-        return 4.0 * self.rows * self.features * self.classes * self.runs * self.epochs
+        return 4.0 * self.rows * self.features * self.columns * self.epochs
+
+    @property
+    def steps(self) -> int:
+        return -(-self.rows // self.batch_size)
+
+    @property
+    def stored_bytes(self) -> int:
+        return np.dtype(self.dtype).itemsize
+
+    @property
+    def x_bytes(self) -> int:
+        return self.rows * self.features * self.stored_bytes
 
     @property
     def max_value(self) -> float:
@@ -82,14 +91,9 @@ class Problem:
         X is read once an epoch (the batch stays in the cache between its two products). W is free
         if it fits in the last-level cache; else it is read twice and written once every batch.
         """
-        weights = 4.0 * self.runs * self.classes * self.features
-        steps = -(-self.rows // self.batch_size)
-        of_weights = 3 * weights * steps if weights > cache_bytes else 0.0
-        of_rows = float(self.rows * self.features * np.dtype(self.dtype).itemsize)
-        return self.epochs * (of_rows + of_weights)
-
-    def with_settings(self, name: str, settings: tuple[Setting, ...]) -> Problem:
-        return replace(self, name=name, settings=settings)
+        weights = 4.0 * self.columns * self.features
+        of_weights = 3 * weights * self.steps if weights > cache_bytes else 0.0
+        return self.epochs * (self.x_bytes + of_weights)
 
     def first_steps(self, steps: int = 5) -> Problem:
         """The problem's first few batches, once: what a chaotic run can be compared on."""

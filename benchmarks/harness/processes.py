@@ -78,6 +78,9 @@ class Process:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, preexec_fn=enter,
             env=conditions.environment() | dict(variables or {}),
         )  # fmt: skip
+        assert self._process.stdin
+        assert self._process.stdout
+        self._commands, self._answers = self._process.stdin, self._process.stdout
         self._send((desk, job, conditions))
         self.greeting: dict[str, Any] = self.receive()
 
@@ -86,24 +89,20 @@ class Process:
         return self.receive()
 
     def send(self, do: str, **values: Any) -> None:
-        assert self._process.stdin is not None
-        if self._process.stdin.closed:
+        if self._commands.closed:
             raise WorkerError(f"{self._name} had ended before.")
         self._send((do, values))
 
     def _send(self, message: object) -> None:
-        assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # a dead worker is noticed when it does not answer
-            pickle.dump(message, self._process.stdin)
-            self._process.stdin.flush()
+            pickle.dump(message, self._commands)
+            self._commands.flush()
 
     def receive(self, timeout: float | None = None) -> Any:
-        """Wait for the next answer, for so many seconds at most."""
-        assert self._process.stdout is not None
-        if timeout is not None and not select.select([self._process.stdout], [], [], timeout)[0]:
+        if timeout is not None and not select.select([self._answers], [], [], timeout)[0]:
             raise WorkerError(f"{self._name} did not answer within {timeout:g} s.")
         try:
-            return pickle.load(self._process.stdout)
+            return pickle.load(self._answers)
         except EOFError:
             self.close()
             code = self._process.returncode
@@ -116,13 +115,10 @@ class Process:
         return value
 
     def close(self) -> None:
-        """Let the process end: it does when its commands do."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         with suppress(BrokenPipeError):
-            self._process.stdin.close()
+            self._commands.close()  # the worker ends when its commands do
         self._process.wait()
-        self._process.stdout.close()
+        self._answers.close()
 
     def __enter__(self) -> Self:
         return self

@@ -22,7 +22,7 @@ import numpy as np
 
 from onelayer.files.provenance import describe_environment
 
-ONELAYER = "onelayer"
+ONELAYER, ORACLE = "onelayer", "NumPy float64"
 PACKAGES = ("numpy", "torch", "jax", "jaxlib", "scikit-learn", "scikit-learn-intelex")
 STAT = Path("/proc/stat")
 # Cores that a system's own services may take without a word.
@@ -37,7 +37,7 @@ class Measure:
     who: str
     label: str  # for the reader
     seconds: tuple[float, ...] = ()  # one a round
-    refused: str = ""  # why there are no times
+    refused: str = ""  # why there are no times: it DISAGREES, CRASHED, or is not installed
     series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # the machine's limits
     facts: Mapping[str, Any] = field(default_factory=dict)  # `flops`, `peak_bytes`, `gap`, ...
 
@@ -54,20 +54,6 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Check:
-    """One comparison with the oracle: what was compared, how far off, how far is allowed."""
-
-    what: str
-    distance: float
-    allowed: float
-
-    @property
-    def agrees(self) -> bool:
-        """Whether it is within; a NaN is not."""
-        return self.distance <= self.allowed
-
-
-@dataclass(frozen=True)
 class Part:
     """What one suite measured, and under which conditions."""
 
@@ -78,9 +64,6 @@ class Part:
     quick: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)  # of all measures
     measures: tuple[Measure, ...] = ()
-    checks: tuple[Check, ...] = ()  # comparisons that are no contender's
-    absent: tuple[tuple[str, str], ...] = ()  # label and pip's name of who is not installed
-    failed: tuple[str, ...] = ()  # what else crashed, in words
     other_work: float | None = None  # cores that other work kept busy meanwhile, on average
 
     def find(self, who: str, work: str) -> Measure | None:
@@ -92,20 +75,10 @@ class Part:
     def with_(self, measures: Iterable[Measure] = (), **changes: Any) -> Part:
         return replace(self, measures=(*self.measures, *measures), **changes)
 
-    @property
-    def wrong(self) -> list[str]:
-        """Answers that disagree with the oracle, in words."""
-        checks = [c for c in self.checks if not c.agrees]
-        said = [f"{c.what}: off by {c.distance}, allowed {c.allowed}" for c in checks]
-        return said + self._refused(DISAGREES)
-
-    @property
-    def crashed(self) -> list[str]:
-        return [*self.failed, *self._refused(CRASHED)]
-
-    def _refused(self, why: str) -> list[str]:
-        refused = (m for m in self.measures if m.refused.startswith(why))
-        return [f"{m.label} on {m.work}: {m.refused}" for m in refused]
+    def refused(self, why: str) -> list[str]:
+        """Who was refused because its answer DISAGREES or because it CRASHED, in words."""
+        return [f"{m.label} on {m.work}: {m.refused}"
+                for m in self.measures if m.refused.startswith(why)]  # fmt: skip
 
 
 DISAGREES, CRASHED = "refused", "crashed"
@@ -114,6 +87,13 @@ Record = Mapping[str, Part]
 
 def find(record: Record, suite: str, who: str, work: str) -> Measure | None:
     return record[suite].find(who, work) if suite in record else None
+
+
+def compared(what: str, distance: float, allowed: float) -> Measure:
+    """A comparison with NumPy float64 that is no contender's; a NaN disagrees."""
+    words = "" if distance <= allowed else f"{DISAGREES}: off by {distance:.1e} of {allowed:.1e}"
+    facts = {"distance": distance, "allowed": allowed}
+    return Measure(ORACLE, "oracle", what, refused=words, facts=facts)
 
 
 def median_ratio(peer: Measure | None, ours: Measure | None) -> float | None:
@@ -125,7 +105,7 @@ def median_ratio(peer: Measure | None, ours: Measure | None) -> float | None:
 
 
 def write_record(record: Record, path: Path) -> None:
-    """Write the record as JSON, whole or not at all, one line for each measure and check."""
+    """Write the record as JSON, whole or not at all, one line for each measure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     parts = (f"{json.dumps(suite)}: {_part_text(part)}" for suite, part in record.items())
     unfinished = path.with_suffix(".tmp")
@@ -137,7 +117,7 @@ def _part_text(part: Part) -> str:
     fields = []
     for name, value in asdict(part).items():
         text = json.dumps(value, ensure_ascii=False)
-        if name in ("measures", "checks") and value:
+        if name == "measures" and value:
             entries = ({k: v for k, v in one.items() if v not in ("", (), {})} for one in value)
             lines = (f"  {json.dumps(entry, ensure_ascii=False)}" for entry in entries)
             text = "[\n" + ",\n".join(lines) + "\n ]"
@@ -149,7 +129,6 @@ def read_record(path: Path) -> dict[str, Part]:
     parts: dict[str, Any] = _tupled(json.loads(path.read_text(encoding="utf-8")))
     for part in parts.values():
         part["measures"] = tuple(Measure(**measure) for measure in part["measures"])
-        part["checks"] = tuple(Check(**check) for check in part["checks"])
     return {suite: Part(**part) for suite, part in parts.items()}
 
 

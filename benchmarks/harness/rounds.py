@@ -1,7 +1,6 @@
-"""Agreement first, then rounds of timing in turn.
+"""Rounds of timing in turn, among those whose answers agree.
 
-Whoever agrees is timed round by round; the order moves on by one each round, so that nobody always
-follows the same neighbour, and drift of the machine hits all alike.
+The order moves on by one each round, so that nobody always follows the same neighbour.
 """
 
 from __future__ import annotations
@@ -44,7 +43,6 @@ class Session:
         return bool(self.options.quick)
 
     def part(self, **facts: Any) -> Part:
-        """A part without measures, under today's conditions."""
         c = self.conditions
         return Part(now(), describe_machine(), c.threads, c.engine, self.quick, facts)
 
@@ -70,14 +68,6 @@ class Entrant:
     measure: Measure  # who and what, without times
     once: Callable[[], Sample] = lambda: Sample(0.0)
     max_rounds: int = 100  # fewer than the others have for one that takes long
-
-
-def make_entrant(found: Measure, prepare: Callable[[Measure], Entrant]) -> Entrant:
-    """Prepare a contender that is not refused; who crashes meanwhile is."""
-    try:
-        return Entrant(found) if found.refused else prepare(found)
-    except WorkerError as error:
-        return Entrant(replace(found, refused=f"{CRASHED}: {error}"))
 
 
 def time_in_turn(

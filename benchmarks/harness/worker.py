@@ -107,7 +107,6 @@ def last_level_cache_bytes() -> int:
 
 
 def main() -> None:
-    """Make the desk and let it answer until stdin ends."""
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     make, job, conditions = pickle.load(sys.stdin.buffer)

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.harness.problem import Floats, Problem, data_folder, read_data
-from benchmarks.harness.processes import Process
-from benchmarks.harness.record import ONELAYER
-from benchmarks.harness.rounds import Session
+from benchmarks.harness.processes import Process, WorkerError
+from benchmarks.harness.record import CRASHED, ONELAYER, Measure
+from benchmarks.harness.rounds import Entrant, Session, time_in_turn
 from benchmarks.harness.worker import forget_peak, peak_bytes, timed
 
 # Relative excess over the optimum that solvers are timed to, and the gap that a path proves.
 GOAL, PATH_TOLERANCE = 1e-6, 1e-4
+# A Hessian larger than this is not formed.
+MAX_HESSIAN_BYTES = 1e9
 # Iterations of a solver that is not told a number: it ends by its own judgement.
 PLENTY = 100_000
 
@@ -65,9 +68,15 @@ class Contender:
     max_rounds: int = 100  # fewer for one that would take minutes
     forms_hessian: bool = False  # a matrix of all unknowns squared
 
-    @property
-    def installed(self) -> bool:
-        return importlib.util.find_spec(self.package) is not None
+    def obstacle(self, problem: Problem) -> str:
+        """Why it cannot take a problem, or nothing."""
+        if importlib.util.find_spec(self.package) is None:
+            return f"not installed (pip install {self.pip})"
+        unknowns = problem.classes * (problem.features + 1)
+        size = 8.0 * unknowns**2
+        if self.forms_hessian and size > MAX_HESSIAN_BYTES:
+            return f"does not fit: its Hessian of {unknowns} unknowns takes {size / 1e9:.1f} GB"
+        return ""
 
     def prepare(self, *job: Any) -> Any:
         """Import it and make it ready; called in its own process only."""
@@ -94,16 +103,37 @@ class Desk:
 
 
 def start(who: Contender, problem: Problem, session: Session, desk: type[Desk] = Desk) -> Process:
-    """A worker's process; rows are written when they are first asked for."""
     c = session.conditions
     job = who, problem, data_folder(problem, c.folder), c.threads
     return Process(who.label, desk, *job, conditions=c)
 
 
+Prepare = Callable[[Process, Measure], Entrant]
+
+
+def time_contenders(
+    jobs: Iterable[tuple[Contender, Problem, Prepare]], session: Session, rounds: int,
+    desk: type[Desk] = Desk,
+) -> list[Measure]:  # fmt: skip
+    """Prepare each in a process of its own, then time all in turn; who crashes is refused."""
+    entrants = []
+    with ExitStack() as stack:
+        for who, problem, prepare in jobs:
+            found = Measure(problem.name, who.key, who.label, refused=who.obstacle(problem))
+            entrant = Entrant(found)
+            try:
+                if not found.refused:
+                    process = stack.enter_context(start(who, problem, session, desk))
+                    entrant = prepare(process, found)
+            except WorkerError as error:
+                entrant = Entrant(replace(found, refused=f"{CRASHED}: {error}"))
+            entrants.append(entrant)
+        return time_in_turn(entrants, rounds, session.log, patience=session.patience)
+
+
 _OURS = ("onelayer", "-e .")
 _SKLEARN = ("sklearn", "scikit-learn")
 _TORCH = ("torch", "torch --index-url https://download.pytorch.org/whl/cpu")
-LBFGS, LBFGS32, INTELEX = "sklearn-lbfgs", "sklearn-lbfgs-float32", "sklearn-intelex"
 
 CONTENDERS = (
     Contender(ONELAYER, "onelayer", "ours:prepare", *_OURS),
@@ -124,15 +154,15 @@ CONTENDERS = (
 
 SOLVERS = (
     Contender(ONELAYER, "onelayer", "ours:prepare_solve", *_OURS),
-    Contender(LBFGS, "scikit-learn lbfgs", "scikit_learn:prepare", *_SKLEARN),
-    Contender(LBFGS32, "scikit-learn lbfgs, float32", "scikit_learn:prepare", *_SKLEARN,
-              {"dtype": "float32"}),
+    Contender("sklearn-lbfgs", "scikit-learn lbfgs", "scikit_learn:prepare", *_SKLEARN),
+    Contender("sklearn-lbfgs-float32", "scikit-learn lbfgs, float32", "scikit_learn:prepare",
+              *_SKLEARN, {"dtype": "float32"}),
     Contender("sklearn-lbfgs-centred", "scikit-learn lbfgs, X centred", "scikit_learn:prepare",
               *_SKLEARN, {"centred": True}),
     Contender("sklearn-newton", "scikit-learn newton-cholesky", "scikit_learn:prepare", *_SKLEARN,
               {"solver": "newton-cholesky"}, forms_hessian=True),
-    Contender(INTELEX, "scikit-learn-intelex lbfgs", "scikit_learn:prepare", "sklearnex",
-              "scikit-learn-intelex", {"package": "scikit-learn-intelex"}),
+    Contender("sklearn-intelex", "scikit-learn-intelex lbfgs", "scikit_learn:prepare",
+              "sklearnex", "scikit-learn-intelex", {"package": "scikit-learn-intelex"}),
     Contender("torch-lbfgs", "PyTorch LBFGS, float32", "pytorch:prepare_lbfgs", "torch", "torch"),
 )  # fmt: skip
 

@@ -9,7 +9,6 @@ from benchmarks.peers import Prepared
 
 
 def prepare(problem: Problem, data: Data, threads: int) -> Prepared:
-    """Threads are those of NumPy's BLAS, set by the environment."""
     start = initial_weights(problem)
     return Prepared(lambda: _train(problem, data, start), {"numpy": np.__version__})
 

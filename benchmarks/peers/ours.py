@@ -53,6 +53,12 @@ def dataset_of(problem: Problem, data: Data) -> Dataset:
     return Dataset(data.X, data.y, names, max_value=problem.max_value, name=problem.name)
 
 
+def runs_of(problem: Problem) -> list[Run]:
+    """The runs in file order."""
+    return [Run(s.learning_rate, s.l2, s.seed, problem.batch_size, problem.epochs, shuffle=False)
+            for s in problem.settings]  # fmt: skip
+
+
 def splits_of(problem: Problem, data: Data, held_out: int) -> Splits:
     """The first rows stand for those of validation and test."""
     rows = dataset_of(problem, data)
@@ -63,11 +69,9 @@ def splits_of(problem: Problem, data: Data, held_out: int) -> Splits:
 def prepare_train(problem: Problem, data: Data, threads: int) -> Prepared:
     """`train`, with the scores of every epoch."""
     splits = splits_of(problem, data, 500)
-    runs = [Run(s.learning_rate, s.l2, s.seed, problem.batch_size, problem.epochs, shuffle=False)
-            for s in problem.settings]  # fmt: skip
 
     def run() -> Answer:
-        result = train_runs(splits, runs, scaling="unit", certify=False)
+        result = train_runs(splits, runs_of(problem), scaling="unit", certify=False)
         return Answer(result.W, result.b)
 
     return Prepared(run)

@@ -8,6 +8,7 @@ converted as it comes (a copy more each step, and the scale folded into the two 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def train_in_turn(problem: Problem, data: Data, device: Any) -> Answer:
     """nn.Linear, cross_entropy and SGD, X as float32 on the device, one setting after another."""
     X, y = torch.from_numpy(data.X).to(device), torch.from_numpy(data.y).to(device)
     views = _batches(X.float() * problem.scale, y, problem.batch_size)
-    alone = (problem.with_settings("alone", (setting,)) for setting in problem.settings)
+    alone = (replace(problem, settings=(setting,)) for setting in problem.settings)
     W, b = zip(*(_train(one, views, device) for one in alone), strict=True)
     return Answer(np.concatenate(W), np.concatenate(b))
 

@@ -9,7 +9,7 @@ is better in all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,8 @@ from benchmarks.harness.page import spread_text
 from benchmarks.harness.problem import Problem, Setting, data_folder, l2_path, read_data
 from benchmarks.harness.processes import Process
 from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part, Record
-from benchmarks.harness.rounds import Entrant, Sample, Session, time_in_turn
-from benchmarks.peers import GOAL, LBFGS32, Contender, contender, solver, start
+from benchmarks.harness.rounds import Entrant, Sample, Session
+from benchmarks.peers import GOAL, Contender, contender, solver, time_contenders
 from benchmarks.suites.optimum import Judge, run_paths
 from benchmarks.suites.training import THE_FOUR, Entry, measure_entries
 from onelayer import _native
@@ -50,7 +50,7 @@ HALF = replace(WIDE, name="wide, float16", dtype="float16")
 SOLVED = Problem("solved", 4000, source="picture", settings=(Setting(l2=0.01),))
 PATH = Problem("all", 2000, 512, source="picture",
                settings=tuple(Setting(l2=l2) for l2 in l2_path(8, 1, 1e-3)))  # fmt: skip
-PEER_ITERATIONS = 20
+PEER, PEER_ITERATIONS = "sklearn-lbfgs-float32", 20
 DIGITS = Problem("digits", 1797, 64, source="digits", settings=(Setting(l2=1 / (2 * 1797)),))
 
 
@@ -91,36 +91,32 @@ def _in_turn(
     refusal: Callable[[dict[str, Any]], str], session: Session, rounds: int,
 ) -> list[Measure]:  # fmt: skip
     """Contenders with what each is asked; why onelayer's last answer is refused, if it is."""
-    answers, entrants = dict[str, Any](), list[Entrant]()
-    with ExitStack() as stack:
-        for who, values in jobs:
-            process = stack.enter_context(start(who, problem, session))
+    answers: dict[str, Any] = {}
 
-            def once(
-                who: Contender = who, process: Process = process, values: dict[str, Any] = values
-            ) -> Sample:
-                told = process.ask("run", **values)
-                answers[who.key] = told["answer"]
-                return Sample(told["seconds"], refusal(answers) if who.key == ONELAYER else "")
+    def prepare(values: dict[str, Any], process: Process, found: Measure) -> Entrant:
+        def once() -> Sample:
+            told = process.ask("run", **values)
+            answers[found.who] = told["answer"]
+            return Sample(told["seconds"], refusal(answers) if found.who == ONELAYER else "")
 
-            once()
-            entrants.append(Entrant(Measure(problem.name, who.key, who.label), once))
-        return time_in_turn(entrants, rounds, session.log, patience=session.patience)
+        once()
+        return Entrant(found, once)
+
+    asked = [(who, problem, partial(prepare, values)) for who, values in jobs]
+    return time_contenders(asked, session, rounds)
 
 
 def _solve(session: Session, rounds: int) -> list[Measure]:
     """The proven optimum beside a number of iterations of scikit-learn that come less near."""
     (l2,) = SOLVED.l2s.tolist()
-    judge = Judge(SOLVED, read_data(data_folder(SOLVED, session.conditions.folder)))
-    optimum = judge.reference(l2)["optimum"]
+    judge = Judge(SOLVED, read_data(data_folder(SOLVED, session.conditions.folder)), l2)
 
     def refusal(answers: dict[str, Any]) -> str:
-        W, b, *_ = answers[ONELAYER]
-        off = judge.excess(W, b, l2, optimum)
+        off = judge.excess(answers[ONELAYER])
         return "" if off <= GOAL else f"{DISAGREES}: {off:.1e} off"
 
     jobs = [(solver(key), {"l2": l2, "iterations": iterations})
-            for key, iterations in ((LBFGS32, PEER_ITERATIONS), (ONELAYER, None))]  # fmt: skip
+            for key, iterations in ((PEER, PEER_ITERATIONS), (ONELAYER, None))]  # fmt: skip
     return _in_turn(SOLVED, jobs, refusal, session, rounds)
 
 
@@ -142,7 +138,7 @@ GROUPS: tuple[Group, ...] = (
     (_training(HALF, side=SIDE), (Ratio("wide, float16: share of sgemm", HALF.name, SGEMM),)),
     (_training(WIDE, "numpy"), (Ratio("wide, float32: NumPy / onelayer", WIDE.name, "numpy"),)),
     (_solve, (Ratio(f"optimum: {PEER_ITERATIONS} iterations of scikit-learn / onelayer's proof",
-                    SOLVED.name, LBFGS32),)),
+                    SOLVED.name, PEER),)),
     (partial(run_paths, PATH),
      (Ratio("path of 8 λ's: a default scikit-learn fit / onelayer", PATH.name, "sklearn-default",
             "onelayer-path"),)),

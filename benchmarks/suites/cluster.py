@@ -21,41 +21,26 @@ from __future__ import annotations
 import os
 import subprocess
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from benchmarks.harness.page import SECONDS, Columns, fact, measure_table, percent, table
+from benchmarks.harness.problem import Problem, make_data
 from benchmarks.harness.processes import Process
 from benchmarks.harness.record import ONELAYER, Measure, Part
 from benchmarks.harness.rounds import Session, Suite
 from benchmarks.harness.worker import timed
-from onelayer.data.rows import Rows
-from onelayer.engines import Method, State, Steps, Weights, make_engine
+from benchmarks.peers import ours
+from onelayer.engines import make_engine
 
 # Bytes of a weight that plain descent touches in a step: the gradient and W read, W written.
 UPDATE_BYTES = 12
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What is trained."""
-
-    rows: int  # N
-    features: int  # D
-    columns: int  # C = R·K
-    batch_size: int  # B, over all ranks
-    stored_bytes: int = 2  # s, of an entry of X: 1, 2 or 4
-
-    @property
-    def steps(self) -> int:
-        return -(-self.rows // self.batch_size)
 
 
 @dataclass(frozen=True)
@@ -84,23 +69,20 @@ class StepCost:
 
     @property
     def communication(self) -> float:
-        """Share of the step that goes to the all-reduce, 0 … 1."""
         return self.reduce / self.total
 
 
 def all_reduce_seconds(message: float, rank: Rank, ranks: int) -> float:
-    """An all-reduce by a ring, or by a tree where many ranks make a ring's messages too many."""
+    """By a ring, or by a tree where many ranks make a ring's messages too many."""
     ring = 2 * (ranks - 1) * (message / ranks / rank.link_bandwidth + rank.latency)
     levels = (ranks - 1).bit_length()
-    tree = 2 * (message / rank.link_bandwidth + levels * rank.latency)
-    return min(ring, tree)
+    return min(ring, 2 * (message / rank.link_bandwidth + levels * rank.latency))
 
 
-def step_cost(work: Workload, rank: Rank, ranks: int, *, of_pass: bool = False) -> StepCost:
+def step_cost(work: Problem, rank: Rank, ranks: int, *, of_pass: bool = False) -> StepCost:
     """What one step of mini-batch descent costs on p ranks; or a full pass of the optimum.
 
-    A pass is a gradient over all N rows, reduced once in float64; its `update` is the direction,
-    some twenty products of the weights' size.
+    The `update` of a pass is the direction, some twenty products of the weights' size in float64.
     """
     rows, sum_bytes = (work.rows, 8) if of_pass else (work.batch_size, 4)
     entries = rows * work.features / ranks
@@ -113,7 +95,7 @@ def step_cost(work: Workload, rank: Rank, ranks: int, *, of_pass: bool = False) 
     )
 
 
-def smallest_batch(work: Workload, rank: Rank, ranks: int, share: float = 0.1) -> int:
+def smallest_batch(work: Problem, rank: Rank, ranks: int, share: float = 0.1) -> int:
     """The least B at which the all-reduce takes no more than that share of a step, p at least.
 
     With reduce = r and everything else growing as e·B + u, it is where r = share · (e B + u + r).
@@ -137,35 +119,47 @@ SOLVER_PASSES, LOCAL_BATCH, LOCAL_STEPS = 30, 1024, (1, 16, 256)
 def extrapolation() -> list[str]:
     """Steps, batches and the optimum of 10⁹ × 1024 rows on 8, 64 and 1024 GPUs, in Markdown."""
 
-    def epoch(work: Workload, cost: StepCost) -> str:
+    def work(columns: int, batch: int) -> Problem:
+        return Problem("", 10**9, 1024, columns, batch, dtype="float16")
+
+    def epoch(work: Problem, cost: StepCost) -> str:
         return f"{cost.total * work.steps:.3g} s, {cost.communication:.0%}"
 
-    shown, local, solved = [], [], []
+    def by_gpus(head: Sequence[str], cells: Callable[[int, Rank], list[str]]) -> str:
+        rows = [[str(gpus), *cells(gpus, rank)] for gpus, rank in GPUS.items()]
+        return table(["GPUs", *head], rows, 0)
+
+    def steps(columns: int, gpus: int, rank: Rank) -> list[str]:
+        works = [work(columns, batch) for batch in BATCHES]
+        return [*(epoch(one, step_cost(one, rank, gpus)) for one in works),
+                f"{smallest_batch(works[0], rank, gpus):,}"]  # fmt: skip
+
+    def local(gpus: int, rank: Rank) -> list[str]:
+        one = work(1000, LOCAL_BATCH * gpus)
+        cost = step_cost(one, rank, gpus)
+        return [epoch(one, replace(cost, reduce=cost.reduce / rare)) for rare in LOCAL_STEPS]
+
+    def solved(gpus: int, rank: Rank) -> list[str]:
+        cost = step_cost(work(1000, 1), rank, gpus, of_pass=True)
+        whole = f"{SOLVER_PASSES * cost.total:.3g} s"
+        return [f"{cost.total:.3g} s", f"{cost.communication:.2%}", whole]
+
+    shown = []
     for columns in (1000, 32_000):
-        works = [Workload(10**9, 1024, columns, batch) for batch in BATCHES]
-        rows = [[str(gpus), *(epoch(work, step_cost(work, rank, gpus)) for work in works),
-                 f"{smallest_batch(works[0], rank, gpus):,}"]
-                for gpus, rank in GPUS.items()]  # fmt: skip
+        head = [*(f"B = {batch:,}" for batch in BATCHES), "B for 10 %"]
         shown += [
             f"Synchronous steps, {columns} columns (runs × classes): time of an epoch, and the "
             "share of it that is communication.",
-            table(["GPUs", *(f"B = {batch:,}" for batch in BATCHES), "B for 10 %"], rows, 0),
+            by_gpus(head, partial(steps, columns)),
         ]
-    for gpus, rank in GPUS.items():
-        work = Workload(10**9, 1024, 1000, LOCAL_BATCH * gpus)
-        cost, whole = step_cost(work, rank, gpus), step_cost(work, rank, gpus, of_pass=True)
-        rare = [replace(cost, reduce=cost.reduce / steps) for steps in LOCAL_STEPS]
-        local.append([str(gpus), *(epoch(work, one) for one in rare)])
-        solved.append([str(gpus), f"{whole.total:.3g} s", f"{whole.communication:.2%}",
-                       f"{SOLVER_PASSES * whole.total:.3g} s"])  # fmt: skip
     return [
         *shown,
         f"Local steps, 1000 columns: each GPU takes H steps on {LOCAL_BATCH:,} rows of its own, "
         "then all average their weights: time of an epoch, share of communication.",
-        table(["GPUs", *(f"H = {steps}" for steps in LOCAL_STEPS)], local, 0),
+        by_gpus([f"H = {rare}" for rare in LOCAL_STEPS], local),
         "The optimum, 1000 classes: a pass over all rows, its communication, and "
         f"{SOLVER_PASSES} passes.",
-        table(["GPUs", "a pass", "communication", "whole solve"], solved, 0),
+        by_gpus(["a pass", "communication", "whole solve"], solved),
     ]
 
 
@@ -179,11 +173,7 @@ class Host(NamedTuple):
 
 @contextmanager
 def joined_hosts(count: int, megabits: float) -> Iterator[tuple[Host, ...]]:
-    """Hosts that reach each other, each sending so many Mbit/s at most; all are taken down again.
-
-    Raises:
-        OSError: where namespaces cannot be made, with what the system said.
-    """
+    """Hosts that reach each other, each sending so many Mbit/s at most; OSError where it fails."""
     prefix = f"ol{os.getpid() % 10000}"
     hosts = tuple(Host(f"{prefix}-{i}", f"10.77.0.{i + 1}", f"{prefix}h{i}") for i in range(count))
     hub, limit = f"{prefix}-hub", f"rate {megabits:g}mbit burst 65536 latency 50ms"
@@ -206,19 +196,16 @@ def joined_hosts(count: int, megabits: float) -> Iterator[tuple[Host, ...]]:
 
 
 def _run(command: str) -> None:
-    words = command.split()
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise OSError(f"{words[0]} was not found; install iproute2.") from error
+    done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
     if done.returncode:
         reason = done.stderr.strip() or f"exit code {done.returncode}"
         raise OSError(f"`{command}` failed: {reason}. It needs root.")
 
 
-# What is timed on this machine, float32 rows: a few steps of each batch in a pass.
+# What is timed on this machine: a few steps of each batch in a pass.
 SHAPES = tuple(
-    Workload(steps * batch, features, columns, batch, stored_bytes=4)
+    Problem(f"{batch} × {features}, {columns}", steps * batch, features, columns, batch, 1,
+            "float32")
     for batch, features, columns, steps in (
         (256, 1024, 100, 6), (1024, 1024, 100, 6), (4096, 1024, 100, 4), (1024, 3072, 10, 6),
     )
@@ -231,22 +218,18 @@ PAYLOAD = 1448 / 1514
 class Desk:
     """One rank: trains with the torch engine and times its steps."""
 
-    def time(self, shapes: Sequence[Workload]) -> dict[str, Any]:
+    def time(self, shapes: Sequence[Problem]) -> dict[str, Any]:
         """Seconds of a step of every shape, round by round, and of an all-reduce of one number."""
         return {"seconds": list(map(_step_seconds, shapes)), "message": _message_seconds()}
 
 
-def _step_seconds(shape: Workload) -> tuple[float, ...]:
+def _step_seconds(shape: Problem) -> tuple[float, ...]:
     """The mean step of each round, which is an epoch; the first is not counted."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(shape.rows, shape.features)).astype(np.float32)
-    y = rng.integers(0, shape.columns, shape.rows)
-    rows = Rows(X, y, np.ones(shape.features), np.zeros(shape.features))
-    zeros = np.zeros((1, shape.columns, shape.features), np.float32)
+    rows = ours.rows_of(shape, make_data(shape))
     engine = make_engine("torch", 1, device="cpu", distributed=True)
-    trainer = engine.begin(State(Weights(zeros, zeros[..., 0])), Method.plain(np.zeros(1)))
-    steps = Steps.constant(np.array([0.01]), shape.rows, shape.batch_size)
-    told = [timed(lambda: trainer.epoch(rows, steps))[1] for _ in range(1 + ROUNDS)]
+    trainer = ours.begin(shape, engine)
+    epoch = partial(ours.train, shape, rows, engine, trainer)
+    told = [timed(epoch)[1] for _ in range(1 + ROUNDS)]
     return tuple(figures["seconds"] / shape.steps for figures in told[1:])
 
 
@@ -263,7 +246,7 @@ def _message_seconds() -> float:
 
 
 def run_ranks(
-    session: Session, hosts: Sequence[Host] = (), shapes: Sequence[Workload] = SHAPES
+    session: Session, hosts: Sequence[Host] = (), shapes: Sequence[Problem] = SHAPES
 ) -> dict[str, Any]:
     """What rank 0 measured, of one process on each host; without hosts of one process alone."""
     conditions = replace(session.conditions, threads=1, cores=())
@@ -305,13 +288,12 @@ def measure(session: Session) -> Part:
             modelled = model_of(shape, median(one), count, speed, latency)
             facts = {"ranks": count, "megabits": speed, "modelled": modelled.total,
                      "communication": modelled.communication}  # fmt: skip
-            size = f"{shape.batch_size} × {shape.features}, {shape.columns}"
-            part = part.with_([Measure(size, ONELAYER, "torch engine", seconds, facts=facts)])
+            part = part.with_([Measure(shape.name, ONELAYER, "torch engine", seconds, facts=facts)])
         session.keep(part)
     return part
 
 
-def model_of(work: Workload, alone: float, ranks: int, megabits: float, latency: float) -> StepCost:
+def model_of(work: Problem, alone: float, ranks: int, megabits: float, latency: float) -> StepCost:
     """The model's step where ranks share this machine's cores."""
     share = min(1.0, len(os.sched_getaffinity(0)) / ranks)
     operations = 4 * work.batch_size * work.features * work.columns

@@ -25,14 +25,13 @@ import numpy as np
 
 from benchmarks.harness.oracle import ALLOWED_ROUNDINGS, CHAOTIC_SHARE, Expected, compare, expect
 from benchmarks.harness.page import SECONDS, Columns, fact, measure_table, percent
-from benchmarks.harness.problem import Answer, Problem, make_data
+from benchmarks.harness.problem import Answer, Problem, Setting, make_data
 from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
 from benchmarks.peers import ours
 from benchmarks.suites.training import THE_FOUR
 from onelayer.data.rows import Rows
 from onelayer.engines import make_engine
-from onelayer.errors import OnelayerError
 
 SIDES, PRODUCTS = {"cuda": 8192, "mps": 4096, "cpu": 1024}, 10
 ROUNDS, SEEDS = 5, 64
@@ -51,7 +50,6 @@ class Device:
     device: Any
 
     def settle(self) -> None:
-        """Wait until the device has done all that it was given."""
         import torch
 
         if self.device.type in ("cuda", "mps"):
@@ -85,37 +83,27 @@ class Device:
         """One timed call with the most megabytes that tensors had, where the device tells."""
         import torch
 
-        if self.device.type != "cuda":
-            seconds, answer = self.timed(work)
-            return Sample(seconds), answer
-        torch.cuda.reset_peak_memory_stats(self.device)
+        cuda, facts = self.device.type == "cuda", {}
+        if cuda:
+            torch.cuda.reset_peak_memory_stats(self.device)
         seconds, answer = self.timed(work)
-        peak = float(torch.cuda.max_memory_allocated(self.device)) / 2.0**20
-        return Sample(seconds, facts={"device_megabytes": peak}), answer
+        if cuda:
+            facts["device_megabytes"] = torch.cuda.max_memory_allocated(self.device) / 2**20
+        return Sample(seconds, facts=facts), answer
 
     def engine(self, precision: str) -> Any:
         return make_engine("torch", device=str(self.device), precision=precision)
 
 
 def measure(session: Session) -> Part:
-    """Training, then the optimum.
-
-    Raises:
-        OSError: where there is no such device.
-    """
-    from benchmarks.peers.pytorch import cuml_logistic
+    """Training, then the optimum; OnelayerError where there is no such device."""
     from onelayer.engines.torch.device import describe_device, find_device
 
-    try:
-        device = Device(find_device(session.options.device))
-    except OnelayerError as error:
-        raise OSError(str(error)) from error
+    device = Device(find_device(session.options.device))
     part = session.part(device=describe_device(device.device))
     for problem, asked in problems(session):
         part = part.with_(_training(session, device, problem, asked))
-    absent = () if cuml_logistic() else (("cuML LogisticRegression", "cuml-cu12"),)
-    probe = QUICK if session.quick else Probe()
-    return part.with_(_optimum(session, device, probe), absent=absent)
+    return part.with_(_optimum(session, device, QUICK if session.quick else PROBE))
 
 
 def problems(session: Session) -> list[tuple[Problem, str]]:
@@ -187,21 +175,12 @@ def rounded(expected: Expected) -> Expected:
     )
 
 
-@dataclass(frozen=True)
-class Probe:
-    """How large: N rows, D features, K classes, and λ."""
-
-    rows: int = 1_280_000
-    features: int = 1024
-    classes: int = 1000
-    l2: float = 1e-4
-    iterations: int = 100
+PROBE = Problem("optimum", 1_280_000, 1024, 1000, settings=(Setting(l2=1e-4),))
+QUICK = Problem("optimum", 4000, 48, 12, settings=(Setting(l2=1e-3),))
+LBFGS_ITERATIONS = 100
 
 
-QUICK = Probe(rows=4000, features=48, classes=12, l2=1e-3)
-
-
-def _optimum(session: Session, device: Device, probe: Probe) -> list[Measure]:
+def _optimum(session: Session, device: Device, probe: Problem) -> list[Measure]:
     """From rows in the host's memory to the proof, beside what is used without it."""
     import ml_dtypes
     import torch
@@ -215,40 +194,42 @@ def _optimum(session: Session, device: Device, probe: Probe) -> list[Measure]:
     host, labels = X.cpu().view(torch.int16).numpy().view(ml_dtypes.bfloat16), y.cpu().numpy()
     rows = Rows(host, labels, np.ones(probe.features), np.zeros(probe.features))
     precision = "tf32" if device.device.type == "cuda" else "float32"
-    engine, cuml = device.engine(precision), cuml_logistic()
+    engine, cuml, (l2,) = device.engine(precision), cuml_logistic(), probe.l2s.tolist()
 
     def solve(rows: Rows) -> tuple[Any, ...]:
         preconditioner = fit_preconditioner(engine, rows, probe.classes)
         solver = Solver(engine, rows, probe.classes, preconditioner)
-        found = solver.solve(Target(probe.l2, TOLERANCE))
+        found = solver.solve(Target(l2, TOLERANCE))
         W, b = (torch.from_numpy(np.asarray(a)).to(device.device) for a in (found.W, found.b))
         return W, b, f"{found.passes} passes", found.status
 
     def once(who: str, work: Callable[[], tuple[Any, ...]]) -> Sample:
         sample, (W, b, *notes) = device.sample(work)
-        cost, gap = judge(W, b, X, y, probe.l2)
+        cost, gap = judge(W, b, X, y, l2)
         words = ", ".join([f"J {cost:.6g}", f"gap {gap / cost:.1g}·J", *map(str, notes)])
         off = who == ONELAYER and not gap <= 1.01 * TOLERANCE * cost
         refused = f"{DISAGREES}: {words}" if off else ""
         return replace(sample, refused=refused, facts={"answer": words, **sample.facts})
 
     solve(rows.part(0, min(probe.rows, 20_000)))
-    work = f"optimum, {probe.rows} × {probe.features} bf16, K = {probe.classes}, λ = {probe.l2:g}"
+    work = f"optimum, {probe.rows} × {probe.features} bf16, K = {probe.classes}, λ = {l2:g}"
+    name, iterations = f"onelayer, {precision}, rows from the host's memory", LBFGS_ITERATIONS
+    peer = partial(lbfgs, X, y, probe.classes, l2, iterations, tiles=64)
+    contenders: tuple[tuple[str, str, Any], ...] = (
+        (ONELAYER, name, partial(solve, rows)),
+        ("torch", f"torch.optim.LBFGS, {iterations} iterations", lambda: peer()[:2]),
+        ("cuml", "cuML LogisticRegression", cuml and partial(cuml, X, y, l2)),
+    )
     entrants = []
-
-    def add(who: str, label: str, run: Callable[[], tuple[Any, ...]], **facts: Any) -> None:
-        entrants.append(Entrant(Measure(work, who, label, facts=facts), partial(once, who, run)))
-
-    add(ONELAYER, f"onelayer, {precision}, rows from the host's memory", partial(solve, rows),
-        asked=OPTIMUM_ASKED)  # fmt: skip
-    add("torch", f"torch.optim.LBFGS, {probe.iterations} iterations",
-        lambda: lbfgs(X, y, probe.classes, probe.l2, probe.iterations, tiles=64)[:2])  # fmt: skip
-    if cuml is not None:
-        add("cuml", "cuML LogisticRegression", partial(cuml, X, y, probe.l2))
+    for who, label, run in contenders:
+        missing = "" if run else "not installed (pip install cuml-cu12)"
+        asked = {"asked": OPTIMUM_ASKED} if who == ONELAYER else {}
+        found = Measure(work, who, label, refused=missing, facts=asked)
+        entrants.append(Entrant(found, partial(once, who, run)))
     return time_in_turn(entrants, 1, session.log, settle=0.0)
 
 
-def make_embeddings(probe: Probe, device: Any) -> tuple[Any, Any]:
+def make_embeddings(probe: Problem, device: Any) -> tuple[Any, Any]:
     """X (N, D) bfloat16 and y (N,) int64 on the device."""
     import torch
 
@@ -319,7 +300,7 @@ COLUMNS: Columns = {
 
 
 def render(part: Part, _: Path) -> list[str]:
-    shown = measure_table(COLUMNS, part.measures, part, names=2)
+    shown = measure_table(COLUMNS, part.measures, names=2)
     return ["## On a GPU", part.facts["device"], shown]
 
 

@@ -1,33 +1,28 @@
-"""Time to the optimum: how far above J* each solver is, against time.
+"""Time to the optimum: how far above J* each solver is, against time; see pages/optimum.md.
 
-Every contender minimises the same cost, J = mean cross-entropy + λ Σ W², on the same rows; its
-answers are judged in float64, never by its own word. Each is first given ever more iterations:
-that tells excess against time and the fewest iterations that reach the goal. Rounds of plain calls
-with just that many follow. onelayer is not told when to stop: its call ends when it has proven the
-goal.
+Each contender is first given ever more iterations; rounds of plain calls with just as many as the
+goal takes follow. onelayer's call ends when it has proven the goal.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from benchmarks.harness import page
 from benchmarks.harness.oracle import cost_of
 from benchmarks.harness.page import CONTENDER, SECONDS, Columns, Target, fact, measure_table
 from benchmarks.harness.problem import Data, Problem, Setting, data_folder, l2_path, read_data
-from benchmarks.harness.processes import Process, WorkerError
+from benchmarks.harness.processes import Process
 from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part, Record, find, median_ratio
-from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, make_entrant, time_in_turn
-from benchmarks.peers import GOAL, INTELEX, LBFGS, LBFGS32, PATHS, SOLVERS, Contender, start
+from benchmarks.harness.rounds import Entrant, Sample, Session, Suite
+from benchmarks.peers import GOAL, PATHS, SOLVERS, Contender, Solution, time_contenders
 from benchmarks.peers.ours import dataset_of
 from onelayer import solve
 from onelayer.report.chart import Axis, Chart, Curve, Level, Marks, line_chart
@@ -36,47 +31,22 @@ REFERENCE_TOLERANCE, ENOUGH = 1e-10, 3e-9
 # Each call has this many times the iterations of the one before; the fewest that reach the goal are
 # found to within the second.
 FACTOR, NEAR = 1.5, 1.03
-# A Hessian larger than this is not formed.
-MAX_HESSIAN_BYTES = 1e9
 L2S = (0.1, 0.01, 0.001)
+# Seconds to the goal from which on one round is enough.
+SLOW = 12.0
 
 
-@dataclass(frozen=True, eq=False)
 class Judge:
-    """Says how far above the optimum models are on a problem's rows, in float64."""
+    """J* of a problem at one λ, its proven gap, and how far above it models are, in float64."""
 
-    problem: Problem
-    data: Data
+    def __init__(self, problem: Problem, data: Data, l2: float) -> None:
+        self._cost = partial(cost_of, *data, l2=l2, max_value=problem.max_value)
+        model = solve(dataset_of(problem, data), l2, tol=REFERENCE_TOLERANCE, scaling="unit")
+        self.optimum = self._cost(W=model.W, b=model.b)
+        self.gap = model.require_certificate().gap / self.optimum
 
-    def excess(self, W: ArrayLike, b: ArrayLike, l2: float, optimum: float) -> float:
-        return cost_of(*self.data, W, b, l2, self.problem.max_value) / optimum - 1.0
-
-    def reference(self, l2: float) -> dict[str, float]:
-        """J* and the proven bound on its relative error.
-
-        It is the cost of a model that onelayer found to a relative gap of 1e-10. That it is the
-        least does not rest on onelayer's word alone: the page says how near others come to it.
-        """
-        rows = dataset_of(self.problem, self.data)
-        model = solve(rows, l2, tol=REFERENCE_TOLERANCE, scaling="unit")
-        found = cost_of(*self.data, model.W, model.b, l2, self.problem.max_value)
-        return {"optimum": found, "gap": model.require_certificate().gap / found}
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How many rounds, and how long one call may take while iterations are tried, in s.
-
-    Who took longer than `slow` seconds to the goal is timed in one round only.
-    """
-
-    rounds: int
-    path_rounds: int
-    patience: float
-    slow: float = math.inf
-
-
-FULL, QUICK = Effort(3, 3, 30.0, slow=12.0), Effort(2, 1, 4.0)
+    def excess(self, found: Solution) -> float:
+        return self._cost(W=found.W, b=found.b) / self.optimum - 1.0
 
 
 def make_tasks(source: str, *, quick: bool) -> tuple[dict[str, str], Problem, Problem, Problem]:
@@ -98,97 +68,72 @@ def make_tasks(source: str, *, quick: bool) -> tuple[dict[str, str], Problem, Pr
 
 
 def measure(session: Session) -> Part:
-    effort = QUICK if session.quick else FULL
+    rounds, patience = (2, 4.0) if session.quick else (3, 30.0)
     titles, *tasks, whole = make_tasks(session.source, quick=session.quick)
     part = session.part(titles=titles, optima=())
-    part = replace(part, absent=tuple((s.label, s.pip) for s in SOLVERS if not s.installed))
     for task in tasks:
-        for optimum, solved in solve_task(task, SOLVERS, effort, session):
+        for optimum, solved in solve_task(task, SOLVERS, rounds, patience, session):
             optima = (*part.facts["optima"], optimum)
             part = part.with_(solved, facts={**part.facts, "optima": optima})
             session.keep(part)
-    try:
-        return part.with_(run_paths(whole, session, effort.path_rounds))
-    except WorkerError as error:
-        return replace(part, failed=(f"{titles[whole.name]}: {error}",))
+    return part.with_(run_paths(whole, session, rounds))
 
 
 def _work(task: str, l2: float) -> str:
     return f"{task} λ={l2:g}"
 
 
-def too_large(who: Contender, task: Problem) -> str:
-    """Why a solver cannot take the task, or nothing."""
-    unknowns = task.classes * (task.features + 1)
-    size = 8.0 * unknowns**2
-    if not who.forms_hessian or size <= MAX_HESSIAN_BYTES:
-        return ""
-    return f"does not fit: its Hessian of {unknowns} unknowns takes {size / 1e9:.1f} GB"
-
-
 def solve_task(
-    task: Problem, solvers: Sequence[Contender], effort: Effort, session: Session
+    task: Problem, solvers: Sequence[Contender], rounds: int, patience: float, session: Session
 ) -> Iterator[tuple[dict[str, Any], list[Measure]]]:
-    """One λ of a task after another by every contender: J* with its gap, and measures."""
-    judge = Judge(task, read_data(data_folder(task, session.conditions.folder)))
-    running: dict[str, Process] = {}
-    with ExitStack() as stack:
+    """One λ of a task after another by every contender: J* with its gap, and measures.
 
-        def prepare(who: Contender, l2: float, optimum: float, found: Measure) -> Entrant:
-            if who.key not in running:
-                running[who.key] = stack.enter_context(start(who, task, session))
-            ask = partial(_ask, running[who.key], judge, l2, optimum)
-            return _prepare(found, ask, running[who.key].greeting, effort, session)
-
-        for l2 in task.l2s.tolist():
-            work, known = _work(task.name, l2), judge.reference(l2)
-            entrants = [
-                make_entrant(Measure(work, who.key, who.label, refused=too_large(who, task)),
-                             partial(prepare, who, l2, known["optimum"]))
-                for who in solvers if who.installed
-            ]  # fmt: skip
-            yield {"work": work, **known}, time_in_turn(entrants, effort.rounds, session.log)
-
-
-Ask = Callable[[int | None], dict[str, Any]]
-
-
-def _ask(
-    process: Process, judge: Judge, l2: float, optimum: float, iterations: int | None
-) -> dict[str, Any]:
-    """A plain call: its time and memory, and how good its answer is."""
-    told = process.ask("run", l2=l2, iterations=iterations)
-    answer = told.pop("answer")
-    excess = judge.excess(answer.W, answer.b, l2, optimum)
-    return {**told, "iterations": answer.iterations, "gap": answer.gap, "excess": excess}
+    One call may take `patience` seconds while iterations are tried.
+    """
+    data = read_data(data_folder(task, session.conditions.folder))
+    for l2 in task.l2s.tolist():
+        judge, one = Judge(task, data, l2), replace(task, name=_work(task.name, l2))
+        prepare = partial(_prepare, judge, l2, patience, session)
+        found = time_contenders([(who, one, prepare) for who in solvers], session, rounds)
+        yield {"work": one.name, "optimum": judge.optimum, "gap": judge.gap}, found
 
 
 def _prepare(
-    found: Measure, ask: Ask, greeting: dict[str, Any], effort: Effort, session: Session
+    judge: Judge, l2: float, patience: float, session: Session, process: Process, found: Measure
 ) -> Entrant:
     """One contender on one λ, once the iterations that reach the goal are known."""
     proves = found.who == ONELAYER
+
+    def ask(iterations: int | None) -> dict[str, Any]:
+        """A plain call: its time and memory, and how good its answer is."""
+        told = process.ask("run", l2=l2, iterations=iterations)
+        answer = told.pop("answer")
+        goodness = {"excess": judge.excess(answer)}
+        if answer.gap is not None:
+            goodness["gap"] = answer.gap
+        return {**told, "iterations": answer.iterations, "goodness": goodness}
+
     # A first short call: memory is measured where nothing but a plain call has been done.
     alone = ask(None if proves else 2)
-    tried = try_iterations(ask, effort.patience)
+    tried = try_iterations(ask, patience)
     budget = tried["budget"]
     at = next((s for k, s, _ in tried["steps"] if k == budget), math.inf)
     session.log(f"  {found.work}: {found.label}: {at:.2f} s to the goal")
 
     def once() -> Sample:
         told = ask(None if proves else budget)
-        excess = told["excess"]
-        facts = {"excess": excess} | ({"gap": told["gap"]} if told["gap"] is not None else {})
+        excess = told["goodness"]["excess"]
         # Threads that add in another order may end a trifle above the goal that was just reached.
         off = excess > (GOAL if proves else 2 * GOAL)
-        return Sample(told["seconds"], f"{DISAGREES}: {excess:.1e} off" if off else "", facts=facts)
+        refused = f"{DISAGREES}: {excess:.1e} off" if off else ""
+        return Sample(told["seconds"], refused, facts=told["goodness"])
 
-    facts = {**greeting, **tried, "peak_bytes": alone["peak_bytes"]}
-    rounds = 0 if budget is None else 1 if at > effort.slow else 100
+    facts = {**process.greeting, **tried, "peak_bytes": alone["peak_bytes"]}
+    rounds = 0 if budget is None else 1 if at > SLOW else 100
     return Entrant(replace(found, facts=facts), once, rounds)
 
 
-def try_iterations(ask: Ask, patience: float) -> dict[str, Any]:
+def try_iterations(ask: Callable[[int], dict[str, Any]], patience: float) -> dict[str, Any]:
     """Excess after ever more iterations: the steps (iterations, seconds, excess) of plain calls.
 
     `budget` is the fewest iterations that reach the goal, None where none did; `cut` says that a
@@ -198,8 +143,8 @@ def try_iterations(ask: Ask, patience: float) -> dict[str, Any]:
 
     def excess(iterations: int) -> float:
         told = ask(iterations)
-        steps[iterations] = told["seconds"], told["excess"]
-        return float(told["excess"]) if told["iterations"] >= iterations else -math.inf
+        steps[iterations] = told["seconds"], told["goodness"]["excess"]
+        return steps[iterations][1] if told["iterations"] >= iterations else -math.inf
 
     allowed, cut = 1, False
     while not cut and excess(allowed) > ENOUGH:
@@ -219,21 +164,15 @@ def try_iterations(ask: Ask, patience: float) -> dict[str, Any]:
 def run_paths(task: Problem, session: Session, rounds: int) -> list[Measure]:
     """All rows: the path and the default fit in turn."""
 
-    def once(process: Process) -> Sample:
-        told = process.ask("run")
-        return Sample(told["seconds"], facts={**told["answer"], "peak_bytes": told["peak_bytes"]})
+    def prepare(process: Process, found: Measure) -> Entrant:
+        def once() -> Sample:
+            told = process.ask("run")
+            facts = {**told["answer"], "peak_bytes": told["peak_bytes"]}
+            return Sample(told["seconds"], facts=facts)
 
-    with ExitStack() as stack:
-        entrants = []
-        for who in PATHS:
-            process = stack.enter_context(start(who, task, session))
-            found = Measure(task.name, who.key, who.label, facts=process.greeting)
-            entrants.append(Entrant(found, partial(once, process)))
-        measures = time_in_turn(entrants, rounds, session.log, patience=session.patience)
-    for one in measures:
-        if one.refused:
-            raise WorkerError(one.refused)
-    return measures
+        return Entrant(replace(found, facts=process.greeting), once)
+
+    return time_contenders([(who, task, prepare) for who in PATHS], session, rounds)
 
 
 def least_ratio(part: Part, found: Measure) -> float | None:
@@ -249,11 +188,7 @@ def least_ratio(part: Part, found: Measure) -> float | None:
 
 
 def peer_ratio(keys: Sequence[str], l2: float, record: Record) -> float | None:
-    """The fastest of some peers / onelayer, on the batch.
-
-    Of one that was ended by its time, that time counts: the ratio is no less. One that ended by
-    itself before the goal is not the fastest one.
-    """
+    """The fastest of some peers / onelayer, on the batch."""
     found = (find(record, "optimum", key, _work("batch", l2)) for key in keys)
     ratios = (least_ratio(record["optimum"], one) for one in found if one)
     return min((ratio for ratio in ratios if ratio is not None), default=None)
@@ -262,13 +197,6 @@ def peer_ratio(keys: Sequence[str], l2: float, record: Record) -> float | None:
 def path_ratio(record: Record) -> float | None:
     """Median over rounds of the time of onelayer's whole path / one default scikit-learn fit."""
     return median_ratio(*(find(record, "optimum", who.key, "all") for who in PATHS))
-
-
-def max_memory(record: Record) -> float | None:
-    measures = record["optimum"].measures if "optimum" in record else ()
-    peaks = [m.facts["peak_bytes"] for m in measures
-             if m.who in (ONELAYER, PATHS[0].key) and "peak_bytes" in m.facts]  # fmt: skip
-    return max(peaks) / page.MEGABYTE if peaks else None
 
 
 MEMORY: Columns = {
@@ -310,7 +238,7 @@ def render(part: Part, folder: Path) -> list[str]:
     for number, one in enumerate(part.facts["optima"], start=1):
         found, title = part.of(one["work"]), title_of(part, one["work"])
         rows = [row for m in found for row in _rows(m)]
-        shown += [f"### {title}", measure_table(columns, rows, part)]
+        shown += [f"### {title}", measure_table(columns, rows)]
         if watched := [m for m in found if m.facts.get("steps")]:
             chart = _chart(f"time-to-optimum-{number}", title, watched)
             shown.append(page.picture(chart, f"Excess over J* against time, {title}.", folder))
@@ -320,8 +248,7 @@ def render(part: Part, folder: Path) -> list[str]:
     if paths := part.of("all"):
         shown += [f"### {title_of(part, 'all')}", measure_table(PATH_COLUMNS, paths)]
     head = ("problem", "J*", "proven gap / J*", "lowest peer", "its excess")
-    optima = page.table(head, confirmed)
-    return ["## Time to the optimum", *shown, page.method("optimum"), optima]
+    return ["## Time to the optimum", *shown, page.table(head, confirmed)]
 
 
 def _nearest_step(found: Measure) -> tuple[int, float, float]:
@@ -387,9 +314,11 @@ def _targets(peer: str, asked: float, *keys: str) -> list[Target]:
 
 SUITE = Suite(
     "optimum", "time to the optimum, beside other solvers", measure, render,
-    (*_targets("scikit-learn lbfgs, the faster of float64 and float32", 25, LBFGS, LBFGS32),
-     *_targets("scikit-learn-intelex", 6, INTELEX),
+    (*_targets("scikit-learn lbfgs, the faster of float64 and float32", 25, "sklearn-lbfgs",
+               "sklearn-lbfgs-float32"),
+     *_targets("scikit-learn-intelex", 6, "sklearn-intelex"),
      Target("20 λ's on 50 000 rows, each proven to 1e-4 J / one default scikit-learn fit", 1, "×",
             False, path_ratio),
-     Target("memory above X of the optimum, the most of any", 300, "MB", False, max_memory)),
+     Target("memory above X of the optimum, the most of any", 300, "MB", False,
+            partial(page.max_peak, ["optimum"], [ONELAYER, PATHS[0].key]))),
 )  # fmt: skip

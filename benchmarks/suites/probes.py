@@ -1,15 +1,14 @@
 """A linear probe on embeddings as large as people have them: time, memory, and what it is beside.
 
-200 000 × 768 float16 with 100 classes, in .npy files: a path of 16 λ's, each proven to 1e-3 J, and
-a sweep of 32 runs over 5 epochs, each in a process of its own whose whole memory counts; and
-scikit-learn's LogisticRegression on a tenth of the rows. NumPy float64 judges every answer.
+A path of λ's, each proven to 1e-3 J, and a sweep, each in a process of its own whose whole memory
+counts; and scikit-learn's LogisticRegression on a tenth of the rows. NumPy float64 judges them all.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,11 @@ from benchmarks.harness import oracle, page
 from benchmarks.harness.page import SECONDS, Columns, Target, fact
 from benchmarks.harness.problem import Answer, Data, Problem, Setting, l2_path
 from benchmarks.harness.processes import Process
-from benchmarks.harness.record import Check, Measure, Part, Record, find
+from benchmarks.harness.record import ORACLE, Measure, Part, Record, compared, find
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
 from benchmarks.harness.worker import timed
-from onelayer import Run, load, solve, solve_path, sweep, train
+from benchmarks.peers import ours
+from onelayer import load, solve, solve_path, sweep, train
 from onelayer.data import Dataset, Splits
 from onelayer.engines import make_engine
 from onelayer.objective import loss as objective
@@ -42,44 +42,29 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Probe:
-    """What is trained on what: N rows, as many validation as test rows, D features, K classes."""
+    """The sweep's runs on its rows, and what else is measured on them."""
 
-    rows: int = 200_000
-    held_out: int = 10_000
-    features: int = 768
-    classes: int = 100
-    points: int = 16  # λ's of the path
-    rates: int = 8  # learning rates of the sweep, with four λ's each
-    batch_size: int = 256
-    epochs: int = 5
-    peers: tuple[int, ...] = (0, 5, 10, 15)  # positions of the λ's that scikit-learn is given
-    rounds: int = 2  # of a tenth of the rows
-
-    @property
-    def x_bytes(self) -> int:
-        return 2 * self.rows * self.features
-
-    @property
-    def l2s(self) -> tuple[float, ...]:
-        return l2_path(self.points, 0.1, 1e-4)
+    sweep: Problem
+    l2s: tuple[float, ...]  # of the path
+    peers: tuple[int, ...]  # positions of the λ's that scikit-learn is given
+    held_out: int  # as many validation as test rows
+    rounds: int  # of a tenth of the rows
 
     @property
     def peer_l2s(self) -> tuple[float, ...]:
         return tuple(self.l2s[i] for i in self.peers)
 
-    @property
-    def settings(self) -> tuple[Setting, ...]:
-        rates = np.geomspace(0.01, 1.0, self.rates).round(4).tolist()
-        return tuple(Setting(rate, l2) for rate in rates for l2 in (0.0, 1e-5, 1e-4, 1e-3))
 
-    def runs(self) -> list[Run]:
-        """The same as onelayer takes them, rows in file order."""
-        return [Run(s.learning_rate, s.l2, s.seed, self.batch_size, self.epochs, shuffle=False)
-                for s in self.settings]  # fmt: skip
+def grid(rates: int) -> tuple[Setting, ...]:
+    """So many learning rates with four λ's each."""
+    return tuple(Setting(rate, l2) for rate in np.geomspace(0.01, 1.0, rates).round(4).tolist()
+                 for l2 in (0.0, 1e-5, 1e-4, 1e-3))  # fmt: skip
 
 
-FULL = Probe()
-QUICK = Probe(rows=20_000, held_out=2000, points=4, rates=2, epochs=2, peers=(0, 3), rounds=1)
+EMBEDDINGS = Problem("embeddings", 200_000, 768, 100, 256, 5, "float16", settings=grid(8))
+FULL = Probe(EMBEDDINGS, l2_path(16, 0.1, 1e-4), (0, 5, 10, 15), held_out=10_000, rounds=2)
+QUICK = Probe(replace(EMBEDDINGS, rows=20_000, epochs=2, settings=grid(2)),
+              l2_path(4, 0.1, 1e-4), (0, 3), held_out=2000, rounds=1)  # fmt: skip
 
 
 def write_files(probe: Probe, folder: Path) -> None:
@@ -87,7 +72,7 @@ def write_files(probe: Probe, folder: Path) -> None:
 
     A row is the mean of its class + noise with a falling spectrum in rotated directions.
     """
-    rng, D, K = np.random.default_rng(0), probe.features, probe.classes
+    rng, D, K = np.random.default_rng(0), probe.sweep.features, probe.sweep.classes
     rotation = np.linalg.qr(rng.standard_normal((D, D)))[0]
     deviations = (1.0 + np.arange(D)) ** DECAY
     deviations *= np.sqrt(D / np.sum(deviations**2))
@@ -95,7 +80,7 @@ def write_files(probe: Probe, folder: Path) -> None:
     leading = rotation[:, : min(SIGNAL_DIRECTIONS, D)]
     means = (SIGNAL * rng.standard_normal((K, leading.shape[1])) @ leading.T).astype(np.float32)
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = {"train": probe.rows, "validation": probe.held_out, "test": probe.held_out}
+    sizes = {"train": probe.sweep.rows, "validation": probe.held_out, "test": probe.held_out}
     for part, rows in sizes.items():
         X = np.lib.format.open_memmap(folder / f"{part}.npy", "w+", np.dtype(np.float16), (rows, D))
         y = np.empty(rows, np.int64)
@@ -108,11 +93,7 @@ def write_files(probe: Probe, folder: Path) -> None:
 
 
 class Desk:
-    """Does one part in a process of its own: trains by it, or judges what another one gave.
-
-    The clock runs from rows that are loaded to the answer. What counts of memory is the most that
-    the process ever had, interpreter, libraries and the mapped files included.
-    """
+    """Does one step in a process of its own: trains, or judges what another one gave."""
 
     def __init__(self, probe: Probe, folder: Path, engine: str) -> None:
         self._probe, self._folder, self._engine = probe, folder, make_engine(engine)
@@ -132,7 +113,7 @@ class Desk:
     @cached_property
     def tenth(self) -> Splits:
         whole = self.splits
-        few = whole.train.take(slice(0, self._probe.rows // 10))
+        few = whole.train.take(slice(0, self._probe.sweep.rows // 10))
         return Splits(few, whole.validation, whole.test, name=whole.name, source=whole.source)
 
     def path(self, rows: str, l2s: tuple[float, ...]) -> dict[str, Any]:
@@ -144,7 +125,7 @@ class Desk:
         proofs = [model.require_certificate() for model in path.models]
         return {
             **figures,
-            "models": len(proofs),
+            "rows": splits.train.rows,
             "passes": sum(model.passes for model in path.models),
             "gap": max(proof.gap / proof.cost for proof in proofs),
             "accuracy": max(scores[0].accuracy for scores in path.held_out),
@@ -158,13 +139,12 @@ class Desk:
     def sweep(self) -> dict[str, Any]:
         with warnings.catch_warnings():  # of learning rates above what is surely stable
             warnings.simplefilter("ignore")
-            result, figures = timed(lambda: sweep(
-                self.splits, self._probe.runs(), scaling="unit", engine=self._engine
-            ))  # fmt: skip
+            runs, engine = ours.runs_of(self._probe.sweep), self._engine
+            result, figures = timed(lambda: sweep(self.splits, runs, scaling="unit", engine=engine))
         best = int(result.validation_accuracy.argmax())
         return {
             **figures,
-            "models": len(result.runs),
+            "rows": self.splits.train.rows,
             "passes": sum(outcome.epochs for outcome in result.outcomes),
             "accuracy": float(result.validation_accuracy[best]),
             "loss": float(result.history.train_loss[best, -1]),
@@ -185,8 +165,8 @@ class Desk:
             _, figures = timed(lambda: [model.fit(X, y) for model in models])
         held_out = validation.X.astype(np.float32)
         return {
-            **figures,
-            "models": len(models),
+            "seconds": figures["seconds"],  # its memory is not compared
+            "rows": rows.rows,
             "passes": sum(int(model.n_iter_[0]) for model in models),
             "accuracy": max(float(model.score(held_out, validation.y)) for model in models),
             "l2s": np.array(l2s),
@@ -200,10 +180,10 @@ class Desk:
         G = gradient_of(rows, answer["W"][-1], answer["b"][-1], l2)
         gap = float(np.sum(G * G)) / (4.0 * l2)
         costs = _apart(costs_of(rows, answer), answer["costs"])
-        return {"checks": [
-            ("cost of every model of the path / certificate's", costs, COST_TOLERANCE),
-            ("‖∇J‖² / 4λ at the smallest λ / proven gap", _apart(gap, answer["gaps"][-1]),
-             GAP_TOLERANCE),
+        return {"compared": [
+            compared("cost of every model of the path / certificate's", costs, COST_TOLERANCE),
+            compared("‖∇J‖² / 4λ at the smallest λ / proven gap", _apart(gap, answer["gaps"][-1]),
+                     GAP_TOLERANCE),
         ]}  # fmt: skip
 
     def judge_peer(self, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,35 +195,34 @@ class Desk:
         proofs = [model.require_certificate() for model in models]
         below = float((1.0 - found / np.array([proof.lower_bound for proof in proofs])).max())
         excess = float((found / np.array([proof.cost for proof in proofs]) - 1.0).max())
-        return {"excess": excess,
-                "checks": [("scikit-learn's cost below the proven least", below, 0.0)]}  # fmt: skip
+        words = "scikit-learn's cost below the proven least"
+        return {"excess": excess, "compared": [compared(words, below, 0.0)]}
 
     def judge_sweep(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         """The best model's figures, and the first steps of every run beside plain descent."""
         W, b, train, rows = answer["W"], answer["b"], self.splits.train, self.splits.validation
         loss = oracle.cost_of(train.X, train.y, W, b, 0.0)
         right = float(np.mean(objective.scores(rows.X, W, b).argmax(axis=1) == rows.y))
-        return {"checks": [
-            ("training loss of the best run / said", _apart(loss, answer["loss"]), LOSS_TOLERANCE),
-            ("validation accuracy of the best run − said", abs(right - answer["accuracy"]),
-             1.0 / rows.rows),
+        apart = abs(right - answer["accuracy"])
+        return {"compared": [
+            compared("training loss of the best run / said", _apart(loss, answer["loss"]),
+                     LOSS_TOLERANCE),
+            compared("validation accuracy of the best run − said", apart, 1.0 / rows.rows),
             self.first_steps(),
         ]}  # fmt: skip
 
-    def first_steps(self) -> tuple[str, float, float]:
+    def first_steps(self) -> Measure:
         """Weights of all runs after a few steps, against descent in NumPy float64."""
-        probe = replace(self._probe, epochs=1)
-        few = self.splits.train.take(slice(0, FIRST_STEPS * probe.batch_size))
-        problem = Problem("first steps", few.rows, few.features, few.classes, probe.batch_size, 1,
-                          few.X.dtype.name, settings=probe.settings)  # fmt: skip
+        problem = self._probe.sweep.first_steps(FIRST_STEPS)
+        few = self.splits.train.take(slice(0, problem.rows))
         splits = Splits(few, few, few, name="first steps", source="")
-        found = train(splits, probe.runs(), engine=self._engine, scaling="unit",
+        found = train(splits, ours.runs_of(problem), engine=self._engine, scaling="unit",
                       certify=False)  # fmt: skip
         expected = oracle.expect(problem, Data(few.X, few.y), max_runs=problem.runs)
         agreement = oracle.compare(Answer(found.W, found.b), expected)
         what = f"weights of {agreement.runs} runs after {FIRST_STEPS} steps − float64's"
         distance = agreement.distance if agreement.runs == problem.runs else float("nan")
-        return what, distance, agreement.allowed
+        return compared(what, distance, agreement.allowed)
 
 
 def _apart(found: Any, said: Any) -> float:
@@ -260,77 +239,59 @@ def gradient_of(rows: Dataset, W: Float64, b: Float64, l2: float) -> Float64:
 
 
 def costs_of(rows: Dataset, answer: Mapping[str, Any]) -> Float64:
-    """J of every model, shape (P,)."""
     models = zip(answer["W"], answer["b"], answer["l2s"].tolist(), strict=True)
     return np.array([oracle.cost_of(rows.X, rows.y, *model) for model in models])
 
 
-@dataclass(frozen=True)
-class Step:
-    """A part to be measured: what of the desk does it and judges it, and on which rows."""
-
-    key: str
-    label: str
-    do: str
-    values: Mapping[str, Any] = field(default_factory=dict)
-    judge: str = ""
-    fraction: float = 1.0
-    weighed: bool = True  # whether its memory is shown
-
-
-def steps_of(probe: Probe) -> tuple[Step, ...]:
-    """All that is measured, in the page's order; the last three in rounds."""
-    label, few, runs = "onelayer, {} λ's, each proven", len(probe.peers), len(probe.settings)
+def steps_of(probe: Probe) -> list[tuple[str, str, str, dict[str, Any]]]:
+    """Key, label, method of the desk and its values; what judges a step has the step's key."""
+    label, few, runs = "onelayer, {} λ's, each proven", len(probe.peers), probe.sweep.runs
     whole, tenth = ({"rows": rows, "l2s": probe.l2s} for rows in ("splits", "tenth"))
-    one = {"rows": "shares", "l2s": probe.peer_l2s[:1]}
-    return (
-        Step("path", label.format(probe.points), "path", whole, "judge_path"),
-        Step("sweep", f"onelayer, a sweep of {runs} runs × {probe.epochs} epochs", "sweep",
-             judge="judge_sweep"),
-        Step("path_of_shares", "onelayer, 1 λ, validation and test cut off the file", "path", one,
-             fraction=0.64),
-        Step("path_of_tenth", label.format(probe.points), "path", tenth, fraction=0.1),
-        Step("few_of_tenth", label.format(few), "path", {**tenth, "l2s": probe.peer_l2s},
-             fraction=0.1),
-        Step("peer", f"scikit-learn LogisticRegression, {few} λ's", "peer", {}, "judge_peer", 0.1,
-             weighed=False),
-    )  # fmt: skip
+    return [
+        ("path", label.format(len(probe.l2s)), "path", whole),
+        ("sweep", f"onelayer, a sweep of {runs} runs × {probe.sweep.epochs} epochs", "sweep", {}),
+        ("path_of_shares", "onelayer, 1 λ, validation and test cut off the file", "path",
+         {"rows": "shares", "l2s": probe.peer_l2s[:1]}),
+        ("path_of_tenth", label.format(len(probe.l2s)), "path", tenth),
+        ("few_of_tenth", label.format(few), "path", {**tenth, "l2s": probe.peer_l2s}),
+        ("peer", f"scikit-learn LogisticRegression, {few} λ's", "peer", {}),
+    ]  # fmt: skip
 
 
 def measure(session: Session, probe: Probe | None = None) -> Part:
-    """Each part in a process of its own; one that fails is named and the others go on."""
+    """Each step in a process of its own; one that fails is named and the others go on."""
     probe = probe or (QUICK if session.quick else FULL)
     folder = session.conditions.folder / "probes"
     write_files(probe, folder)
-    title = f"{probe.rows:,} × {probe.features} float16".replace(",", " ")
-    part = session.part(title=f"{title}, {probe.classes} classes", x_bytes=probe.x_bytes)
+    X = probe.sweep
+    title = f"{X.rows:,} × {X.features} {X.dtype}, {X.classes} classes"
+    part = session.part(title=title, x_bytes=X.x_bytes)
     judged: dict[str, dict[str, Any]] = {}
 
-    def checked(found: Sequence[Measure]) -> Part:
-        checks = (Check(*check) for told in judged.values() for check in told["checks"])
-        return part.with_(found, checks=tuple(checks))
+    def with_judgement(found: Sequence[Measure]) -> Part:
+        return part.with_(found).with_(m for told in judged.values() for m in told["compared"])
 
-    def once(step: Step) -> Sample:
-        """A part, and the judgement of its first answer, each in a new process."""
-        told = _ask(session, probe, folder, step.do, **step.values)
-        kept = ("models", "passes", "gap", "accuracy")
-        facts = {key: told[key] for key in kept if key in told}
-        if step.weighed:
-            facts["peak_bytes"] = told["peak_bytes"] - probe.x_bytes
-        if step.judge and step.key not in judged:
-            judged[step.key] = _ask(session, probe, folder, step.judge, answer=told)
-            facts |= {k: v for k, v in judged[step.key].items() if k != "checks"}
+    def keep(found: Sequence[Measure]) -> None:
+        session.keep(with_judgement(found))
+
+    def once(key: str, do: str, values: dict[str, Any]) -> Sample:
+        """A step, and the judgement of its first answer, each in a new process."""
+        told = _ask(session, probe, folder, do, **values)
+        kept = ("rows", "passes", "gap", "accuracy")
+        facts = {name: told[name] for name in kept if name in told}
+        if "peak_bytes" in told:
+            facts["peak_bytes"] = told["peak_bytes"] - X.x_bytes
+        if key not in judged and hasattr(Desk, f"judge_{key}"):
+            judged[key] = _ask(session, probe, folder, f"judge_{key}", answer=told)
+            facts |= {k: v for k, v in judged[key].items() if k != "compared"}
         return Sample(told["seconds"], facts=facts)
 
-    entrants = []
-    for step in steps_of(probe):
-        facts = {"rows": round(step.fraction * probe.rows)}
-        entrants.append(Entrant(Measure("probe", step.key, step.label, facts=facts),
-                                partial(once, step)))  # fmt: skip
-    for some, rounds in ((entrants[:3], 1), (entrants[3:], probe.rounds)):
-        found = time_in_turn(some, rounds, session.log, lambda found: session.keep(checked(found)))
-        part = checked(found)
-    return part
+    entrants = [
+        Entrant(Measure("probe", key, label), partial(once, key, do, values),
+                max_rounds=probe.rounds if "tenth" in key or key == "peer" else 1)
+        for key, label, do, values in steps_of(probe)
+    ]  # fmt: skip
+    return with_judgement(time_in_turn(entrants, probe.rounds, session.log, keep))
 
 
 def _ask(session: Session, probe: Probe, folder: Path, do: str, **values: Any) -> dict[str, Any]:
@@ -352,15 +313,19 @@ COLUMNS: Columns = {
 }
 
 
+COMPARED: Columns = {
+    "held against NumPy float64": lambda m: m.label,
+    "off by": fact("distance", "{:.1e}".format),
+    "allowed": fact("allowed", "{:.1e}".format),
+}
+
+
 def render(part: Part, _: Path) -> list[str]:
-    checks = [[c.what, f"{c.distance:.1e}", f"{c.allowed:.1e}", "yes" if c.agrees else "**no**"]
-              for c in part.checks]  # fmt: skip
     return [
         f"## A linear probe on embeddings: {part.facts['title']}",
         f"X takes {page.megabytes(part.facts['x_bytes'])} MB.",
-        page.measure_table(COLUMNS, part.measures),
-        page.method("probes"),
-        page.table(("held against NumPy float64", "off by", "allowed", "agrees"), checks),
+        page.measure_table(COLUMNS, part.of("probe")),
+        page.measure_table(COMPARED, part.of(ORACLE)),
     ]
 
 

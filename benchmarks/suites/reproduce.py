@@ -6,15 +6,14 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from benchmarks.harness.page import MEGABYTE, Target, spread_text
+from benchmarks.harness.page import MEGABYTE, SECONDS, Columns, Target, measure_table, spread_text
 from benchmarks.harness.processes import Process
 from benchmarks.harness.record import ONELAYER, Measure, Part, Record, find
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
-from benchmarks.harness.worker import rusage_bytes
+from benchmarks.harness.worker import rusage_bytes, timed
 
 SEEDS = 8
 
@@ -22,14 +21,13 @@ SEEDS = 8
 class Desk:
     """Runs a command as a child of a small process, whose own memory does not hide the child's."""
 
-    def run(self, arguments: list[str]) -> dict[str, Any]:
-        """Wall seconds and peak resident bytes of the largest child; results are thrown away."""
+    def run(self, arguments: list[str]) -> Sample:
+        """One run, with the peak of the largest child in MB; results are thrown away."""
         with tempfile.TemporaryDirectory() as folder:
             words = [sys.executable, "-m", "onelayer", *arguments, "--out", f"{folder}/run"]
-            started = time.perf_counter()
-            subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
-            seconds = time.perf_counter() - started
-        return {"seconds": seconds, "peak": rusage_bytes(resource.RUSAGE_CHILDREN)}
+            _, figures = timed(lambda: subprocess.run(words, stdout=subprocess.DEVNULL, check=True))
+        peak = float(rusage_bytes(resource.RUSAGE_CHILDREN))
+        return Sample(figures["seconds"], series={"peak": (peak,)})
 
 
 def measure(session: Session) -> Part:
@@ -39,26 +37,23 @@ def measure(session: Session) -> Part:
     if session.source != "cifar10":
         return part
     with Process("onelayer reproduce", Desk, conditions=session.conditions) as worker:
-
-        def once() -> Sample:
-            told = worker.ask("run", arguments=arguments)
-            return Sample(told["seconds"], series={"peak": (float(told["peak"]),)})
-
+        once = partial(worker.ask, "run", arguments=arguments)
         once()
         entrant = Entrant(Measure("reproduce", ONELAYER, "onelayer"), once)
         return part.with_(time_in_turn([entrant], 1 if session.quick else 2, session.log))
 
 
+COLUMNS: Columns = {
+    "whole process, data cached": lambda m: m.label,
+    **SECONDS,
+    "peak of the process, interpreter, libraries and data included, MB": lambda m: spread_text(
+        [peak / MEGABYTE for peak in m.series["peak"]]
+    ),
+}
+
+
 def render(part: Part, _: Path) -> list[str]:
-    shown = []
-    for m in part.measures:
-        seconds, peaks = spread_text(m.seconds), [p / MEGABYTE for p in m.series["peak"]]
-        shown += [
-            f"## `{part.facts['command']}`",
-            f"Whole process, data cached: {seconds} s, n = {len(m.seconds)}; peak memory of the "
-            f"process, interpreter, libraries and data included, {spread_text(peaks)} MB.",
-        ]
-    return shown
+    return [f"## `{part.facts['command']}`", measure_table(COLUMNS, part.measures)]
 
 
 def _seconds(record: Record) -> float | None:

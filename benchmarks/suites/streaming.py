@@ -13,44 +13,34 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 
-from benchmarks.harness.page import spread_text, table
+from benchmarks.harness.page import SECONDS, Columns, measure_table
+from benchmarks.harness.problem import Problem, Setting
 from benchmarks.harness.processes import Process
 from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
 from benchmarks.harness.worker import timed
+from benchmarks.peers import ours
 from onelayer import load
 from onelayer.data.rows import rows_of
 from onelayer.data.scaling import fit_scaling
-from onelayer.engines import Method, State, Steps, Weights, make_engine, streaming
+from onelayer.engines import make_engine, streaming
 
-LEARNING_RATES = np.geomspace(1e-4, 1e-2, 8)
-BATCH_SIZE, FEW_ROWS = 512, 1024
+SHARDS = Problem("epoch", 1_500_000, 4096, 32, 512, 1, "float16",
+                 settings=tuple(Setting(rate, 1e-4)
+                                for rate in np.geomspace(1e-4, 1e-2, 8).tolist()))  # fmt: skip
+COUNT, FEW_ROWS = 10, 1024  # of the files; of the rows for validation
 BLOCK_ROWS, READ_BYTES = 8192, 16 << 20
 GIGABYTE = 1e9
 
 
-@dataclass(frozen=True)
-class Shards:
-    """N rows in so many .npy files, D features of float16, K classes."""
-
-    rows: int = 1_500_000
-    features: int = 4096
-    classes: int = 32
-    count: int = 10
-
-    @property
-    def bytes(self) -> int:
-        return 2 * self.rows * self.features
-
-
-def write_shards(shards: Shards, folder: Path) -> None:
+def write_shards(shards: Problem, folder: Path, count: int = COUNT) -> None:
     """Write X-NN.npy, y.npy, the first shard's labels y-first.npy, and a few rows for validation.
 
     Rows of noise around class means; every block is the same noise with its rows in another order,
@@ -59,10 +49,10 @@ def write_shards(shards: Shards, folder: Path) -> None:
     rng = np.random.default_rng(0)
     means = rng.standard_normal((shards.classes, shards.features), np.float32)
     noise = rng.standard_normal((BLOCK_ROWS, shards.features), np.float32)
-    y, size = rng.integers(0, shards.classes, shards.rows), shards.rows // shards.count
+    y, size = rng.integers(0, shards.classes, shards.rows), shards.rows // count
     np.save(folder / "y.npy", y)
     np.save(folder / "y-first.npy", y[:size])
-    for number in range(shards.count):
+    for number in range(count):
         path = folder / f"X-{number:02}.npy"
         X = np.lib.format.open_memmap(path, "w+", np.float16, (size, shards.features))
         for start in range(0, size, BLOCK_ROWS):
@@ -77,7 +67,6 @@ def write_shards(shards: Shards, folder: Path) -> None:
 
 
 def shard_paths(folder: Path) -> list[Path]:
-    """The shards of features, in order."""
     return sorted(folder.glob("X-*.npy"))
 
 
@@ -105,20 +94,16 @@ def reading_seconds(files: Iterable[Path]) -> float:
 def memory_limit(max_bytes: int) -> Iterator[tuple[Callable[[], object], Callable[[], int]]]:
     """A control group whose processes have this much memory, pages of files included.
 
-    Yields what a child calls to enter the group before it starts its program, and the group's peak.
-
-    Raises:
-        OSError: no such group can be made here: it takes root and Linux's control groups.
+    Yields what a child calls to enter the group before it starts its program, and the group's peak;
+    OSError where no group can be made.
     """
     root, limit, peak = Path("/sys/fs/cgroup"), "memory.max", "memory.peak"
     for line in Path("/proc/self/cgroup").read_text("ascii").splitlines():
         _, controllers, own = line.split(":", 2)
         if "memory" in controllers.split(","):  # version 1
             root, limit, peak = (
-                root / "memory",
-                "memory.limit_in_bytes",
-                "memory.max_usage_in_bytes",
-            )
+                root / "memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes"
+            )  # fmt: skip
             break
     group = root / own.lstrip("/") / "onelayer-benchmark"
     group.mkdir()
@@ -148,32 +133,23 @@ class Desk:
             str(folder / X), labels=folder / y, validation=few, validation_labels=labels,
             test=few, test_labels=labels, stream=what != "memory", progress=False,
         )  # fmt: skip
-        dataset, runs = splits.train, len(LEARNING_RATES)
-        shape = (runs, len(dataset.class_names), dataset.features)
-        start = Weights(np.zeros(shape, np.float32), np.zeros(shape[:2], np.float32))
-        rows = rows_of(dataset, fit_scaling("none", dataset.X, dataset.max_value))
-        trainer = streaming(make_engine()).begin(State(start), Method.plain(np.full(runs, 1e-4)))
-        steps = Steps.constant(LEARNING_RATES, rows.count, BATCH_SIZE)
-        _, figures = timed(lambda: trainer.epoch(rows, steps))
-        return {**figures, "W": trainer.weights().W}
+        rows = rows_of(splits.train, fit_scaling("none", splits.train.X, splits.train.max_value))
+        engine = streaming(make_engine())
+        trainer = ours.begin(SHARDS, engine)
+        answer, figures = timed(lambda: ours.train(SHARDS, rows, engine, trainer))
+        return {**figures, "W": answer.W}
 
 
 def measure(session: Session) -> Part:
-    """Write the shards, compare the weights from file and from memory, and time all three in turn.
-
-    Raises:
-        OSError: where a control group cannot be made.
-    """
+    """Write the shards, compare the weights from file and from memory, and time all three."""
     options = session.options
-    shards, limit = Shards(rows=options.rows), int(options.limit * GIGABYTE)
-    facts = {
-        "about": f"{shards.rows} × {shards.features} float16, {shards.bytes / GIGABYTE:.1f} GB in "
-        f"{shards.count} files, {shards.classes} classes",
-        "limit": limit,
-    }
+    shards, limit = replace(SHARDS, rows=options.rows), int(options.limit * GIGABYTE)
+    size = f"{shards.x_bytes / GIGABYTE:.1f} GB"
+    about = (f"{shards.rows} × {shards.features} float16, {size} in {COUNT} files, "
+             f"{shards.classes} classes; limit on memory {options.limit:g} GB")  # fmt: skip
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
-        session.log(f"writing {shards.bytes / GIGABYTE:.1f} GB to {folder}")
+        session.log(f"writing {size} to {folder}")
         write_shards(shards, folder)
 
         def train(what: str, enter: Callable[[], object] | None = None) -> dict[str, Any]:
@@ -187,7 +163,7 @@ def measure(session: Session) -> Part:
             return Sample(reading_seconds(shard_paths(folder)))
 
         def multiply() -> Sample:
-            return Sample(train("memory")["seconds"] * shards.count)
+            return Sample(train("memory")["seconds"] * COUNT)
 
         def epoch() -> Sample:
             forget(shard_paths(folder))
@@ -198,43 +174,41 @@ def measure(session: Session) -> Part:
 
         alike = np.array_equal(train("first")["W"], train("memory")["W"])
         refused = "" if alike else f"{DISAGREES}: the file gives other weights than memory"
-        found = time_in_turn(
-            [
-                Entrant(Measure("epoch", "read", "reading the bytes once"), read),
-                Entrant(Measure("epoch", "memory", "the kernel, from memory"), multiply),
-                Entrant(Measure("epoch", ONELAYER, "one epoch from files, 8 runs", (), refused),
-                        epoch),
-            ],
-            options.rounds,
-            session.log,
-        )  # fmt: skip
-    return session.part(**facts).with_(found)
+        streamed = Measure("epoch", ONELAYER, "one epoch from files, 8 runs", refused=refused)
+        entrants = [
+            Entrant(Measure("epoch", "read", "reading the bytes once"), read),
+            Entrant(Measure("epoch", "memory", "the kernel, from memory"), multiply),
+            Entrant(streamed, epoch),
+        ]
+        found = time_in_turn(entrants, options.rounds, session.log)
+    return session.part(about=about).with_(found)
 
 
 def ratio(part: Part) -> float | None:
     """Time of the epoch over the larger of its two floors, by medians."""
-    read, memory, ours = (part.find(who, "epoch") for who in ("read", "memory", ONELAYER))
-    if not (read and memory and ours and ours.seconds):
-        return None
-    return median(ours.seconds) / max(median(read.seconds), median(memory.seconds))
+    medians = [m.median for m in part.measures if m.median]
+    return medians[-1] / max(medians[:-1]) if len(medians) == 3 else None
+
+
+def _peak(series: str, found: Measure) -> str:
+    return f"{max(found.series[series]) / GIGABYTE:.2f}" if series in found.series else ""
 
 
 def render(part: Part, _: Path) -> list[str]:
-    rows = [(m.label, m.refused or f"{spread_text(m.seconds)} s, n = {len(m.seconds)}")
-            for m in part.measures]  # fmt: skip
-    ours, times = part.find(ONELAYER, "epoch"), ratio(part)
-    if ours is not None and times is not None:
-        rows += [
-            ("epoch / the larger of both", f"{times:.2f}"),
-            ("limit on memory", f"{part.facts['limit'] / GIGABYTE:.2f} GB"),
-            ("its peak, pages of files included", f"{max(ours.series['group']) / GIGABYTE:.2f} GB"),
-            ("peak of the process", f"{max(ours.series['process']) / GIGABYTE:.2f} GB"),
-        ]
-    return ["## Rows larger than memory", part.facts["about"], table(("what", "measured"), rows)]
+    times = ratio(part)
+    columns: Columns = {
+        "what": lambda m: m.label,
+        **SECONDS,
+        "/ the larger floor": lambda m: f"{times:.2f}" if times and m.who == ONELAYER else "",
+        "peak, pages of files included, GB": partial(_peak, "group"),
+        "peak of the process, GB": partial(_peak, "process"),
+    }
+    about = part.facts["about"]
+    return ["## Rows larger than memory", about, measure_table(columns, part.measures)]
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--rows", type=int, default=Shards.rows, help=f"default {Shards.rows}")
+    parser.add_argument("--rows", type=int, default=SHARDS.rows, help=f"default {SHARDS.rows}")
     parser.add_argument("--limit", type=float, default=1.5, help="of memory, GB; default 1.5")
     parser.add_argument("--rounds", type=int, default=3, help="default 3")
     parser.add_argument("--folder", type=Path, help="where to write; default the temporary one")

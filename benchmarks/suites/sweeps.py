@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
-from benchmarks.harness.page import MEGABYTE, Target, picture
+from benchmarks.harness.page import MEGABYTE, Target, max_peak, picture
 from benchmarks.harness.problem import Problem, Setting, data_folder
 from benchmarks.harness.record import ONELAYER, Measure, Part, Record
 from benchmarks.harness.rounds import Session, Suite
@@ -52,7 +53,7 @@ def measure(session: Session) -> Part:
     for axis, _, problem in sweep_problems(quick=session.quick):
         entries = [Entry(contender(key), problem) for key in (ONELAYER, "numpy")]
         rounds = 2 if session.quick else 3
-        part = measure_entries(session, part, entries, rounds, max_runs=2)
+        part = measure_entries(session, part, entries, rounds)
         session.keep(part)
         if axis != "R":  # so that the disk is not filled
             shutil.rmtree(data_folder(problem, parent))
@@ -100,14 +101,6 @@ def _picture(axis: str, found: Sequence[tuple[int, Measure]], threads: int, fold
     return picture(chart, words, folder)
 
 
-def max_memory(record: Record) -> float | None:
-    """The largest peak above X that onelayer had on any problem or point, in MB."""
-    measures = [m for suite in (*WORK, "sweeps") if suite in record for m in record[suite].measures]
-    peaks = [m.facts["peak_bytes"] for m in measures
-             if m.who == ONELAYER and "peak_bytes" in m.facts]  # fmt: skip
-    return max(peaks) / MEGABYTE if peaks else None
-
-
 def memory_growth(record: Record) -> float | None:
     """Peak above X at the largest N less that at the smallest, in MB."""
     found = points(record["sweeps"], "N") if "sweeps" in record else []
@@ -119,7 +112,8 @@ def memory_growth(record: Record) -> float | None:
 
 SUITE = Suite(
     "sweeps", "the time of an epoch against R, D, K and N", measure, render,
-    (Target("memory above X, the most of any", 150, "MB", False, max_memory),
+    (Target("memory above X, the most of any", 150, "MB", False,
+            partial(max_peak, (*WORK, "sweeps"), [ONELAYER])),
      Target("memory above X at the largest N less at the smallest", GROWTH_NOISE_MB, "MB", False,
             memory_growth)),
 )  # fmt: skip

@@ -7,11 +7,9 @@ The suite `phases` says where a step's time goes. It needs an extension built wi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks.harness.oracle import Agreement, Oracle, compare
@@ -27,9 +25,9 @@ from benchmarks.harness.page import (
 from benchmarks.harness.problem import Answer, Problem, Setting
 from benchmarks.harness.processes import Process
 from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part, Record, find, median_ratio
-from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, make_entrant, time_in_turn
+from benchmarks.harness.rounds import Entrant, Sample, Session, Suite
 from benchmarks.harness.worker import SGEMM_SIDE, last_level_cache_bytes
-from benchmarks.peers import CONTENDERS, Contender, Desk, contender, start
+from benchmarks.peers import CONTENDERS, Contender, Desk, contender, start, time_contenders
 from onelayer import _native
 
 THE_FOUR = (Setting(0.1), Setting(0.01), Setting(0.01, l2=0.1), Setting(0.01, l2=1.0))
@@ -61,8 +59,8 @@ def problems(source: str, *, quick: bool = False) -> dict[str, Problem]:
                    epochs=2, dtype="float32")  # fmt: skip
     found = (
         one,
-        one.with_settings("four", THE_FOUR),
-        one.with_settings("one-l2", (Setting(l2=0.1),)),
+        replace(one, name="four", settings=THE_FOUR),
+        replace(one, name="one-l2", settings=(Setting(l2=0.1),)),
         replace(one, name="64", settings=seeds, epochs=2 if quick else 40),
         replace(wide, name="wide-float16", dtype="float16"),
         wide,
@@ -86,10 +84,6 @@ class Entry:
     contender: Contender
     problem: Problem
     sgemm_side: int = 0
-    desk: type[Desk] = Desk
-
-    def start(self, problem: Problem, session: Session) -> Process:
-        return start(self.contender, problem, session, self.desk)
 
 
 def entries(suite: str, source: str, *, quick: bool) -> list[Entry]:
@@ -99,27 +93,20 @@ def entries(suite: str, source: str, *, quick: bool) -> list[Entry]:
 
 
 def measure_entries(
-    session: Session, part: Part, entries: Sequence[Entry], rounds: int, max_runs: int = 4
+    session: Session, part: Part, entries: Sequence[Entry], rounds: int, desk: type[Desk] = Desk
 ) -> Part:
     """The part with every entry's answer compared, and its times in turn."""
-    oracle = Oracle(session.conditions.folder, max_runs)
-    absent = {e.contender: None for e in entries if not e.contender.installed}
-    with ExitStack() as stack:
-        entrants = [
-            make_entrant(Measure(entry.problem.name, entry.contender.key, entry.contender.label),
-                         partial(_prepare, session, entry, oracle, stack))
-            for entry in entries if entry.contender not in absent
-        ]  # fmt: skip
-        found = time_in_turn(entrants, rounds, session.log, patience=session.patience)
-    return part.with_(found, absent=(*part.absent, *((c.label, c.pip) for c in absent)))
+    oracle = Oracle(session.conditions.folder)
+    jobs = [(entry.contender, entry.problem, partial(_prepare, session, entry, oracle))
+            for entry in entries]  # fmt: skip
+    return part.with_(time_contenders(jobs, session, rounds, desk))
 
 
 def _prepare(
-    session: Session, entry: Entry, oracle: Oracle, stack: ExitStack, found: Measure
+    session: Session, entry: Entry, oracle: Oracle, worker: Process, found: Measure
 ) -> Entrant:
-    """Start a worker, train once and compare; the first training also gives the peak memory."""
+    """Train once and compare; the first training also gives the peak memory."""
     who, problem = entry.contender, entry.problem
-    worker = stack.enter_context(entry.start(problem, session))
     told = worker.ask("run")
     facts = {
         **worker.greeting,
@@ -129,7 +116,7 @@ def _prepare(
     }
 
     def train_short(short: Problem) -> Answer:
-        with entry.start(short, session) as other:
+        with start(who, short, session) as other:
             answer: Answer = other.ask("run")["answer"]
         return answer
 
@@ -162,20 +149,19 @@ def _refusal(found: Agreement) -> str:
     return "" if found.agrees else f"{DISAGREES}: its weights are {found.distance:.1e} off"
 
 
-def _measure(suite: str, rounds: int, quick_rounds: int, session: Session) -> Part:
+def _measure(suite: str, rounds: int, session: Session) -> Part:
     data = "CIFAR-10, data_batch_1" if session.source == "cifar10" else "random bytes"
     wanted = entries(suite, session.source, quick=session.quick)
-    count = quick_rounds if session.quick else rounds
-    return measure_entries(session, session.part(data=data), wanted, count)
+    return measure_entries(session, session.part(data=data), wanted, 2 if session.quick else rounds)
 
 
 def measure_phases(session: Session) -> Part:
     """The training problems on random rows; a share of sgemm compares neighbours in time."""
     part, known = session.part(instruction_set=_native.instruction_set()), problems("random")
     for name, epochs in PHASE_EPOCHS.items():
-        problem = replace(known[name], epochs=epochs)
-        entry = Entry(contender(ONELAYER), problem, SGEMM_SIDE, PhasesDesk)
-        part = measure_entries(session, part, [entry], 1 if session.quick else 5)
+        entry = Entry(contender(ONELAYER), replace(known[name], epochs=epochs), SGEMM_SIDE)
+        rounds = 1 if session.quick else 5
+        part = measure_entries(session, part, [entry], rounds, desk=PhasesDesk)
     return part
 
 
@@ -183,6 +169,11 @@ SPEED: Columns = {
     "GFLOP/s": lambda m: f"{m.facts['flops'] / (m.median or 1) / 1e9:.0f}",
     "of sgemm": lambda m: percent(m.share("sgemm", "flops")),
 }
+
+
+def _off(found: Measure) -> str:
+    distance, allowed = found.facts.get("distance"), found.facts.get("allowed")
+    return f"{distance / allowed:.2f}" if allowed else ""
 
 
 def _render(suite: str, part: Part, _: Path) -> list[str]:
@@ -198,13 +189,11 @@ def _render(suite: str, part: Part, _: Path) -> list[str]:
         **SPEED,
         "of copy": lambda m: percent(m.share("copy", "bytes_touched")),
         "MB above X": fact("peak_bytes", megabytes),
+        "off / allowed": _off,
     }
-    parts, absent = [], part
-    for work in WORK[suite]:
-        if found := part.of(work):
-            parts += [f"## {TITLES[work]}", measure_table(columns, found, absent)]
-            absent = replace(part, absent=())
-    return parts
+    works = [work for work in WORK[suite] if part.of(work)]
+    return [text for work in works
+            for text in (f"## {TITLES[work]}", measure_table(columns, part.of(work)))]  # fmt: skip
 
 
 def _phases(found: Measure) -> str:
@@ -217,19 +206,6 @@ def render_phases(part: Part, _: Path) -> list[str]:
     columns: Columns = {"case": lambda m: m.work, **SECONDS, **SPEED, "phases": _phases}
     about = f"{part.facts['instruction_set']}, {part.threads} threads."
     return ["## Phases of a step", about, measure_table(columns, part.measures)]
-
-
-def agreement_text(record: Record) -> str:
-    """How close the timed contenders were to the oracle, in one sentence."""
-    measures = [m for suite in WORK if suite in record for m in record[suite].measures]
-    shares = [m.facts["distance"] / m.facts["allowed"] for m in measures
-              if not m.refused and m.facts.get("allowed")]  # fmt: skip
-    if not shares:
-        return ""
-    return (
-        f"{len(shares)} contenders were compared; their distance was "
-        f"{median(shares):.2f} of the tolerance in the median and {max(shares):.2f} at most."
-    )
 
 
 def _ratio(who: str, record: Record, work: str = "one") -> float | None:
@@ -254,15 +230,13 @@ def _sgemm(what: str, asked: float, suite: str, work: str) -> Target:
     return Target(f"{what}: share of sgemm", asked, "%", True, partial(_share, suite, work))
 
 
-def _suite(
-    name: str, title: str, rounds: tuple[int, int], *targets: Target, in_quick: bool = True
-) -> Suite:
-    measure, render = partial(_measure, name, *rounds), partial(_render, name)
+def _suite(name: str, title: str, rounds: int, *targets: Target, in_quick: bool = True) -> Suite:
+    measure, render = partial(_measure, name, rounds), partial(_render, name)
     return Suite(name, title, measure, render, targets, in_quick=in_quick)
 
 
 PEERS = _suite(
-    "peers", "one run and the four settings", (5, 3),
+    "peers", "one run and the four settings", 5,
     Target("one run: NumPy float32 / onelayer", 4.5, "×", True, partial(_ratio, "numpy")),
     Target("one run: best hand-written PyTorch / onelayer", 4, "×", True, _by_hand),
     Target("one run: PyTorch DataLoader idiom / onelayer", 14, "×", True,
@@ -272,10 +246,10 @@ PEERS = _suite(
            partial(_ratio, ONELAYER, work="four")),
     _sgemm("the four settings in one pass", 65, "peers", "four"),
 )  # fmt: skip
-PENALTY = _suite("penalty", "one run with λ = 0.1", (3, 2), in_quick=False)
-GRIDS = _suite("grids", "64 runs in one pass", (3, 2),
+PENALTY = _suite("penalty", "one run with λ = 0.1", 3, in_quick=False)
+GRIDS = _suite("grids", "64 runs in one pass", 3,
                _sgemm("64 runs in one pass", 80, "grids", "64"))  # fmt: skip
-WIDE = _suite("wide", "1000 classes", (5, 2),
+WIDE = _suite("wide", "1000 classes", 5,
               _sgemm("wide, float16 X", 80, "wide", "wide-float16"),
               _sgemm("wide, float32 X", 80, "wide", "wide-float32"))  # fmt: skip
 PHASES = Suite("phases", "where a step's time goes (an extension with phase times)",

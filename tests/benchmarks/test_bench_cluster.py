@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.harness.problem import Problem
 from benchmarks.harness.rounds import Session
 from benchmarks.suites.cluster import (
     ROUNDS,
     Rank,
-    Workload,
     all_reduce_seconds,
     extrapolation,
     run_ranks,
@@ -21,12 +21,13 @@ from benchmarks.suites.cluster import (
 )
 
 workloads = st.builds(
-    Workload,
+    Problem,
+    name=st.just(""),
     rows=st.integers(10**3, 10**9),
     features=st.integers(1, 10**4),
-    columns=st.integers(2, 10**5),
+    classes=st.integers(2, 10**5),
     batch_size=st.integers(1, 10**6),
-    stored_bytes=st.sampled_from([1, 2, 4]),
+    dtype=st.sampled_from(["uint8", "float16", "float32"]),
 )
 ranks_of = st.builds(
     Rank,
@@ -39,14 +40,14 @@ ranks_of = st.builds(
 
 
 @given(work=workloads, rank=ranks_of)
-def test_one_rank_alone_communicates_nothing(work: Workload, rank: Rank) -> None:
+def test_one_rank_alone_communicates_nothing(work: Problem, rank: Rank) -> None:
     assert step_cost(work, rank, 1).reduce == 0.0
     assert step_cost(work, rank, 1, of_pass=True).communication == 0.0
 
 
 @given(work=workloads, rank=ranks_of, ranks=st.integers(2, 2048))
 def test_communication_is_within_its_share_from_the_smallest_batch_on(
-    work: Workload, rank: Rank, ranks: int
+    work: Problem, rank: Rank, ranks: int
 ) -> None:
     least = smallest_batch(work, rank, ranks, share=0.1)
     enough = step_cost(replace(work, batch_size=least), rank, ranks)
@@ -82,7 +83,7 @@ def test_the_extrapolation_has_a_line_for_every_cluster() -> None:
 
 
 def test_one_rank_times_its_steps_in_a_process_of_its_own(session: Session) -> None:
-    told = run_ranks(session, shapes=[Workload(32, 8, 4, 16)])
+    told = run_ranks(session, shapes=[Problem("", 32, 8, 4, 16, 1, "float32")])
     assert [len(seconds) for seconds in told["seconds"]] == [ROUNDS]
     assert min(told["seconds"][0]) > 0
     assert told["message"] == 0.0

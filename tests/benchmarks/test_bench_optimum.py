@@ -12,34 +12,34 @@ import pytest
 
 from benchmarks.harness import oracle, page
 from benchmarks.harness.page import table
-from benchmarks.harness.problem import Problem, Setting, make_data
+from benchmarks.harness.problem import Data, Problem, Setting, make_data
 from benchmarks.harness.processes import WorkerError
-from benchmarks.harness.record import ONELAYER, Measure, Part
+from benchmarks.harness.record import CRASHED, ONELAYER, Measure, Part
 from benchmarks.harness.rounds import Session
-from benchmarks.peers import INTELEX, LBFGS, LBFGS32, SOLVERS, Desk, solver
+from benchmarks.peers import SOLVERS, Desk, Solution, solver
 from benchmarks.suites import optimum
 from benchmarks.suites.optimum import (
-    Effort,
     Judge,
     make_tasks,
     run_paths,
     solve_task,
-    too_large,
     try_iterations,
 )
 from onelayer.objective.loss import cost
 
 TINY = Problem("batch", 90, 12, source="picture", settings=(Setting(l2=0.1),))
+LBFGS, LBFGS32 = "sklearn-lbfgs", "sklearn-lbfgs-float32"
 TWO = (Setting(l2=0.1), Setting(l2=0.01))
 
 
 def _halving(asked: list[int], seconds: float = 0.0, most: int = 10**9) -> Callable[..., Any]:
     """A solver whose excess halves with every iteration, up to its most."""
 
-    def ask(iterations: int) -> dict[str, float]:
+    def ask(iterations: int) -> dict[str, Any]:
         asked.append(iterations)
         done = min(iterations, most)
-        return {"iterations": done, "seconds": seconds * iterations, "excess": 0.5**done}
+        goodness = {"excess": 0.5**done}
+        return {"iterations": done, "seconds": seconds * iterations, "goodness": goodness}
 
     return ask
 
@@ -67,29 +67,25 @@ def test_trying_ends_where_the_solver_gives_no_more() -> None:
     assert max(asked) == 5
 
 
-@pytest.fixture(scope="module")
-def judge() -> Judge:
-    return Judge(TINY, make_data(TINY))
-
-
-def test_the_judge_counts_the_oracles_cost(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_judge_counts_the_oracles_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oracle, "BLOCK_ROWS", 40)
-    rng = np.random.default_rng(3)
+    rng, (X, y) = np.random.default_rng(3), make_data(TINY)
     W, b = rng.normal(size=(10, 12)), rng.normal(size=10)
-    wanted = cost(judge.data.X / 255, judge.data.y, W, b, 0.1)
-    found = oracle.cost_of(judge.data.X, judge.data.y, W, b, 0.1, 255)
-    assert found == pytest.approx(wanted, rel=1e-14)
-    assert judge.excess(W, b, 0.1, wanted / 2) == pytest.approx(1.0)
+    wanted = cost(X / 255, y, W, b, 0.1)
+    assert oracle.cost_of(X, y, W, b, 0.1, 255) == pytest.approx(wanted, rel=1e-14)
+    judge = Judge(TINY, Data(X, y), 0.1)
+    assert judge.excess(Solution(W, b, 1)) == pytest.approx(wanted / judge.optimum - 1)
 
 
-def test_the_reference_is_below_every_model_nearby(judge: Judge) -> None:
+def test_the_reference_is_below_every_model_nearby() -> None:
     from sklearn.linear_model import LogisticRegression
 
-    least, gap = judge.reference(0.1).values()
-    assert 0 <= gap <= 1e-10
+    X, y = make_data(TINY)
+    judge = Judge(TINY, Data(X, y), 0.1)
+    assert 0 <= judge.gap <= 1e-10
     model = LogisticRegression(C=1 / (2 * 0.1 * 90), tol=1e-12, max_iter=10_000)
-    model.fit(judge.data.X / 255, judge.data.y)
-    assert abs(judge.excess(model.coef_, model.intercept_, 0.1, least)) < 1e-9
+    model.fit(X / 255, y)
+    assert abs(judge.excess(Solution(model.coef_, model.intercept_, 1))) < 1e-9
 
 
 class Here:
@@ -125,7 +121,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> type[Here]:
 @pytest.mark.usefixtures("here")
 def test_solvers_are_tried_and_then_timed(session: Session) -> None:
     chosen = [s for s in SOLVERS if s.package in ("onelayer", "sklearn")]
-    [(least, found)] = solve_task(TINY, chosen, Effort(2, 1, 20.0), session)
+    [(least, found)] = solve_task(TINY, chosen, 2, 20.0, session)
     assert [m.who for m in found] == [s.key for s in chosen]
     assert all(len(m.seconds) == 2 and m.facts["excess"] <= 1e-6 for m in found)
     ours = found[0]
@@ -141,30 +137,30 @@ def test_a_peer_that_crashes_is_named_and_the_others_go_on(
 ) -> None:
     monkeypatch.setattr(here, "dies", solver(LBFGS).label)
     task = replace(TINY, settings=TWO)
-    parts = list(solve_task(task, [solver(ONELAYER), solver(LBFGS)], Effort(1, 1, 20.0), session))
+    parts = list(solve_task(task, [solver(ONELAYER), solver(LBFGS)], 1, 20.0, session))
     part = replace(OPTIMUM, measures=tuple(m for *_, found in parts for m in found))
     assert len(part.measures) == 4
     assert all(m.seconds for m in part.measures if m.who == ONELAYER)
-    assert len(part.crashed) == 2
-    assert "ended with exit code -9" in part.crashed[0]
+    crashed = part.refused(CRASHED)
+    assert len(crashed) == 2
+    assert "ended with exit code -9" in crashed[0]
     assert "ended with exit code -9" in _page(part)
 
 
-@pytest.mark.usefixtures("here")
 def test_what_was_measured_before_a_failure_is_kept(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: Session, here: type[Here], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> list[Measure]:
-        raise WorkerError("the path ended with exit code 1.")
-
-    monkeypatch.setattr(optimum, "make_tasks", lambda *_, **__: ({"batch": "tiny"}, TINY, TINY))
+    titles, whole = {"batch": "tiny", "all": "all"}, replace(TINY, name="all")
+    monkeypatch.setattr(here, "dies", optimum.PATHS[0].label)
+    monkeypatch.setattr(optimum, "make_tasks", lambda *_, **__: (titles, TINY, whole))
     monkeypatch.setattr(optimum, "SOLVERS", (solver(ONELAYER),))
-    monkeypatch.setattr(optimum, "run_paths", fail)
     kept: list[Part] = []
     part = optimum.measure(replace(session, keep=kept.append))
     assert [len(one.measures) for one in kept] == [1]
-    assert part.measures == kept[0].measures
-    assert part.crashed == ["tiny: the path ended with exit code 1."]
+    assert part.measures[:1] == kept[0].measures
+    (crash,) = part.refused(CRASHED)
+    assert crash == "onelayer, the whole path on all: crashed: " + crash.partition("crashed: ")[2]
+    assert "ended with exit code -9" in _page(part)
 
 
 @pytest.mark.usefixtures("here")
@@ -180,9 +176,9 @@ def test_the_path_is_timed_beside_a_default_fit(session: Session) -> None:
 def test_a_hessian_that_is_too_large_is_not_formed() -> None:
     newton = solver("sklearn-newton")
     _, batch, digits, _ = make_tasks("random", quick=False)
-    assert "7.6 GB" in too_large(newton, batch)
-    assert too_large(newton, digits) == ""
-    assert too_large(solver(LBFGS), batch) == ""
+    assert "7.6 GB" in newton.obstacle(batch)
+    assert newton.obstacle(digits) == ""
+    assert solver(LBFGS).obstacle(batch) == ""
 
 
 WORK = "batch λ=0.1"
@@ -220,8 +216,8 @@ OPTIMUM = Part(
         _unsolved("torch-lbfgs", "PyTorch LBFGS, float32", (3, 9.0, 2e-6), cut=True),
         _path("onelayer-path", (10.0, 12.0), (7,) * 20, gap=9e-5),
         _path("sklearn-default", (40.0, 36.0), (100,)),
+        Measure(WORK, "somebody", "somebody", refused="not installed (pip install some-body)"),
     ),
-    absent=(("somebody", "some-body"),),
 )  # fmt: skip
 GAVE_UP = _unsolved(LBFGS32, "float32", (7, 2.0, 3e-5), cut=False)
 FASTER = (LBFGS, LBFGS32)
@@ -242,7 +238,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_faster_of_float64_and_float32_is_the_one_to_beat() -> None:
     assert optimum.peer_ratio(FASTER, 0.1, {"optimum": OPTIMUM}) == pytest.approx(30.0)
     assert optimum.peer_ratio(FASTER, 0.01, {"optimum": OPTIMUM}) is None
-    assert optimum.peer_ratio((INTELEX,), 0.1, {"optimum": OPTIMUM}) is None
+    assert optimum.peer_ratio(("sklearn-intelex",), 0.1, {"optimum": OPTIMUM}) is None
 
 
 def test_who_was_cut_off_is_slower_by_at_least_the_time_it_took() -> None:
@@ -261,7 +257,6 @@ def test_who_gave_up_by_itself_is_not_the_faster_one() -> None:
 def test_figures_of_the_path_and_of_memory_and_targets_from_them() -> None:
     record = {"optimum": OPTIMUM}
     assert optimum.path_ratio(record) == pytest.approx((10 / 40 + 12 / 36) / 2)
-    assert optimum.max_memory(record) == pytest.approx(250.0)
     assert optimum.nearest_peer(OPTIMUM, WORK) == (-2e-12, "scikit-learn lbfgs")
     found = [(t, figure) for t in optimum.SUITE.targets if (figure := t.figure(record)) is not None]
     assert len(found) == 3

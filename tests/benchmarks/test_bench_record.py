@@ -13,10 +13,11 @@ from benchmarks.harness import page
 from benchmarks.harness.page import Target, render_page, table
 from benchmarks.harness.record import (
     CRASHED,
-    Check,
+    DISAGREES,
     Measure,
     Part,
     Record,
+    compared,
     median_ratio,
     read_record,
     write_record,
@@ -25,7 +26,7 @@ from benchmarks.peers import CONTENDERS, contender
 from benchmarks.suites import SUITES
 from benchmarks.suites.sweeps import SUITE as SWEEPS
 from benchmarks.suites.sweeps import sweep_problems
-from benchmarks.suites.training import agreement_text, entries, problems
+from benchmarks.suites.training import entries, problems
 
 GIGA = 1e9
 
@@ -56,7 +57,7 @@ PEERS = _part(
     measure("torch-once", (1.0, 1.0, 1.0)),
     measure("torch-each-batch", (0.8, 0.9, 2.0)),
     measure("onelayer", (0.5, 1.0, 0.75), "four"),
-    absent=(("JAX, scan", "jax"),),
+    measure("jax-scan", (), refused="not installed (pip install jax)"),
 )
 REPRODUCE = _part(
     Measure("reproduce", "onelayer", "onelayer", (9.0, 11.0), series={"peak": (3e8, 3.1e8)}),
@@ -111,7 +112,6 @@ def test_targets_take_their_figures_from_the_record(
 
 def test_without_a_record_nothing_is_claimed() -> None:
     assert [target.figure({}) for target in TARGETS.values()] == [None] * len(TARGETS)
-    assert agreement_text({}) == ""
 
 
 def test_bounds_point_the_right_way() -> None:
@@ -122,12 +122,12 @@ def test_bounds_point_the_right_way() -> None:
 
 
 def test_a_record_survives_json_with_a_line_for_each_measure(tmp_path: Path) -> None:
-    checked = replace(PEERS, checks=(Check("a cost", 1e-12, 1e-9),), failed=("it",))
+    checked = PEERS.with_([compared("a cost", 1e-12, 1e-9)])
     record = {**RECORD, "peers": checked}
     write_record(record, tmp_path / "deep" / "latest.json")
     assert read_record(tmp_path / "deep" / "latest.json") == record
     text = (tmp_path / "deep" / "latest.json").read_text("utf-8")
-    assert sum('"who"' in line for line in text.splitlines()) == 8
+    assert sum('"who"' in line for line in text.splitlines()) == 10
 
 
 def test_the_kept_page_is_written_from_the_kept_record(
@@ -153,7 +153,7 @@ def test_the_page_names_who_is_absent_and_who_was_refused(tmp_path: Path) -> Non
     assert "| JAX, scan | not installed (pip install jax) |" in page
     assert "refused: its weights are 5.0e-01 off" in page
     assert "| one run: NumPy float32 / onelayer | ≥ 4.5 × | 5 × | yes |" in page
-    assert "contenders were compared" in agreement_text({"peers": peers})
+    assert "| 5.00 | 33 |  |  | 5 | 0.10 |" in page
 
 
 def test_every_row_of_the_page_has_as_many_cells_as_its_head(tmp_path: Path) -> None:
@@ -182,10 +182,14 @@ def test_a_part_with_another_start_says_when_it_was_measured(tmp_path: Path) -> 
 def test_a_record_knows_what_disagreed_and_what_crashed() -> None:
     off = measure("numpy", (), refused="refused: off")
     gone = measure("torch-once", (), refused=f"{CRASHED}: exit code 1")
-    part = PEERS.with_([off, gone], checks=(Check("a cost", float("nan"), 1e-9),), failed=("it",))
-    assert PEERS.wrong == PEERS.crashed == []
-    assert part.wrong == ["a cost: off by nan, allowed 1e-09", "NumPy float32 on one: refused: off"]
-    assert part.crashed == ["it", f"{gone.label} on one: crashed: exit code 1"]
+    far = compared("a cost", float("nan"), 1e-9)
+    part = PEERS.with_([off, gone, far])
+    assert PEERS.refused(DISAGREES) == PEERS.refused(CRASHED) == []
+    assert part.refused(DISAGREES) == [
+        "NumPy float32 on one: refused: off",
+        "a cost on NumPy float64: refused: off by nan of 1.0e-09",
+    ]
+    assert part.refused(CRASHED) == [f"{gone.label} on one: crashed: exit code 1"]
 
 
 def test_charts_have_words_with_the_first_and_last_point(tmp_path: Path) -> None:
