@@ -16,15 +16,7 @@ from pathlib import Path
 
 from benchmarks.harness.page import render_page
 from benchmarks.harness.processes import WorkerError, make_conditions
-from benchmarks.harness.record import (
-    CRASHED,
-    DISAGREES,
-    OtherWork,
-    Part,
-    Record,
-    read_record,
-    write_record,
-)
+from benchmarks.harness.record import OtherWork, Part, Record, complaints, read_record, write_record
 from benchmarks.harness.rounds import Session, Suite
 from benchmarks.suites import SUITES
 from benchmarks.suites.check import check, kind_of_processor
@@ -72,8 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_page(record, page)
     print(page.read_text(encoding="utf-8"))
     log(f"record: {path}\npage: {page}")
-    wrong = [f"DISAGREES: {w}" for part in record.values() for w in part.refused(DISAGREES)]
-    crashed = [f"CRASHED: {w}" for part in record.values() for w in part.refused(CRASHED)]
+    wrong, crashed = complaints(record)
     for words in (*wrong, *crashed):
         log(words)
     return 2 if crashed else 1 if wrong else 0

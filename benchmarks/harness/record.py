@@ -75,11 +75,6 @@ class Part:
     def with_(self, measures: Iterable[Measure] = (), **changes: Any) -> Part:
         return replace(self, measures=(*self.measures, *measures), **changes)
 
-    def refused(self, why: str) -> list[str]:
-        """Who was refused because its answer DISAGREES or because it CRASHED, in words."""
-        return [f"{m.label} on {m.work}: {m.refused}"
-                for m in self.measures if m.refused.startswith(why)]  # fmt: skip
-
 
 DISAGREES, CRASHED = "refused", "crashed"
 Record = Mapping[str, Part]
@@ -87,6 +82,14 @@ Record = Mapping[str, Part]
 
 def find(record: Record, suite: str, who: str, work: str) -> Measure | None:
     return record[suite].find(who, work) if suite in record else None
+
+
+def complaints(record: Record) -> tuple[list[str], list[str]]:
+    """Which answers disagree, and who crashed, in words."""
+    refused = [m for part in record.values() for m in part.measures if m.refused]
+    said = [(m.refused, f"{m.label} on {m.work}: {m.refused}") for m in refused]
+    wrong = [f"DISAGREES: {words}" for why, words in said if why.startswith(DISAGREES)]
+    return wrong, [f"CRASHED: {words}" for why, words in said if why.startswith(CRASHED)]
 
 
 def compared(what: str, distance: float, allowed: float) -> Measure:

@@ -12,16 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness import page
 from benchmarks.harness.oracle import Agreement, Oracle, compare
-from benchmarks.harness.page import (
-    SECONDS,
-    Columns,
-    Target,
-    fact,
-    measure_table,
-    megabytes,
-    percent,
-)  # fmt: skip
+from benchmarks.harness.page import SECONDS, Columns, Target, fact, measure_table
 from benchmarks.harness.problem import Answer, Problem, Setting
 from benchmarks.harness.processes import Process
 from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part, Record, find, median_ratio
@@ -167,7 +160,7 @@ def measure_phases(session: Session) -> Part:
 
 SPEED: Columns = {
     "GFLOP/s": lambda m: f"{m.facts['flops'] / (m.median or 1) / 1e9:.0f}",
-    "of sgemm": lambda m: percent(m.share("sgemm", "flops")),
+    "of sgemm": lambda m: page.percent(m.share("sgemm", "flops")),
 }
 
 
@@ -187,8 +180,8 @@ def _render(suite: str, part: Part, _: Path) -> list[str]:
         **SECONDS,
         "× onelayer": times,
         **SPEED,
-        "of copy": lambda m: percent(m.share("copy", "bytes_touched")),
-        "MB above X": fact("peak_bytes", megabytes),
+        "of copy": lambda m: page.percent(m.share("copy", "bytes_touched")),
+        "MB above X": fact("peak_bytes", page.megabytes),
         "off / allowed": _off,
     }
     works = [work for work in WORK[suite] if part.of(work)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from scipy.optimize import minimize
 torch = pytest.importorskip("torch")
 
 from benchmarks.__main__ import main  # noqa: E402
-from benchmarks.harness.problem import Problem, Setting  # noqa: E402
+from benchmarks.harness.problem import Answer, Problem, Setting  # noqa: E402
 from benchmarks.harness.record import read_record  # noqa: E402
+from benchmarks.peers import ours  # noqa: E402
 from benchmarks.suites import gpu  # noqa: E402
 from benchmarks.suites.gpu import judge, make_embeddings  # noqa: E402
 
@@ -59,13 +61,13 @@ def test_without_a_gpu_the_default_says_so_in_one_line(capsys: pytest.CaptureFix
 def test_training_that_is_off_by_a_percent_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    honest = gpu.ours.train
+    honest = ours.train
 
-    def off(*arguments: object) -> object:
-        answer = honest(*arguments)  # type: ignore[arg-type]
+    def off(*arguments: Any) -> Answer:
+        answer = honest(*arguments)
         return answer._replace(W=1.02 * answer.W)
 
-    monkeypatch.setattr(gpu.ours, "train", off)
+    monkeypatch.setattr(ours, "train", off)
     assert main(QUICK) == 1
     assert "DISAGREES: onelayer, float32 on 4 runs" in capsys.readouterr().err
     measures = read_record(folder / "latest.json")["gpu"].measures

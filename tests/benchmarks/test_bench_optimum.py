@@ -14,9 +14,9 @@ from benchmarks.harness import oracle, page
 from benchmarks.harness.page import table
 from benchmarks.harness.problem import Data, Problem, Setting, make_data
 from benchmarks.harness.processes import WorkerError
-from benchmarks.harness.record import CRASHED, ONELAYER, Measure, Part
+from benchmarks.harness.record import ONELAYER, Measure, Part, complaints
 from benchmarks.harness.rounds import Session
-from benchmarks.peers import SOLVERS, Desk, Solution, solver
+from benchmarks.peers import PATHS, SOLVERS, Desk, Solution, solver
 from benchmarks.suites import optimum
 from benchmarks.suites.optimum import (
     Judge,
@@ -141,7 +141,7 @@ def test_a_peer_that_crashes_is_named_and_the_others_go_on(
     part = replace(OPTIMUM, measures=tuple(m for *_, found in parts for m in found))
     assert len(part.measures) == 4
     assert all(m.seconds for m in part.measures if m.who == ONELAYER)
-    crashed = part.refused(CRASHED)
+    _, crashed = complaints({"part": part})
     assert len(crashed) == 2
     assert "ended with exit code -9" in crashed[0]
     assert "ended with exit code -9" in _page(part)
@@ -151,15 +151,15 @@ def test_what_was_measured_before_a_failure_is_kept(
     session: Session, here: type[Here], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     titles, whole = {"batch": "tiny", "all": "all"}, replace(TINY, name="all")
-    monkeypatch.setattr(here, "dies", optimum.PATHS[0].label)
+    monkeypatch.setattr(here, "dies", PATHS[0].label)
     monkeypatch.setattr(optimum, "make_tasks", lambda *_, **__: (titles, TINY, whole))
     monkeypatch.setattr(optimum, "SOLVERS", (solver(ONELAYER),))
     kept: list[Part] = []
     part = optimum.measure(replace(session, keep=kept.append))
     assert [len(one.measures) for one in kept] == [1]
     assert part.measures[:1] == kept[0].measures
-    (crash,) = part.refused(CRASHED)
-    assert crash == "onelayer, the whole path on all: crashed: " + crash.partition("crashed: ")[2]
+    _, (crash,) = complaints({"part": part})
+    assert crash.startswith("CRASHED: onelayer, the whole path on all: crashed: ")
     assert "ended with exit code -9" in _page(part)
 
 

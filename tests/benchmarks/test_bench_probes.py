@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.harness.problem import Problem, l2_path
 from benchmarks.harness.processes import WorkerError
-from benchmarks.harness.record import CRASHED, DISAGREES, ORACLE, Measure, Part, compared
+from benchmarks.harness.record import ORACLE, Measure, Part, compared, complaints
 from benchmarks.harness.rounds import Session
 from benchmarks.suites import probes
 from benchmarks.suites.probes import FULL, QUICK, Desk, Probe, gradient_of, write_files
@@ -149,7 +149,7 @@ def test_every_part_is_measured_and_what_was_measured_is_kept_at_once(
     kept: list[Part] = []
     part = probes.measure(replace(session, keep=kept.append), TINY)
     assert [len(m.seconds) for m in part.of("probe")] == [1, 1, 1, 2, 2, 2]
-    assert part.refused(DISAGREES) == part.refused(CRASHED) == []
+    assert complaints({"probes": part}) == ([], [])
     assert len(part.of(ORACLE)) == 6
     assert [sum(len(m.seconds) for m in one.measures) for one in kept] == list(range(1, 10))
     peer, path = part.find("peer", "probe"), part.find("path", "probe")
@@ -168,7 +168,7 @@ def test_a_part_that_crashes_is_named_and_the_others_are_measured(
     _in_this_process(monkeypatch, crashing="sweep")
     part = probes.measure(session, replace(TINY, rounds=1))
     assert len([m for m in part.measures if m.seconds]) == 5
-    (crash,) = part.refused(CRASHED)
+    _, (crash,) = complaints({"part": part})
     assert crash.endswith("crashed: sweep ended with exit code 1.")
     assert "| crashed: sweep ended with exit code 1. |" in "\n".join(probes.render(part, Path()))
 

@@ -13,11 +13,11 @@ from benchmarks.harness import page
 from benchmarks.harness.page import Target, render_page, table
 from benchmarks.harness.record import (
     CRASHED,
-    DISAGREES,
     Measure,
     Part,
     Record,
     compared,
+    complaints,
     median_ratio,
     read_record,
     write_record,
@@ -184,12 +184,14 @@ def test_a_record_knows_what_disagreed_and_what_crashed() -> None:
     gone = measure("torch-once", (), refused=f"{CRASHED}: exit code 1")
     far = compared("a cost", float("nan"), 1e-9)
     part = PEERS.with_([off, gone, far])
-    assert PEERS.refused(DISAGREES) == PEERS.refused(CRASHED) == []
-    assert part.refused(DISAGREES) == [
-        "NumPy float32 on one: refused: off",
-        "a cost on NumPy float64: refused: off by nan of 1.0e-09",
-    ]
-    assert part.refused(CRASHED) == [f"{gone.label} on one: crashed: exit code 1"]
+    assert complaints({"peers": PEERS}) == ([], [])
+    assert complaints({"peers": part}) == (
+        [
+            "DISAGREES: NumPy float32 on one: refused: off",
+            "DISAGREES: a cost on NumPy float64: refused: off by nan of 1.0e-09",
+        ],
+        [f"CRASHED: {gone.label} on one: crashed: exit code 1"],
+    )
 
 
 def test_charts_have_words_with_the_first_and_last_point(tmp_path: Path) -> None:
