@@ -48,9 +48,8 @@ class Prepared:
     """
 
     run: Callable[..., Any]
-    about: dict[str, str] = field(default_factory=dict)  # versions and choices, for the reader
-    compile_seconds: float | None = None  # spent beforehand
-    x_bytes: int = 0  # X as a solver wants it
+    about: Mapping[str, str]  # versions and choices, for the reader
+    facts: Mapping[str, Any] = field(default_factory=dict)  # of the measure: `x_bytes`, ...
     warm: Callable[[], object] = lambda: None  # something short, for threads and pages
 
 
@@ -90,8 +89,7 @@ class Desk:
 
     def __init__(self, who: Contender, problem: Problem, folder: Path, threads: int) -> None:
         self._prepared = ready = who.prepare(problem, read_data(folder), threads)
-        facts = {name: getattr(ready, name) for name in ("about", "compile_seconds", "x_bytes")}
-        self.greeting = {name: value for name, value in facts.items() if value}
+        self.greeting = {"about": ready.about, **ready.facts}
         forget_peak()
         self._resident = peak_bytes()
         ready.warm()

@@ -55,4 +55,4 @@ def prepare(problem: Problem, data: Data, threads: int) -> Prepared:
         W, b = (np.asarray(array) for array in compiled(*inputs))
         return Answer(W.reshape(start.W.shape), b.reshape(start.b.shape))
 
-    return Prepared(train, {"jax": jax.__version__}, seconds)
+    return Prepared(train, {"jax": jax.__version__}, {"compile_seconds": seconds})

@@ -67,21 +67,24 @@ def splits_of(problem: Problem, data: Data, held_out: int) -> Splits:
 
 
 def prepare_train(problem: Problem, data: Data, threads: int) -> Prepared:
+    engine = make_engine(os.environ[ENGINE_VARIABLE])
+    return Prepared(partial(train_by_interface, problem, data, engine), engine.describe())
+
+
+def train_by_interface(problem: Problem, data: Data, engine: Any) -> Answer:
     """`train`, with the scores of every epoch."""
-    splits = splits_of(problem, data, 500)
-
-    def run() -> Answer:
-        result = train_runs(splits, runs_of(problem), scaling="unit", certify=False)
-        return Answer(result.W, result.b)
-
-    return Prepared(run)
+    result = train_runs(
+        splits_of(problem, data, 500), runs_of(problem), scaling="unit", engine=engine,
+        certify=False,
+    )  # fmt: skip
+    return Answer(result.W, result.b)
 
 
 def prepare_classifier(problem: Problem, data: Data, threads: int) -> Prepared:
     """`SoftmaxClassifier`, which gives the probabilities of its rows."""
     (l2,), X = problem.l2s.tolist(), data.X / problem.max_value
     model = SoftmaxClassifier(l2, tol=1e-4, threads=threads)
-    return Prepared(lambda: model.fit(X, data.y).predict_proba(X))
+    return Prepared(lambda: model.fit(X, data.y).predict_proba(X), {})
 
 
 def prepare_solve(problem: Problem, data: Data, threads: int) -> Prepared:
@@ -93,7 +96,7 @@ def prepare_solve(problem: Problem, data: Data, threads: int) -> Prepared:
         proof = model.require_certificate()
         return Solution(model.W, model.b, model.passes or 0, proof.gap / proof.cost)
 
-    return Prepared(run, engine.describe(), x_bytes=data.X.nbytes)
+    return Prepared(run, engine.describe(), {"x_bytes": data.X.nbytes})
 
 
 def prepare_path(problem: Problem, data: Data, threads: int) -> Prepared:
@@ -107,5 +110,5 @@ def prepare_path(problem: Problem, data: Data, threads: int) -> Prepared:
         return {"gap": gap, "passes": [model.passes for model in path.models]}
 
     l2s = problem.l2s.tolist()
-    return Prepared(partial(run, l2s), engine.describe(), x_bytes=data.X.nbytes,
+    return Prepared(partial(run, l2s), engine.describe(), {"x_bytes": data.X.nbytes},
                     warm=partial(run, l2s[:1]))  # fmt: skip

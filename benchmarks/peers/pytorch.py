@@ -50,7 +50,7 @@ def prepare_lbfgs(problem: Problem, data: Data, threads: int) -> Prepared:
         W, b, done = lbfgs(X, y, problem.classes, l2, iterations or PLENTY)
         return Solution(W.numpy(), b.numpy(), done)
 
-    return Prepared(run, {**about, "X": "float32"}, x_bytes=X.nbytes)
+    return Prepared(run, {**about, "X": "float32"}, {"x_bytes": X.nbytes})
 
 
 def train_in_turn(problem: Problem, data: Data, device: Any) -> Answer:

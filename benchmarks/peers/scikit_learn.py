@@ -50,7 +50,7 @@ def prepare(
         W, b = model.coef_, model.intercept_
         return Solution(W, b - W @ mean, int(model.n_iter_[0]))
 
-    return Prepared(run, _about(package, X), x_bytes=X.nbytes)
+    return Prepared(run, _about(package, X), {"x_bytes": X.nbytes})
 
 
 def prepare_fit(problem: Problem, data: Data, threads: int) -> Prepared:
@@ -61,13 +61,15 @@ def prepare_fit(problem: Problem, data: Data, threads: int) -> Prepared:
         model = _fit(LogisticRegression(**settings), X, data.y)
         return {"passes": [int(model.n_iter_[0])]}
 
-    return Prepared(run, _about("scikit-learn", X), x_bytes=X.nbytes, warm=lambda: run(max_iter=2))
+    return Prepared(
+        run, _about("scikit-learn", X), {"x_bytes": X.nbytes}, warm=lambda: run(max_iter=2)
+    )
 
 
 def prepare_classifier(problem: Problem, data: Data, threads: int) -> Prepared:
     """`LogisticRegression(max_iter=1000)`, which gives the probabilities of its rows."""
     X, model = data.X / problem.max_value, LogisticRegression(max_iter=1000)
-    return Prepared(lambda: model.fit(X, data.y).predict_proba(X))
+    return Prepared(lambda: model.fit(X, data.y).predict_proba(X), _about("scikit-learn", X))
 
 
 def prepare_sgd(problem: Problem, data: Data, threads: int) -> Prepared:

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import oracle, page
 from benchmarks.harness.page import SECONDS, Columns, Target, fact
-from benchmarks.harness.problem import Answer, Data, Problem, Setting, l2_path
+from benchmarks.harness.problem import Data, Problem, Setting, l2_path
 from benchmarks.harness.processes import Process
 from benchmarks.harness.record import ORACLE, Measure, Part, Record, compared, find
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
 from benchmarks.harness.worker import timed
 from benchmarks.peers import ours
-from onelayer import load, solve, solve_path, sweep, train
+from onelayer import load, solve, solve_path, sweep
 from onelayer.data import Dataset, Splits
 from onelayer.engines import make_engine
 from onelayer.objective import loss as objective
@@ -112,9 +112,8 @@ class Desk:
 
     @cached_property
     def tenth(self) -> Splits:
-        whole = self.splits
-        few = whole.train.take(slice(0, self._probe.sweep.rows // 10))
-        return Splits(few, whole.validation, whole.test, name=whole.name, source=whole.source)
+        few = self.splits.train.take(slice(0, self._probe.sweep.rows // 10))
+        return replace(self.splits, train=few)
 
     def path(self, rows: str, l2s: tuple[float, ...]) -> dict[str, Any]:
         """λ's on all rows, on a tenth, or with validation and test cut off the one file."""
@@ -214,12 +213,9 @@ class Desk:
     def first_steps(self) -> Measure:
         """Weights of all runs after a few steps, against descent in NumPy float64."""
         problem = self._probe.sweep.first_steps(FIRST_STEPS)
-        few = self.splits.train.take(slice(0, problem.rows))
-        splits = Splits(few, few, few, name="first steps", source="")
-        found = train(splits, ours.runs_of(problem), engine=self._engine, scaling="unit",
-                      certify=False)  # fmt: skip
-        expected = oracle.expect(problem, Data(few.X, few.y), max_runs=problem.runs)
-        agreement = oracle.compare(Answer(found.W, found.b), expected)
+        few = Data(self.splits.train.X[: problem.rows], self.splits.train.y[: problem.rows])
+        found = ours.train_by_interface(problem, few, self._engine)
+        agreement = oracle.compare(found, oracle.expect(problem, few, max_runs=problem.runs))
         what = f"weights of {agreement.runs} runs after {FIRST_STEPS} steps − float64's"
         distance = agreement.distance if agreement.runs == problem.runs else float("nan")
         return compared(what, distance, agreement.allowed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,11 +31,10 @@ NAMES = {"R": "runs trained side by side", "D": "features", "K": "classes", "N":
 GROWTH_NOISE_MB = 8
 
 
-def sweep_problems(*, quick: bool) -> Iterator[tuple[str, int, Problem]]:
-    """Axis, value and problem of every point; what does not vary is the report's setting."""
-    for axis, values in (QUICK_AXES if quick else AXES).items():
-        for value in values:
-            yield axis, value, _problem(axis, value)
+def sweep_problems(*, quick: bool) -> list[Problem]:
+    """The problem of every point; what does not vary is the report's setting."""
+    axes = (QUICK_AXES if quick else AXES).items()
+    return [_problem(axis, value) for axis, values in axes for value in values]
 
 
 def _problem(axis: str, value: int) -> Problem:
@@ -50,12 +49,12 @@ def _problem(axis: str, value: int) -> Problem:
 
 def measure(session: Session) -> Part:
     part, parent = session.part(), session.conditions.folder
-    for axis, _, problem in sweep_problems(quick=session.quick):
+    for problem in sweep_problems(quick=session.quick):
         entries = [Entry(contender(key), problem) for key in (ONELAYER, "numpy")]
         rounds = 2 if session.quick else 3
         part = measure_entries(session, part, entries, rounds)
         session.keep(part)
-        if axis != "R":  # so that the disk is not filled
+        if problem.runs == 1:  # so that the disk is not filled
             shutil.rmtree(data_folder(problem, parent))
     return part
 

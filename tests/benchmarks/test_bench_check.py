@@ -104,7 +104,10 @@ def test_the_command_fails_with_a_line_for_each_loss_and_keeps_only_when_told(
     assert list(read_record(tmp_path / "check.json")) == [HERE]
 
 
-def test_the_public_interface_and_its_peers_give_one_answer() -> None:
+def test_the_public_interface_and_its_peers_give_one_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ONELAYER_BENCHMARK_ENGINE", "native")
     few = replace(checking.EIGHT, rows=600, epochs=1)
     train = checking.TRAIN.prepare(few, make_data(few), 1)
     assert compare(train.run(), expect(few, make_data(few))).agrees
