@@ -1,7 +1,6 @@
 """What every suite measures with: one of each.
 
-processes   starts a worker process under fixed conditions and talks to it
-worker      that process: its clock, its memory, and what the machine can do
+processes   workers under the same conditions: their clock, their memory, the machine's limits
 problem     a training job: shapes, runs, data; oracle is its answer in float64
 rounds      rounds of timing in turn, and what a suite is
 record      what was measured, as JSON: number, n, spread, device, versions

@@ -1,20 +1,27 @@
-"""Starts worker processes, each under the same conditions, and talks to them by pickles."""
+"""Worker processes, each under the same conditions, and what they measure: time, memory, limits.
+
+`Process` starts a worker as `python -m benchmarks.harness.processes` and talks to it by pickles.
+Answers go to the stdout that the parent opened; whatever libraries print goes to stderr.
+"""
 
 from __future__ import annotations
 
 import os
 import pickle
+import resource
 import select
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from benchmarks.harness.worker import CLOCK_VARIABLE
+import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 # Names onelayer's engine to a worker.
@@ -24,6 +31,11 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
                     "ONELAYER_THREADS")  # fmt: skip
 # BLAS and OpenMP threads wait busily for a while after a call; the next contender should not pay.
 SETTLE_SECONDS = 0.15
+SGEMM_SIDE = 4096
+COPY_BYTES = 256 * 2**20
+ASSUMED_CACHE_BYTES = 8 * 2**20
+# Set to time by the processor's seconds of the process: what load of the machine hardly changes.
+CLOCK_VARIABLE = "ONELAYER_BENCHMARK_PROCESSOR_TIME"
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,7 @@ class Process:
     ) -> None:  # fmt: skip
         self._name = name
         self._process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "benchmarks.harness.worker"],
+            [*prefix, sys.executable, "-m", "benchmarks.harness.processes"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, preexec_fn=enter,
             env=conditions.environment() | dict(variables or {}),
         )  # fmt: skip
@@ -127,3 +139,104 @@ class Process:
         if error is not None:
             self._process.kill()
         self.close()
+
+
+def timed(work: Callable[[], Any], resident: int | None = None) -> tuple[Any, dict[str, float]]:
+    """What the work returned, its seconds, and how far memory rose above what was resident.
+
+    Without `resident` it is the peak of the process's whole life.
+    """
+    if resident is not None:
+        forget_peak()
+    started = clock()
+    answer = work()
+    seconds = clock() - started
+    risen = float(max(peak_bytes() - (resident or 0), 0))
+    return answer, {"seconds": seconds, "peak_bytes": risen}
+
+
+def clock() -> float:
+    """Seconds by the clock that this process measures with: the wall's, or the processor's."""
+    return time.process_time() if os.environ.get(CLOCK_VARIABLE) else time.perf_counter()
+
+
+def forget_peak() -> None:
+    """Restart the peak from what is resident now (Linux); elsewhere the old peak stays."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_bytes() -> int:
+    """Largest resident set since `forget_peak`, or of the whole life where Linux is not there."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return rusage_bytes(resource.RUSAGE_SELF)
+
+
+def rusage_bytes(who: int) -> int:
+    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+class Limits:
+    """What the machine can do; the arrays are kept, so that repeating costs its time only."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._arrays: dict[int, tuple[np.ndarray, ...]] = {}
+
+    def sgemm(self, side: int = SGEMM_SIDE) -> float:
+        """GFLOP/s of one square float32 product, counted as 2·side³ operations."""
+        if side not in self._arrays:
+            rng = np.random.default_rng(0)
+            self._arrays[side] = tuple(rng.random((side, side), np.float32) for _ in range(3))
+            self.sgemm(side)  # starts the threads
+        A, B, C = self._arrays[side]
+        started = clock()
+        np.matmul(A, B, out=C)
+        return 2 * side**3 / (clock() - started) / 1e9
+
+    def copy(self) -> float:
+        """GB/s of a 256 MiB copy by all threads; bytes read and bytes written both count."""
+        if 0 not in self._arrays:
+            self._arrays[0] = np.ones(COPY_BYTES // 8), np.ones(COPY_BYTES // 8)
+        parts = (np.array_split(array, self._threads) for array in self._arrays[0])
+        jobs = [partial(np.copyto, *pair) for pair in zip(*parts, strict=True)]
+        with ThreadPoolExecutor(self._threads) as pool:
+            list(pool.map(lambda job: job(), jobs))  # starts the threads
+            started = clock()
+            list(pool.map(lambda job: job(), jobs))
+            return 2 * COPY_BYTES / (clock() - started) / 1e9
+
+
+def last_level_cache_bytes() -> int:
+    """Size of the largest cache that Linux reports; 8 MiB where nothing is reported."""
+    sizes = []
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = path.read_text(encoding="ascii").strip()
+        unit = {"K": 2**10, "M": 2**20}.get(text[-1:], 1)
+        sizes.append(int(text.rstrip("KM")) * unit)
+    return max(sizes, default=ASSUMED_CACHE_BYTES)
+
+
+def main() -> None:
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    make, job, conditions = pickle.load(sys.stdin.buffer)
+    if hasattr(os, "sched_setaffinity") and conditions.cores:
+        os.sched_setaffinity(0, conditions.cores)
+    desk, limits = make(*job), Limits(conditions.threads)
+    answer = getattr(desk, "greeting", {})
+    while True:
+        pickle.dump(answer, replies)
+        replies.flush()
+        try:
+            do, values = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        answer = getattr(limits if do in ("sgemm", "copy") else desk, do)(**values)
+
+
+if __name__ == "__main__":
+    main()

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.harness.problem import Floats, Problem, data_folder, read_data
-from benchmarks.harness.processes import Process, WorkerError
+from benchmarks.harness.processes import Process, WorkerError, forget_peak, peak_bytes, timed
 from benchmarks.harness.record import CRASHED, ONELAYER, Measure
 from benchmarks.harness.rounds import Entrant, Session, time_in_turn
-from benchmarks.harness.worker import forget_peak, peak_bytes, timed
 
 # Relative excess over the optimum that solvers are timed to, and the gap that a path proves.
 GOAL, PATH_TOLERANCE = 1e-6, 1e-4

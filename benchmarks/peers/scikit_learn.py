@@ -12,6 +12,7 @@ alpha/2 · ‖w‖², so alpha is 2λ; n_jobs spreads the classes over threads.
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -61,9 +62,8 @@ def prepare_fit(problem: Problem, data: Data, threads: int) -> Prepared:
         model = _fit(LogisticRegression(**settings), X, data.y)
         return {"passes": [int(model.n_iter_[0])]}
 
-    return Prepared(
-        run, _about("scikit-learn", X), {"x_bytes": X.nbytes}, warm=lambda: run(max_iter=2)
-    )
+    about, short = _about("scikit-learn", X), partial(run, max_iter=2)
+    return Prepared(run, about, {"x_bytes": X.nbytes}, warm=short)
 
 
 def prepare_classifier(problem: Problem, data: Data, threads: int) -> Prepared:

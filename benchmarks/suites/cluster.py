@@ -32,10 +32,9 @@ from typing import Any, NamedTuple
 
 from benchmarks.harness.page import SECONDS, Columns, fact, measure_table, percent, table
 from benchmarks.harness.problem import Problem, make_data
-from benchmarks.harness.processes import Process
+from benchmarks.harness.processes import Process, timed
 from benchmarks.harness.record import ONELAYER, Measure, Part
 from benchmarks.harness.rounds import Session, Suite
-from benchmarks.harness.worker import timed
 from benchmarks.peers import ours
 from onelayer.engines import make_engine
 

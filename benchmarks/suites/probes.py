@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from benchmarks.harness import oracle, page
 from benchmarks.harness.page import SECONDS, Columns, Target, fact
 from benchmarks.harness.problem import Data, Problem, Setting, l2_path
-from benchmarks.harness.processes import Process
+from benchmarks.harness.processes import Process, timed
 from benchmarks.harness.record import ORACLE, Measure, Part, Record, compared, find
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
-from benchmarks.harness.worker import timed
 from benchmarks.peers import ours
 from onelayer import load, solve, solve_path, sweep
 from onelayer.data import Dataset, Splits

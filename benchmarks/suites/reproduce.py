@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.harness.page import MEGABYTE, SECONDS, Columns, Target, measure_table, spread_text
-from benchmarks.harness.processes import Process
+from benchmarks.harness.processes import Process, rusage_bytes, timed
 from benchmarks.harness.record import ONELAYER, Measure, Part, Record, find
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
-from benchmarks.harness.worker import rusage_bytes, timed
 
 SEEDS = 8
 

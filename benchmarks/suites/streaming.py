@@ -22,10 +22,9 @@ import numpy as np
 
 from benchmarks.harness.page import SECONDS, Columns, measure_table
 from benchmarks.harness.problem import Problem, Setting
-from benchmarks.harness.processes import Process
+from benchmarks.harness.processes import Process, timed
 from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
-from benchmarks.harness.worker import timed
 from benchmarks.peers import ours
 from onelayer import load
 from onelayer.data.rows import rows_of

@@ -16,10 +16,9 @@ from benchmarks.harness import page
 from benchmarks.harness.oracle import Agreement, Oracle, compare
 from benchmarks.harness.page import SECONDS, Columns, Target, fact, measure_table
 from benchmarks.harness.problem import Answer, Problem, Setting
-from benchmarks.harness.processes import Process
+from benchmarks.harness.processes import SGEMM_SIDE, Process, last_level_cache_bytes
 from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part, Record, find, median_ratio
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite
-from benchmarks.harness.worker import SGEMM_SIDE, last_level_cache_bytes
 from benchmarks.peers import CONTENDERS, Contender, Desk, contender, start, time_contenders
 from onelayer import _native
 
