@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -54,24 +54,14 @@ PEER, PEER_ITERATIONS = "sklearn-lbfgs-float32", 20
 DIGITS = Problem("digits", 1797, 64, source="digits", settings=(Setting(l2=1 / (2 * 1797)),))
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """A peer's time / onelayer's on some work, or onelayer's share of sgemm."""
-
-    name: str
-    work: str
-    peer: str
-    ours: str = ONELAYER
-
-    def values(self, measures: Sequence[Measure]) -> tuple[float, ...]:
-        """The ratio in every round; none where an answer was refused."""
-        found = {m.who: m for m in measures if m.work == self.work}
-        ours = found[self.ours]
-        if self.peer == SGEMM and ours.seconds:
-            limits = np.reshape(ours.series[SGEMM], (-1, 2)).mean(axis=1)
-            return tuple((ours.facts["flops"] / np.array(ours.seconds) / 1e9 / limits).tolist())
-        peers = found[self.peer].seconds if self.peer in found else ()
-        return tuple(p / o for p, o in zip(peers, ours.seconds, strict=False))
+def ratios(measures: Sequence[Measure], peer: str) -> tuple[float, ...]:
+    """A peer's time / onelayer's in every round, or onelayer's share of sgemm."""
+    ours = next(m for m in measures if m.who.startswith(ONELAYER))
+    if peer == SGEMM and ours.seconds:
+        limits = np.reshape(ours.series[SGEMM], (-1, 2)).mean(axis=1)
+        return tuple((ours.facts["flops"] / np.array(ours.seconds) / 1e9 / limits).tolist())
+    rounds = [zip(m.seconds, ours.seconds, strict=False) for m in measures if m.who == peer]
+    return tuple(p / o for pairs in rounds for p, o in pairs)
 
 
 Measuring = Callable[[Session, int], list[Measure]]  # in so many rounds
@@ -128,24 +118,21 @@ def _probabilities(answers: dict[str, Any]) -> str:
 TRAIN = replace(OURS, prepares="ours:prepare_train")
 ESTIMATORS = (replace(contender("sklearn"), key="peer", prepares="scikit_learn:prepare_classifier"),
               replace(OURS, prepares="ours:prepare_classifier"))  # fmt: skip
-Group = tuple[Measuring, tuple[Ratio, ...]]
+Group = tuple[Measuring, dict[str, str]]  # with the peer of each ratio, by its name
 GROUPS: tuple[Group, ...] = (
     (_training(ONE, "numpy", "torch-once"),
-     (Ratio("one run: NumPy / onelayer", ONE.name, "numpy"),
-      Ratio("one run: PyTorch by hand / onelayer", ONE.name, "torch-once"))),
-    (_training(FOUR, "numpy"), (Ratio("four settings: NumPy / onelayer", FOUR.name, "numpy"),)),
-    (_training(MANY, side=SIDE), (Ratio("64 runs: share of sgemm", MANY.name, SGEMM),)),
-    (_training(HALF, side=SIDE), (Ratio("wide, float16: share of sgemm", HALF.name, SGEMM),)),
-    (_training(WIDE, "numpy"), (Ratio("wide, float32: NumPy / onelayer", WIDE.name, "numpy"),)),
-    (_solve, (Ratio(f"optimum: {PEER_ITERATIONS} iterations of scikit-learn / onelayer's proof",
-                    SOLVED.name, PEER),)),
+     {"one run: NumPy / onelayer": "numpy",
+      "one run: PyTorch by hand / onelayer": "torch-once"}),
+    (_training(FOUR, "numpy"), {"four settings: NumPy / onelayer": "numpy"}),
+    (_training(MANY, side=SIDE), {"64 runs: share of sgemm": SGEMM}),
+    (_training(HALF, side=SIDE), {"wide, float16: share of sgemm": SGEMM}),
+    (_training(WIDE, "numpy"), {"wide, float32: NumPy / onelayer": "numpy"}),
+    (_solve, {f"optimum: {PEER_ITERATIONS} iterations of scikit-learn / onelayer's proof": PEER}),
     (partial(run_paths, PATH),
-     (Ratio("path of 8 λ's: a default scikit-learn fit / onelayer", PATH.name, "sklearn-default",
-            "onelayer-path"),)),
-    (_training(EIGHT, "numpy", ours=TRAIN),
-     (Ratio("train, 8 runs: NumPy / onelayer", EIGHT.name, "numpy"),)),
+     {"path of 8 λ's: a default scikit-learn fit / onelayer": "sklearn-default"}),
+    (_training(EIGHT, "numpy", ours=TRAIN), {"train, 8 runs: NumPy / onelayer": "numpy"}),
     (partial(_in_turn, DIGITS, [(who, {}) for who in ESTIMATORS], _probabilities),
-     (Ratio("SoftmaxClassifier on digits: scikit-learn / onelayer", DIGITS.name, "peer"),)),
+     {"SoftmaxClassifier on digits: scikit-learn / onelayer": "peer"}),
 )  # fmt: skip
 
 
@@ -178,11 +165,11 @@ def check(
     session = replace(session, conditions=fixed, patience=PATIENCE)
     if kept and kind not in kept:
         session.log(f"No record of {kind}: half of the lowest ratio of any processor is asked for.")
-    for measure, ratios in groups:
-        found = _measured(measure, ratios, session, ROUNDS)
+    for measure, peers in groups:
+        found = _measured(measure, peers, session, ROUNDS)
         if any(_lost(m, kind, kept) for m in found):
             session.log("  below its bound: once more, in more rounds")
-            found = _measured(measure, ratios, session, MORE_ROUNDS)
+            found = _measured(measure, peers, session, MORE_ROUNDS)
         losses += [line for m in found if (line := _lost(m, kind, kept))]
         for m in found:
             session.log(f"{m.work}: {spread_text(m.series['ratio'])}")
@@ -191,21 +178,21 @@ def check(
 
 
 def _measured(
-    measure: Measuring, ratios: Sequence[Ratio], session: Session, rounds: int
+    measure: Measuring, peers: dict[str, str], session: Session, rounds: int
 ) -> list[Measure]:
     measures = measure(session, rounds)
     wrong = "; ".join(f"{m.label}: {m.refused}" for m in measures if m.refused)
-    return [Measure(r.name, ONELAYER, r.name, refused=wrong,
-                    series={"ratio": r.values(measures)}) for r in ratios]  # fmt: skip
+    return [Measure(name, ONELAYER, name, refused=wrong, series={"ratio": ratios(measures, peer)})
+            for name, peer in peers.items()]  # fmt: skip
 
 
 def _lost(found: Measure, kind: str, kept: Record) -> str:
     """What is wrong with a ratio, in one line, or nothing."""
-    ratios = found.series["ratio"]
-    if found.refused or not ratios:
+    values = found.series["ratio"]
+    if found.refused or not values:
         return f"{found.work}: {found.refused or 'not measured'}"
     bound = bound_of(found.work, kind, kept)
-    if bound is None or median(ratios) >= bound:
+    if bound is None or median(values) >= bound:
         return ""
-    measured = f"{spread_text(ratios)}, n = {len(ratios)}"
+    measured = f"{spread_text(values)}, n = {len(values)}"
     return f"{found.work}: {measured}, where at least {bound:.2f} is asked for"

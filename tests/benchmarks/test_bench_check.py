@@ -14,7 +14,7 @@ from benchmarks.harness.problem import Setting, make_data
 from benchmarks.harness.record import ONELAYER, Measure, Part, read_record
 from benchmarks.harness.rounds import Session
 from benchmarks.suites import check as checking
-from benchmarks.suites.check import SGEMM, Ratio, bound_of, check, kind_of_processor
+from benchmarks.suites.check import SGEMM, bound_of, check, kind_of_processor, ratios
 
 NAME = "one run: NumPy / onelayer"
 HERE = kind_of_processor(1)
@@ -38,7 +38,7 @@ def _group(rounds_of: list[int], *tries: list[Measure]) -> checking.Group:
         rounds_of.append(rounds)
         return tries[min(len(rounds_of), len(tries)) - 1]
 
-    return measure, (Ratio(NAME, "one", "numpy"),)
+    return measure, {NAME: "numpy"}
 
 
 def test_the_bound_is_85_percent_here_and_half_of_the_lowest_on_an_unknown_processor(
@@ -79,11 +79,11 @@ def test_an_unknown_processor_is_named_in_a_sentence(session: Session) -> None:
 def test_a_share_of_sgemm_is_beside_the_limits_of_its_own_round() -> None:
     ours = Measure("64", ONELAYER, "onelayer", (1.0, 2.0), facts={"flops": 100e9},
                    series={SGEMM: (190.0, 210.0, 90.0, 110.0)})  # fmt: skip
-    assert Ratio("share", "64", SGEMM).values([ours]) == pytest.approx((0.5, 0.5))
+    assert ratios([ours], SGEMM) == pytest.approx((0.5, 0.5))
 
 
 def test_every_ratio_has_a_name_of_its_own_and_is_kept() -> None:
-    names = [ratio.name for _, ratios in checking.GROUPS for ratio in ratios]
+    names = [name for _, peers in checking.GROUPS for name in peers]
     assert len(set(names)) == len(names) == 10
     for part in read_record(command.CHECKED).values():
         assert sorted(m.work for m in part.measures) == sorted(names)
