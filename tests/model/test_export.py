@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 
 from onelayer.data import Splits, load
 from onelayer.data.scaling import Scaling
 from onelayer.errors import OnelayerError, SaveError, SettingsError, SourceError
+from onelayer.model import Model
 from onelayer.model import export as onnx_module
 from onelayer.solver import solve
 from onelayer.training.loop import train
@@ -201,6 +203,19 @@ def test_the_state_dict_needs_no_torch_and_has_the_class_names(
         weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
     X = make_rows()
     np.testing.assert_allclose(X @ weight.T + bias, model.scores(X), atol=1e-3)
+
+
+def test_features_far_from_0_are_exported_in_float64(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 3)) + np.array([1.6e9, 0.0, 5.0])
+    offset = -X.mean(axis=0)
+    model = Model(rng.normal(size=(2, 3)), np.zeros(2), Scaling("standardize", np.ones(3), offset))
+    model.to_onnx(tmp_path / "m.onnx")
+    np.testing.assert_array_equal(run_onnx(tmp_path / "m.onnx", X)[0], model.predict(X))
+    with pytest.raises(SettingsError, match="as far from 0 as this model's; use dtype='float64'"):
+        model.to_torch("float32")
+    scores = model.to_torch()(torch.from_numpy(X)).detach().numpy()
+    np.testing.assert_array_equal(scores.argmax(axis=1), model.predict(X))
 
 
 def test_an_export_to_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:

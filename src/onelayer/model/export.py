@@ -39,6 +39,9 @@ TOLERANCE = 1e-6
 
 TEST_ROWS = 256
 
+# With a larger offset float32 keeps less than two digits of a scaled value.
+MAX_FLOAT32_OFFSET = 1e5
+
 # Files that PyTorch writes and reads itself.
 TORCH_SUFFIXES = (".pt", ".pth")
 
@@ -55,7 +58,7 @@ def export_onnx(
     model: Model, path: Path, input_type: str | None, rows: ArrayLike | None
 ) -> SelfTest:
     """Write the tested ONNX graph; see `Model.to_onnx`."""
-    kind = input_type or ("uint8" if model.image_shape else "float32")
+    kind = input_type or ("uint8" if model.image_shape else _float_type(model))
     if kind not in READ_IN_PLACE:
         choices = ", ".join(READ_IN_PLACE)
         raise SettingsError(f"input_type must be one of {choices}, but {kind!r} was given.")
@@ -161,8 +164,9 @@ def to_sklearn(model: Model) -> LogisticRegression:
     return logistic
 
 
-def to_torch(model: Model, dtype: str) -> Linear:
+def to_torch(model: Model, dtype: str | None) -> Linear:
     """The torch.nn.Linear; see `Model.to_torch`."""
+    dtype = dtype or _float_type(model)
     state = _state(model, dtype)
     torch = _required("torch", "onelayer[torch]")
     linear: Linear = torch.nn.Linear(model.features, model.classes, dtype=getattr(torch, dtype))
@@ -170,7 +174,7 @@ def to_torch(model: Model, dtype: str) -> Linear:
     return linear
 
 
-def export_state_dict(model: Model, path: Path, dtype: str) -> None:
+def export_state_dict(model: Model, path: Path, dtype: str | None) -> None:
     """Write that layer's state dict; see `Model.to_state_dict`."""
     if path.suffix.lower() in TORCH_SUFFIXES:
         torch, content = _required("torch", "onelayer[torch]"), io.BytesIO()
@@ -178,7 +182,8 @@ def export_state_dict(model: Model, path: Path, dtype: str) -> None:
         written = content.getvalue()
     else:
         names = json.dumps(model.class_names, ensure_ascii=False)
-        written = safetensors_bytes(_state(model, dtype), {"format": "pt", "class_names": names})
+        state = _state(model, dtype or _float_type(model))
+        written = safetensors_bytes(state, {"format": "pt", "class_names": names})
     with staged_file(path) as staging:
         staging.write_bytes(written)
 
@@ -187,8 +192,19 @@ def _state(model: Model, dtype: str) -> dict[str, NDArray[np.floating]]:
     if dtype not in WEIGHT_TYPES:
         choices = " or ".join(WEIGHT_TYPES)
         raise SettingsError(f"dtype must be {choices}, but {dtype!r} was given.")
+    if dtype == "float32" != _float_type(model):
+        raise SettingsError(
+            "float32 cannot tell apart the values of features as far from 0 as this model's; "
+            "use dtype='float64'."
+        )
     W, b = _raw_weights(model)
     return {"weight": W.astype(dtype), "bias": b.astype(dtype)}
+
+
+def _float_type(model: Model) -> str:
+    """The floats that tell features, as they are stored, apart."""
+    far = np.abs(model.scaling.offset).max() > MAX_FLOAT32_OFFSET
+    return "float64" if far else "float32"
 
 
 def _raw_weights(model: Model) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -377,7 +377,7 @@ there.
         Args:
             path: file to write, usually NAME.onnx; an existing file is replaced.
             input_type: uint8, float16, float32 or float64; None is uint8 for images and float32
-                otherwise.
+                otherwise, or float64 where features are too far from 0 for float32.
             rows: rows for the test, as stored, shape (n, D); None draws 256 rows with a fixed seed.
 
         Returns:
@@ -411,21 +411,22 @@ there.
 
         return to_sklearn(self)
 
-    def to_torch(self, dtype: str = "float32") -> Linear:
+    def to_torch(self, dtype: str | None = None) -> Linear:
         """Make a torch.nn.Linear(D, K) that gives the scores of rows as stored.
 
         Args:
-            dtype: "float32" or "float64", the type of its weights and input.
+            dtype: "float32" or "float64", the type of its weights and input; None is float32, or
+                float64 where features are too far from 0 for float32.
 
         Raises:
             OnelayerError: when PyTorch is not installed.
-            SettingsError: for another dtype.
+            SettingsError: for another dtype, and for float32 where features are too far from 0.
         """
         from onelayer.model.export import to_torch
 
         return to_torch(self, dtype)
 
-    def to_state_dict(self, path: Path | str, dtype: str = "float32") -> None:
+    def to_state_dict(self, path: Path | str, dtype: str | None = None) -> None:
         """Write the state dict of that torch.nn.Linear as safetensors, without PyTorch.
 
         `linear.load_state_dict(safetensors.torch.load_file(path))` reads it; the header has the
