@@ -192,8 +192,8 @@ def _foreign(kind: str, place: Path) -> bytes:
         ("safetensors", "a safetensors file of something else"),
         ("torch's safetensors", "a safetensors file of something else"),
         ("list", "not a safetensors file"),
-        ("deep", "cannot be read"),
-        ("odd texts", "cannot be read"),
+        ("deep", "nested too deeply"),
+        ("odd texts", "its header should be an object"),
     ],
 )
 def test_a_foreign_file_is_one_sentence_and_runs_nothing(
@@ -230,6 +230,9 @@ def _resealed(old: bytes, new: bytes) -> bytes:
         (b"[3,12]", b"[12,3]", "needs b of size"),
         (b'"F32","shape":[3,12]', b'"F64","shape":[3,12]', "cannot be read"),
         (b'"scale":{', b'"escal":{', "cannot be read"),
+        (b'\\"rows\\":', b'\\"rowz\\":', "its certificate"),
+        (b'\\"gap\\":', b'\\"gap\\":[],\\"gab\\":', "its certificate"),
+        (b'\\"l2\\":', b'\\"l2\\":\\"x\\",\\"l3\\":', "its settings.l2 should be a number"),
     ],
 )
 def test_a_well_summed_file_that_makes_no_sense_is_refused(

@@ -29,6 +29,7 @@ from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, make_engine, tiles
 from onelayer.errors import DataError, OnelayerError, SaveError, SettingsError
 from onelayer.files.atomic import staged_file
+from onelayer.files.records import from_plain, read_json
 from onelayer.files.tensors import read_sealed, write_sealed
 from onelayer.model.evaluation import Evaluation, evaluate
 from onelayer.objective.loss import softmax
@@ -49,7 +50,19 @@ READ_IN_PLACE = ("uint8", "float16", "float32", "float64")
 # What a model's file says it is, and the JSON texts in its header.
 FILE_KIND, FILE_VERSION = "onelayer.model", "1"
 
-FILE_TEXTS = ("class_names", "image_shape", "feature_names", "settings", "certificate")
+# What the file holds as JSON, and the types of the settings that a model's own words need.
+FILE_TEXTS: dict[str, Any] = {
+    "class_names": tuple[str, ...],
+    "image_shape": tuple[int, int, int] | None,
+    "feature_names": tuple[str, ...] | None,
+    "settings": dict[str, Any],
+    "certificate": dict[str, Any] | None,
+}
+SETTINGS: dict[str, Any] = {
+    **dict.fromkeys(("l2", "validation_accuracy"), float | None),
+    **dict.fromkeys(("passes", "seed", "train_rows", "epochs_kept"), int | None),
+    **dict.fromkeys(("name", "status", "data"), str | None),
+}
 
 # Entries of a tile's scores, and of its rows where they are converted: 64 MB of float64.
 TILE_ENTRIES = 1 << 23
@@ -533,13 +546,16 @@ def _texts(model: Model) -> dict[str, str]:
 
 def _parts(texts: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """The attributes of a model, from the texts and arrays of its file."""
-    values = {name: json.loads(texts[name]) for name in FILE_TEXTS}
-    for name in ("class_names", "image_shape", "feature_names"):
-        values[name] = values[name] and tuple(values[name])
+    values: dict[str, Any] = {
+        name: from_plain(kind, read_json(texts[name]), place=name)
+        for name, kind in FILE_TEXTS.items()
+    }
+    for name, kind in SETTINGS.items():
+        from_plain(kind, values["settings"].get(name), place=f"settings.{name}")
     proof = values["certificate"]
     if proof is not None:
-        values["certificate"] = Certificate(
-            **proof | {"gap": math.inf if proof["gap"] is None else proof["gap"]}
-        )
+        gap = "inf" if proof.get("gap", "") is None else proof.get("gap")
+        known = proof | {"gap": gap}
+        values["certificate"] = from_plain(Certificate, known, place="certificate")
     scaling = Scaling(texts["scaling"], arrays["scale"], arrays["offset"])  # type: ignore[arg-type]
     return values | {"W": arrays["W"], "b": arrays["b"], "scaling": scaling}
