@@ -93,7 +93,9 @@ def load_splits(
     given = dict(vars(options))
     if all_batches and names_cifar10(options.data):
         given |= {"train_batches": (1, 2, 3, 4), "validation_batches": (5,)}
-    return load(given.pop("data"), classes=classes, **given)
+    if classes:
+        given["classes"] = classes
+    return load(given.pop("data"), **given)
 
 
 def options_of_run(context: typer.Context, typed: DataOptions, chosen: ChosenModel) -> DataOptions:
