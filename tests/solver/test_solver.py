@@ -300,3 +300,26 @@ def test_many_features_of_which_none_varies_leave_the_class_frequencies(scaling:
 def test_a_lambda_whose_penalty_may_overflow_is_refused(l2: float) -> None:
     with pytest.raises(SettingsError, match="below 1e100"):
         solve(sized(1.0), l2)
+
+
+@pytest.mark.parametrize("scaling", ["none", "standardize"])
+@pytest.mark.parametrize("features", [6, 600])
+def test_features_far_from_0_take_no_more_passes_and_give_the_same_probabilities(
+    scaling: str, features: int
+) -> None:
+    near = sized(1.0, features)
+    far = replace(near, X=near.X.astype(float) + 1.7e9)
+    one, other = (solve(rows, 0.01, scaling=scaling) for rows in (near, far))
+    assert one.passes is not None
+    assert other.passes is not None
+    assert other.passes <= one.passes + 3
+    assert other.status == "optimal"
+    np.testing.assert_allclose(other.predict_proba(far.X), one.predict_proba(near.X), atol=2e-3)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-100, 1e20, 1e100, 1e300])
+@pytest.mark.parametrize("features", [6, 600])
+def test_standardized_features_may_be_of_any_size(size: float, features: int) -> None:
+    one, other = solve(sized(1.0, features), 0.01), solve(sized(size, features), 0.01)
+    assert other.status == "optimal"
+    np.testing.assert_allclose(other.W, one.W, atol=1e-3)
