@@ -89,7 +89,7 @@ def test_without_l2_no_bound_is_claimed(trained: Result) -> None:
     assert (free.l2, free.bound.n, free.weights.n, free.best) == (0.0, 0, 0, None)
     assert "no bound without λ" in read(trained).words
     [chart] = section_of(trained).charts
-    assert {row["s"] for row in chart.page["datasets"]["ends"]} == {
+    assert {row["t"][0] for row in chart.page["datasets"]["ends"]} == {
         "λ=0.01, η=0.05",
         "λ=0.5, η=0.05",
     }

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.dom import minidom
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from onelayer.data.dataset import DataCard
+from onelayer.data.progress import printable
 from onelayer.report.chart import unique_slugs
 from onelayer.report.page import result_page, write_report
+from onelayer.report.path_page import path_page
 from onelayer.report.render import Page, render_page
 from onelayer.report.summary import without_paths
 from onelayer.report.theme import SMALLEST
 from onelayer.training.result import History, Outcome, Result
 from onelayer.training.run import Run
-from tests.report.made_results import CIFAR_CLASSES, make_result, make_runs
+from tests.report.made_paths import make_path
+from tests.report.made_results import CIFAR_CLASSES, make_result, make_runs, with_proofs
 
 
 class Reader(HTMLParser):
@@ -188,6 +194,64 @@ def test_markup_in_names_does_not_break_the_files(tmp_path: Path) -> None:
     result = make_result([Run(0.1, epochs=2, name="../" + HOSTILE)], classes=classes)
     write_report(result, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"report.html", "charts"}
+
+
+# Words of JavaScript and of tooltips, ends of lines, expressions, and what no XML may hold.
+ODD_NAMES = (
+    *("toString", "__proto__", "image", "", "7", "]]>", "{{ 7 * 7 }}"),
+    *("a\u2028b", "\"') || alert(1) || ('\\", "line\nfeed\ttab", "x" * 3000, "[red]x[/red]"),
+    *("\x1b[2Jescape", "nul\x00", "return\r", "half \ud800", "none \uffff", "\u202ereversed"),
+)
+
+
+def named(names: Sequence[str]) -> tuple[Result, Result]:
+    """Results of images and of features with these names of classes, features and settings."""
+    K = len(names)
+    runs = [Run(0.1, l2, epochs=1, name=name) for l2, name in zip(range(6), names, strict=False)]
+    images = make_result(runs, classes=tuple(names), image_shape=(3, 1, 1), features=3)
+    plain = make_result(runs, classes=tuple(names), image_shape=None, features=K, snapshots=())
+    card = DataCard(names[0], names[0], tuple(names), None, 9, 9, 9, feature_names=tuple(names))
+    return (
+        replace(with_proofs(images), environment={names[0]: names[0]}),
+        replace(plain, data=card, reported=()),
+    )
+
+
+def test_any_name_is_shown_and_every_reader_of_xml_opens_the_charts(tmp_path: Path) -> None:
+    for i, result in enumerate(named(ODD_NAMES)):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        write_report(result, folder)
+        for drawing in folder.glob("charts/*.svg"):
+            minidom.parseString(drawing.read_bytes())
+        html = (folder / "report.html").read_text(encoding="utf-8")
+        assert html == printable(html)
+    words = read(named(ODD_NAMES)[0]).words
+    for name in ODD_NAMES:
+        assert " ".join(printable(name).split()) in words
+
+
+def test_names_are_data_and_never_part_of_an_expression() -> None:
+    names = [f"sentinel{i}" for i in range(10)]
+    path = make_path((1.0, 0.1), classes=tuple(names), image_shape=None, features=10)
+    card = replace(path.data, feature_names=tuple(names))
+    pages = [*map(result_page, named(names)), path_page(replace(path, data=card))]
+    for chart in (chart for page in pages for chart in page.charts):
+        for spec in (chart.page, chart.paper):
+            shown = {"datasets", "params", "title"}
+            rest = {part: inner for part, inner in spec.items() if part not in shown}
+            assert "sentinel" not in json.dumps(rest), chart.name
+            assert all(re.fullmatch(r"\w+", key) for key in keys_in(spec))
+            assert not any("sentinel" in key for key in keys_in(spec))
+
+
+def keys_in(part: Any) -> Iterator[str]:
+    """Every key of a chart."""
+    for name, inner in part.items() if isinstance(part, dict) else ():
+        yield name
+        yield from keys_in(inner)
+    for inner in part if isinstance(part, list) else ():
+        yield from keys_in(inner)
 
 
 def test_hundreds_of_classes_list_their_confusions() -> None:

@@ -17,9 +17,16 @@ Log = Callable[[str], None]
 """Is called with a message of one line."""
 
 
+# Control characters, which a terminal obeys; those that end or reorder a line; and what neither
+# UTF-8 nor XML can hold, which ends the process that draws it.
+_UNPRINTABLE = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+
+
 def printable(text: str) -> str:
-    """Text without control characters, which may stand in names and which a terminal obeys."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", text)
+    """Text as any terminal and page can show it: other characters, which names hold, are U+FFFD."""
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def print_line(line: str) -> None:

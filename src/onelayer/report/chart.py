@@ -1,8 +1,8 @@
 """Charts in Vega-Lite, described once: `Chart.page` is for the page, `Chart.paper` for PNG and SVG.
 
 Three builders draw every chart: `line_chart` (curves over epochs, λ or confidence), `dot_chart`
-(values side by side, one row a setting) and `heat_map`. No name becomes part of an expression:
-names are data or parameters.
+(values side by side, one row a setting) and `heat_map`. Names come from anywhere: they are data or
+parameters that are shown, and neither keys nor parts of an expression.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from onelayer.data.progress import printable
 from onelayer.report.theme import DASHES, LIGHT, SHAPES, SMALLEST, inks_of
 
 Spec = dict[str, Any]
@@ -60,7 +61,7 @@ class Chart:
     @property
     def page(self) -> Spec:
         """Vega-Lite for the page, whose legend is made of buttons."""
-        return self.spec | {"width": "container"}
+        return _printable(self.spec | {"width": "container"})
 
     @property
     def paper(self) -> Spec:
@@ -80,7 +81,20 @@ class Chart:
             layers[i] = layer | {"encoding": encoding, "mark": mark, "params": []}
         params = [*self.spec["params"], {"name": "labels", "value": labels}]
         title = {"text": self.title} | ({"subtitle": self.note} if self.note else {})
-        return self.spec | {"title": title, "layer": layers, "params": params}
+        return _printable(self.spec | {"title": title, "layer": layers, "params": params})
+
+
+def _printable(spec: Spec) -> Spec:
+    """The same with words that can all be printed: others end the process that draws them."""
+
+    def clean(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {name: clean(inner) for name, inner in part.items()}
+        if isinstance(part, list | tuple):
+            return [clean(inner) for inner in part]
+        return printable(part) if isinstance(part, str) else part
+
+    return {name: clean(part) for name, part in spec.items()}
 
 
 def _with_legend(part: Any, legend: Spec | None) -> Any:
@@ -144,6 +158,8 @@ APART, LEAST_APART = 0.1, 3.0
 
 MARGIN, LEAST_MARGIN = 0.03, 1.15
 
+MOST_TICKS = 16
+
 
 # What a logarithmic axis can hold.
 LEAST, MOST = math.ulp(0.0), sys.float_info.max
@@ -159,7 +175,8 @@ def l2_axis(l2s: Iterable[float], title: str = "λ, log scale: larger shrinks W 
     zero = apart if 0.0 in values else 0.0
     margin = max(LEAST_MARGIN, ratio**MARGIN)
     first, last = math.ceil(math.log10(smallest) - 1e-9), math.floor(math.log10(largest) + 1e-9)
-    ticks = [float(f"1e{power}") for power in range(first, last + 1)]
+    step = max(1, (last - first) // MOST_TICKS + 1)
+    ticks = [float(f"1e{power}") for power in range(first, last + 1, step)]
     if len(ticks) < 2:
         ticks = sorted({smallest, largest})
     if not any(values):
@@ -447,6 +464,14 @@ def _series(count: int, scale: Spec) -> Spec:
     return {"field": "c", "type": "nominal", "scale": {"domain": domain} | scale, "legend": None}
 
 
+def _named(field: str, kind: str, names: str, count: int, look: Spec) -> Spec:
+    """A channel of positions, which an axis shows by the names in a parameter."""
+    axis = look | {"ticks": False, "domain": False, "labelExpr": f"{names}[datum.value]"}
+    title = axis.pop("title", None)
+    scale = {"domain": list(range(count))}
+    return {"field": field, "type": kind, "title": title, "scale": scale, "axis": axis}
+
+
 def _shapes(count: int) -> Spec:
     return {"shape": _series(count, {"range": [SHAPES[i % len(SHAPES)] for i in range(count)]})}
 
@@ -479,20 +504,19 @@ def dot_chart(
 ) -> Chart:
     """Draw values side by side, one row a setting."""
     tables: dict[str, Rows] = {"ways": [], "bars": [], "ends": []}
-    for row, of_row in rows:
+    for s, (row, of_row) in enumerate(rows):
         shown = [dot for dot in of_row if math.isfinite(dot.value)]
         for dot in shown:
-            place = {"s": row, "c": f"c{dot.series}"}
+            place = {"s": s, "c": f"c{dot.series}"}
             words = [row, labels[dot.series], _figures(dot.value, dot.low, dot.high)]
             tables["ends"].append(place | {"v": short(dot.value), "t": words})
             if dot.low < dot.high:
                 tables["bars"].append(place | {"l": short(dot.low), "h": short(dot.high)})
         if len(shown) > 1:
             low, *_, high = (short(dot.value) for dot in shown)
-            tables["ways"].append({"s": row, "l": low, "h": high})
+            tables["ways"].append({"s": s, "l": low, "h": high})
     several = len(labels) > 1
-    y: Spec = {"field": "s", "type": "nominal", "sort": [row for row, _ in rows], "title": None}
-    y["axis"] = {"labelLimit": 150, "ticks": False, "domain": False, "grid": True}
+    y = _named("s", "nominal", "rows", len(rows), {"labelLimit": 150, "grid": True})
     color = _series(len(labels), {})
     across = {"x": axis.channel("l", padding=24), "x2": {"field": "h"}, "y": y}
     at = {"x": axis.channel("v", padding=24), "y": y, "color": color, "tooltip": TOOLTIP}
@@ -507,6 +531,7 @@ def dot_chart(
     if several:  # a ring, so that values that agree are both seen
         layers.append(_layer("ends", ring, at, HIDES, "datum.c === 'c0'"))
     params = {"hidden": [], "tips": ["setting", "value", axis.title]}
+    params["rows"] = [row for row, _ in rows]
     size = PAPER_WIDTH, max(LEAST_HEIGHT, ROW * len(rows))
     said = "; ".join("{}: {} {}".format(*dot["t"]) for dot in tables["ends"])
     keys = tuple(Key(f"c{i}", label, i, solid=True) for i, label in enumerate(labels))
@@ -531,8 +556,8 @@ LEAST_SIZE, MOST_HEIGHT = (240, 60), 720
 class HeatCell:
     """A cell: its column and row, its value (None crosses it out), its number and its tooltip."""
 
-    x: str
-    y: str
+    x: int
+    y: int
     value: float | None
     text: str = ""
     tip: tuple[str, ...] = ()
@@ -547,40 +572,41 @@ def heat_map(
     rows: tuple[str, Sequence[str]],
     cells: Sequence[HeatCell],
     *,
-    domain: tuple[float, float],
+    ramp: Sequence[float],
     tips: Sequence[str],
     cell_size: tuple[int, int] = (62, 40),
-    legend: Sequence[float] = (),
-    framed: tuple[str, str] | None = None,
+    legend: bool = True,
+    framed: tuple[int, int] | None = None,
     dashed_frame: bool = False,
 ) -> Chart:
-    """Draw a value for each column and row; a domain from below 0 has a ramp for either sign."""
-    low, high = domain
-    base: Spec = {
-        axis: {
-            "field": axis,
-            "type": "ordinal",
-            "sort": list(names),
-            "title": axis_title or None,
-            "scale": {"paddingInner": 0.04, "paddingOuter": 0.02},
-            "axis": {"ticks": False, "domain": False, "grid": False, "labelLimit": 110}
-            | ({"labelAngle": 0} if max(map(len, names)) < 7 else {}),
-        }
-        for axis, (axis_title, names) in (("x", columns), ("y", rows))
-    }
+    """Draw a value for each column and row, shaded by where it lies between the ends of `ramp`.
+
+    A ramp from below 0 has a colour for either sign.
+    """
+    # The ends may be the largest numbers that there are.
+    scale = 1.0 if math.isfinite(ramp[-1] - ramp[0]) else 0.5
+    low, span = scale * ramp[0], scale * ramp[-1] - scale * ramp[0]
+
+    def share(value: float) -> float:
+        return min(max((scale * value - low) / span, 0.0), 1.0)
+
+    base: Spec = {}
+    for axis, (axis_title, names) in (("x", columns), ("y", rows)):
+        upright = {"labelAngle": 0} if max(map(len, names)) < 7 else {}
+        look = {"labelLimit": 110, "grid": False, "title": axis_title or None}
+        base[axis] = _named(axis, "ordinal", f"{axis}names", len(names), look | upright)
+        base[axis]["scale"] |= {"paddingInner": 0.04, "paddingOuter": 0.02}
     pointed = base | {"tooltip": TOOLTIP}
-    ramp: Spec = {"domain": [low, high], "clamp": True, "range": "heatmap"}
-    if low < 0.0:
-        ramp |= {"range": "diverging", "domainMid": 0, "interpolate": "rgb"}
+    colors: Spec = {"domain": [0, 1], "range": "heatmap"}
+    if ramp[0] < 0.0:
+        colors |= {"range": "diverging", "interpolate": "rgb"}
     key: Spec | None = None
     if legend:
         key = {"orient": "bottom", "direction": "horizontal", "gradientLength": 220}
-        key |= {"values": list(legend), "format": ".4~g", "title": None}
-        if low >= 0.0:
-            key["labelExpr"] = "datum.index ? datum.label : '≤ ' + datum.label"
-    color = {"field": "v", "type": "quantitative", "scale": ramp, "legend": key}
-    share = f"100 * (datum.v - {low!r}) / {high - low!r}"
-    switch = {"test": f"{share} > inkSwitch", "value": {"expr": "inkOnHigh"}}
+        key |= {"values": [share(value) for value in ramp], "title": None}
+        key["labelExpr"] = "ramp[datum.index]"
+    color = {"field": "s", "type": "quantitative", "scale": colors, "legend": key}
+    switch = {"test": "100 * datum.s > inkSwitch", "value": {"expr": "inkOnHigh"}}
     ink = {"condition": switch, "value": {"expr": "inkOnLow"}}
     rect = {"type": "rect", "cornerRadius": 3}
     frame = rect | {"fillOpacity": 0, "strokeWidth": 3}
@@ -600,13 +626,15 @@ def heat_map(
     )
     tables: dict[str, Rows] = {
         "cells": [
-            {"x": c.x, "y": c.y, "v": c.value if c.value is None else short(c.value)}
-            | {"n": c.text, "t": c.tip}
+            {"x": c.x, "y": c.y, "n": c.text, "t": c.tip, "v": None}
+            | ({} if c.value is None else {"v": short(c.value), "s": short(share(c.value))})
             for c in cells
         ],
         "best": [{"x": framed[0], "y": framed[1], "k": "best"}] if framed else [],
     }
-    params = inks_of(LIGHT) | {"tips": list(tips)}
+    params = inks_of(LIGHT) | {"tips": tips, "xnames": columns[1], "ynames": rows[1]}
+    least = "" if ramp[0] < 0.0 else "≤ "
+    params["ramp"] = [f"{least * (i == 0)}{value:.4g}" for i, value in enumerate(ramp)]
     return Chart(
         name=name,
         title=title,
@@ -624,16 +652,6 @@ def short(value: float, digits: int = 5) -> float | None:
         (0.12346, None)
     """
     return float(f"{value:.{digits}g}") if math.isfinite(value) else None
-
-
-def unique_labels(names: Sequence[str]) -> list[str]:
-    """Names that agree, as long ones do when they are cut, are told apart by their position.
-
-    Example:
-        >>> unique_labels(["a", "b", "a"])
-        ['a (0)', 'b', 'a (2)']
-    """
-    return [f"{n} ({i})" if names.count(n) > 1 else n for i, n in enumerate(names)]
 
 
 def unique_slugs(names: Iterable[str]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Self
 
+from onelayer.data.progress import printable
 from onelayer.errors import SettingsError
 from onelayer.files.atomic import staged_file
 from onelayer.model.model import Model
@@ -290,6 +291,7 @@ def fill_template(name: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         loader=FunctionLoader(_read),
+        finalize=lambda value: printable(value) if type(value) is str else value,
     )
     environment.filters["unbroken"] = unbroken
     return environment.get_template(name).render(values)

@@ -177,21 +177,18 @@ def _heat_map(
         f"{found}. {len(grid)} settings, {lost} with runs that diverged.",
         ("learning rate η", [f"{rate:g}" for rate in rates]),
         ("penalty λ", [f"{l2:g}" for l2 in l2s]),
-        [_cell(one) for one in grid],
-        domain=(ramp[0], ramp[2]),
+        [_cell(one, rates.index(one.learning_rate), l2s.index(one.l2)) for one in grid],
+        ramp=ramp,
         tips=("η", "λ", "validation accuracy", "validation loss / nats", "rank"),
         cell_size=(wide, 40),
-        legend=ramp,
-        framed=None if framed.diverged else _place(framed),
+        framed=None
+        if framed.diverged
+        else (rates.index(framed.learning_rate), l2s.index(framed.l2)),
         dashed_frame=framed is not best,
     )
 
 
-def _place(one: RankedSetting) -> tuple[str, str]:
-    return f"{one.learning_rate:g}", f"{one.l2:g}"
-
-
-def _cell(one: RankedSetting) -> HeatCell:
+def _cell(one: RankedSetting, x: int, y: int) -> HeatCell:
     percent, runs = 100 * one.mean, len(one.positions)
     shown, text = math.isfinite(percent) and not one.diverged, f"{percent:.1f}"
     words = f"{percent:.2f} %"
@@ -201,5 +198,6 @@ def _cell(one: RankedSetting) -> HeatCell:
         text, words = CROSS, f"{one.diverged} of {runs} runs diverged"
     elif not shown:
         text, words = "–", "not trained"
-    tip = (*_place(one), words, number(one.loss, ".4f"), str(one.rank))
-    return HeatCell(*_place(one), percent if shown else None, text, tip)
+    place = f"{one.learning_rate:g}", f"{one.l2:g}"
+    tip = (*place, words, number(one.loss, ".4f"), str(one.rank))
+    return HeatCell(x, y, percent if shown else None, text, tip)

@@ -23,7 +23,6 @@ from onelayer.report.chart import (
     heat_map,
     is_wide,
     line_chart,
-    unique_labels,
 )
 from onelayer.report.render import Section
 from onelayer.report.summary import (
@@ -308,7 +307,7 @@ def _confusion_chart(
     percent = share_of_rows(counts)
     right = np.diag(percent)
     best, worst = int(right.argmax()), int(right.argmin())
-    names = unique_labels([name[:40] for name in class_names])
+    names = [name[:40] for name in class_names]
     size = 34 if len(class_names) <= MOST_WITH_NUMBERS else 18
     return heat_map(
         name,
@@ -319,11 +318,12 @@ def _confusion_chart(
         ("predicted class", names),
         ("true class", names),
         [
-            HeatCell(names[j], names[i], float(share), f"{share:.0f}",
+            HeatCell(j, i, float(share), f"{share:.0f}",
                      (class_names[i], class_names[j], f"{share:.1f}"))
             for (i, j), share in np.ndenumerate(percent)
         ],
-        domain=(0.0, 100.0),
+        ramp=(0.0, 100.0),
+        legend=False,
         tips=("true class", "predicted as", "% of the true class"),
         cell_size=(size, size),
     )  # fmt: skip
@@ -383,8 +383,8 @@ def weights_section(model: Model, name: str) -> Section | None:
     values = np.nan_to_num(W.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     k, j = np.unravel_index(int(np.abs(values).argmax()), values.shape)
     most = float(abs(values[k, j])) or 1.0
-    columns = unique_labels([feature_name(names, j)[:24] for j in range(model.features)])
-    rows = unique_labels([one[:24] for one in class_names])
+    columns = [feature_name(names, j)[:24] for j in range(model.features)]
+    rows = [one[:24] for one in class_names]
     title = f"Weights on the scaled features, {name}"
     chart = heat_map(
         "weights",
@@ -394,13 +394,12 @@ def weights_section(model: Model, name: str) -> Section | None:
         ("", columns),
         ("", rows),
         [
-            HeatCell(columns[j], rows[k], float(w), tip=(class_names[k], columns[j], f"{w:.4g}"))
+            HeatCell(j, k, float(w), tip=(class_names[k], columns[j], f"{w:.4g}"))
             for (k, j), w in np.ndenumerate(values)
         ],
-        domain=(-most, most),
+        ramp=(-most, 0.0, most),
         tips=("class", "feature", "weight"),
         cell_size=(26, 30),
-        legend=(-most, 0.0, most),
     )
     note = "A weight above 0 is for the class, below 0 against it."
     return Section("weights", "Weights", charts=(chart,), note=note)

@@ -59,8 +59,11 @@ def spread(values: ArrayLike) -> Spread:
     kept = kept[np.isfinite(kept)]
     if not kept.size:
         return Spread(math.nan, math.nan, math.nan, math.nan, 0)
-    deviation = float(kept.std(ddof=1)) if kept.size > 1 else 0.0
-    return Spread(float(kept.mean()), deviation, float(kept.min()), float(kept.max()), kept.size)
+    # A power of two changes no digit, and keeps squares from overflowing.
+    scale = 2.0 ** (math.frexp(float(np.abs(kept).max()))[1] - 1)
+    mean = scale * float((kept / scale).mean())
+    deviation = scale * float((kept / scale).std(ddof=1)) if kept.size > 1 else 0.0
+    return Spread(mean, deviation, float(kept.min()), float(kept.max()), kept.size)
 
 
 # A difference is a conclusion where it is larger than this many of its standard errors.
@@ -71,8 +74,8 @@ def is_clear(a: Spread, b: Spread, error: float = 0.0) -> bool:
     """Whether two means differ by more than CLEAR_ERRORS standard errors of their difference."""
     if a.n < 2 or b.n < 2:
         return False
-    squares = a.deviation**2 / a.n + b.deviation**2 / b.n + error**2
-    return abs(a.mean - b.mean) > CLEAR_ERRORS * math.sqrt(squares)
+    errors = (one.deviation / math.sqrt(one.n) for one in (a, b))
+    return abs(a.mean - b.mean) > CLEAR_ERRORS * math.hypot(*errors, error)
 
 
 def row_error(percent: float, rows: int) -> float:

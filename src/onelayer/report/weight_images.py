@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.data.progress import printable
 from onelayer.report.theme import LIGHT, PAPER_FONT
 from onelayer.training.result import Result
 
@@ -143,7 +144,8 @@ def templates_of(W: NDArray[np.floating], image_shape: tuple[int, int, int]) -> 
 
     The RANK-th largest |w| of each picture is full white or black.
     """
-    values = np.nan_to_num(W[:MOST_CLASSES].astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    weights = W[:MOST_CLASSES].astype(np.promote_types(W.dtype, np.float32))
+    values = np.nan_to_num(weights, nan=0.0, posinf=0.0, neginf=0.0)
     scale = np.quantile(np.abs(values), RANK, axis=1, method="lower", keepdims=True)
     unit = np.clip(values / np.where(scale > 0, scale, 1.0), -1.0, 1.0)
     bytes_ = np.floor(127.5 * (unit + 1.0) + 0.5).astype(np.uint8)
@@ -169,15 +171,15 @@ def template_drawing(
     zoom = max(1, -(-PAPER_SIDE // max(width, height)))
     across, down = width * zoom, height * zoom
     columns = min(5, count)
+    title = escape(printable(title))
     page_width = max(24 + columns * (across + 12) - 12, 480)
     page_height = 56 + -(-count // columns) * (down + 34)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{page_width}" height="{page_height}" '
         f'viewBox="0 0 {page_width} {page_height}" font-family="{PAPER_FONT}" role="img">',
-        f"<title>{escape(title)}</title>",
+        f"<title>{title}</title>",
         f'<rect width="100%" height="100%" fill="{LIGHT.panel}"/>',
-        f'<text x="12" y="28" font-size="15" font-weight="600" fill="{LIGHT.ink}">'
-        f"{escape(title)}</text>",
+        f'<text x="12" y="28" font-size="15" font-weight="600" fill="{LIGHT.ink}">{title}</text>',
     ]
     for k, (name, picture) in enumerate(zip(class_names, pictures, strict=False)):
         x, y = 12 + k % columns * (across + 12), 44 + k // columns * (down + 34)
@@ -186,7 +188,7 @@ def template_drawing(
             f'<image x="{x}" y="{y}" width="{across}" height="{down}" '
             f'image-rendering="optimizeSpeed" href="{picture_uri(enlarged, "PNG")}"/>'
             f'<text x="{x + across / 2}" y="{y + down + 18}" font-size="13" '
-            f'text-anchor="middle" fill="{LIGHT.ink}">{escape(name[:24])}</text>'
+            f'text-anchor="middle" fill="{LIGHT.ink}">{escape(printable(name[:24]))}</text>'
         )
     return "".join([*parts, "</svg>"])
 
