@@ -13,6 +13,7 @@ from xml.dom import minidom
 
 import numpy as np
 import pytest
+import vl_convert
 from PIL import Image
 
 from onelayer.data.dataset import DataCard
@@ -23,6 +24,7 @@ from onelayer.report.path_page import path_page
 from onelayer.report.render import Page, render_page
 from onelayer.report.summary import without_paths
 from onelayer.report.theme import SMALLEST
+from onelayer.report.weight_images import templates_of
 from onelayer.training.result import History, Outcome, Result
 from onelayer.training.run import Run
 from tests.report.made_paths import make_path
@@ -349,6 +351,21 @@ def test_weights_that_are_no_image_are_a_heat_map_or_listed_by_name() -> None:
     many = read(make_result([Run(0.1, epochs=1)], image_shape=None, features=50)).words
     assert "strongest weights on the scaled features" in many
     assert "feature 4" in many
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-300, 1e39, 1.7e308])
+def test_weights_of_any_size_are_drawn_as_those_of_size_one(size: float) -> None:
+    result = make_result([Run(0.1, epochs=1)], image_shape=None, features=4, snapshots=())
+    one, same = (replace(result, W=np.sign(result.W) * np.float64(x)) for x in (1.0, size))
+    charts = [result_page(record).section("weights") for record in (one, same)]
+    shares = [[cell["s"] for cell in s.charts[0].page["datasets"]["cells"]] for s in charts if s]
+    assert shares[0] == shares[1]
+    assert set(shares[0]) == {0.0, 1.0}
+    assert charts[1] is not None
+    drawn = vl_convert.vegalite_to_svg(charts[1].charts[0].paper)
+    assert f"{size:.4g}".replace("-", "−") in drawn
+    pictures = [templates_of(record.W[0], (1, 2, 2)) for record in (one, same)]
+    np.testing.assert_array_equal(pictures[0], pictures[1])
 
 
 def test_the_summary_comes_first_and_compares_with_the_report(four_settings: Result) -> None:

@@ -223,6 +223,13 @@ def test_long_paths_keep_their_sheets_small_and_the_chosen_one_in() -> None:
     assert sheet.labels[sheet.start] == f"λ = {2.0**-77:.3g}"
 
 
+def without_cost(path: LambdaPath) -> LambdaPath:
+    """The same with a last cost of 0, as separated classes reach it."""
+    *models, last = path.models
+    free = replace(last, certificate=replace(last.require_certificate(), cost=0.0))
+    return replace(path, models=(*models, free))
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -232,8 +239,10 @@ def test_long_paths_keep_their_sheets_small_and_the_chosen_one_in() -> None:
         make_path(classes=("no", "yes"), image_shape=(1, 8, 8), features=64),
         make_path(classes=tuple(f"class {k}" for k in range(120)), image_shape=None),
         make_path((0.5, 0.4), folds=3, choice=ONE_ERROR),
+        make_path((1e308, 5e-324, 0.0), image_shape=None, features=5),
+        without_cost(make_path((0.1, 0.0), image_shape=None, features=5)),
     ],
-    ids=["one", "zero alone", "one and zero", "two grey", "many classes", "near"],
+    ids=["one", "zero", "one and zero", "grey", "many classes", "near", "wide", "no cost"],
 )
 def test_odd_paths_have_a_page(record: LambdaPath, tmp_path: Path) -> None:
     write_report(record, tmp_path)

@@ -240,6 +240,14 @@ def test_a_difference_is_clear_beyond_twice_its_standard_error() -> None:
     assert not is_clear(a, spread([]))
 
 
+def test_huge_values_have_their_deviation_and_no_clear_difference() -> None:
+    measured = spread([1e200, 3e200])
+    assert measured.deviation == pytest.approx(math.sqrt(2.0) * 1e200)
+    assert spread([1.7e308, 1.7e308]).mean == 1.7e308
+    assert not is_clear(spread([1.0, 1.0]), measured)
+    assert is_clear(spread([1.0, 1.0]), spread([1e200, 1.001e200]))
+
+
 def test_conclusions_need_settings_to_compare() -> None:
     result = make_result(make_runs(((0.1, 0.0), (0.01, 1.0)), seeds=2), snapshots=())
     assert compare_rates(result, summarise(result)) is None

@@ -23,7 +23,6 @@ from rich.console import Console
 
 from onelayer.data.progress import printable
 from onelayer.engines.processes import leads, processes, rank
-from onelayer.errors import printable
 from onelayer.solver.path import PathProgress
 from onelayer.training.loop import Progress
 

@@ -633,8 +633,8 @@ def heat_map(
         "best": [{"x": framed[0], "y": framed[1], "k": "best"}] if framed else [],
     }
     params = inks_of(LIGHT) | {"tips": tips, "xnames": columns[1], "ynames": rows[1]}
-    least = "" if ramp[0] < 0.0 else "≤ "
-    params["ramp"] = [f"{least * (i == 0)}{value:.4g}" for i, value in enumerate(ramp)]
+    first, *others = (f"{value:.4g}".replace("-", "−") for value in ramp)
+    params["ramp"] = [first if ramp[0] < 0.0 else f"≤ {first}", *others]
     return Chart(
         name=name,
         title=title,
