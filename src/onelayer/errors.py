@@ -162,7 +162,7 @@ def require_whole(name: str, value: object, least: int) -> None:
         >>> require_whole("seeds", 8, 1)
     """
     if not is_number(value, Integral) or not least <= value < MAX_WHOLE:  # type: ignore[operator]
+        too_large = is_number(value, Integral) and value >= MAX_WHOLE  # type: ignore[operator]
+        bound = f"below {MAX_WHOLE:,}" if too_large else f"{least} or above"
         given = one_line(repr(value))
-        raise SettingsError(
-            f"{name} must be a whole number, {least} or above, but {given} was given."
-        )
+        raise SettingsError(f"{name} must be a whole number, {bound}, but {given} was given.")
