@@ -192,7 +192,7 @@ def _state(model: Model, dtype: str) -> dict[str, NDArray[np.floating]]:
     if dtype not in WEIGHT_TYPES:
         choices = " or ".join(WEIGHT_TYPES)
         raise SettingsError(f"dtype must be {choices}, but {dtype!r} was given.")
-    if dtype == "float32" != _float_type(model):
+    if dtype == "float32" and _float_type(model) != dtype:
         raise SettingsError(
             "float32 cannot tell apart the values of features as far from 0 as this model's; "
             "use dtype='float64'."
