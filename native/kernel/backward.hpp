@@ -166,7 +166,7 @@ ONELAYER_INLINE Prefetch prefetch_of(const BackwardJob<T>& job, const GradientCh
 template <class T>
 ONELAYER_INLINE void gradient_chunk(const BackwardJob<T>& job, const GradientChunk& chunk) {
   T* saved = job.scratch;
-  const StepArrays<T> arrays{job.steps, job.w, job.slots};
+  const StepArrays<T> arrays{job.steps, job.w, &job.slots, 0};
   const RowPrefetch next_rows = job.next.rows ? under_panel<T>(job.next, chunk) : RowPrefetch{};
   for (Index block = chunk.from; block < chunk.to; ++block) {
     const Index c = job.blocks->begin(block), size = job.blocks->size(block);

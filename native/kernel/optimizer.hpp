@@ -40,11 +40,13 @@ template <class T>
 struct StepArrays {
   const ColumnStep<T>* steps;
   T* w;
-  SlotPointers<T> slots;
+  const SlotPointers<T>* slots;
+  Index place;  // in the slots
   ONELAYER_INLINE StepArrays at(Index column, Index stride, Index feature) const {
     const Index i = column * stride + feature;
-    return {steps + column, w + i, slots + i};
+    return {steps + column, w + i, slots, place + i};
   }
+  ONELAYER_INLINE T* slot(Slot slot) const { return (*slots)[slot] + place; }
 };
 
 template <class T>
@@ -68,11 +70,11 @@ template <class T>
 ONELAYER_INLINE void step_vector(const StepArrays<T>& at, T common_scale, Vec<T> G) {
   const ColumnStep<T>& step = *at.steps;
   const Vec<T> before = load<T>(at.w);
-  const Vec<T> w = step.momentum > 0 ? momentum_step<T>(step, common_scale, G, before, at.slots[kVelocity])
+  const Vec<T> w = step.momentum > 0 ? momentum_step<T>(step, common_scale, G, before, at.slot(kVelocity))
                                      : PlainStep<T>(step, common_scale)(G, before);
   store<T>(at.w, w);
   if (step.averaging == 1) return;
-  T* average = at.slots[kAverage];
+  T* average = at.slot(kAverage);
   const Vec<T> a = step.has_average ? load<T>(average) : before;
   store<T>(average, fma(splat<T>(step.averaging), w - a, a));
 }

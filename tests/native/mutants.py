@@ -96,7 +96,7 @@ _TABLE = {
         ("step.has_average ? load<T>(average) : before", "load<T>(average)"),
         ("averaging), w - a, a)", "averaging), before - a, a)"),
         ("splat<T>(-step.eta_over_B * common_scale)", "splat<T>(-step.eta_over_B)"),
-        ("step.momentum > 0 ?", "at.slots[kVelocity] ?"),
+        ("step.momentum > 0 ?", "(*at.slots)[kVelocity] ?"),
     ],
     "kernel/shapes.hpp": [
         ("return s * width;", "return s * (width - panel);"),
