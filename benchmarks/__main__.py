@@ -82,7 +82,7 @@ def _measure(session: Session, suites: Sequence[Suite]) -> dict[str, Part]:
             write_record(record, unfinished)
 
         one = replace(session, keep=keep, work=OtherWork())
-        keep(one.loaded(suite.measure(one)))
+        keep(replace(suite.measure(one), other_work=one.work.cores()))
     unfinished.unlink(missing_ok=True)
     return record
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -152,10 +151,6 @@ def describe_machine() -> dict[str, str]:
             versions[name] = metadata.version(name)
     known = {"memory": f"{memory:.0f} GiB", "blas": f"{blas['name']} {blas['version']}"}
     return describe_environment() | known | versions
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class OtherWork:

@@ -10,12 +10,13 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.page import Target
 from benchmarks.harness.processes import SETTLE_SECONDS, Conditions, WorkerError
-from benchmarks.harness.record import CRASHED, Measure, OtherWork, Part, describe_machine, now
+from benchmarks.harness.record import CRASHED, Measure, OtherWork, Part, describe_machine
 
 MIN_ROUNDS = 3
 Log = Callable[[str], None]
@@ -43,12 +44,8 @@ class Session:
         return bool(self.options.quick)
 
     def part(self, **facts: Any) -> Part:
-        c = self.conditions
-        return Part(now(), describe_machine(), c.threads, c.engine, self.quick, facts)
-
-    def loaded(self, part: Part) -> Part:
-        """The part with what other work took since the session began."""
-        return replace(part, other_work=self.work.cores())
+        c, now = self.conditions, datetime.now(UTC).isoformat(timespec="seconds")
+        return Part(now, describe_machine(), c.threads, c.engine, self.quick, facts)
 
 
 @dataclass(frozen=True)

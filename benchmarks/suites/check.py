@@ -174,7 +174,7 @@ def check(
         for m in found:
             session.log(f"{m.work}: {spread_text(m.series['ratio'])}")
         part = part.with_(found)
-    return session.loaded(part), losses
+    return replace(part, other_work=session.work.cores()), losses
 
 
 def _measured(

@@ -183,22 +183,17 @@ def measure(session: Session) -> Part:
     return session.part(about=about).with_(found)
 
 
-def ratio(part: Part) -> float | None:
-    """Time of the epoch over the larger of its two floors, by medians."""
-    medians = [m.median for m in part.measures if m.median]
-    return medians[-1] / max(medians[:-1]) if len(medians) == 3 else None
-
-
 def _peak(series: str, found: Measure) -> str:
     return f"{max(found.series[series]) / GIGABYTE:.2f}" if series in found.series else ""
 
 
 def render(part: Part, _: Path) -> list[str]:
-    times = ratio(part)
+    floors = [m.median or 0.0 for m in part.measures if m.who != ONELAYER]
+    floor = max(floors) or float("nan")
     columns: Columns = {
         "what": lambda m: m.label,
         **SECONDS,
-        "/ the larger floor": lambda m: f"{times:.2f}" if times and m.who == ONELAYER else "",
+        "/ the larger floor": lambda m: f"{(m.median or 0.0) / floor:.2f}",
         "peak, pages of files included, GB": partial(_peak, "group"),
         "peak of the process, GB": partial(_peak, "process"),
     }
