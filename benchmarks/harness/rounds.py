@@ -20,7 +20,6 @@ from benchmarks.harness.record import CRASHED, Measure, OtherWork, Part, describ
 
 MIN_ROUNDS = 3
 Log = Callable[[str], None]
-Keep = Callable[[Part], None]
 
 
 def _nothing(_: object) -> None:
@@ -35,7 +34,7 @@ class Session:
     options: Namespace = field(default_factory=lambda: Namespace(quick=True))
     source: str = "random"  # of the report's rows, where there is no "cifar10"
     log: Log = _nothing  # callback of one-line messages
-    keep: Keep = _nothing  # called with the part so far, so that nothing measured is lost
+    keep: Callable[[Part], None] = _nothing  # called with the part so far, so that it is not lost
     patience: float = math.inf  # seconds for the rounds of one piece of work
     work: OtherWork = field(default_factory=OtherWork)
 

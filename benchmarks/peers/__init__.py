@@ -170,9 +170,5 @@ PATHS = (
 )  # fmt: skip
 
 
-def contender(key: str) -> Contender:
-    return next(c for c in CONTENDERS if c.key == key)
-
-
-def solver(key: str) -> Contender:
-    return next(c for c in SOLVERS if c.key == key)
+def contender(key: str, among: Iterable[Contender] = CONTENDERS) -> Contender:
+    return next(c for c in among if c.key == key)

@@ -23,7 +23,7 @@ from benchmarks.harness.problem import Problem, Setting, data_folder, l2_path, r
 from benchmarks.harness.processes import Process
 from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part, Record
 from benchmarks.harness.rounds import Entrant, Sample, Session
-from benchmarks.peers import GOAL, Contender, contender, solver, time_contenders
+from benchmarks.peers import GOAL, SOLVERS, Contender, contender, time_contenders
 from benchmarks.suites.optimum import Judge, run_paths
 from benchmarks.suites.training import THE_FOUR, Entry, measure_entries
 from onelayer import _native
@@ -34,8 +34,7 @@ UNKNOWN_KEEPS = 0.5
 ROUNDS, MORE_ROUNDS = 9, 21
 # Seconds for the rounds of one piece of work, so that a slow machine ends in time as well.
 PATIENCE = 15.0
-SIDE = 2048
-SGEMM = "sgemm"
+SGEMM, SIDE = "sgemm", 2048
 
 # Few rows and many epochs: pages that a peer touches first would count otherwise.
 ONE = Problem("one run", rows=2000, epochs=20)
@@ -105,7 +104,7 @@ def _solve(session: Session, rounds: int) -> list[Measure]:
         off = judge.excess(answers[ONELAYER])
         return "" if off <= GOAL else f"{DISAGREES}: {off:.1e} off"
 
-    jobs = [(solver(key), {"l2": l2, "iterations": iterations})
+    jobs = [(contender(key, SOLVERS), {"l2": l2, "iterations": iterations})
             for key, iterations in ((PEER, PEER_ITERATIONS), (ONELAYER, None))]  # fmt: skip
     return _in_turn(SOLVED, jobs, refusal, session, rounds)
 

@@ -32,8 +32,8 @@ REFERENCE_TOLERANCE, ENOUGH = 1e-10, 3e-9
 # found to within the second.
 FACTOR, NEAR = 1.5, 1.03
 L2S = (0.1, 0.01, 0.001)
-# Seconds to the goal from which on one round is enough.
-SLOW = 12.0
+# Seconds to the goal from which on one round is enough; ends of the chart's excess.
+SLOW, LOW, HIGH = 12.0, 1e-8, 1.0
 
 
 class Judge:
@@ -285,9 +285,6 @@ def nearest_peer(part: Part, work: str) -> tuple[float, str] | None:
     """
     peers = (m for m in part.of(work) if m.who != ONELAYER and m.facts.get("steps"))
     return min(((_nearest_step(m)[2], m.label) for m in peers), default=None)
-
-
-LOW, HIGH = 1e-8, 1.0
 
 
 def _chart(name: str, title: str, found: Sequence[Measure]) -> Chart:

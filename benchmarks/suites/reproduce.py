@@ -43,11 +43,9 @@ def measure(session: Session) -> Part:
 
 
 COLUMNS: Columns = {
-    "whole process, data cached": lambda m: m.label,
+    "whole process, interpreter and libraries included, data cached": lambda m: m.label,
     **SECONDS,
-    "peak of the process, interpreter, libraries and data included, MB": lambda m: spread_text(
-        [peak / MEGABYTE for peak in m.series["peak"]]
-    ),
+    "peak of the process, MB": lambda m: spread_text([p / MEGABYTE for p in m.series["peak"]]),
 }
 
 

@@ -16,7 +16,7 @@ from benchmarks.harness.problem import Data, Problem, Setting, make_data
 from benchmarks.harness.processes import WorkerError
 from benchmarks.harness.record import ONELAYER, Measure, Part, complaints
 from benchmarks.harness.rounds import Session
-from benchmarks.peers import PATHS, SOLVERS, Desk, Solution, solver
+from benchmarks.peers import PATHS, SOLVERS, Contender, Desk, Solution, contender
 from benchmarks.suites import optimum
 from benchmarks.suites.optimum import (
     Judge,
@@ -30,6 +30,10 @@ from onelayer.objective.loss import cost
 TINY = Problem("batch", 90, 12, source="picture", settings=(Setting(l2=0.1),))
 LBFGS, LBFGS32 = "sklearn-lbfgs", "sklearn-lbfgs-float32"
 TWO = (Setting(l2=0.1), Setting(l2=0.01))
+
+
+def solver(key: str) -> Contender:
+    return contender(key, SOLVERS)
 
 
 def _halving(asked: list[int], seconds: float = 0.0, most: int = 10**9) -> Callable[..., Any]:
