@@ -85,14 +85,19 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         s = self.decision_function(X)
         return np.stack([np.zeros_like(s), s], axis=1) if s.ndim == 1 else s
 
-    def _set_layer(self, layer: Layer, scaling: Scaling) -> None:
-        """Write coef_ and intercept_, which act on features as they are stored."""
+    def _set_layer(self, layer: Layer, scaling: Scaling, l2: float) -> None:
+        """Write coef_ and intercept_, which act on features as they are stored.
+
+        What all classes share changes no probability. Their sum is zero: the penalty sees to it for
+        coef_, and without one it is taken out.
+        """
         W = layer.W * scaling.scale
         b = layer.b + layer.W @ scaling.offset
         if len(W) == 2:
             self.coef_, self.intercept_ = W[1:] - W[:1], b[1:] - b[:1]
         else:
-            self.coef_, self.intercept_ = W, b - b.mean()
+            self.coef_ = W if l2 > 0.0 else W - W.mean(axis=0)
+            self.intercept_ = b - b.mean()
 
     def _get_layer(self, scaling: Scaling) -> Layer:
         """The layer of coef_ and intercept_; its rows sum to zero for two classes."""

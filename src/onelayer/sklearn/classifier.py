@@ -90,7 +90,8 @@ class SoftmaxClassifier(LinearClassifier):
         dtype: of "minibatch": "float32", "float64", or "auto" for float64 where X is.
 
     Attributes:
-        coef_: (K, D) float64, or (1, D) for two classes: the difference of their weights.
+        coef_: (K, D) float64 of sum zero over the classes, or (1, D) for two classes: the
+            difference of their weights.
         intercept_: (K,) of sum zero, or (1,) for two classes.
         classes_: the K labels, sorted.
         n_iter_: passes over the rows, or epochs.
@@ -166,7 +167,8 @@ class SoftmaxClassifier(LinearClassifier):
             TypeError: for a sparse matrix.
 
         Warns:
-            ConvergenceWarning: when the gap was not reached, or the cost stopped being finite.
+            ConvergenceWarning: when the gap was not reached, the cost stopped being finite, or with
+                l2=0 classes can be separated, which leaves no optimum.
         """
         options = check_options(self)
         stored, labels = check_labelled(self, X, y)
@@ -177,7 +179,7 @@ class SoftmaxClassifier(LinearClassifier):
         fit = self._fit_optimum if self.solver == "optimum" else self._fit_minibatch
         (layer, learned), scaling = fit(labelled, options, fresh=fresh)
         self.classes_ = labelled.classes
-        self._set_layer(layer, scaling)
+        self._set_layer(layer, scaling, options["l2"])
         for name, value in learned.items():
             setattr(self, name, value)
         return self
@@ -218,7 +220,7 @@ class SoftmaxClassifier(LinearClassifier):
         if fresh or not hasattr(self, "learning_rate_"):
             self.learning_rate_ = resolve_rate(engine, rows, run, dtype).eta
         run = replace(run, learning_rate=self.learning_rate_)
-        self._set_layer(fit_part(engine, rows, run, dtype, start), scaling)
+        self._set_layer(fit_part(engine, rows, run, dtype, start), scaling, run.l2)
         self.n_iter_ = 1 if fresh else self.n_iter_ + 1
         return self
 
@@ -229,7 +231,7 @@ class SoftmaxClassifier(LinearClassifier):
         target = Target(l2_of_layer(options["l2"], K), options["tol"], options["max_passes"])
         start = None if fresh else self._get_layer(scaling)
         engine = make_engine(threads=self.threads)
-        return fit_optimum(engine, labelled.rows(scaling), K, target, start), scaling
+        return fit_optimum(engine, labelled.rows(scaling), labelled.classes, target, start), scaling
 
     def _fit_minibatch(
         self, labelled: Labelled, options: dict[str, Any], *, fresh: bool
@@ -389,9 +391,9 @@ class SoftmaxClassifierCV(LinearClassifier):
         chosen = choose(scores, choice)
         l2s = np.array([optimum.l2 for optimum in optima]) / factor
         self.classes_, self.l2s_, self.l2_ = labelled.classes, l2s, float(l2s[chosen])
-        self._set_layer(layer_of(optima[chosen]), scaling)
+        self._set_layer(layer_of(optima[chosen]), scaling, self.l2_)
         for optimum in optima:
-            warn_unless_optimal(optimum)
+            warn_unless_optimal(optimum, labelled.classes)
         self.accuracy_path_ = np.array([[score.accuracy for score in of] for of in scores])
         self.loss_path_ = np.array([[score.loss for score in of] for of in scores])
         self.gap_path_ = np.array([optimum.certificate.gap for optimum in optima])

@@ -31,6 +31,7 @@ from onelayer.solver.solver import (
     Target,
     describe_solution,
     first_bias,
+    separation_words,
 )
 from onelayer.training.loop import Training
 from onelayer.training.run import AUTO, Run, method_arrays
@@ -44,16 +45,16 @@ Fitted = tuple[Layer, dict[str, Any]]
 
 
 def fit_optimum(
-    engine: Engine, rows: Rows, classes: int, target: Target, start: Layer | None
+    engine: Engine, rows: Rows, labels: NDArray[Any], target: Target, start: Layer | None
 ) -> Fitted:
     """Find the optimum and prove it; raises KeyboardInterrupt for Ctrl-C."""
-    seen: list[Progress] = []
+    seen, classes = list[Progress](), len(labels)
     preconditioner = fit_preconditioner(engine, rows, classes)
     solver = Solver(engine, rows, classes, preconditioner, seen.append)
     if start is not None:
         solver.start_at(start.W, start.b)
     optimum = solver.solve(target).completed()
-    warn_unless_optimal(optimum)
+    warn_unless_optimal(optimum, labels)
     history = {name: np.array([getattr(now, name) for now in seen]) for name in ("cost", "gap")}
     learned = {"n_iter_": optimum.passes, "gap_": optimum.certificate.gap, "history_": history}
     return layer_of(optimum), learned
@@ -64,8 +65,16 @@ def layer_of(optimum: Optimum) -> Layer:
     return Layer(np.asarray(optimum.W, np.float64), optimum.b)
 
 
-def warn_unless_optimal(optimum: Optimum) -> None:
-    """Warn when the gap that was asked for was not reached."""
+def warn_unless_optimal(optimum: Optimum, labels: NDArray[Any]) -> None:
+    """Warn when the gap that was asked for was not reached, and when there is no optimum."""
+    if optimum.separated:
+        groups = [[labels[k] for k in group] for group in optimum.separated]
+        words = separation_words(groups, len(labels))
+        warnings.warn(
+            f"with l2=0 {words}, so coef_ grows without end and has no optimum; set l2 above 0.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
     if optimum.status != "optimal":
         warnings.warn(describe_solution(optimum), ConvergenceWarning, stacklevel=3)
 

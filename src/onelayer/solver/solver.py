@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -28,10 +28,10 @@ from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import DataCard, data_card, training_rows
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import EQUAL, Scaling, fit_scaling
-from onelayer.engines import Engine, Weights, streaming
+from onelayer.engines import Engine, Weights, streaming, tiles
 from onelayer.errors import require_number, require_whole
 from onelayer.files.provenance import describe_environment
-from onelayer.model.model import Certificate, Model
+from onelayer.model.model import TILE_ENTRIES, Certificate, Model
 from onelayer.objective.loss import softmax
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import (
@@ -89,6 +89,7 @@ class Optimum:
     passes: int  # over the rows; the certificate's two half passes count as one
     seconds: float
     tol: float  # the relative gap that was asked for
+    separated: tuple[tuple[int, ...], ...] = ()  # of λ = 0: classes that planes part from the rest
 
     @property
     def l2(self) -> float:
@@ -116,7 +117,8 @@ class Optimum:
             "tol": self.tol,
             "passes": self.passes,
         }
-        settings = own | dict(settings or {})
+        names = [[data.class_names[k] for k in group] for group in self.separated]
+        settings = own | ({"separated": names} if names else {}) | dict(settings or {})
         return Model.of_data(self.W, self.b, scaling, data, environment, settings, self.certificate)
 
 
@@ -125,9 +127,10 @@ def describe_solution(solved: Optimum | Model) -> str:
     certificate = solved.certificate
     assert certificate is not None  # noqa: S101  # the solver gives one
     reached = f"λ = {certificate.l2:g}: {certificate.sentence} ({solved.passes} passes)"
-    if certificate.l2 == 0.0 and certificate.cost * certificate.rows < math.log(2.0):
-        # Then no row's loss reaches log 2, so every row is classified right.
-        reached += "; the rows can be separated, so W grows without end and has no optimum"
+    groups = solved.settings.get("separated", ()) if isinstance(solved, Model) else solved.separated
+    if groups:
+        words = separation_words(groups, len(solved.W))
+        reached += f"; {words}, so W grows without end and has no optimum"
     remedy = {
         "optimal": "",
         "passes": "; max_passes was reached before tol, allow more passes",
@@ -135,6 +138,14 @@ def describe_solution(solved: Optimum | Model) -> str:
         "interrupted": "; interrupted",
     }[str(solved.status)]
     return reached + remedy
+
+
+def separation_words(groups: Sequence[Sequence[object]], classes: int) -> str:
+    """Which classes can be separated, as in "the rows of setosa can be separated from …"."""
+    if len(groups) == classes:
+        return "the rows of all classes can be separated"
+    names = " and those of ".join(", ".join(map(str, group)) for group in groups)
+    return f"the rows of {names} can be separated from the others"
 
 
 @dataclass(frozen=True)
@@ -204,15 +215,18 @@ class Solver:
         """Start the next solution from these weights; remembered steps are kept."""
         self._at[:, :-1], self._at[:, -1] = W, b + _along(W, self._preconditioner.mean)
 
-    def solve(self, target: Target) -> Optimum:
+    def solve(self, target: Target, *, find_separated: bool = True) -> Optimum:
         """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
         started, self._passes = time.perf_counter(), 0
         added = Penalty(target.l2 - self._target.l2)
         for i, (step, change) in enumerate(self._pairs):
             self._pairs[i] = Pair(step, change + _slope(added, step))
         self._target = target
+        separated: tuple[tuple[int, ...], ...] = ()
         try:
             status, certified = self._search()
+            if target.l2 == 0.0 and find_separated:
+                separated = self._separated(certified.bias)
         except KeyboardInterrupt:
             status, certified = "interrupted", self._certify()
         return Optimum(
@@ -223,7 +237,40 @@ class Solver:
             passes=self._passes,
             seconds=time.perf_counter() - started,
             tol=target.tol,
+            separated=separated,
         )
+
+    def _separated(self, bias: Float64) -> tuple[tuple[int, ...], ...]:
+        """Groups of classes that a hyperplane parts from all others: no weights fit them best.
+
+        Classes that the solution mixes up stay in one group; each group is then proven alone, by
+        the fit of two classes in which no row's loss reaches log 2.
+        """
+        weights, K = Weights(self._at[None, :, :-1], bias[None]), len(bias)
+        mixed = np.zeros((K, K), bool)
+        for _, tile in tiles(self._rows, max(1, TILE_ENTRIES // max(self._at.shape))):
+            S, y = self._engine.scores(tile, weights)[0], tile.labels
+            counts = np.ones(len(y), bool) if tile.row_weights is None else tile.row_weights > 0.0
+            np.logical_or.at(mixed, y[counts], (S[np.arange(len(y)), y, None] <= S)[counts])
+        mixed = mixed[np.ix_(self._present, self._present)]
+        reach = mixed | mixed.T
+        while not np.array_equal(wider := (reach.astype(float) @ reach) > 0.0, reach):
+            reach = wider
+        numbers = np.flatnonzero(self._present)
+        groups = sorted((numbers[group] for group in np.unique(reach, axis=0)), key=len)
+        if len(groups) < len(numbers):  # else the solution itself separates all classes
+            if len(groups) <= 2:
+                groups.pop()  # of two, it is what the other is separated from
+            groups = [group for group in groups if self._is_separable(group)]
+        return tuple(tuple(group.tolist()) for group in groups)
+
+    def _is_separable(self, group: NDArray[np.int64]) -> bool:
+        rows = replace(self._rows, y=np.isin(self._rows.y, group).astype(np.int64))
+        solver = Solver(self._engine, rows, 2, fit_preconditioner(self._engine, rows, 2))
+        fitted = solver.solve(Target(0.0, tol=1e-8), find_separated=False).completed()
+        weights = rows.row_weights
+        least = 1.0 if weights is None else float(weights[weights > 0.0].min())
+        return fitted.certificate.cost * rows.mass / least < math.log(2.0)
 
     def _search(self) -> tuple[Status, Certified]:
         """Descend, certify, and continue with a smaller aim or finer arithmetic until proven."""
