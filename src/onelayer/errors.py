@@ -7,8 +7,10 @@ and ends with exit code 1. Anything else that escapes is a bug.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from numbers import Integral, Real
+from typing import Any
 
 
 class OnelayerError(Exception):
@@ -116,6 +118,30 @@ def escaped(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def plain(value: Any) -> Any:
+    """A number of NumPy, or an array of no dimensions, as Python's; anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def make_plain(record: Any) -> None:
+    """Store the numbers in a frozen dataclass as Python's."""
+    for item in fields(record):
+        object.__setattr__(record, item.name, plain(getattr(record, item.name)))
+
+
+def as_values(value: Any) -> list[Any]:
+    """The values of a list, tuple, range, set, array, series or generator; else the one.
+
+    Example:
+        >>> as_values(range(2)), as_values(x / 4 for x in (1, 2)), as_values("auto")
+        ([0, 1], [0.25, 0.5], ['auto'])
+    """
+    value = plain(value)
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        return [value]
+    return [plain(one) for one in value]
+
+
 def is_number(value: object, kind: type = Real) -> bool:
     """Whether a value is a number of Python or NumPy, and no boolean.
 
@@ -142,7 +168,7 @@ def require_number(
     """
     number = float(value) if is_number(value, Real) else math.nan  # type: ignore[arg-type]
     if not (math.isfinite(number) and number > above and least <= number < below):
-        raise SettingsError(f"{name} must be {expected}, but {value!r} was given.")
+        raise SettingsError(f"{name} must be {expected}, but {one_line(repr(value))} was given.")
 
 
 def require_choice(name: str, value: object, choices: Sequence[str]) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import onelayer
 from onelayer.errors import SettingsError
+from onelayer.experiments.best_linear import Recipe
+from onelayer.solver.path import l2_values
 from onelayer.training.run import Run, grid, group_passes, name_settings, random_grid
+from tests.made_data import make_splits
 
 
 @pytest.mark.parametrize(
@@ -216,3 +222,67 @@ def test_what_cannot_be_drawn_is_refused(n: int, settings: dict[str, Any], said:
     with pytest.raises(SettingsError) as refusal:
         random_grid(n, **settings)
     assert said in str(refusal.value)
+
+
+SEQUENCES: dict[str, Any] = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "array": np.array,
+    "float32": lambda values: np.array(values, np.float32),
+    "series": pd.Series,
+    "generator": iter,
+    "numpy numbers": lambda values: [np.float64(value) for value in values],
+}
+
+
+@pytest.mark.parametrize("make", SEQUENCES.values(), ids=SEQUENCES)
+def test_every_sequence_is_taken_for_a_list(make: Any) -> None:
+    """Powers of two, which are the same in float32."""
+    rates, l2s = [0.25, 0.5], [0.125, 0.0625]
+    runs = grid(learning_rate=make(rates), l2=make(l2s))
+    assert {(run.learning_rate, run.l2) for run in runs} == {(a, b) for a in rates for b in l2s}
+    assert all(type(run.learning_rate) is type(run.l2) is float for run in runs)
+    assert l2_values(make(l2s)) == tuple(l2s)
+    drawn = random_grid(2, learning_rate=make(rates) if make is not tuple else rates)
+    assert {run.learning_rate for run in drawn} == set(rates)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "listed"),
+    [
+        (np.int64(2), [0, 1]),
+        (np.array(2), [0, 1]),
+        (range(3, 5), [3, 4]),
+        (np.array([4, 7]), [4, 7]),
+        ((seed for seed in (4, 7)), [4, 7]),
+        (pd.Series([4, 7]), [4, 7]),
+    ],
+)
+def test_seeds_may_be_any_count_or_sequence(seeds: Any, listed: list[int]) -> None:
+    runs = grid(learning_rate=0.1, seeds=seeds)
+    assert [run.seed for run in runs] == listed
+    assert all(type(run.seed) is int for run in runs)
+
+
+def test_numbers_of_numpy_are_taken_wherever_numbers_are_and_can_be_saved(tmp_path: Path) -> None:
+    ol: Any = onelayer  # whose hints name Python's types
+    data, one = make_splits(), np.float32(0.125)
+    checkpoint = ol.Checkpoint(tmp_path / "c", every=np.float32(0))
+    result = ol.train(
+        data, iter([ol.Run(np.array(0.25), l2=one, epochs=np.int8(1), batch_size=np.int16(9))]),
+        snapshots=np.arange(1), curvature_of=np.arange(1), checkpoint=checkpoint,
+    )  # fmt: skip
+    result.save(tmp_path / "runs")
+    assert ol.Result.load(tmp_path / "runs").runs == result.runs
+    path = ol.solve_path(data, (value for value in (one, np.float64(0.5))), folds=np.int64(2),
+                      tol=np.float32(0.0625))  # fmt: skip
+    path.save(tmp_path / "path")
+    assert ol.Path.load(tmp_path / "path").l2.tolist() == [0.5, 0.125]
+    ol.solve(data, np.array(0.5), max_passes=np.int64(50)).save(tmp_path / "model.safetensors")
+    make: Any = Recipe
+    recipe = make(epochs=np.int64(1), l2=one, moves=np.int8(0), flips=False)
+    ol.fit_best_linear(data, recipe, seed=np.int64(1)).save(tmp_path / "best.safetensors")
+    assert ol.check_gradient(data, l2=iter([one]), batch_sizes=np.array([5])).passed
+    with pytest.raises(SettingsError, match="snapshots must be positions of runs, 0 to 0, but 1"):
+        ol.train(data, Run(0.1, epochs=1), snapshots=[1])

@@ -25,7 +25,7 @@ from onelayer.data.scaling import fit_scaling
 from onelayer.data.split import stratified_folds
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, streaming
-from onelayer.errors import SettingsError, require_number, require_whole
+from onelayer.errors import SettingsError, make_plain, plain, require_number, require_whole
 from onelayer.files.provenance import describe_environment
 from onelayer.model.model import Model
 from onelayer.objective.loss import GeneralisedCrossEntropy, targets
@@ -112,6 +112,7 @@ class Recipe:
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
+        make_plain(self)
         above_one = math.nextafter(1.0, 2.0)
         require_number("q", self.q, "a number from 0 to 1", least=0, below=above_one)
         require_whole("moves", self.moves, 0)
@@ -190,6 +191,7 @@ def fit_best_linear(
     if recipe is None:
         recipe = Recipe() if dataset.image_shape else Recipe(moves=0, flips=False)
     recipe.check(dataset)
+    seed = plain(seed)
     require_whole("seed", seed, 0)
     scaling = fit_scaling("unit", dataset.X, dataset.max_value)
     problem = _Problem(recipe, seed, rows_of(dataset, scaling), dataset.image_shape)

@@ -11,13 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from onelayer.data import Dataset, Splits, load
 from onelayer.data.dataset import training_rows
 from onelayer.data.scaling import fit_scaling
 from onelayer.engines import Engine
-from onelayer.errors import SettingsError, require_number, require_whole
+from onelayer.errors import SettingsError, as_values, require_number, require_whole
 from onelayer.objective.gradcheck import GradientChecks, check_gradients
 from onelayer.objective.loss import Loss, check_loss
 from onelayer.solver import solve
@@ -58,8 +56,8 @@ EXPERIMENTS = (
 
 def choose_experiments(only: Sequence[str] | None = None) -> tuple[Experiment, ...]:
     """Experiments by their keys, in the report's order; None or no key means all four."""
-    known = [experiment.key for experiment in EXPERIMENTS]
-    for key in only or ():
+    known, only = [experiment.key for experiment in EXPERIMENTS], as_values(only or ())
+    for key in only:
         if key not in known:
             raise SettingsError(f"unknown experiment {key!r}; the experiments: {', '.join(known)}.")
     return tuple(e for e in EXPERIMENTS if not only or e.key in only)
@@ -191,8 +189,7 @@ def check_gradient(
         >>> check_gradient(load("digits"), batch_sizes=[20]).passed
         True
     """
-    rows = training_rows(data)
-    l2s = [float(value) for value in np.atleast_1d(l2)]
+    rows, l2s, batch_sizes = training_rows(data), as_values(l2), as_values(batch_sizes)
     for value in l2s:
         require_number("l2 (λ)", value, "a finite number, 0 or above", least=0)
     for size in batch_sizes:

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.errors import MAX_WHOLE, DataError, OnelayerError, is_number, one_line
+from onelayer.errors import MAX_WHOLE, DataError, OnelayerError, is_number, one_line, plain
 
 T = TypeVar("T")
 
@@ -39,6 +39,7 @@ def to_plain(value: Any, arrays: Arrays | None = None, place: str = "") -> Any:
         name = next(known, place)
         arrays[name] = value
         return name
+    value = plain(value)
     if is_dataclass(value):
         value = {item.name: getattr(value, item.name) for item in fields(value) if item.init}
     elif hasattr(value, "_asdict"):

@@ -24,8 +24,7 @@ from sklearn.utils.validation import validate_data
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling, check_scaling, fit_scaling
 from onelayer.data.streaming import first_not_finite
-from onelayer.errors import SettingsError, require_choice, require_number, require_whole
-from onelayer.training.run import plain
+from onelayer.errors import SettingsError, plain, require_choice, require_number, require_whole
 
 Float64 = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Integral
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,7 +31,14 @@ from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.data.split import stratified_folds
 from onelayer.engines import Engine, Weights, streaming
-from onelayer.errors import SettingsError, is_number, require_whole
+from onelayer.errors import (
+    SettingsError,
+    as_values,
+    is_number,
+    one_line,
+    plain,
+    require_whole,
+)
 from onelayer.files.provenance import Command, describe_environment
 from onelayer.files.saved import Saved
 from onelayer.model.evaluation import interval_words, wilson_interval
@@ -298,19 +305,21 @@ def l2_values(l2: int | ArrayLike, name: str = "l2") -> tuple[float, ...] | int:
         >>> l2_values([0.1, 1, 0.1]), l2_values(5)
         ((1.0, 0.1), 5)
     """
-    if is_number(l2, Integral):
-        if cast(int, l2) < 2:
+    count = plain(l2)
+    if is_number(count, Integral):
+        if count < 2:
             raise SettingsError(
                 f"{name} must be values of λ, as in [0.1], or how many the data give, 2 or more, "
                 f"but {l2!r} was given."
             )
-        return int(cast(int, l2))
-    values = np.atleast_1d(np.asarray(l2))
-    if values.ndim != 1 or not values.size or values.dtype.kind not in "fiu":
+        return int(count)
+    values = as_values(l2)
+    if not values or not all(map(is_number, values)):
         raise SettingsError(
-            f"{name} must be a number of values of λ, or at least one value, but {l2!r} was given."
+            f"{name} must be a number of values of λ, or at least one value, but "
+            f"{one_line(repr(l2))} was given."
         )
-    return tuple(sorted({float(value) for value in values}, reverse=True))
+    return tuple(sorted(map(float, set(values)), reverse=True))
 
 
 def largest_l2(engine: Engine, rows: Rows, classes: int) -> float:
@@ -368,7 +377,7 @@ def solve_path(
         >>> path.best.l2, path.best.status
         (0.001, 'optimal')
     """
-    choice = Choice(choose_by, rule)
+    choice, folds = Choice(choose_by, rule), plain(folds)
     require_whole("folds", folds, 0)
     target, l2s = Target(0.0, tol, max_passes), l2_values(l2)
     started = time.perf_counter()

@@ -29,7 +29,7 @@ from onelayer.data.dataset import DataCard, data_card, training_rows
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import EQUAL, Scaling, fit_scaling
 from onelayer.engines import Engine, Weights, streaming, tiles
-from onelayer.errors import require_number, require_whole
+from onelayer.errors import make_plain, require_number, require_whole
 from onelayer.files.provenance import describe_environment
 from onelayer.model.model import TILE_ENTRIES, Certificate, Model
 from onelayer.objective.loss import softmax
@@ -157,6 +157,7 @@ class Target:
     max_passes: int = 1000
 
     def __post_init__(self) -> None:
+        make_plain(self)
         require_number("l2 (λ)", self.l2, L2_RANGE, least=0, below=MAX_L2)
         require_number("tol", self.tol, "a finite number above 0", above=0)
         require_whole("max_passes", self.max_passes, 1)

@@ -24,7 +24,7 @@ from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling, warn_of_lost_digits
 from onelayer.data.streaming import StoredRows, stored_rows
 from onelayer.engines import AVERAGE, Engine, State, Steps, Trainer, Weights, streaming
-from onelayer.errors import LearningRateWarning, SettingsError, require_choice
+from onelayer.errors import LearningRateWarning, SettingsError, as_values, require_choice
 from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.provenance import describe_environment
 from onelayer.files.records import check_sizes
@@ -118,7 +118,14 @@ def train(
     rows = rows_of(data.train, fitted)
     if dtype == "float32":
         warn_of_lost_digits(fitted, data.train.X, data.train.feature_names)
-    watched = {"snapshots": list(snapshots), "curvature_of": list(curvature_of)}
+    watched = {"snapshots": as_values(snapshots), "curvature_of": as_values(curvature_of)}
+    for name, positions in watched.items():
+        for position in positions:
+            if position not in range(len(runs)):
+                raise SettingsError(
+                    f"{name} must be positions of runs, 0 to {len(runs) - 1}, but {position!r} was "
+                    "given."
+                )
 
     def made_with() -> dict[str, Any]:
         return fingerprint(data, runs, engine, scaling=fitted.name, dtype=dtype, **watched)

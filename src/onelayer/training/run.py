@@ -17,7 +17,14 @@ from typing import Any, Literal, SupportsIndex
 import numpy as np
 
 from onelayer.engines import Method
-from onelayer.errors import SettingsError, require_number, require_whole
+from onelayer.errors import (
+    SettingsError,
+    as_values,
+    make_plain,
+    plain,
+    require_number,
+    require_whole,
+)
 from onelayer.objective.loss import BELOW_ONE, Loss, check_loss
 from onelayer.training.schedule import (
     AVERAGES,
@@ -180,10 +187,9 @@ class Run:
     )
 
     def __post_init__(self) -> None:
+        make_plain(self)
         for name, known in HYPERPARAMETERS.items():
-            value = plain(getattr(self, name))
-            object.__setattr__(self, name, value)
-            known.check(name, value)
+            known.check(name, getattr(self, name))
         check_loss(self.loss, self.label_smoothing)
         parse_schedule(self.schedule)
         parse_averaging(self.averaging)
@@ -270,23 +276,6 @@ def method_arrays(runs: Sequence[Run]) -> Method:
     })  # fmt: skip
 
 
-def plain(value: Any) -> Any:
-    """A NumPy number as Python's; anything else as it is."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def as_values(value: Any) -> list[Any]:
-    """The values of a swept setting: of a list, tuple, range, array or series; else the one.
-
-    Example:
-        >>> as_values(np.array([0.1, 0.2])), as_values("auto")
-        ([0.1, 0.2], ['auto'])
-    """
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
-        return [value]
-    return list(value.tolist() if hasattr(value, "tolist") else value)
-
-
 def seed_values(seeds: Seeds) -> list[int]:
     """The seeds of a count, 0 … seeds − 1, or those that are listed.
 
@@ -297,11 +286,11 @@ def seed_values(seeds: Seeds) -> list[int]:
         >>> seed_values(3), seed_values([4, 7])
         ([0, 1, 2], [4, 7])
     """
-    if isinstance(seeds, Iterable):
-        if not (listed := as_values(seeds)):
+    count = plain(seeds)
+    if isinstance(count, Iterable):
+        if not (listed := as_values(count)):
             raise SettingsError("seeds must be a count or a list of seeds, but it is empty.")
         return listed
-    count = plain(seeds)
     require_whole("seeds", count, 1)
     return list(range(count))
 
@@ -311,8 +300,8 @@ def grid(*, seeds: Seeds = 1, **settings: Any) -> tuple[Run, ...]:
 
     Args:
         seeds: how many seeds each setting is trained from, 0 … seeds − 1, or a list of seeds.
-        **settings: attributes of `Run`. A list, tuple, range, array or series is swept, a single
-            value is fixed. The last swept setting varies fastest, and the seed faster still.
+        **settings: attributes of `Run`. A list, tuple, range, array, series or generator is swept,
+            a single value is fixed. The last swept setting varies fastest, the seed faster still.
 
     Returns:
         The runs, in the order of the product.
@@ -376,7 +365,9 @@ def random_grid(
     require_whole("draw_seed", draw_seed, 0)
     _require_known(settings)
     for name, values in settings.items():
-        _check_choice(name, values)
+        given = as_values(values)
+        settings[name] = tuple(given) if isinstance(values, tuple) else given
+        _check_choice(name, settings[name])
     rng = np.random.default_rng(draw_seed)
     drawn: dict[tuple[Any, ...], dict[str, Any]] = {}
     in_vain = 0
@@ -407,7 +398,7 @@ def _check_choice(name: str, values: Any) -> None:
             raise SettingsError(
                 f"{name} must be a range from low to high, but {values!r} was given."
             )
-    elif not as_values(values):
+    elif not values:
         raise SettingsError(f"{name} must have values to choose from, but an empty list was given.")
 
 
@@ -419,8 +410,7 @@ def _draw(rng: np.random.Generator, name: str, values: Any) -> Any:
         if HYPERPARAMETERS[name].kind is int:
             return round(value)
         return min(max(float(f"{value:.{DIGITS}g}"), values[0]), values[1])
-    listed = as_values(values)
-    return listed[int(rng.integers(len(listed)))] if len(listed) > 1 else listed[0]
+    return values[int(rng.integers(len(values)))] if len(values) > 1 else values[0]
 
 
 def name_settings(runs: Sequence[Run]) -> tuple[Run, ...]:
