@@ -2,7 +2,7 @@
 
 settings.json          kind ("runs" or "path"), format, and the fields of the `Result` or `Path`;
                        an array is its name in weights.safetensors
-weights.safetensors    the arrays
+weights.safetensors    the arrays, with their SHA-256
 history.parquet        of a result, one line a run and epoch: run, setting, seed, epoch, measures
 path.parquet           of a path, one line a λ: certificate, passes, status, score in training
 held_out.parquet       of a path, one line a λ and fold: score on the rows that λ is chosen by
@@ -17,6 +17,7 @@ import importlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -30,14 +31,14 @@ from onelayer.files.lock import holder
 from onelayer.files.provenance import Command
 from onelayer.files.records import Arrays, check_sizes, from_plain, read_json, to_plain, write_json
 from onelayer.files.saved import Saved
-from onelayer.files.tensors import safetensors_bytes
+from onelayer.files.tensors import read_sealed, write_sealed
 from onelayer.model.model import Certificate
 from onelayer.solver.solver import Status
 from onelayer.training.checkpoint import unfinished
 from onelayer.training.result import History, Result
 from onelayer.training.run import AUTO
 
-WEIGHTS_FILE = "weights.safetensors"
+WEIGHTS_FILE, WEIGHTS_KIND = "weights.safetensors", "onelayer.run"
 
 HISTORY_FILE, PATH_FILE, HELD_OUT_FILE = "history.parquet", "path.parquet", "held_out.parquet"
 
@@ -243,9 +244,7 @@ def _proof_sizes(proof: Certificate) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _read_arrays(path: Path) -> Arrays:
-    from safetensors.numpy import load as load_arrays
-
-    return dict(load_arrays(path.read_bytes()))
+    return read_sealed(path, WEIGHTS_KIND, str(FORMAT))[1]
 
 
 def _write_records(record: Saved, folder: Path) -> None:
@@ -255,7 +254,9 @@ def _write_records(record: Saved, folder: Path) -> None:
 
     arrays: Arrays = {}
     settings = {"kind": _kind_of(type(record)), "format": FORMAT} | to_plain(record, arrays)
-    (folder / WEIGHTS_FILE).write_bytes(safetensors_bytes(arrays, {}))
+    content = BytesIO()
+    write_sealed(content, WEIGHTS_KIND, str(FORMAT), {}, arrays)
+    (folder / WEIGHTS_FILE).write_bytes(content.getbuffer())
     for name, columns in _tables(record).items():
         pq.write_table(pa.table(columns), folder / name)
     (folder / SETTINGS_FILE).write_text(write_json(settings, indent=2) + "\n", encoding="utf-8")
