@@ -200,3 +200,16 @@ def test_a_file_too_large_for_memory_is_classified_where_it_lies(
     monkeypatch.setattr("onelayer.data.formats.registry.available_memory", lambda: X.nbytes)
     assert stored_rows(read_rows(str(tmp_path / "rows.npy"))) is not None
     assert stored_rows(read_rows(str(tmp_path / "pictures.npy"))) is None
+
+
+def test_tensors_are_predicted_and_what_is_no_array_of_numbers_is_refused() -> None:
+    import torch
+
+    model, X = make_model(), make_rows(4).astype(np.float32)
+    tensor = torch.tensor(X, requires_grad=True)
+    np.testing.assert_array_equal(model.predict(tensor), model.predict(X))
+    assert model.predict(tensor.to(torch.bfloat16)).shape == (4,)
+    with pytest.raises(DataError, match="rows has masked values"):
+        model.predict(np.ma.masked_array(X, mask=X.max() == X))
+    with pytest.raises(DataError, match="rows cannot be read as an array"):
+        model.predict([[1.0, 2.0], [1.0]])

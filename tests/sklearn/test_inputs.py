@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix
 from sklearn.datasets import load_digits, load_iris
 
-from onelayer.errors import SettingsError
+from onelayer.errors import DataError, SettingsError
 from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
 from onelayer.sklearn.fit import hold_out
 from onelayer.sklearn.inputs import check_labelled, label_rows
@@ -264,3 +264,32 @@ def test_a_warm_start_on_other_classes_or_features_is_refused() -> None:
     for X, y in ((X_IRIS[:, :3], Y_IRIS), (X_IRIS, Y_IRIS + 1), (X_IRIS[:100], Y_IRIS[:100])):
         with pytest.raises(ValueError, match="warm_start needs the classes and features"):
             SoftmaxClassifier.fit(model, X, y)
+
+
+def test_times_masks_and_two_columns_of_one_name_are_refused_and_tensors_are_taken() -> None:
+    import torch
+
+    X, y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 3
+    days = pd.date_range("2020", periods=30)
+    fitted = SoftmaxClassifier().fit(X, y)
+    for times in (
+        days.to_numpy()[:, None],
+        days.to_numpy()[:, None] - days[0].to_numpy(),
+        pd.DataFrame({"x": X[:, 0], "day": days}),
+    ):
+        with pytest.raises(ValueError, match="X holds times; give numbers"):
+            SoftmaxClassifier().fit(times, y)
+    with pytest.raises(ValueError, match="X has two columns 'a'"):
+        SoftmaxClassifier().fit(pd.DataFrame(X, columns=["a", "a"]), y)
+    masked = np.ma.masked_array(X, mask=X > 1)
+    for call in (
+        lambda: fitted.predict(masked),
+        lambda: SoftmaxClassifier().fit(masked, y),
+        lambda: SoftmaxClassifier().fit(X, np.ma.masked_equal(y, 0)),
+    ):
+        with pytest.raises(DataError, match="has masked values; fill them or drop their rows"):
+            call()
+    tensor = torch.tensor(X, requires_grad=True)
+    again = SoftmaxClassifier().fit(tensor, torch.tensor(y))
+    np.testing.assert_array_equal(again.coef_, fitted.coef_)
+    assert fitted.predict(tensor.to(torch.bfloat16)).shape == (30,)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data.dataset import DataCard, Dataset, Splits
+from onelayer.data.formats.base import to_array
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling
 from onelayer.data.streaming import stored_rows
@@ -468,7 +469,7 @@ there.
 def checked_rows(X: ArrayLike, features: int) -> NDArray[np.generic]:
     """The rows as an array of real numbers, shape (N, features), without a copy if it is one."""
     stored = stored_rows(X)
-    rows = np.asarray(X) if stored is None else cast(NDArray[np.generic], stored)
+    rows = to_array(X, "rows") if stored is None else cast(NDArray[np.generic], stored)
     if rows.dtype.kind not in "buif":
         raise DataError(f"rows must hold real numbers, but they are {rows.dtype}.")
     if rows.ndim != 2 or rows.shape[1] != features:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from onelayer.data.formats.base import to_array
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling, check_scaling, fit_scaling
 from onelayer.data.streaming import first_not_finite
@@ -76,14 +78,15 @@ class Labelled:
 
 def check_rows(estimator: Any, X: Any) -> NDArray[np.generic]:
     """Check rows to predict as scikit-learn does, but without its copy."""
-    return _readable(validate_data(estimator, X, reset=False, **_AS_STORED))
+    return _readable(validate_data(estimator, _as_given(X), reset=False, **_AS_STORED))
 
 
 def check_labelled(
     estimator: Any, X: Any, y: Any, *, reset: bool = True
 ) -> tuple[NDArray[np.generic], NDArray[Any]]:
     """Check rows and labels to learn from; `reset` learns n_features_in_ and feature_names_in_."""
-    X, y = validate_data(estimator, X, y, reset=reset, **_AS_STORED)
+    y = to_array(y, "y") if hasattr(y, "detach") or np.ma.is_masked(y) else y
+    X, y = validate_data(estimator, _as_given(X), y, reset=reset, **_AS_STORED)
     check_classification_targets(y)
     return _readable(X), y
 
@@ -177,6 +180,24 @@ def _times_class_weights(
                 "given; leave a class out by leaving out its rows."
             )
     return np.asarray(of_class[codes] * (1.0 if weights is None else weights), np.float64)
+
+
+def _as_given(X: Any) -> Any:
+    """X for scikit-learn's check, which alone would drop a mask and take times for numbers."""
+    if hasattr(X, "detach") or np.ma.is_masked(X):
+        return to_array(X, "X")
+    names = [name for name in getattr(X, "columns", ()) if isinstance(name, str)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"X has two columns {twice!r}; give each column its own name.")
+    try:
+        first = np.asarray(X[:1])
+    except Exception:  # its own check says what is wrong
+        return X
+    values = first.flat if first.dtype == object else ()
+    if first.dtype.kind in "mM" or any(isinstance(v, date | timedelta) for v in values):
+        raise ValueError("X holds times; give numbers, such as days since the first of them.")
+    return X
 
 
 def _readable(X: NDArray[np.generic]) -> NDArray[np.generic]:
