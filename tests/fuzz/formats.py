@@ -124,6 +124,13 @@ def write_text(name: str, delimiter: str, folder: Path, rng: Random) -> None:
     (folder / name).write_bytes(in_text("\n".join(lines) + "\n", rng))
 
 
+def write_zipped(folder: Path, rng: Random) -> None:
+    write_text("rows.csv", ",", folder, rng)
+    raw = gzip.compress((folder / "rows.csv").read_bytes(), 1, mtime=0)
+    (folder / "rows.csv").unlink()
+    (folder / "rows.csv.gz").write_bytes(in_bytes(raw, rng) if chance(rng, 60) else raw)
+
+
 # Columns that tables have, the usual ones first.
 COLUMNS: tuple[Callable[[int], Any], ...] = (
     lambda n: pa.array(np.arange(n, dtype=np.float32)),
@@ -309,7 +316,7 @@ def write_cifar(folder: Path, rng: Random) -> None:
     if chance(rng, 40):
         (folder / name).write_bytes(in_bytes(archive(name), rng))
     elif chance(rng, 60):
-        (folder / name).write_bytes(gzip.compress(in_tar(archive_files(name), rng), 1))
+        (folder / name).write_bytes(gzip.compress(in_tar(archive_files(name), rng), 1, mtime=0))
     else:
         files = archive_files(name)
         target = rng.choice(list(files))
@@ -533,6 +540,7 @@ FORMATS: dict[str, Format] = {
     "npz": Format(write_npz, rows_reader("rows.npz")),
     "csv": Format(partial(write_text, "rows.csv", ","), rows_reader("rows.csv")),
     "tsv": Format(partial(write_text, "rows.tsv", "\t"), rows_reader("rows.tsv")),
+    "csv gz": Format(write_zipped, rows_reader("rows.csv.gz")),
     "parquet": Format(partial(write_table, "rows.parquet", parquet), rows_reader("rows.parquet")),
     "arrow file": Format(
         partial(write_table, "rows.arrow", partial(arrow, pa.ipc.new_file)),
