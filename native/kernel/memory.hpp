@@ -144,7 +144,7 @@ class SlicedRows {
       if (values[i] != value) return false;
     return true;
   }
-  // Whether values rounded to float32 before they are scaled would keep too few bits, or overflow.
+  // Whether values rounded to float32 before they are scaled would keep too few bits, or overflow: Rows.extreme.
   static bool extreme(const Rows& rows, Index D) {
     for (Index d = 0; d < D; ++d) {
       const double scale = std::abs(rows.scale[d]);

@@ -69,13 +69,23 @@ class Rows:
         counts = np.bincount(self.labels, weights=self.row_weights, minlength=classes)
         return np.asarray(counts / self.mass)
 
+    @property
+    def extreme(self) -> bool:
+        """Whether values rounded to float32 before they are scaled would keep too few bits.
+
+        They do far from 0, and may overflow or vanish where scales are very small or large.
+        """
+        scale = np.abs(self.scale)
+        small_or_large = (scale > 1e15) | ((scale < 1e-15) & (scale > 0.0))
+        return bool((small_or_large | (np.abs(self.offset) > 1024.0)).any())
+
     def scaled(self, dtype: str = "float64") -> NDArray[np.floating]:
         """The rows that a full pass visits, converted and scaled, as a new array."""
         chosen = slice(None) if self.index is None else self.index
-        # In float64, or rounding could take away what tells features far from 0 apart.
-        rows = self.X[chosen].astype(np.float64)
-        rows *= self.scale
-        rows += self.offset
+        wide = "float64" if self.extreme else dtype
+        rows: NDArray[np.floating] = self.X[chosen].astype(wide)
+        rows *= self.scale.astype(wide)
+        rows += self.offset.astype(wide)
         return rows.astype(dtype, copy=False)
 
     def part(self, start: int, stop: int) -> Rows:

@@ -37,9 +37,6 @@ STORED_TYPES = {
 # To pin memory for less takes longer than it saves.
 FEW_BYTES = 8 << 20
 
-# With larger offsets, and with extreme scales, rows are scaled in float64.
-FAR = 1024.0
-
 MAX_TILE_ROWS = 16384
 
 # Below this many multiplications a second thread costs more than it brings.
@@ -246,10 +243,7 @@ class Features:
     def __init__(self, rows: Rows, dtype: Any, machine: Machine) -> None:
         self._products, self._dtype, self._device = machine.products, dtype, machine.device
         self._D, self._line = rows.X.shape[1], rows.image_width
-        # In float32 rounding would take away what tells features far from 0 apart.
-        scale = np.abs(rows.scale)
-        extreme = (np.abs(rows.offset) > FAR) | (scale > 1e15) | ((scale < 1e-15) & (scale > 0.0))
-        self._wide = wide(machine.device) if extreme.any() else dtype
+        self._wide = wide(machine.device) if rows.extreme else dtype
         self._shifts = bool(rows.offset.any())
         self._plain = not self._shifts and bool((rows.scale == 1.0).all())
         self._scale, self._offset = (
