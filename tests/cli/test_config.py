@@ -90,6 +90,31 @@ def test_rerun_gives_the_same_bits(words: tuple[str, ...], run: Command, tmp_pat
     assert options_in(again) == options_in(first)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"data": "/etc/passwd"},
+        {"data": "../secret.csv"},
+        {"data": "digits", "labels": "/dev/zero"},
+        {"data": "digits", "test": "inside/../../x.npy"},
+        {"data": "digits", "validation-labels": "a\0b"},
+    ],
+)
+def test_rerun_shows_the_command_and_refuses_to_read_outside_of_the_folder(
+    options: dict[str, str], run: Command, tmp_path: Path
+) -> None:
+    assert run(*TRAIN[:3], "--epochs", "1", "--out", "theirs")[0] == 0
+    settings = json.loads(Path("theirs/settings.json").read_text())
+    settings["command"]["options"] |= options
+    Path("theirs/settings.json").write_text(json.dumps(settings))
+    code, out, err = run("rerun", "theirs")
+    assert code == 1
+    assert "onelayer train" in out
+    assert len(err.strip().splitlines()) == 1
+    assert "which is outside of the current folder; add --trust" in err
+    assert not Path("theirs-rerun").exists()
+
+
 def test_rerun_does_not_depend_on_the_config_file(run: Command, tmp_path: Path) -> None:
     Path("my.toml").write_text("learning-rate = 0.05")
     assert run(*TRAIN[:3], "--epochs", "1", "--config", "my.toml")[0] == 0
@@ -144,7 +169,7 @@ def test_a_foreign_run_repeats_no_other_command_and_writes_nowhere_else(
     code, out, err = run("rerun", "first")
     assert code in (1, 2)
     assert said in " ".join(err.split())
-    assert out == ""
+    assert out.startswith("onelayer ")  # the command is shown, and nothing else is done
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -277,7 +277,7 @@ def test_the_method_typed_is_trained_and_rerun_gives_the_same_bits(
     code, _, err = run(*TRAIN, "--lr", "0.1", *METHOD, "--out", "first")
     assert code == 0, err
     expected = Run(
-        0.1, epochs=2, momentum=0.9, nesterov=True, schedule="cosine", warmup=0.5,
+        0.1, batch_size=100, epochs=2, momentum=0.9, nesterov=True, schedule="cosine", warmup=0.5,
         averaging="ema:0.9", loss="sigmoid", label_smoothing=0.1, flip_seed=3, patience=5,
     )  # fmt: skip
     assert Result.load(tmp_path / "first").runs == (expected,)

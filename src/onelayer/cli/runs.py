@@ -17,7 +17,7 @@ from onelayer.cli.config import default_map
 from onelayer.cli.output import console, err, note, print_json, print_line
 from onelayer.data import cached, fetch
 from onelayer.engines.processes import leads
-from onelayer.errors import OnelayerError
+from onelayer.errors import OnelayerError, escaped, one_line
 from onelayer.files.provenance import Command, describe_environment
 from onelayer.report import tables
 from onelayer.report.selection import select_setting
@@ -184,24 +184,33 @@ DECISIVE = (
 
 
 @command("Run folders and data")
-def rerun(context: typer.Context, *, folder: Path, out: Path | None = None) -> None:
+def rerun(
+    context: typer.Context, *, folder: Path, out: Path | None = None, trust: bool = False
+) -> None:
     """Repeat the command that made a run, and compare the weights bit for bit.
 
-    Relative paths of data are looked up from the current folder.
+    Relative paths of data are looked up from the current folder. The command is shown first; one
+    that reads files from elsewhere is refused unless the run is said to be your own.
 
     Example:
         onelayer rerun runs/train --out runs/again
 
     Output:
         out DIR: New run folder. Default: RUN-rerun.
+        trust: Read files outside of the current folder as well.
     """
     origin = saved_origin(folder)
+    print_line(escaped(origin.command.line))
+    if not trust and (outside := _outside(origin.command)):
+        raise OnelayerError(
+            f"{folder} would read {outside}, which is outside of the current folder; add --trust "
+            "if the run is your own."
+        )
     goal = out or folder.with_name(f"{folder.resolve().name}-rerun")
     before = _digest(folder)
     with _prepared(context, origin.command, goal, str(folder)) as prepared:
         if changed := _what_changed(origin, prepared.params):
             note(f"bits may differ from those of {folder}: {'; '.join(changed)}")
-        print_line(origin.command.line)
         prepared.command.invoke(prepared)
     if _digest(goal) == before:
         print_line(f"the same bits: {goal / WEIGHTS_FILE} equals that of {folder} byte for byte")
@@ -213,6 +222,16 @@ def rerun(context: typer.Context, *, folder: Path, out: Path | None = None) -> N
             f"the weights in {goal} differ from those of {folder}, although nothing that is "
             "recorded changed; check whether the data are the same."
         )
+
+
+def _outside(command: Command) -> str:
+    """What a stored command would read from outside of the current folder, as it can be printed."""
+    here, found = Path.cwd().resolve(), list[str]()
+    for name in ("data", "labels", "test", "test-labels", "validation", "validation-labels"):
+        word = str(command.options.get(name, ""))
+        if "\0" in word or not Path(word).resolve().is_relative_to(here):
+            found.append(escaped(word))
+    return one_line(", ".join(found))
 
 
 def _prepared(context: Any, command: Command, to: Path, source: str) -> Any:
