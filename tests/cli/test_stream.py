@@ -74,7 +74,7 @@ def test_the_choice_to_stream_is_saved_and_given_again(
     assert "more than a quarter of the 1 kB" in " ".join(err.split())
     assert "--stream" in saved_origin(tmp_path / "train").command.line
     monkeypatch.setattr("onelayer.data.formats.registry.available_memory", lambda: 10**12)
-    again = run("rerun", str(tmp_path / "train"))
+    again = run("rerun", str(tmp_path / "train"), "--trust")
     assert "the same bits" in again[1], again[2]
     assert run(*words, "--no-stream", "--out", str(tmp_path / "loaded"))[0] == 0
     assert "--no-stream" in saved_origin(tmp_path / "loaded").command.line
