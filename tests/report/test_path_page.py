@@ -48,7 +48,7 @@ def test_the_headline_says_what_was_chosen_scored_and_proven() -> None:
     path, test = record, record.test
     assert test is not None
     words = read(record).words
-    assert f"λ = {path.best.l2:.3g} is chosen" in words
+    assert f"λ = {path.best.l2:.3g} is chosen of 9 from 1 to 0.0001." in words
     low, high = wilson_interval(round(test.accuracy * test.rows), test.rows)
     interval = f"95 % Wilson interval {100 * low:.2f} to {100 * high:.2f} %"
     accuracy = f"{100 * test.accuracy:.2f} % ({interval})"

@@ -259,7 +259,9 @@ def _lead(figures: PathFigures) -> str:
             f"its cost is proven to be at most {100.0 * chosen.relative_gap:.2g} % above the best "
             "that any weights can have"
         )
-    return f"λ = {chosen.l2:.3g} is chosen. {scored}, and {proof}."
+    l2s = figures.path.l2
+    tried = f" of {len(l2s)} from {l2s.max():.3g} to {l2s.min():.3g}" if len(l2s) > 1 else ""
+    return f"λ = {chosen.l2:.3g} is chosen{tried}. {scored}, and {proof}."
 
 
 def _score(scores: Scores, by: By) -> str:
