@@ -44,6 +44,13 @@ def test_a_crash_and_a_hang_are_those_of_the_case_that_was_begun(
     assert "python -m tests.fuzz --seed 7 --case npy:3" in shown
 
 
+class TwoLinesError(DataError):
+    """What onelayer's own errors are not, whatever they are given."""
+
+    def __str__(self) -> str:
+        return "two\nlines"
+
+
 def raising(error: BaseException) -> Callable[[Path, Random], None]:
     def read(folder: Path, rng: Random) -> None:
         raise error
@@ -68,7 +75,7 @@ def printing(folder: Path, rng: Random) -> None:
     [
         (lambda folder, rng: None, "read"),
         (raising(DataError("one sentence.")), "refused"),
-        (raising(DataError("two\nlines")), "several lines"),
+        (raising(TwoLinesError()), "several lines"),
         (raising(ValueError("raw")), "ValueError in ?: 'raw'"),
         (raising(MemoryError()), "MemoryError"),
         (escaping, "wrote outside of its folder: ['escaped', 'inside']"),
