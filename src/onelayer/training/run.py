@@ -418,7 +418,7 @@ def name_settings(runs: Sequence[Run]) -> tuple[Run, ...]:
 
     Example:
         >>> [run.name for run in name_settings([Run(0.1), Run(0.1, batch_size=50)])]
-        ['λ=0, η=0.1, batch 100', 'λ=0, η=0.1, batch 50']
+        ['λ=0, η=0.1, batch auto', 'λ=0, η=0.1, batch 50']
     """
     silent = [name for name, known in HYPERPARAMETERS.items() if known.silent]
     shown = _differing(runs, silent)
