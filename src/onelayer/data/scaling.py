@@ -41,6 +41,9 @@ EPS = float(np.finfo(np.float64).eps)
 # computing one number in several ways makes.
 EQUAL = 64 * EPS
 
+# Numbers of so few bytes, such as pixels, are exact in float32 and of no extreme size.
+EXACT_BYTES = 2
+
 # Variances below this, and those that overflow, are taken again of values brought near 1.
 SMALL_VARIANCE = 1e-280
 
@@ -120,6 +123,8 @@ def warn_of_lost_digits(
     scaling: Scaling, X: NDArray[np.generic], names: Sequence[str] | None
 ) -> None:
     """Warn of features whose values float32 cannot tell apart, judged by some of the rows."""
+    if X.dtype.itemsize <= EXACT_BYTES:
+        return
     scaled = scaling.apply(_some_rows(X))
     low, high = scaled.min(axis=0), scaled.max(axis=0)
     steps = (high - low) / np.spacing(np.maximum(-low, high).astype(np.float32))
@@ -136,6 +141,8 @@ def warn_of_lost_digits(
 
 def _check_size(scaling: Scaling, X: NDArray[np.generic]) -> None:
     """Refuse features whose squares may overflow or vanish, judged by some of the rows."""
+    if X.dtype.itemsize <= EXACT_BYTES and 1e-9 < scaling.scale.max() < 1e9:
+        return
     largest = float(np.abs(scaling.apply(_some_rows(X))).max(initial=0.0))
     if largest > MAX_SIZE or 0.0 < largest < 1.0 / MAX_SIZE:
         raise SettingsError(
