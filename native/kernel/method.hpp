@@ -1,6 +1,7 @@
 // What a run may set and what its steps remember beside its weights, by the names that engines/base.py gives them.
 //
-// A new optimizer adds its settings and slots to the two tables here, and its step to optimizer.hpp.
+// A new optimizer begins in training/run.py and engines/base.py. Here it adds its settings and slots to the two
+// tables, and its step to optimizer.hpp.
 #pragma once
 
 #include "shapes.hpp"

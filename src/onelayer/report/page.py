@@ -1,4 +1,7 @@
-"""The page of a `Result`: what it says first, and its sections in order."""
+"""The page of a `Result`: what it says first, and its sections in order.
+
+A new chart is a function in a file beside this one, and a line in `SECTIONS`.
+"""
 
 from __future__ import annotations
 

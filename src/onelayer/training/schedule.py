@@ -1,4 +1,4 @@
-"""Schedules of the learning rate and of averages: what each step of training multiplies η by.
+"""Schedules: what each step of training multiplies η by, and how it averages the weights.
 
 With t = 0, 1, 2 … the steps after warm-up, S how many there are, and n the steps of EPOCHS epochs,
 η is multiplied by
@@ -9,8 +9,8 @@ With t = 0, 1, 2 … the steps after warm-up, S how many there are, and n the st
     cyclical:FRACTION:EPOCHS     f = FRACTION + (1 − FRACTION) (1 − |c − 1|)    c = (t mod 2n) / n
 
 and during the first w steps of warm-up f = 1/w, 2/w, …, 1. The schedule begins where warm-up ends.
-A number of epochs becomes the nearest number of steps, at least 1. Averages A ← A + α (W − A) after
-each step have
+A number of epochs becomes the nearest number of steps, at least 1. After each step the average is
+A ← A + α (W − A), with
 
     none             α = 1, the weights as they are
     tail:FRACTION    the mean of the last n steps' weights, n of FRACTION of all steps:
