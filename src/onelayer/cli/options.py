@@ -186,8 +186,8 @@ class PenaltyOptions(OptionGroup):
     """The L2 penalty.
 
     Hyperparameters:
-        l2 VALUES: L2 penalty λ ≥ 0; the cost adds λ Σ W². Default: 0; for solve, a path
-            of values that the data give.
+        l2 VALUES: L2 penalty λ ≥ 0; the cost adds λ Σ W². Default: 0; for solve, values
+            from the data.
         C VALUES: The same as scikit-learn's C = 1/(2λN).
     """
 
