@@ -1,4 +1,4 @@
-"""The errors that onelayer raises on purpose, and the checks of settings that raise them.
+"""The errors that onelayer raises on purpose; how settings are read and checked, and words shown.
 
 A message is one sentence: what is wrong, where, and what to do about it. The command line prints it
 and ends with exit code 1. Anything else that escapes is a bug.

@@ -144,10 +144,9 @@ def certify_weights(
 ) -> Certified:
     """Certificates of (W, b), and of W with the bias that minimises J(W, ·).
 
-    With a relative gap `tol` that matters to the caller, the bias is brought only as near to its
-    best as that needs, which saves passes; 0 is as near as float64 can. A class without rows has
-    its best bias at −∞, and its probability counts as zero; ABSENT_BELOW the others' mean stands
-    for it in the returned bias.
+    The bias is brought as near to its best as a relative gap of `tol` needs, which saves passes;
+    with 0, as near as float64 can. The best bias of a class without rows is −∞, and its probability
+    counts as zero; the bias that is returned has the others' mean less ABSENT_BELOW in its place.
     """
     W, b = np.asarray(W, np.float64), np.asarray(b, np.float64)
     if penalty.curvature == 0.0:

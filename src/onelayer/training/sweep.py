@@ -36,8 +36,8 @@ def sweep(
 ) -> Result:
     """Train many settings in as few passes as they allow, and rank them by validation accuracy.
 
-    The best setting is trained once more from its first seed: it comes to the same bits, and its
-    W at every epoch and the curvature that it met are kept for the page.
+    The best setting is trained once more from its first seed, to the same bits. This time W at
+    every epoch and the curvature that was met are kept for the page.
 
     Args:
         data: training, validation and test rows.
@@ -57,8 +57,7 @@ def sweep(
         The result. Ctrl-C ends training; of several scalings those that were begun are in it.
 
     Raises:
-        SettingsError: as `train` does, for a scaling that is given twice, and for both runs and
-            settings.
+        SettingsError: what `train` refuses; a scaling that is given twice; both runs and settings.
 
     Example:
         >>> from onelayer import load, sweep
