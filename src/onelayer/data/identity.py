@@ -1,0 +1,133 @@
+"""What makes two rows the same: 64 bits of a row's values, or of the text that names it.
+
+A fingerprint is a sum of products modulo 2⁶⁴, two for each eight bytes of the row, so two rows that
+differ have the same one with a chance of about 2⁻³² at most. It depends on the values alone: a row
+is hashed in the narrowest type that holds all of it, bytes, float32 or float64.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.data.streaming import iter_tiles, stored_rows
+
+Fingerprints = NDArray[np.uint64]
+
+# Of these bytes a block and its products stay in a core's own cache.
+_BLOCK_BYTES = 128 << 10
+
+# Columns that are looked at first, to tell that a row is of a wider type.
+_FIRST = 4
+
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+def row_fingerprints(X: Any) -> Fingerprints:
+    """64 bits of the values of each row of X (N, D), an array or rows in files, shape (N,).
+
+    Example:
+        >>> bytes_, reals = np.array([[3, 0]], np.uint8), np.array([[3.0, -0.0]])
+        >>> bool(row_fingerprints(bytes_) == row_fingerprints(reals))
+        True
+    """
+    stored = stored_rows(X)
+    found = np.empty(len(X), np.uint64)
+    if stored is not None:
+        for tile, rows in iter_tiles(stored):
+            found[tile.start : tile.stop] = row_fingerprints(rows)
+        return found
+    step = max(1, _BLOCK_BYTES // max(1, X.shape[1] * X.itemsize))
+    for start in range(0, len(X), step):
+        found[start : start + step] = _of_block(X[start : start + step])
+    return found
+
+
+def text_fingerprints(names: NDArray[Any]) -> Fingerprints:
+    """64 bits of what names each row, (N,); a number is named by its digits."""
+    letters = np.array([str(name) for name in names.tolist()], np.str_)
+    points = letters.astype(letters.dtype.newbyteorder("<")).view("<u4")
+    return mixed(_sums(points.reshape(len(letters), -1)))
+
+
+def mixed(numbers: Fingerprints) -> Fingerprints:
+    """Numbers of 64 bits whose every bit depends on all bits of the ones that were given.
+
+    Source: Steele, Lea & Flood (2014), Fast splittable pseudorandom number generators.
+    """
+    z = numbers ^ (numbers >> np.uint64(30))
+    z *= np.uint64(0xBF58476D1CE4E5B9)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(0x94D049BB133111EB)
+    return np.asarray(z ^ (z >> np.uint64(31)))
+
+
+def chances(fingerprints: Fingerprints, *keys: int) -> NDArray[np.float64]:
+    """A number in [0, 1) for each fingerprint, drawn by the keys alone: the same in any company."""
+    for key in keys:
+        fingerprints = mixed(fingerprints + np.uint64((key + 1) * _GOLDEN % (1 << 64)))
+    return np.asarray((fingerprints >> np.uint64(11)) * 2.0**-53)
+
+
+def _of_block(X: NDArray[Any]) -> Fingerprints:
+    if X.dtype.kind in "bu" and X.itemsize == 1:
+        return mixed(_sums(X.view(np.uint8)))
+    if X.dtype == np.float16:
+        X = X.astype(np.float32)
+    elif X.dtype.kind != "f" or not X.dtype.isnative:
+        X = X.astype(np.float64)
+    sums = np.empty(len(X), np.uint64)
+    small, single = _hold(X, _in_bytes), _hold(X, _in_float32)
+    for chosen, dtype in (
+        (small, np.uint8),
+        (single & ~small, np.float32),
+        (~single & ~small, np.float64),
+    ):
+        if chosen.any():
+            rows = X if chosen.all() else X[chosen]
+            zero = rows.dtype.type(0.0)
+            sums[chosen] = _sums((rows + zero).astype(dtype, copy=False))  # −0 is 0
+    return mixed(sums)
+
+
+def _hold(X: NDArray[Any], fits: Any) -> NDArray[np.bool_]:
+    """For which rows all values fit."""
+    held: NDArray[np.bool_] = fits(X[:, :_FIRST]).all(axis=1)
+    if held.any() and X.shape[1] > _FIRST:
+        held[held] = fits(X[held, _FIRST:]).all(axis=1)
+    return held
+
+
+def _in_bytes(X: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.asarray((X >= 0) & (X <= 255) & (np.floor(X) == X))
+
+
+def _in_float32(X: NDArray[Any]) -> NDArray[np.bool_]:
+    if X.dtype != np.float64:
+        return np.ones(X.shape, np.bool_)
+    with np.errstate(over="ignore"):
+        return np.asarray(X.astype(np.float32) == X)
+
+
+def _sums(rows: NDArray[Any]) -> Fingerprints:
+    """Of the words of eight bytes of each row the sum of products; zeros at its end add 0."""
+    rows = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<"))
+    missing = -rows.shape[1] * rows.itemsize % 8 // rows.itemsize
+    if missing:
+        rows = np.pad(rows, ((0, 0), (0, missing)))
+    words = rows.view("<u8").astype(np.uint64, copy=False)
+    first, second = _factors(words.shape[1])
+    products = words * first
+    products ^= products >> np.uint64(32)  # else differences in the upper bits could cancel out
+    return np.asarray(np.einsum("nd,d->n", products, second))
+
+
+@cache
+def _factors(count: int) -> tuple[Fingerprints, Fingerprints]:
+    """Two odd factors of each word; the first words of a longer row have the same ones."""
+    places = np.arange(1, 2 * count + 1, dtype=np.uint64).reshape(count, 2)
+    first, second = (mixed(places * np.uint64(_GOLDEN)) | np.uint64(1)).T.copy()
+    return first, second
