@@ -217,3 +217,36 @@ def test_the_json_holds_every_figure(classes: int) -> None:
     }
     assert sum(told["calibration"]["rows"]) == len(y)
     assert len(told["calibration"]["edges"]) == evaluation_module.BINS + 1
+
+
+def test_confident_mistakes_are_the_wrong_rows_of_highest_probability_in_any_tiles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    S, y = made(4, rows=300, seed=3)
+    p, predicted = probabilities(S).max(axis=1), S.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != y)
+    expected = wrong[np.argsort(-p[wrong])][:24]
+    monkeypatch.setattr(model_module, "TILE_ENTRIES", 4 * 7)
+    found = scored(S, y).mistakes
+    assert found is not None
+    np.testing.assert_array_equal(found.rows, expected)
+    np.testing.assert_array_equal(found.true, y[expected])
+    np.testing.assert_array_equal(found.predicted, predicted[expected])
+    np.testing.assert_allclose(found.confidence, p[expected], rtol=1e-14)
+    assert found.images is None
+
+
+def test_mistakes_keep_their_row_number_beside_unknown_classes_their_pixels_and_their_name() -> (
+    None
+):
+    X = np.array([[0.0, 8.0], [8.0, 0.0], [16.0, 4.0]])
+    rows = Dataset(
+        *(X, np.array([2, 1, 1]), ("left", "right", "up")),
+        image_shape=(1, 1, 2), max_value=16.0, ids=np.array(["p", "q", "r"]),
+    )  # fmt: skip
+    found = evaluate(Model(np.eye(2), np.zeros(2), class_names=("left", "right")), rows).mistakes
+    assert found is not None
+    assert found.rows.tolist() == [2, 1]
+    assert found.ids == ("r", "q")
+    assert found.images is not None
+    assert found.images.tolist() == [[255, 64], [128, 0]]

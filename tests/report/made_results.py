@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from onelayer.data.dataset import DataCard
 from onelayer.data.scaling import Scaling
-from onelayer.model.evaluation import Reliability
+from onelayer.model.evaluation import Mistakes, Reliability
 from onelayer.model.model import Certificate
 from onelayer.objective.gradcheck import GradientCheck
 from onelayer.training.result import Curvature, History, Outcome, ReportedFigures, Result
@@ -99,6 +99,14 @@ def with_proofs(result: Result) -> Result:
         curvatures={i: Curvature(epochs, tuple(60.0 + epoch for epoch in epochs)) for i in first},
         reliability={i: make_reliability() for i in result.snapshots},
     )
+
+
+def make_mistakes(features: int | None = None, ids: tuple[str, ...] | None = None) -> Mistakes:
+    """Two rows of the first two classes, as pictures where their number of pixels is given."""
+    confidence = np.array([0.9999, 0.5])
+    images = None if features is None else np.full((2, features), 200, np.uint8)
+    rows, order = np.array([31, 7]), np.arange(2)
+    return Mistakes(rows, order, order[::-1].copy(), confidence, images, ids)
 
 
 def make_reliability(bins: int = 15) -> Reliability:

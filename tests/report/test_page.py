@@ -28,7 +28,13 @@ from onelayer.report.weight_images import templates_of
 from onelayer.training.result import History, Outcome, Result
 from onelayer.training.run import Run
 from tests.report.made_paths import make_path
-from tests.report.made_results import CIFAR_CLASSES, make_result, make_runs, with_proofs
+from tests.report.made_results import (
+    CIFAR_CLASSES,
+    make_mistakes,
+    make_result,
+    make_runs,
+    with_proofs,
+)
 
 
 class Reader(HTMLParser):
@@ -366,6 +372,36 @@ def test_weights_of_any_size_are_drawn_as_those_of_size_one(size: float) -> None
     assert f"{size:.4g}".replace("-", "−") in drawn
     pictures = [templates_of(record.W[0], (1, 2, 2)) for record in (one, same)]
     np.testing.assert_array_equal(pictures[0], pictures[1])
+
+
+def test_confident_mistakes_are_pictures_of_images_and_lines_of_other_rows() -> None:
+    pictures, lines = (
+        make_result(make_runs(seeds=1, epochs=2), features=48, image_shape=shape)
+        for shape in ((3, 4, 4), None)
+    )
+    at = pictures.best_position
+    page = result_page(replace(pictures, mistakes={at: make_mistakes(48)}))
+    section = page.section("mistakes")
+    assert section is not None
+    assert [(one.true, one.predicted, one.confidence) for one in section.pictures] == [
+        ("airplane", "automobile", "> 99.9 %"),
+        ("automobile", "airplane", "50.0 %"),
+    ]
+    assert all(one.uri.startswith("data:image/") for one in section.pictures)
+    html = render_page(page, "")
+    assert 'alt="row 31: true airplane, predicted automobile"' in html
+    section = result_page(replace(lines, mistakes={at: make_mistakes(ids=("p", "q"))})).section(
+        "mistakes"
+    )
+    assert section is not None
+    assert section.table is not None
+    assert [cell.text for cell in section.table.rows[1]] == [
+        "q",
+        "automobile",
+        "airplane",
+        "50.0 %",
+    ]
+    assert result_page(replace(lines, mistakes={})).section("mistakes") is None
 
 
 def test_the_summary_comes_first_and_compares_with_the_report(four_settings: Result) -> None:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ def assert_same(one: LambdaPath, other: LambdaPath) -> None:
         "seconds",
     ):
         assert getattr(one, name) == getattr(other, name), name
+    for mistakes in zip(
+        *(asdict(p.mistakes).values() for p in (one, other) if p.mistakes), strict=True
+    ):
+        np.testing.assert_array_equal(*mistakes)
     assert one.scaling.name == other.scaling.name
     np.testing.assert_array_equal(one.scaling.scale, other.scaling.scale)
     np.testing.assert_array_equal(one.scaling.offset, other.scaling.offset)
@@ -68,6 +73,8 @@ def test_a_path_comes_back_bit_for_bit(record: LambdaPath, tmp_path: Path) -> No
 
 def test_a_solved_path_comes_back_bit_for_bit(splits: Splits, tmp_path: Path) -> None:
     record = solve_path(splits, [1.0, 0.1, 0.01])
+    assert record.mistakes is not None
+    assert record.mistakes.images is not None
     save_records(record, tmp_path / "path")
     assert_same(LambdaPath.load(tmp_path / "path"), record)
 

@@ -8,6 +8,7 @@ import os
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,6 +59,37 @@ def test_a_result_comes_back_bit_for_bit(result: Result, tmp_path: Path) -> None
         )
     assert set(back.snapshots) == {0, 2}
     np.testing.assert_array_equal(back.snapshots[2], result.snapshots[2])
+    best = result.best_position
+    assert set(back.mistakes) == {best}
+    mistakes = (back.mistakes[best], result.mistakes[best])
+    for one, other in zip(*(asdict(each).values() for each in mistakes), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_folder_from_before_mistakes_were_kept_has_none(result: Result, tmp_path: Path) -> None:
+    save_records(replace(result, mistakes={}), tmp_path / "run")
+    path = tmp_path / "run" / "settings.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    assert settings.pop("mistakes") == {}
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    assert Result.load(tmp_path / "run").mistakes == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "words"),
+    [
+        ("images", np.zeros((1, 5), np.uint8), r"its mistakes.images should be \(\d+, 12\)"),
+        ("true", np.zeros(1, np.int64), "its mistakes.true should be"),
+        ("ids", (), "its mistakes.ids should be"),
+    ],
+)
+def test_mistakes_that_do_not_fit_together_are_refused(
+    name: str, changed: Any, words: str, result: Result, tmp_path: Path
+) -> None:
+    worst = {i: replace(one, **{name: changed}) for i, one in result.mistakes.items()}
+    save_records(replace(result, mistakes=worst), tmp_path / "run")
+    with pytest.raises(SaveError, match=words):
+        Result.load(tmp_path / "run")
 
 
 def test_gradient_checks_come_back(tmp_path: Path) -> None:

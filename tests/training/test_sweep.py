@@ -37,6 +37,10 @@ def test_several_scalings_are_one_result() -> None:
     result = sweep(make_splits(), [Run(0.01, **SHORT)], scaling=["unit", "standardize"])
     assert [result.scaling_of(i).name for i in (0, 1)] == ["unit", "standardize"]
     assert [run.name for run in result.runs] == ["λ=0, η=0.01, unit", "λ=0, η=0.01, standardize"]
+    for position, mistakes in result.mistakes.items():
+        alone = result.model(position).evaluate(make_splits()).mistakes
+        np.testing.assert_array_equal(mistakes.rows, alone and alone.rows)
+    assert list(result.mistakes) == [0, 1]
 
 
 def test_runs_and_settings_together_are_refused() -> None:

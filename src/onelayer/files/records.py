@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 Arrays = dict[str, NDArray[Any]]
 
+# Metadata of a field that older files lack: it then has its default.
+MAY_LACK = {"may_lack": True}
+
 NON_FINITE = ("inf", "-inf", "nan")
 
 
@@ -187,7 +190,7 @@ def _read_fields(kind: Any, value: Any, arrays: Mapping[str, NDArray[Any]], plac
     types = _fields_of(kind)
     for name in value.keys() - types.keys():
         raise DataError(f"its {_join(place, reprlib.repr(name))} is unknown to this onelayer.")
-    for name in types.keys() - value.keys():
+    for name in types.keys() - value.keys() - _may_lack(kind):
         raise DataError(f"its {_join(place, name)} is missing.")
     values = {
         name: _read(types[name], one, arrays, _join(place, name)) for name, one in value.items()
@@ -200,8 +203,13 @@ def _read_fields(kind: Any, value: Any, arrays: Mapping[str, NDArray[Any]], plac
 
 @cache
 def _fields_of(kind: Any) -> dict[str, Any]:
-    """The types of a record's fields; all are written, so all are needed."""
+    """The types of a record's fields, which are written."""
     types = get_type_hints(kind)
     if not is_dataclass(kind):
         return types
     return {item.name: types[item.name] for item in fields(kind) if item.init}
+
+
+def _may_lack(kind: Any) -> set[str]:
+    named = fields(kind) if is_dataclass(kind) else ()
+    return {item.name for item in named if item.metadata.get("may_lack")}

@@ -20,7 +20,9 @@ from onelayer.files.records import from_plain, read_json
 
 Arrays = Mapping[str, NDArray[Any]]
 
-TYPES = {"bool": "BOOL", "int64": "I64", "float16": "F16", "float32": "F32", "float64": "F64"}
+TYPES = {"bool": "BOOL", "uint8": "U8", "int64": "I64"} | {
+    f"float{n}": f"F{n}" for n in (16, 32, 64)
+}
 
 # Where the sum is, which counts as zeros when it is taken; quotes within JSON texts are escaped.
 PLACE = b'"sha256":"'

@@ -24,6 +24,9 @@ BINS = 15
 
 TOP = 5
 
+# Pictures that a page has room for.
+MOST_MISTAKES = 24
+
 # Φ⁻¹(0.975): the two-sided 95 % quantile of the normal distribution.
 Z95 = 1.959963984540054
 
@@ -54,6 +57,27 @@ class Reliability:
         return float((self.rows[self.rows > 0] / self.rows.sum()) @ apart)
 
 
+@dataclass(frozen=True, eq=False)
+class Mistakes:
+    """The rows that a model gets wrong with the most confidence, most confident first.
+
+    Attributes:
+        rows: their numbers among the rows that were evaluated, from 0, shape (n,), int64.
+        true: index of the class of each, shape (n,), int64.
+        predicted: index of the class that the model gives, shape (n,), int64.
+        confidence: the probability that it gives this class, shape (n,).
+        images: their pixels, 0 to 255, shape (n, D), uint8; None for rows that are no images.
+        ids: what names each row, or None.
+    """
+
+    rows: NDArray[np.int64]
+    true: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    confidence: Float64
+    images: NDArray[np.uint8] | None = None
+    ids: tuple[str, ...] | None = None
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """Accuracy, confusion, log loss and calibration of a model on labelled rows.
@@ -65,6 +89,7 @@ class Evaluation:
         in_top: rows whose class is among the 5 largest scores; None for K ≤ 5.
         reliability: accuracy by confidence, the calibration curve.
         left_out: number of rows of each class that the model does not know; they do not count.
+        mistakes: the rows that are wrong with the most confidence, 24 at most.
     """
 
     class_names: tuple[str, ...]
@@ -73,6 +98,7 @@ class Evaluation:
     in_top: int | None
     reliability: Reliability
     left_out: Mapping[str, int] = field(default_factory=dict)
+    mistakes: Mistakes | None = None
 
     @property
     def omissions(self) -> str:
@@ -179,15 +205,18 @@ def evaluate(model: Model, rows: Dataset, engine: Engine | str | None = None) ->
     confusion = np.zeros((K, K), np.int64)
     counts = np.zeros((3, BINS))  # rows, right rows and summed confidence of each bin
     total, in_top, start = 0.0, 0, 0
+    wrong = np.empty((4, 0))  # confidence, row, true and predicted class of the worst mistakes
     for S in model.score_tiles(rows.X, engine):
-        y = y_all[start : start + len(S)]
-        start += len(S)
-        S, y = S[y >= 0], y[y >= 0]
+        known = start + np.flatnonzero(y_all[start : start + len(S)] >= 0)
+        S, y, start = S[known - start], y_all[known], start + len(S)
         each, predicted, logs = np.arange(len(S)), S.argmax(axis=1), log_softmax(S)
+        confidence = np.exp(logs[each, predicted])
         confusion += count_confusion(y, predicted, K)
         total -= float(logs[each, y].sum())
         in_top += int((_rank(S, y) < TOP).sum())
-        counts += _binned(np.exp(logs[each, predicted]), predicted == y)
+        counts += _binned(confidence, predicted == y)
+        wrong = np.hstack([wrong, np.stack([confidence, known, y, predicted])[:, predicted != y]])
+        wrong = wrong[:, np.argsort(-wrong[0], kind="stable")[:MOST_MISTAKES]]
     with np.errstate(invalid="ignore"):
         reliability = Reliability(
             counts[0].astype(np.int64), counts[2] / counts[0], counts[1] / counts[0]
@@ -200,7 +229,24 @@ def evaluate(model: Model, rows: Dataset, engine: Engine | str | None = None) ->
         in_top if K > TOP else None,
         reliability,
         {rows.class_names[k]: int(n) for k, n in zip(others, numbers, strict=True)},
+        _mistakes(rows, wrong[0], *wrong[1:].astype(np.int64)),
     )
+
+
+def _mistakes(
+    rows: Dataset,
+    confidence: Float64,
+    numbers: NDArray[np.int64],
+    true: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+) -> Mistakes:
+    """These rows with their pixels and names, for a record."""
+    images = None
+    if rows.image_shape is not None:
+        pixels = np.asarray(rows.X[numbers], np.float64) * (255.0 / rows.max_value)
+        images = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    ids = None if rows.ids is None else tuple(map(str, rows.ids[numbers]))
+    return Mistakes(numbers, true, predicted, confidence, images, ids)
 
 
 def count_confusion(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from onelayer.report.chart import Axis, Chart, Dot, dot_chart
 from onelayer.report.conclusions import learning_rate_section, penalty_section
+from onelayer.report.mistakes import mistakes_section
 from onelayer.report.path_page import path_page
 from onelayer.report.render import TEMPLATES, Page, Section, make_page, write_page
 from onelayer.report.selection import best_section
@@ -163,6 +164,14 @@ def strongest_section(records: Records) -> Section | None:
     return weights_section(records.result.model(best.positions[0]), best.name)
 
 
+def confident_section(records: Records) -> Section | None:
+    """The most confident mistakes of the best run."""
+    result = records.result
+    position = result.best_position
+    name = f"{result.runs[position].name}, seed {result.runs[position].seed},"
+    return mistakes_section(result.mistakes.get(position), result.data, name)
+
+
 def gradient_section(records: Records) -> Section | None:
     """Analytic against numerical gradients; None where they were not checked."""
     checks = records.result.gradient_checks
@@ -201,6 +210,7 @@ SECTIONS: tuple[Callable[[Records], Section | None], ...] = (
     templates_section,
     strongest_section,
     confusion_section,
+    confident_section,
     reliability_section,
     settings_section,
     gradient_section,

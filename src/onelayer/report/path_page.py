@@ -18,6 +18,7 @@ from onelayer.report.chart import (
     l2_axis,
     line_chart,
 )
+from onelayer.report.mistakes import mistakes_section
 from onelayer.report.path_summary import (
     Estimate,
     PathLine,
@@ -160,6 +161,12 @@ def strongest_section(figures: PathFigures) -> Section | None:
     return weights_section(best, f"the chosen λ = {best.l2:.3g}")
 
 
+def confident_section(figures: PathFigures) -> Section | None:
+    """The most confident mistakes of the chosen model."""
+    path = figures.path
+    return mistakes_section(path.mistakes, path.data, f"the chosen λ = {path.best.l2:.3g}")
+
+
 def table_section(figures: PathFigures) -> Section:
     """Every λ with its figures."""
     return Section(
@@ -179,6 +186,7 @@ SECTIONS: tuple[Callable[[PathFigures], Section | None], ...] = (
     profiles_section,
     templates_section,
     strongest_section,
+    confident_section,
     table_section,
 )
 

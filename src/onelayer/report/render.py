@@ -127,6 +127,17 @@ MOST_SERIES = 36
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A row that is an image: its picture as a data URI, its name, and how it is predicted."""
+
+    uri: str
+    name: str
+    true: str
+    predicted: str
+    confidence: str
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of a page. What is empty is not shown."""
 
@@ -137,6 +148,7 @@ class Section:
     items: tuple[str, ...] = ()
     charts: tuple[Chart, ...] = ()  # side by side, under one legend
     templates: TemplateGrid | None = None  # rows of W as pictures, with one slider
+    pictures: tuple[Picture, ...] = ()
     note: str = ""  # small print under the charts
     table: Table | None = None
     sections: tuple[Section, ...] = ()

@@ -140,7 +140,7 @@ def _reading(result: Result, position: int, epoch: int) -> str:
 
 
 def templates_of(W: NDArray[np.floating], image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """The first rows of W as pictures, of which large ones leave out pixels until they fit.
+    """The first rows of W as pictures.
 
     The RANK-th largest |w| of each picture is full white or black.
     """
@@ -148,10 +148,14 @@ def templates_of(W: NDArray[np.floating], image_shape: tuple[int, int, int]) -> 
     values = np.nan_to_num(weights, nan=0.0, posinf=0.0, neginf=0.0)
     scale = np.quantile(np.abs(values), RANK, axis=1, method="lower", keepdims=True)
     unit = np.clip(values / np.where(scale > 0, scale, 1.0), -1.0, 1.0)
-    bytes_ = np.floor(127.5 * (unit + 1.0) + 0.5).astype(np.uint8)
+    return pictures_of(np.floor(127.5 * (unit + 1.0) + 0.5).astype(np.uint8), image_shape)
+
+
+def pictures_of(pixels: NDArray[np.uint8], image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Rows of pixels, (n, D), as pictures, (n, height, width, 3), large ones with fewer pixels."""
     channels = [0, 1, 2] if image_shape[0] >= 3 else [0, 0, 0]
     step = _step(image_shape)
-    planes = bytes_.reshape(-1, *image_shape)[:, channels, ::step, ::step]
+    planes = pixels.reshape(-1, *image_shape)[:, channels, ::step, ::step]
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
 
 

@@ -40,8 +40,9 @@ from onelayer.errors import (
     require_whole,
 )
 from onelayer.files.provenance import Command, describe_environment
+from onelayer.files.records import MAY_LACK
 from onelayer.files.saved import Saved
-from onelayer.model.evaluation import interval_words, wilson_interval
+from onelayer.model.evaluation import Mistakes, interval_words, wilson_interval
 from onelayer.model.model import Model
 from onelayer.solver.certificate import scores_of
 from onelayer.solver.lbfgs import fit_preconditioner
@@ -186,6 +187,7 @@ class Path(Saved):
         command: the command line that made it; None when it was made from Python.
         l2_from_data: whether the λ were taken from the data.
         interrupted: whether Ctrl-C ended it.
+        mistakes: test rows that the chosen model gets wrong with the most confidence.
 
     Example:
         >>> import onelayer as ol
@@ -208,6 +210,7 @@ class Path(Saved):
     command: Command | None = None
     l2_from_data: bool = False
     interrupted: bool = False
+    mistakes: Mistakes | None = field(default=None, metadata=MAY_LACK)
 
     @classmethod
     def of_optima(
@@ -398,7 +401,7 @@ def solve_path(
     best = optima[chosen]
     train_scores = tuple(score(engine, rows, o.W, o.b) for o in optima)
     test = score(engine, rows_of(data.test, fitted), best.W, best.b)
-    return Path.of_optima(
+    path = Path.of_optima(
         optima,
         scores,
         scaling=fitted,
@@ -413,6 +416,7 @@ def solve_path(
         l2_from_data=isinstance(l2s, int),
         interrupted=interrupted,
     )
+    return replace(path, mistakes=path.best.evaluate(data.test).mistakes)
 
 
 class Traced(NamedTuple):

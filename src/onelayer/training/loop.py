@@ -478,8 +478,15 @@ def _result(training: Training, data: Splits, scaling: Scaling, *, certify: bool
         | {"dtype": str(state.weights.W.dtype)},
         seconds={"train": training_seconds, "certify": certifying},
     )
-    # Accuracy by confidence, of the runs whose W is kept at every epoch.
-    shown = [i for i in result.snapshots if result.runs[i].loss == "softmax" and data.test.rows]
+    best = result.best_position
+    evaluations = {
+        i: result.model(i).evaluate(data.test)
+        for i in {**result.snapshots, best: None}
+        if result.runs[i].loss == "softmax"
+    }
+    worst = evaluations[best].mistakes if best in evaluations else None
     return replace(
-        result, reliability={i: result.model(i).evaluate(data.test).reliability for i in shown}
+        result,
+        reliability={i: evaluations[i].reliability for i in result.snapshots if i in evaluations},
+        mistakes={best: worst} if worst else {},
     )

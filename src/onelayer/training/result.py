@@ -18,8 +18,9 @@ from onelayer.data.dataset import DataCard
 from onelayer.data.scaling import Scaling
 from onelayer.errors import SettingsError
 from onelayer.files.provenance import Command
+from onelayer.files.records import MAY_LACK
 from onelayer.files.saved import Saved
-from onelayer.model.evaluation import Reliability
+from onelayer.model.evaluation import Mistakes, Reliability
 from onelayer.model.model import Certificate, Model
 from onelayer.objective.gradcheck import GradientCheck
 from onelayer.training.run import Run
@@ -123,6 +124,8 @@ class Result(Saved):
         curvatures: for some runs (key: position), the curvature met during training.
         reliability: for the runs of `snapshots` (key: position), accuracy by confidence on the test
             rows; only for the softmax loss, whose scores are probabilities.
+        mistakes: for the best run, of a sweep for that of each scaling (key: position), the test
+            rows that it gets wrong with the most confidence; likewise only for the softmax loss.
         environment: engine, library versions, processor, threads.
         seconds: wall time of each phase, in s.
         command: the command line that made it; None when it was made from Python.
@@ -152,6 +155,7 @@ class Result(Saved):
     optima: tuple[Certificate, ...] = ()
     curvatures: Mapping[int, Curvature] = field(default_factory=dict)
     reliability: Mapping[int, Reliability] = field(default_factory=dict)
+    mistakes: Mapping[int, Mistakes] = field(default_factory=dict, metadata=MAY_LACK)
     environment: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     command: Command | None = None
@@ -255,11 +259,16 @@ class Result(Saved):
             >>> result.best.settings["learning_rate"]
             0.1
         """
+        return self.model(self.best_position)
+
+    @property
+    def best_position(self) -> int:
+        """Position of the run that `best` is the model of."""
         accuracy = self.validation_accuracy
         alive = [i for i in self.ranking[0].positions if self.outcomes[i].status != "diverged"]
         finite = [i for i in alive if math.isfinite(accuracy[i])]
         candidates = finite or alive or self.ranking[0].positions
-        return self.model(max(candidates, key=lambda i: accuracy[i]))
+        return max(candidates, key=lambda i: accuracy[i])
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 
 from onelayer import solver
+from onelayer.data.dataset import DataCard
 from onelayer.errors import SaveError, one_line
 from onelayer.files.atomic import SETTINGS_FILE, staged_folder
 from onelayer.files.lock import holder
@@ -32,6 +33,7 @@ from onelayer.files.provenance import Command
 from onelayer.files.records import Arrays, check_sizes, from_plain, read_json, to_plain, write_json
 from onelayer.files.saved import Saved
 from onelayer.files.tensors import read_sealed, write_sealed
+from onelayer.model.evaluation import Mistakes
 from onelayer.model.model import Certificate
 from onelayer.solver.solver import Status
 from onelayer.training.checkpoint import unfinished
@@ -202,6 +204,8 @@ def _path_sizes(path: solver.Path) -> Iterator[tuple[str, Any, Any]]:
     yield "chosen", path.chosen in range(len(path.models)), True
     for of_one in path.held_out:
         yield "held_out", len(of_one), max(path.folds, 1)
+    if path.mistakes is not None:
+        yield from _mistake_sizes(path.mistakes, path.data, path.models[0].features)
     for score in chain(path.train, *path.held_out, filter(None, [path.test])):
         yield "accuracy", 0.0 <= score.accuracy <= 1.0 or math.isnan(score.accuracy), True
         yield "number of rows", score.rows >= 0, True
@@ -228,15 +232,29 @@ def _result_sizes(record: Result) -> Iterator[tuple[str, Any, Any]]:
     for proof in (*record.certificates, *record.optima):
         yield from _proof_sizes(proof)
     yield "certificates", len(record.certificates), R if record.certificates else 0
-    for name in ("snapshots", "curvatures", "reliability", "other_scalings"):
+    for name in ("snapshots", "curvatures", "reliability", "other_scalings", "mistakes"):
         yield name, [i for i in getattr(record, name) if i >= R], []
     for i, shots in record.snapshots.items():
         yield "snapshots", shots.shape, (runs[i].epochs + 1, K, D)
     for curve in record.reliability.values():
         parts = (curve.rows, curve.confidence, curve.accuracy)
         yield "reliability", [part.shape for part in parts], [(len(curve.rows),)] * 3
+    for mistakes in record.mistakes.values():
+        yield from _mistake_sizes(mistakes, record.data, D)
     for run, outcome in zip(runs, record.outcomes, strict=True):
         yield "outcomes", outcome.epochs, min(max(outcome.epochs, 0), run.epochs)
+
+
+def _mistake_sizes(mistakes: Mistakes, card: DataCard, D: int) -> Iterator[tuple[str, Any, Any]]:
+    n, K = len(mistakes.rows), len(card.class_names)
+    for name in ("true", "predicted", "confidence"):
+        yield f"mistakes.{name}", getattr(mistakes, name).shape, (n,)
+    for name in ("true", "predicted"):
+        yield f"mistakes.{name}", [k for k in getattr(mistakes, name) if not 0 <= k < K], []
+    yield "mistakes.ids", n if mistakes.ids is None else len(mistakes.ids), n
+    if mistakes.images is not None:
+        yield "mistakes.images", mistakes.images.shape, (n, D)
+        yield "data.image_shape", card.image_shape is None, False
 
 
 def _proof_sizes(proof: Certificate) -> Iterator[tuple[str, Any, Any]]:

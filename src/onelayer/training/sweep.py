@@ -123,6 +123,11 @@ def _joined(results: Sequence[Result]) -> Result:
     }
     scalings = [one.scaling for one in results for _ in one.runs]
     others = {i: one for i, one in enumerate(scalings) if i >= len(first.runs)}
+    mistakes = {
+        place * len(first.runs) + i: rows
+        for place, one in enumerate(results)
+        for i, rows in one.mistakes.items()
+    }
     seconds = {name: sum(one[name] for one in every("seconds")) for name in first.seconds}
     return replace(
         first,
@@ -130,6 +135,7 @@ def _joined(results: Sequence[Result]) -> Result:
         **arrays,
         history=History(**history),
         other_scalings=others,
+        mistakes=mistakes,
         seconds=seconds,
     )
 
