@@ -74,3 +74,11 @@ def test_import_takes_little_more_than_numpy_alone() -> None:
     # The bound of 0.3 s belongs to an idle machine; a ratio to NumPy's own import holds on any.
     nothing, numpy_alone, ours = _seconds("pass", "import numpy", "import onelayer")
     assert ours - nothing < 3 * numpy_alone
+
+
+@pytest.mark.parametrize(
+    "error",
+    [onelayer.OnelayerError, onelayer.DataError, onelayer.SettingsError, onelayer.SaveError],
+)
+def test_the_message_of_an_error_is_one_line_whatever_names_it_quotes(error: type) -> None:
+    assert str(error("the class cat\n\x1b[2J is missing")) == r"the class cat\n\x1b[2J is missing"

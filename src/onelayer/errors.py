@@ -25,6 +25,9 @@ class OnelayerError(Exception):
         'DataError'
     """
 
+    def __str__(self) -> str:
+        return escaped(super().__str__())
+
 
 class DataError(OnelayerError):
     """Rows, labels or a data file are not valid.
@@ -36,9 +39,6 @@ class DataError(OnelayerError):
         ...
         onelayer.errors.DataError: ...
     """
-
-    def __str__(self) -> str:
-        return escaped(super().__str__())
 
 
 class SourceError(DataError):

@@ -141,7 +141,7 @@ def _run_difference(before: list[Any], now: list[Any]) -> str:
     if len(before) != len(now):
         return f"there were {len(before)} runs and are {len(now)}"
     changed = [
-        f"run {number}'s {name} was {_word(old.get(name))} and is {_word(new.get(name))}"
+        f"run {number}'s {one_line(name)} was {_word(old.get(name))} and is {_word(new.get(name))}"
         for number, (old, new) in enumerate(zip(before, now, strict=True))
         if isinstance(old, dict)
         for name in {**old, **new}
