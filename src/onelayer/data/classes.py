@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,14 @@ def name_classes(labels: NDArray[Any], where: str, known: tuple[str, ...] = ()) 
             "another class, or name another column or file of labels."
         )
     return names
+
+
+def join_labels(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """The labels of several files as those of one: where some are text, all are."""
+    kinds = {part.dtype.kind for part in parts}
+    if len(kinds) > 1 and kinds & {"O", "U"}:
+        parts = [np.array([_name(value) for value in part.tolist()], object) for part in parts]
+    return np.concatenate(parts)
 
 
 def one_a_row(labels: NDArray[Any], where: str, log: Log) -> NDArray[Any]:

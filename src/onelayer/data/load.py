@@ -21,14 +21,12 @@ from onelayer.data.formats.base import (
     Table,
     check_columns,
     is_pattern,
-    suffix_of,
 )
 from onelayer.data.formats.images import parse_size, parts_of, sub_folders
 from onelayer.data.formats.registry import holds_shards, names_file, read_table
 from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.progress import Log, print_line
 from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE, check_split, split_dataset
-from onelayer.data.streaming import stored_rows
 from onelayer.errors import DataError, SettingsError, escaped
 
 DIGITS, CIFAR10, CIFAR100, OWN = "digits", "cifar10", "cifar100", "own"
@@ -230,9 +228,8 @@ def _locate(source: Any) -> tuple[str, Path | None]:
                 return data_set.folder_name, path
         own = holds_shards(path) or bool(sub_folders(path))
     else:
-        # CIFAR-10's loader explains archives, and folders that do not exist.
-        archive = suffix_of(path) in (".gz", ".tar.gz", ".tgz", ".tar")
-        own = not archive and bool(path.suffix or os.path.exists(path))
+        # CIFAR-10's loader explains folders that do not exist.
+        own = bool(path.suffix or os.path.exists(path))
     return OWN if own else CIFAR10, path
 
 
@@ -287,14 +284,7 @@ def _number(tables: dict[str, Table], known: tuple[str, ...]) -> tuple[Dataset, 
     datasets = {}
     for role, table in tables.items():
         check_columns(table.where, table.feature_names, train.where, train.feature_names)
-        X = table.X
-        if stored_rows(X) is None:
-            X = X.astype(common, copy=False)
-        elif X.dtype != common:
-            raise DataError(
-                f"{table.where} holds {X.dtype} features where other parts hold {common}; rows "
-                "that stay in their files are not converted, so give all parts one type."
-            )
+        X = table.X.astype(common, copy=False)  # rows in files as they are read
         datasets[role] = Dataset(
             X=X,
             y=number_labels(table.labels, class_names, table.labels_where),

@@ -14,7 +14,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -134,7 +134,32 @@ class Shard(ABC):
 
     @abstractmethod
     def open(self) -> AbstractContextManager[Read]:
-        """What reads its rows while the block runs."""
+        """What reads its rows, as numbers of any dtype, while the block runs."""
+
+    def in_order(self, names: tuple[str, ...]) -> Shard:
+        """The same rows with the named columns in another order; for shards that have names."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedShard(Shard):
+    """The rows of a file that was read as a whole."""
+
+    X: NDArray[Any]
+
+    @contextmanager
+    def open(self) -> Iterator[Read]:
+        """What copies its rows."""
+
+        def read(start: int, into: NDArray[Any]) -> None:
+            into[:] = self.X[start : start + len(into)]
+
+        yield read
+
+    def in_order(self, names: tuple[str, ...]) -> LoadedShard:
+        """The same rows with the columns in another order."""
+        places = [(self.feature_names or ()).index(name) for name in names]
+        return replace(self, X=self.X[:, places], feature_names=names)
 
 
 class ShardedRows(StoredRows):
@@ -148,6 +173,11 @@ class ShardedRows(StoredRows):
         blocks = np.concatenate([*begins, self._starts[-1:]])
         super().__init__((int(blocks[-1]), first.features), first.dtype, blocks, where)
         self._checked = np.full(len(self), first.dtype.kind != "f")
+
+    def astype(self, dtype: np.dtype[Any], **_: object) -> ShardedRows:
+        """The same rows, which become numbers of this dtype as they are read."""
+        shards = [replace(shard, dtype=np.dtype(dtype)) for shard in self._shards]
+        return ShardedRows(shards, self.where)
 
     @contextmanager
     def open(self) -> Iterator[Read]:

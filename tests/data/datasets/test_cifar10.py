@@ -112,9 +112,9 @@ def test_a_missing_folder_is_an_error_and_not_a_reason_to_fetch(tmp_path: Path) 
         load(tmp_path / "missing")
 
 
-def test_a_file_in_place_of_a_folder_says_so(tmp_path: Path) -> None:
+def test_an_archive_in_place_of_its_folder_says_so(tmp_path: Path) -> None:
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"")
-    with pytest.raises(DataError, match="is a file and not a folder; name the folder"):
+    with pytest.raises(DataError, match="is an archive of CIFAR; name the folder that it lies in"):
         load(str(tmp_path / "cifar-10-binary.tar.gz"))
 
 

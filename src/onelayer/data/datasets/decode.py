@@ -35,7 +35,7 @@ from onelayer.data.datasets.layout import (
     encode_records,
     read_bounded,
 )
-from onelayer.data.formats.base import first_line
+from onelayer.data.formats.base import first_line, list_folder, refuse_unread
 from onelayer.data.formats.images import open_image
 from onelayer.errors import DataError
 
@@ -174,10 +174,9 @@ def open_folder(folder: Path, layout: Layout) -> Iterator[Reader]:
     """
     # os.path and not Path: these answer no, and do not raise, where a folder may not be entered.
     if not os.path.isdir(folder):
-        what = "is a file and not a folder" if os.path.exists(folder) else "does not exist"
         raise DataError(
-            f"{folder} {what}; name the folder that {layout.name}'s files or archive lie in, or "
-            "leave --data out to download them."
+            f"{folder} does not exist; name the folder that {layout.name}'s files or archive lie "
+            "in, or leave --data out to download them."
         )
     found = _find_files(folder, layout)
     archives = [form for form in FORMS[layout.name] if os.path.isfile(folder / form.archive)]
@@ -198,6 +197,8 @@ def open_folder(folder: Path, layout: Layout) -> Iterator[Reader]:
                 ) from error
             yield lambda part: form.read(unpacked, part, layout)
     else:
+        for path in list_folder(folder):
+            refuse_unread(path)
         files = [(form.names(layout), form) for form in FORMS[layout.name]]
         every = "; ".join(f"{n[0]} … {n[-1]}{'' if f.suffix else ' (python)'}" for n, f in files)
         raise DataError(

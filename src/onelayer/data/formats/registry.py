@@ -5,35 +5,42 @@ A new format takes one file in this package and one line of `FORMATS`.
 
 from __future__ import annotations
 
-import glob
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.data.classes import join_labels
 from onelayer.data.formats.arrays import NpyFile, NpzFile, SafetensorsFile
 from onelayer.data.formats.base import (
+    LABEL_NAMES,
     ColumnSpec,
+    NoRowsError,
     ReadOptions,
     RowsFile,
     Table,
     check_columns,
+    file_errors,
     is_pattern,
     list_folder,
+    match_pattern,
+    refuse_unread,
     suffix_of,
     to_array,
 )
 from onelayer.data.formats.images import read_images
 from onelayer.data.formats.tables import ArrowFile, ParquetFile
-from onelayer.data.formats.text import CsvFile, read_lines
+from onelayer.data.formats.text import CsvFile, label_array, read_lines
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
-from onelayer.data.streaming import Shard, ShardedRows
+from onelayer.data.streaming import LoadedShard, Shard, ShardedRows, even_blocks
 from onelayer.errors import DataError, SettingsError
 
 T = TypeVar("T")
@@ -89,21 +96,35 @@ def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Ta
         )
     if labels is None or (isinstance(labels, str) and not names_file(labels)):
         return _read_rows(path, replace(options.columns, labels=labels, option=option), options)
-    where, files = option, list[Path]()
+    where, label_files = option, list[Path]()
     if names_file(labels):
         where = str(Path(labels).expanduser())
-        files = _files_of(Path(where))
+        label_files = _files_of(Path(where))
     spec = replace(options.columns, elsewhere=True, option=option)
-    table = _read_rows(path, spec, options, files)
-    parts = [_by_suffix(file, LABELS, " for labels")(file) for file in files]
-    parts = parts or [to_array(labels, option)]
-    found = parts[0] if len(parts) == 1 else np.concatenate([np.atleast_1d(p) for p in parts])
-    if found.ndim and len(found) != len(table.X):
-        raise DataError(
-            f"{where} must hold one label for each of the {len(table.X)} rows of {path}, but it "
-            f"holds {len(found)}; give the labels of these rows, in their order."
+    table = _read_rows(path, spec, options, label_files)
+    parts = [_by_suffix(file, LABELS, " for labels")(file) for file in label_files]
+    parts = [np.atleast_1d(part) for part in parts or [to_array(labels, option)]]
+    if len(parts) > 1 and len(parts) == len(table.files):
+        for (file, rows), label_file, part in zip(table.files, label_files, parts, strict=True):
+            _check_count(str(label_file), len(part), str(file), rows)
+    found = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if found.ndim:
+        _check_count(where, len(found), str(path), len(table.X))
+    if len(table.files) > 1:
+        names = [file.name for file, _ in table.files]
+        listed = ", ".join(names if len(names) < 4 else [*names[:2], f"… {names[-1]}"])
+        options.log(
+            f"{where}: one label for each row of {len(names)} files in natural order, {listed}."
         )
     return replace(table, labels=found, labels_where=where)
+
+
+def _check_count(where: str, labels: int, path: str, rows: int) -> None:
+    if labels != rows:
+        raise DataError(
+            f"{where} must hold one label for each of the {rows} rows of {path}, but it holds "
+            f"{labels}; give the labels of these rows, in their order."
+        )
 
 
 def read_features(
@@ -135,19 +156,36 @@ def names_file(labels: Any) -> bool:
 
 
 def holds_shards(folder: Path) -> bool:
-    """Whether files of a format that can stay on disk lie in a folder itself."""
-    return _files_of(folder) != [folder]
+    """Whether files of rows lie in a folder, or in folders such as label=cat in it."""
+    return bool(files_in(folder))
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of rows of a folder, in natural order.
+
+    They are those that can stay on disk or, where there are none and no sub-folders, of any format;
+    those that `save_to_disk` of Hugging Face lists, without its caches; or those of folders with
+    names such as label=cat.
+    """
+    state = folder / "state.json"
+    if os.path.isfile(state):
+        with file_errors(state, "state of a data set"):
+            files = json.loads(state.read_text("utf-8"))["_data_files"]
+            return [folder / Path(file["filename"]).name for file in files]
+    entries = list_folder(folder)
+    files = [file for file in entries if suffix_of(file) in FORMATS and file.is_file()]
+    folders = [entry for entry in entries if os.path.isdir(entry)]
+    shards = [file for file in files if suffix_of(file) in STREAMED]
+    keyed = [entry for entry in folders if "=" in entry.name]
+    nested = [file for entry in keyed for file in files_in(entry)]
+    return shards or nested or ([] if folders else files)
 
 
 def _files_of(named: Path) -> list[Path]:
-    """The files that match a pattern, or that lie in a folder, by name; else the path itself."""
+    """The files that match a pattern, or that lie in a folder; else the path itself."""
     if is_pattern(named):
-        names = sorted(n for n in glob.glob(str(named), recursive=True) if os.path.isfile(n))
-        if not names:
-            raise DataError(f"no file matches {named}; name a folder or a pattern that matches.")
-        return [Path(name) for name in names]
-    files = list_folder(named) if os.path.isdir(named) else []
-    return [f for f in files if suffix_of(f) in STREAMED and f.is_file()] or [named]
+        return match_pattern(named)
+    return (files_in(named) if os.path.isdir(named) else []) or [named]
 
 
 def _read_rows(
@@ -160,34 +198,76 @@ def _read_rows(
     if not files:
         raise DataError(f"{path} names no rows but files of labels; name the rows.")
     kinds = [_by_suffix(file, FORMATS, "") for file in files]
-    if several and not (kinds[0].streams and len(set(kinds)) == 1):
+    if len(set(kinds)) > 1:
         raise DataError(
             f"{path} names {', '.join(sorted(set(map(suffix_of, files))))} files, but several "
-            f"files are rows where all are of one of the formats {', '.join(STREAMED)}; name them "
-            "by a pattern such as '*.npy'."
+            "files are rows where all are of one format; name them by a pattern such as '*.npy'."
         )
-    if options.stream and not kinds[0].streams:
+    streams = kinds[0].streams
+    if options.stream and not streams:
         raise SettingsError(
             f"stream (--stream) is for {', '.join(STREAMED)}, but {path} is none of them; leave it "
             "out, or convert the file."
         )
     # A line is said once: of several files, and of one that is opened to stream and then loaded.
-    logs: list[Log] = [cache(options.log), *[lambda line: None] * (len(files) - 1)]
-    opened = [kind(file, spec, log) for kind, file, log in zip(kinds, files, logs, strict=True)]
+    log = cache(options.log)
+    if several:
+        return _read_several(path, files, spec, replace(options, log=log))
+    opened = kinds[0](path, spec, log)
     # By its size alone a file may hold too many rows for memory, or not.
     most = MEMORY_FRACTION * available_memory() / _MAX_COMPRESSION
-    large = several or (kinds[0].streams and path.stat().st_size > most)
-    if options.stream or (options.stream is None and large) or several:
-        shards = [shard for file in opened if (shard := file.shard()) is not None]
-        if len(shards) == len(files):
-            table = _in_files(shards, str(path))
-            # What is classified is read once.
-            if spec.any_shape or _stay_in_files(table.X, len(files), options):
-                return table
-            return replace(table, X=table.X[:]) if several else opened[0].table()
-        if several:
+    large = options.stream is None and streams and path.stat().st_size > most
+    if (options.stream or large) and (shard := opened.shard()) is not None:
+        table = _in_files([shard], str(path), log)
+        # What is classified is read once.
+        if spec.any_shape or _stay_in_files(table.X, 1, options):
+            return table
+    return opened.table()
+
+
+def _read_several(
+    path: Path, files: Sequence[Path], spec: ColumnSpec, options: ReadOptions
+) -> Table:
+    """The rows of several files, one after another; columns that folders name are no features."""
+    if path.is_dir() and (others := [f.name for f in list_folder(path) if _is_apart(f, files)]):
+        options.log(f"{path}: ignored sub-folders: {', '.join(others)}.")
+    keys = [_folder_keys(file, path) for file in files]
+    label = _key_of_labels(keys[0], spec)
+    spec = replace(spec, elsewhere=spec.elsewhere or label is not None, in_folders=tuple(keys[0]))
+    if ignored := [f"{key} (in names of folders)" for key in keys[0] if key != label]:
+        options.log(f"{path}: ignored columns that are no features: {', '.join(ignored)}.")
+    shards, counts, streams = list[Shard](), list[tuple[Path, int]](), False
+    values: list[str] = []
+    for file, found in zip(files, keys, strict=True):
+        kind = _by_suffix(file, FORMATS, "")
+        # A line about columns is said once.
+        opened = kind(file, spec, options.log if not shards else lambda line: None)
+        streams = kind.streams
+        try:
+            shard = opened.shard() if streams else _loaded(opened.table(), file)
+        except NoRowsError:
+            counts.append((file, 0))
+            options.log(f"{file}: skipped, because it has no rows.")
+            continue
+        if shard is None:
             raise DataError(f"{path}: each of several files must hold rows of features, (N, D).")
-    return opened[0].table()
+        shards.append(shard)
+        counts.append((file, int(shard.blocks[-1])))
+        if label is not None:
+            if label not in found:
+                raise DataError(f"{file} lies in no folder {label}=…, as {files[0]} does; move it.")
+            values += [found[label]] * counts[-1][1]
+    if not shards:
+        raise DataError(f"{path}: none of its {len(files)} files has rows; give at least one row.")
+    table = replace(_in_files(shards, str(path), options.log), files=tuple(counts))
+    if label is not None:
+        table = replace(
+            table, labels=label_array(values), labels_where=f"{path}, folders {label}=…"
+        )
+    # What is classified is read once.
+    if streams and (spec.any_shape or _stay_in_files(table.X, len(files), options)):
+        return table
+    return replace(table, X=table.X[:])
 
 
 def _by_suffix(path: Path, known: Mapping[str, T], what: str) -> T:
@@ -196,6 +276,7 @@ def _by_suffix(path: Path, known: Mapping[str, T], what: str) -> T:
     if not os.path.exists(path) and known is FORMATS:
         raise DataError(f"no such file or folder: {path}.")
     if suffix not in known:
+        refuse_unread(path)
         raise DataError(
             f"unsupported file type {path.suffix or '(no suffix)'}{what}: {path}; supported: "
             f"{', '.join(known)}{'' if what else ', and folders of pictures'}."
@@ -203,22 +284,67 @@ def _by_suffix(path: Path, known: Mapping[str, T], what: str) -> T:
     return known[suffix]
 
 
-def _in_files(shards: Sequence[Shard], where: str) -> Table:
-    """The rows of files, which stay in them, one file after another."""
+def _is_apart(folder: Path, files: Sequence[Path]) -> bool:
+    """Whether this is a sub-folder that none of the files lies in."""
+    return folder.is_dir() and not any(folder in file.parents for file in files)
+
+
+def _folder_keys(file: Path, folder: Path) -> dict[str, str]:
+    """The columns that the folders of a file name below another folder: label=cat."""
+    if folder not in file.parents:
+        return {}
+    parts = file.relative_to(folder).parts[:-1]
+    pairs = (part.partition("=") for part in parts)
+    return {unquote(key): unquote(value) for key, _, value in pairs}
+
+
+def _key_of_labels(keys: Mapping[str, str], spec: ColumnSpec) -> str | None:
+    """The one of the columns that folders name that holds the labels, if any does."""
+    if spec.elsewhere:
+        return None
+    if spec.labels is not None:
+        return spec.labels if spec.labels in keys else None
+    usual = [key for key in keys if key.lower() in LABEL_NAMES]
+    return usual[0] if len(usual) == 1 else None
+
+
+def _loaded(table: Table, path: Path) -> LoadedShard:
+    """The rows of a file in memory, as those of one of several files."""
+    rows, features = table.X.shape
+    blocks = even_blocks(rows, features * table.X.itemsize)
+    names, top = table.feature_names, table.max_value
+    return LoadedShard(
+        path, blocks, features, table.X.dtype, names, top, table.labels, table.ids, table.X
+    )
+
+
+def _in_files(shards: Sequence[Shard], where: str, log: Log) -> Table:
+    """The rows of files, one file after another; columns in another order go by their names."""
     first, found = shards[0], [shard.labels for shard in shards if shard.labels is not None]
+    ordered = []
     for shard in shards:
-        ours, theirs = (f"{one.features} {one.dtype} features" for one in (shard, first))
-        if ours != theirs:
+        if shard.features != first.features:
             raise DataError(
-                f"{shard.path} has rows of {ours} where {first.path} has {theirs}; give every file "
-                "rows of one width and type."
+                f"{shard.path} has rows of {shard.features} features where {first.path} has "
+                f"{first.features}; give every file rows of one width."
             )
+        names, expected = shard.feature_names or (), first.feature_names or ()
+        if names != expected and set(names) == set(expected):
+            shard = shard.in_order(expected)
         check_columns(str(shard.path), shard.feature_names, str(first.path), first.feature_names)
-    X: Any = ShardedRows([replace(shard, labels=None, ids=None) for shard in shards], where)
-    labels = np.concatenate(found) if found else None
-    ids = None if first.ids is None else np.concatenate([shard.ids for shard in shards])
-    names, top = first.feature_names, first.max_value
-    return Table(X, labels, where, f"labels of {where}", names, max_value=top, ids=ids)
+        ordered.append(replace(shard, labels=None, ids=None))
+    dtypes = dict.fromkeys(shard.dtype for shard in shards)
+    common = np.result_type(*dtypes)
+    if len(dtypes) > 1:
+        held = " and ".join(map(str, dtypes))
+        log(f"{where}: the files hold {held} features; all are read as {common}.")
+    X: Any = ShardedRows(ordered, where).astype(common)
+    labels = join_labels(found) if found else None
+    ids = None if first.ids is None else join_labels([shard.ids for shard in shards])
+    top = max(shard.max_value for shard in shards) if common == np.uint8 else 1.0
+    return Table(
+        X, labels, where, f"labels of {where}", first.feature_names, max_value=top, ids=ids
+    )
 
 
 def _stay_in_files(X: Any, files: int, options: ReadOptions) -> bool:

@@ -7,14 +7,14 @@ batches (Arrow).
 
 from __future__ import annotations
 
+import json
 import re
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from onelayer.data.formats.base import (
     ColumnSpec,
+    NoRowsError,
     RowsFile,
     Table,
     as_features,
@@ -43,6 +44,12 @@ _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 _ANY_COLUMNS = ColumnSpec()
 
+# Numbers as text, with a decimal point or none, and with a decimal comma.
+_NUMBERS = (
+    r"^\s*[+-]?([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$",
+    r"^\s*[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?\s*$",
+)
+
 # What of a row group is decoded at a time, and what Parquet's pages are read by.
 _PIECE_BYTES, _LABEL_ROWS, _PAGE_BYTES = 4 << 20, 1 << 20, 1 << 20
 
@@ -51,6 +58,7 @@ Columns = Any
 Column = Any
 Schema = Any
 Batch = Any
+Chunks = Callable[[str], Iterable[Any]]  # the values of a column, by its name
 
 
 def is_frame(source: object) -> bool:
@@ -91,7 +99,7 @@ class TableFile(RowsFile):
     def table(self) -> Table:
         """The rows in memory."""
         with file_errors(self.path, self.kind):
-            return _table(self.read(), self.where, self.spec, self.log)
+            return _table(self.read(), self.where, self.spec, self.log, self.path.parent)
 
     @classmethod
     def labels(cls, path: Path) -> NDArray[Any]:
@@ -101,7 +109,8 @@ class TableFile(RowsFile):
             names = columns.column_names
             one = len(names) == 1
             name = names[0] if one else choose_labels(names, ColumnSpec(), str(path), "column")
-            return _labels(columns[name], f"{path}, column {name!r}")
+            known = _class_names(columns.schema, name, path.parent)
+            return _labels(columns[name], f"{path}, column {name!r}", known)
 
 
 class PiecesFile(TableFile):
@@ -130,7 +139,8 @@ class PiecesFile(TableFile):
         with file_errors(path, self.kind):
             with self.open(path) as file:
                 schema = getattr(file, "schema_arrow", file.schema)
-            names, label = _choose(schema, where, spec, self.log)
+            texts = lambda name: (batch[0] for batch in self._batches(name))  # noqa: E731
+            names, label = _choose(schema, where, spec, self.log, texts)
             others = [name for name in schema.names if name not in names]
             with self.open(path, [label or (others or schema.names)[0]]) as file:
                 sizes = self.sizes(file)
@@ -151,17 +161,17 @@ class PiecesFile(TableFile):
                         "row at least one feature."
                     )
                 kinds = [kinds[0].value_type]
-            stored = (np.dtype(kind.to_pandas_dtype()) for kind in kinds)
+            stored = [np.dtype(kind.to_pandas_dtype()) for kind in kinds]
             dtype = np.result_type(*(streamed_dtype(one, where) for one in stored))
-            labels = None if label is None else self._column(label, pieces)
-            ids = None if spec.id is None else self._column(spec.id, pieces)
+            labels = None if label is None else self._column(label, schema)
+            ids = None if spec.id is None else self._column(spec.id, schema)
         return TableShard(
             path,
             np.cumsum([0, *(sizes[i] for i in pieces)], dtype=np.int64),
             width,
             dtype,
             None if lists else tuple(names),
-            largest_value(dtype),
+            _largest(stored, dtype),
             labels,
             ids,
             type(self),
@@ -169,14 +179,20 @@ class PiecesFile(TableFile):
             tuple(names),
         )
 
-    def _column(self, name: str, pieces: Sequence[int]) -> NDArray[Any]:
+    def _column(self, name: str, schema: Schema) -> NDArray[Any]:
         """A column of labels or ids; no other is read."""
         import pyarrow as pa
 
+        column = pa.Table.from_batches(self._batches(name))[name]
+        known = _class_names(schema, name, self.path.parent)
+        return _labels(column, f"{self.where}, column {name!r}", known)
+
+    def _batches(self, name: str) -> Iterator[Batch]:
+        """A column alone."""
         with self.open(self.path, [name]) as file:
-            batches = (self.batches(file, i, [name], _LABEL_ROWS) for i in pieces)
-            column = pa.Table.from_batches(chain.from_iterable(batches))[name]
-            return _labels(column, f"{self.where}, column {name!r}")
+            for piece, size in enumerate(self.sizes(file)):
+                if size:
+                    yield from self.batches(file, piece, [name], _LABEL_ROWS)
 
 
 class ParquetFile(PiecesFile):
@@ -224,11 +240,7 @@ class ArrowFile(PiecesFile):
         mapped = pa.memory_map(str(self.path))
         if not _is_stream(self.path):
             return _validated(pa.ipc.open_file(mapped).read_all())
-        # pyarrow takes a stream that breaks off between two batches for a whole one.
-        with self.path.open("rb") as file:
-            file.seek(-min(len(_END_OF_STREAM), self.path.stat().st_size), 2)
-            if file.read() != _END_OF_STREAM:
-                raise ValueError("its end mark is missing: truncated or no Arrow stream")
+        _check_end(self.path)
         return _validated(pa.ipc.open_stream(mapped).read_all())
 
     def shard(self) -> TableShard:
@@ -249,12 +261,10 @@ class ArrowFile(PiecesFile):
         """The file, not mapped."""
         import pyarrow as pa
 
-        if _is_stream(path):
-            raise DataError(
-                f"{path} is an Arrow stream, or no Arrow file: only a file says where its record "
-                "batches are; write it with pyarrow.ipc.new_file."
-            )
         with pa.OSFile(str(path)) as source:
+            if _is_stream(path):
+                yield _Stream(path, source, names)
+                return
             schema = pa.ipc.open_file(source).schema
             chosen = [schema.get_field_index(name) for name in names]
             options = pa.ipc.IpcReadOptions(included_fields=chosen or None, use_threads=False)
@@ -263,12 +273,54 @@ class ArrowFile(PiecesFile):
     @staticmethod
     def sizes(file: Any) -> list[int]:
         """How many rows each record batch has, for which the opened columns are read."""
+        if isinstance(file, _Stream) and file.sizes is not None:
+            return file.sizes
         return [_validated(file.get_batch(i)).num_rows for i in range(file.num_record_batches)]
 
     @staticmethod
     def batches(file: Any, piece: int, names: Sequence[str], rows: int) -> Iterator[Batch]:
         """The record batch."""
         yield _validated(file.get_batch(piece))
+
+
+class _Stream:
+    """An Arrow stream read as a file is: the heads of its messages say where they are."""
+
+    def __init__(self, path: Path, source: Any, names: Sequence[str]) -> None:
+        import pyarrow as pa
+
+        _check_end(path)
+        self._source, self._names = source, names
+        # Of each record batch where it is, and the messages before it that it needs.
+        self._places: list[tuple[list[tuple[int, int]], tuple[int, int]]] = []
+        needed, sizes = list[tuple[int, int]](), list[int]()
+        with pa.memory_map(str(path)) as mapped:
+            self.schema, start = pa.ipc.open_stream(mapped).schema, 0
+            mapped.seek(0)
+            for message in pa.ipc.MessageReader.open_stream(mapped):
+                place, start = (start, mapped.tell()), mapped.tell()
+                if message.type != "record batch":  # the schema, or a dictionary
+                    needed.append(place)
+                    continue
+                self._places.append((needed[:], place))
+                if len(needed) == 1:
+                    sizes.append(pa.ipc.read_record_batch(message, self.schema).num_rows)
+        self.num_record_batches = len(self._places)
+        self.sizes = sizes if len(sizes) == len(self._places) else None
+
+    def get_batch(self, number: int) -> Batch:
+        """A record batch, with the opened columns."""
+        import pyarrow as pa
+
+        needed, place = self._places[number]
+        raw = b"".join(self._read(*each) for each in (*needed, place))
+        chosen = [self.schema.get_field_index(name) for name in self._names]
+        options = pa.ipc.IpcReadOptions(included_fields=chosen or None, use_threads=False)
+        return pa.ipc.open_stream(raw, options=options).read_next_batch()
+
+    def _read(self, start: int, stop: int) -> bytes:
+        self._source.seek(start)
+        return bytes(self._source.read(stop - start))
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,6 +338,10 @@ class TableShard(Shard):
             with file_errors(self.path, "file"):
                 file = opened.enter_context(self.file_type.open(self.path, self.columns))
             yield _BatchReader(self, file).read
+
+    def in_order(self, names: tuple[str, ...]) -> TableShard:
+        """The same rows with the columns in another order."""
+        return replace(self, columns=names, feature_names=names)
 
 
 class _BatchReader:
@@ -339,24 +395,35 @@ def _validated(columns: Columns) -> Columns:
     return columns
 
 
-def _table(columns: Columns, where: str, spec: ColumnSpec, log: Log) -> Table:
-    """Features and labels of a pyarrow table."""
+def _table(
+    columns: Columns, where: str, spec: ColumnSpec, log: Log, folder: Path | None = None
+) -> Table:
+    """Features and labels of a pyarrow table, which lies in a folder."""
     if not columns.num_rows:
         raise _no_rows(where)
-    names, label = _choose(columns.schema, where, spec, log, columns)
-    labels_where = f"{where}, column {label!r}"
-    labels = None if label is None else _labels(columns[label], labels_where)
+    schema = columns.schema
+    names, label = _choose(schema, where, spec, log, lambda name: columns[name].chunks)
+    labels, labels_where = None, f"{where}, column {label!r}"
+    if label is not None:
+        labels = _labels(columns[label], labels_where, _class_names(schema, label, folder))
     X = _rows(columns, names, where)
     feature_names = None if _is_list(columns.schema.field(names[0]).type) else tuple(names)
     ids = None if spec.id is None else _labels(columns[spec.id], f"{where}, column {spec.id!r}")
-    top = largest_value(X.dtype)
+    kinds = (schema.field(name).type for name in names)
+    top = _largest(
+        [np.dtype(getattr(k, "value_type", k).to_pandas_dtype()) for k in kinds], X.dtype
+    )
     return Table(X, labels, where, labels_where, feature_names, max_value=top, ids=ids)
 
 
 def _choose(
-    schema: Schema, where: str, spec: ColumnSpec, log: Log, columns: Columns = None
+    schema: Schema,
+    where: str,
+    spec: ColumnSpec,
+    log: Log,
+    chunks: Chunks,
 ) -> tuple[list[str], str | None]:
-    """Names of the features and of the labels; text among numbers is looked for in `columns`."""
+    """Names of the features and of the labels; text among numbers is refused."""
     names = schema.names
     _check_names(names, where)
     label = choose_labels(names, spec, where, "column")
@@ -368,8 +435,11 @@ def _choose(
                 f"{where} needs the model's {len(spec.features)} features as columns, but lacks "
                 f"{len(missing)}: {', '.join(missing[:5])}."
             )
+        for name in spec.features:
+            if _is_text(schema.field(name).type):
+                _check_text(chunks(name), f"{where}, column {name!r}")
         return list(spec.features), label
-    others = [name for name in names if name not in (label, spec.id)]
+    others = [name for name in names if name not in (label, spec.id, *spec.in_folders)]
     taken = others if spec.take is None else _matching(spec.take, others, where, "features")
     dropped = _matching(spec.drop, others, where, "drop", must=spec.must_drop)
     index = _index_columns(schema) if spec.take is None else []
@@ -380,9 +450,8 @@ def _choose(
             f"{where} has several columns of lists, {', '.join(lists)}; keep the one that holds "
             "the features."
         )
-    if columns is not None and not lists:
-        for name in (name for name, kind in types.items() if _is_text(kind)):
-            _check_text(columns[name], f"{where}, column {name!r}")
+    for name in (name for name, kind in types.items() if _is_text(kind) and not lists):
+        _check_text(chunks(name), f"{where}, column {name!r}")
     kept = lists or [name for name, kind in types.items() if _is_number(kind)]
     wrong = [f"{n} ({types[n]})" for n in types if n in (spec.take or ()) and n not in kept]
     if wrong:
@@ -431,16 +500,37 @@ def _index_columns(schema: Schema) -> list[str]:
     ]
 
 
-def _labels(column: Column, where: str) -> NDArray[Any]:
+def _class_names(schema: Schema, label: str | None, folder: Path | None) -> list[str] | None:
+    """The names of integer labels that Hugging Face's data sets keep beside them, or None."""
+    stored = (schema.metadata or {}).get(b"huggingface", b"{}")
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        about = json.loads(stored).get("info")
+        if about is None and folder is not None:
+            about = json.loads((folder / "dataset_info.json").read_bytes())
+        names = about["features"][label]["names"]
+        if all(isinstance(name, str) for name in names):
+            return list(names)
+    return None
+
+
+def _labels(column: Column, where: str, names: list[str] | None = None) -> NDArray[Any]:
+    """A column as labels, or as the class names that its numbers stand for."""
     import pyarrow as pa
 
     _check_filled(column, where)
+    if names is not None and pa.types.is_integer(column.type):
+        numbers: NDArray[np.int64] = column.to_numpy()
+        wrong = (numbers < 0) | (numbers >= len(names))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise DataError(
+                f"{where}: row {row} is {numbers[row]}, and of the {len(names)} class names none "
+                "is of this number; drop the rows without a label."
+            )
+        return np.array(names, object)[numbers]
     if pa.types.is_dictionary(column.type):
-        texts = pa.string() if _is_text(column.type.value_type) else column.type.value_type
-        indices, chunks = pa.int64(), column.chunks
-        column = pa.chunked_array(
-            [c.dictionary.cast(texts).take(c.indices.cast(indices)) for c in chunks], texts
-        )
+        kind = pa.large_string() if _is_text(column.type) else column.type.value_type
+        column = pa.chunked_array([_values(chunk, kind) for chunk in column.chunks], kind)
     if pa.types.is_temporal(column.type):  # classes that are times are called as they are written
         column = column.cast(pa.string())
     values: NDArray[Any] = column.to_numpy()
@@ -493,15 +583,42 @@ def _check_filled(column: Column, where: str, start: int = 0, width: int = 1) ->
         )
 
 
-def _check_text(column: Column, where: str) -> None:
+def _values(chunk: Column, kind: Any) -> Column:
+    """The values of an array, or those that its dictionary stands for, as ones of a type."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(chunk.type):
+        return chunk.dictionary.cast(kind).take(chunk.indices.cast(pa.int64()))
+    return chunk.cast(kind)
+
+
+def _check_text(chunks: Iterable[Column], where: str) -> None:
     """Refuse text among numbers: a column that one typing error would leave out."""
-    values = column.to_pylist()
-    text = [row for row, v in enumerate(values) if v is None or not is_number_text(v)]
-    if 0 < len(text) < len(values):
-        raise DataError(
-            f"{where}: it holds numbers and text, such as {values[text[0]]!r} in row {text[0]}; "
-            "write a number there, or take the column out."
+    import pyarrow as pa
+    from pyarrow import compute
+
+    first, start = dict[str, str](), 0  # of each kind of text the first, and its row
+    for chunk in chunks:
+        texts = _values(chunk, pa.large_string())
+        number, comma = (
+            compute.match_substring_regex(texts, form).fill_null(False) for form in _NUMBERS
         )
+        other = compute.invert(compute.or_(number, comma))
+        for kind, mask in (("number", number), ("comma", comma), ("other", other)):
+            at = compute.index(mask, True).as_py()
+            if at >= 0:
+                first.setdefault(kind, f"{texts[at].as_py()!r} in row {start + at}")
+        start += len(chunk)
+    if "other" in first and len(first) > 1:
+        held, advice = f"numbers and text, such as {first['other']}", "write a number there"
+    elif "comma" in first:
+        held, advice = f"decimal commas, such as {first['comma']}", "write decimal points"
+        held += f", and decimal points, {first['number']}" if "number" in first else " as text"
+    else:
+        return
+    raise DataError(
+        f"{where}: it holds {held}; {advice}, or leave the column out with drop (--drop)."
+    )
 
 
 def is_number_text(text: str) -> bool:
@@ -511,6 +628,11 @@ def is_number_text(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _largest(stored: Sequence[np.dtype[Any]], dtype: np.dtype[Any]) -> float:
+    """The largest value of features of some types that are held as one; of booleans it is 1."""
+    return max(map(largest_value, stored)) if dtype == np.uint8 else 1.0
 
 
 def _is_number(kind: Any) -> bool:
@@ -527,7 +649,18 @@ def _is_list(kind: Any) -> bool:
 
 
 def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
     return str(kind) in ("string", "large_string", "string_view")
+
+
+def _check_end(path: Path) -> None:
+    # pyarrow takes a stream that breaks off between two batches for a whole one.
+    with path.open("rb") as file:
+        file.seek(-min(len(_END_OF_STREAM), path.stat().st_size), 2)
+        if file.read() != _END_OF_STREAM:
+            raise ValueError("its end mark is missing: truncated or no Arrow stream")
 
 
 def _is_stream(path: Path) -> bool:
@@ -536,7 +669,7 @@ def _is_stream(path: Path) -> bool:
 
 
 def _no_rows(where: str) -> DataError:
-    return DataError(f"{where} holds names of columns but no rows; give it at least one row.")
+    return NoRowsError(f"{where} holds names of columns but no rows; give it at least one row.")
 
 
 def _other_length(where: str, expected: int, row: int, got: int) -> DataError:

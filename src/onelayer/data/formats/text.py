@@ -38,12 +38,17 @@ def as_written(texts: Sequence[str]) -> list[Any]:
     return list(texts)
 
 
+def label_array(texts: list[str]) -> NDArray[Any]:
+    """Labels that are written as text, one each."""
+    values = as_written(texts)
+    return np.array(texts, object) if None in values or values == texts else np.array(values)
+
+
 def read_lines(path: Path) -> NDArray[Any]:
     """The labels of a text file, one a line."""
     with file_errors(path, "text file in UTF-8"):
-        lines = [line.strip() for line in path.read_text("utf-8-sig").rstrip().splitlines()]
-    values = as_written(lines)
-    return np.array(lines, object) if None in values or values == lines else np.array(values)
+        text = path.read_text("utf-8-sig").rstrip()
+    return label_array([line.strip() for line in text.splitlines()])
 
 
 class CsvFile(TableFile):
