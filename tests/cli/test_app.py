@@ -174,7 +174,7 @@ def test_a_folder_that_is_not_a_run_is_refused_before_any_work(
     assert "holds other files" in err
     code, _, err = run("report", "thesis")
     assert code == 1
-    assert "thesis is not a run folder: it has no settings.json" in err
+    assert "thesis is not a run folder: it has no manifest.json" in err
 
 
 def test_a_full_disk_exits_1_and_leaves_nothing(
@@ -235,7 +235,7 @@ def test_help_fits_80_columns_and_says_what_each_option_is(command: str, run: Co
     code, out, _ = run(*command.split(), "--help")
     assert code == 0
     assert max(map(len, out.splitlines())) <= 80
-    assert len(out.splitlines()) <= 105
+    assert len(out.splitlines()) <= 108
     assert f"Usage: onelayer {command} [OPTIONS]" in out
     assert f"  onelayer {command}" in out.partition("Example")[2]
     shown = " ".join(out.split())

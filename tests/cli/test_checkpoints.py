@@ -129,9 +129,13 @@ def test_a_finished_run_is_not_trained_again_by_resume_unless_it_is_another(
     made = page.stat().st_mtime_ns
     code, out, err = run(*TRAIN, "--resume")
     assert (code, err) == (0, "")
-    assert "runs/train has finished; drop --resume to train it again" in out
+    assert "runs/train has finished; --overwrite trains it again" in out
     assert page.stat().st_mtime_ns == made
-    code, _, err = run(*TRAIN, "--l2", "0.5", "--resume")
+    for words in ([*TRAIN], [*TRAIN, "--l2", "0.5", "--resume"]):
+        code, _, err = run(*words)
+        assert code == 1
+        assert "runs/train holds a finished run; name another folder, or pass --overwrite" in err
+    code, _, err = run(*TRAIN, "--l2", "0.5", "--resume", "--overwrite")
     assert code == 0
     assert "no checkpoint in runs/train; training starts from the beginning" in err
     assert Result.load(tmp_path / "runs" / "train").runs[0].l2 == 0.5
@@ -198,15 +202,27 @@ def test_ctrl_c_keeps_a_result_and_checkpoints_and_both_survive_a_new_page(
     assert _weights(tmp_path / "runs" / "train") == _weights(tmp_path / "whole")
 
 
-def test_ctrl_c_while_the_page_is_drawn_leaves_the_checkpoints(
+def test_ctrl_c_while_the_page_is_drawn_leaves_the_run_saved(
     run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("onelayer.report.page.write_report", _interrupt)
         code, _, err = run(*TRAIN, "--checkpoint-every", "0")
     assert code == 130
-    assert "interrupted; resume with: onelayer train" in err
+    _, _, typed = err.partition("the run is saved. To draw it: ")
+    assert not (tmp_path / "runs" / "train" / "checkpoints").exists()
+    assert run(*shlex.split(typed)[1:])[0] == 0
+    assert (tmp_path / "runs" / "train" / "report.html").exists()
+
+
+def test_a_killed_run_that_was_to_replace_a_finished_one_resumes_without_being_told_again(
+    run: Command, tmp_path: Path
+) -> None:
+    assert run(*TRAIN, "--l2", "0.5")[0] == 0
+    _killed(run, *TRAIN, "--overwrite")
+    assert Result.load(tmp_path / "runs" / "train").runs[0].l2 == 0.5
     assert run(*TRAIN, "--resume")[0] == 0
+    assert Result.load(tmp_path / "runs" / "train").runs[0].l2 == 0.0
 
 
 def _interrupt(*_: object) -> None:
@@ -219,7 +235,7 @@ def test_torchruns_restarts_go_on_without_being_told(
     _killed(run, *TRAIN)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     assert "--resume keeps it" in run(*TRAIN, "--epochs", "4")[2]
-    _killed(run, *TRAIN)
+    _killed(run, *TRAIN, "--overwrite")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert "resuming from runs/train/checkpoints" in run(*TRAIN)[2]
 

@@ -11,6 +11,7 @@ import pytest
 from onelayer.solver import Path as LambdaPath
 from onelayer.training.result import Result
 from tests.cli.conftest import Command
+from tests.training.damage import reseal
 
 TRAIN = ("train", "--data", "digits", "--learning-rate", "0.1", "--epochs", "2")
 
@@ -107,6 +108,7 @@ def test_rerun_shows_the_command_and_refuses_to_read_outside_of_the_folder(
     settings = json.loads(Path("theirs/settings.json").read_text())
     settings["command"]["options"] |= options
     Path("theirs/settings.json").write_text(json.dumps(settings))
+    reseal(Path("theirs"))
     code, out, err = run("rerun", "theirs")
     assert code == 1
     assert "onelayer train" in out
@@ -132,6 +134,7 @@ def test_rerun_says_when_another_instruction_set_may_give_other_bits(
     settings = json.loads(file.read_text())
     settings["environment"]["instruction_set"] = "abacus"
     file.write_text(json.dumps(settings))
+    reseal(tmp_path / "first")
     code, out, err = run("rerun", "first")
     assert code == 0
     assert "bits may differ from those of first: instruction set was abacus" in err
@@ -142,6 +145,7 @@ def test_other_weights_without_a_reason_are_a_failure(run: Command, tmp_path: Pa
     assert run(*TRAIN, "--out", "first")[0] == 0
     weights = tmp_path / "first" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    reseal(tmp_path / "first")
     code, _, err = run("rerun", "first")
     assert code == 1
     assert "differ from those of first, although nothing that is recorded changed" in err
@@ -165,6 +169,7 @@ def test_a_foreign_run_repeats_no_other_command_and_writes_nowhere_else(
     settings = json.loads(file.read_text())
     settings["command"] |= {"name": name, "options": options}
     file.write_text(json.dumps(settings))
+    reseal(tmp_path / "first")
     before = sorted(tmp_path.rglob("*"))
     code, out, err = run("rerun", "first")
     assert code in (1, 2)

@@ -104,5 +104,5 @@ def test_a_folder_of_the_whole_name_comes_before_a_setting(tmp_path: Path) -> No
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(SaveError, match="absent should be a model file, but it is not there"):
         open_model(str(tmp_path / "absent"))
-    with pytest.raises(SaveError, match=r"is not a run folder: it has no settings\.json"):
+    with pytest.raises(SaveError, match=r"is not a run folder: it has no manifest\.json"):
         open_model(str(tmp_path))

@@ -45,7 +45,7 @@ def test_every_command_works_on_shards(shards: Path, run: Command, tmp_path: Pat
         ("certify", fitted, *data),
         ("predict", fitted, f"{shards}/X-*.npy", str(tmp_path / "p.npy")),
         ("train", *data, "--learning-rate", "0.1,0.01", "--l2", "0", "--seeds", "1", "--epochs",
-         "1", "--out", str(tmp_path / "train")),
+         "1", "--out", str(tmp_path / "train"), "--overwrite"),
         ("solve", *data, "--l2", "0.01", "--out", str(tmp_path / "solve")),
         ("suggest-learning-rate", *data),
     ):  # fmt: skip

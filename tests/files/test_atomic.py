@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from onelayer.files.atomic import SETTINGS_FILE, durable_file, staged_file, staged_folder
+from onelayer.files.atomic import durable_file, staged_file, staged_folder
+from onelayer.files.manifest import SETTINGS_FILE
 
 
 def test_a_staged_file_appears_alone(tmp_path: Path) -> None:
@@ -24,6 +25,6 @@ def test_a_durable_file_appears_alone(tmp_path: Path) -> None:
 
 
 def test_a_staged_folder_appears_alone(tmp_path: Path) -> None:
-    with staged_folder(tmp_path / "run") as folder:
+    with staged_folder(tmp_path / "run", finished=True) as folder:
         (folder / SETTINGS_FILE).write_text("{}")
     assert os.listdir(tmp_path) == ["run"]

@@ -159,9 +159,9 @@ with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(record=True
     np.save(f"{place}/X.npy", np.eye(20))
     splits = onelayer.load(f"{place}/X.npy", labels=[0, 1] * 10, stream=True, log=lambda line: None)
     assert stored_rows(splits.train.X) is not None and splits.train.X[:2].shape == (2, 20)
-    with staged_folder(Path(place) / "run") as folder:
+    with staged_folder(Path(place) / "run", finished=True) as folder:
         (folder / "settings.json").write_text("{}")
-    print(os.listdir(f"{place}/run"), [warning.category.__name__ for warning in caught])
+    print(sorted(os.listdir(f"{place}/run")), [warning.category.__name__ for warning in caught])
 """
 
 
@@ -170,4 +170,6 @@ def test_rows_are_streamed_and_runs_saved_where_the_system_has_neither_locks_nor
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_POSIX], capture_output=True, text=True, check=False
     )
-    assert done.stdout.strip() == "['settings.json'] ['CheckpointWarning']", done.stderr
+    assert done.stdout.strip() == "['manifest.json', 'settings.json'] ['CheckpointWarning']", (
+        done.stderr
+    )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onelayer.files.atomic import CHECKPOINTS
+from onelayer.files.manifest import CHECKPOINTS, COMMITTED, STAGING, read_manifest
 from onelayer.training.checkpoint import unfinished
 
 # What must be the same, byte for byte; settings.json and the page hold times.
@@ -100,8 +100,10 @@ def _run_until(words: list[str], moment: float) -> tuple[int, str] | None:
 
 def _doing(folder: Path, before: int) -> str:
     """What was going on when the kill came."""
-    if any(folder.parent.glob(f".{folder.name}.new-*")):
-        return "while it was saved"
+    if (folder / COMMITTED).exists():
+        return "while it was moved into place"
+    if (folder / STAGING).exists():
+        return "while it was written"
     if any((folder / CHECKPOINTS).glob(".*.part")):
         return "in the middle of a checkpoint"
     found = unfinished(folder)
@@ -112,7 +114,7 @@ def _progress(folder: Path, before: int) -> int:
     """Run-epochs in the newest checkpoint: never fewer than before."""
     found = unfinished(folder)
     if found is None:
-        finished = (folder / "settings.json").exists()
+        finished = read_manifest(folder) is not None
         assert before == 0 or finished, f"{folder}: its checkpoints are gone"
         return before
     assert found.done >= before, f"{folder}: from {before} back to {found.done} run-epochs"
@@ -125,5 +127,5 @@ def _check(folder: Path, expected: dict[str, bytes], said: tuple[int, str]) -> N
     for name, content in expected.items():
         assert (folder / name).read_bytes() == content, f"{folder / name} has other bits"
     assert not (folder / CHECKPOINTS).exists()
-    left = [path.name for path in folder.parent.glob(".*")]
+    left = [path.name for place in (folder, folder.parent) for path in place.glob(".*")]
     assert not left, f"left behind: {left}"

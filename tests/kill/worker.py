@@ -6,7 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from onelayer.files.atomic import SETTINGS_FILE
+from onelayer.files.manifest import MANIFEST_FILE
 from onelayer.training.checkpoint import Checkpoint
 from onelayer.training.run import grid
 from onelayer.training.run_folder import save_records
@@ -22,7 +22,7 @@ RUNS = grid(
 def main(folder: Path) -> None:
     """Train, or go on, unless it has ended already."""
     warnings.simplefilter("ignore", UserWarning)
-    if (folder / SETTINGS_FILE).exists():
+    if (folder / MANIFEST_FILE).exists():
         return
     checkpoint = Checkpoint(folder, every=0.01, resume=True)
     save_records(sweep(make_splits(), RUNS, checkpoint=checkpoint), folder)

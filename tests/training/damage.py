@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from onelayer.files.manifest import MANIFEST_FILE, FileSum, Manifest, read_manifest
 from onelayer.files.tensors import PLACE, ZEROS
 
 DAMAGE = ("missing", "truncated", "empty", "foreign")
@@ -73,6 +74,14 @@ def damage_bytes(content: bytes, rng: np.random.Generator) -> bytes:
         else:
             changed[where:where] = bytes(rng.integers(0, 256, 9, np.uint8))
     return bytes(changed)
+
+
+def reseal(folder: Path) -> None:
+    """Give a run folder a manifest of the files that it has now, as a careful forger does."""
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    sums = {name: FileSum.of((folder / name).read_bytes()) for name in manifest.files}
+    (folder / MANIFEST_FILE).write_bytes(Manifest(manifest.finished, sums).encode())
 
 
 def seal(content: bytes) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 
 from onelayer.data import Splits
 from onelayer.engines import Engine, Trainer, make_engine
-from onelayer.files.atomic import CHECKPOINTS
+from onelayer.files.manifest import CHECKPOINTS
 from onelayer.training.checkpoint import (
     Checkpoint,
     CheckpointInterval,

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onelayer.errors import OnelayerError
-from onelayer.files.atomic import CHECKPOINTS
+from onelayer.errors import OnelayerError, SaveError
+from onelayer.files.manifest import CHECKPOINTS
 from onelayer.files.provenance import Command
 from onelayer.solver import solve_path
 from onelayer.training.checkpoint import Checkpoint
+from onelayer.training.result import Result
 from onelayer.training.run_folder import load_records, save_records, saved_origin
 from onelayer.training.sweep import sweep
 from tests.made_data import make_splits
-from tests.training.damage import damage_bytes, damage_json, damage_sealed, seal
+from tests.training.damage import damage_bytes, damage_json, damage_sealed, reseal, seal
 from tests.training.resuming import WITH_STATE, Killed, assert_same, killed_after, trained
 
 CASES = 150
@@ -151,6 +152,7 @@ def test_a_damaged_run_folder_is_refused_in_a_sentence_or_can_be_shown(
         else:
             damaged = damage_bytes(whole, rng)
         (folder / name).write_bytes(damaged)
+        reseal(folder)
         in_one_sentence(lambda: saved_origin(folder))
         shown = in_one_sentence(lambda: repr(load_records(record, folder)))
         refused += not shown
@@ -158,3 +160,30 @@ def test_a_damaged_run_folder_is_refused_in_a_sentence_or_can_be_shown(
             load_records(record, folder).best  # noqa: B018
     assert refused > CASES // 2
     (folder / name).write_bytes(whole)
+    reseal(folder)
+
+
+@pytest.mark.parametrize("kind", ["runs", "path"])
+def test_of_a_run_folder_with_one_flipped_bit_none_is_accepted(
+    kind: str, folders: dict[str, tuple[Path, type]]
+) -> None:
+    (folder, record), rng = folders[kind], np.random.default_rng(0)
+    for file in (path for path in folder.iterdir() if path.is_file()):
+        whole = file.read_bytes()
+        for _ in range(CASES // 5):
+            damaged = bytearray(whole)
+            damaged[rng.integers(len(whole))] ^= 1 << int(rng.integers(8))
+            file.write_bytes(damaged)
+            assert not in_one_sentence(lambda: load_records(record, folder))
+        file.write_bytes(whole)
+    load_records(record, folder)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "history.parquet"])
+def test_a_file_of_another_run_is_not_accepted(name: str, tmp_path: Path) -> None:
+    data = make_splits()
+    for folder, rate in (("first", 0.1), ("second", 0.2)):
+        save_records(sweep(data, learning_rate=rate, epochs=1), tmp_path / folder)
+    (tmp_path / "second" / name).write_bytes((tmp_path / "first" / name).read_bytes())
+    with pytest.raises(SaveError, match=f"{name} cannot be read .its content changed"):
+        Result.load(tmp_path / "second")

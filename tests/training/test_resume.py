@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from onelayer.data.rows import Rows
 from onelayer.engines import Trainer, Weights, make_engine
-from onelayer.files.atomic import CHECKPOINTS
+from onelayer.files.manifest import CHECKPOINTS
 from onelayer.training import checkpoint as module
 from onelayer.training.checkpoint import Checkpoint, newest_first, read_state, unfinished
 from onelayer.training.loop import Progress, Training, train

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
+import shutil
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +18,23 @@ import pytest
 from onelayer.data import Splits
 from onelayer.errors import SaveError
 from onelayer.experiments.reproduce import reproduce
-from onelayer.files import atomic as run_folder
+from onelayer.files import atomic
 from onelayer.files.atomic import check_replaceable, staged_folder, writing
+from onelayer.files.manifest import COMMITTED, STAGING, FileSum, Manifest, read_manifest
+from onelayer.files.tensors import write_sealed
+from onelayer.training.checkpoint import Checkpoint, unfinished
 from onelayer.training.loop import train
-from onelayer.training.result import History, ReportedFigures, Result
+from onelayer.training.result import History, Outcome, ReportedFigures, Result
 from onelayer.training.run import Run, grid
-from onelayer.training.run_folder import save_records
-from tests.training.damage import DAMAGE, damage_file
+from onelayer.training.run_folder import draw_page, save_records
+from tests.made_data import make_splits
+from tests.training.damage import DAMAGE, damage_file, reseal
 
-RECORDS = {"settings.json", "weights.safetensors"}
+RECORDS = {"settings.json", "weights.safetensors", "history.parquet"}
 
-FILES = RECORDS | {"history.parquet"}
+FILES = RECORDS | {"manifest.json"}
+
+RUN = [Run(0.1, epochs=1, batch_size=9)]
 
 
 @pytest.fixture
@@ -114,28 +122,127 @@ def test_a_loaded_result_predicts_as_the_saved_one(
         )
 
 
-def test_saving_again_replaces_the_earlier_run_and_leaves_nothing_else(
-    result: Result, tmp_path: Path
+def test_saving_again_replaces_what_onelayer_wrote_and_leaves_the_rest(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_records(result, tmp_path / "run")
-    (tmp_path / "run" / "report.html").write_text("old")
-    save_records(result, tmp_path / "run")
-    assert {p.name for p in (tmp_path / "run").iterdir()} == FILES
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("onelayer.report.page.write_report", _page_of_words("old"))
+        result.save(run)
+    (run / "model.onnx").write_text("exported")
+    (run / "charts" / "mine.png").write_text("mine")
+    (run / "notes").mkdir()
+    (run / "notes" / "thesis.tex").write_text("precious")
+    inode = run.stat().st_ino
+    save_records(result, run, overwrite=True)
+    assert {p.name for p in run.iterdir()} == FILES | {"model.onnx", "charts", "notes"}
+    assert [p.name for p in (run / "charts").iterdir()] == ["mine.png"]
+    assert (run / "notes" / "thesis.tex").read_text() == "precious"
+    assert run.stat().st_ino == inode
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 
-def test_a_folder_that_is_not_a_run_is_never_replaced(result: Result, tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(SaveError, match="holds other files"):
-        save_records(result, tmp_path)
+def _page_of_words(words: str) -> Callable[[object, Path], None]:
+    def write(_: object, folder: Path) -> None:
+        (folder / "charts").mkdir()
+        (folder / "charts" / "accuracy.svg").write_text(words)
+        (folder / "report.html").write_text(words)
+
+    return write
+
+
+def test_a_new_page_touches_nothing_but_the_page(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_records(result, tmp_path)
+    (tmp_path / "model.onnx").write_text("exported")
+    before = {name: (tmp_path / name).stat().st_mtime_ns for name in RECORDS}
+    for words in ("first", "second"):
+        monkeypatch.setattr("onelayer.report.page.write_report", _page_of_words(words))
+        draw_page(result, tmp_path)
+        assert (tmp_path / "charts" / "accuracy.svg").read_text() == words
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in RECORDS} == before
+    manifest = read_manifest(tmp_path)
+    assert manifest is not None
+    assert set(manifest.files) == RECORDS | {"report.html", "charts/accuracy.svg"}
+    assert (tmp_path / "model.onnx").read_text() == "exported"
+
+
+def test_a_page_that_cannot_be_drawn_leaves_the_run_saved(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("onelayer.report.page.write_report", fails)
+    with pytest.raises(SaveError, match=r"be drawn: no ink; the run is saved.*onelayer rep"):
+        result.save(tmp_path / "run")
+    assert Result.load(tmp_path / "run").runs == result.runs
+    assert {p.name for p in (tmp_path / "run").iterdir()} == FILES
+
+
+def test_a_finished_run_is_replaced_only_to_overwrite(result: Result, tmp_path: Path) -> None:
+    save_records(result, tmp_path / "run")
+    before = (tmp_path / "run" / "settings.json").read_bytes()
+    with pytest.raises(SaveError, match=r"holds a finished run; .*overwrite=True"):
+        result.save(tmp_path / "run")
+    with pytest.raises(SaveError, match="holds a finished run"):
+        train(make_splits(), RUN, checkpoint=Checkpoint(tmp_path / "run"))
+    assert (tmp_path / "run" / "settings.json").read_bytes() == before
+    train(make_splits(), RUN, checkpoint=Checkpoint(tmp_path / "run", overwrite=True))
+
+
+def test_an_interrupted_run_is_replaced_without_being_asked(result: Result, tmp_path: Path) -> None:
+    stopped = replace(result, outcomes=(Outcome("interrupted", 0), *result.outcomes[1:]))
+    save_records(stopped, tmp_path / "run")
+    save_records(result, tmp_path / "run")
+    assert not Result.load(tmp_path / "run").interrupted
+
+
+@pytest.mark.parametrize("foreign", ["thesis.tex", "settings.json", "checkpoints/model.pt"])
+def test_a_folder_of_other_files_is_refused_before_anything_is_done(
+    foreign: str, result: Result, tmp_path: Path
+) -> None:
+    (tmp_path / foreign).parent.mkdir(exist_ok=True)
+    (tmp_path / foreign).write_text("precious")
+    for work in (
+        lambda: save_records(result, tmp_path),
+        lambda: train(make_splits(), RUN, checkpoint=Checkpoint(tmp_path, every=0)),
+    ):
+        with pytest.raises(SaveError, match="holds other files than a run"):
+            work()
     with pytest.raises(SaveError, match="is a file; name a folder"):
-        save_records(result, tmp_path / "thesis.tex")
-    assert (tmp_path / "thesis.tex").read_text() == "precious"
+        save_records(result, tmp_path / foreign)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / foreign]
+
+
+def test_a_foreign_file_in_the_place_of_a_record_is_refused(result: Result, tmp_path: Path) -> None:
+    save_records(result, tmp_path)
+    (tmp_path / "path.parquet").write_text("mine")
+    with pytest.raises(SaveError, match=r"path.parquet was not written by onelayer"):
+        check_replaceable(tmp_path, overwrite=True)
+    (tmp_path / "path.parquet").unlink()
+    (tmp_path / "charts").symlink_to(tmp_path)
+    with pytest.raises(SaveError, match="charts is not a folder, or is a link"):
+        check_replaceable(tmp_path, overwrite=True)
+
+
+def test_a_foreign_chart_is_not_replaced_and_the_run_is_saved(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onelayer.report.page.write_report", _page_of_words("ours"))
+    save_records(result, tmp_path)
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "charts" / "accuracy.svg").write_text("mine")
+    with pytest.raises(SaveError, match=r"accuracy.svg was not written by onelayer"):
+        draw_page(result, tmp_path)
+    assert (tmp_path / "charts" / "accuracy.svg").read_text() == "mine"
+    assert {p.name for p in tmp_path.iterdir()} == FILES | {"charts"}
 
 
 def test_an_empty_folder_may_become_a_run(tmp_path: Path) -> None:
     check_replaceable(tmp_path)
-    with staged_folder(tmp_path / "run") as folder:
+    with staged_folder(tmp_path / "run", finished=True) as folder:
         (folder / "settings.json").write_text("{}")
     assert os.stat(tmp_path / "run").st_mode & 0o444
 
@@ -159,31 +266,63 @@ def test_a_full_disk_leaves_nothing_half_written(
     else:
         monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(SaveError, match=r"run could not be written: No space left on device"):
-        save_records(result, tmp_path / "run")
+        save_records(result, tmp_path / "run", overwrite=True)
     assert {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()} == before
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 
-def test_a_run_that_cannot_be_moved_into_place_leaves_the_old_one_there(
+class Killed(BaseException):
+    """What stands for SIGKILL."""
+
+
+def _killed_at(step: int, patch: pytest.MonkeyPatch) -> None:
+    """Kill the process before its change number `step` of the disk, from 0."""
+    left = [step]
+
+    def counted(function: Any) -> Any:
+        def call(*words: Any, **more: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return function(*words, **more)
+
+        return call
+
+    # A killed process lets go of its lock.
+    patch.setattr(atomic, "run_lock", nullcontext)
+    for name in ("rename", "unlink", "mkdir", "write_bytes", "write_text", "rmdir", "chmod"):
+        patch.setattr(Path, name, counted(getattr(Path, name)))
+    patch.setattr(os, "replace", counted(os.replace))
+    patch.setattr(shutil, "rmtree", counted(shutil.rmtree))
+
+
+def test_a_kill_at_any_step_leaves_the_old_run_or_the_new_one_and_what_others_wrote(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_records(result, tmp_path / "run")
-    before = (tmp_path / "run" / "weights.safetensors").read_bytes()
-    monkeypatch.setattr(run_folder, "_exchange", lambda *_: False)
-    rename = Path.rename
-    calls = []
-
-    def second_fails(self: Path, target: Path) -> Path:
-        calls.append(target)
-        if len(calls) == 2:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", second_fails)
-    with pytest.raises(SaveError, match="Input/output error"):
-        save_records(result, tmp_path / "run")
-    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+    monkeypatch.setattr("onelayer.report.page.write_report", _page_of_words("old"))
+    new, steps, killed = replace(result, W=-result.W), {True: 0, False: 0}, True
+    page, state = {"report.html", "charts/accuracy.svg"}, {"checkpoints/runs-000001.safetensors"}
+    while killed:
+        run, killed = tmp_path / str(sum(steps.values())), False
+        result.save(run)
+        (run / "charts" / "mine.png").write_text("mine")
+        _with_checkpoint(run)
+        with monkeypatch.context() as patch:
+            _killed_at(sum(steps.values()), patch)
+            try:
+                save_records(new, run, overwrite=True)
+            except Killed:
+                killed = True
+        is_new = np.array_equal(Result.load(run).W, new.W)
+        assert is_new or np.array_equal(Result.load(run).W, result.W)
+        assert is_new or unfinished(run) is not None
+        with writing(run):
+            pass
+        assert np.array_equal(Result.load(run).W, new.W) == is_new
+        names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+        assert names == FILES | {"charts/mine.png"} | (set() if is_new else page | state)
+        steps[is_new] += 1
+    assert min(steps.values()) > 4
 
 
 def test_a_read_only_place_is_said_in_one_sentence(result: Result, tmp_path: Path) -> None:
@@ -209,15 +348,15 @@ def test_another_format_is_refused(result: Result, tmp_path: Path) -> None:
     save_records(result, tmp_path / "run")
     path = tmp_path / "run" / "settings.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    reseal(tmp_path / "run")
     with pytest.raises(SaveError, match="format 99 is not 4"):
         Result.load(tmp_path / "run")
 
 
 def test_an_error_in_the_block_leaves_no_staging_folder(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), staged_folder(tmp_path / "run"):
+    with pytest.raises(RuntimeError), staged_folder(tmp_path / "run", finished=True):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
-    assert run_folder.SETTINGS_FILE == "settings.json"
 
 
 def _fill(folder: Path, word: str) -> None:
@@ -226,25 +365,23 @@ def _fill(folder: Path, word: str) -> None:
 
 def _with_checkpoint(target: Path) -> Path:
     (target / "checkpoints").mkdir(parents=True)
-    (target / "checkpoints" / "runs-000001.safetensors").write_text("state")
+    with (target / "checkpoints" / "runs-000001.safetensors").open("wb") as stream:
+        texts = {"progress": "[1, 2]", "command": ""}
+        write_sealed(stream, "onelayer.checkpoint", "3", texts, {})
     return target
 
 
-@pytest.mark.parametrize("swaps", [True, False])
-def test_a_run_takes_the_place_of_its_checkpoints_unless_they_are_to_be_kept(
-    swaps: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not swaps:
-        monkeypatch.setattr(run_folder, "_exchange", lambda *_: False)
+def test_a_run_takes_the_place_of_its_checkpoints_once_it_has_finished(tmp_path: Path) -> None:
     target = _with_checkpoint(tmp_path / "run")
+    (target / "checkpoints" / "mine.pt").write_text("mine")
     check_replaceable(target)
-    with staged_folder(target, keep_checkpoints=True) as folder:
+    with staged_folder(target, finished=False) as folder:
         _fill(folder, "interrupted")
-    assert {p.name for p in target.iterdir()} == {"settings.json", "checkpoints"}
-    assert (target / "checkpoints" / "runs-000001.safetensors").read_text() == "state"
-    with staged_folder(target) as folder:
+    assert unfinished(target) is not None
+    with staged_folder(target, finished=True) as folder:
         _fill(folder, "finished")
-    assert [p.name for p in target.iterdir()] == ["settings.json"]
+    assert [p.name for p in (target / "checkpoints").iterdir()] == ["mine.pt"]
+    assert {p.name for p in target.iterdir()} == {"settings.json", "manifest.json", "checkpoints"}
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 
@@ -252,41 +389,37 @@ def test_a_full_disk_at_the_end_says_that_the_checkpoints_are_there(tmp_path: Pa
     target = _with_checkpoint(tmp_path / "run")
     with (
         pytest.raises(SaveError, match=r"The checkpoints are kept: --resume"),
-        staged_folder(target),
+        staged_folder(target, finished=True),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert (target / "checkpoints" / "runs-000001.safetensors").read_text() == "state"
+    assert unfinished(target) is not None
 
 
-def test_the_folders_swap_their_names_in_one_step(tmp_path: Path) -> None:
-    """Where the system cannot, the test above covers the two steps in its place."""
-    for name in "ab":
-        (tmp_path / name).mkdir()
-        _fill(tmp_path / name, name)
-    swapped = run_folder._exchange(tmp_path / "a", tmp_path / "b")
-    assert swapped or sys.platform != "linux"
-    now = [(tmp_path / name / "settings.json").read_text() for name in "ab"]
-    assert now == (["b", "a"] if swapped else ["a", "b"])
+@pytest.mark.parametrize("name", ["../thesis.tex", "/thesis.tex", ".bashrc", "a/b/c", "a\\b", ""])
+def test_a_forged_manifest_names_nothing_outside_of_its_folder(name: str, tmp_path: Path) -> None:
+    forged = Manifest(True, {name: FileSum(1, "0" * 64)})
+    (tmp_path / "manifest.json").write_bytes(forged.encode())
+    with pytest.raises(SaveError, match="it names files outside of the run folder"):
+        read_manifest(tmp_path)
 
 
-def test_what_a_killed_process_left_beside_a_run_is_put_in_order(tmp_path: Path) -> None:
-    retired, staged = tmp_path / ".run.old-abcd_f12" / "run", tmp_path / ".run.new-12345678"
-    others = [".run.new-1", ".run.new-1.new-12345678", ".rum.new-12345678", ".run.lock2"]
-    for folder in (retired, staged, *(tmp_path / name for name in others)):
-        folder.mkdir(parents=True)
-        _fill(folder, str(folder.name))
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "run" / STAGING / "charts").mkdir(parents=True)
     with writing(tmp_path / "run"):
-        pass
-    assert {p.name for p in tmp_path.iterdir()} == {"run", *others}
-    assert (tmp_path / "run" / "settings.json").read_text() == "run"
+        assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_an_old_run_does_not_replace_the_one_that_took_its_place(tmp_path: Path) -> None:
-    retired = tmp_path / ".run.old-abcd_f12" / "run"
-    for folder in (retired, tmp_path / "run"):
-        folder.mkdir(parents=True)
-        _fill(folder, "old" if folder == retired else "new")
-    with writing(tmp_path / "run"):
-        pass
-    assert (tmp_path / "run" / "settings.json").read_text() == "new"
-    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+def test_links_lead_neither_to_other_folders_nor_from_them(result: Result, tmp_path: Path) -> None:
+    save_records(result, tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "manifest.json").write_text("precious")
+    (tmp_path / "run" / COMMITTED).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SaveError, match=r"manifest.json cannot be read"):
+        save_records(result, tmp_path / "run", overwrite=True)
+    assert (tmp_path / "elsewhere" / "manifest.json").read_text() == "precious"
+    (tmp_path / "run" / COMMITTED).unlink()
+    save_records(result, tmp_path / "other")
+    (tmp_path / "run" / COMMITTED).symlink_to(tmp_path / "other")
+    with pytest.raises(SaveError, match="is a link"):
+        save_records(result, tmp_path / "run", overwrite=True)
+    assert {p.name for p in (tmp_path / "other").iterdir()} == FILES

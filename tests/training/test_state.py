@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from onelayer.data import Splits
 from onelayer.engines import Weights, make_engine
-from onelayer.files.atomic import CHECKPOINTS
+from onelayer.files.manifest import CHECKPOINTS
 from onelayer.solver import certify
 from onelayer.training.checkpoint import Checkpoint, read_state
 from onelayer.training.loop import Progress, train

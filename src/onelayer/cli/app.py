@@ -53,6 +53,7 @@ COMMON = """
 
     Output:
         out DIR: Run folder to write.
+        overwrite: Replace a finished run in the run folder.
         json: Print the figures as JSON.
         config FILE.toml: Read options from this file; options typed here override it.
 """

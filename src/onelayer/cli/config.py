@@ -24,7 +24,7 @@ VALUES = "VALUES"
 MAX_WHOLE = 2**63
 
 # Where a run is saved and how it is shown are not part of it.
-NOT_SAVED = ("config", "out", "resume", "checkpoint-every", "json")
+NOT_SAVED = ("config", "out", "overwrite", "resume", "checkpoint-every", "json")
 
 
 def options_of(command: Any) -> dict[str, Any]:

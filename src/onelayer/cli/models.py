@@ -17,7 +17,7 @@ from onelayer.cli import options as opt
 from onelayer.cli.app import command
 from onelayer.cli.output import console, note, print_json, print_line, written_once
 from onelayer.errors import SettingsError, require_whole
-from onelayer.files.atomic import SETTINGS_FILE
+from onelayer.files.manifest import read_manifest
 from onelayer.model import Model
 from onelayer.model.predictions import check_output, read_identified, write_predictions
 from onelayer.report import tables
@@ -268,7 +268,7 @@ def _parted(named: str) -> tuple[Path, str]:
     """The folder or file, and the setting: what follows the colon behind a run folder."""
     colons = [i for i, letter in enumerate(named) if letter == ":"]
     for end in [len(named), *colons]:
-        if (Path(named[:end]) / SETTINGS_FILE).is_file():
+        if read_manifest(Path(named[:end])) is not None:
             return Path(named[:end]), named[end + 1 :]
     return Path(named), ""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,22 @@ from onelayer.cli.config import default_map
 from onelayer.cli.output import console, err, note, print_json, print_line
 from onelayer.data import cached, fetch
 from onelayer.engines.processes import leads
-from onelayer.errors import OnelayerError, escaped, one_line
+from onelayer.errors import OnelayerError, SaveError, escaped, one_line
+from onelayer.files.manifest import PAGE_FILE, WEIGHTS_FILE
 from onelayer.files.provenance import Command, describe_environment
+from onelayer.files.saved import Saved
 from onelayer.report import tables
 from onelayer.report.selection import select_setting
 from onelayer.solver.solver import describe_solution
-from onelayer.training.checkpoint import unfinished
+from onelayer.training.checkpoint import Checkpoint, unfinished
 from onelayer.training.result import Result
 from onelayer.training.run_folder import (
-    WEIGHTS_FILE,
     Origin,
+    draw_page,
     kind_of,
-    load_file,
     save_records,
     saved_origin,
+    weights_digest,
 )
 
 # A sweep beyond the stable learning rates has many runs that diverge for one reason.
@@ -45,9 +48,14 @@ def redraw(*, folder: Path) -> None:
         onelayer report runs/reproduce
     """
     if kind_of(folder) == "path":
-        finish_path(solver.Path.load(folder), folder)
+        path = solver.Path.load(folder)
+        with _page_of(path, folder):
+            _print_path(path)
     else:
-        finish(Result.load(folder), folder, keep_checkpoints=True)
+        result = Result.load(folder)
+        with _page_of(result, folder):
+            _print_result(result)
+        _end_interrupted(result, folder)
 
 
 data_app = make_group("List the cached data sets, and download them.")
@@ -81,22 +89,50 @@ def fetch_data() -> None:
     list_data()
 
 
-def finish_path(path: solver.Path, out: Path, *, as_json: bool = False) -> None:
-    """Save a λ path with its page, and print its table."""
+@contextmanager
+def _page_of(record: Saved, folder: Path, *, as_json: bool = False) -> Iterator[None]:
+    """Draw the page of a saved run, print its figures in the block, and say where the page is.
+
+    Figures are printed also of a run whose page cannot be drawn: that is its error.
+    """
+    failure: SaveError | None = None
+    try:
+        with err.status("drawing the page"):
+            draw_page(record, folder)
+    except SaveError as error:
+        failure = error
+    except KeyboardInterrupt:
+        again = f"onelayer report {shlex.quote(str(folder))}"
+        note(f"interrupted while the page was drawn; the run is saved. To draw it: {again}")
+        raise typer.Exit(INTERRUPTED) from None
+    yield
+    if failure is not None:
+        raise failure
+    if not as_json:
+        print_line(f"the page: {folder / PAGE_FILE}")
+
+
+def finish_path(
+    path: solver.Path, out: Path, *, overwrite: bool = False, as_json: bool = False
+) -> None:
+    """Save a λ path, draw its page, and print its table."""
     if not leads():
         return
+    save_records(path, out, overwrite=overwrite)
     for model in path.models:
         if model.status != "optimal" or model.l2 == 0.0:
             note(describe_solution(model))
-    with err.status("drawing the page"):
-        path.save(out)
-    if as_json:
-        print_json({"folder": out} | _path_figures(path))
-        return
+    with _page_of(path, out, as_json=as_json):
+        if as_json:
+            print_json({"folder": out} | _path_figures(path))
+        else:
+            _print_path(path)
+
+
+def _print_path(path: solver.Path) -> None:
     console.print(tables.path_table(path))
     for sentence in path.verdict:
         print_line(sentence)
-    print_line(f"the page: {out / 'report.html'}")
 
 
 def _path_figures(path: solver.Path) -> dict[str, Any]:
@@ -110,14 +146,11 @@ def _path_figures(path: solver.Path) -> dict[str, Any]:
     return {"chosen": choice, "models": models}
 
 
-def finish(
-    result: Result, out: Path, *, keep_checkpoints: bool = False, as_json: bool = False
-) -> None:
-    """Save runs with their page, and print their table.
-
-    Checkpoints in the folder are removed, unless they are kept or the run was interrupted.
-    """
+def finish(result: Result, checkpoint: Checkpoint, *, as_json: bool = False) -> None:
+    """Save runs in the folder of their checkpoints, draw their page, and print their table."""
+    out = Path(checkpoint.folder)
     if leads():
+        save_records(result, out, overwrite=checkpoint.overwrite)
         # An interrupted training is one event, whatever the number of its runs.
         messages = [o.message for o in result.outcomes if o.message and o.status != "interrupted"]
         if result.interrupted:
@@ -128,15 +161,18 @@ def finish(
             note(message)
         if len(messages) > MOST_NOTES:
             note(f"{len(messages) - MOST_NOTES} more runs ended the same way; see the page")
-        with err.status("drawing the page"):
-            save_records(result, out, page=True, keep_checkpoints=keep_checkpoints)
-        if as_json:
-            print_json({"folder": out} | _result_figures(result))
-        else:
-            _print_result(result)
-            print_line(f"the page: {out / 'report.html'}")
+        with _page_of(result, out, as_json=as_json):
+            if as_json:
+                print_json({"folder": out} | _result_figures(result))
+            else:
+                _print_result(result)
+    _end_interrupted(result, out)
+
+
+def _end_interrupted(result: Result, folder: Path) -> None:
+    """End the command of an interrupted training with the code for Ctrl-C; say how to go on."""
     if result.interrupted:
-        left = unfinished(out)
+        left = unfinished(folder)
         if left is not None and left.command:
             note(f"resume with: {left.command}")
         raise typer.Exit(INTERRUPTED)
@@ -185,7 +221,12 @@ DECISIVE = (
 
 @command("Run folders and data")
 def rerun(
-    context: typer.Context, *, folder: Path, out: Path | None = None, trust: bool = False
+    context: typer.Context,
+    *,
+    folder: Path,
+    out: Path | None = None,
+    overwrite: bool = False,
+    trust: bool = False,
 ) -> None:
     """Repeat the command that made a run, and compare the weights bit for bit.
 
@@ -207,12 +248,13 @@ def rerun(
             "if the run is your own."
         )
     goal = out or folder.with_name(f"{folder.resolve().name}-rerun")
-    before = _digest(folder)
-    with _prepared(context, origin.command, goal, str(folder)) as prepared:
+    before = weights_digest(folder)
+    words = ["--out", str(goal), *(["--overwrite"] if overwrite or out is None else [])]
+    with _prepared(context, origin.command, words, str(folder)) as prepared:
         if changed := _what_changed(origin, prepared.params):
             note(f"bits may differ from those of {folder}: {'; '.join(changed)}")
         prepared.command.invoke(prepared)
-    if _digest(goal) == before:
+    if weights_digest(goal) == before:
         print_line(f"the same bits: {goal / WEIGHTS_FILE} equals that of {folder} byte for byte")
     elif changed or origin.interrupted:
         why = "for the reasons above" if changed else "which was interrupted"
@@ -234,7 +276,7 @@ def _outside(command: Command) -> str:
     return one_line(", ".join(found))
 
 
-def _prepared(context: Any, command: Command, to: Path, source: str) -> Any:
+def _prepared(context: Any, command: Command, words: list[str], source: str) -> Any:
     """The command with the saved options in place of its defaults; a run folder may be foreign."""
     inner = context.parent.command.get_command(context.parent, command.name)
     if command.name not in MAKES_RUNS or inner is None:
@@ -243,7 +285,6 @@ def _prepared(context: Any, command: Command, to: Path, source: str) -> Any:
             f"{', '.join(MAKES_RUNS)}; nothing is repeated."
         )
     saved = default_map(inner, command.name, command.options, source)
-    words = ["--out", str(to)]
     return inner.make_context(command.name, words, parent=context.parent, default_map=saved)
 
 
@@ -256,7 +297,3 @@ def _what_changed(origin: Origin, options: Mapping[str, Any]) -> list[str]:
         for name in DECISIVE
         if name in now and origin.environment.get(name) != now[name]
     ]
-
-
-def _digest(folder: Path) -> str:
-    return load_file(folder / WEIGHTS_FILE, lambda file: sha256(file.read_bytes()).hexdigest())

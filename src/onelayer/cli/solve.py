@@ -41,6 +41,7 @@ def solve(
     scaling: str = "auto",
     arithmetic: opt.EngineOptions,
     out: Path = Path("runs/solve"),
+    overwrite: bool = False,
     json: bool = False,
     config: Path | None = None,
 ) -> None:
@@ -71,7 +72,7 @@ def solve(
     if folds:
         require_whole("folds", folds, 2)
     command = command_in_force(context)
-    check_replaceable(out)
+    check_replaceable(out, overwrite=overwrite)
     splits = opt.load_splits(data)
     default = penalty == opt.PenaltyOptions()
     l2s = 20 if default else penalty.values(splits.train.rows)
@@ -89,7 +90,8 @@ def solve(
             engine=engine,
             on_progress=show,
         )
-    finish_path(replace(path, command=opt.as_loaded(command, splits)), out, as_json=json)
+    path = replace(path, command=opt.as_loaded(command, splits))
+    finish_path(path, out, overwrite=overwrite, as_json=json)
     if path.interrupted:
         note(f"interrupted; the {len(path.models)} largest λ were solved and saved")
         raise typer.Exit(INTERRUPTED)

@@ -31,6 +31,9 @@ from onelayer.training.run import Run, grid, random_grid
 from onelayer.training.run_folder import saved_origin
 from onelayer.training.sweep import sweep
 
+# Where `reproduce` writes unless it is told, and may replace what it wrote before.
+REPRODUCED = Path("runs/reproduce")
+
 
 @dataclass(frozen=True)
 class CheckpointOptions(OptionGroup):
@@ -59,6 +62,7 @@ def train(
     arithmetic: opt.EngineOptions,
     dtype: str = "float32",
     out: Path = Path("runs/train"),
+    overwrite: bool = False,
     checkpoints: CheckpointOptions,
     json: bool = False,
     config: Path | None = None,
@@ -98,7 +102,7 @@ def train(
     runs = plan(rows=1)  # a wrong value is refused before the data are loaded
     several = len({run.name for run in runs}) > 1 or len(scalings) > 1
     command = command_in_force(context, () if random else ("draw_seed",))
-    with training_in(out, checkpoints, command) as checkpoint:
+    with training_in(out, checkpoints, command, overwrite=overwrite) as checkpoint:
         splits = opt.load_splits(data)
         runs = plan(splits.train.rows)
         opt.note_estimate(splits, engine, runs)
@@ -110,7 +114,7 @@ def train(
                 result = sweep(splits, runs, scaling=scalings, **how)
             else:
                 result = loop.train(splits, runs, scaling=scalings[0], snapshots=[0], **how)
-        finish(replace(result, command=opt.as_loaded(command, splits)), out, as_json=json)
+        finish(replace(result, command=opt.as_loaded(command, splits)), checkpoint, as_json=json)
 
 
 @command("Training")
@@ -122,7 +126,8 @@ def reproduce(
     data: opt.DataOptions,
     arithmetic: opt.EngineOptions,
     dtype: str = "float32",
-    out: Path = Path("runs/reproduce"),
+    out: Path = REPRODUCED,
+    overwrite: bool = False,
     checkpoints: CheckpointOptions,
     json: bool = False,
     config: Path | None = None,
@@ -142,7 +147,8 @@ def reproduce(
     engine, each = opt.chosen_engine(arithmetic), opt.parse_seeds(seeds)
     opt.check_dtype(dtype)
     command = command_in_force(context)
-    with training_in(out, checkpoints, command) as checkpoint:
+    overwrite = overwrite or out == REPRODUCED
+    with training_in(out, checkpoints, command, overwrite=overwrite) as checkpoint:
         splits = opt.load_splits(data)
         with progress_bar("training", "run-epochs") as show:
             result = experiments.reproduce(
@@ -154,7 +160,7 @@ def reproduce(
                 checkpoint=checkpoint,
                 on_progress=show,
             )
-        finish(replace(result, command=command), out, as_json=json)
+        finish(replace(result, command=command), checkpoint, as_json=json)
 
 
 @command("Training", "check-gradient")
@@ -188,7 +194,9 @@ def check_gradient(
 
 
 @contextmanager
-def training_in(folder: Path, options: CheckpointOptions, command: Command) -> Iterator[Checkpoint]:
+def training_in(
+    folder: Path, options: CheckpointOptions, command: Command, *, overwrite: bool
+) -> Iterator[Checkpoint]:
     """Lock a run folder while it is trained for and saved; yields where checkpoints go.
 
     With --resume, the command ends when the same one has finished before.
@@ -197,7 +205,6 @@ def training_in(folder: Path, options: CheckpointOptions, command: Command) -> I
     again = f"{command.line} --out {shlex.quote(str(folder))} --resume"
     shared = processes() > 1
     checkpoint = Checkpoint(folder, options.checkpoint_every, resume, again, shared=shared)
-    check_replaceable(folder)
     with writing(folder) if checkpoint.writes else nullcontext():
         found = unfinished(folder)
         done = f"{found.done} of {found.total} run-epochs done" if found else ""
@@ -206,11 +213,15 @@ def training_in(folder: Path, options: CheckpointOptions, command: Command) -> I
         elif found:
             note(f"{folder} holds unfinished training ({done}), which will be replaced; --resume "
                  "keeps it")  # fmt: skip
-        elif resume and _has_finished(folder, command):
-            print_line(f"{folder} has finished; drop --resume to train it again")
+        elif resume and not overwrite and _has_finished(folder, command):
+            print_line(f"{folder} has finished; --overwrite trains it again")
             raise typer.Exit
         elif resume:
             note(f"no checkpoint in {folder}; training starts from the beginning")
+        # Unfinished training beside a finished run was allowed to replace it when it began.
+        checkpoint = replace(checkpoint, overwrite=overwrite or bool(found and resume))
+        if checkpoint.writes:
+            check_replaceable(folder, overwrite=checkpoint.overwrite)
         try:
             yield checkpoint
         except KeyboardInterrupt:

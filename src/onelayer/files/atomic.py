@@ -1,36 +1,36 @@
 """Files and run folders that appear whole or not at all: written beside their place, then moved.
 
 While it is trained for, a run folder holds checkpoints/ and maybe an earlier run, which stays until
-the new one takes its place, in one step where the system has one for that.
+the new one takes its place. A run folder is replaced file by file, so that it stays the same folder
+and keeps what others put there; `onelayer.files.manifest` says how that is all or none.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import re
-import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from onelayer.errors import SaveError
+from onelayer.errors import DataError, SaveError, one_line
 from onelayer.files.lock import run_lock
-
-# The record that makes a folder a run folder; only such a folder is ever replaced.
-SETTINGS_FILE = "settings.json"
-
-# Where training keeps what it needs to resume.
-CHECKPOINTS = "checkpoints"
-
-# Charts and pages can be drawn again; these cannot.
-_RECORDS = (".json", ".parquet", ".safetensors")
-
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+from onelayer.files.manifest import (
+    CHARTS_FOLDER,
+    CHECKPOINTS,
+    COMMITTED,
+    MANIFEST_FILE,
+    PAGE_FILE,
+    RECORDS,
+    STAGING,
+    FileSum,
+    Manifest,
+    own_checkpoints,
+    read_manifest,
+)
 
 
 @contextmanager
@@ -61,8 +61,9 @@ def durable_file(target: Path) -> Iterator[BinaryIO]:
     For a folder of one writer: a killed process leaves .NAME.part, which the next one overwrites.
     """
     part = target.with_name(f".{target.name}.part")
+    part.unlink(missing_ok=True)
     try:
-        with part.open("wb") as stream:
+        with part.open("xb") as stream:
             yield stream
         replace_file(part, target)
     except BaseException:
@@ -71,67 +72,161 @@ def durable_file(target: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def staged_folder(target: Path, *, keep_checkpoints: bool = False) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `target` when the block ends without error.
+def staged_folder(
+    target: Path, *, finished: bool | None = None, keeps: Callable[[str], bool] = lambda _: False
+) -> Iterator[Path]:
+    """Yield an empty folder whose files move into a run folder when the block ends: all or none.
 
-    An older run folder is replaced, with its checkpoints unless they are to be kept. Any other file
-    or non-empty folder is refused. An error leaves nothing behind, and is a `SaveError` where it is
-    the system's.
+    They replace the files that onelayer wrote there but those that `keeps` names, and a `finished`
+    run its checkpoints; every other file stays. None leaves it as finished as it was. An error
+    leaves what there was, and is a `SaveError` where it is the system's.
     """
-    check_replaceable(target)
+    folder = Path(os.path.realpath(target))
     with writing(target):
-        staging: Path | None = None
+        staging, new = folder / STAGING, not folder.exists()
         try:
-            staging = target.with_name(f".{target.name}.new-{secrets.token_hex(4)}")
-            staging.mkdir()  # as readable as any folder, which mkdtemp's are not
+            folder.mkdir(parents=True, exist_ok=True)
+            staging.mkdir()
             yield staging
-            if keep_checkpoints and (target / CHECKPOINTS).is_dir():
-                shutil.copytree(
-                    target / CHECKPOINTS, staging / CHECKPOINTS, copy_function=_link_or_copy
-                )
+            old = read_manifest(folder) or Manifest(False, {})
+            files = {name: old.files[name] for name in filter(keeps, old.files)}
+            for path in staging.rglob("*"):
+                if path.is_file():
+                    files[path.relative_to(staging).as_posix()] = FileSum.of(path.read_bytes())
+            check_not_foreign(target, files)
+            manifest = Manifest(old.finished if finished is None else finished, files)
+            (staging / MANIFEST_FILE).write_bytes(manifest.encode())
             for path in staging.iterdir():
-                if path.suffix in _RECORDS:
+                if path.name in (*RECORDS, MANIFEST_FILE):  # a page can be drawn again
                     _sync(path)
             _sync(staging)
-            _swap_in(staging, target)
-            _sync(target.parent)
+            staging.rename(folder / COMMITTED)
+            _sync(folder)
+            _move_committed(folder)
         except OSError as error:
-            kept = any((target / CHECKPOINTS).glob("*.safetensors"))
+            kept = " The checkpoints are kept: --resume." if own_checkpoints(folder) else ""
             raise SaveError(
                 f"{target} could not be written: {error.strerror or error}; free some space or "
-                f"choose another folder.{' The checkpoints are kept: --resume.' if kept else ''}"
+                f"choose another folder.{kept}"
             ) from error
         finally:
-            if staging is not None:
-                shutil.rmtree(staging, ignore_errors=True)
+            shutil.rmtree(staging, ignore_errors=True)
+            if new:
+                with suppress(OSError):  # which a folder that holds something raises
+                    folder.rmdir()
 
 
 @contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Hold a run folder's lock, once what a killed process left beside it is put in order."""
+    """Hold a run folder's lock, once what a killed process left in it is put in order."""
     with run_lock(target):
-        ours = re.compile(re.escape(f".{target.name}.") + r"(new|old)-[a-z0-9_]{8}")
-        for path in target.parent.glob(".*"):
-            match = ours.fullmatch(path.name)
-            if match is None:
-                continue
-            if match[1] == "old" and (path / target.name).is_dir() and not target.exists():
-                (path / target.name).rename(target)  # it was being replaced
-            shutil.rmtree(path, ignore_errors=True)
+        folder = Path(os.path.realpath(target))
+        shutil.rmtree(folder / STAGING, ignore_errors=True)
+        if (folder / COMMITTED).exists():
+            try:
+                _move_committed(folder)
+            except OSError as error:
+                raise SaveError(
+                    f"{target} holds files of a killed command that cannot be moved into place: "
+                    f"{error.strerror or error}; free some space or choose another folder."
+                ) from error
         yield
 
 
-def check_replaceable(target: Path) -> None:
-    """Raise `SaveError` where a target is a file, or a folder with content that is not a run."""
+def _move_committed(folder: Path) -> None:
+    """Move the files that wait in a run folder to their places, its manifest last."""
+    committed = folder / COMMITTED
+    new, old = _manifest_in(committed), _manifest_in(folder)
+    if new is not None:
+        before = old.files if old else {}
+        for name in before.keys() - new.files.keys():
+            _place(folder, name).unlink(missing_ok=True)
+        for name in new.files:
+            if (staged := _place(committed, name)).exists():
+                goal = _place(folder, name)
+                goal.parent.mkdir(exist_ok=True)
+                keep_mode(staged, goal)
+                os.replace(staged, goal)
+        if new.finished and any(before.get(name) != new.files.get(name) for name in RECORDS):
+            remove_checkpoints(folder)
+        with suppress(OSError):
+            (folder / CHARTS_FOLDER).rmdir()  # if it is empty
+        _sync(folder)
+        keep_mode(committed / MANIFEST_FILE, folder / MANIFEST_FILE)
+        os.replace(committed / MANIFEST_FILE, folder / MANIFEST_FILE)
+    shutil.rmtree(committed)
+    _sync(folder)
+
+
+def _manifest_in(folder: Path) -> Manifest | None:
+    path = folder / MANIFEST_FILE
+    try:
+        return Manifest.decode(path.read_bytes()) if path.exists() else None
+    except DataError as error:
+        raise SaveError(
+            f"{path} cannot be read ({one_line(error).rstrip('.')}); name another folder."
+        ) from error
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Where a file of a run folder is; a `SaveError` where a link would lead out of the folder."""
+    path = folder / name
+    for parent in (folder / part for part in Path(name).parents):
+        if parent.is_symlink():
+            raise SaveError(f"{parent} is a link; replace it by a folder or name another one.")
+    return path
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints that onelayer wrote, and their folder if nothing else is in it."""
+    for file in own_checkpoints(folder):
+        file.unlink(missing_ok=True)
+    with suppress(OSError):
+        (folder / CHECKPOINTS).rmdir()
+
+
+def check_replaceable(target: Path, *, overwrite: bool = False) -> None:
+    """Raise `SaveError` unless a run can be saved in a folder without loss.
+
+    A finished run is replaced only to `overwrite`. Files that onelayer did not write stay where
+    they are; a folder that holds nothing else, or one of them in the place of a record, is refused.
+    """
     if not target.exists():
         return
     if not target.is_dir():
-        raise SaveError(f"{target} is a file; name a folder for the run.")
-    held = {path.name for path in target.iterdir()}
-    if held - {CHECKPOINTS} and SETTINGS_FILE not in held:
+        what = "a file" if target.is_file() else "neither a file nor a folder"
+        raise SaveError(f"{target} is {what}; name a folder for the run.")
+    try:
+        held = {path.name for path in target.iterdir()}
+    except OSError as error:
         raise SaveError(
-            f"{target} holds other files than a run, which would be lost; name another folder."
+            f"{target} cannot be read: {error.strerror}; name another folder."
+        ) from error
+    manifest = read_manifest(target)
+    for name in (CHECKPOINTS, CHARTS_FOLDER):
+        path = target / name
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise SaveError(f"{path} is not a folder, or is a link; name another folder.")
+    if manifest is None and held - {STAGING} and not own_checkpoints(target):
+        raise SaveError(f"{target} holds other files than a run; name another folder.")
+    check_not_foreign(target, (*RECORDS, PAGE_FILE))
+    if manifest is not None and manifest.finished and not overwrite:
+        raise SaveError(
+            f"{target} holds a finished run; name another folder, or pass --overwrite "
+            "(overwrite=True) to replace it."
         )
+
+
+def check_not_foreign(target: Path, names: Iterable[str]) -> None:
+    """Raise `SaveError` where a file that would be written is there and not onelayer's."""
+    found = filter(None, (_manifest_in(place) for place in (target / COMMITTED, target)))
+    own = {name for manifest in found for name in manifest.files}
+    for name in names:
+        if os.path.lexists(target / name) and name not in own:
+            raise SaveError(
+                f"{target / name} was not written by onelayer and would be replaced; move it away "
+                "or name another folder."
+            )
 
 
 def replace_file(staging: Path, target: Path) -> None:
@@ -139,6 +234,12 @@ def replace_file(staging: Path, target: Path) -> None:
     _sync(staging)
     os.replace(staging, target)
     _sync(target.parent)
+
+
+def keep_mode(staging: Path, target: Path) -> None:
+    """Give a file the permissions of the one that it will replace."""
+    with suppress(FileNotFoundError):
+        staging.chmod(target.stat().st_mode & 0o7777)
 
 
 def _sync(path: Path) -> None:
@@ -153,39 +254,3 @@ def _sync(path: Path) -> None:
             raise
     finally:
         os.close(file)
-
-
-def _link_or_copy(source: str, goal: str) -> None:
-    """The same file under another name, so that at no moment it is under neither."""
-    try:
-        os.link(source, goal)
-    except OSError:
-        shutil.copy2(source, goal)
-
-
-def _swap_in(staging: Path, target: Path) -> None:
-    """Give the staged folder the target's name; what had it is removed, or stays on an error."""
-    if not target.exists():
-        staging.rename(target)
-        return
-    if _exchange(staging, target):
-        return
-    retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
-    target.rename(retired / target.name)
-    try:
-        staging.rename(target)
-    except OSError:
-        (retired / target.name).rename(target)
-        raise
-    finally:
-        shutil.rmtree(retired, ignore_errors=True)
-
-
-def _exchange(first: Path, second: Path) -> bool:
-    """Swap the names of two folders in one step; False where the system cannot."""
-    try:
-        swap = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError, TypeError):
-        return False
-    names = os.fsencode(first), os.fsencode(second)
-    return bool(swap(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0)

@@ -6,9 +6,11 @@ process left behind locks nothing.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
+import stat
 import threading
 import time
 import warnings
@@ -39,7 +41,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     The folder need not exist, nor its parents, which are removed again when they are still empty.
     The same thread may lock it again. Without locks it runs all the same, with a warning.
     """
-    key = (Path(os.path.abspath(folder)), threading.get_ident())
+    key = (Path(os.path.realpath(folder)), threading.get_ident())
     made = [parent for parent in key[0].parents if not parent.exists()]
     file = None if key in _held else _acquire(folder)
     _held[key] = _held.get(key, 0) + 1
@@ -62,7 +64,7 @@ def run_lock(folder: Path) -> Iterator[None]:
 def holder(folder: Path) -> str | None:
     """Who is writing a run folder: "process 123", with its machine if that is another, or None."""
     try:
-        file = os.open(_place(folder), os.O_RDWR)
+        file = _open(_place(folder))
     except OSError:
         return None
     try:
@@ -85,14 +87,9 @@ def try_lock(file: int, *, wait: bool = False) -> bool | None:
 def _acquire(folder: Path) -> int:
     place, patience = _place(folder), PATIENCE
     while True:
-        try:
+        with _lock_errors(folder):
             place.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise SaveError(
-                f"{folder} could not be written: {reason}; choose another folder."
-            ) from error
+            file = _open(place, os.O_CREAT)
         locked = try_lock(file)
         if locked is None:
             warnings.warn(
@@ -102,9 +99,15 @@ def _acquire(folder: Path) -> int:
                 stacklevel=2,
             )
         if locked is not False and _is_there(place, file):
-            os.ftruncate(file, 0)
             owner_record = {"process": os.getpid(), "machine": platform.node()}
-            os.write(file, json.dumps(owner_record).encode())
+            with _lock_errors(folder):
+                try:
+                    os.ftruncate(file, 0)
+                    os.write(file, json.dumps(owner_record).encode())
+                except OSError:
+                    place.unlink(missing_ok=True)
+                    os.close(file)
+                    raise
             return file
         owner = _owner(file)
         os.close(file)
@@ -118,8 +121,30 @@ def _acquire(folder: Path) -> int:
             patience -= PATIENCE / 10
 
 
+@contextmanager
+def _lock_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SaveError(
+            f"{folder} could not be written: {reason}; free some space or choose another folder."
+        ) from error
+
+
+def _open(place: Path, flags: int = 0) -> int:
+    """Open a lock file, which is no link and no device."""
+    if place.is_symlink():
+        raise OSError(errno.ELOOP, f"{place} is a link")
+    file = os.open(place, os.O_RDWR | flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    if stat.S_ISREG(os.fstat(file).st_mode):
+        return file
+    os.close(file)
+    raise OSError(errno.EINVAL, f"{place} is not a file")
+
+
 def _place(folder: Path) -> Path:
-    whole = Path(os.path.abspath(folder))
+    whole = Path(os.path.realpath(folder))
     return whole.with_name(f".{whole.name}.lock")
 
 

@@ -14,15 +14,23 @@ from typing import Any, Self
 class Saved:
     """Saving, loading, reporting and printing of a `Result` or a `Path`."""
 
-    def save(self, folder: Path | str) -> None:
-        """Save the records and report.html as a run folder, whole or not at all.
+    @property
+    def interrupted(self) -> bool:
+        """Whether it ended before its end, so that it may be replaced."""
+        raise NotImplementedError
+
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
+        """Save the records, all or none, and then report.html, as a run folder.
 
         Args:
-            folder: an earlier run there is replaced. Its checkpoints are removed, unless training
-                was interrupted: then they are what it resumes from.
+            folder: only files that onelayer wrote are replaced there. Checkpoints are removed,
+                unless training was interrupted: then they are what it resumes from.
+            overwrite: whether to replace a finished run.
 
         Raises:
-            SaveError: when it cannot be written; nothing is left behind then.
+            SaveError: when a finished run or files of others are in the way, or when it cannot be
+                written; what there was stays then. When only the page cannot be drawn, the records
+                are saved.
 
         Example:
             >>> import tempfile
@@ -33,7 +41,7 @@ class Saved:
             ...     bool((Result.load(f"{folder}/first").W == result.W).all())
             True
         """
-        _run_folder().save_records(self, folder, page=True)
+        _run_folder().save_run(self, folder, overwrite=overwrite)
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:

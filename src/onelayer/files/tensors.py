@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +28,9 @@ TYPES = {"bool": "BOOL", "uint8": "U8", "int64": "I64"} | {
 # Where the sum is, which counts as zeros when it is taken; quotes within JSON texts are escaped.
 PLACE = b'"sha256":"'
 ZEROS = "0" * 64
+
+# Of the header, in which the kind is the first text.
+_BEGINNING = b'{"__metadata__":{"format":"onelayer.'
 
 # safetensors allows no larger header either.
 MAX_HEADER_BYTES = 100_000_000
@@ -55,11 +59,17 @@ def read_sealed(path: Path, kind: str, version: str) -> tuple[dict[str, str], di
 
     The `DataError` for a foreign, later, cut or changed file begins with "it" or "its".
     """
+    with path.open("rb") as file:
+        _read_head(file, kind, version)  # a large foreign file is not read
+        file.seek(0)
+        return unseal(file.read(), kind, version)
+
+
+def unseal(content: bytes, kind: str, version: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """As `read_sealed`, of a content."""
     from safetensors.numpy import load
 
-    with path.open("rb") as file:
-        texts, head = _read_head(file, kind, version)
-        content = head + file.read()
+    texts = _read_head(BytesIO(content), kind, version)
     _check_sum(content, texts.get("sha256", ""))
     try:
         return texts, load(content)
@@ -67,10 +77,19 @@ def read_sealed(path: Path, kind: str, version: str) -> tuple[dict[str, str], di
         raise DataError(f"its tensors cannot be read ({one_line(error)}).") from error
 
 
+def is_sealed(path: Path) -> bool:
+    """Whether a file begins as those that `write_sealed` writes."""
+    try:
+        with path.open("rb") as file:
+            return file.read(8 + len(_BEGINNING))[8:] == _BEGINNING
+    except OSError:
+        return False
+
+
 def read_texts(path: Path, kind: str, version: str) -> dict[str, str]:
     """As `read_sealed`, but the texts alone, without checking the sum."""
     with path.open("rb") as file:
-        return _read_head(file, kind, version)[0]
+        return _read_head(file, kind, version)
 
 
 def safetensors_bytes(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:
@@ -97,8 +116,8 @@ def _little_endian(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
 
 
-def _read_head(file: BinaryIO, kind: str, version: str) -> tuple[dict[str, str], bytes]:
-    """The texts of the header and the bytes that were read; foreign files are refused here."""
+def _read_head(file: BinaryIO, kind: str, version: str) -> dict[str, str]:
+    """The texts of the header; foreign files are refused here."""
     start = file.read(8)
     length = int.from_bytes(start, "little")
     text = file.read(length) if len(start) == 8 and 2 <= length <= MAX_HEADER_BYTES else b""
@@ -115,7 +134,7 @@ def _read_head(file: BinaryIO, kind: str, version: str) -> tuple[dict[str, str],
             f"its format is {one_line(metadata.get('version'))}, and this onelayer reads "
             f"{version}; update onelayer."
         )
-    return metadata, start + text
+    return metadata
 
 
 def _check_sum(content: bytes, expected: str) -> None:

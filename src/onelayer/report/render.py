@@ -26,6 +26,7 @@ from typing import Self
 from onelayer.data.progress import printable
 from onelayer.errors import SettingsError
 from onelayer.files.atomic import staged_file
+from onelayer.files.manifest import CHARTS_FOLDER, PAGE_FILE
 from onelayer.model.model import Model
 from onelayer.report.chart import Chart, Key, dash_of
 from onelayer.report.summary import DATA_NAMES, SCALINGS, describe_rows, unbroken, without_paths
@@ -114,10 +115,6 @@ def as_json(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
-
-PAGE_FILE = "report.html"
-
-CHARTS_FOLDER = "charts"
 
 # The heading of the section of templates, on both pages.
 TEMPLATES = "Templates: the rows of W"

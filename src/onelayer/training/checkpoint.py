@@ -24,7 +24,8 @@ from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine
 from onelayer.engines.processes import leads
 from onelayer.errors import CheckpointWarning, DataError, SaveError, one_line, require_number
-from onelayer.files.atomic import CHECKPOINTS, durable_file
+from onelayer.files.atomic import durable_file
+from onelayer.files.manifest import CHECKPOINTS, own_checkpoints
 from onelayer.files.records import Arrays, from_plain, read_json, to_plain, write_json
 from onelayer.files.tensors import read_sealed, read_texts, write_sealed
 from onelayer.training.run import Run
@@ -202,6 +203,7 @@ class Checkpoint:
             training starts at the beginning.
         command: how to resume, for whoever finds the folder; may be empty.
         name: of the training, where one folder has several.
+        overwrite: whether the folder may hold a finished run, which `save` then replaces.
         shared: whether processes that were started together train for the folder, which all of
             them must see: the first one writes, and all resume from the same file.
 
@@ -225,6 +227,7 @@ class Checkpoint:
     command: str = ""
     name: str = FIRST
     shared: bool = False
+    overwrite: bool = False
 
     @property
     def writes(self) -> bool:
@@ -250,9 +253,8 @@ class Unfinished:
 
 def unfinished(folder: Path) -> Unfinished | None:
     """Training in a folder that has not ended; None without a checkpoint."""
-    files = list((folder / CHECKPOINTS).glob("*.safetensors"))
     newest: list[Unfinished] = []
-    for name in {file.stem.rpartition("-")[0] for file in files}:
+    for name in {file.stem.rpartition("-")[0] for file in own_checkpoints(folder)}:
         for _, file in newest_first(folder / CHECKPOINTS, name):
             with suppress(OSError, DataError):
                 texts = read_texts(file, KIND, VERSION)
@@ -369,8 +371,8 @@ class CheckpointManager:
         with durable_file(file) as stream:
             write_state(stream, state, self._fingerprint, self._checkpoint.command)
         self._own = [*self._own, file][-KEPT:]
-        for _, older in newest_first(self._folder, name):
-            if older not in self._own:
+        for older in own_checkpoints(self._folder.parent):
+            if older not in self._own and older.stem.rpartition("-")[0] == name:
                 older.unlink(missing_ok=True)
 
     @cached_property
@@ -384,7 +386,7 @@ def newest_first(folder: Path, name: str) -> list[tuple[int, Path]]:
     found = [
         (int(file.stem.removeprefix(f"{name}-")), file)
         for file in folder.glob(f"{name}-*.safetensors")
-        if file.stem.removeprefix(f"{name}-").isdecimal()
+        if file.stem.removeprefix(f"{name}-").isdecimal() and file.is_file()
     ]
     return sorted(found, reverse=True)
 

@@ -39,7 +39,12 @@ from onelayer.solver.learning_rate import (
     smoothness,
     stable_product,
 )
-from onelayer.training.checkpoint import Checkpoint, CheckpointManager, fingerprint
+from onelayer.training.checkpoint import (
+    Checkpoint,
+    CheckpointManager,
+    fingerprint,
+    unfinished,
+)
 from onelayer.training.result import History, Outcome, Result
 from onelayer.training.row_order import mirrored_rows, row_order
 from onelayer.training.run import AUTO, Run, fit_batches, group_passes, method_arrays, name_settings
@@ -436,8 +441,10 @@ def _checkpoints(
     elif not checkpoint.writes:
         yield CheckpointManager(checkpoint, of)
     else:
-        check_replaceable(Path(checkpoint.folder))
-        with writing(Path(checkpoint.folder)):
+        folder = Path(checkpoint.folder)
+        with writing(folder):
+            resumes = checkpoint.resume and unfinished(folder) is not None
+            check_replaceable(folder, overwrite=checkpoint.overwrite or resumes)
             yield CheckpointManager(checkpoint, of)
 
 

@@ -1,5 +1,7 @@
 """What a run folder holds, of a result or of a λ path; nothing in its files can run code.
 
+manifest.json          names, sizes and SHA-256 of the files below, and whether the run finished;
+                       written last, and every file is read with its sum
 settings.json          kind ("runs" or "path"), format, and the fields of the `Result` or `Path`;
                        an array is its name in weights.safetensors
 weights.safetensors    the arrays, with their SHA-256
@@ -8,15 +10,17 @@ path.parquet           of a path, one line a λ: certificate, passes, status, sc
 held_out.parquet       of a path, one line a λ and fold: score on the rows that λ is chosen by
 report.html, charts/   the page, drawn from these records alone
 
-The tables repeat the records for other programs; onelayer does not read them.
+The tables repeat the records for other programs; onelayer reads no values from them.
 """
 
 from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+import shlex
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -27,12 +31,23 @@ import numpy as np
 from onelayer import solver
 from onelayer.data.dataset import DataCard
 from onelayer.errors import SaveError, one_line
-from onelayer.files.atomic import SETTINGS_FILE, staged_folder
+from onelayer.files.atomic import check_replaceable, staged_folder, writing
 from onelayer.files.lock import holder
+from onelayer.files.manifest import (
+    HELD_OUT_FILE,
+    HISTORY_FILE,
+    MANIFEST_FILE,
+    PATH_FILE,
+    RECORDS,
+    SETTINGS_FILE,
+    WEIGHTS_FILE,
+    read_listed,
+    read_manifest,
+)
 from onelayer.files.provenance import Command
 from onelayer.files.records import Arrays, check_sizes, from_plain, read_json, to_plain, write_json
 from onelayer.files.saved import Saved
-from onelayer.files.tensors import read_sealed, write_sealed
+from onelayer.files.tensors import unseal, write_sealed
 from onelayer.model.evaluation import Mistakes
 from onelayer.model.model import Certificate
 from onelayer.solver.solver import Status
@@ -40,11 +55,7 @@ from onelayer.training.checkpoint import unfinished
 from onelayer.training.result import History, Result
 from onelayer.training.run import AUTO
 
-WEIGHTS_FILE, WEIGHTS_KIND = "weights.safetensors", "onelayer.run"
-
-HISTORY_FILE, PATH_FILE, HELD_OUT_FILE = "history.parquet", "path.parquet", "held_out.parquet"
-
-FORMAT = 4
+WEIGHTS_KIND, FORMAT = "onelayer.run", 4
 
 Kind = Literal["runs", "path"]
 
@@ -72,9 +83,9 @@ def kind_of(folder: Path | str) -> Kind:
         >>> kind_of("absent")
         Traceback (most recent call last):
         ...
-        onelayer.errors.SaveError: absent is not a run folder: it has no settings.json.
+        onelayer.errors.SaveError: absent is not a run folder: it has no manifest.json.
     """
-    kind: Kind = load_file(Path(folder) / SETTINGS_FILE, _read_settings)["kind"]
+    kind: Kind = _settings_of(Path(folder))["kind"]
     return kind
 
 
@@ -84,17 +95,18 @@ def saved_origin(folder: Path | str) -> Origin:
     Raises:
         SaveError: when it is no run folder or was not made by a command.
     """
+    folder = Path(folder)
 
-    def read(path: Path) -> Origin | None:
-        settings = _read_settings(path)
+    def read(content: bytes) -> Origin | None:
+        settings = _read_settings(content)
         if settings["command"] is None:
             return None
         command = from_plain(Command, settings["command"], place="command")
         environment = from_plain(dict[str, str], settings["environment"], place="environment")
-        stopped = any(one["status"] == "interrupted" for one in settings.get("outcomes", ()))
-        return Origin(command, environment, stopped)
+        manifest = read_manifest(folder)
+        return Origin(command, environment, manifest is None or not manifest.finished)
 
-    origin = load_file(Path(folder) / SETTINGS_FILE, read)
+    origin = _read_part(folder / SETTINGS_FILE, _read_run(folder, (SETTINGS_FILE,)), read)
     if origin is None:
         raise SaveError(
             f"{folder} has no command to repeat; it was made from Python or by an older version."
@@ -102,32 +114,51 @@ def saved_origin(folder: Path | str) -> Origin:
     return origin
 
 
-def save_records(
-    record: Saved, folder: Path | str, *, page: bool = False, keep_checkpoints: bool = False
-) -> None:
-    """Save a result or a λ path as a run folder, whole or not at all; see `Saved.save`.
+def save_run(record: Saved, folder: Path | str, *, overwrite: bool = False) -> None:
+    """Save a record as a run folder and draw its page; see `Saved.save`."""
+    save_records(record, folder, overwrite=overwrite)
+    draw_page(record, folder)
 
-    Args:
-        record: what to save.
-        folder: where; an earlier run there is replaced.
-        page: whether to draw the page as well.
-        keep_checkpoints: whether checkpoints there stay; those of an interrupted result always do.
+
+def save_records(record: Saved, folder: Path | str, *, overwrite: bool = False) -> None:
+    """Save a result or a λ path as a run folder without a page, all of it or nothing.
+
+    A finished run there is replaced only to `overwrite`. Checkpoints are removed, unless training
+    was interrupted.
     """
-    keep = keep_checkpoints or (isinstance(record, Result) and record.interrupted)
-    with staged_folder(Path(folder), keep_checkpoints=keep) as staging:
-        _write_records(record, staging)
-        if page:
+    folder = Path(folder)
+    with writing(folder):
+        check_replaceable(folder, overwrite=overwrite)
+        with staged_folder(folder, finished=not record.interrupted) as staging:
+            _write_records(record, staging)
+
+
+def draw_page(record: Saved, folder: Path | str) -> None:
+    """Draw the page of a record that is saved in a run folder.
+
+    Raises:
+        SaveError: when it cannot be drawn; the records are as they were.
+    """
+    folder = Path(folder)
+    try:
+        with staged_folder(folder, keeps=RECORDS.__contains__) as staging:
             # Pages are drawn by a higher package, which is asked by name.
             importlib.import_module("onelayer.report.page").write_report(record, staging)
+    except Exception as error:
+        raise SaveError(
+            f"the page of {folder} could not be drawn: {one_line(error).rstrip('.')}; the run is "
+            f"saved, and draws its page anew: onelayer report {shlex.quote(str(folder))}"
+        ) from error
 
 
 def load_records(kind: type[S], folder: Path | str) -> S:
     """Load a record of that type, weights bit for bit; see `Saved.load`."""
     folder, wanted = Path(folder), _kind_of(kind)
-    settings = load_file(folder / SETTINGS_FILE, _read_settings)
-    arrays = load_file(folder / WEIGHTS_FILE, _read_arrays)
+    contents = _read_run(folder, RECORDS)
+    settings = _read_part(folder / SETTINGS_FILE, contents, _read_settings)
+    arrays = _read_part(folder / WEIGHTS_FILE, contents, _read_arrays)
 
-    def read(_: Path) -> S:
+    def read(_: bytes) -> S:
         if settings["kind"] != wanted:
             raise ValueError(f"it is of the kind {settings['kind']!r} and not {wanted!r}")
         own = {name: value for name, value in settings.items() if name not in ("kind", "format")}
@@ -138,29 +169,39 @@ def load_records(kind: type[S], folder: Path | str) -> S:
             check_sizes(_result_sizes(record))
         return record
 
-    return load_file(folder / SETTINGS_FILE, read)
+    return _read_part(folder / SETTINGS_FILE, contents, read)
 
 
-def load_file(path: Path, read: Callable[[Path], T]) -> T:
-    """Read one file of a run folder; a SaveError in one sentence when it is missing or damaged."""
-    if not path.is_file():
-        raise SaveError(_absent(path))
+def weights_digest(folder: Path) -> str:
+    """The SHA-256 of the weights of a run folder."""
+    return sha256(_read_run(folder, (WEIGHTS_FILE,))[WEIGHTS_FILE]).hexdigest()
+
+
+def _read_run(folder: Path, names: Container[str]) -> dict[str, bytes]:
+    contents = read_listed(folder, names.__contains__)
+    if contents is None or (SETTINGS_FILE in names and SETTINGS_FILE not in contents):
+        raise SaveError(_absent(folder))
+    return contents
+
+
+def _read_part(path: Path, contents: Mapping[str, bytes], read: Callable[[bytes], T]) -> T:
+    """Read one file of a run folder; a `SaveError` in one sentence when it is not valid."""
     try:
-        return read(path)
+        return read(contents[path.name])
     except Exception as error:
         # Each format's reader has its own family of errors for damaged files.
-        reason = one_line(error).rstrip(".")
+        reason = "the manifest lacks it" if isinstance(error, KeyError) else one_line(error)
         raise SaveError(
-            f"{path} cannot be read ({reason}); make it again or restore the file from a backup."
+            f"{path} cannot be read ({reason.rstrip('.')}); make it again or restore the file from "
+            "a backup."
         ) from error
 
 
-def _absent(path: Path) -> str:
-    """Why a file of a run folder is not there."""
-    folder = path.parent
-    found = unfinished(folder) if path.name == SETTINGS_FILE else None
+def _absent(folder: Path) -> str:
+    """Why a folder holds no run."""
+    found = unfinished(folder)
     if found is None:
-        return f"{folder} is not a run folder: it has no {path.name}."
+        return f"{folder} is not a run folder: it has no {MANIFEST_FILE}."
     writer = holder(folder)
     how = found.command or "train(…, checkpoint=Checkpoint(…, resume=True))"
     return (
@@ -173,8 +214,13 @@ def _kind_of(kind: type[Saved]) -> Kind:
     return "path" if issubclass(kind, solver.Path) else "runs"
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
-    settings = from_plain(dict[str, Any], read_json(path.read_bytes()))
+def _settings_of(folder: Path) -> dict[str, Any]:
+    contents = _read_run(folder, (SETTINGS_FILE,))
+    return _read_part(folder / SETTINGS_FILE, contents, _read_settings)
+
+
+def _read_settings(content: bytes) -> dict[str, Any]:
+    settings = from_plain(dict[str, Any], read_json(content))
     if (kind := settings.get("kind")) not in get_args(Kind):
         raise ValueError(f"the kind {kind!r} is none of {', '.join(get_args(Kind))}")
     if (form := settings.get("format")) != FORMAT:
@@ -261,8 +307,8 @@ def _proof_sizes(proof: Certificate) -> Iterator[tuple[str, Any, Any]]:
     yield "certificate", (proof.l2 >= 0.0, proof.cost > 0.0, proof.gap >= 0.0), (True,) * 3
 
 
-def _read_arrays(path: Path) -> Arrays:
-    return read_sealed(path, WEIGHTS_KIND, str(FORMAT))[1]
+def _read_arrays(content: bytes) -> Arrays:
+    return unseal(content, WEIGHTS_KIND, str(FORMAT))[1]
 
 
 def _write_records(record: Saved, folder: Path) -> None:
