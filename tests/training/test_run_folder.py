@@ -80,6 +80,7 @@ def test_a_folder_from_before_mistakes_were_kept_has_none(result: Result, tmp_pa
     settings = json.loads(path.read_text(encoding="utf-8"))
     assert settings.pop("mistakes") == {}
     path.write_text(json.dumps(settings), encoding="utf-8")
+    reseal(tmp_path / "run")
     assert Result.load(tmp_path / "run").mistakes == {}
 
 
