@@ -1,4 +1,4 @@
-"""python -m tests.fuzz [CASES]: read so many damaged files of every format; `make fuzz`.
+"""python -m tests.fuzz [CASES]: read damaged files of every format; `make fuzz`.
 
 A case passes when the reader returns, or raises one of onelayer's errors with a message of one
 line, within 10 s of the processor and 2 GiB, and nothing that a file names is run. Each fault is
@@ -22,8 +22,11 @@ from tests.fuzz.formats import FORMATS
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("cases", nargs="?", type=int, default=2000, help="of each format")
+    parser.add_argument(
+        "cases", nargs="?", type=int, default=2000, help="of each format"
+    )
     parser.add_argument("--only", default=",".join(FORMATS), help="formats, by commas")
+    parser.add_argument("--first", type=int, default=0, help="number of the first, to go on at")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", metavar="FORMAT:NUMBER", help="one case alone, in this process")
     parser.add_argument("--keep", type=Path, help="where the files of that case are left")
@@ -34,7 +37,8 @@ def main() -> int:
     started = time.monotonic()
     names = [name.replace("-", " ") for name in given.only.split(",")]
     tallies = campaign(
-        names, given.cases, seed=given.seed, children=len(os.sched_getaffinity(0)),
+        names, given.cases, first=given.first, seed=given.seed,
+        children=len(os.sched_getaffinity(0)),
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )  # fmt: skip
     print(*lines_of(tallies, given.seed), sep="\n")

@@ -117,17 +117,18 @@ def campaign(
     formats: Sequence[str],
     cases: int,
     *,
+    first: int = 0,
     seed: int = 0,
     children: int = 2,
     say: Callable[[str], None] = lambda line: None,
     worker: Sequence[str] = WORKER,
 ) -> dict[str, Tally]:
-    """Read so many damaged files of each format; the same seed gives the same files."""
+    """Read the damaged files from `first` to `cases` of each format; a seed gives the same ones."""
     tallies = {name: Tally() for name in formats}
     batches: Queue[tuple[str, range]] = Queue()
-    for first in range(0, cases, BATCH):
+    for start in range(first, cases, BATCH):
         for name in formats:
-            batches.put((name, range(first, min(first + BATCH, cases))))
+            batches.put((name, range(start, min(start + BATCH, cases))))
     lock = threading.Lock()
 
     def work() -> None:
