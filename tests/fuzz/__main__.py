@@ -22,9 +22,7 @@ from tests.fuzz.formats import FORMATS
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument(
-        "cases", nargs="?", type=int, default=2000, help="of each format"
-    )
+    parser.add_argument("cases", nargs="?", type=int, default=2000, help="of each format")
     parser.add_argument("--only", default=",".join(FORMATS), help="formats, by commas")
     parser.add_argument("--first", type=int, default=0, help="number of the first, to go on at")
     parser.add_argument("--seed", type=int, default=0)
