@@ -125,7 +125,17 @@ def write_text(name: str, delimiter: str, folder: Path, rng: Random) -> None:
     (folder / name).write_bytes(in_text("\n".join(lines) + "\n", rng))
 
 
+@cache
+def many_rows() -> bytes:
+    """100 000 rows in 500 bytes."""
+    return gzip.compress(b"1,2,x\n3,4,y\n" * 50_000, 9, mtime=0)
+
+
 def write_zipped(folder: Path, rng: Random) -> None:
+    if chance(rng, 4):  # up to 2 GB of text
+        raw = gzip.compress(b"a,b,label\n", mtime=0) + many_rows() * rng.choice((1, 30, 3000))
+        (folder / "rows.csv.gz").write_bytes(raw)
+        return
     write_text("rows.csv", ",", folder, rng)
     raw = gzip.compress((folder / "rows.csv").read_bytes(), 1, mtime=0)
     (folder / "rows.csv").unlink()
@@ -204,6 +214,33 @@ def write_table(name: str, write: Callable[..., None], folder: Path, rng: Random
     except (pa.ArrowException, TypeError):  # a type that the format does not have
         raw = written(partial(write, rng=rng), table((0, 0), "label", 12, ""))
     (folder / name).write_bytes(in_bytes(raw, rng) if chance(rng, 80) else raw)
+
+
+@cache
+def saved_files() -> Files:
+    """What `save_to_disk` of Hugging Face writes."""
+    about = {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}
+    whole = pa.table({"x": rows_of()[0].tolist(), "label": np.arange(12) % 2})
+    whole = whole.replace_schema_metadata({"huggingface": json.dumps({"info": about})})
+    names = [f"data-{i:05d}-of-00003.arrow" for i in range(3)]
+    stream = partial(arrow, pa.ipc.new_stream, rng=Random(0))
+    files = {name: written(stream, whole[4 * i : 4 * i + 4]) for i, name in enumerate(names)}
+    state = {"_data_files": [{"filename": name} for name in names], "_fingerprint": "0"}
+    return files | {
+        "state.json": json.dumps(state).encode(),
+        "dataset_info.json": json.dumps(about).encode(),
+    }
+
+
+def write_saved(folder: Path, rng: Random) -> None:
+    files = saved_files()
+    target = rng.choice(list(files))
+    (folder / "set").mkdir()
+    for name, content in files.items():
+        raw = content
+        if name == target:
+            raw = in_json(raw.decode(), rng) if name.endswith("json") else in_bytes(raw, rng)
+        (folder / "set" / name).write_bytes(raw)
 
 
 @cache
@@ -554,6 +591,7 @@ FORMATS: dict[str, Format] = {
         rows_reader("rows.arrow"),
     ),
     "feather": Format(partial(write_table, "rows.feather", feather), rows_reader("rows.feather")),
+    "saved to disk": Format(write_saved, rows_reader("set")),
     "safetensors": Format(write_safetensors, rows_reader("rows.safetensors")),
     "images": Format(write_images, read_images),
     "cifar": Format(write_cifar, read_cifar),

@@ -23,7 +23,7 @@ from onelayer.data.formats.base import (
     is_pattern,
 )
 from onelayer.data.formats.images import parse_size, parts_of, sub_folders
-from onelayer.data.formats.registry import holds_shards, names_file, read_table
+from onelayer.data.formats.registry import holds_shards, names_file, parts_in_files, read_table
 from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.progress import Log, print_line
 from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE, check_split, split_dataset
@@ -235,15 +235,16 @@ def _locate(source: Any) -> tuple[str, Path | None]:
 
 def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> dict[str, Table]:
     """Read the training rows, and the validation and test rows that are given."""
-    in_folders = not is_frame(source) and os.path.isdir(source) and not holds_shards(source)
-    parts: dict[str, Any] = dict(parts_of(source)) if in_folders else {"train": source}
+    parts: dict[str, Any] = {"train": source}
+    if not is_frame(source) and os.path.isdir(source):
+        parts |= parts_in_files(source) if holds_shards(source) else parts_of(source)
     for role in ("test", "validation"):
         part = options[role]
         if part is None:
             continue
         if role in parts:
             raise SettingsError(
-                f"{source} already has a sub-folder {role}; leave {role} (--{role}) out."
+                f"{source} already has {role} rows, {parts[role]}; leave {role} (--{role}) out."
             )
         parts[role] = part = part if is_frame(part) else Path(part).expanduser()
         same = part is source

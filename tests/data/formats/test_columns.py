@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,67 @@ def test_a_csv_may_be_compressed_and_have_tabs(tmp_path: Path) -> None:
     (tmp_path / "c.csv.gz").write_bytes((tmp_path / "a.csv.gz").read_bytes()[:-40])
     with pytest.raises(DataError, match=r"c\.csv\.gz is not a valid CSV file"):
         load(tmp_path / "c.csv.gz", labels="kind")
+
+
+def test_a_compressed_file_unpacks_only_to_what_fits_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = gzip.compress(b"1,2,ant\n3,4,bee\n" * 5000)
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"x,z,label\n") + rows * 3)
+    assert (tmp_path / "a.csv.gz").stat().st_size < 1000
+    assert load(tmp_path / "a.csv.gz").train.features == 2
+    monkeypatch.setattr("onelayer.data.formats.text.available_memory", lambda: 2 << 20)
+    with pytest.raises(DataError, match=r"a\.csv\.gz unpacks to more than fits into the 2.1 MB of"):
+        load(tmp_path / "a.csv.gz")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ("{}.5", "{},5", "column 'z': it holds decimal commas as text, such as '0,5' in row 0;"),
+        ("{},5", "{}", "column 'z': row 0 is 0, but other columns have decimal commas; write all"),
+    ],
+)
+def test_decimal_points_beside_decimal_commas_are_refused(
+    first: str, second: str, told: str, tmp_path: Path
+) -> None:
+    # The sign is seen at the file's beginning, and the last row lies far behind it.
+    rows = [f"{first.format(i)};{second.format(i)};{'ab'[i % 2]}\n" for i in range(9000)]
+    rows += [f"{first.format(1)};1.5;a\n"]
+    (tmp_path / "a.csv").write_text("x;z;label\n" + "".join(rows))
+    told = told.replace("row 0;", "row 0, and decimal points, '1.5' in row 9000;")
+    with pytest.raises(DataError, match=re.escape(told)):
+        load(tmp_path / "a.csv", log=silent)
+    assert load(tmp_path / "a.csv", log=silent, drop="z").train.features == 1
+
+
+VALUES = [f"{i}.5" for i in range(N - 1)] + ["n/a"]
+TEXTS: dict[str, Any] = {
+    "string": pa.array(VALUES),
+    "large_string": pa.array(VALUES, pa.large_string()),
+    "string_view": pa.array(VALUES, pa.string_view()),
+    "dictionary": pa.array(VALUES).dictionary_encode(),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_a_number_that_is_text_is_refused_on_every_way_in(kind: str, tmp_path: Path) -> None:
+    table = pa.table({"x": X, "z": TEXTS[kind], "kind": KINDS})
+    assert table["z"].type == TEXTS[kind].type
+    pa.parquet.write_table(table, tmp_path / "a.parquet")
+    with pa.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as file:
+        file.write_table(table)
+    with pa.ipc.new_stream(str(tmp_path / "b.arrow"), table.schema) as file:
+        file.write_table(table)
+    frames = [table, polars.from_arrow(table)]
+    frames += [pandas.DataFrame({"x": X, "z": VALUES, "kind": KINDS}).astype({"z": of})
+               for of in ("str", "object", "category")]  # fmt: skip
+    files = [tmp_path / name for name in ("a.parquet", "a.arrow", "b.arrow")]
+    for source, stream in [*((f, None) for f in frames), *((f, s) for f in files for s in (0, 1))]:
+        more: dict[str, Any] = {} if stream is None else {"stream": bool(stream)}
+        with pytest.raises(DataError, match=r"column 'z': it holds numbers and text, .*in row 59"):
+            load(source, labels="kind", log=silent, **more)
+        assert load(source, labels="kind", log=silent, drop="z", **more).train.features == 1
 
 
 def test_labels_of_one_column_are_one_a_row_with_a_message(tmp_path: Path) -> None:

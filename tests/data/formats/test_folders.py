@@ -16,7 +16,7 @@ import pytest
 
 from onelayer.data import Splits, load
 from onelayer.data.streaming import stored_rows
-from onelayer.errors import DataError
+from onelayer.errors import DataError, SettingsError
 
 from .file_writers import Array, columns, lists, write_arrow, write_parquet, write_safetensors
 
@@ -196,6 +196,56 @@ def test_a_data_set_that_save_to_disk_wrote_has_its_rows_and_class_names(
     (tmp_path / "set" / "state.json").write_text("{}")
     with pytest.raises(DataError, match=r"state.json is not a valid state of a data set"):
         load(tmp_path / "set")
+
+
+def test_a_dict_of_data_sets_that_save_to_disk_wrote_is_the_split(tmp_path: Path) -> None:
+    for name, rows in (("train", slice(0, 24)), ("test", slice(24, N))):
+        save_to_disk(tmp_path / "dict" / name, X[rows], KINDS[rows])
+    (tmp_path / "dict" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    splits = load(tmp_path / "dict", log=lambda line: None)
+    assert held(splits) == N
+    np.testing.assert_array_equal(splits.test.X, X[24:])
+
+
+@pytest.mark.parametrize(("train", "test"), [("Train", "Test"), ("TRAIN", "test"),
+                                             ("Training", "Testing")])  # fmt: skip
+def test_train_and_test_are_the_split_in_any_case(train: str, test: str, tmp_path: Path) -> None:
+    for name, rows in ((train, slice(0, 24)), (test, slice(24, N))):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        write_parquet(tmp_path / "set" / name / "0", columns(X[rows], KINDS[rows]))
+    splits = load(tmp_path / "set", log=lambda line: None)
+    np.testing.assert_array_equal(splits.test.X, X[24:])
+    (tmp_path / "set" / "Val.").mkdir()
+    with pytest.raises(DataError, match=r"but Val\. beside it is none of train, training"):
+        load(tmp_path / "set")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_files_whose_names_begin_with_train_and_test_are_the_split(
+    suffix: str, tmp_path: Path
+) -> None:
+    def write(name: str, rows: slice) -> None:
+        frame = pandas.DataFrame(X[rows], columns=list("abc")).assign(label=KINDS[rows])
+        if suffix == "csv":
+            frame.to_csv(tmp_path / name, index=False)
+        else:
+            frame.to_parquet(tmp_path / name)
+
+    write(f"train-00000-of-00002.{suffix}", slice(0, 12))
+    write(f"train-00001-of-00002.{suffix}", slice(12, 24))
+    write(f"Test.{suffix}", slice(24, N))
+    splits = load(tmp_path, log=lambda line: None)
+    np.testing.assert_array_equal(splits.test.X, X[24:])
+    assert held(splits) == N
+    with pytest.raises(SettingsError, match=r"already has test rows, .*Test\.\w+; leave test"):
+        load(tmp_path, test=tmp_path / f"Test.{suffix}")
+    write(f"notes.{suffix}", slice(0, 1))
+    with pytest.raises(DataError, match=r"the name of notes\.\w+ begins with none of train"):
+        load(tmp_path)
+    (tmp_path / f"notes.{suffix}").unlink()
+    write(f"testing.{suffix}", slice(0, 1))
+    with pytest.raises(DataError, match=r"holds test twice, as testing\.\w+ too; keep one"):
+        load(tmp_path)
 
 
 def test_a_label_that_no_class_name_is_of_is_refused_by_its_row(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_sub_folders_train_validation_and_test_are_the_split(tmp_path: Path) -> 
     assert (splits.train.rows, splits.validation.rows, splits.test.rows) == (12, 8, 4)
     check_rows(splits.train, [0, 6], (4, 6, 3))
     assert np.count_nonzero(np.diff(splits.train.y)) > 1, "classes are mixed"
-    with pytest.raises(SettingsError, match="already has a sub-folder test"):
+    with pytest.raises(SettingsError, match=r"already has test rows, .*/test; leave test"):
         load(tmp_path, test=tmp_path / "test")
 
 
@@ -142,7 +142,7 @@ def test_folders_that_are_not_as_they_should_be_are_named(tmp_path: Path) -> Non
     refused({"source": tmp_path / "empty"}, "empty/bee should hold the pictures of a class")
     make(tmp_path / "parts" / "train", {"ant": 3, "bee": 3})
     make(tmp_path / "parts", {"cow": 3})
-    refused({"source": tmp_path / "parts"}, "cow beside it is none of train, validation")
+    refused({"source": tmp_path / "parts"}, "cow beside it is none of train, training")
     make(tmp_path / "twice" / "train", {"ant": 3, "bee": 3})
     for name in ("val", "valid"):
         make(tmp_path / "twice" / name, {"ant": 3})

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 
-# The part that a sub-folder of this name holds.
+# The part that a sub-folder of this name holds, in any case, or a file whose name begins so.
 PARTS = {
-    "train": "train", "validation": "validation", "val": "validation", "valid": "validation",
-    "test": "test",
+    "train": "train", "training": "train", "validation": "validation", "val": "validation",
+    "valid": "validation", "test": "test", "testing": "test",
 }  # fmt: skip
 
 MAX_SIDE = 4096
@@ -43,18 +43,19 @@ def sub_folders(folder: Path) -> list[Path]:
 def parts_of(folder: Path) -> dict[str, Path]:
     """The folders of train, validation and test that exist; without train the folder is train."""
     folders = {path.name: path for path in sub_folders(folder)}
-    if "train" not in folders:
+    if not any(PARTS.get(name.lower()) == "train" for name in folders):
         return {"train": folder}
     parts: dict[str, Path] = {}
     for name, path in folders.items():
-        if name not in PARTS:
+        part = PARTS.get(name.lower())
+        if part is None:
             raise DataError(
                 f"{folder} has a sub-folder train and so is taken as split, but {name} beside it "
                 f"is none of {', '.join(PARTS)}; move it into train, or rename train."
             )
-        if PARTS[name] in parts:
-            raise DataError(f"{folder} holds {PARTS[name]} twice, as {name} too; keep one.")
-        parts[PARTS[name]] = path
+        if part in parts:
+            raise DataError(f"{folder} holds {part} twice, as {name} too; keep one.")
+        parts[part] = path
     return parts
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -35,7 +36,7 @@ from onelayer.data.formats.base import (
     suffix_of,
     to_array,
 )
-from onelayer.data.formats.images import read_images
+from onelayer.data.formats.images import PARTS, read_images
 from onelayer.data.formats.tables import ArrowFile, ParquetFile
 from onelayer.data.formats.text import CsvFile, label_array, read_lines
 from onelayer.data.memory import available_memory, format_bytes
@@ -179,6 +180,33 @@ def files_in(folder: Path) -> list[Path]:
     keyed = [entry for entry in folders if "=" in entry.name]
     nested = [file for entry in keyed for file in files_in(entry)]
     return shards or nested or ([] if folders else files)
+
+
+def parts_in_files(folder: Path) -> dict[str, Path]:
+    """The files of each part, as a file or a pattern, where their names begin with train and test.
+
+    So Hugging Face names files: train-00000-of-00002.parquet. Empty where all files are one part.
+    """
+    begins: dict[str, list[Path]] = {}
+    for file in (file for file in files_in(folder) if file.parent == folder):
+        letters = re.split("[^a-z]", file.name, maxsplit=1, flags=re.IGNORECASE)[0]
+        begins.setdefault(letters, []).append(file)
+    if len(begins) < 2 or not any(PARTS.get(begin.lower()) == "train" for begin in begins):
+        return {}
+    parts: dict[str, Path] = {}
+    for begin, files in begins.items():
+        part, first = PARTS.get(begin.lower()), files[0]
+        if part is None:
+            raise DataError(
+                f"{folder} has files of training rows and so is taken as split, but the name of "
+                f"{first.name} begins with none of {', '.join(PARTS)}; move it elsewhere, or name "
+                "each part with train, validation and test."
+            )
+        if part in parts:
+            raise DataError(f"{folder} holds {part} twice, as {first.name} too; keep one.")
+        suffix = first.name[-len(suffix_of(first)) :]
+        parts[part] = first if len(files) == 1 else first.with_name(f"{begin}*{suffix}")
+    return parts
 
 
 def _files_of(named: Path) -> list[Path]:

@@ -45,7 +45,7 @@ _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 _ANY_COLUMNS = ColumnSpec()
 
 # Numbers as text, with a decimal point or none, and with a decimal comma.
-_NUMBERS = (
+NUMBER, COMMA_NUMBER = (
     r"^\s*[+-]?([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$",
     r"^\s*[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?\s*$",
 )
@@ -427,7 +427,7 @@ def _choose(
     names = schema.names
     _check_names(names, where)
     label = choose_labels(names, spec, where, "column")
-    _matching([] if spec.id is None else [spec.id], names, where, "id")
+    matching([] if spec.id is None else [spec.id], names, where, "id")
     if spec.features is not None:
         missing = [name for name in spec.features if name not in names]
         if missing:
@@ -436,12 +436,12 @@ def _choose(
                 f"{len(missing)}: {', '.join(missing[:5])}."
             )
         for name in spec.features:
-            if _is_text(schema.field(name).type):
+            if is_text(schema.field(name).type):
                 _check_text(chunks(name), f"{where}, column {name!r}")
         return list(spec.features), label
     others = [name for name in names if name not in (label, spec.id, *spec.in_folders)]
-    taken = others if spec.take is None else _matching(spec.take, others, where, "features")
-    dropped = _matching(spec.drop, others, where, "drop", must=spec.must_drop)
+    taken = others if spec.take is None else matching(spec.take, others, where, "features")
+    dropped = matching(spec.drop, others, where, "drop", must=spec.must_drop)
     index = _index_columns(schema) if spec.take is None else []
     types = {n: schema.field(n).type for n in taken if n not in dropped and n not in index}
     lists = [name for name, kind in types.items() if _is_list(kind)]
@@ -450,7 +450,7 @@ def _choose(
             f"{where} has several columns of lists, {', '.join(lists)}; keep the one that holds "
             "the features."
         )
-    for name in (name for name, kind in types.items() if _is_text(kind) and not lists):
+    for name in (name for name, kind in types.items() if is_text(kind) and not lists):
         _check_text(chunks(name), f"{where}, column {name!r}")
     kept = lists or [name for name, kind in types.items() if _is_number(kind)]
     wrong = [f"{n} ({types[n]})" for n in types if n in (spec.take or ()) and n not in kept]
@@ -475,7 +475,7 @@ def _check_names(names: Sequence[str], where: str) -> None:
         raise DataError(f"{where} has two columns {twice[0]!r}; give each column its own name.")
 
 
-def _matching(
+def matching(
     patterns: Sequence[str], names: Sequence[str], where: str, option: str, *, must: bool = True
 ) -> list[str]:
     """The columns of these names, or that match these patterns."""
@@ -529,7 +529,7 @@ def _labels(column: Column, where: str, names: list[str] | None = None) -> NDArr
             )
         return np.array(names, object)[numbers]
     if pa.types.is_dictionary(column.type):
-        kind = pa.large_string() if _is_text(column.type) else column.type.value_type
+        kind = pa.large_string() if is_text(column.type) else column.type.value_type
         column = pa.chunked_array([_values(chunk, kind) for chunk in column.chunks], kind)
     if pa.types.is_temporal(column.type):  # classes that are times are called as they are written
         column = column.cast(pa.string())
@@ -601,7 +601,8 @@ def _check_text(chunks: Iterable[Column], where: str) -> None:
     for chunk in chunks:
         texts = _values(chunk, pa.large_string())
         number, comma = (
-            compute.match_substring_regex(texts, form).fill_null(False) for form in _NUMBERS
+            compute.match_substring_regex(texts, form).fill_null(False)
+            for form in (NUMBER, COMMA_NUMBER)
         )
         other = compute.invert(compute.or_(number, comma))
         for kind, mask in (("number", number), ("comma", comma), ("other", other)):
@@ -612,8 +613,8 @@ def _check_text(chunks: Iterable[Column], where: str) -> None:
     if "other" in first and len(first) > 1:
         held, advice = f"numbers and text, such as {first['other']}", "write a number there"
     elif "comma" in first:
-        held, advice = f"decimal commas, such as {first['comma']}", "write decimal points"
-        held += f", and decimal points, {first['number']}" if "number" in first else " as text"
+        held, advice = f"decimal commas as text, such as {first['comma']}", "write decimal points"
+        held += f", and decimal points, {first['number']}" if "number" in first else ""
     else:
         return
     raise DataError(
@@ -648,7 +649,8 @@ def _is_list(kind: Any) -> bool:
     return any(is_kind(kind) for is_kind in lists) and _is_number(kind.value_type)
 
 
-def _is_text(kind: Any) -> bool:
+def is_text(kind: Any) -> bool:
+    """Whether a column of this type is text, also where it is in a dictionary."""
     from pyarrow import types
 
     kind = kind.value_type if types.is_dictionary(kind) else kind

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.formats.base import choose_labels, file_errors
-from onelayer.data.formats.tables import Columns, TableFile, is_number_text
+from onelayer.data.formats.tables import (
+    NUMBER,
+    Columns,
+    TableFile,
+    is_number_text,
+    is_text,
+    matching,
+)
+from onelayer.data.memory import available_memory, format_bytes
 from onelayer.errors import DataError
 
 # What stands for a missing value beside numbers, and what may stand between columns.
 _MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None")
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _HEAD_BYTES = 1 << 16
+
+# What is read of a compressed file at a time, and what a cell and a row's label take in memory.
+_READ_BYTES, _CELL_BYTES, _ROW_BYTES = 1 << 20, 16, 80
 
 
 def as_written(texts: Sequence[str]) -> list[Any]:
@@ -51,6 +64,32 @@ def read_lines(path: Path) -> NDArray[Any]:
     return label_array([line.strip() for line in text.splitlines()])
 
 
+class _Bounded(io.RawIOBase):
+    """Decompressed text that ends with an error where what it holds would not fit into memory.
+
+    Of a compressed file the size says nothing: a few kB can unpack to many GB.
+    """
+
+    def __init__(self, file: Any, where: str, sign: str) -> None:
+        super().__init__()
+        self._file, self._where, self._sign = file, where, sign.encode()
+        self._left = self._most = available_memory()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        raw: bytes = self._file.read(size if 0 <= size < _READ_BYTES else _READ_BYTES)
+        held = raw.count(self._sign) * _CELL_BYTES + raw.count(b"\n") * _ROW_BYTES
+        self._left -= len(raw) + held
+        if self._left < 0:
+            raise DataError(
+                f"{self._where} unpacks to more than fits into the {format_bytes(self._most)} of "
+                "memory that are left; unpack it and write it as .parquet, which can stay on disk."
+            )
+        return raw
+
+
 class CsvFile(TableFile):
     """A CSV file in UTF-8 with a header line, maybe compressed; row 0 is the line after the header.
 
@@ -62,13 +101,14 @@ class CsvFile(TableFile):
     def read(self) -> Columns:
         """All columns; refuses lines of unequal length, and other encodings."""
         import pyarrow as pa
-        from pyarrow import csv
+        from pyarrow import compute, csv
 
         path, spec = self.path, self.spec
-        sign, point = self._dialect()
+        with pa.input_stream(str(path)) as file:
+            sign, point = self._dialect(file.read(_HEAD_BYTES))
         # Quoted line breaks are allowed, so that rows are rows and not lines.
         parse = csv.ParseOptions(delimiter=sign, newlines_in_values=True)
-        with csv.open_csv(path, parse_options=parse) as header:
+        with self._opened(sign) as file, csv.open_csv(file, parse_options=parse) as header:
             names = header.schema.names
         if all(is_number_text(name) for name in names):
             raise DataError(
@@ -78,35 +118,60 @@ class CsvFile(TableFile):
         label = names[0] if len(names) == 1 else choose_labels(names, spec, self.where, "column")
         as_text = dict.fromkeys((name for name in (label, spec.id) if name in names), pa.binary())
         convert = csv.ConvertOptions(column_types=as_text, decimal_point=point)
-        columns = csv.read_csv(path, parse_options=parse, convert_options=convert)
+        with self._opened(sign) as file:
+            columns = csv.read_csv(file, parse_options=parse, convert_options=convert)
+        if point == ",":
+            self._check_points(columns, [*as_text, *matching(spec.drop, names, "", "", must=False)])
         for i, (name, column) in enumerate(zip(names, columns.columns, strict=True)):
             if column.type != "binary":  # as a column is, too, where some of it is not UTF-8
                 continue
-            values = [value or b"" for value in column.to_pylist()]
-            for row, value in enumerate(values):
-                if value.decode(errors="ignore").encode() != value:
+            known = column.unique()
+            texts = []
+            for value in known.to_pylist():
+                texts.append((value or b"").decode(errors="ignore"))
+                if texts[-1].encode() != (value or b""):
                     raise DataError(
-                        f"{path} must be UTF-8, but column {name!r}, row {row} is {value!r}; save "
-                        "it as UTF-8."
+                        f"{path} must be UTF-8, but column {name!r}, row "
+                        f"{compute.index(column, value)} is {value!r}; save it as UTF-8."
                     )
-            texts = [value.decode() for value in values]
             written = pa.array(as_written(texts) if name == label else texts)
-            columns = columns.set_column(i, name, pa.chunked_array([written]))
+            indices = compute.index_in(column, value_set=known)
+            columns = columns.set_column(i, name, pa.chunked_array([written]).take(indices))
         return columns
 
-    def _dialect(self) -> tuple[str, str]:
-        """What is between columns, and the decimal point."""
+    @contextmanager
+    def _opened(self, sign: str) -> Iterator[Any]:
+        """The text, of a compressed file no more than memory has room for."""
         import pyarrow as pa
 
         with pa.input_stream(str(self.path)) as file:
-            head = file.read(_HEAD_BYTES)
+            yield _Bounded(file, self.where, sign) if self.path.suffix.lower() == ".gz" else file
+
+    def _check_points(self, columns: Columns, besides: Sequence[str]) -> None:
+        """Refuse columns that have decimal points where others have commas, and so are text."""
+        from pyarrow import compute
+
+        for name in (name for name in columns.column_names if name not in besides):
+            if is_text(columns.schema.field(name).type):
+                number = compute.match_substring_regex(columns[name], NUMBER)
+                if (
+                    compute.all(number).as_py()
+                    and (row := compute.index(number, True).as_py()) >= 0
+                ):
+                    raise DataError(
+                        f"{self.where}, column {name!r}: row {row} is {columns[name][row]}, but "
+                        "other columns have decimal commas; write all numbers with one of both."
+                    )
+
+    def _dialect(self, head: bytes) -> tuple[str, str]:
+        """What is between columns, and the decimal point, by the beginning of the file."""
         if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             raise DataError(f"{self.where} must be UTF-8, but it is UTF-16; save it as UTF-8.")
         first = re.sub('"[^"]*"', "", head.decode("latin-1").partition("\n")[0])
         sign = max(_DELIMITERS, key=first.count)
         if sign == ",":
             return sign, "."
-        cells = re.split(f"[{re.escape(sign)}\r\n]", head.decode("latin-1"))
+        cells = re.split(f"[{re.escape(sign)}\r\n]", head.decode("latin-1").replace('"', ""))
         found = {char for char in ".," for c in cells if re.fullmatch(rf"[+-]?\d+[{char}]\d+", c)}
         point = "," if found == {","} else "."
         with_commas = " with decimal commas" if point == "," else ""
