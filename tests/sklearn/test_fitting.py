@@ -138,6 +138,20 @@ def test_a_warm_start_at_the_optimum_stays_there(rows: Rows) -> None:
         np.testing.assert_allclose(model.coef_, coef, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("change", [5.0, -1.0, 1e3, 1e-6])
+def test_a_warm_start_on_features_of_another_scale_ends_at_the_same_optimum(
+    rows: Rows, change: float
+) -> None:
+    X, y = rows
+    scales = np.where(np.arange(X.shape[1]) == 0, change, 1.0)
+    cold = SoftmaxClassifier(tol=1e-8).fit(X * scales, y)
+    warm = SoftmaxClassifier(tol=1e-8, warm_start=True).fit(X, y).fit(X * scales, y)
+    cost = cold.history_["cost"][-1]
+    assert warm.gap_ <= 1e-8 * cost
+    assert warm.history_["cost"][-1] == pytest.approx(cost, rel=2e-8)
+    assert (warm.predict(X * scales) == cold.predict(X * scales)).mean() > 0.99
+
+
 def test_a_warm_start_goes_on_with_gradient_descent(rows: Rows) -> None:
     X, y = rows
     settings: dict[str, Any] = {**ONE_BATCH, "l2": 0.01, "learning_rate": 0.1}

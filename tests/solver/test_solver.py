@@ -127,6 +127,67 @@ def test_one_lambda_after_another_is_each_from_scratch(method: str) -> None:
         assert warm_start.solve(Target(l2, 1e-8)).passes <= 4
 
 
+@pytest.mark.parametrize(
+    "start",
+    ["+1e3", "-1e3", "* 1e6", "* 1e-6", "* 1e200", "one column * 5", "saturated", "permuted",
+     "shared", "other bias", "other l2", "not a number"],
+)  # fmt: skip
+def test_every_start_ends_at_the_proven_optimum(method: str, start: str) -> None:
+    for seed, l2 in ((6, 1e-2), (25, 1e-3)):
+        problem = make_problem(seed)._replace(l2=l2)
+        cold = problems.solve(make_engine(), problem, tol=1e-8)
+        metric = fit_preconditioner(make_engine(), problem.rows, problem.K)
+        solver = Solver(make_engine(), problem.rows, problem.K, metric)
+        if start == "other l2":
+            solver.solve(Target(1e-9, 1e-4))
+        else:
+            solver.start_at(*elsewhere(start, cold.W.astype(float), cold.b))
+        optimum = solver.solve(Target(l2, 1e-8))
+        assert optimum.status == "optimal", (seed, describe_solution(optimum))
+        assert optimum.certificate.gap <= 1e-8 * optimum.certificate.cost
+        assert optimum.certificate.cost == pytest.approx(cold.certificate.cost, rel=2e-8)
+
+
+def elsewhere(start: str, W: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Another start than the optimum W, b."""
+    rng = np.random.default_rng(0)
+    signs = rng.choice([-1.0, 1.0], W.shape)
+    column = np.where(np.arange(W.shape[1]) == 0, 5.0, 1.0)
+    place = np.roll(np.arange(len(W)), 1)
+    starts = {
+        "+1e3": (W + 1e3 * signs, b),
+        "-1e3": (W - 1e3, b - 1e3 * signs[:, 0]),
+        "* 1e6": (W * 1e6, b * 1e6),
+        "* 1e-6": (W * 1e-6, b * 1e-6),
+        "* 1e200": (W * 1e200, b),
+        "one column * 5": (W * column, b),
+        "saturated": (30.0 * W[place], 30.0 * b),
+        "permuted": (W[place], b[place]),
+        "shared": (W + 1e3 * rng.normal(size=W.shape[1]), b + 1e3),
+        "other bias": (W, b + 1e3 * signs[:, 0]),
+        "not a number": (W * np.nan, b),
+    }
+    return starts[start]
+
+
+def test_without_l2_newtons_method_ends_where_the_gradient_vanishes() -> None:
+    for seed in (101, 114, 168, 206):
+        problem = make_problem(seed)._replace(l2=0.0)
+        optimum = problems.solve(make_engine(), problem, tol=1e-8)
+        assert optimum.status == "optimal", (seed, describe_solution(optimum))
+        assert optimum.certificate.gradient_norm < 1e-6, seed
+
+
+def test_without_l2_the_weights_sum_to_zero_over_the_classes(method: str) -> None:
+    for seed in (100, 101, 109):
+        problem = make_problem(seed)._replace(l2=0.0)
+        optimum = problems.solve(make_engine(), problem, tol=1e-4)
+        size, present = np.abs(optimum.W).max(), np.unique(problem.y)
+        tiny = 1e-6 if optimum.W.dtype == np.float32 else 1e-13
+        np.testing.assert_allclose(optimum.W.sum(axis=0), 0.0, atol=tiny * size)
+        np.testing.assert_allclose(optimum.b[present].sum(), 0.0, atol=tiny * size)
+
+
 def test_a_class_without_rows_gets_no_weights_and_is_never_predicted(method: str) -> None:
     problem = make_problem(12)._replace(l2=0.01)
     problem = problem._replace(y=np.where(problem.y == 0, 1, problem.y))

@@ -100,6 +100,7 @@ class Descent:
     remembers: bool  # whether steps taken correct the inverse Hessian (L-BFGS), or it is exact
     rounding: float  # relative error of an evaluated cost
     is_done: Callable[[Point], bool]  # called with each new point
+    is_damped: Callable[[Point], bool]  # where a step failed: whether the next one is shorter
 
 
 def descend(descent: Descent, start: Point, pairs: list[Pair]) -> Point:
@@ -123,7 +124,7 @@ def descend(descent: Descent, start: Point, pairs: list[Pair]) -> Point:
         falling = inner(direction, point.gradient) < 0.0
         following = _step_along(descent, point, direction) if falling else None
         if following is None:
-            if not pairs:
+            if not pairs and not descent.is_damped(point):
                 return point
             pairs.clear()
             continue

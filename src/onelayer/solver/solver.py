@@ -58,6 +58,9 @@ ROUNDING = {"float32": 2e-7, "float64": 4e-15}
 
 FLOAT32_TOLERANCE = 1e-8
 
+# What is no rounding: a cost so far above that of W = 0, and a relative gap of this size.
+SLACK, MAX_ROUNDING_GAP = 1e-6, 1e-9
+
 TINY = float(np.finfo(np.float64).tiny)
 
 # Newton's method is taken for problems of this size at most: unknowns, products for one Hessian,
@@ -65,7 +68,10 @@ TINY = float(np.finfo(np.float64).tiny)
 MAX_UNKNOWNS, MAX_PRODUCTS, MAX_COPIED = 1200, 4e9, 1 << 24
 
 # Added to the Hessian's diagonal, relative to its mean; and a class that no row can be of.
-RIDGE, IMPOSSIBLE = 1e-15, 1e-18
+RIDGE, IMPOSSIBLE = 1e-14, 1e-18
+
+# Newton's damping: its least, its most, and the factor between two of them.
+MIN_DAMPING, MAX_DAMPING, MORE_DAMPING = 1e-12, 1e3, 1e3
 
 
 @dataclass(frozen=True)
@@ -188,9 +194,12 @@ class Solver:
         self._centred = replace(rows, offset=rows.offset - preconditioner.mean)
         frequencies = rows.class_frequencies(classes)
         self._present = frequencies > 0.0
-        self._at = np.zeros((classes, rows.X.shape[1] + 1))
-        self._at[:, -1] = first_bias(frequencies)
+        self._cold = np.zeros((classes, rows.X.shape[1] + 1))
+        self._cold[:, -1] = first_bias(frequencies)
+        self._cold_cost = entropy(frequencies)
+        self._at = self._cold
         self._start_norm = 0.0
+        self._damping = 0.0  # of Newton's method, relative to the Hessian's diagonal
         cheap = rows.count * rows.X.shape[1] * classes < FLOAT64_PRODUCTS
         small = _is_small(rows, classes)
         self._dtype = "float64" if cheap or small else "float32"
@@ -214,7 +223,15 @@ class Solver:
 
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
         """Start the next solution from these weights; remembered steps are kept."""
-        self._at[:, :-1], self._at[:, -1] = W, b + _along(W, self._preconditioner.mean)
+        with np.errstate(over="ignore", invalid="ignore"):
+            bias = b + _along(W, self._preconditioner.mean)
+            self._at = self._without_shared(np.column_stack([W, bias]))
+
+    def _without_shared(self, at: Float64) -> Float64:
+        """The point without what all classes share, which changes no probability."""
+        at = np.where(self._present[:, None], at, self._cold)
+        at[self._present] -= at[self._present].mean(axis=0)
+        return at
 
     def solve(self, target: Target, *, find_separated: bool = True) -> Optimum:
         """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
@@ -274,9 +291,21 @@ class Solver:
         return fitted.certificate.cost * rows.mass / least < math.log(2.0)
 
     def _search(self) -> tuple[Status, Certified]:
+        """Search from the start, and from the cold one where that stopped short of rounding."""
+        found = self._prove(self._first_point())
+        short = self._relative_gap(found[1].best)
+        if found[0] != "rounding" or self._is_cold or short < MAX_ROUNDING_GAP:
+            return found
+        ended = self._at
+        again = self._prove(self._restart())
+        if self._relative_gap(again[1].best) < short:
+            return again
+        self._at = ended
+        return found
+
+    def _prove(self, point: Point) -> tuple[Status, Certified]:
         """Descend, certify, and continue with a smaller aim or finer arithmetic until proven."""
         target, aim = self._target, self._target.tol
-        point = self._evaluate(self._at)
         while True:
             coarse = self._dtype == "float32"
             near = max(aim, FLOAT32_TOLERANCE) if coarse else aim
@@ -284,7 +313,7 @@ class Solver:
             reached = self._estimated_gap(point) <= near
             if (reached and near == aim) or self._passes >= target.max_passes or not coarse:
                 certified = self._certify()
-                if self._is_proven(certified.best):
+                if self._relative_gap(certified.best) <= target.tol:
                     return "optimal", certified
                 if self._passes >= target.max_passes:
                     return "passes", certified
@@ -295,9 +324,24 @@ class Solver:
                 self._dtype = "float64"
                 point = self._evaluate(self._at)
 
+    def _first_point(self) -> Point:
+        """The start, or the cold one where that costs less: far from both, steps lead nowhere."""
+        self._is_cold, self._damping = self._at is self._cold, 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            point = self._evaluate(self._at)
+        slack = SLACK * (1.0 + self._cold_cost)
+        return point if point.cost <= self._cold_cost + slack else self._restart()
+
+    def _restart(self) -> Point:
+        """Begin again at W = 0 and the bias that is best there; steps are forgotten."""
+        self._at, self._is_cold, self._damping = self._cold, True, 0.0
+        self._pairs.clear()
+        return self._evaluate(self._at)
+
     def _descent(self, near: float) -> Descent:
         def is_done(point: Point) -> bool:
-            self._at = point.at
+            if self._at is not point.at:
+                self._at, self._damping = point.at, _less(self._damping)
             gap = self._estimated_gap(point)
             if self._on_progress is not None:
                 self._on_progress(
@@ -311,7 +355,15 @@ class Solver:
             remembers=self._dense is None,
             rounding=ROUNDING[self._dtype],
             is_done=is_done,
+            is_damped=self._is_damped,
         )
+
+    def _is_damped(self, point: Point) -> bool:
+        """Damp Newton's method more, where its step failed for another reason than rounding."""
+        if self._dense is None or self._damping > MAX_DAMPING:
+            return False
+        self._damping = _more(self._damping)
+        return self._estimated_gap(point) >= MAX_ROUNDING_GAP
 
     def _inverse_hessian(self, point: Point, gradient: Float64) -> Float64:
         if self._dense is None:
@@ -319,9 +371,16 @@ class Solver:
         weights, penalty = self._rows.row_weights, self._target.penalty
         H = _hessian(self._engine, self._dense, point.at, penalty, weights)
         unit = 1.0 / np.sqrt(H.diagonal())  # in which every curvature is 1
+        H *= unit * unit[:, None]
         with one_blas_thread():
-            step = unit * np.linalg.solve(H * unit * unit[:, None], unit * gradient.ravel())
-        direction = step.reshape(gradient.shape)
+            while True:
+                damped = H + self._damping * np.eye(len(H))
+                try:
+                    step = np.linalg.solve(damped, unit * gradient.ravel())
+                    break
+                except np.linalg.LinAlgError:
+                    self._damping = _more(self._damping)
+        direction = (unit * step).reshape(gradient.shape)
         direction[~self._present] = 0.0
         return np.asarray(direction)
 
@@ -344,21 +403,22 @@ class Solver:
         bend = float(self._target.penalty.curvature)
         return steepness**2 / (2.0 * bend * max(point.cost, TINY))
 
-    def _is_proven(self, certificate: Certificate) -> bool:
+    def _relative_gap(self, certificate: Certificate) -> float:
+        """Gap / J, or for λ = 0 the norm of the gradient relative to its first one."""
         if self._target.l2 == 0.0:
-            return certificate.gradient_norm <= self._target.tol * self._norm_at_zero()
-        return certificate.gap <= self._target.tol * certificate.cost
+            return certificate.gradient_norm / self._norm_at_zero()
+        return certificate.gap / max(certificate.cost, TINY)
 
     def _norm_at_zero(self) -> float:
         """‖∇_W J‖ at W = 0 with the bias that fits the class frequencies."""
         if not self._start_norm:
-            start = np.zeros_like(self._at)
-            start[:, -1] = first_bias(self._rows.class_frequencies(len(start)))
-            self._start_norm = norm(self._evaluate(start).gradient[:, :-1])
+            self._start_norm = norm(self._evaluate(self._cold).gradient[:, :-1])
         return self._start_norm or 1.0
 
     def _certify(self) -> Certified:
         self._passes += 1
+        if self._target.l2 == 0.0:
+            self._at = self._without_shared(self._at)
         W = self._at[:, :-1]
         bias = self._at[:, -1] - _along(W, self._preconditioner.mean)
         target = self._target
@@ -395,10 +455,18 @@ def _hessian(
     # The cost does not depend on the bias of a class that no row can be of.
     diagonal[:, -1] = np.where(P.max(axis=0) < IMPOSSIBLE, sizes[-1], RIDGE * sizes[-1])
     H[np.diag_indices(len(H))] += diagonal.ravel()
-    # The same shift of all biases changes nothing: a curvature keeps it out of the step.
-    bias = np.arange(width - 1, len(H), width)
-    H[np.ix_(bias, bias)] += sizes[-1] / K
+    # What all classes share changes no probability: a curvature keeps it out of the step.
+    each = np.arange(width)
+    H.reshape(blocks.shape)[:, each, :, each] += sizes[:, None, None] / K
     return H
+
+
+def _more(damping: float) -> float:
+    return max(MORE_DAMPING * damping, MIN_DAMPING)
+
+
+def _less(damping: float) -> float:
+    return damping / MORE_DAMPING if damping > MIN_DAMPING else 0.0
 
 
 def first_bias(frequencies: Float64) -> Float64:
@@ -410,6 +478,12 @@ def first_bias(frequencies: Float64) -> Float64:
     b = np.log(frequencies, where=present, out=np.zeros_like(frequencies))
     b[present] -= b[present].mean()
     return np.where(present, b, -ABSENT_BELOW)
+
+
+def entropy(frequencies: Float64) -> float:
+    """−Σ π log π of class frequencies π, nats: J at W = 0 and the best bias for it."""
+    present = frequencies[frequencies > 0.0]
+    return float(-np.sum(present * np.log(present)))
 
 
 def _along(W: NDArray[np.floating], x: Float64) -> Float64:
