@@ -327,6 +327,18 @@ def test_huge_losses_are_drawn_on_a_log_axis_and_accuracies_never() -> None:
     assert '"type": "log"' not in charts["accuracy-lambda-0-eta-0.1"]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("loss", [(2.3, 1e300, 1.7e308), (1.7e308, 1.7e308, 1.7e308)])
+def test_the_largest_losses_of_several_seeds_are_ranked_and_drawn(loss: tuple[float, ...]) -> None:
+    result = make_result([Run(0.1, epochs=2, seed=0), Run(0.1, epochs=2, seed=1)], snapshots=())
+    losses = {name: np.array([loss, loss]) for name in ("train_loss", "validation_loss")}
+    result = replace(result, history=replace(result.history, **losses))
+    assert result.ranking[0].loss == 1.7e308
+    charts = {chart.name: chart for chart in result_page(result).charts}
+    drawn = vl_convert.vegalite_to_svg(charts["loss-lambda-0-eta-0.1"].paper)
+    assert not any(word in drawn for word in ("Infinity", "NaN"))
+
+
 @pytest.mark.parametrize(
     "result",
     [

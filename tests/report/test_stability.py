@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
+import vl_convert
 
 from onelayer.report.chart import Chart
 from onelayer.report.conclusions import Bend, find_curvatures, stability_section
@@ -52,6 +54,15 @@ def test_a_curve_under_its_own_line_is_stable() -> None:
     assert said(one_run(0.01, (88.0, 104.0))) == (
         "With η = 0.01 the curvature, 88 to 104, stays under 2/η = 200: that step is stable."
     )
+
+
+@pytest.mark.parametrize("values", [(2.0, 1e300), (1.7e308,), (5e-324, 1e300), (0.0, 3.0)])
+def test_a_curvature_of_any_size_has_an_axis(values: tuple[float, ...]) -> None:
+    chart = chart_of(one_run(0.1, values))
+    for spec in (chart.paper, chart.page):
+        drawn = vl_convert.vegalite_to_svg(spec)
+        assert not any(word in drawn for word in ("Infinity", "NaN"))
+        assert len(re.findall(r">[0-9e+−-]+</text>", drawn)) > len(values) + 2
 
 
 def test_a_curve_that_crosses_its_line_is_counted() -> None:

@@ -10,12 +10,12 @@ import pytest
 from scipy.optimize import minimize
 
 from onelayer import load
-from onelayer.data import Dataset
+from onelayer.data import Dataset, Splits
 from onelayer.data.rows import Rows
 from onelayer.engines import ENGINE_NAMES, Engine, FullGradient, Weights, make_engine
 from onelayer.errors import SettingsError
 from onelayer.objective import loss as objective
-from onelayer.solver import Progress, solve, solver, suggest_learning_rate
+from onelayer.solver import Progress, solve, solve_path, solver, suggest_learning_rate
 from onelayer.solver.certificate import Certified, certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.solver import Solver, Target, describe_solution
@@ -347,6 +347,26 @@ def test_features_beyond_the_range_of_squares_are_refused_in_a_sentence(
         solve(sized(size, features), 0.01, scaling="none")
     with pytest.raises(SettingsError, match="scaling='standardize'"):
         suggest_learning_rate(sized(size, features), scaling="none")
+
+
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+@pytest.mark.parametrize("size", [1e30, 1e300])
+@pytest.mark.filterwarnings("error")
+def test_an_outlier_beyond_the_range_of_squares_is_refused_without_a_warning(
+    size: float, engine: str
+) -> None:
+    y = np.arange(1500) % 3
+    X = np.stack([y + 0.5, -y], axis=1)
+    X[1, 0] = size  # scaling judges the features by every second row
+    rows = Dataset(X, y, ("a", "b", "c"))
+    splits = Splits(rows, rows, rows, "outlier", "made")
+    for refused in (
+        lambda: solve(rows, 0.01, scaling="none", engine=engine),
+        lambda: solve_path(splits, scaling="none", engine=engine),
+        lambda: suggest_learning_rate(rows, scaling="none", engine=engine),
+    ):
+        with pytest.raises(SettingsError, match="scaling='standardize'"):
+            refused()
 
 
 @pytest.mark.parametrize("scaling", ["none", "standardize"])

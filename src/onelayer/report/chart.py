@@ -12,7 +12,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onelayer.data.progress import printable
@@ -31,6 +31,9 @@ MOST_RUNS = 16
 
 # Losses that span more than this factor are drawn on a logarithmic axis.
 WIDE = 8.0
+
+# Up to it an axis may leave space around the values.
+MAX_SPACED = 1e250
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,14 @@ class Axis:
     def place(self, value: float) -> float:
         """Where a value is drawn."""
         return value or self.zero
+
+    def holding(self, values: Iterable[float]) -> Axis:
+        """The axis, without the usual space around the values where that leaves the numbers."""
+        finite = [value for value in values if math.isfinite(value)]
+        largest = max(finite, default=0.0)
+        if largest < MAX_SPACED and not (self.log and min(finite, default=1.0) < 1.0 / MAX_SPACED):
+            return self
+        return replace(self, domain=(min(finite if self.log else [0.0, *finite]), largest))
 
     def channel(self, field: str, padding: int = 0) -> Spec:
         """The axis as a Vega-Lite channel."""
@@ -252,6 +263,9 @@ def line_chart(
     note: str = "",
 ) -> Chart:
     """Draw curves over a common axis."""
+    drawn = [(c.mean, c.low, c.high, *(values for _, values in c.runs)) for c in curves]
+    levels = [level.value for level in marks.levels]
+    y = y.holding([*levels, *(value for parts in drawn for part in parts for value in part)])
     most = max(len(curve.runs) for curve in curves)
     with_runs = most > 1 and (bars or most <= MOST_RUNS)
     runs = dict.fromkeys(run for curve in curves for run, _ in curve.runs if with_runs)
@@ -504,6 +518,8 @@ def dot_chart(
 ) -> Chart:
     """Draw values side by side, one row a setting."""
     tables: dict[str, Rows] = {"ways": [], "bars": [], "ends": []}
+    dots = [dot for _, of_row in rows for dot in of_row]
+    axis = axis.holding(value for dot in dots for value in (dot.value, dot.low, dot.high))
     for s, (row, of_row) in enumerate(rows):
         shown = [dot for dot in of_row if math.isfinite(dot.value)]
         for dot in shown:

@@ -335,7 +335,8 @@ def _stability_chart(bends: Sequence[Bend]) -> Chart:
         words_near = [f"{v:.4g}, {w}" for v, w in zip(bend.values, said, strict=True)]
         curves.append(Curve(bend.label, bend.epochs, bend.values, words=words_near))
     title = "Curvature of the cost against what each step allows"
-    axis = Axis("largest curvature λmax(H)", log=True, format="~g")
+    log = all(value > 0.0 for bend in bends for value in bend.values)
+    axis = Axis("largest curvature λmax(H)", log=log, format="~g")
     marks = Marks(levels=tuple(levels))
     return line_chart(
         "rates-curvature", title, title, EPOCHS, axis, curves, points=True, marks=marks

@@ -199,6 +199,7 @@ class Preconditioner:
         return divided
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what leaves the numbers is refused
 def fit_preconditioner(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
     """The preconditioner of these rows, from a seeded sample: the same for the same rows.
 

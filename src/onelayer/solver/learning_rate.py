@@ -288,6 +288,7 @@ def _weighed(rows: Rows, values: NDArray[np.floating]) -> NDArray[np.floating]:
     return values if weights is None else values * weights[:, None].astype(values.dtype)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what leaves the numbers is refused
 def _largest_eigenvalue(
     product: Callable[[Float64], Float64], start: Float64, tolerance: float
 ) -> tuple[float, Float64]:

@@ -442,6 +442,7 @@ def solve_each(
     The λ are those given, descending, or so many to four decades from the largest that the data
     give, until the score has turned. The other aims are the target's.
     """
+    preconditioner = fit_preconditioner(engine, rows, classes)
     if isinstance(l2, int):
         planned, decade = l2, math.ceil((l2 - 1) / DECADES)
         exponents = -DECADES / (l2 - 1) * np.arange(2 * l2 - 1)
@@ -449,7 +450,6 @@ def solve_each(
     else:
         planned = decade = len(l2)
     targets = [replace(target, l2=value) for value in l2]
-    preconditioner = fit_preconditioner(engine, rows, classes)
     solver = Solver(engine, rows, classes, preconditioner)
     judges = [
         (solver if kept is None else Solver(engine, kept, classes, preconditioner), held_out)

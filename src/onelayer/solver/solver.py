@@ -9,7 +9,8 @@ centred features. Small ones take Newton's method, with the whole Hessian
     H_kj = (1/N) Σ (p_k δ_kj − p_k p_j) x̃ x̃ᵀ + 2λ δ_kj I        x̃ the centred row with a 1 appended
 
 of K (D + 1) unknowns: a dozen steps end at the last digit even where L-BFGS needs hundreds, as on
-separable rows under a small λ. Passes are in float32 as long as that is precise enough, then in
+separable rows under a small λ. A start that costs more than W = 0, such as weights of features that
+changed scale, is replaced by it. Passes are in float32 as long as that is precise enough, then in
 float64; the certificate is float64.
 """
 

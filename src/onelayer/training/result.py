@@ -336,12 +336,14 @@ def _measured(result: Result, positions: list[int], kind: str) -> RankedSetting:
     kept = [i for i in positions if result.outcomes[i].status != "diverged"]
     last = [result.outcomes[i].epochs for i in kept]
     accuracies = result.validation_accuracy[kept]
+    losses = result.history.validation_loss[kept, last]
     return RankedSetting(
         rank=0,
         name=run.name,
         mean=float(accuracies.mean()) if kept else math.nan,
         sd=float(accuracies.std(ddof=1)) if len(kept) > 1 else 0.0,
-        loss=float(np.mean(result.history.validation_loss[kept, last])) if kept else math.nan,
+        # Divided first, or the sum of the largest losses is infinite.
+        loss=float(np.sum(losses / len(kept))) if kept else math.nan,
         positions=tuple(positions),
         diverged=len(positions) - len(kept),
         learning_rate=run.eta,
