@@ -9,43 +9,63 @@ model = result.best
 print(ol.solve(data, l2=0.01))
 """
 
+from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from onelayer.data import Dataset, Splits, load, split
-from onelayer.engines import make_engine
-from onelayer.errors import (
-    CheckpointWarning,
-    DataError,
-    LearningRateWarning,
-    OnelayerError,
-    SaveError,
-    SettingsError,
-    SourceError,
-)
-from onelayer.experiments.best_linear import fit_best_linear
-from onelayer.experiments.reproduce import check_gradient, reproduce
-from onelayer.model.model import Model
-from onelayer.solver import (
-    Path,
-    certify,
-    solve,
-    solve_path,
-    suggest_learning_rate,
-)
-from onelayer.training.checkpoint import Checkpoint
-from onelayer.training.estimate import estimate
-from onelayer.training.loop import train
-from onelayer.training.result import Result
-from onelayer.training.run import Run, grid, random_grid
-from onelayer.training.sweep import sweep
-
 if _TYPE_CHECKING:
+    from onelayer.data import Dataset, Splits, load, split
+    from onelayer.engines import make_engine
+    from onelayer.errors import (
+        CheckpointWarning,
+        DataError,
+        LearningRateWarning,
+        OnelayerError,
+        SaveError,
+        SettingsError,
+        SourceError,
+    )
+    from onelayer.experiments.best_linear import fit_best_linear
+    from onelayer.experiments.reproduce import check_gradient, reproduce
+    from onelayer.model.model import Model
     from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
+    from onelayer.solver import (
+        Path,
+        certify,
+        solve,
+        solve_path,
+        suggest_learning_rate,
+    )
+    from onelayer.training.checkpoint import Checkpoint
+    from onelayer.training.estimate import estimate
+    from onelayer.training.loop import train
+    from onelayer.training.result import Result
+    from onelayer.training.run import Run, grid, random_grid
+    from onelayer.training.sweep import sweep
 
 __version__: str
 
-_FOR_SCIKIT_LEARN = ("SoftmaxClassifier", "SoftmaxClassifierCV")
+# Where each name is from; imported when it is asked for, so that a command can listen to Ctrl-C
+# before NumPy is imported.
+_HOMES = {
+    "data": ("Dataset", "Splits", "load", "split"),
+    "engines": ("make_engine",),
+    "errors": (
+        "CheckpointWarning", "DataError", "LearningRateWarning", "OnelayerError", "SaveError",
+        "SettingsError", "SourceError",
+    ),
+    "experiments.best_linear": ("fit_best_linear",),
+    "experiments.reproduce": ("check_gradient", "reproduce"),
+    "model.model": ("Model",),
+    "sklearn": ("SoftmaxClassifier", "SoftmaxClassifierCV"),
+    "solver": ("Path", "certify", "solve", "solve_path", "suggest_learning_rate"),
+    "training.checkpoint": ("Checkpoint",),
+    "training.estimate": ("estimate",),
+    "training.loop": ("train",),
+    "training.result": ("Result",),
+    "training.run": ("Run", "grid", "random_grid"),
+    "training.sweep": ("sweep",),
+}  # fmt: skip
 
 __all__ = [
     "Checkpoint",
@@ -84,15 +104,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    """What takes long to import, when it is asked for: scikit-learn ten times as long as we do."""
-    if name in _FOR_SCIKIT_LEARN:
-        from onelayer import sklearn as estimator
-
-        return getattr(estimator, name)
     if name == "__version__":
         from importlib.metadata import version
 
         return version("onelayer")
+    for home, names in _HOMES.items():
+        if name in names:
+            value = getattr(_import_module(f"onelayer.{home}"), name)
+            globals()[name] = value
+            return value
     raise AttributeError(f"module 'onelayer' has no attribute {name!r}")
 
 

@@ -97,7 +97,7 @@ def test_ctrl_c_leaves_nothing_and_an_older_file_as_it_was(
     monkeypatch.setattr("onelayer.experiments.best_linear.fit_best_linear", interrupted)
     code, out, err = run(*QUICK, "--folds", "2")
     assert code == 130
-    assert "interrupted; nothing was saved." in err
+    assert err.endswith("interrupted.\n")
     assert "test rows" not in out
     assert [p.name for p in tmp_path.iterdir()] == ["best-linear.safetensors"]
     assert (tmp_path / "best-linear.safetensors").read_text() == "older"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -200,17 +201,18 @@ def test_a_run_folder_knows_its_data_its_labels_and_its_split(own: Command) -> N
 def test_another_split_or_other_data_than_the_runs_are_noted_in_one_line(own: Command) -> None:
     code, _, err = own("evaluate", "runs/train", "--split-seed", "8")
     assert code == 0
-    assert err == (
-        "note: --split-seed 8 differs from the run's (7); its training rows may be among the rows\n"
-    )
+    assert err == "note: left out, because the model was trained on them: 53 of 90 rows\n"
     code, _, err = own("evaluate", "runs/train", "--split-seed", "7")
     assert (code, err) == (0, "")
     code, _, err = own("evaluate", "runs/train", "--data", "other.npz", "--labels", "kind")
     assert code == 0
-    assert err == "note: the model was trained on other data: rows.npz\n"
+    assert err == (
+        "note: other.npz is other data than the model was trained on: all of its rows are taken\n"
+        "note: left out, because the model was trained on them: 86 of 150 rows\n"
+    )
     code, out, err = own("evaluate", "runs/train", "--test", "other.npz", "--json")
     assert code == 0
-    assert json.loads(out)["rows"] == 150
+    assert json.loads(out)["rows"] == 64
 
 
 def test_inspect_prints_the_strongest_features_as_json(run: Command, tmp_path: Path) -> None:
@@ -228,16 +230,16 @@ def test_inspect_prints_the_strongest_features_as_json(run: Command, tmp_path: P
 @pytest.mark.parametrize(
     ("classes", "said", "rows"),
     [
-        ("xy", "no rows of the classes: z", 40),
-        ("x", "no rows of the classes: y, z", 40),
-        ("xyzq", "left out, because the model has no such class: 10 rows of 'q'", 30),
+        ("xy", "no rows of the classes: z", 200),
+        ("x", "no rows of the classes: y, z", 200),
+        ("xyzq", "left out, because the model has no such class: 50 rows of 'q'", 150),
     ],
 )
 def test_a_model_is_evaluated_on_a_file_with_other_classes_by_their_names(
     run: Command, classes: str, said: str, rows: int
 ) -> None:
     def write(name: str, classes: str, rows: int) -> None:
-        features = np.random.default_rng(0).normal(size=rows)
+        features = np.random.default_rng(rows).normal(size=rows)
         lines = [f"{f},{classes[i % len(classes)]}" for i, f in enumerate(features)]
         Path(name).write_text("\n".join(["a,kind", *lines]) + "\n")
 
@@ -249,5 +251,109 @@ def test_a_model_is_evaluated_on_a_file_with_other_classes_by_their_names(
     assert code == 0
     assert said in err
     assert json.loads(out)["rows"] == rows
-    # The same rows as the test rows of the training file's own split.
-    assert said in run("evaluate", "m", "--test", "other.csv")[2].replace("50 rows", "10 rows")
+    assert said in run("evaluate", "m", "--test", "other.csv")[2]
+
+
+@pytest.fixture
+def split_run(run: Command) -> Command:
+    """A run on files of its own with a split of its own, and a file of other rows."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(100, 4)), rng.integers(0, 3, 100)
+    other, labels = rng.normal(size=(40, 4)), rng.integers(0, 3, 40)
+    arrays = {
+        "x": X, "y": y, "copy": X.astype(np.float64), "new": other, "newy": labels,
+        "more": np.concatenate([X, other]), "morey": np.concatenate([y, labels]),
+    }  # fmt: skip
+    for name, array in arrays.items():
+        np.save(f"{name}.npy", array)
+    words = ("--labels", "y.npy", "--split-seed", "7", "--test-size", "0.3")
+    code, _, err = run("train", "--data", "x.npy", *words, "--epochs", "2", "--out", "r")
+    assert code == 0, err
+    assert run("export", "r", "m.safetensors")[0] == 0
+    return run
+
+
+def figures(run: Command, *words: str) -> dict[str, object]:
+    code, out, err = run(*words, "--json")
+    assert code == 0, err
+    told: dict[str, object] = json.loads(out)
+    return told
+
+
+@pytest.mark.parametrize("model", ["r", "m.safetensors"])
+def test_the_same_data_by_another_name_give_the_same_test_rows(
+    split_run: Command, model: str
+) -> None:
+    own = figures(split_run, "evaluate", "r")
+    copy = figures(split_run, "evaluate", model, "--data", "copy.npy", "--labels", "y.npy")
+    assert (own["rows"], own["training_rows"]) == (31, 0)
+    assert copy == own
+    assert own["accuracy"] == Result.load("r").test_accuracy[0]
+
+
+@pytest.mark.parametrize("model", ["r", "m.safetensors"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--data", "new.npy", "--labels", "newy.npy"),
+        ("--test", "new.npy", "--test-labels", "newy.npy"),
+    ],
+)
+def test_every_row_of_other_data_is_evaluated(
+    split_run: Command, model: str, words: tuple[str, ...]
+) -> None:
+    new, labels = np.load("new.npy"), np.load("newy.npy")
+    right = int((Model.load("m.safetensors").predict(new) == labels).sum())
+    told = figures(split_run, "evaluate", model, *words)
+    assert (told["rows"], told["accuracy"]) == (40, right / 40)
+    assert "new.npy is other data than the model was trained on" in split_run(
+        "evaluate", model, *words
+    )[2]  # fmt: skip
+
+
+def test_rows_trained_on_are_left_out_of_other_data_unless_asked(split_run: Command) -> None:
+    words = ("evaluate", "m.safetensors", "--data", "more.npy", "--labels", "morey.npy")
+    told = figures(split_run, *words)
+    assert (told["rows"], told["training_rows_left_out"]) == (85, 55)
+    assert "the model was trained on them: 55 of 140 rows" in " ".join(split_run(*words)[2].split())
+    every = figures(split_run, *words, "--include-training-rows")
+    assert (every["rows"], every["training_rows"]) == (140, 55)
+    another = figures(split_run, *words, "--split-seed", "1")
+    assert another["training_rows_left_out"]
+
+
+def test_certify_takes_the_training_rows_of_the_same_data_and_all_rows_of_other_data(
+    split_run: Command,
+) -> None:
+    def certified(*words: str) -> list[dict[str, object]]:
+        return json.loads(split_run("certify", *words, "--json")[1])  # type: ignore[no-any-return]
+
+    [own] = certified("r")
+    [copy] = certified("m.safetensors", "--data", "copy.npy", "--labels", "y.npy")
+    [other] = certified("m.safetensors", "--data", "more.npy", "--labels", "morey.npy")
+    assert (own["rows"], other["rows"]) == (55, 140)
+    assert (copy["cost"], copy["gradient_norm"]) == (own["cost"], own["gradient_norm"])
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "certify"])
+def test_a_run_folder_reads_no_files_from_elsewhere_unless_it_is_trusted(
+    split_run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    words = ("--data", str(tmp_path / "x.npy"), "--labels", str(tmp_path / "y.npy"))
+    assert split_run("train", *words, "--epochs", "1", "--out", "in/r")[0] == 0
+    monkeypatch.chdir(tmp_path / "in")
+    code, _, err = split_run(verb, "r")
+    assert code == 1
+    assert f"r would read {tmp_path / 'x.npy'}, {tmp_path / 'y.npy'}, which is outside" in err
+    assert split_run(verb, "r", "--trust")[0] == 0
+    assert split_run(verb, "r", "--data", "../new.npy", "--labels", "../newy.npy")[0] == 0
+
+
+def test_a_path_to_the_home_folder_is_outside_of_the_current_one(split_run: Command) -> None:
+    result = Result.load("r")
+    assert result.command is not None
+    options = dict(result.command.options) | {"data": "~/secret.npy"}
+    save_records(replace(result, command=replace(result.command, options=options)), "foreign")
+    code, _, err = split_run("evaluate", "foreign")
+    assert code == 1
+    assert "would read ~/secret.npy, which is outside" in err

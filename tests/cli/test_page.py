@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from onelayer import cli
+from onelayer.cli.app import app
 from tests.cli.conftest import Command
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "command-line.md"
@@ -22,4 +22,4 @@ def test_every_command_of_the_page_runs_and_every_command_is_on_the_page(run: Co
         code, _, err = run(*shlex.split(line)[1:])
         assert code == 0, f"{line}: {err}"
     shown = {line.split()[1] for line in lines}
-    assert shown == set(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+    assert shown == set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]

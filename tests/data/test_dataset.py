@@ -144,7 +144,8 @@ def test_take_of_nothing_is_an_empty_set() -> None:
 def test_splits_refuse_parts_that_do_not_belong_together(
     role: str, changes: dict[str, Any], what: str
 ) -> None:
-    parts = dict.fromkeys(("train", "validation", "test"), dataset()) | {role: dataset(**changes)}
+    parts: dict[str, Any] = dict.fromkeys(("train", "validation", "test"), dataset())
+    parts[role] = dataset(**changes)
     with pytest.raises(DataError, match=f"training and {role} rows must .*{what}"):
         Splits(**parts, name="made", source="made")
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onelayer.data import load, split
-from onelayer.data.split import cut_fraction, stratified_folds, stratified_order
+from onelayer.data.split import cut_fraction, fold_groups, stratified_folds, stratified_order
 from onelayer.errors import DataError, SettingsError
 
 from .formats.file_writers import Array
@@ -113,8 +113,8 @@ def test_a_large_file_says_that_it_is_copied_and_how_not_to(
 
 def test_rows_that_lie_class_by_class_are_said_to_do_so(tmp_path: Path) -> None:
     X = np.arange(40, dtype=np.float32).reshape(20, 2)
-    for name in ("a", "b", "c"):
-        np.savez(tmp_path / f"{name}.npz", X=X, y=np.repeat([0, 1], 10))
+    for place, name in enumerate(("a", "b", "c")):
+        np.savez(tmp_path / f"{name}.npz", X=X + 100 * place, y=np.repeat([0, 1], 10))
     messages: list[str] = []
     load(
         tmp_path / "a.npz",
@@ -255,3 +255,164 @@ def test_the_rows_of_a_seed_are_pinned() -> None:
         [3, 5, 8, 9, 13],
         [1, 6, 10, 11, 12],
     ]
+
+
+def sides(splits: Any) -> dict[str, str]:
+    """The part of each row, by its id."""
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    return {str(name): role for role, part in parts.items() for name in part.ids}
+
+
+def rows_with_ids(count: int, seed: int = 0) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(count, 3))
+    return {"X": X, "y": np.arange(count) % 2, "ids": [f"row-{i}" for i in range(count)]}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7])
+def test_rows_with_ids_keep_their_side_when_rows_are_appended_or_permuted(seed: int) -> None:
+    few, more = (split(**rows_with_ids(n), seed=seed) for n in (400, 450))
+    assert sides(few).items() <= sides(more).items()
+    backwards: Any = {name: list(values)[::-1] for name, values in rows_with_ids(400).items()}
+    assert sides(split(**backwards, seed=seed)) == sides(few)
+    # 80 ± 8 and 64 ± 7 of 400 rows; four standard deviations.
+    assert abs(few.test.rows - 80) < 32
+    assert abs(few.validation.rows - 64) < 29
+
+
+def test_another_seed_gives_rows_with_ids_other_sides() -> None:
+    one, other = (sides(split(**rows_with_ids(100), seed=seed)) for seed in (0, 1))
+    assert one != other
+
+
+def test_rows_of_one_id_are_in_one_part(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pandas.DataFrame(rng.normal(size=(200, 2)), columns=["a", "b"])
+    frame["patient"], frame["label"] = rng.integers(0, 40, 200), rng.integers(0, 2, 200)
+    splits = load(frame, id="patient")
+    parts = [set(part.ids.tolist()) for part in (splits.train, splits.validation, splits.test)]  # type: ignore[union-attr]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == frame["patient"].nunique()
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert sides(load(tmp_path / "t.parquet", id="patient")) == sides(splits)
+    assert splits.split is not None
+    assert splits.split.by == "id"
+
+
+def few_distinct(count: int = 240) -> tuple[Any, Any]:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 12, (count, 2)).astype(np.float32), rng.integers(0, 2, count)
+
+
+def shared(splits: Any) -> int:
+    parts = [{*map(bytes, part.X)} for part in (splits.train, splits.validation, splits.test)]
+    return sum(map(len, parts)) - len(set.union(*parts))
+
+
+def test_identical_rows_in_two_parts_get_one_line_with_count_and_remedy(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    X, y = few_distinct()
+    splits = split(X, y)
+    others = {*map(bytes, splits.train.X)} | {*map(bytes, splits.validation.X)}
+    tested = sum(bytes(row) in others for row in splits.test.X)
+    validated = sum(bytes(row) in {*map(bytes, splits.train.X)} for row in splits.validation.X)
+    said = " ".join(capsys.readouterr().err.split())
+    assert tested > 30
+    assert said == (
+        f"rows: {tested} of 48 test rows are identical to training or validation rows, {validated} "
+        f"of {splits.validation.rows} validation rows are identical to training rows; "
+        'groups="identical" (--groups identical) keeps identical rows in one part.'
+    )
+
+
+def test_identical_rows_stay_in_one_part_whatever_is_appended(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    X, y = few_distinct()
+    splits = split(X, y, groups="identical")
+    assert shared(splits) == 0
+    assert capsys.readouterr().err == ""
+    more = split(np.concatenate([X, X[:90] + 0.5]), np.concatenate([y, y[:90]]), groups="identical")
+    for role in ("train", "validation", "test"):
+        before, after = ({*map(bytes, getattr(s, role).X)} for s in (splits, more))
+        assert before <= after
+    again = split(X.astype(np.float64), y, groups="identical")
+    np.testing.assert_array_equal(again.test.X, splits.test.X)
+
+
+def test_a_file_and_its_stream_keep_identical_rows_in_the_same_parts(tmp_path: Path) -> None:
+    X, y = few_distinct()
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "y.npy", y)
+    said: list[str] = []
+    streamed, loaded = (
+        load(
+            tmp_path / "x.npy", labels=tmp_path / "y.npy", groups="identical", stream=stream,
+            log=said.append,
+        )
+        for stream in (True, False)
+    )  # fmt: skip
+    np.testing.assert_array_equal(streamed.test.X[:], loaded.test.X)
+    assert not any("identical" in line for line in said)
+    load(tmp_path / "x.npy", labels=tmp_path / "y.npy", stream=True, log=said.append)
+    line = said[-1]
+    assert "rows that stay in their files are not checked for identical ones" in line
+
+
+def test_rows_that_are_all_the_same_cannot_be_split_by_their_values() -> None:
+    with pytest.raises(DataError, match="all of the 6 rows are the same"):
+        split(np.ones((6, 2)), [0, 1] * 3, groups="identical")
+
+
+def test_other_words_for_groups_are_refused(tmp_path: Path) -> None:
+    path, X = stored(tmp_path)
+    with pytest.raises(SettingsError, match=r"groups .* must be 'identical', but 'equal'"):
+        split(X, np.arange(100) % 5, groups="equal")
+    with pytest.raises(SettingsError, match=r"groups .* must be 'identical', but 'equal'"):
+        load(path, groups="equal")  # type: ignore[arg-type]
+
+
+def test_a_class_too_small_to_be_split_gets_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    y = np.array(["a"] * 20 + ["b"] * 2 + ["c"])
+    split(np.arange(46.0).reshape(23, 2), y)
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == (
+        "rows: classes are too small to be split: 'b' (2 rows, no validation rows), "
+        "'c' (1 row, no validation or test rows)."
+    )
+
+
+def test_splits_say_how_they_were_drawn_and_by_none_where_they_were_given(tmp_path: Path) -> None:
+    path, X = stored(tmp_path)
+    drawn = load(path, split_seed=3, test_size=0.3).split
+    assert drawn is not None
+    assert (drawn.by, drawn.seed, drawn.test_size, drawn.validation_size) == ("rows", 3, 0.3, 0.2)
+    np.savez(tmp_path / "t.npz", X=X + 1000, y=np.arange(100) % 5)
+    half = load(path, test=tmp_path / "t.npz").split
+    assert half is not None
+    assert (half.by, half.test_size, half.validation_size) == ("rows", None, 0.2)
+    given = load("digits").split
+    assert given is None
+
+
+def test_repeated_rows_of_files_of_their_own_are_said_to_be_removed(tmp_path: Path) -> None:
+    path, X = stored(tmp_path)
+    np.savez(tmp_path / "t.npz", X=X[:10], y=np.arange(10) % 5)
+    said: list[str] = []
+    load(path, test=tmp_path / "t.npz", log=said.append)
+    assert said[0].endswith(
+        "10 of 10 test rows are identical to training or validation rows; remove them from one of "
+        "the files."
+    )
+
+
+def test_folds_keep_together_what_the_split_did() -> None:
+    X, y = few_distinct()
+    splits = split(X, y, groups="identical")
+    keys = fold_groups(splits)
+    assert keys is not None
+    for kept, held_out in stratified_folds(splits.train.y, 4, groups=keys):
+        parts = [{*map(bytes, splits.train.X[rows])} for rows in (kept, held_out)]
+        assert not parts[0] & parts[1]
+    assert fold_groups(split(X, y)) is None
+    assert fold_groups(split(**rows_with_ids(60))) is None, "each id names one row"

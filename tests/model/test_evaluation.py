@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics
 
+from onelayer import Run, fit_best_linear, solve, solve_path, train
 from onelayer.data import Dataset
+from onelayer.data.dataset import data_card
+from onelayer.data.fingerprints import row_fingerprints
 from onelayer.data.scaling import Scaling
 from onelayer.errors import DataError
+from onelayer.experiments.best_linear import Recipe
 from onelayer.model import evaluation as evaluation_module
 from onelayer.model import model as model_module
 from onelayer.model.evaluation import BINS, Evaluation, evaluate, wilson_interval
 from onelayer.model.model import Model
+from tests.made_data import make_splits
 from tests.model.datasets import make_model, make_rows
 
 
@@ -250,3 +256,48 @@ def test_mistakes_keep_their_row_number_beside_unknown_classes_their_pixels_and_
     assert found.ids == ("r", "q")
     assert found.images is not None
     assert found.images.tolist() == [[255, 64], [128, 0]]
+
+
+def with_training_rows(rows: Dataset) -> Model:
+    """A model that knows that it was fitted to these rows."""
+    return replace(make_model(3), split=data_card(rows).split)
+
+
+def test_rows_that_the_model_was_trained_on_are_left_out_and_counted() -> None:
+    X, y = make_rows(60), np.arange(60) % 3
+    names = make_model(3).class_names
+    model = with_training_rows(Dataset(X[:40], y[:40], names))
+    mixed = Dataset(X[20:].astype(np.float64), y[20:], names)
+    fresh = evaluate(model, mixed)
+    np.testing.assert_array_equal(
+        fresh.confusion, evaluate(model, Dataset(X[40:], y[40:], names)).confusion
+    )
+    assert (fresh.rows, fresh.training_rows, fresh.training_rows_left_out) == (20, 0, 20)
+    assert fresh.omissions == "left out, because the model was trained on them: 20 of 40 rows"
+    assert fresh.mistakes is not None
+    assert (fresh.mistakes.rows >= 20).all(), "numbers are those of the rows that were given"
+    every = model.evaluate(mixed, include_training_rows=True)
+    assert (every.rows, every.training_rows, every.training_rows_left_out) == (40, 20, 0)
+    assert every.omissions == "the model was trained on 20 of these 40 rows"
+    assert every.as_dict()["training_rows"] == 20
+
+
+def test_rows_that_are_all_training_rows_are_evaluated_and_said_to_be_such() -> None:
+    rows = Dataset(make_rows(30), np.arange(30) % 3, make_model(3).class_names)
+    evaluated = with_training_rows(rows).evaluate(rows)
+    np.testing.assert_array_equal(evaluated.confusion, evaluate(make_model(3), rows).confusion)
+    assert "the model was trained on 30 of these 30 rows" in repr(evaluated)
+
+
+def test_every_way_to_a_model_notes_its_training_rows() -> None:
+    splits = make_splits()
+    rows = np.unique(row_fingerprints(splits.train.X))
+    made = [
+        solve(splits, l2=0.1),
+        solve_path(splits, [1.0, 0.1]).best,
+        train(splits, Run(0.01, epochs=1)).best,
+        fit_best_linear(splits, Recipe(epochs=1, moves=0, flips=False)),
+    ]
+    for model in made:
+        assert model.split is not None
+        np.testing.assert_array_equal(model.split.rows, rows)

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onelayer import solve, split
 from onelayer.errors import SaveError
 from onelayer.files.atomic import staged_file
 from onelayer.model.model import Model
@@ -99,7 +100,7 @@ def test_the_file_is_what_its_page_says(tmp_path: Path) -> None:
     assert list(header) == ["W", "b", "scale", "offset"]
     assert list(texts) == [
         *("format", "version", "sha256", "scaling"),
-        *("class_names", "image_shape", "feature_names", "settings", "certificate"),
+        *("class_names", "image_shape", "feature_names", "settings", "certificate", "split"),
     ]
     assert (texts["format"], texts["version"]) == ("onelayer.model", "1")
     place = whole.index(b'"sha256":"') + 10
@@ -315,3 +316,16 @@ print(Model.load("m").predict(np.load("rows.npy")).tolist())
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == make_model().predict(make_rows()).tolist()
+
+
+def test_a_model_keeps_how_its_rows_were_split(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    splits = split(rng.normal(size=(60, 4)), np.arange(60) % 3, seed=5, groups="identical")
+    model = solve(splits, l2=0.1)
+    model.save(tmp_path / "m.safetensors")
+    again = Model.load(tmp_path / "m.safetensors")
+    assert again.split is not None
+    assert model.split is not None
+    np.testing.assert_array_equal(again.split.rows, model.split.rows)
+    assert replace(again.split, rows=None).__dict__ == replace(model.split, rows=None).__dict__
+    assert (again.split.by, again.split.seed) == ("identical", 5)

@@ -301,3 +301,16 @@ def test_a_plateau_is_not_a_turn_until_it_has_lasted_twice_as_long() -> None:
     assert has_turned(scores(0.3, 0.5, 0.5, 0.5, 0.5, 0.5), "accuracy", 2)
     assert has_turned(scores(0.3, 0.5, 0.5, 0.4), "accuracy", 2)
     assert not has_turned(scores(*[0.3] * 9), "accuracy", 2)  # nothing is learned yet
+
+
+def test_a_path_chosen_by_folds_says_which_rows_its_model_was_fitted_to() -> None:
+    data = make_splits(60)
+    path = solve_path(data, [1.0, 0.1], folds=3)
+    assert path.verdict[-2] == (
+        "its model was fitted to all 60 training rows; the 60 validation rows were not used"
+    )
+    alone = solve(data, path.best.l2 or 0.0)  # without the folds, on all training rows
+    assert path.best.require_certificate().cost == pytest.approx(
+        alone.require_certificate().cost, rel=1e-6
+    )
+    assert not any("fitted" in sentence for sentence in solve_path(data, [1.0, 0.1]).verdict)

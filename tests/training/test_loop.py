@@ -244,10 +244,7 @@ def test_permuting_the_classes_permutes_the_weights() -> None:
     place = np.argsort(order)
     run = Run(0.2, 0.05, epochs=5, batch_size=10, init_scale=0.0)
     straight = train(splits, [run], dtype="float64")
-    relabelled = [
-        type(d)(**{**vars(d), "y": place[d.y]})
-        for d in (splits.train, splits.validation, splits.test)
-    ]
+    relabelled = [replace(d, y=place[d.y]) for d in (splits.train, splits.validation, splits.test)]
     shuffled = Splits(
         train=relabelled[0],
         validation=relabelled[1],

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onelayer import Run, grid, train
+from onelayer import Run, grid, load, train
 from onelayer.data import Dataset, Splits
+from onelayer.data.fingerprints import row_fingerprints
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import fit_scaling
 from onelayer.data.streaming import stored_rows
@@ -243,3 +244,23 @@ def test_training_from_files_goes_on_from_a_checkpoint_to_the_same_bits(
     again = train(splits, [run], certify=False, checkpoint=kept)
     np.testing.assert_array_equal(again.W, whole.W)
     np.testing.assert_array_equal(again.history.train_loss, whole.history.train_loss)
+
+
+def test_rows_in_files_get_their_fingerprints_as_they_are_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "y.npy", Y)
+    stored, loaded = (
+        load(tmp_path / "x.npy", labels=tmp_path / "y.npy", stream=stream, log=lambda line: None)
+        for stream in (True, False)
+    )
+    assert stored.train.fingerprints is None
+    model = train(stored, [Run(0.1, epochs=1)], certify=False).best
+    assert model.split is not None
+    expected = np.unique(row_fingerprints(loaded.train.X))
+    np.testing.assert_array_equal(model.split.rows, expected)
+    held, names = len(loaded.train.X), tuple("012")
+    every, stays = (replace(dataset(values), class_names=names) for values in (X, in_files()))
+    for rows in (every, stays, stored.train):
+        evaluated = model.evaluate(rows)
+        found = (evaluated.training_rows, evaluated.training_rows_left_out)
+        assert found == ((held, 0) if rows is stored.train else (0, held))

@@ -1,6 +1,21 @@
-"""The command line: parse, call, print. Exit codes: 0 done, 1 failed, 2 wrong usage."""
+"""The command line: parse, call, print.
 
-from onelayer.cli import models, options, runs, solve, train
-from onelayer.cli.app import app, main
+Exit codes: 0 done, 1 failed, 2 wrong usage, 128 + n ended by signal n (130 by Ctrl-C).
+"""
 
-__all__ = ["app", "main", "models", "options", "runs", "solve", "train"]
+from typing import NoReturn
+
+from onelayer.cli import interrupt
+
+
+def main() -> NoReturn:
+    """Run the command line; it ends the process with its exit code."""
+    interrupt.listen()
+    # Imported here, since a signal may come while the libraries are.
+    from onelayer.cli import models, runs, solve, train  # noqa: F401  # which declare the commands
+    from onelayer.cli.app import run
+
+    run()
+
+
+__all__ = ["interrupt", "main"]

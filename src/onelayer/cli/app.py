@@ -14,11 +14,10 @@ from typing import Annotated, Any, NoReturn, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from onelayer.cli import interrupt
 from onelayer.cli.config import read_config
 from onelayer.cli.output import console, err, note, print_error, silence_other_processes
 from onelayer.errors import CheckpointWarning, LearningRateWarning, OnelayerError, SettingsError
-
-INTERRUPTED = 130  # what shells expect of a command that Ctrl-C ended
 
 # Options longer than this have their help on the next line.
 OPTION_WIDTH = 26
@@ -119,17 +118,28 @@ class Group(_Help, TyperGroup):
     def invoke(self, ctx: Any) -> object:
         """Run a command, print warnings as notes, and turn errors into exit codes."""
         try:
-            with warnings.catch_warnings():
+            with interrupt.working(), warnings.catch_warnings():
                 warnings.simplefilter("always", LearningRateWarning)
                 warnings.simplefilter("always", CheckpointWarning)
                 warnings.showwarning = lambda message, *_, **__: note(str(message))
                 return super().invoke(ctx)
         except KeyboardInterrupt:
-            err.print("interrupted; nothing was saved.")
-            raise typer.Exit(INTERRUPTED) from None
+            raise self._interrupted() from None
         except OnelayerError as error:
+            if interrupt.came():  # a library has made an error of its own of it
+                raise self._interrupted() from None
             print_error(str(error))
             raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None
+        except Exception as error:
+            if isinstance(error, typer.Exit) or not interrupt.came():
+                raise
+            raise self._interrupted() from None
+
+    def _interrupted(self) -> typer.Exit:
+        """Say that a signal ended the command; the error that ends the process so."""
+        interrupt.show_cursor()
+        err.print("interrupted.")
+        return typer.Exit(interrupt.exit_code())
 
 
 def make_group(text: str, **settings: Any) -> typer.Typer:
@@ -258,8 +268,11 @@ def _options(version: VersionOption = False) -> None:
     pass
 
 
-def main() -> NoReturn:
-    """Run the command line; it ends the process with its exit code."""
+def run() -> NoReturn:
+    """Run the command that was typed; it ends the process with its exit code."""
     silence_other_processes()
-    app(prog_name="onelayer")
+    try:
+        app(prog_name="onelayer")
+    finally:
+        interrupt.over()
     raise AssertionError("typer ends the process by itself")

@@ -42,29 +42,35 @@ def evaluate(
     *,
     model: str,
     on: str = PARTS[0],
+    include_training_rows: bool = False,
     data: opt.DataOptions,
+    trust: bool = False,
     arithmetic: opt.EngineOptions,
     json: bool = False,
 ) -> None:
     """Measure accuracy, confusion, log loss and calibration of a model.
 
-    The data and their split are those of the run folder; options given here override them.
+    The data and their split are those that the model was trained on; of other data all rows are
+    taken. Rows that it was trained on are left out, unless they are all of the rows.
 
     Examples:
         onelayer evaluate runs/train
         onelayer evaluate runs/train --on validation --json
-        onelayer evaluate model.safetensors --data digits
+        onelayer evaluate model.safetensors --data new.npy --labels new_labels.npy
 
     Data:
         on PART: Rows to evaluate on: test, validation or train.
+        include-training-rows: Count rows that the model was trained on as well.
+        trust: Read files that a run folder names outside of the current folder.
     """
     if on not in PARTS:
         raise SettingsError(f"--on must be one of {', '.join(PARTS)}, got {on!r}.")
     engine = opt.chosen_engine(arithmetic)
     chosen = open_noted(model)
-    options, classes = opt.options_of_run(context, data, chosen), chosen.model.class_names
-    rows = getattr(opt.load_splits(options, classes=classes), on)
-    evaluation = chosen.model.evaluate(rows, engine)
+    rows = opt.rows_for(context, data, chosen, on, trust=trust)
+    evaluation = chosen.model.evaluate(
+        rows, engine, include_training_rows=include_training_rows or on == "train"
+    )
     if evaluation.omissions:
         note(evaluation.omissions)
     if json:

@@ -13,9 +13,19 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import numpy as np
 import typer
@@ -23,12 +33,21 @@ import typer
 from onelayer.cli.app import OptionGroup, keyword
 from onelayer.cli.config import VALUES, is_given
 from onelayer.cli.output import note
-from onelayer.data import Splits, load
-from onelayer.data.load import names_cifar10
+from onelayer.data import Dataset, Splits, load
+from onelayer.data.formats.registry import names_file
+from onelayer.data.load import load_for, names_cifar10
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import ENGINE_NAMES, Engine, make_engine
 from onelayer.engines.processes import processes
-from onelayer.errors import SaveError, SettingsError, one_line, require_number, require_whole
+from onelayer.errors import (
+    OnelayerError,
+    SaveError,
+    SettingsError,
+    escaped,
+    one_line,
+    require_number,
+    require_whole,
+)
 from onelayer.files.provenance import Command
 from onelayer.training.estimate import estimate
 from onelayer.training.run import AUTO, Run
@@ -62,6 +81,7 @@ class DataOptions(OptionGroup):
         validation-size FRACTION: Fraction of the other rows held out for validation without
             --validation.
         split-seed N: Random seed of the train/validation/test split.
+        groups NAME: identical: rows with the same values stay in one part.
         features NAMES: Feature columns; x* is a pattern.
         drop NAMES: Columns that are no features.
         id COLUMN: Column that names each row.
@@ -79,6 +99,7 @@ class DataOptions(OptionGroup):
     validation_labels: str | None = None
     validation_size: float = 0.2
     split_seed: int = 0
+    groups: str | None = None
     features: str | None = None
     drop: str | None = None
     id: str | None = None
@@ -98,29 +119,74 @@ def load_splits(
     return load(given.pop("data"), **given)
 
 
-def options_of_run(context: typer.Context, typed: DataOptions, chosen: ChosenModel) -> DataOptions:
-    """The data that a model was trained on: the options of its run, overridden by those typed."""
-    saved = _saved_options(chosen)
+# Options that say how rows are split, and those that say what a file's columns are.
+SPLIT = ("test_size", "validation", "validation_labels", "validation_size", "split_seed", "groups")
+COLUMNS = ("labels", "features", "drop", "id", "image_size")
+
+
+def rows_for(
+    context: typer.Context, typed: DataOptions, chosen: ChosenModel, part: str, *, trust: bool
+) -> Dataset:
+    """The rows of a part of the data that a model is for, or all rows of other data.
+
+    Without --data the data are those of the run; its options hold for other data as far as they
+    are about columns. Paths of a run folder outside of the current folder need `trust`.
+    """
     given = {name: value for name, value in vars(typed).items() if is_given(context, name)}
-    if saved is None:
-        if "data" not in given:
+    asked = given.keys() & {"test", *SPLIT}
+    saved, classes = _saved_options(chosen), chosen.model.class_names
+    own = not given.keys() & {"data", "test"} or (
+        "data" in given and given["data"] == saved.get("data")
+    )
+    if own:
+        if "data" not in saved | given:
             raise SettingsError("cannot tell which data the model was trained on; pass --data.")
-        return typed
-    before = saved.data or "cifar10"
-    if given.get("data", before) != before:
-        note(f"the model was trained on other data: {before}")
-        return typed
-    for name in ("test_size", "validation_size", "split_seed"):
-        if given.get(name, getattr(saved, name)) != getattr(saved, name):
-            words = f"--{name.replace('_', '-')} {given[name]} differs from the run's"
-            note(f"{words} ({getattr(saved, name)}); its training rows may be among the rows")
-    for part in ("test", "validation"):  # rows of their own are not cut off
-        if part in given:
-            given.setdefault(f"{part}_size", getattr(DataOptions, f"{part}_size"))
-    return replace(saved, **given)
+        if chosen.folder is not None and not trust and "data" not in given:
+            require_inside(chosen.folder, saved)
+        for role in ("test", "validation"):  # rows of their own are not cut off
+            if role in given:
+                saved.pop(f"{role}_size", None)
+        return cast(Dataset, getattr(load(**_renamed(saved | given), classes=classes), part))
+    kept = {name: value for name, value in saved.items() if name in COLUMNS}
+    if names_file(kept.get("labels")):
+        del kept["labels"]
+    given = kept | given
+    if "data" not in given:  # test rows of their own, beside no others
+        given["data"] = given.pop("test")
+        given["labels"] = given.pop("test_labels", given.get("labels"))
+        part, asked = "test", set()
+    found: Splits | Dataset
+    if asked:
+        found = load(**_renamed(given), classes=classes)
+    else:
+        found = load_for(card=chosen.model.split, classes=classes, **_renamed(given))
+    if isinstance(found, Splits):
+        return cast(Dataset, getattr(found, part))
+    if chosen.model.split is not None:
+        note(f"{found.name} is other data than the model was trained on: all of its rows are taken")
+    return found
 
 
-def _saved_options(chosen: ChosenModel) -> DataOptions | None:
+def _renamed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options by the names that `load` gives them."""
+    return {"source" if name == "data" else name: value for name, value in options.items()}
+
+
+def require_inside(folder: Path, options: Mapping[str, Any]) -> None:
+    """Raise `OnelayerError` where a run folder's options name files outside of the current one."""
+    here, found = Path.cwd().resolve(), list[str]()
+    for name in ("data", "labels", "test", "test_labels", "validation", "validation_labels"):
+        word = str(options.get(name, options.get(name.replace("_", "-"))) or "")
+        if "\0" in word or not Path(word).expanduser().resolve().is_relative_to(here):
+            found.append(escaped(word))
+    if found:
+        raise OnelayerError(
+            f"{folder} would read {one_line(', '.join(found))}, which is outside of the current "
+            "folder; add --trust if the run is your own."
+        )
+
+
+def _saved_options(chosen: ChosenModel) -> dict[str, Any]:
     """The data options of the command that made the run, or the data set that it names."""
     if chosen.folder is not None:
         try:
@@ -128,10 +194,13 @@ def _saved_options(chosen: ChosenModel) -> DataOptions | None:
         except SaveError:  # made from Python
             pass
         else:
-            known = {f.name: saved.get(f.name.replace("_", "-")) for f in fields(DataOptions)}
-            return DataOptions(**{name: v for name, v in known.items() if v is not None})
+            known = {
+                f.name: saved.get(f.name.replace("_", "-"), f.default) for f in fields(DataOptions)
+            }
+            changed = {f.name for f in fields(DataOptions) if known[f.name] != f.default}
+            return {"data": None} | {name: known[name] for name in known if name in changed}
     named = chosen.model.settings.get("data")
-    return DataOptions(data=named) if named in ("digits", "cifar10") else None
+    return {"data": named} if named in ("digits", "cifar10") else {}
 
 
 def as_loaded(command: Command, splits: Splits) -> Command:

@@ -12,13 +12,14 @@ from typing import Any
 import typer
 
 from onelayer import solver
+from onelayer.cli import interrupt
 from onelayer.cli import options as opt
-from onelayer.cli.app import INTERRUPTED, app, command, make_group
+from onelayer.cli.app import app, command, make_group
 from onelayer.cli.config import default_map
 from onelayer.cli.output import console, err, note, print_json, print_line
 from onelayer.data import cached, fetch
 from onelayer.engines.processes import leads
-from onelayer.errors import OnelayerError, SaveError, escaped, one_line
+from onelayer.errors import OnelayerError, SaveError, escaped
 from onelayer.files.manifest import PAGE_FILE, WEIGHTS_FILE
 from onelayer.files.provenance import Command, describe_environment
 from onelayer.files.saved import Saved
@@ -104,7 +105,7 @@ def _page_of(record: Saved, folder: Path, *, as_json: bool = False) -> Iterator[
     except KeyboardInterrupt:
         again = f"onelayer report {shlex.quote(str(folder))}"
         note(f"interrupted while the page was drawn; the run is saved. To draw it: {again}")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(interrupt.exit_code()) from None
     yield
     if failure is not None:
         raise failure
@@ -156,7 +157,10 @@ def finish(result: Result, checkpoint: Checkpoint, *, as_json: bool = False) -> 
         if result.interrupted:
             done = sum(outcome.epochs for outcome in result.outcomes)
             whole = sum(run.epochs for run in result.runs)
-            note(f"interrupted: the weights of {done} of {whole} run-epochs are kept")
+            note(
+                f"interrupted: the weights of {done} of {whole} run-epochs are kept"
+                + (", but not all that is shown of them was measured" if result.cut_short else "")
+            )
         for message in messages[:MOST_NOTES]:
             note(message)
         if len(messages) > MOST_NOTES:
@@ -175,7 +179,7 @@ def _end_interrupted(result: Result, folder: Path) -> None:
         left = unfinished(folder)
         if left is not None and left.command:
             note(f"resume with: {left.command}")
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(interrupt.exit_code())
 
 
 def _print_result(result: Result) -> None:
@@ -242,11 +246,8 @@ def rerun(
     """
     origin = saved_origin(folder)
     print_line(escaped(origin.command.line))
-    if not trust and (outside := _outside(origin.command)):
-        raise OnelayerError(
-            f"{folder} would read {outside}, which is outside of the current folder; add --trust "
-            "if the run is your own."
-        )
+    if not trust:
+        opt.require_inside(folder, origin.command.options)
     goal = out or folder.with_name(f"{folder.resolve().name}-rerun")
     before = weights_digest(folder)
     words = ["--out", str(goal), *(["--overwrite"] if overwrite or out is None else [])]
@@ -264,16 +265,6 @@ def rerun(
             f"the weights in {goal} differ from those of {folder}, although nothing that is "
             "recorded changed; check whether the data are the same."
         )
-
-
-def _outside(command: Command) -> str:
-    """What a stored command would read from outside of the current folder, as it can be printed."""
-    here, found = Path.cwd().resolve(), list[str]()
-    for name in ("data", "labels", "test", "test-labels", "validation", "validation-labels"):
-        word = str(command.options.get(name, ""))
-        if "\0" in word or not Path(word).resolve().is_relative_to(here):
-            found.append(escaped(word))
-    return one_line(", ".join(found))
 
 
 def _prepared(context: Any, command: Command, words: list[str], source: str) -> Any:

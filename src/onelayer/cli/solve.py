@@ -8,8 +8,9 @@ from pathlib import Path
 import typer
 
 from onelayer import solver
+from onelayer.cli import interrupt
 from onelayer.cli import options as opt
-from onelayer.cli.app import INTERRUPTED, OptionGroup, command
+from onelayer.cli.app import OptionGroup, command
 from onelayer.cli.config import command_in_force
 from onelayer.cli.models import models_of
 from onelayer.cli.output import console, note, print_json, print_line, progress_bar
@@ -94,7 +95,7 @@ def solve(
     finish_path(path, out, overwrite=overwrite, as_json=json)
     if path.interrupted:
         note(f"interrupted; the {len(path.models)} largest λ were solved and saved")
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(interrupt.exit_code())
 
 
 @command("Models")
@@ -104,12 +105,14 @@ def certify(
     model: str,
     l2: float | None = None,
     data: opt.DataOptions,
+    trust: bool = False,
     arithmetic: opt.EngineOptions,
     json: bool = False,
 ) -> None:
     """Bound how far trained models are from the optimum of their λ.
 
-    The cost is that of the training rows of the run folder; --data names other rows.
+    The cost is that of the training rows; of other data than the models were trained on, that of
+    all rows.
 
     Example:
         onelayer certify runs/train
@@ -119,14 +122,16 @@ def certify(
 
     Hyperparameters:
         l2 X: L2 penalty λ. Default: the model's own.
+
+    Data:
+        trust: Read files that a run folder names outside of the current folder.
     """
     if l2 is not None:
         require_number("l2 (λ)", l2, "a finite number, 0 or above", least=0)
     engine, named_models = opt.chosen_engine(arithmetic), models_of(model)
     if l2 is None and any(one.model.l2 is None for one in named_models):
         raise SettingsError("the model does not say its λ; pass --l2.")
-    options = opt.options_of_run(context, data, named_models[0])
-    train_set = opt.load_splits(options, classes=named_models[0].model.class_names).train
+    train_set = opt.rows_for(context, data, named_models[0], "train", trust=trust)
     figures = []
     for one in named_models:
         certificate = solver.certify(one.model, train_set, l2=l2, engine=engine)

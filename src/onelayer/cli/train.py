@@ -12,8 +12,9 @@ from typing import Any
 import typer
 
 from onelayer import experiments
+from onelayer.cli import interrupt
 from onelayer.cli import options as opt
-from onelayer.cli.app import INTERRUPTED, OptionGroup, command
+from onelayer.cli.app import OptionGroup, command
 from onelayer.cli.config import command_in_force
 from onelayer.cli.output import console, note, print_json, print_line, progress_bar
 from onelayer.cli.runs import finish
@@ -22,6 +23,7 @@ from onelayer.engines.processes import attempt, processes
 from onelayer.errors import OnelayerError, SaveError, require_whole
 from onelayer.experiments.reproduce import choose_experiments
 from onelayer.files.atomic import check_replaceable, writing
+from onelayer.files.manifest import SETTINGS_FILE
 from onelayer.files.provenance import Command
 from onelayer.objective.loss import LOSSES, check_loss
 from onelayer.report import tables
@@ -222,13 +224,24 @@ def training_in(
         checkpoint = replace(checkpoint, overwrite=overwrite or bool(found and resume))
         if checkpoint.writes:
             check_replaceable(folder, overwrite=checkpoint.overwrite)
+        before = _saved_at(folder)
         try:
             yield checkpoint
         except KeyboardInterrupt:
-            if unfinished(folder) is None:
+            if unfinished(folder) is not None:
+                note(f"interrupted; resume with: {again}")
+            elif _saved_at(folder) != before:
+                note(f"interrupted; the run is saved: {folder}")
+            else:
                 raise
-            note(f"interrupted; resume with: {again}")
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(interrupt.exit_code()) from None
+
+
+def _saved_at(folder: Path) -> int:
+    """When the record in a folder was written, in nanoseconds; 0 where there is none."""
+    with suppress(OSError):
+        return (folder / SETTINGS_FILE).stat().st_mtime_ns
+    return 0
 
 
 def _has_finished(folder: Path, command: Command) -> bool:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import mmap
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from onelayer.data.fingerprints import Fingerprints, row_fingerprints
 from onelayer.data.formats.base import to_array
-from onelayer.data.streaming import first_not_finite, not_finite, stored_rows
+from onelayer.data.streaming import first_not_finite, iter_tiles, not_finite, stored_rows
 from onelayer.errors import DataError
+from onelayer.files.records import MAY_LACK
 
 SUPPORTED_DTYPES = ("uint8", "float16", "float32", "float64")
 
@@ -103,6 +106,28 @@ class Dataset:
         """K, how many classes."""
         return len(self.class_names)
 
+    @property
+    def fingerprints(self) -> Fingerprints | None:
+        """64 bits of each row's values, (N,); None for rows in files that were not yet read."""
+        return self._known_fingerprints(slice(None))
+
+    def _read_fingerprints(self) -> Fingerprints | None:
+        """The same, after rows in files are read, unless they were."""
+        stored = stored_rows(self.X)
+        if stored is not None and self.fingerprints is None:
+            for _ in iter_tiles(stored):
+                pass
+        return self.fingerprints
+
+    def _known_fingerprints(self, rows: slice) -> Fingerprints | None:
+        """Those of some rows; None where one of them is in a file and was not yet read."""
+        stored = stored_rows(self.X)
+        return self._fingerprints[rows] if stored is None else stored.known_fingerprints(rows)
+
+    @cached_property
+    def _fingerprints(self) -> Fingerprints:
+        return row_fingerprints(self.X)
+
     def take(self, rows: slice | ArrayLike) -> Dataset:
         """Choose rows, with the same classes.
 
@@ -121,12 +146,19 @@ class Dataset:
         index = rows if isinstance(rows, slice) else np.atleast_1d(np.asarray(rows))
         try:
             ids = None if self.ids is None else self.ids[index]
-            return replace(self, X=self._chosen(index), y=self.y[index], ids=ids)
+            taken = replace(self, X=self._chosen(index), y=self.y[index], ids=ids)
         except IndexError as error:
             raise self._error(
                 f"rows must be numbers from 0 to {self.rows - 1}, a slice or {self.rows} booleans, "
                 f"but the choice does not fit ({error})"
             ) from error
+        taken._keep_fingerprints(self, index)
+        return taken
+
+    def _keep_fingerprints(self, of: Dataset, rows: Any = slice(None)) -> None:
+        """Take over what is known of the fingerprints of the same rows of another data set."""
+        if (known := vars(of).get("_fingerprints")) is not None:
+            vars(self)["_fingerprints"] = known[rows]
 
     def _chosen(self, index: slice | NDArray[np.generic]) -> NDArray[np.generic]:
         stored = stored_rows(self.X)
@@ -192,6 +224,47 @@ class Dataset:
         return DataError(f"{self.name}: {what}.")
 
 
+By = Literal["rows", "groups", "identical", "id"]
+
+
+@dataclass(frozen=True, eq=False)
+class SplitCard:
+    """How rows were split, and which of them a model is fitted to.
+
+    Attributes:
+        by: what had to stay on one side: "rows" nothing, "groups" the groups that were given,
+            "identical" rows of the same values, "id" rows of the same id. None: nothing was drawn.
+        seed: of the draw.
+        test_size: fraction of the rows that was held out for testing; None where test rows were
+            given.
+        validation_size: of the rows that were left, likewise.
+        rows: fingerprints of the training rows, (n,) ascending, each once; None where unknown.
+    """
+
+    by: By | None = None
+    seed: int | None = None
+    test_size: float | None = None
+    validation_size: float | None = None
+    rows: Fingerprints | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        rows = self.rows
+        if rows is not None and (rows.ndim != 1 or (rows[1:] <= rows[:-1]).any()):
+            raise DataError("fingerprints of training rows must ascend.")
+
+    def holds(self, rows: Fingerprints) -> NDArray[np.bool_]:
+        """Which of some rows are among the training rows."""
+        if self.rows is None or not len(self.rows):
+            return np.zeros(len(rows), np.bool_)
+        places = np.searchsorted(self.rows, rows).clip(max=len(self.rows) - 1)
+        return np.asarray(self.rows[places] == rows)
+
+    def is_of(self, train: Dataset) -> bool:
+        """Whether these are the training rows themselves."""
+        own, theirs = self.rows, train.fingerprints
+        return own is not None and theirs is not None and np.array_equal(own, np.unique(theirs))
+
+
 @dataclass(frozen=True)
 class Splits:
     """Training, validation and test rows that belong together.
@@ -202,6 +275,7 @@ class Splits:
         test: rows that the chosen setting is judged by.
         name: name of the data set: "cifar10", "digits", …
         source: where it came from, a sentence.
+        split: how they were split; None where they were given.
 
     Raises:
         DataError: when they differ in features, dtype, classes, image shape or max_value.
@@ -217,6 +291,7 @@ class Splits:
     test: Dataset
     name: str
     source: str
+    split: SplitCard | None = field(default=None, compare=False, repr=False)
 
     def __repr__(self) -> str:
         held_out = f"{self.validation.rows} validation, {self.test.rows} test rows"
@@ -246,6 +321,7 @@ class DataCard:
     validation_rows: int
     test_rows: int
     feature_names: tuple[str, ...] | None = None
+    split: SplitCard | None = field(default=None, compare=False, repr=False, metadata=MAY_LACK)
 
 
 def training_rows(data: Dataset | Splits) -> Dataset:
@@ -256,6 +332,8 @@ def training_rows(data: Dataset | Splits) -> Dataset:
 def data_card(data: Dataset | Splits) -> DataCard:
     """The card of the data."""
     train = training_rows(data)
+    drawn = data.split if isinstance(data, Splits) else None
+    known = train.fingerprints
     return DataCard(
         name=data.name,
         source=data.source,
@@ -265,6 +343,7 @@ def data_card(data: Dataset | Splits) -> DataCard:
         validation_rows=data.validation.rows if isinstance(data, Splits) else 0,
         test_rows=data.test.rows if isinstance(data, Splits) else 0,
         feature_names=train.feature_names,
+        split=replace(drawn or SplitCard(), rows=None if known is None else np.unique(known)),
     )
 
 

@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from onelayer.data.classes import name_classes, number_labels, one_a_row
-from onelayer.data.dataset import Dataset, Splits
+from onelayer.data.dataset import Dataset, SplitCard, Splits
 from onelayer.data.datasets import layout
 from onelayer.data.datasets.decode import holds_files
 from onelayer.data.datasets.named import load_cifar10, load_cifar100, load_digits
@@ -26,12 +26,23 @@ from onelayer.data.formats.images import parse_size, parts_of, sub_folders
 from onelayer.data.formats.registry import holds_shards, names_file, parts_in_files, read_table
 from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.progress import Log, print_line
-from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE, check_split, split_dataset
+from onelayer.data.split import (
+    TEST_SIZE,
+    VALIDATION_SIZE,
+    check_groups,
+    check_split,
+    redraw,
+    split_dataset,
+)
 from onelayer.errors import DataError, SettingsError, escaped
 
 DIGITS, CIFAR10, CIFAR100, OWN = "digits", "cifar10", "cifar100", "own"
 
-# The options that have another default than None.
+# The options of rows of one's own, and those that have another default than None.
+_OPTIONS = (
+    "labels", "test", "test_labels", "test_size", "validation", "validation_labels",
+    "validation_size", "split_seed", "groups", "features", "drop", "id", "image_size", "stream",
+)  # fmt: skip
 _DEFAULTS = {"test_size": TEST_SIZE, "validation_size": VALIDATION_SIZE, "split_seed": 0}
 _BATCHES = (1,), (2,)
 
@@ -47,6 +58,7 @@ def load(
     validation_labels: Any = None,
     validation_size: float = VALIDATION_SIZE,
     split_seed: int = 0,
+    groups: Literal["identical"] | None = None,
     features: str | Sequence[str] | None = None,
     drop: str | Sequence[str] | None = None,
     id: str | None = None,  # noqa: A002
@@ -83,10 +95,13 @@ def load(
         validation_labels: as `labels`, for `validation`. Default: the same column.
         validation_size: fraction of the rows left after the test rows are held out.
         split_seed: random seed of the train/validation/test split, 0 or above.
+        groups: "identical" keeps rows of the same values in one part, which then depends on the
+            seed and these values alone, whatever rows are added.
         features: columns of a table that are features: names or patterns ("x*"), a list or a text
             with commas. Default: all of numbers but the labels and a data frame's index.
         drop: columns that are none, as `features`.
-        id: the column that names each row; it becomes `Dataset.ids`, and no feature.
+        id: the column that names each row; it becomes `Dataset.ids`, and no feature. The part of a
+            row then depends on the seed and its id alone, whatever rows are added.
         classes: names of classes that a model knows, which come first even where the rows have
             none of them; for data of your own.
         image_size: side, or (height, width), in pixels, that pictures are resized to.
@@ -111,14 +126,57 @@ def load(
         >>> splits.train.X.shape, splits.train.X.dtype, splits.train.image_shape
         ((1000, 64), dtype('uint8'), (1, 8, 8))
     """
-    options = {
-        "labels": labels, "test": test, "test_labels": test_labels, "test_size": test_size,
-        "validation": validation, "validation_labels": validation_labels,
-        "validation_size": validation_size, "split_seed": split_seed,
-        "features": features, "drop": drop, "id": id, "image_size": image_size, "stream": stream,
-    }  # fmt: skip
-    _check(options)
+    given = locals()
+    options = {name: given[name] for name in _OPTIONS}
     batches = (tuple(train_batches), tuple(validation_batches))
+    found = _load_unsplit(source, options, tuple(classes), batches, progress, log)
+    if isinstance(found, Splits):
+        return found
+    say = _escaping(log)
+    splits = _split(*found, options, say)
+    train = splits.train
+    if np.count_nonzero(np.diff(train.y)) == train.classes - 1 and train.rows > 2 * train.classes:
+        say(
+            f"{train.name}: the training rows are sorted by class; keep shuffling on, because "
+            "batches in file order hold a single class."
+        )
+    return splits
+
+
+def load_for(source: Any, card: SplitCard | None, **options: Any) -> Splits | Dataset:
+    """Load rows for a model: the splits that it was made from, or else all rows as one data set.
+
+    A source that has parts of its own gives splits in any case. The options are those of `load`.
+    """
+    given: dict[str, Any] = dict.fromkeys(_OPTIONS) | _DEFAULTS | options
+    classes = tuple(given.pop("classes", ()))
+    found = _load_unsplit(source, given, classes, _BATCHES, progress=True, log=None)
+    if isinstance(found, Splits):
+        return found
+    whole, parts = found
+    if not parts:
+        drawn = None if card is None else redraw(whole, card)
+        return whole if drawn is None else drawn
+    return _split(whole, parts, given)
+
+
+def _split(
+    whole: Dataset, parts: Mapping[str, Dataset], options: Mapping[str, Any], *log: Log
+) -> Splits:
+    sizes = {name: options[name] for name in ("test_size", "validation_size", "groups")}
+    return split_dataset(whole, parts, *log, seed=options["split_seed"], **sizes)
+
+
+def _load_unsplit(
+    source: Any,
+    options: Mapping[str, Any],
+    classes: tuple[str, ...],
+    batches: tuple[tuple[int, ...], tuple[int, ...]],
+    progress: bool,
+    log: Log | None,
+) -> Splits | tuple[Dataset, dict[str, Dataset]]:
+    """The splits of a data set that has its own; else the rows to split, and the parts given."""
+    _check(options)
     kind, path = _locate(source)
     if kind != CIFAR10 and batches != _BATCHES:
         name = "the data frame" if is_frame(source) else source
@@ -135,29 +193,24 @@ def load(
     if kind == DIGITS:
         _refuse(options, set(options), "the digits, whose split is fixed")
         return load_digits()
-    say: Log = lambda line: (log or print_line)(escaped(line))  # noqa: E731
+    say, seed = _escaping(log), options["split_seed"]
     if kind == CIFAR100:
         others = set(options) - {"validation_size", "split_seed"}
         _refuse(options, others, "CIFAR-100, which has its own test rows")
         return load_cifar100(
-            path, validation_size=validation_size, split_seed=split_seed, log=say, progress=progress
-        )
+            path, validation_size=options["validation_size"], split_seed=seed, log=say,
+            progress=progress,
+        )  # fmt: skip
     if is_frame(source):
         _refuse(options, {"image_size", "stream"}, "a data frame")
-    spec = ColumnSpec(take=_names(features), drop=_names(drop) or (), id=id)
-    read = ReadOptions(say, parse_size(image_size), split_seed, progress, stream, spec)
-    tables = _read_parts(source if path is None else path, options, read)
-    whole, given = _number(tables, tuple(classes))
-    splits = split_dataset(
-        whole, given, test_size=test_size, validation_size=validation_size, seed=split_seed, log=say
-    )
-    train = splits.train
-    if np.count_nonzero(np.diff(train.y)) == train.classes - 1 and train.rows > 2 * train.classes:
-        say(
-            f"{train.name}: the training rows are sorted by class; keep shuffling on, because "
-            "batches in file order hold a single class."
-        )
-    return splits
+    take, drop = _names(options["features"]), _names(options["drop"]) or ()
+    spec, size = ColumnSpec(take=take, drop=drop, id=options["id"]), options["image_size"]
+    read = ReadOptions(say, parse_size(size), seed, progress, options["stream"], spec)
+    return _number(_read_parts(source if path is None else path, options, read), classes)
+
+
+def _escaping(log: Log | None) -> Log:
+    return lambda line: (log or print_line)(escaped(line))
 
 
 def names_cifar10(source: Any) -> bool:
@@ -168,6 +221,7 @@ def names_cifar10(source: Any) -> bool:
 def _check(options: Mapping[str, Any]) -> None:
     """Raise `SettingsError` for options of `load` that are out of range or exclude each other."""
     check_split(options["test_size"], options["validation_size"], options["split_seed"])
+    check_groups(options["groups"])
     parse_size(options["image_size"])
     for role in ("test", "validation"):
         part, size, labels = (options[role + more] for more in ("", "_size", "_labels"))

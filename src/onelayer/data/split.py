@@ -1,6 +1,8 @@
 """Training, validation and test rows, and folds: stratified, by a seed, and no group on two sides.
 
-Stratified: every part holds each class by its fraction. The same seed gives the same rows.
+Stratified: every part holds each class by its fraction. The same seed gives the same parts of the
+same rows. Rows with ids, or those of which identical ones stay together, are drawn one by one: the
+side of a row depends on the seed and on its id or values alone, whatever rows are added to it.
 """
 
 from __future__ import annotations
@@ -9,13 +11,14 @@ import glob
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data.classes import name_classes, number_labels, one_a_row
-from onelayer.data.dataset import Dataset, Splits
+from onelayer.data.dataset import By, Dataset, SplitCard, Splits
+from onelayer.data.fingerprints import Fingerprints, chances, count_shared, text_fingerprints
 from onelayer.data.formats.base import as_features, is_pattern, largest_value, to_array
 from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.progress import Log, print_line
@@ -27,6 +30,22 @@ TEST_SIZE = VALIDATION_SIZE = 0.2
 # Rows of more bytes than this are not copied into memory without a message.
 _LARGE_BYTES = 1 << 30
 
+# Rows of which identical ones are on one side.
+IDENTICAL = "identical"
+
+# Keys of the parts that rows are drawn for one by one.
+_PARTS = {"test": 1, "validation": 2}
+
+_HOW: dict[By, str] = {
+    "rows": "stratified",
+    "groups": "stratified in whole groups",
+    "identical": "by the rows' values",
+    "id": "by the rows' ids",
+}
+
+# Classes that a message names.
+_MOST_NAMED = 8
+
 Indices = NDArray[np.int64]
 
 
@@ -34,7 +53,8 @@ def split(
     X: Any,
     y: ArrayLike,
     *,
-    groups: ArrayLike | None = None,
+    groups: ArrayLike | Literal["identical"] | None = None,
+    ids: ArrayLike | None = None,
     test_size: float = TEST_SIZE,
     validation_size: float = VALIDATION_SIZE,
     seed: int = 0,
@@ -46,13 +66,17 @@ def split(
     """Split rows in memory into training, validation and test rows.
 
     Each part holds each class by its fraction, to within half a row. A class of two rows or more
-    gives at least one row to each part; a class of a single row stays in training.
+    gives at least one row to each part; a class of a single row stays in training. With ids, or
+    with groups="identical", the part of each row is drawn by itself, from the seed and its id or
+    its values: no row changes sides when others are added, and fractions are met only on average.
 
     Args:
         X: features, (N, D) numbers: an array, or a data frame with a column for each feature.
         y: labels, (N,): text, integers or booleans.
         groups: a group of each row, (N,), such as its patient or its video. All rows of a group
-            are in one part, so classes have their fractions only as far as the groups allow.
+            are in one part, so classes have their fractions only as far as the groups allow. Or
+            "identical": rows of the same values are in one part.
+        ids: what names each row, (N,): `Dataset.ids`.
         test_size: fraction of the rows, above 0 and below 1; drawn first.
         validation_size: fraction of the rows that are left, above 0 and below 1.
         seed: of the random choice of rows, 0 or above.
@@ -94,27 +118,36 @@ def split(
         name=name,
         source="arrays in memory",
         feature_names=None if feature_names is None else tuple(feature_names),
+        ids=None if ids is None else to_array(ids, f"{name}, ids"),
     )
-    groups = None if groups is None else to_array(groups, f"{name}, groups")
-    if groups is not None and groups.shape != data.y.shape:
+    if groups is not None and not isinstance(groups, str):
+        groups = to_array(groups, f"{name}, groups")
+    check_groups(groups)
+    if isinstance(groups, np.ndarray) and groups.shape != data.y.shape:
         raise DataError(
             f"{name}: groups must hold one group for each of the {data.rows} rows, but its shape "
             f"is {groups.shape}."
         )
     return split_dataset(
-        data, {}, test_size=test_size, validation_size=validation_size, seed=seed, groups=groups
+        data,
+        {},
+        test_size=test_size,
+        validation_size=validation_size,
+        seed=seed,
+        log=print_line,
+        groups=groups,  # type: ignore[arg-type]  # checked above
     )
 
 
 def split_dataset(
     data: Dataset,
     given: Mapping[str, Dataset],
+    log: Log = lambda line: None,
     *,
     test_size: float,
     validation_size: float,
     seed: int,
-    log: Log = lambda line: None,
-    groups: NDArray[Any] | None = None,
+    groups: NDArray[Any] | Literal["identical"] | None = None,
 ) -> Splits:
     """Draw the parts that are not `given` ("validation", "test") from the rows of `data`.
 
@@ -122,16 +155,21 @@ def split_dataset(
     """
     sources = [f"training rows from {data.source}"]
     sources += [f"{role} rows from {part.source}" for role, part in given.items()]
-    how = "stratified" if groups is None else "stratified in whole groups"
+    sizes: dict[str, float] = {}
     parts, rows = dict(given), np.arange(data.rows)
+    by, keys = _keys_of(data, groups)
     for role, fraction in (("test", test_size), ("validation", validation_size)):
         if role in given:
             continue
-        kept, cut = cut_fraction(
-            data.y[rows], fraction, seed, data.name, None if groups is None else groups[rows]
-        )
+        if keys is not None:
+            drawn = chances(keys[rows], seed, _PARTS[role])
+            kept, cut = _cut_by_chance(drawn, fraction, data.name)
+        else:
+            of_rows = groups[rows] if isinstance(groups, np.ndarray) else None
+            kept, cut = cut_fraction(data.y[rows], fraction, seed, data.name, of_rows)
         parts[role], rows = _part(data, rows[cut], role), rows[kept]
-        sources.append(f"{role} rows a fraction of {fraction:g}, {how}, with seed {seed}")
+        sizes[role] = fraction
+        sources.append(f"{role} rows a fraction of {fraction:g}, {_HOW[by]}, with seed {seed}")
     train = data
     if len(rows) < data.rows:
         if stored_rows(data.X) is None:
@@ -143,8 +181,122 @@ def split_dataset(
                     "rows on disk with stream (--stream)."
                 )
         train = _part(data, rows, "training")
+    card = SplitCard(by, seed, sizes.get("test"), sizes.get("validation")) if sizes else SplitCard()
     source = "; ".join(sources) + "."
-    return Splits(train, parts["validation"], parts["test"], _short(data.name), source)
+    splits = Splits(train, parts["validation"], parts["test"], _short(data.name), source, card)
+    for line in (_small_classes(data, splits, given), _shared_rows(data, splits, given)):
+        if line:
+            log(f"{data.name}: {line}.")
+    return splits
+
+
+def redraw(data: Dataset, card: SplitCard) -> Splits | None:
+    """The splits of a model's card, where these rows are the ones that were split; else None."""
+    sizes, seed = {"test_size": card.test_size, "validation_size": card.validation_size}, card.seed
+    if card.rows is None or seed is None or None in sizes.values() or card.by == "groups":
+        return None
+    groups: Any = IDENTICAL if card.by == IDENTICAL else None
+    try:
+        splits = split_dataset(data, {}, seed=seed, groups=groups, **sizes)  # type: ignore[arg-type]
+    except DataError:  # of rows that are too few to be split
+        return None
+    if splits.train.rows < len(card.rows):
+        return None
+    splits.train._read_fingerprints()
+    return splits if card.is_of(splits.train) else None
+
+
+def check_groups(groups: object) -> None:
+    """Raise `SettingsError` for a word that names no groups."""
+    if isinstance(groups, str) and groups != IDENTICAL:
+        raise SettingsError(
+            f"groups (--groups) must be {IDENTICAL!r}, but {groups!r} was given; "
+            "onelayer.split(X, y, groups=…) takes groups of your own, one for each row."
+        )
+
+
+def _keys_of(
+    data: Dataset, groups: NDArray[Any] | Literal["identical"] | None
+) -> tuple[By, Fingerprints | None]:
+    """What stays on one side, and the numbers that rows are drawn by one by one, if they are."""
+    if isinstance(groups, str):
+        return "identical", data._read_fingerprints()
+    if groups is not None:
+        return "groups", None
+    return ("rows", None) if data.ids is None else ("id", text_fingerprints(data.ids))
+
+
+def _cut_by_chance(
+    drawn: NDArray[np.float64], fraction: float, where: str
+) -> tuple[Indices, Indices]:
+    """As `cut_fraction`, for a number of each row in [0, 1): those below the fraction are cut off.
+
+    Where that would be none or all of them, the first row or all but the last are.
+    """
+    chosen = drawn < min(max(fraction, np.nextafter(drawn.min(), 1.0)), drawn.max())
+    if not chosen.any():
+        raise DataError(
+            f"{where}: cannot hold out a fraction, because all of the {len(drawn)} rows are the "
+            "same; add rows, or give the test and validation rows separately."
+        )
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def _small_classes(data: Dataset, splits: Splits, given: Mapping[str, Dataset]) -> str:
+    """Which classes have too few rows for each part that was drawn, in words."""
+    if len(given) == 2:
+        return ""
+    roles = {"training": splits.train, "validation": splits.validation, "test": splits.test}
+    counts = {
+        role: np.bincount(part.y, minlength=data.classes)
+        for role, part in roles.items()
+        if role not in given
+    }
+    whole = np.bincount(data.y, minlength=data.classes)
+    found = []
+    for name, rows, lacking in zip(data.class_names, whole, _lacking(counts), strict=True):
+        if rows and lacking:
+            held = f"{rows} row{'s' if rows > 1 else ''}"
+            found.append(f"{name!r} ({held}, no {' or '.join(lacking)} rows)")
+    if not found:
+        return ""
+    more = f", … ({len(found)})" if len(found) > _MOST_NAMED else ""
+    several = "classes are" if len(found) > 1 else "a class is"
+    return f"{several} too small to be split: {', '.join(found[:_MOST_NAMED])}{more}"
+
+
+def _lacking(counts: Mapping[str, Indices]) -> Iterator[list[str]]:
+    """For each class the parts that have no row of it."""
+    for of_class in zip(*counts.values(), strict=True):
+        yield [role for role, count in zip(counts, of_class, strict=True) if not count]
+
+
+def _shared_rows(data: Dataset, splits: Splits, given: Mapping[str, Dataset]) -> str:
+    """How many rows are on two sides of the split, in words, and what to do about it."""
+    train, validation, test = (part.X for part in (splits.train, splits.validation, splits.test))
+    if any(stored_rows(X) is not None for X in (train, validation, test)):
+        return (
+            "rows that stay in their files are not checked for identical ones in two parts"
+            if len(given) < 2 and (splits.split and splits.split.by != IDENTICAL)
+            else ""
+        )
+    of_validation, of_test = count_shared(train, validation, test)
+    found = [
+        f"{count:,} of {part.rows:,} {role} rows are identical to {others} rows"
+        for count, part, role, others in (
+            (of_test, splits.test, "test", "training or validation"),
+            (of_validation, splits.validation, "validation", "training"),
+        )
+        if count
+    ]
+    if not found:
+        return ""
+    remedy = (
+        "remove them from one of the files"
+        if given
+        else 'groups="identical" (--groups identical) keeps identical rows in one part'
+    )
+    return f"{', '.join(found)}; {remedy}"
 
 
 def cut_fraction(
@@ -191,6 +343,15 @@ def stratified_folds(
         fold = np.empty(len(y), np.int64)
         fold[by_class] = np.arange(len(y)) % folds
     return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(folds)]
+
+
+def fold_groups(data: Splits) -> Fingerprints | None:
+    """What keeps together in folds of the training rows, as it did when they were split."""
+    by, train = data.split and data.split.by, data.train
+    keys = train._read_fingerprints() if by == "identical" else None
+    if by == "id" and train.ids is not None:
+        keys = text_fingerprints(train.ids)
+    return None if keys is None or len(np.unique(keys)) == len(keys) else keys
 
 
 def stratified_order(y: Indices, seed: int) -> Indices:
@@ -256,7 +417,9 @@ def _deal_groups(
 
 
 def _part(data: Dataset, rows: Indices, role: str) -> Dataset:
-    return replace(data.take(rows), name=f"{data.name}, {role} rows")
+    part = replace(taken := data.take(rows), name=f"{data.name}, {role} rows")
+    part._keep_fingerprints(taken)
+    return part
 
 
 def _short(where: str) -> str:

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.data.fingerprints import Fingerprints, row_fingerprints
 from onelayer.errors import DataError
 
 # What is read at once, and what a shuffle mixes at once: two of these are in memory.
@@ -100,6 +101,10 @@ class StoredRows(ABC):
             read_rows(read, distinct, rows)
         return rows if np.array_equal(distinct, indices) else rows[places]
 
+    def known_fingerprints(self, rows: slice | Indices = slice(None)) -> Fingerprints | None:
+        """64 bits of the values of some rows, (n,); None where one of them was never read."""
+        return None
+
     def take(self, indices: NDArray[np.integer[Any]]) -> StoredRows:
         """These rows alone, ascending, still in their files; nothing is read."""
         return _Subset(self, np.asarray(indices, np.int64))
@@ -163,7 +168,10 @@ class LoadedShard(Shard):
 
 
 class ShardedRows(StoredRows):
-    """The rows of shards, one after another; a NaN or infinity is found at the first reading."""
+    """The rows of shards, one after another.
+
+    At their first reading a NaN or infinity is found, and rows get their fingerprints.
+    """
 
     def __init__(self, shards: Sequence[Shard], where: str) -> None:
         self._shards, first = tuple(shards), shards[0]
@@ -172,7 +180,12 @@ class ShardedRows(StoredRows):
         begins = [shard.blocks[:-1] + start for shard, start in pairs]
         blocks = np.concatenate([*begins, self._starts[-1:]])
         super().__init__((int(blocks[-1]), first.features), first.dtype, blocks, where)
-        self._checked = np.full(len(self), first.dtype.kind != "f")
+        self._checked = np.zeros(len(self), np.bool_)
+        self._fingerprints = np.zeros(len(self), np.uint64)
+
+    def known_fingerprints(self, rows: slice | Indices = slice(None)) -> Fingerprints | None:
+        """64 bits of the values of some rows, (n,); None where one of them was never read."""
+        return self._fingerprints[rows] if self._checked[rows].all() else None
 
     def astype(self, dtype: np.dtype[Any], **_: object) -> ShardedRows:
         """The same rows, which become numbers of this dtype as they are read."""
@@ -196,7 +209,7 @@ class ShardedRows(StoredRows):
                     part = into[done : done + int(self._starts[shard + 1]) - start - done]
                     current[1](start + done - first, part)
                     done += len(part)
-                self._check_finite(start, into)
+                self._look_at(start, into)
 
             yield read
 
@@ -205,8 +218,8 @@ class ShardedRows(StoredRows):
         shard = int(np.searchsorted(self._starts, row, "right")) - 1
         return shard, int(self._starts[shard])
 
-    def _check_finite(self, start: int, rows: NDArray[Any]) -> None:
-        """Raise `DataError` for a NaN or infinity in rows that were not checked yet."""
+    def _look_at(self, start: int, rows: NDArray[Any]) -> None:
+        """Note the fingerprints of rows at first; raise `DataError` for a NaN or infinity."""
         checked = self._checked[start : start + len(rows)]
         if checked.all():
             return
@@ -215,6 +228,7 @@ class ShardedRows(StoredRows):
             number, first = self._shard_of(start + found[0])
             shard, row = self._shards[number], start + found[0] - first
             raise not_finite(str(shard.path), row, found[1], rows[found], shard.feature_names)
+        self._fingerprints[start : start + len(rows)] = row_fingerprints(rows)
         checked[:] = True
 
 
@@ -459,6 +473,9 @@ class _Subset(StoredRows):
 
     def take(self, indices: NDArray[np.integer[Any]]) -> StoredRows:
         return _Subset(self._base, self._indices[indices])
+
+    def known_fingerprints(self, rows: slice | Indices = slice(None)) -> Fingerprints | None:
+        return self._base.known_fingerprints(self._indices[rows])
 
 
 def _all_finite(block: NDArray[Any]) -> bool:

@@ -341,7 +341,7 @@ def compare_recipes(
                     on_progress(before + epoch, total)
 
             model = fit_best_linear(train, recipe, seed=seed, engine=engine, on_progress=report)
-            accuracies[i, j] = model.evaluate(judge, engine).accuracy
+            accuracies[i, j] = model.evaluate(judge, engine, include_training_rows=True).accuracy
             done += recipe.epochs
     return [HeldOut(recipe, row) for recipe, row in zip(recipes, accuracies, strict=True)]
 
@@ -365,4 +365,5 @@ def whole_training_set(splits: Splits) -> Dataset:
         splits.train,
         X=np.concatenate([part.X for part in both]),
         y=np.concatenate([part.y for part in both]),
+        ids=None if splits.train.ids is None else np.concatenate([part.ids for part in both]),
     )

@@ -16,6 +16,7 @@ from onelayer.data.dataset import training_rows
 from onelayer.data.scaling import fit_scaling
 from onelayer.engines import Engine
 from onelayer.errors import SettingsError, as_values, require_number, require_whole
+from onelayer.model import Model
 from onelayer.objective.gradcheck import GradientChecks, check_gradients
 from onelayer.objective.loss import Loss, check_loss
 from onelayer.solver import solve
@@ -140,7 +141,13 @@ def reproduce(
     )
     started = time.perf_counter()
     l2s = [] if result.interrupted else sorted({run.l2 for run in runs} - {0.0}, reverse=True)
-    optima = [solve(data.train, l2, scaling="unit", engine=engine) for l2 in l2s]
+    optima: list[Model] = []
+    for l2 in l2s:
+        best = solve(data.train, l2, scaling="unit", engine=engine)
+        if best.status == "interrupted":  # a cost on the way is no optimum
+            result, optima = replace(result, cut_short=True), []
+            break
+        optima.append(best)
     solving = time.perf_counter() - started
     return replace(
         result,

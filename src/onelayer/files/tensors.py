@@ -21,7 +21,7 @@ from onelayer.files.records import from_plain, read_json
 
 Arrays = Mapping[str, NDArray[Any]]
 
-TYPES = {"bool": "BOOL", "uint8": "U8", "int64": "I64"} | {
+TYPES = {"bool": "BOOL", "uint8": "U8", "int64": "I64", "uint64": "U64"} | {
     f"float{n}": f"F{n}" for n in (16, 32, 64)
 }
 

@@ -90,6 +90,8 @@ class Evaluation:
         reliability: accuracy by confidence, the calibration curve.
         left_out: number of rows of each class that the model does not know; they do not count.
         mistakes: the rows that are wrong with the most confidence, 24 at most.
+        training_rows: number of rows that the model was fitted to among those that count.
+        training_rows_left_out: number of such rows that were left out.
     """
 
     class_names: tuple[str, ...]
@@ -99,20 +101,31 @@ class Evaluation:
     reliability: Reliability
     left_out: Mapping[str, int] = field(default_factory=dict)
     mistakes: Mistakes | None = None
+    training_rows: int = 0
+    training_rows_left_out: int = 0
 
     @property
     def omissions(self) -> str:
-        """Which rows were left out, and which classes have none; empty where all is there."""
+        """Which rows were left out or trained on, and which classes have none; empty otherwise."""
         absent = [n for n, rows in zip(self.class_names, self.support, strict=True) if not rows]
         of_others = [f"{rows:,} rows of {name!r}" for name, rows in self.left_out.items()]
-        return "; ".join(
+        trained = ""
+        if self.training_rows:
+            trained = f"the model was trained on {self.training_rows:,} of these {self.rows:,} rows"
+        elif self.training_rows_left_out:
+            trained = (
+                f"left out, because the model was trained on them: {self.training_rows_left_out:,} "
+                f"of {self.rows + self.training_rows_left_out:,} rows"
+            )
+        listed = [
             f"{what}: {', '.join(words[:8])}{', …' if len(words) > 8 else ''}"
             for what, words in (
                 ("left out, because the model has no such class", of_others),
                 ("no rows of the classes", absent),
             )
             if words
-        )
+        ]
+        return "; ".join(filter(None, (trained, *listed)))
 
     @property
     def rows(self) -> int:
@@ -177,6 +190,8 @@ class Evaluation:
             "log_loss": self.log_loss,
             "expected_calibration_error": bins.error,
             "left_out": dict(self.left_out),
+            "training_rows": self.training_rows,
+            "training_rows_left_out": self.training_rows_left_out,
             "classes": [dict(zip(("name", *figures), line, strict=True)) for line in per_class],
             "confusion": self.confusion.tolist(),
             "calibration": {
@@ -199,16 +214,34 @@ class Evaluation:
         return html
 
 
-def evaluate(model: Model, rows: Dataset, engine: Engine | str | None = None) -> Evaluation:
+def evaluate(
+    model: Model,
+    rows: Dataset,
+    engine: Engine | str | None = None,
+    *,
+    include_training_rows: bool = False,
+) -> Evaluation:
     """The evaluation on these rows; see `Model.evaluate`."""
+    found = _evaluate(model, rows, engine, leave_out=not include_training_rows)
+    return found if found.rows else _evaluate(model, rows, engine, leave_out=False)
+
+
+def _evaluate(
+    model: Model, rows: Dataset, engine: Engine | str | None, *, leave_out: bool
+) -> Evaluation:
+    """The evaluation, maybe without the rows that the model was trained on."""
     y_all, K = model.labels_of(rows), model.classes
     confusion = np.zeros((K, K), np.int64)
     counts = np.zeros((3, BINS))  # rows, right rows and summed confidence of each bin
-    total, in_top, start = 0.0, 0, 0
+    total, in_top, start, training_rows = 0.0, 0, 0, 0
     wrong = np.empty((4, 0))  # confidence, row, true and predicted class of the worst mistakes
     for S in model.score_tiles(rows.X, engine):
-        known = start + np.flatnonzero(y_all[start : start + len(S)] >= 0)
-        S, y, start = S[known - start], y_all[known], start + len(S)
+        place = slice(start, start + len(S))
+        of_class = y_all[place] >= 0
+        trained = of_class & model.trained_on(rows, place)
+        training_rows += int(np.count_nonzero(trained))
+        known = start + np.flatnonzero(of_class & ~trained if leave_out else of_class)
+        S, y, start = S[known - start], y_all[known], place.stop
         each, predicted, logs = np.arange(len(S)), S.argmax(axis=1), log_softmax(S)
         confidence = np.exp(logs[each, predicted])
         confusion += count_confusion(y, predicted, K)
@@ -225,11 +258,12 @@ def evaluate(model: Model, rows: Dataset, engine: Engine | str | None = None) ->
     return Evaluation(
         model.class_names,
         confusion,
-        total / int(confusion.sum()),
+        total / max(1, int(confusion.sum())),
         in_top if K > TOP else None,
         reliability,
         {rows.class_names[k]: int(n) for k, n in zip(others, numbers, strict=True)},
         _mistakes(rows, wrong[0], *wrong[1:].astype(np.int64)),
+        **{"training_rows_left_out" if leave_out else "training_rows": training_rows},
     )
 
 

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onelayer.data.dataset import DataCard, Dataset, Splits
+from onelayer.data.dataset import DataCard, Dataset, SplitCard, Splits
+from onelayer.data.fingerprints import row_fingerprints
 from onelayer.data.formats.base import to_array
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling
@@ -30,7 +31,7 @@ from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, make_engine, tiles
 from onelayer.errors import DataError, OnelayerError, SaveError, SettingsError
 from onelayer.files.atomic import staged_file
-from onelayer.files.records import from_plain, read_json
+from onelayer.files.records import MAY_LACK, from_plain, read_json, to_plain
 from onelayer.files.tensors import read_sealed, write_sealed
 from onelayer.model.evaluation import Evaluation, evaluate
 from onelayer.objective.loss import softmax
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 Float64 = NDArray[np.float64]
 
 WEIGHT_TYPES = ("float32", "float64")
+
+# The tensor of the training rows' fingerprints, which a model from elsewhere has none of.
+TRAINING_ROWS = "split.rows"
 
 # Engines read these in place; rows of other types are converted a tile at a time.
 READ_IN_PLACE = ("uint8", "float16", "float32", "float64")
@@ -139,6 +143,7 @@ class Model:
         feature_names: names of the D features, or None.
         settings: how the model was made; plain values, fit for JSON.
         certificate: bound on its distance from the optimum, or None.
+        split: how the data were split, with fingerprints of the training rows; None where unknown.
 
     Raises:
         DataError: when shapes, types or names do not fit together.
@@ -157,6 +162,7 @@ class Model:
     feature_names: tuple[str, ...] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     certificate: Certificate | None = None
+    split: SplitCard | None = field(default=None, metadata=MAY_LACK)
 
     def __post_init__(self) -> None:
         W, b = np.ascontiguousarray(self.W), np.ascontiguousarray(self.b)
@@ -197,6 +203,7 @@ class Model:
             feature_names=data.feature_names,
             settings=dict(settings) | origin | {"environment": dict(environment)},
             certificate=certificate,
+            split=data.split,
         )
 
     @property
@@ -253,6 +260,25 @@ class Model:
         checked_rows(rows.X, self.features)
         return y
 
+    def trained_on(self, rows: Dataset, place: slice = slice(None)) -> NDArray[np.bool_]:
+        """Which rows have the values of a row that the model was fitted to, (N,) booleans.
+
+        Args:
+            rows: rows with the model's features, in any storage type.
+            place: which of them.
+
+        Example:
+            >>> from onelayer import load, solve
+            >>> data = load("digits")
+            >>> model = solve(data, l2=0.1)
+            >>> int(model.trained_on(data.train).sum()), int(model.trained_on(data.test).sum())
+            (1000, 0)
+        """
+        if self.split is None or self.split.rows is None:
+            return np.zeros(len(rows.y[place]), np.bool_)
+        known = rows._known_fingerprints(place)
+        return self.split.holds(row_fingerprints(rows.X[place]) if known is None else known)
+
     def score_tiles(self, X: ArrayLike, engine: Engine | str | None = None) -> Iterator[Float64]:
         """Yield `scores` a tile of rows at a time, so that memory does not grow with N."""
         rows = checked_rows(X, self.features)
@@ -304,13 +330,23 @@ class Model:
         tiles = (S.argmax(axis=1) for S in self.score_tiles(X, engine))
         return np.concatenate([np.empty(0, np.int64), *tiles])
 
-    def evaluate(self, data: Dataset | Splits, engine: Engine | str | None = None) -> Evaluation:
+    def evaluate(
+        self,
+        data: Dataset | Splits,
+        engine: Engine | str | None = None,
+        *,
+        include_training_rows: bool = False,
+    ) -> Evaluation:
         """Accuracy, confusion, log loss and calibration on labelled rows, in one pass.
+
+        Rows with the values of a row that the model was fitted to are left out, and counted.
 
         Args:
             data: rows with the model's features; of `Splits` the test rows. Classes are met by
                 name; rows of a class that the model does not know are left out, and counted.
             engine: an engine or its name; None is the native engine.
+            include_training_rows: whether rows that the model was fitted to are not left out. They
+                are not where there are no others either, as in `data.train`.
 
         Raises:
             DataError: when the rows have other features, or none of the model's classes.
@@ -321,7 +357,8 @@ class Model:
             >>> round(solve(data, l2=0.001).evaluate(data).accuracy, 2)
             0.95
         """
-        return evaluate(self, data.test if isinstance(data, Splits) else data, engine)
+        rows = data.test if isinstance(data, Splits) else data
+        return evaluate(self, rows, engine, include_training_rows=include_training_rows)
 
     def save(self, path: Path | str) -> None:
         """Save the model as one safetensors file; the same model gives the same bytes.
@@ -340,12 +377,14 @@ class Model:
             ...     Model.load(Path(folder) / "model.safetensors").class_names
             ('left', 'right')
         """
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "W": self.W,
             "b": self.b,
             "scale": np.asarray(self.scaling.scale, np.float64),
             "offset": np.asarray(self.scaling.offset, np.float64),
         }
+        if self.split is not None and self.split.rows is not None:
+            arrays[TRAINING_ROWS] = self.split.rows
         texts = {"scaling": self.scaling.name} | _texts(self)
         with staged_file(Path(path)) as staging, staging.open("wb") as stream:
             write_sealed(stream, FILE_KIND, FILE_VERSION, texts, arrays)
@@ -532,6 +571,7 @@ def _texts(model: Model) -> dict[str, str]:
     proof = values["certificate"] = model.certificate and asdict(model.certificate)
     if proof and not math.isfinite(proof["gap"]):
         proof["gap"] = None  # JSON has no word for infinity, which is the gap where λ = 0
+    values["split"] = to_plain(model.split, {}, "split")
     try:
         texts = {
             name: json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -558,5 +598,7 @@ def _parts(texts: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> dict
         gap = "inf" if proof.get("gap", "") is None else proof.get("gap")
         known = proof | {"gap": gap}
         values["certificate"] = from_plain(Certificate, known, place="certificate")
+    split = read_json(texts.get("split", "null"))
+    values["split"] = None if split is None else from_plain(SplitCard, split, arrays, "split")
     scaling = Scaling(texts["scaling"], arrays["scale"], arrays["offset"])  # type: ignore[arg-type]
     return values | {"W": arrays["W"], "b": arrays["b"], "scaling": scaling}

@@ -29,7 +29,7 @@ from onelayer.data import Splits
 from onelayer.data.dataset import DataCard, data_card
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling
-from onelayer.data.split import stratified_folds
+from onelayer.data.split import fold_groups, stratified_folds
 from onelayer.engines import Engine, Weights, streaming
 from onelayer.errors import (
     SettingsError,
@@ -284,10 +284,15 @@ class Path(Saved):
 
     @property
     def verdict(self) -> tuple[str, ...]:
-        """Sentences: the chosen λ, whether it lies at an edge, and its test accuracy."""
+        """Sentences: the chosen λ, whether it lies at an edge, its rows, and its test accuracy."""
         l2s, best = self.l2, self.best.l2
         of = f" of {len(l2s)} from {l2s.max():.3g} to {l2s.min():.3g}" if len(l2s) > 1 else ""
         sentences = [f"chosen: λ = {best:.3g}{of}", self.edge_sentence]
+        if self.folds:
+            sentences.append(
+                f"its model was fitted to all {self.data.train_rows:,} training rows; the "
+                f"{self.data.validation_rows:,} validation rows were not used"
+            )
         if self.test is not None:
             sentences.append(f"test accuracy of λ = {best:.3g}: {self.test_words}")
         return tuple(filter(None, sentences))
@@ -389,7 +394,7 @@ def solve_path(
     rows = rows_of(train, fitted)
     parts: list[Part] = [(None, rows_of(data.validation, fitted))]
     if folds:
-        indices = stratified_folds(rows.y, folds)
+        indices = stratified_folds(rows.y, folds, groups=fold_groups(data))
         parts = [(rows.only(kept), rows.only(held_out)) for kept, held_out in indices]
     optima, scores, interrupted = solve_each(
         engine, rows, train.classes, l2s, target, parts, choose_by, on_progress
@@ -416,7 +421,9 @@ def solve_path(
         l2_from_data=isinstance(l2s, int),
         interrupted=interrupted,
     )
-    return replace(path, mistakes=path.best.evaluate(data.test).mistakes)
+    return replace(
+        path, mistakes=path.best.evaluate(data.test, include_training_rows=True).mistakes
+    )
 
 
 class Traced(NamedTuple):

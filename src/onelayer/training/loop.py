@@ -456,12 +456,16 @@ def _result(training: Training, data: Splits, scaling: Scaling, *, certify: bool
     plain = all(run.loss == "softmax" and run.label_smoothing == 0.0 for run in state.runs)
     started = time.perf_counter()
     certificates: tuple[Certificate, ...] = ()
+    cut_short = False
     if certify and whole and plain:
         W, b = (part.astype(np.float64) for part in state.weights)
-        certificates = tuple(
-            certify_weights(engine, training.train, W[i], b[i], Penalty.of(run)).given
-            for i, run in enumerate(state.runs)
-        )
+        try:
+            certificates = tuple(
+                certify_weights(engine, training.train, W[i], b[i], Penalty.of(run)).given
+                for i, run in enumerate(state.runs)
+            )
+        except KeyboardInterrupt:
+            cut_short = True
     certifying = time.perf_counter() - started
     trainer = training.begin(range(len(state.runs)), State(state.weights))
     test = rows_of(data.test, scaling)
@@ -484,10 +488,11 @@ def _result(training: Training, data: Splits, scaling: Scaling, *, certify: bool
         | engine.describe()
         | {"dtype": str(state.weights.W.dtype)},
         seconds={"train": training_seconds, "certify": certifying},
+        cut_short=cut_short,
     )
     best = result.best_position
     evaluations = {
-        i: result.model(i).evaluate(data.test)
+        i: result.model(i).evaluate(data.test, include_training_rows=True)
         for i in {**result.snapshots, best: None}
         if result.runs[i].loss == "softmax"
     }

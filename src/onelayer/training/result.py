@@ -128,6 +128,8 @@ class Result(Saved):
             rows that it gets wrong with the most confidence; likewise only for the softmax loss.
         environment: engine, library versions, processor, threads.
         seconds: wall time of each phase, in s.
+        cut_short: whether Ctrl-C came after training, so that certificates, optima or what is kept
+            of the best run are missing.
         command: the command line that made it; None when it was made from Python.
 
     Example:
@@ -159,6 +161,7 @@ class Result(Saved):
     environment: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     command: Command | None = None
+    cut_short: bool = field(default=False, metadata=MAY_LACK)
     other_scalings: Mapping[int, Scaling] = field(default_factory=dict)
 
     def scaling_of(self, position: int) -> Scaling:
@@ -167,8 +170,8 @@ class Result(Saved):
 
     @property
     def interrupted(self) -> bool:
-        """Whether Ctrl-C ended training."""
-        return any(outcome.status == "interrupted" for outcome in self.outcomes)
+        """Whether Ctrl-C ended training, or what follows it."""
+        return self.cut_short or any(outcome.status == "interrupted" for outcome in self.outcomes)
 
     @property
     def settings(self) -> tuple[str, ...]:

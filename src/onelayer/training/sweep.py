@@ -55,6 +55,7 @@ def sweep(
 
     Returns:
         The result. Ctrl-C ends training; of several scalings those that were begun are in it.
+            Where all runs had ended, `cut_short` says that the best one was not trained again.
 
     Raises:
         SettingsError: what `train` refuses; a scaling that is given twice; both runs and settings.
@@ -148,7 +149,7 @@ def _with_best(
     dtype: str,
     checkpoint: Checkpoint | None,
 ) -> Result:
-    """The same result with W at every epoch and the curvature of one run, unless Ctrl-C ends it."""
+    """The same result with W at every epoch and the curvature of one run."""
     with warnings.catch_warnings():
         # It was given when all runs were trained.
         warnings.simplefilter("ignore", LearningRateWarning)
@@ -164,7 +165,7 @@ def _with_best(
             checkpoint=checkpoint and replace(checkpoint, name=BEST),
         )
     if closely.interrupted:
-        return result
+        return replace(result, cut_short=True)
     return replace(
         result,
         snapshots={position: closely.snapshots[0]},

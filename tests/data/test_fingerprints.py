@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onelayer.data.identity import chances, row_fingerprints, text_fingerprints
+from onelayer.data.fingerprints import chances, count_shared, row_fingerprints, text_fingerprints
 
 
 @pytest.mark.parametrize("features", [1, 3, 8, 13])
@@ -70,6 +70,19 @@ def _rows(kind: str) -> Any:
 def test_rows_that_differ_have_different_fingerprints(kind: str) -> None:
     X = _rows(kind)
     assert len(np.unique(row_fingerprints(X))) == len(np.unique(X, axis=0))
+
+
+@pytest.mark.parametrize("features", [3, 100])
+def test_rows_among_others_are_counted_whatever_their_middle_holds(features: int) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 3, (60, features), dtype=np.uint8)
+    X[:, features // 4 : -(features // 4)] = 0  # what is looked at first is the same in all rows
+    others = np.concatenate([X[:5], rng.integers(0, 3, (40, features), dtype=np.uint8)])
+    seen = {bytes(row) for row in others}
+    [count, of_last] = count_shared(others, X, others[3:9])
+    assert count == sum(bytes(row) in seen for row in X) >= 5
+    assert of_last == 6
+    assert count_shared(others, X + 100) == [0]
 
 
 def test_a_name_has_its_fingerprint_beside_longer_names() -> None:
