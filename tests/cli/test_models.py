@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from onelayer import Model, grid, load, train
 from onelayer.cli.models import open_model
@@ -78,7 +80,35 @@ def test_predict_reads_and_writes_files(run: Command, tmp_path: Path) -> None:
         assert run("predict", "m", "rows.npy", f"p.{ending}")[0] == 0
     lines = (tmp_path / "p.csv").read_text().splitlines()
     assert len(lines) == 6
-    assert lines[0] == '"label","p_class 0","p_class 1","p_class 2"'
+    assert lines[0] == '"row","label","p_class 0","p_class 1","p_class 2"'
+    assert [line.split(",")[0] for line in lines[1:]] == list("01234")
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        ("photos", ["ant/a.png", "ant/b.png", "bee/c.png", "d.png"]),
+        ("photos/ant", ["a.png", "b.png"]),
+        ("photos/d.png", ["photos/d.png"]),
+        ("photos/*/*.png", ["photos/ant/a.png", "photos/ant/b.png", "photos/bee/c.png"]),
+    ],
+)
+def test_predict_classifies_every_picture_in_order_with_its_name(
+    rows: str, named: list[str], run: Command, tmp_path: Path
+) -> None:
+    model = make_model(image_shape=(1, 3, 4))
+    model.save(tmp_path / "m")
+    places = [f"photos/{name}" for name in ("ant/a.png", "ant/b.png", "bee/c.png", "d.png")]
+    pixels = dict(zip(places, make_rows(4), strict=True))
+    for place, row in pixels.items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(row.reshape(3, 4)).save(tmp_path / place)
+    code, _, err = run("predict", "m", rows, "p.parquet")
+    assert (code, err) == (0, "")
+    table = pyarrow.parquet.read_table(tmp_path / "p.parquet")
+    assert table["file"].to_pylist() == named
+    classified = model.predict(np.array([pixels[p] for p in places if p.endswith(tuple(named))]))
+    assert table["label"].to_pylist() == [model.class_names[k] for k in classified]
 
 
 def test_export_follows_the_suffix(fitted: Command, tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
 from onelayer.data import load
 from onelayer.data.streaming import stored_rows
 from onelayer.errors import DataError, SaveError, SettingsError
 from onelayer.model import model as model_module
-from onelayer.model.predictions import read_rows, write_predictions
+from onelayer.model.predictions import read_identified, read_rows, write_predictions
 from tests.model.datasets import make_model, make_rows
 
 ODD = ('cat, "the" one', "naïve\nλ", "p_label")
@@ -153,6 +154,59 @@ def test_a_file_that_is_no_array_is_one_sentence_and_runs_nothing(
     ):
         read_rows(str(path))
     assert [p.name for p in tmp_path.iterdir()] == ["rows.npy"]
+
+
+def test_pictures_take_the_form_that_the_model_was_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    colours = make_rows(1).reshape(2, 2, 3)
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    Image.fromarray(colours[..., 0]).save(tmp_path / "b.png")
+    X, ids = read_identified(str(tmp_path), None, image_shape=(3, 2, 2))
+    np.testing.assert_array_equal(X[0], colours.transpose(2, 0, 1).ravel())
+    np.testing.assert_array_equal(X[1], np.tile(colours[..., 0].ravel(), 3))
+    assert (ids[0], ids[1].tolist()) == ("file", ["a.png", "b.png"])
+    assert capsys.readouterr().err == ""
+    gray, _ = read_identified(str(tmp_path), None, image_shape=(1, 4, 4))
+    np.testing.assert_array_equal(
+        gray[0], np.asarray(Image.fromarray(colours).convert("L").resize((4, 4), 2)).ravel()
+    )
+    said = capsys.readouterr().err
+    assert f"colours become the model's gray: 1 of 2, first {tmp_path}/a.png." in said
+    assert f"resized to the model's 4 × 4: 2 of 2, first {tmp_path}/a.png." in said
+
+
+def test_a_folder_without_rows_says_what_it_could_hold(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(DataError, match=r"holds no rows: no file of \.npy.*, and no picture"):
+        read_rows(str(tmp_path))
+
+
+def test_a_folder_that_links_to_itself_is_read_once(tmp_path: Path) -> None:
+    Image.fromarray(make_rows(1).reshape(3, 4)).save(tmp_path / "a.png")
+    (tmp_path / "again").symlink_to(tmp_path)
+    assert read_identified(str(tmp_path), None)[1][1].tolist() == ["a.png"]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".npy"])
+def test_rows_are_named_by_their_column_or_number(ending: str, tmp_path: Path) -> None:
+    model, X = make_model(), make_rows(3)
+    assert model.feature_names is not None
+    columns = {"who": ["x", "y", "z"]} | dict(zip(model.feature_names, X.T, strict=True))
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "rows.parquet")
+    for column, expected in (("who", ["x", "y", "z"]), (None, [0, 1, 2])):
+        rows, ids = read_identified(str(tmp_path / "rows.parquet"), model.feature_names, column)
+        write_predictions(model, rows, tmp_path / f"p{ending}", ids=ids)
+        path = tmp_path / f"p{ending}"
+        if ending == ".npy":
+            found = np.load(path)[column or "row"].tolist()
+        elif ending == ".csv":
+            with path.open(newline="") as file:
+                found = [line[column or "row"] for line in csv.DictReader(file)]
+            expected = list(map(str, expected))
+        else:
+            found = pyarrow.parquet.read_table(path)[column or "row"].to_pylist()
+        assert found == expected
 
 
 def test_absent_rows_are_said() -> None:

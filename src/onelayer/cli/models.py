@@ -90,25 +90,26 @@ def predict(
     id: str | None = None,  # noqa: A002
     arithmetic: opt.EngineOptions,
 ) -> None:
-    """Classify rows: one line of class and probabilities per row.
+    """Classify rows: name, class and probabilities of each row, in order.
 
-    Example:
+    Examples:
         onelayer predict runs/train digits predictions.csv
+        onelayer predict runs/train photos/ predictions.csv
 
     Positional arguments:
-        rows INPUT: Rows: a .npy, .csv, .parquet, .arrow or .safetensors file, a folder or a quoted
-            pattern of such files, or a data set: digits, digits:validation.
+        rows INPUT: Rows: a .npy, .csv, .parquet, .arrow or .safetensors file, a picture, a folder
+            or a quoted pattern of such files, or a data set: digits, digits:validation.
         out OUTPUT: File to write: .csv, .parquet or .npy.
 
     Output:
-        id COLUMN: Column of the rows to repeat beside each prediction.
+        id COLUMN: Column that names each row. Default: a picture's file, or the row's number.
     """
     check_output(out)
     engine = opt.chosen_engine(arithmetic)
     chosen = open_noted(model).model
-    X, ids = read_identified(rows, chosen.feature_names, id)
+    X, ids = read_identified(rows, chosen.feature_names, id, chosen.image_shape)
     with written_once(out) as own:
-        write_predictions(chosen, X, own, engine, None if id is None else (id, ids))
+        write_predictions(chosen, X, own, engine, ids)
     print_line(f"{len(X):,} predictions: {out}")
 
 

@@ -22,7 +22,7 @@ from onelayer.data.formats.base import (
     check_columns,
     is_pattern,
 )
-from onelayer.data.formats.images import parse_size, parts_of, sub_folders
+from onelayer.data.formats.images import in_one_form, parse_size, parts_of, sub_folders
 from onelayer.data.formats.registry import holds_shards, names_file, parts_in_files, read_table
 from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.progress import Log, print_line
@@ -213,6 +213,18 @@ def _escaping(log: Log | None) -> Log:
     return lambda line: (log or print_line)(escaped(line))
 
 
+def names_data_set(source: str) -> bool:
+    """Whether a source is a data set that is known, by its name, its archive or its folder's files.
+
+    Everything else is rows in files.
+    """
+    kind, path = _locate(source)
+    layouts = (layout.CIFAR10, layout.CIFAR100)
+    if path is not None and os.path.isdir(path):
+        return any(holds_files(path, data_set) for data_set in layouts)
+    return kind != OWN
+
+
 def names_cifar10(source: Any) -> bool:
     """Whether `load` takes this source for CIFAR-10, whose rows are named by their batches."""
     return _locate(source)[0] == CIFAR10
@@ -291,7 +303,7 @@ def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> d
     """Read the training rows, and the validation and test rows that are given."""
     parts: dict[str, Any] = {"train": source}
     if not is_frame(source) and os.path.isdir(source):
-        parts |= parts_in_files(source) if holds_shards(source) else parts_of(source)
+        parts |= parts_in_files(source) if holds_shards(source) else parts_of(source, read.log)
     for role in ("test", "validation"):
         part = options[role]
         if part is None:
@@ -326,7 +338,7 @@ def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> d
             table = read_table(part, labels, option, read)
         found = one_a_row(table.labels, table.labels_where, read.log)
         tables[role] = replace(table, labels=found)
-    return tables
+    return in_one_form(tables)
 
 
 def _number(tables: dict[str, Table], known: tuple[str, ...]) -> tuple[Dataset, dict[str, Dataset]]:

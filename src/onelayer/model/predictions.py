@@ -3,13 +3,15 @@
     .csv, .parquet    columns label, then p_<class name> for each class
     .npy              a structured array with the fields label (text) and probabilities (K,)
 
-What names each row may come first, under the name of its column.
+What names each row comes first, under the name of its column: row (its number, from 0), file (of a
+picture) or the column of --id.
 
 Rows are read and written a tile at a time.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data import load
-from onelayer.data.formats.registry import holds_rows, read_features
+from onelayer.data.formats.images import Shape
+from onelayer.data.formats.registry import read_features
+from onelayer.data.load import names_data_set
 from onelayer.data.progress import print_line
 from onelayer.engines import Engine
 from onelayer.errors import DataError, SettingsError
@@ -30,37 +34,46 @@ OUTPUTS = (".csv", ".parquet", ".npy")
 
 PARTS = ("train", "validation", "test")
 
+# The name of a column, and what it calls each row, (N,).
+Ids = tuple[str, NDArray[Any]]
+
 
 def read_rows(named: str, feature_names: Sequence[str] | None = None) -> NDArray[np.generic]:
     """The rows that a user names, as stored; large files and folders stay where they are.
 
-    A name is a file or folder that `load` reads, without labels, or a data set, whose test rows are
-    taken, or those of DATA:train or DATA:validation. Of a table's columns those of `feature_names`
-    are taken, in this order; None takes every column of numbers.
+    A name is a file, folder or pattern of rows or of pictures, without labels; or a data set, whose
+    test rows are taken; or what `load` splits, as in DATA:train, DATA:validation or DATA:test. Of a
+    table's columns those of `feature_names` are taken, in this order; None takes every column of
+    numbers.
 
     Example:
         >>> read_rows("digits:validation").shape
         (397, 64)
     """
-    return read_identified(named, feature_names, None)[0]
+    return read_identified(named, feature_names)[0]
 
 
 def read_identified(
     named: str,
     feature_names: Sequence[str] | None,
-    id: str | None,  # noqa: A002
-) -> tuple[NDArray[np.generic], Any]:
-    """The rows of `read_rows`, and the column that names them."""
-    if holds_rows(Path(named)):
-        table = read_features(Path(named), feature_names, print_line, id)
-        return table.X, table.ids
-    if id is not None:
-        raise SettingsError(f"--id has no effect on {named}, which is no table; leave it out.")
+    id: str | None = None,  # noqa: A002
+    image_shape: Shape | None = None,
+) -> tuple[NDArray[np.generic], Ids]:
+    """The rows of `read_rows`, and what names each: a column, a picture's file, or its number."""
     data, _, part = named.rpartition(":")
-    if not data or part not in PARTS:
-        data, part = named, "test"
-    rows: NDArray[np.generic] = getattr(load(data), part).X
-    return rows, None
+    of_part = data != "" and part in PARTS and not os.path.exists(named)
+    if of_part or names_data_set(named):
+        if id is not None:
+            raise SettingsError(f"--id has no effect on {named}, which is no table; leave it out.")
+        rows = getattr(load(data), part) if of_part else load(named).test
+        X, ids, pictures = rows.X, rows.ids, rows.image_shape is not None
+    else:
+        path = Path(named).expanduser()
+        table = read_features(path, feature_names, print_line, id, image_shape)
+        X, ids, pictures = table.X, table.ids, table.image_shape is not None
+    if ids is None:
+        return X, ("row", np.arange(len(X)))
+    return X, (id or ("file" if pictures else "id"), ids)
 
 
 def write_predictions(
@@ -68,7 +81,7 @@ def write_predictions(
     rows: NDArray[np.generic],
     path: Path | str,
     engine: Engine | None = None,
-    ids: tuple[str, NDArray[Any]] | None = None,
+    ids: Ids | None = None,
 ) -> None:
     """Classify rows as stored, (N, D) or of images (N, channels, height, width), into a file.
 

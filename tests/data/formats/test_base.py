@@ -75,4 +75,4 @@ def test_a_size_of_pictures_is_one_side_or_two() -> None:
 
 def test_a_folder_that_is_missing_cannot_be_listed() -> None:
     with pytest.raises(DataError, match=r"^missing cannot be listed: No such file or directory.$"):
-        parts_of(Path("missing"))
+        parts_of(Path("missing"), print)

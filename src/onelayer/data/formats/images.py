@@ -1,4 +1,4 @@
-"""A folder of pictures: a sub-folder for each class, every picture one row of bytes."""
+"""Pictures, each a row of bytes: with classes, a sub-folder for each; or as rows to classify."""
 
 from __future__ import annotations
 
@@ -7,19 +7,30 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
-from onelayer.data.formats.base import ReadOptions, Table, first_line, list_folder
+from onelayer.data.formats.base import (
+    ReadOptions,
+    Table,
+    first_line,
+    is_pattern,
+    list_folder,
+    match_pattern,
+)
+from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log, counting
 from onelayer.data.split import stratified_order
 from onelayer.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 
@@ -34,17 +45,32 @@ _PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
 _GRAY, _COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
+# EXIF's tag of the orientation, and Pillow's name for what sets each upright.
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
+    6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90",
+}  # fmt: skip
+
+# What is said of pictures that are read as others than they are.
+_TRANSPARENT = "transparency is dropped (put pictures that need it on a background)"
+_FRAMES = "only the first of several frames is read"
+_RESIZED, _TO_GRAY = "resized to the model's {} × {}", "colours become the model's gray"
+
+Shape = tuple[int, int, int]
+
 
 def sub_folders(folder: Path) -> list[Path]:
     """The sub-folders that are not hidden; a folder of pictures has one for each class."""
     return [path for path in list_folder(folder) if os.path.isdir(path)]
 
 
-def parts_of(folder: Path) -> dict[str, Path]:
+def parts_of(folder: Path, log: Log) -> dict[str, Path]:
     """The folders of train, validation and test that exist; without train the folder is train."""
     folders = {path.name: path for path in sub_folders(folder)}
     if not any(PARTS.get(name.lower()) == "train" for name in folders):
         return {"train": folder}
+    _note_loose_files(folder, log)
     parts: dict[str, Path] = {}
     for name, path in folders.items():
         part = PARTS.get(name.lower())
@@ -63,10 +89,9 @@ def read_images(folder: Path, options: ReadOptions) -> Table:
     """A folder of pictures as rows, classes mixed by a seed so that batches hold all of them.
 
     X (N, channels · height · width) uint8, channel planes one after another; one channel when every
-    picture is gray, else three. Without `image_size` all must have one size.
+    picture is gray, else three. Without `image_size` all must have one size. A row's id is the
+    picture's path in the folder.
     """
-    from PIL.Image import Resampling
-
     classes = sub_folders(folder)
     found = [(path, place.name) for place in classes for path in _pictures(place, options.log)]
     if not found:
@@ -74,23 +99,44 @@ def read_images(folder: Path, options: ReadOptions) -> Table:
             f"{folder} holds no pictures in sub-folders: make a sub-folder for each class and put "
             f"its pictures in it ({', '.join(PICTURES)})."
         )
+    _note_loose_files(folder, options.log)
     numbers = np.unique([name for _, name in found], return_inverse=True)[1]
     found = [found[i] for i in stratified_order(numbers.astype(np.int64), options.seed)]
-    size, mode = _common_pixels([path for path, _ in found], options.image_size)
-    shape = (1 if mode == "L" else 3, *size)
-    X = np.empty((len(found), prod(shape)), np.uint8)
-    with counting(f"reading {folder.name}", len(found), show=options.progress) as step:
-        for row, (path, _) in enumerate(found):
-            with open_image(path, path) as image:
-                pixels = image.convert(mode)
-                if pixels.size != size[::-1]:
-                    pixels = pixels.resize(size[::-1], Resampling.BILINEAR)
-                planes = np.atleast_3d(np.asarray(pixels)).transpose(2, 0, 1)
-            X[row] = planes.reshape(-1)
-            step()
+    table = _read_pictures([path for path, _ in found], folder, options)
     labels = np.array([name for _, name in found], object)
-    where = str(folder)
-    return Table(X, labels, where, f"{where}, its sub-folders", None, shape, 255.0)
+    return replace(table, labels=labels, labels_where=f"{folder}, its sub-folders")
+
+
+def read_pictures(named: Path, log: Log, image_shape: Shape | None) -> Table | None:
+    """Every picture of a folder, of its sub-folders or of a pattern as a row, by name.
+
+    They take the size and the channels of a model of images. None where there is no picture.
+    """
+    folder = named if os.path.isdir(named) else None
+    if folder is not None:
+        found = list(_files_under(folder))
+    else:
+        found = match_pattern(named) if is_pattern(named) else [named]
+    kept, others = _apart(found)
+    if not kept:
+        return None
+    _note_ignored(named, "that are no pictures", others, log)
+    size = None if image_shape is None else image_shape[1:]
+    channels = 0 if image_shape is None else image_shape[0]
+    options = ReadOptions(log, size, progress=True)
+    return _read_pictures(kept, folder, options, channels)
+
+
+def in_one_form(tables: dict[str, Table]) -> dict[str, Table]:
+    """The parts of a data set, the gray pictures in three channels where another part has them."""
+    if all(table.image_shape is None or table.image_shape[0] < 3 for table in tables.values()):
+        return tables
+    return {
+        role: replace(table, X=np.tile(table.X, 3), image_shape=(3, *table.image_shape[1:]))
+        if table.image_shape is not None and table.image_shape[0] == 1
+        else table
+        for role, table in tables.items()
+    }
 
 
 def parse_size(given: object) -> tuple[int, int] | None:
@@ -111,42 +157,142 @@ def parse_size(given: object) -> tuple[int, int] | None:
 
 
 def _pictures(folder: Path, log: Log) -> list[Path]:
-    paths = list_folder(folder)
-    kept = [path for path in paths if path.suffix.lower() in PICTURES]
+    kept, others = _apart(list_folder(folder))
     if not kept:
         raise DataError(
             f"{folder} should hold the pictures of a class, but there is none in it "
             f"({', '.join(PICTURES)}); put some there or remove the folder."
         )
-    others = [path.name for path in paths if path.suffix.lower() not in PICTURES]
-    if others:
-        listed = ", ".join(others[:5]) + (" …" if len(others) > 5 else "")
-        log(f"{folder}: ignored files that are no pictures: {listed}.")
+    _note_ignored(folder, "that are no pictures", others, log)
     return kept
 
 
-def _common_pixels(
-    paths: Sequence[Path], image_size: tuple[int, int] | None
-) -> tuple[tuple[int, int], str]:
-    """(height, width) and mode of all: sizes must agree, and one with colours makes all RGB."""
-    mode, sizes = "L", dict[tuple[int, int], Path]()
+def _apart(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The pictures, and the other files."""
+    kept, others = list[Path](), list[Path]()
     for path in paths:
-        with open_image(path, path) as image:
-            if image.mode not in _GRAY + _COLOUR:
+        (kept if path.suffix.lower() in PICTURES else others).append(path)
+    return kept, others
+
+
+def _files_under(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """The files of a folder and of its sub-folders, but for links to a folder that they are in."""
+    above = (*above, os.path.realpath(folder))
+    for path in list_folder(folder):
+        if not os.path.isdir(path):
+            yield path
+        elif os.path.realpath(path) not in above:
+            yield from _files_under(path, above)
+
+
+def _note_loose_files(folder: Path, log: Log) -> None:
+    loose = [path for path in list_folder(folder) if not os.path.isdir(path)]
+    _note_ignored(folder, "beside its sub-folders", loose, log)
+
+
+def _note_ignored(where: Path, which: str, paths: Sequence[Path], log: Log) -> None:
+    if paths:
+        listed = ", ".join(path.name for path in paths[:5])
+        more = f", … ({len(paths)} in all)" if len(paths) > 5 else ""
+        log(f"{where}: ignored files {which}: {listed}{more}.")
+
+
+def _read_pictures(
+    paths: Sequence[Path], folder: Path | None, options: ReadOptions, channels: int = 0
+) -> Table:
+    """Pictures as rows, in this order: of one size, and in three channels if any has colours.
+
+    `channels` are those of a model, or 0.
+    """
+    size, X = options.image_size, np.empty((0, 0, 0, 0), np.uint8)
+    changes: dict[str, list[Path]] = {}
+    where = str(folder or (paths[0] if len(paths) == 1 else paths[0].parent))
+    with counting(f"reading {Path(where).name}", len(paths), show=options.progress) as step:
+        for row, path in enumerate(paths):
+            with open_image(path, path) as image:
+                planes = _decode(image, path, size, channels, changes)
+            if not row:
+                X = _make_room(len(paths), max(len(planes), channels), planes.shape[1:], where)
+            if planes.shape[1:] != X.shape[2:]:
+                sides = ((*X.shape[2:], paths[0]), (*planes.shape[1:], path))
+                both = " and ".join(f"{at} is {h} × {w}" for h, w, at in sides)
                 raise DataError(
-                    f"{path} has values of more than 8 bits (Pillow's mode {image.mode}); convert "
-                    "it to 8 bits a channel."
+                    f"all pictures must have one size, but {both} (height × width); resize them "
+                    "with image_size (--image-size HEIGHTxWIDTH)."
                 )
-            if image.mode in _COLOUR:
-                mode = "RGB"
-            sizes.setdefault((image.height, image.width), path)
-        if image_size is None and len(sizes) > 1:
-            found = " and ".join(f"{at} is {h} × {w}" for (h, w), at in sizes.items())
-            raise DataError(
-                f"all pictures must have one size, but {found} (height × width); resize them with "
-                "image_size (--image-size HEIGHTxWIDTH)."
-            )
-    return image_size or next(iter(sizes)), mode
+            if len(planes) > X.shape[1]:
+                X = X.repeat(len(planes), axis=1)  # the first with colours
+            X[row] = planes
+            step()
+    for change, changed in changes.items():
+        options.log(f"{where}: {change}: {len(changed)} of {len(paths)}, first {changed[0]}.")
+    names = [str(path.relative_to(folder) if folder else path) for path in paths]
+    ids = np.array([name.encode(errors="backslashreplace").decode() for name in names], object)
+    shape = (X.shape[1], X.shape[2], X.shape[3])
+    return Table(X.reshape(len(X), -1), None, where, where, None, shape, 255.0, ids)
+
+
+def _make_room(count: int, channels: int, sides: tuple[int, ...], where: str) -> NDArray[np.uint8]:
+    """The rows before they are read."""
+    needed, left = count * channels * prod(sides), available_memory()
+    if needed > left:
+        raise DataError(
+            f"{where}: {count} pictures of {sides[0]} × {sides[1]} take {format_bytes(needed)}, "
+            f"but {format_bytes(left)} of memory are left; make them smaller with image_size "
+            "(--image-size)."
+        )
+    return np.empty((count, channels, *sides), np.uint8)
+
+
+def _decode(
+    image: ImageFile,
+    path: Path,
+    size: tuple[int, int] | None,
+    channels: int,
+    changes: dict[str, list[Path]],
+) -> NDArray[np.uint8]:
+    """The channel planes, upright; the path is added to what `changes` the picture."""
+    from PIL.Image import Resampling, Transpose
+
+    _check_mode(image, path)
+    found = [_FRAMES] if getattr(image, "is_animated", False) else []
+    image.load()
+    gray = image.mode in _GRAY
+    if image.has_transparency_data:
+        opaque = image.convert("RGBA").getchannel("A").getextrema() == (255, 255)
+        found += [] if opaque else [_TRANSPARENT]
+    found += [_TO_GRAY] if channels == 1 and not gray else []
+    pixels = image.convert("L" if gray or channels == 1 else "RGB")
+    turn = _UPRIGHT.get(_orientation(image))
+    pixels = pixels if turn is None else pixels.transpose(Transpose[turn])
+    if size is not None and pixels.size != size[::-1]:
+        found += [_RESIZED.format(*size)] if channels else []  # else the user asked for the size
+        pixels = pixels.resize(size[::-1], Resampling.BILINEAR)
+    for change in found:
+        changes.setdefault(change, []).append(path)
+    return np.atleast_3d(np.asarray(pixels)).transpose(2, 0, 1)
+
+
+def _check_mode(image: ImageFile, path: Path) -> None:
+    """Refuse what 8 bits a channel do not hold; Pillow drops the lower half of 16 in silence."""
+    codec, coding = (image.tile[0][0], image.tile[0][3]) if image.tile else ("", "")
+    raw, *more = coding if isinstance(coding, tuple) else (coding,)
+    deep = image.mode[0] in "IF" or (";16" in str(raw) and not str(raw).startswith("BGR"))
+    if deep or (codec == "ppm" and more and more[0] > 255):
+        raise DataError(
+            f"{path} has values of more than 8 bits (Pillow reads {raw or image.mode}); convert it "
+            "to 8 bits a channel."
+        )
+    if image.mode not in _GRAY + _COLOUR:
+        raise DataError(f"{path} has colours of the kind {image.mode}; convert it to RGB.")
+
+
+def _orientation(image: Image) -> int:
+    """How the camera was held, by EXIF; 1, upright, where that is damaged or says nothing."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a damaged tag can raise anything, and is no part of the picture
+        return 1
 
 
 @contextmanager
@@ -156,7 +302,7 @@ def open_image(
     kind: str = "picture",
     formats: tuple[str, ...] = _PILLOW_FORMATS,
     advice: str = "replace it or take it out",
-) -> Iterator[Image]:
+) -> Iterator[ImageFile]:
     """Open the picture of that path; a damaged one, or one that is far too large, is refused."""
     from PIL import Image
 

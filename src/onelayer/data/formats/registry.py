@@ -36,7 +36,7 @@ from onelayer.data.formats.base import (
     suffix_of,
     to_array,
 )
-from onelayer.data.formats.images import PARTS, read_images
+from onelayer.data.formats.images import PARTS, PICTURES, Shape, read_images, read_pictures
 from onelayer.data.formats.tables import ArrowFile, ParquetFile
 from onelayer.data.formats.text import CsvFile, label_array, read_lines
 from onelayer.data.memory import available_memory, format_bytes
@@ -133,21 +133,29 @@ def read_features(
     feature_names: Sequence[str] | None,
     log: Log,
     id: str | None = None,  # noqa: A002
+    image_shape: Shape | None = None,
 ) -> Table:
     """The rows of a file, folder or pattern without labels, as a model is given them.
 
     Of a table's columns those of `feature_names` are taken, in this order; None takes every numeric
-    column. Rows that are many stay where they are.
+    column. Rows that are many stay where they are. Pictures take the form of `image_shape`.
     """
+    if not (os.path.isdir(path) and holds_shards(path)) and suffix_of(path) not in FORMATS:
+        table = read_pictures(path, log, image_shape)
+        if table is not None and id is not None:
+            raise SettingsError(
+                f"--id has no effect on {path}: pictures are named by their files; leave it out."
+            )
+        if table is not None:
+            return table
+        if os.path.isdir(path):
+            raise DataError(
+                f"{path} holds no rows: no file of {', '.join(FORMATS)}, and no picture "
+                f"({', '.join(PICTURES)})."
+            )
     names = None if feature_names is None else tuple(feature_names)
     spec = ColumnSpec(elsewhere=True, features=names, any_shape=True, id=id)
     return _read_rows(path, spec, ReadOptions(log))
-
-
-def holds_rows(path: Path) -> bool:
-    """Whether a path names rows by its suffix, as a pattern, or as a folder of such files."""
-    in_files = is_pattern(path) or (os.path.isdir(path) and holds_shards(path))
-    return in_files or suffix_of(path) in FORMATS
 
 
 def names_file(labels: Any) -> bool:
