@@ -82,7 +82,7 @@ def dataset(table: Any, *, named: bool = True) -> ol.Dataset:
 
 
 def splits_of(made: Tables, *, named: bool = True) -> ol.Splits:
-    parts = {role: dataset(made[role], named=named) for role in ROLES}
+    parts: Any = {role: dataset(made[role], named=named) for role in ROLES}
     return ol.Splits(**parts, name="made", source="made")
 
 
