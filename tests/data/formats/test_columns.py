@@ -183,6 +183,8 @@ def test_a_csv_may_be_compressed_and_have_tabs(tmp_path: Path) -> None:
     for name in ("a.csv.gz", "b.tsv", "b.tsv.gz"):
         found = load(tmp_path / name, labels="kind", log=silent).test
         np.testing.assert_array_equal(found.X, expected)
+    (tmp_path / "A.CSV.GZ").write_bytes((tmp_path / "a.csv.gz").read_bytes())
+    np.testing.assert_array_equal(load(tmp_path / "A.CSV.GZ", labels="kind").test.X, expected)
     (tmp_path / "c.csv.gz").write_bytes((tmp_path / "a.csv.gz").read_bytes()[:-40])
     with pytest.raises(DataError, match=r"c\.csv\.gz is not a valid CSV file"):
         load(tmp_path / "c.csv.gz", labels="kind")

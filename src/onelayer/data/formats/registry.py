@@ -113,6 +113,8 @@ def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Ta
         _check_count(where, len(found), str(path), len(table.X))
     if len(table.files) > 1:
         names = [file.name for file, _ in table.files]
+        if len(set(names)) < len(names):
+            names = [f"{file.parent.name}/{file.name}" for file, _ in table.files]
         listed = ", ".join(names if len(names) < 4 else [*names[:2], f"… {names[-1]}"])
         options.log(
             f"{where}: one label for each row of {len(names)} files in natural order, {listed}."

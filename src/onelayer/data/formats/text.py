@@ -104,7 +104,7 @@ class CsvFile(TableFile):
         from pyarrow import compute, csv
 
         path, spec = self.path, self.spec
-        with pa.input_stream(str(path)) as file:
+        with self._unpacked() as file:
             sign, point = self._dialect(file.read(_HEAD_BYTES))
         # Quoted line breaks are allowed, so that rows are rows and not lines.
         parse = csv.ParseOptions(delimiter=sign, newlines_in_values=True)
@@ -142,10 +142,17 @@ class CsvFile(TableFile):
     @contextmanager
     def _opened(self, sign: str) -> Iterator[Any]:
         """The text, of a compressed file no more than memory has room for."""
+        with self._unpacked() as file:
+            yield _Bounded(file, self.where, sign) if self._zipped else file
+
+    def _unpacked(self) -> Any:
         import pyarrow as pa
 
-        with pa.input_stream(str(self.path)) as file:
-            yield _Bounded(file, self.where, sign) if self.path.suffix.lower() == ".gz" else file
+        return pa.input_stream(str(self.path), compression="gzip" if self._zipped else None)
+
+    @property
+    def _zipped(self) -> bool:
+        return self.path.suffix.lower() == ".gz"
 
     def _check_points(self, columns: Columns, besides: Sequence[str]) -> None:
         """Refuse columns that have decimal points where others have commas, and so are text."""
