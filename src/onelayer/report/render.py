@@ -2,112 +2,32 @@
 
 A page is a header, sections and a footer; a section is one object (anchor, heading, sentences,
 charts, table), and one template loops over them.
-
-A second process bundles the page's scripts and paints PNGs while the first draws charts: vl-convert
-holds the interpreter's lock while it works, so threads would take turns. The painter reads one stem
-a line, paints <stem>.png from <stem>.svg, and prints the scripts at the end of its input. It runs
-nothing but vl-convert on files that this process wrote.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
-from typing import Self
 
 from onelayer.data.progress import printable
-from onelayer.errors import SettingsError
+from onelayer.errors import SaveError, SettingsError, one_line
 from onelayer.files.atomic import staged_file
 from onelayer.files.manifest import CHARTS_FOLDER, PAGE_FILE
 from onelayer.model.model import Model
 from onelayer.report.chart import Chart, Key, dash_of
+from onelayer.report.painter import Drawer, DrawingError, Painter
 from onelayer.report.summary import DATA_NAMES, SCALINGS, describe_rows, unbroken, without_paths
 from onelayer.report.tables import Table
 from onelayer.report.theme import DARK, LIGHT, chart_config, inks_of
 from onelayer.report.weight_images import TemplateGrid, template_drawing
 from onelayer.solver import Path as LambdaPath
 from onelayer.training.result import Result
-
-PNG_SCALE = 2.5
-
-# The page's script needs one function of the bundle.
-EXPOSE = "window.vegaEmbed = vegaEmbed;"
-
-DISK_REFUSED = 3
-
-
-class Painter:
-    """The first process's end: tell it charts, then ask for the scripts.
-
-    Raises:
-        OSError: from `scripts`, when the disk refused a picture.
-    """
-
-    def __enter__(self) -> Self:
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import main; main()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            encoding="utf-8",
-        )
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self._process.kill()
-        self._process.communicate()
-
-    def paint(self, stem: Path) -> None:
-        """Paint <stem>.png from <stem>.svg, which is there already."""
-        try:
-            print(stem, file=self._process.stdin, flush=True)
-        except BrokenPipeError:
-            self.scripts()
-
-    def scripts(self) -> str:
-        """Wait until all is painted; return Vega and its companions as one script."""
-        printed, _ = self._process.communicate()
-        if self._process.returncode == DISK_REFUSED:
-            number, _, reason = printed.partition(" ")
-            raise OSError(int(number), reason)
-        if self._process.returncode != 0:
-            raise OSError(0, f"the painting process ended with {self._process.returncode}")
-        return printed
-
-
-def paint_all(stems: Iterable[str]) -> str:
-    """Bundle the scripts, then paint a picture for each line of the input."""
-    import vl_convert
-
-    script = vl_convert.javascript_bundle(EXPOSE)
-    for line in stems:
-        # Setting names hold dots ("lambda-0.1"), so the ending is appended, not replaced.
-        stem = line.removesuffix("\n")
-        svg = Path(f"{stem}.svg").read_text(encoding="utf-8")
-        Path(f"{stem}.png").write_bytes(vl_convert.svg_to_png(svg, scale=PNG_SCALE))
-    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-
-
-def main() -> None:
-    """Be the second process: stems on standard input, scripts on standard output."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process to answer
-    sys.stdin.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    try:
-        sys.stdout.write(paint_all(sys.stdin))
-    except OSError as error:
-        sys.stdout.write(f"{error.errno or 0} {error.strerror or error}")
-        sys.exit(DISK_REFUSED)
 
 
 def as_json(value: object) -> str:
@@ -240,7 +160,9 @@ def make_page(
 
 def write_page(place: Path, make: Callable[[], Page]) -> Path:
     """Write a page into an existing folder with its charts as PNG and SVG, or as one file alone."""
-    with Painter() as painter:  # first, so that it bundles the scripts while charts are made
+    with _drawing_errors(), Painter() as painter:  # first, so that it works while charts are made
+        if place.is_dir():
+            painter.start()
         page = make()
         if not place.is_dir():
             with staged_file(place) as staging:
@@ -254,12 +176,11 @@ def write_page(place: Path, make: Callable[[], Page]) -> Path:
 
 def export_charts(page: Page, folder: Path, painter: Painter) -> None:
     """Write every chart as SVG, in the light theme, and have its PNG painted."""
-    import vl_convert
-
     folder.mkdir(exist_ok=True)
     config = {"config": chart_config(LIGHT, paper=True)}
-    texts = ((c.name, vl_convert.vegalite_to_svg(c.paper | config)) for c in page.charts)
-    for name, svg in chain(texts, page.drawings.items()):
+    for chart in page.charts:
+        painter.draw(folder / chart.name, chart.paper | config)
+    for name, svg in page.drawings.items():
         Path(folder, f"{name}.svg").write_text(svg, encoding="utf-8")
         painter.paint(folder / name)
 
@@ -312,8 +233,6 @@ def _read(name: str) -> str:
 
 def write_templates(model: Model, path: Path, title: str) -> None:
     """Draw each class's row of W as a picture, by the rule of `weight_images`."""
-    import vl_convert
-
     ending = path.suffix.lower()
     if ending not in (".png", ".svg"):
         raise SettingsError(f"pictures are written as .png or .svg, but {path.name} was given.")
@@ -322,8 +241,19 @@ def write_templates(model: Model, path: Path, title: str) -> None:
             "this model's features are no image, so there is no picture to write; leave --out out."
         )
     drawing = template_drawing(model.W, model.class_names, model.image_shape, title)
-    content = drawing.encode()
-    if ending == ".png":
-        content = vl_convert.svg_to_png(drawing, scale=PNG_SCALE)
-    with staged_file(path) as staging:
-        staging.write_bytes(content)
+    with _drawing_errors(), staged_file(path) as staging:
+        stem = staging.with_name("drawing")
+        Path(f"{stem}.svg").write_text(drawing, encoding="utf-8")
+        if ending == ".png":
+            drawer = Drawer()
+            drawer.send("png", stem)
+            drawer.finish()
+        os.replace(f"{stem}{ending}", staging)
+
+
+@contextmanager
+def _drawing_errors() -> Iterator[None]:
+    try:
+        yield
+    except DrawingError as error:
+        raise SaveError(f"a picture could not be drawn: {one_line(error)}") from error
