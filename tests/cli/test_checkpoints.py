@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
@@ -213,6 +214,25 @@ def test_ctrl_c_while_the_page_is_drawn_leaves_the_run_saved(
     assert not (tmp_path / "runs" / "train" / "checkpoints").exists()
     assert run(*shlex.split(typed)[1:])[0] == 0
     assert (tmp_path / "runs" / "train" / "report.html").exists()
+
+
+@pytest.mark.parametrize("words", [TRAIN, ("solve", "--data", "digits", "--l2", "1")])
+def test_a_page_that_cannot_be_drawn_costs_nothing_but_the_page(
+    words: tuple[str, ...], run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("onelayer.report.page.write_report", full)
+        code, out, err = run(*words, "--out", "a run")
+    assert code == 1
+    assert len(out.splitlines()) > 2  # the figures
+    said = "error: the page of a run could not be drawn (No space left on device). The run is saved"
+    assert err.splitlines()[-1].startswith(said)
+    assert run("evaluate", "a run")[0] == 0
+    assert run(*shlex.split(err.rpartition("to draw its page: ")[2])[1:])[0] == 0
+    assert (tmp_path / "a run" / "report.html").exists()
 
 
 def test_a_killed_run_that_was_to_replace_a_finished_one_resumes_without_being_told_again(

@@ -176,7 +176,9 @@ def test_a_page_that_cannot_be_drawn_leaves_the_run_saved(
         raise ValueError("no ink")
 
     monkeypatch.setattr("onelayer.report.page.write_report", fails)
-    with pytest.raises(SaveError, match=r"be drawn: no ink; the run is saved.*onelayer rep"):
+    with pytest.raises(
+        SaveError, match=r"be drawn \(no ink\). The run is saved; .*: onelayer report"
+    ):
         result.save(tmp_path / "run")
     assert Result.load(tmp_path / "run").runs == result.runs
     assert {p.name for p in (tmp_path / "run").iterdir()} == FILES

@@ -145,9 +145,11 @@ def draw_page(record: Saved, folder: Path | str) -> None:
             # Pages are drawn by a higher package, which is asked by name.
             importlib.import_module("onelayer.report.page").write_report(record, staging)
     except Exception as error:
+        cause = error.__cause__ or error  # without the advice of a SaveError
+        reason = one_line(getattr(cause, "strerror", None) or cause).rstrip(".")
         raise SaveError(
-            f"the page of {folder} could not be drawn: {one_line(error).rstrip('.')}; the run is "
-            f"saved, and draws its page anew: onelayer report {shlex.quote(str(folder))}"
+            f"the page of {folder} could not be drawn ({reason}). The run is saved; to draw its "
+            f"page: onelayer report {shlex.quote(str(folder))}"
         ) from error
 
 
