@@ -7,6 +7,7 @@ and ends with exit code 1. Anything else that escapes is a bug.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from numbers import Integral, Real
@@ -26,7 +27,7 @@ class OnelayerError(Exception):
     """
 
     def __str__(self) -> str:
-        return escaped(super().__str__())
+        return printable(super().__str__())
 
 
 class DataError(OnelayerError):
@@ -113,9 +114,19 @@ def one_line(words: object) -> str:
     return text if len(text) <= 200 else f"{text[:199]}…"
 
 
-def escaped(text: str) -> str:
-    """A text of letters that can be printed: names in a file may hold line ends and controls."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+# Control characters, which a terminal obeys; those that end or reorder a line; and what neither
+# UTF-8 nor XML can hold, which ends the process that draws it.
+UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+
+def printable(text: str) -> str:
+    r"""Text that any terminal, page and chart shows, on one line: names hold other characters.
+
+    Example:
+        >>> print(printable(chr(27) + "[31mred"))
+        \x1b[31mred
+    """
+    return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def plain(value: Any) -> Any:

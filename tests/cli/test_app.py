@@ -321,5 +321,5 @@ def test_what_is_printed_cannot_command_the_terminal(capsys: pytest.CaptureFixtu
     for show in (output.print_line, output.note):
         show("a run called \x1b]0;title\x07 of two\nlines")
     out, err = capsys.readouterr()
-    assert out == "a run called \ufffd]0;title\ufffd of two\nlines\n"
+    assert out == "a run called \\x1b]0;title\\x07 of two\\nlines\n"
     assert err == f"note: {out}"

@@ -57,4 +57,4 @@ def test_messages_about_names_in_files_cannot_command_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_line("ignored: \x1b]0;title\x07")
-    assert capsys.readouterr().err == "ignored: \ufffd]0;title\ufffd\n"
+    assert capsys.readouterr().err == "ignored: \\x1b]0;title\\x07\n"

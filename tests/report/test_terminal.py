@@ -6,8 +6,8 @@ import io
 from dataclasses import replace
 
 import numpy as np
-from rich.console import Console
 
+from onelayer.data.progress import terminal
 from onelayer.report.tables import accuracy_table, gradient_table
 from onelayer.training.result import Outcome, Result
 from onelayer.training.run import Run
@@ -16,7 +16,7 @@ from tests.report.made_results import make_result, make_runs
 
 def printed(table: object) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=80, no_color=True).print(table)
+    terminal(file=stream, width=80, no_color=True).print(table)
     return stream.getvalue()
 
 

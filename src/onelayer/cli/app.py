@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
@@ -16,7 +17,15 @@ from typer.core import TyperCommand, TyperGroup
 
 from onelayer.cli import interrupt
 from onelayer.cli.config import read_config
-from onelayer.cli.output import console, err, note, print_error, silence_other_processes
+from onelayer.cli.output import (
+    console,
+    err,
+    note,
+    print_error,
+    silence_other_processes,
+    standard_streams,
+)
+from onelayer.data.progress import spelled
 from onelayer.errors import CheckpointWarning, LearningRateWarning, OnelayerError, SettingsError
 
 # Options longer than this have their help on the next line.
@@ -60,6 +69,10 @@ COMMON = """
 
 class _Help:
     """Help in panels of two columns, which fits 80 characters; examples are not wrapped."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The help, in letters that the terminal has."""
+        return spelled(super().get_help(ctx), sys.stdout.encoding)  # type: ignore[misc]
 
     def format_usage(self, ctx: Any, formatter: Any) -> None:
         names = [p.metavar for p in self.get_params(ctx) if p.param_type_name == "argument"]  # type: ignore[attr-defined]
@@ -253,7 +266,7 @@ def command(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        console.print(f"onelayer {version('onelayer')}", highlight=False)
+        console.print(f"onelayer {version('onelayer')}")
         raise typer.Exit
 
 
@@ -270,9 +283,10 @@ def _options(version: VersionOption = False) -> None:
 
 def run() -> NoReturn:
     """Run the command that was typed; it ends the process with its exit code."""
-    silence_other_processes()
-    try:
-        app(prog_name="onelayer")
-    finally:
-        interrupt.over()
+    with standard_streams():
+        silence_other_processes()
+        try:
+            app(prog_name="onelayer")
+        finally:
+            interrupt.over()
     raise AssertionError("typer ends the process by itself")

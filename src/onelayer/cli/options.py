@@ -43,7 +43,6 @@ from onelayer.errors import (
     OnelayerError,
     SaveError,
     SettingsError,
-    escaped,
     one_line,
     require_number,
     require_whole,
@@ -178,7 +177,7 @@ def require_inside(folder: Path, options: Mapping[str, Any]) -> None:
     for name in ("data", "labels", "test", "test_labels", "validation", "validation_labels"):
         word = str(options.get(name, options.get(name.replace("_", "-"))) or "")
         if "\0" in word or not Path(word).expanduser().resolve().is_relative_to(here):
-            found.append(escaped(word))
+            found.append(word)
     if found:
         raise OnelayerError(
             f"{folder} would read {one_line(', '.join(found))}, which is outside of the current "

@@ -1,54 +1,125 @@
 """What commands print: results on standard output, notes and errors on standard error.
 
-Processes that were started together speak once: the first one prints and writes for all.
+Processes that were started together speak once: the first one prints and writes for all. A note
+that cannot be written is lost, and standard output that cannot be written ends the command.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import typer
 from rich import progress as rich
 from rich.console import Console
 
-from onelayer.data.progress import printable
+from onelayer.data.progress import spelled, terminal
 from onelayer.engines.processes import leads, processes, rank
+from onelayer.errors import UNPRINTABLE
 from onelayer.solver.path import PathProgress
 from onelayer.training.loop import Progress
 
-console = Console()
+BROKEN_PIPE = 141  # what shells expect of a command whose reader is gone
 
-err = Console(stderr=True)
+console = terminal()
+
+err = terminal(stderr=True)
+
+
+class OutputError(Exception):
+    """Standard output cannot be written, for this OSError."""
+
+
+class _Stream:
+    """A standard stream; `refuse` is called with what it cannot be written for."""
+
+    def __init__(self, stream: Any, refuse: Callable[[OSError], object]) -> None:
+        self._stream, self._refuse = stream, refuse
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(spelled(text, self._stream.encoding))
+        except OSError as error:
+            self._refuse(error)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._refuse(error)
+
+
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Stand in for streams that are closed, and for what cannot be written to them."""
+
+    def end(error: OSError) -> None:
+        raise OutputError(error)
+
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # the next file to be opened would become the stream
+            os.dup2(null, number)
+    with (
+        Path(os.devnull).open("w", encoding="utf-8") as nothing,
+        redirect_stdout(_Stream(sys.stdout or nothing, end)),
+        redirect_stderr(_Stream(sys.stderr or nothing, lambda error: None)),
+    ):
+        try:
+            yield
+        except OutputError as error:
+            reason: OSError = error.args[0]
+            with suppress(OSError):  # what is left to be written is dropped
+                os.dup2(null, sys.stdout.fileno())
+            if reason.errno == errno.EPIPE:
+                sys.exit(BROKEN_PIPE)
+            print_error(
+                f"standard output cannot be written ({reason.strerror}); files that were saved "
+                "are whole."
+            )
+            sys.exit(1)
+        finally:
+            os.close(null)
 
 
 def note(message: str) -> None:
     """Print a note on standard error."""
-    _print_marked(err, "note:", "yellow", message)
+    _print_marked(err, "note:", "yellow", [message])
 
 
-def _print_marked(to: Console, mark: str, style: str, message: str) -> None:
+def _print_marked(to: Console, mark: str, style: str, lines: list[str]) -> None:
     to.print(mark, style=style, end=" ")
-    to.print(printable(message), markup=False, soft_wrap=True, highlight=False)
+    for line in lines:
+        to.print(line, soft_wrap=True)
 
 
 def print_line(text: str) -> None:
     """Print a line as it is: not wrapped, not coloured."""
-    console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
+    console.print(text, soft_wrap=True)
 
 
 def print_json(values: Any) -> None:
     """Print figures as JSON on standard output; a number that is not finite becomes null."""
-    typer.echo(json.dumps(_plain(values), indent=2, ensure_ascii=False, allow_nan=False))
+    ascii_ = not console.encoding.startswith("utf")
+    text = json.dumps(_plain(values), indent=2, ensure_ascii=ascii_, allow_nan=False)
+    for line in text.split("\n"):
+        print(UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", line))
+    sys.stdout.flush()
 
 
 def _plain(value: Any) -> Any:
@@ -107,7 +178,8 @@ def print_error(message: str) -> None:
     if processes() > 1 and not _is_first_to_fail():
         return
     text = message if leads() else f"process {rank()}: {message}"
-    _print_marked(err if leads() else Console(file=sys.__stderr__), "error:", "red", text)
+    to = err if leads() else terminal(file=sys.__stderr__)
+    _print_marked(to, "error:", "red", text.split("\n"))
 
 
 def _is_first_to_fail() -> bool:

@@ -19,7 +19,7 @@ from onelayer.cli.config import default_map
 from onelayer.cli.output import console, err, note, print_json, print_line
 from onelayer.data import cached, fetch
 from onelayer.engines.processes import leads
-from onelayer.errors import OnelayerError, SaveError, escaped
+from onelayer.errors import OnelayerError, SaveError
 from onelayer.files.manifest import PAGE_FILE, WEIGHTS_FILE
 from onelayer.files.provenance import Command, describe_environment
 from onelayer.files.saved import Saved
@@ -245,7 +245,7 @@ def rerun(
         trust: Read files outside of the current folder as well.
     """
     origin = saved_origin(folder)
-    print_line(escaped(origin.command.line))
+    print_line(origin.command.line)
     if not trust:
         opt.require_inside(folder, origin.command.options)
     goal = out or folder.with_name(f"{folder.resolve().name}-rerun")

@@ -248,7 +248,7 @@ def best_linear(
     judged = [model.evaluate(splits.test, engine) for model in maps]
     console.print()
     console.print(tables.maps_table(judged, mean.evaluate(splits.test, engine), range(seeds)))
-    console.print(tables.seeds_sentence(judged), highlight=False, soft_wrap=True)
+    print_line(tables.seeds_sentence(judged))
 
 
 def _choose(rows: Dataset, recipes: tuple[Recipe, ...], folds: int, engine: Engine) -> Recipe:

@@ -34,7 +34,7 @@ from onelayer.data.split import (
     redraw,
     split_dataset,
 )
-from onelayer.errors import DataError, SettingsError, escaped
+from onelayer.errors import DataError, SettingsError, printable
 
 DIGITS, CIFAR10, CIFAR100, OWN = "digits", "cifar10", "cifar100", "own"
 
@@ -210,7 +210,7 @@ def _load_unsplit(
 
 
 def _escaping(log: Log | None) -> Log:
-    return lambda line: (log or print_line)(escaped(line))
+    return lambda line: (log or print_line)(printable(line))
 
 
 def names_data_set(source: str) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
-from onelayer.errors import DataError
+from onelayer.errors import DataError, printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, ProgressColumn, TaskID
 
 Log = Callable[[str], None]
@@ -17,23 +17,56 @@ Log = Callable[[str], None]
 """Is called with a message of one line."""
 
 
-# Control characters, which a terminal obeys; those that end or reorder a line; and what neither
-# UTF-8 nor XML can hold, which ends the process that draws it.
-_UNPRINTABLE = re.compile(
-    "[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+# Columns of a terminal that every table fits in.
+WIDTH = 80
+
+# What stands for letters of onelayer's own words on a terminal that lacks them.
+_SPELLED = str.maketrans(
+    {
+        **{"η": "eta", "λ": "lambda", "ε": "epsilon", "μ": "mu", "γ": "gamma", "Σ": "sum"},
+        **{"±": "+-", "−": "-", "–": "-", "×": "x", "‖": "|", "∂": "d", "∇": "grad", "∞": "inf"},
+        **{"≥": ">=", "≤": "<=", "…": "...", "⁻": "-", "ᵀ": "'", "\u2011": "-", "\u2060": ""},
+    }
 )
 
 
-def printable(text: str) -> str:
-    """Text as any terminal and page can show it: other characters, which names hold, are U+FFFD."""
-    return _UNPRINTABLE.sub("\ufffd", text)
+def spelled(text: str, encoding: str | None) -> str:
+    """Text in letters of an encoding; those that are no letters of it are spelled or escaped."""
+    encoding = encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = "".join(
+            letter
+            if letter.encode(encoding, "ignore")
+            else letter.translate(_SPELLED).encode(encoding, "backslashreplace").decode(encoding)
+            for letter in text
+        )
+    return text
 
 
 def print_line(line: str) -> None:
-    """Print a line on the standard error stream; brackets in it are no markup."""
-    from rich.console import Console
+    """Print a line on the standard error stream."""
+    with suppress(OSError):  # a full disk under a log is no reason to stop
+        terminal(stderr=True).print(line, soft_wrap=True)
 
-    Console(stderr=True).print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
+def terminal(**options: Any) -> Console:
+    """A console of rich to which every text is data: neither markup nor a control character."""
+    from rich.console import Console, ConsoleDimensions
+    from rich.text import Text
+
+    class Terminal(Console):
+        @property  # type: ignore[misc]  # nothing sets it
+        def size(self) -> ConsoleDimensions:
+            """At least WIDTH columns for tables, whose figures would else be cut."""
+            width, height = super().size
+            return ConsoleDimensions(width if self.stderr and width else max(width, WIDTH), height)
+
+        def render_str(self, text: str, **how: Any) -> Text:
+            return super().render_str(spelled(printable(text), self.encoding), **how)
+
+    return Terminal(markup=False, emoji=False, highlight=False, **options)
 
 
 @contextmanager
@@ -43,7 +76,7 @@ def counting(label: str, total: int | None, *, show: bool) -> Iterator[Callable[
 
     eta = () if total is None else ("ETA", progress.TimeRemainingColumn())
     with _bar(show, progress.TimeElapsedColumn(), *eta) as bar:
-        task = bar.add_task(label, total=total)
+        task = bar.add_task(printable(label), total=total)
         yield lambda: bar.advance(task)
 
 
@@ -54,7 +87,7 @@ def downloading(label: str, most: int, *, show: bool) -> Iterator[DownloadBar]:
 
     speed = progress.DownloadColumn(), progress.TransferSpeedColumn()
     with _bar(show, *speed, "ETA", progress.TimeRemainingColumn()) as bar:
-        yield DownloadBar(bar, bar.add_task(label, total=None), most)
+        yield DownloadBar(bar, bar.add_task(printable(label), total=None), most)
 
 
 class DownloadBar:
@@ -90,11 +123,10 @@ class DownloadBar:
 
 
 def _bar(show: bool, *columns: ProgressColumn | str) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     # In a log file a bar would leave blank lines and nothing else.
     hidden = not (show and console.is_terminal)
-    columns = ("{task.description}", BarColumn(), *columns)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *columns)
     return Progress(*columns, console=console, transient=True, disable=hidden)

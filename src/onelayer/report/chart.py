@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from onelayer.data.progress import printable
+from onelayer.errors import printable
 from onelayer.report.theme import DASHES, LIGHT, SHAPES, SMALLEST, inks_of
 
 Spec = dict[str, Any]

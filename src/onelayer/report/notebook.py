@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
-from onelayer.data.progress import printable
+from onelayer.data.progress import WIDTH, terminal
+from onelayer.errors import printable
 from onelayer.model.evaluation import Evaluation
 from onelayer.model.model import Model
 from onelayer.report.path_summary import summarise_path
 from onelayer.report.render import fill_template
 from onelayer.report.tables import (
-    WIDTH,
     Table,
     accuracy_table,
     best_on_test,
@@ -40,7 +39,7 @@ MOST_DOTS = 12
 def record_text(record: Result | Path) -> str:
     """The table of a result or of a λ path as the terminal shows it."""
     printed = io.StringIO()
-    Console(file=printed, width=WIDTH).print(_table(record))
+    terminal(file=printed, width=WIDTH).print(_table(record))
     lines = [line.rstrip() for line in printed.getvalue().splitlines()]
     return "\n".join([*lines, *map(printable, _sentences(record))])
 

@@ -15,8 +15,7 @@ from importlib.resources import files
 from itertools import chain
 from pathlib import Path
 
-from onelayer.data.progress import printable
-from onelayer.errors import SaveError, SettingsError, one_line
+from onelayer.errors import SaveError, SettingsError, one_line, printable
 from onelayer.files.atomic import staged_file
 from onelayer.files.manifest import CHARTS_FOLDER, PAGE_FILE
 from onelayer.model.model import Model

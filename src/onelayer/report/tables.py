@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.progress import printable
+from onelayer.data.progress import WIDTH
 from onelayer.experiments.best_linear import HeldOut
 from onelayer.model.evaluation import TOP, WILSON, Evaluation, interval_words, wilson_interval
 from onelayer.model.model import Model
@@ -73,7 +73,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `console.print` of rich prints it, table.html.j2 shows it on pages.
+    """A table; a `terminal` prints it, table.html.j2 shows it on pages.
 
     `note` says what stands behind each ±.
     """
@@ -86,21 +86,19 @@ class Table:
 
     def __rich__(self) -> RichTable:
         """The table in the terminal's style."""
-        from rich import box, markup
+        from rich import box
+        from rich.styled import Styled
         from rich.table import Table as RichTable
-
-        def escape(text: str) -> str:
-            return markup.escape(printable(text))
 
         shown = [i for i, column in enumerate(self.columns) if column.where != "page"]
         table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-        table.title, table.caption = escape(self.title), self.note or None
+        table.title, table.caption = self.title, self.note or None
         table.caption_justify = "left"
         for i in shown:
             column = self.columns[i]
             longest = max((len(row[i].text) for row in self.rows), default=0)
             table.add_column(
-                escape(column.short or column.name),
+                column.short or column.name,
                 justify="left" if column.words else "right",
                 overflow="fold",
                 no_wrap=not column.words,
@@ -108,12 +106,14 @@ class Table:
                 min_width=min(longest, 18) if i == 0 else None,
             )
         for position, row in enumerate(self.rows):
-            texts = [escape(cell.plain) for cell in row]
-            for i, cell in enumerate(row):
-                if cell.trouble or cell.strong:
-                    texts[i] = f"[bold{' red' * cell.trouble}]{texts[i]}[/]"
+            cells = [
+                Styled(cell.plain, f"bold{' red' * cell.trouble}")
+                if cell.trouble or cell.strong
+                else cell.plain
+                for cell in row
+            ]
             style = "bold" if position == self.chosen else None
-            table.add_row(*(texts[i] for i in shown), style=style)
+            table.add_row(*(cells[i] for i in shown), style=style)
         return table
 
     @property
@@ -342,9 +342,7 @@ def seeds_sentence(each: Sequence[Evaluation]) -> str:
 # More classes than this, and the table is of those recognised worst.
 MOST_CLASSES = 25
 
-# Of the terminal; where counts do not fit beside each other, the frequent mistakes are listed.
-WIDTH = 80
-
+# Where counts do not fit beside each other in the terminal, the frequent mistakes are listed.
 LONGEST_NAME, SHORT = 12, 4
 
 MOST_MISTAKES = 12

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.progress import printable
+from onelayer.errors import printable
 from onelayer.report.theme import LIGHT, PAPER_FONT
 from onelayer.training.result import Result
 
