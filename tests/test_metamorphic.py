@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -280,6 +281,20 @@ def test_shards_give_the_figures_of_one_file_to_the_last_bit(
     check_bits(figures(splits, shuffle=not stream), expected(shuffle=not stream))
 
 
+def load_one(
+    way: str, folder: Path, table: Any, *, stream: bool = False, shards: int = 1, **options: Any
+) -> ol.Splits:
+    """Rows by any way in, whose test and validation rows are drawn."""
+    if way in FRAMES:
+        return ol.load(FRAMES[way](table), log=silent, **options)
+    source = write(way, folder, table, shards)
+    for path in folder.parent.rglob("labels of *"):
+        path.unlink()
+    if way == "npy":
+        options["labels"] = labels_of(table)
+    return ol.load(source, stream=stream, log=silent, **options)
+
+
 @over([w for w in WAYS if w[0] != "arrays"])
 @pytest.mark.parametrize("shards", [1, 3])
 def test_the_split_that_is_drawn_is_the_same_on_every_way_in(
@@ -288,17 +303,24 @@ def test_the_split_that_is_drawn_is_the_same_on_every_way_in(
     table = tables()["train"]
     table = table.set_column(3, "d", pa.array(np.arange(N) * 16.0))  # so that all rows differ
     wanted = ol.split(matrix(table), labels_of(table))
-    if way in FRAMES:
-        found = ol.load(FRAMES[way](table), log=silent)
-    else:
-        source = write(way, tmp_path / "all", table, shards)
-        for path in tmp_path.rglob("labels of *"):
-            path.unlink()
-        labels: dict[str, Any] = {"labels": labels_of(table)} if way == "npy" else {}
-        found = ol.load(source, **labels, stream=stream, log=silent)
+    found = load_one(way, tmp_path / "all", table, stream=stream, shards=shards)
     for role in ROLES:
         one, other = (np.sort(getattr(s, role).X[:], axis=0) for s in (found, wanted))
         np.testing.assert_array_equal(one, other)
+
+
+@over([w for w in WAYS if w[0] != "arrays"])
+def test_rows_that_are_appended_change_no_part_of_the_others_where_a_row_is_its_values(
+    way: str, stream: bool, tmp_path: Path
+) -> None:
+    more = pa.concat_tables([tables()["test"], tables()["train"]])
+    splits = [
+        load_one(way, tmp_path / name, table, stream=stream, groups="identical")
+        for name, table in (("few", tables()["train"]), ("more", more))
+    ]
+    for role in ROLES:
+        few, many = ({tuple(row) for row in getattr(s, role).X[:].tolist()} for s in splits)
+        assert few <= many
 
 
 def trained(made: Tables) -> tuple[ol.Model, ol.Model]:
@@ -383,6 +405,22 @@ def test_rows_that_are_appended_change_no_prediction_of_the_others(
     probabilities = a_model().predict_proba(splits.test.X)
     wanted = a_model().predict_proba(splits_of(tables()).test.X)
     np.testing.assert_array_equal(probabilities[:N], wanted)
+
+
+@over(WAYS)
+def test_rows_that_a_model_was_trained_on_are_known_on_every_way_in(
+    way: str, stream: bool, tmp_path: Path
+) -> None:
+    a_model().save(tmp_path / "m.safetensors")
+    model = ol.Model.load(tmp_path / "m.safetensors")
+    more = {**tables(), "test": pa.concat_tables([tables()["test"], tables()["train"]])}
+    test = load_by(way, tmp_path, more, stream=stream).test
+    # A safetensors file has no text.
+    found = replace(model, class_names=test.class_names).evaluate(test)
+    wanted = model.evaluate(splits_of(tables()).test)
+    assert (found.training_rows_left_out, wanted.training_rows_left_out) == (N, 0)
+    np.testing.assert_array_equal(found.confusion, wanted.confusion)
+    np.testing.assert_allclose(found.log_loss, wanted.log_loss, rtol=1e-12)
 
 
 def test_rows_of_a_class_that_the_model_does_not_know_change_no_figure() -> None:
