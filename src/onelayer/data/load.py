@@ -78,7 +78,9 @@ def load(
             - None or "cifar10", "cifar100": from the cache, which is filled from the network when
               needed; "digits" for scikit-learn's digits;
             - a file (.npy, .npz, .csv, .parquet, .arrow, .feather, .safetensors), a folder of such
-              files, or a pattern ("shards/*.npy");
+              files, or a pattern ("shards/*.npy"), part-2 before part-10; a folder of folders such
+              as label=cat; what `save_to_disk` of Hugging Face wrote. Folders or files named train,
+              validation and test are the split;
             - a folder of pictures with a sub-folder for each class, or one with CIFAR's files or
               archives ("./digits" is a folder, and so is cifar10 where such a folder exists);
             - a data frame in memory: pandas, polars or a pyarrow Table.

@@ -203,8 +203,8 @@ def open_folder(folder: Path, layout: Layout) -> Iterator[Reader]:
         every = "; ".join(f"{n[0]} … {n[-1]}{'' if f.suffix else ' (python)'}" for n, f in files)
         raise DataError(
             f"{folder} holds nothing that is read: a folder of pictures has a sub-folder for each "
-            "class, a folder of shards holds .npy, .parquet, .arrow or .safetensors files, and one "
-            f"of {layout.name} holds {every}; or one of "
+            "class, a folder of shards holds .npy, .parquet, .arrow, .safetensors or .csv files, "
+            f"and one of {layout.name} holds {every}; or one of "
             f"{', '.join(form.archive for form in FORMS[layout.name])}."
         )
 
