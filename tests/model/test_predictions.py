@@ -180,6 +180,11 @@ def test_a_folder_without_rows_says_what_it_could_hold(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(DataError, match=r"holds no rows: no file of \.npy.*, and no picture"):
         read_rows(str(tmp_path))
+    for part in ("train", "test"):
+        (tmp_path / "parts" / part).mkdir(parents=True)
+        np.save(tmp_path / "parts" / part / "0.npy", np.eye(3))
+    with pytest.raises(DataError, match=r"has its rows in sub-folders; name .*/test or .*/train\."):
+        read_rows(str(tmp_path / "parts"))
 
 
 def test_a_folder_that_links_to_itself_is_read_once(tmp_path: Path) -> None:

@@ -36,7 +36,14 @@ from onelayer.data.formats.base import (
     suffix_of,
     to_array,
 )
-from onelayer.data.formats.images import PARTS, PICTURES, Shape, read_images, read_pictures
+from onelayer.data.formats.images import (
+    PARTS,
+    PICTURES,
+    Shape,
+    read_images,
+    read_pictures,
+    sub_folders,
+)
 from onelayer.data.formats.tables import ArrowFile, ParquetFile
 from onelayer.data.formats.text import CsvFile, label_array, read_lines
 from onelayer.data.memory import available_memory, format_bytes
@@ -151,6 +158,8 @@ def read_features(
         if table is not None:
             return table
         if os.path.isdir(path):
+            if held := [f"{folder}" for folder in sub_folders(path) if holds_shards(folder)]:
+                raise DataError(f"{path} has its rows in sub-folders; name {' or '.join(held)}.")
             raise DataError(
                 f"{path} holds no rows: no file of {', '.join(FORMATS)}, and no picture "
                 f"({', '.join(PICTURES)})."
