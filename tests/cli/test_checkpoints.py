@@ -23,6 +23,7 @@ from tests.files.test_lock import held_by_another
 from tests.made_data import make_dataset
 
 TRAIN = ("train", "--data", "digits", "--epochs", "3", "--learning-rate", "0.1")
+PATH = ("solve", "--data", "digits", "--l2", "1,0.1,0.01,0.001", "--tol", "1e-3")
 SWEEP = ("train", "--data", "digits", "--epochs", "2", "--learning-rate", "0.01,0.1", "--l2", "0",
          "--seeds", "2", "--scaling", "unit,none")  # fmt: skip
 
@@ -52,6 +53,28 @@ def _killed(run: Command, *words: str, writes: int = 3) -> None:
 
 def _weights(folder: Path) -> bytes:
     return (folder / "weights.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(("writes", "folds"), [(2, "2")])
+def test_a_killed_path_goes_on_after_the_last_solved_lambda_to_the_same_bytes(
+    writes: int, folds: str, run: Command, tmp_path: Path
+) -> None:
+    _killed(run, *PATH, "--folds", folds, "--out", "killed", writes=writes)
+    found = unfinished(tmp_path / "killed")
+    assert found is not None
+    assert (found.file.stem, found.done, found.total) == (f"path-{writes:06d}", writes, 4)
+    code, _, err = run("report", "killed")
+    assert (code, f"holds no result yet, {writes} of 4 λ done" in err) == (1, True)
+    code, _, err = run(*PATH, "--folds", folds, "--out", "killed", "--resume")
+    assert code == 0, err
+    assert f"resuming from killed/checkpoints/{found.file.name}: {writes} of 4 λ done" in err
+    assert run(*PATH, "--folds", folds, "--out", "whole")[0] == 0
+    for name in ("weights.safetensors", "held_out.parquet"):
+        killed, whole = (tmp_path / folder / name for folder in ("killed", "whole"))
+        assert killed.read_bytes() == whole.read_bytes(), name
+    assert not (tmp_path / "killed" / "checkpoints").exists()
+    code, out, _ = run(*PATH, "--folds", folds, "--out", "killed", "--resume")
+    assert (code, "killed has finished" in out) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +116,7 @@ def test_a_run_folder_without_a_result_says_how_to_go_on_and_that_works(
         said.add(err.rpartition("error: ")[2])
     assert len(said) == 1
     sentence, _, typed = said.pop().partition("to resume: ")
-    assert "a folder holds no result yet: 1 of 3 run-epochs are trained" in sentence
+    assert "a folder holds no result yet, 1 of 3 run-epochs done" in sentence
     program, *words = shlex.split(typed)
     assert program == "onelayer"
     assert words[-3:] == ["--out", "a folder", "--resume"]
@@ -111,7 +134,7 @@ def test_while_another_process_is_at_it_the_folder_says_so_and_takes_no_second(
     with held_by_another(tmp_path / "runs" / "train") as other, held_by_another(tmp_path / "done"):
         code, _, err = run("report", "runs/train")
         assert code == 1
-        assert f"and process {other.pid} is still training it." in err
+        assert f"and process {other.pid} is still at work on it." in err
         for words in ([*TRAIN], [*TRAIN, "--resume"]):
             code, _, err = run(*words)
             assert code == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,12 @@ from onelayer.data.rows import rows_of
 from onelayer.data.scaling import fit_scaling
 from onelayer.data.split import stratified_folds
 from onelayer.engines import ENGINE_NAMES, make_engine
-from onelayer.errors import SettingsError
+from onelayer.errors import CheckpointWarning, SaveError, SettingsError
 from onelayer.objective import loss as objective
-from onelayer.solver import Choice, PathProgress, Score, solve, solve_path
+from onelayer.solver import Choice, PathProgress, Score, solve, solve_path, solver
 from onelayer.solver import Path as LambdaPath
 from onelayer.solver.path import choose, has_turned, l2_values, largest_l2, merit, score
+from onelayer.training.checkpoint import Checkpoint
 from tests.made_data import make_splits
 from tests.oracle import accuracy
 
@@ -177,6 +179,70 @@ def test_bad_settings_are_refused_in_a_sentence(
 def test_an_unknown_choice_is_refused(choice: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match="must be"):
         Choice(**choice)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", ["newton", "l-bfgs from float32"])
+@pytest.mark.parametrize("l2", [(1.0, 0.01, 1e-3, 0.0), 3])
+def test_an_interrupted_path_resumes_bit_for_bit_at_every_lambda(
+    l2: Any, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if method != "newton":
+        monkeypatch.setattr(solver, "MAX_UNKNOWNS", 0)
+        monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
+    data = make_splits()
+    options: dict[str, Any] = {"folds": 2, "scaling": "none", "tol": 1e-5}
+    whole, part, ends = solve_path(data, l2, **options), None, 0
+
+    def interrupt(now: PathProgress) -> None:
+        if now.done > ends:
+            raise KeyboardInterrupt
+
+    checkpoint = Checkpoint(tmp_path, every=0, resume=True)
+    for ends in range(len(whole.models)):
+        part = solve_path(data, l2, on_progress=interrupt, checkpoint=checkpoint, **options)
+        assert (part.interrupted, len(part.models)) == (True, ends + 1)
+    part = solve_path(data, l2, checkpoint=checkpoint, **options)
+    assert not part.interrupted
+    assert [model.passes for model in part.models] == [model.passes for model in whole.models]
+    assert (part.held_out, part.chosen) == (whole.held_out, whole.chosen)
+    for one, other in zip(part.models, whole.models, strict=True):
+        assert one.certificate == other.certificate
+        assert (one.W.tobytes(), one.b.tobytes()) == (other.W.tobytes(), other.b.tobytes())
+
+
+def test_a_path_resumes_only_with_the_same_data_and_settings(tmp_path: Path) -> None:
+    data, checkpoint = make_splits(), Checkpoint(tmp_path, every=0, resume=True)
+    solve_path(data, [0.1, 0.01], scaling="none", checkpoint=checkpoint)
+    changed = replace(data, train=replace(data.train, X=data.train.X + 1))
+    for other, l2, options, words in (
+        (data, [0.1], {}, r"the l2 was \[0.1, 0.01\] and is \[0.1\]"),
+        (data, [0.1, 0.01], {"folds": 2}, "the folds was 0 and is 2"),
+        (data, [0.1, 0.01], {"tol": 1e-3}, "the tol was"),
+        (changed, [0.1, 0.01], {}, "the training data changed"),
+    ):
+        with pytest.raises(SaveError, match=f"cannot resume from .*: {words}"):
+            solve_path(other, l2, scaling="none", checkpoint=checkpoint, **options)
+    again = solve_path(data, [0.1, 0.01], rule="one-standard-error", scaling="none",
+                       checkpoint=checkpoint)  # fmt: skip
+    assert not again.interrupted
+
+
+def test_a_damaged_solution_is_solved_again_from_the_one_before(tmp_path: Path) -> None:
+    data, checkpoint = make_splits(), Checkpoint(tmp_path, every=0, resume=True)
+    whole = solve_path(data, [1.0, 0.1, 0.01], scaling="none", checkpoint=checkpoint)
+    newest = max((tmp_path / "checkpoints").iterdir())
+    content = bytearray(newest.read_bytes())
+    content[-1] ^= 1
+    newest.write_bytes(content)
+    seen: list[PathProgress] = []
+    with pytest.warns(CheckpointWarning, match="trying an older checkpoint: its content changed"):
+        again = solve_path(
+            data, [1.0, 0.1, 0.01], scaling="none", checkpoint=checkpoint, on_progress=seen.append
+        )
+    assert [now.done for now in seen] == [3]
+    assert [model.certificate for model in again.models] == [
+        model.certificate for model in whole.models
+    ]
 
 
 def test_a_path_is_saved_with_its_page_and_comes_back_bit_for_bit(

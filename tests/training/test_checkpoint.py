@@ -227,11 +227,11 @@ def test_checkpoints_are_as_far_apart_as_was_said_and_one_stands_at_the_end(
     monkeypatch.setattr(CheckpointManager, "_write", lambda _, state: wrote.append(state))
     for second in range(1, 36):
         now[0] = float(second)
-        manager.offer(lambda: now[0])  # type: ignore[arg-type, return-value]
+        manager.offer(lambda: now[0])
     assert wrote == [10.0, 20.0, 30.0]
-    manager.finish(lambda: -1.0)  # type: ignore[arg-type, return-value]
+    manager.finish(lambda: -1.0)
     assert wrote[-1] == -1.0
-    manager.finish(lambda: -2.0)  # type: ignore[arg-type, return-value]
+    manager.finish(lambda: -2.0)
     assert wrote[-1] == -1.0
 
 

@@ -15,17 +15,30 @@ from onelayer.cli.config import command_in_force
 from onelayer.cli.models import models_of
 from onelayer.cli.output import console, note, print_json, print_line, progress_bar
 from onelayer.cli.runs import finish_path
+from onelayer.cli.train import CheckpointOptions, training_in
 from onelayer.data import Dataset
 from onelayer.data.scaling import check_scaling
 from onelayer.engines import Engine
 from onelayer.errors import SettingsError, require_number, require_whole
 from onelayer.experiments import best_linear as experiment
 from onelayer.experiments.best_linear import Recipe
-from onelayer.files.atomic import check_replaceable, staged_file
+from onelayer.files.atomic import staged_file
 from onelayer.model import Model
 from onelayer.objective.loss import LOSSES, check_loss
 from onelayer.report import tables
 from onelayer.training.loop import Progress
+
+
+@dataclass(frozen=True)
+class SolutionOptions(CheckpointOptions):
+    """Solutions in the run folder as they come.
+
+    Output:
+        resume: Resume bit for bit after the last λ whose solution is in the run folder.
+        checkpoint-every SECONDS: Seconds between writing solutions.
+    """
+
+    checkpoint_every: float = 1.0
 
 
 @command("Training")
@@ -43,6 +56,7 @@ def solve(
     arithmetic: opt.EngineOptions,
     out: Path = Path("runs/solve"),
     overwrite: bool = False,
+    checkpoints: SolutionOptions,
     json: bool = False,
     config: Path | None = None,
 ) -> None:
@@ -73,28 +87,30 @@ def solve(
     if folds:
         require_whole("folds", folds, 2)
     command = command_in_force(context)
-    check_replaceable(out, overwrite=overwrite)
-    splits = opt.load_splits(data)
-    default = penalty == opt.PenaltyOptions()
-    l2s = 20 if default else penalty.values(splits.train.rows)
-    opt.note_estimate(splits, engine)
-    with progress_bar("solving", "λ") as show:
-        path = solver.solve_path(
-            splits,
-            l2s,
-            folds=folds,
-            choose_by=choose_by,  # type: ignore[arg-type]
-            rule=rule,  # type: ignore[arg-type]
-            tol=tol,
-            max_passes=max_passes,
-            scaling=scaling,
-            engine=engine,
-            on_progress=show,
-        )
-    path = replace(path, command=opt.as_loaded(command, splits))
-    finish_path(path, out, overwrite=overwrite, as_json=json)
+    with training_in(out, checkpoints, command, overwrite=overwrite) as checkpoint:
+        splits = opt.load_splits(data)
+        default = penalty == opt.PenaltyOptions()
+        l2s = 20 if default else penalty.values(splits.train.rows)
+        opt.note_estimate(splits, engine)
+        with progress_bar("solving", "λ") as show:
+            path = solver.solve_path(
+                splits,
+                l2s,
+                folds=folds,
+                choose_by=choose_by,  # type: ignore[arg-type]
+                rule=rule,  # type: ignore[arg-type]
+                tol=tol,
+                max_passes=max_passes,
+                scaling=scaling,
+                engine=engine,
+                on_progress=show,
+                checkpoint=checkpoint,
+            )
+        path = replace(path, command=opt.as_loaded(command, splits))
+        finish_path(path, out, overwrite=checkpoint.overwrite, as_json=json)
     if path.interrupted:
-        note(f"interrupted; the {len(path.models)} largest λ were solved and saved")
+        note(f"interrupted; the {len(path.models)} largest λ were solved and saved; resume with: "
+             f"{checkpoint.command}")  # fmt: skip
         raise typer.Exit(interrupt.exit_code())
 
 

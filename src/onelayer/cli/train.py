@@ -199,7 +199,7 @@ def check_gradient(
 def training_in(
     folder: Path, options: CheckpointOptions, command: Command, *, overwrite: bool
 ) -> Iterator[Checkpoint]:
-    """Lock a run folder while it is trained for and saved; yields where checkpoints go.
+    """Lock a run folder while it is worked for and saved; yields where checkpoints go.
 
     With --resume, the command ends when the same one has finished before.
     """
@@ -209,17 +209,16 @@ def training_in(
     checkpoint = Checkpoint(folder, options.checkpoint_every, resume, again, shared=shared)
     with writing(folder) if checkpoint.writes else nullcontext():
         found = unfinished(folder)
-        done = f"{found.done} of {found.total} run-epochs done" if found else ""
         if found and resume:
-            note(f"resuming from {found.file}: {done}")
+            note(f"resuming from {found.file}: {found.progress}")
         elif found:
-            note(f"{folder} holds unfinished training ({done}), which will be replaced; --resume "
-                 "keeps it")  # fmt: skip
+            note(f"{folder} holds unfinished {'solutions' if found.is_path else 'training'} "
+                 f"({found.progress}), which will be replaced; --resume keeps it")  # fmt: skip
         elif resume and not overwrite and _has_finished(folder, command):
-            print_line(f"{folder} has finished; --overwrite trains it again")
+            print_line(f"{folder} has finished; --overwrite makes it again")
             raise typer.Exit
         elif resume:
-            note(f"no checkpoint in {folder}; training starts from the beginning")
+            note(f"no checkpoint in {folder}; starting from the beginning")
         # Unfinished training beside a finished run was allowed to replace it when it began.
         checkpoint = replace(checkpoint, overwrite=overwrite or bool(found and resume))
         if checkpoint.writes:

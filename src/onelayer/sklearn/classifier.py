@@ -385,9 +385,10 @@ class SoftmaxClassifierCV(LinearClassifier):
         factor = l2_of_layer(1.0, K)
         wanted = asked if isinstance(asked, int) else [factor * l2 for l2 in asked]
         folds = _folds(self.cv, labelled, rows, labels, groups)
-        optima, scores, interrupted = solve_each(engine, rows, K, wanted, target, folds, choice.by)
+        state, interrupted = solve_each(engine, rows, K, wanted, target, folds, choice.by)
         if interrupted:
             raise KeyboardInterrupt
+        optima, scores = state.optima, state.scores
         chosen = choose(scores, choice)
         l2s = np.array([optimum.l2 for optimum in optima]) / factor
         self.classes_, self.l2s_, self.l2_ = labelled.classes, l2s, float(l2s[chosen])

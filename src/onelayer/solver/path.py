@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Integral
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,14 +41,14 @@ from onelayer.errors import (
     require_whole,
 )
 from onelayer.files.provenance import Command, describe_environment
-from onelayer.files.records import MAY_LACK
+from onelayer.files.records import MAY_LACK, check_sizes
 from onelayer.files.saved import Saved
 from onelayer.model.evaluation import Mistakes, interval_words, wilson_interval
 from onelayer.model.model import Model
 from onelayer.solver.certificate import scores_of
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.linalg import norm
-from onelayer.solver.solver import TINY, Optimum, Solver, Target, first_bias
+from onelayer.solver.solver import TINY, Optimum, Solver, SolverState, Target, first_bias
 
 Float64 = NDArray[np.float64]
 
@@ -350,6 +351,7 @@ def solve_path(
     scaling: str = "auto",
     engine: Engine | str | None = None,
     on_progress: Callable[[PathProgress], None] | None = None,
+    checkpoint: Keeps | None = None,
 ) -> Path:
     """Solve for every λ, prove each, and choose one by the validation rows or by folds.
 
@@ -368,12 +370,16 @@ def solve_path(
         scaling: "auto", "none", "unit" or "standardize", fitted to the training rows.
         engine: an engine or its name; None is the native engine.
         on_progress: called with `PathProgress` after every solution.
+        checkpoint: a `Checkpoint`: where the solutions are kept as they come, and whether to resume
+            bit for bit from those that are there; None for none.
 
     Returns:
         The path. Ctrl-C ends it; the λ solved so far are kept.
 
     Raises:
         SettingsError: for a value outside its range.
+        SaveError: when the folder of the checkpoints cannot be used, or they are of other data or
+            settings.
 
     Source:
         Friedman, Hastie & Tibshirani (2010), Regularization paths for generalized linear models via
@@ -388,7 +394,6 @@ def solve_path(
     choice, folds = Choice(choose_by, rule), plain(folds)
     require_whole("folds", folds, 0)
     target, l2s = Target(0.0, tol, max_passes), l2_values(l2)
-    started = time.perf_counter()
     engine, train = streaming(engine), data.train
     fitted = fit_scaling(scaling, train.X, train.max_value)
     rows = rows_of(train, fitted)
@@ -396,12 +401,38 @@ def solve_path(
     if folds:
         indices = stratified_folds(rows.y, folds, groups=fold_groups(data))
         parts = [(rows.only(kept), rows.only(held_out)) for kept, held_out in indices]
-    optima, scores, interrupted = solve_each(
-        engine, rows, train.classes, l2s, target, parts, choose_by, on_progress
-    )
-    if not optima:
+    settings: dict[str, Any] = {"l2": l2s, "folds": folds, "choose_by": choose_by, "tol": tol}
+    settings |= {"max_passes": max_passes, "scaling": fitted.name}
+
+    def check(state: PathState) -> None:
+        check_sizes(state.sizes(train.classes, train.features, folds))
+
+    def solve_from(
+        start: PathState | None, keep: Callable[[PathState], None] | None = None
+    ) -> tuple[PathState, bool]:
+        return solve_each(
+            engine,
+            rows,
+            train.classes,
+            l2s,
+            target,
+            parts,
+            choose_by,
+            on_progress,
+            start or PathState(),
+            keep,
+        )
+
+    if checkpoint is None:
+        state, interrupted = solve_from(None)
+    else:
+        with checkpoint.managing_path(PathState, data, engine, settings) as manager:
+            start = manager.latest(check)
+            state, interrupted = solve_from(start, manager.hold)
+            manager.flush()
+    if not state.optima:
         raise KeyboardInterrupt
-    solved = time.perf_counter()
+    optima, scores, solved = state.optima, state.scores, time.perf_counter()
     chosen = choose(scores, choice)
     best = optima[chosen]
     train_scores = tuple(score(engine, rows, o.W, o.b) for o in optima)
@@ -416,7 +447,7 @@ def solve_path(
         data=data_card(data),
         test=test,
         folds=folds,
-        seconds={"solve": solved - started, "score": time.perf_counter() - solved},
+        seconds={"solve": state.seconds, "score": time.perf_counter() - solved},
         environment=describe_environment() | engine.describe(),
         l2_from_data=isinstance(l2s, int),
         interrupted=interrupted,
@@ -426,12 +457,60 @@ def solve_path(
     )
 
 
-class Traced(NamedTuple):
-    """Optima of a path with their held-out scores, and whether Ctrl-C ended it."""
+@dataclass(frozen=True, eq=False)
+class PathState:
+    """A path between two λ: its solutions, and all that the next one depends on.
 
-    optima: list[Optimum]
-    scores: list[tuple[Score, ...]]
-    interrupted: bool
+    Attributes:
+        optima: the solutions so far, largest λ first.
+        scores: of each on the held-out rows of every part.
+        solvers: of all rows, then of each part that models of its own are fitted to.
+        seconds: wall time so far.
+        total: λ there will be, unless the scores turn later.
+    """
+
+    optima: tuple[Optimum, ...] = ()
+    scores: tuple[tuple[Score, ...], ...] = ()
+    solvers: tuple[SolverState, ...] = ()
+    seconds: float = 0.0
+    total: int = 0
+
+    @property
+    def done(self) -> int:
+        """λ that are solved."""
+        return len(self.optima)
+
+    def sizes(self, K: int, D: int, folds: int) -> Iterator[tuple[str, Any, Any]]:
+        """Name, size and expected size of what must fit together."""
+        for optimum in self.optima:
+            yield "optima", (optimum.W.shape, optimum.b.shape), ((K, D), (K,))
+        yield "scores", [len(of) for of in self.scores], [max(folds, 1)] * self.done
+        yield "solvers", len(self.solvers), 1 + folds if self.done else 0
+        for solver in self.solvers:
+            arrays = [solver.at, *(part for pair in solver.pairs for part in pair)]
+            yield "solvers", [array.shape for array in arrays], [(K, D + 1)] * len(arrays)
+
+
+class KeepsStates(Protocol):
+    """Writes states of a path and finds the latest one: a `CheckpointManager`."""
+
+    def latest(self, check: Callable[[PathState], None]) -> PathState | None:
+        """The latest one that `check` does not refuse."""
+
+    def hold(self, state: PathState) -> None:
+        """Write it if it is time for that."""
+
+    def flush(self) -> None:
+        """Write the last one that was held, unless it is written."""
+
+
+class Keeps(Protocol):
+    """Where states of a path are written: a `Checkpoint`, which is of a higher package."""
+
+    def managing_path(
+        self, kind: type[PathState], data: Splits, engine: Engine, settings: dict[str, Any]
+    ) -> AbstractContextManager[KeepsStates]:
+        """Writes them while the block runs."""
 
 
 def solve_each(
@@ -443,12 +522,16 @@ def solve_each(
     parts: Sequence[Part],
     by: By,
     on_progress: Callable[[PathProgress], None] | None = None,
-) -> Traced:
+    start: PathState = PathState(),  # frozen
+    keep: Callable[[PathState], None] | None = None,
+) -> tuple[PathState, bool]:
     """Solve one λ after another, largest first, and score each on the held-out rows of every part.
 
     The λ are those given, descending, or so many to four decades from the largest that the data
-    give, until the score has turned. The other aims are the target's.
+    give, until the score has turned. The other aims are the target's. It goes on from a `start` to
+    the same bits, gives each state to `keep`, and says whether Ctrl-C ended it.
     """
+    began = time.perf_counter() - start.seconds
     preconditioner = fit_preconditioner(engine, rows, classes)
     if isinstance(l2, int):
         planned, decade = l2, math.ceil((l2 - 1) / DECADES)
@@ -462,20 +545,40 @@ def solve_each(
         (solver if kept is None else Solver(engine, kept, classes, preconditioner), held_out)
         for kept, held_out in parts
     ]
-    optima: list[Optimum] = []
-    scores: list[tuple[Score, ...]] = []
+    solvers = list(dict.fromkeys([solver, *(of for of, _ in judges)]))
+    for each, before in zip(solvers, start.solvers, strict=False):
+        each.restore(before)
+
+    def has_ended(state: PathState) -> bool:
+        turned = state.done > 0 and has_turned(state.scores, by, decade)
+        return turned or state.done == len(targets)
+
+    state = start
     try:
-        for done, target in enumerate(targets, start=1):
-            optimum = solver.solve(target).completed()
-            judged = [optimum if of is solver else of.solve(target).completed() for of, _ in judges]
-            of_parts = zip(judged, judges, strict=True)
-            scores.append(tuple(score(engine, held_out, o.W, o.b) for o, (_, held_out) in of_parts))
-            optima.append(optimum)
-            ended = done == len(targets) or has_turned(scores, by, decade)
+        while not has_ended(state):
+            done = state.done
+            optimum = solver.solve(targets[done]).completed()
+            judged = [
+                optimum if of is solver else of.solve(targets[done]).completed() for of, _ in judges
+            ]
+            scores = tuple(
+                score(engine, held_out, o.W, o.b)
+                for o, (_, held_out) in zip(judged, judges, strict=True)
+            )
+            done += 1
+            state = PathState(  # in one step, or Ctrl-C comes between its parts
+                (*state.optima, optimum),
+                (*state.scores, scores),
+                () if keep is None else tuple(of.state for of in solvers),
+                time.perf_counter() - began,
+                max(done, planned),
+            )
+            if has_ended(state):
+                state = replace(state, total=done)
+            if keep is not None:
+                keep(state)
             if on_progress is not None:
-                on_progress(PathProgress(done, done if ended else max(done, planned)))
-            if ended:
-                break
+                on_progress(PathProgress(done, state.total))
     except KeyboardInterrupt:
-        return Traced(optima, scores, interrupted=True)
-    return Traced(optima, scores, interrupted=False)
+        return state, True
+    return state, False

@@ -175,6 +175,16 @@ class Target:
         return Penalty.of(self)
 
 
+@dataclass(frozen=True, eq=False)
+class SolverState:
+    """All that the next solution depends on besides the rows."""
+
+    at: Float64  # of the last one, (K, D + 1)
+    pairs: tuple[Pair, ...]
+    dtype: Literal["float32", "float64"]  # of the passes
+    l2: float  # whose steps the pairs are
+
+
 class Solver:
     """Solves one λ after another on the same rows; each starts where the last one ended.
 
@@ -203,7 +213,7 @@ class Solver:
         self._damping = 0.0  # of Newton's method, relative to the Hessian's diagonal
         cheap = rows.count * rows.X.shape[1] * classes < FLOAT64_PRODUCTS
         small = _is_small(rows, classes)
-        self._dtype = "float64" if cheap or small else "float32"
+        self._dtype: Literal["float32", "float64"] = "float64" if cheap or small else "float32"
         self._dense = self._centred_rows() if small else None
         self._pairs: list[Pair] = []
         self._target = Target(l2=0.0)
@@ -227,6 +237,16 @@ class Solver:
         with np.errstate(over="ignore", invalid="ignore"):
             bias = b + _along(W, self._preconditioner.mean)
             self._at = self._without_shared(np.column_stack([W, bias]))
+
+    @property
+    def state(self) -> SolverState:
+        """What to `restore` for the next solution to have the same bits."""
+        return SolverState(self._at, tuple(self._pairs), self._dtype, self._target.l2)
+
+    def restore(self, state: SolverState) -> None:
+        """Go on from a state of a solver of the same rows."""
+        self._at, self._pairs, self._dtype = state.at, list(state.pairs), state.dtype
+        self._target = replace(self._target, l2=state.l2)
 
     def _without_shared(self, at: Float64) -> Float64:
         """The point without what all classes share, which changes no probability."""

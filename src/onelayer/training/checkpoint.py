@@ -1,4 +1,4 @@
-"""Checkpoints: training writes its state, and resumes from it bit for bit.
+"""Checkpoints: training and λ paths write their state, and resume from it bit for bit.
 
 They are files of their own, checkpoints/NAME-000001.safetensors and so on in the run folder, each
 whole or absent. The last two are kept, in case the newest is damaged. A checkpoint resumes the same
@@ -11,7 +11,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine
 from onelayer.engines.processes import leads
 from onelayer.errors import CheckpointWarning, DataError, SaveError, one_line, require_number
-from onelayer.files.atomic import durable_file
+from onelayer.files.atomic import check_replaceable, durable_file, writing
 from onelayer.files.manifest import CHECKPOINTS, own_checkpoints
 from onelayer.files.records import Arrays, from_plain, read_json, to_plain, write_json
 from onelayer.files.tensors import read_sealed, read_texts, write_sealed
@@ -50,12 +50,12 @@ VERSION = "3"
 Scalar = bool | int | float | str | None
 
 # What the bits of a training depend on, by the words that name it in a message.
-Fingerprint = dict[str, Scalar | list[int] | dict[str, Scalar] | list[dict[str, Scalar]]]
+Fingerprint = dict[
+    str, Scalar | list[int] | list[float] | dict[str, Scalar] | list[dict[str, Scalar]]
+]
 
 
-def write_state(
-    stream: BinaryIO, state: TrainingState, made_with: Fingerprint, command: str
-) -> None:
+def write_state(stream: BinaryIO, state: Any, made_with: Fingerprint, command: str) -> None:
     """Write a training state, its fingerprint and its command to a stream, new and empty."""
     arrays: Arrays = {}
     texts = {
@@ -67,22 +67,27 @@ def write_state(
     write_sealed(stream, KIND, VERSION, texts, arrays)
 
 
-def read_state(path: Path) -> tuple[TrainingState, Fingerprint]:
-    """Read a training state, bit for bit, and its fingerprint.
+def read_state(path: Path, kind: type[Any] = TrainingState) -> tuple[Any, Fingerprint]:
+    """Read a state of that type, bit for bit, and its fingerprint.
 
     The `DataError` for a damaged, cut or foreign file begins with "it" or "its".
     """
     texts, arrays = read_sealed(path, KIND, VERSION)
     # Arrays are read-only as read, and training writes to them.
     writable = {name: np.array(array) for name, array in arrays.items()}
-    state = from_plain(TrainingState, read_json(texts.get("state", "")), writable)
+    state = from_plain(kind, read_json(texts.get("state", "")), writable)
     return state, from_plain(Fingerprint, read_json(texts.get("fingerprint", "")))
 
 
 def fingerprint(
     data: Splits, runs: Sequence[Run], engine: Engine, **options: Any
 ) -> dict[str, Any]:
-    """Everything that the bits of a training depend on, as plain values for `differences`.
+    """Everything that the bits of a training depend on, as plain values for `differences`."""
+    return _fingerprint_of(data, engine, {"runs": [run.as_dict() for run in runs]} | options)
+
+
+def _fingerprint_of(data: Splits, engine: Engine, settings: dict[str, Any]) -> dict[str, Any]:
+    """Data, settings and arithmetic.
 
     The native engine's threads are left out, which change no bit, and so is the number of
     processes, so that training can resume on fewer machines: to rounding then, not bit for bit.
@@ -93,8 +98,7 @@ def fingerprint(
     arithmetic.pop("processes", None)
     if engine.name == "native":
         arithmetic.pop("threads", None)
-    settings = {"runs": [run.as_dict() for run in runs]}
-    return {"data": data_fingerprint(data)} | settings | options | arithmetic
+    return {"data": data_fingerprint(data)} | settings | arithmetic
 
 
 def data_fingerprint(data: Splits) -> dict[str, Any]:
@@ -179,8 +183,8 @@ def _hash(dataset: Dataset) -> str:
 # Checkpoints of a training that are kept.
 KEPT = 2
 
-# The training that a folder is for; others in it follow from that one.
-FIRST = "runs"
+# The training that a folder is for; others in it follow from that one. And its λ path.
+FIRST, PATH = "runs", "path"
 
 # Ctrl-C resumes from a state that is at most this many seconds old.
 HOLD_SECONDS = 1.0
@@ -193,7 +197,9 @@ SHARED_BATCHES = 256
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where and how often training writes checkpoints, and whether it resumes from them.
+    """Where and how often training or a λ path writes checkpoints, and whether it resumes.
+
+    A path writes them between two λ.
 
     Attributes:
         folder: the run folder; checkpoints are written to checkpoints/ in it, by one process at a
@@ -237,10 +243,29 @@ class Checkpoint:
     def __post_init__(self) -> None:
         require_number("checkpoint every", self.every, "a number of seconds, 0 or above", least=0)
 
+    @contextmanager
+    def managing(
+        self, of: Callable[[], dict[str, Any]], kind: type[Any] = TrainingState
+    ) -> Iterator[CheckpointManager]:
+        """Hold the folder's lock while checkpoints of states of that type are written to it."""
+        folder = Path(self.folder)
+        with writing(folder) if self.writes else nullcontext():
+            if self.writes:
+                resumes = self.resume and unfinished(folder) is not None
+                check_replaceable(folder, overwrite=self.overwrite or resumes)
+            yield CheckpointManager(self, of, kind)
+
+    def managing_path(
+        self, kind: type[Any], data: Splits, engine: Engine, settings: dict[str, Any]
+    ) -> AbstractContextManager[CheckpointManager]:
+        """As `managing`, for a λ path of these data and settings."""
+        own = replace(self, name=PATH)
+        return own.managing(lambda: _fingerprint_of(data, engine, settings), kind)
+
 
 @dataclass(frozen=True)
 class Unfinished:
-    """Training that has not ended: its newest checkpoint, run-epochs done and in all, command.
+    """What has not ended: its newest checkpoint, run-epochs or λ done and in all, command.
 
     Passes of a sweep that have not begun are not counted; the command that resumes may be empty.
     """
@@ -250,11 +275,21 @@ class Unfinished:
     total: int
     command: str
 
+    @property
+    def progress(self) -> str:
+        """As "3 of 20 run-epochs done"."""
+        return f"{self.done} of {self.total} {'λ' if self.is_path else 'run-epochs'} done"
+
+    @property
+    def is_path(self) -> bool:
+        """Whether it is a λ path."""
+        return _name_of(self.file) == PATH
+
 
 def unfinished(folder: Path) -> Unfinished | None:
-    """Training in a folder that has not ended; None without a checkpoint."""
+    """Training or a path in a folder that has not ended; None without a checkpoint."""
     newest: list[Unfinished] = []
-    for name in {file.stem.rpartition("-")[0] for file in own_checkpoints(folder)}:
+    for name in {_name_of(file) for file in own_checkpoints(folder)}:
         for _, file in newest_first(folder / CHECKPOINTS, name):
             with suppress(OSError, DataError):
                 texts = read_texts(file, KIND, VERSION)
@@ -285,22 +320,28 @@ class CheckpointInterval:
 
 
 class CheckpointManager:
-    """Writes one training's checkpoints and finds the latest valid one.
+    """Writes the checkpoints of one training, or path, and finds the latest valid one.
 
-    `of` returns the fingerprint; it is called once, when first needed.
+    Their states are of one type, `kind`, and have attributes `done` and `total`. `of` returns the
+    fingerprint; it is called once, when first needed.
     """
 
-    def __init__(self, checkpoint: Checkpoint, of: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        of: Callable[[], dict[str, Any]],
+        kind: type[Any] = TrainingState,
+    ) -> None:
         self.interval = CheckpointInterval(checkpoint.every, fixed=checkpoint.shared)
-        self._checkpoint, self._of = checkpoint, of
+        self._checkpoint, self._of, self._kind = checkpoint, of, kind
         self._folder = Path(checkpoint.folder) / CHECKPOINTS
         self._own: list[Path] = []
-        self._held: TrainingState | None = None
+        self._held: Any = None
         self._failed = False
         self._wrote = self._looked = time.monotonic()
 
-    def latest(self, check: Callable[[TrainingState], None]) -> TrainingState | None:
-        """The latest valid state to resume from; None where training starts at the beginning.
+    def latest(self, check: Callable[[Any], None]) -> Any:
+        """The latest valid state to resume from; None for a start at the beginning.
 
         Damaged checkpoints, and those that `check` refuses, are skipped with a warning; one of
         other data or settings is refused.
@@ -309,7 +350,7 @@ class CheckpointManager:
             return None
         for _, file in newest_first(self._folder, self._checkpoint.name):
             try:
-                state, made_with = read_state(file)
+                state, made_with = read_state(file, self._kind)
                 changed = "; ".join(differences(made_with, self._fingerprint))
                 if not changed:
                     check(state)
@@ -317,7 +358,7 @@ class CheckpointManager:
                 reason = error.strerror if isinstance(error, OSError) else error
                 _warn(f"cannot read {file}, trying an older checkpoint: {reason}")
                 continue
-            if changed and self._checkpoint.name != FIRST:
+            if changed and self._checkpoint.name not in (FIRST, PATH):
                 continue  # of an earlier training, whose own FIRST has been replaced
             if changed:
                 raise SaveError(
@@ -328,8 +369,8 @@ class CheckpointManager:
             return state
         return None
 
-    def offer(self, state: Callable[[], TrainingState]) -> None:
-        """Take a copy of the training state, if it is time for that, and write it if it is due."""
+    def offer(self, state: Callable[[], Any]) -> None:
+        """Take a copy of the state, if it is time for that, and write it if it is due."""
         if not self._checkpoint.writes:
             return
         now = time.monotonic()
@@ -340,8 +381,15 @@ class CheckpointManager:
         if due:
             self.flush()
 
-    def finish(self, state: Callable[[], TrainingState]) -> None:
-        """Write the state at the end of training, unless that took next to no time."""
+    def hold(self, state: Any) -> None:
+        """Take a state that needs no copy, and write it if it is due."""
+        if self._checkpoint.writes:
+            self._held = state
+            if time.monotonic() - self._wrote >= self._checkpoint.every:
+                self.flush()
+
+    def finish(self, state: Callable[[], Any]) -> None:
+        """Write the state at the end, unless it took next to no time to come there."""
         long_ago = time.monotonic() - self._wrote >= self._checkpoint.every / 10
         if long_ago and self._checkpoint.writes:
             self._held = state()
@@ -356,14 +404,15 @@ class CheckpointManager:
             self._held, self._failed = None, False
         except OSError as error:
             if not self._failed:
+                work = "solving" if self._checkpoint.name == PATH else "training"
                 _warn(
                     f"cannot write a checkpoint to {self._folder}: {error.strerror or error}; "
-                    "training continues; the next checkpoint will be tried again."
+                    f"{work} continues; the next checkpoint will be tried again."
                 )
             self._failed = True
         self._wrote = time.monotonic()
 
-    def _write(self, state: TrainingState) -> None:
+    def _write(self, state: Any) -> None:
         name = self._checkpoint.name
         self._folder.mkdir(parents=True, exist_ok=True)
         number = max((n for n, _ in newest_first(self._folder, name)), default=0) + 1
@@ -372,7 +421,7 @@ class CheckpointManager:
             write_state(stream, state, self._fingerprint, self._checkpoint.command)
         self._own = [*self._own, file][-KEPT:]
         for older in own_checkpoints(self._folder.parent):
-            if older not in self._own and older.stem.rpartition("-")[0] == name:
+            if older not in self._own and _name_of(older) == name:
                 older.unlink(missing_ok=True)
 
     @cached_property
@@ -389,6 +438,10 @@ def newest_first(folder: Path, name: str) -> list[tuple[int, Path]]:
         if file.stem.removeprefix(f"{name}-").isdecimal() and file.is_file()
     ]
     return sorted(found, reverse=True)
+
+
+def _name_of(file: Path) -> str:
+    return file.stem.rpartition("-")[0]
 
 
 def _warn(message: str) -> None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,6 @@ from onelayer.data.scaling import Scaling, fit_scaling, warn_of_lost_digits
 from onelayer.data.streaming import StoredRows, stored_rows
 from onelayer.engines import AVERAGE, Engine, State, Steps, Trainer, Weights, streaming
 from onelayer.errors import LearningRateWarning, SettingsError, as_values, require_choice
-from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.provenance import describe_environment
 from onelayer.files.records import check_sizes
 from onelayer.model.evaluation import count_confusion
@@ -39,12 +37,7 @@ from onelayer.solver.learning_rate import (
     smoothness,
     stable_product,
 )
-from onelayer.training.checkpoint import (
-    Checkpoint,
-    CheckpointManager,
-    fingerprint,
-    unfinished,
-)
+from onelayer.training.checkpoint import Checkpoint, CheckpointManager, fingerprint
 from onelayer.training.result import History, Outcome, Result
 from onelayer.training.row_order import mirrored_rows, row_order
 from onelayer.training.run import AUTO, Run, fit_batches, group_passes, method_arrays, name_settings
@@ -139,7 +132,7 @@ def train(
         start = Weights(np.empty((len(runs), K, D), dtype), np.empty((len(runs), K), dtype))
         check_sizes(state.sizes(runs, start, data.train.rows, **watched))
 
-    with _checkpoints(checkpoint, made_with) as manager:
+    with checkpoint.managing(made_with) if checkpoint else nullcontext() as manager:
         state = None if manager is None else manager.latest(check)
         if state is None:
             start = initial_weights(runs, K, D, dtype)
@@ -429,23 +422,6 @@ def _visited(rows: Rows, steps: Steps, start: int, stop: int) -> Rows:
     if steps.order is not None:
         return rows
     return rows.part(start * steps.batch_size, stop * steps.batch_size)
-
-
-@contextmanager
-def _checkpoints(
-    checkpoint: Checkpoint | None, of: Callable[[], dict[str, Any]]
-) -> Iterator[CheckpointManager | None]:
-    """Hold the lock of the folder that checkpoints are written to, if any are."""
-    if checkpoint is None:
-        yield None
-    elif not checkpoint.writes:
-        yield CheckpointManager(checkpoint, of)
-    else:
-        folder = Path(checkpoint.folder)
-        with writing(folder):
-            resumes = checkpoint.resume and unfinished(folder) is not None
-            check_replaceable(folder, overwrite=checkpoint.overwrite or resumes)
-            yield CheckpointManager(checkpoint, of)
 
 
 def _result(training: Training, data: Splits, scaling: Scaling, *, certify: bool) -> Result:

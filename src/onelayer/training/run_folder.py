@@ -205,10 +205,10 @@ def _absent(folder: Path) -> str:
     if found is None:
         return f"{folder} is not a run folder: it has no {MANIFEST_FILE}."
     writer = holder(folder)
-    how = found.command or "train(…, checkpoint=Checkpoint(…, resume=True))"
-    return (
-        f"{folder} holds no result yet: {found.done} of {found.total} run-epochs are trained, "
-        + (f"and {writer} is still training it." if writer else f"to resume: {how}")
+    verb = "solve_path" if found.is_path else "train"
+    how = found.command or f"{verb}(…, checkpoint=Checkpoint(…, resume=True))"
+    return f"{folder} holds no result yet, {found.progress}, " + (
+        f"and {writer} is still at work on it." if writer else f"to resume: {how}"
     )
 
 
