@@ -205,7 +205,7 @@ def training_in(
     """
     resume = options.resume or int(attempt()) > 0  # one that torchrun restarted resumes
     again = f"{command.line} --out {shlex.quote(str(folder))} --resume"
-    shared = processes() > 1
+    shared, doing = processes() > 1, f"{command.name.removesuffix('e')}ing"
     checkpoint = Checkpoint(folder, options.checkpoint_every, resume, again, shared=shared)
     with writing(folder) if checkpoint.writes else nullcontext():
         found = unfinished(folder)
@@ -215,10 +215,10 @@ def training_in(
             note(f"{folder} holds unfinished {'solutions' if found.is_path else 'training'} "
                  f"({found.progress}), which will be replaced; --resume keeps it")  # fmt: skip
         elif resume and not overwrite and _has_finished(folder, command):
-            print_line(f"{folder} has finished; --overwrite makes it again")
+            print_line(f"{folder} has finished; --overwrite {command.name}s it again")
             raise typer.Exit
         elif resume:
-            note(f"no checkpoint in {folder}; starting from the beginning")
+            note(f"no checkpoint in {folder}; {doing} starts from the beginning")
         # Unfinished training beside a finished run was allowed to replace it when it began.
         checkpoint = replace(checkpoint, overwrite=overwrite or bool(found and resume))
         if checkpoint.writes:
