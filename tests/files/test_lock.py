@@ -133,6 +133,40 @@ def test_the_writer_of_another_machine_is_named_with_it(tmp_path: Path) -> None:
         assert holder(tmp_path / "run") == "another process"
 
 
+def test_a_lock_that_is_a_link_or_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "thesis").write_text("precious")
+    (tmp_path / ".a.lock").symlink_to("thesis")
+    os.mkfifo(tmp_path / ".b.lock")
+    for name, said in (("a", "is a link"), ("b", "is not a file")):
+        with pytest.raises(SaveError, match=said), run_lock(tmp_path / name):
+            pytest.fail("locked")
+        assert holder(tmp_path / name) is None
+    assert (tmp_path / "thesis").read_text() == "precious"
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        said = "run could not be written: No space left on device; free some space"
+        with pytest.raises(SaveError, match=said), run_lock(tmp_path / "run"):
+            pytest.fail("locked")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_has_one_lock_by_all_of_its_names(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to("run")
+    with held_by_another(tmp_path / "link") as other:
+        assert holder(tmp_path / "run") == f"process {other.pid}"
+        with pytest.raises(SaveError, match="is being written by"), run_lock(tmp_path / "run"):
+            pytest.fail("two writers")
+
+
 WITHOUT_POSIX = """
 import os, sys, tempfile, warnings
 from pathlib import Path

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
+import io
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -272,3 +275,18 @@ def test_tensors_are_predicted_and_what_is_no_array_of_numbers_is_refused() -> N
         model.predict(np.ma.masked_array(X, mask=X.max() == X))
     with pytest.raises(DataError, match="rows cannot be read as an array"):
         model.predict([[1.0, 2.0], [1.0]])
+
+
+def test_a_full_disk_is_an_error_and_leaves_no_array(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page of a mapped file that the disk has no room for would end the process."""
+
+    class Full(io.FileIO):
+        def write(self, _: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full(path, mode.replace("b", "")))
+    with pytest.raises(SaveError, match=r"p.npy could not be written: No space left on device"):
+        write_predictions(make_model(), make_rows(3), tmp_path / "p.npy")
+    assert list(tmp_path.iterdir()) == []

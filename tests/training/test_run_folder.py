@@ -426,3 +426,44 @@ def test_links_lead_neither_to_other_folders_nor_from_them(result: Result, tmp_p
     with pytest.raises(SaveError, match="is a link"):
         save_records(result, tmp_path / "run", overwrite=True)
     assert {p.name for p in (tmp_path / "other").iterdir()} == FILES
+
+
+def test_a_link_to_a_run_folder_stays_and_the_folder_is_replaced(
+    result: Result, tmp_path: Path
+) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk/run")
+    save_records(result, tmp_path / "link")
+    (tmp_path / "disk" / "run" / "settings.json").chmod(0o600)
+    save_records(replace(result, W=-result.W), tmp_path / "link", overwrite=True)
+    assert (tmp_path / "link").is_symlink()
+    assert np.array_equal(Result.load(tmp_path / "disk" / "run").W, -result.W)
+    assert (tmp_path / "disk" / "run" / "settings.json").stat().st_mode & 0o777 == 0o600
+    assert {p.name for p in tmp_path.iterdir()} == {"disk", "link"}
+    assert [p.name for p in (tmp_path / "disk").iterdir()] == ["run"]
+
+
+def test_checkpoints_that_are_a_link_are_neither_written_nor_removed(
+    result: Result, tmp_path: Path
+) -> None:
+    _with_checkpoint(tmp_path / "other")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").symlink_to(tmp_path / "other" / "checkpoints")
+    for work in (
+        lambda: save_records(result, tmp_path / "run"),
+        lambda: train(make_splits(), RUN, checkpoint=Checkpoint(tmp_path / "run", every=0)),
+    ):
+        with pytest.raises(SaveError, match="checkpoints is not a folder, or is a link"):
+            work()
+    assert unfinished(tmp_path / "other") is not None
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "settings.json", "weights.safetensors"])
+def test_a_pipe_in_the_place_of_a_record_is_not_waited_for(
+    name: str, result: Result, tmp_path: Path
+) -> None:
+    save_records(result, tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(SaveError, match=f"{name} cannot be read.*it is no file"):
+        Result.load(tmp_path)

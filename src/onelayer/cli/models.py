@@ -17,6 +17,7 @@ from onelayer.cli import options as opt
 from onelayer.cli.app import command
 from onelayer.cli.output import console, note, print_json, print_line, written_once
 from onelayer.errors import SettingsError, require_whole
+from onelayer.files.atomic import is_stream
 from onelayer.files.manifest import read_manifest
 from onelayer.model import Model
 from onelayer.model.predictions import check_output, read_identified, write_predictions
@@ -167,7 +168,7 @@ def export(*, model: str, out: Path, to: str | None = None, input_type: str | No
         onelayer export runs/train linear.safetensors --to torch
 
     Positional arguments:
-        out FILE: File to write: .safetensors, .onnx, .pt or .pth.
+        out FILE: File to write: .safetensors, .onnx, .pt or .pth; or, with --to, - or a device.
 
     Output:
         to FORMAT: model (onelayer's own), onnx (raw rows in, labels and probabilities out) or torch
@@ -187,13 +188,16 @@ def export(*, model: str, out: Path, to: str | None = None, input_type: str | No
         chosen.to_state_dict(out)
     else:
         chosen.save(out)
-    print_line(f"{target}: {out}{tested}")
+    say = note if is_stream(out) else print_line  # a stream holds the model alone
+    say(f"{target}: {out}{tested}")
 
 
 def _format_of(to: Path, target: str | None) -> str:
     """The format of an exported file, by its suffix and --to, which must agree."""
     if target is not None and target not in FORMATS:
         raise SettingsError(f"--to must be one of {', '.join(FORMATS)}, got {target!r}.")
+    if target is not None and is_stream(to):
+        return target
     suffix = to.suffix.lower()
     fitting = [name for name, endings in FORMATS.items() if suffix in endings]
     if not fitting:

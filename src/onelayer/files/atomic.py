@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from onelayer.errors import DataError, SaveError, one_line
-from onelayer.files.lock import run_lock
+from onelayer.files.lock import run_lock, try_lock
 from onelayer.files.manifest import (
     CHARTS_FOLDER,
     CHECKPOINTS,
@@ -29,29 +30,94 @@ from onelayer.files.manifest import (
     FileSum,
     Manifest,
     own_checkpoints,
+    read_file,
     read_manifest,
 )
+
+# Begins the name of a folder, beside a target, in which a file is made.
+_WORK = ".onelayer.tmp-"
 
 
 @contextmanager
 def staged_file(target: Path) -> Iterator[Path]:
     """Yield a path of the same name, whose file takes the place of `target` at the block's end.
 
-    An error leaves nothing behind, and an older file as it was; the system's become a `SaveError`.
+    It has the permissions of the file that it replaces. A link stays, and what it names is
+    replaced; a device or a pipe, "-" and /dev/stdout are written to. An error leaves nothing
+    behind, and an older file as it was; the system's become a `SaveError`.
     """
     if target.is_dir():
         raise SaveError(f"{target} cannot be written, because it is a folder; name a file.")
+    if target.is_socket() or target.is_block_device():
+        raise SaveError(f"{target} cannot be written, because it is no file; name a file.")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as beside:
-            staging = Path(beside) / target.name
-            yield staging
-            replace_file(staging, target)
+        real = Path(os.path.realpath(target))
+        if is_stream(target):
+            with tempfile.TemporaryDirectory(prefix="onelayer-") as beside:
+                yield (staging := Path(beside) / target.name)
+                with staging.open("rb") as content, _open_stream(target) as stream:
+                    shutil.copyfileobj(content, stream)
+            return
+        real.parent.mkdir(parents=True, exist_ok=True)
+        with _workplace(real.parent) as beside:
+            yield (staging := beside / target.name)
+            keep_mode(staging, real)
+            replace_file(staging, real)
     except OSError as error:
         raise SaveError(
             f"{target} could not be written: {error.strerror or error}; free some space or choose "
             "another place."
         ) from error
+
+
+def is_stream(target: Path) -> bool:
+    """Whether a target is a stream, which is written to and not replaced."""
+    open_files = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
+    of_process = str(target) == "-" or os.path.abspath(target).startswith(open_files)
+    return of_process or target.is_char_device() or target.is_fifo()
+
+
+def _open_stream(target: Path) -> BinaryIO:
+    own = {"-": sys.stdout, "/dev/stdout": sys.stdout, "/dev/stderr": sys.stderr}.get(str(target))
+    if own is None:
+        return target.open("wb")
+    own.flush()
+    return open(own.fileno(), "wb", closefd=False)  # also where it is a file
+
+
+@contextmanager
+def _workplace(folder: Path) -> Iterator[Path]:
+    """A folder in a folder, for files that will be moved; those of killed processes are removed."""
+    for left in folder.glob(f"{_WORK}*"):
+        with suppress(OSError):
+            file = _open_folder(left)
+            try:
+                if try_lock(file):
+                    shutil.rmtree(left)
+            finally:
+                os.close(file)
+    place, file = _new_workplace(folder)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        os.close(file)
+
+
+def _new_workplace(folder: Path) -> tuple[Path, int]:
+    """A folder and the open file whose lock says, until its process ends, that it is in use."""
+    while True:
+        place = Path(tempfile.mkdtemp(prefix=_WORK, dir=folder))
+        with suppress(FileNotFoundError):  # another has just removed it
+            file = _open_folder(place)
+            if try_lock(file) is not False and place.exists():
+                return place, file
+            os.close(file)
+
+
+def _open_folder(folder: Path) -> int:
+    """A folder as an open file; where the system opens no folders, nothing that can be locked."""
+    return os.open(os.devnull if os.name == "nt" else folder, os.O_RDONLY)
 
 
 @contextmanager
@@ -161,7 +227,7 @@ def _move_committed(folder: Path) -> None:
 def _manifest_in(folder: Path) -> Manifest | None:
     path = folder / MANIFEST_FILE
     try:
-        return Manifest.decode(path.read_bytes()) if path.exists() else None
+        return Manifest.decode(read_file(path)) if path.exists() else None
     except DataError as error:
         raise SaveError(
             f"{path} cannot be read ({one_line(error).rstrip('.')}); name another folder."

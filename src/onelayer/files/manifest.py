@@ -7,6 +7,8 @@ place: readers look there first, and the next writer moves what a killed one lef
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -85,7 +87,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a run folder; None where there is none, `SaveError` for one not valid."""
     for path in (folder / COMMITTED / MANIFEST_FILE, folder / MANIFEST_FILE):
         try:
-            return Manifest.decode(path.read_bytes())
+            return Manifest.decode(read_file(path))
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, DataError) as error:
@@ -95,6 +97,13 @@ def read_manifest(folder: Path) -> Manifest | None:
                 "folder."
             ) from error
     return None
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file; a pipe or a device is an OSError, and not waited for."""
+    if os.path.lexists(path) and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no file")
+    return path.read_bytes()
 
 
 def read_listed(folder: Path, wanted: Callable[[str], bool]) -> dict[str, bytes] | None:
@@ -115,7 +124,7 @@ def read_listed(folder: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]
 def _read_checked(folder: Path, name: str, expected: FileSum) -> bytes:
     for path in (folder / COMMITTED / name, folder / name):
         try:
-            content = path.read_bytes()
+            content = read_file(path)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:

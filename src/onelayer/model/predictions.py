@@ -131,15 +131,19 @@ def _write_npy(
     if ids is not None:
         values = np.array(ids[1].tolist())
         fields.insert(0, (ids[0], values.dtype))
-    file = np.lib.format.open_memmap(path, "w+", np.dtype(fields), (count,))
+    kind = np.dtype(fields)
+    np.lib.format.open_memmap(path, "w+", kind, (count,))  # for its header
     start = 0
-    for tile in tiles:
-        part = file[start : start + len(tile)]
-        part["label"], part["probabilities"] = names[tile.argmax(axis=1)], tile
-        start += len(tile)
-    if ids is not None:
-        file[ids[0]] = values
-    file.flush()
+    # Written, not mapped: a full disk is an error of a write, and ends the process that maps.
+    with path.open("r+b") as file:
+        file.seek(-count * kind.itemsize, os.SEEK_END)
+        for tile in tiles:
+            part = np.empty(len(tile), kind)
+            part["label"], part["probabilities"] = names[tile.argmax(axis=1)], tile
+            if ids is not None:
+                part[ids[0]] = values[start : start + len(tile)]
+            start += len(tile)
+            file.write(part.tobytes())
 
 
 def _write_table(model: Model, tiles: Iterator[NDArray[Any]], path: Path, ids: Any) -> None:

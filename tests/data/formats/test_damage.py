@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import zipfile
@@ -48,6 +49,14 @@ def test_a_file_cut_at_any_byte_is_refused_and_named(kind: str, tmp_path: Path) 
     for length in [*range(0, len(whole), step), len(whole) - 1]:
         arguments["source"].write_bytes(whole[:length])
         assert str(arguments["source"]) in refused(arguments), length
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_pipe_is_refused_and_not_waited_for(kind: str, tmp_path: Path) -> None:
+    arguments = written(kind, tmp_path)
+    arguments["source"].unlink()
+    os.mkfifo(arguments["source"])
+    refused(arguments, "is neither a file nor a folder")
 
 
 def test_a_csv_cut_at_any_byte_is_refused_or_is_a_shorter_csv(tmp_path: Path) -> None:

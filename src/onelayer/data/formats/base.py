@@ -229,6 +229,8 @@ def largest_value(dtype: np.dtype[Any]) -> float:
 @contextmanager
 def file_errors(path: Path, kind: str) -> Iterator[None]:
     """Raise a `DataError` for whatever reading a damaged or missing file of that kind raises."""
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+        raise DataError(f"{path} is neither a file nor a folder; write the rows to a file.")
     try:
         yield
     except (OnelayerError, KeyboardInterrupt, SystemExit, GeneratorExit):
