@@ -168,7 +168,7 @@ def export(*, model: str, out: Path, to: str | None = None, input_type: str | No
         onelayer export runs/train linear.safetensors --to torch
 
     Positional arguments:
-        out FILE: File to write: .safetensors, .onnx, .pt or .pth; or, with --to, - or a device.
+        out FILE: File to write: .safetensors, .onnx, .pt or .pth; with --to also a device or pipe.
 
     Output:
         to FORMAT: model (onelayer's own), onnx (raw rows in, labels and probabilities out) or torch
