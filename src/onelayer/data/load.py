@@ -166,7 +166,8 @@ def _split(
     whole: Dataset, parts: Mapping[str, Dataset], options: Mapping[str, Any], *log: Log
 ) -> Splits:
     sizes = {name: options[name] for name in ("test_size", "validation_size", "groups")}
-    return split_dataset(whole, parts, *log, seed=options["split_seed"], **sizes)
+    by_id = options["id"] is not None
+    return split_dataset(whole, parts, *log, seed=options["split_seed"], by_id=by_id, **sizes)
 
 
 def _load_unsplit(

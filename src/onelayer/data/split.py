@@ -148,16 +148,18 @@ def split_dataset(
     validation_size: float,
     seed: int,
     groups: NDArray[Any] | Literal["identical"] | None = None,
+    by_id: bool = True,
 ) -> Splits:
     """Draw the parts that are not `given` ("validation", "test") from the rows of `data`.
 
     Rows in memory that are left for training are mixed by the seed; rows in files keep their order.
+    Rows with ids are drawn by them unless `by_id` is false, as of pictures, whose files name them.
     """
     sources = [f"training rows from {data.source}"]
     sources += [f"{role} rows from {part.source}" for role, part in given.items()]
     sizes: dict[str, float] = {}
     parts, rows = dict(given), np.arange(data.rows)
-    by, keys = _keys_of(data, groups)
+    by, keys = _keys_of(data, groups, by_id)
     for role, fraction in (("test", test_size), ("validation", validation_size)):
         if role in given:
             continue
@@ -197,7 +199,14 @@ def redraw(data: Dataset, card: SplitCard) -> Splits | None:
         return None
     groups: Any = IDENTICAL if card.by == IDENTICAL else None
     try:
-        splits = split_dataset(data, {}, seed=seed, groups=groups, **sizes)  # type: ignore[arg-type]
+        splits = split_dataset(
+            data,
+            {},
+            seed=seed,
+            groups=groups,
+            by_id=card.by == "id",
+            **sizes,  # type: ignore[arg-type]
+        )
     except DataError:  # of rows that are too few to be split
         return None
     if splits.train.rows < len(card.rows):
@@ -216,14 +225,14 @@ def check_groups(groups: object) -> None:
 
 
 def _keys_of(
-    data: Dataset, groups: NDArray[Any] | Literal["identical"] | None
+    data: Dataset, groups: NDArray[Any] | Literal["identical"] | None, by_id: bool
 ) -> tuple[By, Fingerprints | None]:
     """What stays on one side, and the numbers that rows are drawn by one by one, if they are."""
     if isinstance(groups, str):
         return "identical", data._read_fingerprints()
     if groups is not None:
         return "groups", None
-    return ("rows", None) if data.ids is None else ("id", text_fingerprints(data.ids))
+    return ("id", text_fingerprints(data.ids)) if by_id and data.ids is not None else ("rows", None)
 
 
 def _cut_by_chance(

@@ -201,6 +201,9 @@ def test_a_dict_of_data_sets_that_save_to_disk_wrote_is_the_split(tmp_path: Path
     splits = load(tmp_path / "dict", log=lambda line: None)
     assert held(splits) == N
     np.testing.assert_array_equal(splits.test.X, X[24:])
+    (tmp_path / "dict" / "train").rename(tmp_path / "dict" / "unsupervised")
+    with pytest.raises(DataError, match=r"has its rows in sub-folders; name .*/test or .*vised\."):
+        load(tmp_path / "dict")
 
 
 @pytest.mark.parametrize(("train", "test"), [("Train", "Test"), ("TRAIN", "test"),

@@ -88,6 +88,7 @@ def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Ta
     for the usual names.
     """
     if os.path.isdir(path) and not holds_shards(path):
+        _refuse_nested(path)
         spec, stream = options.columns, ("stream (--stream)", options.stream)
         columns = ("features, drop or id", spec.take or spec.drop or spec.id or None)
         for name, value in ((option, labels), stream, columns):
@@ -158,8 +159,7 @@ def read_features(
         if table is not None:
             return table
         if os.path.isdir(path):
-            if held := [f"{folder}" for folder in sub_folders(path) if holds_shards(folder)]:
-                raise DataError(f"{path} has its rows in sub-folders; name {' or '.join(held)}.")
+            _refuse_nested(path)
             raise DataError(
                 f"{path} holds no rows: no file of {', '.join(FORMATS)}, and no picture "
                 f"({', '.join(PICTURES)})."
@@ -167,6 +167,19 @@ def read_features(
     names = None if feature_names is None else tuple(feature_names)
     spec = ColumnSpec(elsewhere=True, features=names, any_shape=True, id=id)
     return _read_rows(path, spec, ReadOptions(log))
+
+
+def _refuse_nested(folder: Path) -> None:
+    """Raise `DataError` where files of rows lie in sub-folders, which are then to be named."""
+    held = []
+    for place in sub_folders(folder):
+        pictures = any(path.suffix.lower() in PICTURES for path in list_folder(place))
+        held += [str(place)] if holds_shards(place) and not pictures else []
+    if held:
+        more = ", …" if len(held) > 3 else ""
+        raise DataError(
+            f"{folder} has its rows in sub-folders; name {' or '.join(held[:3])}{more}."
+        )
 
 
 def names_file(labels: Any) -> bool:
@@ -188,7 +201,7 @@ def files_in(folder: Path) -> list[Path]:
     names such as label=cat.
     """
     state = folder / "state.json"
-    if os.path.isfile(state):
+    if os.path.isfile(state) and os.path.isfile(folder / "dataset_info.json"):
         with file_errors(state, "state of a data set"):
             files = json.loads(state.read_text("utf-8"))["_data_files"]
             return [folder / Path(file["filename"]).name for file in files]
