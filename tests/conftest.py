@@ -27,7 +27,8 @@ SLOW = [
     *(ROOT / "tests" / name for name in ("benchmarks", "cli", "experiments", "kill", "report")),
     *(ROOT / "tests" / name for name in ("test_documents.py", "test_package.py")),
     *(ROOT / "tests" / name for name in ("engines/torch", "native/test_process.py")),
-    ROOT / "src" / "onelayer" / "report",
+    ROOT / "tests" / "data" / "datasets" / "test_real.py",
+    *(ROOT / "src" / "onelayer" / name for name in ("report", "files/saved.py")),
 ]
 
 

@@ -245,6 +245,7 @@ def test_a_damaged_solution_is_solved_again_from_the_one_before(tmp_path: Path) 
     ]
 
 
+@pytest.mark.slow
 def test_a_path_is_saved_with_its_page_and_comes_back_bit_for_bit(
     digits: Splits, tmp_path: Path
 ) -> None:

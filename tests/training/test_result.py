@@ -84,6 +84,7 @@ def test_a_result_prints_its_settings_best_first_with_mean_and_deviation() -> No
     assert "<table" in result._repr_html_()
 
 
+@pytest.mark.slow
 def test_a_result_is_saved_with_its_page_and_loaded_again(tmp_path: Path) -> None:
     result = train(make_splits(), grid(learning_rate=0.1, epochs=2, batch_size=9))
     result.save(tmp_path / "run")

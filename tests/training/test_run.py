@@ -18,6 +18,7 @@ from onelayer.errors import SettingsError
 from onelayer.experiments.best_linear import Recipe
 from onelayer.solver.path import l2_values
 from onelayer.training.run import Run, grid, group_passes, name_settings, random_grid
+from tests.cli.conftest import blank_page
 from tests.made_data import make_splits
 
 
@@ -265,7 +266,10 @@ def test_seeds_may_be_any_count_or_sequence(seeds: Any, listed: list[int]) -> No
     assert all(type(run.seed) is int for run in runs)
 
 
-def test_numbers_of_numpy_are_taken_wherever_numbers_are_and_can_be_saved(tmp_path: Path) -> None:
+def test_numbers_of_numpy_are_taken_wherever_numbers_are_and_can_be_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onelayer.report.page.write_report", blank_page)
     ol: Any = onelayer  # whose hints name Python's types
     data, one = make_splits(), np.float32(0.125)
     checkpoint = ol.Checkpoint(tmp_path / "c", every=np.float32(0))
