@@ -37,10 +37,10 @@ TRAINED = ("--epochs", "30", "--batch-size", "10", *DATA, "--checkpoint-every", 
 RESUMED = {
     "train one": ("train", "--lr", "0.05", "--certify", *TRAINED),
     "train many": ("train", "--lr", "0.05,0.1", "--l2", "0,0.1", *TRAINED),
+    "solve": ("solve", *DATA, "--l2", "1e-4:1:6", "--folds", "3", "--checkpoint-every", "0.05"),
     "reproduce": ("reproduce", "--data", "digits", "--seeds", "1", "--checkpoint-every", "0.05"),
 }
 OTHERS = {
-    "solve": ("solve", *DATA, "--l2", "6", "--folds", "3", "--out", "{out}"),
     "best-linear": (
         *("best-linear", "--data", "digits", "--moves", "0", "--no-flips", "--epochs", "20"),
         *("--seeds", "2", "--folds", "2", "--out", "{out}/m.safetensors"),
@@ -60,7 +60,7 @@ OTHERS = {
 # Ends that are as they should be; every other one is a fault.
 GOOD = ("finished", "one line", "one line, then resumed to the same bits", "ended before Python")
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 # What a terminal is told: to hide and to show its cursor, and all else that is no text.
 _CURSOR = re.compile(r"\x1b\[\?25([lh])")
