@@ -518,8 +518,8 @@ def test_interrupted_runs_are_said_to_be() -> None:
 
 
 def test_file_names() -> None:
-    assert unique_slugs(["λ=0.1, η=0.01"]) == {"λ=0.1, η=0.01": "lambda-0.1-eta-0.01"}
-    assert unique_slugs(["A", "a", "../.."]) == {"A": "a", "a": "a-2", "../..": "setting"}
+    assert unique_slugs(["λ=0.1, η=0.01"]) == ["lambda-0.1-eta-0.01"]
+    assert unique_slugs(["A", "a", "../..", "a"]) == ["a", "a-2", "setting", "a-3"]
 
 
 @pytest.mark.parametrize(

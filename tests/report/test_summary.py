@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from onelayer.report.summary import (
     is_clear,
     listed,
     number,
+    records_of,
     share_of_rows,
     spread,
     summarise,
@@ -30,7 +32,7 @@ from onelayer.report.summary import (
 )
 from onelayer.report.tables import mistakes_of
 from onelayer.training.result import History, Outcome, ReportedFigures, Result
-from onelayer.training.run import Run
+from onelayer.training.run import Run, spell
 from tests.report.made_results import make_result, make_runs
 
 
@@ -188,6 +190,35 @@ def test_a_level_that_is_never_reached_is_said() -> None:
     assert "η = 0.1 reaches that level in no run" in finding.sentence
 
 
+@pytest.mark.parametrize("varied", [
+    {"batch_size": (5, 400)}, {"epochs": (4, 3)}, {"init_scale": (0.0, 1.0)},
+    {"shuffle_seed": (0, 1)}, {"momentum": (0.0, 0.9)},
+])  # fmt: skip
+def test_what_differs_in_more_than_the_seed_is_never_averaged(
+    varied: dict[str, tuple[Any, Any]],
+) -> None:
+    """Under one η and λ there are two settings, though all of the runs have one name."""
+    [(name, values)] = varied.items()
+    runs = [
+        Run(eta, l2=l2, epochs=4, name="mine") for eta in (0.01, 0.1) for l2 in (0.0, 1.0)
+    ]  # fmt: skip
+    runs = [replace(run, **{name: value}) for run in runs for value in values]
+    result = make_result(runs, classes=("a", "b"), image_shape=None, features=4, snapshots=())
+    assert [len(one.positions) for one in result.ranking] == [1] * 8
+    assert [len(one.positions) for one in summarise(result)] == [1] * 8
+    rates = compare_rates(result, summarise(result))
+    penalties = compare_penalties(result, summarise(result))
+    assert rates is not None
+    assert penalties is not None
+    assert [len(one.positions) for one in rates.rates] == [1, 1]
+    assert [one.norm.n for one in penalties.penalties] == [1, 1]
+    kind = spell(runs, [name])[0]
+    assert rates.at == f"λ = 0, {kind}"
+    assert penalties.at == f"η = 0.01, {kind}"
+    drawn = records_of(result).drawn
+    assert len(drawn) == 8
+
+
 def penalty_result(right: list[int], norms: list[float], seeds: int = 2) -> Result:
     """λ = 0 and λ = 1 at η = 0.01, and λ = 0 at η = 0.1, whose seeds agree."""
     runs = runs_of(0.01, seeds) + runs_of(0.01, seeds, l2=1.0) + runs_of(0.1, seeds)
@@ -205,7 +236,7 @@ def penalties_of(result: Result) -> PenaltyFinding:
 
 def test_penalties_are_compared_at_one_learning_rate() -> None:
     finding = penalties_of(penalty_result([80, 65, 70], [8.0, 2.0, 9.0]))
-    assert finding.learning_rate == 0.01
+    assert finding.at == "η = 0.01"
     assert [figures.l2 for figures in finding.penalties] == [0.0, 1.0]
     assert finding.penalties[0].gap.mean == pytest.approx(10.0)
     assert finding.penalties[1].gap.mean == pytest.approx(5.0)

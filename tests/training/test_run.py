@@ -86,7 +86,7 @@ def test_a_name_says_what_is_not_the_default() -> None:
         0.1, momentum=0.9, nesterov=True, schedule="step:10:0.1", warmup=0.5, averaging="tail:0.5",
         loss="sigmoid", label_smoothing=0.1, flip_seed=3,
     )  # fmt: skip
-    words = "Nesterov μ=0.9, step:10:0.1, warm-up 0.5, tail:0.5, sigmoid, ε=0.1, flips"
+    words = "μ=0.9, Nesterov, step:10:0.1, warm-up 0.5, tail:0.5, sigmoid, ε=0.1, flip seed 3"
     assert run.name == f"λ=0, η=0.1, {words}"
     assert Run(0.1, nesterov=True).name == "λ=0, η=0.1"
 
@@ -142,12 +142,27 @@ def test_numpy_numbers_and_arrays_are_taken_where_numbers_and_lists_are() -> Non
 
 def test_two_settings_never_share_a_name() -> None:
     alike = [Run(0.1, name="mine"), Run(0.2, name="mine"), Run(0.1, seed=3, name="mine")]
-    named = [f"mine, η {eta}" for eta in (0.1, 0.2, 0.1)]
+    named = [f"mine, η={eta}" for eta in (0.1, 0.2, 0.1)]
     assert [run.name for run in name_settings(alike)] == named
     flips = [Run(0.1, flip_seed=seed) for seed in (1, 2)]
     runs = [Run(0.1, shuffle=False), Run(0.1, epochs=3), *flips]
     assert len({run.name for run in name_settings(runs)}) == 4
     assert name_settings(name_settings(runs)) == name_settings(runs)
+
+
+def test_a_name_says_every_setting_that_differs_and_no_other() -> None:
+    def names(**settings: Any) -> list[str]:
+        return [run.name for run in name_settings(grid(**{"learning_rate": 0.1} | settings))]
+
+    assert names(batch_size=[5, 400]) == ["λ=0, η=0.1, batch 5", "λ=0, η=0.1, batch 400"]
+    assert names(epochs=[1, 2], seeds=2)[::2] == ["λ=0, η=0.1, 1 epoch", "λ=0, η=0.1, 2 epochs"]
+    assert names(momentum=[0, 0.9]) == ["λ=0, η=0.1, μ=0", "λ=0, η=0.1, μ=0.9"]
+    assert names(momentum=0.9, l2=[0, 1]) == ["λ=0, η=0.1", "λ=1, η=0.1"]
+    assert names(momentum=0.9) == ["λ=0, η=0.1, μ=0.9"]
+    assert names(learning_rate=[0.1, 0.1 + 1e-9]) == ["λ=0, η=0.1", "λ=0, η=0.100000001"]
+    assert names(loss=["softmax", "sigmoid"], name="mine") == ["mine, softmax", "mine, sigmoid"]
+    mine = [Run(0.1, name="sigmoid", loss="sigmoid"), Run(0.1, name="softmax")]
+    assert [run.name for run in name_settings(mine)] == ["sigmoid", "softmax"]
 
 
 run_settings = st.builds(
@@ -162,6 +177,14 @@ run_settings = st.builds(
     schedule=st.sampled_from(["constant", "cosine"]),
     loss=st.sampled_from(["softmax", "sigmoid"]),
 )
+
+
+@given(st.lists(run_settings, max_size=12))
+def test_a_name_is_a_setting_and_a_setting_has_one_name(runs: list[Run]) -> None:
+    named = name_settings(runs)
+    assert name_settings(named) == named
+    pairs = {(run.setting, own.name) for run, own in zip(runs, named, strict=True)}
+    assert len(pairs) == len({run.setting for run in runs}) == len({run.name for run in named})
 
 
 @given(st.lists(run_settings, max_size=12))

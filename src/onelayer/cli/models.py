@@ -15,7 +15,7 @@ import typer
 
 from onelayer.cli import options as opt
 from onelayer.cli.app import command
-from onelayer.cli.output import console, note, print_json, print_line, written_once
+from onelayer.cli.output import console, note, print_json, print_line, print_table, written_once
 from onelayer.errors import SettingsError, require_whole
 from onelayer.files.atomic import is_stream
 from onelayer.files.manifest import read_manifest
@@ -78,7 +78,7 @@ def evaluate(
         print_json(evaluation.as_dict())
         return
     for table in tables.evaluation_tables(evaluation, f"{model} on {rows.name}"):
-        console.print(table)
+        print_table(table)
         console.print()
 
 
@@ -134,12 +134,12 @@ def inspect(*, model: str, most: int = 5, out: Path | None = None, json: bool = 
     if json:
         print_json(_described(chosen, most))
         return
-    console.print(tables.model_table(chosen, model))
+    print_table(tables.model_table(chosen, model))
     if out is not None:
         print_line(f"the picture: {out}")
     else:
         console.print()
-        console.print(tables.strongest_table(chosen, most))
+        print_table(tables.strongest_table(chosen, most))
 
 
 def _described(model: Model, most: int) -> dict[str, object]:
@@ -246,9 +246,10 @@ def open_model(named: str) -> ChosenModel:
         how = "" if setting else f": chosen by {path.choice.by}, rule {path.choice.rule}"
     else:
         result = Result.load(folder)
-        names = [run.name for run in result.runs]
+        names = [one.name for one in result.ranking]
         places = [one.positions for one in result.ranking]
-        positions = _positions(folder, setting, names, places) if setting else range(len(names))
+        all_runs = range(len(result.runs))
+        positions = _positions(folder, setting, names, places) if setting else all_runs
         # Of equal accuracies the first counts, and one that was never measured is below all.
         accuracies = np.nan_to_num(result.validation_accuracy, nan=-1.0)
         best = max(positions, key=lambda i: accuracies[i])
@@ -257,7 +258,8 @@ def open_model(named: str) -> ChosenModel:
         accuracy = model.settings["validation_accuracy"] or math.nan
         how = f": best of {len(positions)} runs by validation accuracy, {accuracy:.2%}"
         how = how if len(positions) > 1 else ""
-    return ChosenModel(model, name, f"{name}{how}" if len(names) > 1 else "", folder)
+    several = sum(map(len, places)) > 1
+    return ChosenModel(model, name, f"{name}{how}" if several else "", folder)
 
 
 def models_of(named: str) -> list[ChosenModel]:
@@ -287,10 +289,17 @@ def _parted(named: str) -> tuple[Path, str]:
 def _positions(
     folder: Path, setting: str, names: Sequence[str], numbered: Sequence[tuple[int, ...]]
 ) -> Sequence[int]:
-    """Positions that a setting means: those of its name, or those that it numbers, from 1."""
-    found = [i for i, name in enumerate(names) if _bare(name) == _bare(setting)]
-    if found:
-        return found
+    """Positions that a setting means: by its name, or by its number in the table, from 1."""
+    found = [
+        own for name, own in zip(names, numbered, strict=True) if _bare(name) == _bare(setting)
+    ]
+    if len(found) == 1:
+        return found[0]
+    if len(found) > 1:
+        raise SettingsError(
+            f"{folder} has {len(found)} settings of the name {setting!r}; give a number in the "
+            f"table, from 1 to {len(numbered)}."
+        )
     if setting.isdecimal() and 0 < int(setting) <= len(numbered):
         return numbered[int(setting) - 1]
     known = "; ".join(dict.fromkeys(names))

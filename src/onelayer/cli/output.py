@@ -25,6 +25,7 @@ from rich.console import Console
 from onelayer.data.progress import spelled, terminal
 from onelayer.engines.processes import leads, processes, rank
 from onelayer.errors import UNPRINTABLE
+from onelayer.report.tables import Table
 from onelayer.solver.path import PathProgress
 from onelayer.training.loop import Progress
 
@@ -111,6 +112,11 @@ def _print_marked(to: Console, mark: str, style: str, lines: list[str]) -> None:
 def print_line(text: str) -> None:
     """Print a line as it is: not wrapped, not coloured."""
     console.print(text, soft_wrap=True)
+
+
+def print_table(table: Table) -> None:
+    """Print a table; one that is wider than the terminal is not cut."""
+    console.print(table, crop=False)
 
 
 def print_json(values: Any) -> None:

@@ -16,7 +16,7 @@ from onelayer.cli import interrupt
 from onelayer.cli import options as opt
 from onelayer.cli.app import app, command, make_group
 from onelayer.cli.config import default_map
-from onelayer.cli.output import console, err, note, print_json, print_line
+from onelayer.cli.output import err, note, print_json, print_line, print_table
 from onelayer.data import cached, fetch
 from onelayer.engines.processes import leads
 from onelayer.errors import OnelayerError, SaveError
@@ -131,7 +131,7 @@ def finish_path(
 
 
 def _print_path(path: solver.Path) -> None:
-    console.print(tables.path_table(path))
+    print_table(tables.path_table(path))
     for sentence in path.verdict:
         print_line(sentence)
 
@@ -185,13 +185,13 @@ def _end_interrupted(result: Result, folder: Path) -> None:
 def _print_result(result: Result) -> None:
     """Settings ranked, or of one setting and of the reproduction all figures."""
     if len(result.settings) > 1 and not result.gradient_checks:
-        console.print(tables.ranking_table(result))
+        print_table(tables.ranking_table(result))
         print_line(tables.best_on_test(result))
         selection = select_setting(result)
         if selection is not None and selection.edges:
             print_line(selection.edges)
     else:
-        console.print(tables.accuracy_table(result))
+        print_table(tables.accuracy_table(result))
         if len(result.runs) == 1 and result.certificates:
             print_line(result.certificates[0].sentence)
 

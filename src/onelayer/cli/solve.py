@@ -13,7 +13,7 @@ from onelayer.cli import options as opt
 from onelayer.cli.app import OptionGroup, command
 from onelayer.cli.config import command_in_force
 from onelayer.cli.models import models_of
-from onelayer.cli.output import console, note, print_json, print_line, progress_bar
+from onelayer.cli.output import console, note, print_json, print_line, print_table, progress_bar
 from onelayer.cli.runs import finish_path
 from onelayer.cli.train import CheckpointOptions, training_in
 from onelayer.data import Dataset
@@ -195,7 +195,7 @@ def suggest_learning_rate(
         rates = ("learning_rate", "stable", "batch_stable", "start_stable")
         print_json({name: getattr(bounds, name) for name in rates} | asdict(bounds))
     else:
-        console.print(tables.advice_table(bounds))
+        print_table(tables.advice_table(bounds))
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ def best_linear(
     print_line(f"{rows.rows:,} training rows, mean of {seeds} fits: {out}")
     judged = [model.evaluate(splits.test, engine) for model in maps]
     console.print()
-    console.print(tables.maps_table(judged, mean.evaluate(splits.test, engine), range(seeds)))
+    print_table(tables.maps_table(judged, mean.evaluate(splits.test, engine), range(seeds)))
     print_line(tables.seeds_sentence(judged))
 
 
@@ -278,7 +278,7 @@ def _choose(rows: Dataset, recipes: tuple[Recipe, ...], folds: int, engine: Engi
             on_progress=lambda done, total: show(Progress(done, total)),
         )
     best = max(compared, key=lambda held_out: held_out.accuracy)
-    console.print(tables.held_out_table(compared, best))
+    print_table(tables.held_out_table(compared, best))
     console.print()
     return best.recipe
 

@@ -16,7 +16,7 @@ from onelayer.cli import interrupt
 from onelayer.cli import options as opt
 from onelayer.cli.app import OptionGroup, command
 from onelayer.cli.config import command_in_force
-from onelayer.cli.output import console, note, print_json, print_line, progress_bar
+from onelayer.cli.output import note, print_json, print_line, print_table, progress_bar
 from onelayer.cli.runs import finish
 from onelayer.data.scaling import check_scaling
 from onelayer.engines.processes import attempt, processes
@@ -102,7 +102,7 @@ def train(
         return random_grid(random, draw_seed=draw_seed, **values) if random else grid(**values)
 
     runs = plan(rows=1)  # a wrong value is refused before the data are loaded
-    several = len({run.name for run in runs}) > 1 or len(scalings) > 1
+    several = len({run.setting for run in runs}) > 1 or len(scalings) > 1
     command = command_in_force(context, () if random else ("draw_seed",))
     with training_in(out, checkpoints, command, overwrite=overwrite) as checkpoint:
         splits = opt.load_splits(data)
@@ -190,7 +190,7 @@ def check_gradient(
     if json:
         print_json({"passed": checked.passed, "checks": checked.checks})
     else:
-        console.print(tables.gradient_table(checked.checks))
+        print_table(tables.gradient_table(checked.checks))
     if not checked.passed:
         raise OnelayerError("the analytic and the numerical gradient disagree; see the table.")
 

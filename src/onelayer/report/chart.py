@@ -670,17 +670,17 @@ def short(value: float, digits: int = 5) -> float | None:
     return float(f"{value:.{digits}g}") if math.isfinite(value) else None
 
 
-def unique_slugs(names: Iterable[str]) -> dict[str, str]:
+def unique_slugs(names: Iterable[str]) -> list[str]:
     """A file name for each setting, plain letters, digits, dots and dashes, no two alike."""
-    slugs: dict[str, str] = {}
+    slugs: list[str] = []
     for name in names:
         spelled = name.replace("λ", "lambda").replace("η", "eta")
         letters = unicodedata.normalize("NFKD", spelled).encode("ascii", "ignore").decode().lower()
         words = re.sub(r"[^a-z0-9.]+", "-", letters).strip("-.")[:60].rstrip("-.") or "setting"
         number = 1
         slug = words
-        while slug in slugs.values():
+        while slug in slugs:
             number += 1
             slug = f"{words}-{number}"
-        slugs[name] = slug
+        slugs.append(slug)
     return slugs

@@ -6,6 +6,7 @@ Each needs two values of the one at one value of the other.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,13 +31,13 @@ from onelayer.report.summary import (
     Records,
     SettingSummary,
     Spread,
-    grouped,
     is_clear,
     listed,
     number,
     percent_on_test,
     row_error,
     run_names,
+    settings_over,
     spread,
 )
 from onelayer.report.tables import Cell, Table, make_table, spread_cell
@@ -68,13 +69,13 @@ class RateFigures:
 
 @dataclass(frozen=True)
 class RateFinding:
-    """Learning rates compared at one λ, smallest η first.
+    """Learning rates compared, smallest η first, `at` one λ and in all else alike.
 
     `level` is the training loss, nats, that each rate is timed to: half of the way that the
     smallest rate falls.
     """
 
-    l2: float
+    at: str
     level: float
     rates: tuple[RateFigures, ...]
     heading: str
@@ -103,10 +104,10 @@ def learning_rate_section(records: Records) -> Section | None:
 def compare_rates(result: Result, settings: Sequence[SettingSummary]) -> RateFinding | None:
     """Compare learning rates at the λ that has most of them; None without two."""
     measured = np.asarray(np.isfinite(result.history.train_loss).any(axis=1))
-    groups = grouped(settings, measured, lambda s: s.l2, lambda s: s.learning_rate)
-    if not groups:
+    compared = settings_over("learning_rate", settings, measured)
+    if compared is None:
         return None
-    l2, by_rate = groups
+    l2, by_rate = compared.fixed, compared.positions
     rates = sorted(by_rate)
     if len(rates) > MOST_CURVES:
         places = np.linspace(0, len(rates) - 1, MOST_CURVES).round().astype(int)
@@ -116,7 +117,8 @@ def compare_rates(result: Result, settings: Sequence[SettingSummary]) -> RateFin
     level = (mean[0] + min(mean)) / 2.0
     figures = tuple(_figures_of_rate(result, rate, by_rate[rate], level) for rate in rates)
     heading = _conclude_rates(figures[0], figures[-1])
-    return RateFinding(l2, level, figures, heading, _describe_rates(l2, level, figures))
+    at = f"λ = {l2:g}{compared.place}"
+    return RateFinding(at, level, figures, heading, _describe_rates(at, level, figures))
 
 
 def _rate_chart(result: Result, finding: RateFinding, part: str) -> Chart:
@@ -124,7 +126,7 @@ def _rate_chart(result: Result, finding: RateFinding, part: str) -> Chart:
     values = history.train_loss if part == "training" else history.validation_loss
     curves = [_rate_curve(result, values, r.learning_rate, r.positions) for r in finding.rates]
     heading = f"{part.capitalize()} loss"
-    title = f"{heading} at λ = {finding.l2:g}, by learning rate"
+    title = f"{heading} at {finding.at}, by learning rate"
     axis = Axis(NATS, log=is_wide(curves))
     return line_chart(
         f"rates-{part}", title, heading, EPOCHS, axis, curves, show_runs=True, zoom=True
@@ -138,8 +140,9 @@ def _rate_curve(
 
 
 def _figures_of_rate(
-    result: Result, rate: float, positions: list[int], level: float
+    result: Result, rate: float, positions: Sequence[int], level: float
 ) -> RateFigures:
+    positions = list(positions)
     loss = result.history.train_loss[positions]
     loss = np.where(np.isfinite(loss), loss, np.nan)
     steps = np.diff(loss, axis=1)
@@ -182,11 +185,11 @@ def _conclude_rates(slow: RateFigures, fast: RateFigures) -> str:
     return f"No conclusion on the learning rate: {why}"
 
 
-def _describe_rates(l2: float, level: float, rates: Sequence[RateFigures]) -> str:
+def _describe_rates(at: str, level: float, rates: Sequence[RateFigures]) -> str:
     slow, fast = rates[0], rates[-1]
     a, b = f"η = {slow.learning_rate:g}", f"η = {fast.learning_rate:g}"
     parts = [
-        f"At λ = {l2:g}, {a} makes half of its loss reduction (to {level:.3f}) {_when(slow)}; "
+        f"At {at}, {a} makes half of its loss reduction (to {level:.3f}) {_when(slow)}; "
         f"{b} reaches that level {_when(fast)}.",
         f"The training loss rises in {_rises(fast, ' epochs')} with {b}{_by(fast)}, "
         f"and in {_rises(slow)} with {a}{_by(slow)}.",
@@ -251,7 +254,7 @@ class Bend:
     |1 − ηh| a step: it shrinks while h < 2/η and grows beyond.
     """
 
-    label: str  # the run, by its η, and by λ and seed where those differ
+    label: str  # the run, by its η, and by what else sets it apart
     learning_rate: float
     epochs: tuple[int, ...]  # when it was measured
     values: tuple[float, ...]  # λmax of the Hessian of J
@@ -291,14 +294,18 @@ def find_curvatures(result: Result, settings: Sequence[SettingSummary]) -> tuple
     """The first MOST_CURVES measured runs, smallest η first."""
     of_run = {i: setting for setting in settings for i in setting.positions}
     measured = [i for i in sorted(result.curvatures) if result.curvatures[i].epochs][:MOST_CURVES]
-    pairs = [(of_run[i].learning_rate, of_run[i].l2) for i in measured]
-    several_l2 = len({l2 for _, l2 in pairs}) > 1
+    several_l2 = len({of_run[i].l2 for i in measured}) > 1
+    several_kinds = len({of_run[i].kind for i in measured}) > 1
+    of_setting = Counter(of_run[i].positions for i in measured)
     bends = []
-    for i, (rate, l2) in zip(measured, pairs, strict=True):
-        label = f"η = {rate:g}" + (f", λ = {l2:g}" if several_l2 else "")
-        label += f", seed {result.runs[i].seed}" if pairs.count((rate, l2)) > 1 else ""
-        curvature = result.curvatures[i]
-        bends.append(Bend(label, rate, curvature.epochs, curvature.values))
+    for i in measured:
+        setting, curvature = of_run[i], result.curvatures[i]
+        words = [f"η = {setting.learning_rate:g}"]
+        words += [f"λ = {setting.l2:g}"] if several_l2 else []
+        words += [setting.kind] if several_kinds else []
+        words += [f"seed {result.runs[i].seed}"] if of_setting[setting.positions] > 1 else []
+        label = ", ".join(words)
+        bends.append(Bend(label, setting.learning_rate, curvature.epochs, curvature.values))
     return tuple(sorted(bends, key=lambda bend: bend.learning_rate))
 
 
@@ -366,9 +373,12 @@ class PenaltyFigures:
 
 @dataclass(frozen=True)
 class PenaltyFinding:
-    """Values of λ compared at one η, smallest first; `part` names the held-out rows."""
+    """Values of λ compared, smallest first, `at` one η and in all else alike.
 
-    learning_rate: float
+    `part` names the held-out rows.
+    """
+
+    at: str
     part: str
     penalties: tuple[PenaltyFigures, ...]
     heading: str
@@ -395,10 +405,10 @@ def compare_penalties(result: Result, settings: Sequence[SettingSummary]) -> Pen
     """Compare values of λ at the η that has most of them; None without two."""
     counted = {i for setting in settings for i in setting.counted}
     measured = np.asarray(np.isfinite(result.weight_norm))
-    groups = grouped(settings, measured, lambda s: s.learning_rate, lambda s: s.l2)
-    if not groups:
+    compared = settings_over("l2", settings, measured)
+    if compared is None:
         return None
-    rate, by_l2 = groups
+    at, by_l2 = f"η = {compared.fixed:g}{compared.place}", compared.positions
     part, held_out, rows = "test", percent_on_test(result), int(result.confusion[0].sum())
     if not result.reported:
         part, held_out = "validation", 100.0 * result.validation_accuracy
@@ -412,12 +422,12 @@ def compare_penalties(result: Result, settings: Sequence[SettingSummary]) -> Pen
         norm, of_train, of_part, gap = map(spread, of_l2.T)
         runs = whole[:MOST_POINTS]
         figures.append(PenaltyFigures(l2, norm, of_train, of_part, gap, runs))
-    heading, sentence = _conclude_penalties(rate, figures, part, rows)
-    return PenaltyFinding(rate, part, tuple(figures), heading, sentence)
+    heading, sentence = _conclude_penalties(at, figures, part, rows)
+    return PenaltyFinding(at, part, tuple(figures), heading, sentence)
 
 
 def _conclude_penalties(
-    rate: float, figures: Sequence[PenaltyFigures], part: str, n: int
+    at: str, figures: Sequence[PenaltyFigures], part: str, n: int
 ) -> tuple[str, str]:
     """The conclusion in a line, and the figures in a sentence; only what is clear is concluded."""
     first, last = figures[0], figures[-1]
@@ -426,7 +436,7 @@ def _conclude_penalties(
     if first.gap.n and last.gap.n:
         gaps = f"{number(first.gap.mean)} and {number(last.gap.mean)}"
         facts.append(f"training − {part} accuracy {gaps} points")
-    sentence = f"At η = {rate:g}, with λ = {first.l2:g} and λ = {last.l2:g}, {listed(facts)}."
+    sentence = f"At {at}, with λ = {first.l2:g} and λ = {last.l2:g}, {listed(facts)}."
     heads, found = [], []
     if is_clear(first.norm, last.norm):
         smaller = last.norm.mean < first.norm.mean
@@ -479,7 +489,7 @@ def _penalty_charts(finding: PenaltyFinding) -> tuple[Chart, ...]:
         return Curve(label, l2s, [s.mean for s in spreads], low, high, (), runs)
 
     def chart(name: str, heading: str, unit: str, *curves: Curve) -> Chart:
-        title = f"{heading} against λ, at η = {finding.learning_rate:g}"
+        title = f"{heading} against λ, at {finding.at}"
         x = l2_axis(l2s, "λ, log scale")
         return line_chart(
             f"penalty-{name}", title, heading, x, Axis(unit), curves, bars=True, points=True

@@ -39,7 +39,7 @@ MOST_DOTS = 12
 def record_text(record: Result | Path) -> str:
     """The table of a result or of a λ path as the terminal shows it."""
     printed = io.StringIO()
-    terminal(file=printed, width=WIDTH).print(_table(record))
+    terminal(file=printed, width=WIDTH).print(_table(record), crop=False)
     lines = [line.rstrip() for line in printed.getvalue().splitlines()]
     return "\n".join([*lines, *map(printable, _sentences(record))])
 

@@ -43,6 +43,7 @@ from onelayer.report.tables import (
 from onelayer.report.weight_images import template_grid
 from onelayer.solver import Path as LambdaPath
 from onelayer.training.result import Result
+from onelayer.training.run import changed, differing, spell
 
 MOST_TROUBLES = 20
 
@@ -71,13 +72,16 @@ def result_page(result: Result) -> Page:
     )
     epochs = sorted({run.epochs for run in result.runs})
     batches = sorted({run.batch for run in result.runs})
+    shared = changed(result.runs) - {*differing(result.runs)}
+    also = "".join(f", {words}" for words in spell(result.runs[:1], shared) if words)
     name = DATA_NAMES.get(result.data.name, result.data.name)
     return make_page(
         result,
         title="One linear layer",
         lead=f"{what}: a softmax classifier with a single linear layer, trained on {name}, "
         f"{plural(runs, 'run')} in all.",
-        trained=f"{_either(epochs)} epoch{'s' * (epochs[-1] != 1)}, batches of {_either(batches)}",
+        trained=f"{_either(epochs)} epoch{'s' * (epochs[-1] != 1)}, batches of {_either(batches)}"
+        + also,
         sections=(section(records) for section in SECTIONS),
     )
 
@@ -308,11 +312,12 @@ def _reported_charts(records: Records) -> tuple[Chart, ...]:
 
 def _ranking_chart(records: Records) -> tuple[Chart, ...]:
     """Validation accuracies of the best settings; none for a single setting."""
-    measured = {s.name: s.validation for s in records.settings if s.validation.n}
-    ranked = [one.name for one in records.result.ranking if one.name in measured]
+    measured = {s.positions: s for s in records.settings if s.validation.n}
+    ranked = [measured[one.positions] for one in records.result.ranking
+              if one.positions in measured]  # fmt: skip
     if len(ranked) < 2:
         return ()
-    rows = [(name, [_dot(0, measured[name])]) for name in ranked[:MOST_DOTS]]
+    rows = [(one.name, [_dot(0, one.validation)]) for one in ranked[:MOST_DOTS]]
     best = f" of the best {MOST_DOTS} settings" if len(ranked) > MOST_DOTS else ""
     title = f"Validation accuracy / %{best}"
     return (dot_chart("summary", title, Axis("share of rows / %"), ("validation",), rows),)

@@ -148,8 +148,8 @@ def _heat_maps(selection: Selection) -> tuple[Chart, ...]:
     ramp = (low, step * round((low + high) / 2 / step), high)
     places = unique_slugs(grid[0].kind for grid in selection.grids)
     return tuple(
-        _heat_map(f"sweep-{place}" if kind else "sweep", grid, selection.best, ramp)
-        for grid, (kind, place) in zip(selection.grids, places.items(), strict=True)
+        _heat_map(f"sweep-{place}" if grid[0].kind else "sweep", grid, selection.best, ramp)
+        for grid, place in zip(selection.grids, places, strict=True)
     )
 
 

@@ -30,12 +30,12 @@ from onelayer.report.summary import (
     Records,
     SettingSummary,
     Spread,
+    is_tested,
     listed,
     number,
     run_names,
     share_of_rows,
     spread,
-    tested_settings,
 )
 from onelayer.report.tables import (
     Cell,
@@ -91,7 +91,7 @@ def settings_section(records: Records) -> Section:
 def _setting(records: Records, anchor: str, setting: SettingSummary, *, folded: bool) -> Section:
     result = records.result
     parts = [("validation", setting.validation), ("training", setting.train.measured)]
-    if setting.name in tested_settings(result):
+    if is_tested(result, setting):
         parts.append(("test", setting.test.measured))
     runs = len(setting.positions)
     words = [f"{part} accuracy {spread_cell(of).plain} %" for part, of in parts if of.n]
@@ -99,7 +99,7 @@ def _setting(records: Records, anchor: str, setting: SettingSummary, *, folded: 
     words += ["chaotic"] if setting.chaotic else []
     text = [" · ".join(words)]
     text += ["λ = 0: loss and cost are equal."] if setting.l2 == 0.0 else []
-    best = len(records.settings) > 1 and result.ranking[0].name == setting.name
+    best = len(records.settings) > 1 and setting.positions == result.ranking[0].positions
     heading = f"{setting.name} (best by validation)" if best else setting.name
     charts = _curves(result, setting, anchor)
     return Section(f"setting-{anchor}", heading, tuple(text), charts=charts, folded=folded)
@@ -288,7 +288,7 @@ def confusion_section(records: Records) -> Section | None:
     for anchor, setting in records.drawn.items():
         counts = result.confusion[list(setting.counted)].sum(axis=0)
         place = f"confusion-{anchor}"
-        if setting.name not in tested_settings(result) or not counts.any():
+        if not is_tested(result, setting) or not counts.any():
             continue
         if len(names) > MOST_CONFUSED:
             tables.append(Section(place, setting.name, table=mistakes_of(counts, names)))
@@ -334,7 +334,7 @@ def reliability_section(records: Records) -> Section | None:
     curves, errors = [], []
     for setting in records.drawn.values():
         bins = records.result.reliability.get(setting.positions[0])
-        if bins is None or setting.name not in tested_settings(records.result):
+        if bins is None or not is_tested(records.result, setting):
             continue
         there = np.flatnonzero(bins.rows)
         at, right = bins.confidence[there].tolist(), bins.accuracy[there].tolist()

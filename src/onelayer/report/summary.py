@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data.dataset import DataCard
 from onelayer.report.chart import unique_slugs
-from onelayer.training.result import Outcome, ReportedFigures, Result, Status
+from onelayer.training.result import Outcome, RankedSetting, ReportedFigures, Result, Status
 
 # A setting is said to be chaotic when its test accuracy moves by more than this between seeds
 # (settings that settle move by a few tenths of a point) and its cost does not fall steadily but
@@ -110,6 +111,7 @@ class SettingSummary:
     name: str
     learning_rate: float
     l2: float
+    kind: str  # what else sets it apart from the other settings
     positions: tuple[int, ...]  # of its runs in the result
     counted: tuple[int, ...]  # of those that the figures are over
     train: Comparison
@@ -151,12 +153,11 @@ class SettingSummary:
 def summarise(result: Result) -> tuple[SettingSummary, ...]:
     """Summarise every setting of a result."""
     reported = {figures.name: figures for figures in result.reported}
-    places = {one.name: one.positions for one in result.ranking}
     accuracies = np.stack([result.train_accuracy, result.validation_accuracy])
     percent = np.stack([*(100.0 * accuracies), percent_on_test(result)])
     return tuple(
-        _summarise_setting(result, places[name], percent, reported.get(name))
-        for name in result.settings
+        _summarise_setting(result, setting, percent, reported.get(setting.name))
+        for setting in sorted(result.ranking, key=lambda setting: setting.positions)
     )
 
 
@@ -169,12 +170,12 @@ def percent_on_test(result: Result) -> NDArray[np.float64]:
 
 def _summarise_setting(
     result: Result,
-    positions: tuple[int, ...],
+    setting: RankedSetting,
     percent: NDArray[np.float64],
     figures: ReportedFigures | None,
 ) -> SettingSummary:
     """Summarise one setting; `percent` holds training, validation and test accuracies, (3, R)."""
-    run = result.runs[positions[0]]
+    positions = setting.positions
     outcomes = [result.outcomes[i] for i in positions]
     counted = [i for i in positions if result.outcomes[i].status != "diverged"] or [*positions]
     train, validation, test = percent[:, counted]
@@ -187,9 +188,10 @@ def _summarise_setting(
         for words, count in count_endings(outcomes).items()
     ]
     return SettingSummary(
-        name=run.name,
-        learning_rate=run.eta,
-        l2=run.l2,
+        name=setting.name,
+        learning_rate=setting.learning_rate,
+        l2=setting.l2,
+        kind=setting.kind,
         positions=positions,
         counted=tuple(counted),
         train=_compare(figures.train_accuracy if figures else None, train),
@@ -231,15 +233,15 @@ def records_of(result: Result) -> Records:
     settings = summarise(result)
     chosen = choose_settings(settings)
     anchors = unique_slugs(setting.name for setting in chosen)
-    return Records(result, settings, {anchors[setting.name]: setting for setting in chosen})
+    return Records(result, settings, dict(zip(anchors, chosen, strict=True)))
 
 
-def tested_settings(result: Result) -> frozenset[str]:
-    """Settings whose test rows are shown: all that were reported about, else the best alone.
+def is_tested(result: Result, setting: SettingSummary) -> bool:
+    """Whether a setting's test rows are shown: all that were reported about, else the best alone.
 
     A setting that is chosen by test rows cannot be judged by them.
     """
-    return frozenset(result.settings if result.reported else [result.ranking[0].name])
+    return bool(result.reported) or setting.positions == result.ranking[0].positions
 
 
 def choose_settings(
@@ -250,25 +252,43 @@ def choose_settings(
     def rank(setting: SettingSummary) -> float:
         return setting.validation.mean if setting.validation.n else -math.inf
 
-    names = {setting.name for setting in sorted(settings, key=rank, reverse=True)[:most]}
-    return tuple(setting for setting in settings if setting.name in names)
+    chosen = {setting.positions for setting in sorted(settings, key=rank, reverse=True)[:most]}
+    return tuple(setting for setting in settings if setting.positions in chosen)
 
 
-def grouped(
+@dataclass(frozen=True)
+class Compared:
+    """Settings that differ in one quantity alone, η or λ."""
+
+    fixed: float  # the other one of the two
+    kind: str  # what they have that other settings of the result have not
+    positions: Mapping[float, tuple[int, ...]]  # of the runs, by the quantity that varies
+
+    @property
+    def place(self) -> str:
+        """What follows the value that is fixed, as in ", batch 50"; may be empty."""
+        return f", {self.kind}" if self.kind else ""
+
+
+def settings_over(
+    quantity: Literal["learning_rate", "l2"],
     settings: Sequence[SettingSummary],
     measured: NDArray[np.bool_],
-    fixed: Callable[[SettingSummary], float],
-    varied: Callable[[SettingSummary], float],
-) -> tuple[float, dict[float, list[int]]] | None:
-    """Find the value of one quantity under which another takes most values."""
-    groups: dict[float, dict[float, list[int]]] = defaultdict(lambda: defaultdict(list))
+) -> Compared | None:
+    """The settings over most values of η or λ that agree in all else; None without two values.
+
+    Of groups that are as large, that of the smallest λ or η counts, and then that of the first.
+    """
+    other = {"learning_rate": "l2", "l2": "learning_rate"}[quantity]
+    groups: dict[tuple[float, str], dict[float, tuple[int, ...]]] = defaultdict(dict)
     for setting in settings:
         if any(measured[list(setting.counted)]):
-            groups[fixed(setting)][varied(setting)] += setting.positions
-    if not groups:
+            group = groups[getattr(setting, other), setting.kind]
+            group[getattr(setting, quantity)] = setting.positions
+    most = min(groups, key=lambda key: (-len(groups[key]), key[0]), default=None)
+    if most is None or len(groups[most]) < 2:
         return None
-    best = min(groups, key=lambda value: (-len(groups[value]), value))
-    return (best, groups[best]) if len(groups[best]) > 1 else None
+    return Compared(*most, groups[most])
 
 
 def run_names(result: Result, positions: Sequence[int]) -> tuple[str, ...]:
@@ -322,10 +342,15 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
+# Larger numbers are shown in powers of ten.
+MOST_SPELLED = 1e9
+
+
 def number(value: float | None, form: str = ".2f") -> str:
     """A number as text, or a dash for none."""
     if value is None or value != value:
         return "–"
+    form = ".3g" if math.isfinite(value) and abs(value) >= MOST_SPELLED else form
     text = format(value, form).replace("-", "−").replace("inf", "∞")
     # What rounds to nothing has no sign.
     return text.lstrip("+−") if not text.strip("+−0.") else text

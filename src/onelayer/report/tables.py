@@ -96,14 +96,17 @@ class Table:
         table.caption_justify = "left"
         for i in shown:
             column = self.columns[i]
-            longest = max((len(row[i].text) for row in self.rows), default=0)
+            heading = column.short or column.name
+            texts = [heading, *(row[i].plain for row in self.rows)]
+            least = max(len(word) for text in texts for word in (text.split() or [""]))
+            if i == 0 or not column.words:  # the first column names the row: it wraps last
+                least = max(least, *(len(line) for text in texts for line in text.split("\n")))
             table.add_column(
-                column.short or column.name,
+                heading,
                 justify="left" if column.words else "right",
                 overflow="fold",
                 no_wrap=not column.words,
-                # The first column names the row: it wraps last.
-                min_width=min(longest, 18) if i == 0 else None,
+                min_width=min(least, LONGEST_WORD) if column.words else least,
             )
         for position, row in enumerate(self.rows):
             cells = [
@@ -200,7 +203,7 @@ def ranking_table(result: Result, most: int = 10) -> Table:
         Column("rank", short=" "),
         *("η", "λ", "batch"),
         Column("validation accuracy / %", short="validation %"),
-        Column("validation loss / nats", short="validation loss"),
+        Column("validation loss / nats", short="validation\nloss"),
         Column("runs", words=True),
     ]
     beside = any(_beside_batch(one) for one in ranked)
@@ -341,6 +344,9 @@ def seeds_sentence(each: Sequence[Evaluation]) -> str:
 
 # More classes than this, and the table is of those recognised worst.
 MOST_CLASSES = 25
+
+# Words of a column that wraps are not broken up to this length.
+LONGEST_WORD = 18
 
 # Where counts do not fit beside each other in the terminal, the frequent mistakes are listed.
 LONGEST_NAME, SHORT = 12, 4

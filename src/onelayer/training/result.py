@@ -6,7 +6,7 @@ Settings are ranked by the validation rows, over all of their seeds, and never b
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Literal
@@ -23,7 +23,7 @@ from onelayer.files.saved import Saved
 from onelayer.model.evaluation import Mistakes, Reliability
 from onelayer.model.model import Certificate, Model
 from onelayer.objective.gradcheck import GradientCheck
-from onelayer.training.run import Run
+from onelayer.training.run import FIRST_WORDS, Run, differing, spell
 
 Status = Literal["finished", "stopped", "diverged", "interrupted"]
 
@@ -175,8 +175,9 @@ class Result(Saved):
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """Names of the settings, each once, in the order in which they first appear."""
-        return tuple(dict.fromkeys(run.name for run in self.runs))
+        """Names of the settings, in the order in which they first appear."""
+        ordered = sorted(self.ranking, key=lambda setting: setting.positions)
+        return tuple(setting.name for setting in ordered)
 
     def model(self, position: int = 0) -> Model:
         """The model of one run: its weights as they were kept, with the settings it was trained by.
@@ -308,11 +309,15 @@ class RankedSetting:
 
 
 def _rank(result: Result) -> tuple[RankedSetting, ...]:
-    places: dict[str, list[int]] = {}
-    for position, run in enumerate(result.runs):
-        places.setdefault(run.name, []).append(position)
-    kinds = _kinds(result)
-    settings = [_measured(result, positions, kinds[positions[0]]) for positions in places.values()]
+    scalings = [result.scaling_of(i).name for i in range(len(result.runs))]
+    places: dict[tuple[object, ...], list[int]] = {}
+    for position, (run, scaling) in enumerate(zip(result.runs, scalings, strict=True)):
+        places.setdefault((*run.setting, scaling), []).append(position)
+    kinds = _kinds([result.runs[own[0]] for own in places.values()],
+                   [scalings[own[0]] for own in places.values()])  # fmt: skip
+    settings = [
+        _measured(result, own, kind) for own, kind in zip(places.values(), kinds, strict=True)
+    ]
     ranked = sorted(settings, key=_order)
     return tuple(replace(setting, rank=rank) for rank, setting in enumerate(ranked, start=1))
 
@@ -321,17 +326,16 @@ def _order(setting: RankedSetting) -> tuple[bool, bool, float, float]:
     return math.isnan(setting.mean), setting.diverged > 0, -setting.mean, setting.loss
 
 
-def _kinds(result: Result) -> list[str]:
-    """What besides η and λ sets each run apart, of what is not the same for all of them."""
-    properties = (
-        [f"batch {run.batch}" for run in result.runs],
-        [run.variant for run in result.runs],
-        [result.scaling_of(i).name for i in range(len(result.runs))],
-    )
-    differing = [words for words in properties if len(set(words)) > 1]
-    return [", ".join(filter(None, words)) for words in zip(*differing, strict=True)] or (
-        [""] * len(result.runs)
-    )
+def _kinds(runs: Sequence[Run], scalings: Sequence[str]) -> list[str]:
+    """What besides η and λ sets each setting apart; its name where nothing else does."""
+    words = spell(runs, {*differing(runs)} - {*FIRST_WORDS})
+    if len({*scalings}) > 1:
+        words = [", ".join(filter(None, both)) for both in zip(words, scalings, strict=True)]
+    shown = [(*spell([run], FIRST_WORDS), kind) for run, kind in zip(runs, words, strict=True)]
+    return [
+        kind if shown.count(own) == 1 else ", ".join(filter(None, (kind, run.name)))
+        for run, kind, own in zip(runs, words, shown, strict=True)
+    ]
 
 
 def _measured(result: Result, positions: list[int], kind: str) -> RankedSetting:

@@ -57,7 +57,8 @@ class Hyperparameter:
     below: float = math.inf
     optional: bool = False  # whether None is allowed
     auto: bool = False  # whether the text "auto" is allowed
-    word: str = ""  # how it reads in the automatic name where it is not the default, as a format
+    word: str = "{}"  # how it reads in names, as a format
+    words: Mapping[object, str] = field(default_factory=dict)  # how these values read instead
     silent: bool = False  # whether names say it only where runs of one training differ in it
 
     def check(self, name: str, value: object) -> None:
@@ -74,6 +75,11 @@ class Hyperparameter:
             require_whole(name, value, int(self.least))
         elif self.kind is bool and not isinstance(value, bool):
             raise SettingsError(f"{name} must be true or false, but {value!r} was given.")
+
+    def spell(self, value: object, *, whole: bool = False) -> str:
+        """How a value reads in names, with the `whole` of its digits or six of them."""
+        shown = f"{value:g}" if isinstance(value, float) and not whole else str(value)
+        return self.words.get(value, self.word.format(shown))
 
 
 def _setting(default: Any, help_: str, kind: type, **known: Any) -> Any:
@@ -100,7 +106,8 @@ class Run:
         shuffle_seed: random seed of these orders, ≥ 0.
         init_scale: standard deviation of the initial weights, ≥ 0.
         name: the setting's name in tables and charts; by default λ, η and all that is not the
-            default. Runs that differ only in the seed share it.
+            default, and among other settings λ, η and all in which they differ. Runs that differ
+            only in the seed share it.
         momentum: μ in [0, 1).
         nesterov: whether W ← W − η (∂J/∂W + μ V); without momentum both are the same.
         schedule: factor of η as training proceeds: "constant", "cosine", "step:EPOCHS:FACTOR" or
@@ -130,40 +137,70 @@ class Run:
         "Learning rate η > 0, or auto: a rate that is guaranteed to be stable.",
         float,
         symbol="η",
+        word="η={}",
         auto=True,
         expected="a finite number above 0",
         least=-math.inf,
         above=0,
     )
-    l2: float = _setting(0.0, "L2 penalty λ ≥ 0; the cost adds λ Σ W².", float, symbol="λ")
+    l2: float = _setting(
+        0.0, "L2 penalty λ ≥ 0; the cost adds λ Σ W².", float, symbol="λ", word="λ={}"
+    )
     seed: int = _setting(0, "Random seed of the initial weights.", int)
     batch_size: int | Auto = _setting(
-        AUTO, "Rows per batch; auto: 100, or all of fewer.", int, least=1, auto=True, silent=True
+        AUTO,
+        "Rows per batch; auto: 100, or all of fewer.",
+        int,
+        least=1,
+        auto=True,
+        word="batch {}",
+        silent=True,
     )
-    epochs: int = _setting(20, "Passes over the training rows.", int, least=1, silent=True)
-    shuffle: bool = _setting(True, "Shuffle the rows, anew each epoch.", bool, silent=True)
-    shuffle_seed: int = _setting(0, "Random seed of the row order.", int, silent=True)
+    epochs: int = _setting(
+        20,
+        "Passes over the training rows.",
+        int,
+        least=1,
+        word="{} epochs",
+        words={1: "1 epoch"},
+        silent=True,
+    )
+    shuffle: bool = _setting(
+        True,
+        "Shuffle the rows, anew each epoch.",
+        bool,
+        words={True: "shuffled", False: "file order"},
+        silent=True,
+    )
+    shuffle_seed: int = _setting(
+        0, "Random seed of the row order.", int, word="shuffle seed {}", silent=True
+    )
     init_scale: float = _setting(
-        0.01, "Standard deviation of the initial weights.", float, silent=True
+        0.01, "Standard deviation of the initial weights.", float, word="init scale {}", silent=True
     )
     name: str = ""
     momentum: float = _setting(
-        0.0, "Momentum μ, 0 ≤ μ < 1.", float, symbol="μ", expected=BELOW_ONE, below=1, word="μ={:g}"
+        0.0, "Momentum μ, 0 ≤ μ < 1.", float, symbol="μ", expected=BELOW_ONE, below=1, word="μ={}"
     )
-    nesterov: bool = _setting(False, "Nesterov momentum.", bool)
-    schedule: str = _setting(CONSTANT, f"Schedule of η: {', '.join(SCHEDULES)}.", str, word="{}")
+    nesterov: bool = _setting(
+        False, "Nesterov momentum.", bool, words={True: "Nesterov", False: "not Nesterov"}
+    )
+    schedule: str = _setting(CONSTANT, f"Schedule of η: {', '.join(SCHEDULES)}.", str)
     warmup: float = _setting(
         0.0,
         "Warm-up epochs: η rises linearly to its full value.",
         float,
         expected="a number of epochs, 0 or above",
-        word="warm-up {:g}",
+        word="warm-up {}",
     )
     averaging: str = _setting(
-        NONE, f"Averaging of the weights: {', '.join(AVERAGES)}.", str, word="{}"
+        NONE,
+        f"Averaging of the weights: {', '.join(AVERAGES)}.",
+        str,
+        words={NONE: "no averaging"},
     )
     loss: Loss = _setting(
-        "softmax", "softmax, or sigmoid: the mean of K binary cross-entropies.", str, word="{}"
+        "softmax", "softmax, or sigmoid: the mean of K binary cross-entropies.", str
     )
     label_smoothing: float = _setting(
         0.0,
@@ -172,10 +209,15 @@ class Run:
         symbol="ε",
         expected=BELOW_ONE,
         below=1,
-        word="ε={:g}",
+        word="ε={}",
     )
     flip_seed: int | None = _setting(
-        None, "Random seed of horizontal flips of images.", int, optional=True, word="flips"
+        None,
+        "Random seed of horizontal flips of images.",
+        int,
+        optional=True,
+        word="flip seed {}",
+        words={None: "no flips"},
     )
     patience: int | None = _setting(
         None,
@@ -184,6 +226,7 @@ class Run:
         least=1,
         optional=True,
         word="patience {}",
+        words={None: "no patience"},
     )
 
     def __post_init__(self) -> None:
@@ -198,9 +241,7 @@ class Run:
                 f"warmup must be at most the {self.epochs} epochs, but {self.warmup!r} was given."
             )
         if not self.name:
-            rate = AUTO if self.learning_rate == AUTO else f"{self.learning_rate:g}"
-            words = (f"λ={self.l2:g}", f"η={rate}", self.variant)
-            object.__setattr__(self, "name", ", ".join(filter(None, words)))
+            object.__setattr__(self, "name", spell([self], {*FIRST_WORDS, *changed([self])})[0])
 
     @property
     def averages(self) -> bool:
@@ -218,14 +259,9 @@ class Run:
         return self.shuffle_seed if self.shuffle else None
 
     @property
-    def variant(self) -> str:
-        """What is not the default, beside λ and η, as in "μ=0.9, cosine, warm-up 2"."""
-        named = [
-            f"{'Nesterov ' * (self.nesterov and name == 'momentum')}{known.word}".format(value)
-            for name, known in HYPERPARAMETERS.items()
-            if known.word and (value := getattr(self, name)) != DEFAULTS[name]
-        ]
-        return ", ".join(named)
+    def setting(self) -> tuple[object, ...]:
+        """All but the seed: runs of one setting have the same, and only they."""
+        return tuple(getattr(self, item.name) for item in fields(self) if item.name != "seed")
 
     @property
     def eta(self) -> float:
@@ -260,6 +296,35 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
 
 
 DEFAULTS: Mapping[str, Any] = {item.name: item.default for item in fields(Run)}
+
+# What every name has first, in this order.
+FIRST_WORDS = ("l2", "learning_rate")
+
+
+def spell(runs: Sequence[Run], names: Collection[str]) -> list[str]:
+    """These settings of each run in the words of names, in which no two values read alike."""
+    columns = []
+    for name in sorted(names, key=[*FIRST_WORDS, *HYPERPARAMETERS].index):
+        known, values = HYPERPARAMETERS[name], [getattr(run, name) for run in runs]
+        short = {known.spell(value) for value in values}
+        whole = len(short) < len(set(values))
+        columns.append([known.spell(value, whole=whole) for value in values])
+    return [", ".join(words) for words in zip(*columns, strict=True)] or [""] * len(runs)
+
+
+def changed(runs: Iterable[Run]) -> set[str]:
+    """The settings that are not the default in a run, of those that names say on their own."""
+    skipped = {"seed", *FIRST_WORDS}
+    own = [n for n, known in HYPERPARAMETERS.items() if not known.silent and n not in skipped]
+    return {name for run in runs for name in own if getattr(run, name) != DEFAULTS[name]}
+
+
+def differing(runs: Iterable[Run]) -> list[str]:
+    """The settings in which runs differ, besides the seed and the name."""
+    values = [run.setting for run in {run.setting: run for run in runs}.values()]
+    names = [item.name for item in fields(Run) if item.name != "seed"]
+    columns = zip(names, zip(*values, strict=True), strict=False)
+    return [name for name, column in columns if name != "name" and len(set(column)) > 1]
 
 
 def fit_batches(runs: Iterable[Run], rows: int) -> list[Run]:
@@ -414,35 +479,43 @@ def _draw(rng: np.random.Generator, name: str, values: Any) -> Any:
 
 
 def name_settings(runs: Sequence[Run]) -> tuple[Run, ...]:
-    """Name runs so that two share a name only if they differ in nothing but the seed.
+    """Name runs so that two share a name if, and only if, they differ in nothing but the seed.
+
+    A name that nobody gave says λ, η and every setting in which the runs differ, and no other.
 
     Example:
         >>> [run.name for run in name_settings([Run(0.1), Run(0.1, batch_size=50)])]
         ['λ=0, η=0.1, batch auto', 'λ=0, η=0.1, batch 50']
     """
-    silent = [name for name, known in HYPERPARAMETERS.items() if known.silent]
-    shown = _differing(runs, silent)
-    named = [_named(run, shown) for run in runs]
-    settings: dict[str, set[Run]] = {}
-    for run in named:
-        settings.setdefault(run.name, set()).add(replace(run, seed=0))
-    differing = {name: _differing(alike, HYPERPARAMETERS) for name, alike in settings.items()}
-    return tuple(_named(run, differing[run.name]) for run in named)
+    named = list(runs)
+    unnamed = [i for i, run in enumerate(runs) if _is_automatic(run)]
+    if differ := differing(runs[i] for i in unnamed):
+        words = spell([runs[i] for i in unnamed], {*FIRST_WORDS, *differ})
+        for i, own in zip(unnamed, words, strict=True):
+            named[i] = replace(runs[i], name=own)
+    alike: dict[str, list[int]] = {}
+    for i, run in enumerate(named):
+        alike.setdefault(run.name, []).append(i)
+    for name, places in alike.items():
+        if differ := differing(named[i] for i in places):
+            for i, own in zip(places, spell([named[i] for i in places], differ), strict=True):
+                named[i] = replace(named[i], name=f"{name}, {own}")
+    return tuple(named)
 
 
-def _differing(runs: Collection[Run], names: Iterable[str]) -> list[str]:
-    """Those settings that are not the same for all of the runs."""
-    return [name for name in names if len({getattr(run, name) for run in runs}) > 1]
-
-
-def _named(run: Run, names: Iterable[str]) -> Run:
-    """The run with these settings in its name, unless they are there."""
-    words = [f"{_LABELS.get(n, n.replace('_', ' '))} {getattr(run, n)}" for n in names]
-    added = [word for word in words if word not in run.name.split(", ")]
-    return replace(run, name=", ".join([run.name, *added])) if added else run
-
-
-_LABELS = {"batch_size": "batch", "learning_rate": "η", "l2": "λ"}
+def _is_automatic(run: Run) -> bool:
+    """Whether a run's name is made of its settings: λ, η, and maybe others."""
+    own = {
+        name: {known.spell(getattr(run, name), whole=whole) for whole in (False, True)}
+        for name, known in HYPERPARAMETERS.items()
+    }
+    words = run.name.split(", ")
+    first = [*zip(FIRST_WORDS, words, strict=False)]
+    return (
+        len(first) == len(FIRST_WORDS)
+        and all(word in own[name] for name, word in first)
+        and set().union(*own.values()).issuperset(words)
+    )
 
 
 def group_passes(runs: Sequence[Run]) -> list[list[int]]:
