@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
+from functools import wraps
+from inspect import signature
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+
+T = TypeVar("T")
 
 
 class OnelayerError(Exception):
@@ -180,6 +187,42 @@ def require_number(
     number = float(value) if is_number(value, Real) else math.nan  # type: ignore[arg-type]
     if not (math.isfinite(number) and number > above and least <= number < below):
         raise SettingsError(f"{name} must be {expected}, but {one_line(repr(value))} was given.")
+
+
+def unknown_name(kind: str, name: str, known: Sequence[str]) -> SettingsError:
+    """The error for a name that there is not, with the nearest one that there is."""
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"the {kind}s are {', '.join(known)}."
+    return SettingsError(f"unknown {kind} {one_line(name)!r}; {hint}")
+
+
+def known_options(function: Callable[P, T]) -> Callable[P, T]:
+    """Answer an option that a function does not have with a `SettingsError`, and the nearest one.
+
+    Example:
+        >>> @known_options
+        ... def solve(*, folds=0): ...
+        >>> solve(fold=5)
+        Traceback (most recent call last):
+        ...
+        onelayer.errors.SettingsError: unknown option 'fold'; did you mean 'folds'?
+    """
+    known = [name for name in signature(function).parameters if name != "self"]
+
+    @wraps(function)
+    def checked(*values: P.args, **options: P.kwargs) -> T:
+        for name in options:
+            if name not in known:
+                raise unknown_name("option", name, known)
+        return function(*values, **options)
+
+    return checked
+
+
+def known_fields(record: type[T]) -> type[T]:
+    """The same for the fields that a dataclass is made of."""
+    record.__init__ = known_options(record.__init__)  # type: ignore[misc]
+    return record
 
 
 def require_choice(name: str, value: object, choices: Sequence[str]) -> None:

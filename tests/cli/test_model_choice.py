@@ -57,14 +57,14 @@ def test_a_number_is_the_rank_of_a_setting_in_the_table(result: Result, tmp_path
 
 
 @pytest.mark.parametrize("setting", ["λ=2", "5", "0", "-1", "x"])
-@pytest.mark.usefixtures("result")
-def test_an_unknown_setting_is_answered_by_those_that_there_are(
-    setting: str, tmp_path: Path
+def test_an_unknown_setting_is_answered_by_those_that_there_are_in_the_order_of_the_table(
+    setting: str, result: Result, tmp_path: Path
 ) -> None:
     with pytest.raises(
-        SettingsError, match=r"λ=0, η=0.1; λ=0, η=0.01; .* number in the table, from 1 to 4"
-    ):
+        SettingsError, match=r"λ=0, η=0.1;.*; or a number in the table, from 1 to 4"
+    ) as refused:
         open_model(f"{tmp_path / 'run'}:{setting}")
+    assert "settings: " + "; ".join(one.name for one in result.ranking) in str(refused.value)
 
 
 def test_a_path_is_its_chosen_model_or_the_one_that_is_named(tmp_path: Path) -> None:

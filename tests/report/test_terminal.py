@@ -6,11 +6,15 @@ import io
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from onelayer import train
 from onelayer.data.progress import terminal
+from onelayer.report.summary import early_end
 from onelayer.report.tables import accuracy_table, gradient_table
 from onelayer.training.result import Outcome, Result
-from onelayer.training.run import Run
+from onelayer.training.run import Run, grid, name_settings
+from tests.made_data import make_splits
 from tests.report.made_results import make_result, make_runs
 
 
@@ -66,3 +70,34 @@ def test_gradient_table_says_what_failed(four_settings: Result) -> None:
     assert "passed" in text
     assert "FAILED" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_no_word_of_a_table_is_cut_however_many_settings_differ() -> None:
+    runs = name_settings(grid(
+        learning_rate=[0.0123456, 1e6], l2=[0, 1.23456e-5], momentum=[0, 0.9], seeds=3, epochs=3,
+        batch_size=[5, 10000], schedule=["constant", "cyclical:0.125:3"],
+    ))  # fmt: skip
+    half = range(0, len(runs), 2)
+    result = make_result(runs, features=4, image_shape=None, diverged=half, snapshots=())
+    words = repr(replace(result, reported=())).split()
+    assert words.count("diverged") == 10
+    assert {"cyclical:0.125:3", "constant", "1.23456e-05", "10000"} <= {w.strip(",") for w in words}
+    one = replace(make_result(runs[:3], features=4, diverged=[0], snapshots=()), reported=())
+    assert "diverged" in printed(accuracy_table(one)).split()
+
+
+@pytest.mark.filterwarnings("ignore::onelayer.LearningRateWarning")
+def test_a_training_that_ended_far_from_the_optimum_says_so_with_the_remedy() -> None:
+    """The certificate knows it; without a penalty the cost does, where it goes on falling."""
+    data = make_splits()
+
+    def said(rate: float, l2: float, batch_size: int, epochs: int) -> str:
+        run = Run(rate, l2=l2, batch_size=batch_size, epochs=epochs)
+        return early_end(train(data, [run, replace(run, seed=1)]), (0, 1))
+
+    rows = data.train.rows
+    few = said(1e-3, 0.01, rows, 5)
+    assert few.startswith("ended far from the optimum: up to 100 % of the cost may still be saved;")
+    assert "more epochs, with smaller batches or a larger learning rate" in few
+    assert "the cost still falls by 0." in said(1e-3, 0.0, rows, 5)
+    assert said(0.1, 0.5, 10, 100) == ""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onelayer import load, split
+from onelayer import Run, load, split
 from onelayer.data import Dataset, Splits
 from onelayer.data.rows import rows_of
 from onelayer.data.scaling import fit_scaling
@@ -266,7 +266,7 @@ def test_a_path_prints_a_line_for_each_lambda_and_marks_the_chosen_one(digits: S
     path = solve_path(digits, [0.1, 0.0], tol=1e-2)
     head, _, _, *lines = repr(path).splitlines()
     assert "Optimum of each λ; chosen by accuracy on validation rows" in head
-    assert lines[path.chosen].endswith("chosen")
+    assert lines[path.chosen].endswith(("◄ chosen, proven", "◄ chosen, converged"))
     assert lines[3:] == list(path.verdict)
     assert "no bound" in lines[1]
     assert "<table" in path._repr_html_()
@@ -358,6 +358,30 @@ def test_a_path_says_what_it_chose_and_where_with_the_interval_of_its_accuracy()
     low, high = path.test_interval
     assert low < path.test.accuracy < high
     assert "edge" not in " ".join(solve_path(data, [0.1], scaling="none").verdict)
+
+
+def test_probabilities_of_a_lambda_chosen_by_accuracy_that_are_far_off_are_told() -> None:
+    """Under a huge λ, which wins the tie of accuracies, all probabilities are near 1/K."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 100)
+    easy = split(rng.normal(size=(200, 2)) + 8.0 * y[:, None], y)
+    path = solve_path(easy, [10.0, 0.01])
+    assert path.chosen == 0
+    calibration = path.best.evaluate(easy.validation).reliability.error
+    assert calibration > 0.4
+    assert "The probabilities of λ = 10 are far off: its held-out loss is 0.6" in path.verdict[-1]
+    assert path.verdict[-1].endswith('choose by loss (choose_by="loss", --choose-by loss).')
+    assert not solve_path(easy, [10.0, 0.01], choose_by="loss").calibration_sentence
+    assert not solve_path(easy, [0.02, 0.01]).calibration_sentence
+
+
+def test_an_unknown_option_is_answered_by_the_nearest_one(digits: Splits) -> None:
+    with pytest.raises(SettingsError, match="unknown option 'fold'; did you mean 'folds'"):
+        solve_path(digits, fold=5)  # type: ignore[call-arg]
+    with pytest.raises(SettingsError, match="unknown option 'toll'; did you mean 'tol'"):
+        solve(digits, 0.1, toll=5)  # type: ignore[call-arg]
+    with pytest.raises(SettingsError, match="unknown option 'epoch'; did you mean 'epochs'"):
+        Run(0.1, epoch=5)  # type: ignore[call-arg]
 
 
 def test_a_plateau_is_not_a_turn_until_it_has_lasted_twice_as_long() -> None:

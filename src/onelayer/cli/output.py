@@ -22,7 +22,7 @@ import numpy as np
 from rich import progress as rich
 from rich.console import Console
 
-from onelayer.data.progress import spelled, terminal
+from onelayer.data.progress import ProgressLines, spelled, terminal
 from onelayer.engines.processes import leads, processes, rank
 from onelayer.errors import UNPRINTABLE
 from onelayer.report.tables import Table
@@ -144,7 +144,14 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def progress_bar(doing: str, unit: str) -> Iterator[Callable[[Progress | PathProgress], None]]:
-    """A bar with the time left; it appears when work is first reported done of a total."""
+    """A bar with the time left; it appears when work is first reported done of a total.
+
+    Where standard error is no terminal, a line now and then.
+    """
+    if not err.is_terminal:
+        lines = ProgressLines(doing, unit)
+        yield lambda now: lines.show(now.done, now.total)
+        return
     columns = (
         rich.TextColumn("{task.description}"),
         rich.BarColumn(),

@@ -25,6 +25,7 @@ from onelayer.files.provenance import Command, describe_environment
 from onelayer.files.saved import Saved
 from onelayer.report import tables
 from onelayer.report.selection import select_setting
+from onelayer.report.summary import early_end
 from onelayer.solver.solver import describe_solution
 from onelayer.training.checkpoint import Checkpoint, unfinished
 from onelayer.training.result import Result
@@ -194,6 +195,8 @@ def _print_result(result: Result) -> None:
         print_table(tables.accuracy_table(result))
         if len(result.runs) == 1 and result.certificates:
             print_line(result.certificates[0].sentence)
+    if not result.gradient_checks and (early := early_end(result, result.ranking[0].positions)):
+        print_line(early)
 
 
 def _result_figures(result: Result) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from onelayer.data.split import (
     redraw,
     split_dataset,
 )
-from onelayer.errors import DataError, SettingsError, printable
+from onelayer.errors import DataError, SettingsError, known_options, printable
 
 DIGITS, CIFAR10, CIFAR100, OWN = "digits", "cifar10", "cifar100", "own"
 
@@ -47,6 +47,7 @@ _DEFAULTS = {"test_size": TEST_SIZE, "validation_size": VALIDATION_SIZE, "split_
 _BATCHES = (1,), (2,)
 
 
+@known_options
 def load(
     source: Any = None,
     *,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from onelayer.errors import DataError, printable
@@ -16,6 +19,9 @@ Log = Callable[[str], None]
 
 """Is called with a message of one line."""
 
+
+# A log file gets no more than a line in this time.
+LINE_SECONDS = 5.0
 
 # Columns of a terminal that every table fits in.
 WIDTH = 80
@@ -69,11 +75,46 @@ def terminal(**options: Any) -> Console:
     return Terminal(markup=False, emoji=False, highlight=False, **options)
 
 
+class ProgressLines:
+    """Progress in a log file: a line every tenth of the work, LINE_SECONDS apart or more."""
+
+    def __init__(self, doing: str, unit: str) -> None:
+        self._doing, self._unit = doing, unit
+        self._begun = self._last = time.monotonic()
+        # Where work that is resumed stands when it is first shown, and when that was.
+        self._first: tuple[int, float] | None = None
+
+    def show(self, done: int, total: int) -> None:
+        """Print a line where one is due."""
+        now = time.monotonic()
+        if self._first is None:
+            soon = now - self._begun < LINE_SECONDS
+            self._first = (done, now) if soon else (0, self._begun)
+            self._tenth = 10 * self._first[0] // max(total, 1)
+        tenth = 10 * done // max(total, 1)
+        if now - self._last < LINE_SECONDS or tenth <= self._tenth:
+            return
+        self._last, self._tenth = now, tenth
+        before, since = self._first
+        left = (now - since) * (total - done) / max(done - before, 1)
+        spent = _clock(now - self._begun)
+        print_line(f"{self._doing}: {done} of {total} {self._unit}, {spent}, ETA {_clock(left)}")
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds, as in 0:01:30."""
+    return str(timedelta(seconds=round(seconds)))
+
+
 @contextmanager
 def counting(label: str, total: int | None, *, show: bool) -> Iterator[Callable[[], None]]:
     """Show a bar while the block works; yield what to call after each of its `total` steps."""
     from rich import progress
 
+    if show and total is not None and not on_terminal():
+        lines, steps = ProgressLines(label, "files"), itertools.count(1)
+        yield lambda: lines.show(next(steps), total)
+        return
     eta = () if total is None else ("ETA", progress.TimeRemainingColumn())
     with _bar(show, progress.TimeElapsedColumn(), *eta) as bar:
         task = bar.add_task(printable(label), total=total)
@@ -120,6 +161,11 @@ class DownloadBar:
 
     def close(self) -> None:
         """Do nothing: the bar is closed by who opened it."""
+
+
+def on_terminal() -> bool:
+    """Whether the standard error stream is a terminal, which can draw bars."""
+    return terminal(stderr=True).is_terminal
 
 
 def _bar(show: bool, *columns: ProgressColumn | str) -> Progress:

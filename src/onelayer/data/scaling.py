@@ -135,7 +135,7 @@ def warn_of_lost_digits(
             f"float32 cannot tell apart the values of {len(lost)} "
             f"feature{'s' * (len(lost) != 1)}, such as {names[first] if names else first} "
             f"({low[first]:.9g} to {high[first]:.9g}); {remedy} or use dtype='float64'.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

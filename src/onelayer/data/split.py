@@ -23,7 +23,7 @@ from onelayer.data.formats.base import as_features, is_pattern, largest_value, t
 from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.progress import Log, print_line
 from onelayer.data.streaming import stored_rows
-from onelayer.errors import DataError, SettingsError, require_number, require_whole
+from onelayer.errors import DataError, SettingsError, known_options, require_number, require_whole
 
 TEST_SIZE = VALIDATION_SIZE = 0.2
 
@@ -49,6 +49,7 @@ _MOST_NAMED = 8
 Indices = NDArray[np.int64]
 
 
+@known_options
 def split(
     X: Any,
     y: ArrayLike,

@@ -7,7 +7,7 @@ import os
 from onelayer.engines.base import Engine
 from onelayer.engines.native import NativeEngine
 from onelayer.engines.reference import ReferenceEngine
-from onelayer.errors import SettingsError
+from onelayer.errors import SettingsError, known_options
 
 # The first is the default.
 ENGINE_NAMES = ("native", "reference", "torch")
@@ -15,6 +15,7 @@ ENGINE_NAMES = ("native", "reference", "torch")
 DEVICE_VARIABLE = "ONELAYER_DEVICE"
 
 
+@known_options
 def make_engine(
     name: str = ENGINE_NAMES[0],
     threads: int | None = None,

@@ -25,7 +25,14 @@ from onelayer.data.scaling import fit_scaling
 from onelayer.data.split import stratified_folds
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, streaming
-from onelayer.errors import SettingsError, make_plain, plain, require_number, require_whole
+from onelayer.errors import (
+    SettingsError,
+    known_options,
+    make_plain,
+    plain,
+    require_number,
+    require_whole,
+)
 from onelayer.files.provenance import describe_environment
 from onelayer.model.model import Model
 from onelayer.objective.loss import GeneralisedCrossEntropy, targets
@@ -151,6 +158,7 @@ class Recipe:
 WARMUP_EPOCHS = 1.0
 
 
+@known_options
 def fit_best_linear(
     data: Dataset | Splits,
     recipe: Recipe | None = None,

@@ -15,7 +15,7 @@ from onelayer.data import Dataset, Splits, load
 from onelayer.data.dataset import training_rows
 from onelayer.data.scaling import fit_scaling
 from onelayer.engines import Engine
-from onelayer.errors import SettingsError, as_values, require_number, require_whole
+from onelayer.errors import SettingsError, as_values, known_options, require_number, require_whole
 from onelayer.model import Model
 from onelayer.objective.gradcheck import GradientChecks, check_gradients
 from onelayer.objective.loss import Loss, check_loss
@@ -82,6 +82,7 @@ def plan_experiments(
     )
 
 
+@known_options
 def reproduce(
     data: Splits | None = None,
     *,
@@ -158,6 +159,7 @@ def reproduce(
     )
 
 
+@known_options
 def check_gradient(
     data: Dataset | Splits,
     *,

@@ -15,6 +15,7 @@ from onelayer.model.evaluation import Evaluation
 from onelayer.model.model import Model
 from onelayer.report.path_summary import summarise_path
 from onelayer.report.render import fill_template
+from onelayer.report.summary import early_end
 from onelayer.report.tables import (
     Table,
     accuracy_table,
@@ -45,7 +46,10 @@ def record_text(record: Result | Path) -> str:
 
 
 def _sentences(record: Result | Path) -> tuple[str, ...]:
-    return record.verdict if isinstance(record, Path) else (best_on_test(record),)
+    if isinstance(record, Path):
+        return record.verdict
+    early = early_end(record, record.ranking[0].positions)
+    return tuple(filter(None, (best_on_test(record), early)))
 
 
 def _table(record: Result | Path) -> Table:

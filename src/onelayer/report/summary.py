@@ -291,6 +291,33 @@ def settings_over(
     return Compared(*most, groups[most])
 
 
+# Training ended early where more than this fraction of the cost may still be saved, which its
+# certificates bound; where nothing does, where the cost falls this many times its average.
+FAR, STILL_FALLING = 0.05, 0.25
+
+
+def early_end(result: Result, positions: Sequence[int]) -> str:
+    """That the runs of a setting ended far from the optimum, and what to do; '' where not."""
+    if any(result.outcomes[i].status != "finished" for i in positions):
+        return ""
+    setting = result.runs[positions[0]]
+    cost = result.history.train_cost[[*positions], : setting.epochs + 1].mean(axis=0)
+    last = max(1, setting.epochs // 5)
+    fall, average = (float(cost[-1 - n] - cost[-1]) / n for n in (last, setting.epochs))
+    falling = fall > STILL_FALLING * average > 0.0 and setting.epochs > 1
+    found = f"the cost still falls by {100.0 * fall / cost[-1]:.2g} % an epoch" * falling
+    if result.certificates and setting.l2 > 0.0:
+        proofs = [result.certificates[i] for i in positions]
+        share = max(min(proof.gap / proof.cost, 1.0) for proof in proofs)
+        found = f"up to {100.0 * share:.0f} % of the cost may still be saved" * (share > FAR)
+    if not found:
+        return ""
+    remedy = "train for more epochs, with smaller batches or a larger learning rate"
+    if fall <= 0.0:
+        remedy = 'train with a smaller learning rate or schedule="cosine"'
+    return f"ended far from the optimum: {found}; {remedy}, or let `solve` find it."
+
+
 def run_names(result: Result, positions: Sequence[int]) -> tuple[str, ...]:
     """What single runs of a setting are called: by their seeds, told apart where those agree."""
     seeds = [result.runs[i].seed for i in positions]

@@ -536,7 +536,7 @@ def path_table(path: Path) -> Table:
 
 
 def _path_row(line: PathLine) -> list[Cell | str]:
-    status = f"◄ chosen{f', {line.status}' if line.trouble else ''}" if line.chosen else line.status
+    status = f"{'◄ chosen, ' * line.chosen}{line.status}"
     return [
         f"{line.l2:.3g}",
         str(line.passes),

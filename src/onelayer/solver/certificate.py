@@ -40,7 +40,7 @@ from onelayer.engines import (
     streaming,
     tiles,
 )
-from onelayer.errors import DataError, SettingsError, require_number
+from onelayer.errors import DataError, SettingsError, known_options, require_number
 from onelayer.model.model import Certificate, Model
 from onelayer.objective.loss import softmax_and_log_sum
 from onelayer.objective.penalty import Penalty
@@ -81,6 +81,7 @@ class Certified:
     bias: Float64
 
 
+@known_options
 def certify(
     model: Model,
     data: Dataset | Splits,

@@ -35,7 +35,7 @@ from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import fit_scaling
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded, streaming, tiles
-from onelayer.errors import require_number, require_whole
+from onelayer.errors import known_options, require_number, require_whole
 from onelayer.objective.loss import LOSS_FUNCTIONS, Loss, check_loss
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import L2_RANGE, MAX_L2
@@ -106,6 +106,7 @@ class LearningRateBounds:
         )
 
 
+@known_options
 def suggest_learning_rate(
     data: Dataset | Splits,
     *,

@@ -36,6 +36,7 @@ from onelayer.errors import (
     SettingsError,
     as_values,
     is_number,
+    known_options,
     one_line,
     plain,
     require_whole,
@@ -59,6 +60,10 @@ Rule = Literal["best", "one-standard-error"]
 # ε of the largest λ, and the decades under it that hold the given number of λ. No more than twice
 # as many decades are tried.
 NOTHING, DECADES = 0.01, 4
+
+# Probabilities are far off where their loss is higher by this than need be, nats: as that of 0.9
+# for what is certain.
+FAR = 0.1
 
 # Rows held out, after the rows that models of their own are fitted to; None takes the path's.
 Part = tuple[Rows | None, Rows]
@@ -284,6 +289,24 @@ class Path(Saved):
         return f"The chosen λ is the {self.edge} that was tried: {then}"
 
     @property
+    def calibration_sentence(self) -> str:
+        """That the probabilities of a λ chosen by accuracy are far off; empty where they are not.
+
+        They are where another λ has a held-out loss that is lower by more than twice the standard
+        error of the chosen one's, and by 0.1.
+        """
+        chosen, error = merit(self.held_out[self.chosen], "loss")
+        best = choose(self.held_out, Choice("loss"))
+        lowest = merit(self.held_out[best], "loss")[0]
+        if self.choice.by == "loss" or lowest - chosen <= max(2.0 * error, FAR):
+            return ""
+        return (
+            f"The probabilities of λ = {self.best.l2:.3g} are far off: its held-out loss is "
+            f"{-chosen:.3g}, and {-lowest:.3g} at λ = {self.l2[best]:.3g}. For probabilities "
+            'choose by loss (choose_by="loss", --choose-by loss).'
+        )
+
+    @property
     def verdict(self) -> tuple[str, ...]:
         """Sentences: the chosen λ, whether it lies at an edge, its rows, and its test accuracy."""
         l2s, best = self.l2, self.best.l2
@@ -296,6 +319,7 @@ class Path(Saved):
             )
         if self.test is not None:
             sentences.append(f"test accuracy of λ = {best:.3g}: {self.test_words}")
+        sentences.append(self.calibration_sentence)
         return tuple(filter(None, sentences))
 
 
@@ -339,6 +363,7 @@ def largest_l2(engine: Engine, rows: Rows, classes: int) -> float:
     return float(f"{largest:.2e}") or 1.0
 
 
+@known_options
 def solve_path(
     data: Splits,
     l2: int | ArrayLike = 20,

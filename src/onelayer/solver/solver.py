@@ -30,7 +30,7 @@ from onelayer.data.dataset import DataCard, data_card, training_rows
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import EQUAL, Scaling, fit_scaling
 from onelayer.engines import Engine, Weights, streaming, tiles
-from onelayer.errors import make_plain, require_number, require_whole
+from onelayer.errors import known_options, make_plain, require_number, require_whole
 from onelayer.files.provenance import describe_environment
 from onelayer.model.model import TILE_ENTRIES, Certificate, Model
 from onelayer.objective.loss import softmax
@@ -519,6 +519,7 @@ def _slope(penalty: Penalty, at: Float64) -> Float64:
     return slope
 
 
+@known_options
 def solve(
     data: Dataset | Splits,
     l2: float,

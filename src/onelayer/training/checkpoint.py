@@ -23,7 +23,14 @@ from onelayer.data import Dataset, Splits
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine
 from onelayer.engines.processes import leads
-from onelayer.errors import CheckpointWarning, DataError, SaveError, one_line, require_number
+from onelayer.errors import (
+    CheckpointWarning,
+    DataError,
+    SaveError,
+    known_fields,
+    one_line,
+    require_number,
+)
 from onelayer.files.atomic import check_replaceable, durable_file, writing
 from onelayer.files.manifest import CHECKPOINTS, own_checkpoints
 from onelayer.files.records import Arrays, from_plain, read_json, to_plain, write_json
@@ -195,6 +202,7 @@ FIRST_BATCHES, MAX_PART_SECONDS = 16, 10.0
 SHARED_BATCHES = 256
 
 
+@known_fields
 @dataclass(frozen=True)
 class Checkpoint:
     """Where and how often training or a λ path writes checkpoints, and whether it resumes.

@@ -13,7 +13,7 @@ from onelayer.data.memory import available_memory, format_bytes, resident_memory
 from onelayer.data.rows import Rows
 from onelayer.data.streaming import stored_rows, tile_memory
 from onelayer.engines import Engine, State, Steps, Weights, streaming
-from onelayer.errors import SettingsError
+from onelayer.errors import SettingsError, known_options
 from onelayer.solver.certificate import SCORE_BYTES
 from onelayer.training.run import Run, fit_batches, method_arrays
 
@@ -68,6 +68,7 @@ class Estimate:
         )
 
 
+@known_options
 def estimate(
     data: Dataset | Splits, runs: Sequence[Run] = (), *, engine: Engine | str | None = None
 ) -> Estimate:

@@ -23,7 +23,13 @@ from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling, warn_of_lost_digits
 from onelayer.data.streaming import StoredRows, stored_rows
 from onelayer.engines import AVERAGE, Engine, State, Steps, Trainer, Weights, streaming
-from onelayer.errors import LearningRateWarning, SettingsError, as_values, require_choice
+from onelayer.errors import (
+    LearningRateWarning,
+    SettingsError,
+    as_values,
+    known_options,
+    require_choice,
+)
 from onelayer.files.provenance import describe_environment
 from onelayer.files.records import check_sizes
 from onelayer.model.evaluation import count_confusion
@@ -58,6 +64,7 @@ class Progress:
     total: int
 
 
+@known_options
 def train(
     data: Splits,
     runs: Run | Sequence[Run],
@@ -247,7 +254,7 @@ def _warn_about_unstable_rates(
                 f"{bound.format(min(map(limit, above)))}; training may still converge, check the "
                 "loss curves.",
                 LearningRateWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

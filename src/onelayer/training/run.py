@@ -7,7 +7,6 @@ arrays that engines take are built from them (`method_arrays`).
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,10 +19,12 @@ from onelayer.engines import Method
 from onelayer.errors import (
     SettingsError,
     as_values,
+    known_fields,
     make_plain,
     plain,
     require_number,
     require_whole,
+    unknown_name,
 )
 from onelayer.objective.loss import BELOW_ONE, Loss, check_loss
 from onelayer.training.schedule import (
@@ -88,6 +89,7 @@ def _setting(default: Any, help_: str, kind: type, **known: Any) -> Any:
     return field(default=default, metadata=metadata)
 
 
+@known_fields
 @dataclass(frozen=True)
 class Run:
     """One setting of mini-batch gradient descent, from initial weights to the last epoch.
@@ -316,7 +318,8 @@ def changed(runs: Iterable[Run]) -> set[str]:
     """The settings that are not the default in a run, of those that names say on their own."""
     skipped = {"seed", *FIRST_WORDS}
     own = [n for n, known in HYPERPARAMETERS.items() if not known.silent and n not in skipped]
-    return {name for run in runs for name in own if getattr(run, name) != DEFAULTS[name]}
+    found = {name for run in runs for name in own if getattr(run, name) != DEFAULTS[name]}
+    return found if "momentum" in found else found - {"nesterov"}
 
 
 def differing(runs: Iterable[Run]) -> list[str]:
@@ -533,6 +536,4 @@ def _require_known(names: Iterable[str]) -> None:
         if name == "seed":
             raise SettingsError("seed is not swept; pass seeds, a count or a list of seeds.")
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the settings are {', '.join(known)}."
-            raise SettingsError(f"unknown setting {name!r}; {hint}")
+            raise unknown_name("setting", name, known)
