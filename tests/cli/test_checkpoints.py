@@ -101,7 +101,9 @@ def test_a_killed_sweep_goes_on_to_the_same_bytes(
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     killed, whole = Result.load(tmp_path / "killed"), Result.load(tmp_path / "whole")
     assert (killed.curvatures, killed.command) == (whole.curvatures, whole.command)
-    assert not (tmp_path / "killed" / "checkpoints").exists()
+    last = {p.name.partition("-")[0] for p in (tmp_path / "killed" / "checkpoints").iterdir()}
+    assert last == {"runs", "none", "best"}
+    assert len(list((tmp_path / "killed" / "checkpoints").iterdir())) == 3
     assert {p.name for p in tmp_path.iterdir()} == {"killed", "whole"}
 
 
@@ -161,8 +163,35 @@ def test_a_finished_run_is_not_trained_again_by_resume_unless_it_is_another(
         assert "runs/train holds a finished run; name another folder, or pass --overwrite" in err
     code, _, err = run(*TRAIN, "--l2", "0.5", "--resume", "--overwrite")
     assert code == 0
-    assert "no checkpoint in runs/train; training starts from the beginning" in err
+    assert "no checkpoint of this training in runs/train; it starts from the beginning" in err
     assert Result.load(tmp_path / "runs" / "train").runs[0].l2 == 0.5
+
+
+def test_a_finished_run_goes_on_with_more_epochs_to_the_bits_of_all_of_them(
+    run: Command, tmp_path: Path
+) -> None:
+    how = ("train", "--data", "digits", "--lr", "0.1,0.01", "--momentum", "0.9", "--epochs")
+    assert run(*how, "2", "--out", "run")[0] == 0
+    code, _, err = run(*how, "4", "--out", "run", "--resume")
+    assert code == 0, err
+    assert "resuming from run/checkpoints/runs-" in err
+    assert ": 4 of 8 run-epochs done" in err
+    assert run(*how, "4", "--out", "whole")[0] == 0
+    assert _weights(tmp_path / "run") == _weights(tmp_path / "whole")
+    assert "run has finished" in run(*how, "4", "--out", "run", "--resume")[1]
+
+
+def test_a_schedule_over_all_epochs_takes_no_more_of_them_and_says_so(
+    run: Command, tmp_path: Path
+) -> None:
+    how = (*TRAIN, "--schedule", "cosine", "--checkpoint-every", "0")
+    _killed(run, *how, writes=2)
+    code, _, err = run(*how, "--epochs", "5", "--resume")
+    assert code == 1
+    assert "run 0's schedule cosine was planned over 3 epochs and not 5. Use the original" in err
+    assert "resuming" not in err
+    assert run(*how, "--resume")[0] == 0
+    assert not (tmp_path / "runs" / "train" / "checkpoints").exists()
 
 
 def test_without_resume_it_starts_anew_and_says_what_there_was(
@@ -189,6 +218,7 @@ def test_other_settings_cannot_be_resumed_and_the_sentence_says_which(
     code, _, err = run(*fit, "--l2", "0.5", "--scaling", "none", "--resume")
     assert code == 1
     assert "run 0's l2 was 0.0 and is 0.5; the scaling was unit and is none. Use the" in err
+    assert "resuming" not in err
     np.savez("rows.npz", X=255 - dataset.X, y=dataset.y)
     code, _, err = run(*fit, "--resume")
     assert code == 1

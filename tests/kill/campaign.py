@@ -126,6 +126,7 @@ def _check(folder: Path, expected: dict[str, bytes], said: tuple[int, str]) -> N
     assert code == 0, errors
     for name, content in expected.items():
         assert (folder / name).read_bytes() == content, f"{folder / name} has other bits"
-    assert not (folder / CHECKPOINTS).exists()
+    last = [path.name.partition("-")[0] for path in folder.glob(f"{CHECKPOINTS}/*")]
+    assert len(last) == len(set(last)), f"{folder} keeps more than its last states: {last}"
     left = [path.name for place in (folder, folder.parent) for path in place.glob(".*")]
     assert not left, f"left behind: {left}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from onelayer.data.rows import Rows
 from onelayer.engines import Trainer, Weights, make_engine
+from onelayer.errors import SaveError
 from onelayer.files.manifest import CHECKPOINTS
 from onelayer.training import checkpoint as module
 from onelayer.training.checkpoint import Checkpoint, newest_first, read_state, unfinished
@@ -110,6 +112,47 @@ def test_killed_again_and_again_it_comes_to_the_same_bits(
         except Killed:
             continue
     assert_same(trained(splits, runs, checkpoint=kept), trained(splits, runs))
+
+
+@pytest.mark.parametrize("how", [
+    {}, {"momentum": 0.9, "nesterov": True}, {"averaging": "ema:0.5"}, {"warmup": 1.5},
+    {"patience": 1, "momentum": 0.5}, {"schedule": "step:1:0.5"}, {"schedule": "cyclical:0.1:1"},
+])  # fmt: skip
+def test_more_epochs_go_on_to_the_bits_of_all_of_them(how: dict[str, Any], tmp_path: Path) -> None:
+    """Of whole trainings, and of those killed in any pass, once and again."""
+    splits = make_splits()
+    few, more = (
+        [replace(run, epochs=run.epochs + longer, **how) for run in RUNS] for longer in (0, 2)
+    )
+    whole = train(splits, more, snapshots=[1])
+    for writes in (2, 8, 14, 99):
+        kept = Checkpoint(tmp_path / str(writes), every=0, resume=True)
+        for runs, kill in ((few, writes), (more, writes // 2), (more, 99)):
+            with suppress(Killed), killed_after(kill):
+                result = train(splits, runs, checkpoint=kept, snapshots=[1])
+        assert_same(result, whole)
+
+
+def test_a_plan_over_all_epochs_takes_no_more_of_them(tmp_path: Path) -> None:
+    splits = make_splits()
+
+    def go_on(*runs: Run) -> None:
+        folder = tmp_path / runs[0].schedule / runs[0].averaging.partition(":")[0]
+        train(splits, runs, checkpoint=Checkpoint(folder, every=0, resume=True))
+
+    for how in ({"schedule": "cosine"}, {"averaging": "tail:0.5"}):
+        run = Run(0.1, epochs=2, batch_size=9, **how)  # type: ignore[arg-type]
+        go_on(run)
+        [what] = how.items()
+        said = f"run 0's {what[0]} {what[1]} was planned over 2 epochs and not 3. Use the"
+        with pytest.raises(SaveError, match=said):
+            go_on(replace(run, epochs=3))
+    two = Run(0.1, epochs=2, batch_size=9), Run(0.1, epochs=2, batch_size=9, l2=1.0)
+    go_on(*two)
+    with pytest.raises(SaveError, match="run 0's epochs was 2 and is 1"):
+        go_on(*(replace(run, epochs=1) for run in two))
+    with pytest.raises(SaveError, match="with these epochs other runs share their batches"):
+        go_on(two[0], replace(two[1], epochs=3))
 
 
 def test_learning_rates_that_were_settled_stay_and_progress_goes_on(

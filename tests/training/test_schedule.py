@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onelayer.training.schedule import averaging_factors, learning_rate_factors
+from onelayer.training.schedule import PLANNED, averaging_factors, learning_rate_factors
 
 
 def whole(spec: str, epochs: int, per_epoch: int, warmup: float = 0.0) -> np.ndarray:
@@ -95,3 +95,14 @@ def test_an_exponential_average_weighs_each_step_by_the_decay_to_its_age() -> No
     alpha = shares("ema:0.5", epochs=1, per_epoch=3)
     weights = [alpha[0] * (1 - alpha[1]) * (1 - alpha[2]), alpha[1] * (1 - alpha[2]), alpha[2]]
     np.testing.assert_allclose(weights, np.array([0.25, 0.5, 1]) / 1.75, rtol=1e-14)
+
+
+@pytest.mark.parametrize("spec", ["constant", "cosine", "step:1:0.5", "cyclical:0.2:0.5"])
+@pytest.mark.parametrize("average", ["none", "tail:0.5", "ema:0.9"])
+def test_what_is_planned_over_all_epochs_is_what_depends_on_their_number(
+    spec: str, average: str
+) -> None:
+    few, more = (whole(spec, epochs, 5, warmup=0.5)[:10] for epochs in (2, 4))
+    assert (few != more).any() == (spec.partition(":")[0] in PLANNED)
+    few, more = (shares(average, epochs, 5)[:10] for epochs in (2, 4))
+    assert (few != more).any() == (average.partition(":")[0] in PLANNED)

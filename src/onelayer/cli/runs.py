@@ -29,6 +29,7 @@ from onelayer.report.summary import early_end
 from onelayer.solver.solver import describe_solution
 from onelayer.training.checkpoint import Checkpoint, unfinished
 from onelayer.training.result import Result
+from onelayer.training.run import planned_part
 from onelayer.training.run_folder import (
     Origin,
     draw_page,
@@ -152,7 +153,8 @@ def finish(result: Result, checkpoint: Checkpoint, *, as_json: bool = False) -> 
     """Save runs in the folder of their checkpoints, draw their page, and print their table."""
     out = Path(checkpoint.folder)
     if leads():
-        save_records(result, out, overwrite=checkpoint.overwrite)
+        further = not all(map(planned_part, result.runs))
+        save_records(result, out, overwrite=checkpoint.overwrite, further=further)
         # An interrupted training is one event, whatever the number of its runs.
         messages = [o.message for o in result.outcomes if o.message and o.status != "interrupted"]
         if result.interrupted:

@@ -206,19 +206,18 @@ def training_in(
     resume = options.resume or int(attempt()) > 0  # one that torchrun restarted resumes
     again = f"{command.line} --out {shlex.quote(str(folder))} --resume"
     shared, doing = processes() > 1, f"{command.name.removesuffix('e')}ing"
-    checkpoint = Checkpoint(folder, options.checkpoint_every, resume, again, shared=shared)
+    checkpoint = Checkpoint(
+        folder, options.checkpoint_every, resume, again, shared=shared, log=note
+    )
     with writing(folder) if checkpoint.writes else nullcontext():
         found = unfinished(folder)
-        if found and resume:
-            note(f"resuming from {found.file}: {found.progress}")
-        elif found:
+        left = found is not None and found.done < found.total
+        if found and left and not resume:
             note(f"{folder} holds unfinished {'solutions' if found.is_path else 'training'} "
                  f"({found.progress}), which will be replaced; --resume keeps it")  # fmt: skip
-        elif resume and not overwrite and _has_finished(folder, command):
+        if resume and not left and not overwrite and _has_finished(folder, command):
             print_line(f"{folder} has finished; --overwrite {command.name}s it again")
             raise typer.Exit
-        elif resume:
-            note(f"no checkpoint in {folder}; {doing} starts from the beginning")
         # Unfinished training beside a finished run was allowed to replace it when it began.
         checkpoint = replace(checkpoint, overwrite=overwrite or bool(found and resume))
         if checkpoint.writes:

@@ -139,12 +139,17 @@ def durable_file(target: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def staged_folder(
-    target: Path, *, finished: bool | None = None, keeps: Callable[[str], bool] = lambda _: False
+    target: Path,
+    *,
+    finished: bool | None = None,
+    further: bool = False,
+    keeps: Callable[[str], bool] = lambda _: False,
 ) -> Iterator[Path]:
     """Yield an empty folder whose files move into a run folder when the block ends: all or none.
 
     They replace the files that onelayer wrote there but those that `keeps` names, and a `finished`
-    run its checkpoints; every other file stays. None leaves it as finished as it was. An error
+    run its checkpoints, unless it may go `further`; every other file stays. None leaves it as
+    finished as it was. An error
     leaves what there was, and is a `SaveError` where it is the system's.
     """
     folder = Path(os.path.realpath(target))
@@ -160,7 +165,9 @@ def staged_folder(
                 if path.is_file():
                     files[path.relative_to(staging).as_posix()] = FileSum.of(path.read_bytes())
             check_not_foreign(target, files)
-            manifest = Manifest(old.finished if finished is None else finished, files)
+            if finished is None:
+                finished, further = old.finished, old.further
+            manifest = Manifest(finished, files, further)
             (staging / MANIFEST_FILE).write_bytes(manifest.encode())
             for path in staging.iterdir():
                 if path.name in (*RECORDS, MANIFEST_FILE):  # a page can be drawn again
@@ -213,7 +220,8 @@ def _move_committed(folder: Path) -> None:
                 goal.parent.mkdir(exist_ok=True)
                 keep_mode(staged, goal)
                 os.replace(staged, goal)
-        if new.finished and any(before.get(name) != new.files.get(name) for name in RECORDS):
+        leaves = new.finished and not new.further
+        if leaves and any(before.get(name) != new.files.get(name) for name in RECORDS):
             remove_checkpoints(folder)
         with suppress(OSError):
             (folder / CHARTS_FOLDER).rmdir()  # if it is empty

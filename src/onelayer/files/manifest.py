@@ -55,10 +55,15 @@ class FileSum:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What onelayer wrote in a run folder; `finished` is False for an interrupted run."""
+    """What onelayer wrote in a run folder.
+
+    `finished` is False for an interrupted run; `further` says that the checkpoints of a finished
+    one stay, because more epochs may go on from them.
+    """
 
     finished: bool
     files: Mapping[str, FileSum]
+    further: bool = False
 
     def encode(self) -> bytes:
         """The content of manifest.json, with its own SHA-256."""

@@ -20,12 +20,14 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from onelayer.data import Dataset, Splits
+from onelayer.data.progress import Log
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine
 from onelayer.engines.processes import leads
 from onelayer.errors import (
     CheckpointWarning,
     DataError,
+    OnelayerError,
     SaveError,
     known_fields,
     one_line,
@@ -35,7 +37,7 @@ from onelayer.files.atomic import check_replaceable, durable_file, writing
 from onelayer.files.manifest import CHECKPOINTS, own_checkpoints
 from onelayer.files.records import Arrays, from_plain, read_json, to_plain, write_json
 from onelayer.files.tensors import read_sealed, read_texts, write_sealed
-from onelayer.training.run import Run
+from onelayer.training.run import Run, group_passes, planned_part
 from onelayer.training.state import TrainingState
 
 # Features up to this size are hashed whole; of larger ones, this many rows spread evenly.
@@ -51,7 +53,7 @@ HASHED = "sha256:"
 
 KIND = "onelayer.checkpoint"
 
-VERSION = "3"
+VERSION = "4"
 
 
 Scalar = bool | int | float | str | None
@@ -149,6 +151,36 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
             yield f"{words} was {_word(old)} and is {_word(new)}"
 
 
+def _with_fewer_epochs(
+    runs: Sequence[Run], before: Mapping[str, Any], now: Mapping[str, Any]
+) -> list[Run]:
+    """The runs that a checkpoint is of where these are the same with more epochs; else none."""
+    old, new = before.get("runs"), now["runs"]
+    if not isinstance(old, list) or len(old) != len(new) or {**before, "runs": new} != now:
+        return []
+    earlier: list[Run] = []
+    for run, was, is_now in zip(runs, old, new, strict=True):
+        kept = {name: was.get(name) for name in ("epochs", "name")} if isinstance(was, dict) else {}
+        if not kept or {**is_now, **kept} != was:
+            return []
+        try:
+            earlier.append(replace(run, **kept))
+        except OnelayerError:
+            return []
+    fewer = [a.epochs - b.epochs for a, b in zip(earlier, runs, strict=True)]
+    return earlier if min(fewer) < 0 and max(fewer) <= 0 else []
+
+
+def _why_not_longer(before: Sequence[Run], runs: Sequence[Run]) -> str:
+    """Why runs cannot go on from those with fewer epochs; '' where they can."""
+    for i, (old, new) in enumerate(zip(before, runs, strict=True)):
+        if new.epochs > old.epochs and (part := planned_part(new)):
+            return f"run {i}'s {part} was planned over {old.epochs} epochs and not {new.epochs}"
+    if group_passes(before) != group_passes(runs):
+        return "with these epochs other runs share their batches"
+    return ""
+
+
 def _run_difference(before: list[Any], now: list[Any]) -> str:
     if len(before) != len(now):
         return f"there were {len(before)} runs and are {len(now)}"
@@ -213,13 +245,15 @@ class Checkpoint:
         folder: the run folder; checkpoints are written to checkpoints/ in it, by one process at a
             time.
         every: minimum seconds between checkpoints; 0 writes as often as possible.
-        resume: whether to resume, bit for bit, from the latest valid checkpoint; without one,
+        resume: whether to resume, bit for bit, from the latest valid checkpoint, with more epochs
+            as well, unless a schedule or an average is planned over all of them; without one,
             training starts at the beginning.
         command: how to resume, for whoever finds the folder; may be empty.
         name: of the training, where one folder has several.
         overwrite: whether the folder may hold a finished run, which `save` then replaces.
         shared: whether processes that were started together train for the folder, which all of
             them must see: the first one writes, and all resume from the same file.
+        log: called with one line on where training resumes from; None for nobody.
 
     Raises:
         SettingsError: for seconds below 0.
@@ -242,6 +276,7 @@ class Checkpoint:
     name: str = FIRST
     shared: bool = False
     overwrite: bool = False
+    log: Log | None = None
 
     @property
     def writes(self) -> bool:
@@ -348,11 +383,15 @@ class CheckpointManager:
         self._failed = False
         self._wrote = self._looked = time.monotonic()
 
-    def latest(self, check: Callable[[Any], None]) -> Any:
+    def latest(
+        self,
+        check: Callable[[Any], None],
+        go_on: Callable[[Any, Fingerprint, Fingerprint], str | None] = lambda *_: None,
+    ) -> Any:
         """The latest valid state to resume from; None for a start at the beginning.
 
         Damaged checkpoints, and those that `check` refuses, are skipped with a warning; one of
-        other data or settings is refused.
+        other data or settings is refused, unless `go_on` knows how it goes on all the same.
         """
         if not self._checkpoint.resume:
             return None
@@ -362,6 +401,8 @@ class CheckpointManager:
                 changed = "; ".join(differences(made_with, self._fingerprint))
                 if not changed:
                     check(state)
+                elif (why := go_on(state, made_with, self._fingerprint)) is not None:
+                    changed = why
             except (OSError, DataError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
                 _warn(f"cannot read {file}, trying an older checkpoint: {reason}")
@@ -374,8 +415,18 @@ class CheckpointManager:
                     "--resume (resume=False)."
                 )
             self._own = [file]
+            found = Unfinished(file, state.done, state.total, "")
+            self._log(f"resuming from {file}: {found.progress}")
             return state
+        if self._checkpoint.name in (FIRST, PATH):
+            doing = "training" if self._checkpoint.name == FIRST else "solving"
+            folder = self._checkpoint.folder
+            self._log(f"no checkpoint in {folder}; {doing} starts from the beginning")
         return None
+
+    def _log(self, line: str) -> None:
+        if self._checkpoint.log is not None:
+            self._checkpoint.log(line)
 
     def offer(self, state: Callable[[], Any]) -> None:
         """Take a copy of the state, if it is time for that, and write it if it is due."""
@@ -396,12 +447,17 @@ class CheckpointManager:
             if time.monotonic() - self._wrote >= self._checkpoint.every:
                 self.flush()
 
-    def finish(self, state: Callable[[], Any]) -> None:
-        """Write the state at the end, unless it took next to no time to come there."""
+    def finish(self, state: Callable[[], Any], *, last: bool) -> None:
+        """Write the state at the end, unless it took next to no time to come there.
+
+        The `last` one, from which more epochs may go on, is always written.
+        """
         long_ago = time.monotonic() - self._wrote >= self._checkpoint.every / 10
-        if long_ago and self._checkpoint.writes:
+        if self._checkpoint.writes and (last or long_ago):
             self._held = state()
             self.flush()
+        if self._held is None:
+            self._keep(self._own[-1:])
 
     def flush(self) -> None:
         """Write the state that was taken last, unless it is written; warn once while that fails."""
@@ -427,9 +483,13 @@ class CheckpointManager:
         file = self._folder / f"{name}-{number:06d}.safetensors"
         with durable_file(file) as stream:
             write_state(stream, state, self._fingerprint, self._checkpoint.command)
-        self._own = [*self._own, file][-KEPT:]
+        self._keep([*self._own, file][-KEPT:])
+
+    def _keep(self, own: list[Path]) -> None:
+        """Remove the training's checkpoints but these."""
+        self._own = own
         for older in own_checkpoints(self._folder.parent):
-            if older not in self._own and _name_of(older) == name:
+            if older not in own and _name_of(older) == self._checkpoint.name:
                 older.unlink(missing_ok=True)
 
     @cached_property

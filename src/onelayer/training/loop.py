@@ -46,7 +46,15 @@ from onelayer.solver.learning_rate import (
 from onelayer.training.checkpoint import Checkpoint, CheckpointManager, fingerprint
 from onelayer.training.result import History, Outcome, Result
 from onelayer.training.row_order import mirrored_rows, row_order
-from onelayer.training.run import AUTO, Run, fit_batches, group_passes, method_arrays, name_settings
+from onelayer.training.run import (
+    AUTO,
+    Run,
+    fit_batches,
+    group_passes,
+    method_arrays,
+    name_settings,
+    planned_part,
+)
 from onelayer.training.schedule import averaging_factors, learning_rate_factors
 from onelayer.training.state import Cursor, TrainingState
 
@@ -135,12 +143,22 @@ def train(
     def made_with() -> dict[str, Any]:
         return fingerprint(data, runs, engine, scaling=fitted.name, dtype=dtype, **watched)
 
-    def check(state: TrainingState) -> None:
+    def check(state: TrainingState, runs: Sequence[Run] = runs) -> None:
         start = Weights(np.empty((len(runs), K, D), dtype), np.empty((len(runs), K), dtype))
         check_sizes(state.sizes(runs, start, data.train.rows, **watched))
 
+    def go_on(state: TrainingState, before: Fingerprint, now: Fingerprint) -> str | None:
+        fewer = with_fewer_epochs(runs, before, now)
+        if not fewer:
+            return None
+        check(state, fewer)
+        why = why_not_longer(fewer, runs)
+        if not why:
+            state.go_on(runs)
+        return why
+
     with checkpoint.managing(made_with) if checkpoint else nullcontext() as manager:
-        state = None if manager is None else manager.latest(check)
+        state = None if manager is None else manager.latest(check, go_on)
         if state is None:
             start = initial_weights(runs, K, D, dtype)
             resolved = resolve_learning_rates(runs, engine, rows, K)
@@ -325,9 +343,14 @@ class Training:
         """Train every pass from the state's cursor on."""
         passes, first = group_passes(self.state.runs), self.state.cursor
         for index in range(first.pass_index, len(passes)):
-            self.train_pass(passes[index], first if first.pass_index == index else Cursor(index))
+            begun = self.state.ends.pop(index, Cursor(index))
+            start = first if (first.pass_index, first.state is None) == (index, False) else begun
+            self.train_pass(passes[index], start)
         if self.checkpoints is not None:
-            self.checkpoints.finish(lambda: self.state.copy(Cursor(len(passes)), self.seconds))
+            last = any(not planned_part(run) for run in self.state.runs)
+            self.checkpoints.finish(
+                lambda: self.state.copy(Cursor(len(passes)), self.seconds), last=last
+            )
 
     def train_pass(self, positions: Sequence[int], start: Cursor) -> None:
         """Train runs that share their batches, from a place in their pass to its end.
@@ -335,7 +358,10 @@ class Training:
         They are measured after each epoch, and before the first one where the place is epoch 0.
         """
         epochs = self.state.runs[positions[0]].epochs
-        alive = list(positions if start.state is None else start.alive)
+        alive = list(start.alive if start.epoch else positions)
+        if not alive or start.epoch > epochs:
+            self.state.ends[start.pass_index] = start
+            return
         trainer = self.begin(alive, start.state or State(self.state.weights.of(alive)))
         for epoch in range(start.epoch, epochs + 1):
             if epoch > 0:
@@ -346,15 +372,26 @@ class Training:
             ended = len(alive) - len(remaining)
             if run_epochs := len(alive) * (epoch > 0) + ended * (epochs - epoch):
                 self.advance(run_epochs)
-            if not remaining:
-                return
-            if ended:
+            if ended and remaining:
                 state = trainer.state().of([alive.index(i) for i in remaining])
                 trainer = self.begin(remaining, state)
             alive = remaining
+            if not alive:
+                break
             if epoch < epochs:
                 self._offer(Cursor(start.pass_index, epoch + 1, 0, tuple(alive)), trainer)
         self.state.finish(alive)
+        end = Cursor(start.pass_index, epochs + 1, 0, tuple(alive))
+        self.state.ends[end.pass_index] = replace(end, state=self._end_state(alive, trainer))
+
+    def _end_state(self, alive: Sequence[int], trainer: Trainer) -> State | None:
+        """What further epochs need besides the weights that are kept; None for nothing."""
+        runs = self._runs(alive)
+        if not runs or any(map(planned_part, runs)):
+            return None
+        state = trainer.state()
+        kept = any(run.patience is not None for run in runs)
+        return state if state.slots or kept else None
 
     def begin(self, positions: Sequence[int], state: State) -> Trainer:
         """Start these runs from a state, or resume them."""

@@ -31,6 +31,7 @@ from onelayer.training.schedule import (
     AVERAGES,
     CONSTANT,
     NONE,
+    PLANNED,
     SCHEDULES,
     parse_averaging,
     parse_schedule,
@@ -519,6 +520,14 @@ def _is_automatic(run: Run) -> bool:
         and all(word in own[name] for name, word in first)
         and set().union(*own.values()).issuperset(words)
     )
+
+
+def planned_part(run: Run) -> str:
+    """What a run plans over all of its epochs, so that none can be added; '' where they can be."""
+    for name in ("schedule", "averaging"):
+        if (spec := getattr(run, name)).partition(":")[0] in PLANNED:
+            return f"{name} {spec}"
+    return ""
 
 
 def group_passes(runs: Sequence[Run]) -> list[list[int]]:

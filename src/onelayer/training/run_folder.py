@@ -120,16 +120,19 @@ def save_run(record: Saved, folder: Path | str, *, overwrite: bool = False) -> N
     draw_page(record, folder)
 
 
-def save_records(record: Saved, folder: Path | str, *, overwrite: bool = False) -> None:
+def save_records(
+    record: Saved, folder: Path | str, *, overwrite: bool = False, further: bool = False
+) -> None:
     """Save a result or a λ path as a run folder without a page, all of it or nothing.
 
     A finished run there is replaced only to `overwrite`. Checkpoints are removed, unless training
-    was interrupted.
+    was interrupted or may go `further` from them.
     """
     folder = Path(folder)
     with writing(folder):
         check_replaceable(folder, overwrite=overwrite)
-        with staged_folder(folder, finished=not record.interrupted) as staging:
+        finished = not record.interrupted
+        with staged_folder(folder, finished=finished, further=further) as staging:
             _write_records(record, staging)
 
 

@@ -121,6 +121,10 @@ _AVERAGES: _Forms = {
 }
 
 
+# Those whose factors depend on how many epochs there are, so that none can be added later.
+PLANNED = ("cosine", "tail")
+
+
 def _texts(forms: _Forms) -> tuple[str, ...]:
     return tuple(":".join((name, *(r.name for r in ranges))) for name, (_, ranges) in forms.items())
 

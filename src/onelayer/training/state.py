@@ -67,6 +67,8 @@ class TrainingState:
         directions: by position, where the next measurement of the curvature starts.
         due: by position, the epoch at which the curvature is measured next.
         cursor: the place in the sequence of steps.
+        ends: by pass, where it ended, as the beginning of a further epoch; `state` is None where
+            the weights that are kept are all of it.
         done: run-epochs that are done; those that an ended run skips count as done.
         seconds: wall time of training so far.
     """
@@ -82,6 +84,7 @@ class TrainingState:
     directions: dict[int, NDArray[np.float64]]
     due: dict[int, int]
     cursor: Cursor = field(default_factory=lambda: Cursor(0))
+    ends: dict[int, Cursor] = field(default_factory=dict)
     done: int = 0
     seconds: float = 0.0
 
@@ -127,6 +130,7 @@ class TrainingState:
             directions=dict(self.directions),
             due=dict(self.due),
             cursor=cursor,
+            ends=dict(self.ends),
             seconds=seconds,
         )
 
@@ -169,27 +173,70 @@ class TrainingState:
         finite = [*self.weights, *self.directions.values()]
         yield "finite arrays", sum(bool(np.isfinite(part).all()) for part in finite), len(finite)
         yield "done", self.done, _within(0, self.done, self.total)
-        yield from self._cursor_sizes(group_passes(runs), weights, rows)
-
-    def _cursor_sizes(
-        self, passes: list[list[int]], weights: Weights, rows: int
-    ) -> Iterator[tuple[str, Any, Any]]:
-        place, inside = self.cursor, self.cursor.state is not None
-        most = len(passes) - inside
+        passes, place = group_passes(runs), self.cursor
+        most = len(passes) - (place.state is not None)
         yield "cursor.pass_index", place.pass_index, _within(0, place.pass_index, most)
         if place.state is None:
             yield "cursor", (place.epoch, place.batch, place.alive), (0, 0, ())
-            return
+        else:
+            yield from self._cursor_sizes("cursor", place, passes, weights, rows)
+        for index, end in self.ends.items():
+            yield f"ends.{index}.pass_index", end.pass_index, index
+            yield f"ends.{index}.pass_index", index, _within(0, index, len(passes) - 1)
+            yield from self._cursor_sizes(f"ends.{index}", end, passes, weights, rows)
+
+    def _cursor_sizes(
+        self, name: str, place: Cursor, passes: list[list[int]], weights: Weights, rows: int
+    ) -> Iterator[tuple[str, Any, Any]]:
         run, alive = self.runs[passes[place.pass_index][0]], place.alive
-        yield "cursor.epoch", place.epoch, _within(0, place.epoch, run.epochs)
-        yield "cursor.batch", place.batch, _within(0, place.batch, -(-rows // run.batch))
-        in_pass = [i for i in passes[place.pass_index] if i in alive]
-        yield "cursor.alive", alive, tuple(in_pass) or (passes[place.pass_index][0],)
+        epochs = run.epochs + (name != "cursor")
+        yield f"{name}.epoch", place.epoch, _within(name != "cursor", place.epoch, epochs)
+        yield f"{name}.batch", place.batch, _within(0, place.batch, -(-rows // run.batch))
+        in_pass = tuple(i for i in passes[place.pass_index] if i in alive)
+        least = (passes[place.pass_index][0],) if place.state else ()
+        yield f"{name}.alive", alive, in_pass or least
+        if place.state is None:
+            return
         current = weights.of(alive)
         for part in (place.state.weights, *place.state.slots.values()):
-            yield "cursor.state", _kind(part), _kind(current)
+            yield f"{name}.state", _kind(part), _kind(current)
         slots = {*method_arrays([self.runs[i] for i in alive]).slots, AVERAGE}
-        yield "cursor.state.slots", set(place.state.slots) - slots, set()
+        yield f"{name}.state.slots", set(place.state.slots) - slots, set()
+
+    def go_on(self, runs: Sequence[Run]) -> None:
+        """Take these runs for the same ones with more epochs; all that is done stays as it is.
+
+        The passes must be the same, and nothing in them may be planned over all epochs.
+        """
+        passes, before = group_passes(self.runs), [run.epochs for run in self.runs]
+        if self.cursor.state is not None:
+            self.ends[self.cursor.pass_index] = self.cursor
+        self.cursor = Cursor(0)
+        self.runs = tuple(
+            replace(own, epochs=run.epochs, name=run.name)
+            for own, run in zip(self.runs, runs, strict=True)
+        )
+        for i, run in enumerate(self.runs):
+            outcome = self.outcomes[i]
+            if run.epochs > before[i] and outcome is not None and outcome.status == "finished":
+                self.outcomes[i] = self._stopped(i, before[i])
+        for index, end in self.ends.items():
+            alive = [i for i in end.alive if self.outcomes[i] is None]
+            if self.runs[passes[index][0]].epochs >= end.epoch and len(alive) < len(end.alive):
+                state = end.state and end.state.of([end.alive.index(i) for i in alive])
+                self.ends[index] = replace(end, alive=tuple(alive), state=state if alive else None)
+        longest = max(run.epochs for run in runs) + 1
+        self.history = History(
+            **{name: _padded(getattr(self.history, name), longest) for name in History.measures()}
+        )
+        for i, shots in self.snapshots.items():
+            self.snapshots[i] = _padded(shots.T, self.runs[i].epochs + 1).T
+        for i, due in self.due.items():
+            self.due[i] = min(due, _next_due(before[i]))
+        self.done = sum(
+            self.reached[i] if outcome is None else self.runs[i].epochs
+            for i, outcome in enumerate(self.outcomes)
+        )
 
     def forget_later(self) -> None:
         """Clear what was recorded after the moment of the copy."""
@@ -253,8 +300,7 @@ class TrainingState:
         """Record the curvature that a run met at the end of an epoch, and its direction."""
         self.curvatures.setdefault(i, {})[epoch] = value
         self.directions[i] = direction
-        due = self.due[i]
-        self.due[i] = math.ceil(due * GROWTH) if due >= EVERY_EPOCH_UP_TO else due + 1
+        self.due[i] = _after(self.due[i])
 
     def measured_curvatures(self) -> dict[int, Curvature]:
         """The recorded curvatures, by run."""
@@ -288,6 +334,25 @@ class TrainingState:
         if patience is None or waited < patience or epoch == self.runs[i].epochs:
             return None
         return Outcome("stopped", self.epochs[i])
+
+
+def _after(due: int) -> int:
+    """The epoch at which the curvature is measured after this one."""
+    return math.ceil(due * GROWTH) if due >= EVERY_EPOCH_UP_TO else due + 1
+
+
+def _next_due(epoch: int) -> int:
+    """The first epoch after this one at which it is."""
+    due = 0
+    while due <= epoch:
+        due = _after(due)
+    return due
+
+
+def _padded(values: NDArray[Any], columns: int) -> NDArray[Any]:
+    """With so many columns in all; the further ones are NaN."""
+    missing = [(0, 0)] * (values.ndim - 1) + [(0, columns - values.shape[-1])]
+    return np.pad(values, missing, constant_values=np.nan)
 
 
 def _kind(weights: Weights) -> list[tuple[tuple[int, ...], str]]:

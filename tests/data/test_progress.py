@@ -1,0 +1,77 @@
+"""Progress in a log file: a line now and then, with the time that is left."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from onelayer.data.progress import ProgressLines, counting
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, which a test sets."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def lines_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+def test_a_line_is_printed_for_every_tenth_with_the_time_left(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ProgressLines("training", "run-epochs")
+    for done in range(1, 201):
+        clock[0] += 6.0
+        lines.show(done, 200)
+    printed = lines_of(capsys)
+    assert len(printed) == 10
+    assert printed[0] == "training: 20 of 200 run-epochs, 0:02:00, ETA 0:18:00"
+    assert printed[-1] == "training: 200 of 200 run-epochs, 0:20:00, ETA 0:00:00"
+
+
+def test_lines_are_seconds_apart_and_short_work_has_none(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ProgressLines("training", "run-epochs")
+    for done in range(1, 101):
+        clock[0] += 0.15
+        lines.show(done, 100)
+    assert [line.split(",")[1].strip() for line in lines_of(capsys)] == ["0:00:05", "0:00:10"]
+    short = ProgressLines("training", "run-epochs")
+    short.show(4, 4)
+    assert lines_of(capsys) == []
+
+
+def test_the_time_left_of_resumed_work_is_that_of_the_rest(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ProgressLines("training", "run-epochs")
+    lines.show(900, 1000)
+    for done in (920, 1000):
+        clock[0] += 60.0
+        lines.show(done, 1000)
+    assert lines_of(capsys)[0].endswith("1000 of 1000 run-epochs, 0:02:00, ETA 0:00:00")
+    lines = ProgressLines("training", "run-epochs")
+    lines.show(400, 1000)
+    clock[0] += 60.0
+    lines.show(500, 1000)
+    assert lines_of(capsys) == ["training: 500 of 1000 run-epochs, 0:01:00, ETA 0:05:00"]
+
+
+def test_files_that_are_read_are_counted_in_a_log(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with counting("reading photos", 20, show=True) as step:
+        for _ in range(20):
+            clock[0] += 3.0
+            step()
+    assert lines_of(capsys)[0] == "reading photos: 2 of 20 files, 0:00:06, ETA 0:00:57"
+    with counting("reading photos", 20, show=False) as step:
+        clock[0] += 60.0
+        step()
+    assert lines_of(capsys) == []
