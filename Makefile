@@ -12,7 +12,7 @@ DEVELOPS := $(VENV)/.develops
 WORKERS ?= 2
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard native/kernel/* native/python/*)
 
-.PHONY: help install dev reproduce check lint test docs bench bench-check sanitize fuzz kills mutants format clean
+.PHONY: help install dev reproduce check lint test docs bench bench-check sanitize fuzz faults kills mutants format clean
 
 help:
 	@sed -n '2,4s/^# *//p' Makefile
@@ -86,6 +86,11 @@ kills: $(DEVELOPS)
 # Every reader on 2000 damaged files of each format, ARGS for another number. About three minutes.
 fuzz: $(DEVELOPS)
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+# Full disks, failing writes, kills, signals, links, devices, names, environments and flipped bits
+# against every command; ARGS for more cases of each kind, 10000 for hours. About ninety seconds.
+faults: $(DEVELOPS)
+	$(BIN)/python -m tests.faults $(ARGS)
 
 # Break the kernel in one place after the other; the suite must notice. About seven minutes.
 mutants: $(DEVELOPS)

@@ -45,6 +45,7 @@ def test_options_come_from_the_file_and_the_command_line_wins(run: Command, tmp_
         ("random = [1, 2]", "'random' must be one value, not a list"),
         ("epochs = {a = 1}", "'epochs' must be a number, a string, a boolean or a list"),
         ("epochs = ", "my.toml is not a valid TOML file"),
+        ("#" * 1_000_001, "my.toml is not a valid TOML file: it has more than 1,000,000 bytes."),
         (f"epochs = {'[' * 5000}", "my.toml is not a valid TOML file: it is nested too deeply."),
         (f"epochs = {'9' * 5000}", "my.toml is not a valid TOML file: Exceeds the limit"),
         (f"epochs = 0x{'f' * 5000}", "'epochs' must be a number of at most 64 bits"),

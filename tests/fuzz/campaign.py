@@ -119,6 +119,7 @@ def campaign(
     *,
     first: int = 0,
     seed: int = 0,
+    batch: int = BATCH,
     children: int = 2,
     say: Callable[[str], None] = lambda line: None,
     worker: Sequence[str] = WORKER,
@@ -126,9 +127,9 @@ def campaign(
     """Read the damaged files from `first` to `cases` of each format; a seed gives the same ones."""
     tallies = {name: Tally() for name in formats}
     batches: Queue[tuple[str, range]] = Queue()
-    for start in range(first, cases, BATCH):
+    for start in range(first, cases, batch):
         for name in formats:
-            batches.put((name, range(start, min(start + BATCH, cases))))
+            batches.put((name, range(start, min(start + batch, cases))))
     lock = threading.Lock()
 
     def work() -> None:
@@ -162,9 +163,11 @@ def _numbers(batches: Queue[tuple[str, range]]) -> Iterator[tuple[str, int]]:
             yield name, number
 
 
-def lines_of(tallies: dict[str, Tally], seed: int) -> Iterator[str]:
+def lines_of(
+    tallies: dict[str, Tally], seed: int, program: str = "tests.fuzz", of: str = "format"
+) -> Iterator[str]:
     """A table of counts, and each fault with the command that repeats it."""
-    yield f"{'format':14} {'cases':>8} {'read':>8} {'refused':>8} {'faults':>8}"
+    yield f"{of:14} {'cases':>8} {'read':>8} {'refused':>8} {'faults':>8}"
     for name, tally in tallies.items():
         yield f"{name:14} {tally.cases:8d} {tally.read:8d} {tally.refused:8d} {tally.wrong:8d}"
     for name, tally in tallies.items():
@@ -175,4 +178,4 @@ def lines_of(tallies: dict[str, Tally], seed: int) -> Iterator[str]:
         for some in sorted(kinds.values(), key=len, reverse=True):
             number, told = min(some)
             yield f"\n{name}, {len(some)} times: {told}"
-            yield f"  python -m tests.fuzz --seed {seed} --case {name.replace(' ', '-')}:{number}"
+            yield f"  python -m {program} --seed {seed} --case {name.replace(' ', '-')}:{number}"

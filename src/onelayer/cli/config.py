@@ -23,6 +23,9 @@ VALUES = "VALUES"
 # Larger whole numbers of a file are refused: Python does not print the largest.
 MAX_WHOLE = 2**63
 
+# A file of options has a few hundred bytes.
+MAX_BYTES = 1_000_000
+
 # Where a run is saved and how it is shown are not part of it.
 NOT_SAVED = ("config", "out", "overwrite", "resume", "checkpoint-every", "json")
 
@@ -84,7 +87,10 @@ def read_config(context: typer.Context, value: Path | None) -> Path | None:
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
-            return tomllib.load(stream)
+            content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:  # a device that never ends among them
+            raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
+        return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
         why = error if isinstance(error, ValueError) else "it is nested too deeply"
         raise SettingsError(f"{file} is not a valid TOML file: {one_line(why)}.") from None

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onelayer import _native
 from onelayer.data.rows import Rows
 from onelayer.engines import base
+from onelayer.errors import SettingsError
 
 Floats = NDArray[np.floating]
 
@@ -31,7 +32,10 @@ class NativeEngine(base.Engine):
     name = "native"
 
     def __init__(self, threads: int | None = None) -> None:
-        self._threads = _native.default_threads() if threads is None else threads
+        try:
+            self._threads = _native.default_threads() if threads is None else threads
+        except ValueError as error:  # of the variable ONELAYER_THREADS
+            raise SettingsError(f"{error}.") from None
         self._arguments = _RowArguments(self._threads)
 
     def describe(self) -> dict[str, str]:
