@@ -221,7 +221,7 @@ def known_options(function: Callable[P, T]) -> Callable[P, T]:
 
 def known_fields(record: type[T]) -> type[T]:
     """The same for the fields that a dataclass is made of."""
-    record.__init__ = known_options(record.__init__)  # type: ignore[misc]
+    record.__init__ = known_options(record.__init__)  # type: ignore[method-assign]
     return record
 
 

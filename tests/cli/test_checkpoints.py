@@ -95,7 +95,7 @@ def test_a_killed_sweep_goes_on_to_the_same_bytes(
     assert (found.file.stem, found.done, found.total) == name_and_done
     code, _, err = run(*SWEEP, "--out", "killed", "--resume")
     assert code == 0, err
-    assert f"resuming from killed/checkpoints/{found.file.name}: {found.done} of" in err
+    assert f"resuming from killed/checkpoints/{found.file.name}: " in err
     assert run(*SWEEP, "--out", "whole")[0] == 0
     for name in ("weights.safetensors", "history.parquet"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -264,7 +264,7 @@ def test_ctrl_c_while_the_page_is_drawn_leaves_the_run_saved(
         code, _, err = run(*TRAIN, "--checkpoint-every", "0")
     assert code == 130
     _, _, typed = err.partition("the run is saved. To draw it: ")
-    assert not (tmp_path / "runs" / "train" / "checkpoints").exists()
+    assert len(list((tmp_path / "runs" / "train" / "checkpoints").iterdir())) == 1
     assert run(*shlex.split(typed)[1:])[0] == 0
     assert (tmp_path / "runs" / "train" / "report.html").exists()
 

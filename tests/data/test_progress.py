@@ -70,7 +70,7 @@ def test_files_that_are_read_are_counted_in_a_log(
         for _ in range(20):
             clock[0] += 3.0
             step()
-    assert lines_of(capsys)[0] == "reading photos: 2 of 20 files, 0:00:06, ETA 0:00:57"
+    assert lines_of(capsys)[0] == "reading photos: 2 of 20 files, 0:00:06, ETA 0:00:54"
     with counting("reading photos", 20, show=False) as step:
         clock[0] += 60.0
         step()

@@ -22,7 +22,7 @@ from onelayer.files import atomic
 from onelayer.files.atomic import check_replaceable, staged_folder, writing
 from onelayer.files.manifest import COMMITTED, STAGING, FileSum, Manifest, read_manifest
 from onelayer.files.tensors import write_sealed
-from onelayer.training.checkpoint import Checkpoint, unfinished
+from onelayer.training.checkpoint import KIND, VERSION, Checkpoint, unfinished
 from onelayer.training.loop import train
 from onelayer.training.result import History, Outcome, ReportedFigures, Result
 from onelayer.training.run import Run, grid
@@ -370,7 +370,7 @@ def _with_checkpoint(target: Path) -> Path:
     (target / "checkpoints").mkdir(parents=True)
     with (target / "checkpoints" / "runs-000001.safetensors").open("wb") as stream:
         texts = {"progress": "[1, 2]", "command": ""}
-        write_sealed(stream, "onelayer.checkpoint", "3", texts, {})
+        write_sealed(stream, KIND, VERSION, texts, {})
     return target
 
 

@@ -215,21 +215,30 @@ def training_in(
         if found and left and not resume:
             note(f"{folder} holds unfinished {'solutions' if found.is_path else 'training'} "
                  f"({found.progress}), which will be replaced; --resume keeps it")  # fmt: skip
-        if resume and not left and not overwrite and _has_finished(folder, command):
+        finished = _finished_command(folder) if resume and not left else None
+        if finished == command and not overwrite:
             print_line(f"{folder} has finished; --overwrite {command.name}s it again")
             raise typer.Exit
-        # Unfinished training beside a finished run was allowed to replace it when it began.
-        checkpoint = replace(checkpoint, overwrite=overwrite or bool(found and resume))
+        # Of a finished run only more epochs are a continuation, and they may replace it; so may
+        # unfinished training beside it, which was allowed to when it began.
+        goes_on = resume and found is not None and (
+            finished is None or (finished != command and _but_epochs(finished, command))
+        )  # fmt: skip
         if checkpoint.writes:
-            check_replaceable(folder, overwrite=checkpoint.overwrite)
+            check_replaceable(folder, overwrite=overwrite or goes_on)
+        checkpoint = replace(checkpoint, overwrite=overwrite or goes_on, resume=goes_on)
+        if resume and not goes_on:
+            note(f"no checkpoint in {folder}; {doing} starts from the beginning")
         before = _saved_at(folder)
         try:
             yield checkpoint
         except KeyboardInterrupt:
-            if unfinished(folder) is not None:
-                note(f"interrupted; resume with: {again}")
-            elif _saved_at(folder) != before:
+            found = unfinished(folder)
+            left = found is not None and found.done < found.total
+            if _saved_at(folder) != before and not left:
                 note(f"interrupted; the run is saved: {folder}")
+            elif found is not None:
+                note(f"interrupted; resume with: {again}")
             else:
                 raise
             raise typer.Exit(interrupt.exit_code()) from None
@@ -242,8 +251,18 @@ def _saved_at(folder: Path) -> int:
     return 0
 
 
-def _has_finished(folder: Path, command: Command) -> bool:
+def _finished_command(folder: Path) -> Command | None:
+    """The command of a finished run in a folder; None where there is none."""
     with suppress(SaveError):  # of a folder that is no run, or made from Python
         origin = saved_origin(folder)
-        return origin.command == command and not origin.interrupted
-    return False
+        return None if origin.interrupted else origin.command
+    return None
+
+
+def _but_epochs(before: Command, now: Command) -> bool:
+    """Whether two commands are the same but for their epochs."""
+    plain = [
+        replace(one, options={k: v for k, v in one.options.items() if k != "epochs"})
+        for one in (before, now)
+    ]
+    return plain[0] == plain[1]

@@ -203,20 +203,22 @@ def ranking_table(result: Result, most: int = 10) -> Table:
         Column("rank", short=" "),
         *("η", "λ", "batch"),
         Column("validation accuracy / %", short="validation %"),
-        Column("validation loss / nats", short="validation\nloss"),
+        Column("validation loss / nats", short="validation loss"),
         Column("runs", words=True),
     ]
     beside = any(_beside_batch(one) for one in ranked)
     columns += [Column("with", words=True)] if beside else []
     rows = []
-    for one in ranked[:most]:
+    rates = _apart([one.learning_rate for one in ranked])
+    l2s = _apart([one.l2 for one in ranked])
+    for one, rate, l2 in zip(ranked[:most], rates, l2s, strict=False):
         several = len(one.positions) - one.diverged > 1
         runs = str(len(one.positions))
         rows.append(
             [
                 str(one.rank),
-                f"{one.learning_rate:g}",
-                f"{one.l2:g}",
+                rate,
+                l2,
                 str(one.batch_size),
                 Cell(number(100 * one.mean), number(100 * one.sd) if several else ""),
                 number(one.loss, ".4f"),
@@ -225,6 +227,12 @@ def ranking_table(result: Result, most: int = 10) -> Table:
             ]
         )
     return make_table(f"{shown} by mean validation accuracy", columns, rows, 0, OVER_SEEDS)
+
+
+def _apart(values: Sequence[float]) -> list[str]:
+    """Numbers with six digits, or with all of theirs where six do not tell them apart."""
+    short = [f"{value:g}" for value in values]
+    return short if len({*short}) == len({*values}) else [str(value) for value in values]
 
 
 def _beside_batch(one: RankedSetting) -> str:

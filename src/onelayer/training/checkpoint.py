@@ -160,11 +160,13 @@ def _with_fewer_epochs(
         return []
     earlier: list[Run] = []
     for run, was, is_now in zip(runs, old, new, strict=True):
-        kept = {name: was.get(name) for name in ("epochs", "name")} if isinstance(was, dict) else {}
-        if not kept or {**is_now, **kept} != was:
+        epochs, name = (
+            (was.get(n) for n in ("epochs", "name")) if isinstance(was, dict) else (0, "")
+        )
+        if {**is_now, "epochs": epochs, "name": name} != was:
             return []
         try:
-            earlier.append(replace(run, **kept))
+            earlier.append(replace(run, epochs=epochs, name=str(name)))  # type: ignore[arg-type]
         except OnelayerError:
             return []
     fewer = [a.epochs - b.epochs for a, b in zip(earlier, runs, strict=True)]

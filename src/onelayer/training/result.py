@@ -6,6 +6,7 @@ Settings are ranked by the validation rows, over all of their seeds, and never b
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -292,7 +293,7 @@ class RankedSetting:
         l2: λ.
         batch_size: rows of a batch.
         kind: what else sets it apart from other settings of the result, as in "batch 50,
-            standardize"; empty where η and λ say all.
+            standardize"; its name where only that does, empty where η and λ say all.
     """
 
     rank: int
@@ -331,10 +332,11 @@ def _kinds(runs: Sequence[Run], scalings: Sequence[str]) -> list[str]:
     words = spell(runs, {*differing(runs)} - {*FIRST_WORDS})
     if len({*scalings}) > 1:
         words = [", ".join(filter(None, both)) for both in zip(words, scalings, strict=True)]
-    shown = [(*spell([run], FIRST_WORDS), kind) for run, kind in zip(runs, words, strict=True)]
+    shown = [(run.l2, run.learning_rate, kind) for run, kind in zip(runs, words, strict=True)]
+    times = Counter(shown)
     return [
-        kind if shown.count(own) == 1 else ", ".join(filter(None, (kind, run.name)))
-        for run, kind, own in zip(runs, words, shown, strict=True)
+        own[-1] if times[own] == 1 else ", ".join(filter(None, (own[-1], run.name)))
+        for run, own in zip(runs, shown, strict=True)
     ]
 
 

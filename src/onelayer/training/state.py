@@ -208,7 +208,7 @@ class TrainingState:
 
         The passes must be the same, and nothing in them may be planned over all epochs.
         """
-        passes, before = group_passes(self.runs), [run.epochs for run in self.runs]
+        passes, before = group_passes(self.runs), self.runs
         if self.cursor.state is not None:
             self.ends[self.cursor.pass_index] = self.cursor
         self.cursor = Cursor(0)
@@ -216,10 +216,13 @@ class TrainingState:
             replace(own, epochs=run.epochs, name=run.name)
             for own, run in zip(self.runs, runs, strict=True)
         )
-        for i, run in enumerate(self.runs):
-            outcome = self.outcomes[i]
-            if run.epochs > before[i] and outcome is not None and outcome.status == "finished":
-                self.outcomes[i] = self._stopped(i, before[i])
+        for i, (old, run) in enumerate(zip(before, self.runs, strict=True)):
+            if (outcome := self.outcomes[i]) is None:
+                continue
+            message = outcome.message.replace(repr(old.name), repr(run.name))
+            self.outcomes[i] = replace(outcome, message=message)
+            if run.epochs > old.epochs and outcome.status == "finished":
+                self.outcomes[i] = self._stopped(i, old.epochs)
         for index, end in self.ends.items():
             alive = [i for i in end.alive if self.outcomes[i] is None]
             if self.runs[passes[index][0]].epochs >= end.epoch and len(alive) < len(end.alive):
@@ -232,7 +235,7 @@ class TrainingState:
         for i, shots in self.snapshots.items():
             self.snapshots[i] = _padded(shots.T, self.runs[i].epochs + 1).T
         for i, due in self.due.items():
-            self.due[i] = min(due, _next_due(before[i]))
+            self.due[i] = min(due, _next_due(before[i].epochs))
         self.done = sum(
             self.reached[i] if outcome is None else self.runs[i].epochs
             for i, outcome in enumerate(self.outcomes)
