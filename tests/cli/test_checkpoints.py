@@ -163,7 +163,7 @@ def test_a_finished_run_is_not_trained_again_by_resume_unless_it_is_another(
         assert "runs/train holds a finished run; name another folder, or pass --overwrite" in err
     code, _, err = run(*TRAIN, "--l2", "0.5", "--resume", "--overwrite")
     assert code == 0
-    assert "no checkpoint of this training in runs/train; it starts from the beginning" in err
+    assert "no checkpoint in runs/train; training starts from the beginning" in err
     assert Result.load(tmp_path / "runs" / "train").runs[0].l2 == 0.5
 
 

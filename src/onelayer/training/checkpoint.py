@@ -151,7 +151,7 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
             yield f"{words} was {_word(old)} and is {_word(new)}"
 
 
-def _with_fewer_epochs(
+def with_fewer_epochs(
     runs: Sequence[Run], before: Mapping[str, Any], now: Mapping[str, Any]
 ) -> list[Run]:
     """The runs that a checkpoint is of where these are the same with more epochs; else none."""
@@ -173,7 +173,7 @@ def _with_fewer_epochs(
     return earlier if min(fewer) < 0 and max(fewer) <= 0 else []
 
 
-def _why_not_longer(before: Sequence[Run], runs: Sequence[Run]) -> str:
+def why_not_longer(before: Sequence[Run], runs: Sequence[Run]) -> str:
     """Why runs cannot go on from those with fewer epochs; '' where they can."""
     for i, (old, new) in enumerate(zip(before, runs, strict=True)):
         if new.epochs > old.epochs and (part := planned_part(new)):

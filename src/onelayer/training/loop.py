@@ -43,7 +43,14 @@ from onelayer.solver.learning_rate import (
     smoothness,
     stable_product,
 )
-from onelayer.training.checkpoint import Checkpoint, CheckpointManager, fingerprint
+from onelayer.training.checkpoint import (
+    Checkpoint,
+    CheckpointManager,
+    Fingerprint,
+    fingerprint,
+    why_not_longer,
+    with_fewer_epochs,
+)
 from onelayer.training.result import History, Outcome, Result
 from onelayer.training.row_order import mirrored_rows, row_order
 from onelayer.training.run import (
