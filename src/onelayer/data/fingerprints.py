@@ -27,18 +27,19 @@ _FIRST = 4
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
-def row_fingerprints(X: NDArray[Any]) -> Fingerprints:
-    """64 bits of the values of each row of X (N, D), shape (N,).
+def row_fingerprints(X: NDArray[Any], rows: NDArray[np.int64] | None = None) -> Fingerprints:
+    """64 bits of the values of each row of X (N, D), shape (N,), or of some rows, (n,).
 
     Example:
         >>> bytes_, reals = np.array([[3, 0]], np.uint8), np.array([[3.0, -0.0]])
         >>> bool(row_fingerprints(bytes_) == row_fingerprints(reals))
         True
     """
-    found = np.empty(len(X), np.uint64)
+    found = np.empty(len(X) if rows is None else len(rows), np.uint64)
     step = max(1, _BLOCK_BYTES // max(1, X.shape[1] * X.itemsize))
-    for start in range(0, len(X), step):
-        found[start : start + step] = _of_block(X[start : start + step])
+    for start in range(0, len(found), step):
+        block = slice(start, start + step)
+        found[block] = _of_block(X[block if rows is None else rows[block]])
     return found
 
 
@@ -54,8 +55,8 @@ def count_shared(*parts: NDArray[Any]) -> list[int]:
     repeated = every[1:][every[1:] == every[:-1]]
     if not len(repeated):
         return [0] * (len(parts) - 1)
-    alike = zip(parts, (np.isin(of_part, repeated) for of_part in hints), strict=True)
-    rows = [row_fingerprints(X[chosen]) for X, chosen in alike]
+    alike = [np.flatnonzero(np.isin(of_part, repeated)) for of_part in hints]
+    rows = [row_fingerprints(X, places) for X, places in zip(parts, alike, strict=True)]
     return [
         int(np.count_nonzero(np.isin(rows[i], np.concatenate(rows[:i]))))
         for i in range(1, len(rows))
