@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,51 @@ from numpy.typing import NDArray
 from onelayer.data.progress import Log
 from onelayer.errors import DataError
 
+# What labels were before they became class indices: what classes are named by, or the indices.
+LabelType = Literal["index", "text", "integer", "boolean"]
+
+INDEX: LabelType = "index"
+
 # Beyond this float64 has no odd numbers.
 _MAX_EXACT = 2.0**53
+
+
+def label_values(class_names: Sequence[str], kind: LabelType) -> NDArray[Any]:
+    """The label that each class was named by, (K,), or its index.
+
+    Example:
+        >>> label_values(("3", "5"), "integer").tolist(), label_values(("a", "b"), "index").tolist()
+        ([3, 5], [0, 1])
+    """
+    if kind == INDEX:
+        return np.arange(len(class_names))
+    if kind == "integer":
+        return np.array([int(name) for name in class_names])
+    names = np.array(class_names)
+    return names == "true" if kind == "boolean" else names
+
+
+def label_type(labels: NDArray[Any], class_names: Sequence[str]) -> LabelType:
+    """What labels are that `name_classes` named these classes by; "text" for names of another."""
+    kind = _checked(labels, "labels").dtype.kind
+    found: LabelType = "boolean" if kind == "b" else "integer" if kind in "iu" else "text"
+    return found if _are(class_names, found) else "text"
+
+
+def check_label_type(class_names: Sequence[str], kind: LabelType) -> None:
+    """Raise `DataError` unless classes of these names can have labels of that type."""
+    if kind not in get_args(LabelType) or not _are(class_names, kind):
+        raise DataError(
+            f"label_type must be {', '.join(get_args(LabelType))}, and the class names labels of "
+            f"that type, but {kind!r} was given for classes such as {class_names[0]!r}."
+        )
+
+
+def _are(class_names: Sequence[str], kind: LabelType) -> bool:
+    """Whether class names are labels of that type."""
+    if kind == "integer":
+        return all(re.fullmatch("0|-?[1-9][0-9]*", name) for name in class_names)
+    return kind != "boolean" or set(class_names) <= {"true", "false"}
 
 
 def name_classes(labels: NDArray[Any], where: str, known: tuple[str, ...] = ()) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -12,8 +13,11 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from onelayer.data.classes import INDEX, LabelType, check_label_type, label_values
 from onelayer.data.fingerprints import Fingerprints, row_fingerprints
 from onelayer.data.formats.base import to_array
+from onelayer.data.identity import column_names, match_columns, take_columns
+from onelayer.data.progress import Log, print_line
 from onelayer.data.streaming import first_not_finite, iter_tiles, not_finite, stored_rows
 from onelayer.errors import DataError
 from onelayer.files.records import MAY_LACK
@@ -37,8 +41,11 @@ class Dataset:
         max_value: the largest value that a feature can have, > 0; "unit" scaling divides by it.
         name: short name, for messages.
         source: where the rows came from, a sentence.
-        feature_names: names of the D features, as a file's columns have them, or None.
+        feature_names: names of the D features, as a file's columns have them, or None. Default: the
+            columns of a data frame.
         ids: (N,) what names each row, to join predictions by, or None.
+        label_type: what the labels were before they became indices: "text", "integer" or "boolean",
+            by which the classes are named, or "index". `labels` gives them back.
 
     Raises:
         DataError: for an empty set, an unsupported dtype, lengths that differ, a label outside
@@ -59,9 +66,11 @@ class Dataset:
     source: str = "made in memory"
     feature_names: tuple[str, ...] | None = None
     ids: NDArray[Any] | None = None
+    label_type: LabelType = INDEX
 
     def __post_init__(self) -> None:
-        names = self.feature_names and tuple(self.feature_names)
+        names = self.feature_names or column_names(self.X)
+        names = names and tuple(names)
         object.__setattr__(self, "feature_names", names)
         object.__setattr__(self, "class_names", tuple(self.class_names))
         stored = stored_rows(self.X) is not None
@@ -105,6 +114,17 @@ class Dataset:
     def classes(self) -> int:
         """K, how many classes."""
         return len(self.class_names)
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """The label of each row as it was given, (N,): what `Model.predict` returns.
+
+        Example:
+            >>> from onelayer import split
+            >>> sorted(split(np.eye(6), ["cat", "dog"] * 3).train.labels.tolist())
+            ['cat', 'dog']
+        """
+        return np.asarray(label_values(self.class_names, self.label_type)[self.y])
 
     @property
     def fingerprints(self) -> Fingerprints | None:
@@ -160,6 +180,31 @@ class Dataset:
         if (known := vars(of).get("_fingerprints")) is not None:
             vars(self)["_fingerprints"] = known[rows]
 
+    def with_features(
+        self, names: Sequence[str] | None, whose: str, log: Log | None = None
+    ) -> Dataset:
+        """The same rows with the features of these names, in this order, whatever theirs is.
+
+        Args:
+            names: the features to have; None, or rows without names, leaves all in their places.
+            whose: whose features they are, for messages, as in "the model".
+            log: callback for the one-line message about columns that are left out; None prints it.
+
+        Raises:
+            DataError: when a feature is missing.
+
+        Example:
+            >>> d = Dataset([[1.0, 2.0]], [0], ("a", "b"), feature_names=("width", "height"))
+            >>> d.with_features(("height", "width"), "the model").X.tolist()
+            [[2.0, 1.0]]
+        """
+        places = match_columns(self.feature_names, names, self.name, whose, log or print_line)
+        if places is None:
+            return self
+        X, shape = take_columns(self.X, places), self.image_shape
+        shape = shape if shape and prod(shape) == len(places) else None
+        return replace(self, X=X, image_shape=shape, feature_names=tuple(names or ()))
+
     def _chosen(self, index: slice | NDArray[np.generic]) -> NDArray[np.generic]:
         stored = stored_rows(self.X)
         if stored is None and isinstance(index, slice):
@@ -185,6 +230,7 @@ class Dataset:
             raise self._error(
                 f"max_value must be a finite number above 0, but it is {self.max_value}"
             )
+        check_label_type(self.class_names, self.label_type)
         if shape is not None and (len(shape) != 3 or prod(shape) != self.features):
             raise self._error(
                 "image_shape must be (channels, height, width) with a product of "
@@ -269,6 +315,9 @@ class SplitCard:
 class Splits:
     """Training, validation and test rows that belong together.
 
+    Features are met by their names: parts with the training part's columns in another order are put
+    in order, and what it does not have is left out with a message.
+
     Attributes:
         train: rows that W and b are fitted to.
         validation: rows that settings are chosen by.
@@ -278,7 +327,8 @@ class Splits:
         split: how they were split; None where they were given.
 
     Raises:
-        DataError: when they differ in features, dtype, classes, image shape or max_value.
+        DataError: when a part lacks a feature of the training rows, or they differ in the number of
+            features, dtype, classes, image shape or max_value.
 
     Example:
         >>> d = Dataset(np.eye(3), np.array([0, 1, 0]), ("a", "b"))
@@ -299,7 +349,9 @@ class Splits:
 
     def __post_init__(self) -> None:
         for role in ("validation", "test"):
-            other = getattr(self, role)
+            whose = f"{self.train.name}"
+            other = getattr(self, role).with_features(self.train.feature_names, whose)
+            object.__setattr__(self, role, other)
             for what in ("features", "class_names", "image_shape", "max_value", "X.dtype"):
                 expected, got = attrgetter(what)(self.train), attrgetter(what)(other)
                 if expected != got:
@@ -322,6 +374,7 @@ class DataCard:
     test_rows: int
     feature_names: tuple[str, ...] | None = None
     split: SplitCard | None = field(default=None, compare=False, repr=False, metadata=MAY_LACK)
+    label_type: LabelType = field(default=INDEX, metadata=MAY_LACK)
 
 
 def training_rows(data: Dataset | Splits) -> Dataset:
@@ -344,6 +397,7 @@ def data_card(data: Dataset | Splits) -> DataCard:
         test_rows=data.test.rows if isinstance(data, Splits) else 0,
         feature_names=train.feature_names,
         split=replace(drawn or SplitCard(), rows=None if known is None else np.unique(known)),
+        label_type=train.label_type,
     )
 
 

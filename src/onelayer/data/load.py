@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from onelayer.data.classes import name_classes, number_labels, one_a_row
+from onelayer.data.classes import label_type, name_classes, number_labels, one_a_row
 from onelayer.data.dataset import Dataset, SplitCard, Splits
 from onelayer.data.datasets import layout
 from onelayer.data.datasets.decode import holds_files
@@ -19,12 +19,12 @@ from onelayer.data.formats.base import (
     ColumnSpec,
     ReadOptions,
     Table,
-    check_columns,
     is_pattern,
 )
 from onelayer.data.formats.images import in_one_form, parse_size, parts_of, sub_folders
 from onelayer.data.formats.registry import holds_shards, names_file, parts_in_files, read_table
 from onelayer.data.formats.tables import frame_table, is_frame
+from onelayer.data.identity import match_parts, take_columns
 from onelayer.data.progress import Log, print_line
 from onelayer.data.split import (
     TEST_SIZE,
@@ -210,7 +210,7 @@ def _load_unsplit(
     take, drop = _names(options["features"]), _names(options["drop"]) or ()
     spec, size = ColumnSpec(take=take, drop=drop, id=options["id"]), options["image_size"]
     read = ReadOptions(say, parse_size(size), seed, progress, options["stream"], spec)
-    return _number(_read_parts(source if path is None else path, options, read), classes)
+    return _number(_read_parts(source if path is None else path, options, read), classes, say)
 
 
 def _escaping(log: Log | None) -> Log:
@@ -345,17 +345,21 @@ def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> d
     return in_one_form(tables)
 
 
-def _number(tables: dict[str, Table], known: tuple[str, ...]) -> tuple[Dataset, dict[str, Dataset]]:
-    """Give all parts one type of features, and the training rows' classes, or known and all."""
+def _number(
+    tables: dict[str, Table], known: tuple[str, ...], log: Log
+) -> tuple[Dataset, dict[str, Dataset]]:
+    """Give all parts the training rows' columns and classes, or known and all, and one type."""
     train = tables["train"]
     common = np.result_type(*(table.X.dtype for table in tables.values()))
     class_names = known
     for table in tables.values() if known else (train,):
         class_names = name_classes(table.labels, table.labels_where, class_names)
+    kind, names = label_type(train.labels, class_names), train.feature_names
     datasets = {}
     for role, table in tables.items():
-        check_columns(table.where, table.feature_names, train.where, train.feature_names)
-        X = table.X.astype(common, copy=False)  # rows in files as they are read
+        places = match_parts(table.feature_names, names, table.where, train.where, log)
+        # Rows in files are converted as they are read.
+        X = take_columns(table.X.astype(common, copy=False), places)
         datasets[role] = Dataset(
             X=X,
             y=number_labels(table.labels, class_names, table.labels_where),
@@ -364,7 +368,8 @@ def _number(tables: dict[str, Table], known: tuple[str, ...]) -> tuple[Dataset, 
             max_value=train.max_value if X.dtype == np.uint8 else 1.0,
             name=table.where,
             source=table.where,
-            feature_names=table.feature_names,
+            feature_names=names,
             ids=table.ids,
+            label_type=kind,
         )
     return datasets.pop("train"), datasets

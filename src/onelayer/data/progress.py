@@ -75,6 +75,10 @@ def terminal(**options: Any) -> Console:
     return Terminal(markup=False, emoji=False, highlight=False, **options)
 
 
+def quiet(line: str) -> None:
+    """Say nothing: the log of who has said it already, or of what is not the user's."""
+
+
 class ProgressLines:
     """Progress in a log file: a line every tenth of the work, LINE_SECONDS apart or more."""
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.data.progress import Log
 from onelayer.data.streaming import iter_tiles, stored_rows
-from onelayer.errors import SettingsError
+from onelayer.errors import SettingsError, escaped
+from onelayer.files.records import MAY_LACK
 
 ScalingName = Literal["none", "unit", "standardize"]
 
@@ -44,17 +46,27 @@ EQUAL = 64 * EPS
 # Numbers of so few bytes, such as pixels, are exact in float32 and of no extreme size.
 EXACT_BYTES = 2
 
+# Rows are judged to lie elsewhere by so many entries at most: a value is outside the range of its
+# feature beyond this part of the range's width, and small below this part of the largest.
+RANGE_ENTRIES, RANGE_MARGIN, SMALL_PART = 1 << 19, 0.1, 0.1
+
 # Variances below this, and those that overflow, are taken again of values brought near 1.
 SMALL_VARIANCE = 1e-280
 
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """The affine map x' = x · scale + offset of every feature, (D,) and (D,), and its rule."""
+    """The affine map x' = x · scale + offset of every feature, (D,) and (D,), and its rule.
+
+    `low` and `high` (D,) are the least and the largest value of each feature, as stored, in the
+    rows that it was fitted to; None where there were no rows.
+    """
 
     name: ScalingName
     scale: NDArray[np.float64]
     offset: NDArray[np.float64]
+    low: NDArray[np.float64] | None = field(default=None, metadata=MAY_LACK)
+    high: NDArray[np.float64] | None = field(default=None, metadata=MAY_LACK)
 
     def apply(self, X: NDArray[np.generic], dtype: type = np.float64) -> NDArray[np.floating]:
         """X · scale + offset of a block of rows, (B, D), as a new array in float32 or float64.
@@ -80,15 +92,20 @@ def fit_scaling(
     """Fit the scaling of that name to the training rows X (N, D); "auto" becomes another.
 
     `max_value` > 0, the largest that a feature can have, is for "unit" and "auto", the weights (N,)
-    of the rows for "standardize", which only centres a feature that is constant up to rounding.
+    of the rows for "standardize", which only centres a feature that is constant up to rounding. The
+    range of the features is found on the way; without a pass over rows in files, in the first.
     """
     resolved = resolve_scaling(name, X, max_value)
     if resolved != "standardize":
         scale = np.full(X.shape[1], 1.0 if resolved == "none" else 1.0 / max_value)
-        fixed = Scaling(resolved, scale, np.zeros(X.shape[1]))
+        span = _Span(X.shape[1])
+        for place, B in _blocks(X if stored_rows(X) is None else X[:SOME_ROWS]):
+            span.add(B, None if weights is None else weights[place])
+        fixed = Scaling(resolved, scale, np.zeros(X.shape[1]), span.low, span.high)
         _check_size(fixed, X)
         return fixed
-    mean, deviation = _mean_and_deviation(X, weights)
+    span = _Span(X.shape[1])
+    mean, deviation = _mean_and_deviation(X, weights, span)
     if X.dtype.kind == "f" and X.dtype.itemsize > 2:
         lost = np.flatnonzero((deviation > 0.0) & (deviation < np.finfo(str(X.dtype)).tiny))
         if len(lost):
@@ -97,7 +114,7 @@ def fit_scaling(
                 "hold in full; multiply it by a power of 10."
             )
     scale = 1.0 / np.where(deviation > 0.0, np.maximum(deviation, np.finfo(np.float64).tiny), 1.0)
-    return Scaling("standardize", scale, -mean * scale)
+    return Scaling("standardize", scale, -mean * scale, span.low, span.high)
 
 
 def resolve_scaling(name: str, X: NDArray[np.generic], max_value: float = 1.0) -> ScalingName:
@@ -139,6 +156,40 @@ def warn_of_lost_digits(
         )
 
 
+def note_other_range(
+    scaling: Scaling, X: NDArray[Any], names: Sequence[str] | None, log: Log
+) -> None:
+    """Say where rows lie elsewhere than those that the scaling was fitted to, by some of them.
+
+    They do where most values are outside the range of their feature, or most features reach a tenth
+    or less of the largest value that they had. Zeros, which many units share, and features that
+    were constant tell nothing.
+    """
+    low, high = scaling.low, scaling.high
+    if low is None or high is None or not len(X):
+        return
+    count = min(SOME_ROWS, max(1, RANGE_ENTRIES // len(low)))
+    values = np.asarray(_some_rows(X, count), np.float64)
+    tells = (values != 0.0) & (low < high)
+    margin = RANGE_MARGIN * (high - low)
+    outside = tells & ((values < low - margin) | (values > high + margin))
+    largest = np.maximum(np.abs(low), np.abs(high))
+    known, seen = np.count_nonzero(tells), tells.any(axis=0)
+    reached = np.abs(np.where(tells, values, 0.0)).max(axis=0)[seen] / largest[seen]
+    if known >= 4 and np.count_nonzero(outside) > known / 2:
+        at = int(np.argmax(outside.sum(axis=0)))
+    elif known >= 16 and np.median(reached) <= SMALL_PART:
+        at = int(np.argmax(np.where(seen, largest, 0.0)))
+    else:
+        return
+    feature = f"{names[at]!r}" if names else f"{at}"
+    log(
+        f"the rows are not in the range of the training rows: feature {escaped(feature)} is "
+        f"{values[:, at].min():.4g} to {values[:, at].max():.4g}, but was {low[at]:.4g} to "
+        f"{high[at]:.4g}; give rows in the units that the model was trained on."
+    )
+
+
 def _check_size(scaling: Scaling, X: NDArray[np.generic]) -> None:
     """Refuse features whose squares may overflow or vanish, judged by some of the rows."""
     if X.dtype.itemsize <= EXACT_BYTES and 1e-9 < scaling.scale.max() < 1e9:
@@ -151,22 +202,36 @@ def _check_size(scaling: Scaling, X: NDArray[np.generic]) -> None:
         )
 
 
-def _some_rows(X: NDArray[np.generic]) -> NDArray[np.generic]:
-    """At most SOME_ROWS rows: from all over X, of files the first."""
-    return X[:SOME_ROWS] if stored_rows(X) is not None else X[:: -(-len(X) // SOME_ROWS)]
+def _some_rows(X: NDArray[np.generic], count: int = SOME_ROWS) -> NDArray[np.generic]:
+    """At most so many rows: from all over X, of files the first."""
+    return X[:count] if stored_rows(X) is not None else X[:: -(-len(X) // count)]
+
+
+class _Span:
+    """Lowest and highest value of each feature in the rows that were added, of a weight above 0."""
+
+    def __init__(self, features: int) -> None:
+        self.low, self.high = np.full(features, np.inf), np.full(features, -np.inf)
+
+    def add(self, B: NDArray[np.generic], weights: NDArray[np.float64] | None) -> None:
+        """Count these rows."""
+        counted = B if weights is None else B[weights > 0.0]
+        if len(counted):
+            np.minimum(self.low, counted.min(axis=0), out=self.low)
+            np.maximum(self.high, counted.max(axis=0), out=self.high)
 
 
 def _mean_and_deviation(
-    X: NDArray[np.generic], weights: NDArray[np.float64] | None
+    X: NDArray[np.generic], weights: NDArray[np.float64] | None, span: _Span
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and deviation of each feature; a deviation of 0 where it is constant up to rounding."""
-    mean, variance = _moments(X, weights)
+    mean, variance = _moments(X, weights, span=span)
     deviation = np.sqrt(variance)
     with np.errstate(invalid="ignore"):
         clear = (variance > SMALL_VARIANCE) & (variance < np.inf)
         suspect = np.flatnonzero(~(clear & (deviation > X.shape[0] * EPS * np.abs(mean))))
     if len(suspect):
-        low, high = _range(X, weights, suspect)
+        low, high = span.low[suspect], span.high[suspect]
         largest = np.maximum(np.abs(low), np.abs(high))
         constant = high / 2 - low / 2 <= EQUAL / 2 * largest
         exponent = np.frexp(largest)[1]
@@ -181,11 +246,17 @@ def _moments(
     weights: NDArray[np.float64] | None,
     columns: NDArray[np.integer] | slice = slice(None),
     exponent: NDArray[np.integer] | None = None,
+    span: _Span | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and variance of columns, of values times 2 to the −exponent, in two passes."""
+    """Mean and variance of columns, of values times 2 to the −exponent, in two passes.
 
-    def blocks() -> Iterator[tuple[slice, NDArray[np.generic]]]:
+    The first of them finds the range of the features, if `span` is given.
+    """
+
+    def blocks(span: _Span | None = None) -> Iterator[tuple[slice, NDArray[np.generic]]]:
         for place, B in _blocks(X):
+            if span is not None:
+                span.add(B, None if weights is None else weights[place])
             yield (
                 place,
                 B if exponent is None else np.ldexp(B[:, columns].astype(np.float64), -exponent),
@@ -193,25 +264,13 @@ def _moments(
 
     with np.errstate(over="ignore", invalid="ignore"):
         if weights is None:
-            mean = sum(B.sum(axis=0, dtype=np.float64) for _, B in blocks()) / X.shape[0]
+            mean = sum(B.sum(axis=0, dtype=np.float64) for _, B in blocks(span)) / X.shape[0]
             squares = sum(((B - mean) ** 2).sum(axis=0) for _, B in blocks()) / X.shape[0]
         else:
             fraction = weights / weights.sum()
-            mean = sum(fraction[place] @ B.astype(np.float64) for place, B in blocks())
+            mean = sum(fraction[place] @ B.astype(np.float64) for place, B in blocks(span))
             squares = sum(fraction[place] @ (B - mean) ** 2 for place, B in blocks())
     return np.asarray(mean), np.asarray(squares)
-
-
-def _range(
-    X: NDArray[np.generic], weights: NDArray[np.float64] | None, columns: NDArray[np.integer]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lowest and highest value of columns, in rows of a weight above 0."""
-    low, high = np.full(len(columns), np.inf), np.full(len(columns), -np.inf)
-    for place, B in _blocks(X):
-        counted = B[:, columns] if weights is None else B[weights[place] > 0.0][:, columns]
-        if len(counted):
-            low, high = np.minimum(low, counted.min(axis=0)), np.maximum(high, counted.max(axis=0))
-    return low, high
 
 
 def _blocks(X: NDArray[np.generic]) -> Iterator[tuple[slice, NDArray[np.generic]]]:

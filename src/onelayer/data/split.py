@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onelayer.data.classes import name_classes, number_labels, one_a_row
+from onelayer.data.classes import INDEX, label_type, name_classes, number_labels, one_a_row
 from onelayer.data.dataset import By, Dataset, SplitCard, Splits
 from onelayer.data.fingerprints import Fingerprints, chances, count_shared, text_fingerprints
 from onelayer.data.formats.base import as_features, is_pattern, largest_value, to_array
@@ -105,7 +105,9 @@ def split(
         table = frame_table(X, labels, name, print_line)
         X, feature_names = table.X, feature_names or table.feature_names
     names = name_classes(labels, f"{name}, y") if class_names is None else tuple(class_names)
+    kind = INDEX
     if class_names is None or labels.dtype.kind not in "iu":
+        kind = label_type(labels, names)
         labels = number_labels(labels, names, f"{name}, y")
     stored = stored_rows(X) is not None
     X = X if stored else to_array(X, f"{name}, X")
@@ -120,6 +122,7 @@ def split(
         source="arrays in memory",
         feature_names=None if feature_names is None else tuple(feature_names),
         ids=None if ids is None else to_array(ids, f"{name}, ids"),
+        label_type=kind,
     )
     if groups is not None and not isinstance(groups, str):
         groups = to_array(groups, f"{name}, groups")

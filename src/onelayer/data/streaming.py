@@ -164,7 +164,7 @@ class LoadedShard(Shard):
     def in_order(self, names: tuple[str, ...]) -> LoadedShard:
         """The same rows with the columns in another order."""
         places = [(self.feature_names or ()).index(name) for name in names]
-        return replace(self, X=self.X[:, places], feature_names=names)
+        return replace(self, X=self.X[:, places], feature_names=names, features=len(names))
 
 
 class ShardedRows(StoredRows):
@@ -476,6 +476,30 @@ class _Subset(StoredRows):
 
     def known_fingerprints(self, rows: slice | Indices = slice(None)) -> Fingerprints | None:
         return self._base.known_fingerprints(self._indices[rows])
+
+
+class ChosenColumns(StoredRows):
+    """Some columns of rows in files, in an order of their own."""
+
+    def __init__(self, base: StoredRows, columns: Sequence[int]) -> None:
+        self._base, self._columns = base, np.asarray(columns, np.int64)
+        shape = (len(base), len(columns))
+        super().__init__(shape, base.dtype, base.blocks, base.where)
+
+    @contextmanager
+    def open(self) -> Iterator[Read]:
+        """What reads these columns."""
+        each = max(1, SCRATCH_BYTES // self._base.row_bytes)
+        scratch = np.empty((each, self._base.shape[1]), self.dtype)
+        with self._base.open() as read:
+
+            def read_columns(start: int, into: NDArray[Any]) -> None:
+                for first in range(0, len(into), each):
+                    part = into[first : first + each]
+                    read(start + first, scratch[: len(part)])
+                    np.take(scratch[: len(part)], self._columns, axis=1, out=part, mode="clip")
+
+            yield read_columns
 
 
 def _all_finite(block: NDArray[Any]) -> bool:

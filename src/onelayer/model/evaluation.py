@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data import Dataset
+from onelayer.data.progress import Log, quiet
 from onelayer.engines import Engine
 from onelayer.objective.loss import log_softmax
 
@@ -218,24 +219,31 @@ def evaluate(
     model: Model,
     rows: Dataset,
     engine: Engine | str | None = None,
+    log: Log | None = None,
     *,
     include_training_rows: bool = False,
 ) -> Evaluation:
     """The evaluation on these rows; see `Model.evaluate`."""
-    found = _evaluate(model, rows, engine, leave_out=not include_training_rows)
-    return found if found.rows else _evaluate(model, rows, engine, leave_out=False)
+    rows, y = model.meet(rows, log)
+    found = _evaluate(model, rows, y, engine, leave_out=not include_training_rows)
+    return found if found.rows else _evaluate(model, rows, y, engine, leave_out=False)
 
 
 def _evaluate(
-    model: Model, rows: Dataset, engine: Engine | str | None, *, leave_out: bool
+    model: Model,
+    rows: Dataset,
+    y_all: NDArray[np.int64],
+    engine: Engine | str | None,
+    *,
+    leave_out: bool,
 ) -> Evaluation:
     """The evaluation, maybe without the rows that the model was trained on."""
-    y_all, K = model.labels_of(rows), model.classes
+    K = model.classes
     confusion = np.zeros((K, K), np.int64)
     counts = np.zeros((3, BINS))  # rows, right rows and summed confidence of each bin
     total, in_top, start, training_rows = 0.0, 0, 0, 0
     wrong = np.empty((4, 0))  # confidence, row, true and predicted class of the worst mistakes
-    for S in model.score_tiles(rows.X, engine):
+    for S in model.score_tiles(rows.X, engine, quiet):
         place = slice(start, start + len(S))
         of_class = y_all[place] >= 0
         trained = of_class & model.trained_on(rows, place)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from onelayer.data.progress import quiet
 from onelayer.errors import OnelayerError, SaveError, SettingsError
 from onelayer.files.atomic import staged_file
 from onelayer.files.tensors import safetensors_bytes
@@ -63,7 +64,7 @@ def export_onnx(
         choices = ", ".join(READ_IN_PLACE)
         raise SettingsError(f"input_type must be one of {choices}, but {kind!r} was given.")
     content = onnx_bytes(model, kind)
-    tried = _test_rows(model, kind) if rows is None else np.asarray(rows).astype(kind)
+    tried = _test_rows(model, kind) if rows is None else model.read_rows(rows)[:].astype(kind)
     tested = _check_onnx(model, content, tried)
     with staged_file(path) as staging:
         staging.write_bytes(content)
@@ -75,8 +76,8 @@ def _check_onnx(model: Model, content: bytes, rows: NDArray[np.generic]) -> Self
     runtime = _required("onnxruntime", EXTRA)
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     label, probabilities = session.run(["label", "probabilities"], {"rows": rows})
-    apart = np.abs(probabilities - model.predict_proba(rows))
-    other = int((label != model.predict(rows)).sum())
+    apart = np.abs(probabilities - model.predict_proba(rows, log=quiet))
+    other = int((label != model.predict(rows, log=quiet, indices=True)).sum())
     # Not "above": a NaN has to fail as well.
     if other or not (apart <= TOLERANCE).all():
         raise SaveError(
@@ -154,9 +155,11 @@ def to_sklearn(model: Model) -> LogisticRegression:
     l2, rows = model.settings.get("l2"), model.settings.get("train_rows")
     strength = {"C": 1.0 / ((1.0 if two else 2.0) * l2 * rows)} if l2 and rows else {}
     logistic: LogisticRegression = linear_model.LogisticRegression(**strength)
+    order = np.argsort(model.labels, kind="stable")  # its metrics require sorted classes
+    W, b = W[order], b[order]
     logistic.coef_ = W[1:] - W[:1] if two else W
     logistic.intercept_ = b[1:] - b[:1] if two else b
-    logistic.classes_ = np.arange(model.classes)
+    logistic.classes_ = model.labels[order]
     logistic.n_features_in_ = model.features
     logistic.n_iter_ = np.array([model.settings.get("epochs_kept", 0)], np.int32)
     if model.feature_names is not None:

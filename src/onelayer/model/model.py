@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from importlib import import_module
 from math import prod
 from pathlib import Path
@@ -22,11 +23,14 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from onelayer.data.classes import INDEX, LabelType, check_label_type, label_values
 from onelayer.data.dataset import DataCard, Dataset, SplitCard, Splits
 from onelayer.data.fingerprints import row_fingerprints
-from onelayer.data.formats.base import to_array
+from onelayer.data.formats.base import ColumnSpec, to_array
+from onelayer.data.formats.tables import frame_table, is_frame
+from onelayer.data.progress import Log, print_line
 from onelayer.data.rows import Rows
-from onelayer.data.scaling import Scaling
+from onelayer.data.scaling import Scaling, note_other_range
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, make_engine, tiles
 from onelayer.errors import DataError, OnelayerError, SaveError, SettingsError
@@ -60,14 +64,20 @@ FILE_TEXTS: dict[str, Any] = {
     "class_names": tuple[str, ...],
     "image_shape": tuple[int, int, int] | None,
     "feature_names": tuple[str, ...] | None,
+    "label_type": LabelType,
     "settings": dict[str, Any],
     "certificate": dict[str, Any] | None,
 }
+OPTIONAL_TEXTS = ("label_type",)
 SETTINGS: dict[str, Any] = {
-    **dict.fromkeys(("l2", "validation_accuracy"), float | None),
+    **dict.fromkeys(("l2", "validation_accuracy", "label_smoothing", "q", "moves"), float | None),
     **dict.fromkeys(("passes", "seed", "train_rows", "epochs_kept"), int | None),
     **dict.fromkeys(("name", "status", "data"), str | None),
 }
+
+# Settings by which a cost is another than the mean cross-entropy, where they are not 0: label
+# smoothing, the exponent of the generalised cross-entropy, and how far images are moved.
+COST_NUMBERS = ("label_smoothing", "q", "moves")
 
 # Entries of a tile's scores, and of its rows where they are converted: 64 MB of float64.
 TILE_ENTRIES = 1 << 23
@@ -84,6 +94,8 @@ class Certificate:
         gradient_norm: ‖∇_W J‖ at the best bias; for λ = 0, at the model's own bias.
         bias_residual: largest |∂J/∂b| at that bias; the gap allows for it.
         rows: number of rows that the cost is the mean over.
+        trained_with: what the cost that the model was trained by has beside the mean cross-entropy
+            and λ Σ W², which J is: such as label smoothing. Empty where it is J itself.
 
     Source:
         docs/explanation/formulations.md, "The certificate".
@@ -95,6 +107,7 @@ class Certificate:
     gradient_norm: float
     bias_residual: float
     rows: int
+    trained_with: str = field(default="", metadata=MAY_LACK)
 
     def __repr__(self) -> str:
         return f"Certificate(λ={self.l2:g}, {self.rows} rows: {self.sentence})"
@@ -120,12 +133,14 @@ class Certificate:
             >>> Certificate(0.1, 1.7342, 0.0061, 0.05, 1e-17, 10_000).sentence
             'cost 1.7342, at most 0.0061 above the best possible'
         """
+        other = self.trained_with
+        which = f"; of the mean cross-entropy, while training had {other}" if other else ""
         if self.l2 == 0.0:
             return (
                 f"cost {self.cost:.5g}, gradient norm {self.gradient_norm:.2g}; "
-                "without l2 (λ = 0) no bound exists"
+                f"without l2 (λ = 0) no bound exists{which}"
             )
-        return f"cost {self.cost:.5g}, at most {self.gap:.2g} above the best possible"
+        return f"cost {self.cost:.5g}, at most {self.gap:.2g} above the best possible{which}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,10 +152,13 @@ class Model:
     Attributes:
         W: weights of the scaled features, shape (K, D), float32 or float64, finite.
         b: biases, shape (K,), float32 or float64, finite.
-        scaling: affine map of each feature, applied while rows are read; None is the identity.
+        scaling: affine map of each feature, applied while rows are read, and the range of each in
+            the training rows; None is the identity.
         class_names: names of the K ≥ 2 classes, all different; None names them "0" to "K−1".
         image_shape: (channels, height, width) if the features are the planes of an image.
-        feature_names: names of the D features, or None.
+        feature_names: names of the D features, or None. Rows that have names are met by them.
+        label_type: what the labels of the training rows were, and so what `predict` returns:
+            "text", "integer" or "boolean", which the classes are named by; or "index", 0 … K−1.
         settings: how the model was made; plain values, fit for JSON.
         certificate: bound on its distance from the optimum, or None.
         split: how the data were split, with fingerprints of the training rows; None where unknown.
@@ -152,6 +170,8 @@ class Model:
         >>> model = Model(np.eye(2), np.zeros(2), class_names=("left", "right"))
         >>> model.predict([[3.0, 1.0], [0.0, 5.0]])
         array([0, 1])
+        >>> replace(model, label_type="text").predict([[3.0, 1.0], [0.0, 5.0]]).tolist()
+        ['left', 'right']
     """
 
     W: NDArray[np.floating]
@@ -160,6 +180,7 @@ class Model:
     class_names: tuple[str, ...] = None  # type: ignore[assignment]
     image_shape: tuple[int, int, int] | None = None
     feature_names: tuple[str, ...] | None = None
+    label_type: LabelType = field(default=INDEX, metadata=MAY_LACK)
     settings: Mapping[str, Any] = field(default_factory=dict)
     certificate: Certificate | None = None
     split: SplitCard | None = field(default=None, metadata=MAY_LACK)
@@ -201,6 +222,7 @@ class Model:
             class_names=data.class_names,
             image_shape=data.image_shape,
             feature_names=data.feature_names,
+            label_type=data.label_type,
             settings=dict(settings) | origin | {"environment": dict(environment)},
             certificate=certificate,
             split=data.split,
@@ -224,6 +246,16 @@ class Model:
             known = self.certificate.l2
         return None if known is None else float(known)
 
+    @property
+    def trained_with(self) -> str:
+        """What the model's own cost has beside the mean cross-entropy and λ Σ W², in words."""
+        known = self.settings
+        parts = [f"{name}={known[name]!r}" for name in ("loss", "class_weight") if known.get(name)]
+        parts = [part for part in parts if part != "loss='softmax'"]
+        parts += [f"{name}={known[name]:g}" for name in COST_NUMBERS if known.get(name)]
+        flipped = known.get("flips") or known.get("flip_seed") is not None
+        return ", ".join(parts + ["mirrored images"] * flipped)
+
     def require_certificate(self) -> Certificate:
         """The certificate; a SettingsError when there is none."""
         if self.certificate is None:
@@ -244,11 +276,18 @@ class Model:
         """Passes of the solver over the training rows; None for other models."""
         return self.settings.get("passes")
 
-    def labels_of(self, rows: Dataset) -> NDArray[np.int64]:
-        """The model's class index of each row, by the class's name; −1 where the model has none.
+    @cached_property
+    def labels(self) -> NDArray[Any]:
+        """The label of each class, shape (K,), of the type that the training rows' labels had."""
+        return label_values(self.class_names, self.label_type)
 
-        Rows that have other features, or none of the model's classes, are refused.
+    def meet(self, rows: Dataset, log: Log | None = None) -> tuple[Dataset, NDArray[np.int64]]:
+        """Labelled rows with the model's features, and its class index of each row.
+
+        Features and classes are met by their names; −1 is a class that the model does not have.
+        Rows without one of the features, or with none of the classes, are refused.
         """
+        rows = rows.with_features(self.feature_names, "the model", log)
         places = {name: place for place, name in enumerate(self.class_names)}
         y = np.array([places.get(name, -1) for name in rows.class_names], np.int64)[rows.y]
         if (y < 0).all():
@@ -257,8 +296,8 @@ class Model:
                 f"{rows.name} should have the model's classes, {_some(self.class_names)}, but it "
                 f"has {held}; use the data that the model is for."
             )
-        checked_rows(rows.X, self.features)
-        return y
+        self.read_rows(rows.X, log)
+        return rows, y
 
     def trained_on(self, rows: Dataset, place: slice = slice(None)) -> NDArray[np.bool_]:
         """Which rows have the values of a row that the model was fitted to, (N,) booleans.
@@ -279,9 +318,27 @@ class Model:
         known = rows._known_fingerprints(place)
         return self.split.holds(row_fingerprints(rows.X[place]) if known is None else known)
 
-    def score_tiles(self, X: ArrayLike, engine: Engine | str | None = None) -> Iterator[Float64]:
-        """Yield `scores` a tile of rows at a time, so that memory does not grow with N."""
+    def read_rows(self, X: Any, log: Log | None = None) -> NDArray[np.generic]:
+        """Rows as an array (N, D) or `StoredRows`, with the model's features in their order.
+
+        Of a data frame or `Dataset` the columns are met by their names. Rows that lie outside the
+        range of the training rows are told to `log`.
+        """
+        log = log or print_line
+        if isinstance(X, Dataset):
+            X = X.with_features(self.feature_names, "the model", log).X
+        elif is_frame(X):
+            spec = ColumnSpec(elsewhere=True, features=self.feature_names)
+            X = frame_table(X, None, "rows", log, spec).X
         rows = checked_rows(X, self.features)
+        note_other_range(self.scaling, rows, self.feature_names, log)
+        return rows
+
+    def score_tiles(
+        self, X: Any, engine: Engine | str | None = None, log: Log | None = None
+    ) -> Iterator[Float64]:
+        """Yield `scores` a tile of rows at a time, so that memory does not grow with N."""
+        rows = self.read_rows(X, log)
         weights = Weights(self.W.astype(np.float64)[None], self.b.astype(np.float64)[None])
         if engine is None or isinstance(engine, str):
             engine = make_engine(engine or "native")
@@ -305,35 +362,65 @@ class Model:
                 )
             yield S
 
-    def scores(self, X: ArrayLike, engine: Engine | str | None = None) -> Float64:
+    def scores(self, X: Any, engine: Engine | str | None = None, log: Log | None = None) -> Float64:
         """Scores s = W (x · scale + offset) + b of every row, shape (N, K), float64.
 
         Args:
-            X: rows as stored, not scaled: shape (N, D), any real type; never copied as a whole.
+            X: rows as stored, not scaled: an array (N, D) of any real type, never copied as a
+                whole; or a data frame or `Dataset`, whose columns are met by their names: in any
+                order, and others left out with a message.
             engine: an engine or its name; None is the native engine.
+            log: callback for one-line messages: columns that are left out, rows outside the range
+                of the training rows. None prints them on the standard error stream.
 
         Raises:
-            DataError: when rows do not have D features, or contain NaN or infinity.
+            DataError: when rows do not have the D features, or contain NaN or infinity.
         """
-        return np.concatenate([np.empty((0, self.classes)), *self.score_tiles(X, engine)])
+        return np.concatenate([np.empty((0, self.classes)), *self.score_tiles(X, engine, log)])
 
-    def predict_proba(self, X: ArrayLike, engine: Engine | str | None = None) -> Float64:
+    def predict_proba(
+        self, X: Any, engine: Engine | str | None = None, log: Log | None = None
+    ) -> Float64:
         """Class probabilities p = softmax(s), shape (N, K); arguments and errors as of `scores`."""
-        tiles = (softmax(S) for S in self.score_tiles(X, engine))
+        tiles = (softmax(S) for S in self.score_tiles(X, engine, log))
         return np.concatenate([np.empty((0, self.classes)), *tiles])
 
-    def predict(self, X: ArrayLike, engine: Engine | str | None = None) -> NDArray[np.int64]:
-        """Class indices of the largest scores, shape (N,); of equal scores the first class counts.
+    def predict(
+        self,
+        X: Any,
+        engine: Engine | str | None = None,
+        log: Log | None = None,
+        *,
+        indices: bool = False,
+    ) -> NDArray[Any]:
+        """The label of the largest score of each row, shape (N,); of equal scores the first counts.
 
-        Arguments and errors are those of `scores`; `class_names` has the names.
+        Labels are as those of the training rows were: text, integers or booleans, so that they
+        compare with the labels of other rows, as in scikit-learn; of models whose classes were
+        given as indices, such as CIFAR-10's, they are the indices 0 … K−1.
+
+        Args:
+            X: rows, as of `scores`; so are `engine`, `log` and the errors.
+            engine: an engine or its name; None is the native engine.
+            log: callback for one-line messages; None prints them.
+            indices: whether to return class indices 0 … K−1 in any case, as `Dataset.y` has them.
+
+        Example:
+            >>> from onelayer import solve, split
+            >>> X, labels = np.array([[1.0], [8.0]] * 6), np.array(["low", "high"] * 6)
+            >>> model = solve(split(X, labels), l2=1e-4)
+            >>> bool((model.predict(X) == labels).all()), model.predict(X[:1], indices=True)
+            (True, array([1]))
         """
-        tiles = (S.argmax(axis=1) for S in self.score_tiles(X, engine))
-        return np.concatenate([np.empty(0, np.int64), *tiles])
+        tiles = (S.argmax(axis=1) for S in self.score_tiles(X, engine, log))
+        found = np.concatenate([np.empty(0, np.int64), *tiles])
+        return found if indices else self.labels[found]
 
     def evaluate(
         self,
         data: Dataset | Splits,
         engine: Engine | str | None = None,
+        log: Log | None = None,
         *,
         include_training_rows: bool = False,
     ) -> Evaluation:
@@ -342,14 +429,16 @@ class Model:
         Rows with the values of a row that the model was fitted to are left out, and counted.
 
         Args:
-            data: rows with the model's features; of `Splits` the test rows. Classes are met by
-                name; rows of a class that the model does not know are left out, and counted.
+            data: rows with the model's features; of `Splits` the test rows. Features and classes
+                are met by name; rows of a class that the model does not know are left out, and
+                counted.
             engine: an engine or its name; None is the native engine.
+            log: callback for one-line messages, as of `scores`; None prints them.
             include_training_rows: whether rows that the model was fitted to are not left out. They
                 are not where there are no others either, as in `data.train`.
 
         Raises:
-            DataError: when the rows have other features, or none of the model's classes.
+            DataError: when the rows lack one of the features, or have none of the model's classes.
 
         Example:
             >>> from onelayer import load, solve
@@ -358,7 +447,7 @@ class Model:
             0.95
         """
         rows = data.test if isinstance(data, Splits) else data
-        return evaluate(self, rows, engine, include_training_rows=include_training_rows)
+        return evaluate(self, rows, engine, log, include_training_rows=include_training_rows)
 
     def save(self, path: Path | str) -> None:
         """Save the model as one safetensors file; the same model gives the same bytes.
@@ -385,6 +474,8 @@ class Model:
         }
         if self.split is not None and self.split.rows is not None:
             arrays[TRAINING_ROWS] = self.split.rows
+        if self.scaling.low is not None and self.scaling.high is not None:
+            arrays |= {"low": self.scaling.low, "high": self.scaling.high}
         texts = {"scaling": self.scaling.name} | _texts(self)
         with staged_file(Path(path)) as staging, staging.open("wb") as stream:
             write_sealed(stream, FILE_KIND, FILE_VERSION, texts, arrays)
@@ -448,10 +539,10 @@ there.
     def to_sklearn(self) -> LogisticRegression:
         """Make a LogisticRegression that gives the same predictions from rows as stored.
 
-        The scaling is folded into its weights. `classes_` are 0 … K−1, since scikit-learn's metrics
-        require sorted classes. For two classes it keeps one row, W₁ − W₀, whose logistic function
-        is the softmax of both. C is 1/(2λN), or 1/(λN) for two classes, whose one row
-        LogisticRegression penalises, if λ > 0 and N are known.
+        The scaling is folded into its weights; `classes_` are the model's labels, sorted. For two
+        classes it keeps one row, W₁ − W₀, whose logistic function is the softmax of both. C is
+        1/(2λN), or 1/(λN) for two classes, whose one row LogisticRegression penalises, if λ > 0 and
+        N are known.
 
         Raises:
             OnelayerError: when scikit-learn is not installed.
@@ -550,11 +641,15 @@ def _check_parts(model: Model) -> None:
             "a model needs at least 2 classes with different names, but they are "
             f"{', '.join(names)[:200] or 'none'}."
         )
+    check_label_type(names, model.label_type)
+    low, high = model.scaling.low, model.scaling.high
     for name, got, wanted in (
         ("b", model.b.shape, K),
         ("class_names", (len(names),), K),
         ("scale", scale.shape, D),
         ("offset", offset.shape, D),
+        ("low", (D,) if low is None else low.shape, D),
+        ("high", (D,) if high is None else high.shape, D),
         ("feature_names", (D if features is None else len(features),), D),
         ("image_shape", (prod(model.image_shape or (D,)),), D),
     ):
@@ -563,11 +658,15 @@ def _check_parts(model: Model) -> None:
                 f"a model with W of shape {(K, D)} needs {name} of size {(wanted,)}, but it is "
                 f"{got}."
             )
+    if low is not None and high is not None and not (low <= high).all():
+        raise DataError("a model's features must have a range of low ≤ high.")
 
 
 def _texts(model: Model) -> dict[str, str]:
     """The texts of a model's file."""
     values = {name: getattr(model, name) for name in FILE_TEXTS}
+    if model.label_type == INDEX:
+        del values["label_type"]
     proof = values["certificate"] = model.certificate and asdict(model.certificate)
     if proof and not math.isfinite(proof["gap"]):
         proof["gap"] = None  # JSON has no word for infinity, which is the gap where λ = 0
@@ -590,6 +689,7 @@ def _parts(texts: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> dict
     values: dict[str, Any] = {
         name: from_plain(kind, read_json(texts[name]), place=name)
         for name, kind in FILE_TEXTS.items()
+        if name in texts or name not in OPTIONAL_TEXTS
     }
     for name, kind in SETTINGS.items():
         from_plain(kind, values["settings"].get(name), place=f"settings.{name}")
@@ -600,5 +700,6 @@ def _parts(texts: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> dict
         values["certificate"] = from_plain(Certificate, known, place="certificate")
     split = read_json(texts.get("split", "null"))
     values["split"] = None if split is None else from_plain(SplitCard, split, arrays, "split")
-    scaling = Scaling(texts["scaling"], arrays["scale"], arrays["offset"])  # type: ignore[arg-type]
+    spans = arrays.get("low"), arrays.get("high")
+    scaling = Scaling(texts["scaling"], arrays["scale"], arrays["offset"], *spans)  # type: ignore[arg-type]
     return values | {"W": arrays["W"], "b": arrays["b"], "scaling": scaling}

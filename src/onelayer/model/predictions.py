@@ -66,6 +66,7 @@ def read_identified(
         if id is not None:
             raise SettingsError(f"--id has no effect on {named}, which is no table; leave it out.")
         rows = getattr(load(data), part) if of_part else load(named).test
+        rows = rows.with_features(feature_names, "the model")
         X, ids, pictures = rows.X, rows.ids, rows.image_shape is not None
     else:
         path = Path(named).expanduser()

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import training_rows
 from onelayer.data.memory import available_memory
+from onelayer.data.progress import Log
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import (
@@ -88,6 +89,7 @@ def certify(
     *,
     l2: float | None = None,
     engine: Engine | str | None = None,
+    log: Log | None = None,
 ) -> Certificate:
     """Prove how far a model can be from the lowest cost for its λ, however it was trained.
 
@@ -99,9 +101,11 @@ def certify(
             training part.
         l2: λ ≥ 0; None takes the model's own. For 0 the gap is infinite.
         engine: an engine or its name; None is the native engine.
+        log: callback for one-line messages, as of `Model.scores`; None prints them.
 
     Returns:
-        The certificate.
+        The certificate. It is of the mean cross-entropy; of a model whose own cost was another, by
+        its loss, label smoothing or augmentation, it says so.
 
     Raises:
         SettingsError: for a λ outside its range, or one that the model does not know.
@@ -117,12 +121,11 @@ def certify(
         >>> certify(result.best, data).gap < 0.1
         True
     """
-    rows = training_rows(data)
     l2 = model.l2 if l2 is None else l2
     if l2 is None:
         raise SettingsError("the model does not know its l2 (λ); pass l2=…")
     require_number("l2 (λ)", l2, L2_RANGE, least=0, below=MAX_L2)
-    y = model.labels_of(rows)
+    rows, y = model.meet(training_rows(data), log)
     if (y < 0).any():
         other = rows.class_names[rows.y[np.argmin(y)]]
         raise DataError(
@@ -137,7 +140,7 @@ def certify(
             f"the cost of weights up to {np.abs(W).max():.3g} with λ = {l2:g} is beyond the "
             "largest number, so there is nothing to certify."
         )
-    return certificate
+    return replace(certificate, trained_with=model.trained_with)
 
 
 def certify_weights(

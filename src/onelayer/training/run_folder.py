@@ -272,7 +272,9 @@ def _result_sizes(record: Result) -> Iterator[tuple[str, Any, Any]]:
         epochs = max((run.epochs for run in runs), default=0)
         yield f"history.{name}", getattr(record.history, name).shape, (R, epochs + 1)
     for scaling in (record.scaling, *record.other_scalings.values()):
-        yield "scaling", (scaling.scale.shape, scaling.offset.shape), ((D,), (D,))
+        maps = (scaling.scale, scaling.offset, scaling.low, scaling.high)
+        sizes = [part.shape for part in maps if part is not None]
+        yield "scaling", sizes, [(D,)] * len(sizes)
     if record.data.image_shape is not None:
         yield "data.image_shape", math.prod(record.data.image_shape), D
     names = record.data.feature_names

@@ -254,17 +254,3 @@ def first_line(error: BaseException) -> str:
     )
     end = min(next(strange, len(line)), MAX_MESSAGE)
     return line if end == len(line) else f"{line[:end].rstrip()} …"
-
-
-def check_columns(
-    where: str, names: Sequence[str] | None, first: str, expected: Sequence[str] | None
-) -> None:
-    """Raise `DataError` where the features of a file are other columns than those of the first."""
-    names, expected = names or (), expected or ()
-    why = f"has {len(names)} columns of features where {first} has {len(expected)}"
-    for name, other in zip(names, expected, strict=False):
-        if name != other:
-            why = f"has the column {name!r} where {first} has {other!r}"
-            break
-    if tuple(names) != tuple(expected):
-        raise DataError(f"{where} {why}; give the same columns in the same order.")

@@ -27,7 +27,6 @@ from onelayer.data.formats.base import (
     ReadOptions,
     RowsFile,
     Table,
-    check_columns,
     file_errors,
     is_pattern,
     list_folder,
@@ -46,6 +45,7 @@ from onelayer.data.formats.images import (
 )
 from onelayer.data.formats.tables import ArrowFile, ParquetFile
 from onelayer.data.formats.text import CsvFile, label_array, read_lines
+from onelayer.data.identity import match_parts
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
 from onelayer.data.streaming import LoadedShard, Shard, ShardedRows, even_blocks
@@ -381,17 +381,16 @@ def _loaded(table: Table, path: Path) -> LoadedShard:
 def _in_files(shards: Sequence[Shard], where: str, log: Log) -> Table:
     """The rows of files, one file after another; columns in another order go by their names."""
     first, found = shards[0], [shard.labels for shard in shards if shard.labels is not None]
-    ordered = []
+    names, ordered = first.feature_names, []
     for shard in shards:
+        place = str(shard.path)
+        if match_parts(shard.feature_names, names, place, str(first.path), log) is not None:
+            shard = shard.in_order(names or ())
         if shard.features != first.features:
             raise DataError(
                 f"{shard.path} has rows of {shard.features} features where {first.path} has "
                 f"{first.features}; give every file rows of one width."
             )
-        names, expected = shard.feature_names or (), first.feature_names or ()
-        if names != expected and set(names) == set(expected):
-            shard = shard.in_order(expected)
-        check_columns(str(shard.path), shard.feature_names, str(first.path), first.feature_names)
         ordered.append(replace(shard, labels=None, ids=None))
     dtypes = dict.fromkeys(shard.dtype for shard in shards)
     common = np.result_type(*dtypes)
@@ -402,9 +401,7 @@ def _in_files(shards: Sequence[Shard], where: str, log: Log) -> Table:
     labels = join_labels(found) if found else None
     ids = None if first.ids is None else join_labels([shard.ids for shard in shards])
     top = max(shard.max_value for shard in shards) if common == np.uint8 else 1.0
-    return Table(
-        X, labels, where, f"labels of {where}", first.feature_names, max_value=top, ids=ids
-    )
+    return Table(X, labels, where, f"labels of {where}", names, max_value=top, ids=ids)
 
 
 def _stay_in_files(X: Any, files: int, options: ReadOptions) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -34,6 +33,7 @@ from onelayer.data.formats.base import (
     streamed_dtype,
     to_array,
 )
+from onelayer.data.identity import check_names, match_columns
 from onelayer.data.progress import Log
 from onelayer.data.streaming import Read, Shard
 from onelayer.errors import DataError
@@ -74,7 +74,7 @@ def frame_table(
 
     pandas = type(frame).__module__.partition(".")[0] == "pandas"
     if pandas:
-        _check_names([str(name) for name in frame.columns], where)
+        check_names([str(name) for name in frame.columns], where)
     try:
         # A pandas index is no feature.
         columns = pa.Table.from_pandas(frame, preserve_index=False) if pandas else pa.table(frame)
@@ -341,7 +341,7 @@ class TableShard(Shard):
 
     def in_order(self, names: tuple[str, ...]) -> TableShard:
         """The same rows with the columns in another order."""
-        return replace(self, columns=names, feature_names=names)
+        return replace(self, columns=names, feature_names=names, features=len(names))
 
 
 class _BatchReader:
@@ -425,21 +425,17 @@ def _choose(
 ) -> tuple[list[str], str | None]:
     """Names of the features and of the labels; text among numbers is refused."""
     names = schema.names
-    _check_names(names, where)
+    check_names(names, where)
     label = choose_labels(names, spec, where, "column")
     matching([] if spec.id is None else [spec.id], names, where, "id")
+    others = [name for name in names if name not in (label, spec.id, *spec.in_folders)]
     if spec.features is not None:
-        missing = [name for name in spec.features if name not in names]
-        if missing:
-            raise DataError(
-                f"{where} needs the model's {len(spec.features)} features as columns, but lacks "
-                f"{len(missing)}: {', '.join(missing[:5])}."
-            )
-        for name in spec.features:
+        places = match_columns(others, spec.features, where, "the model", log)
+        found = others if places is None else [others[i] for i in places]
+        for name in found:
             if is_text(schema.field(name).type):
                 _check_text(chunks(name), f"{where}, column {name!r}")
-        return list(spec.features), label
-    others = [name for name in names if name not in (label, spec.id, *spec.in_folders)]
+        return found, label
     taken = others if spec.take is None else matching(spec.take, others, where, "features")
     dropped = matching(spec.drop, others, where, "drop", must=spec.must_drop)
     index = _index_columns(schema) if spec.take is None else []
@@ -467,12 +463,6 @@ def _choose(
     if ignored:
         log(f"{where}: ignored columns that are no features: {', '.join(ignored)}.")
     return kept, label
-
-
-def _check_names(names: Sequence[str], where: str) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(f"{where} has two columns {twice[0]!r}; give each column its own name.")
 
 
 def matching(
