@@ -134,7 +134,7 @@ def test_streamed_rows_are_scored_by_name(
 
 def test_rows_of_a_file_are_read_in_the_models_order(frame: pd.DataFrame, tmp_path: Path) -> None:
     frame[["kind", *SHUFFLED]].to_csv(tmp_path / "rows.csv", index=False)
-    read = read_rows(str(tmp_path / "rows.csv"), NAMES)
+    read: Any = read_rows(str(tmp_path / "rows.csv"), NAMES)
     np.testing.assert_allclose(read, frame[list(NAMES)], rtol=1e-15)
 
 
@@ -200,7 +200,7 @@ def range_lines(model: Model, X: Any) -> list[str]:
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64])
 def test_rows_in_other_units_than_the_training_rows_get_a_line(dtype: type) -> None:
     data = load("digits")
-    pixels = data.train.X.astype(dtype)
+    pixels: Any = data.train.X.astype(dtype)
     model = solve(split(pixels, data.train.y, seed=1), l2=1e-3)
     assert model.scaling.low is not None
     assert model.scaling.high is not None
