@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from onelayer.data.progress import Log
 from onelayer.data.streaming import ChosenColumns, stored_rows
-from onelayer.errors import DataError, escaped
+from onelayer.errors import DataError, printable
 
 # Columns that a message names at most.
 _MOST_NAMED = 8
@@ -97,4 +97,4 @@ def _numbered(names: Sequence[str]) -> bool:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return escaped(", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else ""))
+    return printable(", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else ""))

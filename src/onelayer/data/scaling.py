@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from onelayer.data.progress import Log
 from onelayer.data.streaming import iter_tiles, stored_rows
-from onelayer.errors import SettingsError, escaped
+from onelayer.errors import SettingsError, printable
 from onelayer.files.records import MAY_LACK
 
 ScalingName = Literal["none", "unit", "standardize"]
@@ -184,7 +184,7 @@ def note_other_range(
         return
     feature = f"{names[at]!r}" if names else f"{at}"
     log(
-        f"the rows are not in the range of the training rows: feature {escaped(feature)} is "
+        f"the rows are not in the range of the training rows: feature {printable(feature)} is "
         f"{values[:, at].min():.4g} to {values[:, at].max():.4g}, but was {low[at]:.4g} to "
         f"{high[at]:.4g}; give rows in the units that the model was trained on."
     )
