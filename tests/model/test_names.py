@@ -129,7 +129,7 @@ def test_streamed_rows_are_scored_by_name(
     data = load(tmp_path, labels="kind", stream=True, log=lambda line: None)
     expected = model.evaluate(replace(data.test, X=data.test.X[:])).as_dict()
     assert model.evaluate(data.test).as_dict() == expected
-    assert expected["accuracy"] > 0.9
+    assert expected["accuracy"] > 0.8
 
 
 def test_rows_of_a_file_are_read_in_the_models_order(frame: pd.DataFrame, tmp_path: Path) -> None:
