@@ -6,14 +6,18 @@ and ends with exit code 1. Anything else that escapes is a bug.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -168,6 +172,28 @@ def is_number(value: object, kind: type = Real) -> bool:
         (True, False, False)
     """
     return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def require_file(path: Path) -> None:
+    """Raise `OSError` unless a path is a file that can be opened and read in any order.
+
+    To open a pipe waits for its writer, and a device has no end.
+
+    Example:
+        >>> require_file(Path("absent.npy"))
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: [Errno 2] No such file or directory: 'absent.npy'
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if not stat.S_ISREG(mode):
+        kind = "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+        why = f"it is no file but a {kind}; write what it gives into a file first"
+        raise OSError(errno.ENXIO, why, str(path))
+    if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 def require_number(

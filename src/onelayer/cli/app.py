@@ -26,7 +26,13 @@ from onelayer.cli.output import (
     standard_streams,
 )
 from onelayer.data.progress import spelled
-from onelayer.errors import CheckpointWarning, LearningRateWarning, OnelayerError, SettingsError
+from onelayer.errors import (
+    CheckpointWarning,
+    LearningRateWarning,
+    OnelayerError,
+    SettingsError,
+    one_line,
+)
 
 # Options longer than this have their help on the next line.
 OPTION_WIDTH = 26
@@ -144,9 +150,17 @@ class Group(_Help, TyperGroup):
             print_error(str(error))
             raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None
         except Exception as error:
-            if isinstance(error, typer.Exit) or not interrupt.came():
+            if isinstance(error, typer.Exit):
                 raise
-            raise self._interrupted() from None
+            if interrupt.came():
+                raise self._interrupted() from None
+            if isinstance(error, OSError) and error.filename is not None:
+                print_error(f"{error.filename}: {error.strerror}.")
+            elif isinstance(error, MemoryError):
+                print_error(f"there is not enough memory ({one_line(error) or 'none is left'}).")
+            else:
+                raise
+            raise typer.Exit(1) from None
 
     def _interrupted(self) -> typer.Exit:
         """Say that a signal ended the command; the error that ends the process so."""

@@ -15,7 +15,15 @@ import typer
 
 from onelayer.cli import options as opt
 from onelayer.cli.app import command
-from onelayer.cli.output import console, note, print_json, print_line, print_table, written_once
+from onelayer.cli.output import (
+    console,
+    note,
+    print_json,
+    print_line,
+    print_table,
+    refuse_overwriting,
+    written_once,
+)
 from onelayer.errors import SettingsError, require_whole
 from onelayer.files.atomic import is_stream
 from onelayer.files.manifest import read_manifest
@@ -106,6 +114,7 @@ def predict(
         id COLUMN: Column that names each row. Default: a picture's file, or the row's number.
     """
     check_output(out)
+    refuse_overwriting(out, model, rows)
     engine = opt.chosen_engine(arithmetic)
     chosen = open_noted(model).model
     X, ids = read_identified(rows, chosen.feature_names, id, chosen.image_shape)
@@ -130,6 +139,7 @@ def inspect(*, model: str, most: int = 5, out: Path | None = None, json: bool = 
     if out is None and chosen.image_shape is not None and not json:
         out = Path("templates.png")
     if out is not None:
+        refuse_overwriting(out, model)
         write_templates(chosen, out, f"What each class answers to: rows of W, {model}")
     if json:
         print_json(_described(chosen, most))
@@ -178,6 +188,7 @@ def export(*, model: str, out: Path, to: str | None = None, input_type: str | No
     target = _format_of(out, to)
     if input_type is not None and target != "onnx":
         raise SettingsError(f"--input-type has no effect with --to {target}.")
+    refuse_overwriting(out, model)
     chosen = open_noted(model).model
     tested = ""
     if target == "onnx":

@@ -22,9 +22,10 @@ import numpy as np
 from rich import progress as rich
 from rich.console import Console
 
+from onelayer.data.formats.base import is_pattern, match_pattern
 from onelayer.data.progress import ProgressLines, spelled, terminal
 from onelayer.engines.processes import leads, processes, rank
-from onelayer.errors import UNPRINTABLE
+from onelayer.errors import UNPRINTABLE, SettingsError
 from onelayer.report.tables import Table
 from onelayer.solver.path import PathProgress
 from onelayer.training.loop import Progress
@@ -174,6 +175,29 @@ def progress_bar(doing: str, unit: str) -> Iterator[Callable[[Progress | PathPro
         finally:
             if bar.live.is_started:
                 bar.stop()
+
+
+def refuse_overwriting(out: Path, *inputs: object) -> None:
+    """Raise `SettingsError` where an output is a file that the command reads, by whatever name.
+
+    An input is a file, a folder, a pattern, RUN:SETTING or DATA:PART; of other values nothing is
+    read.
+    """
+    if not out.is_file():
+        return
+    there = os.stat(out)
+    for named in map(str, filter(None, inputs)):
+        ends = [len(named), *(i for i, letter in enumerate(named) if letter == ":")]
+        for path in (Path(named[:end]).expanduser() for end in ends):
+            found = [*path.rglob("*")] if path.is_dir() else [path]
+            found = match_pattern(path) if is_pattern(path) else found
+            for file in found:
+                if file.is_file() and os.path.samestat(os.stat(file), there):
+                    same = "" if file == out else f" (as {file})"
+                    raise SettingsError(
+                        f"{out} is read by this command{same} and would be overwritten; name "
+                        "another output."
+                    )
 
 
 @contextmanager

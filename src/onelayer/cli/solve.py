@@ -13,7 +13,15 @@ from onelayer.cli import options as opt
 from onelayer.cli.app import OptionGroup, command
 from onelayer.cli.config import command_in_force
 from onelayer.cli.models import models_of
-from onelayer.cli.output import console, note, print_json, print_line, print_table, progress_bar
+from onelayer.cli.output import (
+    console,
+    note,
+    print_json,
+    print_line,
+    print_table,
+    progress_bar,
+    refuse_overwriting,
+)
 from onelayer.cli.runs import finish_path
 from onelayer.cli.train import CheckpointOptions, training_in
 from onelayer.data import Dataset
@@ -249,6 +257,7 @@ def best_linear(
         raise SettingsError(
             "--compare chooses the recipe by folds; drop --folds 0 and the recipe's own options."
         )
+    refuse_overwriting(out, config, *vars(data).values())
     engine = opt.chosen_engine(arithmetic)
     splits = opt.load_splits(data, all_batches=True)
     rows = experiment.whole_training_set(splits)

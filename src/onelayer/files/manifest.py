@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from onelayer.errors import DataError, SaveError, one_line
+from onelayer.errors import DataError, SaveError, one_line, require_file
 from onelayer.files.records import from_plain, read_json, to_plain, write_json
 from onelayer.files.tensors import is_sealed
 
@@ -106,8 +106,9 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 def read_file(path: Path) -> bytes:
     """The content of a file; a pipe or a device is an OSError, and not waited for."""
-    if os.path.lexists(path) and not path.is_file():
+    if os.path.islink(path) and not os.path.exists(path):
         raise OSError(errno.EINVAL, "it is no file")
+    require_file(path)
     return path.read_bytes()
 
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.errors import DataError, one_line
+from onelayer.errors import DataError, one_line, require_file
 from onelayer.files.records import from_plain, read_json
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -59,6 +59,7 @@ def read_sealed(path: Path, kind: str, version: str) -> tuple[dict[str, str], di
 
     The `DataError` for a foreign, later, cut or changed file begins with "it" or "its".
     """
+    require_file(path)
     with path.open("rb") as file:
         _read_head(file, kind, version)  # a large foreign file is not read
         file.seek(0)
@@ -73,6 +74,8 @@ def unseal(content: bytes, kind: str, version: str) -> tuple[dict[str, str], dic
     _check_sum(content, texts.get("sha256", ""))
     try:
         return texts, load(content)
+    except MemoryError:
+        raise
     except Exception as error:  # the library's own, for shapes and places that do not fit
         raise DataError(f"its tensors cannot be read ({one_line(error)}).") from error
 
@@ -80,6 +83,7 @@ def unseal(content: bytes, kind: str, version: str) -> tuple[dict[str, str], dic
 def is_sealed(path: Path) -> bool:
     """Whether a file begins as those that `write_sealed` writes."""
     try:
+        require_file(path)
         with path.open("rb") as file:
             return file.read(8 + len(_BEGINNING))[8:] == _BEGINNING
     except OSError:
@@ -88,6 +92,7 @@ def is_sealed(path: Path) -> bool:
 
 def read_texts(path: Path, kind: str, version: str) -> dict[str, str]:
     """As `read_sealed`, but the texts alone, without checking the sum."""
+    require_file(path)
     with path.open("rb") as file:
         return _read_head(file, kind, version)
 

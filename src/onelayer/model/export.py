@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data.progress import quiet
-from onelayer.errors import OnelayerError, SaveError, SettingsError
+from onelayer.errors import OnelayerError, SaveError, SettingsError, one_line
 from onelayer.files.atomic import staged_file
 from onelayer.files.tensors import safetensors_bytes
 from onelayer.model.model import READ_IN_PLACE, WEIGHT_TYPES, Model
@@ -221,6 +221,9 @@ def _required(library: str, install: str) -> Any:
     try:
         return import_module(library)
     except ImportError as error:
+        why = "is not installed"
+        if not isinstance(error, ModuleNotFoundError) or error.name != library:
+            why = f"cannot be imported ({one_line(error)})"
         raise OnelayerError(
-            f"this export needs {library}, which is not installed: pip install '{install}'."
+            f"this export needs {library}, which {why}: pip install '{install}'."
         ) from error

@@ -33,7 +33,7 @@ from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling, note_other_range
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, make_engine, tiles
-from onelayer.errors import DataError, OnelayerError, SaveError, SettingsError
+from onelayer.errors import DataError, OnelayerError, SaveError, SettingsError, require_file
 from onelayer.files.atomic import staged_file
 from onelayer.files.records import MAY_LACK, from_plain, read_json, to_plain
 from onelayer.files.tensors import read_sealed, write_sealed
@@ -495,13 +495,15 @@ class Model:
 there.
         """
         path = Path(path)
-        if not path.is_file():
-            what = "it is a folder" if path.is_dir() else "it is not there"
-            raise SaveError(f"{path} should be a model file, but {what}.")
         try:
+            require_file(path)
             return cls(**_parts(*read_sealed(path, FILE_KIND, FILE_VERSION)))
+        except FileNotFoundError as error:
+            raise SaveError(f"{path} should be a model file, but it is not there.") from error
         except OSError as error:
             raise SaveError(f"{path} could not be read: {error.strerror or error}.") from error
+        except MemoryError as error:
+            raise SaveError(f"{path} takes more memory than there is ({error}).") from error
         except OnelayerError as error:
             raise SaveError(f"{path} should be a model that onelayer saved, but {error}") from error
         except Exception as error:

@@ -15,7 +15,7 @@ import re
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Set
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -35,7 +35,7 @@ from onelayer.data.datasets.layout import (
     encode_records,
     read_bounded,
 )
-from onelayer.data.formats.base import first_line, list_folder, refuse_unread
+from onelayer.data.formats.base import file_errors, first_line, list_folder, refuse_unread
 from onelayer.data.formats.images import open_image
 from onelayer.errors import DataError
 
@@ -174,6 +174,8 @@ def open_folder(folder: Path, layout: Layout) -> Iterator[Reader]:
     """
     # os.path and not Path: these answer no, and do not raise, where a folder may not be entered.
     if not os.path.isdir(folder):
+        with file_errors(folder, "folder"), suppress(FileNotFoundError, NotADirectoryError):
+            os.stat(folder)
         raise DataError(
             f"{folder} does not exist; name the folder that {layout.name}'s files or archive lie "
             "in, or leave --data out to download them."

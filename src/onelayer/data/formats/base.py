@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from onelayer.data.progress import Log
 from onelayer.data.streaming import Shard
-from onelayer.errors import DataError, OnelayerError
+from onelayer.errors import DataError, OnelayerError, require_file
 
 # Names that a column or array of labels is known by when none is given.
 LABEL_NAMES = ("label", "labels", "y", "target", "class")
@@ -140,6 +140,7 @@ def match_pattern(pattern: Path) -> list[Path]:
         paths = [base / name for name in glob.glob(form, root_dir=base, recursive=True)]
         if files := [path for path in paths if os.path.isfile(path)]:
             return natural_order(files)
+    list_folder(base)  # whose error says more, where it may not be read
     raise DataError(f"no file matches {pattern}; name a folder or a pattern that matches.")
 
 
@@ -229,15 +230,20 @@ def largest_value(dtype: np.dtype[Any]) -> float:
 @contextmanager
 def file_errors(path: Path, kind: str) -> Iterator[None]:
     """Raise a `DataError` for whatever reading a damaged or missing file of that kind raises."""
-    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
-        raise DataError(f"{path} is neither a file nor a folder; write the rows to a file.")
     try:
+        if os.path.exists(path) and not os.path.isdir(path):
+            require_file(path)
         yield
     except (OnelayerError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # a library's, and there are more than can be listed
         if isinstance(error, OSError) and error.errno is not None and error.strerror:
             raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        if isinstance(error, MemoryError):
+            raise DataError(
+                f"{path} takes more memory than there is ({first_line(error)}); read it with "
+                "stream (--stream), or split it."
+            ) from error
         raise DataError(
             f"{path} is not a valid {kind} ({first_line(error)}); download or write it again."
         ) from error

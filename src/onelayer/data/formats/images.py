@@ -26,7 +26,7 @@ from onelayer.data.formats.base import (
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log, counting
 from onelayer.data.split import stratified_order
-from onelayer.errors import DataError, SettingsError
+from onelayer.errors import DataError, SettingsError, require_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -307,11 +307,17 @@ def open_image(
     from PIL import Image
 
     try:
+        if isinstance(source, Path):
+            require_file(source)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(source, formats=formats) as image:
                 yield image
     except DataError:
         raise
+    except OSError as e:
+        if e.errno is None or not e.strerror:  # Pillow's own, of a damaged picture
+            raise DataError(f"{path} is not a valid {kind} ({first_line(e)}); {advice}.") from e
+        raise DataError(f"{path} cannot be read: {e.strerror}.") from e
     except Exception as e:  # a damaged picture can raise anything
         raise DataError(f"{path} is not a valid {kind} ({first_line(e)}); {advice}.") from e

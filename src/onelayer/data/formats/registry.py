@@ -49,7 +49,7 @@ from onelayer.data.identity import match_parts
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
 from onelayer.data.streaming import LoadedShard, Shard, ShardedRows, even_blocks
-from onelayer.errors import DataError, SettingsError
+from onelayer.errors import DataError, SettingsError, require_file
 
 T = TypeVar("T")
 
@@ -333,8 +333,13 @@ def _read_several(
 def _by_suffix(path: Path, known: Mapping[str, T], what: str) -> T:
     """What is known for a file's suffix."""
     suffix = suffix_of(path)
-    if not os.path.exists(path) and known is FORMATS:
-        raise DataError(f"no such file or folder: {path}.")
+    try:
+        require_file(path)
+    except FileNotFoundError as error:
+        raise DataError(f"no such file or folder: {path}.") from error
+    except OSError as error:
+        if not isinstance(error, IsADirectoryError):  # which is explained below
+            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     if suffix not in known:
         refuse_unread(path)
         raise DataError(

@@ -1,0 +1,95 @@
+"""An output never takes the place of what the command reads, under whatever name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import Command
+from tests.model.datasets import make_model, make_rows
+
+
+@pytest.fixture
+def inputs(run: Command, tmp_path: Path) -> Command:
+    """Rows under several names and a model."""
+    make_model(feature_names=None).save(tmp_path / "m.safetensors")
+    (tmp_path / "shards").mkdir()
+    for i in range(2):
+        np.save(tmp_path / "shards" / f"{i}.npy", make_rows(5))
+    np.save(tmp_path / "rows.npy", make_rows(5))
+    (tmp_path / "link.npy").symlink_to("rows.npy")
+    os.link(tmp_path / "rows.npy", tmp_path / "hard.npy")
+    (tmp_path / "out.npy").symlink_to("shards/1.npy")
+    return run
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "m.safetensors", "rows.npy", "rows.npy"),
+        ("predict", "m.safetensors", "./rows.npy", "shards/../rows.npy"),
+        ("predict", "m.safetensors", "rows.npy", "link.npy"),
+        ("predict", "m.safetensors", "link.npy", "rows.npy"),
+        ("predict", "m.safetensors", "rows.npy", "hard.npy"),
+        ("predict", "m.safetensors", "shards", "shards/0.npy"),
+        ("predict", "m.safetensors", "shards", "out.npy"),
+        ("predict", "m.safetensors", "shards/*.npy", "shards/1.npy"),
+        ("export", "m.safetensors", "m.safetensors", "--to", "torch"),
+        ("best-linear", "--data", "rows.npy", "--labels", "y.npy", "--out", "hard.npy"),
+    ],
+)
+def test_an_output_that_is_an_input_is_refused_and_stays_as_it_is(
+    inputs: Command, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    code, _, err = inputs(*words)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is read by this command" in err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_an_output_beside_the_rows_is_written(inputs: Command, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("old")
+    assert inputs("predict", "m.safetensors", "rows.npy", "p.csv")[0] == 0
+    assert (tmp_path / "p.csv").read_text().startswith('"row"')
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "--data", "digits", "--out", "NAME"),
+        ("predict", "NAME", "digits", "p.csv"),
+        ("predict", "m.safetensors", "NAME.npy", "p.csv"),
+        ("predict", "m.safetensors", "rows.npy", "NAME.csv"),
+        ("export", "m.safetensors", "NAME.onnx"),
+        ("evaluate", "NAME"),
+        ("train", "--config", "NAME"),
+    ],
+)
+def test_a_name_of_256_letters_is_one_sentence(inputs: Command, words: tuple[str, ...]) -> None:
+    code, _, err = inputs(*(word.replace("NAME", "x" * 256) for word in words))
+    assert code in (1, 2)
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "File name too long" in err
+
+
+def test_predictions_on_a_full_disk_are_one_sentence_and_leave_nothing(
+    inputs: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: Any = Path.open
+
+    def full(path: Path, mode: str = "r", *rest: Any, **named: Any) -> Any:
+        """Writing to predictions goes to a device that is always full."""
+        staged = path.name == "p.npy" and mode != "rb"
+        return opened(Path("/dev/full") if staged else path, mode, *rest, **named)
+
+    monkeypatch.setattr(Path, "open", full)
+    before = sorted(tmp_path.iterdir())
+    code, _, err = inputs("predict", "m.safetensors", "rows.npy", "p.npy")
+    assert (code, sorted(tmp_path.iterdir())) == (1, before)
+    assert "p.npy could not be written: No space left on device; free some space" in err
