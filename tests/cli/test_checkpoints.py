@@ -288,6 +288,21 @@ def test_a_page_that_cannot_be_drawn_costs_nothing_but_the_page(
     assert (tmp_path / "a run" / "report.html").exists()
 
 
+def test_files_that_come_while_it_trains_neither_go_nor_cost_the_run(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        (tmp_path / "out" / "log.txt").write_text("a log")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(CheckpointManager, "_write", full)
+    (tmp_path / "out" / "checkpoints").mkdir(parents=True)
+    code, _, err = run(*TRAIN, "--checkpoint-every", "0", "--out", "out")
+    assert code == 0, err
+    assert (tmp_path / "out" / "log.txt").read_text() == "a log"
+    assert not Result.load(tmp_path / "out").interrupted
+
+
 def test_a_killed_run_that_was_to_replace_a_finished_one_resumes_without_being_told_again(
     run: Command, tmp_path: Path
 ) -> None:

@@ -121,7 +121,7 @@ def finish_path(
     """Save a λ path, draw its page, and print its table."""
     if not leads():
         return
-    save_records(path, out, overwrite=overwrite)
+    save_records(path, out, overwrite=overwrite, begun=True)
     for model in path.models:
         if model.status != "optimal" or model.l2 == 0.0:
             note(describe_solution(model))
@@ -154,7 +154,8 @@ def finish(result: Result, checkpoint: Checkpoint, *, as_json: bool = False) -> 
     out = Path(checkpoint.folder)
     if leads():
         further = not all(map(planned_part, result.runs))
-        save_records(result, out, overwrite=checkpoint.overwrite, further=further)
+        overwrite = checkpoint.overwrite
+        save_records(result, out, overwrite=overwrite, begun=True, further=further)
         # An interrupted training is one event, whatever the number of its runs.
         messages = [o.message for o in result.outcomes if o.message and o.status != "interrupted"]
         if result.interrupted:

@@ -259,19 +259,22 @@ def remove_checkpoints(folder: Path) -> None:
         (folder / CHECKPOINTS).rmdir()
 
 
-def check_replaceable(target: Path, *, overwrite: bool = False) -> None:
+def check_replaceable(target: Path, *, overwrite: bool = False, begun: bool = False) -> None:
     """Raise `SaveError` unless a run can be saved in a folder without loss.
 
     A finished run is replaced only to `overwrite`. Files that onelayer did not write stay where
-    they are; a folder that holds nothing else, or one of them in the place of a record, is refused.
+    they are; a folder that holds nothing else, unless the work for it has `begun`, and one of them
+    in the place of a record are refused.
     """
-    if not target.exists():
-        return
-    if not target.is_dir():
-        what = "a file" if target.is_file() else "neither a file nor a folder"
-        raise SaveError(f"{target} is {what}; name a folder for the run.")
     try:
-        held = {path.name for path in target.iterdir()}
+        if not target.exists():
+            return
+        if not target.is_dir():
+            what = "a file" if target.is_file() else "neither a file nor a folder"
+            raise SaveError(f"{target} is {what}; name a folder for the run.")
+        foreign = any(path.name not in (CHECKPOINTS, STAGING) for path in target.iterdir())
+        if (target / CHECKPOINTS).is_dir() and not own_checkpoints(target):
+            foreign |= any((target / CHECKPOINTS).iterdir())
     except OSError as error:
         raise SaveError(
             f"{target} cannot be read: {error.strerror}; name another folder."
@@ -281,7 +284,7 @@ def check_replaceable(target: Path, *, overwrite: bool = False) -> None:
         path = target / name
         if path.is_symlink() or (path.exists() and not path.is_dir()):
             raise SaveError(f"{path} is not a folder, or is a link; name another folder.")
-    if manifest is None and held - {STAGING} and not own_checkpoints(target):
+    if manifest is None and foreign and not begun and not own_checkpoints(target):
         raise SaveError(f"{target} holds other files than a run; name another folder.")
     check_not_foreign(target, (*RECORDS, PAGE_FILE))
     if manifest is not None and manifest.finished and not overwrite:

@@ -121,16 +121,21 @@ def save_run(record: Saved, folder: Path | str, *, overwrite: bool = False) -> N
 
 
 def save_records(
-    record: Saved, folder: Path | str, *, overwrite: bool = False, further: bool = False
+    record: Saved,
+    folder: Path | str,
+    *,
+    overwrite: bool = False,
+    begun: bool = False,
+    further: bool = False,
 ) -> None:
     """Save a result or a λ path as a run folder without a page, all of it or nothing.
 
-    A finished run there is replaced only to `overwrite`. Checkpoints are removed, unless training
-    was interrupted or may go `further` from them.
+    `check_replaceable` says what is refused. Checkpoints are removed, unless training was
+    interrupted or may go `further` from them.
     """
     folder = Path(folder)
     with writing(folder):
-        check_replaceable(folder, overwrite=overwrite)
+        check_replaceable(folder, overwrite=overwrite, begun=begun)
         finished = not record.interrupted
         with staged_folder(folder, finished=finished, further=further) as staging:
             _write_records(record, staging)
