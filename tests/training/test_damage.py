@@ -25,6 +25,12 @@ from tests.training.resuming import WITH_STATE, Killed, assert_same, killed_afte
 
 CASES = 150
 
+ENDED = {"status": "interrupted", "epochs": 1, "message": ""}
+
+# Cursors between two passes.
+ALL_DONE = {"pass_index": 2, "epoch": 0, "batch": 0, "alive": [], "state": None}
+AT_START = ALL_DONE | {"pass_index": 0}
+
 
 def in_one_sentence(work: Callable[[], object]) -> bool:
     """Whether the work succeeds; if not, it says why on one line."""
@@ -98,6 +104,10 @@ def forged(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], byte
         (lambda s: s["cursor"].update(epoch=-1), "its cursor.epoch should be"),
         (lambda s: s["cursor"].update(batch=10**6), "its cursor.batch should be"),
         (lambda s: s["cursor"].update(alive=[]), "its cursor.alive should be"),
+        (lambda s: s["cursor"].update(ALL_DONE), "its outcomes.0 should be True"),
+        (lambda s: s.update(cursor=AT_START, reached=[1, 0, 0]), "its reached.0 should be (0, 0)"),
+        (lambda s: s["reached"].__setitem__(2, 1), "its reached.2 should be"),
+        (lambda s: s["outcomes"].__setitem__(0, ENDED), "its outcomes.0 should be False"),
         (lambda s: s["weights"].update(W="history.train_loss"), "its weights should be"),
         (lambda s: s["weights"].update(W="absent"), "the name of an array in the file"),
         (lambda s: s["history"].update(train_loss="weights.W"), "its history.train_loss should be"),

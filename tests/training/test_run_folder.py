@@ -101,6 +101,30 @@ def test_mistakes_that_do_not_fit_together_are_refused(
         Result.load(tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("W", lambda W: np.where(W.max() == W, np.nan, W), "W's finiteness should be True"),
+        ("b", lambda b: b + np.float32(np.inf), "b's finiteness should be True"),
+        ("W", lambda W: W.astype(np.float16), "b's type should be 'float16'"),
+        ("b", lambda b: b.astype(np.float64), "b's type should be 'float32'"),
+        ("W", lambda W: W[:, :, :-1], "its scaling should be"),
+        ("confusion", lambda counts: -counts, "its confusion's smallest count should be 0"),
+        (
+            "confusion",
+            lambda counts: counts.astype(float),
+            "its confusion should be an array of int",
+        ),
+    ],
+)
+def test_arrays_that_no_training_gives_are_refused(
+    name: str, change: Callable[[Any], Any], words: str, result: Result, tmp_path: Path
+) -> None:
+    save_records(replace(result, **{name: change(getattr(result, name))}), tmp_path / "run")
+    with pytest.raises(SaveError, match=words):
+        Result.load(tmp_path / "run")
+
+
 def test_gradient_checks_come_back(tmp_path: Path) -> None:
     from onelayer.data import load
 

@@ -273,6 +273,12 @@ def _result_sizes(record: Result) -> Iterator[tuple[str, Any, Any]]:
     shapes = {"W": (R, K, D), "b": (R, K), "test_loss": (R,), "confusion": (R, K, K)}
     for name, shape in shapes.items():
         yield name, getattr(record, name).shape, shape
+    kind = "float64" if record.W.dtype == np.float64 else "float32"
+    for name in ("W", "b"):
+        part = getattr(record, name)
+        yield f"type of {name}", part.dtype.name, kind
+        yield name, "finite" if np.isfinite(part).all() else "not finite", "finite"
+    yield "smallest count of confusion", min(record.confusion.min(initial=0), 0), 0
     for name in History.measures():
         epochs = max((run.epochs for run in runs), default=0)
         yield f"history.{name}", getattr(record.history, name).shape, (R, epochs + 1)

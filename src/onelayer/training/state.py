@@ -176,6 +176,7 @@ class TrainingState:
         passes, place = group_passes(runs), self.cursor
         most = len(passes) - (place.state is not None)
         yield "cursor.pass_index", place.pass_index, _within(0, place.pass_index, most)
+        yield from self._ended_sizes(passes)
         if place.state is None:
             yield "cursor", (place.epoch, place.batch, place.alive), (0, 0, ())
         else:
@@ -184,6 +185,21 @@ class TrainingState:
             yield f"ends.{index}.pass_index", end.pass_index, index
             yield f"ends.{index}.pass_index", index, _within(0, index, len(passes) - 1)
             yield from self._cursor_sizes(f"ends.{index}", end, passes, weights, rows)
+
+    def _ended_sizes(self, passes: list[list[int]]) -> Iterator[tuple[str, Any, Any]]:
+        """Runs of earlier passes have ended, and those of later ones have not begun."""
+        place = self.cursor
+        for index, positions in enumerate(passes):
+            begun = index < place.pass_index + (place.state is not None)
+            for i in positions if index not in self.ends else ():
+                ended = begun and (index < place.pass_index or i not in place.alive)
+                yield f"outcomes.{i}", self.outcomes[i] is not None, ended
+                if not begun:
+                    yield f"reached.{i}", (self.reached[i], self.epochs[i]), (0, 0)
+        for i, outcome in enumerate(self.outcomes):
+            if outcome is not None:
+                yield f"outcomes.{i}.status", outcome.status == "interrupted", False
+                yield f"outcomes.{i}.epochs", outcome.epochs, self.epochs[i]
 
     def _cursor_sizes(
         self, name: str, place: Cursor, passes: list[list[int]], weights: Weights, rows: int
