@@ -104,17 +104,13 @@ def test_mistakes_that_do_not_fit_together_are_refused(
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
-        ("W", lambda W: np.where(W.max() == W, np.nan, W), "W's finiteness should be True"),
-        ("b", lambda b: b + np.float32(np.inf), "b's finiteness should be True"),
-        ("W", lambda W: W.astype(np.float16), "b's type should be 'float16'"),
-        ("b", lambda b: b.astype(np.float64), "b's type should be 'float32'"),
+        ("W", lambda W: np.where(W.max() == W, np.float32(np.nan), W), "its W should be 'finite'"),
+        ("b", lambda b: b + np.float32(np.inf), "its b should be 'finite'"),
+        ("W", lambda W: W.astype(np.float16), "its type of W should be 'float32'"),
+        ("b", lambda b: b.astype(np.float64), "its type of b should be 'float32'"),
         ("W", lambda W: W[:, :, :-1], "its scaling should be"),
-        ("confusion", lambda counts: -counts, "its confusion's smallest count should be 0"),
-        (
-            "confusion",
-            lambda counts: counts.astype(float),
-            "its confusion should be an array of int",
-        ),
+        ("confusion", lambda n: -n, "its smallest count of confusion should be 0"),
+        ("confusion", lambda n: n.astype(float), "its confusion should be an array of"),
     ],
 )
 def test_arrays_that_no_training_gives_are_refused(
