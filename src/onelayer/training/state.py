@@ -176,7 +176,6 @@ class TrainingState:
         passes, place = group_passes(runs), self.cursor
         most = len(passes) - (place.state is not None)
         yield "cursor.pass_index", place.pass_index, _within(0, place.pass_index, most)
-        yield from self._ended_sizes(passes)
         if place.state is None:
             yield "cursor", (place.epoch, place.batch, place.alive), (0, 0, ())
         else:
@@ -185,6 +184,7 @@ class TrainingState:
             yield f"ends.{index}.pass_index", end.pass_index, index
             yield f"ends.{index}.pass_index", index, _within(0, index, len(passes) - 1)
             yield from self._cursor_sizes(f"ends.{index}", end, passes, weights, rows)
+        yield from self._ended_sizes(passes)
 
     def _ended_sizes(self, passes: list[list[int]]) -> Iterator[tuple[str, Any, Any]]:
         """Runs of earlier passes have ended, and those of later ones have not begun."""
