@@ -28,6 +28,7 @@ from safetensors.numpy import save_file
 
 import onelayer as ol
 from onelayer.data.formats.base import as_features
+from onelayer.data.formats.registry import read_features
 
 Array = NDArray[Any]
 Figures = dict[str, Array]
@@ -83,7 +84,7 @@ def dataset(table: Any, *, named: bool = True) -> ol.Dataset:
 
 
 def splits_of(made: Tables, *, named: bool = True) -> ol.Splits:
-    parts: Any = {role: dataset(made[role], named=named) for role in ROLES}
+    parts: dict[str, Any] = {role: dataset(made[role], named=named) for role in ROLES}
     return ol.Splits(**parts, name="made", source="made")
 
 
@@ -159,6 +160,7 @@ FRAMES: dict[str, Callable[[Any], Any]] = {
 }
 STREAMED = [name for name in FILES if name not in ("npz", "csv", "csv.gz")]
 WAYS = [(way, False) for way in ("arrays", *FRAMES, *FILES)] + [(way, True) for way in STREAMED]
+NAMED = [w for w in WAYS if w[0] in (*FRAMES, "csv", "csv.gz", "parquet", "arrow", "arrow stream")]
 
 
 def over(ways: list[tuple[str, bool]]) -> pytest.MarkDecorator:
@@ -323,6 +325,38 @@ def test_rows_that_are_appended_change_no_part_of_the_others_where_a_row_is_its_
         assert few <= many
 
 
+@over(NAMED)
+def test_a_model_meets_columns_in_another_order_to_the_last_bit(
+    way: str, stream: bool, tmp_path: Path
+) -> None:
+    model, names = a_model(), [NAMES[i] for i in COLUMNS]
+    moved = {role: table.select([*names, "label"]) for role, table in tables().items()}
+    splits = load_by(way, tmp_path, moved, stream=stream)
+    assert splits.train.feature_names == tuple(names)
+    on_test, proof = model.evaluate(splits.test), ol.certify(model, splits.train, l2=0.05)
+    test = moved["test"].drop_columns("label")
+    rows = FRAMES[way](test) if way in FRAMES else read_features(
+        write(way, tmp_path / "alone", moved["test"]), model.feature_names, silent).X  # fmt: skip
+    check_bits({
+        "probabilities": model.predict_proba(rows),
+        "accuracy": np.array(on_test.accuracy),
+        "log loss": np.array(on_test.log_loss),
+        "confusion": np.asarray(on_test.confusion),
+        "certificate": np.array([proof.cost, proof.gap]),
+    }, said_of(model, splits_of(tables())))  # fmt: skip
+
+
+@over(NAMED)
+def test_parts_with_columns_in_another_order_give_the_same_figures_to_the_last_bit(
+    way: str, stream: bool, tmp_path: Path
+) -> None:
+    order = [*(NAMES[i] for i in COLUMNS), "label"]
+    made = dict(tables()) | {"test": tables()["test"].select(order[::-1])}
+    made["validation"] = made["validation"].select(order)
+    splits = load_by(way, tmp_path, made, stream=stream)
+    check_bits(figures(splits, shuffle=not stream), expected(shuffle=not stream))
+
+
 def trained(made: Tables) -> tuple[ol.Model, ol.Model]:
     """A model of full batches from weights of 0, and the optimum."""
     splits = splits_of(made)
@@ -414,6 +448,9 @@ def test_rows_that_a_model_was_trained_on_are_known_on_every_way_in(
     a_model().save(tmp_path / "m.safetensors")
     model = ol.Model.load(tmp_path / "m.safetensors")
     more = {**tables(), "test": pa.concat_tables([tables()["test"], tables()["train"]])}
+    if (way, stream) in NAMED:  # whatever order the columns have
+        names = [*(NAMES[i] for i in COLUMNS), "label"]
+        more = {role: table.select(names) for role, table in more.items()}
     test = load_by(way, tmp_path, more, stream=stream).test
     # A safetensors file has no text.
     found = replace(model, class_names=test.class_names).evaluate(test)
