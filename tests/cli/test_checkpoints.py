@@ -194,6 +194,27 @@ def test_a_schedule_over_all_epochs_takes_no_more_of_them_and_says_so(
     assert not (tmp_path / "runs" / "train" / "checkpoints").exists()
 
 
+def test_resume_says_finished_only_of_a_whole_run_of_the_same_data(
+    run: Command, tmp_path: Path
+) -> None:
+    dataset = make_dataset(200, seed=1)
+    np.savez("rows.npz", X=dataset.X, y=dataset.y)
+    fit = [word.replace("digits", "rows.npz") for word in TRAIN]
+    assert run(*fit)[0] == 0
+    weights, whole = tmp_path / "runs/train/weights.safetensors", _weights(tmp_path / "runs/train")
+    for content, said in ((whole[:-1] + b"!", "content changed"), (None, "is missing")):
+        weights.unlink() if content is None else weights.write_bytes(content)
+        code, out, err = run(*fit, "--resume")
+        assert (code, "finished" in out) == (1, False)
+        assert said in err
+    weights.write_bytes(whole)
+    assert "runs/train has finished" in run(*fit, "--resume")[1]
+    np.savez("rows.npz", X=dataset.X, y=dataset.y[::-1])
+    code, out, err = run(*fit, "--resume")
+    assert (code, out) == (1, "")
+    assert "runs/train holds a finished run of other data: the training data changed." in err
+
+
 def test_without_resume_it_starts_anew_and_says_what_there_was(
     run: Command, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from onelayer.errors import SaveError
 from onelayer.files.atomic import durable_file, staged_file, staged_folder
-from onelayer.files.manifest import SETTINGS_FILE
+from onelayer.files.manifest import SETTINGS_FILE, Manifest
 
 
 def test_a_staged_file_appears_alone(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_durable_file_appears_alone(tmp_path: Path) -> None:
 
 
 def test_a_staged_folder_appears_alone(tmp_path: Path) -> None:
-    with staged_folder(tmp_path / "run", finished=True) as folder:
+    with staged_folder(tmp_path / "run", Manifest(finished=True)) as folder:
         (folder / SETTINGS_FILE).write_text("{}")
     assert os.listdir(tmp_path) == ["run"]
 

@@ -187,13 +187,14 @@ import numpy as np
 import onelayer
 from onelayer.data.streaming import stored_rows
 from onelayer.files.atomic import staged_folder
+from onelayer.files.manifest import Manifest
 
 with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     np.save(f"{place}/X.npy", np.eye(20))
     splits = onelayer.load(f"{place}/X.npy", labels=[0, 1] * 10, stream=True, log=lambda line: None)
     assert stored_rows(splits.train.X) is not None and splits.train.X[:2].shape == (2, 20)
-    with staged_folder(Path(place) / "run", finished=True) as folder:
+    with staged_folder(Path(place) / "run", Manifest(finished=True)) as folder:
         (folder / "settings.json").write_text("{}")
     print(sorted(os.listdir(f"{place}/run")), [warning.category.__name__ for warning in caught])
 """

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onelayer.files.manifest import MANIFEST_FILE, FileSum, Manifest, read_manifest
+from onelayer.files.manifest import MANIFEST_FILE, FileSum, read_manifest
 from onelayer.files.tensors import PLACE, ZEROS
 
 DAMAGE = ("missing", "truncated", "empty", "foreign")
@@ -81,7 +82,7 @@ def reseal(folder: Path) -> None:
     manifest = read_manifest(folder)
     assert manifest is not None
     sums = {name: FileSum.of((folder / name).read_bytes()) for name in manifest.files}
-    (folder / MANIFEST_FILE).write_bytes(Manifest(manifest.finished, sums).encode())
+    (folder / MANIFEST_FILE).write_bytes(replace(manifest, files=sums).encode())
 
 
 def seal(content: bytes) -> bytes:

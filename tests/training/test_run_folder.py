@@ -265,7 +265,7 @@ def test_a_foreign_chart_is_not_replaced_and_the_run_is_saved(
 
 def test_an_empty_folder_may_become_a_run(tmp_path: Path) -> None:
     check_replaceable(tmp_path)
-    with staged_folder(tmp_path / "run", finished=True) as folder:
+    with staged_folder(tmp_path / "run", Manifest(finished=True)) as folder:
         (folder / "settings.json").write_text("{}")
     assert os.stat(tmp_path / "run").st_mode & 0o444
 
@@ -377,7 +377,7 @@ def test_another_format_is_refused(result: Result, tmp_path: Path) -> None:
 
 
 def test_an_error_in_the_block_leaves_no_staging_folder(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), staged_folder(tmp_path / "run", finished=True):
+    with pytest.raises(RuntimeError), staged_folder(tmp_path / "run", Manifest(finished=True)):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
@@ -398,10 +398,10 @@ def test_a_run_takes_the_place_of_its_checkpoints_once_it_has_finished(tmp_path:
     target = _with_checkpoint(tmp_path / "run")
     (target / "checkpoints" / "mine.pt").write_text("mine")
     check_replaceable(target)
-    with staged_folder(target, finished=False) as folder:
+    with staged_folder(target, Manifest(finished=False)) as folder:
         _fill(folder, "interrupted")
     assert unfinished(target) is not None
-    with staged_folder(target, finished=True) as folder:
+    with staged_folder(target, Manifest(finished=True)) as folder:
         _fill(folder, "finished")
     assert [p.name for p in (target / "checkpoints").iterdir()] == ["mine.pt"]
     assert {p.name for p in target.iterdir()} == {"settings.json", "manifest.json", "checkpoints"}
@@ -412,7 +412,7 @@ def test_a_full_disk_at_the_end_says_that_the_checkpoints_are_there(tmp_path: Pa
     target = _with_checkpoint(tmp_path / "run")
     with (
         pytest.raises(SaveError, match=r"The checkpoints are kept: --resume"),
-        staged_folder(target, finished=True),
+        staged_folder(target, Manifest(finished=True)),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert unfinished(target) is not None

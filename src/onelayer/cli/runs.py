@@ -17,7 +17,7 @@ from onelayer.cli import options as opt
 from onelayer.cli.app import app, command, make_group
 from onelayer.cli.config import default_map
 from onelayer.cli.output import err, note, print_json, print_line, print_table
-from onelayer.data import cached, fetch
+from onelayer.data import Splits, cached, fetch
 from onelayer.engines.processes import leads
 from onelayer.errors import OnelayerError, SaveError
 from onelayer.files.manifest import PAGE_FILE, WEIGHTS_FILE
@@ -116,12 +116,13 @@ def _page_of(record: Saved, folder: Path, *, as_json: bool = False) -> Iterator[
 
 
 def finish_path(
-    path: solver.Path, out: Path, *, overwrite: bool = False, as_json: bool = False
+    path: solver.Path, checkpoint: Checkpoint, data: Splits, *, as_json: bool = False
 ) -> None:
-    """Save a λ path, draw its page, and print its table."""
+    """Save a λ path in the folder of its checkpoints, draw its page, and print its table."""
+    out = Path(checkpoint.folder)
     if not leads():
         return
-    save_records(path, out, overwrite=overwrite, begun=True)
+    save_records(path, out, overwrite=checkpoint.overwrite, begun=True, data=data)
     for model in path.models:
         if model.status != "optimal" or model.l2 == 0.0:
             note(describe_solution(model))
@@ -149,13 +150,13 @@ def _path_figures(path: solver.Path) -> dict[str, Any]:
     return {"chosen": choice, "models": models}
 
 
-def finish(result: Result, checkpoint: Checkpoint, *, as_json: bool = False) -> None:
+def finish(result: Result, checkpoint: Checkpoint, data: Splits, *, as_json: bool = False) -> None:
     """Save runs in the folder of their checkpoints, draw their page, and print their table."""
     out = Path(checkpoint.folder)
     if leads():
         further = not all(map(planned_part, result.runs))
         overwrite = checkpoint.overwrite
-        save_records(result, out, overwrite=overwrite, begun=True, further=further)
+        save_records(result, out, overwrite=overwrite, begun=True, further=further, data=data)
         # An interrupted training is one event, whatever the number of its runs.
         messages = [o.message for o in result.outcomes if o.message and o.status != "interrupted"]
         if result.interrupted:

@@ -95,7 +95,7 @@ def solve(
     if folds:
         require_whole("folds", folds, 2)
     command = command_in_force(context)
-    with training_in(out, checkpoints, command, overwrite=overwrite) as checkpoint:
+    with training_in(out, checkpoints, command, data, overwrite=overwrite) as checkpoint:
         splits = opt.load_splits(data)
         default = penalty == opt.PenaltyOptions()
         l2s = 20 if default else penalty.values(splits.train.rows)
@@ -115,7 +115,7 @@ def solve(
                 checkpoint=checkpoint,
             )
         path = replace(path, command=opt.as_loaded(command, splits))
-        finish_path(path, out, overwrite=checkpoint.overwrite, as_json=json)
+        finish_path(path, checkpoint, splits, as_json=json)
     if path.interrupted:
         note(f"interrupted; the {len(path.models)} largest λ were solved and saved; resume with: "
              f"{checkpoint.command}")  # fmt: skip

@@ -30,7 +30,7 @@ from onelayer.report import tables
 from onelayer.training import loop
 from onelayer.training.checkpoint import Checkpoint, unfinished
 from onelayer.training.run import Run, grid, random_grid
-from onelayer.training.run_folder import saved_origin
+from onelayer.training.run_folder import check_finished, saved_origin
 from onelayer.training.sweep import sweep
 
 # Where `reproduce` writes unless it is told, and may replace what it wrote before.
@@ -104,7 +104,7 @@ def train(
     runs = plan(rows=1)  # a wrong value is refused before the data are loaded
     several = len({run.setting for run in runs}) > 1 or len(scalings) > 1
     command = command_in_force(context, () if random else ("draw_seed",))
-    with training_in(out, checkpoints, command, overwrite=overwrite) as checkpoint:
+    with training_in(out, checkpoints, command, data, overwrite=overwrite) as checkpoint:
         splits = opt.load_splits(data)
         runs = plan(splits.train.rows)
         opt.note_estimate(splits, engine, runs)
@@ -116,7 +116,8 @@ def train(
                 result = sweep(splits, runs, scaling=scalings, **how)
             else:
                 result = loop.train(splits, runs, scaling=scalings[0], snapshots=[0], **how)
-        finish(replace(result, command=opt.as_loaded(command, splits)), checkpoint, as_json=json)
+        result = replace(result, command=opt.as_loaded(command, splits))
+        finish(result, checkpoint, splits, as_json=json)
 
 
 @command("Training")
@@ -150,7 +151,7 @@ def reproduce(
     opt.check_dtype(dtype)
     command = command_in_force(context)
     overwrite = overwrite or out == REPRODUCED
-    with training_in(out, checkpoints, command, overwrite=overwrite) as checkpoint:
+    with training_in(out, checkpoints, command, data, overwrite=overwrite) as checkpoint:
         splits = opt.load_splits(data)
         with progress_bar("training", "run-epochs") as show:
             result = experiments.reproduce(
@@ -162,7 +163,7 @@ def reproduce(
                 checkpoint=checkpoint,
                 on_progress=show,
             )
-        finish(replace(result, command=command), checkpoint, as_json=json)
+        finish(replace(result, command=command), checkpoint, splits, as_json=json)
 
 
 @command("Training", "check-gradient")
@@ -197,11 +198,16 @@ def check_gradient(
 
 @contextmanager
 def training_in(
-    folder: Path, options: CheckpointOptions, command: Command, *, overwrite: bool
+    folder: Path,
+    options: CheckpointOptions,
+    command: Command,
+    data: opt.DataOptions,
+    *,
+    overwrite: bool,
 ) -> Iterator[Checkpoint]:
     """Lock a run folder while it is worked for and saved; yields where checkpoints go.
 
-    With --resume, the command ends when the same one has finished before.
+    With --resume, the command ends when the same one has finished before on the same data.
     """
     resume = options.resume or int(attempt()) > 0  # one that torchrun restarted resumes
     again = f"{command.line} --out {shlex.quote(str(folder))} --resume"
@@ -217,6 +223,7 @@ def training_in(
                  f"({found.progress}), which will be replaced; --resume keeps it")  # fmt: skip
         finished = _finished_command(folder) if resume and not left else None
         if finished == command and not overwrite:
+            check_finished(folder, opt.load_splits(data))
             print_line(f"{folder} has finished; --overwrite {command.name}s it again")
             raise typer.Exit
         # Of a finished run only more epochs are a continuation, and they may replace it; so may

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -140,35 +141,31 @@ def durable_file(target: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def staged_folder(
     target: Path,
+    manifest: Manifest | None = None,
     *,
-    finished: bool | None = None,
-    further: bool = False,
     keeps: Callable[[str], bool] = lambda _: False,
 ) -> Iterator[Path]:
     """Yield an empty folder whose files move into a run folder when the block ends: all or none.
 
-    They replace the files that onelayer wrote there but those that `keeps` names, and a `finished`
-    run its checkpoints, unless it may go `further`; every other file stays. None leaves it as
-    finished as it was. An error
-    leaves what there was, and is a `SaveError` where it is the system's.
+    They replace the files that onelayer wrote there but those that `keeps` names, and a run that
+    has finished for good its checkpoints; every other file stays. The manifest says what is given,
+    or what it said. An error leaves what there was, and is a `SaveError` where it is the system's.
     """
     folder = Path(os.path.realpath(target))
     with writing(target):
-        staging, new = folder / STAGING, not folder.exists()
+        staging, is_new = folder / STAGING, not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             staging.mkdir()
             yield staging
-            old = read_manifest(folder) or Manifest(False, {})
+            old = read_manifest(folder) or Manifest(finished=False)
             files = {name: old.files[name] for name in filter(keeps, old.files)}
             for path in staging.rglob("*"):
                 if path.is_file():
                     files[path.relative_to(staging).as_posix()] = FileSum.of(path.read_bytes())
             check_not_foreign(target, files)
-            if finished is None:
-                finished, further = old.finished, old.further
-            manifest = Manifest(finished, files, further)
-            (staging / MANIFEST_FILE).write_bytes(manifest.encode())
+            new = replace(manifest or old, files=files)
+            (staging / MANIFEST_FILE).write_bytes(new.encode())
             for path in staging.iterdir():
                 if path.name in (*RECORDS, MANIFEST_FILE):  # a page can be drawn again
                     _sync(path)
@@ -184,7 +181,7 @@ def staged_folder(
             ) from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-            if new:
+            if is_new:
                 with suppress(OSError):  # which a folder that holds something raises
                     folder.rmdir()
 

@@ -11,7 +11,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -58,12 +58,14 @@ class Manifest:
     """What onelayer wrote in a run folder.
 
     `finished` is False for an interrupted run; `further` says that the checkpoints of a finished
-    one stay, because more epochs may go on from them.
+    one stay, because more epochs may go on from them; `data` are sizes and hashes of the rows that
+    it was made from, where they are known.
     """
 
     finished: bool
-    files: Mapping[str, FileSum]
+    files: Mapping[str, FileSum] = field(default_factory=dict)
     further: bool = False
+    data: Mapping[str, int | str] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """The content of manifest.json, with its own SHA-256."""

@@ -29,7 +29,7 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 
 from onelayer import solver
-from onelayer.data.dataset import DataCard
+from onelayer.data.dataset import DataCard, Splits
 from onelayer.errors import SaveError, one_line
 from onelayer.files.atomic import check_replaceable, staged_folder, writing
 from onelayer.files.lock import holder
@@ -41,6 +41,7 @@ from onelayer.files.manifest import (
     RECORDS,
     SETTINGS_FILE,
     WEIGHTS_FILE,
+    Manifest,
     read_listed,
     read_manifest,
 )
@@ -51,7 +52,7 @@ from onelayer.files.tensors import unseal, write_sealed
 from onelayer.model.evaluation import Mistakes
 from onelayer.model.model import Certificate
 from onelayer.solver.solver import Status
-from onelayer.training.checkpoint import unfinished
+from onelayer.training.checkpoint import data_fingerprint, differences, unfinished
 from onelayer.training.result import History, Result
 from onelayer.training.run import AUTO
 
@@ -127,18 +128,33 @@ def save_records(
     overwrite: bool = False,
     begun: bool = False,
     further: bool = False,
+    data: Splits | None = None,
 ) -> None:
     """Save a result or a λ path as a run folder without a page, all of it or nothing.
 
     `check_replaceable` says what is refused. Checkpoints are removed, unless training was
-    interrupted or may go `further` from them.
+    interrupted or may go `further` from them. `check_finished` compares other data with `data`.
     """
     folder = Path(folder)
     with writing(folder):
         check_replaceable(folder, overwrite=overwrite, begun=begun)
-        finished = not record.interrupted
-        with staged_folder(folder, finished=finished, further=further) as staging:
+        made_from = {} if data is None else data_fingerprint(data)
+        manifest = Manifest(not record.interrupted, {}, further, made_from)
+        with staged_folder(folder, manifest) as staging:
             _write_records(record, staging)
+
+
+def check_finished(folder: Path, data: Splits) -> None:
+    """Raise `SaveError` unless a finished run is whole and was made from these data."""
+    load_records(solver.Path if kind_of(folder) == "path" else Result, folder)
+    manifest = read_manifest(folder)
+    if manifest is None or not manifest.data:
+        return
+    if changed := "; ".join(differences({"data": manifest.data}, {"data": data_fingerprint(data)})):
+        raise SaveError(
+            f"{folder} holds a finished run of other data: {changed}. Pass --overwrite to replace "
+            "it, or name another folder."
+        )
 
 
 def draw_page(record: Saved, folder: Path | str) -> None:
