@@ -93,3 +93,11 @@ def test_predictions_on_a_full_disk_are_one_sentence_and_leave_nothing(
     code, _, err = inputs("predict", "m.safetensors", "rows.npy", "p.npy")
     assert (code, sorted(tmp_path.iterdir())) == (1, before)
     assert "p.npy could not be written: No space left on device; free some space" in err
+
+
+def test_a_rank_that_is_none_is_one_sentence(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "x", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
+    code, _, err = run("train", "--data", "digits")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "variable RANK should be a whole number from 0 to 1, but it is 'x'" in err

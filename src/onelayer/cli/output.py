@@ -229,7 +229,11 @@ def _is_first_to_fail() -> bool:
 
 def silence_other_processes() -> None:
     """Discard what processes other than the first print; tracebacks are shown from any."""
-    if leads():
-        return
+    try:
+        if leads():
+            return
+    except SettingsError as error:  # variables of a launcher that is none
+        _print_marked(err, "error:", "red", [str(error)])
+        raise SystemExit(2) from None
     sys.stdout = sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     sys.excepthook = lambda *error: traceback.print_exception(*error, file=sys.__stderr__)

@@ -209,7 +209,7 @@ def training_in(
 
     With --resume, the command ends when the same one has finished before on the same data.
     """
-    resume = options.resume or int(attempt()) > 0  # one that torchrun restarted resumes
+    resume = options.resume or attempt() > 0  # one that torchrun restarted resumes
     again = f"{command.line} --out {shlex.quote(str(folder))} --resume"
     shared, doing = processes() > 1, f"{command.name.removesuffix('e')}ing"
     checkpoint = Checkpoint(

@@ -7,6 +7,9 @@ same command several times, on one machine or many.
 from __future__ import annotations
 
 import os
+import re
+
+from onelayer.errors import SettingsError, one_line
 
 
 def processes() -> int:
@@ -16,13 +19,12 @@ def processes() -> int:
         >>> processes()
         1
     """
-    launched = all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
-    return int(os.environ["WORLD_SIZE"]) if launched else 1
+    return _number("WORLD_SIZE", 1) if _launched() else 1
 
 
 def rank() -> int:
     """Number of this process among them, from 0."""
-    return int(os.environ["RANK"]) if processes() > 1 else 0
+    return _number("RANK", 0, processes() - 1) if processes() > 1 else 0
 
 
 def leads() -> bool:
@@ -32,9 +34,31 @@ def leads() -> bool:
 
 def local_rank() -> int:
     """Number of this process among those on its machine, from 0."""
-    return int(os.environ.get("LOCAL_RANK", rank())) if processes() > 1 else 0
+    given = processes() > 1 and "LOCAL_RANK" in os.environ
+    return _number("LOCAL_RANK", 0, processes() - 1) if given else rank()
 
 
-def attempt() -> str:
+def attempt() -> int:
     """Which start this is: an elastic launcher starts all again after one has failed."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    restarts = "TORCHELASTIC_RESTART_COUNT"
+    return _number(restarts, 0) if _launched() and restarts in os.environ else 0
+
+
+def meeting_place() -> tuple[str, int]:
+    """Address and port where the processes meet."""
+    return os.environ["MASTER_ADDR"], _number("MASTER_PORT", 1, 65535)
+
+
+def _launched() -> bool:
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
+
+
+def _number(name: str, least: int, most: int = 1_000_000) -> int:
+    """A launcher's variable; one that was left over or damaged is refused."""
+    text = os.environ.get(name, "")
+    if re.fullmatch("[0-9]{1,9}", text) and least <= int(text) <= most:
+        return int(text)
+    raise SettingsError(
+        f"the environment variable {name} should be a whole number from {least} to {most}, but it "
+        f"is {one_line(repr(text))}; start onelayer by torchrun, or unset RANK and WORLD_SIZE."
+    )

@@ -11,9 +11,12 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import socket
+import sys
 import threading
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import reduce
@@ -25,10 +28,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
+from torch.distributed.constants import default_pg_timeout
 
 from onelayer.data.rows import Rows
 from onelayer.engines.base import State
-from onelayer.engines.processes import attempt, processes, rank
+from onelayer.engines.processes import attempt, meeting_place, processes, rank
 from onelayer.errors import DataError, OnelayerError, SettingsError
 
 
@@ -80,6 +84,9 @@ STEPS_BETWEEN = 16
 SAMPLED_ROWS = 64
 
 STORE_TIMEOUT = timedelta(seconds=5)
+
+# How long a process waits for the others and for a launcher's store, and until it says so.
+MEETING_SECONDS, AGENT_SECONDS, NOTICE_SECONDS = 300.0, 10.0, 5.0
 
 
 class Cluster(Ranks):
@@ -170,13 +177,21 @@ def join_cluster(device: Any) -> Cluster:
 def _meet(backend: str) -> None:
     """Meet in the launcher's store, apart from what an earlier start has left in it.
 
-    After a restart it still holds the addresses of processes that are gone.
+    After a restart it still holds the addresses of processes that are gone. Variables that another
+    launcher has left over are found out here: nobody comes.
     """
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True):
-        dist.init_process_group(backend)
-        return
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = dist.TCPStore(address, port, is_master=False)
+    address, port = meeting_place()
+    elastic = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
+    hosts, place = rank() == 0 and not elastic, f"{address}:{port}"
+    if not hosts:  # asked here, since torch reports each attempt in forty lines
+        seconds = AGENT_SECONDS if elastic else MEETING_SECONDS
+        _wait(lambda: _is_open(address, port), f"nobody answers at {place}", seconds)
+    store = dist.TCPStore(address, port, is_master=hosts, wait_for_workers=False)
+    here = f"onelayer/here/{attempt()}"
+    store.add(here, 1)
+    absent = f"not all of {processes()} processes have come to {place}"
+    _wait(lambda: bool(store.add(here, 0) >= processes()), absent, MEETING_SECONDS)
+    store.set_timeout(default_pg_timeout)
     dist.init_process_group(
         backend,
         store=dist.PrefixStore(f"onelayer/start/{attempt()}", store),
@@ -185,16 +200,43 @@ def _meet(backend: str) -> None:
     )
 
 
+def _wait(ready: Callable[[], bool], why: str, seconds: float) -> None:
+    """Wait for other processes, with a line after a while; OnelayerError after `seconds`."""
+    began, said = time.monotonic(), False
+    while not ready():
+        waited = time.monotonic() - began
+        if waited > seconds:
+            raise OnelayerError(
+                f"{why} within {seconds:g} s, but RANK and WORLD_SIZE in the environment say that "
+                "several were started; start all of them, or unset both to work alone."
+            )
+        if waited > NOTICE_SECONDS and not said:
+            said = True
+            line = f"waiting: {why}, as RANK and WORLD_SIZE in the environment ask for"
+            print(f"{line}; at most {seconds:g} s.", file=sys.__stderr__)
+        time.sleep(0.02)
+
+
+def _is_open(address: str, port: int) -> bool:
+    try:
+        with socket.create_connection((address, port), STORE_TIMEOUT.total_seconds()):
+            return True
+    except OSError:
+        return False
+
+
 def is_first_to_fail() -> bool:
     """Whether no other process of this start has failed before, so that one of them alone says why.
 
     It asks the launcher's own store, which is there before the processes have met.
     """
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     try:
+        address, port = meeting_place()
+        if not _is_open(address, port):
+            return True
         store = dist.TCPStore(address, port, is_master=False, timeout=STORE_TIMEOUT)
         return bool(store.add(f"onelayer/failed/{attempt()}", 1) == 1)
-    except RuntimeError:
+    except (RuntimeError, SettingsError):
         return True
 
 
