@@ -141,7 +141,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="default 2; 1 with --check")
     parser.add_argument("--engine", choices=ENGINE_NAMES, default="native", help="of onelayer")
     for suite in SUITES:
-        suite.add_options(parser.add_argument_group(suite.name))
+        group = parser.add_argument_group(suite.name)
+        for flag, how in suite.options.items():
+            group.add_argument(flag, **how)
     return parser
 
 

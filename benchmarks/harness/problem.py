@@ -9,9 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.data import load
+from onelayer.training.loop import initial_weights as draw_weights
+from onelayer.training.run import Run
+
 Floats = NDArray[np.floating]
 
-INIT_SCALE, CIFAR_BATCH = 0.01, 10_000
+CIFAR_BATCH = 10_000
 
 
 @dataclass(frozen=True)
@@ -115,20 +119,13 @@ class Answer(NamedTuple):
 
 
 def initial_weights(problem: Problem) -> Answer:
-    """W and b from N(0, 0.01²), drawn in float64 from each run's seed, rounded to float32."""
-    W = np.empty((problem.runs, problem.classes, problem.features), np.float32)
-    b = np.empty((problem.runs, problem.classes), np.float32)
-    for r, setting in enumerate(problem.settings):
-        rng = np.random.default_rng(setting.seed)
-        W[r] = rng.normal(0.0, INIT_SCALE, (problem.classes, problem.features))
-        b[r] = rng.normal(0.0, INIT_SCALE, problem.classes)
-    return Answer(W, b)
+    """W and b from N(0, 0.01²), drawn as onelayer draws them, rounded to float32."""
+    runs = [Run(setting.learning_rate, seed=setting.seed) for setting in problem.settings]
+    return Answer(*draw_weights(runs, problem.classes, problem.features, "float32"))
 
 
 def make_data(problem: Problem) -> Data:
     """The rows of a problem; fewer rows of a source are the first rows of more."""
-    from onelayer.data import load
-
     rows, features, classes = problem.rows, problem.features, problem.classes
     if problem.source in ("cifar10", "digits"):
         whole: dict[str, Any] = {"train_batches": (1, 2, 3, 4), "validation_batches": (5,)}

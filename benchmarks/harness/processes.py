@@ -141,6 +141,14 @@ class Process:
         self.close()
 
 
+def ask_once(
+    do: str, desk: Callable[..., Any], job: Sequence[Any], values: Mapping[str, Any], **how: Any
+) -> Any:
+    """What one command answers in a process of its own; `how` is of the process."""
+    with Process(do, desk, *job, **how) as process:
+        return process.ask(do, **values)
+
+
 def timed(work: Callable[[], Any], resident: int | None = None) -> tuple[Any, dict[str, float]]:
     """What the work returned, its seconds, and how far memory rose above what was resident.
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from onelayer.files.atomic import staged_file
 from onelayer.files.provenance import describe_environment
 
 ONELAYER, ORACLE = "onelayer", "NumPy float64"
@@ -108,11 +109,9 @@ def median_ratio(peer: Measure | None, ours: Measure | None) -> float | None:
 
 def write_record(record: Record, path: Path) -> None:
     """Write the record as JSON, whole or not at all, one line for each measure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     parts = (f"{json.dumps(suite)}: {_part_text(part)}" for suite, part in record.items())
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
-    unfinished.replace(path)
+    with staged_file(path) as staging:
+        staging.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
 
 
 def _part_text(part: Part) -> str:

@@ -117,4 +117,4 @@ class Suite:
     targets: tuple[Target, ...] = ()
     in_whole: bool = True  # whether a whole run contains it, and a quick one
     in_quick: bool = True
-    add_options: Callable[[Any], None] = _nothing  # what it alone takes on the command line
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # argparse's, by flag

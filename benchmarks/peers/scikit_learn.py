@@ -47,7 +47,7 @@ def prepare(
 
     def run(l2: float, iterations: int | None) -> Solution:
         most, C = iterations or PLENTY, 1 / (2 * l2 * len(X))
-        model = _fit(make(C=C, solver=solver, tol=NEVER, max_iter=most), X, data.y)
+        model = fit(make(C=C, solver=solver, tol=NEVER, max_iter=most), X, data.y)
         W, b = model.coef_, model.intercept_
         return Solution(W, b - W @ mean, int(model.n_iter_[0]))
 
@@ -59,7 +59,7 @@ def prepare_fit(problem: Problem, data: Data, threads: int) -> Prepared:
     X = data.X / problem.max_value
 
     def run(**settings: int) -> dict[str, Any]:
-        model = _fit(LogisticRegression(**settings), X, data.y)
+        model = fit(LogisticRegression(**settings), X, data.y)
         return {"passes": [int(model.n_iter_[0])]}
 
     about, short = _about("scikit-learn", X), partial(run, max_iter=2)
@@ -89,7 +89,7 @@ def prepare_sgd(problem: Problem, data: Data, threads: int) -> Prepared:
     return Prepared(train, _about("scikit-learn", data.X))
 
 
-def _fit(model: Any, X: Any, y: Any) -> Any:
+def fit(model: Any, X: Any, y: Any) -> Any:
     """Fit, without warnings of a search that did not converge."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -317,12 +316,11 @@ def render(part: Part, _: Path) -> list[str]:
     return ["## Several machines", *measured, *extrapolation()]
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--ranks", type=int, nargs="+", default=[2, 3, 4], help="default 2 3 4")
-    parser.add_argument("--megabits", type=float, nargs="+", default=[100, 1000],
-                        help="of a link; default 100 1000")  # fmt: skip
-    parser.add_argument("--extrapolate", action="store_true", help="only what needs no measuring")
-
-
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--ranks": {"type": int, "nargs": "+", "default": [2, 3, 4], "help": "default 2 3 4"},
+    "--megabits": {"type": float, "nargs": "+", "default": [100, 1000],
+                   "help": "of a link; default 100 1000"},
+    "--extrapolate": {"action": "store_true", "help": "only what needs no measuring"},
+}  # fmt: skip
 SUITE = Suite("cluster", "several machines, measured and extrapolated (root, iproute2, PyTorch)",
-              measure, render, in_whole=False, add_options=add_options)  # fmt: skip
+              measure, render, in_whole=False, options=OPTIONS)  # fmt: skip

@@ -13,7 +13,6 @@ About five minutes; `--device cpu --quick` tries every line of it without a GPU,
 from __future__ import annotations
 
 import time
-from argparse import ArgumentParser
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -49,18 +48,15 @@ class Device:
 
     device: Any
 
-    def settle(self) -> None:
-        import torch
-
-        if self.device.type in ("cuda", "mps"):
-            getattr(torch, self.device.type).synchronize()
-
     def timed(self, work: Callable[[], Any]) -> tuple[float, Any]:
         """Wall seconds of one call, the device's part included, and what it returned."""
-        self.settle()
+        import torch
+
+        settle = getattr(torch, self.device.type).synchronize
+        settle()
         started = time.perf_counter()
         answer = work()
-        self.settle()
+        settle()
         return time.perf_counter() - started, answer
 
     def matmul_limit(self, *, tf32: bool) -> float:
@@ -303,10 +299,8 @@ def render(part: Part, _: Path) -> list[str]:
     return ["## On a GPU", part.facts["device"], shown]
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--device", default="cuda", help="cuda, cuda:N, mps or cpu; default cuda")
-    parser.add_argument("--noise", action="store_true", help="seeded bytes in place of CIFAR-10")
-
-
-SUITE = Suite("gpu", "the engine torch on a GPU", measure, render, in_whole=False,
-              add_options=add_options)  # fmt: skip
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--device": {"default": "cuda", "help": "cuda, cuda:N, mps or cpu; default cuda"},
+    "--noise": {"action": "store_true", "help": "seeded bytes in place of CIFAR-10"},
+}
+SUITE = Suite("gpu", "the engine torch on a GPU", measure, render, in_whole=False, options=OPTIONS)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.harness import oracle, page
 from benchmarks.harness.page import SECONDS, Columns, Target, fact
 from benchmarks.harness.problem import Data, Problem, Setting, l2_path
-from benchmarks.harness.processes import Process, timed
+from benchmarks.harness.processes import ask_once, timed
 from benchmarks.harness.record import ORACLE, Measure, Part, Record, compared, find
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
 from benchmarks.peers import ours
@@ -154,13 +154,13 @@ class Desk:
         """LogisticRegression as it is by default, on float32, which it is faster with."""
         from sklearn.linear_model import LogisticRegression
 
+        from benchmarks.peers.scikit_learn import fit
+
         l2s, rows = self._probe.peer_l2s, self.tenth.train
         X, y = rows.X.astype(np.float32), rows.y
         validation = self.tenth.validation
         models = [LogisticRegression(C=1 / (2 * l2 * rows.rows)) for l2 in l2s]
-        with warnings.catch_warnings():  # of a search that did not converge
-            warnings.simplefilter("ignore")
-            _, figures = timed(lambda: [model.fit(X, y) for model in models])
+        _, figures = timed(lambda: [fit(model, X, y) for model in models])
         held_out = validation.X.astype(np.float32)
         return {
             "seconds": figures["seconds"],  # its memory is not compared
@@ -258,7 +258,8 @@ def measure(session: Session, probe: Probe | None = None) -> Part:
     probe = probe or (QUICK if session.quick else FULL)
     folder = session.conditions.folder / "probes"
     write_files(probe, folder)
-    X = probe.sweep
+    X, c = probe.sweep, session.conditions
+    ask = partial(ask_once, desk=Desk, job=(probe, folder, c.engine), conditions=c)
     title = f"{X.rows:,} × {X.features} {X.dtype}, {X.classes} classes"
     part = session.part(title=title, x_bytes=X.x_bytes)
     judged: dict[str, dict[str, Any]] = {}
@@ -271,13 +272,13 @@ def measure(session: Session, probe: Probe | None = None) -> Part:
 
     def once(key: str, do: str, values: dict[str, Any]) -> Sample:
         """A step, and the judgement of its first answer, each in a new process."""
-        told = _ask(session, probe, folder, do, **values)
+        told = ask(do, values=values)
         kept = ("rows", "passes", "gap", "accuracy")
         facts = {name: told[name] for name in kept if name in told}
         if "peak_bytes" in told:
             facts["peak_bytes"] = told["peak_bytes"] - X.x_bytes
         if key not in judged and hasattr(Desk, f"judge_{key}"):
-            judged[key] = _ask(session, probe, folder, f"judge_{key}", answer=told)
+            judged[key] = ask(f"judge_{key}", values={"answer": told})
             facts |= {k: v for k, v in judged[key].items() if k != "compared"}
         return Sample(told["seconds"], facts=facts)
 
@@ -287,13 +288,6 @@ def measure(session: Session, probe: Probe | None = None) -> Part:
         for key, label, do, values in steps_of(probe)
     ]  # fmt: skip
     return with_judgement(time_in_turn(entrants, probe.rounds, session.log, keep))
-
-
-def _ask(session: Session, probe: Probe, folder: Path, do: str, **values: Any) -> dict[str, Any]:
-    c = session.conditions
-    with Process(do, Desk, probe, folder, c.engine, conditions=c) as process:
-        told: dict[str, Any] = process.ask(do, **values)
-    return told
 
 
 COLUMNS: Columns = {

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,7 +21,7 @@ import numpy as np
 
 from benchmarks.harness.page import SECONDS, Columns, measure_table
 from benchmarks.harness.problem import Problem, Setting
-from benchmarks.harness.processes import Process, timed
+from benchmarks.harness.processes import ask_once, timed
 from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
 from benchmarks.peers import ours
@@ -152,9 +151,8 @@ def measure(session: Session) -> Part:
         write_shards(shards, folder)
 
         def train(what: str, enter: Callable[[], object] | None = None) -> dict[str, Any]:
-            c = session.conditions
-            with Process(what, Desk, folder, conditions=c, enter=enter) as worker:
-                told: dict[str, Any] = worker.ask("train", what=what)
+            how: Any = {"conditions": session.conditions, "enter": enter}
+            told: dict[str, Any] = ask_once("train", Desk, [folder], {"what": what}, **how)
             return told
 
         def read() -> Sample:
@@ -201,12 +199,11 @@ def render(part: Part, _: Path) -> list[str]:
     return ["## Rows larger than memory", about, measure_table(columns, part.measures)]
 
 
-def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--rows", type=int, default=SHARDS.rows, help=f"default {SHARDS.rows}")
-    parser.add_argument("--limit", type=float, default=1.5, help="of memory, GB; default 1.5")
-    parser.add_argument("--rounds", type=int, default=3, help="default 3")
-    parser.add_argument("--folder", type=Path, help="where to write; default the temporary one")
-
-
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--rows": {"type": int, "default": SHARDS.rows, "help": f"default {SHARDS.rows}"},
+    "--limit": {"type": float, "default": 1.5, "help": "of memory, GB; default 1.5"},
+    "--rounds": {"type": int, "default": 3, "help": "default 3"},
+    "--folder": {"type": Path, "help": "where to write; default the temporary one"},
+}
 SUITE = Suite("streaming", "an epoch over 12 GB of rows with 1.5 GB of memory (root, Linux)",
-              measure, render, in_whole=False, add_options=add_options)  # fmt: skip
+              measure, render, in_whole=False, options=OPTIONS)  # fmt: skip

@@ -132,13 +132,13 @@ def test_the_judges_gradient_is_that_of_all_rows_at_once(
 
 
 def _in_this_process(monkeypatch: pytest.MonkeyPatch, crashing: str = "") -> None:
-    def ask(session: Session, probe: Probe, folder: Path, do: str, **values: Any) -> dict[str, Any]:
+    def ask(do: str, desk: object, job: Any, values: dict[str, Any], **_: Any) -> dict[str, Any]:
         if do == crashing:
             raise WorkerError(f"{do} ended with exit code 1.")
-        told: dict[str, Any] = getattr(_desk(probe, folder), do)(**values)
+        told: dict[str, Any] = getattr(_desk(*job[:2]), do)(**values)
         return told
 
-    monkeypatch.setattr(probes, "_ask", ask)
+    monkeypatch.setattr(probes, "ask_once", ask)
     monkeypatch.setattr("benchmarks.harness.rounds.SETTLE_SECONDS", 0.0)
 
 
