@@ -39,21 +39,10 @@ def test_the_ratio_is_to_the_larger_floor(session: Session) -> None:
     assert "| an epoch | 6.00 (5.00–9.00) | 3 | 1.50 | 0.50 | 0.20 |" in page
 
 
-class Otherwise:
-    """A worker whose weights from the file differ from those from memory."""
-
-    def __init__(self, what: str, *_: object, **__: object) -> None:
-        self._what = what
-
-    def __enter__(self) -> Otherwise:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def ask(self, do: str, what: str) -> dict[str, object]:
-        W = np.full(3, 1.0 + (what == "memory") * 1e-7)
-        return {"seconds": 1.0, "peak_bytes": 1.0, "W": W}
+def _otherwise(do: str, desk: object, job: object, values: dict[str, str], **_: object) -> object:
+    """A process whose weights from files are not those from memory."""
+    W = np.full(3, 1.0 + (values["what"] == "memory") * 1e-7)
+    return {"seconds": 1.0, "peak_bytes": 1.0, "W": W}
 
 
 def _arguments(folder: Path) -> list[str]:
@@ -64,7 +53,7 @@ def _arguments(folder: Path) -> list[str]:
 def test_other_weights_from_files_than_from_memory_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(streaming, "Process", Otherwise)
+    monkeypatch.setattr(streaming, "ask_once", _otherwise)
     monkeypatch.setattr("benchmarks.__main__.RUNS", tmp_path / "runs")
     (tmp_path / "rows").mkdir()
     assert main(_arguments(tmp_path / "rows")) == 1
