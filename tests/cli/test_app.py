@@ -177,7 +177,7 @@ def test_a_folder_that_is_not_a_run_is_refused_before_any_work(
     assert "thesis is not a run folder: it has no manifest.json" in err
 
 
-def test_a_full_disk_exits_1_and_leaves_nothing(
+def test_a_full_disk_exits_1_and_leaves_nothing_but_the_checkpoint_to_save_again_from(
     run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import errno
@@ -189,7 +189,8 @@ def test_a_full_disk_exits_1_and_leaves_nothing(
     code, _, err = run("train", "--data", "digits", "--learning-rate", "0.1", "--epochs", "1")
     assert code == 1
     assert "No space left on device" in err
-    assert list(tmp_path.glob("runs/*")) == []
+    assert "The checkpoints are kept: --resume" in err
+    assert [path.name for path in tmp_path.glob("runs/train/*")] == ["checkpoints"]
 
 
 def test_ctrl_c_while_training_saves_what_was_trained_and_exits_130(
