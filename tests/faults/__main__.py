@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.faults import worker
 from tests.faults.kinds import KINDS, LIBRARY, prepare
+from tests.faults.signals import GOOD, run_cases
 from tests.fuzz.campaign import campaign, lines_of
 
 WORKER = (sys.executable, "-m", "tests.faults.worker")
@@ -27,7 +28,7 @@ def main() -> int:
     parser.add_argument("cases", nargs="?", type=int, default=40, help="of each kind")
     parser.add_argument("--only", default=",".join(KINDS), help="kinds, by commas")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--signals", type=int, help="how many; default: as many as other cases")
+    parser.add_argument("--signals", type=int, help="how many; default: a quarter of the cases")
     parser.add_argument("--case", metavar="KIND:NUMBER", help="one case alone, in this process")
     parser.add_argument("--keep", type=Path, help="where the files of that case are left")
     given = parser.parse_args()
@@ -45,6 +46,12 @@ def main() -> int:
     print(*lines_of(tallies, given.seed, "tests.faults", "kind"), sep="\n")
     wrong = sum(tally.wrong for tally in tallies.values())
     total = sum(tally.cases for tally in tallies.values())
+    signals = given.cases // 4 if given.signals is None else given.signals
+    if signals and given.only == parser.get_default("only"):
+        os.environ.pop("LD_PRELOAD", None)
+        ends = run_cases(signals, given.seed, lambda line: print(line, file=sys.stderr))
+        print("\nsignals", *(f"{times:6d} {kind}" for kind, times in ends.most_common()), sep="\n")
+        total, wrong = total + signals, wrong + sum(ends[kind] for kind in ends.keys() - {*GOOD})
     print(f"\n{total} cases, {wrong} faults, seed {given.seed}, {time.monotonic() - started:.0f} s")
     return 1 if wrong else 0
 
