@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -319,6 +321,21 @@ def test_the_same_data_by_another_name_give_the_same_test_rows(
     assert (own["rows"], own["training_rows"]) == (31, 0)
     assert copy == own
     assert own["accuracy"] == Result.load("r").test_accuracy[0]
+
+
+def test_the_same_table_with_its_columns_in_another_order_gives_the_same_test_rows(
+    run: Command,
+) -> None:
+    rng = np.random.default_rng(0)
+    columns = {name: rng.normal(size=90) for name in "abc"} | {"label": rng.integers(0, 3, 90)}
+    table = pa.table(columns)
+    pq.write_table(table, "t.parquet")
+    pq.write_table(table.select(["c", "label", "a", "b"]), "turned.parquet")
+    words = ("--l2", "0.1", "--split-seed", "4", "--out", "m")
+    assert run("solve", "--data", "t.parquet", *words)[0] == 0
+    own = figures(run, "evaluate", "m")
+    assert figures(run, "evaluate", "m", "--data", "turned.parquet") == own
+    assert own["training_rows_left_out"] == 0
 
 
 @pytest.mark.parametrize("model", ["r", "m.safetensors"])

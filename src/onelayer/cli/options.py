@@ -158,7 +158,8 @@ def rows_for(
     if asked:
         found = load(**_renamed(given), classes=classes)
     else:
-        found = load_for(card=chosen.model.split, classes=classes, **_renamed(given))
+        card, names = chosen.model.split, chosen.model.feature_names
+        found = load_for(card=card, names=names, classes=classes, **_renamed(given))
     if isinstance(found, Splits):
         return cast(Dataset, getattr(found, part))
     if chosen.model.split is not None:

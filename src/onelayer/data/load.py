@@ -146,10 +146,13 @@ def load(
     return splits
 
 
-def load_for(source: Any, card: SplitCard | None, **options: Any) -> Splits | Dataset:
+def load_for(
+    source: Any, card: SplitCard | None, names: Sequence[str] | None, **options: Any
+) -> Splits | Dataset:
     """Load rows for a model: the splits that it was made from, or else all rows as one data set.
 
-    A source that has parts of its own gives splits in any case. The options are those of `load`.
+    A source that has parts of its own gives splits in any case. The model's card and the names of
+    its features tell whether rows are those that it was made from. The options are those of `load`.
     """
     given: dict[str, Any] = dict.fromkeys(_OPTIONS) | _DEFAULTS | options
     classes = tuple(given.pop("classes", ()))
@@ -158,6 +161,7 @@ def load_for(source: Any, card: SplitCard | None, **options: Any) -> Splits | Da
         return found
     whole, parts = found
     if not parts:
+        whole = whole.with_features(names, "the model")
         drawn = None if card is None else redraw(whole, card)
         return whole if drawn is None else drawn
     return _split(whole, parts, given)
