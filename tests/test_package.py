@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,21 @@ def _seconds(*codes: str) -> list[float]:
             subprocess.run([sys.executable, "-c", code], check=True, env=environment)
             of_code.append(time.perf_counter() - started)
     return [min(of_code) for of_code in times]
+
+
+def test_files_of_the_working_folder_pass_for_no_module(tmp_path: Path) -> None:
+    for name in ("numpy", "json", "signal", "random", "pyarrow", "vl_convert"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'a').close()\nraise SystemExit('ran')")
+    done = subprocess.run(
+        [sys.executable, "-m", "onelayer", "train", "--data=digits", "--epochs=1", "--out=run"],
+        cwd=tmp_path,
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, (tmp_path / "ran").exists()) == (0, False), done.stderr
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 def test_import_takes_little_more_than_numpy_alone() -> None:

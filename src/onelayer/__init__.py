@@ -9,6 +9,13 @@ model = result.best
 print(ol.solve(data, l2=0.01))
 """
 
+import sys as _sys
+
+# `python -m onelayer` puts the current folder first on the path, where a file numpy.py would be run
+# for NumPy. While Python looks for the module that it is to run, the first argument is "-m".
+if _sys.argv[:1] == ["-m"] and "onelayer" in _sys.orig_argv and not _sys.flags.safe_path:
+    del _sys.path[0]
+
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any

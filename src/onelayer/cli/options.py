@@ -225,7 +225,7 @@ class EngineOptions(OptionGroup):
 
     Engine:
         engine NAME: native, reference or torch.
-        threads N: CPU threads. Default: all available cores.
+        threads N: CPU threads. Default: all available cores, OMP_NUM_THREADS at most.
         device NAME: With --engine torch: auto, cpu, cuda, cuda:N or mps. Default: auto, a GPU if
             there is one, else the native engine.
         precision TYPE: With --engine torch: tf32 or bf16, which GPUs multiply faster.

@@ -30,8 +30,8 @@ def make_engine(
         name: "native" (the C++ kernel, on the bytes as stored), "reference" (NumPy, written to
             be read) or "torch" (PyTorch, for GPUs and clusters).
         threads: threads of the native engine, ≥ 1, or of PyTorch on the CPU; None takes
-            ONELAYER_THREADS, or else the cores that this process may use. NumPy's threads are
-            BLAS's own to set.
+            ONELAYER_THREADS, or else the cores that this process may use, OMP_NUM_THREADS at most
+            and its part of them under joblib. NumPy's threads are BLAS's own to set.
         device: of the engine torch: "auto", "cpu", "cuda", "cuda:N" or "mps"; None takes
             ONELAYER_DEVICE, or else "auto", which is a GPU where there is one, else the native
             engine on the CPU, which is faster there.

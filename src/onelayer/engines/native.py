@@ -8,6 +8,9 @@ bits, so its name is part of `describe`.
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import warnings
 from dataclasses import fields
 from typing import Any
@@ -26,14 +29,32 @@ Floats = NDArray[np.floating]
 STORED_TYPES = tuple(np.dtype(name) for name in ("uint8", "float16", "float32", "float64"))
 
 
+def default_threads() -> int:
+    """ONELAYER_THREADS, or else the cores that this process may use, OMP_NUM_THREADS at most.
+
+    A process that joblib started has its part of the cores by OMP_NUM_THREADS. A thread that it
+    started, or a process without that number, takes one: the others need the rest.
+    """
+    cores = _native.default_threads()
+    if os.environ.get("ONELAYER_THREADS"):
+        return cores
+    limit = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    limited = limit.isdecimal() and int(limit) > 0
+    parallel: Any = sys.modules.get("joblib.parallel")
+    if parallel is not None and parallel.get_active_backend()[0].nesting_level:
+        alone = threading.current_thread() is threading.main_thread()
+        limited, limit = True, limit if limited and alone else "1"
+    return min(cores, int(limit)) if limited else cores
+
+
 class NativeEngine(base.Engine):
-    """The C++ kernel, on `threads` threads (by default the cores this process may use)."""
+    """The C++ kernel, on `threads` threads (by default as many as `default_threads`)."""
 
     name = "native"
 
     def __init__(self, threads: int | None = None) -> None:
         try:
-            self._threads = _native.default_threads() if threads is None else threads
+            self._threads = default_threads() if threads is None else threads
         except ValueError as error:  # of the variable ONELAYER_THREADS
             raise SettingsError(f"{error}.") from None
         self._arguments = _RowArguments(self._threads)

@@ -86,7 +86,8 @@ class SoftmaxClassifier(LinearClassifier):
         n_iter_no_change: of early stopping: epochs without a lower loss, ≥ 1. The one argument
             that may be set and not used, since scikit-learn's checks set it wherever it exists.
         random_state: seeds the order of rows and the rows held out; "optimum" draws nothing.
-        threads: of the engine, ≥ 1; None is all cores that this process may use. Use 1 with n_jobs.
+        threads: of the engine, ≥ 1; None is the cores that this process may use, OMP_NUM_THREADS at
+            most, and under n_jobs what is left of them.
         dtype: of "minibatch": "float32", "float64", or "auto" for float64 where X is.
 
     Attributes:
@@ -303,7 +304,8 @@ class SoftmaxClassifierCV(LinearClassifier):
         max_passes: passes over the rows for each solution, ≥ 1.
         scaling: "none", "unit" (bytes / 255), "standardize" or "auto", fitted to all rows.
         class_weight: None, "balanced" or a dict {label: weight > 0}.
-        threads: of the engine, ≥ 1; None is all cores that this process may use. Use 1 with n_jobs.
+        threads: of the engine, ≥ 1; None is the cores that this process may use, OMP_NUM_THREADS at
+            most, and under n_jobs what is left of them.
 
     Attributes:
         l2_: the chosen λ.
