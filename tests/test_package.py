@@ -77,8 +77,7 @@ def test_files_of_the_working_folder_pass_for_no_module(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "onelayer", "train", "--data=digits", "--epochs=1", "--out=run"],
         cwd=tmp_path,
-        env=os.environ
-        | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         capture_output=True,
         text=True,
     )

@@ -77,6 +77,7 @@ SETTINGS: dict[str, Any] = {
 
 # Settings by which a cost is another than the mean cross-entropy, where they are not 0: label
 # smoothing, the exponent of the generalised cross-entropy, and how far images are moved.
+COST_WORDS = ("loss", "class_weight", "sample_weight")
 COST_NUMBERS = ("label_smoothing", "q", "moves")
 
 # Entries of a tile's scores, and of its rows where they are converted: 64 MB of float64.
@@ -250,7 +251,7 @@ class Model:
     def trained_with(self) -> str:
         """What the model's own cost has beside the mean cross-entropy and λ Σ W², in words."""
         known = self.settings
-        parts = [f"{name}={known[name]!r}" for name in ("loss", "class_weight") if known.get(name)]
+        parts = [f"{name}={known[name]!r}" for name in COST_WORDS if known.get(name)]
         parts = [part for part in parts if part != "loss='softmax'"]
         parts += [f"{name}={known[name]:g}" for name in COST_NUMBERS if known.get(name)]
         flipped = known.get("flips") or known.get("flip_seed") is not None

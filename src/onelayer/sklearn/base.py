@@ -7,20 +7,40 @@ For two classes coef_ has one row, v = W₁ − W₀, as in all of scikit-learn:
 
 from __future__ import annotations
 
+import warnings
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
+from onelayer.data.classes import label_type, name_classes
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling
 from onelayer.engines import Weights, make_engine
+from onelayer.model.model import Model
 from onelayer.objective.loss import log_softmax, softmax
 from onelayer.sklearn.inputs import check_rows
 
 Float64 = NDArray[np.float64]
+
+
+# Where an estimator's pickle has the version of onelayer that wrote it.
+_VERSION = "_onelayer_version"
+
+
+class PickleVersionWarning(InconsistentVersionWarning):  # type: ignore[misc]
+    """An estimator was pickled by another version of onelayer."""
+
+    def __str__(self) -> str:
+        return (
+            f"this {self.estimator_name} was pickled by onelayer {self.original_sklearn_version} "
+            f"and is read by {self.current_sklearn_version}, which may give other results; fit it "
+            "again, and keep it with to_model().save(path), which any version reads."
+        )
 
 
 class Layer(NamedTuple):
@@ -45,6 +65,9 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     classes_: NDArray[Any]
     coef_: Float64
     intercept_: Float64
+    feature_range_: Float64  # (2, D), least and largest value of each feature in training
+    n_iter_: int
+    class_weight: Any
 
     def decision_function(self, X: ArrayLike) -> Float64:
         """Scores s = X coef_ᵀ + intercept_ of rows, shape (N, K), or (N,) for two classes.
@@ -80,6 +103,62 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Logarithms of the probabilities, shape (N, K), finite for scores of any size."""
         return log_softmax(self._scores(X))
 
+    def to_model(self) -> Model:
+        """The same classifier as a `Model`: to save, export as ONNX, evaluate, certify and compare.
+
+        Its weights sum to zero over the classes, its λ is that of these weights, and `predict`
+        returns the same labels. `SoftmaxClassifier.from_model` is the way back.
+
+        Raises:
+            NotFittedError: before fit.
+
+        Example:
+            >>> from onelayer import SoftmaxClassifier
+            >>> X, y = [[0.0], [1.0], [2.0], [3.0]], ["low", "low", "high", "high"]
+            >>> SoftmaxClassifier().fit(X, y).to_model().predict([[3.0]]).tolist()
+            ['high']
+        """
+        check_is_fitted(self)
+        D = self.coef_.shape[1]
+        scale, offset = np.ones(D), np.zeros(D)
+        layer = self._get_layer(Scaling("none", scale, offset))
+        labels = self.classes_
+        names = getattr(self, "feature_names_in_", None)
+        l2 = float(getattr(self, "l2_", getattr(self, "l2", 0.0)))
+        settings = {
+            "made_by": type(self).__name__,
+            "l2": l2_of_layer(l2, len(self.classes_)),
+            "epochs_kept": int(self.n_iter_),
+            "sample_weight": getattr(self, "_weighted", False),
+            "class_weight": None if self.class_weight is None else str(self.class_weight),
+        }
+        class_names = name_classes(labels, "classes_")
+        return Model(
+            layer.W,
+            layer.b,
+            Scaling("none", scale, offset, *getattr(self, "feature_range_", ())),
+            class_names,
+            feature_names=None if names is None else tuple(names),
+            label_type=label_type(labels, class_names),
+            settings=settings,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(super().__getstate__(), **{_VERSION: version("onelayer")})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        pickled, now = state.pop(_VERSION, "an unknown version"), version("onelayer")
+        if pickled != now:
+            warnings.warn(
+                PickleVersionWarning(
+                    estimator_name=type(self).__name__,
+                    current_sklearn_version=now,
+                    original_sklearn_version=pickled,
+                ),
+                stacklevel=2,
+            )
+        super().__setstate__(state)
+
     def _scores(self, X: ArrayLike) -> Float64:
         """Scores of all classes, shape (N, K); the first of two classes scores 0."""
         s = self.decision_function(X)
@@ -91,6 +170,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         What all classes share changes no probability. Their sum is zero: the penalty sees to it for
         coef_, and without one it is taken out.
         """
+        if scaling.low is not None and scaling.high is not None:
+            self.feature_range_ = np.stack([scaling.low, scaling.high])
         W = layer.W * scaling.scale
         b = layer.b + layer.W @ scaling.offset
         if len(W) == 2:

@@ -16,6 +16,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling
 from onelayer.engines import make_engine
+from onelayer.model.model import Model
 from onelayer.sklearn.base import Layer, LinearClassifier, l2_of_layer
 from onelayer.sklearn.fit import (
     Fitted,
@@ -101,6 +102,7 @@ class SoftmaxClassifier(LinearClassifier):
             stopping, "validation_loss".
         learning_rate_: of "minibatch": the η that was used.
         n_features_in_: D.
+        feature_range_: (2, D), least and largest value of each feature in the rows of the fit.
         feature_names_in_: names of a data frame's columns, if it has any.
 
     Source:
@@ -114,7 +116,7 @@ class SoftmaxClassifier(LinearClassifier):
         ((10, 64), True)
     """
 
-    n_iter_: int
+    gap_: float
 
     def __init__(
         self,
@@ -181,9 +183,41 @@ class SoftmaxClassifier(LinearClassifier):
         (layer, learned), scaling = fit(labelled, options, fresh=fresh)
         self.classes_ = labelled.classes
         self._set_layer(layer, scaling, options["l2"])
+        self._weighted = sample_weight is not None
         for name, value in learned.items():
             setattr(self, name, value)
         return self
+
+    @classmethod
+    def from_model(cls, model: Model) -> Self:
+        """The fitted classifier that predicts as a model does from rows as stored.
+
+        Fitted again to the same rows it finds the same optimum: its λ is the model's, where that is
+        known, for features standardized as the model's are, or else as they are given.
+
+        Example:
+            >>> from onelayer import load, solve
+            >>> data = load("digits")
+            >>> model = solve(data, l2=0.01)
+            >>> again = SoftmaxClassifier.from_model(model)
+            >>> bool((again.predict(data.test.X) == model.predict(data.test)).all())
+            True
+        """
+        K, order = model.classes, np.argsort(model.labels, kind="stable")
+        standardized = model.scaling.name == "standardize"
+        made = cls(scaling="standardize" if standardized else "none")
+        if model.l2 is not None:  # λ ‖W‖² is λ/c² ‖c W‖²
+            made.l2 = model.l2 / l2_of_layer(1.0, K)
+            made.l2 /= 1.0 if standardized else float(model.scaling.scale[0]) ** 2
+        layer = Layer(model.W[order].astype(np.float64), model.b[order].astype(np.float64))
+        made.classes_, made.n_features_in_ = model.labels[order], model.features
+        if model.feature_names is not None:
+            made.feature_names_in_ = np.array(model.feature_names, object)
+        made._set_layer(layer, model.scaling, l2=0.0)
+        made.n_iter_ = int(model.passes or model.settings.get("epochs_kept") or 0)
+        if model.certificate is not None:
+            made.gap_ = model.certificate.gap
+        return made
 
     @available_if(_learns_in_parts)  # type: ignore[untyped-decorator]
     def partial_fit(
@@ -221,7 +255,12 @@ class SoftmaxClassifier(LinearClassifier):
         if fresh or not hasattr(self, "learning_rate_"):
             self.learning_rate_ = resolve_rate(engine, rows, run, dtype).eta
         run = replace(run, learning_rate=self.learning_rate_)
+        before = None if fresh else getattr(self, "feature_range_", None)
         self._set_layer(fit_part(engine, rows, run, dtype, start), scaling, run.l2)
+        if before is not None:  # the range of all parts
+            low, high = zip(before, self.feature_range_, strict=True)
+            self.feature_range_ = np.stack([np.minimum(*low), np.maximum(*high)])
+        self._weighted = sample_weight is not None
         self.n_iter_ = 1 if fresh else self.n_iter_ + 1
         return self
 
@@ -395,6 +434,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         l2s = np.array([optimum.l2 for optimum in optima]) / factor
         self.classes_, self.l2s_, self.l2_ = labelled.classes, l2s, float(l2s[chosen])
         self._set_layer(layer_of(optima[chosen]), scaling, self.l2_)
+        self._weighted = sample_weight is not None
         for optimum in optima:
             warn_unless_optimal(optimum, labelled.classes)
         self.accuracy_path_ = np.array([[score.accuracy for score in of] for of in scores])
