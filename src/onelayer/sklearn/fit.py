@@ -134,7 +134,8 @@ def fit_minibatch(
         return Steps.constant(np.array([run.eta]), len(order), run.batch, order)
 
     state = TrainingState.start([run], _weights(start, dtype))
-    Training(engine, state, rows, validation, steps_of=steps_of).train_pass([0], Cursor(0, epoch=1))
+    from_first = Cursor(0, epoch=1, alive=(0,))
+    Training(engine, state, rows, validation, steps_of=steps_of).train_pass([0], from_first)
     taken, outcome = state.reached[0], state.outcomes[0]
     if outcome is not None and outcome.status == "diverged":
         warnings.warn(
