@@ -14,10 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import onelayer
+from onelayer.data import Splits
 from onelayer.errors import SettingsError
 from onelayer.experiments.best_linear import Recipe
 from onelayer.solver.path import l2_values
+from onelayer.training.loop import check_memory
+from onelayer.training.result import History
 from onelayer.training.run import Run, grid, group_passes, name_settings, random_grid
+from onelayer.training.sweep import sweep
 from tests.cli.conftest import blank_page
 from tests.made_data import make_splits
 
@@ -313,3 +317,32 @@ def test_numbers_of_numpy_are_taken_wherever_numbers_are_and_can_be_saved(
     assert ol.check_gradient(data, l2=iter([one]), batch_sizes=np.array([5])).passed
     with pytest.raises(SettingsError, match="snapshots must be positions of runs, 0 to 0, but 1"):
         ol.train(data, Run(0.1, epochs=1), snapshots=[1])
+
+
+@pytest.mark.parametrize(
+    ("n", "settings"),
+    [
+        (0, {"learning_rate": np.geomspace(1e-4, 1.0, 50_001), "l2": [0.0, 1.0]}),
+        (0, {"learning_rate": 0.1, "seeds": 10**12}),
+        (10**12, {"learning_rate": (1e-3, 1.0)}),
+        (50_001, {"learning_rate": (1e-3, 1.0), "seeds": 2}),
+    ],
+)
+def test_more_runs_than_anybody_waits_for_are_refused_before_they_are_made(
+    n: int, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(SettingsError, match=r"at most 100,000 runs .* give fewer values or"):
+        random_grid(n, **settings) if n else grid(**settings)
+
+
+def test_runs_that_do_not_fit_into_memory_are_refused_before_they_are_trained(
+    splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The snapshots of the best run of a sweep count: it would be trained last."""
+    data, runs = splits.train, [Run(0.1, epochs=1000)]
+    shots = 2 * data.classes * (data.features + 1) * 1001
+    history = 8 * len(History.measures()) * 1000 + 8 * data.classes * (data.features + 1)
+    monkeypatch.setattr("onelayer.training.loop.available_memory", lambda: history + shots - 1)
+    with pytest.raises(SettingsError, match=r"1 runs over 1,000 epochs take .* of memory for"):
+        sweep(splits, runs)
+    check_memory(data, runs, "float32", snapshots=0)

@@ -49,14 +49,11 @@ from onelayer.errors import (
 )
 from onelayer.files.provenance import Command
 from onelayer.training.estimate import estimate
-from onelayer.training.run import AUTO, Run
+from onelayer.training.run import AUTO, MAX_RUNS, Run
 from onelayer.training.run_folder import saved_origin
 
 if TYPE_CHECKING:
     from onelayer.cli.models import ChosenModel
-
-# More runs of a setting than anybody waits for.
-MAX_SEEDS = 100_000
 
 # Significant digits of the values inside a range, unless rounding makes two of them equal.
 DIGITS = 3
@@ -384,8 +381,8 @@ def parse_seeds(text: str) -> Sequence[int]:
     if "," in text:
         return values
     require_whole("seeds", values[0], 1)
-    if values[0] > MAX_SEEDS:
-        raise SettingsError(f"seeds must be at most {MAX_SEEDS:,}, got {text}.")
+    if values[0] > MAX_RUNS:
+        raise SettingsError(f"seeds must be at most {MAX_RUNS:,}, got {text}.")
     return range(values[0])
 
 

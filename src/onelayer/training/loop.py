@@ -132,6 +132,7 @@ def train(
     check_splits("train", data)
     runs = fit_batches([runs] if isinstance(runs, Run) else runs, data.train.rows)
     _check(data.train, runs, dtype)
+    check_memory(data.train, runs, dtype, len(as_values(snapshots)))
     runs = name_settings(runs)
     engine, (K, D) = streaming(engine), (data.train.classes, data.train.features)
     fitted = fit_scaling(scaling, data.train.X, data.train.max_value)
@@ -198,13 +199,6 @@ def _check(dataset: Dataset, runs: Sequence[Run], dtype: str) -> None:
     if not runs:
         raise SettingsError("train needs at least one run.")
     require_choice("dtype", dtype, DTYPES)
-    epochs = max(run.epochs for run in runs)
-    needed = 8 * len(History.measures()) * len(runs) * epochs
-    if needed > available_memory():
-        raise SettingsError(
-            f"the history of {len(runs)} runs over {epochs} epochs takes {format_bytes(needed)} of "
-            "memory, more than there is; train fewer epochs."
-        )
     for run in runs:
         if run.batch > dataset.rows:
             raise SettingsError(
@@ -215,6 +209,23 @@ def _check(dataset: Dataset, runs: Sequence[Run], dtype: str) -> None:
             raise SettingsError(
                 f"flip_seed flips images, but the rows of {dataset.name} are none; leave it out."
             )
+
+
+def check_memory(dataset: Dataset, runs: Sequence[Run], dtype: str, snapshots: int) -> None:
+    """Refuse runs whose history, weights and snapshots of W would not fit into memory."""
+    if not runs:
+        return
+    entries, epochs = dataset.classes * (dataset.features + 1), max(run.epochs for run in runs)
+    history = 8 * len(History.measures()) * len(runs) * epochs
+    each = 4 if dtype == "float32" else 8
+    weights = 2 * each * len(runs) * entries  # those that are kept and those that are trained
+    needed = history + weights + 2 * snapshots * entries * (epochs + 1)
+    if needed > (left := available_memory()):
+        raise SettingsError(
+            f"{len(runs):,} runs over {epochs:,} epochs take {format_bytes(needed)} of memory for "
+            f"their weights and history, but {format_bytes(left)} are left; train fewer runs or "
+            "epochs."
+        )
 
 
 def initial_weights(runs: Sequence[Run], classes: int, features: int, dtype: str) -> Weights:

@@ -21,6 +21,7 @@ from onelayer.errors import (
     as_values,
     known_fields,
     make_plain,
+    one_line,
     plain,
     require_number,
     require_whole,
@@ -45,6 +46,9 @@ Seeds = SupportsIndex | Iterable[int]
 AUTO: Auto = "auto"
 
 AUTO_BATCH = 100
+
+# More runs than anybody waits for.
+MAX_RUNS = 100_000
 
 
 @dataclass(frozen=True)
@@ -361,6 +365,7 @@ def seed_values(seeds: Seeds) -> list[int]:
             raise SettingsError("seeds must be a count or a list of seeds, but it is empty.")
         return listed
     require_whole("seeds", count, 1)
+    _check_count(count)
     return list(range(count))
 
 
@@ -385,11 +390,20 @@ def grid(*, seeds: Seeds = 1, **settings: Any) -> tuple[Run, ...]:
     _require_known(settings)
     if "learning_rate" not in settings:
         raise SettingsError('a grid needs learning_rate (η); "auto" takes a stable one.')
-    axes = settings | {"seed": seed_values(seeds)}
+    axes = {name: as_values(values) for name, values in settings.items()}
+    axes |= {"seed": seed_values(seeds)}
+    _check_count(math.prod(map(len, axes.values())))
     return tuple(
-        Run(**dict(zip(axes, values, strict=True)))
-        for values in itertools.product(*map(as_values, axes.values()))
+        Run(**dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())
     )
+
+
+def _check_count(runs: int) -> None:
+    if runs > MAX_RUNS:
+        raise SettingsError(
+            f"at most {MAX_RUNS:,} runs are trained together, but {one_line(f'{runs:,}')} were "
+            "asked for; give fewer values or seeds."
+        )
 
 
 # Significant digits of drawn numbers, so that a table can be read and typed.
@@ -431,6 +445,7 @@ def random_grid(
     """
     n, draw_seed = plain(n), plain(draw_seed)
     require_whole("n", n, 1)
+    _check_count(n * len(seed_values(seeds)))
     require_whole("draw_seed", draw_seed, 0)
     _require_known(settings)
     for name, values in settings.items():

@@ -14,7 +14,7 @@ from onelayer.data.scaling import check_scaling
 from onelayer.engines import Engine
 from onelayer.errors import LearningRateWarning, SettingsError
 from onelayer.training.checkpoint import FIRST, Checkpoint
-from onelayer.training.loop import Progress, check_splits, train
+from onelayer.training.loop import Progress, check_memory, check_splits, train
 from onelayer.training.result import History, Result
 from onelayer.training.run import AUTO, Run, fit_batches, grid, name_settings
 
@@ -80,6 +80,7 @@ def sweep(
         raise SettingsError(
             f"scaling must be one or several, each once, but {', '.join(scalings)!r} was given."
         )
+    check_memory(data.train, runs, dtype, snapshots=1)
     named, results = name_settings(fit_batches(runs, data.train.rows)), list[Result]()
     for done, name in enumerate(scalings):
         ending = f", {name}" if len(scalings) > 1 else ""
