@@ -181,12 +181,15 @@ def test_an_unknown_choice_is_refused(choice: dict[str, str]) -> None:
         Choice(**choice)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("method", ["newton", "l-bfgs from float32"])
+@pytest.mark.parametrize("method", ["newton", "l-bfgs from float32", "l-bfgs, then newton"])
 @pytest.mark.parametrize("l2", [(1.0, 0.01, 1e-3, 0.0), 3])
 def test_an_interrupted_path_resumes_bit_for_bit_at_every_lambda(
     l2: Any, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if method != "newton":
+    if method == "l-bfgs, then newton":
+        monkeypatch.setattr(solver, "FEW_PRODUCTS", 0)
+        monkeypatch.setattr(solver, "PATIENCE", 0.1)
+    elif method != "newton":
         monkeypatch.setattr(solver, "MAX_UNKNOWNS", 0)
         monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
     data = make_splits()

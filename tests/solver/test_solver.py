@@ -188,6 +188,42 @@ def test_without_l2_the_weights_sum_to_zero_over_the_classes(method: str) -> Non
         np.testing.assert_allclose(optimum.b[present].sum(), 0.0, atol=tiny * size)
 
 
+def test_newtons_method_is_taken_at_once_for_few_products_and_else_when_l_bfgs_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hessians, hessian = [0], solver._hessian
+
+    def counted(*given: Any) -> Any:
+        hessians[0] += 1
+        return hessian(*given)
+
+    monkeypatch.setattr(solver, "_hessian", counted)
+    problem = make_problem(6)._replace(l2=1e-3)
+    rows, unknowns = len(problem.y), problem.K * (problem.X.shape[1] + 1)
+    costs, taken = [], []
+    for few, patience in (
+        (rows * unknowns**2, 0.5),
+        (rows * unknowns**2 - 1, 1e3),
+        (0, 10 / unknowns),
+    ):
+        monkeypatch.setattr(solver, "FEW_PRODUCTS", few)
+        monkeypatch.setattr(solver, "PATIENCE", patience)
+        hessians[0] = 0
+        optimum = problems.solve(make_engine(), problem, tol=1e-9)
+        assert optimum.status == "optimal"
+        costs.append(optimum.certificate.cost)
+        taken.append((hessians[0] > 0, optimum.passes > 10))
+    assert taken == [(True, True), (False, True), (True, True)]
+    assert costs == pytest.approx([costs[0]] * 3, rel=2e-9)
+
+
+def test_what_all_classes_share_stays_zero_at_a_small_lambda(method: str) -> None:
+    problem = make_problem(6)._replace(l2=1e-4)
+    optimum = problems.solve(make_engine(), problem, tol=1e-7)
+    assert optimum.status == "optimal"
+    assert np.abs(optimum.W.sum(axis=0)).max() < 1e-6 * np.abs(optimum.W).max()
+
+
 def test_a_class_without_rows_gets_no_weights_and_is_never_predicted(method: str) -> None:
     problem = make_problem(12)._replace(l2=0.01)
     problem = problem._replace(y=np.where(problem.y == 0, 1, problem.y))

@@ -4,7 +4,8 @@
 
 For λ > 0 the gap to the optimum is proven by a certificate; for λ = 0 the search ends where the
 gradient vanishes. Large problems take L-BFGS with a preconditioner (`onelayer.solver.lbfgs`), on
-centred features. Small ones take Newton's method, with the whole Hessian
+centred features. Small ones take Newton's method, at once or when L-BFGS takes long, with the
+whole Hessian
 
     H_kj = (1/N) Σ (p_k δ_kj − p_k p_j) x̃ x̃ᵀ + 2λ δ_kj I        x̃ the centred row with a 1 appended
 
@@ -67,6 +68,10 @@ TINY = float(np.finfo(np.float64).tiny)
 # Newton's method is taken for problems of this size at most: unknowns, products for one Hessian,
 # and entries of an array with a row's features once for each class (128 MB).
 MAX_UNKNOWNS, MAX_PRODUCTS, MAX_COPIED = 1200, 4e9, 1 << 24
+
+# It is taken at once for so few products. With more, a dozen steps cost as much as about half as
+# many passes of L-BFGS as there are unknowns: it is taken when these have not been enough.
+FEW_PRODUCTS, PATIENCE = 1e7, 0.5
 
 # Added to the Hessian's diagonal, relative to its mean; and a class that no row can be of.
 RIDGE, IMPOSSIBLE = 1e-14, 1e-18
@@ -183,6 +188,7 @@ class SolverState:
     pairs: tuple[Pair, ...]
     dtype: Literal["float32", "float64"]  # of the passes
     l2: float  # whose steps the pairs are
+    newton: bool
 
 
 class Solver:
@@ -212,12 +218,21 @@ class Solver:
         self._start_norm = 0.0
         self._damping = 0.0  # of Newton's method, relative to the Hessian's diagonal
         cheap = rows.count * rows.X.shape[1] * classes < FLOAT64_PRODUCTS
-        small = _is_small(rows, classes)
-        self._dtype: Literal["float32", "float64"] = "float64" if cheap or small else "float32"
-        self._dense = self._centred_rows() if small else None
+        self._dtype: Literal["float32", "float64"] = "float64" if cheap else "float32"
         self._pairs: list[Pair] = []
         self._target = Target(l2=0.0)
         self._passes = 0
+        self._dense: Float64 | None = None
+        self._patience = math.inf  # passes of L-BFGS until Newton's method takes over
+        if _is_small(rows, classes):
+            unknowns = self._cold.size
+            self._patience = PATIENCE * unknowns
+            if rows.count * unknowns**2 <= FEW_PRODUCTS:
+                self._take_newton()
+
+    def _take_newton(self) -> None:
+        self._dense, self._dtype = self._centred_rows(), "float64"
+        self._pairs.clear()
 
     def _centred_rows(self) -> Float64:
         """The centred rows with a 1 appended, shape (N, D + 1).
@@ -241,10 +256,13 @@ class Solver:
     @property
     def state(self) -> SolverState:
         """What to `restore` for the next solution to have the same bits."""
-        return SolverState(self._at, tuple(self._pairs), self._dtype, self._target.l2)
+        newton = self._dense is not None
+        return SolverState(self._at, tuple(self._pairs), self._dtype, self._target.l2, newton)
 
     def restore(self, state: SolverState) -> None:
         """Go on from a state of a solver of the same rows."""
+        if state.newton and self._dense is None:
+            self._take_newton()
         self._at, self._pairs, self._dtype = state.at, list(state.pairs), state.dtype
         self._target = replace(self._target, l2=state.l2)
 
@@ -332,6 +350,10 @@ class Solver:
             near = max(aim, FLOAT32_TOLERANCE) if coarse else aim
             point = descend(self._descent(near), point, self._pairs)
             reached = self._estimated_gap(point) <= near
+            if not reached and self._is_impatient():
+                self._take_newton()
+                point = self._evaluate(self._at)
+                continue
             if (reached and near == aim) or self._passes >= target.max_passes or not coarse:
                 certified = self._certify()
                 if self._relative_gap(certified.best) <= target.tol:
@@ -344,6 +366,11 @@ class Solver:
             if coarse and (not reached or aim < FLOAT32_TOLERANCE):
                 self._dtype = "float64"
                 point = self._evaluate(self._at)
+
+    def _is_impatient(self) -> bool:
+        """Whether L-BFGS ended before max_passes and Newton's method may take over."""
+        left = self._passes < self._target.max_passes
+        return left and self._dense is None and self._patience < math.inf
 
     def _first_point(self) -> Point:
         """The start, or the cold one where that costs less: far from both, steps lead nowhere."""
@@ -368,7 +395,10 @@ class Solver:
                 self._on_progress(
                     Progress(self._target.l2, self._passes, point.cost, gap * point.cost)
                 )
-            return gap <= near or self._passes >= self._target.max_passes
+            most = self._target.max_passes
+            if self._dense is None:
+                most = min(most, self._patience)
+            return gap <= near or self._passes >= most
 
         return Descent(
             evaluate=self._evaluate,
@@ -406,14 +436,19 @@ class Solver:
         return np.asarray(direction)
 
     def _evaluate(self, at: Float64) -> Point:
-        """J and its gradient on centred features: one pass over the rows."""
-        rounded = at.astype(self._dtype)
+        """J and its gradient on centred features: one pass over the rows.
+
+        The minimum has no part that all classes share, and λ alone would bend the cost along one:
+        what rounding made of it is taken out of the point and of the gradient.
+        """
+        rounded = self._without_shared(at).astype(self._dtype)
         weights = Weights(np.ascontiguousarray(rounded[None, :, :-1]), rounded[None, :, -1])
         at, penalty = rounded.astype(np.float64), self._target.penalty
         loss, G, g = self._engine.gradient(self._centred, weights)
         self._passes += 1
         gradient = np.concatenate([G[0], g[0][:, None]], axis=1) + _slope(penalty, at)
         gradient[~self._present] = 0.0
+        gradient[self._present] -= gradient[self._present].mean(axis=0)
         return Point(at, float(loss[0]) + penalty.value(at[:, :-1]), gradient)
 
     def _estimated_gap(self, point: Point) -> float:
@@ -438,8 +473,6 @@ class Solver:
 
     def _certify(self) -> Certified:
         self._passes += 1
-        if self._target.l2 == 0.0:
-            self._at = self._without_shared(self._at)
         W = self._at[:, :-1]
         bias = self._at[:, -1] - _along(W, self._preconditioner.mean)
         target = self._target
