@@ -395,7 +395,7 @@ class Solver:
                 self._on_progress(
                     Progress(self._target.l2, self._passes, point.cost, gap * point.cost)
                 )
-            most = self._target.max_passes
+            most: float = self._target.max_passes
             if self._dense is None:
                 most = min(most, self._patience)
             return gap <= near or self._passes >= most
