@@ -13,22 +13,26 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.faults import worker
+from tests.faults import signals, worker
 from tests.faults.kinds import KINDS, LIBRARY, prepare
-from tests.faults.signals import GOOD, run_cases
-from tests.fuzz.campaign import campaign, lines_of
+from tests.fuzz.campaign import Tally, campaign, lines_of
+
+SIGNALS = "signals"
 
 WORKER = (sys.executable, "-m", "tests.faults.worker")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("cases", nargs="?", type=int, default=40, help="of each kind")
-    parser.add_argument("--only", default=",".join(KINDS), help="kinds, by commas")
+    parser.add_argument("cases", nargs="?", type=int, default=25, help="of each kind")
+    parser.add_argument("--only", default=",".join((*KINDS, SIGNALS)), help="kinds, by commas")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--signals", type=int, help="how many; default: a quarter of the cases")
+    parser.add_argument(
+        "--signals", type=int, help="default: a quarter of CASES, for they take long"
+    )
     parser.add_argument("--case", metavar="KIND:NUMBER", help="one case alone, in this process")
     parser.add_argument("--keep", type=Path, help="where the files of that case are left")
     given = parser.parse_args()
@@ -37,23 +41,35 @@ def main() -> int:
         if given.case:
             kind, _, number = given.case.partition(":")
             return replay(kind, int(number), given.seed, given.keep or Path(place) / "kept")
-        started = time.monotonic()
-        tallies = campaign(
-            given.only.split(","), given.cases, seed=given.seed, batch=5, worker=WORKER,
-            children=len(os.sched_getaffinity(0)),
-            say=lambda line: print(line, file=sys.stderr, flush=True),
-        )  # fmt: skip
+        started, kinds = time.monotonic(), given.only.split(",")
+        with ThreadPoolExecutor(1) as pool:
+            count = given.cases // 4 if given.signals is None else given.signals
+            signalled = pool.submit(meet_signals, count * (SIGNALS in kinds), given.seed)
+            tallies = campaign(
+                [kind for kind in kinds if kind != SIGNALS], given.cases, seed=given.seed, batch=5,
+                worker=WORKER, children=len(os.sched_getaffinity(0)), say=say,
+            )  # fmt: skip
+            tallies |= signalled.result()
     print(*lines_of(tallies, given.seed, "tests.faults", "kind"), sep="\n")
     wrong = sum(tally.wrong for tally in tallies.values())
     total = sum(tally.cases for tally in tallies.values())
-    signals = given.cases // 4 if given.signals is None else given.signals
-    if signals and given.only == parser.get_default("only"):
-        os.environ.pop("LD_PRELOAD", None)
-        ends = run_cases(signals, given.seed, lambda line: print(line, file=sys.stderr))
-        print("\nsignals", *(f"{times:6d} {kind}" for kind, times in ends.most_common()), sep="\n")
-        total, wrong = total + signals, wrong + sum(ends[kind] for kind in ends.keys() - {*GOOD})
     print(f"\n{total} cases, {wrong} faults, seed {given.seed}, {time.monotonic() - started:.0f} s")
     return 1 if wrong else 0
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def meet_signals(count: int, seed: int) -> dict[str, Tally]:
+    """The cases of `tests.faults.signals`, whose commands it starts by itself."""
+    if not count:
+        return {}
+    ends = signals.run_cases(count, seed, say)
+    finished = ends["finished"]
+    good = sum(ends[kind] for kind in signals.GOOD)
+    faults = {kind: [*range(ends[kind])] for kind in ends if kind not in signals.GOOD}
+    return {SIGNALS: Tally(ends.total(), finished, good - finished, faults)}
 
 
 def load_failing_writes(place: Path) -> None:

@@ -114,7 +114,7 @@ def run(
         status = found if done else None
         spent = time.monotonic() - started
         if status is None and spent > (patience if kill_after is None else kill_after):
-            os.killpg(child, signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
             if kill_after is None:
                 raise FaultError(f"hangs: {' '.join(map(repr, words))}, {patience:.0f} s")

@@ -233,8 +233,10 @@ def training_in(
         )  # fmt: skip
         if checkpoint.writes:
             check_replaceable(folder, overwrite=overwrite or goes_on)
-        checkpoint = replace(checkpoint, overwrite=overwrite or goes_on, resume=goes_on)
-        if resume and not goes_on:
+        another = resume and found is not None and not goes_on
+        resume = resume and not another
+        checkpoint = replace(checkpoint, overwrite=overwrite or goes_on, resume=resume)
+        if another:
             note(f"no checkpoint in {folder}; {doing} starts from the beginning")
         before = _saved_at(folder)
         try:
