@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from onelayer import _native
 from tests.cli.conftest import Command
 from tests.model.datasets import make_model, make_rows
 
@@ -101,3 +102,16 @@ def test_a_rank_that_is_none_is_one_sentence(run: Command, monkeypatch: pytest.M
     code, _, err = run("train", "--data", "digits")
     assert (code, err.count("\n")) == (2, 1)
     assert "variable RANK should be a whole number from 0 to 1, but it is 'x'" in err
+
+
+def test_an_instruction_set_that_is_none_is_one_sentence(
+    inputs: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> str:
+        """As the kernel does, which reads ONELAYER_ISA once in a process."""
+        raise ValueError("ONELAYER_ISA: expected an instruction set of this machine, got junk")
+
+    monkeypatch.setattr(_native, "instruction_set", refuse)
+    code, _, err = inputs("predict", "m.safetensors", "rows.npy", "p.csv")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "error: ONELAYER_ISA: expected an instruction set" in err

@@ -55,7 +55,8 @@ class NativeEngine(base.Engine):
     def __init__(self, threads: int | None = None) -> None:
         try:
             self._threads = default_threads() if threads is None else threads
-        except ValueError as error:  # of the variable ONELAYER_THREADS
+            _native.instruction_set()
+        except ValueError as error:  # of the variables ONELAYER_THREADS and ONELAYER_ISA
             raise SettingsError(f"{error}.") from None
         self._arguments = _RowArguments(self._threads)
 
