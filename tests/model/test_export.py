@@ -114,10 +114,47 @@ def test_a_graph_that_disagrees_is_not_written(
         "offset": make_model(scaling=wrong),
     }[part]
     graph = onnx_module._graph
-    monkeypatch.setattr(onnx_module, "_graph", lambda onnx, _, kind: graph(onnx, changed, kind))
+    monkeypatch.setattr(onnx_module, "_graph", lambda onnx, _, *rest: graph(onnx, changed, *rest))
     with pytest.raises(SaveError, match=r"of 256 rows \d+ have another label"):
         model.to_onnx(tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("scaling", ["unit", "standardize"])
+def test_a_graph_of_float32_agrees_to_within_its_bound(scaling: str, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="ONNX WAS NOT TESTED: pip install onnx")
+    splits = load("digits")
+    model = train(splits, [Run(0.01, epochs=5)], scaling=scaling).model()
+    tested = model.to_onnx(tmp_path / "m.onnx", rows=splits.test, precision="float32")
+    assert 0.0 < tested.difference < tested.bound < 1e-3
+    label, probabilities = run_onnx(tmp_path / "m.onnx", splits.test.X)
+    assert probabilities.dtype == np.float32
+    assert (label == model.predict(splits.test.X)).mean() > 0.99
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    kinds = {node.attribute[0].i for node in graph.node if node.op_type == "Cast"}
+    kinds |= {tensor.data_type for tensor in graph.initializer}
+    assert kinds == {onnx.TensorProto.FLOAT}
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1.0, 1e2])
+def test_the_bound_of_float32_holds_for_weights_of_any_size(factor: float, tmp_path: Path) -> None:
+    for dtype in (np.float32, np.float64):
+        model = make_model(W=make_model().W * factor, dtype=dtype)
+        for kind in ("uint8", "float64"):
+            tested = model.to_onnx(tmp_path / "m.onnx", input_type=kind, precision="float32")
+            assert tested.difference <= tested.bound
+
+
+def test_a_graph_of_float32_that_is_wrong_by_more_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, graph = make_model(), onnx_module._graph
+    changed = make_model(b=model.b + np.float32(0.01) * np.arange(3, dtype=np.float32))
+    monkeypatch.setattr(onnx_module, "_graph", lambda onnx, _, *rest: graph(onnx, changed, *rest))
+    with pytest.raises(SaveError, match="probabilities differ by up to"):
+        model.to_onnx(tmp_path / "m.onnx", precision="float32")
+    with pytest.raises(SettingsError, match="precision must be float32 or float64"):
+        model.to_onnx(tmp_path / "m.onnx", precision="float16")
 
 
 def test_an_unknown_type_of_rows_is_refused(tmp_path: Path) -> None:

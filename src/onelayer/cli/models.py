@@ -169,7 +169,14 @@ def _described(model: Model, most: int) -> dict[str, object]:
 
 
 @command("Models")
-def export(*, model: str, out: Path, to: str | None = None, input_type: str | None = None) -> None:
+def export(
+    *,
+    model: str,
+    out: Path,
+    to: str | None = None,
+    input_type: str | None = None,
+    precision: str | None = None,
+) -> None:
     """Write a model as a file of onelayer, ONNX or PyTorch.
 
     Examples:
@@ -184,15 +191,19 @@ def export(*, model: str, out: Path, to: str | None = None, input_type: str | No
         to FORMAT: model (onelayer's own), onnx (raw rows in, labels and probabilities out) or torch
             (state dict of a Linear, with the scaling in its weights). Default: by the suffix.
         input-type TYPE: Type of ONNX's input rows. Default: uint8 for images, else float32.
+        precision TYPE: Type that ONNX computes in: float64, or float32 for browsers and TensorRT.
+            Default: float64.
     """
     target = _format_of(out, to)
     if input_type is not None and target != "onnx":
         raise SettingsError(f"--input-type has no effect with --to {target}.")
+    if precision is not None and target != "onnx":
+        raise SettingsError(f"--precision has no effect with --to {target}.")
     refuse_overwriting(out, model)
     chosen = open_noted(model).model
     tested = ""
     if target == "onnx":
-        found = chosen.to_onnx(out, input_type=input_type)
+        found = chosen.to_onnx(out, input_type=input_type, precision=precision or "float64")
         tested = f"; onnxruntime gives the same labels for {found.rows} rows, probabilities to "
         tested += f"{found.difference:.0e}"
     elif target == "torch":

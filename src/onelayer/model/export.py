@@ -3,7 +3,8 @@
     rows (N, D) → Cast → Mul scale → Add offset → MatMul Wᵀ → Add b → ArgMax  → label (N,)
                                                                     → Softmax → probabilities (N, K)
 
-The ONNX graph computes in float64, as `Model` does, so both agree to the last bits. scikit-learn
+The ONNX graph computes in float64, as `Model` does, so both agree to the last bits; or in float32,
+where both agree to within a bound on its rounding. scikit-learn
 and PyTorch get weights of rows as stored: W (x · scale + offset) + b = (W · scale) x + (b + W
 offset). Each library is imported when it is needed.
 """
@@ -18,13 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from onelayer.data.progress import quiet
-from onelayer.errors import OnelayerError, SaveError, SettingsError, one_line
+from onelayer.errors import OnelayerError, SaveError, SettingsError, one_line, require_choice
 from onelayer.files.atomic import staged_file
 from onelayer.files.tensors import safetensors_bytes
 from onelayer.model.model import READ_IN_PLACE, WEIGHT_TYPES, Model
+from onelayer.objective.loss import softmax
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -37,6 +39,9 @@ EXTRA = "onelayer[onnx]"
 OPSET, IR_VERSION = 13, 7
 
 TOLERANCE = 1e-6
+
+# Half the distance from 1 to the next float32, and a number that float32 may take for 0.
+UNIT, TINY_FLOAT32 = 2.0**-24, 1e-37
 
 TEST_ROWS = 256
 
@@ -51,48 +56,95 @@ TORCH_SUFFIXES = (".pt", ".pth")
 class SelfTest:
     """Agreement of onnxruntime with the model."""
 
-    rows: int  # tested; each had the model's label
-    difference: float  # the largest |p_onnx − p_onelayer|, at most 1e-6
+    rows: int  # tested; each had the model's label, or one as likely to within the bound
+    difference: float  # the largest |p_onnx − p_onelayer|
+    bound: float = TOLERANCE  # the largest difference that is allowed: 1e-6, or float32's rounding
 
 
 def export_onnx(
-    model: Model, path: Path, input_type: str | None, rows: ArrayLike | None
+    model: Model, path: Path, input_type: str | None, rows: Any, precision: str
 ) -> SelfTest:
     """Write the tested ONNX graph; see `Model.to_onnx`."""
+    _check_float_type("precision", precision, model)
     kind = input_type or ("uint8" if model.image_shape else _float_type(model))
     if kind not in READ_IN_PLACE:
         choices = ", ".join(READ_IN_PLACE)
         raise SettingsError(f"input_type must be one of {choices}, but {kind!r} was given.")
-    content = onnx_bytes(model, kind)
+    content = onnx_bytes(model, kind, precision)
     tried = _test_rows(model, kind) if rows is None else model.read_rows(rows)[:].astype(kind)
-    tested = _check_onnx(model, content, tried)
+    tested = _check_onnx(model, content, tried, precision)
     with staged_file(path) as staging:
         staging.write_bytes(content)
     return tested
 
 
-def _check_onnx(model: Model, content: bytes, rows: NDArray[np.generic]) -> SelfTest:
+def _check_onnx(
+    model: Model, content: bytes, rows: NDArray[np.generic], precision: str
+) -> SelfTest:
     """Compare the graph with the model on these rows, by onnxruntime."""
     runtime = _required("onnxruntime", EXTRA)
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     label, probabilities = session.run(["label", "probabilities"], {"rows": rows})
-    apart = np.abs(probabilities - model.predict_proba(rows, log=quiet))
-    other = int((label != model.predict(rows, log=quiet, indices=True)).sum())
+    scores = model.scores(rows, log=quiet)
+    expected, each = softmax(scores), np.arange(len(rows))
+    apart = np.abs(probabilities - expected)
+    bound, error = np.full_like(apart, TOLERANCE), np.zeros(len(rows))
+    if precision == "float32":
+        error = _float32_error(model, rows)
+        bound = _probability_bound(scores, expected, error)
+    # A label may be another where both scores are the same to within their errors.
+    other = int((scores[each, label] < scores.max(axis=1) - 2.0 * error).sum())
     # Not "above": a NaN has to fail as well.
-    if other or not (apart <= TOLERANCE).all():
+    if other or not (apart <= bound).all():
         raise SaveError(
             f"onnxruntime should give what onelayer gives, but of {len(rows)} rows {other} have "
             f"another label, and probabilities differ by up to {apart.max():.1e}; nothing was "
             "written. Please report this."
         )
-    return SelfTest(len(rows), float(apart.max(initial=0.0)))
+    return SelfTest(len(rows), float(apart.max(initial=0.0)), float(bound.max(initial=0.0)))
 
 
-def onnx_bytes(model: Model, input_type: str) -> bytes:
+def _float32_error(model: Model, rows: NDArray[np.generic]) -> NDArray[np.float64]:
+    """A bound on the error of each row's scores, (N,), where all arithmetic is in float32.
+
+    With u = 2⁻²⁴ and x, scale, offset, W and b each rounded once,
+
+        |δz| ≤ u (3 |x · scale| + |offset| + |z|)        z = x · scale + offset
+        |δs| ≤ Σ |W| |δz| + (u + γ) Σ |W z| + u (|b| + |s|)        γ = D u / (1 − D u)
+
+    for sums in any order; a thousandth more covers what is of second order. Source: Higham (2002),
+    Accuracy and Stability of Numerical Algorithms, section 3.1.
+    """
+    D, scaling = model.features, model.scaling
+    W, b = np.abs(model.W.astype(np.float64)), np.abs(model.b.astype(np.float64))
+    gamma = D * UNIT / (1.0 - D * UNIT)
+    products = rows.astype(np.float64) * scaling.scale
+    z = np.abs(products + scaling.offset)
+    of_z = UNIT * (3.0 * np.abs(products) + np.abs(scaling.offset) + z)
+    sums = z @ W.T
+    error = of_z @ W.T + (UNIT + gamma) * sums + UNIT * (2.0 * b + sums)
+    return np.asarray(1.001 * error.max(axis=1))
+
+
+def _probability_bound(
+    scores: NDArray[np.float64], expected: NDArray[np.float64], error: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """A bound on |p_float32 − p|, (N, K), for scores of these errors, (N,).
+
+    Errors of the scores multiply each p by e^±2δ at most; float32's softmax adds the rounding of
+    its differences, of exp, of the sum over K classes and of the quotient.
+    """
+    below = scores.max(axis=1, keepdims=True) - scores
+    rounding = UNIT * (2.0 * below + below.max(axis=1, keepdims=True) + scores.shape[1] + 16.0)
+    with np.errstate(over="ignore"):
+        return np.asarray(expected * np.expm1(2.0 * error[:, None] + rounding) + TINY_FLOAT32)
+
+
+def onnx_bytes(model: Model, input_type: str, precision: str = "float64") -> bytes:
     """The graph as a file's bytes; the same model gives the same bytes."""
     onnx = _required("onnx", EXTRA)
     graph = onnx.helper.make_model(
-        _graph(onnx, model, input_type),
+        _graph(onnx, model, input_type, precision),
         producer_name="onelayer",
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
@@ -105,22 +157,25 @@ def onnx_bytes(model: Model, input_type: str) -> bytes:
     return bytes(graph.SerializeToString(deterministic=True))
 
 
-def _graph(onnx: Any, model: Model, input_type: str) -> Any:
-    make, double = onnx.helper.make_node, onnx.TensorProto.DOUBLE
+def _graph(onnx: Any, model: Model, input_type: str, precision: str) -> Any:
+    make = onnx.helper.make_node
+    real = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(precision))
     nodes = [
-        make("Cast", ["rows"], ["stored"], to=double),
+        make("Cast", ["rows"], ["stored"], to=real),
         make("Mul", ["stored", "scale"], ["stretched"]),
         make("Add", ["stretched", "offset"], ["scaled"]),
-        make("Cast", ["W"], ["weights"], to=double),
+        make("Cast", ["W"], ["weights"], to=real),
         make("Transpose", ["weights"], ["columns"], perm=[1, 0]),
         make("MatMul", ["scaled", "columns"], ["products"]),
-        make("Cast", ["b"], ["bias"], to=double),
+        make("Cast", ["b"], ["bias"], to=real),
         make("Add", ["products", "bias"], ["scores"]),
         make("ArgMax", ["scores"], ["label"], axis=1, keepdims=0),
         make("Softmax", ["scores"], ["probabilities"], axis=1),
     ]
     scaling = model.scaling
     tensors = {"W": model.W, "b": model.b, "scale": scaling.scale, "offset": scaling.offset}
+    if precision == "float32":  # browsers and accelerators have no other type
+        tensors = {name: array.astype(np.float32) for name, array in tensors.items()}
     value, integer = onnx.helper.make_tensor_value_info, onnx.TensorProto.INT64
     stored = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(input_type))
     return onnx.helper.make_graph(
@@ -129,7 +184,7 @@ def _graph(onnx: Any, model: Model, input_type: str) -> Any:
         inputs=[value("rows", stored, ["N", model.features])],
         outputs=[
             value("label", integer, ["N"]),
-            value("probabilities", double, ["N", model.classes]),
+            value("probabilities", real, ["N", model.classes]),
         ],
         initializer=[onnx.numpy_helper.from_array(a, name) for name, a in tensors.items()],
     )
@@ -192,16 +247,19 @@ def export_state_dict(model: Model, path: Path, dtype: str | None) -> None:
 
 
 def _state(model: Model, dtype: str) -> dict[str, NDArray[np.floating]]:
-    if dtype not in WEIGHT_TYPES:
-        choices = " or ".join(WEIGHT_TYPES)
-        raise SettingsError(f"dtype must be {choices}, but {dtype!r} was given.")
+    _check_float_type("dtype", dtype, model)
+    W, b = _raw_weights(model)
+    return {"weight": W.astype(dtype), "bias": b.astype(dtype)}
+
+
+def _check_float_type(name: str, dtype: str, model: Model) -> None:
+    """Raise `SettingsError` for another type than those of floats, and one that is too narrow."""
+    require_choice(name, dtype, WEIGHT_TYPES)
     if dtype == "float32" and _float_type(model) != dtype:
         raise SettingsError(
             "float32 cannot tell apart the values of features as far from 0 as this model's; "
-            "use dtype='float64'."
+            f"use {name}='float64'."
         )
-    W, b = _raw_weights(model)
-    return {"weight": W.astype(dtype), "bias": b.astype(dtype)}
 
 
 def _float_type(model: Model) -> str:

@@ -514,21 +514,29 @@ there.
             ) from error
 
     def to_onnx(
-        self, path: Path | str, *, input_type: str | None = None, rows: ArrayLike | None = None
+        self,
+        path: Path | str,
+        *,
+        input_type: str | None = None,
+        rows: Any = None,
+        precision: str = "float64",
     ) -> SelfTest:
         """Write the model as ONNX, after onnxruntime has agreed with it on some rows.
 
-        Input `rows` (N, D); outputs `label` (N,) int64 and `probabilities` (N, K) float64. The
-        metadata holds class names, image shape and settings as JSON.
+        Input `rows` (N, D); outputs `label` (N,), the class index, int64, and `probabilities`
+        (N, K). The metadata holds class names, image shape and settings as JSON.
 
         Args:
             path: file to write, usually NAME.onnx; an existing file is replaced.
             input_type: uint8, float16, float32 or float64; None is uint8 for images and float32
                 otherwise, or float64 where features are too far from 0 for float32.
             rows: rows for the test, as stored, shape (n, D); None draws 256 rows with a fixed seed.
+            precision: "float64", in which the graph gives what the model gives, to 1e-6; or
+                "float32", for runtimes without the other (browsers, TensorRT), to within a bound
+                on its rounding that is derived from the rows and the weights.
 
         Returns:
-            Number of rows tested, and the largest difference of the probabilities.
+            Number of rows tested, the largest difference of the probabilities, and its bound.
 
         Raises:
             OnelayerError: when onnx or onnxruntime is not installed.
@@ -537,7 +545,7 @@ there.
         """
         from onelayer.model.export import export_onnx
 
-        return export_onnx(self, Path(path), input_type, rows)
+        return export_onnx(self, Path(path), input_type, rows, precision)
 
     def to_sklearn(self) -> LogisticRegression:
         """Make a LogisticRegression that gives the same predictions from rows as stored.
