@@ -32,6 +32,9 @@ from onelayer.training.loop import Progress
 
 BROKEN_PIPE = 141  # what shells expect of a command whose reader is gone
 
+# Columns of a terminal that a whole line of progress fits in, of millions of run-epochs as well.
+BAR_WIDTH = 70
+
 console = terminal()
 
 err = terminal(stderr=True)
@@ -153,11 +156,12 @@ def progress_bar(doing: str, unit: str) -> Iterator[Callable[[Progress | PathPro
         lines = ProgressLines(doing, unit)
         yield lambda now: lines.show(now.done, now.total)
         return
+    wide = err.width >= BAR_WIDTH  # else the figures themselves would be cut
     columns = (
         rich.TextColumn("{task.description}"),
-        rich.BarColumn(),
-        rich.TextColumn("{task.completed}/{task.total} " + unit),
-        rich.TimeElapsedColumn(),
+        *([rich.BarColumn()] if wide else []),
+        rich.TextColumn("{task.completed}/{task.total}" + f" {unit}" * wide),
+        *([rich.TimeElapsedColumn()] if wide else []),
         rich.TextColumn("ETA"),
         rich.TimeRemainingColumn(),
     )
