@@ -250,6 +250,15 @@ def test_a_foreign_file_in_the_place_of_a_record_is_refused(result: Result, tmp_
         check_replaceable(tmp_path, overwrite=True)
 
 
+def test_a_page_alone_is_a_file_and_replaces_nothing_in_a_folder(
+    result: Result, tmp_path: Path
+) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(SaveError, match="is a folder; name a file for the page"):
+        result.report(tmp_path)
+    assert (tmp_path / "report.html").read_text() == "mine"
+
+
 def test_a_foreign_chart_is_not_replaced_and_the_run_is_saved(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

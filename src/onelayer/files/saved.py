@@ -10,6 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
+from onelayer.errors import SaveError
+
 
 class Saved:
     """Saving, loading, reporting and printing of a `Result` or a `Path`."""
@@ -61,8 +63,10 @@ class Saved:
                 PNG and SVG as well.
 
         Raises:
-            SaveError: when it cannot be written.
+            SaveError: when it cannot be written, and for a folder, whose files it could replace.
         """
+        if path is not None and Path(path).is_dir():
+            raise SaveError(f"{path} is a folder; name a file for the page, such as report.html.")
         place = Path(tempfile.mkdtemp(prefix="onelayer-") if path is None else path)
         page: Path = import_module("onelayer.report.page").write_report(self, place)
         return page
