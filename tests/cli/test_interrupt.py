@@ -49,11 +49,13 @@ def in_child(number: int, module: str, how: str, *words: str) -> tuple[int, str]
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", interrupt.ENDING)
 def test_a_signal_while_modules_are_imported_ends_with_one_line(number: int) -> None:
     assert in_child(number, "numpy", "default", "data", "list") == (128 + number, "interrupted.\n")
 
 
+@pytest.mark.slow
 def test_a_signal_that_a_library_turns_into_an_error_ends_with_one_line(tmp_path: Path) -> None:
     words = ("solve", "--data", "digits", "--l2", "1", "--out", str(tmp_path / "r"))
     code, said = in_child(signal.SIGINT, "sklearn.datasets", "default", *words)
@@ -61,6 +63,7 @@ def test_a_signal_that_a_library_turns_into_an_error_ends_with_one_line(tmp_path
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_a_signal_that_was_ignored_from_the_start_stays_so() -> None:
     """As under nohup, and for a background job of a shell."""
     code, said = in_child(signal.SIGHUP, "numpy", "ignored", "data", "list")
@@ -110,6 +113,7 @@ def test_a_sweep_interrupted_at_its_best_run_is_not_finished_and_resumes(
     assert not Path("runs/train/checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_the_cost_on_the_way_is_never_written_as_an_optimum(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
