@@ -342,6 +342,8 @@ def test_torchruns_restarts_go_on_without_being_told(
     run: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _killed(run, *TRAIN)
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_ADDR", "localhost")):
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     assert "--resume keeps it" in run(*TRAIN, "--epochs", "4")[2]
     _killed(run, *TRAIN, "--overwrite")
