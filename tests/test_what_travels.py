@@ -70,6 +70,7 @@ def test_what_the_table_names_in_a_run_folder_is_there(trained: ol.Result, tmp_p
 def test_every_setting_of_a_model_is_in_the_table(solved: ol.Path, trained: ol.Result) -> None:
     held = set(solved.best.settings) | set(trained.best.settings) | {"seeds"}
     held |= {field.name for field in fields(Recipe)}  # of a best linear classifier
+    held |= set(ol.SoftmaxClassifier().fit([[0.0], [1.0]], [0, 1]).to_model().settings)
     assert named("Its settings", 0) == held
 
 
