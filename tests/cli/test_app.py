@@ -120,7 +120,7 @@ def test_check_gradient_fails_when_the_gradients_disagree(
         ("train --seeds 1e6", "seeds must be at most 100,000"),
         ("train --data digits --lr 1e-4:1:99999 --seeds 2", "at most 100,000 runs are trained"),
         ("train --data digits --lr 1e-4:1 --random 1000000", "at most 100,000 runs are trained"),
-        ("train --data digits --epochs 100000000000", "take 1.36e+05 GB of memory for their"),
+        ("train --data digits --epochs 100000000000", "need 1.36e+05 GB of memory for"),
         ("train --seeds 1e30", "seeds must be a whole number, below"),
         ("train --random 1e30", "--random"),
         ("reproduce --engine gpu", "engine must be one of"),

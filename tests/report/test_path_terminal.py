@@ -38,8 +38,12 @@ def test_what_was_not_proven_is_said() -> None:
     assert "inf" not in text
 
 
+def test_the_chosen_row_says_how_its_search_ended() -> None:
+    rows = path_table(make_path()).rows
+    assert [row[-1].text for row in rows].count("◄ chosen, proven") == 1
+
+
 def test_lambda_0_has_converged_and_is_not_called_proven() -> None:
     rows = path_table(make_path((1.0, 0.0, 0.1), choice=Choice("loss"))).rows
-    assert [row[-1].text for row in rows].count("◄ chosen, proven") == 1
     ends = {row[0].text: row[-1].text.removeprefix("◄ chosen, ") for row in rows}
     assert (ends["1"], ends["0"]) == ("proven", "converged")

@@ -343,6 +343,6 @@ def test_runs_that_do_not_fit_into_memory_are_refused_before_they_are_trained(
     shots = 2 * data.classes * (data.features + 1) * 1001
     history = 8 * len(History.measures()) * 1000 + 8 * data.classes * (data.features + 1)
     monkeypatch.setattr("onelayer.training.loop.available_memory", lambda: history + shots - 1)
-    with pytest.raises(SettingsError, match=r"1 runs over 1,000 epochs take .* of memory for"):
+    with pytest.raises(SettingsError, match=r"1 run over 1,000 epochs need .* of memory for"):
         sweep(splits, runs)
     check_memory(data, runs, "float32", snapshots=0)

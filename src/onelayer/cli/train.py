@@ -86,7 +86,7 @@ def train(
     Search:
         random N: Draw N settings instead of the whole grid: log-uniformly from a range low:high,
             or one value of a list.
-        draw-seed N: Random seed of the draws of --random.
+        draw-seed N: Random seed of --random.
         certify/no-certify: Bound each run's distance from its optimum. Default: only for one
             setting.
     """

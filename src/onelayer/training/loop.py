@@ -222,9 +222,9 @@ def check_memory(dataset: Dataset, runs: Sequence[Run], dtype: str, snapshots: i
     needed = history + weights + 2 * snapshots * entries * (epochs + 1)
     if needed > (left := available_memory()):
         raise SettingsError(
-            f"{len(runs):,} runs over {epochs:,} epochs take {format_bytes(needed)} of memory for "
-            f"their weights and history, but {format_bytes(left)} are left; train fewer runs or "
-            "epochs."
+            f"{len(runs):,} run{'s' * (len(runs) > 1)} over {epochs:,} epochs need "
+            f"{format_bytes(needed)} of memory for weights and history, but {format_bytes(left)} "
+            "are left; train fewer runs or epochs."
         )
 
 

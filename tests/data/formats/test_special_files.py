@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -88,24 +89,23 @@ def test_models_and_manifests_that_are_no_file_are_refused(
 
 
 @pytest.fixture
-def closed(tmp_path: Path) -> Iterator[Path]:
+def closed() -> Iterator[Path]:
     """A folder that may not be entered, with a file in it; root acts as nobody for a while."""
-    folder = tmp_path / "closed"
-    folder.mkdir()
-    np.save(folder / "rows.npy", np.ones((4, 2)))
-    np.save(tmp_path / "rows.npy", np.ones((4, 2)))
-    tmp_path.parent.chmod(0o755)
-    tmp_path.parent.parent.chmod(0o755)
-    tmp_path.chmod(0o755)
-    (tmp_path / "rows.npy").chmod(0)
-    folder.chmod(0)
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    yield folder
-    if root:
-        os.seteuid(0)
-    folder.chmod(0o755)
+    with tempfile.TemporaryDirectory() as place:  # pytest's own are closed to others further up
+        folder, file = Path(place) / "closed", Path(place) / "rows.npy"
+        folder.mkdir()
+        np.save(folder / "rows.npy", np.ones((4, 2)))
+        np.save(file, np.ones((4, 2)))
+        Path(place).chmod(0o755)
+        file.chmod(0)
+        folder.chmod(0)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)
+        yield folder
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
 
 
 def test_what_may_not_be_read_is_not_called_missing(closed: Path) -> None:
