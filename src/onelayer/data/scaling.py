@@ -48,7 +48,7 @@ EXACT_BYTES = 2
 
 # Rows are judged to lie elsewhere by so many entries at most: a value is outside the range of its
 # feature beyond this part of the range's width, and small below this part of the largest.
-RANGE_ENTRIES, RANGE_MARGIN, SMALL_PART = 1 << 19, 0.1, 0.1
+RANGE_ENTRIES, RANGE_MARGIN, SMALL_PART = 1 << 17, 0.1, 0.1
 
 # Variances below this, and those that overflow, are taken again of values brought near 1.
 SMALL_VARIANCE = 1e-280
@@ -168,7 +168,7 @@ def note_other_range(
     low, high = scaling.low, scaling.high
     if low is None or high is None or not len(X):
         return
-    count = min(SOME_ROWS, max(1, RANGE_ENTRIES // len(low)))
+    count = min(SOME_ROWS, max(16, RANGE_ENTRIES // len(low)))
     values = np.asarray(_some_rows(X, count), np.float64)
     tells = (values != 0.0) & (low < high)
     margin = RANGE_MARGIN * (high - low)

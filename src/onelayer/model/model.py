@@ -28,7 +28,7 @@ from onelayer.data.dataset import DataCard, Dataset, SplitCard, Splits
 from onelayer.data.fingerprints import row_fingerprints
 from onelayer.data.formats.base import ColumnSpec, to_array
 from onelayer.data.formats.tables import frame_table, is_frame
-from onelayer.data.progress import Log, print_line
+from onelayer.data.progress import Log, print_line, quiet
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling, note_other_range
 from onelayer.data.streaming import stored_rows
@@ -332,7 +332,8 @@ class Model:
             spec = ColumnSpec(elsewhere=True, features=self.feature_names)
             X = frame_table(X, None, "rows", log, spec).X
         rows = checked_rows(X, self.features)
-        note_other_range(self.scaling, rows, self.feature_names, log)
+        if log is not quiet:
+            note_other_range(self.scaling, rows, self.feature_names, log)
         return rows
 
     def score_tiles(

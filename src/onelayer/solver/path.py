@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data import Splits
 from onelayer.data.dataset import DataCard, data_card
+from onelayer.data.progress import quiet
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.data.split import fold_groups, stratified_folds
@@ -477,9 +478,8 @@ def solve_path(
         l2_from_data=isinstance(l2s, int),
         interrupted=interrupted,
     )
-    return replace(
-        path, mistakes=path.best.evaluate(data.test, include_training_rows=True).mistakes
-    )
+    judged = path.best.evaluate(data.test, log=quiet, include_training_rows=True)
+    return replace(path, mistakes=judged.mistakes)
 
 
 @dataclass(frozen=True, eq=False)

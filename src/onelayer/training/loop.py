@@ -19,6 +19,7 @@ import numpy as np
 from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import data_card
 from onelayer.data.memory import available_memory, format_bytes
+from onelayer.data.progress import quiet
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling, warn_of_lost_digits
 from onelayer.data.streaming import StoredRows, stored_rows
@@ -530,7 +531,7 @@ def _result(training: Training, data: Splits, scaling: Scaling, *, certify: bool
     )
     best = result.best_position
     evaluations = {
-        i: result.model(i).evaluate(data.test, include_training_rows=True)
+        i: result.model(i).evaluate(data.test, log=quiet, include_training_rows=True)
         for i in {**result.snapshots, best: None}
         if result.runs[i].loss == "softmax"
     }
