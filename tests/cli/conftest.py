@@ -18,13 +18,15 @@ Command = Callable[..., tuple[int, str, str]]
 def call(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
     """Run a command in this process: exit code, standard output, standard error."""
     handlers = {number: signal.getsignal(number) for number in interrupt.ENDING}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["onelayer", *words])
-        patch.setattr(sys, "unraisablehook", sys.unraisablehook)
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["onelayer", *words])
+            patch.setattr(sys, "unraisablehook", sys.unraisablehook)
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+    finally:  # also where a test ends the command by an exception of its own
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     printed = capsys.readouterr()
     code = ended.value.code
     assert isinstance(code, int)
