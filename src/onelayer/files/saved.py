@@ -18,7 +18,7 @@ class Saved:
 
     @property
     def interrupted(self) -> bool:
-        """Whether it ended before its end, so that it may be replaced."""
+        """Whether it was stopped early; such a run is replaced without `overwrite`."""
         raise NotImplementedError
 
     def save(self, folder: Path | str, *, overwrite: bool = False) -> None:
