@@ -20,7 +20,7 @@ from onelayer.data.split import stratified_folds
 from onelayer.engines import ENGINE_NAMES, make_engine
 from onelayer.errors import CheckpointWarning, SaveError, SettingsError
 from onelayer.objective import loss as objective
-from onelayer.solver import Choice, PathProgress, Score, solve, solve_path, solver
+from onelayer.solver import Choice, PathProgress, Score, newton, solve, solve_path, solver
 from onelayer.solver import Path as LambdaPath
 from onelayer.solver.path import choose, has_turned, l2_values, largest_l2, merit, score
 from onelayer.training.checkpoint import Checkpoint
@@ -187,10 +187,10 @@ def test_an_interrupted_path_resumes_bit_for_bit_at_every_lambda(
     l2: Any, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if method == "l-bfgs, then newton":
-        monkeypatch.setattr(solver, "FEW_PRODUCTS", 0)
-        monkeypatch.setattr(solver, "PATIENCE", 0.1)
+        monkeypatch.setattr(newton, "FEW_PRODUCTS", 0)
+        monkeypatch.setattr(newton, "PATIENCE", 0.1)
     elif method != "newton":
-        monkeypatch.setattr(solver, "MAX_UNKNOWNS", 0)
+        monkeypatch.setattr(newton, "MAX_UNKNOWNS", 0)
         monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
     data = make_splits()
     options: dict[str, Any] = {"folds": 2, "scaling": "none", "tol": 1e-5}

@@ -15,7 +15,7 @@ from onelayer.data.rows import Rows
 from onelayer.engines import ENGINE_NAMES, Engine, FullGradient, Weights, make_engine
 from onelayer.errors import SettingsError
 from onelayer.objective import loss as objective
-from onelayer.solver import Progress, solve, solve_path, solver, suggest_learning_rate
+from onelayer.solver import Progress, newton, solve, solve_path, solver, suggest_learning_rate
 from onelayer.solver.certificate import Certified, certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.solver import Solver, Target, describe_solution
@@ -27,7 +27,7 @@ from tests.solver.oracle import Problem, independent_optimum, make_problem
 def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every way that a problem can be solved in, whatever its size."""
     if request.param != "newton":
-        monkeypatch.setattr(solver, "MAX_UNKNOWNS", 0)
+        monkeypatch.setattr(newton, "MAX_UNKNOWNS", 0)
     if request.param == "l-bfgs from float32":
         monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
     return str(request.param)
@@ -49,7 +49,7 @@ def test_the_optimum_is_the_independent_one(method: str, engine_name: str) -> No
 def test_a_certificate_that_falls_short_is_no_reason_for_finer_arithmetic(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(solver, "MAX_UNKNOWNS", 0)
+    monkeypatch.setattr(newton, "MAX_UNKNOWNS", 0)
     monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
     prove, tries = certify_weights, 0
 
@@ -191,13 +191,13 @@ def test_without_l2_the_weights_sum_to_zero_over_the_classes(method: str) -> Non
 def test_newtons_method_is_taken_at_once_for_few_products_and_else_when_l_bfgs_takes_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    hessians, hessian = [0], solver._hessian
+    hessians, hessian = [0], newton._hessian
 
     def counted(*given: Any) -> Any:
         hessians[0] += 1
         return hessian(*given)
 
-    monkeypatch.setattr(solver, "_hessian", counted)
+    monkeypatch.setattr(newton, "_hessian", counted)
     problem = make_problem(6)._replace(l2=1e-3)
     rows, unknowns = len(problem.y), problem.K * (problem.X.shape[1] + 1)
     costs, taken = [], []
@@ -206,8 +206,8 @@ def test_newtons_method_is_taken_at_once_for_few_products_and_else_when_l_bfgs_t
         (rows * unknowns**2 - 1, 1e3),
         (0, 10 / unknowns),
     ):
-        monkeypatch.setattr(solver, "FEW_PRODUCTS", few)
-        monkeypatch.setattr(solver, "PATIENCE", patience)
+        monkeypatch.setattr(newton, "FEW_PRODUCTS", few)
+        monkeypatch.setattr(newton, "PATIENCE", patience)
         hessians[0] = 0
         optimum = problems.solve(make_engine(), problem, tol=1e-9)
         assert optimum.status == "optimal"
@@ -257,7 +257,7 @@ def test_separable_rows_without_l2_end_too(method: str) -> None:
 def test_too_few_passes_are_said_and_the_gap_is_still_proven(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(solver, "MAX_UNKNOWNS", 0)
+    monkeypatch.setattr(newton, "MAX_UNKNOWNS", 0)
     problem = make_problem(40)._replace(l2=1e-4)
     optimum = problems.solve(make_engine(), problem, passes=3)
     assert optimum.status == "passes"

@@ -12,7 +12,7 @@ from onelayer.data.scaling import fit_scaling
 from onelayer.engines import ENGINE_NAMES, Method, State, Steps, Weights, make_engine
 from onelayer.objective.penalty import Penalty
 from onelayer.solver import certificate as bias
-from onelayer.solver import solver
+from onelayer.solver import newton, solver
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.learning_rate import largest_curvature, smoothness
@@ -118,7 +118,7 @@ def test_the_optimum_of_weighted_rows_is_that_of_repeated_ones(
     way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way != "newton":
-        monkeypatch.setattr(solver, "MAX_UNKNOWNS", 0)
+        monkeypatch.setattr(newton, "MAX_UNKNOWNS", 0)
     if way == "l-bfgs from float32":
         monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
     for seed in range(8):

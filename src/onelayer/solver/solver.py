@@ -4,15 +4,10 @@
 
 For λ > 0 the gap to the optimum is proven by a certificate; for λ = 0 the search ends where the
 gradient vanishes. Large problems take L-BFGS with a preconditioner (`onelayer.solver.lbfgs`), on
-centred features. Small ones take Newton's method, at once or when L-BFGS takes long, with the
-whole Hessian
-
-    H_kj = (1/N) Σ (p_k δ_kj − p_k p_j) x̃ x̃ᵀ + 2λ δ_kj I        x̃ the centred row with a 1 appended
-
-of K (D + 1) unknowns: a dozen steps end at the last digit even where L-BFGS needs hundreds, as on
-separable rows under a small λ. A start that costs more than W = 0, such as weights of features that
-changed scale, is replaced by it. Passes are in float32 as long as that is precise enough, then in
-float64; the certificate is float64.
+centred features; small ones take Newton's method (`onelayer.solver.newton`), at once or when L-BFGS
+takes long. A start that costs more than W = 0, such as weights of features that changed scale, is
+replaced by it. Passes are in float32 as long as that is precise enough, then in float64; the
+certificate is float64.
 """
 
 from __future__ import annotations
@@ -29,13 +24,13 @@ from numpy.typing import NDArray
 from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import DataCard, data_card, training_rows
 from onelayer.data.rows import Rows, rows_of
-from onelayer.data.scaling import EQUAL, Scaling, fit_scaling
+from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.engines import Engine, Weights, streaming, tiles
 from onelayer.errors import known_options, make_plain, require_number, require_whole
 from onelayer.files.provenance import describe_environment
 from onelayer.model.model import TILE_ENTRIES, Certificate, Model
-from onelayer.objective.loss import softmax
 from onelayer.objective.penalty import Penalty
+from onelayer.solver import newton
 from onelayer.solver.certificate import (
     ABSENT_BELOW,
     L2_RANGE,
@@ -44,7 +39,8 @@ from onelayer.solver.certificate import (
     certify_weights,
 )
 from onelayer.solver.lbfgs import Descent, Pair, Point, Preconditioner, descend, fit_preconditioner
-from onelayer.solver.linalg import inner_product, norm, one_blas_thread, outer_product
+from onelayer.solver.linalg import norm
+from onelayer.solver.newton import Newton
 
 Float64 = NDArray[np.float64]
 
@@ -64,20 +60,6 @@ FLOAT32_TOLERANCE = 1e-8
 SLACK, MAX_ROUNDING_GAP = 1e-6, 1e-9
 
 TINY = float(np.finfo(np.float64).tiny)
-
-# Newton's method is taken for problems of this size at most: unknowns, products for one Hessian,
-# and entries of an array with a row's features once for each class (128 MB).
-MAX_UNKNOWNS, MAX_PRODUCTS, MAX_COPIED = 1200, 4e9, 1 << 24
-
-# It is taken at once for so few products. With more, a dozen steps cost as much as about half as
-# many passes of L-BFGS as there are unknowns: it is taken when these have not been enough.
-FEW_PRODUCTS, PATIENCE = 1e7, 0.5
-
-# Added to the Hessian's diagonal, relative to its mean; and a class that no row can be of.
-RIDGE, IMPOSSIBLE = 1e-14, 1e-18
-
-# Newton's damping: its least, its most, and the factor between two of them.
-MIN_DAMPING, MAX_DAMPING, MORE_DAMPING = 1e-12, 1e3, 1e3
 
 
 @dataclass(frozen=True)
@@ -216,36 +198,22 @@ class Solver:
         self._cold_cost = entropy(frequencies)
         self._at = self._cold
         self._start_norm = 0.0
-        self._damping = 0.0  # of Newton's method, relative to the Hessian's diagonal
         cheap = rows.count * rows.X.shape[1] * classes < FLOAT64_PRODUCTS
         self._dtype: Literal["float32", "float64"] = "float64" if cheap else "float32"
         self._pairs: list[Pair] = []
         self._target = Target(l2=0.0)
         self._passes = 0
-        self._dense: Float64 | None = None
+        self._newton: Newton | None = None
         self._patience = math.inf  # passes of L-BFGS until Newton's method takes over
-        if _is_small(rows, classes):
-            unknowns = self._cold.size
-            self._patience = PATIENCE * unknowns
-            if rows.count * unknowns**2 <= FEW_PRODUCTS:
+        if newton.is_small(rows, classes):
+            self._patience = newton.PATIENCE * self._cold.size
+            if newton.is_quick(rows, classes):
                 self._take_newton()
 
     def _take_newton(self) -> None:
-        self._dense, self._dtype = self._centred_rows(), "float64"
+        self._newton, self._dtype = Newton(self._engine, self._centred, self._present), "float64"
+        self._centred = self._newton.rows
         self._pairs.clear()
-
-    def _centred_rows(self) -> Float64:
-        """The centred rows with a 1 appended, shape (N, D + 1).
-
-        A feature that is constant up to rounding becomes 0, or Newton's method would divide by it.
-        """
-        X, rows = self._centred.scaled(), self._centred
-        constant = np.ptp(X, axis=0) <= EQUAL * np.abs(rows.offset)
-        if constant.any():
-            X[:, constant] = 0.0
-            scale, offset = (np.where(constant, 0.0, part) for part in (rows.scale, rows.offset))
-            self._centred = replace(rows, scale=scale, offset=offset)
-        return np.concatenate([X, np.ones((len(X), 1))], axis=1)
 
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
         """Start the next solution from these weights; remembered steps are kept."""
@@ -256,12 +224,17 @@ class Solver:
     @property
     def state(self) -> SolverState:
         """What to `restore` for the next solution to have the same bits."""
-        newton = self._dense is not None
-        return SolverState(self._at, tuple(self._pairs), self._dtype, self._target.l2, newton)
+        return SolverState(
+            self._at,
+            tuple(self._pairs),
+            self._dtype,
+            self._target.l2,
+            newton=self._newton is not None,
+        )
 
     def restore(self, state: SolverState) -> None:
         """Go on from a state of a solver of the same rows."""
-        if state.newton and self._dense is None:
+        if state.newton and self._newton is None:
             self._take_newton()
         self._at, self._pairs, self._dtype = state.at, list(state.pairs), state.dtype
         self._target = replace(self._target, l2=state.l2)
@@ -370,11 +343,11 @@ class Solver:
     def _is_impatient(self) -> bool:
         """Whether L-BFGS ended before max_passes and Newton's method may take over."""
         left = self._passes < self._target.max_passes
-        return left and self._dense is None and self._patience < math.inf
+        return left and self._newton is None and self._patience < math.inf
 
     def _first_point(self) -> Point:
         """The start, or the cold one where that costs less: far from both, steps lead nowhere."""
-        self._is_cold, self._damping = self._at is self._cold, 0.0
+        self._begin(is_cold=self._at is self._cold)
         with np.errstate(over="ignore", invalid="ignore"):
             point = self._evaluate(self._at)
         slack = SLACK * (1.0 + self._cold_cost)
@@ -382,28 +355,36 @@ class Solver:
 
     def _restart(self) -> Point:
         """Begin again at W = 0 and the bias that is best there; steps are forgotten."""
-        self._at, self._is_cold, self._damping = self._cold, True, 0.0
+        self._at = self._cold
+        self._begin(is_cold=True)
         self._pairs.clear()
         return self._evaluate(self._at)
+
+    def _begin(self, *, is_cold: bool) -> None:
+        self._is_cold = is_cold
+        if self._newton is not None:
+            self._newton.damping = 0.0
 
     def _descent(self, near: float) -> Descent:
         def is_done(point: Point) -> bool:
             if self._at is not point.at:
-                self._at, self._damping = point.at, _less(self._damping)
+                self._at = point.at
+                if self._newton is not None:
+                    self._newton.damp_less()
             gap = self._estimated_gap(point)
             if self._on_progress is not None:
                 self._on_progress(
                     Progress(self._target.l2, self._passes, point.cost, gap * point.cost)
                 )
             most: float = self._target.max_passes
-            if self._dense is None:
+            if self._newton is None:
                 most = min(most, self._patience)
             return gap <= near or self._passes >= most
 
         return Descent(
             evaluate=self._evaluate,
             inverse_hessian=self._inverse_hessian,
-            remembers=self._dense is None,
+            remembers=self._newton is None,
             rounding=ROUNDING[self._dtype],
             is_done=is_done,
             is_damped=self._is_damped,
@@ -411,29 +392,15 @@ class Solver:
 
     def _is_damped(self, point: Point) -> bool:
         """Damp Newton's method more, where its step failed for another reason than rounding."""
-        if self._dense is None or self._damping > MAX_DAMPING:
+        if self._newton is None or not self._newton.damp_more():
             return False
-        self._damping = _more(self._damping)
         return self._estimated_gap(point) >= MAX_ROUNDING_GAP
 
     def _inverse_hessian(self, point: Point, gradient: Float64) -> Float64:
-        if self._dense is None:
-            return self._preconditioner.divide(gradient, self._target.penalty)
-        weights, penalty = self._rows.row_weights, self._target.penalty
-        H = _hessian(self._engine, self._dense, point.at, penalty, weights)
-        unit = 1.0 / np.sqrt(H.diagonal())  # in which every curvature is 1
-        H *= unit * unit[:, None]
-        with one_blas_thread():
-            while True:
-                damped = H + self._damping * np.eye(len(H))
-                try:
-                    step = np.linalg.solve(damped, unit * gradient.ravel())
-                    break
-                except np.linalg.LinAlgError:
-                    self._damping = _more(self._damping)
-        direction = (unit * step).reshape(gradient.shape)
-        direction[~self._present] = 0.0
-        return np.asarray(direction)
+        penalty = self._target.penalty
+        if self._newton is None:
+            return self._preconditioner.divide(gradient, penalty)
+        return self._newton.step(point.at, gradient, penalty)
 
     def _evaluate(self, at: Float64) -> Point:
         """J and its gradient on centred features: one pass over the rows.
@@ -477,50 +444,6 @@ class Solver:
         bias = self._at[:, -1] - _along(W, self._preconditioner.mean)
         target = self._target
         return certify_weights(self._engine, self._rows, W, bias, target.penalty, target.tol)
-
-
-def _is_small(rows: Rows, classes: int) -> bool:
-    """Whether the Hessian takes a few hundred milliseconds and megabytes at most."""
-    unknowns = classes * (rows.X.shape[1] + 1)
-    quick = unknowns <= MAX_UNKNOWNS and rows.count * unknowns**2 <= MAX_PRODUCTS
-    return bool(quick and rows.count * unknowns <= MAX_COPIED)
-
-
-def _hessian(
-    engine: Engine, X: Float64, at: Float64, penalty: Penalty, weights: Float64 | None
-) -> Float64:
-    """The Hessian at a point (K, D + 1), of rows X (N, D + 1) and their weights (N,)."""
-    K, width = at.shape
-    P = softmax(outer_product(engine, X, at))
-    # One product for all pairs of classes, and one more for each class with itself.
-    Z = (P[:, :, None] * X[:, None, :]).reshape(len(X), K * width)
-    weighed = Z if weights is None else Z * weights[:, None]
-    blocks = inner_product(engine, Z, weighed).reshape(K, width, K, width)
-    np.negative(blocks, out=blocks)
-    with one_blas_thread():
-        for k in range(K):
-            blocks[k, :, k] += weighed[:, k * width : (k + 1) * width].T @ X
-    mass = len(X) if weights is None else float(weights.sum())
-    H = blocks.reshape(K * width, K * width) / mass
-    # Each feature, and the bias, has a curvature of its own size; that of a constant one is 0.
-    sizes = H.diagonal().reshape(K, width).mean(axis=0)
-    sizes[sizes == 0.0] = 1.0
-    diagonal = np.tile(penalty.curvature + RIDGE * sizes, (K, 1))
-    # The cost does not depend on the bias of a class that no row can be of.
-    diagonal[:, -1] = np.where(P.max(axis=0) < IMPOSSIBLE, sizes[-1], RIDGE * sizes[-1])
-    H[np.diag_indices(len(H))] += diagonal.ravel()
-    # What all classes share changes no probability: a curvature keeps it out of the step.
-    each = np.arange(width)
-    H.reshape(blocks.shape)[:, each, :, each] += sizes[:, None, None] / K
-    return H
-
-
-def _more(damping: float) -> float:
-    return max(MORE_DAMPING * damping, MIN_DAMPING)
-
-
-def _less(damping: float) -> float:
-    return damping / MORE_DAMPING if damping > MIN_DAMPING else 0.0
 
 
 def first_bias(frequencies: Float64) -> Float64:
