@@ -8,6 +8,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "arguments.hpp"
+#include "bus_error.hpp"
 #include "kernel/dispatch.hpp"
 #include "kernel/passes.hpp"
 #include "kernel/phases.hpp"
@@ -108,6 +109,7 @@ nb::dict phase_times() {
 NB_MODULE(_native, m) {
   using namespace onelayer;
   m.doc() = "Linear softmax classifiers on arrays: R runs side by side in one pass over the data.";
+  explain_bus_errors();
   m.def("train_epoch", &train_epoch_of, "X"_a, "y"_a, "order"_a.none(), "batch_size"_a, "W"_a, "b"_a,
         "scale"_a, "offset"_a, "threads"_a, "settings"_a, "slots"_a = nb::dict(), "weights"_a.none() = nb::none(),
         "flipped"_a.none() = nb::none(), "image_width"_a = 0,

@@ -12,10 +12,15 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
+
+from tests.data.formats.file_writers import Array, lists, write_arrow, write_safetensors
 from tests.faults.commands import (
     Case,
     FaultError,
@@ -26,6 +31,7 @@ from tests.faults.commands import (
     run,
     snapshot,
 )
+from tests.made_data import make_dataset
 
 TRAIN: tuple[str, ...] = (
     "train",
@@ -198,6 +204,76 @@ def kills(case: Case) -> str:
     require_unchanged(mine, snapshot(case.folder))
     require_tidy(case.folder)
     return "read"
+
+
+# Files that become shorter
+
+# Formats whose rows are mapped, and what writes them.
+ROWS: dict[str, Callable[[Path, Array, Array], object]] = {
+    ".npz": lambda path, X, y: np.savez(path.with_suffix(".npz"), X=X, y=y),
+    ".arrow": lambda path, X, y: write_arrow(path, lists(X, y)),
+    ".safetensors": write_safetensors,
+}
+LARGE = (*("--batch-size", "100"), *("--checkpoint-every", "0.02"), "--out", "out")
+READERS: dict[str, tuple[str, ...]] = {
+    "train": ("train", "--data", "{rows}", "--lr", "0.1", "--epochs", "9", *LARGE),
+    "solve": ("solve", "--data", "{rows}", "--l2", "1,0.1,0.01", *LARGE[2:]),
+    "evaluate": ("evaluate", "{made}/model.safetensors", "--data", "{rows}"),
+    "predict": ("predict", "{made}/model.safetensors", "{rows}", "out.csv"),
+}
+
+
+def shorter(case: Case) -> str:
+    """Somebody truncates the rows while a command reads them; whole again, they are read again."""
+    name, suffix = case.rng.choice(list(READERS)), case.rng.choice(list(ROWS))
+    _write_rows(case.folder, suffix)
+    rows, mine = case.folder / f"train{suffix}", case.mine("notes.txt")
+    words = [word.format(rows=rows.name, made=case.made) for word in READERS[name]]
+    trains = name in ("train", "solve")
+    if trains:
+        words += ["--validation", f"validation{suffix}", "--test", f"test{suffix}"]
+    content, out = rows.read_bytes(), case.folder / "out"
+    if trains and name + suffix not in WHOLE:
+        whole = case.run(*words)
+        assert whole.code == 0, whole.err
+        WHOLE[name + suffix] = {one: (out / one).read_bytes() for one in BITS[:1]}
+        shutil.rmtree(out)
+    size, moment = case.rng.randrange(len(content)), 10 ** case.rng.uniform(-3.5, -1.0)
+    is_early = case.rng.random() < 0.2
+
+    def truncate_mapped() -> None:
+        while not is_early and rows.name not in Path("/proc/self/maps").read_text():
+            time.sleep(0.002)
+        time.sleep(moment)
+        os.truncate(rows, size)
+
+    def truncate_later() -> None:
+        threading.Thread(target=truncate_mapped, daemon=True).start()
+
+    said = case.run(*words, before=truncate_later)
+    if said.code != -signal.SIGBUS:
+        ended = said.end()
+    elif said.err.count("error: ") == 1 and "became shorter" in said.errors[-1]:
+        ended = "refused"
+    else:
+        raise FaultError(f"SIGBUS without its line: {said.err[-300:]!r}")
+    rows.write_bytes(content)
+    said = case.run(*words, *["--resume"] * trains)
+    if said.end() == "refused":
+        raise FaultError(f"does not go on: {said.err[-300:]}")
+    for one in WHOLE[name + suffix] if trains else ():
+        if (out / one).read_bytes() != WHOLE[name + suffix][one]:
+            raise FaultError(f"other bits: {one} of {name}")
+    require_unchanged(mine, snapshot(case.folder))
+    require_tidy(case.folder)
+    return ended
+
+
+def _write_rows(folder: Path, suffix: str) -> None:
+    """Rows for training, validation and test, of which many pages are mapped where they are."""
+    for seed, name in enumerate(("train", "validation", "test"), start=1):
+        rows = make_dataset(60 if seed > 1 else 20_000, seed)
+        ROWS[suffix](folder / name, rows.X, rows.y)
 
 
 # Links
@@ -476,16 +552,13 @@ def others(case: Case) -> str:
 
 
 KINDS: dict[str, Callable[[Case], str]] = {
-    one.__name__: one for one in (disks, kills, links, devices, names, environments, bits, others)
+    one.__name__: one
+    for one in (disks, kills, shorter, links, devices, names, environments, bits, others)
 }
 
 
 def prepare(made: Path) -> None:
     """What all cases share: rows, a run, a λ path, a model, and a training that was killed."""
-    import numpy as np
-
-    from tests.made_data import make_dataset
-
     rows = make_dataset(60, seed=1)
     np.savez(made / "rows.npz", X=rows.X, y=rows.y)
     words: tuple[str, ...]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -159,3 +161,35 @@ a = arrays(N=400, D=6000); a["threads"] = 16
 _native.train_epoch(**a); print("done")
 """)
     assert done.stdout.split() == ["done"], done.stderr
+
+
+def test_a_mapped_file_that_becomes_shorter_ends_the_process_with_one_line() -> None:
+    """The threads of the kernel meet it together; it is SIGBUS, and nobody can read on."""
+    done = run("""
+import os, tempfile
+a = arrays()
+with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+    np.save(file.name, a["X"])
+    a["X"] = np.load(file.name, mmap_mode="r")
+    os.truncate(file.name, 8192)
+    _native.train_epoch(**a)
+""")
+    assert done.returncode == -signal.SIGBUS
+    line = r"error: a file .* became shorter.* \(SIGBUS at 0x[0-9a-f]{16}\).*\.\n"
+    assert re.fullmatch(line, done.stderr), done.stderr
+
+
+def test_a_sigbus_of_somebody_else_and_a_handler_that_is_there_are_left_alone() -> None:
+    killed = (
+        "import os, signal; {} from onelayer import _native; os.kill(os.getpid(), signal.SIGBUS)"
+    )
+    ends = {
+        "": (-signal.SIGBUS, ""),
+        "signal.signal(signal.SIGBUS, lambda *_: print('own'));": (0, "own\n"),
+    }
+    for earlier, end in ends.items():
+        done = subprocess.run(
+            [sys.executable, "-c", killed.format(earlier)], text=True, capture_output=True,
+            check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, done.stderr) == (*end, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import signal
 import subprocess
 import sys
 import tracemalloc
@@ -61,6 +62,27 @@ def test_a_mapped_file_is_not_copied(
     tracemalloc.stop()
     assert peak + pa.total_allocated_bytes() - arrow_before < X.nbytes / 4
     assert is_mapped(splits.train.X)
+
+
+SHORTER = """
+import os, sys
+from onelayer.data import load
+rows = load(sys.argv[1], validation=sys.argv[2], test=sys.argv[3], log=lambda line: None)
+os.truncate(sys.argv[1], 8192)
+rows.train.X.sum()
+"""
+
+
+def test_a_file_that_becomes_shorter_before_any_training_ends_the_process_with_one_line(
+    tmp_path: Path,
+) -> None:
+    y = np.arange(ROWS) % 2
+    paths = [_arrow(tmp_path / name, np.ones((ROWS, 64), np.float32), y) for name in "abc"]
+    words = [sys.executable, "-c", SHORTER, *map(str, paths)]
+    done = subprocess.run(words, text=True, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGBUS
+    assert done.stderr.startswith("error: a file that was being read became shorter")
+    assert done.stderr.count("\n") == 1
 
 
 def is_mapped(X: Array) -> bool:

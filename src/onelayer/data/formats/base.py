@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer import _native as _native  # which says so where a mapped file becomes shorter
 from onelayer.data.progress import Log
 from onelayer.data.streaming import Shard
 from onelayer.errors import DataError, OnelayerError, require_file
