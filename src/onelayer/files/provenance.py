@@ -10,6 +10,7 @@ import platform
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +42,21 @@ class Command:
 
 def describe_environment() -> dict[str, str]:
     """What this process runs on: versions, the system, the processor, and the cores it may use."""
-    from importlib.metadata import version  # its own imports take 30 ms
-
     # Fewer cores than the machine's under taskset or in a container.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return _installation() | {"cores": str(cores or 1)}
+
+
+@cache
+def _installation() -> dict[str, str]:
+    """What stays the same as long as a process lives."""
+    from importlib.metadata import version  # its own imports take 30 ms
+
     return {
         "onelayer": version("onelayer"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": str(cores or 1),
     }
 
 

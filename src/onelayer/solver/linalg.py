@@ -100,16 +100,22 @@ def one_blas_thread() -> Iterator[None]:
     if not _setting.acquire(blocking=False):
         yield
         return
+    before: list[tuple[Any, int]] = []
     try:
-        with _controller().limit(limits=1, user_api="blas"):
-            yield
+        for library in _blas():
+            before.append((library, library.get_num_threads()))
+            library.set_num_threads(1)
+        yield
     finally:
+        for library, threads in before:
+            library.set_num_threads(threads)
         _setting.release()
 
 
 @cache
-def _controller() -> Any:
+def _blas() -> list[Any]:
     """Finds out once which BLAS NumPy loaded; that takes milliseconds."""
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    libraries = ThreadpoolController().lib_controllers
+    return [library for library in libraries if library.user_api == "blas"]
