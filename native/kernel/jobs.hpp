@@ -102,12 +102,29 @@ struct ResidualJob : LossJob<T> {
   double* loss = nullptr;      // sum over these rows, or null
 };
 
-// Loss (times the row's weight), correct labels and predictions of finished scores.
+// Sums over rows: of the loss, of its square and of 1 where the label is right, each times the row's weight; and the
+// number of right labels.
+struct EvaluateSums {
+  double loss = 0, square = 0, right = 0;
+  Index correct = 0;
+};
+
+// What the scores of each row say, or nulls.
+struct RowFigures {
+  std::int32_t* classes = nullptr;   // of the largest score
+  double* confidences = nullptr;     // softmax of that score; NaN where any score is not finite
+  double* losses = nullptr;          // by the run's loss
+  std::int32_t* ranks = nullptr;     // how many classes come before the label: of a larger score, or equal and lower
+  ONELAYER_INLINE RowFigures from(Index row) const {
+    return classes ? RowFigures{classes + row, confidences + row, losses + row, ranks + row} : RowFigures{};
+  }
+};
+
+// Finished scores: adds to the sums, and writes figures of the rows.
 template <class T>
 struct EvaluateJob : LossJob<T> {
-  std::int32_t* predictions = nullptr;  // or null
-  double* loss = nullptr;               // added to
-  Index* correct = nullptr;             // added to
+  EvaluateSums* sums = nullptr;
+  RowFigures figures;
 };
 
 // Stored rows that the next forward pass will read. The backward pass fetches them into the second-level cache.

@@ -147,8 +147,9 @@ ONELAYER_INLINE T label_score(const EvaluateJob<T>& job, Index lane) {
   return job.scores[job.label(lane) * job.score_stride + lane];
 }
 
+// Returns Z.
 template <class T>
-ONELAYER_INLINE void softmax_losses(const EvaluateJob<T>& job, Vec<T> top, double* losses) {
+ONELAYER_INLINE Vec<T> softmax_losses(const EvaluateJob<T>& job, Vec<T> top, double* losses) {
   const double epsilon = job.loss_kind.smoothing;
   Vec<T> total{}, linear{};
   for (Index k = 0; k < job.K; ++k)
@@ -160,6 +161,7 @@ ONELAYER_INLINE void softmax_losses(const EvaluateJob<T>& job, Vec<T> top, doubl
                    (1 - epsilon) * static_cast<double>(label_score(job, lane) - top[lane]);
     if (epsilon > 0) losses[lane] -= epsilon / static_cast<double>(job.K) * static_cast<double>(linear[lane]);
   }
+  return total;
 }
 
 // Terms linear in the scores are summed apart, where they cancel exactly, so that the rest keeps all of its digits.
@@ -180,18 +182,54 @@ ONELAYER_INLINE void sigmoid_losses(const EvaluateJob<T>& job, double* losses) {
 }
 
 template <class T>
+ONELAYER_INLINE void write_figures(const EvaluateJob<T>& job, const Argmax<T>& best, Vec<T> total, const double* losses) {
+  using Word = typename VecOf<T>::Word;
+  alignas(kVectorBytes) T own[kLanes<T>] = {};
+  alignas(kVectorBytes) Word labels[kLanes<T>] = {};
+  for (Index lane = 0; lane < job.count; ++lane) {
+    own[lane] = label_score(job, lane);
+    labels[lane] = static_cast<Word>(job.label(lane));
+  }
+  const Vec<T> label_scores = load<T>(own);
+  IntVec<T> label, rank{};
+  __builtin_memcpy(&label, labels, sizeof label);
+  Vec<T> zero{};  // or NaN, as soon as a score is not finite
+  for (Index k = 0; k < job.K; ++k) {
+    const Vec<T> s = load<T>(job.scores + k * job.score_stride);
+    const IntVec<T> lower = IntVec<T>{} + static_cast<Word>(k) < label;
+    rank -= (s > label_scores) | ((s == label_scores) & lower);
+    zero += s * T(0);
+  }
+  const Vec<T> confidence = T(1) / total + zero;
+  for (Index lane = 0; lane < job.count; ++lane) {
+    job.figures.classes[lane] = static_cast<std::int32_t>(best.k[lane]);
+    job.figures.confidences[lane] = static_cast<double>(confidence[lane]);
+    job.figures.losses[lane] = losses[lane];
+    job.figures.ranks[lane] = static_cast<std::int32_t>(rank[lane]);
+  }
+}
+
+// A row of weight 0 counts for nothing, even where its loss is infinite.
+template <class T>
 void evaluate(const EvaluateJob<T>& job) {
   const Argmax<T> best = argmax(job);
   double losses[kLanes<T>];
+  Vec<T> total{};
   if (job.loss_kind.sigmoid)
     sigmoid_losses(job, losses);
   else
-    softmax_losses(job, best.score, losses);
+    total = softmax_losses(job, best.score, losses);
+  EvaluateSums sums = *job.sums;
   for (Index lane = 0; lane < job.count; ++lane) {
-    *job.loss += job.weight(lane) * losses[lane];
-    *job.correct += best.k[lane] == job.label(lane);
-    if (job.predictions) job.predictions[lane] = static_cast<std::int32_t>(best.k[lane]);
+    const double weight = job.weight(lane), loss = weight > 0 ? losses[lane] : 0;
+    const bool right = best.k[lane] == job.label(lane);
+    sums.loss += weight * loss;
+    sums.square += weight * loss * loss;
+    sums.right += right ? weight : 0;
+    sums.correct += right;
   }
+  *job.sums = sums;
+  if (job.figures.classes) write_figures(job, best, total, losses);
 }
 
 }  // namespace onelayer::ONELAYER_KERNELS

@@ -17,6 +17,7 @@ namespace {
 
 constexpr Index kSumRows = 192;       // rows of a tile that is added up in the arithmetic type
 constexpr Index kEvaluateRows = 160;  // rows of a tile that is evaluated
+constexpr Index kScoreBytes = 16 << 20;  // of a thread's scores: fewer rows are scored at a time where they take more
 constexpr Index kMaxChunks = 64;
 
 // Whether a run averages at any step; before the first that does, nothing is written.
@@ -34,10 +35,11 @@ void copy_weights(const TrainRequest<T>& request, Index run) {
   std::copy_n(request.weights.b + run * K, K, average.b + run * K);
 }
 
-// Means of losses and labels, and predictions.
+// Sums of losses and right labels, and figures of each row.
 //
 // Rows are cut into chunks, whose number depends on N only, and chunks into tiles. Threads take chunks as they come; a
-// chunk's sums are kept apart and added in order, so the result does not depend on which thread did which.
+// chunk's sums are kept apart and added in order, so the result does not depend on which thread did which. Of many
+// columns a tile is scored a few rows at a time, which changes no bit either.
 template <class T>
 class Evaluation {
  public:
@@ -51,26 +53,34 @@ class Evaluation {
         tiles_(ceil_div(shape_.N, kEvaluateRows)),
         chunks_(min(kMaxChunks, tiles_)),
         threads_(static_cast<int>(max(1, min(request.threads, chunks_)))),
-        loss_(chunks_ * shape_.R),
-        correct_(chunks_ * shape_.R) {
+        scored_(rows_scored(shape_.columns())),
+        score_stride_(padded_stride(scored_, sizeof(T))),
+        sums_(static_cast<std::size_t>(chunks_ * shape_.R)) {
     for (int thread = 0; thread < threads_; ++thread)
-      workers_.push_back({Buffer<T>(kEvaluateRows * slices_.stride, Uninitialized{}),
-                          Buffer<T>(shape_.columns() * kScoreStride)});
+      workers_.push_back({Buffer<T>(scored_ * slices_.stride, Uninitialized{}),
+                          Buffer<T>(shape_.columns() * score_stride_)});
   }
 
   bool run() {
     run_threads(threads_, [this](int thread) { work(thread); });
     for (Index chunk = 0; chunk < chunks_; ++chunk)
       for (Index r = 0; r < shape_.R; ++r) {
-        request_.loss[r] += loss_[chunk * shape_.R + r];
-        request_.correct[r] += correct_[chunk * shape_.R + r];
+        const EvaluateSums& part = chunk_sums(chunk, r);
+        request_.sums[r].loss += part.loss;
+        request_.sums[r].square += part.square;
+        request_.sums[r].right += part.right;
+        request_.sums[r].correct += part.correct;
       }
-    for (Index r = 0; r < shape_.R; ++r) request_.loss[r] /= static_cast<double>(shape_.N);
     return !stop_;
   }
 
  private:
-  static constexpr Index kScoreStride = padded_stride(kEvaluateRows, sizeof(T));
+  static Index rows_scored(Index columns) {
+    const Index fit = kScoreBytes / (columns * static_cast<Index>(sizeof(T)));
+    return max(kMaxLanes, min(kEvaluateRows, fit / kMaxLanes * kMaxLanes));
+  }
+  EvaluateSums& chunk_sums(Index chunk, Index r) { return sums_[static_cast<std::size_t>(chunk * shape_.R + r)]; }
+
   struct Worker {  // a thread's own memory
     Buffer<T> x, scores;
   };
@@ -81,11 +91,16 @@ class Evaluation {
       for (Index tile = part_begin(tiles_, chunks_, chunk); tile < part_begin(tiles_, chunks_, chunk + 1); ++tile) {
         if (thread == 0 && request_.should_stop && poll_timer_.due() && request_.should_stop()) stop_ = true;
         if (stop_) return;
-        const Index first = tile * kEvaluateRows, count = min(kEvaluateRows, shape_.N - first);
-        for (Index s = 0; s < slices_.count; ++s) score(worker, s, first, count);
-        for (Index r = 0; r < shape_.R; ++r) evaluate(worker, chunk, r, first, count);
-        if (request_.scores) copy_scores(worker, first, count);
+        const Index end = min((tile + 1) * kEvaluateRows, shape_.N);
+        for (Index first = tile * kEvaluateRows; first < end; first += scored_)
+          evaluate(worker, chunk, first, min(scored_, end - first));
       }
+  }
+
+  void evaluate(Worker& worker, Index chunk, Index first, Index count) {
+    for (Index s = 0; s < slices_.count; ++s) score(worker, s, first, count);
+    for (Index r = 0; r < shape_.R; ++r) evaluate(worker, chunk, r, first, count);
+    if (request_.scores) copy_scores(worker, first, count);
   }
 
   void score(Worker& worker, Index slice, Index first, Index count) {
@@ -95,34 +110,36 @@ class Evaluation {
     job.bias = slice == 0 ? request_.weights.b : nullptr;
     job.accumulate = slice > 0;
     job.scores = worker.scores.data();
-    job.score_stride = kScoreStride;
+    job.score_stride = score_stride_;
     kernels_.score(job);
   }
 
   void evaluate(Worker& worker, Index chunk, Index r, Index first, Index count) {
     EvaluateJob<T> job;
     job.loss_kind = request_.method.loss_kind(r);
-    job.score_stride = kScoreStride;
+    job.score_stride = score_stride_;
     job.K = shape_.K;
     job.rows = &request_.rows;
-    job.loss = loss_.data() + chunk * shape_.R + r;
-    job.correct = correct_.data() + chunk * shape_.R + r;
+    job.sums = &chunk_sums(chunk, r);
     for (Index row = 0; row < count; row += kernels_.lanes) {
-      job.scores = worker.scores.data() + r * shape_.K * kScoreStride + row;
+      job.scores = worker.scores.data() + r * shape_.K * score_stride_ + row;
       job.first = first + row;
       job.count = min(kernels_.lanes, count - row);
-      job.predictions = request_.predictions ? request_.predictions + r * shape_.N + first + row : nullptr;
+      job.figures = request_.figures.from(r * shape_.N + first + row);
       kernels_.evaluate(job);
     }
   }
 
+  // A line of scores of several rows goes to as many rows at a time, each of which is written from end to end.
   void copy_scores(const Worker& worker, Index first, Index count) {
+    constexpr Index line = kLineBytes / static_cast<Index>(sizeof(T));
     for (Index r = 0; r < shape_.R; ++r)
-      for (Index k = 0; k < shape_.K; ++k) {
-        const T* source = worker.scores.data() + (r * shape_.K + k) * kScoreStride;
-        T* target = request_.scores + (r * shape_.N + first) * shape_.K + k;
-        for (Index n = 0; n < count; ++n) target[n * shape_.K] = source[n];
-      }
+      for (Index row = 0; row < count; row += line)
+        for (Index k = 0; k < shape_.K; ++k) {
+          const T* source = worker.scores.data() + (r * shape_.K + k) * score_stride_ + row;
+          T* target = request_.scores + (r * shape_.N + first + row) * shape_.K + k;
+          for (Index n = 0; n < min(line, count - row); ++n) target[n * shape_.K] = source[n];
+        }
   }
 
   const Kernels<T>& kernels_;
@@ -133,8 +150,8 @@ class Evaluation {
   SlicedRows<T> rows_;
   Index tiles_, chunks_;
   int threads_;
-  Buffer<double> loss_;
-  Buffer<Index> correct_;
+  Index scored_, score_stride_;  // rows scored at a time, and their scores' stride
+  std::vector<EvaluateSums> sums_;
   std::vector<Worker> workers_;
   std::atomic<Index> next_{0};
   std::atomic<bool> stop_{false};

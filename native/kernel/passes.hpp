@@ -44,11 +44,10 @@ struct GradientRequest : Pass {
 template <class T>
 struct EvaluateRequest : Pass {
   Parameters<const T> weights;
-  Method method;                        // for its losses
-  double* loss = nullptr;               // (R,)
-  Index* correct = nullptr;             // (R,)
-  std::int32_t* predictions = nullptr;  // (R, N), or null
-  T* scores = nullptr;                  // (R, N, K), or null
+  Method method;                 // for its losses
+  EvaluateSums* sums = nullptr;  // (R,)
+  RowFigures figures;            // each (R, N), or null
+  T* scores = nullptr;           // (R, N, K), or null
 };
 
 template <class T>

@@ -38,20 +38,41 @@ Index train_epoch_of(const ReadArray& X, const ReadArray& y, const OptionalArray
 }
 
 nb::tuple evaluate_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
-                      const ReadArray& scale, const ReadArray& offset, bool predictions, int threads,
-                      const OptionalArray& order, const OptionalArray& weights, const SettingArrays& settings) {
+                      const ReadArray& scale, const ReadArray& offset, int threads, const OptionalArray& order,
+                      const OptionalArray& weights, const SettingArrays& settings) {
   const Pass pass = check_pass(X, y, order, W, b, scale, offset, threads, weights);
-  const auto [N, D, K, R] = pass.shape;
+  const Index N = pass.shape.N, R = pass.shape.R;
   const Method method = check_settings(settings, R);
-  Output<double> loss({R});
-  Output<Index> correct({R});
-  Output<std::int32_t> classes({predictions ? R : 0, N});
+  std::vector<EvaluateSums> sums(static_cast<std::size_t>(R));
   with_dtype(W, [&]<class T>(T) {
-    EvaluateRequest<T> request{pass, parameters<T>(W, b), method, loss.data(), correct.data(),
-                               predictions ? classes.data() : nullptr};
+    EvaluateRequest<T> request{pass, parameters<T>(W, b), method, sums.data()};
     return interruptible(request, [&] { return evaluate(kernels<T>(), request); });
   });
-  return nb::make_tuple(loss.array(), correct.array(), predictions ? classes.array() : nb::none());
+  Output<double> loss({R}), square({R}), right({R});
+  Output<Index> correct({R});
+  for (Index r = 0; r < R; ++r) {
+    const EvaluateSums& of_run = sums[static_cast<std::size_t>(r)];
+    loss.data()[r] = of_run.loss / static_cast<double>(N);
+    square.data()[r] = of_run.square / static_cast<double>(N);
+    right.data()[r] = of_run.right / static_cast<double>(N);
+    correct.data()[r] = of_run.correct;
+  }
+  return nb::make_tuple(loss.array(), square.array(), right.array(), correct.array());
+}
+
+nb::tuple classify_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
+                      const ReadArray& scale, const ReadArray& offset, int threads, const OptionalArray& order) {
+  const Pass pass = check_pass(X, y, order, W, b, scale, offset, threads);
+  const Index N = pass.shape.N, R = pass.shape.R;
+  std::vector<EvaluateSums> sums(static_cast<std::size_t>(R));
+  Output<std::int32_t> classes({R, N}), ranks({R, N});
+  Output<double> confidences({R, N}), losses({R, N});
+  with_dtype(W, [&]<class T>(T) {
+    EvaluateRequest<T> request{pass, parameters<T>(W, b), {}, sums.data(),
+                               {classes.data(), confidences.data(), losses.data(), ranks.data()}};
+    return interruptible(request, [&] { return evaluate(kernels<T>(), request); });
+  });
+  return nb::make_tuple(classes.array(), confidences.array(), losses.array(), ranks.array());
 }
 
 nb::tuple full_gradient_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
@@ -71,11 +92,10 @@ nb::object scores_of(const ReadArray& X, const ReadArray& y, const ReadArray& W,
                      const ReadArray& scale, const ReadArray& offset, int threads, const OptionalArray& order) {
   const Pass pass = check_pass(X, y, order, W, b, scale, offset, threads);
   const auto [N, D, K, R] = pass.shape;
-  Output<double> loss({R});
-  Output<Index> correct({R});
+  std::vector<EvaluateSums> sums(static_cast<std::size_t>(R));
   return with_dtype(W, [&]<class T>(T) {
     Output<T> scores({R, N, K});
-    EvaluateRequest<T> request{pass, parameters<T>(W, b), {}, loss.data(), correct.data(), nullptr, scores.data()};
+    EvaluateRequest<T> request{pass, parameters<T>(W, b), {}, sums.data(), {}, scores.data()};
     interruptible(request, [&] { return evaluate(kernels<T>(), request); });
     return scores.array();
   });
@@ -115,10 +135,16 @@ NB_MODULE(_native, m) {
         "flipped"_a.none() = nb::none(), "image_width"_a = 0,
         "Takes one step for each of T batches; updates W (R, K, D), b (R, K) and the slots in place.\n\n"
         "Returns the number of steps. Ctrl-C ends the pass after a whole step and raises KeyboardInterrupt.");
-  m.def("evaluate", &evaluate_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "predictions"_a, "threads"_a,
+  m.def("evaluate", &evaluate_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "threads"_a,
         "order"_a.none() = nb::none(), "weights"_a.none() = nb::none(), "settings"_a = nb::dict(),
-        "Returns the mean loss (R,), the number of correct rows (R,) and the predicted classes (R, N) or None.\n\n"
-        "Each row's loss is multiplied by its weight; the mean divides by N.");
+        "Returns the means of the loss, of its square and of 1 where the class is right, and the number of right "
+        "rows, (R,) each.\n\n"
+        "What is averaged is multiplied by the row's weight; the mean divides by N.");
+  m.def("classify", &classify_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "threads"_a,
+        "order"_a.none() = nb::none(),
+        "Returns of each row the class of the largest score, its probability, the cross-entropy and the label's rank, "
+        "(R, N) each.\n\n"
+        "The probability is NaN where any score of the row is not finite.");
   m.def("full_gradient", &full_gradient_of, "X"_a, "y"_a, "W"_a, "b"_a, "scale"_a, "offset"_a, "threads"_a,
         "order"_a.none() = nb::none(), "weights"_a.none() = nb::none(),
         "Returns the mean cross-entropy (R,) and its gradients (R, K, D) and (R, K), without the l2 term.\n\n"

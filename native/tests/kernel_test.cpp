@@ -74,19 +74,28 @@ void check_weighted_sums(const Data<T>& data, const std::vector<T>& scores, cons
 template <class T>
 std::vector<double> check_evaluation(const Data<T>& data, const Oracle<T>& oracle, std::vector<T>& scores, double tolerance) {
   const auto [N, D, K, R, B] = data.at;
-  std::vector<double> loss(size(R));
-  std::vector<Index> correct(size(R));
-  std::vector<std::int32_t> classes(size(R * N), -1);
-  EvaluateRequest<T> request{pass_over(data, 3), start_weights(data), data.method(), loss.data(),
-                             correct.data(), classes.data(), scores.data()};
+  std::vector<double> loss(size(R)), losses(size(R * N)), confidences(size(R * N));
+  std::vector<EvaluateSums> sums(size(R));
+  std::vector<std::int32_t> classes(size(R * N), -1), ranks(size(R * N), -1);
+  EvaluateRequest<T> request{pass_over(data, 3), start_weights(data), data.method(), sums.data(),
+                             {classes.data(), confidences.data(), losses.data(), ranks.data()}, scores.data()};
   CHECK(evaluate(kernels<T>(), request), "evaluate");
   for (Index r = 0; r < R; ++r) {
     std::vector<double> G(size(K * D)), g(size(K));
     const double wanted = oracle.gradient(r, 0, N, G, g) / static_cast<double>(N);
+    const EvaluateSums& of_run = sums[size(r)];
+    loss[size(r)] = of_run.loss / static_cast<double>(N);
     CHECK(std::fabs(loss[size(r)] - wanted) <= tolerance * wanted, "loss %g for %g", loss[size(r)], wanted);
-    Index hits = 0;
-    for (Index n = 0; n < N; ++n) hits += classes[size(r * N + n)] == data.y[size(n)];
-    CHECK(hits == correct[size(r)], "hits");
+    Index hits = 0, first = 0;
+    double square = 0;
+    for (Index n = 0; n < N; ++n) {
+      const std::size_t at = size(r * N + n);
+      hits += classes[at] == data.y[size(n)];
+      first += ranks[at] == 0;
+      square += losses[at] * losses[at];
+    }
+    CHECK(hits == of_run.correct && first == hits && of_run.right == static_cast<double>(hits), "hits");
+    CHECK(std::fabs(of_run.square - square) <= 1e-12 * square, "square %g for %g", of_run.square, square);
   }
   return loss;
 }

@@ -33,12 +33,22 @@ def train_epoch(
 
 def evaluate(
     X: NDArray[Any], y: Labels, W: Floats, b: Floats, scale: Float64, offset: Float64,
-    predictions: bool, threads: int, order: Order = None, weights: Float64 | None = None,
+    threads: int, order: Order = None, weights: Float64 | None = None,
     settings: Mapping[str, Float64] = ...,
-) -> tuple[Float64, NDArray[np.int64], NDArray[np.int32] | None]:  # fmt: skip
-    """Return the mean loss (R,), the number of correct rows (R,) and the classes (R, N) or None.
+) -> tuple[Float64, Float64, Float64, NDArray[np.int64]]:  # fmt: skip
+    """Return the means of the loss, its square and right labels, and the number of these, (R,).
 
-    Each row's loss, by the settings of its run, is multiplied by its weight; the mean divides by N.
+    What is averaged, the loss by the settings of its run, is multiplied by the row's weight; the
+    mean divides by N.
+    """
+
+def classify(
+    X: NDArray[Any], y: Labels, W: Floats, b: Floats, scale: Float64, offset: Float64,
+    threads: int, order: Order = None,
+) -> tuple[NDArray[np.int32], Float64, Float64, NDArray[np.int32]]:  # fmt: skip
+    """Return each row's class, its probability, the cross-entropy and the label's rank, (R, N).
+
+    The probability is NaN where any score of the row is not finite.
     """
 
 def full_gradient(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -73,8 +75,8 @@ def test_evaluation_is_the_oracles_loss_and_accuracy(engine_name: str, dtype: st
     dataset = make_dataset(77, seed=4)
     runs = [Run(0.1, seed=i, epochs=1, batch_size=7, init_scale=1.0) for i in range(3)]
     trainer, rows, scaling, _ = run_engine(engine_name, dataset, runs, dtype)
-    evaluation, predicted = trainer.evaluate(rows), trainer.predict(rows)
-    weights = trainer.weights()
+    evaluation, weights = trainer.evaluate(rows), trainer.weights()
+    predicted = make_engine(engine_name).classify(rows, weights).classes
     for r in range(len(runs)):
         s = objective.scores(scaling.apply(dataset.X), weights.W[r], weights.b[r])
         unit = float(np.finfo(dtype).eps)
@@ -83,6 +85,65 @@ def test_evaluation_is_the_oracles_loss_and_accuracy(engine_name: str, dtype: st
         assert evaluation.loss[r] == pytest.approx(objective.loss(s, dataset.y), abs=bound)
         assert evaluation.correct[r] == round(accuracy(s, dataset.y) * dataset.rows)
         np.testing.assert_array_equal(predicted[r], s.argmax(axis=1))
+
+
+@engines
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_figures_of_rows_and_their_means_are_the_oracles(
+    engine_name: str, dtype: str, weighted: bool
+) -> None:
+    data = make_dataset(300, seed=5, classes=7)
+    scaling, rng = fit_scaling("standardize", data.X), np.random.default_rng(1)
+    rows = rows_of(data, scaling).only(rng.permutation(data.rows)[:200])
+    w = np.ones(data.rows)
+    if weighted:
+        w = np.floor(rng.uniform(0.0, 3.0, data.rows))
+        rows = replace(rows, weights=w)
+    w = w[rows.index]
+    runs = [Run(0.1, seed=i, init_scale=0.5) for i in range(3)]
+    weights = initial_weights(runs, data.classes, data.features, dtype)
+    engine = make_engine(engine_name)
+    means, figures = engine.evaluate(rows, weights), engine.classify(rows, weights)
+    X, y = scaling.apply(data.X)[rows.index], rows.labels
+    near = {"rtol": 0, "atol": 64 * float(np.finfo(dtype).eps) * (1 + np.abs(X).max() ** 2)}
+    for r in range(len(runs)):
+        S = objective.scores(X, weights.W[r], weights.b[r])
+        losses = -objective.log_softmax(S)[np.arange(len(y)), y]
+        right = S.argmax(axis=1) == y
+        np.testing.assert_array_equal(figures.classes[r], S.argmax(axis=1))
+        np.testing.assert_allclose(figures.confidence[r], objective.softmax(S).max(axis=1), **near)
+        np.testing.assert_allclose(figures.loss[r], losses, **near)
+        np.testing.assert_array_equal(
+            figures.rank[r], (S[np.arange(len(y)), y][:, None] < S).sum(1)
+        )
+        assert means.loss[r] == pytest.approx(np.average(losses, weights=w), abs=near["atol"])
+        square = np.average(losses**2, weights=w)
+        assert means.square[r] == pytest.approx(square, abs=2 * near["atol"] * losses.max())
+        assert means.accuracy[r] == pytest.approx(np.average(right, weights=w), rel=1e-12)
+        assert means.correct[r] == right.sum()
+
+
+@engines
+def test_a_row_of_weight_zero_counts_for_nothing_whatever_its_loss(engine_name: str) -> None:
+    X, largest = np.array([[1.0, 0.0], [0.0, 1.0]]), np.finfo(np.float32).max
+    weights = Weights(
+        np.array([[[0.0, largest], [0.0, -largest]]], np.float32), np.zeros((1, 2), np.float32)
+    )
+    rows = Rows(X, np.array([0, 1]), np.ones(2), np.zeros(2), None, np.array([1.0, 0.0]))
+    found = make_engine(engine_name).evaluate(rows, weights)
+    assert found.loss[0] == pytest.approx(np.log(2))
+    assert found.square[0] == pytest.approx(np.log(2) ** 2)
+    assert found.accuracy[0] == found.correct[0] == 1
+
+
+@engines
+def test_a_row_with_a_score_that_is_no_number_has_no_confidence(engine_name: str) -> None:
+    W = np.array([[[3e38, 0.0], [0.0, 1.0], [-3e38, 0.0]]], np.float32)
+    rows = Rows(np.array([[0.0, 1.0], [2.0, 0.0]]), np.zeros(2, int), np.ones(2), np.zeros(2))
+    found = make_engine(engine_name).classify(rows, Weights(W, np.zeros((1, 3), np.float32)))
+    assert np.isfinite(found.confidence[0]).tolist() == [True, False]
+    assert found.classes[0, 0] == 1
 
 
 @engines

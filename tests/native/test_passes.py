@@ -15,10 +15,9 @@ from onelayer import _native
 from tests.native.problems import Problem, problems, softmax_residual
 
 
-def evaluate(p: Problem, threads: int = 1) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    loss, correct, classes = _native.evaluate(p.X, p.y, p.W, p.b, p.scale, p.offset, True, threads)
-    assert classes is not None
-    return loss, correct, classes
+def evaluate(p: Problem, threads: int = 1) -> tuple[NDArray[Any], ...]:
+    arguments = (p.X, p.y, p.W, p.b, p.scale, p.offset, threads)
+    return *_native.evaluate(*arguments), *_native.classify(*arguments)
 
 
 @settings(max_examples=60, deadline=None)
@@ -27,7 +26,7 @@ def test_loss_gradient_and_hits_are_the_oracles(p: Problem, threads: int) -> Non
     eps = float(np.finfo(p.W.dtype).eps)
     N, D = p.X.shape
     F, W, b = p.features(), p.W.astype(np.float64), p.b.astype(np.float64)
-    loss, correct, classes = evaluate(p, threads)
+    loss, square, right, correct, classes, confidence, losses, ranks = evaluate(p, threads)
     loss_too, G, g = _native.full_gradient(p.X, p.y, p.W, p.b, p.scale, p.offset, threads)
     largest = 1 + float((np.abs(W) @ np.abs(F).T).max())
     atol = 8 * eps * (np.sqrt(D) + np.sqrt(N)) * largest * (1 + float(np.abs(F).max()))
@@ -38,7 +37,12 @@ def test_loss_gradient_and_hits_are_the_oracles(p: Problem, threads: int) -> Non
         np.testing.assert_allclose(loss_too[r], row_loss.mean(), rtol=0, atol=atol)
         np.testing.assert_allclose(G[r], residual.T @ F / N, rtol=0, atol=atol)
         np.testing.assert_allclose(g[r], residual.mean(axis=0), rtol=0, atol=atol)
-        assert correct[r] == (classes[r] == p.y).sum()
+        np.testing.assert_allclose(losses[r], row_loss, rtol=0, atol=atol)
+        np.testing.assert_allclose(square[r], (losses[r] ** 2).mean(), rtol=1e-12)
+        assert correct[r] == (classes[r] == p.y).sum() == (ranks[r] == 0).sum()
+        assert right[r] == correct[r] / N
+        largest_p = np.exp(S.max(axis=1) - np.logaddexp.reduce(S, axis=1))
+        np.testing.assert_allclose(confidence[r], largest_p, rtol=0, atol=atol)
         chosen = np.take_along_axis(S, classes[r][:, None].astype(np.int64), axis=1)[:, 0]
         np.testing.assert_allclose(chosen, S.max(axis=1), rtol=0, atol=atol)
 
@@ -78,10 +82,9 @@ def small(**changes: Any) -> dict[str, Any]:
 def test_many_tiles_are_added_up() -> None:
     a = small()
     a["W"][1] = np.random.default_rng(1).standard_normal((3, 20))
-    loss, correct, classes = _native.evaluate(
-        a["X"], a["y"], a["W"], a["b"], a["scale"], a["offset"], True, 2
-    )
-    assert classes is not None
+    arguments = (a["X"], a["y"], a["W"], a["b"], a["scale"], a["offset"], 2)
+    loss, _, _, correct = _native.evaluate(*arguments)
+    classes = _native.classify(*arguments)[0]
     np.testing.assert_allclose(loss[0], np.log(3), rtol=1e-6)
     assert correct[0] == (a["y"] == 0).sum()  # ties go to the lowest class
     S = (a["X"] / 255) @ a["W"][1].T.astype(np.float64)
@@ -93,12 +96,13 @@ def test_many_tiles_are_added_up() -> None:
 def test_scores_that_are_no_numbers_give_a_loss_that_is_none(bad: float) -> None:
     a = small()
     a["W"][0, 1, 3] = bad
-    loss, _, classes = _native.evaluate(
-        a["X"], a["y"], a["W"], a["b"], a["scale"], a["offset"], True, 2
-    )
+    arguments = (a["X"], a["y"], a["W"], a["b"], a["scale"], a["offset"], 2)
+    loss, *_ = _native.evaluate(*arguments)
+    classes, confidence, *_ = _native.classify(*arguments)
     assert not np.isfinite(loss[0])
     assert np.isfinite(loss[1])
-    assert classes is not None
+    assert not np.isfinite(confidence[0]).any()
+    assert np.isfinite(confidence[1]).all()
     assert classes.min() >= 0
     assert classes.max() <= 2
     _native.train_epoch(**a)
@@ -205,7 +209,8 @@ def test_a_refusal_names_the_argument(
 def test_means_over_no_rows_are_nan() -> None:
     a, none = small(), np.zeros(0, np.int64)
     model = (a["X"], a["y"], a["W"], a["b"], a["scale"], a["offset"])
-    assert np.isnan(_native.evaluate(*model, False, 2, none)[0]).all()
+    for mean in _native.evaluate(*model, 2, none)[:3]:
+        assert np.isnan(mean).all()
     for mean in _native.full_gradient(*model, 2, none):
         assert np.isnan(mean).all()
 
@@ -241,11 +246,10 @@ def test_who_sums_which_tile_changes_no_bit() -> None:
     X = rng.random((12_000, 24), dtype=np.float32)
     W = rng.standard_normal((3, 5, 24)) * 4
     y, b, one, zero = rng.integers(0, 5, 12_000), np.zeros((3, 5)), np.ones(24), np.zeros(24)
-    first = _native.evaluate(X, y, W, b, one, zero, False, 1)
+    first = _native.evaluate(X, y, W, b, one, zero, 1)
     for threads in (2, 3, 4, 5) * 5:
-        again = _native.evaluate(X, y, W, b, one, zero, False, threads)
-        np.testing.assert_array_equal(again[0], first[0])
-        np.testing.assert_array_equal(again[1], first[1])
+        again = _native.evaluate(X, y, W, b, one, zero, threads)
+        np.testing.assert_array_equal(again, first)
 
 
 def test_the_full_gradient_adds_up_every_tile_of_rows() -> None:

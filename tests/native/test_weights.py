@@ -30,7 +30,8 @@ def test_gradient_and_losses_are_times_the_weights_of_their_rows(
     D = p.X.shape[1]
     F, W, b = p.features()[order], p.W.astype(np.float64), p.b.astype(np.float64)
     arguments = (p.X, p.y, p.W, p.b, p.scale, p.offset)
-    loss, correct, _ = _native.evaluate(*arguments, True, threads, order, w)
+    loss, square, right, correct = _native.evaluate(*arguments, threads, order, w)
+    classes, _, losses, _ = _native.classify(*arguments, threads, order)
     loss_too, G, g = _native.full_gradient(*arguments, threads, order, w)
     largest = 1 + float((np.abs(W) @ np.abs(F).T).max())
     atol = 24 * eps * (np.sqrt(D) + np.sqrt(n)) * largest * (1 + float(np.abs(F).max()))
@@ -38,10 +39,12 @@ def test_gradient_and_losses_are_times_the_weights_of_their_rows(
         residual, row_loss = softmax_residual(F @ W[r].T + b[r], p.y[order])
         residual *= w[order][:, None]
         np.testing.assert_allclose(loss[r], w[order] @ row_loss / n, rtol=0, atol=atol)
+        np.testing.assert_allclose(square[r], w[order] @ losses[r] ** 2 / n, rtol=1e-12)
+        np.testing.assert_allclose(right[r], w[order] @ (classes[r] == p.y[order]) / n, rtol=1e-12)
         np.testing.assert_allclose(loss_too[r], w[order] @ row_loss / n, rtol=0, atol=atol)
         np.testing.assert_allclose(G[r], residual.T @ F / n, rtol=0, atol=atol)
         np.testing.assert_allclose(g[r], residual.mean(axis=0), rtol=0, atol=atol)
-    np.testing.assert_array_equal(correct, _native.evaluate(*arguments, False, 1, order)[1])
+    np.testing.assert_array_equal(correct, _native.evaluate(*arguments, 1, order)[3])
 
 
 @settings(max_examples=40, deadline=None)
@@ -85,7 +88,7 @@ def test_weights_of_one_are_the_bits_of_none(p: Problem) -> None:
             p.X, p.y, None, p.batch, W, b, p.scale, p.offset, 2, settings, weights=w
         )
         measured = _native.full_gradient(p.X, p.y, W, b, p.scale, p.offset, 2, None, w)
-        loss, _, _ = _native.evaluate(p.X, p.y, W, b, p.scale, p.offset, False, 2, None, w)
+        loss, *_ = _native.evaluate(p.X, p.y, W, b, p.scale, p.offset, 2, None, w)
         ended.append((W, b, *measured, loss))
     for plain, weighted in zip(*ended, strict=True):
         np.testing.assert_array_equal(plain, weighted)

@@ -136,12 +136,8 @@ def test_scores_have_the_standard_errors_of_their_rows() -> None:
     from onelayer.data.rows import rows_of
     from onelayer.data.scaling import fit_scaling
 
-    own = score(
-        make_engine(),
-        rows_of(data, fit_scaling("unit", data.X, data.max_value)),
-        optimum.W,
-        optimum.b,
-    )
+    rows = rows_of(data, fit_scaling("unit", data.X, data.max_value))
+    own, _ = score(make_engine(), rows, [(optimum.W, optimum.b), (-optimum.W, optimum.b)])
     assert own.loss_error == pytest.approx(losses.std() / np.sqrt(60), rel=1e-6)
     a = own.accuracy
     assert own.accuracy_error == pytest.approx(np.sqrt(a * (1 - a) / 60))

@@ -129,10 +129,13 @@ def test_every_pass_from_files_is_that_from_memory(
         atol=ROUNDING,
     )
     trainer = engine.begin(State(weights), method_arrays([Run(0.1), Run(0.1, loss="sigmoid")]))
-    judged, expected_of = trainer.evaluate(other), trainer.evaluate(one)
-    np.testing.assert_allclose(judged.loss, expected_of.loss, rtol=ROUNDING)
-    np.testing.assert_array_equal(judged.correct, expected_of.correct)
-    np.testing.assert_array_equal(trainer.predict(other), trainer.predict(one))
+    for measure in (trainer.evaluate, lambda r: engine.evaluate(r, weights)):
+        for streamed, whole in zip(measure(other), measure(one), strict=True):
+            np.testing.assert_allclose(streamed, whole, rtol=ROUNDING)
+    for streamed, whole in zip(
+        engine.classify(other, weights), engine.classify(one, weights), strict=True
+    ):
+        np.testing.assert_allclose(streamed, whole, rtol=ROUNDING, atol=ROUNDING)
 
 
 @pytest.mark.parametrize("scaling", ["unit", "standardize"])

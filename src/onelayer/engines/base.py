@@ -161,13 +161,37 @@ class Steps:
 
 
 class Evaluation(NamedTuple):
-    """Mean loss, shape (R,) in nats, and number of rows classified right, shape (R,).
+    """Figures of R runs on some rows, each of shape (R,).
 
-    The mean is by weight where rows have weights; the number counts each row once.
+    Attributes:
+        loss: mean loss, nats. Means are by weight where rows have weights, and a row of weight 0
+            counts for nothing, even where its loss is infinite.
+        square: mean of the squared loss.
+        accuracy: mean of 1 where a row is classified right.
+        correct: number of rows classified right; it counts each row once.
     """
 
-    loss: NDArray[np.float64]
+    loss: Float64
+    square: Float64
+    accuracy: Float64
     correct: NDArray[np.int64]
+
+
+class RowFigures(NamedTuple):
+    """What the scores of R runs say of each row, each of shape (R, N).
+
+    Attributes:
+        classes: class index of the largest score; of equal scores the first counts.
+        confidence: softmax probability of this class; NaN where any score is not finite.
+        loss: cross-entropy, nats.
+        rank: number of classes that come before the row's own: of larger scores, or of equal ones
+            and named first.
+    """
+
+    classes: NDArray[np.int64]
+    confidence: Float64
+    loss: Float64
+    rank: NDArray[np.int64]
 
 
 class FullGradient(NamedTuple):
@@ -190,10 +214,7 @@ class Trainer(Protocol):
         """
 
     def evaluate(self, rows: Rows) -> Evaluation:
-        """Each run's own loss, and its number of right rows, with its model as it is now."""
-
-    def predict(self, rows: Rows) -> NDArray[np.int64]:
-        """Class index of the largest score, shape (R, N); of equal scores the first counts."""
+        """`Engine.evaluate` of each run's model as it is now, by its own loss."""
 
     def weights(self) -> Weights:
         """A copy of each run's model as it is now: its average where it has one."""
@@ -217,14 +238,6 @@ class Moments(NamedTuple):
     hessian: Float64
 
 
-class Judgement(NamedTuple):
-    """Mean loss of rows, mean of its square, and accuracy."""
-
-    loss: float
-    square: float
-    right: float
-
-
 class FixedScores(Protocol):
     """Scores W x of all rows under fixed weights, with any bias; means are by row weight.
 
@@ -239,9 +252,6 @@ class FixedScores(Protocol):
 
     def gradient(self, b: Float64, mixture: Mixture) -> tuple[Float64, float]:
         """(1/N) Σ (p̃ᵢ − yᵢ) xᵢᵀ, shape (K, D), and (1/N) Σ KL(p̃ᵢ ‖ pᵢ) in nats."""
-
-    def judge(self, b: Float64) -> Judgement:
-        """Loss and accuracy of the classifier with bias b."""
 
 
 class Engine(Protocol):
@@ -262,6 +272,12 @@ class Engine(Protocol):
 
     def gradient(self, rows: Rows, weights: Weights) -> FullGradient:
         """Mean cross-entropy over all rows and its gradient, without the penalty, in one pass."""
+
+    def evaluate(self, rows: Rows, weights: Weights, method: Method | None = None) -> Evaluation:
+        """Losses and accuracies of R runs in one pass, by the method's losses; None is softmax."""
+
+    def classify(self, rows: Rows, weights: Weights) -> RowFigures:
+        """Class, confidence, loss and rank of each row, in one pass without N × K scores."""
 
     def scores(self, rows: Rows, weights: Weights) -> NDArray[np.floating]:
         """Scores W x + b of every row, shape (R, N, K), in the type of the weights."""

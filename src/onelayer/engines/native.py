@@ -81,13 +81,24 @@ class NativeEngine(base.Engine):
         }
 
     def begin(self, state: base.State, method: base.Method) -> NativeTrainer:
-        return NativeTrainer(state, method, self._threads)
+        return NativeTrainer(state, method, self._arguments)
 
     def gradient(self, rows: Rows, weights: base.Weights) -> base.FullGradient:
         W, b = map(np.ascontiguousarray, weights)
         of_rows = self._arguments.of(rows, W.dtype, y=rows.y, weights=rows.weights)
         means = _native.full_gradient(W=W, b=b, order=rows.index, **of_rows)
         return base.FullGradient(*(_by_weight(rows, mean) for mean in means))
+
+    def evaluate(
+        self, rows: Rows, weights: base.Weights, method: base.Method | None = None
+    ) -> base.Evaluation:
+        return _evaluate(self._arguments, rows, weights, _settings(method) if method else {})
+
+    def classify(self, rows: Rows, weights: base.Weights) -> base.RowFigures:
+        W, b = map(np.ascontiguousarray, weights)
+        of_rows = self._arguments.of(rows, W.dtype, y=rows.y)
+        classes, confidence, loss, rank = _native.classify(W=W, b=b, order=rows.index, **of_rows)
+        return base.RowFigures(classes.astype(np.int64), confidence, loss, rank.astype(np.int64))
 
     def scores(self, rows: Rows, weights: base.Weights) -> Floats:
         W, b = map(np.ascontiguousarray, weights)
@@ -104,15 +115,10 @@ class NativeEngine(base.Engine):
 class NativeTrainer(base.Trainer):
     """R runs in training by the C++ kernel."""
 
-    def __init__(self, state: base.State, method: base.Method, threads: int) -> None:
+    def __init__(self, state: base.State, method: base.Method, rows: _RowArguments) -> None:
         self._state = state.copy(method.slots)
-        # The kernel takes a setting that is missing for 0.
-        self._settings = {
-            item.name: np.ascontiguousarray(array, np.float64)
-            for item in fields(method)
-            if (array := getattr(method, item.name)).any()
-        }
-        self._arguments = _RowArguments(threads)
+        self._settings = _settings(method)
+        self._arguments = rows
 
     def epoch(self, rows: Rows, steps: base.Steps) -> None:
         """Take one step for each batch; Ctrl-C ends after a whole step and keeps it."""
@@ -131,28 +137,13 @@ class NativeTrainer(base.Trainer):
         )  # fmt: skip
 
     def evaluate(self, rows: Rows) -> base.Evaluation:
-        loss, correct, _ = self._evaluate(rows, predictions=False)
-        return base.Evaluation(_by_weight(rows, loss), correct)
-
-    def predict(self, rows: Rows) -> NDArray[np.int64]:
-        classes = self._evaluate(rows, predictions=True)[2]
-        assert classes is not None  # noqa: S101  # asked for above
-        return classes.astype(np.int64)
+        return _evaluate(self._arguments, rows, self._state.model, self._settings)
 
     def weights(self) -> base.Weights:
         return self._state.model.copy()
 
     def state(self) -> base.State:
         return self._state.copy()
-
-    def _evaluate(
-        self, rows: Rows, *, predictions: bool
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int32] | None]:
-        W, b = self._state.model
-        of_rows = self._arguments.of(rows, W.dtype, y=rows.y, weights=rows.weights)
-        return _native.evaluate(
-            W=W, b=b, predictions=predictions, order=rows.index, settings=self._settings, **of_rows
-        )
 
 
 class _RowArguments:
@@ -187,6 +178,25 @@ class _RowArguments:
             )
             self._converted[rows] = np.ascontiguousarray(X, kept)
         return self._converted[rows]
+
+
+def _settings(method: base.Method) -> dict[str, NDArray[np.float64]]:
+    """The settings of runs; the kernel takes one that is missing for 0."""
+    return {
+        item.name: np.ascontiguousarray(array, np.float64)
+        for item in fields(method)
+        if (array := getattr(method, item.name)).any()
+    }
+
+
+def _evaluate(
+    arguments: _RowArguments, rows: Rows, weights: base.Weights, settings: dict[str, Any]
+) -> base.Evaluation:
+    W, b = map(np.ascontiguousarray, weights)
+    of_rows = arguments.of(rows, W.dtype, y=rows.y, weights=rows.weights)
+    *means, correct = _native.evaluate(W=W, b=b, order=rows.index, settings=settings, **of_rows)
+    loss, square, accuracy = (_by_weight(rows, mean) for mean in means)
+    return base.Evaluation(loss, square, accuracy, correct)
 
 
 def _by_weight(rows: Rows, mean: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
 from onelayer.engines import base
-from onelayer.objective.loss import SIGMOID, SOFTMAX
+from onelayer.objective.loss import SIGMOID, SOFTMAX, log_softmax
 from onelayer.objective.penalty import Penalty
 
 Floats = NDArray[np.floating]
@@ -48,6 +48,20 @@ class ReferenceEngine(base.Engine):
             G += (w[:, None] * _residual(S, y, plain)).reshape(len(y), -1).T @ X
         W, b = (np.asarray(part, np.float64) for part in _parted(G / rows.mass, R))
         return base.FullGradient(loss / rows.mass, W, b)
+
+    def evaluate(
+        self, rows: Rows, weights: base.Weights, method: base.Method | None = None
+    ) -> base.Evaluation:
+        method = method or base.Method.plain(np.zeros(len(weights.W)))
+        return _evaluate(rows, _joined(weights), method)
+
+    def classify(self, rows: Rows, weights: base.Weights) -> base.RowFigures:
+        R, joined, found = len(weights.W), _joined(weights), list[base.RowFigures]()
+        with np.errstate(over="ignore", invalid="ignore"):
+            for place in _places(rows):
+                X, y, _ = _read(rows, place, joined.dtype)
+                found.append(_figures(_scores(X, joined, R).swapaxes(0, 1), y))
+        return base.RowFigures(*(np.concatenate(of, axis=1) for of in zip(*found, strict=True)))
 
     def scores(self, rows: Rows, weights: base.Weights) -> Floats:
         R, joined = len(weights.W), _joined(weights)
@@ -87,20 +101,7 @@ class ReferenceTrainer(base.Trainer):
                     self._update_average(self._columns(steps.averaging[t]))
 
     def evaluate(self, rows: Rows) -> base.Evaluation:
-        with np.errstate(over="ignore", invalid="ignore"):
-            loss, correct = np.zeros(self._R), np.zeros(self._R, np.int64)
-            for place in _places(rows):
-                X, y, w = _read(rows, place, self._weights.dtype)
-                S = _scores(X, self._model, self._R)
-                loss += (w * _losses(S, y, self._method)).sum(axis=0, dtype=np.float64)
-                correct += (S.argmax(axis=2) == y[:, None]).sum(axis=0)
-            return base.Evaluation(loss / rows.mass, correct)
-
-    def predict(self, rows: Rows) -> NDArray[np.int64]:
-        with np.errstate(over="ignore", invalid="ignore"):
-            tiles = (_read(rows, place, self._weights.dtype)[0] for place in _places(rows))
-            classes = [_scores(X, self._model, self._R).argmax(axis=2) for X in tiles]
-            return np.concatenate(classes).T.astype(np.int64)
+        return _evaluate(rows, self._model, self._method)
 
     def weights(self) -> base.Weights:
         return _parted(self._model, self._R)
@@ -143,6 +144,35 @@ class ReferenceTrainer(base.Trainer):
         ahead = gradient + momentum * velocity
         nesterov = self._columns(self._method.nesterov) != 0
         self._weights -= learning_rate * np.where(nesterov, ahead, velocity)
+
+
+def _evaluate(rows: Rows, joined: Floats, method: base.Method) -> base.Evaluation:
+    R = len(method.l2)
+    sums, correct = np.zeros((3, R)), np.zeros(R, np.int64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for place in _places(rows):
+            X, y, w = _read(rows, place, joined.dtype)
+            S = _scores(X, joined, R)
+            losses, right = _losses(S, y, method), S.argmax(axis=2) == y[:, None]
+            losses = np.where(w > 0, losses, 0)
+            sums += [(w * of).sum(axis=0, dtype=np.float64) for of in (losses, losses**2, right)]
+            correct += right.sum(axis=0)
+    loss, square, accuracy = sums / rows.mass
+    return base.Evaluation(loss, square, accuracy, correct)
+
+
+def _figures(S: Floats, y: NDArray[np.int64]) -> base.RowFigures:
+    """The figures of a tile by its scores (R, B, K)."""
+    classes, logs = S.argmax(axis=2), log_softmax(S)
+    confidence = np.exp(np.take_along_axis(logs, classes[:, :, None], 2)[:, :, 0])
+    confidence[~np.isfinite(S).all(axis=2)] = np.nan
+    each = np.broadcast_to(y[:, None], (*S.shape[:2], 1))
+    own = np.take_along_axis(S, each, 2)
+    before = (own < S) | ((own == S) & (np.arange(S.shape[2]) < each))
+    loss = -np.take_along_axis(logs, each, 2)[:, :, 0]
+    return base.RowFigures(
+        classes, confidence.astype(np.float64), loss.astype(np.float64), before.sum(axis=2)
+    )
 
 
 def _joined(weights: base.Weights) -> Floats:

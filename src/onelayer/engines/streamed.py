@@ -110,7 +110,7 @@ class StreamedEngine(base.Engine):
         return self._engine.describe()
 
     def begin(self, state: base.State, method: base.Method) -> base.Trainer:
-        return _StreamedTrainer(self._engine.begin(state, method), len(state.weights.W))
+        return _StreamedTrainer(self._engine.begin(state, method))
 
     def gradient(self, rows: Rows, weights: base.Weights) -> base.FullGradient:
         if stored_rows(rows.X) is None:
@@ -124,10 +124,27 @@ class StreamedEngine(base.Engine):
                 total += share * part
         return base.FullGradient(*sums)
 
+    def evaluate(
+        self, rows: Rows, weights: base.Weights, method: base.Method | None = None
+    ) -> base.Evaluation:
+        return _evaluated(rows, lambda tile: self._engine.evaluate(tile, weights, method))
+
+    def classify(self, rows: Rows, weights: base.Weights) -> base.RowFigures:
+        if stored_rows(rows.X) is None:
+            return self._engine.classify(rows, weights)
+        found = [self._engine.classify(tile, weights) for _, tile in tiles(rows, rows.count)]
+        return base.RowFigures(
+            *(np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+        )
+
     def scores(self, rows: Rows, weights: base.Weights) -> NDArray[np.floating]:
         runs, classes, _ = weights.W.shape
         scores = np.empty((runs, rows.count, classes), weights.W.dtype)
-        return _filled(scores, rows, lambda tile: self._engine.scores(tile, weights))
+        if stored_rows(rows.X) is None:
+            return self._engine.scores(rows, weights)
+        for place, tile in tiles(rows, rows.count):
+            scores[:, place] = self._engine.scores(tile, weights)
+        return scores
 
     def weighted_sums(self, rows: Rows, factors: NDArray[np.floating]) -> NDArray[np.float64]:
         if stored_rows(rows.X) is None:
@@ -141,18 +158,25 @@ class StreamedEngine(base.Engine):
         return None if stored_rows(rows.X) is not None else self._engine.fixed_scores(rows, W)
 
 
-def _filled(out: NDArray[T], rows: Rows, answer: Callable[[Rows], NDArray[T]]) -> NDArray[T]:
-    """The answer for rows in memory; for those in files `out`, with each tile's at its place."""
+def _evaluated(rows: Rows, evaluate: Callable[[Rows], base.Evaluation]) -> base.Evaluation:
+    """The evaluation of rows in memory; of those in files the mean over tiles, by their weight."""
     if stored_rows(rows.X) is None:
-        return answer(rows)
-    for place, tile in tiles(rows, rows.count):
-        out[:, place] = answer(tile)
-    return out
+        return evaluate(rows)
+    mass, means, correct = rows.mass, np.zeros((3, 1)), np.zeros(1, np.int64)
+    for _, tile in tiles(rows, rows.count):
+        share = tile.mass / mass
+        # Rows of no weight are counted all the same.
+        part = evaluate(tile if share else replace(tile, weights=None))
+        if share:
+            means = means + share * np.stack(part[:3])
+        correct = correct + part.correct
+    loss, square, accuracy = means
+    return base.Evaluation(loss, square, accuracy, correct)
 
 
 class _StreamedTrainer(base.Trainer):
-    def __init__(self, trainer: base.Trainer, runs: int) -> None:
-        self._trainer, self._runs = trainer, runs
+    def __init__(self, trainer: base.Trainer) -> None:
+        self._trainer = trainer
 
     def epoch(self, rows: Rows, steps: base.Steps) -> None:
         """Take one step for each batch; Ctrl-C ends after a whole step and keeps it."""
@@ -164,20 +188,7 @@ class _StreamedTrainer(base.Trainer):
             self._trainer.epoch(tile, part)
 
     def evaluate(self, rows: Rows) -> base.Evaluation:
-        if stored_rows(rows.X) is None:
-            return self._trainer.evaluate(rows)
-        loss, correct, mass = np.zeros(self._runs), np.zeros(self._runs, np.int64), rows.mass
-        for _, tile in tiles(rows, rows.count):
-            if share := tile.mass / mass:
-                part = self._trainer.evaluate(tile)
-                loss += share * part.loss
-            else:  # rows of no weight are counted all the same
-                part = self._trainer.evaluate(replace(tile, weights=None))
-            correct += part.correct
-        return base.Evaluation(loss, correct)
-
-    def predict(self, rows: Rows) -> NDArray[np.int64]:
-        return _filled(np.empty((self._runs, rows.count), np.int64), rows, self._trainer.predict)
+        return _evaluated(rows, self._trainer.evaluate)
 
     def weights(self) -> base.Weights:
         return self._trainer.weights()

@@ -34,7 +34,6 @@ from onelayer.data.streaming import stored_rows
 from onelayer.engines import (
     Engine,
     FixedScores,
-    Judgement,
     Mixture,
     Moments,
     Weights,
@@ -310,15 +309,6 @@ class Scores:
                 factors[block] = _weighed(P, weights).T
             total += self._engine.weighted_sums(tile, factors[None])[0]
         return total / self._mass, max(divergence / self._mass, 0.0)
-
-    def judge(self, b: Float64) -> Judgement:
-        """Loss and accuracy of the classifier with bias b on the rows."""
-        sums = np.zeros(3)
-        for _, S, y, weights in self._all_blocks(b):
-            losses = softmax_and_log_sum(S, axis=0)[1] - S[y, np.arange(len(y))]
-            right = (S.argmax(axis=0) == y) * 1.0
-            sums += [_weighed(v, weights).sum() for v in (losses, losses**2, right)]
-        return Judgement(*(float(mean) for mean in sums / self._mass))
 
     def _all_blocks(self, b: Float64) -> Iterator[_Block]:
         """Blocks of all rows, which are not read again where the scores were kept."""

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
 from numbers import Integral
 from typing import Any, Literal, Protocol, get_args
 
@@ -47,7 +48,6 @@ from onelayer.files.records import MAY_LACK, check_sizes
 from onelayer.files.saved import Saved
 from onelayer.model.evaluation import Mistakes, interval_words, wilson_interval
 from onelayer.model.model import Model
-from onelayer.solver.certificate import scores_of
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.linalg import norm
 from onelayer.solver.solver import TINY, Optimum, Solver, SolverState, Target, first_bias
@@ -65,6 +65,12 @@ NOTHING, DECADES = 0.01, 4
 # Probabilities are far off where their loss is higher by this than need be, nats: as that of 0.9
 # for what is certain.
 FAR = 0.1
+
+# W (K, D) and b (K,).
+Pair = tuple[NDArray[np.floating], NDArray[np.floating]]
+
+# Of copies of the weights of solutions that are scored in one pass.
+WEIGHT_BYTES = 64 << 20
 
 # Rows held out, after the rows that models of their own are fitted to; None takes the path's.
 Part = tuple[Rows | None, Rows]
@@ -90,19 +96,27 @@ class Score:
     rows: int
 
 
-def score(engine: Engine, rows: Rows, W: NDArray[np.floating], b: NDArray[np.floating]) -> Score:
-    """Score weights W (K, D) and b (K,), in the type of W; ties go to the first class."""
-    judged = scores_of(engine, rows, W).judge(np.asarray(b, np.float64))
+def score(engine: Engine, rows: Rows, pairs: Sequence[Pair]) -> tuple[Score, ...]:
+    """Score weights and biases, each in the type of its W, several in one pass over the rows."""
     weights = rows.row_weights
     n = float(rows.count) if weights is None else 1.0 / norm(weights / rows.mass) ** 2
-    variance = max(judged.square - judged.loss**2, 0.0)
-    return Score(
-        loss=judged.loss,
-        loss_error=math.sqrt(variance / n),
-        accuracy=judged.right,
-        accuracy_error=math.sqrt(max(judged.right * (1.0 - judged.right), 0.0) / n),
-        rows=rows.count,
-    )
+    scores: list[Score] = []
+    for group in _together(pairs):
+        W, b = (np.stack(parts) for parts in zip(*group, strict=True))
+        found = engine.evaluate(rows, Weights(W, b.astype(W.dtype)))
+        for loss, square, accuracy in zip(*(map(float, of) for of in found[:3]), strict=True):
+            variances = (square - loss**2, accuracy * (1.0 - accuracy))
+            loss_error, accuracy_error = (math.sqrt(max(v, 0.0) / n) for v in variances)
+            scores.append(Score(loss, loss_error, accuracy, accuracy_error, rows.count))
+    return tuple(scores)
+
+
+def _together(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
+    """Neighbours with W of one type, as many as WEIGHT_BYTES hold."""
+    for _, alike in groupby(pairs, lambda pair: pair[0].dtype):
+        group = list(alike)
+        size = max(1, WEIGHT_BYTES // group[0][0].nbytes)
+        yield from (group[i : i + size] for i in range(0, len(group), size))
 
 
 @dataclass(frozen=True)
@@ -461,8 +475,8 @@ def solve_path(
     optima, scores, solved = state.optima, state.scores, time.perf_counter()
     chosen = choose(scores, choice)
     best = optima[chosen]
-    train_scores = tuple(score(engine, rows, o.W, o.b) for o in optima)
-    test = score(engine, rows_of(data.test, fitted), best.W, best.b)
+    train_scores = score(engine, rows, [(o.W, o.b) for o in optima])
+    (test,) = score(engine, rows_of(data.test, fitted), [(best.W, best.b)])
     path = Path.of_optima(
         optima,
         scores,
@@ -587,7 +601,7 @@ def solve_each(
                 optimum if of is solver else of.solve(targets[done]).completed() for of, _ in judges
             ]
             scores = tuple(
-                score(engine, held_out, o.W, o.b)
+                score(engine, held_out, [(o.W, o.b)])[0]
                 for o, (_, held_out) in zip(judged, judges, strict=True)
             )
             done += 1

@@ -506,8 +506,8 @@ def _result(training: Training, data: Splits, scaling: Scaling, *, certify: bool
         except KeyboardInterrupt:
             cut_short = True
     certifying = time.perf_counter() - started
-    trainer = training.begin(range(len(state.runs)), State(state.weights))
     test = rows_of(data.test, scaling)
+    classes = engine.classify(test, state.weights).classes
     result = Result(
         runs=state.runs,
         outcomes=outcomes,
@@ -515,9 +515,9 @@ def _result(training: Training, data: Splits, scaling: Scaling, *, certify: bool
         b=state.weights.b,
         scaling=scaling,
         history=state.history,
-        test_loss=trainer.evaluate(test).loss,
+        test_loss=engine.evaluate(test, state.weights, method_arrays(state.runs)).loss,
         confusion=np.array(
-            [count_confusion(data.test.y, row, data.test.classes) for row in trainer.predict(test)]
+            [count_confusion(data.test.y, row, data.test.classes) for row in classes]
         ),
         data=data_card(data),
         snapshots=state.snapshots,

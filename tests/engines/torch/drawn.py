@@ -59,7 +59,8 @@ def trained(engine: Engine, problem: Problem) -> tuple[State, list[Evaluation], 
     for steps in problem.passes:
         trainer.epoch(problem.rows, steps)
         measured.append(trainer.evaluate(problem.rows))
-    return trainer.state(), measured, trainer.predict(problem.rows)
+    state = trainer.state()
+    return state, measured, engine.classify(problem.rows, state.model).classes
 
 
 def parts(state: State) -> dict[str, Weights]:

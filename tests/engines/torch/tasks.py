@@ -41,7 +41,8 @@ def full_passes(engine: Engine, problem: Problem, rows: Rows, factors: NDArray[A
     return (
         *engine.gradient(rows, weights), engine.scores(rows, weights),
         engine.weighted_sums(rows, factors), *trainer.evaluate(rows), *scores.moments(b),
-        *scores.gradient(b, mixture), *scores.judge(b),
+        *scores.gradient(b, mixture), *engine.evaluate(rows, weights),
+        *engine.classify(rows, weights)[1:3],
     )  # fmt: skip
 
 

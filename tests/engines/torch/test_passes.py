@@ -41,7 +41,7 @@ def test_full_passes_are_the_references(
         scores = torch_engine.scores(rows, weights)
         sums = torch_engine.weighted_sums(rows, factors)
         trainer = torch_engine.begin(State(weights), problem.method)
-        judged, classes = trainer.evaluate(rows), trainer.predict(rows)
+        judged, figures = trainer.evaluate(rows), torch_engine.classify(rows, weights)
     unit, largest = float(np.finfo(weights.W.dtype).eps), np.abs(scaled_features(rows)).max() + 1.0
     near = {"rtol": 0.0, "atol": 8.0 * unit * (rows.X.shape[1] + rows.count) * largest**2}
     for mine, theirs in zip(got, reference.gradient(rows, weights), strict=True):
@@ -55,6 +55,9 @@ def test_full_passes_are_the_references(
     )
     other = reference.begin(State(weights), problem.method)
     np.testing.assert_allclose(judged.loss, other.evaluate(rows).loss, **near)
+    for mine, theirs in zip(figures[1:3], reference.classify(rows, weights)[1:3], strict=True):
+        np.testing.assert_allclose(mine, theirs, **near)
+    classes = figures.classes
     # Where the two largest scores differ by rounding alone either class is right.
     best = np.take_along_axis(expected, classes[:, :, None], 2)[:, :, 0]
     np.testing.assert_allclose(best, expected.max(axis=2), **near)
@@ -66,7 +69,9 @@ def test_of_equal_scores_the_first_class_counts(torch_engine: Engine) -> None:
     rows = Rows(np.ones((40, 3)), np.zeros(40, np.int64), np.ones(3), np.zeros(3))
     state = State(Weights(np.zeros((2, 5, 3)), np.zeros((2, 5))))
     trainer = torch_engine.begin(state, Method.plain(np.zeros(2)))
-    assert not trainer.predict(rows).any()
+    figures = torch_engine.classify(rows, state.weights)
+    assert not figures.classes.any()
+    assert not figures.rank.any()
     assert trainer.evaluate(rows).correct.tolist() == [40, 40]
 
 

@@ -17,7 +17,6 @@ from onelayer.engines.torch import device as devices
 from onelayer.engines.torch import engine as scores
 from onelayer.solver import certificate as bias
 from onelayer.solver.certificate import certify_weights
-from onelayer.solver.path import score
 from tests.solver.oracle import make_problem, random_weights, solve
 
 
@@ -56,15 +55,13 @@ def test_every_question_has_numpys_answer(
             *mine.moments(b),
             *mine.moments(b),
             *mine.gradient(b, mixture),
-            *mine.judge(b),
         ]
     theirs = bias.Scores(make_engine("reference"), rows, W)
-    expected = [*(2 * theirs.moments(b)), *theirs.gradient(b, mixture), *theirs.judge(b)]
+    expected = [*(2 * theirs.moments(b)), *theirs.gradient(b, mixture)]
     size = 1.0 + float(np.abs(problem.X).max()) ** 2 + float(np.abs(problem.X @ W.T).max()) ** 2
     tolerance = 16.0 * float(np.finfo(dtype).eps) * problem.X.shape[1] * size
-    for one, other in zip(got[:-1], expected[:-1], strict=True):
+    for one, other in zip(got, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
-    assert abs(got[-1] - expected[-1]) <= (0.0 if dtype == "float64" else 0.05)
 
 
 def test_a_row_without_weight_may_be_of_a_class_that_no_other_row_has(
@@ -107,10 +104,6 @@ def test_certificates_and_scores_ask_the_engine_that_keeps_them(torch_engine: To
     ]
     assert proofs[0].given.gap == pytest.approx(proofs[1].given.gap, rel=1e-9, abs=1e-12)
     np.testing.assert_allclose(proofs[0].bias, proofs[1].bias, atol=1e-7)
-    mine, theirs = (score(e, problem.rows, W, b) for e in (torch_engine, make_engine("native")))
-    assert mine.loss == pytest.approx(theirs.loss, rel=1e-12)
-    assert mine.loss_error == pytest.approx(theirs.loss_error, rel=1e-9)
-    assert (mine.accuracy, mine.rows) == (theirs.accuracy, theirs.rows)
 
 
 @pytest.mark.parametrize("precision", [None, "tf32", "bf16"])

@@ -21,8 +21,9 @@ from onelayer.engines.torch.device import (
     wide,
 )
 from onelayer.engines.torch.distributed import Ranks, join_cluster
+from onelayer.engines.torch.optimizer import Losses
 from onelayer.engines.torch.rows import TYPES, Machine, Tile, join, scored, tiles, width_of
-from onelayer.engines.torch.trainer import TorchTrainer
+from onelayer.engines.torch.trainer import TorchTrainer, evaluate
 from onelayer.errors import SettingsError
 
 Float64 = NDArray[np.float64]
@@ -80,14 +81,6 @@ class TorchScores(base.FixedScores):
 
         sums = self._sums(b, of_tile, 1 + self._K * self._D) / self._rows.mass
         return sums[1:].reshape(self._K, self._D), max(float(sums[0]), 0.0)
-
-    def judge(self, b: Float64) -> base.Judgement:
-        def of_tile(tile: Tile, S: Any) -> list[Any]:
-            losses = torch.logsumexp(S, 1) - S.gather(1, tile.y[:, None])[:, 0]
-            right = (S.argmax(1) == tile.y).to(S.dtype)
-            return [tile.weighed(values).sum() for values in (losses, losses**2, right)]
-
-        return base.Judgement(*map(float, self._sums(b, of_tile, 3) / self._rows.mass))
 
     def _sums(
         self, b: Float64, of_tile: Callable[[Tile, Any], list[Any]], count: int, keep: bool = False
@@ -165,6 +158,24 @@ class TorchEngine(base.Engine):
             means, np.ascontiguousarray(joined[:, :, :D]), joined[:, :, D].copy()
         )
 
+    def evaluate(
+        self, rows: Rows, weights: base.Weights, method: base.Method | None = None
+    ) -> base.Evaluation:
+        (R, K, _), machine = weights.W.shape, self._for(weights.W)
+        method = method or base.Method.plain(np.zeros(R))
+        losses = Losses(method, K, TYPES[weights.W.dtype.name], machine.device)
+        return evaluate(rows, join(weights, machine.device), losses, machine)
+
+    def classify(self, rows: Rows, weights: base.Weights) -> base.RowFigures:
+        R, machine = len(weights.W), self._for(weights.W)
+        found = [
+            [values.T.cpu().numpy() for values in _figures(S, tile.y)]
+            for tile, S in scored(rows, join(weights, machine.device), R, machine)
+        ]
+        none = [np.empty((R, 0), kind) for kind in (np.int64, float, float, np.int64)]
+        parts = (np.concatenate(of, axis=1) for of in zip(none, *found, strict=True))
+        return base.RowFigures(*(machine.ranks.gather(own, rows.count) for own in parts))
+
     def scores(self, rows: Rows, weights: base.Weights) -> NDArray[np.floating]:
         (R, K, _), machine = weights.W.shape, self._for(weights.W)
         start, stop = machine.ranks.part(0, rows.count)
@@ -192,6 +203,17 @@ class TorchEngine(base.Engine):
     def _for(self, arithmetic: NDArray[Any]) -> Machine:
         """The machine, or the CPU for arithmetic that the device has not."""
         return self._wide if arithmetic.dtype == np.float64 else self._machine
+
+
+def _figures(S: Any, y: Any) -> tuple[Any, Any, Any, Any]:
+    """Class, confidence, loss and rank of rows by their scores (n, R, K), each (n, R)."""
+    logs, classes = torch.log_softmax(S, 2), S.argmax(2)
+    each = y[:, None, None].expand(*S.shape[:2], 1)
+    own, named = S.gather(2, each), torch.arange(S.shape[2], device=S.device)
+    rank = ((own < S) | ((own == S) & (named < each))).sum(2)
+    confidence = logs.gather(2, classes[:, :, None])[:, :, 0].exp()
+    confidence = torch.where(S.isfinite().all(2), confidence, torch.nan)
+    return classes, confidence.cpu().double(), -logs.gather(2, each)[:, :, 0].cpu().double(), rank
 
 
 def make_torch_engine(

@@ -26,7 +26,7 @@ class Losses:
     """What each of R runs lowers, on the device."""
 
     def __init__(self, method: Method, classes: int, dtype: Any, device: Any) -> None:
-        self._K = classes
+        self._K, self.runs = classes, len(method.l2)
         self._smoothing = on_device(method.label_smoothing, device, dtype)
         self._smooths = bool(method.label_smoothing.any())
         self._sigmoid = on_device(method.sigmoid, device)

@@ -23,7 +23,7 @@ from onelayer.data.rows import Rows
 from onelayer.engines.base import Evaluation, Method, State, Steps, Trainer, Weights
 from onelayer.engines.torch.device import on_device, tile_bytes, wide
 from onelayer.engines.torch.distributed import Ranks
-from onelayer.engines.torch.optimizer import Batch, Descent, Rates
+from onelayer.engines.torch.optimizer import Batch, Descent, Losses, Rates
 from onelayer.engines.torch.rows import Choice, Features, Machine, part, scored, width_of
 
 # Steps of one CUDA graph: its launch is then far below a microsecond a step, its capture quick.
@@ -287,25 +287,25 @@ class TorchTrainer(Trainer):
                     self._machine.ranks.agree(len(load.pieces))
 
     def evaluate(self, rows: Rows) -> Evaluation:
-        descent, device = self._descent, self._machine.device
-        loss = torch.zeros(descent.runs, dtype=wide(device), device=device)
-        correct = torch.zeros(descent.runs, dtype=torch.int64, device=device)
-        for tile, S in scored(rows, descent.model, descent.runs, self._machine):
-            losses = tile.weighed(descent.losses.of_rows(S, tile.y))
-            loss += losses.sum(0, dtype=loss.dtype)
-            correct += (S.argmax(2) == tile.y[:, None]).sum(0)
-        sums = self._machine.ranks.sums(loss.cpu().numpy(), correct.cpu().numpy())
-        return Evaluation(sums[0] / rows.mass, sums[1].astype(np.int64))
-
-    def predict(self, rows: Rows) -> NDArray[np.int64]:
-        model, runs = self._descent.model, self._descent.runs
-        tiles = scored(rows, model, runs, self._machine)
-        found = [S.argmax(2).T.cpu().numpy() for _, S in tiles]
-        own = np.concatenate([np.zeros((runs, 0), np.int64), *found], axis=1)
-        return self._machine.ranks.gather(own, rows.count)
+        return evaluate(rows, self._descent.model, self._descent.losses, self._machine)
 
     def weights(self) -> Weights:
         return part(self._descent.model, self._descent.runs, self._descent.features)
 
     def state(self) -> State:
         return self._descent.state()
+
+
+def evaluate(rows: Rows, W: Any, losses: Losses, machine: Machine) -> Evaluation:
+    """The evaluation of joined weights (R·K, width)."""
+    R, device = losses.runs, machine.device
+    sums = torch.zeros((3, R), dtype=wide(device), device=device)
+    correct = torch.zeros(R, dtype=torch.int64, device=device)
+    for tile, S in scored(rows, W, R, machine):
+        of_rows, right = losses.of_rows(S, tile.y), S.argmax(2) == tile.y[:, None]
+        values = (of_rows, of_rows**2, right.to(S.dtype))
+        sums += torch.stack([tile.weighed(each).sum(0, dtype=sums.dtype) for each in values])
+        correct += right.sum(0)
+    means, whole = machine.ranks.sums(sums.cpu().numpy(), correct.cpu().numpy())
+    loss, square, accuracy = means / rows.mass
+    return Evaluation(loss, square, accuracy, whole.astype(np.int64))
