@@ -19,7 +19,7 @@ from random import Random
 from typing import Any
 
 # Seconds of the clock that a command may take before it counts as a hang.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 # Lines that are no error: what was noticed, and what goes on.
 NOTES = ("note:", "warning:")

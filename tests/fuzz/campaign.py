@@ -16,8 +16,10 @@ from queue import Empty, Queue
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCH = 100
-# Seconds that a case may take, and a child to be ready.
-PATIENCE, READY = 30.0, 300.0
+# Seconds that a case may take, where the processor may be shared, and a child to be ready.
+PATIENCE, READY = 120.0, 300.0
+# Cases until a child is replaced: what allocators keep of large files fills its address space.
+MAX_CASES = 4000
 WORKER = (sys.executable, "-m", "tests.fuzz.worker")
 
 
@@ -50,10 +52,13 @@ class Child:
     def __init__(self, seed: int, worker: Sequence[str] = WORKER) -> None:
         self._command = [*worker, str(seed)]
         self._process: subprocess.Popen[str] | None = None
-        self._said = b""
+        self._said, self._cases = b"", 0
 
     def read(self, format_name: str, number: int) -> str:
         """How a case went."""
+        self._cases += 1
+        if self._cases % MAX_CASES == 0:
+            self.close()
         fresh = self._process is None
         process = self._process or self._start()
         assert process.stdin is not None
