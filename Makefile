@@ -88,7 +88,7 @@ fuzz: $(DEVELOPS)
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 # Full disks, failing writes, kills, signals, links, devices, names, environments and flipped bits
-# against every command, 25 of each kind; ARGS for another number. About ninety seconds.
+# against every command, 250 in all; ARGS for another number. About ninety seconds.
 faults: $(DEVELOPS)
 	$(BIN)/python -m tests.faults $(ARGS)
 

@@ -1,4 +1,4 @@
-"""python -m tests.faults [CASES]: so many faults of every kind, met by commands; `make faults`.
+"""python -m tests.faults [CASES]: so many faults of all kinds, met by commands; `make faults`.
 
 A case fails when something is lost, a command hangs, ends in a traceback, says more than one line
 of error, takes damage for data, or changes a file that onelayer did not write. Each fault is
@@ -27,11 +27,11 @@ WORKER = (sys.executable, "-m", "tests.faults.worker")
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("cases", nargs="?", type=int, default=25, help="of each kind")
+    parser.add_argument("cases", nargs="?", type=int, default=250, help="of all kinds")
     parser.add_argument("--only", default=",".join((*KINDS, SIGNALS)), help="kinds, by commas")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--signals", type=int, help="default: a quarter of CASES, for they take long"
+        "--signals", type=int, help="default: a quarter of another kind's, for they take long"
     )
     parser.add_argument("--case", metavar="KIND:NUMBER", help="one case alone, in this process")
     parser.add_argument("--keep", type=Path, help="where the files of that case are left")
@@ -42,11 +42,12 @@ def main() -> int:
             kind, _, number = given.case.partition(":")
             return replay(kind, int(number), given.seed, given.keep or Path(place) / "kept")
         started, kinds = time.monotonic(), given.only.split(",")
+        each = round(given.cases / (len(kinds) - 0.75 * (SIGNALS in kinds)))
         with ThreadPoolExecutor(1) as pool:
-            count = given.cases // 4 if given.signals is None else given.signals
+            count = each // 4 if given.signals is None else given.signals
             signalled = pool.submit(meet_signals, count * (SIGNALS in kinds), given.seed)
             tallies = campaign(
-                [kind for kind in kinds if kind != SIGNALS], given.cases, seed=given.seed, batch=5,
+                [kind for kind in kinds if kind != SIGNALS], each, seed=given.seed, batch=5,
                 worker=WORKER, children=len(os.sched_getaffinity(0)), say=say,
             )  # fmt: skip
             tallies |= signalled.result()
