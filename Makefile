@@ -87,8 +87,8 @@ kills: $(DEVELOPS)
 fuzz: $(DEVELOPS)
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
-# Full disks, failing writes, kills, signals, links, devices, names, environments and flipped bits
-# against every command, 250 in all; ARGS for another number. About ninety seconds.
+# Full disks, failing writes, kills, signals, truncated rows, links, devices, names, environments and
+# flipped bits against every command, 250 in all; ARGS for another number. About ninety seconds.
 faults: $(DEVELOPS)
 	$(BIN)/python -m tests.faults $(ARGS)
 

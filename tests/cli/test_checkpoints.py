@@ -398,7 +398,7 @@ def test_a_disk_that_takes_part_of_a_file_leaves_no_part_and_is_told_of_once(
 
 def test_sigkill_while_it_trains_leaves_a_folder_that_can_go_on(tmp_path: Path) -> None:
     """The process itself, not a stand-in: its lock and its half written files are no obstacle."""
-    words = [sys.executable, "-m", "tests.kill.worker", str(tmp_path / "run")]
+    words = [sys.executable, "-m", "tests.kill.worker", "sweep", str(tmp_path / "run")]
     with subprocess.Popen(words) as process:
         while unfinished(tmp_path / "run") is None and process.poll() is None:
             time.sleep(0.002)

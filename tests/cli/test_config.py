@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,30 @@ def test_a_file_that_is_wrong_is_refused_in_a_sentence_and_nothing_is_left(
     assert code == 2
     assert said in " ".join(err.split())
     assert [p.name for p in tmp_path.iterdir()] == ["my.toml"]
+
+
+def test_options_come_from_a_stream_that_is_open_and_a_pipe_without_a_writer_is_not_waited_for(
+    run: Command, tmp_path: Path
+) -> None:
+    for name in ("-", "/dev/fd/{}"):
+        reader, writer = os.pipe()
+        os.write(writer, b"zzz = 3")
+        os.close(writer)
+        own = os.dup(0)
+        os.dup2(reader, 0)
+        try:
+            code, _, err = run("train", "--config", name.format(reader))
+        finally:
+            os.dup2(own, 0)
+            os.close(own)
+            os.close(reader)
+        assert (code, "train has no option 'zzz'" in err) == (2, True), err
+    os.mkfifo("waits")
+    late = threading.Timer(5.0, lambda: open("waits", "wb").close())
+    late.start()
+    code, _, err = run("train", "--config", "waits")
+    late.cancel()
+    assert (code, "cannot read waits: it is no file but a pipe" in err) == (2, True), err
 
 
 def test_a_missing_config_file_is_named(run: Command) -> None:

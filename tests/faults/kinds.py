@@ -356,8 +356,6 @@ def devices(case: Case) -> str:
         place = Path("/proc/self/mem")
     model, rows = str(case.made / "model.safetensors"), "rows.npz"
     name = case.rng.choice(["data", "labels", "model", "out", "predictions", "export", "config"])
-    if name == "config" and way == "pipe":  # which waits for its writer, as <(…) of a shell does
-        name = "data"
     reading = f"{place}"
     link = case.folder / f"link{case.rng.choice(['.npz', '.csv', '.npy', '.parquet', '.png', ''])}"
     if case.rng.random() < 0.5 and way != "process":

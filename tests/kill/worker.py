@@ -1,12 +1,15 @@
-"""python -m tests.kill.worker RUN: a small sweep that writes checkpoints as often as it can."""
+"""python -m tests.kill.worker KIND RUN: a small sweep or λ path with many checkpoints."""
 
 from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from onelayer.files.manifest import MANIFEST_FILE
+from onelayer.files.saved import Saved
+from onelayer.solver import solve_path
 from onelayer.training.checkpoint import Checkpoint
 from onelayer.training.run import grid
 from onelayer.training.run_folder import save_records
@@ -18,15 +21,21 @@ RUNS = grid(
     shuffle=[True, False], shuffle_seed=3, momentum=0.5,
 )  # fmt: skip
 
+KINDS: dict[str, Callable[[Checkpoint], Saved]] = {
+    "sweep": lambda kept: sweep(make_splits(), RUNS, checkpoint=kept),
+    "path": lambda kept: solve_path(
+        make_splits(20_000), [10.0**-i for i in range(8)], folds=4, tol=1e-9, checkpoint=kept
+    ),
+}
 
-def main(folder: Path) -> None:
-    """Train, or go on, unless it has ended already."""
+
+def main(kind: str, folder: Path) -> None:
+    """Train or solve, or resume it, unless it has ended already."""
     warnings.simplefilter("ignore", UserWarning)
     if (folder / MANIFEST_FILE).exists():
         return
-    checkpoint = Checkpoint(folder, every=0.01, resume=True)
-    save_records(sweep(make_splits(), RUNS, checkpoint=checkpoint), folder)
+    save_records(KINDS[kind](Checkpoint(folder, every=0.01, resume=True)), folder)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1], Path(sys.argv[2]))

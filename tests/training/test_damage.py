@@ -132,6 +132,24 @@ def test_of_a_newest_checkpoint_that_cannot_be_the_one_before_is_taken(
     assert_same(result, trained(make_splits(), WITH_STATE))
 
 
+def test_a_learning_rate_that_auto_does_not_come_to_is_not_taken_from_a_checkpoint(
+    tmp_path: Path,
+) -> None:
+    runs = [replace(run, learning_rate="auto") for run in WITH_STATE]
+    with pytest.raises(Killed), killed_after(4):
+        trained(make_splits(), runs, checkpoint=Checkpoint(tmp_path, every=0))
+    *_, newest = sorted((tmp_path / CHECKPOINTS).iterdir())
+    forge = forged(lambda state: state["runs"][0].update(learning_rate=0.5))
+    newest.write_bytes(forge(newest.read_bytes()))
+    warned: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("onelayer.training.checkpoint._warn", warned.append)
+        again = trained(make_splits(), runs, checkpoint=Checkpoint(tmp_path, resume=True))
+    assert len(warned) == 1
+    assert "its runs.0.learning_rate should be 0.04" in warned[0]
+    assert_same(again, trained(make_splits(), runs))
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, type]]:
     """Run folders of a sweep and of a λ path."""

@@ -69,7 +69,7 @@ COMMON = """
         out DIR: Run folder to write.
         overwrite: Replace a finished run in the run folder.
         json: Print the figures as JSON.
-        config FILE.toml: Read options from this file; options typed here override it.
+        config FILE.toml|-: Read options from this file; options typed here override it.
 """
 
 

@@ -6,6 +6,7 @@ The keys of the file are the options' names; an option on the command line overr
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from typing import Any
 
 import typer
 
-from onelayer.errors import SettingsError, one_line
+from onelayer.errors import SettingsError, one_line, require_file
 from onelayer.files.provenance import Command
 
 # An option with this metavar takes a list, separated by commas.
@@ -25,6 +26,9 @@ MAX_WHOLE = 2**63
 
 # A file of options has a few hundred bytes.
 MAX_BYTES = 1_000_000
+
+# Begin the names of streams that the process has.
+_OPEN = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 
 # Where a run is saved and how it is shown are not part of it.
 NOT_SAVED = ("config", "out", "overwrite", "resume", "checkpoint-every", "json")
@@ -84,11 +88,22 @@ def read_config(context: typer.Context, value: Path | None) -> Path | None:
     return value
 
 
+def _content_of(file: Path) -> bytes:
+    """What a file holds, or "-" and what a shell's <(…) names, which are open already.
+
+    To open any other pipe waits for a writer, who may never come.
+    """
+    is_stdin = str(file) == "-"
+    if not is_stdin and not os.path.abspath(file).startswith(_OPEN):
+        require_file(file)
+    with open(0 if is_stdin else file, "rb", closefd=not is_stdin) as stream:
+        return stream.read(MAX_BYTES + 1)
+
+
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:  # a device that never ends among them
+        content = _content_of(file)
+        if len(content) > MAX_BYTES:
             raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
         return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:

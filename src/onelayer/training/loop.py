@@ -7,6 +7,7 @@ trainer's state they are all that training needs to resume from any step.
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -155,6 +156,7 @@ def train(
     def check(state: TrainingState, runs: Sequence[Run] = runs) -> None:
         start = Weights(np.empty((len(runs), K, D), dtype), np.empty((len(runs), K), dtype))
         check_sizes(state.sizes(runs, start, data.train.rows, **watched))
+        check_sizes(_rate_sizes(state, with_rates(runs, engine, rows, K)))
 
     def go_on(state: TrainingState, before: Fingerprint, now: Fingerprint) -> str | None:
         fewer = with_fewer_epochs(runs, before, now)
@@ -185,6 +187,13 @@ def train(
             if manager is not None:
                 manager.flush()
     return _result(training, data, fitted, certify=certify)
+
+
+def _rate_sizes(state: TrainingState, runs: Sequence[Run]) -> Iterator[tuple[str, Any, Any]]:
+    """That "auto" stands for what it came to, but for the rounding of other machines."""
+    for i, (own, run) in enumerate(zip(state.runs, runs, strict=True)):
+        same = math.isclose(own.eta, run.eta, rel_tol=CURVATURE_TOLERANCE)
+        yield f"runs.{i}.learning_rate", own.eta, own.eta if same else run.eta
 
 
 def check_splits(function: str, data: object) -> None:
@@ -254,6 +263,13 @@ def resolve_learning_rates(
     (`onelayer.solver.learning_rate`). With a schedule both are about its longest step. Runs above
     the limit are trained all the same: their curvature is often far below the bound.
     """
+    resolved = with_rates(runs, engine, rows, classes)
+    _warn_about_unstable_rates(resolved, engine, rows, classes)
+    return resolved
+
+
+def with_rates(runs: Sequence[Run], engine: Engine, rows: Rows, classes: int) -> tuple[Run, ...]:
+    """The same without a warning; passes over the rows are made where a rate is "auto"."""
     known: dict[tuple[float, int, float], float] = {}
     resolved = []
     for run in runs:
@@ -263,7 +279,6 @@ def resolve_learning_rates(
                 known[key] = smoothness(engine, rows, Penalty.of(run), *key[1:])[1]
             run = replace(run, learning_rate=(1.0 - run.momentum) / known[key])
         resolved.append(run)
-    _warn_about_unstable_rates(resolved, engine, rows, classes)
     return tuple(resolved)
 
 
