@@ -138,7 +138,7 @@ def test_certificates_that_ctrl_c_left_out_are_not_those_of_a_finished_run(
     def press(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("onelayer.training.loop.certify_weights", press)
+    monkeypatch.setattr("onelayer.training.loop.certify_all", press)
     code, _, err = run("train", "--data", "digits", "--lr", "0.1", "--epochs", "2")
     assert code == 130, err
     result = Result.load("runs/train")

@@ -7,17 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from onelayer.data import Dataset, load
-from onelayer.engines import ENGINE_NAMES, Moments, make_engine
+from onelayer.engines import ENGINE_NAMES, Weights, make_engine
 from onelayer.errors import DataError, SettingsError
 from onelayer.model.model import Model
-from onelayer.objective import loss as objective
 from onelayer.objective.penalty import Penalty
-from onelayer.solver import certificate as bias
+from onelayer.solver import certificate as proofs
 from onelayer.solver import certify, solve
-from onelayer.solver.certificate import ABSENT_BELOW, certify_weights
+from onelayer.solver.certificate import ABSENT_BELOW, certify_all, certify_weights
 from tests.solver.oracle import Problem, independent_optimum, make_problem, random_weights
 
 PROBLEMS = 2000
@@ -69,86 +67,61 @@ def test_the_bound_is_the_distance_itself_where_the_penalty_outweighs_the_loss()
 
 
 def test_a_bias_that_was_not_minimised_is_allowed_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bias, "MAX_STEPS", 0)
-    for seed in range(100):
+    monkeypatch.setattr(proofs, "MAX_PASSES", 1)
+    for seed in range(40):
         problem = make_problem(seed)
         W, b = random_weights(problem, seed)
-        certificate = certify_weights(make_engine(), problem.rows, W, b, problem.penalty).given
-        assert certificate.lower_bound <= independent_optimum(problem)[0] + 1e-9, seed
+        certified = certify_weights(make_engine(), problem.rows, W, b, problem.penalty)
+        assert certified.given.lower_bound <= independent_optimum(problem)[0] + 1e-9, seed
+        assert certified.passes == 1 or len(np.unique(problem.y)) < problem.K
 
 
-def test_scores_that_do_not_fit_in_memory_give_the_same_certificate(
+def test_the_curvature_of_few_rows_brings_the_bias_near_enough(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = np.random.default_rng(0)
-    problem = Problem(rng.normal(size=(5000, 4)), rng.integers(0, 3, 5000), 3, 0.1)
-    W, b = random_weights(problem, 1)
-    whole = certify_weights(make_engine(), problem.rows, W, b, problem.penalty).given
-    monkeypatch.setattr(bias, "SCORE_BYTES", 1)
-    tiled = certify_weights(make_engine(), problem.rows, W, b, problem.penalty).given
-    assert tiled.gap == pytest.approx(whole.gap, rel=1e-9)
-    assert tiled.cost == pytest.approx(whole.cost, rel=1e-12)
-
-
-@pytest.mark.parametrize("products", [2e8, 20_000])
-def test_blocks_of_any_size_give_the_same_certificate(
-    monkeypatch: pytest.MonkeyPatch, products: float
-) -> None:
-    monkeypatch.setattr(bias, "HESSIAN_PRODUCTS", products)  # 20 000: every second row
-    rng = np.random.default_rng(0)
-    problem = Problem(rng.normal(size=(5000, 4)), rng.integers(0, 3, 5000), 3, 0.1)
+    problem = Problem(rng.normal(size=(5000, 4)), rng.integers(0, 9, 5000), 9, 0.1)
     W, b = random_weights(problem, 1)
     weighted = replace(problem.rows, weights=rng.integers(0, 3, 5000).astype(float))
     for rows in (problem.rows, weighted):
-        monkeypatch.setattr(bias, "BLOCK_BYTES", 1 << 30)
-        whole = certify_weights(make_engine(), rows, W, b, problem.penalty).given
-        monkeypatch.setattr(bias, "BLOCK_BYTES", 24 * 7)
-        in_blocks = certify_weights(make_engine(), rows, W, b, problem.penalty).given
-        assert in_blocks.gap == pytest.approx(whole.gap, rel=1e-9)
-        assert in_blocks.cost == pytest.approx(whole.cost, rel=1e-12)
+        whole = certify_weights(make_engine(), rows, W, b, problem.penalty)
+        with monkeypatch.context() as patch:
+            patch.setattr(proofs, "SAMPLE_ROWS", 250)
+            sampled = certify_weights(make_engine(), rows, W, b, problem.penalty)
+        assert sampled.given.gap == pytest.approx(whole.given.gap, rel=0.02)
+        assert sampled.passes <= whole.passes + 2 <= 6
 
 
-def test_rows_that_the_curvature_of_the_bias_is_taken_from_are_the_same_in_any_blocks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(bias, "HESSIAN_PRODUCTS", 5000 * 9 / 3)  # every third row
-    rng = np.random.default_rng(0)
-    problem = Problem(rng.normal(size=(5000, 4)), rng.integers(0, 3, 5000), 3, 0.1)
-    W, b = random_weights(problem, 1)
-    P = objective.softmax(objective.scores(problem.X[::3], W, b))
-    expected = np.diag(P.mean(axis=0)) - P.T @ P / len(P)
-    for size in (1 << 30, 24, 24 * 4, 24 * 1000):
-        monkeypatch.setattr(bias, "BLOCK_BYTES", size)
-        found = bias.Scores(make_engine(), problem.rows, W).moments(b).hessian
-        np.testing.assert_allclose(found, expected, rtol=1e-10)
-
-
-def test_a_gap_that_need_not_be_small_is_a_bound_and_takes_fewer_looks_at_the_rows(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    looks = 0
-    moments = bias.Scores.moments
-
-    def counted(scores: bias.Scores, b: NDArray[np.float64]) -> Moments:
-        nonlocal looks
-        looks += 1
-        return moments(scores, b)
-
-    monkeypatch.setattr(bias.Scores, "moments", counted)
+def test_a_gap_that_need_not_be_small_is_a_bound_and_takes_fewer_passes() -> None:
     spent = {0.0: 0, 1e-3: 0}
-    for seed in range(100):
+    for seed in range(30):
         problem = make_problem(seed)
         J, _ = independent_optimum(problem)
         W, b = random_weights(problem, seed)
         b = certify_weights(make_engine(), problem.rows, W, b, problem.penalty).bias + 1e-3 * b
+        best = {}
         for tol in spent:
-            before = looks
             certified = certify_weights(make_engine(), problem.rows, W, b, problem.penalty, tol)
-            spent[tol] += looks - before
+            spent[tol] += certified.passes
             assert certified.given.lower_bound <= J + 1e-9, (seed, tol)
-        exact = certify_weights(make_engine(), problem.rows, W, b, problem.penalty).best
-        assert certified.best.gap <= exact.gap + 1e-4 * exact.cost, seed
+            best[tol] = certified.best
+        exact, near = best[0.0], best[1e-3]
+        assert near.gap <= max(1e-3 * exact.cost, 1.6 * exact.gap), seed
     assert spent[1e-3] < 0.8 * spent[0.0]
+
+
+def test_runs_that_are_certified_together_have_the_bounds_they_have_alone() -> None:
+    problem = make_problem(11)
+    runs = [random_weights(problem, seed) for seed in range(8)]
+    penalties = [Penalty(l2) for l2 in (0.0, 1e-3, 1e-2, 1e-1, 0.0, 1.0, 1e-1, 1e-2)]
+    weights = Weights(*(np.stack(part) for part in zip(*runs, strict=True)))
+    for y in (problem.y, np.where(problem.y == 0, 1, problem.y)):
+        rows = problem._replace(y=y).rows
+        together = certify_all(make_engine(), rows, weights, penalties)
+        for (W, b), penalty, certified in zip(runs, penalties, together, strict=True):
+            alone = certify_weights(make_engine(), rows, W, b, penalty)
+            assert certified.given == alone.given
+            np.testing.assert_array_equal(certified.bias, alone.bias)
 
 
 def test_a_class_without_rows_has_its_bias_far_below_and_a_bound_all_the_same() -> None:

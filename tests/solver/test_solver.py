@@ -16,7 +16,7 @@ from onelayer.engines import ENGINE_NAMES, Engine, FullGradient, Weights, make_e
 from onelayer.errors import SettingsError
 from onelayer.objective import loss as objective
 from onelayer.solver import Progress, newton, solve, solve_path, solver, suggest_learning_rate
-from onelayer.solver.certificate import Certified, certify_weights
+from onelayer.solver.certificate import Certified, Search
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.solver import Solver, Target, describe_solution
 from tests.solver import oracle as problems
@@ -51,15 +51,15 @@ def test_a_certificate_that_falls_short_is_no_reason_for_finer_arithmetic(
 ) -> None:
     monkeypatch.setattr(newton, "MAX_UNKNOWNS", 0)
     monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
-    prove, tries = certify_weights, 0
+    prove, tries = solver.Solver._certify, 0
 
-    def short_at_first(*given: Any) -> Certified:
+    def short_at_first(of: solver.Solver, search: Search) -> Certified:
         nonlocal tries
         tries += 1
-        proven = prove(*given)
+        proven = prove(of, search)
         return replace(proven, best=replace(proven.best, gap=1.0)) if tries == 1 else proven
 
-    monkeypatch.setattr(solver, "certify_weights", short_at_first)
+    monkeypatch.setattr(solver.Solver, "_certify", short_at_first)
     problem = make_problem(17)._replace(l2=1e-2)
     coarse = problems.solve(make_engine(), problem, tol=1e-5)
     assert (coarse.status, coarse.W.dtype.name, tries) == ("optimal", "float32", 2)

@@ -130,7 +130,7 @@ def test_the_optimum_of_weighted_rows_is_that_of_repeated_ones(
 def test_the_bound_holds_for_weighted_rows_even_where_the_bias_is_not_minimised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bias, "MAX_STEPS", 0)
+    monkeypatch.setattr(bias, "MAX_PASSES", 1)
     for seed in range(60):
         problem, rows, repeated = weighted_and_repeated(seed)
         W, b = random_weights(problem, seed)

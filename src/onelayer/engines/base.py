@@ -223,37 +223,6 @@ class Trainer(Protocol):
         """A copy of the state, from which `begin` resumes bit for bit."""
 
 
-class Mixture(NamedTuple):
-    """p̃ = (1 − t) p + t q, which makes mean probabilities equal to the class frequencies."""
-
-    t: float
-    q: Float64
-
-
-class Moments(NamedTuple):
-    """With a bias: mean cross-entropy, mean probabilities (K,) and curvature in b (K, K)."""
-
-    loss: float
-    means: Float64
-    hessian: Float64
-
-
-class FixedScores(Protocol):
-    """Scores W x of all rows under fixed weights, with any bias; means are by row weight.
-
-    A row of weight 0 counts for nothing, even where its loss is infinite.
-    """
-
-    def moments(self, b: Float64) -> Moments:
-        """Mean cross-entropy with bias b, shape (K,), with its first and second derivatives.
-
-        b may be −∞ for a class without rows. The curvature may be that of some of the rows.
-        """
-
-    def gradient(self, b: Float64, mixture: Mixture) -> tuple[Float64, float]:
-        """(1/N) Σ (p̃ᵢ − yᵢ) xᵢᵀ, shape (K, D), and (1/N) Σ KL(p̃ᵢ ‖ pᵢ) in nats."""
-
-
 class Engine(Protocol):
     """Arithmetic for a grid of runs."""
 
@@ -284,13 +253,6 @@ class Engine(Protocol):
 
     def weighted_sums(self, rows: Rows, factors: NDArray[np.floating]) -> Float64:
         """Σ over rows of factors (R, N, K) times the scaled row, shape (R, K, D)."""
-
-    def fixed_scores(self, rows: Rows, W: NDArray[np.floating]) -> FixedScores | None:
-        """Scores of the rows under W (K, D) where the arithmetic is, away from NumPy's memory.
-
-        None, the default: `onelayer.solver` keeps the scores and answers the questions.
-        """
-        return None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.describe()})"

@@ -154,9 +154,6 @@ class StreamedEngine(base.Engine):
             sums += self._engine.weighted_sums(tile, factors[:, place])
         return sums
 
-    def fixed_scores(self, rows: Rows, W: NDArray[np.floating]) -> base.FixedScores | None:
-        return None if stored_rows(rows.X) is not None else self._engine.fixed_scores(rows, W)
-
 
 def _evaluated(rows: Rows, evaluate: Callable[[Rows], base.Evaluation]) -> base.Evaluation:
     """The evaluation of rows in memory; of those in files the mean over tiles, by their weight."""

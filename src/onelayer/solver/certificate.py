@@ -1,72 +1,75 @@
-"""A proven bound on the distance of any model from the lowest cost, from one pass over the rows.
+"""A proven bound on the distance of any model from the lowest cost, from a pass over the rows.
 
 For λ > 0 and probabilities p̃ whose mean over the rows is the frequency of each class,
 
     J(W, b) − J* ≤ ‖G̃ + 2λW‖²_F / (4λ) + (1/N) Σ KL(p̃ᵢ ‖ pᵢ)      G̃ = (1/N) Σ (p̃ᵢ − yᵢ) xᵢᵀ
 
 because such p̃ are feasible in the dual problem (derived in Formulations; Fenchel duality as in
-Shalev-Shwartz & Zhang 2013 and Ndiaye et al. 2015). With the best bias for W,
+Shalev-Shwartz & Zhang 2013 and Ndiaye et al. 2015). A gradient pass gives the mean loss,
+G = (1/N) Σ (pᵢ − yᵢ) xᵢᵀ and g = p̄ − π, mean probabilities less class frequencies. With it
+
+    p̃ᵢ = (1 − t) pᵢ + t rᵢ      t = max_k g_k / p̄_k
+
+is feasible, where r is y with a part of its mass moved to the classes that p̄ leaves short. Then G̃
+needs nothing but G, g and the classes' sums of rows, and Σ KL no more than the loss: every
+pass is a proof, and no scores are kept. What the mixture costs falls with g, which vanishes at the
+best bias for W,
 
     b° = argmin (1/N) Σ [log 1ᵀ exp(sᵢ + b) − (sᵢ + b)ᵀ yᵢ]        sᵢ = W xᵢ
-    ∂/∂b = p̄ − π        p̄ mean probabilities, π class frequencies
 
-the model's own p are feasible and the bound is ‖∇_W J(W, b°)‖² / (4λ). Newton's method with
-Levenberg's damping brings b as near to b° as float64 can, from scores that are computed once. The
-rest is mixed away, p̃ = (1 − t) p + t q with the smallest t, so the bound holds whatever Newton's
-method reached. Where rows have weights, every mean and frequency is by weight.
+Steps of Newton's method, with the Hessian of a sample of rows and a pass each, bring b there until
+the mixture costs little. The bound holds wherever they end. Where rows have weights, every mean and
+frequency is by weight.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import training_rows
-from onelayer.data.memory import available_memory
 from onelayer.data.progress import Log
 from onelayer.data.rows import Rows, rows_of
-from onelayer.data.streaming import stored_rows
 from onelayer.engines import (
     Engine,
-    FixedScores,
-    Mixture,
-    Moments,
+    FullGradient,
     Weights,
+    loaded,
     streaming,
-    tiles,
 )
 from onelayer.errors import DataError, SettingsError, known_options, require_number
 from onelayer.model.model import Certificate, Model
-from onelayer.objective.loss import softmax_and_log_sum
 from onelayer.objective.penalty import Penalty
-from onelayer.solver.linalg import norm, one_blas_thread, outer_product
+from onelayer.solver.linalg import inner, norm, one_blas_thread
 
 Float64 = NDArray[np.float64]
-
-# Scores of more rows than fit here are computed again for each step of Newton's method.
-SCORE_BYTES = 128 << 20
-
-MAX_STEPS = 100
 
 # Above it 2λ and λ Σ W² may overflow.
 MAX_L2, L2_RANGE = 1e100, "a finite number, 0 to below 1e100"
 
-MIN_RESIDUAL = 1e-15
+TINY = float(np.finfo(np.float64).tiny)
 
-# The Hessian need not be exact: rows beyond this many products are skipped.
-HESSIAN_PRODUCTS = 2e8
+# Relative rounding of a mean cross-entropy.
+ROUNDING = {"float32": 2e-7, "float64": 4e-15}
 
-# Bytes of probabilities made at a time, so that they stay in the processor's cache.
-BLOCK_BYTES = 1 << 18
+# Bytes of the weights of runs that are certified together.
+JOINT_BYTES = 64 << 20
 
-# Of the relative gap that matters, the part by which mean probabilities may miss the frequencies:
-# mixing that away costs about as much, times a logarithm.
-BIAS_PART = 1e-4
+# A search for the best bias ends where the mixture costs no more than this part of the weights' own
+# gap, or the second one if that is too wide anyway; or where passes bring p̄ no nearer to π.
+MIXING_PART, MIXING_OF_FAR, PROGRESS, MAX_STALLED, MAX_PASSES = 0.01, 0.5, 0.7, 4, 50
+
+# Rows that its Hessian is of, and entries of their scores, at most.
+SAMPLE_ROWS, SAMPLE_ENTRIES = 4096, 1 << 22
+
+# Its step: the error of the linear system, steps of conjugate gradients, the largest logarithm.
+SOLVED, MAX_INNER, FARTHEST = 0.01, 40, 10.0
 
 # The bias of a class without rows, under the others' mean, in place of −∞.
 ABSENT_BELOW = 50.0
@@ -74,11 +77,12 @@ ABSENT_BELOW = 50.0
 
 @dataclass(frozen=True, eq=False)
 class Certified:
-    """Certificates of (W, b) and of (W, b°), and the best bias b°, shape (K,)."""
+    """Certificates of (W, b) and of (W, b°), the best bias b°, shape (K,), and passes it took."""
 
     given: Certificate
     best: Certificate
     bias: Float64
+    passes: int
 
 
 @known_options
@@ -145,204 +149,267 @@ def certify(
 def certify_weights(
     engine: Engine, rows: Rows, W: Float64, b: Float64, penalty: Penalty, tol: float = 0.0
 ) -> Certified:
-    """Certificates of (W, b), and of W with the bias that minimises J(W, ·).
+    """Certificates of (W, b), and of W with the best bias; see `certify_all`."""
+    return certify_all(engine, rows, Weights(W[None], b[None]), [penalty], tol)[0]
 
-    The bias is brought as near to its best as a relative gap of `tol` needs, which saves passes;
-    with 0, as near as float64 can. The best bias of a class without rows is −∞, and its probability
-    counts as zero; the bias that is returned has the others' mean less ABSENT_BELOW in its place.
+
+def certify_all(
+    engine: Engine, rows: Rows, weights: Weights, penalties: Sequence[Penalty], tol: float = 0.0
+) -> list[Certified]:
+    """Certificates of R runs by joint passes over the rows, each run with a best bias of its own.
+
+    The bias is brought so near to its best that a relative gap of `tol` is proven, or that what is
+    missing matters little beside the gap of the weights. The best bias of a class without rows is
+    −∞, and its probability counts as zero; the bias that is returned has the others' mean less
+    ABSENT_BELOW in its place.
     """
-    W, b = np.asarray(W, np.float64), np.asarray(b, np.float64)
-    if penalty.curvature == 0.0:
-        return _without_bound(engine, rows, W, b)
-    scores = scores_of(engine, rows, W)
-    frequencies = rows.class_frequencies(len(b))
-    with np.errstate(over="ignore", invalid="ignore"):
-        at_given = scores.moments(b)
-        cost = at_given.loss + penalty.value(W)
-    if not math.isfinite(cost):
-        endless = Certificate(penalty.l2, math.inf, math.inf, math.inf, 1.0, rows.count)
-        return Certified(given=endless, best=endless, bias=b)
-    bias, moments = minimise_bias(scores, b, at_given, frequencies, BIAS_PART * tol)
-    least = moments.loss + penalty.value(W)
-    residual = float(np.abs(moments.means - frequencies).max())
-    G, divergence = scores.gradient(bias, feasible_mixture(moments.means, frequencies))
-    slope = norm(G + penalty.gradient(W))
-    # J* is no lower than 0 either.
-    gap = min(slope**2 / (2.0 * penalty.curvature) + divergence, least)
-    best = Certificate(penalty.l2, least, gap, slope, residual, rows.count)
-    excess = max(cost - least, 0.0)
+    W, b = (np.asarray(part, np.float64) for part in weights)
+    together = max(1, JOINT_BYTES // W[0].nbytes)
+    if len(W) > together:
+        parts = [slice(i, i + together) for i in range(0, len(W), together)]
+        of = (certify_all(engine, rows, Weights(W[p], b[p]), penalties[p], tol) for p in parts)
+        return [certified for part in of for certified in part]
+    frequencies = rows.class_frequencies(b.shape[1])
     present = frequencies > 0.0
-    return Certified(
-        given=replace(best, cost=cost, gap=gap + excess),
-        best=best,
-        bias=np.where(present, bias, bias[present].mean() - ABSENT_BELOW),
-    )
-
-
-def _without_bound(engine: Engine, rows: Rows, W: Float64, b: Float64) -> Certified:
-    """For λ = 0 no bound exists; the certificate has cost and gradient."""
-    loss, G, g = engine.gradient(rows, Weights(W[None], b[None]))
-    residual = float(np.abs(g).max())
-    certificate = Certificate(0.0, float(loss[0]), math.inf, norm(G), residual, rows.count)
-    return Certified(given=certificate, best=certificate, bias=b)
-
-
-def minimise_bias(
-    scores: FixedScores, b: Float64, here: Moments, frequencies: Float64, enough: float = 0.0
-) -> tuple[Float64, Moments]:
-    """Bring b, whose moments are `here`, to its best, and return it with its moments.
-
-    It stops where |means − frequencies| / frequencies ≤ `enough` or float64 gives no more. A class
-    without rows gets −∞.
-    """
-    present = frequencies > 0.0
-    damping, target = 0.0, max(MIN_RESIDUAL, enough * float(frequencies[present].min()))
     if not present.all():
-        b = np.where(present, b, -np.inf)
-        here = scores.moments(b)
-    for _ in range(MAX_STEPS):
-        residual = float(np.abs(here.means - frequencies).max())
-        if residual < target or damping > 1e6:
-            break
-        trial = b - _damped_step(here.hessian, here.means - frequencies, present, damping)
-        there = scores.moments(trial)
-        nearer = np.abs(there.means - frequencies).max() < residual
-        falls = there.loss < here.loss - 1e-13 * abs(here.loss)
-        if falls or (nearer and there.loss <= here.loss + 1e-13):
-            b, here, damping = trial, there, damping / 8.0
-        elif damping == 0.0 and residual < 1e-13:
-            break
+        return _certify_present(engine, rows, Weights(W, b), penalties, tol, present)
+    cold = Weights(np.zeros((1, *W.shape[1:])), np.log(frequencies)[None])
+    start = Weights(*(np.concatenate(pair) for pair in zip((W, b), cold, strict=True)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = passes_of(engine.gradient(rows, start))
+        sums = ClassSums.of(engine, rows, found.pop())
+        searches = [Search(*of, sums, tol) for of in zip(W, b, penalties, strict=True)]
+        for search, first in zip(searches, found, strict=True):
+            search.look(first, ROUNDING["float64"])
+        improve_biases(engine, rows, searches)
+    return [search.certified() for search in searches]
+
+
+def _certify_present(
+    engine: Engine,
+    rows: Rows,
+    weights: Weights,
+    penalties: Sequence[Penalty],
+    tol: float,
+    present: NDArray[np.bool_],
+) -> list[Certified]:
+    """Certificates where classes lack rows: of the others, and what these add to the cost."""
+    W, b = weights
+    with np.errstate(over="ignore", invalid="ignore"):
+        losses = engine.gradient(rows, weights).loss
+    kept, rows = Weights(W[:, present], b[:, present]), of_classes(rows, present)
+    certified = []
+    for i, of in enumerate(certify_all(engine, rows, kept, penalties, tol)):
+        absent, penalty, lowest = W[i, ~present], penalties[i], of.best.lower_bound
+        slope = math.hypot(of.best.gradient_norm, norm(penalty.gradient(absent)))
+        least, cost = of.best.cost + penalty.value(absent), losses[i] + penalty.value(W[i])
+        best = replace(of.best, cost=least, gap=least - lowest, gradient_norm=slope)
+        bias = np.full(len(present), of.bias.mean() - ABSENT_BELOW)
+        bias[present] = of.bias
+        given = replace(best, cost=float(cost), gap=float(cost) - lowest)
+        certified.append(Certified(given, best, bias, of.passes + 1))
+    return certified
+
+
+def of_classes(rows: Rows, chosen: NDArray[np.bool_]) -> Rows:
+    """Rows with these classes alone, numbered anew; rows of the others weigh nothing."""
+    if chosen.all():
+        return rows
+    y = np.searchsorted(np.flatnonzero(chosen), rows.y).clip(max=int(chosen.sum()) - 1)
+    return replace(rows, y=y)
+
+
+class Pass(NamedTuple):
+    """What a pass over the rows finds of one run: mean loss, G (K, D) and g = p̄ − π (K,)."""
+
+    loss: float
+    G: Float64
+    g: Float64
+
+
+def passes_of(found: FullGradient) -> list[Pass]:
+    """What a joint pass found of each run."""
+    return [Pass(float(loss), G, g) for loss, G, g in zip(*found, strict=True)]
+
+
+class ClassSums(NamedTuple):
+    """What a bound needs to know of the rows, whatever the weights are."""
+
+    frequencies: Float64  # π (K,), above 0
+    mean: Float64  # x̄ (D,)
+    centred: Float64  # (1/N) Σ yᵢ (xᵢ − x̄)ᵀ, (K, D)
+    rows: int  # N
+
+    @classmethod
+    def of(cls, engine: Engine, rows: Rows, cold: Pass) -> ClassSums:
+        """From a pass at W = 0, with any bias."""
+        weights = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
+        mean = engine.weighted_sums(rows, (weights / rows.mass)[None, :, None])[0, 0]
+        frequencies = rows.class_frequencies(len(cold.g))
+        return cls(frequencies, mean, cold.g[:, None] * mean - cold.G, rows.count)
+
+
+class Bound(NamedTuple):
+    """What a pass proves of (W, b)."""
+
+    cost: float
+    slope: float  # ‖G̃ + 2λW‖
+    distance: float  # its square / (4λ)
+    mixing: float  # (1/N) Σ KL(p̃ᵢ ‖ pᵢ), at most
+
+    @property
+    def gap(self) -> float:
+        """J − J*, at most; J* is no lower than 0 either."""
+        return min(self.distance + self.mixing, self.cost)
+
+    @property
+    def lowest(self) -> float:
+        """J*, at least."""
+        return self.cost - self.gap
+
+
+def bound_of(found: Pass, W: Float64, b: Float64, penalty: Penalty, sums: ClassSums) -> Bound:
+    """The bound of this module, from what a pass found: no look at the rows."""
+    frequencies, mean, centred, _ = sums
+    cost = found.loss + penalty.value(W)
+    if penalty.curvature == 0.0:
+        return Bound(cost, norm(found.G), math.inf, 0.0)
+    over, under = np.maximum(found.g, 0.0), np.maximum(-found.g, 0.0)
+    t = float((over / (frequencies + over)).max())
+    # A row of class k gives the fraction moved[k] of its mass to others, in parts `taken`.
+    moved, taken = (1.0 - t) * over / frequencies, under / max(float(under.sum()), TINY)
+    along = np.einsum("k,kd->d", moved, centred)
+    G = (1.0 - t) * (found.G - found.g[:, None] * mean)
+    G += taken[:, None] * along - moved[:, None] * centred
+    slope = norm(G + penalty.gradient(W))
+    # The mean of KL(r ‖ p) = Σ r log r + loss + (y − r)ᵀ s, times t; s by centred rows.
+    bias, mass = b + np.einsum("kd,d->k", W, mean), moved * frequencies
+    mixing = t * found.loss + inner(moved[:, None] * W, centred) + inner(mass, bias)
+    mixing -= inner(taken, np.einsum("kd,d->k", W, along) + mass.sum() * bias)
+    part = moved / max(t, TINY)
+    mixing += t * inner(frequencies, _xlogx(part) + _xlogx(np.maximum(1.0 - part, 0.0)))
+    mixing += float(mass.sum() * _xlogx(taken).sum())
+    return Bound(cost, slope, slope**2 / (2.0 * penalty.curvature), max(mixing, 0.0))
+
+
+def _xlogx(x: Float64) -> Float64:
+    return x * np.log(x, where=x > 0.0, out=np.zeros_like(x))
+
+
+class Search:
+    """The search for the best bias of one run; of its passes, that of the best bound is kept."""
+
+    def __init__(
+        self, W: Float64, b: Float64, penalty: Penalty, sums: ClassSums, tol: float
+    ) -> None:
+        self.W, self._penalty, self._sums, self._tol = W, penalty, sums, tol
+        self.passes = 0
+        self.begin(b)
+
+    def begin(self, b: Float64) -> None:
+        """Begin at this bias, without proofs."""
+        self.b = b  # of the next pass
+        self.reached, self.found = b, Pass(math.inf, self.W, b)  # which steps are taken from
+        self.is_done, self._proofs, self._damping = False, list[Bound](), 0.0
+        self._nearest, self._stalled = math.inf, 0
+
+    def look(self, found: Pass, rounding: float) -> None:
+        """Take what a pass at the bias `b` found; `is_done` says whether it was the last one."""
+        self.passes += 1
+        bound = bound_of(found, self.W, self.b, self._penalty, self._sums)
+        self._proofs.append(bound)
+        if bound is max(self._proofs, key=lambda proof: proof.lowest):
+            self.bias, self._residual = self.b, float(np.abs(found.g).max())
+        missing = float(np.abs(found.g).sum())
+        self._stalled = 0 if missing < PROGRESS * self._nearest else self._stalled + 1
+        self._nearest = min(missing, self._nearest)
+        if found.loss <= self.found.loss + rounding * abs(found.loss):
+            self.reached, self.found, self._damping = self.b, found, self._damping / 16.0
         else:
-            damping = max(8.0 * damping, 1e-6)
-    return b, here
+            self._damping = max(16.0 * self._damping, 1e-4)
+        is_far = 0.0 < self._tol * bound.cost < bound.distance
+        enough = MIXING_OF_FAR if is_far else MIXING_PART
+        self.is_done = (
+            not bound.mixing > max(enough * bound.distance, 1e-15 * bound.cost)
+            or bound.gap <= self._tol * bound.cost
+            or self._stalled > MAX_STALLED
+            or len(self._proofs) >= MAX_PASSES
+        )
+
+    def step(self, engine: Engine, sample: Rows) -> None:
+        """The next bias: a damped step of Newton's method on log p̄ = log π.
+
+        Where classes are rare or p̄ is far from π, the logarithm is nearly linear in b and p̄ is not.
+        """
+        W = np.ascontiguousarray(self.W[None], np.float32)
+        P = engine.scores(sample, Weights(W, self.reached[None].astype(np.float32)))[0]
+        P -= P.max(axis=1, keepdims=True)
+        np.exp(P, out=P)
+        P /= P.sum(axis=1, keepdims=True)
+        weights = np.ones(len(P)) if sample.row_weights is None else sample.row_weights
+        fractions = weights / (weights.sum() or 1.0)
+        step = _newton_step(P, fractions, self._sums.frequencies, self.found.g, self._damping)
+        self.b = self.reached + step
+
+    def certified(self) -> Certified:
+        """What was proven."""
+        l2, rows = self._penalty.l2, self._sums.rows
+        bound, cost = max(self._proofs, key=lambda proof: proof.lowest), self._proofs[0].cost
+        if not math.isfinite(cost):
+            endless = Certificate(l2, math.inf, math.inf, math.inf, 1.0, rows)
+            return Certified(endless, endless, self.bias, self.passes)
+        gap = bound.gap if self._penalty.curvature else math.inf
+        best = Certificate(l2, bound.cost, gap, bound.slope, self._residual, rows)
+        given = replace(best, cost=cost, gap=max(gap + (cost - bound.cost), 0.0))
+        return Certified(given, best, self.bias, self.passes)
 
 
-def _damped_step(
-    hessian: Float64, excess: Float64, present: NDArray[np.bool_], damping: float
+def improve_biases(
+    engine: Engine, rows: Rows, searches: Sequence[Search], dtype: str = "float64"
+) -> None:
+    """Joint passes, each after a step of every search that is not done, until all are."""
+    most = min(SAMPLE_ROWS, max(64, SAMPLE_ENTRIES // len(searches[0].b)))
+    chosen = np.arange(rows.count)
+    if rows.count > most:
+        chosen = np.sort(np.random.default_rng(0).choice(rows.count, most, replace=False))
+    sample: Rows | None = None
+    while active := [search for search in searches if not search.is_done]:
+        sample = sample or loaded(rows, chosen)
+        for search in active:
+            search.step(engine, sample)
+        W, b = (np.stack([getattr(of, name) for of in active]).astype(dtype) for name in "Wb")
+        found = passes_of(engine.gradient(rows, Weights(W, b)))
+        for search, of_search in zip(active, found, strict=True):
+            search.look(of_search, ROUNDING[dtype])
+
+
+def _newton_step(
+    P: NDArray[np.float32], fractions: Float64, frequencies: Float64, g: Float64, damping: float
 ) -> Float64:
-    """The damped Newton step, without the shift of all biases, which changes nothing."""
-    H = hessian[np.ix_(present, present)]
-    size = float(np.trace(H)) / len(H) + 1e-30
-    H += size / len(H) + (size * 1e-12 + damping) * np.eye(len(H))
-    step = np.zeros(len(present))
-    with one_blas_thread():
-        step[present] = np.linalg.solve(H, excess[present])
-    return step
+    """δ of (diag(d) − Σ f p pᵀ) δ = d log(π / p̄), by conjugate gradients with 1/d.
 
-
-def feasible_mixture(means: Float64, frequencies: Float64) -> Mixture:
-    """The smallest t in [0, 1], with probabilities q (K,), for which (1 − t) p̄ + t q = π.
-
-    Example:
-        >>> feasible_mixture(np.array([0.6, 0.4]), np.array([0.3, 0.7]))
-        Mixture(t=0.5, q=array([0., 1.]))
+    d is p̄ of all rows or of the sample, whichever is more, so that the matrix has no negative
+    eigenvalue; a shift of all biases is left out, because it changes nothing.
     """
-    present = means > 0.0
-    ratio = float((frequencies[present] / means[present]).min())
-    t = 1.0 - ratio
-    if t <= 0.0:
-        return Mixture(0.0, frequencies)
-    q = np.maximum(frequencies - ratio * means, 0.0)
-    # Below rounding there is nothing to mix in.
-    return Mixture(t, q / q.sum()) if q.any() else Mixture(0.0, frequencies)
-
-
-def scores_of(engine: Engine, rows: Rows, W: NDArray[np.floating]) -> FixedScores:
-    """Scores of the rows under weights W (K, D): the engine's own where it keeps them."""
-    return engine.fixed_scores(rows, W) or Scores(engine, rows, W)
-
-
-# Place among a tile's rows, scores (K, n), labels, and weights if there are any.
-_Block = tuple[slice, Float64, NDArray[np.int64], Float64 | None]
-
-
-class Scores:
-    """Scores W x of all rows, in tiles; kept where they fit in memory.
-
-    For rows in files a quarter of the free memory may be taken, since each step of Newton's method
-    would read them again. Arrays have classes first, (K, n): sums over few classes are then sums of
-    long vectors.
-    """
-
-    def __init__(self, engine: Engine, rows: Rows, W: NDArray[np.floating]) -> None:
-        self._engine, self._rows, self._labels = engine, rows, rows.labels
-        self._mass, self._row_weights = rows.mass, rows.row_weights
-        self._weights = Weights(np.ascontiguousarray(W[None]), np.zeros((1, len(W)), W.dtype))
-        self._step = max(1024, SCORE_BYTES // (16 * len(W)))
-        limit = SCORE_BYTES if stored_rows(rows.X) is None else available_memory() // 4
-        self._keeps = rows.count * len(W) * 8 <= max(SCORE_BYTES, limit)
-        self._kept: dict[int, Float64] = {}
-
-    def moments(self, b: Float64) -> Moments:
-        """Mean cross-entropy with bias b, shape (K,), with its first and second derivatives."""
-        K, before = len(b), 0
-        stride = max(1, int(self._rows.count * K * K / HESSIAN_PRODUCTS))
-        loss, means, hessian, seen = 0.0, np.zeros(K), np.zeros((K, K)), 0.0
-        for _, S, y, weights in self._all_blocks(b):
-            own = S[y, np.arange(len(y))]
-            P, log_sum = softmax_and_log_sum(S, axis=0)
-            loss += float(np.sum(_weighed(log_sum - own, weights)))
-            Q = _weighed(P, weights)
-            means += Q.sum(axis=1)
-            some = slice(-before % stride, None, stride)
-            hessian += np.diag(Q[:, some].sum(axis=1))
-            hessian -= outer_product(self._engine, P[:, some], Q[:, some])
-            seen += len(y[some]) if weights is None else float(weights[some].sum())
-            before += len(y)
-        return Moments(loss / self._mass, means / self._mass, hessian / seen)
-
-    def gradient(self, b: Float64, mixture: Mixture) -> tuple[Float64, float]:
-        """(1/N) Σ (p̃ᵢ − yᵢ) xᵢᵀ, shape (K, D), and (1/N) Σ KL(p̃ᵢ ‖ pᵢ) in nats."""
-        t, q = mixture
-        total, divergence = np.zeros(self._weights.W.shape[1:]), 0.0
-        for place, tile in tiles(self._rows, self._step):
-            scores = self._scores_of(place, tile)
-            factors = np.empty(scores.T.shape)
-            for block, S, y, weights in self._blocks(place, scores, b):
-                P, log_sum = softmax_and_log_sum(S, axis=0)
-                if t > 0.0:
-                    P = (1.0 - t) * P + t * q[:, None]
-                    with np.errstate(divide="ignore", invalid="ignore"):
-                        terms = np.where(P > 0.0, P * (np.log(P) - (S - log_sum)), 0.0)
-                    divergence += float(np.sum(_weighed(terms, weights)))
-                P[y, np.arange(len(y))] -= 1.0
-                factors[block] = _weighed(P, weights).T
-            total += self._engine.weighted_sums(tile, factors[None])[0]
-        return total / self._mass, max(divergence / self._mass, 0.0)
-
-    def _all_blocks(self, b: Float64) -> Iterator[_Block]:
-        """Blocks of all rows, which are not read again where the scores were kept."""
-        if sum(S.shape[1] for S in self._kept.values()) == self._rows.count:
-            for start, S in self._kept.items():
-                yield from self._blocks(slice(start, start + S.shape[1]), S, b)
-            return
-        for place, tile in tiles(self._rows, self._step):
-            yield from self._blocks(place, self._scores_of(place, tile), b)
-
-    def _blocks(self, place: slice, S: Float64, b: Float64) -> Iterator[_Block]:
-        """Blocks of BLOCK_BYTES of the scores (K, n) of a tile, with the bias added."""
-        y = self._labels[place]
-        weights = None if self._row_weights is None else self._row_weights[place]
-        step = max(1, BLOCK_BYTES // (8 * len(S)))
-        for start in range(0, S.shape[1], step):
-            block = slice(start, start + step)
-            of_rows = None if weights is None else weights[block]
-            yield block, S[:, block] + b[:, None], y[block], of_rows
-
-    def _scores_of(self, place: slice, tile: Rows) -> Float64:
-        if place.start in self._kept:
-            return self._kept[place.start]
-        scores = np.ascontiguousarray(self._engine.scores(tile, self._weights)[0].T, np.float64)
-        if self._keeps:
-            self._kept[place.start] = scores
-        return scores
-
-
-def _weighed(values: Float64, weights: Float64 | None) -> Float64:
-    """Values of rows, on the last axis, times the rows' weights.
-
-    A row of weight 0 may have an infinite loss, where no other row has its class: it counts 0.
-    """
-    if weights is None:
-        return values
-    return np.multiply(values, weights, where=weights > 0.0, out=np.zeros_like(values))
+    f = fractions.astype(np.float32)
+    means, sampled = frequencies + g, np.asarray(f @ P, np.float64)
+    d = np.maximum(np.maximum(means, sampled), 1e-6 * frequencies)
+    ratio = np.log(frequencies / np.maximum(means, 1e-30 * frequencies))
+    r = d * ratio.clip(-FARTHEST, FARTHEST)
+    r -= d * (r.sum() / d.sum())
+    step, along = np.zeros_like(d), r / d
+    size = inner(r, along)
+    smallest = SOLVED**2 * size
+    for _ in range(MAX_INNER):
+        with one_blas_thread():
+            product = (1.0 + 1e-6 + damping) * d * along - (f * (P @ along.astype(f.dtype))) @ P
+        curvature = inner(along, product)
+        if size <= smallest or curvature <= 0.0:
+            break
+        length = size / curvature
+        step += length * along
+        r -= length * product
+        before, size = size, inner(r, r / d)
+        along = r / d + (size / before) * along
+    step -= step.mean()
+    return step * min(1.0, FARTHEST / max(float(np.abs(step).max()), TINY))

@@ -35,8 +35,14 @@ from onelayer.solver.certificate import (
     ABSENT_BELOW,
     L2_RANGE,
     MAX_L2,
+    ROUNDING,
     Certified,
-    certify_weights,
+    ClassSums,
+    Pass,
+    Search,
+    improve_biases,
+    of_classes,
+    passes_of,
 )
 from onelayer.solver.lbfgs import Descent, Pair, Point, Preconditioner, descend, fit_preconditioner
 from onelayer.solver.linalg import norm
@@ -51,8 +57,8 @@ Status = Literal["optimal", "passes", "rounding", "interrupted"]
 # A pass of fewer products costs no more in float64.
 FLOAT64_PRODUCTS = 2e7
 
-# Relative rounding of a mean cross-entropy, and the smallest relative gap asked of float32.
-ROUNDING = {"float32": 2e-7, "float64": 4e-15}
+# The relative gap that a descent aims at first, of that to be proven, and the least in float32.
+FIRST_AIM = 0.5
 
 FLOAT32_TOLERANCE = 1e-8
 
@@ -80,7 +86,7 @@ class Optimum:
     b: Float64  # shape (K,)
     certificate: Certificate
     status: Status
-    passes: int  # over the rows; the certificate's two half passes count as one
+    passes: int  # over the rows, those of the certificate too
     seconds: float
     tol: float  # the relative gap that was asked for
     separated: tuple[tuple[int, ...], ...] = ()  # of λ = 0: classes that planes part from the rest
@@ -193,11 +199,13 @@ class Solver:
         self._centred = replace(rows, offset=rows.offset - preconditioner.mean)
         frequencies = rows.class_frequencies(classes)
         self._present = frequencies > 0.0
+        self._proven = of_classes(self._centred, self._present)
         self._cold = np.zeros((classes, rows.X.shape[1] + 1))
         self._cold[:, -1] = first_bias(frequencies)
         self._cold_cost = entropy(frequencies)
         self._at = self._cold
-        self._start_norm = 0.0
+        self._cold_pass: Pass | None = None
+        self._sums: ClassSums | None = None
         cheap = rows.count * rows.X.shape[1] * classes < FLOAT64_PRODUCTS
         self._dtype: Literal["float32", "float64"] = "float64" if cheap else "float32"
         self._pairs: list[Pair] = []
@@ -234,6 +242,7 @@ class Solver:
 
     def restore(self, state: SolverState) -> None:
         """Go on from a state of a solver of the same rows."""
+        self._evaluate_cold()
         if state.newton and self._newton is None:
             self._take_newton()
         self._at, self._pairs, self._dtype = state.at, list(state.pairs), state.dtype
@@ -258,7 +267,8 @@ class Solver:
             if target.l2 == 0.0 and find_separated:
                 separated = self._separated(certified.bias)
         except KeyboardInterrupt:
-            status, certified = "interrupted", self._certify()
+            status = "interrupted"
+            certified = self._certify(self._search_from(self._evaluate(self._at)))
         return Optimum(
             W=self._at[:, :-1].astype(self._dtype),
             b=certified.bias,
@@ -317,7 +327,7 @@ class Solver:
 
     def _prove(self, point: Point) -> tuple[Status, Certified]:
         """Descend, certify, and continue with a smaller aim or finer arithmetic until proven."""
-        target, aim = self._target, self._target.tol
+        target, aim = self._target, FIRST_AIM * self._target.tol
         while True:
             coarse = self._dtype == "float32"
             near = max(aim, FLOAT32_TOLERANCE) if coarse else aim
@@ -328,14 +338,19 @@ class Solver:
                 point = self._evaluate(self._at)
                 continue
             if (reached and near == aim) or self._passes >= target.max_passes or not coarse:
-                certified = self._certify()
-                if self._relative_gap(certified.best) <= target.tol:
-                    return "optimal", certified
-                if self._passes >= target.max_passes:
-                    return "passes", certified
-                if not reached:
-                    return "rounding", certified
-                aim /= 4.0
+                search = self._search_from(point)
+                gap = self._relative_gap(search.certified().best)
+                if gap <= target.tol or self._passes >= target.max_passes or not reached:
+                    certified = self._certify(search)
+                    gap = self._relative_gap(certified.best)
+                    if gap <= target.tol:
+                        return "optimal", certified
+                    if self._passes >= target.max_passes:
+                        return "passes", certified
+                    if not reached:
+                        return "rounding", certified
+                aim *= min(0.5, max(0.1, 0.5 * target.tol / gap))
+                point = self._point(self._with(search.W, search.reached), search.found)
             if coarse and (not reached or aim < FLOAT32_TOLERANCE):
                 self._dtype = "float64"
                 point = self._evaluate(self._at)
@@ -348,6 +363,8 @@ class Solver:
     def _first_point(self) -> Point:
         """The start, or the cold one where that costs less: far from both, steps lead nowhere."""
         self._begin(is_cold=self._at is self._cold)
+        if self._is_cold:
+            return self._evaluate_cold()
         with np.errstate(over="ignore", invalid="ignore"):
             point = self._evaluate(self._at)
         slack = SLACK * (1.0 + self._cold_cost)
@@ -358,7 +375,7 @@ class Solver:
         self._at = self._cold
         self._begin(is_cold=True)
         self._pairs.clear()
-        return self._evaluate(self._at)
+        return self._evaluate_cold()
 
     def _begin(self, *, is_cold: bool) -> None:
         self._is_cold = is_cold
@@ -410,13 +427,29 @@ class Solver:
         """
         rounded = self._without_shared(at).astype(self._dtype)
         weights = Weights(np.ascontiguousarray(rounded[None, :, :-1]), rounded[None, :, -1])
-        at, penalty = rounded.astype(np.float64), self._target.penalty
         loss, G, g = self._engine.gradient(self._centred, weights)
         self._passes += 1
-        gradient = np.concatenate([G[0], g[0][:, None]], axis=1) + _slope(penalty, at)
-        gradient[~self._present] = 0.0
-        gradient[self._present] -= gradient[self._present].mean(axis=0)
-        return Point(at, float(loss[0]) + penalty.value(at[:, :-1]), gradient)
+        found = Pass(float(loss[0]), G[0, self._present], g[0, self._present])
+        return self._point(rounded.astype(np.float64), found)
+
+    def _point(self, at: Float64, found: Pass) -> Point:
+        """A point with what a pass found there."""
+        penalty, gradient = self._target.penalty, np.zeros_like(at)
+        slope = np.column_stack([found.G, found.g]) + _slope(penalty, at[self._present])
+        gradient[self._present] = slope - slope.mean(axis=0)
+        return Point(at, found.loss + penalty.value(at[:, :-1]), gradient)
+
+    def _evaluate_cold(self) -> Point:
+        """Where W = 0, whose pass the bounds of all other points need."""
+        point = self._evaluate(self._cold)
+        self._cold_pass = self._pass_at(point)
+        return point
+
+    def _pass_at(self, point: Point) -> Pass:
+        """What the pass found of the loss, for the classes that have rows."""
+        W, penalty = point.at[:, :-1], self._target.penalty
+        slope = (point.gradient - _slope(penalty, point.at))[self._present]
+        return Pass(point.cost - penalty.value(W), slope[:, :-1], slope[:, -1])
 
     def _estimated_gap(self, point: Point) -> float:
         """The relative gap that a certificate would find here if the bias were at its best."""
@@ -434,16 +467,48 @@ class Solver:
 
     def _norm_at_zero(self) -> float:
         """‖∇_W J‖ at W = 0 with the bias that fits the class frequencies."""
-        if not self._start_norm:
-            self._start_norm = norm(self._evaluate(self._cold).gradient[:, :-1])
-        return self._start_norm or 1.0
+        return norm(self._at_zero().G) or 1.0
 
-    def _certify(self) -> Certified:
-        self._passes += 1
-        W = self._at[:, :-1]
-        bias = self._at[:, -1] - _along(W, self._preconditioner.mean)
-        target = self._target
-        return certify_weights(self._engine, self._rows, W, bias, target.penalty, target.tol)
+    def _at_zero(self) -> Pass:
+        if self._cold_pass is None:
+            self._evaluate_cold()
+        assert self._cold_pass is not None  # noqa: S101
+        return self._cold_pass
+
+    def _search_from(self, point: Point) -> Search:
+        """Bring the bias near to its best for the weights of a point, in its arithmetic."""
+        if self._sums is None:
+            self._sums = ClassSums.of(self._engine, self._proven, self._at_zero())
+        W, b = np.ascontiguousarray(point.at[self._present, :-1]), point.at[self._present, -1]
+        search = Search(W, b, self._target.penalty, self._sums, self._target.tol)
+        search.look(self._pass_at(point), ROUNDING[self._dtype])
+        self._improve(search, self._dtype)
+        return search
+
+    def _improve(self, search: Search, dtype: str) -> None:
+        before = search.passes
+        improve_biases(self._engine, self._proven, [search], dtype)
+        self._passes += search.passes - before
+        self._at = self._with(search.W, search.bias)
+
+    def _with(self, W: Float64, b: Float64) -> Float64:
+        """The point with these weights of the classes that have rows."""
+        at = self._cold.copy()
+        at[self._present] = np.column_stack([W, b])
+        return at
+
+    def _certify(self, search: Search) -> Certified:
+        """The proof, from float64 passes over the rows as they are, and the solution's own bias."""
+        if not (self._dtype == "float64" and self._newton is None and self._present.all()):
+            search.begin(search.bias)
+            weights = Weights(search.W[None], search.b[None])
+            search.look(
+                passes_of(self._engine.gradient(self._proven, weights))[0], ROUNDING["float64"]
+            )
+            self._passes += 1
+            self._improve(search, "float64")
+        shift = _along(self._at[:, :-1], self._preconditioner.mean)
+        return replace(search.certified(), bias=self._at[:, -1] - shift)
 
 
 def first_bias(frequencies: Float64) -> Float64:

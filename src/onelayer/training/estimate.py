@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from onelayer.data import Dataset, Splits
-from onelayer.data.memory import available_memory, format_bytes, resident_memory
+from onelayer.data.memory import format_bytes, resident_memory
 from onelayer.data.rows import Rows
 from onelayer.data.streaming import stored_rows, tile_memory
 from onelayer.engines import Engine, State, Steps, Weights, streaming
 from onelayer.errors import SettingsError, known_options
-from onelayer.solver.certificate import SCORE_BYTES
 from onelayer.training.run import Run, fit_batches, method_arrays
 
 # Copies of W that training or the solver holds at its peak: state, record, what is measured of it
@@ -118,21 +117,12 @@ def estimate(
         memory=resident_memory()
         + tile_memory(X, ordered=ordered, batch=min(batch, N))
         + COPIES * max(1, R) * K * (D + 1) * 4
-        + (ORDER_BYTES * N if ordered else 0)
-        + _proof_bytes(N, K, runs),
+        + (ORDER_BYTES * N if ordered else 0),
         read_seconds=(read - started) * times,
         work_seconds=(worked - read) * times,
         tile_rows=len(tile),
         doing=f"training {R} run{'s' if R > 1 else ''}" if runs else "the solver",
     )
-
-
-def _proof_bytes(rows: int, classes: int, runs: Sequence[Run]) -> int:
-    """Scores of all rows that a certificate holds, or of a tile (`onelayer.solver.certificate`)."""
-    if runs and not any(run.l2 > 0.0 for run in runs):
-        return 0
-    scores, most = 8 * rows * classes, max(SCORE_BYTES, available_memory() // 4)
-    return scores if scores <= most else SCORE_BYTES
 
 
 def _pass(engine: Engine, rows: Rows, runs: Sequence[Run], classes: int) -> None:

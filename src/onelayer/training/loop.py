@@ -38,7 +38,7 @@ from onelayer.model.evaluation import count_confusion
 from onelayer.model.model import Certificate
 from onelayer.objective.loss import LOSS_FUNCTIONS
 from onelayer.objective.penalty import Penalty
-from onelayer.solver.certificate import certify_weights
+from onelayer.solver.certificate import certify_all
 from onelayer.solver.learning_rate import (
     largest_curvature,
     largest_second_moment,
@@ -106,7 +106,7 @@ def train(
             returns; None is "native".
         scaling: "auto", "none", "unit" or "standardize", fitted to the training rows.
         dtype: arithmetic type, "float32" or "float64".
-        certify: whether to prove each run's distance from its optimum: a pass for each.
+        certify: whether to prove each run's distance from its optimum: a few passes for all.
         checkpoint: where and how often checkpoints are written, and whether to resume from them.
             `Result.save` to the same folder replaces them.
         on_progress: called after every epoch of every pass.
@@ -512,12 +512,10 @@ def _result(training: Training, data: Splits, scaling: Scaling, *, certify: bool
     certificates: tuple[Certificate, ...] = ()
     cut_short = False
     if certify and whole and plain:
-        W, b = (part.astype(np.float64) for part in state.weights)
+        penalties = [Penalty.of(run) for run in state.runs]
         try:
-            certificates = tuple(
-                certify_weights(engine, training.train, W[i], b[i], Penalty.of(run)).given
-                for i, run in enumerate(state.runs)
-            )
+            certified = certify_all(engine, training.train, state.weights, penalties)
+            certificates = tuple(each.given for each in certified)
         except KeyboardInterrupt:
             cut_short = True
     certifying = time.perf_counter() - started

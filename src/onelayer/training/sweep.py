@@ -47,7 +47,7 @@ def sweep(
         scaling: "auto", "none", "unit" or "standardize", or several of them: then every run is
             trained under each.
         dtype: arithmetic type, "float32" or "float64".
-        certify: whether to prove each run's distance from its optimum: a pass for each.
+        certify: whether to prove each run's distance from its optimum: a few passes for all.
         checkpoint: where and how often checkpoints are written, and whether to resume from them.
         on_progress: called after every epoch of every pass.
         **settings: in place of runs, what `grid` takes: settings and lists of them, and seeds.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from onelayer.data import Dataset
 from onelayer.data.rows import Rows
-from onelayer.engines import Engine, Mixture, State
+from onelayer.engines import Engine, State
 from onelayer.engines.torch import distributed as cluster
 from onelayer.training.checkpoint import Checkpoint
 from onelayer.training.loop import train
@@ -34,15 +34,10 @@ def full_passes(engine: Engine, problem: Problem, rows: Rows, factors: NDArray[A
     """Every full pass over the rows."""
     weights = problem.state.weights
     trainer = engine.begin(State(weights), problem.method)
-    scores = engine.fixed_scores(rows, weights.W[0])
-    assert scores
-    b = weights.b[0].astype(np.float64)
-    mixture = Mixture(0.25, np.full(len(b), 1.0 / len(b)))
     return (
         *engine.gradient(rows, weights), engine.scores(rows, weights),
-        engine.weighted_sums(rows, factors), *trainer.evaluate(rows), *scores.moments(b),
-        *scores.gradient(b, mixture), *engine.evaluate(rows, weights),
-        *engine.classify(rows, weights)[1:3],
+        engine.weighted_sums(rows, factors), *trainer.evaluate(rows),
+        *engine.evaluate(rows, weights), *engine.classify(rows, weights)[1:3],
     )  # fmt: skip
 
 

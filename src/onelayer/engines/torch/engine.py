@@ -1,8 +1,7 @@
-"""The engine for accelerators and clusters, and scores of fixed weights on its device."""
+"""The engine for accelerators and clusters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,96 +15,15 @@ from onelayer.engines.torch.device import (
     Products,
     describe_device,
     find_device,
-    on_device,
-    storable_bytes,
     wide,
 )
 from onelayer.engines.torch.distributed import Ranks, join_cluster
 from onelayer.engines.torch.optimizer import Losses
-from onelayer.engines.torch.rows import TYPES, Machine, Tile, join, scored, tiles, width_of
+from onelayer.engines.torch.rows import TYPES, Machine, join, scored, tiles, width_of
 from onelayer.engines.torch.trainer import TorchTrainer, evaluate
 from onelayer.errors import SettingsError
 
 Float64 = NDArray[np.float64]
-
-# The curvature only has to be near: of so many products, no more rows are taken.
-CURVATURE_PRODUCTS = {"cpu": 2e8, "cuda": 2e12}
-
-# Scores of all rows are kept where they take no more than this: on a GPU of what is free.
-KEPT_BYTES, KEPT_SHARE = 128 << 20, 0.5
-
-
-class TorchScores(base.FixedScores):
-    """Scores W x of all rows, on the device."""
-
-    def __init__(self, rows: Rows, W: NDArray[np.floating], machine: Machine) -> None:
-        self._rows, self._machine, (self._K, self._D) = rows, machine, W.shape
-        self._on = machine.device
-        self._W = join(base.Weights(W[None], np.zeros((1, self._K), W.dtype)), self._on)
-        start, stop = machine.ranks.part(0, rows.count)
-        on_cpu = self._on.type == "cpu"
-        room = KEPT_BYTES if on_cpu else KEPT_SHARE * storable_bytes(self._on)
-        self._keeps = (stop - start) * self._K * W.dtype.itemsize <= room
-        self._kept: list[tuple[Tile, Any]] = []
-
-    def moments(self, b: Float64) -> base.Moments:
-        K = self._K
-        stride = max(1, int(self._rows.count * K * K / CURVATURE_PRODUCTS[self._on.type]))
-
-        def of_tile(tile: Tile, S: Any) -> list[Any]:
-            logs = torch.log_softmax(S, 1)
-            losses, P = -logs.gather(1, tile.y[:, None])[:, 0], logs.exp_()
-            Q = tile.weighed(P)
-            some = slice(-tile.place.start % stride, None, stride)
-            hessian = Q[some].sum(0).diag() - P[some].T @ Q[some]
-            seen = tile.weighed(torch.ones_like(losses))[some]
-            return [tile.weighed(losses).sum(), seen.sum(), Q.sum(0), hessian]
-
-        sums = self._sums(b, of_tile, 2 + K + K * K, keep=True)
-        loss, means = sums[0] / self._rows.mass, sums[2 : 2 + K] / self._rows.mass
-        return base.Moments(float(loss), means, sums[2 + K :].reshape(K, K) / sums[1])
-
-    def gradient(self, b: Float64, mixture: base.Mixture) -> tuple[Float64, float]:
-        q = on_device(mixture.q, self._on, torch.float64)
-
-        def of_tile(tile: Tile, S: Any) -> list[Any]:
-            logs, divergence = torch.log_softmax(S, 1), S.new_zeros(())
-            P = logs.exp()
-            if mixture.t > 0.0:
-                P = (1.0 - mixture.t) * P + mixture.t * q
-                terms = torch.where(P > 0.0, P * (P.log() - logs), 0.0).sum(1)
-                divergence = tile.weighed(terms).sum()
-            own = tile.y[:, None]
-            P.scatter_add_(1, own, P.new_full((), -1.0).expand(own.shape))
-            return [divergence, tile.weighed(P).T @ tile.X[:, : self._D].to(P.dtype)]
-
-        sums = self._sums(b, of_tile, 1 + self._K * self._D) / self._rows.mass
-        return sums[1:].reshape(self._K, self._D), max(float(sums[0]), 0.0)
-
-    def _sums(
-        self, b: Float64, of_tile: Callable[[Tile, Any], list[Any]], count: int, keep: bool = False
-    ) -> Float64:
-        """Sums over all rows of what `of_tile` makes of a tile and its scores with bias b.
-
-        With `keep` tiles have no features where the scores are kept.
-        """
-        total = torch.zeros(count, dtype=torch.float64, device=self._on)
-        bias = on_device(b, self._on, torch.float64)
-        for tile, S in self._scores(keep):
-            parts = of_tile(tile, S.to(torch.float64) + bias)
-            total += torch.cat([part.reshape(-1) for part in parts])
-        return self._machine.ranks.sums(total.cpu().numpy())[0]
-
-    def _scores(self, keep: bool) -> Iterator[tuple[Tile, Any]]:
-        if keep and self._kept:
-            yield from self._kept
-            return
-        made = []
-        for tile, S in scored(self._rows, self._W, 1, self._machine):
-            if keep and self._keeps:
-                made.append((tile._replace(X=None), S[:, 0]))
-            yield tile, S[:, 0]
-        self._kept = made
 
 
 class TorchEngine(base.Engine):
@@ -196,9 +114,6 @@ class TorchEngine(base.Engine):
         own = total.expand(R * K, width_of(D)).cpu().numpy()
         (sums,) = machine.ranks.sums(np.ascontiguousarray(own[:, :D]))
         return sums.reshape(R, K, D)
-
-    def fixed_scores(self, rows: Rows, W: NDArray[np.floating]) -> TorchScores:
-        return TorchScores(rows, np.ascontiguousarray(W), self._wide)
 
     def _for(self, arithmetic: NDArray[Any]) -> Machine:
         """The machine, or the CPU for arithmetic that the device has not."""
