@@ -12,9 +12,16 @@ print(ol.solve(data, l2=0.01))
 import sys as _sys
 
 # `python -m onelayer` puts the current folder first on the path, where a file numpy.py would be run
-# for NumPy. While Python looks for the module that it is to run, the first argument is "-m".
-if _sys.argv[:1] == ["-m"] and "onelayer" in _sys.orig_argv and not _sys.flags.safe_path:
-    del _sys.path[0]
+# for NumPy. While Python looks for the module that it is to run, the first argument is "-m". Until
+# the command listens to signals, Ctrl-C ends it at once, and not with a traceback of imports.
+if _sys.argv[:1] == ["-m"] and "onelayer" in _sys.orig_argv:
+    import _signal  # type: ignore[import-not-found]  # the built-in part of signal
+
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    del _signal
+    if not _sys.flags.safe_path:
+        del _sys.path[0]
 
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING

@@ -174,6 +174,16 @@ def is_number(value: object, kind: type = Real) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
+def home_path(named: str | os.PathLike[str]) -> Path:
+    """A path whose "~" is the user's home, as shells read it: a file "~.csv" is one called so.
+
+    Example:
+        >>> str(home_path("~.csv"))
+        '~.csv'
+    """
+    return Path(os.path.expanduser(named))
+
+
 def require_file(path: Path) -> None:
     """Raise `OSError` unless a path is a file that can be opened and read in any order.
 

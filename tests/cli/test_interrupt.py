@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import subprocess
@@ -41,6 +42,19 @@ cli.main()
 """
 
 
+# Loaded by `python -m onelayer` before anything of onelayer: Ctrl-C before it listens.
+AT_START = """
+import importlib.abc, os, signal, sys
+
+class AtImport(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "onelayer.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, AtImport())
+"""
+
+
 def in_child(number: int, module: str, how: str, *words: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(number), module, how, *words],
@@ -53,6 +67,17 @@ def in_child(number: int, module: str, how: str, *words: str) -> tuple[int, str]
 @pytest.mark.parametrize("number", interrupt.ENDING)
 def test_a_signal_while_modules_are_imported_ends_with_one_line(number: int) -> None:
     assert in_child(number, "numpy", "default", "data", "list") == (128 + number, "interrupted.\n")
+
+
+@pytest.mark.slow
+def test_ctrl_c_before_a_command_listens_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(AT_START)
+    where = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "onelayer", "data", "list"],
+        env={**os.environ, "PYTHONPATH": where}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 @pytest.mark.slow

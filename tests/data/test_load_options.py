@@ -58,3 +58,11 @@ def test_messages_about_names_in_files_cannot_command_the_terminal(
 ) -> None:
     print_line("ignored: \x1b]0;title\x07")
     assert capsys.readouterr().err == "ignored: \\x1b]0;title\\x07\n"
+
+
+def test_a_name_that_begins_with_a_tilde_and_is_no_users_is_that_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("~rows.csv").write_text("a,label\n" + "1,x\n2,y\n" * 20)
+    assert load("~rows.csv").train.features == 1

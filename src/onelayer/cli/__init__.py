@@ -3,9 +3,13 @@
 Exit codes: 0 done, 1 failed, 2 wrong usage, 128 + n ended by signal n (130 by Ctrl-C).
 """
 
-from typing import NoReturn
+from __future__ import annotations
 
 from onelayer.cli import interrupt
+
+TYPE_CHECKING = False  # typing takes milliseconds, in which Ctrl-C is a traceback
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> NoReturn:

@@ -43,6 +43,7 @@ from onelayer.errors import (
     OnelayerError,
     SaveError,
     SettingsError,
+    home_path,
     one_line,
     require_number,
     require_whole,
@@ -174,7 +175,7 @@ def require_inside(folder: Path, options: Mapping[str, Any]) -> None:
     here, found = Path.cwd().resolve(), list[str]()
     for name in ("data", "labels", "test", "test_labels", "validation", "validation_labels"):
         word = str(options.get(name, options.get(name.replace("_", "-"))) or "")
-        if "\0" in word or not Path(word).expanduser().resolve().is_relative_to(here):
+        if "\0" in word or not home_path(word).resolve().is_relative_to(here):
             found.append(word)
     if found:
         raise OnelayerError(

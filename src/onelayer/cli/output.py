@@ -25,7 +25,7 @@ from rich.console import Console
 from onelayer.data.formats.base import is_pattern, match_pattern
 from onelayer.data.progress import ProgressLines, spelled, terminal
 from onelayer.engines.processes import leads, processes, rank
-from onelayer.errors import UNPRINTABLE, SettingsError
+from onelayer.errors import UNPRINTABLE, SettingsError, home_path
 from onelayer.report.tables import Table
 from onelayer.solver.path import PathProgress
 from onelayer.training.loop import Progress
@@ -192,7 +192,7 @@ def refuse_overwriting(out: Path, *inputs: object) -> None:
     there = os.stat(out)
     for named in map(str, filter(None, inputs)):
         ends = [len(named), *(i for i, letter in enumerate(named) if letter == ":")]
-        for path in (Path(named[:end]).expanduser() for end in ends):
+        for path in (home_path(named[:end]) for end in ends):
             found = [*path.rglob("*")] if path.is_dir() else [path]
             found = match_pattern(path) if is_pattern(path) else found
             for file in found:

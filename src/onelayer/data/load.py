@@ -34,7 +34,7 @@ from onelayer.data.split import (
     redraw,
     split_dataset,
 )
-from onelayer.errors import DataError, SettingsError, known_options, printable
+from onelayer.errors import DataError, SettingsError, home_path, known_options, printable
 
 DIGITS, CIFAR10, CIFAR100, OWN = "digits", "cifar10", "cifar100", "own"
 
@@ -293,7 +293,7 @@ def _locate(source: Any) -> tuple[str, Path | None]:
     # The cache's own folders have these names, and are copied to where there is no network.
     if source in (CIFAR10, CIFAR100) and not os.path.isdir(source):
         return str(source), None
-    path = Path(source).expanduser()
+    path = home_path(source)
     if is_pattern(path):
         return OWN, path
     if os.path.isdir(path):
@@ -320,7 +320,7 @@ def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> d
             raise SettingsError(
                 f"{source} already has {role} rows, {parts[role]}; leave {role} (--{role}) out."
             )
-        parts[role] = part = part if is_frame(part) else Path(part).expanduser()
+        parts[role] = part = part if is_frame(part) else home_path(part)
         same = part is source
         if not is_frame(part) and not is_frame(source):
             there = os.path.exists(part) and os.path.exists(source)

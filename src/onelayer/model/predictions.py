@@ -25,7 +25,7 @@ from onelayer.data.formats.registry import read_features
 from onelayer.data.load import names_data_set
 from onelayer.data.progress import print_line
 from onelayer.engines import Engine
-from onelayer.errors import DataError, SettingsError
+from onelayer.errors import DataError, SettingsError, home_path
 from onelayer.files.atomic import staged_file
 from onelayer.model.model import Model, checked_rows
 from onelayer.objective.loss import softmax
@@ -69,7 +69,7 @@ def read_identified(
         rows = rows.with_features(feature_names, "the model")
         X, ids, pictures = rows.X, rows.ids, rows.image_shape is not None
     else:
-        path = Path(named).expanduser()
+        path = home_path(named)
         table = read_features(path, feature_names, print_line, id, image_shape)
         X, ids, pictures = table.X, table.ids, table.image_shape is not None
     if ids is None:

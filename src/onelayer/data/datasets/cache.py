@@ -21,7 +21,7 @@ from pathlib import Path
 from onelayer.data.datasets.decode import FORMS, STRIPS, Form, read_binary, unpack_form
 from onelayer.data.datasets.layout import CIFAR10, Layout, RecordFile, Records
 from onelayer.data.progress import Log, counting, downloading, print_line
-from onelayer.errors import DataError, SourceError
+from onelayer.errors import DataError, SourceError, home_path
 from onelayer.files.atomic import replace_file
 from onelayer.files.lock import try_lock
 
@@ -61,7 +61,7 @@ def cache_folder(data: str = "cifar10") -> Path:
     """
     moved = os.environ.get(ENVIRONMENT)
     if moved:
-        return Path(moved).expanduser() / data
+        return home_path(moved) / data
     from platformdirs import user_cache_path
 
     return user_cache_path("onelayer", appauthor=False) / data

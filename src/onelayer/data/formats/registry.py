@@ -49,7 +49,7 @@ from onelayer.data.identity import match_parts
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
 from onelayer.data.streaming import LoadedShard, Shard, ShardedRows, even_blocks
-from onelayer.errors import DataError, SettingsError, require_file
+from onelayer.errors import DataError, SettingsError, home_path, require_file
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Ta
         return _read_rows(path, replace(options.columns, labels=labels, option=option), options)
     where, label_files = option, list[Path]()
     if names_file(labels):
-        where = str(Path(labels).expanduser())
+        where = str(home_path(labels))
         label_files = _files_of(Path(where))
     spec = replace(options.columns, elsewhere=True, option=option)
     table = _read_rows(path, spec, options, label_files)
