@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from onelayer.files import atomic
 from onelayer.training import checkpoint as checkpoints
 from onelayer.training.checkpoint import CheckpointManager, unfinished
+from onelayer.training.loop import Training
 from onelayer.training.result import Result
 from tests.cli.conftest import Command
 from tests.files.test_lock import held_by_another
@@ -307,6 +310,57 @@ def test_a_page_that_cannot_be_drawn_costs_nothing_but_the_page(
     assert run("evaluate", "a run")[0] == 0
     assert run(*shlex.split(err.rpartition("to draw its page: ")[2])[1:])[0] == 0
     assert (tmp_path / "a run" / "report.html").exists()
+
+
+@pytest.mark.parametrize("words", [pytest.param(TRAIN, marks=pytest.mark.slow), PATH])
+def test_a_run_that_finds_no_room_at_its_end_is_saved_elsewhere_or_its_best_model_is(
+    words: tuple[str, ...], run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, (kept, full) = atomic._sync, (tmp_path / name for name in ("kept", "full"))
+
+    def refuse(path: Path) -> None:
+        """Nothing finds room on the run's disk, and only small files in `full`."""
+        small = path.is_dir() or path.name == "best.safetensors"
+        places = (tmp_path / "out",) if small else (tmp_path / "out", full)
+        if any(path.resolve().is_relative_to(place) for place in places):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(path)
+
+    monkeypatch.setattr(atomic, "_sync", refuse)
+    for place, said in ((kept, "The run is saved in "), (full, "best model alone is saved: ")):
+        place.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(place))
+        code, _, err = run(*words, "--checkpoint-every", "0", "--out", "out")
+        *_, line = err.splitlines()
+        assert code == 1
+        assert line.startswith("error: out could not be written: No space left on device")
+        assert run("evaluate", line.rpartition(said)[2].rstrip("."), "--data", "digits")[0] == 0
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "out" / "none"))
+    code, _, err = run(*words, "--checkpoint-every", "0", "--out", "out")
+    assert err.endswith("Nor could the run be saved in the folder for temporary files.\n")
+
+
+def test_a_file_that_comes_into_a_records_place_stays_and_the_run_goes_on_once_it_is_moved(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance, mine = Training.advance, tmp_path / "out" / "settings.json"
+
+    def come(self: Training, run_epochs: int) -> None:
+        advance(self, run_epochs)
+        mine.parent.mkdir(exist_ok=True)
+        mine.write_text("mine")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "advance", come)
+        code, _, err = run(*TRAIN, "--out", "out")
+    assert code == 1
+    assert "settings.json was not written by onelayer and would be replaced; move it away" in err
+    assert err.endswith("The checkpoints are kept: --resume.\n")
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    monkeypatch.setattr(Training, "train_pass", None)  # nothing is trained again
+    assert run(*TRAIN, "--out", "out", "--resume")[0] == 0
+    assert not Result.load(tmp_path / "out").interrupted
 
 
 def test_files_that_come_while_it_trains_neither_go_nor_cost_the_run(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +94,9 @@ def run(
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             os.chdir(folder)
-            os.environ.update(environment or {})
+            # What is kept elsewhere is gone with the case.
+            os.environ.update({"TMPDIR": str(folder.parent)} | dict(environment or {}))
+            tempfile.tempdir = None
             sys.argv = ["onelayer", *words]
             if before is not None:
                 before()

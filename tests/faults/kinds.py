@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import resource
 import shutil
 import signal
@@ -129,6 +130,8 @@ def disks(case: Case) -> str:
             place = disk / out.name
             said = case.run(*words[:-1], str(place))
             ended = said.end()
+            if is_run and ended == "refused":
+                _require_kept(case, said.err)
             _require_whole(case, place, is_run, {})
             require_tidy(disk)
             require_unchanged(mine, snapshot(case.folder))
@@ -155,6 +158,17 @@ def disks(case: Case) -> str:
     require_unchanged(mine, snapshot(case.folder))
     require_tidy(case.folder)
     return ended
+
+
+def _require_kept(case: Case, said: str) -> None:
+    """What was trained and found no room is where the error says, or goes on from checkpoints."""
+    kept = re.search(
+        r"(?:The run is saved in|model alone is saved:) (\S+?)\.?$", said, re.MULTILINE
+    )
+    if kept is None and "checkpoints are kept: --resume" not in said:
+        raise FaultError(f"lost: a run that found no room: {said[-300:]!r}")
+    if kept and case.run("evaluate", kept[1], "--data", "rows.npz").code:
+        raise FaultError(f"lost: {kept[1]} cannot be read")
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -115,6 +117,41 @@ def _page_of(record: Saved, folder: Path, *, as_json: bool = False) -> Iterator[
         print_line(f"the page: {folder / PAGE_FILE}")
 
 
+def _save(
+    record: Result | solver.Path, checkpoint: Checkpoint, data: Splits, *, further: bool = False
+) -> None:
+    """Save a record in the folder of its checkpoints; or elsewhere, where they do not hold it."""
+    out = Path(checkpoint.folder)
+    try:
+        save_records(
+            record, out, overwrite=checkpoint.overwrite, begun=True, further=further, data=data
+        )
+    except SaveError as error:
+        found = unfinished(out)
+        if isinstance(record, solver.Path):
+            whole = len(record.models)
+        else:
+            whole = sum(run.epochs for run in record.runs)
+        if found is not None and found.done == found.total >= whole:
+            raise
+        raise SaveError(f"{error} {_kept_elsewhere(record, out.name)}") from error
+
+
+def _kept_elsewhere(record: Result | solver.Path, name: str) -> str:
+    """Keep a record that its own folder does not take, or its best model alone; say where."""
+    place: Path | None = None
+    with suppress(OSError, SaveError):
+        place = Path(tempfile.mkdtemp(prefix="onelayer-"))
+        with suppress(SaveError):
+            save_records(record, place / name)
+            return f"The run is saved in {place / name}."
+        record.best.save(place / "best.safetensors")
+        return f"Of the run its best model alone is saved: {place / 'best.safetensors'}"
+    if place is not None:
+        shutil.rmtree(place, ignore_errors=True)
+    return "Nor could the run be saved in the folder for temporary files."
+
+
 def finish_path(
     path: solver.Path, checkpoint: Checkpoint, data: Splits, *, as_json: bool = False
 ) -> None:
@@ -122,7 +159,7 @@ def finish_path(
     out = Path(checkpoint.folder)
     if not leads():
         return
-    save_records(path, out, overwrite=checkpoint.overwrite, begun=True, data=data)
+    _save(path, checkpoint, data)
     for model in path.models:
         if model.status != "optimal" or model.l2 == 0.0:
             note(describe_solution(model))
@@ -154,9 +191,7 @@ def finish(result: Result, checkpoint: Checkpoint, data: Splits, *, as_json: boo
     """Save runs in the folder of their checkpoints, draw their page, and print their table."""
     out = Path(checkpoint.folder)
     if leads():
-        further = not all(map(planned_part, result.runs))
-        overwrite = checkpoint.overwrite
-        save_records(result, out, overwrite=overwrite, begun=True, further=further, data=data)
+        _save(result, checkpoint, data, further=not all(map(planned_part, result.runs)))
         # An interrupted training is one event, whatever the number of its runs.
         messages = [o.message for o in result.outcomes if o.message and o.status != "interrupted"]
         if result.interrupted:

@@ -174,10 +174,9 @@ def staged_folder(
             _sync(folder)
             _move_committed(folder)
         except OSError as error:
-            kept = " The checkpoints are kept: --resume." if own_checkpoints(folder) else ""
             raise SaveError(
                 f"{target} could not be written: {error.strerror or error}; free some space or "
-                f"choose another folder.{kept}"
+                f"choose another folder.{_kept(folder)}"
             ) from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -299,8 +298,13 @@ def check_not_foreign(target: Path, names: Iterable[str]) -> None:
         if os.path.lexists(target / name) and name not in own:
             raise SaveError(
                 f"{target / name} was not written by onelayer and would be replaced; move it away "
-                "or name another folder."
+                f"or name another folder.{_kept(target)}"
             )
+
+
+def _kept(folder: Path) -> str:
+    """How to go on with a run that could not be saved, where that is possible."""
+    return " The checkpoints are kept: --resume." if own_checkpoints(folder) else ""
 
 
 def replace_file(staging: Path, target: Path) -> None:
