@@ -22,15 +22,15 @@ from onelayer.objective.penalty import Penalty
 from onelayer.sklearn.base import Layer
 from onelayer.sklearn.inputs import Labelled
 from onelayer.solver.certificate import certify_weights
-from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.learning_rate import smoothness
+from onelayer.solver.reduction import fit_shared
 from onelayer.solver.solver import (
     Optimum,
     Progress,
-    Solver,
     Target,
     describe_solution,
     first_bias,
+    make_solver,
     separation_words,
 )
 from onelayer.training.loop import Training
@@ -49,8 +49,7 @@ def fit_optimum(
 ) -> Fitted:
     """Find the optimum and prove it; raises KeyboardInterrupt for Ctrl-C."""
     seen, classes = list[Progress](), len(labels)
-    preconditioner = fit_preconditioner(engine, rows, classes)
-    solver = Solver(engine, rows, classes, preconditioner, seen.append)
+    solver = make_solver(engine, rows, classes, fit_shared(engine, rows, classes), seen.append)
     if start is not None:
         solver.start_at(start.W, start.b)
     optimum = solver.solve(target).completed()

@@ -179,7 +179,7 @@ class Preconditioner:
 
     engine: Engine  # multiplies by the directions
     mean: Float64  # of the scaled features over the sample, (D,); the solver centres by it
-    directions: Float32  # leading eigenvectors of Σ, one a row, (r, D)
+    directions: Float32 | None  # leading eigenvectors of Σ, one a row, (r, D); None is the axes
     variances: Float64  # their eigenvalues, (r,), descending
     rest: float  # variance of every other direction, ≥ 0
     curvature: float  # c, in (0, ½]
@@ -191,10 +191,13 @@ class Preconditioner:
         inside = 1.0 / np.maximum(c * self.variances + bend, least)
         complete = len(self.variances) == G.shape[1]
         outside = 0.0 if complete else 1.0 / max(c * self.rest + bend, least)
-        along = outer_product(self.engine, self.directions, G.astype(np.float32))
-        along *= (inside - outside).astype(np.float32)[:, None]
         divided = np.empty_like(gradient)
-        divided[:, :-1] = outside * G + inner_product(self.engine, along, self.directions)
+        if self.directions is None:
+            divided[:, :-1] = inside * G
+        else:
+            along = outer_product(self.engine, self.directions, G.astype(np.float32))
+            along *= (inside - outside).astype(np.float32)[:, None]
+            divided[:, :-1] = outside * G + inner_product(self.engine, along, self.directions)
         divided[:, -1] = gradient[:, -1] / c
         return divided
 
@@ -220,7 +223,7 @@ def fit_preconditioner(engine: Engine, rows: Rows, classes: int) -> Precondition
     others = features - len(variances)
     rest = max(sample.variance - float(variances.sum()), 0.0) / others if others else 0.0
     return Preconditioner(
-        engine, sample.mean, directions, variances, rest, _curvature(rows, classes)
+        engine, sample.mean, directions, variances, rest, mean_curvature(rows, classes)
     )
 
 
@@ -310,7 +313,8 @@ def _orthonormal(engine: Engine, Y: Float64) -> Float32:
     return np.asarray(inner_product(engine, mix, Y), np.float32)
 
 
-def _curvature(rows: Rows, classes: int) -> float:
+def mean_curvature(rows: Rows, classes: int) -> float:
+    """The c of class frequencies π, (1 − Σ π²) / (K − 1); no less than an eighth of 1/K."""
     frequencies = rows.class_frequencies(classes)
     present = max(int((frequencies > 0).sum()), 2)
     mean = float(1.0 - np.sum(frequencies**2)) / (present - 1)

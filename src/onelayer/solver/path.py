@@ -48,9 +48,18 @@ from onelayer.files.records import MAY_LACK, check_sizes
 from onelayer.files.saved import Saved
 from onelayer.model.evaluation import Mistakes, interval_words, wilson_interval
 from onelayer.model.model import Model
-from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.linalg import norm
-from onelayer.solver.solver import TINY, Optimum, Solver, SolverState, Target, first_bias
+from onelayer.solver.reduction import Reduction, fit_shared
+from onelayer.solver.solver import (
+    TINY,
+    Optimum,
+    ReducedSolver,
+    Solver,
+    SolverState,
+    Target,
+    first_bias,
+    make_solver,
+)
 
 Float64 = NDArray[np.float64]
 
@@ -527,7 +536,8 @@ class PathState:
         yield "solvers", len(self.solvers), 1 + folds if self.done else 0
         for solver in self.solvers:
             arrays = [solver.at, *(part for pair in solver.pairs for part in pair)]
-            yield "solvers", [array.shape for array in arrays], [(K, D + 1)] * len(arrays)
+            width = min(solver.at.shape[-1], D + 1)  # less in coordinates of the rows' span
+            yield "solvers", [array.shape for array in arrays], [(K, width)] * len(arrays)
 
 
 class KeepsStates(Protocol):
@@ -571,19 +581,25 @@ def solve_each(
     the same bits, gives each state to `keep`, and says whether Ctrl-C ended it.
     """
     began = time.perf_counter() - start.seconds
-    preconditioner = fit_preconditioner(engine, rows, classes)
+    planned = l2 if isinstance(l2, int) else len(l2)
+    shared = fit_shared(engine, rows, classes, planned * len([rows, *parts]))
     if isinstance(l2, int):
-        planned, decade = l2, math.ceil((l2 - 1) / DECADES)
+        decade = math.ceil((l2 - 1) / DECADES)
         exponents = -DECADES / (l2 - 1) * np.arange(2 * l2 - 1)
         l2 = [float(value) for value in largest_l2(engine, rows, classes) * 10.0**exponents]
     else:
-        planned = decade = len(l2)
+        decade = planned
     targets = [replace(target, l2=value) for value in l2]
-    solver = Solver(engine, rows, classes, preconditioner)
-    judges = [
-        (solver if kept is None else Solver(engine, kept, classes, preconditioner), held_out)
-        for kept, held_out in parts
-    ]
+    solver = make_solver(engine, rows, classes, shared)
+    judges: list[tuple[Solver | ReducedSolver, Rows]] = []
+    for kept, held_out in parts:
+        if kept is None:
+            judges.append((solver, held_out))
+        elif isinstance(shared, Reduction):  # both are rows of the same coordinates
+            of = Solver(engine, shared.part(kept), classes, shared.preconditioner)
+            judges.append((of, shared.part(held_out)))
+        else:
+            judges.append((Solver(engine, kept, classes, shared), held_out))
     solvers = list(dict.fromkeys([solver, *(of for of, _ in judges)]))
     for each, before in zip(solvers, start.solvers, strict=False):
         each.restore(before)

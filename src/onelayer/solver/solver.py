@@ -40,6 +40,7 @@ from onelayer.solver.certificate import (
     ClassSums,
     Pass,
     Search,
+    certify_weights,
     improve_biases,
     of_classes,
     passes_of,
@@ -47,6 +48,7 @@ from onelayer.solver.certificate import (
 from onelayer.solver.lbfgs import Descent, Pair, Point, Preconditioner, descend, fit_preconditioner
 from onelayer.solver.linalg import norm
 from onelayer.solver.newton import Newton
+from onelayer.solver.reduction import Reduction, fit_shared
 
 Float64 = NDArray[np.float64]
 
@@ -64,6 +66,9 @@ FLOAT32_TOLERANCE = 1e-8
 
 # What is no rounding: a cost so far above that of W = 0, and a relative gap of this size.
 SLACK, MAX_ROUNDING_GAP = 1e-6, 1e-9
+
+# Of the gap that is asked for, the part that is asked for in coordinates.
+INSIDE = 0.5
 
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -315,12 +320,12 @@ class Solver:
     def _search(self) -> tuple[Status, Certified]:
         """Search from the start, and from the cold one where that stopped short of rounding."""
         found = self._prove(self._first_point())
-        short = self._relative_gap(found[1].best)
+        short = self.relative_gap(found[1].best)
         if found[0] != "rounding" or self._is_cold or short < MAX_ROUNDING_GAP:
             return found
         ended = self._at
         again = self._prove(self._restart())
-        if self._relative_gap(again[1].best) < short:
+        if self.relative_gap(again[1].best) < short:
             return again
         self._at = ended
         return found
@@ -339,10 +344,10 @@ class Solver:
                 continue
             if (reached and near == aim) or self._passes >= target.max_passes or not coarse:
                 search = self._search_from(point)
-                gap = self._relative_gap(search.certified().best)
+                gap = self.relative_gap(search.certified().best)
                 if gap <= target.tol or self._passes >= target.max_passes or not reached:
                     certified = self._certify(search)
-                    gap = self._relative_gap(certified.best)
+                    gap = self.relative_gap(certified.best)
                     if gap <= target.tol:
                         return "optimal", certified
                     if self._passes >= target.max_passes:
@@ -459,7 +464,7 @@ class Solver:
         bend = float(self._target.penalty.curvature)
         return steepness**2 / (2.0 * bend * max(point.cost, TINY))
 
-    def _relative_gap(self, certificate: Certificate) -> float:
+    def relative_gap(self, certificate: Certificate) -> float:
         """Gap / J, or for λ = 0 the norm of the gradient relative to its first one."""
         if self._target.l2 == 0.0:
             return certificate.gradient_norm / self._norm_at_zero()
@@ -509,6 +514,111 @@ class Solver:
             self._improve(search, "float64")
         shift = _along(self._at[:, :-1], self._preconditioner.mean)
         return replace(search.certified(), bias=self._at[:, -1] - shift)
+
+
+class ReducedSolver:
+    """Solves in the coordinates of the rows' span, and proves each solution on the rows themselves.
+
+    Where that proof falls short of what coordinates say, rounding hides in them what matters: this
+    solution and those after it are searched in all features.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        rows: Rows,
+        classes: int,
+        reduction: Reduction,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._engine, self._rows, self._reduction = engine, rows, reduction
+        self._classes, self._on_progress = classes, on_progress
+        self._inside = Solver(
+            engine, reduction.rows, classes, reduction.preconditioner, on_progress
+        )
+        self._whole: Solver | None = None
+
+    def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
+        """Start the next solution from these weights; remembered steps are kept."""
+        if self._whole is not None:
+            self._whole.start_at(W, b)
+        else:
+            bias = b + _along(W, self._reduction.mean)
+            self._inside.start_at(self._reduction.lower(W), bias)
+
+    @property
+    def state(self) -> SolverState:
+        """What to `restore` for the next solution to have the same bits."""
+        return (self._whole or self._inside).state
+
+    def restore(self, state: SolverState) -> None:
+        """Go on from a state of a solver of the same rows.
+
+        Another machine may find another rank: then the next solution starts from W = 0.
+        """
+        width = state.at.shape[1] - 1
+        if width == self._rows.X.shape[1]:
+            self._take_all_features().restore(state)
+        elif width == self._reduction.rows.X.shape[1]:
+            self._inside.restore(state)
+
+    def _take_all_features(self) -> Solver:
+        fitted = fit_preconditioner(self._engine, self._rows, self._classes)
+        self._whole = Solver(self._engine, self._rows, self._classes, fitted, self._on_progress)
+        return self._whole
+
+    def solve(self, target: Target) -> Optimum:
+        """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
+        if self._whole is not None:
+            return self._whole.solve(target)
+        started = time.perf_counter()
+        found = self._inside.solve(replace(target, tol=INSIDE * target.tol))
+        status: Status = found.status
+        try:
+            W, certified = self._prove(found, target)
+        except KeyboardInterrupt:
+            status, (W, certified) = "interrupted", self._prove(found, target)
+        passes = found.passes + certified.passes + 1
+        if self._inside.relative_gap(certified.best) <= target.tol:
+            status = "optimal" if status != "interrupted" else status
+        elif status in ("optimal", "rounding") and passes < target.max_passes:
+            whole = self._take_all_features()
+            whole.start_at(W, certified.bias)
+            optimum = whole.solve(replace(target, max_passes=target.max_passes - passes))
+            seconds = time.perf_counter() - started
+            return replace(optimum, passes=optimum.passes + passes, seconds=seconds)
+        elif status == "optimal":
+            status = "passes"
+        return replace(
+            found,
+            W=W.astype(found.W.dtype),
+            b=certified.bias,
+            certificate=certified.best,
+            status=status,
+            passes=passes,
+            seconds=time.perf_counter() - started,
+            tol=target.tol,
+        )
+
+    def _prove(self, found: Optimum, target: Target) -> tuple[Float64, Certified]:
+        """The solution as weights of the features, in its own precision, and their proof."""
+        W = self._reduction.lift(found.W.astype(np.float64))
+        W = W.astype(found.W.dtype).astype(np.float64)
+        b = found.b - _along(W, self._reduction.mean)
+        return W, certify_weights(self._engine, self._rows, W, b, target.penalty, target.tol)
+
+
+def make_solver(
+    engine: Engine,
+    rows: Rows,
+    classes: int,
+    shared: Preconditioner | Reduction,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Solver | ReducedSolver:
+    """The solver of rows, by what `fit_shared` found for them."""
+    if isinstance(shared, Reduction):
+        return ReducedSolver(engine, rows, classes, shared, on_progress)
+    return Solver(engine, rows, classes, shared, on_progress)
 
 
 def first_bias(frequencies: Float64) -> Float64:
@@ -586,6 +696,6 @@ def solve(
     target, train = Target(l2, tol, max_passes), training_rows(data)
     fitted = fit_scaling(scaling, train.X, train.max_value)
     rows, engine = rows_of(train, fitted), streaming(engine)
-    preconditioner = fit_preconditioner(engine, rows, train.classes)
-    optimum = Solver(engine, rows, train.classes, preconditioner, on_progress).solve(target)
+    shared = fit_shared(engine, rows, train.classes)
+    optimum = make_solver(engine, rows, train.classes, shared, on_progress).solve(target)
     return optimum.model(fitted, data_card(data), describe_environment() | engine.describe())
