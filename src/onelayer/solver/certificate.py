@@ -62,8 +62,8 @@ ROUNDING = {"float32": 2e-7, "float64": 4e-15}
 JOINT_BYTES = 64 << 20
 
 # A search for the best bias ends where the mixture costs no more than this part of the weights' own
-# gap, or the second one if that is too wide anyway; or where passes bring p̄ no nearer to π.
-MIXING_PART, MIXING_OF_FAR, PROGRESS, MAX_STALLED, MAX_PASSES = 0.01, 0.5, 0.7, 4, 50
+# gap, where that is too wide anyway, or where passes bring p̄ no nearer to π.
+MIXING_PART, PROGRESS, MAX_STALLED, MAX_PASSES = 0.01, 0.7, 4, 50
 
 # Rows that its Hessian is of, and entries of their scores, at most.
 SAMPLE_ROWS, SAMPLE_ENTRIES = 4096, 1 << 22
@@ -327,10 +327,13 @@ class Search:
             self.reached, self.found, self._damping = self.b, found, self._damping / 16.0
         else:
             self._damping = max(16.0 * self._damping, 1e-4)
-        is_far = 0.0 < self._tol * bound.cost < bound.distance
-        enough = MIXING_OF_FAR if is_far else MIXING_PART
+        enough = max(MIXING_PART * bound.distance, 1e-15 * bound.cost)
+        if 0.0 < self._tol * bound.cost < bound.distance:
+            enough = 0.5 * bound.distance
+        elif bound.distance > 2.0 * bound.cost:
+            enough = max(enough, 0.1 * bound.cost)
         self.is_done = (
-            not bound.mixing > max(enough * bound.distance, 1e-15 * bound.cost)
+            not bound.mixing > enough
             or bound.gap <= self._tol * bound.cost
             or self._stalled > MAX_STALLED
             or len(self._proofs) >= MAX_PASSES
@@ -392,7 +395,8 @@ def _newton_step(
     eigenvalue; a shift of all biases is left out, because it changes nothing.
     """
     f = fractions.astype(np.float32)
-    means, sampled = frequencies + g, np.asarray(f @ P, np.float64)
+    with one_blas_thread():
+        means, sampled = frequencies + g, np.asarray(f @ P, np.float64)
     d = np.maximum(np.maximum(means, sampled), 1e-6 * frequencies)
     ratio = np.log(frequencies / np.maximum(means, 1e-30 * frequencies))
     r = d * ratio.clip(-FARTHEST, FARTHEST)

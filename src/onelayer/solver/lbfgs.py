@@ -158,18 +158,19 @@ def _step_along(descent: Descent, point: Point, direction: Float64) -> Point | N
 def _newton_like(descent: Descent, point: Point, pairs: list[Pair]) -> Float64:
     """The L-BFGS approximation of the inverse Hessian times the gradient (two-loop recursion)."""
     q = point.gradient.copy()
+    part = np.empty_like(q)  # new memory for each pair would cost more than the arithmetic
     weights: list[tuple[float, float]] = []
     for step, change in reversed(pairs):
         rho = 1.0 / inner(step, change)
         alpha = rho * inner(step, q)
-        q -= alpha * change
+        q -= np.multiply(change, alpha, out=part)
         weights.append((rho, alpha))
     direction = descent.inverse_hessian(point, q)
     if pairs:
         step, change = pairs[-1]
         direction *= inner(step, change) / inner(change, descent.inverse_hessian(point, change))
     for (step, change), (rho, alpha) in zip(pairs, reversed(weights), strict=True):
-        direction += (alpha - rho * inner(change, direction)) * step
+        direction += np.multiply(step, alpha - rho * inner(change, direction), out=part)
     return direction
 
 
@@ -197,7 +198,9 @@ class Preconditioner:
         else:
             along = outer_product(self.engine, self.directions, G.astype(np.float32))
             along *= (inside - outside).astype(np.float32)[:, None]
-            divided[:, :-1] = outside * G + inner_product(self.engine, along, self.directions)
+            divided[:, :-1] = inner_product(self.engine, along, self.directions)
+            if outside:
+                divided[:, :-1] += outside * G
         divided[:, -1] = gradient[:, -1] / c
         return divided
 

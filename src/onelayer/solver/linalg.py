@@ -2,8 +2,8 @@
 
 After a call BLAS keeps its threads waiting busily for tens of milliseconds, on the cores that the
 kernel's threads need next: one scalar product of 30 000 numbers slows the next pass down several
-times. So the engine does large products, as scores or weighted sums; NumPy's own loops do small
-ones; factorisations hold BLAS to one thread.
+times. So the engine does large products, as scores or weighted sums; BLAS held to one thread does
+the others and factorisations, and NumPy's own loops the smallest.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ Floats = NDArray[np.floating]
 
 Float64 = NDArray[np.float64]
 
-# Up to this many products NumPy's loop ends before an engine's threads have started.
-FEW_PRODUCTS = 1 << 19
+# Up to this many products NumPy's loop ends before a library is called, and BLAS on one thread
+# before an engine's threads have met.
+FEW_PRODUCTS, THREAD_PRODUCTS = 1 << 15, 1 << 26
 
 
 def inner(a: Floats, b: Floats) -> float:
@@ -51,6 +52,9 @@ def outer_product(engine: Engine, A: Floats, B: Floats) -> Floats:
     """
     if A.size * len(B) <= FEW_PRODUCTS:
         return np.asarray(np.einsum("nd,md->nm", A, B))
+    if A.size * len(B) <= THREAD_PRODUCTS:
+        with one_blas_thread():
+            return np.asarray(A @ B.T)
     weights = Weights(np.ascontiguousarray(B)[None], np.zeros((1, len(B)), B.dtype))
     product: Floats = engine.scores(_rows(A), weights)[0]
     return product
@@ -66,6 +70,9 @@ def inner_product(engine: Engine, A: Floats, B: Floats) -> Float64:
     """
     if A.size * B.shape[1] <= FEW_PRODUCTS:
         return np.asarray(np.einsum("nm,nd->md", A, B), np.float64)
+    if A.size * B.shape[1] <= THREAD_PRODUCTS:
+        with one_blas_thread():
+            return np.asarray(A.T @ B, np.float64)
     product: Float64 = engine.weighted_sums(_rows(B), np.ascontiguousarray(A)[None])[0]
     return product
 

@@ -204,6 +204,8 @@ class Solver:
         self._centred = replace(rows, offset=rows.offset - preconditioner.mean)
         frequencies = rows.class_frequencies(classes)
         self._present = frequencies > 0.0
+        # How rows of a point are taken: as they are where no class is absent.
+        self._chosen = slice(None) if self._present.all() else self._present
         self._proven = of_classes(self._centred, self._present)
         self._cold = np.zeros((classes, rows.X.shape[1] + 1))
         self._cold[:, -1] = first_bias(frequencies)
@@ -255,9 +257,8 @@ class Solver:
 
     def _without_shared(self, at: Float64) -> Float64:
         """The point without what all classes share, which changes no probability."""
-        at = np.where(self._present[:, None], at, self._cold)
-        at[self._present] -= at[self._present].mean(axis=0)
-        return at
+        kept = at[self._chosen]
+        return self._with(kept - kept.mean(axis=0))
 
     def solve(self, target: Target, *, find_separated: bool = True) -> Optimum:
         """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
@@ -355,7 +356,8 @@ class Solver:
                     if not reached:
                         return "rounding", certified
                 aim *= min(0.5, max(0.1, 0.5 * target.tol / gap))
-                point = self._point(self._with(search.W, search.reached), search.found)
+                at = self._with(np.column_stack([search.W, search.reached]))
+                point = self._point(at, search.found)
             if coarse and (not reached or aim < FLOAT32_TOLERANCE):
                 self._dtype = "float64"
                 point = self._evaluate(self._at)
@@ -434,14 +436,17 @@ class Solver:
         weights = Weights(np.ascontiguousarray(rounded[None, :, :-1]), rounded[None, :, -1])
         loss, G, g = self._engine.gradient(self._centred, weights)
         self._passes += 1
-        found = Pass(float(loss[0]), G[0, self._present], g[0, self._present])
+        found = Pass(float(loss[0]), G[0][self._chosen], g[0][self._chosen])
         return self._point(rounded.astype(np.float64), found)
 
     def _point(self, at: Float64, found: Pass) -> Point:
         """A point with what a pass found there."""
-        penalty, gradient = self._target.penalty, np.zeros_like(at)
-        slope = np.column_stack([found.G, found.g]) + _slope(penalty, at[self._present])
-        gradient[self._present] = slope - slope.mean(axis=0)
+        penalty, gradient = self._target.penalty, _slope(self._target.penalty, at)
+        part = gradient[self._chosen]
+        part[:, :-1] += found.G
+        part[:, -1] += found.g
+        part -= part.mean(axis=0)
+        gradient[self._chosen] = part
         return Point(at, found.loss + penalty.value(at[:, :-1]), gradient)
 
     def _evaluate_cold(self) -> Point:
@@ -453,7 +458,7 @@ class Solver:
     def _pass_at(self, point: Point) -> Pass:
         """What the pass found of the loss, for the classes that have rows."""
         W, penalty = point.at[:, :-1], self._target.penalty
-        slope = (point.gradient - _slope(penalty, point.at))[self._present]
+        slope = (point.gradient - _slope(penalty, point.at))[self._chosen]
         return Pass(point.cost - penalty.value(W), slope[:, :-1], slope[:, -1])
 
     def _estimated_gap(self, point: Point) -> float:
@@ -484,8 +489,9 @@ class Solver:
         """Bring the bias near to its best for the weights of a point, in its arithmetic."""
         if self._sums is None:
             self._sums = ClassSums.of(self._engine, self._proven, self._at_zero())
-        W, b = np.ascontiguousarray(point.at[self._present, :-1]), point.at[self._present, -1]
-        search = Search(W, b, self._target.penalty, self._sums, self._target.tol)
+        at, target = point.at[self._chosen], self._target
+        W = np.ascontiguousarray(at[:, :-1])
+        search = Search(W, at[:, -1], target.penalty, self._sums, target.tol)
         search.look(self._pass_at(point), ROUNDING[self._dtype])
         self._improve(search, self._dtype)
         return search
@@ -494,12 +500,14 @@ class Solver:
         before = search.passes
         improve_biases(self._engine, self._proven, [search], dtype)
         self._passes += search.passes - before
-        self._at = self._with(search.W, search.bias)
+        self._at = self._with(np.column_stack([search.W, search.bias]))
 
-    def _with(self, W: Float64, b: Float64) -> Float64:
-        """The point with these weights of the classes that have rows."""
+    def _with(self, kept: Float64) -> Float64:
+        """The point (K, D + 1) with these rows for the classes that have rows."""
+        if self._present.all():
+            return kept
         at = self._cold.copy()
-        at[self._present] = np.column_stack([W, b])
+        at[self._present] = kept
         return at
 
     def _certify(self, search: Search) -> Certified:
