@@ -7,15 +7,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from onelayer.data import Dataset, load
 from onelayer.engines import ENGINE_NAMES, Weights, make_engine
 from onelayer.errors import DataError, SettingsError
 from onelayer.model.model import Model
+from onelayer.objective import loss as objective
 from onelayer.objective.penalty import Penalty
 from onelayer.solver import certificate as proofs
-from onelayer.solver import certify, solve
+from onelayer.solver import certify, solve, solver
 from onelayer.solver.certificate import ABSENT_BELOW, certify_all, certify_weights
+from onelayer.solver.lbfgs import fit_preconditioner
 from tests.solver.oracle import Problem, independent_optimum, make_problem, random_weights
 
 PROBLEMS = 2000
@@ -36,6 +41,81 @@ def test_the_bound_holds_on_2000_random_problems() -> None:
         assert np.linalg.norm(W - W_best) <= certificate.distance + math.sqrt(slack), seed
         loosest = max(loosest, certificate.gap - (certificate.cost - J))
     assert loosest > 0.0
+
+
+@settings(max_examples=200)
+@given(
+    seed=st.integers(0, 2**32 - 1), most=st.sampled_from([(40, 12, 20), (60, 5, 200), (12, 80, 4)]),
+    weighted=st.booleans(), absent=st.booleans(), tol=st.sampled_from([0.0, 1e-3]),
+    sample=st.sampled_from([4, 4096]),
+)  # fmt: skip
+def test_no_model_costs_less_than_a_bound_says(
+    seed: int, most: tuple[int, int, int], weighted: bool, absent: bool, tol: float, sample: int
+) -> None:
+    """Rows of weight 0, classes without rows, N < D, K to 200, and a sample of few rows."""
+    problem, rng = make_problem(seed, most), np.random.default_rng(seed)
+    y = np.where(problem.y == problem.y[0], problem.y.max(), problem.y) if absent else problem.y
+    rows = problem._replace(y=y).rows
+    if weighted:
+        rows = replace(rows, weights=np.r_[1.0, rng.integers(0, 3, rows.count - 1)])
+
+    def cost(W: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+        losses = -objective.log_softmax(objective.scores(problem.X, W, b))[np.arange(len(y)), y]
+        penalty = problem.penalty.value(W.astype(np.float64))
+        return float(np.average(losses, weights=rows.weights)) + penalty
+
+    W, b = random_weights(problem, seed)
+    engine = make_engine(threads=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(proofs, "SAMPLE_ROWS", sample)
+        patch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
+        certified = certify_weights(engine, rows, W, b, problem.penalty, tol)
+        metric = fit_preconditioner(engine, rows, problem.K)
+        best = solver.Solver(engine, rows, problem.K, metric).solve(
+            solver.Target(problem.l2, tol=1e-4, max_passes=200)
+        )
+    lowest = cost(best.W, best.b)
+    slack = 1e-9 * (1.0 + abs(lowest))
+    assert certified.given.cost == pytest.approx(cost(W, b), rel=1e-9, abs=1e-9)
+    assert best.certificate.cost == pytest.approx(lowest, rel=1e-9, abs=1e-9)
+    if rows.class_frequencies(problem.K).all():
+        assert certified.best.cost == pytest.approx(cost(W, certified.bias), rel=1e-9, abs=1e-9)
+    for certificate in (certified.given, certified.best, best.certificate):
+        assert -slack <= certificate.lower_bound <= lowest + slack
+    assert best.certificate.lower_bound <= cost(W, certified.bias) + slack
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_pass_proves_what_its_mixture_of_probabilities_and_labels_proves(seed: int) -> None:
+    problem = make_problem(seed)
+    problem.y[: problem.K] = np.arange(min(problem.K, len(problem.y)))
+    problem = problem._replace(K=int(problem.y.max()) + 1)
+    (X, y, K, l2), rng = problem, np.random.default_rng(seed)
+    W, b = rng.normal(size=(K, X.shape[1])), rng.normal(size=K)
+    P, Y = objective.softmax(objective.scores(X, W, b)), np.eye(K)[y]
+    frequencies, means = Y.mean(axis=0), P.mean(axis=0)
+    found = proofs.Pass(problem.cost(W, b) - problem.penalty.value(W), (P - Y).T @ X / len(X),
+                        means - frequencies)  # fmt: skip
+    cold = proofs.Pass(0.0, (frequencies - Y).T @ X / len(X), np.zeros(K))
+    sums = proofs.ClassSums.of(make_engine("reference"), problem.rows, cold)
+    bound = proofs.bound_of(found, W, b, problem.penalty, sums)
+
+    t = float(np.max(1.0 - frequencies / means))
+    q = (frequencies - (1.0 - t) * means) / t
+    kept, taken = np.minimum(q / frequencies, 1.0), np.maximum(q - frequencies, 0.0)
+    R = kept * Y + (1.0 - Y @ kept)[:, None] * taken / taken.sum()
+    mixed = (1.0 - t) * P + t * R
+    np.testing.assert_allclose(mixed.mean(axis=0), frequencies, atol=1e-14)
+    G = (mixed - Y).T @ X / len(X)
+    assert bound.slope == pytest.approx(np.linalg.norm(G + 2.0 * l2 * W), rel=1e-9)
+    assert bound.distance == pytest.approx(bound.slope**2 / (4.0 * l2))
+
+    def divergence(A: NDArray[np.float64]) -> float:
+        ratios = np.log(A / P, where=A > 0.0, out=np.zeros_like(A))
+        return float(np.sum(A * ratios) / len(X))
+
+    assert bound.mixing == pytest.approx(t * divergence(R), rel=1e-9)
+    assert bound.mixing >= divergence(mixed)
 
 
 @pytest.mark.parametrize("engine_name", ENGINE_NAMES)
