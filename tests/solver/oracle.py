@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from onelayer.data import Dataset
@@ -12,7 +13,8 @@ from onelayer.data.rows import Rows
 from onelayer.engines import Engine
 from onelayer.objective import loss as objective
 from onelayer.objective.penalty import Penalty
-from onelayer.solver.lbfgs import fit_preconditioner
+from onelayer.solver import newton, solver
+from onelayer.solver.newton import choose_preconditioner
 from onelayer.solver.solver import Optimum, Solver, Target
 
 Float64 = NDArray[np.float64]
@@ -67,11 +69,26 @@ def random_weights(problem: Problem, seed: int) -> tuple[Float64, Float64]:
     return size * rng.standard_normal((problem.K, problem.X.shape[1])), rng.normal(size=problem.K)
 
 
+METHODS = ("newton", "class curvature", "l-bfgs", "l-bfgs from float32", "by prices")
+
+
+def take_method(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the solver take one of its methods, whatever the problem's size."""
+    if method == "newton":
+        monkeypatch.setattr(newton, "FEW_STEPS", np.inf)
+    elif method == "class curvature":
+        monkeypatch.setattr(newton, "FEW_STEPS", 0.0)
+        monkeypatch.setattr(newton, "PATIENCE", 0.1)
+    elif method != "by prices":
+        monkeypatch.setattr(newton, "MAX_ENTRIES", 0)
+    if method == "l-bfgs from float32":
+        monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
+
+
 def solve(engine: Engine, problem: Problem, tol: float = 1e-10, passes: int = 3000) -> Optimum:
     """The solver under test, on that problem."""
-    metric = fit_preconditioner(engine, problem.rows, problem.K)
-    solver = Solver(engine, problem.rows, problem.K, metric)
-    return solver.solve(Target(problem.l2, tol, passes))
+    metric = choose_preconditioner(engine, problem.rows, problem.K)
+    return Solver(engine, problem.rows, problem.K, metric).solve(Target(problem.l2, tol, passes))
 
 
 def hessian(problem: Problem, W: Float64, b: Float64, loss: objective.Loss = "softmax") -> Float64:

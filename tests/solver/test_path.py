@@ -20,12 +20,13 @@ from onelayer.data.split import stratified_folds
 from onelayer.engines import ENGINE_NAMES, make_engine
 from onelayer.errors import CheckpointWarning, SaveError, SettingsError
 from onelayer.objective import loss as objective
-from onelayer.solver import Choice, PathProgress, Score, newton, solve, solve_path, solver
+from onelayer.solver import Choice, PathProgress, Score, newton, solve, solve_path
 from onelayer.solver import Path as LambdaPath
 from onelayer.solver.path import choose, has_turned, l2_values, largest_l2, merit, score
 from onelayer.training.checkpoint import Checkpoint
 from tests.made_data import make_splits
 from tests.oracle import accuracy
+from tests.solver.oracle import take_method
 
 
 def unit(dataset: Dataset) -> NDArray[np.float64]:
@@ -177,17 +178,18 @@ def test_an_unknown_choice_is_refused(choice: dict[str, str]) -> None:
         Choice(**choice)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("method", ["newton", "l-bfgs from float32", "l-bfgs, then newton"])
+@pytest.mark.parametrize(
+    "method", ["newton", "class curvature", "l-bfgs from float32", "l-bfgs, then newton"]
+)
 @pytest.mark.parametrize("l2", [(1.0, 0.01, 1e-3, 0.0), 3])
 def test_an_interrupted_path_resumes_bit_for_bit_at_every_lambda(
     l2: Any, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if method == "l-bfgs, then newton":
-        monkeypatch.setattr(newton, "FEW_PRODUCTS", 0)
-        monkeypatch.setattr(newton, "PATIENCE", 0.1)
-    elif method != "newton":
-        monkeypatch.setattr(newton, "MAX_UNKNOWNS", 0)
-        monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
+        monkeypatch.setattr(newton, "FEW_STEPS", 0)
+        monkeypatch.setattr(newton, "NEWTON_STEPS", 5.0)
+    else:
+        take_method(method, monkeypatch)
     data = make_splits()
     options: dict[str, Any] = {"folds": 2, "scaling": "none", "tol": 1e-5}
     whole, part, ends = solve_path(data, l2, **options), None, 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from onelayer import load
@@ -18,18 +21,16 @@ from onelayer.objective import loss as objective
 from onelayer.solver import Progress, newton, solve, solve_path, solver, suggest_learning_rate
 from onelayer.solver.certificate import Certified, Search
 from onelayer.solver.lbfgs import fit_preconditioner
+from onelayer.solver.newton import Prices
 from onelayer.solver.solver import Solver, Target, describe_solution
 from tests.solver import oracle as problems
 from tests.solver.oracle import Problem, independent_optimum, make_problem
 
 
-@pytest.fixture(params=["newton", "l-bfgs", "l-bfgs from float32"])
+@pytest.fixture(params=problems.METHODS)
 def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every way that a problem can be solved in, whatever its size."""
-    if request.param != "newton":
-        monkeypatch.setattr(newton, "MAX_UNKNOWNS", 0)
-    if request.param == "l-bfgs from float32":
-        monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
+    problems.take_method(str(request.param), monkeypatch)
     return str(request.param)
 
 
@@ -49,7 +50,7 @@ def test_the_optimum_is_the_independent_one(method: str, engine_name: str) -> No
 def test_a_certificate_that_falls_short_is_no_reason_for_finer_arithmetic(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(newton, "MAX_UNKNOWNS", 0)
+    problems.take_method("l-bfgs", monkeypatch)
     monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
     prove, tries = solver.Solver._certify, 0
 
@@ -188,33 +189,94 @@ def test_without_l2_the_weights_sum_to_zero_over_the_classes(method: str) -> Non
         np.testing.assert_allclose(optimum.b[present].sum(), 0.0, atol=tiny * size)
 
 
-def test_newtons_method_is_taken_at_once_for_few_products_and_else_when_l_bfgs_takes_long(
+def test_a_dearer_method_is_taken_when_steps_have_cost_as_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    hessians, hessian = [0], newton._hessian
-
-    def counted(*given: Any) -> Any:
-        hessians[0] += 1
-        return hessian(*given)
-
-    monkeypatch.setattr(newton, "_hessian", counted)
     problem = make_problem(6)._replace(l2=1e-3)
-    rows, unknowns = len(problem.y), problem.K * (problem.X.shape[1] + 1)
-    costs, taken = [], []
-    for few, patience in (
-        (rows * unknowns**2, 0.5),
-        (rows * unknowns**2 - 1, 1e3),
-        (0, 10 / unknowns),
+    taken = set[str]()
+
+    def counted(owner: Any, name: str) -> None:
+        made = getattr(owner, name)
+
+        def count(*given: Any) -> Any:
+            taken.add(name)
+            return made(*given)
+
+        monkeypatch.setattr(owner, name, count)
+
+    counted(newton, "_hessian")
+    counted(solver, "ClassCurvature")
+    costs, methods = [], []
+    for prices in (
+        Prices(step=1.0, directions=1.0, curvature=math.inf, newton=math.inf),
+        Prices(step=1.0, directions=1.0, curvature=10.0, newton=math.inf),
+        Prices(step=1.0, directions=1.0, curvature=math.inf, newton=1.5),
+        Prices(step=1.0, directions=1.0, curvature=math.inf, newton=2.5),
     ):
-        monkeypatch.setattr(newton, "FEW_PRODUCTS", few)
-        monkeypatch.setattr(newton, "PATIENCE", patience)
-        hessians[0] = 0
+        monkeypatch.setattr(Prices, "of", lambda *_, prices=prices: prices)
+        taken.clear()
         optimum = problems.solve(make_engine(), problem, tol=1e-9)
         assert optimum.status == "optimal"
         costs.append(optimum.certificate.cost)
-        taken.append((hessians[0] > 0, optimum.passes > 10))
-    assert taken == [(True, True), (False, True), (True, True)]
-    assert costs == pytest.approx([costs[0]] * 3, rel=2e-9)
+        methods.append((set(taken), optimum.passes > 25))
+    assert methods == [
+        (set(), True),
+        ({"ClassCurvature"}, True),
+        ({"_hessian"}, False),
+        ({"_hessian"}, True),
+    ]
+    assert costs == pytest.approx([costs[0]] * 4, rel=2e-9)
+
+
+def test_two_classes_have_opposite_weights_and_the_cost_of_the_general_method(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(4):
+        problem = two_classes(seed)
+        pair = problems.solve(make_engine(), problem, tol=1e-13)
+        size = np.abs(pair.W).max()
+        np.testing.assert_allclose(pair.W[0], -pair.W[1], atol=1e-6 * size)
+        with monkeypatch.context() as general:
+            general.setattr(newton.DenseRows, "is_pair", False)
+            whole = problems.solve(make_engine(), problem, tol=1e-13)
+        assert pair.certificate.cost == pytest.approx(whole.certificate.cost, rel=1e-12)
+        J, _ = independent_optimum(problem)
+        assert problem.cost(pair.W, pair.b) == pytest.approx(J, rel=1e-12)
+
+
+def two_classes(seed: int) -> Problem:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(60, 3)) * [1.0, 5.0, 0.2] + [0.0, 3.0, 0.0]
+    y = (X @ [1.0, 0.1, 1.0] + rng.normal(size=60) > 0.5).astype(np.int64)
+    return Problem(X, y, 2, 10.0 ** -(seed + 1))
+
+
+@given(
+    rows=st.integers(4, 60),
+    features=st.integers(1, 12),
+    classes=st.integers(2, 5),
+    exponent=st.floats(-6.0, 0.0),
+    size=st.sampled_from([0.1, 1.0, 30.0]),
+    seed=st.integers(0, 999),
+)
+@settings(max_examples=12)
+def test_no_method_changes_the_answer_beyond_what_is_proven(
+    rows: int, features: int, classes: int, exponent: float, size: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    X = size * rng.normal(size=(rows, features)) + rng.normal(size=features)
+    y = rng.integers(0, classes, rows)
+    problem = Problem(X, y, classes, 10.0**exponent)
+    found = []
+    for method in ("newton", "class curvature", "l-bfgs", "by prices"):
+        with pytest.MonkeyPatch.context() as patched:
+            problems.take_method(method, patched)
+            found.append(problems.solve(make_engine(), problem, tol=1e-7).certificate)
+    lowest = max(certificate.lower_bound for certificate in found)
+    for certificate in found:
+        assert certificate.gap <= 1e-7 * certificate.cost
+        assert lowest <= certificate.cost * (1.0 + 1e-13)
+        assert certificate.cost <= lowest + 2e-7 * certificate.cost
 
 
 def test_what_all_classes_share_stays_zero_at_a_small_lambda(method: str) -> None:
@@ -257,7 +319,7 @@ def test_separable_rows_without_l2_end_too(method: str) -> None:
 def test_too_few_passes_are_said_and_the_gap_is_still_proven(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(newton, "MAX_UNKNOWNS", 0)
+    problems.take_method("l-bfgs", monkeypatch)
     problem = make_problem(40)._replace(l2=1e-4)
     optimum = problems.solve(make_engine(), problem, passes=3)
     assert optimum.status == "passes"

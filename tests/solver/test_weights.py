@@ -12,12 +12,18 @@ from onelayer.data.scaling import fit_scaling
 from onelayer.engines import ENGINE_NAMES, Method, State, Steps, Weights, make_engine
 from onelayer.objective.penalty import Penalty
 from onelayer.solver import certificate as bias
-from onelayer.solver import newton, solver
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.learning_rate import largest_curvature, smoothness
 from onelayer.solver.solver import Solver, Target, describe_solution
-from tests.solver.oracle import Problem, independent_optimum, make_problem, random_weights
+from tests.solver.oracle import (
+    METHODS,
+    Problem,
+    independent_optimum,
+    make_problem,
+    random_weights,
+    take_method,
+)
 
 engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
 
@@ -109,14 +115,11 @@ def test_weights_of_one_change_nothing(engine_name: str) -> None:
     np.testing.assert_array_equal(ended[0].b, ended[1].b)
 
 
-@pytest.mark.parametrize("way", ["newton", "l-bfgs", "l-bfgs from float32"])
+@pytest.mark.parametrize("method", METHODS)
 def test_the_optimum_of_weighted_rows_is_that_of_repeated_ones(
-    way: str, monkeypatch: pytest.MonkeyPatch
+    method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if way != "newton":
-        monkeypatch.setattr(newton, "MAX_UNKNOWNS", 0)
-    if way == "l-bfgs from float32":
-        monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
+    take_method(method, monkeypatch)
     for seed in range(8):
         problem, rows, repeated = weighted_and_repeated(seed)
         metric = fit_preconditioner(make_engine(), rows, problem.K)

@@ -8,6 +8,7 @@ bits, so its name is part of `describe`.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -30,8 +31,9 @@ Floats = NDArray[np.floating]
 
 STORED_TYPES = tuple(np.dtype(name) for name in ("uint8", "float16", "float32", "float64"))
 
-# A second thread starts in the time of so many products of one: scores of fewer take one. On a
-# two-core EPYC 1.15e6 took 71 µs on one thread and 111 on two, 5.1e6 188 and 178.
+# A full pass of fewer products takes one thread, since a second one starts in about their time: on
+# a two-core EPYC scores of 1.15e6 took 71 µs on one thread and 111 on two, 5.1e6 188 and 178. Where
+# others use the cores too, threads that wait for each other cost far more.
 FEW_PRODUCTS = 4e6
 
 
@@ -85,7 +87,8 @@ class NativeEngine(base.Engine):
 
     def gradient(self, rows: Rows, weights: base.Weights) -> base.FullGradient:
         W, b = map(np.ascontiguousarray, weights)
-        of_rows = self._arguments.of(rows, W.dtype, y=rows.y, weights=rows.weights)
+        arrays = {"y": rows.y, "weights": rows.weights}
+        of_rows = self._arguments.of(rows, W.dtype, columns=b.size, **arrays)
         means = _native.full_gradient(W=W, b=b, order=rows.index, **of_rows)
         return base.FullGradient(*(_by_weight(rows, mean) for mean in means))
 
@@ -96,19 +99,18 @@ class NativeEngine(base.Engine):
 
     def classify(self, rows: Rows, weights: base.Weights) -> base.RowFigures:
         W, b = map(np.ascontiguousarray, weights)
-        of_rows = self._arguments.of(rows, W.dtype, y=rows.y)
+        of_rows = self._arguments.of(rows, W.dtype, columns=b.size, y=rows.y)
         classes, confidence, loss, rank = _native.classify(W=W, b=b, order=rows.index, **of_rows)
         return base.RowFigures(classes.astype(np.int64), confidence, loss, rank.astype(np.int64))
 
     def scores(self, rows: Rows, weights: base.Weights) -> Floats:
         W, b = map(np.ascontiguousarray, weights)
-        of_rows = self._arguments.of(rows, W.dtype, y=rows.y)
-        if W.size * rows.count < FEW_PRODUCTS:
-            of_rows["threads"] = 1
+        of_rows = self._arguments.of(rows, W.dtype, columns=b.size, y=rows.y)
         return _native.scores(W=W, b=b, order=rows.index, **of_rows)
 
     def weighted_sums(self, rows: Rows, factors: Floats) -> NDArray[np.float64]:
-        of_rows = self._arguments.of(rows, factors.dtype, factors=factors)
+        columns = factors.shape[0] * factors.shape[2]
+        of_rows = self._arguments.of(rows, factors.dtype, columns=columns, factors=factors)
         return _native.weighted_sums(order=rows.index, **of_rows)
 
 
@@ -153,13 +155,23 @@ class _RowArguments:
         self._threads = threads
         self._converted: WeakKeyDictionary[Rows, NDArray[np.generic]] = WeakKeyDictionary()
 
-    def of(self, rows: Rows, dtype: np.dtype[Any], **arrays: NDArray[Any] | None) -> dict[str, Any]:
-        """The arguments of every pass over rows, and these arrays, contiguous."""
+    def of(
+        self,
+        rows: Rows,
+        dtype: np.dtype[Any],
+        columns: float = math.inf,
+        **arrays: NDArray[Any] | None,
+    ) -> dict[str, Any]:
+        """The arguments of a pass over rows, and these arrays, contiguous.
+
+        Few products, of the rows with so many columns, take one thread.
+        """
+        few = rows.count * rows.X.shape[1] * columns < FEW_PRODUCTS
         return {
             "X": self._features(rows, dtype),
             "scale": np.ascontiguousarray(rows.scale, np.float64),
             "offset": np.ascontiguousarray(rows.offset, np.float64),
-            "threads": self._threads,
+            "threads": 1 if few else self._threads,
             **{n: a if a is None else np.ascontiguousarray(a) for n, a in arrays.items()},
         }
 
@@ -193,7 +205,8 @@ def _evaluate(
     arguments: _RowArguments, rows: Rows, weights: base.Weights, settings: dict[str, Any]
 ) -> base.Evaluation:
     W, b = map(np.ascontiguousarray, weights)
-    of_rows = arguments.of(rows, W.dtype, y=rows.y, weights=rows.weights)
+    arrays = {"y": rows.y, "weights": rows.weights}
+    of_rows = arguments.of(rows, W.dtype, columns=b.size, **arrays)
     *means, correct = _native.evaluate(W=W, b=b, order=rows.index, settings=settings, **of_rows)
     loss, square, accuracy = (_by_weight(rows, mean) for mean in means)
     return base.Evaluation(loss, square, accuracy, correct)

@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
+from onelayer.data.scaling import EQUAL
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded
 from onelayer.objective.penalty import Penalty
@@ -180,27 +181,33 @@ class Preconditioner:
 
     engine: Engine  # multiplies by the directions
     mean: Float64  # of the scaled features over the sample, (D,); the solver centres by it
-    directions: Float32 | None  # leading eigenvectors of Σ, one a row, (r, D); None is the axes
-    variances: Float64  # their eigenvalues, (r,), descending
+    directions: Float32 | None  # leading eigenvectors of Σ, one a row, (r, D); None: the features
+    variances: Float64  # along them, (r,), descending; of each feature where there are none
     rest: float  # variance of every other direction, ≥ 0
     curvature: float  # c, in (0, ½]
+
+    def centre(self, rows: Rows) -> Rows:
+        """The rows less their mean; a feature that is known not to vary becomes 0, not rounding."""
+        scale, offset = rows.scale, rows.offset - self.mean
+        if self.directions is None and not self.variances.all():
+            scale, offset = (np.where(self.variances > 0.0, part, 0.0) for part in (scale, offset))
+        return replace(rows, scale=scale, offset=offset)
 
     def divide(self, gradient: Float64, penalty: Penalty) -> Float64:
         """M(λ)⁻¹ times a gradient, shape (K, D + 1); the last column is the bias's."""
         c, G, bend = self.curvature, gradient[:, :-1], penalty.curvature
-        least = MIN_EIGENVALUE * c * float(self.variances[0]) + np.finfo(np.float64).tiny
+        least = MIN_EIGENVALUE * c * float(self.variances.max()) + np.finfo(np.float64).tiny
         inside = 1.0 / np.maximum(c * self.variances + bend, least)
+        if self.directions is None:
+            return np.asarray(gradient * np.append(inside, 1.0 / c))
         complete = len(self.variances) == G.shape[1]
         outside = 0.0 if complete else 1.0 / max(c * self.rest + bend, least)
+        along = outer_product(self.engine, self.directions, G.astype(np.float32))
+        along *= (inside - outside).astype(np.float32)[:, None]
         divided = np.empty_like(gradient)
-        if self.directions is None:
-            divided[:, :-1] = inside * G
-        else:
-            along = outer_product(self.engine, self.directions, G.astype(np.float32))
-            along *= (inside - outside).astype(np.float32)[:, None]
-            divided[:, :-1] = inner_product(self.engine, along, self.directions)
-            if outside:
-                divided[:, :-1] += outside * G
+        divided[:, :-1] = inner_product(self.engine, along, self.directions)
+        if outside:
+            divided[:, :-1] += outside * G
         divided[:, -1] = gradient[:, -1] / c
         return divided
 
@@ -230,6 +237,31 @@ def fit_preconditioner(engine: Engine, rows: Rows, classes: int) -> Precondition
     )
 
 
+@np.errstate(over="ignore", invalid="ignore")
+def fit_variances(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
+    """The preconditioner by Σ's diagonal alone, of all rows, in about the time of a pass.
+
+    A feature that is constant up to rounding has no variance.
+    """
+    weights = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
+    fractions = weights / rows.mass
+    mean = engine.weighted_sums(rows, fractions[None, :, None])[0, 0]
+    variances = _variances(replace(rows, offset=rows.offset - mean), fractions)
+    require_finite(variances.astype(np.float32))
+    variances[np.sqrt(variances) <= EQUAL * np.abs(mean - rows.offset)] = 0.0
+    return Preconditioner(engine, mean, None, variances, 0.0, mean_curvature(rows, classes))
+
+
+def _variances(centred: Rows, fractions: Float64) -> Float64:
+    """Σ over the rows of their fractions times the squares of each feature, (D,)."""
+    total = np.zeros(centred.X.shape[1])
+    for start in range(0, centred.count, TILE_ROWS):
+        tile = centred.part(start, start + TILE_ROWS).scaled()
+        tile *= tile
+        total += np.einsum("n,nd->d", fractions[start : start + TILE_ROWS], tile)
+    return total
+
+
 class _Sample:
     """At most SAMPLE_ROWS of the rows as stored, centred by their mean (D,), with their weights."""
 
@@ -254,13 +286,7 @@ class _Sample:
     @property
     def variance(self) -> float:
         """Σ over the features of their variances."""
-        total = 0.0
-        for start in range(0, self.count, TILE_ROWS):
-            tile = self._rows.part(start, start + TILE_ROWS).scaled("float32")
-            squares = np.einsum("nd,nd->n", tile, tile)
-            fractions = self._fractions[start : start + TILE_ROWS]
-            total += float(np.einsum("n,n->", squares, fractions))
-        return total
+        return float(_variances(self._rows, self._fractions).sum())
 
     def along(self, directions: Float32) -> Float32:
         """Coordinates of the rows along these directions (r, D): shape (n, r)."""

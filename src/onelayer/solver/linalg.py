@@ -30,9 +30,14 @@ Float64 = NDArray[np.float64]
 # before an engine's threads have met.
 FEW_PRODUCTS, THREAD_PRODUCTS = 1 << 15, 1 << 26
 
+# BLAS takes one thread for scalar products of so few entries.
+FEW_ENTRIES = 8192
+
 
 def inner(a: Floats, b: Floats) -> float:
     """Σ aᵢ bᵢ of two arrays of one shape."""
+    if a.size <= FEW_ENTRIES:
+        return float(np.vdot(a, b))
     return float(np.einsum("i,i->", np.ravel(a), np.ravel(b)))
 
 

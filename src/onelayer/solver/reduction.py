@@ -29,10 +29,10 @@ from onelayer.solver.lbfgs import (
     EXACT_FEATURES,
     RANK,
     Preconditioner,
-    fit_preconditioner,
     mean_curvature,
 )
 from onelayer.solver.linalg import inner_product, one_blas_thread, require_finite
+from onelayer.solver.newton import choose_preconditioner
 
 Float64 = NDArray[np.float64]
 
@@ -100,7 +100,7 @@ def fit_shared(
         reduction = reduce_rows(engine, rows, classes)
         if reduction is not None:
             return reduction
-    return fit_preconditioner(engine, rows, classes)
+    return choose_preconditioner(engine, rows, classes)
 
 
 def is_faster(N: int, D: int, classes: int, solutions: int) -> bool:

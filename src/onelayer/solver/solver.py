@@ -3,11 +3,12 @@
     W*, b* = argmin −(1/N) Σ log(yᵀ p) + λ Σ W²
 
 For λ > 0 the gap to the optimum is proven by a certificate; for λ = 0 the search ends where the
-gradient vanishes. Large problems take L-BFGS with a preconditioner (`onelayer.solver.lbfgs`), on
-centred features; small ones take Newton's method (`onelayer.solver.newton`), at once or when L-BFGS
-takes long. A start that costs more than W = 0, such as weights of features that changed scale, is
-replaced by it. Passes are in float32 as long as that is precise enough, then in float64; the
-certificate is float64.
+gradient vanishes. The search is L-BFGS on centred features (`onelayer.solver.lbfgs`). It gets a
+better preconditioner, the curvature of each class where it stands, when its steps have cost as much
+as that does; when they have cost as much as Newton's method, that takes over, and the smallest
+problems take it at once (`onelayer.solver.newton`). A start that costs more than W = 0, such as
+weights of features that changed scale, is replaced by it. Passes are in float32 as long as that is
+precise enough, then in float64; the certificate is float64.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -30,7 +33,6 @@ from onelayer.errors import known_options, make_plain, require_number, require_w
 from onelayer.files.provenance import describe_environment
 from onelayer.model.model import TILE_ENTRIES, Certificate, Model
 from onelayer.objective.penalty import Penalty
-from onelayer.solver import newton
 from onelayer.solver.certificate import (
     ABSENT_BELOW,
     L2_RANGE,
@@ -45,9 +47,15 @@ from onelayer.solver.certificate import (
     of_classes,
     passes_of,
 )
-from onelayer.solver.lbfgs import Descent, Pair, Point, Preconditioner, descend, fit_preconditioner
-from onelayer.solver.linalg import norm
-from onelayer.solver.newton import Newton
+from onelayer.solver.lbfgs import (
+    Descent,
+    Pair,
+    Point,
+    Preconditioner,
+    descend,
+)
+from onelayer.solver.linalg import norm, one_blas_thread
+from onelayer.solver.newton import ClassCurvature, DenseRows, Newton, Prices, choose_preconditioner
 from onelayer.solver.reduction import Reduction, fit_shared
 
 Float64 = NDArray[np.float64]
@@ -167,7 +175,7 @@ class Target:
         require_number("tol", self.tol, "a finite number above 0", above=0)
         require_whole("max_passes", self.max_passes, 1)
 
-    @property
+    @cached_property
     def penalty(self) -> Penalty:
         """λ Σ W²."""
         return Penalty.of(self)
@@ -182,6 +190,8 @@ class SolverState:
     dtype: Literal["float32", "float64"]  # of the passes
     l2: float  # whose steps the pairs are
     newton: bool
+    curvature: Float64 | None  # where the curvature of the classes was taken, and steps since then
+    steps: int
 
 
 class Solver:
@@ -201,12 +211,13 @@ class Solver:
     ) -> None:
         self._engine, self._rows, self._preconditioner = engine, rows, preconditioner
         self._on_progress = on_progress
-        self._centred = replace(rows, offset=rows.offset - preconditioner.mean)
+        self._centred = preconditioner.centre(rows)
         frequencies = rows.class_frequencies(classes)
         self._present = frequencies > 0.0
         # How rows of a point are taken: as they are where no class is absent.
         self._chosen = slice(None) if self._present.all() else self._present
-        self._proven = of_classes(self._centred, self._present)
+        exact = replace(rows, offset=rows.offset - preconditioner.mean)
+        self._proven = of_classes(exact, self._present)
         self._cold = np.zeros((classes, rows.X.shape[1] + 1))
         self._cold[:, -1] = first_bias(frequencies)
         self._cold_cost = entropy(frequencies)
@@ -218,16 +229,26 @@ class Solver:
         self._pairs: list[Pair] = []
         self._target = Target(l2=0.0)
         self._passes = 0
+        self._dense: DenseRows | None = None
+        self._curvature: ClassCurvature | None = None
         self._newton: Newton | None = None
-        self._patience = math.inf  # passes of L-BFGS until Newton's method takes over
-        if newton.is_small(rows, classes):
-            self._patience = newton.PATIENCE * self._cold.size
-            if newton.is_quick(rows, classes):
-                self._take_newton()
+        self._steps = 0  # of L-BFGS since the curvature was taken
+        self._prices = Prices.of(rows.count, rows.X.shape[1], classes)
+        if self._prices.takes_newton_at_once:
+            self._take_newton()
+
+    def _hold_rows(self) -> DenseRows:
+        if self._dense is None:
+            self._dense = DenseRows(self._centred, self._present)
+            self._centred = self._dense.rows
+        return self._dense
 
     def _take_newton(self) -> None:
-        self._newton, self._dtype = Newton(self._engine, self._centred, self._present), "float64"
-        self._centred = self._newton.rows
+        self._newton, self._dtype = Newton(self._hold_rows()), "float64"
+        self._pairs.clear()
+
+    def _take_curvature(self, at: Float64) -> None:
+        self._curvature, self._steps = ClassCurvature(self._hold_rows(), at), 0
         self._pairs.clear()
 
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
@@ -245,6 +266,8 @@ class Solver:
             self._dtype,
             self._target.l2,
             newton=self._newton is not None,
+            curvature=None if self._curvature is None else self._curvature.at,
+            steps=self._steps,
         )
 
     def restore(self, state: SolverState) -> None:
@@ -252,13 +275,17 @@ class Solver:
         self._evaluate_cold()
         if state.newton and self._newton is None:
             self._take_newton()
+        if state.curvature is not None:
+            with one_blas_thread():
+                self._take_curvature(state.curvature)
+        self._steps = state.steps
         self._at, self._pairs, self._dtype = state.at, list(state.pairs), state.dtype
         self._target = replace(self._target, l2=state.l2)
 
     def _without_shared(self, at: Float64) -> Float64:
         """The point without what all classes share, which changes no probability."""
         kept = at[self._chosen]
-        return self._with(kept - kept.mean(axis=0))
+        return self._with(kept - np.add.reduce(kept, axis=0) / len(kept))
 
     def solve(self, target: Target, *, find_separated: bool = True) -> Optimum:
         """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
@@ -268,13 +295,14 @@ class Solver:
             self._pairs[i] = Pair(step, change + _slope(added, step))
         self._target = target
         separated: tuple[tuple[int, ...], ...] = ()
-        try:
-            status, certified = self._search()
-            if target.l2 == 0.0 and find_separated:
-                separated = self._separated(certified.bias)
-        except KeyboardInterrupt:
-            status = "interrupted"
-            certified = self._certify(self._search_from(self._evaluate(self._at)))
+        with one_blas_thread() if self._prices.holds_rows else nullcontext():
+            try:
+                status, certified = self._search()
+                if target.l2 == 0.0 and find_separated:
+                    separated = self._separated(certified.bias)
+            except KeyboardInterrupt:
+                status = "interrupted"
+                certified = self._certify(self._search_from(self._evaluate(self._at)))
         return Optimum(
             W=self._at[:, :-1].astype(self._dtype),
             b=certified.bias,
@@ -312,7 +340,7 @@ class Solver:
 
     def _is_separable(self, group: NDArray[np.int64]) -> bool:
         rows = replace(self._rows, y=np.isin(self._rows.y, group).astype(np.int64))
-        solver = Solver(self._engine, rows, 2, fit_preconditioner(self._engine, rows, 2))
+        solver = Solver(self._engine, rows, 2, choose_preconditioner(self._engine, rows, 2))
         fitted = solver.solve(Target(0.0, tol=1e-8), find_separated=False).completed()
         weights = rows.row_weights
         least = 1.0 if weights is None else float(weights[weights > 0.0].min())
@@ -339,10 +367,14 @@ class Solver:
             near = max(aim, FLOAT32_TOLERANCE) if coarse else aim
             point = descend(self._descent(near), point, self._pairs)
             reached = self._estimated_gap(point) <= near
-            if not reached and self._is_impatient():
-                self._take_newton()
-                point = self._evaluate(self._at)
-                continue
+            if not reached and self._passes < target.max_passes and self._newton is None:
+                if self._steps >= self._prices.steps_of_curvature:
+                    self._take_curvature(point.at)
+                    continue
+                if self._prices.newton < math.inf:
+                    self._take_newton()
+                    point = self._evaluate(self._at)
+                    continue
             if (reached and near == aim) or self._passes >= target.max_passes or not coarse:
                 search = self._search_from(point)
                 gap = self.relative_gap(search.certified().best)
@@ -361,11 +393,6 @@ class Solver:
             if coarse and (not reached or aim < FLOAT32_TOLERANCE):
                 self._dtype = "float64"
                 point = self._evaluate(self._at)
-
-    def _is_impatient(self) -> bool:
-        """Whether L-BFGS ended before max_passes and Newton's method may take over."""
-        left = self._passes < self._target.max_passes
-        return left and self._newton is None and self._patience < math.inf
 
     def _first_point(self) -> Point:
         """The start, or the cold one where that costs less: far from both, steps lead nowhere."""
@@ -391,19 +418,22 @@ class Solver:
 
     def _descent(self, near: float) -> Descent:
         def is_done(point: Point) -> bool:
+            gap = self._estimated_gap(point)
             if self._at is not point.at:
                 self._at = point.at
+                self._steps += 1
                 if self._newton is not None:
                     self._newton.damp_less()
-            gap = self._estimated_gap(point)
-            if self._on_progress is not None:
-                self._on_progress(
-                    Progress(self._target.l2, self._passes, point.cost, gap * point.cost)
-                )
-            most: float = self._target.max_passes
-            if self._newton is None:
-                most = min(most, self._patience)
-            return gap <= near or self._passes >= most
+                if self._on_progress is not None:
+                    self._on_progress(
+                        Progress(self._target.l2, self._passes, point.cost, gap * point.cost)
+                    )
+            if gap <= near or self._passes >= self._target.max_passes:
+                return True
+            if self._newton is not None:
+                return False
+            prices, passes = self._prices, self._passes
+            return self._steps >= prices.steps_of_curvature or passes >= prices.steps_of_newton
 
         return Descent(
             evaluate=self._evaluate,
@@ -422,9 +452,9 @@ class Solver:
 
     def _inverse_hessian(self, point: Point, gradient: Float64) -> Float64:
         penalty = self._target.penalty
-        if self._newton is None:
-            return self._preconditioner.divide(gradient, penalty)
-        return self._newton.step(point.at, gradient, penalty)
+        if self._newton is not None:
+            return self._newton.step(point.at, gradient, penalty)
+        return (self._curvature or self._preconditioner).divide(gradient, penalty)
 
     def _evaluate(self, at: Float64) -> Point:
         """J and its gradient on centred features: one pass over the rows.
@@ -432,11 +462,16 @@ class Solver:
         The minimum has no part that all classes share, and λ alone would bend the cost along one:
         what rounding made of it is taken out of the point and of the gradient.
         """
-        rounded = self._without_shared(at).astype(self._dtype)
-        weights = Weights(np.ascontiguousarray(rounded[None, :, :-1]), rounded[None, :, -1])
-        loss, G, g = self._engine.gradient(self._centred, weights)
         self._passes += 1
-        found = Pass(float(loss[0]), G[0][self._chosen], g[0][self._chosen])
+        at = self._without_shared(at)
+        if self._newton is not None:
+            loss, gradient = self._newton.cost(at)
+            kept = gradient[self._chosen]
+            return self._point(at, Pass(loss, kept[:, :-1], kept[:, -1]))
+        rounded = at.astype(self._dtype)
+        weights = Weights(np.ascontiguousarray(rounded[None, :, :-1]), rounded[None, :, -1])
+        loss, G, g = (found[0] for found in self._engine.gradient(self._centred, weights))
+        found = Pass(float(loss), G[self._chosen], g[self._chosen])
         return self._point(rounded.astype(np.float64), found)
 
     def _point(self, at: Float64, found: Pass) -> Point:
@@ -445,7 +480,7 @@ class Solver:
         part = gradient[self._chosen]
         part[:, :-1] += found.G
         part[:, -1] += found.g
-        part -= part.mean(axis=0)
+        part -= np.add.reduce(part, axis=0) / len(part)
         gradient[self._chosen] = part
         return Point(at, found.loss + penalty.value(at[:, :-1]), gradient)
 
@@ -511,8 +546,12 @@ class Solver:
         return at
 
     def _certify(self, search: Search) -> Certified:
-        """The proof, from float64 passes over the rows as they are, and the solution's own bias."""
-        if not (self._dtype == "float64" and self._newton is None and self._present.all()):
+        """The proof, from float64 passes over the rows as they are, and the solution's own bias.
+
+        The passes of the search are such unless it left out classes, or features that are constant.
+        """
+        of_all = self._dtype == "float64" and self._present.all()
+        if not (of_all and np.array_equal(self._centred.scale, self._rows.scale)):
             search.begin(search.bias)
             weights = Weights(search.W[None], search.b[None])
             search.look(
@@ -571,7 +610,7 @@ class ReducedSolver:
             self._inside.restore(state)
 
     def _take_all_features(self) -> Solver:
-        fitted = fit_preconditioner(self._engine, self._rows, self._classes)
+        fitted = choose_preconditioner(self._engine, self._rows, self._classes)
         self._whole = Solver(self._engine, self._rows, self._classes, fitted, self._on_progress)
         return self._whole
 
