@@ -140,6 +140,11 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
+def writable(text: str) -> str:
+    """The text with what no file can hold escaped: halves of surrogate pairs, in names of files."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def plain(value: Any) -> Any:
     """A number of NumPy, or an array of no dimensions, as Python's; anything else as it is."""
     return value.item() if getattr(value, "ndim", None) == 0 else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,29 @@ def test_an_instruction_set_that_is_none_is_one_sentence(
     code, _, err = inputs("predict", "m.safetensors", "rows.npy", "p.csv")
     assert (code, err.count("\n")) == (2, 1)
     assert "error: ONELAYER_ISA: expected an instruction set" in err
+
+
+@pytest.mark.parametrize("ending", [".npz", ".csv", ".parquet", ".feather"])
+def test_names_that_are_no_utf8_are_read_and_written(
+    ending: str, run: Command, tmp_path: Path
+) -> None:
+    import pyarrow as pa
+    from pyarrow import csv, feather, parquet
+
+    name, X, y = os.fsdecode(b"\xe4"), make_rows(40).astype(np.float64), np.arange(40) % 2
+    if ending == ".npz":
+        np.savez(tmp_path / "rows.npz", X=X, y=y)
+    else:
+        columns = {f"x{i}": column for i, column in enumerate(X.T)}
+        write: Any = {".csv": csv.write_csv, ".parquet": parquet.write_table}
+        table = pa.table(columns | {"label": y})
+        write.get(ending, feather.write_feather)(table, str(tmp_path / f"rows{ending}"))
+    (tmp_path / f"rows{ending}").rename(tmp_path / (name + ending))
+    code, _, err = run("train", "--data", name + ending, "--epochs", "1", "--out", name)
+    assert code == 0, err
+    assert (
+        json.loads((tmp_path / name / "settings.json").read_text())["command"]["options"]["data"]
+        == "\\udce4" + ending
+    )
+    code, _, err = run("predict", name, name + ending, name + ".out.csv")
+    assert code == 0, err

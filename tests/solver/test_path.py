@@ -406,3 +406,9 @@ def test_a_path_chosen_by_folds_says_which_rows_its_model_was_fitted_to() -> Non
         alone.require_certificate().cost, rel=1e-6
     )
     assert not any("fitted" in sentence for sentence in solve_path(data, [1.0, 0.1]).verdict)
+
+
+@pytest.mark.parametrize(("accuracy", "rows"), [(float("nan"), 9), (1.5, 9), (-0.1, 9), (0.5, 0)])
+def test_a_score_from_a_file_is_one_of_rows(accuracy: float, rows: int) -> None:
+    with pytest.raises(SettingsError, match=r"^(accuracy|rows) must be"):
+        Score(1.0, 0.1, accuracy, 0.1, rows)

@@ -193,7 +193,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         monkeypatch.setattr(
             pyarrow.parquet,
             "write_table",
-            lambda table, path: (full if path.name == fails_on else write)(table, path),
+            lambda table, file: (full if Path(file.name).name == fails_on else write)(table, file),
         )
     with pytest.raises(SaveError, match=r"path could not be written: No space left on device"):
         save_records(record, tmp_path / "path", overwrite=True)

@@ -18,7 +18,15 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.errors import MAX_WHOLE, DataError, OnelayerError, is_number, one_line, plain
+from onelayer.errors import (
+    MAX_WHOLE,
+    DataError,
+    OnelayerError,
+    is_number,
+    one_line,
+    plain,
+    writable,
+)
 
 T = TypeVar("T")
 
@@ -34,7 +42,8 @@ def to_plain(value: Any, arrays: Arrays | None = None, place: str = "") -> Any:
     """A record as values fit for JSON; its arrays go to `arrays`, and their names stay behind.
 
     An array is called by its place, as in "history.train_loss"; one that is met again keeps its
-    name. Numbers that JSON lacks are the texts "inf", "-inf" and "nan".
+    name. Numbers that JSON lacks are the texts "inf", "-inf" and "nan"; bytes of a file's name that
+    are no UTF-8 are escaped.
     """
     if isinstance(value, np.ndarray):
         assert arrays is not None  # noqa: S101  # this record has arrays
@@ -48,9 +57,14 @@ def to_plain(value: Any, arrays: Arrays | None = None, place: str = "") -> Any:
     elif hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, Mapping):
-        return {str(key): to_plain(one, arrays, _join(place, key)) for key, one in value.items()}
+        return {
+            writable(str(key)): to_plain(one, arrays, _join(place, key))
+            for key, one in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [to_plain(one, arrays, _join(place, i)) for i, one in enumerate(value)]
+    if isinstance(value, str):
+        return writable(value)
     return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.errors import DataError, one_line, require_file
+from onelayer.errors import DataError, one_line, require_file, writable
 from onelayer.files.records import from_plain, read_json
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -106,7 +106,8 @@ def safetensors_bytes(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:
 
 def _head(arrays: Arrays, metadata: Mapping[str, str]) -> bytes:
     """The length of the header, and the header."""
-    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    texts = {name: writable(text) for name, text in metadata.items()}
+    header: dict[str, Any] = {"__metadata__": texts} if texts else {}
     end = 0
     for name, array in arrays.items():
         start, end = end, end + array.nbytes

@@ -157,7 +157,7 @@ def _write_table(model: Model, tiles: Iterator[NDArray[Any]], path: Path, ids: A
     schema = pa.schema([(ids[0], column.type) for column in named] + columns)
     writer = CSVWriter if path.suffix.lower() == ".csv" else ParquetWriter
     start = 0
-    with writer(str(path), schema) as file:
+    with path.open("wb") as opened, writer(opened, schema) as file:
         for tile in tiles:
             labels = pa.array([model.class_names[k] for k in tile.argmax(axis=1)], pa.string())
             arrays = [column.slice(start, len(tile)) for column in named]

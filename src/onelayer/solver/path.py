@@ -41,6 +41,7 @@ from onelayer.errors import (
     known_options,
     one_line,
     plain,
+    require_number,
     require_whole,
 )
 from onelayer.files.provenance import Command, describe_environment
@@ -103,6 +104,11 @@ class Score:
     accuracy: float
     accuracy_error: float
     rows: int
+
+    def __post_init__(self) -> None:
+        # From a file they may be anything.
+        require_number("accuracy", self.accuracy, "from 0 to 1", least=0, below=1.000001)
+        require_whole("rows", self.rows, 1)
 
 
 def score(engine: Engine, rows: Rows, pairs: Sequence[Pair]) -> tuple[Score, ...]:

@@ -356,7 +356,8 @@ def _write_records(record: Saved, folder: Path) -> None:
     write_sealed(content, WEIGHTS_KIND, str(FORMAT), {}, arrays)
     (folder / WEIGHTS_FILE).write_bytes(content.getbuffer())
     for name, columns in _tables(record).items():
-        pq.write_table(pa.table(columns), folder / name)
+        with (folder / name).open("wb") as file:  # pyarrow opens no names that are not UTF-8
+            pq.write_table(pa.table(columns), file)
     (folder / SETTINGS_FILE).write_text(write_json(settings, indent=2) + "\n", encoding="utf-8")
 
 

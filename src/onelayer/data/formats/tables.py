@@ -8,6 +8,7 @@ batches (Arrow).
 from __future__ import annotations
 
 import json
+import os
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -202,18 +203,22 @@ class ParquetFile(PiecesFile):
 
     def read(self) -> Columns:
         """All columns."""
+        import pyarrow as pa
         from pyarrow import parquet
 
-        with parquet.ParquetFile(self.path, page_checksum_verification=True) as file:
+        source = pa.OSFile(os.fsencode(self.path))
+        with parquet.ParquetFile(source, page_checksum_verification=True) as file:
             return _validated(file.read())
 
     @staticmethod
     def open(path: Path, names: Sequence[str] = ()) -> Any:
         """The file, which is read a few pages at a time."""
+        import pyarrow as pa
         from pyarrow import parquet
 
+        source = pa.OSFile(os.fsencode(path))
         return parquet.ParquetFile(
-            path, buffer_size=_PAGE_BYTES, pre_buffer=False, page_checksum_verification=True
+            source, buffer_size=_PAGE_BYTES, pre_buffer=False, page_checksum_verification=True
         )
 
     @staticmethod
@@ -237,7 +242,7 @@ class ArrowFile(PiecesFile):
         """All columns."""
         import pyarrow as pa
 
-        mapped = pa.memory_map(str(self.path))
+        mapped = pa.memory_map(os.fsencode(self.path))
         if not _is_stream(self.path):
             return _validated(pa.ipc.open_file(mapped).read_all())
         _check_end(self.path)
@@ -261,7 +266,7 @@ class ArrowFile(PiecesFile):
         """The file, not mapped."""
         import pyarrow as pa
 
-        with pa.OSFile(str(path)) as source:
+        with pa.OSFile(os.fsencode(path)) as source:
             if _is_stream(path):
                 yield _Stream(path, source, names)
                 return
@@ -294,7 +299,7 @@ class _Stream:
         # Of each record batch where it is, and the messages before it that it needs.
         self._places: list[tuple[list[tuple[int, int]], tuple[int, int]]] = []
         needed, sizes = list[tuple[int, int]](), list[int]()
-        with pa.memory_map(str(path)) as mapped:
+        with pa.memory_map(os.fsencode(path)) as mapped:
             self.schema, start = pa.ipc.open_stream(mapped).schema, 0
             mapped.seek(0)
             for message in pa.ipc.MessageReader.open_stream(mapped):

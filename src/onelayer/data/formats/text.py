@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -148,7 +149,8 @@ class CsvFile(TableFile):
     def _unpacked(self) -> Any:
         import pyarrow as pa
 
-        return pa.input_stream(str(self.path), compression="gzip" if self._zipped else None)
+        source = pa.OSFile(os.fsencode(self.path))
+        return pa.input_stream(source, compression="gzip" if self._zipped else None)
 
     @property
     def _zipped(self) -> bool:
