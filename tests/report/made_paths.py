@@ -67,6 +67,6 @@ def _in_float64(one: Optimum) -> Optimum:
 
 def _score(l2: float, shift: float, rows: int, rng: np.random.Generator) -> Score:
     bend = (math.log10(l2 + 1e-5) + 2.0) ** 2
-    accuracy = 0.45 - 0.02 * bend + shift + 0.002 * float(rng.normal())
+    accuracy = max(0.45 - 0.02 * bend + shift + 0.002 * float(rng.normal()), 0.0)
     loss = 1.7 + 0.06 * bend - shift
     return Score(loss, 1.0 / math.sqrt(rows), accuracy, 0.5 / math.sqrt(rows), rows)
