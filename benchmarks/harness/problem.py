@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import datasets
 
 from onelayer.data import load
 from onelayer.training.loop import initial_weights as draw_weights
@@ -42,7 +43,7 @@ class Problem:
     batch_size: int = 100  # B
     epochs: int = 40
     dtype: str = "uint8"  # X as stored
-    source: str = "random"  # noise; "cifar10", "digits", or "picture": of each class, in noise
+    source: str = "random"  # noise; a data set; of each class a "picture" or a mean ("classes")
     settings: tuple[Setting, ...] = (Setting(),)
 
     @property
@@ -89,16 +90,6 @@ class Problem:
     def l2s(self) -> NDArray[np.float64]:
         return np.array([s.l2 for s in self.settings])
 
-    def bytes_touched(self, cache_bytes: int) -> float:
-        """Least number of bytes that must cross the memory bus, in this model.
-
-        X is read once an epoch (the batch stays in the cache between its two products). W is free
-        if it fits in the last-level cache; else it is read twice and written once every batch.
-        """
-        weights = 4.0 * self.columns * self.features
-        of_weights = 3 * weights * self.steps if weights > cache_bytes else 0.0
-        return self.epochs * (self.x_bytes + of_weights)
-
     def first_steps(self, steps: int = 5) -> Problem:
         """The problem's first few batches, once: what a chaotic run can be compared on."""
         return replace(self, rows=min(self.rows, steps * self.batch_size), epochs=1)
@@ -138,6 +129,15 @@ def make_data(problem: Problem) -> Data:
         y, pictures = rng.integers(0, classes, rows), rng.integers(0, 40, (classes, features))
         X = pictures[y] + rng.integers(0, 200, (rows, features))
         return Data(X.astype(np.uint8), y)
+    if problem.source in ("iris", "breast_cancer"):
+        X, y = getattr(datasets, f"load_{problem.source}")(return_X_y=True)
+        return Data(((X - X.mean(0)) / X.std(0)).astype(problem.dtype), y)
+    if problem.source == "classes":
+        rng = np.random.default_rng(0)
+        y, means = rng.permutation(rows) % classes, rng.standard_normal((classes, features))
+        X = rng.standard_normal((rows, features), np.float32)
+        X += 0.5 * means.astype(np.float32)[y]
+        return Data(X.astype(problem.dtype), y)
     of_X, of_y = np.random.default_rng(1), np.random.default_rng(2)
     y = of_y.integers(0, classes, rows)
     if problem.dtype == "uint8":

@@ -14,10 +14,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,8 +31,6 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 # BLAS and OpenMP threads wait busily for a while after a call; the next contender should not pay.
 SETTLE_SECONDS = 0.15
 SGEMM_SIDE = 4096
-COPY_BYTES = 256 * 2**20
-ASSUMED_CACHE_BYTES = 8 * 2**20
 # Set to time by the processor's seconds of the process: what load of the machine hardly changes.
 CLOCK_VARIABLE = "ONELAYER_BENCHMARK_PROCESSOR_TIME"
 
@@ -121,7 +118,7 @@ class Process:
             raise WorkerError(f"{self._name} ended with exit code {code}.") from None
 
     def limit(self, name: str, **values: int) -> float:
-        """Measure the machine's "sgemm" (GFLOP/s) or "copy" (GB/s) in the worker's process."""
+        """Measure the machine's "sgemm" (GFLOP/s) in the worker's process."""
         value = float(self.ask(name, **values))
         time.sleep(SETTLE_SECONDS)
         return value
@@ -187,45 +184,19 @@ def rusage_bytes(who: int) -> int:
     return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-class Limits:
-    """What the machine can do; the arrays are kept, so that repeating costs its time only."""
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._arrays: dict[int, tuple[np.ndarray, ...]] = {}
-
-    def sgemm(self, side: int = SGEMM_SIDE) -> float:
-        """GFLOP/s of one square float32 product, counted as 2·side³ operations."""
-        if side not in self._arrays:
-            rng = np.random.default_rng(0)
-            self._arrays[side] = tuple(rng.random((side, side), np.float32) for _ in range(3))
-            self.sgemm(side)  # starts the threads
-        A, B, C = self._arrays[side]
-        started = clock()
-        np.matmul(A, B, out=C)
-        return 2 * side**3 / (clock() - started) / 1e9
-
-    def copy(self) -> float:
-        """GB/s of a 256 MiB copy by all threads; bytes read and bytes written both count."""
-        if 0 not in self._arrays:
-            self._arrays[0] = np.ones(COPY_BYTES // 8), np.ones(COPY_BYTES // 8)
-        parts = (np.array_split(array, self._threads) for array in self._arrays[0])
-        jobs = [partial(np.copyto, *pair) for pair in zip(*parts, strict=True)]
-        with ThreadPoolExecutor(self._threads) as pool:
-            list(pool.map(lambda job: job(), jobs))  # starts the threads
-            started = clock()
-            list(pool.map(lambda job: job(), jobs))
-            return 2 * COPY_BYTES / (clock() - started) / 1e9
+@cache
+def _factors(side: int) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(0)
+    A, B, C = (rng.random((side, side), np.float32) for _ in range(3))
+    return A, B, np.matmul(A, B, out=C)  # which starts the threads
 
 
-def last_level_cache_bytes() -> int:
-    """Size of the largest cache that Linux reports; 8 MiB where nothing is reported."""
-    sizes = []
-    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
-        text = path.read_text(encoding="ascii").strip()
-        unit = {"K": 2**10, "M": 2**20}.get(text[-1:], 1)
-        sizes.append(int(text.rstrip("KM")) * unit)
-    return max(sizes, default=ASSUMED_CACHE_BYTES)
+def sgemm(side: int = SGEMM_SIDE) -> float:
+    """GFLOP/s of one square float32 product, counted as 2·side³ operations."""
+    A, B, C = _factors(side)
+    started = clock()
+    np.matmul(A, B, out=C)
+    return 2 * side**3 / (clock() - started) / 1e9
 
 
 def main() -> None:
@@ -234,7 +205,7 @@ def main() -> None:
     make, job, conditions = pickle.load(sys.stdin.buffer)
     if hasattr(os, "sched_setaffinity") and conditions.cores:
         os.sched_setaffinity(0, conditions.cores)
-    desk, limits = make(*job), Limits(conditions.threads)
+    desk = make(*job)
     answer = getattr(desk, "greeting", {})
     while True:
         pickle.dump(answer, replies)
@@ -243,7 +214,7 @@ def main() -> None:
             do, values = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        answer = getattr(limits if do in ("sgemm", "copy") else desk, do)(**values)
+        answer = (sgemm if do == "sgemm" else getattr(desk, do))(**values)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,6 @@ from benchmarks.harness.rounds import Entrant, Session, time_in_turn
 
 # Relative excess over the optimum that solvers are timed to, and the gap that a path proves.
 GOAL, PATH_TOLERANCE = 1e-6, 1e-4
-# A Hessian larger than this is not formed.
-MAX_HESSIAN_BYTES = 1e9
 # Iterations of a solver that is not told a number: it ends by its own judgement.
 PLENTY = 100_000
 
@@ -62,19 +60,12 @@ class Contender:
     package: str  # what must be importable
     pip: str  # how that is installed
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of what makes it ready
-    same_algorithm: bool = True  # so its weights must agree with the oracle's
-    max_rounds: int = 100  # fewer for one that would take minutes
-    forms_hessian: bool = False  # a matrix of all unknowns squared
 
-    def obstacle(self, problem: Problem) -> str:
-        """Why it cannot take a problem, or nothing."""
-        if importlib.util.find_spec(self.package) is None:
-            return f"not installed (pip install {self.pip})"
-        unknowns = problem.classes * (problem.features + 1)
-        size = 8.0 * unknowns**2
-        if self.forms_hessian and size > MAX_HESSIAN_BYTES:
-            return f"does not fit: its Hessian of {unknowns} unknowns takes {size / 1e9:.1f} GB"
-        return ""
+    @property
+    def obstacle(self) -> str:
+        """Why it cannot be measured, or nothing."""
+        there = importlib.util.find_spec(self.package) is not None
+        return "" if there else f"not installed (pip install {self.pip})"
 
     def prepare(self, *job: Any) -> Any:
         """Import it and make it ready; called in its own process only."""
@@ -116,7 +107,7 @@ def time_contenders(
     entrants = []
     with ExitStack() as stack:
         for who, problem, prepare in jobs:
-            found = Measure(problem.name, who.key, who.label, refused=who.obstacle(problem))
+            found = Measure(problem.name, who.key, who.label, refused=who.obstacle)
             entrant = Entrant(found)
             try:
                 if not found.refused:
@@ -145,8 +136,6 @@ CONTENDERS = (
               {"form": "loader"}),
     Contender("jax-scan", "JAX, scan", "jax_scan:prepare", "jax", "jax"),
     Contender("jax-vmap", "JAX, vmap over the four settings", "jax_scan:prepare", "jax", "jax"),
-    Contender("sklearn", "scikit-learn SGDClassifier (one-vs-rest: another algorithm)",
-              "scikit_learn:prepare_sgd", *_SKLEARN, same_algorithm=False, max_rounds=2),
 )  # fmt: skip
 
 SOLVERS = (
@@ -154,10 +143,6 @@ SOLVERS = (
     Contender("sklearn-lbfgs", "scikit-learn lbfgs", "scikit_learn:prepare", *_SKLEARN),
     Contender("sklearn-lbfgs-float32", "scikit-learn lbfgs, float32", "scikit_learn:prepare",
               *_SKLEARN, {"dtype": "float32"}),
-    Contender("sklearn-lbfgs-centred", "scikit-learn lbfgs, X centred", "scikit_learn:prepare",
-              *_SKLEARN, {"centred": True}),
-    Contender("sklearn-newton", "scikit-learn newton-cholesky", "scikit_learn:prepare", *_SKLEARN,
-              {"solver": "newton-cholesky"}, forms_hessian=True),
     Contender("sklearn-intelex", "scikit-learn-intelex lbfgs", "scikit_learn:prepare",
               "sklearnex", "scikit-learn-intelex", {"package": "scikit-learn-intelex"}),
     Contender("torch-lbfgs", "PyTorch LBFGS, float32", "pytorch:prepare_lbfgs", "torch", "torch"),

@@ -95,8 +95,8 @@ def prepare_classifier(problem: Problem, data: Data, threads: int) -> Prepared:
 def prepare_solve(problem: Problem, data: Data, threads: int) -> Prepared:
     engine, dataset = make_engine(os.environ[ENGINE_VARIABLE]), dataset_of(problem, data)
 
-    def run(l2: float, iterations: int | None) -> Solution:
-        tol, most = (1e-9, iterations) if iterations else (GOAL, 1000)
+    def run(l2: float, iterations: int | None, tol: float = GOAL) -> Solution:
+        tol, most = (1e-9, iterations) if iterations else (tol, 1000)
         model = solve(dataset, l2, tol=tol, scaling="unit", max_passes=most, engine=engine)
         proof = model.require_certificate()
         return Solution(model.W, model.b, model.passes or 0, proof.gap / proof.cost)

@@ -7,7 +7,7 @@ converted as it comes (a copy more each step, and the scale folded into the two 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -92,23 +92,6 @@ def lbfgs(
     optimiser.step(closure)
     done = int(optimiser.state[model.weight]["n_iter"])
     return model.weight.detach(), model.bias.detach(), done
-
-
-def cuml_logistic() -> Callable[[Any, Any, float], tuple[Any, Any]] | None:
-    """LogisticRegression of cuML on the same tensors; None where cuML is not installed."""
-    try:
-        from cuml.linear_model import LogisticRegression
-    except ImportError:
-        return None
-
-    def fit(X: Any, y: Any, l2: float) -> tuple[Any, Any]:
-        # C weighs a sum of losses against ½‖W‖²; onelayer's cost is a mean against λ‖W‖².
-        model = LogisticRegression(C=1.0 / (2.0 * l2 * len(y)), output_type="numpy")
-        model.fit(X.float(), y)
-        W, b = (np.asarray(a, np.float32) for a in (model.coef_, model.intercept_))
-        return torch.from_numpy(W).to(X.device), torch.from_numpy(b).to(X.device)
-
-    return fit
 
 
 def _use_threads(threads: int) -> dict[str, str]:

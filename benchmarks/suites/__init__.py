@@ -1,7 +1,7 @@
 """What is measured: one suite a file, each with its answers asserted, its targets and its page."""
 
-from benchmarks.suites import cluster, gpu, optimum, probes, reproduce, streaming, sweeps
-from benchmarks.suites.training import GRIDS, PEERS, PENALTY, PHASES, WIDE
+from benchmarks.suites import cluster, gpu, optimum, probes, proofs, reproduce, streaming
+from benchmarks.suites.training import GRIDS, PEERS, PHASES, WIDE
 
-SUITES = (PEERS, PENALTY, GRIDS, WIDE, reproduce.SUITE, optimum.SUITE, probes.SUITE, sweeps.SUITE,
+SUITES = (PEERS, GRIDS, WIDE, reproduce.SUITE, optimum.SUITE, probes.SUITE, proofs.SUITE,
           streaming.SUITE, cluster.SUITE, gpu.SUITE, PHASES)  # fmt: skip

@@ -115,7 +115,8 @@ def _probabilities(answers: dict[str, Any]) -> str:
 
 
 TRAIN = replace(OURS, prepares="ours:prepare_train")
-ESTIMATORS = (replace(contender("sklearn"), key="peer", prepares="scikit_learn:prepare_classifier"),
+ESTIMATORS = (replace(contender("sklearn-lbfgs", SOLVERS), key="peer",
+                      prepares="scikit_learn:prepare_classifier"),
               replace(OURS, prepares="ours:prepare_classifier"))  # fmt: skip
 Group = tuple[Measuring, dict[str, str]]  # with the peer of each ratio, by its name
 GROUPS: tuple[Group, ...] = (

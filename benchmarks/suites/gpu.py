@@ -181,7 +181,7 @@ def _optimum(session: Session, device: Device, probe: Problem) -> list[Measure]:
     import ml_dtypes
     import torch
 
-    from benchmarks.peers.pytorch import cuml_logistic, lbfgs
+    from benchmarks.peers.pytorch import lbfgs
     from onelayer.solver.lbfgs import fit_preconditioner
     from onelayer.solver.solver import Solver, Target
 
@@ -190,7 +190,7 @@ def _optimum(session: Session, device: Device, probe: Problem) -> list[Measure]:
     host, labels = X.cpu().view(torch.int16).numpy().view(ml_dtypes.bfloat16), y.cpu().numpy()
     rows = Rows(host, labels, np.ones(probe.features), np.zeros(probe.features))
     precision = "tf32" if device.device.type == "cuda" else "float32"
-    engine, cuml, (l2,) = device.engine(precision), cuml_logistic(), probe.l2s.tolist()
+    engine, (l2,) = device.engine(precision), probe.l2s.tolist()
 
     def solve(rows: Rows) -> tuple[Any, ...]:
         preconditioner = fit_preconditioner(engine, rows, probe.classes)
@@ -214,13 +214,11 @@ def _optimum(session: Session, device: Device, probe: Problem) -> list[Measure]:
     contenders: tuple[tuple[str, str, Any], ...] = (
         (ONELAYER, name, partial(solve, rows)),
         ("torch", f"torch.optim.LBFGS, {iterations} iterations", lambda: peer()[:2]),
-        ("cuml", "cuML LogisticRegression", cuml and partial(cuml, X, y, l2)),
     )
     entrants = []
     for who, label, run in contenders:
-        missing = "" if run else "not installed (pip install cuml-cu12)"
         asked = {"asked": OPTIMUM_ASKED} if who == ONELAYER else {}
-        found = Measure(work, who, label, refused=missing, facts=asked)
+        found = Measure(work, who, label, facts=asked)
         entrants.append(Entrant(found, partial(once, who, run)))
     return time_in_turn(entrants, 1, session.log, settle=0.0)
 

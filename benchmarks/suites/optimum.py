@@ -39,9 +39,11 @@ SLOW, LOW, HIGH = 12.0, 1e-8, 1.0
 class Judge:
     """J* of a problem at one λ, its proven gap, and how far above it models are, in float64."""
 
-    def __init__(self, problem: Problem, data: Data, l2: float) -> None:
+    def __init__(
+        self, problem: Problem, data: Data, l2: float, tol: float = REFERENCE_TOLERANCE
+    ) -> None:
         self._cost = partial(cost_of, *data, l2=l2, max_value=problem.max_value)
-        model = solve(dataset_of(problem, data), l2, tol=REFERENCE_TOLERANCE, scaling="unit")
+        model = solve(dataset_of(problem, data), l2, tol=tol, scaling="unit")
         self.optimum = self._cost(W=model.W, b=model.b)
         self.gap = model.require_certificate().gap / self.optimum
 
@@ -93,20 +95,25 @@ def solve_task(
     data = read_data(data_folder(task, session.conditions.folder))
     for l2 in task.l2s.tolist():
         judge, one = Judge(task, data, l2), replace(task, name=_work(task.name, l2))
-        prepare = partial(_prepare, judge, l2, patience, session)
-        found = time_contenders([(who, one, prepare) for who in solvers], session, rounds)
+        job = partial(prepare, judge, l2, patience, session)
+        found = time_contenders([(who, one, job) for who in solvers], session, rounds)
         yield {"work": one.name, "optimum": judge.optimum, "gap": judge.gap}, found
 
 
-def _prepare(
-    judge: Judge, l2: float, patience: float, session: Session, process: Process, found: Measure
-) -> Entrant:
-    """One contender on one λ, once the iterations that reach the goal are known."""
+def prepare(
+    judge: Judge, l2: float, patience: float, session: Session, process: Process, found: Measure,
+    goal: float = GOAL, *, curves: bool = True, ends: bool = False,
+) -> Entrant:  # fmt: skip
+    """One contender on one λ, once the iterations that reach the goal are known.
+
+    Without `curves` onelayer is not told when to stop; a peer that `ends` stops by itself.
+    """
     proves = found.who == ONELAYER
+    values = {"l2": l2} | ({"tol": goal} if proves else {})
 
     def ask(iterations: int | None) -> dict[str, Any]:
         """A plain call: its time and memory, and how good its answer is."""
-        told = process.ask("run", l2=l2, iterations=iterations)
+        told = process.ask("run", iterations=iterations, **values)
         answer = told.pop("answer")
         goodness = {"excess": judge.excess(answer)}
         if answer.gap is not None:
@@ -114,26 +121,31 @@ def _prepare(
         return {**told, "iterations": answer.iterations, "goodness": goodness}
 
     # A first short call: memory is measured where nothing but a plain call has been done.
-    alone = ask(None if proves else 2)
-    tried = try_iterations(ask, patience)
-    budget = tried["budget"]
-    at = next((s for k, s, _ in tried["steps"] if k == budget), math.inf)
-    session.log(f"  {found.work}: {found.label}: {at:.2f} s to the goal")
+    alone, tried, budget, rounds = ask(None if proves or ends else 2), {}, None, 100
+    if not ends and (curves or not proves):
+        tried = try_iterations(ask, patience, goal, ENOUGH if curves else goal)
+        budget = tried["budget"]
+        at = next((s for k, s, _ in tried["steps"] if k == budget), math.inf)
+        rounds = 0 if budget is None else 1 if at > SLOW else 100
+        session.log(f"  {found.work}: {found.label}: {at:.2f} s to the goal")
 
     def once() -> Sample:
         told = ask(None if proves else budget)
         excess = told["goodness"]["excess"]
         # Threads that add in another order may end a trifle above the goal that was just reached.
-        off = excess > (GOAL if proves else 2 * GOAL)
+        off = not excess <= (goal if proves else math.inf if ends else 2 * goal)
         refused = f"{DISAGREES}: {excess:.1e} off" if off else ""
-        return Sample(told["seconds"], refused, facts=told["goodness"])
+        facts = {"passes": told["iterations"]} | told["goodness"]
+        return Sample(told["seconds"], refused, facts=facts)
 
     facts = {**process.greeting, **tried, "peak_bytes": alone["peak_bytes"]}
-    rounds = 0 if budget is None else 1 if at > SLOW else 100
     return Entrant(replace(found, facts=facts), once, rounds)
 
 
-def try_iterations(ask: Callable[[int], dict[str, Any]], patience: float) -> dict[str, Any]:
+def try_iterations(
+    ask: Callable[[int], dict[str, Any]], patience: float, goal: float = GOAL,
+    enough: float = ENOUGH,
+) -> dict[str, Any]:  # fmt: skip
     """Excess after ever more iterations: the steps (iterations, seconds, excess) of plain calls.
 
     `budget` is the fewest iterations that reach the goal, None where none did; `cut` says that a
@@ -147,16 +159,16 @@ def try_iterations(ask: Callable[[int], dict[str, Any]], patience: float) -> dic
         return steps[iterations][1] if told["iterations"] >= iterations else -math.inf
 
     allowed, cut = 1, False
-    while not cut and excess(allowed) > ENOUGH:
+    while not cut and excess(allowed) > enough:
         cut = FACTOR * steps[allowed][0] > patience
         allowed = max(allowed + 1, math.ceil(FACTOR * allowed))
-    reached = sorted(k for k, (_, left) in steps.items() if left <= GOAL)
+    reached = sorted(k for k, (_, left) in steps.items() if left <= goal)
     budget = reached[0] if reached else None
     low = max((k for k in steps if budget and k < budget), default=0)
     while budget and budget > low + 1 and budget > NEAR * low:
         middle = (low + budget) // 2
         excess(middle)
-        low, budget = (low, middle) if steps[middle][1] <= GOAL else (middle, budget)
+        low, budget = (low, middle) if steps[middle][1] <= goal else (middle, budget)
     ordered = [(k, *steps[k]) for k in sorted(steps)]
     return {"steps": ordered, "budget": budget, "cut": cut}
 
@@ -311,11 +323,11 @@ def _targets(peer: str, asked: float, *keys: str) -> list[Target]:
 
 SUITE = Suite(
     "optimum", "time to the optimum, beside other solvers", measure, render,
-    (*_targets("scikit-learn lbfgs, the faster of float64 and float32", 25, "sklearn-lbfgs",
+    (*_targets("scikit-learn lbfgs, the faster of float64 and float32", 50, "sklearn-lbfgs",
                "sklearn-lbfgs-float32"),
      *_targets("scikit-learn-intelex", 6, "sklearn-intelex"),
-     Target("20 λ's on 50 000 rows, each proven to 1e-4 J / one default scikit-learn fit", 1, "×",
-            False, path_ratio),
+     Target("20 λ's on 50 000 rows, each proven to 1e-4 J / one default scikit-learn fit", 0.25,
+            "×", False, path_ratio),
      Target("memory above X of the optimum, the most of any", 300, "MB", False,
             partial(page.max_peak, ["optimum"], [ONELAYER, PATHS[0].key]))),
 )  # fmt: skip

@@ -95,21 +95,14 @@ def memory_limit(max_bytes: int) -> Iterator[tuple[Callable[[], object], Callabl
     Yields what a child calls to enter the group before it starts its program, and the group's peak;
     OSError where no group can be made.
     """
-    root, limit, peak = Path("/sys/fs/cgroup"), "memory.max", "memory.peak"
-    for line in Path("/proc/self/cgroup").read_text("ascii").splitlines():
-        _, controllers, own = line.split(":", 2)
-        if "memory" in controllers.split(","):  # version 1
-            root, limit, peak = (
-                root / "memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes"
-            )  # fmt: skip
-            break
-    group = root / own.lstrip("/") / "onelayer-benchmark"
+    own = Path("/proc/self/cgroup").read_text("ascii").partition("::")[2].strip()
+    group = Path("/sys/fs/cgroup") / own.lstrip("/") / "onelayer-benchmark"
     group.mkdir()
     try:
-        (group / limit).write_text(str(max_bytes), "ascii")
+        (group / "memory.max").write_text(str(max_bytes), "ascii")
         yield (
             lambda: (group / "cgroup.procs").write_text(str(os.getpid()), "ascii"),
-            lambda: int((group / peak).read_text("ascii")),
+            lambda: int((group / "memory.peak").read_text("ascii")),
         )
     finally:
         group.rmdir()

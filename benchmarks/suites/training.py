@@ -1,4 +1,4 @@
-"""Training beside peers: one run, the four settings, a penalty, 64 runs, and 1000 classes.
+"""Training beside peers: one run, the four settings, 64 runs, and 1000 classes.
 
 The suite `phases` says where a step's time goes. It needs an extension built with
 -DONELAYER_PHASE_TIMES=ON; without it only totals are shown.
@@ -16,7 +16,7 @@ from benchmarks.harness import page
 from benchmarks.harness.oracle import Agreement, Oracle, compare
 from benchmarks.harness.page import SECONDS, Columns, Target, fact, measure_table
 from benchmarks.harness.problem import Answer, Problem, Setting
-from benchmarks.harness.processes import SGEMM_SIDE, Process, last_level_cache_bytes
+from benchmarks.harness.processes import SGEMM_SIDE, Process
 from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part, Record, find, median_ratio
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite
 from benchmarks.peers import CONTENDERS, Contender, Desk, contender, start, time_contenders
@@ -28,7 +28,6 @@ ALONE = tuple(c.key for c in CONTENDERS if c.key != "jax-vmap")
 # Who is timed on which problem, suite by suite; sgemm and copying are measured around onelayer.
 WORK: dict[str, dict[str, tuple[str, ...]]] = {
     "peers": {"one": ALONE, "four": (ONELAYER, "numpy", "jax-vmap")},
-    "penalty": {"one-l2": tuple(key for key in ALONE if key != "sklearn")},
     "grids": {"64": (ONELAYER,)},
     "wide": {"wide-float16": (ONELAYER, "numpy"), "wide-float32": (ONELAYER, "numpy")},
 }
@@ -36,7 +35,6 @@ _WIDE = "X: N = 20 000, D = 1024, K = 1000, B = 1024"
 TITLES = {
     "one": "One run of the report's setting",
     "four": "The four settings side by side",
-    "one-l2": "One run with λ = 0.1",
     "64": "64 runs: the four settings × 16 seeds, in one pass",
     "wide-float16": f"Wide, float16 {_WIDE}",
     "wide-float32": f"Wide, float32 {_WIDE}",
@@ -52,7 +50,6 @@ def problems(source: str, *, quick: bool = False) -> dict[str, Problem]:
     found = (
         one,
         replace(one, name="four", settings=THE_FOUR),
-        replace(one, name="one-l2", settings=(Setting(l2=0.1),)),
         replace(one, name="64", settings=seeds, epochs=2 if quick else 40),
         replace(wide, name="wide-float16", dtype="float16"),
         wide,
@@ -103,7 +100,6 @@ def _prepare(
     facts = {
         **worker.greeting,
         "flops": problem.flops,
-        "bytes_touched": problem.bytes_touched(last_level_cache_bytes()),
         "peak_bytes": told["peak_bytes"],
     }
 
@@ -112,29 +108,24 @@ def _prepare(
             answer: Answer = other.ask("run")["answer"]
         return answer
 
-    refused = ""
-    if who.same_algorithm:
-        agreed = oracle.agreement(problem, told["answer"], train_short)
-        facts |= {"distance": agreed.distance, "allowed": agreed.allowed, "runs": agreed.runs}
-        session.log(f"  {who.label}, {problem.name}: |w - oracle| {agreed.distance:.1e}, "
-                    f"allowed {agreed.allowed:.1e}")  # fmt: skip
-        refused = _refusal(agreed)
+    agreed = oracle.agreement(problem, told["answer"], train_short)
+    facts |= {"distance": agreed.distance, "allowed": agreed.allowed, "runs": agreed.runs}
+    session.log(f"  {who.label}, {problem.name}: |w - oracle| {agreed.distance:.1e}, "
+                f"allowed {agreed.allowed:.1e}")  # fmt: skip
     once = partial(_train_once, worker, entry, oracle)
-    return Entrant(replace(found, refused=refused, facts=facts), once, who.max_rounds)
+    return Entrant(replace(found, refused=_refusal(agreed), facts=facts), once)
 
 
 def _train_once(worker: Process, entry: Entry, oracle: Oracle) -> Sample:
     """Train again and compare; measure the limits right before and after where that is wanted."""
-    limits = {"sgemm": {"side": entry.sgemm_side}, "copy": {}} if entry.sgemm_side else {}
-    before = {name: worker.limit(name, **values) for name, values in limits.items()}
+    side, series = entry.sgemm_side, dict[str, tuple[float, ...]]()
+    before = worker.limit("sgemm", side=side) if side else 0.0
     told = worker.ask("run")
-    series: dict[str, tuple[float, ...]] = {
-        name: (before[name], worker.limit(name, **values)) for name, values in limits.items()
-    }
+    if side:
+        series["sgemm"] = before, worker.limit("sgemm", side=side)
     series |= {f"phase {name}": (seconds,) for name, seconds in told.get("phases", {}).items()}
-    same = entry.contender.same_algorithm
-    found = compare(told["answer"], oracle.expected(entry.problem)) if same else None
-    return Sample(told["seconds"], _refusal(found) if found else "", series)
+    found = compare(told["answer"], oracle.expected(entry.problem))
+    return Sample(told["seconds"], _refusal(found), series)
 
 
 def _refusal(found: Agreement) -> str:
@@ -179,7 +170,6 @@ def _render(suite: str, part: Part, _: Path) -> list[str]:
         **SECONDS,
         "× onelayer": times,
         **SPEED,
-        "of copy": lambda m: page.percent(m.share("copy", "bytes_touched")),
         "MB above X": fact("peak_bytes", page.megabytes),
         "off / allowed": _off,
     }
@@ -237,8 +227,9 @@ PEERS = _suite(
     Target("the four settings in one pass / one run", 3.2, "×", False,
            partial(_ratio, ONELAYER, work="four")),
     _sgemm("the four settings in one pass", 65, "peers", "four"),
+    Target("memory above X of training, the most of any", 150, "MB", False,
+           partial(page.max_peak, [*WORK], [ONELAYER])),
 )  # fmt: skip
-PENALTY = _suite("penalty", "one run with λ = 0.1", 3, in_quick=False)
 GRIDS = _suite("grids", "64 runs in one pass", 3,
                _sgemm("64 runs in one pass", 80, "grids", "64"))  # fmt: skip
 WIDE = _suite("wide", "1000 classes", 5,

@@ -20,7 +20,6 @@ from benchmarks.peers import PATHS, SOLVERS, Contender, Desk, Solution, contende
 from benchmarks.suites import optimum
 from benchmarks.suites.optimum import (
     Judge,
-    make_tasks,
     run_paths,
     solve_task,
     try_iterations,
@@ -177,14 +176,6 @@ def test_the_path_is_timed_beside_a_default_fit(session: Session) -> None:
     assert fit.facts["x_bytes"] == 8 * path.facts["x_bytes"]
 
 
-def test_a_hessian_that_is_too_large_is_not_formed() -> None:
-    newton = solver("sklearn-newton")
-    _, batch, digits, _ = make_tasks("random", quick=False)
-    assert "7.6 GB" in newton.obstacle(batch)
-    assert newton.obstacle(digits) == ""
-    assert solver(LBFGS).obstacle(batch) == ""
-
-
 WORK = "batch λ=0.1"
 
 
@@ -216,7 +207,7 @@ OPTIMUM = Part(
         _solved(ONELAYER, (0.5, 1.0, 0.5), gap=9e-7),
         _solved(LBFGS, (20.0, 21.0, 22.0)),
         _solved(LBFGS32, (15.0, 20.0, 16.0)),
-        Measure(WORK, "sklearn-newton", "newton", refused="does not fit"),
+        Measure(WORK, "nobody", "nobody", refused="does not fit"),
         _unsolved("torch-lbfgs", "PyTorch LBFGS, float32", (3, 9.0, 2e-6), cut=True),
         _path("onelayer-path", (10.0, 12.0), (7,) * 20, gap=9e-5),
         _path("sklearn-default", (40.0, 36.0), (100,)),
@@ -264,14 +255,14 @@ def test_figures_of_the_path_and_of_memory_and_targets_from_them() -> None:
     assert optimum.nearest_peer(OPTIMUM, WORK) == (-2e-12, "scikit-learn lbfgs")
     found = [(t, figure) for t in optimum.SUITE.targets if (figure := t.figure(record)) is not None]
     assert len(found) == 3
-    assert all(target.met(figure) for target, figure in found)
+    assert [target.met(figure) for target, figure in found] == [False, False, True]
 
 
 def test_the_page_says_who_did_not_fit_who_is_absent_and_who_did_not_get_there(
     drawn: Sequence[str],
 ) -> None:
     text = _page(OPTIMUM.with_([GAVE_UP]))
-    assert "| newton | does not fit |" in text
+    assert "| nobody | does not fit |" in text
     assert "| somebody | not installed (pip install some-body) |" in text
     assert "not reached: 2.0e-06 after 9.0 s" in text
     assert "gave up: 3.0e-05 after 2.0 s" in text

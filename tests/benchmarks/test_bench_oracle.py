@@ -118,7 +118,9 @@ def test_fewer_rows_are_the_first_of_more() -> None:
         np.testing.assert_array_equal(few.y, many.y[:33])
 
 
-def test_bytes_touched_count_weights_only_when_they_leave_the_cache() -> None:
-    of_X, of_W, steps = 230 * 40, 4 * 3 * 3 * 40, 5
-    assert PROBLEM.bytes_touched(cache_bytes=10**6) == 4 * of_X
-    assert PROBLEM.bytes_touched(cache_bytes=1) == 4 * (of_X + 3 * steps * of_W)
+def test_rows_of_classes_have_every_class_and_a_mean_for_each() -> None:
+    data = make_data(replace(PROBLEM, source="classes", rows=230, dtype="float32"))
+    counts = np.bincount(data.y, minlength=PROBLEM.classes)
+    assert counts.max() - counts.min() <= 1
+    means = np.stack([data.X[data.y == k].mean(axis=0) for k in range(PROBLEM.classes)])
+    assert np.linalg.norm(means[0] - means[1]) > 1.0
