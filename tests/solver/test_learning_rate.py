@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from onelayer.solver import learning_rate as curvature
 from onelayer.solver import suggest_learning_rate
 from onelayer.solver.lbfgs import EXACT_FEATURES, fit_preconditioner
 from onelayer.solver.learning_rate import (
-    largest_curvature,
+    largest_curvatures,
     largest_second_moment,
     stable_product,
 )
@@ -42,9 +43,9 @@ def test_the_largest_curvature_is_the_hessians_largest_eigenvalue(
     W, b = random_weights(problem, seed)
     H = hessian(problem, W, b, loss)
     expected = np.linalg.eigvalsh(H)[-1]
-    found, direction = largest_curvature(
-        make_engine(engine_name), problem.rows, Weights(W[None], b[None]), problem.penalty,
-        loss=loss, tolerance=1e-9,
+    ((found, direction),) = largest_curvatures(
+        make_engine(engine_name), problem.rows, Weights(W[None], b[None]), [problem.penalty],
+        losses=[loss], tolerance=1e-9,
     )  # fmt: skip
     assert found == pytest.approx(expected, rel=1e-4)
     assert found <= expected * (1 + 1e-9)
@@ -61,11 +62,33 @@ def test_the_curvature_is_the_same_in_tiles_kept_or_made_anew(
     W, b = random_weights(problem, 1)
     rows = replace(problem.rows, weights=rng.integers(0, 3, 700).astype(float))
     given = Weights(W[None], b[None])
-    whole, _ = largest_curvature(make_engine(), rows, given, problem.penalty, tolerance=1e-9)
+    penalties = [problem.penalty]
+    ((whole, _),) = largest_curvatures(make_engine(), rows, given, penalties, tolerance=1e-9)
     monkeypatch.setattr(curvature, "TILE_BYTES", 1)  # 256 rows, the least there are
     monkeypatch.setattr(curvature, "KEPT_BYTES", kept)
-    tiled, _ = largest_curvature(make_engine(), rows, given, problem.penalty, tolerance=1e-9)
+    ((tiled, _),) = largest_curvatures(make_engine(), rows, given, penalties, tolerance=1e-9)
     assert tiled == pytest.approx(whole, rel=1e-10)
+
+
+def test_curvatures_measured_together_are_the_bits_of_each_alone() -> None:
+    rng = np.random.default_rng(2)
+    problem = Problem(rng.normal(size=(300, 40)), rng.integers(0, 4, 300), 4, 0.0)
+    W = rng.normal(size=(3, 4, 40)).astype(np.float32) * [[[0.01]], [[1.0]], [[3.0]]]
+    W, b = W.astype(np.float32), np.zeros((3, 4), np.float32)
+    penalties = [Penalty(l2) for l2 in (0.0, 0.1, 1.0)]
+    of_runs: list[objective.Loss] = ["softmax", "sigmoid", "softmax"]
+    starts = [None, rng.normal(size=(4, 41)), None]
+
+    def measured(runs: list[int]) -> list[tuple[float, Any]]:
+        return largest_curvatures(
+            make_engine(), problem.rows, Weights(W[runs], b[runs]), [penalties[i] for i in runs],
+            losses=[of_runs[i] for i in runs], starts=[starts[i] for i in runs],
+        )  # fmt: skip
+
+    for i, (value, direction) in enumerate(measured([0, 1, 2])):
+        ((alone, way),) = measured([i])
+        assert value == alone
+        np.testing.assert_array_equal(direction, way)
 
 
 def test_the_curvature_takes_no_more_memory_for_more_rows() -> None:
@@ -75,8 +98,8 @@ def test_the_curvature_takes_no_more_memory_for_more_rows() -> None:
         problem = Problem(rng.normal(size=(N, 1)), rng.integers(0, 100, N), 100, 0.01)
         W, b = (part.astype(np.float32) for part in random_weights(problem, 1))
         tracemalloc.start()
-        largest_curvature(
-            make_engine(), problem.rows, Weights(W[None], b[None]), Penalty(0.01), tolerance=1.0
+        largest_curvatures(
+            make_engine(), problem.rows, Weights(W[None], b[None]), [Penalty(0.01)], tolerance=1.0
         )
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

@@ -14,7 +14,7 @@ from onelayer.objective.penalty import Penalty
 from onelayer.solver import certificate as bias
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
-from onelayer.solver.learning_rate import largest_curvature, smoothness
+from onelayer.solver.learning_rate import largest_curvatures, smoothness
 from onelayer.solver.solver import Solver, Target, describe_solution
 from tests.solver.oracle import (
     METHODS,
@@ -60,7 +60,7 @@ def test_a_weight_counts_its_row_as_often(engine_name: str, seed: int) -> None:
     moments = [smoothness(engine, r, problem.penalty, 10**9)[0] for r in (rows, repeated.rows)]
     assert moments[0] == pytest.approx(moments[1], rel=2e-3)
     bends = [
-        largest_curvature(engine, r, Weights(W[None], b[None]), problem.penalty, tolerance=1e-9)[0]
+        largest_curvatures(engine, r, weights.of([0]), [problem.penalty], tolerance=1e-9)[0][0]
         for r in (rows, repeated.rows)
     ]
     assert bends[0] == pytest.approx(bends[1], rel=1e-6)

@@ -22,7 +22,7 @@ recursions on a quadratic cost. On other costs heavy ball need not settle below 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -151,7 +151,7 @@ def suggest_learning_rate(
     whole, mixed = smoothness(engine, rows, penalty, batch_size, curvature)
     W = np.zeros((1, train.classes, train.features), np.float32)
     start = Weights(W, np.zeros(W.shape[:2], np.float32))
-    at_start, _ = largest_curvature(engine, rows, start, penalty, loss=loss)
+    ((at_start, _),) = largest_curvatures(engine, rows, start, [penalty], losses=[loss])
     return LearningRateBounds(l2, min(batch_size, rows.count), whole, mixed, at_start)
 
 
@@ -186,47 +186,52 @@ def smoothness(
     return whole + penalty.curvature, mixed + penalty.curvature
 
 
-def largest_curvature(
+def largest_curvatures(
     engine: Engine,
     rows: Rows,
     weights: Weights,
-    penalty: Penalty,
+    penalties: Sequence[Penalty],
     *,
-    loss: Loss = "softmax",
-    start: Float64 | None = None,
+    losses: Sequence[Loss] = (),
+    starts: Sequence[Float64 | None] = (),
     tolerance: float = TOLERANCE,
-) -> tuple[float, Float64]:
-    """λmax of the Hessian of J at weights W (1, K, D), b (1, K), and its direction (K, D + 1).
+) -> list[tuple[float, Float64]]:
+    """λmax of the Hessian of J at weights W (R, K, D), b (R, K), and its direction (K, D + 1).
 
-    Lanczos iteration on Hessian-vector products, from a direction `start` near the one looked for,
-    such as an earlier answer.
+    Lanczos iteration on Hessian-vector products, of all runs in one pass over the rows, each from a
+    direction of `starts` near the one looked for, such as an earlier answer. Without `losses` they
+    are softmax.
     """
-    K, D = weights.W.shape[1:]
-    function, dtype = LOSS_FUNCTIONS[loss], weights.W.dtype
-    row_bytes = K * dtype.itemsize
+    (R, K, D), dtype = weights.W.shape, weights.W.dtype
+    functions = [LOSS_FUNCTIONS[loss] for loss in losses or ["softmax"] * R]
+    row_bytes = R * K * dtype.itemsize
     keeps, kept = rows.count * row_bytes <= KEPT_BYTES, dict[int, NDArray[np.floating]]()
 
     def probabilities(place: int, part: Rows) -> NDArray[np.floating]:
         if place in kept:
             return kept[place]
-        P = function.probabilities(engine.scores(part, weights)[0]).astype(dtype)
+        S = engine.scores(part, weights)
+        P = np.stack([of.probabilities(s) for of, s in zip(functions, S, strict=True)])
+        P = P.astype(dtype)
         if keeps:
             kept[place] = P
         return P
 
-    def bend(place: int, part: Rows, Z: NDArray[np.floating]) -> NDArray[np.floating]:
-        return function.bend(probabilities(place, part), Z)
+    def bend(place: int, part: Rows, runs: list[int], Z: NDArray[np.floating]) -> list[Any]:
+        P = probabilities(place, part)
+        return [functions[run].bend(P[run], z) for run, z in zip(runs, Z, strict=True)]
 
     moment = _moment(engine, rows, max(256, TILE_BYTES // row_bytes), dtype, bend)
 
-    def product(v: Float64) -> Float64:
-        bent = moment(v)
-        bent[:, :-1] += penalty.gradient(v[:, :-1])
+    def product(runs: list[int], V: Float64) -> Float64:
+        bent = moment(runs, V)
+        for run, of_run, v in zip(runs, bent, V, strict=True):
+            of_run[:, :-1] += penalties[run].gradient(v[:, :-1])
         return bent
 
-    if start is None:
-        start = np.random.default_rng(0).standard_normal((K, D + 1))
-    return _largest_eigenvalue(product, start, tolerance)
+    first = np.random.default_rng(0).standard_normal((K, D + 1))
+    given = [first if start is None else start for start in starts or [None] * R]
+    return _largest_eigenvalues(product, given, tolerance)
 
 
 def largest_second_moment(engine: Engine, rows: Rows, dtype: str = "float32") -> float:
@@ -238,8 +243,8 @@ def largest_second_moment(engine: Engine, rows: Rows, dtype: str = "float32") ->
 
     def largest(of: Rows) -> tuple[float, Float64]:
         unlabelled = replace(of, y=np.zeros_like(of.y))
-        product = _moment(engine, unlabelled, MOMENT_ROWS, np.dtype(dtype), lambda _, part, Z: Z)
-        return _largest_eigenvalue(product, start, TOLERANCE)
+        product = _moment(engine, unlabelled, MOMENT_ROWS, np.dtype(dtype), lambda *of: of[-1])
+        return _largest_eigenvalues(product, [start], TOLERANCE)[0]
 
     most = max(1, SAMPLE_BYTES // (rows.X.shape[1] * rows.X.dtype.itemsize))
     if stored_rows(rows.X) is not None and rows.count > most:
@@ -254,18 +259,19 @@ def _moment(
     rows: Rows,
     step: int,
     dtype: np.dtype[Any],
-    bend: Callable[[int, Rows, NDArray[np.floating]], NDArray[np.floating]],
-) -> Callable[[Float64], Float64]:
-    """The map V ↦ (1/N) Σ bend(X̃ᵢ Vᵀ) X̃ᵢ of directions V (K, D + 1), `step` rows at a time."""
+    bend: Callable[[int, Rows, list[int], NDArray[np.floating]], Any],
+) -> Callable[[list[int], Float64], Float64]:
+    """The map V ↦ (1/N) Σ bend(X̃ᵢ Vᵀ) X̃ᵢ of some runs' V (R, K, D + 1), `step` rows at a time."""
     mass = rows.mass
 
-    def product(v: Float64) -> Float64:
-        direction, total = v.astype(dtype), np.zeros(v.shape)
-        along = Weights(direction[None, :, :-1], direction[None, :, -1])
+    def product(runs: list[int], V: Float64) -> Float64:
+        directions, total = V.astype(dtype), np.zeros(V.shape)
+        along = Weights(directions[:, :, :-1], directions[:, :, -1])
         for place, part in tiles(rows, step):
-            Z = _weighed(part, bend(place.start, part, engine.scores(part, along)[0]))
-            total[:, :-1] += engine.weighted_sums(part, Z[None])[0]
-            total[:, -1] += Z.sum(axis=0, dtype=np.float64)
+            bent = bend(place.start, part, runs, engine.scores(part, along))
+            Z = np.stack([_weighed(part, z) for z in bent])
+            total[:, :, :-1] += engine.weighted_sums(part, Z)
+            total[:, :, -1] += Z.sum(axis=1, dtype=np.float64)
         return total / mass
 
     return product
@@ -290,15 +296,33 @@ def _weighed(rows: Rows, values: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what leaves the numbers is refused
-def _largest_eigenvalue(
-    product: Callable[[Float64], Float64], start: Float64, tolerance: float
-) -> tuple[float, Float64]:
-    """Lanczos with full orthogonalisation: a few dozen vectors at most."""
+def _largest_eigenvalues(
+    product: Callable[[list[int], Float64], Float64], starts: Sequence[Float64], tolerance: float
+) -> list[tuple[float, Float64]]:
+    """Those of several runs, whose products are made together while they are looked for."""
+    searches = [_lanczos(start, tolerance) for start in starts]
+    asked = {run: next(search) for run, search in enumerate(searches)}
+    found: dict[int, tuple[float, Float64]] = {}
+    while asked:
+        runs = list(asked)
+        for run, image in zip(runs, product(runs, np.stack(list(asked.values()))), strict=True):
+            try:
+                asked[run] = searches[run].send(image)
+            except StopIteration as end:
+                found[run] = end.value
+                del asked[run]
+    return [found[run] for run in range(len(searches))]
+
+
+def _lanczos(
+    start: Float64, tolerance: float
+) -> Generator[Float64, Float64, tuple[float, Float64]]:
+    """Lanczos with full orthogonalisation, a few dozen vectors at most; asks for their images."""
     basis = [start / norm(start)]
     T = np.zeros((MAX_PRODUCTS, MAX_PRODUCTS))
     value, mix = 0.0, np.ones(1)
     for j in range(MAX_PRODUCTS):
-        image = product(basis[j])
+        image = yield basis[j]
         for i, vector in enumerate(basis):
             T[i, j] = inner(vector, image)
             image = image - T[i, j] * vector

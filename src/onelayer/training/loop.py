@@ -40,7 +40,7 @@ from onelayer.objective.loss import LOSS_FUNCTIONS
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import certify_all
 from onelayer.solver.learning_rate import (
-    largest_curvature,
+    largest_curvatures,
     largest_second_moment,
     smoothness,
     stable_product,
@@ -445,22 +445,22 @@ class Training:
         if due := self.state.curvature_due(positions, epoch):
             # At the weights from which steps are taken, not at the average that is kept.
             weights = trainer.state().weights
-            for i in due:
-                self._measure_curvature(i, epoch, weights.of([positions.index(i)]))
+            self._measure_curvatures(due, epoch, weights.of([positions.index(i) for i in due]))
         return alive
 
-    def _measure_curvature(self, i: int, epoch: int, weights: Weights) -> None:
-        run = self.state.runs[i]
-        value, direction = largest_curvature(
+    def _measure_curvatures(self, due: Sequence[int], epoch: int, weights: Weights) -> None:
+        runs = self._runs(due)
+        measured = largest_curvatures(
             self.engine,
             self.train,
             weights,
-            Penalty.of(run),
-            loss=run.loss,
-            start=self.state.directions.get(i),
+            [Penalty.of(run) for run in runs],
+            losses=[run.loss for run in runs],
+            starts=[self.state.directions.get(i) for i in due],
             tolerance=CURVATURE_TOLERANCE,
         )
-        self.state.record_curvature(i, epoch, value, direction)
+        for i, (value, direction) in zip(due, measured, strict=True):
+            self.state.record_curvature(i, epoch, value, direction)
 
     def _runs(self, positions: Sequence[int]) -> list[Run]:
         return [self.state.runs[i] for i in positions]
