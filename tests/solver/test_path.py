@@ -22,6 +22,7 @@ from onelayer.errors import CheckpointWarning, SaveError, SettingsError
 from onelayer.objective import loss as objective
 from onelayer.solver import Choice, PathProgress, Score, newton, solve, solve_path
 from onelayer.solver import Path as LambdaPath
+from onelayer.solver import path as solver_path
 from onelayer.solver.path import choose, has_turned, l2_values, largest_l2, merit, score
 from onelayer.training.checkpoint import Checkpoint
 from tests.made_data import make_splits
@@ -91,6 +92,37 @@ def test_models_of_folds_have_not_seen_what_they_are_judged_by(digits: Splits) -
     path = solve_path(digits, [0.001, 0.0], folds=3)
     assert path.train[1].accuracy == 1.0
     assert all(one.accuracy < 0.98 for one in path.held_out[1])
+
+
+def test_folds_that_move_as_all_rows_did_are_scored_as_if_they_had_not(
+    digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"folds": 3, "tol": solver_path.SHARED_TOL}
+    together = solve_path(digits, [1.0, 0.1, 0.01], **options)
+    monkeypatch.setattr(solver_path, "SHARED_TOL", 0.0)
+    alone = solve_path(digits, [1.0, 0.1, 0.01], **options)
+    assert together.held_out != alone.held_out
+    for ours, theirs in zip(together.held_out, alone.held_out, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.loss == pytest.approx(other.loss, rel=2e-3)
+
+
+def test_with_a_wide_tol_each_fold_starts_where_its_own_last_solution_ended(
+    digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = solve_path(digits, [0.1, 0.01], folds=2, tol=0.01)
+    monkeypatch.setattr(solver_path, "SHARED_TOL", 0.0)
+    assert solve_path(digits, [0.1, 0.01], folds=2, tol=0.01).held_out == path.held_out
+
+
+def test_a_solution_moved_on_by_the_last_change_takes_fewer_passes(
+    digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    l2 = np.logspace(0, -4, 20)
+    moved = sum(model.passes or 0 for model in solve_path(digits, l2).models)
+    monkeypatch.setattr(solver_path, "extrapolation", lambda *_: 0.0)
+    still = sum(model.passes or 0 for model in solve_path(digits, l2).models)
+    assert moved < 0.9 * still
 
 
 def test_a_class_missing_from_a_fold_is_no_obstacle() -> None:

@@ -186,6 +186,7 @@ class SolverState:
     """All that the next solution depends on besides the rows."""
 
     at: Float64  # of the last one, (K, D + 1)
+    moved: Float64  # to it from the one before
     pairs: tuple[Pair, ...]
     dtype: Literal["float32", "float64"]  # of the passes
     l2: float  # whose steps the pairs are
@@ -221,7 +222,8 @@ class Solver:
         self._cold = np.zeros((classes, rows.X.shape[1] + 1))
         self._cold[:, -1] = first_bias(frequencies)
         self._cold_cost = entropy(frequencies)
-        self._at = self._cold
+        self._at = self._solved = self._cold
+        self.moved = np.zeros_like(self._cold)  # from the last solution but one to the last
         self._cold_pass: Pass | None = None
         self._sums: ClassSums | None = None
         cheap = rows.count * rows.X.shape[1] * classes < FLOAT64_PRODUCTS
@@ -257,11 +259,17 @@ class Solver:
             bias = b + _along(W, self._preconditioner.mean)
             self._at = self._without_shared(np.column_stack([W, bias]))
 
+    def move(self, step: Float64) -> None:
+        """Start the next solution this far from the last; steps of other features are not taken."""
+        if step.shape == self._at.shape:
+            self._at = self._at + step
+
     @property
     def state(self) -> SolverState:
         """What to `restore` for the next solution to have the same bits."""
         return SolverState(
             self._at,
+            self.moved,
             tuple(self._pairs),
             self._dtype,
             self._target.l2,
@@ -279,7 +287,8 @@ class Solver:
             with one_blas_thread():
                 self._take_curvature(state.curvature)
         self._steps = state.steps
-        self._at, self._pairs, self._dtype = state.at, list(state.pairs), state.dtype
+        self._at = self._solved = state.at
+        self.moved, self._pairs, self._dtype = state.moved, list(state.pairs), state.dtype
         self._target = replace(self._target, l2=state.l2)
 
     def _without_shared(self, at: Float64) -> Float64:
@@ -303,6 +312,7 @@ class Solver:
             except KeyboardInterrupt:
                 status = "interrupted"
                 certified = self._certify(self._search_from(self._evaluate(self._at)))
+        self.moved, self._solved = self._at - self._solved, self._at
         return Optimum(
             W=self._at[:, :-1].astype(self._dtype),
             b=certified.bias,
@@ -592,6 +602,15 @@ class ReducedSolver:
         else:
             bias = b + _along(W, self._reduction.mean)
             self._inside.start_at(self._reduction.lower(W), bias)
+
+    @property
+    def moved(self) -> Float64:
+        """From the last solution but one to the last, in the features that are searched in."""
+        return (self._whole or self._inside).moved
+
+    def move(self, step: Float64) -> None:
+        """Start the next solution this far from the last; steps of other features are not taken."""
+        (self._whole or self._inside).move(step)
 
     @property
     def state(self) -> SolverState:
