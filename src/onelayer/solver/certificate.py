@@ -65,6 +65,9 @@ JOINT_BYTES = 64 << 20
 # gap, where that is too wide anyway, or where passes bring p̄ no nearer to π.
 MIXING_PART, PROGRESS, MAX_STALLED, MAX_PASSES = 0.01, 0.7, 4, 50
 
+# What a step of the bias divides the mixture by, at least as a rule.
+AHEAD = 7.0
+
 # Rows that its Hessian is of, and entries of their scores, at most.
 SAMPLE_ROWS, SAMPLE_ENTRIES = 4096, 1 << 22
 
@@ -300,16 +303,25 @@ class Search:
     """The search for the best bias of one run; of its passes, that of the best bound is kept."""
 
     def __init__(
-        self, W: Float64, b: Float64, penalty: Penalty, sums: ClassSums, tol: float
+        self,
+        W: Float64,
+        b: Float64,
+        penalty: Penalty,
+        sums: ClassSums,
+        tol: float,
+        ahead: float = 1.0,
     ) -> None:
         self.W, self._penalty, self._sums, self._tol = W, penalty, sums, tol
-        self.passes = 0
-        self.begin(b)
+        self.bias, self.passes, self._is_near = b, 0, True
+        self.reached, self.found = b, Pass(math.inf, W, b)  # where steps are taken from
+        self.begin(ahead)
 
-    def begin(self, b: Float64) -> None:
-        """Begin at this bias, without proofs."""
-        self.b = b  # of the next pass
-        self.reached, self.found = b, Pass(math.inf, self.W, b)  # which steps are taken from
+    def begin(self, ahead: float = 1.0) -> None:
+        """Begin at the best bias so far, or a step from it, without proofs.
+
+        With `ahead` above 1 nothing is proven: the mixture counts as what a step leaves of it.
+        """
+        self.b, self._ahead = self.bias, ahead  # of the next pass
         self.is_done, self._proofs, self._damping = False, list[Bound](), 0.0
         self._nearest, self._stalled = math.inf, 0
 
@@ -317,21 +329,25 @@ class Search:
         """Take what a pass at the bias `b` found; `is_done` says whether it was the last one."""
         self.passes += 1
         bound = bound_of(found, self.W, self.b, self._penalty, self._sums)
+        mixing = bound.mixing
+        bound = bound._replace(mixing=mixing / self._ahead)
+        if not self._proofs or found.loss <= self.found.loss + rounding * abs(found.loss):
+            self.reached, self.found, self._damping = self.b, found, self._damping / 16.0
+        else:
+            self._damping = max(16.0 * self._damping, 1e-4)
         self._proofs.append(bound)
         if bound is max(self._proofs, key=lambda proof: proof.lowest):
             self.bias, self._residual = self.b, float(np.abs(found.g).max())
         missing = float(np.abs(found.g).sum())
         self._stalled = 0 if missing < PROGRESS * self._nearest else self._stalled + 1
         self._nearest = min(missing, self._nearest)
-        if found.loss <= self.found.loss + rounding * abs(found.loss):
-            self.reached, self.found, self._damping = self.b, found, self._damping / 16.0
-        else:
-            self._damping = max(16.0 * self._damping, 1e-4)
         enough = max(MIXING_PART * bound.distance, 1e-15 * bound.cost)
         if 0.0 < self._tol * bound.cost < bound.distance:
             enough = 0.5 * bound.distance
         elif bound.distance > 2.0 * bound.cost:
             enough = max(enough, 0.1 * bound.cost)
+        proven = bound.distance + mixing <= self._tol * bound.cost
+        self._is_near = proven or not mixing > enough
         self.is_done = (
             not bound.mixing > enough
             or bound.gap <= self._tol * bound.cost
@@ -340,10 +356,12 @@ class Search:
         )
 
     def step(self, engine: Engine, sample: Rows) -> None:
-        """The next bias: a damped step of Newton's method on log p̄ = log π.
+        """Take a damped step of Newton's method on log p̄ = log π, where the bias is not near yet.
 
         Where classes are rare or p̄ is far from π, the logarithm is nearly linear in b and p̄ is not.
         """
+        if self._is_near:
+            return
         W = np.ascontiguousarray(self.W[None], np.float32)
         P = engine.scores(sample, Weights(W, self.reached[None].astype(np.float32)))[0]
         P -= P.max(axis=1, keepdims=True)
@@ -370,7 +388,7 @@ class Search:
 def improve_biases(
     engine: Engine, rows: Rows, searches: Sequence[Search], dtype: str = "float64"
 ) -> None:
-    """Joint passes, each after a step of every search that is not done, until all are."""
+    """Joint passes, each after a step of every search that needs one, until all are done."""
     most = min(SAMPLE_ROWS, max(64, SAMPLE_ENTRIES // len(searches[0].b)))
     chosen = np.arange(rows.count)
     if rows.count > most:

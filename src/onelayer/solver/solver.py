@@ -35,6 +35,7 @@ from onelayer.model.model import TILE_ENTRIES, Certificate, Model
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import (
     ABSENT_BELOW,
+    AHEAD,
     L2_RANGE,
     MAX_L2,
     ROUNDING,
@@ -45,7 +46,6 @@ from onelayer.solver.certificate import (
     certify_weights,
     improve_biases,
     of_classes,
-    passes_of,
 )
 from onelayer.solver.lbfgs import (
     Descent,
@@ -536,7 +536,8 @@ class Solver:
             self._sums = ClassSums.of(self._engine, self._proven, self._at_zero())
         at, target = point.at[self._chosen], self._target
         W = np.ascontiguousarray(at[:, :-1])
-        search = Search(W, at[:, -1], target.penalty, self._sums, target.tol)
+        ahead = AHEAD if self._dtype == "float32" else 1.0
+        search = Search(W, at[:, -1], target.penalty, self._sums, target.tol, ahead)
         search.look(self._pass_at(point), ROUNDING[self._dtype])
         self._improve(search, self._dtype)
         return search
@@ -562,12 +563,7 @@ class Solver:
         """
         of_all = self._dtype == "float64" and self._present.all()
         if not (of_all and np.array_equal(self._centred.scale, self._rows.scale)):
-            search.begin(search.bias)
-            weights = Weights(search.W[None], search.b[None])
-            search.look(
-                passes_of(self._engine.gradient(self._proven, weights))[0], ROUNDING["float64"]
-            )
-            self._passes += 1
+            search.begin()
             self._improve(search, "float64")
         shift = _along(self._at[:, :-1], self._preconditioner.mean)
         return replace(search.certified(), bias=self._at[:, -1] - shift)
