@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import DataCard, data_card, training_rows
+from onelayer.data.mapped import check_mapped
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.engines import Engine, Weights, streaming, tiles
@@ -313,6 +314,7 @@ class Solver:
                 status = "interrupted"
                 certified = self._certify(self._search_from(self._evaluate(self._at)))
         self.moved, self._solved = self._at - self._solved, self._at
+        check_mapped()
         return Optimum(
             W=self._at[:, :-1].astype(self._dtype),
             b=certified.bias,

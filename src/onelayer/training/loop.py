@@ -19,6 +19,7 @@ import numpy as np
 
 from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import data_card
+from onelayer.data.mapped import check_mapped
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import quiet
 from onelayer.data.rows import Rows, rows_of
@@ -368,7 +369,8 @@ class Training:
         return time.perf_counter() - self._started
 
     def advance(self, run_epochs: int) -> None:
-        """Count run-epochs, and report them where there are any."""
+        """Count run-epochs, whose rows were whole, and report them where there are any."""
+        check_mapped()
         self.state.done += run_epochs
         if self._on_progress is not None and self.state.done:
             self._on_progress(Progress(self.state.done, self.state.total))

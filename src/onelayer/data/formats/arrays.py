@@ -30,6 +30,7 @@ from onelayer.data.formats.base import (
     largest_value,
     streamed_dtype,
 )
+from onelayer.data.mapped import note_mapped
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
 from onelayer.data.streaming import Read, Shard, even_blocks
@@ -68,6 +69,7 @@ class StoredArray:
             flat = np.frombuffer(self.content, self.dtype, count, self.offset)
         elif count:
             flat = np.memmap(self.path, self.dtype, "r", self.offset, (count,))
+            note_mapped(flat, self.path, self.offset + flat.nbytes)
         if self.bfloat16:
             log(f"{self.where} is bfloat16 and is converted to float32 once, in memory.")
             flat = _widened(flat)

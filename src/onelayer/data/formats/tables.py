@@ -35,6 +35,7 @@ from onelayer.data.formats.base import (
     to_array,
 )
 from onelayer.data.identity import check_names, match_columns
+from onelayer.data.mapped import note_mapped
 from onelayer.data.progress import Log
 from onelayer.data.streaming import Read, Shard
 from onelayer.errors import DataError
@@ -237,6 +238,13 @@ class ArrowFile(PiecesFile):
     """An Arrow file (Feather), or a stream, mapped into memory."""
 
     kind = "Arrow file"
+
+    def table(self) -> Table:
+        """The rows in memory, or mapped where they are in the file as they are."""
+        size = self.path.stat().st_size
+        table = super().table()
+        note_mapped(table.X, self.path, size)
+        return table
 
     def read(self) -> Columns:
         """All columns."""
