@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from onelayer.errors import SettingsError
-from onelayer.model.evaluation import Evaluation, Reliability
+from onelayer.model.evaluation import Evaluation, Reliability, pairs_of
 from onelayer.report.render import write_templates
 from onelayer.report.tables import evaluation_tables, model_table, strongest_table
 from tests.model.datasets import make_model
@@ -26,7 +26,7 @@ def made(names: tuple[str, ...], rows: int = 1000) -> Evaluation:
     counts[2:] = rows
     share = np.where(counts > 0, 0.5, np.nan)
     curve = Reliability(counts, share, share - 0.1)
-    return Evaluation(names, confusion, 1.5, rows if K > 5 else None, curve)
+    return Evaluation(names, pairs_of(confusion), 1.5, rows if K > 5 else None, curve)
 
 
 @pytest.mark.parametrize("rows", [1000, 1_000_000])

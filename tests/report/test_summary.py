@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from onelayer.data.dataset import DataCard
+from onelayer.model.evaluation import pairs_of
 from onelayer.report.conclusions import (
     PenaltyFinding,
     RateFinding,
@@ -288,7 +289,7 @@ def test_conclusions_need_settings_to_compare() -> None:
 def test_confusion_is_in_percent_of_the_true_class() -> None:
     percent = share_of_rows(np.array([[3, 1, 0], [0, 2, 0], [5, 0, 5]]))
     assert percent[0].tolist() == [75.0, 25.0, 0.0]
-    mistakes = mistakes_of(np.array([[3, 1, 0], [0, 2, 0], [5, 0, 5]]), ("a", "b", "c"))
+    mistakes = mistakes_of(pairs_of(np.array([[3, 1, 0], [0, 2, 0], [5, 0, 5]])), ("a", "b", "c"))
     assert [[cell.text for cell in row] for row in mistakes.rows] == [
         ["c", "a", "50.0"],
         ["a", "b", "25.0"],

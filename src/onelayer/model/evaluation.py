@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from onelayer.data import Dataset
 from onelayer.data.progress import Log, quiet
 from onelayer.engines import Engine
-from onelayer.objective.loss import log_softmax
 
 if TYPE_CHECKING:
     from onelayer.model.model import Model
@@ -24,6 +23,9 @@ Float64 = NDArray[np.float64]
 BINS = 15
 
 TOP = 5
+
+# Of more classes JSON has the pairs of classes that have rows, not the whole confusion matrix.
+MATRIX_CLASSES = 1000
 
 # Pictures that a page has room for.
 MOST_MISTAKES = 24
@@ -85,7 +87,8 @@ class Evaluation:
 
     Attributes:
         class_names: names of the K classes.
-        confusion: rows by true (axis 0) and predicted class (axis 1), shape (K, K), int64.
+        pairs: true class, predicted class and number of rows of each pair of classes that has some,
+            shape (M, 3), int64, in this order.
         log_loss: mean −log p of the true class, nats.
         in_top: rows whose class is among the 5 largest scores; None for K ≤ 5.
         reliability: accuracy by confidence, the calibration curve.
@@ -96,7 +99,7 @@ class Evaluation:
     """
 
     class_names: tuple[str, ...]
-    confusion: NDArray[np.int64]
+    pairs: NDArray[np.int64]
     log_loss: float
     in_top: int | None
     reliability: Reliability
@@ -129,14 +132,22 @@ class Evaluation:
         return "; ".join(filter(None, (trained, *listed)))
 
     @property
+    def confusion(self) -> NDArray[np.int64]:
+        """Rows by true (axis 0) and predicted class (axis 1), shape (K, K), int64."""
+        counts = np.zeros((len(self.class_names),) * 2, np.int64)
+        true, predicted, rows = self.pairs.T
+        counts[true, predicted] = rows
+        return counts
+
+    @property
     def rows(self) -> int:
         """N, the number of rows."""
-        return int(self.confusion.sum())
+        return int(self.pairs[:, 2].sum())
 
     @property
     def correct(self) -> int:
         """Number of rows classified right."""
-        return int(np.trace(self.confusion))
+        return int(self._right.sum())
 
     @property
     def accuracy(self) -> float:
@@ -156,30 +167,45 @@ class Evaluation:
     @property
     def support(self) -> NDArray[np.int64]:
         """Rows of each true class, shape (K,)."""
-        return np.asarray(self.confusion.sum(axis=1))
+        return self._rows_by(0)
 
     @property
     def precision(self) -> Float64:
         """Fraction of the rows predicted as a class that are of it; NaN where there are none."""
-        return self._right(self.confusion.sum(axis=0))
+        return self._fraction(self._rows_by(1))
 
     @property
     def recall(self) -> Float64:
         """Fraction of the rows of a class that are predicted as it; NaN where there are none."""
-        return self._right(self.support)
+        return self._fraction(self.support)
 
     @property
     def f1(self) -> Float64:
         """2 · right / (rows of the class + rows predicted as it); NaN where both are none."""
-        return self._right((self.support + self.confusion.sum(axis=0)) / 2)
+        return self._fraction((self.support + self._rows_by(1)) / 2)
 
-    def _right(self, of: NDArray[Any]) -> Float64:
+    def _rows_by(self, column: int, pairs: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """Rows of each true (0) or predicted class (1), of some pairs or all, shape (K,)."""
+        pairs = self.pairs if pairs is None else pairs
+        counts = np.zeros(len(self.class_names), np.int64)
+        np.add.at(counts, pairs[:, column], pairs[:, 2])
+        return counts
+
+    @property
+    def _right(self) -> NDArray[np.int64]:
+        """Rows of each class classified right, shape (K,)."""
+        return self._rows_by(0, self.pairs[self.pairs[:, 0] == self.pairs[:, 1]])
+
+    def _fraction(self, of: NDArray[Any]) -> Float64:
         """Rows of each class classified right, as a fraction of these numbers."""
         with np.errstate(invalid="ignore"):
-            return np.asarray(np.diag(self.confusion) / of)
+            return np.asarray(self._right / of)
 
     def as_dict(self) -> dict[str, Any]:
-        """Every figure as plain values, fit for JSON; null where a fraction is of no rows."""
+        """Every figure as plain values, fit for JSON; null where a fraction is of no rows.
+
+        Of more than 1000 classes the confusion matrix is written as `pairs`.
+        """
         bins = self.reliability
         figures = ("precision", "recall", "f1", "support")
         per_class = zip(self.class_names, *(_plain(getattr(self, f)) for f in figures), strict=True)
@@ -194,12 +220,17 @@ class Evaluation:
             "training_rows": self.training_rows,
             "training_rows_left_out": self.training_rows_left_out,
             "classes": [dict(zip(("name", *figures), line, strict=True)) for line in per_class],
-            "confusion": self.confusion.tolist(),
+            **self._counts(),
             "calibration": {
                 name: _plain(getattr(bins, name))
                 for name in ("edges", "rows", "confidence", "accuracy")
             },
         }
+
+    def _counts(self) -> dict[str, Any]:
+        if len(self.class_names) <= MATRIX_CLASSES:
+            return {"confusion": self.confusion.tolist()}
+        return {"pairs": self.pairs.tolist()}
 
     def __repr__(self) -> str:
         low, high = self.interval
@@ -239,22 +270,20 @@ def _evaluate(
 ) -> Evaluation:
     """The evaluation, maybe without the rows that the model was trained on."""
     K = model.classes
-    confusion = np.zeros((K, K), np.int64)
+    found = np.empty((2, 0), np.int64)  # true and predicted class of each row that counts
     counts = np.zeros((3, BINS))  # rows, right rows and summed confidence of each bin
-    total, in_top, start, training_rows = 0.0, 0, 0, 0
+    total, in_top, training_rows = 0.0, 0, 0
     wrong = np.empty((4, 0))  # confidence, row, true and predicted class of the worst mistakes
-    for S in model.score_tiles(rows.X, engine, quiet):
-        place = slice(start, start + len(S))
+    for place, figures in model.classify_tiles(rows.X, engine, quiet, np.maximum(y_all, 0)):
         of_class = y_all[place] >= 0
         trained = of_class & model.trained_on(rows, place)
         training_rows += int(np.count_nonzero(trained))
-        known = start + np.flatnonzero(of_class & ~trained if leave_out else of_class)
-        S, y, start = S[known - start], y_all[known], place.stop
-        each, predicted, logs = np.arange(len(S)), S.argmax(axis=1), log_softmax(S)
-        confidence = np.exp(logs[each, predicted])
-        confusion += count_confusion(y, predicted, K)
-        total -= float(logs[each, y].sum())
-        in_top += int((_rank(S, y) < TOP).sum())
+        at = np.flatnonzero(of_class & ~trained if leave_out else of_class)
+        predicted, confidence = figures.classes[at], figures.confidence[at]
+        known, y = place.start + at, y_all[place][at]
+        found = np.hstack([found, [y, predicted]])
+        total += float(figures.loss[at].sum())
+        in_top += int((figures.rank[at] < TOP).sum())
         counts += _binned(confidence, predicted == y)
         wrong = np.hstack([wrong, np.stack([confidence, known, y, predicted])[:, predicted != y]])
         wrong = wrong[:, np.argsort(-wrong[0], kind="stable")[:MOST_MISTAKES]]
@@ -265,8 +294,8 @@ def _evaluate(
     others, numbers = np.unique(rows.y[y_all < 0], return_counts=True)
     return Evaluation(
         model.class_names,
-        confusion,
-        total / max(1, int(confusion.sum())),
+        count_pairs(found[0], found[1], K),
+        total / max(1, found.shape[1]),
         in_top if K > TOP else None,
         reliability,
         {rows.class_names[k]: int(n) for k, n in zip(others, numbers, strict=True)},
@@ -289,6 +318,25 @@ def _mistakes(
         images = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     ids = None if rows.ids is None else tuple(map(str, rows.ids[numbers]))
     return Mistakes(numbers, true, predicted, confidence, images, ids)
+
+
+def count_pairs(
+    y: NDArray[np.int64], predicted: NDArray[np.int64], classes: int
+) -> NDArray[np.int64]:
+    """True class, predicted class and number of rows of each pair that has some, shape (M, 3).
+
+    Example:
+        >>> count_pairs(np.array([0, 1, 1]), np.array([0, 0, 0]), classes=2).tolist()
+        [[0, 0, 1], [1, 0, 2]]
+    """
+    both, rows = np.unique(y * classes + predicted, return_counts=True)
+    return np.stack([*np.divmod(both, classes), rows], axis=1)
+
+
+def pairs_of(confusion: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same of a confusion matrix (K, K)."""
+    places = np.nonzero(confusion)
+    return np.stack([*places, confusion[places]], axis=1)
 
 
 def count_confusion(
@@ -330,13 +378,6 @@ def wilson_interval(right: int, rows: int, z: float = Z95) -> tuple[float, float
     low, high = (centre - half) / (1.0 + wide), (centre + half) / (1.0 + wide)
     # Where p is 0 or 1 an end is exactly p, and rounding must not put it beyond.
     return min(max(low, 0.0), p), max(min(high, 1.0), p)
-
-
-def _rank(S: Float64, y: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number of classes ranked before the true one: larger scores, or equal and named first."""
-    own = S[np.arange(len(S)), y][:, None]
-    before = np.arange(S.shape[1]) < y[:, None]
-    return np.asarray(((own < S) | ((own == S) & before)).sum(axis=1))
 
 
 def _binned(confidence: Float64, right: NDArray[np.bool_]) -> Float64:

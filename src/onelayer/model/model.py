@@ -32,13 +32,13 @@ from onelayer.data.progress import Log, print_line, quiet
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling, note_other_range
 from onelayer.data.streaming import stored_rows
-from onelayer.engines import Engine, Weights, make_engine, tiles
+from onelayer.engines import Engine, RowFigures, Weights, make_engine, tiles
 from onelayer.errors import DataError, OnelayerError, SaveError, SettingsError, require_file
 from onelayer.files.atomic import staged_file
 from onelayer.files.records import MAY_LACK, from_plain, read_json, to_plain
 from onelayer.files.tensors import read_sealed, write_sealed
 from onelayer.model.evaluation import Evaluation, evaluate
-from onelayer.objective.loss import softmax
+from onelayer.objective.loss import to_probabilities
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -341,28 +341,68 @@ class Model:
     ) -> Iterator[Float64]:
         """Yield `scores` a tile of rows at a time, so that memory does not grow with N."""
         rows = self.read_rows(X, log)
-        weights = Weights(self.W.astype(np.float64)[None], self.b.astype(np.float64)[None])
-        if engine is None or isinstance(engine, str):
-            engine = make_engine(engine or "native")
         step = max(1, TILE_ENTRIES // max(self.features, self.classes))
-        labels = np.broadcast_to(np.int64(0), len(rows))  # engines require labels; scores do not
-        every = Rows(rows, labels, self.scaling.scale, self.scaling.offset)
-        for place, tile in tiles(every, step):
-            tile = replace(tile, X=_readable(tile.X))
+        yield from (S for _, S in self._scored(rows, engine, step))
+
+    def classify_tiles(
+        self, X: Any, engine: Engine | str | None = None, log: Log | None = None, y: Any = 0
+    ) -> Iterator[tuple[slice, RowFigures]]:
+        """Yield places of rows and their figures, each (n,), with class indices y of the rows.
+
+        Rows in memory that engines can read are one tile: no scores are kept of them.
+        """
+        rows = self.read_rows(X, log)
+        weights, engine = self._weights(), _engine(engine)
+        for place, tile in self._tiles(rows, len(rows), y):
+            figures = RowFigures(*(of[0] for of in engine.classify(tile, weights)))
+            self._check(figures.confidence, place, tile)
+            yield place, figures
+
+    def _scored(
+        self, rows: NDArray[np.generic], engine: Engine | str | None, step: int
+    ) -> Iterator[tuple[slice, Float64]]:
+        """Yield places of at most `step` rows and their scores."""
+        weights, engine = self._weights(), _engine(engine)
+        for place, tile in self._tiles(rows, step):
             S = np.asarray(engine.scores(tile, weights)[0], np.float64)
-            if not np.isfinite(S).all():
-                at = int(np.argmin(np.isfinite(S).all(axis=1)))
-                row = place.start + at
-                if np.isfinite(np.asarray(tile.X[at], np.float64)).all():
-                    raise DataError(
-                        f"row {row} gives a score beyond the largest number: the model's weights, "
-                        f"up to {np.abs(self.W).max():.3g}, or the row's features are too large."
-                    )
-                raise DataError(
-                    f"every row needs finite features, but row {row} gives a score that is no "
-                    "number; drop the row or fill its NaN or infinite values."
-                )
-            yield S
+            with np.errstate(over="ignore", invalid="ignore"):
+                sums = S.sum(axis=1)
+            # The sum of finite scores may be infinite too.
+            for at in np.flatnonzero(~np.isfinite(sums)):
+                sums[at] = 0.0 if np.isfinite(S[at]).all() else np.nan
+            self._check(sums, place, tile)
+            yield place, S
+
+    def _weights(self) -> Weights:
+        return Weights(self.W.astype(np.float64)[None], self.b.astype(np.float64)[None])
+
+    def _tiles(
+        self, rows: NDArray[np.generic], most: int, y: Any = 0
+    ) -> Iterator[tuple[slice, Rows]]:
+        """Rows that engines read in place, at most so many at a time; fewer to be converted."""
+        if stored_rows(rows) is None and not _in_place(rows):
+            most = min(most, max(1, TILE_ENTRIES // self.features))
+        labels = np.broadcast_to(np.asarray(y, np.int64), len(rows))
+        every = Rows(rows, labels, self.scaling.scale, self.scaling.offset)
+        for place, tile in tiles(every, max(1, most)):
+            yield place, replace(tile, X=_readable(tile.X))
+
+    def _check(self, figures: Float64, place: slice, tile: Rows) -> None:
+        """Refuse the first row whose figure is not finite, by what its scores are."""
+        finite = np.isfinite(figures)
+        if finite.all():
+            return
+        at = int(np.argmin(finite))
+        row = place.start + at
+        if np.isfinite(np.asarray(tile.X[at], np.float64)).all():
+            raise DataError(
+                f"row {row} gives a score beyond the largest number: the model's weights, "
+                f"up to {np.abs(self.W).max():.3g}, or the row's features are too large."
+            )
+        raise DataError(
+            f"every row needs finite features, but row {row} gives a score that is no "
+            "number; drop the row or fill its NaN or infinite values."
+        )
 
     def scores(self, X: Any, engine: Engine | str | None = None, log: Log | None = None) -> Float64:
         """Scores s = W (x · scale + offset) + b of every row, shape (N, K), float64.
@@ -378,14 +418,20 @@ class Model:
         Raises:
             DataError: when rows do not have the D features, or contain NaN or infinity.
         """
-        return np.concatenate([np.empty((0, self.classes)), *self.score_tiles(X, engine, log)])
+        rows = self.read_rows(X, log)
+        found = None
+        for place, S in self._scored(rows, engine, len(rows)):
+            if len(S) == len(rows):
+                return S
+            found = np.empty((len(rows), self.classes)) if found is None else found
+            found[place] = S
+        return np.empty((0, self.classes)) if found is None else found
 
     def predict_proba(
         self, X: Any, engine: Engine | str | None = None, log: Log | None = None
     ) -> Float64:
         """Class probabilities p = softmax(s), shape (N, K); arguments and errors as of `scores`."""
-        tiles = (softmax(S) for S in self.score_tiles(X, engine, log))
-        return np.concatenate([np.empty((0, self.classes)), *tiles])
+        return to_probabilities(self.scores(X, engine, log))
 
     def predict(
         self,
@@ -414,7 +460,7 @@ class Model:
             >>> bool((model.predict(X) == labels).all()), model.predict(X[:1], indices=True)
             (True, array([1]))
         """
-        tiles = (S.argmax(axis=1) for S in self.score_tiles(X, engine, log))
+        tiles = (figures.classes for _, figures in self.classify_tiles(X, engine, log))
         found = np.concatenate([np.empty(0, np.int64), *tiles])
         return found if indices else self.labels[found]
 
@@ -624,6 +670,16 @@ def checked_rows(X: ArrayLike, features: int) -> NDArray[np.generic]:
 
 def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:4]) + (f", … ({len(names)})" if len(names) > 4 else "")
+
+
+def _engine(engine: Engine | str | None) -> Engine:
+    return make_engine(engine or "native") if engine is None or isinstance(engine, str) else engine
+
+
+def _in_place(rows: NDArray[np.generic]) -> bool:
+    """Whether engines can read rows in memory in place."""
+    native = rows.dtype.isnative and rows.dtype.name in READ_IN_PLACE
+    return native and rows.flags.c_contiguous
 
 
 def _readable(tile: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -28,7 +28,7 @@ from onelayer.engines import Engine
 from onelayer.errors import DataError, SettingsError, home_path
 from onelayer.files.atomic import staged_file
 from onelayer.model.model import Model, checked_rows
-from onelayer.objective.loss import softmax
+from onelayer.objective.loss import to_probabilities
 
 OUTPUTS = (".csv", ".parquet", ".npy")
 
@@ -90,7 +90,7 @@ def write_predictions(
     """
     ending = check_output(Path(path))
     rows = checked_rows(_flat(model, rows), model.features)
-    tiles = (softmax(S) for S in model.score_tiles(rows, engine))
+    tiles = (to_probabilities(S) for S in model.score_tiles(rows, engine))
     with staged_file(Path(path)) as staging:
         if ending == ".npy":
             _write_npy(model, len(rows), tiles, staging, ids)

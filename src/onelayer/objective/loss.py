@@ -48,6 +48,9 @@ Of = tuple[Loss, float]
 
 PLAIN: Of = ("softmax", 0.0)
 
+# Scores that are changed at a time, so that they stay in the processor's cache.
+BLOCK_ENTRIES = 1 << 15
+
 BELOW_ONE = "a number from 0 to below 1"
 
 
@@ -85,6 +88,17 @@ def softmax(s: ArrayLike) -> Float64:
                [1. , 0. ]])
     """
     return softmax_and_log_sum(np.asarray(s, np.float64))[0]
+
+
+def to_probabilities(S: Float64) -> Float64:
+    """Put the softmax of each row in the place of its scores (N, K), a few rows at a time."""
+    step = max(1, BLOCK_ENTRIES // max(1, S.shape[1]))
+    for start in range(0, len(S), step):
+        block = S[start : start + step]
+        block -= block.max(axis=1, keepdims=True)
+        np.exp(block, out=block)
+        block /= block.sum(axis=1, keepdims=True)
+    return S
 
 
 def sigmoid(s: ArrayLike) -> Float64:

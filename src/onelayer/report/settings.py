@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.model.evaluation import pairs_of
 from onelayer.model.model import Certificate, Model
 from onelayer.report.chart import (
     EPOCHS,
@@ -291,7 +292,7 @@ def confusion_section(records: Records) -> Section | None:
         if not is_tested(result, setting) or not counts.any():
             continue
         if len(names) > MOST_CONFUSED:
-            tables.append(Section(place, setting.name, table=mistakes_of(counts, names)))
+            tables.append(Section(place, setting.name, table=mistakes_of(pairs_of(counts), names)))
         else:
             charts.append(_confusion_chart(place, setting.name, counts, names))
     if not charts and not tables:

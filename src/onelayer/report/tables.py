@@ -26,7 +26,6 @@ from onelayer.report.summary import (
     listed,
     number,
     percent_on_test,
-    share_of_rows,
     spread,
     standard_error,
     summarise,
@@ -364,12 +363,12 @@ MOST_MISTAKES = 12
 
 def evaluation_tables(evaluation: Evaluation, of: str) -> list[Table]:
     """Figures, classes, confusion matrix (or most frequent mistakes) and calibration."""
-    names, counts = evaluation.class_names, evaluation.confusion
-    whole = _fits(evaluation)
+    names = evaluation.class_names
+    whole = len(names) <= WIDTH // 3 and _fits(evaluation)
     return [
         _figures(evaluation, of),
         _classes(evaluation),
-        _confusion(evaluation) if whole else mistakes_of(counts, names, MOST_MISTAKES),
+        _confusion(evaluation) if whole else mistakes_of(evaluation.pairs, names, MOST_MISTAKES),
         _calibration(evaluation),
     ]
 
@@ -444,14 +443,17 @@ def _calibration(evaluation: Evaluation) -> Table:
     return make_table("Calibration by confidence, percent", columns, rows)
 
 
-def mistakes_of(counts: NDArray[np.int64], class_names: tuple[str, ...], most: int = 20) -> Table:
-    """The pairs of classes that are confused most often, percent of the true class."""
-    wrong = share_of_rows(counts)
-    np.fill_diagonal(wrong, 0.0)
-    order = np.argsort(wrong, axis=None, kind="stable")[::-1][:most]
-    pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
+def mistakes_of(pairs: NDArray[np.int64], class_names: tuple[str, ...], most: int = 20) -> Table:
+    """The pairs of classes that are confused most often, percent of the true class.
+
+    `pairs` are as those of an `Evaluation`.
+    """
+    percent = 100.0 * pairs[:, 2] / np.bincount(pairs[:, 0], pairs[:, 2])[pairs[:, 0]]
+    order = np.argsort(percent, kind="stable")[::-1]
+    wrong = order[pairs[order, 0] != pairs[order, 1]][:most]
     rows = [
-        [class_names[i], class_names[j], f"{wrong[i, j]:.1f}"] for i, j in pairs if wrong[i, j] > 0
+        [class_names[i], class_names[j], f"{share:.1f}"]
+        for (i, j, _), share in zip(pairs[wrong], percent[wrong], strict=True)
     ]
     columns = [
         Column("true class", words=True),

@@ -20,9 +20,9 @@ from sklearn.utils.validation import check_is_fitted
 from onelayer.data.classes import label_type, name_classes
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling
-from onelayer.engines import Weights, make_engine
+from onelayer.engines import Engine, Weights, make_engine
 from onelayer.model.model import Model
-from onelayer.objective.loss import log_softmax, softmax
+from onelayer.objective.loss import log_softmax, to_probabilities
 from onelayer.sklearn.inputs import check_rows
 
 Float64 = NDArray[np.float64]
@@ -79,12 +79,8 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             NotFittedError: before fit.
             ValueError: for rows that do not fit the classifier.
         """
-        check_is_fitted(self)
-        rows = check_rows(self, X)
-        D = rows.shape[1]
-        weights = Weights(self.coef_[None], self.intercept_[None])
-        given = Rows(rows, np.zeros(len(rows), np.int64), np.ones(D), np.zeros(D))
-        scores = make_engine(threads=self.threads).scores(given, weights)[0]
+        engine, rows, weights = self._given(X)
+        scores = engine.scores(rows, weights)[0]
         return np.asarray(scores[:, 0] if len(self.classes_) == 2 else scores)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -92,12 +88,15 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Arguments and errors are those of `decision_function`, here and below.
         """
-        s = self.decision_function(X)
-        return np.asarray(self.classes_[(s > 0).astype(int) if s.ndim == 1 else s.argmax(axis=1)])
+        engine, rows, weights = self._given(X)
+        if len(self.classes_) == 2:
+            second = engine.scores(rows, weights)[0, :, 0] > 0
+            return np.asarray(self.classes_[second.astype(int)])
+        return np.asarray(self.classes_[engine.classify(rows, weights).classes[0]])
 
     def predict_proba(self, X: ArrayLike) -> Float64:
         """Probabilities p = softmax(s), shape (N, K), columns in the order of classes_."""
-        return softmax(self._scores(X))
+        return to_probabilities(self._scores(X))
 
     def predict_log_proba(self, X: ArrayLike) -> Float64:
         """Logarithms of the probabilities, shape (N, K), finite for scores of any size."""
@@ -158,6 +157,14 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 stacklevel=2,
             )
         super().__setstate__(state)
+
+    def _given(self, X: ArrayLike) -> tuple[Engine, Rows, Weights]:
+        check_is_fitted(self)
+        rows = check_rows(self, X)
+        D = rows.shape[1]
+        weights = Weights(self.coef_[None], self.intercept_[None])
+        given = Rows(rows, np.zeros(len(rows), np.int64), np.ones(D), np.zeros(D))
+        return make_engine(threads=self.threads), given, weights
 
     def _scores(self, X: ArrayLike) -> Float64:
         """Scores of all classes, shape (N, K); the first of two classes scores 0."""
