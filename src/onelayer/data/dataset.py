@@ -17,6 +17,7 @@ from onelayer.data.classes import INDEX, LabelType, check_label_type, label_valu
 from onelayer.data.fingerprints import Fingerprints, row_fingerprints
 from onelayer.data.formats.base import to_array
 from onelayer.data.identity import column_names, match_columns, take_columns
+from onelayer.data.mapped import check_mapped
 from onelayer.data.progress import Log, print_line
 from onelayer.data.streaming import first_not_finite, iter_tiles, not_finite, stored_rows
 from onelayer.errors import DataError
@@ -418,4 +419,5 @@ def copy_rows(X: NDArray[Any], indices: NDArray[np.integer[Any]]) -> NDArray[Any
         copies[places] = X[indices[places]]
         if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             base.madvise(mmap.MADV_DONTNEED)  # read again where it is touched again
+    check_mapped()
     return copies

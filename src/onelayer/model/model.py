@@ -28,6 +28,7 @@ from onelayer.data.dataset import DataCard, Dataset, SplitCard, Splits
 from onelayer.data.fingerprints import row_fingerprints
 from onelayer.data.formats.base import ColumnSpec, to_array
 from onelayer.data.formats.tables import frame_table, is_frame
+from onelayer.data.mapped import check_mapped
 from onelayer.data.progress import Log, print_line, quiet
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling, note_other_range
@@ -386,6 +387,7 @@ class Model:
         every = Rows(rows, labels, self.scaling.scale, self.scaling.offset)
         for place, tile in tiles(every, max(1, most)):
             yield place, replace(tile, X=_readable(tile.X))
+        check_mapped()
 
     def _check(self, figures: Float64, place: slice, tile: Rows) -> None:
         """Refuse the first row whose figure is not finite, by what its scores are."""

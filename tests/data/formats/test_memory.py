@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import mmap
+import os
 import signal
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from onelayer import Run, solve, split, train
 from onelayer.data import load
+from onelayer.errors import DataError
 
 from .file_writers import Array, lists, write_arrow, write_safetensors
 
@@ -83,6 +87,26 @@ def test_a_file_that_becomes_shorter_before_any_training_ends_the_process_with_o
     assert done.returncode == -signal.SIGBUS
     assert done.stderr.startswith("error: a file that was being read became shorter")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_last_page_that_reads_as_zeros_is_not_taken_for_rows(tmp_path: Path) -> None:
+    X, y = np.ones((300, 50)) + np.arange(300)[:, None], np.arange(300) % 2
+    for name in "abc":
+        np.save(tmp_path / f"{name}.npy", X)
+    a, b, c = (tmp_path / f"{name}.npy" for name in "abc")
+    others: dict[str, Any] = {"validation": b, "validation_labels": y, "test": c, "test_labels": y}
+    rows = load(a, labels=y, **others, log=lambda line: None)
+    model = train(rows, Run(learning_rate=0.1, epochs=1)).best
+    os.truncate(a, a.stat().st_size - 16)
+    calls: list[Callable[[], object]] = [
+        lambda: train(rows, Run(learning_rate=0.1, epochs=1)),
+        lambda: solve(rows, 1.0),
+        lambda: model.predict(rows.train.X),
+        lambda: split(rows.train.X, y),
+    ]
+    for call in calls:
+        with pytest.raises(DataError, match=r"a\.npy became shorter while it was read"):
+            call()
 
 
 def is_mapped(X: Array) -> bool:
