@@ -344,8 +344,8 @@ class Search:
         enough = max(MIXING_PART * bound.distance, 1e-15 * bound.cost)
         if 0.0 < self._tol * bound.cost < bound.distance:
             enough = 0.5 * bound.distance
-        elif bound.distance > 2.0 * bound.cost:
-            enough = max(enough, 0.1 * bound.cost)
+        elif bound.distance > 2.0 * bound.cost:  # then J* ≥ 0 bounds the gap better
+            enough = 0.05 * bound.distance
         proven = bound.distance + mixing <= self._tol * bound.cost
         self._is_near = proven or not mixing > enough
         self.is_done = (
