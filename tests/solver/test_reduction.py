@@ -195,6 +195,19 @@ def test_folds_are_rows_of_the_same_coordinates_which_are_made_once(
         assert path.held_out[1][fold].accuracy == pytest.approx(judged.accuracy)
 
 
+def test_a_part_of_chosen_rows_has_their_coordinates_labels_and_weights() -> None:
+    rows, K = wide_rows(11)
+    N = len(rows.y)
+    rows = replace(rows, weights=np.arange(1.0, N + 1)).only(np.arange(N - 1, -1, -1))
+    reduced = reduce_rows(ENGINE, rows, K)
+    assert reduced is not None
+    some = rows.only(np.array([1, N - 1, 0]))
+    part, X = reduced.part(some), some.scaled() - reduced.mean
+    np.testing.assert_allclose(part.scaled() @ part.scaled().T, X @ X.T, atol=1e-9)
+    np.testing.assert_array_equal(part.labels, some.labels)
+    np.testing.assert_array_equal(part.row_weights, some.row_weights)
+
+
 @pytest.mark.usefixtures("always")
 def test_a_path_in_coordinates_resumes_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
