@@ -24,6 +24,9 @@ from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.lbfgs import (
+    EXACT_FEATURES,
+    EXTRA_DIRECTIONS,
+    RANK,
     SAMPLE_ROWS,
     Preconditioner,
     fit_preconditioner,
@@ -95,7 +98,7 @@ class Prices:
         held = N * width <= MAX_ENTRIES
         return cls(
             step=STEP + 2 * PASS_PRODUCT * N * D * K,
-            directions=CALLS + 2 * GRAM_PRODUCT * min(N, SAMPLE_ROWS) * D**2 + EIGEN_PRODUCT * D**3,
+            directions=_price_of_directions(min(N, SAMPLE_ROWS), D),
             curvature=curvature if held and blocks * width**2 <= MAX_HESSIAN else np.inf,
             newton=newton if held and newton <= MAX_SECONDS else np.inf,
         )
@@ -123,7 +126,15 @@ class Prices:
     @property
     def takes_directions(self) -> bool:
         """Whether eigenvectors of the covariance are worth more than the curvature of classes."""
-        return self.curvature > 4.0 * self.directions and not self.takes_newton_at_once
+        return self.curvature > self.directions and not self.takes_newton_at_once
+
+
+def _price_of_directions(sample: int, D: int) -> float:
+    """Of all directions, or of the leading ones by products with a few more."""
+    if D <= EXACT_FEATURES:
+        return CALLS + 2 * GRAM_PRODUCT * sample * D**2 + EIGEN_PRODUCT * D**3
+    width = min(RANK + EXTRA_DIRECTIONS, sample, D)
+    return CALLS + 3 * PASS_PRODUCT * sample * D * width + 2 * EIGEN_PRODUCT * width**3
 
 
 def choose_preconditioner(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
