@@ -248,7 +248,7 @@ def _defaults(estimator: type) -> dict[str, Any]:
 
 
 def _refuse_ignored(estimator: Any, options: Mapping[str, Any]) -> None:
-    defaults = _defaults(type(estimator))
+    defaults = _defaults(estimator.__class__)
     [other] = set(USED_BY) - {options["solver"]}
     ignored = dict.fromkeys(USED_BY[other], f"solver={options['solver']!r}")
     if not options["early_stopping"]:
