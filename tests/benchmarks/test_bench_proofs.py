@@ -28,7 +28,7 @@ def test_the_sections_are_those_that_were_asked_for() -> None:
         for one in tasks
     }
     assert shapes[4000, 256, 1000] == shapes[8000, 256, 1000] == shapes[200_000, 768, 100] == 1e-3
-    assert shapes[50, 100_000, 2] == shapes[1600, 4096, 100] == 1e-6
+    assert shapes[50, 100_000, 2] == shapes[1600, 4096, 100] == 1e-5
     assert {one.tol for one in SECTIONS["small"]} == {1e-8}
 
 
