@@ -189,9 +189,10 @@ def test_a_data_set_that_save_to_disk_wrote_has_its_rows_and_class_names(
     splits = load(tmp_path / "set", stream=stream, log=lambda line: None)
     assert held(splits) == N
     assert (stored_rows(splits.train.X) is not None) == bool(stream)
-    (tmp_path / "set" / "state.json").write_text("{}")
-    with pytest.raises(DataError, match=r"state.json is not a valid state of a data set"):
-        load(tmp_path / "set")
+    for state in ("{}", json.dumps({"_data_files": [{"filename": "a\0.arrow"}]})):
+        (tmp_path / "set" / "state.json").write_text(state)
+        with pytest.raises(DataError, match=r"state.json is not a valid state of a data set"):
+            load(tmp_path / "set")
 
 
 def test_a_dict_of_data_sets_that_save_to_disk_wrote_is_the_split(tmp_path: Path) -> None:

@@ -204,7 +204,10 @@ def files_in(folder: Path) -> list[Path]:
     if os.path.isfile(state) and os.path.isfile(folder / "dataset_info.json"):
         with file_errors(state, "state of a data set"):
             files = json.loads(state.read_text("utf-8"))["_data_files"]
-            return [folder / Path(file["filename"]).name for file in files]
+            names = [Path(file["filename"]).name for file in files]
+            if any("\0" in name for name in names):
+                raise ValueError("the name of a file holds a null byte")
+            return [folder / name for name in names]
     entries = list_folder(folder)
     files = [file for file in entries if suffix_of(file) in FORMATS and file.is_file()]
     folders = [entry for entry in entries if os.path.isdir(entry)]
