@@ -419,5 +419,5 @@ def copy_rows(X: NDArray[Any], indices: NDArray[np.integer[Any]]) -> NDArray[Any
         copies[places] = X[indices[places]]
         if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
             base.madvise(mmap.MADV_DONTNEED)  # read again where it is touched again
-    check_mapped()
+    check_mapped(X)
     return copies

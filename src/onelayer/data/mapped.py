@@ -22,19 +22,20 @@ _mapped: list[tuple[weakref.ref[Any], Path, tuple[int, int], int]] = []
 
 def note_mapped(array: NDArray[Any], path: Path, size: int) -> None:
     """Remember that an array may look into the first bytes of a file, as may every view of it."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    status = os.stat(path)
-    _mapped.append((weakref.ref(array), path, (status.st_dev, status.st_ino), size))
-    check_mapped()
-    if array.base is None:  # a copy of what was mapped
+    status, owner = os.stat(path), _owner(array)
+    _mapped[:] = [entry for entry in _mapped if entry[0]() is not None]
+    _mapped.append((weakref.ref(owner), path, (status.st_dev, status.st_ino), size))
+    check_mapped(array)
+    if owner.base is None:  # a copy of what was mapped
         del _mapped[-1]
 
 
-def check_mapped() -> None:
-    """Raise `DataError` where a file became shorter than arrays need that look into it."""
-    _mapped[:] = [entry for entry in _mapped if entry[0]() is not None]
-    for _, path, number, size in _mapped:
+def check_mapped(*arrays: Any) -> None:
+    """Raise `DataError` where arrays look into a file that is shorter than they need by now."""
+    owners = [_owner(array) for array in arrays if isinstance(array, np.ndarray)]
+    for of, path, number, size in _mapped:
+        if not any(of() is owner for owner in owners):
+            continue
         try:
             status = os.stat(path)
         except OSError:
@@ -44,3 +45,10 @@ def check_mapped() -> None:
                 f"{path} became shorter while it was read: what was computed since is not of its "
                 "rows; restore the file and begin again, or resume from the checkpoints."
             )
+
+
+def _owner(array: NDArray[Any]) -> NDArray[Any]:
+    """The array that this one is a view of, or the array itself."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array

@@ -387,7 +387,7 @@ class Model:
         every = Rows(rows, labels, self.scaling.scale, self.scaling.offset)
         for place, tile in tiles(every, max(1, most)):
             yield place, replace(tile, X=_readable(tile.X))
-        check_mapped()
+        check_mapped(rows)
 
     def _check(self, figures: Float64, place: slice, tile: Rows) -> None:
         """Refuse the first row whose figure is not finite, by what its scores are."""

@@ -314,7 +314,7 @@ class Solver:
                 status = "interrupted"
                 certified = self._certify(self._search_from(self._evaluate(self._at)))
         self.moved, self._solved = self._at - self._solved, self._at
-        check_mapped()
+        check_mapped(self._rows.X)
         return Optimum(
             W=self._at[:, :-1].astype(self._dtype),
             b=certified.bias,
@@ -669,7 +669,9 @@ class ReducedSolver:
         W = self._reduction.lift(found.W.astype(np.float64))
         W = W.astype(found.W.dtype).astype(np.float64)
         b = found.b - _along(W, self._reduction.mean)
-        return W, certify_weights(self._engine, self._rows, W, b, target.penalty, target.tol)
+        certified = certify_weights(self._engine, self._rows, W, b, target.penalty, target.tol)
+        check_mapped(self._rows.X)
+        return W, certified
 
 
 def make_solver(

@@ -370,7 +370,7 @@ class Training:
 
     def advance(self, run_epochs: int) -> None:
         """Count run-epochs, whose rows were whole, and report them where there are any."""
-        check_mapped()
+        check_mapped(*(rows.X for rows in self._parts.values()))
         self.state.done += run_epochs
         if self._on_progress is not None and self.state.done:
             self._on_progress(Progress(self.state.done, self.state.total))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,11 @@ def test_a_file_that_becomes_shorter_before_any_training_ends_the_process_with_o
     assert done.stderr.count("\n") == 1
 
 
-def test_a_last_page_that_reads_as_zeros_is_not_taken_for_rows(tmp_path: Path) -> None:
-    X, y = np.ones((300, 50)) + np.arange(300)[:, None], np.arange(300) % 2
+@pytest.mark.parametrize("features", [50, 5000], ids=["many rows", "many features"])
+def test_a_last_page_that_reads_as_zeros_is_not_taken_for_rows(
+    features: int, tmp_path: Path
+) -> None:
+    X, y = np.ones((300, features)) + np.arange(300)[:, None], np.arange(300) % 2
     for name in "abc":
         np.save(tmp_path / f"{name}.npy", X)
     a, b, c = (tmp_path / f"{name}.npy" for name in "abc")
@@ -107,6 +111,8 @@ def test_a_last_page_that_reads_as_zeros_is_not_taken_for_rows(tmp_path: Path) -
     for call in calls:
         with pytest.raises(DataError, match=r"a\.npy became shorter while it was read"):
             call()
+    other = replace(rows, train=rows.validation)
+    assert solve(other, 1.0).status == "optimal"
 
 
 def is_mapped(X: Array) -> bool:
