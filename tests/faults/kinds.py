@@ -117,6 +117,9 @@ def _require_whole(case: Case, out: Path, is_run: bool, before: dict[str, bytes]
 
 LIBRARY = "ONELAYER_FAULTS_LIBRARY"
 
+# What failed where this is said: the page, after the run was saved whole.
+ONLY_PAGE = "The run is saved; to draw its page"
+
 
 def disks(case: Case) -> str:
     """The disk is full, a file too large, or a write fails after some bytes."""
@@ -130,7 +133,7 @@ def disks(case: Case) -> str:
             place = disk / out.name
             said = case.run(*words[:-1], str(place))
             ended = said.end()
-            if is_run and ended == "refused":
+            if is_run and ended == "refused" and ONLY_PAGE not in said.err:
                 _require_kept(case, said.err)
             _require_whole(case, place, is_run, {})
             require_tidy(disk)
@@ -152,7 +155,7 @@ def disks(case: Case) -> str:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
     said = case.run(*words, before=fail_after)
-    ended, only_page = said.end(), "The run is saved; to draw its page" in said.err
+    ended, only_page = said.end(), ONLY_PAGE in said.err
     if ended == "refused" and not only_page and before and _content(out, is_run) != before:
         raise FaultError(f"lost: the earlier {out.name}, though the command failed")
     _require_whole(case, out, is_run, before)
