@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from onelayer.files.manifest import MANIFEST_FILE
+from onelayer.files.manifest import read_manifest
 from onelayer.files.saved import Saved
 from onelayer.solver import solve_path
 from onelayer.training.checkpoint import Checkpoint
@@ -32,7 +32,7 @@ KINDS: dict[str, Callable[[Checkpoint], Saved]] = {
 def main(kind: str, folder: Path) -> None:
     """Train or solve, or resume it, unless it has ended already."""
     warnings.simplefilter("ignore", UserWarning)
-    if (folder / MANIFEST_FILE).exists():
+    if read_manifest(folder) is not None:  # also where its files still wait to be moved
         return
     save_records(KINDS[kind](Checkpoint(folder, every=0.01, resume=True)), folder)
 
