@@ -22,8 +22,8 @@ from onelayer.solver import reduction
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.path import PathProgress, score
-from onelayer.solver.reduction import Reduction, reduce_rows
-from onelayer.solver.solver import Optimum, ReducedSolver, Solver, Target
+from onelayer.solver.reduction import ReducedSolver, Solvers, reduce_rows
+from onelayer.solver.solver import Optimum, Solver, Target
 from onelayer.training.checkpoint import Checkpoint
 from tests.data.streaming.counted_rows import CountedRows
 
@@ -247,6 +247,6 @@ def test_rows_that_do_not_differ_are_not_reduced() -> None:
 def test_the_shape_says_where_coordinates_are_faster() -> None:
     rows = Rows(np.random.default_rng(0).normal(size=(30, 5000)), np.arange(30) % 2,
                 np.ones(5000), np.zeros(5000))  # fmt: skip
-    assert isinstance(reduction.fit_shared(ENGINE, rows, 2), Reduction)
+    assert isinstance(Solvers(ENGINE, rows, 2).of_all(), ReducedSolver)
     assert not reduction.is_faster(3000, 3001, 2, 1)
     assert not reduction.is_faster(100_000, 200_000, 2, 1000)

@@ -23,14 +23,13 @@ from onelayer.sklearn.base import Layer
 from onelayer.sklearn.inputs import Labelled
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.learning_rate import smoothness
-from onelayer.solver.reduction import fit_shared
+from onelayer.solver.reduction import Solvers
 from onelayer.solver.solver import (
     Optimum,
     Progress,
     Target,
     describe_solution,
     first_bias,
-    make_solver,
     separation_words,
 )
 from onelayer.training.loop import Training
@@ -49,7 +48,7 @@ def fit_optimum(
 ) -> Fitted:
     """Find the optimum and prove it; raises KeyboardInterrupt for Ctrl-C."""
     seen, classes = list[Progress](), len(labels)
-    solver = make_solver(engine, rows, classes, fit_shared(engine, rows, classes), seen.append)
+    solver = Solvers(engine, rows, classes).of_all(seen.append)
     if start is not None:
         solver.start_at(start.W, start.b)
     optimum = solver.solve(target).completed()

@@ -9,7 +9,8 @@ suggest_learning_rate  which learning rates are stable
 from onelayer.solver.certificate import certify
 from onelayer.solver.learning_rate import LearningRateBounds, suggest_learning_rate
 from onelayer.solver.path import Choice, Path, PathProgress, Score, solve_path
-from onelayer.solver.solver import Progress, solve
+from onelayer.solver.solve import solve
+from onelayer.solver.solver import Progress
 
 __all__ = [
     "Choice",

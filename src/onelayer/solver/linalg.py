@@ -46,6 +46,11 @@ def norm(a: Floats) -> float:
     return math.sqrt(inner(a, a))
 
 
+def matvec(A: Floats, x: Float64) -> Float64:
+    """A x of a matrix (n, D)."""
+    return np.asarray(np.einsum("nd,d->n", A, x))
+
+
 def outer_product(engine: Engine, A: Floats, B: Floats) -> Floats:
     """A Bᵀ of A (n, D) and B (m, D): the scores of A's rows under the weights B.
 

@@ -54,16 +54,14 @@ from onelayer.files.saved import Saved
 from onelayer.model.evaluation import Mistakes, interval_words, wilson_interval
 from onelayer.model.model import Model
 from onelayer.solver.linalg import norm
-from onelayer.solver.reduction import Reduction, fit_shared
+from onelayer.solver.reduction import ReducedSolver, Solvers
 from onelayer.solver.solver import (
     TINY,
     Optimum,
-    ReducedSolver,
     Solver,
     SolverState,
     Target,
     first_bias,
-    make_solver,
 )
 
 Float64 = NDArray[np.float64]
@@ -610,7 +608,7 @@ def solve_each(
     """
     began = time.perf_counter() - start.seconds
     planned = l2 if isinstance(l2, int) else len(l2)
-    shared = fit_shared(engine, rows, classes, planned * len([rows, *parts]))
+    made = Solvers(engine, rows, classes, planned * len([rows, *parts]))
     if isinstance(l2, int):
         decade = math.ceil((l2 - 1) / DECADES)
         exponents = -DECADES / (l2 - 1) * np.arange(2 * l2 - 1)
@@ -618,16 +616,10 @@ def solve_each(
     else:
         decade = planned
     targets = [replace(target, l2=value) for value in l2]
-    solver = make_solver(engine, rows, classes, shared)
+    solver = made.of_all()
     judges: list[tuple[Solver | ReducedSolver, Rows]] = []
     for kept, held_out in parts:
-        if kept is None:
-            judges.append((solver, held_out))
-        elif isinstance(shared, Reduction):  # both are rows of the same coordinates
-            of = Solver(engine, shared.part(kept), classes, shared.preconditioner)
-            judges.append((of, shared.part(held_out)))
-        else:
-            judges.append((Solver(engine, kept, classes, shared), held_out))
+        judges.append((solver, held_out) if kept is None else made.of_part(kept, held_out))
     solvers = list(dict.fromkeys([solver, *(of for of, _ in judges)]))
     for each, before in zip(solvers, start.solvers, strict=False):
         each.restore(before)

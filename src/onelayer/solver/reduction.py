@@ -16,23 +16,28 @@ themselves, and the search goes on in all features where the proof falls short.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.data.mapped import check_mapped
 from onelayer.data.memory import available_memory
 from onelayer.data.rows import Rows
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded
+from onelayer.solver.certificate import Certified, certify_weights
 from onelayer.solver.lbfgs import (
     EXACT_FEATURES,
     RANK,
     Preconditioner,
     mean_curvature,
 )
-from onelayer.solver.linalg import inner_product, one_blas_thread, require_finite
+from onelayer.solver.linalg import inner_product, matvec, one_blas_thread, require_finite
 from onelayer.solver.newton import choose_preconditioner
+from onelayer.solver.solver import Optimum, Progress, Solver, SolverState, Status, Target
 
 Float64 = NDArray[np.float64]
 
@@ -49,6 +54,9 @@ GRAM, FACTOR, SAMPLE, ENTRY, ENTRY_CLASS = 1.2e-11, 1.5e-10, 7e-11, 2e-10, 1.5e-
 
 # Passes of a solution, and the bytes that G may take.
 PASSES, GRAM_BYTES = 30, 256 << 20
+
+# Of the gap that is asked for, the part that is asked for in coordinates.
+INSIDE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,20 +95,6 @@ class Reduction:
         weights = Weights(np.asarray(W, np.float64)[None], np.zeros((1, len(W))))
         along = np.asarray(self._engine.scores(self._centred, weights)[0], np.float64)
         return inner_product(self._engine, along, self._mix)
-
-
-def fit_shared(
-    engine: Engine, rows: Rows, classes: int, solutions: int = 1
-) -> Preconditioner | Reduction:
-    """What so many solutions of the rows and of parts of them share.
-
-    Coordinates where those are expected to be faster, else a preconditioner.
-    """
-    if is_faster(rows.count, rows.X.shape[1], classes, solutions):
-        reduction = reduce_rows(engine, rows, classes)
-        if reduction is not None:
-            return reduction
-    return choose_preconditioner(engine, rows, classes)
 
 
 def is_faster(N: int, D: int, classes: int, solutions: int) -> bool:
@@ -161,3 +155,142 @@ def gram_matrix(engine: Engine, rows: Rows) -> Float64:
         G[start:, places] = products
         G[places, start:] = products.T
     return G
+
+
+class ReducedSolver:
+    """Solves in the coordinates of the rows' span, and proves each solution on the rows themselves.
+
+    Where that proof falls short of what coordinates say, rounding hides in them what matters: this
+    solution and those after it are searched in all features.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        rows: Rows,
+        classes: int,
+        reduction: Reduction,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._engine, self._rows, self._reduction = engine, rows, reduction
+        self._classes, self._on_progress = classes, on_progress
+        self._inside = Solver(
+            engine, reduction.rows, classes, reduction.preconditioner, on_progress
+        )
+        self._whole: Solver | None = None
+
+    def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
+        """Start the next solution from these weights; remembered steps are kept."""
+        if self._whole is not None:
+            self._whole.start_at(W, b)
+        else:
+            bias = b + matvec(W, self._reduction.mean)
+            self._inside.start_at(self._reduction.lower(W), bias)
+
+    @property
+    def moved(self) -> Float64:
+        """From the last solution but one to the last, in the features that are searched in."""
+        return (self._whole or self._inside).moved
+
+    def move(self, step: Float64) -> None:
+        """Start the next solution this far from the last; steps of other features are not taken."""
+        (self._whole or self._inside).move(step)
+
+    @property
+    def state(self) -> SolverState:
+        """What to `restore` for the next solution to have the same bits."""
+        return (self._whole or self._inside).state
+
+    def restore(self, state: SolverState) -> None:
+        """Go on from a state of a solver of the same rows.
+
+        Another machine may find another rank: then the next solution starts from W = 0.
+        """
+        width = state.at.shape[1] - 1
+        if width == self._rows.X.shape[1]:
+            self._take_all_features().restore(state)
+        elif width == self._reduction.rows.X.shape[1]:
+            self._inside.restore(state)
+
+    def _take_all_features(self) -> Solver:
+        fitted = choose_preconditioner(self._engine, self._rows, self._classes)
+        self._whole = Solver(self._engine, self._rows, self._classes, fitted, self._on_progress)
+        return self._whole
+
+    def solve(self, target: Target) -> Optimum:
+        """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
+        if self._whole is not None:
+            return self._whole.solve(target)
+        started = time.perf_counter()
+        found = self._inside.solve(replace(target, tol=INSIDE * target.tol))
+        status: Status = found.status
+        try:
+            W, certified = self._prove(found, target)
+        except KeyboardInterrupt:
+            status, (W, certified) = "interrupted", self._prove(found, target)
+        passes = found.passes + certified.passes + 1
+        if self._inside.relative_gap(certified.best) <= target.tol:
+            status = "optimal" if status != "interrupted" else status
+        elif status in ("optimal", "rounding") and passes < target.max_passes:
+            whole = self._take_all_features()
+            whole.start_at(W, certified.bias)
+            optimum = whole.solve(replace(target, max_passes=target.max_passes - passes))
+            seconds = time.perf_counter() - started
+            return replace(optimum, passes=optimum.passes + passes, seconds=seconds)
+        elif status == "optimal":
+            status = "passes"
+        return replace(
+            found,
+            W=W.astype(found.W.dtype),
+            b=certified.bias,
+            certificate=certified.best,
+            status=status,
+            passes=passes,
+            seconds=time.perf_counter() - started,
+            tol=target.tol,
+        )
+
+    def _prove(self, found: Optimum, target: Target) -> tuple[Float64, Certified]:
+        """The solution as weights of the features, in its own precision, and their proof."""
+        W = self._reduction.lift(found.W.astype(np.float64))
+        W = W.astype(found.W.dtype).astype(np.float64)
+        b = found.b - matvec(W, self._reduction.mean)
+        certified = certify_weights(self._engine, self._rows, W, b, target.penalty, target.tol)
+        check_mapped(self._rows.X)
+        return W, certified
+
+
+class Solvers:
+    """Solvers of the same rows, and of parts of them.
+
+    They share coordinates of the rows' span where so many solutions are expected to be faster in
+    them, else a preconditioner.
+    """
+
+    def __init__(self, engine: Engine, rows: Rows, classes: int, solutions: int = 1) -> None:
+        self._engine, self._rows, self._classes = engine, rows, classes
+        self._reduction = None
+        if is_faster(rows.count, rows.X.shape[1], classes, solutions):
+            self._reduction = reduce_rows(engine, rows, classes)
+        if self._reduction is None:
+            self._preconditioner = choose_preconditioner(engine, rows, classes)
+        else:
+            self._preconditioner = self._reduction.preconditioner
+
+    def of_all(
+        self, on_progress: Callable[[Progress], None] | None = None
+    ) -> Solver | ReducedSolver:
+        """The solver of all rows; `on_progress` is called after every pass."""
+        engine, rows, K = self._engine, self._rows, self._classes
+        if self._reduction is None:
+            return Solver(engine, rows, K, self._preconditioner, on_progress)
+        return ReducedSolver(engine, rows, K, self._reduction, on_progress)
+
+    def of_part(self, kept: Rows, held_out: Rows) -> tuple[Solver, Rows]:
+        """The solver of a part of the rows, and another part as its solutions score it.
+
+        Where coordinates are shared, its weights are of them.
+        """
+        if self._reduction is not None:
+            kept, held_out = self._reduction.part(kept), self._reduction.part(held_out)
+        return Solver(self._engine, kept, self._classes, self._preconditioner), held_out

@@ -24,14 +24,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data import Dataset, Splits
-from onelayer.data.dataset import DataCard, data_card, training_rows
+from onelayer.data.dataset import DataCard
 from onelayer.data.mapped import check_mapped
-from onelayer.data.rows import Rows, rows_of
-from onelayer.data.scaling import Scaling, fit_scaling
-from onelayer.engines import Engine, Weights, streaming, tiles
-from onelayer.errors import known_options, make_plain, require_number, require_whole
-from onelayer.files.provenance import describe_environment
+from onelayer.data.rows import Rows
+from onelayer.data.scaling import Scaling
+from onelayer.engines import Engine, Weights, tiles
+from onelayer.errors import make_plain, require_number, require_whole
 from onelayer.model.model import TILE_ENTRIES, Certificate, Model
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import (
@@ -44,7 +42,6 @@ from onelayer.solver.certificate import (
     ClassSums,
     Pass,
     Search,
-    certify_weights,
     improve_biases,
     of_classes,
 )
@@ -55,9 +52,8 @@ from onelayer.solver.lbfgs import (
     Preconditioner,
     descend,
 )
-from onelayer.solver.linalg import norm, one_blas_thread
+from onelayer.solver.linalg import matvec, norm, one_blas_thread
 from onelayer.solver.newton import ClassCurvature, DenseRows, Newton, Prices, choose_preconditioner
-from onelayer.solver.reduction import Reduction, fit_shared
 
 Float64 = NDArray[np.float64]
 
@@ -75,9 +71,6 @@ FLOAT32_TOLERANCE = 1e-8
 
 # What is no rounding: a cost so far above that of W = 0, and a relative gap of this size.
 SLACK, MAX_ROUNDING_GAP = 1e-6, 1e-9
-
-# Of the gap that is asked for, the part that is asked for in coordinates.
-INSIDE = 0.5
 
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -257,7 +250,7 @@ class Solver:
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
         """Start the next solution from these weights; remembered steps are kept."""
         with np.errstate(over="ignore", invalid="ignore"):
-            bias = b + _along(W, self._preconditioner.mean)
+            bias = b + matvec(W, self._preconditioner.mean)
             self._at = self._without_shared(np.column_stack([W, bias]))
 
     def move(self, step: Float64) -> None:
@@ -567,124 +560,8 @@ class Solver:
         if not (of_all and np.array_equal(self._centred.scale, self._rows.scale)):
             search.begin()
             self._improve(search, "float64")
-        shift = _along(self._at[:, :-1], self._preconditioner.mean)
+        shift = matvec(self._at[:, :-1], self._preconditioner.mean)
         return replace(search.certified(), bias=self._at[:, -1] - shift)
-
-
-class ReducedSolver:
-    """Solves in the coordinates of the rows' span, and proves each solution on the rows themselves.
-
-    Where that proof falls short of what coordinates say, rounding hides in them what matters: this
-    solution and those after it are searched in all features.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        rows: Rows,
-        classes: int,
-        reduction: Reduction,
-        on_progress: Callable[[Progress], None] | None = None,
-    ) -> None:
-        self._engine, self._rows, self._reduction = engine, rows, reduction
-        self._classes, self._on_progress = classes, on_progress
-        self._inside = Solver(
-            engine, reduction.rows, classes, reduction.preconditioner, on_progress
-        )
-        self._whole: Solver | None = None
-
-    def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
-        """Start the next solution from these weights; remembered steps are kept."""
-        if self._whole is not None:
-            self._whole.start_at(W, b)
-        else:
-            bias = b + _along(W, self._reduction.mean)
-            self._inside.start_at(self._reduction.lower(W), bias)
-
-    @property
-    def moved(self) -> Float64:
-        """From the last solution but one to the last, in the features that are searched in."""
-        return (self._whole or self._inside).moved
-
-    def move(self, step: Float64) -> None:
-        """Start the next solution this far from the last; steps of other features are not taken."""
-        (self._whole or self._inside).move(step)
-
-    @property
-    def state(self) -> SolverState:
-        """What to `restore` for the next solution to have the same bits."""
-        return (self._whole or self._inside).state
-
-    def restore(self, state: SolverState) -> None:
-        """Go on from a state of a solver of the same rows.
-
-        Another machine may find another rank: then the next solution starts from W = 0.
-        """
-        width = state.at.shape[1] - 1
-        if width == self._rows.X.shape[1]:
-            self._take_all_features().restore(state)
-        elif width == self._reduction.rows.X.shape[1]:
-            self._inside.restore(state)
-
-    def _take_all_features(self) -> Solver:
-        fitted = choose_preconditioner(self._engine, self._rows, self._classes)
-        self._whole = Solver(self._engine, self._rows, self._classes, fitted, self._on_progress)
-        return self._whole
-
-    def solve(self, target: Target) -> Optimum:
-        """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
-        if self._whole is not None:
-            return self._whole.solve(target)
-        started = time.perf_counter()
-        found = self._inside.solve(replace(target, tol=INSIDE * target.tol))
-        status: Status = found.status
-        try:
-            W, certified = self._prove(found, target)
-        except KeyboardInterrupt:
-            status, (W, certified) = "interrupted", self._prove(found, target)
-        passes = found.passes + certified.passes + 1
-        if self._inside.relative_gap(certified.best) <= target.tol:
-            status = "optimal" if status != "interrupted" else status
-        elif status in ("optimal", "rounding") and passes < target.max_passes:
-            whole = self._take_all_features()
-            whole.start_at(W, certified.bias)
-            optimum = whole.solve(replace(target, max_passes=target.max_passes - passes))
-            seconds = time.perf_counter() - started
-            return replace(optimum, passes=optimum.passes + passes, seconds=seconds)
-        elif status == "optimal":
-            status = "passes"
-        return replace(
-            found,
-            W=W.astype(found.W.dtype),
-            b=certified.bias,
-            certificate=certified.best,
-            status=status,
-            passes=passes,
-            seconds=time.perf_counter() - started,
-            tol=target.tol,
-        )
-
-    def _prove(self, found: Optimum, target: Target) -> tuple[Float64, Certified]:
-        """The solution as weights of the features, in its own precision, and their proof."""
-        W = self._reduction.lift(found.W.astype(np.float64))
-        W = W.astype(found.W.dtype).astype(np.float64)
-        b = found.b - _along(W, self._reduction.mean)
-        certified = certify_weights(self._engine, self._rows, W, b, target.penalty, target.tol)
-        check_mapped(self._rows.X)
-        return W, certified
-
-
-def make_solver(
-    engine: Engine,
-    rows: Rows,
-    classes: int,
-    shared: Preconditioner | Reduction,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> Solver | ReducedSolver:
-    """The solver of rows, by what `fit_shared` found for them."""
-    if isinstance(shared, Reduction):
-        return ReducedSolver(engine, rows, classes, shared, on_progress)
-    return Solver(engine, rows, classes, shared, on_progress)
 
 
 def first_bias(frequencies: Float64) -> Float64:
@@ -704,64 +581,8 @@ def entropy(frequencies: Float64) -> float:
     return float(-np.sum(present * np.log(present)))
 
 
-def _along(W: NDArray[np.floating], x: Float64) -> Float64:
-    """W x, shape (K,)."""
-    return np.asarray(np.einsum("kd,d->k", W, x))
-
-
 def _slope(penalty: Penalty, at: Float64) -> Float64:
     """The penalty's gradient at (W, b): 2λW, and 0 for the bias."""
     slope = penalty.gradient(at)
     slope[:, -1] = 0.0
     return slope
-
-
-@known_options
-def solve(
-    data: Dataset | Splits,
-    l2: float,
-    *,
-    tol: float = 1e-6,
-    max_passes: int = 1000,
-    scaling: str = "auto",
-    engine: Engine | str | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> Model:
-    """Find the best model for one λ and prove how near it is to the optimum.
-
-    W*, b* = argmin −(1/N) Σ log(yᵀ p) + λ Σ W²
-
-    Args:
-        data: the training rows; of `Splits` the training part.
-        l2: λ ≥ 0. For λ = 0 no bound exists, and separable rows have no optimum: the search ends
-            where the norm of the gradient is tol of its first value.
-        tol: relative gap to prove, > 0: gap ≤ tol · J.
-        max_passes: passes over the rows, ≥ 1.
-        scaling: "auto", "none", "unit" or "standardize", fitted to the training rows. λ acts on the
-            weights of the scaled features.
-        engine: an engine or its name; None is the native engine.
-        on_progress: called with `Progress` after every pass.
-
-    Returns:
-        The model. Its `certificate` has the proven gap; `status` is "optimal" when tol was
-        reached, else "passes", "rounding" or "interrupted" (Ctrl-C).
-
-    Raises:
-        SettingsError: for a value outside its range.
-
-    Source:
-        Böhning (1992), Multinomial logistic regression algorithm, for the preconditioner; Nocedal &
-        Wright (2006), Numerical Optimization, chapter 7, for L-BFGS.
-
-    Example:
-        >>> from onelayer import load, solve
-        >>> model = solve(load("digits"), l2=0.01)
-        >>> model.status, model.certificate.gap <= 1e-6 * model.certificate.cost
-        ('optimal', True)
-    """
-    target, train = Target(l2, tol, max_passes), training_rows(data)
-    fitted = fit_scaling(scaling, train.X, train.max_value)
-    rows, engine = rows_of(train, fitted), streaming(engine)
-    shared = fit_shared(engine, rows, train.classes)
-    optimum = make_solver(engine, rows, train.classes, shared, on_progress).solve(target)
-    return optimum.model(fitted, data_card(data), describe_environment() | engine.describe())
