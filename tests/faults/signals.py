@@ -57,6 +57,9 @@ OTHERS = {
     "data list": ("data", "list"),
 }
 
+# Python's own words where Ctrl-C comes while it starts up, before it has read a line of onelayer.
+_STARTING = "Could not import runpy module"
+
 # Ends that are as they should be; every other one is a fault.
 GOOD = ("finished", "one line", "one line, then resumed to the same bits", "ended before Python")
 
@@ -152,6 +155,8 @@ def _end_of(
     text = terminal.text()
     words = [line for line in _ESCAPES.sub("", text).splitlines() if line.strip()]
     cursor = _CURSOR.findall(text)
+    if text.startswith(_STARTING) and "onelayer" not in text:
+        return "ended before Python", text
     if "Traceback" in text or "Exception ignored" in text:
         return "traceback", text
     if cursor and cursor[-1] != "h":
