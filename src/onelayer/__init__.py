@@ -40,6 +40,7 @@ if _TYPE_CHECKING:
         SourceError,
     )
     from onelayer.experiments.best_linear import fit_best_linear
+    from onelayer.experiments.probe import probe
     from onelayer.experiments.reproduce import check_gradient, reproduce
     from onelayer.model.model import Model
     from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
@@ -55,6 +56,7 @@ if _TYPE_CHECKING:
     from onelayer.training.loop import train
     from onelayer.training.result import Result
     from onelayer.training.run import Run, grid, random_grid
+    from onelayer.training.suite import Suite
     from onelayer.training.sweep import sweep
 
 __version__: str
@@ -69,6 +71,7 @@ _HOMES = {
         "SettingsError", "SourceError",
     ),
     "experiments.best_linear": ("fit_best_linear",),
+    "experiments.probe": ("probe",),
     "experiments.reproduce": ("check_gradient", "reproduce"),
     "model.model": ("Model",),
     "sklearn": ("SoftmaxClassifier", "SoftmaxClassifierCV"),
@@ -78,6 +81,7 @@ _HOMES = {
     "training.loop": ("train",),
     "training.result": ("Result",),
     "training.run": ("Run", "grid", "random_grid"),
+    "training.suite": ("Suite",),
     "training.sweep": ("sweep",),
 }  # fmt: skip
 
@@ -98,6 +102,7 @@ __all__ = [
     "SoftmaxClassifierCV",
     "SourceError",
     "Splits",
+    "Suite",
     "__version__",
     "certify",
     "check_gradient",
@@ -106,6 +111,7 @@ __all__ = [
     "grid",
     "load",
     "make_engine",
+    "probe",
     "random_grid",
     "reproduce",
     "solve",

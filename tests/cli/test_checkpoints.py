@@ -225,8 +225,7 @@ def test_without_resume_it_starts_anew_and_says_what_there_was(
     code, _, err = run(*TRAIN, "--l2", "0.5")
     assert code == 0
     assert (
-        "runs/train holds unfinished training (1 of 3 run-epochs done), which will be replaced"
-        in err
+        "runs/train holds unfinished work (1 of 3 run-epochs done), which will be replaced" in err
     )
     assert Result.load(tmp_path / "runs" / "train").runs[0].l2 == 0.5
 

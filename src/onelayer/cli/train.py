@@ -219,8 +219,8 @@ def training_in(
         found = unfinished(folder)
         left = found is not None and found.done < found.total
         if found and left and not resume:
-            note(f"{folder} holds unfinished {'solutions' if found.is_path else 'training'} "
-                 f"({found.progress}), which will be replaced; --resume keeps it")  # fmt: skip
+            note(f"{folder} holds unfinished work ({found.progress}), which will be replaced; "
+                 "--resume keeps it")  # fmt: skip
         finished = _finished_command(folder) if resume and not left else None
         if finished == command and not overwrite:
             check_finished(folder, opt.load_splits(data))

@@ -8,7 +8,7 @@ side of a row depends on the seed and on its id or values alone, whatever rows a
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -190,7 +190,7 @@ def split_dataset(
     card = SplitCard(by, seed, sizes.get("test"), sizes.get("validation")) if sizes else SplitCard()
     source = "; ".join(sources) + "."
     splits = Splits(train, parts["validation"], parts["test"], _short(data.name), source, card)
-    for line in (_small_classes(data, splits, given), _shared_rows(data, splits, given)):
+    for line in (_small_classes(data, splits, given), shared_rows(splits, given)):
         if line:
             log(f"{data.name}: {line}.")
     return splits
@@ -284,7 +284,7 @@ def _lacking(counts: Mapping[str, Indices]) -> Iterator[list[str]]:
         yield [role for role, count in zip(counts, of_class, strict=True) if not count]
 
 
-def _shared_rows(data: Dataset, splits: Splits, given: Mapping[str, Dataset]) -> str:
+def shared_rows(splits: Splits, given: Collection[str]) -> str:
     """How many rows are on two sides of the split, in words, and what to do about it."""
     train, validation, test = (part.X for part in (splits.train, splits.validation, splits.test))
     if any(stored_rows(X) is not None for X in (train, validation, test)):

@@ -1,4 +1,4 @@
-"""Experiments: the report's four, and the most accurate linear classifier of raw pixels."""
+"""Experiments: the report's four, probes of many feature sets, and the best linear classifier."""
 
 from onelayer.experiments.reproduce import check_gradient, reproduce
 

@@ -113,6 +113,7 @@ class Axis:
     """An axis; `say` puts one of its values into words, as in "epoch 3".
 
     On a logarithmic axis of λ, λ = 0 has no place; it is drawn at `zero`, apart from the others.
+    With `names`, values are their positions, and the names are shown.
     """
 
     title: str
@@ -123,6 +124,11 @@ class Axis:
     ticks: tuple[float, ...] = ()
     zero: float = 0.0
     format: str = ""
+    names: tuple[str, ...] = ()
+
+    def word(self, value: float) -> str:
+        """One of its values in words."""
+        return self.names[int(value)] if self.names else self.say.format(value)
 
     def place(self, value: float) -> float:
         """Where a value is drawn."""
@@ -146,7 +152,12 @@ class Axis:
         axis: Spec = {"format": self.format} if self.format else {}
         if self.whole:
             axis |= {"tickMinStep": 1, "format": "d", "grid": False}
-            scale = {}
+            scale = scale if self.domain else {}
+        elif self.names:
+            axis |= {"values": list(range(len(self.names))), "labelExpr": "xnames[datum.value]"}
+            axis |= {"grid": False, "labelLimit": 130}
+            axis |= {"labelAngle": -40} if max(map(len, self.names)) > 3 else {}
+            scale["padding"] = 8
         elif self.ticks:
             axis |= {"values": list(self.ticks), "grid": False}
             axis |= {"labelFlush": False, "labelSeparation": 8}
@@ -273,6 +284,11 @@ def line_chart(
     extra = [Key(BAND, around)] if any(curve.low for curve in curves) else []
     extra += [Key(RUNS, "each run")] if with_runs else []
     hidden = () if show_runs or bars or not with_runs else (RUNS,)
+    params: dict[str, Any] = {
+        "hidden": hidden,
+        "tips": [x.title.partition(",")[0], *(c.label for c in curves)],
+    }
+    params |= {"xnames": x.names} if x.names else {}
     points = points or len({value for curve in curves for value in curve.x}) < 3
     if bars:
         runs, extra = {}, []
@@ -284,7 +300,7 @@ def line_chart(
         spec=_spec(
             _line_layers(x, y, curves, bars=bars, points=points, joined=joined, zoom=zoom),
             _line_tables(x, curves, marks, with_runs),
-            {"hidden": hidden, "tips": [x.title.partition(",")[0], *(c.label for c in curves)]},
+            params,
             (PAPER_WIDTH, PAPER_HEIGHT),
         ),
         legend=(*keys, *extra) if len(curves) > 1 or extra else (),
@@ -300,12 +316,10 @@ def _describe(title: str, x: Axis, curves: Sequence[Curve], marks: Marks) -> str
     for curve in curves:
         there = [i for i, m in enumerate(curve.mean) if math.isfinite(m)]
         if there:
-            ends = [
-                f"{curve.mean[i]:.4g} at {x.say.format(curve.x[i])}" for i in (there[0], there[-1])
-            ]
+            ends = [f"{curve.mean[i]:.4g} at {x.word(curve.x[i])}" for i in (there[0], there[-1])]
             parts.append(f"{curve.label} goes from {ends[0]} to {ends[1]}")
     parts += [level.words for level in marks.levels if level.words]
-    chosen = "" if marks.chosen is None else f" Chosen: {x.say.format(marks.chosen)}."
+    chosen = "" if marks.chosen is None else f" Chosen: {x.word(marks.chosen)}."
     return f"{title}. {'; '.join(parts) or 'Nothing was measured'}.{chosen}"
 
 
@@ -324,7 +338,7 @@ def _line_tables(
                 row = {"c": f"c{i}", "x": place, "m": short(mean)}
                 row |= dict(zip("lh", map(short, ends), strict=False))
                 means.append(row | ({"apart": True} if place != value else {}))
-            at = [x.say.format(value).removeprefix("λ = "), *("–" for _ in curves)]
+            at = [x.word(value).removeprefix("λ = "), *("–" for _ in curves)]
             tip = tips.setdefault(place, {"x": place, "t": at})
             tip["t"][i + 1] = curve.words[j] if curve.words else _figures(mean, *ends)
         for run, values in curve.runs if with_runs else ():

@@ -13,7 +13,7 @@ from onelayer.data.progress import WIDTH, terminal
 from onelayer.errors import printable
 from onelayer.model.evaluation import Evaluation
 from onelayer.model.model import Model
-from onelayer.report.path_summary import summarise_path
+from onelayer.report.path_summary import scores_of, summarise_path
 from onelayer.report.render import fill_template
 from onelayer.report.summary import early_end
 from onelayer.report.tables import (
@@ -25,10 +25,12 @@ from onelayer.report.tables import (
     path_table,
     ranking_table,
     strongest_table,
+    suite_table,
 )
 from onelayer.report.weight_images import picture_uri, templates_of
 from onelayer.solver import Path
 from onelayer.training.result import Result
+from onelayer.training.suite import Suite
 
 # Of a chart, in pixels; the template adds what is around it.
 LEFT, RIGHT, TOP, BOTTOM = 44, 324, 24, 160
@@ -37,34 +39,42 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 324, 24, 160
 MOST_DOTS = 12
 
 
-def record_text(record: Result | Path) -> str:
-    """The table of a result or of a λ path as the terminal shows it."""
+def record_text(record: Result | Path | Suite) -> str:
+    """The table of a record as the terminal shows it."""
     printed = io.StringIO()
     terminal(file=printed, width=WIDTH).print(_table(record), crop=False)
     lines = [line.rstrip() for line in printed.getvalue().splitlines()]
     return "\n".join([*lines, *map(printable, _sentences(record))])
 
 
-def _sentences(record: Result | Path) -> tuple[str, ...]:
-    if isinstance(record, Path):
+def _sentences(record: Result | Path | Suite) -> tuple[str, ...]:
+    if isinstance(record, Path | Suite):
         return record.verdict
     early = early_end(record, record.ranking[0].positions)
     return tuple(filter(None, (best_on_test(record), early)))
 
 
-def _table(record: Result | Path) -> Table:
+def _table(record: Result | Path | Suite) -> Table:
     if isinstance(record, Path):
         return path_table(record)
+    if isinstance(record, Suite):
+        return suite_table(record)
     return accuracy_table(record) if record.reported else ranking_table(record)
 
 
-def record_html(record: Result | Path) -> str:
-    """The table of a result or of a λ path, and a chart of what its choice is made by."""
+def record_html(record: Result | Path | Suite) -> str:
+    """The table of a record, and a chart of what its choice is made by."""
     if isinstance(record, Path):
         return _html(_table(record), chart=_scores(record), words=_sentences(record))
-    ranked = [one for one in record.ranking if math.isfinite(one.mean)][:MOST_DOTS]
-    figures = [(one.name, 100 * one.mean, 100 * one.sd) for one in ranked]
-    chart = _dots("validation accuracy / %", figures) if len(figures) > 1 else None
+    if isinstance(record, Suite):
+        scored = [(head.name, scores_of(head.best.held_out)) for head in record.ranking[:MOST_DOTS]]
+        figures = [(name, one.accuracy.mean, one.accuracy.error) for name, one in scored]
+        unit = "held-out accuracy / %"
+    else:
+        ranked = [one for one in record.ranking if math.isfinite(one.mean)][:MOST_DOTS]
+        figures = [(one.name, 100 * one.mean, 100 * one.sd) for one in ranked]
+        unit = "validation accuracy / %"
+    chart = _dots(unit, figures) if len(figures) > 1 else None
     return _html(_table(record), chart=chart, words=_sentences(record))
 
 

@@ -22,6 +22,7 @@ from onelayer.report.settings import (
     settings_section,
     weights_section,
 )
+from onelayer.report.suite_page import suite_page
 from onelayer.report.summary import (
     DATA_NAMES,
     OVER_SEEDS,
@@ -44,6 +45,7 @@ from onelayer.report.weight_images import template_grid
 from onelayer.solver import Path as LambdaPath
 from onelayer.training.result import Result
 from onelayer.training.run import changed, differing, spell
+from onelayer.training.suite import Suite
 
 MOST_TROUBLES = 20
 
@@ -51,13 +53,15 @@ MOST_TROUBLES = 20
 MOST_DOTS = 10
 
 
-def write_report(record: Result | LambdaPath, place: Path) -> Path:
-    """Write the page of a result or of a λ path, from its records alone; return where it is.
+def write_report(record: Result | LambdaPath | Suite, place: Path) -> Path:
+    """Write the page of a record, from it alone; return where it is.
 
     Into an existing folder go report.html and the charts in charts/; a file is written alone.
     """
     if isinstance(record, LambdaPath):
         return write_page(place, lambda: path_page(record))
+    if isinstance(record, Suite):
+        return write_page(place, lambda: suite_page(record))
     return write_page(place, lambda: result_page(record))
 
 

@@ -27,6 +27,7 @@ from onelayer.report.theme import DARK, LIGHT, chart_config, inks_of
 from onelayer.report.weight_images import TemplateGrid, template_drawing
 from onelayer.solver import Path as LambdaPath
 from onelayer.training.result import Result
+from onelayer.training.suite import Suite
 
 
 def as_json(value: object) -> str:
@@ -128,7 +129,7 @@ class Page:
 
 
 def make_page(
-    record: Result | LambdaPath,
+    record: Result | LambdaPath | Suite,
     *,
     title: str,
     lead: str,
@@ -137,17 +138,22 @@ def make_page(
 ) -> Page:
     """The page of a record: sections that it allows, its data, and how it was made."""
     card = record.data
-    others = record.other_scalings.values() if isinstance(record, Result) else ()
-    scalings = dict.fromkeys(scaling.name for scaling in (record.scaling, *others))
+    if isinstance(record, Suite):
+        scalings = [head.model.scaling for head in record.heads]
+    else:
+        others = record.other_scalings.values() if isinstance(record, Result) else ()
+        scalings = [record.scaling, *others]
+    sizes = [len(scaling.scale) for scaling in scalings]
+    scaled = dict.fromkeys(SCALINGS[scaling.name] for scaling in scalings)
     facts = {
         "Data": card.source,
-        "Features": "; or ".join(SCALINGS[name] for name in scalings),
+        "Features": "; or ".join(scaled),
         **record.environment,
     }
     return Page(
         title=f"{title} on {DATA_NAMES.get(card.name, card.name)}",
         lead=lead,
-        data=f"{describe_rows(card, len(record.scaling.scale))}; {trained}.",
+        data=f"{describe_rows(card, min(sizes), max(sizes))}; {trained}.",
         sections=tuple(filter(None, sections)),
         facts=(
             *((key, without_paths(value)) for key, value in facts.items()),

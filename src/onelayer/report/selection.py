@@ -140,17 +140,22 @@ def _heat_maps(selection: Selection) -> tuple[Chart, ...]:
     ]
     if not shown:
         return ()
-    high = max(shown)
-    low = max(min(shown), high - REACH * (high - float(np.median(shown))))
-    step = 1.0 if high - low > 4.0 else 0.1
-    low, high = step * math.floor(low / step), step * math.ceil(high / step)
-    high = high if high > low else low + step
-    ramp = (low, step * round((low + high) / 2 / step), high)
+    ramp = ramp_of(shown)
     places = unique_slugs(grid[0].kind for grid in selection.grids)
     return tuple(
         _heat_map(f"sweep-{place}" if grid[0].kind else "sweep", grid, selection.best, ramp)
         for grid, place in zip(selection.grids, places, strict=True)
     )
+
+
+def ramp_of(percents: Sequence[float]) -> tuple[float, float, float]:
+    """The ends and the middle of a ramp for percentages, in whole steps."""
+    high = max(percents)
+    low = max(min(percents), high - REACH * (high - float(np.median(percents))))
+    step = 1.0 if high - low > 4.0 else 0.1
+    low, high = step * math.floor(low / step), step * math.ceil(high / step)
+    high = high if high > low else low + step
+    return low, step * round((low + high) / 2 / step), high
 
 
 def _heat_map(

@@ -341,9 +341,9 @@ def without_paths(text: str) -> str:
     return re.sub(path, r"…/\1", text)
 
 
-def describe_rows(card: DataCard, features: int) -> str:
-    """How many rows of what, without a full stop."""
-    what = f"{features:,} features"
+def describe_rows(card: DataCard, features: int, most: int = 0) -> str:
+    """How many rows of what, without a full stop; of sets of rows from `features` to `most`."""
+    what = f"{features:,}{f' to {most:,}' * (most > features)} features"
     if card.image_shape is not None:
         channels, height, width = card.image_shape
         kind = "colour" if channels >= 3 else "grey"

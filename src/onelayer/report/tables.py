@@ -16,7 +16,7 @@ from onelayer.experiments.best_linear import HeldOut
 from onelayer.model.evaluation import TOP, WILSON, Evaluation, interval_words, wilson_interval
 from onelayer.model.model import Model
 from onelayer.objective.gradcheck import GradientCheck
-from onelayer.report.path_summary import PathLine, summarise_path
+from onelayer.report.path_summary import PathLine, scores_of, summarise_path
 from onelayer.report.summary import (
     DATA_NAMES,
     OVER_SEEDS,
@@ -32,6 +32,7 @@ from onelayer.report.summary import (
 )
 from onelayer.solver import LearningRateBounds, Path
 from onelayer.training.result import RankedSetting, Result
+from onelayer.training.suite import Head, Suite
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -543,6 +544,49 @@ def path_table(path: Path) -> Table:
     return make_table(
         title, columns, map(_path_row, lines), path.chosen, f"± {standard_error(path.folds)}"
     )
+
+
+def suite_table(suite: Suite) -> Table:
+    """The heads of a suite, best first: λ, held-out and test scores, and what was proven."""
+    held_out = f"{suite.folds} folds" if suite.folds else "validation"
+    accuracy, loss = "accuracy / %", "loss / nats"
+    by_accuracy = suite.choice.by == "accuracy"
+    columns: list[Column | str] = [
+        Column("feature set", words=True),
+        Column("features", where="page"),
+        "λ",
+        Column(held_out, False, accuracy, "held-out %", "everywhere" if by_accuracy else "page"),
+        Column("test", group=accuracy, short="test %"),
+        Column("95 % interval", group=accuracy, short="95 %"),
+        Column(held_out, False, loss, "held-out loss", "page" if by_accuracy else "everywhere"),
+        Column("test", group=loss, short="test loss"),
+        Column("gap / J", short="gap / cost"),
+        Column("passes", where="page"),
+        Column("optimal", where="page"),
+    ]
+    rows = f"{suite.folds} folds" if suite.folds else "the validation rows"
+    title = f"Feature sets by {suite.choice.by} on {rows}"
+    note = f"± {standard_error(suite.folds)}; intervals are 95 % Wilson intervals"
+    return make_table(title, columns, map(_head_row, suite.ranking), 0, note)
+
+
+def _head_row(head: Head) -> list[Cell | str]:
+    best, test, scores = head.best, head.test, scores_of(head.best.held_out)
+    low, high = (100.0 * end for end in head.test_interval)
+    proof, solved = best.certificate, sum(one.status == "optimal" for one in head.solutions)
+    return [
+        head.name,
+        f"{head.model.features:,}",
+        f"{head.l2:.3g}",
+        Cell(f"{scores.accuracy.mean:.2f}", f"{scores.accuracy.error:.2f}"),
+        f"{100.0 * test.accuracy:.2f}",
+        f"{low:.1f}–{high:.1f}",
+        Cell(f"{scores.loss.mean:.4f}", f"{scores.loss.error:.4f}"),
+        f"{test.loss:.4f}",
+        f"{proof.gap / proof.cost:.1e}" if head.l2 else "no bound",
+        str(sum(one.passes for one in head.solutions)),
+        Cell(f"{solved} of {len(head.solutions)}", trouble=solved < len(head.solutions)),
+    ]
 
 
 def _path_row(line: PathLine) -> list[Cell | str]:

@@ -92,10 +92,10 @@ def fingerprint(
     data: Splits, runs: Sequence[Run], engine: Engine, **options: Any
 ) -> dict[str, Any]:
     """Everything that the bits of a training depend on, as plain values for `differences`."""
-    return _fingerprint_of(data, engine, {"runs": [run.as_dict() for run in runs]} | options)
+    return fingerprint_of(data, engine, {"runs": [run.as_dict() for run in runs]} | options)
 
 
-def _fingerprint_of(data: Splits, engine: Engine, settings: dict[str, Any]) -> dict[str, Any]:
+def fingerprint_of(data: Splits, engine: Engine, settings: dict[str, Any]) -> dict[str, Any]:
     """Data, settings and arithmetic.
 
     The native engine's threads are left out, which change no bit, and so is the number of
@@ -224,8 +224,13 @@ def _hash(dataset: Dataset) -> str:
 # Checkpoints of a training that are kept.
 KEPT = 2
 
-# The training that a folder is for; others in it follow from that one. And its λ path.
-FIRST, PATH = "runs", "path"
+# The training that a folder is for; others in it follow from that one. And its λ path; of many
+# feature sets the paths, whose names go on behind a dot, and the heads that are finished.
+FIRST, PATH, HEAD = "runs", "path", "head"
+
+# What each of them is called in Python, its work, and what it counts.
+_VERBS = {FIRST: ("train", "training", "run-epochs"), PATH: ("solve_path", "solving", "λ")}
+_VERBS[HEAD] = ("probe", "probing", "heads")
 
 # Ctrl-C resumes from a state that is at most this many seconds old.
 HOLD_SECONDS = 1.0
@@ -304,8 +309,12 @@ class Checkpoint:
         self, kind: type[Any], data: Splits, engine: Engine, settings: dict[str, Any]
     ) -> AbstractContextManager[CheckpointManager]:
         """As `managing`, for a λ path of these data and settings."""
-        own = replace(self, name=PATH)
-        return own.managing(lambda: _fingerprint_of(data, engine, settings), kind)
+        own = self if self.is_of(PATH) else replace(self, name=PATH)
+        return own.managing(lambda: fingerprint_of(data, engine, settings), kind)
+
+    def is_of(self, name: str) -> bool:
+        """Whether they are of the training or path of that name, or of one of its parts."""
+        return self.name.partition(".")[0] == name
 
 
 @dataclass(frozen=True)
@@ -323,18 +332,23 @@ class Unfinished:
     @property
     def progress(self) -> str:
         """As "3 of 20 run-epochs done"."""
-        return f"{self.done} of {self.total} {'λ' if self.is_path else 'run-epochs'} done"
+        return f"{self.done} of {self.total} {self._words[2]} done"
 
     @property
-    def is_path(self) -> bool:
-        """Whether it is a λ path."""
-        return _name_of(self.file) == PATH
+    def verb(self) -> str:
+        """What does it: "train", "solve_path" or "probe"."""
+        return self._words[0]
+
+    @property
+    def _words(self) -> tuple[str, str, str]:
+        return _VERBS.get(_name_of(self.file).partition(".")[0], _VERBS[FIRST])
 
 
 def unfinished(folder: Path) -> Unfinished | None:
     """Training or a path in a folder that has not ended; None without a checkpoint."""
     newest: list[Unfinished] = []
-    for name in {_name_of(file) for file in own_checkpoints(folder)}:
+    names = {_name_of(file) for file in own_checkpoints(folder)}
+    for name in {HEAD} if HEAD in names else names:
         for _, file in newest_first(folder / CHECKPOINTS, name):
             with suppress(OSError, DataError):
                 texts = read_texts(file, KIND, VERSION)
@@ -409,7 +423,7 @@ class CheckpointManager:
                 reason = error.strerror if isinstance(error, OSError) else error
                 _warn(f"cannot read {file}, trying an older checkpoint: {reason}")
                 continue
-            if changed and self._checkpoint.name not in (FIRST, PATH):
+            if changed and not self._is_main:
                 continue  # of an earlier training, whose own FIRST has been replaced
             if changed:
                 raise SaveError(
@@ -420,11 +434,19 @@ class CheckpointManager:
             found = Unfinished(file, state.done, state.total, "")
             self._log(f"resuming from {file}: {found.progress}")
             return state
-        if self._checkpoint.name in (FIRST, PATH):
-            doing = "training" if self._checkpoint.name == FIRST else "solving"
+        if self._is_main:
             folder = self._checkpoint.folder
-            self._log(f"no checkpoint in {folder}; {doing} starts from the beginning")
+            self._log(f"no checkpoint in {folder}; {self._work} starts from the beginning")
         return None
+
+    @property
+    def _is_main(self) -> bool:
+        """Whether it is what the folder is for, and does not follow from another training."""
+        return self._checkpoint.name == FIRST or self._checkpoint.is_of(PATH)
+
+    @property
+    def _work(self) -> str:
+        return _VERBS[PATH if self._checkpoint.is_of(PATH) else FIRST][1]
 
     def _log(self, line: str) -> None:
         if self._checkpoint.log is not None:
@@ -470,10 +492,9 @@ class CheckpointManager:
             self._held, self._failed = None, False
         except OSError as error:
             if not self._failed:
-                work = "solving" if self._checkpoint.name == PATH else "training"
                 _warn(
                     f"cannot write a checkpoint to {self._folder}: {error.strerror or error}; "
-                    f"{work} continues; the next checkpoint will be tried again."
+                    f"{self._work} continues; the next checkpoint will be tried again."
                 )
             self._failed = True
         self._wrote = time.monotonic()
@@ -496,8 +517,12 @@ class CheckpointManager:
 
     @cached_property
     def _fingerprint(self) -> Fingerprint:
-        """Through JSON and back, like the one that it is compared with."""
-        return from_plain(Fingerprint, read_json(write_json(self._of())))
+        return as_read(self._of())
+
+
+def as_read(made_with: dict[str, Any]) -> Fingerprint:
+    """A fingerprint through JSON and back, like the one that it is compared with."""
+    return from_plain(Fingerprint, read_json(write_json(made_with)))
 
 
 def newest_first(folder: Path, name: str) -> list[tuple[int, Path]]:

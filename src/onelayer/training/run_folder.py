@@ -1,13 +1,15 @@
-"""What a run folder holds, of a result or of a λ path; nothing in its files can run code.
+"""What a run folder holds, of a result, a λ path or a suite; nothing in its files can run code.
 
 manifest.json          names, sizes and SHA-256 of the files below, and whether the run finished;
                        written last, and every file is read with its sum
-settings.json          kind ("runs" or "path"), format, and the fields of the `Result` or `Path`;
-                       an array is its name in weights.safetensors
+settings.json          kind ("runs", "path" or "suite"), format, and the fields of the `Result`,
+                       `Path` or `Suite`; an array is its name in weights.safetensors
 weights.safetensors    the arrays, with their SHA-256
 history.parquet        of a result, one line a run and epoch: run, setting, seed, epoch, measures
-path.parquet           of a path, one line a λ: certificate, passes, status, score in training
-held_out.parquet       of a path, one line a λ and fold: score on the rows that λ is chosen by
+path.parquet           of a path, one line a λ: certificate, passes, status, score in training; of
+                       a suite, one line a feature set and λ
+held_out.parquet       of both, one line a λ and fold: score on the rows that λ is chosen by
+heads.parquet          of a suite, one line a feature set: chosen λ and its scores
 report.html, charts/   the page, drawn from these records alone
 
 The tables repeat the records for other programs; onelayer reads no values from them.
@@ -18,7 +20,7 @@ from __future__ import annotations
 import importlib
 import math
 import shlex
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from io import BytesIO
@@ -34,6 +36,7 @@ from onelayer.errors import SaveError, one_line
 from onelayer.files.atomic import check_replaceable, staged_folder, writing
 from onelayer.files.lock import holder
 from onelayer.files.manifest import (
+    HEADS_FILE,
     HELD_OUT_FILE,
     HISTORY_FILE,
     MANIFEST_FILE,
@@ -51,14 +54,18 @@ from onelayer.files.saved import Saved
 from onelayer.files.tensors import unseal, write_sealed
 from onelayer.model.evaluation import Mistakes
 from onelayer.model.model import Certificate
+from onelayer.solver.path import Score
 from onelayer.solver.solver import Status
 from onelayer.training.checkpoint import data_fingerprint, differences, unfinished
 from onelayer.training.result import History, Result
 from onelayer.training.run import AUTO
+from onelayer.training.suite import Suite
 
 WEIGHTS_KIND, FORMAT = "onelayer.run", 4
 
-Kind = Literal["runs", "path"]
+Kind = Literal["runs", "path", "suite"]
+
+KINDS: dict[Kind, type[Saved]] = {"runs": Result, "path": solver.Path, "suite": Suite}
 
 T = TypeVar("T")
 
@@ -75,7 +82,7 @@ class Origin:
 
 
 def kind_of(folder: Path | str) -> Kind:
-    """Whether a folder holds the "runs" of a `Result` or a λ "path".
+    """Whether a folder holds the "runs" of a `Result`, a λ "path" or a "suite".
 
     Raises:
         SaveError: when it is no run folder, or its settings are damaged or of an unknown kind.
@@ -130,7 +137,7 @@ def save_records(
     further: bool = False,
     data: Splits | None = None,
 ) -> None:
-    """Save a result or a λ path as a run folder without a page, all of it or nothing.
+    """Save a record as a run folder without a page, all of it or nothing.
 
     `check_replaceable` says what is refused. Checkpoints are removed, unless training was
     interrupted or may go `further` from them. `check_finished` compares other data with `data`.
@@ -146,7 +153,7 @@ def save_records(
 
 def check_finished(folder: Path, data: Splits) -> None:
     """Raise `SaveError` unless a finished run is whole and was made from these data."""
-    load_records(solver.Path if kind_of(folder) == "path" else Result, folder)
+    load_records(KINDS[kind_of(folder)], folder)
     manifest = read_manifest(folder)
     if manifest is None or not manifest.data:
         return
@@ -191,6 +198,8 @@ def load_records(kind: type[S], folder: Path | str) -> S:
         record = from_plain(kind, own, arrays)
         if isinstance(record, solver.Path):
             check_sizes(_path_sizes(record))
+        elif isinstance(record, Suite):
+            check_sizes(_suite_sizes(record))
         elif isinstance(record, Result):
             check_sizes(_result_sizes(record))
         return record
@@ -229,15 +238,14 @@ def _absent(folder: Path) -> str:
     if found is None:
         return f"{folder} is not a run folder: it has no {MANIFEST_FILE}."
     writer = holder(folder)
-    verb = "solve_path" if found.is_path else "train"
-    how = found.command or f"{verb}(…, checkpoint=Checkpoint(…, resume=True))"
+    how = found.command or f"{found.verb}(…, checkpoint=Checkpoint(…, resume=True))"
     return f"{folder} holds no result yet, {found.progress}, " + (
         f"and {writer} is still at work on it." if writer else f"to resume: {how}"
     )
 
 
 def _kind_of(kind: type[Saved]) -> Kind:
-    return "path" if issubclass(kind, solver.Path) else "runs"
+    return next(name for name, known in KINDS.items() if issubclass(kind, known))
 
 
 def _settings_of(folder: Path) -> dict[str, Any]:
@@ -278,9 +286,28 @@ def _path_sizes(path: solver.Path) -> Iterator[tuple[str, Any, Any]]:
         yield "held_out", len(of_one), max(path.folds, 1)
     if path.mistakes is not None:
         yield from _mistake_sizes(path.mistakes, path.data, path.models[0].features)
-    for score in chain(path.train, *path.held_out, filter(None, [path.test])):
+    yield from _score_sizes(chain(path.train, *path.held_out, filter(None, [path.test])))
+
+
+def _score_sizes(scores: Iterable[Score]) -> Iterator[tuple[str, Any, Any]]:
+    for score in scores:
         yield "accuracy", 0.0 <= score.accuracy <= 1.0 or math.isnan(score.accuracy), True
         yield "number of rows", score.rows >= 0, True
+
+
+def _suite_sizes(suite: Suite) -> Iterator[tuple[str, Any, Any]]:
+    """Name, size and expected size of what must fit together in a suite."""
+    yield "heads", len(set(suite.names)), len(suite.heads)
+    yield "heads", len(suite.heads) in range(1, suite.sets + 1), True
+    for i, head in enumerate(suite.heads):
+        place = f"heads.{i}"
+        yield f"{place}.chosen", head.chosen in range(len(head.solutions)), True
+        yield f"{place}.model.class_names", head.model.class_names, suite.data.class_names
+        yield f"{place}.model.certificate", head.model.certificate, head.best.certificate
+        for one in head.solutions:
+            yield f"{place}.held_out", len(one.held_out), max(suite.folds, 1)
+            yield from _proof_sizes(one.certificate)
+            yield from _score_sizes((one.train, *one.held_out, head.test))
 
 
 def _result_sizes(record: Result) -> Iterator[tuple[str, Any, Any]]:
@@ -365,6 +392,8 @@ def _tables(record: Any) -> dict[str, dict[str, Any]]:
     """Columns of the tables of a result or of a path."""
     if isinstance(record, Result):
         return {HISTORY_FILE: _history_columns(record)}
+    if isinstance(record, Suite):
+        return _suite_tables(record)
     models = [
         asdict(model.require_certificate())
         | {name: model.settings[name] for name in ("status", "passes")}
@@ -380,6 +409,32 @@ def _tables(record: Any) -> dict[str, dict[str, Any]]:
         for fold, score in enumerate(of_one)
     ]
     return {PATH_FILE: _columns(models), HELD_OUT_FILE: _columns(scores)}
+
+
+def _suite_tables(suite: Suite) -> dict[str, dict[str, Any]]:
+    ranks = {head.name: rank for rank, head in enumerate(suite.ranking, 1)}
+    heads, solutions, scores = [], list[dict[str, Any]](), list[dict[str, Any]]()
+    for head in suite.heads:
+        low, high = head.test_interval
+        heads.append(
+            {"set": head.name, "rank": ranks[head.name], "features": head.model.features}
+            | {"dtype": head.dtype, "l2": head.l2, "seconds": head.seconds}
+            | {f"test_{name}": value for name, value in asdict(head.test).items()}
+            | {"test_accuracy_low": low, "test_accuracy_high": high}
+        )
+        for i, one in enumerate(head.solutions):
+            solutions.append(
+                {"set": head.name, "chosen": i == head.chosen}
+                | asdict(one.certificate)
+                | {"status": one.status, "passes": one.passes, "seconds": one.seconds}
+                | {f"train_{name}": value for name, value in asdict(one.train).items()}
+            )
+            scores += [
+                {"set": head.name, "position": i, "l2": one.l2, "fold": fold} | asdict(score)
+                for fold, score in enumerate(one.held_out)
+            ]
+    tables = {HEADS_FILE: heads, PATH_FILE: solutions, HELD_OUT_FILE: scores}
+    return {name: _columns(lines) for name, lines in tables.items()}
 
 
 def _columns(lines: list[dict[str, Any]]) -> dict[str, list[Any]]:

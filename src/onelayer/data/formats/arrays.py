@@ -8,7 +8,7 @@ import zipfile
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO, RawIOBase
 from math import prod
@@ -74,6 +74,15 @@ class StoredArray:
             log(f"{self.where} is bfloat16 and is converted to float32 once, in memory.")
             flat = _widened(flat)
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
+
+    def layers(self) -> list[Callable[[], NDArray[Any]]]:
+        """What gives each of the L arrays (N, D) of an array (N, L, D), mapped as `values` are."""
+        stored = replace(self, bfloat16=False).values()
+
+        def layer(place: int) -> NDArray[Any]:
+            return _widened(stored[:, place]) if self.bfloat16 else stored[:, place]
+
+        return [partial(layer, place) for place in range(self.shape[1])]
 
 
 class ArraysFile(RowsFile):
@@ -225,26 +234,7 @@ class NpzFile(ArraysFile):
 
     def arrays(self) -> Mapping[str, Callable[[], StoredArray]]:
         """Its members."""
-        with zipfile.ZipFile(self.path) as archive:
-            infos = archive.infolist()
-        return {i.filename.removesuffix(".npy"): partial(self._locate, i) for i in infos}
-
-    def _locate(self, info: zipfile.ZipInfo) -> StoredArray:
-        path, where = self.path, f"{self.path}, array {info.filename.removesuffix('.npy')!r}"
-        with zipfile.ZipFile(path) as archive, archive.open(info) as member:
-            if info.compress_type != zipfile.ZIP_STORED:
-                if info.file_size > (left := available_memory()):
-                    sizes = f"{format_bytes(info.file_size)}, but {format_bytes(left)} of memory"
-                    raise DataError(f"{where} takes {sizes} are left; save it uncompressed.")
-                content = member.read()
-                return _after_header(path, BytesIO(content), len(content), where, content)
-            while member.read(_CHUNK_BYTES):  # at its end the checksum is compared
-                pass
-        with path.open("rb") as file:
-            file.seek(info.header_offset)
-            _, name_bytes, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-            file.seek(name_bytes + extra, 1)
-            return _after_header(path, file, file.tell() + info.file_size, where)
+        return _members(self.path)
 
 
 class SafetensorsFile(ArraysFile):
@@ -254,24 +244,62 @@ class SafetensorsFile(ArraysFile):
 
     def arrays(self) -> Mapping[str, Callable[[], StoredArray]]:
         """Its tensors."""
-        from safetensors import safe_open
+        return _tensors(self.path)
 
-        with file_errors(self.path, self.kind):
-            with safe_open(self.path, "numpy"):
-                pass  # it checks sizes, offsets and overlaps
-            with self.path.open("rb") as file:
-                start = 8 + int.from_bytes(file.read(8), "little")
-                header: dict[str, Any] = json.loads(file.read(start - 8))
-        header.pop("__metadata__", None)
-        return {name: partial(self._locate, start, name, header[name]) for name in header}
 
-    def _locate(self, start: int, name: str, about: Mapping[str, Any]) -> StoredArray:
-        where, kind = f"{self.where}: the tensor {name!r}", about["dtype"]
-        if kind not in _DTYPES:
-            raise DataError(f"{where} is {kind}, which is not read; write it as float32.")
-        shape, offset = tuple(about["shape"]), start + about["data_offsets"][0]
-        dtype = np.dtype(_DTYPES[kind])
-        return StoredArray(self.path, where, shape, dtype, offset, bfloat16=kind == "BF16")
+def stored_arrays(path: Path) -> Mapping[str, Callable[[], StoredArray]]:
+    """What locates and checks each array of a file, by name; that of an .npy file has none."""
+    kind = {".npz": NpzFile, ".safetensors": SafetensorsFile}.get(path.suffix.lower(), NpyFile)
+    with file_errors(path, kind.kind):
+        if kind is NpyFile:
+            return {"": partial(_locate_npy, path)}
+        return _members(path) if kind is NpzFile else _tensors(path)
+
+
+def _members(path: Path) -> Mapping[str, Callable[[], StoredArray]]:
+    with zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+    return {i.filename.removesuffix(".npy"): partial(_locate_member, path, i) for i in infos}
+
+
+def _locate_member(path: Path, info: zipfile.ZipInfo) -> StoredArray:
+    where = f"{path}, array {info.filename.removesuffix('.npy')!r}"
+    with zipfile.ZipFile(path) as archive, archive.open(info) as member:
+        if info.compress_type != zipfile.ZIP_STORED:
+            if info.file_size > (left := available_memory()):
+                sizes = f"{format_bytes(info.file_size)}, but {format_bytes(left)} of memory"
+                raise DataError(f"{where} takes {sizes} are left; save it uncompressed.")
+            content = member.read()
+            return _after_header(path, BytesIO(content), len(content), where, content)
+        while member.read(_CHUNK_BYTES):  # at its end the checksum is compared
+            pass
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        _, name_bytes, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+        file.seek(name_bytes + extra, 1)
+        return _after_header(path, file, file.tell() + info.file_size, where)
+
+
+def _tensors(path: Path) -> Mapping[str, Callable[[], StoredArray]]:
+    from safetensors import safe_open
+
+    with file_errors(path, SafetensorsFile.kind):
+        with safe_open(path, "numpy"):
+            pass  # it checks sizes, offsets and overlaps
+        with path.open("rb") as file:
+            start = 8 + int.from_bytes(file.read(8), "little")
+            header: dict[str, Any] = json.loads(file.read(start - 8))
+    header.pop("__metadata__", None)
+    return {name: partial(_locate_tensor, path, start, name, header[name]) for name in header}
+
+
+def _locate_tensor(path: Path, start: int, name: str, about: Mapping[str, Any]) -> StoredArray:
+    where, kind = f"{path}: the tensor {name!r}", about["dtype"]
+    if kind not in _DTYPES:
+        raise DataError(f"{where} is {kind}, which is not read; write it as float32.")
+    shape, offset = tuple(about["shape"]), start + about["data_offsets"][0]
+    dtype = np.dtype(_DTYPES[kind])
+    return StoredArray(path, where, shape, dtype, offset, bfloat16=kind == "BF16")
 
 
 def _locate_npy(path: Path) -> StoredArray:

@@ -150,6 +150,11 @@ def natural_order(paths: Iterable[Path]) -> list[Path]:
     return sorted(paths, key=lambda path: ([*map(_natural, path.parts)], str(path)))
 
 
+def natural_names(names: Iterable[str]) -> list[str]:
+    """Names in the same order, part by part where "/" parts them."""
+    return sorted(names, key=lambda name: ([*map(_natural, name.split("/"))], name))
+
+
 def _natural(name: str) -> list[Any]:
     # Text and digits in turn, so that texts meet texts and numbers numbers.
     return [int(p) if i % 2 else p for i, p in enumerate(re.split("([0-9]+)", name))]

@@ -111,8 +111,8 @@ def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Ta
         label_files = _files_of(Path(where))
     spec = replace(options.columns, elsewhere=True, option=option)
     table = _read_rows(path, spec, options, label_files)
-    parts = [_by_suffix(file, LABELS, " for labels")(file) for file in label_files]
-    parts = [np.atleast_1d(part) for part in parts or [to_array(labels, option)]]
+    parts = [read_labels(file) for file in label_files]
+    parts = parts or [np.atleast_1d(to_array(labels, option))]
     if len(parts) > 1 and len(parts) == len(table.files):
         for (file, rows), label_file, part in zip(table.files, label_files, parts, strict=True):
             _check_count(str(label_file), len(part), str(file), rows)
@@ -128,6 +128,11 @@ def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Ta
             f"{where}: one label for each row of {len(names)} files in natural order, {listed}."
         )
     return replace(table, labels=found, labels_where=where)
+
+
+def read_labels(path: Path) -> NDArray[Any]:
+    """The labels of a file that holds nothing else, one a row."""
+    return np.atleast_1d(_by_suffix(path, LABELS, " for labels")(path))
 
 
 def _check_count(where: str, labels: int, path: str, rows: int) -> None:

@@ -1,0 +1,224 @@
+"""Linear probes of many feature sets: a certified head for each, on one split of their rows."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from onelayer.data.dataset import Splits, data_card
+from onelayer.data.feature_sets import FeatureSets, read_feature_sets
+from onelayer.data.progress import Log, print_line
+from onelayer.data.scaling import check_scaling
+from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE
+from onelayer.engines import Engine, streaming
+from onelayer.errors import known_options, plain, require_whole
+from onelayer.files.atomic import check_replaceable, writing
+from onelayer.files.manifest import read_manifest
+from onelayer.files.provenance import describe_environment
+from onelayer.files.records import write_json
+from onelayer.solver.path import By, Choice, PathProgress, Rule, l2_values, solve_path
+from onelayer.solver.solver import Target
+from onelayer.training.checkpoint import (
+    HASHED,
+    Checkpoint,
+    Fingerprint,
+    as_read,
+    data_fingerprint,
+    fingerprint_of,
+    unfinished,
+)
+from onelayer.training.run_folder import kind_of
+from onelayer.training.suite import Head, HeadKeeper, Suite
+
+
+@known_options
+def probe(
+    features: Any,
+    labels: Any = None,
+    *,
+    names: Sequence[str] | None = None,
+    test: Any = None,
+    test_labels: Any = None,
+    test_size: float = TEST_SIZE,
+    validation: Any = None,
+    validation_labels: Any = None,
+    validation_size: float = VALIDATION_SIZE,
+    split_seed: int = 0,
+    groups: ArrayLike | str | None = None,
+    l2: int | ArrayLike = 20,
+    folds: int = 0,
+    choose_by: By = "accuracy",
+    rule: Rule = "best",
+    tol: float = 1e-6,
+    max_passes: int = 1000,
+    scaling: str = "auto",
+    engine: Engine | str | None = None,
+    on_progress: Callable[[PathProgress], None] | None = None,
+    checkpoint: Checkpoint | None = None,
+    log: Log | None = None,
+) -> Suite:
+    """Solve a λ path for every feature set of the same rows, and rank the chosen heads.
+
+    Each head has the bits of `solve_path` on that set alone; all have one split, stratified and
+    drawn from the labels. One set at a time is copied into memory, as stored.
+
+    Args:
+        features: the feature sets, all of the same N rows in the same order:
+
+            - a mapping of names to arrays (N, D), D of each set its own;
+            - one array (N, L, D) of L sets;
+            - a file: .npz or .safetensors, each of whose arrays is a set, or .npy with an array
+              (N, L, D); or a folder of .npy files. Arrays are mapped;
+            - a mapping of names to `Splits` that have the same labels.
+
+            Names such as "layer3/mean" have two parts: a layer and a pooling.
+        labels: as for `load`: an array or list (N,), a file with one label a row, or the name of
+            an array beside the features. Default: the one called label, labels, y, target or class.
+        names: of the L sets of an array (N, L, D). Default: layer0, layer1, …
+        test: the same sets of the test rows. Default: `test_size` of the rows is held out.
+        test_labels: their labels. Default: the array of the same name.
+        test_size: fraction of the rows that is held out for testing without `test`.
+        validation: as `test`. Default: `validation_size` of the rows that are left is held out.
+        validation_labels: as `test_labels`.
+        validation_size: fraction of the rows left after the test rows are held out.
+        split_seed: random seed of the split.
+        groups: a group of each row, an array (N,) or a file; all rows of a group are in one part.
+        l2: values of λ, or how many the data of each set give; see `solve_path`.
+        folds: stratified folds of the training rows to choose λ by; 0 takes the validation rows.
+        choose_by: what λ is chosen and heads are ranked by, "accuracy" or "loss".
+        rule: "best" or "one-standard-error".
+        tol: relative gap to prove for each λ, > 0.
+        max_passes: passes over the rows for each λ, ≥ 1.
+        scaling: "auto", "none", "unit" or "standardize", fitted to the training rows of each set.
+        engine: an engine or its name; None is the native engine.
+        on_progress: called with `PathProgress` after every λ: those done of those of all sets.
+        checkpoint: a `Checkpoint`: where heads are kept as they come. With resume, heads that are
+            there, also of a finished suite, are not solved again: sets can be added later.
+        log: callback for one-line messages; None prints them on the standard error stream.
+
+    Returns:
+        The suite. Ctrl-C ends it; the heads that are finished are kept.
+
+    Raises:
+        DataError: where there is no set, rows of sets or labels do not fit together, or a number is
+            not finite.
+        SettingsError: for an option outside its range.
+        SaveError: when the folder of the checkpoint cannot be used, or heads in it are of other
+            data or settings.
+
+    Source:
+        Alain & Bengio (2016), Understanding intermediate layers using linear classifier probes.
+
+    Example:
+        >>> import numpy as np, onelayer as ol
+        >>> pixels = ol.load("digits").train
+        >>> sets = {"top": pixels.X[:, :32], "all": pixels.X, "bottom": pixels.X[:, 32:]}
+        >>> suite = ol.probe(sets, pixels.y, l2=[0.1, 0.001])
+        >>> [head.name for head in suite.ranking], suite.best.l2
+        (['all', 'bottom', 'top'], 0.001)
+    """
+    say = print_line if log is None else log
+    choice, folds, l2s = Choice(choose_by, rule), plain(folds), l2_values(l2)
+    require_whole("folds", folds, 0)
+    Target(0.0, tol, max_passes)
+    check_scaling(scaling)
+    engine = streaming(engine)
+    sets = read_feature_sets(
+        features, labels, say, names=names, groups=groups, test=test, test_labels=test_labels,
+        test_size=test_size, validation=validation, validation_labels=validation_labels,
+        validation_size=validation_size, split_seed=split_seed,
+    )  # fmt: skip
+    how: dict[str, Any] = {"folds": folds, "choose_by": choose_by, "rule": rule, "tol": tol}
+    how |= {"max_passes": max_passes, "scaling": scaling}
+    shared = {"labels and their split": _hash(sets.rows)}
+    began, planned = time.perf_counter(), l2s if isinstance(l2s, int) else len(l2s)
+
+    def made_from(data: Splits) -> Fingerprint:
+        return as_read(fingerprint_of(data, engine, how | {"l2": l2s} | shared))
+
+    with _keeping(checkpoint, sets.names) as keeper:
+        heads = _heads_there(keeper, sets, shared, made_from)
+        left = [name for name in sets.names if name not in heads]
+        interrupted = False
+        try:
+            for place, name in enumerate(left, 1):
+                solved = sum(len(head.solutions) for head in heads.values())
+                further = planned * (len(left) - place)
+
+                def show(now: PathProgress, solved: int = solved, further: int = further) -> None:
+                    if on_progress is not None:
+                        on_progress(PathProgress(solved + now.done, solved + now.total + further))
+
+                data = sets.splits(name)
+                kept = None if keeper is None else keeper.checkpoint_of(name)
+                path = solve_path(
+                    data, l2s, engine=engine, on_progress=show, checkpoint=kept, **how
+                )
+                if path.interrupted:
+                    interrupted = True
+                    break
+                dtype = data.train.X.dtype.name
+                heads[name] = Head.of_path(name, path, dtype, made_from(data))
+                if keeper is not None:
+                    keeper.keep(heads[name])
+        except KeyboardInterrupt:
+            interrupted = True
+    if not heads:
+        raise KeyboardInterrupt
+    card = data_card(sets.rows)
+    others = [name for name in heads if name not in sets.names]
+    return Suite(
+        heads=tuple(heads[name] for name in (*others, *sets.names) if name in heads),
+        choice=choice,
+        data=replace(card, split=card.split and replace(card.split, rows=None)),
+        sets=len({*heads, *sets.names}),
+        folds=folds,
+        seconds={"probe": time.perf_counter() - began},
+        environment=describe_environment() | engine.describe(),
+        interrupted=interrupted,
+    )
+
+
+def _hash(rows: Splits) -> str:
+    """A hash of labels, and of which rows are in which part."""
+    return HASHED + hashlib.sha256(write_json(data_fingerprint(rows)).encode()).hexdigest()
+
+
+def _heads_there(
+    keeper: HeadKeeper | None,
+    sets: FeatureSets,
+    shared: Mapping[str, str],
+    made_from: Callable[[Splits], Fingerprint],
+) -> dict[str, Head]:
+    """Heads that need not be solved again, by name: of these sets, and of sets not given now."""
+    if keeper is None:
+        return {}
+    for name, head in keeper.heads.items():
+        if name in sets.names:
+            keeper.require(head, made_from(sets.splits(name)))
+        else:
+            keeper.require(head, shared)
+    return dict(keeper.heads)
+
+
+@contextmanager
+def _keeping(checkpoint: Checkpoint | None, names: Sequence[str]) -> Iterator[HeadKeeper | None]:
+    """Hold the folder's lock while heads are kept in it."""
+    if checkpoint is None:
+        yield None
+        return
+    folder, before = Path(checkpoint.folder), list[Head]()
+    with writing(folder):
+        goes_on = checkpoint.resume and unfinished(folder) is not None
+        saved = checkpoint.resume and read_manifest(folder) is not None
+        if saved and kind_of(folder) == "suite":
+            before, goes_on = [*Suite.load(folder).heads], True
+        check_replaceable(folder, overwrite=checkpoint.overwrite or goes_on)
+        yield HeadKeeper(checkpoint, before, names)

@@ -1,0 +1,317 @@
+"""`Suite`: the heads of many feature sets, and how they are kept on disk as they come.
+
+While a suite is worked for, its run folder holds checkpoints/head-000001.safetensors and so on, one
+for each finished head, after head-000000, which says how many there will be; and the λ path of the
+head under way in path.NAME-000001.safetensors, NAME a hash of the set's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path as FilePath
+from typing import Any
+
+from onelayer.data.dataset import DataCard
+from onelayer.errors import CheckpointWarning, DataError, SaveError, SettingsError, one_line
+from onelayer.files.atomic import durable_file
+from onelayer.files.manifest import CHECKPOINTS, own_checkpoints
+from onelayer.files.provenance import Command
+from onelayer.files.saved import Saved
+from onelayer.model.evaluation import interval_words, wilson_interval
+from onelayer.model.model import Certificate, Model
+from onelayer.solver.path import Choice, Path, Score, merit
+from onelayer.solver.solver import Status
+from onelayer.training.checkpoint import (
+    HEAD,
+    PATH,
+    Checkpoint,
+    Fingerprint,
+    differences,
+    newest_first,
+    read_state,
+    write_state,
+)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """One λ of a head: what was proven, and how it scores.
+
+    Attributes:
+        certificate: cost and gap.
+        status: how the solver ended.
+        passes: over the training rows.
+        seconds: wall time.
+        train: score on the training rows.
+        held_out: scores on the rows that λ is chosen by: one for the validation rows, or one for
+            each fold.
+    """
+
+    certificate: Certificate
+    status: Status
+    passes: int
+    seconds: float
+    train: Score
+    held_out: tuple[Score, ...]
+
+    @property
+    def l2(self) -> float:
+        """λ."""
+        return self.certificate.l2
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The chosen model of one feature set, and the figures of every λ that was solved.
+
+    Attributes:
+        name: of the feature set.
+        model: of the chosen λ, with its certificate.
+        solutions: one for each λ, largest first.
+        chosen: position of the chosen λ.
+        test: score of the model on the test rows.
+        dtype: type of the features as stored.
+        seconds: wall time of the whole head.
+        made_from: sizes and hashes of the rows, and the settings.
+    """
+
+    name: str
+    model: Model
+    solutions: tuple[Solution, ...]
+    chosen: int
+    test: Score
+    dtype: str
+    seconds: float
+    made_from: Fingerprint = field(repr=False)
+
+    @classmethod
+    def of_path(cls, name: str, path: Path, dtype: str, made_from: Fingerprint) -> Head:
+        """The head of a feature set from its path."""
+        assert path.test is not None  # noqa: S101  # of a path that was just solved
+        scored = zip(path.models, path.model_seconds, path.train, path.held_out, strict=True)
+        return cls(
+            name=name,
+            model=replace(path.best, settings={**path.best.settings, "name": name}),
+            solutions=tuple(
+                Solution(
+                    model.require_certificate(),
+                    model.settings["status"],
+                    model.settings["passes"],
+                    seconds,
+                    train,
+                    held_out,
+                )
+                for model, seconds, train, held_out in scored
+            ),
+            chosen=path.chosen,
+            test=path.test,
+            dtype=dtype,
+            seconds=sum(path.seconds.values()),
+            made_from=made_from,
+        )
+
+    @property
+    def best(self) -> Solution:
+        """The solution of the chosen λ."""
+        return self.solutions[self.chosen]
+
+    @property
+    def l2(self) -> float:
+        """The chosen λ."""
+        return self.best.l2
+
+    @property
+    def test_interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval of the test accuracy."""
+        return wilson_interval(round(self.test.accuracy * self.test.rows), self.test.rows)
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the chosen λ > 0 is the smallest or the largest of several that were tried."""
+        ends = {self.solutions[0].l2, self.solutions[-1].l2}
+        return len(ends) > 1 and self.l2 > 0.0 and self.l2 in ends
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Suite(Saved):
+    """Certified heads of many feature sets, all of the same rows, labels and parts.
+
+    Attributes:
+        heads: one for each feature set, in the order of the sets.
+        choice: how λ was chosen, and what heads are ranked by.
+        data: the rows that all sets share.
+        sets: number of feature sets; more than heads where it was interrupted.
+        folds: number of folds that chose λ; 0 where the validation rows did.
+        seconds: wall time of each phase.
+        environment: engine, library versions, processor, threads.
+        command: the command line that made it; None when it was made from Python.
+        interrupted: whether Ctrl-C ended it.
+
+    Example:
+        >>> import numpy as np, onelayer as ol
+        >>> rng = np.random.default_rng(0)
+        >>> labels = rng.integers(0, 2, 200)
+        >>> noise = rng.normal(size=(200, 2, 5))
+        >>> suite = ol.probe(noise + [[[0.0], [2.0]]] * labels[:, None, None], labels, l2=[0.1])
+        >>> suite.best.name, suite["layer1"].l2
+        ('layer1', 0.1)
+    """
+
+    heads: tuple[Head, ...]
+    choice: Choice
+    data: DataCard
+    sets: int
+    folds: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    command: Command | None = None
+    interrupted: bool = False
+
+    def __getitem__(self, name: str) -> Head:
+        """The head of the feature set of that name."""
+        for head in self.heads:
+            if head.name == name:
+                return head
+        known = ", ".join(self.names)
+        raise SettingsError(f"there is no feature set {name!r}; feature sets: {known}.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the feature sets that have a head."""
+        return tuple(head.name for head in self.heads)
+
+    @property
+    def ranking(self) -> tuple[Head, ...]:
+        """Heads by their score on the rows that λ was chosen by, best first; ties in order."""
+        by = self.choice.by
+        return tuple(sorted(self.heads, key=lambda head: -merit(head.best.held_out, by)[0]))
+
+    @property
+    def best(self) -> Head:
+        """The first of the ranking: `best.name`, `best.model`."""
+        return self.ranking[0]
+
+    @property
+    def proof_sentence(self) -> str:
+        """How many solutions have the gap that was asked for, and the largest gap."""
+        solutions = [one for head in self.heads for one in head.solutions]
+        bounded = [one.certificate for one in solutions if one.l2 > 0.0]
+        near = sum(one.status == "optimal" for one in solutions)
+        words = f"{near} of {len(solutions)} solutions are optimal to the gap that was asked for"
+        if not bounded:
+            return f"{words}; for λ = 0 no bound exists"
+        worst = max(one.gap / one.cost for one in bounded)
+        return f"{words}; the largest is {worst:.1e} of the cost"
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Sentences on all heads: what was proven, λ at an edge, and what an interruption left."""
+        sentences = [self.proof_sentence]
+        if edges := [head.name for head in self.heads if head.at_edge]:
+            named = ", ".join(edges[:4]) + (f", … ({len(edges)})" if len(edges) > 4 else "")
+            sentences.append(f"the chosen λ is the smallest or largest that was tried: {named}")
+        if len(self.heads) < self.sets:
+            sentences.append(f"interrupted: {len(self.heads)} of {self.sets} heads are finished")
+        return tuple(sentences)
+
+    @property
+    def verdict(self) -> tuple[str, ...]:
+        """Sentences: the best set, its test accuracy, and the findings on all heads."""
+        best, several = self.best, len(self.heads) > 1
+        rows = f"{self.folds} folds" if self.folds else "the validation rows"
+        how = f" of {len(self.heads)} by {self.choice.by} on {rows}" if several else ""
+        accuracy = f"{100.0 * best.test.accuracy:.2f} % ({interval_words(*best.test_interval)})"
+        return (
+            f"best feature set{how}: {best.name}, λ = {best.l2:.3g}",
+            f"test accuracy of {best.name}: {accuracy}",
+            *self.findings,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class HeadState:
+    """A finished head, and how many of all heads are; no head says how many there will be."""
+
+    head: Head | None
+    done: int
+    total: int
+
+
+class HeadKeeper:
+    """Keeps heads in a run folder as they come, and knows those that are there."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, before: Sequence[Head], names: Sequence[str]
+    ) -> None:
+        self._checkpoint, self._place = checkpoint, FilePath(checkpoint.folder) / CHECKPOINTS
+        self.heads = {head.name: head for head in before}
+        files = [file for _, file in newest_first(self._place, HEAD)]
+        if not checkpoint.resume:
+            _remove(self._place, HEAD, PATH)
+            files = []
+        plans = [file for file in files if not self._take(file)]
+        self.total = len({*names, *self.heads})
+        self._write(None)
+        for file in plans:
+            file.unlink(missing_ok=True)
+
+    def checkpoint_of(self, name: str) -> Checkpoint:
+        """Where the path of a head is kept while it is under way."""
+        return replace(self._checkpoint, name=_path_name(name), overwrite=True, log=None)
+
+    def require(self, head: Head, made_from: Mapping[str, Any]) -> None:
+        """Raise `SaveError` unless a head is of these rows and settings."""
+        own = {name: head.made_from.get(name) for name in made_from}
+        if changed := "; ".join(differences(own, made_from)):
+            raise SaveError(
+                f"cannot resume {self._checkpoint.folder}: of the feature set {head.name!r} "
+                f"{changed}. Use the original data and settings, or name another folder."
+            )
+
+    def keep(self, head: Head) -> None:
+        """Write a finished head; its path under way is then of no more use."""
+        self.heads[head.name] = head
+        self._write(head)
+        _remove(self._place, _path_name(head.name))
+
+    def _take(self, file: FilePath) -> bool:
+        """Take the head of a file; whether there was one."""
+        try:
+            state, _ = read_state(file, HeadState)
+        except (OSError, DataError) as error:
+            reason = error.strerror if isinstance(error, OSError) else one_line(error)
+            _warn(f"cannot read {file}, its head is solved again: {reason}")
+            return False
+        if state.head is not None:
+            self.heads.setdefault(state.head.name, state.head)
+        return state.head is not None
+
+    def _write(self, head: Head | None) -> None:
+        state = HeadState(head, len(self.heads), self.total)
+        number = max((n for n, _ in newest_first(self._place, HEAD)), default=-1) + 1
+        made_from = {} if head is None else head.made_from
+        try:
+            self._place.mkdir(parents=True, exist_ok=True)
+            with durable_file(self._place / f"{HEAD}-{number:06d}.safetensors") as stream:
+                write_state(stream, state, made_from, self._checkpoint.command)
+        except OSError as error:
+            _warn(f"cannot keep a head in {self._place}: {error.strerror or error}.")
+
+
+def _path_name(name: str) -> str:
+    return f"{PATH}.{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+def _remove(place: FilePath, *names: str) -> None:
+    """Remove the checkpoints of these names and of their parts."""
+    for file in own_checkpoints(place.parent):
+        name = file.name.removeprefix(".").removesuffix(".part").rpartition("-")[0]
+        if name in names or name.partition(".")[0] in names:
+            file.unlink(missing_ok=True)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, CheckpointWarning, stacklevel=4)
