@@ -44,13 +44,7 @@ if _TYPE_CHECKING:
     from onelayer.experiments.reproduce import check_gradient, reproduce
     from onelayer.model.model import Model
     from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
-    from onelayer.solver import (
-        Path,
-        certify,
-        solve,
-        solve_path,
-        suggest_learning_rate,
-    )
+    from onelayer.solver import Path, certify, solve, solve_path, suggest_learning_rate
     from onelayer.training.checkpoint import Checkpoint
     from onelayer.training.estimate import estimate
     from onelayer.training.loop import train
@@ -86,41 +80,13 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
-    "Checkpoint",
-    "CheckpointWarning",
-    "DataError",
-    "Dataset",
-    "LearningRateWarning",
-    "Model",
-    "OnelayerError",
-    "Path",
-    "Result",
-    "Run",
-    "SaveError",
-    "SettingsError",
-    "SoftmaxClassifier",
-    "SoftmaxClassifierCV",
-    "SourceError",
-    "Splits",
-    "Suite",
-    "__version__",
-    "certify",
-    "check_gradient",
-    "estimate",
-    "fit_best_linear",
-    "grid",
-    "load",
-    "make_engine",
-    "probe",
-    "random_grid",
-    "reproduce",
-    "solve",
-    "solve_path",
-    "split",
-    "suggest_learning_rate",
-    "sweep",
+    "Checkpoint", "CheckpointWarning", "DataError", "Dataset", "LearningRateWarning", "Model",
+    "OnelayerError", "Path", "Result", "Run", "SaveError", "SettingsError", "SoftmaxClassifier",
+    "SoftmaxClassifierCV", "SourceError", "Splits", "Suite", "__version__", "certify",
+    "check_gradient", "estimate", "fit_best_linear", "grid", "load", "make_engine", "probe",
+    "random_grid", "reproduce", "solve", "solve_path", "split", "suggest_learning_rate", "sweep",
     "train",
-]
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> _Any:

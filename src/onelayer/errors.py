@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
-
 T = TypeVar("T")
 
 
@@ -131,12 +130,7 @@ UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udf
 
 
 def printable(text: str) -> str:
-    r"""Text that any terminal, page and chart shows, on one line: names hold other characters.
-
-    Example:
-        >>> print(printable(chr(27) + "[31mred"))
-        \x1b[31mred
-    """
+    r"""Text that any terminal, page and chart shows, on one line: names hold other characters."""
     return UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
@@ -157,12 +151,7 @@ def make_plain(record: Any) -> None:
 
 
 def as_values(value: Any) -> list[Any]:
-    """The values of a list, tuple, range, set, array, series or generator; else the one.
-
-    Example:
-        >>> as_values(range(2)), as_values(x / 4 for x in (1, 2)), as_values("auto")
-        ([0, 1], [0.25, 0.5], ['auto'])
-    """
+    """The values of a list, tuple, range, set, array, series or generator; else the one."""
     value = plain(value)
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         return [value]
@@ -170,36 +159,17 @@ def as_values(value: Any) -> list[Any]:
 
 
 def is_number(value: object, kind: type = Real) -> bool:
-    """Whether a value is a number of Python or NumPy, and no boolean.
-
-    Example:
-        >>> is_number(1.0), is_number(True), is_number(2.5, Integral)
-        (True, False, False)
-    """
+    """Whether a value is a number of Python or NumPy, and no boolean."""
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def home_path(named: str | os.PathLike[str]) -> Path:
-    """A path whose "~" is the user's home, as shells read it: a file "~.csv" is one called so.
-
-    Example:
-        >>> str(home_path("~.csv"))
-        '~.csv'
-    """
+    """A path whose "~" is the user's home, as shells read it: a file "~.csv" is one called so."""
     return Path(os.path.expanduser(named))
 
 
 def require_file(path: Path) -> None:
-    """Raise `OSError` unless a path is a file that can be opened and read in any order.
-
-    To open a pipe waits for its writer, and a device has no end.
-
-    Example:
-        >>> require_file(Path("absent.npy"))
-        Traceback (most recent call last):
-        ...
-        FileNotFoundError: [Errno 2] No such file or directory: 'absent.npy'
-    """
+    """Raise `OSError` unless a path is a file: opening a pipe waits, and a device has no end."""
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
@@ -220,11 +190,7 @@ def require_number(
     least: float = -math.inf,
     below: float = math.inf,
 ) -> None:
-    """Raise `SettingsError` unless `value` is a finite number with above < value < below, ≥ least.
-
-    Example:
-        >>> require_number("l2 (λ)", 0.1, "a finite number, 0 or above", least=0)
-    """
+    """Raise `SettingsError` unless a value is a finite number, above < value < below, ≥ least."""
     number = float(value) if is_number(value, Real) else math.nan  # type: ignore[arg-type]
     if not (math.isfinite(number) and number > above and least <= number < below):
         raise SettingsError(f"{name} must be {expected}, but {one_line(repr(value))} was given.")
@@ -238,16 +204,7 @@ def unknown_name(kind: str, name: str, known: Sequence[str]) -> SettingsError:
 
 
 def known_options(function: Callable[P, T]) -> Callable[P, T]:
-    """Answer an option that a function does not have with a `SettingsError`, and the nearest one.
-
-    Example:
-        >>> @known_options
-        ... def solve(*, folds=0): ...
-        >>> solve(fold=5)
-        Traceback (most recent call last):
-        ...
-        onelayer.errors.SettingsError: unknown option 'fold'; did you mean 'folds'?
-    """
+    """Answer an option that a function lacks with a `SettingsError` that names the nearest one."""
     known = [name for name in signature(function).parameters if name != "self"]
 
     @wraps(function)
@@ -267,21 +224,13 @@ def known_fields(record: type[T]) -> type[T]:
 
 
 def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Raise `SettingsError` unless `value` is one of these words.
-
-    Example:
-        >>> require_choice("dtype", "float32", ("float32", "float64"))
-    """
+    """Raise `SettingsError` unless `value` is one of these words."""
     if not (isinstance(value, str) and value in choices):
         raise SettingsError(f"{name} must be {' or '.join(choices)}, but {value!r} was given.")
 
 
 def require_whole(name: str, value: object, least: int) -> None:
-    """Raise `SettingsError` unless `value` is an integer ≥ `least`.
-
-    Example:
-        >>> require_whole("seeds", 8, 1)
-    """
+    """Raise `SettingsError` unless `value` is an integer ≥ `least`."""
     if not is_number(value, Integral) or not least <= value < MAX_WHOLE:  # type: ignore[operator]
         too_large = is_number(value, Integral) and value >= MAX_WHOLE  # type: ignore[operator]
         bound = f"below {MAX_WHOLE:,}" if too_large else f"{least} or above"

@@ -117,7 +117,7 @@ def test_check_gradient_fails_when_the_gradients_disagree(
         ("train --split-seed -1", "split_seed (--split-seed) must be a whole number, 0 or above"),
         ("reproduce --only eta", "unknown experiment 'eta'"),
         ("reproduce --seeds 0", "seeds must be"),
-        ("train --seeds 1e6", "seeds must be at most 100,000"),
+        ("train --seeds 1e6", "at most 100,000 runs are trained together"),
         ("train --data digits --lr 1e-4:1:99999 --seeds 2", "at most 100,000 runs are trained"),
         ("train --data digits --lr 1e-4:1 --random 1000000", "at most 100,000 runs are trained"),
         ("train --data digits --epochs 100000000000", "need 1.36e+05 GB of memory for"),

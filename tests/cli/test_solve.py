@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from onelayer import cli, load, solve_path
+from onelayer import load, solve_path
 from onelayer.solver import Path as LambdaPath
 from onelayer.solver import suggest_learning_rate
 from onelayer.solver.path import PathProgress
@@ -93,7 +93,7 @@ def test_ctrl_c_keeps_the_lambdas_that_were_solved_and_exits_130(
 
         yield show
 
-    monkeypatch.setattr(cli.solve, "progress_bar", interrupted_bar)
+    monkeypatch.setattr("onelayer.cli.output.progress_bar", interrupted_bar)
     code, _, err = run("solve", *QUICK, "--l2", "1,0.1,0.01,0.001")
     assert code == 130
     assert "interrupted; the 2 largest λ were solved and saved" in err

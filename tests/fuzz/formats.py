@@ -34,7 +34,7 @@ from onelayer.data.streaming import stored_rows
 from onelayer.errors import OnelayerError, SettingsError
 from onelayer.model import Model, predictions
 from onelayer.training import checkpoint
-from onelayer.training.run_folder import kind_of, save_records, saved_origin
+from onelayer.training.run_folder import load_any, save_records, saved_origin
 from tests.data.datasets.tiny_cifar import make_tiny_cifar, tar_gz, under
 from tests.fuzz.damage import (
     NUMBERS,
@@ -82,7 +82,7 @@ def rows_reader(name: str, labels: str | None = None) -> Callable[[Path, Random]
     def read(folder: Path, rng: Random) -> None:
         way = rng.randrange(4)
         if way == 3:
-            touch(predictions.read_rows(str(folder / name)))
+            touch(predictions.read_rows(str(folder / name))[0])
             return
         splits = load(
             folder / name, labels=folder / labels if labels else None, progress=False,
@@ -292,7 +292,7 @@ def write_images(folder: Path, rng: Random) -> None:
 
 def read_images(folder: Path, rng: Random) -> None:
     if chance(rng, 30):
-        touch(predictions.read_rows(str(folder / "pictures")))
+        touch(predictions.read_rows(str(folder / "pictures"))[0])
         return
     size = rng.choice((None, None, 4))
     splits = load(folder / "pictures", image_size=size, progress=False, log=one_line)
@@ -458,7 +458,7 @@ def read_run(saved: type[Result] | type[LambdaPath], folder: Path, rng: Random) 
     with suppress(OnelayerError):
         one_line(str(saved_origin(folder / "run").command.line))
     try:
-        kind_of(folder / "run")
+        load_any(folder / "run")
     finally:
         made = saved.load(folder / "run")
         one_line(made.best.settings["name"] if isinstance(made, Result) else str(made.best.l2))

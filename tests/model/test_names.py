@@ -134,7 +134,7 @@ def test_streamed_rows_are_scored_by_name(
 
 def test_rows_of_a_file_are_read_in_the_models_order(frame: pd.DataFrame, tmp_path: Path) -> None:
     frame[["kind", *SHUFFLED]].to_csv(tmp_path / "rows.csv", index=False)
-    read: Any = read_rows(str(tmp_path / "rows.csv"), NAMES)
+    read: Any = read_rows(str(tmp_path / "rows.csv"), NAMES)[0]
     np.testing.assert_allclose(read, frame[list(NAMES)], rtol=1e-15)
 
 

@@ -21,7 +21,7 @@ from onelayer.data import load
 from onelayer.data.streaming import stored_rows
 from onelayer.errors import DataError, SaveError, SettingsError
 from onelayer.model import model as model_module
-from onelayer.model.predictions import read_identified, read_rows, write_predictions
+from onelayer.model.predictions import read_rows, write_predictions
 from tests.model.datasets import make_model, make_rows
 
 ODD = ('cat, "the" one', "naïve\nλ", "p_label")
@@ -90,11 +90,11 @@ def test_another_ending_and_a_place_that_is_none_are_refused(tmp_path: Path) -> 
 def test_rows_are_read_from_files_and_data_sets(tmp_path: Path) -> None:
     X = make_rows()
     np.save(tmp_path / "rows.npy", X)
-    np.testing.assert_array_equal(read_rows(str(tmp_path / "rows.npy")), X)
+    np.testing.assert_array_equal(read_rows(str(tmp_path / "rows.npy"))[0], X)
     splits = load("digits")
     for part in ("train", "validation", "test"):
-        np.testing.assert_array_equal(read_rows(f"digits:{part}"), getattr(splits, part).X)
-    np.testing.assert_array_equal(read_rows("digits"), splits.test.X)
+        np.testing.assert_array_equal(read_rows(f"digits:{part}")[0], getattr(splits, part).X)
+    np.testing.assert_array_equal(read_rows("digits")[0], splits.test.X)
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -110,11 +110,11 @@ def test_a_table_gives_the_models_features_by_name(ending: str, tmp_path: Path) 
     path = tmp_path / f"rows.{ending}"
     write = pa_csv.write_csv if ending == "csv" else pq.write_table
     write(pa.table(mixed), str(path))
-    np.testing.assert_array_equal(read_rows(str(path), model.feature_names), X)
+    np.testing.assert_array_equal(read_rows(str(path), model.feature_names)[0], X)
     with pytest.raises(DataError, match="the model's 2 features as columns, but lacks 1: nose"):
         read_rows(str(path), ("row", "nose"))
     write(pa.table(columns), str(path))
-    np.testing.assert_array_equal(read_rows(str(path)), X)
+    np.testing.assert_array_equal(read_rows(str(path))[0], X)
     with pytest.raises(DataError, match="no such file"):
         read_rows(str(tmp_path / f"absent.{ending}"))
 
@@ -165,12 +165,12 @@ def test_pictures_take_the_form_that_the_model_was_trained_on(
     colours = make_rows(1).reshape(2, 2, 3)
     Image.fromarray(colours).save(tmp_path / "a.png")
     Image.fromarray(colours[..., 0]).save(tmp_path / "b.png")
-    X, ids = read_identified(str(tmp_path), None, image_shape=(3, 2, 2))
+    X, ids = read_rows(str(tmp_path), None, image_shape=(3, 2, 2))
     np.testing.assert_array_equal(X[0], colours.transpose(2, 0, 1).ravel())
     np.testing.assert_array_equal(X[1], np.tile(colours[..., 0].ravel(), 3))
     assert (ids[0], ids[1].tolist()) == ("file", ["a.png", "b.png"])
     assert capsys.readouterr().err == ""
-    gray, _ = read_identified(str(tmp_path), None, image_shape=(1, 4, 4))
+    gray, _ = read_rows(str(tmp_path), None, image_shape=(1, 4, 4))
     np.testing.assert_array_equal(
         gray[0], np.asarray(Image.fromarray(colours).convert("L").resize((4, 4), 2)).ravel()
     )
@@ -193,7 +193,7 @@ def test_a_folder_without_rows_says_what_it_could_hold(tmp_path: Path) -> None:
 def test_a_folder_that_links_to_itself_is_read_once(tmp_path: Path) -> None:
     Image.fromarray(make_rows(1).reshape(3, 4)).save(tmp_path / "a.png")
     (tmp_path / "again").symlink_to(tmp_path)
-    assert read_identified(str(tmp_path), None)[1][1].tolist() == ["a.png"]
+    assert read_rows(str(tmp_path), None)[1][1].tolist() == ["a.png"]
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".npy"])
@@ -203,7 +203,7 @@ def test_rows_are_named_by_their_column_or_number(ending: str, tmp_path: Path) -
     columns = {"who": ["x", "y", "z"]} | dict(zip(model.feature_names, X.T, strict=True))
     pyarrow.parquet.write_table(pa.table(columns), tmp_path / "rows.parquet")
     for column, expected in (("who", ["x", "y", "z"]), (None, [0, 1, 2])):
-        rows, ids = read_identified(str(tmp_path / "rows.parquet"), model.feature_names, column)
+        rows, ids = read_rows(str(tmp_path / "rows.parquet"), model.feature_names, column)
         write_predictions(model, rows, tmp_path / f"p{ending}", ids=ids)
         path = tmp_path / f"p{ending}"
         if ending == ".npy":
@@ -233,10 +233,10 @@ def test_shards_are_classified_where_they_lie(tmp_path: Path) -> None:
         np.save(tmp_path / "shards" / f"{i}.npy", X[part])
     save_file({"X": np.ascontiguousarray(X), "y": y}, tmp_path / "rows.safetensors")
     for named in ("shards", "shards/*.npy"):
-        rows = read_rows(str(tmp_path / named))
+        rows = read_rows(str(tmp_path / named))[0]
         assert stored_rows(rows) is not None
         np.testing.assert_array_equal(rows[:], X)
-    mapped = read_rows(str(tmp_path / "rows.safetensors"))
+    mapped = read_rows(str(tmp_path / "rows.safetensors"))[0]
     assert isinstance(mapped.base, np.memmap)
     np.testing.assert_array_equal(mapped, X)
 
@@ -246,11 +246,11 @@ def test_columns_of_shards_are_taken_by_the_models_names(tmp_path: Path) -> None
     table = pa.table({"label": [0, 1, 0, 1], **{name: X[:, i] for i, name in enumerate("cab")}})
     for i in range(2):
         pa.parquet.write_table(table, tmp_path / f"{i}.parquet")
-    rows = read_rows(str(tmp_path), ("a", "c"))
+    rows = read_rows(str(tmp_path), ("a", "c"))[0]
     np.testing.assert_array_equal(rows[:], np.concatenate([X, X])[:, [1, 0]])
     with pytest.raises(DataError, match=r"0.parquet needs the model's 2 .* lacks 1: nose"):
         read_rows(str(tmp_path), ("a", "nose"))
-    assert read_rows(str(tmp_path)).shape == (8, 4)
+    assert read_rows(str(tmp_path))[0].shape == (8, 4)
 
 
 def test_a_file_too_large_for_memory_is_classified_where_it_lies(
@@ -260,8 +260,8 @@ def test_a_file_too_large_for_memory_is_classified_where_it_lies(
     np.save(tmp_path / "rows.npy", X)
     np.save(tmp_path / "pictures.npy", X.reshape(40, 1, 2, 4))
     monkeypatch.setattr("onelayer.data.formats.registry.available_memory", lambda: X.nbytes)
-    assert stored_rows(read_rows(str(tmp_path / "rows.npy"))) is not None
-    assert stored_rows(read_rows(str(tmp_path / "pictures.npy"))) is None
+    assert stored_rows(read_rows(str(tmp_path / "rows.npy"))[0]) is not None
+    assert stored_rows(read_rows(str(tmp_path / "pictures.npy"))[0]) is None
 
 
 def test_tensors_are_predicted_and_what_is_no_array_of_numbers_is_refused() -> None:

@@ -20,7 +20,7 @@ from onelayer.solver import Path as LambdaPath
 from onelayer.training.loop import train
 from onelayer.training.result import Result
 from onelayer.training.run import Run
-from onelayer.training.run_folder import kind_of, save_records
+from onelayer.training.run_folder import load_any, save_records
 from tests.report.made_paths import make_path
 from tests.training.damage import DAMAGE, damage_file, reseal
 
@@ -102,7 +102,8 @@ def test_anybody_can_read_the_table(record: LambdaPath, tmp_path: Path) -> None:
 def test_a_folder_says_what_it_holds(record: LambdaPath, splits: Splits, tmp_path: Path) -> None:
     save_records(record, tmp_path / "path")
     save_records(train(splits, [Run(0.1, epochs=1, batch_size=9)]), tmp_path / "runs")
-    assert (kind_of(tmp_path / "path"), kind_of(tmp_path / "runs")) == ("path", "runs")
+    assert isinstance(load_any(tmp_path / "path"), LambdaPath)
+    assert isinstance(load_any(tmp_path / "runs"), Result)
     with pytest.raises(SaveError, match="it is of the kind 'path' and not 'runs'"):
         Result.load(tmp_path / "path")
     with pytest.raises(SaveError, match="it is of the kind 'runs' and not 'path'"):
@@ -113,7 +114,7 @@ def test_a_folder_of_a_kind_from_the_future_is_refused(record: LambdaPath, tmp_p
     save_records(record, tmp_path / "path")
     change_settings(tmp_path / "path", lambda settings: settings.update(kind="forest"))
     with pytest.raises(SaveError, match="the kind 'forest' is none of runs, path"):
-        kind_of(tmp_path / "path")
+        load_any(tmp_path / "path")
 
 
 def test_another_format_is_refused(record: LambdaPath, tmp_path: Path) -> None:

@@ -15,16 +15,8 @@ from typing import Annotated, Any, NoReturn, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from onelayer.cli import interrupt
+from onelayer.cli import interrupt, output
 from onelayer.cli.config import read_config
-from onelayer.cli.output import (
-    console,
-    err,
-    note,
-    print_error,
-    silence_other_processes,
-    standard_streams,
-)
 from onelayer.data.progress import spelled
 from onelayer.errors import (
     CheckpointWarning,
@@ -33,9 +25,6 @@ from onelayer.errors import (
     SettingsError,
     one_line,
 )
-
-# Options longer than this have their help on the next line.
-OPTION_WIDTH = 26
 
 # The section of a docstring, and panel of the help, of words without dashes.
 ARGUMENTS = "Positional arguments"
@@ -110,7 +99,8 @@ class _Help:
 def _write_panels(formatter: Any, panels: Mapping[str, list[tuple[str, str]]]) -> None:
     for panel, records in panels.items():
         with formatter.section(panel):
-            formatter.write_dl(records, col_max=OPTION_WIDTH)
+            # Options longer than this have their help on the next line.
+            formatter.write_dl(records, col_max=26)
 
 
 class Command(_Help, TyperCommand):
@@ -140,14 +130,14 @@ class Group(_Help, TyperGroup):
             with interrupt.working(), warnings.catch_warnings():
                 warnings.simplefilter("always", LearningRateWarning)
                 warnings.simplefilter("always", CheckpointWarning)
-                warnings.showwarning = lambda message, *_, **__: note(str(message))
+                warnings.showwarning = lambda message, *_, **__: output.note(str(message))
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             raise self._interrupted() from None
         except OnelayerError as error:
             if interrupt.came():  # a library has made an error of its own of it
                 raise self._interrupted() from None
-            print_error(str(error))
+            output.print_error(str(error))
             raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from None
         except Exception as error:
             if isinstance(error, typer.Exit):
@@ -155,9 +145,10 @@ class Group(_Help, TyperGroup):
             if interrupt.came():
                 raise self._interrupted() from None
             if isinstance(error, OSError) and error.filename is not None:
-                print_error(f"{error.filename}: {error.strerror}.")
+                output.print_error(f"{error.filename}: {error.strerror}.")
             elif isinstance(error, MemoryError):
-                print_error(f"there is not enough memory ({one_line(error) or 'none is left'}).")
+                reason = one_line(error) or "none is left"
+                output.print_error(f"there is not enough memory ({reason}).")
             else:
                 raise
             raise typer.Exit(1) from None
@@ -165,7 +156,7 @@ class Group(_Help, TyperGroup):
     def _interrupted(self) -> typer.Exit:
         """Say that a signal ended the command; the error that ends the process so."""
         interrupt.show_cursor()
-        err.print("interrupted.")
+        output.err.print("interrupted.")
         return typer.Exit(interrupt.exit_code())
 
 
@@ -243,10 +234,7 @@ def keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
 def command(
     panel: str | None = None, name: str | None = None, group: typer.Typer = app
 ) -> Callable[[Callable[..., None]], Any]:
-    """Declare a command, whose docstring describes its options beside the common ones.
-
-    A parameter whose type is an `OptionGroup` stands for the options of the group.
-    """
+    """Declare a command, whose docstring describes its options; an `OptionGroup` is several."""
 
     def register(function: Callable[..., None]) -> Any:
         hints = get_type_hints(function)
@@ -280,7 +268,7 @@ def command(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        console.print(f"onelayer {version('onelayer')}")
+        output.console.print(f"onelayer {version('onelayer')}")
         raise typer.Exit
 
 
@@ -297,8 +285,8 @@ def _options(version: VersionOption = False) -> None:
 
 def run() -> NoReturn:
     """Run the command that was typed; it ends the process with its exit code."""
-    with standard_streams():
-        silence_other_processes()
+    with output.standard_streams():
+        output.silence_other_processes()
         try:
             app(prog_name="onelayer")
         finally:

@@ -27,9 +27,6 @@ MAX_WHOLE = 2**63
 # A file of options has a few hundred bytes.
 MAX_BYTES = 1_000_000
 
-# Begin the names of streams that the process has.
-_OPEN = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
-
 # Where a run is saved and how it is shown are not part of it.
 NOT_SAVED = ("config", "out", "overwrite", "resume", "checkpoint-every", "json")
 
@@ -46,10 +43,7 @@ def options_of(command: Any) -> dict[str, Any]:
 def default_map(
     command: Any, called: str, values: Mapping[str, Any], source: str
 ) -> dict[str, Any]:
-    """Convert values by option name to defaults of a command, by parameter name.
-
-    Unknown names and values that could not be typed are refused; `source` is named in the error.
-    """
+    """Convert values by option name to defaults of a command, by parameter name, as if typed."""
     options = options_of(command)
     known = [name for name in options if name not in ("config", "help")]
     short = {opt.lstrip("-"): name for name in known for opt in options[name].opts}
@@ -89,12 +83,10 @@ def read_config(context: typer.Context, value: Path | None) -> Path | None:
 
 
 def _content_of(file: Path) -> bytes:
-    """What a file holds, or "-" and what a shell's <(…) names, which are open already.
-
-    To open any other pipe waits for a writer, who may never come.
-    """
+    """What a file holds, "-", or what a shell's <(…) names; other pipes are not waited for."""
     is_stdin = str(file) == "-"
-    if not is_stdin and not os.path.abspath(file).startswith(_OPEN):
+    streams = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # that the process has open
+    if not is_stdin and not os.path.abspath(file).startswith(streams):
         require_file(file)
     with open(0 if is_stdin else file, "rb", closefd=not is_stdin) as stream:
         return stream.read(MAX_BYTES + 1)

@@ -26,8 +26,6 @@ ENDING = [
 # Until a signal that was lost in a callback is given again.
 AGAIN_SECONDS = 0.05
 
-_SHOW_CURSOR = "\x1b[?25h"
-
 
 class _Signals:
     """The first signal that came, and what the next one does."""
@@ -102,7 +100,7 @@ def exit_code() -> int:
 def show_cursor() -> None:
     """Give a terminal its cursor back, which bars hide."""
     if sys.stderr is not None and sys.stderr.isatty():
-        sys.stderr.write(_SHOW_CURSOR)
+        sys.stderr.write("\x1b[?25h")
 
 
 def end(line: str) -> NoReturn:

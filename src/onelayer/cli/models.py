@@ -14,35 +14,22 @@ import numpy as np
 import typer
 
 from onelayer.cli import options as opt
+from onelayer.cli import output
 from onelayer.cli.app import command
-from onelayer.cli.output import (
-    console,
-    note,
-    print_json,
-    print_line,
-    print_table,
-    refuse_overwriting,
-    written_once,
-)
 from onelayer.errors import SettingsError, require_whole
 from onelayer.files.atomic import is_stream
 from onelayer.files.manifest import read_manifest
 from onelayer.model import Model
-from onelayer.model.predictions import check_output, read_identified, write_predictions
+from onelayer.model.predictions import check_output, read_rows, write_predictions
 from onelayer.report import tables
 from onelayer.report.render import write_templates
 from onelayer.solver import Path as LambdaPath
-from onelayer.training.result import Result
-from onelayer.training.run_folder import kind_of
+from onelayer.training.run_folder import load_any
 
 PARTS = ("test", "validation", "train")
 
 # Formats of exported models, each with its endings; of several for one the first is the default.
-FORMATS = {
-    "model": (".safetensors",),
-    "torch": (".pt", ".pth", ".safetensors"),
-    "onnx": (".onnx",),
-}
+FORMATS = {"model": (".safetensors",), "torch": (".pt", ".pth", ".safetensors"), "onnx": (".onnx",)}
 
 
 @command("Models")
@@ -81,13 +68,13 @@ def evaluate(
         rows, engine, include_training_rows=include_training_rows or on == "train"
     )
     if evaluation.omissions:
-        note(evaluation.omissions)
+        output.note(evaluation.omissions)
     if json:
-        print_json(evaluation.as_dict())
+        output.print_json(evaluation.as_dict())
         return
     for table in tables.evaluation_tables(evaluation, f"{model} on {rows.name}"):
-        print_table(table)
-        console.print()
+        output.print_table(table)
+        output.console.print()
 
 
 @command("Models")
@@ -114,13 +101,13 @@ def predict(
         id COLUMN: Column that names each row. Default: a picture's file, or the row's number.
     """
     check_output(out)
-    refuse_overwriting(out, model, rows)
+    output.refuse_overwriting(out, model, rows)
     engine = opt.chosen_engine(arithmetic)
     chosen = open_noted(model).model
-    X, ids = read_identified(rows, chosen.feature_names, id, chosen.image_shape)
-    with written_once(out) as own:
+    X, ids = read_rows(rows, chosen.feature_names, id, chosen.image_shape)
+    with output.written_once(out) as own:
         write_predictions(chosen, X, own, engine, ids)
-    print_line(f"{len(X):,} predictions: {out}")
+    output.print_line(f"{len(X):,} predictions: {out}")
 
 
 @command("Models")
@@ -139,21 +126,20 @@ def inspect(*, model: str, most: int = 5, out: Path | None = None, json: bool = 
     if out is None and chosen.image_shape is not None and not json:
         out = Path("templates.png")
     if out is not None:
-        refuse_overwriting(out, model)
+        output.refuse_overwriting(out, model)
         write_templates(chosen, out, f"What each class answers to: rows of W, {model}")
     if json:
-        print_json(_described(chosen, most))
+        output.print_json(_described(chosen, most))
         return
-    print_table(tables.model_table(chosen, model))
+    output.print_table(tables.model_table(chosen, model))
     if out is not None:
-        print_line(f"the picture: {out}")
+        output.print_line(f"the picture: {out}")
     else:
-        console.print()
-        print_table(tables.strongest_table(chosen, most))
+        output.console.print()
+        output.print_table(tables.strongest_table(chosen, most))
 
 
 def _described(model: Model, most: int) -> dict[str, object]:
-    """What `inspect --json` prints: settings, and the strongest features of each class."""
     names = model.feature_names or tuple(map(str, range(model.features)))
     order = np.argsort(model.W, axis=1)
     strongest = {
@@ -199,7 +185,7 @@ def export(
         raise SettingsError(f"--input-type has no effect with --to {target}.")
     if precision is not None and target != "onnx":
         raise SettingsError(f"--precision has no effect with --to {target}.")
-    refuse_overwriting(out, model)
+    output.refuse_overwriting(out, model)
     chosen = open_noted(model).model
     tested = ""
     if target == "onnx":
@@ -210,7 +196,7 @@ def export(
         chosen.to_state_dict(out)
     else:
         chosen.save(out)
-    say = note if is_stream(out) else print_line  # a stream holds the model alone
+    say = output.note if is_stream(out) else output.print_line  # a stream holds the model alone
     say(f"{target}: {out}{tested}")
 
 
@@ -245,7 +231,7 @@ def open_noted(named: str) -> ChosenModel:
     """Open the model that the user names, and note which of several it is."""
     chosen = open_model(named)
     if chosen.words:
-        note(f"the model is {chosen.words}")
+        output.note(f"the model is {chosen.words}")
     return chosen
 
 
@@ -259,15 +245,13 @@ def open_model(named: str) -> ChosenModel:
     folder, setting = _parted(named)
     if not folder.is_dir():
         return ChosenModel(Model.load(named), named)
-    if kind_of(folder) == "path":
-        path = LambdaPath.load(folder)
-        names = [f"λ={model.l2:g}" for model in path.models]
+    if isinstance(result := load_any(folder), LambdaPath):
+        names = [f"λ={model.l2:g}" for model in result.models]
         places: list[tuple[int, ...]] = [(i,) for i in range(len(names))]
-        position = _positions(folder, setting, names, places)[0] if setting else path.chosen
-        model, name = path.models[position], names[position]
-        how = "" if setting else f": chosen by {path.choice.by}, rule {path.choice.rule}"
+        position = _positions(folder, setting, names, places)[0] if setting else result.chosen
+        model, name = result.models[position], names[position]
+        how = "" if setting else f": chosen by {result.choice.by}, rule {result.choice.rule}"
     else:
-        result = Result.load(folder)
         names = [one.name for one in result.ranking]
         places = [one.positions for one in result.ranking]
         all_runs = range(len(result.runs))
@@ -289,10 +273,8 @@ def models_of(named: str) -> list[ChosenModel]:
     folder, setting = _parted(named)
     if setting or not folder.is_dir():
         return [open_noted(named)]
-    if kind_of(folder) == "path":
-        models = LambdaPath.load(folder).models
-        return [ChosenModel(model, f"λ={model.l2:g}", folder=folder) for model in models]
-    result = Result.load(folder)
+    if isinstance(result := load_any(folder), LambdaPath):
+        return [ChosenModel(model, f"λ={model.l2:g}", folder=folder) for model in result.models]
     return [
         ChosenModel(result.model(i), f"{run.name}, seed {run.seed}", folder=folder)
         for i, run in enumerate(result.runs)

@@ -14,6 +14,7 @@ import inspect
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import (
@@ -46,11 +47,10 @@ from onelayer.errors import (
     home_path,
     one_line,
     require_number,
-    require_whole,
 )
 from onelayer.files.provenance import Command
 from onelayer.training.estimate import estimate
-from onelayer.training.run import AUTO, MAX_RUNS, Run
+from onelayer.training.run import AUTO, Run, seed_values
 from onelayer.training.run_folder import saved_origin
 
 if TYPE_CHECKING:
@@ -104,15 +104,11 @@ class DataOptions(OptionGroup):
     stream: bool | None = None
 
 
-def load_splits(
-    options: DataOptions, *, all_batches: bool = False, classes: Sequence[str] = ()
-) -> Splits:
+def load_splits(options: DataOptions, *, all_batches: bool = False) -> Splits:
     """Load the data that the options name; of CIFAR-10 batches 1 and 2, or all five."""
     given = dict(vars(options))
     if all_batches and names_cifar10(options.data):
         given |= {"train_batches": (1, 2, 3, 4), "validation_batches": (5,)}
-    if classes:
-        given["classes"] = classes
     return load(given.pop("data"), **given)
 
 
@@ -152,12 +148,10 @@ def rows_for(
         given["data"] = given.pop("test")
         given["labels"] = given.pop("test_labels", given.get("labels"))
         part, asked = "test", set()
-    found: Splits | Dataset
     if asked:
-        found = load(**_renamed(given), classes=classes)
-    else:
-        card, names = chosen.model.split, chosen.model.feature_names
-        found = load_for(card=card, names=names, classes=classes, **_renamed(given))
+        return cast(Dataset, getattr(load(**_renamed(given), classes=classes), part))
+    card, names = chosen.model.split, chosen.model.feature_names
+    found = load_for(card=card, names=names, classes=classes, **_renamed(given))
     if isinstance(found, Splits):
         return cast(Dataset, getattr(found, part))
     if chosen.model.split is not None:
@@ -187,25 +181,18 @@ def require_inside(folder: Path, options: Mapping[str, Any]) -> None:
 def _saved_options(chosen: ChosenModel) -> dict[str, Any]:
     """The data options of the command that made the run, or the data set that it names."""
     if chosen.folder is not None:
-        try:
+        with suppress(SaveError):  # made from Python
             saved = saved_origin(chosen.folder).command.options
-        except SaveError:  # made from Python
-            pass
-        else:
-            known = {
-                f.name: saved.get(f.name.replace("_", "-"), f.default) for f in fields(DataOptions)
-            }
-            changed = {f.name for f in fields(DataOptions) if known[f.name] != f.default}
-            return {"data": None} | {name: known[name] for name in known if name in changed}
+            known = [
+                (f, saved.get(f.name.replace("_", "-"), f.default)) for f in fields(DataOptions)
+            ]
+            return {"data": None} | {f.name: value for f, value in known if value != f.default}
     named = chosen.model.settings.get("data")
     return {"data": named} if named in ("digits", "cifar10") else {}
 
 
 def as_loaded(command: Command, splits: Splits) -> Command:
-    """The command with the choice that was made for it: that rows stay in their files.
-
-    Another machine has other memory, and shuffles rows in another way where they fit in it.
-    """
+    """The command with what other memory would decide otherwise: that rows stay in their files."""
     if stored_rows(splits.train.X) is None:
         return command
     return replace(command, options=dict(command.options) | {"stream": True})
@@ -284,12 +271,6 @@ class PenaltyOptions(OptionGroup):
         return values[0]
 
 
-# Fields of `Run` that are no options: --seeds takes several seeds, and names are made.
-NO_OPTIONS = ("seed", "name")
-
-SHORT_OPTIONS = {"learning_rate": ["--lr"]}
-
-
 class SettingOptions(OptionGroup):
     """The hyperparameters of training; each is one value or several."""
 
@@ -302,13 +283,15 @@ class SettingOptions(OptionGroup):
         """An option for each field of a dataclass of hyperparameters."""
         hints, parameters = get_type_hints(settings), list[inspect.Parameter]()
         for field in fields(settings):
-            if field.name in NO_OPTIONS:
+            # No options: --seeds takes several seeds, and names are made.
+            if field.name in ("seed", "name"):
                 continue
             if field.name == "l2":
                 parameters += PenaltyOptions.parameters()
                 continue
             hint, metavar, default = hints[field.name], None, field.default
-            flags = ["--" + field.name.replace("_", "-"), *SHORT_OPTIONS.get(field.name, ())]
+            flags = ["--" + field.name.replace("_", "-")]
+            flags += ["--lr"] if field.name == "learning_rate" else []
             if hint is bool:
                 flags = [f"{flags[0]}/--no-{flags[0][2:]}"]
             else:
@@ -345,11 +328,7 @@ def parse_setting(name: str, typed: Any, hint: Any, *, draw: bool = False) -> An
 def parse_values(
     flag: str, text: str, *, whole: bool = False, words: Sequence[str] = (), draw: bool = False
 ) -> Any:
-    """The numbers of a list of values and ranges low:high:n, each once, in order.
-
-    With `whole`, the values of a range are rounded; `words` may stand beside numbers. With `draw`
-    a bare range low:high is a pair, to draw from.
-    """
+    """The numbers of a list of values and ranges low:high:n, or with `draw` a pair (low, high)."""
     if draw and text.count(":") == 1 and "," not in text:
         return _ends(flag, text, *text.split(":"))
     values: list[Any] = []
@@ -370,21 +349,10 @@ def parse_names(flag: str, text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def check_dtype(dtype: str) -> None:
-    """Refuse an arithmetic type that training does not know."""
-    if dtype not in ("float32", "float64"):
-        raise SettingsError(f"dtype must be float32 or float64, got {dtype!r}.")
-
-
 def parse_seeds(text: str) -> Sequence[int]:
     """Seeds: a count n for 0 … n − 1, or several separated by commas."""
     values: list[int] = parse_values("--seeds", text, whole=True)
-    if "," in text:
-        return values
-    require_whole("seeds", values[0], 1)
-    if values[0] > MAX_RUNS:
-        raise SettingsError(f"seeds must be at most {MAX_RUNS:,}, got {text}.")
-    return range(values[0])
+    return values if "," in text else seed_values(values[0])
 
 
 def _range(flag: str, text: str) -> list[float]:

@@ -32,11 +32,7 @@ from onelayer.training.loop import Progress
 
 BROKEN_PIPE = 141  # what shells expect of a command whose reader is gone
 
-# Columns of a terminal that a whole line of progress fits in, of millions of run-epochs as well.
-BAR_WIDTH = 70
-
 console = terminal()
-
 err = terminal(stderr=True)
 
 
@@ -148,15 +144,13 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def progress_bar(doing: str, unit: str) -> Iterator[Callable[[Progress | PathProgress], None]]:
-    """A bar with the time left; it appears when work is first reported done of a total.
-
-    Where standard error is no terminal, a line now and then.
-    """
+    """A bar with the time left, once work is done of a total; no terminal: a line now and then."""
     if not err.is_terminal:
         lines = ProgressLines(doing, unit)
         yield lambda now: lines.show(now.done, now.total)
         return
-    wide = err.width >= BAR_WIDTH  # else the figures themselves would be cut
+    # A whole line fits in, of millions of run-epochs as well; else the figures would be cut.
+    wide = err.width >= 70
     columns = (
         rich.TextColumn("{task.description}"),
         *([rich.BarColumn()] if wide else []),
@@ -182,11 +176,7 @@ def progress_bar(doing: str, unit: str) -> Iterator[Callable[[Progress | PathPro
 
 
 def refuse_overwriting(out: Path, *inputs: object) -> None:
-    """Raise `SettingsError` where an output is a file that the command reads, by whatever name.
-
-    An input is a file, a folder, a pattern, RUN:SETTING or DATA:PART; of other values nothing is
-    read.
-    """
+    """Raise `SettingsError` where an output is a file that the command reads, by whatever name."""
     if not out.is_file():
         return
     there = os.stat(out)

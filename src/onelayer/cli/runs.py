@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from onelayer.engines.processes import leads
 from onelayer.errors import OnelayerError, SaveError
 from onelayer.files.manifest import PAGE_FILE, WEIGHTS_FILE
 from onelayer.files.provenance import Command, describe_environment
-from onelayer.files.saved import Saved
 from onelayer.report import tables
 from onelayer.report.selection import select_setting
 from onelayer.report.summary import early_end
@@ -35,7 +34,7 @@ from onelayer.training.run import planned_part
 from onelayer.training.run_folder import (
     Origin,
     draw_page,
-    kind_of,
+    load_any,
     save_records,
     saved_origin,
     weights_digest,
@@ -52,15 +51,10 @@ def redraw(*, folder: Path) -> None:
     Example:
         onelayer report runs/reproduce
     """
-    if kind_of(folder) == "path":
-        path = solver.Path.load(folder)
-        with _page_of(path, folder):
-            _print_path(path)
-    else:
-        result = Result.load(folder)
-        with _page_of(result, folder):
-            _print_result(result)
-        _end_interrupted(result, folder)
+    record = load_any(folder)
+    _show(record, folder)
+    if isinstance(record, Result):
+        _end_interrupted(record, folder)
 
 
 data_app = make_group("List the cached data sets, and download them.")
@@ -94,12 +88,8 @@ def fetch_data() -> None:
     list_data()
 
 
-@contextmanager
-def _page_of(record: Saved, folder: Path, *, as_json: bool = False) -> Iterator[None]:
-    """Draw the page of a saved run, print its figures in the block, and say where the page is.
-
-    Figures are printed also of a run whose page cannot be drawn: that is its error.
-    """
+def _show(record: Result | solver.Path, folder: Path, *, as_json: bool = False) -> None:
+    """Draw a saved run's page and print its figures, drawn or not; say where the page is."""
     failure: SaveError | None = None
     try:
         with err.status("drawing the page"):
@@ -110,7 +100,15 @@ def _page_of(record: Saved, folder: Path, *, as_json: bool = False) -> Iterator[
         again = f"onelayer report {shlex.quote(str(folder))}"
         note(f"interrupted while the page was drawn; the run is saved. To draw it: {again}")
         raise typer.Exit(interrupt.exit_code()) from None
-    yield
+    if as_json:
+        figures = _path_figures if isinstance(record, solver.Path) else _result_figures
+        print_json({"folder": folder} | figures(record))
+    elif isinstance(record, solver.Path):
+        print_table(tables.path_table(record))
+        for sentence in record.verdict:
+            print_line(sentence)
+    else:
+        _print_result(record)
     if failure is not None:
         raise failure
     if not as_json:
@@ -128,10 +126,11 @@ def _save(
         )
     except SaveError as error:
         found = unfinished(out)
-        if isinstance(record, solver.Path):
-            whole = len(record.models)
-        else:
-            whole = sum(run.epochs for run in record.runs)
+        whole = (
+            len(record.models)
+            if isinstance(record, solver.Path)
+            else sum(run.epochs for run in record.runs)
+        )
         if found is not None and found.done == found.total >= whole:
             raise
         raise SaveError(f"{error} {_kept_elsewhere(record, out.name)}") from error
@@ -156,27 +155,16 @@ def finish_path(
     path: solver.Path, checkpoint: Checkpoint, data: Splits, *, as_json: bool = False
 ) -> None:
     """Save a λ path in the folder of its checkpoints, draw its page, and print its table."""
-    out = Path(checkpoint.folder)
     if not leads():
         return
     _save(path, checkpoint, data)
     for model in path.models:
         if model.status != "optimal" or model.l2 == 0.0:
             note(describe_solution(model))
-    with _page_of(path, out, as_json=as_json):
-        if as_json:
-            print_json({"folder": out} | _path_figures(path))
-        else:
-            _print_path(path)
+    _show(path, Path(checkpoint.folder), as_json=as_json)
 
 
-def _print_path(path: solver.Path) -> None:
-    print_table(tables.path_table(path))
-    for sentence in path.verdict:
-        print_line(sentence)
-
-
-def _path_figures(path: solver.Path) -> dict[str, Any]:
+def _path_figures(path: Any) -> dict[str, Any]:
     models = [
         {name: getattr(model, name) for name in ("l2", "status", "passes", "certificate")}
         | {"train": train, "held_out": held_out}
@@ -205,11 +193,7 @@ def finish(result: Result, checkpoint: Checkpoint, data: Splits, *, as_json: boo
             note(message)
         if len(messages) > MOST_NOTES:
             note(f"{len(messages) - MOST_NOTES} more runs ended the same way; see the page")
-        with _page_of(result, out, as_json=as_json):
-            if as_json:
-                print_json({"folder": out} | _result_figures(result))
-            else:
-                _print_result(result)
+        _show(result, out, as_json=as_json)
     _end_interrupted(result, out)
 
 
@@ -238,7 +222,7 @@ def _print_result(result: Result) -> None:
         print_line(early)
 
 
-def _result_figures(result: Result) -> dict[str, Any]:
+def _result_figures(result: Any) -> dict[str, Any]:
     runs = [
         {
             "name": run.name,

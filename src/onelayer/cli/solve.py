@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from onelayer import solver
-from onelayer.cli import interrupt
+from onelayer.cli import interrupt, output
 from onelayer.cli import options as opt
 from onelayer.cli.app import OptionGroup, command
 from onelayer.cli.config import command_in_force
 from onelayer.cli.models import models_of
-from onelayer.cli.output import (
-    console,
-    note,
-    print_json,
-    print_line,
-    print_table,
-    progress_bar,
-    refuse_overwriting,
-)
 from onelayer.cli.runs import finish_path
 from onelayer.cli.train import CheckpointOptions, training_in
 from onelayer.data import Dataset
@@ -100,25 +92,15 @@ def solve(
         default = penalty == opt.PenaltyOptions()
         l2s = 20 if default else penalty.values(splits.train.rows)
         opt.note_estimate(splits, engine)
-        with progress_bar("solving", "λ") as show:
-            path = solver.solve_path(
-                splits,
-                l2s,
-                folds=folds,
-                choose_by=choose_by,  # type: ignore[arg-type]
-                rule=rule,  # type: ignore[arg-type]
-                tol=tol,
-                max_passes=max_passes,
-                scaling=scaling,
-                engine=engine,
-                on_progress=show,
-                checkpoint=checkpoint,
-            )
+        with output.progress_bar("solving", "λ") as show:
+            how: dict[str, Any] = {"folds": folds, "choose_by": choose_by, "rule": rule, "tol": tol}
+            how |= {"max_passes": max_passes, "scaling": scaling, "engine": engine}
+            path = solver.solve_path(splits, l2s, on_progress=show, checkpoint=checkpoint, **how)
         path = replace(path, command=opt.as_loaded(command, splits))
         finish_path(path, checkpoint, splits, as_json=json)
     if path.interrupted:
-        note(f"interrupted; the {len(path.models)} largest λ were solved and saved; resume with: "
-             f"{checkpoint.command}")  # fmt: skip
+        saved = f"the {len(path.models)} largest λ were solved and saved"
+        output.note(f"interrupted; {saved}; resume with: {checkpoint.command}")
         raise typer.Exit(interrupt.exit_code())
 
 
@@ -161,9 +143,9 @@ def certify(
         certificate = solver.certify(one.model, train_set, l2=l2, engine=engine)
         figures.append({"name": one.name} | asdict(certificate))
         if not json:
-            print_line(f"{one.name}: {certificate.sentence}")
+            output.print_line(f"{one.name}: {certificate.sentence}")
     if json:
-        print_json(figures)
+        output.print_json(figures)
 
 
 @command("Training", "suggest-learning-rate")
@@ -191,19 +173,14 @@ def suggest_learning_rate(
     check_scaling(scaling)
     engine = opt.chosen_engine(arithmetic)
     train_set = opt.load_splits(data).train
-    bounds = solver.suggest_learning_rate(
-        train_set,
-        l2=penalty.one(train_set.rows),
-        batch_size=batch_size,
-        loss=loss,  # type: ignore[arg-type]  # checked above
-        scaling=scaling,
-        engine=engine,
-    )
+    how: dict[str, Any] = {"batch_size": batch_size, "loss": loss, "scaling": scaling}
+    l2 = penalty.one(train_set.rows)
+    bounds = solver.suggest_learning_rate(train_set, l2=l2, engine=engine, **how)
     if json:
         rates = ("learning_rate", "stable", "batch_stable", "start_stable")
-        print_json({name: getattr(bounds, name) for name in rates} | asdict(bounds))
+        output.print_json({name: getattr(bounds, name) for name in rates} | asdict(bounds))
     else:
-        print_table(tables.advice_table(bounds))
+        output.print_table(tables.advice_table(bounds))
 
 
 @dataclass(frozen=True)
@@ -257,7 +234,7 @@ def best_linear(
         raise SettingsError(
             "--compare chooses the recipe by folds; drop --folds 0 and the recipe's own options."
         )
-    refuse_overwriting(out, config, *vars(data).values())
+    output.refuse_overwriting(out, config, *vars(data).values())
     engine = opt.chosen_engine(arithmetic)
     splits = opt.load_splits(data, all_batches=True)
     rows = experiment.whole_training_set(splits)
@@ -266,43 +243,37 @@ def best_linear(
     with staged_file(out) as staging:
         recipes = experiment.CANDIDATES if compare else (recipe,)
         best = _choose(rows, recipes, folds, engine) if folds else recipe
-        maps = _fit(rows, best, seeds, engine)
+        with output.progress_bar("fitting", "epochs") as show:
+
+            def fit(seed: int) -> Model:
+                def report(epoch: int, epochs: int) -> None:
+                    show(Progress(seed * epochs + epoch, seeds * epochs))
+
+                return experiment.fit_best_linear(
+                    rows, best, seed=seed, engine=engine, on_progress=report
+                )
+
+            maps = list(map(fit, range(seeds)))
         mean = experiment.mean_model(maps)
         mean.save(staging)
-    print_line(f"{rows.rows:,} training rows, mean of {seeds} fits: {out}")
+    output.print_line(f"{rows.rows:,} training rows, mean of {seeds} fits: {out}")
     judged = [model.evaluate(splits.test, engine) for model in maps]
-    console.print()
-    print_table(tables.maps_table(judged, mean.evaluate(splits.test, engine), range(seeds)))
-    print_line(tables.seeds_sentence(judged))
+    output.console.print()
+    output.print_table(tables.maps_table(judged, mean.evaluate(splits.test, engine), range(seeds)))
+    output.print_line(tables.seeds_sentence(judged))
 
 
 def _choose(rows: Dataset, recipes: tuple[Recipe, ...], folds: int, engine: Engine) -> Recipe:
     """The recipe with the best accuracy over the folds; prints the table of all."""
-    with progress_bar("judging by folds", "epochs") as show:
+    with output.progress_bar("judging by folds", "epochs") as show:
+
+        def report(done: int, total: int) -> None:
+            show(Progress(done, total))
+
         compared = experiment.compare_recipes(
-            rows,
-            recipes,
-            folds=folds,
-            engine=engine,
-            on_progress=lambda done, total: show(Progress(done, total)),
+            rows, recipes, folds=folds, engine=engine, on_progress=report
         )
     best = max(compared, key=lambda held_out: held_out.accuracy)
-    print_table(tables.held_out_table(compared, best))
-    console.print()
+    output.print_table(tables.held_out_table(compared, best))
+    output.console.print()
     return best.recipe
-
-
-def _fit(rows: Dataset, recipe: Recipe, seeds: int, engine: Engine) -> list[Model]:
-    """The model of each seed."""
-    maps: list[Model] = []
-    with progress_bar("fitting", "epochs") as show:
-        for seed in range(seeds):
-
-            def report_epoch(epoch: int, _: int, before: int = seed * recipe.epochs) -> None:
-                show(Progress(before + epoch, seeds * recipe.epochs))
-
-            fitted = experiment.fit_best_linear(
-                rows, recipe, seed=seed, engine=engine, on_progress=report_epoch
-            )
-            maps.append(fitted)
-    return maps

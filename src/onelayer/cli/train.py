@@ -20,7 +20,7 @@ from onelayer.cli.output import note, print_json, print_line, print_table, progr
 from onelayer.cli.runs import finish
 from onelayer.data.scaling import check_scaling
 from onelayer.engines.processes import attempt, processes
-from onelayer.errors import OnelayerError, SaveError, require_whole
+from onelayer.errors import OnelayerError, SaveError, require_choice, require_whole
 from onelayer.experiments.reproduce import choose_experiments
 from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.manifest import SETTINGS_FILE
@@ -92,7 +92,7 @@ def train(
     """
     require_whole("--random", random, 0)
     engine, each = opt.chosen_engine(arithmetic), opt.parse_seeds(seeds)
-    opt.check_dtype(dtype)
+    require_choice("dtype", dtype, loop.DTYPES)
     scalings = opt.parse_names("--scaling", scaling)
     for one in scalings:
         check_scaling(one)
@@ -148,21 +148,14 @@ def reproduce(
     names = opt.parse_names("--only", only) if only else None
     choose_experiments(names)  # an unknown name is refused before the data are loaded
     engine, each = opt.chosen_engine(arithmetic), opt.parse_seeds(seeds)
-    opt.check_dtype(dtype)
+    require_choice("dtype", dtype, loop.DTYPES)
     command = command_in_force(context)
     overwrite = overwrite or out == REPRODUCED
     with training_in(out, checkpoints, command, data, overwrite=overwrite) as checkpoint:
         splits = opt.load_splits(data)
         with progress_bar("training", "run-epochs") as show:
-            result = experiments.reproduce(
-                splits,
-                only=names,
-                seeds=each,
-                engine=engine,
-                dtype=dtype,
-                checkpoint=checkpoint,
-                on_progress=show,
-            )
+            how: dict[str, Any] = {"engine": engine, "dtype": dtype, "checkpoint": checkpoint}
+            result = experiments.reproduce(splits, only=names, seeds=each, on_progress=show, **how)
         finish(replace(result, command=command), checkpoint, splits, as_json=json)
 
 

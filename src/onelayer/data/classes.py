@@ -17,17 +17,9 @@ LabelType = Literal["index", "text", "integer", "boolean"]
 
 INDEX: LabelType = "index"
 
-# Beyond this float64 has no odd numbers.
-_MAX_EXACT = 2.0**53
-
 
 def label_values(class_names: Sequence[str], kind: LabelType) -> NDArray[Any]:
-    """The label that each class was named by, (K,), or its index.
-
-    Example:
-        >>> label_values(("3", "5"), "integer").tolist(), label_values(("a", "b"), "index").tolist()
-        ([3, 5], [0, 1])
-    """
+    """The label that each class was named by, (K,), or its index."""
     if kind == INDEX:
         return np.arange(len(class_names))
     if kind == "integer":
@@ -125,7 +117,8 @@ def _checked(labels: NDArray[Any], where: str) -> NDArray[Any]:
     held = None if labels.dtype.kind in "OUiub" else f"they are {labels.dtype}"
     if labels.dtype.kind == "f":
         wide = labels.astype(np.float64)  # integers that were stored as floats
-        right = (np.abs(wide) <= _MAX_EXACT) & (np.floor(wide) == wide)  # a NaN is neither
+        # Beyond 2⁵³ float64 has no odd numbers; a NaN is neither.
+        right = (np.abs(wide) <= 2.0**53) & (np.floor(wide) == wide)
         if right.all():
             return wide.astype(np.int64)
         row = int(np.argmin(right))

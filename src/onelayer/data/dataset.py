@@ -25,8 +25,6 @@ from onelayer.files.records import MAY_LACK
 
 SUPPORTED_DTYPES = ("uint8", "float16", "float32", "float64")
 
-_COPIED_BYTES = 2 << 20
-
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -306,11 +304,6 @@ class SplitCard:
         places = np.searchsorted(self.rows, rows).clip(max=len(self.rows) - 1)
         return np.asarray(self.rows[places] == rows)
 
-    def is_of(self, train: Dataset) -> bool:
-        """Whether these are the training rows themselves."""
-        own, theirs = self.rows, train.fingerprints
-        return own is not None and theirs is not None and np.array_equal(own, np.unique(theirs))
-
 
 @dataclass(frozen=True)
 class Splits:
@@ -403,17 +396,13 @@ def data_card(data: Dataset | Splits) -> DataCard:
 
 
 def copy_rows(X: NDArray[Any], indices: NDArray[np.integer[Any]]) -> NDArray[Any]:
-    """X[indices] as a new array, read in the order of the file where X is mapped from one.
-
-    Every piece of the map is let go of at once, since a mapped page stays on the process's account
-    after it was touched: no more is in memory than the copies and one piece.
-    """
+    """X[indices] as a new array, read in the file's order where X is mapped, a piece at a time."""
     base: object = X
     while isinstance(base, np.ndarray):
         base = base.base
     copies = np.empty((len(indices), X.shape[1]), X.dtype)
     order = np.argsort(indices, kind="stable")
-    each = max(1, _COPIED_BYTES // (X.shape[1] * X.itemsize))
+    each = max(1, (2 << 20) // (X.shape[1] * X.itemsize))
     for start in range(0, len(order), each):
         places = order[start : start + each]
         copies[places] = X[indices[places]]

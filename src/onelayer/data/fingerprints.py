@@ -18,9 +18,6 @@ Fingerprints = NDArray[np.uint64]
 # Of these bytes a block and its products stay in a core's own cache.
 _BLOCK_BYTES = 128 << 10
 
-# Bytes of a row that are compared first: those of one or two lines of a core's cache.
-_HINT_BYTES = 64
-
 # Columns that are looked at first, to tell that a row is of a wider type.
 _FIRST = 4
 
@@ -28,13 +25,7 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 
 def row_fingerprints(X: NDArray[Any], rows: NDArray[np.int64] | None = None) -> Fingerprints:
-    """64 bits of the values of each row of X (N, D), shape (N,), or of some rows, (n,).
-
-    Example:
-        >>> bytes_, reals = np.array([[3, 0]], np.uint8), np.array([[3.0, -0.0]])
-        >>> bool(row_fingerprints(bytes_) == row_fingerprints(reals))
-        True
-    """
+    """64 bits of the values of each row of X (N, D), shape (N,), or of some rows, (n,)."""
     found = np.empty(len(X) if rows is None else len(rows), np.uint64)
     step = max(1, _BLOCK_BYTES // max(1, X.shape[1] * X.itemsize))
     for start in range(0, len(found), step):
@@ -44,11 +35,8 @@ def row_fingerprints(X: NDArray[Any], rows: NDArray[np.int64] | None = None) -> 
 
 
 def count_shared(*parts: NDArray[Any]) -> list[int]:
-    """How many rows of each part (n, D) but the first are among the rows of the parts before it.
-
-    Rows are told apart by a few bytes in their middle first, so most are not read as a whole.
-    """
-    width = max(1, _HINT_BYTES // parts[0].itemsize)
+    """How many rows of each part but the first are in those before it; most by a few bytes."""
+    width = max(1, 64 // parts[0].itemsize)
     start = max(0, (parts[0].shape[1] - width) // 2)
     hints = [row_fingerprints(X[:, start : start + width]) for X in parts]
     every = np.sort(np.concatenate(hints))

@@ -18,21 +18,11 @@ _MOST_NAMED = 8
 
 
 def match_columns(
-    names: Sequence[str] | None,
-    expected: Sequence[str] | None,
-    where: str,
-    whose: str,
-    log: Log,
+    names: Sequence[str] | None, expected: Sequence[str] | None, where: str, whose: str, log: Log
 ) -> list[int] | None:
     """The place among `names` of each expected column; None where all are in their places.
 
-    Other columns are left out with a message, a missing one is refused by name. Columns without
-    names, or that are only numbered where the others have names, are met by their places.
-
-    Example:
-        >>> match_columns(("b", "id", "a"), ("a", "b"), "rows", "the model", print)
-        rows: left out columns that are no features of the model: id.
-        [2, 0]
+    Others are left out with a message; without names, or with only numbers, places count.
     """
     if names is None or expected is None or tuple(names) == tuple(expected):
         return None
@@ -54,11 +44,7 @@ def match_columns(
 
 
 def match_parts(
-    names: Sequence[str] | None,
-    expected: Sequence[str] | None,
-    where: str,
-    whose: str,
-    log: Log,
+    names: Sequence[str] | None, expected: Sequence[str] | None, where: str, whose: str, log: Log
 ) -> list[int] | None:
     """As `match_columns`, for parts of one data set: all have names of columns, or none has."""
     if (names is None) != (expected is None):

@@ -15,12 +15,7 @@ from onelayer.data.dataset import Dataset, SplitCard, Splits
 from onelayer.data.datasets import layout
 from onelayer.data.datasets.decode import holds_files
 from onelayer.data.datasets.named import load_cifar10, load_cifar100, load_digits
-from onelayer.data.formats.base import (
-    ColumnSpec,
-    ReadOptions,
-    Table,
-    is_pattern,
-)
+from onelayer.data.formats.base import ColumnSpec, ReadOptions, Table, is_pattern
 from onelayer.data.formats.images import in_one_form, parse_size, parts_of, sub_folders
 from onelayer.data.formats.registry import holds_shards, names_file, parts_in_files, read_table
 from onelayer.data.formats.tables import frame_table, is_frame
@@ -149,11 +144,7 @@ def load(
 def load_for(
     source: Any, card: SplitCard | None, names: Sequence[str] | None, **options: Any
 ) -> Splits | Dataset:
-    """Load rows for a model: the splits that it was made from, or else all rows as one data set.
-
-    A source that has parts of its own gives splits in any case. The model's card and the names of
-    its features tell whether rows are those that it was made from. The options are those of `load`.
-    """
+    """Load rows for a model: the splits that it was made from, or else all rows as one data set."""
     given: dict[str, Any] = dict.fromkeys(_OPTIONS) | _DEFAULTS | options
     classes = tuple(given.pop("classes", ()))
     found = _load_unsplit(source, given, classes, _BATCHES, progress=True, log=None)
@@ -222,10 +213,7 @@ def _escaping(log: Log | None) -> Log:
 
 
 def names_data_set(source: str) -> bool:
-    """Whether a source is a data set that is known, by its name, its archive or its folder's files.
-
-    Everything else is rows in files.
-    """
+    """Whether a source is a known data set, by its name, its archive or its folder's files."""
     kind, path = _locate(source)
     layouts = (layout.CIFAR10, layout.CIFAR100)
     if path is not None and os.path.isdir(path):
@@ -364,16 +352,9 @@ def _number(
         places = match_parts(table.feature_names, names, table.where, train.where, log)
         # Rows in files are converted as they are read.
         X = take_columns(table.X.astype(common, copy=False), places)
+        y = number_labels(table.labels, class_names, table.labels_where)
+        top, where = train.max_value if X.dtype == np.uint8 else 1.0, table.where
         datasets[role] = Dataset(
-            X=X,
-            y=number_labels(table.labels, class_names, table.labels_where),
-            class_names=class_names,
-            image_shape=table.image_shape,
-            max_value=train.max_value if X.dtype == np.uint8 else 1.0,
-            name=table.where,
-            source=table.where,
-            feature_names=names,
-            ids=table.ids,
-            label_type=kind,
+            X, y, class_names, table.image_shape, top, where, where, names, table.ids, kind
         )
     return datasets.pop("train"), datasets

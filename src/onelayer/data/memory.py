@@ -10,10 +10,7 @@ try:
 except ImportError:  # Windows, which has no such limits
     resource = None  # type: ignore[assignment]
 
-# What is taken to be available where the system does not say.
-_ASSUMED = 4 << 30
 _PROC, _CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
-
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
@@ -27,11 +24,7 @@ def format_bytes(count: float) -> str:
 
 
 def available_memory() -> int:
-    """Bytes that this process may still take.
-
-    The least of what the machine has free or can free, what the control group is allowed, and what
-    is left of the limit on the address space (`ulimit -v`).
-    """
+    """Bytes that this process may still take: of the machine, its control group and its limit."""
     left = [_of_machine(), *_of_groups()]
     if resource is not None:
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
@@ -51,7 +44,7 @@ def _of_machine() -> int:
             return int(line.split()[1]) * 1024
     if hasattr(os, "sysconf"):
         return os.sysconf("SC_PHYS_PAGES") * _PAGE // 2
-    return _ASSUMED
+    return 4 << 30  # the system does not say
 
 
 def _of_groups() -> list[int]:

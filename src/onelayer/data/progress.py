@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn, TaskID
 
+# Is called with a message of one line.
 Log = Callable[[str], None]
-
-"""Is called with a message of one line."""
 
 
 # A log file gets no more than a line in this time.
@@ -107,7 +106,6 @@ class ProgressLines:
 
 
 def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds, as in 0:01:30."""
     return str(timedelta(seconds=round(seconds)))
 
 
@@ -116,7 +114,7 @@ def counting(label: str, total: int | None, *, show: bool) -> Iterator[Callable[
     """Show a bar while the block works; yield what to call after each of its `total` steps."""
     from rich import progress
 
-    if show and total is not None and not on_terminal():
+    if show and total is not None and not terminal(stderr=True).is_terminal:
         lines, steps = ProgressLines(label, "files"), itertools.count(1)
         yield lambda: lines.show(next(steps), total)
         return
@@ -166,11 +164,6 @@ class DownloadBar:
 
     def close(self) -> None:
         """Do nothing: the bar is closed by who opened it."""
-
-
-def on_terminal() -> bool:
-    """Whether the standard error stream is a terminal, which can draw bars."""
-    return terminal(stderr=True).is_terminal
 
 
 def _bar(show: bool, *columns: ProgressColumn | str) -> Progress:

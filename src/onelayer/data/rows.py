@@ -18,28 +18,19 @@ from onelayer.data.streaming import stored_rows
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows as stored, with the affine map that is applied to each feature while it is read.
+    """Rows as stored, with the affine map that is applied to each feature while it is read."""
 
-    Attributes:
-        X: features, (N, D), any real dtype; never copied as a whole. Or `StoredRows`, for engines
-            made by `streaming` and for `tiles`.
-        y: class index of each row, (N,), 0 … K−1.
-        scale, offset: factor of each feature and what is added after it, (D,).
-        index: which rows count, and in which order, (n,); None is all of them. Full passes follow
-            it; `Trainer.epoch` has an order of its own.
-        weights: weight w of each row, (N,), ≥ 0 and of a positive sum; None is one each. Means over
-            rows are Σ w (·) / Σ w, so an integer weight repeats a row.
-        image_width: pixels of one line of an image, 0 where rows are no images. Mirroring a row
-            reverses each line.
-    """
-
-    X: NDArray[np.generic]
-    y: NDArray[np.int64]
-    scale: NDArray[np.float64]
-    offset: NDArray[np.float64]
+    X: NDArray[np.generic]  # (N, D), any real dtype, never copied as a whole; or `StoredRows`
+    y: NDArray[np.int64]  # class index of each row, (N,), 0 … K−1
+    scale: NDArray[np.float64]  # factor of each feature, (D,)
+    offset: NDArray[np.float64]  # what is added after it, (D,)
+    # Which rows count, and in which order, (n,); None is all of them. Full passes follow it;
+    # `Trainer.epoch` has an order of its own.
     index: NDArray[np.int64] | None = None
+    # Weight w ≥ 0 of each row, (N,), of a positive sum; None is one each. Means over rows are
+    # Σ w (·) / Σ w, so an integer weight repeats a row.
     weights: NDArray[np.float64] | None = None
-    image_width: int = 0
+    image_width: int = 0  # of one line, which mirroring reverses; 0 where rows are no images
 
     @property
     def count(self) -> int:

@@ -22,7 +22,6 @@ from onelayer.errors import SettingsError, printable
 from onelayer.files.records import MAY_LACK
 
 ScalingName = Literal["none", "unit", "standardize"]
-
 SCALINGS = ("auto", *get_args(ScalingName))
 
 # Rows that are converted to float64 at a time, so that statistics of a large X need a few MB.
@@ -33,9 +32,6 @@ SOME_ROWS = 1000
 
 # Squares of larger features, summed, may overflow float32; those of ever smaller ones vanish.
 MAX_SIZE = 1e15
-
-# Numbers of float32 that a feature's values must at least extend over.
-MIN_STEPS = 64
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -49,9 +45,6 @@ EXACT_BYTES = 2
 # Rows are judged to lie elsewhere by so many entries at most: a value is outside the range of its
 # feature beyond this part of the range's width, and small below this part of the largest.
 RANGE_ENTRIES, RANGE_MARGIN, SMALL_PART = 1 << 17, 0.1, 0.1
-
-# Variances below this, and those that overflow, are taken again of values brought near 1.
-SMALL_VARIANCE = 1e-280
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +111,7 @@ def fit_scaling(
 
 
 def resolve_scaling(name: str, X: NDArray[np.generic], max_value: float = 1.0) -> ScalingName:
-    """The scaling that a name stands for on these rows.
-
-    "auto" is "unit" where the range of the features is known, as for the bytes of images (uint8, or
-    a `Dataset.max_value` other than 1), and "standardize" everywhere else.
-    """
+    """What "auto" is: "unit" where the range is known, as of bytes, else "standardize"."""
     check_scaling(name)
     if name == "auto":
         return "unit" if X.dtype == np.uint8 or max_value != 1.0 else "standardize"
@@ -145,7 +134,8 @@ def warn_of_lost_digits(
     scaled = scaling.apply(_some_rows(X))
     low, high = scaled.min(axis=0), scaled.max(axis=0)
     steps = (high - low) / np.spacing(np.maximum(-low, high).astype(np.float32))
-    if len(lost := np.flatnonzero((high > low) & (steps < MIN_STEPS))):
+    # A feature's values must extend over so many numbers of float32.
+    if len(lost := np.flatnonzero((high > low) & (steps < 64))):
         first, standard = lost[0], scaling.name == "standardize"
         remedy = "look for outliers in it" if standard else "use scaling='standardize'"
         warnings.warn(
@@ -159,12 +149,7 @@ def warn_of_lost_digits(
 def note_other_range(
     scaling: Scaling, X: NDArray[Any], names: Sequence[str] | None, log: Log
 ) -> None:
-    """Say where rows lie elsewhere than those that the scaling was fitted to, by some of them.
-
-    They do where most values are outside the range of their feature, or most features reach a tenth
-    or less of the largest value that they had. Zeros, which many units share, and features that
-    were constant tell nothing.
-    """
+    """Say where most values of some rows lie outside the range fitted to, or are far smaller."""
     low, high = scaling.low, scaling.high
     if low is None or high is None or not len(X):
         return
@@ -228,7 +213,8 @@ def _mean_and_deviation(
     mean, variance = _moments(X, weights, span=span)
     deviation = np.sqrt(variance)
     with np.errstate(invalid="ignore"):
-        clear = (variance > SMALL_VARIANCE) & (variance < np.inf)
+        # Variances below this, and those that overflow, are taken again of values brought near 1.
+        clear = (variance > 1e-280) & (variance < np.inf)
         suspect = np.flatnonzero(~(clear & (deviation > X.shape[0] * EPS * np.abs(mean))))
     if len(suspect):
         low, high = span.low[suspect], span.high[suspect]
@@ -248,10 +234,7 @@ def _moments(
     exponent: NDArray[np.integer] | None = None,
     span: _Span | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and variance of columns, of values times 2 to the −exponent, in two passes.
-
-    The first of them finds the range of the features, if `span` is given.
-    """
+    """Mean and variance of columns, times 2 to the −exponent, in two passes; one fills `span`."""
 
     def blocks(span: _Span | None = None) -> Iterator[tuple[slice, NDArray[np.generic]]]:
         for place, B in _blocks(X):

@@ -33,9 +33,6 @@ _LARGE_BYTES = 1 << 30
 # Rows of which identical ones are on one side.
 IDENTICAL = "identical"
 
-# Keys of the parts that rows are drawn for one by one.
-_PARTS = {"test": 1, "validation": 2}
-
 _HOW: dict[By, str] = {
     "rows": "stratified",
     "groups": "stratified in whole groups",
@@ -112,18 +109,11 @@ def split(
     stored = stored_rows(X) is not None
     X = X if stored else to_array(X, f"{name}, X")
     max_value = largest_value(X.dtype)
-    data = Dataset(
-        X if stored else as_features(X, lambda at: f"{name}: X.flat[{at}]"),
-        labels,
-        names,
-        image_shape=image_shape,
-        max_value=max_value,
-        name=name,
-        source="arrays in memory",
-        feature_names=None if feature_names is None else tuple(feature_names),
-        ids=None if ids is None else to_array(ids, f"{name}, ids"),
-        label_type=kind,
-    )
+    X = X if stored else as_features(X, lambda at: f"{name}: X.flat[{at}]")
+    ids = None if ids is None else to_array(ids, f"{name}, ids")
+    known = None if feature_names is None else tuple(feature_names)
+    source = "arrays in memory"
+    data = Dataset(X, labels, names, image_shape, max_value, name, source, known, ids, kind)
     if groups is not None and not isinstance(groups, str):
         groups = to_array(groups, f"{name}, groups")
     check_groups(groups)
@@ -132,15 +122,8 @@ def split(
             f"{name}: groups must hold one group for each of the {data.rows} rows, but its shape "
             f"is {groups.shape}."
         )
-    return split_dataset(
-        data,
-        {},
-        test_size=test_size,
-        validation_size=validation_size,
-        seed=seed,
-        log=print_line,
-        groups=groups,  # type: ignore[arg-type]  # checked above
-    )
+    how: dict[str, Any] = {"test_size": test_size, "validation_size": validation_size}
+    return split_dataset(data, {}, print_line, **how | {"seed": seed, "groups": groups})
 
 
 def split_dataset(
@@ -168,7 +151,7 @@ def split_dataset(
         if role in given:
             continue
         if keys is not None:
-            drawn = chances(keys[rows], seed, _PARTS[role])
+            drawn = chances(keys[rows], seed, 1 if role == "test" else 2)
             kept, cut = _cut_by_chance(drawn, fraction, data.name)
         else:
             of_rows = groups[rows] if isinstance(groups, np.ndarray) else None
@@ -198,25 +181,19 @@ def split_dataset(
 
 def redraw(data: Dataset, card: SplitCard) -> Splits | None:
     """The splits of a model's card, where these rows are the ones that were split; else None."""
-    sizes, seed = {"test_size": card.test_size, "validation_size": card.validation_size}, card.seed
-    if card.rows is None or seed is None or None in sizes.values() or card.by == "groups":
+    how: dict[str, Any] = {name: getattr(card, name) for name in ("test_size", "validation_size")}
+    how |= {"seed": card.seed}
+    if card.rows is None or None in how.values() or card.by == "groups":
         return None
-    groups: Any = IDENTICAL if card.by == IDENTICAL else None
+    how |= {"groups": IDENTICAL if card.by == IDENTICAL else None, "by_id": card.by == "id"}
     try:
-        splits = split_dataset(
-            data,
-            {},
-            seed=seed,
-            groups=groups,
-            by_id=card.by == "id",
-            **sizes,  # type: ignore[arg-type]
-        )
+        splits = split_dataset(data, {}, **how)
     except DataError:  # of rows that are too few to be split
         return None
     if splits.train.rows < len(card.rows):
         return None
-    splits.train._read_fingerprints()
-    return splits if card.is_of(splits.train) else None
+    found = splits.train._read_fingerprints()
+    return splits if found is not None and np.array_equal(card.rows, np.unique(found)) else None
 
 
 def check_groups(groups: object) -> None:
@@ -242,10 +219,7 @@ def _keys_of(
 def _cut_by_chance(
     drawn: NDArray[np.float64], fraction: float, where: str
 ) -> tuple[Indices, Indices]:
-    """As `cut_fraction`, for a number of each row in [0, 1): those below the fraction are cut off.
-
-    Where that would be none or all of them, the first row or all but the last are.
-    """
+    """Cut off rows whose number in [0, 1) is below the fraction: never none or all of them."""
     chosen = drawn < min(max(fraction, np.nextafter(drawn.min(), 1.0)), drawn.max())
     if not chosen.any():
         raise DataError(
@@ -267,7 +241,8 @@ def _small_classes(data: Dataset, splits: Splits, given: Mapping[str, Dataset]) 
     }
     whole = np.bincount(data.y, minlength=data.classes)
     found = []
-    for name, rows, lacking in zip(data.class_names, whole, _lacking(counts), strict=True):
+    for k, (name, rows) in enumerate(zip(data.class_names, whole, strict=True)):
+        lacking = [role for role, count in counts.items() if not count[k]]
         if rows and lacking:
             held = f"{rows} row{'s' if rows > 1 else ''}"
             found.append(f"{name!r} ({held}, no {' or '.join(lacking)} rows)")
@@ -276,12 +251,6 @@ def _small_classes(data: Dataset, splits: Splits, given: Mapping[str, Dataset]) 
     more = f", … ({len(found)})" if len(found) > _MOST_NAMED else ""
     several = "classes are" if len(found) > 1 else "a class is"
     return f"{several} too small to be split: {', '.join(found[:_MOST_NAMED])}{more}"
-
-
-def _lacking(counts: Mapping[str, Indices]) -> Iterator[list[str]]:
-    """For each class the parts that have no row of it."""
-    for of_class in zip(*counts.values(), strict=True):
-        yield [role for role, count in zip(counts, of_class, strict=True) if not count]
 
 
 def shared_rows(splits: Splits, given: Collection[str]) -> str:
@@ -315,10 +284,7 @@ def shared_rows(splits: Splits, given: Collection[str]) -> str:
 def cut_fraction(
     y: Indices, fraction: float, seed: int, where: str, groups: NDArray[Any] | None = None
 ) -> tuple[Indices, Indices]:
-    """The rows that are kept, and a fraction that is cut off, as `split` does; both ascending.
-
-    With groups, whole groups are cut off, and every class keeps at least one.
-    """
+    """Rows kept, and a fraction cut off, ascending; whole groups, if given, from every class."""
     rng = np.random.default_rng(seed)
     if groups is not None:
         chosen = _deal_groups(y, groups, np.array([1 - fraction, fraction]), rng, cut=True) == 1
@@ -339,10 +305,7 @@ def cut_fraction(
 def stratified_folds(
     y: Indices, folds: int, seed: int = 0, groups: NDArray[Any] | None = None
 ) -> list[tuple[Indices, Indices]]:
-    """For each fold the rows to train on and those held out, both ascending.
-
-    Each class is dealt evenly, to within one row; with groups, whole groups are dealt.
-    """
+    """Rows to train on and held out for each fold, ascending; classes, or groups, dealt evenly."""
     units, what = (len(y), "rows") if groups is None else (len(np.unique(groups)), "groups")
     if not 2 <= folds <= units:
         raise SettingsError(
@@ -368,11 +331,7 @@ def fold_groups(data: Splits) -> Fingerprints | None:
 
 
 def stratified_order(y: Indices, seed: int) -> Indices:
-    """A random order of the rows in which every stretch holds each class by its fraction.
-
-    A class's rows are spread evenly over [0, 1), in random order and from a random start; the order
-    is that of their places.
-    """
+    """A random order in which every stretch holds each class by its fraction."""
     rng = np.random.default_rng(seed)
     place = np.empty(len(y))
     for rows in _shuffled_classes(y, rng):

@@ -37,14 +37,11 @@ GAP_BYTES = 128 << 10
 # Rows with gaps between them are read to here, and those that are asked for are copied.
 SCRATCH_BYTES = 2 << 20
 
-# Rows that are searched for a NaN at a time.
-_SEARCH_BYTES = 256 << 10
 _HALF_EXPONENT = np.uint16(0x7C00)
 
 # So many tiles are in memory: one is read while the other is worked on.
 _BUFFERS = 2
 _NO_ROWS = np.zeros(0, np.int64)
-
 Indices = NDArray[np.int64]
 
 
@@ -154,7 +151,6 @@ class LoadedShard(Shard):
 
     @contextmanager
     def open(self) -> Iterator[Read]:
-        """What copies its rows."""
 
         def read(start: int, into: NDArray[Any]) -> None:
             into[:] = self.X[start : start + len(into)]
@@ -162,16 +158,12 @@ class LoadedShard(Shard):
         yield read
 
     def in_order(self, names: tuple[str, ...]) -> LoadedShard:
-        """The same rows with the columns in another order."""
         places = [(self.feature_names or ()).index(name) for name in names]
         return replace(self, X=self.X[:, places], feature_names=names, features=len(names))
 
 
 class ShardedRows(StoredRows):
-    """The rows of shards, one after another.
-
-    At their first reading a NaN or infinity is found, and rows get their fingerprints.
-    """
+    """The rows of shards, one after another; the first reading finds NaN and takes fingerprints."""
 
     def __init__(self, shards: Sequence[Shard], where: str) -> None:
         self._shards, first = tuple(shards), shards[0]
@@ -184,7 +176,6 @@ class ShardedRows(StoredRows):
         self._fingerprints = np.zeros(len(self), np.uint64)
 
     def known_fingerprints(self, rows: slice | Indices = slice(None)) -> Fingerprints | None:
-        """64 bits of the values of some rows, (n,); None where one of them was never read."""
         return self._fingerprints[rows] if self._checked[rows].all() else None
 
     def astype(self, dtype: np.dtype[Any], **_: object) -> ShardedRows:
@@ -194,7 +185,6 @@ class ShardedRows(StoredRows):
 
     @contextmanager
     def open(self) -> Iterator[Read]:
-        """What reads these rows; one file is open at a time."""
         with ExitStack() as opened:
             current: tuple[int, Read] | None = None
 
@@ -263,7 +253,7 @@ def first_not_finite(X: NDArray[Any]) -> tuple[int, int] | None:
     if X.dtype.kind != "f":
         return None
     # In blocks: the mask for all of X at once would be a copy of up to half its size.
-    step = max(1, _SEARCH_BYTES // (X.shape[1] * X.itemsize))
+    step = max(1, (256 << 10) // (X.shape[1] * X.itemsize))
     for start in range(0, len(X), step):
         block = X[start : start + step]
         if not _all_finite(block):
@@ -421,10 +411,7 @@ def _tiles_in_order(order: Indices, blocks: Indices, each: int, batch: int) -> I
 
 
 def _cuts(order: Indices, blocks: Indices, each: int, batch: int) -> Iterator[tuple[int, int, int]]:
-    """First place of each tile, the one after its last, and the one after the last that is read.
-
-    What is read beyond a tile is the rest of its blocks, too few for a batch.
-    """
+    """First place of each tile, the one after its last, and that after the rest of its blocks."""
     clean, start = _clean_cuts(order, blocks), 0
     most = each // batch * batch
     while start < len(order):
@@ -488,7 +475,6 @@ class ChosenColumns(StoredRows):
 
     @contextmanager
     def open(self) -> Iterator[Read]:
-        """What reads these columns."""
         each = max(1, SCRATCH_BYTES // self._base.row_bytes)
         scratch = np.empty((each, self._base.shape[1]), self.dtype)
         with self._base.open() as read:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,30 +44,20 @@ from onelayer.training.row_order import row_order
 from onelayer.training.run import Run
 
 Shape = tuple[int, int, int]
-
 Float64 = NDArray[np.float64]
-
-# Moves must not draw from the stream that orders the rows under the same seed.
-_MOVES = 2
 
 
 def drawn_moves(seed: int, epoch: int, rows: int, most: int) -> NDArray[np.int64]:
     """Pixels down and right, −most … most, of each row that an epoch (from 1) visits, (N, 2)."""
-    rng = np.random.default_rng([seed, epoch, _MOVES])
+    # Moves must not draw from the stream that orders the rows under the same seed.
+    rng = np.random.default_rng([seed, epoch, 2])
     return rng.integers(-most, most, (rows, 2), endpoint=True)
 
 
 def moved(
     X: NDArray[np.generic], shape: Shape, moves: NDArray[np.int64], most: int
 ) -> NDArray[np.generic]:
-    """Move each image of a batch (B, D); what comes in from outside repeats the nearest edge.
-
-    `shape` is (channels, height, width), `moves` pixels down and right, −most … most, (B, 2).
-
-    Example:
-        >>> moved(np.array([[1, 2, 3]]), (1, 1, 3), np.array([[0, 1]]), most=1)
-        array([[1, 1, 2]])
-    """
+    """Move images (B, D) by pixels down and right, (B, 2), |move| ≤ most; edges are repeated."""
     images = X.reshape(len(X), *shape)
     border = ((0, 0), (0, 0), (most, most), (most, most))
     wide = np.pad(images, border, mode="edge")
@@ -141,21 +132,9 @@ class Recipe:
 
     def run(self, seed: int) -> Run:
         """The steps of a fit, as a run has them: their rates, their averages and their order."""
-        return Run(
-            self.learning_rate,
-            self.l2,
-            seed,
-            self.batch_size,
-            self.epochs,
-            shuffle_seed=seed,
-            momentum=self.momentum,
-            nesterov=True,
-            warmup=min(WARMUP_EPOCHS, self.epochs / 2),
-            averaging="tail:0.5",
-        )
-
-
-WARMUP_EPOCHS = 1.0
+        how: dict[str, Any] = {"momentum": self.momentum, "nesterov": True, "shuffle_seed": seed}
+        how |= {"warmup": min(1.0, self.epochs / 2), "averaging": "tail:0.5"}
+        return Run(self.learning_rate, self.l2, seed, self.batch_size, self.epochs, **how)
 
 
 @known_options
@@ -262,7 +241,6 @@ class _Problem:
         return Rows(X, rows.y[visited], rows.scale, rows.offset)
 
     def _gradient(self, engine: Engine, batch: Rows, theta: Float64) -> Float64:
-        """Gradient of the batch's mean loss and of the penalty, shape (K, D + 1)."""
         rounded = theta.astype(np.float32)[None]
         weights = Weights(np.ascontiguousarray(rounded[..., :-1]), rounded[..., -1])
         S = np.asarray(engine.scores(batch, weights)[0], np.float64)
@@ -319,20 +297,9 @@ def compare_recipes(
     folds: int = 5,
     seed: int = 0,
     engine: Engine | str | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[HeldOut]:
-    """Cross-validate recipes: fit each on the rows outside every fold, and evaluate it on the fold.
-
-    Folds, row orders and moves follow from the seed; `on_progress` is called with epochs done and
-    their number, over all fits.
-
-    Example:
-        >>> from onelayer import load
-        >>> digits = load("digits").train
-        >>> [plain] = compare_recipes(digits, [Recipe(moves=0, flips=False, epochs=2)], folds=2)
-        >>> plain.accuracies.shape
-        (2,)
-    """
+    """Cross-validate recipes: fit each on the rows outside every fold, evaluate on the fold."""
     dataset = training_rows(data)
     if not recipes:
         raise SettingsError("compare_recipes needs at least one recipe.")
@@ -345,8 +312,7 @@ def compare_recipes(
         for i, recipe in enumerate(recipes):
 
             def report(epoch: int, _: int, before: int = done) -> None:
-                if on_progress is not None:
-                    on_progress(before + epoch, total)
+                on_progress(before + epoch, total)
 
             model = fit_best_linear(train, recipe, seed=seed, engine=engine, on_progress=report)
             accuracies[i, j] = model.evaluate(judge, engine, include_training_rows=True).accuracy

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from onelayer.data import Dataset, Splits, load
 from onelayer.data.dataset import training_rows
@@ -26,8 +27,6 @@ from onelayer.training.result import ReportedFigures, Result
 from onelayer.training.run import AUTO, Run, Seeds, grid
 
 EPOCHS = 40
-
-BATCH_SIZE = 100
 
 
 @dataclass(frozen=True)
@@ -68,18 +67,12 @@ def plan_experiments(
     experiments: Sequence[Experiment] = EXPERIMENTS, *, seeds: Seeds = 8
 ) -> tuple[Run, ...]:
     """Each experiment from each seed, one after another; all share one pass over the data."""
-    return tuple(
-        run
+    as_reported = {"epochs": EPOCHS, "batch_size": 100, "shuffle": False}
+    grids = (
+        grid(learning_rate=e.learning_rate, l2=e.l2, seeds=seeds, **as_reported)
         for e in experiments
-        for run in grid(
-            learning_rate=e.learning_rate,
-            l2=e.l2,
-            epochs=EPOCHS,
-            batch_size=BATCH_SIZE,
-            shuffle=False,
-            seeds=seeds,
-        )
     )
+    return tuple(run for runs in grids for run in runs)
 
 
 @known_options
@@ -129,17 +122,10 @@ def reproduce(
     checks = check_gradient(data).checks
     checking = time.perf_counter() - started
     first = [i for i, run in enumerate(runs) if run.seed == runs[0].seed]
-    result = train(
-        data,
-        runs,
-        engine=engine,
-        scaling="unit",
-        dtype=dtype,
-        snapshots=first,
-        curvature_of=[i for i in first if runs[i].l2 == 0.0],
-        checkpoint=checkpoint,
-        on_progress=on_progress,
-    )
+    bent = [i for i in first if runs[i].l2 == 0.0]
+    how: dict[str, Any] = {"engine": engine, "dtype": dtype, "checkpoint": checkpoint}
+    how |= {"snapshots": first, "curvature_of": bent, "on_progress": on_progress}
+    result = train(data, runs, scaling="unit", **how)
     started = time.perf_counter()
     l2s = [] if result.interrupted else sorted({run.l2 for run in runs} - {0.0}, reverse=True)
     optima: list[Model] = []

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from onelayer.errors import DataError, SaveError, one_line
-from onelayer.files.lock import run_lock, try_lock
+from onelayer.files.lock import run_lock, try_lock, write_errors
 from onelayer.files.manifest import (
     CHARTS_FOLDER,
     CHECKPOINTS,
@@ -51,7 +51,7 @@ def staged_file(target: Path) -> Iterator[Path]:
         raise SaveError(f"{target} cannot be written, because it is a folder; name a file.")
     if target.is_socket() or target.is_block_device():
         raise SaveError(f"{target} cannot be written, because it is no file; name a file.")
-    try:
+    with write_errors(target, "another place"):
         real = Path(os.path.realpath(target))
         if is_stream(target):
             with tempfile.TemporaryDirectory(prefix="onelayer-") as beside:
@@ -64,11 +64,6 @@ def staged_file(target: Path) -> Iterator[Path]:
             yield (staging := beside / target.name)
             keep_mode(staging, real)
             replace_file(staging, real)
-    except OSError as error:
-        raise SaveError(
-            f"{target} could not be written: {error.strerror or error}; free some space or choose "
-            "another place."
-        ) from error
 
 
 def is_stream(target: Path) -> bool:
@@ -125,7 +120,7 @@ def _open_folder(folder: Path) -> int:
 def durable_file(target: Path) -> Iterator[BinaryIO]:
     """Yield a stream whose content is at `target`, and on the disk, when the block has ended.
 
-    For a folder of one writer: a killed process leaves .NAME.part, which the next one overwrites.
+    For one writer: a killed process leaves .NAME.part, which the next one overwrites.
     """
     part = target.with_name(f".{target.name}.part")
     part.unlink(missing_ok=True)

@@ -38,7 +38,6 @@ _held: dict[tuple[Path, int], int] = {}
 def run_lock(folder: Path) -> Iterator[None]:
     """Keep other writers from a run folder while the block runs; `SaveError` where one is at it.
 
-    The folder need not exist, nor its parents, which are removed again when they are still empty.
     The same thread may lock it again. Without locks it runs all the same, with a warning.
     """
     key = (Path(os.path.realpath(folder)), threading.get_ident())
@@ -87,7 +86,7 @@ def try_lock(file: int, *, wait: bool = False) -> bool | None:
 def _acquire(folder: Path) -> int:
     place, patience = _place(folder), PATIENCE
     while True:
-        with _lock_errors(folder):
+        with write_errors(folder):
             place.parent.mkdir(parents=True, exist_ok=True)
             file = _open(place, os.O_CREAT)
         locked = try_lock(file)
@@ -100,7 +99,7 @@ def _acquire(folder: Path) -> int:
             )
         if locked is not False and _is_there(place, file):
             owner_record = {"process": os.getpid(), "machine": platform.node()}
-            with _lock_errors(folder):
+            with write_errors(folder):
                 try:
                     os.ftruncate(file, 0)
                     os.write(file, json.dumps(owner_record).encode())
@@ -122,13 +121,14 @@ def _acquire(folder: Path) -> int:
 
 
 @contextmanager
-def _lock_errors(folder: Path) -> Iterator[None]:
+def write_errors(target: Path, choose: str = "another folder") -> Iterator[None]:
+    """Raise a `SaveError` for what the system refuses."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise SaveError(
-            f"{folder} could not be written: {reason}; free some space or choose another folder."
+            f"{target} could not be written: {reason}; free some space or choose {choose}."
         ) from error
 
 

@@ -29,7 +29,6 @@ from onelayer.errors import (
 )
 
 T = TypeVar("T")
-
 Arrays = dict[str, NDArray[Any]]
 
 # Metadata of a field that older files lack: it then has its default.
@@ -162,7 +161,6 @@ _SCALARS: dict[Any, tuple[str, Any]] = {
 def _read_one_of(
     kinds: tuple[Any, ...], value: Any, arrays: Mapping[str, NDArray[Any]], place: str
 ) -> Any:
-    """The value as the first of these types that it fits."""
     if value is None and type(None) in kinds:
         return None
     refused: list[DataError] = []

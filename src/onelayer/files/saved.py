@@ -43,7 +43,8 @@ class Saved:
             ...     bool((Result.load(f"{folder}/first").W == result.W).all())
             True
         """
-        _run_folder().save_run(self, folder, overwrite=overwrite)
+        _run_folder().save_records(self, folder, overwrite=overwrite)
+        _run_folder().draw_page(self, folder)
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:

@@ -39,10 +39,7 @@ MAX_HEADER_BYTES = 100_000_000
 def write_sealed(
     stream: BinaryIO, kind: str, version: str, texts: Mapping[str, str], arrays: Arrays
 ) -> None:
-    """Write arrays and texts with their sum; the same content gives the same bytes.
-
-    `stream` is new and empty, and can be sought. Arrays go to it one by one, uncopied.
-    """
+    """Write arrays and texts with their sum to a new stream; equal content gives equal bytes."""
     head = _head(arrays, {"format": kind, "version": version, "sha256": ZEROS} | dict(texts))
     digest = sha256(head)
     stream.write(head)
@@ -55,10 +52,7 @@ def write_sealed(
 
 
 def read_sealed(path: Path, kind: str, version: str) -> tuple[dict[str, str], dict[str, Any]]:
-    """The texts and arrays of a file of that kind and version.
-
-    The `DataError` for a foreign, later, cut or changed file begins with "it" or "its".
-    """
+    """The texts and arrays of a file; the `DataError` for another begins with "it" or "its"."""
     require_file(path)
     with path.open("rb") as file:
         _read_head(file, kind, version)  # a large foreign file is not read

@@ -38,28 +38,17 @@ PARTS = ("train", "validation", "test")
 Ids = tuple[str, NDArray[Any]]
 
 
-def read_rows(named: str, feature_names: Sequence[str] | None = None) -> NDArray[np.generic]:
-    """The rows that a user names, as stored; large files and folders stay where they are.
-
-    A name is a file, folder or pattern of rows or of pictures, without labels; or a data set, whose
-    test rows are taken; or what `load` splits, as in DATA:train, DATA:validation or DATA:test. Of a
-    table's columns those of `feature_names` are taken, in this order; None takes every column of
-    numbers.
-
-    Example:
-        >>> read_rows("digits:validation").shape
-        (397, 64)
-    """
-    return read_identified(named, feature_names)[0]
-
-
-def read_identified(
+def read_rows(
     named: str,
-    feature_names: Sequence[str] | None,
+    feature_names: Sequence[str] | None = None,
     id: str | None = None,  # noqa: A002
     image_shape: Shape | None = None,
 ) -> tuple[NDArray[np.generic], Ids]:
-    """The rows of `read_rows`, and what names each: a column, a picture's file, or its number."""
+    """The rows that a user names, as stored, and what names each: a column, a file, or its number.
+
+    A name is a file, folder or pattern of rows or of pictures, without labels; or a data set, whose
+    test rows are taken; or what `load` splits, as in DATA:validation.
+    """
     data, _, part = named.rpartition(":")
     of_part = data != "" and part in PARTS and not os.path.exists(named)
     if of_part or names_data_set(named):
@@ -84,10 +73,7 @@ def write_predictions(
     engine: Engine | None = None,
     ids: Ids | None = None,
 ) -> None:
-    """Classify rows as stored, (N, D) or of images (N, channels, height, width), into a file.
-
-    `ids` are a name and what names each row, (N,).
-    """
+    """Classify rows as stored, (N, D) or of images (N, channels, height, width), into a file."""
     ending = check_output(Path(path))
     rows = checked_rows(_flat(model, rows), model.features)
     tiles = (to_probabilities(S) for S in model.score_tiles(rows, engine))
@@ -125,10 +111,7 @@ def _write_npy(
     model: Model, count: int, tiles: Iterator[NDArray[Any]], path: Path, ids: Any
 ) -> None:
     names = np.array(model.class_names)
-    fields: list[Any] = [
-        ("label", names.dtype),
-        ("probabilities", np.float64, (model.classes,)),
-    ]
+    fields: list[Any] = [("label", names.dtype), ("probabilities", np.float64, (model.classes,))]
     if ids is not None:
         values = np.array(ids[1].tolist())
         fields.insert(0, (ids[0], values.dtype))

@@ -34,13 +34,11 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onelayer.errors import SettingsError, require_number
+from onelayer.errors import require_choice, require_number
 from onelayer.objective.penalty import Penalty
 
 Float64 = NDArray[np.float64]
-
 Loss = Literal["softmax", "sigmoid"]
-
 LOSSES: tuple[str, ...] = get_args(Loss)
 
 # A loss and its label smoothing ε.
@@ -198,7 +196,6 @@ class GeneralisedCrossEntropy:
 
 
 SOFTMAX, SIGMOID = Softmax(), Sigmoid()
-
 LOSS_FUNCTIONS: Mapping[str, Softmax | Sigmoid] = {"softmax": SOFTMAX, "sigmoid": SIGMOID}
 
 
@@ -263,14 +260,6 @@ def gradient(
 
 
 def check_loss(loss: object, label_smoothing: object) -> None:
-    """Refuse an unknown loss, and ε outside [0, 1).
-
-    Example:
-        >>> check_loss("hinge", 0.0)
-        Traceback (most recent call last):
-        ...
-        onelayer.errors.SettingsError: loss must be softmax or sigmoid, but 'hinge' was given.
-    """
-    if loss not in LOSSES:
-        raise SettingsError(f"loss must be {' or '.join(LOSSES)}, but {loss!r} was given.")
+    """Refuse an unknown loss, and ε outside [0, 1)."""
+    require_choice("loss", loss, LOSSES)
     require_number("label_smoothing (ε)", label_smoothing, BELOW_ONE, least=0, below=1)

@@ -20,14 +20,10 @@ from onelayer.report.theme import DASHES, LIGHT, SHAPES, SMALLEST, inks_of
 
 Spec = dict[str, Any]
 Rows = list[dict[str, Any]]
-
 PAPER_WIDTH, PAPER_HEIGHT = 460, 280
 
 # Keys of the legend that are not one curve.
 BAND, RUNS = "band", "runs"
-
-# Beyond this many runs a curve shows its mean and band only: single lines would blur into a band.
-MOST_RUNS = 16
 
 # Losses that span more than this factor are drawn on a logarithmic axis.
 WIDE = 8.0
@@ -180,8 +176,6 @@ APART, LEAST_APART = 0.1, 3.0
 
 MARGIN, LEAST_MARGIN = 0.03, 1.15
 
-MOST_TICKS = 16
-
 
 # What a logarithmic axis can hold.
 LEAST, MOST = math.ulp(0.0), sys.float_info.max
@@ -197,7 +191,7 @@ def l2_axis(l2s: Iterable[float], title: str = "λ, log scale: larger shrinks W 
     zero = apart if 0.0 in values else 0.0
     margin = max(LEAST_MARGIN, ratio**MARGIN)
     first, last = math.ceil(math.log10(smallest) - 1e-9), math.floor(math.log10(largest) + 1e-9)
-    step = max(1, (last - first) // MOST_TICKS + 1)
+    step = max(1, (last - first) // 16 + 1)
     ticks = [float(f"1e{power}") for power in range(first, last + 1, step)]
     if len(ticks) < 2:
         ticks = sorted({smallest, largest})
@@ -278,7 +272,8 @@ def line_chart(
     levels = [level.value for level in marks.levels]
     y = y.holding([*levels, *(value for parts in drawn for part in parts for value in part)])
     most = max(len(curve.runs) for curve in curves)
-    with_runs = most > 1 and (bars or most <= MOST_RUNS)
+    # Of more runs the single lines would blur into a band.
+    with_runs = most > 1 and (bars or most <= 16)
     runs = dict.fromkeys(run for curve in curves for run, _ in curve.runs if with_runs)
     keys = [Key(f"c{i}", curve.label, i) for i, curve in enumerate(curves)]
     extra = [Key(BAND, around)] if any(curve.low for curve in curves) else []
@@ -292,23 +287,13 @@ def line_chart(
     points = points or len({value for curve in curves for value in curve.x}) < 3
     if bars:
         runs, extra = {}, []
-    return Chart(
-        name=name,
-        title=title,
-        heading=heading,
-        description=_describe(title, x, curves, marks),
-        spec=_spec(
-            _line_layers(x, y, curves, bars=bars, points=points, joined=joined, zoom=zoom),
-            _line_tables(x, curves, marks, with_runs),
-            params,
-            (PAPER_WIDTH, PAPER_HEIGHT),
-        ),
-        legend=(*keys, *extra) if len(curves) > 1 or extra else (),
-        runs=tuple(Key(f"run {run}", run) for run in runs),
-        hidden=hidden,
-        interactive=zoom,
-        note=note,
-    )
+    layers = _line_layers(x, y, curves, bars=bars, points=points, joined=joined, zoom=zoom)
+    tables = _line_tables(x, curves, marks, with_runs)
+    spec = _spec(layers, tables, params, (PAPER_WIDTH, PAPER_HEIGHT))
+    legend = (*keys, *extra) if len(curves) > 1 or extra else ()
+    of_runs = tuple(Key(f"run {run}", run) for run in runs)
+    description = _describe(title, x, curves, marks)
+    return Chart(name, title, heading, description, spec, legend, of_runs, hidden, zoom, note)
 
 
 def _describe(title: str, x: Axis, curves: Sequence[Curve], marks: Marks) -> str:
@@ -375,7 +360,6 @@ HIDES = "indexof(hidden, datum.c) < 0"
 TOOLTIP: Spec = {"value": {"expr": "[tips, (datum.datum || datum).t]"}}
 
 DASHED: Spec = {"aria": False, "strokeDash": [6, 4], "strokeWidth": 1.6}
-
 WORDS: Spec = {"type": "text", "aria": False, "fontSize": SMALLEST, "baseline": "bottom"}
 WORDS |= {"dx": -4, "dy": -5}
 
@@ -396,14 +380,7 @@ ZOOM: Spec = {
 
 
 def _line_layers(
-    x: Axis,
-    y: Axis,
-    curves: Sequence[Curve],
-    *,
-    bars: bool,
-    points: bool,
-    joined: bool,
-    zoom: bool,
+    x: Axis, y: Axis, curves: Sequence[Curve], *, bars: bool, points: bool, joined: bool, zoom: bool
 ) -> list[Spec]:
     """How the tables are drawn, in this order; the pointer's layer comes last."""
 
@@ -562,17 +539,11 @@ def dot_chart(
         layers.append(_layer("ends", ring, at, HIDES, "datum.c === 'c0'"))
     params = {"hidden": [], "tips": ["setting", "value", axis.title]}
     params["rows"] = [row for row, _ in rows]
-    size = PAPER_WIDTH, max(LEAST_HEIGHT, ROW * len(rows))
+    spec = _spec(layers, tables, params, (PAPER_WIDTH, max(LEAST_HEIGHT, ROW * len(rows))))
     said = "; ".join("{}: {} {}".format(*dot["t"]) for dot in tables["ends"])
     keys = tuple(Key(f"c{i}", label, i, solid=True) for i, label in enumerate(labels))
-    return Chart(
-        name=name,
-        title=title,
-        heading=title,
-        description=f"{title}. {said or 'Nothing was measured'}.",
-        spec=_spec(layers, tables, params, size),
-        legend=keys if several else (),
-    )
+    description = f"{title}. {said or 'Nothing was measured'}."
+    return Chart(name, title, title, description, spec, keys if several else ())
 
 
 # With more columns the cells have no room for numbers.
@@ -609,10 +580,7 @@ def heat_map(
     framed: tuple[int, int] | None = None,
     dashed_frame: bool = False,
 ) -> Chart:
-    """Draw a value for each column and row, shaded by where it lies between the ends of `ramp`.
-
-    A ramp from below 0 has a colour for either sign.
-    """
+    """Draw a value for each column and row, shaded by `ramp`; below 0 each sign has a colour."""
     # The ends may be the largest numbers that there are.
     scale = 1.0 if math.isfinite(ramp[-1] - ramp[0]) else 0.5
     low, span = scale * ramp[0], scale * ramp[-1] - scale * ramp[0]
@@ -665,23 +633,13 @@ def heat_map(
     params = inks_of(LIGHT) | {"tips": tips, "xnames": columns[1], "ynames": rows[1]}
     first, *others = (f"{value:.4g}".replace("-", "−") for value in ramp)
     params["ramp"] = [first if ramp[0] < 0.0 else f"≤ {first}", *others]
-    return Chart(
-        name=name,
-        title=title,
-        heading=heading,
-        description=f"{title}. {description}",
-        spec=_spec(layers, tables, params, (width, min(height, MOST_HEIGHT))),
-    )
+    spec = _spec(layers, tables, params, (width, min(height, MOST_HEIGHT)))
+    return Chart(name, title, heading, f"{title}. {description}", spec)
 
 
-def short(value: float, digits: int = 5) -> float | None:
-    """Round to significant digits, so that a page of curves stays small; None for no number.
-
-    Example:
-        >>> short(0.123456789), short(float("nan"))
-        (0.12346, None)
-    """
-    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+def short(value: float) -> float | None:
+    """Round to five digits, so that a page of curves stays small; None for no number."""
+    return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 def unique_slugs(names: Iterable[str]) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.report import summary
 from onelayer.report.chart import (
     EPOCHS,
     Axis,
@@ -26,28 +27,12 @@ from onelayer.report.chart import (
 )
 from onelayer.report.render import Section
 from onelayer.report.settings import NATS, curve_of
-from onelayer.report.summary import (
-    OVER_SEEDS,
-    Records,
-    SettingSummary,
-    Spread,
-    is_clear,
-    listed,
-    number,
-    percent_on_test,
-    row_error,
-    run_names,
-    settings_over,
-    spread,
-)
+from onelayer.report.summary import Records, SettingSummary, Spread
 from onelayer.report.tables import Cell, Table, make_table, spread_cell
 from onelayer.training.result import Result
 
 # More curves than colours cannot be told apart.
 MOST_CURVES = 6
-
-# A rate is unsteady when its loss rises in this share of the epochs more than the smallest rate's.
-UNSTEADY_EPOCHS = 0.1
 
 
 @dataclass(frozen=True)
@@ -104,7 +89,7 @@ def learning_rate_section(records: Records) -> Section | None:
 def compare_rates(result: Result, settings: Sequence[SettingSummary]) -> RateFinding | None:
     """Compare learning rates at the λ that has most of them; None without two."""
     measured = np.asarray(np.isfinite(result.history.train_loss).any(axis=1))
-    compared = settings_over("learning_rate", settings, measured)
+    compared = summary.settings_over("learning_rate", settings, measured)
     if compared is None:
         return None
     l2, by_rate = compared.fixed, compared.positions
@@ -136,7 +121,7 @@ def _rate_chart(result: Result, finding: RateFinding, part: str) -> Chart:
 def _rate_curve(
     result: Result, values: NDArray[np.float64], rate: float, positions: Sequence[int]
 ) -> Curve:
-    return curve_of(f"η = {rate:g}", values[list(positions)], run_names(result, positions))
+    return curve_of(f"η = {rate:g}", values[list(positions)], summary.run_names(result, positions))
 
 
 def _figures_of_rate(
@@ -155,23 +140,24 @@ def _figures_of_rate(
     return RateFigures(
         learning_rate=rate,
         positions=tuple(positions),
-        time=spread(times),
+        time=summary.spread(times),
         reached=int(reached.sum()),
         epochs_to_level=float(in_order[len(in_order) // 2]),
-        rises=spread((steps > 0).sum(axis=1)),
+        rises=summary.spread((steps > 0).sum(axis=1)),
         epochs=float(np.isfinite(steps).sum(axis=1).mean()),
         largest_rise=float(np.fmax.reduce(steps, axis=None, initial=0.0)),
-        last_loss=spread([row[-1] for row in validation if row.size]),
+        last_loss=summary.spread([row[-1] for row in validation if row.size]),
         diverged=sum(result.outcomes[i].status == "diverged" for i in positions),
         runs=len(positions),
     )
 
 
 def _conclude_rates(slow: RateFigures, fast: RateFigures) -> str:
-    timed = is_clear(slow.time, fast.time)
+    timed = summary.is_clear(slow.time, fast.time)
     quicker = timed and fast.time.mean < slow.time.mean
-    more = fast.rises.mean - slow.rises.mean > UNSTEADY_EPOCHS * fast.epochs
-    unsteady = fast.diverged > 0 or (more and is_clear(slow.rises, fast.rises))
+    # Unsteady: the loss rises in so many more epochs than at the smallest rate.
+    more = fast.rises.mean - slow.rises.mean > 0.1 * fast.epochs
+    unsteady = fast.diverged > 0 or (more and summary.is_clear(slow.rises, fast.rises))
     if unsteady and quicker:
         return "A larger step is faster at first, and then jumps over the minimum"
     if unsteady:
@@ -243,7 +229,7 @@ def _rate_table(finding: RateFinding) -> Table:
         *("η", "runs", f"epochs to a training loss of {finding.level:.3f} (median)"),
         *("epochs in which it rose", "largest rise / nats", "last validation loss / nats"),
     )
-    return make_table("Learning rates", columns, rows, note=OVER_SEEDS)
+    return make_table("Learning rates", columns, rows, note=summary.OVER_SEEDS)
 
 
 @dataclass(frozen=True)
@@ -350,10 +336,6 @@ def _stability_chart(bends: Sequence[Bend]) -> Chart:
     )
 
 
-# Single runs are drawn as points up to this many for each λ; beyond it the range says enough.
-MOST_POINTS = 64
-
-
 @dataclass(frozen=True)
 class PenaltyFigures:
     """What one λ does; accuracies in percent, their difference in percentage points.
@@ -405,11 +387,11 @@ def compare_penalties(result: Result, settings: Sequence[SettingSummary]) -> Pen
     """Compare values of λ at the η that has most of them; None without two."""
     counted = {i for setting in settings for i in setting.counted}
     measured = np.asarray(np.isfinite(result.weight_norm))
-    compared = settings_over("l2", settings, measured)
+    compared = summary.settings_over("l2", settings, measured)
     if compared is None:
         return None
     at, by_l2 = f"η = {compared.fixed:g}{compared.place}", compared.positions
-    part, held_out, rows = "test", percent_on_test(result), int(result.confusion[0].sum())
+    part, held_out, rows = "test", summary.percent_on_test(result), int(result.confusion[0].sum())
     if not result.reported:
         part, held_out = "validation", 100.0 * result.validation_accuracy
         rows = result.data.validation_rows
@@ -419,8 +401,8 @@ def compare_penalties(result: Result, settings: Sequence[SettingSummary]) -> Pen
     for l2 in sorted(by_l2):
         of_l2 = values[[i for i in by_l2[l2] if i in counted]]
         whole = of_l2[np.isfinite(of_l2).all(axis=1)]
-        norm, of_train, of_part, gap = map(spread, of_l2.T)
-        runs = whole[:MOST_POINTS]
+        norm, of_train, of_part, gap = map(summary.spread, of_l2.T)
+        runs = whole[:64]  # are drawn as points; of more the range says enough
         figures.append(PenaltyFigures(l2, norm, of_train, of_part, gap, runs))
     heading, sentence = _conclude_penalties(at, figures, part, rows)
     return PenaltyFinding(at, part, tuple(figures), heading, sentence)
@@ -434,22 +416,22 @@ def _conclude_penalties(
     facts = [f"‖W‖ is {first.norm.mean:.3g} and {last.norm.mean:.3g}"]
     facts.append(f"training accuracy {first.train.mean:.2f} and {last.train.mean:.2f} %")
     if first.gap.n and last.gap.n:
-        gaps = f"{number(first.gap.mean)} and {number(last.gap.mean)}"
+        gaps = f"{summary.number(first.gap.mean)} and {summary.number(last.gap.mean)}"
         facts.append(f"training − {part} accuracy {gaps} points")
-    sentence = f"At {at}, with λ = {first.l2:g} and λ = {last.l2:g}, {listed(facts)}."
+    sentence = f"At {at}, with λ = {first.l2:g} and λ = {last.l2:g}, {summary.listed(facts)}."
     heads, found = [], []
-    if is_clear(first.norm, last.norm):
+    if summary.is_clear(first.norm, last.norm):
         smaller = last.norm.mean < first.norm.mean
         heads.append("λ shrinks W" if smaller else "here λ does not shrink W")
         low, high = sorted((first.norm.mean, last.norm.mean))
         times = f"{high / low:.3g} times {'smaller' if smaller else 'larger'}" if low else "0"
         found.append(f"‖W‖ becomes {times}")
-    if is_clear(first.gap, last.gap, _row_error(first, last, n)):
+    if summary.is_clear(first.gap, last.gap, _row_error(first, last, n)):
         less = last.gap.mean < first.gap.mean
         heads.append(f"{'less' if less else 'more'} overfitting")
         change = abs(last.gap.mean - first.gap.mean)
         found.append(f"overfitting {'falls' if less else 'rises'} by {change:.2f} points")
-    if is_clear(first.train, last.train):
+    if summary.is_clear(first.train, last.train):
         change = last.train.mean - first.train.mean
         words = (
             f"training accuracy {'falls' if change < 0 else 'rises'} by {abs(change):.2f} points"
@@ -457,7 +439,7 @@ def _conclude_penalties(
         heads += ["more bias"] if change < 0 else []
         found.append(words + (", the bias that a large λ adds" if change < 0 else ""))
     best, *others = sorted(figures, key=lambda f: -f.held_out.mean if f.held_out.n else np.inf)
-    if all(is_clear(best.held_out, o.held_out, _row_error(best, o, n)) for o in others):
+    if all(summary.is_clear(best.held_out, o.held_out, _row_error(best, o, n)) for o in others):
         reached = f"the best {part} accuracy, {best.held_out.mean:.2f} %"
         found.append(f"{reached}, is at λ = {best.l2:g}")
     if found:
@@ -470,11 +452,11 @@ def _conclude_penalties(
 
 def _row_error(a: PenaltyFigures, b: PenaltyFigures, n: int) -> float:
     """Standard error of the difference of two accuracies on n rows each, percent."""
-    return math.hypot(*(row_error(one.held_out.mean, n) for one in (a, b) if one.held_out.n))
+    parts = (one.held_out for one in (a, b) if one.held_out.n)
+    return math.hypot(*(summary.row_error(part.mean, n) for part in parts))
 
 
 def _penalty_charts(finding: PenaltyFinding) -> tuple[Chart, ...]:
-    """The norm, the two accuracies and their difference, each over λ."""
     figures = finding.penalties
     l2s = [f.l2 for f in figures]
     most = max(len(f.runs) for f in figures)

@@ -8,9 +8,6 @@ from onelayer.report.render import Picture, Section
 from onelayer.report.tables import Column, make_table
 from onelayer.report.weight_images import picture_uri, pictures_of
 
-# Of rows that are no images the page lists these, the record has more.
-MOST_LINES = 12
-
 
 def mistakes_section(mistakes: Mistakes | None, card: DataCard, name: str) -> Section | None:
     """The test rows that the model of this name gets wrong with the most confidence; or None."""
@@ -21,7 +18,8 @@ def mistakes_section(mistakes: Mistakes | None, card: DataCard, name: str) -> Se
             str(row) if mistakes.ids is None else mistakes.ids[i],
             card.class_names[mistakes.true[i]],
             card.class_names[mistakes.predicted[i]],
-            _percent(float(mistakes.confidence[i])),
+            # One that is not 1 is never called 100 %.
+            f"{100 * p:.1f} %" if (p := float(mistakes.confidence[i])) < 0.9995 else "> 99.9 %",
         )
         for i, row in enumerate(mistakes.rows)
     ]
@@ -34,7 +32,7 @@ def mistakes_section(mistakes: Mistakes | None, card: DataCard, name: str) -> Se
         note = f"Point at a picture to see which row it is. {note}"
     else:
         words = [Column(name, words=True) for name in ("true class", "predicted class")]
-        table = make_table("Confident mistakes", ["row", *words, "probability"], lines[:MOST_LINES])
+        table = make_table("Confident mistakes", ["row", *words, "probability"], lines[:12])
     return Section(
         anchor="mistakes",
         heading="Confident mistakes",
@@ -43,8 +41,3 @@ def mistakes_section(mistakes: Mistakes | None, card: DataCard, name: str) -> Se
         table=table,
         note=note,
     )
-
-
-def _percent(confidence: float) -> str:
-    """A probability in percent; one that is not 1 is never called 100 %."""
-    return f"{100 * confidence:.1f} %" if confidence < 0.9995 else "> 99.9 %"

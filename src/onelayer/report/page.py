@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from onelayer.report import summary, tables
 from onelayer.report.chart import Axis, Chart, Dot, dot_chart
 from onelayer.report.conclusions import learning_rate_section, penalty_section
 from onelayer.report.mistakes import mistakes_section
@@ -23,24 +24,7 @@ from onelayer.report.settings import (
     weights_section,
 )
 from onelayer.report.suite_page import suite_page
-from onelayer.report.summary import (
-    DATA_NAMES,
-    OVER_SEEDS,
-    Comparison,
-    Records,
-    Spread,
-    count_endings,
-    plural,
-    records_of,
-    spread,
-)
-from onelayer.report.tables import (
-    accuracy_on_test,
-    accuracy_table,
-    gradient_table,
-    ranking_table,
-    spread_cell,
-)
+from onelayer.report.summary import Comparison, Records, Spread
 from onelayer.report.weight_images import template_grid
 from onelayer.solver import Path as LambdaPath
 from onelayer.training.result import Result
@@ -54,10 +38,7 @@ MOST_DOTS = 10
 
 
 def write_report(record: Result | LambdaPath | Suite, place: Path) -> Path:
-    """Write the page of a record, from it alone; return where it is.
-
-    Into an existing folder go report.html and the charts in charts/; a file is written alone.
-    """
+    """Write the page of a record: into a folder with its charts, or as one file alone."""
     if isinstance(record, LambdaPath):
         return write_page(place, lambda: path_page(record))
     if isinstance(record, Suite):
@@ -67,23 +48,23 @@ def write_report(record: Result | LambdaPath | Suite, place: Path) -> Path:
 
 def result_page(result: Result) -> Page:
     """What the page of a result shows; sections that the records do not allow are left out."""
-    records = records_of(result)
+    records = summary.records_of(result)
     runs, settings = len(result.runs), len(result.settings)
     what = (
         "The four experiments of the report, run again"
         if result.reported
-        else f"{plural(settings, 'setting')} of mini-batch gradient descent"
+        else f"{summary.plural(settings, 'setting')} of mini-batch gradient descent"
     )
     epochs = sorted({run.epochs for run in result.runs})
     batches = sorted({run.batch for run in result.runs})
     shared = changed(result.runs) - {*differing(result.runs)}
     also = "".join(f", {words}" for words in spell(result.runs[:1], shared) if words)
-    name = DATA_NAMES.get(result.data.name, result.data.name)
+    name = summary.DATA_NAMES.get(result.data.name, result.data.name)
     return make_page(
         result,
         title="One linear layer",
         lead=f"{what}: a softmax classifier with a single linear layer, trained on {name}, "
-        f"{plural(runs, 'run')} in all.",
+        f"{summary.plural(runs, 'run')} in all.",
         trained=f"{_either(epochs)} epoch{'s' * (epochs[-1] != 1)}, batches of {_either(batches)}"
         + also,
         sections=(section(records) for section in SECTIONS),
@@ -94,7 +75,8 @@ def summary_section(records: Records) -> Section:
     """Three sentences, and the accuracies as dots."""
     sentences = (_reported(records), _chosen(records), _endings(records))
     several = max(len(setting.counted) for setting in records.settings) > 1
-    note = f"{OVER_SEEDS}. Dots are means over seeds; bars reach from the smallest to the largest."
+    note = f"{summary.OVER_SEEDS}. Dots are means over seeds; bars reach from the smallest to the "
+    note += "largest."
     return Section(
         anchor="summary",
         heading="Summary",
@@ -110,14 +92,14 @@ def results_section(records: Records) -> Section:
     chaotic = [setting for setting in records.settings if setting.chaotic][:MOST_TROUBLES]
     ranked = not result.reported and len(records.settings) > 1
     if ranked:
-        table = ranking_table(result, len(records.settings))
+        table = tables.ranking_table(result, len(records.settings))
         intro = (
             "Settings by the mean validation accuracy of their last weights over seeds. Test "
             "accuracy is shown for the best alone, because a setting that is chosen by test rows "
             "cannot be judged by them."
         )
     else:
-        table = accuracy_table(result)
+        table = tables.accuracy_table(result)
         intro = (
             "Accuracies with the weights of the last epoch, in percent. Measured figures are means "
             "over seeds, with the smallest and the largest value below"
@@ -198,7 +180,7 @@ def gradient_section(records: Records) -> Section | None:
             f"{for_W} for W and {for_b} for b; the report reached less than 10⁻³ for W and less "
             "than 10⁻⁶ for b.",
         ),
-        table=gradient_table(checks),
+        table=tables.gradient_table(checks),
         note="The cost is known to a few units in its last place, and a difference divides that "
         "rounding noise by the step h: no difference can be trusted below "
         "3∕2 · 2⁻⁵² · (|J| + 1) ∕ h. An entry whose gradients are too near to that bound for even "
@@ -237,7 +219,6 @@ def _whole(name: str) -> str:
 
 
 def _reported(records: Records) -> str:
-    """How near the measured accuracies are to the reported ones."""
     compared = [
         (figure, setting)
         for setting in records.settings
@@ -260,13 +241,12 @@ def _reported(records: Records) -> str:
 
 
 def _chosen(records: Records) -> str:
-    """The best setting by validation rows, and what it scores on test rows."""
     result = records.result
     best = result.ranking[0]
     if math.isnan(best.mean):
         return "No validation accuracy was measured."
     of = [i for i in best.positions if result.outcomes[i].status != "diverged"]
-    reached = spread_cell(spread(100.0 * result.validation_accuracy[of])).plain
+    reached = tables.spread_cell(summary.spread(100.0 * result.validation_accuracy[of])).plain
     several = len(records.settings) > 1
     words = (
         f"{_whole(best.name)} has the best validation accuracy, {reached} %, of "
@@ -274,7 +254,7 @@ def _chosen(records: Records) -> str:
         if several
         else f"The validation accuracy is {reached} %"
     )
-    test = accuracy_on_test(result, of)
+    test = tables.accuracy_on_test(result, of)
     if not test:
         return f"{words}; there are no test rows."
     counts = result.confusion[of[0]].sum(axis=1)
@@ -287,9 +267,8 @@ def _chosen(records: Records) -> str:
 
 
 def _endings(records: Records) -> str:
-    """How the runs ended, and which settings depend on the seed."""
     result = records.result
-    parts = [f"{count} {words}" for words, count in count_endings(result.outcomes).items()]
+    parts = [f"{count} {words}" for words, count in summary.count_endings(result.outcomes).items()]
     ended = f"Of {len(result.runs)} runs, {', '.join(parts)}" if parts else "Every run finished"
     chaotic = [setting.name for setting in records.settings if setting.chaotic]
     if not chaotic:
@@ -315,7 +294,6 @@ def _reported_charts(records: Records) -> tuple[Chart, ...]:
 
 
 def _ranking_chart(records: Records) -> tuple[Chart, ...]:
-    """Validation accuracies of the best settings; none for a single setting."""
     measured = {s.positions: s for s in records.settings if s.validation.n}
     ranked = [measured[one.positions] for one in records.result.ranking
               if one.positions in measured]  # fmt: skip

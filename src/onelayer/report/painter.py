@@ -19,9 +19,6 @@ from typing import Any, Self
 
 PNG_SCALE = 2.5
 
-# The page's script needs one function of the bundle.
-EXPOSE = "window.vegaEmbed = vegaEmbed;"
-
 # The exit code of a process that prints its reason.
 FAILED = 3
 
@@ -77,12 +74,7 @@ class Drawer:
 
 
 class Painter:
-    """The first process's end: tell it charts, then ask for the scripts.
-
-    Raises:
-        OSError: when the disk refused a picture.
-        DrawingError: when a process that draws failed.
-    """
+    """The first process's end: tell it charts, then ask for the scripts; OSError, DrawingError."""
 
     def __enter__(self) -> Self:
         self._second = Drawer()
@@ -126,7 +118,8 @@ def work(lines: Iterable[str]) -> str:
         # Setting names hold dots ("lambda-0.1"), so the ending is appended, not replaced.
         svg = Path(f"{stem}.svg")
         if action == "bundle":
-            script = vl_convert.javascript_bundle(EXPOSE)
+            # The page's script needs one function of the bundle.
+            script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
         elif action == "svg":
             svg.write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")
             print(flush=True)

@@ -5,27 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from onelayer.report.chart import (
-    Axis,
-    Chart,
-    Curve,
-    Level,
-    Marks,
-    is_wide,
-    l2_axis,
-    line_chart,
-)
+from onelayer.report.chart import Axis, Chart, Curve, Level, Marks, is_wide, l2_axis, line_chart
 from onelayer.report.mistakes import mistakes_section
-from onelayer.report.path_summary import (
-    Estimate,
-    PathLine,
-    Scores,
-    best_line,
-    summarise_path,
-)
+from onelayer.report.path_summary import Estimate, PathLine, Scores, best_line, summarise_path
 from onelayer.report.render import TEMPLATES, Page, Section, make_page
 from onelayer.report.settings import weights_section
 from onelayer.report.summary import plural, standard_error
@@ -48,6 +34,11 @@ class PathFigures:
     def chosen(self) -> PathLine:
         """The figures of the chosen λ."""
         return self.lines[self.path.chosen]
+
+    @property
+    def chosen_name(self) -> str:
+        """What the chosen model is called."""
+        return f"the chosen λ = {self.path.best.l2:.3g}"
 
     @property
     def held_out(self) -> str:
@@ -115,16 +106,8 @@ def profiles_section(figures: PathFigures) -> Section:
         for name, place in zip(names, order, strict=True)
     ]
     title = f"Weights of the {what} against λ"
-    chart = line_chart(
-        "path-profiles",
-        title,
-        title,
-        l2_axis(l2s),
-        Axis(unit, log=is_wide(curves)),
-        curves,
-        points=True,
-        marks=Marks(chosen=figures.chosen.l2),
-    )
+    x, y, marks = l2_axis(l2s), Axis(unit, log=is_wide(curves)), Marks(figures.chosen.l2)
+    chart = line_chart("path-profiles", title, title, x, y, curves, points=True, marks=marks)
     largest = f" The {MOST_PROFILES} of {count} {what} with the largest weights at the chosen λ."
     return Section(
         anchor="profiles",
@@ -147,24 +130,12 @@ def templates_section(figures: PathFigures) -> Section | None:
         tuple(range(len(places))),
         tuple(_reading(lines[i]) for i in places),
         drawn=path.best.W,
-        title=f"Templates of W at the chosen λ = {path.best.l2:.3g}",
+        title=f"Templates of W at {figures.chosen_name}",
         file="templates-path",
     )
     labels = tuple(f"λ = {lines[i].l2:.3g}" for i in places)
     grid = TemplateGrid("λ", labels, places.index(path.chosen), (row,), class_names, shape)
     return Section("templates", TEMPLATES, templates=grid)
-
-
-def strongest_section(figures: PathFigures) -> Section | None:
-    """The weights of the chosen model as a heat map or by name; None for images."""
-    best = figures.path.best
-    return weights_section(best, f"the chosen λ = {best.l2:.3g}")
-
-
-def confident_section(figures: PathFigures) -> Section | None:
-    """The most confident mistakes of the chosen model."""
-    path = figures.path
-    return mistakes_section(path.mistakes, path.data, f"the chosen λ = {path.best.l2:.3g}")
 
 
 def table_section(figures: PathFigures) -> Section:
@@ -185,8 +156,8 @@ SECTIONS: tuple[Callable[[PathFigures], Section | None], ...] = (
     curves_section,
     profiles_section,
     templates_section,
-    strongest_section,
-    confident_section,
+    lambda figures: weights_section(figures.path.best, figures.chosen_name),
+    lambda f: mistakes_section(f.path.mistakes, f.path.data, f.chosen_name),
     table_section,
 )
 
@@ -204,20 +175,13 @@ def path_charts(figures: PathFigures) -> tuple[Chart, ...]:
         return Curve(label, l2s, [value.mean for value in values], low, high, words)
 
     def draw(name: str, heading: str, y: Axis, curves: Sequence[Curve], marks: Marks) -> Chart:
-        return line_chart(
-            f"path-{name}",
-            f"{heading} against λ",
-            heading,
-            l2_axis(l2s),
-            y,
-            curves,
-            around="± 1 standard error",
-            points=True,
-            # Where the solver stopped under what was asked has no trend that a line could show.
-            joined=name != "gap",
-            marks=marks,
-            note="ring: the best; grey: within one standard error of it" if marks.rings else "",
-        )
+        # Where the solver stopped under what was asked has no trend that a line could show.
+        look: dict[str, Any] = {"joined": name != "gap", "points": True, "marks": marks}
+        look |= {"around": "± 1 standard error"}
+        if marks.rings:
+            look |= {"note": "ring: the best; grey: within one standard error of it"}
+        title, x = f"{heading} against λ", l2_axis(l2s)
+        return line_chart(f"path-{name}", title, heading, x, y, curves, **look)
 
     def scores(measure: By, heading: str, unit: str) -> Chart:
         curves = [
@@ -234,7 +198,8 @@ def path_charts(figures: PathFigures) -> tuple[Chart, ...]:
         return draw(measure, heading, Axis(unit, log=log), curves, marks)
 
     norms = curve("‖W‖", [Estimate(line.norm) for line in lines])
-    gaps = curve("gap / J", [Estimate(max(line.relative_gap, SMALLEST_GAP)) for line in lines])
+    # A logarithmic axis does not know a gap of exactly 0.
+    gaps = curve("gap / J", [Estimate(max(line.relative_gap, 1e-17)) for line in lines])
     asked = Level(lines[0].tol, f"asked for: {lines[0].tol:.0e}".replace("e-0", "e-"))
     norm_axis = Axis("‖W‖ (Frobenius norm)", log=is_wide([norms]))
     gap_axis = Axis("bound on (J − J*) / J", log=True, format="~e")
@@ -244,10 +209,6 @@ def path_charts(figures: PathFigures) -> tuple[Chart, ...]:
         draw("norm", "Norm of W", norm_axis, [norms], Marks(chosen)),
         draw("gap", "Certified gap", gap_axis, [gaps], Marks(chosen, levels=(asked,))),
     )
-
-
-# Drawn in place of a gap of exactly 0, which a logarithmic axis does not know.
-SMALLEST_GAP = 1e-17
 
 
 def _words(value: Estimate) -> str:

@@ -39,9 +39,6 @@ def as_json(value: object) -> str:
 # The heading of the section of templates, on both pages.
 TEMPLATES = "Templates: the rows of W"
 
-# Series whose dash the legend has to know.
-MOST_SERIES = 36
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -200,7 +197,8 @@ def render_page(page: Page, scripts: str, charts_folder: str = CHARTS_FOLDER) ->
         "charts": {chart.name: chart.page for chart in page.charts},
         "grids": {anchor: grid.data() for anchor, grid in page.grids.items()},
     }
-    dashes = [dash_of(series) for series in range(MOST_SERIES)]
+    # Series whose dash the legend has to know.
+    dashes = [dash_of(series) for series in range(36)]
     # What is marked as safe here is ours, or JSON in which no markup can stand.
     return fill_template(
         "page.html.j2",

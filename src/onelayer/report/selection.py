@@ -8,23 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from onelayer.report.chart import MOST_WITH_NUMBERS, Chart, HeatCell, heat_map, unique_slugs
 from onelayer.report.render import Section
-from onelayer.report.summary import (
-    OVER_SEEDS,
-    Records,
-    listed,
-    number,
-    row_error,
-)
+from onelayer.report.summary import OVER_SEEDS, Records, listed, number, row_error
 from onelayer.training.result import RankedSetting, Result
-
-# More settings than this are ranked though they are no grid, as those that were drawn at random.
-MOST_UNRANKED = 8
-
 
 # Every η with every λ of one kind, such as "batch 50".
 Grid = tuple[RankedSetting, ...]
@@ -45,7 +36,8 @@ def select_setting(result: Result) -> Selection | None:
     ranked = result.ranking
     grids = _grids(ranked)
     best = ranked[0]
-    if best.diverged or math.isnan(best.mean) or not (grids or len(ranked) > MOST_UNRANKED):
+    # Many settings are ranked though they are no grid, as those that were drawn at random.
+    if best.diverged or math.isnan(best.mean) or not (grids or len(ranked) > 8):
         return None
     home = [grid for grid in grids if best in grid]
     return Selection(
@@ -71,7 +63,6 @@ def _grids(ranked: Sequence[RankedSetting]) -> tuple[Grid, ...]:
 
 
 def _ties(ranked: Sequence[RankedSetting], rows: int) -> str:
-    """How many settings are within the standard error of the best accuracy."""
     best = 100 * ranked[0].mean
     error = row_error(best, rows)
     near = sum(not one.diverged and 100 * one.mean >= best - error for one in ranked[1:])
@@ -99,10 +90,6 @@ def _edges(best: RankedSetting, grid: Grid) -> str:
 
 
 CROSS = "×"
-
-# The ramp ends this many times as far under the best as the median is: settings that learn nothing
-# would else take most of it, and those worth telling apart would look alike.
-REACH = 2.5
 
 
 def best_section(records: Records) -> Section | None:
@@ -151,7 +138,9 @@ def _heat_maps(selection: Selection) -> tuple[Chart, ...]:
 def ramp_of(percents: Sequence[float]) -> tuple[float, float, float]:
     """The ends and the middle of a ramp for percentages, in whole steps."""
     high = max(percents)
-    low = max(min(percents), high - REACH * (high - float(np.median(percents))))
+    # The ramp ends 2.5 times as far under the best as the median is: settings that learn nothing
+    # would else take most of it, and those worth telling apart would look alike.
+    low = max(min(percents), high - 2.5 * (high - float(np.median(percents))))
     step = 1.0 if high - low > 4.0 else 0.1
     low, high = step * math.floor(low / step), step * math.ceil(high / step)
     high = high if high > low else low + step
@@ -175,22 +164,17 @@ def _heat_map(
     )
     # Text is wider than a cell where there are many columns.
     wide = 62 if len(rates) <= MOST_WITH_NUMBERS else 30
-    return heat_map(
-        name,
-        f"Validation accuracy / % over η and λ{at}",
-        f"Validation accuracy / %{at}",
-        f"{found}. {len(grid)} settings, {lost} with runs that diverged.",
-        ("learning rate η", [f"{rate:g}" for rate in rates]),
-        ("penalty λ", [f"{l2:g}" for l2 in l2s]),
-        [_cell(one, rates.index(one.learning_rate), l2s.index(one.l2)) for one in grid],
-        ramp=ramp,
-        tips=("η", "λ", "validation accuracy", "validation loss / nats", "rank"),
-        cell_size=(wide, 40),
-        framed=None
-        if framed.diverged
-        else (rates.index(framed.learning_rate), l2s.index(framed.l2)),
-        dashed_frame=framed is not best,
-    )
+    columns = ("learning rate η", [f"{rate:g}" for rate in rates])
+    rows = ("penalty λ", [f"{l2:g}" for l2 in l2s])
+    cells = [_cell(one, rates.index(one.learning_rate), l2s.index(one.l2)) for one in grid]
+    look: dict[str, Any] = {"ramp": ramp, "cell_size": (wide, 40)}
+    look |= {"tips": ("η", "λ", "validation accuracy", "validation loss / nats", "rank")}
+    if not framed.diverged:
+        look |= {"framed": (rates.index(framed.learning_rate), l2s.index(framed.l2))}
+    title, heading = f"Validation accuracy / % over η and λ{at}", f"Validation accuracy / %{at}"
+    said = f"{found}. {len(grid)} settings, {lost} with runs that diverged."
+    dashed = framed is not best
+    return heat_map(name, title, heading, said, columns, rows, cells, dashed_frame=dashed, **look)
 
 
 def _cell(one: RankedSetting, x: int, y: int) -> HeatCell:

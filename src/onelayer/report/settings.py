@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.model.evaluation import pairs_of
 from onelayer.model.model import Certificate, Model
+from onelayer.report import summary, tables
 from onelayer.report.chart import (
     EPOCHS,
     MOST_WITH_NUMBERS,
@@ -26,32 +28,10 @@ from onelayer.report.chart import (
     line_chart,
 )
 from onelayer.report.render import Section
-from onelayer.report.summary import (
-    OVER_SEEDS,
-    Records,
-    SettingSummary,
-    Spread,
-    is_tested,
-    listed,
-    number,
-    run_names,
-    share_of_rows,
-    spread,
-)
-from onelayer.report.tables import (
-    Cell,
-    Column,
-    feature_name,
-    make_table,
-    mistakes_of,
-    spread_cell,
-    strongest_table,
-)
+from onelayer.report.summary import Records, SettingSummary, Spread
+from onelayer.report.tables import Cell, Column
 from onelayer.report.weight_images import MOST_CLASSES
 from onelayer.training.result import Result
-
-# More settings than this are folded.
-MOST_OPEN = 4
 
 NATS = "mean cross-entropy / nats"
 
@@ -80,10 +60,11 @@ def settings_section(records: Records) -> Section:
         anchor="settings",
         heading="Settings",
         text=(shown,) if len(drawn) < count else (),
-        note=f"{OVER_SEEDS}. Thick lines are means over seeds; bands reach from the smallest to "
-        "the largest.",
+        note=f"{summary.OVER_SEEDS}. Thick lines are means over seeds; bands reach from the "
+        "smallest to the largest.",
         sections=tuple(
-            _setting(records, anchor, setting, folded=len(drawn) > MOST_OPEN)
+            # More settings than this are folded.
+            _setting(records, anchor, setting, folded=len(drawn) > 4)
             for anchor, setting in drawn.items()
         ),
     )
@@ -92,10 +73,10 @@ def settings_section(records: Records) -> Section:
 def _setting(records: Records, anchor: str, setting: SettingSummary, *, folded: bool) -> Section:
     result = records.result
     parts = [("validation", setting.validation), ("training", setting.train.measured)]
-    if is_tested(result, setting):
+    if summary.is_tested(result, setting):
         parts.append(("test", setting.test.measured))
     runs = len(setting.positions)
-    words = [f"{part} accuracy {spread_cell(of).plain} %" for part, of in parts if of.n]
+    words = [f"{part} accuracy {tables.spread_cell(of).plain} %" for part, of in parts if of.n]
     words += [f"{runs} {'run' if runs == 1 else 'runs'}, {setting.status}"]
     words += ["chaotic"] if setting.chaotic else []
     text = [" · ".join(words)]
@@ -108,7 +89,7 @@ def _setting(records: Records, anchor: str, setting: SettingSummary, *, folded: 
 
 def _curves(result: Result, setting: SettingSummary, anchor: str) -> tuple[Chart, ...]:
     positions, history = list(setting.positions), result.history
-    names = run_names(result, positions)
+    names = summary.run_names(result, positions)
 
     def chart(measure: str, unit: str, factor: float = 1.0) -> Chart:
         curves = [
@@ -183,11 +164,11 @@ def distance_section(records: Records) -> Section | None:
         asides=() if holds else (contradiction,),
         charts=(chart,) if chart else (),
         note=note,
-        table=make_table(
+        table=tables.make_table(
             "Distance from the optimum",
             DISTANCE_COLUMNS,
             map(_distance_row, distances),
-            note=OVER_SEEDS,
+            note=summary.OVER_SEEDS,
         ),
     )
 
@@ -204,12 +185,12 @@ def measure_distances(result: Result, settings: Sequence[SettingSummary]) -> lis
             Distance(
                 setting.name,
                 setting.l2,
-                cost=spread([proof.cost for proof in proofs]),
-                bound=spread([proof.gap for proof in proofs]),
+                cost=summary.spread([proof.cost for proof in proofs]),
+                bound=summary.spread([proof.gap for proof in proofs]),
                 best=best,
-                above=spread(above),
-                weights=spread([proof.distance for proof in proofs]),
-                gradient=spread([proof.gradient_norm for proof in proofs]),
+                above=summary.spread(above),
+                weights=summary.spread([proof.distance for proof in proofs]),
+                gradient=summary.spread([proof.gradient_norm for proof in proofs]),
                 holds=all(over <= p.gap for over, p in zip(above, proofs, strict=False)),
             )
         )
@@ -224,20 +205,19 @@ def describe_distances(distances: Sequence[Distance]) -> str:
             f"{d.setting} ends {d.above.mean:.2g} nats ({d.share:.2g} %) above the best cost"
             for d in known
         ]
-        proofs = listed([f"{d.bound.mean:.2g}" for d in known])
+        proofs = summary.listed([f"{d.bound.mean:.2g}" for d in known])
         return (
-            f"{listed(ends)}. The certificates, which take one pass and know no optimum, prove at "
-            f"most {proofs} nats."
+            f"{summary.listed(ends)}. The certificates, which take one pass and know no optimum, "
+            f"prove at most {proofs} nats."
         )
     ends = [f"{d.setting} at most {d.bound.mean:.2g} nats" for d in distances if d.bound.n]
     if ends:
-        bounds = listed(ends[:MOST_NAMED])
+        bounds = summary.listed(ends[:MOST_NAMED])
         return f"Certified by one pass each: {bounds} above the best possible cost."
     return "Without a penalty, λ = 0, no bound on the distance from the best cost exists."
 
 
 def _distance_chart(distances: Sequence[Distance]) -> Chart | None:
-    """True distances beside their bounds; None where no setting has both."""
     rows = [
         (d.setting, [Dot(i, s.mean, s.low, s.high) for i, s in enumerate((d.above, d.bound))])
         for d in distances
@@ -261,73 +241,62 @@ DISTANCE_COLUMNS: tuple[Column | str, ...] = (
 def _distance_row(d: Distance) -> list[Cell | str]:
     above = Cell("–")
     if d.above.n:
-        deviation = number(d.above.deviation, ".4f") if d.above.n > 1 else ""
-        share = f"{number(d.share, '.2g')} % of J*"
-        above = Cell(number(d.above.mean, ".4f"), deviation, share, strong=True)
+        deviation = summary.number(d.above.deviation, ".4f") if d.above.n > 1 else ""
+        share = f"{summary.number(d.share, '.2g')} % of J*"
+        above = Cell(summary.number(d.above.mean, ".4f"), deviation, share, strong=True)
     return [
         d.setting,
-        spread_cell(d.cost, ".4f"),
-        number(d.best.cost, ".4f") if d.best else "–",
+        tables.spread_cell(d.cost, ".4f"),
+        summary.number(d.best.cost, ".4f") if d.best else "–",
         above,
-        spread_cell(d.bound, ".4f") if d.l2 else "no bound without λ",
-        spread_cell(d.weights, ".3f"),
+        tables.spread_cell(d.bound, ".4f") if d.l2 else "no bound without λ",
+        tables.spread_cell(d.weights, ".3f"),
         f"{d.gradient.mean:.2g}" if d.gradient.n else "–",
     ]
 
 
-# With more classes the cells have no room for numbers, and then none for the eye.
-MOST_CONFUSED = 40
-
-
 def confusion_section(records: Records) -> Section | None:
-    """A heat map of each setting whose test rows are shown; the frequent mistakes of many classes.
-
-    None without test rows.
-    """
+    """A heat map of each setting whose test rows are shown; of many classes the mistakes."""
     result, names = records.result, records.result.data.class_names
-    charts, tables = [], []
+    charts, lists = [], []
     for anchor, setting in records.drawn.items():
         counts = result.confusion[list(setting.counted)].sum(axis=0)
         place = f"confusion-{anchor}"
-        if not is_tested(result, setting) or not counts.any():
+        if not summary.is_tested(result, setting) or not counts.any():
             continue
-        if len(names) > MOST_CONFUSED:
-            tables.append(Section(place, setting.name, table=mistakes_of(pairs_of(counts), names)))
+        # With more classes the cells have no room for numbers, and then none for the eye.
+        if len(names) > 40:
+            table = tables.mistakes_of(pairs_of(counts), names)
+            lists.append(Section(place, setting.name, table=table))
         else:
             charts.append(_confusion_chart(place, setting.name, counts, names))
-    if not charts and not tables:
+    if not charts and not lists:
         return None
-    heading = "Most frequent test confusions" if tables else "Test confusion"
+    heading = "Most frequent test confusions" if lists else "Test confusion"
     text = ("Percent of each true class.",)
-    return Section("confusion", heading, text, charts=tuple(charts), sections=tuple(tables))
+    return Section("confusion", heading, text, charts=tuple(charts), sections=tuple(lists))
 
 
 def _confusion_chart(
     name: str, setting: str, counts: NDArray[np.int64], class_names: tuple[str, ...]
 ) -> Chart:
-    percent = share_of_rows(counts)
+    percent = summary.share_of_rows(counts)
     right = np.diag(percent)
     best, worst = int(right.argmax()), int(right.argmin())
     names = [name[:40] for name in class_names]
     size = 34 if len(class_names) <= MOST_WITH_NUMBERS else 18
-    return heat_map(
-        name,
-        f"Test confusion, {setting}, % of the true class",
-        setting,
+    title = f"Test confusion, {setting}, % of the true class"
+    said = (
         f"Best recognised: {class_names[best]}, {right[best]:.0f} %; "
-        f"worst: {class_names[worst]}, {right[worst]:.0f} %.",
-        ("predicted class", names),
-        ("true class", names),
-        [
-            HeatCell(j, i, float(share), f"{share:.0f}",
-                     (class_names[i], class_names[j], f"{share:.1f}"))
-            for (i, j), share in np.ndenumerate(percent)
-        ],
-        ramp=(0.0, 100.0),
-        legend=False,
-        tips=("true class", "predicted as", "% of the true class"),
-        cell_size=(size, size),
-    )  # fmt: skip
+        f"worst: {class_names[worst]}, {right[worst]:.0f} %."
+    )
+    columns, rows, cells = ("predicted class", names), ("true class", names), []
+    for (i, j), share in np.ndenumerate(percent):
+        tip = (class_names[i], class_names[j], f"{share:.1f}")
+        cells.append(HeatCell(j, i, float(share), f"{share:.0f}", tip))
+    look: dict[str, Any] = {"ramp": (0.0, 100.0), "cell_size": (size, size), "legend": False}
+    look |= {"tips": ("true class", "predicted as", "% of the true class")}
+    return heat_map(name, title, setting, said, columns, rows, cells, **look)
 
 
 def reliability_section(records: Records) -> Section | None:
@@ -335,7 +304,7 @@ def reliability_section(records: Records) -> Section | None:
     curves, errors = [], []
     for setting in records.drawn.values():
         bins = records.result.reliability.get(setting.positions[0])
-        if bins is None or not is_tested(records.result, setting):
+        if bins is None or not summary.is_tested(records.result, setting):
             continue
         there = np.flatnonzero(bins.rows)
         at, right = bins.confidence[there].tolist(), bins.accuracy[there].tolist()
@@ -345,21 +314,16 @@ def reliability_section(records: Records) -> Section | None:
             errors.append(f"{100.0 * bins.error:.2f} % for {setting.name}")
     if not curves:
         return None
-    chart = line_chart(
-        "reliability",
-        "Accuracy by confidence on the test rows",
-        "Accuracy by confidence",
-        Axis("confidence", "{:.3f}", domain=(0.0, 1.0)),
-        Axis("share of rows that are right", domain=(0.0, 1.0)),
-        curves,
-        points=True,
-        marks=Marks(diagonal=True),
-    )
+    x = Axis("confidence", "{:.3f}", domain=(0.0, 1.0))
+    y = Axis("share of rows that are right", domain=(0.0, 1.0))
+    heading, marks = "Accuracy by confidence", Marks(diagonal=True)
+    title = f"{heading} on the test rows"
+    chart = line_chart("reliability", title, heading, x, y, curves, points=True, marks=marks)
     return Section(
         anchor="reliability",
         heading="Reliability",
         text=(
-            f"Expected calibration error: {listed(errors)}."
+            f"Expected calibration error: {summary.listed(errors)}."
             " Under the diagonal a model is right less often than it is confident, above it more "
             "often.",
         ),
@@ -368,39 +332,29 @@ def reliability_section(records: Records) -> Section | None:
     )
 
 
-# More features than this are listed by name, the strongest of each class.
-MOST_FEATURES = 40
-
-
 def weights_section(model: Model, name: str) -> Section | None:
     """A heat map of few weights, the strongest of many by name; None for images."""
     if model.image_shape is not None:
         return None
     W, class_names, names = model.W, model.class_names, model.feature_names
-    if model.features > MOST_FEATURES or model.classes > MOST_CLASSES:
-        table = strongest_table(model)
+    # More features than this are listed by name, the strongest of each class.
+    if model.features > 40 or model.classes > MOST_CLASSES:
+        table = tables.strongest_table(model)
         text = f"The strongest weights on the scaled features, {name}."
         return Section("weights", "Weights", (text,), table=table)
     values = np.nan_to_num(W.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     k, j = np.unravel_index(int(np.abs(values).argmax()), values.shape)
     most = float(abs(values[k, j])) or 1.0
-    columns = [feature_name(names, j)[:24] for j in range(model.features)]
+    columns = [tables.feature_name(names, j)[:24] for j in range(model.features)]
     rows = [one[:24] for one in class_names]
     title = f"Weights on the scaled features, {name}"
-    chart = heat_map(
-        "weights",
-        title,
-        title,
-        f"Largest: {values[k, j]:.3g} for {class_names[k]} and {columns[j]}.",
-        ("", columns),
-        ("", rows),
-        [
-            HeatCell(j, k, float(w), tip=(class_names[k], columns[j], f"{w:.4g}"))
-            for (k, j), w in np.ndenumerate(values)
-        ],
-        ramp=(-most, 0.0, most),
-        tips=("class", "feature", "weight"),
-        cell_size=(26, 30),
-    )
+    said = f"Largest: {values[k, j]:.3g} for {class_names[k]} and {columns[j]}."
+    cells = [
+        HeatCell(j, k, float(w), tip=(class_names[k], columns[j], f"{w:.4g}"))
+        for (k, j), w in np.ndenumerate(values)
+    ]
+    look: dict[str, Any] = {"ramp": (-most, 0.0, most), "cell_size": (26, 30)}
+    look |= {"tips": ("class", "feature", "weight")}
+    chart = heat_map("weights", title, title, said, ("", columns), ("", rows), cells, **look)
     note = "A weight above 0 is for the class, below 0 against it."
     return Section("weights", "Weights", charts=(chart,), note=note)

@@ -237,10 +237,7 @@ def records_of(result: Result) -> Records:
 
 
 def is_tested(result: Result, setting: SettingSummary) -> bool:
-    """Whether a setting's test rows are shown: all that were reported about, else the best alone.
-
-    A setting that is chosen by test rows cannot be judged by them.
-    """
+    """Whether test rows are shown: of the best alone, or where figures were reported."""
     return bool(result.reported) or setting.positions == result.ranking[0].positions
 
 
@@ -275,10 +272,7 @@ def settings_over(
     settings: Sequence[SettingSummary],
     measured: NDArray[np.bool_],
 ) -> Compared | None:
-    """The settings over most values of η or λ that agree in all else; None without two values.
-
-    Of groups that are as large, that of the smallest λ or η counts, and then that of the first.
-    """
+    """The settings over most values of η or λ that agree in all else; None without two values."""
     other = {"learning_rate": "l2", "l2": "learning_rate"}[quantity]
     groups: dict[tuple[float, str], dict[float, tuple[int, ...]]] = defaultdict(dict)
     for setting in settings:
@@ -369,15 +363,12 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-# Larger numbers are shown in powers of ten.
-MOST_SPELLED = 1e9
-
-
 def number(value: float | None, form: str = ".2f") -> str:
     """A number as text, or a dash for none."""
     if value is None or value != value:
         return "–"
-    form = ".3g" if math.isfinite(value) and abs(value) >= MOST_SPELLED else form
+    # Larger numbers are shown in powers of ten.
+    form = ".3g" if math.isfinite(value) and abs(value) >= 1e9 else form
     text = format(value, form).replace("-", "−").replace("inf", "∞")
     # What rounds to nothing has no sign.
     return text.lstrip("+−") if not text.strip("+−0.") else text

@@ -16,20 +16,9 @@ from onelayer.experiments.best_linear import HeldOut
 from onelayer.model.evaluation import TOP, WILSON, Evaluation, interval_words, wilson_interval
 from onelayer.model.model import Model
 from onelayer.objective.gradcheck import GradientCheck
+from onelayer.report import summary
 from onelayer.report.path_summary import PathLine, scores_of, summarise_path
-from onelayer.report.summary import (
-    DATA_NAMES,
-    OVER_SEEDS,
-    SCALINGS,
-    SettingSummary,
-    Spread,
-    listed,
-    number,
-    percent_on_test,
-    spread,
-    standard_error,
-    summarise,
-)
+from onelayer.report.summary import OVER_SEEDS, SettingSummary, Spread, number
 from onelayer.solver import LearningRateBounds, Path
 from onelayer.training.result import RankedSetting, Result
 from onelayer.training.suite import Head, Suite
@@ -106,7 +95,8 @@ class Table:
                 justify="left" if column.words else "right",
                 overflow="fold",
                 no_wrap=not column.words,
-                min_width=min(least, LONGEST_WORD) if column.words else least,
+                # Words of a column that wraps are not broken up to this length.
+                min_width=min(least, 18) if column.words else least,
             )
         for position, row in enumerate(self.rows):
             cells = [
@@ -138,10 +128,7 @@ def make_table(
     chosen: int | None = None,
     note: str = "",
 ) -> Table:
-    """A table from columns and cells, of which plain ones may be written as text.
-
-    The note is left out where no cell has an error.
-    """
+    """A table from columns and cells, plain ones as text; the note is for cells with an error."""
     cells = tuple(tuple(Cell(one) if isinstance(one, str) else one for one in row) for row in rows)
     return Table(
         title,
@@ -176,7 +163,7 @@ def accuracy_table(result: Result) -> Table:
     if not result.reported:  # beside reported figures a terminal has no room for the range
         columns.append(Column("test range", where="terminal"))
     columns.append(Column("runs", words=True))
-    rows = [_accuracies(result, one) for one in summarise(result)]
+    rows = [_accuracies(result, one) for one in summary.summarise(result)]
     return make_table("Accuracy / %, last weights", columns, rows, note=OVER_SEEDS)
 
 
@@ -249,7 +236,7 @@ def best_on_test(result: Result) -> str:
 
 def accuracy_on_test(result: Result, positions: Sequence[int]) -> str:
     """Mean ± standard deviation over seeds, or of one run with its interval; '' without rows."""
-    measured = spread(percent_on_test(result)[[*positions]])
+    measured = summary.spread(summary.percent_on_test(result)[[*positions]])
     words = f"{spread_cell(measured).plain} %"
     if measured.n != 1:
         return words if measured.n else ""
@@ -264,7 +251,7 @@ def gradient_table(checks: Sequence[GradientCheck]) -> Table:
         check.loss + (f", ε = {check.label_smoothing:g}" if check.label_smoothing else "")
         for check in checks
     }
-    about = f", {listed(sorted(losses))}" if losses - {"softmax"} else ""
+    about = f", {summary.listed(sorted(losses))}" if losses - {"softmax"} else ""
     columns = [
         Column("parameter", words=True, short="of"),
         *(Column(name) for name in ("batch", "λ", "entries", "too small")),
@@ -324,7 +311,7 @@ def held_out_table(compared: Sequence[HeldOut], chosen: HeldOut) -> Table:
     ]
     folds = len(chosen.accuracies)
     title = f"Training rows held out, {folds} folds: accuracy in percent"
-    return make_table(title, columns, rows, note=f"± {standard_error(folds)}")
+    return make_table(title, columns, rows, note=f"± {summary.standard_error(folds)}")
 
 
 def maps_table(each: Sequence[Evaluation], mean: Evaluation, seeds: Sequence[int]) -> Table:
@@ -346,15 +333,12 @@ def seeds_sentence(each: Sequence[Evaluation]) -> str:
     """Mean, standard deviation and range of the seeds' accuracies, percent, in a sentence."""
     if len(each) == 1:
         return "one seed; for a spread over seeds: --seeds 5."
-    cell = spread_cell(spread([100 * evaluation.accuracy for evaluation in each]))
+    cell = spread_cell(summary.spread([100 * evaluation.accuracy for evaluation in each]))
     return f"over {len(each)} seeds {cell.plain} % (standard deviation over seeds), {cell.below} %."
 
 
 # More classes than this, and the table is of those recognised worst.
 MOST_CLASSES = 25
-
-# Words of a column that wraps are not broken up to this length.
-LONGEST_WORD = 18
 
 # Where counts do not fit beside each other in the terminal, the frequent mistakes are listed.
 LONGEST_NAME, SHORT = 12, 4
@@ -445,10 +429,7 @@ def _calibration(evaluation: Evaluation) -> Table:
 
 
 def mistakes_of(pairs: NDArray[np.int64], class_names: tuple[str, ...], most: int = 20) -> Table:
-    """The pairs of classes that are confused most often, percent of the true class.
-
-    `pairs` are as those of an `Evaluation`.
-    """
+    """The pairs of classes that are confused most often, percent of the true class."""
     percent = 100.0 * pairs[:, 2] / np.bincount(pairs[:, 0], pairs[:, 2])[pairs[:, 0]]
     order = np.argsort(percent, kind="stable")[::-1]
     wrong = order[pairs[order, 0] != pairs[order, 1]][:most]
@@ -505,7 +486,7 @@ def _facts(model: Model) -> dict[str, str]:
     more = ", …" if model.classes > MOST_CLASSES else ""
     facts = {
         "classes": f"{model.classes}: {', '.join(model.class_names[:MOST_CLASSES])}{more}",
-        "features": f"{model.features:,}, {SCALINGS.get(model.scaling.name, model.scaling.name)}",
+        "features": f"{model.features:,}, {summary.SCALINGS[model.scaling.name]}",
         "weights": f"{model.W.dtype}, ‖W‖ = {float(np.linalg.norm(model.W)):.4g}",
         "proof": "none" if model.certificate is None else model.certificate.sentence,
     }
@@ -513,7 +494,7 @@ def _facts(model: Model) -> dict[str, str]:
         channels, height, width = model.image_shape
         facts["features"] += f"; pictures of {height} × {width}, {channels} planes"
     if "data" in settings:
-        data = DATA_NAMES.get(settings["data"], settings["data"])
+        data = summary.DATA_NAMES.get(settings["data"], settings["data"])
         facts["trained on"] = f"{data}, {settings.get('train_rows', 0):,} rows"
     for name in SETTINGS:
         if settings.get(name) is not None:
@@ -541,9 +522,8 @@ def path_table(path: Path) -> Table:
         Column("status", words=True, short=" "),
     ]
     title = f"Optimum of each λ; chosen by {path.choice.by} on {rows}, rule {path.choice.rule}"
-    return make_table(
-        title, columns, map(_path_row, lines), path.chosen, f"± {standard_error(path.folds)}"
-    )
+    note = f"± {summary.standard_error(path.folds)}"
+    return make_table(title, columns, map(_path_row, lines), path.chosen, note)
 
 
 def suite_table(suite: Suite) -> Table:
@@ -566,7 +546,7 @@ def suite_table(suite: Suite) -> Table:
     ]
     rows = f"{suite.folds} folds" if suite.folds else "the validation rows"
     title = f"Feature sets by {suite.choice.by} on {rows}"
-    note = f"± {standard_error(suite.folds)}; intervals are 95 % Wilson intervals"
+    note = f"± {summary.standard_error(suite.folds)}; intervals are 95 % Wilson intervals"
     return make_table(title, columns, map(_head_row, suite.ranking), 0, note)
 
 

@@ -20,13 +20,7 @@ from onelayer.training.result import Result
 RANK = 0.995
 
 MOST_CLASSES = 20
-
 MOST_FRAMES = 61
-
-MOST_PIXELS = 64
-
-# On paper each picture has at least this side, in CSS pixels, before it is doubled for PNG.
-PAPER_SIDE = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,10 +134,7 @@ def _reading(result: Result, position: int, epoch: int) -> str:
 
 
 def templates_of(W: NDArray[np.floating], image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """The first rows of W as pictures.
-
-    The RANK-th largest |w| of each picture is full white or black.
-    """
+    """The first rows of W as pictures; the RANK-th largest |w| of each is white or black."""
     weights = W[:MOST_CLASSES].astype(np.promote_types(W.dtype, np.float32))
     values = np.nan_to_num(weights, nan=0.0, posinf=0.0, neginf=0.0)
     scale = np.quantile(np.abs(values), RANK, axis=1, method="lower", keepdims=True)
@@ -160,7 +151,7 @@ def pictures_of(pixels: NDArray[np.uint8], image_shape: tuple[int, int, int]) ->
 
 
 def _step(image_shape: tuple[int, int, int]) -> int:
-    return -(-max(image_shape[1:]) // MOST_PIXELS)
+    return -(-max(image_shape[1:]) // 64)
 
 
 def template_drawing(
@@ -172,7 +163,8 @@ def template_drawing(
     """Draw the templates of one W, for a paper."""
     pictures = templates_of(W, image_shape)
     count, height, width, _ = pictures.shape
-    zoom = max(1, -(-PAPER_SIDE // max(width, height)))
+    # On paper each picture has at least this side, in CSS pixels, before it is doubled for PNG.
+    zoom = max(1, -(-128 // max(width, height)))
     across, down = width * zoom, height * zoom
     columns = min(5, count)
     title = escape(printable(title))

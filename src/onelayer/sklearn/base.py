@@ -51,10 +51,7 @@ class Layer(NamedTuple):
 
 
 def l2_of_layer(l2: float, classes: int) -> float:
-    """The λ of W that is λ of coef_: 2λ for two classes.
-
-    At the optimum W₁ = −W₀ = v/2, so 2λ (‖W₀‖² + ‖W₁‖²) = λ ‖v‖².
-    """
+    """The λ of W that is λ of coef_: 2λ for two classes, as 2λ (‖W₀‖² + ‖W₁‖²) = λ ‖v‖²."""
     return 2.0 * l2 if classes == 2 else l2
 
 
@@ -172,11 +169,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.stack([np.zeros_like(s), s], axis=1) if s.ndim == 1 else s
 
     def _set_layer(self, layer: Layer, scaling: Scaling, l2: float) -> None:
-        """Write coef_ and intercept_, which act on features as they are stored.
-
-        What all classes share changes no probability. Their sum is zero: the penalty sees to it for
-        coef_, and without one it is taken out.
-        """
+        """Write coef_ and intercept_, which act on features as stored and sum to zero."""
         if scaling.low is not None and scaling.high is not None:
             self.feature_range_ = np.stack([scaling.low, scaling.high])
         W = layer.W * scaling.scale

@@ -290,7 +290,6 @@ class SoftmaxClassifier(LinearClassifier):
         return fit_minibatch(engine, rows, validation, run, dtype, start, random), scaling
 
     def _require_same(self, labelled: Labelled) -> None:
-        """Refuse a warm start from a fit with other classes or features."""
         K, D = len(labelled.classes), labelled.X.shape[1]
         if not (np.array_equal(self.classes_, labelled.classes) and self.coef_.shape[1] == D):
             raise ValueError(
@@ -301,7 +300,6 @@ class SoftmaxClassifier(LinearClassifier):
 
 
 def _run_of(options: dict[str, Any], X: NDArray[np.generic], classes: int) -> tuple[Run, str]:
-    """The settings of mini-batch descent and its arithmetic type."""
     run = Run(
         learning_rate=options["learning_rate"],
         l2=l2_of_layer(options["l2"], classes),

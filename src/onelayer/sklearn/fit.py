@@ -119,11 +119,7 @@ def fit_minibatch(
     start: Layer,
     random: np.random.RandomState,
 ) -> Fitted:
-    """Train a run on rows whose weights have mean 1, each epoch in a new order.
-
-    The last weights are kept, or with patience those of the lowest loss on the validation rows, or
-    those of the epoch before the cost stopped being finite.
-    """
+    """Train a run on rows of mean weight 1, in a new order each epoch; certify what is kept."""
     run = resolve_rate(engine, rows, run, dtype)
     members = np.arange(len(rows.y)) if rows.index is None else rows.index
 

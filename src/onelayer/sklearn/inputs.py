@@ -34,10 +34,7 @@ Float64 = NDArray[np.float64]
 # The first is what all other types become.
 STORED_TYPES = [np.float64, np.float32, np.float16, np.uint8]
 
-MAX_BYTE = 255.0
-
 SOLVERS = ("optimum", "minibatch")
-
 DTYPES = ("auto", "float32", "float64")
 
 USED_BY = {
@@ -73,7 +70,7 @@ class Labelled:
         if chosen is not None:
             weights = np.zeros(len(self.X))
             weights[chosen] = 1.0 if self.weights is None else self.weights[chosen]
-        max_value = MAX_BYTE if self.X.dtype == np.uint8 else 1.0
+        max_value = 255.0 if self.X.dtype == np.uint8 else 1.0
         return fit_scaling(name, self.X, max_value, weights)
 
 
@@ -99,11 +96,7 @@ def label_rows(
     class_weight: Any,
     classes: NDArray[Any] | None = None,
 ) -> Labelled:
-    """Number the classes of checked rows and gather the weights: sample_weight · class_weight.
-
-    A row of weight 0 counts as absent, so a class that has no others is not learned. A part of the
-    rows need not hold all of the sorted `classes`.
-    """
+    """Number the classes of rows and gather the weights; a row of weight 0 counts as absent."""
     weights = None if sample_weight is None else check_weights(sample_weight, len(X))
     members, whole = None, classes is None
     if classes is None:

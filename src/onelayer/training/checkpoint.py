@@ -44,18 +44,13 @@ from onelayer.training.state import TrainingState
 WHOLE_BYTES = 1 << 28
 
 SAMPLED_ROWS = 4096
-
 _BLOCK_BYTES = 1 << 24
 
 # Values of a fingerprint that begin so say nothing to a reader but whether they changed.
 HASHED = "sha256:"
 
-
 KIND = "onelayer.checkpoint"
-
 VERSION = "4"
-
-
 Scalar = bool | int | float | str | None
 
 # What the bits of a training depend on, by the words that name it in a message.
@@ -77,10 +72,7 @@ def write_state(stream: BinaryIO, state: Any, made_with: Fingerprint, command: s
 
 
 def read_state(path: Path, kind: type[Any] = TrainingState) -> tuple[Any, Fingerprint]:
-    """Read a state of that type, bit for bit, and its fingerprint.
-
-    The `DataError` for a damaged, cut or foreign file begins with "it" or "its".
-    """
+    """Read a state of that type and its fingerprint; `DataError`s begin with "it" or "its"."""
     texts, arrays = read_sealed(path, KIND, VERSION)
     # Arrays are read-only as read, and training writes to them.
     writable = {name: np.array(array) for name, array in arrays.items()}
@@ -96,11 +88,7 @@ def fingerprint(
 
 
 def fingerprint_of(data: Splits, engine: Engine, settings: dict[str, Any]) -> dict[str, Any]:
-    """Data, settings and arithmetic.
-
-    The native engine's threads are left out, which change no bit, and so is the number of
-    processes, so that training can resume on fewer machines: to rounding then, not bit for bit.
-    """
+    """Data, settings and arithmetic, but not what changes no bit, or on resuming only rounding."""
     from importlib.metadata import version  # its own imports take 30 ms
 
     arithmetic = {"onelayer": version("onelayer"), "numpy": np.__version__} | engine.describe()
@@ -237,9 +225,6 @@ HOLD_SECONDS = 1.0
 
 FIRST_BATCHES, MAX_PART_SECONDS = 16, 10.0
 
-# Processes that share the rows must cut an epoch alike, so it cannot depend on their own clocks.
-SHARED_BATCHES = 256
-
 
 @known_fields
 @dataclass(frozen=True)
@@ -319,10 +304,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """What has not ended: its newest checkpoint, run-epochs or λ done and in all, command.
-
-    Passes of a sweep that have not begun are not counted; the command that resumes may be empty.
-    """
+    """The newest checkpoint of what has not ended, run-epochs or λ done and in all, and command."""
 
     file: Path
     done: int
@@ -368,7 +350,8 @@ class CheckpointInterval:
     """How many `batches` of an epoch are taken at once, so that parts are short beside `every`."""
 
     def __init__(self, every: float, *, fixed: bool = False) -> None:
-        self.batches = SHARED_BATCHES if fixed else FIRST_BATCHES
+        # Processes that share the rows must cut an epoch alike, whatever their own clocks say.
+        self.batches = 256 if fixed else FIRST_BATCHES
         self._seconds, self._fixed = min(every / 4, MAX_PART_SECONDS), fixed
 
     def adapt(self, batches: int, seconds: float) -> None:
@@ -379,11 +362,7 @@ class CheckpointInterval:
 
 
 class CheckpointManager:
-    """Writes the checkpoints of one training, or path, and finds the latest valid one.
-
-    Their states are of one type, `kind`, and have attributes `done` and `total`. `of` returns the
-    fingerprint; it is called once, when first needed.
-    """
+    """Writes checkpoints of states of one type, with `done` and `total`, and finds the latest."""
 
     def __init__(
         self,
@@ -404,11 +383,7 @@ class CheckpointManager:
         check: Callable[[Any], None],
         go_on: Callable[[Any, Fingerprint, Fingerprint], str | None] = lambda *_: None,
     ) -> Any:
-        """The latest valid state to resume from; None for a start at the beginning.
-
-        Damaged checkpoints, and those that `check` refuses, are skipped with a warning; one of
-        other data or settings is refused, unless `go_on` knows how it goes on all the same.
-        """
+        """The latest valid state, or None; damaged ones are skipped, one of other data refused."""
         if not self._checkpoint.resume:
             return None
         for _, file in newest_first(self._folder, self._checkpoint.name):
@@ -472,10 +447,7 @@ class CheckpointManager:
                 self.flush()
 
     def finish(self, state: Callable[[], Any], *, last: bool) -> None:
-        """Write the state at the end, unless it took next to no time to come there.
-
-        The `last` one, from which more epochs may go on, is always written.
-        """
+        """Write the state at the end, always where more epochs may go on from this `last` one."""
         long_ago = time.monotonic() - self._wrote >= self._checkpoint.every / 10
         if self._checkpoint.writes and (last or long_ago):
             self._held = state()

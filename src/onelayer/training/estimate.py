@@ -20,9 +20,6 @@ from onelayer.training.run import Run, fit_batches, method_arrays
 # in float64, and remembered steps.
 COPIES = 12
 
-# Bytes of each row's number: its place in a shuffled order, and what finds windows in it.
-ORDER_BYTES = 40
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -117,7 +114,8 @@ def estimate(
         memory=resident_memory()
         + tile_memory(X, ordered=ordered, batch=min(batch, N))
         + COPIES * max(1, R) * K * (D + 1) * 4
-        + (ORDER_BYTES * N if ordered else 0),
+        # Bytes of each row's number: its place in a shuffled order, and what finds windows in it.
+        + (40 * N if ordered else 0),
         read_seconds=(read - started) * times,
         work_seconds=(worked - read) * times,
         tile_rows=len(tile),

@@ -240,11 +240,7 @@ def check_memory(dataset: Dataset, runs: Sequence[Run], dtype: str, snapshots: i
 
 
 def initial_weights(runs: Sequence[Run], classes: int, features: int, dtype: str) -> Weights:
-    """Weights that runs start from: W (R, K, D) and b (R, K) from N(0, init_scale²).
-
-    Each run draws from its own seed, so it starts alike whatever it is trained beside, and in
-    float64 before rounding, so both arithmetic types start from the same numbers.
-    """
+    """W (R, K, D) and b (R, K) from N(0, init_scale²), in float64 from each run's own seed."""
     W = np.empty((len(runs), classes, features), dtype)
     b = np.empty((len(runs), classes), dtype)
     for r, run in enumerate(runs):
@@ -314,15 +310,7 @@ def _warn_about_unstable_rates(
 def steps_of_epoch(
     runs: Sequence[Run], epoch: int, rows: int, stored: StoredRows | None = None
 ) -> Steps:
-    """The batches of an epoch (from 1), and the step of each of the runs of a pass after each.
-
-    `stored` are rows that stay in their files, whose order keeps blocks together.
-
-    Example:
-        >>> steps = steps_of_epoch([Run(0.1, schedule="cosine", epochs=2, batch_size=5)], 2, 10)
-        >>> steps.learning_rate.round(4).tolist()
-        [[0.05], [0.0146]]
-    """
+    """The batches of an epoch (from 1), and the step of each of the runs of a pass after each."""
     shared = runs[0]
     count = -(-rows // shared.batch)
     rates = [
@@ -340,10 +328,7 @@ def steps_of_epoch(
 
 
 class Training:
-    """Runs in training: their state, the rows, and the engine that takes the steps.
-
-    `steps_of` gives the steps of an epoch (from 1) of runs that share a pass.
-    """
+    """Runs in training; `steps_of` gives the steps of an epoch (from 1) of runs of one pass."""
 
     def __init__(
         self,
@@ -361,7 +346,9 @@ class Training:
         if validation is not None:
             self._parts["validation"] = validation
         self._on_progress, self._started = on_progress, time.perf_counter() - state.seconds
-        self._steps_of = steps_of or self._own_steps
+        self._steps_of = steps_of or (
+            lambda runs, epoch: steps_of_epoch(runs, epoch, len(train.y), stored_rows(train.X))
+        )
 
     @property
     def seconds(self) -> float:
@@ -389,10 +376,7 @@ class Training:
             )
 
     def train_pass(self, positions: Sequence[int], start: Cursor) -> None:
-        """Train runs that share their batches, from a place in their pass to its end.
-
-        They are measured after each epoch, and before the first one where the place is epoch 0.
-        """
+        """Train runs that share their batches, from a place in their pass to its end."""
         epochs = self.state.runs[positions[0]].epochs
         alive = list(start.alive if start.epoch else positions)
         if not alive or start.epoch > epochs:
@@ -452,26 +436,17 @@ class Training:
 
     def _measure_curvatures(self, due: Sequence[int], epoch: int, weights: Weights) -> None:
         runs = self._runs(due)
-        measured = largest_curvatures(
-            self.engine,
-            self.train,
-            weights,
-            [Penalty.of(run) for run in runs],
-            losses=[run.loss for run in runs],
-            starts=[self.state.directions.get(i) for i in due],
-            tolerance=CURVATURE_TOLERANCE,
-        )
+        penalties, losses = [Penalty.of(run) for run in runs], [run.loss for run in runs]
+        starts = [self.state.directions.get(i) for i in due]
+        how: dict[str, Any] = {"losses": losses, "starts": starts, "tolerance": CURVATURE_TOLERANCE}
+        measured = largest_curvatures(self.engine, self.train, weights, penalties, **how)
         for i, (value, direction) in zip(due, measured, strict=True):
             self.state.record_curvature(i, epoch, value, direction)
 
     def _runs(self, positions: Sequence[int]) -> list[Run]:
         return [self.state.runs[i] for i in positions]
 
-    def _own_steps(self, runs: Sequence[Run], epoch: int) -> Steps:
-        return steps_of_epoch(runs, epoch, len(self.train.y), stored_rows(self.train.X))
-
     def _offer(self, cursor: Cursor, trainer: Trainer) -> None:
-        """Let the checkpoint manager take the state, if it is time for that."""
         if self.checkpoints is not None:
             self.checkpoints.offer(
                 lambda: self.state.copy(replace(cursor, state=trainer.state()), self.seconds)
@@ -521,8 +496,8 @@ def _result(training: Training, data: Splits, scaling: Scaling, *, certify: bool
         except KeyboardInterrupt:
             cut_short = True
     certifying = time.perf_counter() - started
-    test = rows_of(data.test, scaling)
-    classes = engine.classify(test, state.weights).classes
+    test, environment = rows_of(data.test, scaling), describe_environment() | engine.describe()
+    found, K = engine.classify(test, state.weights).classes, data.test.classes
     result = Result(
         runs=state.runs,
         outcomes=outcomes,
@@ -531,16 +506,12 @@ def _result(training: Training, data: Splits, scaling: Scaling, *, certify: bool
         scaling=scaling,
         history=state.history,
         test_loss=engine.evaluate(test, state.weights, method_arrays(state.runs)).loss,
-        confusion=np.array(
-            [count_confusion(data.test.y, row, data.test.classes) for row in classes]
-        ),
+        confusion=np.array([count_confusion(data.test.y, row, K) for row in found]),
         data=data_card(data),
         snapshots=state.snapshots,
         certificates=certificates,
         curvatures=state.measured_curvatures(),
-        environment=describe_environment()
-        | engine.describe()
-        | {"dtype": str(state.weights.W.dtype)},
+        environment=environment | {"dtype": str(state.weights.W.dtype)},
         seconds={"train": training_seconds, "certify": certifying},
         cut_short=cut_short,
     )

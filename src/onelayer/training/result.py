@@ -27,7 +27,6 @@ from onelayer.objective.gradcheck import GradientCheck
 from onelayer.training.run import FIRST_WORDS, Run, differing, spell
 
 Status = Literal["finished", "stopped", "diverged", "interrupted"]
-
 Float64 = NDArray[np.float64]
 
 
@@ -252,7 +251,17 @@ class Result(Saved):
             >>> [(s.rank, s.name) for s in result.ranking]
             [(1, 'λ=0, η=0.1'), (2, 'λ=0, η=1e-09')]
         """
-        return _rank(self)
+        scalings = [self.scaling_of(i).name for i in range(len(self.runs))]
+        places: dict[tuple[object, ...], list[int]] = {}
+        for position, (run, scaling) in enumerate(zip(self.runs, scalings, strict=True)):
+            places.setdefault((*run.setting, scaling), []).append(position)
+        first = [own[0] for own in places.values()]
+        kinds = _kinds([self.runs[i] for i in first], [scalings[i] for i in first])
+        settings = (_measured(self, *each) for each in zip(places.values(), kinds, strict=True))
+        ranked = sorted(
+            settings, key=lambda s: (math.isnan(s.mean), s.diverged > 0, -s.mean, s.loss)
+        )
+        return tuple(replace(setting, rank=rank) for rank, setting in enumerate(ranked, start=1))
 
     @property
     def best(self) -> Model:
@@ -307,24 +316,6 @@ class RankedSetting:
     l2: float
     batch_size: int
     kind: str
-
-
-def _rank(result: Result) -> tuple[RankedSetting, ...]:
-    scalings = [result.scaling_of(i).name for i in range(len(result.runs))]
-    places: dict[tuple[object, ...], list[int]] = {}
-    for position, (run, scaling) in enumerate(zip(result.runs, scalings, strict=True)):
-        places.setdefault((*run.setting, scaling), []).append(position)
-    kinds = _kinds([result.runs[own[0]] for own in places.values()],
-                   [scalings[own[0]] for own in places.values()])  # fmt: skip
-    settings = [
-        _measured(result, own, kind) for own, kind in zip(places.values(), kinds, strict=True)
-    ]
-    ranked = sorted(settings, key=_order)
-    return tuple(replace(setting, rank=rank) for rank, setting in enumerate(ranked, start=1))
-
-
-def _order(setting: RankedSetting) -> tuple[bool, bool, float, float]:
-    return math.isnan(setting.mean), setting.diverged > 0, -setting.mean, setting.loss
 
 
 def _kinds(runs: Sequence[Run], scalings: Sequence[str]) -> list[str]:

@@ -44,7 +44,6 @@ Auto = Literal["auto"]
 Seeds = SupportsIndex | Iterable[int]
 
 AUTO: Auto = "auto"
-
 AUTO_BATCH = 100
 
 # More runs than anybody waits for.
@@ -63,7 +62,7 @@ class Hyperparameter:
     below: float = math.inf
     optional: bool = False  # whether None is allowed
     auto: bool = False  # whether the text "auto" is allowed
-    word: str = "{}"  # how it reads in names, as a format
+    word: str = ""  # how it reads in names, as a format; by default after its symbol, if any
     words: Mapping[object, str] = field(default_factory=dict)  # how these values read instead
     silent: bool = False  # whether names say it only where runs of one training differ in it
 
@@ -85,12 +84,13 @@ class Hyperparameter:
     def spell(self, value: object, *, whole: bool = False) -> str:
         """How a value reads in names, with the `whole` of its digits or six of them."""
         shown = f"{value:g}" if isinstance(value, float) and not whole else str(value)
-        return self.words.get(value, self.word.format(shown))
+        word = self.word or (f"{self.symbol}={{}}" if self.symbol else "{}")
+        return self.words.get(value, word.format(shown))
 
 
-def _setting(default: Any, help_: str, kind: type, **known: Any) -> Any:
+def _setting(default: Any, help_: str, kind: type | None = None, **known: Any) -> Any:
     """A field of `Run` with what is known of it; `MISSING` is no default."""
-    metadata = {"help": help_, "hyperparameter": Hyperparameter(kind, **known)}
+    metadata = {"help": help_, "hyperparameter": Hyperparameter(kind or type(default), **known)}
     return field(default=default, metadata=metadata)
 
 
@@ -144,16 +144,13 @@ class Run:
         "Learning rate η > 0, or auto: a rate that is guaranteed to be stable.",
         float,
         symbol="η",
-        word="η={}",
         auto=True,
         expected="a finite number above 0",
         least=-math.inf,
         above=0,
     )
-    l2: float = _setting(
-        0.0, "L2 penalty λ ≥ 0; the cost adds λ Σ W².", float, symbol="λ", word="λ={}"
-    )
-    seed: int = _setting(0, "Random seed of the initial weights.", int)
+    l2: float = _setting(0.0, "L2 penalty λ ≥ 0; the cost adds λ Σ W².", symbol="λ")
+    seed: int = _setting(0, "Random seed of the initial weights.")
     batch_size: int | Auto = _setting(
         AUTO,
         "Rows per batch; auto: 100, or all of fewer.",
@@ -166,7 +163,6 @@ class Run:
     epochs: int = _setting(
         20,
         "Passes over the training rows.",
-        int,
         least=1,
         word="{} epochs",
         words={1: "1 epoch"},
@@ -175,48 +171,35 @@ class Run:
     shuffle: bool = _setting(
         True,
         "Shuffle the rows, anew each epoch.",
-        bool,
         words={True: "shuffled", False: "file order"},
         silent=True,
     )
     shuffle_seed: int = _setting(
-        0, "Random seed of the row order.", int, word="shuffle seed {}", silent=True
+        0, "Random seed of the row order.", word="shuffle seed {}", silent=True
     )
     init_scale: float = _setting(
-        0.01, "Standard deviation of the initial weights.", float, word="init scale {}", silent=True
+        0.01, "Standard deviation of the initial weights.", word="init scale {}", silent=True
     )
     name: str = ""
     momentum: float = _setting(
-        0.0, "Momentum μ, 0 ≤ μ < 1.", float, symbol="μ", expected=BELOW_ONE, below=1, word="μ={}"
+        0.0, "Momentum μ, 0 ≤ μ < 1.", symbol="μ", expected=BELOW_ONE, below=1
     )
     nesterov: bool = _setting(
-        False, "Nesterov momentum.", bool, words={True: "Nesterov", False: "not Nesterov"}
+        False, "Nesterov momentum.", words={True: "Nesterov", False: "not Nesterov"}
     )
-    schedule: str = _setting(CONSTANT, f"Schedule of η: {', '.join(SCHEDULES)}.", str)
+    schedule: str = _setting(CONSTANT, f"Schedule of η: {', '.join(SCHEDULES)}.")
     warmup: float = _setting(
         0.0,
         "Warm-up epochs: η rises linearly to its full value.",
-        float,
         expected="a number of epochs, 0 or above",
         word="warm-up {}",
     )
     averaging: str = _setting(
-        NONE,
-        f"Averaging of the weights: {', '.join(AVERAGES)}.",
-        str,
-        words={NONE: "no averaging"},
+        NONE, f"Averaging of the weights: {', '.join(AVERAGES)}.", str, words={NONE: "no averaging"}
     )
-    loss: Loss = _setting(
-        "softmax", "softmax, or sigmoid: the mean of K binary cross-entropies.", str
-    )
+    loss: Loss = _setting("softmax", "softmax, or sigmoid: the mean of K binary cross-entropies.")
     label_smoothing: float = _setting(
-        0.0,
-        "Label smoothing ε, 0 ≤ ε < 1.",
-        float,
-        symbol="ε",
-        expected=BELOW_ONE,
-        below=1,
-        word="ε={}",
+        0.0, "Label smoothing ε, 0 ≤ ε < 1.", symbol="ε", expected=BELOW_ONE, below=1
     )
     flip_seed: int | None = _setting(
         None,
@@ -272,25 +255,20 @@ class Run:
 
     @property
     def eta(self) -> float:
-        """The learning rate as a number.
-
-        Raises:
-            SettingsError: while it is "auto"; training replaces it by a number.
-        """
-        if isinstance(self.learning_rate, str):
-            raise SettingsError('learning_rate is "auto" until training has chosen it.')
-        return self.learning_rate
+        """The learning rate as a number; `SettingsError` while it is "auto"."""
+        rate: float = self._chosen("learning_rate")
+        return rate
 
     @property
     def batch(self) -> int:
-        """The batch size as a number.
+        """The batch size as a number; `SettingsError` while it is "auto"."""
+        size: int = self._chosen("batch_size")
+        return size
 
-        Raises:
-            SettingsError: while it is "auto"; training replaces it by a number.
-        """
-        if isinstance(self.batch_size, str):
-            raise SettingsError('batch_size is "auto" until training has chosen it.')
-        return self.batch_size
+    def _chosen(self, name: str) -> Any:
+        if (value := getattr(self, name)) == AUTO:
+            raise SettingsError(f'{name} is "auto" until training has chosen it.')
+        return value
 
     def as_dict(self) -> dict[str, Any]:
         """The run as plain values, fit for JSON; `Run(**run.as_dict())` gives it back."""
@@ -350,15 +328,7 @@ def method_arrays(runs: Sequence[Run]) -> Method:
 
 
 def seed_values(seeds: Seeds) -> list[int]:
-    """The seeds of a count, 0 … seeds − 1, or those that are listed.
-
-    Raises:
-        SettingsError: for a count below 1 or an empty list.
-
-    Example:
-        >>> seed_values(3), seed_values([4, 7])
-        ([0, 1, 2], [4, 7])
-    """
+    """The seeds of a count, 0 … seeds − 1, or those that are listed."""
     count = plain(seeds)
     if isinstance(count, Iterable):
         if not (listed := as_values(count)):
@@ -409,9 +379,6 @@ def _check_count(runs: int) -> None:
 # Significant digits of drawn numbers, so that a table can be read and typed.
 DIGITS = 3
 
-# Lists alone have finitely many combinations; this many draws in vain mean that none is left.
-MAX_VAIN_DRAWS = 1000
-
 
 def random_grid(
     n: int, *, draw_seed: int = 0, seeds: Seeds = 1, **settings: Any
@@ -459,7 +426,7 @@ def random_grid(
         setting = {name: _draw(rng, name, values) for name, values in settings.items()}
         in_vain = in_vain + 1 if tuple(setting.values()) in drawn else 0
         drawn.setdefault(tuple(setting.values()), setting)
-        if in_vain == MAX_VAIN_DRAWS:
+        if in_vain == 1000:  # lists alone have finitely many combinations
             raise SettingsError(
                 f"cannot draw {n} different settings, only {len(drawn)} could be drawn; reduce n "
                 "or widen the ranges."
@@ -498,14 +465,7 @@ def _draw(rng: np.random.Generator, name: str, values: Any) -> Any:
 
 
 def name_settings(runs: Sequence[Run]) -> tuple[Run, ...]:
-    """Name runs so that two share a name if, and only if, they differ in nothing but the seed.
-
-    A name that nobody gave says λ, η and every setting in which the runs differ, and no other.
-
-    Example:
-        >>> [run.name for run in name_settings([Run(0.1), Run(0.1, batch_size=50)])]
-        ['λ=0, η=0.1, batch auto', 'λ=0, η=0.1, batch 50']
-    """
+    """Name runs so that two share a name if, and only if, they differ in nothing but the seed."""
     named = list(runs)
     unnamed = [i for i, run in enumerate(runs) if _is_automatic(run)]
     if differ := differing(runs[i] for i in unnamed):

@@ -1,18 +1,7 @@
 """What a run folder holds, of a result, a λ path or a suite; nothing in its files can run code.
 
-manifest.json          names, sizes and SHA-256 of the files below, and whether the run finished;
-                       written last, and every file is read with its sum
-settings.json          kind ("runs", "path" or "suite"), format, and the fields of the `Result`,
-                       `Path` or `Suite`; an array is its name in weights.safetensors
-weights.safetensors    the arrays, with their SHA-256
-history.parquet        of a result, one line a run and epoch: run, setting, seed, epoch, measures
-path.parquet           of a path, one line a λ: certificate, passes, status, score in training; of
-                       a suite, one line a feature set and λ
-held_out.parquet       of both, one line a λ and fold: score on the rows that λ is chosen by
-heads.parquet          of a suite, one line a feature set: chosen λ and its scores
-report.html, charts/   the page, drawn from these records alone
-
-The tables repeat the records for other programs; onelayer reads no values from them.
+docs/reference/run-folder.md describes each file. The tables repeat the records for other programs;
+onelayer reads no values from them.
 """
 
 from __future__ import annotations
@@ -62,13 +51,9 @@ from onelayer.training.run import AUTO
 from onelayer.training.suite import Suite
 
 WEIGHTS_KIND, FORMAT = "onelayer.run", 4
-
 Kind = Literal["runs", "path", "suite"]
-
 KINDS: dict[Kind, type[Saved]] = {"runs": Result, "path": solver.Path, "suite": Suite}
-
 T = TypeVar("T")
-
 S = TypeVar("S", bound=Saved)
 
 
@@ -82,27 +67,20 @@ class Origin:
 
 
 def kind_of(folder: Path | str) -> Kind:
-    """Whether a folder holds the "runs" of a `Result`, a λ "path" or a "suite".
-
-    Raises:
-        SaveError: when it is no run folder, or its settings are damaged or of an unknown kind.
-
-    Example:
-        >>> kind_of("absent")
-        Traceback (most recent call last):
-        ...
-        onelayer.errors.SaveError: absent is not a run folder: it has no manifest.json.
-    """
-    kind: Kind = _settings_of(Path(folder))["kind"]
+    """Whether a folder holds "runs" of a `Result`, a λ "path" or a "suite"; else `SaveError`."""
+    content, place = _read_run(Path(folder), (SETTINGS_FILE,)), Path(folder) / SETTINGS_FILE
+    kind: Kind = _read_part(place, content, _read_settings)["kind"]
     return kind
 
 
-def saved_origin(folder: Path | str) -> Origin:
-    """The command that made a run folder, of whatever kind it is.
+def load_any(folder: Path | str) -> Result | solver.Path:
+    """Load the result or the λ path that a run folder holds; `SaveError` for anything else."""
+    is_path = kind_of(folder) == "path"
+    return load_records(solver.Path, folder) if is_path else load_records(Result, folder)
 
-    Raises:
-        SaveError: when it is no run folder or was not made by a command.
-    """
+
+def saved_origin(folder: Path | str) -> Origin:
+    """The command that made a run folder, of whatever kind; `SaveError` where there is none."""
     folder = Path(folder)
 
     def read(content: bytes) -> Origin | None:
@@ -120,12 +98,6 @@ def saved_origin(folder: Path | str) -> Origin:
             f"{folder} has no command to repeat; it was made from Python or by an older version."
         )
     return origin
-
-
-def save_run(record: Saved, folder: Path | str, *, overwrite: bool = False) -> None:
-    """Save a record as a run folder and draw its page; see `Saved.save`."""
-    save_records(record, folder, overwrite=overwrite)
-    draw_page(record, folder)
 
 
 def save_records(
@@ -165,11 +137,7 @@ def check_finished(folder: Path, data: Splits) -> None:
 
 
 def draw_page(record: Saved, folder: Path | str) -> None:
-    """Draw the page of a record that is saved in a run folder.
-
-    Raises:
-        SaveError: when it cannot be drawn; the records are as they were.
-    """
+    """Draw the page of a saved record; a `SaveError` leaves its records as they were."""
     folder = Path(folder)
     try:
         with staged_folder(folder, keeps=RECORDS.__contains__) as staging:
@@ -189,7 +157,8 @@ def load_records(kind: type[S], folder: Path | str) -> S:
     folder, wanted = Path(folder), _kind_of(kind)
     contents = _read_run(folder, RECORDS)
     settings = _read_part(folder / SETTINGS_FILE, contents, _read_settings)
-    arrays = _read_part(folder / WEIGHTS_FILE, contents, _read_arrays)
+    place = folder / WEIGHTS_FILE
+    arrays = _read_part(place, contents, lambda raw: unseal(raw, WEIGHTS_KIND, str(FORMAT))[1])
 
     def read(_: bytes) -> S:
         if settings["kind"] != wanted:
@@ -246,11 +215,6 @@ def _absent(folder: Path) -> str:
 
 def _kind_of(kind: type[Saved]) -> Kind:
     return next(name for name, known in KINDS.items() if issubclass(kind, known))
-
-
-def _settings_of(folder: Path) -> dict[str, Any]:
-    contents = _read_run(folder, (SETTINGS_FILE,))
-    return _read_part(folder / SETTINGS_FILE, contents, _read_settings)
 
 
 def _read_settings(content: bytes) -> dict[str, Any]:
@@ -368,12 +332,7 @@ def _proof_sizes(proof: Certificate) -> Iterator[tuple[str, Any, Any]]:
     yield "certificate", (proof.l2 >= 0.0, proof.cost > 0.0, proof.gap >= 0.0), (True,) * 3
 
 
-def _read_arrays(content: bytes) -> Arrays:
-    return unseal(content, WEIGHTS_KIND, str(FORMAT))[1]
-
-
 def _write_records(record: Saved, folder: Path) -> None:
-    """Write the files of a record into an existing folder, without the page."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -389,7 +348,6 @@ def _write_records(record: Saved, folder: Path) -> None:
 
 
 def _tables(record: Any) -> dict[str, dict[str, Any]]:
-    """Columns of the tables of a result or of a path."""
     if isinstance(record, Result):
         return {HISTORY_FILE: _history_columns(record)}
     if isinstance(record, Suite):

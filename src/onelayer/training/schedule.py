@@ -41,7 +41,6 @@ from numpy.typing import NDArray
 from onelayer.errors import SettingsError
 
 Float64 = NDArray[np.float64]
-
 CONSTANT, NONE = "constant", "none"
 
 
@@ -101,7 +100,6 @@ def _inside(name: str) -> _Range:
 
 
 _EPOCHS = _Range("EPOCHS", "a number above 0", lambda number: number > 0.0)
-
 _PART = _Range("FRACTION", "above 0 and at most 1", lambda number: 0.0 < number <= 1.0)
 
 # The factors of each form, from a clock and its numbers.
@@ -135,7 +133,6 @@ SCHEDULES, AVERAGES = _texts(_SCHEDULES), _texts(_AVERAGES)
 def _parse(
     what: str, spec: object, forms: _Forms, example: str
 ) -> tuple[Callable[..., Float64], list[float]]:
-    """The function and the numbers of a form, checked."""
     name, *words = str(spec).split(":")
     factors, ranges = forms.get(name, (None, ()))
     try:
@@ -156,15 +153,7 @@ def _parse(
 
 
 def parse_schedule(spec: object) -> tuple[Callable[..., Float64], list[float]]:
-    """The function and numbers of a schedule; `SettingsError` unless it is one of SCHEDULES.
-
-    Example:
-        >>> parse_schedule("linear")
-        Traceback (most recent call last):
-        ...
-        onelayer.errors.SettingsError: schedule must be constant, cosine, step:EPOCHS:FACTOR or \
-cyclical:FRACTION:EPOCHS, as in step:10:0.1, but 'linear' was given.
-    """
+    """The function and numbers of a schedule; `SettingsError` unless it is one of SCHEDULES."""
     return _parse("schedule", spec, _SCHEDULES, "step:10:0.1")
 
 

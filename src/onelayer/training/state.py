@@ -22,71 +22,42 @@ from onelayer.training.run import AUTO, Run, group_passes, method_arrays
 # Mean loss and accuracy of each run of a pass on one part of the rows, shape (R,) each.
 Figures = tuple[NDArray[np.float64], NDArray[np.float64]]
 
-# The curvature is measured at every epoch up to this one, and after it ever more rarely.
-EVERY_EPOCH_UP_TO = 10
-
 GROWTH = 1.25
 
 
 @dataclass(frozen=True, eq=False)
 class Cursor:
-    """A place in the sequence of steps, which itself follows from the runs' seeds.
+    """A place in the sequence of steps, which itself follows from the runs' seeds."""
 
-    Attributes:
-        pass_index: which pass over the data, 0, 1, …, in the order of `group_passes`; their number
-            when all are done.
-        epoch: which epoch of it; 0 is the measurement before the first.
-        batch: number of its batches that are done.
-        alive: positions of the runs in it that continue.
-        state: the state of these runs; None at the beginning of a pass, whose runs all start from
-            the weights that they have.
-    """
-
-    pass_index: int
-    epoch: int = 0
-    batch: int = 0
-    alive: tuple[int, ...] = ()
-    state: State | None = None
+    pass_index: int  # in the order of `group_passes`; their number when all are done
+    epoch: int = 0  # 0 is the measurement before the first
+    batch: int = 0  # number of its batches that are done
+    alive: tuple[int, ...] = ()  # positions of the runs in the pass that continue
+    state: State | None = None  # None: all start from the weights that they have
 
 
 @dataclass(eq=False)
 class TrainingState:
-    """What R runs in training have come to. An epoch of a run is recorded whole or not at all.
+    """What R runs in training have come to. An epoch of a run is recorded whole or not at all."""
 
-    Attributes:
-        runs: the settings, with learning rates as numbers.
-        weights: W (R, K, D) and b (R, K) to keep: of the last epoch whose cost was finite, or, of
-            a run with patience, of the epoch with the lowest validation loss.
-        history: rows are filled in as epochs end.
-        outcomes: how each run ended; None while it continues.
-        epochs: whole epochs behind the weights that each run keeps.
-        reached: whole epochs that each run has gone through with a finite cost. What a checkpoint
-            has of later ones was recorded after its moment and does not count.
-        snapshots: by position, W at every epoch, float16.
-        curvatures: by position and epoch.
-        directions: by position, where the next measurement of the curvature starts.
-        due: by position, the epoch at which the curvature is measured next.
-        cursor: the place in the sequence of steps.
-        ends: by pass, where it ended, as the beginning of a further epoch; `state` is None where
-            the weights that are kept are all of it.
-        done: run-epochs that are done; those that an ended run skips count as done.
-        seconds: wall time of training so far.
-    """
-
-    runs: tuple[Run, ...]
-    weights: Weights
+    runs: tuple[Run, ...]  # with learning rates as numbers
+    weights: Weights  # to keep: of the last epoch of finite cost, or the best with patience
     history: History
-    outcomes: list[Outcome | None]
-    epochs: list[int]
+    outcomes: list[Outcome | None]  # None while a run continues
+    epochs: list[int]  # whole epochs behind the weights that each run keeps
+    # Whole epochs that each run has gone through with a finite cost. What a checkpoint has of later
+    # ones was recorded after its moment and does not count.
     reached: list[int]
-    snapshots: dict[int, NDArray[np.float16]]
-    curvatures: dict[int, dict[int, float]]
-    directions: dict[int, NDArray[np.float64]]
-    due: dict[int, int]
+    snapshots: dict[int, NDArray[np.float16]]  # by position, W at every epoch
+    curvatures: dict[int, dict[int, float]]  # by position and epoch
+    directions: dict[int, NDArray[np.float64]]  # where the next measurement of it starts
+    due: dict[int, int]  # by position, the epoch at which the curvature is measured next
     cursor: Cursor = field(default_factory=lambda: Cursor(0))
+    # By pass, where it ended, as the beginning of a further epoch; `state` is None where the
+    # weights that are kept are all of it.
     ends: dict[int, Cursor] = field(default_factory=dict)
-    done: int = 0
-    seconds: float = 0.0
+    done: int = 0  # run-epochs; those that an ended run skips count as done
+    seconds: float = 0.0  # wall time of training so far
 
     @classmethod
     def start(
@@ -220,10 +191,7 @@ class TrainingState:
         yield f"{name}.state.slots", set(place.state.slots) - slots, set()
 
     def go_on(self, runs: Sequence[Run]) -> None:
-        """Take these runs for the same ones with more epochs; all that is done stays as it is.
-
-        The passes must be the same, and nothing in them may be planned over all epochs.
-        """
+        """Take these runs for the same ones with more epochs; all that is done stays as it is."""
         passes, before = group_passes(self.runs), self.runs
         if self.cursor.state is not None:
             self.ends[self.cursor.pass_index] = self.cursor
@@ -266,18 +234,9 @@ class TrainingState:
                 self.snapshots[i][epoch + 1 :] = np.nan
 
     def record(
-        self,
-        positions: Sequence[int],
-        epoch: int,
-        weights: Weights,
-        figures: Mapping[str, Figures],
+        self, positions: Sequence[int], epoch: int, weights: Weights, figures: Mapping[str, Figures]
     ) -> list[int]:
-        """Record an epoch of these runs, and return those that continue.
-
-        `figures` are those of "train", and of "validation" where there are such rows. A run whose
-        cost is not finite is marked as diverged and keeps the weights that it had; one whose
-        patience is at its end is marked as stopped.
-        """
+        """Record an epoch of these runs, by figures of each part; return those that continue."""
         W = weights.W.astype(np.float64)
         penalty = Penalty.of(method_arrays([self.runs[i] for i in positions]))
         with np.errstate(over="ignore", invalid="ignore"):
@@ -357,7 +316,8 @@ class TrainingState:
 
 def _after(due: int) -> int:
     """The epoch at which the curvature is measured after this one."""
-    return math.ceil(due * GROWTH) if due >= EVERY_EPOCH_UP_TO else due + 1
+    # The curvature is measured at every epoch up to this one, and after it ever more rarely.
+    return math.ceil(due * GROWTH) if due >= 10 else due + 1
 
 
 def _next_due(epoch: int) -> int:

@@ -82,27 +82,21 @@ def sweep(
         )
     check_memory(data.train, runs, dtype, snapshots=1)
     named, results = name_settings(fit_batches(runs, data.train.rows)), list[Result]()
+    how: dict[str, Any] = {"engine": engine, "dtype": dtype}
     for done, name in enumerate(scalings):
         ending = f", {name}" if len(scalings) > 1 else ""
-        results.append(
-            train(
-                data,
-                [replace(run, name=f"{run.name}{ending}") for run in named],
-                engine=engine,
-                scaling=name,
-                dtype=dtype,
-                certify=certify,
-                checkpoint=checkpoint and replace(checkpoint, name=name if done else FIRST),
-                on_progress=on_progress and _part_of(on_progress, done, len(scalings)),
-            )
-        )
+        renamed = [replace(run, name=f"{run.name}{ending}") for run in named]
+        where = checkpoint and replace(checkpoint, name=name if done else FIRST)
+        show = on_progress and _part_of(on_progress, done, len(scalings))
+        how |= {"scaling": name, "certify": certify, "checkpoint": where, "on_progress": show}
+        results.append(train(data, renamed, **how))
         if results[-1].interrupted:
             break
     result = _joined(results)
     best = result.ranking[0]
     if result.interrupted or best.diverged:
         return result
-    return _with_best(result, best.positions[0], data, engine, dtype, checkpoint)
+    return _with_best(result, best.positions[0], data, checkpoint, how)
 
 
 def _joined(results: Sequence[Result]) -> Result:
@@ -143,28 +137,15 @@ def _joined(results: Sequence[Result]) -> Result:
 
 
 def _with_best(
-    result: Result,
-    position: int,
-    data: Splits,
-    engine: Engine | str | None,
-    dtype: str,
-    checkpoint: Checkpoint | None,
+    result: Result, position: int, data: Splits, checkpoint: Checkpoint | None, how: dict[str, Any]
 ) -> Result:
     """The same result with W at every epoch and the curvature of one run."""
     with warnings.catch_warnings():
         # It was given when all runs were trained.
         warnings.simplefilter("ignore", LearningRateWarning)
-        closely = train(
-            data,
-            [result.runs[position]],
-            engine=engine,
-            scaling=result.scaling_of(position).name,
-            dtype=dtype,
-            certify=False,
-            snapshots=[0],
-            curvature_of=[0],
-            checkpoint=checkpoint and replace(checkpoint, name=BEST),
-        )
+        how |= {"scaling": result.scaling_of(position).name, "certify": False, "on_progress": None}
+        how |= {"checkpoint": checkpoint and replace(checkpoint, name=BEST)}
+        closely = train(data, result.runs[position], snapshots=[0], curvature_of=[0], **how)
     if closely.interrupted:
         return replace(result, cut_short=True)
     return replace(
@@ -179,5 +160,4 @@ def _with_best(
 def _part_of(
     report: Callable[[Progress], None], part: int, parts: int
 ) -> Callable[[Progress], None]:
-    """Progress of one of several equal parts, as progress of the whole."""
     return lambda now: report(Progress(part * now.total + now.done, parts * now.total))

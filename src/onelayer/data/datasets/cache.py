@@ -31,13 +31,9 @@ _READ_SECONDS = 30.0
 
 # npm's own patience is minutes; scripts of a package are never run.
 _NPM_OPTIONS = (
-    "--ignore-scripts",
-    "--loglevel=error",
-    "--fetch-retries=1",
-    "--fetch-retry-mintimeout=1000",
-    "--fetch-retry-maxtimeout=2000",
-    "--update-notifier=false",
-)
+    "--ignore-scripts", "--loglevel=error", "--update-notifier=false", "--fetch-retries=1",
+    "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,11 +50,7 @@ class CacheRecord:
 
 
 def cache_folder(data: str = "cifar10") -> Path:
-    """The folder of a cached data set's files, which need not exist.
-
-    It lies in the folder that the environment variable ONELAYER_CACHE names, or else in the
-    platform's cache folder for onelayer.
-    """
+    """The folder of a cached data set, in $ONELAYER_CACHE or the platform's cache folder."""
     moved = os.environ.get(ENVIRONMENT)
     if moved:
         return home_path(moved) / data

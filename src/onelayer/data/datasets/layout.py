@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from onelayer.errors import DataError, SettingsError
 
 IMAGE_SHAPE = (3, 32, 32)
-
 PIXEL_BYTES = 3072
 _CLASS_NAMES = "airplane automobile bird cat deer dog frog horse ship truck"
 _FINE_NAMES = """
@@ -36,9 +35,8 @@ train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 
 CLASS_NAMES, FINE_NAMES = tuple(_CLASS_NAMES.split()), tuple(_FINE_NAMES.split())
 
+# (rows, label bytes + 3072) uint8: the labels, then the pixels.
 Records: TypeAlias = NDArray[np.uint8]
-
-"""(rows, label bytes + 3072) uint8: the labels, then the pixels."""
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,7 @@ def load_cifar10(
     log: Log | None = None,
     layout: Layout = CIFAR10,
 ) -> Splits:
-    """CIFAR-10 from a folder that holds it in any form, or from the cache; all give the same bits.
-
-    X (10 000 a batch, 3072) uint8 in red, green and blue planes; y 0 to 9. The batches are numbers
-    from 1 to 5, none in both. The cache is filled when needed.
-    """
+    """CIFAR-10 from a folder that holds it in any form, or the cache; all give the same bits."""
     train = layout.choose_batches("train_batches", train_batches)
     validation = layout.choose_batches("validation_batches", validation_batches)
     if set(train) & set(validation):
@@ -70,10 +66,7 @@ def load_cifar100(
     progress: bool = True,
     layout: Layout = CIFAR100,
 ) -> Splits:
-    """CIFAR-100, as `load_cifar10`: its 10 000 test rows, and its 50 000 others split by a seed.
-
-    X (N, 3072) uint8 in red, green and blue planes; y 0 to 99, the fine classes.
-    """
+    """CIFAR-100's fine classes: its 10 000 test rows, and its 50 000 others split by a seed."""
     (train, test), _ = _load([(part,) for part in layout.parts], folder, layout, log, progress)
     splits = split_dataset(
         train, {"test": test}, test_size=TEST_SIZE, validation_size=validation_size, seed=split_seed
@@ -124,10 +117,7 @@ def _stems(files: tuple[RecordFile, ...]) -> str:
 
 
 def load_digits() -> Splits:
-    """The digits in random order, split by a fixed seed into 1000, 397 and 400 rows, stratified.
-
-    X (N, 64) uint8, 0 to 16, one plane of 8 × 8; y 0 to 9.
-    """
+    """The digits, split by a fixed seed into 1000, 397 and 400 rows, stratified."""
     try:
         from sklearn.datasets import load_digits as load_bundled
     except ImportError as error:

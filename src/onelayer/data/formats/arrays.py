@@ -18,18 +18,7 @@ from typing import IO, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.formats.base import (
-    ColumnSpec,
-    NoRowsError,
-    RowsFile,
-    Table,
-    as_features,
-    choose_labels,
-    file_errors,
-    first_line,
-    largest_value,
-    streamed_dtype,
-)
+from onelayer.data.formats import base
 from onelayer.data.mapped import note_mapped
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
@@ -85,21 +74,21 @@ class StoredArray:
         return [partial(layer, place) for place in range(self.shape[1])]
 
 
-class ArraysFile(RowsFile):
+class ArraysFile(base.RowsFile):
     """A file with an array of features, and one of labels unless they are elsewhere."""
 
     what: ClassVar[str] = "array"
 
-    def __init__(self, path: Path, spec: ColumnSpec, log: Log) -> None:
+    def __init__(self, path: Path, spec: base.ColumnSpec, log: Log) -> None:
         super().__init__(path, spec, log)
         if spec.take is not None or spec.drop or spec.id is not None:
             raise SettingsError(
                 f"features, drop and id have no effect on {path}, whose features have no names; "
                 "leave them out."
             )
-        with file_errors(path, self.kind):
+        with base.file_errors(path, self.kind):
             arrays = self.arrays()
-            self._label = choose_labels(list(arrays), spec, self.where, self.what)
+            self._label = base.choose_labels(list(arrays), spec, self.where, self.what)
             self._features = arrays[self._choose_features(list(arrays))]()
             self._stored_labels = arrays[self._label]() if self._label else None
 
@@ -107,18 +96,16 @@ class ArraysFile(RowsFile):
     def arrays(self) -> Mapping[str, Callable[[], StoredArray]]:
         """What locates and checks each array, by name; only those that are chosen are."""
 
-    def table(self) -> Table:
-        """The rows, mapped where they are in the file as they are."""
+    def table(self) -> base.Table:
         if not self.spec.any_shape:
             self._check_shape()
-        with file_errors(self.path, self.kind):
+        with base.file_errors(self.path, self.kind):
             X = self._features.values(self.log)
-            features, max_value = _as_features(X, self.path), largest_value(X.dtype)
+            features, max_value = _as_features(X, self.path), base.largest_value(X.dtype)
         where, labels_where = self.where, f"{self.where}, the {self.what} {self._label!r}"
-        return Table(features, self._labels(), where, labels_where, max_value=max_value)
+        return base.Table(features, self._labels(), where, labels_where, max_value=max_value)
 
     def shard(self) -> ArrayShard | None:
-        """The rows left in the file."""
         array = self._features
         if not self.streams or (self.spec.any_shape and len(array.shape) != 2):
             return None
@@ -130,7 +117,7 @@ class ArraysFile(RowsFile):
             )
         rows, features = array.shape
         stored = np.dtype(np.float32) if array.bfloat16 else array.dtype
-        dtype, max_value = streamed_dtype(stored, array.where), largest_value(stored)
+        dtype, max_value = base.streamed_dtype(stored, array.where), base.largest_value(stored)
         blocks = even_blocks(rows, features * array.dtype.itemsize)
         labels = self._labels()
         return ArrayShard(self.path, blocks, features, dtype, None, max_value, labels, None, array)
@@ -138,7 +125,7 @@ class ArraysFile(RowsFile):
     def _labels(self) -> NDArray[Any] | None:
         if self._stored_labels is None:
             return None
-        with file_errors(self.path, self.kind):
+        with base.file_errors(self.path, self.kind):
             return np.array(self._stored_labels.values(self.log))
 
     def _choose_features(self, names: list[str]) -> str:
@@ -156,7 +143,7 @@ class ArraysFile(RowsFile):
     def _check_shape(self) -> None:
         shape = self._features.shape
         if len(shape) != 2 or 0 in shape:
-            kind = NoRowsError if len(shape) == 2 and shape[1] else DataError
+            kind = base.NoRowsError if len(shape) == 2 and shape[1] else DataError
             raise kind(
                 f"{self.where}: the features must be an array of rows and columns, (N, D), with at "
                 f"least one of each, but their shape is {shape}; reshape it."
@@ -171,8 +158,7 @@ class ArrayShard(Shard):
 
     @contextmanager
     def open(self) -> Iterator[Read]:
-        """What reads the rows."""
-        with file_errors(self.path, "file"):
+        with base.file_errors(self.path, "file"):
             file = self.path.open("rb", buffering=0)
         with file:
             yield partial(self._read, file)
@@ -194,7 +180,7 @@ class ArrayShard(Shard):
     def _fill(self, file: RawIOBase, start: int, into: NDArray[Any]) -> None:
         """Read rows as they are; the system may give fewer bytes than asked for at a time."""
         left = into.reshape(-1).view(np.uint8).data
-        with file_errors(self.path, "file"):
+        with base.file_errors(self.path, "file"):
             file.seek(self.array.offset + start * into.shape[1] * self.array.dtype.itemsize)
             while len(left):
                 count = file.readinto(left)
@@ -212,7 +198,6 @@ class NpyFile(ArraysFile):
     kind, streams = ".npy file", True
 
     def arrays(self) -> Mapping[str, Callable[[], StoredArray]]:
-        """The only array."""
         if not self.spec.elsewhere:
             raise DataError(
                 f"{self.where} has no labels; pass a file with one label a row with "
@@ -222,8 +207,7 @@ class NpyFile(ArraysFile):
 
     @staticmethod
     def labels(path: Path) -> NDArray[Any]:
-        """The labels of a file that holds nothing else."""
-        with file_errors(path, ".npy file"):
+        with base.file_errors(path, ".npy file"):
             return np.array(_locate_npy(path).values())
 
 
@@ -233,7 +217,6 @@ class NpzFile(ArraysFile):
     kind = ".npz file"
 
     def arrays(self) -> Mapping[str, Callable[[], StoredArray]]:
-        """Its members."""
         return _members(self.path)
 
 
@@ -243,14 +226,13 @@ class SafetensorsFile(ArraysFile):
     kind, what, streams = "safetensors file", "tensor", True
 
     def arrays(self) -> Mapping[str, Callable[[], StoredArray]]:
-        """Its tensors."""
         return _tensors(self.path)
 
 
 def stored_arrays(path: Path) -> Mapping[str, Callable[[], StoredArray]]:
     """What locates and checks each array of a file, by name; that of an .npy file has none."""
     kind = {".npz": NpzFile, ".safetensors": SafetensorsFile}.get(path.suffix.lower(), NpyFile)
-    with file_errors(path, kind.kind):
+    with base.file_errors(path, kind.kind):
         if kind is NpyFile:
             return {"": partial(_locate_npy, path)}
         return _members(path) if kind is NpzFile else _tensors(path)
@@ -283,7 +265,7 @@ def _locate_member(path: Path, info: zipfile.ZipInfo) -> StoredArray:
 def _tensors(path: Path) -> Mapping[str, Callable[[], StoredArray]]:
     from safetensors import safe_open
 
-    with file_errors(path, SafetensorsFile.kind):
+    with base.file_errors(path, SafetensorsFile.kind):
         with safe_open(path, "numpy"):
             pass  # it checks sizes, offsets and overlaps
         with path.open("rb") as file:
@@ -333,7 +315,7 @@ def _read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np
         shape, fortran, dtype = read(file)
     except Exception as error:  # a damaged header can raise nearly anything
         raise DataError(
-            f"{where} is not an array as NumPy saves them ({first_line(error)}): it is empty, "
+            f"{where} is not an array as NumPy saves them ({base.first_line(error)}): it is empty, "
             "truncated or of another kind; write it with numpy.save."
         ) from error
     if dtype.hasobject:
@@ -348,7 +330,7 @@ def _read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np
 
 def _as_features(X: NDArray[Any], path: Path, start: int = 0) -> NDArray[Any]:
     width = prod(X.shape[1:])
-    return as_features(X, lambda at: f"{path}: row {start + at // width}, column {at % width}")
+    return base.as_features(X, lambda at: f"{path}: row {start + at // width}, column {at % width}")
 
 
 def _widened(bfloat16: NDArray[Any]) -> NDArray[np.float32]:

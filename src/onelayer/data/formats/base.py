@@ -23,7 +23,6 @@ from onelayer.errors import DataError, OnelayerError, require_file
 # Names that a column or array of labels is known by when none is given.
 LABEL_NAMES = ("label", "labels", "y", "target", "class")
 
-MAX_MESSAGE = 200
 _MAX_EXACT_FLOAT32, _MAX_EXACT_FLOAT64 = 1 << 24, 1 << 53
 
 
@@ -131,10 +130,7 @@ def list_folder(folder: Path) -> list[Path]:
 
 
 def match_pattern(pattern: Path) -> list[Path]:
-    """The files that match a pattern, in natural order; brackets of folders that exist are names.
-
-    Where no file matches, all brackets are taken for those of names.
-    """
+    """The files that match a pattern, in natural order; brackets of existing folders are names."""
     base = next(folder for folder in pattern.parents if os.path.isdir(folder))
     rest = str(pattern.relative_to(base))
     for form in (rest, rest.replace("[", "[[]")):
@@ -234,7 +230,9 @@ def largest_value(dtype: np.dtype[Any]) -> float:
 
 
 @contextmanager
-def file_errors(path: Path, kind: str) -> Iterator[None]:
+def file_errors(
+    path: Path, kind: str, advice: str = "download or write it again"
+) -> Iterator[None]:
     """Raise a `DataError` for whatever reading a damaged or missing file of that kind raises."""
     try:
         if os.path.exists(path) and not os.path.isdir(path):
@@ -250,19 +248,14 @@ def file_errors(path: Path, kind: str) -> Iterator[None]:
                 f"{path} takes more memory than there is ({first_line(error)}); read it with "
                 "stream (--stream), or split it."
             ) from error
-        raise DataError(
-            f"{path} is not a valid {kind} ({first_line(error)}); download or write it again."
-        ) from error
+        raise DataError(f"{path} is not a valid {kind} ({first_line(error)}); {advice}.") from error
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, without its full stop; its type when it has none.
-
-    It ends before what cannot be printed, such as the bytes of a damaged file.
-    """
+    """The first line of an error's message, up to what cannot be printed; or its type."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     strange = (
         i for i, c in enumerate(line) if not c.isprintable() or c == "\N{REPLACEMENT CHARACTER}"
     )
-    end = min(next(strange, len(line)), MAX_MESSAGE)
+    end = min(next(strange, len(line)), 200)
     return line if end == len(line) else f"{line[:end].rstrip()} …"

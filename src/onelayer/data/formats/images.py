@@ -15,14 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.formats.base import (
-    ReadOptions,
-    Table,
-    first_line,
-    is_pattern,
-    list_folder,
-    match_pattern,
-)
+from onelayer.data.formats import base
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log, counting
 from onelayer.data.split import stratified_order
@@ -42,7 +35,6 @@ PARTS = {
 
 MAX_SIDE = 4096
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-
 _GRAY, _COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 # EXIF's tag of the orientation, and Pillow's name for what sets each upright.
@@ -56,13 +48,12 @@ _UPRIGHT = {
 _TRANSPARENT = "transparency is dropped (put pictures that need it on a background)"
 _FRAMES = "only the first of several frames is read"
 _RESIZED, _TO_GRAY = "resized to the model's {} × {}", "colours become the model's gray"
-
 Shape = tuple[int, int, int]
 
 
 def sub_folders(folder: Path) -> list[Path]:
     """The sub-folders that are not hidden; a folder of pictures has one for each class."""
-    return [path for path in list_folder(folder) if os.path.isdir(path)]
+    return [path for path in base.list_folder(folder) if os.path.isdir(path)]
 
 
 def parts_of(folder: Path, log: Log) -> dict[str, Path]:
@@ -85,7 +76,7 @@ def parts_of(folder: Path, log: Log) -> dict[str, Path]:
     return parts
 
 
-def read_images(folder: Path, options: ReadOptions) -> Table:
+def read_images(folder: Path, options: base.ReadOptions) -> base.Table:
     """A folder of pictures as rows, classes mixed by a seed so that batches hold all of them.
 
     X (N, channels · height · width) uint8, channel planes one after another; one channel when every
@@ -107,27 +98,24 @@ def read_images(folder: Path, options: ReadOptions) -> Table:
     return replace(table, labels=labels, labels_where=f"{folder}, its sub-folders")
 
 
-def read_pictures(named: Path, log: Log, image_shape: Shape | None) -> Table | None:
-    """Every picture of a folder, of its sub-folders or of a pattern as a row, by name.
-
-    They take the size and the channels of a model of images. None where there is no picture.
-    """
+def read_pictures(named: Path, log: Log, image_shape: Shape | None) -> base.Table | None:
+    """Every picture of a folder or a pattern as a row, in a model's form; None without any."""
     folder = named if os.path.isdir(named) else None
     if folder is not None:
         found = list(_files_under(folder))
     else:
-        found = match_pattern(named) if is_pattern(named) else [named]
+        found = base.match_pattern(named) if base.is_pattern(named) else [named]
     kept, others = _apart(found)
     if not kept:
         return None
     _note_ignored(named, "that are no pictures", others, log)
     size = None if image_shape is None else image_shape[1:]
     channels = 0 if image_shape is None else image_shape[0]
-    options = ReadOptions(log, size, progress=True)
+    options = base.ReadOptions(log, size, progress=True)
     return _read_pictures(kept, folder, options, channels)
 
 
-def in_one_form(tables: dict[str, Table]) -> dict[str, Table]:
+def in_one_form(tables: dict[str, base.Table]) -> dict[str, base.Table]:
     """The parts of a data set, the gray pictures in three channels where another part has them."""
     if all(table.image_shape is None or table.image_shape[0] < 3 for table in tables.values()):
         return tables
@@ -157,7 +145,7 @@ def parse_size(given: object) -> tuple[int, int] | None:
 
 
 def _pictures(folder: Path, log: Log) -> list[Path]:
-    kept, others = _apart(list_folder(folder))
+    kept, others = _apart(base.list_folder(folder))
     if not kept:
         raise DataError(
             f"{folder} should hold the pictures of a class, but there is none in it "
@@ -168,7 +156,6 @@ def _pictures(folder: Path, log: Log) -> list[Path]:
 
 
 def _apart(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """The pictures, and the other files."""
     kept, others = list[Path](), list[Path]()
     for path in paths:
         (kept if path.suffix.lower() in PICTURES else others).append(path)
@@ -178,7 +165,7 @@ def _apart(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 def _files_under(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
     """The files of a folder and of its sub-folders, but for links to a folder that they are in."""
     above = (*above, os.path.realpath(folder))
-    for path in list_folder(folder):
+    for path in base.list_folder(folder):
         if not os.path.isdir(path):
             yield path
         elif os.path.realpath(path) not in above:
@@ -186,7 +173,7 @@ def _files_under(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
 
 
 def _note_loose_files(folder: Path, log: Log) -> None:
-    loose = [path for path in list_folder(folder) if not os.path.isdir(path)]
+    loose = [path for path in base.list_folder(folder) if not os.path.isdir(path)]
     _note_ignored(folder, "beside its sub-folders", loose, log)
 
 
@@ -198,12 +185,9 @@ def _note_ignored(where: Path, which: str, paths: Sequence[Path], log: Log) -> N
 
 
 def _read_pictures(
-    paths: Sequence[Path], folder: Path | None, options: ReadOptions, channels: int = 0
-) -> Table:
-    """Pictures as rows, in this order: of one size, and in three channels if any has colours.
-
-    `channels` are those of a model, or 0.
-    """
+    paths: Sequence[Path], folder: Path | None, options: base.ReadOptions, channels: int = 0
+) -> base.Table:
+    """Pictures as rows of one size, in three channels if any has colours, or in a model's."""
     size, X = options.image_size, np.empty((0, 0, 0, 0), np.uint8)
     changes: dict[str, list[Path]] = {}
     where = str(folder or (paths[0] if len(paths) == 1 else paths[0].parent))
@@ -229,11 +213,10 @@ def _read_pictures(
     names = [str(path.relative_to(folder) if folder else path) for path in paths]
     ids = np.array([name.encode(errors="backslashreplace").decode() for name in names], object)
     shape = (X.shape[1], X.shape[2], X.shape[3])
-    return Table(X.reshape(len(X), -1), None, where, where, None, shape, 255.0, ids)
+    return base.Table(X.reshape(len(X), -1), None, where, where, None, shape, 255.0, ids)
 
 
 def _make_room(count: int, channels: int, sides: tuple[int, ...], where: str) -> NDArray[np.uint8]:
-    """The rows before they are read."""
     needed, left = count * channels * prod(sides), available_memory()
     if needed > left:
         raise DataError(
@@ -306,18 +289,9 @@ def open_image(
     """Open the picture of that path; a damaged one, or one that is far too large, is refused."""
     from PIL import Image
 
-    try:
+    with base.file_errors(path, kind, advice), warnings.catch_warnings():
         if isinstance(source, Path):
             require_file(source)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(source, formats=formats) as image:
-                yield image
-    except DataError:
-        raise
-    except OSError as e:
-        if e.errno is None or not e.strerror:  # Pillow's own, of a damaged picture
-            raise DataError(f"{path} is not a valid {kind} ({first_line(e)}); {advice}.") from e
-        raise DataError(f"{path} cannot be read: {e.strerror}.") from e
-    except Exception as e:  # a damaged picture can raise anything
-        raise DataError(f"{path} is not a valid {kind} ({first_line(e)}); {advice}.") from e
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(source, formats=formats) as image:
+            yield image

@@ -19,22 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.classes import join_labels
+from onelayer.data.formats import base
 from onelayer.data.formats.arrays import NpyFile, NpzFile, SafetensorsFile
-from onelayer.data.formats.base import (
-    LABEL_NAMES,
-    ColumnSpec,
-    NoRowsError,
-    ReadOptions,
-    RowsFile,
-    Table,
-    file_errors,
-    is_pattern,
-    list_folder,
-    match_pattern,
-    refuse_unread,
-    suffix_of,
-    to_array,
-)
 from onelayer.data.formats.images import (
     PARTS,
     PICTURES,
@@ -56,10 +42,7 @@ T = TypeVar("T")
 # Loading and splitting rows takes up to three times their bytes.
 MEMORY_FRACTION = 0.25
 
-# A compressed file can become so many times larger as it is read.
-_MAX_COMPRESSION = 8
-
-FORMATS: dict[str, type[RowsFile]] = {
+FORMATS: dict[str, type[base.RowsFile]] = {
     ".npy": NpyFile,
     ".npz": NpzFile,
     ".csv": CsvFile,
@@ -81,12 +64,8 @@ LABELS: dict[str, Callable[[Path], NDArray[Any]]] = {
 } | {".txt": read_lines}
 
 
-def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Table:
-    """A file, a folder or a pattern with its labels; `option` is what names them in messages.
-
-    The labels are a column or array, a file with one label a row, the labels themselves, or None
-    for the usual names.
-    """
+def read_table(path: Path, labels: Any, option: str, options: base.ReadOptions) -> base.Table:
+    """Rows with labels: a column, a file with one a row, the labels, or None: the usual names."""
     if os.path.isdir(path) and not holds_shards(path):
         _refuse_nested(path)
         spec, stream = options.columns, ("stream (--stream)", options.stream)
@@ -112,7 +91,7 @@ def read_table(path: Path, labels: Any, option: str, options: ReadOptions) -> Ta
     spec = replace(options.columns, elsewhere=True, option=option)
     table = _read_rows(path, spec, options, label_files)
     parts = [read_labels(file) for file in label_files]
-    parts = parts or [np.atleast_1d(to_array(labels, option))]
+    parts = parts or [np.atleast_1d(base.to_array(labels, option))]
     if len(parts) > 1 and len(parts) == len(table.files):
         for (file, rows), label_file, part in zip(table.files, label_files, parts, strict=True):
             _check_count(str(label_file), len(part), str(file), rows)
@@ -149,13 +128,13 @@ def read_features(
     log: Log,
     id: str | None = None,  # noqa: A002
     image_shape: Shape | None = None,
-) -> Table:
+) -> base.Table:
     """The rows of a file, folder or pattern without labels, as a model is given them.
 
     Of a table's columns those of `feature_names` are taken, in this order; None takes every numeric
     column. Rows that are many stay where they are. Pictures take the form of `image_shape`.
     """
-    if not (os.path.isdir(path) and holds_shards(path)) and suffix_of(path) not in FORMATS:
+    if not (os.path.isdir(path) and holds_shards(path)) and base.suffix_of(path) not in FORMATS:
         table = read_pictures(path, log, image_shape)
         if table is not None and id is not None:
             raise SettingsError(
@@ -170,15 +149,15 @@ def read_features(
                 f"({', '.join(PICTURES)})."
             )
     names = None if feature_names is None else tuple(feature_names)
-    spec = ColumnSpec(elsewhere=True, features=names, any_shape=True, id=id)
-    return _read_rows(path, spec, ReadOptions(log))
+    spec = base.ColumnSpec(elsewhere=True, features=names, any_shape=True, id=id)
+    return _read_rows(path, spec, base.ReadOptions(log))
 
 
 def _refuse_nested(folder: Path) -> None:
     """Raise `DataError` where files of rows lie in sub-folders, which are then to be named."""
     held = []
     for place in sub_folders(folder):
-        pictures = any(path.suffix.lower() in PICTURES for path in list_folder(place))
+        pictures = any(path.suffix.lower() in PICTURES for path in base.list_folder(place))
         held += [str(place)] if holds_shards(place) and not pictures else []
     if held:
         more = ", …" if len(held) > 3 else ""
@@ -189,7 +168,7 @@ def _refuse_nested(folder: Path) -> None:
 
 def names_file(labels: Any) -> bool:
     """Whether labels are named by a file and not by a column."""
-    named = isinstance(labels, str) and suffix_of(Path(labels)) in LABELS
+    named = isinstance(labels, str) and base.suffix_of(Path(labels)) in LABELS
     return named or isinstance(labels, Path)
 
 
@@ -207,26 +186,23 @@ def files_in(folder: Path) -> list[Path]:
     """
     state = folder / "state.json"
     if os.path.isfile(state) and os.path.isfile(folder / "dataset_info.json"):
-        with file_errors(state, "state of a data set"):
+        with base.file_errors(state, "state of a data set"):
             files = json.loads(state.read_text("utf-8"))["_data_files"]
             names = [Path(file["filename"]).name for file in files]
             if any("\0" in name for name in names):
                 raise ValueError("the name of a file holds a null byte")
             return [folder / name for name in names]
-    entries = list_folder(folder)
-    files = [file for file in entries if suffix_of(file) in FORMATS and file.is_file()]
+    entries = base.list_folder(folder)
+    files = [file for file in entries if base.suffix_of(file) in FORMATS and file.is_file()]
     folders = [entry for entry in entries if os.path.isdir(entry)]
-    shards = [file for file in files if suffix_of(file) in STREAMED]
+    shards = [file for file in files if base.suffix_of(file) in STREAMED]
     keyed = [entry for entry in folders if "=" in entry.name]
     nested = [file for entry in keyed for file in files_in(entry)]
     return shards or nested or ([] if folders else files)
 
 
 def parts_in_files(folder: Path) -> dict[str, Path]:
-    """The files of each part, as a file or a pattern, where their names begin with train and test.
-
-    So Hugging Face names files: train-00000-of-00002.parquet. Empty where all files are one part.
-    """
+    """The files of each part, where names begin with train and test; empty for one part."""
     begins: dict[str, list[Path]] = {}
     for file in (file for file in files_in(folder) if file.parent == folder):
         letters = re.split("[^a-z]", file.name, maxsplit=1, flags=re.IGNORECASE)[0]
@@ -244,21 +220,21 @@ def parts_in_files(folder: Path) -> dict[str, Path]:
             )
         if part in parts:
             raise DataError(f"{folder} holds {part} twice, as {first.name} too; keep one.")
-        suffix = first.name[-len(suffix_of(first)) :]
+        suffix = first.name[-len(base.suffix_of(first)) :]
         parts[part] = first if len(files) == 1 else first.with_name(f"{begin}*{suffix}")
     return parts
 
 
 def _files_of(named: Path) -> list[Path]:
     """The files that match a pattern, or that lie in a folder; else the path itself."""
-    if is_pattern(named):
-        return match_pattern(named)
+    if base.is_pattern(named):
+        return base.match_pattern(named)
     return (files_in(named) if os.path.isdir(named) else []) or [named]
 
 
 def _read_rows(
-    path: Path, spec: ColumnSpec, options: ReadOptions, label_files: Sequence[Path] = ()
-) -> Table:
+    path: Path, spec: base.ColumnSpec, options: base.ReadOptions, label_files: Sequence[Path] = ()
+) -> base.Table:
     """The rows of a file, a folder or a pattern, in memory or left in their files."""
     labels = {file.resolve() for file in label_files}
     files = [file for file in _files_of(path) if file == path or file.resolve() not in labels]
@@ -268,7 +244,7 @@ def _read_rows(
     kinds = [_by_suffix(file, FORMATS, "") for file in files]
     if len(set(kinds)) > 1:
         raise DataError(
-            f"{path} names {', '.join(sorted(set(map(suffix_of, files))))} files, but several "
+            f"{path} names {', '.join(sorted(set(map(base.suffix_of, files))))} files, but several "
             "files are rows where all are of one format; name them by a pattern such as '*.npy'."
         )
     streams = kinds[0].streams
@@ -282,8 +258,9 @@ def _read_rows(
     if several:
         return _read_several(path, files, spec, replace(options, log=log))
     opened = kinds[0](path, spec, log)
-    # By its size alone a file may hold too many rows for memory, or not.
-    most = MEMORY_FRACTION * available_memory() / _MAX_COMPRESSION
+    # By its size alone a file may hold too many rows for memory, or not: a compressed one can
+    # become eight times as large as it is read.
+    most = MEMORY_FRACTION * available_memory() / 8
     large = options.stream is None and streams and path.stat().st_size > most
     if (options.stream or large) and (shard := opened.shard()) is not None:
         table = _in_files([shard], str(path), log)
@@ -294,10 +271,12 @@ def _read_rows(
 
 
 def _read_several(
-    path: Path, files: Sequence[Path], spec: ColumnSpec, options: ReadOptions
-) -> Table:
+    path: Path, files: Sequence[Path], spec: base.ColumnSpec, options: base.ReadOptions
+) -> base.Table:
     """The rows of several files, one after another; columns that folders name are no features."""
-    if path.is_dir() and (others := [f.name for f in list_folder(path) if _is_apart(f, files)]):
+    used = {folder for file in files for folder in file.parents}
+    entries = base.list_folder(path) if path.is_dir() else []
+    if others := [entry.name for entry in entries if entry.is_dir() and entry not in used]:
         options.log(f"{path}: ignored sub-folders: {', '.join(others)}.")
     keys = [_folder_keys(file, path) for file in files]
     label = _key_of_labels(keys[0], spec)
@@ -313,7 +292,7 @@ def _read_several(
         streams = kind.streams
         try:
             shard = opened.shard() if streams else _loaded(opened.table(), file)
-        except NoRowsError:
+        except base.NoRowsError:
             counts.append((file, 0))
             options.log(f"{file}: skipped, because it has no rows.")
             continue
@@ -339,8 +318,7 @@ def _read_several(
 
 
 def _by_suffix(path: Path, known: Mapping[str, T], what: str) -> T:
-    """What is known for a file's suffix."""
-    suffix = suffix_of(path)
+    suffix = base.suffix_of(path)
     try:
         require_file(path)
     except FileNotFoundError as error:
@@ -349,17 +327,12 @@ def _by_suffix(path: Path, known: Mapping[str, T], what: str) -> T:
         if not isinstance(error, IsADirectoryError):  # which is explained below
             raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     if suffix not in known:
-        refuse_unread(path)
+        base.refuse_unread(path)
         raise DataError(
             f"unsupported file type {path.suffix or '(no suffix)'}{what}: {path}; supported: "
             f"{', '.join(known)}{'' if what else ', and folders of pictures'}."
         )
     return known[suffix]
-
-
-def _is_apart(folder: Path, files: Sequence[Path]) -> bool:
-    """Whether this is a sub-folder that none of the files lies in."""
-    return folder.is_dir() and not any(folder in file.parents for file in files)
 
 
 def _folder_keys(file: Path, folder: Path) -> dict[str, str]:
@@ -371,17 +344,17 @@ def _folder_keys(file: Path, folder: Path) -> dict[str, str]:
     return {unquote(key): unquote(value) for key, _, value in pairs}
 
 
-def _key_of_labels(keys: Mapping[str, str], spec: ColumnSpec) -> str | None:
+def _key_of_labels(keys: Mapping[str, str], spec: base.ColumnSpec) -> str | None:
     """The one of the columns that folders name that holds the labels, if any does."""
     if spec.elsewhere:
         return None
     if spec.labels is not None:
         return spec.labels if spec.labels in keys else None
-    usual = [key for key in keys if key.lower() in LABEL_NAMES]
+    usual = [key for key in keys if key.lower() in base.LABEL_NAMES]
     return usual[0] if len(usual) == 1 else None
 
 
-def _loaded(table: Table, path: Path) -> LoadedShard:
+def _loaded(table: base.Table, path: Path) -> LoadedShard:
     """The rows of a file in memory, as those of one of several files."""
     rows, features = table.X.shape
     blocks = even_blocks(rows, features * table.X.itemsize)
@@ -391,7 +364,7 @@ def _loaded(table: Table, path: Path) -> LoadedShard:
     )
 
 
-def _in_files(shards: Sequence[Shard], where: str, log: Log) -> Table:
+def _in_files(shards: Sequence[Shard], where: str, log: Log) -> base.Table:
     """The rows of files, one file after another; columns in another order go by their names."""
     first, found = shards[0], [shard.labels for shard in shards if shard.labels is not None]
     names, ordered = first.feature_names, []
@@ -414,10 +387,10 @@ def _in_files(shards: Sequence[Shard], where: str, log: Log) -> Table:
     labels = join_labels(found) if found else None
     ids = None if first.ids is None else join_labels([shard.ids for shard in shards])
     top = max(shard.max_value for shard in shards) if common == np.uint8 else 1.0
-    return Table(X, labels, where, f"labels of {where}", names, max_value=top, ids=ids)
+    return base.Table(X, labels, where, f"labels of {where}", names, max_value=top, ids=ids)
 
 
-def _stay_in_files(X: Any, files: int, options: ReadOptions) -> bool:
+def _stay_in_files(X: Any, files: int, options: base.ReadOptions) -> bool:
     """Whether rows are read as they are needed, and not once into memory."""
     left = available_memory()
     stay = X.nbytes > MEMORY_FRACTION * left if options.stream is None else options.stream

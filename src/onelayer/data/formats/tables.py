@@ -21,19 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.formats.base import (
-    ColumnSpec,
-    NoRowsError,
-    RowsFile,
-    Table,
-    as_features,
-    choose_labels,
-    file_errors,
-    first_line,
-    largest_value,
-    streamed_dtype,
-    to_array,
-)
+from onelayer.data.formats import base
 from onelayer.data.identity import check_names, match_columns
 from onelayer.data.mapped import note_mapped
 from onelayer.data.progress import Log
@@ -43,8 +31,7 @@ from onelayer.errors import DataError
 # A record batch can only be read as a whole.
 MAX_BATCH_BYTES = 512 << 20
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
-
-_ANY_COLUMNS = ColumnSpec()
+_ANY_COLUMNS = base.ColumnSpec()
 
 # Numbers as text, with a decimal point or none, and with a decimal comma.
 NUMBER, COMMA_NUMBER = (
@@ -69,8 +56,8 @@ def is_frame(source: object) -> bool:
 
 
 def frame_table(
-    frame: Any, labels: Any, where: str, log: Log, spec: ColumnSpec = _ANY_COLUMNS
-) -> Table:
+    frame: Any, labels: Any, where: str, log: Log, spec: base.ColumnSpec = _ANY_COLUMNS
+) -> base.Table:
     """Features and labels of a data frame; `labels` names a column, holds them, or is None."""
     import pyarrow as pa
 
@@ -82,35 +69,34 @@ def frame_table(
         columns = pa.Table.from_pandas(frame, preserve_index=False) if pandas else pa.table(frame)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise DataError(
-            f"{where} cannot be read as a table of columns ({first_line(error)}); give each column "
-            "one type, and collect a lazy frame."
+            f"{where} cannot be read as a table of columns ({base.first_line(error)}); give each "
+            "column one type, and collect a lazy frame."
         ) from error
     if labels is None or isinstance(labels, str):
         return _table(columns, where, replace(spec, labels=labels), log)
     table = _table(columns, where, replace(spec, elsewhere=True), log)
-    return replace(table, labels=to_array(labels, spec.option), labels_where=spec.option)
+    return replace(table, labels=base.to_array(labels, spec.option), labels_where=spec.option)
 
 
-class TableFile(RowsFile):
+class TableFile(base.RowsFile):
     """A file of columns."""
 
     @abstractmethod
     def read(self) -> Columns:
         """All columns, as a pyarrow table."""
 
-    def table(self) -> Table:
-        """The rows in memory."""
-        with file_errors(self.path, self.kind):
+    def table(self) -> base.Table:
+        with base.file_errors(self.path, self.kind):
             return _table(self.read(), self.where, self.spec, self.log, self.path.parent)
 
     @classmethod
     def labels(cls, path: Path) -> NDArray[Any]:
         """The labels of a file that holds nothing else, or of its column of labels."""
-        with file_errors(path, cls.kind):
-            columns = cls(path, ColumnSpec(), lambda line: None).read()
+        with base.file_errors(path, cls.kind):
+            columns = cls(path, _ANY_COLUMNS, lambda line: None).read()
             names = columns.column_names
-            one = len(names) == 1
-            name = names[0] if one else choose_labels(names, ColumnSpec(), str(path), "column")
+            choose = base.choose_labels
+            name = names[0] if len(names) == 1 else choose(names, _ANY_COLUMNS, str(path), "column")
             known = _class_names(columns.schema, name, path.parent)
             return _labels(columns[name], f"{path}, column {name!r}", known)
 
@@ -138,7 +124,7 @@ class PiecesFile(TableFile):
     def shard(self) -> TableShard:
         """The rows left in the file; a row is read where rows are lists of unknown length."""
         path, where, spec = self.path, self.where, self.spec
-        with file_errors(path, self.kind):
+        with base.file_errors(path, self.kind):
             with self.open(path) as file:
                 schema = getattr(file, "schema_arrow", file.schema)
             texts = lambda name: (batch[0] for batch in self._batches(name))  # noqa: E731
@@ -164,21 +150,14 @@ class PiecesFile(TableFile):
                     )
                 kinds = [kinds[0].value_type]
             stored = [np.dtype(kind.to_pandas_dtype()) for kind in kinds]
-            dtype = np.result_type(*(streamed_dtype(one, where) for one in stored))
+            dtype = np.result_type(*(base.streamed_dtype(one, where) for one in stored))
             labels = None if label is None else self._column(label, schema)
             ids = None if spec.id is None else self._column(spec.id, schema)
+        blocks = np.cumsum([0, *(sizes[i] for i in pieces)], dtype=np.int64)
+        columns, top = tuple(names), _largest(stored, dtype)
+        known = None if lists else columns
         return TableShard(
-            path,
-            np.cumsum([0, *(sizes[i] for i in pieces)], dtype=np.int64),
-            width,
-            dtype,
-            None if lists else tuple(names),
-            _largest(stored, dtype),
-            labels,
-            ids,
-            type(self),
-            pieces,
-            tuple(names),
+            path, blocks, width, dtype, known, top, labels, ids, type(self), pieces, columns
         )
 
     def _column(self, name: str, schema: Schema) -> NDArray[Any]:
@@ -190,7 +169,6 @@ class PiecesFile(TableFile):
         return _labels(column, f"{self.where}, column {name!r}", known)
 
     def _batches(self, name: str) -> Iterator[Batch]:
-        """A column alone."""
         with self.open(self.path, [name]) as file:
             for piece, size in enumerate(self.sizes(file)):
                 if size:
@@ -203,7 +181,6 @@ class ParquetFile(PiecesFile):
     kind = "Parquet file"
 
     def read(self) -> Columns:
-        """All columns."""
         import pyarrow as pa
         from pyarrow import parquet
 
@@ -213,7 +190,6 @@ class ParquetFile(PiecesFile):
 
     @staticmethod
     def open(path: Path, names: Sequence[str] = ()) -> Any:
-        """The file, which is read a few pages at a time."""
         import pyarrow as pa
         from pyarrow import parquet
 
@@ -224,7 +200,6 @@ class ParquetFile(PiecesFile):
 
     @staticmethod
     def sizes(file: Any) -> list[int]:
-        """How many rows each row group has."""
         about = file.metadata
         return [about.row_group(i).num_rows for i in range(about.num_row_groups)]
 
@@ -239,7 +214,7 @@ class ArrowFile(PiecesFile):
 
     kind = "Arrow file"
 
-    def table(self) -> Table:
+    def table(self) -> base.Table:
         """The rows in memory, or mapped where they are in the file as they are."""
         size = self.path.stat().st_size
         table = super().table()
@@ -247,7 +222,6 @@ class ArrowFile(PiecesFile):
         return table
 
     def read(self) -> Columns:
-        """All columns."""
         import pyarrow as pa
 
         mapped = pa.memory_map(os.fsencode(self.path))
@@ -271,7 +245,6 @@ class ArrowFile(PiecesFile):
     @staticmethod
     @contextmanager
     def open(path: Path, names: Sequence[str] = ()) -> Iterator[Any]:
-        """The file, not mapped."""
         import pyarrow as pa
 
         with pa.OSFile(os.fsencode(path)) as source:
@@ -292,7 +265,6 @@ class ArrowFile(PiecesFile):
 
     @staticmethod
     def batches(file: Any, piece: int, names: Sequence[str], rows: int) -> Iterator[Batch]:
-        """The record batch."""
         yield _validated(file.get_batch(piece))
 
 
@@ -346,14 +318,12 @@ class TableShard(Shard):
 
     @contextmanager
     def open(self) -> Iterator[Read]:
-        """What reads the rows."""
         with ExitStack() as opened:
-            with file_errors(self.path, "file"):
+            with base.file_errors(self.path, "file"):
                 file = opened.enter_context(self.file_type.open(self.path, self.columns))
             yield _BatchReader(self, file).read
 
     def in_order(self, names: tuple[str, ...]) -> TableShard:
-        """The same rows with the columns in another order."""
         return replace(self, columns=names, feature_names=names, features=len(names))
 
 
@@ -371,7 +341,7 @@ class _BatchReader:
         import pyarrow as pa
 
         shard, done, where = self._shard, 0, str(self._shard.path)
-        with file_errors(shard.path, "file"):
+        with base.file_errors(shard.path, "file"):
             while done < len(into):
                 row = start + done
                 if self._batch is None or not 0 <= row - self._first < self._batch.num_rows:
@@ -385,7 +355,6 @@ class _BatchReader:
                 done += len(rows)
 
     def _fetch(self, row: int) -> Batch:
-        """The batch that a row is in."""
         shard, self._batch = self._shard, None  # so that two are never in memory
         piece = int(np.searchsorted(shard.blocks, row, "right")) - 1
         if piece != self._piece or row < self._next:
@@ -409,8 +378,8 @@ def _validated(columns: Columns) -> Columns:
 
 
 def _table(
-    columns: Columns, where: str, spec: ColumnSpec, log: Log, folder: Path | None = None
-) -> Table:
+    columns: Columns, where: str, spec: base.ColumnSpec, log: Log, folder: Path | None = None
+) -> base.Table:
     """Features and labels of a pyarrow table, which lies in a folder."""
     if not columns.num_rows:
         raise _no_rows(where)
@@ -426,20 +395,16 @@ def _table(
     top = _largest(
         [np.dtype(getattr(k, "value_type", k).to_pandas_dtype()) for k in kinds], X.dtype
     )
-    return Table(X, labels, where, labels_where, feature_names, max_value=top, ids=ids)
+    return base.Table(X, labels, where, labels_where, feature_names, max_value=top, ids=ids)
 
 
 def _choose(
-    schema: Schema,
-    where: str,
-    spec: ColumnSpec,
-    log: Log,
-    chunks: Chunks,
+    schema: Schema, where: str, spec: base.ColumnSpec, log: Log, chunks: Chunks
 ) -> tuple[list[str], str | None]:
     """Names of the features and of the labels; text among numbers is refused."""
     names = schema.names
     check_names(names, where)
-    label = choose_labels(names, spec, where, "column")
+    label = base.choose_labels(names, spec, where, "column")
     matching([] if spec.id is None else [spec.id], names, where, "id")
     others = [name for name in names if name not in (label, spec.id, *spec.in_folders)]
     if spec.features is not None:
@@ -548,8 +513,11 @@ def _rows(columns: Columns, names: Sequence[str], where: str, start: int = 0) ->
     for name in names:
         place = f"{where}, column {name!r}"
         _check_filled(columns[name], place, start)
-        values = np.asarray(columns[name].to_numpy())
-        converted.append(as_features(values, lambda at, place=place: f"{place}, row {start + at}"))  # type: ignore[misc]
+
+        def locate(at: int, place: str = place) -> str:
+            return f"{place}, row {start + at}"
+
+        converted.append(base.as_features(np.asarray(columns[name].to_numpy()), locate))
     X = np.empty((len(columns), len(names)), np.result_type(*converted))
     for column, values in enumerate(converted):
         X[:, column] = values
@@ -575,7 +543,9 @@ def _lists(column: Column, where: str, start: int) -> NDArray[Any]:
     _check_filled(flat, where, start, width)
     arrays = [piece.to_numpy(zero_copy_only=False) for piece in flat.chunks]
     X = (arrays[0] if len(arrays) == 1 else np.concatenate(arrays)).reshape(-1, width)
-    return as_features(X, lambda at: f"{where}, row {start + at // width}, element {at % width}")
+    return base.as_features(
+        X, lambda at: f"{where}, row {start + at // width}, element {at % width}"
+    )
 
 
 def _check_filled(column: Column, where: str, start: int = 0, width: int = 1) -> None:
@@ -636,7 +606,7 @@ def is_number_text(text: str) -> bool:
 
 def _largest(stored: Sequence[np.dtype[Any]], dtype: np.dtype[Any]) -> float:
     """The largest value of features of some types that are held as one; of booleans it is 1."""
-    return max(map(largest_value, stored)) if dtype == np.uint8 else 1.0
+    return max(map(base.largest_value, stored)) if dtype == np.uint8 else 1.0
 
 
 def _is_number(kind: Any) -> bool:
@@ -674,7 +644,9 @@ def _is_stream(path: Path) -> bool:
 
 
 def _no_rows(where: str) -> DataError:
-    return NoRowsError(f"{where} holds names of columns but no rows; give it at least one row.")
+    return base.NoRowsError(
+        f"{where} holds names of columns but no rows; give it at least one row."
+    )
 
 
 def _other_length(where: str, expected: int, row: int, got: int) -> DataError:

@@ -29,17 +29,13 @@ from onelayer.errors import DataError
 # What stands for a missing value beside numbers, and what may stand between columns.
 _MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None")
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-_HEAD_BYTES = 1 << 16
 
 # What is read of a compressed file at a time, and what a cell and a row's label take in memory.
 _READ_BYTES, _CELL_BYTES, _ROW_BYTES = 1 << 20, 16, 80
 
 
 def as_written(texts: Sequence[str]) -> list[Any]:
-    """Texts as numbers or booleans where each would be written back alike, else as they are.
-
-    007, 01 and 1 are three texts. What is missing beside numbers becomes None.
-    """
+    """Texts as numbers or booleans where each would be written back alike, or None if missing."""
     kept = [text for text in texts if text not in _MISSING]
     if kept and all(text.lower() in ("true", "false") for text in texts):
         return [text.lower() == "true" for text in texts]
@@ -92,10 +88,7 @@ class _Bounded(io.RawIOBase):
 
 
 class CsvFile(TableFile):
-    """A CSV file in UTF-8 with a header line, maybe compressed; row 0 is the line after the header.
-
-    What separates its columns is seen in the header. Labels are read as they are written.
-    """
+    """A CSV file in UTF-8, maybe compressed; the header tells what separates its columns."""
 
     kind = "CSV file with a header line"
 
@@ -106,7 +99,7 @@ class CsvFile(TableFile):
 
         path, spec = self.path, self.spec
         with self._unpacked() as file:
-            sign, point = self._dialect(file.read(_HEAD_BYTES))
+            sign, point = self._dialect(file.read(1 << 16))
         # Quoted line breaks are allowed, so that rows are rows and not lines.
         parse = csv.ParseOptions(delimiter=sign, newlines_in_values=True)
         with self._opened(sign) as file, csv.open_csv(file, parse_options=parse) as header:
