@@ -62,10 +62,7 @@ class Rows:
 
     @property
     def extreme(self) -> bool:
-        """Whether values rounded to float32 before they are scaled would keep too few bits.
-
-        They do far from 0, and may overflow or vanish where scales are very small or large.
-        """
+        """Whether rounding to float32 before scaling would lose bits: far from 0, or scales are."""
         scale = np.abs(self.scale)
         small_or_large = (scale > 1e15) | ((scale < 1e-15) & (scale > 0.0))
         return bool((small_or_large | (np.abs(self.offset) > 1024.0)).any())

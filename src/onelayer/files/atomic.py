@@ -118,10 +118,7 @@ def _open_folder(folder: Path) -> int:
 
 @contextmanager
 def durable_file(target: Path) -> Iterator[BinaryIO]:
-    """Yield a stream whose content is at `target`, and on the disk, when the block has ended.
-
-    For one writer: a killed process leaves .NAME.part, which the next one overwrites.
-    """
+    """Yield a stream whose content is at `target`, and on the disk, after the block; one writer."""
     part = target.with_name(f".{target.name}.part")
     part.unlink(missing_ok=True)
     try:

@@ -56,17 +56,12 @@ class FileSum:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What onelayer wrote in a run folder.
+    """What onelayer wrote in a run folder."""
 
-    `finished` is False for an interrupted run; `further` says that the checkpoints of a finished
-    one stay, because more epochs may go on from them; `data` are sizes and hashes of the rows that
-    it was made from, where they are known.
-    """
-
-    finished: bool
+    finished: bool  # False for an interrupted run
     files: Mapping[str, FileSum] = field(default_factory=dict)
-    further: bool = False
-    data: Mapping[str, int | str] = field(default_factory=dict)
+    further: bool = False  # checkpoints of a finished run stay: more epochs may go on from them
+    data: Mapping[str, int | str] = field(default_factory=dict)  # sizes and hashes of its rows
 
     def encode(self) -> bytes:
         """The content of manifest.json, with its own SHA-256."""

@@ -106,21 +106,17 @@ def _with_legend(part: Any, legend: Spec | None) -> Any:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis; `say` puts one of its values into words, as in "epoch 3".
-
-    On a logarithmic axis of λ, λ = 0 has no place; it is drawn at `zero`, apart from the others.
-    With `names`, values are their positions, and the names are shown.
-    """
+    """An axis."""
 
     title: str
-    say: str = "{:.4g}"
+    say: str = "{:.4g}"  # puts one of its values into words, as in "epoch 3"
     log: bool = False
     whole: bool = False
     domain: tuple[float, float] | None = None
     ticks: tuple[float, ...] = ()
-    zero: float = 0.0
+    zero: float = 0.0  # where λ = 0 is drawn, which has no place on a logarithmic axis
     format: str = ""
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()  # shown for values, which are their positions
 
     def word(self, value: float) -> str:
         """One of its values in words."""
@@ -209,19 +205,15 @@ def l2_axis(l2s: Iterable[float], title: str = "λ, log scale: larger shrinks W 
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve: a mean at each x, with the range or error around it, and single runs by name.
-
-    `low` and `high` are as long as `x` or empty; `words` replace the figures near the pointer.
-    Each run is a name and a value at each x. A mean that is not finite has no point.
-    """
+    """One curve: a mean at each x, with the range or error around it, and single runs by name."""
 
     label: str
     x: Sequence[float]
-    mean: Sequence[float]
-    low: Sequence[float] = ()
+    mean: Sequence[float]  # one that is not finite has no point
+    low: Sequence[float] = ()  # as long as x, or empty
     high: Sequence[float] = ()
-    words: Sequence[str] = ()
-    runs: Sequence[tuple[str, Sequence[float]]] = ()
+    words: Sequence[str] = ()  # replace the figures near the pointer
+    runs: Sequence[tuple[str, Sequence[float]]] = ()  # each a name, and a value at each x
 
 
 @dataclass(frozen=True)

@@ -54,14 +54,10 @@ class RateFigures:
 
 @dataclass(frozen=True)
 class RateFinding:
-    """Learning rates compared, smallest η first, `at` one λ and in all else alike.
-
-    `level` is the training loss, nats, that each rate is timed to: half of the way that the
-    smallest rate falls.
-    """
+    """Learning rates compared, smallest η first, `at` one λ and in all else alike."""
 
     at: str
-    level: float
+    level: float  # training loss that rates are timed to, nats: half the way of the smallest
     rates: tuple[RateFigures, ...]
     heading: str
     sentence: str
@@ -338,30 +334,24 @@ def _stability_chart(bends: Sequence[Bend]) -> Chart:
 
 @dataclass(frozen=True)
 class PenaltyFigures:
-    """What one λ does; accuracies in percent, their difference in percentage points.
-
-    Held-out rows are the test rows where results are set beside reported ones, else the validation
-    rows: settings that a choice is made among are not scored on test rows. `runs` holds (‖W‖,
-    training, held-out, training − held-out) of each run.
-    """
+    """What one λ does; accuracies in percent, their difference in percentage points."""
 
     l2: float
     norm: Spread
     train: Spread
+    # Of the test rows where results are set beside reported ones, else of the validation rows:
+    # settings that a choice is made among are not scored on test rows.
     held_out: Spread
     gap: Spread
-    runs: NDArray[np.float64]
+    runs: NDArray[np.float64]  # ‖W‖, training, held-out, training − held-out of each run
 
 
 @dataclass(frozen=True)
 class PenaltyFinding:
-    """Values of λ compared, smallest first, `at` one η and in all else alike.
-
-    `part` names the held-out rows.
-    """
+    """Values of λ compared, smallest first, `at` one η and in all else alike."""
 
     at: str
-    part: str
+    part: str  # of the rows held out
     penalties: tuple[PenaltyFigures, ...]
     heading: str
     sentence: str

@@ -37,10 +37,7 @@ NATS = "mean cross-entropy / nats"
 
 
 def curve_of(label: str, values: NDArray[np.float64], runs: Sequence[str]) -> Curve:
-    """A curve over epochs from values of shape (n, epochs + 1), one row a run.
-
-    At each epoch it has the mean, smallest and largest value of the runs that had not stopped.
-    """
+    """A curve over epochs, from values (n, epochs + 1) of one row a run; ended runs are NaN."""
     epochs = np.flatnonzero(np.isfinite(values).any(axis=0))
     there = np.where(np.isfinite(values), values, np.nan)[:, epochs]
     with np.errstate(over="ignore"):
@@ -157,19 +154,16 @@ def distance_section(records: Records) -> Section | None:
         "A bound is smaller than the true distance, which cannot be: these records are not of the "
         "same rows."
     )
+    heading, rows = "Distance from the optimum", map(_distance_row, distances)
+    table = tables.make_table(heading, DISTANCE_COLUMNS, rows, note=summary.OVER_SEEDS)
     return Section(
         anchor="distance",
-        heading="Distance from the optimum",
+        heading=heading,
         text=(describe_distances(distances),),
         asides=() if holds else (contradiction,),
         charts=(chart,) if chart else (),
         note=note,
-        table=tables.make_table(
-            "Distance from the optimum",
-            DISTANCE_COLUMNS,
-            map(_distance_row, distances),
-            note=summary.OVER_SEEDS,
-        ),
+        table=table,
     )
 
 

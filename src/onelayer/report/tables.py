@@ -31,16 +31,12 @@ Where = Literal["everywhere", "page", "terminal"]
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, and where it is shown.
-
-    `group` stands over neighbouring columns of the same group on a page; `short` replaces the
-    heading in the terminal, where nothing stands over it. Words are left-aligned and may wrap.
-    """
+    """A column: its heading, and where it is shown."""
 
     name: str
-    words: bool = False
-    group: str = ""
-    short: str = ""
+    words: bool = False  # left-aligned, and may wrap
+    group: str = ""  # stands over neighbouring columns of the same group on a page
+    short: str = ""  # replaces the heading in the terminal, where nothing stands over it
     where: Where = "everywhere"
 
 
@@ -62,16 +58,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; a `terminal` prints it, table.html.j2 shows it on pages.
-
-    `note` says what stands behind each ±.
-    """
+    """A table; a `terminal` prints it, table.html.j2 shows it on pages."""
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     chosen: int | None = None
-    note: str = ""
+    note: str = ""  # what stands behind each ±
 
     def __rich__(self) -> RichTable:
         """The table in the terminal's style."""

@@ -203,15 +203,9 @@ class Result(Saved):
             "epochs_kept": outcome.epochs,
             "validation_accuracy": accuracy if math.isfinite(accuracy) else None,
         }
-        return Model.of_data(
-            self.W[position],
-            self.b[position],
-            self.scaling_of(position),
-            self.data,
-            self.environment,
-            settings,
-            self.certificates[position] if self.certificates else None,
-        )
+        proof = self.certificates[position] if self.certificates else None
+        W, b, scaling = self.W[position], self.b[position], self.scaling_of(position)
+        return Model.of_data(W, b, scaling, self.data, self.environment, settings, proof)
 
     @property
     def train_accuracy(self) -> Float64:

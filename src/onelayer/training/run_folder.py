@@ -109,11 +109,7 @@ def save_records(
     further: bool = False,
     data: Splits | None = None,
 ) -> None:
-    """Save a record as a run folder without a page, all of it or nothing.
-
-    `check_replaceable` says what is refused. Checkpoints are removed, unless training was
-    interrupted or may go `further` from them. `check_finished` compares other data with `data`.
-    """
+    """Save a record as a run folder without a page, all or nothing; see `check_replaceable`."""
     folder = Path(folder)
     with writing(folder):
         check_replaceable(folder, overwrite=overwrite, begun=begun)

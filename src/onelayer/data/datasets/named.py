@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onelayer.data.dataset import Dataset, Splits
 from onelayer.data.datasets import cache
@@ -101,15 +102,11 @@ def _load(
 
 def _dataset(files: tuple[RecordFile, ...], read: Reader, origin: str, layout: Layout) -> Dataset:
     records, labels = [read(part) for part in files], layout.label_bytes
-    return Dataset(
-        X=np.concatenate([part[:, labels:] for part in records]),
-        y=np.concatenate([part[:, labels - 1] for part in records]),
-        class_names=layout.class_names,
-        image_shape=IMAGE_SHAPE,
-        max_value=255.0,
-        name=f"{layout.name} {_stems(files)}",
-        source=f"{layout.name}, {_stems(files)}, from {origin}; checksums as pinned",
-    )
+    X = np.concatenate([part[:, labels:] for part in records])
+    y = np.concatenate([part[:, labels - 1] for part in records])
+    name = f"{layout.name} {_stems(files)}"
+    source = f"{layout.name}, {_stems(files)}, from {origin}; checksums as pinned"
+    return Dataset(X, y, layout.class_names, IMAGE_SHAPE, 255.0, name, source)
 
 
 def _stems(files: tuple[RecordFile, ...]) -> str:
@@ -128,19 +125,13 @@ def load_digits() -> Splits:
     X, y = pixels.astype(np.uint8), labels.astype(np.int64)
     order = stratified_order(y, DIGITS_SEED)
     cuts = (DIGITS_TRAIN, DIGITS_TRAIN + DIGITS_VALIDATION)
-    train, validation, test = (
-        Dataset(
-            X=X[rows],
-            y=y[rows],
-            class_names=tuple("0123456789"),
-            image_shape=(1, 8, 8),
-            max_value=16.0,
-            name=f"digits {role}",
-            source=f"scikit-learn's digits, {role} rows of the split with seed {DIGITS_SEED}.",
-        )
-        for role, rows in zip(
-            ("training", "validation", "test"), np.split(order, cuts), strict=True
-        )
-    )
+
+    def part(role: str, rows: NDArray[np.int64]) -> Dataset:
+        source = f"scikit-learn's digits, {role} rows of the split with seed {DIGITS_SEED}."
+        names = tuple("0123456789")
+        return Dataset(X[rows], y[rows], names, (1, 8, 8), 16.0, f"digits {role}", source)
+
+    roles = ("training", "validation", "test")
+    train, validation, test = map(part, roles, np.split(order, cuts))
     source = f"scikit-learn's digits, a stratified split with seed {DIGITS_SEED}."
     return Splits(train, validation, test, name="digits", source=source)

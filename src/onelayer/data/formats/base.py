@@ -176,12 +176,7 @@ def choose_labels(names: Sequence[str], spec: ColumnSpec, where: str, what: str)
 
 
 def as_features(values: NDArray[Any], place: Callable[[int], str]) -> NDArray[Any]:
-    """Numbers in a dtype that features can have, without changing any of them.
-
-    uint8, float16, float32 and float64 stay as they are; booleans become uint8, other integers
-    float32 where that holds each of them exactly, else float64. `place` names the value at a flat
-    position, for messages.
-    """
+    """Numbers in a dtype that features can have, none changed; `place` names one in messages."""
     if values.dtype == bool:
         return values.view(np.uint8)
     # Of either byte order; `Dataset` converts a foreign one.

@@ -77,12 +77,7 @@ def parts_of(folder: Path, log: Log) -> dict[str, Path]:
 
 
 def read_images(folder: Path, options: base.ReadOptions) -> base.Table:
-    """A folder of pictures as rows, classes mixed by a seed so that batches hold all of them.
-
-    X (N, channels · height · width) uint8, channel planes one after another; one channel when every
-    picture is gray, else three. Without `image_size` all must have one size. A row's id is the
-    picture's path in the folder.
-    """
+    """A folder of pictures as rows of bytes, (N, channels · height · width), classes mixed."""
     classes = sub_folders(folder)
     found = [(path, place.name) for place in classes for path in _pictures(place, options.log)]
     if not found:

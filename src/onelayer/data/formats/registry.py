@@ -129,11 +129,7 @@ def read_features(
     id: str | None = None,  # noqa: A002
     image_shape: Shape | None = None,
 ) -> base.Table:
-    """The rows of a file, folder or pattern without labels, as a model is given them.
-
-    Of a table's columns those of `feature_names` are taken, in this order; None takes every numeric
-    column. Rows that are many stay where they are. Pictures take the form of `image_shape`.
-    """
+    """Rows without labels: a model's features in order or all numbers; pictures of a form."""
     if not (os.path.isdir(path) and holds_shards(path)) and base.suffix_of(path) not in FORMATS:
         table = read_pictures(path, log, image_shape)
         if table is not None and id is not None:

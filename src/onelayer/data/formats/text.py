@@ -62,10 +62,7 @@ def read_lines(path: Path) -> NDArray[Any]:
 
 
 class _Bounded(io.RawIOBase):
-    """Decompressed text that ends with an error where what it holds would not fit into memory.
-
-    Of a compressed file the size says nothing: a few kB can unpack to many GB.
-    """
+    """Decompressed text that is refused where what it holds would not fit into memory."""
 
     def __init__(self, file: Any, where: str, sign: str) -> None:
         super().__init__()
