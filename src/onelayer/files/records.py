@@ -144,14 +144,10 @@ def _read(kind: Any, value: Any, arrays: Mapping[str, NDArray[Any]], place: str)
     }
 
 
-def _is_text(value: Any) -> bool:
-    """Whether it is a text that can be written: half a surrogate pair cannot."""
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
 _SCALARS: dict[Any, tuple[str, Any]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
-    str: ("a text", _is_text),
+    # Half a surrogate pair cannot be written.
+    str: ("a text", lambda v: isinstance(v, str) and not any("\ud800" <= c <= "\udfff" for c in v)),
     int: ("a whole number", lambda v: is_number(v, int) and -MAX_WHOLE <= v < MAX_WHOLE),
     float: ("a number", lambda v: (is_number(v) and abs(v) < 10**308) or v in NON_FINITE),
     type(None): ("null", lambda value: value is None),
@@ -202,7 +198,9 @@ def _read_fields(kind: Any, value: Any, arrays: Mapping[str, NDArray[Any]], plac
     types = _fields_of(kind)
     for name in value.keys() - types.keys():
         raise DataError(f"its {_join(place, reprlib.repr(name))} is unknown to this onelayer.")
-    for name in types.keys() - value.keys() - _may_lack(kind):
+    named = fields(kind) if is_dataclass(kind) else ()
+    may_lack = {item.name for item in named if item.metadata.get("may_lack")}
+    for name in types.keys() - value.keys() - may_lack:
         raise DataError(f"its {_join(place, name)} is missing.")
     values = {
         name: _read(types[name], one, arrays, _join(place, name)) for name, one in value.items()
@@ -220,8 +218,3 @@ def _fields_of(kind: Any) -> dict[str, Any]:
     if not is_dataclass(kind):
         return types
     return {item.name: types[item.name] for item in fields(kind) if item.init}
-
-
-def _may_lack(kind: Any) -> set[str]:
-    named = fields(kind) if is_dataclass(kind) else ()
-    return {item.name for item in named if item.metadata.get("may_lack")}

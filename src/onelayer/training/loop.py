@@ -465,18 +465,14 @@ class Training:
                 trainer.epoch(rows, steps)
             else:
                 started = time.perf_counter()
-                trainer.epoch(_visited(rows, steps, begun, stop), steps.part(begun, stop))
+                # An order has numbers of all rows, file order has none.
+                size = steps.batch_size
+                part = rows if steps.order is not None else rows.part(begun * size, stop * size)
+                trainer.epoch(part, steps.part(begun, stop))
                 if interval is not None:
                     interval.adapt(stop - begun, time.perf_counter() - started)
             begun = stop
             yield begun
-
-
-def _visited(rows: Rows, steps: Steps, start: int, stop: int) -> Rows:
-    """The rows of these batches: an order has numbers of all rows, file order has none."""
-    if steps.order is not None:
-        return rows
-    return rows.part(start * steps.batch_size, stop * steps.batch_size)
 
 
 def _result(training: Training, data: Splits, scaling: Scaling, *, certify: bool) -> Result:
