@@ -23,7 +23,9 @@ from onelayer.errors import DataError
 from onelayer.experiments.best_linear import Recipe
 from onelayer.model import evaluation as evaluation_module
 from onelayer.model import model as model_module
-from onelayer.model.evaluation import BINS, Evaluation, evaluate, wilson_interval
+from onelayer.model.evaluation import Evaluation, evaluate
+from onelayer.model.intervals import wilson_interval
+from onelayer.model.metrics import BINS
 from onelayer.model.model import Model
 from tests.made_data import make_splits
 from tests.model.datasets import make_model, make_rows

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onelayer.model.evaluation import wilson_interval
+from onelayer.model.intervals import wilson_interval
 from onelayer.report.chart import Chart, l2_axis
 from onelayer.report.page import write_report
 from onelayer.report.path_page import path_page

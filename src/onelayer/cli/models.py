@@ -20,6 +20,7 @@ from onelayer.errors import SettingsError, require_whole
 from onelayer.files.atomic import is_stream
 from onelayer.files.manifest import read_manifest
 from onelayer.model import Model
+from onelayer.model.metrics import metrics_of
 from onelayer.model.predictions import check_output, read_rows, write_predictions
 from onelayer.report import tables
 from onelayer.report.render import write_templates
@@ -39,6 +40,7 @@ def evaluate(
     model: str,
     on: str = PARTS[0],
     include_training_rows: bool = False,
+    scoring: str | None = None,
     data: opt.DataOptions,
     trust: bool = False,
     arithmetic: opt.EngineOptions,
@@ -53,6 +55,10 @@ def evaluate(
         onelayer evaluate runs/train
         onelayer evaluate runs/train --on validation --json
         onelayer evaluate model.safetensors --data new.npy --labels new_labels.npy
+        onelayer evaluate runs/train --scoring f1_macro,roc_auc_ovr
+
+    Metrics:
+        scoring NAMES: Metrics to measure as well, each with a 95 % interval.
 
     Data:
         on PART: Rows to evaluate on: test, validation or train.
@@ -61,11 +67,15 @@ def evaluate(
     """
     if on not in PARTS:
         raise SettingsError(f"--on must be one of {', '.join(PARTS)}, got {on!r}.")
+    metrics_of(scoring or ())  # an unknown name is refused before the data are loaded
     engine = opt.chosen_engine(arithmetic)
     chosen = open_noted(model)
     rows = opt.rows_for(context, data, chosen, on, trust=trust)
     evaluation = chosen.model.evaluate(
-        rows, engine, include_training_rows=include_training_rows or on == "train"
+        rows,
+        engine,
+        include_training_rows=include_training_rows or on == "train",
+        scoring=scoring or (),
     )
     if evaluation.omissions:
         output.note(evaluation.omissions)

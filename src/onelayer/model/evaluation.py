@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data import Dataset
 from onelayer.data.progress import Log, quiet
 from onelayer.engines import Engine
+from onelayer.errors import SettingsError
+from onelayer.model.intervals import interval_words, wilson_interval
+from onelayer.model.metrics import (
+    BINS,
+    Measurement,
+    calibration_error,
+    confidence_bins,
+    measure,
+    metrics_of,
+)
 
 if TYPE_CHECKING:
     from onelayer.model.model import Model
 
 Float64 = NDArray[np.float64]
-
-BINS = 15
 
 TOP = 5
 
@@ -29,9 +37,6 @@ MATRIX_CLASSES = 1000
 
 # Pictures that a page has room for.
 MOST_MISTAKES = 24
-
-# Φ⁻¹(0.975): the two-sided 95 % quantile of the normal distribution.
-Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +61,9 @@ class Reliability:
     @property
     def error(self) -> float:
         """The expected calibration error: Σ (n_m / N) |accuracy_m − confidence_m|."""
-        apart = np.abs(self.accuracy - self.confidence)[self.rows > 0]
-        return float((self.rows[self.rows > 0] / self.rows.sum()) @ apart)
+        filled = self.rows > 0
+        gaps = (self.rows * (self.accuracy - self.confidence))[filled]
+        return float(calibration_error(gaps, self.rows.sum()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +102,7 @@ class Evaluation:
         mistakes: the rows that are wrong with the most confidence, 24 at most.
         training_rows: number of rows that the model was fitted to among those that count.
         training_rows_left_out: number of such rows that were left out.
+        metrics: what `scoring` asked for, each with its interval.
     """
 
     class_names: tuple[str, ...]
@@ -107,6 +114,7 @@ class Evaluation:
     mistakes: Mistakes | None = None
     training_rows: int = 0
     training_rows_left_out: int = 0
+    metrics: tuple[Measurement, ...] = ()
 
     @property
     def omissions(self) -> str:
@@ -216,6 +224,7 @@ class Evaluation:
             f"top_{TOP}_accuracy": self.top_accuracy,
             "log_loss": self.log_loss,
             "expected_calibration_error": bins.error,
+            "metrics": {one.metric: _of_metric(one) for one in self.metrics},
             "left_out": dict(self.left_out),
             "training_rows": self.training_rows,
             "training_rows_left_out": self.training_rows_left_out,
@@ -238,7 +247,7 @@ class Evaluation:
             f"Evaluation: accuracy {self.accuracy:.2%} of {self.rows} rows "
             f"({interval_words(low, high)}), log loss {self.log_loss:.4f}, "
             f"calibration error {self.reliability.error:.4f}"
-        ) + (f"\n{self.omissions}" if self.omissions else "")
+        ) + "".join(f"\n{line}" for line in (*self.metrics, self.omissions) if line)
 
     def _repr_html_(self) -> str:
         # A package above this one, imported by name when a notebook shows the evaluation.
@@ -253,11 +262,38 @@ def evaluate(
     log: Log | None = None,
     *,
     include_training_rows: bool = False,
+    scoring: object = (),
+    groups: ArrayLike | None = None,
+    seed: int = 0,
 ) -> Evaluation:
     """The evaluation on these rows; see `Model.evaluate`."""
+    metrics = metrics_of(scoring)
     rows, y = model.meet(rows, log)
-    found = _evaluate(model, rows, y, engine, leave_out=not include_training_rows)
-    return found if found.rows else _evaluate(model, rows, y, engine, leave_out=False)
+    found, counted = _evaluate(model, rows, y, engine, leave_out=not include_training_rows)
+    if not len(counted):
+        found, counted = _evaluate(model, rows, y, engine, leave_out=False)
+    if not metrics:
+        return found
+    for metric in metrics:
+        metric.check(y[counted], model.class_names, rows.name)
+    scored = model.read_scores(rows.X, y, counted, engine)
+    measured = measure(metrics, scored, groups=groups_of(groups, rows, counted), seed=seed)
+    return replace(found, metrics=measured)
+
+
+def groups_of(
+    groups: ArrayLike | None, rows: Dataset, counted: NDArray[np.int64]
+) -> NDArray[Any] | None:
+    """The group of each row that counts, of groups of all rows."""
+    if groups is None:
+        return None
+    named = np.asarray(groups)
+    if named.shape != rows.y.shape:
+        raise SettingsError(
+            f"groups must hold one group for each of the {rows.rows} rows, but its shape is "
+            f"{named.shape}."
+        )
+    return np.asarray(named[counted])
 
 
 def _evaluate(
@@ -267,10 +303,10 @@ def _evaluate(
     engine: Engine | str | None,
     *,
     leave_out: bool,
-) -> Evaluation:
-    """The evaluation, maybe without the rows that the model was trained on."""
+) -> tuple[Evaluation, NDArray[np.int64]]:
+    """The evaluation, maybe without the rows that the model was trained on; and which count."""
     K = model.classes
-    found = np.empty((2, 0), np.int64)  # true and predicted class of each row that counts
+    found = np.empty((3, 0), np.int64)  # number, true and predicted class of rows that count
     counts = np.zeros((3, BINS))  # rows, right rows and summed confidence of each bin
     total, in_top, training_rows = 0.0, 0, 0
     wrong = np.empty((4, 0))  # confidence, row, true and predicted class of the worst mistakes
@@ -281,7 +317,7 @@ def _evaluate(
         at = np.flatnonzero(of_class & ~trained if leave_out else of_class)
         predicted, confidence = figures.classes[at], figures.confidence[at]
         known, y = place.start + at, y_all[place][at]
-        found = np.hstack([found, [y, predicted]])
+        found = np.hstack([found, [known, y, predicted]])
         total += float(figures.loss[at].sum())
         in_top += int((figures.rank[at] < TOP).sum())
         counts += _binned(confidence, predicted == y)
@@ -292,16 +328,18 @@ def _evaluate(
             counts[0].astype(np.int64), counts[2] / counts[0], counts[1] / counts[0]
         )
     others, numbers = np.unique(rows.y[y_all < 0], return_counts=True)
-    return Evaluation(
+    evaluation = Evaluation(
         model.class_names,
-        count_pairs(found[0], found[1], K),
+        count_pairs(found[1], found[2], K),
         total / max(1, found.shape[1]),
         in_top if K > TOP else None,
         reliability,
         {rows.class_names[k]: int(n) for k, n in zip(others, numbers, strict=True)},
         _mistakes(rows, wrong[0], *wrong[1:].astype(np.int64)),
-        **{"training_rows_left_out" if leave_out else "training_rows": training_rows},
+        0 if leave_out else training_rows,
+        training_rows if leave_out else 0,
     )
+    return evaluation, found[0]
 
 
 def _mistakes(
@@ -352,39 +390,16 @@ def count_confusion(
     return counts.reshape(classes, classes)
 
 
-WILSON = "95 % Wilson interval"
-
-
-def interval_words(low: float, high: float) -> str:
-    """A 95 % Wilson interval of a fraction in words, in percent."""
-    return f"{WILSON} {100 * low:.2f} to {100 * high:.2f} %"
-
-
-def wilson_interval(right: int, rows: int, z: float = Z95) -> tuple[float, float]:
-    """The Wilson score interval of a fraction p = right / rows; z = Φ⁻¹(0.975) makes it 95 %.
-
-        (p + z²/2n ± z √(p (1 − p)/n + z²/4n²)) / (1 + z²/n)
-
-    Unlike p ± z √(p (1 − p)/n), it stays within [0, 1] and has a width where p is 0 or 1.
-    Source: Wilson (1927), Probable inference, the law of succession, and statistical inference.
-
-    Example:
-        >>> [round(end, 4) for end in wilson_interval(0, 10)]
-        [0.0, 0.2775]
-    """
-    p, wide = right / rows, z * z / rows
-    centre = p + wide / 2.0
-    half = z * math.sqrt(p * (1.0 - p) / rows + wide / (4.0 * rows))
-    low, high = (centre - half) / (1.0 + wide), (centre + half) / (1.0 + wide)
-    # Where p is 0 or 1 an end is exactly p, and rounding must not put it beyond.
-    return min(max(low, 0.0), p), max(min(high, 1.0), p)
-
-
 def _binned(confidence: Float64, right: NDArray[np.bool_]) -> Float64:
     """Rows, right rows and summed confidence of each bin, shape (3, BINS)."""
-    place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    place = confidence_bins(confidence)
     weights = (np.ones(len(place)), right.astype(np.float64), confidence)
     return np.stack([np.bincount(place, weight, BINS) for weight in weights])
+
+
+def _of_metric(one: Measurement) -> dict[str, Any]:
+    value, *interval = _plain(np.array([one.value, one.low, one.high]))
+    return {"value": value, "interval_95": interval, "method": one.method}
 
 
 def _plain(values: NDArray[Any]) -> list[Any]:

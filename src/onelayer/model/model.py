@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
@@ -39,6 +39,7 @@ from onelayer.files.atomic import staged_file
 from onelayer.files.records import MAY_LACK, from_plain, read_json, to_plain
 from onelayer.files.tensors import read_sealed, write_sealed
 from onelayer.model.evaluation import Evaluation, evaluate
+from onelayer.model.metrics import ScoredRows, read_scores
 from onelayer.objective.loss import to_probabilities
 
 if TYPE_CHECKING:
@@ -359,6 +360,28 @@ class Model:
             self._check(figures.confidence, place, tile)
             yield place, figures
 
+    def read_scores(
+        self,
+        X: Any,
+        y: NDArray[np.int64],
+        counted: NDArray[np.int64],
+        engine: Engine | str | None = None,
+        order: NDArray[np.int64] | slice = slice(None),
+    ) -> ScoredRows:
+        """What metrics read of the rows of these numbers, (n,); classes in the order given."""
+        rows, chosen = self.read_rows(X, quiet), np.zeros(len(y), bool)
+        chosen[counted] = True
+        step = max(1, TILE_ENTRIES // max(self.features, self.classes))
+
+        def row_tiles() -> Iterator[Rows]:
+            for place, tile in self._tiles(rows, step):
+                if chosen[place].any():
+                    yield replace(tile, index=np.flatnonzero(chosen[place]))
+
+        W, b = (part[0, order] for part in self._weights())
+        scored = read_scores(row_tiles, _engine(engine), W, b, y[counted])
+        return scored
+
     def _scored(
         self, rows: NDArray[np.generic], engine: Engine | str | None, step: int
     ) -> Iterator[tuple[slice, Float64]]:
@@ -473,6 +496,9 @@ class Model:
         log: Log | None = None,
         *,
         include_training_rows: bool = False,
+        scoring: str | Sequence[str] = (),
+        groups: ArrayLike | None = None,
+        seed: int = 0,
     ) -> Evaluation:
         """Accuracy, confusion, log loss and calibration on labelled rows, in one pass.
 
@@ -486,18 +512,34 @@ class Model:
             log: callback for one-line messages, as of `scores`; None prints them.
             include_training_rows: whether rows that the model was fitted to are not left out. They
                 are not where there are no others either, as in `data.train`.
+            scoring: metrics to measure as well, by the names in docs/guide/metrics.md, each with a
+                95 % interval in `Evaluation.metrics`.
+            groups: what each row belongs to, such as its patient, (N,): the bootstrap then draws
+                whole groups.
+            seed: of the bootstrap.
 
         Raises:
             DataError: when the rows lack one of the features, or have none of the model's classes.
+            SettingsError: for an unknown metric, and one that is not defined on these labels.
 
         Example:
             >>> from onelayer import load, solve
             >>> data = load("digits")
             >>> round(solve(data, l2=0.001).evaluate(data).accuracy, 2)
             0.95
+            >>> print(solve(data, l2=0.001).evaluate(data, scoring="f1_macro").metrics[0].metric)
+            f1_macro
         """
-        rows = data.test if isinstance(data, Splits) else data
-        return evaluate(self, rows, engine, log, include_training_rows=include_training_rows)
+        return evaluate(
+            self,
+            data.test if isinstance(data, Splits) else data,
+            engine,
+            log,
+            include_training_rows=include_training_rows,
+            scoring=scoring,
+            groups=groups,
+            seed=seed,
+        )
 
     def save(self, path: Path | str) -> None:
         """Save the model as one safetensors file; the same model gives the same bytes.

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from onelayer.data.progress import WIDTH
 from onelayer.experiments.best_linear import HeldOut
-from onelayer.model.evaluation import TOP, WILSON, Evaluation, interval_words, wilson_interval
+from onelayer.model.evaluation import TOP, Evaluation
+from onelayer.model.intervals import WILSON, interval_words, wilson_interval
+from onelayer.model.metrics import Measurement, metric_of
 from onelayer.model.model import Model
 from onelayer.objective.gradcheck import GradientCheck
 from onelayer.report import summary
@@ -365,8 +367,16 @@ def _figures(evaluation: Evaluation, of: str) -> Table:
     rows += [
         ["log loss", f"{evaluation.log_loss:.4f}", f"nats; equal chances give {chance:.4f}"],
         ["ECE", f"{number(100 * curve.error)} %", bins],
+        *map(_measured, evaluation.metrics),
     ]
     return make_table(of, [Column("figure", words=True), "value", Column("", words=True)], rows)
+
+
+def _measured(one: Measurement) -> list[str]:
+    """A metric with its interval, as a line of figures."""
+    metric = metric_of(one.metric)
+    interval = f"95 %: {metric.number(one.low)} to {metric.words(one.high)}, {one.method}"
+    return [metric.title, metric.words(one.value), interval]
 
 
 def _classes(evaluation: Evaluation) -> Table:

@@ -51,7 +51,8 @@ from onelayer.errors import (
 from onelayer.files.provenance import Command, describe_environment
 from onelayer.files.records import MAY_LACK, check_sizes
 from onelayer.files.saved import Saved
-from onelayer.model.evaluation import Mistakes, interval_words, wilson_interval
+from onelayer.model.evaluation import Mistakes
+from onelayer.model.intervals import interval_words, wilson_interval
 from onelayer.model.model import Model
 from onelayer.solver.linalg import norm
 from onelayer.solver.reduction import ReducedSolver, Solvers
