@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from onelayer.model.evaluation import Z95, interval_words
+from onelayer.model.intervals import Z95, interval_words
 from onelayer.report.chart import (
     MOST_WITH_NUMBERS,
     Axis,

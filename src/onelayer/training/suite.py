@@ -20,7 +20,7 @@ from onelayer.files.atomic import durable_file
 from onelayer.files.manifest import CHECKPOINTS, own_checkpoints
 from onelayer.files.provenance import Command
 from onelayer.files.saved import Saved
-from onelayer.model.evaluation import interval_words, wilson_interval
+from onelayer.model.intervals import interval_words, wilson_interval
 from onelayer.model.model import Certificate, Model
 from onelayer.solver.path import Choice, Path, Score, merit
 from onelayer.solver.solver import Status
