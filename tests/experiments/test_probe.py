@@ -203,10 +203,11 @@ def test_a_set_that_is_added_later_changes_none_of_the_others(whole: Suite, tmp_
 @pytest.mark.parametrize(
     ("sets", "labels", "how", "words"),
     [
-        (SETS, LABELS, {"tol": 1e-3}, "'layer0/mean' the tol was 1e-05 and is 0.001"),
+        (SETS, LABELS, {"tol": 1e-3}, "'layer0/mean', the tol was 1e-05 and is 0.001"),
         (SETS, LABELS, {"split_seed": 1}, "the training data changed.*; the labels and their"),
         ({"other": SETS["layer1/cls"]}, LABELS[::-1], {}, "the labels and their split changed"),
-        ({"layer1/cls": SETS["layer2/cls"]}, LABELS, {}, "'layer1/cls' the training data changed"),
+        ({"other": SETS["layer1/cls"]}, LABELS, {"folds": 2}, "the folds was 0 and is 2"),
+        ({"layer1/cls": SETS["layer2/cls"]}, LABELS, {}, "'layer1/cls', the training data changed"),
     ],
 )  # fmt: skip
 def test_heads_of_other_data_or_settings_are_not_mixed(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from onelayer.files.manifest import CHECKPOINTS
+from onelayer.training.checkpoint import unfinished
 from tests.kill.campaign import campaign
 
 
@@ -22,3 +26,27 @@ def test_what_is_killed_five_times_ends_with_the_bits_of_an_undisturbed_one(
     *_, tally = campaign(command, tmp_path, kills=5, seed=0)
     assert tally.kills.total() == 5
     assert tally.ended >= 1
+
+
+def test_a_suite_that_is_killed_after_every_second_solution_ends_with_the_same_bits(
+    tmp_path: Path,
+) -> None:
+    """SIGKILL comes before a finished head is written, after its first λ, or in its middle."""
+
+    def work(folder: Path, solutions: int) -> int:
+        words = [sys.executable, "-m", "tests.kill.worker", "suite", str(folder), str(solutions)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        return done.returncode
+
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    assert work(whole, 0) == 0
+    heads = []
+    while work(killed, 2):
+        found = unfinished(killed)
+        assert found is not None
+        heads.append(found.done)
+    assert heads == [0, 1, 1, 2]
+    for name in ("weights.safetensors", "held_out.parquet"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+    assert not (killed / CHECKPOINTS).exists()

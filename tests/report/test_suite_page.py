@@ -72,7 +72,7 @@ def test_curves_go_over_the_numbers_of_the_layers_with_intervals(suite: Suite) -
 
 def test_the_map_has_a_cell_for_each_layer_and_pooling_and_frames_the_best(suite: Suite) -> None:
     page: Any = chart_of(suite, "map").page
-    assert [p["value"] for p in page["params"] if p["name"] == "xnames"] == [["0", "1", "10"]]
+    assert [p["value"] for p in page["params"] if p["name"] == "ynames"] == [["0", "1", "10"]]
     cells = {(c["x"], c["y"]): c for c in page["datasets"]["cells"]}
     assert len(cells) == 6
     assert cells[1, 1]["v"] is None

@@ -26,6 +26,7 @@ from onelayer.report import tables
 from onelayer.report.render import write_templates
 from onelayer.solver import Path as LambdaPath
 from onelayer.training.run_folder import load_any
+from onelayer.training.suite import Suite
 
 PARTS = ("test", "validation", "train")
 
@@ -235,6 +236,7 @@ class ChosenModel:
     name: str  # of its setting, for a line about it; the file's name for a model's file
     words: str = ""  # which of several it is
     folder: Path | None = None  # the run folder that it is from
+    feature_set: str | None = None  # of a suite, that it is the head of
 
 
 def open_noted(named: str) -> ChosenModel:
@@ -248,16 +250,26 @@ def open_noted(named: str) -> ChosenModel:
 def open_model(named: str) -> ChosenModel:
     """Open the model that a user names.
 
-    A run folder stands for its best run by validation accuracy, or of a path for the chosen λ.
-    FOLDER:SETTING names a setting ("λ=0.1, η=0.01"; in a path "λ=0.1") or its number in the table
-    that was printed, from 1: the rank of a setting, or the place of a λ, the largest first.
+    A run folder stands for its best run by validation accuracy, of a path for the chosen λ, of a
+    suite for its best feature set. FOLDER:SETTING names a setting ("λ=0.1, η=0.01"; in a path
+    "λ=0.1"; in a suite the feature set) or its number in the table that was printed, from 1: the
+    rank of a setting or set, or the place of a λ, the largest first.
     """
     folder, setting = _parted(named)
     if not folder.is_dir():
         return ChosenModel(Model.load(named), named)
-    if isinstance(result := load_any(folder), LambdaPath):
-        names = [f"λ={model.l2:g}" for model in result.models]
+    record = load_any(folder)
+    if isinstance(record, Suite):
+        heads = record.ranking
+        names = [head.name for head in heads]
         places: list[tuple[int, ...]] = [(i,) for i in range(len(names))]
+        head = heads[_positions(folder, setting, names, places)[0] if setting else 0]
+        how = "" if setting else f": best of {len(names)} feature sets by {record.choice.by}"
+        words = f"{head.name}{how}" if len(names) > 1 else ""
+        return ChosenModel(head.model, head.name, words, folder, head.name)
+    if isinstance(result := record, LambdaPath):
+        names = [f"λ={model.l2:g}" for model in result.models]
+        places = [(i,) for i in range(len(names))]
         position = _positions(folder, setting, names, places)[0] if setting else result.chosen
         model, name = result.models[position], names[position]
         how = "" if setting else f": chosen by {result.choice.by}, rule {result.choice.rule}"
@@ -283,7 +295,10 @@ def models_of(named: str) -> list[ChosenModel]:
     folder, setting = _parted(named)
     if setting or not folder.is_dir():
         return [open_noted(named)]
-    if isinstance(result := load_any(folder), LambdaPath):
+    record = load_any(folder)
+    if isinstance(record, Suite):
+        return [ChosenModel(one.model, one.name, "", folder, one.name) for one in record.heads]
+    if isinstance(result := record, LambdaPath):
         return [ChosenModel(model, f"λ={model.l2:g}", folder=folder) for model in result.models]
     return [
         ChosenModel(result.model(i), f"{run.name}, seed {run.seed}", folder=folder)

@@ -35,8 +35,10 @@ from onelayer.cli.app import OptionGroup, keyword
 from onelayer.cli.config import VALUES, is_given
 from onelayer.cli.output import note
 from onelayer.data import Dataset, Splits, load
+from onelayer.data.feature_sets import FeatureSets, read_feature_sets
 from onelayer.data.formats.registry import names_file
 from onelayer.data.load import load_for, names_cifar10
+from onelayer.data.progress import print_line
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import ENGINE_NAMES, Engine, make_engine
 from onelayer.engines.processes import processes
@@ -104,6 +106,48 @@ class DataOptions(OptionGroup):
     stream: bool | None = None
 
 
+@dataclass(frozen=True)
+class SetOptions(OptionGroup):
+    """Which feature sets are loaded, and how their rows are split.
+
+    Data:
+        data SOURCE: A .npz or .safetensors file, each of whose arrays is a feature set; a folder of
+            .npy files; or an .npy file with an array (N, L, D) of L sets.
+        labels FILE|NAME: A file with one label per row, or the array of labels beside the sets.
+            Default: label, labels, y, target or class.
+        names NAMES: Names of the L sets of an array (N, L, D).
+        test SOURCE: The same sets of the test rows.
+        test-labels FILE|NAME: Labels of --test.
+        test-size FRACTION: Fraction held out for testing without --test.
+        validation SOURCE: The same sets of the validation rows.
+        validation-labels FILE|NAME: Labels of --validation.
+        validation-size FRACTION: Fraction of the other rows held out for validation without
+            --validation.
+        split-seed N: Random seed of the train/validation/test split.
+        groups FILE: A file with one group per row; rows of a group stay in one part.
+    """
+
+    data: str | None = None
+    labels: str | None = None
+    names: str | None = None
+    test: str | None = None
+    test_labels: str | None = None
+    test_size: float = 0.2
+    validation: str | None = None
+    validation_labels: str | None = None
+    validation_size: float = 0.2
+    split_seed: int = 0
+    groups: str | None = None
+
+
+def load_sets(options: SetOptions) -> FeatureSets:
+    """Load the feature sets that the options name."""
+    given = dict(vars(options))
+    if given["names"] is not None:
+        given["names"] = [name.strip() for name in given["names"].split(",")]
+    return read_feature_sets(given.pop("data"), given.pop("labels"), print_line, **given)
+
+
 def load_splits(options: DataOptions, *, all_batches: bool = False) -> Splits:
     """Load the data that the options name; of CIFAR-10 batches 1 and 2, or all five."""
     given = dict(vars(options))
@@ -122,11 +166,14 @@ def rows_for(
 ) -> Dataset:
     """The rows of a part of the data that a model is for, or all rows of other data.
 
-    Without --data the data are those of the run; its options hold for other data as far as they
-    are about columns. Paths of a run folder outside of the current folder need `trust`.
+    Without --data the data are those of the run, of a suite the model's feature set; its options
+    hold for other data as far as they are about columns. Paths of a run folder outside of the
+    current folder need `trust`.
     """
     given = {name: value for name, value in vars(typed).items() if is_given(context, name)}
     asked = given.keys() & {"test", *SPLIT}
+    if chosen.feature_set is not None and not given.keys() & {"data", "test"}:
+        return cast(Dataset, getattr(_saved_sets(chosen, trust), part))
     saved, classes = _saved_options(chosen), chosen.model.class_names
     own = not given.keys() & {"data", "test"} or (
         "data" in given and given["data"] == saved.get("data")
@@ -167,7 +214,9 @@ def _renamed(options: Mapping[str, Any]) -> dict[str, Any]:
 def require_inside(folder: Path, options: Mapping[str, Any]) -> None:
     """Raise `OnelayerError` where a run folder's options name files outside of the current one."""
     here, found = Path.cwd().resolve(), list[str]()
-    for name in ("data", "labels", "test", "test_labels", "validation", "validation_labels"):
+    for name in (
+        "data", "labels", "test", "test_labels", "validation", "validation_labels", "groups",
+    ):  # fmt: skip
         word = str(options.get(name, options.get(name.replace("_", "-"))) or "")
         if "\0" in word or not home_path(word).resolve().is_relative_to(here):
             found.append(word)
@@ -178,8 +227,24 @@ def require_inside(folder: Path, options: Mapping[str, Any]) -> None:
         )
 
 
+def _saved_sets(chosen: ChosenModel, trust: bool) -> Splits:
+    """The feature set of a model of a suite, as the command that made the suite loaded it."""
+    assert chosen.folder is not None  # noqa: S101  # the suite's
+    assert chosen.feature_set is not None  # noqa: S101  # asked for by the caller
+    saved = saved_origin(chosen.folder).command.options
+    if not trust:
+        require_inside(chosen.folder, saved)
+    known = {f.name: saved.get(f.name.replace("_", "-"), f.default) for f in fields(SetOptions)}
+    sets = load_sets(SetOptions(**known))
+    if chosen.feature_set not in sets.names:
+        raise SettingsError(f"{known['data']} has no feature set {chosen.feature_set!r} any more.")
+    return sets.splits(chosen.feature_set)
+
+
 def _saved_options(chosen: ChosenModel) -> dict[str, Any]:
     """The data options of the command that made the run, or the data set that it names."""
+    if chosen.feature_set is not None:
+        return {}
     if chosen.folder is not None:
         with suppress(SaveError):  # made from Python
             saved = saved_origin(chosen.folder).command.options
@@ -240,8 +305,8 @@ class PenaltyOptions(OptionGroup):
     """The L2 penalty.
 
     Hyperparameters:
-        l2 VALUES: L2 penalty λ ≥ 0; the cost adds λ Σ W². Default: 0; for solve, values
-            from the data.
+        l2 VALUES: L2 penalty λ ≥ 0; the cost adds λ Σ W². Default: 0; for solve and probe,
+            values from the data.
         C VALUES: The same as scikit-learn's C = 1/(2λN).
     """
 

@@ -39,6 +39,7 @@ from onelayer.training.run_folder import (
     saved_origin,
     weights_digest,
 )
+from onelayer.training.suite import Suite
 
 # A sweep beyond the stable learning rates has many runs that diverge for one reason.
 MOST_NOTES = 8
@@ -88,7 +89,7 @@ def fetch_data() -> None:
     list_data()
 
 
-def _show(record: Result | solver.Path, folder: Path, *, as_json: bool = False) -> None:
+def _show(record: Result | solver.Path | Suite, folder: Path, *, as_json: bool = False) -> None:
     """Draw a saved run's page and print its figures, drawn or not; say where the page is."""
     failure: SaveError | None = None
     try:
@@ -101,14 +102,17 @@ def _show(record: Result | solver.Path, folder: Path, *, as_json: bool = False) 
         note(f"interrupted while the page was drawn; the run is saved. To draw it: {again}")
         raise typer.Exit(interrupt.exit_code()) from None
     if as_json:
-        figures = _path_figures if isinstance(record, solver.Path) else _result_figures
-        print_json({"folder": folder} | figures(record))
-    elif isinstance(record, solver.Path):
-        print_table(tables.path_table(record))
+        figures = {solver.Path: _path_figures, Suite: _suite_figures, Result: _result_figures}
+        print_json({"folder": folder} | figures[type(record)](record))
+    elif isinstance(record, Result):
+        _print_result(record)
+    else:
+        if isinstance(record, Suite):
+            print_table(tables.suite_table(record))
+        else:
+            print_table(tables.path_table(record))
         for sentence in record.verdict:
             print_line(sentence)
-    else:
-        _print_result(record)
     if failure is not None:
         raise failure
     if not as_json:
@@ -116,7 +120,11 @@ def _show(record: Result | solver.Path, folder: Path, *, as_json: bool = False) 
 
 
 def _save(
-    record: Result | solver.Path, checkpoint: Checkpoint, data: Splits, *, further: bool = False
+    record: Result | solver.Path | Suite,
+    checkpoint: Checkpoint,
+    data: Splits | None,
+    *,
+    further: bool = False,
 ) -> None:
     """Save a record in the folder of its checkpoints; or elsewhere, where they do not hold it."""
     out = Path(checkpoint.folder)
@@ -126,17 +134,16 @@ def _save(
         )
     except SaveError as error:
         found = unfinished(out)
-        whole = (
-            len(record.models)
-            if isinstance(record, solver.Path)
-            else sum(run.epochs for run in record.runs)
-        )
+        if isinstance(record, Result):
+            whole = sum(run.epochs for run in record.runs)
+        else:
+            whole = len(record.models if isinstance(record, solver.Path) else record.heads)
         if found is not None and found.done == found.total >= whole:
             raise
         raise SaveError(f"{error} {_kept_elsewhere(record, out.name)}") from error
 
 
-def _kept_elsewhere(record: Result | solver.Path, name: str) -> str:
+def _kept_elsewhere(record: Result | solver.Path | Suite, name: str) -> str:
     """Keep a record that its own folder does not take, or its best model alone; say where."""
     place: Path | None = None
     with suppress(OSError, SaveError):
@@ -144,7 +151,8 @@ def _kept_elsewhere(record: Result | solver.Path, name: str) -> str:
         with suppress(SaveError):
             save_records(record, place / name)
             return f"The run is saved in {place / name}."
-        record.best.save(place / "best.safetensors")
+        best = record.best.model if isinstance(record, Suite) else record.best
+        best.save(place / "best.safetensors")
         return f"Of the run its best model alone is saved: {place / 'best.safetensors'}"
     if place is not None:
         shutil.rmtree(place, ignore_errors=True)
@@ -162,6 +170,23 @@ def finish_path(
         if model.status != "optimal" or model.l2 == 0.0:
             note(describe_solution(model))
     _show(path, Path(checkpoint.folder), as_json=as_json)
+
+
+def finish_suite(suite: Suite, checkpoint: Checkpoint, *, as_json: bool = False) -> None:
+    """Save a suite in the folder of its checkpoints, draw its page, and print its table."""
+    _save(suite, checkpoint, None)
+    _show(suite, Path(checkpoint.folder), as_json=as_json)
+
+
+def _suite_figures(suite: Any) -> dict[str, Any]:
+    heads = [
+        {"name": head.name, "rank": rank, "features": head.model.features, "l2": head.l2}
+        | {"held_out": head.best.held_out, "test": head.test}
+        | {"test_interval": head.test_interval, "solutions": head.solutions}
+        for rank, head in enumerate(suite.ranking, 1)
+    ]
+    choice = asdict(suite.choice) | {"folds": suite.folds}
+    return {"best": suite.best.name, "choice": choice, "sets": suite.sets, "heads": heads}
 
 
 def _path_figures(path: Any) -> dict[str, Any]:
@@ -241,7 +266,7 @@ def _result_figures(result: Any) -> dict[str, Any]:
 
 
 # Commands that make run folders, and that a run folder may ask to repeat.
-MAKES_RUNS = ("train", "solve", "reproduce")
+MAKES_RUNS = ("train", "solve", "probe", "reproduce")
 
 # What the bits of a run depend on besides its options.
 DECISIVE = (

@@ -1,4 +1,4 @@
-"""Commands about the optimum: solve, certify, suggest-learning-rate, best-linear."""
+"""Commands about the optimum: solve, probe, certify, suggest-learning-rate, best-linear."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from onelayer.cli import options as opt
 from onelayer.cli.app import OptionGroup, command
 from onelayer.cli.config import command_in_force
 from onelayer.cli.models import models_of
-from onelayer.cli.runs import finish_path
+from onelayer.cli.runs import finish_path, finish_suite
 from onelayer.cli.train import CheckpointOptions, training_in
 from onelayer.data import Dataset
 from onelayer.data.scaling import check_scaling
 from onelayer.engines import Engine
+from onelayer.engines.processes import processes
 from onelayer.errors import SettingsError, require_number, require_whole
 from onelayer.experiments import best_linear as experiment
 from onelayer.experiments.best_linear import Recipe
+from onelayer.experiments.probe import probe as probe_sets
 from onelayer.files.atomic import staged_file
 from onelayer.model import Model
 from onelayer.objective.loss import LOSSES, check_loss
@@ -39,6 +41,25 @@ class SolutionOptions(CheckpointOptions):
     """
 
     checkpoint_every: float = 1.0
+
+
+def check_path_options(
+    penalty: opt.PenaltyOptions,
+    choose_by: Any,
+    rule: Any,
+    scaling: str,
+    tol: float,
+    max_passes: int,
+    folds: int,
+) -> None:
+    """Refuse a wrong value before the data are loaded."""
+    solver.Choice(by=choose_by, rule=rule)
+    check_scaling(scaling)
+    penalty.values(rows=1)
+    require_number("tol", tol, "a finite number above 0", above=0)
+    require_whole("max_passes", max_passes, 1)
+    if folds:
+        require_whole("folds", folds, 2)
 
 
 @command("Training")
@@ -78,14 +99,8 @@ def solve(
         choose-by NAME: Measure to choose λ by: accuracy or loss.
         rule NAME: best, or one-standard-error: the largest λ within one standard error of the best.
     """
-    solver.Choice(by=choose_by, rule=rule)  # type: ignore[arg-type]  # it checks the words
     engine = opt.chosen_engine(arithmetic)
-    check_scaling(scaling)
-    penalty.values(rows=1)  # a wrong value is refused before the data are loaded
-    require_number("tol", tol, "a finite number above 0", above=0)
-    require_whole("max_passes", max_passes, 1)
-    if folds:
-        require_whole("folds", folds, 2)
+    check_path_options(penalty, choose_by, rule, scaling, tol, max_passes, folds)
     command = command_in_force(context)
     with training_in(out, checkpoints, command, data, overwrite=overwrite) as checkpoint:
         splits = opt.load_splits(data)
@@ -100,6 +115,75 @@ def solve(
         finish_path(path, checkpoint, splits, as_json=json)
     if path.interrupted:
         saved = f"the {len(path.models)} largest λ were solved and saved"
+        output.note(f"interrupted; {saved}; resume with: {checkpoint.command}")
+        raise typer.Exit(interrupt.exit_code())
+
+
+@command("Training")
+def probe(
+    context: typer.Context,
+    *,
+    penalty: opt.PenaltyOptions,
+    tol: float = 1e-6,
+    max_passes: int = 1000,
+    folds: int = 0,
+    choose_by: str = "accuracy",
+    rule: str = "best",
+    data: opt.SetOptions,
+    scaling: str = "auto",
+    arithmetic: opt.EngineOptions,
+    out: Path = Path("runs/probe"),
+    overwrite: bool = False,
+    checkpoints: SolutionOptions,
+    json: bool = False,
+    config: Path | None = None,
+) -> None:
+    """Solve a λ path, with proofs, for each of many feature sets of the same rows, and rank them.
+
+    The sets are the layers or poolings of a network, say, as arrays with the same rows in the same
+    order; all have one split. Names such as layer3/mean have two parts: a layer and a pooling. With
+    --resume, sets that are finished in the run folder are kept: a killed command goes on, and sets
+    that were added to the data are added to a finished suite.
+
+    Examples:
+        onelayer probe --data acts.npy --labels y.npy
+        onelayer probe --data acts.npz --labels y.npy --l2 1e-4:1:12 --tol 1e-4
+
+    Search:
+        tol X: Relative gap to the optimum to prove for each λ.
+        max-passes N: Maximum number of passes over the rows for each λ.
+        folds N: Cross-validation folds used to choose λ; 0 uses the validation rows.
+        choose-by NAME: Measure to choose λ and rank sets by: accuracy or loss.
+        rule NAME: best, or one-standard-error: the largest λ within one standard error of the best.
+    """
+    if processes() > 1:
+        raise SettingsError("probe works in one process; start it without torchrun.")
+    if data.data is None:
+        raise SettingsError("probe needs feature sets; name them with --data.")
+    engine = opt.chosen_engine(arithmetic)
+    check_path_options(penalty, choose_by, rule, scaling, tol, max_passes, folds)
+    command = command_in_force(context)
+    with training_in(out, checkpoints, command, None, overwrite=overwrite) as checkpoint:
+        sets = opt.load_sets(data)
+        default = penalty == opt.PenaltyOptions()
+        with output.progress_bar("probing", "λ") as show:
+            suite = probe_sets(
+                sets,
+                l2=20 if default else penalty.values(sets.rows.train.rows),
+                folds=folds,
+                choose_by=choose_by,  # type: ignore[arg-type]
+                rule=rule,  # type: ignore[arg-type]
+                tol=tol,
+                max_passes=max_passes,
+                scaling=scaling,
+                engine=engine,
+                on_progress=show,
+                checkpoint=checkpoint,
+            )
+        suite = replace(suite, command=command)
+        finish_suite(suite, checkpoint, as_json=json)
+    if suite.interrupted:
+        saved = f"{len(suite.heads)} of {suite.sets} heads are saved"
         output.note(f"interrupted; {saved}; resume with: {checkpoint.command}")
         raise typer.Exit(interrupt.exit_code())
 
@@ -140,6 +224,8 @@ def certify(
     train_set = opt.rows_for(context, data, named_models[0], "train", trust=trust)
     figures = []
     for one in named_models:
+        if one.feature_set not in (None, named_models[0].feature_set):
+            train_set = opt.rows_for(context, data, one, "train", trust=trust)
         certificate = solver.certify(one.model, train_set, l2=l2, engine=engine)
         figures.append({"name": one.name} | asdict(certificate))
         if not json:

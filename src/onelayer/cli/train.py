@@ -23,14 +23,14 @@ from onelayer.engines.processes import attempt, processes
 from onelayer.errors import OnelayerError, SaveError, require_choice, require_whole
 from onelayer.experiments.reproduce import choose_experiments
 from onelayer.files.atomic import check_replaceable, writing
-from onelayer.files.manifest import SETTINGS_FILE
+from onelayer.files.manifest import SETTINGS_FILE, read_manifest
 from onelayer.files.provenance import Command
 from onelayer.objective.loss import LOSSES, check_loss
 from onelayer.report import tables
 from onelayer.training import loop
 from onelayer.training.checkpoint import Checkpoint, unfinished
 from onelayer.training.run import Run, grid, random_grid
-from onelayer.training.run_folder import check_finished, saved_origin
+from onelayer.training.run_folder import check_finished, kind_of, saved_origin
 from onelayer.training.sweep import sweep
 
 # Where `reproduce` writes unless it is told, and may replace what it wrote before.
@@ -194,13 +194,14 @@ def training_in(
     folder: Path,
     options: CheckpointOptions,
     command: Command,
-    data: opt.DataOptions,
+    data: opt.DataOptions | None,
     *,
     overwrite: bool,
 ) -> Iterator[Checkpoint]:
     """Lock a run folder while it is worked for and saved; yields where checkpoints go.
 
-    With --resume, the command ends when the same one has finished before on the same data.
+    With --resume, the command ends when the same one has finished before on the same data. Without
+    options of data it is a suite, which goes on from a finished one: it may have further sets.
     """
     resume = options.resume or attempt() > 0  # one that torchrun restarted resumes
     again = f"{command.line} --out {shlex.quote(str(folder))} --resume"
@@ -215,7 +216,7 @@ def training_in(
             note(f"{folder} holds unfinished work ({found.progress}), which will be replaced; "
                  "--resume keeps it")  # fmt: skip
         finished = _finished_command(folder) if resume and not left else None
-        if finished == command and not overwrite:
+        if finished == command and not overwrite and data is not None:
             check_finished(folder, opt.load_splits(data))
             print_line(f"{folder} has finished; --overwrite {command.name}s it again")
             raise typer.Exit
@@ -224,6 +225,8 @@ def training_in(
         goes_on = resume and found is not None and (
             finished is None or (finished != command and _but_epochs(finished, command))
         )  # fmt: skip
+        if resume and data is None and read_manifest(folder) is not None:
+            goes_on = kind_of(folder) == "suite"
         if checkpoint.writes:
             check_replaceable(folder, overwrite=overwrite or goes_on)
         another = resume and found is not None and not goes_on

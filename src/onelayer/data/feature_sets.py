@@ -32,7 +32,7 @@ from onelayer.data.formats.registry import names_file, read_labels
 from onelayer.data.progress import Log
 from onelayer.data.split import check_split, shared_rows, split_dataset
 from onelayer.data.streaming import first_not_finite, not_finite
-from onelayer.errors import DataError, SettingsError, home_path, require_file
+from onelayer.errors import DataError, SettingsError, home_path, printable, require_file
 
 TRAIN, ROLES = "train", ("train", "validation", "test")
 
@@ -65,7 +65,7 @@ class FeatureSets:
 def read_feature_sets(
     features: Any,
     labels: Any,
-    log: Log,
+    say: Log,
     *,
     names: Sequence[str] | None,
     groups: Any,
@@ -75,6 +75,10 @@ def read_feature_sets(
     **given: Any,
 ) -> FeatureSets:
     """Read feature sets, check them, and draw the parts that are not given; see `probe`."""
+
+    def log(line: str) -> None:
+        say(printable(line))
+
     check_split(test_size, validation_size, split_seed)
     if isinstance(features, Mapping) and any(isinstance(v, Splits) for v in features.values()):
         if any(other is not None for other in (labels, names, groups, *given.values())):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -124,16 +124,16 @@ def probe(
         >>> [head.name for head in suite.ranking], suite.best.l2
         (['all', 'bottom', 'top'], 0.001)
     """
-    say = print_line if log is None else log
     choice, folds, l2s = Choice(choose_by, rule), plain(folds), l2_values(l2)
     require_whole("folds", folds, 0)
     Target(0.0, tol, max_passes)
     check_scaling(scaling)
     engine = streaming(engine)
-    sets = read_feature_sets(
-        features, labels, say, names=names, groups=groups, test=test, test_labels=test_labels,
-        test_size=test_size, validation=validation, validation_labels=validation_labels,
-        validation_size=validation_size, split_seed=split_seed,
+    sets = features if isinstance(features, FeatureSets) else read_feature_sets(
+        features, labels, print_line if log is None else log, names=names, groups=groups,
+        test=test, test_labels=test_labels, test_size=test_size, validation=validation,
+        validation_labels=validation_labels, validation_size=validation_size,
+        split_seed=split_seed,
     )  # fmt: skip
     how: dict[str, Any] = {"folds": folds, "choose_by": choose_by, "rule": rule, "tol": tol}
     how |= {"max_passes": max_passes, "scaling": scaling}
@@ -144,7 +144,7 @@ def probe(
         return as_read(fingerprint_of(data, engine, how | {"l2": l2s} | shared))
 
     with _keeping(checkpoint, sets.names) as keeper:
-        heads = _heads_there(keeper, sets, shared, made_from)
+        heads = _heads_there(keeper, sets, made_from)
         left = [name for name in sets.names if name not in heads]
         interrupted = False
         try:
@@ -194,17 +194,15 @@ def _hash(rows: Splits) -> str:
 def _heads_there(
     keeper: HeadKeeper | None,
     sets: FeatureSets,
-    shared: Mapping[str, str],
     made_from: Callable[[Splits], Fingerprint],
 ) -> dict[str, Head]:
     """Heads that need not be solved again, by name: of these sets, and of sets not given now."""
     if keeper is None:
         return {}
+    all_alike = {key: one for key, one in made_from(sets.rows).items() if key != "data"}
     for name, head in keeper.heads.items():
-        if name in sets.names:
-            keeper.require(head, made_from(sets.splits(name)))
-        else:
-            keeper.require(head, shared)
+        given = name in sets.names
+        keeper.require(head, made_from(sets.splits(name)) if given else all_alike)
     return dict(keeper.heads)
 
 

@@ -1,4 +1,4 @@
-"""What is saved as a run folder and has a page: the result of training, and a λ path.
+"""What is saved as a run folder and has a page: the result of training, a λ path and a suite.
 
 Run folders and pages are the work of higher packages, which are imported by name when asked.
 """
@@ -14,7 +14,7 @@ from onelayer.errors import SaveError
 
 
 class Saved:
-    """Saving, loading, reporting and printing of a `Result` or a `Path`."""
+    """Saving, loading, reporting and printing of a `Result`, a `Path` or a `Suite`."""
 
     @property
     def interrupted(self) -> bool:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from onelayer.model.intervals import Z95, interval_words
 from onelayer.report.chart import (
-    MOST_WITH_NUMBERS,
     Axis,
     Chart,
     Curve,
@@ -154,8 +153,8 @@ def map_section(figures: SuiteFigures) -> Section | None:
     layers = tuple(sorted(layers, key=at.__getitem__))
     ranks = {head.name: rank for rank, head in enumerate(suite.ranking, 1)}
     cells, framed = [], None
-    for y, pooling in enumerate(poolings):
-        for x, layer in enumerate(layers):
+    for y, layer in enumerate(layers):
+        for x, pooling in enumerate(poolings):
             head = figures.places.get((layer, pooling))
             if head is None:
                 cells.append(HeatCell(x, y, None, "–", (layer, pooling, "no such set", "", "")))
@@ -169,18 +168,17 @@ def map_section(figures: SuiteFigures) -> Section | None:
                 framed = (x, y)
     best = suite.best
     title = "Test accuracy / % by layer and pooling"
-    wide = 62 if len(layers) <= MOST_WITH_NUMBERS else 30
     chart = heat_map(
         "suite-map",
         title,
         title,
         f"Best by {figures.held_out}: {best.name}, {100.0 * best.test.accuracy:.2f} %.",
-        (axis.title, axis.names or [f"{at[layer]:g}" for layer in layers]),
         ("pooling", poolings),
+        (axis.title, axis.names or [f"{at[layer]:g}" for layer in layers]),
         cells,
         ramp=ramp_of([cell.value for cell in cells if cell.value is not None]),
         tips=("layer", "pooling", "test accuracy", figures.held_out, "λ", "rank"),
-        cell_size=(wide, 40),
+        cell_size=(100, 30),
         framed=framed,
     )
     note = "The frame is around the set that is best on the rows that λ was chosen by."

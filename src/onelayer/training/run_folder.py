@@ -52,7 +52,7 @@ from onelayer.training.suite import Suite
 
 WEIGHTS_KIND, FORMAT = "onelayer.run", 4
 Kind = Literal["runs", "path", "suite"]
-KINDS: dict[Kind, type[Saved]] = {"runs": Result, "path": solver.Path, "suite": Suite}
+KINDS: dict[Kind, type[Any]] = {"runs": Result, "path": solver.Path, "suite": Suite}
 T = TypeVar("T")
 S = TypeVar("S", bound=Saved)
 
@@ -73,10 +73,10 @@ def kind_of(folder: Path | str) -> Kind:
     return kind
 
 
-def load_any(folder: Path | str) -> Result | solver.Path:
-    """Load the result or the λ path that a run folder holds; `SaveError` for anything else."""
-    is_path = kind_of(folder) == "path"
-    return load_records(solver.Path, folder) if is_path else load_records(Result, folder)
+def load_any(folder: Path | str) -> Result | solver.Path | Suite:
+    """Load what a run folder holds; `SaveError` where it holds no run."""
+    record: Result | solver.Path | Suite = load_records(KINDS[kind_of(folder)], folder)
+    return record
 
 
 def saved_origin(folder: Path | str) -> Origin:

@@ -211,7 +211,7 @@ class Suite(Saved):
         """Sentences on all heads: what was proven, λ at an edge, and what an interruption left."""
         sentences = [self.proof_sentence]
         if edges := [head.name for head in self.heads if head.at_edge]:
-            named = ", ".join(edges[:4]) + (f", … ({len(edges)})" if len(edges) > 4 else "")
+            named = ", ".join(edges[:4]) + (f", … ({len(edges)} sets)" if len(edges) > 4 else "")
             sentences.append(f"the chosen λ is the smallest or largest that was tried: {named}")
         if len(self.heads) < self.sets:
             sentences.append(f"interrupted: {len(self.heads)} of {self.sets} heads are finished")
@@ -254,6 +254,9 @@ class HeadKeeper:
             files = []
         plans = [file for file in files if not self._take(file)]
         self.total = len({*names, *self.heads})
+        if checkpoint.resume and checkpoint.log is not None:
+            done = f"{len(self.heads)} of {self.total} heads done"
+            checkpoint.log(f"resuming from {checkpoint.folder}: {done}")
         self._write(None)
         for file in plans:
             file.unlink(missing_ok=True)
@@ -267,7 +270,7 @@ class HeadKeeper:
         own = {name: head.made_from.get(name) for name in made_from}
         if changed := "; ".join(differences(own, made_from)):
             raise SaveError(
-                f"cannot resume {self._checkpoint.folder}: of the feature set {head.name!r} "
+                f"cannot resume {self._checkpoint.folder}: for the feature set {head.name!r}, "
                 f"{changed}. Use the original data and settings, or name another folder."
             )
 
