@@ -14,7 +14,14 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 from onelayer import load
 from onelayer.engines import ENGINE_NAMES, make_engine
 from onelayer.solver import solve
-from onelayer.solver.linalg import inner, inner_product, norm, one_blas_thread, outer_product
+from onelayer.solver.linalg import (
+    inner,
+    inner_product,
+    inverse_of_gram,
+    norm,
+    one_blas_thread,
+    outer_product,
+)
 
 sizes = st.integers(1, 40)
 engines = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
@@ -38,6 +45,18 @@ def test_inner_products_and_norms_take_any_shape_and_stride(shape: tuple[int, in
     assert inner(a, b) == pytest.approx(float(np.sum(a * b)), rel=1e-12, abs=1e-12)
     assert inner(a.T, b.T) == pytest.approx(inner(a, b), rel=1e-12, abs=1e-12)
     assert norm(a[:, ::2]) == pytest.approx(float(np.linalg.norm(a[:, ::2])), rel=1e-14)
+
+
+@pytest.mark.parametrize("rows", [20, 200])
+def test_the_inverse_of_a_gram_matrix_is_positive_in_any_units_and_of_any_rank(rows: int) -> None:
+    rng = np.random.default_rng(0)
+    units = np.exp(rng.uniform(-9.0, 9.0, 80))
+    X = rng.normal(size=(rows, 80)).astype(np.float32)
+    A = np.asarray(X.T @ X, np.float64)  # of float32 rounding
+    found = inverse_of_gram(A * units * units[:, None]) * units * units[:, None]
+    assert np.linalg.eigvalsh((found + found.T) / 2)[0] > 0.0
+    v = rng.normal(size=rows) @ X
+    np.testing.assert_allclose(A @ (found @ v), v, atol=2e-4 * np.abs(v).max())
 
 
 def _threads() -> list[int]:

@@ -1,7 +1,7 @@
 """L-BFGS with a preconditioner, for problems whose Hessian is too large to form.
 
-The step is algorithm 7.5 of Nocedal & Wright (2006). The preconditioner replaces the initial
-inverse Hessian and is scaled at each step by the newest pair. One evaluation, a pass over the data,
+The preconditioner replaces the initial inverse Hessian and is scaled at each step by the newest
+pair (Nocedal & Wright 2006, section 7.2). One evaluation, a pass over the data,
 gives cost and gradient; the first trial step is almost always accepted, so passes and steps are
 nearly the same number.
 
@@ -14,19 +14,19 @@ and residuals sum to zero over the classes, which leaves for each class
 with c = (1 − Σ_k π_k²) / (K − 1), the mean curvature of the softmax where every row has the class
 frequencies π as probabilities: 1/K for balanced classes, Böhning's ½ for two of them.
 
-Σ is stored as its leading directions and one variance for all others: D × r numbers instead of
-D × D, in a tenth of the time of a Gram matrix with a factorisation, and inverted for any λ at no
-cost. They are those of the Nyström approximation ΣΩ (ΩᵀΣΩ)⁻¹ ΩᵀΣ with random Ω (Tropp, Yurtsever,
-Udell & Cevher 2017), made once from two products with a sample of rows. The remembered steps
-correct what the sample misses.
+Of few features M(λ) is inverted. Of more, Σ is stored as its leading directions and one variance
+for all others: D × r numbers instead of D × D, in a tenth of the time of a Gram matrix with a
+factorisation, and inverted for any λ at no cost. They are those of the Nyström approximation
+ΣΩ (ΩᵀΣΩ)⁻¹ ΩᵀΣ with random Ω (Tropp, Yurtsever, Udell & Cevher 2017), made once from two products
+with a sample of rows. The remembered steps correct what the sample misses.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +37,10 @@ from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.linalg import (
+    FEW_ENTRIES,
     inner,
     inner_product,
+    inverse_of_gram,
     norm,
     one_blas_thread,
     outer_product,
@@ -60,8 +62,8 @@ MIN_STEP = 1e-6
 
 MAX_STALLED = 10
 
-# Up to this many features all directions are found, exactly on the sample.
-EXACT_FEATURES = 512
+# Up to this many features the covariance of the sample is inverted.
+EXACT_FEATURES = 1024
 
 SAMPLE_ROWS = 4096
 
@@ -75,10 +77,13 @@ MIN_HELD = 1e-6
 # Bounds the memory of the sample and of the directions for any D.
 SAMPLE_BYTES = DIRECTION_BYTES = 64 << 20
 
-TILE_ROWS = 256
+TILE_ENTRIES = 1 << 19
 
 # Smallest eigenvalue of M(λ) relative to the largest: the directions are float32.
 MIN_EIGENVALUE = 1e-6
+
+# A feature whose deviation is less than this part of its mean may be constant up to rounding.
+SUSPECT = 1e-4
 
 
 class Point(NamedTuple):
@@ -101,23 +106,100 @@ class Descent:
     """What a descent is made of."""
 
     evaluate: Callable[[Float64], Point]  # one pass over the data
-    inverse_hessian: Callable[[Point, Float64], Float64]  # or its preconditioner, times a vector
-    remembers: bool  # whether steps taken correct the inverse Hessian (L-BFGS), or it is exact
+    inverse_hessian: Callable[[Point], Float64]  # or a preconditioner's, times the gradient
+    memory: Memory | None  # corrects a preconditioner by steps taken; None: H⁻¹ is exact
     rounding: float  # relative error of an evaluated cost
     is_done: Callable[[Point], bool]  # called with each new point
     is_damped: Callable[[Point], bool]  # where a step failed: whether the next one is shorter
 
 
-def descend(descent: Descent, start: Point, pairs: list[Pair]) -> Point:
+class Memory:
+    """The last steps taken, and the inverse Hessian H that they and a preconditioner M give.
+
+    With steps as rows of S, changes of the gradient along them as rows of Y, and Z = Y M⁻¹, it is
+    in compact form (Byrd, Nocedal & Schnabel 1994)
+
+        H g = γ M⁻¹g + Sᵀ R⁻ᵀ [(D + γ Y Zᵀ) a − γ Z g] − γ Zᵀ a      a = R⁻¹ S g
+
+    where R is the upper triangle of S Yᵀ, D its diagonal, and γ = sᵀy / yᵀz of the newest step.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        size = shape[0] * shape[1]
+        dtype = np.dtype("float64" if size <= FEW_ENTRIES else "float32")
+        most = max(4, min(MAX_PAIRS, PAIR_BYTES // (3 * size * dtype.itemsize)))
+        self._shape, self._order = shape, np.arange(0)  # where steps lie, oldest first
+        self._S, self._Y, self._Z = (np.empty((most, size), dtype) for _ in range(3))
+        # R⁻¹ and Y Zᵀ, oldest first, and the diagonal of R.
+        self._inverse, self._moments = np.zeros((most, most)), np.zeros((most, most))
+        self._slopes = np.zeros(most)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def clear(self) -> None:
+        """Forget all steps."""
+        self._order = np.arange(0)
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The steps with the changes along them, oldest first."""
+        kept = (part[self._order].astype(np.float64) for part in (self._S, self._Y))
+        return tuple(
+            Pair(*(a.reshape(self._shape) for a in pair)) for pair in zip(*kept, strict=True)
+        )
+
+    def add(self, step: Float64, change: Float64, divided: Float64) -> None:
+        """Remember a step, the change y of the gradient along it, and M⁻¹y."""
+        given = (part.astype(self._S.dtype, copy=False) for part in (step, change, divided))
+        s, y, z = (part.reshape(-1) for part in given)
+        with one_blas_thread():
+            slope, moment = float(s @ y), float(y @ z)
+            if not (slope > 0.0 and moment > 0.0):
+                return
+            slot = filled = len(self)
+            if filled == len(self._S):
+                slot, self._order = int(self._order[0]), self._order[1:]
+                for array in (self._inverse, self._moments):
+                    array[:-1, :-1] = array[1:, 1:].copy()
+                self._slopes[:-1] = self._slopes[1:].copy()
+            along, beside = ((part[:filled] @ y)[self._order] for part in (self._S, self._Z))
+        m = len(self)
+        self._inverse[:m, m] = self._inverse[:m, :m] @ along / -slope
+        self._inverse[m, : m + 1] = 0.0
+        self._inverse[m, m] = 1.0 / slope
+        self._moments[:m, m] = self._moments[m, :m] = beside
+        self._moments[m, m], self._slopes[m] = moment, slope
+        self._S[slot], self._Y[slot], self._Z[slot] = s, y, z
+        self._order = np.append(self._order, slot)
+
+    def times(self, gradient: Float64, divided: Float64) -> Float64:
+        """H times a gradient g, of which M⁻¹g is known."""
+        m, order = len(self), self._order
+        if not m:
+            return divided
+        inverse, moments, slopes = self._inverse[:m, :m], self._moments[:m, :m], self._slopes[:m]
+        S, Z, scale = self._S[:m], self._Z[:m], slopes[-1] / moments[-1, -1]
+        g = gradient.reshape(-1).astype(S.dtype, copy=False)
+        with one_blas_thread():
+            a = inverse @ (S @ g)[order]
+            u = (slopes * a + scale * (moments @ a - (Z @ g)[order])) @ inverse
+            of_steps, of_changes = np.empty((2, m), S.dtype)
+            of_steps[order], of_changes[order] = u, -scale * a
+            correction = of_steps @ S
+            correction += of_changes @ Z
+        return np.asarray(scale * divided + correction.reshape(self._shape))
+
+
+def descend(descent: Descent, start: Point) -> Point:
     """Descend until `is_done`, or until the arithmetic gives no more.
 
-    `pairs` are steps remembered from an earlier descent of the same cost, oldest first, and are
-    kept up to date. The last point is the one that `is_done` accepted, unless no step lowers the
-    cost.
+    The memory may hold steps of an earlier descent of the same cost, and is kept up to date. The
+    last point is the one that `is_done` accepted, unless no step lowers the cost.
     """
-    most = max(4, min(MAX_PAIRS, PAIR_BYTES // (2 * start.at.nbytes)))
-    point, stalled = start, 0
+    memory, point, stalled = descent.memory, start, 0
     lowest, flattest = math.inf, math.inf
+    before: tuple[Point, Float64] | None = None
     while not descent.is_done(point):
         flatness = norm(point.gradient)
         falls = point.cost < lowest - descent.rounding * abs(point.cost)
@@ -125,30 +207,33 @@ def descend(descent: Descent, start: Point, pairs: list[Pair]) -> Point:
         if stalled > MAX_STALLED:
             return point
         lowest, flattest = min(lowest, point.cost), min(flattest, flatness)
-        direction = -_newton_like(descent, point, pairs)
-        falling = inner(direction, point.gradient) < 0.0
-        following = _step_along(descent, point, direction) if falling else None
-        if following is None:
-            if not pairs and not descent.is_damped(point):
-                return point
-            pairs.clear()
-            continue
-        pair = Pair(following.at - point.at, following.gradient - point.gradient)
-        if descent.remembers and inner(*pair) > 0.0:
-            pairs.append(pair)
-            del pairs[:-most]
-        point = following
+        following = None
+        divided = descent.inverse_hessian(point)
+        direction = divided
+        if memory is not None:
+            if before is not None:
+                last, divided_before = before
+                change = point.gradient - last.gradient
+                memory.add(point.at - last.at, change, divided - divided_before)
+            direction = memory.times(point.gradient, divided)
+        slope = -inner(direction, point.gradient)
+        following = _step_along(descent, point, -direction, slope) if slope < 0.0 else None
+        before = None
+        if following is not None:
+            before, point = (point, divided), following
+        elif memory:
+            memory.clear()
+        elif not descent.is_damped(point):
+            return point
     return point
 
 
-def _step_along(descent: Descent, point: Point, direction: Float64) -> Point | None:
+def _step_along(descent: Descent, point: Point, direction: Float64, slope: float) -> Point | None:
     """The first of the steps 1, ½, ¼ … that lowers the cost enough.
 
     Where the fall is lost in the cost's rounding the slope decides: Hager & Zhang (2005), eq. 4.1.
     """
-    slope = inner(point.gradient, direction)
-    slack = descent.rounding * abs(point.cost)
-    length = 1.0
+    slack, length = descent.rounding * abs(point.cost), 1.0
     while length > MIN_STEP:
         trial = descent.evaluate(point.at + length * direction)
         if trial.cost <= point.cost + SUFFICIENT * length * slope:
@@ -158,25 +243,6 @@ def _step_along(descent: Descent, point: Point, direction: Float64) -> Point | N
             return trial
         length *= 0.5
     return None
-
-
-def _newton_like(descent: Descent, point: Point, pairs: list[Pair]) -> Float64:
-    """The L-BFGS approximation of the inverse Hessian times the gradient (two-loop recursion)."""
-    q = point.gradient.copy()
-    part = np.empty_like(q)  # new memory for each pair would cost more than the arithmetic
-    weights: list[tuple[float, float]] = []
-    for step, change in reversed(pairs):
-        rho = 1.0 / inner(step, change)
-        alpha = rho * inner(step, q)
-        q -= np.multiply(change, alpha, out=part)
-        weights.append((rho, alpha))
-    direction = descent.inverse_hessian(point, q)
-    if pairs:
-        step, change = pairs[-1]
-        direction *= inner(step, change) / inner(change, descent.inverse_hessian(point, change))
-    for (step, change), (rho, alpha) in zip(pairs, reversed(weights), strict=True):
-        direction += np.multiply(step, alpha - rho * inner(change, direction), out=part)
-    return direction
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +255,8 @@ class Preconditioner:
     variances: Float64  # along them, (r,), descending; of each feature where there are none
     rest: float  # variance of every other direction, ≥ 0
     curvature: float  # c, in (0, ½]
+    covariance: Float64 | None = None  # Σ itself, (D, D), of few features
+    _made: dict[float, Any] = field(default_factory=dict)  # what divides, of the last λ
 
     def centre(self, rows: Rows) -> Rows:
         """The rows less their mean; a feature that is known not to vary becomes 0, not rounding."""
@@ -199,21 +267,39 @@ class Preconditioner:
 
     def divide(self, gradient: Float64, penalty: Penalty) -> Float64:
         """M(λ)⁻¹ times a gradient, shape (K, D + 1); the last column is the bias's."""
-        c, G, bend = self.curvature, gradient[:, :-1], penalty.curvature
+        bend = float(penalty.curvature)
+        made = self._made.get(bend)
+        if made is None:
+            self._made.clear()
+            made = self._made[bend] = self._inverse(bend)
+        if self.covariance is None and self.directions is None:
+            return np.asarray(gradient * made)
+        G, divided = gradient[:, :-1].astype(np.float32), np.empty_like(gradient)
+        divided[:, -1] = gradient[:, -1] / self.curvature
+        if self.directions is None:
+            divided[:, :-1] = outer_product(self.engine, G, made)
+            return divided
+        inside, outside = made
+        along = outer_product(self.engine, self.directions, G)
+        along *= inside
+        divided[:, :-1] = inner_product(self.engine, along, self.directions)
+        divided[:, :-1] += outside * gradient[:, :-1]
+        return divided
+
+    def _inverse(self, bend: float) -> Any:
+        """What divides where the penalty's curvature is this: a matrix, or values of directions."""
+        c = self.curvature
+        if self.covariance is not None:
+            M = c * self.covariance
+            M.reshape(-1)[:: len(M) + 1] += bend
+            with one_blas_thread():
+                return inverse_of_gram(M).astype(np.float32)
         least = MIN_EIGENVALUE * c * float(self.variances.max()) + np.finfo(np.float64).tiny
         inside = 1.0 / np.maximum(c * self.variances + bend, least)
         if self.directions is None:
-            return np.asarray(gradient * np.append(inside, 1.0 / c))
-        complete = len(self.variances) == G.shape[1]
-        outside = 0.0 if complete else 1.0 / max(c * self.rest + bend, least)
-        along = outer_product(self.engine, self.directions, G.astype(np.float32))
-        along *= (inside - outside).astype(np.float32)[:, None]
-        divided = np.empty_like(gradient)
-        divided[:, :-1] = inner_product(self.engine, along, self.directions)
-        if outside:
-            divided[:, :-1] += outside * G
-        divided[:, -1] = gradient[:, -1] / c
-        return divided
+            return np.append(inside, 1.0 / c)
+        outside = 1.0 / max(c * self.rest + bend, least)
+        return (inside - outside).astype(np.float32)[:, None], outside
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what leaves the numbers is refused
@@ -228,17 +314,21 @@ def fit_preconditioner(engine: Engine, rows: Rows, classes: int) -> Precondition
     """
     rng = np.random.default_rng(0)
     sample, features = _Sample(engine, rows, rng), rows.X.shape[1]
+    c = mean_curvature(rows, classes)
     if features <= EXACT_FEATURES:
-        directions, variances = _all_directions(sample, features)
-    else:
-        affordable = max(1, DIRECTION_BYTES // (4 * features))
-        most = min(RANK, max(1, sample.count // 2), affordable)
-        directions, variances = _leading_directions(sample, features, most, rng)
+        covariance = sample.covariance()
+        variances = covariance.diagonal().copy()
+        if sample.count == rows.count:
+            sample.forget_constants(variances)
+        else:  # what is constant in the sample may vary in other rows
+            np.maximum(variances, np.finfo(np.float64).tiny, out=variances)
+        return Preconditioner(engine, sample.mean, None, variances, 0.0, c, covariance)
+    affordable = max(1, DIRECTION_BYTES // (4 * features))
+    most = min(RANK, max(1, sample.count // 2), affordable)
+    directions, variances = _leading_directions(sample, features, most, rng)
     others = features - len(variances)
-    rest = max(sample.variance - float(variances.sum()), 0.0) / others if others else 0.0
-    return Preconditioner(
-        engine, sample.mean, directions, variances, rest, mean_curvature(rows, classes)
-    )
+    rest = max(sample.variance - float(variances.sum()), 0.0) / others
+    return Preconditioner(engine, sample.mean, directions, variances, rest, c)
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -250,19 +340,31 @@ def fit_variances(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
     weights = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
     fractions = weights / rows.mass
     mean = engine.weighted_sums(rows, fractions[None, :, None])[0, 0]
-    variances = _variances(replace(rows, offset=rows.offset - mean), fractions)
+    centred = replace(rows, offset=rows.offset - mean)
+    variances = _variances(centred, fractions)
     require_finite(variances.astype(np.float32))
-    variances[np.sqrt(variances) <= EQUAL * np.abs(mean - rows.offset)] = 0.0
+    _forget_constants(variances, centred, fractions)
     return Preconditioner(engine, mean, None, variances, 0.0, mean_curvature(rows, classes))
 
 
-def _variances(centred: Rows, fractions: Float64) -> Float64:
+def _forget_constants(variances: Float64, centred: Rows, fractions: Float64) -> None:
+    """Take the variance of a feature that is constant up to rounding for 0."""
+    size = np.abs(centred.offset)
+    suspect = np.sqrt(variances) <= SUSPECT * size
+    if suspect.any():
+        exact = _variances(centred, fractions, "float64")
+        exact[np.sqrt(exact) <= EQUAL * size] = 0.0
+        variances[suspect] = exact[suspect]
+
+
+def _variances(centred: Rows, fractions: Float64, dtype: str = "float32") -> Float64:
     """Σ over the rows of their fractions times the squares of each feature, (D,)."""
     total = np.zeros(centred.X.shape[1])
-    for start in range(0, centred.count, TILE_ROWS):
-        tile = centred.part(start, start + TILE_ROWS).scaled()
+    step = max(1, TILE_ENTRIES // len(total))
+    for start in range(0, centred.count, step):
+        tile = centred.part(start, start + step).scaled(dtype)
         tile *= tile
-        total += np.einsum("n,nd->d", fractions[start : start + TILE_ROWS], tile)
+        total += np.einsum("n,nd->d", fractions[start : start + step], tile)
     return total
 
 
@@ -292,6 +394,17 @@ class _Sample:
         """Σ over the features of their variances."""
         return float(_variances(self._rows, self._fractions).sum())
 
+    def forget_constants(self, variances: Float64) -> None:
+        """Take the variance of a feature that is constant up to rounding for 0."""
+        _forget_constants(variances, self._rows, self._fractions)
+
+    def covariance(self) -> Float64:
+        """Σ, (D, D)."""
+        X = self._rows.scaled("float32")
+        X *= np.sqrt(self._fractions).astype(np.float32)[:, None]
+        with one_blas_thread():
+            return require_finite(X.T @ X).astype(np.float64)
+
     def along(self, directions: Float32) -> Float32:
         """Coordinates of the rows along these directions (r, D): shape (n, r)."""
         bias = np.zeros((1, len(directions)), np.float32)
@@ -306,12 +419,6 @@ class _Sample:
     def weighed(self, along: Float32) -> Float32:
         """Values of the rows times the rows' fractions of the weight."""
         return np.asarray(along * self._fractions[:, None].astype(np.float32))
-
-
-def _all_directions(sample: _Sample, features: int) -> tuple[Float32, Float64]:
-    covariance = sample.covariances(sample.along(np.eye(features, dtype=np.float32)))
-    values, vectors = _eigen(covariance)
-    return np.ascontiguousarray(vectors.T[::-1], np.float32), np.maximum(values[::-1], 0.0)
 
 
 def _leading_directions(

@@ -30,6 +30,9 @@ Float64 = NDArray[np.float64]
 # before an engine's threads have met.
 FEW_PRODUCTS, THREAD_PRODUCTS = 1 << 15, 1 << 26
 
+# Rounding of a float32 Gram matrix, relative to its diagonal, for each √n.
+RIDGE = 5e-7
+
 # BLAS takes one thread for scalar products of so few entries.
 FEW_ENTRIES = 8192
 
@@ -85,6 +88,24 @@ def inner_product(engine: Engine, A: Floats, B: Floats) -> Float64:
             return np.asarray(A.T @ B, np.float64)
     product: Float64 = engine.weighted_sums(_rows(B), np.ascontiguousarray(A)[None])[0]
     return product
+
+
+def inverse_of_gram(A: Float64) -> Float64:
+    """A⁻¹ of Gram matrices A (…, n, n) of float32, with a ridge above what rounding left there.
+
+    It is relative to each diagonal entry, so features of any size are alike.
+
+    Example:
+        >>> inverse_of_gram(np.diag([1.0, 2.0])).round(4)
+        array([[1. , 0. ],
+               [0. , 0.5]])
+    """
+    n, diagonal = A.shape[-1], A.diagonal(axis1=-2, axis2=-1)
+    unit = 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
+    scales = unit[..., :, None] * unit[..., None, :]
+    scaled = A * scales
+    scaled.reshape(-1, n * n)[:, :: n + 1] = 1.0 + RIDGE * math.sqrt(n)
+    return np.asarray(np.linalg.inv(scaled) * scales)
 
 
 def _rows(A: Floats) -> Rows:

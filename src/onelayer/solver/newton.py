@@ -6,14 +6,17 @@
 L-BFGS needs hundreds, as on separable rows under a small λ. `ClassCurvature` takes the blocks H_kk
 at one point, K (D + 1)² numbers, as the preconditioner of L-BFGS, which finds out about the rest:
 some 10 steps from a point near the optimum. Of two classes with W₁ = −W₀ one row of weights is all
-there is, and its block, with 2 p₁ p₀ in the place of p₁ (1 − p₁), is the whole Hessian.
+there is, and its block, with 2 p₁ p₀ in the place of p₁ (1 − p₁), is the whole Hessian: truncated
+steps of Newton's method take it by its products alone.
 
 Which of them is worth its time is a matter of sizes: `Prices` are the seconds that each takes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,20 +31,25 @@ from onelayer.solver.lbfgs import (
     EXTRA_DIRECTIONS,
     RANK,
     SAMPLE_ROWS,
+    SUSPECT,
     Preconditioner,
     fit_preconditioner,
     fit_variances,
 )
+from onelayer.solver.linalg import inverse_of_gram
 
 Float64 = NDArray[np.float64]
 
-# Seconds on one core of a two-core EPYC (Zen 5), medians of 15 over problems of 150 × 4 to
-# 10 000 × 513: of a step of L-BFGS beside the products of its pass, of a product of a pass, of one
-# of a Gram matrix, of a factorisation or of eigenvectors, of what a Hessian costs beside them for
-# each of its blocks, and of one entry of the probabilities.
-STEP, PASS_PRODUCT, GRAM_PRODUCT, INVERSE_PRODUCT, SOLVE_PRODUCT, EIGEN_PRODUCT = (
-    6e-5, 4e-11, 6e-11, 9e-11, 3e-11, 4e-10
-)  # fmt: skip
+Floats = NDArray[np.floating]
+
+Divide = Callable[[Float64], Float64]
+
+# Seconds on one core of a two-core EPYC (Zen 5), over problems of 150 × 4 to 10 000 × 513: of a
+# step of L-BFGS beside the products of its pass, of a product of a pass, of one of a Gram matrix in
+# float32 and in float64, of an inverse, of a factorisation, of eigenvectors, of what a Hessian
+# costs beside them for each of its blocks, and of one entry of the probabilities.
+STEP, PASS_PRODUCT, GRAM32_PRODUCT, GRAM64_PRODUCT = 9e-5, 2.3e-11, 2.3e-11, 6e-11
+INVERSE_PRODUCT, SOLVE_PRODUCT, EIGEN_PRODUCT = 7e-11, 3e-11, 4e-10
 CALLS, ENTRY = 3e-5, 1.2e-8
 
 # Newton's method is taken at once where one of its steps costs at most so many of L-BFGS, which
@@ -49,10 +57,14 @@ CALLS, ENTRY = 3e-5, 1.2e-8
 FEW_STEPS, NEWTON_STEPS = 2.0, 10.0
 
 # The curvature of the classes is taken, and taken anew, when steps cost so much of its price.
-PATIENCE = 1.0
+PATIENCE = 0.75
 
 # Most entries of the rows, and of the Hessian, in memory; and most seconds of a step of Newton's.
 MAX_ENTRIES, MAX_HESSIAN, MAX_SECONDS = 1 << 24, 1 << 22, 0.25
+
+# Most products with the rows of a truncated step of Newton's, and entries of rows that stay in the
+# cache for them, so that BLAS makes the passes of two classes faster than an engine.
+MAX_PRODUCTS, CACHED_ENTRIES = 100, 1 << 21
 
 # Rows whose features are held once for each class at a time, so that they stay in the cache.
 BLOCK_ENTRIES = 1 << 18
@@ -60,8 +72,10 @@ BLOCK_ENTRIES = 1 << 18
 # Added to the Hessian's diagonal, relative to its mean; and a class that no row can be of.
 RIDGE, IMPOSSIBLE = 1e-14, 1e-18
 
-# The same of class curvature, which is no more than a preconditioner, and the least of p (1 − p).
-CURVATURE_RIDGE, MIN_CURVATURE = 1e-11, 1e-9
+# Rows of less curvature than this part of the mean are left out of it, if they are not a few.
+FLAT, MOST_ROWS = 0.01, 0.7
+
+TINY = float(np.finfo(np.float64).tiny)
 
 # The damping: its least, its most, and the factor between two of them.
 MIN_DAMPING, MAX_DAMPING, MORE_DAMPING = 1e-12, 1e3, 1e3
@@ -85,20 +99,18 @@ class Prices:
             True
         """
         N, D, K = rows, features, classes
-        width, unknowns = D + 1, K * (D + 1)
-        blocks = 1 if K == 2 else K
+        width, blocks = D + 1, 1 if K == 2 else K
         probabilities = CALLS + ENTRY * N * K
         curvature = probabilities + blocks * (
-            CALLS + GRAM_PRODUCT * N * width**2 / 2 + INVERSE_PRODUCT * width**3
+            CALLS + GRAM32_PRODUCT * N * width**2 / 2 + INVERSE_PRODUCT * width**3
         )
-        newton = probabilities + CALLS + GRAM_PRODUCT * N * unknowns**2 / 2
+        unknowns = width if K == 2 else K * width
+        newton = probabilities + CALLS + GRAM64_PRODUCT * N * unknowns**2 / 2
         newton += SOLVE_PRODUCT * unknowns**3
-        if K == 2:
-            newton = curvature + CALLS
         held = N * width <= MAX_ENTRIES
         return cls(
             step=STEP + 2 * PASS_PRODUCT * N * D * K,
-            directions=_price_of_directions(min(N, SAMPLE_ROWS), D),
+            directions=price_of_directions(min(N, SAMPLE_ROWS), D),
             curvature=curvature if held and blocks * width**2 <= MAX_HESSIAN else np.inf,
             newton=newton if held and newton <= MAX_SECONDS else np.inf,
         )
@@ -126,13 +138,13 @@ class Prices:
     @property
     def takes_directions(self) -> bool:
         """Whether eigenvectors of the covariance are worth more than the curvature of classes."""
-        return self.curvature > self.directions and not self.takes_newton_at_once
+        return self.curvature > 2.0 * self.directions and not self.takes_newton_at_once
 
 
-def _price_of_directions(sample: int, D: int) -> float:
-    """Of all directions, or of the leading ones by products with a few more."""
+def price_of_directions(sample: int, D: int) -> float:
+    """Of an inverse for all directions, or of the leading ones by products with a few more."""
     if D <= EXACT_FEATURES:
-        return CALLS + 2 * GRAM_PRODUCT * sample * D**2 + EIGEN_PRODUCT * D**3
+        return CALLS + GRAM32_PRODUCT * sample * D**2 / 2 + INVERSE_PRODUCT * D**3
     width = min(RANK + EXTRA_DIRECTIONS, sample, D)
     return CALLS + 3 * PASS_PRODUCT * sample * D * width + 2 * EIGEN_PRODUCT * width**3
 
@@ -146,26 +158,33 @@ def choose_preconditioner(engine: Engine, rows: Rows, classes: int) -> Precondit
 
 
 class DenseRows:
-    """Centred rows in float64 with a 1 appended, one a column: X (D + 1, N).
+    """Centred rows with a 1 appended, X (N, D + 1), in float32 or float64.
 
     A feature that is constant up to rounding becomes 0, in `rows` too, or a step would divide by
     it.
     """
 
-    def __init__(self, centred: Rows, present: NDArray[np.bool_]) -> None:
-        X, rows = centred.scaled().T, centred
-        constant = np.ptp(X, axis=1) <= EQUAL * np.abs(rows.offset)
-        if constant.any():
-            X[constant] = 0.0
-            scale, offset = (np.where(constant, 0.0, part) for part in (rows.scale, rows.offset))
+    def __init__(
+        self, centred: Rows, present: NDArray[np.bool_], dtype: Literal["float32", "float64"]
+    ) -> None:
+        rows, X = centred, np.ones((centred.count, centred.X.shape[1] + 1), dtype)
+        X[:, :-1] = centred.scaled(dtype)
+        squares = np.einsum("nd,nd->d", X[:, :-1], X[:, :-1]) / len(X)
+        suspect = np.flatnonzero(squares <= (SUSPECT * rows.offset) ** 2)
+        spread = np.ptp(X[:, suspect], axis=0)
+        constant = suspect[spread <= EQUAL * np.abs(rows.offset[suspect])]
+        if len(constant):
+            X[:, constant] = 0.0
+            scale, offset = rows.scale.copy(), rows.offset.copy()
+            scale[constant] = offset[constant] = 0.0
             rows = replace(rows, scale=scale, offset=offset)
-        self.rows, self.mass, self.weights = rows, rows.mass, rows.row_weights
-        self.X = np.concatenate([X, np.ones((1, X.shape[1]))])
-        # Times the root of the row's weight, for sums over rows of products.
-        self.root = self.X if self.weights is None else self.X * np.sqrt(self.weights)
-        self.present, y = present, rows.labels
+        self.rows, self.X, self.mass, self.present = rows, X, rows.mass, present
+        self._last: tuple[Float64, Floats] | None = None  # a point, and its probabilities
+        # What sums over rows of products take of X.
+        self.weights = None if rows.row_weights is None else rows.row_weights.astype(dtype)
+        y = rows.labels
         self._is_pair = len(present) == 2 and bool(present.all())
-        self._sign = 2.0 * y - 1.0  # of two classes
+        self._sign = (2.0 * y - 1.0).astype(dtype)  # of two classes
         self._own = y * len(y) + np.arange(len(y))  # in an array (K, N)
 
     @property
@@ -173,39 +192,105 @@ class DenseRows:
         """Whether two classes are one row of weights."""
         return self._is_pair
 
-    def cost(self, at: Float64) -> tuple[float, Float64, Float64]:
-        """Mean cross-entropy at a point (K, D + 1), its gradient, and p (K, N).
+    def probabilities(self, at: Float64) -> Floats:
+        """Probabilities p at a point, (K, N); of two classes p (1 − p), (N,), takes their place."""
+        if self._last is None or self._last[0] is not at:
+            self.cost(at)
+        assert self._last is not None  # noqa: S101  # it is of this point now
+        return self._last[1]
 
-        Of two classes p (1 − p), (N,), takes the place of p.
-        """
+    def cost(self, point: Float64) -> tuple[float, Float64]:
+        """Mean cross-entropy at a point (K, D + 1), and its gradient."""
+        at = point.astype(self.X.dtype, copy=False)
         if self.is_pair:
-            margin = self._sign * ((at[1] - at[0]) @ self.X)
+            margin = self.X @ (at[1] - at[0])
+            margin *= self._sign
             e = np.exp(-np.abs(margin))
             q = 1.0 / (1.0 + e)
             losses, wrong = np.log1p(e) - np.minimum(margin, 0.0), e * q
-            curvature = wrong * q
+            self._last = point, wrong * q
             residual = np.where(margin > 0.0, -wrong, -q) * self._sign
-            g = self._mean(residual) @ self.X.T
-            return float(np.add.reduce(self._mean(losses))), np.array([-g, g]), curvature
-        S = at @ self.X
+            g = self._sums(residual)
+            return self._mean_of(losses), np.array([-g, g])
+        S = at @ self.X.T
         S -= np.maximum.reduce(S, axis=0)
         own = S.take(self._own)
         P = np.exp(S)
         total = np.add.reduce(P, axis=0)
         P /= total
+        self._last = point, P
         losses, residual = np.log(total) - own, P.copy()
         residual.reshape(-1)[self._own] -= 1.0
-        gradient = self._mean(residual) @ self.X.T
-        return float(np.add.reduce(self._mean(losses))), gradient, P
+        return self._mean_of(losses), self._sums(residual)
 
-    def _mean(self, values: Float64) -> Float64:
+    def _sums(self, residual: Floats) -> Float64:
+        """The gradient from residuals (…, N); proofs need that of the bias sharper: in float64."""
+        mean = self._mean(residual)
+        gradient = (mean @ self.X).astype(np.float64, copy=False)
+        gradient[..., -1] = np.add.reduce(mean, axis=-1, dtype=np.float64)
+        return gradient
+
+    def _mean_of(self, losses: Floats) -> float:
+        return float(np.add.reduce(self._mean(losses), dtype=np.float64))
+
+    def _mean(self, values: Floats) -> Floats:
         """Values of rows, on the last axis, times the rows' fractions of the weight."""
         return values / self.mass if self.weights is None else values * (self.weights / self.mass)
 
-    def gram(self, curvature: Float64) -> Float64:
+    def bias_step(self, at: Float64, slope: Float64) -> Float64:
+        """A step of Newton's method for the bias alone, (K,), by its gradient at a point."""
+        P, step = self.probabilities(at), np.zeros(len(slope))
+        if self.is_pair:
+            step[1] = -slope[1] / max(2.0 * self._mean_of(P), TINY)
+            return np.array([-step[1], step[1]])
+        kept = P[self.present].astype(np.float64, copy=False)
+        H = -self._mean(kept) @ kept.T
+        # What all classes share changes nothing: a curvature keeps it out of the step.
+        H += np.diag(-np.add.reduce(H, axis=1)) + max(-float(H.min()), TINY)
+        step[self.present] = -np.linalg.solve(H, slope[self.present])
+        return step
+
+    def truncated_step(
+        self, at: Float64, gradient: Float64, penalty: Penalty, divide: Divide, tolerance: float
+    ) -> tuple[Float64, int]:
+        """A step of Newton's method for two classes, and the products with the rows that it took.
+
+        Conjugate gradients solve for it, preconditioned by `divide`, until the residual has fallen
+        by the tolerance (Dembo, Eisenstat & Steihaug 1982). A product costs less than a pass.
+        """
+        curvature = 2.0 * self._mean(self.probabilities(at))
+        bend, dtype = float(penalty.curvature), self.X.dtype
+        residual, step = gradient[1].copy(), np.zeros(gradient.shape[1])
+        along = divided = divide(np.array([-residual, residual]))[1]
+        size = before = float(residual @ divided)
+        products = 0
+        while size > tolerance**2 * before and products < MAX_PRODUCTS:
+            product = (curvature * (self.X @ along.astype(dtype))) @ self.X + bend * along
+            product[-1] -= bend * along[-1]
+            bent = float(along @ product)
+            if not bent > 0.0:  # in float32 nothing is left of it
+                break
+            length = size / bent
+            step += length * along
+            residual -= length * product
+            divided = divide(np.array([-residual, residual]))[1]
+            last, size, products = size, float(residual @ divided), products + 1
+            along = divided + (size / last) * along
+        return np.array([-step, step]), products
+
+    def gram(self, curvature: Floats) -> Float64:
         """The mean over the rows of their curvature (N,) times x̃ x̃ᵀ, (D + 1, D + 1)."""
-        Z = self.root * np.sqrt(curvature)
-        return np.asarray(Z @ Z.T) / self.mass
+        Z = self.X * np.sqrt(self._mean(curvature))[:, None]
+        return np.asarray(Z.T @ Z, np.float64)
+
+    def gram_of_some(self, curvature: Floats) -> Float64:
+        """The same without rows of little curvature, where they are not a few."""
+        mean = self._mean(curvature)
+        counts = np.flatnonzero(mean > FLAT * np.add.reduce(mean) / len(mean))
+        if len(counts) > MOST_ROWS * len(mean):
+            return self.gram(curvature)
+        Z = self.X.take(counts, axis=0) * np.sqrt(mean.take(counts))[:, None]
+        return np.asarray(Z.T @ Z, np.float64)
 
 
 class ClassCurvature:
@@ -213,38 +298,28 @@ class ClassCurvature:
 
     def __init__(self, rows: DenseRows, at: Float64) -> None:
         self.at, self._pair, self._bend = at, rows.is_pair, -1.0
-        P = rows.cost(at)[2]
-        curvatures = np.maximum(2.0 * P[None] if rows.is_pair else P * (1.0 - P), MIN_CURVATURE)
-        self._blocks = np.array([rows.gram(curvature) for curvature in curvatures])
+        P = rows.probabilities(at)
+        curvatures = 2.0 * P[None] if rows.is_pair else P * (1.0 - P)
+        self._blocks = np.array([rows.gram_of_some(each) for each in curvatures])
 
     def divide(self, gradient: Float64, penalty: Penalty) -> Float64:
         """The inverse of the blocks, with 2λ on their diagonals, times a gradient (K, D + 1)."""
         if penalty.curvature != self._bend:
-            self._bend = float(penalty.curvature)
-            self._inverse = _inverse(self._blocks, self._bend)
+            self._bend, blocks = float(penalty.curvature), self._blocks.copy()
+            width = blocks.shape[-1]
+            blocks.reshape(len(blocks), -1)[:, :: width + 1][:, :-1] += self._bend
+            self._inverse = inverse_of_gram(blocks)
         if self._pair:
             step = gradient[1] @ self._inverse[0]
             return np.array([-step, step])
         return np.asarray(np.matmul(gradient[:, None, :], self._inverse)[:, 0])
 
 
-def _inverse(blocks: Float64, bend: float) -> Float64:
-    """The inverse of each block (D + 1, D + 1), with 2λ on the diagonal of the features."""
-    H, width = blocks.copy(), blocks.shape[-1]
-    diagonal = H.reshape(len(H), -1)[:, :: width + 1]
-    diagonal[:, :-1] += bend
-    unit = 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))  # in which every curvature is 1
-    H *= unit[:, :, None] * unit[:, None, :]
-    diagonal[:] = 1.0 + CURVATURE_RIDGE
-    return np.asarray(np.linalg.inv(H) * (unit[:, :, None] * unit[:, None, :]))
-
-
 class Newton:
     """Damped steps with the whole Hessian at every point."""
 
     def __init__(self, rows: DenseRows) -> None:
-        self._rows = rows
-        self._last: tuple[Float64, Float64] | None = None  # point, and what its Hessian takes of p
+        self.rows = rows
         self.damping = 0.0  # relative to the Hessian's diagonal
 
     def damp_more(self) -> bool:
@@ -261,23 +336,15 @@ class Newton:
         """Damp less after a step that was taken."""
         self.damping = self.damping / MORE_DAMPING if self.damping > MIN_DAMPING else 0.0
 
-    def cost(self, at: Float64) -> tuple[float, Float64]:
-        """Mean cross-entropy at a point (K, D + 1), and its gradient."""
-        loss, gradient, P = self._rows.cost(at)
-        self._last = at, P
-        return loss, gradient
-
     def step(self, at: Float64, gradient: Float64, penalty: Penalty) -> Float64:
         """The damped inverse Hessian at a point times a gradient, both (K, D + 1)."""
-        if self._last is None or self._last[0] is not at:
-            self.cost(at)
-        assert self._last is not None  # noqa: S101  # it is of this point now
-        if self._rows.is_pair:
-            step = self._solved(_pair_hessian(self._rows, self._last[1], penalty), gradient[1])
+        P = self.rows.probabilities(at)
+        if self.rows.is_pair:
+            step = self._solved(_pair_hessian(self.rows, P, penalty), gradient[1])
             return np.array([-step, step])
-        H = _hessian(self._rows, self._last[1], penalty)
+        H = _hessian(self.rows, P, penalty)
         direction = self._solved(H, gradient.ravel()).reshape(gradient.shape)
-        direction[~self._rows.present] = 0.0
+        direction[~self.rows.present] = 0.0
         return direction
 
     def _solved(self, H: Float64, gradient: Float64) -> Float64:
@@ -294,7 +361,7 @@ class Newton:
                 self._raise_damping()
 
 
-def _pair_hessian(rows: DenseRows, curvature: Float64, penalty: Penalty) -> Float64:
+def _pair_hessian(rows: DenseRows, curvature: Floats, penalty: Penalty) -> Float64:
     """The Hessian of W₁ = −W₀ in either row, (D + 1, D + 1), by p (1 − p) of each row (N,)."""
     H = rows.gram(2.0 * curvature)
     diagonal = H.reshape(-1)[:: len(H) + 1]
@@ -304,17 +371,18 @@ def _pair_hessian(rows: DenseRows, curvature: Float64, penalty: Penalty) -> Floa
     return H
 
 
-def _hessian(rows: DenseRows, P: Float64, penalty: Penalty) -> Float64:
+def _hessian(rows: DenseRows, P: Floats, penalty: Penalty) -> Float64:
     """The Hessian by the probabilities P (K, N), of shape (K (D + 1), K (D + 1))."""
-    (K, count), width = P.shape, len(rows.X)
+    (K, count), width = P.shape, rows.X.shape[1]
     H, own = np.zeros((K * width, K * width)), np.zeros((K * width, width))
+    X = rows.X if rows.weights is None else rows.X * np.sqrt(rows.weights)[:, None]
     # One product for all pairs of classes, and one more for each class with itself.
     step = max(1, BLOCK_ENTRIES // (K * width))
     for start in range(0, count, step):
-        part = rows.root[:, start : start + step]
-        Z = (P[:, None, start : start + step] * part).reshape(K * width, part.shape[1])
-        H -= Z @ Z.T
-        own += Z @ part.T
+        part = X[start : start + step]
+        Z = (P.T[start : start + step, :, None] * part[:, None]).reshape(len(part), K * width)
+        H -= Z.T @ Z
+        own += Z.T @ part
     blocks, each = H.reshape(K, width, K, width), np.arange(K)
     blocks[each, :, each] += own.reshape(K, width, width)
     H /= rows.mass

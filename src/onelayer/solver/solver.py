@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from onelayer.data.dataset import DataCard
 from onelayer.data.mapped import check_mapped
 from onelayer.data.rows import Rows
-from onelayer.data.scaling import Scaling
+from onelayer.data.scaling import EQUAL, Scaling
 from onelayer.engines import Engine, Weights, tiles
 from onelayer.errors import make_plain, require_number, require_whole
 from onelayer.model.model import TILE_ENTRIES, Certificate, Model
@@ -47,13 +47,21 @@ from onelayer.solver.certificate import (
 )
 from onelayer.solver.lbfgs import (
     Descent,
+    Memory,
     Pair,
     Point,
     Preconditioner,
     descend,
 )
 from onelayer.solver.linalg import matvec, norm, one_blas_thread
-from onelayer.solver.newton import ClassCurvature, DenseRows, Newton, Prices, choose_preconditioner
+from onelayer.solver.newton import (
+    CACHED_ENTRIES,
+    ClassCurvature,
+    DenseRows,
+    Newton,
+    Prices,
+    choose_preconditioner,
+)
 
 Float64 = NDArray[np.float64]
 
@@ -61,16 +69,27 @@ Float64 = NDArray[np.float64]
 # gives no more; or Ctrl-C.
 Status = Literal["optimal", "passes", "rounding", "interrupted"]
 
-# A pass of fewer products costs no more in float64.
-FLOAT64_PRODUCTS = 2e7
+DType = Literal["float32", "float64"]
 
-# The relative gap that a descent aims at first, of that to be proven, and the least in float32.
+# A pass of fewer products costs no more in float64.
+FLOAT64_PRODUCTS = 5e5
+
+# The relative gap that a descent aims at first, of that to be proven.
 FIRST_AIM = 0.5
 
-FLOAT32_TOLERANCE = 1e-8
+# What rounding hides of float32 gradients, relative to that at W = 0, and the least gap there; for
+# a smaller gap than the last, p̄ is brought to π in float64.
+FLOAT32_NOISE, LEAST_FLOAT32_GAP, FLOAT32_TOL = 1e-6, 1e-9, 1e-7
 
 # What is no rounding: a cost so far above that of W = 0, and a relative gap of this size.
 SLACK, MAX_ROUNDING_GAP = 1e-6, 1e-9
+
+# The residual of a truncated step of Newton's, at most and at least, and the products with the rows
+# that cost as much as a step of L-BFGS.
+LARGEST_RESIDUAL, LEAST_RESIDUAL, PRODUCTS_OF_STEP = 0.2, 1e-3, 3
+
+# Steps that are still to be taken where the curvature is taken.
+STEPS_AFTER = 8
 
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -182,7 +201,7 @@ class SolverState:
     at: Float64  # of the last one, (K, D + 1)
     moved: Float64  # to it from the one before
     pairs: tuple[Pair, ...]
-    dtype: Literal["float32", "float64"]  # of the passes
+    dtype: DType  # of the passes
     l2: float  # whose steps the pairs are
     newton: bool
     curvature: Float64 | None  # where the curvature of the classes was taken, and steps since then
@@ -221,31 +240,44 @@ class Solver:
         self._cold_pass: Pass | None = None
         self._sums: ClassSums | None = None
         cheap = rows.count * rows.X.shape[1] * classes < FLOAT64_PRODUCTS
-        self._dtype: Literal["float32", "float64"] = "float64" if cheap else "float32"
-        self._pairs: list[Pair] = []
+        self._dtype: DType = "float64" if cheap else "float32"
+        self._memory = Memory((classes, rows.X.shape[1] + 1))
+        self._pairs: tuple[Pair, ...] | None = None  # restored, to be remembered
         self._target = Target(l2=0.0)
         self._passes = 0
-        self._dense: DenseRows | None = None
+        self._held: DenseRows | None = None  # in float32, for passes and curvature
         self._curvature: ClassCurvature | None = None
         self._newton: Newton | None = None
         self._steps = 0  # of L-BFGS since the curvature was taken
+        self._since: tuple[int, float] | None = None  # steps and gap where their rate counts from
         self._prices = Prices.of(rows.count, rows.X.shape[1], classes)
+        cached = self._prices.holds_rows and self._cold.size * rows.count <= 2 * CACHED_ENTRIES
+        self._is_pair = False  # whether two classes make their passes in memory
         if self._prices.takes_newton_at_once:
             self._take_newton()
+        elif cached and classes == 2 and self._present.all():
+            self._held = self._hold_rows("float32")
+            self._is_pair = self._held.is_pair
 
-    def _hold_rows(self) -> DenseRows:
-        if self._dense is None:
-            self._dense = DenseRows(self._centred, self._present)
-            self._centred = self._dense.rows
-        return self._dense
+    def _hold_rows(self, dtype: DType) -> DenseRows:
+        held = DenseRows(self._centred, self._present, dtype)
+        self._centred = held.rows
+        return held
 
     def _take_newton(self) -> None:
-        self._newton, self._dtype = Newton(self._hold_rows()), "float64"
-        self._pairs.clear()
+        self._newton, self._dtype = Newton(self._hold_rows("float64")), "float64"
+        self._held = self._curvature = None
+        self._memory.clear()
 
     def _take_curvature(self, at: Float64) -> None:
-        self._curvature, self._steps = ClassCurvature(self._hold_rows(), at), 0
-        self._pairs.clear()
+        self._held = self._held or self._hold_rows("float32")
+        self._curvature, self._steps, self._since = ClassCurvature(self._held, at), 0, None
+        self._memory.clear()
+
+    @property
+    def _in_memory(self) -> DenseRows | None:
+        """The rows where they are held."""
+        return self._held if self._newton is None else self._newton.rows
 
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
         """Start the next solution from these weights; remembered steps are kept."""
@@ -264,7 +296,7 @@ class Solver:
         return SolverState(
             self._at,
             self.moved,
-            tuple(self._pairs),
+            self._memory.pairs if self._pairs is None else self._pairs,
             self._dtype,
             self._target.l2,
             newton=self._newton is not None,
@@ -277,13 +309,22 @@ class Solver:
         self._evaluate_cold()
         if state.newton and self._newton is None:
             self._take_newton()
-        if state.curvature is not None:
+        if state.curvature is not None and not state.newton:
             with one_blas_thread():
                 self._take_curvature(state.curvature)
         self._steps = state.steps
         self._at = self._solved = state.at
-        self.moved, self._pairs, self._dtype = state.moved, list(state.pairs), state.dtype
+        self.moved, self._pairs, self._dtype = state.moved, state.pairs, state.dtype
         self._target = replace(self._target, l2=state.l2)
+
+    def _set_target(self, target: Target) -> None:
+        """Take another λ, and bring the remembered steps there."""
+        pairs = self._memory.pairs if self._pairs is None else self._pairs
+        added, self._target, self._pairs = Penalty(target.l2 - self._target.l2), target, None
+        self._memory.clear()
+        for step, change in pairs:
+            moved = change + _slope(added, step)
+            self._memory.add(step, moved, self._divide(moved))
 
     def _without_shared(self, at: Float64) -> Float64:
         """The point without what all classes share, which changes no probability."""
@@ -293,10 +334,7 @@ class Solver:
     def solve(self, target: Target, *, find_separated: bool = True) -> Optimum:
         """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
         started, self._passes = time.perf_counter(), 0
-        added = Penalty(target.l2 - self._target.l2)
-        for i, (step, change) in enumerate(self._pairs):
-            self._pairs[i] = Pair(step, change + _slope(added, step))
-        self._target = target
+        self._set_target(target)
         separated: tuple[tuple[int, ...], ...] = ()
         with one_blas_thread() if self._prices.holds_rows else nullcontext():
             try:
@@ -369,18 +407,20 @@ class Solver:
         target, aim = self._target, FIRST_AIM * self._target.tol
         while True:
             coarse = self._dtype == "float32"
-            near = max(aim, FLOAT32_TOLERANCE) if coarse else aim
-            point = descend(self._descent(near), point, self._pairs)
+            near = max(aim, self._float32_gap()) if coarse else aim
+            point = descend(self._descent(near), point)
             reached = self._estimated_gap(point) <= near
             if not reached and self._passes < target.max_passes and self._newton is None:
-                if self._steps >= self._prices.steps_of_curvature:
+                if self._wants_curvature(self._estimated_gap(point), near):
                     self._take_curvature(point.at)
                     continue
-                if self._prices.newton < math.inf:
+                dear = self._passes >= self._prices.steps_of_newton
+                if self._prices.newton < math.inf and (dear or not coarse):
                     self._take_newton()
                     point = self._evaluate(self._at)
                     continue
-            if (reached and near == aim) or self._passes >= target.max_passes or not coarse:
+            fine = not coarse or (near == aim and target.tol >= FLOAT32_TOL and not self._is_pair)
+            if (reached and fine) or self._passes >= target.max_passes or not coarse:
                 search = self._search_from(point)
                 gap = self.relative_gap(search.certified().best)
                 if gap <= target.tol or self._passes >= target.max_passes or not reached:
@@ -395,9 +435,10 @@ class Solver:
                 aim *= min(0.5, max(0.1, 0.5 * target.tol / gap))
                 at = self._with(np.column_stack([search.W, search.reached]))
                 point = self._point(at, search.found)
-            if coarse and (not reached or aim < FLOAT32_TOLERANCE):
+            if coarse and not (reached and fine):
+                point = self._with_bias(point)
                 self._dtype = "float64"
-                point = self._evaluate(self._at)
+                point = self._evaluate(point.at)
 
     def _first_point(self) -> Point:
         """The start, or the cold one where that costs less: far from both, steps lead nowhere."""
@@ -413,11 +454,11 @@ class Solver:
         """Begin again at W = 0 and the bias that is best there; steps are forgotten."""
         self._at = self._cold
         self._begin(is_cold=True)
-        self._pairs.clear()
+        self._memory.clear()
         return self._evaluate_cold()
 
     def _begin(self, *, is_cold: bool) -> None:
-        self._is_cold = is_cold
+        self._is_cold, self._since = is_cold, None
         if self._newton is not None:
             self._newton.damping = 0.0
 
@@ -437,17 +478,28 @@ class Solver:
                 return True
             if self._newton is not None:
                 return False
-            prices, passes = self._prices, self._passes
-            return self._steps >= prices.steps_of_curvature or passes >= prices.steps_of_newton
+            if self._since is None:
+                self._since = self._steps, gap
+            return self._wants_curvature(gap, near) or (
+                self._passes >= self._prices.steps_of_newton
+            )
 
         return Descent(
             evaluate=self._evaluate,
             inverse_hessian=self._inverse_hessian,
-            remembers=self._newton is None,
+            memory=None if self._newton or self._is_pair else self._memory,
             rounding=ROUNDING[self._dtype],
             is_done=is_done,
             is_damped=self._is_damped,
         )
+
+    def _wants_curvature(self, gap: float, near: float) -> bool:
+        """Whether steps have cost as much as curvature, and so will those to come at their rate."""
+        price = self._prices.steps_of_curvature
+        if self._steps < price or gap <= near or self._since is None:
+            return False
+        steps, fallen = self._steps - self._since[0], math.log(self._since[1] / gap)
+        return math.log(gap / near) * steps >= fallen * (price + STEPS_AFTER)
 
     def _is_damped(self, point: Point) -> bool:
         """Damp Newton's method more, where its step failed for another reason than rounding."""
@@ -455,11 +507,25 @@ class Solver:
             return False
         return self._estimated_gap(point) >= MAX_ROUNDING_GAP
 
-    def _inverse_hessian(self, point: Point, gradient: Float64) -> Float64:
-        penalty = self._target.penalty
+    def _inverse_hessian(self, point: Point) -> Float64:
         if self._newton is not None:
-            return self._newton.step(point.at, gradient, penalty)
-        return (self._curvature or self._preconditioner).divide(gradient, penalty)
+            return self._newton.step(point.at, point.gradient, self._target.penalty)
+        if not self._is_pair or self._held is None:
+            return self._divide(point.gradient)
+        fallen = norm(point.gradient[:, :-1]) / self._norm_at_zero()
+        step, products = self._held.truncated_step(
+            point.at,
+            point.gradient,
+            self._target.penalty,
+            self._divide,
+            min(LARGEST_RESIDUAL, max(LEAST_RESIDUAL, math.sqrt(fallen))),
+        )
+        self._passes += products
+        self._steps += products // PRODUCTS_OF_STEP
+        return step
+
+    def _divide(self, gradient: Float64) -> Float64:
+        return (self._curvature or self._preconditioner).divide(gradient, self._target.penalty)
 
     def _evaluate(self, at: Float64) -> Point:
         """J and its gradient on centred features: one pass over the rows.
@@ -469,8 +535,10 @@ class Solver:
         """
         self._passes += 1
         at = self._without_shared(at)
-        if self._newton is not None:
-            loss, gradient = self._newton.cost(at)
+        rows = self._in_memory
+        if rows is not None and (self._newton or (self._is_pair and self._dtype == "float32")):
+            at = at.astype(self._dtype, copy=False).astype(np.float64, copy=False)
+            loss, gradient = rows.cost(at)
             kept = gradient[self._chosen]
             return self._point(at, Pass(loss, kept[:, :-1], kept[:, -1]))
         rounded = at.astype(self._dtype)
@@ -486,7 +554,8 @@ class Solver:
         part[:, :-1] += found.G
         part[:, -1] += found.g
         part -= np.add.reduce(part, axis=0) / len(part)
-        gradient[self._chosen] = part
+        if part.base is not gradient:  # classes are absent
+            gradient[self._chosen] = part
         return Point(at, found.loss + penalty.value(at[:, :-1]), gradient)
 
     def _evaluate_cold(self) -> Point:
@@ -500,6 +569,14 @@ class Solver:
         W, penalty = point.at[:, :-1], self._target.penalty
         slope = (point.gradient - _slope(penalty, point.at))[self._chosen]
         return Pass(point.cost - penalty.value(W), slope[:, :-1], slope[:, -1])
+
+    def _float32_gap(self) -> float:
+        """The relative gap that rounding of float32 passes may hide."""
+        if self._target.l2 == 0.0:
+            return FLOAT32_NOISE
+        noise = FLOAT32_NOISE * self._norm_at_zero()
+        bend = float(self._target.penalty.curvature)
+        return max(noise**2 / (2.0 * bend * max(self._cold_cost, TINY)), LEAST_FLOAT32_GAP)
 
     def _estimated_gap(self, point: Point) -> float:
         """The relative gap that a certificate would find here if the bias were at its best."""
@@ -534,8 +611,20 @@ class Solver:
         ahead = AHEAD if self._dtype == "float32" else 1.0
         search = Search(W, at[:, -1], target.penalty, self._sums, target.tol, ahead)
         search.look(self._pass_at(point), ROUNDING[self._dtype])
+        if self._in_memory is not None and not search.is_done:
+            point = self._evaluate(self._with_bias(point).at)
+            search.b = point.at[self._chosen, -1]
+            search.look(self._pass_at(point), ROUNDING[self._dtype])
         self._improve(search, self._dtype)
         return search
+
+    def _with_bias(self, point: Point) -> Point:
+        """Where rows in memory tell what is best, the point with a step of its bias."""
+        if self._in_memory is None:
+            return point
+        at = point.at.copy()
+        at[:, -1] += self._in_memory.bias_step(point.at, point.gradient[:, -1])
+        return point._replace(at=at)
 
     def _improve(self, search: Search, dtype: str) -> None:
         before = search.passes
@@ -545,7 +634,7 @@ class Solver:
 
     def _with(self, kept: Float64) -> Float64:
         """The point (K, D + 1) with these rows for the classes that have rows."""
-        if self._present.all():
+        if len(kept) == len(self._cold):
             return kept
         at = self._cold.copy()
         at[self._present] = kept
@@ -556,8 +645,12 @@ class Solver:
 
         The passes of the search are such unless it left out classes, or features that are constant.
         """
+        constant = self._centred.scale != self._rows.scale
+        # ‖G‖² of such features, at most: it is of their squares that are left, times 2.
+        hidden = float(np.sum((EQUAL * self._proven.offset[constant]) ** 2))
+        least = ROUNDING["float64"] * float(self._target.penalty.curvature) * self._cold_cost
         of_all = self._dtype == "float64" and self._present.all()
-        if not (of_all and np.array_equal(self._centred.scale, self._rows.scale)):
+        if not (of_all and hidden <= 1e-6 * least):
             search.begin()
             self._improve(search, "float64")
         shift = matvec(self._at[:, :-1], self._preconditioner.mean)

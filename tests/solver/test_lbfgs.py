@@ -1,0 +1,109 @@
+"""The remembered steps of L-BFGS, and what rows in memory add to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from onelayer.data.rows import Rows
+from onelayer.engines import Weights, make_engine
+from onelayer.solver import lbfgs, linalg
+from onelayer.solver.lbfgs import (
+    MAX_PAIRS,
+    Memory,
+    Preconditioner,
+    fit_preconditioner,
+    fit_variances,
+)
+from onelayer.solver.newton import DenseRows
+
+Float64 = NDArray[np.float64]
+
+
+def two_loops(g: Float64, pairs: Sequence[tuple[Float64, Float64]], M: Float64) -> Float64:
+    """Algorithm 7.4 of Nocedal & Wright (2006) with the initial inverse Hessian γ M⁻¹."""
+    q, alphas = g.copy(), []
+    for s, y in reversed(pairs):
+        alphas.append(float(s @ q) / float(s @ y))
+        q -= alphas[-1] * y
+    s, y = pairs[-1]
+    r = np.linalg.solve(M, q) * float(s @ y) / float(y @ np.linalg.solve(M, y))
+    for (s, y), alpha in zip(pairs, reversed(alphas), strict=True):
+        r += s * (alpha - float(y @ r) / float(s @ y))
+    return np.asarray(r)
+
+
+@pytest.mark.parametrize(("few", "tolerance"), [(linalg.FEW_ENTRIES, 1e-9), (0, 2e-4)])
+def test_the_compact_form_is_the_two_loops_also_when_the_oldest_steps_are_forgotten(
+    few: int, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lbfgs, "FEW_ENTRIES", few)  # below it pairs are float64, else float32
+    rng, shape = np.random.default_rng(0), (6, 11)
+    n = shape[0] * shape[1]
+    A, B = (X.T @ X / n + np.eye(n) for X in rng.normal(size=(2, n, n)))  # a Hessian, and M
+    memory, pairs = Memory(shape), list[tuple[Float64, Float64]]()
+    for _ in range(MAX_PAIRS + 7):
+        s = rng.normal(size=n)
+        y = A @ s
+        pairs.append((s, y))
+        memory.add(*(part.reshape(shape) for part in (s, y, np.linalg.solve(B, y))))
+        g = rng.normal(size=n)
+        divided = np.linalg.solve(B, g).reshape(shape)
+        found = memory.times(g.reshape(shape), divided).ravel()
+        expected = two_loops(g, pairs[-MAX_PAIRS:], B)
+        np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+    kept = [np.ravel(part) for pair in memory.pairs for part in pair]
+    known = [part for pair in pairs[-MAX_PAIRS:] for part in pair]
+    np.testing.assert_allclose(kept, known, rtol=1e-6)
+
+
+def test_a_step_against_the_curvature_is_not_remembered() -> None:
+    memory, step = Memory((2, 3)), np.ones((2, 3))
+    memory.add(step, -step, -step)
+    assert not memory
+    assert memory.pairs == ()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_in_memory_make_the_pass_of_the_engine_and_bring_the_bias_to_its_best(
+    dtype: Literal["float32", "float64"], classes: int, weighted: bool
+) -> None:
+    rng = np.random.default_rng(classes)
+    X, y = rng.normal(size=(90, 4)), rng.integers(0, classes, 90)
+    weights = rng.uniform(0.0, 2.0, 90) if weighted else None
+    rows = Rows(X, y, np.ones(4), np.zeros(4), weights=weights)
+    held = DenseRows(rows, np.ones(classes, bool), dtype)
+    at = rng.normal(size=(classes, 5)).astype(np.float32).astype(float)
+    at -= at.mean(axis=0)
+    tiny = 1e-6 if dtype == "float32" else 1e-14
+    for _ in range(6):
+        loss, gradient = held.cost(at)
+        expected = make_engine().gradient(rows, Weights(at[None, :, :-1], at[None, :, -1]))
+        assert loss == pytest.approx(expected.loss[0], rel=tiny)
+        np.testing.assert_allclose(gradient[:, :-1], expected.W[0], atol=tiny)
+        np.testing.assert_allclose(gradient[:, -1], expected.b[0], atol=tiny)
+        at = at.copy()
+        at[:, -1] += held.bias_step(at, gradient[:, -1])
+    assert np.abs(gradient[:, -1]).max() < 0.1 * tiny
+
+
+@pytest.mark.parametrize("fit", [fit_variances, fit_preconditioner])
+def test_what_is_constant_up_to_rounding_has_no_variance_and_what_is_far_from_0_keeps_its_own(
+    fit: Callable[..., Preconditioner],
+) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 4))
+    X[:, 2] += 1e5
+    X[:, 1] = 14.62
+    rows = Rows(X, rng.integers(0, 3, 500), np.ones(4), np.zeros(4))
+    found = fit(make_engine(), rows, 3)
+    expected = X.var(axis=0)
+    expected[1] = 0.0
+    np.testing.assert_allclose(found.variances, expected, rtol=1e-5)
+    assert found.variances[1] == found.centre(rows).scale[1] == 0.0
