@@ -89,6 +89,14 @@ def test_unscaled_features_of_extreme_size_are_refused_in_one_sentence(
     fit_scaling(name, np.zeros((4, 3)))
 
 
+def test_one_huge_value_is_refused_whatever_row_holds_it_and_whatever_the_row_weighs() -> None:
+    X, weights = np.ones((5000, 3), np.float32), np.ones(5000)
+    X[4321, 1], weights[4321] = 1e17, 0.0  # its scores would be no numbers, and 0 times them
+    for given in (None, weights):
+        with pytest.raises(SettingsError, match="the largest feature is 1e"):
+            fit_scaling("none", X, weights=given)
+
+
 def test_a_feature_that_an_outlier_flattens_is_told() -> None:
     X = np.random.default_rng(0).normal(size=(5000, 3))
     X[1, 2] = 1e18

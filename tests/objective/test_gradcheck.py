@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_the_quick_numerical_gradient_is_the_one_that_calls_the_cost(
     seed: int, rows: int, l2: float, of: Of
 ) -> None:
     X, y, W, b = problem(seed, rows, 5, 4)
-    quick = numerical_gradients(X, y, W, b, l2, of)
+    (quick,) = numerical_gradients(X, y, W, b, [l2], of)
     W_slow = numerical_gradient(lambda m: objective.cost(X, y, m, b, l2, of), W)
     b_slow = numerical_gradient(lambda m: objective.cost(X, y, W, m, l2, of), b)
     # Two roundings of the same difference: each is within the documented noise.
@@ -157,6 +158,23 @@ def test_the_table_has_a_line_for_each_parameter_batch_size_and_l2() -> None:
     assert table.passed
     assert table.max_error["W"] == max(c.max_error for c in table.checks if c.parameter == "W")
     assert "gradient check passed" in repr(table)
+
+
+def test_losses_are_computed_once_for_all_l2_and_give_the_checks_of_each_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    X, y, W, b = problem(6, 8, 6, 3)
+    alone = [compare_gradients(X, y, W, b, l2) for l2 in (0.0, 0.1, 0.5)]
+    moved, moves = gradcheck._softmax_loss_after, list[int]()
+
+    def counted(S: Any, T: Any, k: int, move: Any) -> Any:
+        moves.append(k)
+        return moved(S, T, k, move)
+
+    monkeypatch.setattr(gradcheck, "_softmax_loss_after", counted)
+    table = check_gradients(X, y, W, b, batch_sizes=(8,), l2s=(0.0, 0.1, 0.5))
+    assert table.checks == tuple(check for pair in alone for check in pair)
+    assert len(moves) == 3 * 4 * 2  # of each class at each point: W and b
 
 
 def test_a_check_with_an_error_that_is_not_a_number_has_not_passed() -> None:

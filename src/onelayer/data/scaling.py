@@ -91,12 +91,14 @@ def fit_scaling(
     resolved = resolve_scaling(name, X, max_value)
     if resolved != "standardize":
         scale = np.full(X.shape[1], 1.0 if resolved == "none" else 1.0 / max_value)
-        span = _Span(X.shape[1])
+        every = _Span(X.shape[1])
+        span = every if weights is None else _Span(X.shape[1])
         for place, B in _blocks(X if stored_rows(X) is None else X[:SOME_ROWS]):
-            span.add(B, None if weights is None else weights[place])
-        fixed = Scaling(resolved, scale, np.zeros(X.shape[1]), span.low, span.high)
-        _check_size(fixed, X)
-        return fixed
+            every.add(B, None)
+            if weights is not None:
+                span.add(B, weights[place])
+        _check_size(resolved, float((np.maximum(-every.low, every.high) * scale).max(initial=0.0)))
+        return Scaling(resolved, scale, np.zeros(X.shape[1]), span.low, span.high)
     span = _Span(X.shape[1])
     mean, deviation = _mean_and_deviation(X, weights, span)
     if X.dtype.kind == "f" and X.dtype.itemsize > 2:
@@ -175,14 +177,11 @@ def note_other_range(
     )
 
 
-def _check_size(scaling: Scaling, X: NDArray[np.generic]) -> None:
-    """Refuse features whose squares may overflow or vanish, judged by some of the rows."""
-    if X.dtype.itemsize <= EXACT_BYTES and 1e-9 < scaling.scale.max() < 1e9:
-        return
-    largest = float(np.abs(scaling.apply(_some_rows(X))).max(initial=0.0))
+def _check_size(name: str, largest: float) -> None:
+    """Refuse features whose squares may overflow or vanish, by the largest of them, scaled."""
     if largest > MAX_SIZE or 0.0 < largest < 1.0 / MAX_SIZE:
         raise SettingsError(
-            f"with scaling={scaling.name!r} the largest feature is {largest:.3g}, too far from 1 "
+            f"with scaling={name!r} the largest feature is {largest:.3g}, too far from 1 "
             "to compute with; use scaling='standardize'."
         )
 

@@ -125,9 +125,9 @@ def relative_error(analytic: ArrayLike, numerical: ArrayLike, epsilon: float = 1
 
 
 def numerical_gradients(
-    X: ArrayLike, y: ArrayLike, W: ArrayLike, b: ArrayLike, l2: float = 0.0, of: Of = PLAIN
-) -> Gradient:
-    """Central difference on five points of the cost, for every entry of W and b at once.
+    X: ArrayLike, y: ArrayLike, W: ArrayLike, b: ArrayLike, l2s: Sequence[float], of: Of = PLAIN
+) -> list[Gradient]:
+    """Central differences on five points of each λ's cost, for every entry of W and b at once.
 
     To move W[k, d] by δ moves the score of class k in row n by δ X[n, d] and leaves the others, so
     the cost after the move needs one new column of scores instead of a product with all of W. The
@@ -137,15 +137,19 @@ def numerical_gradients(
     S, T = scores(X, W, b), targets(y, len(b), of[1])
     loss_after = _sigmoid_loss_after if of[0] == "sigmoid" else _softmax_loss_after
     ones = np.ones((len(X), 1))
-    penalty, at_W = Penalty(l2), Penalty(l2).value(W)
+    penalties = [Penalty(l2) for l2 in l2s]
     h = _step_of_weights(X)
-    in_W, in_b = np.zeros_like(W), np.zeros_like(b)
+    sums = [Gradient(np.zeros_like(W), np.zeros_like(b)) for _ in l2s]
     for k in range(len(b)):
         for offset, weight in STENCIL:
-            penalty_after = at_W - penalty.terms(W[k]) + penalty.terms(W[k] + offset * h)
-            in_W[k] += weight * (loss_after(S, T, k, offset * h * X) + penalty_after)
-            in_b[k] += weight * (loss_after(S, T, k, offset * STEP * ones)[0] + at_W)
-    return Gradient(in_W / (12.0 * h), in_b / (12.0 * STEP))
+            in_W = loss_after(S, T, k, offset * h * X)
+            in_b = loss_after(S, T, k, offset * STEP * ones)[0]
+            for penalty, total in zip(penalties, sums, strict=True):
+                at_W = penalty.value(W)
+                after = at_W - penalty.terms(W[k]) + penalty.terms(W[k] + offset * h)
+                total.W[k] += weight * (in_W + after)
+                total.b[k] += weight * (in_b + at_W)
+    return [Gradient(total.W / (12.0 * h), total.b / (12.0 * STEP)) for total in sums]
 
 
 def _step_of_weights(X: Float64) -> float:
@@ -173,12 +177,22 @@ def _sigmoid_loss_after(S: Float64, T: Float64, k: int, move: Float64) -> Float6
 
 
 def compare_gradients(
-    X: ArrayLike, y: ArrayLike, W: ArrayLike, b: ArrayLike, l2: float = 0.0, of: Of = PLAIN
+    X: ArrayLike,
+    y: ArrayLike,
+    W: ArrayLike,
+    b: ArrayLike,
+    l2: float = 0.0,
+    of: Of = PLAIN,
+    numerical: Gradient | None = None,
 ) -> tuple[GradientCheck, GradientCheck]:
-    """The checks of W and of b on one batch of scaled rows X (B, D) with labels y (B,)."""
+    """The checks of W and of b on one batch of scaled rows X (B, D) with labels y (B,).
+
+    `numerical` is the numerical gradient, where it is known.
+    """
     X = np.asarray(X, np.float64)
     analytic = gradient(X, y, W, b, l2, of)
-    numerical = numerical_gradients(X, y, W, b, l2, of)
+    if numerical is None:
+        (numerical,) = numerical_gradients(X, y, W, b, [l2], of)
     rounding = 1.5 * float(np.finfo(np.float64).eps) * (cost(X, y, W, b, l2, of) + 1.0)
 
     def check(parameter: str, step: float) -> GradientCheck:
@@ -213,8 +227,10 @@ def check_gradients(
     of: Of = PLAIN,
 ) -> GradientChecks:
     """The checks for every batch size with every λ, on the first rows of X."""
-    checks: list[GradientCheck] = []
-    for l2 in l2s:
-        for size in batch_sizes:
-            checks += compare_gradients(X[:size], y[:size], W, b, l2, of)
-    return GradientChecks(tuple(checks))
+    checks: list[list[tuple[GradientCheck, GradientCheck]]] = [[] for _ in l2s]
+    for size in batch_sizes:
+        batch = X[:size], y[:size], W, b
+        numerical = numerical_gradients(*batch, l2s, of)
+        for l2, found, of_l2 in zip(l2s, numerical, checks, strict=True):
+            of_l2.append(compare_gradients(*batch, l2, of, found))
+    return GradientChecks(tuple(check for of_l2 in checks for pair in of_l2 for check in pair))

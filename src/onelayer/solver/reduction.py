@@ -36,9 +36,9 @@ from onelayer.solver.solver import Optimum, Progress, Solver, SolverState, Statu
 
 Float64 = NDArray[np.float64]
 
-# Rows whose products with all others are made at a time; of rows in files a quarter of the free
-# memory, since each such block reads them all.
-BLOCK_BYTES = 64 << 20
+# Rows whose products with those after them are made at a time: few, for G is symmetric; of rows in
+# files a quarter of the free memory, since each such block reads them all.
+BLOCK_ROWS, BLOCK_BYTES = 128, 64 << 20
 
 # Directions of less variance, relative to the largest, are rounding of G.
 MIN_VARIANCE = 1e-13
@@ -137,10 +137,10 @@ def reduce_rows(engine: Engine, rows: Rows, classes: int) -> Reduction | None:
 def gram_matrix(engine: Engine, rows: Rows) -> Float64:
     """X̃ X̃ᵀ of the scaled rows, shape (N, N), in float64; some of them at a time are copied."""
     N, D = rows.count, rows.X.shape[1]
-    most = BLOCK_BYTES
+    step = min(BLOCK_ROWS, BLOCK_BYTES // (8 * D))
     if stored_rows(rows.X) is not None:
-        most = max(most, available_memory() // 4)
-    step = max(1, most // (8 * D))
+        step = max(BLOCK_BYTES, available_memory() // 4) // (8 * D)
+    step = max(1, step)
     G = np.empty((N, N))
     rows = replace(rows, y=np.zeros_like(rows.y))  # rows take the place of classes
     for start in range(0, N, step):
