@@ -203,10 +203,21 @@ template <class T>
 void residual_sums(const ResidualSumJob<T>& job) {
   constexpr int lanes = kLanes<T>, vectors = (kBlockColumns + lanes - 1) / lanes;
   Vec<T> sums[vectors] = {};
+  WideVec<T> totals[vectors] = {};
   for (Index n = 0; n < job.B; ++n)
 #pragma GCC unroll 16
-    for (int i = 0; i < vectors; ++i) sums[i] += load_unaligned<T>(job.residuals + n * job.size + i * lanes);
-  for (int i = 0; i < vectors; ++i) store_unaligned<T>(job.sums + i * lanes, sums[i]);
+    for (int i = 0; i < vectors; ++i) {
+      const Vec<T> residuals = load_unaligned<T>(job.residuals + n * job.size + i * lanes);
+      if (job.totals)
+        totals[i] += widen<T>(residuals);
+      else
+        sums[i] += residuals;
+    }
+  for (int i = 0; i < vectors; ++i)
+    if (job.totals)
+      __builtin_memcpy(job.totals + i * lanes, &totals[i], sizeof totals[i]);
+    else
+      store_unaligned<T>(job.sums + i * lanes, sums[i]);
 }
 
 }  // namespace onelayer::ONELAYER_KERNELS

@@ -172,12 +172,14 @@ NextRows BatchLoop<T>::next_rows(const Worker& worker, Index t, Index slice) con
 template <class T>
 void BatchLoop<T>::step_biases(Worker& worker, Index t) {
   T sums[kMaxBlockColumns + kResidualPadding];
+  double totals[kMaxBlockColumns + kResidualPadding];
   for (Index block = worker.part.first_block; block < worker.part.last_block; ++block) {
     const Index begin = blocks_.begin(block), size = blocks_.size(block);
-    kernels_.residual_sums({residuals(worker) + begin * count(t), size, count(t), sums});
+    kernels_.residual_sums({residuals(worker) + begin * count(t), size, count(t), sums,
+                            plan_.gradient ? totals : nullptr});
     for (Index c = begin; c < begin + size; ++c)
       if (plan_.gradient)
-        plan_.gradient_bias[c] += static_cast<double>(sums[c - begin]);
+        plan_.gradient_bias[c] += totals[c - begin];
       else
         step_bias(worker.steps.data()[c], sums[c - begin], plan_.bias[c], plan_.slot_biases + c);
   }

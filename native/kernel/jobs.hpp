@@ -159,12 +159,25 @@ struct BackwardJob {
   NextRows next;
 };
 
-// sums[j] = sum over the batch, in order, of the residuals of one column block
+// sums[j] = sum over the batch, in order, of the residuals of one column block; or in float64, as totals
 template <class T>
 struct ResidualSumJob {
   const T* residuals = nullptr;  // of the block
   Index size = 0, B = 0;
-  T* sums = nullptr;             // kResidualPadding elements
+  T* sums = nullptr;             // kResidualPadding elements, each
+  double* totals = nullptr;
+};
+
+// What a slice of rows adds to the sums of their classes and to the squares of its features.
+template <class T>
+struct ClassSumJob {
+  const T* x = nullptr;
+  Index stride = 0, features = 0, count = 0;
+  const Index* labels = nullptr;  // of these rows, and their weights
+  const double* weights = nullptr;
+  double* sums = nullptr;  // from the slice's first feature on
+  Index sum_stride = 0;
+  double* squares = nullptr;
 };
 
 inline constexpr Index kResidualPadding = 16;         // elements that may be read behind the residuals
@@ -181,6 +194,7 @@ struct Kernels {
   void (*evaluate)(const EvaluateJob<T>&);
   void (*backward)(const BackwardJob<T>&);
   void (*residual_sums)(const ResidualSumJob<T>&);
+  void (*class_sums)(const ClassSumJob<T>&);
 };
 
 }  // namespace onelayer

@@ -1,14 +1,15 @@
 // The kernels of one instruction set. CMake compiles this file once per set, with its flags and with
 // ONELAYER_KERNELS naming the namespace.
 #include "backward.hpp"
+#include "class_sums.hpp"
 #include "forward.hpp"
 #include "loss.hpp"
 
 namespace onelayer::ONELAYER_KERNELS {
 
 extern const Kernels<float> float_kernels = {kLanes<float>, kBlockColumns, score<float>, residual<float>,
-                                             evaluate<float>, backward<float>, residual_sums<float>};
+                                             evaluate<float>, backward<float>, residual_sums<float>, class_sums<float>};
 extern const Kernels<double> double_kernels = {kLanes<double>, kBlockColumns, score<double>, residual<double>,
-                                               evaluate<double>, backward<double>, residual_sums<double>};
+                                               evaluate<double>, backward<double>, residual_sums<double>, class_sums<double>};
 
 }  // namespace onelayer::ONELAYER_KERNELS

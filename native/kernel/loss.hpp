@@ -31,17 +31,23 @@ ONELAYER_INLINE Vec<T> sum_slices(const ResidualJob<T>& job) {
   return top;
 }
 
-// Replaces scores by softmax minus epsilon / K; returns Z.
+// Replaces scores by softmax minus epsilon / K; returns Z. A gradient, which has a loss, sums Z in float64, so that the
+// probabilities of a row sum to 1 within 3 roundings, however many they are.
 template <class T>
 ONELAYER_INLINE Vec<T> softmax_residuals(const ResidualJob<T>& job, Vec<T> top) {
   constexpr int lanes = kLanes<T>;
   T* const end = job.scratch + job.K * lanes;
   Vec<T> total{};
+  WideVec<T> wide_total{};
   for (T* s = job.scratch; s != end; s += lanes) {
     const Vec<T> e = exp_nonpositive<T>(load<T>(s) - top);
     store<T>(s, e);
-    total += e;
+    if (job.loss)
+      wide_total += widen<T>(e);
+    else
+      total += e;
   }
+  if (job.loss) total = __builtin_convertvector(wide_total, Vec<T>);
   const Vec<T> inverse = T(1) / total;
   const Vec<T> minus_smoothing = splat<T>(static_cast<T>(-job.loss_kind.smoothing / static_cast<double>(job.K)));
   for (T* s = job.scratch; s != end; s += lanes) store<T>(s, fma(load<T>(s), inverse, minus_smoothing));

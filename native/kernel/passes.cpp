@@ -1,4 +1,4 @@
-// The four passes. Training and the gradient run the batch loop; evaluation and weighted sums read each row once.
+// The five passes. Training and the gradient run the batch loop; evaluation and the sums read each row once.
 //
 // The gradient and weighted sums add tiles of rows in the arithmetic type, and the tiles' sums in float64.
 #include "passes.hpp"
@@ -16,6 +16,7 @@ namespace onelayer {
 namespace {
 
 constexpr Index kSumRows = 192;       // rows of a tile that is added up in the arithmetic type
+constexpr Index kClassRows = 16;      // rows that are added to their classes at a time: in the first-level cache
 constexpr Index kEvaluateRows = 160;  // rows of a tile that is evaluated
 constexpr Index kScoreBytes = 16 << 20;  // of a thread's scores: fewer rows are scored at a time where they take more
 constexpr Index kMaxChunks = 64;
@@ -304,6 +305,48 @@ bool weighted_sums(const Kernels<T>& kernels, const WeightedSumsRequest<T>& requ
   return WeightedSums<T>(kernels, request).run();
 }
 
+// Threads own feature slices, so no sum is shared and the result does not depend on their number.
+template <class T>
+bool class_sums(const Kernels<T>& kernels, const ClassSumsRequest& request) {
+  const Shape& shape = request.shape;
+  const Slices slices(shape.D, sizeof(T));
+  const std::vector<double> ones(static_cast<std::size_t>(shape.D), 1), zeros(static_cast<std::size_t>(shape.D));
+  Rows stored = request.rows;
+  stored.scale = ones.data();
+  stored.offset = zeros.data();
+  const SlicedRows<T> rows(stored, slices);
+  const Index bytes = stored_bytes(stored.x.type);
+  const int threads = static_cast<int>(max(1, min(request.threads, slices.count)));
+  std::vector<Buffer<T>> tiles;
+  for (int thread = 0; thread < threads; ++thread) tiles.emplace_back(kClassRows * slices.stride, Uninitialized{});
+  std::atomic<bool> stop{false};
+  PollTimer poll_timer;
+  run_threads(threads, [&](int thread) {
+    T* x = tiles[static_cast<std::size_t>(thread)].data();
+    Index labels[kClassRows];
+    double weights[kClassRows];
+    for (Index first = 0; first < shape.N; first += kClassRows) {
+      if (thread == 0 && request.should_stop && poll_timer.due() && request.should_stop()) stop = true;
+      if (stop) return;
+      const Index count = min(kClassRows, shape.N - first);
+      for (Index n = 0; n < count; ++n) {
+        labels[n] = stored.label(first + n);
+        weights[n] = stored.weight(first + n);
+      }
+      for (Index s = part_begin(slices.count, threads, thread); s < part_begin(slices.count, threads, thread + 1); ++s) {
+        kernels.score(rows.load_job(s, first, count, x));
+        // Runs of one slice are too short for the CPU's prefetchers.
+        for (Index n = first + count; n < min(first + 2 * kClassRows, shape.N); ++n)
+          for (Index byte = 0; byte < slices.features(s) * bytes; byte += kLineBytes)
+            __builtin_prefetch(stored.x.at(n) + slices.begin(s) * bytes + byte, 0, 2);
+        kernels.class_sums({x, slices.stride, slices.features(s), count, labels, weights,
+                            request.sums + slices.begin(s), shape.D, request.squares + slices.begin(s)});
+      }
+    }
+  });
+  return !stop;
+}
+
 template Index train_epoch(const Kernels<float>&, const TrainRequest<float>&);
 template Index train_epoch(const Kernels<double>&, const TrainRequest<double>&);
 template Index full_gradient(const Kernels<float>&, const GradientRequest<float>&);
@@ -312,5 +355,7 @@ template bool evaluate(const Kernels<float>&, const EvaluateRequest<float>&);
 template bool evaluate(const Kernels<double>&, const EvaluateRequest<double>&);
 template bool weighted_sums(const Kernels<float>&, const WeightedSumsRequest<float>&);
 template bool weighted_sums(const Kernels<double>&, const WeightedSumsRequest<double>&);
+template bool class_sums(const Kernels<float>&, const ClassSumsRequest&);
+template bool class_sums(const Kernels<double>&, const ClassSumsRequest&);
 
 }  // namespace onelayer

@@ -1,4 +1,4 @@
-// The passes over rows, for callers: train, gradient, evaluate (or score), weighted sums.
+// The passes over rows, for callers: train, gradient, evaluate (or score), weighted sums, class sums.
 #pragma once
 
 #include <functional>
@@ -56,10 +56,17 @@ struct WeightedSumsRequest : Pass {
   double* sums = nullptr;      // (R, K, D), zeroed
 };
 
+struct ClassSumsRequest : Pass {
+  double* sums = nullptr;     // (K, D), zeroed
+  double* squares = nullptr;  // (D,), zeroed
+};
+
 // Each returns how many batches, or whether all rows, were done: all of them unless should_stop returned true.
 template <class T> Index train_epoch(const Kernels<T>& kernels, const TrainRequest<T>& request);
 template <class T> Index full_gradient(const Kernels<T>& kernels, const GradientRequest<T>& request);
 template <class T> bool evaluate(const Kernels<T>& kernels, const EvaluateRequest<T>& request);
 template <class T> bool weighted_sums(const Kernels<T>& kernels, const WeightedSumsRequest<T>& request);
+// Of stored values, which T holds exactly.
+template <class T> bool class_sums(const Kernels<T>& kernels, const ClassSumsRequest& request);
 
 }  // namespace onelayer

@@ -64,6 +64,13 @@ template <class T> using Vec = typename VecOf<T>::Type;
 template <class T> using IntVec = typename VecOf<T>::Int;
 template <class T> inline constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
 
+// As many doubles as a vector has lanes.
+template <class T> struct WideOf;
+template <> struct WideOf<float> { typedef double Type [[gnu::vector_size(2 * kVectorBytes)]]; };
+template <> struct WideOf<double> { using Type = VecD; };
+template <class T> using WideVec = typename WideOf<T>::Type;
+template <class T> ONELAYER_INLINE WideVec<T> widen(Vec<T> v) { return __builtin_convertvector(v, WideVec<T>); }
+
 template <class T> ONELAYER_INLINE Vec<T> load(const T* p) { return *reinterpret_cast<const Vec<T>*>(p); }
 template <class T> ONELAYER_INLINE void store(T* p, Vec<T> v) { *reinterpret_cast<Vec<T>*>(p) = v; }
 template <class T> ONELAYER_INLINE Vec<T> load_unaligned(const T* p) {

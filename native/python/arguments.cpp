@@ -131,9 +131,8 @@ const Index* check_order(const ReadArray& order, Index rows) {
   return index;
 }
 
-// A pass over stored rows, in order, without labels. Its shape is that of X: N stored rows.
-Pass check_rows(const ReadArray& X, const OptionalArray& order, const ReadArray& scale, const ReadArray& offset,
-                int threads) {
+// A pass over stored rows, in order, without labels and scales. Its shape is that of X: N stored rows.
+Pass check_stored(const ReadArray& X, const OptionalArray& order, int threads) {
   check_rank(X, "X", 2, "(N, D)");
   Pass pass;
   pass.shape.N = static_cast<Index>(X.shape(0));
@@ -146,10 +145,16 @@ Pass check_rows(const ReadArray& X, const OptionalArray& order, const ReadArray&
   if (!contiguous(X, 1))
     value_error("X", "rows whose features are contiguous", "strided features (make a contiguous copy)");
   if (order) pass.rows.x.order = check_order(*order, pass.shape.N);
-  pass.rows.scale = check<double>(scale, "scale", "(D,)", {pass.shape.D});
-  pass.rows.offset = check<double>(offset, "offset", "(D,)", {pass.shape.D});
   if (threads < 1) value_error("threads", "at least 1", std::to_string(threads));
   pass.threads = threads;
+  return pass;
+}
+
+Pass check_rows(const ReadArray& X, const OptionalArray& order, const ReadArray& scale, const ReadArray& offset,
+                int threads) {
+  Pass pass = check_stored(X, order, threads);
+  pass.rows.scale = check<double>(scale, "scale", "(D,)", {pass.shape.D});
+  pass.rows.offset = check<double>(offset, "offset", "(D,)", {pass.shape.D});
   return pass;
 }
 
@@ -163,6 +168,18 @@ Pass check_pass(const ReadArray& X, const ReadArray& y, const OptionalArray& ord
   check_runs(W, "W", "(R, K, D)", 1, shape);
   check_array(W, "W", W.dtype(), "(R, K, D)", {shape.R, shape.K, shape.D});
   check_array(b, "b", W.dtype(), "(R, K)", {shape.R, shape.K});
+  pass.rows.y = check_labels(y, shape.N, shape.K);
+  pass.rows.weights = check<double>(weights, "weights", "(N,)", {shape.N});
+  if (order) shape.N = static_cast<Index>(order->shape(0));
+  return pass;
+}
+
+Pass check_classes(const ReadArray& X, const ReadArray& y, Index classes, const OptionalArray& order, int threads,
+                   const OptionalArray& weights) {
+  Pass pass = check_stored(X, order, threads);
+  Shape& shape = pass.shape;
+  if (classes < 1) value_error("classes", "at least 1", std::to_string(classes));
+  shape.K = classes;
   pass.rows.y = check_labels(y, shape.N, shape.K);
   pass.rows.weights = check<double>(weights, "weights", "(N,)", {shape.N});
   if (order) shape.N = static_cast<Index>(order->shape(0));

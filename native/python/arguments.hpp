@@ -28,6 +28,10 @@ Pass check_pass(const ReadArray& X, const ReadArray& y, const OptionalArray& ord
                 const ReadArray& b, const ReadArray& scale, const ReadArray& offset, int threads,
                 const OptionalArray& weights = std::nullopt);
 
+// The same for stored rows of so many classes, without scales, W and b.
+Pass check_classes(const ReadArray& X, const ReadArray& y, Index classes, const OptionalArray& order, int threads,
+                   const OptionalArray& weights);
+
 // The same with factors (R, N, K) instead of labels, W and b.
 Pass check_sums(const ReadArray& X, const ReadArray& factors, const OptionalArray& order, const ReadArray& scale,
                 const ReadArray& offset, int threads);

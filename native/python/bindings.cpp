@@ -113,6 +113,18 @@ nb::object weighted_sums_of(const ReadArray& X, const ReadArray& factors, const 
   return sums.array();
 }
 
+nb::tuple class_sums_of(const ReadArray& X, const ReadArray& y, Index classes, int threads, const OptionalArray& order,
+                        const OptionalArray& weights) {
+  const Pass pass = check_classes(X, y, classes, order, threads, weights);
+  Output<double> sums({classes, pass.shape.D}), squares({pass.shape.D});
+  ClassSumsRequest request{pass, sums.data(), squares.data()};
+  interruptible(request, [&] {
+    return pass.rows.x.type == StoredType::float64 ? class_sums(kernels<double>(), request)
+                                                   : class_sums(kernels<float>(), request);
+  });
+  return nb::make_tuple(sums.array(), squares.array());
+}
+
 nb::dict phase_times() {
   nb::dict times;
 #if defined(ONELAYER_PHASE_TIMES)
@@ -154,6 +166,10 @@ NB_MODULE(_native, m) {
   m.def("weighted_sums", &weighted_sums_of, "X"_a, "factors"_a, "scale"_a, "offset"_a, "threads"_a,
         "order"_a.none() = nb::none(),
         "Returns the sum over rows of factors (R, N, K) times the scaled row: (R, K, D), float64.");
+  m.def("class_sums", &class_sums_of, "X"_a, "y"_a, "classes"_a, "threads"_a, "order"_a.none() = nb::none(),
+        "weights"_a.none() = nb::none(),
+        "Returns the sum of the stored rows of each class, (K, D), and of the squares of each feature, (D,), by the "
+        "rows' weights.");
   m.def("instruction_set", &instruction_set, "The instruction set in use; ONELAYER_ISA overrides it.");
   m.def("supported_instruction_sets", &supported_instruction_sets, "Those this machine supports, best first.");
   m.def("default_threads", &default_threads,

@@ -72,6 +72,15 @@ def weighted_sums(
 ) -> Float64:  # fmt: skip
     """Return the sum over rows of factors (R, N, K) times the scaled row: (R, K, D)."""
 
+def class_sums(
+    X: NDArray[Any], y: Labels, classes: int, threads: int, order: Order = None,
+    weights: Float64 | None = None,
+) -> tuple[Float64, Float64]:  # fmt: skip
+    """Return the sum of the stored rows of each class, (K, D), and of each feature's squares, (D,).
+
+    Each row counts by its weight.
+    """
+
 def instruction_set() -> str:
     """Return the instruction set in use; ONELAYER_ISA overrides it."""
 

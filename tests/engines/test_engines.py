@@ -252,6 +252,26 @@ def test_full_passes_are_the_oracles(engine_name, given) -> None:  # type: ignor
 
 
 @engines
+@pytest.mark.parametrize("stored", [np.uint8, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("features", [3, 70, 1600])
+def test_the_sums_of_classes_are_of_the_rows_as_stored(
+    engine_name: str, stored: type, features: int
+) -> None:
+    rng = np.random.default_rng(features)
+    X = rng.integers(0, 256, (40, features)).astype(stored)
+    weights, index = rng.integers(0, 3, 40).astype(float), rng.integers(0, 40, 90)
+    for chosen, of_rows in ((None, None), (index, weights)):
+        rows = Rows(X, rng.integers(0, 4, 40), np.full(features, 0.3), np.ones(features))
+        rows = replace(rows, index=chosen, weights=of_rows)
+        sums = make_engine(engine_name).class_sums(rows, 5)
+        w = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
+        F = X[slice(None) if chosen is None else chosen].astype(float)
+        of_class = np.where(np.arange(5)[:, None] == rows.labels, w, 0.0)
+        np.testing.assert_allclose(sums.classes, of_class @ F, rtol=1e-12)
+        np.testing.assert_allclose(sums.squares, w @ F**2, rtol=1e-12)
+
+
+@engines
 @pytest.mark.filterwarnings("ignore:X .int64. is copied once")
 @pytest.mark.parametrize(
     ("far", "unit", "stored"),

@@ -84,3 +84,18 @@ def test_bad_arrays_are_refused(change: dict[str, Any], error: type, words: str)
     } | change  # fmt: skip
     with pytest.raises(error, match=re.escape(words)):
         _native.weighted_sums(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"classes": 0}, "classes: expected at least 1"),
+        ({"y": np.full(5, 2)}, "y: expected labels from 0 to 1"),
+        ({"weights": np.ones(4)}, "weights: expected shape (5,) = (N,)"),
+        ({"order": np.array([0, 5])}, "order: expected rows from 0 to 4"),
+    ],
+)
+def test_bad_arrays_of_class_sums_are_refused(change: dict[str, Any], words: str) -> None:
+    given = {"X": np.zeros((5, 3)), "y": np.zeros(5, np.int64), "classes": 2, "threads": 1} | change
+    with pytest.raises(ValueError, match=re.escape(words)):
+        _native.class_sums(**given)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onelayer.data import Dataset, load
+from onelayer.data.rows import Rows
 from onelayer.engines import ENGINE_NAMES, Weights, make_engine
 from onelayer.errors import DataError, SettingsError
 from onelayer.model.model import Model
@@ -47,12 +48,13 @@ def test_the_bound_holds_on_2000_random_problems() -> None:
 @given(
     seed=st.integers(0, 2**32 - 1), most=st.sampled_from([(40, 12, 20), (60, 5, 200), (12, 80, 4)]),
     weighted=st.booleans(), absent=st.booleans(), tol=st.sampled_from([0.0, 1e-3]),
-    sample=st.sampled_from([4, 4096]),
+    sample=st.sampled_from([4, 4096]), float32=st.booleans(),
 )  # fmt: skip
 def test_no_model_costs_less_than_a_bound_says(
-    seed: int, most: tuple[int, int, int], weighted: bool, absent: bool, tol: float, sample: int
-) -> None:
-    """Rows of weight 0, classes without rows, N < D, K to 200, and a sample of few rows."""
+    seed: int, most: tuple[int, int, int], weighted: bool, absent: bool, tol: float, sample: int,
+    float32: bool,
+) -> None:  # fmt: skip
+    """Rows of weight 0, absent classes, N < D, K to 200, a sample of few rows, float32 passes."""
     problem, rng = make_problem(seed, most), np.random.default_rng(seed)
     y = np.where(problem.y == problem.y[0], problem.y.max(), problem.y) if absent else problem.y
     rows = problem._replace(y=y).rows
@@ -68,21 +70,54 @@ def test_no_model_costs_less_than_a_bound_says(
     engine = make_engine(threads=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(proofs, "SAMPLE_ROWS", sample)
-        patch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
+        patch.setattr(proofs, "FLOAT64_PRODUCTS", 0.0 if float32 else math.inf)
         certified = certify_weights(engine, rows, W, b, problem.penalty, tol)
+        patch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
         metric = fit_preconditioner(engine, rows, problem.K)
         best = solver.Solver(engine, rows, problem.K, metric).solve(
             solver.Target(problem.l2, tol=1e-4, max_passes=200)
         )
     lowest = cost(best.W, best.b)
     slack = 1e-9 * (1.0 + abs(lowest))
-    assert certified.given.cost == pytest.approx(cost(W, b), rel=1e-9, abs=1e-9)
-    assert best.certificate.cost == pytest.approx(lowest, rel=1e-9, abs=1e-9)
+    costs = {certified.given: cost(W, b), best.certificate: lowest}
     if rows.class_frequencies(problem.K).all():
-        assert certified.best.cost == pytest.approx(cost(W, certified.bias), rel=1e-9, abs=1e-9)
+        costs[certified.best] = cost(W, certified.bias)
+    for certificate, exact in costs.items():
+        assert abs(certificate.cost - exact) <= certificate.rounding + slack
+        assert exact - lowest <= certificate.gap + slack
+    assert float32 or certified.given.rounding == 0.0
     for certificate in (certified.given, certified.best, best.certificate):
-        assert -slack <= certificate.lower_bound <= lowest + slack
+        assert 0.0 <= certificate.lower_bound <= lowest + slack
     assert best.certificate.lower_bound <= cost(W, certified.bias) + slack
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_float32_pass_is_off_by_no_more_than_its_errors_say(seed: int) -> None:
+    """Rows far from 0 and near it, of one sign and of both, stored as bytes and as floats."""
+    rng = np.random.default_rng(seed)
+    N, D, K = (int(rng.integers(*of)) for of in ((50, 900), (1, 300), (2, 40)))
+    X = rng.integers(0, 256, (N, D)).astype(rng.choice(["uint8", "float32", "float64"]))
+    y = np.r_[np.arange(K), rng.integers(0, K, max(N - K, 0))]
+    X = np.resize(X, (len(y), D))
+    offset = rng.choice([0.0, 1.0]) * rng.normal(size=D)
+    rows = Rows(X, y, np.full(D, 1 / 255) * rng.choice([1.0, 9.0], D), offset)
+    if seed % 3 == 0:
+        rows = replace(rows, scale=np.full(D, 0.01), weights=rng.uniform(0.1, 2.0, len(y)))
+    W = rng.choice([0.01, 1.0, 10.0]) * (rng.normal(size=(K, D)) + rng.choice([0.0, 1.0]))
+    b, engine = rng.normal(size=K), make_engine()
+    sums = proofs.RowSums.of(engine, rows, K)
+    size = float(np.average((rows.scaled() ** 2).sum(axis=1), weights=rows.weights)) ** 0.5
+    assert size == pytest.approx(sums.size, rel=1e-9)
+    assert size <= sums.size
+    of_type = ([W[None].astype(t), b[None].astype(t)] for t in ("float32", "float64"))
+    coarse, fine = (proofs.passes_of(engine.gradient(rows, Weights(*of)))[0] for of in of_type)
+    rounding = proofs.Rounding.of(engine, rows, sums)
+    assert rounding is not None
+    errors = rounding.errors(coarse, W, b, sums.frequencies)
+    assert abs(coarse.loss - fine.loss) <= errors.loss
+    # Probabilities of rounded scores are the dual point; here those of exact scores are meant.
+    assert np.linalg.norm(coarse.G - fine.G) <= errors.G + errors.scores * size
+    assert np.all(np.abs(coarse.g - fine.g) <= errors.g + errors.scores)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -96,8 +131,7 @@ def test_a_pass_proves_what_its_mixture_of_probabilities_and_labels_proves(seed:
     frequencies, means = Y.mean(axis=0), P.mean(axis=0)
     found = proofs.Pass(problem.cost(W, b) - problem.penalty.value(W), (P - Y).T @ X / len(X),
                         means - frequencies)  # fmt: skip
-    cold = proofs.Pass(0.0, (frequencies - Y).T @ X / len(X), np.zeros(K))
-    sums = proofs.ClassSums.of(make_engine("reference"), problem.rows, cold)
+    sums = proofs.RowSums.of(make_engine("reference"), problem.rows, K)
     bound = proofs.bound_of(found, W, b, problem.penalty, sums)
 
     t = float(np.max(1.0 - frequencies / means))

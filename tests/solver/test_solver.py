@@ -18,7 +18,14 @@ from onelayer.data.rows import Rows
 from onelayer.engines import ENGINE_NAMES, Engine, FullGradient, Weights, make_engine
 from onelayer.errors import SettingsError
 from onelayer.objective import loss as objective
-from onelayer.solver import Progress, newton, solve, solve_path, solver, suggest_learning_rate
+from onelayer.solver import (
+    Progress,
+    newton,
+    solve,
+    solve_path,
+    solver,
+    suggest_learning_rate,
+)
 from onelayer.solver.certificate import Certified, Search
 from onelayer.solver.lbfgs import fit_preconditioner
 from onelayer.solver.newton import Prices
@@ -272,11 +279,11 @@ def test_no_method_changes_the_answer_beyond_what_is_proven(
         with pytest.MonkeyPatch.context() as patched:
             problems.take_method(method, patched)
             found.append(problems.solve(make_engine(), problem, tol=1e-7).certificate)
-    lowest = max(certificate.lower_bound for certificate in found)
-    for certificate in found:
-        assert certificate.gap <= 1e-7 * certificate.cost
-        assert lowest <= certificate.cost * (1.0 + 1e-13)
-        assert certificate.cost <= lowest + 2e-7 * certificate.cost
+    lowest = max(proof.lower_bound for proof in found)
+    for proof in found:
+        assert proof.gap <= 1e-7 * proof.cost
+        assert lowest <= proof.cost * (1.0 + 1e-13)
+        assert proof.cost <= lowest + 2e-7 * proof.cost
 
 
 def test_what_all_classes_share_stays_zero_at_a_small_lambda(method: str) -> None:

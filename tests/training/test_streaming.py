@@ -128,6 +128,8 @@ def test_every_pass_from_files_is_that_from_memory(
         rtol=ROUNDING,
         atol=ROUNDING,
     )
+    for sums, expected in zip(engine.class_sums(other, K), engine.class_sums(one, K), strict=True):
+        np.testing.assert_allclose(sums, expected, rtol=ROUNDING, atol=ROUNDING)
     trainer = engine.begin(State(weights), method_arrays([Run(0.1), Run(0.1, loss="sigmoid")]))
     for measure in (trainer.evaluate, lambda r: engine.evaluate(r, weights)):
         for streamed, whole in zip(measure(other), measure(one), strict=True):

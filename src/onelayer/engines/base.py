@@ -202,6 +202,24 @@ class FullGradient(NamedTuple):
     b: NDArray[np.float64]
 
 
+class ClassSums(NamedTuple):
+    """Sums over rows as stored, by weight: of each class, (K, D), and of squares, (D,)."""
+
+    classes: Float64
+    squares: Float64
+
+
+class Roundings(NamedTuple):
+    """The most roundings on the way to a score, and from a residual to an entry of a gradient.
+
+    They are of float32 arithmetic. A score's products are summed in at most that many steps; the
+    probabilities of a row sum to 1 within three roundings; sums of residuals are float64.
+    """
+
+    score: int
+    rows: int
+
+
 class Trainer(Protocol):
     """R runs in training; it owns their state from `begin` on."""
 
@@ -253,6 +271,13 @@ class Engine(Protocol):
 
     def weighted_sums(self, rows: Rows, factors: NDArray[np.floating]) -> Float64:
         """Σ over rows of factors (R, N, K) times the scaled row, shape (R, K, D)."""
+
+    def class_sums(self, rows: Rows, classes: int) -> ClassSums:
+        """Sums of the rows as stored, in one read, without scores."""
+
+    def roundings(self, features: int) -> Roundings | None:
+        """What bounds the error of a float32 gradient; None where nothing is known of its sums."""
+        return None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.describe()})"

@@ -31,6 +31,10 @@ Floats = NDArray[np.floating]
 
 STORED_TYPES = tuple(np.dtype(name) for name in ("uint8", "float16", "float32", "float64"))
 
+# Of the kernel's sums (shapes.hpp, passes.cpp): the most features of a slice, the fewest lanes that
+# add them, and the rows of a tile.
+SLICE_FEATURES, MIN_LANES, SUM_ROWS = 768, 4, 192
+
 # A full pass of fewer products takes one thread, since a second one starts in about their time: on
 # a two-core EPYC scores of 1.15e6 took 71 µs on one thread and 111 on two, 5.1e6 188 and 178. Where
 # others use the cores too, threads that wait for each other cost far more.
@@ -112,6 +116,15 @@ class NativeEngine(base.Engine):
         columns = factors.shape[0] * factors.shape[2]
         of_rows = self._arguments.of(rows, factors.dtype, columns=columns, factors=factors)
         return _native.weighted_sums(order=rows.index, **of_rows)
+
+    def class_sums(self, rows: Rows, classes: int) -> base.ClassSums:
+        of_rows = self._arguments.of(rows, np.dtype(np.float64), 1, y=rows.y, weights=rows.weights)
+        del of_rows["scale"], of_rows["offset"]
+        return base.ClassSums(*_native.class_sums(classes=classes, order=rows.index, **of_rows))
+
+    def roundings(self, features: int) -> base.Roundings:
+        slices, width = features // 384 + 2, min(features + 31, SLICE_FEATURES)
+        return base.Roundings(score=width // MIN_LANES + slices + 9, rows=SUM_ROWS)
 
 
 class NativeTrainer(base.Trainer):

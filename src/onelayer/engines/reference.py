@@ -76,6 +76,16 @@ class ReferenceEngine(base.Engine):
             sums += np.einsum("rbk,bd->rkd", of_rows, X, optimize=True)
         return sums
 
+    def class_sums(self, rows: Rows, classes: int) -> base.ClassSums:
+        sums, squares = np.zeros((classes, rows.X.shape[1])), np.zeros(rows.X.shape[1])
+        for place in _places(rows):
+            X, y = rows.X[place].astype(np.float64), rows.y[place]
+            weights = np.ones(len(y)) if rows.weights is None else rows.weights[place]
+            of_class = np.where(np.arange(classes)[:, None] == y, weights, 0.0)
+            sums += of_class @ X
+            squares += weights @ (X * X)
+        return base.ClassSums(sums, squares)
+
 
 class ReferenceTrainer(base.Trainer):
     """R runs in training by NumPy."""

@@ -154,6 +154,19 @@ class StreamedEngine(base.Engine):
             sums += self._engine.weighted_sums(tile, factors[:, place])
         return sums
 
+    def class_sums(self, rows: Rows, classes: int) -> base.ClassSums:
+        if stored_rows(rows.X) is None:
+            return self._engine.class_sums(rows, classes)
+        D = rows.X.shape[1]
+        sums = base.ClassSums(np.zeros((classes, D)), np.zeros(D))
+        for _, tile in tiles(rows, rows.count):
+            for total, part in zip(sums, self._engine.class_sums(tile, classes), strict=True):
+                total += part
+        return sums
+
+    def roundings(self, features: int) -> base.Roundings | None:
+        return self._engine.roundings(features)
+
 
 def _evaluated(rows: Rows, evaluate: Callable[[Rows], base.Evaluation]) -> base.Evaluation:
     """The evaluation of rows in memory; of those in files the mean over tiles, by their weight."""

@@ -99,6 +99,7 @@ class Certificate:
         rows: number of rows that the cost is the mean over.
         trained_with: what the cost that the model was trained by has beside the mean cross-entropy
             and λ Σ W², which J is: such as label smoothing. Empty where it is J itself.
+        rounding: how far the cost may be off, nats; 0 where it is of float64 passes.
 
     Source:
         docs/explanation/formulations.md, "The certificate".
@@ -111,6 +112,7 @@ class Certificate:
     bias_residual: float
     rows: int
     trained_with: str = field(default="", metadata=MAY_LACK)
+    rounding: float = field(default=0.0, metadata=MAY_LACK)
 
     def __repr__(self) -> str:
         return f"Certificate(λ={self.l2:g}, {self.rows} rows: {self.sentence})"
@@ -121,7 +123,7 @@ class Certificate:
     @property
     def lower_bound(self) -> float:
         """No model with this λ has a cost below this on these rows, nats."""
-        return self.cost - self.gap
+        return max(self.cost - self.rounding - self.gap, 0.0)
 
     @property
     def distance(self) -> float:

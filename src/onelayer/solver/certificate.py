@@ -12,8 +12,8 @@ G = (1/N) Σ (pᵢ − yᵢ) xᵢᵀ and g = p̄ − π, mean probabilities less
 
 is feasible, where r is y with a part of its mass moved to the classes that p̄ leaves short. Then G̃
 needs nothing but G, g and the classes' sums of rows, and Σ KL no more than the loss: every
-pass is a proof, and no scores are kept. What the mixture costs falls with g, which vanishes at the
-best bias for W,
+pass is a proof, and no scores are kept. A float32 pass is one too: what it rounded is bounded.
+What the mixture costs falls with g, which vanishes at the best bias for W,
 
     b° = argmin (1/N) Σ [log 1ᵀ exp(sᵢ + b) − (sᵢ + b)ᵀ yᵢ]        sᵢ = W xᵢ
 
@@ -28,6 +28,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,14 +59,24 @@ TINY = float(np.finfo(np.float64).tiny)
 # Relative rounding of a mean cross-entropy.
 ROUNDING = {"float32": 2e-7, "float64": 4e-15}
 
+# Half of the distance between 1 and the next float32, and what its squares add.
+UNIT = 6e-8
+
+# A pass of fewer products costs no more in float64.
+FLOAT64_PRODUCTS = 2e7
+
+# Float32 proves where its rounding is no more than this part of the bound, or tol allows for it.
+SHARP = 0.25
+
 # Bytes of the weights of runs that are certified together.
 JOINT_BYTES = 64 << 20
 
 # A search for the best bias ends where the mixture costs no more than this part of the weights' own
 # gap, where that is too wide anyway, or where passes bring p̄ no nearer to π.
-MIXING_PART, PROGRESS, MAX_STALLED, MAX_PASSES = 0.01, 0.7, 4, 50
+# COARSE_PART is that part where a pass costs more than it would add.
+MIXING_PART, COARSE_PART, PROGRESS, MAX_STALLED, MAX_PASSES = 0.01, 0.5, 0.7, 4, 50
 
-# What a step of the bias divides the mixture by, at least as a rule.
+# What a step of the bias divides the mixture by, as a rule at least.
 AHEAD = 7.0
 
 # Rows that its Hessian is of, and entries of their scores, at most.
@@ -162,9 +173,9 @@ def certify_all(
     """Certificates of R runs by joint passes over the rows, each run with a best bias of its own.
 
     The bias is brought so near to its best that a relative gap of `tol` is proven, or that what is
-    missing matters little beside the gap of the weights. The best bias of a class without rows is
-    −∞, and its probability counts as zero; the bias that is returned has the others' mean less
-    ABSENT_BELOW in its place.
+    missing matters little beside the gap of the weights. Passes are in float32 where its rounding
+    matters as little. The best bias of a class without rows is −∞, and its probability counts as
+    zero; the bias that is returned has the others' mean less ABSENT_BELOW in its place.
     """
     W, b = (np.asarray(part, np.float64) for part in weights)
     together = max(1, JOINT_BYTES // W[0].nbytes)
@@ -172,20 +183,26 @@ def certify_all(
         parts = [slice(i, i + together) for i in range(0, len(W), together)]
         of = (certify_all(engine, rows, Weights(W[p], b[p]), penalties[p], tol) for p in parts)
         return [certified for part in of for certified in part]
-    frequencies = rows.class_frequencies(b.shape[1])
-    present = frequencies > 0.0
+    present = rows.class_frequencies(b.shape[1]) > 0.0
     if not present.all():
         return _certify_present(engine, rows, Weights(W, b), penalties, tol, present)
-    cold = Weights(np.zeros((1, *W.shape[1:])), np.log(frequencies)[None])
-    start = Weights(*(np.concatenate(pair) for pair in zip((W, b), cold, strict=True)))
     with np.errstate(over="ignore", invalid="ignore"):
-        found = passes_of(engine.gradient(rows, start))
-        sums = ClassSums.of(engine, rows, found.pop())
-        searches = [Search(*of, sums, tol) for of in zip(W, b, penalties, strict=True)]
-        for search, first in zip(searches, found, strict=True):
-            search.look(first, ROUNDING["float64"])
+        sums = RowSums.of(engine, rows, len(present))
+        # Centred, rows are shorter, and rounding is less.
+        shifts = np.einsum("rkd,d->rk", W, sums.mean)
+        rows, sums = replace(rows, offset=rows.offset - sums.mean), sums.centred_at_mean()
+        searches = [Search(*of, sums, tol) for of in zip(W, b + shifts, penalties, strict=True)]
+        if not is_cheap(rows.count * W[0].size):
+            rounding = Rounding.of(engine, rows, sums)
+            if rounding is not None:
+                improve_biases(engine, rows, searches, Arithmetic("float32", rounding, waits=False))
+                for search in searches:
+                    if not search.is_sharp:
+                        search.begin()
+                        search.is_near |= search.passes == 1  # the cost is wanted in float64, too
         improve_biases(engine, rows, searches)
-    return [search.certified() for search in searches]
+    certified = [search.certified() for search in searches]
+    return [replace(of, bias=of.bias - s) for of, s in zip(certified, shifts, strict=True)]
 
 
 def _certify_present(
@@ -199,17 +216,18 @@ def _certify_present(
     """Certificates where classes lack rows: of the others, and what these add to the cost."""
     W, b = weights
     with np.errstate(over="ignore", invalid="ignore"):
-        losses = engine.gradient(rows, weights).loss
+        losses = engine.evaluate(rows, weights).loss
     kept, rows = Weights(W[:, present], b[:, present]), of_classes(rows, present)
     certified = []
     for i, of in enumerate(certify_all(engine, rows, kept, penalties, tol)):
         absent, penalty, lowest = W[i, ~present], penalties[i], of.best.lower_bound
         slope = math.hypot(of.best.gradient_norm, norm(penalty.gradient(absent)))
         least, cost = of.best.cost + penalty.value(absent), losses[i] + penalty.value(W[i])
-        best = replace(of.best, cost=least, gap=least - lowest, gradient_norm=slope)
+        gap = of.best.gap + penalty.value(absent)
+        best = replace(of.best, cost=least, gap=gap, gradient_norm=slope)
         bias = np.full(len(present), of.bias.mean() - ABSENT_BELOW)
         bias[present] = of.bias
-        given = replace(best, cost=float(cost), gap=float(cost) - lowest)
+        given = replace(best, cost=float(cost), gap=float(cost) - lowest, rounding=0.0)
         certified.append(Certified(given, best, bias, of.passes + 1))
     return certified
 
@@ -235,21 +253,95 @@ def passes_of(found: FullGradient) -> list[Pass]:
     return [Pass(float(loss), G, g) for loss, G, g in zip(*found, strict=True)]
 
 
-class ClassSums(NamedTuple):
+def is_cheap(products: float) -> bool:
+    """Whether a pass of so many products costs no more in float64."""
+    return products < FLOAT64_PRODUCTS
+
+
+class RowSums(NamedTuple):
     """What a bound needs to know of the rows, whatever the weights are."""
 
     frequencies: Float64  # π (K,), above 0
     mean: Float64  # x̄ (D,)
-    centred: Float64  # (1/N) Σ yᵢ (xᵢ − x̄)ᵀ, (K, D)
+    centred: Float64  # C = (1/N) Σ yᵢ (xᵢ − x̄)ᵀ, (K, D)
     rows: int  # N
+    spread: float  # √ of the mean of ‖xᵢ − x̄‖², at least
 
     @classmethod
-    def of(cls, engine: Engine, rows: Rows, cold: Pass) -> ClassSums:
-        """From a pass at W = 0, with any bias."""
-        weights = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
-        mean = engine.weighted_sums(rows, (weights / rows.mass)[None, :, None])[0, 0]
-        frequencies = rows.class_frequencies(len(cold.g))
-        return cls(frequencies, mean, cold.g[:, None] * mean - cold.G, rows.count)
+    def of(cls, engine: Engine, rows: Rows, classes: int) -> RowSums:
+        """By one read, which serves every proof on the same rows."""
+        if (known := _known_sums.get(rows)) is None:
+            sums, squares = engine.class_sums(rows, classes)
+            frequencies, mass = rows.class_frequencies(classes), rows.mass
+            stored = sums.sum(axis=0) / mass
+            centred = rows.scale * (sums / mass - frequencies[:, None] * stored)
+            # What float64 may have rounded off is added again.
+            with np.errstate(over="ignore", invalid="ignore"):  # then no float32 pass is trusted
+                squares = squares / mass * (1.0 + 3e-16 * rows.count)
+                spread = norm(rows.scale * np.sqrt(np.maximum(squares - stored**2, 0.0)))
+            mean = rows.scale * stored + rows.offset
+            known = cls(frequencies, mean, centred, rows.count, spread)
+            _known_sums[rows] = known
+        return known
+
+    def centred_at_mean(self) -> RowSums:
+        """The same rows with their mean as the origin."""
+        return self._replace(mean=np.zeros_like(self.mean))
+
+    @property
+    def size(self) -> float:
+        """√ of the mean of ‖xᵢ‖², at least."""
+        return math.hypot(self.spread, norm(self.mean))
+
+    @property
+    def farthest(self) -> float:
+        """The largest distance of a class's mean row from x̄."""
+        return float((np.linalg.norm(self.centred, axis=1) / self.frequencies).max())
+
+
+_known_sums: WeakKeyDictionary[Rows, RowSums] = WeakKeyDictionary()
+
+
+class Errors(NamedTuple):
+    """What rounding may have done to a pass, at most."""
+
+    loss: float
+    scores: float  # √ of the mean over rows of the largest error of a log-probability, squared
+    G: float  # Frobenius norm
+    g: Float64 | float  # of each class; the scores' apart
+
+
+EXACT = Errors(0.0, 0.0, 0.0, 0.0)
+
+
+class Rounding(NamedTuple):
+    """Bounds the errors of float32 passes over some rows; derived in Formulations."""
+
+    size: float  # √ of the mean of ‖xᵢ‖²
+    far: float  # ‖offset‖, which features are rounded beside
+    score: int  # roundings on the way to a score and to an entry of the gradient
+    sums: int
+    rows: int
+
+    @classmethod
+    def of(cls, engine: Engine, rows: Rows, sums: RowSums) -> Rounding | None:
+        """None for an engine that does not say in what order it sums, and for extreme rows."""
+        counted = engine.roundings(rows.X.shape[1])
+        if counted is None or rows.extreme:
+            return None
+        return cls(sums.size, norm(rows.offset), counted.score, counted.rows, rows.count)
+
+    def errors(self, found: Pass, W: Float64, b: Float64, frequencies: Float64) -> Errors:
+        """The errors of what a pass found at (W, b)."""
+        longest = float(np.linalg.norm(W, axis=1).max())
+        score = UNIT * (self.score + 7) * longest * (self.size + self.far)
+        score += UNIT * (self.score + 2) * float(np.abs(b).max())
+        loss = 2.0 * score + UNIT * (found.loss + math.log(len(b)) + 9.0)
+        # √ of the mean of ‖pᵢ − yᵢ‖², which is at most 2 (1 − p_y), and E p_y ≥ exp(E log p_y).
+        residual = math.sqrt(2.0 * min(1.0, -math.expm1(-(found.loss + loss))))
+        G = residual * ((self.sums + 9) * self.size + 5.0 * self.far) + 4.0 * self.size
+        g = (6.5 * UNIT + 2e-16 * self.rows) * (2.0 * frequencies + np.abs(found.g))
+        return Errors(loss, score + 95.0 * UNIT, UNIT * G, g)
 
 
 class Bound(NamedTuple):
@@ -259,30 +351,48 @@ class Bound(NamedTuple):
     slope: float  # ‖G̃ + 2λW‖
     distance: float  # its square / (4λ)
     mixing: float  # (1/N) Σ KL(p̃ᵢ ‖ pᵢ), at most
+    rounded: float = 0.0  # what the errors of the pass add to distance and mixing
+    off: float = 0.0  # error of the cost, at most
+    bent: float = 0.0  # Σ of the errors of ∂J/∂b, at most
 
     @property
     def gap(self) -> float:
         """J − J*, at most; J* is no lower than 0 either."""
-        return min(self.distance + self.mixing, self.cost)
+        return min(self.distance + self.mixing + self.rounded, self.cost + self.off)
 
     @property
     def lowest(self) -> float:
         """J*, at least."""
-        return self.cost - self.gap
+        return self.cost - self.off - self.gap
 
 
-def bound_of(found: Pass, W: Float64, b: Float64, penalty: Penalty, sums: ClassSums) -> Bound:
+def bound_of(
+    found: Pass,
+    W: Float64,
+    b: Float64,
+    penalty: Penalty,
+    sums: RowSums,
+    errors: Errors = EXACT,
+) -> Bound:
     """The bound of this module, from what a pass found: no look at the rows."""
-    frequencies, mean, centred, _ = sums
-    cost = found.loss + penalty.value(W)
-    if penalty.curvature == 0.0:
-        return Bound(cost, norm(found.G), math.inf, 0.0)
-    over, under = np.maximum(found.g, 0.0), np.maximum(-found.g, 0.0)
-    t = float((over / (frequencies + over)).max())
+    frequencies, mean, centred = sums[:3]
+    cost, curvature = found.loss + penalty.value(W), float(penalty.curvature)
+    if curvature == 0.0:
+        slope = norm(found.G)
+        rounded = math.inf if SHARP * slope < errors.G else 0.0
+        return Bound(cost, slope, math.inf, 0.0, rounded, errors.loss)
+    # g sums to 0 but for rounding; what else it may be off is mixed away by a part of its own.
+    excess = float(found.g.sum())
+    g = found.g - excess * frequencies
+    unknown = errors.g + (abs(excess) * frequencies if errors is not EXACT else 0.0)
+    spare = float(np.max(unknown / frequencies))
+    over, under = np.maximum(g, 0.0), np.maximum(-g, 0.0)
+    t = (1.0 - spare) * float((over / (frequencies + over)).max())
+    kept = 1.0 - t - spare
     # A row of class k gives the fraction moved[k] of its mass to others, in parts `taken`.
-    moved, taken = (1.0 - t) * over / frequencies, under / max(float(under.sum()), TINY)
+    moved, taken = kept * over / frequencies, under / max(float(under.sum()), TINY)
     along = np.einsum("k,kd->d", moved, centred)
-    G = (1.0 - t) * (found.G - found.g[:, None] * mean)
+    G = kept * (found.G - g[:, None] * mean)
     G += taken[:, None] * along - moved[:, None] * centred
     slope = norm(G + penalty.gradient(W))
     # The mean of KL(r ‖ p) = Σ r log r + loss + (y − r)ᵀ s, times t; s by centred rows.
@@ -292,76 +402,109 @@ def bound_of(found: Pass, W: Float64, b: Float64, penalty: Penalty, sums: ClassS
     part = moved / max(t, TINY)
     mixing += t * inner(frequencies, _xlogx(part) + _xlogx(np.maximum(1.0 - part, 0.0)))
     mixing += float(mass.sum() * _xlogx(taken).sum())
-    return Bound(cost, slope, slope**2 / (2.0 * penalty.curvature), max(mixing, 0.0))
+    distance, mixing = slope**2 / (2.0 * curvature), max(mixing, 0.0)
+    if errors is EXACT:
+        return Bound(cost, slope, distance, mixing)
+    total, farthest = float(np.sum(unknown)), sums.farthest
+    steeper = errors.G + norm(np.atleast_1d(unknown)) * norm(mean) + 0.75 * total * farthest
+    margin = float(np.ptp(bias)) + 2.0 * float(np.linalg.norm(W, axis=1).max()) * farthest
+    rounded = steeper * (2.0 * slope + steeper) / (2.0 * curvature) + 0.5 * errors.scores**2
+    rounded += (t + spare) * errors.loss + spare * found.loss + 0.5 * total * margin
+    return Bound(cost, slope, distance, mixing, rounded, errors.loss, errors.scores + total)
 
 
 def _xlogx(x: Float64) -> Float64:
     return x * np.log(x, where=x > 0.0, out=np.zeros_like(x))
 
 
+class Arithmetic(NamedTuple):
+    """That of passes, and what bounds their errors; float32 without a bound proves nothing."""
+
+    dtype: str = "float64"
+    rounding: Rounding | None = None
+    waits: bool = True  # whether float32 that proves nothing improves the bias before float64 does
+
+
+FLOAT64 = Arithmetic()
+
+
+class Proof(NamedTuple):
+    """A bound, the bias that it is of, and what its pass found."""
+
+    bound: Bound
+    bias: Float64
+    found: Pass
+
+
 class Search:
     """The search for the best bias of one run; of its passes, that of the best bound is kept."""
 
-    def __init__(
-        self,
-        W: Float64,
-        b: Float64,
-        penalty: Penalty,
-        sums: ClassSums,
-        tol: float,
-        ahead: float = 1.0,
-    ) -> None:
+    def __init__(self, W: Float64, b: Float64, penalty: Penalty, sums: RowSums, tol: float) -> None:
         self.W, self._penalty, self._sums, self._tol = W, penalty, sums, tol
-        self.bias, self.passes, self._is_near = b, 0, True
+        self._part = MIXING_PART if is_cheap(sums.rows * W.size) else COARSE_PART
+        self.passes, self.is_near = 0, True
         self.reached, self.found = b, Pass(math.inf, W, b)  # where steps are taken from
-        self.begin(ahead)
+        self._given = Proof(Bound(math.inf, math.inf, math.inf, math.inf), b, self.found)
+        self._proofs: list[Proof] = []
+        self.begin(b)
 
-    def begin(self, ahead: float = 1.0) -> None:
-        """Begin at the best bias so far, or a step from it, without proofs.
+    def begin(self, b: Float64 | None = None) -> None:
+        """Begin anew, at the best bias so far or a step from it."""
+        self.b = self.best.bias if b is None else b  # of the next pass
+        self.is_done, self.is_sharp, self._damping = False, False, 0.0
+        self._nearest, self._stalled, self._proofs = math.inf, 0, []
 
-        With `ahead` above 1 nothing is proven: the mixture counts as what a step leaves of it.
-        """
-        self.b, self._ahead = self.bias, ahead  # of the next pass
-        self.is_done, self._proofs, self._damping = False, list[Bound](), 0.0
-        self._nearest, self._stalled = math.inf, 0
+    @property
+    def best(self) -> Proof:
+        """The best bound so far. It is a proof if the last one is sharp."""
+        return max(self._proofs, key=lambda proof: proof.bound.lowest)
 
-    def look(self, found: Pass, rounding: float) -> None:
+    def look(self, found: Pass, arithmetic: Arithmetic) -> None:
         """Take what a pass at the bias `b` found; `is_done` says whether it was the last one."""
+        dtype, rounding, waits = arithmetic
         self.passes += 1
-        bound = bound_of(found, self.W, self.b, self._penalty, self._sums)
-        mixing = bound.mixing
-        bound = bound._replace(mixing=mixing / self._ahead)
-        if not self._proofs or found.loss <= self.found.loss + rounding * abs(found.loss):
+        errors = EXACT
+        if rounding is not None:
+            errors = rounding.errors(found, self.W, self.b, self._sums.frequencies)
+        bound = bound_of(found, self.W, self.b, self._penalty, self._sums, errors)
+        if self.b is self._given.bias:
+            self._given = Proof(bound, self.b, found)
+        rounded, mixing, asked = bound.rounded, bound.mixing, self._tol * bound.cost
+        little = max(SHARP * (bound.distance + rounded), 0.9 * asked - bound.distance)
+        is_sharp = dtype == "float64" or (rounding is not None and rounded <= little)
+        if is_sharp and not self.is_sharp:
+            self._proofs = []
+        self.is_sharp = is_sharp
+        if not is_sharp:  # a pass in float64 will prove it, after one more step
+            bound = bound._replace(mixing=mixing / AHEAD, rounded=0.0)
+        slack = ROUNDING[dtype] * abs(self.found.loss)
+        if self.found.loss == math.inf or found.loss <= self.found.loss + slack:
             self.reached, self.found, self._damping = self.b, found, self._damping / 16.0
         else:
             self._damping = max(16.0 * self._damping, 1e-4)
-        self._proofs.append(bound)
-        if bound is max(self._proofs, key=lambda proof: proof.lowest):
-            self.bias, self._residual = self.b, float(np.abs(found.g).max())
+        self._proofs.append(Proof(bound, self.b, found))
         missing = float(np.abs(found.g).sum())
         self._stalled = 0 if missing < PROGRESS * self._nearest else self._stalled + 1
         self._nearest = min(missing, self._nearest)
-        enough = max(MIXING_PART * bound.distance, 1e-15 * bound.cost)
-        if 0.0 < self._tol * bound.cost < bound.distance:
+        enough = max(self._part * bound.distance, 1e-15 * bound.cost)
+        if 0.0 < asked < bound.distance:
             enough = 0.5 * bound.distance
         elif bound.distance > 2.0 * bound.cost:  # then J* ≥ 0 bounds the gap better
             enough = 0.05 * bound.distance
-        proven = bound.distance + mixing <= self._tol * bound.cost
-        self._is_near = proven or not mixing > enough
+        self.is_near = bound.distance + mixing + rounded <= asked or not mixing > enough
         self.is_done = (
             not bound.mixing > enough
-            or bound.gap <= self._tol * bound.cost
+            or not (is_sharp or waits)
+            or bound.gap <= asked
             or self._stalled > MAX_STALLED
             or len(self._proofs) >= MAX_PASSES
         )
 
     def step(self, engine: Engine, sample: Rows) -> None:
-        """Take a damped step of Newton's method on log p̄ = log π, where the bias is not near yet.
+        """Take a damped step of Newton's method on log p̄ = log π.
 
         Where classes are rare or p̄ is far from π, the logarithm is nearly linear in b and p̄ is not.
         """
-        if self._is_near:
-            return
         W = np.ascontiguousarray(self.W[None], np.float32)
         P = engine.scores(sample, Weights(W, self.reached[None].astype(np.float32)))[0]
         P -= P.max(axis=1, keepdims=True)
@@ -375,18 +518,26 @@ class Search:
     def certified(self) -> Certified:
         """What was proven."""
         l2, rows = self._penalty.l2, self._sums.rows
-        bound, cost = max(self._proofs, key=lambda proof: proof.lowest), self._proofs[0].cost
+        (bound, bias, found), given = self.best, self._given
+        cost = given.bound.cost
         if not math.isfinite(cost):
             endless = Certificate(l2, math.inf, math.inf, math.inf, 1.0, rows)
-            return Certified(endless, endless, self.bias, self.passes)
+            return Certified(endless, endless, bias, self.passes)
         gap = bound.gap if self._penalty.curvature else math.inf
-        best = Certificate(l2, bound.cost, gap, bound.slope, self._residual, rows)
-        given = replace(best, cost=cost, gap=max(gap + (cost - bound.cost), 0.0))
-        return Certified(given, best, self.bias, self.passes)
+        residual = float(np.abs(found.g).max())
+        best = Certificate(l2, bound.cost, gap, bound.slope, residual, rows, rounding=bound.off)
+        excess = cost - bound.cost
+        if bias is not given.bias and given.bound.off:  # J is convex in b as well
+            further = given.bias - bias
+            along = inner(given.found.g, further) + given.bound.bent * float(np.ptp(further))
+            excess = min(excess + bound.off + given.bound.off, along)
+        gap, rounding = max(gap + excess, 0.0), given.bound.off
+        return Certified(replace(best, cost=cost, gap=gap, rounding=rounding), best, bias,
+                         self.passes)  # fmt: skip
 
 
 def improve_biases(
-    engine: Engine, rows: Rows, searches: Sequence[Search], dtype: str = "float64"
+    engine: Engine, rows: Rows, searches: Sequence[Search], arithmetic: Arithmetic = FLOAT64
 ) -> None:
     """Joint passes, each after a step of every search that needs one, until all are done."""
     most = min(SAMPLE_ROWS, max(64, SAMPLE_ENTRIES // len(searches[0].b)))
@@ -395,13 +546,14 @@ def improve_biases(
         chosen = np.sort(np.random.default_rng(0).choice(rows.count, most, replace=False))
     sample: Rows | None = None
     while active := [search for search in searches if not search.is_done]:
-        sample = sample or loaded(rows, chosen)
         for search in active:
-            search.step(engine, sample)
-        W, b = (np.stack([getattr(of, name) for of in active]).astype(dtype) for name in "Wb")
+            if not search.is_near:
+                sample = sample or loaded(rows, chosen)
+                search.step(engine, sample)
+        W, b = (np.stack([getattr(of, n) for of in active]).astype(arithmetic.dtype) for n in "Wb")
         found = passes_of(engine.gradient(rows, Weights(W, b)))
         for search, of_search in zip(active, found, strict=True):
-            search.look(of_search, ROUNDING[dtype])
+            search.look(of_search, arithmetic)
 
 
 def _newton_step(

@@ -8,7 +8,7 @@ better preconditioner, the curvature of each class where it stands, when its ste
 as that does; when they have cost as much as Newton's method, that takes over, and the smallest
 problems take it at once (`onelayer.solver.newton`). A start that costs more than W = 0, such as
 weights of features that changed scale, is replaced by it. Passes are in float32 as long as that is
-precise enough, then in float64; the certificate is float64.
+precise enough, for the proof as well, then in float64.
 """
 
 from __future__ import annotations
@@ -34,13 +34,15 @@ from onelayer.model.model import TILE_ENTRIES, Certificate, Model
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import (
     ABSENT_BELOW,
-    AHEAD,
+    FLOAT64,
     L2_RANGE,
     MAX_L2,
     ROUNDING,
+    Arithmetic,
     Certified,
-    ClassSums,
     Pass,
+    Rounding,
+    RowSums,
     Search,
     improve_biases,
     of_classes,
@@ -226,6 +228,7 @@ class Solver:
         self._engine, self._rows, self._preconditioner = engine, rows, preconditioner
         self._on_progress = on_progress
         self._centred = preconditioner.centre(rows)
+        self._varies = self._centred.scale != 0.0
         frequencies = rows.class_frequencies(classes)
         self._present = frequencies > 0.0
         # How rows of a point are taken: as they are where no class is absent.
@@ -237,8 +240,6 @@ class Solver:
         self._cold_cost = entropy(frequencies)
         self._at = self._solved = self._cold
         self.moved = np.zeros_like(self._cold)  # from the last solution but one to the last
-        self._cold_pass: Pass | None = None
-        self._sums: ClassSums | None = None
         cheap = rows.count * rows.X.shape[1] * classes < FLOAT64_PRODUCTS
         self._dtype: DType = "float64" if cheap else "float32"
         self._memory = Memory((classes, rows.X.shape[1] + 1))
@@ -263,6 +264,21 @@ class Solver:
         held = DenseRows(self._centred, self._present, dtype)
         self._centred = held.rows
         return held
+
+    @cached_property
+    def _sums(self) -> RowSums:
+        return RowSums.of(self._engine, self._proven, int(self._present.sum()))
+
+    @property
+    def _arithmetic(self) -> Arithmetic:
+        if self._dtype == "float64":
+            return FLOAT64
+        # NumPy's products of rows in memory have an order of their own.
+        return Arithmetic("float32", None if self._is_pair else self._rounding)
+
+    @cached_property
+    def _rounding(self) -> Rounding | None:
+        return Rounding.of(self._engine, self._proven, self._sums)
 
     def _take_newton(self) -> None:
         self._newton, self._dtype = Newton(self._hold_rows("float64")), "float64"
@@ -306,7 +322,6 @@ class Solver:
 
     def restore(self, state: SolverState) -> None:
         """Go on from a state of a solver of the same rows."""
-        self._evaluate_cold()
         if state.newton and self._newton is None:
             self._take_newton()
         if state.curvature is not None and not state.newton:
@@ -351,7 +366,7 @@ class Solver:
             b=certified.bias,
             certificate=certified.best,
             status=status,
-            passes=self._passes,
+            passes=max(self._passes, 1),  # the read of sums, where W = 0 is the solution
             seconds=time.perf_counter() - started,
             tol=target.tol,
             separated=separated,
@@ -559,10 +574,9 @@ class Solver:
         return Point(at, found.loss + penalty.value(at[:, :-1]), gradient)
 
     def _evaluate_cold(self) -> Point:
-        """Where W = 0, whose pass the bounds of all other points need."""
-        point = self._evaluate(self._cold)
-        self._cold_pass = self._pass_at(point)
-        return point
+        """Where W = 0 and all rows have the class frequencies π: the rows' sums say it all."""
+        G = np.where(self._varies, -self._sums.centred, 0.0)
+        return self._point(self._cold, Pass(self._cold_cost, G, np.zeros(len(G))))
 
     def _pass_at(self, point: Point) -> Pass:
         """What the pass found of the loss, for the classes that have rows."""
@@ -594,28 +608,19 @@ class Solver:
 
     def _norm_at_zero(self) -> float:
         """‖∇_W J‖ at W = 0 with the bias that fits the class frequencies."""
-        return norm(self._at_zero().G) or 1.0
-
-    def _at_zero(self) -> Pass:
-        if self._cold_pass is None:
-            self._evaluate_cold()
-        assert self._cold_pass is not None  # noqa: S101
-        return self._cold_pass
+        return norm(self._sums.centred) or 1.0
 
     def _search_from(self, point: Point) -> Search:
         """Bring the bias near to its best for the weights of a point, in its arithmetic."""
-        if self._sums is None:
-            self._sums = ClassSums.of(self._engine, self._proven, self._at_zero())
         at, target = point.at[self._chosen], self._target
         W = np.ascontiguousarray(at[:, :-1])
-        ahead = AHEAD if self._dtype == "float32" else 1.0
-        search = Search(W, at[:, -1], target.penalty, self._sums, target.tol, ahead)
-        search.look(self._pass_at(point), ROUNDING[self._dtype])
+        search = Search(W, at[:, -1], target.penalty, self._sums, target.tol)
+        search.look(self._pass_at(point), self._arithmetic)
         if self._in_memory is not None and not search.is_done:
             point = self._evaluate(self._with_bias(point).at)
             search.b = point.at[self._chosen, -1]
-            search.look(self._pass_at(point), ROUNDING[self._dtype])
-        self._improve(search, self._dtype)
+            search.look(self._pass_at(point), self._arithmetic)
+        self._improve(search, self._arithmetic)
         return search
 
     def _with_bias(self, point: Point) -> Point:
@@ -626,11 +631,11 @@ class Solver:
         at[:, -1] += self._in_memory.bias_step(point.at, point.gradient[:, -1])
         return point._replace(at=at)
 
-    def _improve(self, search: Search, dtype: str) -> None:
+    def _improve(self, search: Search, arithmetic: Arithmetic) -> None:
         before = search.passes
-        improve_biases(self._engine, self._proven, [search], dtype)
+        improve_biases(self._engine, self._proven, [search], arithmetic)
         self._passes += search.passes - before
-        self._at = self._with(np.column_stack([search.W, search.bias]))
+        self._at = self._with(np.column_stack([search.W, search.best.bias]))
 
     def _with(self, kept: Float64) -> Float64:
         """The point (K, D + 1) with these rows for the classes that have rows."""
@@ -641,18 +646,19 @@ class Solver:
         return at
 
     def _certify(self, search: Search) -> Certified:
-        """The proof, from float64 passes over the rows as they are, and the solution's own bias.
+        """The proof, from passes over the rows as they are, and the solution's own bias.
 
-        The passes of the search are such unless it left out classes, or features that are constant.
+        The passes of the search are such unless it left out classes, or features that are constant,
+        or was in float32 where more is needed.
         """
         constant = self._centred.scale != self._rows.scale
         # ‖G‖² of such features, at most: it is of their squares that are left, times 2.
         hidden = float(np.sum((EQUAL * self._proven.offset[constant]) ** 2))
         least = ROUNDING["float64"] * float(self._target.penalty.curvature) * self._cold_cost
-        of_all = self._dtype == "float64" and self._present.all()
+        of_all = search.is_sharp and self._present.all()
         if not (of_all and hidden <= 1e-6 * least):
             search.begin()
-            self._improve(search, "float64")
+            self._improve(search, FLOAT64)
         shift = matvec(self._at[:, :-1], self._preconditioner.mean)
         return replace(search.certified(), bias=self._at[:, -1] - shift)
 

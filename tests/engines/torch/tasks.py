@@ -38,6 +38,7 @@ def full_passes(engine: Engine, problem: Problem, rows: Rows, factors: NDArray[A
         *engine.gradient(rows, weights), engine.scores(rows, weights),
         engine.weighted_sums(rows, factors), *trainer.evaluate(rows),
         *engine.evaluate(rows, weights), *engine.classify(rows, weights)[1:3],
+        *engine.class_sums(rows, weights.b.shape[1]),
     )  # fmt: skip
 
 

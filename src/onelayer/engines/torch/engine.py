@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,20 @@ class TorchEngine(base.Engine):
         own = total.expand(R * K, width_of(D)).cpu().numpy()
         (sums,) = machine.ranks.sums(np.ascontiguousarray(own[:, :D]))
         return sums.reshape(R, K, D)
+
+    def class_sums(self, rows: Rows, classes: int) -> base.ClassSums:
+        D, machine = rows.X.shape[1], self._wide
+        stored = replace(rows, scale=np.ones(D), offset=np.zeros(D))
+        sums = torch.zeros((classes, width_of(D)), dtype=torch.float64, device=machine.device)
+        squares = torch.zeros(width_of(D), dtype=torch.float64, device=machine.device)
+        numbers = torch.arange(classes, device=machine.device)[:, None]
+        with machine.at_work(rows.count * D):
+            for tile in tiles(stored, torch.float64, classes, machine):
+                weighed = tile.weighed(tile.X)
+                sums += torch.mm((numbers == tile.y).to(torch.float64), weighed)
+                squares += (weighed * tile.X).sum(0)
+        found = machine.ranks.sums(sums.cpu().numpy(), squares.cpu().numpy())
+        return base.ClassSums(found[0][:, :D].copy(), found[1][:D].copy())
 
     def _for(self, arithmetic: NDArray[Any]) -> Machine:
         """The machine, or the CPU for arithmetic that the device has not."""
