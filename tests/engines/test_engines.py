@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import fit_scaling
@@ -258,7 +260,7 @@ def test_the_sums_of_classes_are_of_the_rows_as_stored(
     engine_name: str, stored: type, features: int
 ) -> None:
     rng = np.random.default_rng(features)
-    X = rng.integers(0, 256, (40, features)).astype(stored)
+    X: NDArray[Any] = rng.integers(0, 256, (40, features)).astype(stored)
     weights, index = rng.integers(0, 3, 40).astype(float), rng.integers(0, 40, 90)
     for chosen, of_rows in ((None, None), (index, weights)):
         rows = Rows(X, rng.integers(0, 4, 40), np.full(features, 0.3), np.ones(features))

@@ -281,9 +281,9 @@ def test_no_method_changes_the_answer_beyond_what_is_proven(
             found.append(problems.solve(make_engine(), problem, tol=1e-7).certificate)
     lowest = max(proof.lower_bound for proof in found)
     for proof in found:
-        assert proof.gap <= 1e-7 * proof.cost
+        assert proof.gap <= 1e-7 * proof.cost + 1e-11  # separable rows cost 1e-6
         assert lowest <= proof.cost * (1.0 + 1e-13)
-        assert proof.cost <= lowest + 2e-7 * proof.cost
+        assert proof.cost <= lowest + 2e-7 * proof.cost + 2e-11
 
 
 def test_what_all_classes_share_stays_zero_at_a_small_lambda(method: str) -> None:

@@ -270,9 +270,17 @@ class RowSums(NamedTuple):
     @classmethod
     def of(cls, engine: Engine, rows: Rows, classes: int) -> RowSums:
         """By one read, which serves every proof on the same rows."""
-        if (known := _known_sums.get(rows)) is None:
+        if (known := _known_sums.get(rows)) is not None:
+            return known
+        frequencies, mass = rows.class_frequencies(classes), rows.mass
+        if rows.extreme:  # sums of stored values would cancel; those of a pass at W = 0 are scaled
+            weights = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
+            mean = engine.weighted_sums(rows, (weights / mass)[None, :, None])[0, 0]
+            W = np.zeros((1, classes, rows.X.shape[1]))
+            cold = passes_of(engine.gradient(rows, Weights(W, np.log(frequencies)[None])))[0]
+            centred, spread = cold.g[:, None] * mean - cold.G, math.inf
+        else:
             sums, squares = engine.class_sums(rows, classes)
-            frequencies, mass = rows.class_frequencies(classes), rows.mass
             stored = sums.sum(axis=0) / mass
             centred = rows.scale * (sums / mass - frequencies[:, None] * stored)
             # What float64 may have rounded off is added again.
@@ -280,8 +288,7 @@ class RowSums(NamedTuple):
                 squares = squares / mass * (1.0 + 3e-16 * rows.count)
                 spread = norm(rows.scale * np.sqrt(np.maximum(squares - stored**2, 0.0)))
             mean = rows.scale * stored + rows.offset
-            known = cls(frequencies, mean, centred, rows.count, spread)
-            _known_sums[rows] = known
+        _known_sums[rows] = known = cls(frequencies, mean, centred, rows.count, spread)
         return known
 
     def centred_at_mean(self) -> RowSums:
