@@ -17,16 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Literal,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_type_hints
 
 import numpy as np
 import typer
@@ -386,7 +377,7 @@ def parse_setting(name: str, typed: Any, hint: Any, *, draw: bool = False) -> An
     flag, kinds = "--" + name.replace("_", "-"), get_args(hint) or (hint,)
     if float not in kinds and int not in kinds:
         return parse_names(flag, typed)
-    words = [w for kind in kinds if get_origin(kind) is Literal for w in get_args(kind)]
+    words = [word for kind in kinds for word in get_args(kind)]  # of a Literal
     return parse_values(flag, typed, whole=float not in kinds, words=words, draw=draw)
 
 

@@ -18,15 +18,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.errors import (
-    MAX_WHOLE,
-    DataError,
-    OnelayerError,
-    is_number,
-    one_line,
-    plain,
-    writable,
-)
+from onelayer.errors import DataError, OnelayerError, is_number, one_line, plain, writable
 
 T = TypeVar("T")
 Arrays = dict[str, NDArray[Any]]
@@ -148,7 +140,7 @@ _SCALARS: dict[Any, tuple[str, Any]] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     # Half a surrogate pair cannot be written.
     str: ("a text", lambda v: isinstance(v, str) and not any("\ud800" <= c <= "\udfff" for c in v)),
-    int: ("a whole number", lambda v: is_number(v, int) and -MAX_WHOLE <= v < MAX_WHOLE),
+    int: ("a whole number", lambda v: is_number(v, int) and -(1 << 63) <= v < 1 << 63),
     float: ("a number", lambda v: (is_number(v) and abs(v) < 10**308) or v in NON_FINITE),
     type(None): ("null", lambda value: value is None),
 }

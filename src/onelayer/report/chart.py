@@ -165,8 +165,6 @@ class Axis:
         return channel | {"scale": scale, "axis": axis}
 
 
-EPOCHS = Axis("epoch", "epoch {:g}", whole=True)
-
 # λ = 0 is drawn this share of the axis, but at least this factor, left of the smallest λ.
 APART, LEAST_APART = 0.1, 3.0
 

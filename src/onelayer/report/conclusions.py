@@ -14,19 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.report import summary
-from onelayer.report.chart import (
-    EPOCHS,
-    Axis,
-    Chart,
-    Curve,
-    Level,
-    Marks,
-    is_wide,
-    l2_axis,
-    line_chart,
-)
+from onelayer.report.chart import Axis, Chart, Curve, Level, Marks, is_wide, l2_axis, line_chart
 from onelayer.report.render import Section
-from onelayer.report.settings import NATS, curve_of
+from onelayer.report.settings import EPOCHS, NATS, curve_of
 from onelayer.report.summary import Records, SettingSummary, Spread
 from onelayer.report.tables import Cell, Table, make_table, spread_cell
 from onelayer.training.result import Result

@@ -14,7 +14,6 @@ from onelayer.model.evaluation import pairs_of
 from onelayer.model.model import Certificate, Model
 from onelayer.report import summary, tables
 from onelayer.report.chart import (
-    EPOCHS,
     MOST_WITH_NUMBERS,
     Axis,
     Chart,
@@ -33,6 +32,7 @@ from onelayer.report.tables import Cell, Column
 from onelayer.report.weight_images import MOST_CLASSES
 from onelayer.training.result import Result
 
+EPOCHS = Axis("epoch", "epoch {:g}", whole=True)
 NATS = "mean cross-entropy / nats"
 
 

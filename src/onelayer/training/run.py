@@ -195,7 +195,7 @@ class Run:
         word="warm-up {}",
     )
     averaging: str = _setting(
-        NONE, f"Averaging of the weights: {', '.join(AVERAGES)}.", str, words={NONE: "no averaging"}
+        NONE, f"Averaging of the weights: {', '.join(AVERAGES)}.", words={NONE: "no averaging"}
     )
     loss: Loss = _setting("softmax", "softmax, or sigmoid: the mean of K binary cross-entropies.")
     label_smoothing: float = _setting(

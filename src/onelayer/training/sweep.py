@@ -143,8 +143,8 @@ def _with_best(
     with warnings.catch_warnings():
         # It was given when all runs were trained.
         warnings.simplefilter("ignore", LearningRateWarning)
-        how |= {"scaling": result.scaling_of(position).name, "certify": False, "on_progress": None}
-        how |= {"checkpoint": checkpoint and replace(checkpoint, name=BEST)}
+        own = {"scaling": result.scaling_of(position).name, "certify": False, "on_progress": None}
+        how = how | own | {"checkpoint": checkpoint and replace(checkpoint, name=BEST)}
         closely = train(data, result.runs[position], snapshots=[0], curvature_of=[0], **how)
     if closely.interrupted:
         return replace(result, cut_short=True)

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from onelayer.errors import DataError, SettingsError
 
-IMAGE_SHAPE = (3, 32, 32)
-PIXEL_BYTES = 3072
+PIXEL_BYTES = 3 * 32 * 32
 _CLASS_NAMES = "airplane automobile bird cat deer dog frog horse ship truck"
 _FINE_NAMES = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly

@@ -18,14 +18,7 @@ from numpy.typing import NDArray
 from onelayer.data.dataset import Dataset, Splits
 from onelayer.data.datasets import cache
 from onelayer.data.datasets.decode import Reader, open_folder, read_binary
-from onelayer.data.datasets.layout import (
-    CIFAR10,
-    CIFAR100,
-    IMAGE_SHAPE,
-    Layout,
-    RecordFile,
-    Records,
-)
+from onelayer.data.datasets.layout import CIFAR10, CIFAR100, Layout, RecordFile, Records
 from onelayer.data.progress import Log
 from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE, split_dataset, stratified_order
 from onelayer.errors import DataError, SettingsError, SourceError
@@ -106,7 +99,7 @@ def _dataset(files: tuple[RecordFile, ...], read: Reader, origin: str, layout: L
     y = np.concatenate([part[:, labels - 1] for part in records])
     name = f"{layout.name} {_stems(files)}"
     source = f"{layout.name}, {_stems(files)}, from {origin}; checksums as pinned"
-    return Dataset(X, y, layout.class_names, IMAGE_SHAPE, 255.0, name, source)
+    return Dataset(X, y, layout.class_names, (3, 32, 32), 255.0, name, source)
 
 
 def _stems(files: tuple[RecordFile, ...]) -> str:

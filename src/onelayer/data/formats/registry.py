@@ -21,14 +21,7 @@ from numpy.typing import NDArray
 from onelayer.data.classes import join_labels
 from onelayer.data.formats import base
 from onelayer.data.formats.arrays import NpyFile, NpzFile, SafetensorsFile
-from onelayer.data.formats.images import (
-    PARTS,
-    PICTURES,
-    Shape,
-    read_images,
-    read_pictures,
-    sub_folders,
-)
+from onelayer.data.formats.images import PARTS, PICTURES, read_images, read_pictures, sub_folders
 from onelayer.data.formats.tables import ArrowFile, ParquetFile
 from onelayer.data.formats.text import CsvFile, label_array, read_lines
 from onelayer.data.identity import match_parts
@@ -127,7 +120,7 @@ def read_features(
     feature_names: Sequence[str] | None,
     log: Log,
     id: str | None = None,  # noqa: A002
-    image_shape: Shape | None = None,
+    image_shape: tuple[int, int, int] | None = None,
 ) -> base.Table:
     """Rows without labels: a model's features in order or all numbers; pictures of a form."""
     if not (os.path.isdir(path) and holds_shards(path)) and base.suffix_of(path) not in FORMATS:

@@ -595,15 +595,6 @@ def _check_text(chunks: Iterable[Column], where: str) -> None:
     )
 
 
-def is_number_text(text: str) -> bool:
-    """Whether a text is a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _largest(stored: Sequence[np.dtype[Any]], dtype: np.dtype[Any]) -> float:
     """The largest value of features of some types that are held as one; of booleans it is 1."""
     return max(map(base.largest_value, stored)) if dtype == np.uint8 else 1.0

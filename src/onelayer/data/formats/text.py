@@ -15,14 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.formats.base import choose_labels, file_errors
-from onelayer.data.formats.tables import (
-    NUMBER,
-    Columns,
-    TableFile,
-    is_number_text,
-    is_text,
-    matching,
-)
+from onelayer.data.formats.tables import NUMBER, Columns, TableFile, is_text, matching
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.errors import DataError
 
@@ -46,6 +39,14 @@ def as_written(texts: Sequence[str]) -> list[Any]:
         except (ValueError, OverflowError):
             pass
     return list(texts)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def label_array(texts: list[str]) -> NDArray[Any]:
@@ -101,7 +102,7 @@ class CsvFile(TableFile):
         parse = csv.ParseOptions(delimiter=sign, newlines_in_values=True)
         with self._opened(sign) as file, csv.open_csv(file, parse_options=parse) as header:
             names = header.schema.names
-        if all(is_number_text(name) for name in names):
+        if all(map(_is_number, names)):
             raise DataError(
                 f"{path}: the first line must name the columns, but it holds numbers "
                 f"({', '.join(names[:4])}); add a line such as label,x1,x2."
