@@ -62,8 +62,9 @@ MIN_STEP = 1e-6
 
 MAX_STALLED = 10
 
-# Up to this many features the covariance of the sample is inverted.
-EXACT_FEATURES = 1024
+# Up to this many features the covariance of the sample is inverted; up to more where the sample has
+# twice as many rows, or its directions of no variance would be taken for those of all rows.
+EXACT_FEATURES, MOST_EXACT_FEATURES = 512, 1024
 
 SAMPLE_ROWS = 4096
 
@@ -302,6 +303,16 @@ class Preconditioner:
         return (inside - outside).astype(np.float32)[:, None], outside
 
 
+def takes_inverse(sample: int, features: int) -> bool:
+    """Whether the covariance of so many rows is inverted.
+
+    Example:
+        >>> takes_inverse(300, 512), takes_inverse(4096, 1024), takes_inverse(300, 600)
+        (True, True, False)
+    """
+    return features <= EXACT_FEATURES or 2 * features <= min(sample, 2 * MOST_EXACT_FEATURES)
+
+
 @np.errstate(over="ignore", invalid="ignore")  # what leaves the numbers is refused
 def fit_preconditioner(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
     """The preconditioner of these rows, from a seeded sample: the same for the same rows.
@@ -315,7 +326,7 @@ def fit_preconditioner(engine: Engine, rows: Rows, classes: int) -> Precondition
     rng = np.random.default_rng(0)
     sample, features = _Sample(engine, rows, rng), rows.X.shape[1]
     c = mean_curvature(rows, classes)
-    if features <= EXACT_FEATURES:
+    if takes_inverse(sample.count, features):
         covariance = sample.covariance()
         variances = covariance.diagonal().copy()
         if sample.count == rows.count:

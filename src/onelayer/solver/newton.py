@@ -27,7 +27,6 @@ from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.lbfgs import (
-    EXACT_FEATURES,
     EXTRA_DIRECTIONS,
     RANK,
     SAMPLE_ROWS,
@@ -35,6 +34,7 @@ from onelayer.solver.lbfgs import (
     Preconditioner,
     fit_preconditioner,
     fit_variances,
+    takes_inverse,
 )
 from onelayer.solver.linalg import inverse_of_gram
 
@@ -110,7 +110,7 @@ class Prices:
         held = N * width <= MAX_ENTRIES
         return cls(
             step=STEP + 2 * PASS_PRODUCT * N * D * K,
-            directions=price_of_directions(min(N, SAMPLE_ROWS), D),
+            directions=_price_of_directions(min(N, SAMPLE_ROWS), D),
             curvature=curvature if held and blocks * width**2 <= MAX_HESSIAN else np.inf,
             newton=newton if held and newton <= MAX_SECONDS else np.inf,
         )
@@ -141,9 +141,9 @@ class Prices:
         return self.curvature > 2.0 * self.directions and not self.takes_newton_at_once
 
 
-def price_of_directions(sample: int, D: int) -> float:
+def _price_of_directions(sample: int, D: int) -> float:
     """Of an inverse for all directions, or of the leading ones by products with a few more."""
-    if D <= EXACT_FEATURES:
+    if takes_inverse(sample, D):
         return CALLS + GRAM32_PRODUCT * sample * D**2 / 2 + INVERSE_PRODUCT * D**3
     width = min(RANK + EXTRA_DIRECTIONS, sample, D)
     return CALLS + 3 * PASS_PRODUCT * sample * D * width + 2 * EIGEN_PRODUCT * width**3

@@ -29,9 +29,14 @@ from onelayer.data.rows import Rows
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded
 from onelayer.solver.certificate import Certified, certify_weights
-from onelayer.solver.lbfgs import SAMPLE_ROWS, Preconditioner, mean_curvature
+from onelayer.solver.lbfgs import (
+    EXACT_FEATURES,
+    RANK,
+    Preconditioner,
+    mean_curvature,
+)
 from onelayer.solver.linalg import inner_product, matvec, one_blas_thread, require_finite
-from onelayer.solver.newton import choose_preconditioner, price_of_directions
+from onelayer.solver.newton import choose_preconditioner
 from onelayer.solver.solver import Optimum, Progress, Solver, SolverState, Status, Target
 
 Float64 = NDArray[np.float64]
@@ -43,9 +48,9 @@ BLOCK_ROWS, BLOCK_BYTES = 128, 64 << 20
 # Directions of less variance, relative to the largest, are rounding of G.
 MIN_VARIANCE = 1e-13
 
-# Seconds on two cores, measured: of N² D products in G and N³ in its factorisation, and of a pass
-# for each entry of X and each entry and class.
-GRAM, FACTOR, ENTRY, ENTRY_CLASS = 1.2e-11, 1.5e-10, 2e-10, 1.5e-11
+# Seconds on two cores, measured: of N² D products in G and N³ in its factorisation, of the sample's
+# products for a preconditioner, and of a pass for each entry of X and each entry and class.
+GRAM, FACTOR, SAMPLE, ENTRY, ENTRY_CLASS = 1.2e-11, 1.5e-10, 7e-11, 2e-10, 1.5e-11
 
 # Passes of a solution, and the bytes that G may take.
 PASSES, GRAM_BYTES = 30, 256 << 20
@@ -102,7 +107,7 @@ def is_faster(N: int, D: int, classes: int, solutions: int) -> bool:
     if N >= D or 8 * N**2 > GRAM_BYTES:
         return False
     made = GRAM * N**2 * D + FACTOR * N**3
-    sampled = price_of_directions(min(N, SAMPLE_ROWS), D)
+    sampled = SAMPLE * N * D * min(RANK, N // 2) if D > EXACT_FEATURES else 0.0
     spared = solutions * PASSES * N * (D - N) * (ENTRY + ENTRY_CLASS * classes)
     return made < sampled + spared
 
