@@ -12,7 +12,7 @@ DEVELOPS := $(VENV)/.develops
 WORKERS ?= 2
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard native/kernel/* native/python/*)
 
-.PHONY: help install dev reproduce check lint test docs bench bench-check sanitize fuzz faults kills mutants format clean
+.PHONY: help install dev reproduce check lint test docs bench bench-check sanitize arm fuzz faults kills mutants format clean
 
 help:
 	@sed -n '2,4s/^# *//p' Makefile
@@ -78,6 +78,11 @@ bench-check: $(DEVELOPS)
 sanitize: $(DEVELOPS)
 	$(BIN)/python -m pip install --quiet cmake ninja
 	scripts/sanitize-kernel $(BIN)/python
+
+# The kernel alone for ARM, in an emulator: the same bits as here. About a minute.
+arm: $(DEVELOPS)
+	$(BIN)/python -m pip install --quiet cmake ninja
+	scripts/arm-kernel $(BIN)/python
 
 # Kill a sweep 100 times at random moments, resume it, compare its bytes. About five minutes.
 kills: $(DEVELOPS)

@@ -45,16 +45,32 @@ struct GradientTile {
   RowPrefetch next_rows;
 };
 
+template <class T>
+ONELAYER_INLINE void plain_step(const PlainStep<T>& step, Vec<T> G, T* w) {
+  store<T>(w, step(G, load<T>(w)));
+}
+
 // The step of plain columns, from registers.
 template <class T, int Columns>
-ONELAYER_INLINE void plain_step(const GradientTile<T>& tile, const Vec<T> (&acc)[Columns][2]) {
+ONELAYER_INLINE void plain_steps(const GradientTile<T>& tile, const Vec<T> (&acc)[Columns][2]) {
   constexpr int lanes = kLanes<T>;
 #pragma GCC unroll 16
-  for (int c = 0; c < Columns; ++c) {
+  for (int c = 0; c < Columns; c += kSharing) {
     const PlainStep<T> step(tile.arrays.steps[c], tile.common_scale);
     T* w = tile.arrays.w + c * tile.stride;
-    store<T>(w, step(acc[c][0], load<T>(w)));
-    store<T>(w + lanes, step(acc[c][1], load<T>(w + lanes)));
+    if constexpr (kSharing == 1) {
+      plain_step<T>(step, acc[c][0], w);
+      plain_step<T>(step, acc[c][1], w + lanes);
+    } else {
+      // Beside a last column without another, anything may be stored.
+      const int other = c + 1 < Columns ? c + 1 : c;
+      const PlainStep<T> steps(step, PlainStep<T>(tile.arrays.steps[other], tile.common_scale));
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v, w += 2 * lanes) {
+        plain_step<T>(steps, lower_halves(acc[c][v], acc[other][v], AllLanes<T>{}), w);
+        plain_step<T>(steps, upper_halves(acc[c][v], acc[other][v], AllLanes<T>{}), w + lanes);
+      }
+    }
   }
 }
 
@@ -108,8 +124,11 @@ void gradient_tile(const GradientTile<T>& tile) {
       acc[c][1] = load<T>(tile.saved + c * 2 * lanes + lanes);
     }
   if (tile.last && !tile.gradient)
-    for (int c = 0; c < Columns; ++c) __builtin_prefetch(tile.arrays.w + c * tile.stride, 1),
-        __builtin_prefetch(tile.arrays.w + c * tile.stride + lanes, 1);
+    for (int c = 0; c < Columns; ++c) {
+      constexpr int line = kLineBytes / sizeof(T);
+      T* w = tile.arrays.w + c / kSharing * kSharing * tile.stride + c % kSharing * 2 * line;
+      __builtin_prefetch(w, 1), __builtin_prefetch(w + line, 1);
+    }
   switch (tile.prefetch) {
     case Prefetch::nothing: add_rows<T, Columns, Prefetch::nothing>(tile, acc); break;
     case Prefetch::next_rows: add_rows<T, Columns, Prefetch::next_rows>(tile, acc); break;
@@ -117,7 +136,7 @@ void gradient_tile(const GradientTile<T>& tile) {
       if constexpr (kPrefetchPanels) add_rows<T, Columns, Prefetch::next_panel>(tile, acc);
       break;
   }
-  if (tile.last && tile.plain && !tile.gradient) return plain_step<T, Columns>(tile, acc);
+  if (tile.last && tile.plain && !tile.gradient) return plain_steps<T, Columns>(tile, acc);
 #pragma GCC unroll 16
   for (int c = 0; c < Columns; ++c) {
     store<T>(tile.saved + c * 2 * lanes, acc[c][0]);

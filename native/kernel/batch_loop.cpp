@@ -16,7 +16,7 @@ BatchLoop<T>::BatchLoop(const Kernels<T>& kernels, const Plan& plan, PackedState
       shape_(plan.pass.shape),
       state_(state),
       slices_(slices),
-      blocks_(shape_.columns(), kernels.block_columns),
+      blocks_(shape_.columns(), kernels.block_columns, kernels.sharing),
       partition_(slices, blocks_, plan.pass.threads),
       rows_(plan.pass.rows, slices),
       score_stride_(padded_stride(round_up(plan.batch_size, kernels.lanes), sizeof(T))),
@@ -24,7 +24,7 @@ BatchLoop<T>::BatchLoop(const Kernels<T>& kernels, const Plan& plan, PackedState
       shared_residuals_(partition_.threads() > 1 && shape_.columns() * plan.batch_size > kMaxPrivateScores),
       scores_(2 * slices.count * slice_scores_),
       residuals_(shared_residuals_ ? shape_.columns() * plan.batch_size + kResidualPadding : 0),
-      loss_(shape_.R * ceil_div(plan.batch_size, kernels.lanes)),
+      losses_(plan.loss ? shape_.R * plan.batch_size : 0),
       barrier_(partition_.threads()),
       last_batch_(batches() - 1) {
   for (int thread = 0; thread < partition_.threads(); ++thread) workers_.push_back(make_worker(thread));
@@ -37,7 +37,7 @@ auto BatchLoop<T>::make_worker(int thread) const -> Worker {
   return Worker{part, Buffer<T>(slices * plan_.batch_size * slices_.stride, Uninitialized{}),
                 Buffer<T>(shared_residuals_ ? 0 : shape_.columns() * plan_.batch_size + kResidualPadding),
                 Buffer<T>(shape_.K * kernels_.lanes), Buffer<T>(kBackwardScratch, Uninitialized{}),
-                Buffer<double>(shape_.R * ceil_div(plan_.batch_size, kernels_.lanes)),
+                Buffer<double>(plan_.loss ? shape_.R * plan_.batch_size : 0),
                 ColumnSteps<T>(shape_, plan_.method ? *plan_.method : Method{}),
                 std::vector<const char*>(static_cast<std::size_t>(plan_.batch_size))};
 }
@@ -64,7 +64,7 @@ void BatchLoop<T>::work(int thread) {
     compute_residuals(worker, thread, t);
     if (plan_.method) worker.steps.set(t, count(t), part.first_column, part.last_column);
     if (part.first_slice == 0) step_biases(worker, t);
-    if (thread == 0 && plan_.loss) add_loss(shared_residuals_ ? loss_ : worker.loss, t);
+    if (thread == 0 && plan_.loss) add_losses(shared_residuals_ ? losses_ : worker.losses, t);
     if (!last) list_rows(worker, t + 1);
     for (Index s = part.first_slice; s < part.last_slice; ++s) {
       backward(worker, t, s, last);
@@ -117,7 +117,7 @@ void BatchLoop<T>::compute_residuals(Worker& worker, Index t, Index from, Index 
   job.blocks = &blocks_;
   job.scratch = worker.scratch.data();
   job.residuals = residuals(worker);
-  double* loss = shared_residuals_ ? loss_.data() : worker.loss.data();
+  double* losses = shared_residuals_ ? losses_.data() : worker.losses.data();
   for (Index i = from; i < to; ++i) {
     job.run = i / row_groups(t);
     job.loss_kind = plan_.method ? plan_.method->loss_kind(job.run) : LossKind{};
@@ -125,7 +125,7 @@ void BatchLoop<T>::compute_residuals(Worker& worker, Index t, Index from, Index 
     job.first = first(t) + job.row;
     job.count = min(kernels_.lanes, count(t) - job.row);
     job.scores = scores(t) + job.run * shape_.K * score_stride_ + job.row;
-    job.loss = plan_.loss ? loss + i : nullptr;
+    job.losses = plan_.loss ? losses + job.run * plan_.batch_size + job.row : nullptr;
     kernels_.residual(job);
   }
 }
@@ -186,8 +186,9 @@ void BatchLoop<T>::step_biases(Worker& worker, Index t) {
 }
 
 template <class T>
-void BatchLoop<T>::add_loss(const Buffer<double>& loss, Index t) {
-  for (Index i = 0; i < shape_.R * row_groups(t); ++i) plan_.loss[i / row_groups(t)] += loss.data()[i];
+void BatchLoop<T>::add_losses(const Buffer<double>& losses, Index t) {
+  for (Index r = 0; r < shape_.R; ++r)
+    for (Index n = 0; n < count(t); ++n) plan_.loss[r] += losses.data()[r * plan_.batch_size + n];
 }
 
 template class BatchLoop<float>;

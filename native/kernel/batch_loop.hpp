@@ -40,7 +40,7 @@ class BatchLoop {
   struct Worker {  // a thread's own memory
     Part part;
     Buffer<T> x, residuals, scratch, backward_scratch;
-    Buffer<double> loss;
+    Buffer<double> losses;
     ColumnSteps<T> steps;
     std::vector<const char*> next_rows;  // where the next batch's rows begin
   };
@@ -65,7 +65,7 @@ class BatchLoop {
   void list_rows(Worker& worker, Index t) const;
   NextRows next_rows(const Worker& worker, Index t, Index slice) const;
   void step_biases(Worker& worker, Index t);
-  void add_loss(const Buffer<double>& loss, Index t);
+  void add_losses(const Buffer<double>& losses, Index t);
 
   const Kernels<T>& kernels_;
   Plan plan_;
@@ -79,7 +79,7 @@ class BatchLoop {
   bool shared_residuals_;
   Buffer<T> scores_;     // two batches of [slice][column][row]: a thread may be one step ahead
   Buffer<T> residuals_;  // where they are shared
-  Buffer<double> loss_;
+  Buffer<double> losses_;  // of a batch, where the gradient's loss is asked for: [run][row]
   Barrier barrier_;
   std::vector<Worker> workers_;
   std::atomic<Index> last_batch_;

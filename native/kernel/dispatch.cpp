@@ -25,10 +25,16 @@ extern const Kernels<float> float_kernels;
 extern const Kernels<double> double_kernels;
 }  // namespace avx2
 #endif
-namespace baseline {
+#if defined(ONELAYER_HAS_neon)
+namespace neon {
 extern const Kernels<float> float_kernels;
 extern const Kernels<double> double_kernels;
-}  // namespace baseline
+}  // namespace neon
+#endif
+namespace portable {
+extern const Kernels<float> float_kernels;
+extern const Kernels<double> double_kernels;
+}  // namespace portable
 
 namespace {
 
@@ -56,7 +62,10 @@ const InstructionSet kInstructionSets[] = {
 #if defined(ONELAYER_HAS_avx2)
     {"avx2", has_avx2, &avx2::float_kernels, &avx2::double_kernels},
 #endif
-    {"baseline", [] { return true; }, &baseline::float_kernels, &baseline::double_kernels},
+#if defined(ONELAYER_HAS_neon)
+    {"neon", [] { return true; }, &neon::float_kernels, &neon::double_kernels},
+#endif
+    {"portable", [] { return true; }, &portable::float_kernels, &portable::double_kernels},
 };
 
 const InstructionSet& selected() {

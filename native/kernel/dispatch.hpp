@@ -8,7 +8,7 @@
 
 namespace onelayer {
 
-// Best first. ONELAYER_ISA selects another supported one for the whole process.
+// Best first; all give the same bits. ONELAYER_ISA selects another supported one for the whole process.
 std::vector<std::string> supported_instruction_sets();
 std::string instruction_set();
 

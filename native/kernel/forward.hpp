@@ -1,8 +1,11 @@
 // Scores of one feature slice:  scores[c][n] = sum_d w[c][d] x[n][d]
 //
-// Lanes run over features, so neither operand is packed or transposed. A register tile holds an accumulator for each of
-// kScoreColumns x kScoreRows scores over the whole slice; at its end the lanes of all of them are summed together. Per
-// score: lane l adds features l, l + lanes, l + 2 lanes, ... in order, then one fixed tree.
+// Lanes run over features, so neither operand is transposed. A register tile holds an accumulator for each of its scores
+// over the whole slice; at its end the lanes of all of them are summed together. Per score, in every instruction set:
+// lane l of 8 (4 of double) adds features l, l + 8, l + 16, ... in order, then one fixed tree adds the lanes.
+//
+// Vectors of 16 lanes hold two columns. Their weights are stored side by side, 8 features of each, and 8 features of a
+// row are loaded into both halves of a vector, which costs no more than loading 16.
 #pragma once
 
 #include "load_rows.hpp"
@@ -14,6 +17,7 @@ struct ScoreTile {
   const T* w;
   const T* x;
   Index stride, width;
+  Index columns;
   const T* bias;
   bool accumulate;
   T* scores;
@@ -21,41 +25,50 @@ struct ScoreTile {
   T common_scale;
 };
 
-// The sum of accumulator e, times the common scale, goes to sums[e].
+// Where the sum of accumulator e goes, of one of the columns that share it: [e / kFold][column][e % kFold].
+template <class T>
+ONELAYER_INLINE constexpr int sum_index(int e, int column) {
+  return (e / kFold<T> * kSharing + column) * kFold<T> + e % kFold<T>;
+}
+
+// The sums of accumulators, times the common scale.
 template <class T, int Total, int First>
 ONELAYER_INLINE void store_sums(T common_scale, Vec<T>* acc, T* sums) {
-  constexpr int lanes = kLanes<T>;
   if constexpr (First < Total) {
-    constexpr int count = Total - First < lanes ? Total - First : lanes;
-    store<T>(sums + First, lane_sums<T, count>(acc + First) * splat<T>(common_scale));
-    store_sums<T, Total, First + lanes>(common_scale, acc, sums);
+    constexpr int count = min(Total - First, kFold<T>);
+    store<T>(sums + First * kSharing, lane_sums<T, count>(acc + First) * splat<T>(common_scale));
+    store_sums<T, Total, First + kFold<T>>(common_scale, acc, sums);
   }
 }
 
-template <class T, int Columns, int Rows>
+template <class T, int Groups, int Rows>
 ONELAYER_INLINE void store_scores(const ScoreTile<T>& tile, Vec<T>* acc) {
-  alignas(kVectorBytes) T sums[round_up(Columns * Rows, kLanes<T>)];
-  store_sums<T, Columns * Rows, 0>(tile.common_scale, acc, sums);
+  constexpr int count = Groups * Rows;
+  alignas(kVectorBytes) T sums[round_up(count, kFold<T>) * kSharing];
+  if constexpr (kParts > 1)
+#pragma GCC unroll 16
+    for (int e = 0; e < count; ++e) acc[e] = acc[kParts * e] + acc[kParts * e + 1];
+  store_sums<T, count, 0>(tile.common_scale, acc, sums);
   // Local copies, because the compiler must assume that storing a score changes the tile.
   const T* const bias = tile.bias;
   const bool accumulate = tile.accumulate;
   const Index stride = tile.score_stride;
   T* scores = tile.scores;
-  for (int c = 0; c < Columns; ++c, scores += stride) {
+  const Index columns = tile.columns;
+#pragma GCC unroll 16
+  for (int c = 0; c < Groups * kSharing; ++c, scores += stride) {
+    if (kSharing > 1 && c == Groups * kSharing - 1 && c >= columns) return;  // of an odd number, the last is not there
     T column[Rows];
-    __builtin_memcpy(column, sums + c * Rows, sizeof column);
+    if constexpr (kFold<T> % Rows == 0)
+      __builtin_memcpy(column, sums + sum_index<T>(c / kSharing * Rows, c % kSharing), sizeof column);
+    else
+      for (int n = 0; n < Rows; ++n) column[n] = sums[sum_index<T>(c / kSharing * Rows + n, c % kSharing)];
     if (bias)
       for (T& score : column) score += bias[c];
     if (accumulate)
       for (int n = 0; n < Rows; ++n) column[n] += scores[n];
     __builtin_memcpy(scores, column, sizeof column);
   }
-}
-
-template <class T, int Columns, int Rows>
-ONELAYER_INLINE void add_products(Vec<T> (&acc)[Columns * Rows], const Vec<T> (&column)[Columns], Vec<T> row, int n) {
-#pragma GCC unroll 8
-  for (int c = 0; c < Columns; ++c) add_product(acc[c * Rows + n], column[c], row);
 }
 
 // Rows one stride apart, each with its own pointer, so that one index serves all of them.
@@ -66,42 +79,54 @@ struct RowPointers {
 #pragma GCC unroll 8
     for (int i = 0; i < Count; ++i) at[i] = first + i * stride;
   }
+  ONELAYER_INLINE operator RowPointers<const T, Count>() const { return {at[0], at[1] - at[0]}; }
 };
 
-template <class T, int Columns>
-ONELAYER_INLINE void load_columns(const RowPointers<const T, Columns>& w, Index d, Vec<T> (&column)[Columns]) {
+// The vectors of a tile, one for each group of columns: from weights, or accumulators of one row.
+template <class T, int Groups>
+struct GroupWeights {
+  Vec<T> w[Groups];
+  ONELAYER_INLINE GroupWeights(const RowPointers<const T, Groups>& rows, Index d) {
 #pragma GCC unroll 8
-  for (int c = 0; c < Columns; ++c) column[c] = load<T>(w.at[c] + d);
-}
+    for (int g = 0; g < Groups; ++g) w[g] = load<T>(rows.at[g] + d * kSharing);
+  }
+  template <int Rows>
+  ONELAYER_INLINE void add_products(Vec<T> row, int n, int part, Vec<T> (&acc)[Groups * Rows * kParts]) const {
+#pragma GCC unroll 8
+    for (int g = 0; g < Groups; ++g) add_product(acc[(g * Rows + n) * kParts + part], w[g], row);
+  }
+};
 
-// Adds one vector of features, of rows already in the tile.
-template <class T, int Columns, int Rows>
-ONELAYER_INLINE void add_vector(const RowPointers<const T, Columns>& w, const RowPointers<const T, Rows>& x, Index d,
-                                Vec<T> (&acc)[Columns * Rows]) {
-  Vec<T> column[Columns];
-  load_columns<T, Columns>(w, d, column);
+// Adds the next kSumLanes features, of rows already in the tile.
+template <class T, int Groups, int Rows>
+ONELAYER_INLINE void add_vector(const RowPointers<const T, Groups>& w, const RowPointers<const T, Rows>& x, Index d,
+                                Vec<T> (&acc)[Groups * Rows * kParts]) {
+#pragma GCC unroll 2
+  for (int part = 0; part < kParts; ++part, d += kLanes<T>) {
+    const GroupWeights<T, Groups> weights(w, d);
 #pragma GCC unroll 8
-  for (int n = 0; n < Rows; ++n) add_products<T, Columns, Rows>(acc, column, load<T>(x.at[n] + d), n);
+    for (int n = 0; n < Rows; ++n) weights.template add_products<Rows>(load_shared(x.at[n] + d), n, part, acc);
+  }
 }
 
 // Adds features from `d` on, of rows already in the tile.
-template <class T, int Columns, int Rows>
-ONELAYER_INLINE void add_features(const ScoreTile<T>& tile, Index d, Vec<T> (&acc)[Columns * Rows]) {
-  constexpr Index lanes = kLanes<T>, unroll = kUnroll * lanes;
-  const RowPointers<const T, Columns> w(tile.w, tile.stride);
+template <class T, int Groups, int Rows>
+ONELAYER_INLINE void add_features(const ScoreTile<T>& tile, Index d, Vec<T> (&acc)[Groups * Rows * kParts]) {
+  constexpr Index lanes = kSumLanes<T>, unroll = kUnroll * lanes;
+  const RowPointers<const T, Groups> w(tile.w, kSharing * tile.stride);
   const RowPointers<const T, Rows> x(tile.x, tile.stride);
   if constexpr (kUnroll > 1)
     for (; d + unroll <= tile.width; d += unroll)
 #pragma GCC unroll 8
-      for (Index i = 0; i < unroll; i += lanes) add_vector<T, Columns, Rows>(w, x, d + i, acc);
-  for (; d < tile.width; d += lanes) add_vector<T, Columns, Rows>(w, x, d, acc);
+      for (Index i = 0; i < unroll; i += lanes) add_vector<T, Groups, Rows>(w, x, d + i, acc);
+  for (; d < tile.width; d += lanes) add_vector<T, Groups, Rows>(w, x, d, acc);
 }
 
-template <class T, int Columns, int Rows>
+template <class T, int Groups, int Rows>
 void score_tile(const ScoreTile<T>& tile) {
-  Vec<T> acc[Columns * Rows] = {};
-  add_features<T, Columns, Rows>(tile, 0, acc);
-  store_scores<T, Columns, Rows>(tile, acc);
+  Vec<T> acc[Groups * Rows * kParts] = {};
+  add_features<T, Groups, Rows>(tile, 0, acc);
+  store_scores<T, Groups, Rows>(tile, acc);
 }
 
 // Rows converted on the way into a tile: where each begins as stored, and in the tile.
@@ -111,37 +136,51 @@ struct ConvertedRows {
   RowPointers<T, kScoreRows> x;
 };
 
-template <class T, class S, int Columns, bool Scaled>
-ONELAYER_INLINE void convert_and_add_vector(const RowPointers<const T, Columns>& w, const ConvertedRows<T, S>& rows,
-                                            const Scaling<T>& scaling, Index d, Vec<T> (&acc)[Columns * kScoreRows]) {
-  Vec<T> column[Columns];
-  load_columns<T, Columns>(w, d, column);
+// Converts and adds the next kStep features. Where columns share a vector they come back from the tile.
+template <class T, class S, int Groups, bool Scaled>
+ONELAYER_INLINE void convert_and_add_step(const RowPointers<const T, Groups>& w, const ConvertedRows<T, S>& rows,
+                                          const Scaling<T>& scaling, Index d,
+                                          Vec<T> (&acc)[Groups * kScoreRows * kParts]) {
+  if constexpr (kSharing > 1) {
 #pragma GCC unroll 8
-  for (int n = 0; n < kScoreRows; ++n) {
-    const Vec<T> row = load_feature<T, S, Scaled>(rows.source[n] + d, scaling, d);
-    store<T>(rows.x.at[n] + d, row);
-    add_products<T, Columns, kScoreRows>(acc, column, row, n);
+    for (int n = 0; n < kScoreRows; ++n)
+      store<T>(rows.x.at[n] + d, load_feature<T, S, Scaled>(rows.source[n] + d, scaling, d));
+    const RowPointers<const T, kScoreRows> x = rows.x;
+#pragma GCC unroll 2
+    for (int i = 0; i < kSharing; ++i) add_vector<T, Groups, kScoreRows>(w, x, d + i * kSumLanes<T>, acc);
+    return;
+  }
+#pragma GCC unroll 2
+  for (int part = 0; part < kParts; ++part, d += kLanes<T>) {
+    const GroupWeights<T, Groups> weights(w, d);
+#pragma GCC unroll 8
+    for (int n = 0; n < kScoreRows; ++n) {
+      const Vec<T> row = load_feature<T, S, Scaled>(rows.source[n] + d, scaling, d);
+      store<T>(rows.x.at[n] + d, row);
+      weights.template add_products<kScoreRows>(row, n, part, acc);
+    }
   }
 }
 
 // Converts rows and adds features up to `end`: the products hide the tile's cache misses.
-template <class T, class S, int Columns, bool Scaled>
+template <class T, class S, int Groups, bool Scaled>
 ONELAYER_INLINE void convert_and_add(const ScoreTile<T>& tile, const ConvertedRows<T, S> rows,
-                                     const Scaling<T> scaling, Index end, Vec<T> (&acc)[Columns * kScoreRows]) {
-  constexpr Index lanes = kLanes<T>, unroll = kUnroll * lanes;
-  const RowPointers<const T, Columns> w(tile.w, tile.stride);
+                                     const Scaling<T> scaling, Index end,
+                                     Vec<T> (&acc)[Groups * kScoreRows * kParts]) {
+  constexpr Index step = kStep<T>, unroll = kUnroll * step;
+  const RowPointers<const T, Groups> w(tile.w, kSharing * tile.stride);
   Index d = 0;
   if constexpr (kUnroll > 1)
     for (; d + unroll <= end; d += unroll)
 #pragma GCC unroll 8
-      for (Index i = 0; i < unroll; i += lanes)
-        convert_and_add_vector<T, S, Columns, Scaled>(w, rows, scaling, d + i, acc);
-  for (; d < end; d += lanes) convert_and_add_vector<T, S, Columns, Scaled>(w, rows, scaling, d, acc);
+      for (Index i = 0; i < unroll; i += step)
+        convert_and_add_step<T, S, Groups, Scaled>(w, rows, scaling, d + i, acc);
+  for (; d < end; d += step) convert_and_add_step<T, S, Groups, Scaled>(w, rows, scaling, d, acc);
 }
 
-template <class T, class S, int Columns>
+template <class T, class S, int Groups>
 void convert_and_score_tile(const ScoreTile<T>& tile, const ScoreJob<T>& job, Index first) {
-  const Index whole = whole_vectors(job);
+  const Index whole = whole_steps(job);
   ConvertedRows<T, S> rows{{}, {job.x + first * tile.stride, tile.stride}};
   RowScratch<T, S> scratch[kScoreRows];
 #pragma GCC unroll 8
@@ -149,13 +188,13 @@ void convert_and_score_tile(const ScoreTile<T>& tile, const ScoreJob<T>& job, In
     rows.source[n] = stored_features<T, S>(job, first + n, scratch[n]);
     if (whole < job.width) load_tail<T, S>(rows.source[n], job, whole, rows.x.at[n]);
   }
-  Vec<T> acc[Columns * kScoreRows] = {};
+  Vec<T> acc[Groups * kScoreRows * kParts] = {};
   if (job.scaling.scale)
-    convert_and_add<T, S, Columns, true>(tile, rows, job.scaling, whole, acc);
+    convert_and_add<T, S, Groups, true>(tile, rows, job.scaling, whole, acc);
   else
-    convert_and_add<T, S, Columns, false>(tile, rows, job.scaling, whole, acc);
-  add_features<T, Columns, kScoreRows>(tile, whole, acc);
-  store_scores<T, Columns, kScoreRows>(tile, acc);
+    convert_and_add<T, S, Groups, false>(tile, rows, job.scaling, whole, acc);
+  add_features<T, Groups, kScoreRows>(tile, whole, acc);
+  store_scores<T, Groups, kScoreRows>(tile, acc);
 }
 
 template <class T> using ScoreTileFunction = void (*)(const ScoreTile<T>&);
@@ -164,11 +203,11 @@ template <class T> using ConvertTileFunction = void (*)(const ScoreTile<T>&, con
 template <class T, class Sequence> struct ScoreTiles;
 template <class T, int... I>
 struct ScoreTiles<T, Indices<I...>> {
-  // Indexed by (columns - 1) * kScoreRows + (rows - 1).
+  // Indexed by (groups - 1) * kScoreRows + (rows - 1).
   static constexpr ScoreTileFunction<T> table[] = {score_tile<T, I / kScoreRows + 1, I % kScoreRows + 1>...};
 };
 template <class T>
-inline constexpr auto& kScoreTiles = ScoreTiles<T, typename IndicesUpTo<kScoreColumns * kScoreRows>::Type>::table;
+inline constexpr auto& kScoreTiles = ScoreTiles<T, typename IndicesUpTo<kScoreGroups * kScoreRows>::Type>::table;
 
 template <class T, class S, class Sequence> struct ConvertTiles;
 template <class T, class S, int... I>
@@ -176,13 +215,14 @@ struct ConvertTiles<T, S, Indices<I...>> {
   static constexpr ConvertTileFunction<T> table[] = {convert_and_score_tile<T, S, I + 1>...};
 };
 template <class T, class S>
-inline constexpr auto& kConvertTiles = ConvertTiles<T, S, typename IndicesUpTo<kScoreColumns>::Type>::table;
+inline constexpr auto& kConvertTiles = ConvertTiles<T, S, typename IndicesUpTo<kScoreGroups>::Type>::table;
 
-// Columns are cut into blocks of at most kScoreColumns and of nearly equal size, the larger ones first.
+// Groups of columns are cut into blocks of at most kScoreGroups and of nearly equal size, the larger ones first.
 struct ScoreBlocks {
-  Index columns = 0, count = 0;
-  ONELAYER_INLINE explicit ScoreBlocks(Index columns_) : columns(columns_), count(ceil_div(columns_, kScoreColumns)) {}
-  ONELAYER_INLINE Index begin(Index block) const { return columns - part_begin(columns, count, count - block); }
+  Index groups = 0, count = 0;
+  ONELAYER_INLINE explicit ScoreBlocks(Index columns)
+      : groups(ceil_div(columns, kSharing)), count(ceil_div(groups, kScoreGroups)) {}
+  ONELAYER_INLINE Index begin(Index block) const { return groups - part_begin(groups, count, count - block); }
 };
 
 // Scores of one tile's rows for blocks `from` to `to`. The first block also converts the rows where `convert` is set.
@@ -192,14 +232,14 @@ ONELAYER_INLINE void score_rows(const ScoreJob<T>& job, const ScoreBlocks& block
   const bool fused = convert && rows == kScoreRows && !job.scaling.wide_scale;
   if (convert && !fused) load_rows<T, S>(job, n, rows);
   for (Index block = from; block < to; ++block) {
-    const Index c = blocks.begin(block), columns = blocks.begin(block + 1) - c;
+    const Index groups = blocks.begin(block + 1) - blocks.begin(block), c = blocks.begin(block) * kSharing;
     const ScoreTile<T> tile{job.w + c * job.stride, job.x + n * job.stride, job.stride, job.width,
-                            job.bias ? job.bias + c : nullptr, job.accumulate,
+                            min(groups * kSharing, job.columns - c), job.bias ? job.bias + c : nullptr, job.accumulate,
                             job.scores + c * job.score_stride + n, job.score_stride, job.common_scale};
     if (fused && block == from)
-      kConvertTiles<T, S>[columns - 1](tile, job, n);
+      kConvertTiles<T, S>[groups - 1](tile, job, n);
     else
-      kScoreTiles<T>[(columns - 1) * kScoreRows + (rows - 1)](tile);
+      kScoreTiles<T>[(groups - 1) * kScoreRows + (rows - 1)](tile);
   }
 }
 
@@ -211,7 +251,7 @@ void score_stored(const ScoreJob<T>& job) {
   constexpr Index panel_bytes = 40 * 1024, group_bytes = 512 * 1024;
   const Index row_bytes = job.stride * static_cast<Index>(sizeof(T)), panel_rows = panel_bytes / row_bytes;
   const ScoreBlocks blocks(job.columns);
-  const Index panels = job.columns <= panel_rows ? 1 : ceil_div(blocks.count, max(1, panel_rows / kScoreColumns));
+  const Index panels = job.columns <= panel_rows ? 1 : ceil_div(blocks.count, max(1, panel_rows / (kScoreGroups * kSharing)));
   const Index groups = ceil_div(job.count, max(kScoreRows, group_bytes / row_bytes));
   for (Index g = 0; g < groups; ++g) {
     const Index from = part_begin(job.count, groups, g), to = part_begin(job.count, groups, g + 1);

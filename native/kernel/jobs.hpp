@@ -99,7 +99,7 @@ struct ResidualJob : LossJob<T> {
   const ColumnBlocks* blocks = nullptr;
   T* scratch = nullptr;        // K * lanes
   T* residuals = nullptr;
-  double* loss = nullptr;      // sum over these rows, or null
+  double* losses = nullptr;    // of these rows, or null
 };
 
 // Sums over rows: of the loss, of its square and of 1 where the label is right, each times the row's weight; and the
@@ -188,6 +188,7 @@ inline constexpr Index kMaxBlockColumns = 16;
 template <class T>
 struct Kernels {
   Index lanes;
+  Index sharing;        // columns whose weights share a vector
   Index block_columns;  // most columns the backward pass holds in registers
   void (*score)(const ScoreJob<T>&);
   void (*residual)(const ResidualJob<T>&);

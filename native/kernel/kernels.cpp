@@ -7,9 +7,10 @@
 
 namespace onelayer::ONELAYER_KERNELS {
 
-extern const Kernels<float> float_kernels = {kLanes<float>, kBlockColumns, score<float>, residual<float>,
+extern const Kernels<float> float_kernels = {kLanes<float>, kSharing, kBlockColumns, score<float>, residual<float>,
                                              evaluate<float>, backward<float>, residual_sums<float>, class_sums<float>};
-extern const Kernels<double> double_kernels = {kLanes<double>, kBlockColumns, score<double>, residual<double>,
-                                               evaluate<double>, backward<double>, residual_sums<double>, class_sums<double>};
+extern const Kernels<double> double_kernels = {kLanes<double>, kSharing, kBlockColumns, score<double>, residual<double>,
+                                               evaluate<double>, backward<double>, residual_sums<double>,
+                                               class_sums<double>};
 
 }  // namespace onelayer::ONELAYER_KERNELS

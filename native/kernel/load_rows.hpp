@@ -96,17 +96,18 @@ template <class T, class S>
 [[gnu::noinline]] void load_tail(const S* source, const ScoreJob<T>& job, Index d, T* tile) {
   constexpr int lanes = kLanes<T>;
   // The row's end must not be read past: the next byte may be another process's page.
-  S tail[kMaxLanes] = {};
+  S tail[2 * kMaxLanes] = {};
   for (Index i = d; i < job.features; ++i) tail[i - d] = source[i];
-  for (; d < job.width; d += lanes) {
-    store<T>(tile + d, load_feature<T, S>(tail, job.scaling, d));
-    for (int i = 0; i < lanes; ++i) tail[i] = S{};
-  }
+  for (Index at = 0; d < job.width; d += lanes, at = min(at + lanes, kMaxLanes))
+    store<T>(tile + d, load_feature<T, S>(tail + at, job.scaling, d));
 }
 
-// Features that fill whole vectors; load_tail loads the rest.
+// Features that are converted together: whole vectors, and whole lanes of a sum.
+template <class T> inline constexpr int kStep = max(kLanes<T>, kSumLanes<T>);
+
+// Features that fill whole steps; load_tail loads the rest.
 template <class T>
-ONELAYER_INLINE Index whole_vectors(const ScoreJob<T>& job) { return job.features / kLanes<T> * kLanes<T>; }
+ONELAYER_INLINE Index whole_steps(const ScoreJob<T>& job) { return job.features / kStep<T> * kStep<T>; }
 
 // Rows of images read mirrored:  flipped[line * width + i] = row[line * width + width - 1 - i]
 // A slice of a flipped row is made in a scratch of the stored type and loaded from there.
@@ -169,7 +170,7 @@ template <class T, class S>
 
 template <class T, class S>
 void load_rows(const ScoreJob<T>& job, Index n, Index count) {
-  const Index whole = whole_vectors(job);
+  const Index whole = whole_steps(job);
   RowScratch<T, S> scratch;
   for (Index i = n; i < n + count; ++i) {
     const S* source = stored_features<T, S>(job, i, scratch);

@@ -42,12 +42,12 @@ ONELAYER_INLINE Vec<T> softmax_residuals(const ResidualJob<T>& job, Vec<T> top) 
   for (T* s = job.scratch; s != end; s += lanes) {
     const Vec<T> e = exp_nonpositive<T>(load<T>(s) - top);
     store<T>(s, e);
-    if (job.loss)
+    if (job.losses)
       wide_total += widen<T>(e);
     else
       total += e;
   }
-  if (job.loss) total = __builtin_convertvector(wide_total, Vec<T>);
+  if (job.losses) total = __builtin_convertvector(wide_total, Vec<T>);
   const Vec<T> inverse = T(1) / total;
   const Vec<T> minus_smoothing = splat<T>(static_cast<T>(-job.loss_kind.smoothing / static_cast<double>(job.K)));
   for (T* s = job.scratch; s != end; s += lanes) store<T>(s, fma(load<T>(s), inverse, minus_smoothing));
@@ -111,7 +111,7 @@ void residual(const ResidualJob<T>& job) {
   constexpr int lanes = kLanes<T>;
   const Vec<T> top = sum_slices(job);
   alignas(kVectorBytes) T label_score[lanes];
-  if (job.loss)
+  if (job.losses)
     for (Index lane = 0; lane < job.count; ++lane) label_score[lane] = job.scratch[job.label(lane) * lanes + lane];
   Vec<T> total{};
   if (job.loss_kind.sigmoid)
@@ -121,12 +121,11 @@ void residual(const ResidualJob<T>& job) {
   subtract_labels(job);
   if (job.rows->weights) apply_weights(job);
   store_residuals(job);
-  if (!job.loss) return;
-  double loss = 0;
+  if (!job.losses) return;
+  alignas(kVectorBytes) double logs[lanes];
+  store_logs<T>(total, logs);
   for (Index lane = 0; lane < job.count; ++lane)
-    loss += job.weight(lane) *
-            (__builtin_log(static_cast<double>(total[lane])) - static_cast<double>(label_score[lane] - top[lane]));
-  *job.loss = loss;
+    job.losses[lane] = job.weight(lane) * (logs[lane] - static_cast<double>(label_score[lane] - top[lane]));
 }
 
 template <class T>
@@ -162,9 +161,9 @@ ONELAYER_INLINE Vec<T> softmax_losses(const EvaluateJob<T>& job, Vec<T> top, dou
     total += exp_nonpositive<T>(load<T>(job.scores + k * job.score_stride) - top);
   if (epsilon > 0)
     for (Index k = 0; k < job.K; ++k) linear += load<T>(job.scores + k * job.score_stride) - top;
+  store_logs<T>(total, losses);
   for (Index lane = 0; lane < job.count; ++lane) {
-    losses[lane] = __builtin_log(static_cast<double>(total[lane])) -
-                   (1 - epsilon) * static_cast<double>(label_score(job, lane) - top[lane]);
+    losses[lane] -= (1 - epsilon) * static_cast<double>(label_score(job, lane) - top[lane]);
     if (epsilon > 0) losses[lane] -= epsilon / static_cast<double>(job.K) * static_cast<double>(linear[lane]);
   }
   return total;
@@ -219,7 +218,7 @@ ONELAYER_INLINE void write_figures(const EvaluateJob<T>& job, const Argmax<T>& b
 template <class T>
 void evaluate(const EvaluateJob<T>& job) {
   const Argmax<T> best = argmax(job);
-  double losses[kLanes<T>];
+  alignas(kVectorBytes) double losses[kLanes<T>];
   Vec<T> total{};
   if (job.loss_kind.sigmoid)
     sigmoid_losses(job, losses);

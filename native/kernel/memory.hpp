@@ -1,9 +1,11 @@
 // The arrays of a pass as the kernels read them: aligned, cut into slices, padded with zeros to whole vectors.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <new>
 #include <vector>
@@ -49,29 +51,52 @@ class Buffer {
   std::unique_ptr<T, FreeMemory> memory_;
 };
 
+template <class T> T one_nan(T x) { return x == x ? x : std::numeric_limits<T>::quiet_NaN(); }
+
 // W, or an array of its shape, as [slice][column][feature], and back. Empty where W is null.
+//
+// Where two columns share a vector it is [slice][pair][8 features][column of the pair][feature], or 4 of double, and
+// an odd number of columns is filled up with zeros.
 template <class T>
 class PackedWeights {
  public:
-  PackedWeights(const T* W, Index columns, const Slices& slices)
-      : slices_(slices), columns_(W ? columns : 0), memory_(slices.count * columns_ * slices.stride) {
-    for (Index s = 0; s < slices_.count; ++s)
-      for (Index c = 0; c < columns_; ++c)
-        std::memcpy(row(s, c), W + c * slices_.D + slices_.begin(s), bytes(s));
+  PackedWeights(const T* W, Index columns, const Slices& slices, Index sharing)
+      : slices_(slices),
+        sharing_(sharing),
+        columns_(W ? columns : 0),
+        rows_(round_up(columns_, sharing)),
+        memory_(slices.count * rows_ * slices.stride) {
+    for_each_part([&](T* packed, Index i, Index count) { std::copy_n(W + i, count, packed); });
   }
+  // Processors give NaN different signs and payloads.
   void unpack(T* W) {
-    for (Index s = 0; s < slices_.count; ++s)
-      for (Index c = 0; c < columns_; ++c)
-        std::memcpy(W + c * slices_.D + slices_.begin(s), row(s, c), bytes(s));
+    for_each_part([&](T* packed, Index i, Index count) { std::transform(packed, packed + count, W + i, one_nan<T>); });
   }
+  // The column must be the first of a vector's.
   T* row(Index slice, Index column) {
-    return columns_ ? memory_.data() + (slice * columns_ + column) * slices_.stride : nullptr;
+    return columns_ ? memory_.data() + (slice * rows_ + column) * slices_.stride : nullptr;
   }
 
  private:
-  std::size_t bytes(Index s) const { return static_cast<std::size_t>(slices_.features(s)) * sizeof(T); }
+  // part(where it is packed, its first element of W, elements)
+  template <class Part>
+  void for_each_part(const Part& part) {
+    constexpr Index lanes = kSumBytes / sizeof(T);
+    for (Index s = 0; s < slices_.count; ++s)
+      for (Index c = 0; c < columns_; ++c) {
+        T* packed = row(s, c / sharing_ * sharing_) + c % sharing_ * lanes;
+        const Index first = c * slices_.D + slices_.begin(s), features = slices_.features(s);
+        if (sharing_ == 1) {
+          part(row(s, c), first, features);
+          continue;
+        }
+        Index d = 0;
+        for (; d + lanes <= features; d += lanes) part(packed + d * sharing_, first + d, lanes);
+        part(packed + d * sharing_, first + d, features - d);
+      }
+  }
   Slices slices_;
-  Index columns_;
+  Index sharing_, columns_, rows_;
   Buffer<T> memory_;
 };
 

@@ -43,7 +43,7 @@ struct StepArrays {
   const SlotPointers<T>* slots;
   Index place;  // in the slots
   ONELAYER_INLINE StepArrays at(Index column, Index stride, Index feature) const {
-    const Index i = column * stride + feature;
+    const Index i = weight_index<T>(column, stride, feature);
     return {steps + column, w + i, slots, place + i};
   }
   ONELAYER_INLINE T* slot(Slot slot) const { return (*slots)[slot] + place; }
@@ -54,29 +54,32 @@ struct PlainStep {
   Vec<T> rate, shrink;
   ONELAYER_INLINE PlainStep(const ColumnStep<T>& step, T common_scale)
       : rate(splat<T>(-step.eta_over_B * common_scale)), shrink(splat<T>(step.shrink)) {}
-  ONELAYER_INLINE Vec<T> operator()(Vec<T> G, Vec<T> w) const { return fma(rate, G, w * shrink); }
+  // Of two columns that share vectors.
+  ONELAYER_INLINE PlainStep(const PlainStep& a, const PlainStep& b)
+      : rate(lower_halves(a.rate, b.rate, AllLanes<T>{})), shrink(lower_halves(a.shrink, b.shrink, AllLanes<T>{})) {}
+  ONELAYER_INLINE Vec<T> operator()(Vec<T> G, Vec<T> w) const { return without_tiny(fma(rate, G, w * shrink)); }
 };
 
 template <class T>
 ONELAYER_INLINE Vec<T> momentum_step(const ColumnStep<T>& step, T common_scale, Vec<T> G, Vec<T> w, T* velocity) {
   const Vec<T> momentum = splat<T>(step.momentum), eta = splat<T>(-step.eta);
   const Vec<T> g = fma(splat<T>(step.weight_decay), w, G * splat<T>(step.one_over_B * common_scale));
-  const Vec<T> v = fma(momentum, load<T>(velocity), g);
-  store<T>(velocity, v);
-  return fma(eta, step.nesterov ? fma(momentum, v, g) : v, w);
+  const Vec<T> v = without_tiny(fma(momentum, load_weights(velocity), g));
+  store_weights(velocity, v);
+  return without_tiny(fma(eta, step.nesterov ? fma(momentum, v, g) : v, w));
 }
 
 template <class T>
 ONELAYER_INLINE void step_vector(const StepArrays<T>& at, T common_scale, Vec<T> G) {
   const ColumnStep<T>& step = *at.steps;
-  const Vec<T> before = load<T>(at.w);
+  const Vec<T> before = load_weights(at.w);
   const Vec<T> w = step.momentum > 0 ? momentum_step<T>(step, common_scale, G, before, at.slot(kVelocity))
                                      : PlainStep<T>(step, common_scale)(G, before);
-  store<T>(at.w, w);
+  store_weights(at.w, w);
   if (step.averaging == 1) return;
   T* average = at.slot(kAverage);
-  const Vec<T> a = step.has_average ? load<T>(average) : before;
-  store<T>(average, fma(splat<T>(step.averaging), w - a, a));
+  const Vec<T> a = step.has_average ? load_weights(average) : before;
+  store_weights(average, without_tiny(fma(splat<T>(step.averaging), w - a, a)));
 }
 
 // Steps two vectors of each column. Their gradients are stored one behind the other.

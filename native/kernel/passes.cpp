@@ -36,6 +36,11 @@ void copy_weights(const TrainRequest<T>& request, Index run) {
   std::copy_n(request.weights.b + run * K, K, average.b + run * K);
 }
 
+template <class T>
+void with_one_nan(T* b, Index columns) {
+  std::transform(b, b + columns, b, one_nan<T>);
+}
+
 // Sums of losses and right labels, and figures of each row.
 //
 // Rows are cut into chunks, whose number depends on N only, and chunks into tiles. Threads take chunks as they come; a
@@ -49,7 +54,7 @@ class Evaluation {
         request_(request),
         shape_(request.shape),
         slices_(shape_.D, sizeof(T)),
-        weights_(request.weights.W, shape_.columns(), slices_),
+        weights_(request.weights.W, shape_.columns(), slices_, kernels.sharing),
         rows_(request.rows, slices_),
         tiles_(ceil_div(shape_.N, kEvaluateRows)),
         chunks_(min(kMaxChunks, tiles_)),
@@ -170,7 +175,7 @@ class WeightedSums {
         request_(request),
         shape_(request.shape),
         slices_(shape_.D, sizeof(T)),
-        blocks_(shape_.columns(), kernels.block_columns),
+        blocks_(shape_.columns(), kernels.block_columns, kernels.sharing),
         partition_(slices_, blocks_, request.threads),
         rows_(request.rows, slices_) {
     for (int thread = 0; thread < partition_.threads(); ++thread)
@@ -253,6 +258,7 @@ class WeightedSums {
 // copied from the weights.
 template <class T>
 Index train_epoch(const Kernels<T>& kernels, const TrainRequest<T>& request) {
+  const IeeeArithmetic arithmetic;
   const Shape& shape = request.shape;
   const Method& method = request.method;
   if (shape.N == 0) return 0;
@@ -260,16 +266,20 @@ Index train_epoch(const Kernels<T>& kernels, const TrainRequest<T>& request) {
   typename BatchLoop<T>::Plan plan{request, min(request.batch_size, shape.N)};
   plan.method = &method;
   plan.bias = request.weights.b;
-  PackedState<T> state{{request.weights.W, shape.columns(), slices}, {}};
+  PackedState<T> state{{request.weights.W, shape.columns(), slices, kernels.sharing}, {}};
   const bool averaging = averages(method, shape.R, ceil_div(shape.N, plan.batch_size));
   for (int slot = 0; slot < kSlots; ++slot) {
     const bool used = slot == kAverage ? averaging : method.uses(static_cast<Slot>(slot));
-    state.slots.emplace_back(used ? request.slots[slot].W : nullptr, shape.columns(), slices);
+    state.slots.emplace_back(used ? request.slots[slot].W : nullptr, shape.columns(), slices, kernels.sharing);
     plan.slot_biases.slots[slot] = request.slots[slot].b;
   }
   const Index done = BatchLoop<T>(kernels, plan, state, slices).run();
   state.weights.unpack(request.weights.W);
-  for (int slot = 0; slot < kSlots; ++slot) state.slots[static_cast<std::size_t>(slot)].unpack(request.slots[slot].W);
+  with_one_nan(request.weights.b, shape.columns());
+  for (int slot = 0; slot < kSlots; ++slot) {
+    state.slots[static_cast<std::size_t>(slot)].unpack(request.slots[slot].W);
+    if (request.slots[slot].b) with_one_nan(request.slots[slot].b, shape.columns());
+  }
   for (Index r = 0; method.uses(kAverage) && r < shape.R; ++r)
     if (static_cast<T>(method.of(kAveraging, (done - 1) * shape.R + r)) == 1) copy_weights(request, r);
   return done;
@@ -278,6 +288,7 @@ Index train_epoch(const Kernels<T>& kernels, const TrainRequest<T>& request) {
 // loss = mean -log p_y,   G = mean (p - onehot(y)) x^T,   g = mean (p - onehot(y)); NaN without rows
 template <class T>
 Index full_gradient(const Kernels<T>& kernels, const GradientRequest<T>& request) {
+  const IeeeArithmetic arithmetic;
   const Shape& shape = request.shape;
   const Slices slices(shape.D, sizeof(T));
   std::vector<T> bias(request.weights.b, request.weights.b + shape.columns());
@@ -286,7 +297,7 @@ Index full_gradient(const Kernels<T>& kernels, const GradientRequest<T>& request
   plan.gradient = request.gradient_W;
   plan.gradient_bias = request.gradient_b;
   plan.loss = request.loss;
-  PackedState<T> state{{request.weights.W, shape.columns(), slices}, {}};
+  PackedState<T> state{{request.weights.W, shape.columns(), slices, kernels.sharing}, {}};
   const Index done = shape.N == 0 ? 0 : BatchLoop<T>(kernels, plan, state, slices).run();
   const double N = static_cast<double>(shape.N);
   for (Index r = 0; r < shape.R; ++r) request.loss[r] /= N;
@@ -297,11 +308,13 @@ Index full_gradient(const Kernels<T>& kernels, const GradientRequest<T>& request
 
 template <class T>
 bool evaluate(const Kernels<T>& kernels, const EvaluateRequest<T>& request) {
+  const IeeeArithmetic arithmetic;
   return Evaluation<T>(kernels, request).run();
 }
 
 template <class T>
 bool weighted_sums(const Kernels<T>& kernels, const WeightedSumsRequest<T>& request) {
+  const IeeeArithmetic arithmetic;
   return WeightedSums<T>(kernels, request).run();
 }
 

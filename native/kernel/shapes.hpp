@@ -33,6 +33,8 @@ ONELAYER_INLINE constexpr Index round_up(Index a, Index b) { return ceil_div(a, 
 ONELAYER_INLINE constexpr Index part_begin(Index total, Index parts, Index i) { return total * i / parts; }
 
 inline constexpr Index kLineBytes = 64;
+// A score is summed in this many bytes of lanes, 8 of float or 4 of double, whatever the width of a vector.
+inline constexpr Index kSumBytes = 32;
 // The two widest vectors of any instruction set: the backward pass updates two at a time.
 inline constexpr Index kPanelBytes = 128;
 // Ten weight rows and five data rows of one slice fill a 48 KB first-level cache.
@@ -67,14 +69,18 @@ struct Slices {
 
 // Columns are cut into blocks that the backward pass holds in registers. Residuals are packed block by block, so that
 // one block's residuals of consecutive rows are contiguous.
+// Columns whose weights share a vector, one or two, are in one block.
 struct ColumnBlocks {
-  Index columns = 0, count = 0;
-  ONELAYER_INLINE ColumnBlocks(Index columns_, Index max_size)
-      : columns(columns_), count(ceil_div(columns_, max_size)) {}
-  ONELAYER_INLINE Index begin(Index block) const { return part_begin(columns, count, block); }
+  Index columns = 0, shift = 0, groups = 0, count = 0;
+  ONELAYER_INLINE ColumnBlocks(Index columns_, Index max_size, Index sharing)
+      : columns(columns_),
+        shift(sharing - 1),
+        groups(ceil_div(columns, sharing)),
+        count(ceil_div(groups, max_size / sharing)) {}
+  ONELAYER_INLINE Index begin(Index block) const { return min(columns, part_begin(groups, count, block) << shift); }
   ONELAYER_INLINE Index size(Index block) const { return begin(block + 1) - begin(block); }
   // The block that holds a column: the largest i with begin(i) <= column.
-  ONELAYER_INLINE Index of(Index column) const { return ((column + 1) * count - 1) / columns; }
+  ONELAYER_INLINE Index of(Index column) const { return (((column >> shift) + 1) * count - 1) / groups; }
 };
 
 }  // namespace onelayer

@@ -56,25 +56,27 @@ struct Partition {
   }
 };
 
-// Weights that shrink by a factor every step end as subnormal numbers, which cost a hundred times a normal one.
-class FlushSubnormals {
+// Arithmetic as IEEE 754 has it, which is the same on every processor: to nearest, and with subnormal numbers. They
+// cost some processors a hundred times a normal one, and no two kinds of processor flush them to 0 alike; kernels take
+// care that none persist. Whoever calls may have set something else: a library that was linked with -ffast-math does.
+class IeeeArithmetic {
  public:
 #if defined(__SSE2__)
-  FlushSubnormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040u); }
-  ~FlushSubnormals() { _mm_setcsr(saved_); }
+  IeeeArithmetic() : saved_(_mm_getcsr()) { _mm_setcsr(0x1f80u); }
+  ~IeeeArithmetic() { _mm_setcsr(saved_); }
   unsigned saved_;
 #elif defined(__aarch64__)
-  FlushSubnormals() {
+  IeeeArithmetic() {
     asm volatile("mrs %0, fpcr" : "=r"(saved_));
-    asm volatile("msr fpcr, %0" ::"r"(saved_ | (1ul << 24)));
+    asm volatile("msr fpcr, %0" ::"r"(0ul));
   }
-  ~FlushSubnormals() { asm volatile("msr fpcr, %0" ::"r"(saved_)); }
+  ~IeeeArithmetic() { asm volatile("msr fpcr, %0" ::"r"(saved_)); }
   unsigned long saved_;
 #else
-  FlushSubnormals() {}
+  IeeeArithmetic() {}
 #endif
-  FlushSubnormals(const FlushSubnormals&) = delete;
-  FlushSubnormals& operator=(const FlushSubnormals&) = delete;
+  IeeeArithmetic(const IeeeArithmetic&) = delete;
+  IeeeArithmetic& operator=(const IeeeArithmetic&) = delete;
 };
 
 // Puts each thread on a core of its own where the system started two on one.
@@ -122,7 +124,7 @@ void run_threads(int threads, const Work& work) {
   std::atomic<int> ready{0};
   Cores cores;
   const auto run = [&](int thread) noexcept {
-    FlushSubnormals flush;
+    IeeeArithmetic arithmetic;
     work(thread);
   };
   const auto run_helper = [&](int thread) noexcept {

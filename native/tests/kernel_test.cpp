@@ -1,6 +1,8 @@
 // The kernel without Python, so that sanitizers see it alone, on shapes at every boundary: against a plain float64
-// loop, and bit for bit on several threads against one thread, one run and an identity order.
+// loop, and bit for bit on several threads against one thread, one run and an identity order. What it computes has one
+// digest on every instruction set and processor, with every compiler.
 #include <algorithm>
+#include <cfenv>
 #include <thread>
 
 #include "oracle.hpp"
@@ -9,6 +11,9 @@
 using namespace onelayer;
 
 namespace {
+
+constexpr std::uint64_t kPinned = 0x97e59745df25b0cb;
+Digest digest;
 
 template <class T>
 Pass pass_over(const Data<T>& data, int threads) {
@@ -35,8 +40,13 @@ void check_training(const Data<T>& data, double tolerance) {
   const std::vector<T>& average = one.slots[kAverage].W;
   if (!data.plain)
     CHECK(distance(average, oracle.average) < tolerance, "A %s: %g", what, distance(average, oracle.average));
+  digest.add(one);
   for (int threads : {2, 3, 5}) CHECK(train(data, threads) == one, "threads %d %s", threads, what);
   CHECK(train(data, 2, StoredType::float32, true) == one, "float32 by an identity order %s", what);
+  std::fesetround(FE_UPWARD);
+  const State<T> upward = train(data, 2);
+  std::fesetround(FE_TONEAREST);
+  CHECK(upward == one, "called where sums are rounded upward %s", what);
   const State<T> alone = train(data.alone(R - 1), 2);
   CHECK(std::equal(alone.weights.W.begin(), alone.weights.W.end(), one.weights.W.end() - K * D), "alone %s", what);
   const std::vector<T>& average_alone = alone.slots[kAverage].W;
@@ -97,6 +107,7 @@ std::vector<double> check_evaluation(const Data<T>& data, const Oracle<T>& oracl
     CHECK(hits == of_run.correct && first == hits && of_run.right == static_cast<double>(hits), "hits");
     CHECK(std::fabs(of_run.square - square) <= 1e-12 * square, "square %g for %g", of_run.square, square);
   }
+  digest.add(loss), digest.add(losses), digest.add(confidences), digest.add(ranks), digest.add(scores);
   return loss;
 }
 
@@ -109,6 +120,7 @@ void check_passes(const Data<T>& data, double tolerance) {
   std::vector<double> loss(size(R)), G(size(R * K * D)), g(size(R * K));
   GradientRequest<T> full{pass_over(data, 3), start_weights(data), loss.data(), G.data(), g.data()};
   full_gradient(kernels<T>(), full);
+  digest.add(loss), digest.add(G), digest.add(g);
   check_weighted_sums(data, scores, G, tolerance);
   for (Index r = 0; r < R; ++r) {
     std::vector<double> wanted(size(K * D)), wanted_b(size(K));
@@ -158,6 +170,7 @@ int main() {
   }
   check_stop<float>(true);
   check_stop<float>(false);
+  CHECK(digest.value == kPinned, "the digest is %016llx", static_cast<unsigned long long>(digest.value));
   // Two callers at once share nothing but the machine.
   const Data<float> data(cases[7]);
   const State<float> wanted = train(data, 2);

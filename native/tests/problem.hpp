@@ -50,6 +50,21 @@ struct State {
   bool operator==(const State&) const = default;
 };
 
+// FNV-1a of the bytes of numbers.
+struct Digest {
+  std::uint64_t value = 14695981039346656037u;
+  template <class T>
+  void add(const std::vector<T>& numbers) {
+    const auto* bytes = reinterpret_cast<const unsigned char*>(numbers.data());
+    for (std::size_t i = 0; i < numbers.size() * sizeof(T); ++i) value = (value ^ bytes[i]) * 1099511628211u;
+  }
+  template <class T>
+  void add(const State<T>& state) {
+    add(state.weights.W), add(state.weights.b);
+    for (const Weights<T>& slot : state.slots) add(slot.W), add(slot.b);
+  }
+};
+
 template <class T>
 struct Data {
   Case at;
@@ -74,9 +89,10 @@ struct Data {
     for (Index n = 0; n < c.N; ++n) identity.push_back(n);
     start.weights = {std::vector<T>(size(c.R * c.K * c.D)), std::vector<T>(size(c.R * c.K))};
     start.slots.fill(start.weights);
-    std::normal_distribution<double> normal;
-    for (auto& w : start.weights.W) w = static_cast<T>(0.05 * normal(random));
-    for (auto& v : start.weights.b) v = static_cast<T>(0.05 * normal(random));
+    // The standard's distributions differ between libraries; this one is the same everywhere.
+    const auto number = [&random] { return static_cast<T>(static_cast<double>(random()) * 0x1p-34 - 0x1p-3); };
+    for (auto& w : start.weights.W) w = number();
+    for (auto& v : start.weights.b) v = number();
     scale.assign(size(c.D), 1 / 255.0);
     offset.assign(size(c.D), c.N % 2 ? -0.25 : 0);  // without one, the common scale is applied to the sums
     for (Index n = 0; n < c.N; ++n) flipped.push_back(random() % 2);

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from onelayer import check_gradient, load
+from onelayer import Run, check_gradient, load
 from onelayer.errors import SettingsError
 from onelayer.objective.gradcheck import compare_gradients
+from onelayer.training.loop import initial_weights
 
 DIGITS = load("digits")
 
@@ -18,8 +18,7 @@ def test_every_lambda_is_checked_with_every_batch_on_the_first_rows_at_seeded_we
     assert [(c.l2, c.batch_size) for c in table.checks[::2]] == [
         (l2, size) for l2 in (0.0, 0.2) for size in (1, 7)
     ]
-    rng = np.random.default_rng(3)
-    W, b = rng.normal(0.0, 0.01, (10, 64)), rng.normal(0.0, 0.01, 10)
+    (W,), (b,) = initial_weights([Run(0.1, seed=3)], 10, 64, "float64")
     X, y = DIGITS.train.X[:7].astype(float) / 16.0, DIGITS.train.y[:7]
     assert table.checks[-2:] == compare_gradients(X, y, W, b, 0.2)
 

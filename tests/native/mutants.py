@@ -23,6 +23,10 @@ _TABLE = {
             "load<T>(scaling.scale + d), load<T>(scaling.offset + d)",
             "load<T>(scaling.scale + d), load<T>(scaling.offset)",
         ),
+        (
+            "fma(x, load<T>(scaling.scale + d), load<T>(scaling.offset + d))",
+            "x * load<T>(scaling.scale + d) + load<T>(scaling.offset + d)",
+        ),
         ("i < job.features; ++i) tail", "i + 1 < job.features; ++i) tail"),
         ("kFlipLanes<S> - 1 - I", "I"),
         ("from[count - 1 - i]", "from[i]"),
@@ -39,7 +43,7 @@ _TABLE = {
     "kernel/loss.hpp": [
         ("job.scratch[job.label(lane) * kLanes<T> + lane] -= target", "(void)target"),
         ("if (job.rows->weights) apply_weights(job);", ";"),
-        ("loss += job.weight(lane) *", "loss +="),
+        ("job.losses[lane] = job.weight(lane) *", "job.losses[lane] ="),
         ("sums.loss += weight * loss", "sums.loss += loss"),
         ("sums.square += weight * loss * loss", "sums.square += loss * loss"),
         ("sums.right += right ? weight : 0", "sums.right += right"),
@@ -67,9 +71,14 @@ _TABLE = {
         ("sizeof(T) == 4 ? 8 : 17", "sizeof(T) == 4 ? 7 : 15"),
         ("T(2 * i + 1)", "T(2 * i + 2)"),
         ("reversed * 2 + ((value & bit) ? 1 : 0)", "reversed * 2 + ((value & bit) ? 0 : 1)"),
+        ("int reversed = value / lanes", "int reversed = 0"),
+        (
+            "fma(e, splat(ln2), log1p_unit<double>(m - 1.0))",
+            "(e * ln2 + log1p_unit<double>(m - 1.0))",
+        ),
     ],
     "kernel/backward.hpp": [
-        ("step(acc[c][1], load", "step(acc[c][0], load"),
+        ("upper_halves(acc[c][v], acc[other][v]", "lower_halves(acc[c][v], acc[other][v]"),
         ("if (!tile.first)", "if (false)"),
         ("chunk + 1 == chunks", "chunk == 0"),
         (
@@ -93,19 +102,25 @@ _TABLE = {
         ("a += step.averaging * (b - a)", "a += step.averaging * (before - a)"),
         ("fma(splat<T>(step.weight_decay), w, G", "fma(splat<T>(step.weight_decay), G, G"),
         ("splat<T>(step.one_over_B * common_scale)", "splat<T>(step.one_over_B)"),
-        ("fma(momentum, load<T>(velocity), g)", "fma(momentum, g, load<T>(velocity))"),
+        (
+            "fma(momentum, load_weights(velocity), g)",
+            "fma(momentum, g, load_weights(velocity))",
+        ),
         ("step.nesterov ? fma(momentum, v, g) : v", "v"),
-        ("store<T>(velocity, v);", ""),
-        ("step.has_average ? load<T>(average) : before", "load<T>(average)"),
+        ("store_weights(velocity, v);", ""),
+        ("step.has_average ? load_weights(average) : before", "load_weights(average)"),
         ("averaging), w - a, a)", "averaging), before - a, a)"),
         ("splat<T>(-step.eta_over_B * common_scale)", "splat<T>(-step.eta_over_B)"),
         ("step.momentum > 0 ?", "(*at.slots)[kVelocity] ?"),
+        ("without_tiny(fma(rate", "(fma(rate"),
     ],
     "kernel/shapes.hpp": [
         ("return s * width;", "return s * (width - panel);"),
+        ("kMaxSliceBytes = 3072", "kMaxSliceBytes = 1536"),  # the same sums in another order
     ],
     "kernel/memory.hpp": [
-        ("W + c * slices_.D + slices_.begin(s), bytes(s)", "W + c * slices_.D, bytes(s)"),
+        ("c * slices_.D + slices_.begin(s)", "c * slices_.D"),
+        ("packed + count, W + i, one_nan<T>)", "packed + count, W + i, [](T x) { return x; })"),
         ("common_ ? static_cast<T>(rows.scale[0]) : T(1)", "T(1)"),
         ("&& all_equal(rows.offset, 0, slices.D)", ""),
         ("std::abs(rows.offset[d]) > 1024 ||", ""),
@@ -118,6 +133,7 @@ _TABLE = {
             "part_begin(slices.count, slice_parts, i) + 1",
         ),
         ("if (threads_ == 1) return;", "return;"),
+        ("_mm_setcsr(0x1f80u)", "_mm_setcsr(saved_)"),
     ],
     "kernel/batch_loop.cpp": [
         ("worker.steps.set(t, count(t),", "worker.steps.set(t, plan_.batch_size,"),

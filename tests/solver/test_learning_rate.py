@@ -188,7 +188,7 @@ def test_auto_takes_the_suggested_rate_and_keeps_its_name() -> None:
     expected = suggest_learning_rate(
         splits.train, l2=0.1, batch_size=9, scaling="unit"
     ).learning_rate
-    assert result.runs[0].learning_rate == pytest.approx(expected)
+    assert result.runs[0].learning_rate == float(f"{expected:.3g}")  # alike on every machine
     assert [r.learning_rate for r in grid(learning_rate=["auto", 0.1])] == ["auto", 0.1]
     with pytest.raises(SettingsError, match="until training"):
         _ = run.eta
@@ -203,8 +203,8 @@ def test_auto_is_shorter_with_momentum_and_longer_for_the_flatter_loss() -> None
     runs = [Run("auto", batch_size=B, epochs=1, momentum=0.9),
             Run("auto", batch_size=B, epochs=1, loss="sigmoid")]  # fmt: skip
     settled = train(splits, runs).runs
-    assert settled[0].learning_rate == pytest.approx(0.1 * plain)
-    assert settled[1].learning_rate == pytest.approx(flat)
+    assert settled[0].learning_rate == pytest.approx(0.1 * plain, rel=5e-3)
+    assert settled[1].learning_rate == pytest.approx(flat, rel=5e-3)
     assert flat == pytest.approx(plain * 0.5 / (0.25 / 3))
 
 

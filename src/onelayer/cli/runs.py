@@ -334,8 +334,10 @@ def _what_changed(origin: Origin, options: Mapping[str, Any]) -> list[str]:
     """What of the decisive things changed since a command was run, in words."""
     given = {field.name: options[field.name] for field in fields(opt.EngineOptions)}
     now = describe_environment() | opt.chosen_engine(opt.EngineOptions(**given)).describe()
+    # The kernel trains to the same bits with each instruction set; `solve` computes beside it.
+    same = ("instruction_set",) if origin.command.name in ("train", "reproduce") else ()
     return [
         f"{name.replace('_', ' ')} was {origin.environment.get(name, 'unknown')} and is {now[name]}"
         for name in DECISIVE
-        if name in now and origin.environment.get(name) != now[name]
+        if name in now and name not in same and origin.environment.get(name) != now[name]
     ]

@@ -249,9 +249,10 @@ def _moments(
             mean = sum(B.sum(axis=0, dtype=np.float64) for _, B in blocks(span)) / X.shape[0]
             squares = sum(((B - mean) ** 2).sum(axis=0) for _, B in blocks()) / X.shape[0]
         else:
-            fraction = weights / weights.sum()
-            mean = sum(fraction[place] @ B.astype(np.float64) for place, B in blocks(span))
-            squares = sum(fraction[place] @ (B - mean) ** 2 for place, B in blocks())
+            # Not by matrix products, whose order of sums is the machine's.
+            part = (weights / weights.sum())[:, None]
+            mean = sum((part[place] * B).sum(axis=0) for place, B in blocks(span))
+            squares = sum((part[place] * (B - mean) ** 2).sum(axis=0) for place, B in blocks())
     return np.asarray(mean), np.asarray(squares)
 
 

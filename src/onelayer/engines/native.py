@@ -2,8 +2,7 @@
 
 A run's weights are the same bits trained alone or beside others, on any number of threads, in
 order or by an identity index, from bytes or the same values as floats, and in whole passes or in
-parts, whether or not it was interrupted between them. Another instruction set may give other last
-bits, so its name is part of `describe`.
+parts, whether or not it was interrupted between them, with every instruction set.
 """
 
 from __future__ import annotations

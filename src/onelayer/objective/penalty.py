@@ -19,6 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def squared_norms(W: NDArray[Any]) -> NDArray[Any]:
+    """Σ W² of each run, for W (R, K, D), summed in an order that no machine changes."""
+    return np.array([np.square(of_run).ravel().sum() for of_run in W])
+
+
 @dataclass(frozen=True, eq=False)
 class Penalty:
     """λ Σ W² of one run, or of several where l2 is an array that broadcasts with W.
@@ -42,7 +47,7 @@ class Penalty:
 
     def values(self, W: NDArray[Any]) -> NDArray[np.float64]:
         """λ Σ W² of each run, for W (R, K, D) and l2 (R,)."""
-        return np.asarray(self.l2 * np.einsum("rkd,rkd->r", W, W))
+        return np.asarray(self.l2 * squared_norms(W))
 
     def terms(self, W: NDArray[Any]) -> NDArray[Any]:
         """λ W² of each entry; `value` is their sum."""

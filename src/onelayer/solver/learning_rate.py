@@ -17,7 +17,7 @@ With momentum μ a step is stable along a direction of curvature h while η < m/
 by Jury's conditions on z² − (1 + μ − ηh) z + μ and z² − (1 + μ)(1 − ηh) z + μ (1 − ηh), the two
 recursions on a quadratic cost. On other costs heavy ball need not settle below m/L (Lessard, Recht
 & Packard 2016); what is guaranteed is η < 2 (1 − μ)/L (Ghadimi, Feyzmahdavian & Johansson 2015), so
-"auto" takes (1 − μ)/L_B.
+"auto" takes (1 − μ)/L_B, to three digits.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class LearningRateBounds:
 
     @property
     def learning_rate(self) -> float:
-        """1/L_B, what learning_rate="auto" takes: half of what is guaranteed to be stable."""
+        """1/L_B: half of what is guaranteed to be stable. "auto" takes it, to three digits."""
         return 1.0 / self.batch_smoothness
 
     def __repr__(self) -> str:

@@ -73,6 +73,9 @@ DTYPES = ("float32", "float64")
 # Relative error of a measured curvature: it changes by more between epochs.
 CURVATURE_TOLERANCE = 1e-2
 
+# Initial weights are drawn in steps of their deviation divided by this.
+GRID = 2.0**16
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -240,13 +243,17 @@ def check_memory(dataset: Dataset, runs: Sequence[Run], dtype: str, snapshots: i
 
 
 def initial_weights(runs: Sequence[Run], classes: int, features: int, dtype: str) -> Weights:
-    """W (R, K, D) and b (R, K) from N(0, init_scale²), in float64 from each run's own seed."""
+    """W (R, K, D) and b (R, K) from N(0, init_scale²), in float64 from each run's own seed.
+
+    Rounded to multiples of init_scale / 2¹⁶: NumPy takes those beyond 3.65 deviations from the C
+    library's logarithm, whose last bit differs between machines.
+    """
     W = np.empty((len(runs), classes, features), dtype)
     b = np.empty((len(runs), classes), dtype)
     for r, run in enumerate(runs):
         rng = np.random.default_rng(run.seed)
-        W[r] = rng.normal(0.0, run.init_scale, (classes, features))
-        b[r] = rng.normal(0.0, run.init_scale, classes)
+        W[r] = run.init_scale * (np.rint(rng.standard_normal((classes, features)) * GRID) / GRID)
+        b[r] = run.init_scale * (np.rint(rng.standard_normal(classes) * GRID) / GRID)
     return Weights(W, b)
 
 
@@ -256,7 +263,8 @@ def resolve_learning_rates(
     """Replace "auto" learning rates by numbers and warn about unstable ones.
 
     "auto" is (1 − μ)/L_B, half of what is guaranteed to be stable for random batches of the run's
-    size. The warning's limit is m/L, with L = ½ λmax(X̃ᵀX̃/N) + 2λ and m = 2 without momentum
+    size, to three digits: the last bits of a measured one differ between machines. The warning's
+    limit is m/L, with L = ½ λmax(X̃ᵀX̃/N) + 2λ and m = 2 without momentum
     (`onelayer.solver.learning_rate`). With a schedule both are about its longest step. Runs above
     the limit are trained all the same: their curvature is often far below the bound.
     """
@@ -274,7 +282,7 @@ def with_rates(runs: Sequence[Run], engine: Engine, rows: Rows, classes: int) ->
             key = (run.l2, run.batch, LOSS_FUNCTIONS[run.loss].curvature(classes))
             if key not in known:
                 known[key] = smoothness(engine, rows, Penalty.of(run), *key[1:])[1]
-            run = replace(run, learning_rate=(1.0 - run.momentum) / known[key])
+            run = replace(run, learning_rate=float(f"{(1.0 - run.momentum) / known[key]:.3g}"))
         resolved.append(run)
     return tuple(resolved)
 

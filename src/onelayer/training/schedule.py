@@ -19,7 +19,8 @@ A ← A + α (W − A), with
                      α = (1 − DECAY) / (1 − DECAYᵗ) after step t = 1, 2, …
 
 All of it depends on the epoch and the number of rows alone, so training can resume from any step,
-and a run takes the same steps whatever it is trained beside.
+and a run takes the same steps whatever it is trained beside. Factors are computed from sums and
+products, which are the same bits on every machine; cosines and powers of a C library are not.
 
 Sources: Loshchilov & Hutter (2017), SGDR, for cosine without restarts; Smith (2017), Cyclical
 learning rates for training neural networks, for the triangle, FRACTION = η_min / η_max; Goyal et
@@ -62,11 +63,28 @@ def _ones(clock: _Clock) -> Float64:
 
 
 def _cosine(clock: _Clock) -> Float64:
-    return np.asarray(0.5 * (1.0 + np.cos(np.pi * clock.t / max(clock.total, 1))))
+    # ½ (1 + cos πx) = 1 − sin² ½πx = sin² ½π(1 − x), whichever angle is at most ¼π
+    total = max(clock.total, 1)
+    x, left = clock.t / total, (total - clock.t) / total
+    angle = 0.5 * np.pi * np.minimum(x, left)
+    series, square = np.zeros(len(x)), angle * angle
+    for i in range(19, 0, -2):
+        series = 1.0 - series * square / ((i + 1) * (i + 2))
+    sine = angle * series
+    return np.where(x <= 0.5, 1.0 - sine * sine, sine * sine)
+
+
+def _power(base: float, exponents: NDArray[np.int64]) -> Float64:
+    """Whole powers of a number, by squaring."""
+    powers = np.ones(len(exponents))
+    while exponents.any():
+        powers = np.where(exponents % 2, powers * base, powers)
+        base, exponents = base * base, exponents // 2
+    return powers
 
 
 def _step(clock: _Clock, epochs: float, factor: float) -> Float64:
-    return np.asarray(factor ** (clock.t // clock.steps_of(epochs)), np.float64)
+    return _power(factor, clock.t // clock.steps_of(epochs))
 
 
 def _cyclical(clock: _Clock, lowest: float, epochs: float) -> Float64:
@@ -82,7 +100,7 @@ def _tail(clock: _Clock, fraction: float) -> Float64:
 
 def _ema(clock: _Clock, decay: float) -> Float64:
     # The first is 1 exactly: the average begins with the first step's weights.
-    later = (1.0 - decay) / (1.0 - decay ** (clock.t + 1.0))
+    later = (1.0 - decay) / (1.0 - _power(decay, clock.t + 1))
     return np.asarray(np.where(clock.t == 0, 1.0, later))
 
 

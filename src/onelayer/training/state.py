@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.engines import AVERAGE, State, Weights
-from onelayer.objective.penalty import Penalty
+from onelayer.objective.penalty import Penalty, squared_norms
 from onelayer.training.result import Curvature, History, Outcome
 from onelayer.training.run import AUTO, Run, group_passes, method_arrays
 
@@ -240,7 +240,7 @@ class TrainingState:
         W = weights.W.astype(np.float64)
         penalty = Penalty.of(method_arrays([self.runs[i] for i in positions]))
         with np.errstate(over="ignore", invalid="ignore"):
-            norms = np.sqrt(np.einsum("rkd,rkd->r", W, W))
+            norms = np.sqrt(squared_norms(W))
             # 0 · ∞ is not a number, so weights that overflowed show without a penalty as well.
             penalties = penalty.values(W)
             finite = np.isfinite(figures["train"][0] + penalties)
