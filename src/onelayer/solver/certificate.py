@@ -74,7 +74,7 @@ JOINT_BYTES = 64 << 20
 # A search for the best bias ends where the mixture costs no more than this part of the weights' own
 # gap, where that is too wide anyway, or where passes bring p̄ no nearer to π.
 # COARSE_PART is that part where a pass costs more than it would add.
-MIXING_PART, COARSE_PART, PROGRESS, MAX_STALLED, MAX_PASSES = 0.01, 0.5, 0.7, 4, 50
+MIXING_PART, COARSE_PART, PROGRESS, MAX_STALLED, MAX_PASSES = 0.01, 1.0, 0.7, 4, 50
 
 # What a step of the bias divides the mixture by, as a rule at least.
 AHEAD = 7.0
