@@ -42,6 +42,7 @@ if _TYPE_CHECKING:
     from onelayer.experiments.best_linear import fit_best_linear
     from onelayer.experiments.probe import probe
     from onelayer.experiments.reproduce import check_gradient, reproduce
+    from onelayer.model.compare import compare
     from onelayer.model.model import Model
     from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
     from onelayer.solver import Path, certify, solve, solve_path, suggest_learning_rate
@@ -67,6 +68,7 @@ _HOMES = {
     "experiments.best_linear": ("fit_best_linear",),
     "experiments.probe": ("probe",),
     "experiments.reproduce": ("check_gradient", "reproduce"),
+    "model.compare": ("compare",),
     "model.model": ("Model",),
     "sklearn": ("SoftmaxClassifier", "SoftmaxClassifierCV"),
     "solver": ("Path", "certify", "solve", "solve_path", "suggest_learning_rate"),
@@ -83,9 +85,9 @@ __all__ = [
     "Checkpoint", "CheckpointWarning", "DataError", "Dataset", "LearningRateWarning", "Model",
     "OnelayerError", "Path", "Result", "Run", "SaveError", "SettingsError", "SoftmaxClassifier",
     "SoftmaxClassifierCV", "SourceError", "Splits", "Suite", "__version__", "certify",
-    "check_gradient", "estimate", "fit_best_linear", "grid", "load", "make_engine", "probe",
-    "random_grid", "reproduce", "solve", "solve_path", "split", "suggest_learning_rate", "sweep",
-    "train",
+    "check_gradient", "compare", "estimate", "fit_best_linear", "grid", "load", "make_engine",
+    "probe", "random_grid", "reproduce", "solve", "solve_path", "split", "suggest_learning_rate",
+    "sweep", "train",
 ]  # fmt: skip
 
 

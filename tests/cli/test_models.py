@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from onelayer import Model, grid, load, train
+from onelayer import Model, compare, grid, load, train
 from onelayer.cli.models import open_model
 from onelayer.training.result import Result
 from onelayer.training.run_folder import save_records
@@ -404,3 +404,37 @@ def test_a_path_to_the_home_folder_is_outside_of_the_current_one(split_run: Comm
     code, _, err = split_run("evaluate", "foreign")
     assert code == 1
     assert "would read ~/secret.npy, which is outside" in err
+
+
+def test_metrics_are_measured_with_their_intervals(fitted: Command) -> None:
+    code, out, err = fitted("evaluate", "runs/train", "--scoring", "f1_macro,roc_auc_ovr")
+    assert code == 0, err
+    f1, area = (
+        open_model("runs/train")
+        .model.evaluate(load("digits"), scoring=["f1_macro", "roc_auc_ovr"])
+        .metrics
+    )
+    assert f"{100 * f1.value:.2f} %" in out
+    assert f"{area.value:.4f}" in out
+    told = json.loads(fitted("evaluate", "runs/train", "--scoring", "f1_macro", "--json")[1])
+    assert told["metrics"]["f1_macro"]["interval_95"] == [f1.low, f1.high]
+    code, _, err = fitted("evaluate", "runs/train", "--scoring", "roc_auc")
+    assert (code, err.count("\n")) == (2, 2)
+    assert "roc_auc is for two classes, but there are 10" in err
+
+
+def test_models_are_compared_on_the_rows_of_the_first_ones_data(fitted: Command) -> None:
+    both = ("runs/train:1", "runs/train:2")
+    code, out, err = fitted("compare", *both)
+    assert code == 0, err
+    first, second = (open_model(name).model for name in both)
+    found = compare(first, second, load("digits"), names=both)
+    assert " ".join(found.sentences[0].split()) in " ".join(out.split())
+    told = json.loads(fitted("compare", *both, "--json")[1])
+    assert told["differences"][0]["p"] == found.p
+    code, out, _ = fitted("compare", "runs/train", "--scoring", "f1_macro")
+    assert code == 0
+    assert "bootstrap" in out
+    code, _, err = fitted("compare", "runs/train:1")
+    assert code == 2
+    assert "name two models" in err

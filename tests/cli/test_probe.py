@@ -40,17 +40,17 @@ def bits(folder: Path) -> bytes:
 def test_it_ranks_the_sets_and_saves_a_run_with_a_page(
     run: Command, tmp_path: Path, drawn_pages: None
 ) -> None:
-    code, out, err = run(*WORDS, "--folds", "2", "--choose-by", "loss", "--out", "a run")
+    code, out, err = run(*WORDS, "--folds", "2", "--scoring", "neg_log_loss", "--out", "a run")
     assert code == 0, err
-    assert "Feature sets by loss on 2 folds" in out
+    assert "Feature sets by log loss on 2 folds" in out
     suite = Suite.load(tmp_path / "a run")
-    assert (suite.folds, suite.choice.by) == (2, "loss")
+    assert (suite.folds, suite.choice.by) == (2, "log_loss")
     order = [out.index(f"\n{head.name}") for head in suite.ranking]
     assert order == sorted(order)
     assert "the page: a run/report.html" in out
     assert "layer0/mean" in (tmp_path / "a run" / "report.html").read_text("utf-8")
     assert suite.command is not None
-    assert suite.command.options["choose-by"] == "loss"
+    assert suite.command.options["scoring"] == "neg_log_loss"
     code, again, _ = run("report", "a run")
     assert (code, again) == (0, out)
 

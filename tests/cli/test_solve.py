@@ -55,7 +55,7 @@ def test_folds_and_the_one_standard_error_rule_can_be_asked_for(
     run: Command, tmp_path: Path
 ) -> None:
     code, out, _ = run(
-        "solve", *QUICK, "--l2", "1,0.01", "--folds", "3", "--choose-by", "loss",
+        "solve", *QUICK, "--l2", "1,0.01", "--folds", "3", "--scoring", "neg_log_loss",
         "--rule", "one-standard-error",
     )  # fmt: skip
     assert code == 0
@@ -142,7 +142,7 @@ def test_a_large_learning_rate_is_noted_in_one_line(run: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("solve", "--choose-by", "auc"), "choose_by must be accuracy or loss"),
+        (("solve", "--scoring", "auc"), "unknown metric 'auc'"),
         (("solve", "--rule", "worst"), "rule must be best or one-standard-error"),
         (("solve", "--l2", "0.1", "--C", "1"), "--l2 and --C set the same penalty"),
         (("solve", "--max-passes", "0"), "max_passes must be"),

@@ -81,7 +81,7 @@ def test_the_best_is_the_best_on_the_rows_that_lambda_was_chosen_by(whole: Suite
     accuracy = {head.name: head.best.held_out[0].accuracy for head in whole.heads}
     assert whole.best.name == max(accuracy, key=accuracy.__getitem__) == "layer3/mean"
     assert [accuracy[head.name] for head in whole.ranking] == sorted(accuracy.values())[::-1]
-    by_loss = ol.probe(SETS, LABELS, choose_by="loss", folds=3, **HOW)
+    by_loss = ol.probe(SETS, LABELS, scoring="neg_log_loss", folds=3, **HOW)
     losses = [np.mean([s.loss for s in head.best.held_out]) for head in by_loss.ranking]
     assert losses == sorted(losses)
     assert {len(one.held_out) for head in by_loss.heads for one in head.solutions} == {3}
@@ -260,7 +260,7 @@ def test_binary_labels_and_text_are_probed() -> None:
 
 def test_a_wrong_option_is_refused_before_the_rows_are_read() -> None:
     options: list[dict[str, Any]] = [{"folds": -1}, {"tol": 0}, {"scaling": "x"}, {"l2": []}]
-    for option in [*options, {"choose_by": "x"}]:
+    for option in [*options, {"scoring": "x"}]:
         with pytest.raises(SettingsError):
             ol.probe("absent", **option)
     with pytest.raises(SettingsError, match="did you mean 'folds'"):

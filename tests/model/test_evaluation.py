@@ -224,7 +224,7 @@ def test_the_json_holds_every_figure(classes: int) -> None:
         "support": evaluated.support[0],
     }
     assert sum(told["calibration"]["rows"]) == len(y)
-    assert len(told["calibration"]["edges"]) == evaluation_module.BINS + 1
+    assert len(told["calibration"]["edges"]) == BINS + 1
 
 
 def test_confident_mistakes_are_the_wrong_rows_of_highest_probability_in_any_tiles(

@@ -38,7 +38,7 @@ def test_groups_are_drawn_whole() -> None:
 
     def apart(w: Float64) -> Float64:
         parts = (w[groups == g] for g in "abc")
-        return np.sum([abs(part - part[0]).sum(axis=0) for part in parts], axis=0)
+        return np.asarray(np.sum([abs(part - part[0]).sum(axis=0) for part in parts], axis=0))
 
     (found,) = bootstrap([apart], np.zeros(6, int), groups=groups, resamples=150)
     assert (found.values == 0.0).all()

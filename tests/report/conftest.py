@@ -45,7 +45,7 @@ def report_folder(four_settings: Result, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def path_record() -> LambdaPath:
     """Nine λ's and λ = 0, one of them chosen by loss and the one-standard-error rule."""
-    return make_path((*L2S, 0.0), choice=Choice("loss", "one-standard-error"))
+    return make_path((*L2S, 0.0), choice=Choice("log_loss", "one-standard-error"))
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from onelayer.solver import Path as LambdaPath
 from tests.report.made_paths import make_path
 from tests.report.test_page import HOSTILE, Reader, explained
 
-ONE_ERROR = Choice("loss", "one-standard-error")
+ONE_ERROR = Choice("log_loss", "one-standard-error")
 
 
 def read(record: LambdaPath) -> Reader:
@@ -88,7 +88,11 @@ def test_the_chosen_l2_is_marked_in_every_chart() -> None:
 def test_the_stripe_holds_the_l2s_that_are_hardly_worse_and_the_chosen_is_the_largest(
     by: Any, folds: int
 ) -> None:
-    record = make_path(choice=Choice(by, "one-standard-error"), folds=folds, test_rows=300)
+    record = make_path(
+        choice=Choice(by.replace("loss", "log_loss"), "one-standard-error"),
+        folds=folds,
+        test_rows=300,
+    )
     (stripe,) = tables(record, by)["stripes"]
     (best,) = tables(record, by)["rings"]
     means = [row for row in tables(record, by)["means"] if row["c"] == "c1"]
@@ -200,7 +204,7 @@ def test_a_choice_at_the_end_of_the_path_is_said_to_be() -> None:
 
 def test_the_choice_is_explained() -> None:
     by_loss = read(make_path(choice=ONE_ERROR, folds=5)).words
-    assert "The lowest loss on the rows held out in 5 folds of the training rows is" in by_loss
+    assert "The lowest log loss on the rows held out in 5 folds of the training rows is" in by_loss
     assert "within one standard error" in by_loss
     assert "highest accuracy on the 10,000 validation rows" in read(make_path()).words
 

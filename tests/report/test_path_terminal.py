@@ -11,7 +11,7 @@ from tests.report.test_terminal import printed
 
 
 @pytest.mark.parametrize("folds", [0, 5])
-@pytest.mark.parametrize("choice", [Choice(), Choice("loss", "one-standard-error")])
+@pytest.mark.parametrize("choice", [Choice(), Choice("log_loss", "one-standard-error")])
 def test_a_path_fits_80_columns_with_a_line_for_each_l2(choice: Choice, folds: int) -> None:
     record = make_path((1.0, 0.000123456, 0.0), choice=choice, folds=folds)
     lines = printed(path_table(record)).splitlines()
@@ -24,7 +24,7 @@ def test_a_path_fits_80_columns_with_a_line_for_each_l2(choice: Choice, folds: i
 
 
 def test_the_table_says_how_the_l2_was_chosen() -> None:
-    record = make_path(folds=5, choice=Choice("loss", "one-standard-error"))
+    record = make_path(folds=5, choice=Choice("log_loss", "one-standard-error"))
     text = printed(path_table(record))
     assert "loss on 5 folds, rule one-standard-error" in text
     assert "held-out loss" in text
@@ -44,6 +44,6 @@ def test_the_chosen_row_says_how_its_search_ended() -> None:
 
 
 def test_lambda_0_has_converged_and_is_not_called_proven() -> None:
-    rows = path_table(make_path((1.0, 0.0, 0.1), choice=Choice("loss"))).rows
+    rows = path_table(make_path((1.0, 0.0, 0.1), choice=Choice("log_loss"))).rows
     ends = {row[0].text: row[-1].text.removeprefix("◄ chosen, ") for row in rows}
     assert (ends["1"], ends["0"]) == ("proven", "converged")

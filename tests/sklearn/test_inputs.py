@@ -203,7 +203,7 @@ def test_bad_arguments_are_refused_in_a_sentence(settings: dict[str, Any], words
         ({"l2s": "many"}, "at least one value"),
         ({"l2s": 0}, "how many the data give, 2 or more"),
         ({"l2s": [-1.0]}, r"l2 \(λ\)"),
-        ({"choose_by": "f1"}, "choose_by must be accuracy or loss"),
+        ({"scoring": "f1_makro"}, "did you mean 'f1_macro'"),
         ({"rule": "worst"}, "rule must be"),
         ({"cv": 1}, "n_splits"),
         ({"tol": 0.0}, "tol must be"),

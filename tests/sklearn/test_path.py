@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegressionCV
-from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, cross_val_score
 from sklearn.preprocessing import StandardScaler
 
 from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
@@ -47,7 +47,7 @@ def test_it_chooses_what_logistic_regression_cv_chooses_by_loss() -> None:
     X, y = load_breast_cancer(return_X_y=True)
     X = StandardScaler().fit_transform(X)
     folds = StratifiedKFold(5)
-    ours = SoftmaxClassifierCV(L2S, cv=folds, choose_by="loss").fit(X, y)
+    ours = SoftmaxClassifierCV(L2S, cv=folds, scoring="neg_log_loss").fit(X, y)
     kept = len(X) * 0.8
     theirs = LogisticRegressionCV(
         Cs=[1.0 / (2.0 * l2 * kept) for l2 in L2S], cv=folds, scoring="neg_log_loss",
@@ -90,3 +90,21 @@ def test_a_path_that_ran_out_of_passes_says_so() -> None:
     X, y = load_iris(return_X_y=True)
     with pytest.warns(ConvergenceWarning, match="max_passes"):
         SoftmaxClassifierCV(2, cv=2, max_passes=1, tol=1e-12).fit(X, y)
+
+
+@pytest.mark.parametrize("scoring", ["f1_macro", "roc_auc_ovr", "neg_brier_score"])
+def test_l2_is_chosen_by_scikit_learns_scores(scoring: str) -> None:
+    X, y = load_iris(return_X_y=True)
+    folds = StratifiedKFold(3)
+    ours = SoftmaxClassifierCV([1.0, 0.01, 0.0001], cv=folds, scoring=scoring).fit(X, y)
+    sign = -1.0 if scoring.startswith("neg_") else 1.0
+    for l2, found in zip(ours.l2s_, ours.score_path_, strict=True):
+        theirs = cross_val_score(SoftmaxClassifier(l2=l2), X, y, cv=folds, scoring=scoring)
+        np.testing.assert_allclose(found, sign * theirs, atol=2e-3)
+    assert ours.l2_ == ours.l2s_[np.argmax(sign * ours.score_path_.mean(axis=1))]
+
+
+def test_a_fold_without_a_class_is_one_sentence() -> None:
+    X, y = load_iris(return_X_y=True)
+    with pytest.raises(ValueError, match="fold 0 have none of '1'"):
+        SoftmaxClassifierCV([1.0], cv=KFold(3), scoring="roc_auc_ovr").fit(X, y)

@@ -150,8 +150,8 @@ def test_folds_part_the_rows_and_spread_each_class(labels: list[int], folds: int
 
 def test_one_standard_error_takes_the_largest_lambda_that_is_not_clearly_worse() -> None:
     scores = [[Score(loss, 0.05, 0.5, 0.05, 100)] for loss in (2.0, 1.04, 1.02, 1.0, 1.5)]
-    assert choose(scores, Choice("loss", "best")) == 3
-    assert choose(scores, Choice("loss", "one-standard-error")) == 1
+    assert choose(scores, Choice("log_loss", "best")) == 3
+    assert choose(scores, Choice("log_loss", "one-standard-error")) == 1
 
 
 def test_the_error_of_folds_is_that_of_their_spread() -> None:
@@ -206,7 +206,7 @@ def test_bad_settings_are_refused_in_a_sentence(
 
 @pytest.mark.parametrize("choice", [{"by": "auc"}, {"rule": "two-standard-errors"}])
 def test_an_unknown_choice_is_refused(choice: dict[str, str]) -> None:
-    with pytest.raises(SettingsError, match="must be"):
+    with pytest.raises(SettingsError, match=r"must be|unknown metric 'auc'"):
         Choice(**choice)  # type: ignore[arg-type]
 
 
@@ -372,7 +372,7 @@ def test_features_of_another_size_have_the_same_path_with_another_lambda(size: f
 def test_a_path_on_noise_ends_early_and_says_that_the_features_say_nothing() -> None:
     rng = np.random.default_rng(3)
     noise = split(rng.normal(size=(600, 20)), rng.integers(0, 3, 600))
-    path = solve_path(noise, 20, choose_by="loss")
+    path = solve_path(noise, 20, scoring="neg_log_loss")
     assert len(path.models) < 12
     assert (path.edge, path.chosen) == ("largest", 0)
     assert "hardly more than the class frequencies" in path.verdict[1]
@@ -403,8 +403,10 @@ def test_probabilities_of_a_lambda_chosen_by_accuracy_that_are_far_off_are_told(
     calibration = path.best.evaluate(easy.validation).reliability.error
     assert calibration > 0.4
     assert "The probabilities of λ = 10 are far off: its held-out loss is 0.6" in path.verdict[-1]
-    assert path.verdict[-1].endswith('choose by loss (choose_by="loss", --choose-by loss).')
-    assert not solve_path(easy, [10.0, 0.01], choose_by="loss").calibration_sentence
+    assert path.verdict[-1].endswith(
+        'choose by log loss (scoring="neg_log_loss", --scoring neg_log_loss).'
+    )
+    assert not solve_path(easy, [10.0, 0.01], scoring="neg_log_loss").calibration_sentence
     assert not solve_path(easy, [0.02, 0.01]).calibration_sentence
 
 
@@ -444,3 +446,42 @@ def test_a_path_chosen_by_folds_says_which_rows_its_model_was_fitted_to() -> Non
 def test_a_score_from_a_file_is_one_of_rows(accuracy: float, rows: int) -> None:
     with pytest.raises(SettingsError, match=r"^(accuracy|rows) must be"):
         Score(1.0, 0.1, accuracy, 0.1, rows)
+
+
+NAMES = ["f1_macro", "roc_auc_ovr", "average_precision", "neg_brier_score", "top_2_accuracy", "ece"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("folds", [0, 2])
+def test_l2_is_chosen_by_any_metric_of_the_held_out_rows(name: str, folds: int) -> None:
+    data = load("digits")
+    path = solve_path(data, [1.0, 0.01, 0.0001], scoring=name, folds=folds, tol=1e-3)
+    metric = path.choice.metric
+    means = [np.mean([score.value for score in of]) for of in path.held_out]
+    assert path.chosen == (np.argmax if metric.greater else np.argmin)(means)
+    assert all(0.0 < of[0].value_error < 0.1 for of in path.held_out if of[0].value_error)
+    (test,) = path.test_metrics
+    (again,) = path.best.evaluate(data, scoring=name).metrics
+    assert test.value == again.value
+    if not folds:
+        for model, (held_out,) in zip(path.models, path.held_out, strict=True):
+            (measured,) = model.evaluate(data.validation, scoring=name).metrics
+            assert held_out.value == pytest.approx(measured.value, rel=1e-9)
+
+
+def test_the_default_choice_measures_no_other_metric() -> None:
+    path = solve_path(load("digits"), [1.0, 0.01], tol=1e-3)
+    assert path.choice == Choice("accuracy")
+    assert path.held_out[0][0].value is None
+    assert path.test_metrics == ()
+    assert Choice("neg_log_loss") == Choice("log_loss")
+
+
+def test_a_metric_that_the_held_out_rows_do_not_allow_is_refused_before_solving() -> None:
+    with pytest.raises(SettingsError, match="roc_auc is for two classes, but there are 10"):
+        solve_path(load("digits"), [1.0], scoring="roc_auc")
+    X, y = np.random.default_rng(0).normal(size=(30, 2)), np.array([0, 1] * 15)
+    both, one = (Dataset(X[y < c], y[y < c], ("a", "b")) for c in (2, 1))
+    data = Splits(both, one, both, name="made", source="memory")
+    with pytest.raises(SettingsError, match="the validation rows have none of 'b'"):
+        solve_path(data, [1.0], scoring="roc_auc")

@@ -31,7 +31,7 @@ FILES = RECORDS | {"path.parquet", "held_out.parquet", "manifest.json"}
 
 @pytest.fixture
 def record() -> LambdaPath:
-    choice = Choice("loss", "one-standard-error")
+    choice = Choice("log_loss", "one-standard-error")
     return make_path((0.1, 0.01, 0.0), folds=3, choice=choice, image_shape=None, features=7)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from onelayer import Run, estimate, sweep, train
+from onelayer import Result, Run, estimate, load, sweep, train
 from onelayer.errors import SettingsError
 from tests.made_data import make_splits
 
@@ -70,3 +71,23 @@ def test_training_needs_all_three_parts_and_estimates_need_files() -> None:
         train(make_splits().train, Run(0.1, **SHORT))  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="in memory"):
         estimate(make_splits(), [Run(0.1, **SHORT)])
+
+
+@pytest.mark.parametrize("scoring", ["f1_macro", "neg_log_loss", "roc_auc_ovr"])
+def test_settings_are_ranked_by_any_metric_of_the_validation_rows(
+    scoring: str, tmp_path: Path
+) -> None:
+    data = load("digits")
+    rates, scalings = [0.05, 0.01], ["none", "unit"]
+    result = sweep(data, learning_rate=rates, epochs=1, scaling=scalings, scoring=scoring)
+    for i, found in enumerate(result.scores):
+        (measured,) = result.model(i).evaluate(data.validation, scoring=scoring).metrics
+        assert found == pytest.approx(measured.value, rel=1e-6)
+    order = [one.positions[0] for one in result.ranking]
+    sign = 1.0 if result.metric.greater else -1.0
+    assert order == sorted(range(4), key=lambda i: -sign * result.scores[i])
+    assert result.best_position == order[0]
+    result.save(tmp_path / "run")
+    again = Result.load(tmp_path / "run")
+    assert (again.scoring, again.scores.tolist()) == (result.scoring, result.scores.tolist())
+    assert f"by mean validation {result.metric.title}" in repr(result)

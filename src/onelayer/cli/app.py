@@ -32,8 +32,8 @@ ARGUMENTS = "Positional arguments"
 # The order of the commands in the help.
 COMMANDS = (
     "train", "solve", "probe", "reproduce", "best-linear", "suggest-learning-rate",
-    "check-gradient", "evaluate", "predict", "inspect", "export", "certify", "report", "rerun",
-    "data",
+    "check-gradient", "evaluate", "compare", "predict", "inspect", "export", "certify", "report",
+    "rerun", "data",
 )  # fmt: skip
 
 # Options that mean the same wherever they are taken, as a command's docstring would describe them.

@@ -5,7 +5,6 @@ A model is named by its file, by a run folder, or by one setting of a run folder
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ from onelayer.errors import SettingsError, require_whole
 from onelayer.files.atomic import is_stream
 from onelayer.files.manifest import read_manifest
 from onelayer.model import Model
-from onelayer.model.metrics import metrics_of
+from onelayer.model import compare as comparing
+from onelayer.model.metrics import metric_of, metrics_of
 from onelayer.model.predictions import check_output, read_rows, write_predictions
 from onelayer.report import tables
 from onelayer.report.render import write_templates
@@ -29,6 +29,9 @@ from onelayer.training.run_folder import load_any
 from onelayer.training.suite import Suite
 
 PARTS = ("test", "validation", "train")
+
+# The table has them all.
+MOST_SENTENCES = 10
 
 # Formats of exported models, each with its endings; of several for one the first is the default.
 FORMATS = {"model": (".safetensors",), "torch": (".pt", ".pth", ".safetensors"), "onnx": (".onnx",)}
@@ -86,6 +89,66 @@ def evaluate(
     for table in tables.evaluation_tables(evaluation, f"{model} on {rows.name}"):
         output.print_table(table)
         output.console.print()
+
+
+@command("Models")
+def compare(
+    context: typer.Context,
+    *,
+    models: list[str],
+    scoring: str = "accuracy",
+    on: str = PARTS[0],
+    include_training_rows: bool = False,
+    data: opt.DataOptions,
+    trust: bool = False,
+    arithmetic: opt.EngineOptions,
+    json: bool = False,
+) -> None:
+    """Compare models on the same rows: the difference, its 95 % interval, p, and what it means.
+
+    Two models are compared with each other, more with the best of them, with Holm's correction; of
+    one run folder all its models. The rows are those of the first model's data, or of --data.
+
+    Examples:
+        onelayer compare runs/a runs/b
+        onelayer compare a.safetensors b.safetensors --data new.csv --scoring f1_macro
+        onelayer compare runs/solve
+
+    Positional arguments:
+        models MODELS: Model files, run folders for their best model, RUN:SETTING; or one run
+            folder, for all of its models.
+
+    Metrics:
+        scoring NAME: Metric to compare by: accuracy, roc_auc, f1_macro, neg_log_loss, …
+
+    Data:
+        on PART: Rows to compare on: test, validation or train.
+        include-training-rows: Count rows that a model was trained on as well.
+        trust: Read files that a run folder names outside of the current folder.
+    """
+    metric = metric_of(scoring)
+    if on not in PARTS:
+        raise SettingsError(f"--on must be one of {', '.join(PARTS)}, got {on!r}.")
+    engine = opt.chosen_engine(arithmetic)
+    chosen = models_of(models[0]) if len(models) == 1 else [open_noted(one) for one in models]
+    if len(chosen) < 2:
+        raise SettingsError("name two models, or a run folder with several, to compare.")
+    rows = opt.rows_for(context, data, chosen[0], on, trust=trust)
+    found = comparing.compare(
+        chosen[0].model,
+        [one.model for one in chosen[1:]],
+        rows,
+        scoring=scoring,
+        names=[one.name for one in chosen] if len(models) == 1 else models,
+        include_training_rows=include_training_rows or on == "train",
+        engine=engine,
+    )
+    if json:
+        output.print_json(found)
+        return
+    output.print_table(tables.comparison_table(found, f"{metric.title} on {rows.name}"))
+    for sentence in found.sentences[:MOST_SENTENCES]:
+        output.print_line(sentence)
 
 
 @command("Models")
@@ -272,19 +335,21 @@ def open_model(named: str) -> ChosenModel:
         places = [(i,) for i in range(len(names))]
         position = _positions(folder, setting, names, places)[0] if setting else result.chosen
         model, name = result.models[position], names[position]
-        how = "" if setting else f": chosen by {result.choice.by}, rule {result.choice.rule}"
+        how = (
+            ""
+            if setting
+            else f": chosen by {result.choice.metric.title}, rule {result.choice.rule}"
+        )
     else:
         names = [one.name for one in result.ranking]
         places = [one.positions for one in result.ranking]
         all_runs = range(len(result.runs))
         positions = _positions(folder, setting, names, places) if setting else all_runs
-        # Of equal accuracies the first counts, and one that was never measured is below all.
-        accuracies = np.nan_to_num(result.validation_accuracy, nan=-1.0)
-        best = max(positions, key=lambda i: accuracies[i])
-        model = result.model(best) if setting else result.best
+        best = result.best_of(positions) if setting else result.best_position
+        model, metric = result.model(best), result.metric
         name = f"{model.settings['name']}, seed {model.settings['seed']}"
-        accuracy = model.settings["validation_accuracy"] or math.nan
-        how = f": best of {len(positions)} runs by validation accuracy, {accuracy:.2%}"
+        score = metric.words(float(result.scores[best])).replace(" %", "%")
+        how = f": best of {len(positions)} runs by validation {metric.title}, {score}"
         how = how if len(positions) > 1 else ""
     several = sum(map(len, places)) > 1
     return ChosenModel(model, name, f"{name}{how}" if several else "", folder)

@@ -45,7 +45,7 @@ class SolutionOptions(CheckpointOptions):
 
 def check_path_options(
     penalty: opt.PenaltyOptions,
-    choose_by: Any,
+    scoring: str,
     rule: Any,
     scaling: str,
     tol: float,
@@ -53,7 +53,7 @@ def check_path_options(
     folds: int,
 ) -> None:
     """Refuse a wrong value before the data are loaded."""
-    solver.Choice(by=choose_by, rule=rule)
+    solver.Choice(scoring, rule)
     check_scaling(scaling)
     penalty.values(rows=1)
     require_number("tol", tol, "a finite number above 0", above=0)
@@ -70,7 +70,7 @@ def solve(
     tol: float = 1e-6,
     max_passes: int = 1000,
     folds: int = 0,
-    choose_by: str = "accuracy",
+    scoring: str = "accuracy",
     rule: str = "best",
     data: opt.DataOptions,
     scaling: str = "auto",
@@ -89,18 +89,18 @@ def solve(
 
     Examples:
         onelayer solve --data digits --l2 0.01
-        onelayer solve --data digits --l2 1e-4:1:12 --folds 5 --choose-by loss
+        onelayer solve --data digits --l2 1e-4:1:12 --folds 5 --scoring neg_log_loss
         onelayer solve --data digits --C 1
 
     Search:
         tol X: Relative gap to the optimum to prove for each λ.
         max-passes N: Maximum number of passes over the rows for each λ.
         folds N: Cross-validation folds used to choose λ; 0 uses the validation rows.
-        choose-by NAME: Measure to choose λ by: accuracy or loss.
+        scoring NAME: Metric to choose λ by: accuracy, neg_log_loss, roc_auc, f1_macro, …
         rule NAME: best, or one-standard-error: the largest λ within one standard error of the best.
     """
     engine = opt.chosen_engine(arithmetic)
-    check_path_options(penalty, choose_by, rule, scaling, tol, max_passes, folds)
+    check_path_options(penalty, scoring, rule, scaling, tol, max_passes, folds)
     command = command_in_force(context)
     with training_in(out, checkpoints, command, data, overwrite=overwrite) as checkpoint:
         splits = opt.load_splits(data)
@@ -108,7 +108,7 @@ def solve(
         l2s = 20 if default else penalty.values(splits.train.rows)
         opt.note_estimate(splits, engine)
         with output.progress_bar("solving", "λ") as show:
-            how: dict[str, Any] = {"folds": folds, "choose_by": choose_by, "rule": rule, "tol": tol}
+            how: dict[str, Any] = {"folds": folds, "scoring": scoring, "rule": rule, "tol": tol}
             how |= {"max_passes": max_passes, "scaling": scaling, "engine": engine}
             path = solver.solve_path(splits, l2s, on_progress=show, checkpoint=checkpoint, **how)
         path = replace(path, command=opt.as_loaded(command, splits))
@@ -127,7 +127,7 @@ def probe(
     tol: float = 1e-6,
     max_passes: int = 1000,
     folds: int = 0,
-    choose_by: str = "accuracy",
+    scoring: str = "accuracy",
     rule: str = "best",
     data: opt.SetOptions,
     scaling: str = "auto",
@@ -153,7 +153,7 @@ def probe(
         tol X: Relative gap to the optimum to prove for each λ.
         max-passes N: Maximum number of passes over the rows for each λ.
         folds N: Cross-validation folds used to choose λ; 0 uses the validation rows.
-        choose-by NAME: Measure to choose λ and rank sets by: accuracy or loss.
+        scoring NAME: Metric to choose λ and rank sets by: accuracy, neg_log_loss, roc_auc, …
         rule NAME: best, or one-standard-error: the largest λ within one standard error of the best.
     """
     if processes() > 1:
@@ -161,7 +161,7 @@ def probe(
     if data.data is None:
         raise SettingsError("probe needs feature sets; name them with --data.")
     engine = opt.chosen_engine(arithmetic)
-    check_path_options(penalty, choose_by, rule, scaling, tol, max_passes, folds)
+    check_path_options(penalty, scoring, rule, scaling, tol, max_passes, folds)
     command = command_in_force(context)
     with training_in(out, checkpoints, command, None, overwrite=overwrite) as checkpoint:
         sets = opt.load_sets(data)
@@ -171,7 +171,7 @@ def probe(
                 sets,
                 l2=20 if default else penalty.values(sets.rows.train.rows),
                 folds=folds,
-                choose_by=choose_by,  # type: ignore[arg-type]
+                scoring=scoring,
                 rule=rule,  # type: ignore[arg-type]
                 tol=tol,
                 max_passes=max_passes,

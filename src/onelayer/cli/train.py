@@ -25,6 +25,7 @@ from onelayer.experiments.reproduce import choose_experiments
 from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.manifest import SETTINGS_FILE, read_manifest
 from onelayer.files.provenance import Command
+from onelayer.model.metrics import metric_of
 from onelayer.objective.loss import LOSSES, check_loss
 from onelayer.report import tables
 from onelayer.training import loop
@@ -60,6 +61,7 @@ def train(
     random: int = 0,
     draw_seed: int = 0,
     certify: bool | None = None,
+    scoring: str = "accuracy",
     data: opt.DataOptions,
     arithmetic: opt.EngineOptions,
     dtype: str = "float32",
@@ -72,7 +74,7 @@ def train(
     """Train one setting or many by mini-batch gradient descent.
 
     VALUES is a value, a list 0.1,0.01 or a log-spaced range low:high:n, as in 0.001:0.1:5. Several
-    settings are ranked by validation accuracy, and the best one is examined closely.
+    settings are ranked, and the best is examined closely.
 
     Examples:
         onelayer train --data digits --learning-rate 0.1 --l2 0.01
@@ -87,10 +89,12 @@ def train(
         random N: Draw N settings instead of the whole grid: log-uniformly from a range low:high,
             or one value of a list.
         draw-seed N: Random seed of --random.
+        scoring NAME: Metric to rank settings by.
         certify/no-certify: Bound each run's distance from its optimum. Default: only for one
             setting.
     """
     require_whole("--random", random, 0)
+    metric_of(scoring)  # an unknown name is refused before the data are loaded
     engine, each = opt.chosen_engine(arithmetic), opt.parse_seeds(seeds)
     require_choice("dtype", dtype, loop.DTYPES)
     scalings = opt.parse_names("--scaling", scaling)
@@ -109,6 +113,7 @@ def train(
         runs = plan(splits.train.rows)
         opt.note_estimate(splits, engine, runs)
         how: dict[str, Any] = {"engine": engine, "dtype": dtype, "checkpoint": checkpoint}
+        how["scoring"] = scoring
         how["certify"] = not several if certify is None else certify
         with progress_bar("training", "run-epochs") as show:
             how["on_progress"] = show

@@ -23,7 +23,7 @@ from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.manifest import read_manifest
 from onelayer.files.provenance import describe_environment
 from onelayer.files.records import write_json
-from onelayer.solver.path import By, Choice, PathProgress, Rule, l2_values, solve_path
+from onelayer.solver.path import Choice, PathProgress, Rule, l2_values, solve_path
 from onelayer.solver.solver import Target
 from onelayer.training.checkpoint import (
     HASHED,
@@ -54,7 +54,7 @@ def probe(
     groups: ArrayLike | str | None = None,
     l2: int | ArrayLike = 20,
     folds: int = 0,
-    choose_by: By = "accuracy",
+    scoring: str = "accuracy",
     rule: Rule = "best",
     tol: float = 1e-6,
     max_passes: int = 1000,
@@ -92,7 +92,7 @@ def probe(
         groups: a group of each row, an array (N,) or a file; all rows of a group are in one part.
         l2: values of λ, or how many the data of each set give; see `solve_path`.
         folds: stratified folds of the training rows to choose λ by; 0 takes the validation rows.
-        choose_by: what λ is chosen and heads are ranked by, "accuracy" or "loss".
+        scoring: the metric that λ is chosen and heads are ranked by; see `solve_path`.
         rule: "best" or "one-standard-error".
         tol: relative gap to prove for each λ, > 0.
         max_passes: passes over the rows for each λ, ≥ 1.
@@ -124,7 +124,7 @@ def probe(
         >>> [head.name for head in suite.ranking], suite.best.l2
         (['all', 'bottom', 'top'], 0.001)
     """
-    choice, folds, l2s = Choice(choose_by, rule), plain(folds), l2_values(l2)
+    choice, folds, l2s = Choice(scoring, rule), plain(folds), l2_values(l2)
     require_whole("folds", folds, 0)
     Target(0.0, tol, max_passes)
     check_scaling(scaling)
@@ -135,7 +135,7 @@ def probe(
         validation_labels=validation_labels, validation_size=validation_size,
         split_seed=split_seed,
     )  # fmt: skip
-    how: dict[str, Any] = {"folds": folds, "choose_by": choose_by, "rule": rule, "tol": tol}
+    how: dict[str, Any] = {"folds": folds, "scoring": choice.by, "rule": rule, "tol": tol}
     how |= {"max_passes": max_passes, "scaling": scaling}
     shared = {"labels and their split": _hash(sets.rows)}
     began, planned = time.perf_counter(), l2s if isinstance(l2s, int) else len(l2s)

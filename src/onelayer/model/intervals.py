@@ -129,7 +129,10 @@ class Bootstrap:
 
     @property
     def p(self) -> float:
-        """The two-sided p that the figure is 0: one minus the level of the BCa interval up to 0."""
+        """The two-sided p that the figure is 0: one minus the level of the BCa interval up to 0.
+
+        It is no smaller than the resamples can show, one in as many as they are.
+        """
         n = len(self.values)
         if not n:
             return math.nan
@@ -137,7 +140,7 @@ class Bootstrap:
         below = (np.searchsorted(self.values, 0.0, side) for side in ("left", "right"))
         z = NORMAL.inv_cdf(min(max(sum(below) / (2 * n), 0.5 / n), 1.0 - 0.5 / n)) - z0
         reached = NORMAL.cdf((z / (1.0 + self.acceleration * z) - z0) * Z95 / self._widening)
-        return min(1.0, 2.0 * min(reached, 1.0 - reached))
+        return min(1.0, max(2.0 * min(reached, 1.0 - reached), 1.0 / n))
 
 
 def bootstrap(
@@ -169,11 +172,14 @@ def bootstrap(
         for values, figure in zip(found, figures, strict=True):
             values.append(figure(w))
     blocks = _blocks(strata)[place]
-    without = own * (blocks[:, None] != np.arange(blocks.max() + 1))
     units = sum(map(len, strata))
     return [
         _bootstrap(
-            float(figure(own)[0]), np.concatenate(values), figure(without), units, len(strata)
+            float(figure(own)[0]),
+            np.concatenate(values),
+            _without(figure, own, blocks),
+            units,
+            len(strata),
         )
         for values, figure in zip(found, figures, strict=True)
     ]
@@ -183,7 +189,19 @@ def standard_error(figure: Figure, y: NDArray[np.int64], weights: Float64 | None
     """The standard error of a figure, by leaving out blocks of rows in turn (the jackknife)."""
     blocks = _blocks(_strata(y, None)[0])
     own = (np.ones(len(y)) if weights is None else weights)[:, None]
-    return _error(figure(own * (blocks[:, None] != np.arange(blocks.max() + 1))))
+    return _error(_without(figure, own, blocks))
+
+
+def _without(figure: Figure, own: Float64, blocks: NDArray[np.int64]) -> Float64:
+    """The figure without each block of rows, a few blocks at a time."""
+    count, each = int(blocks.max()) + 1, _width(len(own))
+    pieces = (np.arange(start, min(start + each, count)) for start in range(0, count, each))
+    return np.concatenate([figure(own * (blocks[:, None] != piece)) for piece in pieces])
+
+
+def _width(units: int) -> int:
+    """How many sets of weights are computed together."""
+    return max(4, ENTRIES // units)
 
 
 def _bootstrap(
@@ -221,7 +239,7 @@ def _resamples(
 ) -> Iterator[NDArray[np.int64]]:
     """How often each unit is drawn, (units, B), a few resamples at a time."""
     random, units = np.random.default_rng(seed), sum(map(len, strata))
-    each = max(16, ENTRIES // units)
+    each = _width(units)
     for start in range(0, resamples, each):
         B = min(each, resamples - start)
         counts = np.empty((units, B), np.int64)

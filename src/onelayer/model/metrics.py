@@ -135,6 +135,11 @@ class Metric:
         """What figures are multiplied by where they are shown."""
         return 100.0 if self.unit == "%" else 1.0
 
+    @property
+    def axis(self) -> str:
+        """Its title with its unit, as in "accuracy / %"."""
+        return f"{self.title} / {self.unit}" if self.unit else self.title
+
     def number(self, value: float, sign: str = "") -> str:
         """A figure without its unit, as in "91.20"."""
         return f"{self.factor * value:{sign}{'.2f' if self.unit == '%' else '.4f'}}"
@@ -152,12 +157,13 @@ def read_scores(
     y: Int64,
     weights: Float64 | None = None,
 ) -> ScoredRows:
-    """What metrics read of rows under W (K, D) and b (K,), in one pass over them.
+    """What metrics read of rows under W (K, D) and b (K,), in one pass over them, in float64.
 
     Rows come as tiles, each time that `row_tiles` is called. Only metrics that rank the rows of
     each class come back for the scores, of as many classes at a time as memory is meant to hold:
     to rank rows by a class all of their scores of it are needed.
     """
+    W, b = W.astype(np.float64), b.astype(np.float64)
     K, parts = len(W), []
     tops, at = np.empty((len(y), 2)), 0
     for tile in row_tiles():
@@ -220,7 +226,7 @@ def row_tiles(rows: Rows, classes: int) -> Callable[[], Iterator[Rows]]:
 
 def _scores(engine: Engine, tile: Rows, W: NDArray[Any], b: NDArray[Any]) -> Float64:
     tile = replace(tile, y=np.zeros_like(tile.y))  # of a block of classes they are no indices
-    return np.asarray(engine.scores(tile, Weights(W[None], b[None].astype(W.dtype)))[0], np.float64)
+    return np.asarray(engine.scores(tile, Weights(W[None], b[None]))[0], np.float64)
 
 
 def _figures(S: Float64, y: Int64) -> tuple[tuple[NDArray[Any], ...], Float64]:

@@ -83,7 +83,7 @@ def _scores(path: Path) -> dict[str, Any] | None:
     lines = [line for line in summarise_path(path) if line.l2 > 0.0]
     if len(lines) < 2:
         return None
-    unit = "accuracy / %" if path.choice.by == "accuracy" else "loss / nats"
+    unit = path.choice.metric.axis
     ticks = [f"{line.l2:.2g}" for line in (lines[-1], lines[0])]
     points = [(math.log10(line.l2), line.held_out.of(path.choice.by).mean) for line in lines]
     chosen = [point for point, line in zip(points, lines, strict=True) if line.chosen]

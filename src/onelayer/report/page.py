@@ -94,9 +94,9 @@ def results_section(records: Records) -> Section:
     if ranked:
         table = tables.ranking_table(result, len(records.settings))
         intro = (
-            "Settings by the mean validation accuracy of their last weights over seeds. Test "
-            "accuracy is shown for the best alone, because a setting that is chosen by test rows "
-            "cannot be judged by them."
+            f"Settings by the mean validation {result.metric.title} of their last weights over "
+            "seeds. Test accuracy is shown for the best alone, because a setting that is chosen by "
+            "test rows cannot be judged by them."
         )
     else:
         table = tables.accuracy_table(result)
@@ -248,8 +248,11 @@ def _chosen(records: Records) -> str:
     of = [i for i in best.positions if result.outcomes[i].status != "diverged"]
     reached = tables.spread_cell(summary.spread(100.0 * result.validation_accuracy[of])).plain
     several = len(records.settings) > 1
+    metric = result.metric
+    if metric.name != "accuracy":
+        reached = f"{metric.words(best.score)}, and an accuracy of {reached}"
     words = (
-        f"{_whole(best.name)} has the best validation accuracy, {reached} %, of "
+        f"{_whole(best.name)} has the best validation {metric.title}, {reached} %, of "
         f"{len(records.settings)} settings"
         if several
         else f"The validation accuracy is {reached} %"

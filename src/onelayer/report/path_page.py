@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from onelayer.model.metrics import Metric
 from onelayer.report.chart import Axis, Chart, Curve, Level, Marks, is_wide, l2_axis, line_chart
 from onelayer.report.mistakes import mistakes_section
 from onelayer.report.path_summary import Estimate, PathLine, Scores, best_line, summarise_path
@@ -18,7 +19,7 @@ from onelayer.report.summary import plural, standard_error
 from onelayer.report.tables import feature_name, path_table
 from onelayer.report.weight_images import MOST_FRAMES, TemplateGrid, TemplateRow
 from onelayer.solver import Path
-from onelayer.solver.path import By, Rule
+from onelayer.solver.path import IN_SCORES, Rule
 
 ONE_ERROR: Rule = "one-standard-error"
 
@@ -183,7 +184,7 @@ def path_charts(figures: PathFigures) -> tuple[Chart, ...]:
         title, x = f"{heading} against λ", l2_axis(l2s)
         return line_chart(f"path-{name}", title, heading, x, y, curves, **look)
 
-    def scores(measure: By, heading: str, unit: str) -> Chart:
+    def scores(measure: str, heading: str, unit: str) -> Chart:
         curves = [
             curve("training", [line.train.of(measure) for line in lines]),
             curve(figures.held_out, [line.held_out.of(measure) for line in lines]),
@@ -192,10 +193,12 @@ def path_charts(figures: PathFigures) -> tuple[Chart, ...]:
         if choice.by == measure and choice.rule == ONE_ERROR:
             best = best_line(lines, measure)
             score = best.held_out.of(measure)
-            low, high = sorted((score.mean, score.low if measure == "accuracy" else score.high))
+            end = score.low if choice.metric.greater else score.high
+            low, high = sorted((score.mean, end))
             marks = Marks(chosen, ((1, best.l2, score.mean),), ((low, high),))
-        log = measure == "loss" and is_wide(curves)
-        return draw(measure, heading, Axis(unit, log=log), curves, marks)
+        log = measure == "log_loss" and is_wide(curves)
+        name = IN_SCORES.get(measure, measure)
+        return draw(name, heading, Axis(unit, log=log), curves, marks)
 
     norms = curve("‖W‖", [Estimate(line.norm) for line in lines])
     # A logarithmic axis does not know a gap of exactly 0.
@@ -203,9 +206,12 @@ def path_charts(figures: PathFigures) -> tuple[Chart, ...]:
     asked = Level(lines[0].tol, f"asked for: {lines[0].tol:.0e}".replace("e-0", "e-"))
     norm_axis = Axis("‖W‖ (Frobenius norm)", log=is_wide([norms]))
     gap_axis = Axis("bound on (J − J*) / J", log=True, format="~e")
+    title = choice.metric.title[0].upper() + choice.metric.title[1:]
+    chosen_by = () if choice.by in IN_SCORES else (scores(choice.by, title, choice.metric.axis),)
     return (
+        *chosen_by,
         scores("accuracy", "Accuracy", "share of rows / %"),
-        scores("loss", "Loss", "mean cross-entropy / nats"),
+        scores("log_loss", "Loss", "mean cross-entropy / nats"),
         draw("norm", "Norm of W", norm_axis, [norms], Marks(chosen)),
         draw("gap", "Certified gap", gap_axis, [gaps], Marks(chosen, levels=(asked,))),
     )
@@ -222,6 +228,10 @@ def _lead(figures: PathFigures) -> str:
     scored = "There are no test rows to score it on"
     if test:
         scored = f"Its test accuracy on {test.rows:,} rows is {figures.path.test_words}"
+    for one in figures.path.test_metrics:
+        metric = figures.path.choice.metric
+        ends = f"{metric.number(one.low)} to {metric.words(one.high)}"
+        scored += f"; its {metric.title} {metric.words(one.value)} (95 % bootstrap interval {ends})"
     proof = "without a penalty no bound on its cost exists"
     if chosen.bounded:
         proof = (
@@ -233,22 +243,20 @@ def _lead(figures: PathFigures) -> str:
     return f"λ = {chosen.l2:.3g} is chosen{tried}. {scored}, and {proof}."
 
 
-def _score(scores: Scores, by: By) -> str:
-    score = scores.of(by)
-    if by == "accuracy":
-        return f"{score.mean:.2f} ± {score.error:.2f} %"
-    return f"{score.mean:.4f} ± {score.error:.4f} nats"
+def _score(scores: Scores, metric: Metric) -> str:
+    score, form = scores.of(metric.name), ".2f" if metric.unit == "%" else ".4f"
+    return f"{score.mean:{form}} ± {score.error:{form}} {metric.unit}".rstrip()
 
 
 def _choosing(figures: PathFigures) -> str:
-    path, by, chosen = figures.path, figures.path.choice.by, figures.chosen
-    best = best_line(figures.lines, by)
+    path, by, chosen = figures.path, figures.path.choice.metric, figures.chosen
+    best = best_line(figures.lines, by.name)
     rows = (
         f"rows held out in {path.folds} folds of the training rows"
         if path.folds
         else f"{path.held_out[0][0].rows:,} validation rows"
     )
-    what = "highest accuracy" if by == "accuracy" else "lowest loss"
+    what = f"{'highest' if by.greater else 'lowest'} {by.title}"
     top = f"{_score(best.held_out, by)} ({standard_error(path.folds)}) at λ = {best.l2:.3g}"
     if path.choice.rule != ONE_ERROR:
         return f"λ is chosen for the {what} on the {rows}: {top}."

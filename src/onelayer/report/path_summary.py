@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onelayer.model.metrics import metric_of
 from onelayer.solver import Path, Score
-from onelayer.solver.path import By, merit
+from onelayer.solver.path import IN_SCORES, mean_score
 
 # How a solution ended that has what was asked for; for λ = 0 there is nothing to prove.
 PROVEN, CONVERGED = "proven", "converged"
@@ -43,14 +44,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Scores:
-    """Accuracy in percent and loss in nats on the same rows."""
+    """Accuracy in percent and loss in nats on the same rows, and another metric in its unit."""
 
     accuracy: Estimate
     loss: Estimate
+    value: Estimate | None = None
 
-    def of(self, measure: By) -> Estimate:
-        """One of the two."""
-        return self.accuracy if measure == "accuracy" else self.loss
+    def of(self, by: str) -> Estimate:
+        """One of them: accuracy, log loss, or the metric that λ was chosen by."""
+        name = IN_SCORES.get(by, "value")
+        found: Estimate = getattr(self, name)
+        return found
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,8 @@ def summarise_path(path: Path) -> tuple[PathLine, ...]:
             cost=proof.cost,
             gap=proof.gap,
             norm=float(np.linalg.norm(model.W)),
-            train=scores_of((train,)),
-            held_out=scores_of(held_out),
+            train=scores_of((train,), path.choice.by),
+            held_out=scores_of(held_out, path.choice.by),
             status=CONVERGED if unproven else STATUSES[model.settings["status"]],
             tol=model.settings["tol"],
             chosen=position == path.chosen,
@@ -107,14 +111,18 @@ def summarise_path(path: Path) -> tuple[PathLine, ...]:
     return tuple(lines)
 
 
-def best_line(lines: Sequence[PathLine], by: By) -> PathLine:
+def best_line(lines: Sequence[PathLine], by: str) -> PathLine:
     """The line with the best held-out score, whether or not it was chosen; of equals the first."""
-    sign = 1.0 if by == "accuracy" else -1.0
+    sign = 1.0 if metric_of(by).greater else -1.0
     return max(lines, key=lambda line: sign * line.held_out.of(by).mean)
 
 
-def scores_of(scores: Sequence[Score]) -> Scores:
-    """Accuracy and loss over one score or over folds, as the choice of λ weighs them."""
-    share, share_error = merit(scores, "accuracy")
-    fall, loss_error = merit(scores, "loss")
-    return Scores(Estimate(100.0 * share, 100.0 * share_error), Estimate(-fall, loss_error))
+def scores_of(scores: Sequence[Score], by: str = "accuracy") -> Scores:
+    """Figures of one score or over folds, as the choice of λ weighs them."""
+
+    def estimate(name: str) -> Estimate:
+        factor = metric_of(name).factor
+        return Estimate(*(factor * of for of in mean_score(scores, name)))
+
+    value = None if by in IN_SCORES else estimate(by)
+    return Scores(estimate("accuracy"), estimate("log_loss"), value)

@@ -63,6 +63,8 @@ def _grids(ranked: Sequence[RankedSetting]) -> tuple[Grid, ...]:
 
 
 def _ties(ranked: Sequence[RankedSetting], rows: int) -> str:
+    if ranked[0].score != ranked[0].mean:  # by another metric than accuracy
+        return ""
     best = 100 * ranked[0].mean
     error = row_error(best, rows)
     near = sum(not one.diverged and 100 * one.mean >= best - error for one in ranked[1:])

@@ -24,7 +24,7 @@ from onelayer.report.selection import ramp_of
 from onelayer.report.settings import weights_section
 from onelayer.report.summary import plural
 from onelayer.report.tables import suite_table
-from onelayer.solver.path import By
+from onelayer.solver.path import IN_SCORES
 from onelayer.training.suite import Head, Suite
 
 # Heads whose λ path is drawn: more curves cannot be told apart.
@@ -110,7 +110,7 @@ def _curves(figures: SuiteFigures) -> tuple[Chart, ...]:
     best = figures.suite.best
     marks = Marks(next(places[layer] for (layer, _), h in figures.places.items() if h is best))
 
-    def draw(name: By, heading: str, unit: str, of: Callable[[Head], Sequence[float]]) -> Chart:
+    def draw(name: str, heading: str, unit: str, of: Callable[[Head], Sequence[float]]) -> Chart:
         curves = []
         for pooling in figures.poolings:
             own = [(places[at], h) for (at, p), h in figures.places.items() if p == pooling]
@@ -120,17 +120,17 @@ def _curves(figures: SuiteFigures) -> tuple[Chart, ...]:
         if figures.poolings == ("",):
             scores = [scores_of(head.best.held_out).of(name) for head in heads]
             curves.append(Curve(figures.held_out, xs, [score.mean for score in scores]))
-        log = name == "loss" and is_wide(curves)
+        log = name == "log_loss" and is_wide(curves)
         y, around = Axis(unit, log=log), "95 % interval"
         title = f"{heading} of each feature set"
         return line_chart(
-            f"suite-{name}", title, heading, axis, y, curves, around=around, points=True,
+            f"suite-{IN_SCORES[name]}", title, heading, axis, y, curves, around=around, points=True,
             marks=marks,
         )  # fmt: skip
 
     return (
         draw("accuracy", "Test accuracy", ACCURACY, _accuracy),
-        draw("loss", "Test loss", LOSS, _loss),
+        draw("log_loss", "Test loss", LOSS, _loss),
     )
 
 
@@ -193,7 +193,7 @@ def paths_section(figures: SuiteFigures) -> Section | None:
         return None
     curves = []
     for head in shown:
-        scores = [scores_of(one.held_out).of(by) for one in head.solutions]
+        scores = [scores_of(one.held_out, by).of(by) for one in head.solutions]
         curves.append(
             Curve(
                 head.name[:30],
@@ -202,14 +202,14 @@ def paths_section(figures: SuiteFigures) -> Section | None:
                 words=[_words(score) for score in scores],
             )
         )
-    accuracy = by == "accuracy"
-    heading = f"{by.capitalize()}, {figures.held_out}"
+    metric = suite.choice.metric
+    heading = f"{metric.title[0].upper()}{metric.title[1:]}, {figures.held_out}"
     chart = line_chart(
         "suite-paths",
         f"{heading}, against λ",
         heading,
         l2_axis(one.l2 for head in shown for one in head.solutions),
-        Axis(ACCURACY if accuracy else LOSS, log=not accuracy and is_wide(curves)),
+        Axis(metric.axis, log=by == "log_loss" and is_wide(curves)),
         curves,
         points=True,
         marks=Marks(suite.best.l2),
@@ -233,8 +233,8 @@ def table_section(figures: SuiteFigures) -> Section:
     """Every head, best first."""
     rows = f"{figures.suite.folds} folds" if figures.suite.folds else "the validation rows"
     text = (
-        f"Ranked by {figures.suite.choice.by} on {rows}. The test rows had no say in the ranking "
-        "or in λ; the best of many test scores would be too good."
+        f"Ranked by {figures.suite.choice.metric.title} on {rows}. The test rows had no say in the "
+        "ranking or in λ; the best of many test scores would be too good."
     )
     return Section("table", "Every feature set", (text,), table=suite_table(figures.suite))
 
@@ -256,6 +256,7 @@ def _lead(suite: Suite) -> str:
         return f"The probe of {best.name} has a test accuracy of {accuracy}."
     rows = f"{suite.folds} folds" if suite.folds else "the validation rows"
     return (
-        f"Of {len(suite.heads)} feature sets {best.name} is the best by {suite.choice.by} on "
-        f"{rows}. Its test accuracy on {best.test.rows:,} rows is {accuracy}."
+        f"Of {len(suite.heads)} feature sets {best.name} is the best by "
+        f"{suite.choice.metric.title} on {rows}. Its test accuracy on {best.test.rows:,} rows is "
+        f"{accuracy}."
     )

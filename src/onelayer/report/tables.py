@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 
 from onelayer.data.progress import WIDTH
 from onelayer.experiments.best_linear import HeldOut
+from onelayer.model.compare import Comparison
 from onelayer.model.evaluation import TOP, Evaluation
 from onelayer.model.intervals import WILSON, interval_words, wilson_interval
-from onelayer.model.metrics import Measurement, metric_of
+from onelayer.model.metrics import Measurement, Metric, metric_of
 from onelayer.model.model import Model
 from onelayer.objective.gradcheck import GradientCheck
 from onelayer.report import summary
-from onelayer.report.path_summary import PathLine, scores_of, summarise_path
+from onelayer.report.path_summary import Estimate, PathLine, scores_of, summarise_path
 from onelayer.report.summary import OVER_SEEDS, SettingSummary, Spread, number
 from onelayer.solver import LearningRateBounds, Path
+from onelayer.solver.path import IN_SCORES
 from onelayer.training.result import RankedSetting, Result
 from onelayer.training.suite import Head, Suite
 
@@ -178,7 +180,7 @@ def _accuracies(result: Result, setting: SettingSummary) -> list[Cell | str]:
 
 
 def ranking_table(result: Result, most: int = 10) -> Table:
-    """The best settings by mean validation accuracy over seeds; test rows have no say."""
+    """The best settings by their mean score on the validation rows; test rows have no say."""
     ranked = result.ranking
     shown = f"Best {most} of {len(ranked)} settings" if len(ranked) > most else "Settings"
     columns: list[Column | str] = [
@@ -188,6 +190,11 @@ def ranking_table(result: Result, most: int = 10) -> Table:
         Column("validation loss / nats", short="validation loss"),
         Column("runs", words=True),
     ]
+    metric = result.metric
+    other = metric.name != "accuracy"
+    if other:
+        columns[5] = Column("validation loss / nats", where="page")  # 80 characters are full
+        columns.insert(4, Column(f"validation {metric.axis}", short=metric.axis))
     beside = any(_beside_batch(one) for one in ranked)
     columns += [Column("with", words=True)] if beside else []
     rows = []
@@ -202,13 +209,20 @@ def ranking_table(result: Result, most: int = 10) -> Table:
                 rate,
                 l2,
                 str(one.batch_size),
+                *([_score_cell(one, metric, several=several)] if other else []),
                 Cell(number(100 * one.mean), number(100 * one.sd) if several else ""),
                 number(one.loss, ".4f"),
                 Cell(f"{one.diverged} of {runs} diverged", trouble=True) if one.diverged else runs,
                 *([_beside_batch(one)] if beside else []),
             ]
         )
-    return make_table(f"{shown} by mean validation accuracy", columns, rows, 0, OVER_SEEDS)
+    return make_table(f"{shown} by mean validation {metric.title}", columns, rows, 0, OVER_SEEDS)
+
+
+def _score_cell(one: RankedSetting, metric: Metric, *, several: bool) -> Cell:
+    form = ".2f" if metric.unit == "%" else ".4f"
+    mean, sd = (number(metric.factor * value, form) for value in (one.score, one.score_sd))
+    return Cell(mean, sd if several else "")
 
 
 def _apart(values: Sequence[float]) -> list[str]:
@@ -379,6 +393,35 @@ def _measured(one: Measurement) -> list[str]:
     return [metric.title, metric.words(one.value), interval]
 
 
+def comparison_table(compared: Comparison, title: str) -> Table:
+    """Models beside the reference: metric, difference with its interval, and p."""
+    metric, several = metric_of(compared.metric), len(compared.differences) > 1
+    columns: list[Column | str] = [
+        Column("model", words=True),
+        metric.axis,
+        "difference",
+        Column("95 % interval", words=True),
+        "p",
+        *(["p, Holm"] if several else []),
+    ]
+    rows: list[list[Cell | str]] = [
+        [
+            one.name,
+            metric.number(one.value),
+            metric.number(one.difference, "+"),
+            f"{metric.number(one.low, '+')} to {metric.number(one.high, '+')}",
+            f"{one.p:.2g}",
+            *([f"{one.p_holm:.2g}"] if several else []),
+        ]
+        for one in compared.differences
+    ]
+    first = [compared.reference, metric.number(compared.reference_value), "", "", ""]
+    return make_table(
+        f"{title}, {compared.rows:,} rows; p by {compared.test}", columns,
+        [first + [""] * several, *rows],
+    )  # fmt: skip
+
+
 def _classes(evaluation: Evaluation) -> Table:
     names, f1 = evaluation.class_names, evaluation.f1
     order = np.arange(len(names))
@@ -510,7 +553,7 @@ def path_table(path: Path) -> Table:
     lines = summarise_path(path)
     held_out = f"{path.folds} folds" if path.folds else "validation"
     rows = held_out if path.folds else "validation rows"
-    by_accuracy = path.choice.by == "accuracy"
+    by_accuracy, by_loss = (path.choice.by == by for by in IN_SCORES)
     accuracy, loss = "accuracy / %", "loss / nats"
     columns: list[Column | str] = [
         *("λ", "passes"),
@@ -521,19 +564,24 @@ def path_table(path: Path) -> Table:
         Column("training", group=accuracy, short="train %"),
         Column(held_out, False, accuracy, "held-out %", "everywhere" if by_accuracy else "page"),
         Column("training", group=loss, where="page"),
-        Column(held_out, False, loss, "held-out loss", "page" if by_accuracy else "everywhere"),
+        Column(held_out, False, loss, "held-out loss", "everywhere" if by_loss else "page"),
         Column("status", words=True, short=" "),
     ]
-    title = f"Optimum of each λ; chosen by {path.choice.by} on {rows}, rule {path.choice.rule}"
+    metric = path.choice.metric
+    if metric.name not in IN_SCORES:
+        columns.insert(-1, Column(held_out, group=metric.axis, short="held-out"))
+    title = f"Optimum of each λ; chosen by {metric.title} on {rows}, rule {path.choice.rule}"
     note = f"± {summary.standard_error(path.folds)}"
-    return make_table(title, columns, map(_path_row, lines), path.chosen, note)
+    rows_of_l2 = [_path_row(line, metric) for line in lines]
+    return make_table(title, columns, rows_of_l2, path.chosen, note)
 
 
 def suite_table(suite: Suite) -> Table:
     """The heads of a suite, best first: λ, held-out and test scores, and what was proven."""
     held_out = f"{suite.folds} folds" if suite.folds else "validation"
     accuracy, loss = "accuracy / %", "loss / nats"
-    by_accuracy = suite.choice.by == "accuracy"
+    by_accuracy, by_loss = (suite.choice.by == by for by in IN_SCORES)
+    metric = suite.choice.metric
     columns: list[Column | str] = [
         Column("feature set", words=True),
         Column("features", where="page"),
@@ -541,20 +589,23 @@ def suite_table(suite: Suite) -> Table:
         Column(held_out, False, accuracy, "held-out %", "everywhere" if by_accuracy else "page"),
         Column("test", group=accuracy, short="test %"),
         Column("95 % interval", group=accuracy, short="95 %"),
-        Column(held_out, False, loss, "held-out loss", "page" if by_accuracy else "everywhere"),
+        Column(held_out, False, loss, "held-out loss", "everywhere" if by_loss else "page"),
         Column("test", group=loss, short="test loss"),
         Column("gap / J", short="gap / cost"),
         Column("passes", where="page"),
         Column("optimal", where="page"),
     ]
+    if metric.name not in IN_SCORES:
+        columns.insert(8, Column(held_out, group=metric.axis, short="held-out"))
+    rows_of_heads = [_head_row(head, metric) for head in suite.ranking]
     rows = f"{suite.folds} folds" if suite.folds else "the validation rows"
-    title = f"Feature sets by {suite.choice.by} on {rows}"
+    title = f"Feature sets by {metric.title} on {rows}"
     note = f"± {summary.standard_error(suite.folds)}; intervals are 95 % Wilson intervals"
-    return make_table(title, columns, map(_head_row, suite.ranking), 0, note)
+    return make_table(title, columns, rows_of_heads, 0, note)
 
 
-def _head_row(head: Head) -> list[Cell | str]:
-    best, test, scores = head.best, head.test, scores_of(head.best.held_out)
+def _head_row(head: Head, metric: Metric) -> list[Cell | str]:
+    best, test, scores = head.best, head.test, scores_of(head.best.held_out, metric.name)
     low, high = (100.0 * end for end in head.test_interval)
     proof, solved = best.certificate, sum(one.status == "optimal" for one in head.solutions)
     return [
@@ -566,13 +617,14 @@ def _head_row(head: Head) -> list[Cell | str]:
         f"{low:.1f}–{high:.1f}",
         Cell(f"{scores.loss.mean:.4f}", f"{scores.loss.error:.4f}"),
         f"{test.loss:.4f}",
+        *([] if scores.value is None else [_estimate(scores.value, metric)]),
         f"{proof.gap / proof.cost:.1e}" if head.l2 else "no bound",
         str(sum(one.passes for one in head.solutions)),
         Cell(f"{solved} of {len(head.solutions)}", trouble=solved < len(head.solutions)),
     ]
 
 
-def _path_row(line: PathLine) -> list[Cell | str]:
+def _path_row(line: PathLine, metric: Metric) -> list[Cell | str]:
     status = f"{'◄ chosen, ' * line.chosen}{line.status}"
     return [
         f"{line.l2:.3g}",
@@ -585,5 +637,11 @@ def _path_row(line: PathLine) -> list[Cell | str]:
         Cell(f"{line.held_out.accuracy.mean:.2f}", f"{line.held_out.accuracy.error:.2f}"),
         f"{line.train.loss.mean:.3f}",
         Cell(f"{line.held_out.loss.mean:.4f}", f"{line.held_out.loss.error:.4f}"),
+        *([] if line.held_out.value is None else [_estimate(line.held_out.value, metric)]),
         Cell(status, trouble=line.trouble),
     ]
+
+
+def _estimate(value: Estimate, metric: Metric) -> Cell:
+    form = ".2f" if metric.unit == "%" else ".4f"
+    return Cell(f"{value.mean:{form}}", f"{value.error:{form}}")

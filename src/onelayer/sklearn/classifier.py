@@ -36,7 +36,7 @@ from onelayer.sklearn.inputs import (
     check_shared_options,
     label_rows,
 )
-from onelayer.solver.path import Choice, Part, choose, l2_values, solve_each
+from onelayer.solver.path import Choice, Part, check_parts, choose, l2_values, solve_each
 from onelayer.solver.solver import Target
 from onelayer.training.run import Run
 
@@ -334,7 +334,8 @@ class SoftmaxClassifierCV(LinearClassifier):
             the largest that the data allow until the score has turned, as in `solve_path`.
         cv: folds: a number ≥ 2 (stratified, in row order), a scikit-learn splitter, or pairs of
             row numbers to train on and to hold out.
-        choose_by: "accuracy" or "loss" on the held-out rows, by the weights that J has.
+        scoring: the metric on the held-out rows, by the weights that J has; scikit-learn's names:
+            "accuracy", "neg_log_loss", "roc_auc", "f1_macro", … (docs/guide/metrics.md).
         rule: "best" takes the λ of the best mean, of equal ones the largest;
             "one-standard-error" the largest within one standard error of it.
         tol: relative gap to prove for each solution, gap ≤ tol · J, > 0.
@@ -349,6 +350,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         l2s_: all of them, shape (P,), descending.
         accuracy_path_: held-out accuracy, shape (P, folds).
         loss_path_: held-out mean cross-entropy, shape (P, folds), nats.
+        score_path_: what `scoring` gives, shape (P, folds); a loss is as it is, smaller is better.
         gap_path_: proven gap of each model of all rows, shape (P,), nats.
         coef_, intercept_, classes_, n_features_in_, feature_names_in_: of the chosen model, as in
             SoftmaxClassifier.
@@ -372,7 +374,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         l2s: int | Sequence[float] = 20,
         *,
         cv: Any = 5,
-        choose_by: str = "accuracy",
+        scoring: str = "accuracy",
         rule: str = "best",
         tol: float = 1e-6,
         max_passes: int = 1000,
@@ -382,7 +384,7 @@ class SoftmaxClassifierCV(LinearClassifier):
     ) -> None:
         self.l2s = l2s
         self.cv = cv
-        self.choose_by = choose_by
+        self.scoring = scoring
         self.rule = rule
         self.tol = tol
         self.max_passes = max_passes
@@ -413,7 +415,7 @@ class SoftmaxClassifierCV(LinearClassifier):
             ConvergenceWarning: when a solution on all rows did not reach tol.
         """
         options = check_shared_options(self)
-        choice = Choice(self.choose_by, self.rule)  # type: ignore[arg-type]  # checked there
+        choice = Choice(self.scoring, self.rule)  # type: ignore[arg-type]  # checked there
         asked = l2_values(self.l2s, "l2s")
         stored, labels = check_labelled(self, X, y)
         labelled = label_rows(stored, labels, sample_weight, self.class_weight)
@@ -424,6 +426,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         factor = l2_of_layer(1.0, K)
         wanted = asked if isinstance(asked, int) else [factor * l2 for l2 in asked]
         folds = _folds(self.cv, labelled, rows, labels, groups)
+        check_parts(choice.metric, folds, list(map(str, labelled.classes)))
         state, interrupted = solve_each(engine, rows, K, wanted, target, folds, choice.by)
         if interrupted:
             raise KeyboardInterrupt
@@ -437,6 +440,7 @@ class SoftmaxClassifierCV(LinearClassifier):
             warn_unless_optimal(optimum, labelled.classes)
         self.accuracy_path_ = np.array([[score.accuracy for score in of] for of in scores])
         self.loss_path_ = np.array([[score.loss for score in of] for of in scores])
+        self.score_path_ = np.array([[score.of(choice.by)[0] for score in of] for of in scores])
         self.gap_path_ = np.array([optimum.certificate.gap for optimum in optima])
         self.gap_ = float(self.gap_path_[chosen])
         self.n_iter_ = sum(optimum.passes for optimum in optima)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from numbers import Integral
@@ -45,6 +45,7 @@ from onelayer.errors import (
     known_options,
     one_line,
     plain,
+    require_choice,
     require_number,
     require_whole,
 )
@@ -52,7 +53,8 @@ from onelayer.files.provenance import Command, describe_environment
 from onelayer.files.records import MAY_LACK, check_sizes
 from onelayer.files.saved import Saved
 from onelayer.model.evaluation import Mistakes
-from onelayer.model.intervals import interval_words, wilson_interval
+from onelayer.model.intervals import interval_words, standard_error, wilson_interval
+from onelayer.model.metrics import Measurement, Metric, metric_of, read_scores, row_tiles
 from onelayer.model.model import Model
 from onelayer.solver.linalg import norm
 from onelayer.solver.reduction import ReducedSolver, Solvers
@@ -66,8 +68,6 @@ from onelayer.solver.solver import (
 )
 
 Float64 = NDArray[np.float64]
-
-By = Literal["accuracy", "loss"]
 
 Rule = Literal["best", "one-standard-error"]
 
@@ -103,6 +103,8 @@ class Score:
         accuracy_error: its standard error, √(a (1 − a) / n).
         rows: n, the number of rows. Where they have weights, means are by weight, and errors take
             (Σ w)² / Σ w² for n (Kish 1965).
+        value: of the metric that λ is chosen by, where it is another one; else None.
+        value_error: its standard error, by leaving out blocks of rows; None on the training rows.
     """
 
     loss: float
@@ -110,15 +112,40 @@ class Score:
     accuracy: float
     accuracy_error: float
     rows: int
+    value: float | None = field(default=None, metadata=MAY_LACK)
+    value_error: float | None = field(default=None, metadata=MAY_LACK)
 
     def __post_init__(self) -> None:
         # From a file they may be anything.
         require_number("accuracy", self.accuracy, "from 0 to 1", least=0, below=1.000001)
         require_whole("rows", self.rows, 1)
 
+    def of(self, by: str) -> tuple[float, float]:
+        """The score by accuracy, log loss or the metric of `value`, and its standard error."""
+        if by in IN_SCORES:
+            name = IN_SCORES[by]
+            return getattr(self, name), getattr(self, f"{name}_error")
+        if self.value is None:
+            raise SettingsError(f"{by} was not measured, since λ was chosen by another metric.")
+        return self.value, self.value_error or 0.0
 
-def score(engine: Engine, rows: Rows, pairs: Sequence[Pair]) -> tuple[Score, ...]:
-    """Score weights and biases, each in the type of its W, several in one pass over the rows."""
+
+# The metrics that every score has, and what it calls them.
+IN_SCORES = {"accuracy": "accuracy", "log_loss": "loss"}
+
+
+def score(
+    engine: Engine,
+    rows: Rows,
+    pairs: Sequence[Pair],
+    by: str = "accuracy",
+    *,
+    errors: bool = True,
+) -> tuple[Score, ...]:
+    """Score weights and biases, each in the type of its W, several in one pass over the rows.
+
+    A metric that is neither accuracy nor log loss takes another pass for each.
+    """
     weights = rows.row_weights
     n = float(rows.count) if weights is None else 1.0 / norm(weights / rows.mass) ** 2
     scores: list[Score] = []
@@ -129,7 +156,22 @@ def score(engine: Engine, rows: Rows, pairs: Sequence[Pair]) -> tuple[Score, ...
             variances = (square - loss**2, accuracy * (1.0 - accuracy))
             loss_error, accuracy_error = (math.sqrt(max(v, 0.0) / n) for v in variances)
             scores.append(Score(loss, loss_error, accuracy, accuracy_error, rows.count))
+    if by not in IN_SCORES:
+        scores = [
+            replace(one, **_measured(engine, rows, *pair, metric_of(by), errors=errors))
+            for one, pair in zip(scores, pairs, strict=True)
+        ]
     return tuple(scores)
+
+
+def _measured(
+    engine: Engine, rows: Rows, W: NDArray[Any], b: NDArray[Any], metric: Metric, *, errors: bool
+) -> dict[str, Any]:
+    """A metric and its standard error, as attributes of a score."""
+    scored = read_scores(row_tiles(rows, len(W)), engine, W, b, rows.labels, rows.row_weights)
+    figure = metric.of(scored)
+    error = standard_error(figure, scored.y, scored.weights) if errors else None
+    return {"value": float(figure(scored.each)[0]), "value_error": error}
 
 
 def _together(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
@@ -145,35 +187,43 @@ class Choice:
     """How λ is chosen; a SettingsError for other words.
 
     Attributes:
-        by: "accuracy" or "loss" on the held-out rows.
+        by: the metric, measured on the held-out rows: its name, without scikit-learn's neg_.
         rule: "best" takes the best score; "one-standard-error" the largest λ whose score is within
             one standard error of the best (Breiman et al. 1984).
     """
 
-    by: By = "accuracy"
+    by: str = "accuracy"
     rule: Rule = "best"
 
     def __post_init__(self) -> None:
-        for name, value, words in (("choose_by", self.by, By), ("rule", self.rule, Rule)):
-            if value not in get_args(words):
-                choices = " or ".join(get_args(words))
-                raise SettingsError(f"{name} must be {choices}, but {value!r} was given.")
+        object.__setattr__(self, "by", metric_of(self.by).name)
+        require_choice("rule", self.rule, get_args(Rule))
+
+    @property
+    def metric(self) -> Metric:
+        """The metric."""
+        return metric_of(self.by)
 
 
-def merit(scores: Sequence[Score], by: By) -> tuple[float, float]:
-    """Mean score of one λ, larger is better (the loss is negated), and its standard error.
+def mean_score(scores: Sequence[Score], by: str) -> tuple[float, float]:
+    """Mean score of one λ, and its standard error.
 
     Of one score the error is that of its rows; of several, one for each fold, that of their spread.
 
     Example:
-        >>> merit([Score(1.0, 0.1, 0.5, 0.05, 100)], "loss")
-        (-1.0, 0.1)
+        >>> mean_score([Score(1.0, 0.1, 0.5, 0.05, 100)], "log_loss")
+        (1.0, 0.1)
     """
-    sign = 1.0 if by == "accuracy" else -1.0
-    values = [sign * getattr(score, by) for score in scores]
     if len(scores) == 1:
-        return values[0], float(getattr(scores[0], f"{by}_error"))
+        return scores[0].of(by)
+    values = [score.of(by)[0] for score in scores]
     return float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
+
+
+def merit(scores: Sequence[Score], by: str) -> tuple[float, float]:
+    """The same, with a sign by which larger is better."""
+    mean, error = mean_score(scores, by)
+    return mean if metric_of(by).greater else -mean, error
 
 
 def choose(scores: Sequence[Sequence[Score]], choice: Choice) -> int:
@@ -192,21 +242,21 @@ def choose(scores: Sequence[Sequence[Score]], choice: Choice) -> int:
     return next(i for i, (mean, _) in enumerate(merits) if mean >= least)
 
 
-def has_turned(scores: Sequence[Sequence[Score]], by: By, steps: int) -> bool:
+def has_turned(scores: Sequence[Sequence[Score]], by: str, steps: int) -> bool:
     """Whether the best score lies `steps` λ back, or twice as many where the last one equals it.
 
     Accuracy may stay that of the largest class while the loss has long begun to fall: then it has
     to be clearly above that of the first λ, or the loss must have turned as well.
     """
 
-    def turned(by: By) -> bool:
+    def turned(by: str) -> bool:
         place = choose(scores, Choice(by))
         level = merit(scores[-1], by)[0] == merit(scores[place], by)[0]
         return place < len(scores) - (2 * steps if level else steps)
 
     best, error = merit(scores[choose(scores, Choice(by))], by)
     learned = best - merit(scores[0], by)[0] > error
-    return turned(by) and (learned or turned("loss"))
+    return turned(by) and (learned or turned("log_loss"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -230,6 +280,8 @@ class Path(Saved):
         l2_from_data: whether the λ were taken from the data.
         interrupted: whether Ctrl-C ended it.
         mistakes: test rows that the chosen model gets wrong with the most confidence.
+        test_metrics: the metric that λ was chosen by on the test rows, with its interval; empty for
+            accuracy and log loss, and where it is not defined there.
 
     Example:
         >>> import onelayer as ol
@@ -253,6 +305,7 @@ class Path(Saved):
     l2_from_data: bool = False
     interrupted: bool = False
     mistakes: Mistakes | None = field(default=None, metadata=MAY_LACK)
+    test_metrics: tuple[Measurement, ...] = field(default=(), metadata=MAY_LACK)
 
     @classmethod
     def of_optima(
@@ -331,15 +384,15 @@ class Path(Saved):
         They are where another λ has a held-out loss that is lower by more than twice the standard
         error of the chosen one's, and by 0.1.
         """
-        chosen, error = merit(self.held_out[self.chosen], "loss")
-        best = choose(self.held_out, Choice("loss"))
-        lowest = merit(self.held_out[best], "loss")[0]
-        if self.choice.by == "loss" or lowest - chosen <= max(2.0 * error, FAR):
+        chosen, error = merit(self.held_out[self.chosen], "log_loss")
+        best = choose(self.held_out, Choice("log_loss"))
+        lowest = merit(self.held_out[best], "log_loss")[0]
+        if self.choice.by == "log_loss" or lowest - chosen <= max(2.0 * error, FAR):
             return ""
         return (
             f"The probabilities of λ = {self.best.l2:.3g} are far off: its held-out loss is "
             f"{-chosen:.3g}, and {-lowest:.3g} at λ = {self.l2[best]:.3g}. For probabilities "
-            'choose by loss (choose_by="loss", --choose-by loss).'
+            'choose by log loss (scoring="neg_log_loss", --scoring neg_log_loss).'
         )
 
     @property
@@ -355,6 +408,7 @@ class Path(Saved):
             )
         if self.test is not None:
             sentences.append(f"test accuracy of λ = {best:.3g}: {self.test_words}")
+        sentences += [f"on the test rows: {measured}" for measured in self.test_metrics]
         sentences.append(self.calibration_sentence)
         return tuple(filter(None, sentences))
 
@@ -405,7 +459,7 @@ def solve_path(
     l2: int | ArrayLike = 20,
     *,
     folds: int = 0,
-    choose_by: By = "accuracy",
+    scoring: str = "accuracy",
     rule: Rule = "best",
     tol: float = 1e-6,
     max_passes: int = 1000,
@@ -423,7 +477,8 @@ def solve_path(
             has been falling for a decade, but no further than eight.
         folds: stratified folds of the training rows, 2 or more, to choose λ by; 0 takes the
             validation rows.
-        choose_by: "accuracy" or "loss" on the held-out rows.
+        scoring: the metric on the held-out rows that λ is chosen by, by scikit-learn's names:
+            "accuracy", "neg_log_loss", "roc_auc", "f1_macro", … (docs/guide/metrics.md).
         rule: "best", or "one-standard-error": the largest λ whose score is within one standard
             error of the best.
         tol: relative gap to prove for each λ, > 0.
@@ -452,7 +507,7 @@ def solve_path(
         >>> path.best.l2, path.best.status
         (0.001, 'optimal')
     """
-    choice, folds = Choice(choose_by, rule), plain(folds)
+    choice, folds = Choice(scoring, rule), plain(folds)
     require_whole("folds", folds, 0)
     target, l2s = Target(0.0, tol, max_passes), l2_values(l2)
     engine, train = streaming(engine), data.train
@@ -462,7 +517,8 @@ def solve_path(
     if folds:
         indices = stratified_folds(rows.y, folds, groups=fold_groups(data))
         parts = [(rows.only(kept), rows.only(held_out)) for kept, held_out in indices]
-    settings: dict[str, Any] = {"l2": l2s, "folds": folds, "choose_by": choose_by, "tol": tol}
+    check_parts(choice.metric, parts, train.class_names)
+    settings: dict[str, Any] = {"l2": l2s, "folds": folds, "scoring": choice.by, "tol": tol}
     settings |= {"max_passes": max_passes, "scaling": fitted.name}
 
     def check(state: PathState) -> None:
@@ -478,7 +534,7 @@ def solve_path(
             l2s,
             target,
             parts,
-            choose_by,
+            choice.by,
             on_progress,
             start or PathState(),
             keep,
@@ -496,7 +552,7 @@ def solve_path(
     optima, scores, solved = state.optima, state.scores, time.perf_counter()
     chosen = choose(scores, choice)
     best = optima[chosen]
-    train_scores = score(engine, rows, [(o.W, o.b) for o in optima])
+    train_scores = score(engine, rows, [(o.W, o.b) for o in optima], choice.by, errors=False)
     (test,) = score(engine, rows_of(data.test, fitted), [(best.W, best.b)])
     path = Path.of_optima(
         optima,
@@ -513,8 +569,25 @@ def solve_path(
         l2_from_data=isinstance(l2s, int),
         interrupted=interrupted,
     )
+    measured: tuple[str, ...] = () if choice.by in IN_SCORES else (choice.by,)
+    with suppress(SettingsError):
+        choice.metric.check(data.test.y, data.test.class_names, "the test rows")
+        judged = path.best.evaluate(
+            data.test, log=quiet, include_training_rows=True, scoring=measured
+        )
+        return replace(path, mistakes=judged.mistakes, test_metrics=judged.metrics)
     judged = path.best.evaluate(data.test, log=quiet, include_training_rows=True)
     return replace(path, mistakes=judged.mistakes)
+
+
+def check_parts(metric: Metric, parts: Sequence[Part], class_names: Sequence[str]) -> None:
+    """Raise `SettingsError` where a metric is not defined on held-out rows."""
+    for i, (kept, rows) in enumerate(parts):
+        whose = "the validation rows" if kept is None else f"the held-out rows of fold {i}"
+        weights = rows.row_weights
+        metric.check(
+            rows.labels if weights is None else rows.labels[weights > 0.0], class_names, whose
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -596,7 +669,7 @@ def solve_each(
     l2: Sequence[float] | int,
     target: Target,
     parts: Sequence[Part],
-    by: By,
+    by: str,
     on_progress: Callable[[PathProgress], None] | None = None,
     start: PathState = PathState(),  # frozen
     keep: Callable[[PathState], None] | None = None,
@@ -643,7 +716,7 @@ def solve_each(
                 optimum if of is solver else of.solve(targets[done]).completed() for of, _ in judges
             ]
             scores = tuple(
-                score(engine, held_out, [(o.W, o.b)])[0]
+                score(engine, held_out, [(o.W, o.b)], by)[0]
                 for o, (_, held_out) in zip(judged, judges, strict=True)
             )
             done += 1

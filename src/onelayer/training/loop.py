@@ -36,6 +36,7 @@ from onelayer.errors import (
 from onelayer.files.provenance import describe_environment
 from onelayer.files.records import check_sizes
 from onelayer.model.evaluation import count_confusion
+from onelayer.model.metrics import Metric, metric_of, read_scores, row_tiles
 from onelayer.model.model import Certificate
 from onelayer.objective.loss import LOSS_FUNCTIONS
 from onelayer.objective.penalty import Penalty
@@ -94,6 +95,7 @@ def train(
     scaling: str = "auto",
     dtype: str = "float32",
     certify: bool = True,
+    scoring: str = "accuracy",
     checkpoint: Checkpoint | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     snapshots: Sequence[int] = (),
@@ -111,6 +113,8 @@ def train(
         scaling: "auto", "none", "unit" or "standardize", fitted to the training rows.
         dtype: arithmetic type, "float32" or "float64".
         certify: whether to prove each run's distance from its optimum: a few passes for all.
+        scoring: the metric on the validation rows that settings are ranked by and the best is
+            chosen by, as of `solve_path`.
         checkpoint: where and how often checkpoints are written, and whether to resume from them.
             `Result.save` to the same folder replaces them.
         on_progress: called after every epoch of every pass.
@@ -136,6 +140,8 @@ def train(
         'finished'
     """
     check_splits("train", data)
+    metric = metric_of(scoring)
+    metric.check(data.validation.y, data.train.class_names, "the validation rows")
     runs = fit_batches([runs] if isinstance(runs, Run) else runs, data.train.rows)
     _check(data.train, runs, dtype)
     check_memory(data.train, runs, dtype, len(as_values(snapshots)))
@@ -190,7 +196,7 @@ def train(
             state.interrupt()
             if manager is not None:
                 manager.flush()
-    return _result(training, data, fitted, certify=certify)
+    return _result(training, data, fitted, metric, certify=certify)
 
 
 def _rate_sizes(state: TrainingState, runs: Sequence[Run]) -> Iterator[tuple[str, Any, Any]]:
@@ -483,7 +489,24 @@ class Training:
             yield begun
 
 
-def _result(training: Training, data: Splits, scaling: Scaling, *, certify: bool) -> Result:
+def _validation_scores(training: Training, rows: Rows, metric: Metric) -> Any:
+    """The metric of each run's kept weights; accuracies are in the history."""
+    if metric.name == "accuracy":
+        return None
+    kept = training.state.weights
+    read = row_tiles(rows, kept.b.shape[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.array(
+            [
+                metric.value(read_scores(read, training.engine, W, b, rows.labels))
+                for W, b in zip(*kept, strict=True)
+            ]
+        )
+
+
+def _result(
+    training: Training, data: Splits, scaling: Scaling, metric: Metric, *, certify: bool
+) -> Result:
     """Evaluate the kept weights on the test set, certify them, and gather the result."""
     state, engine, training_seconds = training.state, training.engine, training.seconds
     outcomes = tuple(outcome or Outcome("interrupted", 0) for outcome in state.outcomes)
@@ -518,6 +541,8 @@ def _result(training: Training, data: Splits, scaling: Scaling, *, certify: bool
         environment=environment | {"dtype": str(state.weights.W.dtype)},
         seconds={"train": training_seconds, "certify": certifying},
         cut_short=cut_short,
+        scoring=metric.name,
+        validation_scores=_validation_scores(training, rows_of(data.validation, scaling), metric),
     )
     best = result.best_position
     evaluations = {

@@ -22,6 +22,7 @@ from onelayer.files.provenance import Command
 from onelayer.files.records import MAY_LACK
 from onelayer.files.saved import Saved
 from onelayer.model.evaluation import Mistakes, Reliability
+from onelayer.model.metrics import Metric, metric_of
 from onelayer.model.model import Certificate, Model
 from onelayer.objective.gradcheck import GradientCheck
 from onelayer.training.run import FIRST_WORDS, Run, differing, spell
@@ -131,6 +132,8 @@ class Result(Saved):
         cut_short: whether Ctrl-C came after training, so that certificates, optima or what is kept
             of the best run are missing.
         command: the command line that made it; None when it was made from Python.
+        scoring: the metric that settings are ranked by on the validation rows.
+        validation_scores: this metric of each run's kept weights, shape (R,); None for accuracy.
 
     Example:
         >>> import onelayer as ol
@@ -163,6 +166,8 @@ class Result(Saved):
     command: Command | None = None
     cut_short: bool = field(default=False, metadata=MAY_LACK)
     other_scalings: Mapping[int, Scaling] = field(default_factory=dict)
+    scoring: str = field(default="accuracy", metadata=MAY_LACK)
+    validation_scores: Float64 | None = field(default=None, metadata=MAY_LACK)
 
     def scaling_of(self, position: int) -> Scaling:
         """The affine map that the weights of a run expect of their features."""
@@ -228,16 +233,29 @@ class Result(Saved):
         """‖W‖ of the weights that were kept, shape (R,)."""
         return self._kept(self.history.weight_norm)
 
+    @property
+    def metric(self) -> Metric:
+        """The metric that settings are ranked by."""
+        return metric_of(self.scoring)
+
+    @property
+    def scores(self) -> Float64:
+        """What settings are ranked by: the metric on the validation rows, shape (R,)."""
+        return (
+            self.validation_accuracy if self.validation_scores is None else self.validation_scores
+        )
+
     def _kept(self, measured: Float64) -> Float64:
         last = [outcome.epochs for outcome in self.outcomes]
         return np.asarray(measured[np.arange(len(last)), last])
 
     @cached_property
     def ranking(self) -> tuple[RankedSetting, ...]:
-        """Settings by mean validation accuracy over their seeds, best first.
+        """Settings by their mean score over seeds on the validation rows, best first.
 
-        Of equal accuracies the lower validation loss is better; a setting of which a run diverged
-        comes after all that stayed finite, and one that was never measured last.
+        The score is accuracy, or what `scoring` says. Of equal ones the lower validation loss is
+        better; a setting of which a run diverged comes after all that stayed finite, and one that
+        was never measured last.
 
         Example:
             >>> from onelayer import Run, load, train
@@ -251,15 +269,17 @@ class Result(Saved):
             places.setdefault((*run.setting, scaling), []).append(position)
         first = [own[0] for own in places.values()]
         kinds = _kinds([self.runs[i] for i in first], [scalings[i] for i in first])
+        sign = 1.0 if self.metric.greater else -1.0
         settings = (_measured(self, *each) for each in zip(places.values(), kinds, strict=True))
         ranked = sorted(
-            settings, key=lambda s: (math.isnan(s.mean), s.diverged > 0, -s.mean, s.loss)
+            settings,
+            key=lambda s: (math.isnan(s.score), s.diverged > 0, -sign * s.score, s.loss),
         )
         return tuple(replace(setting, rank=rank) for rank, setting in enumerate(ranked, start=1))
 
     @property
     def best(self) -> Model:
-        """The model of the best setting in `ranking`: its seed of best validation accuracy.
+        """The model of the best setting in `ranking`: its seed of the best score.
 
         Example:
             >>> from onelayer import load, sweep
@@ -272,11 +292,13 @@ class Result(Saved):
     @property
     def best_position(self) -> int:
         """Position of the run that `best` is the model of."""
-        accuracy = self.validation_accuracy
         alive = [i for i in self.ranking[0].positions if self.outcomes[i].status != "diverged"]
-        finite = [i for i in alive if math.isfinite(accuracy[i])]
-        candidates = finite or alive or self.ranking[0].positions
-        return max(candidates, key=lambda i: accuracy[i])
+        return self.best_of(alive or self.ranking[0].positions)
+
+    def best_of(self, positions: Sequence[int]) -> int:
+        """The position with the best score; the first of equals, and measured ones first."""
+        merits = self.scores if self.metric.greater else -self.scores
+        return max(positions, key=lambda i: merits[i] if math.isfinite(merits[i]) else -math.inf)
 
 
 @dataclass(frozen=True)
@@ -289,6 +311,8 @@ class RankedSetting:
         mean: mean validation accuracy over its seeds, a fraction; NaN if none was measured. Runs
             that diverged are left out.
         sd: standard deviation over the seeds, likewise; 0 for one seed.
+        score: mean over the same runs of what settings are ranked by.
+        score_sd: its standard deviation.
         loss: mean validation loss of the same runs, nats.
         positions: of its runs in the result, one per seed.
         diverged: how many of them diverged.
@@ -303,6 +327,8 @@ class RankedSetting:
     name: str
     mean: float
     sd: float
+    score: float
+    score_sd: float
     loss: float
     positions: tuple[int, ...]
     diverged: int
@@ -330,12 +356,14 @@ def _measured(result: Result, positions: list[int], kind: str) -> RankedSetting:
     kept = [i for i in positions if result.outcomes[i].status != "diverged"]
     last = [result.outcomes[i].epochs for i in kept]
     accuracies = result.validation_accuracy[kept]
-    losses = result.history.validation_loss[kept, last]
+    losses, scores = result.history.validation_loss[kept, last], result.scores[kept]
     return RankedSetting(
         rank=0,
         name=run.name,
         mean=float(accuracies.mean()) if kept else math.nan,
         sd=float(accuracies.std(ddof=1)) if len(kept) > 1 else 0.0,
+        score=float(scores.mean()) if kept else math.nan,
+        score_sd=float(scores.std(ddof=1)) if len(kept) > 1 else 0.0,
         # Divided first, or the sum of the largest losses is infinite.
         loss=float(np.sum(losses / len(kept))) if kept else math.nan,
         positions=tuple(positions),

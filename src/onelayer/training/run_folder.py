@@ -276,6 +276,8 @@ def _result_sizes(record: Result) -> Iterator[tuple[str, Any, Any]]:
     shapes = {"W": (R, K, D), "b": (R, K), "test_loss": (R,), "confusion": (R, K, K)}
     for name, shape in shapes.items():
         yield name, getattr(record, name).shape, shape
+    if record.validation_scores is not None:
+        yield "validation_scores", record.validation_scores.shape, (R,)
     kind = "float64" if record.W.dtype == np.float64 else "float32"
     for name in ("W", "b"):
         part = getattr(record, name)

@@ -222,7 +222,7 @@ class Suite(Saved):
         """Sentences: the best set, its test accuracy, and the findings on all heads."""
         best, several = self.best, len(self.heads) > 1
         rows = f"{self.folds} folds" if self.folds else "the validation rows"
-        how = f" of {len(self.heads)} by {self.choice.by} on {rows}" if several else ""
+        how = f" of {len(self.heads)} by {self.choice.metric.title} on {rows}" if several else ""
         accuracy = f"{100.0 * best.test.accuracy:.2f} % ({interval_words(*best.test_interval)})"
         return (
             f"best feature set{how}: {best.name}, λ = {best.l2:.3g}",

@@ -30,11 +30,12 @@ def sweep(
     scaling: str | Sequence[str] = "auto",
     dtype: str = "float32",
     certify: bool = False,
+    scoring: str = "accuracy",
     checkpoint: Checkpoint | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     **settings: Any,
 ) -> Result:
-    """Train many settings in as few passes as they allow, and rank them by validation accuracy.
+    """Train many settings in as few passes as they allow, and rank them by the validation rows.
 
     The best setting is trained once more from its first seed, to the same bits. This time W at
     every epoch and the curvature that was met are kept for the page.
@@ -48,6 +49,7 @@ def sweep(
             trained under each.
         dtype: arithmetic type, "float32" or "float64".
         certify: whether to prove each run's distance from its optimum: a few passes for all.
+        scoring: the metric on the validation rows that settings are ranked by.
         checkpoint: where and how often checkpoints are written, and whether to resume from them.
         on_progress: called after every epoch of every pass.
         **settings: in place of runs, what `grid` takes: settings and lists of them, and seeds.
@@ -82,7 +84,7 @@ def sweep(
         )
     check_memory(data.train, runs, dtype, snapshots=1)
     named, results = name_settings(fit_batches(runs, data.train.rows)), list[Result]()
-    how: dict[str, Any] = {"engine": engine, "dtype": dtype}
+    how: dict[str, Any] = {"engine": engine, "dtype": dtype, "scoring": scoring}
     for done, name in enumerate(scalings):
         ending = f", {name}" if len(scalings) > 1 else ""
         renamed = [replace(run, name=f"{run.name}{ending}") for run in named]
@@ -114,6 +116,8 @@ def _joined(results: Sequence[Result]) -> Result:
     arrays: dict[str, Any] = {
         n: np.concatenate(every(n)) for n in ("W", "b", "test_loss", "confusion")
     }
+    if first.validation_scores is not None:
+        arrays["validation_scores"] = np.concatenate(every("validation_scores"))
     history = {
         n: np.concatenate([getattr(h, n) for h in every("history")]) for n in History.measures()
     }
