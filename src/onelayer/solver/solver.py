@@ -73,8 +73,9 @@ Status = Literal["optimal", "passes", "rounding", "interrupted"]
 
 DType = Literal["float32", "float64"]
 
-# A pass of fewer products costs no more in float64.
-FLOAT64_PRODUCTS = 5e5
+# A pass of fewer products costs no more in float64, or little more where features are far from 0,
+# of which less is left in float32.
+FLOAT64_PRODUCTS, FAR_FLOAT64_PRODUCTS = 5e5, 2e7
 
 # The relative gap that a descent aims at first, of that to be proven.
 FIRST_AIM = 0.5
@@ -240,7 +241,8 @@ class Solver:
         self._cold_cost = entropy(frequencies)
         self._at = self._solved = self._cold
         self.moved = np.zeros_like(self._cold)  # from the last solution but one to the last
-        cheap = rows.count * rows.X.shape[1] * classes < FLOAT64_PRODUCTS
+        most = FAR_FLOAT64_PRODUCTS if self._centred.extreme else FLOAT64_PRODUCTS
+        cheap = rows.count * rows.X.shape[1] * classes < most
         self._dtype: DType = "float64" if cheap else "float32"
         self._memory = Memory((classes, rows.X.shape[1] + 1))
         self._pairs: tuple[Pair, ...] | None = None  # restored, to be remembered
