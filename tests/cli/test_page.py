@@ -25,6 +25,8 @@ def test_every_command_of_the_page_runs_and_every_command_is_on_the_page(run: Co
         np.save(f"{name}.npy", digits.X)
     for name in ("labels", "new_labels"):
         np.save(f"{name}.npy", digits.y)
+    np.save("acts.npy", np.stack([digits.X, digits.X[:, ::-1]], axis=1))  # two layers
+    np.save("y.npy", digits.y)
     for line in lines:
         code, _, err = run(*shlex.split(line)[1:])
         assert code == 0, f"{line}: {err}"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
 from onelayer.engines import Weights, make_engine
+from onelayer.objective.penalty import Penalty
 from onelayer.solver import lbfgs, linalg
 from onelayer.solver.lbfgs import (
     MAX_PAIRS,
@@ -107,3 +108,18 @@ def test_what_is_constant_up_to_rounding_has_no_variance_and_what_is_far_from_0_
     expected[1] = 0.0
     np.testing.assert_allclose(found.variances, expected, rtol=1e-5)
     assert found.variances[1] == found.centre(rows).scale[1] == 0.0
+
+
+@pytest.mark.parametrize("l2", [1.0, 1e-3, 0.0])
+def test_eigenvectors_that_many_penalties_share_divide_as_an_inverse_of_each(l2: float) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 20)) * np.geomspace(1e3, 1e-3, 20)
+    X[:, 7] = 2.5  # does not vary
+    rows = Rows(X, rng.integers(0, 3, 100), np.ones(20), np.zeros(20))
+    one, many = (fit_preconditioner(make_engine(), rows, 3, count) for count in (1, 3))
+    assert not one.by_eigenvectors
+    assert many.by_eigenvectors
+    gradient = rng.normal(size=(3, 21)) * np.append(X.std(axis=0), 1.0)
+    expected, found = (of.divide(gradient, Penalty(l2)) for of in (one, many))
+    unit = np.abs(expected).max(axis=0) + (gradient == 0.0).all(axis=0)
+    np.testing.assert_allclose(found / unit, expected / unit, atol=2e-3)

@@ -228,8 +228,8 @@ def mcnemar(b: int, c: int) -> float:
     """The exact two-sided p of McNemar's test, for b and c rows that one model alone gets right.
 
     Example:
-        >>> mcnemar(1, 9), mcnemar(0, 0)
-        (0.021484375, 1.0)
+        >>> round(mcnemar(1, 9), 6), mcnemar(0, 0)
+        (0.021484, 1.0)
     """
     n, least = b + c, min(b, c)
     if 2 * least >= n - 1:

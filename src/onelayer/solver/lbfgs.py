@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,7 @@ from onelayer.engines import Engine, Weights, loaded
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.linalg import (
     FEW_ENTRIES,
+    eigen_of_gram,
     inner,
     inner_product,
     inverse_of_gram,
@@ -257,6 +259,7 @@ class Preconditioner:
     rest: float  # variance of every other direction, ≥ 0
     curvature: float  # c, in (0, ½]
     covariance: Float64 | None = None  # Σ itself, (D, D), of few features
+    by_eigenvectors: bool = False  # whether it is inverted by them, which all λ's share
     _made: dict[float, Any] = field(default_factory=dict)  # what divides, of the last λ
 
     def centre(self, rows: Rows) -> Rows:
@@ -287,9 +290,19 @@ class Preconditioner:
         divided[:, :-1] += outside * gradient[:, :-1]
         return divided
 
+    @cached_property
+    def _eigen(self) -> tuple[Float64, Float32]:
+        with one_blas_thread():
+            return eigen_of_gram(np.asarray(self.covariance))
+
     def _inverse(self, bend: float) -> Any:
         """What divides where the penalty's curvature is this: a matrix, or values of directions."""
         c = self.curvature
+        if self.by_eigenvectors:
+            values, vectors = self._eigen
+            M = c * values + bend
+            with one_blas_thread():
+                return (vectors / np.where(M > 0.0, M, 1.0).astype(np.float32)) @ vectors.T
         if self.covariance is not None:
             M = c * self.covariance
             M.reshape(-1)[:: len(M) + 1] += bend
@@ -314,8 +327,12 @@ def takes_inverse(sample: int, features: int) -> bool:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what leaves the numbers is refused
-def fit_preconditioner(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
+def fit_preconditioner(
+    engine: Engine, rows: Rows, classes: int, solutions: int = 1
+) -> Preconditioner:
     """The preconditioner of these rows, from a seeded sample: the same for the same rows.
+
+    So many solutions are planned, each with a λ of its own.
 
     Example:
         >>> from onelayer.engines import make_engine
@@ -333,7 +350,9 @@ def fit_preconditioner(engine: Engine, rows: Rows, classes: int) -> Precondition
             sample.forget_constants(variances)
         else:  # what is constant in the sample may vary in other rows
             np.maximum(variances, np.finfo(np.float64).tiny, out=variances)
-        return Preconditioner(engine, sample.mean, None, variances, 0.0, c, covariance)
+        # An inverse takes as long as several passes then, and the eigenvectors as two inverses.
+        shares = solutions > 2 and features**2 > rows.count * classes
+        return Preconditioner(engine, sample.mean, None, variances, 0.0, c, covariance, shares)
     affordable = max(1, DIRECTION_BYTES // (4 * features))
     most = min(RANK, max(1, sample.count // 2), affordable)
     directions, variances = _leading_directions(sample, features, most, rng)

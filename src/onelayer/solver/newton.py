@@ -149,11 +149,13 @@ def _price_of_directions(sample: int, D: int) -> float:
     return CALLS + 3 * PASS_PRODUCT * sample * D * width + 2 * EIGEN_PRODUCT * width**3
 
 
-def choose_preconditioner(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
+def choose_preconditioner(
+    engine: Engine, rows: Rows, classes: int, solutions: int = 1
+) -> Preconditioner:
     """The preconditioner that L-BFGS starts with: the better one where it is worth its time."""
     prices = Prices.of(rows.count, rows.X.shape[1], classes)
     if prices.takes_directions or stored_rows(rows.X) is not None:
-        return fit_preconditioner(engine, rows, classes)
+        return fit_preconditioner(engine, rows, classes, solutions)
     return fit_variances(engine, rows, classes)
 
 

@@ -273,7 +273,7 @@ class Solvers:
         if is_faster(rows.count, rows.X.shape[1], classes, solutions):
             self._reduction = reduce_rows(engine, rows, classes)
         if self._reduction is None:
-            self._preconditioner = choose_preconditioner(engine, rows, classes)
+            self._preconditioner = choose_preconditioner(engine, rows, classes, solutions)
         else:
             self._preconditioner = self._reduction.preconditioner
 
