@@ -16,6 +16,7 @@ import pytest
 import vl_convert
 from PIL import Image
 
+from onelayer.data import load
 from onelayer.data.dataset import DataCard
 from onelayer.errors import printable
 from onelayer.report.chart import unique_slugs
@@ -27,6 +28,7 @@ from onelayer.report.theme import SMALLEST
 from onelayer.report.weight_images import templates_of
 from onelayer.training.result import History, Outcome, Result
 from onelayer.training.run import Run
+from onelayer.training.sweep import sweep
 from tests.report.made_paths import make_path
 from tests.report.made_results import (
     CIFAR_CLASSES,
@@ -533,3 +535,13 @@ def test_file_names() -> None:
 )
 def test_paths_of_this_machine_are_left_out(text: str, kept: str) -> None:
     assert without_paths(text) == kept
+
+
+@pytest.mark.parametrize("rates", [[0.1, 0.01], [0.1]])
+def test_the_lead_sentence_gives_each_figure_its_unit_once(rates: list[float]) -> None:
+    result = sweep(load("digits"), learning_rate=rates, epochs=1, scoring="roc_auc_ovr")
+    [words] = result_page(result).sections[0].text
+    chosen = words.partition("; its test accuracy")[0]
+    assert chosen.count("%") == 1
+    assert ("AUROC one-vs-rest, 0." in chosen) == (len(rates) > 1)
+    assert chosen.startswith("λ=0," if len(rates) > 1 else "The validation accuracy is ")

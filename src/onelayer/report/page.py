@@ -246,16 +246,17 @@ def _chosen(records: Records) -> str:
     if math.isnan(best.mean):
         return "No validation accuracy was measured."
     of = [i for i in best.positions if result.outcomes[i].status != "diverged"]
-    reached = tables.spread_cell(summary.spread(100.0 * result.validation_accuracy[of])).plain
+    spread = summary.spread(100.0 * result.validation_accuracy[of])
+    accuracy = f"{tables.spread_cell(spread).plain} %"
     several = len(records.settings) > 1
-    metric = result.metric
+    metric, reached = result.metric, accuracy
     if metric.name != "accuracy":
-        reached = f"{metric.words(best.score)}, and an accuracy of {reached}"
+        reached = f"{metric.words(best.score)}, and an accuracy of {accuracy}"
     words = (
-        f"{_whole(best.name)} has the best validation {metric.title}, {reached} %, of "
+        f"{_whole(best.name)} has the best validation {metric.title}, {reached}, of "
         f"{len(records.settings)} settings"
         if several
-        else f"The validation accuracy is {reached} %"
+        else f"The validation accuracy is {accuracy}"
     )
     test = tables.accuracy_on_test(result, of)
     if not test:
