@@ -541,7 +541,7 @@ def test_paths_of_this_machine_are_left_out(text: str, kept: str) -> None:
 def test_the_lead_sentence_gives_each_figure_its_unit_once(rates: list[float]) -> None:
     result = sweep(load("digits"), learning_rate=rates, epochs=1, scoring="roc_auc_ovr")
     [words] = result_page(result).sections[0].text
-    chosen = words.partition("; its test accuracy")[0]
+    chosen, several = words.partition("; its test accuracy")[0], len(rates) > 1
     assert chosen.count("%") == 1
-    assert ("AUROC one-vs-rest, 0." in chosen) == (len(rates) > 1)
-    assert chosen.startswith("λ=0," if len(rates) > 1 else "The validation accuracy is ")
+    assert ("AUROC one-vs-rest, 0." in chosen) == (", and an accuracy" in chosen) == several
+    assert chosen.startswith("λ=0," if several else "The validation accuracy is ")
