@@ -66,10 +66,13 @@ def test_full_passes_are_summed_and_scores_gathered(
     assert not isinstance(answers[0], Failure), answers[0]
     assert all(same_bits(answer, answers[0]) for answer in answers)
     alone = tasks.full_passes(make_engine("torch", device="cpu"), problem, rows, factors)
-    unit = float(np.finfo(problem.state.weights.W.dtype).eps)
-    largest = float(np.abs(scaled_features(rows)).max()) + 1.0
-    near = 16.0 * unit * (rows.X.shape[1] + rows.count) ** 2 * largest**2
-    for mine, theirs in zip(answers[0], alone, strict=True):
+    # Sums of classes are float64 and of the rows as stored, the others of scaled features.
+    of_weights = problem.state.weights.W.dtype, scaled_features(rows)
+    of_classes = np.dtype(np.float64), np.asarray(rows.X, np.float64)
+    sizes_of = [of_weights] * (len(alone) - 2) + [of_classes] * 2
+    for mine, theirs, (dtype, X) in zip(answers[0], alone, sizes_of, strict=True):
+        largest = float(np.abs(X).max()) + 1.0
+        near = 16.0 * np.finfo(dtype).eps * (X.shape[1] + rows.count) ** 2 * largest**2
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=near)
 
 
