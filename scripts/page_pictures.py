@@ -35,7 +35,7 @@ def draw() -> int:
         print("no browser: docs/page-light.png and docs/page-dark.png stay as they are")
         return 0
     made = (RUN / "report.html").is_file()
-    command = ["report", str(RUN)] if made else ["reproduce", "--seeds", "4", "--out", str(RUN)]
+    command = ["report", str(RUN)] if made else ["reproduce", "--seeds", "8", "--out", str(RUN)]
     sys.argv = ["onelayer", *command]
     try:
         onelayer()
