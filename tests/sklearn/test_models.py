@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,13 @@ def test_the_models_cost_and_bound_are_the_classifiers(kind: str) -> None:
     assert evaluation.accuracy == fitted.score(data.test.X, data.test.labels)
     weighted = SoftmaxClassifier(l2=0.01, class_weight="balanced")
     weighted.fit(data.train.X, data.train.labels, np.arange(data.train.rows) + 1.0)
-    assert weighted.to_model().trained_with == "class_weight='balanced', sample_weight=True"
+    proven = certify(weighted.to_model(), data)
+    assert proven.trained_with == "weights of the rows"
+    weights: Any = np.arange(data.train.rows) + 1.0
+    proven = certify(weighted.to_model(), replace(data.train, weights=weights))
+    assert proven.trained_with == ""
+    assert proven.cost == pytest.approx(weighted.history_["cost"][-1], rel=1e-6)
+    assert proven.gap <= 1e-6 * proven.cost
 
 
 @pytest.mark.parametrize("scaling", ["unit", "standardize", "none"])

@@ -20,6 +20,7 @@ from onelayer.data.identity import column_names, match_columns, take_columns
 from onelayer.data.mapped import check_mapped
 from onelayer.data.progress import Log, print_line
 from onelayer.data.streaming import first_not_finite, iter_tiles, not_finite, stored_rows
+from onelayer.data.weights import check_weights, near_one
 from onelayer.errors import DataError
 from onelayer.files.records import MAY_LACK
 
@@ -45,10 +46,13 @@ class Dataset:
         ids: (N,) what names each row, to join predictions by, or None.
         label_type: what the labels were before they became indices: "text", "integer" or "boolean",
             by which the classes are named, or "index". `labels` gives them back.
+        weights: (N,) weight of each row, finite and ≥ 0, some above 0; None is one each. Means over
+            rows are Σ w (·) / Σ w, in training as in evaluation: an integer repeats a row.
 
     Raises:
         DataError: for an empty set, an unsupported dtype, lengths that differ, a label outside
-            the classes, a NaN or an infinity, or an image shape of another size than D.
+            the classes, a NaN or an infinity, a negative weight, or an image shape of another size
+            than D.
 
     Example:
         >>> d = Dataset(np.zeros((4, 12), np.uint8), np.array([0, 1, 1, 0]), ("cat", "dog"))
@@ -66,6 +70,7 @@ class Dataset:
     feature_names: tuple[str, ...] | None = None
     ids: NDArray[Any] | None = None
     label_type: LabelType = INDEX
+    weights: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         names = self.feature_names or column_names(self.X)
@@ -91,13 +96,18 @@ class Dataset:
         object.__setattr__(self, "X", X)
         self._check_meaning()
         object.__setattr__(self, "y", self._checked_labels(to_array(self.y, f"{self.name}: y")))
+        if self.weights is not None:
+            what = f"{self.name}: weights"
+            checked = check_weights(to_array(self.weights, what), self.rows, what)
+            object.__setattr__(self, "weights", near_one(checked))
 
     def __repr__(self) -> str:
         return f"{self.name}: {self.rows} rows, {self._columns}"
 
     @property
     def _columns(self) -> str:
-        return f"{self.features} features ({self.X.dtype}), {self.classes} classes"
+        weighted = "" if self.weights is None else ", weighted rows"
+        return f"{self.features} features ({self.X.dtype}), {self.classes} classes{weighted}"
 
     @property
     def rows(self) -> int:
@@ -164,8 +174,9 @@ class Dataset:
         """
         index = rows if isinstance(rows, slice) else np.atleast_1d(np.asarray(rows))
         try:
-            ids = None if self.ids is None else self.ids[index]
-            taken = replace(self, X=self._chosen(index), y=self.y[index], ids=ids)
+            ids, weights = (None if of is None else of[index] for of in (self.ids, self.weights))
+            X, y = self._chosen(index), self.y[index]
+            taken = replace(self, X=X, y=y, ids=ids, weights=weights)
         except IndexError as error:
             raise self._error(
                 f"rows must be numbers from 0 to {self.rows - 1}, a slice or {self.rows} booleans, "
@@ -369,6 +380,7 @@ class DataCard:
     feature_names: tuple[str, ...] | None = None
     split: SplitCard | None = field(default=None, compare=False, repr=False, metadata=MAY_LACK)
     label_type: LabelType = field(default=INDEX, metadata=MAY_LACK)
+    weighted: bool = field(default=False, metadata=MAY_LACK)  # whether rows have weights
 
 
 def training_rows(data: Dataset | Splits) -> Dataset:
@@ -392,6 +404,7 @@ def data_card(data: Dataset | Splits) -> DataCard:
         feature_names=train.feature_names,
         split=replace(drawn or SplitCard(), rows=None if known is None else np.unique(known)),
         label_type=train.label_type,
+        weighted=train.weights is not None,
     )
 
 

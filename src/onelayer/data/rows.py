@@ -6,14 +6,17 @@ Shape letters, the same everywhere: N rows, D features, K classes, X (N, D), y (
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.dataset import Dataset
-from onelayer.data.scaling import Scaling
+from onelayer.data.dataset import Dataset, Splits, training_rows
+from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.data.streaming import stored_rows
+from onelayer.data.weights import ClassWeight, class_weight_by_name, cost_weights
+
+Data = TypeVar("Data", Dataset, Splits, Dataset | Splits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,4 +97,42 @@ class Rows:
 def rows_of(dataset: Dataset, scaling: Scaling) -> Rows:
     """A data set as engines read it, scaled while it is read; nothing is copied."""
     width = dataset.image_shape[2] if dataset.image_shape else 0
-    return Rows(dataset.X, dataset.y, scaling.scale, scaling.offset, image_width=width)
+    return Rows(dataset.X, dataset.y, scaling.scale, scaling.offset, None, dataset.weights, width)
+
+
+def rows_to_fit(
+    data: Data, scaling: str, class_weight: ClassWeight = None
+) -> tuple[Data, Scaling, Rows]:
+    """The rows that a cost is the mean over, scaled and weighted; and the data that they are of.
+
+    The data lack the training rows of weight 0. The scaling is fitted to the others by weight.
+    """
+    data = without_weightless(data, class_weight)
+    train = training_rows(data)
+    weights = weights_to_fit(train, class_weight)
+    fitted = fit_scaling(scaling, train.X, train.max_value, weights)
+    return data, fitted, replace(rows_of(train, fitted), weights=weights)
+
+
+def without_weightless(data: Data, class_weight: ClassWeight = None) -> Data:
+    """The data without the training rows that weigh nothing, of which all others are copied."""
+    train = training_rows(data)
+    weights = weights_to_fit(train, class_weight)
+    if weights is None or weights.all():
+        return data
+    kept: Any = train.take(np.flatnonzero(weights))
+    return kept if isinstance(data, Dataset) else replace(data, train=kept)
+
+
+def class_weight_setting(class_weight: ClassWeight, dataset: Dataset) -> dict[str, Any]:
+    """The class weight as a setting for records, by name; none where there is none."""
+    names, kind = dataset.class_names, dataset.label_type
+    by_name = class_weight_by_name(class_weight, names, kind)
+    return {} if by_name is None else {"class_weight": by_name}
+
+
+def weights_to_fit(dataset: Dataset, class_weight: ClassWeight) -> NDArray[np.float64] | None:
+    """The weight of each row in the cost, of mean 1; None where all weigh the same."""
+    names = dataset.class_names
+    by_name = class_weight_by_name(class_weight, names, dataset.label_type)
+    return cost_weights(dataset.y, dataset.weights, by_name, names)

@@ -53,6 +53,7 @@ def split(
     *,
     groups: ArrayLike | Literal["identical"] | None = None,
     ids: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
     test_size: float = TEST_SIZE,
     validation_size: float = VALIDATION_SIZE,
     seed: int = 0,
@@ -75,6 +76,7 @@ def split(
             are in one part, so classes have their fractions only as far as the groups allow. Or
             "identical": rows of the same values are in one part.
         ids: what names each row, (N,): `Dataset.ids`.
+        weights: weight of each row, (N,), ≥ 0: `Dataset.weights`. Rows of weight 0 are left out.
         test_size: fraction of the rows, above 0 and below 1; drawn first.
         validation_size: fraction of the rows that are left, above 0 and below 1.
         seed: of the random choice of rows, 0 or above.
@@ -113,7 +115,8 @@ def split(
     ids = None if ids is None else to_array(ids, f"{name}, ids")
     known = None if feature_names is None else tuple(feature_names)
     source = "arrays in memory"
-    data = Dataset(X, labels, names, image_shape, max_value, name, source, known, ids, kind)
+    own: Any = weights
+    data = Dataset(X, labels, names, image_shape, max_value, name, source, known, ids, kind, own)
     if groups is not None and not isinstance(groups, str):
         groups = to_array(groups, f"{name}, groups")
     check_groups(groups)
@@ -142,6 +145,10 @@ def split_dataset(
     Rows in memory that are left for training are mixed by the seed; rows in files keep their order.
     Rows with ids are drawn by them unless `by_id` is false, as of pictures, whose files name them.
     """
+    if data.weights is not None and not (weighty := data.weights > 0.0).all():
+        log(f"{data.name}: {int((~weighty).sum()):,} rows of weight 0 are left out.")
+        groups = groups[weighty] if isinstance(groups, np.ndarray) else groups
+        data = data.take(weighty)
     sources = [f"training rows from {data.source}"]
     sources += [f"{role} rows from {part.source}" for role, part in given.items()]
     sizes: dict[str, float] = {}

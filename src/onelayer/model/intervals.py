@@ -50,7 +50,7 @@ def interval_words(low: float, high: float) -> str:
     return f"{WILSON} {100 * low:.2f} to {100 * high:.2f} %"
 
 
-def wilson_interval(right: int, rows: int, z: float = Z95) -> tuple[float, float]:
+def wilson_interval(right: float, rows: float, z: float = Z95) -> tuple[float, float]:
     """The Wilson score interval of a fraction p = right / rows; z = Φ⁻¹(0.975) makes it 95 %.
 
         (p + z²/2n ± z √(p (1 − p)/n + z²/4n²)) / (1 + z²/n)

@@ -79,7 +79,6 @@ SETTINGS: dict[str, Any] = {
 
 # Settings by which a cost is another than the mean cross-entropy, where they are not 0: label
 # smoothing, the exponent of the generalised cross-entropy, and how far images are moved.
-COST_WORDS = ("loss", "class_weight", "sample_weight")
 COST_NUMBERS = ("label_smoothing", "q", "moves")
 
 # Entries of a tile's scores, and of its rows where they are converted: 64 MB of float64.
@@ -219,7 +218,8 @@ class Model:
         certificate: Certificate | None,
     ) -> Self:
         """The model of a fit to this data: with its names, and with both in the settings."""
-        origin = {"data": data.name, "train_rows": data.train_rows}
+        origin: dict[str, Any] = {"data": data.name, "train_rows": data.train_rows}
+        origin |= {"sample_weight": True} if data.weighted else {}
         return cls(
             W=W,
             b=b,
@@ -251,12 +251,16 @@ class Model:
             known = self.certificate.l2
         return None if known is None else float(known)
 
-    @property
-    def trained_with(self) -> str:
-        """What the model's own cost has beside the mean cross-entropy and λ Σ W², in words."""
-        known = self.settings
-        parts = [f"{name}={known[name]!r}" for name in COST_WORDS if known.get(name)]
-        parts = [part for part in parts if part != "loss='softmax'"]
+    def other_cost(self, *, weighted: bool) -> str:
+        """What the model's own cost has beside the mean cross-entropy and λ Σ W², in words.
+
+        The mean is by class weight, and of `weighted` rows by theirs.
+        """
+        known, parts = self.settings, list[str]()
+        if known.get("loss", "softmax") != "softmax":
+            parts.append(f"loss={known['loss']!r}")
+        if known.get("sample_weight") and not weighted:
+            parts.append("weights of the rows")
         parts += [f"{name}={known[name]:g}" for name in COST_NUMBERS if known.get(name)]
         flipped = known.get("flips") or known.get("flip_seed") is not None
         return ", ".join(parts + ["mirrored images"] * flipped)

@@ -15,7 +15,7 @@ from onelayer.data.progress import WIDTH
 from onelayer.experiments.best_linear import HeldOut
 from onelayer.model.compare import Comparison
 from onelayer.model.evaluation import TOP, Evaluation
-from onelayer.model.intervals import WILSON, interval_words, wilson_interval
+from onelayer.model.intervals import WILSON, interval_words
 from onelayer.model.metrics import Measurement, Metric, metric_of
 from onelayer.model.model import Model
 from onelayer.objective.gradcheck import GradientCheck
@@ -249,9 +249,7 @@ def accuracy_on_test(result: Result, positions: Sequence[int]) -> str:
     words = f"{spread_cell(measured).plain} %"
     if measured.n != 1:
         return words if measured.n else ""
-    counts = result.confusion[positions[0]]
-    interval = wilson_interval(int(np.trace(counts)), int(counts.sum()))
-    return f"{words} ({interval_words(*interval)})"
+    return f"{words} ({interval_words(*result.test_interval(positions[0]))})"
 
 
 def gradient_table(checks: Sequence[GradientCheck]) -> Table:

@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from onelayer.data.classes import label_type, name_classes
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling
+from onelayer.data.weights import class_weight_by_name
 from onelayer.engines import Engine, Weights, make_engine
 from onelayer.model.model import Model
 from onelayer.objective.loss import log_softmax, to_probabilities
@@ -126,16 +127,17 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "l2": l2_of_layer(l2, len(self.classes_)),
             "epochs_kept": int(self.n_iter_),
             "sample_weight": getattr(self, "_weighted", False),
-            "class_weight": None if self.class_weight is None else str(self.class_weight),
         }
         class_names = name_classes(labels, "classes_")
+        kind = label_type(labels, class_names)
+        settings["class_weight"] = class_weight_by_name(self.class_weight, class_names, kind)
         return Model(
             layer.W,
             layer.b,
             Scaling("none", scale, offset, *getattr(self, "feature_range_", ())),
             class_names,
             feature_names=None if names is None else tuple(names),
-            label_type=label_type(labels, class_names),
+            label_type=kind,
             settings=settings,
         )
 

@@ -450,7 +450,7 @@ class SoftmaxClassifierCV(LinearClassifier):
 def _folds(
     cv: Any, labelled: Labelled, rows: Rows, y: NDArray[Any], groups: ArrayLike | None
 ) -> list[Part]:
-    """Rows to train on and rows held out, without those of weight 0."""
+    """Rows to train on and rows held out, without those of weight 0; the latter by row weight."""
     counts = np.ones(len(y), bool) if labelled.weights is None else labelled.weights > 0.0
     parts: list[Part] = []
     for kept, held_out in check_cv(cv, y, classifier=True).split(labelled.X, y, groups):
@@ -461,5 +461,6 @@ def _folds(
                 "every fold needs rows of a positive weight to train on and to hold out, but fold "
                 f"{len(parts)} has {len(kept)} and {len(held_out)}; take fewer folds."
             )
-        parts.append((replace(rows, index=kept), replace(rows, index=held_out)))
+        judged = replace(rows, index=held_out, weights=labelled.own_weights)
+        parts.append((replace(rows, index=kept), judged))
     return parts

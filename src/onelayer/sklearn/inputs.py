@@ -27,6 +27,7 @@ from onelayer.data.formats.base import to_array
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling, check_scaling, fit_scaling
 from onelayer.data.streaming import first_not_finite
+from onelayer.data.weights import check_weights, near_one
 from onelayer.errors import SettingsError, plain, require_choice, require_number, require_whole
 
 Float64 = NDArray[np.float64]
@@ -53,6 +54,7 @@ class Labelled:
     codes: NDArray[np.int64]  # class of each row, 0 … K − 1; 0 for rows of weight 0
     classes: NDArray[Any]  # the K labels, sorted
     weights: Float64 | None  # row weights times class weights, (N,); None is one each
+    own_weights: Float64 | None  # row weights alone, likewise
     members: NDArray[np.int64] | None  # rows of positive weight, ascending; None is all rows
 
     def rows(self, scaling: Scaling) -> Rows:
@@ -97,10 +99,14 @@ def label_rows(
     classes: NDArray[Any] | None = None,
 ) -> Labelled:
     """Number the classes of rows and gather the weights; a row of weight 0 counts as absent."""
-    weights = None if sample_weight is None else check_weights(sample_weight, len(X))
+    weights = None
+    if sample_weight is not None:
+        given = np.asarray(sample_weight)
+        given = given if given.ndim else np.full(len(X), given)
+        weights = check_weights(given, len(X), "sample_weight", ValueError)
     members, whole = None, classes is None
     if classes is None:
-        weights = _near_one(weights)
+        weights = None if weights is None else near_one(weights)
         if weights is not None and not weights.all():
             members = np.flatnonzero(weights)
         classes = np.unique(y if members is None else y[members])
@@ -117,38 +123,9 @@ def label_rows(
     codes = np.searchsorted(classes, y).astype(np.int64)
     if members is not None:
         codes[weights == 0.0] = 0
-    weights = _times_class_weights(weights, class_weight, classes, codes)
-    weights = _near_one(weights) if whole else weights
-    return Labelled(X, codes, classes, weights, members)
-
-
-def check_weights(sample_weight: Any, rows: int) -> Float64:
-    """Weights of the rows as float64, from one number or one for each row."""
-    weights = np.asarray(sample_weight, np.float64)
-    if weights.ndim == 0:
-        weights = np.full(rows, float(weights))
-    if weights.shape != (rows,):
-        raise ValueError(
-            f"sample_weight must hold one number for each of the {rows} rows, but its shape is "
-            f"{weights.shape}."
-        )
-    wrong = ~(np.isfinite(weights) & (weights >= 0.0))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(
-            f"sample_weight must be finite and 0 or above, but row {row} has {weights[row]}."
-        )
-    if not weights.any():
-        raise ValueError("sample_weight must be above 0 for some rows, but all of it is zero.")
-    return weights
-
-
-def _near_one(weights: Float64 | None) -> Float64 | None:
-    """Weights whose sum or square could overflow or vanish, times a power of two: ratios count."""
-    if weights is None:
-        return None
-    exponent = int(np.frexp(weights.max())[1])
-    return weights if abs(exponent) < 300 else np.ldexp(weights, -exponent)
+    own, weights = weights, _times_class_weights(weights, class_weight, classes, codes)
+    weights = near_one(weights) if whole and weights is not None else weights
+    return Labelled(X, codes, classes, weights, own, members)
 
 
 def _times_class_weights(

@@ -35,8 +35,9 @@ from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import training_rows
-from onelayer.data.progress import Log
-from onelayer.data.rows import Rows, rows_of
+from onelayer.data.progress import Log, quiet
+from onelayer.data.rows import Rows, rows_of, weights_to_fit, without_weightless
+from onelayer.data.weights import known_class_weight
 from onelayer.engines import (
     Engine,
     FullGradient,
@@ -121,8 +122,9 @@ def certify(
         log: callback for one-line messages, as of `Model.scores`; None prints them.
 
     Returns:
-        The certificate. It is of the mean cross-entropy; of a model whose own cost was another, by
-        its loss, label smoothing or augmentation, it says so.
+        The certificate. It is of the mean cross-entropy, by the weights of the rows and the class
+        weights that the model was fitted with; of a model whose own cost was another, by its loss,
+        label smoothing or augmentation, it says so.
 
     Raises:
         SettingsError: for a λ outside its range, or one that the model does not know.
@@ -142,7 +144,10 @@ def certify(
     if l2 is None:
         raise SettingsError("the model does not know its l2 (λ); pass l2=…")
     require_number("l2 (λ)", l2, L2_RANGE, least=0, below=MAX_L2)
-    rows, y = model.meet(training_rows(data), log)
+    met, _ = model.meet(training_rows(data), log)
+    class_weight = known_class_weight(model.settings.get("class_weight"), met.class_names)
+    rows = without_weightless(met, class_weight)
+    rows, y = model.meet(rows, quiet)
     if (y < 0).any():
         other = rows.class_names[rows.y[np.argmin(y)]]
         raise DataError(
@@ -150,14 +155,15 @@ def certify(
             "them out."
         )
     W, b = model.W.astype(np.float64), model.b.astype(np.float64)
-    of_model = replace(rows_of(rows, model.scaling), y=y)
+    weights = weights_to_fit(rows, class_weight)
+    of_model = replace(rows_of(rows, model.scaling), y=y, weights=weights)
     certificate = certify_weights(streaming(engine), of_model, W, b, Penalty(l2)).given
     if not math.isfinite(certificate.cost):
         raise DataError(
             f"the cost of weights up to {np.abs(W).max():.3g} with λ = {l2:g} is beyond the "
             "largest number, so there is nothing to certify."
         )
-    return replace(certificate, trained_with=model.trained_with)
+    return replace(certificate, trained_with=model.other_cost(weighted=rows.weights is not None))
 
 
 def certify_weights(

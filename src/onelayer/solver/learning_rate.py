@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import training_rows
-from onelayer.data.rows import Rows, rows_of
-from onelayer.data.scaling import fit_scaling
+from onelayer.data.rows import Rows, rows_to_fit
 from onelayer.data.streaming import stored_rows
+from onelayer.data.weights import ClassWeight
 from onelayer.engines import Engine, Weights, loaded, streaming, tiles
 from onelayer.errors import known_options, require_number, require_whole
 from onelayer.objective.loss import LOSS_FUNCTIONS, Loss, check_loss
@@ -113,6 +113,7 @@ def suggest_learning_rate(
     l2: float = 0.0,
     batch_size: int = 100,
     loss: Loss = "softmax",
+    class_weight: ClassWeight = None,
     scaling: str = "auto",
     engine: Engine | str | None = None,
 ) -> LearningRateBounds:
@@ -123,6 +124,7 @@ def suggest_learning_rate(
         l2: λ ≥ 0.
         batch_size: B ≥ 1; more than N counts as N.
         loss: "softmax" or "sigmoid".
+        class_weight: of the training rows, as of `solve`.
         scaling: "auto", "none", "unit" or "standardize".
         engine: an engine or its name; None is the native engine.
 
@@ -145,8 +147,8 @@ def suggest_learning_rate(
     require_number("l2 (λ)", l2, L2_RANGE, least=0, below=MAX_L2)
     require_whole("batch_size", batch_size, 1)
     check_loss(loss, 0.0)
-    train, penalty, engine = training_rows(data), Penalty(l2), streaming(engine)
-    rows = rows_of(train, fit_scaling(scaling, train.X, train.max_value))
+    penalty, engine = Penalty(l2), streaming(engine)
+    train, _, rows = rows_to_fit(training_rows(data), scaling, class_weight)
     curvature = LOSS_FUNCTIONS[loss].curvature(train.classes)
     whole, mixed = smoothness(engine, rows, penalty, batch_size, curvature)
     W = np.zeros((1, train.classes, train.features), np.float32)

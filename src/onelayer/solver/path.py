@@ -26,6 +26,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from numbers import Integral
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -34,9 +35,10 @@ from numpy.typing import ArrayLike, NDArray
 from onelayer.data import Splits
 from onelayer.data.dataset import DataCard, data_card
 from onelayer.data.progress import quiet
-from onelayer.data.rows import Rows, rows_of
-from onelayer.data.scaling import Scaling, fit_scaling
+from onelayer.data.rows import Rows, class_weight_setting, rows_of, rows_to_fit
+from onelayer.data.scaling import Scaling
 from onelayer.data.split import fold_groups, stratified_folds
+from onelayer.data.weights import ClassWeight
 from onelayer.engines import Engine, Weights, streaming
 from onelayer.errors import (
     SettingsError,
@@ -105,6 +107,7 @@ class Score:
             (Σ w)² / Σ w² for n (Kish 1965).
         value: of the metric that λ is chosen by, where it is another one; else None.
         value_error: its standard error, by leaving out blocks of rows; None on the training rows.
+        effective_rows: (Σ w)² / Σ w²; None where rows have no weights.
     """
 
     loss: float
@@ -114,11 +117,20 @@ class Score:
     rows: int
     value: float | None = field(default=None, metadata=MAY_LACK)
     value_error: float | None = field(default=None, metadata=MAY_LACK)
+    effective_rows: float | None = field(default=None, metadata=MAY_LACK)
 
     def __post_init__(self) -> None:
         # From a file they may be anything.
         require_number("accuracy", self.accuracy, "from 0 to 1", least=0, below=1.000001)
         require_whole("rows", self.rows, 1)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval of the accuracy; of weighted rows with (Σ w)² / Σ w² for n."""
+        n = self.effective_rows
+        if n is None:
+            return wilson_interval(round(self.accuracy * self.rows), self.rows)
+        return wilson_interval(min(self.accuracy, 1.0) * n, n)
 
     def of(self, by: str) -> tuple[float, float]:
         """The score by accuracy, log loss or the metric of `value`, and its standard error."""
@@ -155,7 +167,8 @@ def score(
         for loss, square, accuracy in zip(*(map(float, of) for of in found[:3]), strict=True):
             variances = (square - loss**2, accuracy * (1.0 - accuracy))
             loss_error, accuracy_error = (math.sqrt(max(v, 0.0) / n) for v in variances)
-            scores.append(Score(loss, loss_error, accuracy, accuracy_error, rows.count))
+            figures = (loss, loss_error, accuracy, accuracy_error, rows.count)
+            scores.append(Score(*figures, effective_rows=None if weights is None else n))
     if by not in IN_SCORES:
         scores = [
             replace(one, **_measured(engine, rows, *pair, metric_of(by), errors=errors))
@@ -314,18 +327,22 @@ class Path(Saved):
         held_out: Sequence[tuple[Score, ...]],
         *,
         scaling: Scaling,
+        settings: Mapping[str, Any] = MappingProxyType({}),
         **parts: Any,
     ) -> Path:
-        """A path of the solver's results; the other parts are attributes by name."""
+        """A path of the solver's results, whose models have these settings beside their own.
+
+        The other parts are attributes by name.
+        """
         models = []
         for position, (optimum, scores) in enumerate(zip(optima, held_out, strict=True)):
             chosen = {"folds": parts.get("folds", 0), "chosen": position == parts["chosen"]}
-            settings = {
+            own = {
                 "validation_accuracy": float(np.mean([score.accuracy for score in scores])),
                 "choice": asdict(parts["choice"]) | chosen,
             }
             environment = parts.get("environment", {})
-            models.append(optimum.model(scaling, parts["data"], environment, settings))
+            models.append(optimum.model(scaling, parts["data"], environment, {**settings, **own}))
         seconds = tuple(optimum.seconds for optimum in optima)
         return cls(tuple(models), held_out=tuple(held_out), model_seconds=seconds, **parts)
 
@@ -355,9 +372,7 @@ class Path(Saved):
     @property
     def test_interval(self) -> tuple[float, float] | None:
         """The 95 % Wilson interval of the test accuracy."""
-        if self.test is None:
-            return None
-        return wilson_interval(round(self.test.accuracy * self.test.rows), self.test.rows)
+        return None if self.test is None else self.test.interval
 
     @property
     def test_words(self) -> str:
@@ -458,6 +473,7 @@ def solve_path(
     data: Splits,
     l2: int | ArrayLike = 20,
     *,
+    class_weight: ClassWeight = None,
     folds: int = 0,
     scoring: str = "accuracy",
     rule: Rule = "best",
@@ -475,6 +491,7 @@ def solve_path(
         l2: values of λ ≥ 0; or n ≥ 2: λ then goes down from ‖∇_W J(0)‖² / (0.04 J(0)), above which
             no weights lower the cost by 1 %, n values to four decades, until the held-out score
             has been falling for a decade, but no further than eight.
+        class_weight: of the training rows, as of `solve`; held-out rows count by their own weights.
         folds: stratified folds of the training rows, 2 or more, to choose λ by; 0 takes the
             validation rows.
         scoring: the metric on the held-out rows that λ is chosen by, by scikit-learn's names:
@@ -510,16 +527,17 @@ def solve_path(
     choice, folds = Choice(scoring, rule), plain(folds)
     require_whole("folds", folds, 0)
     target, l2s = Target(0.0, tol, max_passes), l2_values(l2)
-    engine, train = streaming(engine), data.train
-    fitted = fit_scaling(scaling, train.X, train.max_value)
-    rows = rows_of(train, fitted)
+    engine, (data, fitted, rows) = streaming(engine), rows_to_fit(data, scaling, class_weight)
+    train = data.train
     parts: list[Part] = [(None, rows_of(data.validation, fitted))]
     if folds:
         indices = stratified_folds(rows.y, folds, groups=fold_groups(data))
-        parts = [(rows.only(kept), rows.only(held_out)) for kept, held_out in indices]
+        judged_rows = rows_of(train, fitted)
+        parts = [(rows.only(kept), judged_rows.only(held_out)) for kept, held_out in indices]
     check_parts(choice.metric, parts, train.class_names)
     settings: dict[str, Any] = {"l2": l2s, "folds": folds, "scoring": choice.by, "tol": tol}
-    settings |= {"max_passes": max_passes, "scaling": fitted.name}
+    weighing = class_weight_setting(class_weight, train)
+    settings |= {"max_passes": max_passes, "scaling": fitted.name} | weighing
 
     def check(state: PathState) -> None:
         check_sizes(state.sizes(train.classes, train.features, folds))
@@ -566,6 +584,7 @@ def solve_path(
         folds=folds,
         seconds={"solve": state.seconds, "score": time.perf_counter() - solved},
         environment=describe_environment() | engine.describe(),
+        settings=weighing,
         l2_from_data=isinstance(l2s, int),
         interrupted=interrupted,
     )

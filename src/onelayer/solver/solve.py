@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import data_card, training_rows
-from onelayer.data.rows import rows_of
-from onelayer.data.scaling import fit_scaling
+from onelayer.data.rows import class_weight_setting, rows_to_fit
+from onelayer.data.weights import ClassWeight
 from onelayer.engines import Engine, streaming
 from onelayer.errors import known_options
 from onelayer.files.provenance import describe_environment
@@ -21,6 +21,7 @@ def solve(
     data: Dataset | Splits,
     l2: float,
     *,
+    class_weight: ClassWeight = None,
     tol: float = 1e-6,
     max_passes: int = 1000,
     scaling: str = "auto",
@@ -29,12 +30,15 @@ def solve(
 ) -> Model:
     """Find the best model for one λ and prove how near it is to the optimum.
 
-    W*, b* = argmin −(1/N) Σ log(yᵀ p) + λ Σ W²
+    W*, b* = argmin −Σ wᵢ log(yᵢᵀ pᵢ) / Σ wᵢ + λ Σ W²
 
     Args:
         data: the training rows; of `Splits` the training part.
         l2: λ ≥ 0. For λ = 0 no bound exists, and separable rows have no optimum: the search ends
             where the norm of the gradient is tol of its first value.
+        class_weight: None, "balanced", or weights ≥ 0 of classes by name or number, as in
+            {"cat": 2}; the others weigh 1. They multiply the weights of the training rows
+            (`Dataset.weights`); 0 leaves a class's rows out.
         tol: relative gap to prove, > 0: gap ≤ tol · J.
         max_passes: passes over the rows, ≥ 1.
         scaling: "auto", "none", "unit" or "standardize", fitted to the training rows. λ acts on the
@@ -59,8 +63,10 @@ def solve(
         >>> model.status, model.certificate.gap <= 1e-6 * model.certificate.cost
         ('optimal', True)
     """
-    target, train = Target(l2, tol, max_passes), training_rows(data)
-    fitted = fit_scaling(scaling, train.X, train.max_value)
-    rows, engine = rows_of(train, fitted), streaming(engine)
+    target, engine = Target(l2, tol, max_passes), streaming(engine)
+    data, fitted, rows = rows_to_fit(data, scaling, class_weight)
+    train = training_rows(data)
     optimum = Solvers(engine, rows, train.classes).of_all(on_progress).solve(target)
-    return optimum.model(fitted, data_card(data), describe_environment() | engine.describe())
+    environment = describe_environment() | engine.describe()
+    settings = class_weight_setting(class_weight, train)
+    return optimum.model(fitted, data_card(data), environment, settings)

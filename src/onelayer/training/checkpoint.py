@@ -115,6 +115,8 @@ def data_fingerprint(data: Splits) -> dict[str, Any]:
             f"{role} data": HASHED + _hash(dataset),
             f"shuffled order of the {role} rows": HASHED + _sha256(blocks),
         }
+        if dataset.weights is not None:
+            found[f"weights of the {role} rows"] = HASHED + _sha256(dataset.weights.tobytes())
     return found
 
 
@@ -135,7 +137,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[s
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for name in {**before, **now}:
         old, new, words = before.get(name), now.get(name), f"the {one_line(name.replace('_', ' '))}"
-        if old != new and str(old).startswith(HASHED):
+        if old != new and HASHED in (str(old)[: len(HASHED)], str(new)[: len(HASHED)]):
             yield f"{words} changed"
         elif old != new:
             yield f"{words} was {_word(old)} and is {_word(new)}"

@@ -22,9 +22,16 @@ from onelayer.data.dataset import data_card
 from onelayer.data.mapped import check_mapped
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import quiet
-from onelayer.data.rows import Rows, rows_of
-from onelayer.data.scaling import Scaling, fit_scaling, warn_of_lost_digits
+from onelayer.data.rows import (
+    Rows,
+    class_weight_setting,
+    rows_of,
+    rows_to_fit,
+    without_weightless,
+)
+from onelayer.data.scaling import Scaling, warn_of_lost_digits
 from onelayer.data.streaming import StoredRows, stored_rows
+from onelayer.data.weights import ClassWeight
 from onelayer.engines import AVERAGE, Engine, State, Steps, Trainer, Weights, streaming
 from onelayer.errors import (
     LearningRateWarning,
@@ -47,6 +54,7 @@ from onelayer.solver.learning_rate import (
     smoothness,
     stable_product,
 )
+from onelayer.solver.path import score
 from onelayer.training.checkpoint import (
     Checkpoint,
     CheckpointManager,
@@ -92,6 +100,7 @@ def train(
     runs: Run | Sequence[Run],
     *,
     engine: Engine | str | None = None,
+    class_weight: ClassWeight = None,
     scaling: str = "auto",
     dtype: str = "float32",
     certify: bool = True,
@@ -110,6 +119,8 @@ def train(
         runs: the settings, R ≥ 1 of them.
         engine: what does the arithmetic: "native", "reference", "torch", or what `make_engine`
             returns; None is "native".
+        class_weight: of the training rows, as of `solve`. Their loss and accuracy count by it; the
+            validation and test rows count by their own weights.
         scaling: "auto", "none", "unit" or "standardize", fitted to the training rows.
         dtype: arithmetic type, "float32" or "float64".
         certify: whether to prove each run's distance from its optimum: a few passes for all.
@@ -142,13 +153,14 @@ def train(
     check_splits("train", data)
     metric = metric_of(scoring)
     metric.check(data.validation.y, data.train.class_names, "the validation rows")
+    data = without_weightless(data, class_weight)
     runs = fit_batches([runs] if isinstance(runs, Run) else runs, data.train.rows)
     _check(data.train, runs, dtype)
     check_memory(data.train, runs, dtype, len(as_values(snapshots)))
     runs = name_settings(runs)
     engine, (K, D) = streaming(engine), (data.train.classes, data.train.features)
-    fitted = fit_scaling(scaling, data.train.X, data.train.max_value)
-    rows = rows_of(data.train, fitted)
+    data, fitted, rows = rows_to_fit(data, scaling, class_weight)
+    weighing = class_weight_setting(class_weight, data.train)
     if dtype == "float32":
         warn_of_lost_digits(fitted, data.train.X, data.train.feature_names)
     watched = {"snapshots": as_values(snapshots), "curvature_of": as_values(curvature_of)}
@@ -161,7 +173,8 @@ def train(
                 )
 
     def made_with() -> dict[str, Any]:
-        return fingerprint(data, runs, engine, scaling=fitted.name, dtype=dtype, **watched)
+        how = {"scaling": fitted.name, "dtype": dtype} | weighing
+        return fingerprint(data, runs, engine, **how, **watched)
 
     def check(state: TrainingState, runs: Sequence[Run] = runs) -> None:
         start = Weights(np.empty((len(runs), K, D), dtype), np.empty((len(runs), K), dtype))
@@ -196,7 +209,8 @@ def train(
             state.interrupt()
             if manager is not None:
                 manager.flush()
-    return _result(training, data, fitted, metric, certify=certify)
+    result = _result(training, data, fitted, metric, certify=certify)
+    return replace(result, class_weight=weighing.get("class_weight"))
 
 
 def _rate_sizes(state: TrainingState, runs: Sequence[Run]) -> Iterator[tuple[str, Any, Any]]:
@@ -440,7 +454,11 @@ class Training:
         figures = {}
         for part, rows in self._parts.items():
             measured = trainer.evaluate(rows)
-            figures[part] = measured.loss, measured.correct / rows.count
+            unweighted = measured.correct / rows.count
+            figures[part] = (
+                measured.loss,
+                unweighted if rows.weights is None else measured.accuracy,
+            )
         alive = self.state.record(positions, epoch, trainer.weights(), figures)
         if due := self.state.curvature_due(positions, epoch):
             # At the weights from which steps are taken, not at the average that is kept.
@@ -498,7 +516,9 @@ def _validation_scores(training: Training, rows: Rows, metric: Metric) -> Any:
     with np.errstate(over="ignore", invalid="ignore"):
         return np.array(
             [
-                metric.value(read_scores(read, training.engine, W, b, rows.labels))
+                metric.value(
+                    read_scores(read, training.engine, W, b, rows.labels, rows.row_weights)
+                )
                 for W, b in zip(*kept, strict=True)
             ]
         )
@@ -525,6 +545,7 @@ def _result(
     certifying = time.perf_counter() - started
     test, environment = rows_of(data.test, scaling), describe_environment() | engine.describe()
     found, K = engine.classify(test, state.weights).classes, data.test.classes
+    kept = [*zip(*state.weights, strict=True)]
     result = Result(
         runs=state.runs,
         outcomes=outcomes,
@@ -543,6 +564,7 @@ def _result(
         cut_short=cut_short,
         scoring=metric.name,
         validation_scores=_validation_scores(training, rows_of(data.validation, scaling), metric),
+        test_scores=() if test.weights is None else score(engine, test, kept),
     )
     best = result.best_position
     evaluations = {

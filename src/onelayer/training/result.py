@@ -22,9 +22,11 @@ from onelayer.files.provenance import Command
 from onelayer.files.records import MAY_LACK
 from onelayer.files.saved import Saved
 from onelayer.model.evaluation import Mistakes, Reliability
+from onelayer.model.intervals import wilson_interval
 from onelayer.model.metrics import Metric, metric_of
 from onelayer.model.model import Certificate, Model
 from onelayer.objective.gradcheck import GradientCheck
+from onelayer.solver.path import Score
 from onelayer.training.run import FIRST_WORDS, Run, differing, spell
 
 Status = Literal["finished", "stopped", "diverged", "interrupted"]
@@ -134,6 +136,9 @@ class Result(Saved):
         command: the command line that made it; None when it was made from Python.
         scoring: the metric that settings are ranked by on the validation rows.
         validation_scores: this metric of each run's kept weights, shape (R,); None for accuracy.
+        class_weight: "balanced", or weights of classes in the cost, by name; None for none.
+        test_scores: of each run on test rows that have weights, R of them; empty where they have
+            none, and `confusion` says all.
 
     Example:
         >>> import onelayer as ol
@@ -168,6 +173,8 @@ class Result(Saved):
     other_scalings: Mapping[int, Scaling] = field(default_factory=dict)
     scoring: str = field(default="accuracy", metadata=MAY_LACK)
     validation_scores: Float64 | None = field(default=None, metadata=MAY_LACK)
+    class_weight: Mapping[str, float] | str | None = field(default=None, metadata=MAY_LACK)
+    test_scores: tuple[Score, ...] = field(default=(), metadata=MAY_LACK)
 
     def scaling_of(self, position: int) -> Scaling:
         """The affine map that the weights of a run expect of their features."""
@@ -208,6 +215,8 @@ class Result(Saved):
             "epochs_kept": outcome.epochs,
             "validation_accuracy": accuracy if math.isfinite(accuracy) else None,
         }
+        if self.class_weight is not None:
+            settings["class_weight"] = self.class_weight
         proof = self.certificates[position] if self.certificates else None
         W, b, scaling = self.W[position], self.b[position], self.scaling_of(position)
         return Model.of_data(W, b, scaling, self.data, self.environment, settings, proof)
@@ -225,8 +234,17 @@ class Result(Saved):
     @property
     def test_accuracy(self) -> Float64:
         """Accuracy on the test rows with the weights that were kept, shape (R,)."""
+        if self.test_scores:
+            return np.array([score.accuracy for score in self.test_scores])
         right = np.trace(self.confusion, axis1=1, axis2=2)
         return np.asarray(right / self.confusion.sum(axis=(1, 2)))
+
+    def test_interval(self, position: int) -> tuple[float, float]:
+        """The 95 % Wilson interval of a run's accuracy on the test rows."""
+        if self.test_scores:
+            return self.test_scores[position].interval
+        counts = self.confusion[position]
+        return wilson_interval(int(np.trace(counts)), int(counts.sum()))
 
     @property
     def weight_norm(self) -> Float64:

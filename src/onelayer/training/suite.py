@@ -20,7 +20,7 @@ from onelayer.files.atomic import durable_file
 from onelayer.files.manifest import CHECKPOINTS, own_checkpoints
 from onelayer.files.provenance import Command
 from onelayer.files.saved import Saved
-from onelayer.model.intervals import interval_words, wilson_interval
+from onelayer.model.intervals import interval_words
 from onelayer.model.model import Certificate, Model
 from onelayer.solver.path import Choice, Path, Score, merit
 from onelayer.solver.solver import Status
@@ -126,7 +126,7 @@ class Head:
     @property
     def test_interval(self) -> tuple[float, float]:
         """The 95 % Wilson interval of the test accuracy."""
-        return wilson_interval(round(self.test.accuracy * self.test.rows), self.test.rows)
+        return self.test.interval
 
     @property
     def at_edge(self) -> bool:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from onelayer.data import Splits
+from onelayer.data.rows import without_weightless
 from onelayer.data.scaling import check_scaling
+from onelayer.data.weights import ClassWeight
 from onelayer.engines import Engine
 from onelayer.errors import LearningRateWarning, SettingsError
 from onelayer.training.checkpoint import FIRST, Checkpoint
@@ -27,6 +29,7 @@ def sweep(
     runs: Sequence[Run] | None = None,
     *,
     engine: Engine | str | None = None,
+    class_weight: ClassWeight = None,
     scaling: str | Sequence[str] = "auto",
     dtype: str = "float32",
     certify: bool = False,
@@ -45,6 +48,7 @@ def sweep(
         runs: the settings; see `grid` and `random_grid`.
         engine: what does the arithmetic: "native", "reference", "torch", or what `make_engine`
             returns; None is "native".
+        class_weight: of the training rows, as of `train`.
         scaling: "auto", "none", "unit" or "standardize", or several of them: then every run is
             trained under each.
         dtype: arithmetic type, "float32" or "float64".
@@ -83,8 +87,10 @@ def sweep(
             f"scaling must be one or several, each once, but {', '.join(scalings)!r} was given."
         )
     check_memory(data.train, runs, dtype, snapshots=1)
-    named, results = name_settings(fit_batches(runs, data.train.rows)), list[Result]()
+    train_rows = without_weightless(data, class_weight).train.rows
+    named, results = name_settings(fit_batches(runs, train_rows)), list[Result]()
     how: dict[str, Any] = {"engine": engine, "dtype": dtype, "scoring": scoring}
+    how["class_weight"] = class_weight
     for done, name in enumerate(scalings):
         ending = f", {name}" if len(scalings) > 1 else ""
         renamed = [replace(run, name=f"{run.name}{ending}") for run in named]
@@ -109,7 +115,7 @@ def _joined(results: Sequence[Result]) -> Result:
         return [getattr(one, name) for one in results]
 
     chained: dict[str, Any] = {
-        name: sum(every(name), ()) for name in ("runs", "outcomes", "certificates")
+        name: sum(every(name), ()) for name in ("runs", "outcomes", "certificates", "test_scores")
     }
     if len(chained["certificates"]) < len(chained["runs"]):  # Ctrl-C ended the last one
         chained["certificates"] = ()
