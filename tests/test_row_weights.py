@@ -126,20 +126,13 @@ def test_a_class_of_weight_0_has_no_training_rows(fit: Fit) -> None:
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_optimum_is_scikit_learns(class_weight: Any, weighted: bool) -> None:
     data = make_dataset(90, 1, np.float64)
-    X, y, weights = data.X.astype(float) / 255.0, data.y, (WHOLE + 1) / 8 if weighted else np.ones(90)
-    l2 = 0.002
-    of_class = np.ones(3)
-    if class_weight == "balanced":
-        of_class = compute_class_weight("balanced", classes=np.arange(3), y=y)
-        if weighted:  # scikit-learn balances counts of rows, not weights
-            of_class = weights.sum() / (3 * np.bincount(y, weights))
-    elif class_weight:
-        of_class = np.array([2.0, 1.0, 0.25])
-    theirs_weight = dict(enumerate(of_class))
+    X, y, l2 = data.X.astype(float) / 255.0, data.y, 0.002
+    weights = (WHOLE + 1) / 8 if weighted else np.ones(90)
+    of_class = compute_class_weight(class_weight, classes=np.arange(3), y=y, sample_weight=weights)
     # C Σ w ℓ + ½ ‖W‖² is 2λ Σ w · J with C = 1 / (2λ Σ w).
     mass = float((weights * of_class[y]).sum())
     theirs = LogisticRegression(
-        C=1 / (2 * l2 * mass), class_weight=theirs_weight, tol=1e-10, max_iter=10_000
+        C=1 / (2 * l2 * mass), class_weight=class_weight, tol=1e-10, max_iter=10_000
     ).fit(X, y, weights)
     ours = ol.solve(
         with_weights(data, weights), l2, tol=1e-13, scaling="unit", class_weight=class_weight

@@ -121,7 +121,8 @@ def without_weightless(data: Data, class_weight: ClassWeight = None) -> Data:
     if weights is None or weights.all():
         return data
     kept: Any = train.take(np.flatnonzero(weights))
-    return kept if isinstance(data, Dataset) else replace(data, train=kept)
+    found: Data = kept if isinstance(data, Dataset) else replace(data, train=kept)
+    return found
 
 
 def class_weight_setting(class_weight: ClassWeight, dataset: Dataset) -> dict[str, Any]:
