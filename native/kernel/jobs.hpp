@@ -27,9 +27,12 @@ struct StoredMatrix {
   ONELAYER_INLINE const char* at(Index i) const { return base + row(i) * row_bytes; }
 };
 
+// One class a row; or of many labels a row which of them it has, 0 or 1, (stored rows, L).
 struct Labels {
   const void* base = nullptr;
   bool wide = true;  // int64, else int32
+  const std::uint8_t* many = nullptr;
+  Index L = 0;
   ONELAYER_INLINE Index at(Index row) const {
     return wide ? static_cast<const std::int64_t*>(base)[row] : static_cast<const std::int32_t*>(base)[row];
   }
@@ -43,6 +46,8 @@ struct Rows {
   const double* offset = nullptr;   // (D,)
   const double* weights = nullptr;  // (stored rows,), or null: every row's weight is 1
   ONELAYER_INLINE Index label(Index i) const { return y.at(x.row(i)); }
+  // Of many labels that of a column, of which there are L, or L for each run.
+  ONELAYER_INLINE bool has(Index i, Index column) const { return y.many[x.row(i) * y.L + column % y.L] != 0; }
   ONELAYER_INLINE double weight(Index i) const { return weights ? weights[x.row(i)] : 1.0; }
 };
 
@@ -82,7 +87,7 @@ struct LossJob {
   LossKind loss_kind;
   const T* scores = nullptr;  // [column][row], from the run's first column and the first row on
   Index score_stride = 0;
-  Index K = 0;
+  Index run = 0, K = 0;
   const Rows* rows = nullptr;
   Index first = 0, count = 0;
   ONELAYER_INLINE Index label(Index lane) const { return rows->label(first + lane); }
@@ -90,11 +95,10 @@ struct LossJob {
 };
 
 // Residuals of scores that are still split by slice, packed by column block; and the loss, if asked for, which only
-// plain softmax is. Both are multiplied by the row's weight.
+// plain softmax and that of many labels are. Both are multiplied by the row's weight.
 template <class T>
 struct ResidualJob : LossJob<T> {
   Index slices = 0, slice_stride = 0;
-  Index run = 0;
   Index row = 0, B = 0;        // `first` in the batch; the batch's rows
   const ColumnBlocks* blocks = nullptr;
   T* scratch = nullptr;        // K * lanes

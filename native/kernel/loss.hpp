@@ -5,6 +5,7 @@
 //              loss = w (log Z - sum_k t_k (s_k - m))
 //   K-sigmoid  e_k = exp(-|s_k|);  sigmoid(s_k) = (1 or e_k) / (1 + e_k);   residual_k = w (sigmoid(s_k) - t_k) / K
 //              loss = w/K sum_k (max(s_k, 0) + log(1 + e_k) - t_k s_k)
+//   many labels a row, y_k of 0 and 1:  t_k = (1 - epsilon) y_k + epsilon / 2, and K-sigmoid without the division by K
 #pragma once
 
 #include "jobs.hpp"
@@ -106,8 +107,45 @@ ONELAYER_INLINE void store_residuals(const ResidualJob<T>& job) {
   }
 }
 
+// The targets of one of many labels.
+template <class T>
+ONELAYER_INLINE Vec<T> label_targets(const LossJob<T>& job, Index k) {
+  const T no = static_cast<T>(job.loss_kind.smoothing / 2), yes = 1 - no;
+  alignas(kVectorBytes) T targets[kLanes<T>] = {};
+  for (Index lane = 0; lane < job.count; ++lane)
+    targets[lane] = job.rows->has(job.first + lane, job.run * job.K + k) ? yes : no;
+  return load<T>(targets);
+}
+
+// Of one of many labels, log(1 + exp(-|s|)), and the rest of the loss, which is linear in s.
+template <class T>
+ONELAYER_INLINE void add_label_loss(Vec<T> s, Vec<T> e, Vec<T> target, Vec<T>& linear, Vec<T>& curved) {
+  linear += fma(-target, s, s < 0 ? Vec<T>{} : s);
+  curved += log1p_unit<T>(e);
+}
+
+template <class T>
+void residual_of_labels(const ResidualJob<T>& job) {
+  constexpr int lanes = kLanes<T>;
+  sum_slices(job);
+  Vec<T> linear{}, curved{};
+  for (Index k = 0; k < job.K; ++k) {
+    T* at = job.scratch + k * lanes;
+    const Vec<T> s = load<T>(at), e = exp_nonpositive<T>(negative_abs<T>(s)), one = splat<T>(1);
+    const Vec<T> target = label_targets(job, k);
+    store<T>(at, (s < 0 ? e : one) / (one + e) - target);
+    if (job.losses) add_label_loss<T>(s, e, target, linear, curved);
+  }
+  if (job.rows->weights) apply_weights(job);
+  store_residuals(job);
+  if (!job.losses) return;
+  for (Index lane = 0; lane < job.count; ++lane)
+    job.losses[lane] = job.weight(lane) * (static_cast<double>(linear[lane]) + static_cast<double>(curved[lane]));
+}
+
 template <class T>
 void residual(const ResidualJob<T>& job) {
+  if (job.rows->y.many) return residual_of_labels(job);
   constexpr int lanes = kLanes<T>;
   const Vec<T> top = sum_slices(job);
   alignas(kVectorBytes) T label_score[lanes];
@@ -214,9 +252,39 @@ ONELAYER_INLINE void write_figures(const EvaluateJob<T>& job, const Argmax<T>& b
   }
 }
 
+// Losses of many labels, and how many of a row's are right; a score of 0 says no.
+template <class T>
+ONELAYER_INLINE void evaluate_labels(const EvaluateJob<T>& job, double* losses, Index* right) {
+  Vec<T> linear{}, curved{};
+  for (Index k = 0; k < job.K; ++k) {
+    const Vec<T> s = load<T>(job.scores + k * job.score_stride);
+    add_label_loss<T>(s, exp_nonpositive<T>(negative_abs<T>(s)), label_targets(job, k), linear, curved);
+    for (Index lane = 0; lane < job.count; ++lane)
+      right[lane] += (s[lane] > 0) == job.rows->has(job.first + lane, job.run * job.K + k);
+  }
+  for (Index lane = 0; lane < job.count; ++lane)
+    losses[lane] = static_cast<double>(linear[lane]) + static_cast<double>(curved[lane]);
+}
+
+ONELAYER_INLINE void add_sums(EvaluateSums& sums, double weight, double loss, bool right) {
+  loss = weight > 0 ? loss : 0;
+  sums.loss += weight * loss;
+  sums.square += weight * loss * loss;
+  sums.right += right ? weight : 0;
+  sums.correct += right;
+}
+
 // A row of weight 0 counts for nothing, even where its loss is infinite.
 template <class T>
 void evaluate(const EvaluateJob<T>& job) {
+  if (job.rows->y.many) {
+    alignas(kVectorBytes) double losses[kLanes<T>];
+    Index right[kLanes<T>] = {};
+    evaluate_labels(job, losses, right);
+    for (Index lane = 0; lane < job.count; ++lane)
+      add_sums(*job.sums, job.weight(lane), losses[lane], right[lane] == job.K);
+    return;
+  }
   const Argmax<T> best = argmax(job);
   alignas(kVectorBytes) double losses[kLanes<T>];
   Vec<T> total{};
@@ -225,14 +293,8 @@ void evaluate(const EvaluateJob<T>& job) {
   else
     total = softmax_losses(job, best.score, losses);
   EvaluateSums sums = *job.sums;
-  for (Index lane = 0; lane < job.count; ++lane) {
-    const double weight = job.weight(lane), loss = weight > 0 ? losses[lane] : 0;
-    const bool right = best.k[lane] == job.label(lane);
-    sums.loss += weight * loss;
-    sums.square += weight * loss * loss;
-    sums.right += right ? weight : 0;
-    sums.correct += right;
-  }
+  for (Index lane = 0; lane < job.count; ++lane)
+    add_sums(sums, job.weight(lane), losses[lane], best.k[lane] == job.label(lane));
   *job.sums = sums;
   if (job.figures.classes) write_figures(job, best, total, losses);
 }

@@ -123,6 +123,7 @@ class Evaluation {
   void evaluate(Worker& worker, Index chunk, Index r, Index first, Index count) {
     EvaluateJob<T> job;
     job.loss_kind = request_.method.loss_kind(r);
+    job.run = r;
     job.score_stride = score_stride_;
     job.K = shape_.K;
     job.rows = &request_.rows;
@@ -285,7 +286,8 @@ Index train_epoch(const Kernels<T>& kernels, const TrainRequest<T>& request) {
   return done;
 }
 
-// loss = mean -log p_y,   G = mean (p - onehot(y)) x^T,   g = mean (p - onehot(y)); NaN without rows
+// loss = mean -log p_y,   G = mean (p - onehot(y)) x^T,   g = mean (p - onehot(y)); NaN without rows. Of many labels
+// p is the sigmoid, and the loss that of loss.hpp.
 template <class T>
 Index full_gradient(const Kernels<T>& kernels, const GradientRequest<T>& request) {
   const IeeeArithmetic arithmetic;

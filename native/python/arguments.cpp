@@ -109,6 +109,20 @@ StoredType stored_type(const ReadArray& X) {
   type_error("X", "uint8, float16, float32 or float64", X);
 }
 
+// Many labels a row: as many as a run has classes, or as there are runs of one class.
+Labels check_many_labels(const ReadArray& y, Index N, Index K, Index R) {
+  if (y.dtype() != nb::dtype<std::uint8_t>()) type_error("y", "uint8 of many labels a row", y);
+  const Index L = K == 1 ? R : K;
+  check_array(y, "y", y.dtype(), "(N, L)", {N, L});
+  Labels labels;
+  labels.many = static_cast<const std::uint8_t*>(y.data());
+  labels.L = L;
+  for (Index i = 0; i < N * L; ++i)
+    if (labels.many[i] > 1)
+      value_error("y", "0 or 1", std::to_string(labels.many[i]) + " at row " + std::to_string(i / L));
+  return labels;
+}
+
 Labels check_labels(const ReadArray& y, Index N, Index K) {
   const bool wide = y.dtype() == nb::dtype<std::int64_t>();
   if (!wide && y.dtype() != nb::dtype<std::int32_t>()) type_error("y", "int64 or int32", y);
@@ -168,7 +182,7 @@ Pass check_pass(const ReadArray& X, const ReadArray& y, const OptionalArray& ord
   check_runs(W, "W", "(R, K, D)", 1, shape);
   check_array(W, "W", W.dtype(), "(R, K, D)", {shape.R, shape.K, shape.D});
   check_array(b, "b", W.dtype(), "(R, K)", {shape.R, shape.K});
-  pass.rows.y = check_labels(y, shape.N, shape.K);
+  pass.rows.y = y.ndim() == 2 ? check_many_labels(y, shape.N, shape.K, shape.R) : check_labels(y, shape.N, shape.K);
   pass.rows.weights = check<double>(weights, "weights", "(N,)", {shape.N});
   if (order) shape.N = static_cast<Index>(order->shape(0));
   return pass;

@@ -63,6 +63,7 @@ nb::tuple evaluate_of(const ReadArray& X, const ReadArray& y, const ReadArray& W
 nb::tuple classify_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
                       const ReadArray& scale, const ReadArray& offset, int threads, const OptionalArray& order) {
   const Pass pass = check_pass(X, y, order, W, b, scale, offset, threads);
+  if (pass.rows.y.many) throw nb::value_error("y: expected shape (N,), got many labels a row");
   const Index N = pass.shape.N, R = pass.shape.R;
   std::vector<EvaluateSums> sums(static_cast<std::size_t>(R));
   Output<std::int32_t> classes({R, N}), ranks({R, N});

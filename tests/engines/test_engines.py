@@ -203,6 +203,88 @@ def test_a_diverged_run_does_not_disturb_the_one_beside_it(engine_name: str) -> 
     np.testing.assert_allclose(beside.weights().W[0], alone.weights().W[0], rtol=0, atol=tolerance)
 
 
+def labelled(rows: int, features: int, labels: int, seed: int = 0) -> Rows:
+    """Weighted rows of many labels."""
+    rng = np.random.default_rng(seed)
+    X, Y = rng.standard_normal((rows, features)), (rng.random((rows, labels)) < 0.3).astype("u1")
+    scale, weights = np.full(features, 0.5), rng.random(rows) + 0.1
+    return Rows(X, Y, scale, np.full(features, 0.1), weights=weights)
+
+
+@engines
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_passes_over_many_labels_are_the_oracles(engine_name: str, dtype: str) -> None:
+    rows, rng, engine = labelled(503, 37, 5), np.random.default_rng(1), make_engine(engine_name)
+    weights = Weights(rng.standard_normal((3, 5, 37)), rng.standard_normal((3, 5)))
+    given = Weights(*(part.astype(dtype) for part in weights))
+    found, figures = engine.gradient(rows, given), engine.evaluate(rows, given)
+    scores = engine.scores(rows, given)
+    X, w, unit = rows.scaled(), rows.weights, 64 * float(np.finfo(dtype).eps)
+    assert w is not None
+    for r, (W, b) in enumerate(zip(*weights, strict=True)):
+        S = objective.scores(X, W, b)
+        losses = np.logaddexp(0.0, S) - rows.y * S
+        residual = w[:, None] * (objective.sigmoid(S) - rows.y) / w.sum()
+        right = ((S > 0) == rows.y).all(axis=1)
+        np.testing.assert_allclose(scores[r], S, rtol=0, atol=unit * 40)
+        np.testing.assert_allclose(found.W[r], residual.T @ X, rtol=0, atol=unit)
+        np.testing.assert_allclose(found.b[r], residual.sum(axis=0), rtol=0, atol=unit)
+        assert found.loss[r] == pytest.approx(w @ losses.sum(axis=1) / w.sum(), rel=unit)
+        assert figures.loss[r] == pytest.approx(found.loss[r], rel=unit)
+        assert figures.accuracy[r] == pytest.approx(w @ right / w.sum(), rel=1e-6)
+        assert figures.correct[r] == right.sum()
+        # As many runs of one class as there are labels tell their losses apart.
+        apart = engine.gradient(rows, Weights(given.W[r][:, None], given.b[r][:, None]))
+        np.testing.assert_allclose(apart.loss, w @ losses / w.sum(), rtol=unit)
+        np.testing.assert_allclose(apart.W[:, 0], found.W[r], rtol=0, atol=unit)
+
+
+def one_class_a_row(rows: Rows, classes: int) -> Rows:
+    """The same rows, each of one of the labels alone."""
+    return replace(rows, y=np.arange(len(rows.y)) % classes)
+
+
+@engines
+@pytest.mark.parametrize("classes", [4, 5])
+def test_labels_of_which_each_row_has_one_train_as_the_sigmoid_loss_of_one_class_a_row(
+    engine_name: str, classes: int
+) -> None:
+    """The sum over K labels is K times the mean: η and λ are divided by K and multiplied by it."""
+    one, engine = one_class_a_row(labelled(90, 7, classes), classes), make_engine(engine_name)
+    many = replace(one, y=np.eye(classes, dtype="u1")[one.y])
+    rng, ended = np.random.default_rng(1), []
+    start = Weights(rng.standard_normal((2, classes, 7)), rng.standard_normal((2, classes)))
+    plain = Method.plain(np.array([0.0, 0.01]))
+    for rows, factor in ((one, 1.0), (many, float(classes))):
+        method = replace(plain, l2=plain.l2 * factor, sigmoid=np.ones(2, bool))
+        trainer = engine.begin(State(start), method)
+        steps = Steps.constant(np.array([0.5, 2.0]) / factor, rows=90, batch_size=16)
+        for _ in range(3):
+            trainer.epoch(rows, steps)
+        ended.append(trainer.weights())
+    for of_one, of_many in zip(*ended, strict=True):
+        np.testing.assert_allclose(of_many, of_one, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_labels_train_beside_others_to_the_bits_that_each_has_alone(threads: int) -> None:
+    """K labels are K problems: what another label is changes no bit of a label's weights."""
+    rows, engine = labelled(90, 40, 6), make_engine("native", threads=threads)
+    rng = np.random.default_rng(2)
+    start = Weights(rng.standard_normal((1, 6, 40)), rng.standard_normal((1, 6)))
+    steps = Steps.constant(np.array([0.3]), rows=90, batch_size=16)
+    ended = []
+    for kept in (slice(0, 6), slice(1, 4)):
+        of = replace(rows, y=np.ascontiguousarray(rows.y[:, kept]))
+        trainer = engine.begin(
+            State(Weights(start.W[:, kept], start.b[:, kept])), Method.plain(np.array([0.01]))
+        )
+        trainer.epoch(of, steps)
+        ended.append(trainer.weights())
+    assert (ended[0].W[:, 1:4] == ended[1].W).all()
+    assert (ended[0].b[:, 1:4] == ended[1].b).all()
+
+
 def test_an_unknown_engine_is_refused_with_the_choices() -> None:
     with pytest.raises(SettingsError, match=r"engine must be one of .*reference.*'gpu' was given"):
         make_engine("gpu")

@@ -24,7 +24,8 @@ class Rows:
     """Rows as stored, with the affine map that is applied to each feature while it is read."""
 
     X: NDArray[np.generic]  # (N, D), any real dtype, never copied as a whole; or `StoredRows`
-    y: NDArray[np.int64]  # class index of each row, (N,), 0 … K−1
+    # Class index of each row, (N,), 0 … K−1; or of many labels a row which it has, (N, K), uint8.
+    y: NDArray[Any]
     scale: NDArray[np.float64]  # factor of each feature, (D,)
     offset: NDArray[np.float64]  # what is added after it, (D,)
     # Which rows count, and in which order, (n,); None is all of them. Full passes follow it;
@@ -41,8 +42,8 @@ class Rows:
         return len(self.y if self.index is None else self.index)
 
     @property
-    def labels(self) -> NDArray[np.int64]:
-        """Class index of each row that a full pass visits, in its order."""
+    def labels(self) -> NDArray[Any]:
+        """Class index, or labels, of each row that a full pass visits, in its order."""
         return self.y if self.index is None else self.y[self.index]
 
     @property
@@ -60,6 +61,9 @@ class Rows:
 
     def class_frequencies(self, classes: int) -> NDArray[np.float64]:
         """Fraction of each class in the rows that a full pass visits, shape (K,), by weight."""
+        if self.y.ndim == 2:
+            weights = np.ones(self.count) if self.row_weights is None else self.row_weights
+            return np.asarray(np.einsum("n,nk->k", weights, self.labels) / self.mass)
         counts = np.bincount(self.labels, weights=self.row_weights, minlength=classes)
         return np.asarray(counts / self.mass)
 
@@ -78,6 +82,11 @@ class Rows:
         rows *= self.scale.astype(wide)
         rows += self.offset.astype(wide)
         return rows.astype(dtype, copy=False)
+
+    @property
+    def unlabelled(self) -> Rows:
+        """The same rows, all of one class: for passes that read no labels."""
+        return replace(self, y=np.zeros(len(self.y), np.int64))
 
     def part(self, start: int, stop: int) -> Rows:
         """Rows `start` to `stop` of those that a full pass visits; X is not copied."""

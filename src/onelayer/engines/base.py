@@ -5,10 +5,15 @@ R runs trained together; X (N, D), y (N,), W (R, K, D), b (R, K).
 
     t = (1 − ε) onehot(y) + ε/K                   targets, with label smoothing ε
     p = softmax(s), or σ(s) / K for the K-sigmoid loss, whose targets are t / K
+    t = (1 − ε) y + ε/2,  p = σ(s)                of many labels a row, whatever the loss is called
     g = (1/B) Σ (p − t) xᵀ + 2λ W                 gradient of a batch; that of b has no λ
     V ← μ V + g                                   velocity
     W ← W − η V, or W ← W − η (g + μ V)           step, or Nesterov's
     A ← A + α (W − A)                             average of the weights
+
+Rows of many labels have y (N, L) of 0 and 1. The weights are of L classes, or of L runs with one
+class each, which is how the losses of each label are told apart; a row is right where all labels
+are. Nothing classifies such rows, and none of their classes has sums.
 
 What a step remembers beside the weights, V and A, are slots of the state: each has the shape of the
 weights and a name. b has slots of its own, by the same equations. A new optimiser adds a slot, the

@@ -108,7 +108,8 @@ class NativeEngine(base.Engine):
 
     def scores(self, rows: Rows, weights: base.Weights) -> Floats:
         W, b = map(np.ascontiguousarray, weights)
-        of_rows = self._arguments.of(rows, W.dtype, columns=b.size, y=rows.y)
+        y = rows.y if rows.y.ndim == 1 else np.zeros(len(rows.y), np.int32)
+        of_rows = self._arguments.of(rows, W.dtype, columns=b.size, y=y)
         return _native.scores(W=W, b=b, order=rows.index, **of_rows)
 
     def weighted_sums(self, rows: Rows, factors: Floats) -> NDArray[np.float64]:

@@ -13,12 +13,14 @@ trained alone to rounding, not bit for bit.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
 from onelayer.engines import base
-from onelayer.objective.loss import SIGMOID, SOFTMAX, log_softmax
+from onelayer.objective.loss import MANY_LABELS, SIGMOID, SOFTMAX, log_softmax
 from onelayer.objective.penalty import Penalty
 
 Floats = NDArray[np.floating]
@@ -163,12 +165,19 @@ def _evaluate(rows: Rows, joined: Floats, method: base.Method) -> base.Evaluatio
         for place in _places(rows):
             X, y, w = _read(rows, place, joined.dtype)
             S = _scores(X, joined, R)
-            losses, right = _losses(S, y, method), S.argmax(axis=2) == y[:, None]
+            losses, right = _losses(S, y, method), _right(S, y)
             losses = np.where(w > 0, losses, 0)
             sums += [(w * of).sum(axis=0, dtype=np.float64) for of in (losses, losses**2, right)]
             correct += right.sum(axis=0)
     loss, square, accuracy = sums / rows.mass
     return base.Evaluation(loss, square, accuracy, correct)
+
+
+def _right(S: Floats, y: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether each row's class, or all of its labels, are right, (B, R)."""
+    if y.ndim == 2:
+        return np.asarray(((S > 0) == _by_column(S, y)).all(axis=2))
+    return np.asarray(S.argmax(axis=2) == y[:, None])
 
 
 def _figures(S: Floats, y: NDArray[np.int64]) -> base.RowFigures:
@@ -230,9 +239,17 @@ def _scores(X: Floats, joined: Floats, runs: int) -> Floats:
     return S.reshape(len(X), runs, -1)
 
 
+def _by_column(S: Floats, y: NDArray[Any]) -> NDArray[Any]:
+    """Many labels (B, L) of each score (B, R, K): K = L labels, or of L runs one label each."""
+    return y[:, None, :] if S.shape[2] == y.shape[1] else y[:, :, None]
+
+
 def _targets(S: Floats, y: NDArray[np.int64], method: base.Method) -> Floats:
-    """(1 − ε) onehot(y) + ε/K, shape (B, R, K)."""
+    """(1 − ε) onehot(y) + ε/K, or (1 − ε) y + ε/2 of many labels, shape (B, R, K)."""
     smoothing = method.label_smoothing.astype(S.dtype)
+    if y.ndim == 2:
+        each: Floats = smoothing[:, None] / 2 + (1 - smoothing[:, None]) * _by_column(S, y)
+        return np.broadcast_to(each, S.shape)
     T = np.broadcast_to(smoothing[:, None] / S.shape[2], S.shape).copy()
     T[np.arange(len(y)), :, y] += 1 - smoothing
     return T
@@ -241,6 +258,8 @@ def _targets(S: Floats, y: NDArray[np.int64], method: base.Method) -> Floats:
 def _losses(S: Floats, y: NDArray[np.int64], method: base.Method) -> Floats:
     """Loss of each row by each run's own loss, (B, R)."""
     T = _targets(S, y, method)
+    if y.ndim == 2:
+        return MANY_LABELS.values(S, T)
     losses = SOFTMAX.values(S, T)
     if method.sigmoid.any():
         losses = np.where(method.sigmoid, SIGMOID.values(S, T), losses)
@@ -250,6 +269,8 @@ def _losses(S: Floats, y: NDArray[np.int64], method: base.Method) -> Floats:
 def _residual(S: Floats, y: NDArray[np.int64], method: base.Method) -> Floats:
     """∂(a row's loss)/∂s, (B, R, K)."""
     T = _targets(S, y, method)
+    if y.ndim == 2:
+        return MANY_LABELS.residual(S, T).astype(S.dtype)
     residual: Floats = SOFTMAX.residual(S, T)
     if (of := method.sigmoid).any():
         residual[:, of] = SIGMOID.residual(S[:, of], T[:, of])

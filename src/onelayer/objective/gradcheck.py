@@ -136,6 +136,8 @@ def numerical_gradients(
     X, W, b = (np.asarray(values, np.float64) for values in (X, W, b))
     S, T = scores(X, W, b), targets(y, len(b), of[1])
     loss_after = _sigmoid_loss_after if of[0] == "sigmoid" else _softmax_loss_after
+    if np.ndim(y) == 2:
+        loss_after = _labels_loss_after
     ones = np.ones((len(X), 1))
     penalties = [Penalty(l2) for l2 in l2s]
     h = _step_of_weights(X)
@@ -174,6 +176,11 @@ def _sigmoid_loss_after(S: Float64, T: Float64, k: int, move: Float64) -> Float6
     moved = S[:, k : k + 1] + move
     own = np.logaddexp(0.0, moved) - T[:, k : k + 1] * moved
     return np.asarray((others + own).mean(axis=0) / S.shape[1])
+
+
+def _labels_loss_after(S: Float64, T: Float64, k: int, move: Float64) -> Float64:
+    """The same of many labels, whose terms are summed."""
+    return np.asarray(_sigmoid_loss_after(S, T, k, move) * S.shape[1])
 
 
 def compare_gradients(

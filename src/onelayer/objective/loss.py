@@ -7,18 +7,22 @@
     loss       ℓ(s)                                residual ∂ℓ/∂s       curvature ∂²ℓ/∂s²
     softmax    −tᵀ log p                           p − t                diag p − p pᵀ       ≤ ½
     sigmoid    −(1/K) Σ t log σ + (1−t) log(1−σ)   (σ − t)/K            diag σ(1 − σ)/K     ≤ 1/4K
+    labels     −Σ t log σ + (1−t) log(1−σ)         σ − t                diag σ(1 − σ)       ≤ ¼
     GCE        (1 − e^{q tᵀ log p}) / q            e^{q tᵀ log p}(p − t)                    ≤ ½
 
     J = (1/N) Σ ℓ(s, y) + λ Σ W²                   cost
     ∂J/∂W = (1/N) Σ (∂ℓ/∂s) xᵀ + 2λW               ∂J/∂b = (1/N) Σ ∂ℓ/∂s
 
-Sigmoid treats each class as a question of its own. GCE is the generalised cross-entropy, for
-one-hot y (1 − p_y^q)/q: −log p_y as q → 0, and at q = 1 the expected fraction of wrong rows of a
-classifier that draws its answer from p. Rows that no linear map gets right then no longer pull at
-W. It is bounded by 1/q and, for q > 0, not convex.
+Sigmoid treats each class as a question of its own. Rows of many labels have y (N, K) of 0 and 1 in
+the place of class indices: then the sigmoid loss is the sum over labels, so that K labels are K
+logistic problems which know nothing of each other, and t = (1 − ε) y + ε/2. GCE is the generalised
+cross-entropy, for one-hot y (1 − p_y^q)/q: −log p_y as q → 0, and at q = 1 the expected fraction of
+wrong rows of a classifier that draws its answer from p. Rows that no linear map gets right then no
+longer pull at W. It is bounded by 1/q and, for q > 0, not convex.
 
-Shapes: X (N, D) scaled features, y (N,) class indices, W (K, D), b (K,); scores, targets and
-residuals (..., K). Functions of scores keep their floating type, so engines use them in float32.
+Shapes: X (N, D) scaled features, y (N,) class indices or (N, K) labels, W (K, D), b (K,); scores,
+targets and residuals (..., K). Functions of scores keep their floating type, so engines use them in
+float32.
 
 Source: Szegedy, Vanhoucke, Ioffe, Shlens & Wojna (2016), Rethinking the Inception architecture for
 computer vision, section 7, for label smoothing; Zhang & Sabuncu (2018), Generalized cross entropy
@@ -112,13 +116,20 @@ def sigmoid(s: ArrayLike) -> Float64:
 
 
 def targets(y: ArrayLike, classes: int, label_smoothing: float = 0.0) -> Float64:
-    """Targets t = (1 − ε) y + ε/K of class indices y (N,): shape (N, K), rows sum to 1.
+    """Targets t = (1 − ε) y + ε/K of class indices y (N,), whose rows sum to 1: shape (N, K).
+
+    Of many labels y (N, K) they are (1 − ε) y + ε/2.
 
     Example:
         >>> targets([1], classes=2, label_smoothing=0.2)
         array([[0.1, 0.9]])
+        >>> targets([[1, 1]], classes=2, label_smoothing=0.2)
+        array([[0.9, 0.9]])
     """
-    one_hot = np.eye(classes)[np.asarray(y)]
+    y = np.asarray(y)
+    if y.ndim == 2:
+        return np.asarray((1.0 - label_smoothing) * y + label_smoothing / 2.0)
+    one_hot = np.eye(classes)[y]
     return np.asarray((1.0 - label_smoothing) * one_hot + label_smoothing / classes)
 
 
@@ -170,6 +181,30 @@ class Sigmoid:
         return 0.25 / classes
 
 
+class ManyLabels:
+    """Sum of K binary cross-entropies."""
+
+    def probabilities(self, s: NDArray[Any]) -> Float64:
+        """σ, float64."""
+        return sigmoid(s)
+
+    def values(self, s: NDArray[Any], t: NDArray[Any]) -> NDArray[Any]:
+        """Σ log(1 + exp(s)) − t s."""
+        return np.asarray((np.logaddexp(0.0, s) - t * s).sum(axis=-1))
+
+    def residual(self, s: NDArray[Any], t: NDArray[Any]) -> NDArray[Any]:
+        """σ − t."""
+        return np.asarray(sigmoid(s) - t)
+
+    def bend(self, P: NDArray[np.floating], Z: NDArray[np.floating]) -> NDArray[np.floating]:
+        """σ (1 − σ) z of each row."""
+        return np.asarray(P * (1 - P) * Z)
+
+    def curvature(self, classes: int) -> float:
+        """¼."""
+        return 0.25
+
+
 @dataclass(frozen=True)
 class GeneralisedCrossEntropy:
     """(1 − p_y^q) / q of q in (0, 1], and −log p_y for q = 0.
@@ -195,12 +230,17 @@ class GeneralisedCrossEntropy:
         return np.asarray(weight * (np.exp(log_p) - t))
 
 
-SOFTMAX, SIGMOID = Softmax(), Sigmoid()
+SOFTMAX, SIGMOID, MANY_LABELS = Softmax(), Sigmoid(), ManyLabels()
 LOSS_FUNCTIONS: Mapping[str, Softmax | Sigmoid] = {"softmax": SOFTMAX, "sigmoid": SIGMOID}
 
 
+def loss_function(name: str, y: NDArray[Any]) -> Softmax | Sigmoid | ManyLabels:
+    """The loss of a name for class indices y (N,); of many labels y (N, K) there is one."""
+    return MANY_LABELS if y.ndim == 2 else LOSS_FUNCTIONS[name]
+
+
 def loss(s: ArrayLike, y: ArrayLike, of: Of = PLAIN) -> float:
-    """Mean loss of scores s (N, K) with class indices y (N,), nats.
+    """Mean loss of scores s (N, K) with class indices y (N,) or labels y (N, K), nats.
 
     Example:
         >>> s = [[0.0, 0.0]]
@@ -209,7 +249,7 @@ def loss(s: ArrayLike, y: ArrayLike, of: Of = PLAIN) -> float:
     """
     s, (name, label_smoothing) = np.asarray(s, np.float64), of
     t = targets(y, s.shape[1], label_smoothing)
-    return float(LOSS_FUNCTIONS[name].values(s, t).mean())
+    return float(loss_function(name, np.asarray(y)).values(s, t).mean())
 
 
 class Gradient(NamedTuple):
@@ -255,7 +295,7 @@ def gradient(
     """
     X, W, (name, label_smoothing) = np.asarray(X, np.float64), np.asarray(W, np.float64), of
     t = targets(y, len(W), label_smoothing)
-    residual = LOSS_FUNCTIONS[name].residual(scores(X, W, b), t) / len(X)
+    residual = loss_function(name, np.asarray(y)).residual(scores(X, W, b), t) / len(X)
     return Gradient(residual.T @ X + Penalty(l2).gradient(W), residual.sum(axis=0))
 
 

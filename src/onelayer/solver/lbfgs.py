@@ -416,8 +416,7 @@ class _Sample:
         self._fractions = weights / weights.sum()
         self.mean = engine.weighted_sums(part, self._fractions[None, :, None])[0, 0]
         # Directions take the place of classes, and may be fewer.
-        unlabelled = np.zeros_like(part.y)
-        self._rows = replace(part, y=unlabelled, offset=part.offset - self.mean)
+        self._rows = replace(part.unlabelled, offset=part.offset - self.mean)
 
     @property
     def variance(self) -> float:

@@ -23,7 +23,7 @@ recursions on a quadratic cost. On other costs heavy ball need not settle below 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ from onelayer.data.streaming import stored_rows
 from onelayer.data.weights import ClassWeight
 from onelayer.engines import Engine, Weights, loaded, streaming, tiles
 from onelayer.errors import known_options, require_number, require_whole
-from onelayer.objective.loss import LOSS_FUNCTIONS, Loss, check_loss
+from onelayer.objective.loss import Loss, check_loss, loss_function
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import L2_RANGE, MAX_L2
 from onelayer.solver.linalg import inner, norm, require_finite
@@ -149,7 +149,7 @@ def suggest_learning_rate(
     check_loss(loss, 0.0)
     penalty, engine = Penalty(l2), streaming(engine)
     train, _, rows = rows_to_fit(training_rows(data), scaling, class_weight)
-    curvature = LOSS_FUNCTIONS[loss].curvature(train.classes)
+    curvature = loss_function(loss, train.y).curvature(train.classes)
     whole, mixed = smoothness(engine, rows, penalty, batch_size, curvature)
     W = np.zeros((1, train.classes, train.features), np.float32)
     start = Weights(W, np.zeros(W.shape[:2], np.float32))
@@ -205,7 +205,7 @@ def largest_curvatures(
     are softmax.
     """
     (R, K, D), dtype = weights.W.shape, weights.W.dtype
-    functions = [LOSS_FUNCTIONS[loss] for loss in losses or ["softmax"] * R]
+    functions = [loss_function(loss, rows.y) for loss in losses or ["softmax"] * R]
     row_bytes = R * K * dtype.itemsize
     keeps, kept = rows.count * row_bytes <= KEPT_BYTES, dict[int, NDArray[np.floating]]()
 
@@ -244,8 +244,7 @@ def largest_second_moment(engine: Engine, rows: Rows, dtype: str = "float32") ->
     start = np.ones((1, rows.X.shape[1] + 1))
 
     def largest(of: Rows) -> tuple[float, Float64]:
-        unlabelled = replace(of, y=np.zeros_like(of.y))
-        product = _moment(engine, unlabelled, MOMENT_ROWS, np.dtype(dtype), lambda *of: of[-1])
+        product = _moment(engine, of.unlabelled, MOMENT_ROWS, np.dtype(dtype), lambda *of: of[-1])
         return _largest_eigenvalues(product, [start], TOLERANCE)[0]
 
     most = max(1, SAMPLE_BYTES // (rows.X.shape[1] * rows.X.dtype.itemsize))

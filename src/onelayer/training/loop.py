@@ -45,7 +45,7 @@ from onelayer.files.records import check_sizes
 from onelayer.model.evaluation import count_confusion
 from onelayer.model.metrics import Metric, metric_of, read_scores, row_tiles
 from onelayer.model.model import Certificate
-from onelayer.objective.loss import LOSS_FUNCTIONS
+from onelayer.objective.loss import loss_function
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import certify_all
 from onelayer.solver.learning_rate import (
@@ -299,7 +299,7 @@ def with_rates(runs: Sequence[Run], engine: Engine, rows: Rows, classes: int) ->
     resolved = []
     for run in runs:
         if run.learning_rate == AUTO:
-            key = (run.l2, run.batch, LOSS_FUNCTIONS[run.loss].curvature(classes))
+            key = (run.l2, run.batch, loss_function(run.loss, rows.y).curvature(classes))
             if key not in known:
                 known[key] = smoothness(engine, rows, Penalty.of(run), *key[1:])[1]
             run = replace(run, learning_rate=float(f"{(1.0 - run.momentum) / known[key]:.3g}"))
@@ -313,7 +313,8 @@ def _warn_about_unstable_rates(
     moment = largest_second_moment(engine, rows)
 
     def limit(run: Run) -> float:
-        smooth = LOSS_FUNCTIONS[run.loss].curvature(classes) * moment + Penalty.of(run).curvature
+        curvature = loss_function(run.loss, rows.y).curvature(classes)
+        smooth = curvature * moment + Penalty.of(run).curvature
         return float(stable_product(run.momentum, nesterov=run.nesterov) / smooth)
 
     unstable = [run for run in runs if run.eta > limit(run)]

@@ -62,11 +62,18 @@ class TorchEngine(base.Engine):
         loss = torch.zeros(R, dtype=wide(machine.device), device=machine.device)
         total: Any = torch.zeros((R * K, 1), dtype=loss.dtype, device=machine.device)
         products = machine.products
+        if rows.y.ndim == 2:
+            kind, plain = TYPES[weights.W.dtype.name], base.Method.plain(np.zeros(R))
+            labels = Losses(plain, K, kind, machine.device)
         for tile, S in scored(rows, join(weights, machine.device), R, machine):
-            logs = torch.log_softmax(S, 2)
-            own = tile.y[:, None, None].expand(len(S), R, 1)
-            losses, P = -logs.gather(2, own)[:, :, 0], logs.exp_()
-            P.scatter_add_(2, own, P.new_full((), -1.0).expand(own.shape))
+            if tile.y.ndim == 2:
+                losses = labels.of_rows(S, tile.y)
+                P = torch.sigmoid(S) - labels.of_labels(tile.y, S)
+            else:
+                logs = torch.log_softmax(S, 2)
+                own = tile.y[:, None, None].expand(len(S), R, 1)
+                losses, P = -logs.gather(2, own)[:, :, 0], logs.exp_()
+                P.scatter_add_(2, own, P.new_full((), -1.0).expand(own.shape))
             loss += tile.weighed(losses).sum(0, dtype=loss.dtype)
             factor = products.factor(tile.weighed(P).view(-1, R * K).T)
             total = total + products.multiply(factor, tile.X)

@@ -34,12 +34,23 @@ class Losses:
 
     def write_targets(self, out: Any, y: Any, factors: Any) -> None:
         """Write −c t to `out` (n, R, K), for class indices y (n,) and factors c (n, R)."""
+        if y.ndim == 2:
+            out.copy_(self.of_labels(y, out) * -factors[:, :, None])
+            return
         out.copy_((factors * (self._smoothing / -self._K))[:, :, None].expand_as(out))
         own = (factors * (self._smoothing - 1.0))[:, :, None]
         out.scatter_add_(2, y[:, None, None].expand_as(own), own)
 
-    def residual(self, S: Any, targets: Any, factors: Any) -> Any:
+    def of_labels(self, y: Any, like: Any) -> Any:
+        """Targets of many labels y (n, L), as (n, R, K) or what broadcasts to it."""
+        y = y.to(like.dtype)
+        of = y[:, None, :] if like.shape[2] == y.shape[1] else y[:, :, None]
+        return (1.0 - self._smoothing[:, None]) * of + self._smoothing[:, None] / 2.0
+
+    def residual(self, S: Any, targets: Any, factors: Any, *, many: bool = False) -> Any:
         """C ∂(a row's loss)/∂s, for scores S and targets −c t (n, R, K) and factors c (n, R)."""
+        if many:
+            return torch.sigmoid(S).mul_(factors[:, :, None]).add_(targets)
         logs = torch.log_softmax(S, 2)
         # Back through log-softmax a vector v becomes v − p Σ v: here c p − c t, in one kernel.
         R = torch.ops.aten._log_softmax_backward_data(targets, logs, 2, S.dtype)
@@ -50,6 +61,9 @@ class Losses:
 
     def of_rows(self, S: Any, y: Any) -> Any:
         """Loss of each row by each run's own loss, shape (n, R)."""
+        if y.ndim == 2:
+            zero = torch.zeros((), dtype=S.dtype, device=S.device)
+            return (torch.logaddexp(S, zero) - self.of_labels(y, S) * S).sum(2)
         along = S.gather(2, y[:, None, None].expand(len(y), S.shape[1], 1))[:, :, 0]
         if self._smooths:
             along = (1.0 - self._smoothing) * along + self._smoothing / self._K * S.sum(2)
@@ -70,6 +84,7 @@ class Batch(NamedTuple):
     X: Any
     targets: Any
     factors: Any
+    many: bool = False  # whether rows have many labels
 
 
 class Rates(NamedTuple):
@@ -171,7 +186,7 @@ class Descent:
     def _residual(self, batch: Batch) -> Any:
         S = self._products.multiply(batch.X, self._products.factor(self.W).T)
         S = S.view(len(S), self.runs, self.classes)
-        R = self.losses.residual(S, batch.targets, batch.factors)
+        R = self.losses.residual(S, batch.targets, batch.factors, many=batch.many)
         return R.view(len(S), len(self.W))
 
     def _by_run(self, joined: Any) -> Any:

@@ -150,7 +150,8 @@ class EpochBuffers:
         """The rows of a piece."""
         start = self._at(load).start + piece.at - load.pieces[0].at
         place = slice(start, start + piece.stop - piece.start)
-        return Batch(self._X[place], self._targets[place], self._factors[place])
+        many = self._rows.y.ndim == 2
+        return Batch(self._X[place], self._targets[place], self._factors[place], many)
 
     def rates(self, load: Load, piece: Piece) -> Rates:
         """The numbers of a piece's step."""
@@ -296,13 +297,21 @@ class TorchTrainer(Trainer):
         return self._descent.state()
 
 
+def _right(S: Any, y: Any) -> Any:
+    """Whether each row's class, or all of its labels, are right, (n, R)."""
+    if y.ndim == 2:
+        of = y[:, None, :] if S.shape[2] == y.shape[1] else y[:, :, None]
+        return ((S > 0) == (of > 0)).all(2)
+    return S.argmax(2) == y[:, None]
+
+
 def evaluate(rows: Rows, W: Any, losses: Losses, machine: Machine) -> Evaluation:
     """The evaluation of joined weights (R·K, width)."""
     R, device = losses.runs, machine.device
     sums = torch.zeros((3, R), dtype=wide(device), device=device)
     correct = torch.zeros(R, dtype=torch.int64, device=device)
     for tile, S in scored(rows, W, R, machine):
-        of_rows, right = losses.of_rows(S, tile.y), S.argmax(2) == tile.y[:, None]
+        of_rows, right = losses.of_rows(S, tile.y), _right(S, tile.y)
         values = (of_rows, of_rows**2, right.to(S.dtype))
         sums += torch.stack([tile.weighed(each).sum(0, dtype=sums.dtype) for each in values])
         correct += right.sum(0)
