@@ -8,11 +8,13 @@ import json
 import tarfile
 import tempfile
 import warnings
+import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -161,6 +163,7 @@ COLUMNS: tuple[Callable[[int], Any], ...] = (
     lambda n: pa.nulls(n),
     lambda n: pa.array(np.arange(n, dtype=np.float16)),
     lambda n: pa.array([1] * n, pa.duration("s")),
+    lambda n: pa.FixedShapeTensorArray.from_numpy_ndarray(np.ones((n, 2, 3), np.float32)),
 )
 
 
@@ -250,6 +253,80 @@ def tensors() -> bytes:
 
 def write_safetensors(folder: Path, rng: Random) -> None:
     (folder / "rows.safetensors").write_bytes(in_safetensors(tensors(), rng))
+
+
+def write_npz_parts(folder: Path, rng: Random) -> None:
+    members = {f"{a}_{part}.npy": npy(a) for part in ("train", "test") for a in ("X", "y")}
+    (folder / "rows.npz").write_bytes(in_zip(members, rng, in_npy))
+
+
+@cache
+def pytorch(new: bool) -> bytes:
+    import torch
+
+    stream = io.BytesIO()
+    held = {"X": torch.from_numpy(rows_of()[0]), "y": torch.arange(12) % 2, "names": ["a", "b"]}
+    torch.save(held, stream, _use_new_zipfile_serialization=new)
+    return stream.getvalue()
+
+
+def write_pytorch(folder: Path, rng: Random) -> None:
+    raw = pytorch(chance(rng, 80))
+    if chance(rng, 50) or not zipfile.is_zipfile(io.BytesIO(raw)):
+        damaged = in_bytes(raw, rng)
+    else:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        damaged = in_zip(members, rng, in_bytes)
+    (folder / "rows.pt").write_bytes(damaged)
+
+
+@cache
+def hdf5(chunks: bool) -> bytes:
+    import h5py
+
+    stream, (X, y) = io.BytesIO(), rows_of()
+    how: dict[str, Any] = {"chunks": (5, 3), "compression": "gzip"} if chunks else {}
+    with h5py.File(stream, "w") as file:
+        file.create_dataset("X", data=X, **how)
+        file["labels"] = y.tolist() if chunks else np.arange(12) % 2
+    return stream.getvalue()
+
+
+def write_hdf5(folder: Path, rng: Random) -> None:
+    """Damage anything in a file of plain numbers; others are cut.
+
+    HDF5's own library (2.0) crashes or never ends on some damage of the indices of chunks and of
+    text, about once in 500 files of ours.
+    """
+    chunks = chance(rng, 30)
+    raw = hdf5(chunks)
+    raw = raw[: rng.randrange(len(raw))] if chunks else in_bytes(raw, rng)
+    (folder / "rows.h5").write_bytes(raw)
+
+
+@cache
+def zarr_files(version: int) -> Files:
+    import zarr
+
+    with tempfile.TemporaryDirectory() as place:
+        group = zarr.open_group(Path(place) / "a", mode="w", zarr_format=version)
+        group.create_array("X", data=rows_of()[0], chunks=(5, 3))
+        group.create_array("y", data=np.arange(12) % 2)
+        files = sorted(path for path in Path(place, "a").rglob("*") if path.is_file())
+        return {str(path.relative_to(Path(place, "a"))): path.read_bytes() for path in files}
+
+
+def write_zarr(folder: Path, rng: Random) -> None:
+    files = zarr_files(rng.choice((2, 3)))
+    target = rng.choice(list(files))
+    for name, content in files.items():
+        raw, path = content, folder / "rows.zarr" / name
+        if name == target:
+            about = raw.startswith(b"{") and chance(rng, 80)
+            raw = in_json(raw.decode(), rng) if about else in_bytes(raw, rng)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(raw)
 
 
 KINDS = {"PNG": "png", "JPEG": "jpg", "BMP": "bmp", "GIF": "gif", "WEBP": "webp", "TIFF": "tiff"}
@@ -596,6 +673,10 @@ FORMATS: dict[str, Format] = {
     "feather": Format(partial(write_table, "rows.feather", feather), rows_reader("rows.feather")),
     "saved to disk": Format(write_saved, rows_reader("set")),
     "safetensors": Format(write_safetensors, rows_reader("rows.safetensors")),
+    "npz parts": Format(write_npz_parts, rows_reader("rows.npz")),
+    "pytorch": Format(write_pytorch, rows_reader("rows.pt")),
+    "hdf5": Format(write_hdf5, rows_reader("rows.h5")),
+    "zarr": Format(write_zarr, rows_reader("rows.zarr")),
     "images": Format(write_images, read_images),
     "cifar": Format(write_cifar, read_cifar),
     "checkpoint": Format(write_checkpoints, read_checkpoints),
@@ -605,6 +686,9 @@ FORMATS: dict[str, Format] = {
     "settings": Format(write_settings, read_settings),
     "rerun": Format(write_rerun, read_rerun),
 }
+for name, package in (("hdf5", "h5py"), ("zarr", "zarr")):
+    if find_spec(package) is None:  # an environment older than the group of packages that has it
+        del FORMATS[name]
 
 
 def warm() -> None:

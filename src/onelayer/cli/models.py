@@ -167,8 +167,8 @@ def predict(
         onelayer predict runs/train photos/ predictions.csv
 
     Positional arguments:
-        rows INPUT: Rows: a .npy, .csv, .parquet, .arrow or .safetensors file, a picture, a folder
-            or a quoted pattern of such files, or a data set: digits, digits:validation.
+        rows INPUT: Rows: a file that load reads (.npy, .csv, .parquet, …), a picture, a folder or
+            a quoted pattern of such files, or a data set: digits, digits:validation.
         out OUTPUT: File to write: .csv, .parquet or .npy.
 
     Output:

@@ -58,9 +58,9 @@ class DataOptions(OptionGroup):
     """Which rows are loaded, and how they are split.
 
     Data:
-        data SOURCE: A file (npy, npz, csv, parquet, arrow, safetensors), a folder or quoted pattern
-            of such files, a folder of images or CIFAR files, or digits, cifar10, cifar100.
-            Default: cifar10, or the data of the run folder.
+        data SOURCE: A file (npy, npz, csv, parquet, arrow, safetensors, pt, h5, zarr), a folder or
+            quoted pattern of such files, a folder of images or CIFAR files, or digits, cifar10,
+            cifar100. Default: cifar10, or the data of the run folder.
         labels COLUMN|FILE: Column or array of labels, or a file with one label per row. Default:
             label, labels, y, target or class.
         test FILE|DIR: Test rows.
@@ -102,8 +102,8 @@ class SetOptions(OptionGroup):
     """Which feature sets are loaded, and how their rows are split.
 
     Data:
-        data SOURCE: A .npz or .safetensors file, each of whose arrays is a feature set; a folder of
-            .npy files; or an .npy file with an array (N, L, D) of L sets.
+        data SOURCE: A .npz, .safetensors, .pt, .h5 or .zarr, each of whose arrays is a feature set;
+            a folder of .npy and .pt files; or a file with an array (N, L, D) of L sets.
         labels FILE|NAME: A file with one label per row, or the array of labels beside the sets.
             Default: label, labels, y, target or class.
         names NAMES: Names of the L sets of an array (N, L, D).

@@ -17,18 +17,19 @@ from numpy.typing import NDArray
 
 from onelayer.data.classes import label_type, name_classes, number_labels, one_a_row
 from onelayer.data.dataset import Dataset, Splits, copy_rows
-from onelayer.data.formats.arrays import StoredArray, stored_arrays
+from onelayer.data.formats.arrays import ArraysFile, FileArray
 from onelayer.data.formats.base import (
     LABEL_NAMES,
     ColumnSpec,
     as_features,
     choose_labels,
+    is_folder,
     largest_value,
     natural_names,
     refuse_unread,
     to_array,
 )
-from onelayer.data.formats.registry import names_file, read_labels
+from onelayer.data.formats.registry import FORMATS, located_arrays, names_file, read_labels
 from onelayer.data.progress import Log
 from onelayer.data.split import check_split, shared_rows, split_dataset
 from onelayer.data.streaming import first_not_finite, not_finite
@@ -36,7 +37,10 @@ from onelayer.errors import DataError, SettingsError, home_path, printable, requ
 
 TRAIN, ROLES = "train", ("train", "validation", "test")
 
-SUFFIXES = (".npy", ".npz", ".safetensors")
+SUFFIXES = tuple(suffix for suffix, one in FORMATS.items() if issubclass(one, ArraysFile))
+
+# Of files in a folder, each of which is a set.
+_ONE_ARRAY = (".npy", ".pt", ".pth")
 
 # Of a set that is looked through for NaN at a time.
 _SEARCH_BYTES = 1 << 20
@@ -170,7 +174,7 @@ class _Source:
     def array(self, name: str) -> tuple[NDArray[Any], float]:
         """A set in a type that features can have, and the largest value of its type."""
         value, where = self.arrays[name](), f"{self.where}, {name!r}"
-        X = value.values() if isinstance(value, StoredArray) else to_array(value, where)
+        X = value.values() if isinstance(value, FileArray) else to_array(value, where)
         if X.ndim != 2 or 0 in X.shape:
             raise DataError(
                 f"{where}: a feature set must be an array of rows and columns, (N, D), but its "
@@ -264,31 +268,40 @@ def _itself(value: Any) -> Any:
 
 def _opened(give: Callable[[], Any]) -> NDArray[Any]:
     value = give()
-    return value.values() if isinstance(value, StoredArray) else to_array(value, "labels")
+    return value.values() if isinstance(value, FileArray) else to_array(value, "labels")
 
 
 def _in_files(path: Path, label_file: Path | None) -> Arrays:
     """What locates each array of a file or folder, in natural order."""
-    if path.is_dir():
+    if is_folder(path):
         own = None if label_file is None else label_file.resolve()
         files = {
             file.relative_to(path).with_suffix("").as_posix(): file
-            for file in path.rglob("*.npy")
-            if file.resolve() != own and not file.name.startswith(".")
+            for file in path.rglob("*")
+            if file.suffix.lower() in _ONE_ARRAY and file.resolve() != own
+            if not file.name.startswith(".")
         }
-        return {name: stored_arrays(files[name])[""] for name in natural_names(files)}
+        return {name: _only_array(files[name]) for name in natural_names(files)}
     try:
-        require_file(path)
+        if not os.path.isdir(path):
+            require_file(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     if path.suffix.lower() not in SUFFIXES:
         refuse_unread(path)
         raise DataError(
-            f"{path} holds no feature sets; supported: {', '.join(SUFFIXES)}, and folders of .npy "
-            "files."
+            f"{path} holds no feature sets; supported: {', '.join(SUFFIXES)}, and folders of "
+            f"{', '.join(_ONE_ARRAY)} files."
         )
-    arrays = stored_arrays(path)
+    arrays = located_arrays(path)
     return {name: arrays[name] for name in natural_names(arrays)}
+
+
+def _only_array(path: Path) -> Callable[[], Any]:
+    arrays = located_arrays(path)
+    if len(arrays) != 1:
+        raise DataError(f"{path} must hold one array, as each file of a folder of feature sets.")
+    return next(iter(arrays.values()))
 
 
 def _named(arrays: Arrays, names: Sequence[str] | None, where: str) -> Arrays:
@@ -310,9 +323,8 @@ def _named(arrays: Arrays, names: Sequence[str] | None, where: str) -> Arrays:
             )
         if twice := [name for i, name in enumerate(names) if name in names[:i]]:
             raise SettingsError(f"names (--names) must differ, but {twice[0]!r} is there twice.")
-        if isinstance(whole, StoredArray):
-            return dict(zip(names, whole.layers(), strict=True))
-        return {name: partial(_layer, whole, place) for place, name in enumerate(names)}
+        layer = whole.layer if isinstance(whole, FileArray) else partial(_layer, whole)
+        return {name: partial(layer, place) for place, name in enumerate(names)}
     if "" in arrays:
         raise DataError(
             f"{where} must be an array (N, L, D) of L feature sets, but its shape is {shape}; name "

@@ -15,9 +15,23 @@ from onelayer.data.dataset import Dataset, SplitCard, Splits
 from onelayer.data.datasets import layout
 from onelayer.data.datasets.decode import holds_files
 from onelayer.data.datasets.named import load_cifar10, load_cifar100, load_digits
-from onelayer.data.formats.base import ColumnSpec, ReadOptions, Table, is_pattern
+from onelayer.data.formats.arrays import arrays_of_parts, arrays_table, is_arrays
+from onelayer.data.formats.base import (
+    PARTS,
+    ColumnSpec,
+    ReadOptions,
+    Table,
+    is_folder,
+    is_pattern,
+)
 from onelayer.data.formats.images import in_one_form, parse_size, parts_of, sub_folders
-from onelayer.data.formats.registry import holds_shards, names_file, parts_in_files, read_table
+from onelayer.data.formats.registry import (
+    holds_shards,
+    names_file,
+    parts_in_arrays,
+    parts_in_files,
+    read_table,
+)
 from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.identity import match_parts, take_columns
 from onelayer.data.progress import Log, print_line
@@ -73,13 +87,16 @@ def load(
 
             - None or "cifar10", "cifar100": from the cache, which is filled from the network when
               needed; "digits" for scikit-learn's digits;
-            - a file (.npy, .npz, .csv, .parquet, .arrow, .feather, .safetensors), a folder of such
-              files, or a pattern ("shards/*.npy"), part-2 before part-10; a folder of folders such
-              as label=cat; what `save_to_disk` of Hugging Face wrote. Folders or files named train,
-              validation and test are the split;
+            - a file (.npy, .npz, .csv, .parquet, .arrow, .feather, .safetensors, .pt, .h5) or a
+              .zarr, a folder of such files, or a pattern ("shards/*.npy"), part-2 before part-10; a
+              folder of folders such as label=cat; what `save_to_disk` of Hugging Face wrote.
+              Folders or files named train, validation and test are the split, and so are arrays of
+              a file called X_train, y_train, X_test, …;
             - a folder of pictures with a sub-folder for each class, or one with CIFAR's files or
               archives ("./digits" is a folder, and so is cifar10 where such a folder exists);
-            - a data frame in memory: pandas, polars or a pyarrow Table.
+            - a data frame in memory (pandas, polars, a pyarrow Table, a Dataset of Hugging Face),
+              an array or tensor (NumPy, PyTorch, JAX), or a dict of arrays, or of data frames
+              called train, validation and test.
         labels: the column or array that holds the labels (default: the one called label, labels, y,
             target or class), a file with one label a row, or the labels themselves: an array, a
             Series or a list, (N,).
@@ -178,7 +195,7 @@ def _load_unsplit(
     _check(options)
     kind, path = _locate(source)
     if kind != CIFAR10 and batches != _BATCHES:
-        name = "the data frame" if is_frame(source) else source
+        name = "data in memory" if _in_memory(source) else source
         raise SettingsError(
             f"train_batches and validation_batches have no effect on {name}; leave them out."
         )
@@ -200,8 +217,8 @@ def _load_unsplit(
             path, validation_size=options["validation_size"], split_seed=seed, log=say,
             progress=progress,
         )  # fmt: skip
-    if is_frame(source):
-        _refuse(options, {"image_size", "stream"}, "a data frame")
+    if _in_memory(source):
+        _refuse(options, {"image_size", "stream"}, "data in memory")
     take, drop = _names(options["features"]), _names(options["drop"]) or ()
     spec, size = ColumnSpec(take=take, drop=drop, id=options["id"]), options["image_size"]
     read = ReadOptions(say, parse_size(size), seed, progress, options["stream"], spec)
@@ -267,12 +284,12 @@ def _names(named: str | Sequence[str] | None) -> tuple[str, ...] | None:
 
 def _locate(source: Any) -> tuple[str, Path | None]:
     """The kind of a data source, and its path unless it is a known name or a data frame."""
-    if source is None or is_frame(source):
+    if source is None or _in_memory(source):
         return CIFAR10 if source is None else OWN, None
     if not isinstance(source, str | Path):
         raise DataError(
-            f"the data source must be a name, path or data frame, but it is a "
-            f"{type(source).__name__}; split arrays in memory with onelayer.split(X, y)."
+            f"the data source must be a name, path, data frame, array or dict of arrays, but it is "
+            f"a {type(source).__name__}."
         )
     if source == "":
         raise DataError("the data source is empty; name a file or folder, or leave it out.")
@@ -284,7 +301,7 @@ def _locate(source: Any) -> tuple[str, Path | None]:
     path = home_path(source)
     if is_pattern(path):
         return OWN, path
-    if os.path.isdir(path):
+    if is_folder(path):
         for data_set in (layout.CIFAR10, layout.CIFAR100):
             if holds_files(path, data_set):
                 return data_set.folder_name, path
@@ -297,9 +314,14 @@ def _locate(source: Any) -> tuple[str, Path | None]:
 
 def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> dict[str, Table]:
     """Read the training rows, and the validation and test rows that are given."""
-    parts: dict[str, Any] = {"train": source}
-    if not is_frame(source) and os.path.isdir(source):
+    parts, of_arrays = {"train": source}, dict[str, Any]()
+    if _in_memory(source):
+        of_arrays = _parts_in_memory(source, options["labels"])
+    elif is_folder(source):
         parts |= parts_in_files(source) if holds_shards(source) else parts_of(source, read.log)
+    elif options["labels"] is None:
+        of_arrays = parts_in_arrays(source)
+    parts |= of_arrays
     for role in ("test", "validation"):
         part = options[role]
         if part is None:
@@ -308,9 +330,9 @@ def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> d
             raise SettingsError(
                 f"{source} already has {role} rows, {parts[role]}; leave {role} (--{role}) out."
             )
-        parts[role] = part = part if is_frame(part) else home_path(part)
+        parts[role] = part = part if _in_memory(part) else home_path(part)
         same = part is source
-        if not is_frame(part) and not is_frame(source):
+        if not _in_memory(part) and not _in_memory(source):
             there = os.path.exists(part) and os.path.exists(source)
             same = there and os.path.samefile(part, source)
         if same:
@@ -325,16 +347,40 @@ def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> d
         name = "labels" if role == "train" else f"{role}_labels"
         labels = by_column if options[name] is None else options[name]
         option = f"{name} (--{name.replace('_', '-')})"
-        read = replace(read, columns=replace(read.columns, must_drop=role == "train"))
-        if is_frame(part):
-            where = "data frame" if role == "train" else f"{role} data frame"
-            spec = replace(read.columns, option=option)
-            table = frame_table(part, labels, where, read.log, spec)
+        of_part = role if role in of_arrays and not is_frame(part) else None
+        columns = replace(read.columns, must_drop=role == "train", part=of_part)
+        read = replace(read, columns=columns)
+        if _in_memory(part):
+            what, table_of = (
+                ("data frame", frame_table) if is_frame(part) else ("arrays", arrays_table)
+            )
+            where = what if role == "train" else f"{role} {what}"
+            table = table_of(part, labels, where, read.log, replace(columns, option=option))
         else:
             table = read_table(part, labels, option, read)
         found = one_a_row(table.labels, table.labels_where, read.log)
         tables[role] = replace(table, labels=found)
     return in_one_form(tables)
+
+
+def _in_memory(source: object) -> bool:
+    """Whether a source is a data frame, an array or a mapping of either."""
+    return is_frame(source) or is_arrays(source)
+
+
+def _parts_in_memory(source: Any, labels: Any) -> dict[str, Any]:
+    """The parts of a mapping of data frames, or that a mapping of arrays has arrays for."""
+    if not isinstance(source, Mapping):
+        return {}
+    if source and all(is_frame(one) for one in source.values()):
+        parts = {PARTS.get(str(name).lower(), str(name)): one for name, one in source.items()}
+        if len(parts) < len(source) or "train" not in parts or set(parts) - set(PARTS.values()):
+            raise DataError(
+                "a mapping of data frames must have train, and may have validation and test, once "
+                f"each, but it has {', '.join(map(str, source)) or 'none'}."
+            )
+        return parts
+    return dict.fromkeys(arrays_of_parts([*map(str, source)]) if labels is None else (), source)
 
 
 def _number(

@@ -242,9 +242,9 @@ def read_rows(read: Read, indices: Indices, into: NDArray[Any]) -> None:
                 np.take(span, indices[a:b] - start, axis=0, out=into[a:b], mode="clip")
 
 
-def even_blocks(rows: int, row_bytes: int) -> Indices:
-    """Blocks of rows that can be read alone: BLOCK_BYTES each, but for the last."""
-    each = max(1, BLOCK_BYTES // row_bytes)
+def even_blocks(rows: int, row_bytes: int, chunk: int = 1) -> Indices:
+    """Blocks of rows that can be read alone, or by chunks: BLOCK_BYTES each, but for the last."""
+    each = chunk * max(1, BLOCK_BYTES // (chunk * row_bytes))
     return np.append(np.arange(0, rows, each, dtype=np.int64), rows)
 
 

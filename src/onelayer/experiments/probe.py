@@ -74,8 +74,8 @@ def probe(
 
             - a mapping of names to arrays (N, D), D of each set its own;
             - one array (N, L, D) of L sets;
-            - a file: .npz or .safetensors, each of whose arrays is a set, or .npy with an array
-              (N, L, D); or a folder of .npy files. Arrays are mapped;
+            - a file: .npz, .safetensors, .pt, .h5 or .zarr, each of whose arrays is a set, or which
+              has an array (N, L, D), as .npy; or a folder of .npy and .pt files. Arrays are mapped;
             - a mapping of names to `Splits` that have the same labels.
 
             Names such as "layer3/mean" have two parts: a layer and a pooling.

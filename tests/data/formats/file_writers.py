@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 Array = NDArray[Any]
+
+
+def installed(package: str) -> bool:
+    """Whether an optional package is there; where CI runs, it must be."""
+    return "CI" in os.environ or find_spec(package) is not None
+
+
 Write = Callable[[Path, Array, Array], dict[str, Any]]
 """Writes rows and labels under a path without suffix; returns `load`'s arguments for them."""
 
@@ -96,6 +105,19 @@ def _safetensors(path: Path, X: Array, labels: Array) -> dict[str, Any]:
     return {"file": path.with_suffix(".safetensors"), "labels": path.with_suffix(".y.npy")}
 
 
+def tensors(X: Array, labels: Array) -> Any:
+    rows = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(X)[:, None])
+    return pa.table({"embedding": rows, "label": pa.array(labels.tolist())})
+
+
+def _pytorch(path: Path, X: Array, labels: Array) -> dict[str, Any]:
+    import torch
+
+    made = {"X": torch.from_numpy(np.ascontiguousarray(X)), "y": labels.tolist()}
+    torch.save(made, path.with_suffix(".pt"))
+    return {"file": path.with_suffix(".pt")}
+
+
 WRITERS: dict[str, Write] = {
     "npy": _npy,
     "npy with text": _npy_with_text,
@@ -108,6 +130,8 @@ WRITERS: dict[str, Write] = {
     "arrow stream": _arrow(lists, pa.ipc.new_stream),
     "csv": _csv,
     "safetensors": _safetensors,
+    "parquet tensors": _parquet(tensors),
+    "pytorch": _pytorch,
 }
 
 

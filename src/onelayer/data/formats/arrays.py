@@ -1,13 +1,18 @@
-"""Arrays in files: NumPy's .npy and .npz, and safetensors. They are mapped and never unpickled."""
+"""Arrays by name: NumPy's .npy and .npz, safetensors, and what other files of arrays share.
+
+They are mapped where that can be done, and never unpickled. Arrays in memory are found by the same
+names.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zipfile
-from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO, RawIOBase
@@ -28,6 +33,9 @@ from onelayer.errors import DataError, SettingsError
 # Names that an array of features is known by when a file holds several.
 FEATURE_NAMES = ("X", "x", "features", "embeddings", "data", "images")
 
+# What parts the name of a part from the rest in the names of arrays: X_train, test/labels.
+_SEPARATORS = re.compile("[_/.-]")
+
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 # What is read at a time to compare a checksum, and of rows that must be converted.
@@ -39,20 +47,76 @@ _DTYPES = {
 
 
 @dataclass(frozen=True)
-class StoredArray:
-    """Where an array is in a file, and what it is."""
+class FileArray(ABC):
+    """An array of a file: what it is, and how it is read."""
 
     path: Path
     where: str  # file and array, for messages
     shape: tuple[int, ...]
     dtype: np.dtype[Any]  # of its numbers in the file: uint16 for bfloat16
+
+    @abstractmethod
+    def values(self, log: Log = lambda line: None) -> NDArray[Any]:
+        """The array, mapped where it is in the file as it is."""
+
+    @abstractmethod
+    def layer(self, place: int) -> NDArray[Any]:
+        """One of the L arrays (N, D) of an array (N, L, D), mapped as `values` are."""
+
+    @property
+    def value_type(self) -> np.dtype[Any]:
+        """The type of its values as they are read."""
+        return self.dtype
+
+
+@dataclass(frozen=True)
+class HeldArray(FileArray):
+    """An array that a library holds, in memory or mapped."""
+
+    array: Any
+    mapped: bool
+
+    def values(self, log: Log = lambda line: None) -> NDArray[Any]:
+        found = base.to_array(self.array, self.where)
+        if "bfloat16" in str(self.array.dtype):
+            log(_says_bfloat16(self.where))
+        elif self.mapped:
+            note_mapped(found, self.path, self.path.stat().st_size)
+        return found
+
+    def layer(self, place: int) -> NDArray[Any]:
+        return base.to_array(self.array[:, place], self.where)
+
+
+@dataclass(frozen=True)
+class SlicedArray(FileArray):
+    """An array that a library reads a slice of at a time, maybe out of compressed chunks."""
+
+    opened: Callable[[], AbstractContextManager[Any]]
+    chunk_rows: int
+
+    def values(self, log: Log = lambda line: None) -> NDArray[Any]:
+        return self._read(...)
+
+    def layer(self, place: int) -> NDArray[Any]:
+        return self._read((slice(None), place))
+
+    def _read(self, chosen: Any) -> NDArray[Any]:
+        with self.opened() as array:
+            found = np.asarray(array[chosen])
+        return found.astype(object) if found.dtype.kind == "T" else found  # text, of NumPy 2
+
+
+@dataclass(frozen=True)
+class StoredArray(FileArray):
+    """An array whose bytes lie together in a file."""
+
     offset: int  # its first byte
     fortran: bool = False
     bfloat16: bool = False
     content: bytes | None = None  # what stands for the file: a compressed member in memory
 
     def values(self, log: Log = lambda line: None) -> NDArray[Any]:
-        """The array, mapped where it is in the file as it is."""
         count, flat = prod(self.shape), np.empty(0, self.dtype)
         if self.content is not None:
             flat = np.frombuffer(self.content, self.dtype, count, self.offset)
@@ -60,67 +124,92 @@ class StoredArray:
             flat = np.memmap(self.path, self.dtype, "r", self.offset, (count,))
             note_mapped(flat, self.path, self.offset + flat.nbytes)
         if self.bfloat16:
-            log(f"{self.where} is bfloat16 and is converted to float32 once, in memory.")
+            log(_says_bfloat16(self.where))
             flat = _widened(flat)
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
 
-    def layers(self) -> list[Callable[[], NDArray[Any]]]:
-        """What gives each of the L arrays (N, D) of an array (N, L, D), mapped as `values` are."""
-        stored = replace(self, bfloat16=False).values()
+    def layer(self, place: int) -> NDArray[Any]:
+        stored = replace(self, bfloat16=False).values()[:, place]
+        return _widened(stored) if self.bfloat16 else stored
 
-        def layer(place: int) -> NDArray[Any]:
-            return _widened(stored[:, place]) if self.bfloat16 else stored[:, place]
+    @property
+    def value_type(self) -> np.dtype[Any]:
+        return np.dtype(np.float32) if self.bfloat16 else self.dtype
 
-        return [partial(layer, place) for place in range(self.shape[1])]
+
+# What gives each array of a file, by its name; only those that are chosen are located and checked.
+Located = Mapping[str, Callable[[], FileArray]]
 
 
 class ArraysFile(base.RowsFile):
-    """A file with an array of features, and one of labels unless they are elsewhere."""
+    """A file with an array of features, and one of labels unless they are elsewhere.
+
+    An only array without a name is the features.
+    """
 
     what: ClassVar[str] = "array"
 
     def __init__(self, path: Path, spec: base.ColumnSpec, log: Log) -> None:
         super().__init__(path, spec, log)
-        if spec.take is not None or spec.drop or spec.id is not None:
-            raise SettingsError(
-                f"features, drop and id have no effect on {path}, whose features have no names; "
-                "leave them out."
-            )
+        check_no_columns(spec, str(path))
+        if spec.part not in (None, "train"):
+            self.where = f"{path}, {spec.part} rows"
         with base.file_errors(path, self.kind):
-            arrays = self.arrays()
-            self._label = base.choose_labels(list(arrays), spec, self.where, self.what)
-            self._features = arrays[self._choose_features(list(arrays))]()
+            arrays = self.arrays(path)
+            features, self._label = choose_arrays([*arrays], spec, self.where, self.what)
+            self._features = arrays[features]()
             self._stored_labels = arrays[self._label]() if self._label else None
 
+    @classmethod
     @abstractmethod
-    def arrays(self) -> Mapping[str, Callable[[], StoredArray]]:
-        """What locates and checks each array, by name; only those that are chosen are."""
+    def arrays(cls, path: Path) -> Located:
+        """The arrays of a file of this format, by name; an only array may have none, ""."""
+
+    @classmethod
+    def labels(cls, path: Path) -> NDArray[Any]:
+        """The labels of a file: its only array, or the one with a usual name."""
+        with base.file_errors(path, cls.kind):
+            arrays = cls.arrays(path)
+            names = [*arrays]
+            name = names[0] if len(names) == 1 else base.choose_labels(
+                names, base.ColumnSpec(), str(path), cls.what
+            )  # fmt: skip
+            return np.array(arrays[name or ""]().values())
 
     def table(self) -> base.Table:
-        if not self.spec.any_shape:
-            self._check_shape()
         with base.file_errors(self.path, self.kind):
             X = self._features.values(self.log)
+            X, image_shape = (X, None) if self.spec.any_shape else flat_images(X)
+            if not self.spec.any_shape:
+                _check_shape(X.shape, self.where)
             features, max_value = _as_features(X, self.path), base.largest_value(X.dtype)
-        where, labels_where = self.where, f"{self.where}, the {self.what} {self._label!r}"
-        return base.Table(features, self._labels(), where, labels_where, max_value=max_value)
+        where, labels_where = self.where, f"{self.path}, the {self.what} {self._label!r}"
+        return base.Table(
+            features, self._labels(), where, labels_where, None, image_shape, max_value
+        )
 
-    def shard(self) -> ArrayShard | None:
+    def shard(self) -> Shard | None:
         array = self._features
-        if not self.streams or (self.spec.any_shape and len(array.shape) != 2):
+        images = array.dtype == np.uint8 and len(array.shape) > 2
+        if not self.streams or images or (self.spec.any_shape and len(array.shape) != 2):
             return None
-        self._check_shape()
+        _check_shape(array.shape, self.where)
+        rows, features = array.shape
+        stored, row_bytes = array.value_type, features * array.dtype.itemsize
+        dtype, max_value = base.streamed_dtype(stored, array.where), base.largest_value(stored)
+        labels, path = self._labels(), self.path
+        if isinstance(array, SlicedArray):
+            blocks = even_blocks(rows, row_bytes, array.chunk_rows)
+            return SlicedShard(path, blocks, features, dtype, None, max_value, labels, None, array)
+        if not isinstance(array, StoredArray):
+            return None
         if array.fortran and min(array.shape) > 1:
             raise DataError(
                 f"{self.where} is in Fortran order, so that its rows do not lie together and would "
                 "be read all at once; save numpy.ascontiguousarray of it."
             )
-        rows, features = array.shape
-        stored = np.dtype(np.float32) if array.bfloat16 else array.dtype
-        dtype, max_value = base.streamed_dtype(stored, array.where), base.largest_value(stored)
-        blocks = even_blocks(rows, features * array.dtype.itemsize)
-        labels = self._labels()
-        return ArrayShard(self.path, blocks, features, dtype, None, max_value, labels, None, array)
+        blocks = even_blocks(rows, row_bytes)
+        return ArrayShard(path, blocks, features, dtype, None, max_value, labels, None, array)
 
     def _labels(self) -> NDArray[Any] | None:
         if self._stored_labels is None:
@@ -128,26 +217,127 @@ class ArraysFile(base.RowsFile):
         with base.file_errors(self.path, self.kind):
             return np.array(self._stored_labels.values(self.log))
 
-    def _choose_features(self, names: list[str]) -> str:
-        """The only array besides the labels, or the one with a usual name."""
-        others = [name for name in names if name != self._label]
-        found = others if len(others) == 1 else [n for n in FEATURE_NAMES if n in others]
-        if len(found) == 1:
-            return found[0]
-        raise DataError(
-            f"{self.where} must hold one {self.what} of features besides the labels, called "
-            f"{', '.join(FEATURE_NAMES)} where there are more, but it holds "
-            f"{', '.join(others) or 'no other'}; rename or remove some."
+
+def choose_arrays(
+    names: Sequence[str], spec: base.ColumnSpec, where: str, what: str
+) -> tuple[str, str | None]:
+    """The names of the array of features and of that of labels; None when they are elsewhere."""
+    if spec.part is not None:
+        return arrays_of_parts(names)[spec.part]
+    if list(names) == [""]:
+        if not spec.elsewhere:
+            raise DataError(
+                f"{where} has no labels; pass a file with one label a row with {spec.option}."
+            )
+        return "", None
+    label = base.choose_labels(names, spec, where, what)
+    others = [name for name in names if name != label]
+    found = others if len(others) == 1 else [n for n in FEATURE_NAMES if n in others]
+    if len(found) == 1:
+        return found[0], label
+    raise DataError(
+        f"{where} must hold one {what} of features besides the labels, called "
+        f"{', '.join(FEATURE_NAMES)} where there are more, but it holds "
+        f"{', '.join(others) or 'no other'}; rename or remove some."
+    )
+
+
+def arrays_of_parts(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Features and labels of each part, of arrays such as X_train, y_train, test/images.
+
+    Empty where there are none of both kinds for training.
+    """
+    features, labels = dict[str, str](), dict[str, str]()
+    kinds = dict.fromkeys((name.lower() for name in FEATURE_NAMES), features)
+    kinds |= dict.fromkeys(base.LABEL_NAMES, labels)
+    for name in names:
+        words = _SEPARATORS.split(name)
+        last, rest = words[-1], name[: -len(words[-1]) - 1]
+        if last.lower() not in base.PARTS:
+            last, rest = words[0], name[len(words[0]) + 1 :]
+        part, of_kind = base.PARTS.get(last.lower()), kinds.get(rest.lower())
+        if part is not None and of_kind is not None and of_kind.setdefault(part, name) != name:
+            return {}
+    parts = {part: (features[part], labels[part]) for part in features if part in labels}
+    return parts if "train" in parts else {}
+
+
+def is_arrays(source: object) -> bool:
+    """Whether an object is an array or tensor in memory, or a mapping of names to some."""
+    return isinstance(source, Mapping) or base.is_array(source)
+
+
+def arrays_table(
+    source: Any, labels: Any, where: str, log: Log, spec: base.ColumnSpec
+) -> base.Table:
+    """Features and labels of arrays in memory; `labels` names an array, holds them, or is None."""
+    check_no_columns(spec, where)
+    named = labels is None or isinstance(labels, str)
+    arrays = source if isinstance(source, Mapping) else {"": source}
+    spec = replace(spec, labels=labels if named else None, elsewhere=not named)
+    features, label = choose_arrays([*map(str, arrays)], spec, where, "array")
+    X, image_shape = flat_images(base.to_array(arrays[features], where))
+    _check_shape(X.shape, where)
+    width, max_value = X.shape[1], base.largest_value(X.dtype)
+    X = base.as_features(X, lambda at: f"{where}: row {at // width}, column {at % width}")
+    found, labels_where = labels, spec.option
+    if label is not None:
+        found, labels_where = arrays[label], f"{where}, the array {label!r}"
+    y = base.to_array(found, labels_where)
+    return base.Table(X, y, where, labels_where, None, image_shape, max_value)
+
+
+def flat_images(X: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int] | None]:
+    """Images of bytes as rows, (N, D), one channel plane after another, and their form.
+
+    Images are (N, height, width), (N, height, width, channels) or (N, channels, height, width).
+    """
+    if X.dtype != np.uint8 or X.ndim not in (3, 4) or 0 in X.shape:
+        return X, None
+    if X.ndim == 4 and X.shape[1] not in (1, 3) and X.shape[3] in (1, 3):
+        X = X.transpose(0, 3, 1, 2)
+    form = X.shape[1:] if X.ndim == 4 else (1, *X.shape[1:])
+    return (X.reshape(len(X), -1), (form[0], form[1], form[2])) if form[0] in (1, 3) else (X, None)
+
+
+def check_no_columns(spec: base.ColumnSpec, where: str) -> None:
+    """Raise `SettingsError` for options that choose columns, which arrays do not have."""
+    if spec.take is not None or spec.drop or spec.id is not None:
+        raise SettingsError(
+            f"features, drop and id have no effect on {where}, whose features have no names; "
+            "leave them out."
         )
 
-    def _check_shape(self) -> None:
-        shape = self._features.shape
-        if len(shape) != 2 or 0 in shape:
-            kind = base.NoRowsError if len(shape) == 2 and shape[1] else DataError
-            raise kind(
-                f"{self.where}: the features must be an array of rows and columns, (N, D), with at "
-                f"least one of each, but their shape is {shape}; reshape it."
-            )
+
+def _check_shape(shape: tuple[int, ...], where: str) -> None:
+    if len(shape) != 2 or 0 in shape:
+        kind = base.NoRowsError if len(shape) == 2 and shape[1] else DataError
+        raise kind(
+            f"{where}: the features must be an array of rows and columns, (N, D), with at "
+            f"least one of each, but their shape is {shape}; reshape it."
+        )
+
+
+def _says_bfloat16(where: str) -> str:
+    return f"{where} is bfloat16 and is converted to float32 once, in memory."
+
+
+@dataclass(frozen=True, eq=False)
+class SlicedShard(Shard):
+    """Rows that a library reads a slice of at a time."""
+
+    array: SlicedArray
+
+    @contextmanager
+    def open(self) -> Iterator[Read]:
+        with base.file_errors(self.path, "file"), self.array.opened() as array:
+
+            def read(start: int, into: NDArray[Any]) -> None:
+                with base.file_errors(self.path, "file"):
+                    found = np.asarray(array[start : start + len(into)])
+                    into[:] = _as_features(found, self.path, start)
+
+            yield read
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,18 +387,9 @@ class NpyFile(ArraysFile):
 
     kind, streams = ".npy file", True
 
-    def arrays(self) -> Mapping[str, Callable[[], StoredArray]]:
-        if not self.spec.elsewhere:
-            raise DataError(
-                f"{self.where} has no labels; pass a file with one label a row with "
-                f"{self.spec.option}."
-            )
-        return {"X": partial(_locate_npy, self.path)}
-
-    @staticmethod
-    def labels(path: Path) -> NDArray[Any]:
-        with base.file_errors(path, ".npy file"):
-            return np.array(_locate_npy(path).values())
+    @classmethod
+    def arrays(cls, path: Path) -> Located:
+        return {"": partial(_locate_npy, path)}
 
 
 class NpzFile(ArraysFile):
@@ -216,8 +397,9 @@ class NpzFile(ArraysFile):
 
     kind = ".npz file"
 
-    def arrays(self) -> Mapping[str, Callable[[], StoredArray]]:
-        return _members(self.path)
+    @classmethod
+    def arrays(cls, path: Path) -> Located:
+        return _members(path)
 
 
 class SafetensorsFile(ArraysFile):
@@ -225,20 +407,12 @@ class SafetensorsFile(ArraysFile):
 
     kind, what, streams = "safetensors file", "tensor", True
 
-    def arrays(self) -> Mapping[str, Callable[[], StoredArray]]:
-        return _tensors(self.path)
+    @classmethod
+    def arrays(cls, path: Path) -> Located:
+        return _tensors(path)
 
 
-def stored_arrays(path: Path) -> Mapping[str, Callable[[], StoredArray]]:
-    """What locates and checks each array of a file, by name; that of an .npy file has none."""
-    kind = {".npz": NpzFile, ".safetensors": SafetensorsFile}.get(path.suffix.lower(), NpyFile)
-    with base.file_errors(path, kind.kind):
-        if kind is NpyFile:
-            return {"": partial(_locate_npy, path)}
-        return _members(path) if kind is NpzFile else _tensors(path)
-
-
-def _members(path: Path) -> Mapping[str, Callable[[], StoredArray]]:
+def _members(path: Path) -> Located:
     with zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
     return {i.filename.removesuffix(".npy"): partial(_locate_member, path, i) for i in infos}
@@ -262,7 +436,7 @@ def _locate_member(path: Path, info: zipfile.ZipInfo) -> StoredArray:
         return _after_header(path, file, file.tell() + info.file_size, where)
 
 
-def _tensors(path: Path) -> Mapping[str, Callable[[], StoredArray]]:
+def _tensors(path: Path) -> Located:
     from safetensors import safe_open
 
     with base.file_errors(path, SafetensorsFile.kind):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import importlib
 import os
 import re
 from abc import ABC, abstractmethod
@@ -22,6 +23,15 @@ from onelayer.errors import DataError, OnelayerError, require_file
 
 # Names that a column or array of labels is known by when none is given.
 LABEL_NAMES = ("label", "labels", "y", "target", "class")
+
+# Names of the parts of a data set: of folders, files and arrays.
+PARTS = {
+    "train": "train", "training": "train", "validation": "validation", "val": "validation",
+    "valid": "validation", "test": "test", "testing": "test",
+}  # fmt: skip
+
+# The kind of device that DLPack calls the host.
+_DLPACK_CPU = 1
 
 _MAX_EXACT_FLOAT32, _MAX_EXACT_FLOAT64 = 1 << 24, 1 << 53
 
@@ -55,6 +65,7 @@ class ColumnSpec:
     id: str | None = None  # the column that names each row
     in_folders: tuple[str, ...] = ()  # columns that the names of folders hold, as in label=cat
     any_shape: bool = False  # rows of an array may have more dimensions than one, as images have
+    part: str | None = None  # of a file of arrays that has an array for each, as X_train and X_test
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +116,18 @@ class RowsFile(ABC):
 def is_pattern(path: Path) -> bool:
     """Whether a path is a pattern of file names, and not the name of a file that exists."""
     return glob.has_magic(str(path)) and not os.path.exists(path)
+
+
+def is_folder(path: Any) -> bool:
+    """Whether a path is a folder of files, and not a folder that is one array or group of zarr."""
+    return os.path.isdir(path) and suffix_of(Path(path)) != ".zarr"
+
+
+def size_of(path: Path) -> int:
+    """The bytes of a file, or of all files of a folder."""
+    if not os.path.isdir(path):
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def suffix_of(path: Path) -> str:
@@ -205,18 +228,43 @@ def streamed_dtype(stored: np.dtype[Any], where: str) -> np.dtype[Any]:
     return as_features(np.zeros(1, stored), lambda at: where).dtype.newbyteorder("=")
 
 
+def is_array(values: object) -> bool:
+    """Whether an object is an array or tensor of NumPy, PyTorch, JAX or another library."""
+    kind = type(values)
+    return any(hasattr(kind, name) for name in ("__array__", "__dlpack__")) and not isinstance(
+        values, np.generic
+    )
+
+
 def to_array(values: Any, where: str) -> NDArray[Any]:
-    """What is in memory as an array: of NumPy, PyTorch, pandas, …; masked values are refused."""
+    """What is in memory as an array: of NumPy, PyTorch, JAX, pandas, …; masked values are refused.
+
+    It is a view where it can be one: not of what lies on a GPU, nor of bfloat16.
+    """
     if np.ma.is_masked(values):
         raise DataError(f"{where} has masked values; fill them or drop their rows.")
     try:
         if hasattr(values, "detach"):  # a tensor of PyTorch
-            values = values.detach().cpu()
+            values = values.detach().cpu().resolve_conj().resolve_neg()
             values = values.float() if "bfloat16" in str(values.dtype) else values
-        array = np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as error:
+        array = _shared(values)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise DataError(f"{where} cannot be read as an array ({first_line(error)}).") from error
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def _shared(values: Any) -> NDArray[Any]:
+    """An array of the same memory, by the array or the DLPack protocol; a copy of a GPU's."""
+    kind = type(values)
+    if not hasattr(kind, "__dlpack__"):
+        return np.asarray(values)
+    if hasattr(kind, "__array__"):
+        try:
+            return np.asarray(values)
+        except TypeError:  # CuPy's, which are on a GPU
+            pass
+    on_host = values.__dlpack_device__()[0] == _DLPACK_CPU
+    return np.from_dlpack(values) if on_host else np.from_dlpack(values, device="cpu")
 
 
 def largest_value(dtype: np.dtype[Any]) -> float:
@@ -254,3 +302,14 @@ def first_line(error: BaseException) -> str:
     )
     end = min(next(strange, len(line)), 200)
     return line if end == len(line) else f"{line[:end].rstrip()} …"
+
+
+def require_package(name: str, what: str, install: str) -> Any:
+    """A package that one format needs; a `DataError` where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        why = "is not installed" if error.name == name else f"does not work ({first_line(error)})"
+        raise DataError(
+            f"{what}, for which {name} is needed, which {why}: pip install '{install}'."
+        ) from error

@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 
-# The part that a sub-folder of this name holds, in any case, or a file whose name begins so.
-PARTS = {
-    "train": "train", "training": "train", "validation": "validation", "val": "validation",
-    "valid": "validation", "test": "test", "testing": "test",
-}  # fmt: skip
-
 MAX_SIDE = 4096
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _GRAY, _COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
@@ -59,16 +53,16 @@ def sub_folders(folder: Path) -> list[Path]:
 def parts_of(folder: Path, log: Log) -> dict[str, Path]:
     """The folders of train, validation and test that exist; without train the folder is train."""
     folders = {path.name: path for path in sub_folders(folder)}
-    if not any(PARTS.get(name.lower()) == "train" for name in folders):
+    if not any(base.PARTS.get(name.lower()) == "train" for name in folders):
         return {"train": folder}
     _note_loose_files(folder, log)
     parts: dict[str, Path] = {}
     for name, path in folders.items():
-        part = PARTS.get(name.lower())
+        part = base.PARTS.get(name.lower())
         if part is None:
             raise DataError(
                 f"{folder} has a sub-folder train and so is taken as split, but {name} beside it "
-                f"is none of {', '.join(PARTS)}; move it into train, or rename train."
+                f"is none of {', '.join(base.PARTS)}; move it into train, or rename train."
             )
         if part in parts:
             raise DataError(f"{folder} holds {part} twice, as {name} too; keep one.")

@@ -20,10 +20,20 @@ from numpy.typing import NDArray
 
 from onelayer.data.classes import join_labels
 from onelayer.data.formats import base
-from onelayer.data.formats.arrays import NpyFile, NpzFile, SafetensorsFile
-from onelayer.data.formats.images import PARTS, PICTURES, read_images, read_pictures, sub_folders
+from onelayer.data.formats.arrays import (
+    ArraysFile,
+    Located,
+    NpyFile,
+    NpzFile,
+    SafetensorsFile,
+    arrays_of_parts,
+)
+from onelayer.data.formats.hdf5 import Hdf5File
+from onelayer.data.formats.images import PICTURES, read_images, read_pictures, sub_folders
+from onelayer.data.formats.pytorch import PytorchFile
 from onelayer.data.formats.tables import ArrowFile, ParquetFile
 from onelayer.data.formats.text import CsvFile, label_array, read_lines
+from onelayer.data.formats.zarr import ZarrFolder
 from onelayer.data.identity import match_parts
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
@@ -46,6 +56,11 @@ FORMATS: dict[str, type[base.RowsFile]] = {
     ".arrow": ArrowFile,
     ".feather": ArrowFile,
     ".safetensors": SafetensorsFile,
+    ".pt": PytorchFile,
+    ".pth": PytorchFile,
+    ".h5": Hdf5File,
+    ".hdf5": Hdf5File,
+    ".zarr": ZarrFolder,
 }
 
 STREAMED = tuple(suffix for suffix, one in FORMATS.items() if one.streams)
@@ -59,7 +74,7 @@ LABELS: dict[str, Callable[[Path], NDArray[Any]]] = {
 
 def read_table(path: Path, labels: Any, option: str, options: base.ReadOptions) -> base.Table:
     """Rows with labels: a column, a file with one a row, the labels, or None: the usual names."""
-    if os.path.isdir(path) and not holds_shards(path):
+    if base.is_folder(path) and not holds_shards(path):
         _refuse_nested(path)
         spec, stream = options.columns, ("stream (--stream)", options.stream)
         columns = ("features, drop or id", spec.take or spec.drop or spec.id or None)
@@ -115,6 +130,23 @@ def _check_count(where: str, labels: int, path: str, rows: int) -> None:
         )
 
 
+def located_arrays(path: Path) -> Located:
+    """What locates and checks each array of a file of arrays, by name; an only one may have none.
+
+    Empty where the file is none.
+    """
+    kind = FORMATS.get(base.suffix_of(path))
+    if kind is None or not issubclass(kind, ArraysFile) or not os.path.exists(path):
+        return {}
+    with base.file_errors(path, kind.kind):
+        return kind.arrays(path)
+
+
+def parts_in_arrays(path: Path) -> dict[str, Path]:
+    """The parts that a file has arrays for, X_train and X_test; empty where it has none."""
+    return dict.fromkeys(arrays_of_parts([*located_arrays(path)]), path)
+
+
 def read_features(
     path: Path,
     feature_names: Sequence[str] | None,
@@ -123,7 +155,7 @@ def read_features(
     image_shape: tuple[int, int, int] | None = None,
 ) -> base.Table:
     """Rows without labels: a model's features in order or all numbers; pictures of a form."""
-    if not (os.path.isdir(path) and holds_shards(path)) and base.suffix_of(path) not in FORMATS:
+    if not (base.is_folder(path) and holds_shards(path)) and base.suffix_of(path) not in FORMATS:
         table = read_pictures(path, log, image_shape)
         if table is not None and id is not None:
             raise SettingsError(
@@ -131,7 +163,7 @@ def read_features(
             )
         if table is not None:
             return table
-        if os.path.isdir(path):
+        if base.is_folder(path):
             _refuse_nested(path)
             raise DataError(
                 f"{path} holds no rows: no file of {', '.join(FORMATS)}, and no picture "
@@ -196,16 +228,16 @@ def parts_in_files(folder: Path) -> dict[str, Path]:
     for file in (file for file in files_in(folder) if file.parent == folder):
         letters = re.split("[^a-z]", file.name, maxsplit=1, flags=re.IGNORECASE)[0]
         begins.setdefault(letters, []).append(file)
-    if len(begins) < 2 or not any(PARTS.get(begin.lower()) == "train" for begin in begins):
+    if len(begins) < 2 or not any(base.PARTS.get(begin.lower()) == "train" for begin in begins):
         return {}
     parts: dict[str, Path] = {}
     for begin, files in begins.items():
-        part, first = PARTS.get(begin.lower()), files[0]
+        part, first = base.PARTS.get(begin.lower()), files[0]
         if part is None:
             raise DataError(
                 f"{folder} has files of training rows and so is taken as split, but the name of "
-                f"{first.name} begins with none of {', '.join(PARTS)}; move it elsewhere, or name "
-                "each part with train, validation and test."
+                f"{first.name} begins with none of {', '.join(base.PARTS)}; move it elsewhere, or "
+                "name each part with train, validation and test."
             )
         if part in parts:
             raise DataError(f"{folder} holds {part} twice, as {first.name} too; keep one.")
@@ -218,7 +250,7 @@ def _files_of(named: Path) -> list[Path]:
     """The files that match a pattern, or that lie in a folder; else the path itself."""
     if base.is_pattern(named):
         return base.match_pattern(named)
-    return (files_in(named) if os.path.isdir(named) else []) or [named]
+    return (files_in(named) if base.is_folder(named) else []) or [named]
 
 
 def _read_rows(
@@ -250,7 +282,7 @@ def _read_rows(
     # By its size alone a file may hold too many rows for memory, or not: a compressed one can
     # become eight times as large as it is read.
     most = MEMORY_FRACTION * available_memory() / 8
-    large = options.stream is None and streams and path.stat().st_size > most
+    large = options.stream is None and streams and base.size_of(path) > most
     if (options.stream or large) and (shard := opened.shard()) is not None:
         table = _in_files([shard], str(path), log)
         # What is classified is read once.

@@ -51,8 +51,13 @@ Chunks = Callable[[str], Iterable[Any]]  # the values of a column, by its name
 
 
 def is_frame(source: object) -> bool:
-    """Whether an object is a data frame in memory: pandas, polars or a pyarrow table."""
-    return hasattr(type(source), "columns")  # of a lazy frame the value would be computed
+    """Whether an object is a data frame: of pandas, polars, pyarrow or Hugging Face's datasets."""
+    # Of a lazy frame the value would be computed.
+    return hasattr(type(source), "columns") or _is_hugging_face(source)
+
+
+def _is_hugging_face(source: object) -> bool:
+    return all(hasattr(type(source), name) for name in ("column_names", "with_format", "map"))
 
 
 def frame_table(
@@ -61,6 +66,13 @@ def frame_table(
     """Features and labels of a data frame; `labels` names a column, holds them, or is None."""
     import pyarrow as pa
 
+    if _is_hugging_face(frame):
+        if not hasattr(type(frame), "__len__"):
+            raise DataError(
+                f"{where} is a stream of rows, {type(frame).__name__}; give a Dataset, which has a "
+                "length."
+            )
+        frame = frame.with_format("arrow")[:]
     pandas = type(frame).__module__.partition(".")[0] == "pandas"
     if pandas:
         check_names([str(name) for name in frame.columns], where)
@@ -138,6 +150,7 @@ class PiecesFile(TableFile):
             kinds, width = [schema.field(name).type for name in names], len(names)
             lists = _is_list(kinds[0])
             if lists:
+                kinds = [_storage(kinds[0])]
                 width = getattr(kinds[0], "list_size", 0)
                 if not width:
                     with self.open(path, names) as file:
@@ -391,7 +404,7 @@ def _table(
     X = _rows(columns, names, where)
     feature_names = None if _is_list(columns.schema.field(names[0]).type) else tuple(names)
     ids = None if spec.id is None else _labels(columns[spec.id], f"{where}, column {spec.id!r}")
-    kinds = (schema.field(name).type for name in names)
+    kinds = (_storage(schema.field(name).type) for name in names)
     top = _largest(
         [np.dtype(getattr(k, "value_type", k).to_pandas_dtype()) for k in kinds], X.dtype
     )
@@ -529,6 +542,15 @@ def _lists(column: Column, where: str, start: int) -> NDArray[Any]:
     import pyarrow as pa
 
     _check_filled(column, where, start)
+    kind, storage = column.type, _storage(column.type)
+    if storage != kind:
+        order = [axis for axis in kind.permutation or () if kind.shape[axis] > 1]
+        if order != sorted(order):
+            raise DataError(
+                f"{where}: the dimensions of the tensors are stored in another order, {order}; "
+                "write them in their own."
+            )
+        column = pa.chunked_array([piece.storage for piece in column.chunks], storage)
     pieces = column.chunks
     if not pa.types.is_fixed_size_list(column.type):
         lengths = np.concatenate([piece.value_lengths().to_numpy() for piece in pieces])
@@ -609,8 +631,14 @@ def _is_number(kind: Any) -> bool:
 def _is_list(kind: Any) -> bool:
     from pyarrow import types
 
+    kind = _storage(kind)
     lists = (types.is_fixed_size_list, types.is_list, types.is_large_list)
     return any(is_kind(kind) for is_kind in lists) and _is_number(kind.value_type)
+
+
+def _storage(kind: Any) -> Any:
+    """The type that a column of tensors of one shape is stored as, lists of one length."""
+    return kind.storage_type if str(kind).startswith("extension<arrow.fixed_shape_tensor") else kind
 
 
 def is_text(kind: Any) -> bool:
