@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onelayer.data.rows import Rows
 from onelayer.engines import Weights, make_engine
 from onelayer.objective.penalty import Penalty
-from onelayer.solver import lbfgs, linalg
+from onelayer.solver import lbfgs, linalg, newton
 from onelayer.solver.lbfgs import (
     MAX_PAIRS,
     Memory,
@@ -92,6 +92,41 @@ def test_rows_in_memory_make_the_pass_of_the_engine_and_bring_the_bias_to_its_be
         at = at.copy()
         at[:, -1] += held.bias_step(at, gradient[:, -1])
     assert np.abs(gradient[:, -1]).max() < 0.1 * tiny
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_step_is_as_long_as_lowers_the_cost_most(
+    dtype: Literal["float32", "float64"],
+    classes: int,
+    weighted: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(classes)
+    X, y = rng.normal(size=(90, 4)), rng.integers(0, classes, 90)
+    X[np.arange(90), y % 4] += 2.0
+    weights = rng.uniform(0.0, 2.0, 90) if weighted else None
+    rows = Rows(X, y, np.ones(4), np.zeros(4), weights=weights)
+    held, penalty = DenseRows(rows, np.ones(classes, bool), dtype), Penalty(1e-3)
+    at = rng.normal(size=(classes, 5)) / 10
+    at -= at.mean(axis=0)
+
+    def slope(length: float) -> float:
+        point = at + length * direction
+        _, gradient = held.cost(point)
+        gradient[:, :-1] += penalty.gradient(point[:, :-1])
+        return float(np.sum(gradient * direction))
+
+    _, direction = held.cost(at)
+    direction = -direction
+    steep, length = slope(0.0), held.best_length(at, direction, penalty)
+    assert steep < 0.0
+    assert length > 1.1
+    assert abs(slope(length)) < 0.2 * abs(slope(1.0)) < 0.2 * abs(steep)
+    monkeypatch.setattr(newton, "LINE_STEPS", 20)
+    tiny = 1e-5 if dtype == "float32" else 1e-14
+    assert abs(slope(held.best_length(at, direction, penalty))) < tiny * abs(steep)
 
 
 @pytest.mark.parametrize("fit", [fit_variances, fit_preconditioner])

@@ -80,7 +80,7 @@ MIN_HELD = 1e-6
 # Bounds the memory of the sample and of the directions for any D.
 SAMPLE_BYTES = DIRECTION_BYTES = 64 << 20
 
-TILE_ENTRIES = 1 << 19
+TILE_ENTRIES = 1 << 16
 
 # Smallest eigenvalue of M(λ) relative to the largest: the directions are float32.
 MIN_EIGENVALUE = 1e-6
@@ -114,6 +114,8 @@ class Descent:
     rounding: float  # relative error of an evaluated cost
     is_done: Callable[[Point], bool]  # called with each new point
     is_damped: Callable[[Point], bool]  # where a step failed: whether the next one is shorter
+    # How far along a direction the first trial is made.
+    first_length: Callable[[Point, Float64], float] = lambda point, direction: 1.0
 
 
 class Memory:
@@ -232,11 +234,12 @@ def descend(descent: Descent, start: Point) -> Point:
 
 
 def _step_along(descent: Descent, point: Point, direction: Float64, slope: float) -> Point | None:
-    """The first of the steps 1, ½, ¼ … that lowers the cost enough.
+    """The first of a step, half of it, a quarter … that lowers the cost enough.
 
     Where the fall is lost in the cost's rounding the slope decides: Hager & Zhang (2005), eq. 4.1.
     """
-    slack, length = descent.rounding * abs(point.cost), 1.0
+    slack = descent.rounding * abs(point.cost)
+    length = descent.first_length(point, direction)
     while length > MIN_STEP:
         trial = descent.evaluate(point.at + length * direction)
         if trial.cost <= point.cost + SUFFICIENT * length * slope:

@@ -36,7 +36,7 @@ from onelayer.solver.lbfgs import (
     fit_variances,
     takes_inverse,
 )
-from onelayer.solver.linalg import inverse_of_gram
+from onelayer.solver.linalg import inner, inverse_of_gram, norm
 
 Float64 = NDArray[np.float64]
 
@@ -62,12 +62,15 @@ PATIENCE = 0.75
 # Most entries of the rows, and of the Hessian, in memory; and most seconds of a step of Newton's.
 MAX_ENTRIES, MAX_HESSIAN, MAX_SECONDS = 1 << 24, 1 << 22, 0.25
 
+# Steps of Newton's method on a line, and the score from which on a probability of 0 is left.
+LINE_STEPS, LARGEST_SCORE = 2, 80.0
+
 # Most products with the rows of a truncated step of Newton's, and entries of rows that stay in the
 # cache for them, so that BLAS makes the passes of two classes faster than an engine.
 MAX_PRODUCTS, CACHED_ENTRIES = 100, 1 << 21
 
 # Rows whose features are held once for each class at a time, so that they stay in the cache.
-BLOCK_ENTRIES = 1 << 18
+BLOCK_ENTRIES = 1 << 16
 
 # Added to the Hessian's diagonal, relative to its mean; and a class that no row can be of.
 RIDGE, IMPOSSIBLE = 1e-14, 1e-18
@@ -169,8 +172,11 @@ class DenseRows:
     def __init__(
         self, centred: Rows, present: NDArray[np.bool_], dtype: Literal["float32", "float64"]
     ) -> None:
-        rows, X = centred, np.ones((centred.count, centred.X.shape[1] + 1), dtype)
-        X[:, :-1] = centred.scaled(dtype)
+        rows, X = centred, np.empty((centred.count, centred.X.shape[1] + 1), dtype)
+        X[:, -1] = 1.0
+        step = max(1, BLOCK_ENTRIES // X.shape[1])
+        for start in range(0, len(X), step):
+            X[start : start + step, :-1] = centred.part(start, start + step).scaled(dtype)
         squares = np.einsum("nd,nd->d", X[:, :-1], X[:, :-1]) / len(X)
         suspect = np.flatnonzero(squares <= (SUSPECT * rows.offset) ** 2)
         spread = np.ptp(X[:, suspect], axis=0)
@@ -181,7 +187,8 @@ class DenseRows:
             scale[constant] = offset[constant] = 0.0
             rows = replace(rows, scale=scale, offset=offset)
         self.rows, self.X, self.mass, self.present = rows, X, rows.mass, present
-        self._last: tuple[Float64, Floats] | None = None  # a point, and its probabilities
+        # A point, its scores (K, N), and its probabilities; of two classes as `probabilities` says.
+        self._last: tuple[Float64, Floats, Floats] | None = None
         # What sums over rows of products take of X.
         self.weights = None if rows.row_weights is None else rows.row_weights.astype(dtype)
         y = rows.labels
@@ -196,10 +203,17 @@ class DenseRows:
 
     def probabilities(self, at: Float64) -> Floats:
         """Probabilities p at a point, (K, N); of two classes p (1 − p), (N,), takes their place."""
+        return self._kept(at)[1]
+
+    def _kept(self, at: Float64) -> tuple[Floats, Floats]:
+        """Scores at a point less a constant for each row, and what `probabilities` are.
+
+        The score of two classes is that of a row's own class over the other's, (N,).
+        """
         if self._last is None or self._last[0] is not at:
             self.cost(at)
         assert self._last is not None  # noqa: S101  # it is of this point now
-        return self._last[1]
+        return self._last[1:]
 
     def cost(self, point: Float64) -> tuple[float, Float64]:
         """Mean cross-entropy at a point (K, D + 1), and its gradient."""
@@ -210,7 +224,7 @@ class DenseRows:
             e = np.exp(-np.abs(margin))
             q = 1.0 / (1.0 + e)
             losses, wrong = np.log1p(e) - np.minimum(margin, 0.0), e * q
-            self._last = point, wrong * q
+            self._last = point, margin, wrong * q
             residual = np.where(margin > 0.0, -wrong, -q) * self._sign
             g = self._sums(residual)
             return self._mean_of(losses), np.array([-g, g])
@@ -220,7 +234,7 @@ class DenseRows:
         P = np.exp(S)
         total = np.add.reduce(P, axis=0)
         P /= total
-        self._last = point, P
+        self._last = point, S, P
         losses, residual = np.log(total) - own, P.copy()
         residual.reshape(-1)[self._own] -= 1.0
         return self._mean_of(losses), self._sums(residual)
@@ -251,6 +265,43 @@ class DenseRows:
         H += np.diag(-np.add.reduce(H, axis=1)) + max(-float(H.min()), TINY)
         step[self.present] = -np.linalg.solve(H, slope[self.present])
         return step
+
+    def best_length(self, at: Float64, direction: Float64, penalty: Penalty) -> float:
+        """About how far along a direction the cost is lowest: two of Newton's steps on the line.
+
+        Newton's steps are too short far from the optimum, where the loss flattens faster than its
+        curvature says. Scores are linear on the line, so this takes one product with the rows.
+        """
+        scores, _ = self._kept(at)
+        bend, along = float(penalty.curvature), direction.astype(self.X.dtype, copy=False)
+        slope, steep = inner(at[:, :-1], direction[:, :-1]), bend * norm(direction[:, :-1]) ** 2
+        slope, length = bend * slope, 1.0
+        if self.is_pair:
+            along = (self.X @ (along[1] - along[0])) * self._sign
+        else:
+            along = along @ self.X.T
+            own = self._mean(along.take(self._own))
+            slope -= float(np.add.reduce(own))
+        for _ in range(LINE_STEPS):
+            at_length = scores + length * along
+            if self.is_pair:
+                p = 1.0 / (1.0 + np.exp(np.minimum(at_length, LARGEST_SCORE)))
+                first = -p * along
+                second = first * (p - 1.0) * along
+            else:
+                at_length -= np.maximum.reduce(at_length, axis=0)
+                p = np.exp(at_length, out=at_length)
+                p /= np.add.reduce(p, axis=0)
+                p *= along
+                first = np.add.reduce(p, axis=0)
+                p *= along
+                second = np.add.reduce(p, axis=0) - first * first
+            falls = slope + length * steep + float(np.add.reduce(self._mean(first)))
+            bends = steep + float(np.add.reduce(self._mean(second)))
+            if not bends > 0.0:
+                break
+            length = min(max(length - falls / bends, length / 2.0), 4.0 * length)
+        return length
 
     def truncated_step(
         self, at: Float64, gradient: Float64, penalty: Penalty, divide: Divide, tolerance: float

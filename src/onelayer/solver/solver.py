@@ -87,9 +87,13 @@ FLOAT32_NOISE, LEAST_FLOAT32_GAP, FLOAT32_TOL = 1e-6, 1e-9, 1e-7
 # What is no rounding: a cost so far above that of W = 0, and a relative gap of this size.
 SLACK, MAX_ROUNDING_GAP = 1e-6, 1e-9
 
-# The residual of a truncated step of Newton's, at most and at least, and the products with the rows
-# that cost as much as a step of L-BFGS.
-LARGEST_RESIDUAL, LEAST_RESIDUAL, PRODUCTS_OF_STEP = 0.2, 1e-3, 3
+# The residual of a truncated step of Newton's: of the root of the relative gap, of the root of what
+# the gap is to fall by, and at most; and the products with the rows that cost as much as a step of
+# L-BFGS.
+CHANGE, LAST_RESIDUAL, LARGEST_RESIDUAL, PRODUCTS_OF_STEP = 0.5, 0.3, 0.2, 3
+
+# The relative gap from which on a step by the Hessian is as long as lowers the cost most.
+FAR = 0.1
 
 # Steps that are still to be taken where the curvature is taken.
 STEPS_AFTER = 8
@@ -247,7 +251,7 @@ class Solver:
         self._memory = Memory((classes, rows.X.shape[1] + 1))
         self._pairs: tuple[Pair, ...] | None = None  # restored, to be remembered
         self._target = Target(l2=0.0)
-        self._passes = 0
+        self._passes, self._near = 0, 0.0
         self._held: DenseRows | None = None  # in float32, for passes and curvature
         self._curvature: ClassCurvature | None = None
         self._newton: Newton | None = None
@@ -480,6 +484,8 @@ class Solver:
             self._newton.damping = 0.0
 
     def _descent(self, near: float) -> Descent:
+        self._near = near
+
         def is_done(point: Point) -> bool:
             gap = self._estimated_gap(point)
             if self._at is not point.at:
@@ -508,6 +514,7 @@ class Solver:
             rounding=ROUNDING[self._dtype],
             is_done=is_done,
             is_damped=self._is_damped,
+            first_length=self._first_length,
         )
 
     def _wants_curvature(self, gap: float, near: float) -> bool:
@@ -529,17 +536,25 @@ class Solver:
             return self._newton.step(point.at, point.gradient, self._target.penalty)
         if not self._is_pair or self._held is None:
             return self._divide(point.gradient)
-        fallen = norm(point.gradient[:, :-1]) / self._norm_at_zero()
+        # No smaller than what the Hessian's change along the step leaves, or the end asks for.
+        gap = self._estimated_gap(point)
+        residual = max(CHANGE * math.sqrt(gap), LAST_RESIDUAL * math.sqrt(self._near / gap))
+        residual = min(LARGEST_RESIDUAL, residual)
         step, products = self._held.truncated_step(
-            point.at,
-            point.gradient,
-            self._target.penalty,
-            self._divide,
-            min(LARGEST_RESIDUAL, max(LEAST_RESIDUAL, math.sqrt(fallen))),
+            point.at, point.gradient, self._target.penalty, self._divide, residual
         )
         self._passes += products
         self._steps += products // PRODUCTS_OF_STEP
         return step
+
+    def _first_length(self, point: Point, direction: Float64) -> float:
+        """Of a step by the Hessian far from the optimum what lowers the cost most, else 1."""
+        rows = self._in_memory
+        if rows is None or not (self._newton or self._is_pair):
+            return 1.0
+        if self._estimated_gap(point) < FAR:
+            return 1.0
+        return rows.best_length(point.at, direction, self._target.penalty)
 
     def _divide(self, gradient: Float64) -> Float64:
         return (self._curvature or self._preconditioner).divide(gradient, self._target.penalty)
