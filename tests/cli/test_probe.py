@@ -192,3 +192,23 @@ def test_what_cannot_be_probed_is_one_sentence_and_leaves_nothing(
     assert (got, out) == (code, "")
     assert said in err
     assert not (tmp_path / "runs").exists()
+
+
+def test_groups_parts_and_folds_come_from_files(run: Command, tmp_path: Path) -> None:
+    words = np.array(["train", "train", "test", "validation"])[np.arange(300) % 4]
+    np.savetxt(tmp_path / "words.txt", words, fmt="%s")
+    np.save(tmp_path / "who.npy", np.arange(300))
+    np.save(tmp_path / "folds.npy", np.arange(300) // 2 % 5)
+    own = ("--split", "words.txt", "--groups", "who.npy", "--folds-from", "folds.npy")
+    code, _, err = run(*WORDS, *own)
+    assert code == 0, err
+    suite = Suite.load(tmp_path / "runs" / "probe")
+    assert (suite.folds, suite.data.train_rows, suite.data.test_rows) == (5, 150, 75)
+    assert suite.best.test_metrics[0].method.startswith("grouped")
+    code, out, err = run("evaluate", "runs/probe", "--json")
+    assert code == 0, err
+    assert json.loads(out)["accuracy_interval_95"] == [*suite.best.test_interval]
+    code, out, _ = run("rerun", "runs/probe")
+    assert "the same bits" in out
+    code, _, err = run(*WORDS, "--folds", "2", "--folds-from", "folds.npy")
+    assert (code, "give either --folds or --folds-from, not both" in err) == (2, True)

@@ -29,7 +29,7 @@ Write = Callable[[Path], Any]
 
 
 def read(features: Any, labels: Any = LABELS, **options: Any) -> FeatureSets:
-    given = dict.fromkeys(("names", "groups", "test", "test_labels"))
+    given = dict.fromkeys(("names", "groups", "split", "test", "test_labels"))
     given |= dict.fromkeys(("validation", "validation_labels"))
     sizes = {"test_size": 0.2, "validation_size": 0.2, "split_seed": 0}
     return read_feature_sets(features, labels, lambda line: None, **given | sizes | options)  # type: ignore[arg-type]
@@ -214,7 +214,7 @@ def _nan() -> dict[str, Array]:
          "test rows lacks the feature set 'layer1'."),
         (SETS, LABELS, {"test": SETS | {"layer1": X[:, 1, :2]}, "test_labels": LABELS},
          "test rows, 'layer1' has 2 features, and in the training rows 4."),
-        (SETS, LABELS, {"groups": "patient"}, "groups (--groups) must hold one group for each"),
+        (SETS, LABELS, {"groups": "patient"}, "groups must hold one group for each"),
         (SETS, LABELS, {"test_size": 2}, "test_size (--test-size) must be"),
         ({"a": split(X[:, 0], LABELS), "b": X[:, 0]}, None, {}, "either all must be Splits"),
         ({"a": split(X[:, 0], LABELS), "b": split(X[:, 1], LABELS, seed=1)}, None, {},

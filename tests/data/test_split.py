@@ -10,6 +10,7 @@ import numpy as np
 import pandas
 import polars
 import pyarrow
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -364,12 +365,14 @@ def test_rows_that_are_all_the_same_cannot_be_split_by_their_values() -> None:
         split(np.ones((6, 2)), [0, 1] * 3, groups="identical")
 
 
-def test_other_words_for_groups_are_refused(tmp_path: Path) -> None:
+def test_groups_that_are_not_there_are_refused(tmp_path: Path) -> None:
     path, X = stored(tmp_path)
-    with pytest.raises(SettingsError, match=r"groups .* must be 'identical', but 'equal'"):
+    with pytest.raises(SettingsError, match="groups must be 'identical' or hold one group for"):
         split(X, np.arange(100) % 5, groups="equal")
-    with pytest.raises(SettingsError, match=r"groups .* must be 'identical', but 'equal'"):
-        load(path, groups="equal")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"has no .* 'equal' for groups \(--groups\)"):
+        load(path, groups="equal")
+    with pytest.raises(DataError, match="groups must hold one group for each of the 100 rows"):
+        load(path, groups=np.arange(99))
 
 
 def test_a_class_too_small_to_be_split_gets_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -416,3 +419,57 @@ def test_folds_keep_together_what_the_split_did() -> None:
         assert not parts[0] & parts[1]
     assert fold_groups(split(X, y)) is None
     assert fold_groups(split(**rows_with_ids(60))) is None, "each id names one row"
+
+
+def test_groups_and_parts_come_from_a_column_an_array_or_a_file(tmp_path: Path) -> None:
+    """However they are given the parts are those of arrays in memory, and so are the groups."""
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 99, (60, 2)) / 2, np.arange(60) % 3
+    who = np.array([f"p{w:02d}" for w in rng.integers(0, 20, 60)])
+    rows = zip(X.tolist(), y, who, strict=True)
+    lines = [f"{a},{b},{c},{w}" for (a, b), c, w in rows]
+    (tmp_path / "a.csv").write_text("\n".join(["u,v,label,who", *lines]) + "\n")
+    np.savez(tmp_path / "a.npz", X=X, y=y, who=who)
+    np.savetxt(tmp_path / "who.txt", who, fmt="%s")
+    expected = split(X, y, groups=who)
+    for found in (
+        load(tmp_path / "a.csv", groups="who"),
+        load(tmp_path / "a.npz", groups="who"),
+        load(tmp_path / "a.csv", drop="who", groups=tmp_path / "who.txt"),
+        load(tmp_path / "a.csv", drop="who", groups=who),
+    ):
+        for role in ("train", "validation", "test"):
+            part, same = getattr(found, role), getattr(expected, role)
+            np.testing.assert_array_equal(part.X, same.X)
+            assert part.groups.tolist() == same.groups.tolist()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_column_says_which_part_a_row_is_in(tmp_path: Path, stream: bool) -> None:
+    words = np.array(["Train", "training", "val", "test"])[np.arange(40) % 4]
+    X, y = np.arange(80.0).reshape(40, 2), np.arange(40) // 2 % 2
+    table = pyarrow.table({"a": X[:, 0], "b": X[:, 1], "y": y, "part": words})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    splits = load(tmp_path / "rows.parquet", split="part", stream=stream)
+    assert splits.train.feature_names == ("a", "b")
+    np.testing.assert_array_equal(splits.train.X[:], X[np.arange(40) % 4 < 2])
+    np.testing.assert_array_equal(splits.validation.X[:], X[2::4])
+    np.testing.assert_array_equal(splits.test.X[:], X[3::4])
+    in_memory = split(X, y, split=np.where(words == "test", "test", "train"))
+    assert (in_memory.validation.rows, in_memory.test.rows) == (6, 10)
+
+
+def test_what_splits_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    X, y = np.arange(8.0).reshape(4, 2), [0, 1, 0, 1]
+    with pytest.raises(DataError, match="the group q has training rows and test rows; keep each"):
+        split(X, y, split=["train", "train", "validation", "test"], groups=list("pqrq"))
+    with pytest.raises(DataError, match="row 2 has 'dev'"):
+        split(X, y, split=["train", "train", "dev", "test"])
+    with pytest.raises(DataError, match="must name training rows, but there are none"):
+        split(X, y, split=["test"] * 4)
+    with pytest.raises(DataError, match="one word for each of the 4 rows, but its shape is"):
+        split(X, y, split=["test"] * 3)
+    np.savez(tmp_path / "a.npz", X=X, y=y, part=["train", "train", "test", "test"])
+    np.savez(tmp_path / "b.npz", X=X, y=y)
+    with pytest.raises(SettingsError, match=r"split \(--split\) names test rows, and test \("):
+        load(tmp_path / "a.npz", split="part", test=tmp_path / "b.npz")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import onelayer as ol
 from onelayer.data.split import TEST_SIZE
-from onelayer.errors import CheckpointWarning, SaveError, SettingsError
+from onelayer.errors import CheckpointWarning, DataError, SaveError, SettingsError
 from onelayer.files.manifest import CHECKPOINTS
 from onelayer.solver import PathProgress, solve_path
 from onelayer.training.checkpoint import Checkpoint, unfinished
@@ -282,3 +282,30 @@ def test_the_record_says_what_a_head_was_made_from(whole: Suite) -> None:
     assert head.dtype == "float16"
     assert head.made_from["tol"] == 1e-5
     assert str(head.made_from["labels and their split"]).startswith("sha256:")
+
+
+def test_groups_hold_through_parts_folds_and_intervals_of_every_set() -> None:
+    who = np.arange(N) // 4
+    suite = ol.probe(SETS, LABELS, groups=who, folds=3, **HOW)
+    path = solve_path(ol.split(SETS["layer1/cls"], LABELS, groups=who), L2, tol=1e-5, folds=3)
+    head = suite["layer1/cls"]
+    assert head.model.W.tobytes() == path.best.W.tobytes()
+    assert head.test_metrics == path.test_metrics
+    assert head.test_metrics[0].method.startswith("grouped bootstrap")
+    assert head.test_interval == (head.test_metrics[0].low, head.test_metrics[0].high)
+
+
+def test_parts_and_folds_of_the_rows_can_be_given(tmp_path: Path) -> None:
+    words = np.array(["train", "test", "train", "validation"])[np.arange(N) % 4]
+    fold = np.arange(N) // 2 % 3
+    np.save(tmp_path / "words.npy", words)
+    one = {"layer1/cls": SETS["layer1/cls"]}
+    suite = ol.probe(one, LABELS, split=tmp_path / "words.npy", folds=fold, **HOW)
+    assert (suite.data.train_rows, suite.data.test_rows, suite.folds) == (N // 2, N // 4, 3)
+    data = ol.split(SETS["layer1/cls"], LABELS, split=words)
+    path = solve_path(data, L2, tol=1e-5, folds=fold[words == "train"])
+    assert suite.best.model.W.tobytes() == path.best.W.tobytes()
+    pairs = [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(3)]
+    assert bits(ol.probe(one, LABELS, split=words, folds=pairs, **HOW)) == bits(suite)
+    with pytest.raises(DataError, match=r"the group 0\.0 has training rows and validation rows"):
+        ol.probe(one, LABELS, split=words, groups=np.zeros(N), **HOW)

@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.model_selection import GroupKFold
 
 from onelayer import Run, load, split
 from onelayer.data import Dataset, Splits
 from onelayer.data.rows import rows_of
 from onelayer.data.scaling import fit_scaling
-from onelayer.data.split import stratified_folds
+from onelayer.data.split import folds_of, stratified_folds
 from onelayer.engines import ENGINE_NAMES, make_engine
-from onelayer.errors import CheckpointWarning, SaveError, SettingsError
+from onelayer.errors import CheckpointWarning, DataError, SaveError, SettingsError
+from onelayer.model.intervals import wilson_interval
 from onelayer.objective import loss as objective
 from onelayer.solver import Choice, PathProgress, Score, newton, solve, solve_path
 from onelayer.solver import Path as LambdaPath
@@ -485,3 +487,88 @@ def test_a_metric_that_the_held_out_rows_do_not_allow_is_refused_before_solving(
     data = Splits(both, one, both, name="made", source="memory")
     with pytest.raises(SettingsError, match="the validation rows have none of 'b'"):
         solve_path(data, [1.0], scoring="roc_auc")
+
+
+GROUPED = np.random.default_rng(3)
+WHO = GROUPED.integers(0, 30, 240)
+OF_WHO = GROUPED.normal(size=(30, 5))[WHO]
+GROUPED_Y = np.random.default_rng(4).integers(0, 3, 240)
+GROUPED_X = OF_WHO + GROUPED.normal(size=(240, 5)) + np.eye(3, 5)[GROUPED_Y]
+
+
+def grouped(**options: Any) -> Splits:
+    return split(GROUPED_X, GROUPED_Y, groups=WHO, **options)
+
+
+def test_no_group_is_on_two_sides_of_a_fold_or_in_part_of_a_resample() -> None:
+    data = grouped()
+    for kept, held_out in folds_of(data, 4):
+        assert not {*data.train.groups[kept]} & {*data.train.groups[held_out]}  # type: ignore[index]
+    path = solve_path(data, [0.1, 0.01], folds=4, tol=1e-4)
+    own = GroupKFold(4).split(data.train.X, data.train.y, data.train.groups)
+    given = solve_path(data, [0.1, 0.01], folds=own, tol=1e-4)
+    assert (path.folds, given.folds) == (4, 4)
+    assert path.test_metrics[0].method.startswith("grouped bootstrap")
+    assert path.test_interval is not None
+    alone = solve_path(split(data.train.X, data.train.y), [0.1], tol=1e-4)
+    assert alone.test_metrics == ()
+    assert "groups resampled" in path.test_words
+    low, high = path.test_interval
+    n = data.test.rows
+    assert high - low > np.subtract(*wilson_interval(round(path.test.accuracy * n), n)[::-1])  # type: ignore[union-attr]
+    assert path.best.evaluate(data.test).interval == path.test_interval
+
+
+def test_folds_that_are_given_are_those_that_are_scored() -> None:
+    """As numbers of folds, as scikit-learn's pairs, and as drawn ones given back."""
+    data = make_splits(200)
+    drawn = stratified_folds(data.train.y, 3)
+    number = np.empty(data.train.rows, int)
+    for i, (_, held_out) in enumerate(drawn):
+        number[held_out] = i
+    scores = [
+        solve_path(data, [0.1], folds=folds, tol=1e-5).held_out
+        for folds in (3, number, drawn, iter(drawn), number.tolist())
+    ]
+    assert all(found == scores[0] for found in scores)
+    some = solve_path(data, [0.1], folds=np.where(number == 2, -1, number), tol=1e-5)
+    assert some.folds == 2
+    assert [s.rows for s in some.held_out[0]] == [len(held_out) for _, held_out in drawn[:2]]
+
+
+@pytest.mark.parametrize(
+    ("folds", "words"),
+    [
+        (np.zeros(7), "hold the fold of each of the .* training rows, .* but the shape is"),
+        ([([0], [999])], "pairs of row numbers to fit and to hold out .*out of bounds"),
+        ([(np.arange(9), np.arange(9))], "fold 0 must hold out rows, and be fitted to others"),
+        ([([], [1])], "has 1 rows to hold out and 0 to fit"),
+        (5j, "folds must be a number"),
+    ],
+)
+def test_folds_that_cannot_be_are_one_sentence(folds: Any, words: str) -> None:
+    with pytest.raises((SettingsError, DataError), match=words):
+        solve_path(grouped(), [0.1], folds=folds)
+
+
+def test_a_group_on_both_sides_or_a_class_that_a_fold_lacks_is_one_sentence() -> None:
+    data = grouped()
+    with pytest.raises(
+        DataError, match=r"fold 0 is fitted to rows of the group \d+, which it also"
+    ):
+        solve_path(data, [0.1], folds=np.arange(data.train.rows) % 2)
+    plain = replace(data, train=replace(data.train, groups=None))
+    with pytest.raises(DataError, match="fold 0 is fitted to no rows of the class '0'; give each"):
+        solve_path(plain, [0.1], folds=data.train.y)
+
+
+def test_a_path_of_other_groups_or_folds_is_not_resumed(tmp_path: Path) -> None:
+    data = grouped()
+    solve_path(data, [0.1, 0.01], folds=2, tol=1e-3, checkpoint=Checkpoint(tmp_path, every=0))
+    again = Checkpoint(tmp_path, resume=True)
+    with pytest.raises(SaveError, match="the folds changed"):
+        solve_path(data, [0.1, 0.01], folds=folds_of(data, 2), tol=1e-3, checkpoint=again)
+    groups = np.zeros(data.train.rows)
+    other = replace(data, train=replace(data.train, groups=groups))
+    with pytest.raises(SaveError, match="the groups of the training rows changed"):
+        solve_path(other, [0.1, 0.01], tol=1e-3, checkpoint=again)

@@ -71,7 +71,10 @@ class DataOptions(OptionGroup):
         validation-size FRACTION: Fraction of the other rows held out for validation without
             --validation.
         split-seed N: Random seed of the train/validation/test split.
-        groups NAME: identical: rows with the same values stay in one part.
+        split COLUMN|FILE: Column or array that says train, validation or test of each row, or a
+            file with one word per row.
+        groups COLUMN|FILE: Column or array of groups, or a file with one group per row; no group is
+            in two parts or folds. identical: rows with the same values stay in one part.
         features NAMES: Feature columns; x* is a pattern.
         drop NAMES: Columns that are no features.
         id COLUMN: Column that names each row.
@@ -89,6 +92,7 @@ class DataOptions(OptionGroup):
     validation_labels: str | None = None
     validation_size: float = 0.2
     split_seed: int = 0
+    split: str | None = None
     groups: str | None = None
     features: str | None = None
     drop: str | None = None
@@ -115,7 +119,8 @@ class SetOptions(OptionGroup):
         validation-size FRACTION: Fraction of the other rows held out for validation without
             --validation.
         split-seed N: Random seed of the train/validation/test split.
-        groups FILE: A file with one group per row; rows of a group stay in one part.
+        split FILE: A file that says train, validation or test of each row.
+        groups FILE: A file with one group per row; no group is in two parts or folds.
     """
 
     data: str | None = None
@@ -128,6 +133,7 @@ class SetOptions(OptionGroup):
     validation_labels: str | None = None
     validation_size: float = 0.2
     split_seed: int = 0
+    split: str | None = None
     groups: str | None = None
 
 
@@ -148,7 +154,7 @@ def load_splits(options: DataOptions, *, all_batches: bool = False) -> Splits:
 
 
 # Options that say how rows are split, and those that say what a file's columns are.
-SPLIT = ("test_size", "validation", "validation_labels", "validation_size", "split_seed", "groups")
+SPLIT = ("test_size", "validation", "validation_labels", "validation_size", "split_seed", "split")
 COLUMNS = ("labels", "features", "drop", "id", "image_size")
 
 
@@ -206,7 +212,8 @@ def require_inside(folder: Path, options: Mapping[str, Any]) -> None:
     """Raise `OnelayerError` where a run folder's options name files outside of the current one."""
     here, found = Path.cwd().resolve(), list[str]()
     for name in (
-        "data", "labels", "test", "test_labels", "validation", "validation_labels", "groups",
+        "data", "labels", "test", "test_labels", "validation", "validation_labels", "split",
+        "groups", "folds_from",
     ):  # fmt: skip
         word = str(options.get(name, options.get(name.replace("_", "-"))) or "")
         if "\0" in word or not home_path(word).resolve().is_relative_to(here):

@@ -17,10 +17,11 @@ from onelayer.cli.models import models_of
 from onelayer.cli.runs import finish_path, finish_suite
 from onelayer.cli.train import CheckpointOptions, training_in
 from onelayer.data import Dataset
+from onelayer.data.formats.registry import read_labels
 from onelayer.data.scaling import check_scaling
 from onelayer.engines import Engine
 from onelayer.engines.processes import processes
-from onelayer.errors import SettingsError, require_number, require_whole
+from onelayer.errors import SettingsError, home_path, require_number, require_whole
 from onelayer.experiments import best_linear as experiment
 from onelayer.experiments.best_linear import Recipe
 from onelayer.experiments.probe import probe as probe_sets
@@ -127,6 +128,7 @@ def probe(
     tol: float = 1e-6,
     max_passes: int = 1000,
     folds: int = 0,
+    folds_from: str | None = None,
     scoring: str = "accuracy",
     rule: str = "best",
     data: opt.SetOptions,
@@ -153,6 +155,8 @@ def probe(
         tol X: Relative gap to the optimum to prove for each λ.
         max-passes N: Maximum number of passes over the rows for each λ.
         folds N: Cross-validation folds used to choose λ; 0 uses the validation rows.
+        folds-from FILE: File with the fold that holds each row out, −1 for none; those of the
+            training rows choose λ.
         scoring NAME: Metric to choose λ and rank sets by: accuracy, neg_log_loss, roc_auc, …
         rule NAME: best, or one-standard-error: the largest λ within one standard error of the best.
     """
@@ -162,6 +166,8 @@ def probe(
         raise SettingsError("probe needs feature sets; name them with --data.")
     engine = opt.chosen_engine(arithmetic)
     check_path_options(penalty, scoring, rule, scaling, tol, max_passes, folds)
+    if folds and folds_from is not None:
+        raise SettingsError("give either --folds or --folds-from, not both.")
     command = command_in_force(context)
     with training_in(out, checkpoints, command, None, overwrite=overwrite) as checkpoint:
         sets = opt.load_sets(data)
@@ -170,7 +176,7 @@ def probe(
             suite = probe_sets(
                 sets,
                 l2=20 if default else penalty.values(sets.rows.train.rows),
-                folds=folds,
+                folds=folds if folds_from is None else read_labels(home_path(folds_from)),
                 scoring=scoring,
                 rule=rule,  # type: ignore[arg-type]
                 tol=tol,

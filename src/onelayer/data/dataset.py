@@ -48,6 +48,8 @@ class Dataset:
             by which the classes are named, or "index". `labels` gives them back.
         weights: (N,) weight of each row, finite and ≥ 0, some above 0; None is one each. Means over
             rows are Σ w (·) / Σ w, in training as in evaluation: an integer repeats a row.
+        groups: (N,) what each row belongs to, such as its patient, or None: rows of one group are
+            in one part and one fold, and are drawn together by the bootstrap.
 
     Raises:
         DataError: for an empty set, an unsupported dtype, lengths that differ, a label outside
@@ -71,6 +73,7 @@ class Dataset:
     ids: NDArray[Any] | None = None
     label_type: LabelType = INDEX
     weights: NDArray[np.float64] | None = None
+    groups: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         names = self.feature_names or column_names(self.X)
@@ -174,9 +177,10 @@ class Dataset:
         """
         index = rows if isinstance(rows, slice) else np.atleast_1d(np.asarray(rows))
         try:
-            ids, weights = (None if of is None else of[index] for of in (self.ids, self.weights))
+            own = (self.ids, self.weights, self.groups)
+            ids, weights, groups = (None if of is None else of[index] for of in own)
             X, y = self._chosen(index), self.y[index]
-            taken = replace(self, X=X, y=y, ids=ids, weights=weights)
+            taken = replace(self, X=X, y=y, ids=ids, weights=weights, groups=groups)
         except IndexError as error:
             raise self._error(
                 f"rows must be numbers from 0 to {self.rows - 1}, a slice or {self.rows} booleans, "
@@ -254,6 +258,14 @@ class Dataset:
 
         if self.ids is not None and len(self.ids) != self.rows:
             raise self._error(f"ids must name each of the {self.rows} rows, not {len(self.ids)}")
+        if self.groups is not None:
+            groups = to_array(self.groups, f"{self.name}: groups")
+            if groups.shape != (self.rows,):
+                raise self._error(
+                    f"groups must hold one group for each of the {self.rows} rows, but its shape "
+                    f"is {groups.shape}"
+                )
+            object.__setattr__(self, "groups", groups)
 
     def _checked_labels(self, y: NDArray[Any]) -> NDArray[np.int64]:
         top = self.classes - 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,15 @@ from onelayer.data.formats.base import (
     refuse_unread,
     to_array,
 )
-from onelayer.data.formats.registry import FORMATS, located_arrays, names_file, read_labels
+from onelayer.data.formats.registry import (
+    FORMATS,
+    located_arrays,
+    names_file,
+    read_labels,
+    read_values,
+)
 from onelayer.data.progress import Log
-from onelayer.data.split import check_split, shared_rows, split_dataset
+from onelayer.data.split import check_split, shared_rows, split_dataset, take_parts
 from onelayer.data.streaming import first_not_finite, not_finite
 from onelayer.errors import DataError, SettingsError, home_path, printable, require_file
 
@@ -58,12 +64,14 @@ class FeatureSets:
         names: of each.
         rows: the labels of each part. The only feature of a row is its number.
         splits: gives the training, validation and test rows of the set of a name.
+        count: rows of `features`, of which those of the parts that are not given were drawn.
     """
 
     name: str
     names: tuple[str, ...]
     rows: Splits
     splits: Callable[[str], Splits]
+    count: int
 
 
 def read_feature_sets(
@@ -73,6 +81,7 @@ def read_feature_sets(
     *,
     names: Sequence[str] | None,
     groups: Any,
+    split: Any,
     test_size: float,
     validation_size: float,
     split_seed: int,
@@ -85,10 +94,10 @@ def read_feature_sets(
 
     check_split(test_size, validation_size, split_seed)
     if isinstance(features, Mapping) and any(isinstance(v, Splits) for v in features.values()):
-        if any(other is not None for other in (labels, names, groups, *given.values())):
+        if any(other is not None for other in (labels, names, groups, split, *given.values())):
             raise SettingsError(
                 "feature sets that are Splits have their labels and parts; leave labels, names, "
-                "groups, validation and test out."
+                "groups, split, validation and test out."
             )
         return _of_splits(features)
     sources = {TRAIN: _read_source(features, labels, TRAIN, names, log)}
@@ -110,11 +119,16 @@ def read_feature_sets(
         y, where = number_labels(source.labels, class_names, source.labels_where), source.where
         numbered[role] = _numbered(start, y, class_names, where, kind)
         start += len(y)
+    whole = numbered.pop(TRAIN)
+    whole = replace(whole, groups=read_values(groups, "groups (--groups)"))
+    whole, parts = take_parts(whole, read_values(split, "split (--split)"), numbered)
     rows = split_dataset(
-        numbered.pop(TRAIN), numbered, log, test_size=test_size, validation_size=validation_size,
-        seed=split_seed, groups=_groups(groups, len(train.labels)), by_id=False,
+        whole, parts, log, test_size=test_size, validation_size=validation_size, seed=split_seed,
+        by_id=False,
     )  # fmt: skip
-    sets = FeatureSets(rows.name, tuple(train.arrays), rows, partial(_split, sources, rows))
+    sets = FeatureSets(
+        rows.name, tuple(train.arrays), rows, partial(_split, sources, rows), len(train.labels)
+    )
     if shared := shared_rows(sets.splits(sets.names[0]), sources):
         log(f"{train.where}, {sets.names[0]!r}: {shared}.")
     return sets
@@ -143,23 +157,11 @@ def _of_splits(sets: Mapping[str, Any]) -> FeatureSets:
                     f"of {name!r} differ from those of {first!r}."
                 )
         names, kind = labelled.class_names, labelled.label_type
-        parts[role] = _numbered(start, labelled.y, names, labelled.source, kind)
+        rows = _numbered(start, labelled.y, names, labelled.source, kind)
+        parts[role] = replace(rows, groups=labelled.groups)
         start += labelled.rows
-    rows = Splits(**parts, name="features", source=sets[first].source, split=sets[first].split)
-    return FeatureSets(rows.name, tuple(sets), rows, sets.__getitem__)
-
-
-def _groups(groups: Any, rows: int) -> NDArray[Any] | None:
-    """A group of each row, from memory or from a file."""
-    if groups is None:
-        return None
-    found = read_labels(home_path(groups)) if names_file(groups) else to_array(groups, "groups")
-    if found.shape != (rows,):
-        raise DataError(
-            f"groups (--groups) must hold one group for each of the {rows} rows, but its shape is "
-            f"{found.shape}."
-        )
-    return found
+    of_all = Splits(**parts, name="features", source=sets[first].source, split=sets[first].split)
+    return FeatureSets(of_all.name, tuple(sets), of_all, sets.__getitem__, of_all.train.rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,6 +231,7 @@ def _split(sources: Mapping[str, _Source], rows: Splits, name: str) -> Splits:
             name=f"{name}, {'training' if role == TRAIN else role} rows",
             source=numbered.source,
             label_type=numbered.label_type,
+            groups=numbered.groups,
         )
     return Splits(**parts, name=f"{rows.name}: {name}", source=rows.source, split=rows.split)
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -31,17 +31,19 @@ from onelayer.data.formats.registry import (
     parts_in_arrays,
     parts_in_files,
     read_table,
+    read_values,
 )
 from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.identity import match_parts, take_columns
 from onelayer.data.progress import Log, print_line
 from onelayer.data.split import (
+    IDENTICAL,
     TEST_SIZE,
     VALIDATION_SIZE,
-    check_groups,
     check_split,
     redraw,
     split_dataset,
+    take_parts,
 )
 from onelayer.errors import DataError, SettingsError, home_path, known_options, printable
 
@@ -50,10 +52,14 @@ DIGITS, CIFAR10, CIFAR100, OWN = "digits", "cifar10", "cifar100", "own"
 # The options of rows of one's own, and those that have another default than None.
 _OPTIONS = (
     "labels", "test", "test_labels", "test_size", "validation", "validation_labels",
-    "validation_size", "split_seed", "groups", "features", "drop", "id", "image_size", "stream",
+    "validation_size", "split_seed", "split", "groups", "features", "drop", "id", "image_size",
+    "stream",
 )  # fmt: skip
 _DEFAULTS = {"test_size": TEST_SIZE, "validation_size": VALIDATION_SIZE, "split_seed": 0}
 _BATCHES = (1,), (2,)
+
+# Options that may name a column which is no feature.
+_BESIDE = ("groups", "split")
 
 
 @known_options
@@ -68,7 +74,8 @@ def load(
     validation_labels: Any = None,
     validation_size: float = VALIDATION_SIZE,
     split_seed: int = 0,
-    groups: Literal["identical"] | None = None,
+    split: Any = None,
+    groups: Any = None,
     features: str | Sequence[str] | None = None,
     drop: str | Sequence[str] | None = None,
     id: str | None = None,  # noqa: A002
@@ -110,8 +117,12 @@ def load(
         validation_labels: as `labels`, for `validation`. Default: the same column.
         validation_size: fraction of the rows left after the test rows are held out.
         split_seed: random seed of the train/validation/test split, 0 or above.
-        groups: "identical" keeps rows of the same values in one part, which then depends on the
-            seed and these values alone, whatever rows are added.
+        split: what says train, validation or test of each row: a column or array of its file, a
+            file with one word a row, or the words, (N,). A part that none names is held out.
+        groups: the column, array or file with the group of each row, such as its patient, or the
+            groups, (N,). No group is in two parts or folds: `Dataset.groups`. Or "identical": rows
+            of the same values are in one part, which then depends on the seed and these values
+            alone, whatever rows are added.
         features: columns of a table that are features: names or patterns ("x*"), a list or a text
             with commas. Default: all of numbers but the labels and a data frame's index.
         drop: columns that are none, as `features`.
@@ -178,9 +189,9 @@ def load_for(
 def _split(
     whole: Dataset, parts: Mapping[str, Dataset], options: Mapping[str, Any], *log: Log
 ) -> Splits:
-    sizes = {name: options[name] for name in ("test_size", "validation_size", "groups")}
-    by_id = options["id"] is not None
-    return split_dataset(whole, parts, *log, seed=options["split_seed"], by_id=by_id, **sizes)
+    how: dict[str, Any] = {name: options[name] for name in ("test_size", "validation_size")}
+    how |= {"by_id": options["id"] is not None, "identical": _is_identical(options["groups"])}
+    return split_dataset(whole, parts, *log, seed=options["split_seed"], **how)
 
 
 def _load_unsplit(
@@ -220,9 +231,29 @@ def _load_unsplit(
     if _in_memory(source):
         _refuse(options, {"image_size", "stream"}, "data in memory")
     take, drop = _names(options["features"]), _names(options["drop"]) or ()
-    spec, size = ColumnSpec(take=take, drop=drop, id=options["id"]), options["image_size"]
+    beside = {name: options[name] for name in _BESIDE if _is_column(options[name])}
+    spec = ColumnSpec(take=take, drop=drop, id=options["id"], beside=beside)
+    size = options["image_size"]
     read = ReadOptions(say, parse_size(size), seed, progress, options["stream"], spec)
-    return _number(_read_parts(source if path is None else path, options, read), classes, say)
+    tables = _read_parts(source if path is None else path, options, read)
+    whole, parts = _number(tables, classes, say)
+    own = dict(tables["train"].beside)
+    for name in _BESIDE:
+        value = options[name]
+        if not _is_column(value) and not _is_identical(value):
+            own[name] = read_values(value, f"{name} (--{name})")
+    if own.get("groups") is not None:
+        whole = replace(whole, groups=own["groups"])
+    return take_parts(whole, own.get("split"), parts)
+
+
+def _is_column(value: Any) -> bool:
+    """Whether it names a column or array of the rows' own file."""
+    return isinstance(value, str) and not names_file(value) and not _is_identical(value)
+
+
+def _is_identical(groups: Any) -> bool:
+    return isinstance(groups, str) and groups == IDENTICAL
 
 
 def _escaping(log: Log | None) -> Log:
@@ -246,7 +277,6 @@ def names_cifar10(source: Any) -> bool:
 def _check(options: Mapping[str, Any]) -> None:
     """Raise `SettingsError` for options of `load` that are out of range or exclude each other."""
     check_split(options["test_size"], options["validation_size"], options["split_seed"])
-    check_groups(options["groups"])
     parse_size(options["image_size"])
     for role in ("test", "validation"):
         part, size, labels = (options[role + more] for more in ("", "_size", "_labels"))
@@ -348,7 +378,10 @@ def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> d
         labels = by_column if options[name] is None else options[name]
         option = f"{name} (--{name.replace('_', '-')})"
         of_part = role if role in of_arrays and not is_frame(part) else None
-        columns = replace(read.columns, must_drop=role == "train", part=of_part)
+        beside = dict(read.columns.beside)
+        if role != "train":
+            beside.pop("split", None)
+        columns = replace(read.columns, must_drop=role == "train", part=of_part, beside=beside)
         read = replace(read, columns=columns)
         if _in_memory(part):
             what, table_of = (
@@ -401,6 +434,7 @@ def _number(
         y = number_labels(table.labels, class_names, table.labels_where)
         top, where = train.max_value if X.dtype == np.uint8 else 1.0, table.where
         datasets[role] = Dataset(
-            X, y, class_names, table.image_shape, top, where, where, names, table.ids, kind
-        )
+            X, y, class_names, table.image_shape, top, where, where, names, table.ids, kind,
+            groups=table.beside.get("groups"),
+        )  # fmt: skip
     return datasets.pop("train"), datasets

@@ -8,8 +8,10 @@ side of a row depends on the seed and on its id or values alone, whatever rows a
 from __future__ import annotations
 
 import glob
+import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,11 +21,18 @@ from numpy.typing import ArrayLike, NDArray
 from onelayer.data.classes import INDEX, label_type, name_classes, number_labels, one_a_row
 from onelayer.data.dataset import By, Dataset, SplitCard, Splits
 from onelayer.data.fingerprints import Fingerprints, chances, count_shared, text_fingerprints
-from onelayer.data.formats.base import as_features, is_pattern, largest_value, to_array
+from onelayer.data.formats.base import PARTS, as_features, is_pattern, largest_value, to_array
 from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.progress import Log, print_line
 from onelayer.data.streaming import stored_rows
-from onelayer.errors import DataError, SettingsError, known_options, require_number, require_whole
+from onelayer.errors import (
+    DataError,
+    SettingsError,
+    is_number,
+    known_options,
+    require_number,
+    require_whole,
+)
 
 TEST_SIZE = VALIDATION_SIZE = 0.2
 
@@ -52,6 +61,7 @@ def split(
     y: ArrayLike,
     *,
     groups: ArrayLike | Literal["identical"] | None = None,
+    split: ArrayLike | None = None,
     ids: ArrayLike | None = None,
     weights: ArrayLike | None = None,
     test_size: float = TEST_SIZE,
@@ -74,7 +84,10 @@ def split(
         y: labels, (N,): text, integers or booleans.
         groups: a group of each row, (N,), such as its patient or its video. All rows of a group
             are in one part, so classes have their fractions only as far as the groups allow. Or
-            "identical": rows of the same values are in one part.
+            "identical": rows of the same values are in one part. Groups become `Dataset.groups`,
+            which folds and the bootstrap heed too.
+        split: "train", "validation" or "test" for each row, (N,). A part that it does not name is
+            held out of the training rows.
         ids: what names each row, (N,): `Dataset.ids`.
         weights: weight of each row, (N,), ≥ 0: `Dataset.weights`. Rows of weight 0 are left out.
         test_size: fraction of the rows, above 0 and below 1; drawn first.
@@ -117,16 +130,18 @@ def split(
     source = "arrays in memory"
     own: Any = weights
     data = Dataset(X, labels, names, image_shape, max_value, name, source, known, ids, kind, own)
-    if groups is not None and not isinstance(groups, str):
-        groups = to_array(groups, f"{name}, groups")
-    check_groups(groups)
-    if isinstance(groups, np.ndarray) and groups.shape != data.y.shape:
-        raise DataError(
-            f"{name}: groups must hold one group for each of the {data.rows} rows, but its shape "
-            f"is {groups.shape}."
+    identical = isinstance(groups, str)
+    if identical and groups != IDENTICAL:
+        raise SettingsError(
+            f"groups must be {IDENTICAL!r} or hold one group for each row, but {groups!r} was "
+            "given."
         )
+    if groups is not None and not identical:
+        data = replace(data, groups=to_array(groups, f"{name}, groups"))
+    words = None if split is None else to_array(split, f"{name}, split")
+    data, parts = take_parts(data, words, {})
     how: dict[str, Any] = {"test_size": test_size, "validation_size": validation_size}
-    return split_dataset(data, {}, print_line, **how | {"seed": seed, "groups": groups})
+    return split_dataset(data, parts, print_line, **how | {"seed": seed, "identical": identical})
 
 
 def split_dataset(
@@ -137,23 +152,24 @@ def split_dataset(
     test_size: float,
     validation_size: float,
     seed: int,
-    groups: NDArray[Any] | Literal["identical"] | None = None,
+    identical: bool = False,
     by_id: bool = True,
 ) -> Splits:
     """Draw the parts that are not `given` ("validation", "test") from the rows of `data`.
 
     Rows in memory that are left for training are mixed by the seed; rows in files keep their order.
-    Rows with ids are drawn by them unless `by_id` is false, as of pictures, whose files name them.
+    Rows with groups are drawn in whole groups; where rows of the same values are to stay together,
+    by these. Rows with ids are drawn by them unless `by_id` is false, as of pictures, whose files
+    name them.
     """
     if data.weights is not None and not (weighty := data.weights > 0.0).all():
         log(f"{data.name}: {int((~weighty).sum()):,} rows of weight 0 are left out.")
-        groups = groups[weighty] if isinstance(groups, np.ndarray) else groups
         data = data.take(weighty)
     sources = [f"training rows from {data.source}"]
     sources += [f"{role} rows from {part.source}" for role, part in given.items()]
     sizes: dict[str, float] = {}
     parts, rows = dict(given), np.arange(data.rows)
-    by, keys = _keys_of(data, groups, by_id)
+    by, keys = _keys_of(data, identical, by_id)
     for role, fraction in (("test", test_size), ("validation", validation_size)):
         if role in given:
             continue
@@ -161,7 +177,7 @@ def split_dataset(
             drawn = chances(keys[rows], seed, 1 if role == "test" else 2)
             kept, cut = _cut_by_chance(drawn, fraction, data.name)
         else:
-            of_rows = groups[rows] if isinstance(groups, np.ndarray) else None
+            of_rows = None if data.groups is None else data.groups[rows]
             kept, cut = cut_fraction(data.y[rows], fraction, seed, data.name, of_rows)
         parts[role], rows = _part(data, rows[cut], role), rows[kept]
         sizes[role] = fraction
@@ -180,6 +196,7 @@ def split_dataset(
     card = SplitCard(by, seed, sizes.get("test"), sizes.get("validation")) if sizes else SplitCard()
     source = "; ".join(sources) + "."
     splits = Splits(train, parts["validation"], parts["test"], _short(data.name), source, card)
+    _check_apart(splits)
     for line in (_small_classes(data, splits, given), shared_rows(splits, given)):
         if line:
             log(f"{data.name}: {line}.")
@@ -192,7 +209,7 @@ def redraw(data: Dataset, card: SplitCard) -> Splits | None:
     how |= {"seed": card.seed}
     if card.rows is None or None in how.values() or card.by == "groups":
         return None
-    how |= {"groups": IDENTICAL if card.by == IDENTICAL else None, "by_id": card.by == "id"}
+    how |= {"identical": card.by == IDENTICAL, "by_id": card.by == "id"}
     try:
         splits = split_dataset(data, {}, **how)
     except DataError:  # of rows that are too few to be split
@@ -203,22 +220,61 @@ def redraw(data: Dataset, card: SplitCard) -> Splits | None:
     return splits if found is not None and np.array_equal(card.rows, np.unique(found)) else None
 
 
-def check_groups(groups: object) -> None:
-    """Raise `SettingsError` for a word that names no groups."""
-    if isinstance(groups, str) and groups != IDENTICAL:
-        raise SettingsError(
-            f"groups (--groups) must be {IDENTICAL!r}, but {groups!r} was given; "
-            "onelayer.split(X, y, groups=…) takes groups of your own, one for each row."
+def take_parts(
+    data: Dataset, names: NDArray[Any] | None, given: Mapping[str, Dataset]
+) -> tuple[Dataset, dict[str, Dataset]]:
+    """The training rows by the part that names each row, and the other parts with those given."""
+    if names is None:
+        return data, dict(given)
+    if names.shape != (data.rows,):
+        raise DataError(
+            f"{data.name}: split (--split) must hold one word for each of the {data.rows} rows, "
+            f"but its shape is {names.shape}."
         )
+    found, place = np.unique(names.astype(str), return_inverse=True)
+    roles = [PARTS.get(name.strip().lower()) for name in found.tolist()]
+    if None in roles:
+        raise DataError(
+            f"{data.name}: split (--split) must say train, validation or test of each row, but row "
+            f"{int(np.argmax(place == roles.index(None)))} has {str(found[roles.index(None)])!r}."
+        )
+    of_row = np.array(roles)[place]
+    if "train" not in roles:
+        raise DataError(
+            f"{data.name}: split (--split) must name training rows, but there are none."
+        )
+    if twice := [role for role in given if role in roles]:
+        raise SettingsError(
+            f"split (--split) names {twice[0]} rows, and {twice[0]} (--{twice[0]}) others; give "
+            "one of them."
+        )
+    parts = dict(given)
+    for role in ("validation", "test"):
+        if role in roles:
+            parts[role] = _part(data, np.flatnonzero(of_row == role), role)
+    train = _part(data, np.flatnonzero(of_row == "train"), "training")
+    return replace(train, name=data.name), parts
 
 
-def _keys_of(
-    data: Dataset, groups: NDArray[Any] | Literal["identical"] | None, by_id: bool
-) -> tuple[By, Fingerprints | None]:
+def _check_apart(splits: Splits) -> None:
+    """Raise `DataError` for a group with rows in two parts."""
+    parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
+    known = {
+        role: np.unique(part.groups) for role, part in parts.items() if part.groups is not None
+    }
+    for (one, groups), (other, others) in combinations(known.items(), 2):
+        if len(both := np.intersect1d(groups, others)):
+            raise DataError(
+                f"{splits.name}: the group {both[0]!s} has {one} rows and {other} rows; keep each "
+                "group in one part."
+            )
+
+
+def _keys_of(data: Dataset, identical: bool, by_id: bool) -> tuple[By, Fingerprints | None]:
     """What stays on one side, and the numbers that rows are drawn by one by one, if they are."""
-    if isinstance(groups, str):
+    if identical:
         return "identical", data._read_fingerprints()
-    if groups is not None:
+    if data.groups is not None:
         return "groups", None
     return ("id", text_fingerprints(data.ids)) if by_id and data.ids is not None else ("rows", None)
 
@@ -328,9 +384,83 @@ def stratified_folds(
     return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(folds)]
 
 
-def fold_groups(data: Splits) -> Fingerprints | None:
+def folds_of(data: Splits, folds: Any) -> list[tuple[Indices, Indices]]:
+    """Training rows to fit and to hold out for each fold: so many that are drawn, or those given.
+
+    Given are the number of the fold that each training row is held out by (−1 for none), or pairs
+    of indices (to fit, to hold out), as scikit-learn's splitters give them.
+    """
+    y, groups = data.train.y, fold_groups(data)
+    if is_number(folds):
+        require_whole("folds", folds, 0)
+        return stratified_folds(y, folds, groups=groups) if folds else []
+    pairs = fold_pairs(folds, len(y))
+    for i, (kept, held_out) in enumerate(pairs):
+        if not len(kept) or not len(held_out) or np.isin(held_out, kept).any():
+            raise DataError(
+                f"fold {i} must hold out rows, and be fitted to others, but it has {len(held_out)} "
+                f"rows to hold out and {len(kept)} to fit, "
+                f"{np.isin(held_out, kept).sum()} of them both."
+            )
+        if groups is not None and len(both := np.intersect1d(groups[kept], groups[held_out])):
+            raise DataError(
+                f"fold {i} is fitted to rows of the group {both[0]!s}, which it also holds out; "
+                "keep each group on one side."
+            )
+        if len(missing := np.setdiff1d(y, y[kept])):
+            raise DataError(
+                f"fold {i} is fitted to no rows of the class "
+                f"{data.train.class_names[missing[0]]!r}; give each fold rows of every class."
+            )
+    return pairs
+
+
+def fold_pairs(folds: Any, rows: int) -> list[tuple[Indices, Indices]]:
+    """Pairs of indices of folds that are given as such or as the fold of each of so many rows."""
+    wanted = (
+        f"folds must be a number, hold the fold of each of the {rows} training rows, or be pairs "
+        "of row numbers to fit and to hold out"
+    )
+    try:
+        given = folds if isinstance(folds, np.ndarray) else list(folds)
+        if len(given) and all(isinstance(one, tuple | list) and len(one) == 2 for one in given):
+            numbers = np.arange(rows)
+            sides = ([side if len(side) else slice(0) for side in pair] for pair in given)
+            return [(numbers[fit], numbers[held_out]) for fit, held_out in sides]
+        fold = to_array(given, "folds")
+    except (IndexError, TypeError) as error:
+        raise SettingsError(f"{wanted} ({error}).") from error
+    if fold.shape != (rows,):
+        raise SettingsError(f"{wanted}, but the shape is {fold.shape}.")
+    names = [name for name in np.unique(fold).tolist() if name != -1]
+    return [(np.flatnonzero(fold != name), np.flatnonzero(fold == name)) for name in names]
+
+
+def folds_among(folds: Any, chosen: Indices, rows: int) -> Any:
+    """Given folds of so many rows as those of the chosen ones, in their order."""
+    if is_number(folds):
+        return folds
+    place = np.full(rows, -1)
+    place[chosen] = np.arange(len(chosen))
+    sides = [[place[side] for side in pair] for pair in fold_pairs(folds, rows)]
+    return [tuple(side[side >= 0] for side in pair) for pair in sides]
+
+
+def fold_setting(folds: Any, pairs: Sequence[tuple[Indices, Indices]]) -> int | str:
+    """For records, the number of folds that were drawn, or a hash of those that were given."""
+    if is_number(folds):
+        return int(folds)
+    digest = hashlib.sha256()
+    for side in (side for pair in pairs for side in pair):
+        digest.update(np.asarray(side, np.int64).tobytes() + b";")
+    return f"sha256:{digest.hexdigest()}"
+
+
+def fold_groups(data: Splits) -> NDArray[Any] | None:
     """What keeps together in folds of the training rows, as it did when they were split."""
     by, train = data.split and data.split.by, data.train
+    if train.groups is not None:
+        return train.groups
     keys = train._read_fingerprints() if by == "identical" else None
     if by == "id" and train.ids is not None:
         keys = text_fingerprints(train.ids)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import queue
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -128,6 +128,7 @@ class Shard(ABC):
     max_value: float  # the largest that a feature can have
     labels: Any  # (N,) as the file has them; None when they are elsewhere
     ids: Any  # (N,) what names each row, or None
+    beside: Mapping[str, Any] = field(default_factory=dict, kw_only=True)  # (N,), by option
 
     @property
     def row_bytes(self) -> int:

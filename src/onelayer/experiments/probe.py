@@ -10,15 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from onelayer.data.dataset import Splits, data_card
 from onelayer.data.feature_sets import FeatureSets, read_feature_sets
 from onelayer.data.progress import Log, print_line
 from onelayer.data.scaling import check_scaling
-from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE
+from onelayer.data.split import (
+    TEST_SIZE,
+    VALIDATION_SIZE,
+    fold_setting,
+    folds_among,
+    folds_of,
+)
 from onelayer.engines import Engine, streaming
-from onelayer.errors import known_options, plain, require_whole
+from onelayer.errors import is_number, known_options, plain, require_whole
 from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.manifest import read_manifest
 from onelayer.files.provenance import describe_environment
@@ -51,9 +58,10 @@ def probe(
     validation_labels: Any = None,
     validation_size: float = VALIDATION_SIZE,
     split_seed: int = 0,
-    groups: ArrayLike | str | None = None,
+    split: Any = None,
+    groups: Any = None,
     l2: int | ArrayLike = 20,
-    folds: int = 0,
+    folds: Any = 0,
     scoring: str = "accuracy",
     rule: Rule = "best",
     tol: float = 1e-6,
@@ -89,9 +97,13 @@ def probe(
         validation_labels: as `test_labels`.
         validation_size: fraction of the rows left after the test rows are held out.
         split_seed: random seed of the split.
-        groups: a group of each row, an array (N,) or a file; all rows of a group are in one part.
+        split: what says train, validation or test of each row, an array (N,) or a file.
+        groups: a group of each row, an array (N,) or a file. No group is in two parts or folds, and
+            the bootstrap draws whole groups.
         l2: values of λ, or how many the data of each set give; see `solve_path`.
-        folds: stratified folds of the training rows to choose λ by; 0 takes the validation rows.
+        folds: stratified folds of the training rows to choose λ by; 0 takes the validation rows. Or
+            folds of your own, of which those of the training rows count: the fold that holds each
+            of the N rows out, or pairs of row numbers; see `solve_path`.
         scoring: the metric that λ is chosen and heads are ranked by; see `solve_path`.
         rule: "best" or "one-standard-error".
         tol: relative gap to prove for each λ, > 0.
@@ -125,7 +137,8 @@ def probe(
         (['all', 'bottom', 'top'], 0.001)
     """
     choice, folds, l2s = Choice(scoring, rule), plain(folds), l2_values(l2)
-    require_whole("folds", folds, 0)
+    if is_number(folds):
+        require_whole("folds", folds, 0)
     Target(0.0, tol, max_passes)
     check_scaling(scaling)
     engine = streaming(engine)
@@ -133,15 +146,18 @@ def probe(
         features, labels, print_line if log is None else log, names=names, groups=groups,
         test=test, test_labels=test_labels, test_size=test_size, validation=validation,
         validation_labels=validation_labels, validation_size=validation_size,
-        split_seed=split_seed,
+        split_seed=split_seed, split=split,
     )  # fmt: skip
-    how: dict[str, Any] = {"folds": folds, "scoring": choice.by, "rule": rule, "tol": tol}
+    folds = folds_among(folds, sets.rows.train.X[:, 0].astype(np.int64), sets.count)
+    indices = folds_of(sets.rows, folds)
+    how: dict[str, Any] = {"scoring": choice.by, "rule": rule, "tol": tol}
     how |= {"max_passes": max_passes, "scaling": scaling}
     shared = {"labels and their split": _hash(sets.rows)}
     began, planned = time.perf_counter(), l2s if isinstance(l2s, int) else len(l2s)
 
     def made_from(data: Splits) -> Fingerprint:
-        return as_read(fingerprint_of(data, engine, how | {"l2": l2s} | shared))
+        own = {"folds": fold_setting(folds, indices), "l2": l2s}
+        return as_read(fingerprint_of(data, engine, how | own | shared))
 
     with _keeping(checkpoint, sets.names) as keeper:
         heads = _heads_there(keeper, sets, made_from)
@@ -159,7 +175,7 @@ def probe(
                 data = sets.splits(name)
                 kept = None if keeper is None else keeper.checkpoint_of(name)
                 path = solve_path(
-                    data, l2s, engine=engine, on_progress=show, checkpoint=kept, **how
+                    data, l2s, folds=folds, engine=engine, on_progress=show, checkpoint=kept, **how
                 )
                 if path.interrupted:
                     interrupted = True
@@ -179,7 +195,7 @@ def probe(
         choice=choice,
         data=replace(card, split=card.split and replace(card.split, rows=None)),
         sets=len({*heads, *sets.names}),
-        folds=folds,
+        folds=len(indices),
         seconds={"probe": time.perf_counter() - began},
         environment=describe_environment() | engine.describe(),
         interrupted=interrupted,

@@ -15,13 +15,14 @@ from onelayer.data import Dataset
 from onelayer.data.progress import Log, quiet
 from onelayer.engines import Engine
 from onelayer.errors import SettingsError
-from onelayer.model.intervals import interval_words, wilson_interval
+from onelayer.model.intervals import GROUPED, WILSON, interval_words, wilson_interval
 from onelayer.model.metrics import (
     BINS,
     Measurement,
     calibration_error,
     confidence_bins,
     measure,
+    metric_of,
     metrics_of,
 )
 
@@ -103,6 +104,7 @@ class Evaluation:
         training_rows: number of rows that the model was fitted to among those that count.
         training_rows_left_out: number of such rows that were left out.
         metrics: what `scoring` asked for, each with its interval.
+        grouped: the accuracy with the interval of the grouped bootstrap, where rows have groups.
     """
 
     class_names: tuple[str, ...]
@@ -115,6 +117,7 @@ class Evaluation:
     training_rows: int = 0
     training_rows_left_out: int = 0
     metrics: tuple[Measurement, ...] = ()
+    grouped: Measurement | None = None
 
     @property
     def omissions(self) -> str:
@@ -164,8 +167,16 @@ class Evaluation:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % Wilson interval of the accuracy."""
+        """The 95 % interval of the accuracy: Wilson's, or of whole groups."""
+        if self.grouped is not None:
+            return self.grouped.low, self.grouped.high
         return wilson_interval(self.correct, self.rows)
+
+    @property
+    def interval_words(self) -> str:
+        """The interval in words, in percent."""
+        kind = WILSON if self.grouped is None else GROUPED
+        return interval_words(*self.interval, kind)
 
     @property
     def top_accuracy(self) -> float | None:
@@ -242,10 +253,9 @@ class Evaluation:
         return {"pairs": self.pairs.tolist()}
 
     def __repr__(self) -> str:
-        low, high = self.interval
         return (
             f"Evaluation: accuracy {self.accuracy:.2%} of {self.rows} rows "
-            f"({interval_words(low, high)}), log loss {self.log_loss:.4f}, "
+            f"({self.interval_words}), log loss {self.log_loss:.4f}, "
             f"calibration error {self.reliability.error:.4f}"
         ) + "".join(f"\n{line}" for line in (*self.metrics, self.omissions) if line)
 
@@ -272,21 +282,28 @@ def evaluate(
     found, counted = _evaluate(model, rows, y, engine, leave_out=not include_training_rows)
     if not len(counted):
         found, counted = _evaluate(model, rows, y, engine, leave_out=False)
-    if not metrics:
-        return found
     for metric in metrics:
         metric.check(y[counted], model.class_names, rows.name)
+    of = groups_of(groups, rows, counted)
+    asked = metrics if of is None else tuple(dict.fromkeys((*metrics, metric_of("accuracy"))))
+    if not asked:
+        return found
     scored = model.read_scores(rows.X, y, counted, engine)
-    measured = measure(metrics, scored, groups=groups_of(groups, rows, counted), seed=seed)
-    return replace(found, metrics=measured)
+    measured = measure(asked, scored, groups=of, seed=seed)
+    grouped = None if of is None else next(m for m in measured if m.metric == "accuracy")
+    return replace(found, metrics=measured[: len(metrics)], grouped=grouped)
 
 
 def groups_of(
     groups: ArrayLike | None, rows: Dataset, counted: NDArray[np.int64]
 ) -> NDArray[Any] | None:
-    """The group of each row that counts, of groups of all rows."""
+    """The group of each row that counts, of groups of all rows; None takes those of the rows.
+
+    There is none where all of them are of one group.
+    """
     if groups is None:
-        return None
+        of_rows = None if rows.groups is None else rows.groups[counted]
+        return of_rows if of_rows is not None and len(np.unique(of_rows)) > 1 else None
     named = np.asarray(groups)
     if named.shape != rows.y.shape:
         raise SettingsError(

@@ -42,12 +42,12 @@ BLOCKS = 100
 # Counts of a set of resamples, few enough for a processor's cache.
 ENTRIES = 1 << 18
 
-WILSON = "95 % Wilson interval"
+WILSON, GROUPED = "95 % Wilson interval", "95 % interval, groups resampled:"
 
 
-def interval_words(low: float, high: float) -> str:
-    """A 95 % Wilson interval of a fraction in words, in percent."""
-    return f"{WILSON} {100 * low:.2f} to {100 * high:.2f} %"
+def interval_words(low: float, high: float, kind: str = WILSON) -> str:
+    """A 95 % interval of a fraction in words, in percent."""
+    return f"{kind} {100 * low:.2f} to {100 * high:.2f} %"
 
 
 def wilson_interval(right: float, rows: float, z: float = Z95) -> tuple[float, float]:

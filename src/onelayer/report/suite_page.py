@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from onelayer.model.intervals import Z95, interval_words
+from onelayer.model.intervals import Z95
 from onelayer.report.chart import (
     Axis,
     Chart,
@@ -251,7 +251,7 @@ SECTIONS: tuple[Callable[[SuiteFigures], Section | None], ...] = (
 
 def _lead(suite: Suite) -> str:
     best = suite.best
-    accuracy = f"{100.0 * best.test.accuracy:.2f} % ({interval_words(*best.test_interval)})"
+    accuracy = best.test_words
     if len(suite.heads) == 1:
         return f"The probe of {best.name} has a test accuracy of {accuracy}."
     rows = f"{suite.folds} folds" if suite.folds else "the validation rows"

@@ -369,7 +369,7 @@ def _figures(evaluation: Evaluation, of: str) -> Table:
     accuracy, curve = number(100 * evaluation.accuracy), evaluation.reliability
     rows = [
         ["rows", f"{evaluation.rows:,}", ""],
-        ["accuracy", f"{accuracy} %", interval_words(*evaluation.interval)],
+        ["accuracy", f"{accuracy} %", evaluation.interval_words],
     ]
     if evaluation.top_accuracy is not None:
         words = f"the class is among the {TOP} likeliest"

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from numbers import Integral
@@ -35,9 +35,15 @@ from numpy.typing import ArrayLike, NDArray
 from onelayer.data import Splits
 from onelayer.data.dataset import DataCard, data_card
 from onelayer.data.progress import quiet
-from onelayer.data.rows import Rows, class_weight_setting, rows_of, rows_to_fit
+from onelayer.data.rows import (
+    Rows,
+    class_weight_setting,
+    rows_of,
+    rows_to_fit,
+    weights_to_fit,
+)
 from onelayer.data.scaling import Scaling
-from onelayer.data.split import fold_groups, stratified_folds
+from onelayer.data.split import fold_setting, folds_among, folds_of
 from onelayer.data.weights import ClassWeight
 from onelayer.engines import Engine, Weights, streaming
 from onelayer.errors import (
@@ -55,7 +61,13 @@ from onelayer.files.provenance import Command, describe_environment
 from onelayer.files.records import MAY_LACK, check_sizes
 from onelayer.files.saved import Saved
 from onelayer.model.evaluation import Mistakes
-from onelayer.model.intervals import interval_words, standard_error, wilson_interval
+from onelayer.model.intervals import (
+    GROUPED,
+    WILSON,
+    interval_words,
+    standard_error,
+    wilson_interval,
+)
 from onelayer.model.metrics import Measurement, Metric, metric_of, read_scores, row_tiles
 from onelayer.model.model import Model
 from onelayer.solver.linalg import norm
@@ -293,8 +305,9 @@ class Path(Saved):
         l2_from_data: whether the λ were taken from the data.
         interrupted: whether Ctrl-C ended it.
         mistakes: test rows that the chosen model gets wrong with the most confidence.
-        test_metrics: the metric that λ was chosen by on the test rows, with its interval; empty for
-            accuracy and log loss, and where it is not defined there.
+        test_metrics: the metric that λ was chosen by on the test rows, with its interval, unless it
+            is accuracy or log loss, or is not defined there; and, where rows have groups, accuracy
+            with an interval of whole groups.
 
     Example:
         >>> import onelayer as ol
@@ -371,15 +384,13 @@ class Path(Saved):
 
     @property
     def test_interval(self) -> tuple[float, float] | None:
-        """The 95 % Wilson interval of the test accuracy."""
-        return None if self.test is None else self.test.interval
+        """The 95 % interval of the test accuracy: Wilson's, or of whole groups."""
+        return None if self.test is None else accuracy_interval(self.test, self.test_metrics)[:2]
 
     @property
     def test_words(self) -> str:
         """The test accuracy with its interval, in percent; empty without test rows."""
-        if self.test is None or self.test_interval is None:
-            return ""
-        return f"{100.0 * self.test.accuracy:.2f} % ({interval_words(*self.test_interval)})"
+        return "" if self.test is None else accuracy_words(self.test, self.test_metrics)
 
     @property
     def edge_sentence(self) -> str:
@@ -423,9 +434,23 @@ class Path(Saved):
             )
         if self.test is not None:
             sentences.append(f"test accuracy of λ = {best:.3g}: {self.test_words}")
-        sentences += [f"on the test rows: {measured}" for measured in self.test_metrics]
+        others = [one for one in self.test_metrics if one.metric not in IN_SCORES]
+        sentences += [f"on the test rows: {measured}" for measured in others]
         sentences.append(self.calibration_sentence)
         return tuple(filter(None, sentences))
+
+
+def accuracy_interval(test: Score, measured: Sequence[Measurement]) -> tuple[float, float, str]:
+    """The 95 % interval of the accuracy on the test rows, and what it is called."""
+    for one in measured:
+        if one.metric == "accuracy":
+            return one.low, one.high, GROUPED
+    return *test.interval, WILSON
+
+
+def accuracy_words(test: Score, measured: Sequence[Measurement]) -> str:
+    """The accuracy on the test rows with its interval, in percent."""
+    return f"{100.0 * test.accuracy:.2f} % ({interval_words(*accuracy_interval(test, measured))})"
 
 
 @dataclass(frozen=True)
@@ -474,7 +499,7 @@ def solve_path(
     l2: int | ArrayLike = 20,
     *,
     class_weight: ClassWeight = None,
-    folds: int = 0,
+    folds: Any = 0,
     scoring: str = "accuracy",
     rule: Rule = "best",
     tol: float = 1e-6,
@@ -492,8 +517,10 @@ def solve_path(
             no weights lower the cost by 1 %, n values to four decades, until the held-out score
             has been falling for a decade, but no further than eight.
         class_weight: of the training rows, as of `solve`; held-out rows count by their own weights.
-        folds: stratified folds of the training rows, 2 or more, to choose λ by; 0 takes the
-            validation rows.
+        folds: stratified folds of the training rows to choose λ by, 2 or more, no group of the rows
+            on two sides; 0 takes the validation rows. Or folds of your own: an array (N,) with the
+            fold that holds each training row out, −1 for none; or pairs of row numbers (to fit, to
+            hold out), as scikit-learn's splitters give them.
         scoring: the metric on the held-out rows that λ is chosen by, by scikit-learn's names:
             "accuracy", "neg_log_loss", "roc_auc", "f1_macro", … (docs/guide/metrics.md).
         rule: "best", or "one-standard-error": the largest λ whose score is within one standard
@@ -524,18 +551,22 @@ def solve_path(
         >>> path.best.l2, path.best.status
         (0.001, 'optimal')
     """
-    choice, folds = Choice(scoring, rule), plain(folds)
-    require_whole("folds", folds, 0)
+    choice = Choice(scoring, rule)
     target, l2s = Target(0.0, tol, max_passes), l2_values(l2)
+    folds, weights = plain(folds), weights_to_fit(data.train, class_weight)
+    if not is_number(folds) and weights is not None:
+        folds = folds_among(folds, np.flatnonzero(weights), data.train.rows)
     engine, (data, fitted, rows) = streaming(engine), rows_to_fit(data, scaling, class_weight)
     train = data.train
     parts: list[Part] = [(None, rows_of(data.validation, fitted))]
+    indices = folds_of(data, folds)
+    settings: dict[str, Any] = {"l2": l2s, "folds": fold_setting(folds, indices)}
+    folds = len(indices)
     if folds:
-        indices = stratified_folds(rows.y, folds, groups=fold_groups(data))
         judged_rows = rows_of(train, fitted)
         parts = [(rows.only(kept), judged_rows.only(held_out)) for kept, held_out in indices]
     check_parts(choice.metric, parts, train.class_names)
-    settings: dict[str, Any] = {"l2": l2s, "folds": folds, "scoring": choice.by, "tol": tol}
+    settings |= {"scoring": choice.by, "tol": tol}
     weighing = class_weight_setting(class_weight, train)
     settings |= {"max_passes": max_passes, "scaling": fitted.name} | weighing
 
@@ -589,14 +620,13 @@ def solve_path(
         interrupted=interrupted,
     )
     measured: tuple[str, ...] = () if choice.by in IN_SCORES else (choice.by,)
-    with suppress(SettingsError):
+    try:
         choice.metric.check(data.test.y, data.test.class_names, "the test rows")
-        judged = path.best.evaluate(
-            data.test, log=quiet, include_training_rows=True, scoring=measured
-        )
-        return replace(path, mistakes=judged.mistakes, test_metrics=judged.metrics)
-    judged = path.best.evaluate(data.test, log=quiet, include_training_rows=True)
-    return replace(path, mistakes=judged.mistakes)
+    except SettingsError:
+        measured = ()
+    judged = path.best.evaluate(data.test, log=quiet, include_training_rows=True, scoring=measured)
+    grouped = () if judged.grouped is None else (judged.grouped,)
+    return replace(path, mistakes=judged.mistakes, test_metrics=judged.metrics + grouped)
 
 
 def check_parts(metric: Metric, parts: Sequence[Part], class_names: Sequence[str]) -> None:

@@ -117,6 +117,9 @@ def data_fingerprint(data: Splits) -> dict[str, Any]:
         }
         if dataset.weights is not None:
             found[f"weights of the {role} rows"] = HASHED + _sha256(dataset.weights.tobytes())
+        if dataset.groups is not None:
+            names = "\0".join(map(str, dataset.groups.tolist()))
+            found[f"groups of the {role} rows"] = HASHED + _sha256(names.encode())
     return found
 
 

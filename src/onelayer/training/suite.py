@@ -19,10 +19,18 @@ from onelayer.errors import CheckpointWarning, DataError, SaveError, SettingsErr
 from onelayer.files.atomic import durable_file
 from onelayer.files.manifest import CHECKPOINTS, own_checkpoints
 from onelayer.files.provenance import Command
+from onelayer.files.records import MAY_LACK
 from onelayer.files.saved import Saved
-from onelayer.model.intervals import interval_words
+from onelayer.model.metrics import Measurement
 from onelayer.model.model import Certificate, Model
-from onelayer.solver.path import Choice, Path, Score, merit
+from onelayer.solver.path import (
+    Choice,
+    Path,
+    Score,
+    accuracy_interval,
+    accuracy_words,
+    merit,
+)
 from onelayer.solver.solver import Status
 from onelayer.training.checkpoint import (
     HEAD,
@@ -76,6 +84,7 @@ class Head:
         dtype: type of the features as stored.
         seconds: wall time of the whole head.
         made_from: sizes and hashes of the rows, and the settings.
+        test_metrics: other metrics on the test rows, with their intervals; see `Path`.
     """
 
     name: str
@@ -86,6 +95,7 @@ class Head:
     dtype: str
     seconds: float
     made_from: Fingerprint = field(repr=False)
+    test_metrics: tuple[Measurement, ...] = field(default=(), metadata=MAY_LACK)
 
     @classmethod
     def of_path(cls, name: str, path: Path, dtype: str, made_from: Fingerprint) -> Head:
@@ -111,6 +121,7 @@ class Head:
             dtype=dtype,
             seconds=sum(path.seconds.values()),
             made_from=made_from,
+            test_metrics=path.test_metrics,
         )
 
     @property
@@ -125,8 +136,13 @@ class Head:
 
     @property
     def test_interval(self) -> tuple[float, float]:
-        """The 95 % Wilson interval of the test accuracy."""
-        return self.test.interval
+        """The 95 % interval of the test accuracy: Wilson's, or of whole groups."""
+        return accuracy_interval(self.test, self.test_metrics)[:2]
+
+    @property
+    def test_words(self) -> str:
+        """The test accuracy with its interval, in percent."""
+        return accuracy_words(self.test, self.test_metrics)
 
     @property
     def at_edge(self) -> bool:
@@ -223,10 +239,9 @@ class Suite(Saved):
         best, several = self.best, len(self.heads) > 1
         rows = f"{self.folds} folds" if self.folds else "the validation rows"
         how = f" of {len(self.heads)} by {self.choice.metric.title} on {rows}" if several else ""
-        accuracy = f"{100.0 * best.test.accuracy:.2f} % ({interval_words(*best.test_interval)})"
         return (
             f"best feature set{how}: {best.name}, λ = {best.l2:.3g}",
-            f"test accuracy of {best.name}: {accuracy}",
+            f"test accuracy of {best.name}: {best.test_words}",
             *self.findings,
         )
 

@@ -18,7 +18,7 @@ from functools import partial
 from io import BytesIO, RawIOBase
 from math import prod
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
 from onelayer.data.streaming import Read, Shard, even_blocks
 from onelayer.errors import DataError, SettingsError
+
+T = TypeVar("T")
 
 # Names that an array of features is known by when a file holds several.
 FEATURE_NAMES = ("X", "x", "features", "embeddings", "data", "images")
@@ -156,8 +158,11 @@ class ArraysFile(base.RowsFile):
             self.where = f"{path}, {spec.part} rows"
         with base.file_errors(path, self.kind):
             arrays = self.arrays(path)
-            features, self._label = choose_arrays([*arrays], spec, self.where, self.what)
+            beside = beside_of(arrays, spec, self.where, self.what)
+            others = [name for name in arrays if name not in spec.beside.values()]
+            features, self._label = choose_arrays(others, spec, self.where, self.what)
             self._features = arrays[features]()
+            self._beside = {option: np.array(one().values(log)) for option, one in beside.items()}
             self._stored_labels = arrays[self._label]() if self._label else None
 
     @classmethod
@@ -185,8 +190,9 @@ class ArraysFile(base.RowsFile):
             features, max_value = _as_features(X, self.path), base.largest_value(X.dtype)
         where, labels_where = self.where, f"{self.path}, the {self.what} {self._label!r}"
         return base.Table(
-            features, self._labels(), where, labels_where, None, image_shape, max_value
-        )
+            features, self._labels(), where, labels_where, None, image_shape, max_value,
+            beside=self._beside,
+        )  # fmt: skip
 
     def shard(self) -> Shard | None:
         array = self._features
@@ -200,7 +206,10 @@ class ArraysFile(base.RowsFile):
         labels, path = self._labels(), self.path
         if isinstance(array, SlicedArray):
             blocks = even_blocks(rows, row_bytes, array.chunk_rows)
-            return SlicedShard(path, blocks, features, dtype, None, max_value, labels, None, array)
+            return SlicedShard(
+                path, blocks, features, dtype, None, max_value, labels, None, array,
+                beside=self._beside,
+            )  # fmt: skip
         if not isinstance(array, StoredArray):
             return None
         if array.fortran and min(array.shape) > 1:
@@ -209,7 +218,9 @@ class ArraysFile(base.RowsFile):
                 "be read all at once; save numpy.ascontiguousarray of it."
             )
         blocks = even_blocks(rows, row_bytes)
-        return ArrayShard(path, blocks, features, dtype, None, max_value, labels, None, array)
+        return ArrayShard(
+            path, blocks, features, dtype, None, max_value, labels, None, array, beside=self._beside
+        )
 
     def _labels(self) -> NDArray[Any] | None:
         if self._stored_labels is None:
@@ -240,6 +251,19 @@ def choose_arrays(
         f"{', '.join(FEATURE_NAMES)} where there are more, but it holds "
         f"{', '.join(others) or 'no other'}; rename or remove some."
     )
+
+
+def beside_of(
+    arrays: Mapping[str, T], spec: base.ColumnSpec, where: str, what: str
+) -> dict[str, T]:
+    """The arrays that are no features, by the options that name them."""
+    for option, name in spec.beside.items():
+        if name not in arrays:
+            raise DataError(
+                f"{where} has no {what} {name!r} for {option} (--{option}); it has "
+                f"{', '.join(arrays)}."
+            )
+    return {option: arrays[name] for option, name in spec.beside.items()}
 
 
 def arrays_of_parts(names: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -275,7 +299,12 @@ def arrays_table(
     named = labels is None or isinstance(labels, str)
     arrays = source if isinstance(source, Mapping) else {"": source}
     spec = replace(spec, labels=labels if named else None, elsewhere=not named)
-    features, label = choose_arrays([*map(str, arrays)], spec, where, "array")
+    beside = {
+        option: base.to_array(one, f"{where}, {option}")
+        for option, one in beside_of(arrays, spec, where, "array").items()
+    }
+    others = [str(name) for name in arrays if name not in spec.beside.values()]
+    features, label = choose_arrays(others, spec, where, "array")
     X, image_shape = flat_images(base.to_array(arrays[features], where))
     _check_shape(X.shape, where)
     width, max_value = X.shape[1], base.largest_value(X.dtype)
@@ -284,7 +313,7 @@ def arrays_table(
     if label is not None:
         found, labels_where = arrays[label], f"{where}, the array {label!r}"
     y = base.to_array(found, labels_where)
-    return base.Table(X, y, where, labels_where, None, image_shape, max_value)
+    return base.Table(X, y, where, labels_where, None, image_shape, max_value, beside=beside)
 
 
 def flat_images(X: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int, int] | None]:

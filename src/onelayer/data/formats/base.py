@@ -7,9 +7,9 @@ import importlib
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +24,7 @@ from onelayer.errors import DataError, OnelayerError, require_file
 # Names that a column or array of labels is known by when none is given.
 LABEL_NAMES = ("label", "labels", "y", "target", "class")
 
-# Names of the parts of a data set: of folders, files and arrays.
+# Names of the parts of a data set: of folders, files and arrays, and what says it of a row.
 PARTS = {
     "train": "train", "training": "train", "validation": "validation", "val": "validation",
     "valid": "validation", "test": "test", "testing": "test",
@@ -63,6 +63,7 @@ class ColumnSpec:
     drop: tuple[str, ...] = ()  # names or patterns of no features
     must_drop: bool = True  # and each must be there
     id: str | None = None  # the column that names each row
+    beside: Mapping[str, str] = field(default_factory=dict)  # others of no features, by option
     in_folders: tuple[str, ...] = ()  # columns that the names of folders hold, as in label=cat
     any_shape: bool = False  # rows of an array may have more dimensions than one, as images have
     part: str | None = None  # of a file of arrays that has an array for each, as X_train and X_test
@@ -80,6 +81,7 @@ class Table:
     image_shape: tuple[int, int, int] | None = None
     max_value: float = 1.0
     ids: Any = None  # (N,) what names each row, or None
+    beside: Mapping[str, Any] = field(default_factory=dict)  # (N,) each, by the option that asked
     files: tuple[tuple[Path, int], ...] = ()  # where there are several, with the rows of each
 
 

@@ -78,7 +78,7 @@ def read_table(path: Path, labels: Any, option: str, options: base.ReadOptions) 
         _refuse_nested(path)
         spec, stream = options.columns, ("stream (--stream)", options.stream)
         columns = ("features, drop or id", spec.take or spec.drop or spec.id or None)
-        for name, value in ((option, labels), stream, columns):
+        for name, value in ((option, labels), stream, columns, *spec.beside.items()):
             if value is not None:
                 raise SettingsError(
                     f"{name} has no effect on the folder of pictures {path}, whose sub-folders are "
@@ -120,6 +120,14 @@ def read_table(path: Path, labels: Any, option: str, options: base.ReadOptions) 
 def read_labels(path: Path) -> NDArray[Any]:
     """The labels of a file that holds nothing else, one a row."""
     return np.atleast_1d(_by_suffix(path, LABELS, " for labels")(path))
+
+
+def read_values(given: Any, option: str) -> NDArray[Any] | None:
+    """One value a row, from a file that holds nothing else or from memory."""
+    if given is None:
+        return None
+    named = names_file(given)
+    return read_labels(home_path(given)) if named else base.to_array(given, option)
 
 
 def _check_count(where: str, labels: int, path: str, rows: int) -> None:
@@ -381,8 +389,9 @@ def _loaded(table: base.Table, path: Path) -> LoadedShard:
     blocks = even_blocks(rows, features * table.X.itemsize)
     names, top = table.feature_names, table.max_value
     return LoadedShard(
-        path, blocks, features, table.X.dtype, names, top, table.labels, table.ids, table.X
-    )
+        path, blocks, features, table.X.dtype, names, top, table.labels, table.ids, table.X,
+        beside=table.beside,
+    )  # fmt: skip
 
 
 def _in_files(shards: Sequence[Shard], where: str, log: Log) -> base.Table:
@@ -398,7 +407,7 @@ def _in_files(shards: Sequence[Shard], where: str, log: Log) -> base.Table:
                 f"{shard.path} has rows of {shard.features} features where {first.path} has "
                 f"{first.features}; give every file rows of one width."
             )
-        ordered.append(replace(shard, labels=None, ids=None))
+        ordered.append(replace(shard, labels=None, ids=None, beside={}))
     dtypes = dict.fromkeys(shard.dtype for shard in shards)
     common = np.result_type(*dtypes)
     if len(dtypes) > 1:
@@ -407,8 +416,11 @@ def _in_files(shards: Sequence[Shard], where: str, log: Log) -> base.Table:
     X: Any = ShardedRows(ordered, where).astype(common)
     labels = join_labels(found) if found else None
     ids = None if first.ids is None else join_labels([shard.ids for shard in shards])
+    beside = {of: join_labels([shard.beside[of] for shard in shards]) for of in first.beside}
     top = max(shard.max_value for shard in shards) if common == np.uint8 else 1.0
-    return base.Table(X, labels, where, f"labels of {where}", names, max_value=top, ids=ids)
+    return base.Table(
+        X, labels, where, f"labels of {where}", names, max_value=top, ids=ids, beside=beside
+    )
 
 
 def _stay_in_files(X: Any, files: int, options: base.ReadOptions) -> bool:

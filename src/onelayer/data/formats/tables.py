@@ -166,12 +166,14 @@ class PiecesFile(TableFile):
             dtype = np.result_type(*(base.streamed_dtype(one, where) for one in stored))
             labels = None if label is None else self._column(label, schema)
             ids = None if spec.id is None else self._column(spec.id, schema)
+            beside = {of: self._column(name, schema) for of, name in spec.beside.items()}
         blocks = np.cumsum([0, *(sizes[i] for i in pieces)], dtype=np.int64)
         columns, top = tuple(names), _largest(stored, dtype)
         known = None if lists else columns
         return TableShard(
-            path, blocks, width, dtype, known, top, labels, ids, type(self), pieces, columns
-        )
+            path, blocks, width, dtype, known, top, labels, ids, type(self), pieces, columns,
+            beside=beside,
+        )  # fmt: skip
 
     def _column(self, name: str, schema: Schema) -> NDArray[Any]:
         """A column of labels or ids; no other is read."""
@@ -404,11 +406,16 @@ def _table(
     X = _rows(columns, names, where)
     feature_names = None if _is_list(columns.schema.field(names[0]).type) else tuple(names)
     ids = None if spec.id is None else _labels(columns[spec.id], f"{where}, column {spec.id!r}")
+    beside = {
+        of: _labels(columns[name], f"{where}, column {name!r}") for of, name in spec.beside.items()
+    }
     kinds = (_storage(schema.field(name).type) for name in names)
     top = _largest(
         [np.dtype(getattr(k, "value_type", k).to_pandas_dtype()) for k in kinds], X.dtype
     )
-    return base.Table(X, labels, where, labels_where, feature_names, max_value=top, ids=ids)
+    return base.Table(
+        X, labels, where, labels_where, feature_names, max_value=top, ids=ids, beside=beside
+    )
 
 
 def _choose(
@@ -418,8 +425,11 @@ def _choose(
     names = schema.names
     check_names(names, where)
     label = base.choose_labels(names, spec, where, "column")
-    matching([] if spec.id is None else [spec.id], names, where, "id")
-    others = [name for name in names if name not in (label, spec.id, *spec.in_folders)]
+    beside = spec.beside if spec.id is None else {"id": spec.id, **spec.beside}
+    for option, name in beside.items():
+        matching([name], names, where, option)
+    left_out = (label, *beside.values(), *spec.in_folders)
+    others = [name for name in names if name not in left_out]
     if spec.features is not None:
         places = match_columns(others, spec.features, where, "the model", log)
         found = others if places is None else [others[i] for i in places]
