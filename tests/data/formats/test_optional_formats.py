@@ -112,7 +112,7 @@ def test_streamed_rows_are_the_same_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", WRITERS)
 def test_arrays_of_parts_in_a_file_are_the_split(kind: str, tmp_path: Path) -> None:
     separator = "/" if kind in STREAMED else "_"
-    held = {}
+    held: dict[str, Any] = {}
     for name, part in (("train", WHOLE.train), ("val", WHOLE.validation), ("test", WHOLE.test)):
         held |= {f"{name}{separator}X": part.X, f"{name}{separator}labels": part.labels}
     found = load(WRITERS[kind](tmp_path / "a", held), log=silent)
