@@ -40,6 +40,34 @@ def test_it_paints_what_it_is_told_and_hands_back_the_scripts(tmp_path: Path) ->
     assert "</script" not in scripts
 
 
+def test_the_scripts_are_made_once_and_made_again_where_they_were_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONELAYER_CACHE", str(tmp_path))
+
+    def scripts() -> tuple[str, bool]:
+        kept = painter.kept_scripts() is not None
+        with Painter() as second:
+            return second.scripts(), kept
+
+    made, kept = scripts()
+    assert not kept
+    assert scripts() == (made, True)
+    [file] = (tmp_path / "scripts").iterdir()
+    file.write_text(made + "alert(1)")
+    assert scripts() == (made, False)
+    assert file.read_text() == made
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ONELAYER_CACHE", str(tmp_path / "file"))
+    with Painter() as second:
+        assert "vegaEmbed" in second.scripts()
+
+
 def test_all_processes_draw_the_same(tmp_path: Path) -> None:
     with Painter() as both:
         both.draw(tmp_path / "theirs", POINT)

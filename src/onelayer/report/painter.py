@@ -3,7 +3,8 @@
 Two of them work while the first process makes the page, since vl-convert holds the interpreter's
 lock: one draws Vega-Lite as SVG, the other bundles the page's scripts and paints PNGs. They run
 this file alone, nothing but vl-convert on what the first process sends: a JSON list on each line of
-their input, of an action, a path without ending, and a specification.
+their input, of an action, a path without ending, and a specification. The bundle, which takes a
+second, is the same for every page and is kept in the user's cache, its SHA-256 in its name.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -78,7 +81,9 @@ class Painter:
 
     def __enter__(self) -> Self:
         self._second = Drawer()
-        self._second.send("bundle")
+        self._scripts = kept_scripts()
+        if self._scripts is None:
+            self._second.send("bundle")
         self._first: Drawer | None = None
         return self
 
@@ -105,7 +110,42 @@ class Painter:
 
     def scripts(self) -> str:
         """Wait until all is painted; return Vega and its companions as one script."""
-        return self._second.finish()
+        made = self._second.finish()
+        if self._scripts is None:
+            self._scripts = made
+            keep_scripts(made)
+        return self._scripts
+
+
+def _scripts_file(checksum: str) -> Path:
+    from importlib.metadata import version
+
+    from onelayer.data.datasets.cache import cache_folder
+
+    return cache_folder("scripts") / f"vega-{version('vl-convert-python')}-{checksum}.js"
+
+
+def kept_scripts() -> str | None:
+    """The scripts that an earlier page of this version of vl-convert had; None where none are."""
+    form = _scripts_file("*")
+    with suppress(OSError):
+        for file in form.parent.glob(form.name):
+            content = file.read_bytes()
+            if file == _scripts_file(sha256(content).hexdigest()):
+                return content.decode()
+    return None
+
+
+def keep_scripts(scripts: str) -> None:
+    """Keep the scripts for the next page, if the cache can be written to."""
+    from onelayer.errors import SaveError
+    from onelayer.files.atomic import staged_file
+
+    content = scripts.encode()
+    file = _scripts_file(sha256(content).hexdigest())
+    with suppress(OSError, SaveError):
+        with staged_file(file) as staging:
+            staging.write_bytes(content)
 
 
 def work(lines: Iterable[str]) -> str:
