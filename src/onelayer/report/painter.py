@@ -143,9 +143,8 @@ def keep_scripts(scripts: str) -> None:
 
     content = scripts.encode()
     file = _scripts_file(sha256(content).hexdigest())
-    with suppress(OSError, SaveError):
-        with staged_file(file) as staging:
-            staging.write_bytes(content)
+    with suppress(OSError, SaveError), staged_file(file) as staging:
+        staging.write_bytes(content)
 
 
 def work(lines: Iterable[str]) -> str:
