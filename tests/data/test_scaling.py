@@ -67,6 +67,18 @@ def test_statistics_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPa
     np.testing.assert_allclose(fit_scaling("standardize", X).scale, whole.scale, rtol=1e-10)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "uint8"])
+def test_the_range_is_that_of_the_values_whatever_their_signs(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 4)) * 10.0 ** rng.integers(-7, 3, (300, 4))
+    X[:, 1], X[:, 2], X[5, 3] = np.abs(X[:, 1]), -np.abs(X[:, 2]), np.inf
+    X = X.astype(dtype) if dtype != "uint8" else rng.integers(0, 256, X.shape, np.uint8)
+    span = scaling._Span(4)
+    span.add(X, None)
+    np.testing.assert_array_equal(span.low, X.min(axis=0))
+    np.testing.assert_array_equal(span.high, X.max(axis=0))
+
+
 def test_float32_scaling_agrees_with_float64_to_its_rounding() -> None:
     X = np.random.default_rng(0).integers(0, 256, (20, 5)).astype(np.uint8)
     fitted = fit_scaling("standardize", X)

@@ -120,6 +120,17 @@ def test_a_float32_pass_is_off_by_no_more_than_its_errors_say(seed: int) -> None
     assert np.all(np.abs(coarse.g - fine.g) <= errors.g + errors.scores)
 
 
+def test_the_mean_residual_is_no_larger_than_the_mean_loss_allows() -> None:
+    rng = np.random.default_rng(0)
+    sizes = 10.0 ** rng.uniform(-3, 1.5, 300)
+    many = [np.concatenate([rng.gamma(0.3, size, 50), np.zeros(k % 50)])
+            for k, size in enumerate(sizes)]  # fmt: skip
+    many += [np.array(of) for size in sizes for of in ([size], [size, 0.0])]
+    for losses in many:
+        square = float(np.mean(np.expm1(-losses) ** 2))
+        assert square <= proofs._square_of_missing(float(np.mean(losses))) * (1.0 + 1e-15)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_pass_proves_what_its_mixture_of_probabilities_and_labels_proves(seed: int) -> None:
     problem = make_problem(seed)
@@ -167,7 +178,7 @@ def test_the_gap_vanishes_with_the_square_of_the_distance_to_the_optimum(
             make_engine(engine_name), problem.rows, W, np.zeros(problem.K), problem.penalty
         )
         gaps.append(certified.best.gap)
-    assert gaps[0] / gaps[1] == pytest.approx(100.0, rel=0.05)
+    assert gaps[0] / gaps[1] == pytest.approx(100.0, rel=0.1)
 
 
 def test_the_bound_is_the_distance_itself_where_the_penalty_outweighs_the_loss() -> None:
@@ -206,6 +217,25 @@ def test_the_curvature_of_few_rows_brings_the_bias_near_enough(
         assert sampled.passes <= whole.passes + 2 <= 6
 
 
+def test_rows_that_a_model_is_uncertain_of_bring_its_bias_near_in_a_step_or_two(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a hundred rows with a doubtful label one is in a random sample."""
+    rng = np.random.default_rng(0)
+    means, y = 6.0 * rng.normal(size=(20, 8)), rng.integers(0, 20, 10_000)
+    X = means[y] + rng.normal(size=(len(y), 8))
+    X[:100] = (means[y[:100]] + means[rng.integers(0, 20, 100)]) / 2
+    rows = Rows(X, y, np.ones(8), np.zeros(8))
+    W, b = means / 10, -(means**2).sum(axis=1) / 20 + 0.1 * rng.normal(size=20)
+    passes = {}
+    for uncertain in (True, False):
+        with monkeypatch.context() as patch:
+            patch.setattr(proofs, "SAMPLE_ROWS", 400)
+            patch.setattr(proofs.Search, "needs_uncertain_rows", uncertain)
+            passes[uncertain] = certify_weights(make_engine(), rows, W, b, Penalty(1e-3)).passes
+    assert passes[True] <= 5 < passes[False]
+
+
 def test_a_gap_that_need_not_be_small_is_a_bound_and_takes_fewer_passes() -> None:
     spent = {0.0: 0, 1e-3: 0}
     for seed in range(30):
@@ -221,7 +251,7 @@ def test_a_gap_that_need_not_be_small_is_a_bound_and_takes_fewer_passes() -> Non
             best[tol] = certified.best
         exact, near = best[0.0], best[1e-3]
         assert near.gap <= max(1e-3 * exact.cost, 1.6 * exact.gap), seed
-    assert spent[1e-3] < 0.8 * spent[0.0]
+    assert spent[1e-3] < 0.9 * spent[0.0]
 
 
 def test_runs_that_are_certified_together_have_the_bounds_they_have_alone() -> None:

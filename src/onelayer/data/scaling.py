@@ -201,8 +201,26 @@ class _Span:
         """Count these rows."""
         counted = B if weights is None else B[weights > 0.0]
         if len(counted):
-            np.minimum(self.low, counted.min(axis=0), out=self.low)
-            np.maximum(self.high, counted.max(axis=0), out=self.high)
+            low, high = _extremes(counted)
+            np.minimum(self.low, low, out=self.low)
+            np.maximum(self.high, high, out=self.high)
+
+
+def _extremes(B: NDArray[np.generic]) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """The lowest and the highest value of each column.
+
+    NumPy compares float16 one by one, and integers many at a time: bits of positive numbers are in
+    order as signed integers, those of negative ones in the opposite order as unsigned integers.
+    """
+    if B.dtype != np.float16:
+        return B.min(axis=0), B.max(axis=0)
+    signed, unsigned = B.view(np.int16), B.view(np.uint16)
+    high, low = signed.max(axis=0), unsigned.max(axis=0).view(np.int16)
+    if (high < 0).any():  # a column of negative numbers alone
+        high = np.where(high < 0, unsigned.min(axis=0).view(np.int16), high)
+    if (low >= 0).any():
+        low = np.where(low >= 0, signed.min(axis=0), low)
+    return low.view(np.float16), high.view(np.float16)
 
 
 def _mean_and_deviation(

@@ -67,7 +67,7 @@ UNIT = 6e-8
 FLOAT64_PRODUCTS = 2e7
 
 # Float32 proves where its rounding is no more than this part of the bound, or tol allows for it.
-SHARP = 0.25
+SHARP = 0.5
 
 # Bytes of the weights of runs that are certified together.
 JOINT_BYTES = 64 << 20
@@ -83,8 +83,16 @@ AHEAD = 7.0
 # Rows that its Hessian is of, and entries of their scores, at most.
 SAMPLE_ROWS, SAMPLE_ENTRIES = 4096, 1 << 22
 
-# Its step: the error of the linear system, steps of conjugate gradients, the largest logarithm.
-SOLVED, MAX_INNER, FARTHEST = 0.01, 40, 10.0
+# Its step: the error of the linear system, steps of conjugate gradients, the largest logarithm, and
+# the least curvature of a class, relative to its mean probability.
+SOLVED, MAX_INNER, FARTHEST, FLAT = 0.01, 40, 10.0, 1e-3
+
+# Such steps for one pass, their least length, and where they end: the largest part of Σ|g|, and the
+# largest step for which p̄ is linear.
+MAX_SHIFTS, MIN_LENGTH, NEAR, SMALL_SHIFT = 8, 0.01, 0.05, 0.02
+
+# Figures of rows that are asked for at a time, to choose those of a sample.
+FIGURES = 1 << 22
 
 # The bias of a class without rows, under the others' mean, in place of −∞.
 ABSENT_BELOW = 50.0
@@ -350,11 +358,18 @@ class Rounding(NamedTuple):
         score = UNIT * (self.score + 7) * longest * (self.size + self.far)
         score += UNIT * (self.score + 2) * float(np.abs(b).max())
         loss = 2.0 * score + UNIT * (found.loss + math.log(len(b)) + 9.0)
-        # √ of the mean of ‖pᵢ − yᵢ‖², which is at most 2 (1 − p_y), and E p_y ≥ exp(E log p_y).
-        residual = math.sqrt(2.0 * min(1.0, -math.expm1(-(found.loss + loss))))
+        residual = math.sqrt(2.0 * _square_of_missing(found.loss + loss))
         G = residual * ((self.sums + 9) * self.size + 5.0 * self.far) + 4.0 * self.size
         g = (6.5 * UNIT + 2e-16 * self.rows) * (2.0 * frequencies + np.abs(found.g))
         return Errors(loss, score + 95.0 * UNIT, UNIT * G, g)
+
+
+def _square_of_missing(loss: float) -> float:
+    """The mean of (1 − p_y)², at most, by that of −log p_y; ‖p − y‖² is at most twice (1 − p_y)².
+
+    It is (1 − exp(−loss))² where that is concave, and the line from 0 that touches it before.
+    """
+    return 0.4073 * loss if loss < 1.2564 else math.expm1(-loss) ** 2
 
 
 class Bound(NamedTuple):
@@ -456,6 +471,7 @@ class Search:
         self.W, self._penalty, self._sums, self._tol = W, penalty, sums, tol
         self._part = MIXING_PART if is_cheap(sums.rows * W.size) else COARSE_PART
         self.passes, self.is_near = 0, True
+        self.sample: Sample | None = None  # of rows, whose Hessian steps are by
         self.reached, self.found = b, Pass(math.inf, W, b)  # where steps are taken from
         self._given = Proof(Bound(math.inf, math.inf, math.inf, math.inf), b, self.found)
         self._proofs: list[Proof] = []
@@ -503,7 +519,7 @@ class Search:
         if 0.0 < asked < bound.distance:
             enough = 0.5 * bound.distance
         elif bound.distance > 2.0 * bound.cost:  # then J* ≥ 0 bounds the gap better
-            enough = 0.05 * bound.distance
+            enough = min(0.05 * bound.distance, bound.cost)
         self.is_near = bound.distance + mixing + rounded <= asked or not mixing > enough
         self.is_done = (
             not bound.mixing > enough
@@ -513,20 +529,20 @@ class Search:
             or len(self._proofs) >= MAX_PASSES
         )
 
-    def step(self, engine: Engine, sample: Rows) -> None:
-        """Take a damped step of Newton's method on log p̄ = log π.
-
-        Where classes are rare or p̄ is far from π, the logarithm is nearly linear in b and p̄ is not.
-        """
+    def step(self, engine: Engine) -> None:
+        """Go where the sample says that p̄ is π."""
+        assert self.sample is not None  # noqa: S101  # it was chosen
         W = np.ascontiguousarray(self.W[None], np.float32)
-        P = engine.scores(sample, Weights(W, self.reached[None].astype(np.float32)))[0]
-        P -= P.max(axis=1, keepdims=True)
-        np.exp(P, out=P)
-        P /= P.sum(axis=1, keepdims=True)
-        weights = np.ones(len(P)) if sample.row_weights is None else sample.row_weights
-        fractions = weights / (weights.sum() or 1.0)
-        step = _newton_step(P, fractions, self._sums.frequencies, self.found.g, self._damping)
-        self.b = self.reached + step
+        S = engine.scores(self.sample.rows, Weights(W, self.reached[None].astype(np.float32)))[0]
+        frequencies, damping = self._sums.frequencies, self._damping
+        self.b = self.reached + _best_shift(S, self.sample, frequencies, self.found.g, damping)
+
+    @property
+    def needs_uncertain_rows(self) -> bool:
+        """Whether too few rows of a random sample would be uncertain: their part is ≤ the loss."""
+        most = _sample_rows(len(self.b))
+        uncertain = most * min(1.0, self.found.loss)
+        return self._sums.rows > most and uncertain < AHEAD**2 * len(self.b)
 
     def certified(self) -> Certified:
         """What was proven."""
@@ -553,50 +569,158 @@ def improve_biases(
     engine: Engine, rows: Rows, searches: Sequence[Search], arithmetic: Arithmetic = FLOAT64
 ) -> None:
     """Joint passes, each after a step of every search that needs one, until all are done."""
-    most = min(SAMPLE_ROWS, max(64, SAMPLE_ENTRIES // len(searches[0].b)))
-    chosen = np.arange(rows.count)
-    if rows.count > most:
-        chosen = np.sort(np.random.default_rng(0).choice(rows.count, most, replace=False))
-    sample: Rows | None = None
     while active := [search for search in searches if not search.is_done]:
-        for search in active:
-            if not search.is_near:
-                sample = sample or loaded(rows, chosen)
-                search.step(engine, sample)
+        stepping = [search for search in active if not search.is_near]
+        _choose_samples(engine, rows, [search for search in stepping if search.sample is None])
+        for search in stepping:
+            search.step(engine)
         W, b = (np.stack([getattr(of, n) for of in active]).astype(arithmetic.dtype) for n in "Wb")
         found = passes_of(engine.gradient(rows, Weights(W, b)))
         for search, of_search in zip(active, found, strict=True):
             search.look(of_search, arithmetic)
 
 
-def _newton_step(
-    P: NDArray[np.float32], fractions: Float64, frequencies: Float64, g: Float64, damping: float
-) -> Float64:
-    """δ of (diag(d) − Σ f p pᵀ) δ = d log(π / p̄), by conjugate gradients with 1/d.
+class Sample(NamedTuple):
+    """Rows that stand for all, each for a fraction of them, and whether no uncertain one lacks."""
 
-    d is p̄ of all rows or of the sample, whichever is more, so that the matrix has no negative
-    eigenvalue; a shift of all biases is left out, because it changes nothing.
+    rows: Rows
+    fractions: Float64
+    is_whole: bool
+
+
+def _sample_rows(classes: int) -> int:
+    return min(SAMPLE_ROWS, max(64, SAMPLE_ENTRIES // classes))
+
+
+def _choose_samples(engine: Engine, rows: Rows, searches: Sequence[Search]) -> None:
+    """Give each search its sample: random rows, or those of which its model is uncertain.
+
+    A row counts in the Hessian by p (1 − p). Where a model is certain of nearly all rows, random
+    ones tell little of it: a pass finds the others, and each is drawn with a chance by 1 − max p.
     """
-    f = fractions.astype(np.float32)
+    if not searches:
+        return
+    most, of_rows = _sample_rows(len(searches[0].b)), rows.row_weights
+    fractions = np.full(rows.count, 1.0 / rows.count) if of_rows is None else of_rows / rows.mass
+    certain = [search for search in searches if search.needs_uncertain_rows]
+    together = max(1, FIGURES // rows.count)
+    for start in range(0, len(certain), together):
+        group = certain[start : start + together]
+        W, b = (np.stack(part) for part in zip(*((s.W, s.reached) for s in group), strict=True))
+        weights = Weights(W.astype(np.float32), b.astype(np.float32))
+        found = engine.classify(rows, weights).confidence
+        for search, confidence in zip(group, found, strict=True):
+            search.passes += 1
+            search.sample = _uncertain_rows(rows, fractions, confidence, most)
+    random: Sample | None = None
+    for search in searches:
+        if search.sample is None:
+            search.sample = random = random or _random_rows(rows, fractions, most)
+
+
+def _random_rows(rows: Rows, fractions: Float64, most: int) -> Sample:
+    chosen = np.arange(rows.count)
+    if rows.count > most:
+        chosen = np.sort(np.random.default_rng(0).choice(rows.count, most, replace=False))
+    parts = fractions[chosen]
+    return Sample(loaded(rows, chosen), parts / (parts.sum() or 1.0), rows.count <= most)
+
+
+def _uncertain_rows(
+    rows: Rows, fractions: Float64, confidence: Float64, most: int
+) -> Sample | None:
+    """About so many rows, each with a chance in proportion to its fraction and its uncertainty."""
+    chances = fractions * np.nan_to_num(1.0 - confidence).clip(min=0.0)
+    if not chances.any():
+        return None
+    for _ in range(20):  # chances end at 1
+        chances = np.minimum(chances * (most / chances.sum()), 1.0)
+    chosen = np.flatnonzero(np.random.default_rng(0).random(rows.count) < chances)
+    if not len(chosen):
+        return None
+    return Sample(loaded(rows, chosen), fractions[chosen] / chances[chosen], True)
+
+
+def _best_shift(
+    S: NDArray[np.float32], sample: Sample, frequencies: Float64, g: Float64, damping: float
+) -> Float64:
+    """The shift δ of the biases that brings p̄ = π + g to π, by a sample's scores S (n, K).
+
+    For it p̄(δ) is Σ f p(δ) and what makes it right at δ = 0: of a class that the sample lacks a
+    part that grows as exp δ. Its integral in δ is convex, and is lowered by steps of Newton's
+    method. A shift of all biases is left out, because it changes nothing.
+    """
+    f, shift = sample.fractions.astype(np.float32), np.zeros_like(frequencies)
+    means = np.maximum(frequencies + g, 1e-6 * frequencies)
+    value, P, sampled = _softmax(S, f)
+    rest = means - sampled
+    growing = np.zeros_like(rest) if sample.is_whole else np.maximum(rest, 0.0)
+    slope = rest - growing - frequencies
+    value += float(growing.sum())
+    first = float(np.abs(g).sum())
+    for _ in range(MAX_SHIFTS):
+        step = _newton_step(P, f, sampled + growing * np.exp(shift), means, frequencies, damping)
+        if float(np.abs(step).max()) <= SMALL_SHIFT:
+            return shift + step
+        length = 1.0
+        while True:
+            trial = shift + length * step
+            log_sum, P, sampled = _softmax(S + trial.astype(np.float32), f)
+            grown = growing * np.exp(trial)
+            reached = log_sum + float(grown.sum()) + inner(slope, trial)
+            if reached <= value + UNIT * abs(log_sum) or length < MIN_LENGTH:
+                break
+            length *= 0.5
+        shift, value = trial, reached
+        means = np.maximum(sampled + grown + slope + frequencies, 1e-6 * frequencies)
+        if float(np.abs(means - frequencies).sum()) <= NEAR * first:
+            break
+    return shift
+
+
+def _softmax(
+    S: NDArray[np.float32], f: NDArray[np.float32]
+) -> tuple[float, NDArray[np.float32], Float64]:
+    """Σ f log 1ᵀ exp(s), the probabilities of each row, and Σ f p."""
+    top = S.max(axis=1, keepdims=True)
+    P = np.exp(S - top)
+    total = P.sum(axis=1, keepdims=True)
+    P /= total
     with one_blas_thread():
-        means, sampled = frequencies + g, np.asarray(f @ P, np.float64)
-    d = np.maximum(np.maximum(means, sampled), 1e-6 * frequencies)
-    ratio = np.log(frequencies / np.maximum(means, 1e-30 * frequencies))
-    r = d * ratio.clip(-FARTHEST, FARTHEST)
-    r -= d * (r.sum() / d.sum())
-    step, along = np.zeros_like(d), r / d
+        return float(f @ (np.log(total) + top)[:, 0]), P, np.asarray(f @ P, np.float64)
+
+
+def _newton_step(
+    P: NDArray[np.float32],
+    f: NDArray[np.float32],
+    d: Float64,
+    means: Float64,
+    frequencies: Float64,
+    damping: float,
+) -> Float64:
+    """A step δ for p̄ = π: (diag(d) − Σ f p pᵀ) δ = p̄ log(π / p̄), by conjugate gradients.
+
+    Where classes are rare or p̄ is far from π, log p̄ is nearly linear in b and p̄ is not.
+    """
+    with one_blas_thread():
+        bent = d - np.asarray(f @ (P * P), np.float64)
+    ridge = np.maximum((1e-6 + damping) * means, FLAT * means - bent)
+    bent += ridge
+    r = means * np.log(frequencies / means).clip(-FARTHEST, FARTHEST)
+    r -= bent * (r.sum() / bent.sum())
+    step, along = np.zeros_like(d), r / bent
     size = inner(r, along)
     smallest = SOLVED**2 * size
     for _ in range(MAX_INNER):
         with one_blas_thread():
-            product = (1.0 + 1e-6 + damping) * d * along - (f * (P @ along.astype(f.dtype))) @ P
+            product = (d + ridge) * along - (f * (P @ along.astype(f.dtype))) @ P
         curvature = inner(along, product)
         if size <= smallest or curvature <= 0.0:
             break
         length = size / curvature
         step += length * along
         r -= length * product
-        before, size = size, inner(r, r / d)
-        along = r / d + (size / before) * along
+        before, size = size, inner(r, r / bent)
+        along = r / bent + (size / before) * along
     step -= step.mean()
     return step * min(1.0, FARTHEST / max(float(np.abs(step).max()), TINY))
