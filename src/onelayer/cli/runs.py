@@ -109,6 +109,8 @@ def _show(record: Result | solver.Path | Suite, folder: Path, *, as_json: bool =
     else:
         if isinstance(record, Suite):
             print_table(tables.suite_table(record))
+            if record.best.baselines:
+                print_table(tables.baseline_table(record))
         else:
             print_table(tables.path_table(record))
         for sentence in record.verdict:
@@ -183,6 +185,7 @@ def _suite_figures(suite: Any) -> dict[str, Any]:
         {"name": head.name, "rank": rank, "features": head.model.features, "l2": head.l2}
         | {"held_out": head.best.held_out, "test": head.test}
         | {"test_interval": head.test_interval, "solutions": head.solutions}
+        | ({"baselines": head.baselines} if head.baselines else {})
         for rank, head in enumerate(suite.ranking, 1)
     ]
     choice = asdict(suite.choice) | {"folds": suite.folds}

@@ -131,6 +131,7 @@ def probe(
     folds_from: str | None = None,
     scoring: str = "accuracy",
     rule: str = "best",
+    baselines: bool = False,
     data: opt.SetOptions,
     scaling: str = "auto",
     arithmetic: opt.EngineOptions,
@@ -159,6 +160,8 @@ def probe(
             training rows choose λ.
         scoring NAME: Metric to choose λ and rank sets by: accuracy, neg_log_loss, roc_auc, …
         rule NAME: best, or one-standard-error: the largest λ within one standard error of the best.
+        baselines/no-baselines: Measure nearest neighbours, class means and the majority class as
+            well.
     """
     if processes() > 1:
         raise SettingsError("probe works in one process; start it without torchrun.")
@@ -182,6 +185,7 @@ def probe(
                 tol=tol,
                 max_passes=max_passes,
                 scaling=scaling,
+                baselines=baselines,
                 engine=engine,
                 on_progress=show,
                 checkpoint=checkpoint,

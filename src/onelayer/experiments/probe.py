@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from onelayer.data.dataset import Splits, data_card
 from onelayer.data.feature_sets import FeatureSets, read_feature_sets
 from onelayer.data.progress import Log, print_line
+from onelayer.data.rows import class_weight_setting
 from onelayer.data.scaling import check_scaling
 from onelayer.data.split import (
     TEST_SIZE,
@@ -24,8 +25,10 @@ from onelayer.data.split import (
     folds_among,
     folds_of,
 )
+from onelayer.data.weights import ClassWeight
 from onelayer.engines import Engine, streaming
 from onelayer.errors import is_number, known_options, plain, require_whole
+from onelayer.experiments.baselines import measure_baselines
 from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.manifest import read_manifest
 from onelayer.files.provenance import describe_environment
@@ -67,6 +70,8 @@ def probe(
     tol: float = 1e-6,
     max_passes: int = 1000,
     scaling: str = "auto",
+    class_weight: ClassWeight = None,
+    baselines: bool = False,
     engine: Engine | str | None = None,
     on_progress: Callable[[PathProgress], None] | None = None,
     checkpoint: Checkpoint | None = None,
@@ -109,6 +114,10 @@ def probe(
         tol: relative gap to prove for each λ, > 0.
         max_passes: passes over the rows for each λ, ≥ 1.
         scaling: "auto", "none", "unit" or "standardize", fitted to the training rows of each set.
+        class_weight: of the training rows, as of `solve`.
+        baselines: whether to measure as well what is known without a probe: 5 and 20 nearest
+            neighbours by cosine, the nearest class mean (of two classes the difference of means)
+            and the majority class, all on the features as stored (`Head.baselines`).
         engine: an engine or its name; None is the native engine.
         on_progress: called with `PathProgress` after every λ: those done of those of all sets.
         checkpoint: a `Checkpoint`: where heads are kept as they come. With resume, heads that are
@@ -152,12 +161,14 @@ def probe(
     indices = folds_of(sets.rows, folds)
     how: dict[str, Any] = {"scoring": choice.by, "rule": rule, "tol": tol}
     how |= {"max_passes": max_passes, "scaling": scaling}
+    how |= class_weight_setting(class_weight, sets.rows.train)
+    beside = {"baselines": True} if baselines else {}
     shared = {"labels and their split": _hash(sets.rows)}
     began, planned = time.perf_counter(), l2s if isinstance(l2s, int) else len(l2s)
 
     def made_from(data: Splits) -> Fingerprint:
         own = {"folds": fold_setting(folds, indices), "l2": l2s}
-        return as_read(fingerprint_of(data, engine, how | own | shared))
+        return as_read(fingerprint_of(data, engine, how | own | shared | beside))
 
     with _keeping(checkpoint, sets.names) as keeper:
         heads = _heads_there(keeper, sets, made_from)
@@ -182,6 +193,9 @@ def probe(
                     break
                 dtype = data.train.X.dtype.name
                 heads[name] = Head.of_path(name, path, dtype, made_from(data))
+                if baselines:
+                    found = measure_baselines(data, choice.by, engine, held_out=not indices)
+                    heads[name] = replace(heads[name], baselines=found)
                 if keeper is not None:
                     keeper.keep(heads[name])
         except KeyboardInterrupt:

@@ -23,7 +23,7 @@ from onelayer.report.render import Page, Section, make_page
 from onelayer.report.selection import ramp_of
 from onelayer.report.settings import weights_section
 from onelayer.report.summary import plural
-from onelayer.report.tables import suite_table
+from onelayer.report.tables import baseline_table, suite_table
 from onelayer.solver.path import IN_SCORES
 from onelayer.training.suite import Head, Suite
 
@@ -120,6 +120,8 @@ def _curves(figures: SuiteFigures) -> tuple[Chart, ...]:
         if figures.poolings == ("",):
             scores = [scores_of(head.best.held_out).of(name) for head in heads]
             curves.append(Curve(figures.held_out, xs, [score.mean for score in scores]))
+            if name == "accuracy":
+                curves += _baseline_curves(xs, heads)
         log = name == "log_loss" and is_wide(curves)
         y, around = Axis(unit, log=log), "95 % interval"
         title = f"{heading} of each feature set"
@@ -132,6 +134,16 @@ def _curves(figures: SuiteFigures) -> tuple[Chart, ...]:
         draw("accuracy", "Test accuracy", ACCURACY, _accuracy),
         draw("log_loss", "Test loss", LOSS, _loss),
     )
+
+
+def _baseline_curves(xs: Sequence[float], heads: Sequence[Head]) -> list[Curve]:
+    """The test accuracy of baselines over the layers, where all heads have them.
+
+    That of the majority class is the same for all, and so far below that it would flatten the rest.
+    """
+    named = [{one.name: 100.0 * one.test.accuracy for one in head.baselines} for head in heads]
+    shown = [name for name in [*named[0]][1:] if all(name in of_head for of_head in named)]
+    return [Curve(name, xs, [of_head[name] for of_head in named]) for name in shown]
 
 
 def _accuracy(head: Head) -> tuple[float, float, float]:
@@ -239,12 +251,28 @@ def table_section(figures: SuiteFigures) -> Section:
     return Section("table", "Every feature set", (text,), table=suite_table(figures.suite))
 
 
+def baselines_section(figures: SuiteFigures) -> Section | None:
+    """Every head beside nearest neighbours, class means and the majority class."""
+    if not figures.suite.best.baselines:
+        return None
+    text = (
+        "Nearest neighbours are those of the smallest angle among the training rows; class means "
+        "predict the class whose mean is nearest, of two classes by the difference of means; the "
+        "majority class is the largest class of the training rows. All read the features as "
+        "stored, without scaling. Below an accuracy stands its 95 % Wilson interval, below another "
+        "metric its standard error."
+    )
+    table = baseline_table(figures.suite)
+    return Section("baselines", "Beside baselines", (text,), table=table)
+
+
 # Every section of the page, in order.
 SECTIONS: tuple[Callable[[SuiteFigures], Section | None], ...] = (
     curve_section,
     map_section,
     paths_section,
     table_section,
+    baselines_section,
     strongest_section,
 )
 

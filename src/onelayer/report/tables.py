@@ -602,6 +602,36 @@ def suite_table(suite: Suite) -> Table:
     return make_table(title, columns, rows_of_heads, 0, note)
 
 
+def baseline_table(suite: Suite) -> Table:
+    """Test accuracy of each head and of the baselines on its features, best head first.
+
+    On a page also the metric that heads are ranked by on the validation rows, where it is another.
+    """
+    heads = [head for head in suite.ranking if head.baselines]
+    names = ["probe", *(one.name for one in heads[0].baselines)]
+    metric, accuracy = suite.choice.metric, "accuracy on the test rows / %"
+    columns = [Column("feature set", words=True)]
+    columns += [Column(name, group=accuracy) for name in names]
+    held_out = metric.name != "accuracy" and not suite.folds
+    if held_out:
+        on_validation = f"{metric.axis}, validation rows"
+        columns += [Column(name, group=on_validation, where="page") for name in names]
+    rows: list[list[Cell | str]] = []
+    for head in heads:
+        scores = [head.test, *(one.test for one in head.baselines)]
+        ends = [[f"{100.0 * end:.1f}" for end in score.interval] for score in scores]
+        accuracies = [f"{100.0 * score.accuracy:.2f}" for score in scores]
+        row: list[Cell | str] = [head.name]
+        row += [Cell(a, below="–".join(of)) for a, of in zip(accuracies, ends, strict=True)]
+        if held_out:
+            judged = [head.best.held_out, *((one.held_out,) for one in head.baselines)]
+            values = [one.of(metric.name) for (one,) in judged if one is not None]
+            row += [Cell(metric.number(v), below=f"± {metric.number(e)}") for v, e in values]
+        rows.append(row)
+    title = "Test accuracy / % of probes, and of baselines on the same features"
+    return make_table(title, columns, rows, 0)
+
+
 def _head_row(head: Head, metric: Metric) -> list[Cell | str]:
     best, test, scores = head.best, head.test, scores_of(head.best.held_out, metric.name)
     low, high = (100.0 * end for end in head.test_interval)

@@ -71,6 +71,21 @@ class Solution:
         return self.certificate.l2
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """How far a classifier comes on the features of a head that is no probe.
+
+    Attributes:
+        name: "majority class", "class means", "5 nearest" or "20 nearest".
+        test: score on the test rows.
+        held_out: score on the validation rows; None where folds chose λ.
+    """
+
+    name: str
+    test: Score
+    held_out: Score | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Head:
     """The chosen model of one feature set, and the figures of every λ that was solved.
@@ -85,6 +100,7 @@ class Head:
         seconds: wall time of the whole head.
         made_from: sizes and hashes of the rows, and the settings.
         test_metrics: other metrics on the test rows, with their intervals; see `Path`.
+        baselines: other classifiers on the same features; empty where none were asked for.
     """
 
     name: str
@@ -96,6 +112,7 @@ class Head:
     seconds: float
     made_from: Fingerprint = field(repr=False)
     test_metrics: tuple[Measurement, ...] = field(default=(), metadata=MAY_LACK)
+    baselines: tuple[Baseline, ...] = field(default=(), metadata=MAY_LACK)
 
     @classmethod
     def of_path(cls, name: str, path: Path, dtype: str, made_from: Fingerprint) -> Head:
@@ -229,6 +246,10 @@ class Suite(Saved):
         if edges := [head.name for head in self.heads if head.at_edge]:
             named = ", ".join(edges[:4]) + (f", … ({len(edges)} sets)" if len(edges) > 4 else "")
             sentences.append(f"the chosen λ is the smallest or largest that was tried: {named}")
+        if self.best.baselines:
+            beside = [f"{one.name} {100 * one.test.accuracy:.2f} %" for one in self.best.baselines]
+            words = f"test accuracy on the features of {self.best.name} without a probe"
+            sentences.append(f"{words}: {', '.join(beside)}")
         if len(self.heads) < self.sets:
             sentences.append(f"interrupted: {len(self.heads)} of {self.sets} heads are finished")
         return tuple(sentences)
