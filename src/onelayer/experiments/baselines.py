@@ -18,7 +18,6 @@ properties in self-supervised vision transformers, for neighbours beside a linea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -28,8 +27,9 @@ from onelayer.data.dataset import Dataset, Splits
 from onelayer.data.rows import Rows, rows_of, without_weightless
 from onelayer.data.scaling import Scaling
 from onelayer.engines import Engine, Weights
-from onelayer.model.metrics import metric_of, scored_rows
-from onelayer.solver.path import Score, score_of
+from onelayer.errors import SettingsError
+from onelayer.model.metrics import Metric, measure, metric_of, scored_rows
+from onelayer.solver.path import IN_SCORES, score_of
 from onelayer.training.suite import Baseline
 
 Float64 = NDArray[np.float64]
@@ -44,35 +44,31 @@ TILE_ROWS, TILE_NEIGHBOURS = 4096, 256
 # Scores of a class without training rows, below the least of the others.
 ABSENT_BELOW = 50.0
 
-# Scores (N, K) of rows.
-Scorer = Callable[[Dataset], Float64]
+
+def measure_baselines(data: Splits, by: str, engine: Engine) -> tuple[Baseline, ...]:
+    """The baselines, fitted to the training rows, on the test rows; `by` is a probe's metric."""
+    train, rows = without_weightless(data.train), data.test
+    asked = [metric_of(by)] if by not in IN_SCORES and _is_defined(metric_of(by), rows) else []
+    asked += [metric_of("accuracy")] if rows.groups is not None else []
+
+    def measured(name: str, S: Float64) -> Baseline:
+        scored = scored_rows(rows.y, S, rows.weights)
+        return Baseline(name, score_of(scored), measure(asked, scored, groups=rows.groups))
+
+    votes = vote_scores(engine, train, rows, NEIGHBOURS)
+    return (
+        measured("majority class", majority_scores(train, rows.rows)),
+        measured("class means", mean_scores(engine, train, rows)),
+        *(measured(f"{k} nearest", S) for k, S in zip(NEIGHBOURS, votes, strict=True)),
+    )
 
 
-def measure_baselines(
-    data: Splits, by: str, engine: Engine, *, held_out: bool = True
-) -> tuple[Baseline, ...]:
-    """The baselines, fitted to the training rows, on the test rows and, maybe, the validation rows.
-
-    `by` is the metric that a probe is chosen by.
-    """
-    train = without_weightless(data.train)
-    votes = [f"{k} nearest" for k in NEIGHBOURS]
-    scorers: dict[str, Callable[[Dataset], dict[str, Float64]]] = {
-        "majority class": lambda rows: {"majority class": majority_scores(train, rows.rows)},
-        "class means": lambda rows: {"class means": mean_scores(engine, train, rows)},
-        "nearest": lambda rows: dict(
-            zip(votes, vote_scores(engine, train, rows, NEIGHBOURS), strict=True)
-        ),
-    }
-    parts = {"test": data.test} | ({"held_out": data.validation} if held_out else {})
-    found: dict[str, dict[str, Score]] = {}
-    for scores in scorers.values():
-        for part, rows in parts.items():
-            for name, S in scores(rows).items():
-                scored = scored_rows(rows.y, S, rows.weights)
-                errors = part == "held_out"
-                found.setdefault(name, {})[part] = score_of(scored, metric_of(by), errors=errors)
-    return tuple(Baseline(name, **of_parts) for name, of_parts in found.items())
+def _is_defined(metric: Metric, rows: Dataset) -> bool:
+    try:
+        metric.check(rows.y, rows.class_names, "the test rows")
+    except SettingsError:
+        return False
+    return True
 
 
 def majority_scores(train: Dataset, rows: int) -> Float64:

@@ -194,7 +194,7 @@ def probe(
                 dtype = data.train.X.dtype.name
                 heads[name] = Head.of_path(name, path, dtype, made_from(data))
                 if baselines:
-                    found = measure_baselines(data, choice.by, engine, held_out=not indices)
+                    found = measure_baselines(data, choice.by, engine)
                     heads[name] = replace(heads[name], baselines=found)
                 if keeper is not None:
                     keeper.keep(heads[name])

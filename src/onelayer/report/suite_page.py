@@ -259,8 +259,8 @@ def baselines_section(figures: SuiteFigures) -> Section | None:
         "Nearest neighbours are those of the smallest angle among the training rows; class means "
         "predict the class whose mean is nearest, of two classes by the difference of means; the "
         "majority class is the largest class of the training rows. All read the features as "
-        "stored, without scaling. Below an accuracy stands its 95 % Wilson interval, below another "
-        "metric its standard error."
+        "stored, without scaling. Below a figure stands its 95 % interval, below a log loss its "
+        "standard error."
     )
     table = baseline_table(figures.suite)
     return Section("baselines", "Beside baselines", (text,), table=table)

@@ -23,9 +23,9 @@ from onelayer.report import summary
 from onelayer.report.path_summary import Estimate, PathLine, scores_of, summarise_path
 from onelayer.report.summary import OVER_SEEDS, SettingSummary, Spread, number
 from onelayer.solver import LearningRateBounds, Path
-from onelayer.solver.path import IN_SCORES
+from onelayer.solver.path import IN_SCORES, accuracy_interval
 from onelayer.training.result import RankedSetting, Result
-from onelayer.training.suite import Head, Suite
+from onelayer.training.suite import Baseline, Head, Suite
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -605,31 +605,39 @@ def suite_table(suite: Suite) -> Table:
 def baseline_table(suite: Suite) -> Table:
     """Test accuracy of each head and of the baselines on its features, best head first.
 
-    On a page also the metric that heads are ranked by on the validation rows, where it is another.
+    On a page also what heads are ranked by, on the test rows, where that is another metric.
     """
     heads = [head for head in suite.ranking if head.baselines]
     names = ["probe", *(one.name for one in heads[0].baselines)]
     metric, accuracy = suite.choice.metric, "accuracy on the test rows / %"
     columns = [Column("feature set", words=True)]
     columns += [Column(name, group=accuracy) for name in names]
-    held_out = metric.name != "accuracy" and not suite.folds
-    if held_out:
-        on_validation = f"{metric.axis}, validation rows"
-        columns += [Column(name, group=on_validation, where="page") for name in names]
+    other = metric.name != "accuracy"
+    if other:
+        columns += [Column(name, group=metric.axis, where="page") for name in names]
     rows: list[list[Cell | str]] = []
     for head in heads:
-        scores = [head.test, *(one.test for one in head.baselines)]
-        ends = [[f"{100.0 * end:.1f}" for end in score.interval] for score in scores]
-        accuracies = [f"{100.0 * score.accuracy:.2f}" for score in scores]
-        row: list[Cell | str] = [head.name]
-        row += [Cell(a, below="–".join(of)) for a, of in zip(accuracies, ends, strict=True)]
-        if held_out:
-            judged = [head.best.held_out, *((one.held_out,) for one in head.baselines)]
-            values = [one.of(metric.name) for (one,) in judged if one is not None]
-            row += [Cell(metric.number(v), below=f"± {metric.number(e)}") for v, e in values]
-        rows.append(row)
+        judged: list[Head | Baseline] = [head, *head.baselines]
+        row: list[Cell | str] = [head.name, *map(_accuracy_cell, judged)]
+        rows.append(row + [_metric_cell(one, metric) for one in judged if other])
     title = "Test accuracy / % of probes, and of baselines on the same features"
     return make_table(title, columns, rows, 0)
+
+
+def _accuracy_cell(judged: Head | Baseline) -> Cell:
+    low, high, _ = accuracy_interval(judged.test, judged.test_metrics)
+    return Cell(f"{100.0 * judged.test.accuracy:.2f}", below=f"{100 * low:.1f}–{100 * high:.1f}")
+
+
+def _metric_cell(judged: Head | Baseline, metric: Metric) -> Cell:
+    if metric.name == "log_loss":
+        loss, error = judged.test.of(metric.name)
+        return Cell(metric.number(loss), below=f"± {metric.number(error)}")
+    for one in judged.test_metrics:
+        if one.metric == metric.name:
+            ends = f"{metric.number(one.low)}–{metric.number(one.high)}"
+            return Cell(metric.number(one.value), below=ends)
+    return Cell("–")
 
 
 def _head_row(head: Head, metric: Metric) -> list[Cell | str]:

@@ -206,22 +206,15 @@ def _measured(
     return {"value": float(figure(scored.each)[0]), "value_error": error}
 
 
-def score_of(scored: ScoredRows, metric: Metric, *, errors: bool = True) -> Score:
-    """The score of rows whose scores are at hand; `value` is of a metric not in every score."""
+def score_of(scored: ScoredRows) -> Score:
+    """The score of rows whose scores are at hand."""
     w = scored.each[:, 0] / scored.each.sum()
     n = float(len(w)) if scored.weights is None else 1.0 / norm(w) ** 2
     loss, accuracy = float(w @ scored.loss), float(w @ (scored.predicted == scored.y))
     variances = (w @ (scored.loss - loss) ** 2, accuracy * (1.0 - accuracy))
     loss_error, accuracy_error = (math.sqrt(max(float(v), 0.0) / n) for v in variances)
-    value = error = None
-    if metric.name not in IN_SCORES:
-        figure = metric.of(scored)
-        value = float(figure(scored.each)[0])
-        error = standard_error(figure, scored.y, scored.weights) if errors else None
-    effective = None if scored.weights is None else n
-    return Score(
-        loss, loss_error, accuracy, accuracy_error, len(w), value, error, effective_rows=effective
-    )
+    figures = (loss, loss_error, accuracy, accuracy_error, len(w))
+    return Score(*figures, effective_rows=None if scored.weights is None else n)
 
 
 def _together(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:

@@ -78,12 +78,12 @@ class Baseline:
     Attributes:
         name: "majority class", "class means", "5 nearest" or "20 nearest".
         test: score on the test rows.
-        held_out: score on the validation rows; None where folds chose λ.
+        test_metrics: other metrics on the test rows, with their intervals; see `Path`.
     """
 
     name: str
     test: Score
-    held_out: Score | None = None
+    test_metrics: tuple[Measurement, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
