@@ -57,7 +57,7 @@ def test_labels_of_any_integer_type_become_int64() -> None:
         ({"X": np.zeros((0, 6)), "y": np.array([], int)}, r"is empty, X has shape \(0, 6\)"),
         ({"X": np.zeros((4, 0))}, r"is empty.*\(4, 0\)"),
         ({"y": np.array([0, 1])}, r"one label for each of the 4 rows .*\(2,\)"),
-        ({"y": np.zeros((4, 3), int)}, r"one label for each of the 4 rows .*\(4, 3\)"),
+        ({"y": np.zeros((4, 2), int)}, r"a column for each of the 3 labels, .*\(4, 2\)"),
         ({"y": np.array([0.0, 1, 2, 1])}, "integers from 0 to 2, but y is float64"),
         ({"y": np.array([True] * 4)}, "integers from 0 to 2, but y is bool"),
         ({"y": np.array([0, 1, 3, 7])}, "0 to 2 for 3 classes, but row 2 has label 3"),

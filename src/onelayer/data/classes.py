@@ -1,4 +1,8 @@
-"""Labels as people write them, text, numbers or booleans, become class indices."""
+"""Labels as people write them, text, numbers or booleans, become class indices.
+
+Of many labels a row they become a matrix (N, K) of 0 and 1. They are written as one, as K columns,
+or as a list of labels in each row.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,12 @@ from onelayer.data.progress import Log
 from onelayer.errors import DataError
 
 # What labels were before they became class indices: what classes are named by, or the indices.
-LabelType = Literal["index", "text", "integer", "boolean"]
+# "many": a row has any number of them.
+LabelType = Literal["index", "text", "integer", "boolean", "many"]
 
 INDEX: LabelType = "index"
+
+MANY: LabelType = "many"
 
 
 def label_values(class_names: Sequence[str], kind: LabelType) -> NDArray[Any]:
@@ -30,6 +37,8 @@ def label_values(class_names: Sequence[str], kind: LabelType) -> NDArray[Any]:
 
 def label_type(labels: NDArray[Any], class_names: Sequence[str]) -> LabelType:
     """What labels are that `name_classes` named these classes by; "text" for names of another."""
+    if are_many(labels):
+        return MANY
     kind = _checked(labels, "labels").dtype.kind
     found: LabelType = "boolean" if kind == "b" else "integer" if kind in "iu" else "text"
     return found if _are(class_names, found) else "text"
@@ -52,7 +61,12 @@ def _are(class_names: Sequence[str], kind: LabelType) -> bool:
 
 
 def name_classes(labels: NDArray[Any], where: str, known: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """The K ≥ 2 classes of labels (N,), after those known: numbers by size, text by its letters."""
+    """The K ≥ 2 classes of labels (N,), after those known: numbers by size, text by its letters.
+
+    Of a matrix (N, K) of many labels they are those known, or the numbers of its columns.
+    """
+    if are_many(labels):
+        return _name_many(labels, where, known)
     found = [_name(value) for value in np.unique(_checked(labels, where)).tolist()]
     names = (*known, *(name for name in found if name not in known))
     if len(names) < 2:
@@ -80,10 +94,10 @@ def one_a_row(labels: NDArray[Any], where: str, log: Log) -> NDArray[Any]:
     return labels
 
 
-def number_labels(
-    labels: NDArray[Any], class_names: tuple[str, ...], where: str
-) -> NDArray[np.int64]:
-    """The class index of each label, (N,), 0 … K − 1."""
+def number_labels(labels: NDArray[Any], class_names: tuple[str, ...], where: str) -> NDArray[Any]:
+    """The class index of each label, (N,), 0 … K − 1; many labels a row as (N, K) of 0 and 1."""
+    if are_many(labels):
+        return _label_matrix(labels, class_names, where)
     labels = _checked(labels, where)
     values, inverse = np.unique(labels, return_inverse=True)
     index = {name: i for i, name in enumerate(class_names)}
@@ -99,6 +113,147 @@ def number_labels(
     return y
 
 
+def are_many(labels: NDArray[Any]) -> bool:
+    """Whether rows have many labels: columns of them, or a list in each row.
+
+    Example:
+        >>> are_many(np.eye(2)), are_many(np.array([0, 1])), are_many(lists_of([["a"], []]))
+        (True, False, True)
+    """
+    if labels.ndim == 2:
+        return int(labels.shape[1]) > 1
+    if labels.ndim != 1 or labels.dtype.kind != "O":
+        return False
+    return isinstance(next((v for v in labels if v is not None), None), _LISTS)
+
+
+_LISTS = (list, tuple, set, frozenset, np.ndarray)
+
+
+def lists_of(values: Any) -> Any:
+    """Lists of labels, one a row and of any length, as an array (N,); other values as they are."""
+    if not isinstance(values, list | tuple) or not all(isinstance(v, _LISTS) for v in values):
+        return values
+    if len({len(value) for value in values}) == 1:
+        return values
+    rows = np.empty(len(values), object)
+    rows[:] = [list(value) for value in values]
+    return rows
+
+
+def _rows_of_lists(labels: NDArray[Any], where: str) -> list[list[Any]]:
+    """The labels of each row as Python's values, where a list of them is written in each row."""
+    rows = []
+    for i, held in enumerate(labels):
+        if not isinstance(held, _LISTS):
+            raise DataError(
+                f"{where}: every row needs a list of labels, but row {i} is {held!r}; write [] "
+                "for none."
+            )
+        row = held.tolist() if isinstance(held, np.ndarray) else list(held)
+        wrong = [v for v in row if not isinstance(v, str | int | np.integer) or v == ""]
+        if wrong:
+            raise DataError(
+                f"{where}: labels must be text or integers, but row {i} holds {wrong[0]!r}; "
+                "correct the row."
+            )
+        rows.append(row)
+    return rows
+
+
+def _as_matrix(labels: NDArray[Any], where: str) -> NDArray[Any] | None:
+    """Labels that are written as 0 and 1, (N, K); None where they are written as lists of names."""
+    if labels.ndim == 2 and labels.dtype.kind in "biuf":
+        return labels
+    if labels.ndim == 2 and labels.dtype.kind != "O":
+        return None
+    rows = _rows_of_lists(labels, where)
+    # A list of names repeats none, and one of 0 and 1 for each label does.
+    alike = len({len(row) for row in rows}) == 1 and len(rows[0]) > 1
+    plain = alike and all(v in (0, 1) and not isinstance(v, str) for row in rows for v in row)
+    return np.array(rows) if plain and any(len(set(row)) < len(row) for row in rows) else None
+
+
+def _name_many(labels: NDArray[Any], where: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    matrix = _as_matrix(labels, where)
+    if matrix is not None:
+        names = known or tuple(map(str, range(matrix.shape[1])))
+        if len(names) != matrix.shape[1]:
+            raise DataError(
+                f"{where}: the labels have {matrix.shape[1]} columns, but {len(names)} labels are "
+                "known; give each label a column."
+            )
+        return names
+    held = {value for row in _rows_of_lists(labels, where) for value in row}
+    numbers = all(isinstance(value, int | np.integer) for value in held)
+    found = [_name(value) for value in sorted(held, key=None if numbers else str)]
+    names = (*known, *(name for name in found if name not in known))
+    if len(names) < 2:
+        raise DataError(
+            f"{where}: rows of many labels need at least 2 of them, but there is "
+            f"{'only ' + repr(names[0]) if names else 'none'}; add rows, or give one label a row."
+        )
+    return names
+
+
+def _label_matrix(
+    labels: NDArray[Any], class_names: tuple[str, ...], where: str
+) -> NDArray[np.uint8]:
+    """Which of the labels each row has, (N, K) of 0 and 1."""
+    matrix = _as_matrix(labels, where)
+    if matrix is not None:
+        return check_label_matrix(matrix, len(class_names), where)
+    places = {name: k for k, name in enumerate(class_names)}
+    found = np.zeros((len(labels), len(class_names)), np.uint8)
+    for i, row in enumerate(_rows_of_lists(labels, where)):
+        for value in row:
+            if _name(value) not in places:
+                known = ", ".join(class_names[:8]) + (", …" if len(class_names) > 8 else "")
+                raise DataError(
+                    f"{where}: row {i} has the label {_name(value)!r}, which no training row has "
+                    f"(labels: {known}); drop it, or add such rows to the training set."
+                )
+            found[i, places[_name(value)]] = 1
+    return found
+
+
+def check_label_matrix(matrix: NDArray[Any], labels: int, where: str) -> NDArray[np.uint8]:
+    """Labels of 0 and 1, (N, K), as uint8."""
+    if matrix.shape[1] != labels:
+        raise DataError(
+            f"{where}: many labels a row must have a column for each of the {labels} labels, but "
+            f"their shape is {matrix.shape}."
+        )
+    wrong = (matrix != 0) & (matrix != 1)
+    if wrong.any():
+        row, column = (int(at) for at in np.argwhere(wrong)[0])
+        raise DataError(
+            f"{where}: many labels a row are 0 or 1, but row {row}, column {column} is "
+            f"{matrix[row, column]}; give one label a row, or a column of 0 and 1 for each label."
+        )
+    return np.ascontiguousarray(matrix, np.uint8)
+
+
+def strata(y: NDArray[Any]) -> NDArray[np.int64]:
+    """What rows are stratified by, (N,): the class; of many labels the rarest one of the row.
+
+    Rows without a label are a stratum of their own. It is the first step of Sechidis, Tsoumakas &
+    Vlahavas (2011), On the stratification of multi-label data.
+
+    Example:
+        >>> strata(np.array([[1, 1], [1, 0], [0, 0]])).tolist()
+        [1, 0, 2]
+    """
+    if y.ndim == 1:
+        return y
+    K = y.shape[1]
+    rank = np.empty(K, np.int64)
+    order = np.argsort(y.sum(axis=0, dtype=np.int64), kind="stable")
+    rank[order] = np.arange(K)
+    least = np.where(y == 1, rank, K).min(axis=1)
+    return np.asarray(np.append(order, K)[least])
+
+
 def _name(value: object) -> str:
     return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
 
@@ -107,8 +262,8 @@ def _checked(labels: NDArray[Any], where: str) -> NDArray[Any]:
     """Labels of one type: text as objects, integers or booleans."""
     if labels.ndim != 1:
         raise DataError(
-            f"{where}: labels must be one value a row, but their shape is {labels.shape}; give a "
-            "single column with the class of each row."
+            f"{where}: labels must be one value a row, or a column of 0 and 1 for each of many "
+            f"labels, but their shape is {labels.shape}."
         )
     if labels.dtype.kind in "Mm":  # classes that are times
         labels = labels.astype(str)

@@ -13,7 +13,14 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onelayer.data.classes import INDEX, LabelType, check_label_type, label_values
+from onelayer.data.classes import (
+    INDEX,
+    MANY,
+    LabelType,
+    check_label_matrix,
+    check_label_type,
+    label_values,
+)
 from onelayer.data.fingerprints import Fingerprints, row_fingerprints
 from onelayer.data.formats.base import to_array
 from onelayer.data.identity import column_names, match_columns, take_columns
@@ -34,7 +41,8 @@ class Dataset:
     Attributes:
         X: (N, D) features, uint8, float16, float32 or float64; only an array that is not
             C-contiguous is copied. Or `StoredRows`, which read from files what is sliced.
-        y: (N,) labels, integers from 0 to K − 1; kept as int64.
+        y: (N,) labels, integers from 0 to K − 1; kept as int64. Or of many labels a row (N, K), 1
+            where the row has the label and 0 where not; kept as uint8.
         class_names: names of the K ≥ 2 classes.
         image_shape: (channels, height, width) when the D features are an image's channel planes
             one after another, else None.
@@ -45,7 +53,8 @@ class Dataset:
             columns of a data frame.
         ids: (N,) what names each row, to join predictions by, or None.
         label_type: what the labels were before they became indices: "text", "integer" or "boolean",
-            by which the classes are named, or "index". `labels` gives them back.
+            by which the classes are named, or "index". `labels` gives them back. "many" of many
+            labels a row.
         weights: (N,) weight of each row, finite and ≥ 0, some above 0; None is one each. Means over
             rows are Σ w (·) / Σ w, in training as in evaluation: an integer repeats a row.
         groups: (N,) what each row belongs to, such as its patient, or None: rows of one group are
@@ -63,7 +72,7 @@ class Dataset:
     """
 
     X: NDArray[np.generic]
-    y: NDArray[np.int64]
+    y: NDArray[Any]
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int] | None = None
     max_value: float = 1.0
@@ -97,6 +106,8 @@ class Dataset:
             if (found := first_not_finite(X)) is not None:
                 raise not_finite(self.name, *found, X[found], names)
         object.__setattr__(self, "X", X)
+        if np.ndim(self.y) == 2:
+            object.__setattr__(self, "label_type", MANY)
         self._check_meaning()
         object.__setattr__(self, "y", self._checked_labels(to_array(self.y, f"{self.name}: y")))
         if self.weights is not None:
@@ -110,7 +121,8 @@ class Dataset:
     @property
     def _columns(self) -> str:
         weighted = "" if self.weights is None else ", weighted rows"
-        return f"{self.features} features ({self.X.dtype}), {self.classes} classes{weighted}"
+        what = "labels, many a row" if self.many_labels else "classes"
+        return f"{self.features} features ({self.X.dtype}), {self.classes} {what}{weighted}"
 
     @property
     def rows(self) -> int:
@@ -128,14 +140,23 @@ class Dataset:
         return len(self.class_names)
 
     @property
+    def many_labels(self) -> bool:
+        """Whether a row has any number of labels, and y is (N, K)."""
+        return self.y.ndim == 2
+
+    @property
     def labels(self) -> NDArray[Any]:
         """The label of each row as it was given, (N,): what `Model.predict` returns.
+
+        Of many labels a row it is y, (N, K).
 
         Example:
             >>> from onelayer import split
             >>> sorted(split(np.eye(6), ["cat", "dog"] * 3).train.labels.tolist())
             ['cat', 'dog']
         """
+        if self.many_labels:
+            return self.y
         return np.asarray(label_values(self.class_names, self.label_type)[self.y])
 
     @property
@@ -237,7 +258,7 @@ class Dataset:
         shape, names = self.image_shape, self.feature_names
         if self.classes < 2:
             raise self._error(
-                "a classifier needs at least 2 classes, but class_names holds "
+                "a classifier needs at least 2 classes or labels, but class_names holds "
                 f"{self.classes}; name every class"
             )
         if not 0 < self.max_value < np.inf:
@@ -267,8 +288,15 @@ class Dataset:
                 )
             object.__setattr__(self, "groups", groups)
 
-    def _checked_labels(self, y: NDArray[Any]) -> NDArray[np.int64]:
+    def _checked_labels(self, y: NDArray[Any]) -> NDArray[Any]:
         top = self.classes - 1
+        if y.ndim == 2 and len(y) == self.rows and y.dtype.kind in "biuf":
+            return check_label_matrix(y, self.classes, self.name)
+        if self.label_type == MANY and y.ndim == 1:
+            raise self._error(
+                f"many labels a row need y of shape (N, {self.classes}), of 0 and 1, but its shape "
+                f"is {y.shape}"
+            )
         if y.shape != (self.rows,):
             raise self._error(
                 f"y must hold one label for each of the {self.rows} rows of X, but its shape is "

@@ -161,7 +161,8 @@ def load(
     say = _escaping(log)
     splits = _split(*found, options, say)
     train = splits.train
-    if np.count_nonzero(np.diff(train.y)) == train.classes - 1 and train.rows > 2 * train.classes:
+    changes = 0 if train.many_labels else np.count_nonzero(np.diff(train.y))
+    if changes == train.classes - 1 and train.rows > 2 * train.classes:
         say(
             f"{train.name}: the training rows are sorted by class; keep shuffling on, because "
             "batches in file order hold a single class."

@@ -18,7 +18,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onelayer.data.classes import INDEX, label_type, name_classes, number_labels, one_a_row
+from onelayer.data.classes import (
+    INDEX,
+    label_type,
+    lists_of,
+    name_classes,
+    number_labels,
+    one_a_row,
+    strata,
+)
 from onelayer.data.dataset import By, Dataset, SplitCard, Splits
 from onelayer.data.fingerprints import Fingerprints, chances, count_shared, text_fingerprints
 from onelayer.data.formats.base import PARTS, as_features, is_pattern, largest_value, to_array
@@ -81,7 +89,8 @@ def split(
 
     Args:
         X: features, (N, D) numbers: an array, or a data frame with a column for each feature.
-        y: labels, (N,): text, integers or booleans.
+        y: labels, (N,): text, integers or booleans. Many labels a row: (N, K) of 0 and 1, or a list
+            of labels for each row; each row is then stratified by the rarest of its labels.
         groups: a group of each row, (N,), such as its patient or its video. All rows of a group
             are in one part, so classes have their fractions only as far as the groups allow. Or
             "identical": rows of the same values are in one part. Groups become `Dataset.groups`,
@@ -112,7 +121,7 @@ def split(
         (('cat', 'dog'), 4, 2, 4)
     """
     check_split(test_size, validation_size, seed)
-    labels = one_a_row(to_array(y, f"{name}, y"), f"{name}, y", print_line)
+    labels = one_a_row(to_array(lists_of(y), f"{name}, y"), f"{name}, y", print_line)
     if is_frame(X):
         table = frame_table(X, labels, name, print_line)
         X, feature_names = table.X, feature_names or table.feature_names
@@ -170,6 +179,7 @@ def split_dataset(
     sizes: dict[str, float] = {}
     parts, rows = dict(given), np.arange(data.rows)
     by, keys = _keys_of(data, identical, by_id)
+    y = strata(data.y)
     for role, fraction in (("test", test_size), ("validation", validation_size)):
         if role in given:
             continue
@@ -178,14 +188,14 @@ def split_dataset(
             kept, cut = _cut_by_chance(drawn, fraction, data.name)
         else:
             of_rows = None if data.groups is None else data.groups[rows]
-            kept, cut = cut_fraction(data.y[rows], fraction, seed, data.name, of_rows)
+            kept, cut = cut_fraction(y[rows], fraction, seed, data.name, of_rows)
         parts[role], rows = _part(data, rows[cut], role), rows[kept]
         sizes[role] = fraction
         sources.append(f"{role} rows a fraction of {fraction:g}, {_HOW[by]}, with seed {seed}")
     train = data
     if len(rows) < data.rows:
         if stored_rows(data.X) is None:
-            rows = rows[stratified_order(data.y[rows], seed)]
+            rows = rows[stratified_order(y[rows], seed)]
             if data.X.nbytes > _LARGE_BYTES:
                 log(
                     f"{data.name}: splitting copies {data.X.nbytes / 1e9:.1f} GB into memory; to "
@@ -292,17 +302,20 @@ def _cut_by_chance(
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
+def _counts(data: Dataset) -> Indices:
+    """Rows of each class or label, (K,)."""
+    if data.many_labels:
+        return np.asarray(data.y.sum(axis=0, dtype=np.int64))
+    return np.bincount(data.y, minlength=data.classes)
+
+
 def _small_classes(data: Dataset, splits: Splits, given: Mapping[str, Dataset]) -> str:
     """Which classes have too few rows for each part that was drawn, in words."""
     if len(given) == 2:
         return ""
     roles = {"training": splits.train, "validation": splits.validation, "test": splits.test}
-    counts = {
-        role: np.bincount(part.y, minlength=data.classes)
-        for role, part in roles.items()
-        if role not in given
-    }
-    whole = np.bincount(data.y, minlength=data.classes)
+    counts = {role: _counts(part) for role, part in roles.items() if role not in given}
+    whole = _counts(data)
     found = []
     for k, (name, rows) in enumerate(zip(data.class_names, whole, strict=True)):
         lacking = [role for role, count in counts.items() if not count[k]]
@@ -366,9 +379,10 @@ def cut_fraction(
 
 
 def stratified_folds(
-    y: Indices, folds: int, seed: int = 0, groups: NDArray[Any] | None = None
+    y: NDArray[Any], folds: int, seed: int = 0, groups: NDArray[Any] | None = None
 ) -> list[tuple[Indices, Indices]]:
     """Rows to train on and held out for each fold, ascending; classes, or groups, dealt evenly."""
+    y = strata(y)
     units, what = (len(y), "rows") if groups is None else (len(np.unique(groups)), "groups")
     if not 2 <= folds <= units:
         raise SettingsError(
@@ -407,7 +421,10 @@ def folds_of(data: Splits, folds: Any) -> list[tuple[Indices, Indices]]:
                 f"fold {i} is fitted to rows of the group {both[0]!s}, which it also holds out; "
                 "keep each group on one side."
             )
-        if len(missing := np.setdiff1d(y, y[kept])):
+        missing = np.setdiff1d(y, y[kept])
+        if y.ndim == 2:
+            missing = np.flatnonzero(y.any(axis=0) & ~y[kept].any(axis=0))
+        if len(missing):
             raise DataError(
                 f"fold {i} is fitted to no rows of the class "
                 f"{data.train.class_names[missing[0]]!r}; give each fold rows of every class."

@@ -102,7 +102,7 @@ def class_weight_by_name(
 
 
 def cost_weights(
-    y: NDArray[np.int64],
+    y: NDArray[Any],
     weights: Float64 | None,
     class_weight: Mapping[str, float] | Literal["balanced"] | None,
     class_names: tuple[str, ...],
@@ -111,6 +111,10 @@ def cost_weights(
 
     "balanced" gives every class that has rows the same weight in all: Σ w / (K Σ w of the class).
     """
+    if class_weight is not None and y.ndim == 2:
+        raise SettingsError(
+            "class_weight is for rows of one class, but these have many labels; give rows weights."
+        )
     if class_weight is not None:
         own = np.ones(len(y)) if weights is None else weights
         if isinstance(class_weight, str):

@@ -197,7 +197,7 @@ def compare(
     of = groups_of(groups, rows, counted)
     drawn = bootstrap(
         [lambda w, i=i: figures[i](w) - figures[reference](w) for i in others],  # type: ignore[misc]
-        y[counted],
+        scored[0].strata,
         groups=of,
         resamples=resamples,
         seed=seed,
@@ -205,7 +205,7 @@ def compare(
     exact = metric.name == "accuracy" and of is None
     found = []
     for i, one in zip(others, drawn, strict=True):
-        right, beside = (scored[k].predicted == scored[k].y for k in (i, reference))
+        right, beside = (scored[k].right for k in (i, reference))
         b, c = int((right & ~beside).sum()), int((beside & ~right).sum())
         low, high = one.interval
         p = mcnemar(b, c) if exact else one.p
@@ -290,7 +290,7 @@ def _counted(
     models: Sequence[Model], met: Sequence[Dataset], y: NDArray[Any], include: bool
 ) -> NDArray[np.int64]:
     """Numbers of the rows of a known class that no model was fitted to, or of all of them."""
-    known = y >= 0
+    known = y >= 0 if y.ndim == 1 else np.ones(len(y), bool)
     trained = np.zeros(len(y), bool)
     for model, rows in zip(models, met, strict=True):
         trained |= model.trained_on(rows)

@@ -21,6 +21,8 @@ from onelayer.model.metrics import (
     Measurement,
     calibration_error,
     confidence_bins,
+    label_precisions,
+    label_rankings,
     measure,
     metric_of,
     metrics_of,
@@ -265,6 +267,105 @@ class Evaluation:
         return html
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class LabelEvaluation(Evaluation):
+    """Figures of a model of many labels a row; no row has one class, so there is no confusion.
+
+    A row is right where all of its labels are, and the log loss is the sum over labels.
+
+    Attributes:
+        counts: rows of each label, rows that are said to have it, and rows of which both is so,
+            shape (3, K), int64.
+        right_rows: number of rows that are right, and N.
+        average_precision: of the ranking of the rows by each label's score, shape (K,); NaN where
+            no row has the label.
+        ranking: label ranking average precision.
+    """
+
+    counts: NDArray[np.int64] = field(kw_only=True)
+    right_rows: tuple[int, int] = field(kw_only=True)
+    average_precision: Float64 = field(kw_only=True)
+    ranking: float = field(kw_only=True)
+
+    @property
+    def rows(self) -> int:
+        """N, the number of rows."""
+        return self.right_rows[1]
+
+    @property
+    def correct(self) -> int:
+        """Number of rows of which all labels are right."""
+        return self.right_rows[0]
+
+    def _rows_by(self, column: int, pairs: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        return np.asarray(self.counts[column])
+
+    @property
+    def _right(self) -> NDArray[np.int64]:
+        return np.asarray(self.counts[2])
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """By the names of metrics; a mean over labels counts 0 where one's figure is undefined."""
+        said = int(self.counts[:2].sum())
+        return {
+            "accuracy": self.accuracy,
+            "average_precision": float(np.nan_to_num(self.average_precision).mean()),
+            "label_ranking_average_precision": self.ranking,
+            "f1_micro": 2.0 * int(self._right.sum()) / said if said else 0.0,
+            "f1_macro": float(np.nan_to_num(self.f1).mean()),
+            "log_loss": self.log_loss,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every figure as plain values, fit for JSON; null where a fraction is of no rows."""
+        names = ("support", "precision", "recall", "f1", "average_precision")
+        columns = zip(self.class_names, *(_plain(getattr(self, n)) for n in names), strict=True)
+        return {
+            "rows": self.rows,
+            **self.figures,
+            "accuracy_interval_95": list(self.interval),
+            "metrics": {one.metric: _of_metric(one) for one in self.metrics},
+            "training_rows": self.training_rows,
+            "training_rows_left_out": self.training_rows_left_out,
+            "labels": [dict(zip(("name", *names), line, strict=True)) for line in columns],
+        }
+
+    def __repr__(self) -> str:
+        of = self.figures
+        return (
+            f"Evaluation: all labels of {self.accuracy:.2%} of {self.rows} rows right "
+            f"({self.interval_words}), mean average precision {of['average_precision']:.4f}, "
+            f"F1 {of['f1_micro']:.2%} micro, {of['f1_macro']:.2%} macro, log loss "
+            f"{self.log_loss:.4f}"
+        ) + "".join(f"\n{line}" for line in (*self.metrics, self.omissions) if line)
+
+
+def _evaluate_labels(
+    model: Model, rows: Dataset, y: NDArray[Any], engine: Engine | str | None, *, leave_out: bool
+) -> tuple[Evaluation, NDArray[np.int64]]:
+    """The evaluation of many labels a row, maybe without training rows; and which rows count."""
+    trained = model.trained_on(rows)
+    counted = np.flatnonzero(~trained) if leave_out else np.arange(len(y))
+    scored, none = model.read_scores(rows.X, y, counted, engine), np.zeros(0)
+    own, said = scored.y, scored.predicted
+    counts = np.stack([of.sum(axis=0, dtype=np.int64) for of in (own, said, own & said)])
+    precisions = np.where(counts[0] > 0, label_precisions(scored), np.nan)
+    return LabelEvaluation(
+        model.class_names,
+        np.zeros((0, 3), np.int64),
+        float(scored.loss.sum()) / max(1, len(counted)),
+        None,
+        Reliability(none.astype(np.int64), none, none),
+        training_rows=0 if leave_out else int(trained.sum()),
+        training_rows_left_out=int(trained.sum()) if leave_out else 0,
+        counts=counts,
+        right_rows=(int(scored.right.sum()), len(counted)),
+        average_precision=precisions,
+        ranking=float(label_rankings(scored).sum()) / max(1, len(counted)),
+    ), counted
+
+
 def evaluate(
     model: Model,
     rows: Dataset,
@@ -279,9 +380,10 @@ def evaluate(
     """The evaluation on these rows; see `Model.evaluate`."""
     metrics = metrics_of(scoring)
     rows, y = model.meet(rows, log)
-    found, counted = _evaluate(model, rows, y, engine, leave_out=not include_training_rows)
+    judge = _evaluate_labels if model.many_labels else _evaluate
+    found, counted = judge(model, rows, y, engine, leave_out=not include_training_rows)
     if not len(counted):
-        found, counted = _evaluate(model, rows, y, engine, leave_out=False)
+        found, counted = judge(model, rows, y, engine, leave_out=False)
     for metric in metrics:
         metric.check(y[counted], model.class_names, rows.name)
     of = groups_of(groups, rows, counted)
@@ -305,7 +407,7 @@ def groups_of(
         of_rows = None if rows.groups is None else rows.groups[counted]
         return of_rows if of_rows is not None and len(np.unique(of_rows)) > 1 else None
     named = np.asarray(groups)
-    if named.shape != rows.y.shape:
+    if named.shape != (rows.rows,):
         raise SettingsError(
             f"groups must hold one group for each of the {rows.rows} rows, but its shape is "
             f"{named.shape}."

@@ -26,7 +26,7 @@ from onelayer.errors import OnelayerError, SaveError, SettingsError, one_line, r
 from onelayer.files.atomic import staged_file
 from onelayer.files.tensors import safetensors_bytes
 from onelayer.model.model import READ_IN_PLACE, WEIGHT_TYPES, Model
-from onelayer.objective.loss import softmax
+from onelayer.objective.loss import sigmoid, softmax
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -86,14 +86,20 @@ def _check_onnx(
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     label, probabilities = session.run(["label", "probabilities"], {"rows": rows})
     scores = model.scores(rows, log=quiet)
-    expected, each = softmax(scores), np.arange(len(rows))
+    many, each = model.many_labels, np.arange(len(rows))
+    expected = sigmoid(scores) if many else softmax(scores)
     apart = np.abs(probabilities - expected)
     bound, error = np.full_like(apart, TOLERANCE), np.zeros(len(rows))
     if precision == "float32":
         error = _float32_error(model, rows)
         bound = _probability_bound(scores, expected, error)
+        if many:  # σ rises by ¼ at most; what evaluates it in float32 is a few units off
+            bound = np.full_like(apart, 8.0 * UNIT) + error[:, None] / 4.0
     # A label may be another where both scores are the same to within their errors.
-    other = int((scores[each, label] < scores.max(axis=1) - 2.0 * error).sum())
+    if many:  # or its own is 0 to within its error
+        other = int((((scores > 0.0) != label) & (np.abs(scores) > error[:, None])).any(1).sum())
+    else:
+        other = int((scores[each, label] < scores.max(axis=1) - 2.0 * error).sum())
     # Not "above": a NaN has to fail as well.
     if other or not (apart <= bound).all():
         raise SaveError(
@@ -169,11 +175,22 @@ def _graph(onnx: Any, model: Model, input_type: str, precision: str) -> Any:
         make("MatMul", ["scaled", "columns"], ["products"]),
         make("Cast", ["b"], ["bias"], to=real),
         make("Add", ["products", "bias"], ["scores"]),
-        make("ArgMax", ["scores"], ["label"], axis=1, keepdims=0),
-        make("Softmax", ["scores"], ["probabilities"], axis=1),
     ]
     scaling = model.scaling
     tensors = {"W": model.W, "b": model.b, "scale": scaling.scale, "offset": scaling.offset}
+    if model.many_labels:
+        tensors["zero"] = np.zeros(1)
+        nodes += [
+            make("Greater", ["scores", "nothing"], ["above"]),
+            make("Cast", ["above"], ["label"], to=onnx.TensorProto.INT64),
+            make("Sigmoid", ["scores"], ["probabilities"]),
+        ]
+        nodes.insert(0, make("Cast", ["zero"], ["nothing"], to=real))
+    else:
+        nodes += [
+            make("ArgMax", ["scores"], ["label"], axis=1, keepdims=0),
+            make("Softmax", ["scores"], ["probabilities"], axis=1),
+        ]
     if precision == "float32":  # browsers and accelerators have no other type
         tensors = {name: array.astype(np.float32) for name, array in tensors.items()}
     value, integer = onnx.helper.make_tensor_value_info, onnx.TensorProto.INT64
@@ -183,7 +200,7 @@ def _graph(onnx: Any, model: Model, input_type: str, precision: str) -> Any:
         "onelayer",
         inputs=[value("rows", stored, ["N", model.features])],
         outputs=[
-            value("label", integer, ["N"]),
+            value("label", integer, ["N", model.classes] if model.many_labels else ["N"]),
             value("probabilities", real, ["N", model.classes]),
         ],
         initializer=[onnx.numpy_helper.from_array(a, name) for name, a in tensors.items()],
@@ -205,6 +222,8 @@ def _test_rows(model: Model, input_type: str) -> NDArray[np.generic]:
 def to_sklearn(model: Model) -> LogisticRegression:
     """The fitted LogisticRegression; see `Model.to_sklearn`."""
     linear_model = _required("sklearn.linear_model", "scikit-learn")
+    if model.many_labels:
+        return _one_each(model, linear_model)
     W, b = _raw_weights(model)
     two = model.classes == 2
     l2, rows = model.settings.get("l2"), model.settings.get("train_rows")
@@ -220,6 +239,26 @@ def to_sklearn(model: Model) -> LogisticRegression:
     if model.feature_names is not None:
         logistic.feature_names_in_ = np.array(model.feature_names, object)
     return logistic
+
+
+def _one_each(model: Model, linear_model: Any) -> Any:
+    """The fitted OneVsRestClassifier of many labels a row, with a LogisticRegression of each."""
+    multiclass = _required("sklearn.multiclass", "scikit-learn")
+    preprocessing = _required("sklearn.preprocessing", "scikit-learn")
+    l2, rows = model.settings.get("l2"), model.settings.get("train_rows")
+    strength = {"C": 1.0 / (2.0 * l2 * rows)} if l2 and rows else {}
+    together = multiclass.OneVsRestClassifier(linear_model.LogisticRegression(**strength))
+    together.estimators_ = []
+    for w, b in zip(*_raw_weights(model), strict=True):
+        one = linear_model.LogisticRegression(**strength)
+        one.coef_, one.intercept_, one.classes_ = w[None], np.array([b]), np.array([0, 1])
+        one.n_features_in_, one.n_iter_ = model.features, np.zeros(1, np.int32)
+        together.estimators_.append(one)
+    binary = np.eye(model.classes, dtype=np.int64)
+    binary[0, :2] = 1  # a row of two labels, by which these are known to be many
+    together.label_binarizer_ = preprocessing.LabelBinarizer(sparse_output=True).fit(binary)
+    together.n_features_in_ = model.features
+    return together
 
 
 def to_torch(model: Model, dtype: str | None) -> Linear:

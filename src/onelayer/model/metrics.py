@@ -5,19 +5,21 @@ counts of 2000 resamples it is their figures. So what a bootstrap needs is sorte
 are computed once. Shape letters: N rows, K classes, B sets of weights, w (N, B).
 
 Two classes: the second is the positive one, and its score is s₁ − s₀, which does not saturate as
-its probability does.
+its probability does. Rows of many labels have y (N, K), each label ranks the rows by its own score,
+and a mean over labels counts 0 where a figure of one is undefined, as scikit-learn's do.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from onelayer.data.classes import strata
 from onelayer.data.rows import Rows
 from onelayer.engines import Engine, Weights, tiles
 from onelayer.errors import SettingsError, as_values, one_line, unknown_name
@@ -36,9 +38,10 @@ class ScoredRows:
     """What metrics read of N labelled rows and K classes.
 
     Attributes:
-        y: class index of each row, (N,).
+        y: class index of each row, (N,); or its many labels, (N, K).
         classes: K.
-        predicted: index of the largest score; of equal scores the first counts, (N,).
+        predicted: index of the largest score; of equal scores the first counts, (N,). Of many
+            labels which have a score above 0, (N, K).
         confidence: its softmax probability, (N,).
         loss: −log p of the row's class, nats, (N,).
         rank: number of classes that come before the row's own, (N,).
@@ -46,11 +49,13 @@ class ScoredRows:
         margin: s₁ − s₀ of two classes, (N,); None of more.
         columns: gives each class and p of it, (N,); a few classes at a time are in memory.
         weights: w ≥ 0 of each row, (N,); None is one each.
+        ranking: of many labels the row's label ranking average precision, (N,); else None. Then
+            columns are scores, square is not what is named above, and confidence and rank are 0.
     """
 
-    y: Int64
+    y: NDArray[Any]
     classes: int
-    predicted: Int64
+    predicted: NDArray[Any]
     confidence: Float64
     loss: Float64
     rank: Int64
@@ -58,6 +63,22 @@ class ScoredRows:
     margin: Float64 | None
     columns: Callable[[], Iterable[tuple[int, Float64]]]
     weights: Float64 | None = None
+    ranking: Float64 | None = None
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether each row's class, or all of its labels, are right, (N,)."""
+        same = self.predicted == self.y
+        return np.asarray(same.all(axis=1) if self.y.ndim == 2 else same)
+
+    @property
+    def strata(self) -> Int64:
+        """What a bootstrap draws rows from one by one, (N,): the class, or the rarest label."""
+        return strata(self.y)
+
+    def positive(self, k: int) -> NDArray[np.bool_]:
+        """Which rows are of a class, or have a label, (N,)."""
+        return np.asarray(self.y[:, k] == 1 if self.y.ndim == 2 else self.y == k)
 
     @property
     def each(self) -> Float64:
@@ -93,6 +114,7 @@ class Metric:
         greater: whether a larger one is better.
         fits: labels that it is defined on: "any"; those of "two" classes, of "more than" k classes,
             or, where rows of "every" class are needed, these.
+        many: whether it is defined on many labels a row; "only" there, or "" for never.
         of: on some rows, what weights (N, B) make of it, (B,); NaN where it is undefined.
     """
 
@@ -102,14 +124,23 @@ class Metric:
     greater: bool = field(repr=False)
     fits: str = field(repr=False)
     of: Of = field(repr=False, compare=False)
+    many: str = field(default="", repr=False)
 
     def value(self, scored: ScoredRows) -> float:
         """The metric on these rows."""
         return float(self.of(scored)(scored.each)[0])
 
-    def check(self, y: Int64, class_names: Sequence[str], whose: str) -> None:
-        """Raise `SettingsError` where it is undefined on labels, class indices (N,)."""
+    def check(self, y: NDArray[Any], class_names: Sequence[str], whose: str) -> None:
+        """Raise `SettingsError` where it is undefined on labels, class indices (N,) or (N, K)."""
         K = len(class_names)
+        if y.ndim == 2:
+            self._check_many(y, class_names, whose)
+            return
+        if self.many == "only":
+            raise SettingsError(
+                f"{self.name} is for many labels a row, but these rows have one class each; take "
+                f"{'accuracy' if self.name == 'f1_micro' else 'average_precision or f1_macro'}."
+            )
         if self.fits == "two" and K != 2:
             other = "roc_auc_ovr or roc_auc_ovo" if self.name == "roc_auc" else "average_precision"
             raise SettingsError(f"{self.name} is for two classes, but there are {K}; take {other}.")
@@ -124,6 +155,24 @@ class Metric:
                 f"{self.name} needs rows of every class, but {whose} have none of "
                 f"{one_line(repr(str(missing)))}; take another metric or other rows."
             )
+
+    def _check_many(self, y: NDArray[Any], names: Sequence[str], whose: str) -> None:
+        if not self.many:
+            known = ", ".join(name for name, metric in _METRICS.items() if metric.many)
+            raise SettingsError(
+                f"{self.name} is for one class a row, but these rows have many labels; take one of "
+                f"{known}."
+            )
+        if self.fits == "any":
+            return
+        rows = y.sum(axis=0, dtype=np.int64)
+        for lacks, held in ((rows == 0, "none"), (rows == len(y), "all")):
+            if lacks.any() and (held == "none" or self.name == "roc_auc"):
+                label = one_line(repr(str(names[int(np.argmax(lacks))])))
+                raise SettingsError(
+                    f"{self.name} needs rows with and without every label, but {held} of {whose} "
+                    f"have {label}; take another metric or other rows."
+                )
 
     @property
     def counts(self) -> bool:
@@ -154,7 +203,7 @@ def read_scores(
     engine: Engine,
     W: NDArray[np.floating],
     b: NDArray[np.floating],
-    y: Int64,
+    y: NDArray[Any],
     weights: Float64 | None = None,
 ) -> ScoredRows:
     """What metrics read of rows under W (K, D) and b (K,), in one pass over them, in float64.
@@ -163,6 +212,8 @@ def read_scores(
     each class come back for the scores, of as many classes at a time as memory is meant to hold:
     to rank rows by a class all of their scores of it are needed.
     """
+    if y.ndim == 2:
+        return _read_label_scores(row_tiles, engine, W, b, y, weights)
     W, b = W.astype(np.float64), b.astype(np.float64)
     K, parts = len(W), []
     tops, at = np.empty((len(y), 2)), 0
@@ -206,7 +257,11 @@ def scored_rows(y: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = Non
         >>> metric_of("roc_auc").value(rows), rows.predicted.tolist()
         (0.5, [0, 1, 0])
     """
-    y, S = np.asarray(y, np.int64), np.asarray(scores, np.float64)
+    y, S = np.asarray(y), np.asarray(scores, np.float64)
+    if y.ndim == 2:
+        w = None if weights is None else np.asarray(weights, np.float64)
+        return _scored_labels(y, _label_figures(S, y), lambda: enumerate(S.T), w)
+    y = y.astype(np.int64)
     figures, tops = _figures(S, y)
     P = np.exp(S - tops[:, :1]) / tops[:, 1:]
     predicted, confidence, loss, rank, square, margin = figures
@@ -218,6 +273,74 @@ def scored_rows(y: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = Non
     )
 
 
+LabelFigures = tuple[NDArray[np.uint8], Float64, Float64]
+
+
+def _read_label_scores(
+    row_tiles: Callable[[], Iterator[Rows]],
+    engine: Engine,
+    W: NDArray[np.floating],
+    b: NDArray[np.floating],
+    y: NDArray[Any],
+    weights: Float64 | None,
+) -> ScoredRows:
+    """The same of many labels a row."""
+    W, b = W.astype(np.float64), b.astype(np.float64)
+    parts, at = list[LabelFigures](), 0
+    for tile in row_tiles():
+        S = _scores(engine, tile, W, b)
+        parts.append(_label_figures(S, y[at : at + len(S)]))
+        at += len(S)
+
+    def columns() -> Iterator[tuple[int, Float64]]:
+        step = max(1, ENTRIES // max(1, len(y)))
+        for start in range(0, len(W), step):
+            block = slice(start, start + step)
+            found = [_scores(engine, tile, W[block], b[block]) for tile in row_tiles()]
+            yield from ((start + i, of) for i, of in enumerate(np.concatenate(found).T))
+
+    predicted, loss, ranking = (np.concatenate(of) for of in zip(*parts, strict=True))
+    return _scored_labels(y, (predicted, loss, ranking), columns, weights)
+
+
+def _scored_labels(
+    y: NDArray[Any],
+    figures: LabelFigures,
+    columns: Callable[[], Iterable[tuple[int, Float64]]],
+    weights: Float64 | None,
+) -> ScoredRows:
+    none = np.zeros(len(y))
+    predicted, loss, ranking = figures
+    rank = none.astype(np.int64)
+    return ScoredRows(
+        y, y.shape[1], predicted, none, loss, rank, none, None, columns, weights, ranking
+    )
+
+
+def _label_figures(S: Float64, y: NDArray[Any]) -> LabelFigures:
+    """Labels with a score above 0, the summed loss and the ranking of each row."""
+    loss = np.logaddexp(0.0, np.where(y == 1, -S, S)).sum(axis=1)
+    return (S > 0.0).astype(np.uint8), loss, _label_ranking(S, y)
+
+
+def _label_ranking(S: Float64, y: NDArray[Any]) -> Float64:
+    """Mean over a row's labels of the share of its labels among those that score as high.
+
+    It is 1 for a row that has all of the labels, or none.
+    """
+    N, K = S.shape
+    order = np.argsort(-S, axis=1, kind="stable")
+    s, own = np.take_along_axis(S, order, 1), np.take_along_axis(y, order, 1) == 1
+    ends = np.ones((N, K), bool)  # where no equal score follows
+    ends[:, :-1] = s[:, :-1] != s[:, 1:]
+    place = np.where(ends, np.arange(K), K)
+    last = np.minimum.accumulate(place[:, ::-1], axis=1)[:, ::-1]
+    above = np.take_along_axis(own.cumsum(axis=1), last, 1)
+    count = own.sum(axis=1)
+    share = np.where(own, above / (last + 1.0), 0.0).sum(axis=1) / np.maximum(count, 1)
+    return np.where((count == 0) | (count == K), 1.0, share)
+
+
 def row_tiles(rows: Rows, classes: int) -> Callable[[], Iterator[Rows]]:
     """Tiles of rows for `read_scores`, each of so many that their scores are few."""
     step = max(1, ENTRIES // classes)
@@ -225,8 +348,8 @@ def row_tiles(rows: Rows, classes: int) -> Callable[[], Iterator[Rows]]:
 
 
 def _scores(engine: Engine, tile: Rows, W: NDArray[Any], b: NDArray[Any]) -> Float64:
-    tile = replace(tile, y=np.zeros_like(tile.y))  # of a block of classes they are no indices
-    return np.asarray(engine.scores(tile, Weights(W[None], b[None]))[0], np.float64)
+    # Of a block of classes labels are no indices.
+    return np.asarray(engine.scores(tile.unlabelled, Weights(W[None], b[None]))[0], np.float64)
 
 
 def _figures(S: Float64, y: Int64) -> tuple[tuple[NDArray[Any], ...], Float64]:
@@ -294,6 +417,56 @@ def _confusion_of(figure: Callable[[Float64, Float64, Float64], Float64]) -> Of:
         return of
 
     return prepare
+
+
+def _labels_of(figure: Callable[[Float64, Float64, Float64], Float64]) -> Of:
+    """A figure of the rows that have each label, that are said to, and both, each (K, B)."""
+
+    def prepare(scored: ScoredRows) -> Figure:
+        y, predicted = scored.y, scored.predicted
+        step = max(1, ENTRIES // max(1, len(y)))
+
+        def of(w: Float64) -> Float64:
+            sums = np.empty((3, scored.classes, w.shape[1]))
+            for start in range(0, scored.classes, step):
+                block = slice(start, start + step)
+                true, said = (part[:, block].T.astype(np.float64) for part in (y, predicted))
+                for total, part in zip(sums, (true, said, true * said), strict=True):
+                    total[block] = part @ w
+            return figure(*sums)
+
+        return of
+
+    return prepare
+
+
+def _label_f1(true: Float64, predicted: Float64, right: Float64) -> Float64:
+    both = true + predicted
+    return np.divide(2.0 * right, both, where=both > 0.0, out=np.zeros_like(both))
+
+
+def _f1_of_labels(true: Float64, predicted: Float64, right: Float64) -> Float64:
+    return np.asarray(_label_f1(true, predicted, right).mean(axis=0))
+
+
+def _f1_of_labels_by_rows(true: Float64, predicted: Float64, right: Float64) -> Float64:
+    total = true.sum(axis=0)
+    return np.asarray((true * _label_f1(true, predicted, right)).sum(axis=0) / total)
+
+
+def _f1_micro(true: Float64, predicted: Float64, right: Float64) -> Float64:
+    return _label_f1(*(of.sum(axis=0) for of in (true, predicted, right)))
+
+
+def label_rankings(scored: ScoredRows) -> Float64:
+    """The label ranking average precision of each row, (N,)."""
+    assert scored.ranking is not None  # noqa: S101  # `check` refuses one class a row
+    return scored.ranking
+
+
+def _either(one: Of, many: Of) -> Of:
+    """The figure of rows of one class, or of many labels."""
+    return lambda scored: (many if scored.y.ndim == 2 else one)(scored)
 
 
 def _balanced(true: Float64, predicted: Float64, right: Float64) -> Float64:
@@ -414,6 +587,14 @@ def _precision(scores: Float64, positive: NDArray[np.bool_]) -> Figure:
     return of
 
 
+def label_precisions(scored: ScoredRows) -> Float64:
+    """The average precision of each of many labels, (K,); 0 without rows that have it."""
+    found = np.zeros(scored.classes)
+    for k, scores in scored.columns():
+        found[k] = _precision(scores, scored.positive(k))(scored.each)[0]
+    return found
+
+
 def _recall_at(rate: float) -> Ranking:
     """The largest recall of a threshold at which the rate of false positives is no larger."""
 
@@ -450,11 +631,11 @@ def _over_classes(ranking: Ranking, *, weighted: bool = False) -> Of:
     def prepare(scored: ScoredRows) -> Figure:
         if scored.margin is not None:
             return _binary(ranking)(scored)
-        rows = _sums_by(scored.y, scored.classes)
-        figures = scored.by_class(lambda k, p: ranking(p, scored.y == k))
+        rows = _sums_by(scored.y, scored.classes) if weighted else None
+        figures = scored.by_class(lambda k, p: ranking(p, scored.positive(k)))
 
         def of(w: Float64) -> Float64:
-            share = rows(w) if weighted else np.ones((scored.classes, w.shape[1]))
+            share = rows(w) if rows else np.ones((scored.classes, w.shape[1]))
             total = sum(share[k] * figure(w) for k, figure in figures())
             return np.asarray(total / share.sum(axis=0))
 
@@ -493,22 +674,30 @@ def _over_pairs(*, weighted: bool = False) -> Of:
 
 
 _METRICS = {
-    name: Metric(name, title, unit, greater, fits, of)
-    for name, title, unit, greater, fits, of in (
-        ("accuracy", "accuracy", "%", True, "any", _mean_of(lambda s: s.predicted == s.y)),
+    name: Metric(name, title, unit, greater, fits, of, *many)
+    for name, title, unit, greater, fits, of, *many in (
+        ("accuracy", "accuracy", "%", True, "any", _mean_of(lambda s: s.right), "too"),
         ("balanced_accuracy", "balanced accuracy", "%", True, "any", _confusion_of(_balanced)),
-        ("f1_macro", "macro F1", "%", True, "any", _confusion_of(_f1_macro)),
-        ("f1_weighted", "weighted F1", "%", True, "any", _confusion_of(_f1_weighted)),
+        ("f1_macro", "macro F1", "%", True, "any",
+         _either(_confusion_of(_f1_macro), _labels_of(_f1_of_labels)), "too"),
+        ("f1_weighted", "weighted F1", "%", True, "any",
+         _either(_confusion_of(_f1_weighted), _labels_of(_f1_of_labels_by_rows)), "too"),
+        ("f1_micro", "micro F1", "%", True, "any", _labels_of(_f1_micro), "only"),
+        ("hamming_loss", "Hamming loss", "%", False, "any",
+         _mean_of(lambda s: (s.predicted != s.y).mean(axis=1)), "only"),
+        ("label_ranking_average_precision", "label ranking average precision", "", True, "any",
+         _mean_of(label_rankings), "only"),
         ("matthews_corrcoef", "Matthews correlation", "", True, "any", _confusion_of(_matthews)),
-        ("roc_auc", "AUROC", "", True, "two", _binary(_area)),
+        ("roc_auc", "AUROC", "", True, "two", _either(_binary(_area), _over_classes(_area)), "too"),
         ("roc_auc_ovr", "AUROC one-vs-rest", "", True, "every", _over_classes(_area)),
         ("roc_auc_ovo", "AUROC one-vs-one", "", True, "every", _over_pairs()),
         ("roc_auc_ovr_weighted", "AUROC one-vs-rest, by rows", "", True, "every",
          _over_classes(_area, weighted=True)),
         ("roc_auc_ovo_weighted", "AUROC one-vs-one, by rows", "", True, "every",
          _over_pairs(weighted=True)),
-        ("average_precision", "average precision", "", True, "every", _over_classes(_precision)),
-        ("log_loss", "log loss", "nats", False, "any", _mean_of(lambda s: s.loss)),
+        ("average_precision", "average precision", "", True, "every", _over_classes(_precision),
+         "too"),
+        ("log_loss", "log loss", "nats", False, "any", _mean_of(lambda s: s.loss), "too"),
         ("brier_score", "Brier score", "", False, "any",
          _mean_of(lambda s: s.square / 2.0 if s.classes == 2 else s.square)),
         ("ece", "ECE", "%", False, "any", _calibration),
@@ -606,8 +795,8 @@ def measure(
     figures = {metric: metric.of(scored) for metric in metrics}
     others = [metric for metric in metrics if metric not in wilson]
     drawn = bootstrap(
-        [figures[metric] for metric in others], scored.y, weights=scored.weights, groups=groups,
-        resamples=resamples, seed=seed,
+        [figures[metric] for metric in others], scored.strata, weights=scored.weights,
+        groups=groups, resamples=resamples, seed=seed,
     ) if others else []  # fmt: skip
     strata, found = "stratified" if groups is None else "grouped", {}
     for metric, one in zip(others, drawn, strict=True):

@@ -1,7 +1,7 @@
 """A linear softmax classifier of rows as they are stored, the certificate of its cost, its file.
 
     s = W (x · scale + offset) + b        scores
-    p = exp(s) / 1ᵀ exp(s)                probabilities
+    p = exp(s) / 1ᵀ exp(s)                probabilities; of many labels a row 1 / (1 + exp(−s))
 
 Scores are computed in float64 whatever type W has, so a prediction does not depend on the
 processor's instruction set, except for ties in the last bits. docs/reference/model-file.md
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onelayer.data.classes import INDEX, LabelType, check_label_type, label_values
+from onelayer.data.classes import INDEX, MANY, LabelType, check_label_type, label_values
 from onelayer.data.dataset import DataCard, Dataset, SplitCard, Splits
 from onelayer.data.fingerprints import row_fingerprints
 from onelayer.data.formats.base import ColumnSpec, to_array
@@ -40,7 +40,7 @@ from onelayer.files.records import MAY_LACK, from_plain, read_json, to_plain
 from onelayer.files.tensors import read_sealed, write_sealed
 from onelayer.model.evaluation import Evaluation, evaluate
 from onelayer.model.metrics import ScoredRows, read_scores
-from onelayer.objective.loss import to_probabilities
+from onelayer.objective.loss import sigmoid, to_probabilities
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -99,6 +99,8 @@ class Certificate:
         trained_with: what the cost that the model was trained by has beside the mean cross-entropy
             and λ Σ W², which J is: such as label smoothing. Empty where it is J itself.
         rounding: how far the cost may be off, nats; 0 where it is of float64 passes.
+        label_costs: of many labels a row the cost of each, whose sum is `cost`; else empty.
+        label_gaps: bound of each label, whose sum is `gap`; empty for λ = 0 as well.
 
     Source:
         docs/explanation/formulations.md, "The certificate".
@@ -112,6 +114,8 @@ class Certificate:
     rows: int
     trained_with: str = field(default="", metadata=MAY_LACK)
     rounding: float = field(default=0.0, metadata=MAY_LACK)
+    label_costs: tuple[float, ...] = field(default=(), metadata=MAY_LACK)
+    label_gaps: tuple[float, ...] = field(default=(), metadata=MAY_LACK)
 
     def __repr__(self) -> str:
         return f"Certificate(λ={self.l2:g}, {self.rows} rows: {self.sentence})"
@@ -163,6 +167,7 @@ class Model:
         feature_names: names of the D features, or None. Rows that have names are met by them.
         label_type: what the labels of the training rows were, and so what `predict` returns:
             "text", "integer" or "boolean", which the classes are named by; or "index", 0 … K−1.
+            "many": a row has any number of labels, and `predict` returns (N, K) of 0 and 1.
         settings: how the model was made; plain values, fit for JSON.
         certificate: bound on its distance from the optimum, or None.
         split: how the data were split, with fingerprints of the training rows; None where unknown.
@@ -290,13 +295,22 @@ class Model:
         """The label of each class, shape (K,), of the type that the training rows' labels had."""
         return label_values(self.class_names, self.label_type)
 
-    def meet(self, rows: Dataset, log: Log | None = None) -> tuple[Dataset, NDArray[np.int64]]:
-        """Labelled rows with the model's features, and its class index of each row.
+    @property
+    def many_labels(self) -> bool:
+        """Whether a row has any number of the labels, each with a probability of its own."""
+        return self.label_type == MANY
+
+    def meet(self, rows: Dataset, log: Log | None = None) -> tuple[Dataset, NDArray[Any]]:
+        """Labelled rows with the model's features, and its class index of each row, or labels.
 
         Features and classes are met by their names; −1 is a class that the model does not have.
         Rows without one of the features, or with none of the classes, are refused.
         """
         rows = rows.with_features(self.feature_names, "the model", log)
+        if self.many_labels or rows.many_labels:
+            y = self._labels_of(rows)
+            self.read_rows(rows.X, log)
+            return rows, y
         places = {name: place for place, name in enumerate(self.class_names)}
         y = np.array([places.get(name, -1) for name in rows.class_names], np.int64)[rows.y]
         if (y < 0).all():
@@ -307,6 +321,25 @@ class Model:
             )
         self.read_rows(rows.X, log)
         return rows, y
+
+    def _labels_of(self, rows: Dataset) -> NDArray[np.uint8]:
+        """The model's labels of each row, (N, K), met by their names."""
+        if not (self.many_labels and rows.many_labels):
+            many, one = ("model is", "rows have") if self.many_labels else ("rows have", "model is")
+            of_many = "of many labels a row" if self.many_labels else "many labels"
+            of_one = "one class each" if self.many_labels else "of one class a row"
+            raise DataError(
+                f"{rows.name}: the {many} {of_many}, and the {one} {of_one}; use the data that the "
+                "model is for."
+            )
+        places = {name: place for place, name in enumerate(rows.class_names)}
+        if missing := [name for name in self.class_names if name not in places]:
+            raise DataError(
+                f"{rows.name} should have the model's labels, {_some(self.class_names)}, but it "
+                f"lacks {_some(tuple(missing))}; use the data that the model is for."
+            )
+        y: NDArray[np.uint8] = rows.y[:, [places[name] for name in self.class_names]]
+        return np.ascontiguousarray(y)
 
     def trained_on(self, rows: Dataset, place: slice = slice(None)) -> NDArray[np.bool_]:
         """Which rows have the values of a row that the model was fitted to, (N,) booleans.
@@ -412,7 +445,7 @@ class Model:
         """Rows that engines read in place, at most so many at a time; fewer to be converted."""
         if stored_rows(rows) is None and not _in_place(rows):
             most = min(most, max(1, TILE_ENTRIES // self.features))
-        labels = np.broadcast_to(np.asarray(y, np.int64), len(rows))
+        labels = np.broadcast_to(np.asarray(y, np.int64), len(rows))  # of many labels unread
         every = Rows(rows, labels, self.scaling.scale, self.scaling.offset)
         for place, tile in tiles(every, max(1, most)):
             yield place, replace(tile, X=_readable(tile.X))
@@ -461,8 +494,15 @@ class Model:
     def predict_proba(
         self, X: Any, engine: Engine | str | None = None, log: Log | None = None
     ) -> Float64:
-        """Class probabilities p = softmax(s), shape (N, K); arguments and errors as of `scores`."""
-        return to_probabilities(self.scores(X, engine, log))
+        """Class probabilities p = softmax(s), shape (N, K); arguments and errors as of `scores`.
+
+        Of many labels a row they are 1 / (1 + exp(−s)), of each label by itself.
+        """
+        return self.probabilities(self.scores(X, engine, log))
+
+    def probabilities(self, S: Float64) -> Float64:
+        """Put the probabilities in the place of scores (N, K)."""
+        return sigmoid(S) if self.many_labels else to_probabilities(S)
 
     def predict(
         self,
@@ -478,6 +518,8 @@ class Model:
         compare with the labels of other rows, as in scikit-learn; of models whose classes were
         given as indices, such as CIFAR-10's, they are the indices 0 … K−1.
 
+        Of many labels a row they are those of a probability above ½: (N, K) of 0 and 1, uint8.
+
         Args:
             X: rows, as of `scores`; so are `engine`, `log` and the errors.
             engine: an engine or its name; None is the native engine.
@@ -491,6 +533,8 @@ class Model:
             >>> bool((model.predict(X) == labels).all()), model.predict(X[:1], indices=True)
             (True, array([1]))
         """
+        if self.many_labels:
+            return np.asarray(self.scores(X, engine, log) > 0.0, np.uint8)
         tiles = (figures.classes for _, figures in self.classify_tiles(X, engine, log))
         found = np.concatenate([np.empty(0, np.int64), *tiles])
         return found if indices else self.labels[found]
@@ -621,7 +665,8 @@ there.
         """Write the model as ONNX, after onnxruntime has agreed with it on some rows.
 
         Input `rows` (N, D); outputs `label` (N,), the class index, int64, and `probabilities`
-        (N, K). The metadata holds class names, image shape and settings as JSON.
+        (N, K); of many labels a row `label` is (N, K) of 0 and 1. The metadata holds class names,
+        image shape and settings as JSON.
 
         Args:
             path: file to write, usually NAME.onnx; an existing file is replaced.
@@ -650,7 +695,7 @@ there.
         The scaling is folded into its weights; `classes_` are the model's labels, sorted. For two
         classes it keeps one row, W₁ − W₀, whose logistic function is the softmax of both. C is
         1/(2λN), or 1/(λN) for two classes, whose one row LogisticRegression penalises, if λ > 0 and
-        N are known.
+        N are known. Of many labels a row it is a OneVsRestClassifier with one for each label.
 
         Raises:
             OnelayerError: when scikit-learn is not installed.

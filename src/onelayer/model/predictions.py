@@ -3,6 +3,9 @@
     .csv, .parquet    columns label, then p_<class name> for each class
     .npy              a structured array with the fields label (text) and probabilities (K,)
 
+Of many labels a row the label's column holds those of a probability above ½: in Parquet a list, in
+.csv a text with ; between them, and in .npy 0 or 1 for each of the K labels.
+
 What names each row comes first, under the name of its column: row (its number, from 0), file (of a
 picture) or the column of --id.
 
@@ -28,7 +31,6 @@ from onelayer.engines import Engine
 from onelayer.errors import DataError, SettingsError, home_path
 from onelayer.files.atomic import staged_file
 from onelayer.model.model import Model, checked_rows
-from onelayer.objective.loss import to_probabilities
 
 OUTPUTS = (".csv", ".parquet", ".npy")
 
@@ -76,7 +78,7 @@ def write_predictions(
     """Classify rows as stored, (N, D) or of images (N, channels, height, width), into a file."""
     ending = check_output(Path(path))
     rows = checked_rows(_flat(model, rows), model.features)
-    tiles = (to_probabilities(S) for S in model.score_tiles(rows, engine))
+    tiles = (model.probabilities(S) for S in model.score_tiles(rows, engine))
     with staged_file(Path(path)) as staging:
         if ending == ".npy":
             _write_npy(model, len(rows), tiles, staging, ids)
@@ -111,7 +113,8 @@ def _write_npy(
     model: Model, count: int, tiles: Iterator[NDArray[Any]], path: Path, ids: Any
 ) -> None:
     names = np.array(model.class_names)
-    fields: list[Any] = [("label", names.dtype), ("probabilities", np.float64, (model.classes,))]
+    label = ("label", np.uint8, (model.classes,)) if model.many_labels else ("label", names.dtype)
+    fields: list[Any] = [label, ("probabilities", np.float64, (model.classes,))]
     if ids is not None:
         values = np.array(ids[1].tolist())
         fields.insert(0, (ids[0], values.dtype))
@@ -123,7 +126,8 @@ def _write_npy(
         file.seek(-count * kind.itemsize, os.SEEK_END)
         for tile in tiles:
             part = np.empty(len(tile), kind)
-            part["label"], part["probabilities"] = names[tile.argmax(axis=1)], tile
+            part["label"] = tile > 0.5 if model.many_labels else names[tile.argmax(axis=1)]
+            part["probabilities"] = tile
             if ids is not None:
                 part[ids[0]] = values[start : start + len(tile)]
             start += len(tile)
@@ -135,15 +139,26 @@ def _write_table(model: Model, tiles: Iterator[NDArray[Any]], path: Path, ids: A
     from pyarrow.csv import CSVWriter
     from pyarrow.parquet import ParquetWriter
 
-    columns = [("label", pa.string()), *((f"p_{n}", pa.float64()) for n in model.class_names)]
+    csv = path.suffix.lower() == ".csv"
+    kind = pa.list_(pa.string()) if model.many_labels and not csv else pa.string()
+    columns = [("label", kind), *((f"p_{n}", pa.float64()) for n in model.class_names)]
     named = [] if ids is None else [pa.array(ids[1])]
     schema = pa.schema([(ids[0], column.type) for column in named] + columns)
-    writer = CSVWriter if path.suffix.lower() == ".csv" else ParquetWriter
+    writer = CSVWriter if csv else ParquetWriter
     start = 0
     with path.open("wb") as opened, writer(opened, schema) as file:
         for tile in tiles:
-            labels = pa.array([model.class_names[k] for k in tile.argmax(axis=1)], pa.string())
+            labels = pa.array(_written_labels(model, tile, joined=csv), kind)
             arrays = [column.slice(start, len(tile)) for column in named]
             arrays += [labels, *(pa.array(column) for column in np.ascontiguousarray(tile.T))]
             file.write_table(pa.Table.from_arrays(arrays, schema=schema))
             start += len(tile)
+
+
+def _written_labels(model: Model, tile: NDArray[Any], *, joined: bool) -> list[Any]:
+    """The label of each row of probabilities, or its many labels as a list or joined by ;."""
+    names = model.class_names
+    if not model.many_labels:
+        return [names[k] for k in tile.argmax(axis=1)]
+    rows = [[names[k] for k in np.flatnonzero(row > 0.5)] for row in tile]
+    return [";".join(row) for row in rows] if joined else rows

@@ -371,7 +371,8 @@ def compare_penalties(result: Result, settings: Sequence[SettingSummary]) -> Pen
     if compared is None:
         return None
     at, by_l2 = f"η = {compared.fixed:g}{compared.place}", compared.positions
-    part, held_out, rows = "test", summary.percent_on_test(result), int(result.confusion[0].sum())
+    part, held_out = "test", summary.percent_on_test(result)
+    rows = result.test_scores[0].rows if result.test_scores else int(result.confusion[0].sum())
     if not result.reported:
         part, held_out = "validation", 100.0 * result.validation_accuracy
         rows = result.data.validation_rows

@@ -11,7 +11,7 @@ import numpy as np
 
 from onelayer.data.progress import WIDTH, terminal
 from onelayer.errors import printable
-from onelayer.model.evaluation import Evaluation
+from onelayer.model.evaluation import Evaluation, LabelEvaluation
 from onelayer.model.model import Model
 from onelayer.report.path_summary import scores_of, summarise_path
 from onelayer.report.render import fill_template
@@ -102,6 +102,8 @@ def model_html(model: Model) -> str:
 def evaluation_html(evaluation: Evaluation) -> str:
     """Figures and classes of an evaluation, and its reliability diagram."""
     figures, classes, *_ = evaluation_tables(evaluation, "Evaluation")
+    if isinstance(evaluation, LabelEvaluation):
+        return _html(figures, classes)
     curve = evaluation.reliability
     points = [(curve.confidence[m], curve.accuracy[m]) for m in np.flatnonzero(curve.rows)]
     chart = _curve("confidence", "accuracy", points, ("0", "1"), corners=((0, 0), (1, 1)))

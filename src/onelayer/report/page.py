@@ -261,13 +261,13 @@ def _chosen(records: Records) -> str:
     test = tables.accuracy_on_test(result, of)
     if not test:
         return f"{words}; there are no test rows."
-    counts = result.confusion[of[0]].sum(axis=1)
-    largest = 100.0 * counts.max() / counts.sum()
     unused = " (not used for selection)" if several else ""
-    return (
-        f"{words}; its test accuracy{unused} is {test}, where always naming "
-        f"the largest class gives {largest:.2f} %."
-    )
+    words = f"{words}; its test accuracy{unused} is {test}"
+    counts = result.confusion[of[0]].sum(axis=1)
+    if not counts.size:  # of many labels a row, all of which have to be right
+        return f"{words}, counting rows of which all labels are right."
+    largest = 100.0 * counts.max() / counts.sum()
+    return f"{words}, where always naming the largest class gives {largest:.2f} %."
 
 
 def _endings(records: Records) -> str:

@@ -163,6 +163,8 @@ def summarise(result: Result) -> tuple[SettingSummary, ...]:
 
 def percent_on_test(result: Result) -> NDArray[np.float64]:
     """Test accuracy of each run with the weights that were kept."""
+    if result.test_scores:
+        return 100.0 * result.test_accuracy
     counts = result.confusion.sum(axis=(1, 2))
     right = np.trace(result.confusion, axis1=1, axis2=2)
     return np.where(counts > 0, 100.0 * right / np.maximum(counts, 1), np.nan)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onelayer.data.progress import WIDTH
 from onelayer.experiments.best_linear import HeldOut
 from onelayer.model.compare import Comparison
-from onelayer.model.evaluation import TOP, Evaluation
+from onelayer.model.evaluation import TOP, Evaluation, LabelEvaluation
 from onelayer.model.intervals import WILSON, interval_words
 from onelayer.model.metrics import Measurement, Metric, metric_of
 from onelayer.model.model import Model
@@ -354,7 +354,12 @@ MOST_MISTAKES = 12
 
 
 def evaluation_tables(evaluation: Evaluation, of: str) -> list[Table]:
-    """Figures, classes, confusion matrix (or most frequent mistakes) and calibration."""
+    """Figures, classes, confusion matrix (or most frequent mistakes) and calibration.
+
+    Of many labels a row the first two.
+    """
+    if isinstance(evaluation, LabelEvaluation):
+        return [_label_figures(evaluation, of), _labels(evaluation)]
     names = evaluation.class_names
     whole = len(names) <= WIDTH // 3 and _fits(evaluation)
     return [
@@ -382,6 +387,33 @@ def _figures(evaluation: Evaluation, of: str) -> Table:
         *map(_measured, evaluation.metrics),
     ]
     return make_table(of, [Column("figure", words=True), "value", Column("", words=True)], rows)
+
+
+def _label_figures(evaluation: LabelEvaluation, of: str) -> Table:
+    accuracy = number(100 * evaluation.accuracy)
+    interval = f"all labels of a row right; {evaluation.interval_words}"
+    rows = [["rows", f"{evaluation.rows:,}", ""], ["subset accuracy", f"{accuracy} %", interval]]
+    for name, value in evaluation.figures.items():
+        if name != "accuracy":
+            metric = metric_of(name)
+            rows.append([metric.title, metric.words(value), ""])
+    rows += map(_measured, evaluation.metrics)
+    return make_table(of, [Column("figure", words=True), "value", Column("", words=True)], rows)
+
+
+def _labels(evaluation: LabelEvaluation) -> Table:
+    names, f1 = evaluation.class_names, evaluation.f1
+    order, title = np.arange(len(names)), "Labels, percent"
+    if len(names) > MOST_CLASSES:
+        order = np.argsort(f1, kind="stable")[:MOST_CLASSES]
+        title = f"The {MOST_CLASSES} of {len(names)} labels with the lowest F1, percent"
+    figures = (evaluation.precision, evaluation.recall, f1, evaluation.average_precision)
+    rows = [
+        [names[k], str(evaluation.support[k]), *(number(100 * one[k]) for one in figures)]
+        for k in order
+    ]
+    columns = ("rows", "precision", "recall", "F1", "average precision")
+    return make_table(title, [Column("label", words=True), *map(Column, columns)], rows)
 
 
 def _measured(one: Measurement) -> list[str]:

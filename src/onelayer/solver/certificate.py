@@ -192,6 +192,10 @@ def certify_all(
     zero; the bias that is returned has the others' mean less ABSENT_BELOW in its place.
     """
     W, b = (np.asarray(part, np.float64) for part in weights)
+    if rows.y.ndim == 2:
+        from onelayer.solver.many_labels import certify_labels
+
+        return [certify_labels(engine, rows, *of) for of in zip(W, b, penalties, strict=True)]
     together = max(1, JOINT_BYTES // W[0].nbytes)
     if len(W) > together:
         parts = [slice(i, i + together) for i in range(0, len(W), together)]

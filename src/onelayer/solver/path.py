@@ -78,6 +78,7 @@ from onelayer.model.metrics import (
 )
 from onelayer.model.model import Model
 from onelayer.solver.linalg import norm
+from onelayer.solver.many_labels import LabelSolver
 from onelayer.solver.reduction import ReducedSolver, Solvers
 from onelayer.solver.solver import (
     TINY,
@@ -202,7 +203,7 @@ def _measured(
     """A metric and its standard error, as attributes of a score."""
     scored = read_scores(row_tiles(rows, len(W)), engine, W, b, rows.labels, rows.row_weights)
     figure = metric.of(scored)
-    error = standard_error(figure, scored.y, scored.weights) if errors else None
+    error = standard_error(figure, scored.strata, scored.weights) if errors else None
     return {"value": float(figure(scored.each)[0]), "value_error": error}
 
 
@@ -758,7 +759,7 @@ def solve_each(
         decade = planned
     targets = [replace(target, l2=value) for value in l2]
     solver = made.of_all()
-    judges: list[tuple[Solver | ReducedSolver, Rows]] = []
+    judges: list[tuple[Solver | ReducedSolver | LabelSolver, Rows]] = []
     for kept, held_out in parts:
         judges.append((solver, held_out) if kept is None else made.of_part(kept, held_out))
     solvers = list(dict.fromkeys([solver, *(of for of, _ in judges)]))

@@ -36,6 +36,7 @@ from onelayer.solver.lbfgs import (
     mean_curvature,
 )
 from onelayer.solver.linalg import inner_product, matvec, one_blas_thread, require_finite
+from onelayer.solver.many_labels import LabelSolver
 from onelayer.solver.newton import choose_preconditioner
 from onelayer.solver.solver import Optimum, Progress, Solver, SolverState, Status, Target
 
@@ -270,6 +271,8 @@ class Solvers:
     def __init__(self, engine: Engine, rows: Rows, classes: int, solutions: int = 1) -> None:
         self._engine, self._rows, self._classes = engine, rows, classes
         self._reduction = None
+        if rows.y.ndim == 2:
+            return
         if is_faster(rows.count, rows.X.shape[1], classes, solutions):
             self._reduction = reduce_rows(engine, rows, classes)
         if self._reduction is None:
@@ -279,18 +282,22 @@ class Solvers:
 
     def of_all(
         self, on_progress: Callable[[Progress], None] | None = None
-    ) -> Solver | ReducedSolver:
+    ) -> Solver | ReducedSolver | LabelSolver:
         """The solver of all rows; `on_progress` is called after every pass."""
         engine, rows, K = self._engine, self._rows, self._classes
+        if rows.y.ndim == 2:
+            return LabelSolver(engine, rows, on_progress)
         if self._reduction is None:
             return Solver(engine, rows, K, self._preconditioner, on_progress)
         return ReducedSolver(engine, rows, K, self._reduction, on_progress)
 
-    def of_part(self, kept: Rows, held_out: Rows) -> tuple[Solver, Rows]:
+    def of_part(self, kept: Rows, held_out: Rows) -> tuple[Solver | LabelSolver, Rows]:
         """The solver of a part of the rows, and another part as its solutions score it.
 
         Where coordinates are shared, its weights are of them.
         """
+        if kept.y.ndim == 2:
+            return LabelSolver(self._engine, kept), held_out
         if self._reduction is not None:
             kept, held_out = self._reduction.part(kept), self._reduction.part(held_out)
         return Solver(self._engine, kept, self._classes, self._preconditioner), held_out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 from onelayer.data import Dataset, Splits
@@ -13,7 +14,7 @@ from onelayer.errors import known_options
 from onelayer.files.provenance import describe_environment
 from onelayer.model.model import Model
 from onelayer.solver.reduction import Solvers
-from onelayer.solver.solver import Progress, Target
+from onelayer.solver.solver import Progress, Target, constant_words
 
 
 @known_options
@@ -53,6 +54,10 @@ def solve(
     Raises:
         SettingsError: for a value outside its range.
 
+    Of many labels a row the cost is Σ over labels of the logistic loss, and labels are problems of
+    their own: `certificate.label_gaps` is the bound of each. A label that no row has, or every row,
+    has no best bias: a warning says what it gets.
+
     Source:
         Böhning (1992), Multinomial logistic regression algorithm, for the preconditioner; Nocedal &
         Wright (2006), Numerical Optimization, chapter 7, for L-BFGS.
@@ -67,6 +72,9 @@ def solve(
     data, fitted, rows = rows_to_fit(data, scaling, class_weight)
     train = training_rows(data)
     optimum = Solvers(engine, rows, train.classes).of_all(on_progress).solve(target)
+    if optimum.constant:
+        constant = [train.class_names[k] for k in optimum.constant]
+        warnings.warn(f"{train.name}: {constant_words(constant)}.", stacklevel=3)
     environment = describe_environment() | engine.describe()
     settings = class_weight_setting(class_weight, train)
     return optimum.model(fitted, data_card(data), environment, settings)

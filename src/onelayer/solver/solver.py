@@ -123,6 +123,7 @@ class Optimum:
     seconds: float
     tol: float  # the relative gap that was asked for
     separated: tuple[tuple[int, ...], ...] = ()  # of λ = 0: classes that planes part from the rest
+    constant: tuple[int, ...] = ()  # of many labels a row those that no row or every row has
 
     @property
     def l2(self) -> float:
@@ -151,7 +152,9 @@ class Optimum:
             "passes": self.passes,
         }
         names = [[data.class_names[k] for k in group] for group in self.separated]
+        constant = [data.class_names[k] for k in self.constant]
         settings = own | ({"separated": names} if names else {}) | dict(settings or {})
+        settings |= {"constant_labels": constant} if constant else {}
         return Model.of_data(self.W, self.b, scaling, data, environment, settings, self.certificate)
 
 
@@ -164,6 +167,9 @@ def describe_solution(solved: Optimum | Model) -> str:
     if groups:
         words = separation_words(groups, len(solved.W))
         reached += f"; {words}, so W grows without end and has no optimum"
+    constant = solved.settings.get("constant_labels", ()) if isinstance(solved, Model) else ()
+    if constant:
+        reached += f"; {constant_words(constant)}"
     remedy = {
         "optimal": "",
         "passes": "; max_passes was reached before tol, allow more passes",
@@ -179,6 +185,16 @@ def separation_words(groups: Sequence[Sequence[object]], classes: int) -> str:
         return "the rows of all classes can be separated"
     names = " and those of ".join(", ".join(map(str, group)) for group in groups)
     return f"the rows of {names} can be separated from the others"
+
+
+def constant_words(labels: Sequence[str]) -> str:
+    """What becomes of labels that no row has, or every row."""
+    named = ", ".join(map(repr, labels[:8])) + (", …" if len(labels) > 8 else "")
+    several = "labels" if len(labels) > 1 else "label"
+    return (
+        f"no row or every row has the {several} {named}, for which no bias is best: the weights "
+        f"are 0 and the bias is ∓{ABSENT_BELOW:g}"
+    )
 
 
 @dataclass(frozen=True)

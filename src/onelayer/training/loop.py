@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import data_card
@@ -238,6 +239,11 @@ def _check(dataset: Dataset, runs: Sequence[Run], dtype: str) -> None:
             raise SettingsError(
                 f"batch_size must be at most the number of training rows, {dataset.rows}, "
                 f"but {run.batch} was given for the run {run.name!r}."
+            )
+        if dataset.many_labels and run.loss == "softmax":
+            raise SettingsError(
+                f"the rows of {dataset.name} have many labels, whose loss is the sigmoid; give "
+                "loss='sigmoid' (--loss sigmoid), since softmax is for one class a row."
             )
         if run.flip_seed is not None and dataset.image_shape is None:
             raise SettingsError(
@@ -525,6 +531,14 @@ def _validation_scores(training: Training, rows: Rows, metric: Metric) -> Any:
         )
 
 
+def _confusions(engine: Engine, test: Rows, weights: Weights, K: int) -> NDArray[np.int64]:
+    """Rows by true and predicted class, (R, K, K); of many labels a row there are none."""
+    if test.y.ndim == 2:
+        return np.zeros((len(weights.W), 0, 0), np.int64)
+    found = engine.classify(test, weights).classes
+    return np.array([count_confusion(test.y, row, K) for row in found])
+
+
 def _result(
     training: Training, data: Splits, scaling: Scaling, metric: Metric, *, certify: bool
 ) -> Result:
@@ -532,7 +546,8 @@ def _result(
     state, engine, training_seconds = training.state, training.engine, training.seconds
     outcomes = tuple(outcome or Outcome("interrupted", 0) for outcome in state.outcomes)
     whole = all(outcome.status != "interrupted" for outcome in outcomes)
-    plain = all(run.loss == "softmax" and run.label_smoothing == 0.0 for run in state.runs)
+    loss = "sigmoid" if data.train.many_labels else "softmax"
+    plain = all(run.loss == loss and run.label_smoothing == 0.0 for run in state.runs)
     started = time.perf_counter()
     certificates: tuple[Certificate, ...] = ()
     cut_short = False
@@ -545,8 +560,8 @@ def _result(
             cut_short = True
     certifying = time.perf_counter() - started
     test, environment = rows_of(data.test, scaling), describe_environment() | engine.describe()
-    found, K = engine.classify(test, state.weights).classes, data.test.classes
     kept = [*zip(*state.weights, strict=True)]
+    by_score = test.weights is not None or data.test.many_labels
     result = Result(
         runs=state.runs,
         outcomes=outcomes,
@@ -555,7 +570,7 @@ def _result(
         scaling=scaling,
         history=state.history,
         test_loss=engine.evaluate(test, state.weights, method_arrays(state.runs)).loss,
-        confusion=np.array([count_confusion(data.test.y, row, K) for row in found]),
+        confusion=_confusions(engine, test, state.weights, data.test.classes),
         data=data_card(data),
         snapshots=state.snapshots,
         certificates=certificates,
@@ -565,13 +580,13 @@ def _result(
         cut_short=cut_short,
         scoring=metric.name,
         validation_scores=_validation_scores(training, rows_of(data.validation, scaling), metric),
-        test_scores=() if test.weights is None else score(engine, test, kept),
+        test_scores=score(engine, test, kept) if by_score else (),
     )
     best = result.best_position
     evaluations = {
         i: result.model(i).evaluate(data.test, log=quiet, include_training_rows=True)
         for i in {**result.snapshots, best: None}
-        if result.runs[i].loss == "softmax"
+        if result.runs[i].loss == "softmax" and not data.test.many_labels
     }
     worst = evaluations[best].mistakes if best in evaluations else None
     return replace(

@@ -114,7 +114,8 @@ class Result(Saved):
             `scaling_of` tells it of any run.
         history: losses, costs, accuracies and ‖W‖ at every epoch.
         test_loss: mean cross-entropy on the test set, shape (R,), nats.
-        confusion: test rows by true class (axis 1) and predicted class (axis 2), (R, K, K), int64.
+        confusion: test rows by true class (axis 1) and predicted class (axis 2), (R, K, K), int64;
+            (R, 0, 0) of many labels a row.
         snapshots: for some runs (key: position), W at every epoch, (epochs + 1, K, D), float16:
             enough for pictures, not for arithmetic.
         data: which data it was.
