@@ -28,13 +28,17 @@ def test_what_is_killed_five_times_ends_with_the_bits_of_an_undisturbed_one(
     assert tally.ended >= 1
 
 
-def test_a_suite_that_is_killed_after_every_second_solution_ends_with_the_same_bits(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("kind", "every", "finished"),
+    [("suite", 2, [0, 1, 1, 2]), ("shots", 16, [0, 1, 2, 2])],
+)
+def test_a_suite_that_is_killed_again_and_again_ends_with_the_same_bits(
+    kind: str, every: int, finished: list[int], tmp_path: Path
 ) -> None:
-    """SIGKILL comes before a finished head is written, after its first λ, or in its middle."""
+    """SIGKILL comes before a finished head is written, in its λ path, or in its few shots."""
 
     def work(folder: Path, solutions: int) -> int:
-        words = [sys.executable, "-m", "tests.kill.worker", "suite", str(folder), str(solutions)]
+        words = [sys.executable, "-m", "tests.kill.worker", kind, str(folder), str(solutions)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode in (0, -signal.SIGKILL), done.stderr
         return done.returncode
@@ -42,11 +46,12 @@ def test_a_suite_that_is_killed_after_every_second_solution_ends_with_the_same_b
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     assert work(whole, 0) == 0
     heads = []
-    while work(killed, 2):
+    while work(killed, every):
         found = unfinished(killed)
         assert found is not None
         heads.append(found.done)
-    assert heads == [0, 1, 1, 2]
-    for name in ("weights.safetensors", "held_out.parquet"):
+    assert heads == finished
+    tables = ("few_shots.parquet",) if kind == "shots" else ()
+    for name in ("weights.safetensors", "held_out.parquet", *tables):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
     assert not (killed / CHECKPOINTS).exists()

@@ -1,6 +1,6 @@
 """python -m tests.kill.worker KIND RUN [N]: a small sweep, λ path or suite with many checkpoints.
 
-A suite ends itself by SIGKILL after N solutions.
+A suite, or one with few shots, ends itself by SIGKILL after N solutions.
 """
 
 from __future__ import annotations
@@ -45,10 +45,13 @@ def die_after(solutions: int) -> Callable[[PathProgress], None]:
     return on_progress
 
 
-def suite(kept: Checkpoint, solutions: int = 0) -> Saved:
-    """Three feature sets of three λ; the work ends by SIGKILL after so many of them."""
+def suite(kept: Checkpoint, solutions: int = 0, shots: tuple[int, ...] = ()) -> Saved:
+    """Three feature sets of three λ; the work ends by SIGKILL after so many of them.
+
+    Each shot takes six solutions more.
+    """
     return probe(
-        SETS, ROWS.y, l2=[1.0, 0.1, 0.01], folds=2, checkpoint=kept,
+        SETS, ROWS.y, l2=[1.0, 0.1, 0.01], shots=shots, repeats=2, folds=2, checkpoint=kept,
         on_progress=die_after(solutions),
     )  # fmt: skip
 
@@ -66,8 +69,9 @@ def main(kind: str, folder: Path, solutions: int = 0) -> None:
     warnings.simplefilter("ignore", UserWarning)
     if read_manifest(folder) is not None:  # also where its files still wait to be moved
         return
-    if kind == "suite":
-        save_records(suite(Checkpoint(folder, every=0.0, resume=True), solutions), folder)
+    if kind in ("suite", "shots"):
+        shots = (1, 2, 5) if kind == "shots" else ()
+        save_records(suite(Checkpoint(folder, every=0.0, resume=True), solutions, shots), folder)
         return
     save_records(KINDS[kind](Checkpoint(folder, every=0.01, resume=True)), folder)
 

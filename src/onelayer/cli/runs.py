@@ -109,6 +109,8 @@ def _show(record: Result | solver.Path | Suite, folder: Path, *, as_json: bool =
     else:
         if isinstance(record, Suite):
             print_table(tables.suite_table(record))
+            if any(head.few_shots for head in record.heads):
+                print_table(tables.shots_table(record))
             if record.best.baselines:
                 print_table(tables.baseline_table(record))
         else:
@@ -184,7 +186,8 @@ def _suite_figures(suite: Any) -> dict[str, Any]:
     heads = [
         {"name": head.name, "rank": rank, "features": head.model.features, "l2": head.l2}
         | {"held_out": head.best.held_out, "test": head.test}
-        | {"test_interval": head.test_interval, "solutions": head.solutions}
+        | {"test_interval": head.test_interval, "test_metrics": head.test_metrics}
+        | {"solutions": head.solutions, "few_shots": head.few_shots}
         | ({"baselines": head.baselines} if head.baselines else {})
         for rank, head in enumerate(suite.ranking, 1)
     ]

@@ -120,6 +120,11 @@ def solve(
         raise typer.Exit(interrupt.exit_code())
 
 
+def parse_sizes(option: str, typed: str | None) -> list[float]:
+    """The numbers of a list; none where nothing was typed."""
+    return [] if typed is None else list(opt.parse_values(option, typed))
+
+
 @command("Training")
 def probe(
     context: typer.Context,
@@ -127,6 +132,9 @@ def probe(
     penalty: opt.PenaltyOptions,
     tol: float = 1e-6,
     max_passes: int = 1000,
+    shots: str | None = None,
+    fractions: str | None = None,
+    repeats: int = 5,
     folds: int = 0,
     folds_from: str | None = None,
     scoring: str = "accuracy",
@@ -151,10 +159,14 @@ def probe(
     Examples:
         onelayer probe --data acts.npy --labels y.npy
         onelayer probe --data acts.npz --labels y.npy --l2 1e-4:1:12 --tol 1e-4
+        onelayer probe --data acts.npz --labels y.npy --shots 1,2,4,8,16 --repeats 5
 
     Search:
         tol X: Relative gap to the optimum to prove for each λ.
         max-passes N: Maximum number of passes over the rows for each λ.
+        shots VALUES: Training rows of each class, as in 1,2,4,8,16: what heads of so few rows do.
+        fractions VALUES: The same of fractions of the training rows, as in 0.01,0.1,1.
+        repeats N: How often shots or fractions are drawn.
         folds N: Cross-validation folds used to choose λ; 0 uses the validation rows.
         folds-from FILE: File with the fold that holds each row out, −1 for none; those of the
             training rows choose λ.
@@ -171,6 +183,9 @@ def probe(
     check_path_options(penalty, scoring, rule, scaling, tol, max_passes, folds)
     if folds and folds_from is not None:
         raise SettingsError("give either --folds or --folds-from, not both.")
+    few: dict[str, Any] = {"repeats": repeats}
+    few |= {"shots": [int(n) if n.is_integer() else n for n in parse_sizes("--shots", shots)]}
+    few |= {"fractions": parse_sizes("--fractions", fractions)}
     command = command_in_force(context)
     with training_in(out, checkpoints, command, None, overwrite=overwrite) as checkpoint:
         sets = opt.load_sets(data)
@@ -182,6 +197,7 @@ def probe(
                 folds=folds if folds_from is None else read_labels(home_path(folds_from)),
                 scoring=scoring,
                 rule=rule,  # type: ignore[arg-type]
+                **few,
                 tol=tol,
                 max_passes=max_passes,
                 scaling=scaling,

@@ -484,6 +484,22 @@ def fold_groups(data: Splits) -> NDArray[Any] | None:
     return None if keys is None or len(np.unique(keys)) == len(keys) else keys
 
 
+def nested_subsets(y: Indices, sizes: Sequence[float], seed: int | Sequence[int]) -> list[Indices]:
+    """For each size so many rows of each class, or a fraction of it, ascending.
+
+    A whole number counts rows, as many as there are at most; another one is a fraction, of which
+    each class gives at least a row. The smaller ones are part of the larger ones.
+    """
+    classes = [*_shuffled_classes(y, np.random.default_rng(seed))]
+    found = []
+    for size in sizes:
+        whole = isinstance(size, int)
+        counts = (size if whole else max(1, int(size * len(rows) + 0.5)) for rows in classes)
+        parts = [rows[:count] for rows, count in zip(classes, counts, strict=True)]
+        found.append(np.sort(np.concatenate(parts)))
+    return found
+
+
 def stratified_order(y: Indices, seed: int) -> Indices:
     """A random order in which every stretch holds each class by its fraction."""
     rng = np.random.default_rng(seed)

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from onelayer.data.weights import ClassWeight
 from onelayer.engines import Engine, streaming
 from onelayer.errors import is_number, known_options, plain, require_whole
 from onelayer.experiments.baselines import measure_baselines
+from onelayer.experiments.few_shots import Draws, ShotsState, learn_from_few
 from onelayer.files.atomic import check_replaceable, writing
 from onelayer.files.manifest import read_manifest
 from onelayer.files.provenance import describe_environment
@@ -45,7 +46,7 @@ from onelayer.training.checkpoint import (
     unfinished,
 )
 from onelayer.training.run_folder import kind_of
-from onelayer.training.suite import Head, HeadKeeper, Suite
+from onelayer.training.suite import FewShots, Head, HeadKeeper, Suite
 
 
 @known_options
@@ -64,6 +65,9 @@ def probe(
     split: Any = None,
     groups: Any = None,
     l2: int | ArrayLike = 20,
+    shots: int | ArrayLike = (),
+    fractions: float | ArrayLike = (),
+    repeats: int = 5,
     folds: Any = 0,
     scoring: str = "accuracy",
     rule: Rule = "best",
@@ -106,6 +110,10 @@ def probe(
         groups: a group of each row, an array (N,) or a file. No group is in two parts or folds, and
             the bootstrap draws whole groups.
         l2: values of λ, or how many the data of each set give; see `solve_path`.
+        shots: training rows of each class, as in [1, 2, 4, 8, 16]: what heads of so few rows do,
+            `Head.few_shots`. λ is chosen by as few validation rows; see docs/guide/probes.md.
+        fractions: the same of fractions of the training rows of each class, as in [0.01, 0.1, 1].
+        repeats: how often shots or fractions are drawn, ≥ 1, nested and by `split_seed`.
         folds: stratified folds of the training rows to choose λ by; 0 takes the validation rows. Or
             folds of your own, of which those of the training rows count: the fold that holds each
             of the N rows out, or pairs of row numbers; see `solve_path`.
@@ -148,7 +156,8 @@ def probe(
     choice, folds, l2s = Choice(scoring, rule), plain(folds), l2_values(l2)
     if is_number(folds):
         require_whole("folds", folds, 0)
-    Target(0.0, tol, max_passes)
+    target, draws = Target(0.0, tol, max_passes), Draws.of(shots, fractions, repeats)
+    draws = replace(draws, seed=split_seed)
     check_scaling(scaling)
     engine = streaming(engine)
     sets = features if isinstance(features, FeatureSets) else read_feature_sets(
@@ -159,6 +168,7 @@ def probe(
     )  # fmt: skip
     folds = folds_among(folds, sets.rows.train.X[:, 0].astype(np.int64), sets.count)
     indices = folds_of(sets.rows, folds)
+    draws.check(sets.rows.train.y, sets.rows.train.class_names)
     how: dict[str, Any] = {"scoring": choice.by, "rule": rule, "tol": tol}
     how |= {"max_passes": max_passes, "scaling": scaling}
     how |= class_weight_setting(class_weight, sets.rows.train)
@@ -167,7 +177,7 @@ def probe(
     began, planned = time.perf_counter(), l2s if isinstance(l2s, int) else len(l2s)
 
     def made_from(data: Splits) -> Fingerprint:
-        own = {"folds": fold_setting(folds, indices), "l2": l2s}
+        own = {"folds": fold_setting(folds, indices), "l2": l2s} | draws.settings()
         return as_read(fingerprint_of(data, engine, how | own | shared | beside))
 
     with _keeping(checkpoint, sets.names) as keeper:
@@ -176,26 +186,41 @@ def probe(
         interrupted = False
         try:
             for place, name in enumerate(left, 1):
-                solved = sum(len(head.solutions) for head in heads.values())
-                further = planned * (len(left) - place)
-
-                def show(now: PathProgress, solved: int = solved, further: int = further) -> None:
-                    if on_progress is not None:
-                        on_progress(PathProgress(solved + now.done, solved + now.total + further))
-
+                count = _Count(
+                    sum(head.solved for head in heads.values()),
+                    planned * len(draws.sizes) * draws.repeats,
+                    (planned * (1 + len(draws.sizes) * draws.repeats)) * (len(left) - place),
+                    on_progress,
+                )
                 data = sets.splits(name)
                 kept = None if keeper is None else keeper.checkpoint_of(name)
                 path = solve_path(
-                    data, l2s, folds=folds, engine=engine, on_progress=show, checkpoint=kept, **how
+                    data,
+                    l2s,
+                    folds=folds,
+                    engine=engine,
+                    on_progress=count.show,
+                    checkpoint=kept,
+                    **how,
                 )
                 if path.interrupted:
                     interrupted = True
                     break
                 dtype = data.train.X.dtype.name
-                heads[name] = Head.of_path(name, path, dtype, made_from(data))
+                made = made_from(data)
+                head = Head.of_path(name, path, dtype, made)
                 if baselines:
-                    found = measure_baselines(data, choice.by, engine)
-                    heads[name] = replace(heads[name], baselines=found)
+                    head = replace(head, baselines=measure_baselines(data, choice.by, engine))
+                if draws.sizes:
+                    kept = None if keeper is None else keeper.checkpoint_of_shots(name)
+                    found = _few_shots(
+                        data, draws, l2s, kept, made,
+                        choice=choice, target=target, scaling=scaling, engine=engine,
+                        class_weight=class_weight, on_solution=count.add,
+                    )  # fmt: skip
+                    seconds = head.seconds + sum(one.seconds for one in found)
+                    head = replace(head, few_shots=found, seconds=seconds)
+                heads[name] = head
                 if keeper is not None:
                     keeper.keep(heads[name])
         except KeyboardInterrupt:
@@ -214,6 +239,47 @@ def probe(
         environment=describe_environment() | engine.describe(),
         interrupted=interrupted,
     )
+
+
+@dataclass
+class _Count:
+    """Counts solutions: those of other sets, of this one's path, and those that follow."""
+
+    before: int
+    few: int  # that this set's few shots take
+    further: int  # of the sets after it
+    on_progress: Callable[[PathProgress], None] | None
+    path: PathProgress = field(default_factory=lambda: PathProgress(0, 0))
+    added: int = 0
+
+    def show(self, now: PathProgress) -> None:
+        self.path = now
+        if self.on_progress is not None:
+            done = self.before + now.done + self.added
+            total = self.before + now.total + self.few + self.further
+            self.on_progress(PathProgress(done, total))
+
+    def add(self) -> None:
+        self.added += 1
+        self.show(replace(self.path, total=self.path.done))
+
+
+def _few_shots(
+    data: Splits,
+    draws: Draws,
+    l2: tuple[float, ...] | int,
+    checkpoint: Checkpoint | None,
+    made_from: Fingerprint,
+    **how: Any,
+) -> tuple[FewShots, ...]:
+    """What heads of few rows do, kept size by size."""
+    if checkpoint is None:
+        return learn_from_few(data, draws, l2, **how)
+    with checkpoint.managing(lambda: dict(made_from), ShotsState) as manager:
+        start = manager.latest(lambda state: None)
+        found = learn_from_few(data, draws, l2, start=start, keep=manager.hold, **how)
+        manager.flush()
+        return found
 
 
 def _hash(rows: Splits) -> str:

@@ -25,8 +25,10 @@ MANIFEST_FILE, KIND, VERSION = "manifest.json", "onelayer.manifest", 1
 # The records of a run, and its page.
 SETTINGS_FILE, WEIGHTS_FILE = "settings.json", "weights.safetensors"
 HISTORY_FILE, PATH_FILE, HELD_OUT_FILE = "history.parquet", "path.parquet", "held_out.parquet"
-HEADS_FILE = "heads.parquet"
-RECORDS = (SETTINGS_FILE, WEIGHTS_FILE, HISTORY_FILE, PATH_FILE, HELD_OUT_FILE, HEADS_FILE)
+HEADS_FILE, SHOTS_FILE = "heads.parquet", "few_shots.parquet"
+RECORDS = (
+    SETTINGS_FILE, WEIGHTS_FILE, HISTORY_FILE, PATH_FILE, HELD_OUT_FILE, HEADS_FILE, SHOTS_FILE,
+)  # fmt: skip
 PAGE_FILE, CHARTS_FOLDER = "report.html", "charts"
 
 # Where training keeps what it needs to resume.

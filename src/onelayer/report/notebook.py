@@ -24,6 +24,7 @@ from onelayer.report.tables import (
     model_table,
     path_table,
     ranking_table,
+    shots_table,
     strongest_table,
     suite_table,
 )
@@ -42,7 +43,10 @@ MOST_DOTS = 12
 def record_text(record: Result | Path | Suite) -> str:
     """The table of a record as the terminal shows it."""
     printed = io.StringIO()
-    terminal(file=printed, width=WIDTH).print(_table(record), crop=False)
+    out = terminal(file=printed, width=WIDTH)
+    out.print(_table(record), crop=False)
+    if isinstance(record, Suite) and any(head.few_shots for head in record.heads):
+        out.print(shots_table(record), crop=False)
     lines = [line.rstrip() for line in printed.getvalue().splitlines()]
     return "\n".join([*lines, *map(printable, _sentences(record))])
 
@@ -67,9 +71,10 @@ def record_html(record: Result | Path | Suite) -> str:
     if isinstance(record, Path):
         return _html(_table(record), chart=_scores(record), words=_sentences(record))
     if isinstance(record, Suite):
-        scored = [(head.name, scores_of(head.best.held_out)) for head in record.ranking[:MOST_DOTS]]
-        figures = [(name, one.accuracy.mean, one.accuracy.error) for name, one in scored]
-        unit = "held-out accuracy / %"
+        by = record.choice.by
+        scored = [(h.name, scores_of(h.best.held_out, by).of(by)) for h in record.ranking]
+        figures = [(name, score.mean, score.error) for name, score in scored[:MOST_DOTS]]
+        unit = f"held-out {record.choice.metric.axis}"
     else:
         ranked = [one for one in record.ranking if math.isfinite(one.mean)][:MOST_DOTS]
         figures = [(one.name, 100 * one.mean, 100 * one.sd) for one in ranked]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from onelayer.model.intervals import Z95
+import numpy as np
+
+from onelayer.model.metrics import Metric, metric_of
 from onelayer.report.chart import (
     Axis,
     Chart,
     Curve,
     HeatCell,
+    Level,
     Marks,
     heat_map,
     is_wide,
@@ -23,14 +27,20 @@ from onelayer.report.render import Page, Section, make_page
 from onelayer.report.selection import ramp_of
 from onelayer.report.settings import weights_section
 from onelayer.report.summary import plural
-from onelayer.report.tables import baseline_table, suite_table
-from onelayer.solver.path import IN_SCORES
+from onelayer.report.tables import (
+    baseline_table,
+    interval_kind,
+    shots_metric,
+    shots_table,
+    suite_table,
+)
+from onelayer.solver.path import IN_SCORES, mean_score
 from onelayer.training.suite import Head, Suite
 
 # Heads whose λ path is drawn: more curves cannot be told apart.
 MOST_PATHS = 6
 
-ACCURACY, LOSS = "share of rows / %", "mean cross-entropy / nats"
+AXES = {"accuracy": "share of rows / %", "log_loss": "mean cross-entropy / nats"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ class SuiteFigures:
 def suite_page(suite: Suite) -> Page:
     """What the page of a suite shows; sections that the record does not allow are left out."""
     figures = SuiteFigures.of(suite)
-    solutions = sum(len(head.solutions) for head in suite.heads)
+    solutions = sum(head.solved for head in suite.heads)
     return make_page(
         suite,
         title="Linear probes",
@@ -89,8 +99,8 @@ def curve_section(figures: SuiteFigures) -> Section:
     suite = figures.suite
     several = len(figures.layers) > 1
     note = (
-        f"Test rows; bands are 95 % intervals, {_INTERVALS}. The upright line is the set that is "
-        f"best on the rows that λ was chosen by."
+        f"Test rows; bands are {interval_kind(suite)}. The upright line is the set that is best on "
+        "the rows that λ was chosen by."
     )
     sentences = [f"{sentence[0].upper()}{sentence[1:]}." for sentence in suite.findings]
     return Section(
@@ -102,63 +112,122 @@ def curve_section(figures: SuiteFigures) -> Section:
     )
 
 
-_INTERVALS = "Wilson's for accuracy, ± 1.96 standard errors for the loss"
-
-
 def _curves(figures: SuiteFigures) -> tuple[Chart, ...]:
     axis, places = figures.axis()
     best = figures.suite.best
     marks = Marks(next(places[layer] for (layer, _), h in figures.places.items() if h is best))
 
-    def draw(name: str, heading: str, unit: str, of: Callable[[Head], Sequence[float]]) -> Chart:
-        curves = []
+    def draw(metric: Metric) -> Chart:
+        name, curves = metric.name, []
+        heading = f"Test {_TITLES.get(name, metric.title)}"
         for pooling in figures.poolings:
             own = [(places[at], h) for (at, p), h in figures.places.items() if p == pooling]
             xs, heads = zip(*sorted(own, key=lambda one: one[0]), strict=True)
-            mean, low, high = zip(*map(of, heads), strict=True)
+            figures_of = (head.test_of(name) or (math.nan,) * 3 for head in heads)
+            mean, low, high = (metric.factor * np.array([*figures_of]).T).tolist()
             curves.append(Curve(pooling or "test", xs, mean, low, high))
         if figures.poolings == ("",):
-            scores = [scores_of(head.best.held_out).of(name) for head in heads]
+            by = figures.suite.choice.by
+            scores = [scores_of(head.best.held_out, by).of(name) for head in heads]
             curves.append(Curve(figures.held_out, xs, [score.mean for score in scores]))
-            if name == "accuracy":
-                curves += _baseline_curves(xs, heads)
+            if metric.greater:
+                curves += _baseline_curves(xs, heads, metric)
         log = name == "log_loss" and is_wide(curves)
-        y, around = Axis(unit, log=log), "95 % interval"
+        y, around = Axis(AXES.get(name, metric.axis), log=log), "95 % interval"
         title = f"{heading} of each feature set"
         return line_chart(
-            f"suite-{IN_SCORES[name]}", title, heading, axis, y, curves, around=around, points=True,
-            marks=marks,
+            f"suite-{IN_SCORES.get(name, 'metric')}", title, heading, axis, y, curves,
+            around=around, points=True, marks=marks,
         )  # fmt: skip
 
-    return (
-        draw("accuracy", "Test accuracy", ACCURACY, _accuracy),
-        draw("log_loss", "Test loss", LOSS, _loss),
+    shown = figures.suite.test_metric
+    other = "log_loss" if shown.name == "accuracy" else "accuracy"
+    return draw(shown), draw(metric_of(other))
+
+
+# What a chart's heading calls a metric where that differs from its title.
+_TITLES = {"log_loss": "loss"}
+
+
+def shots_section(figures: SuiteFigures) -> Section | None:
+    """Scores over the number of labelled rows; None where no few shots were asked for."""
+    suite = figures.suite
+    heads = [head for head in suite.ranking if head.few_shots]
+    if not heads:
+        return None
+    metric, first = shots_metric(suite), heads[0].few_shots
+    in_shots, repeats = first[0].shots is not None, max(few.repeats for few in first)
+    unit = 1.0 if in_shots else 100.0
+    curves = [_shots_curve(head, metric, unit) for head in heads[:MOST_PATHS]]
+    sizes = sorted({unit * few.size for head in heads[:MOST_PATHS] for few in head.few_shots})
+    of_all = heads[0].test_of(metric.name) or heads[0].test_of("accuracy") or (math.nan,)
+    words = f"{heads[0].name}, all {suite.data.train_rows:,} rows"
+    title = "training rows of each class" if in_shots else "training rows / %"
+    axis = Axis(
+        f"{title}, log scale",
+        "{:g} shots" if in_shots else "{:g} %",
+        log=True,
+        domain=(sizes[0] / 1.15, sizes[-1] * 1.15),
+        ticks=tuple(sizes),
+    )
+    heading = f"Test {_TITLES.get(metric.name, metric.title)}"
+    chart = line_chart(
+        "suite-shots",
+        f"{heading} against the number of training rows",
+        heading,
+        axis,
+        Axis(AXES.get(metric.name, metric.axis)),
+        curves,
+        around="± standard deviation",
+        points=True,
+        marks=Marks(levels=(Level(metric.factor * of_all[0], words, 0),)),
+    )
+    text = (
+        f"Mean over {plural(repeats, 'draw')} of the training rows, every class alike; smaller "
+        "draws are part of larger ones. For each size one λ serves all draws: the best by their "
+        f"mean {suite.choice.metric.title} on as many validation rows. The test rows had no say."
+    )
+    shown = f"The {MOST_PATHS} best sets of {len(heads)}. " if len(heads) > MOST_PATHS else ""
+    note = f"{shown}Bands are ± one standard deviation over the draws."
+    return Section(
+        "shots", "Few labels", (text,), charts=(chart,), note=note, table=shots_table(suite)
     )
 
 
-def _baseline_curves(xs: Sequence[float], heads: Sequence[Head]) -> list[Curve]:
-    """The test accuracy of baselines over the layers, where all heads have them.
+def _baseline_curves(xs: Sequence[float], heads: Sequence[Head], metric: Metric) -> list[Curve]:
+    """The test scores of baselines over the layers, where all heads have them.
 
     That of the majority class is the same for all, and so far below that it would flatten the rest.
     """
-    named = [{one.name: 100.0 * one.test.accuracy for one in head.baselines} for head in heads]
-    shown = [name for name in [*named[0]][1:] if all(name in of_head for of_head in named)]
-    return [Curve(name, xs, [of_head[name] for of_head in named]) for name in shown]
+    named = [{one.name: one.test_of(metric.name) for one in head.baselines} for head in heads]
+    shown = [name for name in [*named[0]][1:] if all(of_head.get(name) for of_head in named)]
+    return [
+        Curve(name, xs, [metric.factor * (of_head[name] or (math.nan,))[0] for of_head in named])
+        for name in shown
+    ]
 
 
-def _accuracy(head: Head) -> tuple[float, float, float]:
-    low, high = head.test_interval
-    return 100.0 * head.test.accuracy, 100.0 * low, 100.0 * high
-
-
-def _loss(head: Head) -> tuple[float, float, float]:
-    loss, error = head.test.loss, Z95 * head.test.loss_error
-    return loss, loss - error, loss + error
+def _shots_curve(head: Head, metric: Metric, unit: float) -> Curve:
+    found = [[metric.factor * one for one in few.mean(metric.name)] for few in head.few_shots]
+    draws = zip(*(few.test for few in head.few_shots), strict=True)
+    return Curve(
+        head.name[:30],
+        [unit * few.size for few in head.few_shots],
+        [mean for mean, _ in found],
+        [mean - deviation for mean, deviation in found],
+        [mean + deviation for mean, deviation in found],
+        [f"{mean:.4g} ± {deviation:.2g}" for mean, deviation in found],
+        [
+            (f"draw {i}", [metric.factor * one.of(metric.name)[0] for one in of_draw])
+            for i, of_draw in enumerate(draws, 1)
+        ],
+    )
 
 
 def map_section(figures: SuiteFigures) -> Section | None:
-    """Test accuracy by layer and pooling; None where names do not have two parts."""
+    """Test scores by layer and pooling; None where names do not have two parts."""
     layers, poolings, suite = figures.layers, figures.poolings, figures.suite
+    metric = suite.test_metric
     if len(layers) < 2 or len(poolings) < 2:
         return None
     axis, at = figures.axis()
@@ -171,25 +240,27 @@ def map_section(figures: SuiteFigures) -> Section | None:
             if head is None:
                 cells.append(HeatCell(x, y, None, "–", (layer, pooling, "no such set", "", "")))
                 continue
-            percent = 100.0 * head.test.accuracy
-            held_out = scores_of(head.best.held_out).accuracy
-            words = f"{percent:.2f} %", f"{held_out.mean:.2f} %", f"{head.l2:.3g}"
-            rank = str(ranks[head.name])
-            cells.append(HeatCell(x, y, percent, f"{percent:.1f}", (layer, pooling, *words, rank)))
+            value = (head.test_of(metric.name) or (math.nan,))[0]
+            held_out, unit = mean_score(head.best.held_out, suite.choice.by)[0], metric.factor
+            chosen_by = suite.choice.metric.words(held_out)
+            words = metric.words(value), chosen_by, f"{head.l2:.3g}", str(ranks[head.name])
+            text = f"{unit * value:.{1 if metric.unit == '%' else 3}f}"
+            cells.append(HeatCell(x, y, unit * value, text, (layer, pooling, *words)))
             if head is suite.best:
                 framed = (x, y)
     best = suite.best
-    title = "Test accuracy / % by layer and pooling"
+    title = f"Test {metric.axis} by layer and pooling"
+    value = (best.test_of(metric.name) or (math.nan,))[0]
     chart = heat_map(
         "suite-map",
         title,
         title,
-        f"Best by {figures.held_out}: {best.name}, {100.0 * best.test.accuracy:.2f} %.",
+        f"Best by {figures.held_out}: {best.name}, {metric.words(value)}.",
         ("pooling", poolings),
         (axis.title, axis.names or [f"{at[layer]:g}" for layer in layers]),
         cells,
         ramp=ramp_of([cell.value for cell in cells if cell.value is not None]),
-        tips=("layer", "pooling", "test accuracy", figures.held_out, "λ", "rank"),
+        tips=("layer", "pooling", f"test {metric.title}", figures.held_out, "λ", "rank"),
         cell_size=(100, 30),
         framed=framed,
     )
@@ -270,6 +341,7 @@ def baselines_section(figures: SuiteFigures) -> Section | None:
 SECTIONS: tuple[Callable[[SuiteFigures], Section | None], ...] = (
     curve_section,
     map_section,
+    shots_section,
     paths_section,
     table_section,
     baselines_section,
@@ -279,12 +351,13 @@ SECTIONS: tuple[Callable[[SuiteFigures], Section | None], ...] = (
 
 def _lead(suite: Suite) -> str:
     best = suite.best
-    accuracy = best.test_words
+    metric = suite.test_metric
+    words = best.test_words(metric.name)
     if len(suite.heads) == 1:
-        return f"The probe of {best.name} has a test accuracy of {accuracy}."
+        return f"The probe of {best.name} has a test {metric.title} of {words}."
     rows = f"{suite.folds} folds" if suite.folds else "the validation rows"
     return (
         f"Of {len(suite.heads)} feature sets {best.name} is the best by "
-        f"{suite.choice.metric.title} on {rows}. Its test accuracy on {best.test.rows:,} rows is "
-        f"{accuracy}."
+        f"{suite.choice.metric.title} on {rows}. Its test {metric.title} on {best.test.rows:,} "
+        f"rows is {words}."
     )

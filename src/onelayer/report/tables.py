@@ -23,7 +23,7 @@ from onelayer.report import summary
 from onelayer.report.path_summary import Estimate, PathLine, scores_of, summarise_path
 from onelayer.report.summary import OVER_SEEDS, SettingSummary, Spread, number
 from onelayer.solver import LearningRateBounds, Path
-from onelayer.solver.path import IN_SCORES, accuracy_interval
+from onelayer.solver.path import IN_SCORES
 from onelayer.training.result import RankedSetting, Result
 from onelayer.training.suite import Baseline, Head, Suite
 
@@ -608,29 +608,24 @@ def path_table(path: Path) -> Table:
 
 def suite_table(suite: Suite) -> Table:
     """The heads of a suite, best first: λ, held-out and test scores, and what was proven."""
-    held_out = f"{suite.folds} folds" if suite.folds else "validation"
-    accuracy, loss = "accuracy / %", "loss / nats"
-    by_accuracy, by_loss = (suite.choice.by == by for by in IN_SCORES)
-    metric = suite.choice.metric
+    metric = suite.test_metric
+    names = dict.fromkeys((metric.name, *IN_SCORES))
     columns: list[Column | str] = [
         Column("feature set", words=True),
         Column("features", where="page"),
         "λ",
-        Column(held_out, False, accuracy, "held-out %", "everywhere" if by_accuracy else "page"),
-        Column("test", group=accuracy, short="test %"),
-        Column("95 % interval", group=accuracy, short="95 %"),
-        Column(held_out, False, loss, "held-out loss", "everywhere" if by_loss else "page"),
-        Column("test", group=loss, short="test loss"),
+    ]
+    for name in names:
+        columns += _score_columns(suite, name, chosen=name == metric.name)
+    columns += [
         Column("gap / J", short="gap / cost"),
         Column("passes", where="page"),
         Column("optimal", where="page"),
     ]
-    if metric.name not in IN_SCORES:
-        columns.insert(8, Column(held_out, group=metric.axis, short="held-out"))
-    rows_of_heads = [_head_row(head, metric) for head in suite.ranking]
+    rows_of_heads = [_head_row(head, suite.choice.by, metric, names) for head in suite.ranking]
     rows = f"{suite.folds} folds" if suite.folds else "the validation rows"
-    title = f"Feature sets by {metric.title} on {rows}"
-    note = f"± {summary.standard_error(suite.folds)}; intervals are 95 % Wilson intervals"
+    title = f"Feature sets by {suite.choice.metric.title} on {rows}"
+    note = f"± {summary.standard_error(suite.folds)}; {interval_kind(suite)}"
     return make_table(title, columns, rows_of_heads, 0, note)
 
 
@@ -650,46 +645,104 @@ def baseline_table(suite: Suite) -> Table:
     rows: list[list[Cell | str]] = []
     for head in heads:
         judged: list[Head | Baseline] = [head, *head.baselines]
-        row: list[Cell | str] = [head.name, *map(_accuracy_cell, judged)]
-        rows.append(row + [_metric_cell(one, metric) for one in judged if other])
+        row: list[Cell | str] = [
+            head.name,
+            *(_test_cell(one, metric_of("accuracy")) for one in judged),
+        ]
+        rows.append(row + [_test_cell(one, metric) for one in judged if other])
     title = "Test accuracy / % of probes, and of baselines on the same features"
     return make_table(title, columns, rows, 0)
 
 
-def _accuracy_cell(judged: Head | Baseline) -> Cell:
-    low, high, _ = accuracy_interval(judged.test, judged.test_metrics)
-    return Cell(f"{100.0 * judged.test.accuracy:.2f}", below=f"{100 * low:.1f}–{100 * high:.1f}")
+def _test_cell(judged: Head | Baseline, metric: Metric) -> Cell:
+    found = judged.test_of(metric.name)
+    if found is None:
+        return Cell("–")
+    value, *ends = (metric.number(one) for one in found)
+    if metric.name == "accuracy":
+        ends = [f"{100.0 * end:.1f}" for end in found[1:]]
+    return Cell(value, below="–".join(ends))
 
 
-def _metric_cell(judged: Head | Baseline, metric: Metric) -> Cell:
+def interval_kind(suite: Suite) -> str:
+    """What the intervals of a suite's test scores are."""
+    metric = suite.test_metric
+    if any(one.metric == "accuracy" for head in suite.heads for one in head.test_metrics):
+        return "95 % intervals of whole groups, resampled"
     if metric.name == "log_loss":
-        loss, error = judged.test.of(metric.name)
-        return Cell(metric.number(loss), below=f"± {metric.number(error)}")
-    for one in judged.test_metrics:
-        if one.metric == metric.name:
-            ends = f"{metric.number(one.low)}–{metric.number(one.high)}"
-            return Cell(metric.number(one.value), below=ends)
-    return Cell("–")
+        return "95 % intervals, ± 1.96 standard errors"
+    return f"95 % {'Wilson' if metric.counts else 'bootstrap'} intervals"
 
 
-def _head_row(head: Head, metric: Metric) -> list[Cell | str]:
-    best, test, scores = head.best, head.test, scores_of(head.best.held_out, metric.name)
-    low, high = (100.0 * end for end in head.test_interval)
+def _score_columns(suite: Suite, name: str, *, chosen: bool) -> list[Column | str]:
+    """Held-out and test scores by a metric; with intervals of accuracy and of what sets rank by."""
+    metric = metric_of(name)
+    held_out = f"{suite.folds} folds" if suite.folds else "validation"
+    unit = {"accuracy": " %", "log_loss": " loss"}.get(name, "")
+    where: Where = "everywhere" if chosen else "page"
+    loss = name == "log_loss"
+    group = "loss / nats" if loss else metric.axis
+    columns: list[Column | str] = [
+        Column(held_out, False, group, f"held-out{unit}", where),
+        Column("test", group=group, short=f"test{unit}"),
+    ]
+    if chosen or not loss:
+        columns.append(Column("95 % interval", group=group, short="95 %", where=where))
+    return columns
+
+
+def _head_row(head: Head, by: str, metric: Metric, names: Iterable[str]) -> list[Cell | str]:
+    best, scores = head.best, scores_of(head.best.held_out, by)
+    cells: list[Cell | str] = [head.name, f"{head.model.features:,}", f"{head.l2:.3g}"]
+    for name in names:
+        of, digits = metric_of(name), 2 if metric_of(name).unit == "%" else 4
+        found, measured = scores.of(name), head.test_of(name)
+        assert measured is not None  # noqa: S101  # `test_metric` is of all heads
+        value, low, high = (of.factor * figure for figure in measured)
+        cells += [
+            Cell(f"{found.mean:.{digits}f}", f"{found.error:.{digits}f}"),
+            f"{value:.{digits}f}",
+        ]
+        if name == metric.name or name != "log_loss":
+            cells.append(f"{low:.{digits - 1}f}–{high:.{digits - 1}f}")
     proof, solved = best.certificate, sum(one.status == "optimal" for one in head.solutions)
     return [
-        head.name,
-        f"{head.model.features:,}",
-        f"{head.l2:.3g}",
-        Cell(f"{scores.accuracy.mean:.2f}", f"{scores.accuracy.error:.2f}"),
-        f"{100.0 * test.accuracy:.2f}",
-        f"{low:.1f}–{high:.1f}",
-        Cell(f"{scores.loss.mean:.4f}", f"{scores.loss.error:.4f}"),
-        f"{test.loss:.4f}",
-        *([] if scores.value is None else [_estimate(scores.value, metric)]),
+        *cells,
         f"{proof.gap / proof.cost:.1e}" if head.l2 else "no bound",
         str(sum(one.passes for one in head.solutions)),
         Cell(f"{solved} of {len(head.solutions)}", trouble=solved < len(head.solutions)),
     ]
+
+
+def shots_metric(suite: Suite) -> Metric:
+    """What scores of few shots are shown by: that of the choice, or accuracy where it has none."""
+    metric = suite.test_metric
+    scores = [one for head in suite.heads for few in head.few_shots for one in few.test]
+    known = metric.name in IN_SCORES or all(one.value is not None for one in scores)
+    return metric if known else metric_of("accuracy")
+
+
+def shots_table(suite: Suite) -> Table:
+    """Test scores of heads of few training rows, mean ± standard deviation, best set first."""
+    metric, heads = shots_metric(suite), [head for head in suite.ranking if head.few_shots]
+    sizes = {few.label: few for head in heads for few in head.few_shots}
+    rows = list[list[Cell | str]]()
+    for head in heads:
+        of = {few.label: few.mean(metric.name) for few in head.few_shots}
+        rows.append([head.name, *(_mean_cell(of.get(label), metric) for label in sizes)])
+    repeats = max(few.repeats for few in sizes.values())
+    drawn = "of each class" if next(iter(sizes.values())).shots else "as a fraction of all"
+    title = f"Test {metric.axis} by training rows {drawn}"
+    columns: list[Column | str] = [Column("feature set", words=True), *sizes]
+    return make_table(title, columns, rows, 0, f"± standard deviation over {repeats} draws")
+
+
+def _mean_cell(found: tuple[float, float] | None, metric: Metric) -> Cell:
+    """Mean ± standard deviation; the latter is 0 where all rows are drawn."""
+    if found is None:
+        return Cell("–")
+    mean, spread = (f"{metric.factor * one:.{1 if metric.unit == '%' else 3}f}" for one in found)
+    return Cell(mean, spread if found[1] else "")
 
 
 def _path_row(line: PathLine, metric: Metric) -> list[Cell | str]:

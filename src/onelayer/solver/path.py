@@ -126,7 +126,8 @@ class Score:
         rows: n, the number of rows. Where they have weights, means are by weight, and errors take
             (Σ w)² / Σ w² for n (Kish 1965).
         value: of the metric that λ is chosen by, where it is another one; else None.
-        value_error: its standard error, by leaving out blocks of rows; None on the training rows.
+        value_error: its standard error, by leaving out blocks of rows; None on the training rows
+            and on too few rows.
         effective_rows: (Σ w)² / Σ w²; None where rows have no weights.
     """
 
@@ -203,7 +204,8 @@ def _measured(
     """A metric and its standard error, as attributes of a score."""
     scored = read_scores(row_tiles(rows, len(W)), engine, W, b, rows.labels, rows.row_weights)
     figure = metric.of(scored)
-    error = standard_error(figure, scored.strata, scored.weights) if errors else None
+    found = standard_error(figure, scored.strata, scored.weights) if errors else math.nan
+    error = found if math.isfinite(found) else None  # of too few rows there is none
     return {"value": float(figure(scored.each)[0]), "value_error": error}
 
 
@@ -638,7 +640,8 @@ def solve_path(
         l2_from_data=isinstance(l2s, int),
         interrupted=interrupted,
     )
-    measured: tuple[str, ...] = () if choice.by in IN_SCORES else (choice.by,)
+    by_groups = data.test.groups is not None and choice.by != "accuracy"
+    measured = (choice.by,) if by_groups or choice.by not in IN_SCORES else ()
     try:
         choice.metric.check(data.test.y, data.test.class_names, "the test rows")
     except SettingsError:

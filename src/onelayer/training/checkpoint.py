@@ -220,8 +220,9 @@ def _hash(dataset: Dataset) -> str:
 KEPT = 2
 
 # The training that a folder is for; others in it follow from that one. And its λ path; of many
-# feature sets the paths, whose names go on behind a dot, and the heads that are finished.
-FIRST, PATH, HEAD = "runs", "path", "head"
+# feature sets the paths and what is learned of few shots, whose names go on behind a dot, and the
+# heads that are finished.
+FIRST, PATH, HEAD, SHOTS = "runs", "path", "head", "shots"
 
 # What each of them is called in Python, its work, and what it counts.
 _VERBS = {FIRST: ("train", "training", "run-epochs"), PATH: ("solve_path", "solving", "λ")}

@@ -33,6 +33,7 @@ from onelayer.files.manifest import (
     PATH_FILE,
     RECORDS,
     SETTINGS_FILE,
+    SHOTS_FILE,
     WEIGHTS_FILE,
     Manifest,
     read_listed,
@@ -269,6 +270,11 @@ def _suite_sizes(suite: Suite) -> Iterator[tuple[str, Any, Any]]:
             yield f"{place}.held_out", len(one.held_out), max(suite.folds, 1)
             yield from _proof_sizes(one.certificate)
             yield from _score_sizes((one.train, *one.held_out, head.test))
+        for few in head.few_shots:
+            sizes = [few.repeats, *map(len, few.held_out), len(few.certificates)]
+            yield f"{place}.few_shots", sizes, [max(few.repeats, 1)] * (2 + len(few.l2s))
+            yield f"{place}.few_shots.chosen", few.chosen in range(len(few.l2s)), True
+            yield from _score_sizes((*few.test, *chain(*few.held_out)))
 
 
 def _result_sizes(record: Result) -> Iterator[tuple[str, Any, Any]]:
@@ -372,6 +378,14 @@ def _tables(record: Any) -> dict[str, dict[str, Any]]:
 def _suite_tables(suite: Suite) -> dict[str, dict[str, Any]]:
     ranks = {head.name: rank for rank, head in enumerate(suite.ranking, 1)}
     heads, solutions, scores = [], list[dict[str, Any]](), list[dict[str, Any]]()
+    few_shots = [
+        {"set": head.name, "shots": few.shots, "fraction": few.fraction, "rows": few.rows}
+        | {"repeat": repeat, "l2": few.l2}
+        | {f"test_{name}": value for name, value in asdict(test).items()}
+        for head in suite.heads
+        for few in head.few_shots
+        for repeat, test in enumerate(few.test)
+    ]
     for head in suite.heads:
         low, high = head.test_interval
         heads.append(
@@ -392,6 +406,7 @@ def _suite_tables(suite: Suite) -> dict[str, dict[str, Any]]:
                 for fold, score in enumerate(one.held_out)
             ]
     tables = {HEADS_FILE: heads, PATH_FILE: solutions, HELD_OUT_FILE: scores}
+    tables |= {SHOTS_FILE: few_shots} if few_shots else {}
     return {name: _columns(lines) for name, lines in tables.items()}
 
 

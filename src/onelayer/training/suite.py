@@ -2,17 +2,21 @@
 
 While a suite is worked for, its run folder holds checkpoints/head-000001.safetensors and so on, one
 for each finished head, after head-000000, which says how many there will be; and the λ path of the
-head under way in path.NAME-000001.safetensors, NAME a hash of the set's name.
+head under way in path.NAME-000001.safetensors, NAME a hash of the set's name; then its scores on
+few shots in shots.NAME-000001.safetensors.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
+
+import numpy as np
 
 from onelayer.data.dataset import DataCard
 from onelayer.errors import CheckpointWarning, DataError, SaveError, SettingsError, one_line
@@ -21,9 +25,11 @@ from onelayer.files.manifest import CHECKPOINTS, own_checkpoints
 from onelayer.files.provenance import Command
 from onelayer.files.records import MAY_LACK
 from onelayer.files.saved import Saved
-from onelayer.model.metrics import Measurement
+from onelayer.model.intervals import Z95
+from onelayer.model.metrics import Measurement, Metric, metric_of
 from onelayer.model.model import Certificate, Model
 from onelayer.solver.path import (
+    IN_SCORES,
     Choice,
     Path,
     Score,
@@ -35,6 +41,7 @@ from onelayer.solver.solver import Status
 from onelayer.training.checkpoint import (
     HEAD,
     PATH,
+    SHOTS,
     Checkpoint,
     Fingerprint,
     differences,
@@ -71,8 +78,27 @@ class Solution:
         return self.certificate.l2
 
 
+class _Judged:
+    """What is judged on the test rows."""
+
+    test: Score
+    test_metrics: tuple[Measurement, ...]
+
+    def test_of(self, by: str) -> tuple[float, float, float] | None:
+        """A metric on the test rows with its 95 % interval; None where it was not measured."""
+        for one in self.test_metrics:
+            if one.metric == by:
+                return one.value, one.low, one.high
+        if by not in IN_SCORES:
+            return None
+        if by == "accuracy":
+            return self.test.accuracy, *self.test.interval
+        loss, error = self.test.of(by)
+        return loss, loss - Z95 * error, loss + Z95 * error
+
+
 @dataclass(frozen=True)
-class Baseline:
+class Baseline(_Judged):
     """How far a classifier comes on the features of a head that is no probe.
 
     Attributes:
@@ -86,8 +112,69 @@ class Baseline:
     test_metrics: tuple[Measurement, ...] = ()
 
 
+@dataclass(frozen=True)
+class FewShots:
+    """Heads of few training rows, one for each repeat, all of one λ.
+
+    Attributes:
+        shots: training rows of each class; None where a fraction of each was taken.
+        fraction: of the training rows of each class; None where there are shots.
+        rows: training rows of a repeat.
+        validation_rows: rows of a repeat that λ was chosen by.
+        l2s: the λ that were tried, largest first, (P,).
+        held_out: for each λ a score for each repeat, on its own validation rows, (P, R).
+        chosen: position of the λ with the best mean of them.
+        test: a score for each repeat on the test rows, (R,).
+        certificates: of the chosen heads, (R,).
+        optimal: how many of the P · R solutions have the gap that was asked for.
+        gap: the largest gap of all, relative to its cost; infinite where λ = 0 alone was tried.
+        seconds: wall time.
+    """
+
+    shots: int | None
+    fraction: float | None
+    rows: int
+    validation_rows: int
+    l2s: tuple[float, ...]
+    held_out: tuple[tuple[Score, ...], ...]
+    chosen: int
+    test: tuple[Score, ...]
+    certificates: tuple[Certificate, ...]
+    optimal: int
+    gap: float
+    seconds: float
+
+    @property
+    def l2(self) -> float:
+        """The chosen λ."""
+        return self.l2s[self.chosen]
+
+    @property
+    def repeats(self) -> int:
+        """R, how often rows were drawn."""
+        return len(self.test)
+
+    @property
+    def size(self) -> float:
+        """Shots, or the fraction."""
+        return float(self.shots or self.fraction or 0.0)
+
+    @property
+    def label(self) -> str:
+        """The size in words, as in "4 shots" and "10 %"."""
+        if self.shots is None:
+            return f"{100.0 * self.size:g} %"
+        return f"{self.shots} shot{'s' if self.shots > 1 else ''}"
+
+    def mean(self, by: str = "accuracy") -> tuple[float, float]:
+        """Mean of the test scores over the repeats, and their standard deviation."""
+        values = [one.of(by)[0] for one in self.test]
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        return float(np.mean(values)), spread
+
+
 @dataclass(frozen=True, eq=False)
-class Head:
+class Head(_Judged):
     """The chosen model of one feature set, and the figures of every λ that was solved.
 
     Attributes:
@@ -101,6 +188,7 @@ class Head:
         made_from: sizes and hashes of the rows, and the settings.
         test_metrics: other metrics on the test rows, with their intervals; see `Path`.
         baselines: other classifiers on the same features; empty where none were asked for.
+        few_shots: what heads of fewer training rows do, fewest first.
     """
 
     name: str
@@ -113,6 +201,7 @@ class Head:
     made_from: Fingerprint = field(repr=False)
     test_metrics: tuple[Measurement, ...] = field(default=(), metadata=MAY_LACK)
     baselines: tuple[Baseline, ...] = field(default=(), metadata=MAY_LACK)
+    few_shots: tuple[FewShots, ...] = field(default=(), metadata=MAY_LACK)
 
     @classmethod
     def of_path(cls, name: str, path: Path, dtype: str, made_from: Fingerprint) -> Head:
@@ -142,6 +231,11 @@ class Head:
         )
 
     @property
+    def solved(self) -> int:
+        """How many solutions it took."""
+        return len(self.solutions) + sum(len(few.l2s) * few.repeats for few in self.few_shots)
+
+    @property
     def best(self) -> Solution:
         """The solution of the chosen λ."""
         return self.solutions[self.chosen]
@@ -156,10 +250,13 @@ class Head:
         """The 95 % interval of the test accuracy: Wilson's, or of whole groups."""
         return accuracy_interval(self.test, self.test_metrics)[:2]
 
-    @property
-    def test_words(self) -> str:
-        """The test accuracy with its interval, in percent."""
-        return accuracy_words(self.test, self.test_metrics)
+    def test_words(self, by: str = "accuracy") -> str:
+        """A metric on the test rows with its interval."""
+        found, metric = self.test_of(by), metric_of(by)
+        if by == "accuracy" or found is None:
+            return accuracy_words(self.test, self.test_metrics)
+        ends = f"{metric.number(found[1])} to {metric.words(found[2])}"
+        return f"{metric.words(found[0])} (95 % interval {ends})"
 
     @property
     def at_edge(self) -> bool:
@@ -228,15 +325,26 @@ class Suite(Saved):
         return self.ranking[0]
 
     @property
+    def test_metric(self) -> Metric:
+        """What test scores are shown by: the metric of the choice, or accuracy without it."""
+        by = self.choice.by
+        measured = all(head.test_of(by) is not None for head in self.heads)
+        return metric_of(by if measured else "accuracy")
+
+    @property
     def proof_sentence(self) -> str:
         """How many solutions have the gap that was asked for, and the largest gap."""
         solutions = [one for head in self.heads for one in head.solutions]
         bounded = [one.certificate for one in solutions if one.l2 > 0.0]
-        near = sum(one.status == "optimal" for one in solutions)
-        words = f"{near} of {len(solutions)} solutions are optimal to the gap that was asked for"
-        if not bounded:
+        few = [one for head in self.heads for one in head.few_shots]
+        near = sum(one.status == "optimal" for one in solutions) + sum(one.optimal for one in few)
+        count = sum(head.solved for head in self.heads)
+        words = f"{near:,} of {count:,} solutions are optimal to the gap that was asked for"
+        gaps = [one.gap / one.cost for one in bounded]
+        gaps += [one.gap for one in few if math.isfinite(one.gap)]
+        if not gaps:
             return f"{words}; for λ = 0 no bound exists"
-        worst = max(one.gap / one.cost for one in bounded)
+        worst = max(gaps)
         return f"{words}; the largest is {worst:.1e} of the cost"
 
     @property
@@ -257,12 +365,12 @@ class Suite(Saved):
     @property
     def verdict(self) -> tuple[str, ...]:
         """Sentences: the best set, its test accuracy, and the findings on all heads."""
-        best, several = self.best, len(self.heads) > 1
+        best, several, shown = self.best, len(self.heads) > 1, self.test_metric
         rows = f"{self.folds} folds" if self.folds else "the validation rows"
         how = f" of {len(self.heads)} by {self.choice.metric.title} on {rows}" if several else ""
         return (
             f"best feature set{how}: {best.name}, λ = {best.l2:.3g}",
-            f"test accuracy of {best.name}: {best.test_words}",
+            f"test {shown.title} of {best.name}: {best.test_words(shown.name)}",
             *self.findings,
         )
 
@@ -286,7 +394,7 @@ class HeadKeeper:
         self.heads = {head.name: head for head in before}
         files = [file for _, file in newest_first(self._place, HEAD)]
         if not checkpoint.resume:
-            _remove(self._place, HEAD, PATH)
+            _remove(self._place, HEAD, PATH, SHOTS)
             files = []
         plans = [file for file in files if not self._take(file)]
         self.total = len({*names, *self.heads})
@@ -299,7 +407,11 @@ class HeadKeeper:
 
     def checkpoint_of(self, name: str) -> Checkpoint:
         """Where the path of a head is kept while it is under way."""
-        return replace(self._checkpoint, name=_path_name(name), overwrite=True, log=None)
+        return replace(self._checkpoint, name=_own_name(PATH, name), overwrite=True, log=None)
+
+    def checkpoint_of_shots(self, name: str) -> Checkpoint:
+        """Where what is learned of few rows is kept while a head is under way."""
+        return replace(self.checkpoint_of(name), name=_own_name(SHOTS, name))
 
     def require(self, head: Head, made_from: Mapping[str, Any]) -> None:
         """Raise `SaveError` unless a head is of these rows and settings."""
@@ -314,7 +426,7 @@ class HeadKeeper:
         """Write a finished head; its path under way is then of no more use."""
         self.heads[head.name] = head
         self._write(head)
-        _remove(self._place, _path_name(head.name))
+        _remove(self._place, *(_own_name(kind, head.name) for kind in (PATH, SHOTS)))
 
     def _take(self, file: FilePath) -> bool:
         """Take the head of a file; whether there was one."""
@@ -340,8 +452,8 @@ class HeadKeeper:
             _warn(f"cannot keep a head in {self._place}: {error.strerror or error}.")
 
 
-def _path_name(name: str) -> str:
-    return f"{PATH}.{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+def _own_name(kind: str, name: str) -> str:
+    return f"{kind}.{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def _remove(place: FilePath, *names: str) -> None:
