@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
@@ -271,6 +272,73 @@ def test_lists_of_labels_are_columns_of_0_and_1() -> None:
     np.testing.assert_array_equal(data.train.y, ol.split(X, Y[:, order].astype(bool)).train.y)
 
 
+def written(folder: Path) -> dict[str, tuple[Any, Any]]:
+    """The same rows and labels in every form of a file: what to load, and how labels are named."""
+    X, Y = problem()
+    np.save(folder / "X.npy", X)
+    np.save(folder / "Y.npy", Y)
+    np.savez(folder / "a.npz", X=X, y=Y)
+    features = {f"x{i}": X[:, i] for i in range(X.shape[1])}
+    columns = pa.table(features | {f"is_{n}": Y[:, k] for k, n in enumerate(NAMES)})
+    lists = [[f"is_{NAMES[k]}" for k in np.flatnonzero(row)] for row in Y]
+    listed = pa.table(features | {"label": pa.array(lists)})
+    numbers = pa.table({"embedding": pa.array(list(X)), "label": pa.array(Y.tolist())})
+    pyarrow.csv.write_csv(columns, folder / "c.csv")
+    for name, table in {"columns": columns, "lists": listed, "numbers": numbers}.items():
+        pyarrow.parquet.write_table(table, folder / f"{name}.parquet")
+    return {
+        "matrix": (folder / "X.npy", folder / "Y.npy"),
+        "npz": (folder / "a.npz", None),
+        "csv columns": (folder / "c.csv", "is_*"),
+        "columns": (folder / "columns.parquet", "is_sea,is_sky,is_sun,is_sand"),
+        "lists": (folder / "lists.parquet", None),
+        "lists of 0 and 1": (folder / "numbers.parquet", None),
+        "frame": (columns.to_pandas(), "is_*"),
+        "lists beside a frame": (pa.table(features), lists),
+    }
+
+
+@pytest.mark.parametrize("stream", [None, True])
+def test_every_form_of_a_file_gives_the_same_labels(tmp_path: Path, stream: bool | None) -> None:
+    found = {}
+    for form, (source, labels) in written(tmp_path).items():
+        if stream and form in ("csv columns", "npz", "frame", "lists beside a frame"):
+            continue
+        data = ol.load(source, labels=labels, stream=stream, log=lambda line: None)
+        names = list(data.train.class_names)
+        named = [names.index(f"is_{n}") if f"is_{n}" in names else k for k, n in enumerate(NAMES)]
+        parts = (data.train, data.validation, data.test)
+        rows = np.concatenate([np.asarray(part.X[:], float) for part in parts])
+        y = np.concatenate([part.y for part in parts])[:, named]
+        found[form] = y[np.lexsort(rows.T)]
+        assert data.train.many_labels
+    assert len(found) == (4 if stream else 8)
+    for y in found.values():
+        np.testing.assert_array_equal(y, found["matrix"])
+
+
+def test_a_probe_of_many_labels_ranks_feature_sets_by_their_metrics(tmp_path: Path) -> None:
+    X, Y = problem()
+    noise = np.random.default_rng(0).standard_normal(X.shape)
+    suite = ol.probe({"of it": X, "of nothing": noise}, Y, l2=[0.1, 0.01], scoring="f1_macro")
+    assert suite.best.model.many_labels
+    assert [head.model.status for head in suite.heads] == ["optimal"] * 2
+    assert suite.best.name == "of it"
+    suite.save(tmp_path / "suite")
+    assert ol.Suite.load(tmp_path / "suite").best.name == suite.best.name
+
+
+def test_pages_of_many_labels_show_their_equation(tmp_path: Path) -> None:
+    data = quiet_splits()
+    result = ol.sweep(data, learning_rate=0.5, loss="sigmoid", epochs=2)
+    result.save(tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "1 / (1 + e<sup>−<i>s</i></sup>)" in page
+    assert "with any of 4 labels" in page.replace("\u00a0", " ")
+    again = ol.Result.load(tmp_path / "run")
+    np.testing.assert_array_equal(again.test_accuracy, result.test_accuracy)
+
+
 def test_every_part_of_a_split_has_its_part_of_the_rarest_label() -> None:
     rng = np.random.default_rng(0)
     Y = (rng.random((500, 3)) < [0.6, 0.5, 0.04]).astype(np.uint8)
@@ -306,6 +374,7 @@ def test_every_part_of_a_split_has_its_part_of_the_rarest_label() -> None:
             lambda X, Y: ol.solve(ol.split(X, Y), 0.1).evaluate(ol.Dataset(X, Y[:, :3], NAMES[:3])),
             "lacks 0, 1, 2, 3",
         ),
+        (lambda X, Y: ol.fit_best_linear(ol.split(X, Y)), "is for one class a row"),
     ],
 )
 def test_bad_labels_get_one_sentence(work: Any, words: str) -> None:

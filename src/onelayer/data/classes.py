@@ -122,6 +122,8 @@ def are_many(labels: NDArray[Any]) -> bool:
     """
     if labels.ndim == 2:
         return int(labels.shape[1]) > 1
+    if labels.dtype.names is not None:  # a field for each label
+        return True
     if labels.ndim != 1 or labels.dtype.kind != "O":
         return False
     return isinstance(next((v for v in labels if v is not None), None), _LISTS)
@@ -163,6 +165,14 @@ def _rows_of_lists(labels: NDArray[Any], where: str) -> list[list[Any]]:
 
 def _as_matrix(labels: NDArray[Any], where: str) -> NDArray[Any] | None:
     """Labels that are written as 0 and 1, (N, K); None where they are written as lists of names."""
+    if (names := labels.dtype.names) is not None:
+        for name in names:
+            if labels[name].dtype.kind not in "biuf":
+                raise DataError(
+                    f"{where}: a column for each of many labels holds 0 and 1, but {name!r} is "
+                    f"{labels[name].dtype}; choose the columns of labels alone."
+                )
+        return np.column_stack([labels[name] for name in names])
     if labels.ndim == 2 and labels.dtype.kind in "biuf":
         return labels
     if labels.ndim == 2 and labels.dtype.kind != "O":
@@ -177,7 +187,8 @@ def _as_matrix(labels: NDArray[Any], where: str) -> NDArray[Any] | None:
 def _name_many(labels: NDArray[Any], where: str, known: tuple[str, ...]) -> tuple[str, ...]:
     matrix = _as_matrix(labels, where)
     if matrix is not None:
-        names = known or tuple(map(str, range(matrix.shape[1])))
+        own = labels.dtype.names or tuple(map(str, range(matrix.shape[1])))
+        names = known or own
         if len(names) != matrix.shape[1]:
             raise DataError(
                 f"{where}: the labels have {matrix.shape[1]} columns, but {len(names)} labels are "
@@ -200,6 +211,12 @@ def _label_matrix(
     labels: NDArray[Any], class_names: tuple[str, ...], where: str
 ) -> NDArray[np.uint8]:
     """Which of the labels each row has, (N, K) of 0 and 1."""
+    if labels.dtype.names is not None:
+        if missing := [name for name in class_names if name not in labels.dtype.names]:
+            raise DataError(
+                f"{where}: every part needs the same labels, but there is no column {missing[0]!r}."
+            )
+        labels = labels[list(class_names)]
     matrix = _as_matrix(labels, where)
     if matrix is not None:
         return check_label_matrix(matrix, len(class_names), where)

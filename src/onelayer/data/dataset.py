@@ -422,6 +422,11 @@ class DataCard:
     label_type: LabelType = field(default=INDEX, metadata=MAY_LACK)
     weighted: bool = field(default=False, metadata=MAY_LACK)  # whether rows have weights
 
+    @property
+    def many_labels(self) -> bool:
+        """Whether a row has any number of labels."""
+        return self.label_type == MANY
+
 
 def training_rows(data: Dataset | Splits) -> Dataset:
     """The rows that a model is fitted to: a data set, or the training part of splits."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.classes import label_type, name_classes, number_labels, one_a_row
+from onelayer.data.classes import label_type, lists_of, name_classes, number_labels, one_a_row
 from onelayer.data.dataset import Dataset, Splits, copy_rows
 from onelayer.data.formats.arrays import ArraysFile, FileArray
 from onelayer.data.formats.base import (
@@ -254,7 +254,7 @@ def _read_source(
     if label_file is not None:
         found, labels_where = read_labels(label_file), str(label_file)
     elif labels is not None and not isinstance(labels, str):
-        found, labels_where = to_array(labels, option), option
+        found, labels_where = to_array(lists_of(labels), option), option
     elif "" in arrays:
         raise DataError(f"{where} has no labels; pass them with {option}.")
     else:

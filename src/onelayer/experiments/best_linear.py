@@ -124,6 +124,11 @@ class Recipe:
                 f"{dataset.name}: fit_best_linear needs rows in memory, but these stay in their "
                 "files; load them with stream=False (--no-stream)."
             )
+        if dataset.many_labels:
+            raise SettingsError(
+                f"the rows of {dataset.name} have many labels, and fit_best_linear is for one "
+                "class a row; take solve, or train with loss='sigmoid'."
+            )
         if dataset.image_shape is None and (self.moves or self.flips):
             raise SettingsError(
                 f"{dataset.name} holds no images to move or flip; set moves=0 and flips=False "

@@ -60,10 +60,12 @@ def result_page(result: Result) -> Page:
     shared = changed(result.runs) - {*differing(result.runs)}
     also = "".join(f", {words}" for words in spell(result.runs[:1], shared) if words)
     name = summary.DATA_NAMES.get(result.data.name, result.data.name)
+    many = result.data.many_labels
+    kind = "classifier of many labels a row" if many else "softmax classifier"
     return make_page(
         result,
         title="One linear layer",
-        lead=f"{what}: a softmax classifier with a single linear layer, trained on {name}, "
+        lead=f"{what}: a {kind} with a single linear layer, trained on {name}, "
         f"{summary.plural(runs, 'run')} in all.",
         trained=f"{_either(epochs)} epoch{'s' * (epochs[-1] != 1)}, batches of {_either(batches)}"
         + also,

@@ -99,6 +99,7 @@ class Page:
     sections: tuple[Section, ...]  # the first is the summary
     facts: tuple[tuple[str, str], ...]
     command: str  # that made it, or ''
+    many_labels: bool = False  # whether rows have many labels
 
     @property
     def all(self) -> tuple[Section, ...]:
@@ -157,6 +158,7 @@ def make_page(
             *((key, f"{value:.2f} s") for key, value in record.seconds.items()),
         ),
         command=without_paths(record.command.line) if record.command else "",
+        many_labels=card.many_labels,
     )
 
 

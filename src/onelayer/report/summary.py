@@ -344,9 +344,12 @@ def describe_rows(card: DataCard, features: int, most: int = 0) -> str:
         channels, height, width = card.image_shape
         kind = "colour" if channels >= 3 else "grey"
         what = f"{height} × {width} {kind} pixels ({features:,} features)"
+    classes = f"in {len(card.class_names)} classes"
+    if card.many_labels:
+        classes = f"with any of {len(card.class_names)} labels"
     return (
         f"{card.train_rows:,} training, {card.validation_rows:,} validation and "
-        f"{card.test_rows:,} test rows of {what} in {len(card.class_names)} classes"
+        f"{card.test_rows:,} test rows of {what} {classes}"
     )
 
 

@@ -189,6 +189,13 @@ def best_shift(S: Float64, fractions: Float64, frequencies: Float64) -> Float64:
     return best
 
 
+def first_biases(frequencies: Float64) -> Float64:
+    """The best bias of each label for w = 0, log π/(1 − π); of a constant label ±ABSENT_BELOW."""
+    with np.errstate(divide="ignore"):
+        odds = np.log(frequencies) - np.log1p(-frequencies)
+    return np.asarray(odds.clip(-ABSENT_BELOW, ABSENT_BELOW))
+
+
 def certify_labels(
     engine: Engine, rows: Rows, W: Float64, b: Float64, penalty: Penalty
 ) -> Certified:
@@ -269,9 +276,7 @@ class LabelSolver:
         pi, self._live = self._proofs.frequencies, self._proofs.live
         K, D = len(pi), rows.X.shape[1]
         self._cold = np.zeros((K, D + 1))
-        with np.errstate(divide="ignore"):
-            self._cold[:, -1] = np.log(pi) - np.log1p(-pi)
-        self._cold[:, -1] = self._cold[:, -1].clip(-ABSENT_BELOW, ABSENT_BELOW)
+        self._cold[:, -1] = first_biases(pi)
         self._cold[~self._live, -1] = np.where(pi > 0.5, ABSENT_BELOW, -ABSENT_BELOW)[~self._live]
         self._curvature = np.maximum(pi * (1.0 - pi), LEAST_CURVATURE / 4.0)
         self._at = self._solved = self._cold

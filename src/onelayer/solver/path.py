@@ -78,7 +78,7 @@ from onelayer.model.metrics import (
 )
 from onelayer.model.model import Model
 from onelayer.solver.linalg import norm
-from onelayer.solver.many_labels import LabelSolver
+from onelayer.solver.many_labels import LabelSolver, first_biases
 from onelayer.solver.reduction import ReducedSolver, Solvers
 from onelayer.solver.solver import (
     TINY,
@@ -508,7 +508,8 @@ def l2_values(l2: int | ArrayLike, name: str = "l2") -> tuple[float, ...] | int:
 
 def largest_l2(engine: Engine, rows: Rows, classes: int) -> float:
     """‖G₀‖² / (4 ε H), to three digits: above it W is as good as 0; one pass over the rows."""
-    W, b = np.zeros((classes, rows.X.shape[1])), first_bias(rows.class_frequencies(classes))
+    W, frequencies = np.zeros((classes, rows.X.shape[1])), rows.class_frequencies(classes)
+    b = first_biases(frequencies) if rows.y.ndim == 2 else first_bias(frequencies)
     loss, G, _ = engine.gradient(rows, Weights(W[None], b[None]))
     largest = norm(G) ** 2 / (4.0 * NOTHING * max(float(loss[0]), TINY))
     return float(f"{largest:.2e}") or 1.0

@@ -20,7 +20,6 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 
 from onelayer import solver
-from onelayer.data.classes import MANY
 from onelayer.data.dataset import DataCard, Splits
 from onelayer.errors import SaveError, one_line
 from onelayer.files.atomic import check_replaceable, staged_folder, writing
@@ -280,7 +279,7 @@ def _suite_sizes(suite: Suite) -> Iterator[tuple[str, Any, Any]]:
 def _result_sizes(record: Result) -> Iterator[tuple[str, Any, Any]]:
     """Name, size and expected size of what must fit together in a result."""
     runs, R, K, D = record.runs, len(record.runs), len(record.data.class_names), record.W.shape[-1]
-    C = 0 if record.data.label_type == MANY else K
+    C = 0 if record.data.many_labels else K
     shapes = {"W": (R, K, D), "b": (R, K), "test_loss": (R,), "confusion": (R, C, C)}
     for name, shape in shapes.items():
         yield name, getattr(record, name).shape, shape

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -55,7 +56,9 @@ class NoRowsError(DataError):
 class ColumnSpec:
     """Which columns or arrays of a file are labels and features."""
 
-    labels: str | None = None  # None looks for one of the usual names
+    # A column or array, or of many labels names or patterns of their columns with commas between
+    # them; None looks for one of the usual names.
+    labels: str | None = None
     elsewhere: bool = False  # the labels are not in this file
     option: str = "labels (--labels)"  # that names the labels, for messages
     features: tuple[str, ...] | None = None  # of a model, in this order
@@ -74,7 +77,8 @@ class Table:
     """A file's rows before its labels are numbered."""
 
     X: NDArray[Any]  # (N, D) of one dtype, mapped where the file allows it
-    labels: Any  # (N,) as the file has them; None when they are elsewhere
+    # (N,) as the file has them, of many labels in columns with a field for each; None: elsewhere.
+    labels: Any
     where: str  # the file, for messages
     labels_where: str
     feature_names: tuple[str, ...] | None = None
@@ -181,14 +185,22 @@ def _natural(name: str) -> list[Any]:
     return [int(p) if i % 2 else p for i, p in enumerate(re.split("([0-9]+)", name))]
 
 
-def choose_labels(names: Sequence[str], spec: ColumnSpec, where: str, what: str) -> str | None:
-    """The column or array ("column", "array", "tensor") of labels; None when elsewhere."""
+def choose_labels(names: Sequence[str], spec: ColumnSpec, where: str, what: str) -> Any:
+    """The column or array ("column", "array", "tensor") of labels; None when elsewhere.
+
+    Of many labels a row it may be a tuple of columns, one for each label.
+    """
     if spec.elsewhere:
         return None
     if not names:
         raise DataError(f"{where} holds no {what}; write features and labels into it.")
     if spec.labels in names:
         return spec.labels
+    if what == "column" and spec.labels is not None:
+        patterns = [pattern.strip() for pattern in spec.labels.split(",")]
+        many = [n for n in names if any(n == p or fnmatchcase(n, p) for p in patterns)]
+        if len(many) > 1 and all(fnmatch_any(names, pattern) for pattern in patterns):
+            return tuple(many)
     found = [name for name in names if name.lower() in LABEL_NAMES]
     if spec.labels is None and len(found) == 1:
         return found[0]
@@ -198,6 +210,11 @@ def choose_labels(names: Sequence[str], spec: ColumnSpec, where: str, what: str)
         why = f": cannot tell which {what} holds the labels, because {count} is called {usual}"
     listed = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
     raise DataError(f"{where}{why}; name the labels with {spec.option} ({what}s: {listed}).")
+
+
+def fnmatch_any(names: Sequence[str], pattern: str) -> bool:
+    """Whether one of the names is this one or matches the pattern."""
+    return any(name == pattern or fnmatchcase(name, pattern) for name in names)
 
 
 def as_features(values: NDArray[Any], place: Callable[[int], str]) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.classes import join_labels
+from onelayer.data.classes import join_labels, lists_of
 from onelayer.data.formats import base
 from onelayer.data.formats.arrays import (
     ArraysFile,
@@ -99,7 +99,7 @@ def read_table(path: Path, labels: Any, option: str, options: base.ReadOptions) 
     spec = replace(options.columns, elsewhere=True, option=option)
     table = _read_rows(path, spec, options, label_files)
     parts = [read_labels(file) for file in label_files]
-    parts = parts or [np.atleast_1d(base.to_array(labels, option))]
+    parts = parts or [np.atleast_1d(base.to_array(lists_of(labels), option))]
     if len(parts) > 1 and len(parts) == len(table.files):
         for (file, rows), label_file, part in zip(table.files, label_files, parts, strict=True):
             _check_count(str(label_file), len(part), str(file), rows)

@@ -11,16 +11,16 @@ import json
 import os
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.data.classes import lists_of
 from onelayer.data.formats import base
 from onelayer.data.identity import check_names, match_columns
 from onelayer.data.mapped import note_mapped
@@ -87,7 +87,9 @@ def frame_table(
     if labels is None or isinstance(labels, str):
         return _table(columns, where, replace(spec, labels=labels), log)
     table = _table(columns, where, replace(spec, elsewhere=True), log)
-    return replace(table, labels=base.to_array(labels, spec.option), labels_where=spec.option)
+    return replace(
+        table, labels=base.to_array(lists_of(labels), spec.option), labels_where=spec.option
+    )
 
 
 class TableFile(base.RowsFile):
@@ -142,7 +144,8 @@ class PiecesFile(TableFile):
             texts = lambda name: (batch[0] for batch in self._batches(name))  # noqa: E731
             names, label = _choose(schema, where, spec, self.log, texts)
             others = [name for name in schema.names if name not in names]
-            with self.open(path, [label or (others or schema.names)[0]]) as file:
+            first_label = label[0] if isinstance(label, tuple) else label
+            with self.open(path, [first_label or (others or schema.names)[0]]) as file:
                 sizes = self.sizes(file)
             pieces = tuple(i for i, size in enumerate(sizes) if size)
             if not pieces:
@@ -164,7 +167,11 @@ class PiecesFile(TableFile):
                 kinds = [kinds[0].value_type]
             stored = [np.dtype(kind.to_pandas_dtype()) for kind in kinds]
             dtype = np.result_type(*(base.streamed_dtype(one, where) for one in stored))
-            labels = None if label is None else self._column(label, schema)
+            labels: NDArray[Any] | None = None
+            if isinstance(label, tuple):
+                labels = _in_fields({name: self._column(name, schema) for name in label})
+            elif label is not None:
+                labels = self._column(label, schema)
             ids = None if spec.id is None else self._column(spec.id, schema)
             beside = {of: self._column(name, schema) for of, name in spec.beside.items()}
         blocks = np.cumsum([0, *(sizes[i] for i in pieces)], dtype=np.int64)
@@ -401,7 +408,10 @@ def _table(
     schema = columns.schema
     names, label = _choose(schema, where, spec, log, lambda name: columns[name].chunks)
     labels, labels_where = None, f"{where}, column {label!r}"
-    if label is not None:
+    if isinstance(label, tuple):
+        labels_where = f"{where}, columns {label[0]!r} to {label[-1]!r}"
+        labels = _in_fields({n: _labels(columns[n], f"{where}, column {n!r}") for n in label})
+    elif label is not None:
         labels = _labels(columns[label], labels_where, _class_names(schema, label, folder))
     X = _rows(columns, names, where)
     feature_names = None if _is_list(columns.schema.field(names[0]).type) else tuple(names)
@@ -420,7 +430,7 @@ def _table(
 
 def _choose(
     schema: Schema, where: str, spec: base.ColumnSpec, log: Log, chunks: Chunks
-) -> tuple[list[str], str | None]:
+) -> tuple[list[str], Any]:
     """Names of the features and of the labels; text among numbers is refused."""
     names = schema.names
     check_names(names, where)
@@ -428,7 +438,8 @@ def _choose(
     beside = spec.beside if spec.id is None else {"id": spec.id, **spec.beside}
     for option, name in beside.items():
         matching([name], names, where, option)
-    left_out = (label, *beside.values(), *spec.in_folders)
+    many = label if isinstance(label, tuple) else (label,)
+    left_out = (*many, *beside.values(), *spec.in_folders)
     others = [name for name in names if name not in left_out]
     if spec.features is not None:
         places = match_columns(others, spec.features, where, "the model", log)
@@ -471,12 +482,12 @@ def matching(
 ) -> list[str]:
     """The columns of these names, or that match these patterns."""
     for pattern in patterns if must else ():
-        if not any(fnmatchcase(name, pattern) or name == pattern for name in names):
+        if not base.fnmatch_any(names, pattern):
             raise DataError(
                 f"{where} has no column {pattern!r} for {option} (--{option}); it has "
                 f"{', '.join(names[:12])}{', …' if len(names) > 12 else ''}."
             )
-    return [n for n in names if n in patterns or any(fnmatchcase(n, p) for p in patterns)]
+    return [name for name in names if any(base.fnmatch_any([name], p) for p in patterns)]
 
 
 def _index_columns(schema: Schema) -> list[str]:
@@ -526,6 +537,15 @@ def _labels(column: Column, where: str, names: list[str] | None = None) -> NDArr
         column = column.cast(pa.string())
     values: NDArray[Any] = column.to_numpy()
     return values
+
+
+def _in_fields(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Columns of one label each as one array (N,) with a field for each, which keeps the names."""
+    kinds = [(name, values.dtype) for name, values in columns.items()]
+    joined = np.empty(len(next(iter(columns.values()))), kinds)
+    for name, values in columns.items():
+        joined[name] = values
+    return joined
 
 
 def _rows(columns: Columns, names: Sequence[str], where: str, start: int = 0) -> NDArray[Any]:

@@ -108,7 +108,7 @@ class CsvFile(TableFile):
                 f"({', '.join(names[:4])}); add a line such as label,x1,x2."
             )
         label = names[0] if len(names) == 1 else choose_labels(names, spec, self.where, "column")
-        named = (label, spec.id, *spec.beside.values())
+        named = (label if isinstance(label, str) else None, spec.id, *spec.beside.values())
         as_text = dict.fromkeys((name for name in named if name in names), pa.binary())
         convert = csv.ConvertOptions(column_types=as_text, decimal_point=point)
         with self._opened(sign) as file:
