@@ -31,7 +31,7 @@ OPTION = re.compile(r"(?<!\S)--[a-zA-Z][\w-]*|(?<=[/,])--[a-zA-Z][\w-]*")
 # What a comment behind a print says: `print(1 + 1)  # 2`.
 SAID = re.compile(r"^print\(.*\)  # (.+)$", flags=re.MULTILINE)
 # Blocks that need what the tests do not install, by page.
-NOT_RUN = {"from-pytorch.md": 2}
+NOT_RUN = {"from-pytorch.md": 2, "mteb.md": 2, "dino.md": 1}
 LANGUAGES = {"python", "console", "sh", "toml", "json", "math", "text"}
 
 

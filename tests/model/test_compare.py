@@ -85,6 +85,23 @@ def test_several_models_are_compared_with_the_best_of_them_by_holms_method() -> 
     assert "Holm" in repr(found)
 
 
+def test_models_of_other_features_are_compared_on_their_own_views_of_the_same_rows() -> None:
+    halves = [
+        ol.split(DATA.train.X[:, part], DATA.train.labels) for part in (slice(32), slice(32, 64))
+    ]
+    models = [ol.solve(half, l2=0.001) for half in halves]
+    found = ol.compare(models[0], models[1], halves, resamples=100)
+    for model, half, value in zip(
+        models, halves, (found.differences[0].value, found.reference_value), strict=True
+    ):
+        assert value == pytest.approx(model.evaluate(half).accuracy, abs=1e-12)
+    with pytest.raises(ol.SettingsError, match="one for each of the 2 models, but there are 1"):
+        ol.compare(models[0], models[1], halves[:1])
+    other = halves[1].test.take(slice(None, None, -1))
+    with pytest.raises(ol.DataError, match="on the same rows, but the labels of"):
+        ol.compare(models[0], models[1], [halves[0], other])
+
+
 def test_classes_are_met_by_name() -> None:
     order = np.arange(10)[::-1]
     mirrored = ol.Model(

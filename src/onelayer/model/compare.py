@@ -124,7 +124,7 @@ class Comparison:
 def compare(
     first: Model,
     second: Model | Sequence[Model],
-    data: Dataset | Splits,
+    data: Dataset | Splits | Sequence[Dataset | Splits],
     *,
     scoring: str = "accuracy",
     groups: ArrayLike | None = None,
@@ -148,7 +148,8 @@ def compare(
         second: another one, which `first` is compared with; or several: then every model but the
             best one of all is compared with that, and p is corrected by Holm's method.
         data: rows with the features and classes of every model; of `Splits` the test rows. Rows
-            that one of the models was fitted to are left out, unless they are all of the rows.
+            that one of the models was fitted to are left out, unless they are all of the rows. Or
+            one for each model: the same rows with that model's features, as of two encoders.
         scoring: the metric, as of `solve_path`.
         groups: what each row belongs to, such as its patient, (N,).
         names: what to call the models, in order. Default: a, b, …
@@ -179,8 +180,15 @@ def compare(
     metric = metric_of(scoring)
     models = [first, *([second] if isinstance(second, Model) else second)]
     called = _names(models, names)
-    rows = data.test if isinstance(data, Splits) else data
-    y, met = _meet(models, rows, log)
+    several = [data] * len(models) if isinstance(data, Dataset | Splits) else [*data]
+    if len(several) != len(models):
+        raise SettingsError(
+            f"data must be one data set, or one for each of the {len(models)} models, but there "
+            f"are {len(several)}."
+        )
+    parts = [one.test if isinstance(one, Splits) else one for one in several]
+    rows = parts[0]
+    y, met = _meet(models, parts, log)
     counted = _counted(models, met, y, include_training_rows)
     metric.check(y[counted], first.class_names, rows.name)
     scored = []
@@ -268,12 +276,17 @@ def _names(models: Sequence[Model], names: Sequence[str] | None) -> list[str]:
 
 
 def _meet(
-    models: Sequence[Model], rows: Dataset, log: Log | None
+    models: Sequence[Model], parts: Sequence[Dataset], log: Log | None
 ) -> tuple[NDArray[np.int64], list[Dataset]]:
     """The first model's class of each row, and the rows with the features of each model."""
     met: list[Dataset] = []
     labels = None
-    for model in models:
+    for model, rows in zip(models, parts, strict=True):
+        if not np.array_equal(rows.labels, parts[0].labels):
+            raise DataError(
+                f"models are compared on the same rows, but the labels of {rows.name} differ from "
+                f"those of {parts[0].name}."
+            )
         if {*model.class_names} != {*models[0].class_names}:
             raise DataError(
                 "models can be compared that have the same classes, but these have "
