@@ -31,6 +31,7 @@ from onelayer.data.formats.registry import names_file
 from onelayer.data.load import load_for, names_cifar10
 from onelayer.data.progress import print_line
 from onelayer.data.streaming import stored_rows
+from onelayer.data.weights import BALANCED, ClassWeight
 from onelayer.engines import ENGINE_NAMES, Engine, make_engine
 from onelayer.engines.processes import processes
 from onelayer.errors import (
@@ -75,6 +76,7 @@ class DataOptions(OptionGroup):
             file with one word per row.
         groups COLUMN|FILE: Column or array of groups, or a file with one group per row; no group is
             in two parts or folds. identical: rows with the same values stay in one part.
+        weights COLUMN|FILE: Column or array of row weights, or a file with one number per row.
         features NAMES: Feature columns; x* is a pattern.
         drop NAMES: Columns that are no features.
         id COLUMN: Column that names each row.
@@ -94,6 +96,7 @@ class DataOptions(OptionGroup):
     split_seed: int = 0
     split: str | None = None
     groups: str | None = None
+    weights: str | None = None
     features: str | None = None
     drop: str | None = None
     id: str | None = None
@@ -121,6 +124,7 @@ class SetOptions(OptionGroup):
         split-seed N: Random seed of the train/validation/test split.
         split FILE: A file that says train, validation or test of each row.
         groups FILE: A file with one group per row; no group is in two parts or folds.
+        weights FILE: A file with the weight of each row.
     """
 
     data: str | None = None
@@ -135,6 +139,7 @@ class SetOptions(OptionGroup):
     split_seed: int = 0
     split: str | None = None
     groups: str | None = None
+    weights: str | None = None
 
 
 def load_sets(options: SetOptions) -> FeatureSets:
@@ -213,7 +218,7 @@ def require_inside(folder: Path, options: Mapping[str, Any]) -> None:
     here, found = Path.cwd().resolve(), list[str]()
     for name in (
         "data", "labels", "test", "test_labels", "validation", "validation_labels", "split",
-        "groups", "folds_from",
+        "groups", "weights", "folds_from",
     ):  # fmt: skip
         word = str(options.get(name, options.get(name.replace("_", "-"))) or "")
         if "\0" in word or not home_path(word).resolve().is_relative_to(here):
@@ -305,14 +310,14 @@ class PenaltyOptions(OptionGroup):
     Hyperparameters:
         l2 VALUES: L2 penalty λ ≥ 0; the cost adds λ Σ W². Default: 0; for solve and probe,
             values from the data.
-        C VALUES: The same as scikit-learn's C = 1/(2λN).
+        C VALUES: The same as scikit-learn's C = 1/(2λN); of weighted rows N is Σ w.
     """
 
     l2: str | None = None
     C: str | None = None
 
-    def values(self, rows: int, *, draw: bool = False) -> Any:
-        """The λ's for N training rows; those of `draw` may be a range (low, high)."""
+    def values(self, rows: float, *, draw: bool = False) -> Any:
+        """The λ's for training rows of this weight in all; those of `draw` may be (low, high)."""
         if self.l2 is not None and self.C is not None:
             raise SettingsError("--l2 and --C set the same penalty; pass one of them.")
         if self.C is None:
@@ -326,7 +331,7 @@ class PenaltyOptions(OptionGroup):
         l2 = [1.0 / (2.0 * value * rows) for value in inverse]
         return (l2[1], l2[0]) if isinstance(inverse, tuple) else l2
 
-    def one(self, rows: int) -> float:
+    def one(self, rows: float) -> float:
         """The only λ."""
         values: list[float] = self.values(rows)
         if len(values) != 1:
@@ -367,8 +372,8 @@ class SettingOptions(OptionGroup):
             parameters.append(keyword(field.name, default, Annotated[hint, option]))
         return parameters
 
-    def values(self, rows: int, *, draw: bool = False) -> dict[str, Any]:
-        """Settings of `grid`, or of `random_grid` with `draw`, for N training rows."""
+    def values(self, rows: float, *, draw: bool = False) -> dict[str, Any]:
+        """Settings of `grid`, or of `random_grid` with `draw`, for training rows of this weight."""
         hints = get_type_hints(Run)
         values = {
             name: parse_setting(name, text, hints[name], draw=draw)
@@ -410,6 +415,24 @@ def parse_names(flag: str, text: str) -> list[str]:
     if not all(names):
         raise SettingsError(f"{flag} must be names separated by commas, got {text!r}.")
     return list(dict.fromkeys(names))
+
+
+def parse_class_weight(text: str | None) -> ClassWeight:
+    """A class weight as `solve` takes it: balanced, or NAME=WEIGHT with commas between them."""
+    if text is None or text == BALANCED:
+        return text
+    found: dict[str, float] = {}
+    for part in parse_names("--class-weight", text):
+        name, _, weight = part.rpartition("=")
+        if not name:
+            raise SettingsError(
+                f"--class-weight must be {BALANCED} or NAME=WEIGHT for some classes, separated by "
+                f"commas, got {text!r}."
+            )
+        if name in found:
+            raise SettingsError(f"--class-weight names the class {name!r} twice.")
+        found[name] = _number("--class-weight", weight)
+    return found
 
 
 def parse_seeds(text: str) -> Sequence[int]:

@@ -18,6 +18,7 @@ from onelayer.cli.runs import finish_path, finish_suite
 from onelayer.cli.train import CheckpointOptions, training_in
 from onelayer.data import Dataset
 from onelayer.data.formats.registry import read_labels
+from onelayer.data.rows import weight_sum
 from onelayer.data.scaling import check_scaling
 from onelayer.engines import Engine
 from onelayer.engines.processes import processes
@@ -73,6 +74,7 @@ def solve(
     folds: int = 0,
     scoring: str = "accuracy",
     rule: str = "best",
+    class_weight: str | None = None,
     data: opt.DataOptions,
     scaling: str = "auto",
     arithmetic: opt.EngineOptions,
@@ -93,6 +95,10 @@ def solve(
         onelayer solve --data digits --l2 1e-4:1:12 --folds 5 --scoring neg_log_loss
         onelayer solve --data digits --C 1
 
+    Hyperparameters:
+        class-weight WEIGHTS: balanced, or weights of classes in the cost, as in cat=2,dog=.5; the
+            others weigh 1, and 0 leaves a class out.
+
     Search:
         tol X: Relative gap to the optimum to prove for each λ.
         max-passes N: Maximum number of passes over the rows for each λ.
@@ -102,15 +108,17 @@ def solve(
     """
     engine = opt.chosen_engine(arithmetic)
     check_path_options(penalty, scoring, rule, scaling, tol, max_passes, folds)
+    weighing = opt.parse_class_weight(class_weight)
     command = command_in_force(context)
     with training_in(out, checkpoints, command, data, overwrite=overwrite) as checkpoint:
         splits = opt.load_splits(data)
         default = penalty == opt.PenaltyOptions()
-        l2s = 20 if default else penalty.values(splits.train.rows)
+        l2s = 20 if default else penalty.values(weight_sum(splits.train, weighing))
         opt.note_estimate(splits, engine)
         with output.progress_bar("solving", "λ") as show:
             how: dict[str, Any] = {"folds": folds, "scoring": scoring, "rule": rule, "tol": tol}
             how |= {"max_passes": max_passes, "scaling": scaling, "engine": engine}
+            how["class_weight"] = weighing
             path = solver.solve_path(splits, l2s, on_progress=show, checkpoint=checkpoint, **how)
         path = replace(path, command=opt.as_loaded(command, splits))
         finish_path(path, checkpoint, splits, as_json=json)
@@ -140,6 +148,7 @@ def probe(
     scoring: str = "accuracy",
     rule: str = "best",
     baselines: bool = False,
+    class_weight: str | None = None,
     data: opt.SetOptions,
     scaling: str = "auto",
     arithmetic: opt.EngineOptions,
@@ -160,6 +169,10 @@ def probe(
         onelayer probe --data acts.npy --labels y.npy
         onelayer probe --data acts.npz --labels y.npy --l2 1e-4:1:12 --tol 1e-4
         onelayer probe --data acts.npz --labels y.npy --shots 1,2,4,8,16 --repeats 5
+
+    Hyperparameters:
+        class-weight WEIGHTS: balanced, or weights of classes in the cost, as in cat=2,dog=.5; the
+            others weigh 1, and 0 leaves a class out.
 
     Search:
         tol X: Relative gap to the optimum to prove for each λ.
@@ -186,6 +199,7 @@ def probe(
     few: dict[str, Any] = {"repeats": repeats}
     few |= {"shots": [int(n) if n.is_integer() else n for n in parse_sizes("--shots", shots)]}
     few |= {"fractions": parse_sizes("--fractions", fractions)}
+    weighing = opt.parse_class_weight(class_weight)
     command = command_in_force(context)
     with training_in(out, checkpoints, command, None, overwrite=overwrite) as checkpoint:
         sets = opt.load_sets(data)
@@ -193,7 +207,7 @@ def probe(
         with output.progress_bar("probing", "λ") as show:
             suite = probe_sets(
                 sets,
-                l2=20 if default else penalty.values(sets.rows.train.rows),
+                l2=20 if default else penalty.values(weight_sum(sets.rows.train, weighing)),
                 folds=folds if folds_from is None else read_labels(home_path(folds_from)),
                 scoring=scoring,
                 rule=rule,  # type: ignore[arg-type]
@@ -201,6 +215,7 @@ def probe(
                 tol=tol,
                 max_passes=max_passes,
                 scaling=scaling,
+                class_weight=weighing,
                 baselines=baselines,
                 engine=engine,
                 on_progress=show,
@@ -266,6 +281,7 @@ def suggest_learning_rate(
     penalty: opt.PenaltyOptions,
     batch_size: int = 100,
     loss: str = LOSSES[0],
+    class_weight: str | None = None,
     data: opt.DataOptions,
     scaling: str = "auto",
     arithmetic: opt.EngineOptions,
@@ -278,15 +294,18 @@ def suggest_learning_rate(
 
     Hyperparameters:
         batch-size N: Rows per batch.
+        class-weight WEIGHTS: balanced, or weights of classes in the cost, as in cat=2,dog=.5.
     """
     penalty.one(rows=1)
     require_whole("batch_size", batch_size, 1)
     check_loss(loss, 0.0)
     check_scaling(scaling)
+    weighing = opt.parse_class_weight(class_weight)
     engine = opt.chosen_engine(arithmetic)
     train_set = opt.load_splits(data).train
     how: dict[str, Any] = {"batch_size": batch_size, "loss": loss, "scaling": scaling}
-    l2 = penalty.one(train_set.rows)
+    how["class_weight"] = weighing
+    l2 = penalty.one(weight_sum(train_set, weighing))
     bounds = solver.suggest_learning_rate(train_set, l2=l2, engine=engine, **how)
     if json:
         rates = ("learning_rate", "stable", "batch_stable", "start_stable")

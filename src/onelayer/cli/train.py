@@ -18,6 +18,7 @@ from onelayer.cli.app import OptionGroup, command
 from onelayer.cli.config import command_in_force
 from onelayer.cli.output import note, print_json, print_line, print_table, progress_bar
 from onelayer.cli.runs import finish
+from onelayer.data.rows import weight_sum
 from onelayer.data.scaling import check_scaling
 from onelayer.engines.processes import attempt, processes
 from onelayer.errors import OnelayerError, SaveError, require_choice, require_whole
@@ -57,6 +58,7 @@ def train(
     *,
     settings: opt.SettingOptions,
     scaling: str = "auto",
+    class_weight: str | None = None,
     seeds: str = "1",
     random: int = 0,
     draw_seed: int = 0,
@@ -84,6 +86,8 @@ def train(
 
     Hyperparameters:
         scaling VALUES: Feature scaling: auto, none, unit, standardize, or several of them.
+        class-weight WEIGHTS: balanced, or weights of classes in the cost, as in cat=2,dog=.5; the
+            others weigh 1, and 0 leaves a class out.
 
     Search:
         random N: Draw N settings instead of the whole grid: log-uniformly from a range low:high,
@@ -97,11 +101,11 @@ def train(
     metric_of(scoring)  # an unknown name is refused before the data are loaded
     engine, each = opt.chosen_engine(arithmetic), opt.parse_seeds(seeds)
     require_choice("dtype", dtype, loop.DTYPES)
-    scalings = opt.parse_names("--scaling", scaling)
+    scalings, weighing = opt.parse_names("--scaling", scaling), opt.parse_class_weight(class_weight)
     for one in scalings:
         check_scaling(one)
 
-    def plan(rows: int) -> tuple[Run, ...]:
+    def plan(rows: float) -> tuple[Run, ...]:
         values = settings.values(rows, draw=random > 0) | {"seeds": each}
         return random_grid(random, draw_seed=draw_seed, **values) if random else grid(**values)
 
@@ -110,10 +114,10 @@ def train(
     command = command_in_force(context, () if random else ("draw_seed",))
     with training_in(out, checkpoints, command, data, overwrite=overwrite) as checkpoint:
         splits = opt.load_splits(data)
-        runs = plan(splits.train.rows)
+        runs = plan(weight_sum(splits.train, weighing))
         opt.note_estimate(splits, engine, runs)
         how: dict[str, Any] = {"engine": engine, "dtype": dtype, "checkpoint": checkpoint}
-        how["scoring"] = scoring
+        how |= {"scoring": scoring, "class_weight": weighing}
         how["certify"] = not several if certify is None else certify
         with progress_bar("training", "run-epochs") as show:
             how["on_progress"] = show

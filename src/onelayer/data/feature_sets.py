@@ -85,6 +85,7 @@ def read_feature_sets(
     test_size: float,
     validation_size: float,
     split_seed: int,
+    weights: Any = None,
     **given: Any,
 ) -> FeatureSets:
     """Read feature sets, check them, and draw the parts that are not given; see `probe`."""
@@ -94,10 +95,11 @@ def read_feature_sets(
 
     check_split(test_size, validation_size, split_seed)
     if isinstance(features, Mapping) and any(isinstance(v, Splits) for v in features.values()):
-        if any(other is not None for other in (labels, names, groups, split, *given.values())):
+        others = (labels, names, groups, split, weights, *given.values())
+        if any(other is not None for other in others):
             raise SettingsError(
                 "feature sets that are Splits have their labels and parts; leave labels, names, "
-                "groups, split, validation and test out."
+                "groups, split, weights, validation and test out."
             )
         return _of_splits(features)
     sources = {TRAIN: _read_source(features, labels, TRAIN, names, log)}
@@ -120,7 +122,8 @@ def read_feature_sets(
         numbered[role] = _numbered(start, y, class_names, where, kind)
         start += len(y)
     whole = numbered.pop(TRAIN)
-    whole = replace(whole, groups=read_values(groups, "groups (--groups)"))
+    own: Any = read_values(weights, "weights (--weights)")
+    whole = replace(whole, groups=read_values(groups, "groups (--groups)"), weights=own)
     whole, parts = take_parts(whole, read_values(split, "split (--split)"), numbered)
     rows = split_dataset(
         whole, parts, log, test_size=test_size, validation_size=validation_size, seed=split_seed,
@@ -158,7 +161,7 @@ def _of_splits(sets: Mapping[str, Any]) -> FeatureSets:
                 )
         names, kind = labelled.class_names, labelled.label_type
         rows = _numbered(start, labelled.y, names, labelled.source, kind)
-        parts[role] = replace(rows, groups=labelled.groups)
+        parts[role] = replace(rows, groups=labelled.groups, weights=labelled.weights)
         start += labelled.rows
     of_all = Splits(**parts, name="features", source=sets[first].source, split=sets[first].split)
     return FeatureSets(of_all.name, tuple(sets), of_all, sets.__getitem__, of_all.train.rows)
@@ -232,6 +235,7 @@ def _split(sources: Mapping[str, _Source], rows: Splits, name: str) -> Splits:
             source=numbered.source,
             label_type=numbered.label_type,
             groups=numbered.groups,
+            weights=numbered.weights,
         )
     return Splits(**parts, name=f"{rows.name}: {name}", source=rows.source, split=rows.split)
 

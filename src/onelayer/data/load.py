@@ -52,14 +52,14 @@ DIGITS, CIFAR10, CIFAR100, OWN = "digits", "cifar10", "cifar100", "own"
 # The options of rows of one's own, and those that have another default than None.
 _OPTIONS = (
     "labels", "test", "test_labels", "test_size", "validation", "validation_labels",
-    "validation_size", "split_seed", "split", "groups", "features", "drop", "id", "image_size",
-    "stream",
+    "validation_size", "split_seed", "split", "groups", "weights", "features", "drop", "id",
+    "image_size", "stream",
 )  # fmt: skip
 _DEFAULTS = {"test_size": TEST_SIZE, "validation_size": VALIDATION_SIZE, "split_seed": 0}
 _BATCHES = (1,), (2,)
 
 # Options that may name a column which is no feature.
-_BESIDE = ("groups", "split")
+_BESIDE = ("groups", "split", "weights")
 
 
 @known_options
@@ -76,6 +76,7 @@ def load(
     split_seed: int = 0,
     split: Any = None,
     groups: Any = None,
+    weights: Any = None,
     features: str | Sequence[str] | None = None,
     drop: str | Sequence[str] | None = None,
     id: str | None = None,  # noqa: A002
@@ -123,6 +124,9 @@ def load(
             groups, (N,). No group is in two parts or folds: `Dataset.groups`. Or "identical": rows
             of the same values are in one part, which then depends on the seed and these values
             alone, whatever rows are added.
+        weights: the column or array with the weight of each row, of every part; a file with one
+            number a row, or the weights, (N,), of the rows of `source`: `Dataset.weights`. Rows of
+            weight 0 are left out.
         features: columns of a table that are features: names or patterns ("x*"), a list or a text
             with commas. Default: all of numbers but the labels and a data frame's index.
         drop: columns that are none, as `features`.
@@ -238,14 +242,16 @@ def _load_unsplit(
     read = ReadOptions(say, parse_size(size), seed, progress, options["stream"], spec)
     tables = _read_parts(source if path is None else path, options, read)
     whole, parts = _number(tables, classes, say)
-    own = dict(tables["train"].beside)
-    for name in _BESIDE:
-        value = options[name]
-        if not _is_column(value) and not _is_identical(value):
-            own[name] = read_values(value, f"{name} (--{name})")
-    if own.get("groups") is not None:
-        whole = replace(whole, groups=own["groups"])
-    return take_parts(whole, own.get("split"), parts)
+    own = {
+        name: read_values(options[name], f"{name} (--{name})")
+        for name in _BESIDE
+        if not _is_column(options[name]) and not _is_identical(options[name])
+    }
+    elsewhere: dict[str, Any] = {
+        name: own[name] for name in ("groups", "weights") if own.get(name) is not None
+    }
+    whole = replace(whole, **elsewhere) if elsewhere else whole
+    return take_parts(whole, own.get("split", tables["train"].beside.get("split")), parts)
 
 
 def _is_column(value: Any) -> bool:
@@ -436,6 +442,6 @@ def _number(
         top, where = train.max_value if X.dtype == np.uint8 else 1.0, table.where
         datasets[role] = Dataset(
             X, y, class_names, table.image_shape, top, where, where, names, table.ids, kind,
-            groups=table.beside.get("groups"),
+            weights=table.beside.get("weights"), groups=table.beside.get("groups"),
         )  # fmt: skip
     return datasets.pop("train"), datasets

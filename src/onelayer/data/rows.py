@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from onelayer.data.dataset import Dataset, Splits, training_rows
 from onelayer.data.scaling import Scaling, fit_scaling
 from onelayer.data.streaming import stored_rows
-from onelayer.data.weights import ClassWeight, class_weight_by_name, cost_weights
+from onelayer.data.weights import (
+    ClassWeight,
+    class_weight_by_name,
+    of_mean_one,
+    times_class_weights,
+)
 
 Data = TypeVar("Data", Dataset, Splits, Dataset | Splits)
 
@@ -143,6 +148,16 @@ def class_weight_setting(class_weight: ClassWeight, dataset: Dataset) -> dict[st
 
 def weights_to_fit(dataset: Dataset, class_weight: ClassWeight) -> NDArray[np.float64] | None:
     """The weight of each row in the cost, of mean 1; None where all weigh the same."""
+    return of_mean_one(_products(dataset, class_weight))
+
+
+def weight_sum(dataset: Dataset, class_weight: ClassWeight) -> float:
+    """Σ of the weights of rows times those of their classes: N of rows that weigh 1."""
+    products = _products(dataset, class_weight)
+    return float(dataset.rows) if products is None else float(products.sum())
+
+
+def _products(dataset: Dataset, class_weight: ClassWeight) -> NDArray[np.float64] | None:
     names = dataset.class_names
     by_name = class_weight_by_name(class_weight, names, dataset.label_type)
-    return cost_weights(dataset.y, dataset.weights, by_name, names)
+    return times_class_weights(dataset.y, dataset.weights, by_name, names)

@@ -11,6 +11,7 @@ judged by.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from numbers import Real
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ def check_weights(
     weights: Any, rows: int, what: str, error: type[Exception] = DataError
 ) -> Float64:
     """Weights of N rows as float64, (N,)."""
-    given = np.asarray(weights)
+    given = _numbers(np.asarray(weights))
     if given.dtype.kind not in "biuf" and not _holds_numbers(given):
         raise error(f"{what} must be numbers, but it holds {one_line(repr(plain(given.flat[0])))}.")
     found: Float64 = given.astype(np.float64)
@@ -47,6 +48,13 @@ def check_weights(
     if not found.any():
         raise error(f"{what} must be above 0 for some rows, but all of it is zero.")
     return found
+
+
+def _numbers(values: NDArray[Any]) -> NDArray[Any]:
+    """Numbers that a file holds as text."""
+    with suppress(ValueError, TypeError):
+        return values.astype(np.float64) if values.dtype.kind in "OU" else values
+    return values
 
 
 def _holds_numbers(values: NDArray[Any]) -> bool:
@@ -101,13 +109,13 @@ def class_weight_by_name(
     return found
 
 
-def cost_weights(
+def times_class_weights(
     y: NDArray[Any],
     weights: Float64 | None,
     class_weight: Mapping[str, float] | Literal["balanced"] | None,
     class_names: tuple[str, ...],
 ) -> Float64 | None:
-    """Weights of rows in the cost, of mean 1, (N,); None where all weigh the same.
+    """Weights of rows times those of their classes, (N,); None is one each.
 
     "balanced" gives every class that has rows the same weight in all: Σ w / (K Σ w of the class).
     """
@@ -132,6 +140,11 @@ def cost_weights(
                 f"class_weight must leave training rows of two classes, but it leaves rows of "
                 f"{held}."
             )
+    return weights
+
+
+def of_mean_one(weights: Float64 | None) -> Float64 | None:
+    """Weights in the cost, of which ratios count; None where all are the same."""
     if weights is None or (weights == weights[0]).all():
         return None
     weights = near_one(weights)

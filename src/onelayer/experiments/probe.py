@@ -64,6 +64,7 @@ def probe(
     split_seed: int = 0,
     split: Any = None,
     groups: Any = None,
+    weights: Any = None,
     l2: int | ArrayLike = 20,
     shots: int | ArrayLike = (),
     fractions: float | ArrayLike = (),
@@ -109,6 +110,7 @@ def probe(
         split: what says train, validation or test of each row, an array (N,) or a file.
         groups: a group of each row, an array (N,) or a file. No group is in two parts or folds, and
             the bootstrap draws whole groups.
+        weights: weight ≥ 0 of each row, an array (N,) or a file; rows of weight 0 are left out.
         l2: values of λ, or how many the data of each set give; see `solve_path`.
         shots: training rows of each class, as in [1, 2, 4, 8, 16]: what heads of so few rows do,
             `Head.few_shots`. λ is chosen by as few validation rows; see docs/guide/probes.md.
@@ -164,7 +166,7 @@ def probe(
         features, labels, print_line if log is None else log, names=names, groups=groups,
         test=test, test_labels=test_labels, test_size=test_size, validation=validation,
         validation_labels=validation_labels, validation_size=validation_size,
-        split_seed=split_seed, split=split,
+        split_seed=split_seed, split=split, weights=weights,
     )  # fmt: skip
     folds = folds_among(folds, sets.rows.train.X[:, 0].astype(np.int64), sets.count)
     indices = folds_of(sets.rows, folds)

@@ -213,7 +213,7 @@ def score_of(scored: ScoredRows) -> Score:
     """The score of rows whose scores are at hand."""
     w = scored.each[:, 0] / scored.each.sum()
     n = float(len(w)) if scored.weights is None else 1.0 / norm(w) ** 2
-    loss, accuracy = float(w @ scored.loss), float(w @ (scored.predicted == scored.y))
+    loss, accuracy = float(w @ scored.loss), float(w @ scored.right)
     variances = (w @ (scored.loss - loss) ** 2, accuracy * (1.0 - accuracy))
     loss_error, accuracy_error = (math.sqrt(max(float(v), 0.0) / n) for v in variances)
     figures = (loss, loss_error, accuracy, accuracy_error, len(w))
