@@ -328,6 +328,19 @@ def test_a_probe_of_many_labels_ranks_feature_sets_by_their_metrics(tmp_path: Pa
     assert ol.Suite.load(tmp_path / "suite").best.name == suite.best.name
 
 
+def test_a_probe_of_many_labels_learns_from_fractions_beside_its_baselines() -> None:
+    X, Y = problem()
+    how: dict[str, Any] = {"l2": [0.1, 0.01], "scoring": "f1_macro"}
+    suite = ol.probe({"a": X}, Y, fractions=[0.2], repeats=2, baselines=True, **how)
+    names = [one.name for one in suite.best.baselines]
+    assert names == ["label frequencies", "5 nearest", "20 nearest"]
+    nearest = suite.best.baselines[2]
+    assert suite.best.baselines[0].test.accuracy < nearest.test.accuracy
+    assert "as a fraction of all" in str(suite)
+    with pytest.raises(OnelayerError, match="these rows have many labels; take fractions"):
+        ol.probe({"a": X}, Y, shots=[2], **how)
+
+
 def test_pages_of_many_labels_show_their_equation(tmp_path: Path) -> None:
     data = quiet_splits()
     result = ol.sweep(data, learning_rate=0.5, loss="sigmoid", epochs=2)

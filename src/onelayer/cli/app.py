@@ -44,7 +44,7 @@ COMMON = """
         folder RUN: A run folder.
 
     Hyperparameters:
-        loss NAME: softmax, or sigmoid: K binary cross-entropies.
+        loss NAME: softmax, or sigmoid: K binary cross-entropies, which many labels a row need.
 
     Search:
         seeds N|LIST: Runs per setting, or their seeds.

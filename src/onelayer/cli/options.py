@@ -63,7 +63,8 @@ class DataOptions(OptionGroup):
             quoted pattern of such files, a folder of images or CIFAR files, or digits, cifar10,
             cifar100. Default: cifar10, or the data of the run folder.
         labels COLUMN|FILE: Column or array of labels, or a file with one label per row. Default:
-            label, labels, y, target or class.
+            label, labels, y, target or class. Of many labels a row a column of lists, columns of 0
+            and 1 ("is_*", or names with commas), or a .npy matrix of them.
         test FILE|DIR: Test rows.
         test-labels COLUMN|FILE: Labels of --test.
         test-size FRACTION: Fraction held out for testing without --test.

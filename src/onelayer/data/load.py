@@ -107,7 +107,8 @@ def load(
               called train, validation and test.
         labels: the column or array that holds the labels (default: the one called label, labels, y,
             target or class), a file with one label a row, or the labels themselves: an array, a
-            Series or a list, (N,).
+            Series or a list, (N,). Of many labels a row a column of lists, columns of 0 and 1
+            ("is_*", or names with commas), or a matrix (N, K) of 0 and 1.
         test: the test rows: a file, folder, pattern or data frame. Default: `test_size` of the
             rows is held out.
         test_labels: as `labels`, for `test`. Default: the same column.

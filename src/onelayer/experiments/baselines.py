@@ -9,7 +9,8 @@ All read the features as stored, without scaling. A training row counts by its w
                       the smallest; of equal angles the earlier row counts
 
 Neighbours are exact up to float32: the engine multiplies a tile of rows with a tile of training
-rows, and of each row the best so far are kept. Of equal votes the first class is predicted.
+rows, and of each row the best so far are kept. Of equal votes the first class is predicted. Of many
+labels a row each has a frequency and votes of its own, against those that lack it, and no means.
 
 Source: Cover & Hart (1967), Nearest neighbor pattern classification; Caron et al. (2021), Emerging
 properties in self-supervised vision transformers, for neighbours beside a linear probe.
@@ -56,9 +57,11 @@ def measure_baselines(data: Splits, by: str, engine: Engine) -> tuple[Baseline, 
         return Baseline(name, score_of(scored), measure(asked, scored, groups=rows.groups))
 
     votes = vote_scores(engine, train, rows, NEIGHBOURS)
+    most = "label frequencies" if train.many_labels else "majority class"
+    means = [] if train.many_labels else [mean_scores(engine, train, rows)]
     return (
-        measured("majority class", majority_scores(train, rows.rows)),
-        measured("class means", mean_scores(engine, train, rows)),
+        measured(most, majority_scores(train, rows.rows)),
+        *(measured("class means", S) for S in means),
         *(measured(f"{k} nearest", S) for k, S in zip(NEIGHBOURS, votes, strict=True)),
     )
 
@@ -72,7 +75,11 @@ def _is_defined(metric: Metric, rows: Dataset) -> bool:
 
 
 def majority_scores(train: Dataset, rows: int) -> Float64:
-    """The logarithms of the class frequencies, for so many rows, (N, K)."""
+    """The logarithms of the class frequencies, or odds of labels, for so many rows, (N, K)."""
+    if train.many_labels:
+        weights = np.ones(train.rows) if train.weights is None else train.weights
+        p = weights @ train.y / weights.sum()
+        return np.tile(_log(p) - _log(1.0 - p), (rows, 1))
     counts = np.bincount(train.y, train.weights, train.classes)
     return np.tile(_log(counts / counts.sum()), (rows, 1))
 
@@ -105,6 +112,8 @@ def vote_scores(
 ) -> list[Float64]:
     """The logarithm of the votes' fractions for each number of neighbours, (N, K) each."""
     nearest, K = nearest_rows(engine, train, rows, max(counts)), train.classes
+    if train.many_labels:
+        return [_label_votes(train, nearest[:, :k]) for k in counts]
     places = np.arange(rows.rows)[:, None] * K + train.y[nearest]
     own = np.ones(nearest.shape) if train.weights is None else train.weights[nearest]
     found = []
@@ -115,6 +124,15 @@ def vote_scores(
         each = total / min(k, nearest.shape[1])  # the weight of a vote
         found.append(np.log((votes + each / K) / (total + each)))
     return found
+
+
+def _label_votes(train: Dataset, nearest: Int64) -> Float64:
+    """The logarithm of the odds of each label by the votes of these training rows, (N, K)."""
+    own = np.ones(nearest.shape) if train.weights is None else train.weights[nearest]
+    votes = np.einsum("nj,njk->nk", own, train.y[nearest])
+    total = own.sum(axis=1, keepdims=True)
+    half = total / (2 * nearest.shape[1])  # a vote, one half of it for each side
+    return np.asarray(np.log(votes + half) - np.log(total - votes + half))
 
 
 def nearest_rows(engine: Engine, train: Dataset, rows: Dataset, count: int) -> Int64:

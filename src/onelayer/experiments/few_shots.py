@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from onelayer.data.classes import strata
 from onelayer.data.dataset import Splits
 from onelayer.data.rows import Rows, rows_of, rows_to_fit, weights_to_fit
 from onelayer.data.scaling import Scaling
@@ -77,8 +78,15 @@ class Draws:
             "repeats": self.repeats if self.sizes else None,
         }
 
-    def check(self, y: NDArray[np.int64], class_names: Sequence[str]) -> None:
+    def check(self, y: NDArray[Any], class_names: Sequence[str]) -> None:
         """Raise `DataError` for a class with fewer training rows than shots."""
+        if y.ndim == 2:
+            if any(isinstance(size, int) for size in self.sizes):
+                raise DataError(
+                    "shots are rows of each class, but these rows have many labels; take fractions "
+                    "(--fractions)."
+                )
+            return
         counts = np.bincount(y, minlength=len(class_names))
         most = max((size for size in self.sizes if isinstance(size, int)), default=0)
         if (few := int(counts.argmin())) is not None and counts[few] < most:
@@ -87,9 +95,9 @@ class Draws:
                 f"{class_names[few]!r} has {counts[few]}; take fewer shots, or fractions."
             )
 
-    def rows(self, y: NDArray[np.int64], repeat: int, *of: int) -> list[NDArray[np.int64]]:
+    def rows(self, y: NDArray[Any], repeat: int, *of: int) -> list[NDArray[np.int64]]:
         """The rows of each size in a repeat."""
-        return nested_subsets(y, self.sizes, (self.seed, repeat, *of))
+        return nested_subsets(strata(y), self.sizes, (self.seed, repeat, *of))
 
 
 @dataclass(frozen=True)

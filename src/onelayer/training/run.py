@@ -122,7 +122,8 @@ class Run:
         warmup: epochs in which η rises linearly to its full value, fractions allowed.
         averaging: the model is the last weights, "none"; the mean of the last steps' weights,
             "tail:FRACTION"; or their exponential moving average, "ema:DECAY".
-        loss: "softmax", or "sigmoid": the mean of K binary cross-entropies.
+        loss: "softmax", or "sigmoid": the mean of K binary cross-entropies. Many labels a row need
+            "sigmoid", which is then their sum.
         label_smoothing: ε in [0, 1); targets are (1 − ε) y + ε/K.
         flip_seed: None trains on images as they are; a seed mirrors each with a chance of one
             half, drawn anew each epoch.
