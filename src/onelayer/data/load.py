@@ -392,9 +392,9 @@ def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> d
         columns = replace(read.columns, must_drop=role == "train", part=of_part, beside=beside)
         read = replace(read, columns=columns)
         if _in_memory(part):
-            what, table_of = (
-                ("data frame", frame_table) if is_frame(part) else ("arrays", arrays_table)
-            )
+            what = "data frame" if is_frame(part) else "array"
+            what += "s" if isinstance(part, Mapping) else ""
+            table_of = frame_table if is_frame(part) else arrays_table
             where = what if role == "train" else f"{role} {what}"
             table = table_of(part, labels, where, read.log, replace(columns, option=option))
         else:

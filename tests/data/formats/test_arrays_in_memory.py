@@ -110,6 +110,14 @@ def test_load_reads_what_is_in_memory_as_split_does(source: Any, labels: Any) ->
         assert of.labels.tolist() == expected.labels.tolist()
 
 
+def test_parts_that_are_given_are_not_copied() -> None:
+    tensor, other = torch.from_numpy(X), torch.from_numpy(X.copy())
+    given = {"validation": other, "validation_labels": Y, "test": other.clone(), "test_labels": Y}
+    data = load(tensor, labels=Y, log=silent, **given)
+    assert np.shares_memory(data.train.X, X)
+    assert data.validation.X.ctypes.data == other.data_ptr()
+
+
 @pytest.mark.parametrize(
     "names",
     [
@@ -160,7 +168,7 @@ def test_images_of_bytes_are_rows_of_planes(shape: tuple[int, ...]) -> None:
     [
         (X, {}, "has no labels; pass"),
         (X[:, 0], {"labels": Y}, "must be an array of rows and columns"),
-        (X, {"labels": Y, "drop": "x"}, "features, drop and id have no effect on arrays"),
+        (X, {"labels": Y, "drop": "x"}, "features, drop and id have no effect on array,"),
         (X, {"labels": Y, "stream": True}, "stream .* has no effect on data in memory"),
         ({"a": X, "b": X, "y": Y}, {}, "must hold one array of features"),
         ({"X": X, "y": Y}, {"labels": "z"}, "has no array 'z'"),

@@ -238,7 +238,8 @@ def choose_arrays(
     if list(names) == [""]:
         if not spec.elsewhere:
             raise DataError(
-                f"{where} has no labels; pass a file with one label a row with {spec.option}."
+                f"{where} has no labels; pass a file of labels, one a row, or the labels "
+                f"themselves with {spec.option}."
             )
         return "", None
     label = base.choose_labels(names, spec, where, what)
