@@ -7,12 +7,11 @@ minutes on two cores; `onelayer best-linear` does the same with a bar that shows
 from onelayer import load
 from onelayer.data import Splits
 from onelayer.experiments.best_linear import Recipe, compare_recipes, fit_best_linear, mean_model
-from onelayer.experiments.best_linear import whole_training_set as whole
 
 
 def main(splits: Splits, recipe: Recipe, seeds: int = 5, folds: int = 0) -> None:
     """Judge the recipe by folds, fit it to all training rows, save the mean map, then test it."""
-    rows = whole(splits)
+    rows = splits.train_and_validation
     if folds:
         [held_out] = compare_recipes(rows, [recipe], folds=folds)
         print(f"held out: {held_out.accuracy:.4f} ± {held_out.standard_error:.4f}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from onelayer import Model, load
-from onelayer.experiments.best_linear import Recipe, fit_best_linear, whole_training_set
+from onelayer.experiments.best_linear import Recipe, fit_best_linear
 from tests.cli.conftest import Command
 
 QUICK = ("best-linear", "--data", "digits", "--epochs", "4", "--batch-size", "200", "--seeds", "2")
@@ -27,7 +27,7 @@ def test_it_saves_the_mean_map_of_all_training_rows_and_prints_how_good_it_is(
     assert f"{100 * low:.2f} to {100 * high:.2f}" in out
     recipe = Recipe(epochs=4, batch_size=200)
     each = [
-        100 * fit_best_linear(whole_training_set(splits), recipe, seed=s).evaluate(splits.test)
+        100 * fit_best_linear(splits.train_and_validation, recipe, seed=s).evaluate(splits.test)
         .accuracy
         for s in (0, 1)
     ]  # fmt: skip

@@ -212,3 +212,21 @@ def test_groups_parts_and_folds_come_from_files(run: Command, tmp_path: Path) ->
     assert "the same bits" in out
     code, _, err = run(*WORDS, "--folds", "2", "--folds-from", "folds.npy")
     assert (code, "give either --folds or --folds-from, not both" in err) == (2, True)
+
+
+def test_a_refitted_head_is_certified_on_all_rows_that_it_was_fitted_to(
+    run: Command, tmp_path: Path
+) -> None:
+    assert run(*WORDS, "--refit")[0] == 0
+    suite = Suite.load(tmp_path / "runs" / "probe")
+    code, out, err = run("certify", "runs/probe", "--json")
+    assert code == 0, err
+    costs = {one["name"]: one["cost"] for one in json.loads(out)}
+    for head in suite.heads:
+        proof = head.model.require_certificate()
+        assert costs[head.name] == pytest.approx(proof.cost, rel=1e-9)
+        assert proof.cost != head.best.certificate.cost
+    code, out, _ = run("evaluate", "runs/probe", "--json")
+    assert json.loads(out)["accuracy"] == suite.best.test.accuracy
+    code, out, _ = run("rerun", "runs/probe")
+    assert "the same bits" in out

@@ -23,12 +23,11 @@ from onelayer.experiments.best_linear import (
     mean_model,
     moved,
     symmetric,
-    whole_training_set,
 )
 from onelayer.objective.loss import GeneralisedCrossEntropy, targets
 
 DIGITS = load("digits")
-ROWS = whole_training_set(DIGITS)
+ROWS = DIGITS.train_and_validation
 PLAIN = Recipe(q=0.0, l2=1e-3, moves=0, flips=False)
 EXAMPLE = Path(__file__).parents[2] / "examples" / "best_linear_cifar10.py"
 

@@ -309,3 +309,19 @@ def test_parts_and_folds_of_the_rows_can_be_given(tmp_path: Path) -> None:
     assert bits(ol.probe(one, LABELS, split=words, folds=pairs, **HOW)) == bits(suite)
     with pytest.raises(DataError, match=r"the group 0\.0 has training rows and validation rows"):
         ol.probe(one, LABELS, split=words, groups=np.zeros(N), **HOW)
+
+
+def test_refitted_heads_are_those_of_their_paths_and_are_not_mixed_with_others(
+    whole: Suite, tmp_path: Path
+) -> None:
+    suite = ol.probe(SETS, LABELS, refit=True, **HOW)
+    assert [head.chosen for head in suite.heads] == [head.chosen for head in whole.heads]
+    path = solve_path(ol.split(SETS["layer1/cls"], LABELS), L2, tol=1e-5, refit=True)
+    head = suite["layer1/cls"]
+    assert head.model.W.tobytes() == path.best.W.tobytes()
+    assert head.test == path.test
+    assert head.model.certificate != head.best.certificate
+    save_records(suite, tmp_path / "suite")
+    assert bits(Suite.load(tmp_path / "suite")) == bits(suite)
+    with pytest.raises(SaveError, match="the refit was True and is"):
+        ol.probe(SETS, LABELS, checkpoint=kept(tmp_path / "suite"), **HOW)

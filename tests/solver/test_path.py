@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold
 
-from onelayer import Run, load, split
+from onelayer import Run, certify, load, split
 from onelayer.data import Dataset, Splits
 from onelayer.data.rows import rows_of
 from onelayer.data.scaling import fit_scaling
@@ -572,3 +572,50 @@ def test_a_path_of_other_groups_or_folds_is_not_resumed(tmp_path: Path) -> None:
     other = replace(data, train=replace(data.train, groups=groups))
     with pytest.raises(SaveError, match="the groups of the training rows changed"):
         solve_path(other, [0.1, 0.01], tol=1e-3, checkpoint=again)
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+def test_a_refitted_model_is_the_optimum_of_training_and_validation_rows(folds: int) -> None:
+    """λ is chosen as without it; the test rows are met by the refitted model alone."""
+    data = make_splits(300)
+    how: dict[str, Any] = {"folds": folds, "tol": 1e-8, "scaling": "standardize"}
+    plain, path = solve_path(data, 5, **how), solve_path(data, 5, refit=True, **how)
+    assert [m.W.tobytes() for m in path.models] == [m.W.tobytes() for m in plain.models]
+    assert (path.chosen, path.held_out) == (plain.chosen, plain.held_out)
+    whole = data.train_and_validation
+    assert whole.rows == data.train.rows + data.validation.rows
+    alone = solve(whole, path.models[path.chosen].require_certificate().l2, tol=1e-8,
+                  scaling="standardize")  # fmt: skip
+    assert path.best is path.refitted
+    assert path.best.W.tobytes() == alone.W.tobytes()
+    proof = path.best.require_certificate()
+    assert proof.gap <= 1e-8 * proof.cost
+    best = path.best
+    X = whole.X.astype(np.float64) * best.scaling.scale + best.scaling.offset
+    cost = objective.loss(objective.scores(X, best.W, best.b), whole.y)
+    assert proof.cost == pytest.approx(cost + proof.l2 * float((path.best.W**2.0).sum()), rel=1e-6)
+    assert path.test is not None
+    assert path.test.accuracy == path.best.evaluate(data.test).accuracy
+    assert certify(path.best, data).cost == pytest.approx(proof.cost, rel=1e-9)
+    known = path.best.trained_on(data.validation)
+    assert known.all()
+    assert any("then refitted to all" in sentence for sentence in path.verdict)
+
+
+def test_a_refitted_path_is_saved_with_its_model(tmp_path: Path) -> None:
+    data = make_splits(200)
+    path = solve_path(data, [0.1, 0.01], refit=True, tol=1e-4)
+    path.save(tmp_path / "a")
+    again = LambdaPath.load(tmp_path / "a")
+    assert again.best.W.tobytes() == path.best.W.tobytes()
+    assert again.best.certificate == path.best.certificate
+
+
+def test_rows_that_stay_in_their_files_cannot_be_refitted(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    np.save(tmp_path / "x.npy", X)
+    data = load(tmp_path / "x.npy", labels=np.arange(60) % 2, stream=True)
+    with pytest.raises(
+        DataError, match="rows that stay in their files cannot be joined; load them"
+    ):
+        solve_path(data, [0.1], refit=True)

@@ -334,7 +334,7 @@ def open_model(named: str) -> ChosenModel:
         names = [f"λ={model.l2:g}" for model in result.models]
         places = [(i,) for i in range(len(names))]
         position = _positions(folder, setting, names, places)[0] if setting else result.chosen
-        model, name = result.models[position], names[position]
+        model, name = result.models[position] if setting else result.best, names[position]
         how = (
             ""
             if setting

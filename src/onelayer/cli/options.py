@@ -176,7 +176,7 @@ def rows_for(
     given = {name: value for name, value in vars(typed).items() if is_given(context, name)}
     asked = given.keys() & {"test", *SPLIT}
     if chosen.feature_set is not None and not given.keys() & {"data", "test"}:
-        return cast(Dataset, getattr(_saved_sets(chosen, trust), part))
+        return _part_for(chosen, _saved_sets(chosen, trust), part)
     saved, classes = _saved_options(chosen), chosen.model.class_names
     own = not given.keys() & {"data", "test"} or (
         "data" in given and given["data"] == saved.get("data")
@@ -189,7 +189,7 @@ def rows_for(
         for role in ("test", "validation"):  # rows of their own are not cut off
             if role in given:
                 saved.pop(f"{role}_size", None)
-        return cast(Dataset, getattr(load(**_renamed(saved | given), classes=classes), part))
+        return _part_for(chosen, load(**_renamed(saved | given), classes=classes), part)
     kept = {name: value for name, value in saved.items() if name in COLUMNS}
     if names_file(kept.get("labels")):
         del kept["labels"]
@@ -199,14 +199,21 @@ def rows_for(
         given["labels"] = given.pop("test_labels", given.get("labels"))
         part, asked = "test", set()
     if asked:
-        return cast(Dataset, getattr(load(**_renamed(given), classes=classes), part))
+        return _part_for(chosen, load(**_renamed(given), classes=classes), part)
     card, names = chosen.model.split, chosen.model.feature_names
     found = load_for(card=card, names=names, classes=classes, **_renamed(given))
     if isinstance(found, Splits):
-        return cast(Dataset, getattr(found, part))
+        return _part_for(chosen, found, part)
     if chosen.model.split is not None:
         note(f"{found.name} is other data than the model was trained on: all of its rows are taken")
     return found
+
+
+def _part_for(chosen: ChosenModel, splits: Splits, part: str) -> Dataset:
+    """A part of the data, the training part as the model was fitted to it."""
+    if part == "train" and chosen.model.settings.get("refit"):
+        return splits.train_and_validation
+    return cast(Dataset, getattr(splits, part))
 
 
 def _renamed(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def solve(
     scoring: str = "accuracy",
     rule: str = "best",
     class_weight: str | None = None,
+    refit: bool = False,
     data: opt.DataOptions,
     scaling: str = "auto",
     arithmetic: opt.EngineOptions,
@@ -105,6 +106,7 @@ def solve(
         folds N: Cross-validation folds used to choose λ; 0 uses the validation rows.
         scoring NAME: Metric to choose λ by: accuracy, neg_log_loss, roc_auc, f1_macro, …
         rule NAME: best, or one-standard-error: the largest λ within one standard error of the best.
+        refit/no-refit: Fit the chosen λ to the training and validation rows together in the end.
     """
     engine = opt.chosen_engine(arithmetic)
     check_path_options(penalty, scoring, rule, scaling, tol, max_passes, folds)
@@ -117,6 +119,7 @@ def solve(
         opt.note_estimate(splits, engine)
         with output.progress_bar("solving", "λ") as show:
             how: dict[str, Any] = {"folds": folds, "scoring": scoring, "rule": rule, "tol": tol}
+            how |= {"refit": refit}
             how |= {"max_passes": max_passes, "scaling": scaling, "engine": engine}
             how["class_weight"] = weighing
             path = solver.solve_path(splits, l2s, on_progress=show, checkpoint=checkpoint, **how)
@@ -147,6 +150,7 @@ def probe(
     folds_from: str | None = None,
     scoring: str = "accuracy",
     rule: str = "best",
+    refit: bool = False,
     baselines: bool = False,
     class_weight: str | None = None,
     data: opt.SetOptions,
@@ -185,6 +189,7 @@ def probe(
             training rows choose λ.
         scoring NAME: Metric to choose λ and rank sets by: accuracy, neg_log_loss, roc_auc, …
         rule NAME: best, or one-standard-error: the largest λ within one standard error of the best.
+        refit/no-refit: Fit the chosen λ to the training and validation rows together in the end.
         baselines/no-baselines: Measure nearest neighbours, class means and the majority class as
             well.
     """
@@ -211,6 +216,7 @@ def probe(
                 folds=folds if folds_from is None else read_labels(home_path(folds_from)),
                 scoring=scoring,
                 rule=rule,  # type: ignore[arg-type]
+                refit=refit,
                 **few,
                 tol=tol,
                 max_passes=max_passes,
@@ -368,7 +374,7 @@ def best_linear(
     output.refuse_overwriting(out, config, *vars(data).values())
     engine = opt.chosen_engine(arithmetic)
     splits = opt.load_splits(data, all_batches=True)
-    rows = experiment.whole_training_set(splits)
+    rows = splits.train_and_validation
     recipe.check(rows)
     # The file is staged first: a path that cannot be written to is refused before the work.
     with staged_file(out) as staging:

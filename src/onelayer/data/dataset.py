@@ -405,6 +405,37 @@ class Splits:
                         f"have {expected} and {got}."
                     )
 
+    @property
+    def train_and_validation(self) -> Dataset:
+        """Both parts as one data set, copied; rows that stay in their files are refused."""
+        self.check_in_memory()
+        parts, weights = (self.train, self.validation), None
+        if any(part.weights is not None for part in parts):
+            each = (np.ones(p.rows) if p.weights is None else p.weights for p in parts)
+            weights = np.concatenate([*each])
+
+        def both(name: str) -> Any:
+            values = [getattr(part, name) for part in parts]
+            return None if any(value is None for value in values) else np.concatenate(values)
+
+        return replace(
+            self.train,
+            X=both("X"),
+            y=both("y"),
+            ids=both("ids"),
+            groups=both("groups"),
+            weights=weights,
+            name=f"{self.train.name} and validation rows",
+        )
+
+    def check_in_memory(self) -> None:
+        """Raise `DataError` where training or validation rows stay in their files."""
+        if any(stored_rows(part.X) is not None for part in (self.train, self.validation)):
+            raise DataError(
+                f"{self.name}: training and validation rows that stay in their files cannot be "
+                "joined; load them into memory (stream=False, --no-stream)."
+            )
+
 
 @dataclass(frozen=True)
 class DataCard:

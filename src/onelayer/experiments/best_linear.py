@@ -156,7 +156,7 @@ def fit_best_linear(
     W, b = argmin (1/N) Σ (1 − p_y^q) / q + λ Σ W², over rows, their moves and their flips
 
     Args:
-        data: the training rows; of splits the training part (`whole_training_set` joins the
+        data: the training rows; of splits the training part (`train_and_validation` joins the
             validation rows to it).
         recipe: loss, penalty, augmentation and steps; None is the one that CIFAR-10's validation
             rows chose, without moves and flips where the rows are no images.
@@ -334,15 +334,4 @@ def mean_model(models: Sequence[Model]) -> Model:
         W=np.asarray(np.mean([model.W for model in models], axis=0), np.float32),
         b=np.mean([model.b for model in models], axis=0),
         settings=settings | {"seeds": [model.settings["seed"] for model in models]},
-    )
-
-
-def whole_training_set(splits: Splits) -> Dataset:
-    """Training and validation rows as one data set, copied."""
-    both = splits.train, splits.validation
-    return replace(
-        splits.train,
-        X=np.concatenate([part.X for part in both]),
-        y=np.concatenate([part.y for part in both]),
-        ids=None if splits.train.ids is None else np.concatenate([part.ids for part in both]),
     )

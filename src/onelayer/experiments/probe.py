@@ -72,6 +72,7 @@ def probe(
     folds: Any = 0,
     scoring: str = "accuracy",
     rule: Rule = "best",
+    refit: bool = False,
     tol: float = 1e-6,
     max_passes: int = 1000,
     scaling: str = "auto",
@@ -121,6 +122,8 @@ def probe(
             of the N rows out, or pairs of row numbers; see `solve_path`.
         scoring: the metric that λ is chosen and heads are ranked by; see `solve_path`.
         rule: "best" or "one-standard-error".
+        refit: whether each head of its chosen λ is then fitted to the training and validation rows
+            together; see `solve_path`.
         tol: relative gap to prove for each λ, > 0.
         max_passes: passes over the rows for each λ, ≥ 1.
         scaling: "auto", "none", "unit" or "standardize", fitted to the training rows of each set.
@@ -174,7 +177,8 @@ def probe(
     how: dict[str, Any] = {"scoring": choice.by, "rule": rule, "tol": tol}
     how |= {"max_passes": max_passes, "scaling": scaling}
     how |= class_weight_setting(class_weight, sets.rows.train)
-    beside = {"baselines": True} if baselines else {}
+    beside: dict[str, Any] = {"baselines": True} if baselines else {}
+    beside |= {"refit": refit or None}
     shared = {"labels and their split": _hash(sets.rows)}
     began, planned = time.perf_counter(), l2s if isinstance(l2s, int) else len(l2s)
 
@@ -203,6 +207,7 @@ def probe(
                     engine=engine,
                     on_progress=count.show,
                     checkpoint=kept,
+                    refit=refit,
                     **how,
                 )
                 if path.interrupted:

@@ -692,7 +692,7 @@ def _score_columns(suite: Suite, name: str, *, chosen: bool) -> list[Column | st
 
 
 def _head_row(head: Head, by: str, metric: Metric, names: Iterable[str]) -> list[Cell | str]:
-    best, scores = head.best, scores_of(head.best.held_out, by)
+    scores = scores_of(head.best.held_out, by)
     cells: list[Cell | str] = [head.name, f"{head.model.features:,}", f"{head.l2:.3g}"]
     for name in names:
         of, digits = metric_of(name), 2 if metric_of(name).unit == "%" else 4
@@ -705,7 +705,10 @@ def _head_row(head: Head, by: str, metric: Metric, names: Iterable[str]) -> list
         ]
         if name == metric.name or name != "log_loss":
             cells.append(f"{low:.{digits - 1}f}–{high:.{digits - 1}f}")
-    proof, solved = best.certificate, sum(one.status == "optimal" for one in head.solutions)
+    proof, solved = (
+        head.model.require_certificate(),
+        sum(one.status == "optimal" for one in head.solutions),
+    )
     return [
         *cells,
         f"{proof.gap / proof.cost:.1e}" if head.l2 else "no bound",

@@ -124,7 +124,7 @@ def certify(
     Args:
         model: any; weights from elsewhere become one by `Model(W, b, class_names=…)`.
         data: rows that the cost is the mean over, usually the training rows; of `Splits` the
-            training part.
+            training part, and of a model that was refitted the validation part as well.
         l2: λ ≥ 0; None takes the model's own. For 0 the gap is infinite.
         engine: an engine or its name; None is the native engine.
         log: callback for one-line messages, as of `Model.scores`; None prints them.
@@ -152,6 +152,8 @@ def certify(
     if l2 is None:
         raise SettingsError("the model does not know its l2 (λ); pass l2=…")
     require_number("l2 (λ)", l2, L2_RANGE, least=0, below=MAX_L2)
+    if isinstance(data, Splits) and model.settings.get("refit"):
+        data = data.train_and_validation
     met, _ = model.meet(training_rows(data), log)
     class_weight = known_class_weight(model.settings.get("class_weight"), met.class_names)
     rows = without_weightless(met, class_weight)

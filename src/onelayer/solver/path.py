@@ -329,6 +329,8 @@ class Path(Saved):
         test_metrics: the metric that λ was chosen by on the test rows, with its interval, unless it
             is accuracy or log loss, or is not defined there; and, where rows have groups, accuracy
             with an interval of whole groups.
+        refitted: a model of the chosen λ fitted to the training and validation rows, with its
+            certificate, which `best` and `test` then are; None where it was not asked for.
 
     Example:
         >>> import onelayer as ol
@@ -353,6 +355,7 @@ class Path(Saved):
     interrupted: bool = False
     mistakes: Mistakes | None = field(default=None, metadata=MAY_LACK)
     test_metrics: tuple[Measurement, ...] = field(default=(), metadata=MAY_LACK)
+    refitted: Model | None = field(default=None, metadata=MAY_LACK)
 
     @classmethod
     def of_optima(
@@ -382,8 +385,8 @@ class Path(Saved):
 
     @property
     def best(self) -> Model:
-        """The chosen model."""
-        return self.models[self.chosen]
+        """The chosen model, or the one of its λ that was fitted to the validation rows as well."""
+        return self.models[self.chosen] if self.refitted is None else self.refitted
 
     @property
     def l2(self) -> Float64:
@@ -448,7 +451,13 @@ class Path(Saved):
         l2s, best = self.l2, self.best.l2
         of = f" of {len(l2s)} from {l2s.max():.3g} to {l2s.min():.3g}" if len(l2s) > 1 else ""
         sentences = [f"chosen: λ = {best:.3g}{of}", self.edge_sentence]
-        if self.folds:
+        if self.refitted is not None:
+            rows = self.data.train_rows + self.data.validation_rows
+            sentences.append(
+                f"then refitted to all {rows:,} training and validation rows: "
+                f"{self.refitted.require_certificate().sentence}"
+            )
+        elif self.folds:
             sentences.append(
                 f"its model was fitted to all {self.data.train_rows:,} training rows; the "
                 f"{self.data.validation_rows:,} validation rows were not used"
@@ -524,6 +533,7 @@ def solve_path(
     folds: Any = 0,
     scoring: str = "accuracy",
     rule: Rule = "best",
+    refit: bool = False,
     tol: float = 1e-6,
     max_passes: int = 1000,
     scaling: str = "auto",
@@ -547,6 +557,8 @@ def solve_path(
             "accuracy", "neg_log_loss", "roc_auc", "f1_macro", … (docs/guide/metrics.md).
         rule: "best", or "one-standard-error": the largest λ whose score is within one standard
             error of the best.
+        refit: whether a model of the chosen λ is then fitted to the training and validation rows
+            together, scaled anew and proven: `Path.best`, which alone meets the test rows.
         tol: relative gap to prove for each λ, > 0.
         max_passes: passes over the rows for each λ, ≥ 1.
         scaling: "auto", "none", "unit" or "standardize", fitted to the training rows.
@@ -574,6 +586,9 @@ def solve_path(
         (0.001, 'optimal')
     """
     choice = Choice(scoring, rule)
+    if refit:
+        data.check_in_memory()
+    given = data
     target, l2s = Target(0.0, tol, max_passes), l2_values(l2)
     folds, weights = plain(folds), weights_to_fit(data.train, class_weight)
     if not is_number(folds) and weights is not None:
@@ -622,9 +637,7 @@ def solve_path(
         raise KeyboardInterrupt
     optima, scores, solved = state.optima, state.scores, time.perf_counter()
     chosen = choose(scores, choice)
-    best = optima[chosen]
     train_scores = score(engine, rows, [(o.W, o.b) for o in optima], choice.by, errors=False)
-    (test,) = score(engine, rows_of(data.test, fitted), [(best.W, best.b)])
     path = Path.of_optima(
         optima,
         scores,
@@ -633,7 +646,6 @@ def solve_path(
         chosen=chosen,
         choice=choice,
         data=data_card(data),
-        test=test,
         folds=folds,
         seconds={"solve": state.seconds, "score": time.perf_counter() - solved},
         environment=describe_environment() | engine.describe(),
@@ -641,15 +653,43 @@ def solve_path(
         l2_from_data=isinstance(l2s, int),
         interrupted=interrupted,
     )
+    if refit and not interrupted:
+        aim = replace(target, l2=path.best.require_certificate().l2)
+        path = _refitted(path, given, scaling, class_weight, aim, engine)
+    best = path.best
+    (test,) = score(engine, rows_of(data.test, best.scaling), [(best.W, best.b)])
     by_groups = data.test.groups is not None and choice.by != "accuracy"
     measured = (choice.by,) if by_groups or choice.by not in IN_SCORES else ()
     try:
         choice.metric.check(data.test.y, data.test.class_names, "the test rows")
     except SettingsError:
         measured = ()
-    judged = path.best.evaluate(data.test, log=quiet, include_training_rows=True, scoring=measured)
+    judged = best.evaluate(data.test, log=quiet, include_training_rows=True, scoring=measured)
     grouped = () if judged.grouped is None else (judged.grouped,)
-    return replace(path, mistakes=judged.mistakes, test_metrics=judged.metrics + grouped)
+    found = judged.metrics + grouped
+    return replace(path, test=test, mistakes=judged.mistakes, test_metrics=found)
+
+
+def _refitted(
+    path: Path,
+    given: Splits,
+    scaling: str,
+    class_weight: ClassWeight,
+    target: Target,
+    engine: Engine,
+) -> Path:
+    """The path with a model of its chosen λ of all rows but the test rows; or interrupted."""
+    began = time.perf_counter()
+    whole = replace(given, train=given.train_and_validation)
+    data, fitted, rows = rows_to_fit(whole, scaling, class_weight)
+    try:
+        optimum = Solvers(engine, rows, data.train.classes).of_all().solve(target).completed()
+    except KeyboardInterrupt:
+        return replace(path, interrupted=True)
+    settings = class_weight_setting(class_weight, data.train) | {"refit": True}
+    model = optimum.model(fitted, data_card(data), path.environment, settings)
+    seconds = {**path.seconds, "refit": time.perf_counter() - began}
+    return replace(path, refitted=model, seconds=seconds)
 
 
 def check_parts(metric: Metric, parts: Sequence[Part], class_names: Sequence[str]) -> None:

@@ -264,7 +264,8 @@ def _suite_sizes(suite: Suite) -> Iterator[tuple[str, Any, Any]]:
         place = f"heads.{i}"
         yield f"{place}.chosen", head.chosen in range(len(head.solutions)), True
         yield f"{place}.model.class_names", head.model.class_names, suite.data.class_names
-        yield f"{place}.model.certificate", head.model.certificate, head.best.certificate
+        if not head.model.settings.get("refit"):
+            yield f"{place}.model.certificate", head.model.certificate, head.best.certificate
         for one in head.solutions:
             yield f"{place}.held_out", len(one.held_out), max(suite.folds, 1)
             yield from _proof_sizes(one.certificate)
