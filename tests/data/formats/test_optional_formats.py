@@ -280,5 +280,10 @@ def test_images_of_a_file_as_keras_writes_them_are_rows(tmp_path: Path) -> None:
     images: Array = np.random.default_rng(0).integers(0, 255, (40, 5, 4), np.uint8)
     np.savez(tmp_path / "mnist.npz", x_train=images, y_train=Y[:40], x_test=images, y_test=Y[:40])
     data = load(tmp_path / "mnist.npz", log=silent)
+    with pytest.raises(DataError, match=r"name one of its parts, as in .*mnist\.npz:test\."):
+        read_rows(str(tmp_path / "mnist.npz"))
+    assert len(read_rows(f"{tmp_path}/mnist.npz:test")[0]) == 40
+    with pytest.raises(DataError, match="leave the labels out, and its parts are the split"):
+        load(tmp_path / "mnist.npz", labels="y_train")
     assert data.test.image_shape == (1, 5, 4)
     assert data.test.X.tobytes() == images.tobytes()

@@ -247,10 +247,15 @@ def choose_arrays(
     found = others if len(others) == 1 else [n for n in FEATURE_NAMES if n in others]
     if len(found) == 1:
         return found[0], label
+    advice = "rename or remove some"
+    if parts := arrays_of_parts(names):
+        advice = "leave the labels out, and its parts are the split"
+        if spec.any_shape:  # to be classified
+            advice = f"name one of its parts, as in {where}:{[*parts][-1]}"
     raise DataError(
         f"{where} must hold one {what} of features besides the labels, called "
         f"{', '.join(FEATURE_NAMES)} where there are more, but it holds "
-        f"{', '.join(others) or 'no other'}; rename or remove some."
+        f"{', '.join(others) or 'no other'}; {advice}."
     )
 
 
