@@ -74,8 +74,10 @@ JOINT_BYTES = 64 << 20
 
 # A search for the best bias ends where the mixture costs no more than this part of the weights' own
 # gap, where that is too wide anyway, or where passes bring p̄ no nearer to π.
-# COARSE_PART is that part where a pass costs more than it would add.
-MIXING_PART, COARSE_PART, PROGRESS, MAX_STALLED, MAX_PASSES = 0.01, 1.0, 0.7, 4, 50
+# COARSE_PART is that part where a pass costs more than it would add, COARSEST_PART where no gap is
+# asked for.
+MIXING_PART, COARSE_PART, COARSEST_PART = 0.01, 1.0, 2.0
+PROGRESS, MAX_STALLED, MAX_PASSES = 0.7, 4, 50
 
 # What a step of the bias divides the mixture by, as a rule at least.
 AHEAD = 7.0
@@ -91,8 +93,9 @@ SOLVED, MAX_INNER, FARTHEST, FLAT = 0.01, 40, 10.0, 1e-3
 # largest step for which p̄ is linear.
 MAX_SHIFTS, MIN_LENGTH, NEAR, SMALL_SHIFT = 8, 0.01, 0.05, 0.02
 
-# Figures of rows that are asked for at a time, to choose those of a sample.
-FIGURES = 1 << 22
+# Figures of rows that are asked for at a time, to choose those of a sample; and entries of their
+# probabilities that stay in the cache.
+FIGURES, BLOCK_ENTRIES = 1 << 22, 1 << 18
 
 # The bias of a class without rows, under the others' mean, in place of −∞.
 ABSENT_BELOW = 50.0
@@ -475,9 +478,12 @@ class Search:
 
     def __init__(self, W: Float64, b: Float64, penalty: Penalty, sums: RowSums, tol: float) -> None:
         self.W, self._penalty, self._sums, self._tol = W, penalty, sums, tol
-        self._part = MIXING_PART if is_cheap(sums.rows * W.size) else COARSE_PART
+        coarse = COARSE_PART if tol else COARSEST_PART
+        self._part = MIXING_PART if is_cheap(sums.rows * W.size) else coarse
         self.passes, self.is_near = 0, True
         self.sample: Sample | None = None  # of rows, whose Hessian steps are by
+        self._scores: NDArray[np.floating] | None = None  # of the sample, at a bias
+        self._scored_at: Float64 | None = None
         self.reached, self.found = b, Pass(math.inf, W, b)  # where steps are taken from
         self._given = Proof(Bound(math.inf, math.inf, math.inf, math.inf), b, self.found)
         self._proofs: list[Proof] = []
@@ -505,7 +511,7 @@ class Search:
         if self.b is self._given.bias:
             self._given = Proof(bound, self.b, found)
         rounded, mixing, asked = bound.rounded, bound.mixing, self._tol * bound.cost
-        little = max(SHARP * (bound.distance + rounded), 0.9 * asked - bound.distance)
+        little = max(SHARP * (bound.distance + mixing + rounded), 0.9 * asked - bound.distance)
         is_sharp = dtype == "float64" or (rounding is not None and rounded <= little)
         if is_sharp and not self.is_sharp:
             self._proofs = []
@@ -521,7 +527,8 @@ class Search:
         missing = float(np.abs(found.g).sum())
         self._stalled = 0 if missing < PROGRESS * self._nearest else self._stalled + 1
         self._nearest = min(missing, self._nearest)
-        enough = max(self._part * bound.distance, 1e-15 * bound.cost)
+        allowed = bound.distance if asked else bound.distance + rounded
+        enough = max(self._part * allowed, 1e-15 * bound.cost)
         if 0.0 < asked < bound.distance:
             enough = 0.5 * bound.distance
         elif bound.distance > 2.0 * bound.cost:  # then J* ≥ 0 bounds the gap better
@@ -535,13 +542,19 @@ class Search:
             or len(self._proofs) >= MAX_PASSES
         )
 
-    def step(self, engine: Engine) -> None:
-        """Go where the sample says that p̄ is π."""
+    def step(self, engine: Engine, *, keeps_scores: bool) -> None:
+        """Go where the sample says that p̄ is π; its scores are kept for another step."""
         assert self.sample is not None  # noqa: S101  # it was chosen
-        W = np.ascontiguousarray(self.W[None], np.float32)
-        S = engine.scores(self.sample.rows, Weights(W, self.reached[None].astype(np.float32)))[0]
-        frequencies, damping = self._sums.frequencies, self._damping
-        self.b = self.reached + _best_shift(S, self.sample, frequencies, self.found.g, damping)
+        if self._scored_at is None:
+            self._scored_at = self.reached
+        S = self._scores
+        if S is None:
+            W, b = (np.ascontiguousarray(a[None], np.float32) for a in (self.W, self._scored_at))
+            S = engine.scores(self.sample.rows, Weights(W, b))[0]
+        self._scores, moved = S if keeps_scores else None, self.reached - self._scored_at
+        frequencies, g = self._sums.frequencies, self.found.g
+        shift = _best_shift(S, moved, self.sample, frequencies, g, self._damping)
+        self.b = self.reached + shift
 
     @property
     def needs_uncertain_rows(self) -> bool:
@@ -579,7 +592,7 @@ def improve_biases(
         stepping = [search for search in active if not search.is_near]
         _choose_samples(engine, rows, [search for search in stepping if search.sample is None])
         for search in stepping:
-            search.step(engine)
+            search.step(engine, keeps_scores=len(searches) == 1)
         W, b = (np.stack([getattr(of, n) for of in active]).astype(arithmetic.dtype) for n in "Wb")
         found = passes_of(engine.gradient(rows, Weights(W, b)))
         for search, of_search in zip(active, found, strict=True):
@@ -648,30 +661,36 @@ def _uncertain_rows(
 
 
 def _best_shift(
-    S: NDArray[np.float32], sample: Sample, frequencies: Float64, g: Float64, damping: float
+    S: NDArray[np.floating],
+    moved: Float64,
+    sample: Sample,
+    frequencies: Float64,
+    g: Float64,
+    damping: float,
 ) -> Float64:
-    """The shift δ of the biases that brings p̄ = π + g to π, by a sample's scores S (n, K).
+    """The shift δ of the biases that brings p̄ = π + g to π, by a sample's scores S + moved (n, K).
 
     For it p̄(δ) is Σ f p(δ) and what makes it right at δ = 0: of a class that the sample lacks a
     part that grows as exp δ. Its integral in δ is convex, and is lowered by steps of Newton's
     method. A shift of all biases is left out, because it changes nothing.
     """
     f, shift = sample.fractions.astype(np.float32), np.zeros_like(frequencies)
-    means = np.maximum(frequencies + g, 1e-6 * frequencies)
-    value, P, sampled = _softmax(S, f)
+    means, P = np.maximum(frequencies + g, 1e-6 * frequencies), np.empty_like(S)
+    value, sampled, squares = _softmax(S, moved, f, P)
     rest = means - sampled
     growing = np.zeros_like(rest) if sample.is_whole else np.maximum(rest, 0.0)
     slope = rest - growing - frequencies
     value += float(growing.sum())
     first = float(np.abs(g).sum())
     for _ in range(MAX_SHIFTS):
-        step = _newton_step(P, f, sampled + growing * np.exp(shift), means, frequencies, damping)
+        d = sampled + growing * np.exp(shift)
+        step = _newton_step(P, f, d, d - squares, means, frequencies, damping)
         if float(np.abs(step).max()) <= SMALL_SHIFT:
             return shift + step
         length = 1.0
         while True:
             trial = shift + length * step
-            log_sum, P, sampled = _softmax(S + trial.astype(np.float32), f)
+            log_sum, sampled, squares = _softmax(S, moved + trial, f, P)
             grown = growing * np.exp(trial)
             reached = log_sum + float(grown.sum()) + inner(slope, trial)
             if reached <= value + UNIT * abs(log_sum) or length < MIN_LENGTH:
@@ -685,43 +704,55 @@ def _best_shift(
 
 
 def _softmax(
-    S: NDArray[np.float32], f: NDArray[np.float32]
-) -> tuple[float, NDArray[np.float32], Float64]:
-    """Σ f log 1ᵀ exp(s), the probabilities of each row, and Σ f p."""
-    top = S.max(axis=1, keepdims=True)
-    P = np.exp(S - top)
-    total = P.sum(axis=1, keepdims=True)
-    P /= total
+    S: NDArray[np.floating], shift: Float64, f: NDArray[np.float32], P: NDArray[np.floating]
+) -> tuple[float, Float64, Float64]:
+    """Σ f log 1ᵀ exp(s + δ), Σ f p and Σ f p²; P is overwritten by the probabilities."""
+    shift32, log_sum = shift.astype(np.float32), 0.0
+    sums, squares = np.zeros((2, len(shift)))
+    rows = max(1, BLOCK_ENTRIES // len(shift))
     with one_blas_thread():
-        return float(f @ (np.log(total) + top)[:, 0]), P, np.asarray(f @ P, np.float64)
+        for i in range(0, len(S), rows):
+            p, part = P[i : i + rows], f[i : i + rows]
+            np.add(S[i : i + rows], shift32, out=p)
+            top = p.max(axis=1, keepdims=True)
+            p -= top
+            np.exp(p, out=p)
+            total = p.sum(axis=1, keepdims=True)
+            p /= total
+            log_sum += float(part @ (np.log(total) + top)[:, 0])
+            sums += part @ p
+            squares += part @ (p * p)
+    return log_sum, sums, squares
 
 
 def _newton_step(
-    P: NDArray[np.float32],
+    P: NDArray[np.floating],
     f: NDArray[np.float32],
     d: Float64,
+    bent: Float64,
     means: Float64,
     frequencies: Float64,
     damping: float,
 ) -> Float64:
     """A step δ for p̄ = π: (diag(d) − Σ f p pᵀ) δ = p̄ log(π / p̄), by conjugate gradients.
 
+    `bent` is the diagonal of the matrix.
     Where classes are rare or p̄ is far from π, log p̄ is nearly linear in b and p̄ is not.
     """
-    with one_blas_thread():
-        bent = d - np.asarray(f @ (P * P), np.float64)
     ridge = np.maximum((1e-6 + damping) * means, FLAT * means - bent)
-    bent += ridge
+    bent = bent + ridge
     r = means * np.log(frequencies / means).clip(-FARTHEST, FARTHEST)
     r -= bent * (r.sum() / bent.sum())
     step, along = np.zeros_like(d), r / bent
     size = inner(r, along)
     smallest = SOLVED**2 * size
     for _ in range(MAX_INNER):
+        if size <= smallest:
+            break
         with one_blas_thread():
             product = (d + ridge) * along - (f * (P @ along.astype(f.dtype))) @ P
         curvature = inner(along, product)
-        if size <= smallest or curvature <= 0.0:
+        if curvature <= 0.0:
             break
         length = size / curvature
         step += length * along

@@ -72,6 +72,9 @@ SAMPLE_ROWS = 4096
 
 RANK = 256
 
+# Of one solution the products with half of the sample may cost as much as so many passes.
+SAMPLE_PASSES = 5
+
 EXTRA_DIRECTIONS = 16
 
 # Of float32 products less than this, relative to the largest, is rounding.
@@ -343,8 +346,10 @@ def fit_preconditioner(
         >>> fit_preconditioner(make_engine(), rows, classes=2).curvature
         0.5
     """
-    rng = np.random.default_rng(0)
-    sample, features = _Sample(engine, rows, rng), rows.X.shape[1]
+    rng, features, most = np.random.default_rng(0), rows.X.shape[1], SAMPLE_ROWS
+    if solutions == 1 and features > MOST_EXACT_FEATURES:
+        most = max(most // 2, min(most, SAMPLE_PASSES * rows.count * classes // RANK))
+    sample = _Sample(engine, rows, rng, most)
     c = mean_curvature(rows, classes)
     if takes_inverse(sample.count, features):
         covariance = sample.covariance()
@@ -402,13 +407,13 @@ def _variances(centred: Rows, fractions: Float64, dtype: str = "float32") -> Flo
 
 
 class _Sample:
-    """At most SAMPLE_ROWS of the rows as stored, centred by their mean (D,), with their weights."""
+    """Some of the rows as stored, at most, centred by their mean (D,), with their weights."""
 
-    def __init__(self, engine: Engine, rows: Rows, rng: np.random.Generator) -> None:
-        chosen, most = np.arange(rows.count), SAMPLE_ROWS
+    def __init__(self, engine: Engine, rows: Rows, rng: np.random.Generator, most: int) -> None:
+        chosen = np.arange(rows.count)
         stored = stored_rows(rows.X)
         if stored is not None:  # they are read into memory once and used several times
-            most = max(2, min(SAMPLE_ROWS, SAMPLE_BYTES // stored.row_bytes))
+            most = max(2, min(most, SAMPLE_BYTES // stored.row_bytes))
         if rows.count > most:
             chosen = np.sort(rng.choice(rows.count, most, replace=False))
         part = loaded(rows, chosen)

@@ -28,7 +28,7 @@ Float64 = NDArray[np.float64]
 
 # Up to this many products NumPy's loop ends before a library is called, and BLAS on one thread
 # before an engine's threads have met.
-FEW_PRODUCTS, THREAD_PRODUCTS = 1 << 15, 1 << 26
+FEW_PRODUCTS, THREAD_PRODUCTS = 1 << 15, 1 << 22
 
 # Rounding of a float32 Gram matrix, relative to its diagonal, for each √n.
 RIDGE = 5e-7
@@ -41,6 +41,8 @@ def inner(a: Floats, b: Floats) -> float:
     """Σ aᵢ bᵢ of two arrays of one shape."""
     if a.size <= FEW_ENTRIES:
         return float(np.vdot(a, b))
+    if a.ndim == 2 and not (a.flags.c_contiguous and b.flags.c_contiguous):  # not to be copied
+        return float(np.einsum("nd,nd->", a, b))
     return float(np.einsum("i,i->", np.ravel(a), np.ravel(b)))
 
 

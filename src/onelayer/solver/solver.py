@@ -43,6 +43,7 @@ from onelayer.solver.certificate import (
     Pass,
     Rounding,
     RowSums,
+    Sample,
     Search,
     improve_biases,
     of_classes,
@@ -268,6 +269,7 @@ class Solver:
         self._pairs: tuple[Pair, ...] | None = None  # restored, to be remembered
         self._target = Target(l2=0.0)
         self._passes, self._near = 0, 0.0
+        self._sample: Sample | None = None  # of rows for steps of the bias, at this λ
         self._held: DenseRows | None = None  # in float32, for passes and curvature
         self._curvature: ClassCurvature | None = None
         self._newton: Newton | None = None
@@ -372,6 +374,7 @@ class Solver:
         """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
         started, self._passes = time.perf_counter(), 0
         self._set_target(target)
+        self._sample = None
         separated: tuple[tuple[int, ...], ...] = ()
         with one_blas_thread() if self._prices.holds_rows else nullcontext():
             try:
@@ -648,6 +651,7 @@ class Solver:
         at, target = point.at[self._chosen], self._target
         W = np.ascontiguousarray(at[:, :-1])
         search = Search(W, at[:, -1], target.penalty, self._sums, target.tol)
+        search.sample = self._sample
         search.look(self._pass_at(point), self._arithmetic)
         if self._in_memory is not None and not search.is_done:
             point = self._evaluate(self._with_bias(point).at)
@@ -667,6 +671,7 @@ class Solver:
     def _improve(self, search: Search, arithmetic: Arithmetic) -> None:
         before = search.passes
         improve_biases(self._engine, self._proven, [search], arithmetic)
+        self._sample = search.sample
         self._passes += search.passes - before
         self._at = self._with(np.column_stack([search.W, search.best.bias]))
 
