@@ -479,7 +479,8 @@ class Search:
     def __init__(self, W: Float64, b: Float64, penalty: Penalty, sums: RowSums, tol: float) -> None:
         self.W, self._penalty, self._sums, self._tol = W, penalty, sums, tol
         coarse = COARSE_PART if tol else COARSEST_PART
-        self._part = MIXING_PART if is_cheap(sums.rows * W.size) else coarse
+        cheap = is_cheap(sums.rows * W.size)
+        self._part, self._dtype = (MIXING_PART, "float64") if cheap else (coarse, "float32")
         self.passes, self.is_near = 0, True
         self.sample: Sample | None = None  # of rows, whose Hessian steps are by
         self._scores: NDArray[np.floating] | None = None  # of the sample, at a bias
@@ -549,7 +550,7 @@ class Search:
             self._scored_at = self.reached
         S = self._scores
         if S is None:
-            W, b = (np.ascontiguousarray(a[None], np.float32) for a in (self.W, self._scored_at))
+            W, b = (np.ascontiguousarray(a[None], self._dtype) for a in (self.W, self._scored_at))
             S = engine.scores(self.sample.rows, Weights(W, b))[0]
         self._scores, moved = S if keeps_scores else None, self.reached - self._scored_at
         frequencies, g = self._sums.frequencies, self.found.g
@@ -600,11 +601,12 @@ def improve_biases(
 
 
 class Sample(NamedTuple):
-    """Rows that stand for all, each for a fraction of them, and whether no uncertain one lacks."""
+    """Rows that stand for all, each for a fraction of them."""
 
     rows: Rows
     fractions: Float64
-    is_whole: bool
+    is_whole: bool  # whether curvature is not in other rows
+    least: float  # curvature of a class, relative to its mean probability
 
 
 def _sample_rows(classes: int) -> int:
@@ -642,7 +644,7 @@ def _random_rows(rows: Rows, fractions: Float64, most: int) -> Sample:
     if rows.count > most:
         chosen = np.sort(np.random.default_rng(0).choice(rows.count, most, replace=False))
     parts = fractions[chosen]
-    return Sample(loaded(rows, chosen), parts / (parts.sum() or 1.0), rows.count <= most)
+    return Sample(loaded(rows, chosen), parts / (parts.sum() or 1.0), rows.count <= most, 0.0)
 
 
 def _uncertain_rows(
@@ -657,7 +659,7 @@ def _uncertain_rows(
     chosen = np.flatnonzero(np.random.default_rng(0).random(rows.count) < chances)
     if not len(chosen):
         return None
-    return Sample(loaded(rows, chosen), fractions[chosen] / chances[chosen], True)
+    return Sample(loaded(rows, chosen), fractions[chosen] / chances[chosen], True, FLAT)
 
 
 def _best_shift(
@@ -674,23 +676,25 @@ def _best_shift(
     part that grows as exp δ. Its integral in δ is convex, and is lowered by steps of Newton's
     method. A shift of all biases is left out, because it changes nothing.
     """
-    f, shift = sample.fractions.astype(np.float32), np.zeros_like(frequencies)
+    f, shift = sample.fractions.astype(S.dtype), np.zeros_like(frequencies)
     means, P = np.maximum(frequencies + g, 1e-6 * frequencies), np.empty_like(S)
-    value, sampled, squares = _softmax(S, moved, f, P)
+    value, sampled, bent = _softmax(S, moved, f, P)
     rest = means - sampled
     growing = np.zeros_like(rest) if sample.is_whole else np.maximum(rest, 0.0)
     slope = rest - growing - frequencies
     value += float(growing.sum())
     first = float(np.abs(g).sum())
     for _ in range(MAX_SHIFTS):
-        d = sampled + growing * np.exp(shift)
-        step = _newton_step(P, f, d, d - squares, means, frequencies, damping)
+        grown = growing * np.exp(shift)
+        rounding = 1e-6 if S.dtype == np.float32 else 1e-12
+        ridge = np.maximum((rounding + damping) * means, sample.least * means - bent)
+        step = _newton_step(P, f, sampled + grown + ridge, bent + grown + ridge, means, frequencies)
         if float(np.abs(step).max()) <= SMALL_SHIFT:
             return shift + step
         length = 1.0
         while True:
             trial = shift + length * step
-            log_sum, sampled, squares = _softmax(S, moved + trial, f, P)
+            log_sum, sampled, bent = _softmax(S, moved + trial, f, P)
             grown = growing * np.exp(trial)
             reached = log_sum + float(grown.sum()) + inner(slope, trial)
             if reached <= value + UNIT * abs(log_sum) or length < MIN_LENGTH:
@@ -704,16 +708,16 @@ def _best_shift(
 
 
 def _softmax(
-    S: NDArray[np.floating], shift: Float64, f: NDArray[np.float32], P: NDArray[np.floating]
+    S: NDArray[np.floating], shift: Float64, f: NDArray[np.floating], P: NDArray[np.floating]
 ) -> tuple[float, Float64, Float64]:
-    """Σ f log 1ᵀ exp(s + δ), Σ f p and Σ f p²; P is overwritten by the probabilities."""
-    shift32, log_sum = shift.astype(np.float32), 0.0
-    sums, squares = np.zeros((2, len(shift)))
+    """Σ f log 1ᵀ exp(s + δ), Σ f p and Σ f p (1 − p); P is overwritten by the probabilities."""
+    moved, log_sum = shift.astype(S.dtype), 0.0
+    sums, bent = np.zeros((2, len(shift)))
     rows = max(1, BLOCK_ENTRIES // len(shift))
     with one_blas_thread():
         for i in range(0, len(S), rows):
             p, part = P[i : i + rows], f[i : i + rows]
-            np.add(S[i : i + rows], shift32, out=p)
+            np.add(S[i : i + rows], moved, out=p)
             top = p.max(axis=1, keepdims=True)
             p -= top
             np.exp(p, out=p)
@@ -721,26 +725,23 @@ def _softmax(
             p /= total
             log_sum += float(part @ (np.log(total) + top)[:, 0])
             sums += part @ p
-            squares += part @ (p * p)
-    return log_sum, sums, squares
+            bent += part @ (p * (1.0 - p))
+    return log_sum, sums, bent
 
 
 def _newton_step(
     P: NDArray[np.floating],
-    f: NDArray[np.float32],
+    f: NDArray[np.floating],
     d: Float64,
     bent: Float64,
     means: Float64,
     frequencies: Float64,
-    damping: float,
 ) -> Float64:
     """A step δ for p̄ = π: (diag(d) − Σ f p pᵀ) δ = p̄ log(π / p̄), by conjugate gradients.
 
-    `bent` is the diagonal of the matrix.
-    Where classes are rare or p̄ is far from π, log p̄ is nearly linear in b and p̄ is not.
+    `bent` is the diagonal of the matrix. Where classes are rare or p̄ is far from π, log p̄ is
+    nearly linear in b and p̄ is not.
     """
-    ridge = np.maximum((1e-6 + damping) * means, FLAT * means - bent)
-    bent = bent + ridge
     r = means * np.log(frequencies / means).clip(-FARTHEST, FARTHEST)
     r -= bent * (r.sum() / bent.sum())
     step, along = np.zeros_like(d), r / bent
@@ -750,7 +751,7 @@ def _newton_step(
         if size <= smallest:
             break
         with one_blas_thread():
-            product = (d + ridge) * along - (f * (P @ along.astype(f.dtype))) @ P
+            product = d * along - (f * (P @ along.astype(f.dtype))) @ P
         curvature = inner(along, product)
         if curvature <= 0.0:
             break
