@@ -331,7 +331,7 @@ def test_a_probe_of_many_labels_ranks_feature_sets_by_their_metrics(tmp_path: Pa
 def test_a_probe_of_many_labels_learns_from_fractions_beside_its_baselines() -> None:
     X, Y = problem()
     how: dict[str, Any] = {"l2": [0.1, 0.01], "scoring": "f1_macro"}
-    suite = ol.probe({"a": X}, Y, fractions=[0.2], repeats=2, baselines=True, **how)
+    suite = ol.probe({"a": X}, Y, fractions=[0.1, 0.3], repeats=2, baselines=True, **how)
     names = [one.name for one in suite.best.baselines]
     assert names == ["label frequencies", "5 nearest", "20 nearest"]
     nearest = suite.best.baselines[2]
