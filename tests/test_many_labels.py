@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 import onelayer as ol
 from onelayer.data.classes import strata
 from onelayer.data.rows import Rows
-from onelayer.engines import streaming
+from onelayer.engines import ENGINE_NAMES, streaming
 from onelayer.errors import OnelayerError
 from onelayer.model.metrics import measure, metric_of, metrics_of, scored_rows
 from onelayer.model.predictions import write_predictions
@@ -122,6 +122,49 @@ def test_the_bound_of_each_label_holds_on_2000_random_problems() -> None:
             tight += int((bounds > 0.5 * lowest[p]).sum())
         assert certified.best.cost <= certified.given.cost + 1e-12
     assert tight > 500
+
+
+def test_labels_of_features_of_far_apart_sizes_are_proven_by_newtons_method() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 20)) * np.logspace(-3, 3, 20)
+    Y = (rng.random((60, 3)) < 0.3).astype(np.uint8)
+    model = ol.solve(ol.Dataset(X, Y, NAMES[:3]), l2=1e-6, scaling="none")
+    assert model.status == "optimal"
+    assert model.passes is not None
+    assert model.passes < 100
+
+
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_every_engine_proves_the_same_optimum_of_many_labels(engine: str, tmp_path: Path) -> None:
+    data = dataset(rows=500, features=8)
+    expected, found = ol.solve(data, l2=0.01), ol.solve(data, l2=0.01, engine=engine)
+    assert expected.certificate is not None
+    assert found.certificate is not None
+    assert found.status == "optimal"
+    assert found.certificate.cost == pytest.approx(expected.certificate.cost, rel=2e-6)
+    assert ol.certify(found, data, engine="reference").gap <= 2e-6 * expected.certificate.cost
+
+
+def test_a_path_of_many_labels_resumes_bit_for_bit(tmp_path: Path) -> None:
+    data, l2 = quiet_splits(), [0.1, 0.01, 0.001]
+    whole = ol.solve_path(data, l2=l2, folds=2)
+    stopped: list[int] = []
+
+    def stop(now: Any) -> None:
+        stopped.append(now.done)
+        if now.done == 2:
+            raise KeyboardInterrupt
+
+    part = ol.solve_path(
+        data, l2=l2, folds=2, on_progress=stop, checkpoint=ol.Checkpoint(tmp_path / "c")
+    )
+    assert part.interrupted
+    again = ol.solve_path(
+        data, l2=l2, folds=2, checkpoint=ol.Checkpoint(tmp_path / "c", resume=True)
+    )
+    for one, other in zip(whole.models, again.models, strict=True):
+        np.testing.assert_array_equal(one.W, other.W)
+        np.testing.assert_array_equal(one.b, other.b)
 
 
 def test_certificates_of_labels_add_up_to_that_of_the_model() -> None:

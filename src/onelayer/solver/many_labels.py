@@ -4,7 +4,9 @@
 
 The labels share passes and a preconditioner; apart from that each goes its own way, by L-BFGS with
 its own steps, and is left out of passes once it is near enough. Then its best bias is found from
-its scores, and one more read proves it. For probabilities r whose mean is the label's frequency π,
+its scores, and one more read proves it. Labels that need many steps, as of features whose sizes are
+far apart, go on by Newton's method where the rows fit in memory. For probabilities r whose mean is
+the label's frequency π,
 
     J(w, b) − J* ≤ ‖(1/N) Σ (rᵢ − yᵢ) xᵢ + 2λw‖² / (4λ) + (1/N) Σ KL(rᵢ ‖ pᵢ)
 
@@ -30,13 +32,14 @@ from numpy.typing import NDArray
 
 from onelayer.data.mapped import check_mapped
 from onelayer.data.rows import Rows
+from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights
 from onelayer.model.model import Certificate
 from onelayer.objective.loss import sigmoid
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import ABSENT_BELOW, ROUNDING, Certified
 from onelayer.solver.lbfgs import MAX_STALLED, MIN_STEP, SUFFICIENT, fit_preconditioner
-from onelayer.solver.linalg import inner_product, matvec, norm, outer_product
+from onelayer.solver.linalg import inner_product, matvec, norm, one_blas_thread, outer_product
 from onelayer.solver.solver import Optimum, Progress, SolverState, Status, Target
 
 Float64 = NDArray[np.float64]
@@ -54,6 +57,10 @@ FLOAT64_PRODUCTS = 2e7
 # The part of tol that a descent aims at, what it is divided by where a proof falls short, and how
 # often. The smallest curvature of a label, relative to that of one that half of the rows have.
 FIRST_AIM, FINER, MAX_PROOFS, LEAST_CURVATURE = 0.5, 8.0, 6, 0.02
+
+# Steps of L-BFGS after which Newton's method takes over, at most so many of it, and the entries of
+# rows that it may hold in memory.
+LBFGS_STEPS, NEWTON_STEPS, HELD_ENTRIES = 60, 60, 1 << 24
 
 # Steps of Newton's method to the best bias, and the longest where it is not yet bracketed.
 BIAS_STEPS, FARTHEST = 60, 4.0
@@ -169,14 +176,15 @@ def best_shift(S: Float64, fractions: Float64, frequencies: Float64) -> Float64:
     """
     shift = np.zeros(S.shape[1])
     low, high = np.full_like(shift, -math.inf), np.full_like(shift, math.inf)
-    best, nearest = shift.copy(), np.full_like(shift, math.inf)
+    best, nearest, idle = shift.copy(), np.full_like(shift, math.inf), 0
     for _ in range(BIAS_STEPS):
         P = sigmoid(S + shift)
         g = fractions @ P - frequencies
         better = np.abs(g) < nearest
         best[better], nearest[better] = shift[better], np.abs(g)[better]
         high, low = np.where(g >= 0.0, shift, high), np.where(g <= 0.0, shift, low)
-        if (nearest <= 1e-16).all() or not (better | (nearest > 1e-14)).any():
+        idle = 0 if (better | (nearest > 1e-14)).any() else idle + 1
+        if (nearest <= 1e-17).all() or idle > 2:
             break
         P *= 1.0 - P
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -435,6 +443,7 @@ class LabelSolver:
         direction[which], length = -divided[which], np.ones(K)
         lowest, flattest = np.full(K, math.inf), np.full(K, math.inf)
         stalled, first = np.zeros(K, np.int64), np.linalg.norm(gradient, axis=1)
+        begun = self._passes
         while True:
             steep = np.linalg.norm(gradient[which], axis=1)
             falls = cost[which] < lowest[which] - ROUNDING[dtype] * np.abs(cost[which])
@@ -449,6 +458,9 @@ class LabelSolver:
             which = which[far & (stalled[which] <= MAX_STALLED) & (length[which] > MIN_STEP)]
             self._at = at
             if not len(which) or self._passes >= target.max_passes:
+                return
+            if self._passes - begun > LBFGS_STEPS and self._holds_rows:
+                self._take_newton_steps(which, target, aim, first)
                 return
             slope = np.einsum("kn,kn->k", direction[which], gradient[which])
             trial = at[which] + length[which, None] * direction[which]
@@ -473,6 +485,65 @@ class LabelSolver:
             if uphill.any():
                 memory.forget(took[uphill])
                 direction[took[uphill]] = -divided[took[uphill]]
+
+    @property
+    def _holds_rows(self) -> bool:
+        """Whether the rows fit in memory as float64."""
+        few = self._rows.count * self._at.shape[1] <= HELD_ENTRIES
+        return few and stored_rows(self._rows.X) is None
+
+    def _take_newton_steps(
+        self, which: Indices, target: Target, aim: float, first: Float64
+    ) -> None:
+        """Newton's method on rows in memory, one step of each label at a time."""
+        X = np.ones((self._rows.count, self._at.shape[1]))
+        X[:, :-1] = self._rows.scaled()
+        at, left = self._at.copy(), which.tolist()
+        with one_blas_thread():
+            for _ in range(NEWTON_STEPS):
+                self._passes += 1
+                left = [k for k in left if self._newton_step(at, k, X, target, aim, first[k])]
+                self._at = at.copy()
+                if not left or self._passes >= target.max_passes:
+                    return
+
+    def _newton_step(
+        self, at: Float64, k: int, X: Float64, target: Target, aim: float, first: float
+    ) -> bool:
+        """Take a step of one label in place; False where it is near enough, or nothing falls."""
+        f, y, penalty, w = self._proofs.fractions, self._proofs.y[:, k], target.penalty, at[k]
+        s, ridge = X @ w, np.append(np.full(len(w) - 1, float(penalty.curvature)), 0.0)
+        p = sigmoid(s)
+        g = (f * (p - y)) @ X + ridge * w
+        g[:-1] *= self._varies
+
+        def cost(s: Float64, w: Float64) -> float:
+            losses = np.logaddexp(0.0, np.where(y == 1, -s, s))
+            return float(f @ losses) + penalty.value(w[:-1])
+
+        now = cost(s, w)
+        if target.l2 == 0.0:
+            near = norm(g) <= target.tol * first
+        else:
+            near = self._distance(np.array([k]), g[None], penalty)[0] <= aim * now
+        if near:
+            return False
+        H = (X * (f * p * (1.0 - p))[:, None]).T @ X
+        diagonal = H.diagonal() + ridge
+        # Features of all sizes become alike.
+        unit = 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0))
+        H *= unit * unit[:, None]
+        H[np.diag_indices_from(H)] = 1.0 + 1e-15
+        step = -unit * np.linalg.solve(H, unit * g)
+        along, slope, length = X @ step, float(g @ step), 1.0
+        while length > MIN_STEP:
+            moved = w + length * step
+            value = cost(s + length * along, moved)
+            if value <= now + SUFFICIENT * length * slope:
+                at[k] = moved
+                return value < now
+            length *= 0.5
+        return False
 
     @cached_property
     def _cold_cost(self) -> Float64:
