@@ -430,6 +430,8 @@ def test_every_part_of_a_split_has_its_part_of_the_rarest_label() -> None:
             lambda X, Y: ol.solve(ol.split(X, Y), 0.1).evaluate(ol.Dataset(X, Y[:, :3], NAMES[:3])),
             "lacks 0, 1, 2, 3",
         ),
+        (lambda X, Y: ol.check_gradient(ol.split(X, Y)), "loss='sigmoid'"),
+        (lambda X, Y: ol.suggest_learning_rate(ol.split(X, Y)), "loss='sigmoid'"),
         (lambda X, Y: ol.fit_best_linear(ol.split(X, Y)), "is for one class a row"),
     ],
 )

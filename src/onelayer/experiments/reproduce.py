@@ -189,7 +189,7 @@ def check_gradient(
         require_number("l2 (λ)", value, "a finite number, 0 or above", least=0)
     for size in batch_sizes:
         require_whole("batch_sizes", size, 1)
-    check_loss(loss, label_smoothing)
+    check_loss(loss, label_smoothing, rows.y)
     W, b = initial_weights([Run(AUTO, seed=seed)], rows.classes, rows.features, "float64")
     most = max(batch_sizes)
     X = fit_scaling("auto", rows.X, rows.max_value).apply(rows.X[:most])

@@ -38,6 +38,9 @@ TOP = 5
 # Of more classes JSON has the pairs of classes that have rows, not the whole confusion matrix.
 MATRIX_CLASSES = 1000
 
+# Entries of rows that are read at a time to see whether they were trained on.
+TILE_ENTRIES = 1 << 23
+
 # Pictures that a page has room for.
 MOST_MISTAKES = 24
 
@@ -345,7 +348,9 @@ def _evaluate_labels(
     model: Model, rows: Dataset, y: NDArray[Any], engine: Engine | str | None, *, leave_out: bool
 ) -> tuple[Evaluation, NDArray[np.int64]]:
     """The evaluation of many labels a row, maybe without training rows; and which rows count."""
-    trained = model.trained_on(rows)
+    step = max(1, TILE_ENTRIES // rows.features)
+    places = (slice(i, i + step) for i in range(0, rows.rows, step))
+    trained = np.concatenate([model.trained_on(rows, place) for place in places])
     counted = np.flatnonzero(~trained) if leave_out else np.arange(len(y))
     scored, none = model.read_scores(rows.X, y, counted, engine), np.zeros(0)
     own, said = scored.y, scored.predicted

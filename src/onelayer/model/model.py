@@ -563,7 +563,8 @@ class Model:
             include_training_rows: whether rows that the model was fitted to are not left out. They
                 are not where there are no others either, as in `data.train`.
             scoring: metrics to measure as well, by the names in docs/guide/metrics.md, each with a
-                95 % interval in `Evaluation.metrics`.
+                95 % interval in `Evaluation.metrics`. Of many labels a row the evaluation is a
+                `LabelEvaluation`.
             groups: what each row belongs to, such as its patient, (N,): the bootstrap then draws
                 whole groups.
             seed: of the bootstrap.

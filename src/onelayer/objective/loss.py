@@ -38,7 +38,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onelayer.errors import require_choice, require_number
+from onelayer.errors import SettingsError, require_choice, require_number
 from onelayer.objective.penalty import Penalty
 
 Float64 = NDArray[np.float64]
@@ -299,7 +299,12 @@ def gradient(
     return Gradient(residual.T @ X + Penalty(l2).gradient(W), residual.sum(axis=0))
 
 
-def check_loss(loss: object, label_smoothing: object) -> None:
-    """Refuse an unknown loss, and ε outside [0, 1)."""
+def check_loss(loss: object, label_smoothing: object, y: NDArray[Any] | None = None) -> None:
+    """Refuse an unknown loss, ε outside [0, 1), and softmax for many labels y (N, K)."""
     require_choice("loss", loss, LOSSES)
+    if loss == "softmax" and y is not None and y.ndim == 2:
+        raise SettingsError(
+            "these rows have many labels, whose loss is the sigmoid; give loss='sigmoid' "
+            "(--loss sigmoid), since softmax is for one class a row."
+        )
     require_number("label_smoothing (ε)", label_smoothing, BELOW_ONE, least=0, below=1)

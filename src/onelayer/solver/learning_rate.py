@@ -146,7 +146,7 @@ def suggest_learning_rate(
     """
     require_number("l2 (λ)", l2, L2_RANGE, least=0, below=MAX_L2)
     require_whole("batch_size", batch_size, 1)
-    check_loss(loss, 0.0)
+    check_loss(loss, 0.0, training_rows(data).y)
     penalty, engine = Penalty(l2), streaming(engine)
     train, _, rows = rows_to_fit(training_rows(data), scaling, class_weight)
     curvature = loss_function(loss, train.y).curvature(train.classes)

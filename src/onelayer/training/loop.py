@@ -46,7 +46,7 @@ from onelayer.files.records import check_sizes
 from onelayer.model.evaluation import count_confusion
 from onelayer.model.metrics import Metric, metric_of, read_scores, row_tiles
 from onelayer.model.model import Certificate
-from onelayer.objective.loss import loss_function
+from onelayer.objective.loss import check_loss, loss_function
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import certify_all
 from onelayer.solver.learning_rate import (
@@ -240,11 +240,7 @@ def _check(dataset: Dataset, runs: Sequence[Run], dtype: str) -> None:
                 f"batch_size must be at most the number of training rows, {dataset.rows}, "
                 f"but {run.batch} was given for the run {run.name!r}."
             )
-        if dataset.many_labels and run.loss == "softmax":
-            raise SettingsError(
-                f"the rows of {dataset.name} have many labels, whose loss is the sigmoid; give "
-                "loss='sigmoid' (--loss sigmoid), since softmax is for one class a row."
-            )
+        check_loss(run.loss, run.label_smoothing, dataset.y)
         if run.flip_seed is not None and dataset.image_shape is None:
             raise SettingsError(
                 f"flip_seed flips images, but the rows of {dataset.name} are none; leave it out."
