@@ -36,7 +36,8 @@ def test_every_command_passes_every_option_on(
     words = (
         "--data a.csv --labels species --test t.csv --test-labels kind --test-size 0.3 "
         "--validation v.csv --validation-labels sort --validation-size 0.1 --split-seed 7 "
-        "--features x*,z --drop x1 --id code --image-size 8x9 --stream"
+        "--features x*,z --drop x1 --id code --image-size 8x9 --stream "
+        "--split fold --weights w"
     )
     run(*COMMANDS[command], *words.split())
     run(*COMMANDS[command], "--validation-size", "0.4")
@@ -51,7 +52,9 @@ def test_every_command_passes_every_option_on(
             "validation_labels": "sort",
             "validation_size": 0.1,
             "split_seed": 7,
+            "split": "fold",
             "groups": None,
+            "weights": "w",
             "features": "x*,z",
             "drop": "x1",
             "id": "code",
