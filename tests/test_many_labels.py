@@ -262,6 +262,8 @@ def test_every_metric_of_many_labels_has_an_interval_that_holds_it() -> None:
     Y = (rng.random((80, 3)) < 0.4).astype("u1")
     found = measure(metrics_of(",".join(SCORED)), scored_rows(Y, Y + rng.standard_normal((80, 3))))
     assert all(one.low < one.value < one.high for one in found)
+    drawn = {one.method.split(",")[0] for one in found if one.metric != "accuracy"}
+    assert drawn == {"unstratified bootstrap"}
 
 
 def test_evaluation_of_many_labels_says_what_metrics_say() -> None:

@@ -219,7 +219,7 @@ def compare(
         p = mcnemar(b, c) if exact else one.p
         found.append(Difference(called[i], values[i], one.value, low, high, p, p, b, c))
     corrected = holm([one.p for one in found])
-    strata = "stratified" if of is None else "grouped"
+    strata = scored[0].drawing if of is None else "grouped"
     how = f"paired {strata} bootstrap, BCa, {resamples} resamples, seed {seed}"
     return Comparison(
         metric.name,

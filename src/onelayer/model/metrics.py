@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from onelayer.data.classes import strata
 from onelayer.data.rows import Rows
 from onelayer.engines import Engine, Weights, tiles
 from onelayer.errors import SettingsError, as_values, one_line, unknown_name
@@ -73,8 +72,17 @@ class ScoredRows:
 
     @property
     def strata(self) -> Int64:
-        """What a bootstrap draws rows from one by one, (N,): the class, or the rarest label."""
-        return strata(self.y)
+        """What a bootstrap draws rows from, (N,): the class; all rows where they have many labels.
+
+        Rows of the same rarest label are too much alike: intervals of strata of them are too narrow
+        (docs/explanation/formulations.md, "Metrics").
+        """
+        return self.y if self.y.ndim == 1 else np.zeros(len(self.y), np.int64)
+
+    @property
+    def drawing(self) -> str:
+        """How a bootstrap draws rows, in a word."""
+        return "stratified" if self.y.ndim == 1 else "unstratified"
 
     def positive(self, k: int) -> NDArray[np.bool_]:
         """Which rows are of a class, or have a label, (N,)."""
@@ -798,7 +806,7 @@ def measure(
         [figures[metric] for metric in others], scored.strata, weights=scored.weights,
         groups=groups, resamples=resamples, seed=seed,
     ) if others else []  # fmt: skip
-    strata, found = "stratified" if groups is None else "grouped", {}
+    strata, found = scored.drawing if groups is None else "grouped", {}
     for metric, one in zip(others, drawn, strict=True):
         ends, kind = one.interval, "BCa"
         if metric.name == "ece":
