@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import datasets
 
 from onelayer.data import load
 from onelayer.training.loop import initial_weights as draw_weights
@@ -130,6 +129,8 @@ def make_data(problem: Problem) -> Data:
         X = pictures[y] + rng.integers(0, 200, (rows, features))
         return Data(X.astype(np.uint8), y)
     if problem.source in ("iris", "breast_cancer"):
+        from sklearn import datasets  # 190 MB in every process
+
         X, y = getattr(datasets, f"load_{problem.source}")(return_X_y=True)
         return Data(((X - X.mean(0)) / X.std(0)).astype(problem.dtype), y)
     if problem.source == "classes":

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.harness.problem import Answer, Data, Problem, initial_weights
 from benchmarks.harness.processes import ENGINE_VARIABLE
 from benchmarks.peers import GOAL, PATH_TOLERANCE, Prepared, Solution
-from onelayer import Run, SoftmaxClassifier, solve, solve_path
+from onelayer import Run, solve, solve_path
 from onelayer import train as train_runs
 from onelayer.data import Dataset, Splits
 from onelayer.data.rows import Rows
@@ -87,6 +87,8 @@ def train_by_interface(problem: Problem, data: Data, engine: Any) -> Answer:
 
 def prepare_classifier(problem: Problem, data: Data, threads: int) -> Prepared:
     """`SoftmaxClassifier`, which gives the probabilities of its rows."""
+    from onelayer import SoftmaxClassifier  # 190 MB, with scikit-learn, in every process
+
     (l2,), X = problem.l2s.tolist(), data.X / problem.max_value
     model = SoftmaxClassifier(l2, tol=1e-4, threads=threads)
     return Prepared(lambda: model.fit(X, data.y).predict_proba(X), {})
