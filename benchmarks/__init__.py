@@ -7,5 +7,6 @@ same cores and threads; rounds are interleaved, so that drift of the machine hit
     suites/    what is measured, one file each
     pages/     how each suite measures, for docs/explanation/benchmarks.md
     peers/     onelayer and whom it is measured beside, a library a file
-    results/   latest.json, what docs/benchmarks.md shows; check.json, what --check compares with
+    results/   one record a kind of processor, which docs/explanation/benchmarks.md shows;
+               check.json, what --check compares with
 """

@@ -16,17 +16,27 @@ from pathlib import Path
 
 from benchmarks.harness.page import render_page
 from benchmarks.harness.processes import WorkerError, make_conditions
-from benchmarks.harness.record import OtherWork, Part, Record, complaints, read_record, write_record
+from benchmarks.harness.record import (
+    OtherWork,
+    Part,
+    Record,
+    complaints,
+    kept_path,
+    kind_of_processor,
+    read_kept,
+    read_record,
+    write_record,
+)
 from benchmarks.harness.rounds import Session, Suite
 from benchmarks.suites import SUITES
-from benchmarks.suites.check import check, kind_of_processor
+from benchmarks.suites.check import check
 from onelayer.data import load
 from onelayer.engines import ENGINE_NAMES
 from onelayer.errors import OnelayerError
 
 ROOT = Path(__file__).resolve().parents[1]
-KEPT = ROOT / "benchmarks" / "results" / "latest.json"
-CHECKED = ROOT / "benchmarks" / "results" / "check.json"
+RESULTS = ROOT / "benchmarks" / "results"
+CHECKED = RESULTS / "check.json"
 PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
 RUNS = ROOT / "runs" / "benchmarks"
 
@@ -41,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (options.keep and not (options.check or wanted)) or (options.keep and options.quick):
         parser.error("--keep goes with --only or --check, and not with --quick")
     if options.page:
-        write_page(read_record(KEPT), PAGE)
+        write_page(read_kept(RESULTS, but=CHECKED), PAGE)
         return 0
     threads = options.threads or (1 if options.check else min(2, os.cpu_count() or 1))
     with tempfile.TemporaryDirectory(prefix="onelayer-bench-") as folder:
@@ -57,11 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             log(f"not measured: {error}")
             return 2 if isinstance(error, WorkerError) else 1
     whole = options.keep or not (wanted or options.quick)
-    if options.keep:
-        record = read_record(KEPT) | record
-    path, page = (KEPT, PAGE) if whole else (RUNS / "latest.json", RUNS / "benchmarks.md")
+    kept = kept_path(kind_of_processor(threads), RESULTS)
+    if options.keep and kept.exists():
+        record = read_record(kept) | record
+    path, page = (kept, PAGE) if whole else (RUNS / "latest.json", RUNS / "benchmarks.md")
     write_record(record, path)
-    write_page(record, page)
+    write_page(read_kept(RESULTS, but=CHECKED) if whole else [record], page)
     print(page.read_text(encoding="utf-8"))
     log(f"record: {path}\npage: {page}")
     wrong, crashed = complaints(record)
@@ -99,10 +110,11 @@ def _check(session: Session) -> int:
     return 1 if losses else 0
 
 
-def write_page(record: Record, page: Path) -> None:
-    """Draw the charts beside the page and write the page, from the record alone."""
+def write_page(records: Sequence[Record], page: Path) -> None:
+    """Draw the charts beside the page and write the page, from the records alone, newest first."""
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render_page(record, SUITES, page.parent / "benchmarks"), encoding="utf-8")
+    text = render_page(records[0], SUITES, page.parent / "benchmarks", records[1:])
+    page.write_text(text, encoding="utf-8")
 
 
 def log(words: str) -> None:
@@ -125,7 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Time onelayer beside its peers, after their answers were asserted equal. "
-        "A whole run renews benchmarks/results/latest.json and docs/benchmarks.md; "
+        "A whole run renews this kind of processor's record in benchmarks/results, and "
+        "docs/explanation/benchmarks.md; "
         "--quick and --only write to runs/benchmarks.",
         epilog=f"suites:\n{names}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

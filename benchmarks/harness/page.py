@@ -116,19 +116,23 @@ def save_chart(chart: Chart, folder: Path) -> None:
     (folder / f"{chart.name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=2))
 
 
-def render_page(record: Record, suites: Sequence[Suite], folder: Path) -> str:
-    """The page as Markdown, its pictures into the folder."""
-    first = next(record[suite.name] for suite in suites if suite.name in record)
-    asked = [target.row(record) for suite in suites if suite.name in record
-             for target in suite.targets]  # fmt: skip
+def render_page(
+    record: Record, suites: Sequence[Suite], folder: Path, others: Sequence[Record] = ()
+) -> str:
+    """The page of one kind of processor as Markdown, its pictures into the folder.
+
+    Of others there is what was asked and measured, so that no ratio is read as another machine's.
+    """
+    first = _first(record, suites)
     parts = [
         "# Benchmarks",
-        "Written by `make bench` (`python -m benchmarks`) from its record, "
-        "`benchmarks/results/latest.json`; do not edit.",
+        "Written by `make bench` (`python -m benchmarks`) from its records, one for each kind of "
+        "processor, in `benchmarks/results`; do not edit.",
         QUICK if first.quick else "",
         _load_warning(first),
+        _on(first, others, suites),
         "## Asked and measured",
-        table(["measure", "asked", "measured", "met"], asked),
+        _asked(record, suites),
         "## Conditions",
         _conditions(first, record),
     ]
@@ -137,7 +141,31 @@ def render_page(record: Record, suites: Sequence[Suite], folder: Path) -> str:
             heading, *rest = suite.render(part, folder) or [""]
             when = "" if part.started == first.started else _when(part)
             parts += [heading, when, *rest, _method(suite.name)]
+    for other in others:
+        part = _first(other, suites)
+        parts += [f"## On {_kind(part)}", _when(part), _asked(other, suites)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _first(record: Record, suites: Sequence[Suite]) -> Part:
+    return next(record[suite.name] for suite in suites if suite.name in record)
+
+
+def _kind(part: Part) -> str:
+    return part.machine.get("kind", part.machine.get("processor", "?"))
+
+
+def _on(first: Part, others: Sequence[Record], suites: Sequence[Suite]) -> str:
+    """Whose figures these are, and where those of other kinds of processor stand."""
+    kinds = [_kind(_first(other, suites)) for other in others]
+    ends = f" At the end: {'; '.join(kinds)}." if kinds else ""
+    return f"All figures are of one kind of processor: {_kind(first)}.{ends}"
+
+
+def _asked(record: Record, suites: Sequence[Suite]) -> str:
+    rows = (target.row(record) for suite in suites if suite.name in record
+            for target in suite.targets)  # fmt: skip
+    return table(["measure", "asked", "measured", "met"], rows)
 
 
 def _method(suite: str) -> str:
@@ -165,7 +193,8 @@ def _when(part: Part) -> str:
 
 def _conditions(part: Part, record: Record) -> str:
     """The first part's conditions, and the machine's limits over all parts."""
-    everything = [m for each in record.values() for m in each.measures]
+    alike = [each for each in record.values() if each.threads == part.threads]
+    everything = [m for each in alike for m in each.measures]
     about: dict[str, str] = next((m.facts["about"] for m in part.measures
                                   if m.who == ONELAYER and m.facts.get("about")), {})  # fmt: skip
     facts = {

@@ -1,13 +1,15 @@
 """What was measured, as plain frozen records that go to JSON, a line a measure, and come back.
 
 A record is one `Part` for each suite: its conditions (device, versions, load) and its measures,
-each a number, n and spread (the seconds of every round). A part can be renewed alone.
+each a number, n and spread (the seconds of every round). A part can be renewed alone. Records are
+kept by the kind of the processor, in a file each.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -19,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from onelayer import _native
 from onelayer.files.atomic import staged_file
 from onelayer.files.provenance import describe_environment
 
@@ -107,6 +110,33 @@ def median_ratio(peer: Measure | None, ours: Measure | None) -> float | None:
     return median(ratios) if ratios else None
 
 
+def kind_of_processor(threads: int) -> str:
+    """Whose ratios are alike: the processor's model, the instructions in use, and threads."""
+    known: dict[str, str] = {}
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            known.setdefault(key.strip(), value.strip())
+    model = " ".join(known.get(key, "?") for key in ("model name", "cpu family", "model"))
+    return f"{model}, {_native.instruction_set()}, {threads} threads"
+
+
+def kept_path(kind: str, folder: Path) -> Path:
+    """Where the record of a kind of processor is kept."""
+    return folder / f"{re.sub('[^a-z0-9]+', '-', kind.lower())}.json"
+
+
+def read_kept(folder: Path, but: Path) -> list[dict[str, Part]]:
+    """The kept records of all kinds, the newest first."""
+    records = [read_record(path) for path in folder.glob("*.json") if path != but]
+    return sorted(records, key=lambda record: started(record), reverse=True)
+
+
+def started(record: Record) -> str:
+    """When the latest part of a record was begun."""
+    return max(part.started for part in record.values())
+
+
 def write_record(record: Record, path: Path) -> None:
     """Write the record as JSON, whole or not at all, one line for each measure."""
     parts = (f"{json.dumps(suite)}: {_part_text(part)}" for suite, part in record.items())
@@ -140,15 +170,16 @@ def _tupled(value: Any) -> Any:
     return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
-def describe_machine() -> dict[str, str]:
-    """Processor, cores, memory, system, NumPy's BLAS, and the contenders' versions."""
+def describe_machine(threads: int) -> dict[str, str]:
+    """Processor, its kind, cores, memory, system, NumPy's BLAS, and the contenders' versions."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = {}
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-    known = {"memory": f"{memory:.0f} GiB", "blas": f"{blas['name']} {blas['version']}"}
+    known = {"kind": kind_of_processor(threads)}
+    known |= {"memory": f"{memory:.0f} GiB", "blas": f"{blas['name']} {blas['version']}"}
     return describe_environment() | known | versions
 
 

@@ -44,7 +44,7 @@ class Session:
 
     def part(self, **facts: Any) -> Part:
         c, now = self.conditions, datetime.now(UTC).isoformat(timespec="seconds")
-        return Part(now, describe_machine(), c.threads, c.engine, self.quick, facts)
+        return Part(now, describe_machine(c.threads), c.threads, c.engine, self.quick, facts)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ is better in all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -21,12 +19,18 @@ import numpy as np
 from benchmarks.harness.page import spread_text
 from benchmarks.harness.problem import Problem, Setting, data_folder, l2_path, read_data
 from benchmarks.harness.processes import Process
-from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part, Record
+from benchmarks.harness.record import (
+    DISAGREES,
+    ONELAYER,
+    Measure,
+    Part,
+    Record,
+    kind_of_processor,
+)
 from benchmarks.harness.rounds import Entrant, Sample, Session
 from benchmarks.peers import GOAL, SOLVERS, Contender, contender, time_contenders
 from benchmarks.suites.optimum import Judge, run_paths
 from benchmarks.suites.training import THE_FOUR, Entry, measure_entries
-from onelayer import _native
 
 ALLOWED_LOSS = 0.15
 # What an unknown processor must keep of the lowest ratio that is kept of any.
@@ -134,17 +138,6 @@ GROUPS: tuple[Group, ...] = (
     (partial(_in_turn, DIGITS, [(who, {}) for who in ESTIMATORS], _probabilities),
      {"SoftmaxClassifier on digits: scikit-learn / onelayer": "peer"}),
 )  # fmt: skip
-
-
-def kind_of_processor(threads: int) -> str:
-    """Whose ratios are alike: the processor's model, the instructions in use, and threads."""
-    known: dict[str, str] = {}
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            known.setdefault(key.strip(), value.strip())
-    model = " ".join(known.get(key, "?") for key in ("model name", "cpu family", "model"))
-    return f"{model}, {_native.instruction_set()}, {threads} threads"
 
 
 def bound_of(name: str, kind: str, kept: Record) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.__main__ import CHECKED, KEPT, PAGE, main, write_page
+from benchmarks.__main__ import CHECKED, PAGE, RESULTS, main, write_page
 from benchmarks.harness import page
 from benchmarks.harness.page import Target, render_page, table
 from benchmarks.harness.record import (
@@ -18,7 +18,9 @@ from benchmarks.harness.record import (
     Record,
     compared,
     complaints,
+    kept_path,
     median_ratio,
+    read_kept,
     read_record,
     write_record,
 )
@@ -127,12 +129,37 @@ def test_the_kept_page_is_written_from_the_kept_record(
 ) -> None:
     drawn: list[str] = []
     monkeypatch.setattr(page, "save_chart", lambda chart, folder: drawn.append(chart.name))
-    write_page(read_record(KEPT), tmp_path / "benchmarks.md")
+    write_page(read_kept(RESULTS, but=CHECKED), tmp_path / "benchmarks.md")
     assert (tmp_path / "benchmarks.md").read_text("utf-8") == PAGE.read_text("utf-8")
     assert drawn == [f"time-to-optimum-{i}" for i in range(1, 5)]
     assert {f"{name}{end}" for name in drawn for end in (".png", ".svg")} == {
         path.name for path in PAGE.with_suffix("").iterdir()
     }
+
+
+def test_the_page_shows_the_newest_kind_of_processor_and_names_the_others(tmp_path: Path) -> None:
+    kinds = {"A 1, avx2, 2 threads": "2026-01-01", "B 2, avx512, 2 threads": "2026-02-01"}
+    for kind, day in kinds.items():
+        part = replace(PEERS, started=day, machine={"kind": kind})
+        write_record({"peers": part}, kept_path(kind, tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a-1-avx2-2-threads.json", "b-2-avx512-2-threads.json"
+    ]  # fmt: skip
+    write_page(read_kept(tmp_path, but=tmp_path / "check.json"), tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text("utf-8")
+    newest, older = text.split("## On A 1, avx2, 2 threads")
+    assert "one kind of processor: B 2, avx512, 2 threads. At the end: A 1, avx2, 2" in newest
+    assert "| kind | B 2, avx512, 2 threads |" in newest
+    assert older.count("| one run: NumPy float32 / onelayer |") == 1
+
+
+def test_the_page_says_the_speed_of_sgemm_on_as_many_threads_as_the_contenders_have(
+    tmp_path: Path,
+) -> None:
+    ours = measure("onelayer", (1.0,), work="64", series={"sgemm": (500.0,)})
+    alone = replace(PEERS, threads=PEERS.threads + 1, measures=(ours,))
+    row = next(x for x in _page(tmp_path).splitlines() if x.startswith("| sgemm"))
+    assert row in _page(tmp_path, {**RECORD, "grids": alone})
 
 
 def test_the_page_names_who_is_absent_and_who_was_refused(tmp_path: Path) -> None:
