@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from onelayer.data import Splits, load
@@ -9,10 +13,15 @@ from onelayer.errors import SettingsError, SourceError
 from onelayer.experiments.reproduce import (
     EXPERIMENTS,
     choose_experiments,
+    compare_bits,
+    digest,
     plan_experiments,
     reproduce,
 )
+from onelayer.training.loop import train
+from onelayer.training.result import Result
 from onelayer.training.run import group_passes
+from tests.training.pinned import splits
 
 
 def test_the_plan_is_the_reports() -> None:
@@ -50,6 +59,35 @@ def test_figures_are_reported_for_cifar10_alone() -> None:
     result = reproduce(load("digits"), only=["l2-1"], seeds=1)
     assert result.reported == ()
     assert all(check.passed for check in result.gradient_checks)
+
+
+def reproduced(seeds: int) -> Result:
+    """The four experiments, as if few made rows were CIFAR-10."""
+    result = train(splits(), plan_experiments(seeds=seeds), certify=False)
+    return replace(result, reported=tuple(each.reported for each in EXPERIMENTS))
+
+
+def test_a_reproduction_says_whether_its_figures_came_out_to_the_last_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result = reproduced(seeds=8)
+    words = "did not come out to the last bit, as they do on every machine: their SHA-256 is"
+    assert f"{words} {digest(result)}" in compare_bits(result)
+    monkeypatch.setattr(sys.modules[compare_bits.__module__], "PINNED", digest(result))
+    assert compare_bits(result).startswith("these figures came out to the last bit")
+    W = result.W.copy()
+    W[0, 0, 0] = np.nextafter(W[0, 0, 0], np.float32(1))
+    assert "did not come out" in compare_bits(replace(result, W=W))
+
+
+def test_what_is_not_compared_to_the_last_bit_is_said_with_the_reason() -> None:
+    few = reproduced(seeds=1)
+    words = "not compared bit for bit: the figures in README are of "
+    assert compare_bits(few) == f"{words}all four experiments from seeds 0 to 7"
+    assert compare_bits(replace(few, environment={"engine": "torch"})).endswith("the native engine")
+    assert "float32" in compare_bits(replace(few, W=few.W.astype(np.float64)))
+    assert compare_bits(replace(few, reported=())) == ""
+    assert compare_bits(replace(few, cut_short=True)) == ""
 
 
 @pytest.fixture(scope="module")
