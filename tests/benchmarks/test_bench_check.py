@@ -11,10 +11,10 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks.harness.oracle import compare, expect
 from benchmarks.harness.problem import Setting, make_data
-from benchmarks.harness.record import ONELAYER, Measure, Part, read_record
+from benchmarks.harness.record import ONELAYER, Measure, Part, kind_of_processor, read_record
 from benchmarks.harness.rounds import Session
 from benchmarks.suites import check as checking
-from benchmarks.suites.check import SGEMM, bound_of, check, kind_of_processor, ratios
+from benchmarks.suites.check import SGEMM, bound_of, check, ratios
 
 NAME = "one run: NumPy / onelayer"
 HERE = kind_of_processor(1)
