@@ -195,6 +195,9 @@ def test_mini_batches_of_many_labels_end_within_the_proven_gap() -> None:
     assert proof.cost - best.cost <= proof.gap < 0.01
     assert result.history.train_cost[0, -1] == pytest.approx(proof.cost, rel=1e-4)
     assert 0.0 <= result.test_accuracy[0] <= 1.0
+    again = ol.certify(result.best, data)
+    assert again.trained_with == ""  # the loss that was trained is the one that is proven
+    assert again.cost == pytest.approx(proof.cost, rel=1e-6)
 
 
 @pytest.mark.parametrize("folds", [0, 3])

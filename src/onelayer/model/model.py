@@ -262,7 +262,8 @@ class Model:
         The mean is by class weight, and of `weighted` rows by theirs.
         """
         known, parts = self.settings, list[str]()
-        if known.get("loss", "softmax") != "softmax":
+        own = "sigmoid" if self.many_labels else "softmax"
+        if known.get("loss", own) != own:
             parts.append(f"loss={known['loss']!r}")
         if known.get("sample_weight") and not weighted:
             parts.append("weights of the rows")
