@@ -334,11 +334,12 @@ def takes_inverse(sample: int, features: int) -> bool:
 
 @np.errstate(over="ignore", invalid="ignore")  # what leaves the numbers is refused
 def fit_preconditioner(
-    engine: Engine, rows: Rows, classes: int, solutions: int = 1
+    engine: Engine, rows: Rows, classes: int, solutions: int = 1, rank: int = RANK
 ) -> Preconditioner:
     """The preconditioner of these rows, from a seeded sample: the same for the same rows.
 
-    So many solutions are planned, each with a λ of its own.
+    So many solutions are planned, each with a λ of its own. Of many features so many directions
+    are taken at most.
 
     Example:
         >>> from onelayer.engines import make_engine
@@ -362,7 +363,7 @@ def fit_preconditioner(
         shares = solutions > 2 and features**2 > rows.count * classes
         return Preconditioner(engine, sample.mean, None, variances, 0.0, c, covariance, shares)
     affordable = max(1, DIRECTION_BYTES // (4 * features))
-    most = min(RANK, max(1, sample.count // 2), affordable)
+    most = min(rank, max(1, sample.count // 2), affordable)
     directions, variances = _leading_directions(sample, features, most, rng)
     others = features - len(variances)
     rest = max(sample.variance - float(variances.sum()), 0.0) / others

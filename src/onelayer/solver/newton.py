@@ -56,6 +56,9 @@ CALLS, ENTRY = 3e-5, 1.2e-8
 # needs that many times as many. Else it is taken when L-BFGS has cost as much as NEWTON_STEPS.
 FEW_STEPS, NEWTON_STEPS = 2.0, 10.0
 
+# So many directions are taken where that costs less than a step for each solution, which they spare.
+WIDE_RANK = 2 * RANK
+
 # The curvature of the classes is taken, and taken anew, when steps cost so much of its price.
 PATIENCE = 0.75
 
@@ -113,7 +116,7 @@ class Prices:
         held = N * width <= MAX_ENTRIES
         return cls(
             step=STEP + 2 * PASS_PRODUCT * N * D * K,
-            directions=_price_of_directions(min(N, SAMPLE_ROWS), D),
+            directions=_price_of_directions(min(N, SAMPLE_ROWS), D, RANK),
             curvature=curvature if held and blocks * width**2 <= MAX_HESSIAN else np.inf,
             newton=newton if held and newton <= MAX_SECONDS else np.inf,
         )
@@ -144,11 +147,11 @@ class Prices:
         return self.curvature > 2.0 * self.directions and not self.takes_newton_at_once
 
 
-def _price_of_directions(sample: int, D: int) -> float:
+def _price_of_directions(sample: int, D: int, rank: int) -> float:
     """Of an inverse for all directions, or of the leading ones by products with a few more."""
     if takes_inverse(sample, D):
         return CALLS + GRAM32_PRODUCT * sample * D**2 / 2 + INVERSE_PRODUCT * D**3
-    width = min(RANK + EXTRA_DIRECTIONS, sample, D)
+    width = min(rank + EXTRA_DIRECTIONS, sample, D)
     return CALLS + 3 * PASS_PRODUCT * sample * D * width + 2 * EIGEN_PRODUCT * width**3
 
 
@@ -158,7 +161,10 @@ def choose_preconditioner(
     """The preconditioner that L-BFGS starts with: the better one where it is worth its time."""
     prices = Prices.of(rows.count, rows.X.shape[1], classes)
     if prices.takes_directions or stored_rows(rows.X) is not None:
-        return fit_preconditioner(engine, rows, classes, solutions)
+        wide = _price_of_directions(min(rows.count, SAMPLE_ROWS), rows.X.shape[1], WIDE_RANK)
+        spared = solutions * prices.step if solutions > 1 else 0.0
+        rank = WIDE_RANK if wide - prices.directions < spared else RANK
+        return fit_preconditioner(engine, rows, classes, solutions, rank)
     return fit_variances(engine, rows, classes)
 
 
