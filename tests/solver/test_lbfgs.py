@@ -15,6 +15,7 @@ from onelayer.objective.penalty import Penalty
 from onelayer.solver import lbfgs, linalg, newton
 from onelayer.solver.lbfgs import (
     MAX_PAIRS,
+    RANK,
     Memory,
     Preconditioner,
     fit_preconditioner,
@@ -143,6 +144,18 @@ def test_what_is_constant_up_to_rounding_has_no_variance_and_what_is_far_from_0_
     expected[1] = 0.0
     np.testing.assert_allclose(found.variances, expected, rtol=1e-5)
     assert found.variances[1] == found.centre(rows).scale[1] == 0.0
+
+
+def test_many_solutions_on_many_features_share_twice_the_directions() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1500, 1100)).astype(np.float32)
+    rows = Rows(X, rng.integers(0, 10, 1500), np.ones(1100), np.zeros(1100))
+    taken = []
+    for solutions in (1, 300):
+        found = newton.choose_preconditioner(make_engine(), rows, 10, solutions)
+        assert found.directions is not None
+        taken.append(len(found.directions))
+    assert taken == [RANK, 2 * RANK]
 
 
 @pytest.mark.parametrize("l2", [1.0, 1e-3, 0.0])

@@ -56,7 +56,7 @@ CALLS, ENTRY = 3e-5, 1.2e-8
 # needs that many times as many. Else it is taken when L-BFGS has cost as much as NEWTON_STEPS.
 FEW_STEPS, NEWTON_STEPS = 2.0, 10.0
 
-# So many directions are taken where that costs less than a step for each solution, which they spare.
+# Directions where they cost less than they spare, which is about a step for each solution.
 WIDE_RANK = 2 * RANK
 
 # The curvature of the classes is taken, and taken anew, when steps cost so much of its price.
