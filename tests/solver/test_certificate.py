@@ -236,6 +236,28 @@ def test_rows_that_a_model_is_uncertain_of_bring_its_bias_near_in_a_step_or_two(
     assert passes[True] <= 5 < passes[False]
 
 
+@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.parametrize("certain", [3.0, 9.0, 11.0])
+def test_a_step_brings_the_bias_near_its_best_however_certain_the_model_is(
+    classes: int, certain: float
+) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, classes, 600)
+    S = certain * np.eye(classes)[y] + rng.normal(size=(600, classes))
+    fractions, frequencies = np.full(600, 1.0 / 600), np.bincount(y) / 600
+
+    def missing(shift: NDArray[np.float64]) -> NDArray[np.float64]:
+        P = np.exp(S + shift)
+        return np.asarray((P / P.sum(axis=1, keepdims=True)).mean(axis=0) - frequencies)
+
+    rows = Rows(np.eye(600), y, np.ones(600), np.zeros(600))
+    sample = proofs.Sample(rows, fractions, is_whole=True, least=proofs.FLAT)
+    b = 0.1 * rng.normal(size=classes)
+    g = missing(b)
+    shift = proofs._best_shift(S.astype(np.float32), b, sample, frequencies, g, 0.0)
+    assert np.abs(missing(b + shift)).sum() < 0.1 * np.abs(g).sum()
+
+
 def test_a_gap_that_need_not_be_small_is_a_bound_and_takes_fewer_passes() -> None:
     spent = {0.0: 0, 1e-3: 0}
     for seed in range(30):

@@ -86,8 +86,8 @@ AHEAD = 7.0
 SAMPLE_ROWS, SAMPLE_ENTRIES = 4096, 1 << 22
 
 # Its step: the error of the linear system, steps of conjugate gradients, the largest logarithm, and
-# the least curvature of a class, relative to its mean probability.
-SOLVED, MAX_INNER, FARTHEST, FLAT = 0.01, 40, 10.0, 1e-3
+# the least curvature of a class, relative to its mean probability, unless that of all is less.
+SOLVED, MAX_INNER, FARTHEST, FLAT, FLATTER = 0.01, 40, 10.0, 1e-3, 0.1
 
 # Such steps for one pass, their least length, and where they end: the largest part of Σ|g|, and the
 # largest step for which p̄ is linear.
@@ -687,7 +687,8 @@ def _best_shift(
     for _ in range(MAX_SHIFTS):
         grown = growing * np.exp(shift)
         rounding = 1e-6 if S.dtype == np.float32 else 1e-12
-        ridge = np.maximum((rounding + damping) * means, sample.least * means - bent)
+        least = min(sample.least, FLATTER * float(bent.sum() / means.sum()))
+        ridge = np.maximum((rounding + damping) * means, least * means - bent)
         step = _newton_step(P, f, sampled + grown + ridge, bent + grown + ridge, means, frequencies)
         if float(np.abs(step).max()) <= SMALL_SHIFT:
             return shift + step
