@@ -266,7 +266,7 @@ def test_every_metric_of_many_labels_has_an_interval_that_holds_it() -> None:
     found = measure(metrics_of(",".join(SCORED)), scored_rows(Y, Y + rng.standard_normal((80, 3))))
     assert all(one.low < one.value < one.high for one in found)
     drawn = {one.method.split(",")[0] for one in found if one.metric != "accuracy"}
-    assert drawn == {"unstratified bootstrap"}
+    assert drawn == {"bootstrap"}
 
 
 def test_evaluation_of_many_labels_says_what_metrics_say() -> None:
@@ -384,7 +384,7 @@ def test_a_probe_of_many_labels_learns_from_fractions_beside_its_baselines() -> 
     assert names == ["label frequencies", "5 nearest", "20 nearest"]
     nearest = suite.best.baselines[2]
     assert suite.best.baselines[0].test.accuracy < nearest.test.accuracy
-    assert "as a fraction of all" in str(suite)
+    assert "100 % of rows" in str(suite)
     with pytest.raises(OnelayerError, match="these rows have many labels; take fractions"):
         ol.probe({"a": X}, Y, shots=[2], **how)
 

@@ -1,7 +1,8 @@
 """A linear probe on embeddings as large as people have them: time, memory, and what it is beside.
 
 A path of λ's and one of 1000 classes, each proven to 1e-3 J, and a sweep, each in a process of its
-own whose whole memory counts. NumPy float64 judges them.
+own whose whole memory counts. NumPy float64 judges them. And few shots, each proven to 1e-4 J,
+beside the loops of scikit-learn over the same rows, whose heads may not do better.
 """
 
 from __future__ import annotations
@@ -16,16 +17,27 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from benchmarks.harness import oracle, page
 from benchmarks.harness.page import SECONDS, Columns, Target, fact
 from benchmarks.harness.problem import Problem, Setting, l2_path
 from benchmarks.harness.processes import Process, ask_once, timed
-from benchmarks.harness.record import ORACLE, Measure, Part, Record, compared, find
+from benchmarks.harness.record import (
+    ORACLE,
+    Measure,
+    Part,
+    Record,
+    compared,
+    find,
+    median_ratio,
+)
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite, time_in_turn
 from benchmarks.peers import ours
 from onelayer import load, solve, solve_path, sweep
+from onelayer import probe as probe_sets
 from onelayer.data import Dataset, Splits
+from onelayer.data.split import nested_subsets
 from onelayer.engines import make_engine
 
 TOLERANCE = 1e-3
@@ -38,6 +50,16 @@ Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Few:
+    """Rows of each class that are learned from, and how often they are drawn."""
+
+    problem: Problem
+    l2s: tuple[float, ...]
+    shots: tuple[int, ...]
+    repeats: int
+
+
+@dataclass(frozen=True)
 class Probe:
     """The sweep's runs on its rows, and what else is measured on them."""
 
@@ -45,6 +67,7 @@ class Probe:
     l2s: tuple[float, ...]  # of the path
     held_out: int  # as many validation as test rows
     many: Problem  # rows of many classes, of which the smallest λ is solved
+    few: Few
 
 
 def grid(rates: int) -> tuple[Setting, ...]:
@@ -55,9 +78,13 @@ def grid(rates: int) -> tuple[Setting, ...]:
 
 EMBEDDINGS = Problem("embeddings", 200_000, 768, 100, 256, 5, "float16", settings=grid(8))
 MANY = replace(EMBEDDINGS, rows=100_000, classes=1000)
-FULL = Probe(EMBEDDINGS, l2_path(16, 0.1, 1e-4), 10_000, MANY)
+FEW = Few(replace(EMBEDDINGS, rows=20_000, features=512, classes=50), l2_path(12, 1.0, 1e-4),
+          (1, 2, 4, 8, 16), 5)  # fmt: skip
+FULL = Probe(EMBEDDINGS, l2_path(16, 0.1, 1e-4), 10_000, MANY, FEW)
 QUICK = Probe(replace(EMBEDDINGS, rows=20_000, epochs=2, settings=grid(2)), l2_path(4, 0.1, 1e-4),
-              2000, replace(MANY, rows=10_000, classes=100))  # fmt: skip
+              2000, replace(MANY, rows=10_000, classes=100),
+              Few(replace(FEW.problem, rows=2000, features=64, classes=10), FEW.l2s[::4],
+                  (1, 4), 2))  # fmt: skip
 
 
 def write_files(probe: Probe, folder: Path) -> None:
@@ -136,6 +163,49 @@ class Desk:
             "accuracy": float(result.validation_accuracy[best]),
         }
 
+    def few_shots(self) -> dict[str, Any]:
+        """The whole suite of one feature set: its path on all rows as well."""
+        few, sets = self._probe.few, {"all": self.splits}
+        found, figures = timed(lambda: probe_sets(
+            sets, l2=few.l2s, shots=few.shots, repeats=few.repeats, tol=TOLERANCE / 10,
+            scaling="none", engine=self._engine,
+        ))  # fmt: skip
+        sizes = found.best.few_shots
+        means = [one.mean()[0] for one in sizes]
+        return {
+            **figures,
+            "rows": sizes[-1].rows,
+            "gap": max(one.gap for one in sizes),
+            "accuracy": means[-1],
+            "means": means,
+        }
+
+    def few_shots_of_scikit_learn(self) -> dict[str, Any]:
+        """The same by loops over `LogisticRegression`, λ by the same rule, without the path."""
+        few, data = self._probe.few, self.splits
+        X, held_out, test = (part.X.astype(np.float32) for part in
+                             (data.train, data.validation, data.test))  # fmt: skip
+
+        def work() -> list[float]:
+            means = []
+            for size in few.shots:
+                scores, heads = np.zeros((len(few.l2s), few.repeats)), {}
+                for repeat in range(few.repeats):
+                    (fit,) = nested_subsets(data.train.y, (size,), (0, repeat))
+                    (judged,) = nested_subsets(data.validation.y, (size,), (0, repeat, 1))
+                    for i, l2 in enumerate(few.l2s):
+                        model = LogisticRegression(C=1.0 / (2.0 * l2 * len(fit)), max_iter=1000)
+                        heads[i, repeat] = model.fit(X[fit], data.train.y[fit])
+                        scores[i, repeat] = model.score(held_out[judged], data.validation.y[judged])
+                best = int(scores.mean(axis=1).argmax())
+                of_best = (heads[best, repeat] for repeat in range(few.repeats))
+                means.append(float(np.mean([one.score(test, data.test.y) for one in of_best])))
+            return means
+
+        means, figures = timed(work)
+        rows = few.shots[-1] * few.problem.classes
+        return {**figures, "rows": rows, "accuracy": means[-1], "means": means}
+
     def judge_path(self, answer: Mapping[str, Any]) -> list[Measure]:
         """The certificates: costs of all models, and a cost that may not be below the bound."""
         rows, l2 = self.splits.train, float(answer["l2s"][-1])
@@ -159,11 +229,18 @@ def costs_of(rows: Dataset, answer: Mapping[str, Any]) -> Float64:
     return np.array([oracle.cost_of(rows.X, rows.y, *model) for model in models])
 
 
+FEW_OURS, FEW_THEIRS = "few_shots", "few_shots_of_scikit_learn"
+# What the mean accuracy of a size may differ by where λ's tie.
+NO_WORSE = 0.01
+
+
 def steps_of(probe: Probe) -> list[tuple[str, Probe, str, str, dict[str, Any]]]:
     """Key, probe, label, method of the desk and its values."""
     label, runs = "onelayer, {} λ's, each proven", probe.sweep.runs
     many = replace(probe, sweep=probe.many)
     smallest = {"rows": "splits", "l2s": probe.l2s[-1:]}
+    few = replace(probe, sweep=probe.few.problem)
+    draws = f"{len(probe.few.shots)} sizes × {probe.few.repeats} draws × {len(probe.few.l2s)} λ's"
     return [
         ("path", probe, label.format(len(probe.l2s)), "path", {"rows": "splits", "l2s": probe.l2s}),
         ("sweep", probe, f"onelayer, a sweep of {runs} runs × {probe.sweep.epochs} epochs", "sweep",
@@ -171,6 +248,10 @@ def steps_of(probe: Probe) -> list[tuple[str, Probe, str, str, dict[str, Any]]]:
         ("path_of_shares", probe, "onelayer, 1 λ, validation and test cut off the file", "path",
          {"rows": "shares", "l2s": probe.l2s[:1]}),
         ("path_of_many", many, f"onelayer, 1 λ, {many.sweep.classes} classes", "path", smallest),
+        (FEW_OURS, few, f"onelayer, few shots: {draws}, each proven, and the path", "few_shots",
+         {}),
+        (FEW_THEIRS, few, f"scikit-learn's loops, few shots: {draws}", "few_shots_of_scikit_learn",
+         {}),
     ]  # fmt: skip
 
 
@@ -181,6 +262,7 @@ def measure(session: Session, probe: Probe | None = None) -> Part:
     title = f"{X.rows:,} × {X.features} {X.dtype}, {X.classes} classes"
     part = session.part(title=title, x_bytes=X.x_bytes)
     judged: list[Measure] = []
+    means: dict[str, list[float]] = {}
 
     def once(key: str, of: Probe, do: str, values: dict[str, Any]) -> Sample:
         """A step with sgemm after it, and the judgement of its answer, each in a new process."""
@@ -198,6 +280,13 @@ def measure(session: Session, probe: Probe | None = None) -> Part:
         if do == "path":
             flops = 4.0 * told["rows"] * rows.features * rows.classes * told["passes"]
             facts["of_sgemm"] = told["seconds"] * median(limits) * 1e9 / flops
+        if "means" in told:
+            means[key] = told["means"]
+        if len(means) == 2 and key in means:
+            pairs = zip(means[FEW_THEIRS], means[FEW_OURS], strict=True)
+            worse = max(theirs - ours for theirs, ours in pairs)
+            judged.append(compared("few shots: test accuracy of scikit-learn's heads above ours, "
+                                   "at most of all sizes", worse, NO_WORSE))  # fmt: skip
         if key == "path":
             judged.extend(ask_once("judge_path", Desk, job, {"answer": told}, conditions=c))
         return Sample(told["seconds"], series={"sgemm": limits}, facts=facts)
@@ -249,6 +338,11 @@ FIGURES = {"memory of the process above X": ("peak_bytes", "MB", page.MEGABYTE),
            "largest proven gap": ("gap", "J", 1.0)}  # fmt: skip
 
 
+def _times_as_fast(record: Record) -> float | None:
+    found = (find(record, "probes", who, "probe") for who in (FEW_THEIRS, FEW_OURS))
+    return median_ratio(*found)
+
+
 def _target(what: str, do: str, figure: str, asked: float) -> Target:
     key, unit, size = FIGURES[figure]
     return Target(f"embeddings, {what}: {figure}", asked, unit, False,
@@ -261,5 +355,6 @@ SUITE = Suite(
     (_target("path", "path", GAP, 1e-3), _target("path", "path", SPEED, 1.5),
      _target("1000 classes", "path_of_many", SPEED, 1.4), _target("path", "path", MEMORY, 300),
      _target("1000 classes", "path_of_many", MEMORY, 400), _target("sweep", "sweep", MEMORY, 500),
-     _target("one file with shares cut off", "path_of_shares", MEMORY, 500)),
+     _target("one file with shares cut off", "path_of_shares", MEMORY, 500),
+     Target("few shots: time of scikit-learn's loops / ours", 10, "×", True, _times_as_fast)),
 )  # fmt: skip

@@ -14,12 +14,14 @@ from benchmarks.harness.processes import WorkerError
 from benchmarks.harness.record import ORACLE, Measure, Part, compared, complaints
 from benchmarks.harness.rounds import Session
 from benchmarks.suites import probes
-from benchmarks.suites.probes import FULL, Desk, Probe, write_files
+from benchmarks.suites.probes import FULL, Desk, Few, Probe, write_files
 from onelayer.data import Splits
 
 TINY = Probe(Problem("tiny", 1500, 12, 4, 50, 1, "float16", settings=probes.grid(2)),
              l2_path(3, 0.1, 1e-4), 200,
-             Problem("many", 1000, 12, 20, 50, 1, "float16"))  # fmt: skip
+             Problem("many", 1000, 12, 20, 50, 1, "float16"),
+             Few(Problem("few", 1200, 12, 3, 50, 1, "float16"), l2_path(2, 0.1, 1e-2),
+                 (1, 3), 2))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +79,9 @@ def test_the_sizes_are_those_that_were_asked_for() -> None:
     assert (sweep.rows, sweep.features, sweep.classes) == (200_000, 768, 100)
     assert (len(FULL.l2s), sweep.runs, sweep.epochs) == (16, 32, 5)
     assert (FULL.many.rows, FULL.many.features, FULL.many.classes) == (100_000, 768, 1000)
+    few = FULL.few.problem
+    assert (few.rows, few.features, few.classes) == (20_000, 512, 50)
+    assert (FULL.few.shots, FULL.few.repeats, len(FULL.few.l2s)) == ((1, 2, 4, 8, 16), 5, 12)
 
 
 def test_what_is_measured_agrees_with_the_oracle(desk: Desk, answers: dict[str, Any]) -> None:
@@ -126,10 +131,10 @@ def here(monkeypatch: pytest.MonkeyPatch) -> type[InThisProcess]:
 def test_every_part_is_measured_and_what_was_measured_is_kept_at_once(session: Session) -> None:
     kept: list[Part] = []
     part = probes.measure(replace(session, keep=kept.append), TINY)
-    assert [len(m.seconds) for m in part.of("probe")] == [1, 1, 1, 1]
+    assert [len(m.seconds) for m in part.of("probe")] == [1] * 6
     assert complaints({"probes": part}) == ([], [])
-    assert len(part.of(ORACLE)) == 2
-    assert [sum(len(m.seconds) for m in one.measures) for one in kept] == list(range(1, 5))
+    assert len(part.of(ORACLE)) == 3
+    assert [sum(len(m.seconds) for m in one.measures) for one in kept] == list(range(1, 7))
     path, many = (part.find(who, "probe") for who in ("path", "path_of_many"))
     assert path is not None
     assert many is not None
@@ -195,3 +200,19 @@ def test_files_of_parts_have_names_of_their_own(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         f"{part}{end}.npy" for part in ("train", "validation", "test") for end in ("", "-labels")
     }
+
+
+@pytest.mark.usefixtures("here")
+def test_few_shots_that_do_worse_than_scikit_learn_are_noticed(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_shots = Desk.few_shots
+
+    def worse(self: Desk) -> dict[str, Any]:
+        found = few_shots(self)
+        return found | {"means": [mean - 0.02 for mean in found["means"]]}
+
+    monkeypatch.setattr(Desk, "few_shots", worse)
+    wrong, _ = complaints({"probes": probes.measure(session, TINY)})
+    assert len(wrong) == 1
+    assert "few shots: test accuracy of scikit-learn's heads above ours" in wrong[0]

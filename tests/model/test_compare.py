@@ -74,7 +74,7 @@ def test_the_lower_loss_is_the_better_one() -> None:
     found = ol.compare(STRONG, WEAK, DATA, scoring="neg_log_loss", resamples=200)
     assert found.difference < 0.0
     assert "a is better than b" in repr(found)
-    assert found.test.startswith("paired stratified bootstrap, BCa")
+    assert found.test.startswith("paired bootstrap, BCa")
 
 
 def test_several_models_are_compared_with_the_best_of_them_by_holms_method() -> None:

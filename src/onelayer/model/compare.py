@@ -141,7 +141,7 @@ def compare(
 
     b and c are the rows that one model alone gets right. For other metrics, and where rows come in
     groups, p is one minus the level of the largest BCa interval of the paired bootstrap that leaves
-    0 out. Intervals are this bootstrap's, of stratified rows or whole groups.
+    0 out. Intervals are this bootstrap's, of rows or whole groups.
 
     Args:
         first: a model.
@@ -219,8 +219,7 @@ def compare(
         p = mcnemar(b, c) if exact else one.p
         found.append(Difference(called[i], values[i], one.value, low, high, p, p, b, c))
     corrected = holm([one.p for one in found])
-    strata = scored[0].drawing if of is None else "grouped"
-    how = f"paired {strata} bootstrap, BCa, {resamples} resamples, seed {seed}"
+    how = f"paired {drawn[0].kind}, BCa, {resamples} resamples, seed {seed}"
     return Comparison(
         metric.name,
         called[reference],

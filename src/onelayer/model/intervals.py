@@ -1,8 +1,10 @@
 """Intervals of 95 %: Wilson's of fractions of rows, and those of the bootstrap of any figure.
 
 Resamples are counts of rows, and a figure is a function of counts, so nothing is sorted or scored
-again: w (N, B) holds B resamples. Rows are drawn with replacement from those of their class, which
-keeps its number of rows; or whole groups are drawn where rows belong together.
+again: w (N, B) holds B resamples. Rows are drawn with replacement from all of them, so that classes
+have other numbers of rows each time, as in other data of the same kind; from those of their class
+where a class is so small that resamples would lack it; or in whole groups where rows belong
+together.
 
 The bootstrap's interval is BCa (bias-corrected and accelerated), since plain percentiles cover less
 where figures are skewed, as an AUROC near 1. A little is added for the variance that resamples
@@ -38,6 +40,9 @@ RESAMPLES = 2000
 
 # Blocks of rows that are left out in turn, for the acceleration.
 BLOCKS = 100
+
+# Rows are drawn within their classes where more than this share of resamples would lack a class.
+LACKING = 0.01
 
 # Counts of a set of resamples, few enough for a processor's cache.
 ENTRIES = 1 << 18
@@ -80,7 +85,8 @@ class Bootstrap:
         error: its standard error, by leaving out blocks of rows.
         acceleration: a, a sixth of the skewness of what the blocks change.
         units: rows or groups that were drawn.
-        freedom: these, less one for each class that they were drawn from.
+        freedom: these, less one for each class, or one for groups.
+        kind: "bootstrap", or the "stratified bootstrap" within classes, or the "grouped" one.
     """
 
     value: float
@@ -89,6 +95,7 @@ class Bootstrap:
     acceleration: float
     units: int
     freedom: int
+    kind: str
 
     @property
     def _widening(self) -> float:
@@ -166,8 +173,9 @@ def bootstrap(
     require_whole("seed", seed, 0)
     own = (np.ones(len(y)) if weights is None else weights)[:, None]
     strata, place = _strata(y, groups)
+    kind, drawn = _draws(strata, grouped=groups is not None)
     found: list[list[Float64]] = [[] for _ in figures]
-    for counts in _resamples(strata, resamples, seed):
+    for counts in _resamples(drawn, resamples, seed):
         w = own * counts[place]
         for values, figure in zip(found, figures, strict=True):
             values.append(figure(w))
@@ -179,7 +187,8 @@ def bootstrap(
             np.concatenate(values),
             _without(figure, own, blocks),
             units,
-            len(strata),
+            units - len(strata),
+            kind,
         )
         for values, figure in zip(found, figures, strict=True)
     ]
@@ -205,14 +214,14 @@ def _width(units: int) -> int:
 
 
 def _bootstrap(
-    value: float, values: Float64, without: Float64, units: int, strata: int
+    value: float, values: Float64, without: Float64, units: int, freedom: int, kind: str
 ) -> Bootstrap:
     without = without[np.isfinite(without)]
     changes = (without.mean() - without) if without.size else np.zeros(1)
     bottom = 6.0 * float((changes**2).sum()) ** 1.5
     acceleration = float((changes**3).sum()) / bottom if bottom > 0.0 else 0.0
     values = np.sort(values[np.isfinite(values)]) if math.isfinite(value) else np.empty(0)
-    return Bootstrap(value, values, _error(without), acceleration, units, units - strata)
+    return Bootstrap(value, values, _error(without), acceleration, units, freedom, kind)
 
 
 def _error(without: Float64) -> float:
@@ -232,6 +241,17 @@ def _strata(
     if len(names) < 2:
         raise SettingsError("the bootstrap of groups needs two or more, but all rows are of one.")
     return [np.arange(len(names))], place
+
+
+def _draws(
+    strata: Sequence[NDArray[np.int64]], *, grouped: bool
+) -> tuple[str, Sequence[NDArray[np.int64]]]:
+    """What the bootstrap is called, and from which units together it draws."""
+    if grouped:
+        return "grouped bootstrap", strata
+    if sum(math.exp(-len(members)) for members in strata) > LACKING:
+        return "stratified bootstrap", strata
+    return "bootstrap", [np.arange(sum(map(len, strata)))]
 
 
 def _resamples(

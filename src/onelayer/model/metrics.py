@@ -79,11 +79,6 @@ class ScoredRows:
         """
         return self.y if self.y.ndim == 1 else np.zeros(len(self.y), np.int64)
 
-    @property
-    def drawing(self) -> str:
-        """How a bootstrap draws rows, in a word."""
-        return "stratified" if self.y.ndim == 1 else "unstratified"
-
     def positive(self, k: int) -> NDArray[np.bool_]:
         """Which rows are of a class, or have a label, (N,)."""
         return np.asarray(self.y[:, k] == 1 if self.y.ndim == 2 else self.y == k)
@@ -806,12 +801,12 @@ def measure(
         [figures[metric] for metric in others], scored.strata, weights=scored.weights,
         groups=groups, resamples=resamples, seed=seed,
     ) if others else []  # fmt: skip
-    strata, found = scored.drawing if groups is None else "grouped", {}
+    found = {}
     for metric, one in zip(others, drawn, strict=True):
         ends, kind = one.interval, "BCa"
         if metric.name == "ece":
             ends, kind = one.interval_of_distance, "bias-corrected"
-        method = f"{strata} bootstrap, {kind}, {resamples} resamples, seed {seed}"
+        method = f"{one.kind}, {kind}, {resamples} resamples, seed {seed}"
         found[metric] = Measurement(metric.name, one.value, *ends, method)
     for metric in wilson:
         value, n = float(figures[metric](scored.each)[0]), len(scored.y)

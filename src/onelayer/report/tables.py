@@ -734,9 +734,9 @@ def shots_table(suite: Suite) -> Table:
         of = {few.label: few.mean(metric.name) for few in head.few_shots}
         rows.append([head.name, *(_mean_cell(of.get(label), metric) for label in sizes)])
     repeats = max(few.repeats for few in sizes.values())
-    drawn = "of each class" if next(iter(sizes.values())).shots else "as a fraction of all"
-    title = f"Test {metric.axis} by training rows {drawn}"
-    columns: list[Column | str] = [Column("feature set", words=True), *sizes]
+    title = f"Few labels: test {metric.axis}"
+    names = [label if few.shots else f"{label} of rows" for label, few in sizes.items()]
+    columns: list[Column | str] = [Column("feature set", words=True), *names]
     return make_table(title, columns, rows, 0, f"± standard deviation over {repeats} draws")
 
 
