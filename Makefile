@@ -74,7 +74,7 @@ bench: $(DEVELOPS)
 bench-check: $(DEVELOPS)
 	$(BIN)/python -m benchmarks --check
 
-# The kernel alone under the sanitizers: memory and undefined behaviour, then data races.
+# The kernel alone under the sanitizers (memory, undefined behaviour, data races), and built by Clang.
 sanitize: $(DEVELOPS)
 	$(BIN)/python -m pip install --quiet cmake ninja
 	scripts/sanitize-kernel $(BIN)/python

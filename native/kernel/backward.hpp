@@ -33,6 +33,7 @@ template <class T>
 struct GradientTile {
   const T* residuals;  // [n][Columns]
   const T* x;
+  Index next_panel;    // from x on
   Index stride, rows;
   bool first, last;
   T* saved;            // Columns * 2 vectors
@@ -96,16 +97,15 @@ ONELAYER_INLINE void add_row(const T* x, const T* residuals, Vec<T> (&acc)[Colum
 
 template <class T, int Columns, Prefetch prefetch>
 ONELAYER_INLINE void add_rows(const GradientTile<T>& tile, Vec<T> (&acc)[Columns][2]) {
-  constexpr Index panel = 2 * kLanes<T>;
+  constexpr Index stride = kPanel<T>;
   const T *x = tile.x, *residuals = tile.residuals;
-  const Index stride = tile.stride;
   RowPrefetch next_rows = tile.next_rows;
   Index left = tile.rows;
   for (; left >= kUnroll; left -= kUnroll, x += kUnroll * stride, residuals += kUnroll * Columns) {
     if constexpr (prefetch == Prefetch::next_rows) next_rows.advance();
     if constexpr (prefetch == Prefetch::next_panel)
 #pragma GCC unroll 8
-      for (Index i = 0; i < kUnroll; ++i) __builtin_prefetch(x + i * stride + panel);
+      for (Index i = 0; i < kUnroll; ++i) __builtin_prefetch(x + i * stride + tile.next_panel);
 #pragma GCC unroll 8
     for (Index i = 0; i < kUnroll; ++i) add_row<T, Columns>(x + i * stride, residuals + i * Columns, acc);
   }
@@ -187,10 +187,13 @@ ONELAYER_INLINE void gradient_chunk(const BackwardJob<T>& job, const GradientChu
   T* saved = job.scratch;
   const StepArrays<T> arrays{job.steps, job.w, &job.slots, 0};
   const RowPrefetch next_rows = job.next.rows ? under_panel<T>(job.next, chunk) : RowPrefetch{};
+  const Index x_index = tile_index<T>(chunk.d, job.panel_stride);
+  const Index next_panel = tile_index<T>(chunk.d + 2 * kLanes<T>, job.panel_stride);
+  const T* const x = job.x + chunk.n * kPanel<T> + x_index;
   for (Index block = chunk.from; block < chunk.to; ++block) {
     const Index c = job.blocks->begin(block), size = job.blocks->size(block);
-    const GradientTile<T> tile{job.residuals + c * job.B + chunk.n * size, job.x + chunk.n * job.stride + chunk.d,
-                               job.stride, chunk.rows, chunk.first, chunk.last, saved,
+    const GradientTile<T> tile{job.residuals + c * job.B + chunk.n * size, x, next_panel - x_index, job.stride,
+                               chunk.rows, chunk.first, chunk.last, saved,
                                arrays.at(c, job.stride, chunk.d), job.plain, job.common_scale,
                                job.gradient ? job.gradient + c * job.gradient_stride + chunk.d : nullptr,
                                job.gradient_stride, job.features - chunk.d, prefetch_of<T>(job, chunk, block),
@@ -203,7 +206,8 @@ ONELAYER_INLINE void gradient_chunk(const BackwardJob<T>& job, const GradientChu
 // A group's residuals stay in the second-level cache over all panels, a chunk's x in the first over all blocks.
 template <class T>
 void backward(const BackwardJob<T>& job) {
-  constexpr Index chunk_rows = 256, group_bytes = 512 * 1024, panel = 2 * kLanes<T>;
+  constexpr Index panel = 2 * kLanes<T>;
+  const Index chunk_rows = job.caches.first * 2 / 3 / kPanelBytes, group_bytes = job.caches.second / 2;
   const Index column_bytes = job.B * static_cast<Index>(sizeof(T));
   const Index group_blocks = max(1, min(group_bytes / column_bytes, kBackwardScratch / panel) / kBlockColumns);
   const Index blocks = job.last_block - job.first_block, groups = ceil_div(blocks, group_blocks);

@@ -5,8 +5,6 @@ namespace onelayer {
 namespace {
 // Up to this many scores a batch, computing all of them on every thread is quicker than a second barrier.
 constexpr Index kMaxPrivateScores = 4096;
-// Prefetching more than this would push the tile itself out of the second-level cache.
-constexpr Index kMaxPrefetchBytes = 320 * 1024;
 }  // namespace
 
 template <class T>
@@ -18,7 +16,7 @@ BatchLoop<T>::BatchLoop(const Kernels<T>& kernels, const Plan& plan, PackedState
       slices_(slices),
       blocks_(shape_.columns(), kernels.block_columns, kernels.sharing),
       partition_(slices, blocks_, plan.pass.threads),
-      rows_(plan.pass.rows, slices),
+      rows_(plan.pass.rows, slices, plan.pass.caches),
       score_stride_(padded_stride(round_up(plan.batch_size, kernels.lanes), sizeof(T))),
       slice_scores_(shape_.columns() * score_stride_),
       shared_residuals_(partition_.threads() > 1 && shape_.columns() * plan.batch_size > kMaxPrivateScores),
@@ -34,7 +32,7 @@ template <class T>
 auto BatchLoop<T>::make_worker(int thread) const -> Worker {
   const Part part = partition_.part(thread, slices_, blocks_);
   const Index slices = part.last_slice - part.first_slice;
-  return Worker{part, Buffer<T>(slices * plan_.batch_size * slices_.stride, Uninitialized{}),
+  return Worker{part, Buffer<T>(slices * slices_.tile_size(plan_.batch_size), Uninitialized{}),
                 Buffer<T>(shared_residuals_ ? 0 : shape_.columns() * plan_.batch_size + kResidualPadding),
                 Buffer<T>(shape_.K * kernels_.lanes), Buffer<T>(kBackwardScratch, Uninitialized{}),
                 Buffer<double>(plan_.loss ? shape_.R * plan_.batch_size : 0),
@@ -86,7 +84,7 @@ template <class T>
 void BatchLoop<T>::forward(Worker& worker, Index t, Index slice) {
   PhaseTimer timer(Phase::forward);
   const Part& part = worker.part;
-  ScoreJob<T> job = rows_.load_job(slice, first(t), count(t), tile(worker, slice));
+  ScoreJob<T> job = rows_.load_job(slice, first(t), count(t), tile(worker, slice), plan_.batch_size);
   job.w = state_.weights.row(slice, part.first_column);
   job.columns = part.last_column - part.first_column;
   job.bias = slice == 0 ? plan_.bias + part.first_column : nullptr;
@@ -134,12 +132,14 @@ template <class T>
 void BatchLoop<T>::backward(Worker& worker, Index t, Index slice, bool last) {
   PhaseTimer timer(Phase::backward);
   BackwardJob<T> job;
+  job.caches = plan_.pass.caches;
   job.residuals = residuals(worker);
   job.blocks = &blocks_;
   job.first_block = worker.part.first_block;
   job.last_block = worker.part.last_block;
   job.B = count(t);
   job.x = tile(worker, slice);
+  job.panel_stride = panel_stride(plan_.batch_size, kPanel<T>);
   job.w = state_.weights.row(slice, 0);
   job.slots = state_.slot_rows(slice);
   job.stride = slices_.stride;
@@ -164,7 +164,8 @@ void BatchLoop<T>::list_rows(Worker& worker, Index t) const {
 template <class T>
 NextRows BatchLoop<T>::next_rows(const Worker& worker, Index t, Index slice) const {
   const Index bytes = stored_bytes(plan_.pass.rows.x.type);
-  if (count(t) * slices_.features(slice) * bytes > kMaxPrefetchBytes) return {};
+  // More would push the tile itself out of the second-level cache.
+  if (count(t) * slices_.features(slice) * bytes > plan_.pass.caches.second / 16 * 5) return {};
   return {worker.next_rows.data(), count(t), slices_.begin(slice) * bytes, bytes};
 }
 

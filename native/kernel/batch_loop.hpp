@@ -52,7 +52,7 @@ class BatchLoop {
   T* scores(Index t) { return scores_.data() + (t % 2) * slices_.count * slice_scores_; }
   T* residuals(Worker& worker) { return shared_residuals_ ? residuals_.data() : worker.residuals.data(); }
   T* tile(Worker& worker, Index slice) const {
-    return worker.x.data() + (slice - worker.part.first_slice) * plan_.batch_size * slices_.stride;
+    return worker.x.data() + (slice - worker.part.first_slice) * slices_.tile_size(plan_.batch_size);
   }
 
   Worker make_worker(int thread) const;

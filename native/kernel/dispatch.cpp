@@ -9,6 +9,7 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#include <unistd.h>
 #endif
 
 namespace onelayer {
@@ -123,7 +124,37 @@ double cgroup_cores() {
   return least;
 }
 
+// Bytes of a data cache of this level, or 0 where the system does not tell.
+Index cache_bytes([[maybe_unused]] int level) {
+#if defined(__linux__)
+#if defined(_SC_LEVEL1_DCACHE_SIZE)
+  if (const long bytes = sysconf(level == 1 ? _SC_LEVEL1_DCACHE_SIZE : _SC_LEVEL2_CACHE_SIZE); bytes > 0) return bytes;
+#endif
+  for (int i = 0; i < 4; ++i) {
+    const std::string folder = "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(i);
+    std::ifstream levels(folder + "/level"), types(folder + "/type"), sizes(folder + "/size");
+    int of_level = 0;
+    Index size = 0;
+    char unit = 0;
+    std::string type;
+    if (levels >> of_level && types >> type && sizes >> size >> unit && of_level == level && type != "Instruction")
+      return unit == 'M' ? size << 20 : unit == 'K' ? size << 10 : size;
+  }
+#endif
+  return 0;
+}
+
 }  // namespace
+
+// Of a size that is none, or that several cores share, the common one or the largest that a core has for itself.
+const Caches& machine_caches() {
+  static const Caches caches = [] {
+    const Index first = cache_bytes(1), second = cache_bytes(2);
+    return Caches{first > 0 ? std::clamp<Index>(first, 16 << 10, 128 << 10) : 32 << 10,
+                  second > 0 ? std::clamp<Index>(second, 256 << 10, 2 << 20) : 512 << 10};
+  }();
+  return caches;
+}
 
 std::vector<std::string> supported_instruction_sets() {
   std::vector<std::string> names;

@@ -1,4 +1,4 @@
-// Which instruction set is used, and how many threads this process may use.
+// Which instruction set is used, how many threads this process may use, and how large caches are.
 #pragma once
 
 #include <string>
@@ -16,5 +16,8 @@ template <class T> const Kernels<T>& kernels();
 
 // ONELAYER_THREADS, else the cores of the affinity mask, limited by the cgroup's CPU quota.
 int default_threads();
+
+// Those of this machine, or of a common one where it does not tell.
+const Caches& machine_caches();
 
 }  // namespace onelayer

@@ -15,7 +15,8 @@ namespace onelayer::ONELAYER_KERNELS {
 template <class T>
 struct ScoreTile {
   const T* w;
-  const T* x;
+  T* x;
+  Index panel_stride;
   Index stride, width;
   Index columns;
   const T* bias;
@@ -41,6 +42,18 @@ ONELAYER_INLINE void store_sums(T common_scale, Vec<T>* acc, T* sums) {
   }
 }
 
+// Adds what a score consists of beside its sum, and stores the scores of one column.
+template <class T, int Rows>
+ONELAYER_INLINE void store_column(T (&column)[Rows], const T* bias, bool accumulate, T* scores) {
+  if (bias)
+    for (T& score : column) score += *bias;
+  if (accumulate)
+    for (int n = 0; n < Rows; ++n) column[n] += scores[n];
+  __builtin_memcpy(scores, column, sizeof column);
+}
+
+inline constexpr int kColumnUnroll = kSharing > 1 ? 16 : 1;
+
 template <class T, int Groups, int Rows>
 ONELAYER_INLINE void store_scores(const ScoreTile<T>& tile, Vec<T>* acc) {
   constexpr int count = Groups * Rows;
@@ -55,7 +68,7 @@ ONELAYER_INLINE void store_scores(const ScoreTile<T>& tile, Vec<T>* acc) {
   const Index stride = tile.score_stride;
   T* scores = tile.scores;
   const Index columns = tile.columns;
-#pragma GCC unroll 16
+#pragma GCC unroll kColumnUnroll
   for (int c = 0; c < Groups * kSharing; ++c, scores += stride) {
     if (kSharing > 1 && c == Groups * kSharing - 1 && c >= columns) return;  // of an odd number, the last is not there
     T column[Rows];
@@ -63,30 +76,25 @@ ONELAYER_INLINE void store_scores(const ScoreTile<T>& tile, Vec<T>* acc) {
       __builtin_memcpy(column, sums + sum_index<T>(c / kSharing * Rows, c % kSharing), sizeof column);
     else
       for (int n = 0; n < Rows; ++n) column[n] = sums[sum_index<T>(c / kSharing * Rows + n, c % kSharing)];
-    if (bias)
-      for (T& score : column) score += bias[c];
-    if (accumulate)
-      for (int n = 0; n < Rows; ++n) column[n] += scores[n];
-    __builtin_memcpy(scores, column, sizeof column);
+    store_column<T, Rows>(column, bias ? bias + c : nullptr, accumulate, scores);
   }
 }
 
-// Rows one stride apart, each with its own pointer, so that one index serves all of them.
-template <class T, int Count>
-struct RowPointers {
-  T* at[Count];
-  ONELAYER_INLINE RowPointers(T* first, Index stride) {
+// The weights of a tile, each group of columns with its own pointer, so that one index serves all of them.
+template <class T, int Groups>
+struct WeightRows {
+  const T* at[Groups];
+  ONELAYER_INLINE explicit WeightRows(const ScoreTile<T>& tile) {
 #pragma GCC unroll 8
-    for (int i = 0; i < Count; ++i) at[i] = first + i * stride;
+    for (int g = 0; g < Groups; ++g) at[g] = tile.w + g * kSharing * tile.stride;
   }
-  ONELAYER_INLINE operator RowPointers<const T, Count>() const { return {at[0], at[1] - at[0]}; }
 };
 
-// The vectors of a tile, one for each group of columns: from weights, or accumulators of one row.
+// The vectors of a tile from feature `d` on, one for each group of columns.
 template <class T, int Groups>
 struct GroupWeights {
   Vec<T> w[Groups];
-  ONELAYER_INLINE GroupWeights(const RowPointers<const T, Groups>& rows, Index d) {
+  ONELAYER_INLINE GroupWeights(const WeightRows<T, Groups>& rows, Index d) {
 #pragma GCC unroll 8
     for (int g = 0; g < Groups; ++g) w[g] = load<T>(rows.at[g] + d * kSharing);
   }
@@ -97,15 +105,15 @@ struct GroupWeights {
   }
 };
 
-// Adds the next kSumLanes features, of rows already in the tile.
+// Adds kSumLanes features, from `d` and in the tile from x on.
 template <class T, int Groups, int Rows>
-ONELAYER_INLINE void add_vector(const RowPointers<const T, Groups>& w, const RowPointers<const T, Rows>& x, Index d,
+ONELAYER_INLINE void add_vector(const WeightRows<T, Groups>& w, const T* x, Index d,
                                 Vec<T> (&acc)[Groups * Rows * kParts]) {
 #pragma GCC unroll 2
-  for (int part = 0; part < kParts; ++part, d += kLanes<T>) {
+  for (int part = 0; part < kParts; ++part, d += kLanes<T>, x += kLanes<T>) {
     const GroupWeights<T, Groups> weights(w, d);
 #pragma GCC unroll 8
-    for (int n = 0; n < Rows; ++n) weights.template add_products<Rows>(load_shared(x.at[n] + d), n, part, acc);
+    for (int n = 0; n < Rows; ++n) weights.template add_products<Rows>(load_shared(x + n * kPanel<T>), n, part, acc);
   }
 }
 
@@ -113,13 +121,13 @@ ONELAYER_INLINE void add_vector(const RowPointers<const T, Groups>& w, const Row
 template <class T, int Groups, int Rows>
 ONELAYER_INLINE void add_features(const ScoreTile<T>& tile, Index d, Vec<T> (&acc)[Groups * Rows * kParts]) {
   constexpr Index lanes = kSumLanes<T>, unroll = kUnroll * lanes;
-  const RowPointers<const T, Groups> w(tile.w, kSharing * tile.stride);
-  const RowPointers<const T, Rows> x(tile.x, tile.stride);
-  if constexpr (kUnroll > 1)
-    for (; d + unroll <= tile.width; d += unroll)
+  const WeightRows<T, Groups> w(tile);
+  const T* x = tile.x + tile_index<T>(d, tile.panel_stride);
+  for (; d % kPanel<T> != 0; d += lanes, x += lanes) add_vector<T, Groups, Rows>(w, x, d, acc);
+  for (x = tile.x + tile_index<T>(d, tile.panel_stride); d < tile.width; d += kPanel<T>, x += tile.panel_stride)
+    for (Index i = 0; i < kPanel<T>; i += unroll)
 #pragma GCC unroll 8
-      for (Index i = 0; i < unroll; i += lanes) add_vector<T, Groups, Rows>(w, x, d + i, acc);
-  for (; d < tile.width; d += lanes) add_vector<T, Groups, Rows>(w, x, d, acc);
+      for (Index j = i; j < i + unroll; j += lanes) add_vector<T, Groups, Rows>(w, x + j, d + j, acc);
 }
 
 template <class T, int Groups, int Rows>
@@ -129,65 +137,80 @@ void score_tile(const ScoreTile<T>& tile) {
   store_scores<T, Groups, Rows>(tile, acc);
 }
 
-// Rows converted on the way into a tile: where each begins as stored, and in the tile.
-template <class T, class S>
+// Where rows that are converted on the way into a tile begin as stored. The last features are in the tile already.
+template <class T, class S, int Rows>
 struct ConvertedRows {
-  const S* source[kScoreRows];
-  RowPointers<T, kScoreRows> x;
+  const S* source[Rows];
+
+  ONELAYER_INLINE ConvertedRows(const ScoreTile<T>& tile, const ScoreJob<T>& job, Index first,
+                                RowScratch<T, S> (&scratch)[Rows]) {
+    const Index whole = whole_steps(job);
+#pragma GCC unroll 8
+    for (int n = 0; n < Rows; ++n) {
+      source[n] = stored_features<T, S>(job, first + n, scratch[n]);
+      if (whole < job.width) load_tail<T, S>(source[n], job, whole, tile.x + n * kPanel<T>);
+    }
+  }
 };
 
-// Converts and adds the next kStep features. Where columns share a vector they come back from the tile.
+// Converts and adds the next kStep features, in the tile from x on. Where columns share a vector they come back from
+// there.
 template <class T, class S, int Groups, bool Scaled>
-ONELAYER_INLINE void convert_and_add_step(const RowPointers<const T, Groups>& w, const ConvertedRows<T, S>& rows,
+ONELAYER_INLINE void convert_and_add_step(const WeightRows<T, Groups>& w,
+                                          const ConvertedRows<T, S, kScoreRows>& rows, T* x,
                                           const Scaling<T>& scaling, Index d,
                                           Vec<T> (&acc)[Groups * kScoreRows * kParts]) {
   if constexpr (kSharing > 1) {
+    const GroupWeights<T, Groups> lower(w, d), upper(w, d + kSumLanes<T>);
 #pragma GCC unroll 8
-    for (int n = 0; n < kScoreRows; ++n)
-      store<T>(rows.x.at[n] + d, load_feature<T, S, Scaled>(rows.source[n] + d, scaling, d));
-    const RowPointers<const T, kScoreRows> x = rows.x;
-#pragma GCC unroll 2
-    for (int i = 0; i < kSharing; ++i) add_vector<T, Groups, kScoreRows>(w, x, d + i * kSumLanes<T>, acc);
+    for (int n = 0; n < kScoreRows; ++n) {
+      const Vec<T> row = load_feature<T, S, Scaled>(rows.source[n] + d, scaling, d);
+      store<T>(x + n * kPanel<T>, row);
+      lower.template add_products<kScoreRows>(lower_halves(row, row, AllLanes<T>{}), n, 0, acc);
+      upper.template add_products<kScoreRows>(upper_halves(row, row, AllLanes<T>{}), n, 0, acc);
+    }
     return;
   }
 #pragma GCC unroll 2
-  for (int part = 0; part < kParts; ++part, d += kLanes<T>) {
+  for (int part = 0; part < kParts; ++part, d += kLanes<T>, x += kLanes<T>) {
     const GroupWeights<T, Groups> weights(w, d);
 #pragma GCC unroll 8
     for (int n = 0; n < kScoreRows; ++n) {
       const Vec<T> row = load_feature<T, S, Scaled>(rows.source[n] + d, scaling, d);
-      store<T>(rows.x.at[n] + d, row);
+      store<T>(x + n * kPanel<T>, row);
       weights.template add_products<kScoreRows>(row, n, part, acc);
     }
   }
 }
 
+// Calls step(d, x) for each kStep features up to `end` and where they lie in a tile.
+template <class T, class Step>
+ONELAYER_INLINE void for_each_step(T* x, Index panel_stride, Index end, const Step& step) {
+  constexpr Index unroll = min(kUnroll * kStep<T>, kPanel<T>);
+  Index d = 0;
+  for (; d + kPanel<T> <= end; d += kPanel<T>, x += panel_stride)
+    for (Index i = 0; i < kPanel<T>; i += unroll)
+#pragma GCC unroll 8
+      for (Index j = i; j < i + unroll; j += kStep<T>) step(d + j, x + j);
+  for (; d < end; d += kStep<T>, x += kStep<T>) step(d, x);
+}
+
 // Converts rows and adds features up to `end`: the products hide the tile's cache misses.
 template <class T, class S, int Groups, bool Scaled>
-ONELAYER_INLINE void convert_and_add(const ScoreTile<T>& tile, const ConvertedRows<T, S> rows,
+ONELAYER_INLINE void convert_and_add(const ScoreTile<T>& tile, const ConvertedRows<T, S, kScoreRows> rows,
                                      const Scaling<T> scaling, Index end,
                                      Vec<T> (&acc)[Groups * kScoreRows * kParts]) {
-  constexpr Index step = kStep<T>, unroll = kUnroll * step;
-  const RowPointers<const T, Groups> w(tile.w, kSharing * tile.stride);
-  Index d = 0;
-  if constexpr (kUnroll > 1)
-    for (; d + unroll <= end; d += unroll)
-#pragma GCC unroll 8
-      for (Index i = 0; i < unroll; i += step)
-        convert_and_add_step<T, S, Groups, Scaled>(w, rows, scaling, d + i, acc);
-  for (; d < end; d += step) convert_and_add_step<T, S, Groups, Scaled>(w, rows, scaling, d, acc);
+  const WeightRows<T, Groups> w(tile);
+  for_each_step<T>(tile.x, tile.panel_stride, end, [&](Index d, T* x) __attribute__((always_inline)) {
+    convert_and_add_step<T, S, Groups, Scaled>(w, rows, x, scaling, d, acc);
+  });
 }
 
 template <class T, class S, int Groups>
 void convert_and_score_tile(const ScoreTile<T>& tile, const ScoreJob<T>& job, Index first) {
   const Index whole = whole_steps(job);
-  ConvertedRows<T, S> rows{{}, {job.x + first * tile.stride, tile.stride}};
   RowScratch<T, S> scratch[kScoreRows];
-#pragma GCC unroll 8
-  for (int n = 0; n < kScoreRows; ++n) {
-    rows.source[n] = stored_features<T, S>(job, first + n, scratch[n]);
-    if (whole < job.width) load_tail<T, S>(rows.source[n], job, whole, rows.x.at[n]);
-  }
+  const ConvertedRows<T, S, kScoreRows> rows(tile, job, first, scratch);
   Vec<T> acc[Groups * kScoreRows * kParts] = {};
   if (job.scaling.scale)
     convert_and_add<T, S, Groups, true>(tile, rows, job.scaling, whole, acc);
@@ -195,6 +218,79 @@ void convert_and_score_tile(const ScoreTile<T>& tile, const ScoreJob<T>& job, In
     convert_and_add<T, S, Groups, false>(tile, rows, job.scaling, whole, acc);
   add_features<T, Groups, kScoreRows>(tile, whole, acc);
   store_scores<T, Groups, kScoreRows>(tile, acc);
+}
+
+// Of up to kMaxPaired columns, where two to a vector would leave many of its lanes empty or waiting: two rows share a
+// vector instead, beside the weights of one column in both of its halves.
+inline constexpr int kPairs = 4;
+
+// Adds the next vectors of features, which row(i) gives for row i.
+template <class T, int Columns, class Row>
+ONELAYER_INLINE void add_pairs(const ScoreTile<T>& tile, Index d, Vec<T> (&acc)[Columns * kPairs], const Row& row) {
+  Vec<T> lower[Columns], upper[Columns];
+#pragma GCC unroll 4
+  for (int c = 0; c < Columns; ++c) {
+    lower[c] = load_shared(tile.w + weight_index<T>(c, tile.stride, d));
+    upper[c] = load_shared(tile.w + weight_index<T>(c, tile.stride, d + kSumLanes<T>));
+  }
+#pragma GCC unroll 4
+  for (int pair = 0; pair < kPairs; ++pair) {
+    const Vec<T> a = row(2 * pair), b = row(2 * pair + 1);
+    const Vec<T> low = lower_halves(a, b, AllLanes<T>{}), high = upper_halves(a, b, AllLanes<T>{});
+#pragma GCC unroll 4
+    for (int c = 0; c < Columns; ++c) {
+      add_product(acc[c * kPairs + pair], lower[c], low);
+      add_product(acc[c * kPairs + pair], upper[c], high);
+    }
+  }
+}
+
+template <class T, class S, int Columns, bool Scaled>
+ONELAYER_INLINE void convert_and_add_pairs(const ScoreTile<T> tile, const ConvertedRows<T, S, 2 * kPairs> rows,
+                                           const Scaling<T> scaling, Index end, Vec<T> (&acc)[Columns * kPairs]) {
+  for_each_step<T>(tile.x, tile.panel_stride, end, [&](Index d, T* x) __attribute__((always_inline)) {
+    add_pairs<T, Columns>(tile, d, acc, [&](int n) __attribute__((always_inline)) {
+      const Vec<T> row = load_feature<T, S, Scaled>(rows.source[n] + d, scaling, d);
+      store<T>(x + n * kPanel<T>, row);
+      return row;
+    });
+  });
+  for (Index d = end; d < tile.width; d += kLanes<T>) {
+    const T* const x = tile.x + tile_index<T>(d, tile.panel_stride);
+    const auto row = [&](int n) __attribute__((always_inline)) { return load<T>(x + n * kPanel<T>); };
+    add_pairs<T, Columns>(tile, d, acc, row);
+  }
+}
+
+// From [row of the pair][column][pair] to [column][row].
+template <class V, int... I>
+ONELAYER_INLINE V interleave_pairs(V v, Indices<I...>) {
+  constexpr int rows = 2 * kPairs, half = sizeof...(I) / 2;
+  return __builtin_shufflevector(v, v, (I % 2 * half + I / rows * kPairs + I % rows / 2)...);
+}
+
+template <class T, class S, int Columns>
+void convert_and_score_pairs(const ScoreTile<T>& tile, const ScoreJob<T>& job, Index first) {
+  constexpr int rows = 2 * kPairs, count = Columns * kPairs;
+  const Index whole = whole_steps(job);
+  RowScratch<T, S> scratch[rows];
+  const ConvertedRows<T, S, rows> converted(tile, job, first, scratch);
+  Vec<T> acc[count] = {};
+  if (job.scaling.scale)
+    convert_and_add_pairs<T, S, Columns, true>(tile, converted, job.scaling, whole, acc);
+  else
+    convert_and_add_pairs<T, S, Columns, false>(tile, converted, job.scaling, whole, acc);
+  alignas(kVectorBytes) T sums[round_up(count, kFold<T>) * 2];
+  store_sums<T, count, 0>(tile.common_scale, acc, sums);
+  for (int i = 0; i < count; i += kFold<T>)
+    store<T>(sums + 2 * i, interleave_pairs(load<T>(sums + 2 * i), AllLanes<T>{}));
+#pragma GCC unroll 4
+  for (int c = 0; c < Columns; ++c) {
+    T column[rows];
+    __builtin_memcpy(column, sums + c * rows, sizeof column);
+    store_column<T, rows>(column, tile.bias ? tile.bias + c : nullptr, tile.accumulate,
+                          tile.scores + c * tile.score_stride);
+  }
 }
 
 template <class T> using ScoreTileFunction = void (*)(const ScoreTile<T>&);
@@ -217,11 +313,22 @@ struct ConvertTiles<T, S, Indices<I...>> {
 template <class T, class S>
 inline constexpr auto& kConvertTiles = ConvertTiles<T, S, typename IndicesUpTo<kScoreGroups>::Type>::table;
 
-// Groups of columns are cut into blocks of at most kScoreGroups and of nearly equal size, the larger ones first.
+// Indexed by columns - 1. For float alone: each takes long to compile.
+template <class T> inline constexpr int kMaxPaired = sizeof(T) == 4 ? kPairedColumns : 0;
+
+template <class T, class S, class Sequence> struct PairTiles;
+template <class T, class S, int... I>
+struct PairTiles<T, S, Indices<I...>> {
+  static constexpr ConvertTileFunction<T> table[] = {convert_and_score_pairs<T, S, I + 1>..., nullptr};
+};
+template <class T, class S>
+inline constexpr auto& kPairTiles = PairTiles<T, S, typename IndicesUpTo<kMaxPaired<T>>::Type>::table;
+
+// Groups of columns are cut into blocks of nearly equal size, the larger ones first.
 struct ScoreBlocks {
   Index groups = 0, count = 0;
-  ONELAYER_INLINE explicit ScoreBlocks(Index columns)
-      : groups(ceil_div(columns, kSharing)), count(ceil_div(groups, kScoreGroups)) {}
+  ONELAYER_INLINE ScoreBlocks(Index columns, Index max_size)
+      : groups(ceil_div(columns, kSharing)), count(ceil_div(groups, max_size)) {}
   ONELAYER_INLINE Index begin(Index block) const { return groups - part_begin(groups, count, count - block); }
 };
 
@@ -229,14 +336,16 @@ struct ScoreBlocks {
 template <class T, class S>
 ONELAYER_INLINE void score_rows(const ScoreJob<T>& job, const ScoreBlocks& blocks, Index from, Index to, Index n,
                                 Index rows, bool convert) {
-  const bool fused = convert && rows == kScoreRows && !job.scaling.wide_scale;
+  const bool fused = convert && rows >= kScoreRows && !job.scaling.wide_scale;
   if (convert && !fused) load_rows<T, S>(job, n, rows);
   for (Index block = from; block < to; ++block) {
     const Index groups = blocks.begin(block + 1) - blocks.begin(block), c = blocks.begin(block) * kSharing;
-    const ScoreTile<T> tile{job.w + c * job.stride, job.x + n * job.stride, job.stride, job.width,
+    const ScoreTile<T> tile{job.w + c * job.stride, job.x + n * kPanel<T>, job.panel_stride, job.stride, job.width,
                             min(groups * kSharing, job.columns - c), job.bias ? job.bias + c : nullptr, job.accumulate,
                             job.scores + c * job.score_stride + n, job.score_stride, job.common_scale};
-    if (fused && block == from)
+    if (rows > kScoreRows)
+      kPairTiles<T, S>[job.columns - 1](tile, job, n);
+    else if (fused && block == from)
       kConvertTiles<T, S>[groups - 1](tile, job, n);
     else
       kScoreTiles<T>[(groups - 1) * kScoreRows + (rows - 1)](tile);
@@ -248,17 +357,22 @@ ONELAYER_INLINE void score_rows(const ScoreJob<T>& job, const ScoreBlocks& block
 template <class T, class S>
 void score_stored(const ScoreJob<T>& job) {
   if (job.columns == 0) return load_rows<T, S>(job, 0, job.count);
-  constexpr Index panel_bytes = 40 * 1024, group_bytes = 512 * 1024;
-  const Index row_bytes = job.stride * static_cast<Index>(sizeof(T)), panel_rows = panel_bytes / row_bytes;
-  const ScoreBlocks blocks(job.columns);
-  const Index panels = job.columns <= panel_rows ? 1 : ceil_div(blocks.count, max(1, panel_rows / (kScoreGroups * kSharing)));
+  const Index row_bytes = job.stride * static_cast<Index>(sizeof(T)), group_bytes = job.caches.second / 2;
+  const Index panel_rows = job.caches.first * 5 / 6 / row_bytes;
+  const Index block_groups = max(1, min(kScoreGroups, panel_rows / kSharing));
+  const ScoreBlocks blocks(job.columns, block_groups);
+  const Index panel_blocks = max(1, panel_rows / (block_groups * kSharing));
+  const Index panels = job.columns <= panel_rows ? 1 : ceil_div(blocks.count, panel_blocks);
   const Index groups = ceil_div(job.count, max(kScoreRows, group_bytes / row_bytes));
+  const bool pairs = job.columns <= kMaxPaired<T> && !job.scaling.wide_scale;
   for (Index g = 0; g < groups; ++g) {
     const Index from = part_begin(job.count, groups, g), to = part_begin(job.count, groups, g + 1);
     for (Index p = 0; p < panels; ++p)
-      for (Index n = from; n < to; n += kScoreRows)
+      for (Index n = from, rows; n < to; n += rows) {
+        rows = pairs && to - n >= 2 * kPairs ? 2 * kPairs : min(kScoreRows, to - n);
         score_rows<T, S>(job, blocks, part_begin(blocks.count, panels, p), part_begin(blocks.count, panels, p + 1), n,
-                         min(kScoreRows, to - n), p == 0);
+                         rows, p == 0);
+      }
   }
 }
 

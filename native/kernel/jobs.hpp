@@ -51,6 +51,10 @@ struct Rows {
   ONELAYER_INLINE double weight(Index i) const { return weights ? weights[x.row(i)] : 1.0; }
 };
 
+// The first- and second-level data caches of a core, in bytes. They decide in which order scores and gradients are
+// computed, and never in which order one is summed.
+struct Caches { Index first, second; };
+
 // Features of one slice: stored values times scale plus offset, both zero in the padding; or the stored values
 // themselves where scale is null. Where wide_scale is given, they are computed in float64.
 template <class T>
@@ -66,14 +70,16 @@ struct Scaling {
 // The converted rows are left in x for the backward pass. Without columns rows are converted and nothing is scored.
 template <class T>
 struct ScoreJob {
+  Caches caches;
   StoredMatrix rows;
   Index first = 0, count = 0;                // rows of the pass
   Index begin = 0, features = 0, width = 0;  // of the slice; width is padded
   Scaling<T> scaling;
   T common_scale = 1;
-  T* x = nullptr;
+  T* x = nullptr;                            // of `first`
+  Index row_stride = 0, panel_stride = 0;    // of x; where rows are scored, they are kPanel apart
   const T* w = nullptr;
-  Index stride = 0;                          // of x and of w
+  Index stride = 0;                          // of w
   Index columns = 0;
   const T* bias = nullptr;                   // or null
   bool accumulate = false;                   // add to the values of scores
@@ -145,11 +151,13 @@ template <class T> struct ColumnStep;  // in optimizer.hpp
 //   gradient:  gradient[c][d] += common_scale * G
 template <class T>
 struct BackwardJob {
+  Caches caches;
   const T* residuals = nullptr;
   const ColumnBlocks* blocks = nullptr;
   Index first_block = 0, last_block = 0;
   Index B = 0;
   const T* x = nullptr;
+  Index panel_stride = 0;
   T* w = nullptr;
   SlotPointers<T> slots;                 // each laid out like w
   Index stride = 0;

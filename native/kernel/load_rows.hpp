@@ -92,11 +92,13 @@ ONELAYER_INLINE Vec<T> load_feature(const S* source, const Scaling<T>& scaling, 
   return scaling.scale ? load_feature<T, S, true>(source, scaling, d) : load_feature<T, S, false>(source, scaling, d);
 }
 
+// Features from `d` on, which lie in one panel.
 template <class T, class S>
 [[gnu::noinline]] void load_tail(const S* source, const ScoreJob<T>& job, Index d, T* tile) {
   constexpr int lanes = kLanes<T>;
   // The row's end must not be read past: the next byte may be another process's page.
   S tail[2 * kMaxLanes] = {};
+  tile += tile_index<T>(d, job.panel_stride) - d;
   for (Index i = d; i < job.features; ++i) tail[i - d] = source[i];
   for (Index at = 0; d < job.width; d += lanes, at = min(at + lanes, kMaxLanes))
     store<T>(tile + d, load_feature<T, S>(tail + at, job.scaling, d));
@@ -164,8 +166,9 @@ ONELAYER_INLINE const S* stored_features(const ScoreJob<T>& job, Index n, RowScr
 template <class T, class S>
 [[gnu::noinline]] void load_wide(const S* source, const ScoreJob<T>& job, T* tile) {
   for (Index d = 0; d < job.features; ++d)
-    tile[d] = static_cast<T>(convert<double>(source[d]) * job.scaling.wide_scale[d] + job.scaling.wide_offset[d]);
-  for (Index d = job.features; d < job.width; ++d) tile[d] = 0;
+    tile[tile_index<T>(d, job.panel_stride)] =
+        static_cast<T>(convert<double>(source[d]) * job.scaling.wide_scale[d] + job.scaling.wide_offset[d]);
+  for (Index d = job.features; d < job.width; ++d) tile[tile_index<T>(d, job.panel_stride)] = 0;
 }
 
 template <class T, class S>
@@ -174,12 +177,13 @@ void load_rows(const ScoreJob<T>& job, Index n, Index count) {
   RowScratch<T, S> scratch;
   for (Index i = n; i < n + count; ++i) {
     const S* source = stored_features<T, S>(job, i, scratch);
-    T* tile = job.x + i * job.stride;
+    T* tile = job.x + i * job.row_stride;
     if (job.scaling.wide_scale) {
       load_wide<T, S>(source, job, tile);
       continue;
     }
-    for (Index d = 0; d < whole; d += kLanes<T>) store<T>(tile + d, load_feature<T, S>(source + d, job.scaling, d));
+    for (Index d = 0; d < whole; d += kLanes<T>)
+      store<T>(tile + tile_index<T>(d, job.panel_stride), load_feature<T, S>(source + d, job.scaling, d));
     load_tail<T, S>(source, job, whole, tile);
   }
 }

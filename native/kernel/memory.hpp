@@ -134,8 +134,9 @@ class PackedFeatures {
 template <class T>
 class SlicedRows {
  public:
-  SlicedRows(const Rows& rows, const Slices& slices)
-      : rows_(rows),
+  SlicedRows(const Rows& rows, const Slices& slices, const Caches& caches)
+      : caches_(caches),
+        rows_(rows),
         slices_(slices),
         wide_(sizeof(T) < sizeof(double) && extreme(rows, slices.D)),
         common_(!wide_ && all_equal(rows.scale, rows.scale[0], slices.D) && all_equal(rows.offset, 0, slices.D)),
@@ -146,9 +147,11 @@ class SlicedRows {
         wide_offset_(rows.offset, slices) {}
   T common_scale() const { return common_scale_; }
 
-  // The job that loads slice s of rows `first` to `first + count` into x, and scores nothing yet.
-  ScoreJob<T> load_job(Index s, Index first, Index count, T* x) const {
+  // The job that loads slice s of rows `first` to `first + count` into x, a tile that has room for `rows`, and scores
+  // nothing yet.
+  ScoreJob<T> load_job(Index s, Index first, Index count, T* x, Index rows) const {
     ScoreJob<T> job;
+    job.caches = caches_;
     job.rows = rows_.x;
     job.first = first;
     job.count = count;
@@ -159,6 +162,8 @@ class SlicedRows {
     if (wide_) job.scaling = {nullptr, nullptr, wide_scale_.slice(s), wide_offset_.slice(s)};
     job.common_scale = common_scale_;
     job.x = x;
+    job.row_stride = kPanel<T>;
+    job.panel_stride = panel_stride(rows, kPanel<T>);
     job.stride = slices_.stride;
     return job;
   }
@@ -177,6 +182,7 @@ class SlicedRows {
     }
     return false;
   }
+  const Caches caches_;
   const Rows& rows_;
   Slices slices_;
   bool wide_, common_;

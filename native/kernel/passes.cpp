@@ -55,7 +55,7 @@ class Evaluation {
         shape_(request.shape),
         slices_(shape_.D, sizeof(T)),
         weights_(request.weights.W, shape_.columns(), slices_, kernels.sharing),
-        rows_(request.rows, slices_),
+        rows_(request.rows, slices_, request.caches),
         tiles_(ceil_div(shape_.N, kEvaluateRows)),
         chunks_(min(kMaxChunks, tiles_)),
         threads_(static_cast<int>(max(1, min(request.threads, chunks_)))),
@@ -63,7 +63,7 @@ class Evaluation {
         score_stride_(padded_stride(scored_, sizeof(T))),
         sums_(static_cast<std::size_t>(chunks_ * shape_.R)) {
     for (int thread = 0; thread < threads_; ++thread)
-      workers_.push_back({Buffer<T>(scored_ * slices_.stride, Uninitialized{}),
+      workers_.push_back({Buffer<T>(slices_.tile_size(scored_), Uninitialized{}),
                           Buffer<T>(shape_.columns() * score_stride_)});
   }
 
@@ -110,7 +110,7 @@ class Evaluation {
   }
 
   void score(Worker& worker, Index slice, Index first, Index count) {
-    ScoreJob<T> job = rows_.load_job(slice, first, count, worker.x.data());
+    ScoreJob<T> job = rows_.load_job(slice, first, count, worker.x.data(), scored_);
     job.w = weights_.row(slice, 0);
     job.columns = shape_.columns();
     job.bias = slice == 0 ? request_.weights.b : nullptr;
@@ -178,10 +178,10 @@ class WeightedSums {
         slices_(shape_.D, sizeof(T)),
         blocks_(shape_.columns(), kernels.block_columns, kernels.sharing),
         partition_(slices_, blocks_, request.threads),
-        rows_(request.rows, slices_) {
+        rows_(request.rows, slices_, request.caches) {
     for (int thread = 0; thread < partition_.threads(); ++thread)
       workers_.push_back({partition_.part(thread, slices_, blocks_),
-                          Buffer<T>(kSumRows * slices_.stride, Uninitialized{}),
+                          Buffer<T>(slices_.tile_size(kSumRows), Uninitialized{}),
                           Buffer<T>(shape_.columns() * kSumRows + kResidualPadding, Uninitialized{}),
                           Buffer<T>(kBackwardScratch, Uninitialized{})});
   }
@@ -205,7 +205,7 @@ class WeightedSums {
       const Index count = min(kSumRows, shape_.N - first);
       pack_factors(worker, first, count);
       for (Index slice = worker.part.first_slice; slice < worker.part.last_slice; ++slice) {
-        kernels_.score(rows_.load_job(slice, first, count, worker.x.data()));
+        kernels_.score(rows_.load_job(slice, first, count, worker.x.data(), kSumRows));
         add(worker, slice, count);
       }
     }
@@ -225,12 +225,14 @@ class WeightedSums {
 
   void add(Worker& worker, Index slice, Index count) {
     BackwardJob<T> job;
+    job.caches = request_.caches;
     job.residuals = worker.factors.data();
     job.blocks = &blocks_;
     job.first_block = worker.part.first_block;
     job.last_block = worker.part.last_block;
     job.B = count;
     job.x = worker.x.data();
+    job.panel_stride = panel_stride(kSumRows, kPanel<T>);
     job.stride = slices_.stride;
     job.width = slices_.padded(slice);
     job.features = slices_.features(slice);
@@ -329,7 +331,7 @@ bool class_sums(const Kernels<T>& kernels, const ClassSumsRequest& request) {
   Rows stored = request.rows;
   stored.scale = ones.data();
   stored.offset = zeros.data();
-  const SlicedRows<T> rows(stored, slices);
+  const SlicedRows<T> rows(stored, slices, request.caches);
   const Index bytes = stored_bytes(stored.x.type);
   const int threads = static_cast<int>(max(1, min(request.threads, slices.count)));
   std::vector<Buffer<T>> tiles;
@@ -349,7 +351,10 @@ bool class_sums(const Kernels<T>& kernels, const ClassSumsRequest& request) {
         weights[n] = stored.weight(first + n);
       }
       for (Index s = part_begin(slices.count, threads, thread); s < part_begin(slices.count, threads, thread + 1); ++s) {
-        kernels.score(rows.load_job(s, first, count, x));
+        ScoreJob<T> job = rows.load_job(s, first, count, x, kClassRows);
+        job.row_stride = slices.stride;  // row by row: a class takes many features of a row at a time
+        job.panel_stride = kPanel<T>;
+        kernels.score(job);
         // Runs of one slice are too short for the CPU's prefetchers.
         for (Index n = first + count; n < min(first + 2 * kClassRows, shape.N); ++n)
           for (Index byte = 0; byte < slices.features(s) * bytes; byte += kLineBytes)

@@ -3,7 +3,7 @@
 
 #include <functional>
 
-#include "jobs.hpp"
+#include "dispatch.hpp"
 
 namespace onelayer {
 
@@ -16,6 +16,7 @@ struct Pass {
   Rows rows;
   int threads = 1;
   ShouldStop should_stop;
+  Caches caches = machine_caches();
 };
 
 // W (R, K, D) and b (R, K), or neither.

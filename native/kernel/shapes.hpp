@@ -40,10 +40,23 @@ inline constexpr Index kPanelBytes = 128;
 // Ten weight rows and five data rows of one slice fill a 48 KB first-level cache.
 inline constexpr Index kMaxSliceBytes = 3072;
 
-// Distance between rows of a tile, in elements: an odd number of cache lines, so that rows spread over all sets.
+// Distance between rows, in elements: an odd number of cache lines, so that rows spread over all sets.
 ONELAYER_INLINE constexpr Index padded_stride(Index width, Index element_bytes) {
   const Index lines = ceil_div(width * element_bytes, kLineBytes);
   return (lines | 1) * kLineBytes / element_bytes;
+}
+
+// The converted rows of a slice, a tile, lie panel by panel: the features of one panel of all rows, then the next one.
+// So a gradient reads one stream, and scores read runs of two lines.
+template <class T> inline constexpr Index kPanel = kPanelBytes / static_cast<Index>(sizeof(T));
+
+// Between panels, in elements. Panels of a power of two of rows would share their sets of the cache.
+ONELAYER_INLINE constexpr Index panel_stride(Index rows, Index panel) { return (round_up(rows, 8) + 4) * panel; }
+
+// Where a feature of a row lies from its first on.
+template <class T>
+ONELAYER_INLINE constexpr Index tile_index(Index d, Index panel_stride) {
+  return d / kPanel<T> * panel_stride + d % kPanel<T>;
 }
 
 struct Slices {
@@ -51,7 +64,7 @@ struct Slices {
   Index panel = 0;   // elements: every slice width is a multiple of it
   Index count = 0;
   Index width = 0;   // of all slices but the last
-  Index stride = 0;  // between rows of a tile that holds one slice
+  Index stride = 0;  // between rows of weights, one slice of each
 
   ONELAYER_INLINE Slices(Index features, Index element_bytes)
       : D(features), panel(kPanelBytes / element_bytes) {
@@ -64,6 +77,7 @@ struct Slices {
   }
   ONELAYER_INLINE Index begin(Index s) const { return s * width; }
   ONELAYER_INLINE Index features(Index s) const { return min(width, D - begin(s)); }
+  ONELAYER_INLINE Index tile_size(Index rows) const { return width / panel * panel_stride(rows, panel); }
   ONELAYER_INLINE Index padded(Index s) const { return round_up(features(s), panel); }
 };
 

@@ -25,19 +25,19 @@ namespace onelayer::ONELAYER_KERNELS {
 // there are ten columns, and kPrefetchPanels fetches the next one meanwhile.
 #if defined(ONELAYER_PORTABLE)
 inline constexpr int kVectorBytes = 32;
-inline constexpr int kScoreGroups = 3, kScoreRows = 4, kBlockColumns = 6, kUnroll = 1;
+inline constexpr int kScoreGroups = 3, kScoreRows = 4, kBlockColumns = 6, kUnroll = 1, kPairedColumns = 0;
 inline constexpr bool kPrefetchPanels = false;
 #elif defined(__AVX512F__)
 inline constexpr int kVectorBytes = 64;
-inline constexpr int kScoreGroups = 6, kScoreRows = 4, kBlockColumns = 14, kUnroll = 1;
+inline constexpr int kScoreGroups = 6, kScoreRows = 4, kBlockColumns = 14, kUnroll = 2, kPairedColumns = 3;
 inline constexpr bool kPrefetchPanels = false;
 #elif defined(__AVX2__)
 inline constexpr int kVectorBytes = 32;
-inline constexpr int kScoreGroups = 3, kScoreRows = 4, kBlockColumns = 6, kUnroll = 4;
+inline constexpr int kScoreGroups = 3, kScoreRows = 4, kBlockColumns = 6, kUnroll = 4, kPairedColumns = 0;
 inline constexpr bool kPrefetchPanels = true;
 #else
 inline constexpr int kVectorBytes = 16;
-inline constexpr int kScoreGroups = 3, kScoreRows = 4, kBlockColumns = 12, kUnroll = 1;
+inline constexpr int kScoreGroups = 3, kScoreRows = 4, kBlockColumns = 12, kUnroll = 1, kPairedColumns = 0;
 inline constexpr bool kPrefetchPanels = false;
 #endif
 

@@ -15,10 +15,13 @@ namespace {
 constexpr std::uint64_t kPinned = 0x97e59745df25b0cb;
 Digest digest;
 
+// They cut even these problems into many parts.
+constexpr Caches kSmallCaches = {4 << 10, 16 << 10}, kLargeCaches = {1 << 20, 8 << 20};
+
 template <class T>
 Pass pass_over(const Data<T>& data, int threads) {
   const auto [N, D, K, R, B] = data.at;
-  return {{N, D, K, R}, data.rows(StoredType::uint8, false), threads, {}};
+  return {{N, D, K, R}, data.rows(StoredType::uint8, false), threads, {}, kSmallCaches};
 }
 
 template <class T>
@@ -43,6 +46,11 @@ void check_training(const Data<T>& data, double tolerance) {
   digest.add(one);
   for (int threads : {2, 3, 5}) CHECK(train(data, threads) == one, "threads %d %s", threads, what);
   CHECK(train(data, 2, StoredType::float32, true) == one, "float32 by an identity order %s", what);
+  for (const Caches& caches : {kSmallCaches, kLargeCaches}) {
+    State<T> other = data.start;
+    take_steps(data, other, 0, data.at.steps(), 2, StoredType::uint8, false, {}, caches);
+    CHECK(other == one, "caches of %ld bytes %s", caches.first, what);
+  }
   std::fesetround(FE_UPWARD);
   const State<T> upward = train(data, 2);
   std::fesetround(FE_TONEAREST);
@@ -143,8 +151,8 @@ void check_descent(const Case& c, double tolerance, double tolerance_of_losses) 
 
 template <class T>
 void check_stop(bool plain) {
-  const Index steps = 40'000;  // more than are done before the first look at should_stop
-  const Data<T> data({steps, 300, 10, 2, 1}, plain);
+  const Index steps = 200'000;  // more than are done before the first look at should_stop
+  const Data<T> data({steps, 100, 10, 5, 1}, plain);
   State<T> stopped = data.start, wanted = data.start;
   int asked = 0;
   const Index done = take_steps(data, stopped, 0, steps, 3, StoredType::uint8, false, [&] { return ++asked > 0; });

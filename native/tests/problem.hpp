@@ -158,9 +158,9 @@ struct Data {
 // Takes steps `from` to `to`, starting from `state`.
 template <class T>
 Index take_steps(const Data<T>& data, State<T>& state, Index from, Index to, int threads, StoredType type, bool ordered,
-                 const ShouldStop& should_stop = {}) {
+                 const ShouldStop& should_stop = {}, const Caches& caches = machine_caches()) {
   const Index first = from * data.at.B, count = min(data.at.N, to * data.at.B) - first;
-  const Pass pass{{count, data.at.D, data.at.K, data.at.R}, data.rows(type, ordered, first), threads, should_stop};
+  const Pass pass{{count, data.at.D, data.at.K, data.at.R}, data.rows(type, ordered, first), threads, should_stop, caches};
   TrainRequest<T> request{pass, data.at.B, data.method(from), {state.weights.W.data(), state.weights.b.data()}, {}};
   for (std::size_t slot = 0; slot < kSlots; ++slot)
     if (!data.plain) request.slots[slot] = {state.slots[slot].W.data(), state.slots[slot].b.data()};

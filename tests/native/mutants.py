@@ -13,12 +13,20 @@ class Mutant(NamedTuple):
     wrong: str
 
 
+# Of each vector of features the first half is summed before the second.
+_LOWER, _UPPER = (
+    f"{half}.template add_products<kScoreRows>({half}_halves(row, row, AllLanes<T>{{}}), n, 0, "
+    "acc);"
+    for half in ("lower", "upper")
+)
+
 _TABLE = {
     "kernel/jobs.hpp": [
         ("weights[x.row(i)]", "weights[i]"),
         ("order ? order[i] : i", "i"),
     ],
     "kernel/load_rows.hpp": [
+        ("tile += tile_index<T>(d, job.panel_stride) - d;", ""),
         (
             "load<T>(scaling.scale + d), load<T>(scaling.offset + d)",
             "load<T>(scaling.scale + d), load<T>(scaling.offset)",
@@ -36,9 +44,25 @@ _TABLE = {
         ("!job.rows.flipped[i]", "!job.rows.flipped[n]"),
     ],
     "kernel/forward.hpp": [
-        ("score += bias[c]", "score += bias[0]"),
+        ("bias ? bias + c : nullptr, accumulate", "bias, accumulate"),
+        ("tile.bias ? tile.bias + c : nullptr", "tile.bias"),
         ("column[n] += scores[n]", "column[n] = scores[n]"),
-        ("for (; d < tile.width; d += lanes)", "for (; d < 0; d += lanes)"),
+        ("for (; d % kPanel<T> != 0;", "for (; false;"),
+        ("x += tile.panel_stride)", "x += kPanel<T>)"),
+        ("for (; d < end; d += kStep<T>, x += kStep<T>) step(d, x)", ""),
+        ("for (Index d = end; d < tile.width;", "for (Index d = end; d < end;"),
+        ("I % 2 * half + I / rows * kPairs", "I % 2 * half"),
+        # The same sums in another order.
+        (
+            f"{_LOWER}\n      {_UPPER}",
+            f"{_UPPER}\n      {_LOWER}",
+        ),
+        (
+            "add_product(acc[c * kPairs + pair], lower[c], low);\n"
+            "      add_product(acc[c * kPairs + pair], upper[c], high);",
+            "add_product(acc[c * kPairs + pair], upper[c], high);\n"
+            "      add_product(acc[c * kPairs + pair], lower[c], low);",
+        ),
     ],
     "kernel/loss.hpp": [
         ("job.scratch[job.label(lane) * kLanes<T> + lane] -= target", "(void)target"),
@@ -70,6 +94,9 @@ _TABLE = {
         ("x < 0 ? x : -x", "x"),
         ("sizeof(T) == 4 ? 8 : 17", "sizeof(T) == 4 ? 7 : 15"),
         ("T(2 * i + 1)", "T(2 * i + 2)"),
+        # Lanes of a score that are not all added.
+        ("fold_lanes<T, kFold<T> / 2, Count>(acc)", "fold_lanes<T, 1, Count>(acc)"),
+        ("? (I ^ H) + lanes : (I ^ H)", "? I + lanes : (I ^ H)"),
         ("reversed * 2 + ((value & bit) ? 1 : 0)", "reversed * 2 + ((value & bit) ? 0 : 1)"),
         ("int reversed = value / lanes", "int reversed = 0"),
         (
@@ -78,6 +105,7 @@ _TABLE = {
         ),
     ],
     "kernel/backward.hpp": [
+        ("chunk.n * kPanel<T> + x_index", "chunk.n * kPanel<T>"),
         ("upper_halves(acc[c][v], acc[other][v]", "lower_halves(acc[c][v], acc[other][v]"),
         ("if (!tile.first)", "if (false)"),
         ("chunk + 1 == chunks", "chunk == 0"),
@@ -115,6 +143,7 @@ _TABLE = {
         ("without_tiny(fma(rate", "(fma(rate"),
     ],
     "kernel/shapes.hpp": [
+        ("d / kPanel<T> * panel_stride", "d / kPanel<T> * kPanel<T>"),
         ("return s * width;", "return s * (width - panel);"),
         ("kMaxSliceBytes = 3072", "kMaxSliceBytes = 1536"),  # the same sums in another order
     ],
