@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from onelayer.experiments.probe import probe
+from onelayer.files.atomic import writing
 from onelayer.files.manifest import read_manifest
 from onelayer.files.saved import Saved
 from onelayer.solver import PathProgress, solve_path
@@ -67,8 +68,9 @@ KINDS: dict[str, Callable[[Checkpoint], Saved]] = {
 def main(kind: str, folder: Path, solutions: int = 0) -> None:
     """Train, solve or probe, or resume it, unless it has ended already."""
     warnings.simplefilter("ignore", UserWarning)
-    if read_manifest(folder) is not None:  # also where its files still wait to be moved
-        return
+    if read_manifest(folder) is not None:
+        with writing(folder):  # files that a kill left waiting are moved to their places
+            return
     if kind in ("suite", "shots"):
         shots = (1, 2, 5) if kind == "shots" else ()
         save_records(suite(Checkpoint(folder, every=0.0, resume=True), solutions, shots), folder)
