@@ -139,9 +139,9 @@ def compare(
 
         p = min(1, 2 Σ_{i ≤ min(b, c)} C(b + c, i) / 2^(b + c))      McNemar, for accuracy
 
-    b and c are the rows that one model alone gets right. For other metrics, and where rows come in
-    groups, p is one minus the level of the largest BCa interval of the paired bootstrap that leaves
-    0 out. Intervals are this bootstrap's, of rows or whole groups.
+    b and c are the rows that one model alone gets right. For other metrics, and where rows have
+    weights or come in groups, p is one minus the level of the largest BCa interval of the paired
+    bootstrap that leaves 0 out. Intervals are this bootstrap's, of rows or whole groups.
 
     Args:
         first: a model.
@@ -194,7 +194,8 @@ def compare(
     scored = []
     for model, of_model in zip(models, met, strict=True):
         order = np.array([model.class_names.index(name) for name in first.class_names])
-        scored.append(model.read_scores(of_model.X, y, counted, engine, order))
+        own = model.read_scores(of_model.X, y, counted, engine, order, of_model.weights)
+        scored.append(own)
     figures = [metric.of(one) for one in scored]
     values = [float(figure(scored[0].each)[0]) for figure in figures]
     reference, others = 1, [0]
@@ -206,11 +207,12 @@ def compare(
     drawn = bootstrap(
         [lambda w, i=i: figures[i](w) - figures[reference](w) for i in others],  # type: ignore[misc]
         scored[0].strata,
+        weights=scored[0].weights,
         groups=of,
         resamples=resamples,
         seed=seed,
     )
-    exact = metric.name == "accuracy" and of is None
+    exact = metric.name == "accuracy" and of is None and rows.weights is None
     found = []
     for i, one in zip(others, drawn, strict=True):
         right, beside = (scored[k].right for k in (i, reference))
@@ -303,6 +305,8 @@ def _counted(
 ) -> NDArray[np.int64]:
     """Numbers of the rows of a known class that no model was fitted to, or of all of them."""
     known = y >= 0 if y.ndim == 1 else np.ones(len(y), bool)
+    if met[0].weights is not None:
+        known &= met[0].weights > 0.0
     trained = np.zeros(len(y), bool)
     for model, rows in zip(models, met, strict=True):
         trained |= model.trained_on(rows)

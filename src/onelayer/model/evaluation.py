@@ -50,12 +50,12 @@ class Reliability:
     """Accuracy by confidence; bin m of M holds confidences in (m/M, (m + 1)/M].
 
     Attributes:
-        rows: number of rows in each bin, shape (M,), int64.
+        rows: number of rows in each bin, shape (M,), int64; of weighted rows by weight, float64.
         confidence: mean confidence in each bin, NaN where it is empty, shape (M,).
         accuracy: fraction classified right in each bin, NaN where it is empty, shape (M,).
     """
 
-    rows: NDArray[np.int64]
+    rows: NDArray[Any]
     confidence: Float64
     accuracy: Float64
 
@@ -102,7 +102,7 @@ class Evaluation:
         pairs: true class, predicted class and number of rows of each pair of classes that has some,
             shape (M, 3), int64, in this order.
         log_loss: mean −log p of the true class, nats.
-        in_top: rows whose class is among the 5 largest scores; None for K ≤ 5.
+        in_top: rows whose class is among the 5 largest scores, by weight; None for K ≤ 5.
         reliability: accuracy by confidence, the calibration curve.
         left_out: number of rows of each class that the model does not know; they do not count.
         mistakes: the rows that are wrong with the most confidence, 24 at most.
@@ -110,12 +110,17 @@ class Evaluation:
         training_rows_left_out: number of such rows that were left out.
         metrics: what `scoring` asked for, each with its interval.
         grouped: the accuracy with the interval of the grouped bootstrap, where rows have groups.
+        masses: where rows have weights, their sum over the rows of each of the pairs, shape (M,),
+            rows of mean weight 1; else None. Then accuracy, precision, recall, F1, log loss, top-5
+            accuracy and calibration are by weight; the confusion matrix and the support count rows.
+            Rows of weight 0 do not count.
+        effective_rows: (Σ w)² / Σ w², by which the interval of weighted rows is Wilson's.
     """
 
     class_names: tuple[str, ...]
     pairs: NDArray[np.int64]
     log_loss: float
-    in_top: int | None
+    in_top: float | None
     reliability: Reliability
     left_out: Mapping[str, int] = field(default_factory=dict)
     mistakes: Mistakes | None = None
@@ -123,6 +128,8 @@ class Evaluation:
     training_rows_left_out: int = 0
     metrics: tuple[Measurement, ...] = ()
     grouped: Measurement | None = None
+    masses: Float64 | None = None
+    effective_rows: float | None = None
 
     @property
     def omissions(self) -> str:
@@ -168,13 +175,17 @@ class Evaluation:
     @property
     def accuracy(self) -> float:
         """Fraction of rows classified right."""
-        return self.correct / self.rows
+        if self.masses is None:
+            return self.correct / self.rows
+        return min(float(self._right_masses.sum() / self.masses.sum()), 1.0)
 
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the accuracy: Wilson's, or of whole groups."""
         if self.grouped is not None:
             return self.grouped.low, self.grouped.high
+        if self.effective_rows is not None:
+            return wilson_interval(self.accuracy * self.effective_rows, self.effective_rows)
         return wilson_interval(self.correct, self.rows)
 
     @property
@@ -196,17 +207,17 @@ class Evaluation:
     @property
     def precision(self) -> Float64:
         """Fraction of the rows predicted as a class that are of it; NaN where there are none."""
-        return self._fraction(self._rows_by(1))
+        return self._fraction(self._masses_by(1))
 
     @property
     def recall(self) -> Float64:
         """Fraction of the rows of a class that are predicted as it; NaN where there are none."""
-        return self._fraction(self.support)
+        return self._fraction(self._masses_by(0))
 
     @property
     def f1(self) -> Float64:
         """2 · right / (rows of the class + rows predicted as it); NaN where both are none."""
-        return self._fraction((self.support + self._rows_by(1)) / 2)
+        return self._fraction((self._masses_by(0) + self._masses_by(1)) / 2)
 
     def _rows_by(self, column: int, pairs: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Rows of each true (0) or predicted class (1), of some pairs or all, shape (K,)."""
@@ -215,15 +226,29 @@ class Evaluation:
         np.add.at(counts, pairs[:, column], pairs[:, 2])
         return counts
 
+    def _masses_by(self, column: int) -> NDArray[Any]:
+        """The same by weight, where rows have weights."""
+        if self.masses is None:
+            return self._rows_by(column)
+        return np.bincount(self.pairs[:, column], self.masses, len(self.class_names))
+
     @property
     def _right(self) -> NDArray[np.int64]:
         """Rows of each class classified right, shape (K,)."""
         return self._rows_by(0, self.pairs[self.pairs[:, 0] == self.pairs[:, 1]])
 
+    @property
+    def _right_masses(self) -> NDArray[Any]:
+        """The same by weight, where rows have weights."""
+        if self.masses is None:
+            return self._right
+        right = np.where(self.pairs[:, 0] == self.pairs[:, 1], self.masses, 0.0)
+        return np.bincount(self.pairs[:, 0], right, len(self.class_names))
+
     def _fraction(self, of: NDArray[Any]) -> Float64:
         """Rows of each class classified right, as a fraction of these numbers."""
         with np.errstate(invalid="ignore"):
-            return np.asarray(self._right / of)
+            return np.asarray(self._right_masses / of)
 
     def as_dict(self) -> dict[str, Any]:
         """Every figure as plain values, fit for JSON; null where a fraction is of no rows.
@@ -235,6 +260,7 @@ class Evaluation:
         per_class = zip(self.class_names, *(_plain(getattr(self, f)) for f in figures), strict=True)
         return {
             "rows": self.rows,
+            **({} if self.masses is None else {"effective_rows": self.effective_rows}),
             "accuracy": self.accuracy,
             "accuracy_interval_95": list(self.interval),
             f"top_{TOP}_accuracy": self.top_accuracy,
@@ -258,8 +284,9 @@ class Evaluation:
         return {"pairs": self.pairs.tolist()}
 
     def __repr__(self) -> str:
+        rows = f"{self.rows} {'' if self.masses is None else 'weighted '}rows"
         return (
-            f"Evaluation: accuracy {self.accuracy:.2%} of {self.rows} rows "
+            f"Evaluation: accuracy {self.accuracy:.2%} of {rows} "
             f"({self.interval_words}), log loss {self.log_loss:.4f}, "
             f"calibration error {self.reliability.error:.4f}"
         ) + "".join(f"\n{line}" for line in (*self.metrics, self.omissions) if line)
@@ -278,17 +305,24 @@ class LabelEvaluation(Evaluation):
 
     Attributes:
         counts: rows of each label, rows that are said to have it, and rows of which both is so,
-            shape (3, K), int64.
+            shape (3, K), int64; of weighted rows by weight, float64.
         right_rows: number of rows that are right, and N.
         average_precision: of the ranking of the rows by each label's score, shape (K,); NaN where
             no row has the label.
         ranking: label ranking average precision.
+        right_share: of weighted rows the fraction that is right, by weight; else None.
     """
 
-    counts: NDArray[np.int64] = field(kw_only=True)
+    counts: NDArray[Any] = field(kw_only=True)
     right_rows: tuple[int, int] = field(kw_only=True)
     average_precision: Float64 = field(kw_only=True)
     ranking: float = field(kw_only=True)
+    right_share: float | None = field(default=None, kw_only=True)
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of rows of which all labels are right."""
+        return self.correct / self.rows if self.right_share is None else self.right_share
 
     @property
     def rows(self) -> int:
@@ -310,12 +344,12 @@ class LabelEvaluation(Evaluation):
     @property
     def figures(self) -> dict[str, float]:
         """By the names of metrics; a mean over labels counts 0 where one's figure is undefined."""
-        said = int(self.counts[:2].sum())
+        said = float(self.counts[:2].sum())
         return {
             "accuracy": self.accuracy,
             "average_precision": float(np.nan_to_num(self.average_precision).mean()),
             "label_ranking_average_precision": self.ranking,
-            "f1_micro": 2.0 * int(self._right.sum()) / said if said else 0.0,
+            "f1_micro": 2.0 * float(self._right.sum()) / said if said else 0.0,
             "f1_macro": float(np.nan_to_num(self.f1).mean()),
             "log_loss": self.log_loss,
         }
@@ -350,16 +384,23 @@ def _evaluate_labels(
     """The evaluation of many labels a row, maybe without training rows; and which rows count."""
     step = max(1, TILE_ENTRIES // rows.features)
     places = (slice(i, i + step) for i in range(0, rows.rows, step))
-    trained = np.concatenate([model.trained_on(rows, place) for place in places])
-    counted = np.flatnonzero(~trained) if leave_out else np.arange(len(y))
-    scored, none = model.read_scores(rows.X, y, counted, engine), np.zeros(0)
+    weighty = np.ones(len(y), bool) if rows.weights is None else rows.weights > 0.0
+    trained = weighty & np.concatenate([model.trained_on(rows, place) for place in places])
+    counted = np.flatnonzero(weighty & ~trained if leave_out else weighty)
+    scored, none = model.read_scores(rows.X, y, counted, engine, weights=rows.weights), np.zeros(0)
     own, said = scored.y, scored.predicted
     counts = np.stack([of.sum(axis=0, dtype=np.int64) for of in (own, said, own & said)])
+    by_weight: dict[str, Any] = {}
+    w = scored.each[:, 0] * (len(counted) / (float(scored.each.sum()) or 1.0))  # of mean 1
+    if rows.weights is not None and len(counted):
+        counts = np.stack([w @ of for of in (own, said, own & said)])
+        by_weight = {"right_share": float(w @ scored.right) / len(counted)}
+        by_weight |= {"effective_rows": float(w.sum() ** 2 / (w @ w))}
     precisions = np.where(counts[0] > 0, label_precisions(scored), np.nan)
     return LabelEvaluation(
         model.class_names,
         np.zeros((0, 3), np.int64),
-        float(scored.loss.sum()) / max(1, len(counted)),
+        float(w @ scored.loss) / max(1, len(counted)),
         None,
         Reliability(none.astype(np.int64), none, none),
         training_rows=0 if leave_out else int(trained.sum()),
@@ -367,7 +408,8 @@ def _evaluate_labels(
         counts=counts,
         right_rows=(int(scored.right.sum()), len(counted)),
         average_precision=precisions,
-        ranking=float(label_rankings(scored).sum()) / max(1, len(counted)),
+        ranking=float(w @ label_rankings(scored)) / max(1, len(counted)),
+        **by_weight,
     ), counted
 
 
@@ -395,7 +437,7 @@ def evaluate(
     asked = metrics if of is None else tuple(dict.fromkeys((*metrics, metric_of("accuracy"))))
     if not asked:
         return found
-    scored = model.read_scores(rows.X, y, counted, engine)
+    scored = model.read_scores(rows.X, y, counted, engine, weights=rows.weights)
     measured = measure(asked, scored, groups=of, seed=seed)
     grouped = None if of is None else next(m for m in measured if m.metric == "accuracy")
     return replace(found, metrics=measured[: len(metrics)], grouped=grouped)
@@ -431,39 +473,49 @@ def _evaluate(
     """The evaluation, maybe without the rows that the model was trained on; and which count."""
     K = model.classes
     found = np.empty((3, 0), np.int64)  # number, true and predicted class of rows that count
+    weights = np.empty(0)  # of the same rows
     counts = np.zeros((3, BINS))  # rows, right rows and summed confidence of each bin
-    total, in_top, training_rows = 0.0, 0, 0
+    total, in_top, training_rows = 0.0, 0.0, 0
     wrong = np.empty((4, 0))  # confidence, row, true and predicted class of the worst mistakes
     for place, figures in model.classify_tiles(rows.X, engine, quiet, np.maximum(y_all, 0)):
         of_class = y_all[place] >= 0
+        if rows.weights is not None:
+            of_class &= rows.weights[place] > 0.0
         trained = of_class & model.trained_on(rows, place)
         training_rows += int(np.count_nonzero(trained))
         at = np.flatnonzero(of_class & ~trained if leave_out else of_class)
         predicted, confidence = figures.classes[at], figures.confidence[at]
         known, y = place.start + at, y_all[place][at]
         found = np.hstack([found, [known, y, predicted]])
-        total += float(figures.loss[at].sum())
-        in_top += int((figures.rank[at] < TOP).sum())
-        counts += _binned(confidence, predicted == y)
+        w = np.ones(len(at)) if rows.weights is None else rows.weights[known]
+        weights = np.append(weights, w)
+        total += float((w * figures.loss[at]).sum())
+        in_top += float(w[figures.rank[at] < TOP].sum())
+        counts += _binned(confidence, predicted == y, w)
         wrong = np.hstack([wrong, np.stack([confidence, known, y, predicted])[:, predicted != y]])
         wrong = wrong[:, np.argsort(-wrong[0], kind="stable")[:MOST_MISTAKES]]
+    each = max(1, len(weights)) / (float(weights.sum()) or 1.0)  # by which their mean is 1
+    in_bins = each * counts[0] if rows.weights is not None else counts[0].astype(np.int64)
     with np.errstate(invalid="ignore"):
-        reliability = Reliability(
-            counts[0].astype(np.int64), counts[2] / counts[0], counts[1] / counts[0]
-        )
+        reliability = Reliability(in_bins, counts[2] / counts[0], counts[1] / counts[0])
     others, numbers = np.unique(rows.y[y_all < 0], return_counts=True)
     evaluation = Evaluation(
         model.class_names,
         count_pairs(found[1], found[2], K),
-        total / max(1, found.shape[1]),
-        in_top if K > TOP else None,
+        total * each / max(1, found.shape[1]),
+        in_top * each if K > TOP else None,
         reliability,
         {rows.class_names[k]: int(n) for k, n in zip(others, numbers, strict=True)},
         _mistakes(rows, wrong[0], *wrong[1:].astype(np.int64)),
         0 if leave_out else training_rows,
         training_rows if leave_out else 0,
     )
-    return evaluation, found[0]
+    if rows.weights is None or not len(weights):
+        return evaluation, found[0]
+    pair = np.unique(found[1] * K + found[2], return_inverse=True)[1]
+    masses = np.bincount(pair, each * weights).astype(np.float64)
+    effective = float(weights.sum() ** 2 / (weights**2).sum())
+    return replace(evaluation, masses=masses, effective_rows=effective), found[0]
 
 
 def _mistakes(
@@ -514,11 +566,11 @@ def count_confusion(
     return counts.reshape(classes, classes)
 
 
-def _binned(confidence: Float64, right: NDArray[np.bool_]) -> Float64:
-    """Rows, right rows and summed confidence of each bin, shape (3, BINS)."""
+def _binned(confidence: Float64, right: NDArray[np.bool_], w: Float64 | float = 1.0) -> Float64:
+    """Rows, right rows and summed confidence of each bin, by weight, shape (3, BINS)."""
     place = confidence_bins(confidence)
-    weights = (np.ones(len(place)), right.astype(np.float64), confidence)
-    return np.stack([np.bincount(place, weight, BINS) for weight in weights])
+    parts = (np.ones(len(place)), right, confidence)
+    return np.stack([np.bincount(place, w * part, BINS) for part in parts])
 
 
 def _of_metric(one: Measurement) -> dict[str, Any]:

@@ -407,6 +407,7 @@ class Model:
         counted: NDArray[np.int64],
         engine: Engine | str | None = None,
         order: NDArray[np.int64] | slice = slice(None),
+        weights: Float64 | None = None,
     ) -> ScoredRows:
         """What metrics read of the rows of these numbers, (n,); classes in the order given."""
         rows, chosen = self.read_rows(X, quiet), np.zeros(len(y), bool)
@@ -419,8 +420,8 @@ class Model:
                     yield replace(tile, index=np.flatnonzero(chosen[place]))
 
         W, b = (part[0, order] for part in self._weights())
-        scored = read_scores(row_tiles, _engine(engine), W, b, y[counted])
-        return scored
+        own = None if weights is None else weights[counted]
+        return read_scores(row_tiles, _engine(engine), W, b, y[counted], own)
 
     def _scored(
         self, rows: NDArray[np.generic], engine: Engine | str | None, step: int
@@ -553,7 +554,9 @@ class Model:
     ) -> Evaluation:
         """Accuracy, confusion, log loss and calibration on labelled rows, in one pass.
 
-        Rows with the values of a row that the model was fitted to are left out, and counted.
+        Rows with the values of a row that the model was fitted to are left out, and counted. Rows
+        that have weights count by them in every mean and metric, as by scikit-learn's
+        sample_weight; class weights are of training and count in none.
 
         Args:
             data: rows with the model's features; of `Splits` the test rows. Features and classes

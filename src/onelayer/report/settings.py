@@ -302,7 +302,7 @@ def reliability_section(records: Records) -> Section | None:
             continue
         there = np.flatnonzero(bins.rows)
         at, right = bins.confidence[there].tolist(), bins.accuracy[there].tolist()
-        words = [f"{bins.accuracy[m]:.3f} of {bins.rows[m]:,} rows" for m in there]
+        words = [f"{bins.accuracy[m]:.3f} of {np.round(bins.rows[m], 1):,} rows" for m in there]
         if words:
             curves.append(Curve(setting.name, at, right, words=words))
             errors.append(f"{100.0 * bins.error:.2f} % for {setting.name}")

@@ -493,7 +493,7 @@ def _calibration(evaluation: Evaluation) -> Table:
     rows = [
         [
             f"{edges[m]:.1f} to {edges[m + 1]:.1f}",
-            str(curve.rows[m]),
+            str(np.round(curve.rows[m], 1)),
             number(confidence[m]),
             number(accuracy[m]),
             number(accuracy[m] - confidence[m], "+.2f"),
