@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from onelayer.solver import PathProgress
 from onelayer.training.checkpoint import Checkpoint
 from onelayer.training.run_folder import save_records
 from onelayer.training.suite import FewShots, Suite
+from tests.training.resuming import Killed, stopping
 
 N, D, K = 300, 8, 3
 L2 = (1.0, 0.1, 0.01)
@@ -108,21 +108,6 @@ def test_a_set_more_or_few_shots_or_none_change_no_bit_of_the_others(whole: Suit
     plain = ol.probe(SETS, Y, **HOW)
     assert [h.model.W.tobytes() for h in plain.heads] == [h.model.W.tobytes() for h in whole.heads]
     assert plain.heads[0].few_shots == ()
-
-
-class Killed(BaseException):
-    """Ends the work at once, as far as this process can."""
-
-
-def stopping(at: int, error: type[BaseException]) -> Callable[[PathProgress], None]:
-    left = [at]
-
-    def on_progress(_: PathProgress) -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            raise error
-
-    return on_progress
 
 
 @pytest.mark.parametrize("step", [10, 13, 20])

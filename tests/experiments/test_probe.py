@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from onelayer.solver import PathProgress, solve_path
 from onelayer.training.checkpoint import Checkpoint, unfinished
 from onelayer.training.run_folder import kind_of, save_records
 from onelayer.training.suite import Head, Suite
+from tests.training.resuming import Killed, stopping
 
 N, D = 240, 6
 L2 = (1.0, 0.1, 0.01)
@@ -125,22 +125,6 @@ def test_other_programs_can_read_the_tables(whole: Suite, tmp_path: Path) -> Non
     solutions = pq.read_table(tmp_path / "suite" / "path.parquet").to_pydict()
     assert solutions["l2"] == [*L2] * len(SETS)
     assert sum(solutions["chosen"]) == len(SETS)
-
-
-class Killed(BaseException):
-    """Ends the work at once, as far as this process can."""
-
-
-def stopping(at: int, error: type[BaseException]) -> Callable[[PathProgress], None]:
-    """A callback that ends the work after so many λ of this process."""
-    left = [at]
-
-    def on_progress(_: PathProgress) -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            raise error
-
-    return on_progress
 
 
 def kept(folder: Path, **options: Any) -> Checkpoint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 from onelayer.data import Splits
 from onelayer.engines import Engine, Trainer, make_engine
 from onelayer.files.manifest import CHECKPOINTS
+from onelayer.solver import PathProgress
 from onelayer.training.checkpoint import (
     Checkpoint,
     CheckpointInterval,
@@ -127,3 +128,15 @@ class Interrupts:
 
         trainer.epoch = epoch  # type: ignore[method-assign, assignment]
         return trainer
+
+
+def stopping(at: int, error: type[BaseException]) -> Callable[[PathProgress], None]:
+    """A callback that ends the work after so many λ of this process."""
+    left = [at]
+
+    def on_progress(_: PathProgress) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise error
+
+    return on_progress
