@@ -106,7 +106,7 @@ def test_the_strongest_features_are_named_with_their_sign() -> None:
     W = np.zeros((3, 12))
     W[0, [3, 5, 7]] = 1.0, 3.0, -2.0
     table = strongest_table(make_model(W=W), 2)
-    assert [row[1].text for row in table.rows] == ["pixel 5 +3\npixel 3 +1", "", ""]
+    assert [row[1].text for row in table.rows] == ["pixel 5 +3, pixel 3 +1", "", ""]
     assert [row[2].text for row in table.rows] == ["pixel 7 -2", "", ""]
     bare = strongest_table(make_model(W=W, feature_names=None), 1)
     assert bare.rows[0][1].text == "feature 5 +3"

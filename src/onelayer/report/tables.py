@@ -537,7 +537,7 @@ def strongest_table(model: Model, most: int = 5) -> Table:
         best = [j for j in order[:most] if weights[j] > 0]
         worst = [j for j in order[::-1][:most] if weights[j] < 0]
         cells = (
-            "\n".join(f"{feature_name(model.feature_names, j)} {weights[j]:+.3g}" for j in places)
+            ", ".join(f"{feature_name(model.feature_names, j)} {weights[j]:+.3g}" for j in places)
             for places in (best, worst)
         )
         rows.append([name, *cells])
