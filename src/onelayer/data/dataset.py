@@ -26,6 +26,7 @@ from onelayer.data.formats.base import to_array
 from onelayer.data.identity import column_names, match_columns, take_columns
 from onelayer.data.mapped import check_mapped
 from onelayer.data.progress import Log, print_line
+from onelayer.data.sparse import SparseRows, is_sparse, sparse_rows
 from onelayer.data.streaming import first_not_finite, iter_tiles, not_finite, stored_rows
 from onelayer.data.weights import check_weights, near_one
 from onelayer.errors import DataError
@@ -40,7 +41,8 @@ class Dataset:
 
     Attributes:
         X: (N, D) features, uint8, float16, float32 or float64; only an array that is not
-            C-contiguous is copied. Or `StoredRows`, which read from files what is sliced.
+            C-contiguous is copied. Or `StoredRows`, which read from files what is sliced. Or
+            `SparseRows`, or a sparse array or matrix of SciPy, which becomes some.
         y: (N,) labels, integers from 0 to K − 1; kept as int64. Or of many labels a row (N, K), 1
             where the row has the label and 0 where not; kept as uint8.
         class_names: names of the K ≥ 2 classes.
@@ -89,8 +91,10 @@ class Dataset:
         names = names and tuple(names)
         object.__setattr__(self, "feature_names", names)
         object.__setattr__(self, "class_names", tuple(self.class_names))
-        stored = stored_rows(self.X) is not None
-        X = self.X if stored else to_array(self.X, f"{self.name}: X")
+        if is_sparse(self.X):
+            object.__setattr__(self, "X", SparseRows.of(self.X, self.name))
+        kept = stored_rows(self.X) is not None or sparse_rows(self.X) is not None
+        X = self.X if kept else to_array(self.X, f"{self.name}: X")
         if X.ndim != 2:
             raise self._error(f"X must have two dimensions, (N, D), but its shape is {X.shape}")
         if X.dtype.name not in SUPPORTED_DTYPES:
@@ -100,7 +104,7 @@ class Dataset:
             raise self._error(
                 f"the data set is empty, X has shape {X.shape}; give at least one row and feature"
             )
-        if not stored:  # numbers in files are checked as they are read
+        if not kept:  # numbers in files are checked as they are read, sparse ones were
             # A byte order that is not the machine's would reach the C++ kernel as other numbers.
             X = np.ascontiguousarray(X, X.dtype.newbyteorder("="))
             if (found := first_not_finite(X)) is not None:
@@ -179,7 +183,8 @@ class Dataset:
 
     @cached_property
     def _fingerprints(self) -> Fingerprints:
-        return row_fingerprints(self.X)
+        sparse = sparse_rows(self.X)
+        return row_fingerprints(self.X) if sparse is None else sparse.fingerprints()
 
     def take(self, rows: slice | ArrayLike) -> Dataset:
         """Choose rows, with the same classes.
@@ -242,7 +247,7 @@ class Dataset:
 
     def _chosen(self, index: slice | NDArray[np.generic]) -> NDArray[np.generic]:
         stored = stored_rows(self.X)
-        if stored is None and isinstance(index, slice):
+        if stored is None and (isinstance(index, slice) or sparse_rows(self.X) is not None):
             return self.X[index]
         numbers = np.arange(self.rows)[index]
         if stored is None:
