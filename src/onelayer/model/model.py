@@ -24,15 +24,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data.classes import INDEX, MANY, LabelType, check_label_type, label_values
-from onelayer.data.dataset import DataCard, Dataset, SplitCard, Splits
+from onelayer.data.dataset import DataCard, Dataset, SplitCard, Splits, training_rows
 from onelayer.data.fingerprints import row_fingerprints
 from onelayer.data.formats.base import ColumnSpec, to_array
 from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.mapped import check_mapped
 from onelayer.data.progress import Log, print_line, quiet
-from onelayer.data.rows import Rows
+from onelayer.data.rows import Rows, rows_of, weights_to_fit, without_weightless
 from onelayer.data.scaling import Scaling, note_other_range
 from onelayer.data.streaming import stored_rows
+from onelayer.data.weights import known_class_weight
 from onelayer.engines import Engine, RowFigures, Weights, make_engine, tiles
 from onelayer.errors import DataError, OnelayerError, SaveError, SettingsError, require_file
 from onelayer.files.atomic import staged_file
@@ -752,6 +753,27 @@ there.
         # A package above this one, imported by name when a notebook shows the model.
         html: str = import_module("onelayer.report.notebook").model_html(self)
         return html
+
+
+def fitted_rows(model: Model, data: Dataset | Splits, log: Log | None) -> tuple[Dataset, Rows]:
+    """The rows that a model's cost is the mean over, and the same as engines read them, weighted.
+
+    Of `Splits` it is the training part, and of a model that was refitted the validation part too.
+    """
+    if isinstance(data, Splits) and model.settings.get("refit"):
+        data = data.train_and_validation
+    met, _ = model.meet(training_rows(data), log)
+    class_weight = known_class_weight(model.settings.get("class_weight"), met.class_names)
+    rows = without_weightless(met, class_weight)
+    rows, y = model.meet(rows, quiet)
+    if (y < 0).any():
+        other = rows.class_names[rows.y[np.argmin(y)]]
+        raise DataError(
+            f"{rows.name}: the model has no class {other!r}, so these rows have no cost; leave "
+            "them out."
+        )
+    weights = weights_to_fit(rows, class_weight)
+    return rows, replace(rows_of(rows, model.scaling), y=y, weights=weights)
 
 
 def checked_rows(X: ArrayLike, features: int) -> NDArray[np.generic]:

@@ -34,10 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
-from onelayer.data.dataset import training_rows
-from onelayer.data.progress import Log, quiet
-from onelayer.data.rows import Rows, rows_of, weights_to_fit, without_weightless
-from onelayer.data.weights import known_class_weight
+from onelayer.data.progress import Log
+from onelayer.data.rows import Rows
 from onelayer.engines import (
     Engine,
     FullGradient,
@@ -46,7 +44,7 @@ from onelayer.engines import (
     streaming,
 )
 from onelayer.errors import DataError, SettingsError, known_options, require_number
-from onelayer.model.model import Certificate, Model
+from onelayer.model.model import Certificate, Model, fitted_rows
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.linalg import inner, norm, one_blas_thread
 
@@ -155,21 +153,8 @@ def certify(
     if l2 is None:
         raise SettingsError("the model does not know its l2 (λ); pass l2=…")
     require_number("l2 (λ)", l2, L2_RANGE, least=0, below=MAX_L2)
-    if isinstance(data, Splits) and model.settings.get("refit"):
-        data = data.train_and_validation
-    met, _ = model.meet(training_rows(data), log)
-    class_weight = known_class_weight(model.settings.get("class_weight"), met.class_names)
-    rows = without_weightless(met, class_weight)
-    rows, y = model.meet(rows, quiet)
-    if (y < 0).any():
-        other = rows.class_names[rows.y[np.argmin(y)]]
-        raise DataError(
-            f"{rows.name}: the model has no class {other!r}, so these rows have no cost; leave "
-            "them out."
-        )
+    rows, of_model = fitted_rows(model, data, log)
     W, b = model.W.astype(np.float64), model.b.astype(np.float64)
-    weights = weights_to_fit(rows, class_weight)
-    of_model = replace(rows_of(rows, model.scaling), y=y, weights=weights)
     certificate = certify_weights(streaming(engine), of_model, W, b, Penalty(l2)).given
     if not math.isfinite(certificate.cost):
         raise DataError(
