@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <fstream>
+#include <cstdio>
 #include <stdexcept>
+#include <string>
 #include <thread>
 
 #if defined(__linux__)
@@ -88,15 +89,26 @@ int affinity_cores() {
   return static_cast<int>(std::thread::hardware_concurrency());
 }
 
+// The first bytes of a file of the system's, or "" where it cannot be read. No stream of C++: beside a library that
+// brought another libstdc++ into the process, as wheels of PyTorch do, opening one has crashed.
+std::string text_of(const std::string& path) {
+  std::string text(4096, '\0');
+  std::FILE* file = std::fopen(path.c_str(), "re");
+  text.resize(file ? std::fread(text.data(), 1, text.size(), file) : 0);
+  if (file) std::fclose(file);
+  return text;
+}
+
 // Cores granted by one control group's folder (v2 cpu.max, v1 cpu.cfs_quota_us), or 0 where it sets no limit.
 double quota_of(const std::string& folder) {
-  std::string quota;
-  double period = 0;
-  if (std::ifstream v2(folder + "/cpu.max"); v2 >> quota >> period)
-    return quota == "max" || period <= 0 ? 0 : std::stod(quota) / period;
-  std::ifstream v1_quota(folder + "/cpu.cfs_quota_us"), v1_period(folder + "/cpu.cfs_period_us");
-  double value = 0;
-  return v1_quota >> value && v1_period >> period && value > 0 && period > 0 ? value / period : 0;
+  double quota = 0, period = 0;
+  if (const std::string v2 = text_of(folder + "/cpu.max"); !v2.empty())
+    std::sscanf(v2.c_str(), "%lf %lf", &quota, &period);  // "max" is no number, and no limit
+  else {
+    quota = std::atof(text_of(folder + "/cpu.cfs_quota_us").c_str());
+    period = std::atof(text_of(folder + "/cpu.cfs_period_us").c_str());
+  }
+  return quota > 0 && period > 0 ? quota / period : 0;
 }
 
 // The path of this process's group in `line` of /proc/self/cgroup, or "" if that group does not control the CPU.
@@ -110,9 +122,9 @@ std::string group_of(const std::string& line) {
 // The lowest limit of this process's groups and their ancestors, or 0.
 double cgroup_cores() {
   double least = 0;
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
-    std::string path = group_of(line);
+  const std::string groups = text_of("/proc/self/cgroup");
+  for (std::size_t begin = 0, end; (end = groups.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    const std::string path = group_of(groups.substr(begin, end - begin));
     if (path.empty()) continue;
     for (const std::string root : {"/sys/fs/cgroup", "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"})
       for (std::string at = path;; at.resize(at.rfind('/'))) {
@@ -132,13 +144,11 @@ Index cache_bytes([[maybe_unused]] int level) {
 #endif
   for (int i = 0; i < 4; ++i) {
     const std::string folder = "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(i);
-    std::ifstream levels(folder + "/level"), types(folder + "/type"), sizes(folder + "/size");
-    int of_level = 0;
-    Index size = 0;
-    char unit = 0;
-    std::string type;
-    if (levels >> of_level && types >> type && sizes >> size >> unit && of_level == level && type != "Instruction")
-      return unit == 'M' ? size << 20 : unit == 'K' ? size << 10 : size;
+    if (std::atoi(text_of(folder + "/level").c_str()) != level || text_of(folder + "/type") == "Instruction\n") continue;
+    const std::string text = text_of(folder + "/size");
+    char* unit = nullptr;
+    if (const Index size = std::strtol(text.c_str(), &unit, 10); size > 0)
+      return *unit == 'M' ? size << 20 : *unit == 'K' ? size << 10 : size;
   }
 #endif
   return 0;
