@@ -21,17 +21,18 @@ Float64 = NDArray[np.float64]
 
 
 class Problem(NamedTuple):
-    """Rows of K classes and a λ."""
+    """Rows of K classes and a λ; without an intercept b is 0."""
 
     X: Float64
     y: NDArray[np.int64]
     K: int
     l2: float
+    intercept: bool = True
 
     @property
     def rows(self) -> Rows:
         D = self.X.shape[1]
-        return Rows(self.X, self.y, np.ones(D), np.zeros(D))
+        return Rows(self.X, self.y, np.ones(D), np.zeros(D), intercept=self.intercept)
 
     @property
     def dataset(self) -> Dataset:
@@ -108,18 +109,26 @@ def hessian(problem: Problem, W: Float64, b: Float64, loss: objective.Loss = "so
 
 
 def independent_optimum(problem: Problem) -> tuple[float, Float64]:
-    """J* and W* by plain Newton steps on the oracle, classes without rows left out."""
-    present = np.unique(problem.y)
+    """J* and W* by plain Newton steps on the oracle.
+
+    Classes without rows are left out: their probabilities vanish with their biases.
+    """
+    present = np.unique(problem.y) if problem.intercept else np.arange(problem.K)
     own = problem._replace(y=np.searchsorted(present, problem.y), K=len(present))
     K, D = own.K, own.X.shape[1]
     V = np.zeros((K, D + 1))
     for _ in range(60):
         W, b = V[:, :-1], V[:, -1]
         G = objective.gradient(own.X, own.y, W, b, own.l2)
-        slope = np.concatenate([G.W, G.b[:, None]], axis=1).ravel()
+        slope = np.concatenate([G.W, G.b[:, None]], axis=1)
+        slope[:, -1] *= own.intercept
+        slope = slope.ravel()
         if np.linalg.norm(slope) < 1e-13:
             break
         H = hessian(own, W, b) + 1e-13 * np.eye(slope.size)
+        if not own.intercept:
+            H[D :: D + 1] = H[:, D :: D + 1] = 0.0
+            H += np.diag(np.tile(np.r_[np.zeros(D), 1.0], K))
         step = -np.linalg.solve(H, slope).reshape(V.shape)
         length, J = 1.0, own.cost(W, b)
         while own.cost(*_split(V + length * step)) > J + 1e-15 and length > 1e-9:

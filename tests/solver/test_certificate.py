@@ -136,7 +136,7 @@ def test_a_pass_proves_what_its_mixture_of_probabilities_and_labels_proves(seed:
     problem = make_problem(seed)
     problem.y[: problem.K] = np.arange(min(problem.K, len(problem.y)))
     problem = problem._replace(K=int(problem.y.max()) + 1)
-    (X, y, K, l2), rng = problem, np.random.default_rng(seed)
+    (X, y, K, l2), rng = problem[:4], np.random.default_rng(seed)
     W, b = rng.normal(size=(K, X.shape[1])), rng.normal(size=K)
     P, Y = objective.softmax(objective.scores(X, W, b)), np.eye(K)[y]
     frequencies, means = Y.mean(axis=0), P.mean(axis=0)

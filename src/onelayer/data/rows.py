@@ -20,6 +20,7 @@ from onelayer.data.weights import (
     of_mean_one,
     times_class_weights,
 )
+from onelayer.errors import SettingsError
 
 Data = TypeVar("Data", Dataset, Splits, Dataset | Splits)
 
@@ -40,6 +41,8 @@ class Rows:
     # Σ w (·) / Σ w, so an integer weight repeats a row.
     weights: NDArray[np.float64] | None = None
     image_width: int = 0  # of one line, which mirroring reverses; 0 where rows are no images
+    # Whether models of these rows have a bias; without one b is 0, and its gradient is not taken.
+    intercept: bool = True
 
     @property
     def count(self) -> int:
@@ -71,6 +74,15 @@ class Rows:
             return np.asarray(np.einsum("n,nk->k", weights, self.labels) / self.mass)
         counts = np.bincount(self.labels, weights=self.row_weights, minlength=classes)
         return np.asarray(counts / self.mass)
+
+    def cold_probabilities(self, classes: int) -> NDArray[np.float64]:
+        """Probabilities of W = 0 and the best bias for it, (K,): the class frequencies.
+
+        Without an intercept those of W = 0: equal ones.
+        """
+        if self.intercept:
+            return self.class_frequencies(classes)
+        return np.full(classes, 0.5 if self.y.ndim == 2 else 1.0 / classes)
 
     @property
     def extreme(self) -> bool:
@@ -115,17 +127,18 @@ def rows_of(dataset: Dataset, scaling: Scaling) -> Rows:
 
 
 def rows_to_fit(
-    data: Data, scaling: str, class_weight: ClassWeight = None
+    data: Data, scaling: str, class_weight: ClassWeight = None, *, intercept: bool = True
 ) -> tuple[Data, Scaling, Rows]:
     """The rows that a cost is the mean over, scaled and weighted; and the data that they are of.
 
-    The data lack the training rows of weight 0. The scaling is fitted to the others by weight.
+    The data lack the training rows of weight 0. The scaling is fitted to the others by weight, and
+    centres them only for a model with an intercept.
     """
     data = without_weightless(data, class_weight)
     train = training_rows(data)
     weights = weights_to_fit(train, class_weight)
-    fitted = fit_scaling(scaling, train.X, train.max_value, weights)
-    return data, fitted, replace(rows_of(train, fitted), weights=weights)
+    fitted = fit_scaling(scaling, train.X, train.max_value, weights, centre=intercept)
+    return data, fitted, replace(rows_of(train, fitted), weights=weights, intercept=intercept)
 
 
 def without_weightless(data: Data, class_weight: ClassWeight = None) -> Data:
@@ -144,6 +157,13 @@ def class_weight_setting(class_weight: ClassWeight, dataset: Dataset) -> dict[st
     names, kind = dataset.class_names, dataset.label_type
     by_name = class_weight_by_name(class_weight, names, kind)
     return {} if by_name is None else {"class_weight": by_name}
+
+
+def intercept_setting(intercept: bool) -> dict[str, Any]:
+    """Having no intercept as a setting for records; none where there is one."""
+    if not isinstance(intercept, bool):
+        raise SettingsError(f"intercept must be True or False, but {intercept!r} was given.")
+    return {} if intercept else {"intercept": False}
 
 
 def weights_to_fit(dataset: Dataset, class_weight: ClassWeight) -> NDArray[np.float64] | None:

@@ -3,7 +3,8 @@
     x' = x · scale + offset        scale (D,), offset (D,)
 
 "none" leaves the stored values, "unit" divides by the largest value that a feature can have (255
-for bytes), "standardize" gives every feature mean 0 and variance 1 over the training rows.
+for bytes), "standardize" gives every feature mean 0 and variance 1 over the training rows. For a
+model without an intercept it gives variance 1 and does not centre: W times an offset is a bias.
 """
 
 from __future__ import annotations
@@ -81,12 +82,15 @@ def fit_scaling(
     X: NDArray[np.generic],
     max_value: float = 1.0,
     weights: NDArray[np.float64] | None = None,
+    *,
+    centre: bool = True,
 ) -> Scaling:
     """Fit the scaling of that name to the training rows X (N, D); "auto" becomes another.
 
     `max_value` > 0, the largest that a feature can have, is for "unit" and "auto", the weights (N,)
-    of the rows for "standardize", which only centres a feature that is constant up to rounding. The
-    range of the features is found on the way; without a pass over rows in files, in the first.
+    of the rows for "standardize", which only centres a feature that is constant up to rounding, and
+    unless `centre` none. The range of the features is found on the way; without a pass over rows in
+    files, in the first.
     """
     resolved = resolve_scaling(name, X, max_value)
     if resolved != "standardize":
@@ -109,7 +113,8 @@ def fit_scaling(
                 "hold in full; multiply it by a power of 10."
             )
     scale = 1.0 / np.where(deviation > 0.0, np.maximum(deviation, np.finfo(np.float64).tiny), 1.0)
-    return Scaling("standardize", scale, -mean * scale, span.low, span.high)
+    offset = -mean * scale if centre else np.zeros_like(scale)
+    return Scaling("standardize", scale, offset, span.low, span.high)
 
 
 def resolve_scaling(name: str, X: NDArray[np.generic], max_value: float = 1.0) -> ScalingName:

@@ -76,6 +76,7 @@ SETTINGS: dict[str, Any] = {
     **dict.fromkeys(("l2", "validation_accuracy", "label_smoothing", "q", "moves"), float | None),
     **dict.fromkeys(("passes", "seed", "train_rows", "epochs_kept"), int | None),
     **dict.fromkeys(("name", "status", "data"), str | None),
+    "intercept": bool | None,
 }
 
 # Settings by which a cost is another than the mean cross-entropy, where they are not 0: label
@@ -256,6 +257,11 @@ class Model:
         if known is None and self.certificate is not None:
             known = self.certificate.l2
         return None if known is None else float(known)
+
+    @property
+    def intercept(self) -> bool:
+        """Whether the model was fitted with a bias; without one b is 0."""
+        return bool(self.settings.get("intercept", True))
 
     def other_cost(self, *, weighted: bool) -> str:
         """What the model's own cost has beside the mean cross-entropy and λ Σ W², in words.
@@ -773,7 +779,8 @@ def fitted_rows(model: Model, data: Dataset | Splits, log: Log | None) -> tuple[
             "them out."
         )
     weights = weights_to_fit(rows, class_weight)
-    return rows, replace(rows_of(rows, model.scaling), y=y, weights=weights)
+    of_model = replace(rows_of(rows, model.scaling), y=y, weights=weights)
+    return rows, replace(of_model, intercept=model.intercept)
 
 
 def checked_rows(X: ArrayLike, features: int) -> NDArray[np.generic]:
@@ -831,6 +838,8 @@ def _check_parts(model: Model) -> None:
             "a model needs at least 2 classes with different names, but they are "
             f"{', '.join(names)[:200] or 'none'}."
         )
+    if not model.intercept and (model.b.any() or offset.any()):
+        raise DataError("a model without an intercept needs b and offset of 0.")
     check_label_type(names, model.label_type)
     low, high = model.scaling.low, model.scaling.high
     for name, got, wanted in (

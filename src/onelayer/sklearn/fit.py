@@ -99,7 +99,7 @@ def hold_out(
 
 def first_layer(rows: Rows, classes: int) -> Layer:
     """W = 0 and the bias that is best for it; that of a class without rows is far below."""
-    return Layer(np.zeros((classes, rows.X.shape[1])), first_bias(rows.class_frequencies(classes)))
+    return Layer(np.zeros((classes, rows.X.shape[1])), first_bias(rows, classes))
 
 
 def resolve_rate(engine: Engine, rows: Rows, run: Run, dtype: str) -> Run:

@@ -20,6 +20,12 @@ What the mixture costs falls with g, which vanishes at the best bias for W,
 Steps of Newton's method, with the Hessian of a sample of rows and a pass each, bring b there until
 the mixture costs little. The bound holds wherever they end. Where rows have weights, every mean and
 frequency is by weight.
+
+Without an intercept any p̃ is feasible, for it is b that asks for the mean; p̃ = p has no KL, and
+
+    J(W) − J* ≤ ‖G + 2λW‖²_F / (4λ)
+
+is all of the bound: a pass proves it, with g taken for 0, and there is no bias to search for.
 """
 
 from __future__ import annotations
@@ -191,14 +197,14 @@ def certify_all(
         parts = [slice(i, i + together) for i in range(0, len(W), together)]
         of = (certify_all(engine, rows, Weights(W[p], b[p]), penalties[p], tol) for p in parts)
         return [certified for part in of for certified in part]
-    present = rows.class_frequencies(b.shape[1]) > 0.0
+    present = rows.cold_probabilities(b.shape[1]) > 0.0
     if not present.all():
         return _certify_present(engine, rows, Weights(W, b), penalties, tol, present)
     with np.errstate(over="ignore", invalid="ignore"):
-        sums = RowSums.of(engine, rows, len(present))
-        # Centred, rows are shorter, and rounding is less.
-        shifts = np.einsum("rkd,d->rk", W, sums.mean)
-        rows, sums = replace(rows, offset=rows.offset - sums.mean), sums.centred_at_mean()
+        sums, shifts = RowSums.of(engine, rows, len(present)), np.zeros_like(b)
+        if rows.intercept:  # centred, rows are shorter, and rounding is less
+            shifts = np.einsum("rkd,d->rk", W, sums.mean)
+            rows, sums = replace(rows, offset=rows.offset - sums.mean), sums.centred_at_mean()
         searches = [Search(*of, sums, tol) for of in zip(W, b + shifts, penalties, strict=True)]
         if not is_cheap(rows.count * W[0].size):
             rounding = Rounding.of(engine, rows, sums)
@@ -256,6 +262,12 @@ class Pass(NamedTuple):
     g: Float64
 
 
+def full_gradient(engine: Engine, rows: Rows, weights: Weights) -> FullGradient:
+    """The engine's gradient; without an intercept that of b is 0."""
+    found = engine.gradient(rows, weights)
+    return found if rows.intercept else found._replace(b=np.zeros_like(found.b))
+
+
 def passes_of(found: FullGradient) -> list[Pass]:
     """What a joint pass found of each run."""
     return [Pass(float(loss), G, g) for loss, G, g in zip(*found, strict=True)]
@@ -269,9 +281,9 @@ def is_cheap(products: float) -> bool:
 class RowSums(NamedTuple):
     """What a bound needs to know of the rows, whatever the weights are."""
 
-    frequencies: Float64  # π (K,), above 0
+    frequencies: Float64  # π (K,), above 0; without an intercept 1/K each
     mean: Float64  # x̄ (D,)
-    centred: Float64  # C = (1/N) Σ yᵢ (xᵢ − x̄)ᵀ, (K, D)
+    centred: Float64  # −∇L at W = 0 and the best bias: (1/N) Σ (yᵢ − π) xᵢᵀ, (K, D)
     rows: int  # N
     spread: float  # √ of the mean of ‖xᵢ − x̄‖², at least
 
@@ -280,12 +292,12 @@ class RowSums(NamedTuple):
         """By one read, which serves every proof on the same rows."""
         if (known := _known_sums.get(rows)) is not None:
             return known
-        frequencies, mass = rows.class_frequencies(classes), rows.mass
+        frequencies, mass = rows.cold_probabilities(classes), rows.mass
         if rows.extreme:  # sums of stored values would cancel; those of a pass at W = 0 are scaled
             weights = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
             mean = engine.weighted_sums(rows, (weights / mass)[None, :, None])[0, 0]
             W = np.zeros((1, classes, rows.X.shape[1]))
-            cold = passes_of(engine.gradient(rows, Weights(W, np.log(frequencies)[None])))[0]
+            cold = passes_of(full_gradient(engine, rows, Weights(W, np.log(frequencies)[None])))[0]
             centred, spread = cold.g[:, None] * mean - cold.G, math.inf
         else:
             sums, squares = engine.class_sums(rows, classes)
@@ -296,6 +308,8 @@ class RowSums(NamedTuple):
                 squares = squares / mass * (1.0 + 3e-16 * rows.count)
                 spread = norm(rows.scale * np.sqrt(np.maximum(squares - stored**2, 0.0)))
             mean = rows.scale * stored + rows.offset
+            if not rows.intercept:
+                centred += (rows.class_frequencies(classes) - frequencies)[:, None] * rows.offset
         _known_sums[rows] = known = cls(frequencies, mean, centred, rows.count, spread)
         return known
 
@@ -337,6 +351,7 @@ class Rounding(NamedTuple):
     score: int  # roundings on the way to a score and to an entry of the gradient
     sums: int
     rows: int
+    intercept: bool
 
     @classmethod
     def of(cls, engine: Engine, rows: Rows, sums: RowSums) -> Rounding | None:
@@ -344,7 +359,8 @@ class Rounding(NamedTuple):
         counted = engine.roundings(rows.X.shape[1])
         if counted is None or rows.extreme:
             return None
-        return cls(sums.size, norm(rows.offset), counted.score, counted.rows, rows.count)
+        far = norm(rows.offset)
+        return cls(sums.size, far, counted.score, counted.rows, rows.count, rows.intercept)
 
     def errors(self, found: Pass, W: Float64, b: Float64, frequencies: Float64) -> Errors:
         """The errors of what a pass found at (W, b)."""
@@ -355,7 +371,7 @@ class Rounding(NamedTuple):
         residual = math.sqrt(2.0 * _square_of_missing(found.loss + loss))
         G = residual * ((self.sums + 9) * self.size + 5.0 * self.far) + 4.0 * self.size
         g = (6.5 * UNIT + 2e-16 * self.rows) * (2.0 * frequencies + np.abs(found.g))
-        return Errors(loss, score + 95.0 * UNIT, UNIT * G, g)
+        return Errors(loss, score + 95.0 * UNIT, UNIT * G, g if self.intercept else 0.0)
 
 
 def _square_of_missing(loss: float) -> float:
@@ -580,7 +596,7 @@ def improve_biases(
         for search in stepping:
             search.step(engine, keeps_scores=len(searches) == 1)
         W, b = (np.stack([getattr(of, n) for of in active]).astype(arithmetic.dtype) for n in "Wb")
-        found = passes_of(engine.gradient(rows, Weights(W, b)))
+        found = passes_of(full_gradient(engine, rows, Weights(W, b)))
         for search, of_search in zip(active, found, strict=True):
             search.look(of_search, arithmetic)
 

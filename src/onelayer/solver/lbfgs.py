@@ -12,7 +12,8 @@ and residuals sum to zero over the classes, which leaves for each class
     M(λ) = c Σ + 2λ I        Σ the covariance of the scaled features, c ≤ ½
 
 with c = (1 − Σ_k π_k²) / (K − 1), the mean curvature of the softmax where every row has the class
-frequencies π as probabilities: 1/K for balanced classes, Böhning's ½ for two of them.
+frequencies π as probabilities: 1/K for balanced classes, Böhning's ½ for two of them. Without an
+intercept features are not centred, Σ is the mean of x xᵀ, and c is 1/K.
 
 Of few features M(λ) is inverted. Of more, Σ is stored as its leading directions and one variance
 for all others: D × r numbers instead of D × D, in a tenth of the time of a Gram matrix with a
@@ -378,12 +379,19 @@ def fit_variances(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
     """
     weights = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
     fractions = weights / rows.mass
-    mean = engine.weighted_sums(rows, fractions[None, :, None])[0, 0]
+    mean = centre_of(engine, rows, fractions)
     centred = replace(rows, offset=rows.offset - mean)
     variances = _variances(centred, fractions)
     require_finite(variances.astype(np.float32))
     _forget_constants(variances, centred, fractions)
     return Preconditioner(engine, mean, None, variances, 0.0, mean_curvature(rows, classes))
+
+
+def centre_of(engine: Engine, rows: Rows, fractions: Float64) -> Float64:
+    """What rows are centred at, (D,): their mean by these fractions; without an intercept 0."""
+    if not rows.intercept:
+        return np.zeros(rows.X.shape[1])
+    return np.asarray(engine.weighted_sums(rows, fractions[None, :, None])[0, 0])
 
 
 def _forget_constants(variances: Float64, centred: Rows, fractions: Float64) -> None:
@@ -423,7 +431,7 @@ class _Sample:
             weights = np.ones(len(chosen))
         self.engine, self.count = engine, len(chosen)
         self._fractions = weights / weights.sum()
-        self.mean = engine.weighted_sums(part, self._fractions[None, :, None])[0, 0]
+        self.mean = centre_of(engine, part, self._fractions)
         # Directions take the place of classes, and may be fewer.
         self._rows = replace(part.unlabelled, offset=part.offset - self.mean)
 
@@ -485,7 +493,7 @@ def _eigen(A: NDArray[np.floating]) -> tuple[Float64, Float64]:
 
 def mean_curvature(rows: Rows, classes: int) -> float:
     """The c of class frequencies π, (1 − Σ π²) / (K − 1); no less than an eighth of 1/K."""
-    frequencies = rows.class_frequencies(classes)
+    frequencies = rows.cold_probabilities(classes)
     present = max(int((frequencies > 0).sum()), 2)
     mean = float(1.0 - np.sum(frequencies**2)) / (present - 1)
     return max(mean, 1.0 / (8.0 * present))

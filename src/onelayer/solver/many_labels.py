@@ -37,8 +37,14 @@ from onelayer.engines import Engine, Weights
 from onelayer.model.model import Certificate
 from onelayer.objective.loss import sigmoid
 from onelayer.objective.penalty import Penalty
-from onelayer.solver.certificate import ABSENT_BELOW, ROUNDING, Certified
-from onelayer.solver.lbfgs import MAX_STALLED, MIN_STEP, SUFFICIENT, fit_preconditioner
+from onelayer.solver.certificate import ABSENT_BELOW, ROUNDING, Certified, full_gradient
+from onelayer.solver.lbfgs import (
+    MAX_STALLED,
+    MIN_STEP,
+    SUFFICIENT,
+    centre_of,
+    fit_preconditioner,
+)
 from onelayer.solver.linalg import inner_product, matvec, norm, one_blas_thread, outer_product
 from onelayer.solver.solver import Optimum, Progress, SolverState, Status, Target
 
@@ -100,18 +106,17 @@ class LabelProofs:
 class LabelRows:
     """Rows of many labels, centred at their mean x̄, and what their proofs need to know."""
 
-    def __init__(self, engine: Engine, rows: Rows, mean: Float64 | None = None) -> None:
+    def __init__(self, engine: Engine, rows: Rows) -> None:
         self.engine, labels = engine, rows.labels
         weights = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
         self.fractions = weights / rows.mass
-        if mean is None:
-            mean = engine.weighted_sums(rows, self.fractions[None, :, None])[0, 0]
-        self.mean, self.y = mean, labels
-        self.rows = replace(rows.unlabelled, offset=rows.offset - mean)
+        self.mean, self.y = centre_of(engine, rows, self.fractions), labels
+        self.rows = replace(rows.unlabelled, offset=rows.offset - self.mean)
         self.frequencies = rows.class_frequencies(labels.shape[1])
         present = weights > 0.0
         some, every = labels[present].any(axis=0), labels[present].all(axis=0)
-        self.live: NDArray[np.bool_] = np.asarray(some & ~every)
+        self.intercept = rows.intercept
+        self.live: NDArray[np.bool_] = np.asarray((some & ~every) | (not rows.intercept))
         self.count = rows.count
 
     @cached_property
@@ -139,16 +144,17 @@ class LabelRows:
         live, decay = self.live[block], np.array([penalty.value(w) for w in W])
         cost = f @ _losses(S, y) + decay
         shift = np.zeros(len(b))
-        shift[live] = best_shift(S[:, live], f, pi[live])
+        if self.intercept:
+            shift[live] = best_shift(S[:, live], f, pi[live])
         S += shift
         P = sigmoid(S)
-        g = f @ P - pi
+        g = (f @ P - pi) * self.intercept
         G = self.engine.weighted_sums(self.rows, ((P - y) * f[:, None])[None])[0]
         slope = np.linalg.norm(G + penalty.gradient(W), axis=1)
         best = f @ _losses(S, y) + decay
         mean = f @ P
         with np.errstate(invalid="ignore", divide="ignore"):
-            t = np.where(live, np.where(g > 0.0, g / mean, -g / (1.0 - mean)), 0.0)
+            t = np.where(live & (g != 0.0), np.where(g > 0.0, g / mean, -g / (1.0 - mean)), 0.0)
         # ‖(1/N) Σ y x‖ ≤ √(π · mean ‖x‖²), and so for 1 − y.
         moved = t * (np.linalg.norm(penalty.gradient(W), axis=1) + self.size)
         slope += moved
@@ -197,8 +203,12 @@ def best_shift(S: Float64, fractions: Float64, frequencies: Float64) -> Float64:
     return best
 
 
-def first_biases(frequencies: Float64) -> Float64:
-    """The best bias of each label for w = 0, log π/(1 − π); of a constant label ±ABSENT_BELOW."""
+def first_biases(rows: Rows, labels: int) -> Float64:
+    """The best bias of each label for w = 0, log π/(1 − π); of a constant label ±ABSENT_BELOW.
+
+    Without an intercept it is 0.
+    """
+    frequencies = rows.cold_probabilities(labels)
     with np.errstate(divide="ignore"):
         odds = np.log(frequencies) - np.log1p(-frequencies)
     return np.asarray(odds.clip(-ABSENT_BELOW, ABSENT_BELOW))
@@ -281,10 +291,11 @@ class LabelSolver:
             replace(fitted, mean=mean).centre(rows), y=np.ascontiguousarray(rows.y)
         )
         self._varies = self._rows.scale != 0.0
-        pi, self._live = self._proofs.frequencies, self._proofs.live
+        pi, self._live = rows.cold_probabilities(rows.y.shape[1]), self._proofs.live
+        self._cold_frequencies = pi
         K, D = len(pi), rows.X.shape[1]
         self._cold = np.zeros((K, D + 1))
-        self._cold[:, -1] = first_biases(pi)
+        self._cold[:, -1] = first_biases(rows, len(pi))
         self._cold[~self._live, -1] = np.where(pi > 0.5, ABSENT_BELOW, -ABSENT_BELOW)[~self._live]
         self._curvature = np.maximum(pi * (1.0 - pi), LEAST_CURVATURE / 4.0)
         self._at = self._solved = self._cold
@@ -294,7 +305,8 @@ class LabelSolver:
 
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
         """Start the next solution from these weights."""
-        self._at = np.column_stack([W, b + matvec(W, self._proofs.mean)])
+        bias = (b + matvec(W, self._proofs.mean)) * self._rows.intercept
+        self._at = np.column_stack([W, bias])
 
     def move(self, step: Float64) -> None:
         """Start the next solution this far from the last."""
@@ -364,7 +376,7 @@ class LabelSolver:
             self._labels(which),
             Weights(W[:, None, :].astype(dtype), b[:, None].astype(dtype)),
         )
-        found = self._engine.gradient(rows, weights)
+        found = full_gradient(self._engine, rows, weights)
         gradient = np.column_stack([found.W[:, 0] + penalty.gradient(W), found.b[:, 0]])
         gradient[:, :-1] *= self._varies
         return found.loss + np.einsum("kd,kd->k", W, W) * penalty.l2, gradient
@@ -496,7 +508,7 @@ class LabelSolver:
         self, which: Indices, target: Target, aim: float, first: Float64
     ) -> None:
         """Newton's method on rows in memory, one step of each label at a time."""
-        X = np.ones((self._rows.count, self._at.shape[1]))
+        X = np.full((self._rows.count, self._at.shape[1]), float(self._rows.intercept))
         X[:, :-1] = self._rows.scaled()
         at, left = self._at.copy(), which.tolist()
         with one_blas_thread():
@@ -548,7 +560,7 @@ class LabelSolver:
     @cached_property
     def _cold_cost(self) -> Float64:
         """J of each label at W = 0 and the best bias: the entropy of its frequency."""
-        pi = self._proofs.frequencies.clip(1e-300, 1.0 - 1e-16)
+        pi = self._cold_frequencies.clip(1e-300, 1.0 - 1e-16)
         return np.asarray(-pi * np.log(pi) - (1.0 - pi) * np.log1p(-pi)) * (1.0 + 1e-6)
 
     def _distance(self, which: Indices, gradient: Float64, penalty: Penalty) -> Float64:

@@ -171,6 +171,7 @@ def choose_preconditioner(
 class DenseRows:
     """Centred rows with a 1 appended, X (N, D + 1), in float32 or float64.
 
+    Without an intercept a 0 is appended, so that the bias has neither gradient nor curvature.
     A feature that is constant up to rounding becomes 0, in `rows` too, or a step would divide by
     it.
     """
@@ -179,13 +180,15 @@ class DenseRows:
         self, centred: Rows, present: NDArray[np.bool_], dtype: Literal["float32", "float64"]
     ) -> None:
         rows, X = centred, np.empty((centred.count, centred.X.shape[1] + 1), dtype)
-        X[:, -1] = 1.0
+        X[:, -1] = float(centred.intercept)
         step = max(1, BLOCK_ENTRIES // X.shape[1])
         for start in range(0, len(X), step):
             X[start : start + step, :-1] = centred.part(start, start + step).scaled(dtype)
         squares = np.einsum("nd,nd->d", X[:, :-1], X[:, :-1]) / len(X)
         suspect = np.flatnonzero(squares <= (SUSPECT * rows.offset) ** 2)
         spread = np.ptp(X[:, suspect], axis=0)
+        if not centred.intercept:  # then a constant is a feature as any other
+            spread = np.abs(X[:, suspect]).max(axis=0, initial=0.0)
         constant = suspect[spread <= EQUAL * np.abs(rows.offset[suspect])]
         if len(constant):
             X[:, constant] = 0.0
@@ -249,7 +252,8 @@ class DenseRows:
         """The gradient from residuals (…, N); proofs need that of the bias sharper: in float64."""
         mean = self._mean(residual)
         gradient = (mean @ self.X).astype(np.float64, copy=False)
-        gradient[..., -1] = np.add.reduce(mean, axis=-1, dtype=np.float64)
+        if self.rows.intercept:
+            gradient[..., -1] = np.add.reduce(mean, axis=-1, dtype=np.float64)
         return gradient
 
     def _mean_of(self, losses: Floats) -> float:
@@ -451,8 +455,8 @@ def _hessian(rows: DenseRows, P: Floats, penalty: Penalty) -> Float64:
     diagonal = np.empty((K, width))
     diagonal[:] = penalty.curvature + RIDGE * sizes
     # The cost does not depend on the bias of a class that no row can be of.
-    impossible = np.maximum.reduce(P, axis=1) < IMPOSSIBLE
-    diagonal[:, -1] = np.where(impossible, sizes[-1], RIDGE * sizes[-1])
+    free = (np.maximum.reduce(P, axis=1) < IMPOSSIBLE) | (not rows.rows.intercept)
+    diagonal[:, -1] = np.where(free, sizes[-1], RIDGE * sizes[-1])
     H.reshape(-1)[:: len(H) + 1] += diagonal.reshape(-1)
     # What all classes share changes no probability: a curvature keeps it out of the step.
     each = np.arange(width)

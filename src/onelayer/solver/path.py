@@ -517,8 +517,8 @@ def l2_values(l2: int | ArrayLike, name: str = "l2") -> tuple[float, ...] | int:
 
 def largest_l2(engine: Engine, rows: Rows, classes: int) -> float:
     """‖G₀‖² / (4 ε H), to three digits: above it W is as good as 0; one pass over the rows."""
-    W, frequencies = np.zeros((classes, rows.X.shape[1])), rows.class_frequencies(classes)
-    b = first_biases(frequencies) if rows.y.ndim == 2 else first_bias(frequencies)
+    W = np.zeros((classes, rows.X.shape[1]))
+    b = first_biases(rows, classes) if rows.y.ndim == 2 else first_bias(rows, classes)
     loss, G, _ = engine.gradient(rows, Weights(W[None], b[None]))
     largest = norm(G) ** 2 / (4.0 * NOTHING * max(float(loss[0]), TINY))
     return float(f"{largest:.2e}") or 1.0

@@ -8,7 +8,7 @@ N rows of rank r are solved in r coordinates, whatever D is:
 with X̃ (N, D) the scaled rows less their mean, S² the rows' fractions of the weight, Z (N, r) the
 coordinates and V (K, r) the weights in them: V zᵢ = W x̃ᵢ and ‖V‖ = ‖W‖, so the cost is the same.
 The covariance of Z is Λ, which gives a preconditioner that needs no sample. G is made once for all
-solutions; rows of a fold are rows of Z.
+solutions; rows of a fold are rows of Z. Without an intercept X̃ are the scaled rows as they are.
 
 What rounding took from G may be missing from Z. Solutions are therefore proven on the rows
 themselves, and the search goes on in all features where the proof falls short.
@@ -33,6 +33,7 @@ from onelayer.solver.lbfgs import (
     EXACT_FEATURES,
     RANK,
     Preconditioner,
+    centre_of,
     mean_curvature,
 )
 from onelayer.solver.linalg import inner_product, matvec, one_blas_thread, require_finite
@@ -118,7 +119,7 @@ def reduce_rows(engine: Engine, rows: Rows, classes: int) -> Reduction | None:
     """The rows in coordinates of their span; None where they do not differ."""
     weights = rows.row_weights
     fractions = np.full(rows.count, 1.0 / rows.count) if weights is None else weights / rows.mass
-    mean = engine.weighted_sums(rows, fractions[None, :, None])[0, 0]
+    mean = centre_of(engine, rows, fractions)
     centred = replace(rows, offset=rows.offset - mean)
     G, roots = gram_matrix(engine, centred), np.sqrt(fractions)
     with one_blas_thread():
@@ -133,7 +134,9 @@ def reduce_rows(engine: Engine, rows: Rows, classes: int) -> Reduction | None:
     else:
         Z = inner_product(engine, G, mix)
     r = len(variances)
-    coordinates = Rows(Z, rows.labels, np.ones(r), np.zeros(r), None, weights)
+    coordinates = Rows(
+        Z, rows.labels, np.ones(r), np.zeros(r), None, weights, intercept=rows.intercept
+    )
     preconditioner = Preconditioner(
         engine, np.zeros(r), None, variances, 0.0, mean_curvature(rows, classes)
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import data_card, training_rows
-from onelayer.data.rows import class_weight_setting, rows_to_fit
+from onelayer.data.rows import class_weight_setting, intercept_setting, rows_to_fit
 from onelayer.data.weights import ClassWeight
 from onelayer.engines import Engine, streaming
 from onelayer.errors import known_options
@@ -22,6 +22,7 @@ def solve(
     data: Dataset | Splits,
     l2: float,
     *,
+    intercept: bool = True,
     class_weight: ClassWeight = None,
     tol: float = 1e-6,
     max_passes: int = 1000,
@@ -37,6 +38,8 @@ def solve(
         data: the training rows; of `Splits` the training part.
         l2: λ ≥ 0. For λ = 0 no bound exists, and separable rows have no optimum: the search ends
             where the norm of the gradient is tol of its first value.
+        intercept: whether there is a bias; without one b is 0, and "standardize" divides by the
+            deviation but does not centre, which would bring a bias back.
         class_weight: None, "balanced", or weights ≥ 0 of classes by name or number, as in
             {"cat": 2}; the others weigh 1. They multiply the weights of the training rows
             (`Dataset.weights`); 0 leaves a class's rows out.
@@ -69,12 +72,12 @@ def solve(
         ('optimal', True)
     """
     target, engine = Target(l2, tol, max_passes), streaming(engine)
-    data, fitted, rows = rows_to_fit(data, scaling, class_weight)
+    data, fitted, rows = rows_to_fit(data, scaling, class_weight, intercept=intercept)
     train = training_rows(data)
     optimum = Solvers(engine, rows, train.classes).of_all(on_progress).solve(target)
     if optimum.constant:
         constant = [train.class_names[k] for k in optimum.constant]
         warnings.warn(f"{train.name}: {constant_words(constant)}.", stacklevel=3)
     environment = describe_environment() | engine.describe()
-    settings = class_weight_setting(class_weight, train)
+    settings = intercept_setting(intercept) | class_weight_setting(class_weight, train)
     return optimum.model(fitted, data_card(data), environment, settings)

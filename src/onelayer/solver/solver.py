@@ -45,6 +45,7 @@ from onelayer.solver.certificate import (
     RowSums,
     Sample,
     Search,
+    full_gradient,
     improve_biases,
     of_classes,
 )
@@ -251,14 +252,14 @@ class Solver:
         self._on_progress = on_progress
         self._centred = preconditioner.centre(rows)
         self._varies = self._centred.scale != 0.0
-        frequencies = rows.class_frequencies(classes)
+        frequencies = rows.cold_probabilities(classes)
         self._present = frequencies > 0.0
         # How rows of a point are taken: as they are where no class is absent.
         self._chosen = slice(None) if self._present.all() else self._present
         exact = replace(rows, offset=rows.offset - preconditioner.mean)
         self._proven = of_classes(exact, self._present)
         self._cold = np.zeros((classes, rows.X.shape[1] + 1))
-        self._cold[:, -1] = first_bias(frequencies)
+        self._cold[:, -1] = first_bias(rows, classes)
         self._cold_cost = entropy(frequencies)
         self._at = self._solved = self._cold
         self.moved = np.zeros_like(self._cold)  # from the last solution but one to the last
@@ -322,7 +323,7 @@ class Solver:
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
         """Start the next solution from these weights; remembered steps are kept."""
         with np.errstate(over="ignore", invalid="ignore"):
-            bias = b + matvec(W, self._preconditioner.mean)
+            bias = (b + matvec(W, self._preconditioner.mean)) * self._rows.intercept
             self._at = self._without_shared(np.column_stack([W, bias]))
 
     def move(self, step: Float64) -> None:
@@ -594,7 +595,7 @@ class Solver:
             return self._point(at, Pass(loss, kept[:, :-1], kept[:, -1]))
         rounded = at.astype(self._dtype)
         weights = Weights(np.ascontiguousarray(rounded[None, :, :-1]), rounded[None, :, -1])
-        loss, G, g = (found[0] for found in self._engine.gradient(self._centred, weights))
+        loss, G, g = (of[0] for of in full_gradient(self._engine, self._centred, weights))
         found = Pass(float(loss), G[self._chosen], g[self._chosen])
         return self._point(rounded.astype(np.float64), found)
 
@@ -610,7 +611,7 @@ class Solver:
         return Point(at, found.loss + penalty.value(at[:, :-1]), gradient)
 
     def _evaluate_cold(self) -> Point:
-        """Where W = 0 and all rows have the class frequencies π: the rows' sums say it all."""
+        """Where W = 0 and all rows have the same probabilities: the rows' sums say it all."""
         G = np.where(self._varies, -self._sums.centred, 0.0)
         return self._point(self._cold, Pass(self._cold_cost, G, np.zeros(len(G))))
 
@@ -662,7 +663,7 @@ class Solver:
 
     def _with_bias(self, point: Point) -> Point:
         """Where rows in memory tell what is best, the point with a step of its bias."""
-        if self._in_memory is None:
+        if self._in_memory is None or not self._rows.intercept:
             return point
         at = point.at.copy()
         at[:, -1] += self._in_memory.bias_step(point.at, point.gradient[:, -1])
@@ -701,11 +702,14 @@ class Solver:
         return replace(search.certified(), bias=self._at[:, -1] - shift)
 
 
-def first_bias(frequencies: Float64) -> Float64:
+def first_bias(rows: Rows, classes: int) -> Float64:
     """The best bias for W = 0: log of the class frequencies, shape (K,), of mean 0.
 
-    A class without rows has its bias far below.
+    A class without rows has its bias far below. Without an intercept it is 0.
     """
+    if not rows.intercept:
+        return np.zeros(classes)
+    frequencies = rows.class_frequencies(classes)
     present = frequencies > 0.0
     b = np.log(frequencies, where=present, out=np.zeros_like(frequencies))
     b[present] -= b[present].mean()
