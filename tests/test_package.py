@@ -27,6 +27,8 @@ HEAVY = (
     "onnxruntime",
 )
 
+# Packages of extras and of the tests, with what these bring.
+EXTRAS = ("sklearn", "scipy", "joblib", "torch", "onnx", "h5py", "zarr", "altair")
 
 PUBLIC = sorted(set(onelayer.__all__) - {"__version__"})
 
@@ -69,6 +71,25 @@ def _seconds(*codes: str) -> list[float]:
             subprocess.run([sys.executable, "-c", code], check=True, env=environment)
             of_code.append(time.perf_counter() - started)
     return [min(of_code) for of_code in times]
+
+
+def _without(blocked: tuple[str, ...], code: str) -> subprocess.CompletedProcess[str]:
+    """What code does where these packages are not installed."""
+    code = f"import sys; sys.modules |= dict.fromkeys({blocked!r}); {code}"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_the_job_needs_no_package_that_the_installation_does_not_bring(tmp_path: Path) -> None:
+    command = ["onelayer", "reproduce", "--data=digits", "--seeds=1", f"--out={tmp_path / 'run'}"]
+    done = _without(EXTRAS, f"sys.argv = {command!r}; from onelayer.cli import main; main()")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_estimators_say_how_to_install_the_scikit_learn_that_is_missing() -> None:
+    done = _without(("sklearn",), "from onelayer import SoftmaxClassifier")
+    assert "pip install 'onelayer[sklearn]'" in done.stderr.splitlines()[-1]
 
 
 def test_files_of_the_working_folder_pass_for_no_module(tmp_path: Path) -> None:

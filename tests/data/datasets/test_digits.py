@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits as load_bundled
 
 from onelayer.data import load
-from onelayer.errors import SettingsError, SourceError
+from onelayer.errors import SettingsError
 
 
-def test_the_split_holds_every_digit_once() -> None:
-    from sklearn.datasets import load_digits
-
+def test_the_split_holds_every_digit_of_scikit_learn_once_with_its_label() -> None:
     splits = load("digits")
-    X = np.concatenate([splits.train.X, splits.validation.X, splits.test.X])
-    assert X.shape == (1797, 64)
-    expected, _ = load_digits(return_X_y=True)
-    assert sorted(map(bytes, X)) == sorted(map(bytes, expected.astype(np.uint8)))
-
-
-def test_a_row_keeps_its_label() -> None:
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
-    label_of = {
-        bytes(row): label for row, label in zip(pixels.astype(np.uint8), labels, strict=True)
-    }
-    for part in (load("digits").train, load("digits").test):
-        assert [label_of[bytes(row)] for row in part.X] == part.y.tolist()
+    parts = (splits.train, splits.validation, splits.test)
+    ours = [(bytes(x), y) for part in parts for x, y in zip(part.X, part.y.tolist(), strict=True)]
+    pixels, labels = load_bundled(return_X_y=True)
+    theirs = zip(map(bytes, pixels.astype(np.uint8)), labels.tolist(), strict=True)
+    assert sorted(ours) == sorted(theirs)
 
 
 def test_each_class_has_its_share_of_each_part_to_within_two_rows() -> None:
@@ -55,9 +42,3 @@ def test_values_names_and_shape_are_documented_ones() -> None:
 def test_batches_of_the_digits_are_refused() -> None:
     with pytest.raises(SettingsError, match="have no effect on digits"):
         load("digits", train_batches=(2,))
-
-
-def test_a_missing_scikit_learn_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(SourceError, match="pip install scikit-learn"):
-        load("digits")
