@@ -144,6 +144,10 @@ def render_page(
     for other in others:
         part = _first(other, suites)
         parts += [f"## On {_kind(part)}", _when(part), _asked(other, suites)]
+        for suite in suites:  # what no other kind of machine has
+            if suite.name in other and not suite.in_whole:
+                heading, *rest = suite.render(other[suite.name], folder)
+                parts += [f"#{heading}", *rest, _method(suite.name)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -163,9 +167,9 @@ def _on(first: Part, others: Sequence[Record], suites: Sequence[Suite]) -> str:
 
 
 def _asked(record: Record, suites: Sequence[Suite]) -> str:
-    rows = (target.row(record) for suite in suites if suite.name in record
-            for target in suite.targets)  # fmt: skip
-    return table(["measure", "asked", "measured", "met"], rows)
+    rows = [target.row(record) for suite in suites if suite.name in record
+            for target in suite.targets]  # fmt: skip
+    return table(["measure", "asked", "measured", "met"], rows) if rows else ""
 
 
 def _method(suite: str) -> str:
@@ -179,7 +183,8 @@ def _busy(part: Part) -> str:
 
 
 def _load_warning(part: Part) -> str:
-    if (part.other_work or 0.0) < QUIET_CORES:
+    cores = float(part.machine.get("cores", 0))
+    if (part.other_work or 0.0) < max(QUIET_CORES, cores / 100):
         return ""
     return (f"**Other work kept {_busy(part)} cores busy meanwhile: these times are not to be "
             "trusted.**")  # fmt: skip

@@ -127,9 +127,9 @@ def kept_path(kind: str, folder: Path) -> Path:
 
 
 def read_kept(folder: Path, but: Path) -> list[dict[str, Part]]:
-    """The kept records of all kinds, the newest first."""
+    """The kept records of all kinds: the newest first, and those of one suite alone last."""
     records = [read_record(path) for path in folder.glob("*.json") if path != but]
-    return sorted(records, key=lambda record: started(record), reverse=True)
+    return sorted(records, key=lambda record: (len(record) > 1, started(record)), reverse=True)
 
 
 def started(record: Record) -> str:

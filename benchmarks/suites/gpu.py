@@ -153,6 +153,8 @@ def _compared(train: Callable[[], Answer], expected: Expected) -> tuple[str, str
     found = compare(train(), expected)
     answer = (f"{found.distance:.1g} from float64's weights, {found.allowed:.1g} allowed, "
               f"{found.runs} runs held to it")  # fmt: skip
+    if not found.runs:
+        answer = "not compared: rounding moves every run further than is allowed"
     return "" if found.agrees else f"{DISAGREES}: {answer}", answer
 
 

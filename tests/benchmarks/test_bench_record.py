@@ -153,6 +153,23 @@ def test_the_page_shows_the_newest_kind_of_processor_and_names_the_others(tmp_pa
     assert older.count("| one run: NumPy float32 / onelayer |") == 1
 
 
+def test_a_record_of_a_gpu_alone_stands_at_the_end_with_its_table(tmp_path: Path) -> None:
+    gpu = SUITES[[suite.name for suite in SUITES].index("gpu")]
+    found = measure("onelayer", (0.5,), work="4 runs", facts={"flops": 49e9, "matmul": 5e13})
+    part = replace(PEERS, started="2026-03-01", machine={"kind": "G", "cores": "16"},
+                   facts={"device": "cuda:0 (a GPU)"}, measures=(found,),
+                   other_work=0.12)  # fmt: skip
+    write_record({gpu.name: part}, kept_path("G", tmp_path))
+    usual = replace(PEERS, started="2026-01-01", machine={"kind": "A"})
+    write_record({"peers": usual, "grids": usual}, kept_path("A", tmp_path))
+    write_page(read_kept(tmp_path, but=tmp_path / "check.json"), tmp_path / "page.md")
+    first, last = (tmp_path / "page.md").read_text("utf-8").split("## On G")
+    assert "one kind of processor: A. At the end: G." in first
+    assert "### On a GPU\n\ncuda:0 (a GPU)" in last
+    assert "| 4 runs |" in last
+    assert "not to be trusted" not in last  # .12 of 16 cores
+
+
 def test_the_page_says_the_speed_of_sgemm_on_as_many_threads_as_the_contenders_have(
     tmp_path: Path,
 ) -> None:
