@@ -19,8 +19,9 @@ from onelayer.data.classes import strata
 from onelayer.data.rows import Rows
 from onelayer.engines import ENGINE_NAMES, streaming
 from onelayer.errors import OnelayerError
-from onelayer.model.metrics import measure, metric_of, metrics_of, scored_rows
+from onelayer.model.metrics import measure, metric_of, metrics_of
 from onelayer.model.predictions import write_predictions
+from onelayer.model.scored_rows import scored_rows
 from onelayer.objective.loss import sigmoid
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.many_labels import certify_labels

@@ -25,7 +25,8 @@ from onelayer.experiments.baselines import (
     nearest_rows,
     vote_scores,
 )
-from onelayer.model.metrics import metric_of, scored_rows
+from onelayer.model.metrics import metric_of
+from onelayer.model.scored_rows import scored_rows
 from onelayer.solver.path import score, score_of
 
 every_engine = pytest.mark.parametrize("engine_name", ENGINE_NAMES)

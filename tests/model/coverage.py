@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.model.metrics import measure, metrics_of, scored_rows
+from onelayer.model.metrics import measure, metrics_of
+from onelayer.model.scored_rows import scored_rows
 
 FREQUENCIES = {2: [0.65, 0.35], 3: [0.5, 0.3, 0.2], 4: [0.4, 0.3, 0.2, 0.1]}
 

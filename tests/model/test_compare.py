@@ -10,7 +10,8 @@ import pytest
 import onelayer as ol
 from onelayer.model.compare import Comparison, holm, mcnemar
 from onelayer.model.intervals import bootstrap
-from onelayer.model.metrics import metric_of, scored_rows
+from onelayer.model.metrics import metric_of
+from onelayer.model.scored_rows import scored_rows
 from tests.model.coverage import draw
 
 DATA = ol.load("digits")

@@ -7,7 +7,8 @@ import pytest
 
 from onelayer import SettingsError
 from onelayer.model.intervals import Float64, bootstrap, standard_error
-from onelayer.model.metrics import measure, metric_of, metrics_of, scored_rows
+from onelayer.model.metrics import measure, metric_of, metrics_of
+from onelayer.model.scored_rows import scored_rows
 from tests.model.coverage import coverage, draw
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from onelayer import Model, SettingsError, load, solve
 from onelayer.engines import make_engine
-from onelayer.model import metrics
-from onelayer.model.metrics import METRICS, metric_of, metrics_of, read_scores, scored_rows
+from onelayer.model.metrics import METRICS, metric_of, metrics_of
+from onelayer.model.scored_rows import read_scores, row_tiles, scored_rows
 from onelayer.objective.loss import to_probabilities
 
 Array = NDArray[Any]
@@ -167,15 +167,16 @@ def test_scores_come_in_tiles_and_classes_in_blocks(monkeypatch: pytest.MonkeyPa
     engine, y = make_engine(), data.test.y
 
     def values() -> list[float]:
-        tiles = metrics.row_tiles(_rows(model, data.test), model.classes)
+        tiles = row_tiles(_rows(model, data.test), model.classes)
         W, b = model.W.astype(np.float64), model.b.astype(np.float64)
         rows = read_scores(tiles, engine, W, b, y)
         return [metric_of(name).value(rows) for name in names]
 
     whole = values()
     assert whole == [one.value for one in model.evaluate(data, scoring=names).metrics]
-    monkeypatch.setattr(metrics, "ENTRIES", 1000)
-    monkeypatch.setattr(metrics, "KEPT", 0)
+    monkeypatch.setattr("onelayer.model.metrics.ENTRIES", 1000)
+    monkeypatch.setattr("onelayer.model.scored_rows.ENTRIES", 1000)
+    monkeypatch.setattr("onelayer.model.scored_rows.KEPT", 0)
     assert values() == pytest.approx(whole, rel=1e-12)
 
 

@@ -29,7 +29,8 @@ from onelayer.data.rows import Rows, rows_of, without_weightless
 from onelayer.data.scaling import Scaling
 from onelayer.engines import Engine, Weights
 from onelayer.errors import SettingsError
-from onelayer.model.metrics import Metric, measure, metric_of, scored_rows
+from onelayer.model.metrics import Metric, measure, metric_of
+from onelayer.model.scored_rows import scored_rows
 from onelayer.solver.path import IN_SCORES, score_of
 from onelayer.training.suite import Baseline
 

@@ -40,7 +40,7 @@ from onelayer.files.atomic import staged_file
 from onelayer.files.records import MAY_LACK, from_plain, read_json, to_plain
 from onelayer.files.tensors import read_sealed, write_sealed
 from onelayer.model.evaluation import Evaluation, evaluate
-from onelayer.model.metrics import ScoredRows, read_scores
+from onelayer.model.scored_rows import ScoredRows, read_scores
 from onelayer.objective.loss import sigmoid, to_probabilities
 
 if TYPE_CHECKING:

@@ -68,15 +68,9 @@ from onelayer.model.intervals import (
     standard_error,
     wilson_interval,
 )
-from onelayer.model.metrics import (
-    Measurement,
-    Metric,
-    ScoredRows,
-    metric_of,
-    read_scores,
-    row_tiles,
-)
+from onelayer.model.metrics import Measurement, Metric, metric_of
 from onelayer.model.model import Model
+from onelayer.model.scored_rows import ScoredRows, read_scores, row_tiles
 from onelayer.solver.linalg import norm
 from onelayer.solver.many_labels import LabelSolver, first_biases
 from onelayer.solver.reduction import ReducedSolver, Solvers

@@ -44,8 +44,9 @@ from onelayer.errors import (
 from onelayer.files.provenance import describe_environment
 from onelayer.files.records import check_sizes
 from onelayer.model.evaluation import count_confusion
-from onelayer.model.metrics import Metric, metric_of, read_scores, row_tiles
+from onelayer.model.metrics import Metric, metric_of
 from onelayer.model.model import Certificate
+from onelayer.model.scored_rows import read_scores, row_tiles
 from onelayer.objective.loss import check_loss, loss_function
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import certify_all
