@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 
 import onelayer as ol
 from onelayer.data.split import TEST_SIZE
+from onelayer.engines import make_engine
 from onelayer.errors import CheckpointWarning, DataError, SaveError, SettingsError
 from onelayer.files.manifest import CHECKPOINTS
 from onelayer.solver import PathProgress, solve_path
@@ -169,6 +173,45 @@ def test_ctrl_c_keeps_the_heads_that_are_finished(whole: Suite, tmp_path: Path) 
     assert bits(again) == bits(whole)
     with pytest.raises(KeyboardInterrupt):
         ol.probe(SETS, LABELS, on_progress=stopping(1, KeyboardInterrupt), **HOW)
+
+
+@pytest.fixture
+def side_by_side(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Sets as small as these are solved side by side."""
+    monkeypatch.setattr(sys.modules[ol.probe.__module__], "LEAST_BYTES", 0)
+    return HOW | {"engine": make_engine(threads=2)}
+
+
+def test_sets_that_are_solved_side_by_side_have_the_bits_of_each_alone(
+    whole: Suite, side_by_side: dict[str, Any], tmp_path: Path
+) -> None:
+    threads = set()
+
+    def note(now: PathProgress) -> None:
+        threads.add(threading.get_ident())
+        assert now.total == len(SETS) * len(L2)
+
+    found = ol.probe(SETS, LABELS, on_progress=note, checkpoint=kept(tmp_path), **side_by_side)
+    assert bits(found) == bits(whole)
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+@pytest.mark.parametrize("stop", [Killed, KeyboardInterrupt])
+def test_side_by_side_what_ends_one_set_ends_all_and_is_resumed_to_the_same_bits(
+    stop: type[BaseException], whole: Suite, side_by_side: dict[str, Any], tmp_path: Path
+) -> None:
+    ends = stopping(2 * len(L2) + 2, stop)
+    with suppress(Killed):
+        found = ol.probe(SETS, LABELS, checkpoint=kept(tmp_path), on_progress=ends, **side_by_side)
+        assert found.interrupted
+        assert len(found.heads) < len(SETS)
+    seen: list[PathProgress] = []
+    again = ol.probe(
+        SETS, LABELS, checkpoint=kept(tmp_path), on_progress=seen.append, **side_by_side
+    )
+    assert bits(again) == bits(whole)
+    assert len(seen) < len(SETS) * len(L2)  # what was done is not done again
 
 
 def test_a_set_that_is_added_later_changes_none_of_the_others(whole: Suite, tmp_path: Path) -> None:

@@ -165,8 +165,8 @@ def test_eigenvectors_that_many_penalties_share_divide_as_an_inverse_of_each(l2:
     X[:, 7] = 2.5  # does not vary
     rows = Rows(X, rng.integers(0, 3, 100), np.ones(20), np.zeros(20))
     one, many = (fit_preconditioner(make_engine(), rows, 3, count) for count in (1, 3))
-    assert not one.by_eigenvectors
-    assert many.by_eigenvectors
+    assert one.directions is None
+    assert many.directions is not None
     gradient = rng.normal(size=(3, 21)) * np.append(X.std(axis=0), 1.0)
     expected, found = (of.divide(gradient, Penalty(l2)) for of in (one, many))
     unit = np.abs(expected).max(axis=0) + (gradient == 0.0).all(axis=0)

@@ -65,6 +65,7 @@ class FeatureSets:
         rows: the labels of each part. The only feature of a row is its number.
         splits: gives the training, validation and test rows of the set of a name.
         count: rows of `features`, of which those of the parts that are not given were drawn.
+        bytes_of: tells how many bytes the features of the set of a name take.
     """
 
     name: str
@@ -72,6 +73,7 @@ class FeatureSets:
     rows: Splits
     splits: Callable[[str], Splits]
     count: int
+    bytes_of: Callable[[str], int]
 
 
 def read_feature_sets(
@@ -130,7 +132,12 @@ def read_feature_sets(
         by_id=False,
     )  # fmt: skip
     sets = FeatureSets(
-        rows.name, tuple(train.arrays), rows, partial(_split, sources, rows), len(train.labels)
+        rows.name,
+        tuple(train.arrays),
+        rows,
+        partial(_split, sources, rows),
+        len(train.labels),
+        lambda name: int(train.array(name)[0].nbytes),
     )
     if shared := shared_rows(sets.splits(sets.names[0]), sources):
         log(f"{train.where}, {sets.names[0]!r}: {shared}.")
@@ -164,7 +171,14 @@ def _of_splits(sets: Mapping[str, Any]) -> FeatureSets:
         parts[role] = replace(rows, groups=labelled.groups, weights=labelled.weights)
         start += labelled.rows
     of_all = Splits(**parts, name="features", source=sets[first].source, split=sets[first].split)
-    return FeatureSets(of_all.name, tuple(sets), of_all, sets.__getitem__, of_all.train.rows)
+    return FeatureSets(
+        of_all.name,
+        tuple(sets),
+        of_all,
+        sets.__getitem__,
+        of_all.train.rows,
+        lambda name: int(sets[name].train.X.nbytes),
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -284,5 +284,9 @@ class Engine(Protocol):
         """What bounds the error of a float32 gradient; None where nothing is known of its sums."""
         return None
 
+    def side_by_side(self) -> Sequence[Engine]:
+        """Engines to use at once, each by a thread of its own, to the same bits; or itself."""
+        return (self,)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.describe()})"

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import cache
 from typing import Any
@@ -125,6 +125,9 @@ class NativeEngine(base.Engine):
     def roundings(self, features: int) -> base.Roundings:
         slices, width = features // 384 + 2, min(features + 31, SLICE_FEATURES)
         return base.Roundings(score=width // MIN_LANES + slices + 9, rows=SUM_ROWS)
+
+    def side_by_side(self) -> Sequence[base.Engine]:
+        return [NativeEngine(threads=1) for _ in range(self._threads)]
 
 
 class NativeTrainer(base.Trainer):

@@ -6,7 +6,7 @@ same bits; sums over all rows are sums over tiles, and agree to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -166,6 +166,9 @@ class StreamedEngine(base.Engine):
 
     def roundings(self, features: int) -> base.Roundings | None:
         return self._engine.roundings(features)
+
+    def side_by_side(self) -> Sequence[base.Engine]:
+        return [StreamedEngine(engine) for engine in self._engine.side_by_side()]
 
 
 def _evaluated(rows: Rows, evaluate: Callable[[Rows], base.Evaluation]) -> base.Evaluation:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -31,9 +34,11 @@ from onelayer.errors import is_number, known_options, plain, require_whole
 from onelayer.experiments.baselines import measure_baselines
 from onelayer.experiments.few_shots import Draws, ShotsState, learn_from_few
 from onelayer.files.atomic import check_replaceable, writing
+from onelayer.files.lock import lent_lock
 from onelayer.files.manifest import read_manifest
 from onelayer.files.provenance import describe_environment
 from onelayer.files.records import write_json
+from onelayer.solver.linalg import one_blas_thread
 from onelayer.solver.path import Choice, PathProgress, Rule, l2_values, solve_path
 from onelayer.solver.solver import Target
 from onelayer.training.checkpoint import (
@@ -47,6 +52,10 @@ from onelayer.training.checkpoint import (
 )
 from onelayer.training.run_folder import kind_of
 from onelayer.training.suite import FewShots, Head, HeadKeeper, Suite
+
+# Features of sets that are solved side by side: of fewer bytes a set is done in no time, and
+# of more the threads of one pass wait little for each other, and memory is better spared.
+LEAST_BYTES, MOST_BYTES = 1 << 20, 64 << 20
 
 
 @known_options
@@ -86,7 +95,8 @@ def probe(
     """Solve a λ path for every feature set of the same rows, and rank the chosen heads.
 
     Each head has the bits of `solve_path` on that set alone; all have one split, stratified and
-    drawn from the labels. One set at a time is copied into memory, as stored.
+    drawn from the labels. Sets are copied into memory as stored: one at a time, or, up to 64 MB,
+    one for each thread of the native engine, which then solves them side by side.
 
     Args:
         features: the feature sets, all of the same N rows in the same order:
@@ -189,49 +199,61 @@ def probe(
     with _keeping(checkpoint, sets.names) as keeper:
         heads = _heads_there(keeper, sets, made_from)
         left = [name for name in sets.names if name not in heads]
-        interrupted = False
-        try:
-            for place, name in enumerate(left, 1):
-                count = _Count(
-                    sum(head.solved for head in heads.values()),
-                    planned * len(draws.sizes) * draws.repeats,
-                    (planned * (1 + len(draws.sizes) * draws.repeats)) * (len(left) - place),
-                    on_progress,
-                )
-                data = sets.splits(name)
-                kept = None if keeper is None else keeper.checkpoint_of(name)
-                path = solve_path(
-                    data,
-                    l2s,
-                    folds=folds,
-                    engine=engine,
-                    on_progress=count.show,
-                    checkpoint=kept,
-                    refit=refit,
-                    **how,
-                )
-                if path.interrupted:
-                    interrupted = True
-                    break
-                dtype = data.train.X.dtype.name
-                made = made_from(data)
-                head = Head.of_path(name, path, dtype, made)
-                if baselines:
-                    head = replace(head, baselines=measure_baselines(data, choice.by, engine))
-                if draws.sizes:
-                    kept = None if keeper is None else keeper.checkpoint_of_shots(name)
-                    found = _few_shots(
-                        data, draws, l2s, kept, made,
-                        choice=choice, target=target, scaling=scaling, engine=engine,
-                        class_weight=class_weight, on_solution=count.add,
-                    )  # fmt: skip
-                    seconds = head.seconds + sum(one.seconds for one in found)
-                    head = replace(head, few_shots=found, seconds=seconds)
-                heads[name] = head
-                if keeper is not None:
-                    keeper.keep(heads[name])
-        except KeyboardInterrupt:
-            interrupted = True
+        of_few = planned * len(draws.sizes) * draws.repeats
+        count = _Count(
+            {name: PathProgress(head.solved, head.solved) for name, head in heads.items()}
+            | {name: PathProgress(0, planned + of_few) for name in left},
+            on_progress,
+        )
+
+        def solve(name: str, engine: Engine) -> Head | None:
+            """The head of a set; None where Ctrl-C ended its path."""
+
+            def show(now: PathProgress) -> None:
+                count.show(name, PathProgress(now.done, now.total + of_few))
+
+            data = sets.splits(name)
+            kept = None if keeper is None else keeper.checkpoint_of(name)
+            path = solve_path(
+                data,
+                l2s,
+                folds=folds,
+                engine=engine,
+                on_progress=show,
+                checkpoint=kept,
+                refit=refit,
+                **how,
+            )
+            if path.interrupted:
+                return None
+            made = made_from(data)
+            head = Head.of_path(name, path, data.train.X.dtype.name, made)
+            if baselines:
+                head = replace(head, baselines=measure_baselines(data, choice.by, engine))
+            if draws.sizes:
+                kept = None if keeper is None else keeper.checkpoint_of_shots(name)
+                found = _few_shots(
+                    data, draws, l2s, kept, made,
+                    choice=choice, target=target, scaling=scaling, engine=engine,
+                    class_weight=class_weight, on_solution=lambda: count.add(name),
+                )  # fmt: skip
+                seconds = head.seconds + sum(one.seconds for one in found)
+                head = replace(head, few_shots=found, seconds=seconds)
+            return head
+
+        engines, interrupted = _engines_for(engine, sets, left), False
+        folder = None if checkpoint is None else Path(checkpoint.folder)
+        with closing(_each(left, engines, solve, count, folder)) as found:
+            try:
+                for head in found:
+                    if head is None:
+                        interrupted = True
+                        break
+                    heads[head.name] = head
+                    if keeper is not None:
+                        keeper.keep(head)
+            except KeyboardInterrupt:
+                interrupted = True
     if not heads:
         raise KeyboardInterrupt
     card = data_card(sets.rows)
@@ -250,25 +272,68 @@ def probe(
 
 @dataclass
 class _Count:
-    """Counts solutions: those of other sets, of this one's path, and those that follow."""
+    """Counts the solutions of all sets, those done and those to come, from several threads."""
 
-    before: int
-    few: int  # that this set's few shots take
-    further: int  # of the sets after it
+    of: dict[str, PathProgress]
     on_progress: Callable[[PathProgress], None] | None
-    path: PathProgress = field(default_factory=lambda: PathProgress(0, 0))
-    added: int = 0
+    is_ended: bool = False  # then whatever is still solved ends as by Ctrl-C
+    _lock: Any = field(default_factory=threading.Lock)
 
-    def show(self, now: PathProgress) -> None:
-        self.path = now
-        if self.on_progress is not None:
-            done = self.before + now.done + self.added
-            total = self.before + now.total + self.few + self.further
-            self.on_progress(PathProgress(done, total))
+    def show(self, name: str, now: PathProgress) -> None:
+        with self._lock:
+            if self.is_ended:
+                raise KeyboardInterrupt
+            self.of[name] = now
+            if self.on_progress is not None:
+                done, total = (sum(getattr(of, part) for of in self.of.values())
+                               for part in ("done", "total"))  # fmt: skip
+                self.on_progress(PathProgress(done, total))
 
-    def add(self) -> None:
-        self.added += 1
-        self.show(replace(self.path, total=self.path.done))
+    def add(self, name: str) -> None:
+        """Count one more of a set."""
+        self.show(name, replace(self.of[name], done=self.of[name].done + 1))
+
+
+def _engines_for(engine: Engine, sets: FeatureSets, names: Sequence[str]) -> Sequence[Engine]:
+    """Engines that solve sets side by side, where threads of one would wait for each other."""
+    if len(names) < 2 or not LEAST_BYTES <= sets.bytes_of(names[0]) <= MOST_BYTES:
+        return (engine,)
+    return engine.side_by_side()[: len(names)]
+
+
+def _each(
+    names: Sequence[str],
+    engines: Sequence[Engine],
+    solve: Callable[[str, Engine], Head | None],
+    count: _Count,
+    folder: Path | None,
+) -> Generator[Head | None]:
+    """The heads of sets as they come, each solved by one engine, which may write to the folder."""
+    if len(engines) == 1:
+        for name in names:
+            yield solve(name, engines[0])
+        return
+    free: SimpleQueue[Engine] = SimpleQueue()
+    for engine in engines:
+        free.put(engine)
+
+    def solve_next(name: str) -> Head | None:
+        engine = free.get()
+        try:
+            with nullcontext() if folder is None else lent_lock(folder):
+                return None if count.is_ended else solve(name, engine)
+        except KeyboardInterrupt:  # of what is solved after the path
+            return None
+        finally:
+            free.put(engine)
+
+    # BLAS's threads belong to the whole process.
+    with one_blas_thread(), ThreadPoolExecutor(len(engines)) as pool:
+        try:
+            for done in as_completed([pool.submit(solve_next, name) for name in names]):
+                yield done.result()
+        finally:
+            count.is_ended = True
 
 
 def _few_shots(

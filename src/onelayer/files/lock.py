@@ -43,13 +43,10 @@ def run_lock(folder: Path) -> Iterator[None]:
     key = (Path(os.path.realpath(folder)), threading.get_ident())
     made = [parent for parent in key[0].parents if not parent.exists()]
     file = None if key in _held else _acquire(folder)
-    _held[key] = _held.get(key, 0) + 1
     try:
-        yield
+        with lent_lock(folder):
+            yield
     finally:
-        _held[key] -= 1
-        if not _held[key]:
-            del _held[key]
         if file is not None:
             # Unlinked while it is held: who opened it before sees in `_acquire` that it is gone.
             with suppress(PermissionError):  # of Windows, for a file that is open
@@ -58,6 +55,19 @@ def run_lock(folder: Path) -> Iterator[None]:
         with suppress(OSError):  # which a folder that holds something raises
             for parent in made:
                 parent.rmdir()
+
+
+@contextmanager
+def lent_lock(folder: Path) -> Iterator[None]:
+    """Let this thread write a run folder whose lock is held by another, which waits for it."""
+    key = (Path(os.path.realpath(folder)), threading.get_ident())
+    _held[key] = _held.get(key, 0) + 1
+    try:
+        yield
+    finally:
+        _held[key] -= 1
+        if not _held[key]:
+            del _held[key]
 
 
 def holder(folder: Path) -> str | None:

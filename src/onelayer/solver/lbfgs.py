@@ -15,10 +15,11 @@ with c = (1 − Σ_k π_k²) / (K − 1), the mean curvature of the softmax wher
 frequencies π as probabilities: 1/K for balanced classes, Böhning's ½ for two of them. Without an
 intercept features are not centred, Σ is the mean of x xᵀ, and c is 1/K.
 
-Of few features M(λ) is inverted. Of more, Σ is stored as its leading directions and one variance
-for all others: D × r numbers instead of D × D, in a tenth of the time of a Gram matrix with a
-factorisation, and inverted for any λ at no cost. They are those of the Nyström approximation
-ΣΩ (ΩᵀΣΩ)⁻¹ ΩᵀΣ with random Ω (Tropp, Yurtsever, Udell & Cevher 2017), made once from two products
+Of few features M(λ) is inverted, or, for several λ's, Σ is stored as all of its eigenvectors. Of
+more it is stored as its leading directions and one variance for all others: D × r numbers instead
+of D × D, in a tenth of the time of a Gram matrix with a factorisation, and inverted for any λ at no
+cost. They are those of the Nyström approximation ΣΩ (ΩᵀΣΩ)⁻¹ ΩᵀΣ with random Ω (Tropp, Yurtsever,
+Udell & Cevher 2017), made once from two products
 with a sample of rows. The remembered steps correct what the sample misses.
 """
 
@@ -27,7 +28,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -262,22 +262,22 @@ class Preconditioner:
     engine: Engine  # multiplies by the directions
     mean: Float64  # of the scaled features over the sample, (D,); the solver centres by it
     directions: Float32 | None  # leading eigenvectors of Σ, one a row, (r, D); None: the features
-    variances: Float64  # along them, (r,), descending; of each feature where there are none
+    variances: Float64  # along them, (r,); of each feature where there are none
     rest: float  # variance of every other direction, ≥ 0
     curvature: float  # c, in (0, ½]
     covariance: Float64 | None = None  # Σ itself, (D, D), of few features
-    by_eigenvectors: bool = False  # whether it is inverted by them, which all λ's share
+    varies: NDArray[np.bool_] | None = None  # which features do, (D,); None: all
     _made: dict[float, Any] = field(default_factory=dict)  # what divides, of the last λ
 
     def centre(self, rows: Rows) -> Rows:
         """The rows less their mean; a feature that is known not to vary becomes 0, not rounding."""
         scale, offset = rows.scale, rows.offset - self.mean
-        if self.directions is None and not self.variances.all():
-            scale, offset = (np.where(self.variances > 0.0, part, 0.0) for part in (scale, offset))
+        if self.varies is not None:
+            scale, offset = (np.where(self.varies, part, 0.0) for part in (scale, offset))
         return replace(rows, scale=scale, offset=offset)
 
     def divide(self, gradient: Float64, penalty: Penalty) -> Float64:
-        """M(λ)⁻¹ times a gradient, shape (K, D + 1); the last column is the bias's."""
+        """M(λ)⁻¹ times each row of gradients, shape (n, D + 1); the last column is the bias's."""
         bend = float(penalty.curvature)
         made = self._made.get(bend)
         if made is None:
@@ -294,29 +294,23 @@ class Preconditioner:
         along = outer_product(self.engine, self.directions, G)
         along *= inside
         divided[:, :-1] = inner_product(self.engine, along, self.directions)
-        divided[:, :-1] += outside * gradient[:, :-1]
+        if outside:
+            divided[:, :-1] += outside * gradient[:, :-1]
         return divided
-
-    @cached_property
-    def _eigen(self) -> tuple[Float64, Float32]:
-        with one_blas_thread():
-            return eigen_of_gram(np.asarray(self.covariance))
 
     def _inverse(self, bend: float) -> Any:
         """What divides where the penalty's curvature is this: a matrix, or values of directions."""
         c = self.curvature
-        if self.by_eigenvectors:
-            values, vectors = self._eigen
-            M = c * values + bend
-            with one_blas_thread():
-                return (vectors / np.where(M > 0.0, M, 1.0).astype(np.float32)) @ vectors.T
         if self.covariance is not None:
             M = c * self.covariance
             M.reshape(-1)[:: len(M) + 1] += bend
             with one_blas_thread():
                 return inverse_of_gram(M).astype(np.float32)
+        M = c * self.variances + bend
+        if self.directions is not None and len(M) == len(self.mean):  # has a ridge of its own
+            return (1.0 / np.where(M > 0.0, M, 1.0)).astype(np.float32)[:, None], 0.0
         least = MIN_EIGENVALUE * c * float(self.variances.max()) + np.finfo(np.float64).tiny
-        inside = 1.0 / np.maximum(c * self.variances + bend, least)
+        inside = 1.0 / np.maximum(M, least)
         if self.directions is None:
             return np.append(inside, 1.0 / c)
         outside = 1.0 / max(c * self.rest + bend, least)
@@ -360,9 +354,14 @@ def fit_preconditioner(
             sample.forget_constants(variances)
         else:  # what is constant in the sample may vary in other rows
             np.maximum(variances, np.finfo(np.float64).tiny, out=variances)
-        # An inverse takes as long as several passes then, and the eigenvectors as two inverses.
-        shares = solutions > 2 and features**2 > rows.count * classes
-        return Preconditioner(engine, sample.mean, None, variances, 0.0, c, covariance, shares)
+        varies = _varying(variances)
+        # Eigenvectors take as long as two inverses, and divide in the time of two products.
+        if solutions > 2:
+            with one_blas_thread():
+                values, vectors = eigen_of_gram(covariance)
+            directions = np.ascontiguousarray(vectors.T)
+            return Preconditioner(engine, sample.mean, directions, values, 0.0, c, varies=varies)
+        return Preconditioner(engine, sample.mean, None, variances, 0.0, c, covariance, varies)
     affordable = max(1, DIRECTION_BYTES // (4 * features))
     most = min(rank, max(1, sample.count // 2), affordable)
     directions, variances = _leading_directions(sample, features, most, rng)
@@ -384,7 +383,12 @@ def fit_variances(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
     variances = _variances(centred, fractions)
     require_finite(variances.astype(np.float32))
     _forget_constants(variances, centred, fractions)
-    return Preconditioner(engine, mean, None, variances, 0.0, mean_curvature(rows, classes))
+    c = mean_curvature(rows, classes)
+    return Preconditioner(engine, mean, None, variances, 0.0, c, varies=_varying(variances))
+
+
+def _varying(variances: Float64) -> NDArray[np.bool_] | None:
+    return None if variances.all() else variances > 0.0
 
 
 def centre_of(engine: Engine, rows: Rows, fractions: Float64) -> Float64:

@@ -281,7 +281,8 @@ class LabelSolver:
         rows: Rows,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        fitted = fit_preconditioner(engine, rows.unlabelled, 2)
+        # Each label divides by an M of its own, as several solutions do.
+        fitted = fit_preconditioner(engine, rows.unlabelled, 2, solutions=3)
         self._engine, self._source, self._on_progress = engine, rows, on_progress
         self._preconditioner = fitted
         # Sums are of all rows, and so is the mean; the preconditioner's may be of a sample.
@@ -324,18 +325,10 @@ class LabelSolver:
         self._at = self._solved = state.at
         self.moved, self._l2 = state.moved, state.l2
 
-    @cached_property
-    def _basis(self) -> tuple[NDArray[np.float32] | None, Float64, float]:
-        """Eigenvectors of Σ, one a row, or None for the features; variances; that of the rest."""
-        of = self._preconditioner
-        if of.covariance is not None:
-            values, vectors = of._eigen
-            return np.ascontiguousarray(vectors.T), np.maximum(values, 0.0), 0.0
-        return of.directions, of.variances, of.rest
-
     def _divide(self, penalty: Penalty) -> Callable[[Indices, Float64], Float64]:
         """M⁻¹ of labels, M_k = c_k Σ + 2λ I, c_k the curvature at W = 0; that of b is c_k."""
-        basis, variances, rest = self._basis
+        of = self._preconditioner
+        basis, variances, rest = of.directions, np.maximum(of.variances, 0.0), of.rest
         bend, c = float(penalty.curvature), self._curvature
         least = 1e-6 * c[:, None] * max(float(variances.max(initial=0.0)), 1e-30)
         inside = 1.0 / np.maximum(c[:, None] * variances + bend, least)

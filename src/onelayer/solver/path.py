@@ -658,7 +658,7 @@ def solve_path(
         choice.metric.check(data.test.y, data.test.class_names, "the test rows")
     except SettingsError:
         measured = ()
-    judged = best.evaluate(data.test, log=quiet, include_training_rows=True, scoring=measured)
+    judged = best.evaluate(data.test, engine, quiet, include_training_rows=True, scoring=measured)
     grouped = () if judged.grouped is None else (judged.grouped,)
     found = judged.metrics + grouped
     return replace(path, test=test, mistakes=judged.mistakes, test_metrics=found)

@@ -362,9 +362,13 @@ class Solver:
         pairs = self._memory.pairs if self._pairs is None else self._pairs
         added, self._target, self._pairs = Penalty(target.l2 - self._target.l2), target, None
         self._memory.clear()
-        for step, change in pairs:
-            moved = change + _slope(added, step)
-            self._memory.add(step, moved, self._divide(moved))
+        most = max(1, TILE_ENTRIES // self._cold.size) if self._curvature is None else 1
+        for i in range(0, len(pairs), most):
+            some = pairs[i : i + most]
+            moved = np.array([change + _slope(added, step) for step, change in some])
+            divided = self._divide(moved.reshape(-1, moved.shape[-1])).reshape(moved.shape)
+            for (step, _), change, of_change in zip(some, moved, divided, strict=True):
+                self._memory.add(step, change, of_change)
 
     def _without_shared(self, at: Float64) -> Float64:
         """The point without what all classes share, which changes no probability."""
