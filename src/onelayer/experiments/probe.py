@@ -307,7 +307,7 @@ def _each(
     solve: Callable[[str, Engine], Head | None],
     count: _Count,
     folder: Path | None,
-) -> Generator[Head | None]:
+) -> Generator[Head | None, None, None]:
     """The heads of sets as they come, each solved by one engine, which may write to the folder."""
     if len(engines) == 1:
         for name in names:
