@@ -8,13 +8,21 @@ import pytest
 from sklearn.base import BaseEstimator
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
+from onelayer.sklearn import (
+    LogisticRegression,
+    LogisticRegressionCV,
+    SoftmaxClassifier,
+    SoftmaxClassifierCV,
+)
 
 # scikit-learn's checks warn of what they are about to try.
 pytestmark = pytest.mark.filterwarnings(
     "default::sklearn.exceptions.ConvergenceWarning",
     "default::sklearn.exceptions.SkipTestWarning",
+    "ignore:The least populated class:UserWarning",
 )
+
+SILENT = {"l1_ratios": (0,), "scoring": "accuracy", "use_legacy_attributes": False}
 
 ESTIMATORS = [
     SoftmaxClassifier(),
@@ -22,6 +30,9 @@ ESTIMATORS = [
     SoftmaxClassifier(solver="minibatch"),
     SoftmaxClassifier(solver="minibatch", scaling="standardize", class_weight="balanced"),
     SoftmaxClassifierCV(l2s=3, cv=3),
+    LogisticRegression(),
+    LogisticRegression(class_weight="balanced", solver="newton-cholesky"),
+    LogisticRegressionCV(Cs=3, cv=3, **SILENT),
 ]
 
 

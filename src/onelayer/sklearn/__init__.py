@@ -1,8 +1,9 @@
-"""Estimators for scikit-learn: a softmax classifier, and one that chooses λ by folds."""
+"""Estimators for scikit-learn: a softmax classifier, its path, and LogisticRegression's names."""
 
 try:
     from onelayer.sklearn.classifier import SoftmaxClassifier, SoftmaxClassifierCV
     from onelayer.sklearn.converter import register
+    from onelayer.sklearn.logistic import LogisticRegression, LogisticRegressionCV
 except ModuleNotFoundError as error:
     if not str(error.name).startswith("sklearn"):
         raise
@@ -11,6 +12,11 @@ except ModuleNotFoundError as error:
         name="sklearn",
     ) from None
 
-register((SoftmaxClassifier, SoftmaxClassifierCV))
+register((SoftmaxClassifier, SoftmaxClassifierCV, LogisticRegression, LogisticRegressionCV))
 
-__all__ = ["SoftmaxClassifier", "SoftmaxClassifierCV"]
+__all__ = [
+    "LogisticRegression",
+    "LogisticRegressionCV",
+    "SoftmaxClassifier",
+    "SoftmaxClassifierCV",
+]

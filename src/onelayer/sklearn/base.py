@@ -56,16 +56,102 @@ def l2_of_layer(l2: float, classes: int) -> float:
     return 2.0 * l2 if classes == 2 else l2
 
 
-class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Predictions from classes_, coef_ and intercept_; `threads` is the subclass's argument."""
+class ModelBridge:
+    """A fitted estimator's weights as a layer and as a `Model`, and the version in its pickle."""
 
-    threads: int | None
     classes_: NDArray[Any]
     coef_: Float64
     intercept_: Float64
     feature_range_: Float64  # (2, D), least and largest value of each feature in training
-    n_iter_: int
+    n_iter_: Any
     class_weight: Any
+
+    def to_model(self) -> Model:
+        """The same classifier as a `Model`: to save, export as ONNX, evaluate, certify and compare.
+
+        Its weights sum to zero over the classes, its λ is that of these weights, and `predict`
+        returns the same labels. `SoftmaxClassifier.from_model` is the way back.
+
+        Raises:
+            NotFittedError: before fit.
+
+        Example:
+            >>> from onelayer import SoftmaxClassifier
+            >>> X, y = [[0.0], [1.0], [2.0], [3.0]], ["low", "low", "high", "high"]
+            >>> SoftmaxClassifier().fit(X, y).to_model().predict([[3.0]]).tolist()
+            ['high']
+        """
+        check_is_fitted(self)
+        D = self.coef_.shape[1]
+        scale, offset = np.ones(D), np.zeros(D)
+        layer = self._get_layer(Scaling("none", scale, offset))
+        labels = self.classes_
+        names = getattr(self, "feature_names_in_", None)
+        l2 = float(getattr(self, "l2_", getattr(self, "l2", 0.0)))
+        settings = {
+            "made_by": type(self).__name__,
+            "l2": l2_of_layer(l2, len(self.classes_)),
+            "epochs_kept": int(np.sum(self.n_iter_)),
+            "sample_weight": getattr(self, "_weighted", False),
+        }
+        if not getattr(self, "fit_intercept", True):
+            settings["intercept"] = False
+        class_names = name_classes(labels, "classes_")
+        kind = label_type(labels, class_names)
+        settings["class_weight"] = class_weight_by_name(self.class_weight, class_names, kind)
+        return Model(
+            layer.W,
+            layer.b,
+            Scaling("none", scale, offset, *getattr(self, "feature_range_", ())),
+            class_names,
+            feature_names=None if names is None else tuple(names),
+            label_type=kind,
+            settings=settings,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
+        return dict(state, **{_VERSION: version("onelayer")})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        pickled, now = state.pop(_VERSION, "an unknown version"), version("onelayer")
+        if pickled != now:
+            warnings.warn(
+                PickleVersionWarning(
+                    estimator_name=type(self).__name__,
+                    current_sklearn_version=now,
+                    original_sklearn_version=pickled,
+                ),
+                stacklevel=2,
+            )
+        super().__setstate__(state)  # type: ignore[misc]
+
+    def _set_layer(self, layer: Layer, scaling: Scaling, l2: float) -> None:
+        """Write coef_ and intercept_, which act on features as stored and sum to zero."""
+        if scaling.low is not None and scaling.high is not None:
+            self.feature_range_ = np.stack([scaling.low, scaling.high])
+        W = layer.W * scaling.scale
+        b = layer.b + layer.W @ scaling.offset
+        if len(W) == 2:
+            self.coef_, self.intercept_ = W[1:] - W[:1], b[1:] - b[:1]
+        else:
+            self.coef_ = W if l2 > 0.0 else W - W.mean(axis=0)
+            self.intercept_ = b - b.mean()
+
+    def _get_layer(self, scaling: Scaling) -> Layer:
+        """The layer of coef_ and intercept_; its rows sum to zero for two classes."""
+        W, b = self.coef_, self.intercept_
+        if len(W) == 1:
+            W, b = np.concatenate([-W, W]) / 2.0, np.concatenate([-b, b]) / 2.0
+        W = W / scaling.scale
+        return Layer(W, b - W @ scaling.offset)
+
+
+class LinearClassifier(ModelBridge, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Predictions from classes_, coef_ and intercept_; `threads` is the subclass's argument."""
+
+    threads: int | None
+    n_iter_: int
 
     def decision_function(self, X: ArrayLike) -> Float64:
         """Scores s = X coef_ᵀ + intercept_ of rows, shape (N, K), or (N,) for two classes.
@@ -100,63 +186,6 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Logarithms of the probabilities, shape (N, K), finite for scores of any size."""
         return log_softmax(self._scores(X))
 
-    def to_model(self) -> Model:
-        """The same classifier as a `Model`: to save, export as ONNX, evaluate, certify and compare.
-
-        Its weights sum to zero over the classes, its λ is that of these weights, and `predict`
-        returns the same labels. `SoftmaxClassifier.from_model` is the way back.
-
-        Raises:
-            NotFittedError: before fit.
-
-        Example:
-            >>> from onelayer import SoftmaxClassifier
-            >>> X, y = [[0.0], [1.0], [2.0], [3.0]], ["low", "low", "high", "high"]
-            >>> SoftmaxClassifier().fit(X, y).to_model().predict([[3.0]]).tolist()
-            ['high']
-        """
-        check_is_fitted(self)
-        D = self.coef_.shape[1]
-        scale, offset = np.ones(D), np.zeros(D)
-        layer = self._get_layer(Scaling("none", scale, offset))
-        labels = self.classes_
-        names = getattr(self, "feature_names_in_", None)
-        l2 = float(getattr(self, "l2_", getattr(self, "l2", 0.0)))
-        settings = {
-            "made_by": type(self).__name__,
-            "l2": l2_of_layer(l2, len(self.classes_)),
-            "epochs_kept": int(self.n_iter_),
-            "sample_weight": getattr(self, "_weighted", False),
-        }
-        class_names = name_classes(labels, "classes_")
-        kind = label_type(labels, class_names)
-        settings["class_weight"] = class_weight_by_name(self.class_weight, class_names, kind)
-        return Model(
-            layer.W,
-            layer.b,
-            Scaling("none", scale, offset, *getattr(self, "feature_range_", ())),
-            class_names,
-            feature_names=None if names is None else tuple(names),
-            label_type=kind,
-            settings=settings,
-        )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return dict(super().__getstate__(), **{_VERSION: version("onelayer")})
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        pickled, now = state.pop(_VERSION, "an unknown version"), version("onelayer")
-        if pickled != now:
-            warnings.warn(
-                PickleVersionWarning(
-                    estimator_name=type(self).__name__,
-                    current_sklearn_version=now,
-                    original_sklearn_version=pickled,
-                ),
-                stacklevel=2,
-            )
-        super().__setstate__(state)
-
     def _given(self, X: ArrayLike) -> tuple[Engine, Rows, Weights]:
         check_is_fitted(self)
         rows = check_rows(self, X)
@@ -169,23 +198,3 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Scores of all classes, shape (N, K); the first of two classes scores 0."""
         s = self.decision_function(X)
         return np.stack([np.zeros_like(s), s], axis=1) if s.ndim == 1 else s
-
-    def _set_layer(self, layer: Layer, scaling: Scaling, l2: float) -> None:
-        """Write coef_ and intercept_, which act on features as stored and sum to zero."""
-        if scaling.low is not None and scaling.high is not None:
-            self.feature_range_ = np.stack([scaling.low, scaling.high])
-        W = layer.W * scaling.scale
-        b = layer.b + layer.W @ scaling.offset
-        if len(W) == 2:
-            self.coef_, self.intercept_ = W[1:] - W[:1], b[1:] - b[:1]
-        else:
-            self.coef_ = W if l2 > 0.0 else W - W.mean(axis=0)
-            self.intercept_ = b - b.mean()
-
-    def _get_layer(self, scaling: Scaling) -> Layer:
-        """The layer of coef_ and intercept_; its rows sum to zero for two classes."""
-        W, b = self.coef_, self.intercept_
-        if len(W) == 1:
-            W, b = np.concatenate([-W, W]) / 2.0, np.concatenate([-b, b]) / 2.0
-        W = W / scaling.scale
-        return Layer(W, b - W @ scaling.offset)

@@ -43,15 +43,22 @@ Members = NDArray[np.int64]
 Fitted = tuple[Layer, dict[str, Any]]
 
 
-def fit_optimum(
-    engine: Engine, rows: Rows, labels: NDArray[Any], target: Target, start: Layer | None
-) -> Fitted:
+def find_optimum(
+    engine: Engine, rows: Rows, classes: int, target: Target, start: Layer | None
+) -> tuple[Optimum, list[Progress]]:
     """Find the optimum and prove it; raises KeyboardInterrupt for Ctrl-C."""
-    seen, classes = list[Progress](), len(labels)
+    seen = list[Progress]()
     solver = Solvers(engine, rows, classes).of_all(seen.append)
     if start is not None:
         solver.start_at(start.W, start.b)
-    optimum = solver.solve(target).completed()
+    return solver.solve(target).completed(), seen
+
+
+def fit_optimum(
+    engine: Engine, rows: Rows, labels: NDArray[Any], target: Target, start: Layer | None
+) -> Fitted:
+    """Find the optimum, and warn where there is none or it was not reached."""
+    optimum, seen = find_optimum(engine, rows, len(labels), target, start)
     warn_unless_optimal(optimum, labels)
     history = {name: np.array([getattr(now, name) for now in seen]) for name in ("cost", "gap")}
     learned = {"n_iter_": optimum.passes, "gap_": optimum.certificate.gap, "history_": history}

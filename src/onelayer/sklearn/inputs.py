@@ -123,21 +123,31 @@ def label_rows(
     codes = np.searchsorted(classes, y).astype(np.int64)
     if members is not None:
         codes[weights == 0.0] = 0
-    own, weights = weights, _times_class_weights(weights, class_weight, classes, codes)
+    own, weights = weights, times_class_weights(weights, class_weight, classes, codes)
     weights = near_one(weights) if whole and weights is not None else weights
     return Labelled(X, codes, classes, weights, own, members)
 
 
-def _times_class_weights(
-    weights: Float64 | None, class_weight: Any, classes: NDArray[Any], codes: NDArray[np.int64]
+def times_class_weights(
+    weights: Float64 | None,
+    class_weight: Any,
+    classes: NDArray[Any],
+    codes: NDArray[np.int64],
+    *,
+    zero_counts: bool = False,
 ) -> Float64 | None:
-    """Row weights times the weights of their classes; "balanced" is Σ w / (K Σ w of the class)."""
+    """Row weights times the weights of their classes; "balanced" is Σ w / (K Σ w of the class).
+
+    A class may weigh 0 where `zero_counts`, as a class without rows.
+    """
     if class_weight is None:
         return weights
     if isinstance(class_weight, str) and class_weight == "balanced":
         counted = np.ones(len(codes)) if weights is None else weights
         totals = np.bincount(codes, weights=counted, minlength=len(classes))
-        of_class = np.asarray(counted.sum() / (len(classes) * totals))
+        present = totals > 0.0
+        of_class = np.zeros(len(classes))
+        of_class[present] = counted.sum() / (len(classes) * totals[present])
     elif not isinstance(class_weight, dict):
         raise SettingsError(
             "class_weight must be None, 'balanced' or a dict of labels and weights, but "
@@ -145,7 +155,8 @@ def _times_class_weights(
         )
     else:
         of_class = compute_class_weight(class_weight, classes=classes, y=classes)
-        if not (np.isfinite(of_class).all() and (of_class > 0.0).all()):
+        least = 0.0 if zero_counts else np.nextafter(0.0, 1.0)
+        if not (np.isfinite(of_class).all() and (of_class >= least).all()):
             raise SettingsError(
                 f"the weights in class_weight must be finite and above 0, but {class_weight!r} was "
                 "given; leave a class out by leaving out its rows."
