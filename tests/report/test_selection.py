@@ -161,7 +161,7 @@ def test_nothing_is_chosen_when_every_run_diverged() -> None:
     [
         ((0.01, 0.1), ""),
         ((0.1, 0.1), "a larger η than 0.1 was not tried"),
-        ((0.001, 1.0), "a smaller η than 0.001 and a larger λ than 1 was not tried"),
+        ((0.001, 1.0), "a smaller η than 0.001 and a larger λ than 1 were not tried"),
         ((0.01, 0.0), ""),
     ],
 )
@@ -182,6 +182,20 @@ def test_settings_that_learn_nothing_do_not_take_the_ramp() -> None:
     [chart] = maps_of(result)
     assert ramp_of(chart) == ["≤ 55", "68", "81"]
     assert min(cell["s"] for cell in chart.page["datasets"]["cells"]) == 0.0
+
+
+def test_the_map_shows_what_settings_are_ranked_by_and_its_ramp_ends_at_the_best() -> None:
+    result = make_sweep()
+    losses = 3.0 - 2.0 * result.validation_accuracy
+    ranked = replace(result, scoring="log_loss", validation_scores=losses)
+    [chart] = maps_of(ranked)
+    cells = cells_of(chart)
+    assert cells["0.01", "0.1"]["v"] == pytest.approx(3.0 - 2.0 * 0.805)
+    assert cells["0.01", "0.1"]["n"] == "1.390"
+    assert "Best: 1.3900 nats at η = 0.01 and λ = 0.1." in chart.description
+    assert ramp_of(chart)[0].startswith("≥ ")
+    assert max(cells.values(), key=lambda cell: cell["s"]) == cells["0.01", "0.1"]
+    assert chart.title == "Validation log loss / nats over η and λ"
 
 
 def test_the_map_is_drawn_on_a_desk_and_on_a_phone(browser: Browser, tmp_path: Path) -> None:

@@ -570,7 +570,10 @@ def heat_map(
     framed: tuple[int, int] | None = None,
     dashed_frame: bool = False,
 ) -> Chart:
-    """Draw a value for each column and row, shaded by `ramp`; below 0 each sign has a colour."""
+    """Draw a value for each column and row, shaded by `ramp`, worst value first.
+
+    Below 0 each sign has a colour.
+    """
     # The ends may be the largest numbers that there are.
     scale = 1.0 if math.isfinite(ramp[-1] - ramp[0]) else 0.5
     low, span = scale * ramp[0], scale * ramp[-1] - scale * ramp[0]
@@ -622,7 +625,7 @@ def heat_map(
     }
     params = inks_of(LIGHT) | {"tips": tips, "xnames": columns[1], "ynames": rows[1]}
     first, *others = (f"{value:.4g}".replace("-", "−") for value in ramp)
-    params["ramp"] = [first if ramp[0] < 0.0 else f"≤ {first}", *others]
+    params["ramp"] = [first if ramp[0] < 0.0 else f"{'≤' if span > 0.0 else '≥'} {first}", *others]
     spec = _spec(layers, tables, params, (width, min(height, MOST_HEIGHT)))
     return Chart(name, title, heading, f"{title}. {description}", spec)
 

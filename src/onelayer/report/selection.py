@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from onelayer.model.metrics import Metric
 from onelayer.report.chart import MOST_WITH_NUMBERS, Chart, HeatCell, heat_map, unique_slugs
 from onelayer.report.render import Section
 from onelayer.report.summary import OVER_SEEDS, Records, listed, number, row_error
@@ -86,8 +87,8 @@ def _edges(best: RankedSetting, grid: Grid) -> str:
     if not beyond:
         return ""
     return (
-        f"The best setting lies at the edge of the grid: {listed(beyond)} was not tried and may "
-        "be better still."
+        f"The best setting lies at the edge of the grid: {listed(beyond)} "
+        f"{'was' if len(beyond) == 1 else 'were'} not tried and may be better still."
     )
 
 
@@ -99,7 +100,7 @@ def best_section(records: Records) -> Section | None:
     selection = select_setting(records.result)
     if selection is None:
         return None
-    charts = _heat_maps(selection)
+    charts = _heat_maps(selection, records.result.metric)
     if not charts and not selection.ties:
         return None
     other = "; a dashed one around the best of another map" if len(charts) > 1 else ""
@@ -119,38 +120,44 @@ def best_section(records: Records) -> Section | None:
     )
 
 
-def _heat_maps(selection: Selection) -> tuple[Chart, ...]:
-    """One map of validation accuracy over η and λ for each kind, with the same ramp, percent."""
+def _heat_maps(selection: Selection, metric: Metric) -> tuple[Chart, ...]:
+    """One map of the validation score over η and λ for each kind, with the same ramp."""
     shown = [
-        100 * one.mean
+        metric.factor * one.score
         for grid in selection.grids
         for one in grid
-        if not one.diverged and math.isfinite(one.mean)
+        if not one.diverged and math.isfinite(one.score)
     ]
     if not shown:
         return ()
-    ramp = ramp_of(shown)
+    ramp = ramp_of(shown, greater=metric.greater)
     places = unique_slugs(grid[0].kind for grid in selection.grids)
     return tuple(
-        _heat_map(f"sweep-{place}" if grid[0].kind else "sweep", grid, selection.best, ramp)
+        _heat_map(f"sweep-{place}" if grid[0].kind else "sweep", grid, selection.best, ramp, metric)
         for grid, place in zip(selection.grids, places, strict=True)
     )
 
 
-def ramp_of(percents: Sequence[float]) -> tuple[float, float, float]:
-    """The ends and the middle of a ramp for percentages, in whole steps."""
-    high = max(percents)
+def ramp_of(values: Sequence[float], *, greater: bool = True) -> tuple[float, float, float]:
+    """The worst value, a middle one and the best of a ramp, in steps that are short to write."""
+    sign = 1.0 if greater else -1.0
+    upward = [sign * value for value in values]
+    high = max(upward)
     # The ramp ends 2.5 times as far under the best as the median is: settings that learn nothing
     # would else take most of it, and those worth telling apart would look alike.
-    low = max(min(percents), high - 2.5 * (high - float(np.median(percents))))
-    step = 1.0 if high - low > 4.0 else 0.1
+    low = max(min(upward), high - 2.5 * (high - float(np.median(upward))))
+    step = min(1.0, 10.0 ** math.floor(math.log10((high - low) / 4.0))) if high > low else 0.1
     low, high = step * math.floor(low / step), step * math.ceil(high / step)
     high = high if high > low else low + step
-    return low, step * round((low + high) / 2 / step), high
+    return sign * low, sign * step * round((low + high) / 2 / step), sign * high
 
 
 def _heat_map(
-    name: str, grid: Grid, best: RankedSetting, ramp: tuple[float, float, float]
+    name: str,
+    grid: Grid,
+    best: RankedSetting,
+    ramp: tuple[float, float, float],
+    metric: Metric,
 ) -> Chart:
     """A full frame is around the best setting of all, a dashed one around that of another map."""
     framed, kind = min(grid, key=lambda one: one.rank), grid[0].kind
@@ -161,34 +168,37 @@ def _heat_map(
     found = (
         "Every setting diverged"
         if framed.diverged
-        else f"Best: {100 * framed.mean:.2f} % at η = {framed.learning_rate:g} "
+        else f"Best: {metric.words(framed.score)} at η = {framed.learning_rate:g} "
         f"and λ = {framed.l2:g}"
     )
     # Text is wider than a cell where there are many columns.
     wide = 62 if len(rates) <= MOST_WITH_NUMBERS else 30
     columns = ("learning rate η", [f"{rate:g}" for rate in rates])
     rows = ("penalty λ", [f"{l2:g}" for l2 in l2s])
-    cells = [_cell(one, rates.index(one.learning_rate), l2s.index(one.l2)) for one in grid]
+    cells = [_cell(one, rates.index(one.learning_rate), l2s.index(one.l2), metric) for one in grid]
     look: dict[str, Any] = {"ramp": ramp, "cell_size": (wide, 40)}
-    look |= {"tips": ("η", "λ", "validation accuracy", "validation loss / nats", "rank")}
+    look |= {"tips": ("η", "λ", f"validation {metric.title}", "validation loss / nats", "rank")}
     if not framed.diverged:
         look |= {"framed": (rates.index(framed.learning_rate), l2s.index(framed.l2))}
-    title, heading = f"Validation accuracy / % over η and λ{at}", f"Validation accuracy / %{at}"
+    title = f"Validation {metric.axis} over η and λ{at}"
+    heading = f"Validation {metric.axis}{at}"
     said = f"{found}. {len(grid)} settings, {lost} with runs that diverged."
     dashed = framed is not best
     return heat_map(name, title, heading, said, columns, rows, cells, dashed_frame=dashed, **look)
 
 
-def _cell(one: RankedSetting, x: int, y: int) -> HeatCell:
-    percent, runs = 100 * one.mean, len(one.positions)
-    shown, text = math.isfinite(percent) and not one.diverged, f"{percent:.1f}"
-    words = f"{percent:.2f} %"
+def _cell(one: RankedSetting, x: int, y: int, metric: Metric) -> HeatCell:
+    runs, unit = len(one.positions), metric.factor
+    shown = math.isfinite(one.score) and not one.diverged
+    text = f"{unit * one.score:.{1 if metric.unit == '%' else 3}f}"
+    words = metric.words(one.score)
     if runs > 1:
-        words = f"{percent:.2f} ± {100 * one.sd:.2f} % ({OVER_SEEDS.removeprefix('± ')})"
+        spread = f"{metric.number(one.score)} ± {metric.words(one.score_sd)}"
+        words = f"{spread} ({OVER_SEEDS.removeprefix('± ')})"
     if one.diverged:
         text, words = CROSS, f"{one.diverged} of {runs} runs diverged"
     elif not shown:
         text, words = "–", "not trained"
     place = f"{one.learning_rate:g}", f"{one.l2:g}"
     tip = (*place, words, number(one.loss, ".4f"), str(one.rank))
-    return HeatCell(x, y, percent if shown else None, text, tip)
+    return HeatCell(x, y, unit * one.score if shown else None, text, tip)

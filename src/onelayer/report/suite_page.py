@@ -259,7 +259,7 @@ def map_section(figures: SuiteFigures) -> Section | None:
         ("pooling", poolings),
         (axis.title, axis.names or [f"{at[layer]:g}" for layer in layers]),
         cells,
-        ramp=ramp_of([cell.value for cell in cells if cell.value is not None]),
+        ramp=ramp_of([c.value for c in cells if c.value is not None], greater=metric.greater),
         tips=("layer", "pooling", f"test {metric.title}", figures.held_out, "λ", "rank"),
         cell_size=(100, 30),
         framed=framed,
