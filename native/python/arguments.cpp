@@ -210,6 +210,15 @@ Pass check_sums(const ReadArray& X, const ReadArray& factors, const OptionalArra
   return pass;
 }
 
+Quadratic check_quadratic(const ReadArray& H, const ReadArray& penalty, const WriteArray& w, const WriteArray& g) {
+  check_rank(ReadArray(w), "w", 2, "(m, n)");
+  const auto m = static_cast<Index>(w.shape(0)), n = static_cast<Index>(w.shape(1));
+  check<double>(ReadArray(w), "w", "(m, n)", {m, n});
+  check<double>(ReadArray(g), "g", "(m, n)", {m, n});
+  return {n, m, check<double>(H, "H", "(n, n)", {n, n}), check<double>(penalty, "penalty", "(n,)", {n}),
+          static_cast<double*>(w.data()), static_cast<double*>(g.data())};
+}
+
 Method check_settings(const SettingArrays& settings, Index R, Index T) {
   Method method;
   for (const auto& [name, array] : settings) {

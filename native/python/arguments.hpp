@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "kernel/coordinate_descent.hpp"
 #include "kernel/passes.hpp"
 
 namespace nb = nanobind;
@@ -35,6 +36,8 @@ Pass check_classes(const ReadArray& X, const ReadArray& y, Index classes, const 
 // The same with factors (R, N, K) instead of labels, W and b.
 Pass check_sums(const ReadArray& X, const ReadArray& factors, const OptionalArray& order, const ReadArray& scale,
                 const ReadArray& offset, int threads);
+
+Quadratic check_quadratic(const ReadArray& H, const ReadArray& penalty, const WriteArray& w, const WriteArray& g);
 
 // Of runs that are evaluated, or trained for T steps.
 Method check_settings(const SettingArrays& settings, Index R, Index T = 0);

@@ -126,6 +126,13 @@ nb::tuple class_sums_of(const ReadArray& X, const ReadArray& y, Index classes, i
   return nb::make_tuple(sums.array(), squares.array());
 }
 
+Index coordinate_descent_of(const ReadArray& H, const ReadArray& penalty, const WriteArray& w, const WriteArray& g,
+                            double tolerance, Index sweeps) {
+  const Quadratic quadratic = check_quadratic(H, penalty, w, g);
+  nb::gil_scoped_release release;
+  return coordinate_descent(quadratic, tolerance, sweeps);
+}
+
 nb::dict phase_times() {
   nb::dict times;
 #if defined(ONELAYER_PHASE_TIMES)
@@ -171,6 +178,10 @@ NB_MODULE(_native, m) {
         "weights"_a.none() = nb::none(),
         "Returns the sum of the stored rows of each class, (K, D), and of the squares of each feature, (D,), by the "
         "rows' weights.");
+  m.def("coordinate_descent", &coordinate_descent_of, "H"_a, "penalty"_a, "w"_a, "g"_a, "tolerance"_a, "sweeps"_a,
+        "Minimises a quadratic of Hessian H (n, n) and gradient g (m, n) at w (m, n) plus the sum over j of penalty_j "
+        "times the norm of w_:j, in place.\n\n"
+        "Ends when a sweep moves by no more than the tolerance of the first one; returns the number of sweeps.");
   m.def("instruction_set", &instruction_set, "The instruction set in use; ONELAYER_ISA overrides it.");
   m.def("supported_instruction_sets", &supported_instruction_sets, "Those this machine supports, best first.");
   m.def("default_threads", &default_threads,

@@ -81,6 +81,15 @@ def class_sums(
     Each row counts by its weight.
     """
 
+def coordinate_descent(
+    H: Float64, penalty: Float64, w: Float64, g: Float64, tolerance: float, sweeps: int
+) -> int:
+    """Minimise a quadratic plus the sum over j of penalty_j times the norm of w_:j, in place.
+
+    H (n, n) is the Hessian of each of m rows, g (m, n) the gradient at w (m, n). It ends when a
+    sweep moves by no more than the tolerance of the first one; return the number of sweeps.
+    """
+
 def instruction_set() -> str:
     """Return the instruction set in use; ONELAYER_ISA overrides it."""
 
