@@ -118,6 +118,8 @@ class Certificate:
     rounding: float = field(default=0.0, metadata=MAY_LACK)
     label_costs: tuple[float, ...] = field(default=(), metadata=MAY_LACK)
     label_gaps: tuple[float, ...] = field(default=(), metadata=MAY_LACK)
+    l1: float = field(default=0.0, metadata=MAY_LACK)
+    grouped: bool = field(default=False, metadata=MAY_LACK)
 
     def __repr__(self) -> str:
         return f"Certificate(λ={self.l2:g}, {self.rows} rows: {self.sentence})"

@@ -1,16 +1,21 @@
-"""The penalty of the cost: λ Σ W². The biases b are not penalised.
+"""The penalty of the cost: λ₂ Σ W² + λ₁ Σ |W|. The biases b are not penalised.
 
-    value       λ Σ W²
-    gradient    2λ W
-    curvature   2λ             in every direction of W
-    decay       1 − 2ηλ        a gradient step of length η multiplies W by it
+    value       λ₂ Σ W² + λ₁ Σ |W|, or where classes are grouped λ₁ Σ_d ‖W_:d‖₂ in the second place
+    gradient    2λ₂ W          of the smooth part, as the two that follow
+    curvature   2λ₂            in every direction of W
+    decay       1 − 2ηλ₂       a gradient step of length η multiplies W by it
+    prox        argmin_V ½‖V − W‖² + t λ₁ Σ |V| = sign(W) (|W| − tλ₁)₊, or W (1 − tλ₁/‖W_:d‖)₊
+    conjugate   sup_W ⟨Z, W⟩ − value = Σ (|Z| − λ₁)₊² / (4λ₂), or of ‖Z_:d‖ in the place of |Z|;
+                for λ₂ = 0 it is 0 where no |Z| is above λ₁, else infinite
 
-scikit-learn's C is 1/(2λN), PyTorch's weight_decay 2λ. Python code takes the formula from here; the
-C++ kernel has it in native/kernel, the torch engine in engines/torch/optimizer.
+λ alone is λ₂. scikit-learn's C and l1_ratio are λ₁ = l1_ratio / (CN), λ₂ = (1 − l1_ratio) / (2CN);
+PyTorch's weight_decay is 2λ₂. Python code takes the formula from here; the C++ kernel has it in
+native/kernel, the torch engine in engines/torch/optimizer.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -26,24 +31,35 @@ def squared_norms(W: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class Penalty:
-    """λ Σ W² of one run, or of several where l2 is an array that broadcasts with W.
+    """λ₂ Σ W² + λ₁ Σ |W| of one run, or of several where l2 is an array that broadcasts with W.
+
+    Attributes:
+        l2: λ₂ ≥ 0.
+        l1: λ₁ ≥ 0.
+        grouped: whether λ₁ multiplies Σ_d ‖W_:d‖₂, a norm over the classes of each feature.
 
     Example:
         >>> penalty = Penalty(l2=0.5)
         >>> penalty.value(np.array([[1.0, 2.0]])), penalty.curvature, penalty.decay(0.1)
         (2.5, 1.0, 0.9)
+        >>> Penalty(0.5, l1=1.5).prox(np.array([[1.0, -2.0]])).tolist()
+        [[0.0, -0.5]]
     """
 
     l2: Any
+    l1: Any = 0.0
+    grouped: bool = False
 
     @classmethod
     def of(cls, settings: Any, spread: Callable[[Any], Any] = lambda value: value) -> Penalty:
         """The penalty of a run, a recipe or a method: attributes of these names, each spread."""
-        return cls(*(spread(getattr(settings, item.name)) for item in fields(cls)))
+        known = (item.name for item in fields(cls) if hasattr(settings, item.name))
+        return cls(**{name: spread(getattr(settings, name)) for name in known})
 
     def value(self, W: NDArray[Any]) -> float:
-        """λ Σ W², nats."""
-        return float(self.l2 * float(np.sum(W * W)))
+        """The penalty of W (K, D), nats."""
+        squares = float(self.l2 * float(np.sum(W * W)))
+        return squares + float(self.l1 * self.sizes(W).sum()) if self.l1 else squares
 
     def values(self, W: NDArray[Any]) -> NDArray[np.float64]:
         """λ Σ W² of each run, for W (R, K, D) and l2 (R,)."""
@@ -54,14 +70,32 @@ class Penalty:
         return np.asarray(self.l2 * (W * W))
 
     def gradient(self, W: NDArray[Any]) -> NDArray[Any]:
-        """2λ W, in the shape of W."""
+        """2λ₂ W, in the shape of W."""
         return np.asarray(2.0 * self.l2 * W)
 
     @property
     def curvature(self) -> Any:
-        """2λ: the cost is 2λ-strongly convex in W, so J − J* ≤ ‖∇J‖² / (2 · curvature)."""
+        """2λ₂: the cost is strongly convex in W by it, so J − J* ≤ ‖∇J‖² / (2 · curvature)."""
         return 2.0 * self.l2
 
     def decay(self, learning_rate: Any) -> Any:
-        """1 − 2ηλ, what a gradient step of length η multiplies W by beside the loss."""
+        """1 − 2ηλ₂, what a gradient step of length η multiplies W by beside the loss."""
         return 1.0 - learning_rate * self.curvature
+
+    def sizes(self, W: NDArray[Any]) -> NDArray[Any]:
+        """What λ₁ multiplies: |W|, or where classes are grouped the norm of each feature, (D,)."""
+        return np.asarray(np.sqrt(np.sum(W * W, axis=-2)) if self.grouped else np.abs(W))
+
+    def prox(self, W: NDArray[Any], step: Any = 1.0) -> NDArray[Any]:
+        """argmin over V of ½‖V − W‖² + step · λ₁ Σ |V|: W drawn towards 0, and much of it to 0."""
+        sizes = self.sizes(W)
+        short = np.maximum(sizes - step * self.l1, 0.0)
+        kept = np.divide(short, sizes, where=sizes > 0.0, out=np.zeros_like(short))
+        return np.asarray(W * (kept[..., None, :] if self.grouped else kept))
+
+    def conjugate(self, Z: NDArray[Any]) -> float:
+        """sup over W of ⟨Z, W⟩ less the value of W."""
+        excess = np.maximum(self.sizes(Z) - self.l1, 0.0)
+        if not excess.any():
+            return 0.0
+        return float(np.sum(excess * excess)) / (4.0 * self.l2) if self.l2 else math.inf

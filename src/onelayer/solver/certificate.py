@@ -285,7 +285,7 @@ class RowSums(NamedTuple):
     mean: Float64  # x̄ (D,)
     centred: Float64  # −∇L at W = 0 and the best bias: (1/N) Σ (yᵢ − π) xᵢᵀ, (K, D)
     rows: int  # N
-    spread: float  # √ of the mean of ‖xᵢ − x̄‖², at least
+    spreads: Float64  # of each feature √ of the mean of (x − x̄)², at least, (D,)
 
     @classmethod
     def of(cls, engine: Engine, rows: Rows, classes: int) -> RowSums:
@@ -298,7 +298,8 @@ class RowSums(NamedTuple):
             mean = engine.weighted_sums(rows, (weights / mass)[None, :, None])[0, 0]
             W = np.zeros((1, classes, rows.X.shape[1]))
             cold = passes_of(full_gradient(engine, rows, Weights(W, np.log(frequencies)[None])))[0]
-            centred, spread = cold.g[:, None] * mean - cold.G, math.inf
+            centred = cold.g[:, None] * mean - cold.G
+            spreads = np.full(rows.X.shape[1], math.inf)
         else:
             sums, squares = engine.class_sums(rows, classes)
             stored = sums.sum(axis=0) / mass
@@ -306,11 +307,11 @@ class RowSums(NamedTuple):
             # What float64 may have rounded off is added again.
             with np.errstate(over="ignore", invalid="ignore"):  # then no float32 pass is trusted
                 squares = squares / mass * (1.0 + 3e-16 * rows.count)
-                spread = norm(rows.scale * np.sqrt(np.maximum(squares - stored**2, 0.0)))
+                spreads = np.abs(rows.scale) * np.sqrt(np.maximum(squares - stored**2, 0.0))
             mean = rows.scale * stored + rows.offset
             if not rows.intercept:
                 centred += (rows.class_frequencies(classes) - frequencies)[:, None] * rows.offset
-        _known_sums[rows] = known = cls(frequencies, mean, centred, rows.count, spread)
+        _known_sums[rows] = known = cls(frequencies, mean, centred, rows.count, spreads)
         return known
 
     def centred_at_mean(self) -> RowSums:
@@ -320,7 +321,8 @@ class RowSums(NamedTuple):
     @property
     def size(self) -> float:
         """√ of the mean of ‖xᵢ‖², at least."""
-        return math.hypot(self.spread, norm(self.mean))
+        with np.errstate(over="ignore", invalid="ignore"):  # then no float32 pass is trusted
+            return math.hypot(norm(self.spreads), norm(self.mean))
 
     @property
     def farthest(self) -> float:

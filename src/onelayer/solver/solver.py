@@ -206,10 +206,13 @@ class Target:
     l2: float
     tol: float = 1e-6
     max_passes: int = 1000
+    l1: float = 0.0
+    grouped: bool = False
 
     def __post_init__(self) -> None:
         make_plain(self)
         require_number("l2 (λ)", self.l2, L2_RANGE, least=0, below=MAX_L2)
+        require_number("l1 (λ₁)", self.l1, L2_RANGE, least=0, below=MAX_L2)
         require_number("tol", self.tol, "a finite number above 0", above=0)
         require_whole("max_passes", self.max_passes, 1)
 

@@ -1,0 +1,659 @@
+"""The optimum where λ₁ > 0: few features, or few weights, with its proof.
+
+    W*, b* = argmin −(1/N) Σ log(yᵀ p) + λ₂ Σ W² + λ₁ Σ |W|       or λ₁ Σ_d ‖W_:d‖₂, where grouped
+
+Ω is the penalty. For probabilities p̃ whose mean over the rows is the frequency of each class,
+
+    J(W, b) − J* ≤ [Ω(W) + ⟨G̃, W⟩ + Ω*(−G̃)] + (1/N) Σ KL(p̃ᵢ ‖ pᵢ)      G̃ = (1/N) Σ (p̃ᵢ − yᵢ) xᵢᵀ
+
+by Fenchel duality (derived in Formulations). Ω* is Σ (|G̃| − λ₁)₊² / (4λ₂), so for λ₂ = 0 every |G̃|
+has to be λ₁ at most. The model's own p is brought there by three steps: Newton's method finds the
+best bias for W; what is left of g = p̄ − π is mixed away by a part t of one q for all rows,
+
+    p̃ᵢ = (1 − t) pᵢ + t q       q = p̄ − g / t       t = max_k g_k / p̄_k
+
+and the residual is shortened, p̃ᵢ ← ρ p̃ᵢ + (1 − ρ) yᵢ, which keeps the mean and multiplies G̃ by ρ.
+
+Most features never count. The search looks at a working set of them, of which it holds the columns,
+and a pass over all rows proves the result or says which features are missing. From one λ₁ to the
+next below it, the first working set is what the sequential strong rule keeps. Features that the
+gap proves to be 0 at the optimum are never taken: Σ KL is strongly convex, Pinsker's inequality
+says how far p̃ is from the best one, and |G*| < λ₁ follows where
+
+    |G̃_kd| + ‖x_d − x̄_d‖ √(gap / 2) < λ₁        grouped: ‖G̃_:d‖ + ‖x_d − x̄_d‖ √gap < λ₁
+
+with ‖·‖² the mean over the rows. In the working set one class after another takes a step of
+Newton's method, the bias with it: coordinate descent in the kernel solves it by the class's own
+Hessian. What all classes share changes no probability, so each feature's weights are moved to where
+their penalty is least. Two classes are one row of weights, w = W₁ − W₀, for which λ₁ Σ|W| = λ₁ Σ|w|
+and λ₂ Σ W² = ½ λ₂ Σ w². Grouped classes take their steps together, by one Hessian that bounds theirs.
+
+Sources: Ndiaye, Fercoq, Gramfort & Salmon (2017), Gap safe screening rules for sparsity enforcing
+penalties; Massias, Gramfort & Salmon (2018), Celer, for working sets; Tibshirani et al. (2012),
+Strong rules for discarding predictors; Friedman, Hastie & Tibshirani (2010), Regularization paths
+for generalized linear models via coordinate descent; Li & Osher (2009), for the median that moves
+the weights of a feature.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer import _native
+from onelayer.data.mapped import check_mapped
+from onelayer.data.rows import Rows
+from onelayer.engines import Engine, tiles
+from onelayer.model.model import Certificate
+from onelayer.objective.loss import sigmoid, softmax_and_log_sum
+from onelayer.objective.penalty import Penalty
+from onelayer.solver.certificate import ROUNDING, TINY, RowSums, of_classes
+from onelayer.solver.linalg import inner, norm
+from onelayer.solver.solver import (
+    Optimum,
+    Progress,
+    SolverState,
+    Status,
+    Target,
+    entropy,
+    first_bias,
+)
+
+Float64 = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+# Of the gap that is asked for, the part that the working set is solved to; and of the last gap,
+# where features are still missing.
+INSIDE, ROUGH = 0.3, 0.1
+
+# The fewest features that are added to a working set at once.
+FEWEST = 200
+
+# Steps of a working set, at most; rounds without progress that end the search.
+MAX_CYCLES, MAX_STALLED = 200, 3
+
+# Coordinate descent: how far it goes, in terms of its first sweep, and the sweeps of a step. A
+# weight that is 0 takes part where its slope is above this fraction of λ₁.
+TOLERANCE, SWEEPS, NEAR = 1e-6, 500, 0.8
+
+# Added to the diagonal of a Hessian, relative to it, which is summed in float32. It is taken anew
+# where the curvatures of the rows have changed by this part.
+RIDGE, STALE = 1e-6, 0.1
+
+# Steps that are combined.
+REMEMBERED = 5
+
+# A step is taken where it lowers the cost by this part of what its slope promises.
+SUFFICIENT, MIN_LENGTH = 1e-4, 1e-10
+
+# Steps of Newton's method for the bias, and where they end.
+BIAS_STEPS, BIAS_RESIDUAL = 20, 1e-13
+
+# Entries of rows whose columns are copied at a time.
+BLOCK_ENTRIES = 1 << 18
+
+# Added to t, for the rounding of sums.
+SPARE = 4e-16
+
+
+class Fit(NamedTuple):
+    """The rows under a model: scores, probabilities and loss; (m, N) for m rows of weights."""
+
+    S: Float64
+    P: Float64
+    losses: Float64  # (N,)
+    loss: float
+    R: Float64  # the residuals, times the rows' fractions of the weight
+    g: Float64  # their sums, (m,)
+
+
+class Proof(NamedTuple):
+    """What a pass over all rows proves."""
+
+    cost: float
+    gap: float
+    slope: Float64  # the loss's gradient, (m, D)
+    dual: Float64  # G̃, (m, D)
+    residual: float  # largest |∂J/∂b|
+    steepness: float  # norm of the smallest subgradient
+
+
+class Columns:
+    """Columns of the working set, (n, N), of which each is read from the rows once."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self.features = np.zeros(0, np.int64)  # ascending
+        self.values = np.empty((0, rows.count))  # scaled and centred
+
+    def take(self, features: Indices) -> None:
+        """Hold these features, ascending, and no others."""
+        if np.array_equal(features, self.features):
+            return
+        held = np.isin(features, self.features, assume_unique=True)
+        values = np.empty((len(features), self._rows.count))
+        values[held] = self.values[np.searchsorted(self.features, features[held])]
+        values[~held] = self._read(features[~held])
+        self.features, self.values = features, values
+
+    def _read(self, features: Indices) -> Float64:
+        rows, read = self._rows, np.empty((len(features), self._rows.count))
+        scale, offset = rows.scale[features], rows.offset[features]
+        for place, tile in tiles(rows, max(1, BLOCK_ENTRIES // rows.X.shape[1])):
+            X = tile.X if tile.index is None else tile.X[tile.index]
+            read[:, place] = (X[:, features].astype(np.float64) * scale + offset).T
+        return read
+
+
+class Hessian:
+    """The Hessian of a row of weights, grown by features as they are asked for, while it is fresh.
+
+    The bias is solved for: what is held is that of the best bias for each step.
+    """
+
+    def __init__(self) -> None:
+        self._d = np.zeros(0)  # the curvature of each row of data where it was taken
+        self._places = np.zeros(0, np.int64)
+        self._H, self._h, self._sum = np.zeros((0, 0)), np.zeros(0), 1.0
+
+    def at(self, d: Float64, C: Float64, which: Indices) -> tuple[Float64, Float64, float]:
+        """H of these columns of C for curvatures d, a copy; their means by d, times its sum."""
+        if self._is_stale(d):
+            self._d, self._places, self._sum = d, which, max(float(d.sum()), TINY)
+            self._H, self._h = _gram(C[which], d), C[which] @ d
+        else:
+            new = np.setdiff1d(which, self._places, assume_unique=True)
+            if len(new):
+                self._grow(C, new)
+        order = np.argsort(self._places)
+        at = order[np.searchsorted(self._places, which, sorter=order)]
+        H, h = self._H[np.ix_(at, at)], self._h[at]
+        H -= np.outer(h, h / self._sum)
+        return H, h, self._sum
+
+    def _is_stale(self, d: Float64) -> bool:
+        if len(d) != len(self._d):
+            return True
+        return float(np.abs(d - self._d).sum()) > STALE * self._sum
+
+    def _grow(self, C: Float64, new: Indices) -> None:
+        scaled = C[new] * self._d
+        across, own = scaled @ C[self._places].T, scaled @ C[new].T
+        self._H = np.block([[self._H, across.T], [across, own]])
+        self._h = np.concatenate([self._h, scaled.sum(axis=1)])
+        self._places = np.concatenate([self._places, new])
+
+
+class Acceleration:
+    """Anderson's: of the last steps, the combination whose own step is the shortest."""
+
+    def __init__(self) -> None:
+        self._starts: list[Float64] = []
+        self._ends: list[Float64] = []
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._starts, self._ends = [], []
+
+    def further(self, start: Float64, end: Float64) -> Float64 | None:
+        """Where the steps so far lead to, the last one from start to end; None of too few."""
+        self._starts = [*self._starts[-REMEMBERED:], start]
+        self._ends = [*self._ends[-REMEMBERED:], end]
+        if len(self._starts) < 2:
+            return None
+        ends = np.stack([of.ravel() for of in self._ends])
+        steps = ends - np.stack([of.ravel() for of in self._starts])
+        bends, moves = np.diff(steps, axis=0), np.diff(ends, axis=0)
+        gram = bends @ bends.T
+        gram[np.diag_indices_from(gram)] *= 1.0 + 1e-10
+        try:
+            parts = np.linalg.solve(gram, bends @ steps[-1])
+        except np.linalg.LinAlgError:
+            return None
+        found = np.where(end != 0.0, end - (parts @ moves).reshape(end.shape), 0.0)
+        return found if np.isfinite(found).all() else None
+
+
+class ProximalSolver:
+    """Solves one λ₁ after another on the same rows; each starts where the last one ended."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        rows: Rows,
+        classes: int,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._engine, self._given, self._on_progress = engine, rows, on_progress
+        frequencies = rows.class_frequencies(classes)
+        self._present = frequencies > 0.0
+        kept = int(self._present.sum())
+        self._first_bias, self._cold_cost = first_bias(frequencies), entropy(frequencies)
+        of = of_classes(rows, self._present)
+        sums = RowSums.of(engine, of, kept)
+        self._mean, self._spreads = sums.mean, sums.spreads
+        self._rows = replace(of, offset=of.offset - sums.mean)
+        self._columns, self._hessians = Columns(self._rows), list[Hessian]()
+        weights = rows.row_weights
+        whole = np.full(rows.count, 1.0 / rows.count)
+        self._fractions = whole if weights is None else weights / rows.mass
+        self._is_pair = kept == 2
+        self._own = of.labels
+        self._counted = slice(1, None) if self._is_pair else slice(None)
+        self._frequencies, self._centred = sums.frequencies, sums.centred[self._counted]
+        m, D = self._centred.shape
+        self._Y = np.zeros((kept, rows.count))
+        self._Y[self._own, np.arange(rows.count)] = 1.0
+        self._Y = self._Y[self._counted]
+        # One row of weights has no bias but its own; several have one of mean 0.
+        b = np.log(sums.frequencies)
+        self._b = b[1:] - b[:1] if self._is_pair else b - b.mean()
+        self._W, self._slope = np.zeros((m, D)), -self._centred
+        self._last_l1 = math.inf  # of the solution that W is
+        self._passes = 0
+
+    def largest_l1(self, *, grouped: bool) -> float:
+        """The least λ₁ for which W = 0 is best: there the gradient says it all."""
+        penalty = self._penalty(Target(0.0, l1=1.0, grouped=grouped))
+        return float(penalty.sizes(self._centred).max() / penalty.l1)
+
+    def _penalty(self, target: Target) -> Penalty:
+        """That of the rows of weights: of two classes the same for w = W₁ − W₀."""
+        l2, l1, grouped = target.l2, target.l1, target.grouped
+        if self._is_pair:
+            return Penalty(0.5 * l2, l1 * (math.sqrt(0.5) if grouped else 1.0), grouped)
+        return Penalty(l2, l1, grouped)
+
+    @property
+    def state(self) -> SolverState:
+        """What to `restore` for the next solution to have the same bits."""
+        at, slope = np.column_stack([self._W, self._b]), np.column_stack([self._slope, self._b])
+        return SolverState(at, slope, (), "float64", self._last_l1, False, None, 0)
+
+    def restore(self, state: SolverState) -> None:
+        """Go on from a state of a solver of the same rows."""
+        self._W, self._b = state.at[:, :-1].copy(), state.at[:, -1].copy()
+        self._slope, self._last_l1 = state.moved[:, :-1].copy(), state.l2
+
+    def solve(self, target: Target) -> Optimum:
+        """Solve for one λ₁ > 0; Ctrl-C ends the search and gives what was found, certified."""
+        started, self._passes = time.perf_counter(), 0
+        penalty = self._penalty(target)
+        try:
+            status, proof = self._search(target, penalty)
+        except KeyboardInterrupt:
+            status, proof = "interrupted", self._prove(penalty)
+        self._last_l1 = target.l1
+        check_mapped(self._given.X)
+        W, b = self._weights()
+        certificate = Certificate(
+            target.l2,
+            proof.cost,
+            proof.gap,
+            proof.steepness,
+            proof.residual,
+            self._rows.count,
+            l1=target.l1,
+            grouped=target.grouped,
+        )
+        seconds = time.perf_counter() - started
+        return Optimum(W, b, certificate, status, max(self._passes, 1), seconds, target.tol)
+
+    def _weights(self) -> tuple[Float64, Float64]:
+        """W (K, D) and b (K,) of the features as they are, not centred."""
+        W, b = self._W, self._b - np.einsum("kd,d->k", self._W, self._mean)
+        if self._is_pair:
+            W, b = np.concatenate([-0.5 * W, 0.5 * W]), np.concatenate([-0.5 * b, 0.5 * b])
+        if self._present.all():
+            return W, b
+        of_all = np.zeros((len(self._present), W.shape[1]))
+        of_all[self._present] = W
+        bias = self._first_bias.copy()
+        bias[self._present] = b
+        return of_all, bias
+
+    def _search(self, target: Target, penalty: Penalty) -> tuple[Status, Proof]:
+        """Solve on working sets until a pass proves the solution."""
+        chosen, complete = self._first_set(penalty)
+        self._hessians = [Hessian() for _ in self._W]
+        aim, stalled, least = INSIDE * target.tol if complete else 0.1, 0, math.inf
+        alive = np.ones(self._W.shape[1], np.bool_)
+        while True:
+            self._fit(chosen, penalty, aim)
+            proof = self._prove(penalty)
+            self._report(target, proof)
+            if proof.gap <= target.tol * proof.cost:
+                return "optimal", proof
+            if self._passes >= target.max_passes:
+                return "passes", proof
+            alive &= self._may_count(penalty, proof)
+            new = self._missing(penalty, proof, chosen, alive)
+            stalled = 0 if len(new) or proof.gap < 0.5 * least else stalled + 1
+            if stalled > MAX_STALLED:
+                return "rounding", proof
+            least = min(least, proof.gap)
+            relative = proof.gap / proof.cost
+            aim = max(INSIDE * target.tol, ROUGH * relative) if len(new) else 0.1 * aim
+            chosen = np.union1d(chosen, new)
+
+    def _first_set(self, penalty: Penalty) -> tuple[Indices, bool]:
+        """Features that count now, and those that the strong rule keeps, or the steepest of them.
+
+        It says whether these are all.
+        """
+        counts = self._W.any(axis=0)
+        before = self._last_l1
+        if before == math.inf:  # at W = 0, which is best for the largest λ₁
+            before = float(penalty.sizes(self._slope).max())
+        elif self._is_pair and penalty.grouped:
+            before *= math.sqrt(0.5)
+        steep = self._steepness(penalty, self._slope)
+        strong = (steep > 2.0 * penalty.l1 - before) & ~counts
+        most = max(FEWEST, 2 * int(counts.sum()))
+        found = np.flatnonzero(strong)
+        complete = before > penalty.l1 and (len(found) <= most or before < 2.0 * penalty.l1)
+        if len(found) > most:
+            found = found[np.argpartition(-steep[found], most)[:most]]
+        return np.union1d(np.flatnonzero(counts), found), complete
+
+    @staticmethod
+    def _steepness(penalty: Penalty, G: Float64) -> Float64:
+        """What is compared to λ₁, of each feature."""
+        sizes = penalty.sizes(G)
+        return np.asarray(sizes if sizes.ndim == 1 else sizes.max(axis=0))
+
+    def _may_count(self, penalty: Penalty, proof: Proof) -> NDArray[np.bool_]:
+        """Features that the gap does not prove to be 0 at the optimum."""
+        radius = math.sqrt(proof.gap if penalty.grouped and not self._is_pair else proof.gap / 2.0)
+        steep = self._steepness(penalty, proof.dual)
+        return np.asarray(steep + radius * self._spreads >= penalty.l1) | self._W.any(axis=0)
+
+    def _missing(
+        self, penalty: Penalty, proof: Proof, chosen: Indices, alive: NDArray[np.bool_]
+    ) -> Indices:
+        """Features to add: those whose slope is too steep to be 0, nearest ones first."""
+        steep, out = self._steepness(penalty, proof.slope), alive.copy()
+        out[chosen] = False
+        found = np.flatnonzero(out & (steep > penalty.l1))
+        most = max(FEWEST, 2 * int(self._W.any(axis=0).sum()))
+        if len(found) > most:
+            found = found[np.argpartition(-steep[found], most)[:most]]
+        return found
+
+    def _fit(self, chosen: Indices, penalty: Penalty, aim: float) -> None:
+        """Solve for the weights of these features, to this relative gap."""
+        if not np.array_equal(chosen, self._columns.features):
+            self._columns.take(chosen)
+            self._hessians = [Hessian() for _ in self._W]
+        C, W = self._columns.values, self._W[:, chosen]
+        grouped = penalty.grouped and not self._is_pair
+        step = self._grouped_step if grouped else self._steps
+        acceleration, least = Acceleration(), min(max(1e-2 * aim, BIAS_RESIDUAL), 1e-6)
+        fit = self._with_bias(self._scores(W, C), least)
+        for _ in range(MAX_CYCLES if len(chosen) else 0):
+            G = fit.R @ C.T
+            cost, gap = fit.loss + penalty.value(W), self._gap(penalty, W, fit, G)[0]
+            if gap <= aim * cost:
+                break
+            start = np.column_stack([W, self._b])
+            fit = self._with_bias(step(W, C, fit, G, penalty), least)
+            if self._is_pair:
+                continue
+            end = np.column_stack([W, self._b])
+            further = acceleration.further(start, end)
+            if further is None:
+                continue
+            cost, self._b = fit.loss + penalty.value(W), further[:, -1]
+            tried = self._with_bias(self._scores(further[:, :-1], C), least)
+            if tried.loss + penalty.value(further[:, :-1]) < cost:
+                fit, W = tried, further[:, :-1].copy()
+            else:
+                self._b = end[:, -1]
+                acceleration.forget()
+        self._W = np.zeros_like(self._W)
+        self._W[:, chosen] = W
+
+    def _scores(self, W: Float64, C: Float64) -> Float64:
+        return W @ C + self._b[:, None]
+
+    def _with_bias(self, S: Float64, least: float) -> Fit:
+        """The fit of scores, of which the bias is moved to where p̄ is π."""
+        for _ in range(BIAS_STEPS):
+            fit = self._fit_of(S)
+            if float(np.abs(fit.g).max()) <= least:
+                break
+            if self._is_pair:
+                bent = float(self._fractions @ (fit.P[0] * (1.0 - fit.P[0])))
+                step = -fit.g / max(bent, TINY)
+            else:
+                H = -(fit.P * self._fractions) @ fit.P.T
+                H += np.diag(-H.sum(axis=1)) + max(-float(H.min()), TINY)
+                step = -np.linalg.solve(H, fit.g)
+                step -= step.mean()
+            step *= min(1.0, 2.0 / max(float(np.abs(step).max()), TINY))
+            self._b = self._b + step
+            S = S + step[:, None]
+        return fit
+
+    def _fit_of(self, S: Float64) -> Fit:
+        if self._is_pair:
+            P = sigmoid(S)
+            losses = _softplus(np.where(self._Y[0] == 1.0, -S[0], S[0]))
+        else:
+            P, log_sum = softmax_and_log_sum(S, axis=0)
+            losses = log_sum - S[self._own, np.arange(S.shape[1])]
+        R = (P - self._Y) * self._fractions
+        return Fit(S, P, losses, float(self._fractions @ losses), R, R.sum(axis=1))
+
+    def _steps(
+        self, W: Float64, C: Float64, fit: Fit, G: Float64, penalty: Penalty
+    ) -> Float64:
+        """A step of each row of weights in place, the others' scores as they are then; the scores.
+        """
+        S = fit.S.copy()
+        if self._is_pair:
+            self._step(0, W, C, S, 0.0, penalty)
+            return S
+        top = S.max(axis=0)
+        E = np.exp(S - top)
+        for k in range(len(S)):
+            rest = E[:k].sum(axis=0) + E[k + 1 :].sum(axis=0)
+            self._step(k, W, C, S, top + np.log(np.maximum(rest, 1e-300)), penalty)
+            E[k] = np.exp(np.minimum(S[k] - top, 700.0))
+        W -= _shared(W, penalty)
+        self._b = self._b - self._b.mean()
+        return self._scores(W, C)
+
+    def _step(
+        self, k: int, W: Float64, C: Float64, S: Float64, others: Any, penalty: Penalty
+    ) -> None:
+        """A step of Newton's method of one row of weights and its bias, in place."""
+        f, y, w, z = self._fractions, self._Y[k], W[k].copy(), S[k] - others
+        p = sigmoid(z)
+        r, d = f * (p - y), f * p * (1.0 - p)
+        g, slope = C @ r + 2.0 * penalty.l2 * w, r.sum()
+        may_move = np.flatnonzero((w != 0.0) | (np.abs(g) > NEAR * penalty.l1))
+        step, shift = self._descended(
+            self._hessians[k], d, C, may_move, w[None], g[None], np.array([slope]), penalty
+        )
+        along = (step @ C + shift[:, None])[0]
+        falls = inner(g, step[0]) + float(slope * shift[0])
+        falls += penalty.l1 * float(np.abs(w + step[0]).sum() - np.abs(w).sum())
+
+        def value(length: float) -> float:
+            moved = z + length * along
+            return float(f @ (_softplus(moved) - y * moved)) + penalty.value(
+                (w + length * step[0])[None]
+            )
+
+        length = _length(value, falls)
+        W[k] = w + length * step[0]
+        S[k] += length * along
+        self._b[k] += length * shift[0]
+
+    def _descended(
+        self,
+        hessian: Hessian,
+        d: Float64,
+        C: Float64,
+        which: Indices,
+        W: Float64,
+        G: Float64,
+        g: Float64,
+        penalty: Penalty,
+    ) -> tuple[Float64, Float64]:
+        """Steps of rows of weights of one Hessian, of these features, and of their biases."""
+        H, h, curvature = hessian.at(d, C, which)
+        diagonal = H.reshape(-1)[:: len(H) + 1]
+        diagonal += 2.0 * penalty.l2 + RIDGE * diagonal
+        old = W[:, which]
+        reached, q = old.copy(order="C"), G[:, which] - np.outer(g, h / curvature)
+        limits = np.full(len(which), float(penalty.l1))
+        q = np.ascontiguousarray(q)
+        _native.coordinate_descent(H, limits, reached, q, TOLERANCE, SWEEPS)
+        step = np.zeros_like(W)
+        step[:, which] = reached - old
+        return step, -(g + step[:, which] @ h) / curvature
+
+    def _grouped_step(
+        self, W: Float64, C: Float64, fit: Fit, G: Float64, penalty: Penalty
+    ) -> Float64:
+        """A step of all classes in place, by a curvature of each row that bounds theirs."""
+        f, P, old = self._fractions, fit.P, W.copy()
+        d = f * np.minimum((2.0 * P * (1.0 - P)).max(axis=0), 0.5)
+        G = G + penalty.gradient(W)
+        may_move = np.flatnonzero(W.any(axis=0) | (penalty.sizes(G) > NEAR * penalty.l1))
+        step, shift = self._descended(
+            self._hessians[0], d, C, may_move, old, G, fit.g, penalty
+        )
+        along = step @ C + shift[:, None]
+        falls = inner(G, step) + float(fit.g @ shift)
+        falls += penalty.l1 * float(penalty.sizes(old + step).sum() - penalty.sizes(old).sum())
+
+        def value(length: float) -> float:
+            return self._loss_of(fit.S + length * along) + penalty.value(old + length * step)
+
+        length = _length(value, falls, longest=8.0)
+        W[:] = old + length * step
+        self._b = self._b + length * shift
+        return fit.S + length * along
+
+    def _loss_of(self, S: Float64) -> float:
+        top = S.max(axis=0)
+        losses = np.log(np.exp(S - top).sum(axis=0)) + top - S[self._own, np.arange(S.shape[1])]
+        return float(self._fractions @ losses)
+
+    def _prove(self, penalty: Penalty) -> Proof:
+        """The proof of the weights and the best bias for them: a pass over all rows."""
+        self._passes += 1
+        W = self._W[:, self._columns.features]
+        fit = self._with_bias(self._scores(W, self._columns.values), BIAS_RESIDUAL)
+        factors = np.ascontiguousarray(fit.R.T)[None]
+        slope = self._slope = self._engine.weighted_sums(self._rows, factors)[0]
+        gap, dual = self._gap(penalty, self._W, fit, slope, self._centred)
+        cost = fit.loss + penalty.value(W)
+        steep = slope + penalty.gradient(self._W)
+        # The smallest subgradient: of what is 0, what the penalty leaves.
+        steep = np.where(self._W != 0.0, steep, 0.0)
+        return Proof(cost, min(gap, cost), slope, dual, float(np.abs(fit.g).max()), norm(steep))
+
+    def _gap(
+        self,
+        penalty: Penalty,
+        W: Float64,
+        fit: Fit,
+        G: Float64,
+        centred: Float64 | float = 0.0,
+    ) -> tuple[float, Float64]:
+        """J(W, b) − J*, at most, and G̃ for which it is; see the module."""
+        f, pi, g = self._fractions, self._frequencies, fit.g
+        if self._is_pair:
+            g = np.array([-g[0], g[0]])
+        t = float((np.maximum(g, 0.0) / (pi + np.maximum(g, 0.0))).max()) + SPARE
+        dual = (1.0 - t) * G - t * centred
+        along, value = inner(dual, W), penalty.value(W)
+        largest = float(penalty.sizes(dual).max())
+        kept = min(1.0, penalty.l1 / largest) * (1.0 - 1e-15) if largest > penalty.l1 else 1.0
+        right = np.exp(-fit.losses)
+
+        def divergence(kept: float) -> float:
+            """(1/N) Σ KL(ρ p + (1 − ρ) y ‖ p)."""
+            if kept == 1.0:
+                return 0.0
+            log_kept, log_rest = math.log(kept), math.log1p(-kept)
+            of_own = kept * right + (1.0 - kept)
+            of_rows = of_own * np.logaddexp(log_kept, log_rest + fit.losses)
+            return max(float(f @ (of_rows + kept * log_kept * (1.0 - right))), 0.0)
+
+        def distance(kept: float) -> float:
+            of = value + kept * along + penalty.conjugate(kept * dual)
+            return max(of, 0.0) + (1.0 - t) * divergence(kept)
+
+        parts = (1.0,) if not penalty.l2 else (1.0, 0.8, 0.5, 0.2, 0.05, 0.0)
+        best, kept = min((distance(r), r) for r in (1.0 - part * (1.0 - kept) for part in parts))
+        means = pi + g
+        q = np.maximum(means - g / t, 0.0)
+        mixed = float(np.sum(q * np.log(np.where(q > 0.0, q, 1.0))) - q @ self._mean_logs(fit))
+        gap = best + t * (kept * max(mixed, 0.0) + (1.0 - kept) * fit.loss)
+        return gap, kept * dual
+
+    def _mean_logs(self, fit: Fit) -> Float64:
+        """The mean of log p of each class."""
+        f, S = self._fractions, fit.S
+        if self._is_pair:
+            return np.array([-float(f @ _softplus(S[0])), -float(f @ _softplus(-S[0]))])
+        own = S[self._own, np.arange(S.shape[1])]
+        return S @ f - float(f @ (fit.losses + own))
+
+    def _report(self, target: Target, proof: Proof) -> None:
+        if self._on_progress is not None:
+            self._on_progress(Progress(target.l2, self._passes, proof.cost, proof.gap))
+
+
+def _softplus(z: Float64) -> Float64:
+    """log(1 + exp z)."""
+    return np.asarray(np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z))))
+
+
+def _gram(C: Float64, d: Float64) -> Float64:
+    """C diag(d) Cᵀ of columns C (n, N)."""
+    Z = np.multiply(C, np.sqrt(d), out=np.empty(C.shape, np.float32), casting="same_kind")
+    return np.asarray(Z @ Z.T, np.float64)
+
+
+def _shared(W: Float64, penalty: Penalty) -> Float64:
+    """What to take from all classes of each feature, (D,), for the penalty to be least.
+
+    It is a median of the weights and of where the penalty's slope would be 0 between two of them.
+    """
+    K = len(W)
+    count = K - 2.0 * np.arange(K + 1)
+    if penalty.l2:
+        between = W.mean(axis=0) + (penalty.l1 / (2.0 * penalty.l2 * K)) * count[:, None]
+    else:
+        ends = np.where(count == 0.0, 0.0, np.sign(count) * math.inf)
+        between = np.broadcast_to(ends[:, None], (K + 1, W.shape[1]))
+    return np.asarray(np.median(np.concatenate([W, between]), axis=0))
+
+
+def _length(value: Callable[[float], float], falls: float, longest: float = 1.0) -> float:
+    """How far to go along a step, which lowers the cost by its slope `falls` at first."""
+    now, length = value(0.0), 1.0
+    slack = ROUNDING["float64"] * abs(now)
+    if not falls < slack:
+        return 0.0
+    reached = value(length)
+    while not reached <= now + SUFFICIENT * length * falls + slack:
+        length *= 0.5
+        if length < MIN_LENGTH:
+            return 0.0
+        reached = value(length)
+    while 1.0 <= length < longest and (further := value(2.0 * length)) < reached:
+        length, reached = 2.0 * length, further
+    return length
