@@ -103,6 +103,8 @@ class Certificate:
         rounding: how far the cost may be off, nats; 0 where it is of float64 passes.
         label_costs: of many labels a row the cost of each, whose sum is `cost`; else empty.
         label_gaps: bound of each label, whose sum is `gap`; empty for λ = 0 as well.
+        l1: λ₁ ≥ 0 of a penalty λ₁ Σ |W| beside λ Σ W²; with it a bound exists for λ = 0 as well.
+        grouped: whether λ₁ multiplies Σ_d ‖W_:d‖₂, a norm over the classes of each feature.
 
     Source:
         docs/explanation/formulations.md, "The certificate".
@@ -122,7 +124,7 @@ class Certificate:
     grouped: bool = field(default=False, metadata=MAY_LACK)
 
     def __repr__(self) -> str:
-        return f"Certificate(λ={self.l2:g}, {self.rows} rows: {self.sentence})"
+        return f"Certificate({self.penalty}, {self.rows} rows: {self.sentence})"
 
     def __str__(self) -> str:
         return self.sentence
@@ -131,6 +133,31 @@ class Certificate:
     def lower_bound(self) -> float:
         """No model with this λ has a cost below this on these rows, nats."""
         return max(self.cost - self.rounding - self.gap, 0.0)
+
+    @property
+    def penalty(self) -> str:
+        """λ in words, and λ₁ where there is one.
+
+        Example:
+            >>> Certificate(0.1, 1.7, 0.01, 0.0, 0.0, 50).penalty
+            'λ = 0.1'
+            >>> Certificate(0.1, 1.7, 0.01, 0.0, 0.0, 50, l1=0.02, grouped=True).penalty
+            'λ₁ = 0.02 of grouped classes, λ₂ = 0.1'
+        """
+        if not self.l1:
+            return f"λ = {self.l2:g}"
+        grouped = " of grouped classes" if self.grouped else ""
+        return f"λ₁ = {self.l1:.3g}{grouped}" + (f", λ₂ = {self.l2:.3g}" if self.l2 else "")
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether a bound exists: with a penalty."""
+        return self.l2 > 0.0 or self.l1 > 0.0
+
+    @property
+    def strength(self) -> float:
+        """λ₁ where there is one, else λ: what a path goes through."""
+        return self.l1 or self.l2
 
     @property
     def distance(self) -> float:
@@ -147,7 +174,7 @@ class Certificate:
         """
         other = self.trained_with
         which = f"; of the mean cross-entropy, while training had {other}" if other else ""
-        if self.l2 == 0.0:
+        if not self.is_bound:
             return (
                 f"cost {self.cost:.5g}, gradient norm {self.gradient_norm:.2g}; "
                 f"without l2 (λ = 0) no bound exists{which}"

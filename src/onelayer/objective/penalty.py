@@ -93,6 +93,16 @@ class Penalty:
         kept = np.divide(short, sizes, where=sizes > 0.0, out=np.zeros_like(short))
         return np.asarray(W * (kept[..., None, :] if self.grouped else kept))
 
+    def smallest_subgradient(self, W: NDArray[Any], gradient: NDArray[Any]) -> NDArray[Any]:
+        """Of a cost whose smooth part has this gradient at W; it is 0 at the minimum."""
+        sizes = self.sizes(W)
+        signs = np.divide(W, sizes[..., None, :] if self.grouped else sizes, where=W != 0.0,
+                          out=np.zeros_like(W))  # fmt: skip
+        at_zero = sizes == 0.0
+        of_zero = self.prox(gradient) if self.l1 else gradient
+        zero = at_zero[..., None, :] if self.grouped else at_zero
+        return np.asarray(np.where(zero, of_zero, gradient + self.l1 * signs))
+
     def conjugate(self, Z: NDArray[Any]) -> float:
         """sup over W of ⟨Z, W⟩ less the value of W."""
         excess = np.maximum(self.sizes(Z) - self.l1, 0.0)

@@ -121,6 +121,8 @@ def certify(
     data: Dataset | Splits,
     *,
     l2: float | None = None,
+    l1: float | None = None,
+    grouped: bool | None = None,
     engine: Engine | str | None = None,
     log: Log | None = None,
 ) -> Certificate:
@@ -132,7 +134,9 @@ def certify(
         model: any; weights from elsewhere become one by `Model(W, b, class_names=…)`.
         data: rows that the cost is the mean over, usually the training rows; of `Splits` the
             training part, and of a model that was refitted the validation part as well.
-        l2: λ ≥ 0; None takes the model's own. For 0 the gap is infinite.
+        l2: λ ≥ 0; None takes the model's own. For 0 the gap is infinite, unless there is an l1.
+        l1: λ₁ ≥ 0 of λ₁ Σ |W|; None takes the model's own, or 0.
+        grouped: whether λ₁ multiplies Σ_d ‖W_:d‖₂; None takes the model's own.
         engine: an engine or its name; None is the native engine.
         log: callback for one-line messages, as of `Model.scores`; None prints them.
 
@@ -156,12 +160,15 @@ def certify(
         True
     """
     l2 = model.l2 if l2 is None else l2
+    l1 = float(model.settings.get("l1", 0.0)) if l1 is None else l1
+    grouped = bool(l1 and model.settings.get("grouped")) if grouped is None else grouped
     if l2 is None:
         raise SettingsError("the model does not know its l2 (λ); pass l2=…")
     require_number("l2 (λ)", l2, L2_RANGE, least=0, below=MAX_L2)
+    require_number("l1 (λ₁)", l1, L2_RANGE, least=0, below=MAX_L2)
     rows, of_model = fitted_rows(model, data, log)
     W, b = model.W.astype(np.float64), model.b.astype(np.float64)
-    certificate = certify_weights(streaming(engine), of_model, W, b, Penalty(l2)).given
+    certificate = certify_weights(streaming(engine), of_model, W, b, Penalty(l2, l1, grouped)).given
     if not math.isfinite(certificate.cost):
         raise DataError(
             f"the cost of weights up to {np.abs(W).max():.3g} with λ = {l2:g} is beyond the "
@@ -192,6 +199,11 @@ def certify_all(
         from onelayer.solver.many_labels import certify_labels
 
         return [certify_labels(engine, rows, *of) for of in zip(W, b, penalties, strict=True)]
+    if any(penalty.l1 for penalty in penalties):
+        from onelayer.solver.proximal import ProximalSolver
+
+        solver = ProximalSolver(engine, rows, b.shape[1])
+        return [solver.certify(*of) for of in zip(W, b, penalties, strict=True)]
     together = max(1, JOINT_BYTES // W[0].nbytes)
     if len(W) > together:
         parts = [slice(i, i + together) for i in range(0, len(W), together)]

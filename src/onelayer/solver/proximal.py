@@ -39,8 +39,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,11 +49,13 @@ from numpy.typing import NDArray
 from onelayer import _native
 from onelayer.data.mapped import check_mapped
 from onelayer.data.rows import Rows
-from onelayer.engines import Engine, tiles
+from onelayer.data.sparse import sparse_rows
+from onelayer.engines import Engine, Weights, tiles
+from onelayer.errors import SettingsError
 from onelayer.model.model import Certificate
 from onelayer.objective.loss import sigmoid, softmax_and_log_sum
 from onelayer.objective.penalty import Penalty
-from onelayer.solver.certificate import ROUNDING, TINY, RowSums, of_classes
+from onelayer.solver.certificate import ROUNDING, TINY, Certified, RowSums, of_classes
 from onelayer.solver.linalg import inner, norm
 from onelayer.solver.solver import (
     Optimum,
@@ -61,7 +63,6 @@ from onelayer.solver.solver import (
     SolverState,
     Status,
     Target,
-    entropy,
     first_bias,
 )
 
@@ -86,14 +87,15 @@ TOLERANCE, SWEEPS, NEAR = 1e-6, 500, 0.8
 # where the curvatures of the rows have changed by this part.
 RIDGE, STALE = 1e-6, 0.1
 
-# Steps that are combined.
-REMEMBERED = 5
+# Steps that are combined; and the price of a Newton step for all weights at once, in products with
+# the working set.
+REMEMBERED, JOINT = 5, 60.0
 
 # A step is taken where it lowers the cost by this part of what its slope promises.
 SUFFICIENT, MIN_LENGTH = 1e-4, 1e-10
 
-# Steps of Newton's method for the bias, and where they end.
-BIAS_STEPS, BIAS_RESIDUAL = 20, 1e-13
+# Steps for the best bias, where they end, and the largest of Newton's.
+BIAS_STEPS, BIAS_RESIDUAL, FARTHEST = 50, 1e-13, 4.0
 
 # Entries of rows whose columns are copied at a time.
 BLOCK_ENTRIES = 1 << 18
@@ -147,7 +149,9 @@ class Columns:
         scale, offset = rows.scale[features], rows.offset[features]
         for place, tile in tiles(rows, max(1, BLOCK_ENTRIES // rows.X.shape[1])):
             X = tile.X if tile.index is None else tile.X[tile.index]
-            read[:, place] = (X[:, features].astype(np.float64) * scale + offset).T
+            sparse = sparse_rows(X)
+            columns = X[:, features] if sparse is None else sparse.take_columns(features).toarray()
+            read[:, place] = (columns.astype(np.float64) * scale + offset).T
         return read
 
 
@@ -157,7 +161,8 @@ class Hessian:
     The bias is solved for: what is held is that of the best bias for each step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, intercept: bool) -> None:
+        self._intercept = intercept
         self._d = np.zeros(0)  # the curvature of each row of data where it was taken
         self._places = np.zeros(0, np.int64)
         self._H, self._h, self._sum = np.zeros((0, 0)), np.zeros(0), 1.0
@@ -174,7 +179,8 @@ class Hessian:
         order = np.argsort(self._places)
         at = order[np.searchsorted(self._places, which, sorter=order)]
         H, h = self._H[np.ix_(at, at)], self._h[at]
-        H -= np.outer(h, h / self._sum)
+        if self._intercept:
+            H -= np.outer(h, h / self._sum)
         return H, h, self._sum
 
     def _is_stale(self, d: Float64) -> bool:
@@ -201,12 +207,12 @@ class Acceleration:
         """Begin anew."""
         self._starts, self._ends = [], []
 
-    def further(self, start: Float64, end: Float64) -> Float64 | None:
-        """Where the steps so far lead to, the last one from start to end; None of too few."""
+    def further(self, start: Float64, end: Float64) -> list[Float64]:
+        """Where the steps so far lead to, the last one from start to end; nowhere of too few."""
         self._starts = [*self._starts[-REMEMBERED:], start]
         self._ends = [*self._ends[-REMEMBERED:], end]
         if len(self._starts) < 2:
-            return None
+            return []
         ends = np.stack([of.ravel() for of in self._ends])
         steps = ends - np.stack([of.ravel() for of in self._starts])
         bends, moves = np.diff(steps, axis=0), np.diff(ends, axis=0)
@@ -215,9 +221,9 @@ class Acceleration:
         try:
             parts = np.linalg.solve(gram, bends @ steps[-1])
         except np.linalg.LinAlgError:
-            return None
+            return []
         found = np.where(end != 0.0, end - (parts @ moves).reshape(end.shape), 0.0)
-        return found if np.isfinite(found).all() else None
+        return [found] if np.isfinite(found).all() else []
 
 
 class ProximalSolver:
@@ -230,15 +236,18 @@ class ProximalSolver:
         classes: int,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
+        if rows.y.ndim == 2:
+            raise SettingsError("l1 is not built for many labels a row; give l2 alone.")
         self._engine, self._given, self._on_progress = engine, rows, on_progress
-        frequencies = rows.class_frequencies(classes)
-        self._present = frequencies > 0.0
+        self._present = rows.cold_probabilities(classes) > 0.0
         kept = int(self._present.sum())
-        self._first_bias, self._cold_cost = first_bias(frequencies), entropy(frequencies)
+        self._first_bias = first_bias(rows, classes)
         of = of_classes(rows, self._present)
         sums = RowSums.of(engine, of, kept)
         self._mean, self._spreads = sums.mean, sums.spreads
-        self._rows = replace(of, offset=of.offset - sums.mean)
+        if not rows.intercept:  # then rows are not centred
+            self._mean, self._spreads = np.zeros_like(sums.mean), np.hypot(sums.spreads, sums.mean)
+        self._rows = replace(of, offset=of.offset - self._mean)
         self._columns, self._hessians = Columns(self._rows), list[Hessian]()
         weights = rows.row_weights
         whole = np.full(rows.count, 1.0 / rows.count)
@@ -292,7 +301,29 @@ class ProximalSolver:
         self._last_l1 = target.l1
         check_mapped(self._given.X)
         W, b = self._weights()
-        certificate = Certificate(
+        certificate, seconds = self._certificate(target, proof), time.perf_counter() - started
+        return Optimum(W, b, certificate, status, max(self._passes, 1), seconds, target.tol)
+
+    def certify(self, W: Float64, b: Float64, penalty: Penalty) -> Certified:
+        """Certificates of (W, b), and of W with the best bias: two passes, and one for the cost."""
+        target = Target(penalty.l2, l1=penalty.l1, grouped=penalty.grouped)
+        kept, bias = W[self._present], b[self._present]
+        if self._is_pair:
+            kept, bias = kept[1:] - kept[:1], bias[1:] - bias[:1]
+        self._W, self._b = kept, bias + np.einsum("kd,d->k", kept, self._mean)
+        weights = Weights(np.ascontiguousarray(kept)[None], self._b[None])
+        S = np.ascontiguousarray(self._engine.scores(self._rows.unlabelled, weights)[0].T)
+        proof = self._proof(self._penalty(target), S)
+        value, lowest = penalty.value(W), proof.cost - proof.gap
+        losses = self._engine.evaluate(self._given, Weights(W[None], b[None])).loss
+        cost = float(losses[0]) + value
+        best = proof.cost - self._penalty(target).value(kept) + value
+        certificate = self._certificate(target, proof._replace(cost=best, gap=best - lowest))
+        given = replace(certificate, cost=cost, gap=max(cost - lowest, 0.0))
+        return Certified(given, certificate, self._weights()[1], self._passes + 2)
+
+    def _certificate(self, target: Target, proof: Proof) -> Certificate:
+        return Certificate(
             target.l2,
             proof.cost,
             proof.gap,
@@ -302,8 +333,6 @@ class ProximalSolver:
             l1=target.l1,
             grouped=target.grouped,
         )
-        seconds = time.perf_counter() - started
-        return Optimum(W, b, certificate, status, max(self._passes, 1), seconds, target.tol)
 
     def _weights(self) -> tuple[Float64, Float64]:
         """W (K, D) and b (K,) of the features as they are, not centred."""
@@ -321,7 +350,7 @@ class ProximalSolver:
     def _search(self, target: Target, penalty: Penalty) -> tuple[Status, Proof]:
         """Solve on working sets until a pass proves the solution."""
         chosen, complete = self._first_set(penalty)
-        self._hessians = [Hessian() for _ in self._W]
+        self._hessians = [Hessian(intercept=self._rows.intercept) for _ in self._W]
         aim, stalled, least = INSIDE * target.tol if complete else 0.1, 0, math.inf
         alive = np.ones(self._W.shape[1], np.bool_)
         while True:
@@ -390,13 +419,13 @@ class ProximalSolver:
         """Solve for the weights of these features, to this relative gap."""
         if not np.array_equal(chosen, self._columns.features):
             self._columns.take(chosen)
-            self._hessians = [Hessian() for _ in self._W]
+            self._hessians = [Hessian(intercept=self._rows.intercept) for _ in self._W]
         C, W = self._columns.values, self._W[:, chosen]
         grouped = penalty.grouped and not self._is_pair
         step = self._grouped_step if grouped else self._steps
         acceleration, least = Acceleration(), min(max(1e-2 * aim, BIAS_RESIDUAL), 1e-6)
         fit = self._with_bias(self._scores(W, C), least)
-        for _ in range(MAX_CYCLES if len(chosen) else 0):
+        for cycle in range(MAX_CYCLES if len(chosen) else 0):
             G = fit.R @ C.T
             cost, gap = fit.loss + penalty.value(W), self._gap(penalty, W, fit, G)[0]
             if gap <= aim * cost:
@@ -406,13 +435,17 @@ class ProximalSolver:
             if self._is_pair:
                 continue
             end = np.column_stack([W, self._b])
-            further = acceleration.further(start, end)
-            if further is None:
-                continue
-            cost, self._b = fit.loss + penalty.value(W), further[:, -1]
-            tried = self._with_bias(self._scores(further[:, :-1], C), least)
-            if tried.loss + penalty.value(further[:, :-1]) < cost:
-                fit, W = tried, further[:, :-1].copy()
+            if _is_joint(W, C, cycle):
+                tries = self._joint_steps(end, C, fit, penalty)
+            else:
+                tries = acceleration.further(start, end)
+            cost = fit.loss + penalty.value(W)
+            for further in tries:
+                self._b = further[:, -1]
+                tried = self._with_bias(self._scores(further[:, :-1], C), least)
+                if tried.loss + penalty.value(further[:, :-1]) < cost:
+                    fit, W = tried, further[:, :-1].copy()
+                    break
             else:
                 self._b = end[:, -1]
                 acceleration.forget()
@@ -423,23 +456,39 @@ class ProximalSolver:
         return W @ C + self._b[:, None]
 
     def _with_bias(self, S: Float64, least: float) -> Fit:
-        """The fit of scores, of which the bias is moved to where p̄ is π."""
-        for _ in range(BIAS_STEPS):
-            fit = self._fit_of(S)
+        """The fit of scores, of which the bias is moved to where p̄ is π.
+
+        Newton's steps, and where one raises the loss b + log(π / p̄), which never does (iterative
+        scaling; Darroch & Ratcliff 1972).
+        """
+        fit = self._fit_of(S)
+        for _ in range(BIAS_STEPS if self._rows.intercept else 0):
             if float(np.abs(fit.g).max()) <= least:
                 break
-            if self._is_pair:
-                bent = float(self._fractions @ (fit.P[0] * (1.0 - fit.P[0])))
-                step = -fit.g / max(bent, TINY)
-            else:
-                H = -(fit.P * self._fractions) @ fit.P.T
-                H += np.diag(-H.sum(axis=1)) + max(-float(H.min()), TINY)
-                step = -np.linalg.solve(H, fit.g)
-                step -= step.mean()
-            step *= min(1.0, 2.0 / max(float(np.abs(step).max()), TINY))
-            self._b = self._b + step
-            S = S + step[:, None]
+            for step in (self._newton_shift(fit), self._scaling_shift(fit)):
+                moved = self._fit_of(fit.S + step[:, None])
+                if moved.loss <= fit.loss * (1.0 + ROUNDING["float64"]):
+                    break
+            self._b, fit = self._b + step, moved
         return fit
+
+    def _newton_shift(self, fit: Fit) -> Float64:
+        if self._is_pair:
+            bent = float(self._fractions @ (fit.P[0] * (1.0 - fit.P[0])))
+            step = -fit.g / max(bent, TINY)
+        else:
+            H = -(fit.P * self._fractions) @ fit.P.T
+            bent = -H.sum(axis=1)
+            # What all classes share changes nothing: a curvature keeps it out of the step.
+            H += np.diag(bent) + max(float(bent.max()), TINY) * (1.0 + 1e-12 * np.eye(len(H)))
+            step = -np.linalg.solve(H, fit.g)
+            step -= step.mean()
+        return np.asarray(step * min(1.0, FARTHEST / max(float(np.abs(step).max()), TINY)))
+
+    def _scaling_shift(self, fit: Fit) -> Float64:
+        g = np.array([-fit.g[0], fit.g[0]]) if self._is_pair else fit.g
+        step = np.log(self._frequencies / np.maximum(self._frequencies + g, TINY))
+        return step[1:] - step[:1] if self._is_pair else step - step.mean()
 
     def _fit_of(self, S: Float64) -> Fit:
         if self._is_pair:
@@ -513,6 +562,8 @@ class ProximalSolver:
         diagonal = H.reshape(-1)[:: len(H) + 1]
         diagonal += 2.0 * penalty.l2 + RIDGE * diagonal
         old = W[:, which]
+        if not self._rows.intercept:
+            g, h = np.zeros_like(g), np.zeros_like(h)
         reached, q = old.copy(order="C"), G[:, which] - np.outer(g, h / curvature)
         limits = np.full(len(which), float(penalty.l1))
         q = np.ascontiguousarray(q)
@@ -544,6 +595,51 @@ class ProximalSolver:
         self._b = self._b + length * shift
         return fit.S + length * along
 
+    def _joint_steps(
+        self, at: Float64, C: Float64, fit: Fit, penalty: Penalty
+    ) -> Iterator[Float64]:
+        """Newton's step of all weights that are not 0 and the biases, and shorter ones.
+
+        Where no weight changes its sign, and no feature's norm is 0, the cost is smooth.
+        """
+        f, P, intercept, W = self._fractions, fit.P, self._rows.intercept, at[:, :-1]
+        counts = np.broadcast_to(W.any(axis=0), W.shape) if penalty.grouped else W != 0.0
+        parts = [np.concatenate([C[of], np.ones((int(intercept), C.shape[1]))]) for of in counts]
+        V = np.concatenate([part * p for part, p in zip(parts, P, strict=True)])
+        H = -(V * f) @ V.T
+        place = 0
+        for part, p in zip(parts, P, strict=True):
+            own = slice(place, place + len(part))
+            H[own, own] += (part * (f * p)) @ part.T
+            place += len(part)
+        moves = np.column_stack([counts, np.full(len(W), intercept)])
+        slope = np.zeros_like(at)
+        slope[:, :-1] = fit.R @ C.T + penalty.gradient(W)
+        slope[:, :-1] = penalty.smallest_subgradient(W, slope[:, :-1])
+        slope[:, -1] = fit.g
+        bends = np.zeros_like(at)
+        bends[:, :-1] = penalty.curvature
+        if penalty.grouped:
+            sizes = penalty.sizes(W)[counts[0]]
+            units, each = W[:, counts[0]] / sizes, np.arange(len(sizes))
+            blocks = H.reshape(len(W), len(parts[0]), len(W), len(parts[0]))
+            across = -units[:, None] * units
+            across[np.diag_indices(len(W))] += 1.0
+            blocks[:, each, :, each] += np.moveaxis(penalty.l1 / sizes * across, -1, 0)
+        diagonal = H.reshape(-1)[:: len(H) + 1]
+        ridge = 1e-9 * float(diagonal.mean()) + TINY
+        diagonal += bends[moves] + ridge
+        step = np.zeros_like(at)
+        try:
+            step[moves] = -np.linalg.solve(H, slope[moves])
+        except np.linalg.LinAlgError:
+            return
+        for length in (1.0, 0.5, 0.25, 0.1, 0.03):
+            further = at + length * step
+            if not penalty.grouped:
+                further[:, :-1][further[:, :-1] * W < 0.0] = 0.0
+            yield further
+
     def _loss_of(self, S: Float64) -> float:
         top = S.max(axis=0)
         losses = np.log(np.exp(S - top).sum(axis=0)) + top - S[self._own, np.arange(S.shape[1])]
@@ -551,17 +647,22 @@ class ProximalSolver:
 
     def _prove(self, penalty: Penalty) -> Proof:
         """The proof of the weights and the best bias for them: a pass over all rows."""
-        self._passes += 1
         W = self._W[:, self._columns.features]
-        fit = self._with_bias(self._scores(W, self._columns.values), BIAS_RESIDUAL)
+        return self._proof(penalty, self._scores(W, self._columns.values))
+
+    def _proof(self, penalty: Penalty, S: Float64) -> Proof:
+        self._passes += 1
+        fit = self._with_bias(S, BIAS_RESIDUAL)
         factors = np.ascontiguousarray(fit.R.T)[None]
-        slope = self._slope = self._engine.weighted_sums(self._rows, factors)[0]
+        slope = self._engine.weighted_sums(self._rows, factors)[0]
+        self._slope = slope
         gap, dual = self._gap(penalty, self._W, fit, slope, self._centred)
-        cost = fit.loss + penalty.value(W)
+        cost = fit.loss + penalty.value(self._W)
         steep = slope + penalty.gradient(self._W)
-        # The smallest subgradient: of what is 0, what the penalty leaves.
-        steep = np.where(self._W != 0.0, steep, 0.0)
-        return Proof(cost, min(gap, cost), slope, dual, float(np.abs(fit.g).max()), norm(steep))
+        # The smallest subgradient is what the proximal map of −∇ leaves of the signs.
+        smallest = penalty.smallest_subgradient(self._W, steep)
+        residual = float(np.abs(fit.g).max()) if self._rows.intercept else 0.0
+        return Proof(cost, min(gap, cost), slope, dual, residual, norm(smallest))
 
     def _gap(
         self,
@@ -572,10 +673,11 @@ class ProximalSolver:
         centred: Float64 | float = 0.0,
     ) -> tuple[float, Float64]:
         """J(W, b) − J*, at most, and G̃ for which it is; see the module."""
-        f, pi, g = self._fractions, self._frequencies, fit.g
+        f, pi, g, t = self._fractions, self._frequencies, fit.g, 0.0
         if self._is_pair:
             g = np.array([-g[0], g[0]])
-        t = float((np.maximum(g, 0.0) / (pi + np.maximum(g, 0.0))).max()) + SPARE
+        if self._rows.intercept:
+            t = float((np.maximum(g, 0.0) / (pi + np.maximum(g, 0.0))).max()) + SPARE
         dual = (1.0 - t) * G - t * centred
         along, value = inner(dual, W), penalty.value(W)
         largest = float(penalty.sizes(dual).max())
@@ -597,6 +699,8 @@ class ProximalSolver:
 
         parts = (1.0,) if not penalty.l2 else (1.0, 0.8, 0.5, 0.2, 0.05, 0.0)
         best, kept = min((distance(r), r) for r in (1.0 - part * (1.0 - kept) for part in parts))
+        if not t:
+            return best, kept * dual
         means = pi + g
         q = np.maximum(means - g / t, 0.0)
         mixed = float(np.sum(q * np.log(np.where(q > 0.0, q, 1.0))) - q @ self._mean_logs(fit))
@@ -627,6 +731,12 @@ def _gram(C: Float64, d: Float64) -> Float64:
     return np.asarray(Z @ Z.T, np.float64)
 
 
+def _is_joint(W: Float64, C: Float64, cycles: int) -> bool:
+    """Whether a Hessian of all weights that are not 0 costs no more than the cycles so far."""
+    (m, n), N, count = W.shape, C.shape[1], int(np.count_nonzero(W)) + len(W)
+    return count**2 * (N + count) <= JOINT * cycles * m * n * N
+
+
 def _shared(W: Float64, penalty: Penalty) -> Float64:
     """What to take from all classes of each feature, (D,), for the penalty to be least.
 
@@ -637,7 +747,7 @@ def _shared(W: Float64, penalty: Penalty) -> Float64:
     if penalty.l2:
         between = W.mean(axis=0) + (penalty.l1 / (2.0 * penalty.l2 * K)) * count[:, None]
     else:
-        ends = np.where(count == 0.0, 0.0, np.sign(count) * math.inf)
+        ends = np.array([math.copysign(math.inf, of) if of else 0.0 for of in count])
         between = np.broadcast_to(ends[:, None], (K + 1, W.shape[1]))
     return np.asarray(np.median(np.concatenate([W, between]), axis=0))
 

@@ -10,9 +10,10 @@ from onelayer.data.dataset import data_card, training_rows
 from onelayer.data.rows import class_weight_setting, intercept_setting, rows_to_fit
 from onelayer.data.weights import ClassWeight
 from onelayer.engines import Engine, streaming
-from onelayer.errors import known_options
+from onelayer.errors import SettingsError, known_options
 from onelayer.files.provenance import describe_environment
 from onelayer.model.model import Model
+from onelayer.solver.proximal import ProximalSolver
 from onelayer.solver.reduction import Solvers
 from onelayer.solver.solver import Progress, Target, constant_words
 
@@ -20,8 +21,10 @@ from onelayer.solver.solver import Progress, Target, constant_words
 @known_options
 def solve(
     data: Dataset | Splits,
-    l2: float,
+    l2: float | None = None,
     *,
+    l1: float = 0.0,
+    grouped: bool = False,
     intercept: bool = True,
     class_weight: ClassWeight = None,
     tol: float = 1e-6,
@@ -32,12 +35,18 @@ def solve(
 ) -> Model:
     """Find the best model for one λ and prove how near it is to the optimum.
 
-    W*, b* = argmin −Σ wᵢ log(yᵢᵀ pᵢ) / Σ wᵢ + λ Σ W²
+    W*, b* = argmin −Σ wᵢ log(yᵢᵀ pᵢ) / Σ wᵢ + λ Σ W² + λ₁ Σ |W|
 
     Args:
         data: the training rows; of `Splits` the training part.
         l2: λ ≥ 0. For λ = 0 no bound exists, and separable rows have no optimum: the search ends
-            where the norm of the gradient is tol of its first value.
+            where the norm of the gradient is tol of its first value. None is 0 beside an l1.
+        l1: λ₁ ≥ 0. It makes weights 0, so the model chooses features; the gap is proven for λ = 0
+            as well. With scikit-learn's C and l1_ratio: l1 = l1_ratio / (C N) and
+            l2 = (1 − l1_ratio) / (2 C N), or twice this l2 for two classes, where scikit-learn has
+            one row of weights, w = W₁ − W₀ (Σ |W| is Σ |w|, but Σ W² is ½ Σ w²).
+        grouped: whether l1 multiplies Σ_d ‖W_:d‖₂ instead, a norm over the classes of a feature: a
+            feature is then chosen for all classes or for none, as by glmnet's "grouped".
         intercept: whether there is a bias; without one b is 0, and "standardize" divides by the
             deviation but does not centre, which would bring a bias back.
         class_weight: None, "balanced", or weights ≥ 0 of classes by name or number, as in
@@ -63,18 +72,27 @@ def solve(
 
     Source:
         Böhning (1992), Multinomial logistic regression algorithm, for the preconditioner; Nocedal &
-        Wright (2006), Numerical Optimization, chapter 7, for L-BFGS.
+        Wright (2006), Numerical Optimization, chapter 7, for L-BFGS; onelayer.solver.proximal names
+        those of l1.
 
     Example:
         >>> from onelayer import load, solve
         >>> model = solve(load("digits"), l2=0.01)
         >>> model.status, model.certificate.gap <= 1e-6 * model.certificate.cost
         ('optimal', True)
+        >>> model = solve(load("digits"), l1=0.01)
+        >>> model.certificate.l1, int(model.W.any(axis=0).sum())
+        (0.01, 33)
     """
-    target, engine = Target(l2, tol, max_passes), streaming(engine)
+    if l2 is None and not l1:
+        raise SettingsError("give l2 (λ), l1 (λ₁) or both, as in solve(data, l2=0.01).")
+    target, engine = Target(l2 or 0.0, tol, max_passes, l1, grouped), streaming(engine)
     data, fitted, rows = rows_to_fit(data, scaling, class_weight, intercept=intercept)
     train = training_rows(data)
-    optimum = Solvers(engine, rows, train.classes).of_all(on_progress).solve(target)
+    if target.l1:
+        optimum = ProximalSolver(engine, rows, train.classes, on_progress).solve(target)
+    else:
+        optimum = Solvers(engine, rows, train.classes).of_all(on_progress).solve(target)
     if optimum.constant:
         constant = [train.class_names[k] for k in optimum.constant]
         warnings.warn(f"{train.name}: {constant_words(constant)}.", stacklevel=3)

@@ -29,7 +29,7 @@ from onelayer.data.mapped import check_mapped
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import EQUAL, Scaling
 from onelayer.engines import Engine, Weights, tiles
-from onelayer.errors import make_plain, require_number, require_whole
+from onelayer.errors import SettingsError, make_plain, require_number, require_whole
 from onelayer.model.model import TILE_ENTRIES, Certificate, Model
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import (
@@ -157,6 +157,8 @@ class Optimum:
         constant = [data.class_names[k] for k in self.constant]
         settings = own | ({"separated": names} if names else {}) | dict(settings or {})
         settings |= {"constant_labels": constant} if constant else {}
+        if self.certificate.l1:
+            settings |= {"l1": self.certificate.l1, "grouped": self.certificate.grouped}
         return Model.of_data(self.W, self.b, scaling, data, environment, settings, self.certificate)
 
 
@@ -164,7 +166,9 @@ def describe_solution(solved: Optimum | Model) -> str:
     """What the solver reached, and what to do where it is less than was asked for."""
     certificate = solved.certificate
     assert certificate is not None  # noqa: S101  # the solver gives one
-    reached = f"λ = {certificate.l2:g}: {certificate.sentence} ({solved.passes} passes)"
+    reached = f"{certificate.penalty}: {certificate.sentence} ({solved.passes} passes)"
+    if certificate.l1:
+        reached += f"; {features_words(solved.W)}"
     groups = solved.settings.get("separated", ()) if isinstance(solved, Model) else solved.separated
     if groups:
         words = separation_words(groups, len(solved.W))
@@ -179,6 +183,12 @@ def describe_solution(solved: Optimum | Model) -> str:
         "interrupted": "; interrupted",
     }[str(solved.status)]
     return reached + remedy
+
+
+def features_words(W: NDArray[Any]) -> str:
+    """How many features have weights that are not 0."""
+    count = int(W.any(axis=0).sum())
+    return f"{count:,} of {W.shape[1]:,} feature{'' if W.shape[1] == 1 else 's'} chosen"
 
 
 def separation_words(groups: Sequence[Sequence[object]], classes: int) -> str:
@@ -213,12 +223,16 @@ class Target:
         make_plain(self)
         require_number("l2 (λ)", self.l2, L2_RANGE, least=0, below=MAX_L2)
         require_number("l1 (λ₁)", self.l1, L2_RANGE, least=0, below=MAX_L2)
+        if not isinstance(self.grouped, bool):
+            raise SettingsError(f"grouped must be True or False, but {self.grouped!r} was given.")
+        if self.grouped and not self.l1:
+            raise SettingsError("grouped needs l1, the penalty that groups the classes; give l1=….")
         require_number("tol", self.tol, "a finite number above 0", above=0)
         require_whole("max_passes", self.max_passes, 1)
 
     @cached_property
     def penalty(self) -> Penalty:
-        """λ Σ W²."""
+        """λ Σ W², and λ₁ Σ |W| where λ₁ is not 0."""
         return Penalty.of(self)
 
 
