@@ -82,6 +82,7 @@ MAX_CYCLES, MAX_STALLED = 200, 3
 # Coordinate descent: how far it goes, in terms of its first sweep, and the sweeps of a step. A
 # weight that is 0 takes part where its slope is above this fraction of λ₁.
 TOLERANCE, SWEEPS, NEAR = 1e-6, 500, 0.8
+ROUGH_TOLERANCE, ROUGH_SWEEPS = 1e-3, 30  # where a step is one of many classes, or by a bound
 
 # Added to the diagonal of a Hessian, relative to it, which is summed in float32. It is taken anew
 # where the curvatures of the rows have changed by this part.
@@ -89,7 +90,7 @@ RIDGE, STALE = 1e-6, 0.1
 
 # Steps that are combined; and the price of a Newton step for all weights at once, in products with
 # the working set.
-REMEMBERED, JOINT = 5, 60.0
+REMEMBERED, JOINT = 5, 15.0
 
 # A step is taken where it lowers the cost by this part of what its slope promises.
 SUFFICIENT, MIN_LENGTH = 1e-4, 1e-10
@@ -567,7 +568,8 @@ class ProximalSolver:
         reached, q = old.copy(order="C"), G[:, which] - np.outer(g, h / curvature)
         limits = np.full(len(which), float(penalty.l1))
         q = np.ascontiguousarray(q)
-        _native.coordinate_descent(H, limits, reached, q, TOLERANCE, SWEEPS)
+        how = (TOLERANCE, SWEEPS) if self._is_pair else (ROUGH_TOLERANCE, ROUGH_SWEEPS)
+        _native.coordinate_descent(H, limits, reached, q, *how)
         step = np.zeros_like(W)
         step[:, which] = reached - old
         return step, -(g + step[:, which] @ h) / curvature
