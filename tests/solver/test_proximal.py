@@ -1,0 +1,255 @@
+"""ℓ1, elastic net and grouped classes: the solution, its proof, and features that are left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from onelayer import _native
+from onelayer.data import Dataset, load
+from onelayer.data.rows import Rows
+from onelayer.engines import streaming
+from onelayer.errors import SettingsError
+from onelayer.model.model import Model
+from onelayer.objective import loss as objective
+from onelayer.objective.penalty import Penalty
+from onelayer.solver import certify, proximal, solve
+from onelayer.solver.certificate import certify_weights
+from onelayer.solver.proximal import ProximalSolver
+from onelayer.solver.solver import Optimum, Target
+from tests.solver.oracle import Problem, make_problem, random_weights
+
+Float64 = NDArray[np.float64]
+
+ENGINE = streaming()
+
+
+def make_rows(seed: int, N: int = 300, D: int = 30, K: int = 3, *, weighted: bool = False) -> Rows:
+    """Correlated features, few of which say something of the class."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((N, D))
+    X[:, 1::2] += 0.5 * X[:, ::2]
+    W = 2.0 * rng.standard_normal((K, D)) * (rng.random(D) < 0.2)
+    y = np.argmax(X @ W.T + rng.gumbel(size=(N, K)), axis=1)
+    weights = rng.integers(1, 4, N).astype(float) if weighted else None
+    return Rows(X, y, np.ones(D), np.zeros(D), None, weights)
+
+
+def solved(rows: Rows, K: int, part: float, tol: float, l2: float = 0.0, *,
+           grouped: bool = False) -> Optimum:  # fmt: skip
+    """The solution at a part of the largest λ₁."""
+    solver = ProximalSolver(ENGINE, rows, K)
+    l1 = part * solver.largest_l1(grouped=grouped)
+    return solver.solve(Target(l2, tol, l1=l1, grouped=grouped))
+
+
+def cost_of(rows: Rows, W: Float64, b: Float64, penalty: Penalty) -> float:
+    """J by its definition."""
+    scores = objective.scores(rows.scaled(), W, b)
+    losses = -objective.log_softmax(scores)[np.arange(rows.count), rows.labels]
+    return float(np.average(losses, weights=rows.row_weights)) + penalty.value(W)
+
+
+def lowest_cost(problem: Problem, rows: Rows, penalty: Penalty, steps: int = 3000) -> float:
+    """J* from above, by proximal gradient steps with momentum on all features."""
+    N, D = problem.X.shape
+    f = np.full(N, 1.0 / N) if rows.weights is None else rows.weights / rows.weights.sum()
+    X = np.c_[problem.X, np.full(N, float(rows.intercept))]
+    Y = np.eye(problem.K)[problem.y]
+    step = 1.0 / (0.5 * np.linalg.eigvalsh((X * f[:, None]).T @ X)[-1] + 2.0 * penalty.l2)
+    V = before = np.zeros((problem.K, D + 1))
+    t, lowest = 1.0, np.inf
+    for i in range(steps):
+        at = V + (t - 1.0) / (0.5 + np.sqrt(0.25 + t * t)) * (V - before)
+        G = (f[:, None] * (objective.softmax(X @ at.T) - Y)).T @ X
+        G[:, :-1] += penalty.gradient(at[:, :-1])
+        new = at - step * G
+        new[:, :-1] = penalty.prox(new[:, :-1], step)
+        t = 1.0 if np.sum((at - new) * (new - V)) > 0.0 else 0.5 + np.sqrt(0.25 + t * t)
+        before, V = V, new
+        if i % 50 == 49:
+            lowest = min(lowest, cost_of(rows, V[:, :-1], V[:, -1], penalty))
+    return lowest
+
+
+@settings(max_examples=6)
+@given(
+    seed=st.integers(0, 2**32 - 1), weighted=st.booleans(), intercept=st.booleans(),
+    grouped=st.booleans(), l2=st.sampled_from([0.0, 1e-3, 0.1]), tol=st.sampled_from([1e-2, 1e-7]),
+    part=st.sampled_from([0.003, 0.05, 0.5, 1.05]),
+)  # fmt: skip
+def test_no_model_costs_less_than_a_bound_says(
+    seed: int, weighted: bool, intercept: bool, grouped: bool, l2: float, tol: float, part: float
+) -> None:
+    """Of a solution and of any weights; N above and below D, absent classes, constant features."""
+    problem, rng = make_problem(seed, (30, 12, 5)), np.random.default_rng(seed)
+    weights = rng.integers(1, 4, len(problem.y)).astype(float) if weighted else None
+    rows = replace(problem.rows, weights=weights, intercept=intercept)
+    solver = ProximalSolver(ENGINE, rows, problem.K)
+    l1 = part * solver.largest_l1(grouped=grouped) or 0.1
+    penalty = Penalty(l2, l1, grouped)
+    optimum = solver.solve(Target(l2, tol, 1000, l1, grouped))
+    reached = cost_of(rows, optimum.W, optimum.b, penalty)
+    lowest = min(reached, lowest_cost(problem, rows, penalty))
+    slack, proof = 1e-9 * (1.0 + lowest), optimum.certificate
+    assert proof.cost == pytest.approx(reached, abs=slack)
+    assert proof.lower_bound <= lowest + slack
+    assert optimum.status == "optimal"
+    assert reached - lowest <= tol * reached + slack
+    W, b = random_weights(problem, seed)
+    b *= intercept
+    certified = certify_weights(ENGINE, rows, W, b, penalty)
+    assert certified.given.cost == pytest.approx(cost_of(rows, W, b, penalty), rel=1e-9)
+    assert max(certified.given.lower_bound, certified.best.lower_bound) <= lowest + slack
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.003])
+@pytest.mark.parametrize(("K", "weighted"), [(2, False), (2, True), (3, True), (5, False)])
+def test_weights_are_those_of_scikit_learn(K: int, weighted: bool, l2: float) -> None:
+    rows = make_rows(K, K=K, weighted=weighted)
+    optimum = solved(rows, K, 0.1, 1e-12, l2)
+    l1 = optimum.certificate.l1
+    strength = l1 + 2.0 * l2 * (0.5 if K == 2 else 1.0)
+    how = {"C": 1.0 / (strength * rows.mass), "l1_ratio": l1 / strength, "tol": 1e-10}
+    peer = LogisticRegression(solver="saga", max_iter=20_000, random_state=0, **how)
+    peer.fit(rows.X, rows.y, sample_weight=rows.weights)
+    W = optimum.W[1:] - optimum.W[:1] if K == 2 else optimum.W
+    assert 0 < np.count_nonzero(W) < W.size
+    assert np.array_equal(W != 0.0, np.abs(peer.coef_) > 1e-7)
+    assert W == pytest.approx(peer.coef_, abs=1e-5)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("K", [2, 4])
+def test_the_largest_l1_is_the_least_for_which_no_feature_is_chosen(K: int, grouped: bool) -> None:
+    rows = make_rows(1, K=K)
+    assert not solved(rows, K, 1.0, 1e-6, grouped=grouped).W.any()
+    assert solved(rows, K, 0.99, 1e-6, grouped=grouped).W.any()
+
+
+def test_grouped_features_count_for_all_classes_or_for_none() -> None:
+    rows = make_rows(2, K=4)
+    W = solved(rows, 4, 0.2, 1e-8, grouped=True).W
+    chosen = W.any(axis=0)
+    assert 0 < chosen.sum() < len(chosen)
+    assert W[:, chosen].all()
+
+
+def test_starts_from_the_last_solution_give_the_solution_of_a_cold_start() -> None:
+    rows = make_rows(3, D=60)
+    solver = ProximalSolver(ENGINE, rows, 3)
+    largest = solver.largest_l1(grouped=False)
+    for part in (1.0, 0.6, 0.3, 0.1):
+        warm = solver.solve(Target(0.0, 1e-10, l1=part * largest))
+    cold = ProximalSolver(ENGINE, rows, 3).solve(Target(0.0, 1e-10, l1=0.1 * largest))
+    assert warm.W == pytest.approx(cold.W, abs=1e-6)
+
+
+def test_features_that_a_gap_excludes_are_0_at_the_optimum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = make_rows(4, D=200, K=3)
+    best = solved(rows, 3, 0.3, 1e-12).W.any(axis=0)
+    excluded: list[int] = []
+    may_count = ProximalSolver._may_count
+
+    def checked(self: ProximalSolver, *of: object) -> NDArray[np.bool_]:
+        alive = may_count(self, *of)  # type: ignore[arg-type]
+        assert alive[best].all()
+        excluded.append(int((~alive).sum()))
+        return alive
+
+    monkeypatch.setattr(ProximalSolver, "_may_count", checked)
+    monkeypatch.setattr(proximal, "FEWEST", 4)
+    solved(rows, 3, 0.3, 1e-9)
+    assert max(excluded) > 50
+
+
+def test_one_row_of_weights_is_penalised_as_two_that_mirror_each_other() -> None:
+    rows = make_rows(5, K=2)
+    optimum = solved(rows, 2, 0.2, 1e-9, l2=0.01)
+    penalty = Penalty(0.01, optimum.certificate.l1)
+    assert optimum.certificate.cost == pytest.approx(cost_of(rows, optimum.W, optimum.b, penalty))
+    assert np.array_equal(optimum.W[0], -optimum.W[1])
+
+
+def test_solve_and_certify_name_both_penalties() -> None:
+    data = load("digits")
+    model = solve(data, l1=0.01, l2=0.002, grouped=True)
+    proof = model.require_certificate()
+    assert (proof.l1, proof.l2, proof.grouped) == (0.01, 0.002, True)
+    assert proof.penalty == "λ₁ = 0.01 of grouped classes, λ₂ = 0.002"
+    again = certify(model, data)
+    assert again.cost == pytest.approx(proof.cost, rel=1e-9)
+    assert again.gap <= 2e-6 * again.cost
+    assert certify(model, data, l1=0.02, grouped=False).gap > 0.01
+
+
+def test_a_model_that_was_not_solved_for_is_certified_too() -> None:
+    data = load("digits").train
+    rng = np.random.default_rng(0)
+    model = Model(0.01 * rng.normal(size=(10, 64)), np.zeros(10), class_names=data.class_names)
+    best = solve(data, l1=0.01, scaling="none").require_certificate()
+    proof = certify(model, data, l1=0.01, l2=0.0)
+    assert proof.cost - proof.gap <= best.cost
+    assert proof.gap >= proof.cost - best.cost
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({}, "give l2"),
+        ({"l1": -1.0}, "l1 .λ₁. must be a finite number"),
+        ({"l1": np.inf}, "l1 .λ₁. must be a finite number"),
+        ({"l2": 0.1, "grouped": True}, "grouped needs l1"),
+        ({"l1": 0.1, "grouped": "yes"}, "grouped must be True or False"),
+    ],
+)
+def test_wrong_penalties_are_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        solve(load("digits"), **wrong)  # type: ignore[arg-type]
+
+
+def test_many_labels_are_refused() -> None:
+    data = Dataset(np.eye(4), np.eye(4, dtype=np.uint8)[:, :2], ("a", "b"), label_type="many")
+    with pytest.raises(SettingsError, match="many labels"):
+        solve(data, l1=0.1)
+
+
+def test_coordinate_descent_ends_where_no_feature_can_lower_the_quadratic() -> None:
+    rng = np.random.default_rng(0)
+    A, m, n = rng.standard_normal((40, 12)), 3, 12
+    H, w, penalty = A.T @ A / 40, np.zeros((m, n)), np.full(n, 0.2)
+    penalty[0] = 0.0
+    slope = rng.standard_normal((m, n)) / 3.0
+    g = slope.copy()
+    _native.coordinate_descent(H, penalty, w, g, 1e-14, 1000)
+    assert g == pytest.approx(slope + w @ H, abs=1e-12)
+    chosen = w.any(axis=0)
+    assert 0 < chosen.sum() < n
+    units = w[:, chosen] / np.linalg.norm(w[:, chosen], axis=0)
+    assert g[:, chosen] == pytest.approx(-penalty[chosen] * units, abs=1e-6)
+    assert np.linalg.norm(g[:, ~chosen], axis=0).max() <= 0.2
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_conjugate_is_the_largest_difference_of_a_product_and_the_penalty(
+    grouped: bool,
+) -> None:
+    rng = np.random.default_rng(0)
+    Z, penalty = rng.normal(size=(3, 4)), Penalty(0.3, 0.4, grouped)
+    # Z less the penalty's gradient is 0 at the prox of Z / 2λ₂.
+    best = penalty.prox(Z / 0.6, 1.0 / 0.6)
+    exact = float(np.sum(Z * best)) - penalty.value(best)
+    assert penalty.conjugate(Z) == pytest.approx(exact)
+    for _ in range(100):
+        W = best + 0.3 * rng.normal(size=best.shape)
+        assert np.sum(Z * W) - penalty.value(W) <= exact
+    assert Penalty(0.0, 0.4).conjugate(np.full((2, 2), 0.39)) == 0.0
+    assert Penalty(0.0, 0.4).conjugate(np.full((2, 2), 0.41)) == np.inf
