@@ -49,7 +49,7 @@ def solved(rows: Rows, K: int, part: float, tol: float, l2: float = 0.0, *,
     return solver.solve(Target(l2, tol, l1=l1, grouped=grouped))
 
 
-def cost_of(rows: Rows, W: Float64, b: Float64, penalty: Penalty) -> float:
+def cost_of(rows: Rows, W: NDArray[np.floating], b: Float64, penalty: Penalty) -> float:
     """J by its definition."""
     scores = objective.scores(rows.scaled(), W, b)
     losses = -objective.log_softmax(scores)[np.arange(rows.count), rows.labels]
@@ -122,7 +122,7 @@ def test_weights_are_those_of_scikit_learn(K: int, weighted: bool, l2: float) ->
     W = optimum.W[1:] - optimum.W[:1] if K == 2 else optimum.W
     assert 0 < np.count_nonzero(W) < W.size
     assert np.array_equal(W != 0.0, np.abs(peer.coef_) > 1e-7)
-    assert W == pytest.approx(peer.coef_, abs=1e-5)
+    assert pytest.approx(peer.coef_, abs=1e-5) == W
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -137,7 +137,7 @@ def test_grouped_features_count_for_all_classes_or_for_none() -> None:
     rows = make_rows(2, K=4)
     W = solved(rows, 4, 0.2, 1e-8, grouped=True).W
     chosen = W.any(axis=0)
-    assert 0 < chosen.sum() < len(chosen)
+    assert 0 < chosen.sum() < 30
     assert W[:, chosen].all()
 
 
@@ -148,7 +148,7 @@ def test_starts_from_the_last_solution_give_the_solution_of_a_cold_start() -> No
     for part in (1.0, 0.6, 0.3, 0.1):
         warm = solver.solve(Target(0.0, 1e-10, l1=part * largest))
     cold = ProximalSolver(ENGINE, rows, 3).solve(Target(0.0, 1e-10, l1=0.1 * largest))
-    assert warm.W == pytest.approx(cold.W, abs=1e-6)
+    assert np.abs(warm.W - cold.W).max() < 1e-6
 
 
 def test_features_that_a_gap_excludes_are_0_at_the_optimum(

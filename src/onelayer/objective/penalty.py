@@ -87,7 +87,7 @@ class Penalty:
         return np.asarray(np.sqrt(np.sum(W * W, axis=-2)) if self.grouped else np.abs(W))
 
     def prox(self, W: NDArray[Any], step: Any = 1.0) -> NDArray[Any]:
-        """argmin over V of ½‖V − W‖² + step · λ₁ Σ |V|: W drawn towards 0, and much of it to 0."""
+        """Argmin over V of ½‖V − W‖² + step · λ₁ Σ |V|: W drawn towards 0, and much of it to 0."""
         sizes = self.sizes(W)
         short = np.maximum(sizes - step * self.l1, 0.0)
         kept = np.divide(short, sizes, where=sizes > 0.0, out=np.zeros_like(short))
@@ -104,7 +104,7 @@ class Penalty:
         return np.asarray(np.where(zero, of_zero, gradient + self.l1 * signs))
 
     def conjugate(self, Z: NDArray[Any]) -> float:
-        """sup over W of ⟨Z, W⟩ less the value of W."""
+        """Sup over W of ⟨Z, W⟩ less the value of W."""
         excess = np.maximum(self.sizes(Z) - self.l1, 0.0)
         if not excess.any():
             return 0.0

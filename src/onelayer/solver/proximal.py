@@ -26,7 +26,9 @@ with ‖·‖² the mean over the rows. In the working set one class after anoth
 Newton's method, the bias with it: coordinate descent in the kernel solves it by the class's own
 Hessian. What all classes share changes no probability, so each feature's weights are moved to where
 their penalty is least. Two classes are one row of weights, w = W₁ − W₀, for which λ₁ Σ|W| = λ₁ Σ|w|
-and λ₂ Σ W² = ½ λ₂ Σ w². Grouped classes take their steps together, by one Hessian that bounds theirs.
+and λ₂ Σ W² = ½ λ₂ Σ w². Grouped classes take their steps together, by one Hessian that bounds
+theirs. Where that is slow, steps are combined by Anderson's acceleration, or one of Newton's
+follows for all weights that are not 0 at once.
 
 Sources: Ndiaye, Fercoq, Gramfort & Salmon (2017), Gap safe screening rules for sparsity enforcing
 penalties; Massias, Gramfort & Salmon (2018), Celer, for working sets; Tibshirani et al. (2012),
@@ -39,7 +41,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -437,7 +439,7 @@ class ProximalSolver:
                 continue
             end = np.column_stack([W, self._b])
             if _is_joint(W, C, cycle):
-                tries = self._joint_steps(end, C, fit, penalty)
+                tries: Iterable[Float64] = self._joint_steps(end, C, fit, penalty)
             else:
                 tries = acceleration.further(start, end)
             cost = fit.loss + penalty.value(W)
@@ -454,7 +456,7 @@ class ProximalSolver:
         self._W[:, chosen] = W
 
     def _scores(self, W: Float64, C: Float64) -> Float64:
-        return W @ C + self._b[:, None]
+        return np.asarray(W @ C + self._b[:, None])
 
     def _with_bias(self, S: Float64, least: float) -> Fit:
         """The fit of scores, of which the bias is moved to where p̄ is π.
@@ -475,14 +477,14 @@ class ProximalSolver:
 
     def _newton_shift(self, fit: Fit) -> Float64:
         if self._is_pair:
-            bent = float(self._fractions @ (fit.P[0] * (1.0 - fit.P[0])))
-            step = -fit.g / max(bent, TINY)
+            bend = float(self._fractions @ (fit.P[0] * (1.0 - fit.P[0])))
+            step = -fit.g / max(bend, TINY)
         else:
             H = -(fit.P * self._fractions) @ fit.P.T
             bent = -H.sum(axis=1)
             # What all classes share changes nothing: a curvature keeps it out of the step.
             H += np.diag(bent) + max(float(bent.max()), TINY) * (1.0 + 1e-12 * np.eye(len(H)))
-            step = -np.linalg.solve(H, fit.g)
+            step = -np.asarray(np.linalg.solve(H, fit.g), np.float64)
             step -= step.mean()
         return np.asarray(step * min(1.0, FARTHEST / max(float(np.abs(step).max()), TINY)))
 
@@ -501,11 +503,8 @@ class ProximalSolver:
         R = (P - self._Y) * self._fractions
         return Fit(S, P, losses, float(self._fractions @ losses), R, R.sum(axis=1))
 
-    def _steps(
-        self, W: Float64, C: Float64, fit: Fit, G: Float64, penalty: Penalty
-    ) -> Float64:
-        """A step of each row of weights in place, the others' scores as they are then; the scores.
-        """
+    def _steps(self, W: Float64, C: Float64, fit: Fit, G: Float64, penalty: Penalty) -> Float64:
+        """A step of each row of weights in place, one after another; the scores after them."""
         S = fit.S.copy()
         if self._is_pair:
             self._step(0, W, C, S, 0.0, penalty)
@@ -582,9 +581,7 @@ class ProximalSolver:
         d = f * np.minimum((2.0 * P * (1.0 - P)).max(axis=0), 0.5)
         G = G + penalty.gradient(W)
         may_move = np.flatnonzero(W.any(axis=0) | (penalty.sizes(G) > NEAR * penalty.l1))
-        step, shift = self._descended(
-            self._hessians[0], d, C, may_move, old, G, fit.g, penalty
-        )
+        step, shift = self._descended(self._hessians[0], d, C, may_move, old, G, fit.g, penalty)
         along = step @ C + shift[:, None]
         falls = inner(G, step) + float(fit.g @ shift)
         falls += penalty.l1 * float(penalty.sizes(old + step).sum() - penalty.sizes(old).sum())
@@ -736,7 +733,7 @@ def _gram(C: Float64, d: Float64) -> Float64:
 def _is_joint(W: Float64, C: Float64, cycles: int) -> bool:
     """Whether a Hessian of all weights that are not 0 costs no more than the cycles so far."""
     (m, n), N, count = W.shape, C.shape[1], int(np.count_nonzero(W)) + len(W)
-    return count**2 * (N + count) <= JOINT * cycles * m * n * N
+    return bool(count**2 * (N + count) <= JOINT * cycles * m * n * N)
 
 
 def _shared(W: Float64, penalty: Penalty) -> Float64:
