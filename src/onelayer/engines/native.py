@@ -40,6 +40,10 @@ SLICE_FEATURES, MIN_LANES, SUM_ROWS = 768, 4, 192
 FEW_PRODUCTS = 4e6
 
 
+# What the solver for l1 takes of the kernel beside passes.
+coordinate_descent = _native.coordinate_descent
+
+
 def default_threads() -> int:
     """ONELAYER_THREADS, or else the cores that this process may use, OMP_NUM_THREADS at most.
 

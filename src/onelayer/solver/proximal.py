@@ -48,11 +48,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer import _native
 from onelayer.data.mapped import check_mapped
 from onelayer.data.rows import Rows
 from onelayer.data.sparse import sparse_rows
 from onelayer.engines import Engine, Weights, tiles
+from onelayer.engines.native import coordinate_descent
 from onelayer.errors import SettingsError
 from onelayer.model.model import Certificate
 from onelayer.objective.loss import sigmoid, softmax_and_log_sum
@@ -568,7 +568,7 @@ class ProximalSolver:
         limits = np.full(len(which), float(penalty.l1))
         q = np.ascontiguousarray(q)
         how = (TOLERANCE, SWEEPS) if self._is_pair else (ROUGH_TOLERANCE, ROUGH_SWEEPS)
-        _native.coordinate_descent(H, limits, reached, q, *how)
+        coordinate_descent(H, limits, reached, q, *how)
         step = np.zeros_like(W)
         step[:, which] = reached - old
         return step, -(g + step[:, which] @ h) / curvature
