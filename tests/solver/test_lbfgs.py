@@ -21,7 +21,7 @@ from onelayer.solver.lbfgs import (
     fit_preconditioner,
     fit_variances,
 )
-from onelayer.solver.newton import DenseRows
+from onelayer.solver.newton import DenseRows, LineSample
 
 Float64 = NDArray[np.float64]
 
@@ -128,6 +128,33 @@ def test_a_step_is_as_long_as_lowers_the_cost_most(
     monkeypatch.setattr(newton, "LINE_STEPS", 20)
     tiny = 1e-5 if dtype == "float32" else 1e-14
     assert abs(slope(held.best_length(at, direction, penalty))) < tiny * abs(steep)
+
+
+def test_a_sample_of_rows_says_how_long_a_first_step_is_that_would_be_far_too_long() -> None:
+    rng, N, D, K = np.random.default_rng(0), 2500, 6, 8
+    y = rng.integers(0, K, N)
+    X = rng.normal(size=(N, D)) + 1.5 * rng.normal(size=(K, D))[y]
+    weights = rng.uniform(0.0, 2.0, N)
+    rows = Rows(X - np.average(X, axis=0, weights=weights), y, np.ones(D), np.zeros(D),
+                weights=weights)  # fmt: skip
+    held, penalty, at = (
+        DenseRows(rows, np.ones(K, bool), "float64"),
+        Penalty(1e-3),
+        np.zeros((K, D + 1)),
+    )
+
+    def cost(length: float) -> float:
+        point = at + length * direction
+        return held.cost(point)[0] + penalty.value(point[:, :-1])
+
+    _, gradient = held.cost(at)
+    direction = -40.0 * gradient
+    falls, sample = float(np.sum(gradient * direction)), LineSample(make_engine(), rows)
+    length = sample.best_length(at, direction, penalty, falls)
+    lowest = min(map(cost, np.geomspace(0.01, 1.0, 60)))
+    assert length is not None
+    assert cost(length) - lowest < 0.02 * (cost(0.0) - lowest) < 0.1 * (cost(1.0) - lowest)
+    assert sample.best_length(at, direction, penalty, 5.0 * falls) is None
 
 
 @pytest.mark.parametrize("fit", [fit_variances, fit_preconditioner])

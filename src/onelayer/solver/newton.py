@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import EQUAL
 from onelayer.data.streaming import stored_rows
-from onelayer.engines import Engine
+from onelayer.engines import Engine, Weights, loaded
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.lbfgs import (
     EXTRA_DIRECTIONS,
@@ -67,6 +67,9 @@ MAX_ENTRIES, MAX_HESSIAN, MAX_SECONDS = 1 << 24, 1 << 22, 0.25
 
 # Steps of Newton's method on a line, and the score from which on a probability of 0 is left.
 LINE_STEPS, LARGEST_SCORE = 2, 80.0
+
+# Rows of a sample that says how long a step is, such steps, and what its slope is off at most.
+LINE_ROWS, STEPS_ON_LINE, MOST_SCALED = 256, 10, 4.0
 
 # Most products with the rows of a truncated step of Newton's, and entries of rows that stay in the
 # cache for them, so that BLAS makes the passes of two classes faster than an engine.
@@ -292,26 +295,17 @@ class DenseRows:
             along = along @ self.X.T
             own = self._mean(along.take(self._own))
             slope -= float(np.add.reduce(own))
-        for _ in range(LINE_STEPS):
-            at_length = scores + length * along
-            if self.is_pair:
-                p = 1.0 / (1.0 + np.exp(np.minimum(at_length, LARGEST_SCORE)))
+        if self.is_pair:
+            for _ in range(LINE_STEPS):
+                p = 1.0 / (1.0 + np.exp(np.minimum(scores + length * along, LARGEST_SCORE)))
                 first = -p * along
-                second = first * (p - 1.0) * along
-            else:
-                at_length -= np.maximum.reduce(at_length, axis=0)
-                p = np.exp(at_length, out=at_length)
-                p /= np.add.reduce(p, axis=0)
-                p *= along
-                first = np.add.reduce(p, axis=0)
-                p *= along
-                second = np.add.reduce(p, axis=0) - first * first
-            falls = slope + length * steep + float(np.add.reduce(self._mean(first)))
-            bends = steep + float(np.add.reduce(self._mean(second)))
-            if not bends > 0.0:
-                break
-            length = min(max(length - falls / bends, length / 2.0), 4.0 * length)
-        return length
+                falls = slope + length * steep + self._mean_of(first)
+                bends = steep + self._mean_of(first * (p - 1.0) * along)
+                if not bends > 0.0:
+                    break
+                length = min(max(length - falls / bends, length / 2.0), 4.0 * length)
+            return length
+        return lowest_on_line(scores, along, self._mean, slope, steep, LINE_STEPS)
 
     def truncated_step(
         self, at: Float64, gradient: Float64, penalty: Penalty, divide: Divide, tolerance: float
@@ -354,6 +348,71 @@ class DenseRows:
             return self.gram(curvature)
         Z = self.X.take(counts, axis=0) * np.sqrt(mean.take(counts))[:, None]
         return np.asarray(Z.T @ Z, np.float64)
+
+
+def lowest_on_line(
+    scores: Floats,
+    along: Floats,
+    mean: Callable[[Floats], Floats],
+    slope: float,
+    steep: float,
+    steps: int,
+) -> float:
+    """About how far on a line the cost is lowest, by so many of Newton's steps from 1.
+
+    Scores (K, N) grow by `along`; the rest of the cost has a slope and a curvature of its own, and
+    `mean` makes of values of the rows those whose sum is their mean.
+    """
+    length = 1.0
+    for _ in range(steps):
+        p = scores + length * along
+        p -= np.maximum.reduce(p, axis=0)
+        np.exp(p, out=p)
+        p /= np.add.reduce(p, axis=0)
+        p *= along
+        first = np.add.reduce(p, axis=0)
+        p *= along
+        second = np.add.reduce(p, axis=0) - first * first
+        falls = slope + length * steep + float(np.add.reduce(mean(first)))
+        bends = steep + float(np.add.reduce(mean(second)))
+        if not bends > 0.0:
+            break
+        length = min(max(length - falls / bends, length / 2.0), 4.0 * length)
+    return length
+
+
+class LineSample:
+    """Some rows that say how long a step of all rows is, in a fraction of a pass."""
+
+    def __init__(self, engine: Engine, centred: Rows) -> None:
+        chosen = np.random.default_rng(0).choice(centred.count, LINE_ROWS, replace=False)
+        self._engine, self._rows = engine, loaded(centred, np.sort(chosen))
+        weights = self._rows.row_weights
+        weights = np.ones(LINE_ROWS) if weights is None or not weights.any() else weights
+        self._fractions = (weights / weights.sum()).astype(np.float32)
+        self._own = self._rows.labels, np.arange(LINE_ROWS)
+
+    def best_length(
+        self, at: Float64, direction: Float64, penalty: Penalty, falls: float
+    ) -> float | None:
+        """As of `DenseRows`, from the cost's slope on all rows; None where the sample's differs."""
+        W, b = (np.stack([at, direction]).astype(np.float32)[..., part] for part in (slice(-1), -1))
+        scores, along = (
+            of.T.copy() for of in self._engine.scores(self._rows, Weights(W.copy(), b.copy()))
+        )
+        along -= along[self._own]
+        p = np.exp(scores - np.maximum.reduce(scores, axis=0))
+        p *= along / np.add.reduce(p, axis=0)
+        bend = float(penalty.curvature)
+        slope = bend * inner(at[:, :-1], direction[:, :-1])
+        # The loss's slope where the line begins is known; the sample says how it changes.
+        sampled = float(self._fractions @ np.add.reduce(p))
+        scale = (falls - slope) / sampled if sampled else 0.0
+        if not 1.0 / MOST_SCALED <= scale <= MOST_SCALED:
+            return None
+        steep = bend * norm(direction[:, :-1]) ** 2
+        mean = (scale * self._fractions).astype(np.float32).__mul__
+        return lowest_on_line(scores, along, mean, slope, steep, STEPS_ON_LINE)
 
 
 class ClassCurvature:

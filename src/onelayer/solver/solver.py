@@ -57,11 +57,13 @@ from onelayer.solver.lbfgs import (
     Preconditioner,
     descend,
 )
-from onelayer.solver.linalg import matvec, norm, one_blas_thread
+from onelayer.solver.linalg import inner, matvec, norm, one_blas_thread
 from onelayer.solver.newton import (
     CACHED_ENTRIES,
+    LINE_ROWS,
     ClassCurvature,
     DenseRows,
+    LineSample,
     Newton,
     Prices,
     choose_preconditioner,
@@ -96,6 +98,10 @@ CHANGE, LAST_RESIDUAL, LARGEST_RESIDUAL, PRODUCTS_OF_STEP = 0.5, 0.3, 0.2, 3
 
 # The relative gap from which on a step by the Hessian is as long as lowers the cost most.
 FAR = 0.1
+
+# A sample of rows says it where rows are not in memory, and are at least so many times as many,
+# until a step is right as it is.
+MANY_ON_LINE = 8
 
 # Steps that are still to be taken where the curvature is taken.
 STEPS_AFTER = 8
@@ -520,7 +526,7 @@ class Solver:
         return self._evaluate_cold()
 
     def _begin(self, *, is_cold: bool) -> None:
-        self._is_cold, self._since = is_cold, None
+        self._is_cold, self._since, self._is_far = is_cold, None, True
         if self._newton is not None:
             self._newton.damping = 0.0
 
@@ -590,12 +596,22 @@ class Solver:
 
     def _first_length(self, point: Point, direction: Float64) -> float:
         """Of a step by the Hessian far from the optimum what lowers the cost most, else 1."""
-        rows = self._in_memory
-        if rows is None or not (self._newton or self._is_pair):
-            return 1.0
         if self._estimated_gap(point) < FAR:
             return 1.0
-        return rows.best_length(point.at, direction, self._target.penalty)
+        rows, penalty = self._in_memory, self._target.penalty
+        if rows is not None and (self._newton or self._is_pair):
+            return rows.best_length(point.at, direction, penalty)
+        if self._line is None or not self._is_far:
+            return 1.0
+        falls = inner(point.gradient, direction)
+        length = self._line.best_length(point.at, direction, penalty, falls) or 1.0
+        self._is_far = not 0.5 <= length <= 2.0
+        return length if self._is_far else 1.0
+
+    @cached_property
+    def _line(self) -> LineSample | None:
+        enough = self._rows.count >= MANY_ON_LINE * LINE_ROWS
+        return LineSample(self._engine, self._centred) if enough else None
 
     def _divide(self, gradient: Float64) -> Float64:
         return (self._curvature or self._preconditioner).divide(gradient, self._target.penalty)
