@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,9 @@ def test_what_the_table_names_in_a_run_folder_is_there(trained: ol.Result, tmp_p
 def test_every_setting_of_a_model_is_in_the_table(solved: ol.Path, trained: ol.Result) -> None:
     held = set(solved.best.settings) | set(trained.best.settings) | {"seeds"}
     held |= {field.name for field in fields(Recipe)}  # of a best linear classifier
+    card = replace(trained.data, first_index=1)  # of columns that files number
+    named_so = ol.Model.of_data(np.eye(2, 3), np.zeros(2), None, card, {}, {}, None)  # type: ignore[arg-type]
+    held |= set(named_so.settings)
     held |= set(ol.SoftmaxClassifier().fit([[0.0], [1.0]], [0, 1]).to_model().settings)
     assert named("Its settings", 0) == held
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
@@ -26,12 +27,14 @@ import pyarrow.feather
 import pyarrow.parquet
 from PIL import Image
 from safetensors.numpy import save as save_tensors
+from scipy import sparse
 
 from onelayer import Path as LambdaPath
 from onelayer import Result, Run, load, solve_path, train
 from onelayer.cli import options
 from onelayer.cli.app import app
 from onelayer.data.datasets.named import load_cifar10
+from onelayer.data.sparse import sparse_rows
 from onelayer.data.streaming import stored_rows
 from onelayer.errors import OnelayerError, SettingsError
 from onelayer.model import Model, predictions
@@ -75,7 +78,8 @@ def touch(X: Any) -> None:
     stored = stored_rows(X)
     step = 5 if stored is not None else max(1, len(X))
     for start in range(0, len(X), step):
-        np.asarray(X[start : start + step]).sum(dtype=np.float64)
+        part = X[start : start + step]
+        (part.values if sparse_rows(X) is not None else np.asarray(part)).sum(dtype=np.float64)
 
 
 def rows_reader(name: str, labels: str | None = None) -> Callable[[Path, Random], None]:
@@ -125,6 +129,40 @@ def write_text(name: str, delimiter: str, folder: Path, rng: Random) -> None:
     X, y = rows_of()
     lines += [delimiter.join((*map(str, row), label)) for row, label in zip(X, y, strict=True)]
     (folder / name).write_bytes(in_text("\n".join(lines) + "\n", rng))
+
+
+def svmlight_text() -> str:
+    X, y = rows_of()
+    lines = [f"{label} qid:{i // 3} 1:{a} 4:{b} 9:{c} # {i}" for i, ((a, b, c), label) in
+             enumerate(zip(X, np.arange(len(y)) % 2, strict=True))]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def write_svmlight(folder: Path, rng: Random) -> None:
+    packed = rng.choice(("", "", ".gz", ".bz2"))
+    raw = in_text(svmlight_text(), rng)
+    if packed:
+        raw = gzip.compress(raw, 1, mtime=0) if packed == ".gz" else bz2.compress(raw, 1)
+        raw = in_bytes(raw, rng) if chance(rng, 40) else raw
+        if packed == ".gz" and chance(rng, 4):  # up to 2 GB of text
+            raw = gzip.compress(b"1 1:2\n0 2:3\n" * 50_000, 9, mtime=0) * rng.choice((1, 30, 3000))
+    (folder / f"rows.svm{packed}").write_bytes(raw)
+
+
+def read_svmlight(folder: Path, rng: Random) -> None:
+    rows_reader(next(folder.iterdir()).name)(folder, rng)
+
+
+def write_sparse_npz(folder: Path, rng: Random) -> None:
+    X = sparse.csr_array(rows_of()[0] * (np.arange(3) != 1)).asformat(
+        rng.choice(("csr", "csc", "coo"))
+    )
+    stream = io.BytesIO()
+    sparse.save_npz(stream, X)
+    with zipfile.ZipFile(stream) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["y.npy"] = npy("y")
+    (folder / "rows.npz").write_bytes(in_zip(members, rng, in_npy))
 
 
 @cache
@@ -673,6 +711,8 @@ FORMATS: dict[str, Format] = {
     "feather": Format(partial(write_table, "rows.feather", feather), rows_reader("rows.feather")),
     "saved to disk": Format(write_saved, rows_reader("set")),
     "safetensors": Format(write_safetensors, rows_reader("rows.safetensors")),
+    "svmlight": Format(write_svmlight, read_svmlight),
+    "sparse npz": Format(write_sparse_npz, rows_reader("rows.npz")),
     "npz parts": Format(write_npz_parts, rows_reader("rows.npz")),
     "pytorch": Format(write_pytorch, rows_reader("rows.pt")),
     "hdf5": Format(write_hdf5, rows_reader("rows.h5")),

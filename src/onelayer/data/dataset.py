@@ -126,7 +126,9 @@ class Dataset:
     def _columns(self) -> str:
         weighted = "" if self.weights is None else ", weighted rows"
         what = "labels, many a row" if self.many_labels else "classes"
-        return f"{self.features} features ({self.X.dtype}), {self.classes} {what}{weighted}"
+        sparse = sparse_rows(self.X)
+        form = "" if sparse is None else f", sparse: {sparse.nnz / self.rows:.3g} values a row"
+        return f"{self.features} features ({self.X.dtype}{form}), {self.classes} {what}{weighted}"
 
     @property
     def rows(self) -> int:
@@ -409,6 +411,11 @@ class Splits:
                         f"{self.name}: training and {role} rows must agree in {what}, but they "
                         f"have {expected} and {got}."
                     )
+            if (sparse_rows(other.X) is None) != (sparse_rows(self.train.X) is None):
+                raise DataError(
+                    f"{self.name}: training and {role} rows must both be sparse, or none of them; "
+                    "convert one with toarray() or scipy.sparse.csr_array."
+                )
 
     @property
     def train_and_validation(self) -> Dataset:
@@ -421,7 +428,9 @@ class Splits:
 
         def both(name: str) -> Any:
             values = [getattr(part, name) for part in parts]
-            return None if any(value is None for value in values) else np.concatenate(values)
+            if any(value is None for value in values):
+                return None
+            return (np.concatenate if sparse_rows(values[0]) is None else SparseRows.stack)(values)
 
         return replace(
             self.train,
@@ -456,6 +465,7 @@ class DataCard:
     feature_names: tuple[str, ...] | None = None
     split: SplitCard | None = field(default=None, compare=False, repr=False, metadata=MAY_LACK)
     label_type: LabelType = field(default=INDEX, metadata=MAY_LACK)
+    first_index: int | None = field(default=None, metadata=MAY_LACK)  # `SparseRows.first_index`
     weighted: bool = field(default=False, metadata=MAY_LACK)  # whether rows have weights
 
     @property
@@ -485,6 +495,7 @@ def data_card(data: Dataset | Splits) -> DataCard:
         feature_names=train.feature_names,
         split=replace(drawn or SplitCard(), rows=None if known is None else np.unique(known)),
         label_type=train.label_type,
+        first_index=getattr(train.X, "first_index", None),
         weighted=train.weights is not None,
     )
 

@@ -7,6 +7,7 @@ is hashed in the narrowest type that holds all of it, bytes, float32 or float64.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -80,7 +81,12 @@ def count_shared(*parts: NDArray[Any]) -> list[int]:
     if not len(repeated):
         return [0] * (len(parts) - 1)
     alike = [np.flatnonzero(np.isin(of_part, repeated)) for of_part in hints]
-    rows = [row_fingerprints(X, places) for X, places in zip(parts, alike, strict=True)]
+    return count_known(row_fingerprints(X, at) for X, at in zip(parts, alike, strict=True))
+
+
+def count_known(parts: Iterable[Fingerprints]) -> list[int]:
+    """How many rows of each part but the first are in those before it, by their fingerprints."""
+    rows = [*parts]
     return [
         int(np.count_nonzero(np.isin(rows[i], np.concatenate(rows[:i]))))
         for i in range(1, len(rows))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.progress import Log
+from onelayer.data.sparse import sparse_rows
 from onelayer.data.streaming import ChosenColumns, stored_rows
 from onelayer.errors import DataError, printable
 
@@ -60,7 +61,9 @@ def take_columns(X: NDArray[Any], places: Sequence[int] | None) -> NDArray[Any]:
     """These columns of the rows, in this order: copied, or read so from files; None: all of X."""
     if places is None:
         return X
-    stored: Any = stored_rows(X)
+    stored, sparse = stored_rows(X), sparse_rows(X)
+    if sparse is not None:
+        return sparse.take_columns(places)  # type: ignore[return-value]
     return np.take(X, places, axis=1) if stored is None else ChosenColumns(stored, places)  # type: ignore[return-value]
 
 

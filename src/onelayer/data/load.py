@@ -33,6 +33,7 @@ from onelayer.data.formats.registry import (
     read_table,
     read_values,
 )
+from onelayer.data.formats.svmlight import number_columns
 from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.identity import match_parts, take_columns
 from onelayer.data.progress import Log, print_line
@@ -95,16 +96,16 @@ def load(
 
             - None or "cifar10", "cifar100": from the cache, which is filled from the network when
               needed; "digits" for scikit-learn's digits;
-            - a file (.npy, .npz, .csv, .parquet, .arrow, .feather, .safetensors, .pt, .h5) or a
-              .zarr, a folder of such files, or a pattern ("shards/*.npy"), part-2 before part-10; a
-              folder of folders such as label=cat; what `save_to_disk` of Hugging Face wrote.
+            - a file (.npy, .npz, .csv, .svm, .parquet, .arrow, .feather, .safetensors, .pt, .h5) or
+              a .zarr, a folder of such files, or a pattern ("shards/*.npy"), part-2 before part-10;
+              a folder of folders such as label=cat; what `save_to_disk` of Hugging Face wrote.
               Folders or files named train, validation and test are the split, and so are arrays of
               a file called X_train, y_train, X_test, …;
             - a folder of pictures with a sub-folder for each class, or one with CIFAR's files or
               archives ("./digits" is a folder, and so is cifar10 where such a folder exists);
             - a data frame in memory (pandas, polars, a pyarrow Table, a Dataset of Hugging Face),
-              an array or tensor (NumPy, PyTorch, JAX), or a dict of arrays, or of data frames
-              called train, validation and test.
+              an array or tensor (NumPy, PyTorch, JAX), a sparse array of SciPy, or a dict of
+              arrays, or of data frames called train, validation and test.
         labels: the column or array that holds the labels (default: the one called label, labels, y,
             target or class), a file with one label a row, or the labels themselves: an array, a
             Series or a list, (N,). Of many labels a row a column of lists, columns of 0 and 1
@@ -401,7 +402,7 @@ def _read_parts(source: Any, options: Mapping[str, Any], read: ReadOptions) -> d
             table = read_table(part, labels, option, read)
         found = one_a_row(table.labels, table.labels_where, read.log)
         tables[role] = replace(table, labels=found)
-    return in_one_form(tables)
+    return number_columns(in_one_form(tables))
 
 
 def _in_memory(source: object) -> bool:

@@ -4,7 +4,8 @@
 
 "none" leaves the stored values, "unit" divides by the largest value that a feature can have (255
 for bytes), "standardize" gives every feature mean 0 and variance 1 over the training rows. For a
-model without an intercept it gives variance 1 and does not centre: W times an offset is a bias.
+model without an intercept it gives variance 1 and does not centre: W times an offset is a bias. Nor
+does it centre sparse rows, so that what is not stored stays 0; there the bias takes up the means.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.progress import Log
+from onelayer.data.sparse import SparseRows, sparse_rows
 from onelayer.data.streaming import iter_tiles, stored_rows
 from onelayer.errors import SettingsError, printable
 from onelayer.files.records import MAY_LACK
@@ -93,6 +95,8 @@ def fit_scaling(
     files, in the first.
     """
     resolved = resolve_scaling(name, X, max_value)
+    if (sparse := sparse_rows(X)) is not None:
+        return _fit_sparse(resolved, sparse, max_value, weights)
     if resolved != "standardize":
         scale = np.full(X.shape[1], 1.0 if resolved == "none" else 1.0 / max_value)
         every = _Span(X.shape[1])
@@ -117,9 +121,33 @@ def fit_scaling(
     return Scaling("standardize", scale, offset, span.low, span.high)
 
 
+def _fit_sparse(
+    name: ScalingName, X: SparseRows, max_value: float, weights: NDArray[np.float64] | None
+) -> Scaling:
+    """The scaling of sparse rows, which moves no feature."""
+    if weights is not None and not weights.all():
+        X, weights = X.take(weights > 0.0), weights[weights > 0.0]
+    low, high = (np.asarray(end, np.float64) for end in X.column_ranges())
+    scale = np.full(X.shape[1], 1.0 / max_value if name == "unit" else 1.0)
+    if name == "standardize":
+        mass = len(X) if weights is None else weights.sum()
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = X.column_sums(weights) / mass
+            deviation = np.sqrt(X.column_squares(mean, weights) / mass)
+        constant = high / 2 - low / 2 <= EQUAL / 2 * np.maximum(np.abs(low), np.abs(high))
+        scale = 1.0 / np.where(constant | (deviation == 0.0), 1.0, deviation)
+    _check_size(name, float((np.maximum(np.abs(low), np.abs(high)) * scale).max(initial=0.0)))
+    return Scaling(name, scale, np.zeros(X.shape[1]), low, high)
+
+
 def resolve_scaling(name: str, X: NDArray[np.generic], max_value: float = 1.0) -> ScalingName:
-    """What "auto" is: "unit" where the range is known, as of bytes, else "standardize"."""
+    """What "auto" is: "unit" where the range is known, as of bytes, else "standardize".
+
+    Of sparse rows it is "none": divided by its deviation, a word of a single text would count most.
+    """
     check_scaling(name)
+    if name == "auto" and sparse_rows(X) is not None:
+        return "none"
     if name == "auto":
         return "unit" if X.dtype == np.uint8 or max_value != 1.0 else "standardize"
     return cast(ScalingName, name)
@@ -136,7 +164,7 @@ def warn_of_lost_digits(
     scaling: Scaling, X: NDArray[np.generic], names: Sequence[str] | None
 ) -> None:
     """Warn of features whose values float32 cannot tell apart, judged by some of the rows."""
-    if X.dtype.itemsize <= EXACT_BYTES:
+    if X.dtype.itemsize <= EXACT_BYTES or sparse_rows(X) is not None:  # most of which are 0
         return
     scaled = scaling.apply(_some_rows(X))
     low, high = scaled.min(axis=0), scaled.max(axis=0)
@@ -161,23 +189,26 @@ def note_other_range(
     if low is None or high is None or not len(X):
         return
     count = min(SOME_ROWS, max(16, RANGE_ENTRIES // len(low)))
-    values = np.asarray(_some_rows(X, count), np.float64)
-    tells = (values != 0.0) & (low < high)
-    margin = RANGE_MARGIN * (high - low)
-    outside = tells & ((values < low - margin) | (values > high + margin))
+    some, columns, values = _nonzero(X, count)
+    tells = low[columns] < high[columns]
+    columns, values = columns[tells], values[tells]
+    margin = RANGE_MARGIN * (high - low)[columns]
+    outside = (values < low[columns] - margin) | (values > high[columns] + margin)
     largest = np.maximum(np.abs(low), np.abs(high))
-    known, seen = np.count_nonzero(tells), tells.any(axis=0)
-    reached = np.abs(np.where(tells, values, 0.0)).max(axis=0)[seen] / largest[seen]
+    known, reached = len(values), np.zeros(len(low))
+    np.maximum.at(reached, columns, np.abs(values))
+    seen = np.unique(columns)
     if known >= 4 and np.count_nonzero(outside) > known / 2:
-        at = int(np.argmax(outside.sum(axis=0)))
-    elif known >= 16 and np.median(reached) <= SMALL_PART:
-        at = int(np.argmax(np.where(seen, largest, 0.0)))
+        at = int(np.argmax(np.bincount(columns[outside])))
+    elif known >= 16 and np.median(reached[seen] / largest[seen]) <= SMALL_PART:
+        at = int(seen[np.argmax(largest[seen])])
     else:
         return
     feature = f"{names[at]!r}" if names else f"{at}"
+    told = some[:, at] if sparse_rows(some) is None else some.take_columns([at]).toarray()
     log(
         f"the rows are not in the range of the training rows: feature {printable(feature)} is "
-        f"{values[:, at].min():.4g} to {values[:, at].max():.4g}, but was {low[at]:.4g} to "
+        f"{told.min():.4g} to {told.max():.4g}, but was {low[at]:.4g} to "
         f"{high[at]:.4g}; give rows in the units that the model was trained on."
     )
 
@@ -189,6 +220,17 @@ def _check_size(name: str, largest: float) -> None:
             f"with scaling={name!r} the largest feature is {largest:.3g}, too far from 1 "
             "to compute with; use scaling='standardize'."
         )
+
+
+def _nonzero(X: Any, count: int) -> tuple[Any, NDArray[Any], NDArray[np.float64]]:
+    """Some rows, and the column and value of each number in them that is not 0."""
+    if sparse_rows(X) is not None:
+        some = _some_rows(X)
+        found = some.to_scipy()  # type: ignore[attr-defined]
+        return some, np.asarray(found.indices), np.asarray(found.data, np.float64)
+    some = np.asarray(_some_rows(X, count), np.float64)
+    places: tuple[NDArray[Any], ...] = np.nonzero(some)
+    return some, places[1], some[places]
 
 
 def _some_rows(X: NDArray[np.generic], count: int = SOME_ROWS) -> NDArray[np.generic]:

@@ -51,6 +51,8 @@ class SparseRows:
     """
 
     ndim = 2
+    # What files that number their columns call the first one, 0 or 1; None of all other rows.
+    first_index: int | None = None
 
     def __init__(
         self,
@@ -147,6 +149,20 @@ class SparseRows:
         starts = np.searchsorted(kept, self._own_indptr)
         moved = order[at[kept]].astype(columns.dtype)
         return SparseRows(values[kept], moved, starts, len(chosen), self.where)
+
+    def renumbered(self, shift: int, features: int) -> SparseRows:
+        """The same values in columns so many further on, without those that are then none."""
+        if shift == 0 and features == self.shape[1]:
+            return self
+        values, columns = self._stored
+        moved, starts = columns + shift if shift else columns, self._own_indptr
+        kept = (moved >= 0) & (moved < features)
+        if not kept.all():
+            starts = np.concatenate([[0], np.cumsum(kept)])[starts]
+            values, moved = values[kept], moved[kept]
+        rows = _unchecked(values, moved, starts, self)
+        rows.shape = (len(self), features)
+        return rows
 
     def astype(self, dtype: Any, copy: bool = True) -> SparseRows:
         """The same rows with values of another float type."""
@@ -322,6 +338,7 @@ def _unchecked(
     rows = SparseRows.__new__(SparseRows)
     rows.shape, rows.where = (len(indptr) - 1, like.shape[1]), like.where
     rows.values, rows.indices, rows.indptr = values, indices, indptr
+    rows.first_index = like.first_index
     return rows
 
 

@@ -28,10 +28,17 @@ from onelayer.data.classes import (
     strata,
 )
 from onelayer.data.dataset import By, Dataset, SplitCard, Splits
-from onelayer.data.fingerprints import Fingerprints, chances, count_shared, text_fingerprints
+from onelayer.data.fingerprints import (
+    Fingerprints,
+    chances,
+    count_known,
+    count_shared,
+    text_fingerprints,
+)
 from onelayer.data.formats.base import PARTS, as_features, is_pattern, largest_value, to_array
 from onelayer.data.formats.tables import frame_table, is_frame
 from onelayer.data.progress import Log, print_line
+from onelayer.data.sparse import SparseRows, is_sparse, sparse_rows
 from onelayer.data.streaming import stored_rows
 from onelayer.errors import (
     DataError,
@@ -88,7 +95,8 @@ def split(
     its values: no row changes sides when others are added, and fractions are met only on average.
 
     Args:
-        X: features, (N, D) numbers: an array, or a data frame with a column for each feature.
+        X: features, (N, D) numbers: an array, a data frame with a column for each feature, or
+            sparse rows, an array or matrix of SciPy.
         y: labels, (N,): text, integers or booleans. Many labels a row: (N, K) of 0 and 1, or a list
             of labels for each row; each row is then stratified by the rarest of its labels.
         groups: a group of each row, (N,), such as its patient or its video. All rows of a group
@@ -130,10 +138,11 @@ def split(
     if class_names is None or labels.dtype.kind not in "iu":
         kind = label_type(labels, names)
         labels = number_labels(labels, names, f"{name}, y")
-    stored = stored_rows(X) is not None
-    X = X if stored else to_array(X, f"{name}, X")
+    X = SparseRows.of(X, f"{name}, X") if is_sparse(X) else X
+    kept = stored_rows(X) is not None or sparse_rows(X) is not None
+    X = X if kept else to_array(X, f"{name}, X")
     max_value = largest_value(X.dtype)
-    X = X if stored else as_features(X, lambda at: f"{name}: X.flat[{at}]")
+    X = X if kept else as_features(X, lambda at: f"{name}: X.flat[{at}]")
     ids = None if ids is None else to_array(ids, f"{name}, ids")
     known = None if feature_names is None else tuple(feature_names)
     source = "arrays in memory"
@@ -331,14 +340,17 @@ def _small_classes(data: Dataset, splits: Splits, given: Mapping[str, Dataset]) 
 
 def shared_rows(splits: Splits, given: Collection[str]) -> str:
     """How many rows are on two sides of the split, in words, and what to do about it."""
-    train, validation, test = (part.X for part in (splits.train, splits.validation, splits.test))
-    if any(stored_rows(X) is not None for X in (train, validation, test)):
+    parts = (splits.train, splits.validation, splits.test)
+    if any(stored_rows(part.X) is not None for part in parts):
         return (
             "rows that stay in their files are not checked for identical ones in two parts"
             if len(given) < 2 and (splits.split and splits.split.by != IDENTICAL)
             else ""
         )
-    of_validation, of_test = count_shared(train, validation, test)
+    if any(sparse_rows(part.X) is not None for part in parts):
+        of_validation, of_test = count_known(part._fingerprints for part in parts)
+    else:
+        of_validation, of_test = count_shared(*(part.X for part in parts))
     found = [
         f"{count:,} of {part.rows:,} {role} rows are identical to {others} rows"
         for count, part, role, others in (

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data import Dataset
 from onelayer.data.progress import Log, quiet
+from onelayer.data.sparse import sparse_rows
 from onelayer.engines import Engine
 from onelayer.errors import SettingsError
 from onelayer.model.intervals import GROUPED, WILSON, interval_words, wilson_interval
@@ -382,7 +383,7 @@ def _evaluate_labels(
     model: Model, rows: Dataset, y: NDArray[Any], engine: Engine | str | None, *, leave_out: bool
 ) -> tuple[Evaluation, NDArray[np.int64]]:
     """The evaluation of many labels a row, maybe without training rows; and which rows count."""
-    step = max(1, TILE_ENTRIES // rows.features)
+    step = max(1, TILE_ENTRIES // rows.features) if sparse_rows(rows.X) is None else rows.rows
     places = (slice(i, i + step) for i in range(0, rows.rows, step))
     weighty = np.ones(len(y), bool) if rows.weights is None else rows.weights > 0.0
     trained = weighty & np.concatenate([model.trained_on(rows, place) for place in places])
@@ -528,7 +529,9 @@ def _mistakes(
     """These rows with their pixels and names, for a record."""
     images = None
     if rows.image_shape is not None:
-        pixels = np.asarray(rows.X[numbers], np.float64) * (255.0 / rows.max_value)
+        sparse = sparse_rows(rows.X)
+        of_rows = rows.X[numbers] if sparse is None else sparse[numbers].toarray()
+        pixels = np.asarray(of_rows, np.float64) * (255.0 / rows.max_value)
         images = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     ids = None if rows.ids is None else tuple(map(str, rows.ids[numbers]))
     return Mistakes(numbers, true, predicted, confidence, images, ids)

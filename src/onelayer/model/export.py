@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.progress import quiet
+from onelayer.data.sparse import sparse_rows
 from onelayer.errors import OnelayerError, SaveError, SettingsError, one_line, require_choice
 from onelayer.files.atomic import staged_file
 from onelayer.files.tensors import safetensors_bytes
@@ -43,7 +44,7 @@ TOLERANCE = 1e-6
 # Half the distance from 1 to the next float32, and a number that float32 may take for 0.
 UNIT, TINY_FLOAT32 = 2.0**-24, 1e-37
 
-TEST_ROWS = 256
+TEST_ROWS, TEST_ENTRIES = 256, 1 << 24
 
 # With a larger offset float32 keeps less than two digits of a scaled value.
 MAX_FLOAT32_OFFSET = 1e5
@@ -71,7 +72,9 @@ def export_onnx(
         choices = ", ".join(READ_IN_PLACE)
         raise SettingsError(f"input_type must be one of {choices}, but {kind!r} was given.")
     content = onnx_bytes(model, kind, precision)
-    tried = _test_rows(model, kind) if rows is None else model.read_rows(rows)[:].astype(kind)
+    given = _test_rows(model, kind) if rows is None else model.read_rows(rows)[:]
+    sparse = sparse_rows(given)
+    tried = (given if sparse is None else sparse.toarray()).astype(kind, copy=False)
     tested = _check_onnx(model, content, tried, precision)
     with staged_file(path) as staging:
         staging.write_bytes(content)
@@ -210,7 +213,7 @@ def _graph(onnx: Any, model: Model, input_type: str, precision: str) -> Any:
 def _test_rows(model: Model, input_type: str) -> NDArray[np.generic]:
     """Rows by a fixed seed: any bytes, or floats whose scaled values are standard normal."""
     rng = np.random.default_rng(0)
-    shape = (TEST_ROWS, model.features)
+    shape = (max(2, min(TEST_ROWS, TEST_ENTRIES // model.features)), model.features)
     if input_type == "uint8":
         return rng.integers(0, 256, shape, dtype=np.uint8)
     scale = np.where(model.scaling.scale == 0.0, 1.0, model.scaling.scale)

@@ -32,6 +32,7 @@ from onelayer.data.mapped import check_mapped
 from onelayer.data.progress import Log, print_line, quiet
 from onelayer.data.rows import Rows, rows_of, weights_to_fit, without_weightless
 from onelayer.data.scaling import Scaling, note_other_range
+from onelayer.data.sparse import SparseRows, is_sparse, sparse_rows
 from onelayer.data.streaming import stored_rows
 from onelayer.data.weights import known_class_weight
 from onelayer.engines import Engine, RowFigures, Weights, make_engine, tiles
@@ -74,7 +75,7 @@ FILE_TEXTS: dict[str, Any] = {
 OPTIONAL_TEXTS = ("label_type",)
 SETTINGS: dict[str, Any] = {
     **dict.fromkeys(("l2", "validation_accuracy", "label_smoothing", "q", "moves"), float | None),
-    **dict.fromkeys(("passes", "seed", "train_rows", "epochs_kept"), int | None),
+    **dict.fromkeys(("passes", "seed", "train_rows", "epochs_kept", "first_index"), int | None),
     **dict.fromkeys(("name", "status", "data"), str | None),
     "intercept": bool | None,
 }
@@ -256,6 +257,7 @@ class Model:
         """The model of a fit to this data: with its names, and with both in the settings."""
         origin: dict[str, Any] = {"data": data.name, "train_rows": data.train_rows}
         origin |= {"sample_weight": True} if data.weighted else {}
+        origin |= {} if data.first_index is None else {"first_index": data.first_index}
         return cls(
             W=W,
             b=b,
@@ -346,8 +348,7 @@ class Model:
         rows = rows.with_features(self.feature_names, "the model", log)
         if self.many_labels or rows.many_labels:
             y = self._labels_of(rows)
-            self.read_rows(rows.X, log)
-            return rows, y
+            return self._with_columns(rows, log), y
         places = {name: place for place, name in enumerate(self.class_names)}
         y = np.array([places.get(name, -1) for name in rows.class_names], np.int64)[rows.y]
         if (y < 0).all():
@@ -356,8 +357,12 @@ class Model:
                 f"{rows.name} should have the model's classes, {_some(self.class_names)}, but it "
                 f"has {held}; use the data that the model is for."
             )
-        self.read_rows(rows.X, log)
-        return rows, y
+        return self._with_columns(rows, log), y
+
+    def _with_columns(self, rows: Dataset, log: Log | None) -> Dataset:
+        """The rows with the model's columns, where a file numbers them."""
+        X = self.read_rows(rows.X, log)
+        return rows if sparse_rows(X) is None or X is rows.X else replace(rows, X=X)
 
     def _labels_of(self, rows: Dataset) -> NDArray[np.uint8]:
         """The model's labels of each row, (N, K), met by their names."""
@@ -409,17 +414,36 @@ class Model:
         elif is_frame(X):
             spec = ColumnSpec(elsewhere=True, features=self.feature_names)
             X = frame_table(X, None, "rows", log, spec).X
+        X = SparseRows.of(X, "rows") if is_sparse(X) else X
+        if sparse_rows(X) is not None and X.first_index is not None:
+            X = self._numbered(X, log)
         rows = checked_rows(X, self.features)
         if log is not quiet:
             note_other_range(self.scaling, rows, self.feature_names, log)
         return rows
+
+    def _numbered(self, X: SparseRows, log: Log) -> SparseRows:
+        """The columns that the model's training file gave these numbers; others have no weight."""
+        first = self.settings.get("first_index")
+        own = X.first_index or 0
+        if (first is None and X.shape[1] == self.features) or self.feature_names is not None:
+            return X
+        met = X.renumbered(own - (own if first is None else first), self.features)
+        if met.nnz < X.nnz:
+            log(
+                f"{X.where}: left out {X.nnz - met.nnz:,} of {X.nnz:,} values, in columns that "
+                f"the model does not have: its {self.features:,} are numbered from "
+                f"{own if first is None else first} on."
+            )
+        met.first_index = first
+        return met
 
     def score_tiles(
         self, X: Any, engine: Engine | str | None = None, log: Log | None = None
     ) -> Iterator[Float64]:
         """Yield `scores` a tile of rows at a time, so that memory does not grow with N."""
         rows = self.read_rows(X, log)
-        step = max(1, TILE_ENTRIES // max(self.features, self.classes))
+        step = self._tile_rows(rows)
         yield from (S for _, S in self._scored(rows, engine, step))
 
     def classify_tiles(
@@ -448,7 +472,7 @@ class Model:
         """What metrics read of the rows of these numbers, (n,); classes in the order given."""
         rows, chosen = self.read_rows(X, quiet), np.zeros(len(y), bool)
         chosen[counted] = True
-        step = max(1, TILE_ENTRIES // max(self.features, self.classes))
+        step = self._tile_rows(rows)
 
         def row_tiles() -> Iterator[Rows]:
             for place, tile in self._tiles(rows, step):
@@ -474,6 +498,11 @@ class Model:
             self._check(sums, place, tile)
             yield place, S
 
+    def _tile_rows(self, rows: Any) -> int:
+        """How many rows have so many entries and scores as a tile may."""
+        features = self.features if sparse_rows(rows) is None else 1
+        return max(1, TILE_ENTRIES // max(features, self.classes))
+
     def _weights(self) -> Weights:
         return Weights(self.W.astype(np.float64)[None], self.b.astype(np.float64)[None])
 
@@ -496,7 +525,9 @@ class Model:
             return
         at = int(np.argmin(finite))
         row = place.start + at
-        if np.isfinite(np.asarray(tile.X[at], np.float64)).all():
+        # Sparse rows were looked through when they were made.
+        known = sparse_rows(tile.X) is not None
+        if known or np.isfinite(np.asarray(tile.X[at], np.float64)).all():
             raise DataError(
                 f"row {row} gives a score beyond the largest number: the model's weights, "
                 f"up to {np.abs(self.W).max():.3g}, or the row's features are too large."
@@ -511,8 +542,8 @@ class Model:
 
         Args:
             X: rows as stored, not scaled: an array (N, D) of any real type, never copied as a
-                whole; or a data frame or `Dataset`, whose columns are met by their names: in any
-                order, and others left out with a message.
+                whole; a sparse array or matrix of SciPy; or a data frame or `Dataset`, whose
+                columns are met by their names: in any order, and others left out with a message.
             engine: an engine or its name; None is the native engine.
             log: callback for one-line messages: columns that are left out, rows outside the range
                 of the training rows. None prints them on the standard error stream.
@@ -814,8 +845,8 @@ def fitted_rows(model: Model, data: Dataset | Splits, log: Log | None) -> tuple[
 
 def checked_rows(X: ArrayLike, features: int) -> NDArray[np.generic]:
     """The rows as an array of real numbers, shape (N, features), without a copy if it is one."""
-    stored = stored_rows(X)
-    rows = to_array(X, "rows") if stored is None else cast(NDArray[np.generic], stored)
+    kept = stored_rows(X) if sparse_rows(X) is None else X
+    rows = to_array(X, "rows") if kept is None else cast(NDArray[np.generic], kept)
     if rows.dtype.kind not in "buif":
         raise DataError(f"rows must hold real numbers, but they are {rows.dtype}.")
     if rows.ndim != 2 or rows.shape[1] != features:
@@ -837,11 +868,13 @@ def _engine(engine: Engine | str | None) -> Engine:
 def _in_place(rows: NDArray[np.generic]) -> bool:
     """Whether engines can read rows in memory in place."""
     native = rows.dtype.isnative and rows.dtype.name in READ_IN_PLACE
-    return native and rows.flags.c_contiguous
+    return native and (sparse_rows(rows) is not None or rows.flags.c_contiguous)
 
 
 def _readable(tile: NDArray[np.generic]) -> NDArray[np.generic]:
     """The tile itself where engines can read it in place, or else a converted copy."""
+    if sparse_rows(tile) is not None:
+        return tile
     native = tile.dtype.isnative and tile.dtype.name in READ_IN_PLACE
     return np.ascontiguousarray(tile, tile.dtype if native else np.float64)
 

@@ -26,11 +26,11 @@ from onelayer.data import load
 from onelayer.data.formats.images import Shape
 from onelayer.data.formats.registry import read_features
 from onelayer.data.load import names_data_set
-from onelayer.data.progress import print_line
+from onelayer.data.progress import print_line, quiet
 from onelayer.engines import Engine
 from onelayer.errors import DataError, SettingsError, home_path
 from onelayer.files.atomic import staged_file
-from onelayer.model.model import Model, checked_rows
+from onelayer.model.model import Model
 
 OUTPUTS = (".csv", ".parquet", ".npy")
 
@@ -77,8 +77,8 @@ def write_predictions(
 ) -> None:
     """Classify rows as stored, (N, D) or of images (N, channels, height, width), into a file."""
     ending = check_output(Path(path))
-    rows = checked_rows(_flat(model, rows), model.features)
-    tiles = (model.probabilities(S) for S in model.score_tiles(rows, engine))
+    rows = model.read_rows(_flat(model, rows))
+    tiles = (model.probabilities(S) for S in model.score_tiles(rows, engine, quiet))
     with staged_file(Path(path)) as staging:
         if ending == ".npy":
             _write_npy(model, len(rows), tiles, staging, ids)

