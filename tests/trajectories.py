@@ -32,6 +32,7 @@ def oracle_trajectory(
     for X, y in _batches(dataset, scaling, run):
         of = (run.loss, run.label_smoothing)
         g = objective.gradient(X, y, theta[0], theta[1], run.l2, of)
+        g = g if run.intercept else g._replace(b=np.zeros_like(b))
         eta = run.eta * _factor(run, len(past), len(dataset.y))
         for i in range(2):
             v[i] = run.momentum * v[i] + g[i]
@@ -55,6 +56,7 @@ def methods(draw: st.DrawFn) -> dict[str, Any]:
         "averaging": draw(st.sampled_from(["none", "tail:0.4", "tail:1", "ema:0.8"])),
         "loss": draw(st.sampled_from(objective.LOSSES)),
         "label_smoothing": draw(st.sampled_from([0.0, 0.2])),
+        "intercept": draw(st.booleans()),
     }
 
 
@@ -72,6 +74,7 @@ def draw_method(draw: st.DrawFn, rng: np.random.Generator, l2: np.ndarray) -> Me
         nesterov=some(np.ones(R, bool)),
         sigmoid=some(np.ones(R, bool)),
         label_smoothing=some(rng.uniform(0.05, 0.5, R)),
+        no_intercept=some(np.ones(R, bool)),
     )
 
 

@@ -8,7 +8,7 @@
 
 namespace onelayer {
 
-enum Setting : int { kLearningRate, kAveraging, kL2, kMomentum, kNesterov, kSigmoid, kLabelSmoothing, kSettings };
+enum Setting : int { kLearningRate, kAveraging, kL2, kMomentum, kNesterov, kSigmoid, kLabelSmoothing, kNoIntercept, kSettings };
 
 enum class Range { any, below_one, up_to_one };  // any number, [0, 1), [0, 1]
 
@@ -26,6 +26,7 @@ inline constexpr SettingRule kSettingRules[kSettings] = {
     {"nesterov", false, Range::any},         // 0 or 1
     {"sigmoid", false, Range::any},          // 0 or 1: the K-sigmoid loss
     {"label_smoothing", false, Range::below_one},
+    {"no_intercept", false, Range::any},     // 0 or 1: the gradient of b is taken for 0
 };
 
 // An array of the weights' shape and one of the biases'.

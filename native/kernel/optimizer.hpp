@@ -24,6 +24,7 @@ struct ColumnStep {
   T weight_decay = 0;            // 2 l2
   T momentum = 0;                // mu; 0 is a plain step
   bool nesterov = false;
+  bool no_intercept = false;     // the gradient of the bias is taken for 0
   T averaging = 1;               // alpha; 1 leaves the average unwritten
   bool has_average = true;       // else the average is the weights before this step
 };
@@ -131,6 +132,7 @@ class ColumnSteps {
     step.weight_decay = static_cast<T>(2 * l2);
     step.momentum = static_cast<T>(method_.of(kMomentum, run));
     step.nesterov = method_.of(kNesterov, run) != 0;
+    step.no_intercept = method_.of(kNoIntercept, run) != 0;
     step.averaging = averaging(run, t);
     step.has_average = t == 0 || averaging(run, t - 1) != 1;
     return step;
@@ -149,6 +151,7 @@ class ColumnSteps {
 template <class T>
 void step_bias(const ColumnStep<T>& step, T sum, T& b, const SlotPointers<T>& slots) {
   const T before = b;
+  if (step.no_intercept) sum = 0;
   if (step.momentum > 0) {
     const T g = sum * step.one_over_B;
     T& v = *slots[kVelocity];

@@ -79,6 +79,7 @@ struct Oracle {
           const std::size_t at = size(r * K * D + i);
           step(r, t, W[at], G[size(i)] / rows + 2 * data.settings[kL2][size(r)] * W[at], &velocity[at], &average[at]);
         }
+        if (data.method().of(kNoIntercept, r) != 0) std::fill(g.begin(), g.end(), 0.0);
         for (Index k = 0; k < K; ++k) step(r, t, b[size(r * K + k)], g[size(k)] / rows, &bias_velocity[size(r * K + k)], nullptr);
       }
   }

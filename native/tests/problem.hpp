@@ -109,6 +109,7 @@ struct Data {
       settings[kNesterov].push_back(r % 3 == 0);
       settings[kSigmoid].push_back(static_cast<double>((r + at.D) % 2));
       settings[kLabelSmoothing].push_back((r + at.K) % 2 ? 0.2 : 0);
+      settings[kNoIntercept].push_back((r + at.D + at.K) % 3 == 0);
     }
     for (Index t = 0; t < at.steps(); ++t)
       for (Index r = 0; r < at.R; ++r) {

@@ -100,6 +100,10 @@ class Rows:
         rows += self.offset.astype(wide)
         return rows.astype(dtype, copy=False)
 
+    def with_intercept(self, intercept: bool) -> Rows:
+        """The same rows, for models with or without a bias."""
+        return self if intercept == self.intercept else replace(self, intercept=intercept)
+
     @property
     def unlabelled(self) -> Rows:
         """The same rows, all of one class: for passes that read no labels."""

@@ -94,6 +94,7 @@ class Method:
         nesterov: whether the step is Nesterov's, bool.
         sigmoid: whether the loss is the mean of K binary cross-entropies, bool; else softmax.
         label_smoothing: ε in [0, 1), float64.
+        no_intercept: whether the gradient of b is taken for 0, so that b stays as it is, bool.
 
     The fields are attributes of `onelayer.training.run.Run`.
     """
@@ -103,6 +104,7 @@ class Method:
     nesterov: NDArray[np.bool_] = field(metadata={"dtype": np.bool_})
     sigmoid: NDArray[np.bool_] = field(metadata={"dtype": np.bool_})
     label_smoothing: NDArray[np.float64] = field(metadata={"dtype": np.float64})
+    no_intercept: NDArray[np.bool_] = field(metadata={"dtype": np.bool_})
 
     @property
     def slots(self) -> tuple[str, ...]:

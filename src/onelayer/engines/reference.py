@@ -137,6 +137,7 @@ class ReferenceTrainer(base.Trainer):
         residual = w[:, None] * (_residual(S, y, self._method) / len(y))
         gradient: Floats = residual.reshape(len(y), -1).T @ X
         gradient[:, :-1] += Penalty.of(self._method, self._columns).gradient(self._weights[:, :-1])
+        gradient[np.repeat(self._method.no_intercept, self._K), -1] = 0.0
         return gradient
 
     def _update_average(self, share: Floats) -> None:

@@ -5,9 +5,10 @@
     L₁ = κ maxᵢ ‖x̃ᵢ‖² + 2λ                          the same for a batch of one row
     L_B = (N (B−1) L + (N−B) L₁) / (B (N−1))
 
-X̃ are the rows with a 1 appended, and κ is the largest curvature of a row's loss in its scores: ½
-for softmax (Böhning 1992), 1/4K for K-sigmoid. L_B is the expected smoothness of a random batch of
-B rows (Gower, Loizou, Qian, Sailanbayev, Shulgin & Richtárik 2019, proposition 3.8).
+X̃ are the rows with a 1 appended, or a 0 without an intercept, and κ is the largest curvature of a
+row's loss in its scores: ½ for softmax (Böhning 1992), 1/4K for K-sigmoid. L_B is the expected
+smoothness of a random batch of B rows (Gower, Loizou, Qian, Sailanbayev, Shulgin & Richtárik 2019,
+proposition 3.8).
 
 With momentum μ a step is stable along a direction of curvature h while η < m/h,
 
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import training_rows
-from onelayer.data.rows import Rows, rows_to_fit
+from onelayer.data.rows import Rows, intercept_setting, rows_to_fit
 from onelayer.data.streaming import stored_rows
 from onelayer.data.weights import ClassWeight
 from onelayer.engines import Engine, Weights, loaded, streaming, tiles
@@ -113,6 +114,7 @@ def suggest_learning_rate(
     l2: float = 0.0,
     batch_size: int = 100,
     loss: Loss = "softmax",
+    intercept: bool = True,
     class_weight: ClassWeight = None,
     scaling: str = "auto",
     engine: Engine | str | None = None,
@@ -124,6 +126,7 @@ def suggest_learning_rate(
         l2: λ ≥ 0.
         batch_size: B ≥ 1; more than N counts as N.
         loss: "softmax" or "sigmoid".
+        intercept: whether there is a bias, as of `solve`.
         class_weight: of the training rows, as of `solve`.
         scaling: "auto", "none", "unit" or "standardize".
         engine: an engine or its name; None is the native engine.
@@ -148,7 +151,9 @@ def suggest_learning_rate(
     require_whole("batch_size", batch_size, 1)
     check_loss(loss, 0.0, training_rows(data).y)
     penalty, engine = Penalty(l2), streaming(engine)
-    train, _, rows = rows_to_fit(training_rows(data), scaling, class_weight)
+    intercept_setting(intercept)
+    data = training_rows(data)
+    train, _, rows = rows_to_fit(data, scaling, class_weight, intercept=intercept)
     curvature = loss_function(loss, train.y).curvature(train.classes)
     whole, mixed = smoothness(engine, rows, penalty, batch_size, curvature)
     W = np.zeros((1, train.classes, train.features), np.float32)
@@ -195,6 +200,7 @@ def largest_curvatures(
     penalties: Sequence[Penalty],
     *,
     losses: Sequence[Loss] = (),
+    intercepts: Sequence[bool] = (),
     starts: Sequence[Float64 | None] = (),
     tolerance: float = TOLERANCE,
 ) -> list[tuple[float, Float64]]:
@@ -202,10 +208,11 @@ def largest_curvatures(
 
     Lanczos iteration on Hessian-vector products, of all runs in one pass over the rows, each from a
     direction of `starts` near the one looked for, such as an earlier answer. Without `losses` they
-    are softmax.
+    are softmax, and without `intercepts` the rows say whether runs have one.
     """
     (R, K, D), dtype = weights.W.shape, weights.W.dtype
     functions = [loss_function(loss, rows.y) for loss in losses or ["softmax"] * R]
+    biased = intercepts or [rows.intercept] * R
     row_bytes = R * K * dtype.itemsize
     keeps, kept = rows.count * row_bytes <= KEPT_BYTES, dict[int, NDArray[np.floating]]()
 
@@ -229,10 +236,13 @@ def largest_curvatures(
         bent = moment(runs, V)
         for run, of_run, v in zip(runs, bent, V, strict=True):
             of_run[:, :-1] += penalties[run].gradient(v[:, :-1])
+            of_run[:, -1] *= biased[run]
         return bent
 
     first = np.random.default_rng(0).standard_normal((K, D + 1))
-    given = [first if start is None else start for start in starts or [None] * R]
+    given = [first.copy() if start is None else start for start in starts or [None] * R]
+    for start, has_bias in zip(given, biased, strict=True):
+        start[:, -1] *= has_bias
     return _largest_eigenvalues(product, given, tolerance)
 
 
@@ -242,6 +252,7 @@ def largest_second_moment(engine: Engine, rows: Rows, dtype: str = "float32") ->
     For rows in files it starts from the answer of a sample of them.
     """
     start = np.ones((1, rows.X.shape[1] + 1))
+    start[:, -1] = rows.intercept
 
     def largest(of: Rows) -> tuple[float, Float64]:
         product = _moment(engine, of.unlabelled, MOMENT_ROWS, np.dtype(dtype), lambda *of: of[-1])
@@ -272,18 +283,18 @@ def _moment(
             bent = bend(place.start, part, runs, engine.scores(part, along))
             Z = np.stack([_weighed(part, z) for z in bent])
             total[:, :, :-1] += engine.weighted_sums(part, Z)
-            total[:, :, -1] += Z.sum(axis=1, dtype=np.float64)
+            total[:, :, -1] += rows.intercept * Z.sum(axis=1, dtype=np.float64)
         return total / mass
 
     return product
 
 
 def _largest_row(rows: Rows) -> float:
-    """maxᵢ ‖x̃ᵢ‖² of the scaled rows with a 1 appended, each times its weight over the mean."""
+    """maxᵢ ‖x̃ᵢ‖² of the scaled rows and what is appended, each times its weight over the mean."""
     largest, weights = 0.0, rows.row_weights
     for place, tile in tiles(rows, LENGTH_ROWS):
         scaled = tile.scaled("float32")
-        lengths = np.einsum("nd,nd->n", scaled, scaled) + 1.0
+        lengths = np.einsum("nd,nd->n", scaled, scaled) + float(rows.intercept)
         if weights is not None:
             lengths *= weights[place] * (rows.count / rows.mass)
         largest = max(largest, float(lengths.max()))

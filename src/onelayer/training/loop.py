@@ -30,7 +30,7 @@ from onelayer.data.rows import (
     rows_to_fit,
     without_weightless,
 )
-from onelayer.data.scaling import Scaling, warn_of_lost_digits
+from onelayer.data.scaling import Scaling, resolve_scaling, warn_of_lost_digits
 from onelayer.data.streaming import StoredRows, stored_rows
 from onelayer.data.weights import ClassWeight
 from onelayer.engines import AVERAGE, Engine, State, Steps, Trainer, Weights, streaming
@@ -161,7 +161,8 @@ def train(
     check_memory(data.train, runs, dtype, len(as_values(snapshots)))
     runs = name_settings(runs)
     engine, (K, D) = streaming(engine), (data.train.classes, data.train.features)
-    data, fitted, rows = rows_to_fit(data, scaling, class_weight)
+    intercept = _common_intercept(runs, scaling, data.train)
+    data, fitted, rows = rows_to_fit(data, scaling, class_weight, intercept=intercept)
     weighing = class_weight_setting(class_weight, data.train)
     if dtype == "float32":
         warn_of_lost_digits(fitted, data.train.X, data.train.feature_names)
@@ -248,6 +249,19 @@ def _check(dataset: Dataset, runs: Sequence[Run], dtype: str) -> None:
             )
 
 
+def _common_intercept(runs: Sequence[Run], scaling: str, dataset: Dataset) -> bool:
+    """Whether runs have an intercept; where some do, features must not be centred."""
+    if len({run.intercept for run in runs}) == 1:
+        return runs[0].intercept
+    if resolve_scaling(scaling, dataset.X, dataset.max_value) == "standardize":
+        raise SettingsError(
+            "runs with and without an intercept cannot be trained together with "
+            "scaling='standardize', which centres features for those with one alone; train them "
+            "apart, or take scaling='none' or 'unit'."
+        )
+    return True
+
+
 def check_memory(dataset: Dataset, runs: Sequence[Run], dtype: str, snapshots: int) -> None:
     """Refuse runs whose history, weights and snapshots of W would not fit into memory."""
     if not runs:
@@ -268,6 +282,8 @@ def check_memory(dataset: Dataset, runs: Sequence[Run], dtype: str, snapshots: i
 def initial_weights(runs: Sequence[Run], classes: int, features: int, dtype: str) -> Weights:
     """W (R, K, D) and b (R, K) from N(0, init_scale²), in float64 from each run's own seed.
 
+    Without an intercept b is 0.
+
     Rounded to multiples of init_scale / 2¹⁶: NumPy takes those beyond 3.65 deviations from the C
     library's logarithm, whose last bit differs between machines.
     """
@@ -277,6 +293,7 @@ def initial_weights(runs: Sequence[Run], classes: int, features: int, dtype: str
         rng = np.random.default_rng(run.seed)
         W[r] = run.init_scale * (np.rint(rng.standard_normal((classes, features)) * GRID) / GRID)
         b[r] = run.init_scale * (np.rint(rng.standard_normal(classes) * GRID) / GRID)
+        b[r] *= run.intercept
     return Weights(W, b)
 
 
@@ -298,13 +315,15 @@ def resolve_learning_rates(
 
 def with_rates(runs: Sequence[Run], engine: Engine, rows: Rows, classes: int) -> tuple[Run, ...]:
     """The same without a warning; passes over the rows are made where a rate is "auto"."""
-    known: dict[tuple[float, int, float], float] = {}
+    known: dict[tuple[float, int, float, bool], float] = {}
     resolved = []
     for run in runs:
         if run.learning_rate == AUTO:
-            key = (run.l2, run.batch, loss_function(run.loss, rows.y).curvature(classes))
+            curvature = loss_function(run.loss, rows.y).curvature(classes)
+            key = (run.l2, run.batch, curvature, run.intercept)
             if key not in known:
-                known[key] = smoothness(engine, rows, Penalty.of(run), *key[1:])[1]
+                of_run = rows.with_intercept(run.intercept)
+                known[key] = smoothness(engine, of_run, Penalty.of(run), run.batch, curvature)[1]
             run = replace(run, learning_rate=float(f"{(1.0 - run.momentum) / known[key]:.3g}"))
         resolved.append(run)
     return tuple(resolved)
@@ -313,11 +332,14 @@ def with_rates(runs: Sequence[Run], engine: Engine, rows: Rows, classes: int) ->
 def _warn_about_unstable_rates(
     runs: Sequence[Run], engine: Engine, rows: Rows, classes: int
 ) -> None:
-    moment = largest_second_moment(engine, rows)
+    moments = {
+        intercept: largest_second_moment(engine, rows.with_intercept(intercept))
+        for intercept in {run.intercept for run in runs}
+    }
 
     def limit(run: Run) -> float:
         curvature = loss_function(run.loss, rows.y).curvature(classes)
-        smooth = curvature * moment + Penalty.of(run).curvature
+        smooth = curvature * moments[run.intercept] + Penalty.of(run).curvature
         return float(stable_product(run.momentum, nesterov=run.nesterov) / smooth)
 
     unstable = [run for run in runs if run.eta > limit(run)]
@@ -473,9 +495,16 @@ class Training:
     def _measure_curvatures(self, due: Sequence[int], epoch: int, weights: Weights) -> None:
         runs = self._runs(due)
         penalties, losses = [Penalty.of(run) for run in runs], [run.loss for run in runs]
-        starts = [self.state.directions.get(i) for i in due]
-        how: dict[str, Any] = {"losses": losses, "starts": starts, "tolerance": CURVATURE_TOLERANCE}
-        measured = largest_curvatures(self.engine, self.train, weights, penalties, **how)
+        measured = largest_curvatures(
+            self.engine,
+            self.train,
+            weights,
+            penalties,
+            losses=losses,
+            intercepts=[run.intercept for run in runs],
+            starts=[self.state.directions.get(i) for i in due],
+            tolerance=CURVATURE_TOLERANCE,
+        )
         for i, (value, direction) in zip(due, measured, strict=True):
             self.state.record_curvature(i, epoch, value, direction)
 
@@ -536,6 +565,18 @@ def _confusions(engine: Engine, test: Rows, weights: Weights, K: int) -> NDArray
     return np.array([count_confusion(test.y, row, K) for row in found])
 
 
+def _certificates(training: Training) -> tuple[Certificate, ...]:
+    """The certificate of each run's kept weights, of those with an intercept and of the others."""
+    runs, found = training.state.runs, dict[int, Certificate]()
+    for intercept in {run.intercept for run in runs}:
+        of = [i for i, run in enumerate(runs) if run.intercept == intercept]
+        rows = training.train.with_intercept(intercept)
+        penalties = [Penalty.of(runs[i]) for i in of]
+        proven = certify_all(training.engine, rows, training.state.weights.of(of), penalties)
+        found |= dict(zip(of, (each.given for each in proven), strict=True))
+    return tuple(found[i] for i in range(len(runs)))
+
+
 def _result(
     training: Training, data: Splits, scaling: Scaling, metric: Metric, *, certify: bool
 ) -> Result:
@@ -549,10 +590,8 @@ def _result(
     certificates: tuple[Certificate, ...] = ()
     cut_short = False
     if certify and whole and plain:
-        penalties = [Penalty.of(run) for run in state.runs]
         try:
-            certified = certify_all(engine, training.train, state.weights, penalties)
-            certificates = tuple(each.given for each in certified)
+            certificates = _certificates(training)
         except KeyboardInterrupt:
             cut_short = True
     certifying = time.perf_counter() - started

@@ -27,6 +27,7 @@ from onelayer.errors import (
     require_whole,
     unknown_name,
 )
+from onelayer.files.records import MAY_LACK
 from onelayer.objective.loss import BELOW_ONE, Loss, check_loss
 from onelayer.training.schedule import (
     AVERAGES,
@@ -88,10 +89,15 @@ class Hyperparameter:
         return self.words.get(value, word.format(shown))
 
 
-def _setting(default: Any, help_: str, kind: type | None = None, **known: Any) -> Any:
-    """A field of `Run` with what is known of it; `MISSING` is no default."""
+def _setting(
+    default: Any, help_: str, kind: type | None = None, *, may_lack: bool = False, **known: Any
+) -> Any:
+    """A field of `Run` with what is known of it; `MISSING` is no default.
+
+    Older files may lack it.
+    """
     metadata = {"help": help_, "hyperparameter": Hyperparameter(kind or type(default), **known)}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata | (MAY_LACK if may_lack else {}))
 
 
 @known_fields
@@ -125,6 +131,8 @@ class Run:
         loss: "softmax", or "sigmoid": the mean of K binary cross-entropies. Many labels a row need
             "sigmoid", which is then their sum.
         label_smoothing: ε in [0, 1); targets are (1 − ε) y + ε/K.
+        intercept: whether there is a bias; without one b is 0, and "standardize" does not centre
+            the features, which would bring a bias back.
         flip_seed: None trains on images as they are; a seed mirrors each with a chance of one
             half, drawn anew each epoch.
         patience: None trains all epochs and keeps the last weights; a number stops the run after
@@ -202,6 +210,12 @@ class Run:
     label_smoothing: float = _setting(
         0.0, "Label smoothing ε, 0 ≤ ε < 1.", symbol="ε", expected=BELOW_ONE, below=1
     )
+    intercept: bool = _setting(
+        True,
+        "Fit a bias; without one b = 0, and features are not centred.",
+        words={True: "intercept", False: "no intercept"},
+        may_lack=True,
+    )
     flip_seed: int | None = _setting(
         None,
         "Random seed of horizontal flips of images.",
@@ -243,6 +257,11 @@ class Run:
     def sigmoid(self) -> bool:
         """Whether the loss is the K-sigmoid loss."""
         return self.loss == "sigmoid"
+
+    @property
+    def no_intercept(self) -> bool:
+        """Whether b is 0."""
+        return not self.intercept
 
     @property
     def order_seed(self) -> int | None:

@@ -111,6 +111,9 @@ class Descent:
         self._nesterov = self.of_runs(method.nesterov) != 0
         self._gradient = torch.zeros_like(self.W)
         self._averages = False
+        # Runs whose b stays as it is; None where there are none.
+        held = on_device(method.no_intercept[:, None], machine.device)
+        self._held = held if method.no_intercept.any() else None
         self._decays, self._looks_ahead = bool(method.l2.any()), bool(method.nesterov.any())
 
     @property
@@ -160,7 +163,11 @@ class Descent:
         R, fuses = self._residual(batch), self._products.fuses(self.dtype)
         if opens and closes and self.plain and self._machine.ranks.size == 1 and fuses:
             self._decay(rates)
+            b = self._by_run(self.W)[:, :, self.features]
+            before = None if self._held is None else b.clone()
             self.W.addmm_(R.T, batch.X, alpha=-1.0)
+            if before is not None:
+                b.copy_(torch.where(self._held, before, b))
             self._average(rates)
             return
         if opens:
@@ -176,6 +183,8 @@ class Descent:
     def _close_step(self, rates: Rates) -> None:
         """Take the step, once every part of its batch, of every process, is in the gradient."""
         self._machine.ranks.sum_(self._gradient)
+        if self._held is not None:
+            self._by_run(self._gradient)[:, :, self.features].masked_fill_(self._held, 0.0)
         if self.plain:
             self._decay(rates)
             self.W.sub_(self._gradient)
