@@ -23,6 +23,14 @@ struct StoredMatrix {
   StoredType type = StoredType::float32;
   const bool* flipped = nullptr;  // (rows of the pass,), or null
   Index image_width = 0;
+  // Of sparse rows, whose stored values, float32 or float64, are at base: where those of each row begin, and the
+  // feature of each, ascending in a row; of 8 bytes or 4, of which only the lower 4 are read.
+  const Index* indptr = nullptr;
+  const std::int32_t* indices = nullptr;
+  Index index_words = 1;
+  Index stored_last = 0;  // the last stored value
+  ONELAYER_INLINE bool sparse() const { return indptr != nullptr; }
+  ONELAYER_INLINE Index feature(Index j) const { return indices[j * index_words]; }
   ONELAYER_INLINE Index row(Index i) const { return order ? order[i] : i; }
   ONELAYER_INLINE const char* at(Index i) const { return base + row(i) * row_bytes; }
 };
@@ -192,6 +200,47 @@ struct ClassSumJob {
   double* squares = nullptr;
 };
 
+// scores[c][n] = bias[c] + sum over stored values x of a row of w[feature][c] * (scale[feature] * x), in float64
+template <class T>
+struct SparseScoreJob {
+  StoredMatrix rows;
+  Index first = 0, count = 0;     // rows of the pass
+  Index last = 0;                 // the last stored value of all rows
+  const T* w = nullptr;           // [feature][column]
+  Index stride = 0, columns = 0;  // of w, padded; the columns that are scored
+  const double* scale = nullptr;  // or null
+  const double* bias = nullptr;
+  T* scores = nullptr;            // of `first`
+  Index score_stride = 0;
+};
+
+// sums[feature][c] += residuals[n][c] * x, row by row, for the features begin .. end
+template <class T>
+struct SparseAddJob {
+  StoredMatrix rows;
+  Index first = 0, count = 0, last = 0;
+  Index begin = 0, end = 0;
+  const T* residuals = nullptr;  // of `first`
+  double* sums = nullptr;
+  Index stride = 0;              // of both
+};
+
+// A step of features from their sums, which it sets to 0; without sums only of the steps that were missed.
+template <class T>
+struct SparseStepJob {
+  const Index* features = nullptr;  // or null: all of begin .. end
+  Index begin = 0, end = 0, stride = 0, columns = 0;
+  const ColumnStep<T>* steps = nullptr;
+  T* w = nullptr;
+  SlotPointers<T> slots;
+  double* sums = nullptr;
+  const double* bias_sums = nullptr;  // (columns,)
+  const double *scale = nullptr, *offset = nullptr;
+  Index* stepped = nullptr;  // of each feature how many steps it has taken, or null: every one
+  Index t = 0;               // the number of this step
+  const T* shrinks = nullptr;  // (steps, stride)
+};
+
 inline constexpr Index kResidualPadding = 16;         // elements that may be read behind the residuals
 inline constexpr Index kBackwardScratch = 64 * 1024;  // elements
 inline constexpr Index kMaxLanes = 16;
@@ -208,6 +257,9 @@ struct Kernels {
   void (*backward)(const BackwardJob<T>&);
   void (*residual_sums)(const ResidualSumJob<T>&);
   void (*class_sums)(const ClassSumJob<T>&);
+  void (*sparse_scores)(const SparseScoreJob<T>&);
+  void (*sparse_add)(const SparseAddJob<T>&);
+  void (*sparse_step)(const SparseStepJob<T>&);
 };
 
 }  // namespace onelayer

@@ -9,6 +9,7 @@
 
 #include "batch_loop.hpp"
 #include "memory.hpp"
+#include "sparse_passes.hpp"
 #include "threads.hpp"
 
 namespace onelayer {
@@ -41,21 +42,69 @@ void with_one_nan(T* b, Index columns) {
   std::transform(b, b + columns, b, one_nan<T>);
 }
 
+// Scores of a tile of rows, [column][row]: slice by slice, or of the stored values of sparse rows.
+template <class T>
+class DenseScores {
+ public:
+  DenseScores(const Kernels<T>& kernels, const EvaluateRequest<T>& request)
+      : kernels_(kernels),
+        request_(request),
+        slices_(request.shape.D, sizeof(T)),
+        weights_(request.weights.W, request.shape.columns(), slices_, kernels.sharing),
+        rows_(request.rows, slices_, request.caches) {}
+  Index tile_size(Index rows) const { return slices_.tile_size(rows); }
+
+  // x is a tile that has room for `rows`.
+  void operator()(Index first, Index count, T* x, Index rows, T* scores, Index score_stride) {
+    for (Index slice = 0; slice < slices_.count; ++slice) {
+      ScoreJob<T> job = rows_.load_job(slice, first, count, x, rows);
+      job.w = weights_.row(slice, 0);
+      job.columns = request_.shape.columns();
+      job.bias = slice == 0 ? request_.weights.b : nullptr;
+      job.accumulate = slice > 0;
+      job.scores = scores;
+      job.score_stride = score_stride;
+      kernels_.score(job);
+    }
+  }
+
+ private:
+  const Kernels<T>& kernels_;
+  const EvaluateRequest<T>& request_;
+  Slices slices_;
+  PackedWeights<T> weights_;
+  SlicedRows<T> rows_;
+};
+
+template <class T>
+class SparseScores {
+ public:
+  SparseScores(const Kernels<T>& kernels, const EvaluateRequest<T>& request)
+      : kernels_(kernels), rows_(request.rows.x), weights_(request, request.weights.W, request.weights.b) {}
+  Index tile_size(Index) const { return 0; }
+  void operator()(Index first, Index count, T*, Index, T* scores, Index score_stride) {
+    kernels_.sparse_scores(weights_.job(rows_, first, count, scores, score_stride));
+  }
+
+ private:
+  const Kernels<T>& kernels_;
+  const StoredMatrix& rows_;
+  SparseWeights<T> weights_;
+};
+
 // Sums of losses and right labels, and figures of each row.
 //
 // Rows are cut into chunks, whose number depends on N only, and chunks into tiles. Threads take chunks as they come; a
 // chunk's sums are kept apart and added in order, so the result does not depend on which thread did which. Of many
 // columns a tile is scored a few rows at a time, which changes no bit either.
-template <class T>
+template <class T, class Scores>
 class Evaluation {
  public:
   Evaluation(const Kernels<T>& kernels, const EvaluateRequest<T>& request)
       : kernels_(kernels),
         request_(request),
         shape_(request.shape),
-        slices_(shape_.D, sizeof(T)),
-        weights_(request.weights.W, shape_.columns(), slices_, kernels.sharing),
-        rows_(request.rows, slices_, request.caches),
+        score_(kernels, request),
         tiles_(ceil_div(shape_.N, kEvaluateRows)),
         chunks_(min(kMaxChunks, tiles_)),
         threads_(static_cast<int>(max(1, min(request.threads, chunks_)))),
@@ -63,7 +112,7 @@ class Evaluation {
         score_stride_(padded_stride(scored_, sizeof(T))),
         sums_(static_cast<std::size_t>(chunks_ * shape_.R)) {
     for (int thread = 0; thread < threads_; ++thread)
-      workers_.push_back({Buffer<T>(slices_.tile_size(scored_), Uninitialized{}),
+      workers_.push_back({Buffer<T>(score_.tile_size(scored_), Uninitialized{}),
                           Buffer<T>(shape_.columns() * score_stride_)});
   }
 
@@ -104,20 +153,9 @@ class Evaluation {
   }
 
   void evaluate(Worker& worker, Index chunk, Index first, Index count) {
-    for (Index s = 0; s < slices_.count; ++s) score(worker, s, first, count);
+    score_(first, count, worker.x.data(), scored_, worker.scores.data(), score_stride_);
     for (Index r = 0; r < shape_.R; ++r) evaluate(worker, chunk, r, first, count);
     if (request_.scores) copy_scores(worker, first, count);
-  }
-
-  void score(Worker& worker, Index slice, Index first, Index count) {
-    ScoreJob<T> job = rows_.load_job(slice, first, count, worker.x.data(), scored_);
-    job.w = weights_.row(slice, 0);
-    job.columns = shape_.columns();
-    job.bias = slice == 0 ? request_.weights.b : nullptr;
-    job.accumulate = slice > 0;
-    job.scores = worker.scores.data();
-    job.score_stride = score_stride_;
-    kernels_.score(job);
   }
 
   void evaluate(Worker& worker, Index chunk, Index r, Index first, Index count) {
@@ -152,9 +190,7 @@ class Evaluation {
   const Kernels<T>& kernels_;
   const EvaluateRequest<T>& request_;
   Shape shape_;
-  Slices slices_;
-  PackedWeights<T> weights_;
-  SlicedRows<T> rows_;
+  Scores score_;
   Index tiles_, chunks_;
   int threads_;
   Index scored_, score_stride_;  // rows scored at a time, and their scores' stride
@@ -255,6 +291,26 @@ class WeightedSums {
   PollTimer poll_timer_;
 };
 
+template <class T>
+Index train_dense(const Kernels<T>& kernels, const TrainRequest<T>& request, bool averaging) {
+  const Shape& shape = request.shape;
+  const Method& method = request.method;
+  const Slices slices(shape.D, sizeof(T));
+  typename BatchLoop<T>::Plan plan{request, min(request.batch_size, shape.N)};
+  plan.method = &method;
+  plan.bias = request.weights.b;
+  PackedState<T> state{{request.weights.W, shape.columns(), slices, kernels.sharing}, {}};
+  for (int slot = 0; slot < kSlots; ++slot) {
+    const bool used = slot == kAverage ? averaging : method.uses(static_cast<Slot>(slot));
+    state.slots.emplace_back(used ? request.slots[slot].W : nullptr, shape.columns(), slices, kernels.sharing);
+    plan.slot_biases.slots[slot] = request.slots[slot].b;
+  }
+  const Index done = BatchLoop<T>(kernels, plan, state, slices).run();
+  state.weights.unpack(request.weights.W);
+  for (int slot = 0; slot < kSlots; ++slot) state.slots[static_cast<std::size_t>(slot)].unpack(request.slots[slot].W);
+  return done;
+}
+
 }  // namespace
 
 // Averages of runs with alpha = 1 cost nothing: nobody reads them before the next step or the end, where they are
@@ -265,24 +321,12 @@ Index train_epoch(const Kernels<T>& kernels, const TrainRequest<T>& request) {
   const Shape& shape = request.shape;
   const Method& method = request.method;
   if (shape.N == 0) return 0;
-  const Slices slices(shape.D, sizeof(T));
-  typename BatchLoop<T>::Plan plan{request, min(request.batch_size, shape.N)};
-  plan.method = &method;
-  plan.bias = request.weights.b;
-  PackedState<T> state{{request.weights.W, shape.columns(), slices, kernels.sharing}, {}};
-  const bool averaging = averages(method, shape.R, ceil_div(shape.N, plan.batch_size));
-  for (int slot = 0; slot < kSlots; ++slot) {
-    const bool used = slot == kAverage ? averaging : method.uses(static_cast<Slot>(slot));
-    state.slots.emplace_back(used ? request.slots[slot].W : nullptr, shape.columns(), slices, kernels.sharing);
-    plan.slot_biases.slots[slot] = request.slots[slot].b;
-  }
-  const Index done = BatchLoop<T>(kernels, plan, state, slices).run();
-  state.weights.unpack(request.weights.W);
+  const bool averaging = averages(method, shape.R, ceil_div(shape.N, min(request.batch_size, shape.N)));
+  const Index done = request.rows.x.sparse() ? train_sparse(kernels, request, averaging)
+                                             : train_dense(kernels, request, averaging);
   with_one_nan(request.weights.b, shape.columns());
-  for (int slot = 0; slot < kSlots; ++slot) {
-    state.slots[static_cast<std::size_t>(slot)].unpack(request.slots[slot].W);
+  for (int slot = 0; slot < kSlots; ++slot)
     if (request.slots[slot].b) with_one_nan(request.slots[slot].b, shape.columns());
-  }
   for (Index r = 0; method.uses(kAverage) && r < shape.R; ++r)
     if (static_cast<T>(method.of(kAveraging, (done - 1) * shape.R + r)) == 1) copy_weights(request, r);
   return done;
@@ -293,6 +337,7 @@ Index train_epoch(const Kernels<T>& kernels, const TrainRequest<T>& request) {
 template <class T>
 Index full_gradient(const Kernels<T>& kernels, const GradientRequest<T>& request) {
   const IeeeArithmetic arithmetic;
+  if (request.rows.x.sparse()) return sparse_gradient(kernels, request);
   const Shape& shape = request.shape;
   const Slices slices(shape.D, sizeof(T));
   std::vector<T> bias(request.weights.b, request.weights.b + shape.columns());
@@ -313,18 +358,21 @@ Index full_gradient(const Kernels<T>& kernels, const GradientRequest<T>& request
 template <class T>
 bool evaluate(const Kernels<T>& kernels, const EvaluateRequest<T>& request) {
   const IeeeArithmetic arithmetic;
-  return Evaluation<T>(kernels, request).run();
+  if (request.rows.x.sparse()) return Evaluation<T, SparseScores<T>>(kernels, request).run();
+  return Evaluation<T, DenseScores<T>>(kernels, request).run();
 }
 
 template <class T>
 bool weighted_sums(const Kernels<T>& kernels, const WeightedSumsRequest<T>& request) {
   const IeeeArithmetic arithmetic;
+  if (request.rows.x.sparse()) return sparse_weighted_sums(kernels, request);
   return WeightedSums<T>(kernels, request).run();
 }
 
 // Threads own feature slices, so no sum is shared and the result does not depend on their number.
 template <class T>
 bool class_sums(const Kernels<T>& kernels, const ClassSumsRequest& request) {
+  if (request.rows.x.sparse()) return sparse_class_sums(request);
   const Shape& shape = request.shape;
   const Slices slices(shape.D, sizeof(T));
   const std::vector<double> ones(static_cast<std::size_t>(shape.D), 1), zeros(static_cast<std::size_t>(shape.D));

@@ -1,5 +1,6 @@
 #include "arguments.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -145,10 +146,8 @@ const Index* check_order(const ReadArray& order, Index rows) {
   return index;
 }
 
-// A pass over stored rows, in order, without labels and scales. Its shape is that of X: N stored rows.
-Pass check_stored(const ReadArray& X, const OptionalArray& order, int threads) {
+void check_dense(const ReadArray& X, Pass& pass) {
   check_rank(X, "X", 2, "(N, D)");
-  Pass pass;
   pass.shape.N = static_cast<Index>(X.shape(0));
   pass.shape.D = static_cast<Index>(X.shape(1));
   pass.rows.x.base = static_cast<const char*>(X.data());
@@ -158,13 +157,54 @@ Pass check_stored(const ReadArray& X, const OptionalArray& order, int threads) {
     value_error("X", "at least one row and one feature", shape_text(dimensions(X)));
   if (!contiguous(X, 1))
     value_error("X", "rows whose features are contiguous", "strided features (make a contiguous copy)");
+}
+
+// Features must be in range, or the passes would read and write elsewhere.
+void check_sparse(const SparseArrays& arrays, Pass& pass) {
+  const auto& [values, indices, indptr, D] = arrays;
+  StoredMatrix& x = pass.rows.x;
+  check_rank(indptr, "indptr", 1, "(N + 1,)");
+  x.indptr = check<Index>(indptr, "indptr", "(N + 1,)", dimensions(indptr));
+  const Index N = static_cast<Index>(indptr.shape(0)) - 1, stored = static_cast<Index>(values.size());
+  if (N < 1 || D < 1 || D >= Index{1} << 31)
+    value_error("X", "at least one row, and one to 2^31 - 1 features", std::to_string(N) + " and " + std::to_string(D));
+  check_array(values, "values", values.dtype(), "(stored,)", {stored});
+  check_array(indices, "indices", indices.dtype(), "(stored,)", {stored});
+  x.type = stored_type(values);
+  if (x.type != StoredType::float32 && x.type != StoredType::float64) type_error("values", "float32 or float64", values);
+  const bool wide = indices.dtype() == nb::dtype<std::int64_t>();
+  if (!wide && indices.dtype() != nb::dtype<std::int32_t>()) type_error("indices", "int32 or int64", indices);
+  x.base = static_cast<const char*>(values.data());
+  x.indices = static_cast<const std::int32_t*>(indices.data());
+  x.index_words = wide ? 2 : 1;
+  for (Index n = 0; n < N; ++n)
+    if (x.indptr[n] < 0 || x.indptr[n + 1] < x.indptr[n] || x.indptr[n + 1] > stored)
+      value_error("indptr", "ascending numbers from 0 to " + std::to_string(stored), std::to_string(x.indptr[n + 1]));
+  x.stored_last = x.indptr[N] - 1;
+  std::uint64_t largest = 0;
+  for (Index j = x.indptr[0]; j < x.indptr[N]; ++j)
+    largest = std::max(largest, wide ? static_cast<const std::uint64_t*>(indices.data())[j]
+                                     : static_cast<const std::uint32_t*>(indices.data())[j]);
+  if (x.indptr[N] > x.indptr[0] && largest >= static_cast<std::uint64_t>(D))
+    value_error("indices", "0 to " + std::to_string(D - 1), std::to_string(static_cast<std::int64_t>(largest)));
+  pass.shape.N = N;
+  pass.shape.D = D;
+}
+
+// A pass over stored rows, in order, without labels and scales. Its shape is that of X: N stored rows.
+Pass check_stored(const RowArrays& X, const OptionalArray& order, int threads) {
+  Pass pass;
+  if (const auto* dense = std::get_if<ReadArray>(&X))
+    check_dense(*dense, pass);
+  else
+    check_sparse(std::get<SparseArrays>(X), pass);
   if (order) pass.rows.x.order = check_order(*order, pass.shape.N);
   if (threads < 1) value_error("threads", "at least 1", std::to_string(threads));
   pass.threads = threads;
   return pass;
 }
 
-Pass check_rows(const ReadArray& X, const OptionalArray& order, const ReadArray& scale, const ReadArray& offset,
+Pass check_rows(const RowArrays& X, const OptionalArray& order, const ReadArray& scale, const ReadArray& offset,
                 int threads) {
   Pass pass = check_stored(X, order, threads);
   pass.rows.scale = check<double>(scale, "scale", "(D,)", {pass.shape.D});
@@ -174,7 +214,7 @@ Pass check_rows(const ReadArray& X, const OptionalArray& order, const ReadArray&
 
 }  // namespace
 
-Pass check_pass(const ReadArray& X, const ReadArray& y, const OptionalArray& order, const ReadArray& W,
+Pass check_pass(const RowArrays& X, const ReadArray& y, const OptionalArray& order, const ReadArray& W,
                 const ReadArray& b, const ReadArray& scale, const ReadArray& offset, int threads,
                 const OptionalArray& weights) {
   Pass pass = check_rows(X, order, scale, offset, threads);
@@ -188,7 +228,7 @@ Pass check_pass(const ReadArray& X, const ReadArray& y, const OptionalArray& ord
   return pass;
 }
 
-Pass check_classes(const ReadArray& X, const ReadArray& y, Index classes, const OptionalArray& order, int threads,
+Pass check_classes(const RowArrays& X, const ReadArray& y, Index classes, const OptionalArray& order, int threads,
                    const OptionalArray& weights) {
   Pass pass = check_stored(X, order, threads);
   Shape& shape = pass.shape;
@@ -200,7 +240,7 @@ Pass check_classes(const ReadArray& X, const ReadArray& y, Index classes, const 
   return pass;
 }
 
-Pass check_sums(const ReadArray& X, const ReadArray& factors, const OptionalArray& order, const ReadArray& scale,
+Pass check_sums(const RowArrays& X, const ReadArray& factors, const OptionalArray& order, const ReadArray& scale,
                 const ReadArray& offset, int threads) {
   Pass pass = check_rows(X, order, scale, offset, threads);
   Shape& shape = pass.shape;
@@ -240,6 +280,7 @@ Method check_training(const SettingArrays& settings, const Shape& shape, Index b
 
 void check_flips(Pass& pass, const OptionalArray& flipped, Index image_width) {
   if (!flipped) return;
+  if (pass.rows.x.sparse()) value_error("flipped", "none for sparse rows", "some");
   const Index D = pass.shape.D;
   if (image_width < 1 || D % image_width != 0)
     value_error("image_width", "a divisor of D = " + std::to_string(D), std::to_string(image_width));

@@ -8,7 +8,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
+#include <variant>
 
 #include "kernel/coordinate_descent.hpp"
 #include "kernel/passes.hpp"
@@ -19,22 +21,25 @@ namespace onelayer {
 
 using ReadArray = nb::ndarray<nb::ro, nb::device::cpu>;
 using WriteArray = nb::ndarray<nb::device::cpu>;
+// X: rows (N, D), or stored values, their features, where rows begin (N + 1,), and D of sparse rows.
+using SparseArrays = std::tuple<ReadArray, ReadArray, ReadArray, Index>;
+using RowArrays = std::variant<ReadArray, SparseArrays>;
 using OptionalArray = std::optional<ReadArray>;
 // By the names of kSettingRules, and of kSlotRules with W and b.
 using SettingArrays = std::map<std::string, ReadArray>;
 using SlotArrays = std::map<std::string, std::pair<WriteArray, WriteArray>>;
 
 // `order` replaces the N stored rows by those it lists.
-Pass check_pass(const ReadArray& X, const ReadArray& y, const OptionalArray& order, const ReadArray& W,
+Pass check_pass(const RowArrays& X, const ReadArray& y, const OptionalArray& order, const ReadArray& W,
                 const ReadArray& b, const ReadArray& scale, const ReadArray& offset, int threads,
                 const OptionalArray& weights = std::nullopt);
 
 // The same for stored rows of so many classes, without scales, W and b.
-Pass check_classes(const ReadArray& X, const ReadArray& y, Index classes, const OptionalArray& order, int threads,
+Pass check_classes(const RowArrays& X, const ReadArray& y, Index classes, const OptionalArray& order, int threads,
                    const OptionalArray& weights);
 
 // The same with factors (R, N, K) instead of labels, W and b.
-Pass check_sums(const ReadArray& X, const ReadArray& factors, const OptionalArray& order, const ReadArray& scale,
+Pass check_sums(const RowArrays& X, const ReadArray& factors, const OptionalArray& order, const ReadArray& scale,
                 const ReadArray& offset, int threads);
 
 Quadratic check_quadratic(const ReadArray& H, const ReadArray& penalty, const WriteArray& w, const WriteArray& g);

@@ -5,6 +5,7 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
 #include "arguments.hpp"
@@ -19,7 +20,7 @@ namespace {
 
 using namespace nb::literals;
 
-Index train_epoch_of(const ReadArray& X, const ReadArray& y, const OptionalArray& order, Index batch_size,
+Index train_epoch_of(const RowArrays& X, const ReadArray& y, const OptionalArray& order, Index batch_size,
                      const WriteArray& W, const WriteArray& b, const ReadArray& scale, const ReadArray& offset,
                      int threads, const SettingArrays& settings, const SlotArrays& slots, const OptionalArray& weights,
                      const OptionalArray& flipped, Index image_width) {
@@ -37,7 +38,7 @@ Index train_epoch_of(const ReadArray& X, const ReadArray& y, const OptionalArray
   });
 }
 
-nb::tuple evaluate_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
+nb::tuple evaluate_of(const RowArrays& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
                       const ReadArray& scale, const ReadArray& offset, int threads, const OptionalArray& order,
                       const OptionalArray& weights, const SettingArrays& settings) {
   const Pass pass = check_pass(X, y, order, W, b, scale, offset, threads, weights);
@@ -60,7 +61,7 @@ nb::tuple evaluate_of(const ReadArray& X, const ReadArray& y, const ReadArray& W
   return nb::make_tuple(loss.array(), square.array(), right.array(), correct.array());
 }
 
-nb::tuple classify_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
+nb::tuple classify_of(const RowArrays& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
                       const ReadArray& scale, const ReadArray& offset, int threads, const OptionalArray& order) {
   const Pass pass = check_pass(X, y, order, W, b, scale, offset, threads);
   if (pass.rows.y.many) throw nb::value_error("y: expected shape (N,), got many labels a row");
@@ -76,7 +77,7 @@ nb::tuple classify_of(const ReadArray& X, const ReadArray& y, const ReadArray& W
   return nb::make_tuple(classes.array(), confidences.array(), losses.array(), ranks.array());
 }
 
-nb::tuple full_gradient_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
+nb::tuple full_gradient_of(const RowArrays& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
                            const ReadArray& scale, const ReadArray& offset, int threads, const OptionalArray& order,
                            const OptionalArray& weights) {
   const Pass pass = check_pass(X, y, order, W, b, scale, offset, threads, weights);
@@ -89,7 +90,7 @@ nb::tuple full_gradient_of(const ReadArray& X, const ReadArray& y, const ReadArr
   return nb::make_tuple(loss.array(), gradient_W.array(), gradient_b.array());
 }
 
-nb::object scores_of(const ReadArray& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
+nb::object scores_of(const RowArrays& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
                      const ReadArray& scale, const ReadArray& offset, int threads, const OptionalArray& order) {
   const Pass pass = check_pass(X, y, order, W, b, scale, offset, threads);
   const auto [N, D, K, R] = pass.shape;
@@ -102,7 +103,7 @@ nb::object scores_of(const ReadArray& X, const ReadArray& y, const ReadArray& W,
   });
 }
 
-nb::object weighted_sums_of(const ReadArray& X, const ReadArray& factors, const ReadArray& scale,
+nb::object weighted_sums_of(const RowArrays& X, const ReadArray& factors, const ReadArray& scale,
                             const ReadArray& offset, int threads, const OptionalArray& order) {
   const Pass pass = check_sums(X, factors, order, scale, offset, threads);
   const auto [N, D, K, R] = pass.shape;
@@ -114,7 +115,7 @@ nb::object weighted_sums_of(const ReadArray& X, const ReadArray& factors, const 
   return sums.array();
 }
 
-nb::tuple class_sums_of(const ReadArray& X, const ReadArray& y, Index classes, int threads, const OptionalArray& order,
+nb::tuple class_sums_of(const RowArrays& X, const ReadArray& y, Index classes, int threads, const OptionalArray& order,
                         const OptionalArray& weights) {
   const Pass pass = check_classes(X, y, classes, order, threads, weights);
   Output<double> sums({classes, pass.shape.D}), squares({pass.shape.D});
@@ -148,7 +149,9 @@ nb::dict phase_times() {
 
 NB_MODULE(_native, m) {
   using namespace onelayer;
-  m.doc() = "Linear softmax classifiers on arrays: R runs side by side in one pass over the data.";
+  m.doc() =
+      "Linear softmax classifiers on arrays: R runs side by side in one pass over the data.\n\n"
+      "X is (N, D), or of sparse rows their values (float32 or float64), indices and indptr in compressed form, and D.";
   explain_bus_errors();
   m.def("train_epoch", &train_epoch_of, "X"_a, "y"_a, "order"_a.none(), "batch_size"_a, "W"_a, "b"_a,
         "scale"_a, "offset"_a, "threads"_a, "settings"_a, "slots"_a = nb::dict(), "weights"_a.none() = nb::none(),

@@ -3,7 +3,9 @@
 N rows, D features, K classes, R runs, T batches. X (N, D) is uint8, float16, float32 or float64
 with contiguous rows, y (N,) int64 or int32, weights (N,) float64 or None. W (R, K, D) and b (R, K)
 are float32 or float64, scale and offset (D,) float64. A feature is fma(x, scale, offset) in W's
-type. An order lists the rows of a pass; without one they are all rows in file order.
+type. X of sparse rows is their values, float32 or float64, indices, int32 or int64, indptr, and D;
+sums over them are float64. An order lists the rows of a pass; without one they are all rows in file
+order.
 """
 
 from collections.abc import Mapping
@@ -16,9 +18,10 @@ Floats = NDArray[np.floating]
 Float64 = NDArray[np.float64]
 Labels = NDArray[np.integer]
 Order = NDArray[np.int64] | None
+Stored = NDArray[Any] | tuple[NDArray[Any], NDArray[Any], NDArray[np.int64], int]
 
 def train_epoch(
-    X: NDArray[Any], y: Labels, order: Order, batch_size: int, W: Floats, b: Floats,
+    X: Stored, y: Labels, order: Order, batch_size: int, W: Floats, b: Floats,
     scale: Float64, offset: Float64, threads: int, settings: Mapping[str, Float64],
     slots: Mapping[str, tuple[Floats, Floats]] = ..., weights: Float64 | None = None,
     flipped: NDArray[np.bool_] | None = None, image_width: int = 0,
@@ -32,7 +35,7 @@ def train_epoch(
     """
 
 def evaluate(
-    X: NDArray[Any], y: Labels, W: Floats, b: Floats, scale: Float64, offset: Float64,
+    X: Stored, y: Labels, W: Floats, b: Floats, scale: Float64, offset: Float64,
     threads: int, order: Order = None, weights: Float64 | None = None,
     settings: Mapping[str, Float64] = ...,
 ) -> tuple[Float64, Float64, Float64, NDArray[np.int64]]:  # fmt: skip
@@ -43,7 +46,7 @@ def evaluate(
     """
 
 def classify(
-    X: NDArray[Any], y: Labels, W: Floats, b: Floats, scale: Float64, offset: Float64,
+    X: Stored, y: Labels, W: Floats, b: Floats, scale: Float64, offset: Float64,
     threads: int, order: Order = None,
 ) -> tuple[NDArray[np.int32], Float64, Float64, NDArray[np.int32]]:  # fmt: skip
     """Return each row's class, its probability, the cross-entropy and the label's rank, (R, N).
@@ -52,7 +55,7 @@ def classify(
     """
 
 def full_gradient(
-    X: NDArray[Any], y: Labels, W: Floats, b: Floats, scale: Float64, offset: Float64,
+    X: Stored, y: Labels, W: Floats, b: Floats, scale: Float64, offset: Float64,
     threads: int, order: Order = None, weights: Float64 | None = None,
 ) -> tuple[Float64, Float64, Float64]:  # fmt: skip
     """Return the mean cross-entropy (R,) and its gradients (R, K, D) and (R, K), without l2.
@@ -61,19 +64,19 @@ def full_gradient(
     """
 
 def scores(
-    X: NDArray[Any], y: Labels, W: Floats, b: Floats, scale: Float64, offset: Float64,
+    X: Stored, y: Labels, W: Floats, b: Floats, scale: Float64, offset: Float64,
     threads: int, order: Order = None,
 ) -> Floats:  # fmt: skip
     """Return the scores W x + b of every row, (R, N, K), in W's type."""
 
 def weighted_sums(
-    X: NDArray[Any], factors: Floats, scale: Float64, offset: Float64, threads: int,
+    X: Stored, factors: Floats, scale: Float64, offset: Float64, threads: int,
     order: Order = None,
 ) -> Float64:  # fmt: skip
     """Return the sum over rows of factors (R, N, K) times the scaled row: (R, K, D)."""
 
 def class_sums(
-    X: NDArray[Any], y: Labels, classes: int, threads: int, order: Order = None,
+    X: Stored, y: Labels, classes: int, threads: int, order: Order = None,
     weights: Float64 | None = None,
 ) -> tuple[Float64, Float64]:  # fmt: skip
     """Return the sum of the stored rows of each class, (K, D), and of each feature's squares, (D,).

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from onelayer.data.dataset import Dataset, Splits, training_rows
 from onelayer.data.scaling import Scaling, fit_scaling
+from onelayer.data.sparse import sparse_rows
 from onelayer.data.streaming import stored_rows
 from onelayer.data.weights import (
     ClassWeight,
@@ -29,7 +30,8 @@ Data = TypeVar("Data", Dataset, Splits, Dataset | Splits)
 class Rows:
     """Rows as stored, with the affine map that is applied to each feature while it is read."""
 
-    X: NDArray[np.generic]  # (N, D), any real dtype, never copied as a whole; or `StoredRows`
+    X: NDArray[np.generic]  # (N, D), any real dtype, never copied as a whole; or `StoredRows`,
+    # or `SparseRows`, of which a value that is not stored is its offset.
     # Class index of each row, (N,), 0 … K−1; or of many labels a row which it has, (N, K), uint8.
     y: NDArray[Any]
     scale: NDArray[np.float64]  # factor of each feature, (D,)
@@ -48,6 +50,14 @@ class Rows:
     def count(self) -> int:
         """How many rows a full pass visits."""
         return len(self.y if self.index is None else self.index)
+
+    @property
+    def products(self) -> int:
+        """How many numbers of X a full pass multiplies with the weights of a class."""
+        sparse = sparse_rows(self.X)
+        if sparse is None:
+            return self.count * int(self.X.shape[1])
+        return sparse.nnz if self.index is None else int(sparse.counts[self.index].sum())
 
     @property
     def labels(self) -> NDArray[Any]:
@@ -95,7 +105,9 @@ class Rows:
         """The rows that a full pass visits, converted and scaled, as a new array."""
         chosen = slice(None) if self.index is None else self.index
         wide = "float64" if self.extreme else dtype
-        rows: NDArray[np.floating] = self.X[chosen].astype(wide)
+        sparse = sparse_rows(self.X)
+        stored = self.X[chosen] if sparse is None else sparse[chosen].toarray()
+        rows: NDArray[np.floating] = stored.astype(wide)
         rows *= self.scale.astype(wide)
         rows += self.offset.astype(wide)
         return rows.astype(dtype, copy=False)

@@ -282,7 +282,7 @@ class Engine(Protocol):
     def class_sums(self, rows: Rows, classes: int) -> ClassSums:
         """Sums of the rows as stored, in one read, without scores."""
 
-    def roundings(self, features: int) -> Roundings | None:
+    def roundings(self, rows: Rows) -> Roundings | None:
         """What bounds the error of a float32 gradient; None where nothing is known of its sums."""
         return None
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from onelayer import _native
 from onelayer.data.rows import Rows
+from onelayer.data.sparse import sparse_rows
 from onelayer.engines import base
 from onelayer.errors import SettingsError
 
@@ -33,6 +34,9 @@ STORED_TYPES = tuple(np.dtype(name) for name in ("uint8", "float16", "float32", 
 # Of the kernel's sums (shapes.hpp, passes.cpp): the most features of a slice, the fewest lanes that
 # add them, and the rows of a tile.
 SLICE_FEATURES, MIN_LANES, SUM_ROWS = 768, 4, 192
+
+# Sums over sparse rows are float64: a weight times its scale and the score are rounded to float32.
+SPARSE_ROUNDINGS = base.Roundings(score=2, rows=1)
 
 # A full pass of fewer products takes one thread, since a second one starts in about their time: on
 # a two-core EPYC scores of 1.15e6 took 71 µs on one thread and 111 on two, 5.1e6 188 and 178. Where
@@ -126,7 +130,10 @@ class NativeEngine(base.Engine):
         del of_rows["scale"], of_rows["offset"]
         return base.ClassSums(*_native.class_sums(classes=classes, order=rows.index, **of_rows))
 
-    def roundings(self, features: int) -> base.Roundings:
+    def roundings(self, rows: Rows) -> base.Roundings:
+        if sparse_rows(rows.X) is not None:
+            return SPARSE_ROUNDINGS
+        features = rows.X.shape[1]
         slices, width = features // 384 + 2, min(features + 31, SLICE_FEATURES)
         return base.Roundings(score=width // MIN_LANES + slices + 9, rows=SUM_ROWS)
 
@@ -186,17 +193,21 @@ class _RowArguments:
 
         Few products, of the rows with so many columns, take one thread.
         """
-        few = rows.count * rows.X.shape[1] * columns < FEW_PRODUCTS
+        few = rows.products * columns < FEW_PRODUCTS
         return {
-            "X": self._features(rows, dtype),
+            "X": self._stored(rows, dtype),
             "scale": np.ascontiguousarray(rows.scale, np.float64),
             "offset": np.ascontiguousarray(rows.offset, np.float64),
             "threads": 1 if few else self._threads,
             **{n: a if a is None else np.ascontiguousarray(a) for n, a in arrays.items()},
         }
 
-    def _features(self, rows: Rows, dtype: np.dtype[Any]) -> NDArray[np.generic]:
+    def _stored(
+        self, rows: Rows, dtype: np.dtype[Any]
+    ) -> NDArray[np.generic] | tuple[Any, Any, Any, int]:
         X = rows.X
+        if (sparse := sparse_rows(X)) is not None:
+            return sparse.values, sparse.indices, sparse.indptr, sparse.shape[1]
         if X.dtype in STORED_TYPES and (X.shape[1] == 1 or X.strides[1] == X.itemsize):
             return X
         if rows not in self._converted:

@@ -6,7 +6,8 @@ converted once and both products are one matrix multiplication for the whole gri
     S = X̃ W̃ᵀ                     (B, R·K)
     G = (P − T)ᵀ X̃ / B + 2λ W     (R·K, D + 1), no λ for b
 
-Steps are those of `onelayer.engines.base`, on W̃. The arithmetic type is that of the weights. BLAS
+Steps are those of `onelayer.engines.base`, on W̃. Sparse rows are made dense a batch or a tile at a
+time, which is simple and not fast. The arithmetic type is that of the weights. BLAS
 sums in an order that depends on the shapes, so a run trained beside others agrees with the same run
 trained alone to rounding, not bit for bit.
 """
@@ -19,14 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
+from onelayer.data.sparse import sparse_rows
 from onelayer.engines import base
 from onelayer.objective.loss import MANY_LABELS, SIGMOID, SOFTMAX, log_softmax
 from onelayer.objective.penalty import Penalty
 
 Floats = NDArray[np.floating]
 
-# Rows of a tile when no step is taken: large enough for BLAS, small enough for the cache.
-TILE_ROWS = 256
+# Rows of a tile when no step is taken, large enough for BLAS and small enough for the cache, and
+# entries, at most.
+TILE_ROWS, TILE_ENTRIES = 256, 1 << 22
 
 
 class ReferenceEngine(base.Engine):
@@ -72,16 +75,18 @@ class ReferenceEngine(base.Engine):
 
     def weighted_sums(self, rows: Rows, factors: Floats) -> NDArray[np.float64]:
         sums = np.zeros((factors.shape[0], factors.shape[2], rows.X.shape[1]))
-        for start, place in zip(range(0, rows.count, TILE_ROWS), _places(rows), strict=True):
+        start = 0
+        for place in _places(rows):
             X = _read(rows, place, factors.dtype)[0][:, :-1]
-            of_rows = factors[:, start : start + TILE_ROWS]
+            of_rows = factors[:, start : start + len(X)]
+            start += len(X)
             sums += np.einsum("rbk,bd->rkd", of_rows, X, optimize=True)
         return sums
 
     def class_sums(self, rows: Rows, classes: int) -> base.ClassSums:
         sums, squares = np.zeros((classes, rows.X.shape[1])), np.zeros(rows.X.shape[1])
         for place in _places(rows):
-            X, y = rows.X[place].astype(np.float64), rows.y[place]
+            X, y = _stored(rows, place), rows.y[place]
             weights = np.ones(len(y)) if rows.weights is None else rows.weights[place]
             of_class = np.where(np.arange(classes)[:, None] == y, weights, 0.0)
             sums += of_class @ X
@@ -209,8 +214,15 @@ def _parted(joined: Floats, runs: int) -> base.Weights:
 
 def _places(rows: Rows) -> list[slice | NDArray[np.int64]]:
     """Which rows count, a tile at a time."""
-    tiles = (slice(i, min(i + TILE_ROWS, rows.count)) for i in range(0, rows.count, TILE_ROWS))
+    each = min(TILE_ROWS, max(1, TILE_ENTRIES // rows.X.shape[1]))
+    tiles = (slice(i, min(i + each, rows.count)) for i in range(0, rows.count, each))
     return [tile if rows.index is None else rows.index[tile] for tile in tiles]
+
+
+def _stored(rows: Rows, chosen: slice | NDArray[np.int64]) -> NDArray[np.float64]:
+    """Rows as stored, (B, D), in float64."""
+    sparse = sparse_rows(rows.X)
+    return (rows.X[chosen] if sparse is None else sparse[chosen].toarray()).astype(np.float64)
 
 
 def _read(
@@ -221,7 +233,7 @@ def _read(
 ) -> tuple[Floats, NDArray[np.int64], Floats]:
     """X̃ (B, D + 1): rows mirrored where asked for, scaled, and a 1; labels; weights (B, 1)."""
     y, D = rows.y[chosen], rows.X.shape[1]
-    features = rows.X[chosen].astype(np.float64)
+    features = _stored(rows, chosen)
     if flipped is not None:
         lines = features[flipped].reshape(-1, D // rows.image_width, rows.image_width)
         features[flipped] = lines[:, :, ::-1].reshape(-1, D)

@@ -164,8 +164,8 @@ class StreamedEngine(base.Engine):
                 total += part
         return sums
 
-    def roundings(self, features: int) -> base.Roundings | None:
-        return self._engine.roundings(features)
+    def roundings(self, rows: Rows) -> base.Roundings | None:
+        return self._engine.roundings(rows)
 
     def side_by_side(self) -> Sequence[base.Engine]:
         return [StreamedEngine(engine) for engine in self._engine.side_by_side()]

@@ -370,7 +370,7 @@ class Rounding(NamedTuple):
     @classmethod
     def of(cls, engine: Engine, rows: Rows, sums: RowSums) -> Rounding | None:
         """None for an engine that does not say in what order it sums, and for extreme rows."""
-        counted = engine.roundings(rows.X.shape[1])
+        counted = engine.roundings(rows)
         if counted is None or rows.extreme:
             return None
         far = norm(rows.offset)

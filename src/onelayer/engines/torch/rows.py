@@ -23,10 +23,12 @@ import torch
 from numpy.typing import NDArray
 
 from onelayer.data.rows import Rows
+from onelayer.data.sparse import sparse_rows
 from onelayer.data.streaming import TileBuffer
 from onelayer.engines.base import Weights
 from onelayer.engines.torch.device import Products, on_device, storable_bytes, tile_bytes, wide
 from onelayer.engines.torch.distributed import Ranks, owner
+from onelayer.errors import SettingsError
 
 TYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -74,6 +76,8 @@ class Storage:
 
     def _whole(self, X: NDArray[Any]) -> Any | None:
         """All of X on the device, if it is there or fits."""
+        if sparse_rows(X) is not None:
+            raise SettingsError("sparse rows need the engine native (--engine native).")
         if self._device.type == "cpu" or isinstance(owner(X), TileBuffer):
             return None
         self._held = [held for held in self._held if held.owner() is not None]

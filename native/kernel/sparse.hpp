@@ -1,0 +1,172 @@
+// Scores and gradients of rows of which only stored values are kept.
+//
+// Weights lie feature by feature, [feature][column], so that a stored value meets the weights of all columns in a line
+// or two of the cache. Sums are float64, in the order of the stored values of a row, or of the rows of a feature: each
+// column's are its own, whatever stands beside it, and products and sums are not fused. So every instruction set gives
+// the same bits, and a float32 score is rounded no more than a few times.
+#pragma once
+
+#include "jobs.hpp"
+#include "optimizer.hpp"
+#include "simd.hpp"
+
+namespace onelayer::ONELAYER_KERNELS {
+
+// Stored values that are fetched before they are met.
+inline constexpr Index kFetchAhead = 24;
+
+template <int L> struct Doubles { typedef double Type [[gnu::vector_size(L * sizeof(double))]]; };
+
+// L numbers, of which only the first element must be aligned.
+template <int L, class T>
+ONELAYER_INLINE typename Doubles<L>::Type load_doubles(const T* p) {
+  typedef T Vector [[gnu::vector_size(L * sizeof(T))]];
+  Vector v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return __builtin_convertvector(v, typename Doubles<L>::Type);
+}
+
+#if defined(__AVX512F__)
+template <>
+ONELAYER_INLINE Doubles<8>::Type load_doubles<8, float>(const float* p) {
+  return (Doubles<8>::Type)_mm512_cvtps_pd(_mm256_loadu_ps(p));
+}
+#endif
+
+template <int Bytes, int Hint>
+ONELAYER_INLINE void fetch(const void* p) {
+#pragma GCC unroll 8
+  for (int byte = 0; byte < Bytes; byte += kLineBytes) __builtin_prefetch(static_cast<const char*>(p) + byte, Hint, 3);
+}
+
+// Calls work(M vectors of L columns from column c on) until all columns are done; stride is 2, 4 or a multiple of 8.
+template <class Work>
+ONELAYER_INLINE void for_columns(Index stride, const Work& work) {
+  if (stride == 2) return work.template operator()<2, 1>(Index{0});
+  if (stride == 4) return work.template operator()<4, 1>(Index{0});
+  Index c = 0;
+  for (; c + 32 <= stride; c += 32) work.template operator()<8, 4>(c);
+  if (c + 24 <= stride) return work.template operator()<8, 3>(c);
+  if (c + 16 <= stride) return work.template operator()<8, 2>(c);
+  if (c + 8 <= stride) work.template operator()<8, 1>(c);
+}
+
+template <class T, class S>
+ONELAYER_INLINE double scaled_value(const SparseScoreJob<T>& job, const S* values, Index j, Index feature) {
+  const double x = static_cast<double>(values[j]);
+  return job.scale ? x * job.scale[feature] : x;
+}
+
+template <class T, class S>
+void sparse_scores_of(const SparseScoreJob<T>& job) {
+  const StoredMatrix& x = job.rows;
+  const S* const values = reinterpret_cast<const S*>(x.base);
+  for (Index n = 0; n < job.count; ++n) {
+    const Index row = x.row(job.first + n), begin = x.indptr[row], end = x.indptr[row + 1];
+    for_columns(job.stride, [&]<int L, int M>(Index c) {
+      using V = typename Doubles<L>::Type;
+      V sums[M] = {};
+      for (Index j = begin; j < end; ++j) {
+        fetch<M * L * sizeof(T), 0>(job.w + x.feature(min(j + kFetchAhead, job.last)) * job.stride + c);
+        const Index d = x.feature(j);
+        const double value = scaled_value(job, values, j, d);
+        const T* const w = job.w + d * job.stride + c;
+#pragma GCC unroll 4
+        for (int m = 0; m < M; ++m) sums[m] += load_doubles<L>(w + m * L) * value;
+      }
+      for (int i = 0; i < M * L && c + i < job.columns; ++i)
+        job.scores[(c + i) * job.score_stride + n] = static_cast<T>(sums[i / L][i % L] + job.bias[c + i]);
+    });
+  }
+}
+
+template <class T>
+void sparse_scores(const SparseScoreJob<T>& job) {
+  return job.rows.type == StoredType::float32 ? sparse_scores_of<T, float>(job) : sparse_scores_of<T, double>(job);
+}
+
+// The first of the stored values begin .. end whose feature is `feature` or above.
+ONELAYER_INLINE Index lower_bound(const StoredMatrix& x, Index begin, Index end, Index feature) {
+  for (Index count = end - begin; count > 0;) {
+    const Index half = count / 2, below = x.feature(begin + half) < feature;
+    begin += below ? half + 1 : 0;
+    count = below ? count - half - 1 : half;
+  }
+  return begin;
+}
+
+template <class T, class S>
+void sparse_add_of(const SparseAddJob<T>& job) {
+  const StoredMatrix& x = job.rows;
+  const S* const values = reinterpret_cast<const S*>(x.base);
+  for (Index n = 0; n < job.count; ++n) {
+    const Index row = x.row(job.first + n);
+    const Index first = lower_bound(x, x.indptr[row], x.indptr[row + 1], job.begin);
+    const Index stop = lower_bound(x, first, x.indptr[row + 1], job.end);
+    const T* const residuals = job.residuals + n * job.stride;
+    for_columns(job.stride, [&]<int L, int M>(Index c) {
+      using V = typename Doubles<L>::Type;
+      V r[M];
+#pragma GCC unroll 4
+      for (int m = 0; m < M; ++m) r[m] = load_doubles<L>(residuals + c + m * L);
+      for (Index j = first; j < stop; ++j) {
+        fetch<M * L * sizeof(double), 1>(job.sums + x.feature(min(j + kFetchAhead, job.last)) * job.stride + c);
+        const double value = static_cast<double>(values[j]);
+        double* const sums = job.sums + x.feature(j) * job.stride + c;
+#pragma GCC unroll 4
+        for (int m = 0; m < M; ++m) {
+          V sum;
+          __builtin_memcpy(&sum, sums + m * L, sizeof sum);
+          sum += r[m] * value;
+          __builtin_memcpy(sums + m * L, &sum, sizeof sum);
+        }
+      }
+    });
+  }
+}
+
+template <class T>
+void sparse_add(const SparseAddJob<T>& job) {
+  return job.rows.type == StoredType::float32 ? sparse_add_of<T, float>(job) : sparse_add_of<T, double>(job);
+}
+
+ONELAYER_INLINE float tiny_as_zero(float x) { return __builtin_fabsf(x) < 0x1p-95f ? 0.0f : x; }
+ONELAYER_INLINE double tiny_as_zero(double x) { return __builtin_fabs(x) < 0x1p-767 ? 0.0 : x; }
+
+// Steps features begin .. end, or those that are listed, as optimizer.hpp says; the gradient of a feature is
+// scale * sum + offset * bias sum. A listed one first takes the steps that it missed, which only shrank it.
+template <class T>
+void sparse_step(const SparseStepJob<T>& job) {
+  for (Index i = job.begin; i < job.end; ++i) {
+    const Index d = job.features ? job.features[i] : i;
+    const double scale = job.scale[d], offset = job.offset[d];
+    T* const w = job.w + d * job.stride;
+    double* const sums = job.sums ? job.sums + d * job.stride : nullptr;
+    if (job.stepped) {
+      for (Index t = job.stepped[d]; t < job.t; ++t)
+        for (Index c = 0; c < job.stride; ++c) w[c] = tiny_as_zero(w[c] * job.shrinks[t * job.stride + c]);
+      job.stepped[d] = job.t + (sums ? 1 : 0);
+    }
+    if (!sums) continue;
+    for (Index c = 0; c < job.columns; ++c) {
+      const ColumnStep<T>& step = job.steps[c];
+      const T G = static_cast<T>(scale * sums[c] + offset * job.bias_sums[c]), before = w[c];
+      if (step.momentum > 0) {
+        T& v = job.slots[kVelocity][d * job.stride + c];
+        const T g = step.weight_decay * before + G * step.one_over_B;
+        v = tiny_as_zero(step.momentum * v + g);
+        w[c] = tiny_as_zero(before - step.eta * (step.nesterov ? g + step.momentum * v : v));
+      } else {
+        w[c] = tiny_as_zero(before * step.shrink - step.eta_over_B * G);
+      }
+      if (step.averaging != 1) {
+        T& a = job.slots[kAverage][d * job.stride + c];
+        if (!step.has_average) a = before;
+        a = tiny_as_zero(a + step.averaging * (w[c] - a));
+      }
+    }
+    for (Index c = 0; c < job.stride; ++c) sums[c] = 0;
+  }
+}
+
+}  // namespace onelayer::ONELAYER_KERNELS
