@@ -79,7 +79,6 @@ def _without(blocked: tuple[str, ...], code: str) -> subprocess.CompletedProcess
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
-@pytest.mark.slow
 def test_the_job_needs_no_package_that_the_installation_does_not_bring(tmp_path: Path) -> None:
     command = ["onelayer", "reproduce", "--data=digits", "--seeds=1", f"--out={tmp_path / 'run'}"]
     done = _without(EXTRAS, f"sys.argv = {command!r}; from onelayer.cli import main; main()")

@@ -11,6 +11,10 @@
 #if defined(__linux__)
 #include <sched.h>
 #include <unistd.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(_WIN32)
+#include <windows.h>
 #endif
 
 namespace onelayer {
@@ -53,7 +57,10 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
 }
 #endif
-#if defined(ONELAYER_HAS_avx2)
+#if defined(ONELAYER_HAS_avx2) && defined(_WIN32)
+// Not all of its compilers' libraries have what __builtin_cpu_supports needs. Every processor with AVX2 that Windows runs on fuses products, too.
+bool has_avx2() { return IsProcessorFeaturePresent(PF_AVX2_INSTRUCTIONS_AVAILABLE); }
+#elif defined(ONELAYER_HAS_avx2)
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #endif
 
@@ -150,6 +157,10 @@ Index cache_bytes([[maybe_unused]] int level) {
     if (const Index size = std::strtol(text.c_str(), &unit, 10); size > 0)
       return *unit == 'M' ? size << 20 : *unit == 'K' ? size << 10 : size;
   }
+#elif defined(__APPLE__)
+  std::int64_t bytes = 0;
+  std::size_t size = sizeof bytes;
+  if (sysctlbyname(level == 1 ? "hw.l1dcachesize" : "hw.l2cachesize", &bytes, &size, nullptr, 0) == 0) return bytes;
 #endif
   return 0;
 }

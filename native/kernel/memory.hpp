@@ -12,14 +12,26 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#elif defined(_WIN32)
+#include <malloc.h>
 #endif
 
 #include "jobs.hpp"
 
 namespace onelayer {
 
+#if defined(_WIN32)
+inline void* allocate(std::size_t alignment, std::size_t bytes) { return _aligned_malloc(bytes, alignment); }
+#else
+inline void* allocate(std::size_t alignment, std::size_t bytes) { return std::aligned_alloc(alignment, bytes); }
+#endif
+
 struct FreeMemory {
+#if defined(_WIN32)
+  void operator()(void* p) const { _aligned_free(p); }
+#else
   void operator()(void* p) const { std::free(p); }
+#endif
 };
 
 // For memory that is written before it is read.
@@ -37,7 +49,7 @@ class Buffer {
     const std::size_t bytes = static_cast<std::size_t>(max(count, 1)) * sizeof(T);
     const std::size_t alignment = bytes >= huge ? huge : kLineBytes;
     const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-    memory_.reset(static_cast<T*>(std::aligned_alloc(alignment, rounded)));
+    memory_.reset(static_cast<T*>(allocate(alignment, rounded)));
     if (!memory_) throw std::bad_alloc();
 #if defined(__linux__)
     if (alignment == huge) madvise(memory_.get(), rounded, MADV_HUGEPAGE);

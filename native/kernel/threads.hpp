@@ -68,10 +68,10 @@ class IeeeArithmetic {
 #elif defined(__aarch64__)
   IeeeArithmetic() {
     asm volatile("mrs %0, fpcr" : "=r"(saved_));
-    asm volatile("msr fpcr, %0" ::"r"(0ul));
+    asm volatile("msr fpcr, %0" ::"r"(std::uint64_t{0}));
   }
   ~IeeeArithmetic() { asm volatile("msr fpcr, %0" ::"r"(saved_)); }
-  unsigned long saved_;
+  std::uint64_t saved_;
 #else
   IeeeArithmetic() {}
 #endif

@@ -18,6 +18,9 @@ Digest digest;
 // They cut even these problems into many parts.
 constexpr Caches kSmallCaches = {4 << 10, 16 << 10}, kLargeCaches = {1 << 20, 8 << 20};
 
+// As printf takes it on every system.
+long long wide(Index count) { return count; }
+
 template <class T>
 Pass pass_over(const Data<T>& data, int threads) {
   const auto [N, D, K, R, B] = data.at;
@@ -33,7 +36,8 @@ template <class T>
 void check_training(const Data<T>& data, double tolerance) {
   const auto [N, D, K, R, B] = data.at;
   char what[99];
-  std::snprintf(what, sizeof what, "float%d N%ld D%ld K%ld R%ld B%ld %s", static_cast<int>(8 * sizeof(T)), N, D, K, R, B,
+  std::snprintf(what, sizeof what, "float%d N%lld D%lld K%lld R%lld B%lld %s", static_cast<int>(8 * sizeof(T)),
+                wide(N), wide(D), wide(K), wide(R), wide(B),
                 data.plain ? "plain" : "all settings");
   const State<T> one = train(data, 1);
   Oracle<T> oracle(data);
@@ -49,7 +53,7 @@ void check_training(const Data<T>& data, double tolerance) {
   for (const Caches& caches : {kSmallCaches, kLargeCaches}) {
     State<T> other = data.start;
     take_steps(data, other, 0, data.at.steps(), 2, StoredType::uint8, false, {}, caches);
-    CHECK(other == one, "caches of %ld bytes %s", caches.first, what);
+    CHECK(other == one, "caches of %lld bytes %s", wide(caches.first), what);
   }
   std::fesetround(FE_UPWARD);
   const State<T> upward = train(data, 2);
@@ -157,7 +161,7 @@ void check_stop(bool plain) {
   int asked = 0;
   const Index done = take_steps(data, stopped, 0, steps, 3, StoredType::uint8, false, [&] { return ++asked > 0; });
   take_steps(data, wanted, 0, done, 1, StoredType::uint8, false);
-  CHECK(done < steps && stopped == wanted, "stopped after %ld steps", done);
+  CHECK(done < steps && stopped == wanted, "stopped after %lld steps", wide(done));
 }
 
 }  // namespace
