@@ -12,7 +12,8 @@ DEVELOPS := $(VENV)/.develops
 WORKERS ?= 2
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard native/kernel/* native/python/*)
 
-.PHONY: help install dev reproduce check lint test docs bench bench-check sanitize arm fuzz faults kills mutants format clean
+.PHONY: help install dev reproduce check lint test docs bench bench-check sanitize arm fuzz faults kills mutants wheels
+.PHONY: oldest newest format clean
 
 help:
 	@sed -n '2,4s/^# *//p' Makefile
@@ -101,6 +102,22 @@ faults: $(DEVELOPS)
 mutants: $(DEVELOPS)
 	$(BIN)/python -m pip install --quiet cmake ninja nanobind
 	$(BIN)/python -m tests.native.mutate
+
+# The source distribution and the Linux wheels, dist/: built by python3.11 and python3.12, or PYTHONS, and
+# checked. ARGS=--twice builds again and compares the bytes. About five minutes, or twice that.
+wheels: $(DEVELOPS)
+	$(BIN)/python -m pip install --quiet --group wheels
+	$(BIN)/python scripts/wheels.py $(ARGS) $(PYTHONS)
+
+# The fast tests with the oldest and with the newest versions that pyproject.toml admits, each in an
+# environment of its own. The oldest need Python 3.11. About four minutes each.
+oldest: PINS = -c build/oldest.txt
+oldest newest: $(SOURCES)
+	$(PYTHON) -m venv --clear build/$@
+	build/$@/bin/python -m pip install --quiet --upgrade pip
+	build/$@/bin/python scripts/lower_bounds.py > build/oldest.txt
+	build/$@/bin/python -m pip install --quiet $(PINS) --editable '.[sklearn,onnx,hdf5,zarr]' --group test
+	OMP_NUM_THREADS=1 build/$@/bin/pytest -q -m "not slow" -n $(WORKERS) --dist loadfile $(ARGS)
 
 format: $(DEVELOPS)
 	$(BIN)/ruff check --fix

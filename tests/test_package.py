@@ -5,9 +5,11 @@ from __future__ import annotations
 import doctest
 import inspect
 import os
+import re
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,18 @@ def test_import_takes_little_more_than_numpy_alone() -> None:
 )
 def test_the_message_of_an_error_is_one_line_whatever_names_it_quotes(error: type) -> None:
     assert str(error("the class cat\n\x1b[2J is missing")) == r"the class cat\n\x1b[2J is missing"
+
+
+def test_the_newest_version_of_the_changelog_and_of_the_citation_is_the_package_s() -> None:
+    root = Path(__file__).parents[1]
+    version = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "version"
+    ]
+    newest = re.search(
+        r"^## (\S+) - (?:unreleased|\d{4}-\d\d-\d\d)$",
+        (root / "CHANGELOG.md").read_text(encoding="utf-8"),
+        re.M,
+    )
+    assert newest is not None
+    assert newest[1] == version
+    assert f"\nversion: {version}\n" in (root / "CITATION.cff").read_text(encoding="utf-8")

@@ -58,7 +58,8 @@ bool has_avx512() {
 }
 #endif
 #if defined(ONELAYER_HAS_avx2) && defined(_WIN32)
-// Not all of its compilers' libraries have what __builtin_cpu_supports needs. Every processor with AVX2 that Windows runs on fuses products, too.
+// Not every library of its compilers has what __builtin_cpu_supports needs. All processors with AVX2 that it runs on
+// fuse products, too.
 bool has_avx2() { return IsProcessorFeaturePresent(PF_AVX2_INSTRUCTIONS_AVAILABLE); }
 #elif defined(ONELAYER_HAS_avx2)
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
