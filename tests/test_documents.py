@@ -10,12 +10,15 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, SGDClassifier
 
 import onelayer
 from onelayer import SoftmaxClassifier, SoftmaxClassifierCV
 from onelayer.experiments.reproduce import EXPERIMENTS
+from scripts.notebooks import TUTORIALS, notebook
 
 ROOT = Path(__file__).parents[1]
 README, DOCS = ROOT / "README.md", ROOT / "docs"
@@ -61,6 +64,17 @@ def run(code: str, folder: Path) -> list[str]:
     done = subprocess.run(words, capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
+
+
+def run_notebook(page: Path, folder: Path) -> list[str]:
+    """Run a page as the notebook that it becomes, with warnings as errors; what it printed."""
+    made = nbformat.from_dict(notebook(page.read_text(encoding="utf-8")))
+    nbformat.validate(made)
+    strict = nbformat.v4.new_code_cell("import warnings; warnings.simplefilter('error')")
+    made.cells.insert(0, strict)
+    NotebookClient(made, resources={"metadata": {"path": str(folder)}}).execute()
+    outputs = [output for cell in made.cells for output in cell.get("outputs", [])]
+    return "".join(output["text"] for output in outputs if output["name"] == "stdout").splitlines()
 
 
 def command_lines(page: Path) -> list[str]:
@@ -115,14 +129,16 @@ def test_the_table_of_the_readme_is_what_its_first_snippet_prints(tmp_path: Path
     assert said_in_order(table.splitlines(), printed) is None
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:(zmq|tornado|jupyter_client).*")
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if script(page)], ids=lambda page: str(page.stem)
 )
 def test_the_snippets_of_a_page_run_in_order_and_print_what_its_comments_say(
     page: Path, tmp_path: Path
 ) -> None:
+    """A tutorial is run as its notebook."""
     code = script(page)
-    printed = run(code, tmp_path)
+    printed = run_notebook(page, tmp_path) if page.parent == TUTORIALS else run(code, tmp_path)
     wrong = said_in_order(SAID.findall(code), printed)
     assert wrong is None, f"{page.name} says {wrong!r}, but what it prints is {printed}"
 

@@ -13,8 +13,9 @@
 #include <unistd.h>
 #elif defined(__APPLE__)
 #include <sys/sysctl.h>
-#elif defined(_WIN32)
-#include <windows.h>
+#endif
+#if defined(__x86_64__)
+#include <cpuid.h>
 #endif
 
 namespace onelayer {
@@ -51,26 +52,34 @@ struct InstructionSet {
   const Kernels<double>* double_kernels;
 };
 
-#if defined(ONELAYER_HAS_avx512)
-bool has_avx512() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+#if defined(__x86_64__)
+struct VectorUnits {
+  bool avx2 = false, avx512 = false;
+};
+
+// What the processor has and the system saves. Not every compiler's library knows it for __builtin_cpu_supports.
+const VectorUnits& vector_units() {
+  static const VectorUnits found = [] {
+    const auto all = [](unsigned word, unsigned wanted) { return (word & wanted) == wanted; };
+    VectorUnits units;
+    unsigned a = 0, b = 0, c = 0, d = 0, saved = 0, high = 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !all(c, bit_OSXSAVE | bit_FMA | bit_F16C)) return units;
+    asm volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return units;
+    units.avx2 = all(saved, 0x06) && all(b, bit_AVX2);
+    units.avx512 = units.avx2 && all(saved, 0xe6) && all(b, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL);
+    return units;
+  }();
+  return found;
 }
-#endif
-#if defined(ONELAYER_HAS_avx2) && defined(_WIN32)
-// Not every library of its compilers has what __builtin_cpu_supports needs. All processors with AVX2 that it runs on
-// fuse products, too.
-bool has_avx2() { return IsProcessorFeaturePresent(PF_AVX2_INSTRUCTIONS_AVAILABLE); }
-#elif defined(ONELAYER_HAS_avx2)
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #endif
 
 const InstructionSet kInstructionSets[] = {
 #if defined(ONELAYER_HAS_avx512)
-    {"avx512", has_avx512, &avx512::float_kernels, &avx512::double_kernels},
+    {"avx512", [] { return vector_units().avx512; }, &avx512::float_kernels, &avx512::double_kernels},
 #endif
 #if defined(ONELAYER_HAS_avx2)
-    {"avx2", has_avx2, &avx2::float_kernels, &avx2::double_kernels},
+    {"avx2", [] { return vector_units().avx2; }, &avx2::float_kernels, &avx2::double_kernels},
 #endif
 #if defined(ONELAYER_HAS_neon)
     {"neon", [] { return true; }, &neon::float_kernels, &neon::double_kernels},
