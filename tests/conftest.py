@@ -25,7 +25,7 @@ os.environ["ONELAYER_DEVICE"] = "cpu"
 ROOT = Path(__file__).parents[1]
 SLOW = [
     *(ROOT / "tests" / name for name in ("benchmarks", "cli", "experiments", "kill", "report")),
-    *(ROOT / "tests" / name for name in ("test_documents.py", "test_package.py")),
+    *(ROOT / "tests" / name for name in ("test_documents.py", "test_package.py", "test_types.py")),
     *(ROOT / "tests" / name for name in ("engines/torch", "native/test_process.py")),
     ROOT / "tests" / "data" / "datasets" / "test_real.py",
     *(ROOT / "src" / "onelayer" / name for name in ("report", "files/saved.py")),
