@@ -70,11 +70,15 @@ def run_notebook(page: Path, folder: Path) -> list[str]:
     """Run a page as the notebook that it becomes, with warnings as errors; what it printed."""
     made = nbformat.from_dict(notebook(page.read_text(encoding="utf-8")))
     nbformat.validate(made)
-    strict = nbformat.v4.new_code_cell("import warnings; warnings.simplefilter('error')")
+    strict = nbformat.v4.new_code_cell(
+        "import warnings; warnings.filterwarnings('error', module='__main__|onelayer')"
+    )
     made.cells.insert(0, strict)
     NotebookClient(made, resources={"metadata": {"path": str(folder)}}).execute()
     outputs = [output for cell in made.cells for output in cell.get("outputs", [])]
-    return "".join(output["text"] for output in outputs if output["name"] == "stdout").splitlines()
+    return "".join(
+        output["text"] for output in outputs if output.get("name") == "stdout"
+    ).splitlines()
 
 
 def command_lines(page: Path) -> list[str]:
