@@ -10,11 +10,13 @@ import pandas as pd
 import polars as pl
 import pytest
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse import coo_array, csc_array, csr_array, csr_matrix
+from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 
+from onelayer.data.sparse import SparseRows
 from onelayer.errors import DataError, SettingsError
-from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
+from onelayer.sklearn import LogisticRegression, SoftmaxClassifier, SoftmaxClassifierCV
 from onelayer.sklearn.fit import hold_out
 from onelayer.sklearn.inputs import check_labelled, label_rows
 
@@ -153,11 +155,61 @@ def test_bad_rows_are_refused_in_a_sentence(
         estimator().fit(X, y, sample_weight=weights)
 
 
-@pytest.mark.parametrize("sparse", [csr_matrix, csr_array])
-@pytest.mark.parametrize("estimator", [SoftmaxClassifier(), SoftmaxClassifierCV()])
-def test_sparse_rows_are_refused_with_what_to_do(sparse: Any, estimator: Any) -> None:
-    with pytest.raises(TypeError, match=r"dense data is required.*toarray"):
-        estimator.fit(sparse(X_IRIS), Y_IRIS)
+@pytest.mark.parametrize("form", [csr_matrix, csr_array, csc_array, coo_array])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        SoftmaxClassifier(tol=1e-10),
+        SoftmaxClassifier(solver="minibatch", random_state=0, dtype="float64"),
+        SoftmaxClassifier(solver="minibatch", early_stopping=True, random_state=0),
+        SoftmaxClassifierCV(l2s=3, cv=3, tol=1e-10),
+        LogisticRegression(),
+        LogisticRegression(class_weight="balanced"),
+    ],
+)
+def test_sparse_rows_give_what_the_same_rows_give_as_an_array(form: Any, estimator: Any) -> None:
+    X = np.where(X_IRIS > 2.0, X_IRIS, 0.0)
+    dense, found = clone(estimator).fit(X, Y_IRIS), clone(estimator).fit(form(X), Y_IRIS)
+    digits = 5 if getattr(estimator, "early_stopping", False) else 9
+    np.testing.assert_allclose(found.coef_, dense.coef_, atol=10.0**-digits)
+    np.testing.assert_allclose(found.predict_proba(form(X)), dense.predict_proba(X), atol=1e-5)
+    np.testing.assert_array_equal(found.predict(X), found.predict(form(X)))
+    model = found.to_model()
+    np.testing.assert_array_equal(model.predict(form(X)), found.predict(X))
+    if isinstance(found, SoftmaxClassifier):
+        np.testing.assert_array_equal(found.predict(SparseRows.of(form(X))), found.predict(X))
+
+
+def test_liblinears_scaled_intercept_is_a_column_of_sparse_rows_too() -> None:
+    X, y = X_IRIS[:100], Y_IRIS[:100]
+    dense, sparse = (
+        LogisticRegression(solver="liblinear", intercept_scaling=3.0).fit(form(X), y)
+        for form in (np.asarray, csr_array)
+    )
+    np.testing.assert_allclose(sparse.coef_, dense.coef_, atol=1e-6)
+    np.testing.assert_allclose(sparse.intercept_, dense.intercept_, atol=1e-6)
+
+
+def test_parts_of_sparse_rows_are_learned_as_parts_of_an_array() -> None:
+    X, classes = np.where(X_IRIS > 2.0, X_IRIS, 0.0), np.unique(Y_IRIS)
+    dense, sparse = (SoftmaxClassifier(solver="minibatch", learning_rate=0.1) for _ in range(2))
+    for start in range(0, 150, 50):
+        part = slice(start, start + 50)
+        dense.partial_fit(X[part], Y_IRIS[part], classes)
+        sparse.partial_fit(csr_array(X)[part], Y_IRIS[part], classes)
+    np.testing.assert_allclose(sparse.coef_, dense.coef_, atol=1e-12)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_sparse_value_that_is_not_finite_is_named_by_its_place(value: float) -> None:
+    X = csr_array(np.array([[0.0, 1.0], [value, 0.0]]))
+    with pytest.raises(ValueError, match=f"a finite number, but row 1, column 0 is {value}"):
+        SoftmaxClassifier().fit(X, [0, 1])
+
+
+def test_unit_scaling_is_refused_for_sparse_rows() -> None:
+    with pytest.raises(SettingsError, match="known for uint8 only"):
+        SoftmaxClassifier(scaling="unit").fit(csr_array(X_IRIS), Y_IRIS)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import numpy as np
 from onelayer.data import Dataset, Splits, load
 from onelayer.data.dataset import training_rows
 from onelayer.data.scaling import fit_scaling
+from onelayer.data.sparse import sparse_rows
 from onelayer.engines import Engine
 from onelayer.errors import SettingsError, as_values, known_options, require_number, require_whole
 from onelayer.model import Model
@@ -230,5 +231,6 @@ def check_gradient(
     check_loss(loss, label_smoothing, rows.y)
     W, b = initial_weights([Run(AUTO, seed=seed)], rows.classes, rows.features, "float64")
     most = max(batch_sizes)
-    X = fit_scaling("auto", rows.X, rows.max_value).apply(rows.X[:most])
+    some = rows.X[:most] if (sparse := sparse_rows(rows.X)) is None else sparse[:most].toarray()
+    X = fit_scaling("auto", rows.X, rows.max_value).apply(some)
     return check_gradients(X, rows.y[:most], W[0], b[0], batch_sizes, l2s, (loss, label_smoothing))

@@ -95,7 +95,7 @@ def profiles_section(figures: PathFigures) -> Section:
     order = np.argsort(-norms[path.chosen], kind="stable")[:MOST_PROFILES]
     count = norms.shape[1]
     if of_features:
-        names = [feature_name(card.feature_names, int(j)) for j in order]
+        names = [feature_name(card.feature_names, int(j), card.first_index) for j in order]
         what, unit = "features", "norm over classes, ‖W·j‖"
     else:
         order = np.sort(order)

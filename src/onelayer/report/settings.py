@@ -339,7 +339,8 @@ def weights_section(model: Model, name: str) -> Section | None:
     values = np.nan_to_num(W.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     k, j = np.unravel_index(int(np.abs(values).argmax()), values.shape)
     most = float(abs(values[k, j])) or 1.0
-    columns = [tables.feature_name(names, j)[:24] for j in range(model.features)]
+    first = model.settings.get("first_index")
+    columns = [tables.feature_name(names, j, first)[:24] for j in range(model.features)]
     rows = [one[:24] for one in class_names]
     title = f"Weights on the scaled features, {name}"
     said = f"Largest: {values[k, j]:.3g} for {class_names[k]} and {columns[j]}."

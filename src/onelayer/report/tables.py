@@ -537,7 +537,7 @@ def strongest_table(model: Model, most: int = 5) -> Table:
         best = [j for j in order[:most] if weights[j] > 0]
         worst = [j for j in order[::-1][:most] if weights[j] < 0]
         cells = (
-            ", ".join(f"{feature_name(model.feature_names, j)} {weights[j]:+.3g}" for j in places)
+            ", ".join(f"{_named(model, j)} {weights[j]:+.3g}" for j in places)
             for places in (best, worst)
         )
         rows.append([name, *cells])
@@ -545,9 +545,13 @@ def strongest_table(model: Model, most: int = 5) -> Table:
     return make_table(f"Weights on the scaled features, strongest first{more}", columns, rows)
 
 
-def feature_name(names: Sequence[str] | None, position: int) -> str:
-    """The name of a feature, or its number."""
-    return f"feature {position}" if names is None else names[position]
+def feature_name(names: Sequence[str] | None, position: int, first: int | None = None) -> str:
+    """The name of a feature, or its number, from 0 or from what a file calls the first."""
+    return f"feature {position + (first or 0)}" if names is None else names[position]
+
+
+def _named(model: Model, position: int) -> str:
+    return feature_name(model.feature_names, position, model.settings.get("first_index"))
 
 
 # What a reader of the settings asks first; the file has all of them.

@@ -153,6 +153,11 @@ class LinearClassifier(ModelBridge, ClassifierMixin, BaseEstimator):  # type: ig
     threads: int | None
     n_iter_: int
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
     def decision_function(self, X: ArrayLike) -> Float64:
         """Scores s = X coef_ᵀ + intercept_ of rows, shape (N, K), or (N,) for two classes.
 

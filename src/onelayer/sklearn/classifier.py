@@ -159,7 +159,8 @@ class SoftmaxClassifier(LinearClassifier):
         """Fit to these rows.
 
         Args:
-            X: features, shape (N, D), dense. uint8, float16, float32 and float64 rows are read in
+            X: features, shape (N, D); uint8, float16, float32 and float64 rows, and sparse ones
+                of SciPy (CSR of floats; other formats are converted once), are read in
                 place; other types become float64.
             y: labels, shape (N,), of any type, at least two of them.
             sample_weight: wᵢ ≥ 0, shape (N,): a whole number counts a row that many times, 0 not
@@ -167,7 +168,6 @@ class SoftmaxClassifier(LinearClassifier):
 
         Raises:
             ValueError: for invalid arguments, rows, labels or weights.
-            TypeError: for a sparse matrix.
 
         Warns:
             ConvergenceWarning: when the gap was not reached, the cost stopped being finite, or with
@@ -402,14 +402,13 @@ class SoftmaxClassifierCV(LinearClassifier):
         """Solve the path on all rows and on each fold, and keep the chosen model.
 
         Args:
-            X: features, shape (N, D), dense; see SoftmaxClassifier.
+            X: features, shape (N, D), maybe sparse; see SoftmaxClassifier.
             y: labels, shape (N,), of any type, at least two of them.
             sample_weight: wᵢ ≥ 0, shape (N,), or None; they count in the folds' scores too.
             groups: of the rows, shape (N,), for a splitter that keeps groups together.
 
         Raises:
             ValueError: for invalid arguments, rows, labels, weights or folds.
-            TypeError: for a sparse matrix.
 
         Warns:
             ConvergenceWarning: when a solution on all rows did not reach tol.

@@ -2,7 +2,8 @@
 
 The engine reads rows of uint8, float16, float32 and float64 in place; nothing here copies them.
 Other number types and data frames become one array first, and features that are not contiguous in
-memory (Fortran order) are copied once.
+memory (Fortran order) are copied once. Sparse arrays and matrices of SciPy become `SparseRows`: CSR
+of float32 and float64 is read in place, other formats are converted once.
 
 An argument that the solver would ignore is refused. It counts as given when it differs from its
 default, since scikit-learn's clones and searches set every argument.
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array, hstack
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
@@ -26,9 +28,17 @@ from sklearn.utils.validation import validate_data
 from onelayer.data.formats.base import to_array
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling, check_scaling, fit_scaling
+from onelayer.data.sparse import SparseRows, is_sparse
 from onelayer.data.streaming import first_not_finite
 from onelayer.data.weights import check_weights, near_one
-from onelayer.errors import SettingsError, plain, require_choice, require_number, require_whole
+from onelayer.errors import (
+    DataError,
+    SettingsError,
+    plain,
+    require_choice,
+    require_number,
+    require_whole,
+)
 
 Float64 = NDArray[np.float64]
 
@@ -43,7 +53,7 @@ USED_BY = {
     "minibatch": ("learning_rate", "batch_size", "epochs", "dtype", "early_stopping"),
 }
 
-_AS_STORED = {"dtype": STORED_TYPES, "ensure_all_finite": False}
+_AS_STORED = {"dtype": STORED_TYPES, "accept_sparse": "csr", "ensure_all_finite": False}
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +88,7 @@ class Labelled:
 
 def check_rows(estimator: Any, X: Any) -> NDArray[np.generic]:
     """Check rows to predict as scikit-learn does, but without its copy."""
-    return _readable(validate_data(estimator, _as_given(X), reset=False, **_AS_STORED))
+    return _readable(validate_data(estimator, as_given(X), reset=False, **_AS_STORED))
 
 
 def check_labelled(
@@ -86,7 +96,7 @@ def check_labelled(
 ) -> tuple[NDArray[np.generic], NDArray[Any]]:
     """Check rows and labels to learn from; `reset` learns n_features_in_ and feature_names_in_."""
     y = to_array(y, "y") if hasattr(y, "detach") or np.ma.is_masked(y) else y
-    X, y = validate_data(estimator, _as_given(X), y, reset=reset, **_AS_STORED)
+    X, y = validate_data(estimator, as_given(X), y, reset=reset, **_AS_STORED)
     check_classification_targets(y)
     return _readable(X), y
 
@@ -164,7 +174,7 @@ def times_class_weights(
     return np.asarray(of_class[codes] * (1.0 if weights is None else weights), np.float64)
 
 
-def _as_given(X: Any) -> Any:
+def as_given(X: Any) -> Any:
     """X for scikit-learn's check, which alone would drop a mask and take times for numbers."""
     if hasattr(X, "detach") or np.ma.is_masked(X):
         return to_array(X, "X")
@@ -172,6 +182,10 @@ def _as_given(X: Any) -> Any:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"X has two columns {twice!r}; give each column its own name.")
+    if isinstance(X, SparseRows):  # those of a `Dataset`
+        return X.to_scipy()
+    if is_sparse(X):
+        return X
     try:
         first = np.asarray(X[:1])
     except Exception:  # its own check says what is wrong
@@ -182,8 +196,13 @@ def _as_given(X: Any) -> Any:
     return X
 
 
-def _readable(X: NDArray[np.generic]) -> NDArray[np.generic]:
+def _readable(X: Any) -> NDArray[np.generic]:
     """Finite rows with contiguous features."""
+    if is_sparse(X):
+        try:
+            return SparseRows.of(X)  # type: ignore[return-value]
+        except DataError as error:
+            raise ValueError(f"Input {error}") from error
     place = first_not_finite(X)
     if place is not None:
         kind = "NaN" if np.isnan(X[place]) else "infinity"
@@ -193,6 +212,11 @@ def _readable(X: NDArray[np.generic]) -> NDArray[np.generic]:
         )
     contiguous = X.shape[1] == 1 or X.strides[1] == X.itemsize
     return X if contiguous else np.ascontiguousarray(X)
+
+
+def with_column(X: SparseRows, column: NDArray[Any]) -> Any:
+    """Sparse rows with one more column, (N, 1), behind the others, copied."""
+    return SparseRows.of(hstack([X.to_scipy(), csr_array(column)], "csr"))
 
 
 def check_options(estimator: Any) -> dict[str, Any]:

@@ -32,12 +32,13 @@ from sklearn.utils.validation import _check_method_params
 
 from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling
+from onelayer.data.sparse import sparse_rows
 from onelayer.data.weights import check_weights, near_one
 from onelayer.engines import make_engine
 from onelayer.errors import SettingsError
 from onelayer.model.model import Model
 from onelayer.sklearn.base import Layer, ModelBridge, l2_of_layer
-from onelayer.sklearn.inputs import check_labelled, times_class_weights
+from onelayer.sklearn.inputs import as_given, check_labelled, times_class_weights, with_column
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.reduction import Solvers
 from onelayer.solver.solver import Optimum, Progress, Target, separation_words
@@ -126,7 +127,7 @@ class _Logistic(ModelBridge):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()  # type: ignore[misc]
-        tags.input_tags.sparse = False
+        tags.input_tags.sparse = True
         tags.array_api_support = False
         return tags
 
@@ -162,7 +163,10 @@ class _Logistic(ModelBridge):
         design, intercept = stored, self.fit_intercept
         if intercept and self.solver == "liblinear":
             constant = np.full((len(stored), 1), self.intercept_scaling, stored.dtype)
-            design, intercept = np.hstack([stored, constant]), False
+            intercept, sparse = False, sparse_rows(stored)
+            design = (
+                np.hstack([stored, constant]) if sparse is None else with_column(sparse, constant)
+            )
         codes = codes.astype(np.int64)
         return _Problem(stored, y, codes, classes, weights, design, intercept)
 
@@ -173,7 +177,7 @@ class _Logistic(ModelBridge):
             raise SettingsError(f"l1_ratio={ratio:g} is not supported; leave it at 0.")
         K = len(problem.classes)
         l2 = 0.0 if self.penalty is None else (1.0 - ratio) / (2.0 * C * total)
-        gap = LEAST_GAP if problem.X.size * K < FEW_PRODUCTS else self._gap_of_tol()
+        gap = LEAST_GAP if math.prod(problem.X.shape) * K < FEW_PRODUCTS else self._gap_of_tol()
         return Target(l2_of_layer(l2, K), gap, max(self.max_iter, 1))
 
     def _gap_of_tol(self) -> float:
@@ -485,7 +489,8 @@ class LogisticRegressionCV(_Logistic, linear_model.LogisticRegressionCV):  # typ
         def score(found: Float64, held_out: NDArray[np.int64]) -> float:
             judged._keep(problem, found)
             own = _check_method_params(problem.X, params, held_out)
-            return float(scorer(judged, problem.X[held_out], problem.y[held_out], **own))
+            X = as_given(problem.X[held_out])
+            return float(scorer(judged, X, problem.y[held_out], **own))
 
         return score
 

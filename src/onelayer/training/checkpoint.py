@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onelayer.data import Dataset, Splits
 from onelayer.data.progress import Log
+from onelayer.data.sparse import sparse_rows
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine
 from onelayer.engines.processes import leads
@@ -205,15 +207,26 @@ def _sha256(content: bytes) -> str:
 def _hash(dataset: Dataset) -> str:
     """The hash of all labels, and of all features or some rows from the first to the last."""
     digest = hashlib.sha256(dataset.y.tobytes())
+    sparse = sparse_rows(dataset.X)
     row_bytes = dataset.features * dataset.X.dtype.itemsize
+    row_bytes = row_bytes if sparse is None else -(-sparse.nbytes // dataset.rows)
     whole = dataset.rows * row_bytes <= WHOLE_BYTES
     count = dataset.rows if whole else min(dataset.rows, SAMPLED_ROWS)
     chosen = np.linspace(0, dataset.rows - 1, count).astype(np.int64)
     step = max(1, _BLOCK_BYTES // row_bytes) if whole else 64
     for start in range(0, count, step):
         block = slice(start, start + step) if whole else chosen[start : start + step]
-        digest.update(np.ascontiguousarray(dataset.X[block]).tobytes())
+        for array in _arrays_of(dataset.X[block]):
+            digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def _arrays_of(X: NDArray[np.generic]) -> list[NDArray[Any]]:
+    """What rows are stored in, whatever integers say where values of sparse rows are."""
+    if (sparse := sparse_rows(X)) is None:
+        return [X]
+    rows = sparse.to_scipy()
+    return [rows.indptr.astype(np.int64), rows.indices.astype(np.int64), rows.data]
 
 
 # Checkpoints of a training that are kept.
