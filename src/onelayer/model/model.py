@@ -294,6 +294,21 @@ class Model:
         """Whether the model was fitted with a bias; without one b is 0."""
         return bool(self.settings.get("intercept", True))
 
+    @property
+    def l1(self) -> float:
+        """λ₁ of the cost that the model was fitted to; 0 where there is none."""
+        return float(self.settings.get("l1") or 0.0)
+
+    @property
+    def features_sentence(self) -> str:
+        """How many features have weights that are not 0.
+
+        Example:
+            >>> Model(np.eye(2, 3), np.zeros(2)).features_sentence
+            '2 of 3 features chosen'
+        """
+        return chosen_features(self.W)
+
     def other_cost(self, *, weighted: bool) -> str:
         """What the model's own cost has beside the mean cross-entropy and λ Σ W², in words.
 
@@ -877,6 +892,12 @@ def _readable(tile: NDArray[np.generic]) -> NDArray[np.generic]:
         return tile
     native = tile.dtype.isnative and tile.dtype.name in READ_IN_PLACE
     return np.ascontiguousarray(tile, tile.dtype if native else np.float64)
+
+
+def chosen_features(W: NDArray[Any]) -> str:
+    """How many features have weights that are not 0, in words."""
+    count = int(W.any(axis=0).sum())
+    return f"{count:,} of {W.shape[1]:,} feature{'' if W.shape[1] == 1 else 's'} chosen"
 
 
 def _check_weights(W: NDArray[np.floating], b: NDArray[np.floating]) -> None:

@@ -73,6 +73,7 @@ from onelayer.model.model import Model
 from onelayer.model.scored_rows import ScoredRows, read_scores, row_tiles
 from onelayer.solver.linalg import norm
 from onelayer.solver.many_labels import LabelSolver, first_biases
+from onelayer.solver.proximal import ProximalSolver, ProximalSolvers, Sparsity, solver_for
 from onelayer.solver.reduction import ReducedSolver, Solvers
 from onelayer.solver.solver import (
     TINY,
@@ -88,8 +89,8 @@ Float64 = NDArray[np.float64]
 Rule = Literal["best", "one-standard-error"]
 
 # ε of the largest λ, and the decades under it that hold the given number of λ. No more than twice
-# as many decades are tried.
-NOTHING, DECADES = 0.01, 4
+# as many decades are tried; features come one after another within two.
+NOTHING, DECADES, L1_DECADES = 0.01, 4, 2
 
 # Probabilities are far off where their loss is higher by this than need be, nats: as that of 0.9
 # for what is certain.
@@ -388,6 +389,26 @@ class Path(Saved):
         return np.array([model.l2 for model in self.models])
 
     @property
+    def l1(self) -> Float64:
+        """λ₁ of each model, shape (P,), descending; 0 where there is none."""
+        return np.array([model.require_certificate().l1 for model in self.models])
+
+    @property
+    def strengths(self) -> Float64:
+        """What the path goes through, shape (P,): λ₁, or λ where there is none."""
+        return np.array([model.require_certificate().strength for model in self.models])
+
+    @property
+    def symbol(self) -> str:
+        """The name of what the path goes through: λ₁ or λ."""
+        return "λ₁" if self.l1.any() else "λ"
+
+    @property
+    def best_strength(self) -> float:
+        """The chosen λ₁ or λ."""
+        return self.best.require_certificate().strength
+
+    @property
     def scaling(self) -> Scaling:
         """The scaling of all models."""
         return self.models[0].scaling
@@ -395,7 +416,7 @@ class Path(Saved):
     @property
     def edge(self) -> Literal["smallest", "largest"] | None:
         """Which end of the λ that were tried was chosen; None inside, or for λ = 0."""
-        l2s, best = self.l2, self.best.l2
+        l2s, best = self.strengths, self.best_strength
         if len(l2s) < 2 or best == 0.0 or l2s.min() < best < l2s.max():
             return None
         return "smallest" if best == l2s.min() else "largest"
@@ -419,7 +440,7 @@ class Path(Saved):
         then = f"a still {further} one may do better."
         if self.edge == "largest" and self.l2_from_data:
             then = "at it the features say hardly more than the class frequencies."
-        return f"The chosen λ is the {self.edge} that was tried: {then}"
+        return f"The chosen {self.symbol} is the {self.edge} that was tried: {then}"
 
     @property
     def calibration_sentence(self) -> str:
@@ -434,17 +455,20 @@ class Path(Saved):
         if self.choice.by == "log_loss" or lowest - chosen <= max(2.0 * error, FAR):
             return ""
         return (
-            f"The probabilities of λ = {self.best.l2:.3g} are far off: its held-out loss is "
-            f"{-chosen:.3g}, and {-lowest:.3g} at λ = {self.l2[best]:.3g}. For probabilities "
+            f"The probabilities of {self.symbol} = {self.best_strength:.3g} are far off: its "
+            f"held-out loss is {-chosen:.3g}, and {-lowest:.3g} at {self.symbol} = "
+            f"{self.strengths[best]:.3g}. For probabilities "
             'choose by log loss (scoring="neg_log_loss", --scoring neg_log_loss).'
         )
 
     @property
     def verdict(self) -> tuple[str, ...]:
         """Sentences: the chosen λ, whether it lies at an edge, its rows, and its test accuracy."""
-        l2s, best = self.l2, self.best.l2
+        l2s, best, symbol = self.strengths, self.best_strength, self.symbol
         of = f" of {len(l2s)} from {l2s.max():.3g} to {l2s.min():.3g}" if len(l2s) > 1 else ""
-        sentences = [f"chosen: λ = {best:.3g}{of}", self.edge_sentence]
+        sentences = [f"chosen: {symbol} = {best:.3g}{of}", self.edge_sentence]
+        if self.l1.any():
+            sentences.insert(1, f"{self.best.features_sentence}")
         if self.refitted is not None:
             rows = self.data.train_rows + self.data.validation_rows
             sentences.append(
@@ -457,7 +481,7 @@ class Path(Saved):
                 f"{self.data.validation_rows:,} validation rows were not used"
             )
         if self.test is not None:
-            sentences.append(f"test accuracy of λ = {best:.3g}: {self.test_words}")
+            sentences.append(f"test accuracy of {symbol} = {best:.3g}: {self.test_words}")
         others = [one for one in self.test_metrics if one.metric not in IN_SCORES]
         sentences += [f"on the test rows: {measured}" for measured in others]
         sentences.append(self.calibration_sentence)
@@ -521,8 +545,11 @@ def largest_l2(engine: Engine, rows: Rows, classes: int) -> float:
 @known_options
 def solve_path(
     data: Splits,
-    l2: int | ArrayLike = 20,
+    l2: int | ArrayLike | None = None,
     *,
+    l1: int | ArrayLike | None = None,
+    l1_ratio: float = 1.0,
+    grouped: bool = False,
     class_weight: ClassWeight = None,
     folds: Any = 0,
     scoring: str = "accuracy",
@@ -541,7 +568,13 @@ def solve_path(
         data: training, validation and test rows; the test rows are used once, for the chosen model.
         l2: values of λ ≥ 0; or n ≥ 2: λ then goes down from ‖∇_W J(0)‖² / (0.04 J(0)), above which
             no weights lower the cost by 1 %, n values to four decades, until the held-out score
-            has been falling for a decade, but no further than eight.
+            has been falling for a decade, but no further than eight. None is 20, unless there is l1.
+        l1: values of λ₁ > 0 of a penalty λ₁ Σ |W|, which chooses features; or n ≥ 2: from the λ₁ at
+            which W = 0 is best, n values to two decades under it, or up to four. λ follows from
+            l1_ratio.
+        l1_ratio: r in (0, 1], as of scikit-learn and glmnet (their α): λ = λ₁ (1 − r) / 2r beside
+            each λ₁, twice that for two classes; 1 is ℓ1 alone.
+        grouped: whether l1 chooses features for all classes or for none; see `solve`.
         class_weight: of the training rows, as of `solve`; held-out rows count by their own weights.
         folds: stratified folds of the training rows to choose λ by, 2 or more, no group of the rows
             on two sides; 0 takes the validation rows. Or folds of your own: an array (N,) with the
@@ -583,7 +616,16 @@ def solve_path(
     if refit:
         data.check_in_memory()
     given = data
-    target, l2s = Target(0.0, tol, max_passes), l2_values(l2)
+    target, sparsity = Target(0.0, tol, max_passes), None
+    if l1 is None:
+        _check_alone(l1_ratio, grouped)
+        l2s = l2_values(20 if l2 is None else l2)
+    else:
+        if l2 is not None:
+            raise SettingsError("give either l2 or l1, whose l1_ratio says how much l2 is beside it.")
+        sparsity, l2s = Sparsity(l1_ratio, grouped), l2_values(l1, "l1")
+        if not isinstance(l2s, int) and min(l2s) <= 0.0:
+            raise SettingsError("l1 must be values above 0; for λ₁ = 0 give l2.")
     folds, weights = plain(folds), weights_to_fit(data.train, class_weight)
     if not is_number(folds) and weights is not None:
         folds = folds_among(folds, np.flatnonzero(weights), data.train.rows)
@@ -592,6 +634,8 @@ def solve_path(
     parts: list[Part] = [(None, rows_of(data.validation, fitted))]
     indices = folds_of(data, folds)
     settings: dict[str, Any] = {"l2": l2s, "folds": fold_setting(folds, indices)}
+    if sparsity is not None:
+        settings = {"l1": settings.pop("l2"), **asdict(sparsity)} | settings
     folds = len(indices)
     if folds:
         judged_rows = rows_of(train, fitted)
@@ -618,6 +662,7 @@ def solve_path(
             on_progress,
             start or PathState(),
             keep,
+            sparsity,
         )
 
     if checkpoint is None:
@@ -648,7 +693,8 @@ def solve_path(
         interrupted=interrupted,
     )
     if refit and not interrupted:
-        aim = replace(target, l2=path.best.require_certificate().l2)
+        proof = path.best.require_certificate()
+        aim = replace(target, l2=proof.l2, l1=proof.l1, grouped=proof.grouped)
         path = _refitted(path, given, scaling, class_weight, aim, engine)
     best = path.best
     (test,) = score(engine, rows_of(data.test, best.scaling), [(best.W, best.b)])
@@ -677,13 +723,20 @@ def _refitted(
     whole = replace(given, train=given.train_and_validation)
     data, fitted, rows = rows_to_fit(whole, scaling, class_weight)
     try:
-        optimum = Solvers(engine, rows, data.train.classes).of_all().solve(target).completed()
+        optimum = solver_for(engine, rows, data.train.classes, target).solve(target).completed()
     except KeyboardInterrupt:
         return replace(path, interrupted=True)
     settings = class_weight_setting(class_weight, data.train) | {"refit": True}
     model = optimum.model(fitted, data_card(data), path.environment, settings)
     seconds = {**path.seconds, "refit": time.perf_counter() - began}
     return replace(path, refitted=model, seconds=seconds)
+
+
+def _check_alone(l1_ratio: float, grouped: bool) -> None:
+    """Refuse what means nothing without l1."""
+    if l1_ratio != 1.0 or grouped:
+        given = "grouped" if grouped else "l1_ratio"
+        raise SettingsError(f"{given} needs l1: the values of λ₁, or how many the data give.")
 
 
 def check_parts(metric: Metric, parts: Sequence[Part], class_names: Sequence[str]) -> None:
@@ -779,25 +832,38 @@ def solve_each(
     on_progress: Callable[[PathProgress], None] | None = None,
     start: PathState = PathState(),  # frozen
     keep: Callable[[PathState], None] | None = None,
+    sparsity: Sparsity | None = None,
 ) -> tuple[PathState, bool]:
     """Solve one λ after another, largest first, and score each on the held-out rows of every part.
 
     The λ are those given, descending, or so many to four decades from the largest that the data
-    give, until the score has turned. The other aims are the target's. It goes on from a `start` to
+    give, until the score has turned. With a sparsity they are λ₁, over two decades. The other aims are the target's. It goes on from a `start` to
     the same bits, gives each state to `keep`, and says whether Ctrl-C ended it.
     """
     began = time.perf_counter() - start.seconds
     planned = l2 if isinstance(l2, int) else len(l2)
-    made = Solvers(engine, rows, classes, planned * len([rows, *parts]))
+    made: Solvers | ProximalSolvers = (
+        Solvers(engine, rows, classes, planned * len([rows, *parts]))
+        if sparsity is None
+        else ProximalSolvers(engine, rows, classes)
+    )
+    solver = made.of_all()
     if isinstance(l2, int):
-        decade = math.ceil((l2 - 1) / DECADES)
-        exponents = -DECADES / (l2 - 1) * np.arange(2 * l2 - 1)
-        l2 = [float(value) for value in largest_l2(engine, rows, classes) * 10.0**exponents]
+        decades = DECADES if sparsity is None else L1_DECADES
+        decade = math.ceil((l2 - 1) / decades)
+        exponents = -decades / (l2 - 1) * np.arange(2 * l2 - 1)
+        if sparsity is not None and isinstance(solver, ProximalSolver):
+            largest = solver.largest_l1(grouped=sparsity.grouped) or 1.0
+        else:
+            largest = largest_l2(engine, rows, classes)
+        l2 = [float(value) for value in largest * 10.0**exponents]
     else:
         decade = planned
-    targets = [replace(target, l2=value) for value in l2]
-    solver = made.of_all()
-    judges: list[tuple[Solver | ReducedSolver | LabelSolver, Rows]] = []
+    if sparsity is None:
+        targets = [replace(target, l2=value) for value in l2]
+    else:
+        targets = [sparsity.target(target, value, classes) for value in l2]
+    judges: list[tuple[Solver | ReducedSolver | LabelSolver | ProximalSolver, Rows]] = []
     for kept, held_out in parts:
         judges.append((solver, held_out) if kept is None else made.of_part(kept, held_out))
     solvers = list(dict.fromkeys([solver, *(of for of, _ in judges)]))

@@ -42,7 +42,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,15 +53,18 @@ from onelayer.data.rows import Rows
 from onelayer.data.sparse import sparse_rows
 from onelayer.engines import Engine, Weights, tiles
 from onelayer.engines.native import coordinate_descent
-from onelayer.errors import SettingsError
+from onelayer.errors import SettingsError, require_number
 from onelayer.model.model import Certificate
 from onelayer.objective.loss import sigmoid, softmax_and_log_sum
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import ROUNDING, TINY, Certified, RowSums, of_classes
 from onelayer.solver.linalg import inner, norm
+from onelayer.solver.many_labels import LabelSolver
+from onelayer.solver.reduction import ReducedSolver, Solvers
 from onelayer.solver.solver import (
     Optimum,
     Progress,
+    Solver,
     SolverState,
     Status,
     Target,
@@ -229,6 +232,45 @@ class Acceleration:
         return [found] if np.isfinite(found).all() else []
 
 
+@dataclass(frozen=True)
+class Sparsity:
+    """What goes with λ₁ along a path, in scikit-learn's terms.
+
+    Attributes:
+        l1_ratio: r in (0, 1]: λ₂ = λ₁ (1 − r) / 2r, and twice that for two classes, whose one row
+            of weights scikit-learn penalises.
+        grouped: whether the classes of a feature are penalised as a group.
+
+    Example:
+        >>> Sparsity(0.5).target(Target(0.0), 0.1, classes=3).l2
+        0.05
+    """
+
+    l1_ratio: float = 1.0
+    grouped: bool = False
+
+    def __post_init__(self) -> None:
+        require_number("l1_ratio", self.l1_ratio, "above 0, up to 1", above=0, below=1.0 + 1e-12)
+
+    def target(self, target: Target, l1: float, classes: int) -> Target:
+        """The target with this λ₁ and the λ₂ that goes with it."""
+        l2 = l1 * (1.0 - self.l1_ratio) / (2.0 * self.l1_ratio) * (2.0 if classes == 2 else 1.0)
+        return replace(target, l1=l1, l2=l2, grouped=self.grouped)
+
+
+def solver_for(
+    engine: Engine,
+    rows: Rows,
+    classes: int,
+    target: Target,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Solver | ReducedSolver | LabelSolver | ProximalSolver:
+    """The solver that a target needs."""
+    if target.l1:
+        return ProximalSolver(engine, rows, classes, on_progress)
+    return Solvers(engine, rows, classes).of_all(on_progress)
+
+
 class ProximalSolver:
     """Solves one λ₁ after another on the same rows; each starts where the last one ended."""
 
@@ -285,13 +327,25 @@ class ProximalSolver:
     @property
     def state(self) -> SolverState:
         """What to `restore` for the next solution to have the same bits."""
-        at, slope = np.column_stack([self._W, self._b]), np.column_stack([self._slope, self._b])
-        return SolverState(at, slope, (), "float64", self._last_l1, False, None, 0)
+        at, slope = (np.column_stack([of, self._b]) for of in (self._W, self._slope))
+        of_all = [self._of_classes(each) for each in (at, slope)]
+        return SolverState(*of_all, (), "float64", self._last_l1, False, None, 0)
 
     def restore(self, state: SolverState) -> None:
         """Go on from a state of a solver of the same rows."""
-        self._W, self._b = state.at[:, :-1].copy(), state.at[:, -1].copy()
-        self._slope, self._last_l1 = state.moved[:, :-1].copy(), state.l2
+        at, slope = (each[self._present] for each in (state.at, state.moved))
+        if self._is_pair:
+            at, slope = at[1:] - at[:1], slope[1:] - slope[:1]
+        self._W, self._b = at[:, :-1].copy(), at[:, -1].copy()
+        self._slope, self._last_l1 = slope[:, :-1].copy(), state.l2
+
+    @property
+    def moved(self) -> Float64:
+        """Nothing: solutions do not change evenly, features come one after another."""
+        return np.zeros((len(self._present), self._W.shape[1] + 1))
+
+    def move(self, step: Float64) -> None:
+        """Stay at the last solution."""
 
     def solve(self, target: Target) -> Optimum:
         """Solve for one λ₁ > 0; Ctrl-C ends the search and gives what was found, certified."""
@@ -340,15 +394,16 @@ class ProximalSolver:
     def _weights(self) -> tuple[Float64, Float64]:
         """W (K, D) and b (K,) of the features as they are, not centred."""
         W, b = self._W, self._b - np.einsum("kd,d->k", self._W, self._mean)
+        bias = self._of_classes(b[:, None])[:, 0]
+        return self._of_classes(W), np.where(self._present, bias, self._first_bias)
+
+    def _of_classes(self, rows: Float64) -> Float64:
+        """Rows for all classes: one row of weights is two that mirror each other."""
         if self._is_pair:
-            W, b = np.concatenate([-0.5 * W, 0.5 * W]), np.concatenate([-0.5 * b, 0.5 * b])
-        if self._present.all():
-            return W, b
-        of_all = np.zeros((len(self._present), W.shape[1]))
-        of_all[self._present] = W
-        bias = self._first_bias.copy()
-        bias[self._present] = b
-        return of_all, bias
+            rows = np.concatenate([-0.5 * rows, 0.5 * rows])
+        of_all = np.zeros((len(self._present), rows.shape[1]))
+        of_all[self._present] = rows
+        return of_all
 
     def _search(self, target: Target, penalty: Penalty) -> tuple[Status, Proof]:
         """Solve on working sets until a pass proves the solution."""
@@ -717,6 +772,21 @@ class ProximalSolver:
     def _report(self, target: Target, proof: Proof) -> None:
         if self._on_progress is not None:
             self._on_progress(Progress(target.l2, self._passes, proof.cost, proof.gap))
+
+
+class ProximalSolvers:
+    """Solvers of the same rows, and of parts of them, each for itself."""
+
+    def __init__(self, engine: Engine, rows: Rows, classes: int) -> None:
+        self._engine, self._rows, self._classes = engine, rows, classes
+
+    def of_all(self) -> ProximalSolver:
+        """The solver of all rows."""
+        return ProximalSolver(self._engine, self._rows, self._classes)
+
+    def of_part(self, kept: Rows, held_out: Rows) -> tuple[ProximalSolver, Rows]:
+        """The solver of a part of the rows, and another part as its solutions score it."""
+        return ProximalSolver(self._engine, kept, self._classes), held_out
 
 
 def _softplus(z: Float64) -> Float64:

@@ -13,8 +13,7 @@ from onelayer.engines import Engine, streaming
 from onelayer.errors import SettingsError, known_options
 from onelayer.files.provenance import describe_environment
 from onelayer.model.model import Model
-from onelayer.solver.proximal import ProximalSolver
-from onelayer.solver.reduction import Solvers
+from onelayer.solver.proximal import solver_for
 from onelayer.solver.solver import Progress, Target, constant_words
 
 
@@ -89,10 +88,7 @@ def solve(
     target, engine = Target(l2 or 0.0, tol, max_passes, l1, grouped), streaming(engine)
     data, fitted, rows = rows_to_fit(data, scaling, class_weight, intercept=intercept)
     train = training_rows(data)
-    if target.l1:
-        optimum = ProximalSolver(engine, rows, train.classes, on_progress).solve(target)
-    else:
-        optimum = Solvers(engine, rows, train.classes).of_all(on_progress).solve(target)
+    optimum = solver_for(engine, rows, train.classes, target, on_progress).solve(target)
     if optimum.constant:
         constant = [train.class_names[k] for k in optimum.constant]
         warnings.warn(f"{train.name}: {constant_words(constant)}.", stacklevel=3)

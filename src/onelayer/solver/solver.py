@@ -30,7 +30,7 @@ from onelayer.data.rows import Rows
 from onelayer.data.scaling import EQUAL, Scaling
 from onelayer.engines import Engine, Weights, tiles
 from onelayer.errors import SettingsError, make_plain, require_number, require_whole
-from onelayer.model.model import TILE_ENTRIES, Certificate, Model
+from onelayer.model.model import TILE_ENTRIES, Certificate, Model, chosen_features
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import (
     ABSENT_BELOW,
@@ -174,7 +174,7 @@ def describe_solution(solved: Optimum | Model) -> str:
     assert certificate is not None  # noqa: S101  # the solver gives one
     reached = f"{certificate.penalty}: {certificate.sentence} ({solved.passes} passes)"
     if certificate.l1:
-        reached += f"; {features_words(solved.W)}"
+        reached += f"; {chosen_features(solved.W)}"
     groups = solved.settings.get("separated", ()) if isinstance(solved, Model) else solved.separated
     if groups:
         words = separation_words(groups, len(solved.W))
@@ -189,12 +189,6 @@ def describe_solution(solved: Optimum | Model) -> str:
         "interrupted": "; interrupted",
     }[str(solved.status)]
     return reached + remedy
-
-
-def features_words(W: NDArray[Any]) -> str:
-    """How many features have weights that are not 0."""
-    count = int(W.any(axis=0).sum())
-    return f"{count:,} of {W.shape[1]:,} feature{'' if W.shape[1] == 1 else 's'} chosen"
 
 
 def separation_words(groups: Sequence[Sequence[object]], classes: int) -> str:
