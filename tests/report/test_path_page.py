@@ -70,7 +70,7 @@ def test_every_l2_has_its_line_with_its_figures() -> None:
     words = read(record).words
     for line in summarise_path(record):
         proof = f"{line.cost:.4f} {line.gap:.1e} {line.relative_gap:.1e} {line.norm:.3g}"
-        assert f"{line.l2:.3g} {line.passes} {proof} {line.train.accuracy.mean:.2f}" in words
+        assert f"{line.strength:.3g} {line.passes} {proof} {line.train.accuracy.mean:.2f}" in words
     assert words.count("float64's limit") == 1
 
 

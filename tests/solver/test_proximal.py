@@ -19,9 +19,10 @@ from onelayer.errors import SettingsError
 from onelayer.model.model import Model
 from onelayer.objective import loss as objective
 from onelayer.objective.penalty import Penalty
-from onelayer.solver import certify, proximal, solve
+from onelayer.solver import certify, proximal, solve, solve_path
 from onelayer.solver.certificate import certify_weights
-from onelayer.solver.proximal import ProximalSolver
+from onelayer.solver.path import Part, PathState, solve_each
+from onelayer.solver.proximal import ProximalSolver, Sparsity
 from onelayer.solver.solver import Optimum, Target
 from tests.solver.oracle import Problem, make_problem, random_weights
 
@@ -253,3 +254,57 @@ def test_the_conjugate_is_the_largest_difference_of_a_product_and_the_penalty(
         assert np.sum(Z * W) - penalty.value(W) <= exact
     assert Penalty(0.0, 0.4).conjugate(np.full((2, 2), 0.39)) == 0.0
     assert Penalty(0.0, 0.4).conjugate(np.full((2, 2), 0.41)) == np.inf
+
+
+def test_a_path_goes_down_from_where_no_feature_is_chosen() -> None:
+    path = solve_path(load("digits"), l1=6)
+    counts = [int(model.W.any(axis=0).sum()) for model in path.models]
+    assert counts[0] == 0
+    assert counts[1] > 0
+    assert all(model.status == "optimal" for model in path.models)
+    assert path.symbol == "λ₁"
+    assert path.l1[5] == pytest.approx(path.l1[0] / 100.0)
+    assert not path.l2.any()
+    assert path.edge is None
+    assert f"{counts[path.chosen]} of 64 features chosen" in path.verdict
+    assert path.best.l1 == path.best_strength == path.l1[path.chosen]
+
+
+def test_a_path_of_an_elastic_net_has_the_l2_of_its_l1_ratio() -> None:
+    data = load("digits")
+    path = solve_path(data, l1=[0.1, 0.01], l1_ratio=0.25, folds=2, refit=True, tol=1e-4)
+    assert path.l2 == pytest.approx(path.l1 * 1.5)
+    proof = path.best.require_certificate()
+    assert (proof.l1, proof.l2) == (0.01, pytest.approx(0.015))
+    assert Sparsity(0.25).target(Target(0.0), 0.01, classes=2).l2 == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize("K", [2, 3])
+def test_an_interrupted_path_goes_on_to_the_same_bits(K: int) -> None:
+    rows = make_rows(6, D=60, K=K)
+    parts: list[Part] = [(rows.only(np.arange(200)), rows.only(np.arange(200, 300)))]
+    states: list[PathState] = []
+    how = (Target(0.0, 1e-6), parts, "accuracy", None)
+    whole, _ = solve_each(ENGINE, rows, K, 5, *how, PathState(), states.append, Sparsity())
+    again, _ = solve_each(ENGINE, rows, K, 5, *how, states[2], lambda _: None, Sparsity())
+    for one, other in zip(whole.optima, again.optima, strict=True):
+        assert np.array_equal(one.W, other.W)
+        assert np.array_equal(one.b, other.b)
+    for state in states:
+        assert all(of == wanted for _, of, wanted in state.sizes(K, 60, 1))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"l1": [0.1, 0.0]}, "l1 must be values above 0"),
+        ({"l1": 5, "l2": 5}, "give either l2 or l1"),
+        ({"l1_ratio": 0.5}, "l1_ratio needs l1"),
+        ({"grouped": True}, "grouped needs l1"),
+        ({"l1": 5, "l1_ratio": 0.0}, "l1_ratio must be above 0, up to 1"),
+        ({"l1": 1}, "l1 must be values of λ"),
+    ],
+)
+def test_wrong_paths_are_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        solve_path(load("digits"), **wrong)  # type: ignore[arg-type]

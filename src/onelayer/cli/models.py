@@ -331,7 +331,7 @@ def open_model(named: str) -> ChosenModel:
         words = f"{head.name}{how}" if len(names) > 1 else ""
         return ChosenModel(head.model, head.name, words, folder, head.name)
     if isinstance(result := record, LambdaPath):
-        names = [f"λ={model.l2:g}" for model in result.models]
+        names = [f"{result.symbol}={value:g}" for value in result.strengths]
         places = [(i,) for i in range(len(names))]
         position = _positions(folder, setting, names, places)[0] if setting else result.chosen
         model, name = result.models[position] if setting else result.best, names[position]
@@ -364,7 +364,10 @@ def models_of(named: str) -> list[ChosenModel]:
     if isinstance(record, Suite):
         return [ChosenModel(one.model, one.name, "", folder, one.name) for one in record.heads]
     if isinstance(result := record, LambdaPath):
-        return [ChosenModel(model, f"λ={model.l2:g}", folder=folder) for model in result.models]
+        return [
+            ChosenModel(model, f"{result.symbol}={value:g}", folder=folder)
+            for model, value in zip(result.models, result.strengths, strict=True)
+        ]
     return [
         ChosenModel(result.model(i), f"{run.name}, seed {run.seed}", folder=folder)
         for i, run in enumerate(result.runs)

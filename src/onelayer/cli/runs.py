@@ -171,7 +171,7 @@ def finish_path(
         return
     _save(path, checkpoint, data)
     for model in path.models:
-        if model.status != "optimal" or model.l2 == 0.0:
+        if model.status != "optimal" or not model.require_certificate().is_bound:
             note(describe_solution(model))
     _show(path, Path(checkpoint.folder), as_json=as_json)
 
@@ -197,11 +197,16 @@ def _suite_figures(suite: Any) -> dict[str, Any]:
 
 def _path_figures(path: Any) -> dict[str, Any]:
     models = [
-        {name: getattr(model, name) for name in ("l2", "status", "passes", "certificate")}
+        {name: getattr(model, name) for name in ("l2", "l1", "status", "passes", "certificate")}
         | {"train": train, "held_out": held_out}
         for model, train, held_out in zip(path.models, path.train, path.held_out, strict=True)
     ]
-    choice = asdict(path.choice) | {"folds": path.folds, "l2": path.best.l2, "test": path.test}
+    choice = asdict(path.choice) | {
+        "folds": path.folds,
+        "l2": path.best.l2,
+        "l1": path.best.l1,
+        "test": path.test,
+    }
     choice |= {"edge": path.edge, "test_interval": path.test_interval}
     return {"chosen": choice, "models": models}
 

@@ -69,6 +69,9 @@ def solve(
     context: typer.Context,
     *,
     penalty: opt.PenaltyOptions,
+    l1: str | None = None,
+    l1_ratio: float = 1.0,
+    grouped: bool = False,
     tol: float = 1e-6,
     max_passes: int = 1000,
     folds: int = 0,
@@ -95,8 +98,12 @@ def solve(
         onelayer solve --data digits --l2 0.01
         onelayer solve --data digits --l2 1e-4:1:12 --folds 5 --scoring neg_log_loss
         onelayer solve --data digits --C 1
+        onelayer solve --data digits --l1 auto --l1-ratio 0.5
 
     Hyperparameters:
+        l1 VALUES: Penalty λ₁ Σ |W|, which chooses features; auto: 20 values from the data.
+        l1-ratio X: Beside each λ₁ the cost has λ Σ W², as of scikit-learn's l1_ratio; 1: none.
+        grouped: Let l1 choose each feature for all classes or for none.
         class-weight WEIGHTS: balanced, or weights of classes in the cost, as in cat=2,dog=.5; the
             others weigh 1, and 0 leaves a class out.
 
@@ -116,12 +123,18 @@ def solve(
         splits = opt.load_splits(data)
         default = penalty == opt.PenaltyOptions()
         l2s = 20 if default else penalty.values(weight_sum(splits.train, weighing))
+        sparse: dict[str, Any] = {}
+        if l1 is not None or l1_ratio != 1.0 or grouped:
+            l1s = 20 if l1 == "auto" else l1 and opt.parse_values("--l1", l1)
+            sparse = {"l1": l1s, "l1_ratio": l1_ratio, "grouped": grouped}
+            l2s = None if default else l2s
         opt.note_estimate(splits, engine)
         with output.progress_bar("solving", "λ") as show:
             how: dict[str, Any] = {"folds": folds, "scoring": scoring, "rule": rule, "tol": tol}
             how |= {"refit": refit}
             how |= {"max_passes": max_passes, "scaling": scaling, "engine": engine}
             how["class_weight"] = weighing
+            how |= sparse
             path = solver.solve_path(splits, l2s, on_progress=show, checkpoint=checkpoint, **how)
         path = replace(path, command=opt.as_loaded(command, splits))
         finish_path(path, checkpoint, splits, as_json=json)
@@ -241,6 +254,7 @@ def certify(
     *,
     model: str,
     l2: float | None = None,
+    l1: float | None = None,
     data: opt.DataOptions,
     trust: bool = False,
     arithmetic: opt.EngineOptions,
@@ -259,6 +273,7 @@ def certify(
 
     Hyperparameters:
         l2 X: L2 penalty λ. Default: the model's own.
+        l1 X: Penalty λ₁ Σ |W|. Default: the model's own.
 
     Data:
         trust: Read files that a run folder names outside of the current folder.
@@ -273,7 +288,7 @@ def certify(
     for one in named_models:
         if one.feature_set not in (None, named_models[0].feature_set):
             train_set = opt.rows_for(context, data, one, "train", trust=trust)
-        certificate = solver.certify(one.model, train_set, l2=l2, engine=engine)
+        certificate = solver.certify(one.model, train_set, l2=l2, l1=l1, engine=engine)
         figures.append({"name": one.name} | asdict(certificate))
         if not json:
             output.print_line(f"{one.name}: {certificate.sentence}")

@@ -175,8 +175,9 @@ MARGIN, LEAST_MARGIN = 0.03, 1.15
 LEAST, MOST = math.ulp(0.0), sys.float_info.max
 
 
-def l2_axis(l2s: Iterable[float], title: str = "λ, log scale: larger shrinks W more →") -> Axis:
+def l2_axis(l2s: Iterable[float], title: str = "", symbol: str = "λ") -> Axis:
     """Lay out a logarithmic axis for some values of λ, at least one, each ≥ 0."""
+    title = title or f"{symbol}, log scale: larger shrinks W more →"
     values = set(l2s)
     positive = sorted(l2 for l2 in values if l2 > 0.0) or [1.0]
     smallest, largest = positive[0], positive[-1]
@@ -193,7 +194,7 @@ def l2_axis(l2s: Iterable[float], title: str = "λ, log scale: larger shrinks W 
         ticks = []
     return Axis(
         title,
-        "λ = {:.3g}",
+        symbol + " = {:.3g}",
         log=True,
         domain=(max((zero or smallest) / margin, LEAST), min(largest * margin, MOST)),
         ticks=(*([zero] if zero else []), *ticks),

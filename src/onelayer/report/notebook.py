@@ -85,14 +85,14 @@ def record_html(record: Result | Path | Suite) -> str:
 
 def _scores(path: Path) -> dict[str, Any] | None:
     """The score that λ is chosen by as a curve over λ."""
-    lines = [line for line in summarise_path(path) if line.l2 > 0.0]
+    lines = [line for line in summarise_path(path) if line.strength > 0.0]
     if len(lines) < 2:
         return None
     unit = path.choice.metric.axis
-    ticks = [f"{line.l2:.2g}" for line in (lines[-1], lines[0])]
-    points = [(math.log10(line.l2), line.held_out.of(path.choice.by).mean) for line in lines]
+    ticks = [f"{line.strength:.2g}" for line in (lines[-1], lines[0])]
+    points = [(math.log10(line.strength), line.held_out.of(path.choice.by).mean) for line in lines]
     chosen = [point for point, line in zip(points, lines, strict=True) if line.chosen]
-    return _curve("λ, log scale", f"held-out {unit}", points, ticks, chosen)
+    return _curve(f"{path.symbol}, log scale", f"held-out {unit}", points, ticks, chosen)
 
 
 def model_html(model: Model) -> str:

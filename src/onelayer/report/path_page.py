@@ -39,7 +39,11 @@ class PathFigures:
     @property
     def chosen_name(self) -> str:
         """What the chosen model is called."""
-        return f"the chosen λ = {self.path.best.l2:.3g}"
+        return f"the chosen {self.named(self.path.best_strength)}"
+
+    def named(self, strength: float) -> str:
+        """One of the λ, or λ₁, by its value."""
+        return f"{self.path.symbol} = {strength:.3g}"
 
     @property
     def held_out(self) -> str:
@@ -101,13 +105,14 @@ def profiles_section(figures: PathFigures) -> Section:
         order = np.sort(order)
         names = [card.class_names[k] for k in order]
         what, unit = "classes", "norm of the class's row, ‖Wk‖"
-    l2s = [line.l2 for line in lines]
+    strengths = [line.strength for line in lines]
     curves = [
-        Curve(name[:30], l2s, norms[:, place].tolist())
+        Curve(name[:30], strengths, norms[:, place].tolist())
         for name, place in zip(names, order, strict=True)
     ]
-    title = f"Weights of the {what} against λ"
-    x, y, marks = l2_axis(l2s), Axis(unit, log=is_wide(curves)), Marks(figures.chosen.l2)
+    title = f"Weights of the {what} against {path.symbol}"
+    x, y = l2_axis(strengths, symbol=path.symbol), Axis(unit, log=is_wide(curves))
+    marks = Marks(figures.chosen.strength)
     chart = line_chart("path-profiles", title, title, x, y, curves, points=True, marks=marks)
     largest = f" The {MOST_PROFILES} of {count} {what} with the largest weights at the chosen λ."
     return Section(
@@ -129,13 +134,13 @@ def templates_section(figures: PathFigures) -> Section | None:
         "Optimum",
         [path.models[i].W for i in places],
         tuple(range(len(places))),
-        tuple(_reading(lines[i]) for i in places),
+        tuple(_reading(figures, lines[i]) for i in places),
         drawn=path.best.W,
         title=f"Templates of W at {figures.chosen_name}",
         file="templates-path",
     )
-    labels = tuple(f"λ = {lines[i].l2:.3g}" for i in places)
-    grid = TemplateGrid("λ", labels, places.index(path.chosen), (row,), class_names, shape)
+    labels = tuple(figures.named(lines[i].strength) for i in places)
+    grid = TemplateGrid(path.symbol, labels, places.index(path.chosen), (row,), class_names, shape)
     return Section("templates", TEMPLATES, templates=grid)
 
 
@@ -165,15 +170,16 @@ SECTIONS: tuple[Callable[[PathFigures], Section | None], ...] = (
 
 def path_charts(figures: PathFigures) -> tuple[Chart, ...]:
     """Accuracy, loss, ‖W‖ and the certified gap over λ."""
-    lines, choice, chosen = figures.lines, figures.path.choice, figures.chosen.l2
-    l2s = [line.l2 for line in lines]
+    lines, choice, chosen = figures.lines, figures.path.choice, figures.chosen.strength
+    symbol = figures.path.symbol
+    strengths = [line.strength for line in lines]
 
     def curve(label: str, values: Sequence[Estimate]) -> Curve:
         around = any(value.error for value in values)
         low = [value.low for value in values] if around else ()
         high = [value.high for value in values] if around else ()
         words = [_words(value) for value in values]
-        return Curve(label, l2s, [value.mean for value in values], low, high, words)
+        return Curve(label, strengths, [value.mean for value in values], low, high, words)
 
     def draw(name: str, heading: str, y: Axis, curves: Sequence[Curve], marks: Marks) -> Chart:
         # Where the solver stopped under what was asked has no trend that a line could show.
@@ -181,7 +187,7 @@ def path_charts(figures: PathFigures) -> tuple[Chart, ...]:
         look |= {"around": "± 1 standard error"}
         if marks.rings:
             look |= {"note": "ring: the best; grey: within one standard error of it"}
-        title, x = f"{heading} against λ", l2_axis(l2s)
+        title, x = f"{heading} against {symbol}", l2_axis(strengths, symbol=symbol)
         return line_chart(f"path-{name}", title, heading, x, y, curves, **look)
 
     def scores(measure: str, heading: str, unit: str) -> Chart:
@@ -195,7 +201,7 @@ def path_charts(figures: PathFigures) -> tuple[Chart, ...]:
             score = best.held_out.of(measure)
             end = score.low if choice.metric.greater else score.high
             low, high = sorted((score.mean, end))
-            marks = Marks(chosen, ((1, best.l2, score.mean),), ((low, high),))
+            marks = Marks(chosen, ((1, best.strength, score.mean),), ((low, high),))
         log = measure == "log_loss" and is_wide(curves)
         name = IN_SCORES.get(measure, measure)
         return draw(name, heading, Axis(unit, log=log), curves, marks)
@@ -208,8 +214,14 @@ def path_charts(figures: PathFigures) -> tuple[Chart, ...]:
     gap_axis = Axis("bound on (J − J*) / J", log=True, format="~e")
     title = choice.metric.title[0].upper() + choice.metric.title[1:]
     chosen_by = () if choice.by in IN_SCORES else (scores(choice.by, title, choice.metric.axis),)
+    counts: tuple[Chart, ...] = ()
+    if figures.path.is_sparse:
+        of_lines = curve("features", [Estimate(line.features) for line in lines])
+        axis = Axis("features that are not 0")
+        counts = (draw("features", "Features chosen", axis, [of_lines], Marks(chosen)),)
     return (
         *chosen_by,
+        *counts,
         scores("accuracy", "Accuracy", "share of rows / %"),
         scores("log_loss", "Loss", "mean cross-entropy / nats"),
         draw("norm", "Norm of W", norm_axis, [norms], Marks(chosen)),
@@ -238,9 +250,13 @@ def _lead(figures: PathFigures) -> str:
             f"its cost is proven to be at most {100.0 * chosen.relative_gap:.2g} % above the best "
             "that any weights can have"
         )
-    l2s = figures.path.l2
-    tried = f" of {len(l2s)} from {l2s.max():.3g} to {l2s.min():.3g}" if len(l2s) > 1 else ""
-    return f"λ = {chosen.l2:.3g} is chosen{tried}. {scored}, and {proof}."
+    values = figures.path.strengths
+    tried = ""
+    if len(values) > 1:
+        tried = f" of {len(values)} from {values.max():.3g} to {values.min():.3g}"
+    kept = f" It keeps {chosen.features:,} of {figures.path.best.features:,} features."
+    kept = kept if figures.path.is_sparse else ""
+    return f"{figures.named(chosen.strength)} is chosen{tried}.{kept} {scored}, and {proof}."
 
 
 def _score(scores: Scores, metric: Metric) -> str:
@@ -257,12 +273,13 @@ def _choosing(figures: PathFigures) -> str:
         else f"{path.held_out[0][0].rows:,} validation rows"
     )
     what = f"{'highest' if by.greater else 'lowest'} {by.title}"
-    top = f"{_score(best.held_out, by)} ({standard_error(path.folds)}) at λ = {best.l2:.3g}"
+    top = f"{_score(best.held_out, by)} ({standard_error(path.folds)})"
+    top += f" at {figures.named(best.strength)}"
     if path.choice.rule != ONE_ERROR:
-        return f"λ is chosen for the {what} on the {rows}: {top}."
-    further = "that λ"
+        return f"{path.symbol} is chosen for the {what} on the {rows}: {top}."
+    further = f"that {path.symbol}"
     if best is not chosen:
-        further = f"λ = {chosen.l2:.3g} with {_score(chosen.held_out, by)}"
+        further = f"{figures.named(chosen.strength)} with {_score(chosen.held_out, by)}"
     return (
         f"The {what} on the {rows} is {top}. Models within one standard error of it cannot be told "
         f"apart, so the one of them that shrinks W most is taken, which is {further}."
@@ -291,7 +308,8 @@ def _some(count: int, chosen: int) -> list[int]:
     return sorted({*(int(i) for i in evenly), chosen}, reverse=True)
 
 
-def _reading(line: PathLine) -> str:
+def _reading(figures: PathFigures, line: PathLine) -> str:
     accuracy = line.held_out.accuracy.mean
     chosen = "chosen; " if line.chosen else ""
-    return f"{chosen}λ = {line.l2:.3g}: ‖W‖ = {line.norm:.3g}, held-out accuracy {accuracy:.2f} %"
+    named = figures.named(line.strength)
+    return f"{chosen}{named}: ‖W‖ = {line.norm:.3g}, held-out accuracy {accuracy:.2f} %"

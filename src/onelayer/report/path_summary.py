@@ -59,13 +59,14 @@ class Scores:
 
 @dataclass(frozen=True)
 class PathLine:
-    """One λ of a path."""
+    """One λ of a path, or one λ₁."""
 
-    l2: float
+    strength: float  # λ₁, or λ where there is none
     passes: int
     cost: float
     gap: float  # bound on J − J*, nats; infinite for λ = 0, where none exists
     norm: float
+    features: int  # whose weights are not 0
     train: Scores
     held_out: Scores  # on the rows that λ is chosen by
     status: str
@@ -96,11 +97,12 @@ def summarise_path(path: Path) -> tuple[PathLine, ...]:
         proof = model.require_certificate()
         unproven = model.settings["status"] == "optimal" and math.isinf(proof.gap)
         line = PathLine(
-            l2=proof.l2,
+            strength=proof.strength,
             passes=model.settings["passes"],
             cost=proof.cost,
             gap=proof.gap,
             norm=float(np.linalg.norm(model.W)),
+            features=int(model.W.any(axis=0).sum()),
             train=scores_of((train,), path.choice.by),
             held_out=scores_of(held_out, path.choice.by),
             status=CONVERGED if unproven else STATUSES[model.settings["status"]],

@@ -556,7 +556,7 @@ def _named(model: Model, position: int) -> str:
 
 # What a reader of the settings asks first; the file has all of them.
 SETTINGS = (
-    *("name", "made_by", "l2", "learning_rate", "batch_size", "epochs_kept", "seed", "tol"),
+    *("name", "made_by", "l2", "l1", "learning_rate", "batch_size", "epochs_kept", "seed", "tol"),
     *("status", "validation_accuracy"),
 )
 
@@ -590,7 +590,7 @@ def path_table(path: Path) -> Table:
     by_accuracy, by_loss = (path.choice.by == by for by in IN_SCORES)
     accuracy, loss = "accuracy / %", "loss / nats"
     columns: list[Column | str] = [
-        *("λ", "passes"),
+        *(path.symbol, Column("passes", where="page" if path.is_sparse else "everywhere")),
         Column("cost J / nats", short="cost"),
         Column("certified gap / nats", where="page"),
         Column("gap / J", short="gap / cost"),
@@ -604,9 +604,12 @@ def path_table(path: Path) -> Table:
     metric = path.choice.metric
     if metric.name not in IN_SCORES:
         columns.insert(-1, Column(held_out, group=metric.axis, short="held-out"))
-    title = f"Optimum of each λ; chosen by {metric.title} on {rows}, rule {path.choice.rule}"
+    if path.is_sparse:
+        columns.insert(6, "features")
+    chosen = f"chosen by {metric.title} on {rows}, rule {path.choice.rule}"
+    title = f"Optimum of each {path.symbol}; {chosen}"
     note = f"± {summary.standard_error(path.folds)}"
-    rows_of_l2 = [_path_row(line, metric) for line in lines]
+    rows_of_l2 = [_path_row(line, metric, sparse=path.is_sparse) for line in lines]
     return make_table(title, columns, rows_of_l2, path.chosen, note)
 
 
@@ -752,15 +755,16 @@ def _mean_cell(found: tuple[float, float] | None, metric: Metric) -> Cell:
     return Cell(mean, spread if found[1] else "")
 
 
-def _path_row(line: PathLine, metric: Metric) -> list[Cell | str]:
+def _path_row(line: PathLine, metric: Metric, *, sparse: bool) -> list[Cell | str]:
     status = f"{'◄ chosen, ' * line.chosen}{line.status}"
     return [
-        f"{line.l2:.3g}",
+        f"{line.strength:.3g}",
         str(line.passes),
         f"{line.cost:.4f}",
         f"{line.gap:.1e}" if line.bounded else "no bound",
         f"{line.relative_gap:.1e}" if line.bounded else "no bound",
         f"{line.norm:.3g}",
+        *([f"{line.features:,}"] if sparse else []),
         f"{line.train.accuracy.mean:.2f}",
         Cell(f"{line.held_out.accuracy.mean:.2f}", f"{line.held_out.accuracy.error:.2f}"),
         f"{line.train.loss.mean:.3f}",

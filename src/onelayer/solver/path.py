@@ -401,7 +401,12 @@ class Path(Saved):
     @property
     def symbol(self) -> str:
         """The name of what the path goes through: λ₁ or λ."""
-        return "λ₁" if self.l1.any() else "λ"
+        return "λ₁" if self.is_sparse else "λ"
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it goes through λ₁, so that solutions choose features."""
+        return bool(self.l1.any())
 
     @property
     def best_strength(self) -> float:
@@ -467,8 +472,8 @@ class Path(Saved):
         l2s, best, symbol = self.strengths, self.best_strength, self.symbol
         of = f" of {len(l2s)} from {l2s.max():.3g} to {l2s.min():.3g}" if len(l2s) > 1 else ""
         sentences = [f"chosen: {symbol} = {best:.3g}{of}", self.edge_sentence]
-        if self.l1.any():
-            sentences.insert(1, f"{self.best.features_sentence}")
+        if self.is_sparse:
+            sentences.insert(1, self.best.features_sentence)
         if self.refitted is not None:
             rows = self.data.train_rows + self.data.validation_rows
             sentences.append(
@@ -568,7 +573,7 @@ def solve_path(
         data: training, validation and test rows; the test rows are used once, for the chosen model.
         l2: values of λ ≥ 0; or n ≥ 2: λ then goes down from ‖∇_W J(0)‖² / (0.04 J(0)), above which
             no weights lower the cost by 1 %, n values to four decades, until the held-out score
-            has been falling for a decade, but no further than eight. None is 20, unless there is l1.
+            has been falling for a decade, but no further than eight. None is 20 without an l1.
         l1: values of λ₁ > 0 of a penalty λ₁ Σ |W|, which chooses features; or n ≥ 2: from the λ₁ at
             which W = 0 is best, n values to two decades under it, or up to four. λ follows from
             l1_ratio.
@@ -622,7 +627,9 @@ def solve_path(
         l2s = l2_values(20 if l2 is None else l2)
     else:
         if l2 is not None:
-            raise SettingsError("give either l2 or l1, whose l1_ratio says how much l2 is beside it.")
+            raise SettingsError(
+                "give either l2 or l1, whose l1_ratio says how much l2 is beside it."
+            )
         sparsity, l2s = Sparsity(l1_ratio, grouped), l2_values(l1, "l1")
         if not isinstance(l2s, int) and min(l2s) <= 0.0:
             raise SettingsError("l1 must be values above 0; for λ₁ = 0 give l2.")
@@ -705,8 +712,8 @@ def solve_path(
     except SettingsError:
         measured = ()
     judged = best.evaluate(data.test, engine, quiet, include_training_rows=True, scoring=measured)
-    grouped = () if judged.grouped is None else (judged.grouped,)
-    found = judged.metrics + grouped
+    of_groups = () if judged.grouped is None else (judged.grouped,)
+    found = judged.metrics + of_groups
     return replace(path, test=test, mistakes=judged.mistakes, test_metrics=found)
 
 
@@ -837,8 +844,9 @@ def solve_each(
     """Solve one λ after another, largest first, and score each on the held-out rows of every part.
 
     The λ are those given, descending, or so many to four decades from the largest that the data
-    give, until the score has turned. With a sparsity they are λ₁, over two decades. The other aims are the target's. It goes on from a `start` to
-    the same bits, gives each state to `keep`, and says whether Ctrl-C ended it.
+    give, until the score has turned. With a sparsity they are λ₁, over two decades. The other aims
+    are the target's. It goes on from a `start` to the same bits, gives each state to `keep`, and
+    says whether Ctrl-C ended it.
     """
     began = time.perf_counter() - start.seconds
     planned = l2 if isinstance(l2, int) else len(l2)

@@ -327,9 +327,11 @@ class ProximalSolver:
     @property
     def state(self) -> SolverState:
         """What to `restore` for the next solution to have the same bits."""
-        at, slope = (np.column_stack([of, self._b]) for of in (self._W, self._slope))
-        of_all = [self._of_classes(each) for each in (at, slope)]
-        return SolverState(*of_all, (), "float64", self._last_l1, False, None, 0)
+        at, slope = (
+            self._of_classes(np.column_stack([of, self._b])) for of in (self._W, self._slope)
+        )
+        l1 = self._last_l1
+        return SolverState(at, slope, (), "float64", l1, newton=False, curvature=None, steps=0)
 
     def restore(self, state: SolverState) -> None:
         """Go on from a state of a solver of the same rows."""

@@ -368,7 +368,7 @@ def _tables(record: Any) -> dict[str, dict[str, Any]]:
         )
     ]
     scores = [
-        {"position": i, "l2": model.l2, "fold": fold} | asdict(score)
+        {"position": i, "l2": model.l2, "l1": model.l1, "fold": fold} | asdict(score)
         for i, (model, of_one) in enumerate(zip(record.models, record.held_out, strict=True))
         for fold, score in enumerate(of_one)
     ]
