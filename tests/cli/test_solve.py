@@ -51,6 +51,36 @@ def test_without_a_lambda_the_path_follows_the_data_and_its_last_lines_say_what_
     assert out.splitlines()[-1 - len(path.verdict) : -1] == list(path.verdict)
 
 
+def test_l1_chooses_features_and_the_last_lines_count_them(run: Command, tmp_path: Path) -> None:
+    code, out, _ = run(
+        "solve", *QUICK, "--l1", "0.1,0.01", "--l1-ratio", "0.5", "--grouped", "--tol", "1e-4"
+    )
+    assert code == 0
+    path = LambdaPath.load(tmp_path / "runs" / "solve")
+    assert path.l1.tolist() == [0.1, 0.01]
+    assert path.l2.tolist() == pytest.approx([0.05, 0.005])
+    counted = f"{path.best.W.any(axis=0).sum()} of 64 features chosen"
+    assert counted in out
+    code, out, _ = run("certify", "runs/solve")
+    assert code == 0
+    assert "λ₁=0.01: cost" in out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (("--l1", "auto", "--l2", "0.1"), "give either l2 or l1"),
+        (("--l1-ratio", "0.5"), "l1_ratio needs l1"),
+        (("--l1", "0"), "l1 must be values above 0"),
+        (("--l1", "few"), "--l1"),
+    ],
+)
+def test_wrong_l1_options_are_refused(run: Command, wrong: tuple[str, ...], message: str) -> None:
+    code, _, error = run("solve", *QUICK, *wrong)
+    assert code != 0
+    assert message in error
+
+
 def test_folds_and_the_one_standard_error_rule_can_be_asked_for(
     run: Command, tmp_path: Path
 ) -> None:

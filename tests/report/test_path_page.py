@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from onelayer.data import load
 from onelayer.model.intervals import wilson_interval
 from onelayer.report.chart import Chart, l2_axis
 from onelayer.report.page import write_report
@@ -20,7 +21,7 @@ from onelayer.report.path_page import path_page
 from onelayer.report.path_summary import summarise_path
 from onelayer.report.render import render_page
 from onelayer.report.theme import SMALLEST
-from onelayer.solver import Choice
+from onelayer.solver import Choice, solve_path
 from onelayer.solver import Path as LambdaPath
 from tests.report.made_paths import make_path
 from tests.report.test_page import HOSTILE, Reader, explained
@@ -54,6 +55,18 @@ def test_the_headline_says_what_was_chosen_scored_and_proven() -> None:
     accuracy = f"{100 * test.accuracy:.2f} % ({interval})"
     assert f"Its test accuracy on 10,000 rows is {accuracy}" in words
     assert "proven to be at most 0.003 % above the best" in words
+
+
+def test_the_page_of_an_l1_path_names_it_and_counts_the_features() -> None:
+    record = solve_path(load("digits"), l1=[0.05, 0.01], tol=1e-3)
+    count = int(record.best.W.any(axis=0).sum())
+    words = read(record).words
+    assert "λ₁ = 0.01 is chosen of 2 from 0.05 to 0.01." in words
+    assert f"It keeps {count} of 64 features." in words
+    assert "+ λ Σ W ² + λ₁ Σ | W |" in words
+    assert "All 2 λ₁ > 0 have a cost proven to be within 0.1 %" in words
+    assert [point["m"] for point in tables(record, "features")["means"]][1] == count
+    assert "λ = " not in words
 
 
 def test_the_page_follows_the_record_and_computes_nothing_anew() -> None:

@@ -57,16 +57,16 @@ def path_page(path: Path) -> Page:
     figures = PathFigures(path, summarise_path(path))
     return make_page(
         path,
-        title="How much to shrink: the λ path",
+        title=f"How much to shrink: the {path.symbol} path",
         lead=_lead(figures),
-        trained=f"λ: {plural(len(path.models), 'value')}",
+        trained=f"{path.symbol}: {plural(len(path.models), 'value')}",
         sections=(section(figures) for section in SECTIONS),
     )
 
 
 def curves_section(figures: PathFigures) -> Section:
     """How λ was chosen, what was proven, and accuracy, loss, ‖W‖ and the gap over λ."""
-    edge = figures.path.edge_sentence
+    edge, symbol = figures.path.edge_sentence, figures.path.symbol
     ring = (
         "; the ring is the best held-out score, the grey stripe reaches one standard error from it"
         if figures.path.choice.rule == ONE_ERROR
@@ -75,11 +75,11 @@ def curves_section(figures: PathFigures) -> Section:
     return Section(
         anchor="path",
         heading="Along the path",
-        text=(_choosing(figures), _proving(figures.lines)),
+        text=(_choosing(figures), _proving(figures)),
         asides=(edge,) if edge else (),
         charts=path_charts(figures),
-        note="To the right λ is larger and W is shrunk more. The upright line is the chosen λ; "
-        f"bands are ± {standard_error(0)} for the training rows, ± "
+        note=f"To the right {symbol} is larger and W is shrunk more. The upright line is the "
+        f"chosen {symbol}; bands are ± {standard_error(0)} for the training rows, ± "
         f"{standard_error(figures.path.folds)} for those held out{ring}.",
     )
 
@@ -114,12 +114,14 @@ def profiles_section(figures: PathFigures) -> Section:
     x, y = l2_axis(strengths, symbol=path.symbol), Axis(unit, log=is_wide(curves))
     marks = Marks(figures.chosen.strength)
     chart = line_chart("path-profiles", title, title, x, y, curves, points=True, marks=marks)
-    largest = f" The {MOST_PROFILES} of {count} {what} with the largest weights at the chosen λ."
+    largest = f" The {MOST_PROFILES} of {count} {what} with the largest weights at the chosen "
+    largest += f"{path.symbol}."
     return Section(
         anchor="profiles",
         heading="Coefficient profiles",
         charts=(chart,),
-        note="The upright line is the chosen λ." + (largest if count > MOST_PROFILES else ""),
+        note=f"The upright line is the chosen {path.symbol}."
+        + (largest if count > MOST_PROFILES else ""),
     )
 
 
@@ -148,10 +150,10 @@ def table_section(figures: PathFigures) -> Section:
     """Every λ with its figures."""
     return Section(
         anchor="table",
-        heading="Every λ",
+        heading=f"Every {figures.path.symbol}",
         text=(
-            "Largest λ first. Cost and gap are those of the training rows: the best possible cost "
-            "lies between cost − gap and cost.",
+            f"Largest {figures.path.symbol} first. Cost and gap are those of the training rows: the "
+            "best possible cost lies between cost − gap and cost.",
         ),
         table=path_table(figures.path),
     )
@@ -286,7 +288,8 @@ def _choosing(figures: PathFigures) -> str:
     )
 
 
-def _proving(lines: Sequence[PathLine]) -> str:
+def _proving(figures: PathFigures) -> str:
+    lines, symbol = figures.lines, figures.path.symbol
     bounded = [line for line in lines if line.bounded]
     if not bounded:
         return "Without a penalty, λ = 0, no bound on the distance from the best cost exists."
@@ -296,8 +299,8 @@ def _proving(lines: Sequence[PathLine]) -> str:
     passes = sum(line.passes for line in lines)
     without = "" if len(bounded) == len(lines) else " For λ = 0 no bound exists."
     return (
-        f"{which} {len(bounded)} λ > 0 have a cost proven to be within {100.0 * tol:.2g} % of the "
-        f"best possible, as requested (the largest bound is {100.0 * worst:.2g} %), after {passes} "
+        f"{which} {len(bounded)} {symbol} > 0 have a cost proven to be within {100.0 * tol:.2g} % "
+        f"of the best possible, as requested (the largest bound is {100.0 * worst:.2g} %), after {passes} "
         f"passes over the training rows in all.{without}"
     )
 

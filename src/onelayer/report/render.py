@@ -100,6 +100,13 @@ class Page:
     facts: tuple[tuple[str, str], ...]
     command: str  # that made it, or ''
     many_labels: bool = False  # whether rows have many labels
+    sparse: str = ""  # "l1" where the cost has λ₁, "grouped" where it groups classes
+
+    @property
+    def sparse_words(self) -> str:
+        """What λ₁ adds to the cost, to be read aloud."""
+        norms = {"l1": "absolute values of W", "grouped": "norms of each feature's weights"}
+        return f", plus lambda one times the sum of the {norms[self.sparse]}" if self.sparse else ""
 
     @property
     def all(self) -> tuple[Section, ...]:
@@ -143,6 +150,9 @@ def make_page(
         scalings = [record.scaling, *others]
     sizes = [len(scaling.scale) for scaling in scalings]
     scaled = dict.fromkeys(SCALINGS[scaling.name] for scaling in scalings)
+    sparse = ""
+    if isinstance(record, LambdaPath) and record.is_sparse:
+        sparse = "grouped" if record.best.settings.get("grouped") else "l1"
     facts = {
         "Data": card.source,
         "Features": "; or ".join(scaled),
@@ -159,6 +169,7 @@ def make_page(
         ),
         command=without_paths(record.command.line) if record.command else "",
         many_labels=card.many_labels,
+        sparse=sparse,
     )
 
 
