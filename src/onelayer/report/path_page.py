@@ -152,8 +152,8 @@ def table_section(figures: PathFigures) -> Section:
         anchor="table",
         heading=f"Every {figures.path.symbol}",
         text=(
-            f"Largest {figures.path.symbol} first. Cost and gap are those of the training rows: the "
-            "best possible cost lies between cost − gap and cost.",
+            f"Largest {figures.path.symbol} first. Cost and gap are those of the training rows: "
+            "the best possible cost lies between cost − gap and cost.",
         ),
         table=path_table(figures.path),
     )
@@ -300,8 +300,8 @@ def _proving(figures: PathFigures) -> str:
     without = "" if len(bounded) == len(lines) else " For λ = 0 no bound exists."
     return (
         f"{which} {len(bounded)} {symbol} > 0 have a cost proven to be within {100.0 * tol:.2g} % "
-        f"of the best possible, as requested (the largest bound is {100.0 * worst:.2g} %), after {passes} "
-        f"passes over the training rows in all.{without}"
+        f"of the best possible, as requested (the largest bound is {100.0 * worst:.2g} %), after "
+        f"{passes} passes over the training rows in all.{without}"
     )
 
 
