@@ -1,6 +1,6 @@
 """Print the lowest versions that pyproject.toml admits as constraints of pip, for `make oldest`.
 
-PyTorch is left out: the oldest build for Linux is one for GPUs, of gigabytes.
+PyTorch is left out: its oldest builds for Linux are for GPUs. The tests' own version is taken.
 """
 
 import re
@@ -11,6 +11,6 @@ declared = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_tex
 requirements = {*declared["project"]["dependencies"], *declared["dependency-groups"]["test"]}
 requirements.update(*declared["project"]["optional-dependencies"].values())
 for requirement in sorted(requirements):
-    name, bound = re.split(r"(?:\[.*\])?>=", requirement)
+    name, bound = re.split(r"(?:\[.*\])?[>=]=", requirement)
     if name != "torch":
         print(f"{name}=={bound}")

@@ -147,6 +147,13 @@ def test_the_snippets_of_a_page_run_in_order_and_print_what_its_comments_say(
     assert wrong is None, f"{page.name} says {wrong!r}, but what it prints is {printed}"
 
 
+def test_a_notebook_prints_what_a_script_prints(tmp_path: Path) -> None:
+    page, folders = TUTORIALS / "first-steps.md", (tmp_path / "notebook", tmp_path / "script")
+    for folder in folders:
+        folder.mkdir()
+    assert run_notebook(page, folders[0]) == run(script(page), folders[1])
+
+
 def test_a_remark_that_is_not_printed_or_comes_out_of_order_is_noticed() -> None:
     assert said_in_order(["1", "2"], ["1", "between", "2"]) is None
     assert said_in_order(["1", "3"], ["1", "2"]) == "3"

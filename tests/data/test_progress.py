@@ -1,11 +1,16 @@
-"""Progress in a log file: a line now and then, with the time that is left."""
+"""Progress: in a log file a line now and then, with the time that is left; in a notebook a bar."""
 
 from __future__ import annotations
 
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
+import onelayer
+from onelayer import Run
+from onelayer.data import Splits, progress
 from onelayer.data.progress import ProgressLines, counting
 
 
@@ -75,3 +80,45 @@ def test_files_that_are_read_are_counted_in_a_log(
         clock[0] += 60.0
         step()
     assert lines_of(capsys) == []
+
+
+class Shell:
+    """What IPython is to the bar: a kernel, and a display whose content is replaced."""
+
+    kernel = object()
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shown: list[str] = []
+        ipython = SimpleNamespace(get_ipython=lambda: self, display=self, __path__=[])
+        monkeypatch.setitem(sys.modules, "IPython", ipython)
+        monkeypatch.setitem(sys.modules, "IPython.display", self)
+        monkeypatch.setattr(progress, "NOTEBOOK_SECONDS", 0.0)
+
+    def HTML(self, text: str) -> str:  # noqa: N802
+        return text
+
+    def display(self, text: str, display_id: bool) -> Shell:
+        assert display_id
+        return self
+
+    def update(self, text: str) -> None:
+        self.shown.append(text)
+
+
+@pytest.mark.parametrize("begin", ["train", "sweep", "solve_path"])
+def test_a_notebook_shows_a_bar_by_itself_and_clears_it_at_the_end(
+    begin: str, splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = Shell(monkeypatch)
+    if begin == "train":
+        onelayer.train(splits, Run(learning_rate=0.1, epochs=3))
+    elif begin == "sweep":
+        onelayer.sweep(splits, learning_rate=0.1, epochs=3)
+    else:
+        onelayer.solve_path(splits, l2=[0.1, 0.2, 0.3], folds=0)
+    assert "1 of 3" in shell.shown[0]
+    assert shell.shown[-1] == ""
+
+
+def test_without_a_notebook_there_is_no_bar() -> None:
+    assert progress.notebook_bar("training") is None

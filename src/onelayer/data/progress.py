@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 # Is called with a message of one line.
 Log = Callable[[str], None]
 
+
+# A notebook shows a bar after this time.
+NOTEBOOK_SECONDS = 1.0
 
 # A log file gets no more than a line in this time.
 LINE_SECONDS = 5.0
@@ -72,7 +76,9 @@ def terminal(**options: Any) -> Console:
         def render_str(self, text: str, **how: Any) -> Text:
             return super().render_str(spelled(printable(text), self.encoding), **how)
 
-    return Terminal(markup=False, emoji=False, highlight=False, **options)
+    # In a notebook rich would show what a caller wants as text, or writes to a stream.
+    how = {"markup": False, "emoji": False, "highlight": False, "force_jupyter": False}
+    return Terminal(**how | options)
 
 
 def quiet(line: str) -> None:
@@ -103,6 +109,34 @@ class ProgressLines:
         left = (now - since) * (total - done) / max(done - before, 1)
         spent = _clock(now - self._begun)
         print_line(f"{self._doing}: {done} of {total} {self._unit}, {spent}, ETA {_clock(left)}")
+
+
+class NotebookBar:
+    """A bar under a notebook's cell, once work has taken NOTEBOOK_SECONDS; gone when it is done."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing, self._begun, self._last = doing, time.monotonic(), 0.0
+        self._shown: Any = None
+
+    def __call__(self, now: Any) -> None:
+        """Show what is done of the total."""
+        from IPython.display import HTML, display
+
+        at, ended = time.monotonic(), now.done >= now.total
+        if self._shown is None and not ended and at - self._begun >= NOTEBOOK_SECONDS:
+            self._shown = display(HTML(""), display_id=True)
+        if self._shown is not None and (ended or at - self._last >= 0.1):
+            left = _clock((at - self._begun) * (now.total - now.done) / max(now.done, 1))
+            words = f"{self._doing}: {now.done} of {now.total}, ETA {left}"
+            bar = f"<progress value={now.done} max={now.total}></progress> {words}"
+            self._shown.update(HTML("" if ended else bar))
+            self._last = at
+
+
+def notebook_bar(doing: str) -> NotebookBar | None:
+    """What shows progress where nobody says how: a bar in a notebook, elsewhere nothing."""
+    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
+    return NotebookBar(doing) if hasattr(shell, "kernel") else None
 
 
 def _clock(seconds: float) -> str:

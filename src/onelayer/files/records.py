@@ -108,6 +108,8 @@ def _misfit(place: str, expected: str, value: Any) -> DataError:
 
 def _read(kind: Any, value: Any, arrays: Mapping[str, NDArray[Any]], place: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
+    if alias := getattr(origin, "__value__", None):  # NDArray is one since NumPy 2.5
+        return _read(alias[inner], value, arrays, place)
     if kind is Any:
         return value
     if origin in (Union, UnionType):

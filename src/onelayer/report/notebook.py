@@ -43,7 +43,7 @@ MOST_DOTS = 12
 def record_text(record: Result | Path | Suite) -> str:
     """The table of a record as the terminal shows it."""
     printed = io.StringIO()
-    out = terminal(file=printed, width=WIDTH)
+    out = terminal(file=printed, width=WIDTH, color_system=None)
     out.print(_table(record), crop=False)
     if isinstance(record, Suite) and any(head.few_shots for head in record.heads):
         out.print(shots_table(record), crop=False)

@@ -34,7 +34,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data import Splits
 from onelayer.data.dataset import DataCard, data_card
-from onelayer.data.progress import quiet
+from onelayer.data.progress import notebook_bar, quiet
 from onelayer.data.rows import (
     Rows,
     class_weight_setting,
@@ -595,7 +595,7 @@ def solve_path(
         max_passes: passes over the rows for each λ, ≥ 1.
         scaling: "auto", "none", "unit" or "standardize", fitted to the training rows.
         engine: an engine or its name; None is the native engine.
-        on_progress: called with `PathProgress` after every solution.
+        on_progress: called with `PathProgress` after every solution. Default: a bar in a notebook.
         checkpoint: a `Checkpoint`: where the solutions are kept as they come, and whether to resume
             bit for bit from those that are there; None for none.
 
@@ -666,7 +666,7 @@ def solve_path(
             target,
             parts,
             choice.by,
-            on_progress,
+            on_progress or notebook_bar("solving"),
             start or PathState(),
             keep,
             sparsity,

@@ -22,7 +22,7 @@ from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import data_card
 from onelayer.data.mapped import check_mapped
 from onelayer.data.memory import available_memory, format_bytes
-from onelayer.data.progress import quiet
+from onelayer.data.progress import notebook_bar, quiet
 from onelayer.data.rows import (
     Rows,
     class_weight_setting,
@@ -130,7 +130,7 @@ def train(
             chosen by, as of `solve_path`.
         checkpoint: where and how often checkpoints are written, and whether to resume from them.
             `Result.save` to the same folder replaces them.
-        on_progress: called after every epoch of every pass.
+        on_progress: called after every epoch of every pass. Default: a bar in a notebook.
         snapshots: positions of runs whose W is kept at every epoch, for pictures.
         curvature_of: positions of runs whose λmax(H) is measured while they train: at every epoch
             up to the tenth, more rarely after, and at the last; a few passes each.
@@ -202,9 +202,8 @@ def train(
             state = TrainingState.start(resolved, start, **watched)
         else:
             state.forget_later()
-        training = Training(
-            engine, state, rows, rows_of(data.validation, fitted), on_progress, manager
-        )
+        show = on_progress or notebook_bar("training")
+        training = Training(engine, state, rows, rows_of(data.validation, fitted), show, manager)
         training.advance(0)
         try:
             training.train_passes()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from onelayer.data import Splits
+from onelayer.data.progress import notebook_bar
 from onelayer.data.rows import without_weightless
 from onelayer.data.scaling import check_scaling
 from onelayer.data.weights import ClassWeight
@@ -55,7 +56,7 @@ def sweep(
         certify: whether to prove each run's distance from its optimum: a few passes for all.
         scoring: the metric on the validation rows that settings are ranked by.
         checkpoint: where and how often checkpoints are written, and whether to resume from them.
-        on_progress: called after every epoch of every pass.
+        on_progress: called after every epoch of every pass. Default: a bar in a notebook.
         **settings: in place of runs, what `grid` takes: settings and lists of them, and seeds.
             Without a learning_rate "auto" is taken.
 
@@ -91,6 +92,7 @@ def sweep(
     named, results = name_settings(fit_batches(runs, train_rows)), list[Result]()
     how: dict[str, Any] = {"engine": engine, "dtype": dtype, "scoring": scoring}
     how["class_weight"] = class_weight
+    on_progress = on_progress or notebook_bar("training")
     for done, name in enumerate(scalings):
         ending = f", {name}" if len(scalings) > 1 else ""
         renamed = [replace(run, name=f"{run.name}{ending}") for run in named]
