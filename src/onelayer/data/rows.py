@@ -23,6 +23,9 @@ from onelayer.data.weights import (
 )
 from onelayer.errors import SettingsError
 
+# Sparse rows of so few entries may become an array.
+FEW_ENTRIES = 1 << 18
+
 Data = TypeVar("Data", Dataset, Splits, Dataset | Splits)
 
 
@@ -58,6 +61,11 @@ class Rows:
         if sparse is None:
             return self.count * int(self.X.shape[1])
         return sparse.nnz if self.index is None else int(sparse.counts[self.index].sum())
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the rows are an array, or sparse and so few that they may become one."""
+        return sparse_rows(self.X) is None or self.count * self.X.shape[1] <= FEW_ENTRIES
 
     @property
     def labels(self) -> NDArray[Any]:
@@ -115,6 +123,21 @@ class Rows:
     def with_intercept(self, intercept: bool) -> Rows:
         """The same rows, for models with or without a bias."""
         return self if intercept == self.intercept else replace(self, intercept=intercept)
+
+    def squared_lengths(self, dtype: str = "float64") -> NDArray[np.floating]:
+        """‖x‖² of each scaled row that a full pass visits, (n,); sparse rows stay sparse."""
+        sparse = sparse_rows(self.X)
+        if sparse is None:
+            rows = self.scaled(dtype)
+            return np.asarray(np.einsum("nd,nd->n", rows, rows))
+        lengths = np.full(self.count, self.offset @ self.offset)
+        chosen = sparse if self.index is None else sparse[self.index]
+        for place, values, columns, numbers in chosen.blocks():
+            offset = self.offset[columns]
+            squares = (values * self.scale[columns] + offset) ** 2 - offset**2
+            count = place.stop - place.start
+            lengths[place] += np.bincount(numbers - place.start, squares, count)
+        return lengths
 
     @property
     def unlabelled(self) -> Rows:

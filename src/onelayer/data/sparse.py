@@ -194,7 +194,9 @@ class SparseRows:
             last = max(first + 1, int(np.searchsorted(self.indptr, most, "right")) - 1)
             stored = slice(int(self.indptr[first]), int(self.indptr[last]))
             numbers = self._row_numbers(first, last)
-            yield slice(first, last), self.values[stored], self.indices[stored], numbers
+            # NumPy adds to places by their own type, and without casts, many times as fast.
+            columns = self.indices[stored].astype(np.intp, copy=False)
+            yield slice(first, last), self.values[stored], columns, numbers
             first = last
 
     def column_sums(self, weights: Float64 | None = None) -> Float64:
@@ -223,14 +225,14 @@ class SparseRows:
 
     def column_ranges(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """The least and the largest value of each column, (D,) each; what is not stored is 0."""
-        low, high = np.full(self.shape[1], np.inf), np.full(self.shape[1], -np.inf)
+        low, high = (np.full(self.shape[1], of, self.dtype) for of in (np.inf, -np.inf))
         stored = np.zeros(self.shape[1], np.int64)
         for _, values, columns, _numbers in self.blocks():
             np.minimum.at(low, columns, values)
             np.maximum.at(high, columns, values)
             np.add.at(stored, columns, 1)
-        part = stored < len(self)
-        return np.where(part & (low > 0.0), 0.0, low), np.where(part & (high < 0.0), 0.0, high)
+        zero = np.where(stored < len(self), self.dtype.type(0.0), np.nan)
+        return np.fmin(low, zero), np.fmax(high, zero)
 
     def fingerprints(self) -> Fingerprints:
         """64 bits of the values of each row, (N,): those of the same rows as an array."""

@@ -376,6 +376,11 @@ def fit_variances(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
 
     A feature that is constant up to rounding has no variance.
     """
+    c = mean_curvature(rows, classes)
+    if not rows.is_dense:
+        mean, variances = _sparse_moments(engine, rows)
+        require_finite(variances.astype(np.float32))
+        return Preconditioner(engine, mean, None, variances, 0.0, c)
     weights = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
     fractions = weights / rows.mass
     mean = centre_of(engine, rows, fractions)
@@ -383,8 +388,15 @@ def fit_variances(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
     variances = _variances(centred, fractions)
     require_finite(variances.astype(np.float32))
     _forget_constants(variances, centred, fractions)
-    c = mean_curvature(rows, classes)
     return Preconditioner(engine, mean, None, variances, 0.0, c, varies=_varying(variances))
+
+
+def _sparse_moments(engine: Engine, rows: Rows) -> tuple[Float64, Float64]:
+    """What sparse rows are centred at, and the mean squares of the features there, (D,) each."""
+    sums, squares = (of / rows.mass for of in engine.class_sums(rows.unlabelled, 1))
+    mean = rows.scale * sums[0] + rows.offset
+    centre = mean if rows.intercept else np.zeros_like(mean)
+    return centre, rows.scale**2 * np.maximum(squares - sums[0] ** 2, 0.0) + (mean - centre) ** 2
 
 
 def _varying(variances: Float64) -> NDArray[np.bool_] | None:

@@ -293,8 +293,7 @@ def _largest_row(rows: Rows) -> float:
     """maxᵢ ‖x̃ᵢ‖² of the scaled rows and what is appended, each times its weight over the mean."""
     largest, weights = 0.0, rows.row_weights
     for place, tile in tiles(rows, LENGTH_ROWS):
-        scaled = tile.scaled("float32")
-        lengths = np.einsum("nd,nd->n", scaled, scaled) + float(rows.intercept)
+        lengths = tile.squared_lengths("float32") + float(rows.intercept)
         if weights is not None:
             lengths *= weights[place] * (rows.count / rows.mass)
         largest = max(largest, float(lengths.max()))

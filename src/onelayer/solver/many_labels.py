@@ -125,10 +125,8 @@ class LabelRows:
         squares = 0.0
         step = max(1, SCORE_ENTRIES // self.rows.X.shape[1])
         for start in range(0, self.count, step):
-            part = self.rows.part(start, min(start + step, self.count)).scaled()
-            squares += float(
-                self.fractions[start : start + step] @ np.einsum("nd,nd->n", part, part)
-            )
+            part = self.rows.part(start, min(start + step, self.count))
+            squares += float(self.fractions[start : start + step] @ part.squared_lengths())
         return math.sqrt(squares) * (1.0 + 1e-9)
 
     def prove(self, W: Float64, b: Float64, penalty: Penalty) -> LabelProofs:
@@ -495,7 +493,7 @@ class LabelSolver:
     def _holds_rows(self) -> bool:
         """Whether the rows fit in memory as float64."""
         few = self._rows.count * self._at.shape[1] <= HELD_ENTRIES
-        return few and stored_rows(self._rows.X) is None
+        return few and stored_rows(self._rows.X) is None and self._rows.is_dense
 
     def _take_newton_steps(
         self, which: Indices, target: Target, aim: float, first: Float64

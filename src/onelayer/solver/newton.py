@@ -100,8 +100,10 @@ class Prices:
     newton: float  # a step with the whole Hessian
 
     @classmethod
-    def of(cls, rows: int, features: int, classes: int) -> Prices:
+    def of(cls, rows: int, features: int, classes: int, sparse: float | None = None) -> Prices:
         """The prices for so many rows, features and classes.
+
+        Sparse rows, for which a pass takes `sparse` products a class, are for L-BFGS alone.
 
         Example:
             >>> Prices.of(150, 4, 3).takes_newton_at_once
@@ -116,13 +118,19 @@ class Prices:
         unknowns = width if K == 2 else K * width
         newton = probabilities + CALLS + GRAM64_PRODUCT * N * unknowns**2 / 2
         newton += SOLVE_PRODUCT * unknowns**3
-        held = N * width <= MAX_ENTRIES
+        held = N * width <= MAX_ENTRIES and sparse is None
         return cls(
-            step=STEP + 2 * PASS_PRODUCT * N * D * K,
+            step=STEP + 2 * PASS_PRODUCT * K * (N * D if sparse is None else sparse),
             directions=_price_of_directions(min(N, SAMPLE_ROWS), D, RANK),
             curvature=curvature if held and blocks * width**2 <= MAX_HESSIAN else np.inf,
             newton=newton if held and newton <= MAX_SECONDS else np.inf,
         )
+
+    @classmethod
+    def of_rows(cls, rows: Rows, classes: int) -> Prices:
+        """The prices for these rows."""
+        sparse = None if rows.is_dense else rows.products
+        return cls.of(rows.count, rows.X.shape[1], classes, sparse)
 
     @property
     def holds_rows(self) -> bool:
@@ -162,7 +170,9 @@ def choose_preconditioner(
     engine: Engine, rows: Rows, classes: int, solutions: int = 1
 ) -> Preconditioner:
     """The preconditioner that L-BFGS starts with: the better one where it is worth its time."""
-    prices = Prices.of(rows.count, rows.X.shape[1], classes)
+    prices = Prices.of_rows(rows, classes)
+    if not rows.is_dense:
+        return fit_variances(engine, rows, classes)
     if prices.takes_directions or stored_rows(rows.X) is not None:
         wide = _price_of_directions(min(rows.count, SAMPLE_ROWS), rows.X.shape[1], WIDE_RANK)
         spared = solutions * prices.step if solutions > 1 else 0.0

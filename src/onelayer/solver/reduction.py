@@ -276,7 +276,7 @@ class Solvers:
         self._reduction = None
         if rows.y.ndim == 2:
             return
-        if is_faster(rows.count, rows.X.shape[1], classes, solutions):
+        if rows.is_dense and is_faster(rows.count, rows.X.shape[1], classes, solutions):
             self._reduction = reduce_rows(engine, rows, classes)
         if self._reduction is None:
             self._preconditioner = choose_preconditioner(engine, rows, classes, solutions)

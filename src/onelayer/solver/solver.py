@@ -281,7 +281,7 @@ class Solver:
         self._at = self._solved = self._cold
         self.moved = np.zeros_like(self._cold)  # from the last solution but one to the last
         most = FAR_FLOAT64_PRODUCTS if self._centred.extreme else FLOAT64_PRODUCTS
-        cheap = rows.count * rows.X.shape[1] * classes < most
+        cheap = rows.products * classes < most
         self._dtype: DType = "float64" if cheap else "float32"
         self._memory = Memory((classes, rows.X.shape[1] + 1))
         self._pairs: tuple[Pair, ...] | None = None  # restored, to be remembered
@@ -293,7 +293,7 @@ class Solver:
         self._newton: Newton | None = None
         self._steps = 0  # of L-BFGS since the curvature was taken
         self._since: tuple[int, float] | None = None  # steps and gap where their rate counts from
-        self._prices = Prices.of(rows.count, rows.X.shape[1], classes)
+        self._prices = Prices.of_rows(rows, classes)
         cached = self._prices.holds_rows and self._cold.size * rows.count <= 2 * CACHED_ENTRIES
         self._is_pair = False  # whether two classes make their passes in memory
         if self._prices.takes_newton_at_once:

@@ -1,0 +1,129 @@
+"""Sparse rows are solved and proven as the same rows as an array, and never become one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from onelayer import certify, solve, solve_path, train
+from onelayer.data import rows as data_rows
+from onelayer.data.dataset import Dataset, Splits
+from onelayer.data.rows import Rows
+from onelayer.data.sparse import SparseRows
+from onelayer.engines import make_engine
+from onelayer.solver import certificate as proofs
+from onelayer.solver import solver
+from onelayer.solver.certificate import certify_weights
+from onelayer.solver.reduction import Solvers
+from onelayer.solver.solver import Target
+from onelayer.training.run import Run
+from tests.solver.oracle import Problem, independent_optimum, random_weights
+
+
+def made(seed: int) -> tuple[Problem, Rows]:
+    """A random problem of sparse rows, whose features are scaled, with an intercept or without."""
+    rng = np.random.default_rng(seed)
+    N, D, K = (int(rng.integers(*of)) for of in ((3, 60), (2, 30), (2, 8)))
+    X = rng.exponential(size=(N, D)) * (rng.random((N, D)) < rng.uniform(0.05, 0.6))
+    X[:, rng.random(D) < 0.1] = 1.0
+    scale, l2 = rng.uniform(0.1, 3.0, D), float(np.exp(rng.uniform(np.log(1e-4), 0.0)))
+    y = np.asarray(np.append(rng.integers(0, K, N - 1), K - 1), np.int64)
+    problem = Problem(X * scale, y, K, l2, bool(seed % 3))
+    stored: Any = SparseRows.of(sparse.csr_array(X.astype(np.float32 if seed % 2 else np.float64)))
+    if seed % 2:
+        problem = problem._replace(X=X.astype(np.float32) * scale)
+    return problem, Rows(stored, y, scale, np.zeros(D), intercept=problem.intercept)
+
+
+@pytest.fixture
+def stays_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes are float32 at first, and nobody makes an array of more than a few rows."""
+    whole = SparseRows.toarray
+
+    def toarray(X: SparseRows) -> Any:
+        assert len(X) <= 2, "sparse rows became an array"
+        return whole(X)
+
+    monkeypatch.setattr(SparseRows, "toarray", toarray)
+    monkeypatch.setattr(data_rows, "FEW_ENTRIES", 0)
+    monkeypatch.setattr(solver, "FLOAT64_PRODUCTS", 0.0)
+    monkeypatch.setattr(proofs, "FLOAT64_PRODUCTS", 0.0)
+
+
+@pytest.mark.usefixtures("stays_sparse")
+def test_the_optimum_is_the_independent_one() -> None:
+    for seed in range(10):
+        problem, rows = made(seed)
+        J, _ = independent_optimum(problem)
+        optimum = Solvers(make_engine(), rows, problem.K).of_all().solve(Target(problem.l2))
+        assert optimum.status == "optimal", seed
+        excess = problem.cost(optimum.W.astype(float), optimum.b) - J
+        assert excess <= optimum.certificate.gap + 1e-12 * J, seed
+        assert optimum.certificate.gap <= 1e-6 * optimum.certificate.cost, seed
+
+
+@pytest.mark.usefixtures("stays_sparse")
+def test_the_bound_of_any_weights_holds() -> None:
+    for seed in range(24):
+        problem, rows = made(seed)
+        J, _ = independent_optimum(problem)
+        W, b = random_weights(problem, seed)
+        b = b if problem.intercept else np.zeros_like(b)
+        found = certify_weights(make_engine(), rows, W, b, problem.penalty).given
+        assert found.cost == pytest.approx(problem.cost(W, b), rel=1e-5)
+        assert problem.cost(W, b) - J <= found.gap + found.rounding + 1e-12 * J, seed
+
+
+def mails(rows: int = 400, features: int = 3000, classes: int = 3) -> Dataset:
+    """Rows of few words, some of which tell the class."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, classes, rows)
+    words = np.minimum(rng.pareto(0.7, (rows, 20)) * 10, features - 1).astype(np.int64)
+    words[:, :3] = y[:, None] * 7 + rng.integers(0, 9, (rows, 3))
+    X = sparse.coo_array(
+        (np.ones(words.size), (np.repeat(np.arange(rows), 20), words.ravel())), (rows, features)
+    )
+    return Dataset(X, y, tuple("abc"[:classes]), name="mails")
+
+
+def as_array(data: Dataset) -> Dataset:
+    X: Any = data.X
+    return replace(data, X=X.toarray())
+
+
+@pytest.mark.parametrize("scaling", ["none", "standardize"])
+def test_solutions_of_sparse_rows_and_of_their_array_cost_the_same(scaling: str) -> None:
+    data = mails()
+    of_array = replace(as_array(data), name="array")
+    a, b = (solve(of, 1e-3, scaling=scaling).certificate for of in (data, of_array))
+    assert a is not None
+    assert b is not None
+    assert a.cost == pytest.approx(b.cost, rel=2e-6)
+
+
+def test_a_path_with_folds_and_certificates_take_sparse_rows() -> None:
+    data = mails()
+    paths = [
+        solve_path(Splits(of, of, of, "mails", "made"), l2=[1e-2, 1e-3], folds=3, scaling="none")
+        for of in (data, as_array(data))
+    ]
+    for a, b in zip(*(path.models for path in paths), strict=True):
+        assert a.certificate.gap <= 1e-6 * a.certificate.cost
+        assert a.certificate.cost == pytest.approx(b.certificate.cost, rel=2e-6)
+    assert paths[0].best.l2 == paths[1].best.l2
+    trained = train(Splits(data, data, data, "mails", "made"), Run(0.5, l2=1e-3, epochs=3))
+    proof = certify(trained.best, data)
+    best = solve(data, 1e-3).certificate
+    assert best is not None
+    assert proof.cost - best.cost <= proof.gap + 1e-6
+
+
+def test_weights_of_features_that_no_row_stores_are_zero() -> None:
+    data = mails()
+    X: Any = data.X
+    model = solve(data, 1e-3)
+    assert not model.W[:, X.column_sums() == 0.0].any()
