@@ -49,6 +49,9 @@ EXACT_BYTES = 2
 # feature beyond this part of the range's width, and small below this part of the largest.
 RANGE_ENTRIES, RANGE_MARGIN, SMALL_PART = 1 << 17, 0.1, 0.1
 
+# The same of sparse rows, whose columns have few values: beyond so many times the largest one.
+SPARSE_MARGIN, SPARSE_PART = 2.0, 0.01
+
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
@@ -192,15 +195,17 @@ def note_other_range(
     some, columns, values = _nonzero(X, count)
     tells = low[columns] < high[columns]
     columns, values = columns[tells], values[tells]
+    largest, small = np.maximum(np.abs(low), np.abs(high)), SMALL_PART
     margin = RANGE_MARGIN * (high - low)[columns]
+    if sparse_rows(X) is not None:  # few rows say what the range of a column is
+        margin, small = SPARSE_MARGIN * largest[columns], SPARSE_PART
     outside = (values < low[columns] - margin) | (values > high[columns] + margin)
-    largest = np.maximum(np.abs(low), np.abs(high))
     known, reached = len(values), np.zeros(len(low))
     np.maximum.at(reached, columns, np.abs(values))
     seen = np.unique(columns)
     if known >= 4 and np.count_nonzero(outside) > known / 2:
         at = int(np.argmax(np.bincount(columns[outside])))
-    elif known >= 16 and np.median(reached[seen] / largest[seen]) <= SMALL_PART:
+    elif known >= 16 and np.median(reached[seen] / largest[seen]) <= small:
         at = int(seen[np.argmax(largest[seen])])
     else:
         return
