@@ -79,7 +79,7 @@ def test_files_that_are_read_are_counted_in_a_log(
     with counting("reading photos", 20, show=False) as step:
         clock[0] += 60.0
         step()
-    assert lines_of(capsys) == []
+    assert not any(lines_of(capsys))  # some versions of rich leave an empty line
 
 
 class Shell:

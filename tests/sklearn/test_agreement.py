@@ -56,6 +56,7 @@ def test_coefficients_are_logistic_regressions_on_made_problems(seed: int) -> No
     assert_agrees(X, y, float(10.0 ** rng.uniform(-4, -1)))
 
 
+@pytest.mark.filterwarnings("ignore:Setting penalty=None")  # of scikit-learn 1.8, whatever C
 def test_without_a_penalty_coefficients_are_logistic_regressions_of_sum_zero() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(600, 4))

@@ -9,6 +9,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+import sklearn
 from numpy.typing import NDArray
 from sklearn import linear_model
 from sklearn.base import clone
@@ -108,6 +109,7 @@ def test_without_iterations_the_start_is_kept_and_certified() -> None:
     assert cost(model, X, y) - cost(best, X, y) <= model.gap_ * len(X)
 
 
+@pytest.mark.filterwarnings("ignore:Setting penalty=None")  # of scikit-learn 1.8, whatever C
 def test_without_a_penalty_separable_classes_are_named() -> None:
     X, y = load_iris(return_X_y=True)
     with pytest.warns(ConvergenceWarning, match="with C=inf the rows of setosa can be separated"):
@@ -175,9 +177,11 @@ def test_the_folds_answers_are_scikit_learns(classes: int) -> None:
     assert ours.gap_ == alone.gap_
     options["refit"] = False
     averaged = LogisticRegressionCV(tol=1e-8, **options).fit(X, y, w)
+    assert averaged.gap_ == np.inf
+    if sklearn.__version__.startswith("1.8."):  # which cannot fit that
+        return
     expected = linear_model.LogisticRegressionCV(tol=1e-12, **options).fit(X, y, w)
     np.testing.assert_allclose(averaged.coef_, expected.coef_, rtol=0, atol=1e-5)
-    assert averaged.gap_ == np.inf
 
 
 def test_they_work_inside_scikit_learns_tools() -> None:

@@ -92,7 +92,9 @@ def test_features_are_chosen_by_names_and_patterns(tmp_path: Path) -> None:
             features(source, drop="agee")
         with pytest.raises(DataError, match=r"has no column 'f\*' for features \(--features\)"):
             features(source, features="f*")
-    with pytest.raises(DataError, match=r"features must be numbers, but name \(large_string\) is"):
+    with pytest.raises(
+        DataError, match=r"features must be numbers, but name \((large_)?string\) is"
+    ):
         features(frame.assign(name="a"), features="name,age")
     test = frame.drop(columns=["age"])
     assert load(frame, labels="kind", test=test, drop="age", log=silent).test.features == 12
@@ -235,7 +237,10 @@ TEXTS: dict[str, Any] = {
 def test_a_number_that_is_text_is_refused_on_every_way_in(kind: str, tmp_path: Path) -> None:
     table = pa.table({"x": X, "z": TEXTS[kind], "kind": KINDS})
     assert table["z"].type == TEXTS[kind].type
-    pa.parquet.write_table(table, tmp_path / "a.parquet")
+    # Before pyarrow 21 Parquet took no views of text.
+    views = pa.types.is_string_view(TEXTS[kind].type)
+    stored = table.set_column(1, "z", pa.array(VALUES)) if views else table
+    pa.parquet.write_table(stored, tmp_path / "a.parquet")
     with pa.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as file:
         file.write_table(table)
     with pa.ipc.new_stream(str(tmp_path / "b.arrow"), table.schema) as file:
