@@ -271,3 +271,43 @@ def test_onnx_is_tested_on_sparse_rows(
 ) -> None:
     tested = models[1].to_onnx(tmp_path / "m.onnx", rows=both[1].test, input_type="float64")
     assert tested.rows == 61
+
+
+def test_a_probe_of_sparse_rows_is_that_of_the_same_rows_as_an_array() -> None:
+    X, y = made()
+    options: dict[str, Any] = {"l2": [0.1, 0.01], "scaling": "none", "baselines": True}
+    suite = ol.probe({"dense": X, "sparse": sparse.csr_array(X)}, y, **options, shots=[4])
+    dense, rows = suite["dense"], suite["sparse"]
+    np.testing.assert_allclose(rows.model.W, dense.model.W, atol=1e-3)
+    assert [one.test.accuracy for one in rows.baselines] == [
+        one.test.accuracy for one in dense.baselines
+    ]
+
+
+def test_many_labels_of_sparse_rows_are_proven_as_those_of_an_array() -> None:
+    X, y = made()
+    labels = np.stack([y == "cat", y != "dog"], axis=1).astype(int)
+    dense, rows = (
+        ol.solve(ol.split(form(X), labels), l2=L2, scaling="none")
+        for form in (np.asarray, sparse.csr_array)
+    )
+    assert rows.require_certificate().cost == pytest.approx(dense.require_certificate().cost)
+    np.testing.assert_array_equal(rows.predict(sparse.csr_array(X)), dense.predict(X))
+
+
+def test_the_best_linear_classifier_is_refused_in_one_sentence(
+    both: tuple[ol.Splits, ol.Splits],
+) -> None:
+    with pytest.raises(ol.SettingsError, match="are sparse, and fit_best_linear is for arrays"):
+        ol.fit_best_linear(both[1])
+
+
+def test_what_is_no_rows_of_numbers_is_refused_in_one_sentence(
+    models: tuple[ol.Model, ol.Model],
+) -> None:
+    with pytest.raises(ol.DataError, match="must be integers, float32 or float64, not complex128"):
+        models[0].predict(sparse.csr_array(np.ones((2, 40), complex)))
+    with pytest.raises(ol.DataError, match="two dimensions"):
+        ol.split(sparse.coo_array(np.arange(10.0)), np.arange(10) % 2)
+    with pytest.raises(ol.SettingsError, match=r"stream .* has no effect on data in memory"):
+        ol.load(sparse.csr_array(np.eye(10)), labels=np.arange(10) % 2, stream=True)

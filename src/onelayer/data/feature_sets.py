@@ -37,6 +37,7 @@ from onelayer.data.formats.registry import (
     read_values,
 )
 from onelayer.data.progress import Log
+from onelayer.data.sparse import SparseRows, is_sparse, sparse_rows
 from onelayer.data.split import check_split, shared_rows, split_dataset, take_parts
 from onelayer.data.streaming import first_not_finite, not_finite
 from onelayer.errors import DataError, SettingsError, home_path, printable, require_file
@@ -193,7 +194,9 @@ class _Source:
     def array(self, name: str) -> tuple[NDArray[Any], float]:
         """A set in a type that features can have, and the largest value of its type."""
         value, where = self.arrays[name](), f"{self.where}, {name!r}"
-        X = value.values() if isinstance(value, FileArray) else to_array(value, where)
+        X: Any = value.values() if isinstance(value, FileArray) else None
+        if X is None:
+            X = SparseRows.of(value, where) if is_sparse(value) else to_array(value, where)
         if X.ndim != 2 or 0 in X.shape:
             raise DataError(
                 f"{where}: a feature set must be an array of rows and columns, (N, D), but its "
@@ -225,6 +228,8 @@ class _Source:
                 raise DataError(
                     f"{where} has {X.shape[1]} features, and in the training rows {width}."
                 )
+            if sparse_rows(X) is not None:  # they were looked through as they were made
+                continue
             step = max(1, _SEARCH_BYTES // (X.shape[1] * X.itemsize))
             for start in range(0, rows, step):
                 block = np.ascontiguousarray(X[start : start + step])
@@ -239,7 +244,8 @@ def _split(sources: Mapping[str, _Source], rows: Splits, name: str) -> Splits:
     for role in ROLES:
         (X, largest), numbered = arrays.get(role, arrays[TRAIN]), getattr(rows, role)
         if numbered.rows < len(X):
-            X = copy_rows(X, numbered.X[:, 0].astype(np.int64))
+            numbers = numbered.X[:, 0].astype(np.int64)
+            X = copy_rows(X, numbers) if sparse_rows(X) is None else X[numbers]
         parts[role] = Dataset(
             X.astype(common, copy=False),
             numbered.y,

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from onelayer.data.dataset import Dataset, Splits
 from onelayer.data.rows import Rows, rows_of, without_weightless
 from onelayer.data.scaling import Scaling
+from onelayer.data.sparse import sparse_rows
 from onelayer.engines import Engine, Weights
 from onelayer.errors import SettingsError
 from onelayer.model.metrics import Metric, measure, metric_of
@@ -145,8 +147,11 @@ def nearest_rows(engine: Engine, train: Dataset, rows: Dataset, count: int) -> I
     count = min(count, train.rows)
     found = np.empty((rows.rows, count), np.int64)
     for start in range(0, rows.rows, TILE_ROWS):
-        X = np.asarray(rows.X[start : start + TILE_ROWS])
-        size = max(float(X.max()), -float(X.min()))  # by which no product overflows
+        X: Any = rows.X[start : start + TILE_ROWS]
+        if (sparse := sparse_rows(X)) is None:
+            X = np.asarray(X)
+        values = X if sparse is None else sparse.to_scipy().data
+        size = float(np.abs(values).max(initial=0.0))  # by which no product overflows
         scaling = Scaling("none", np.full(X.shape[1], 1.0 / (size or 1.0)), np.zeros(X.shape[1]))
         tile = replace(_unlabelled(rows, scaling).part(start, start + len(X)), X=X)
         found[start : start + tile.count] = _nearest_of_tile(engine, train, tile, count)
@@ -182,7 +187,9 @@ def _nearest_of_tile(engine: Engine, train: Dataset, tile: Rows, count: int) -> 
 
 def _directions(train: Dataset, start: int) -> NDArray[np.float32]:
     """Some training rows, each of length 1, or 0 where all of it is zero."""
-    X = np.asarray(train.X[start : start + TILE_NEIGHBOURS], np.float64)
+    some = train.X[start : start + TILE_NEIGHBOURS]
+    sparse = sparse_rows(some)
+    X = np.asarray(some if sparse is None else sparse.toarray(), np.float64)
     largest = np.abs(X).max(axis=1, keepdims=True)
     X = X / np.where(largest > 0.0, largest, 1.0)
     lengths = np.sqrt(np.einsum("nd,nd->n", X, X))

@@ -23,6 +23,7 @@ from onelayer.data import Dataset, Splits
 from onelayer.data.dataset import data_card, training_rows
 from onelayer.data.rows import Rows, rows_of
 from onelayer.data.scaling import fit_scaling
+from onelayer.data.sparse import sparse_rows
 from onelayer.data.split import stratified_folds
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, streaming
@@ -123,6 +124,11 @@ class Recipe:
             raise SettingsError(
                 f"{dataset.name}: fit_best_linear needs rows in memory, but these stay in their "
                 "files; load them with stream=False (--no-stream)."
+            )
+        if sparse_rows(dataset.X) is not None:
+            raise SettingsError(
+                f"the rows of {dataset.name} are sparse, and fit_best_linear is for arrays; take "
+                "solve, or convert them with toarray()."
             )
         if dataset.many_labels:
             raise SettingsError(
