@@ -68,7 +68,8 @@ def test_what_the_table_names_in_a_run_folder_is_there(trained: ol.Result, tmp_p
 
 
 def test_every_setting_of_a_model_is_in_the_table(solved: ol.Path, trained: ol.Result) -> None:
-    held = set(solved.best.settings) | set(trained.best.settings) | {"seeds"}
+    held = set(ol.solve(ol.load("digits"), l1=0.1).settings)
+    held |= set(solved.best.settings) | set(trained.best.settings) | {"seeds"}
     held |= {field.name for field in fields(Recipe)}  # of a best linear classifier
     card = replace(trained.data, first_index=1)  # of columns that files number
     named_so = ol.Model.of_data(np.eye(2, 3), np.zeros(2), None, card, {}, {}, None)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from onelayer import _native
@@ -309,3 +310,12 @@ def test_an_interrupted_path_goes_on_to_the_same_bits(K: int) -> None:
 def test_wrong_paths_are_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         solve_path(load("digits"), **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("K", [2, 3])
+def test_an_estimator_of_scikit_learn_has_the_c_and_l1_ratio_that_are_this_model(K: int) -> None:
+    rows = make_rows(7, K=K)
+    data = Dataset(rows.X, rows.y, tuple(map(str, range(K))))
+    theirs = solve(data, l1=0.02, l2=0.005, scaling="none", tol=1e-10).to_sklearn()
+    again = clone(theirs).set_params(max_iter=5000, tol=1e-9, random_state=0).fit(rows.X, rows.y)
+    assert np.abs(again.coef_ - theirs.coef_).max() < 1e-5

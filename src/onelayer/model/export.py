@@ -230,7 +230,12 @@ def to_sklearn(model: Model) -> LogisticRegression:
     W, b = _raw_weights(model)
     two = model.classes == 2
     l2, rows = model.settings.get("l2"), model.settings.get("train_rows")
-    strength = {"C": 1.0 / ((1.0 if two else 2.0) * l2 * rows)} if l2 and rows else {}
+    strength: dict[str, Any] = {}
+    if rows and (model.l1 and not model.settings.get("grouped")):  # groups have no counterpart
+        of_both = model.l1 + (1.0 if two else 2.0) * (l2 or 0.0)
+        strength = {"C": 1.0 / (of_both * rows), "l1_ratio": model.l1 / of_both, "solver": "saga"}
+    elif l2 and rows and not model.l1:
+        strength = {"C": 1.0 / ((1.0 if two else 2.0) * l2 * rows)}
     logistic: LogisticRegression = linear_model.LogisticRegression(**strength)
     order = np.argsort(model.labels, kind="stable")  # its metrics require sorted classes
     W, b = W[order], b[order]

@@ -58,7 +58,7 @@ from onelayer.model.model import Certificate
 from onelayer.objective.loss import sigmoid, softmax_and_log_sum
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import ROUNDING, TINY, Certified, RowSums, of_classes
-from onelayer.solver.linalg import inner, norm
+from onelayer.solver.linalg import inner, norm, one_blas_thread
 from onelayer.solver.many_labels import LabelSolver
 from onelayer.solver.reduction import ReducedSolver, Solvers
 from onelayer.solver.solver import (
@@ -86,12 +86,12 @@ MAX_CYCLES, MAX_STALLED = 200, 3
 
 # Coordinate descent: how far it goes, in terms of its first sweep, and the sweeps of a step. A
 # weight that is 0 takes part where its slope is above this fraction of λ₁.
-TOLERANCE, SWEEPS, NEAR = 1e-6, 500, 0.8
+TOLERANCE, SWEEPS, NEAR = 1e-4, 100, 0.8
 ROUGH_TOLERANCE, ROUGH_SWEEPS = 1e-3, 30  # where a step is one of many classes, or by a bound
 
 # Added to the diagonal of a Hessian, relative to it, which is summed in float32. It is taken anew
 # where the curvatures of the rows have changed by this part.
-RIDGE, STALE = 1e-6, 0.1
+RIDGE, STALE = 1e-6, 0.25
 
 # Steps that are combined; and the price of a Newton step for all weights at once, in products with
 # the working set.
@@ -353,10 +353,11 @@ class ProximalSolver:
         """Solve for one λ₁ > 0; Ctrl-C ends the search and gives what was found, certified."""
         started, self._passes = time.perf_counter(), 0
         penalty = self._penalty(target)
-        try:
-            status, proof = self._search(target, penalty)
-        except KeyboardInterrupt:
-            status, proof = "interrupted", self._prove(penalty)
+        with one_blas_thread():
+            try:
+                status, proof = self._search(target, penalty)
+            except KeyboardInterrupt:
+                status, proof = "interrupted", self._prove(penalty)
         self._last_l1 = target.l1
         check_mapped(self._given.X)
         W, b = self._weights()
@@ -372,7 +373,8 @@ class ProximalSolver:
         self._W, self._b = kept, bias + np.einsum("kd,d->k", kept, self._mean)
         weights = Weights(np.ascontiguousarray(kept)[None], self._b[None])
         S = np.ascontiguousarray(self._engine.scores(self._rows.unlabelled, weights)[0].T)
-        proof = self._proof(self._penalty(target), S)
+        with one_blas_thread():
+            proof = self._proof(self._penalty(target), S)
         value, lowest = penalty.value(W), proof.cost - proof.gap
         losses = self._engine.evaluate(self._given, Weights(W[None], b[None])).loss
         cost = float(losses[0]) + value
