@@ -229,8 +229,8 @@ def test_ctrl_c_before_training_saves_nothing_and_exits_130(
 
 COMMANDS = (
     "train", "solve", "probe", "reproduce", "best-linear", "suggest-learning-rate",
-    "check-gradient", "evaluate", "compare", "predict", "inspect", "export", "certify", "report",
-    "rerun", "data list", "data fetch",
+    "check-gradient", "evaluate", "compare", "predict", "inspect", "calibrate", "export", "certify",
+    "report", "rerun", "data list", "data fetch",
 )  # fmt: skip
 
 

@@ -247,6 +247,54 @@ def test_another_split_or_other_data_than_the_runs_are_noted_in_one_line(own: Co
     assert json.loads(out)["rows"] == 64
 
 
+def test_inspect_shows_coefficients_with_their_errors(run: Command) -> None:
+    assert run("solve", "--data", "digits", "--l2", "0.1", "--tol", "1e-9")[0] == 0
+    code, out, err = run("inspect", "runs/solve", "--inference", "--reference", "3")
+    assert code == 0, err
+    assert "Log odds against 3 by unit of each feature" in out
+    assert "with λ = 0.1 intervals are of what this λ gives on ever more rows" in out
+    assert max(map(len, out.partition("Errors by")[0].splitlines())) <= 80
+    drawn = ("--errors", "bootstrap", "--resamples", "100", "--json")
+    code, out, err = run("inspect", "runs/solve", "--inference", *drawn)
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["errors"], told["rows"], len(told["coefficients"])) == ("bootstrap", 1000, 9 * 65)
+    found = open_model("runs/solve").model.inference(
+        load("digits").train, errors="bootstrap", resamples=100
+    )
+    assert told["coefficients"][1]["low"] == found.low[0, 1]
+
+
+def test_calibrate_writes_a_model_whose_probabilities_are_better(run: Command) -> None:
+    assert run("solve", "--data", "digits", "--l2", "0.1")[0] == 0
+    code, out, err = run("calibrate", "runs/solve", "c.safetensors")
+    assert code == 0, err
+    expected = open_model("runs/solve").model.calibrate(load("digits"))
+    assert f"T = {expected.temperature:.4g} on 397 rows: log loss" in out
+    assert (Model.load("c.safetensors").W == expected.W).all()
+    code, out, err = run("evaluate", "c.safetensors", "--data", "digits")
+    assert (code, "ECE before" in out) == (0, True), err
+    told = json.loads(run("calibrate", "runs/solve", "d.safetensors", "--json")[1])
+    assert told["temperature"] == expected.temperature
+    for wrong, words in (
+        (("runs/solve", "e.safetensors", "--on", "train"), "--on must be one of test, validation"),
+        (("runs/solve", "e.onnx"), "e.onnx is no model file: give NAME.safetensors, and export"),
+        (("c.safetensors", "c.safetensors"), "would be overwritten"),
+    ):
+        code, _, err = run("calibrate", *wrong)
+        assert (code, words in err) == (2, True), err
+
+
+def test_options_of_inference_have_no_effect_without_it(run: Command, tmp_path: Path) -> None:
+    make_model().save(tmp_path / "m")
+    for given in (("--reference", "a"), ("--data", "digits"), ("--trust",)):
+        code, _, err = run("inspect", "m", *given)
+        assert code == 2
+        assert f"{given[0]} has no effect without --inference" in err
+    code, _, err = run("inspect", "m", "--inference", "--out", "t.png")
+    assert (code, "--out has no effect with --inference" in err) == (2, True)
+
+
 def test_inspect_prints_the_strongest_features_as_json(run: Command, tmp_path: Path) -> None:
     model = make_model(image_shape=None)
     model.save(tmp_path / "m")

@@ -14,7 +14,8 @@ import typer
 
 from onelayer.cli import options as opt
 from onelayer.cli import output
-from onelayer.cli.app import command
+from onelayer.cli.app import OptionGroup, command
+from onelayer.cli.config import is_given
 from onelayer.errors import SettingsError, require_whole
 from onelayer.files.atomic import is_stream
 from onelayer.files.manifest import read_manifest
@@ -184,17 +185,63 @@ def predict(
     output.print_line(f"{len(X):,} predictions: {out}")
 
 
-@command("Models")
-def inspect(*, model: str, most: int = 5, out: Path | None = None, json: bool = False) -> None:
-    """Show a model's weights as pictures, or its strongest features.
+@dataclass(frozen=True)
+class InferenceOptions(OptionGroup):
+    """Errors of the coefficients.
 
-    Example:
+    Inference:
+        inference: Show each coefficient with its standard error, p and interval, of the rows that
+            the model was trained on.
+        errors NAME: hessian (for λ = 0), sandwich, or bootstrap. Default: hessian for λ = 0 on rows
+            without groups, else sandwich.
+        reference CLASS: Class that the others are compared with. Default: the first.
+        level X: Of the intervals.
+        resamples N: Of the bootstrap.
+        seed N: Of the bootstrap.
+    """
+
+    inference: bool = False
+    errors: str = "auto"
+    reference: str | None = None
+    level: float = 0.95
+    resamples: int = 1000
+    seed: int = 0
+
+
+@command("Models")
+def inspect(
+    context: typer.Context,
+    *,
+    model: str,
+    most: int = 5,
+    inferring: InferenceOptions,
+    data: opt.DataOptions,
+    trust: bool = False,
+    out: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Show a model's weights as pictures, its strongest features, or its coefficients with errors.
+
+    Examples:
         onelayer inspect runs/train --out templates.png
+        onelayer inspect runs/solve --inference --errors bootstrap
+
+    Data:
+        trust: Read files that a run folder names outside of the current folder.
 
     Output:
         most N: Strongest features to list for each class and sign.
         out FILE: Picture of the weights of an image model, .png or .svg. Default: templates.png.
     """
+    if inferring.inference:
+        if out is not None:
+            raise SettingsError("--out has no effect with --inference; leave it out.")
+        _print_inference(context, model, inferring, data, trust=trust, as_json=json)
+        return
+    names = [*vars(inferring), *vars(data), "trust"]
+    if unused := [name for name in names if is_given(context, name)]:
+        option = "--" + unused[0].replace("_", "-")
+        raise SettingsError(f"{option} has no effect without --inference; leave it out.")
     require_whole("--most", most, 1)
     chosen = open_noted(model).model
     if out is None and chosen.image_shape is not None and not json:
@@ -213,6 +260,35 @@ def inspect(*, model: str, most: int = 5, out: Path | None = None, json: bool = 
         output.print_table(tables.strongest_table(chosen, most))
 
 
+def _print_inference(
+    context: typer.Context,
+    named: str,
+    options: InferenceOptions,
+    data: opt.DataOptions,
+    *,
+    trust: bool,
+    as_json: bool,
+) -> None:
+    chosen = open_noted(named)
+    rows = opt.rows_for(context, data, chosen, "train", trust=trust)
+    with output.progress_bar("refitting", "resamples") as show:
+        found = chosen.model.inference(
+            rows,
+            errors=options.errors,  # type: ignore[arg-type]
+            reference=options.reference,
+            level=options.level,
+            resamples=options.resamples,
+            seed=options.seed,
+            on_progress=show,
+        )
+    if as_json:
+        output.print_json(found.as_dict())
+        return
+    output.print_table(tables.inference_table(found))
+    for sentence in found.sentences:
+        output.print_line(sentence)
+
+
 def _described(model: Model, most: int) -> dict[str, object]:
     names = model.feature_names or tuple(map(str, range(model.features)))
     order = np.argsort(model.W, axis=1)
@@ -226,6 +302,55 @@ def _described(model: Model, most: int) -> dict[str, object]:
     same = {name: getattr(model, name) for name in ("features", "image_shape", "settings")}
     rest = {"scaling": model.scaling.name, "certificate": model.certificate}
     return {"classes": model.class_names} | same | rest | {"strongest": strongest}
+
+
+@command("Models")
+def calibrate(
+    context: typer.Context,
+    *,
+    model: str,
+    out: Path,
+    on: str = PARTS[1],
+    data: opt.DataOptions,
+    trust: bool = False,
+    arithmetic: opt.EngineOptions,
+    json: bool = False,
+) -> None:
+    """Make a model's probabilities as sure as they are right, by a temperature, and save it.
+
+    The temperature T of softmax(s / T) is the one of the lowest log loss on rows that the model was
+    not trained on. It is part of the weights that are saved, so evaluate, predict and export use
+    it; no label changes.
+
+    Examples:
+        onelayer calibrate runs/train calibrated.safetensors
+        onelayer calibrate runs/solve calibrated.safetensors --data new.csv
+
+    Positional arguments:
+        out FILE: Model file to write, usually NAME.safetensors.
+
+    Data:
+        on PART: Rows to calibrate on: validation or test.
+        trust: Read files that a run folder names outside of the current folder.
+    """
+    if on not in PARTS[:2]:
+        raise SettingsError(f"--on must be one of {', '.join(PARTS[:2])}, got {on!r}.")
+    if _format_of(out, None) != "model":
+        raise SettingsError(
+            f"{out} is no model file: give NAME.safetensors, and export that to {out.suffix}."
+        )
+    output.refuse_overwriting(out, model)
+    engine = opt.chosen_engine(arithmetic)
+    chosen = open_noted(model)
+    rows = opt.rows_for(context, data, chosen, on, trust=trust)
+    calibrated = chosen.model.calibrate(rows, engine)
+    calibrated.save(out)
+    if json:
+        settings = calibrated.settings
+        output.print_json({name: settings[name] for name in ("temperature", "calibration")})
+        return
+    output.print_line(tables.calibration_words(calibrated))
+    output.print_line(f"model: {out}")
 
 
 @command("Models")

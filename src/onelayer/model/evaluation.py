@@ -36,6 +36,9 @@ Float64 = NDArray[np.float64]
 
 TOP = 5
 
+# In JSON, of calibrated models.
+BEFORE = "expected_calibration_error_before_calibration"
+
 # Of more classes JSON has the pairs of classes that have rows, not the whole confusion matrix.
 MATRIX_CLASSES = 1000
 
@@ -116,6 +119,7 @@ class Evaluation:
             accuracy and calibration are by weight; the confusion matrix and the support count rows.
             Rows of weight 0 do not count.
         effective_rows: (Σ w)² / Σ w², by which the interval of weighted rows is Wilson's.
+        uncalibrated: of a model that `calibrate` gave, accuracy by confidence before; else None.
     """
 
     class_names: tuple[str, ...]
@@ -131,6 +135,7 @@ class Evaluation:
     grouped: Measurement | None = None
     masses: Float64 | None = None
     effective_rows: float | None = None
+    uncalibrated: Reliability | None = None
 
     @property
     def omissions(self) -> str:
@@ -267,6 +272,7 @@ class Evaluation:
             f"top_{TOP}_accuracy": self.top_accuracy,
             "log_loss": self.log_loss,
             "expected_calibration_error": bins.error,
+            **({} if self.uncalibrated is None else {BEFORE: self.uncalibrated.error}),
             "metrics": {one.metric: _of_metric(one) for one in self.metrics},
             "left_out": dict(self.left_out),
             "training_rows": self.training_rows,
@@ -286,10 +292,12 @@ class Evaluation:
 
     def __repr__(self) -> str:
         rows = f"{self.rows} {'' if self.masses is None else 'weighted '}rows"
+        of = self.uncalibrated
+        before = "" if of is None else f" ({of.error:.4f} before calibration)"
         return (
             f"Evaluation: accuracy {self.accuracy:.2%} of {rows} "
             f"({self.interval_words}), log loss {self.log_loss:.4f}, "
-            f"calibration error {self.reliability.error:.4f}"
+            f"calibration error {self.reliability.error:.4f}{before}"
         ) + "".join(f"\n{line}" for line in (*self.metrics, self.omissions) if line)
 
     def _repr_html_(self) -> str:
@@ -429,9 +437,14 @@ def evaluate(
     metrics = metrics_of(scoring)
     rows, y = model.meet(rows, log)
     judge = _evaluate_labels if model.many_labels else _evaluate
-    found, counted = judge(model, rows, y, engine, leave_out=not include_training_rows)
+    leave_out = not include_training_rows
+    found, counted = judge(model, rows, y, engine, leave_out=leave_out)
     if not len(counted):
-        found, counted = judge(model, rows, y, engine, leave_out=False)
+        leave_out = False
+        found, counted = judge(model, rows, y, engine, leave_out=leave_out)
+    if "calibration" in model.settings:
+        before, _ = judge(model.uncalibrated, rows, y, engine, leave_out=leave_out)
+        found = replace(found, uncalibrated=before.reliability)
     for metric in metrics:
         metric.check(y[counted], model.class_names, rows.name)
     of = groups_of(groups, rows, counted)

@@ -97,11 +97,10 @@ class Bootstrap:
     freedom: int
     kind: str
 
-    @property
-    def _widening(self) -> float:
+    def _widened(self, z: float = Z95) -> float:
         """Standard errors to each side: Student's quantile, times √(units / freedom)."""
         f = max(self.freedom, 1)
-        return Z95 * (1.0 + (Z95**2 + 1.0) / (4.0 * f)) * math.sqrt(self.units / f)
+        return z * (1.0 + (z**2 + 1.0) / (4.0 * f)) * math.sqrt(self.units / f)
 
     @property
     def _shift(self) -> float:
@@ -112,10 +111,17 @@ class Bootstrap:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The BCa interval: quantiles Φ(z₀ + (z₀ ± z) / (1 − a (z₀ ± z))) of the resamples."""
+        """The BCa interval of 95 %."""
+        return self.interval_of(Z95)
+
+    def interval_of(self, quantile: float) -> tuple[float, float]:
+        """The BCa interval: quantiles Φ(z₀ + (z₀ ± z) / (1 − a (z₀ ± z))) of the resamples.
+
+        `quantile` is that of the normal distribution for the interval's level.
+        """
         if not len(self.values):
             return math.nan, math.nan
-        z0, wide = self._shift, self._widening
+        z0, wide = self._shift, self._widened(quantile)
         at = [NORMAL.cdf(z0 + z / (1.0 - self.acceleration * z)) for z in (z0 - wide, z0 + wide)]
         low, high = np.quantile(self.values, at)
         return float(low), float(high)
@@ -130,7 +136,7 @@ class Bootstrap:
         """
         if not len(self.values):
             return math.nan, math.nan
-        bias, half = float(self.values.mean()) - self.value, self._widening * self.error
+        bias, half = float(self.values.mean()) - self.value, self._widened() * self.error
         most = max(bias, bias / (math.sqrt(2.0) - 1.0))
         return max(self.value - most - half, 0.0), max(self.value - min(bias, most) + half, 0.0)
 
@@ -146,7 +152,7 @@ class Bootstrap:
         z0 = self._shift
         below = (np.searchsorted(self.values, 0.0, side) for side in ("left", "right"))
         z = NORMAL.inv_cdf(min(max(sum(below) / (2 * n), 0.5 / n), 1.0 - 0.5 / n)) - z0
-        reached = NORMAL.cdf((z / (1.0 + self.acceleration * z) - z0) * Z95 / self._widening)
+        reached = NORMAL.cdf((z / (1.0 + self.acceleration * z) - z0) * Z95 / self._widened())
         return min(1.0, max(2.0 * min(reached, 1.0 - reached), 1.0 / n))
 
 
@@ -268,6 +274,20 @@ def _resamples(
             draws = random.integers(0, n, (n, B)) * B + np.arange(B)
             counts[members] = np.bincount(draws.ravel(), minlength=n * B).reshape(n, B)
         yield counts
+
+
+def row_counts(
+    y: NDArray[np.int64], groups: ArrayLike | None, resamples: int, seed: int
+) -> tuple[str, int, int, Iterator[NDArray[np.int64]]]:
+    """How often each row is drawn, (N,), of each resample.
+
+    Before it what the bootstrap is called, the units that it draws, and their freedom.
+    """
+    strata, place = _strata(y, groups)
+    kind, drawn = _draws(strata, grouped=groups is not None)
+    units, sets = sum(map(len, strata)), _resamples(drawn, resamples, seed)
+    each = (counts[place, i] for counts in sets for i in range(counts.shape[1]))
+    return kind, units, units - len(strata), each
 
 
 def _blocks(strata: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from torch.nn import Linear
 
     from onelayer.model.export import SelfTest
+    from onelayer.model.inference import Errors, Inference
 
 Float64 = NDArray[np.float64]
 
@@ -75,6 +76,7 @@ FILE_TEXTS: dict[str, Any] = {
 OPTIONAL_TEXTS = ("label_type",)
 SETTINGS: dict[str, Any] = {
     **dict.fromkeys(("l2", "validation_accuracy", "label_smoothing", "q", "moves"), float | None),
+    "temperature": float | None,
     **dict.fromkeys(("passes", "seed", "train_rows", "epochs_kept", "first_index"), int | None),
     **dict.fromkeys(("name", "status", "data"), str | None),
     "intercept": bool | None,
@@ -343,6 +345,33 @@ class Model:
     def passes(self) -> int | None:
         """Passes of the solver over the training rows; None for other models."""
         return self.settings.get("passes")
+
+    @property
+    def temperature(self) -> float:
+        """T of `calibrate`, by which the weights are divided; 1 of a model that is as fitted."""
+        return float(self.settings.get("temperature") or 1.0)
+
+    @property
+    def uncalibrated(self) -> Self:
+        """The model as it was fitted: with the weights that its certificate is of."""
+        calibration = self.settings.get("calibration")
+        if calibration is None:
+            return self
+        W, b = (
+            (self.temperature * of).astype(dtype)
+            for of, dtype in zip((self.W, self.b), calibration["dtypes"], strict=True)
+        )
+        own = ("temperature", "calibration")
+        kept = {name: value for name, value in self.settings.items() if name not in own}
+        return replace(self, W=W, b=b, settings=kept)
+
+    @property
+    def proof(self) -> str:
+        """The certificate in words; "none" where there is none."""
+        if self.certificate is None:
+            return "none"
+        of = f"; of the weights before calibration by T = {self.temperature:.4g}"
+        return self.certificate.sentence + (of if "calibration" in self.settings else "")
 
     @cached_property
     def labels(self) -> NDArray[Any]:
@@ -678,6 +707,105 @@ class Model:
             seed=seed,
         )
 
+    def inference(
+        self,
+        data: Dataset | Splits,
+        *,
+        errors: Errors = "auto",
+        reference: Any = None,
+        level: float = 0.95,
+        groups: ArrayLike | None = None,
+        resamples: int = 1000,
+        seed: int = 0,
+        engine: Engine | str | None = None,
+        on_progress: Callable[[Any], None] | None = None,
+        log: Log | None = None,
+    ) -> Inference:
+        """Standard errors, p and intervals of the coefficients, in the features' own units.
+
+        Args:
+            data: the rows that the model was fitted to; of `Splits` the training part.
+            errors: "hessian", by the inverse Hessian, for λ = 0; "sandwich", robust ones;
+                "bootstrap", by refits of resampled rows. "auto" is "hessian" for λ = 0 on rows
+                without groups and class weights, else "sandwich".
+            reference: the class, by its name, that the others are compared with; None is the first.
+            level: of the intervals, above 0 and below 1.
+            groups: what each row belongs to, such as its patient, (N,); None takes those of the
+                data. Sandwich and bootstrap then let rows of one group depend on each other.
+            resamples: of the bootstrap, ≥ 100.
+            seed: of the bootstrap.
+            engine: of the bootstrap's refits: an engine or its name; None is the native engine.
+            on_progress: called after each refit with an object of `done` and `total`.
+            log: callback for one-line messages, as of `scores`; None prints them.
+
+        Raises:
+            SettingsError: when classes are separable or features linearly dependent and λ = 0, when
+                the model is not at its optimum, and when the Hessian does not fit into memory.
+            DataError: when the rows have other features or classes than the model.
+
+        Example:
+            >>> from onelayer import load, solve
+            >>> data = load("digits")
+            >>> found = solve(data, l2=0.01).inference(data)
+            >>> found.coefficients.shape, found.errors
+            ((9, 65), 'sandwich')
+        """
+        from onelayer.model.inference import infer
+
+        return infer(
+            self,
+            data,
+            errors=errors,
+            reference=reference,
+            level=level,
+            groups=groups,
+            resamples=resamples,
+            seed=seed,
+            engine=engine,
+            on_progress=on_progress,
+            log=log,
+        )
+
+    def calibrate(
+        self,
+        data: Dataset | Splits,
+        engine: Engine | str | None = None,
+        log: Log | None = None,
+    ) -> Model:
+        """A model whose probabilities are as sure as they are right: softmax(s / T).
+
+        T is the temperature of the lowest log loss on these rows. It is folded into the weights of
+        the model that is returned, so its predictions, file and exports are calibrated. Labels stay
+        the same. `settings` has the temperature, and under "calibration" its bounds, and log loss
+        and calibration error before and after. The certificate stays that of the weights as they
+        were fitted, which `uncalibrated` gives back.
+
+        Args:
+            data: labelled rows that the model was not fitted to; of `Splits` the validation part.
+                Rows that it was fitted to are left out.
+            engine: an engine or its name; None is the native engine.
+            log: callback for one-line messages, as of `scores`; None prints them.
+
+        Raises:
+            SettingsError: when no temperature is best: when every row is right, when scores tell
+                nothing about the rows, and of many labels a row.
+            DataError: when the rows lack one of the features, or have none of the model's classes.
+
+        Source:
+            Guo et al. (2017), On calibration of modern neural networks.
+
+        Example:
+            >>> from onelayer import load, solve
+            >>> data = load("digits")
+            >>> model = solve(data, l2=0.1)  # a large λ makes a model too unsure
+            >>> calibrated = model.calibrate(data)
+            >>> round(calibrated.temperature, 2)
+            0.1
+        """
+        from onelayer.model.calibration import calibrate
+
+        return calibrate(self, data, engine, log)
+
     def save(self, path: Path | str) -> None:
         """Save the model as one safetensors file; the same model gives the same bytes.
 
@@ -828,7 +956,7 @@ there.
         fit = {"scaling": self.scaling.name, "l2": self.l2, "status": self.status}
         known = "".join(f", {name}={value!r}" for name, value in fit.items() if value is not None)
         head = f"Model({self.classes} classes, {self.features} features{known})"
-        return head if self.certificate is None else f"{head}\n{self.certificate.sentence}"
+        return head if self.certificate is None else f"{head}\n{self.proof}"
 
     def _repr_html_(self) -> str:
         # A package above this one, imported by name when a notebook shows the model.

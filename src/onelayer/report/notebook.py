@@ -12,6 +12,7 @@ import numpy as np
 from onelayer.data.progress import WIDTH, terminal
 from onelayer.errors import printable
 from onelayer.model.evaluation import Evaluation, LabelEvaluation
+from onelayer.model.inference import Inference
 from onelayer.model.model import Model
 from onelayer.report.path_summary import scores_of, summarise_path
 from onelayer.report.render import fill_template
@@ -21,6 +22,7 @@ from onelayer.report.tables import (
     accuracy_table,
     best_on_test,
     evaluation_tables,
+    inference_table,
     model_table,
     path_table,
     ranking_table,
@@ -42,13 +44,19 @@ MOST_DOTS = 12
 
 def record_text(record: Result | Path | Suite) -> str:
     """The table of a record as the terminal shows it."""
+    tables = [_table(record)]
+    if isinstance(record, Suite) and any(head.few_shots for head in record.heads):
+        tables.append(shots_table(record))
+    return _text(tables, _sentences(record))
+
+
+def _text(tables: Sequence[Table], words: Sequence[str]) -> str:
     printed = io.StringIO()
     out = terminal(file=printed, width=WIDTH, color_system=None)
-    out.print(_table(record), crop=False)
-    if isinstance(record, Suite) and any(head.few_shots for head in record.heads):
-        out.print(shots_table(record), crop=False)
+    for table in tables:
+        out.print(table, crop=False)
     lines = [line.rstrip() for line in printed.getvalue().splitlines()]
-    return "\n".join([*lines, *map(printable, _sentences(record))])
+    return "\n".join([*lines, *map(printable, words)])
 
 
 def _sentences(record: Result | Path | Suite) -> tuple[str, ...]:
@@ -113,6 +121,16 @@ def evaluation_html(evaluation: Evaluation) -> str:
     points = [(curve.confidence[m], curve.accuracy[m]) for m in np.flatnonzero(curve.rows)]
     chart = _curve("confidence", "accuracy", points, ("0", "1"), corners=((0, 0), (1, 1)))
     return _html(figures, classes, chart=chart)
+
+
+def inference_text(found: Inference) -> str:
+    """The coefficients as the terminal shows them."""
+    return _text([inference_table(found)], found.sentences)
+
+
+def inference_html(found: Inference) -> str:
+    """The coefficients, and what their errors are of."""
+    return _html(inference_table(found), words=found.sentences)
 
 
 def _html(

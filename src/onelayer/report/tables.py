@@ -15,6 +15,7 @@ from onelayer.data.progress import WIDTH
 from onelayer.experiments.best_linear import HeldOut
 from onelayer.model.compare import Comparison
 from onelayer.model.evaluation import TOP, Evaluation, LabelEvaluation
+from onelayer.model.inference import Inference
 from onelayer.model.intervals import WILSON, interval_words
 from onelayer.model.metrics import Measurement, Metric, metric_of
 from onelayer.model.model import Model
@@ -352,6 +353,9 @@ LONGEST_NAME, SHORT = 12, 4
 
 MOST_MISTAKES = 12
 
+# Coefficients that are shown of many.
+MOST_LINES = 40
+
 
 def evaluation_tables(evaluation: Evaluation, of: str) -> list[Table]:
     """Figures, classes, confusion matrix (or most frequent mistakes) and calibration.
@@ -384,8 +388,10 @@ def _figures(evaluation: Evaluation, of: str) -> Table:
     rows += [
         ["log loss", f"{evaluation.log_loss:.4f}", f"nats; equal chances give {chance:.4f}"],
         ["ECE", f"{number(100 * curve.error)} %", bins],
-        *map(_measured, evaluation.metrics),
     ]
+    if (before := evaluation.uncalibrated) is not None:
+        rows.append(["ECE before", f"{number(100 * before.error)} %", "without calibration"])
+    rows += map(_measured, evaluation.metrics)
     return make_table(of, [Column("figure", words=True), "value", Column("", words=True)], rows)
 
 
@@ -568,7 +574,7 @@ def _facts(model: Model) -> dict[str, str]:
         "classes": f"{model.classes}: {', '.join(model.class_names[:MOST_CLASSES])}{more}",
         "features": f"{model.features:,}, {summary.SCALINGS[model.scaling.name]}",
         "weights": f"{model.W.dtype}, ‖W‖ = {float(np.linalg.norm(model.W)):.4g}",
-        "proof": "none" if model.certificate is None else model.certificate.sentence,
+        "proof": model.proof,
     }
     if model.image_shape is not None:
         channels, height, width = model.image_shape
@@ -576,10 +582,62 @@ def _facts(model: Model) -> dict[str, str]:
     if "data" in settings:
         data = summary.DATA_NAMES.get(settings["data"], settings["data"])
         facts["trained on"] = f"{data}, {settings.get('train_rows', 0):,} rows"
+    if "calibration" in settings:
+        facts["calibrated"] = calibration_words(model)
     for name in SETTINGS:
         if settings.get(name) is not None:
             facts[name.replace("_", " ")] = str(settings[name])
     return facts
+
+
+def calibration_words(model: Model) -> str:
+    """The temperature of a calibrated model, and what it changed on the rows that gave it."""
+    of = model.settings["calibration"]
+    loss, error = of["log_loss"], [100 * value for value in of["calibration_error"]]
+    return (
+        f"T = {model.temperature:.4g} on {of['rows']:,} rows: log loss {loss[0]:.4f} → "
+        f"{loss[1]:.4f}, ECE {number(error[0])} → {number(error[1])} %"
+    )
+
+
+def inference_table(found: Inference) -> Table:
+    """Coefficients with their errors; of many those that are the most standard errors from 0."""
+    of_classes = len(found.class_names) > 1
+    lines = list(found.lines())
+    against = "" if found.reference is None else f" against {found.reference}"
+    named = "" if of_classes else f" of {found.class_names[0]}"
+    title = f"Log odds{named}{against} by unit of each feature"
+    if len(lines) > MOST_LINES:
+        order = np.argsort(-np.abs([line.z for line in lines]), kind="stable")[:MOST_LINES]
+        title += f", the {MOST_LINES} of {len(lines):,} with the largest |z|"
+        lines = [lines[i] for i in sorted(order)]
+    level = f"{100 * found.level:.4g} %"
+    columns: list[Column | str] = [
+        *([Column("class", words=True)] if of_classes else []),
+        Column("feature", words=True),
+        "coefficient",
+        Column("standard error", short="error"),
+        Column("z", where="page" if of_classes else "everywhere"),  # 80 columns have no room
+        "p",
+        Column(f"{level} interval", short=level),
+        Column("odds ratio", short="odds"),
+        Column(f"{level} of it", where="page"),
+    ]
+    rows = [
+        [
+            *([line.class_name] if of_classes else []),
+            line.feature,
+            number(line.coefficient, ".4g"),
+            number(line.standard_error, ".3g"),
+            number(line.z, ".2f"),
+            number(line.p, ".2g"),
+            f"{number(line.low, '.3g')} to {number(line.high, '.3g')}",
+            number(line.odds_ratio, ".3g"),
+            f"{number(line.odds_low, '.3g')} to {number(line.odds_high, '.3g')}",
+        ]
+        for line in lines
+    ]
+    return make_table(title, columns, rows)
 
 
 def path_table(path: Path) -> Table:

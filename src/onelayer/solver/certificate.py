@@ -166,6 +166,7 @@ def certify(
         raise SettingsError("the model does not know its l2 (λ); pass l2=…")
     require_number("l2 (λ)", l2, L2_RANGE, least=0, below=MAX_L2)
     require_number("l1 (λ₁)", l1, L2_RANGE, least=0, below=MAX_L2)
+    model = model.uncalibrated
     rows, of_model = fitted_rows(model, data, log)
     W, b = model.W.astype(np.float64), model.b.astype(np.float64)
     certificate = certify_weights(streaming(engine), of_model, W, b, Penalty(l2, l1, grouped)).given
