@@ -1,5 +1,7 @@
 """What `make docs` does beyond MkDocs: links to code, mathematics, and pages that need no network.
 
+Each page says its version. With SITE_URL, where the site will stand, it has a card for messengers.
+
 The pages are read in the repository too, where links lead to code and to files beside docs/. The
 site does not hold those files, so there such a link becomes plain text, if its file exists.
 LaTeX becomes MathML, which browsers draw without a script.
@@ -10,6 +12,7 @@ from __future__ import annotations
 import html
 import logging
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +33,10 @@ HARMLESS = re.compile(r"rel=[\"']?(?:canonical|prev|next)\b")
 
 
 def on_config(config: Any) -> None:
-    """Put pages that mkdocs.yml does not name at the end, so that none is lost."""
+    """Tell the version; pages that mkdocs.yml does not name go to the end, so that none is lost."""
+    declared = Path(config.config_file_path).with_name("pyproject.toml")
+    project = tomllib.loads(declared.read_text(encoding="utf-8"))["project"]
+    config.copyright = f"onelayer {project['version']}"
     named = set(_pages(config.nav))
     docs = Path(config.docs_dir)
     pages = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
@@ -82,8 +88,13 @@ def on_page_content(content: str, page: Any, **_: Any) -> str:
     return BLOCK.sub(block, INLINE.sub(inline, content))
 
 
-def on_post_page(output: str, page: Any, **_: Any) -> str:
-    """Refuse a page that would fetch anything from elsewhere."""
+def on_post_page(output: str, page: Any, config: Any, **_: Any) -> str:
+    """Add the card; refuse a page that would fetch anything from elsewhere."""
+    if config.site_url:
+        card = {"title": page.title, "description": config.site_description, "type": "article"}
+        card["image"] = f"{config.site_url}page-light.png"
+        tags = (f'<meta property="og:{k}" content="{html.escape(v)}">' for k, v in card.items())
+        output = output.replace("</head>", "".join(tags) + "</head>", 1)
     for fetched in FETCHED.findall(output):
         if not HARMLESS.search(fetched):
             log.warning("%s would fetch from the network: %s", page.file.src_path, fetched)

@@ -148,6 +148,7 @@ def scored_rows(y: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = Non
     """The same of scores (N, K) that are at hand.
 
     Example:
+        >>> from onelayer.model.metrics import metric_of
         >>> rows = scored_rows([0, 1, 1], [[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
         >>> metric_of("roc_auc").value(rows), rows.predicted.tolist()
         (0.5, [0, 1, 0])
