@@ -2,7 +2,8 @@
 
 A path of λ's and one of 1000 classes, each proven to 1e-3 J, and a sweep, each in a process of its
 own whose whole memory counts. NumPy float64 judges them. And few shots, each proven to 1e-4 J,
-beside the loops of scikit-learn over the same rows, whose heads may not do better.
+beside the loops of scikit-learn over the same rows, whose heads may not do better. And a suite of
+many layers, beside scikit-learn's default fit of half of them at one λ.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.harness import oracle, page
 from benchmarks.harness.page import SECONDS, Columns, Target, fact
-from benchmarks.harness.problem import Problem, Setting, l2_path
-from benchmarks.harness.processes import Process, ask_once, timed
+from benchmarks.harness.problem import Problem, Setting, l2_path, make_data
+from benchmarks.harness.processes import Process, ask_once, forget_peak, peak_bytes, timed
 from benchmarks.harness.record import (
     ORACLE,
     Measure,
@@ -37,7 +38,7 @@ from benchmarks.peers import ours
 from onelayer import load, solve, solve_path, sweep
 from onelayer import probe as probe_sets
 from onelayer.data import Dataset, Splits
-from onelayer.data.split import nested_subsets
+from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE, nested_subsets
 from onelayer.engines import make_engine
 
 TOLERANCE = 1e-3
@@ -60,6 +61,27 @@ class Few:
 
 
 @dataclass(frozen=True)
+class Layers:
+    """So many feature sets so wide, random ReLU features of the pixels of these rows."""
+
+    problem: Problem
+    l2s: tuple[float, ...]
+    sets: int
+    width: int
+
+    def made(self) -> tuple[dict[str, NDArray[np.float16]], NDArray[np.int64]]:
+        X, y = make_data(self.problem)
+        X = X.astype(np.float32)
+        X -= X.mean(axis=0)
+        X /= X.std() * np.sqrt(X.shape[1])
+        return {f"layer{seed}": self._relu(X, seed) for seed in range(self.sets)}, y
+
+    def _relu(self, X: NDArray[np.float32], seed: int) -> NDArray[np.float16]:
+        mix = np.random.default_rng(seed).standard_normal((X.shape[1] + 1, self.width), np.float32)
+        return np.maximum(X @ mix[1:] + 0.5 * mix[0], 0.0).astype(np.float16)
+
+
+@dataclass(frozen=True)
 class Probe:
     """The sweep's runs on its rows, and what else is measured on them."""
 
@@ -68,6 +90,7 @@ class Probe:
     held_out: int  # as many validation as test rows
     many: Problem  # rows of many classes, of which the smallest λ is solved
     few: Few
+    layers: Layers
 
 
 def grid(rates: int) -> tuple[Setting, ...]:
@@ -80,11 +103,13 @@ EMBEDDINGS = Problem("embeddings", 200_000, 768, 100, 256, 5, "float16", setting
 MANY = replace(EMBEDDINGS, rows=100_000, classes=1000)
 FEW = Few(replace(EMBEDDINGS, rows=20_000, features=512, classes=50), l2_path(12, 1.0, 1e-4),
           (1, 2, 4, 8, 16), 5)  # fmt: skip
-FULL = Probe(EMBEDDINGS, l2_path(16, 0.1, 1e-4), 10_000, MANY, FEW)
+LAYERS = Layers(Problem("layers", source="cifar10"), l2_path(12, 1.0, 1e-4), 48, 768)
+FULL = Probe(EMBEDDINGS, l2_path(16, 0.1, 1e-4), 10_000, MANY, FEW, LAYERS)
 QUICK = Probe(replace(EMBEDDINGS, rows=20_000, epochs=2, settings=grid(2)), l2_path(4, 0.1, 1e-4),
               2000, replace(MANY, rows=10_000, classes=100),
               Few(replace(FEW.problem, rows=2000, features=64, classes=10), FEW.l2s[::4],
-                  (1, 4), 2))  # fmt: skip
+                  (1, 4), 2),
+              Layers(replace(LAYERS.problem, rows=2000), LAYERS.l2s[::4], 4, 128))  # fmt: skip
 
 
 def write_files(probe: Probe, folder: Path) -> None:
@@ -207,6 +232,40 @@ class Desk:
         rows = few.shots[-1] * few.problem.classes
         return {**figures, "rows": rows, "accuracy": means[-1], "means": means}
 
+    def layers(self) -> dict[str, Any]:
+        """The suite, whose memory counts above that of its layers."""
+        layers = self._probe.layers
+        sets, y = layers.made()
+        forget_peak()
+        work = partial(probe_sets, sets, y, l2=layers.l2s, tol=TOLERANCE / 10, engine=self._engine)
+        found, figures = timed(work, peak_bytes())
+        solved = [one for head in found.heads for one in head.solutions]
+        proofs = [one.certificate for one in solved]
+        return {
+            **figures,
+            "x_bytes": 0,
+            "rows": found.best.model.require_certificate().rows,
+            "passes": sum(one.passes for one in solved),
+            "gap": max(proof.gap / proof.cost for proof in proofs),
+            "accuracy": found.best.best.held_out[0].accuracy,
+        }
+
+    def layers_of_scikit_learn(self) -> dict[str, Any]:
+        """Seconds of default fits of half of the layers, by those of a few."""
+        layers = replace(self._probe.layers, sets=FITS)
+        sets, y = layers.made()
+        rows = round(len(y) * (1.0 - TEST_SIZE) * (1.0 - VALIDATION_SIZE))
+
+        def work() -> None:
+            for X in sets.values():
+                with warnings.catch_warnings():  # of fits that end after 100 iterations
+                    warnings.simplefilter("ignore")
+                    LogisticRegression().fit(X[:rows].astype(np.float32), y[:rows])
+
+        _, figures = timed(work)
+        seconds = figures["seconds"] * self._probe.layers.sets / 2.0 / FITS
+        return {"seconds": seconds, "peak_bytes": figures["peak_bytes"], "rows": rows}
+
     def judge_path(self, answer: Mapping[str, Any]) -> list[Measure]:
         """The certificates: costs of all models, and a cost that may not be below the bound."""
         rows, l2 = self.splits.train, float(answer["l2s"][-1])
@@ -230,6 +289,9 @@ def costs_of(rows: Dataset, answer: Mapping[str, Any]) -> Float64:
 
 
 FEW_OURS, FEW_THEIRS = "few_shots", "few_shots_of_scikit_learn"
+LAYERS_OURS, LAYERS_THEIRS = "layers", "layers_of_scikit_learn"
+# Of scikit-learn's, which are measured.
+FITS = 2
 # What the mean accuracy of a size may differ by where λ's tie.
 NO_WORSE = 0.01
 
@@ -240,6 +302,8 @@ def steps_of(probe: Probe) -> list[tuple[str, Probe, str, str, dict[str, Any]]]:
     many = replace(probe, sweep=probe.many)
     smallest = {"rows": "splits", "l2s": probe.l2s[-1:]}
     few = replace(probe, sweep=probe.few.problem)
+    pixels, sets = replace(probe, sweep=probe.layers.problem), probe.layers.sets
+    count = f"{sets} layers × {len(probe.layers.l2s)} λ's"
     draws = f"{len(probe.few.shots)} sizes × {probe.few.repeats} draws × {len(probe.few.l2s)} λ's"
     return [
         ("path", probe, label.format(len(probe.l2s)), "path", {"rows": "splits", "l2s": probe.l2s}),
@@ -252,6 +316,9 @@ def steps_of(probe: Probe) -> list[tuple[str, Probe, str, str, dict[str, Any]]]:
          {}),
         (FEW_THEIRS, few, f"scikit-learn's loops, few shots: {draws}", "few_shots_of_scikit_learn",
          {}),
+        (LAYERS_OURS, pixels, f"onelayer, {count}, each proven", LAYERS_OURS, {}),
+        (LAYERS_THEIRS, pixels, f"scikit-learn's default fit of {sets // 2} layers, by {FITS}",
+         LAYERS_THEIRS, {}),
     ]  # fmt: skip
 
 
@@ -268,7 +335,7 @@ def measure(session: Session, probe: Probe | None = None) -> Part:
         """A step with sgemm after it, and the judgement of its answer, each in a new process."""
         rows = of.sweep
         folder = c.folder / f"probes-{rows.rows}-{rows.classes}"
-        if not folder.exists():
+        if of.sweep is not of.layers.problem and not folder.exists():
             write_files(of, folder)
         job = (of, folder, c.engine)
         with Process(key, Desk, *job, conditions=c) as process:
@@ -276,7 +343,7 @@ def measure(session: Session, probe: Probe | None = None) -> Part:
             limits = tuple(process.limit("sgemm") for _ in range(3))
         kept = ("rows", "passes", "gap", "accuracy")
         facts = {name: told[name] for name in kept if name in told}
-        facts["peak_bytes"] = told["peak_bytes"] - rows.x_bytes
+        facts["peak_bytes"] = told["peak_bytes"] - told.get("x_bytes", rows.x_bytes)
         if do == "path":
             flops = 4.0 * told["rows"] * rows.features * rows.classes * told["passes"]
             facts["of_sgemm"] = told["seconds"] * median(limits) * 1e9 / flops
@@ -338,9 +405,8 @@ FIGURES = {"memory of the process above X": ("peak_bytes", "MB", page.MEGABYTE),
            "largest proven gap": ("gap", "J", 1.0)}  # fmt: skip
 
 
-def _times_as_fast(record: Record) -> float | None:
-    found = (find(record, "probes", who, "probe") for who in (FEW_THEIRS, FEW_OURS))
-    return median_ratio(*found)
+def _times_as_fast(theirs: str, ours: str, record: Record) -> float | None:
+    return median_ratio(*(find(record, "probes", who, "probe") for who in (theirs, ours)))
 
 
 def _target(what: str, do: str, figure: str, asked: float) -> Target:
@@ -356,5 +422,8 @@ SUITE = Suite(
      _target("1000 classes", "path_of_many", SPEED, 1.4), _target("path", "path", MEMORY, 300),
      _target("1000 classes", "path_of_many", MEMORY, 400), _target("sweep", "sweep", MEMORY, 500),
      _target("one file with shares cut off", "path_of_shares", MEMORY, 500),
-     Target("few shots: time of scikit-learn's loops / ours", 10, "×", True, _times_as_fast)),
+     Target("few shots: time of scikit-learn's loops / ours", 10, "×", True,
+            partial(_times_as_fast, FEW_THEIRS, FEW_OURS)),
+     Target("48 layers × 12 λ's: time of scikit-learn's default fit of 24 / ours", 1, "×", True,
+            partial(_times_as_fast, LAYERS_THEIRS, LAYERS_OURS))),
 )  # fmt: skip

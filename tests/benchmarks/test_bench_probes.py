@@ -14,14 +14,15 @@ from benchmarks.harness.processes import WorkerError
 from benchmarks.harness.record import ORACLE, Measure, Part, compared, complaints
 from benchmarks.harness.rounds import Session
 from benchmarks.suites import probes
-from benchmarks.suites.probes import FULL, Desk, Few, Probe, write_files
+from benchmarks.suites.probes import FULL, Desk, Few, Layers, Probe, write_files
 from onelayer.data import Splits
 
 TINY = Probe(Problem("tiny", 1500, 12, 4, 50, 1, "float16", settings=probes.grid(2)),
              l2_path(3, 0.1, 1e-4), 200,
              Problem("many", 1000, 12, 20, 50, 1, "float16"),
              Few(Problem("few", 1200, 12, 3, 50, 1, "float16"), l2_path(2, 0.1, 1e-2),
-                 (1, 3), 2))  # fmt: skip
+                 (1, 3), 2),
+             Layers(Problem("layers", 300, 12, 3), l2_path(2, 0.1, 1e-2), 3, 8))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,13 @@ def test_the_sizes_are_those_that_were_asked_for() -> None:
     assert (FULL.many.rows, FULL.many.features, FULL.many.classes) == (100_000, 768, 1000)
     few = FULL.few.problem
     assert (few.rows, few.features, few.classes) == (20_000, 512, 50)
+    layers = FULL.layers
+    assert (layers.sets, layers.problem.rows, layers.width, len(layers.l2s)) == (
+        48,
+        10_000,
+        768,
+        12,
+    )
     assert (FULL.few.shots, FULL.few.repeats, len(FULL.few.l2s)) == ((1, 2, 4, 8, 16), 5, 12)
 
 
@@ -131,10 +139,10 @@ def here(monkeypatch: pytest.MonkeyPatch) -> type[InThisProcess]:
 def test_every_part_is_measured_and_what_was_measured_is_kept_at_once(session: Session) -> None:
     kept: list[Part] = []
     part = probes.measure(replace(session, keep=kept.append), TINY)
-    assert [len(m.seconds) for m in part.of("probe")] == [1] * 6
+    assert [len(m.seconds) for m in part.of("probe")] == [1] * 8
     assert complaints({"probes": part}) == ([], [])
     assert len(part.of(ORACLE)) == 3
-    assert [sum(len(m.seconds) for m in one.measures) for one in kept] == list(range(1, 7))
+    assert [sum(len(m.seconds) for m in one.measures) for one in kept] == list(range(1, 9))
     path, many = (part.find(who, "probe") for who in ("path", "path_of_many"))
     assert path is not None
     assert many is not None
@@ -149,7 +157,7 @@ def test_a_part_that_crashes_is_named_and_the_others_are_measured(
 ) -> None:
     monkeypatch.setattr(here, "crashing", "sweep")
     part = probes.measure(session, TINY)
-    assert len([m for m in part.measures if m.seconds]) == 5
+    assert len([m for m in part.measures if m.seconds]) == 7
     _, (crash,) = complaints({"part": part})
     assert crash.endswith("crashed: sweep ended with exit code 1.")
     assert "| crashed: sweep ended with exit code 1. |" in "\n".join(probes.render(part, Path()))
@@ -193,7 +201,7 @@ def test_the_page_says_what_disagrees() -> None:
 
 def test_targets_take_their_figures_from_the_suite() -> None:
     found = [target.figure({"probes": PROBES}) for target in probes.SUITE.targets]
-    assert found == [0.0009, None, 1.3, 300.0, None, None, None, None]
+    assert found == [0.0009, None, 1.3, 300.0, None, None, None, None, None]
 
 
 def test_files_of_parts_have_names_of_their_own(folder: Path) -> None:
