@@ -78,7 +78,7 @@ class Layers:
 
     def _relu(self, X: NDArray[np.float32], seed: int) -> NDArray[np.float16]:
         mix = np.random.default_rng(seed).standard_normal((X.shape[1] + 1, self.width), np.float32)
-        return np.maximum(X @ mix[1:] + 0.5 * mix[0], 0.0).astype(np.float16)
+        return np.asarray(np.maximum(X @ mix[1:] + 0.5 * mix[0], 0.0), np.float16)
 
 
 @dataclass(frozen=True)
