@@ -59,9 +59,9 @@ class DataOptions(OptionGroup):
     """Which rows are loaded, and how they are split.
 
     Data:
-        data SOURCE: A file (npy, npz, csv, parquet, arrow, safetensors, pt, h5, zarr), a folder or
-            quoted pattern of such files, a folder of images or CIFAR files, or digits, cifar10,
-            cifar100. Default: cifar10, or the data of the run folder.
+        data SOURCE: A file (npy, npz, csv, svm, parquet, arrow, safetensors, pt, h5, zarr), a
+            folder or quoted pattern of such files, a folder of images or CIFAR files, or digits,
+            cifar10, cifar100. Default: cifar10, or the data of the run folder.
         labels COLUMN|FILE: Column or array of labels, or a file with one label per row. Default:
             label, labels, y, target or class. Of many labels a row a column of lists, columns of 0
             and 1 ("is_*", or names with commas), or a .npy matrix of them.
