@@ -16,6 +16,7 @@ from onelayer.data.scaling import fit_scaling
 from onelayer.data.sparse import SparseRows
 from onelayer.model.predictions import read_rows, write_predictions
 from onelayer.report.tables import strongest_table
+from onelayer.training.checkpoint import data_fingerprint
 from tests.cli.conftest import call
 
 L2 = 0.01
@@ -311,3 +312,14 @@ def test_what_is_no_rows_of_numbers_is_refused_in_one_sentence(
         ol.split(sparse.coo_array(np.arange(10.0)), np.arange(10) % 2)
     with pytest.raises(ol.SettingsError, match=r"stream .* has no effect on data in memory"):
         ol.load(sparse.csr_array(np.eye(10)), labels=np.arange(10) % 2, stream=True)
+
+
+@pytest.mark.parametrize("what", ["values", "columns", "rows"])
+def test_a_checkpoint_knows_sparse_rows_that_changed(what: str) -> None:
+    X, y = made()
+    turned = {"values": X * 2, "columns": X[:, ::-1], "rows": X[np.arange(300) ^ 1]}[what]
+    before, after, again = (
+        data_fingerprint(ol.split(sparse.csr_array(of), y)) for of in (X, turned, X.copy())
+    )
+    assert before == again
+    assert before["training data"] != after["training data"]

@@ -238,6 +238,16 @@ def test_sparse_npz_is_read_as_scipy_wrote_it(
         load(tmp_path / "a.npz")
 
 
+def test_places_of_coo_rows_come_in_any_order(tmp_path: Path) -> None:
+    X = some_rows()[0].tocoo()
+    order = np.random.default_rng(0).permutation(X.nnz)
+    sparse.save_npz(
+        tmp_path / "a.npz",
+        sparse.coo_array((X.data[order], (X.row[order], X.col[order])), shape=X.shape),
+    )
+    assert np.array_equal(read(tmp_path / "a.npz").toarray(), X.toarray())
+
+
 def test_labels_may_lie_beside_sparse_arrays(tmp_path: Path) -> None:
     X, y = some_rows()
     held = {"data": X.data, "indices": X.indices, "indptr": X.indptr, "shape": X.shape}
