@@ -121,6 +121,7 @@ def time_contenders(
 
 _OURS = ("onelayer", "-e .")
 _SKLEARN = ("sklearn", "scikit-learn")
+_DEFAULTS = {"tol": 1e-4, "most": 100}
 _TORCH = ("torch", "torch --index-url https://download.pytorch.org/whl/cpu")
 
 CONTENDERS = (
@@ -146,6 +147,14 @@ SOLVERS = (
     Contender("sklearn-intelex", "scikit-learn-intelex lbfgs", "scikit_learn:prepare",
               "sklearnex", "scikit-learn-intelex", {"package": "scikit-learn-intelex"}),
     Contender("torch-lbfgs", "PyTorch LBFGS, float32", "pytorch:prepare_lbfgs", "torch", "torch"),
+)  # fmt: skip
+
+# One import apart, with scikit-learn's defaults for all but C.
+CLASSES = (
+    Contender("onelayer-logistic", "onelayer.sklearn, LogisticRegression(C=C)",
+              "scikit_learn:prepare", *_SKLEARN, {"package": "onelayer", **_DEFAULTS}),
+    Contender("sklearn-logistic", "scikit-learn, LogisticRegression(C=C)", "scikit_learn:prepare",
+              *_SKLEARN, _DEFAULTS),
 )  # fmt: skip
 
 PATHS = (

@@ -1,4 +1,4 @@
-"""scikit-learn: LogisticRegression, also that of scikit-learn-intelex.
+"""scikit-learn: LogisticRegression, also that of scikit-learn-intelex and of onelayer.
 
 LogisticRegression's C is 1 / (2 λ N). X is scaled and in its type before the clock starts. `tol`
 is so small that the number of iterations alone ends the search: it is the least that reaches the
@@ -33,6 +33,10 @@ def prepare(
 
         daal4py.daalinit(threads)
         make = linear_model.LogisticRegression
+    if package == "onelayer":
+        from onelayer import sklearn
+
+        make = sklearn.LogisticRegression
     X = (data.X / problem.max_value).astype(dtype)
 
     def run(l2: float, iterations: int | None) -> Solution:

@@ -22,7 +22,7 @@ from benchmarks.harness.problem import Data, Problem, Setting, data_folder, l2_p
 from benchmarks.harness.processes import Process
 from benchmarks.harness.record import DISAGREES, ONELAYER, Measure, Part, Record, find, median_ratio
 from benchmarks.harness.rounds import Entrant, Sample, Session, Suite
-from benchmarks.peers import GOAL, PATHS, SOLVERS, Contender, Solution, time_contenders
+from benchmarks.peers import CLASSES, GOAL, PATHS, SOLVERS, Contender, Solution, time_contenders
 from benchmarks.peers.ours import dataset_of
 from onelayer import solve
 from onelayer.report.chart import Axis, Chart, Curve, Level, Marks, line_chart
@@ -74,11 +74,15 @@ def measure(session: Session) -> Part:
     titles, *tasks, whole = make_tasks(session.source, quick=session.quick)
     part = session.part(titles=titles, optima=())
     for task in tasks:
-        for optimum, solved in solve_task(task, SOLVERS, rounds, patience, session):
+        for optimum, solved in solve_task(task, SOLVERS, rounds, patience, session, CLASSES):
             optima = (*part.facts["optima"], optimum)
             part = part.with_(solved, facts={**part.facts, "optima": optima})
             session.keep(part)
     return part.with_(run_paths(whole, session, rounds))
+
+
+# Before the name of work that is done by a class that is told C = 1 / (2λN) and no more.
+CLASS = "class: "
 
 
 def _work(task: str, l2: float) -> str:
@@ -86,7 +90,12 @@ def _work(task: str, l2: float) -> str:
 
 
 def solve_task(
-    task: Problem, solvers: Sequence[Contender], rounds: int, patience: float, session: Session
+    task: Problem,
+    solvers: Sequence[Contender],
+    rounds: int,
+    patience: float,
+    session: Session,
+    classes: Sequence[Contender] = (),
 ) -> Iterator[tuple[dict[str, Any], list[Measure]]]:
     """One λ of a task after another by every contender: J* with its gap, and measures.
 
@@ -97,6 +106,8 @@ def solve_task(
         judge, one = Judge(task, data, l2), replace(task, name=_work(task.name, l2))
         job = partial(prepare, judge, l2, patience, session)
         found = time_contenders([(who, one, job) for who in solvers], session, rounds)
+        by_class, job = replace(task, name=CLASS + one.name), partial(job, ends=True)
+        found += time_contenders([(who, by_class, job) for who in classes], session, rounds)
         yield {"work": one.name, "optimum": judge.optimum, "gap": judge.gap}, found
 
 
@@ -106,9 +117,10 @@ def prepare(
 ) -> Entrant:  # fmt: skip
     """One contender on one λ, once the iterations that reach the goal are known.
 
-    Without `curves` onelayer is not told when to stop; a peer that `ends` stops by itself.
+    Without `curves` onelayer is not told when to stop; who `ends` stops by itself.
     """
     proves = found.who == ONELAYER
+    must = found.who.startswith(ONELAYER)
     values = {"l2": l2} | ({"tol": goal} if proves else {})
 
     def ask(iterations: int | None) -> dict[str, Any]:
@@ -122,7 +134,9 @@ def prepare(
 
     # A first short call: memory is measured where nothing but a plain call has been done.
     alone, tried, budget, rounds = ask(None if proves or ends else 2), {}, None, 100
-    if not ends and (curves or not proves):
+    if ends:
+        rounds = 1 if alone["seconds"] > SLOW else 100
+    elif curves or not proves:
         tried = try_iterations(ask, patience, goal, ENOUGH if curves else goal)
         budget = tried["budget"]
         at = next((s for k, s, _ in tried["steps"] if k == budget), math.inf)
@@ -133,7 +147,7 @@ def prepare(
         told = ask(None if proves else budget)
         excess = told["goodness"]["excess"]
         # Threads that add in another order may end a trifle above the goal that was just reached.
-        off = not excess <= (goal if proves else math.inf if ends else 2 * goal)
+        off = not excess <= (goal if must else math.inf if ends else 2 * goal)
         refused = f"{DISAGREES}: {excess:.1e} off" if off else ""
         facts = {"passes": told["iterations"]} | told["goodness"]
         return Sample(told["seconds"], refused, facts=facts)
@@ -206,6 +220,14 @@ def peer_ratio(keys: Sequence[str], l2: float, record: Record) -> float | None:
     return min((ratio for ratio in ratios if ratio is not None), default=None)
 
 
+def class_ratio(record: Record) -> float | None:
+    """scikit-learn's class / onelayer's, at scikit-learn's defaults: the least of all works."""
+    (ours, theirs), part = (who.key for who in CLASSES), record.get("optimum")
+    peers = [m for m in part.measures if m.who == theirs] if part else []
+    ratios = (median_ratio(peer, find(record, "optimum", ours, peer.work)) for peer in peers)
+    return min((ratio for ratio in ratios if ratio is not None), default=None)
+
+
 def path_ratio(record: Record) -> float | None:
     """Median over rounds of the time of onelayer's whole path / one default scikit-learn fit."""
     return median_ratio(*(find(record, "optimum", who.key, "all") for who in PATHS))
@@ -214,6 +236,11 @@ def path_ratio(record: Record) -> float | None:
 MEMORY: Columns = {
     "X, MB": fact("x_bytes", page.megabytes),
     "MB above X": fact("peak_bytes", page.megabytes),
+}
+CLASS_COLUMNS: Columns = {
+    "iterations": fact("passes", str),
+    "excess": fact("excess", "{:.1e}".format),
+    **MEMORY,
 }
 PATH_COLUMNS: Columns = {
     **CONTENDER,
@@ -232,6 +259,9 @@ def title_of(part: Part, work: str) -> str:
 
 def render(part: Part, folder: Path) -> list[str]:
     """A table and a picture for each λ, a table for the path, and how J* was confirmed."""
+
+    def of_class(m: Measure) -> str:
+        return title_of(part, m.work.removeprefix(CLASS))
 
     def times(m: Measure) -> str:
         ratio = least_ratio(part, m)
@@ -257,6 +287,11 @@ def render(part: Part, folder: Path) -> list[str]:
         off, label = nearest_peer(part, one["work"]) or (math.nan, "")
         confirmed.append([title, f"{one['optimum']:.10f}", f"{one['gap']:.0e}", label,
                           f"{off:+.1e}"])  # fmt: skip
+    if classes := [m for m in part.measures if m.work.startswith(CLASS)]:
+        shown += [
+            "### The class LogisticRegression, told C alone",
+            measure_table({"problem": of_class, **CONTENDER, **SECONDS, **CLASS_COLUMNS}, classes),
+        ]
     if paths := part.of("all"):
         shown += [f"### {title_of(part, 'all')}", measure_table(PATH_COLUMNS, paths)]
     head = ("problem", "J*", "proven gap / J*", "lowest peer", "its excess")
@@ -326,6 +361,8 @@ SUITE = Suite(
     (*_targets("scikit-learn lbfgs, the faster of float64 and float32", 50, "sklearn-lbfgs",
                "sklearn-lbfgs-float32"),
      *_targets("scikit-learn-intelex", 6, "sklearn-intelex"),
+     Target("LogisticRegression told C alone, the least of all problems: scikit-learn / onelayer "
+            "with its proof of 1e-6", 5, "×", True, class_ratio),
      Target("20 λ's on 50 000 rows, each proven to 1e-4 J / one default scikit-learn fit", 0.25,
             "×", False, path_ratio),
      Target("memory above X of the optimum, the most of any", 300, "MB", False,

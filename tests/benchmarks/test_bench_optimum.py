@@ -16,7 +16,7 @@ from benchmarks.harness.problem import Data, Problem, Setting, make_data
 from benchmarks.harness.processes import WorkerError
 from benchmarks.harness.record import ONELAYER, Measure, Part, complaints
 from benchmarks.harness.rounds import Session
-from benchmarks.peers import PATHS, SOLVERS, Contender, Desk, Solution, contender
+from benchmarks.peers import CLASSES, PATHS, SOLVERS, Contender, Desk, Solution, contender
 from benchmarks.suites import optimum
 from benchmarks.suites.optimum import (
     Judge,
@@ -157,6 +157,7 @@ def test_what_was_measured_before_a_failure_is_kept(
     monkeypatch.setattr(here, "dies", PATHS[0].label)
     monkeypatch.setattr(optimum, "make_tasks", lambda *_, **__: (titles, TINY, whole))
     monkeypatch.setattr(optimum, "SOLVERS", (solver(ONELAYER),))
+    monkeypatch.setattr(optimum, "CLASSES", ())
     kept: list[Part] = []
     part = optimum.measure(replace(session, keep=kept.append))
     assert [len(one.measures) for one in kept] == [1]
@@ -164,6 +165,19 @@ def test_what_was_measured_before_a_failure_is_kept(
     _, (crash,) = complaints({"part": part})
     assert crash.startswith("CRASHED: onelayer, the whole path on all: crashed: ")
     assert "ended with exit code -9" in _page(part)
+
+
+@pytest.mark.usefixtures("here")
+def test_the_class_is_timed_at_scikit_learns_defaults(session: Session) -> None:
+    [(_, found)] = solve_task(TINY, (), 2, 20.0, session, CLASSES)
+    assert [m.who for m in found] == [who.key for who in CLASSES]
+    assert all(len(m.seconds) == 2 and not m.refused for m in found)
+    assert found[0].facts["excess"] <= 1e-6
+    part = replace(OPTIMUM, measures=tuple(found))
+    pairs = zip(found[1].seconds, found[0].seconds, strict=True)
+    assert optimum.class_ratio({"optimum": part}) == np.median([p / o for p, o in pairs])
+    assert optimum.class_ratio({"optimum": OPTIMUM}) is None
+    assert "| onelayer.sklearn, LogisticRegression(C=C) |" in _page(part)
 
 
 @pytest.mark.usefixtures("here")
