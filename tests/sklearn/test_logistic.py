@@ -232,3 +232,38 @@ def test_a_model_of_many_labels_is_refused() -> None:
     model = solve(split(digits.X, marks), l2=0.01)
     with pytest.raises(SettingsError, match="the model has many labels"):
         LogisticRegression.from_model(model)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_few_features_are_those_of_saga(classes: int, l1_ratio: float, fit_intercept: bool) -> None:
+    X, y, w = make_rows(classes)
+    options: dict[str, Any] = {
+        "solver": "saga", "C": 0.05, "l1_ratio": l1_ratio, "fit_intercept": fit_intercept,
+    }  # fmt: skip
+    ours = LogisticRegression(tol=1e-7, **options).fit(X, y, w)
+    theirs = linear_model.LogisticRegression(tol=1e-9, max_iter=5000, **options).fit(X, y, w)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=0, atol=1e-5)
+    assert (ours.coef_ == 0.0).any()
+
+    def total(model: Any) -> float:
+        loss = 0.05 * log_loss(y, model.predict_proba(X), normalize=False, sample_weight=w)
+        squares, sizes = np.sum(model.coef_**2), np.sum(np.abs(model.coef_))
+        return float(loss + 0.5 * (1.0 - l1_ratio) * squares + l1_ratio * sizes)
+
+    assert total(ours) <= total(theirs) + 1e-9
+    assert ours.l1_ == pytest.approx(l1_ratio / (0.05 * w.sum()))
+    assert ours.gap_ * 0.05 * w.sum() <= 1e-9 * total(ours)
+    ours.warm_start = True
+    again = ours.fit(X, y, w)
+    np.testing.assert_allclose(again.coef_, theirs.coef_, rtol=0, atol=1e-5)
+
+
+def test_liblinears_intercept_counts_among_few_features() -> None:
+    X, y, _ = make_rows(2)
+    options: dict[str, Any] = {"solver": "liblinear", "C": 0.05, "l1_ratio": 1}
+    ours = LogisticRegression(tol=1e-7, **options).fit(X, y)
+    theirs = linear_model.LogisticRegression(tol=1e-10, max_iter=5000, **options).fit(X, y)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, rtol=0, atol=1e-5)

@@ -96,6 +96,8 @@ class ModelBridge:
         }
         if not getattr(self, "fit_intercept", True):
             settings["intercept"] = False
+        if l1 := getattr(self, "l1_", 0.0):
+            settings |= {"l1": l1, "grouped": False}
         class_names = name_classes(labels, "classes_")
         kind = label_type(labels, class_names)
         settings["class_weight"] = class_weight_by_name(self.class_weight, class_names, kind)

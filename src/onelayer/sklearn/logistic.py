@@ -17,6 +17,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
@@ -40,6 +41,7 @@ from onelayer.model.model import Model
 from onelayer.sklearn.base import Layer, ModelBridge, l2_of_layer
 from onelayer.sklearn.inputs import as_given, check_labelled, times_class_weights, with_column
 from onelayer.solver.certificate import certify_weights
+from onelayer.solver.proximal import ProximalSolver
 from onelayer.solver.reduction import Solvers
 from onelayer.solver.solver import Optimum, Progress, Target, separation_words
 
@@ -123,6 +125,7 @@ class _Logistic(ModelBridge):
     verbose: int
     n_features_in_: int
     gap_: float
+    l1_: float
     l2_: float
 
     def __sklearn_tags__(self) -> Any:
@@ -173,12 +176,12 @@ class _Logistic(ModelBridge):
     def _target(self, problem: _Problem, C: float, l1_ratio: float | None, total: float) -> Target:
         known = {"l1": 1.0, "l2": 0.0, None: 0.0}  # with others the number says it
         ratio = known.get(self.penalty, float(l1_ratio or 0.0))
-        if ratio > 0.0:
-            raise SettingsError(f"l1_ratio={ratio:g} is not supported; leave it at 0.")
+        strength = 0.0 if self.penalty is None else 1.0 / (C * total)
         K = len(problem.classes)
-        l2 = 0.0 if self.penalty is None else (1.0 - ratio) / (2.0 * C * total)
-        gap = LEAST_GAP if math.prod(problem.X.shape) * K < FEW_PRODUCTS else self._gap_of_tol()
-        return Target(l2_of_layer(l2, K), gap, max(self.max_iter, 1))
+        few = math.prod(problem.X.shape) * K < FEW_PRODUCTS and ratio == 0.0
+        gap = LEAST_GAP if few else self._gap_of_tol()
+        l2 = l2_of_layer(0.5 * (1.0 - ratio) * strength, K)
+        return Target(l2, gap, max(self.max_iter, 1), l1=ratio * strength)
 
     def _gap_of_tol(self) -> float:
         """The relative gap that tol asks for."""
@@ -186,19 +189,25 @@ class _Logistic(ModelBridge):
 
     def _solver(self, rows: Rows, classes: NDArray[Any], start: Layer | None = None) -> Solve:
         engine, K = make_engine(threads=self._threads()), len(classes)
-        solver = Solvers(engine, rows, K).of_all(_print_step if self.verbose > 0 else None)
-        if start is not None:
-            solver.start_at(start.W, start.b)
-        elif self.max_iter == 0:
-            start = Layer(np.zeros((K, rows.X.shape[1])), np.zeros(K))
+        report = _print_step if self.verbose > 0 else None
+
+        @cache
+        def solver(*, is_sparse: bool) -> Any:
+            if is_sparse:
+                made: Any = ProximalSolver(engine, rows, K, report)
+            else:
+                made = Solvers(engine, rows, K).of_all(report)
+            if start is not None:
+                made.start_at(start.W, start.b)
+            return made
 
         def solve(target: Target) -> Optimum:
             if self.max_iter == 0:
-                assert start is not None  # noqa: S101
-                certificate = certify_weights(engine, rows, *start, target.penalty).given
-                optimum = Optimum(*start, certificate, "passes", 0, 0.0, target.tol)
+                kept = start or Layer(np.zeros((K, rows.X.shape[1])), np.zeros(K))
+                certificate = certify_weights(engine, rows, *kept, target.penalty).given
+                optimum = Optimum(*kept, certificate, "passes", 0, 0.0, target.tol)
             else:
-                optimum = solver.solve(target).completed()
+                optimum = solver(is_sparse=target.l1 > 0.0).solve(target).completed()
             self._warn_unless_optimal(optimum, classes)
             return optimum
 
@@ -218,18 +227,26 @@ class _Logistic(ModelBridge):
             )
         certificate = optimum.certificate
         enough = max(self._gap_of_tol() * certificate.cost, ROUNDING_GAP)
-        if optimum.status == "passes" and not certificate.gap <= enough:
-            begins = NOT_CONVERGED[self.solver].format(self.max_iter)
-            warnings.warn(
-                f"{begins}: {certificate.sentence}. Increase the number of iterations (max_iter).",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        if optimum.status == "optimal" or certificate.gap <= enough:
+            return
+        begins = NOT_CONVERGED[self.solver].format(self.max_iter)
+        if optimum.status == "passes":
+            remedy = "Increase the number of iterations (max_iter)"
+        elif certificate.is_bound:
+            remedy = "float64 proves no more; a smaller C has a smaller gap"
+        else:
+            return
+        warnings.warn(
+            f"{begins}: {certificate.sentence}. {remedy}.", ConvergenceWarning, stacklevel=4
+        )
 
     def _coefficients(self, optimum: Optimum) -> Float64:
-        """coef_ and intercept_ side by side, of sum zero over the classes."""
+        """coef_ and intercept_ side by side; without an ℓ1 they sum to zero over the classes."""
         joined = np.column_stack([optimum.W.astype(np.float64), optimum.b])
-        found = joined[1:] - joined[:1] if len(joined) == 2 else joined - joined.mean(axis=0)
+        shared = joined.mean(axis=0)
+        if optimum.certificate.l1:
+            shared[:-1] = 0.0
+        found = joined[1:] - joined[:1] if len(joined) == 2 else joined - shared
         if not self.fit_intercept or self.solver == "liblinear":
             found = found[:, :-1]
         if self.fit_intercept and self.solver == "liblinear":
@@ -246,6 +263,11 @@ class _Logistic(ModelBridge):
         self.coef_, self.intercept_ = found[:, :D].copy(), np.zeros(len(found), found.dtype)
         if self.fit_intercept:
             self.intercept_ = found[:, D].copy()
+
+    def _keep_proof(self, optimum: Optimum) -> None:
+        certificate = optimum.certificate
+        self.gap_, self.l1_ = certificate.gap, certificate.l1
+        self.l2_ = certificate.l2 / l2_of_layer(1.0, len(optimum.b))
 
 
 def _print_step(now: Progress) -> None:
@@ -278,7 +300,7 @@ class LogisticRegression(_Logistic, linear_model.LogisticRegression):  # type: i
         classes_: the K labels, sorted.
         n_iter_: (1,), passes over the rows.
         gap_: proven bound on J − min J, nats, J the cost above divided by C Σ w; inf for C=inf.
-        l2_: λ of J = mean loss + λ ‖coef_‖².
+        l1_, l2_: λ₁ and λ of J = mean loss + λ ‖coef_‖² + λ₁ ‖coef_‖₁.
 
     Source:
         docs/explanation/formulations.md.
@@ -316,7 +338,7 @@ class LogisticRegression(_Logistic, linear_model.LogisticRegression):  # type: i
         dtype = np.float32 if single else np.float64
         self._keep(problem, self._coefficients(optimum).astype(dtype))
         self.n_iter_ = np.array([self._passes(optimum)], np.int32)
-        self.gap_, self.l2_ = optimum.certificate.gap, optimum.l2 / l2_of_layer(1.0, K)
+        self._keep_proof(optimum)
         return self
 
     @classmethod
@@ -375,7 +397,7 @@ class LogisticRegressionCV(_Logistic, linear_model.LogisticRegressionCV):  # typ
         scores_, coefs_paths_, n_iter_: of each fold, l1_ratio and C, laid out as there, which
             `use_legacy_attributes` decides.
         gap_: proven bound on J − min J of the last fit, nats; inf without `refit`.
-        l2_: λ of that J; not there without `refit`.
+        l1_, l2_: λ₁ and λ of that J; not there without `refit`.
 
     Source:
         docs/explanation/formulations.md.
@@ -441,7 +463,7 @@ class LogisticRegressionCV(_Logistic, linear_model.LogisticRegressionCV):  # typ
             solve = self._solver(problem.rows(), problem.classes)
             optimum = solve(self._target(problem, self.C_, self.l1_ratio_, problem.total()))
             found = self._coefficients(optimum)
-            self.gap_, self.l2_ = optimum.certificate.gap, optimum.l2 / l2_of_layer(1.0, K)
+            self._keep_proof(optimum)
         else:  # of each fold its best, averaged
             best = [divmod(int(np.argmax(of.T)), len(ratios)) for of in scores]
             found = np.mean([path[r, c] for path, (c, r) in zip(paths, best, strict=True)], axis=0)

@@ -97,6 +97,9 @@ RIDGE, STALE = 1e-6, 0.25
 # the working set.
 REMEMBERED, JOINT = 5, 15.0
 
+# A step that goes further is not looked at where the loss after it is so many times the cost.
+WORSE = 2.0
+
 # A step is taken where it lowers the cost by this part of what its slope promises.
 SUFFICIENT, MIN_LENGTH = 1e-4, 1e-10
 
@@ -349,6 +352,13 @@ class ProximalSolver:
     def move(self, step: Float64) -> None:
         """Stay at the last solution."""
 
+    def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
+        """Start the next solution from these weights."""
+        W, b = W[self._present], b[self._present]
+        if self._is_pair:
+            W, b = W[1:] - W[:1], b[1:] - b[:1]
+        self._W, self._b = W, b + np.einsum("kd,d->k", W, self._mean)
+
     def solve(self, target: Target) -> Optimum:
         """Solve for one λ₁ > 0; Ctrl-C ends the search and gives what was found, certified."""
         started, self._passes = time.perf_counter(), 0
@@ -367,10 +377,8 @@ class ProximalSolver:
     def certify(self, W: Float64, b: Float64, penalty: Penalty) -> Certified:
         """Certificates of (W, b), and of W with the best bias: two passes, and one for the cost."""
         target = Target(penalty.l2, l1=penalty.l1, grouped=penalty.grouped)
-        kept, bias = W[self._present], b[self._present]
-        if self._is_pair:
-            kept, bias = kept[1:] - kept[:1], bias[1:] - bias[:1]
-        self._W, self._b = kept, bias + np.einsum("kd,d->k", kept, self._mean)
+        self.start_at(W, b)
+        kept = self._W
         weights = Weights(np.ascontiguousarray(kept)[None], self._b[None])
         S = np.ascontiguousarray(self._engine.scores(self._rows.unlabelled, weights)[0].T)
         with one_blas_thread():
@@ -504,7 +512,10 @@ class ProximalSolver:
             cost = fit.loss + penalty.value(W)
             for further in tries:
                 self._b = further[:, -1]
-                tried = self._with_bias(self._scores(further[:, :-1], C), least)
+                S = self._scores(further[:, :-1], C)
+                if not self._fit_of(S).loss <= WORSE * cost:  # no bias makes up for it
+                    continue
+                tried = self._with_bias(S, least)
                 if tried.loss + penalty.value(further[:, :-1]) < cost:
                     fit, W = tried, further[:, :-1].copy()
                     break
