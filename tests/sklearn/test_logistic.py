@@ -267,3 +267,10 @@ def test_liblinears_intercept_counts_among_few_features() -> None:
     theirs = linear_model.LogisticRegression(tol=1e-10, max_iter=5000, **options).fit(X, y)
     np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=0, atol=1e-5)
     np.testing.assert_allclose(ours.intercept_, theirs.intercept_, rtol=0, atol=1e-5)
+
+
+def test_callbacks_are_kept_with_a_warning_that_none_is_called() -> None:
+    if not hasattr(linear_model.LogisticRegression, "set_callbacks"):
+        return  # before scikit-learn 1.9
+    with pytest.warns(UserWarning, match="does not call callbacks; verbose=1 prints"):
+        LogisticRegression().set_callbacks()

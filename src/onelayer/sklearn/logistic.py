@@ -48,9 +48,12 @@ from onelayer.solver.solver import Optimum, Progress, Target, separation_words
 Float64 = NDArray[np.float64]
 
 # The relative gap to prove is this many tol², since a gradient of size g leaves a gap of g²/(4λ);
-# never more than at the default tol. Where it is small, and where problems have few products, for
-# which further steps cost nothing, it is the least that float64 can prove of most problems.
-GAP_OF_TOL, DEFAULT_TOL, LEAST_GAP, FEW_PRODUCTS = 100.0, 1e-4, 1e-12, 1e5
+# never more than at the default tol, and never less than float64 may prove.
+GAP_OF_TOL, DEFAULT_TOL, LEAST_GAP = 100.0, 1e-4, 1e-14
+
+# Problems of few products, for which further steps cost nothing, are solved to this relative gap,
+# and nobody is warned of a smaller one.
+SMALL_GAP, FEW_PRODUCTS = 1e-12, 1e5
 
 # A gap that is rounding of a mean of float64 numbers, nats.
 ROUNDING_GAP = 1e-15
@@ -134,6 +137,16 @@ class _Logistic(ModelBridge):
         tags.array_api_support = False
         return tags
 
+    def set_callbacks(self, *callbacks: Any) -> Any:
+        """Keep scikit-learn's callbacks, which onelayer's solver does not call."""
+        made = super().set_callbacks(*callbacks)  # type: ignore[misc]
+        if self.solver == "lbfgs":  # else scikit-learn has warned
+            warnings.warn(
+                "onelayer's solver does not call callbacks; verbose=1 prints its steps.",
+                stacklevel=2,
+            )
+        return made
+
     def _check_arguments(self, **params: Any) -> None:
         """All that the installed scikit-learn says of arguments, said by itself."""
         try:
@@ -178,8 +191,9 @@ class _Logistic(ModelBridge):
         ratio = known.get(self.penalty, float(l1_ratio or 0.0))
         strength = 0.0 if self.penalty is None else 1.0 / (C * total)
         K = len(problem.classes)
-        few = math.prod(problem.X.shape) * K < FEW_PRODUCTS and ratio == 0.0
-        gap = LEAST_GAP if few else self._gap_of_tol()
+        gap = self._gap_of_tol()
+        if math.prod(problem.X.shape) * K < FEW_PRODUCTS and ratio == 0.0:
+            gap = min(gap, SMALL_GAP)
         l2 = l2_of_layer(0.5 * (1.0 - ratio) * strength, K)
         return Target(l2, gap, max(self.max_iter, 1), l1=ratio * strength)
 
@@ -226,7 +240,7 @@ class _Logistic(ModelBridge):
                 stacklevel=4,
             )
         certificate = optimum.certificate
-        enough = max(self._gap_of_tol() * certificate.cost, ROUNDING_GAP)
+        enough = max(max(self._gap_of_tol(), SMALL_GAP) * certificate.cost, ROUNDING_GAP)
         if optimum.status == "optimal" or certificate.gap <= enough:
             return
         begins = NOT_CONVERGED[self.solver].format(self.max_iter)

@@ -354,10 +354,10 @@ class ProximalSolver:
 
     def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
         """Start the next solution from these weights."""
-        W, b = W[self._present], b[self._present]
+        kept, bias = W[self._present].astype(np.float64), b[self._present]
         if self._is_pair:
-            W, b = W[1:] - W[:1], b[1:] - b[:1]
-        self._W, self._b = W, b + np.einsum("kd,d->k", W, self._mean)
+            kept, bias = kept[1:] - kept[:1], bias[1:] - bias[:1]
+        self._W, self._b = kept, bias + np.einsum("kd,d->k", kept, self._mean)
 
     def solve(self, target: Target) -> Optimum:
         """Solve for one λ₁ > 0; Ctrl-C ends the search and gives what was found, certified."""
