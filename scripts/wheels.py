@@ -4,11 +4,11 @@
 
 A wheel for CPython 3.11, and one of the stable ABI for 3.12 and later, each for x86-64 and for
 64-bit ARM, from the source distribution. One compiler, Zig's Clang, links for both processors and
-for an old C library, so that the wheels run on any Linux of the last ten years. GCC's code is faster
-(a single run trains in 0.7 of the time), but what it links here needs a C library like this one:
---gcc takes Debian's. The published wheels are GCC's, from the workflow. PYTHON: what to build by;
-default python3.11 and python3.12. Two builds of one commit are equal byte for byte; --twice builds
-again, elsewhere, and compares.
+for an old C library, so that the wheels run on any Linux of the last ten years. GCC's code is
+faster (a single run trains in 0.7 of the time), but what it links here needs a C library as new as
+this machine's: --gcc takes Debian's compilers. What is published is GCC's, from the workflow.
+PYTHON: what to build by; default python3.11 and python3.12. Two builds of one commit are equal byte
+for byte; --twice builds again, elsewhere, and compares.
 """
 
 from __future__ import annotations
