@@ -423,7 +423,7 @@ def apart() -> Dataset:
     return Dataset(X, (X[:, 0] > 0).astype(np.int64), ("low", "high"))
 
 
-@pytest.mark.parametrize("errors", ["auto", "bootstrap"])
+@pytest.mark.parametrize("errors", ["auto", "sandwich", "bootstrap"])
 @pytest.mark.parametrize(
     ("make", "words"),
     [

@@ -368,27 +368,20 @@ def infer(
         _check_size(model)
     mean = _mean(rows)
     seen = _look(model, rows, mean)
-    names = _term_names(model)
-    kept = np.flatnonzero(np.arange(model.classes) != chosen)
-    class_names = tuple(model.class_names[k] for k in kept)
     if l2 == 0.0:
-        _check_finite(model, rows, mean, seen, names)
-    width = model.features + model.intercept
-    theta = _contrasts(np.column_stack([model.W, model.b])[:, :width], mean, kept, chosen)
+        _check_finite(model, rows, mean, seen)
+    kept = np.flatnonzero(np.arange(model.classes) != chosen)
+    theta = _contrasts(model, np.column_stack([model.W, model.b]), mean, kept, chosen)
     covariance = draws = None
     if not bootstraps or (l2 == 0.0 and _hessian_bytes(model) <= FEW_BYTES):
-        of_groups = member if kind == "sandwich" else None
-        found = _curvature(model, rows, mean, kept, 2.0 * l2, of_groups)
-        inverse = np.array([_inverse(H, names) for H in found.H])
-        is_sandwich = kind == "sandwich"
-        covariance = inverse @ found.M @ inverse if is_sandwich else inverse * (rows.mass / mass)
+        each_group = member if kind == "sandwich" else None
+        counts = mass / rows.mass if kind == "hessian" else None
+        covariance = _by_curvature(model, rows, mean, kept, each_group, counts)
         deviations = _deviations(model, mean, covariance)
-        step = np.einsum("bij,bj->bi", inverse, found.g).reshape(theta.shape)
-        with np.errstate(invalid="ignore"):  # with λ > 0 a constant feature has no errors
-            apart = _own_units(model, mean, step) / deviations
-        _check_optimum(model, rows, mean, kept, step, apart)
+    grouped = None if member is None or kind == "hessian" else int(member.max()) + 1
+    meaning = _meaning(kind, l2, grouped=grouped is not None, weighted=rows.weights is not None)
     if bootstraps:
-        covariance = None
+        # A package above this one, imported by name when it is asked for.
         refits = import_module("onelayer.solver.bootstrap").refit_resamples(
             engine,
             rows,
@@ -406,31 +399,30 @@ def infer(
             raise _separated("some classes can be separated from others")
         if refits.apart > FAR:
             raise _far(model, refits.apart, "")
-        values = _contrasts(refits.draws[..., :width], mean, kept, chosen)
+        values = _contrasts(model, refits.draws, mean, kept, chosen)
+        covariance = None
         draws = Bootstrapped(values, refits.units, refits.freedom, refits.kind)
         deviations = _own_units(model, mean, values).std(axis=0, ddof=1)
-    grouped = None if member is None or kind == "hessian" else int(member.max()) + 1
-    meaning = _meaning(kind, l2, grouped=grouped is not None, weighted=rows.weights is not None)
-    if draws is not None and refits.left_out:
-        meaning += f"; {refits.left_out} of {resamples} resamples without an optimum are left out"
+        if refits.left_out:
+            meaning += f"; {refits.left_out} of {resamples} resamples without an optimum left out"
     return Inference(
-        kind,
-        class_names,
-        None if chosen is None else model.class_names[chosen],
-        names,
-        _own_units(model, mean, theta),
-        deviations,
-        float(level),
-        rows.count,
-        mass,
-        grouped,
-        -seen.loss * mass / rows.mass,
-        -mass * _null_loss(frequencies, model),
-        meaning,
-        model,
-        mean,
-        covariance,
-        draws,
+        errors=kind,
+        class_names=tuple(model.class_names[k] for k in kept),
+        reference=None if chosen is None else model.class_names[chosen],
+        terms=_term_names(model),
+        coefficients=_own_units(model, mean, theta),
+        standard_errors=deviations,
+        level=float(level),
+        rows=rows.count,
+        weight=mass,
+        groups=grouped,
+        log_likelihood=-seen.loss * mass / rows.mass,
+        null_log_likelihood=-mass * _null_loss(frequencies, model),
+        meaning=meaning,
+        _model=model,
+        _mean=mean,
+        _covariance=covariance,
+        _draws=draws,
     )
 
 
@@ -440,12 +432,17 @@ def _term_names(model: Model) -> tuple[str, ...]:
 
 
 def _contrasts(
-    weights: Float64, mean: Float64, kept: NDArray[np.int64], reference: int | None
+    model: Model,
+    weights: NDArray[np.floating],
+    mean: Float64,
+    kept: NDArray[np.int64],
+    reference: int | None,
 ) -> Float64:
-    """Coefficients of z, (…, C, T), of W and maybe b as columns, (…, K, D + 1)."""
+    """Coefficients of z, (…, C, T), of W and b as columns, (…, K, D + 1)."""
     weights = weights.astype(np.float64)
-    W, b = weights[..., : len(mean)], weights[..., len(mean) :]
-    theta = np.concatenate([b + (W @ mean)[..., None], W], axis=-1) if b.size else W
+    theta = W = weights[..., :-1]
+    if model.intercept:
+        theta = np.concatenate([weights[..., -1:] + (W @ mean)[..., None], W], axis=-1)
     of_reference = 0.0 if reference is None else theta[..., [reference], :]
     return np.asarray(theta[..., kept, :] - of_reference)
 
@@ -595,9 +592,7 @@ def _inverse(H: Float64, names: tuple[str, ...]) -> Float64:
     return np.asarray((inverse + inverse.T) * (0.5 * unit * unit[:, None]))
 
 
-def _check_finite(
-    model: Model, rows: Rows, mean: Float64, seen: _Look, names: tuple[str, ...]
-) -> None:
+def _check_finite(model: Model, rows: Rows, mean: Float64, seen: _Look) -> None:
     """Refuse classes that can be separated, and features that are constant up to rounding."""
     groups = model.settings.get("separated")
     if groups:
@@ -607,10 +602,34 @@ def _check_finite(
     spread = np.sqrt(seen.squares / rows.mass)
     constant = np.flatnonzero(spread <= EQUAL * (np.abs(mean) + np.abs(rows.offset)))
     if len(constant):
+        name = _term_names(model)[constant[0] - len(mean)]
         raise SettingsError(
-            f"the feature {names[constant[0] - len(mean)]!r} is constant in these rows, so with "
-            "λ = 0 its coefficient is not determined; leave it out, or solve with λ > 0."
+            f"the feature {name!r} is constant in these rows, so with λ = 0 its coefficient is not "
+            "determined; leave it out, or solve with λ > 0."
         )
+
+
+def _by_curvature(
+    model: Model,
+    rows: Rows,
+    mean: Float64,
+    kept: NDArray[np.int64],
+    member: NDArray[np.int64] | None,
+    counts: float | None,
+) -> Float64:
+    """The covariance of the coefficients of z: the sandwich, or H⁻¹ of rows that count so often."""
+    found = _curvature(model, rows, mean, kept, 2.0 * (model.l2 or 0.0), member)
+    inverse = np.array([_inverse(H, _term_names(model)) for H in found.H])
+    step = np.einsum("bij,bj->bi", inverse, found.g).reshape(len(kept), -1)
+    plain = inverse / (counts or 1.0)
+    _check_near(model, mean, kept, step, plain)
+    if model.l2 == 0.0:
+        _check_inseparable(model, rows, mean, kept, step)
+    if counts is not None:
+        return np.asarray(plain)
+    covariance = np.asarray(inverse @ found.M @ inverse)
+    _check_near(model, mean, kept, step, covariance)
+    return covariance
 
 
 def _deviations(model: Model, mean: Float64, covariance: Float64) -> Float64:
@@ -627,39 +646,40 @@ def _deviations(model: Model, mean: Float64, covariance: Float64) -> Float64:
     return np.asarray(np.sqrt(variances))
 
 
-def _check_optimum(
-    model: Model,
-    rows: Rows,
-    mean: Float64,
-    kept: NDArray[np.int64],
-    step: Float64,
-    apart: Float64,
+def _check_near(
+    model: Model, mean: Float64, kept: NDArray[np.int64], step: Float64, covariance: Float64
 ) -> None:
-    """Refuse a model that is not at its optimum, by a step of Newton's (C, T) from there.
+    """Refuse a model that is not at its optimum, by a step of Newton's (C, T) from there."""
+    with np.errstate(invalid="ignore"):  # with λ > 0 a constant feature has no errors
+        apart = np.abs(_own_units(model, mean, step)) / _deviations(model, mean, covariance)
+    apart = np.nan_to_num(apart)
+    if apart.max() > FAR:
+        k, t = np.unravel_index(int(np.argmax(apart)), apart.shape)
+        of = f" (of {_term_names(model)[t]!r} for {model.class_names[kept[k]]!r})"
+        raise _far(model, float(apart.max()), of)
 
-    `apart` is the step in standard errors. Where an optimum is infinitely far, steps are small in
-    standard errors, which grow without end as well, and yet each moves scores by about 1.
+
+def _check_inseparable(
+    model: Model, rows: Rows, mean: Float64, kept: NDArray[np.int64], step: Float64
+) -> None:
+    """Refuse classes that can be separated, by a step of Newton's and the one after it.
+
+    Where an optimum is infinitely far, steps are small in standard errors, which grow without end
+    as well, and yet each moves scores by about 1.
     """
-    names, sizes = _term_names(model), np.nan_to_num(np.abs(apart))
-    far = float(sizes.max())
-    if far > FAR:
-        k, t = np.unravel_index(int(np.argmax(sizes)), sizes.shape)
-        raise _far(model, far, f" (of {names[t]!r} for {model.class_names[kept[k]]!r})")
-    if model.l2 != 0.0:
-        return
     moved = _largest_change(rows, mean, step)
-    if moved.max() > STEADY:
-        W, b = model.W.astype(np.float64), model.b.astype(np.float64)
-        W[kept] -= step[:, -len(mean) :]
-        if model.intercept:
-            b[kept] -= step[:, 0] - step[:, 1:] @ mean
-        after = replace(model, W=W, b=b)
-        found = _curvature(after, rows, mean, kept, 0.0, None)
-        inverse = np.array([_inverse(H, names) for H in found.H])
-        again = np.einsum("bij,bj->bi", inverse, found.g).reshape(step.shape)
-        if _largest_change(rows, mean, again).max() > 0.5 * moved.max():
-            feature = names[int(np.argmax(moved[-len(mean) :])) - len(mean)]
-            raise _separated(f"some classes can be separated from others by {feature!r}")
+    if moved.max() <= STEADY:
+        return
+    W, b, names = model.W.astype(np.float64), model.b.astype(np.float64), _term_names(model)
+    W[kept] -= step[:, -len(mean) :]
+    if model.intercept:
+        b[kept] -= step[:, 0] - step[:, 1:] @ mean
+    found = _curvature(replace(model, W=W, b=b), rows, mean, kept, 0.0, None)
+    inverse = np.array([_inverse(H, names) for H in found.H])
+    again = np.einsum("bij,bj->bi", inverse, found.g).reshape(step.shape)
+    if _largest_change(rows, mean, again).max() > 0.5 * moved.max():
+        feature = names[int(np.argmax(moved[-len(mean) :])) - len(mean)]
+        raise _separated(f"some classes can be separated from others by {feature!r}")
 
 
 def _largest_change(rows: Rows, mean: Float64, step: Float64) -> Float64:
