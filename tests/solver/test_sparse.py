@@ -18,8 +18,8 @@ from onelayer.engines import make_engine
 from onelayer.solver import certificate as proofs
 from onelayer.solver import solver
 from onelayer.solver.certificate import certify_weights
-from onelayer.solver.reduction import Solvers
-from onelayer.solver.solver import Target
+from onelayer.solver.reduction import Solvers, StoredFeatures
+from onelayer.solver.solver import Optimum, Target
 from onelayer.training.run import Run
 from tests.solver.oracle import Problem, independent_optimum, random_weights
 
@@ -122,8 +122,34 @@ def test_a_path_with_folds_and_certificates_take_sparse_rows() -> None:
     assert proof.cost - best.cost <= proof.gap + 1e-6
 
 
-def test_weights_of_features_that_no_row_stores_are_zero() -> None:
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("many", [False, True])
+def test_features_that_no_row_stores_are_left_out_of_the_search(
+    intercept: bool, many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = mails()
     X: Any = data.X
-    model = solve(data, 1e-3)
-    assert not model.W[:, X.column_sums() == 0.0].any()
+    stored = X.column_counts() > 0
+    assert 0.0 < stored.mean() < 0.8
+    y = np.arange(1200).reshape(400, 3) % 5 % 2 if many else data.y
+    rows = Rows(X, y.astype(np.uint8) if many else y, np.full(3000, 2.0), np.zeros(3000))
+    rows = replace(rows, intercept=intercept)
+
+    def solved() -> Optimum:
+        solver = Solvers(make_engine(), rows, 3).of_all()
+        solver.start_at(np.zeros((3, 3000)), np.zeros(3))
+        return solver.solve(Target(1e-3))
+
+    found = solved()
+    assert not found.W[:, ~stored].any()
+    monkeypatch.setattr(StoredFeatures, "of", lambda rows: None)
+    whole = solved()
+    assert found.certificate.cost == pytest.approx(whole.certificate.cost, rel=2e-6)
+    np.testing.assert_allclose(found.W, whole.W, atol=0.02 * np.abs(whole.W).max())
+
+
+def test_features_that_are_not_zero_where_nothing_is_stored_stay() -> None:
+    data = mails()
+    rows = Rows(data.X, data.y, np.ones(3000), np.full(3000, 0.5))
+    assert StoredFeatures.of(rows) is None
+    assert StoredFeatures.of(replace(rows, offset=np.zeros(3000))) is not None

@@ -199,6 +199,23 @@ class SparseRows:
             yield slice(first, last), self.values[stored], columns, numbers
             first = last
 
+    def column_counts(self) -> NDArray[np.int64]:
+        """How many values of each column are stored, (D,)."""
+        counts = np.zeros(self.shape[1], np.int64)
+        for _, _values, columns, _numbers in self.blocks():
+            np.add.at(counts, columns, 1)
+        return counts
+
+    def compacted(self, numbers: NDArray[np.integer[Any]], features: int) -> SparseRows:
+        """The same rows with other numbers of the columns, ascending as they do; values are shared.
+
+        `numbers` (D,) are those of the columns that are stored.
+        """
+        indices = numbers.astype(self.indices.dtype)[self.indices]
+        rows = _unchecked(self.values, indices, self.indptr, self)
+        rows.shape = len(self), features
+        return rows
+
     def column_sums(self, weights: Float64 | None = None) -> Float64:
         """Σ of each column in float64, (D,), rows times their weights (N,)."""
         sums = np.zeros(self.shape[1])

@@ -72,13 +72,12 @@ from onelayer.model.metrics import Measurement, Metric, metric_of
 from onelayer.model.model import Model
 from onelayer.model.scored_rows import ScoredRows, read_scores, row_tiles
 from onelayer.solver.linalg import norm
-from onelayer.solver.many_labels import LabelSolver, first_biases
+from onelayer.solver.many_labels import first_biases
 from onelayer.solver.proximal import ProximalSolver, ProximalSolvers, Sparsity, solver_for
-from onelayer.solver.reduction import ReducedSolver, Solvers
+from onelayer.solver.reduction import AnySolver, Solvers
 from onelayer.solver.solver import (
     TINY,
     Optimum,
-    Solver,
     SolverState,
     Target,
     first_bias,
@@ -871,7 +870,7 @@ def solve_each(
         targets = [replace(target, l2=value) for value in l2]
     else:
         targets = [sparsity.target(target, value, classes) for value in l2]
-    judges: list[tuple[Solver | ReducedSolver | LabelSolver | ProximalSolver, Rows]] = []
+    judges: list[tuple[AnySolver | ProximalSolver, Rows]] = []
     for kept, held_out in parts:
         judges.append((solver, held_out) if kept is None else made.of_part(kept, held_out))
     solvers = list(dict.fromkeys([solver, *(of for of, _ in judges)]))

@@ -59,12 +59,10 @@ from onelayer.objective.loss import sigmoid, softmax_and_log_sum
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import ROUNDING, TINY, Certified, RowSums, of_classes
 from onelayer.solver.linalg import inner, norm, one_blas_thread
-from onelayer.solver.many_labels import LabelSolver
-from onelayer.solver.reduction import ReducedSolver, Solvers
+from onelayer.solver.reduction import AnySolver, Solvers
 from onelayer.solver.solver import (
     Optimum,
     Progress,
-    Solver,
     SolverState,
     Status,
     Target,
@@ -267,7 +265,7 @@ def solver_for(
     classes: int,
     target: Target,
     on_progress: Callable[[Progress], None] | None = None,
-) -> Solver | ReducedSolver | LabelSolver | ProximalSolver:
+) -> AnySolver | ProximalSolver:
     """The solver that a target needs."""
     if target.l1:
         return ProximalSolver(engine, rows, classes, on_progress)

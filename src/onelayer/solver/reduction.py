@@ -19,6 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from onelayer.data.mapped import check_mapped
 from onelayer.data.memory import available_memory
 from onelayer.data.rows import Rows
+from onelayer.data.sparse import sparse_rows
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded
 from onelayer.solver.certificate import Certified, certify_weights
@@ -56,6 +58,9 @@ GRAM, FACTOR, SAMPLE, ENTRY, ENTRY_CLASS = 1.2e-11, 1.5e-10, 7e-11, 2e-10, 1.5e-
 
 # Passes of a solution, and the bytes that G may take.
 PASSES, GRAM_BYTES = 30, 256 << 20
+
+# Features that no row stores are left out where others are no more than this part of all.
+MOST_STORED = 0.8
 
 # Of the gap that is asked for, the part that is asked for in coordinates.
 INSIDE = 0.5
@@ -264,6 +269,72 @@ class ReducedSolver:
         return W, certified
 
 
+@dataclass(frozen=True, eq=False)
+class StoredFeatures:
+    """Sparse rows without the features of which they store nothing, whose weights are 0."""
+
+    rows: Rows
+    places: NDArray[np.int64]  # of the features that are left, ascending
+
+    @classmethod
+    def of(cls, rows: Rows) -> StoredFeatures | None:
+        """None where nearly all features are stored, or others are not 0."""
+        sparse = sparse_rows(rows.X)
+        if sparse is None or rows.is_dense:
+            return None
+        stored = sparse.column_counts() > 0
+        places = np.flatnonzero(stored)
+        if len(places) > MOST_STORED * len(stored) or rows.offset[~stored].any():
+            return None
+        X: Any = sparse.compacted(np.cumsum(stored) - 1, len(places))
+        scale, offset = rows.scale[places], rows.offset[places]
+        return cls(replace(rows, X=X, scale=scale, offset=offset), places)
+
+    def part(self, rows: Rows) -> Rows:
+        """A part of the rows with these features."""
+        kept = self.rows
+        return replace(rows, X=kept.X, scale=kept.scale, offset=kept.offset)
+
+
+class StoredSolver:
+    """Solves in the features that rows store; the other weights, whose gradient is 2λW, are 0."""
+
+    def __init__(self, inside: Solver | LabelSolver, features: int, stored: StoredFeatures) -> None:
+        self._inside, self._features, self._stored = inside, features, stored
+
+    def start_at(self, W: NDArray[np.floating], b: Float64) -> None:
+        """Start the next solution from these weights."""
+        self._inside.start_at(W[:, self._stored.places], b)
+
+    @property
+    def moved(self) -> Float64:
+        """From the last solution but one to the last, in the features that are searched in."""
+        return self._inside.moved
+
+    def move(self, step: Float64) -> None:
+        """Start the next solution this far from the last."""
+        self._inside.move(step)
+
+    @property
+    def state(self) -> SolverState:
+        """What to `restore` for the next solution to have the same bits."""
+        return self._inside.state
+
+    def restore(self, state: SolverState) -> None:
+        """Go on from a state of a solver of the same rows."""
+        self._inside.restore(state)
+
+    def solve(self, target: Target) -> Optimum:
+        """Solve for one λ; Ctrl-C ends the search and gives what was found, certified."""
+        found = self._inside.solve(target)
+        W = np.zeros((len(found.W), self._features), found.W.dtype)
+        W[:, self._stored.places] = found.W
+        return replace(found, W=W)
+
+
+AnySolver = Solver | ReducedSolver | LabelSolver | StoredSolver
+
+
 class Solvers:
     """Solvers of the same rows, and of parts of them.
 
@@ -272,8 +343,10 @@ class Solvers:
     """
 
     def __init__(self, engine: Engine, rows: Rows, classes: int, solutions: int = 1) -> None:
-        self._engine, self._rows, self._classes = engine, rows, classes
+        self._engine, self._features, self._classes = engine, rows.X.shape[1], classes
         self._reduction = None
+        self._stored = StoredFeatures.of(rows)
+        self._rows = rows = rows if self._stored is None else self._stored.rows
         if rows.y.ndim == 2:
             return
         if rows.is_dense and is_faster(rows.count, rows.X.shape[1], classes, solutions):
@@ -283,22 +356,27 @@ class Solvers:
         else:
             self._preconditioner = self._reduction.preconditioner
 
-    def of_all(
-        self, on_progress: Callable[[Progress], None] | None = None
-    ) -> Solver | ReducedSolver | LabelSolver:
+    def of_all(self, on_progress: Callable[[Progress], None] | None = None) -> AnySolver:
         """The solver of all rows; `on_progress` is called after every pass."""
         engine, rows, K = self._engine, self._rows, self._classes
+        if self._reduction is not None:
+            return ReducedSolver(engine, rows, K, self._reduction, on_progress)
+        solver: Solver | LabelSolver
         if rows.y.ndim == 2:
-            return LabelSolver(engine, rows, on_progress)
-        if self._reduction is None:
-            return Solver(engine, rows, K, self._preconditioner, on_progress)
-        return ReducedSolver(engine, rows, K, self._reduction, on_progress)
+            solver = LabelSolver(engine, rows, on_progress)
+        else:
+            solver = Solver(engine, rows, K, self._preconditioner, on_progress)
+        return (
+            solver if self._stored is None else StoredSolver(solver, self._features, self._stored)
+        )
 
     def of_part(self, kept: Rows, held_out: Rows) -> tuple[Solver | LabelSolver, Rows]:
         """The solver of a part of the rows, and another part as its solutions score it.
 
-        Where coordinates are shared, its weights are of them.
+        Where coordinates are shared, or features that no row stores left out, so are its weights.
         """
+        if self._stored is not None:
+            kept, held_out = self._stored.part(kept), self._stored.part(held_out)
         if kept.y.ndim == 2:
             return LabelSolver(self._engine, kept), held_out
         if self._reduction is not None:
