@@ -21,12 +21,12 @@ PYTHON = re.compile(r"^```python\n(.*?)^```\n", flags=re.DOTALL | re.MULTILINE)
 
 def notebook(page: str) -> dict[str, Any]:
     """The notebook of a page of Markdown, in Jupyter's format 4.5."""
-    cells = []
+    cells = list[dict[str, Any]]()
     for i, text in enumerate(PYTHON.split(page)):
         if not text.strip():
             continue
         if i % 2:
-            of_kind = {"cell_type": "code", "execution_count": None, "outputs": []}
+            of_kind: dict[str, Any] = {"cell_type": "code", "execution_count": None, "outputs": []}
         else:
             of_kind, text = {"cell_type": "markdown"}, LINK.sub(r"\1", text)
         cells.append({"id": f"cell-{i}", "metadata": {}, "source": text.strip()} | of_kind)
