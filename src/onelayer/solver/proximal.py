@@ -93,7 +93,7 @@ RIDGE, STALE = 1e-6, 0.25
 
 # Steps that are combined; and the price of a Newton step for all weights at once, in products with
 # the working set.
-REMEMBERED, JOINT = 5, 15.0
+REMEMBERED, JOINT = 10, 15.0
 
 # A step that goes further is not looked at where the loss after it is so many times the cost.
 WORSE = 2.0
@@ -657,7 +657,7 @@ class ProximalSolver:
         def value(length: float) -> float:
             return self._loss_of(fit.S + length * along) + penalty.value(old + length * step)
 
-        length = _length(value, falls, longest=8.0)
+        length = _length(value, falls, longest=64.0)
         W[:] = old + length * step
         self._b = self._b + length * shift
         return fit.S + length * along
@@ -672,12 +672,14 @@ class ProximalSolver:
         f, P, intercept, W = self._fractions, fit.P, self._rows.intercept, at[:, :-1]
         counts = np.broadcast_to(W.any(axis=0), W.shape) if penalty.grouped else W != 0.0
         parts = [np.concatenate([C[of], np.ones((int(intercept), C.shape[1]))]) for of in counts]
-        V = np.concatenate([part * p for part, p in zip(parts, P, strict=True)])
-        H = -(V * f) @ V.T
+        root = np.sqrt(f)
+        V = np.concatenate([part * (p * root) for part, p in zip(parts, P, strict=True)])
+        H = -(V @ V.T)
         place = 0
         for part, p in zip(parts, P, strict=True):
             own = slice(place, place + len(part))
-            H[own, own] += (part * (f * p)) @ part.T
+            Z = part * np.sqrt(f * p)
+            H[own, own] += Z @ Z.T
             place += len(part)
         moves = np.column_stack([counts, np.full(len(W), intercept)])
         slope = np.zeros_like(at)
