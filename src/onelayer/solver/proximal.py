@@ -104,8 +104,8 @@ SUFFICIENT, MIN_LENGTH = 1e-4, 1e-10
 # Steps for the best bias, where they end, and the largest of Newton's.
 BIAS_STEPS, BIAS_RESIDUAL, FARTHEST = 50, 1e-13, 4.0
 
-# Entries of rows whose columns are copied at a time.
-BLOCK_ENTRIES = 1 << 18
+# Entries of rows whose columns are copied at a time, and how many rows at least.
+BLOCK_ENTRIES, MIN_ROWS = 1 << 18, 16
 
 # Added to t, for the rounding of sums.
 SPARE = 4e-16
@@ -154,10 +154,13 @@ class Columns:
     def _read(self, features: Indices) -> Float64:
         rows, read = self._rows, np.empty((len(features), self._rows.count))
         scale, offset = rows.scale[features], rows.offset[features]
-        for place, tile in tiles(rows, max(1, BLOCK_ENTRIES // rows.X.shape[1])):
+        sparse = sparse_rows(rows.X)
+        if sparse is not None:  # of which choosing columns reads all values once
+            rows = replace(rows, X=sparse.take_columns(features))
+            features = np.arange(len(features))
+        for place, tile in tiles(rows, max(MIN_ROWS, BLOCK_ENTRIES // rows.X.shape[1])):
             X = tile.X if tile.index is None else tile.X[tile.index]
-            sparse = sparse_rows(X)
-            columns = X[:, features] if sparse is None else sparse.take_columns(features).toarray()
+            columns = X[:, features] if sparse is None else X.toarray()
             read[:, place] = (columns.astype(np.float64) * scale + offset).T
         return read
 
@@ -575,42 +578,44 @@ class ProximalSolver:
         """A step of each row of weights in place, one after another; the scores after them."""
         S = fit.S.copy()
         if self._is_pair:
-            self._step(0, W, C, S, 0.0, penalty)
+            self._step(0, W, C, S, 0.0, G, penalty)
             return S
         top = S.max(axis=0)
         E = np.exp(S - top)
         for k in range(len(S)):
             rest = E[:k].sum(axis=0) + E[k + 1 :].sum(axis=0)
-            self._step(k, W, C, S, top + np.log(np.maximum(rest, 1e-300)), penalty)
+            self._step(k, W, C, S, top + np.log(np.maximum(rest, 1e-300)), G, penalty)
             E[k] = np.exp(np.minimum(S[k] - top, 700.0))
         W -= _shared(W, penalty)
         self._b = self._b - self._b.mean()
         return self._scores(W, C)
 
     def _step(
-        self, k: int, W: Float64, C: Float64, S: Float64, others: Any, penalty: Penalty
+        self, k: int, W: Float64, C: Float64, S: Float64, others: Any, G: Float64, penalty: Penalty
     ) -> None:
-        """A step of Newton's method of one row of weights and its bias, in place."""
-        f, y, w, z = self._fractions, self._Y[k], W[k].copy(), S[k] - others
+        """A step of Newton's method of one row of weights and its bias, in place.
+
+        G, the gradient before the steps of the others, says which weights may move.
+        """
+        steep = np.abs(G[k] + 2.0 * penalty.l2 * W[k]) > NEAR * penalty.l1
+        may_move = np.flatnonzero((W[k] != 0.0) | steep)
+        f, y, w, z, kept = self._fractions, self._Y[k], W[k, may_move], S[k] - others, C[may_move]
         p = sigmoid(z)
         r, d = f * (p - y), f * p * (1.0 - p)
-        g, slope = C @ r + 2.0 * penalty.l2 * w, r.sum()
-        may_move = np.flatnonzero((w != 0.0) | (np.abs(g) > NEAR * penalty.l1))
+        g, slope = kept @ r + 2.0 * penalty.l2 * w, r.sum()
         step, shift = self._descended(
             self._hessians[k], d, C, may_move, w[None], g[None], np.array([slope]), penalty
         )
-        along = (step @ C + shift[:, None])[0]
+        along = (step @ kept + shift[:, None])[0]
         falls = inner(g, step[0]) + float(slope * shift[0])
         falls += penalty.l1 * float(np.abs(w + step[0]).sum() - np.abs(w).sum())
 
         def value(length: float) -> float:
-            moved = z + length * along
-            return float(f @ (_softplus(moved) - y * moved)) + penalty.value(
-                (w + length * step[0])[None]
-            )
+            moved, at = z + length * along, w + length * step[0]
+            return float(f @ (_softplus(moved) - y * moved)) + penalty.value(at[None])
 
         length = _length(value, falls)
-        W[k] = w + length * step[0]
+        W[k, may_move] = w + length * step[0]
         S[k] += length * along
         self._b[k] += length * shift[0]
 
@@ -620,7 +625,7 @@ class ProximalSolver:
         d: Float64,
         C: Float64,
         which: Indices,
-        W: Float64,
+        old: Float64,
         G: Float64,
         g: Float64,
         penalty: Penalty,
@@ -629,28 +634,26 @@ class ProximalSolver:
         H, h, curvature = hessian.at(d, C, which)
         diagonal = H.reshape(-1)[:: len(H) + 1]
         diagonal += 2.0 * penalty.l2 + RIDGE * diagonal
-        old = W[:, which]
         if not self._rows.intercept:
             g, h = np.zeros_like(g), np.zeros_like(h)
-        reached, q = old.copy(order="C"), G[:, which] - np.outer(g, h / curvature)
+        reached, q = old.copy(order="C"), np.ascontiguousarray(G - np.outer(g, h / curvature))
         limits = np.full(len(which), float(penalty.l1))
-        q = np.ascontiguousarray(q)
         how = (TOLERANCE, SWEEPS) if self._is_pair else (ROUGH_TOLERANCE, ROUGH_SWEEPS)
         coordinate_descent(H, limits, reached, q, *how)
-        step = np.zeros_like(W)
-        step[:, which] = reached - old
-        return step, -(g + step[:, which] @ h) / curvature
+        step = reached - old
+        return step, -(g + step @ h) / curvature
 
     def _grouped_step(
         self, W: Float64, C: Float64, fit: Fit, G: Float64, penalty: Penalty
     ) -> Float64:
         """A step of all classes in place, by a curvature of each row that bounds theirs."""
-        f, P, old = self._fractions, fit.P, W.copy()
+        f, P = self._fractions, fit.P
         d = f * np.minimum((2.0 * P * (1.0 - P)).max(axis=0), 0.5)
         G = G + penalty.gradient(W)
         may_move = np.flatnonzero(W.any(axis=0) | (penalty.sizes(G) > NEAR * penalty.l1))
+        old, G = W[:, may_move], G[:, may_move]
         step, shift = self._descended(self._hessians[0], d, C, may_move, old, G, fit.g, penalty)
-        along = step @ C + shift[:, None]
+        along = step @ C[may_move] + shift[:, None]
         falls = inner(G, step) + float(fit.g @ shift)
         falls += penalty.l1 * float(penalty.sizes(old + step).sum() - penalty.sizes(old).sum())
 
@@ -658,7 +661,7 @@ class ProximalSolver:
             return self._loss_of(fit.S + length * along) + penalty.value(old + length * step)
 
         length = _length(value, falls, longest=64.0)
-        W[:] = old + length * step
+        W[:, may_move] = old + length * step
         self._b = self._b + length * shift
         return fit.S + length * along
 
