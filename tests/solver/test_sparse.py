@@ -153,3 +153,12 @@ def test_features_that_are_not_zero_where_nothing_is_stored_stay() -> None:
     rows = Rows(data.X, data.y, np.ones(3000), np.full(3000, 0.5))
     assert StoredFeatures.of(rows) is None
     assert StoredFeatures.of(replace(rows, offset=np.zeros(3000))) is not None
+
+
+@pytest.mark.usefixtures("stays_sparse")
+def test_rows_that_store_nothing_are_solved_by_the_bias() -> None:
+    X: Any = SparseRows.of(sparse.csr_array((4, 5)))
+    rows = Rows(X, np.array([0, 1, 1, 1]), np.ones(5), np.zeros(5))
+    found = Solvers(make_engine(), rows, 2).of_all().solve(Target(1e-2))
+    assert not found.W.any()
+    assert found.b[1] - found.b[0] == pytest.approx(np.log(3.0))

@@ -278,13 +278,13 @@ class StoredFeatures:
 
     @classmethod
     def of(cls, rows: Rows) -> StoredFeatures | None:
-        """None where nearly all features are stored, or others are not 0."""
+        """None where nearly all features are stored, or none, or others are not 0."""
         sparse = sparse_rows(rows.X)
         if sparse is None or rows.is_dense:
             return None
         stored = sparse.column_counts() > 0
         places = np.flatnonzero(stored)
-        if len(places) > MOST_STORED * len(stored) or rows.offset[~stored].any():
+        if not 0 < len(places) <= MOST_STORED * len(stored) or rows.offset[~stored].any():
             return None
         X: Any = sparse.compacted(np.cumsum(stored) - 1, len(places))
         scale, offset = rows.scale[places], rows.offset[places]
