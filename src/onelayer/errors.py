@@ -139,6 +139,12 @@ def writable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def require_bool(name: str, value: Any) -> None:
+    """Raise `SettingsError` unless the value is True or False."""
+    if not isinstance(value, bool):
+        raise SettingsError(f"{name} must be True or False, but {value!r} was given.")
+
+
 def plain(value: Any) -> Any:
     """A number of NumPy, or an array of no dimensions, as Python's; anything else as it is."""
     return value.item() if getattr(value, "ndim", None) == 0 else value

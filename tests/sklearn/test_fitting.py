@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.exceptions import ConvergenceWarning
 
+from onelayer import certify
+from onelayer.data import Dataset
 from onelayer.objective import loss as objective
 from onelayer.sklearn import SoftmaxClassifier, SoftmaxClassifierCV
 
@@ -224,3 +226,50 @@ def test_only_the_ratios_of_sample_weights_count(size: float, make: object) -> N
     weights = np.random.default_rng(0).integers(1, 4, len(y)) / 4.0
     one, other = (make().fit(X, y, sample_weight=f * weights) for f in (1.0, size))  # type: ignore[operator]
     np.testing.assert_allclose(other.coef_, one.coef_, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_without_an_intercept_coefficients_are_scikit_learns_to_1e_6(classes: int) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(classes)
+    X = rng.normal([1.0, 0.0, -2.0], size=(150, 3))
+    y = np.argmax(X @ rng.normal(size=(3, classes)) + rng.gumbel(size=(150, classes)), axis=1)
+    theirs = LogisticRegression(C=1.0 / (2.0 * 0.01 * 150), fit_intercept=False, tol=1e-12,
+                                max_iter=10_000).fit(X, y)  # fmt: skip
+    ours = SoftmaxClassifier(l2=0.01, fit_intercept=False, tol=1e-13).fit(X, y)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-6)
+    path = SoftmaxClassifierCV(l2s=[0.01], cv=2, fit_intercept=False, tol=1e-13).fit(X, y)
+    np.testing.assert_allclose(path.coef_, theirs.coef_, atol=1e-6)
+    descended = SoftmaxClassifier(
+        l2=0.01,
+        fit_intercept=False,
+        solver="minibatch",
+        epochs=300,
+        batch_size=150,
+        dtype="float64",
+    ).fit(X, y)
+    np.testing.assert_allclose(descended.coef_, theirs.coef_, atol=1e-2)
+    for fitted in (ours, path, descended):
+        assert not fitted.intercept_.any()
+        model = fitted.to_model()
+        assert not model.intercept
+        assert certify(model, Dataset(X, y, tuple("012"[:classes])), l2=model.l2).gap < 1e-3
+    again = SoftmaxClassifier.from_model(ours.to_model()).fit(X, y)
+    np.testing.assert_allclose(again.coef_, ours.coef_, atol=1e-3)
+    assert not again.intercept_.any()
+
+
+def test_a_warm_start_without_an_intercept_forgets_that_of_the_last_fit(rows: Rows) -> None:
+    X, y = rows[0] + 1.0, rows[1]
+    for solver, epochs in (("optimum", {}), ("minibatch", {"epochs": 2})):
+        model = SoftmaxClassifier(solver=solver, warm_start=True, **epochs).fit(X, y)
+        assert model.intercept_.any()
+        model.set_params(fit_intercept=False)
+        assert model.to_model().intercept  # what was fitted, until it is fitted again
+        assert not model.fit(X, y).intercept_.any()
+
+
+def test_an_intercept_that_is_no_truth_value_is_refused(rows: Rows) -> None:
+    with pytest.raises(ValueError, match="fit_intercept must be True or False, but 'no' was given"):
+        SoftmaxClassifier(fit_intercept="no").fit(*rows[:2])  # type: ignore[arg-type]

@@ -77,6 +77,7 @@ def solve(
     folds: int = 0,
     scoring: str = "accuracy",
     rule: str = "best",
+    intercept: bool = True,
     class_weight: str | None = None,
     refit: bool = False,
     data: opt.DataOptions,
@@ -104,6 +105,7 @@ def solve(
         l1 VALUES: Penalty λ₁ Σ |W|, which chooses features; auto: 20 values from the data.
         l1-ratio X: Beside each λ₁ the cost has λ Σ W², as of scikit-learn's l1_ratio; 1: none.
         grouped: Let l1 choose each feature for all classes or for none.
+        intercept/no-intercept: Fit a bias; without one b = 0, and features are not centred.
         class-weight WEIGHTS: balanced, or weights of classes in the cost, as in cat=2,dog=.5; the
             others weigh 1, and 0 leaves a class out.
 
@@ -133,8 +135,7 @@ def solve(
             how: dict[str, Any] = {"folds": folds, "scoring": scoring, "rule": rule, "tol": tol}
             how |= {"refit": refit}
             how |= {"max_passes": max_passes, "scaling": scaling, "engine": engine}
-            how["class_weight"] = weighing
-            how |= sparse
+            how |= {"intercept": intercept, "class_weight": weighing} | sparse
             path = solver.solve_path(splits, l2s, on_progress=show, checkpoint=checkpoint, **how)
         path = replace(path, command=opt.as_loaded(command, splits))
         finish_path(path, checkpoint, splits, as_json=json)
@@ -165,6 +166,7 @@ def probe(
     rule: str = "best",
     refit: bool = False,
     baselines: bool = False,
+    intercept: bool = True,
     class_weight: str | None = None,
     data: opt.SetOptions,
     scaling: str = "auto",
@@ -188,6 +190,7 @@ def probe(
         onelayer probe --data acts.npz --labels y.npy --shots 1,2,4,8,16 --repeats 5
 
     Hyperparameters:
+        intercept/no-intercept: Fit a bias; without one b = 0, and features are not centred.
         class-weight WEIGHTS: balanced, or weights of classes in the cost, as in cat=2,dog=.5; the
             others weigh 1, and 0 leaves a class out.
 
@@ -234,6 +237,7 @@ def probe(
                 tol=tol,
                 max_passes=max_passes,
                 scaling=scaling,
+                intercept=intercept,
                 class_weight=weighing,
                 baselines=baselines,
                 engine=engine,
@@ -302,6 +306,7 @@ def suggest_learning_rate(
     penalty: opt.PenaltyOptions,
     batch_size: int = 100,
     loss: str = LOSSES[0],
+    intercept: bool = True,
     class_weight: str | None = None,
     data: opt.DataOptions,
     scaling: str = "auto",
@@ -315,6 +320,7 @@ def suggest_learning_rate(
 
     Hyperparameters:
         batch-size N: Rows per batch.
+        intercept/no-intercept: Fit a bias; without one b = 0, and features are not centred.
         class-weight WEIGHTS: balanced, or weights of classes in the cost, as in cat=2,dog=.5.
     """
     penalty.one(rows=1)
@@ -325,7 +331,7 @@ def suggest_learning_rate(
     engine = opt.chosen_engine(arithmetic)
     train_set = opt.load_splits(data).train
     how: dict[str, Any] = {"batch_size": batch_size, "loss": loss, "scaling": scaling}
-    how["class_weight"] = weighing
+    how |= {"intercept": intercept, "class_weight": weighing}
     l2 = penalty.one(weight_sum(train_set, weighing))
     bounds = solver.suggest_learning_rate(train_set, l2=l2, engine=engine, **how)
     if json:

@@ -21,7 +21,7 @@ from onelayer.data.weights import (
     of_mean_one,
     times_class_weights,
 )
-from onelayer.errors import SettingsError
+from onelayer.errors import require_bool
 
 # Sparse rows of so few entries may become an array.
 FEW_ENTRIES = 1 << 18
@@ -200,8 +200,7 @@ def class_weight_setting(class_weight: ClassWeight, dataset: Dataset) -> dict[st
 
 def intercept_setting(intercept: bool) -> dict[str, Any]:
     """Having no intercept as a setting for records; none where there is one."""
-    if not isinstance(intercept, bool):
-        raise SettingsError(f"intercept must be True or False, but {intercept!r} was given.")
+    require_bool("intercept", intercept)
     return {} if intercept else {"intercept": False}
 
 

@@ -122,18 +122,19 @@ def learn_from_few(
     target: Target,
     scaling: str,
     engine: Engine,
+    intercept: bool = True,
     class_weight: ClassWeight = None,
     on_solution: Callable[[], None] = lambda: None,
     start: ShotsState | None = None,
     keep: Callable[[ShotsState], None] = lambda state: None,
 ) -> tuple[FewShots, ...]:
     """Each size's heads and scores; it goes on from a `start`, and gives each state to `keep`."""
-    data, fitted, _ = rows_to_fit(data, scaling, class_weight)
+    data, fitted, _ = rows_to_fit(data, scaling, class_weight, intercept=intercept)
     fits = [draws.rows(data.train.y, repeat) for repeat in range(draws.repeats)]
     held_out = [draws.rows(data.validation.y, repeat, 1) for repeat in range(draws.repeats)]
     found = [] if start is None else [*start.found]
     for place in range(len(found), len(draws.sizes)):
-        one = _Size(data, fitted, engine, choice, target, class_weight, on_solution)
+        one = _Size(data, fitted, engine, choice, target, intercept, class_weight, on_solution)
         pairs = [(fits[r][place], held_out[r][place]) for r in range(draws.repeats)]
         found.append(one.learn(draws.sizes[place], pairs, l2))
         keep(ShotsState(tuple(found), len(draws.sizes)))
@@ -149,6 +150,7 @@ class _Size:
     engine: Engine
     choice: Choice
     target: Target
+    intercept: bool
     class_weight: ClassWeight
     on_solution: Callable[[], None]
 
@@ -195,7 +197,8 @@ class _Size:
 
     def _rows(self, fit: NDArray[np.int64]) -> Rows:
         part = self.data.train.take(fit)
-        return replace(rows_of(part, self.fitted), weights=weights_to_fit(part, self.class_weight))
+        rows = rows_of(part, self.fitted).with_intercept(self.intercept)
+        return replace(rows, weights=weights_to_fit(part, self.class_weight))
 
     def _l2_values(self, l2: Sequence[float] | int, rows: Sequence[Rows]) -> list[float]:
         """Those given, or so many over the decades under the largest that any draw gives."""

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from onelayer.data.dataset import Splits, data_card
 from onelayer.data.feature_sets import FeatureSets, read_feature_sets
 from onelayer.data.progress import Log, print_line
-from onelayer.data.rows import class_weight_setting
+from onelayer.data.rows import class_weight_setting, intercept_setting
 from onelayer.data.scaling import check_scaling
 from onelayer.data.split import (
     TEST_SIZE,
@@ -85,6 +85,7 @@ def probe(
     tol: float = 1e-6,
     max_passes: int = 1000,
     scaling: str = "auto",
+    intercept: bool = True,
     class_weight: ClassWeight = None,
     baselines: bool = False,
     engine: Engine | str | None = None,
@@ -137,6 +138,7 @@ def probe(
         tol: relative gap to prove for each λ, > 0.
         max_passes: passes over the rows for each λ, ≥ 1.
         scaling: "auto", "none", "unit" or "standardize", fitted to the training rows of each set.
+        intercept: whether there is a bias, as of `solve`.
         class_weight: of the training rows, as of `solve`.
         baselines: whether to measure as well what is known without a probe: 5 and 20 nearest
             neighbours by cosine, the nearest class mean (of two classes the difference of means)
@@ -186,6 +188,7 @@ def probe(
     draws.check(sets.rows.train.y, sets.rows.train.class_names)
     how: dict[str, Any] = {"scoring": choice.by, "rule": rule, "tol": tol}
     how |= {"max_passes": max_passes, "scaling": scaling}
+    how |= intercept_setting(intercept)
     how |= class_weight_setting(class_weight, sets.rows.train)
     beside: dict[str, Any] = {"baselines": True} if baselines else {}
     beside |= {"refit": refit or None}
@@ -235,7 +238,8 @@ def probe(
                 found = _few_shots(
                     data, draws, l2s, kept, made,
                     choice=choice, target=target, scaling=scaling, engine=engine,
-                    class_weight=class_weight, on_solution=lambda: count.add(name),
+                    intercept=intercept, class_weight=class_weight,
+                    on_solution=lambda: count.add(name),
                 )  # fmt: skip
                 seconds = head.seconds + sum(one.seconds for one in found)
                 head = replace(head, few_shots=found, seconds=seconds)

@@ -21,7 +21,13 @@ from onelayer.files.manifest import CHARTS_FOLDER, PAGE_FILE
 from onelayer.model.model import Model
 from onelayer.report.chart import Chart, Key, dash_of
 from onelayer.report.painter import Drawer, DrawingError, Painter
-from onelayer.report.summary import DATA_NAMES, SCALINGS, describe_rows, unbroken, without_paths
+from onelayer.report.summary import (
+    DATA_NAMES,
+    describe_rows,
+    describe_scaling,
+    unbroken,
+    without_paths,
+)
 from onelayer.report.tables import Table
 from onelayer.report.theme import DARK, LIGHT, chart_config, inks_of
 from onelayer.report.weight_images import TemplateGrid, template_drawing
@@ -149,7 +155,7 @@ def make_page(
         others = record.other_scalings.values() if isinstance(record, Result) else ()
         scalings = [record.scaling, *others]
     sizes = [len(scaling.scale) for scaling in scalings]
-    scaled = dict.fromkeys(SCALINGS[scaling.name] for scaling in scalings)
+    scaled = dict.fromkeys(describe_scaling(scaling) for scaling in scalings)
     sparse = ""
     if isinstance(record, LambdaPath) and record.is_sparse:
         sparse = "grouped" if record.best.settings.get("grouped") else "l1"

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data.dataset import DataCard
+from onelayer.data.scaling import Scaling
 from onelayer.report.chart import unique_slugs
 from onelayer.training.result import Outcome, RankedSetting, ReportedFigures, Result, Status
 
@@ -329,6 +330,13 @@ SCALINGS = {
     "unit": "divided by the largest value they can have",
     "standardize": "mean 0 and variance 1 over the training rows",
 }
+
+
+def describe_scaling(scaling: Scaling) -> str:
+    """What was done to the features; of sparse rows, and without an intercept, none is centred."""
+    if scaling.name == "standardize" and not scaling.offset.any():
+        return "variance 1 over the training rows, not centred"
+    return SCALINGS[scaling.name]
 
 
 def without_paths(text: str) -> str:

@@ -572,10 +572,12 @@ def _facts(model: Model) -> dict[str, str]:
     more = ", …" if model.classes > MOST_CLASSES else ""
     facts = {
         "classes": f"{model.classes}: {', '.join(model.class_names[:MOST_CLASSES])}{more}",
-        "features": f"{model.features:,}, {summary.SCALINGS[model.scaling.name]}",
+        "features": f"{model.features:,}, {summary.describe_scaling(model.scaling)}",
         "weights": f"{model.W.dtype}, ‖W‖ = {float(np.linalg.norm(model.W)):.4g}",
         "proof": model.proof,
     }
+    if not model.intercept:
+        facts["bias"] = "none, b = 0"
     if model.image_shape is not None:
         channels, height, width = model.image_shape
         facts["features"] += f"; pictures of {height} × {width}, {channels} planes"

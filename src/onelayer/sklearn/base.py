@@ -94,7 +94,7 @@ class ModelBridge:
             "epochs_kept": int(np.sum(self.n_iter_)),
             "sample_weight": getattr(self, "_weighted", False),
         }
-        if not getattr(self, "fit_intercept", True):
+        if not (getattr(self, "fit_intercept", True) or self.intercept_.any()):
             settings["intercept"] = False
         if l1 := getattr(self, "l1_", 0.0):
             settings |= {"l1": l1, "grouped": False}

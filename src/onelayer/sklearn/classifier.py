@@ -64,7 +64,7 @@ class SoftmaxClassifier(LinearClassifier):
     J = −(1/Σw) Σ wᵢ log p(yᵢ | xᵢ) + λ ‖coef_‖²        p = softmax(X coef_ᵀ + intercept_)
 
     λ multiplies the plain sum of squares of coef_, so C = 1/(2λ Σw) gives the same minimum in
-    scikit-learn's LogisticRegression. The intercept is always there and never penalised.
+    scikit-learn's LogisticRegression. The intercept is never penalised.
 
     Args:
         l2: λ ≥ 0. The default is what LogisticRegression's C = 1 is for 5000 rows.
@@ -79,6 +79,8 @@ class SoftmaxClassifier(LinearClassifier):
         scaling: "none", "unit" (bytes / 255), "standardize" or "auto", applied while rows are
             read; coef_ acts on features as given all the same, and λ on the weights of the scaled
             ones. With "none" coef_ is LogisticRegression's.
+        fit_intercept: whether there is an intercept; without one intercept_ is 0, and "standardize"
+            does not centre the features.
         class_weight: None, "balanced" or a dict {label: weight > 0}; multiplies sample_weight.
         warm_start: whether fit starts from the last fit's weights.
         early_stopping: of "minibatch": hold out rows, stop when their loss no longer falls, and
@@ -129,6 +131,7 @@ class SoftmaxClassifier(LinearClassifier):
         batch_size: int = 100,
         epochs: int = 20,
         scaling: str = "none",
+        fit_intercept: bool = True,
         class_weight: str | dict[Any, float] | None = None,
         warm_start: bool = False,
         early_stopping: bool = False,
@@ -146,6 +149,7 @@ class SoftmaxClassifier(LinearClassifier):
         self.batch_size = batch_size
         self.epochs = epochs
         self.scaling = scaling
+        self.fit_intercept = fit_intercept
         self.class_weight = class_weight
         self.warm_start = warm_start
         self.early_stopping = early_stopping
@@ -175,7 +179,9 @@ class SoftmaxClassifier(LinearClassifier):
         """
         options = check_options(self)
         stored, labels = check_labelled(self, X, y)
-        labelled = label_rows(stored, labels, sample_weight, self.class_weight)
+        labelled = label_rows(
+            stored, labels, sample_weight, self.class_weight, intercept=options["fit_intercept"]
+        )
         fresh = not (self.warm_start and hasattr(self, "coef_"))
         if not fresh:
             self._require_same(labelled)
@@ -209,6 +215,7 @@ class SoftmaxClassifier(LinearClassifier):
         if model.l2 is not None:  # λ ‖W‖² is λ/c² ‖c W‖²
             made.l2 = model.l2 / l2_of_layer(1.0, K)
             made.l2 /= 1.0 if standardized else float(model.scaling.scale[0]) ** 2
+        made.fit_intercept = model.intercept
         layer = Layer(model.W[order].astype(np.float64), model.b[order].astype(np.float64))
         made.classes_, made.n_features_in_ = model.labels[order], model.features
         if model.feature_names is not None:
@@ -246,10 +253,11 @@ class SoftmaxClassifier(LinearClassifier):
         fresh = not hasattr(self, "coef_")
         _check_partial_fit_first_call(self, classes)
         stored, labels = check_labelled(self, X, y, reset=fresh)
-        part = label_rows(stored, labels, sample_weight, self.class_weight, self.classes_)
+        known = self.class_weight, self.classes_
+        part = label_rows(stored, labels, sample_weight, *known, intercept=self.fit_intercept)
         scaling = part.scaling(self.scaling)
         K, D = len(self.classes_), part.X.shape[1]
-        start = Layer(np.zeros((K, D)), np.zeros(K)) if fresh else self._get_layer(scaling)
+        start = Layer(np.zeros((K, D)), np.zeros(K)) if fresh else self._last_layer(scaling)
         engine, rows = make_engine(threads=self.threads), part.rows(scaling)
         run, dtype = _run_of(options, part.X, K)
         if fresh or not hasattr(self, "learning_rate_"):
@@ -284,10 +292,15 @@ class SoftmaxClassifier(LinearClassifier):
         rows = labelled.rows(scaling)
         validation = None if held_out is None else _chosen(rows, held_out)
         rows, K = _chosen(rows, training), len(labelled.classes)
-        start = first_layer(rows, K) if fresh else self._get_layer(scaling)
+        start = first_layer(rows, K) if fresh else self._last_layer(scaling)
         engine = make_engine(threads=self.threads)
         run, dtype = _run_of(options, labelled.X, K)
         return fit_minibatch(engine, rows, validation, run, dtype, start, random), scaling
+
+    def _last_layer(self, scaling: Scaling) -> Layer:
+        """The layer of the last fit, to start from."""
+        layer = self._get_layer(scaling)
+        return layer if self.fit_intercept else layer._replace(b=np.zeros_like(layer.b))
 
     def _require_same(self, labelled: Labelled) -> None:
         K, D = len(labelled.classes), labelled.X.shape[1]
@@ -306,6 +319,7 @@ def _run_of(options: dict[str, Any], X: NDArray[np.generic], classes: int) -> tu
         batch_size=options["batch_size"],
         epochs=options["epochs"],
         patience=options["n_iter_no_change"] if options["early_stopping"] else None,
+        intercept=options["fit_intercept"],
     )
     dtype: str = options["dtype"]
     if dtype == "auto":
@@ -319,7 +333,7 @@ def _chosen(rows: Rows, members: NDArray[np.int64] | None) -> Rows:
     if weights is not None:
         counted = weights if members is None else weights[members]
         weights = weights / counted.mean()
-    return Rows(rows.X, rows.y, rows.scale, rows.offset, members, weights)
+    return replace(rows, index=members, weights=weights)
 
 
 class SoftmaxClassifierCV(LinearClassifier):
@@ -341,6 +355,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         tol: relative gap to prove for each solution, gap ≤ tol · J, > 0.
         max_passes: passes over the rows for each solution, ≥ 1.
         scaling: "none", "unit" (bytes / 255), "standardize" or "auto", fitted to all rows.
+        fit_intercept: whether there is an intercept, as in SoftmaxClassifier.
         class_weight: None, "balanced" or a dict {label: weight > 0}.
         threads: of the engine, ≥ 1; None is the cores that this process may use, OMP_NUM_THREADS at
             most, and under n_jobs what is left of them.
@@ -379,6 +394,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         tol: float = 1e-6,
         max_passes: int = 1000,
         scaling: str = "none",
+        fit_intercept: bool = True,
         class_weight: str | dict[Any, float] | None = None,
         threads: int | None = None,
     ) -> None:
@@ -389,6 +405,7 @@ class SoftmaxClassifierCV(LinearClassifier):
         self.tol = tol
         self.max_passes = max_passes
         self.scaling = scaling
+        self.fit_intercept = fit_intercept
         self.class_weight = class_weight
         self.threads = threads
 
@@ -417,7 +434,9 @@ class SoftmaxClassifierCV(LinearClassifier):
         choice = Choice(self.scoring, self.rule)  # type: ignore[arg-type]  # checked there
         asked = l2_values(self.l2s, "l2s")
         stored, labels = check_labelled(self, X, y)
-        labelled = label_rows(stored, labels, sample_weight, self.class_weight)
+        labelled = label_rows(
+            stored, labels, sample_weight, self.class_weight, intercept=options["fit_intercept"]
+        )
         scaling, K = labelled.scaling(self.scaling), len(labelled.classes)
         rows = labelled.rows(scaling)
         engine = make_engine(threads=self.threads)

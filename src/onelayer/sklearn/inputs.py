@@ -35,6 +35,7 @@ from onelayer.errors import (
     DataError,
     SettingsError,
     plain,
+    require_bool,
     require_choice,
     require_number,
     require_whole,
@@ -66,10 +67,12 @@ class Labelled:
     weights: Float64 | None  # row weights times class weights, (N,); None is one each
     own_weights: Float64 | None  # row weights alone, likewise
     members: NDArray[np.int64] | None  # rows of positive weight, ascending; None is all rows
+    intercept: bool = True
 
     def rows(self, scaling: Scaling) -> Rows:
         """The rows as engines read them."""
-        return Rows(self.X, self.codes, scaling.scale, scaling.offset, self.members, self.weights)
+        rows = Rows(self.X, self.codes, scaling.scale, scaling.offset, self.members, self.weights)
+        return rows.with_intercept(self.intercept)
 
     def scaling(self, name: str, members: NDArray[np.int64] | None = None) -> Scaling:
         """The scaling of that name, fitted to the rows of positive weight, or to these of them."""
@@ -83,7 +86,7 @@ class Labelled:
             weights = np.zeros(len(self.X))
             weights[chosen] = 1.0 if self.weights is None else self.weights[chosen]
         max_value = 255.0 if self.X.dtype == np.uint8 else 1.0
-        return fit_scaling(name, self.X, max_value, weights)
+        return fit_scaling(name, self.X, max_value, weights, centre=self.intercept)
 
 
 def check_rows(estimator: Any, X: Any) -> NDArray[np.generic]:
@@ -107,6 +110,8 @@ def label_rows(
     sample_weight: Any,
     class_weight: Any,
     classes: NDArray[Any] | None = None,
+    *,
+    intercept: bool = True,
 ) -> Labelled:
     """Number the classes of rows and gather the weights; a row of weight 0 counts as absent."""
     weights = None
@@ -135,7 +140,7 @@ def label_rows(
         codes[weights == 0.0] = 0
     own, weights = weights, times_class_weights(weights, class_weight, classes, codes)
     weights = near_one(weights) if whole and weights is not None else weights
-    return Labelled(X, codes, classes, weights, own, members)
+    return Labelled(X, codes, classes, weights, own, members, intercept)
 
 
 def times_class_weights(
@@ -225,8 +230,7 @@ def check_options(estimator: Any) -> dict[str, Any]:
     require_choice("solver", options["solver"], SOLVERS)
     require_choice("dtype", options["dtype"], DTYPES)
     for name in ("warm_start", "early_stopping"):
-        if not isinstance(options[name], bool):
-            raise SettingsError(f"{name} must be True or False, but {options[name]!r} was given.")
+        require_bool(name, options[name])
     require_number("l2 (λ)", options["l2"], "a finite number, 0 or above", least=0)
     require_whole("n_iter_no_change", options["n_iter_no_change"], 1)
     fraction, expected = options["validation_fraction"], "a number between 0 and 1"
@@ -241,6 +245,7 @@ def check_shared_options(estimator: Any) -> dict[str, Any]:
     require_number("tol", options["tol"], "a finite number above 0", above=0)
     require_whole("max_passes", options["max_passes"], 1)
     check_scaling(options["scaling"])
+    require_bool("fit_intercept", options["fit_intercept"])
     if options["threads"] is not None:
         require_whole("threads", options["threads"], 1)
     return options

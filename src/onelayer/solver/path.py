@@ -38,6 +38,7 @@ from onelayer.data.progress import notebook_bar, quiet
 from onelayer.data.rows import (
     Rows,
     class_weight_setting,
+    intercept_setting,
     rows_of,
     rows_to_fit,
     weights_to_fit,
@@ -554,6 +555,7 @@ def solve_path(
     l1: int | ArrayLike | None = None,
     l1_ratio: float = 1.0,
     grouped: bool = False,
+    intercept: bool = True,
     class_weight: ClassWeight = None,
     folds: Any = 0,
     scoring: str = "accuracy",
@@ -579,6 +581,7 @@ def solve_path(
         l1_ratio: r in (0, 1], as of scikit-learn and glmnet (their α): λ = λ₁ (1 − r) / 2r beside
             each λ₁, twice that for two classes; 1 is ℓ1 alone.
         grouped: whether l1 chooses features for all classes or for none; see `solve`.
+        intercept: whether there is a bias, as of `solve`.
         class_weight: of the training rows, as of `solve`; held-out rows count by their own weights.
         folds: stratified folds of the training rows to choose λ by, 2 or more, no group of the rows
             on two sides; 0 takes the validation rows. Or folds of your own: an array (N,) with the
@@ -635,7 +638,8 @@ def solve_path(
     folds, weights = plain(folds), weights_to_fit(data.train, class_weight)
     if not is_number(folds) and weights is not None:
         folds = folds_among(folds, np.flatnonzero(weights), data.train.rows)
-    engine, (data, fitted, rows) = streaming(engine), rows_to_fit(data, scaling, class_weight)
+    weighing, engine = intercept_setting(intercept), streaming(engine)
+    data, fitted, rows = rows_to_fit(data, scaling, class_weight, intercept=intercept)
     train = data.train
     parts: list[Part] = [(None, rows_of(data.validation, fitted))]
     indices = folds_of(data, folds)
@@ -648,7 +652,7 @@ def solve_path(
         parts = [(rows.only(kept), judged_rows.only(held_out)) for kept, held_out in indices]
     check_parts(choice.metric, parts, train.class_names)
     settings |= {"scoring": choice.by, "tol": tol}
-    weighing = class_weight_setting(class_weight, train)
+    weighing |= class_weight_setting(class_weight, train)
     settings |= {"max_passes": max_passes, "scaling": fitted.name} | weighing
 
     def check(state: PathState) -> None:
@@ -701,7 +705,7 @@ def solve_path(
     if refit and not interrupted:
         proof = path.best.require_certificate()
         aim = replace(target, l2=proof.l2, l1=proof.l1, grouped=proof.grouped)
-        path = _refitted(path, given, scaling, class_weight, aim, engine)
+        path = _refitted(path, given, scaling, class_weight, aim, engine, intercept=intercept)
     best = path.best
     (test,) = score(engine, rows_of(data.test, best.scaling), [(best.W, best.b)])
     by_groups = data.test.groups is not None and choice.by != "accuracy"
@@ -723,16 +727,19 @@ def _refitted(
     class_weight: ClassWeight,
     target: Target,
     engine: Engine,
+    *,
+    intercept: bool,
 ) -> Path:
     """The path with a model of its chosen λ of all rows but the test rows; or interrupted."""
     began = time.perf_counter()
     whole = replace(given, train=given.train_and_validation)
-    data, fitted, rows = rows_to_fit(whole, scaling, class_weight)
+    data, fitted, rows = rows_to_fit(whole, scaling, class_weight, intercept=intercept)
     try:
         optimum = solver_for(engine, rows, data.train.classes, target).solve(target).completed()
     except KeyboardInterrupt:
         return replace(path, interrupted=True)
-    settings = class_weight_setting(class_weight, data.train) | {"refit": True}
+    settings = intercept_setting(intercept) | class_weight_setting(class_weight, data.train)
+    settings |= {"refit": True}
     model = optimum.model(fitted, data_card(data), path.environment, settings)
     seconds = {**path.seconds, "refit": time.perf_counter() - began}
     return replace(path, refitted=model, seconds=seconds)
