@@ -261,3 +261,22 @@ def test_an_export_to_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> 
         with pytest.raises(SaveError, match="could not be written"):
             write(tmp_path / "file" / "m")
     assert (tmp_path / "file").read_text() == ""
+
+
+def test_a_model_without_an_intercept_is_exported_as_one(tmp_path: Path) -> None:
+    data = load("digits")
+    model = solve(data, 1.0, intercept=False, tol=1e-10, scaling="none")
+    rows = data.test.X[:50].astype(np.float64)
+    expected = model.scores(rows)
+    logistic = model.to_sklearn()
+    assert not logistic.fit_intercept
+    np.testing.assert_allclose(logistic.decision_function(rows), expected, atol=1e-9)
+    refitted = clone(logistic).set_params(max_iter=5000, tol=1e-8)
+    refitted.fit(data.train.X, data.train.y)
+    np.testing.assert_allclose(refitted.coef_, logistic.coef_, atol=1e-3)
+    linear = model.to_torch("float64")
+    assert linear.bias is None
+    np.testing.assert_allclose(linear(torch.from_numpy(rows)).detach(), expected, atol=1e-9)
+    model.to_onnx(tmp_path / "model.onnx", input_type="float64")
+    probabilities = run_onnx(tmp_path / "model.onnx", rows)[1]
+    np.testing.assert_allclose(probabilities, model.predict_proba(rows), atol=1e-6)

@@ -230,13 +230,13 @@ def to_sklearn(model: Model) -> LogisticRegression:
     W, b = _raw_weights(model)
     two = model.classes == 2
     l2, rows = model.settings.get("l2"), model.settings.get("train_rows")
-    strength: dict[str, Any] = {}
+    given: dict[str, Any] = {"fit_intercept": model.intercept}
     if rows and (model.l1 and not model.settings.get("grouped")):  # groups have no counterpart
         of_both = model.l1 + (1.0 if two else 2.0) * (l2 or 0.0)
-        strength = {"C": 1.0 / (of_both * rows), "l1_ratio": model.l1 / of_both, "solver": "saga"}
+        given |= {"C": 1.0 / (of_both * rows), "l1_ratio": model.l1 / of_both, "solver": "saga"}
     elif l2 and rows and not model.l1:
-        strength = {"C": 1.0 / ((1.0 if two else 2.0) * l2 * rows)}
-    logistic: LogisticRegression = linear_model.LogisticRegression(**strength)
+        given |= {"C": 1.0 / ((1.0 if two else 2.0) * l2 * rows)}
+    logistic: LogisticRegression = linear_model.LogisticRegression(**given)
     order = np.argsort(model.labels, kind="stable")  # its metrics require sorted classes
     W, b = W[order], b[order]
     logistic.coef_ = W[1:] - W[:1] if two else W
@@ -254,11 +254,12 @@ def _one_each(model: Model, linear_model: Any) -> Any:
     multiclass = _required("sklearn.multiclass", "scikit-learn")
     preprocessing = _required("sklearn.preprocessing", "scikit-learn")
     l2, rows = model.settings.get("l2"), model.settings.get("train_rows")
-    strength = {"C": 1.0 / (2.0 * l2 * rows)} if l2 and rows else {}
-    together = multiclass.OneVsRestClassifier(linear_model.LogisticRegression(**strength))
+    given: dict[str, Any] = {"fit_intercept": model.intercept}
+    given |= {"C": 1.0 / (2.0 * l2 * rows)} if l2 and rows else {}
+    together = multiclass.OneVsRestClassifier(linear_model.LogisticRegression(**given))
     together.estimators_ = []
     for w, b in zip(*_raw_weights(model), strict=True):
-        one = linear_model.LogisticRegression(**strength)
+        one = linear_model.LogisticRegression(**given)
         one.coef_, one.intercept_, one.classes_ = w[None], np.array([b]), np.array([0, 1])
         one.n_features_in_, one.n_iter_ = model.features, np.zeros(1, np.int32)
         together.estimators_.append(one)
@@ -274,7 +275,8 @@ def to_torch(model: Model, dtype: str | None) -> Linear:
     dtype = dtype or _float_type(model)
     state = _state(model, dtype)
     torch = _required("torch", "onelayer[torch]")
-    linear: Linear = torch.nn.Linear(model.features, model.classes, dtype=getattr(torch, dtype))
+    sizes, how = (model.features, model.classes), {"dtype": getattr(torch, dtype)}
+    linear: Linear = torch.nn.Linear(*sizes, bias=model.intercept, **how)
     linear.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
     return linear
 
@@ -296,7 +298,8 @@ def export_state_dict(model: Model, path: Path, dtype: str | None) -> None:
 def _state(model: Model, dtype: str) -> dict[str, NDArray[np.floating]]:
     _check_float_type("dtype", dtype, model)
     W, b = _raw_weights(model)
-    return {"weight": W.astype(dtype), "bias": b.astype(dtype)}
+    bias = {"bias": b.astype(dtype)} if model.intercept else {}
+    return {"weight": W.astype(dtype)} | bias
 
 
 def _check_float_type(name: str, dtype: str, model: Model) -> None:

@@ -926,6 +926,8 @@ there.
     def to_torch(self, dtype: str | None = None) -> Linear:
         """Make a torch.nn.Linear(D, K) that gives the scores of rows as stored.
 
+        Of a model without an intercept it has bias=False.
+
         Args:
             dtype: "float32" or "float64", the type of its weights and input; None is float32, or
                 float64 where features are too far from 0 for float32.
