@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from onelayer import SoftmaxClassifier, SoftmaxClassifierCV
+from onelayer.sklearn import LogisticRegression
 from tests.sklearn.test_models import CLASSES, make_rows
 
 
@@ -31,6 +32,7 @@ def test_the_converted_graph_gives_the_classifiers_answers(
     for fitted in (
         SoftmaxClassifier(l2=0.01).fit(X, y),
         SoftmaxClassifierCV(l2s=[0.1], cv=2).fit(X, y),
+        LogisticRegression(C=0.4).fit(X, y),
     ):
         label, probabilities = run(fitted, X, zipmap=False)
         assert (label == fitted.predict(X)).all()
