@@ -156,10 +156,11 @@ class Columns:
         scale, offset = rows.scale[features], rows.offset[features]
         sparse = sparse_rows(rows.X)
         if sparse is not None:  # of which choosing columns reads all values once
-            rows = replace(rows, X=sparse.take_columns(features))
+            chosen: Any = sparse.take_columns(features)
+            rows = replace(rows, X=chosen)
             features = np.arange(len(features))
         for place, tile in tiles(rows, max(MIN_ROWS, BLOCK_ENTRIES // rows.X.shape[1])):
-            X = tile.X if tile.index is None else tile.X[tile.index]
+            X: Any = tile.X if tile.index is None else tile.X[tile.index]
             columns = X[:, features] if sparse is None else X.toarray()
             read[:, place] = (columns.astype(np.float64) * scale + offset).T
         return read
