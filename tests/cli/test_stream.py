@@ -87,9 +87,11 @@ def test_ctrl_c_while_rows_are_read_ends_the_command(tmp_path: Path) -> None:
     np.save(tmp_path / "y.npy", np.arange(len(X)) % 2)
     words = ["train", "--data", "X.npy", "--labels", "y.npy", "--stream", "--learning-rate", "0.1",
              "--epochs", "100000"]  # fmt: skip
+    # A shell's job in the background ignores SIGINT, and so would its children.
     with subprocess.Popen(
-        [sys.executable, "-m", "onelayer", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    ) as process:
+        [sys.executable, "-m", "onelayer", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
         assert process.stderr is not None
         while "a pass" not in process.stderr.readline():
             assert process.poll() is None

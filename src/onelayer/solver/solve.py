@@ -81,7 +81,7 @@ def solve(
         ('optimal', True)
         >>> model = solve(load("digits"), l1=0.01)
         >>> model.certificate.l1, int(model.W.any(axis=0).sum())
-        (0.01, 33)
+        (0.01, 29)
     """
     if l2 is None and not l1:
         raise SettingsError("give l2 (λ), l1 (λ₁) or both, as in solve(data, l2=0.01).")
