@@ -297,16 +297,15 @@ class LogisticRegression(_Logistic, linear_model.LogisticRegression):  # type: i
     the installed scikit-learn are there; it checks the arguments, and warns of them, itself. These
     have a meaning of their own:
 
-    Args:
-        solver: any of scikit-learn's names. One solver finds the optimum of them all; the name
-            decides what is allowed, as there: ℓ1 needs "saga" or "liblinear". With "liblinear" the
-            intercept is penalised, as the weight of a feature that is `intercept_scaling`.
-        tol: gap_ ≤ 100 tol² of the cost is proven, and 1e-6 of it at most, which the default asks
-            for; a gradient of size tol, where scikit-learn stops, leaves a gap that falls with its
-            square. Small problems are solved to rounding.
-        max_iter: passes over the rows.
-        random_state: nothing is drawn.
-        verbose: above 0 prints a line for each step.
+    - `solver`: any of scikit-learn's names. One solver finds the optimum of them all; the name
+      decides what is allowed, as there: ℓ1 needs "saga" or "liblinear". With "liblinear" the
+      intercept is penalised, as the weight of a feature that is `intercept_scaling`.
+    - `tol`: gap_ ≤ 100 tol² of the cost is proven, and 1e-6 of it at most, which the default asks
+      for; a gradient of size tol, where scikit-learn stops, leaves a gap that falls with its
+      square. Small problems are solved to rounding.
+    - `max_iter`: passes over the rows.
+    - `random_state`: nothing is drawn.
+    - `verbose`: above 0 prints a line for each step.
 
     Attributes:
         coef_: (K, D), or (1, D) for two classes; float32 where X is, as there, else float64.
@@ -398,11 +397,8 @@ class LogisticRegressionCV(_Logistic, linear_model.LogisticRegressionCV):  # typ
 
     All arguments and attributes of the installed scikit-learn are there; `solver`, `tol`,
     `max_iter` and `verbose` have the meaning that `LogisticRegression` gives them. On each fold C
-    rises from its least value, and each solution starts from the last.
-
-    Args:
-        n_jobs: threads, -1 for all cores; None is the cores that this process may use,
-            OMP_NUM_THREADS at most.
+    rises from its least value, and each solution starts from the last. `n_jobs` are threads, -1 for
+    all cores; None is the cores that this process may use, OMP_NUM_THREADS at most.
 
     Attributes:
         coef_, intercept_, classes_, n_features_in_, feature_names_in_: as in LogisticRegression.
