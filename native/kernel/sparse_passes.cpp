@@ -332,7 +332,8 @@ Index sparse_gradient(const Kernels<T>& kernels, const GradientRequest<T>& reque
 
 template <class T>
 bool sparse_weighted_sums(const Kernels<T>& kernels, const WeightedSumsRequest<T>& request) {
-  const auto [N, D, K, R] = request.shape;
+  // Clang before 16 captures no structured bindings.
+  const Index N = request.shape.N, K = request.shape.K, R = request.shape.R;
   const Index chunk = sparse_chunk_rows(request);
   SparseSums<T> sums(request);
   const Index stride = sums.stride();
