@@ -15,7 +15,7 @@ from onelayer.data.rows import rows_to_fit
 from onelayer.data.scaling import fit_scaling
 from onelayer.data.sparse import SparseRows
 from onelayer.model.predictions import read_rows, write_predictions
-from onelayer.report.tables import strongest_table
+from onelayer.report.model_tables import strongest_table
 from onelayer.training.checkpoint import data_fingerprint
 from tests.cli.conftest import call
 

@@ -27,7 +27,7 @@ from onelayer.experiments.baselines import (
 )
 from onelayer.model.metrics import metric_of
 from onelayer.model.scored_rows import scored_rows
-from onelayer.solver.path import score, score_of
+from onelayer.solver.selection import score, score_of
 
 every_engine = pytest.mark.parametrize("engine_name", ENGINE_NAMES)
 

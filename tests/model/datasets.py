@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from onelayer.data.scaling import Scaling
-from onelayer.model.model import Certificate, Model
+from onelayer.model.certificate import Certificate
+from onelayer.model.model import Model
 
 PROOF = Certificate(0.1, 1.5, 0.01, 0.05, 1e-17, 90)
 

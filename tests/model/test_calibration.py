@@ -188,7 +188,7 @@ def test_a_temperature_for_many_labels_is_refused() -> None:
 
 
 def test_a_table_of_the_model_says_what_calibration_changed(data: Splits, fitted: ol.Model) -> None:
-    from onelayer.report.tables import model_table
+    from onelayer.report.model_tables import model_table
 
     printed = io.StringIO()
     shown: Any = model_table(fitted.calibrate(data), "m")

@@ -22,7 +22,7 @@ from onelayer.data.scaling import Scaling
 from onelayer.errors import DataError
 from onelayer.experiments.best_linear import Recipe
 from onelayer.model import evaluation as evaluation_module
-from onelayer.model import model as model_module
+from onelayer.model import rows as model_rows
 from onelayer.model.evaluation import Evaluation, evaluate
 from onelayer.model.intervals import wilson_interval
 from onelayer.model.metrics import BINS
@@ -137,7 +137,7 @@ def test_tiles_do_not_change_a_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     model, X = make_model(6), make_rows(100)
     rows = Dataset(X, np.arange(100) % 6, model.class_names)
     whole = evaluate(model, rows)
-    monkeypatch.setattr(model_module, "TILE_ENTRIES", 12 * 9)
+    monkeypatch.setattr(model_rows, "TILE_ENTRIES", 12 * 9)
     parts = evaluate(model, rows)
     np.testing.assert_array_equal(parts.confusion, whole.confusion)
     assert parts.in_top == whole.in_top
@@ -234,7 +234,7 @@ def test_confident_mistakes_are_the_wrong_rows_of_highest_probability_in_any_til
     p, predicted = probabilities(S).max(axis=1), S.argmax(axis=1)
     wrong = np.flatnonzero(predicted != y)
     expected = wrong[np.argsort(-p[wrong])][:24]
-    monkeypatch.setattr(model_module, "TILE_ENTRIES", 4 * 7)
+    monkeypatch.setattr(model_rows, "TILE_ENTRIES", 4 * 7)
     found = scored(S, y).mistakes
     assert found is not None
     np.testing.assert_array_equal(found.rows, expected)

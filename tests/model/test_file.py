@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from onelayer import solve, split
 from onelayer.errors import SaveError
 from onelayer.files.atomic import staged_file
-from onelayer.model.model import SETTINGS, Model
+from onelayer.model.file import SETTINGS
+from onelayer.model.model import Model
 from tests.model.datasets import PROOF, make_model, make_rows
 
 BARE: dict[str, Any] = {"image_shape": None, "feature_names": None, "certificate": None}
@@ -271,7 +272,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("onelayer.model.model.write_sealed", full)
+    monkeypatch.setattr("onelayer.model.file.write_sealed", full)
     with pytest.raises(SaveError, match="could not be written: No space left on device"):
         make_model(seed=5).save(tmp_path / "m")
     assert (tmp_path / "m").read_bytes() == before

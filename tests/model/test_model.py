@@ -14,7 +14,7 @@ from onelayer.data import Splits
 from onelayer.data.scaling import Scaling
 from onelayer.engines import make_engine
 from onelayer.errors import DataError, SettingsError
-from onelayer.model import model as model_module
+from onelayer.model import rows as model_rows
 from onelayer.model.model import Model
 from onelayer.objective.loss import scores, softmax
 from onelayer.training.loop import train
@@ -72,8 +72,8 @@ def test_read_only_rows_are_read_in_place(monkeypatch: pytest.MonkeyPatch) -> No
 def test_tiles_do_not_change_a_score(monkeypatch: pytest.MonkeyPatch) -> None:
     model, X = make_model(), make_rows(40)
     whole = model.scores(X)
-    monkeypatch.setattr(model_module, "TILE_ENTRIES", 7 * model.features)
-    tiles = list(model.score_tiles(X))
+    monkeypatch.setattr(model_rows, "TILE_ENTRIES", 7 * model.features)
+    tiles = list(model_rows.score_tiles(model, X))
     assert [len(tile) for tile in tiles] == [7, 7, 7, 7, 7, 5]
     np.testing.assert_array_equal(np.concatenate(tiles), whole)
     np.testing.assert_array_equal(model.predict(X), whole.argmax(axis=1))
@@ -107,7 +107,7 @@ def test_rows_that_do_not_fit_are_refused_in_one_sentence(rows: Any, said: str) 
 
 
 def test_the_row_with_a_nan_is_counted_over_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_module, "TILE_ENTRIES", 12 * 4)
+    monkeypatch.setattr(model_rows, "TILE_ENTRIES", 12 * 4)
     X = make_rows().astype(float)
     X[9, 3] = math.nan
     with pytest.raises(DataError, match="row 9 gives"):

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from onelayer.data import load
 from onelayer.data.streaming import stored_rows
 from onelayer.errors import DataError, SaveError, SettingsError
-from onelayer.model import model as model_module
+from onelayer.model import rows as model_rows
 from onelayer.model.predictions import read_rows, write_predictions
 from tests.model.datasets import make_model, make_rows
 
@@ -48,7 +48,7 @@ def read_back(path: Path) -> tuple[list[str], list[str], np.ndarray[Any, Any]]:
 def test_predictions_are_the_models_own_to_the_last_bit(
     rows_of_a_tile: int, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_module, "TILE_ENTRIES", 12 * rows_of_a_tile)
+    monkeypatch.setattr(model_rows, "TILE_ENTRIES", 12 * rows_of_a_tile)
     model, X = make_model(class_names=ODD), make_rows(40)
     path = tmp_path / f"out{ending}"
     write_predictions(model, X, path)
@@ -66,7 +66,7 @@ def test_predictions_are_the_models_own_to_the_last_bit(
 def test_bad_rows_leave_the_old_file(
     ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_module, "TILE_ENTRIES", 12 * 8)
+    monkeypatch.setattr(model_rows, "TILE_ENTRIES", 12 * 8)
     path = tmp_path / f"out{ending}"
     path.write_text("old")
     X = make_rows(40).astype(np.float32)

@@ -9,9 +9,9 @@ import numpy as np
 
 from onelayer.data.dataset import DataCard
 from onelayer.data.scaling import Scaling
-from onelayer.model.model import Certificate
+from onelayer.model.certificate import Certificate
 from onelayer.solver import Choice, Path, Score
-from onelayer.solver.path import choose
+from onelayer.solver.selection import choose
 from onelayer.solver.solver import Optimum
 from tests.report.made_results import CIFAR_CLASSES
 

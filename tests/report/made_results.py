@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from onelayer.data.dataset import DataCard
 from onelayer.data.scaling import Scaling
+from onelayer.model.certificate import Certificate
 from onelayer.model.evaluation import Mistakes, Reliability
-from onelayer.model.model import Certificate
 from onelayer.objective.gradcheck import GradientCheck
 from onelayer.training.result import Curvature, History, Outcome, ReportedFigures, Result
 from onelayer.training.run import Run, fit_batches

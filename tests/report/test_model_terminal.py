@@ -10,8 +10,8 @@ from PIL import Image
 
 from onelayer.errors import SettingsError
 from onelayer.model.evaluation import Evaluation, Reliability, pairs_of
+from onelayer.report.model_tables import evaluation_tables, model_table, strongest_table
 from onelayer.report.render import write_templates
-from onelayer.report.tables import evaluation_tables, model_table, strongest_table
 from tests.model.datasets import make_model
 from tests.report.made_results import CIFAR_CLASSES
 from tests.report.test_terminal import printed

@@ -17,6 +17,7 @@ from onelayer.report.conclusions import (
     compare_penalties,
     compare_rates,
 )
+from onelayer.report.model_tables import mistakes_of
 from onelayer.report.settings import curve_of
 from onelayer.report.summary import (
     choose_settings,
@@ -31,7 +32,6 @@ from onelayer.report.summary import (
     unbroken,
     without_paths,
 )
-from onelayer.report.tables import mistakes_of
 from onelayer.training.result import History, Outcome, ReportedFigures, Result
 from onelayer.training.run import Run, spell
 from tests.report.made_results import make_result, make_runs

@@ -25,7 +25,8 @@ from onelayer.objective import loss as objective
 from onelayer.solver import Choice, PathProgress, Score, newton, solve, solve_path
 from onelayer.solver import Path as LambdaPath
 from onelayer.solver import path as solver_path
-from onelayer.solver.path import choose, has_turned, l2_values, largest_l2, merit, score
+from onelayer.solver.path import l2_values, largest_l2
+from onelayer.solver.selection import choose, has_turned, merit, score
 from onelayer.training.checkpoint import Checkpoint
 from tests.made_data import make_splits
 from tests.oracle import accuracy

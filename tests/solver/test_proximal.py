@@ -22,8 +22,9 @@ from onelayer.objective import loss as objective
 from onelayer.objective.penalty import Penalty
 from onelayer.solver import certify, proximal, solve, solve_path
 from onelayer.solver.certificate import certify_weights
-from onelayer.solver.path import Part, PathState, solve_each
+from onelayer.solver.path import PathState, solve_each
 from onelayer.solver.proximal import ProximalSolver, Sparsity
+from onelayer.solver.selection import Part
 from onelayer.solver.solver import Optimum, Target
 from tests.solver.oracle import Problem, make_problem, random_weights
 

@@ -21,8 +21,9 @@ from onelayer.sklearn import SoftmaxClassifier
 from onelayer.solver import reduction
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.lbfgs import fit_preconditioner
-from onelayer.solver.path import PathProgress, score
+from onelayer.solver.path import PathProgress
 from onelayer.solver.reduction import ReducedSolver, Solvers, reduce_rows
+from onelayer.solver.selection import score
 from onelayer.solver.solver import Optimum, Solver, Target
 from onelayer.training.checkpoint import Checkpoint
 from tests.data.streaming.counted_rows import CountedRows

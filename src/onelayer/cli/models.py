@@ -23,7 +23,7 @@ from onelayer.model import Model
 from onelayer.model import compare as comparing
 from onelayer.model.metrics import metric_of, metrics_of
 from onelayer.model.predictions import check_output, read_rows, write_predictions
-from onelayer.report import tables
+from onelayer.report import model_tables
 from onelayer.report.render import write_templates
 from onelayer.solver import Path as LambdaPath
 from onelayer.training.run_folder import load_any
@@ -87,7 +87,7 @@ def evaluate(
     if json:
         output.print_json(evaluation.as_dict())
         return
-    for table in tables.evaluation_tables(evaluation, f"{model} on {rows.name}"):
+    for table in model_tables.evaluation_tables(evaluation, f"{model} on {rows.name}"):
         output.print_table(table)
         output.console.print()
 
@@ -147,7 +147,7 @@ def compare(
     if json:
         output.print_json(found)
         return
-    output.print_table(tables.comparison_table(found, f"{metric.title} on {rows.name}"))
+    output.print_table(model_tables.comparison_table(found, f"{metric.title} on {rows.name}"))
     for sentence in found.sentences[:MOST_SENTENCES]:
         output.print_line(sentence)
 
@@ -252,12 +252,12 @@ def inspect(
     if json:
         output.print_json(_described(chosen, most))
         return
-    output.print_table(tables.model_table(chosen, model))
+    output.print_table(model_tables.model_table(chosen, model))
     if out is not None:
         output.print_line(f"the picture: {out}")
     else:
         output.console.print()
-        output.print_table(tables.strongest_table(chosen, most))
+        output.print_table(model_tables.strongest_table(chosen, most))
 
 
 def _print_inference(
@@ -284,7 +284,7 @@ def _print_inference(
     if as_json:
         output.print_json(found.as_dict())
         return
-    output.print_table(tables.inference_table(found))
+    output.print_table(model_tables.inference_table(found))
     for sentence in found.sentences:
         output.print_line(sentence)
 
@@ -349,7 +349,7 @@ def calibrate(
         settings = calibrated.settings
         output.print_json({name: settings[name] for name in ("temperature", "calibration")})
         return
-    output.print_line(tables.calibration_words(calibrated))
+    output.print_line(model_tables.calibration_words(calibrated))
     output.print_line(f"model: {out}")
 
 

@@ -26,7 +26,7 @@ from onelayer.data.formats.base import is_pattern, match_pattern
 from onelayer.data.progress import ProgressLines, spelled, terminal
 from onelayer.engines.processes import leads, processes, rank
 from onelayer.errors import UNPRINTABLE, SettingsError, home_path
-from onelayer.report.tables import Table
+from onelayer.report.table import Table
 from onelayer.solver.path import PathProgress
 from onelayer.training.loop import Progress
 

@@ -33,7 +33,7 @@ from onelayer.engines import Engine, Weights
 from onelayer.errors import SettingsError
 from onelayer.model.metrics import Metric, measure, metric_of
 from onelayer.model.scored_rows import scored_rows
-from onelayer.solver.path import IN_SCORES, score_of
+from onelayer.solver.selection import IN_SCORES, score_of
 from onelayer.training.suite import Baseline
 
 Float64 = NDArray[np.float64]

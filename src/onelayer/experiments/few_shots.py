@@ -34,14 +34,9 @@ from onelayer.data.scaling import Scaling
 from onelayer.data.split import nested_subsets
 from onelayer.data.weights import ClassWeight
 from onelayer.engines import Engine
-from onelayer.errors import (
-    DataError,
-    SettingsError,
-    as_values,
-    require_number,
-    require_whole,
-)
-from onelayer.solver.path import DECADES, Choice, Score, choose, largest_l2, score, solve_each
+from onelayer.errors import DataError, SettingsError, as_values, require_number, require_whole
+from onelayer.solver.path import DECADES, largest_l2, solve_each
+from onelayer.solver.selection import Choice, Score, choose, score
 from onelayer.solver.solver import Optimum, Target
 from onelayer.training.suite import FewShots
 

@@ -21,13 +21,7 @@ from onelayer.data.feature_sets import FeatureSets, read_feature_sets
 from onelayer.data.progress import Log, print_line
 from onelayer.data.rows import class_weight_setting, intercept_setting
 from onelayer.data.scaling import check_scaling
-from onelayer.data.split import (
-    TEST_SIZE,
-    VALIDATION_SIZE,
-    fold_setting,
-    folds_among,
-    folds_of,
-)
+from onelayer.data.split import TEST_SIZE, VALIDATION_SIZE, fold_setting, folds_among, folds_of
 from onelayer.data.weights import ClassWeight
 from onelayer.engines import Engine, streaming
 from onelayer.errors import is_number, known_options, plain, require_whole
@@ -39,7 +33,9 @@ from onelayer.files.manifest import read_manifest
 from onelayer.files.provenance import describe_environment
 from onelayer.files.records import write_json
 from onelayer.solver.linalg import one_blas_thread
-from onelayer.solver.path import Choice, PathProgress, Rule, l2_values, solve_path
+from onelayer.solver.path import PathProgress, l2_values
+from onelayer.solver.selection import Choice, Rule
+from onelayer.solver.solve import solve_path
 from onelayer.solver.solver import Target
 from onelayer.training.checkpoint import (
     HASHED,

@@ -29,6 +29,7 @@ from onelayer.data.progress import Log, print_line, quiet
 from onelayer.engines import Engine
 from onelayer.errors import SettingsError
 from onelayer.model.model import Model
+from onelayer.model.rows import meet
 from onelayer.objective.loss import softmax_and_log_sum
 
 Float64 = NDArray[np.float64]
@@ -115,7 +116,7 @@ def calibrate(
             "own, which a temperature for all of them does not calibrate."
         )
     raw, log = model.uncalibrated, log or print_line
-    rows, y = raw.meet(data.validation if isinstance(data, Splits) else data, log)
+    rows, y = meet(raw, data.validation if isinstance(data, Splits) else data, log)
     known = y >= 0 if rows.weights is None else (y >= 0) & (rows.weights > 0.0)
     trained = raw.trained_on(rows) & known
     counted = np.flatnonzero(known & ~trained)

@@ -28,6 +28,7 @@ from onelayer.model.evaluation import groups_of
 from onelayer.model.intervals import RESAMPLES, bootstrap
 from onelayer.model.metrics import metric_of
 from onelayer.model.model import Model
+from onelayer.model.rows import meet, scored_by
 
 # A p below this is called more than chance.
 LEVEL = 0.05
@@ -194,7 +195,7 @@ def compare(
     scored = []
     for model, of_model in zip(models, met, strict=True):
         order = np.array([model.class_names.index(name) for name in first.class_names])
-        own = model.read_scores(of_model.X, y, counted, engine, order, of_model.weights)
+        own = scored_by(model, of_model.X, y, counted, engine, order, of_model.weights)
         scored.append(own)
     figures = [metric.of(one) for one in scored]
     values = [float(figure(scored[0].each)[0]) for figure in figures]
@@ -293,7 +294,7 @@ def _meet(
                 "models can be compared that have the same classes, but these have "
                 f"{', '.join(models[0].class_names[:5])} and {', '.join(model.class_names[:5])}."
             )
-        of_model, y = model.meet(rows, log)
+        of_model, y = meet(model, rows, log)
         labels = y if labels is None else labels
         met.append(of_model)
     assert labels is not None  # noqa: S101  # there are two models

@@ -26,7 +26,8 @@ from onelayer.data.sparse import sparse_rows
 from onelayer.errors import OnelayerError, SaveError, SettingsError, one_line, require_choice
 from onelayer.files.atomic import staged_file
 from onelayer.files.tensors import safetensors_bytes
-from onelayer.model.model import READ_IN_PLACE, WEIGHT_TYPES, Model
+from onelayer.model.model import WEIGHT_TYPES, Model
+from onelayer.model.rows import READ_IN_PLACE, met_rows
 from onelayer.objective.loss import sigmoid, softmax
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def export_onnx(
         choices = ", ".join(READ_IN_PLACE)
         raise SettingsError(f"input_type must be one of {choices}, but {kind!r} was given.")
     content = onnx_bytes(model, kind, precision)
-    given = _test_rows(model, kind) if rows is None else model.read_rows(rows)[:]
+    given = _test_rows(model, kind) if rows is None else met_rows(model, rows)[:]
     sparse = sparse_rows(given)
     tried = (given if sparse is None else sparse.toarray()).astype(kind, copy=False)
     tested = _check_onnx(model, content, tried, precision)

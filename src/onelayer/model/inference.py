@@ -37,15 +37,10 @@ from onelayer.data.progress import Log, quiet
 from onelayer.data.rows import Rows, weight_sum
 from onelayer.data.scaling import EQUAL
 from onelayer.engines import Engine, tiles
-from onelayer.errors import (
-    OnelayerError,
-    SettingsError,
-    plain,
-    require_choice,
-    require_number,
-)
+from onelayer.errors import OnelayerError, SettingsError, plain, require_choice, require_number
 from onelayer.model.intervals import NORMAL, Bootstrap
-from onelayer.model.model import Model, fitted_rows
+from onelayer.model.model import Model
+from onelayer.model.rows import fitted_rows, met_rows
 from onelayer.objective.loss import log_softmax, sigmoid, softmax
 
 if TYPE_CHECKING:
@@ -279,7 +274,7 @@ class Inference:
             DataError: when rows do not have the D features, or contain NaN or infinity.
         """
         model, draws = self._model, self._draws
-        S, X = model.scores(X, log=log), model.read_rows(X, quiet)
+        S, X = model.scores(X, log=log), met_rows(model, X, quiet)
         size = self.coefficients.size * (1 if draws is None else len(draws.values))
         rows = Rows(X, np.zeros(len(X), np.int64), model.scaling.scale, model.scaling.offset)
         rows = rows.with_intercept(model.intercept)

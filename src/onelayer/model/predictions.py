@@ -31,6 +31,7 @@ from onelayer.engines import Engine
 from onelayer.errors import DataError, SettingsError, home_path
 from onelayer.files.atomic import staged_file
 from onelayer.model.model import Model
+from onelayer.model.rows import met_rows, score_tiles
 
 OUTPUTS = (".csv", ".parquet", ".npy")
 
@@ -77,8 +78,8 @@ def write_predictions(
 ) -> None:
     """Classify rows as stored, (N, D) or of images (N, channels, height, width), into a file."""
     ending = check_output(Path(path))
-    rows = model.read_rows(_flat(model, rows))
-    tiles = (model.probabilities(S) for S in model.score_tiles(rows, engine, quiet))
+    rows = met_rows(model, _flat(model, rows))
+    tiles = (model.probabilities(S) for S in score_tiles(model, rows, engine, quiet))
     with staged_file(Path(path)) as staging:
         if ending == ".npy":
             _write_npy(model, len(rows), tiles, staging, ids)

@@ -18,7 +18,7 @@ from onelayer.report.chart import Axis, Chart, Curve, Level, Marks, is_wide, l2_
 from onelayer.report.render import Section
 from onelayer.report.settings import EPOCHS, NATS, curve_of
 from onelayer.report.summary import Records, SettingSummary, Spread
-from onelayer.report.tables import Cell, Table, make_table, spread_cell
+from onelayer.report.table import Cell, Table, make_table, spread_cell
 from onelayer.training.result import Result
 
 # More curves than colours cannot be told apart.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onelayer.data.dataset import DataCard
 from onelayer.model.evaluation import Mistakes
 from onelayer.report.render import Picture, Section
-from onelayer.report.tables import Column, make_table
+from onelayer.report.table import Column, make_table
 from onelayer.report.weight_images import picture_uri, pictures_of
 
 

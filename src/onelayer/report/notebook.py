@@ -14,20 +14,22 @@ from onelayer.errors import printable
 from onelayer.model.evaluation import Evaluation, LabelEvaluation
 from onelayer.model.inference import Inference
 from onelayer.model.model import Model
-from onelayer.report.path_summary import scores_of, summarise_path
-from onelayer.report.render import fill_template
-from onelayer.report.summary import early_end
-from onelayer.report.tables import (
-    Table,
-    accuracy_table,
-    best_on_test,
+from onelayer.report.model_tables import (
     evaluation_tables,
     inference_table,
     model_table,
+    strongest_table,
+)
+from onelayer.report.path_summary import scores_of, summarise_path
+from onelayer.report.render import fill_template
+from onelayer.report.summary import early_end
+from onelayer.report.table import Table
+from onelayer.report.tables import (
+    accuracy_table,
+    best_on_test,
     path_table,
     ranking_table,
     shots_table,
-    strongest_table,
     suite_table,
 )
 from onelayer.report.weight_images import picture_uri, templates_of

@@ -25,6 +25,7 @@ from onelayer.report.settings import (
 )
 from onelayer.report.suite_page import suite_page
 from onelayer.report.summary import Comparison, Records, Spread
+from onelayer.report.table import spread_cell
 from onelayer.report.weight_images import template_grid
 from onelayer.solver import Path as LambdaPath
 from onelayer.training.result import Result
@@ -249,7 +250,7 @@ def _chosen(records: Records) -> str:
         return "No validation accuracy was measured."
     of = [i for i in best.positions if result.outcomes[i].status != "diverged"]
     spread = summary.spread(100.0 * result.validation_accuracy[of])
-    accuracy = f"{tables.spread_cell(spread).plain} %"
+    accuracy = f"{spread_cell(spread).plain} %"
     several = len(records.settings) > 1
     metric, reached = result.metric, accuracy
     if metric.name != "accuracy":

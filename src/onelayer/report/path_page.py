@@ -12,14 +12,15 @@ import numpy as np
 from onelayer.model.metrics import Metric
 from onelayer.report.chart import Axis, Chart, Curve, Level, Marks, is_wide, l2_axis, line_chart
 from onelayer.report.mistakes import mistakes_section
+from onelayer.report.model_tables import feature_name
 from onelayer.report.path_summary import Estimate, PathLine, Scores, best_line, summarise_path
 from onelayer.report.render import TEMPLATES, Page, Section, make_page
 from onelayer.report.settings import weights_section
 from onelayer.report.summary import plural, standard_error
-from onelayer.report.tables import feature_name, path_table
+from onelayer.report.tables import path_table
 from onelayer.report.weight_images import MOST_FRAMES, TemplateGrid, TemplateRow
 from onelayer.solver import Path
-from onelayer.solver.path import IN_SCORES, Rule
+from onelayer.solver.selection import IN_SCORES, Rule
 
 ONE_ERROR: Rule = "one-standard-error"
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from onelayer.model.metrics import metric_of
 from onelayer.solver import Path, Score
-from onelayer.solver.path import IN_SCORES, mean_score
+from onelayer.solver.selection import IN_SCORES, mean_score
 
 # How a solution ended that has what was asked for; for λ = 0 there is nothing to prove.
 PROVEN, CONVERGED = "proven", "converged"

@@ -28,7 +28,7 @@ from onelayer.report.summary import (
     unbroken,
     without_paths,
 )
-from onelayer.report.tables import Table
+from onelayer.report.table import Table
 from onelayer.report.theme import DARK, LIGHT, chart_config, inks_of
 from onelayer.report.weight_images import TemplateGrid, template_drawing
 from onelayer.solver import Path as LambdaPath

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.model.certificate import Certificate
 from onelayer.model.evaluation import pairs_of
-from onelayer.model.model import Certificate, Model
-from onelayer.report import summary, tables
+from onelayer.model.model import Model
+from onelayer.report import model_tables, summary
 from onelayer.report.chart import (
     MOST_WITH_NUMBERS,
     Axis,
@@ -28,7 +29,7 @@ from onelayer.report.chart import (
 )
 from onelayer.report.render import Section
 from onelayer.report.summary import Records, SettingSummary, Spread
-from onelayer.report.tables import Cell, Column
+from onelayer.report.table import Cell, Column, make_table, spread_cell
 from onelayer.report.weight_images import MOST_CLASSES
 from onelayer.training.result import Result
 
@@ -73,7 +74,7 @@ def _setting(records: Records, anchor: str, setting: SettingSummary, *, folded: 
     if summary.is_tested(result, setting):
         parts.append(("test", setting.test.measured))
     runs = len(setting.positions)
-    words = [f"{part} accuracy {tables.spread_cell(of).plain} %" for part, of in parts if of.n]
+    words = [f"{part} accuracy {spread_cell(of).plain} %" for part, of in parts if of.n]
     words += [f"{runs} {'run' if runs == 1 else 'runs'}, {setting.status}"]
     words += ["chaotic"] if setting.chaotic else []
     text = [" · ".join(words)]
@@ -155,7 +156,7 @@ def distance_section(records: Records) -> Section | None:
         "same rows."
     )
     heading, rows = "Distance from the optimum", map(_distance_row, distances)
-    table = tables.make_table(heading, DISTANCE_COLUMNS, rows, note=summary.OVER_SEEDS)
+    table = make_table(heading, DISTANCE_COLUMNS, rows, note=summary.OVER_SEEDS)
     return Section(
         anchor="distance",
         heading=heading,
@@ -240,11 +241,11 @@ def _distance_row(d: Distance) -> list[Cell | str]:
         above = Cell(summary.number(d.above.mean, ".4f"), deviation, share, strong=True)
     return [
         d.setting,
-        tables.spread_cell(d.cost, ".4f"),
+        spread_cell(d.cost, ".4f"),
         summary.number(d.best.cost, ".4f") if d.best else "–",
         above,
-        tables.spread_cell(d.bound, ".4f") if d.l2 else "no bound without λ",
-        tables.spread_cell(d.weights, ".3f"),
+        spread_cell(d.bound, ".4f") if d.l2 else "no bound without λ",
+        spread_cell(d.weights, ".3f"),
         f"{d.gradient.mean:.2g}" if d.gradient.n else "–",
     ]
 
@@ -260,7 +261,7 @@ def confusion_section(records: Records) -> Section | None:
             continue
         # With more classes the cells have no room for numbers, and then none for the eye.
         if len(names) > 40:
-            table = tables.mistakes_of(pairs_of(counts), names)
+            table = model_tables.mistakes_of(pairs_of(counts), names)
             lists.append(Section(place, setting.name, table=table))
         else:
             charts.append(_confusion_chart(place, setting.name, counts, names))
@@ -333,14 +334,14 @@ def weights_section(model: Model, name: str) -> Section | None:
     W, class_names, names = model.W, model.class_names, model.feature_names
     # More features than this are listed by name, the strongest of each class.
     if model.features > 40 or model.classes > MOST_CLASSES:
-        table = tables.strongest_table(model)
+        table = model_tables.strongest_table(model)
         text = f"The strongest weights on the scaled features, {name}."
         return Section("weights", "Weights", (text,), table=table)
     values = np.nan_to_num(W.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     k, j = np.unravel_index(int(np.abs(values).argmax()), values.shape)
     most = float(abs(values[k, j])) or 1.0
     first = model.settings.get("first_index")
-    columns = [tables.feature_name(names, j, first)[:24] for j in range(model.features)]
+    columns = [model_tables.feature_name(names, j, first)[:24] for j in range(model.features)]
     rows = [one[:24] for one in class_names]
     title = f"Weights on the scaled features, {name}"
     said = f"Largest: {values[k, j]:.3g} for {class_names[k]} and {columns[j]}."

@@ -34,7 +34,7 @@ from onelayer.report.tables import (
     shots_table,
     suite_table,
 )
-from onelayer.solver.path import IN_SCORES, mean_score
+from onelayer.solver.selection import IN_SCORES, mean_score
 from onelayer.training.suite import Head, Suite
 
 # Heads whose λ path is drawn: more curves cannot be told apart.

@@ -36,7 +36,8 @@ from onelayer.sklearn.inputs import (
     check_shared_options,
     label_rows,
 )
-from onelayer.solver.path import Choice, Part, check_parts, choose, l2_values, solve_each
+from onelayer.solver.path import l2_values, solve_each
+from onelayer.solver.selection import Choice, Part, check_parts, choose
 from onelayer.solver.solver import Target
 from onelayer.training.run import Run
 

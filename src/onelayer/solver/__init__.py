@@ -8,8 +8,9 @@ suggest_learning_rate  which learning rates are stable
 
 from onelayer.solver.certificate import certify
 from onelayer.solver.learning_rate import LearningRateBounds, suggest_learning_rate
-from onelayer.solver.path import Choice, Path, PathProgress, Score, solve_path
-from onelayer.solver.solve import solve
+from onelayer.solver.path import Path, PathProgress
+from onelayer.solver.selection import Choice, Score
+from onelayer.solver.solve import solve, solve_path
 from onelayer.solver.solver import Progress
 
 __all__ = [

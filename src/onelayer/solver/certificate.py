@@ -42,15 +42,11 @@ from numpy.typing import NDArray
 from onelayer.data import Dataset, Splits
 from onelayer.data.progress import Log
 from onelayer.data.rows import Rows
-from onelayer.engines import (
-    Engine,
-    FullGradient,
-    Weights,
-    loaded,
-    streaming,
-)
+from onelayer.engines import Engine, FullGradient, Weights, loaded, streaming
 from onelayer.errors import DataError, SettingsError, known_options, require_number
-from onelayer.model.model import Certificate, Model, fitted_rows
+from onelayer.model.certificate import Certificate
+from onelayer.model.model import Model
+from onelayer.model.rows import fitted_rows
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.linalg import inner, norm, one_blas_thread
 

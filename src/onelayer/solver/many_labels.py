@@ -34,17 +34,11 @@ from onelayer.data.mapped import check_mapped
 from onelayer.data.rows import Rows
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights
-from onelayer.model.model import Certificate
+from onelayer.model.certificate import Certificate
 from onelayer.objective.loss import sigmoid
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import ABSENT_BELOW, ROUNDING, Certified, full_gradient
-from onelayer.solver.lbfgs import (
-    MAX_STALLED,
-    MIN_STEP,
-    SUFFICIENT,
-    centre_of,
-    fit_preconditioner,
-)
+from onelayer.solver.lbfgs import MAX_STALLED, MIN_STEP, SUFFICIENT, centre_of, fit_preconditioner
 from onelayer.solver.linalg import inner_product, matvec, norm, one_blas_thread, outer_product
 from onelayer.solver.solver import Optimum, Progress, SolverState, Status, Target
 

@@ -24,69 +24,45 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
-from itertools import groupby
 from numbers import Integral
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onelayer.data import Splits
-from onelayer.data.dataset import DataCard, data_card
-from onelayer.data.progress import notebook_bar, quiet
-from onelayer.data.rows import (
-    Rows,
-    class_weight_setting,
-    intercept_setting,
-    rows_of,
-    rows_to_fit,
-    weights_to_fit,
-)
+from onelayer.data.dataset import DataCard
+from onelayer.data.rows import Rows
 from onelayer.data.scaling import Scaling
-from onelayer.data.split import fold_setting, folds_among, folds_of
-from onelayer.data.weights import ClassWeight
-from onelayer.engines import Engine, Weights, streaming
-from onelayer.errors import (
-    SettingsError,
-    as_values,
-    is_number,
-    known_options,
-    one_line,
-    plain,
-    require_choice,
-    require_number,
-    require_whole,
-)
-from onelayer.files.provenance import Command, describe_environment
-from onelayer.files.records import MAY_LACK, check_sizes
+from onelayer.engines import Engine, Weights
+from onelayer.errors import SettingsError, as_values, is_number, one_line, plain
+from onelayer.files.provenance import Command
+from onelayer.files.records import MAY_LACK
 from onelayer.files.saved import Saved
 from onelayer.model.evaluation import Mistakes
-from onelayer.model.intervals import (
-    GROUPED,
-    WILSON,
-    interval_words,
-    standard_error,
-    wilson_interval,
-)
-from onelayer.model.metrics import Measurement, Metric, metric_of
+from onelayer.model.metrics import Measurement
 from onelayer.model.model import Model
-from onelayer.model.scored_rows import ScoredRows, read_scores, row_tiles
 from onelayer.solver.linalg import norm
 from onelayer.solver.many_labels import first_biases
-from onelayer.solver.proximal import ProximalSolver, ProximalSolvers, Sparsity, solver_for
+from onelayer.solver.proximal import ProximalSolver, ProximalSolvers, Sparsity
 from onelayer.solver.reduction import AnySolver, Solvers
-from onelayer.solver.solver import (
-    TINY,
-    Optimum,
-    SolverState,
-    Target,
-    first_bias,
+from onelayer.solver.selection import (
+    IN_SCORES,
+    Choice,
+    Part,
+    Score,
+    accuracy_interval,
+    accuracy_words,
+    choose,
+    has_turned,
+    merit,
+    score,
 )
+from onelayer.solver.solver import TINY, Optimum, SolverState, Target, first_bias
 
 Float64 = NDArray[np.float64]
 
-Rule = Literal["best", "one-standard-error"]
 
 # ε of the largest λ, and the decades under it that hold the given number of λ. No more than twice
 # as many decades are tried; features come one after another within two.
@@ -98,206 +74,6 @@ FAR = 0.1
 
 # The largest tol with which folds move as all rows do: W is then within √tol · √(J/λ) of W*.
 SHARED_TOL = 1e-4
-
-# W (K, D) and b (K,).
-Pair = tuple[NDArray[np.floating], NDArray[np.floating]]
-
-# Of copies of the weights of solutions that are scored in one pass.
-WEIGHT_BYTES = 64 << 20
-
-# Rows held out, after the rows that models of their own are fitted to; None takes the path's.
-Part = tuple[Rows | None, Rows]
-
-
-@dataclass(frozen=True)
-class Score:
-    """Loss and accuracy of a model on some rows, with their standard errors over the rows.
-
-    Attributes:
-        loss: mean cross-entropy, nats.
-        loss_error: its standard error.
-        accuracy: fraction of rows classified right.
-        accuracy_error: its standard error, √(a (1 − a) / n).
-        rows: n, the number of rows. Where they have weights, means are by weight, and errors take
-            (Σ w)² / Σ w² for n (Kish 1965).
-        value: of the metric that λ is chosen by, where it is another one; else None.
-        value_error: its standard error, by leaving out blocks of rows; None on the training rows
-            and on too few rows.
-        effective_rows: (Σ w)² / Σ w²; None where rows have no weights.
-    """
-
-    loss: float
-    loss_error: float
-    accuracy: float
-    accuracy_error: float
-    rows: int
-    value: float | None = field(default=None, metadata=MAY_LACK)
-    value_error: float | None = field(default=None, metadata=MAY_LACK)
-    effective_rows: float | None = field(default=None, metadata=MAY_LACK)
-
-    def __post_init__(self) -> None:
-        # From a file they may be anything.
-        require_number("accuracy", self.accuracy, "from 0 to 1", least=0, below=1.000001)
-        require_whole("rows", self.rows, 1)
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % Wilson interval of the accuracy; of weighted rows with (Σ w)² / Σ w² for n."""
-        n = self.effective_rows
-        if n is None:
-            return wilson_interval(round(self.accuracy * self.rows), self.rows)
-        return wilson_interval(min(self.accuracy, 1.0) * n, n)
-
-    def of(self, by: str) -> tuple[float, float]:
-        """The score by accuracy, log loss or the metric of `value`, and its standard error."""
-        if by in IN_SCORES:
-            name = IN_SCORES[by]
-            return getattr(self, name), getattr(self, f"{name}_error")
-        if self.value is None:
-            raise SettingsError(f"{by} was not measured, since λ was chosen by another metric.")
-        return self.value, self.value_error or 0.0
-
-
-# The metrics that every score has, and what it calls them.
-IN_SCORES = {"accuracy": "accuracy", "log_loss": "loss"}
-
-
-def score(
-    engine: Engine,
-    rows: Rows,
-    pairs: Sequence[Pair],
-    by: str = "accuracy",
-    *,
-    errors: bool = True,
-) -> tuple[Score, ...]:
-    """Score weights and biases, each in the type of its W, several in one pass over the rows.
-
-    A metric that is neither accuracy nor log loss takes another pass for each.
-    """
-    weights = rows.row_weights
-    n = float(rows.count) if weights is None else 1.0 / norm(weights / rows.mass) ** 2
-    scores: list[Score] = []
-    for group in _together(pairs):
-        W, b = (np.stack(parts) for parts in zip(*group, strict=True))
-        found = engine.evaluate(rows, Weights(W, b.astype(W.dtype)))
-        for loss, square, accuracy in zip(*(map(float, of) for of in found[:3]), strict=True):
-            variances = (square - loss**2, accuracy * (1.0 - accuracy))
-            loss_error, accuracy_error = (math.sqrt(max(v, 0.0) / n) for v in variances)
-            figures = (loss, loss_error, accuracy, accuracy_error, rows.count)
-            scores.append(Score(*figures, effective_rows=None if weights is None else n))
-    if by not in IN_SCORES:
-        scores = [
-            replace(one, **_measured(engine, rows, *pair, metric_of(by), errors=errors))
-            for one, pair in zip(scores, pairs, strict=True)
-        ]
-    return tuple(scores)
-
-
-def _measured(
-    engine: Engine, rows: Rows, W: NDArray[Any], b: NDArray[Any], metric: Metric, *, errors: bool
-) -> dict[str, Any]:
-    """A metric and its standard error, as attributes of a score."""
-    scored = read_scores(row_tiles(rows, len(W)), engine, W, b, rows.labels, rows.row_weights)
-    figure = metric.of(scored)
-    found = standard_error(figure, scored.strata, scored.weights) if errors else math.nan
-    error = found if math.isfinite(found) else None  # of too few rows there is none
-    return {"value": float(figure(scored.each)[0]), "value_error": error}
-
-
-def score_of(scored: ScoredRows) -> Score:
-    """The score of rows whose scores are at hand."""
-    w = scored.each[:, 0] / scored.each.sum()
-    n = float(len(w)) if scored.weights is None else 1.0 / norm(w) ** 2
-    loss, accuracy = float(w @ scored.loss), float(w @ scored.right)
-    variances = (w @ (scored.loss - loss) ** 2, accuracy * (1.0 - accuracy))
-    loss_error, accuracy_error = (math.sqrt(max(float(v), 0.0) / n) for v in variances)
-    figures = (loss, loss_error, accuracy, accuracy_error, len(w))
-    return Score(*figures, effective_rows=None if scored.weights is None else n)
-
-
-def _together(pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
-    """Neighbours with W of one type, as many as WEIGHT_BYTES hold."""
-    for _, alike in groupby(pairs, lambda pair: pair[0].dtype):
-        group = list(alike)
-        size = max(1, WEIGHT_BYTES // group[0][0].nbytes)
-        yield from (group[i : i + size] for i in range(0, len(group), size))
-
-
-@dataclass(frozen=True)
-class Choice:
-    """How λ is chosen; a SettingsError for other words.
-
-    Attributes:
-        by: the metric, measured on the held-out rows: its name, without scikit-learn's neg_.
-        rule: "best" takes the best score; "one-standard-error" the largest λ whose score is within
-            one standard error of the best (Breiman et al. 1984).
-    """
-
-    by: str = "accuracy"
-    rule: Rule = "best"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "by", metric_of(self.by).name)
-        require_choice("rule", self.rule, get_args(Rule))
-
-    @property
-    def metric(self) -> Metric:
-        """The metric."""
-        return metric_of(self.by)
-
-
-def mean_score(scores: Sequence[Score], by: str) -> tuple[float, float]:
-    """Mean score of one λ, and its standard error.
-
-    Of one score the error is that of its rows; of several, one for each fold, that of their spread.
-
-    Example:
-        >>> mean_score([Score(1.0, 0.1, 0.5, 0.05, 100)], "log_loss")
-        (1.0, 0.1)
-    """
-    if len(scores) == 1:
-        return scores[0].of(by)
-    values = [score.of(by)[0] for score in scores]
-    return float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
-
-
-def merit(scores: Sequence[Score], by: str) -> tuple[float, float]:
-    """The same, with a sign by which larger is better."""
-    mean, error = mean_score(scores, by)
-    return mean if metric_of(by).greater else -mean, error
-
-
-def choose(scores: Sequence[Sequence[Score]], choice: Choice) -> int:
-    """The position that is chosen by held-out scores, largest λ first; ties go to the largest λ.
-
-    Example:
-        >>> near = [Score(1.0, 0.1, a, 0.02, 100) for a in (0.50, 0.59, 0.60)]
-        >>> [choose([[s] for s in near], Choice(rule=r)) for r in ("best", "one-standard-error")]
-        [2, 1]
-    """
-    merits = [merit(of_one, choice.by) for of_one in scores]
-    best = max(range(len(merits)), key=lambda i: (merits[i][0], -i))
-    if choice.rule == "best":
-        return best
-    least = merits[best][0] - merits[best][1]
-    return next(i for i, (mean, _) in enumerate(merits) if mean >= least)
-
-
-def has_turned(scores: Sequence[Sequence[Score]], by: str, steps: int) -> bool:
-    """Whether the best score lies `steps` λ back, or twice as many where the last one equals it.
-
-    Accuracy may stay that of the largest class while the loss has long begun to fall: then it has
-    to be clearly above that of the first λ, or the loss must have turned as well.
-    """
-
-    def turned(by: str) -> bool:
-        place = choose(scores, Choice(by))
-        level = merit(scores[-1], by)[0] == merit(scores[place], by)[0]
-        return place < len(scores) - (2 * steps if level else steps)
-
-    best, error = merit(scores[choose(scores, Choice(by))], by)
-    learned = best - merit(scores[0], by)[0] > error
-    return turned(by) and (learned or turned("log_loss"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -493,19 +269,6 @@ class Path(Saved):
         return tuple(filter(None, sentences))
 
 
-def accuracy_interval(test: Score, measured: Sequence[Measurement]) -> tuple[float, float, str]:
-    """The 95 % interval of the accuracy on the test rows, and what it is called."""
-    for one in measured:
-        if one.metric == "accuracy":
-            return one.low, one.high, GROUPED
-    return *test.interval, WILSON
-
-
-def accuracy_words(test: Score, measured: Sequence[Measurement]) -> str:
-    """The accuracy on the test rows with its interval, in percent."""
-    return f"{100.0 * test.accuracy:.2f} % ({interval_words(*accuracy_interval(test, measured))})"
-
-
 @dataclass(frozen=True)
 class PathProgress:
     """State of a path: `done` of `total` solutions."""
@@ -545,221 +308,6 @@ def largest_l2(engine: Engine, rows: Rows, classes: int) -> float:
     loss, G, _ = engine.gradient(rows, Weights(W[None], b[None]))
     largest = norm(G) ** 2 / (4.0 * NOTHING * max(float(loss[0]), TINY))
     return float(f"{largest:.2e}") or 1.0
-
-
-@known_options
-def solve_path(
-    data: Splits,
-    l2: int | ArrayLike | None = None,
-    *,
-    l1: int | ArrayLike | None = None,
-    l1_ratio: float = 1.0,
-    grouped: bool = False,
-    intercept: bool = True,
-    class_weight: ClassWeight = None,
-    folds: Any = 0,
-    scoring: str = "accuracy",
-    rule: Rule = "best",
-    refit: bool = False,
-    tol: float = 1e-6,
-    max_passes: int = 1000,
-    scaling: str = "auto",
-    engine: Engine | str | None = None,
-    on_progress: Callable[[PathProgress], None] | None = None,
-    checkpoint: Keeps | None = None,
-) -> Path:
-    """Solve for every λ, prove each, and choose one by the validation rows or by folds.
-
-    Args:
-        data: training, validation and test rows; the test rows are used once, for the chosen model.
-        l2: values of λ ≥ 0; or n ≥ 2: λ then goes down from ‖∇_W J(0)‖² / (0.04 J(0)), above which
-            no weights lower the cost by 1 %, n values to four decades, until the held-out score
-            has been falling for a decade, but no further than eight. None is 20 without an l1.
-        l1: values of λ₁ > 0 of a penalty λ₁ Σ |W|, which chooses features; or n ≥ 2: from the λ₁ at
-            which W = 0 is best, n values to two decades under it, or up to four. λ follows from
-            l1_ratio.
-        l1_ratio: r in (0, 1], as of scikit-learn and glmnet (their α): λ = λ₁ (1 − r) / 2r beside
-            each λ₁, twice that for two classes; 1 is ℓ1 alone.
-        grouped: whether l1 chooses features for all classes or for none; see `solve`.
-        intercept: whether there is a bias, as of `solve`.
-        class_weight: of the training rows, as of `solve`; held-out rows count by their own weights.
-        folds: stratified folds of the training rows to choose λ by, 2 or more, no group of the rows
-            on two sides; 0 takes the validation rows. Or folds of your own: an array (N,) with the
-            fold that holds each training row out, −1 for none; or pairs of row numbers (to fit, to
-            hold out), as scikit-learn's splitters give them.
-        scoring: the metric on the held-out rows that λ is chosen by, by scikit-learn's names:
-            "accuracy", "neg_log_loss", "roc_auc", "f1_macro", … (docs/guide/metrics.md).
-        rule: "best", or "one-standard-error": the largest λ whose score is within one standard
-            error of the best.
-        refit: whether a model of the chosen λ is then fitted to the training and validation rows
-            together, scaled anew and proven: `Path.best`, which alone meets the test rows.
-        tol: relative gap to prove for each λ, > 0.
-        max_passes: passes over the rows for each λ, ≥ 1.
-        scaling: "auto", "none", "unit" or "standardize", fitted to the training rows.
-        engine: an engine or its name; None is the native engine.
-        on_progress: called with `PathProgress` after every solution. Default: a bar in a notebook.
-        checkpoint: a `Checkpoint`: where the solutions are kept as they come, and whether to resume
-            bit for bit from those that are there; None for none.
-
-    Returns:
-        The path. Ctrl-C ends it; the λ solved so far are kept.
-
-    Raises:
-        SettingsError: for a value outside its range.
-        SaveError: when the folder of the checkpoints cannot be used, or they are of other data or
-            settings.
-
-    Source:
-        Friedman, Hastie & Tibshirani (2010), Regularization paths for generalized linear models via
-        coordinate descent; Breiman et al. (1984) for the one-standard-error rule.
-
-    Example:
-        >>> from onelayer import load, solve_path
-        >>> path = solve_path(load("digits"), [0.1, 0.001])
-        >>> path.best.l2, path.best.status
-        (0.001, 'optimal')
-    """
-    choice = Choice(scoring, rule)
-    if refit:
-        data.check_in_memory()
-    given = data
-    target, sparsity = Target(0.0, tol, max_passes), None
-    if l1 is None:
-        _check_alone(l1_ratio, grouped)
-        l2s = l2_values(20 if l2 is None else l2)
-    else:
-        if l2 is not None:
-            raise SettingsError(
-                "give either l2 or l1, whose l1_ratio says how much l2 is beside it."
-            )
-        sparsity, l2s = Sparsity(l1_ratio, grouped), l2_values(l1, "l1")
-        if not isinstance(l2s, int) and min(l2s) <= 0.0:
-            raise SettingsError("l1 must be values above 0; for λ₁ = 0 give l2.")
-    folds, weights = plain(folds), weights_to_fit(data.train, class_weight)
-    if not is_number(folds) and weights is not None:
-        folds = folds_among(folds, np.flatnonzero(weights), data.train.rows)
-    weighing, engine = intercept_setting(intercept), streaming(engine)
-    data, fitted, rows = rows_to_fit(data, scaling, class_weight, intercept=intercept)
-    train = data.train
-    parts: list[Part] = [(None, rows_of(data.validation, fitted))]
-    indices = folds_of(data, folds)
-    settings: dict[str, Any] = {"l2": l2s, "folds": fold_setting(folds, indices)}
-    if sparsity is not None:
-        settings = {"l1": settings.pop("l2"), **asdict(sparsity)} | settings
-    folds = len(indices)
-    if folds:
-        judged_rows = rows_of(train, fitted)
-        parts = [(rows.only(kept), judged_rows.only(held_out)) for kept, held_out in indices]
-    check_parts(choice.metric, parts, train.class_names)
-    settings |= {"scoring": choice.by, "tol": tol}
-    weighing |= class_weight_setting(class_weight, train)
-    settings |= {"max_passes": max_passes, "scaling": fitted.name} | weighing
-
-    def check(state: PathState) -> None:
-        check_sizes(state.sizes(train.classes, train.features, folds))
-
-    def solve_from(
-        start: PathState | None, keep: Callable[[PathState], None] | None = None
-    ) -> tuple[PathState, bool]:
-        return solve_each(
-            engine,
-            rows,
-            train.classes,
-            l2s,
-            target,
-            parts,
-            choice.by,
-            on_progress or notebook_bar("solving"),
-            start or PathState(),
-            keep,
-            sparsity,
-        )
-
-    if checkpoint is None:
-        state, interrupted = solve_from(None)
-    else:
-        with checkpoint.managing_path(PathState, data, engine, settings) as manager:
-            start = manager.latest(check)
-            state, interrupted = solve_from(start, manager.hold)
-            manager.flush()
-    if not state.optima:
-        raise KeyboardInterrupt
-    optima, scores, solved = state.optima, state.scores, time.perf_counter()
-    chosen = choose(scores, choice)
-    train_scores = score(engine, rows, [(o.W, o.b) for o in optima], choice.by, errors=False)
-    path = Path.of_optima(
-        optima,
-        scores,
-        scaling=fitted,
-        train=train_scores,
-        chosen=chosen,
-        choice=choice,
-        data=data_card(data),
-        folds=folds,
-        seconds={"solve": state.seconds, "score": time.perf_counter() - solved},
-        environment=describe_environment() | engine.describe(),
-        settings=weighing,
-        l2_from_data=isinstance(l2s, int),
-        interrupted=interrupted,
-    )
-    if refit and not interrupted:
-        proof = path.best.require_certificate()
-        aim = replace(target, l2=proof.l2, l1=proof.l1, grouped=proof.grouped)
-        path = _refitted(path, given, scaling, class_weight, aim, engine, intercept=intercept)
-    best = path.best
-    (test,) = score(engine, rows_of(data.test, best.scaling), [(best.W, best.b)])
-    by_groups = data.test.groups is not None and choice.by != "accuracy"
-    measured = (choice.by,) if by_groups or choice.by not in IN_SCORES else ()
-    try:
-        choice.metric.check(data.test.y, data.test.class_names, "the test rows")
-    except SettingsError:
-        measured = ()
-    judged = best.evaluate(data.test, engine, quiet, include_training_rows=True, scoring=measured)
-    of_groups = () if judged.grouped is None else (judged.grouped,)
-    found = judged.metrics + of_groups
-    return replace(path, test=test, mistakes=judged.mistakes, test_metrics=found)
-
-
-def _refitted(
-    path: Path,
-    given: Splits,
-    scaling: str,
-    class_weight: ClassWeight,
-    target: Target,
-    engine: Engine,
-    *,
-    intercept: bool,
-) -> Path:
-    """The path with a model of its chosen λ of all rows but the test rows; or interrupted."""
-    began = time.perf_counter()
-    whole = replace(given, train=given.train_and_validation)
-    data, fitted, rows = rows_to_fit(whole, scaling, class_weight, intercept=intercept)
-    try:
-        optimum = solver_for(engine, rows, data.train.classes, target).solve(target).completed()
-    except KeyboardInterrupt:
-        return replace(path, interrupted=True)
-    settings = intercept_setting(intercept) | class_weight_setting(class_weight, data.train)
-    settings |= {"refit": True}
-    model = optimum.model(fitted, data_card(data), path.environment, settings)
-    seconds = {**path.seconds, "refit": time.perf_counter() - began}
-    return replace(path, refitted=model, seconds=seconds)
-
-
-def _check_alone(l1_ratio: float, grouped: bool) -> None:
-    """Refuse what means nothing without l1."""
-    if l1_ratio != 1.0 or grouped:
-        given = "grouped" if grouped else "l1_ratio"
-        raise SettingsError(f"{given} needs l1: the values of λ₁, or how many the data give.")
-
-
-def check_parts(metric: Metric, parts: Sequence[Part], class_names: Sequence[str]) -> None:
-    """Raise `SettingsError` where a metric is not defined on held-out rows."""
-    for i, (kept, rows) in enumerate(parts):
-        whose = "the validation rows" if kept is None else f"the held-out rows of fold {i}"
-        weights = rows.row_weights
-        metric.check(
-            rows.labels if weights is None else rows.labels[weights > 0.0], class_names, whose
-        )
 
 
 @dataclass(frozen=True, eq=False)

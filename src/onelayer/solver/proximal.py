@@ -54,20 +54,13 @@ from onelayer.data.sparse import sparse_rows
 from onelayer.engines import Engine, Weights, tiles
 from onelayer.engines.native import coordinate_descent
 from onelayer.errors import SettingsError, require_number
-from onelayer.model.model import Certificate
+from onelayer.model.certificate import Certificate
 from onelayer.objective.loss import sigmoid, softmax_and_log_sum
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import ROUNDING, TINY, Certified, RowSums, of_classes
 from onelayer.solver.linalg import inner, norm, one_blas_thread
 from onelayer.solver.reduction import AnySolver, Solvers
-from onelayer.solver.solver import (
-    Optimum,
-    Progress,
-    SolverState,
-    Status,
-    Target,
-    first_bias,
-)
+from onelayer.solver.solver import Optimum, Progress, SolverState, Status, Target, first_bias
 
 Float64 = NDArray[np.float64]
 Indices = NDArray[np.int64]

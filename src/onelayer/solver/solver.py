@@ -30,7 +30,9 @@ from onelayer.data.rows import Rows
 from onelayer.data.scaling import EQUAL, Scaling
 from onelayer.engines import Engine, Weights, tiles
 from onelayer.errors import SettingsError, make_plain, require_number, require_whole
-from onelayer.model.model import TILE_ENTRIES, Certificate, Model, chosen_features
+from onelayer.model.certificate import Certificate
+from onelayer.model.model import Model, chosen_features
+from onelayer.model.rows import TILE_ENTRIES
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import (
     ABSENT_BELOW,
@@ -49,14 +51,7 @@ from onelayer.solver.certificate import (
     improve_biases,
     of_classes,
 )
-from onelayer.solver.lbfgs import (
-    Descent,
-    Memory,
-    Pair,
-    Point,
-    Preconditioner,
-    descend,
-)
+from onelayer.solver.lbfgs import Descent, Memory, Pair, Point, Preconditioner, descend
 from onelayer.solver.linalg import inner, matvec, norm, one_blas_thread
 from onelayer.solver.newton import (
     CACHED_ENTRIES,

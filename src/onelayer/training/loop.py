@@ -23,13 +23,7 @@ from onelayer.data.dataset import data_card
 from onelayer.data.mapped import check_mapped
 from onelayer.data.memory import available_memory, format_bytes
 from onelayer.data.progress import notebook_bar, quiet
-from onelayer.data.rows import (
-    Rows,
-    class_weight_setting,
-    rows_of,
-    rows_to_fit,
-    without_weightless,
-)
+from onelayer.data.rows import Rows, class_weight_setting, rows_of, rows_to_fit, without_weightless
 from onelayer.data.scaling import Scaling, resolve_scaling, warn_of_lost_digits
 from onelayer.data.streaming import StoredRows, stored_rows
 from onelayer.data.weights import ClassWeight
@@ -43,9 +37,9 @@ from onelayer.errors import (
 )
 from onelayer.files.provenance import describe_environment
 from onelayer.files.records import check_sizes
+from onelayer.model.certificate import Certificate
 from onelayer.model.evaluation import count_confusion
 from onelayer.model.metrics import Metric, metric_of
-from onelayer.model.model import Certificate
 from onelayer.model.scored_rows import read_scores, row_tiles
 from onelayer.objective.loss import check_loss, loss_function
 from onelayer.objective.penalty import Penalty
@@ -56,7 +50,7 @@ from onelayer.solver.learning_rate import (
     smoothness,
     stable_product,
 )
-from onelayer.solver.path import score
+from onelayer.solver.selection import score
 from onelayer.training.checkpoint import (
     Checkpoint,
     CheckpointManager,

@@ -21,12 +21,13 @@ from onelayer.errors import SettingsError
 from onelayer.files.provenance import Command
 from onelayer.files.records import MAY_LACK
 from onelayer.files.saved import Saved
+from onelayer.model.certificate import Certificate
 from onelayer.model.evaluation import Mistakes, Reliability
 from onelayer.model.intervals import wilson_interval
 from onelayer.model.metrics import Metric, metric_of
-from onelayer.model.model import Certificate, Model
+from onelayer.model.model import Model
 from onelayer.objective.gradcheck import GradientCheck
-from onelayer.solver.path import Score
+from onelayer.solver.selection import Score
 from onelayer.training.run import FIRST_WORDS, Run, differing, spell
 
 Status = Literal["finished", "stopped", "diverged", "interrupted"]

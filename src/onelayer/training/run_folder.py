@@ -42,9 +42,9 @@ from onelayer.files.provenance import Command
 from onelayer.files.records import Arrays, check_sizes, from_plain, read_json, to_plain, write_json
 from onelayer.files.saved import Saved
 from onelayer.files.tensors import unseal, write_sealed
+from onelayer.model.certificate import Certificate
 from onelayer.model.evaluation import Mistakes
-from onelayer.model.model import Certificate
-from onelayer.solver.path import Score
+from onelayer.solver.selection import Score
 from onelayer.solver.solver import Status
 from onelayer.training.checkpoint import data_fingerprint, differences, unfinished
 from onelayer.training.result import History, Result

@@ -25,13 +25,14 @@ from onelayer.files.manifest import CHECKPOINTS, own_checkpoints
 from onelayer.files.provenance import Command
 from onelayer.files.records import MAY_LACK
 from onelayer.files.saved import Saved
+from onelayer.model.certificate import Certificate
 from onelayer.model.intervals import Z95
 from onelayer.model.metrics import Measurement, Metric, metric_of
-from onelayer.model.model import Certificate, Model
-from onelayer.solver.path import (
+from onelayer.model.model import Model
+from onelayer.solver.path import Path
+from onelayer.solver.selection import (
     IN_SCORES,
     Choice,
-    Path,
     Score,
     accuracy_interval,
     accuracy_words,
