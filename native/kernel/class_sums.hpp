@@ -1,9 +1,9 @@
 // Sums of the rows of each class, and of the squares of each feature, in float64:
 //   sums[y[n]][d] += w[n] x[n][d],   squares[d] += w[n] x[n][d]^2   (n in order)
+// and of rows times a few factors each, of which nothing is converted before it is multiplied.
 #pragma once
 
-#include "jobs.hpp"
-#include "simd.hpp"
+#include "load_rows.hpp"
 
 namespace onelayer::ONELAYER_KERNELS {
 
@@ -49,6 +49,63 @@ void class_sums(const ClassSumJob<T>& job) {
       job.sums[job.labels[n] * job.sum_stride + d] += part;
       job.squares[d] += part * x;
     }
+}
+
+// Several rows at once, so that sums are loaded and stored once for all of them.
+template <class S, int Columns, int Rows>
+ONELAYER_INLINE void add_row_sums(const RowSumJob& job, Index n) {
+  constexpr Index lanes = kLanes<double>;
+  const S* rows[Rows];
+  for (int i = 0; i < Rows; ++i) rows[i] = reinterpret_cast<const S*>(job.x.at(n + i));
+  const double* factors[Rows];
+  for (int i = 0; i < Rows; ++i) factors[i] = job.factors + (n + i) * job.factor_stride;
+  Index d = job.begin;
+  for (; d + lanes <= job.end; d += lanes) {
+    VecD sums[Columns];
+#pragma GCC unroll 4
+    for (int c = 0; c < Columns; ++c) sums[c] = load_unaligned<double>(job.sums + c * job.stride + d);
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) {
+      const VecD x = load_stored<double, S>(rows[i] + d);
+#pragma GCC unroll 4
+      for (int c = 0; c < Columns; ++c) add_product(sums[c], splat<double>(factors[i][c]), x);
+    }
+    for (int c = 0; c < Columns; ++c) store_unaligned<double>(job.sums + c * job.stride + d, sums[c]);
+  }
+  for (; d < job.end; ++d)
+    for (int c = 0; c < Columns; ++c) {
+      double& sum = job.sums[c * job.stride + d];
+      for (int i = 0; i < Rows; ++i)
+        sum = __builtin_fma(factors[i][c], convert<double>(rows[i][d]), sum);
+    }
+}
+
+template <class S, int Columns>
+void row_sums_of(const RowSumJob& job) {
+  constexpr Index several = 8;
+  Index n = job.first;
+  const Index last = job.first + job.count;
+  for (; n + several <= last; n += several) add_row_sums<S, Columns, several>(job, n);
+  for (; n < last; ++n) add_row_sums<S, Columns, 1>(job, n);
+}
+
+template <class S>
+void row_sums_of(const RowSumJob& job) {
+  switch (job.columns) {
+    case 1: return row_sums_of<S, 1>(job);
+    case 2: return row_sums_of<S, 2>(job);
+    case 3: return row_sums_of<S, 3>(job);
+    default: return row_sums_of<S, 4>(job);
+  }
+}
+
+inline void row_sums(const RowSumJob& job) {
+  switch (job.x.type) {
+    case StoredType::uint8: return row_sums_of<std::uint8_t>(job);
+    case StoredType::float16: return row_sums_of<Half>(job);
+    case StoredType::float32: return row_sums_of<float>(job);
+    case StoredType::float64: return row_sums_of<double>(job);
+  }
 }
 
 }  // namespace onelayer::ONELAYER_KERNELS

@@ -1,11 +1,14 @@
-// Coordinate descent on a quadratic with a penalty that is not smooth: the step of the solver for ℓ1.
+// Coordinate descent on a quadratic with a penalty that is not smooth: the step of the solver for ℓ1. Its Hessian is
+// given, or that of columns of sparse rows, of which no product is ever formed.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numeric>
 #include <vector>
 
-#include "shapes.hpp"
+#include "sparse_passes.hpp"
 
 namespace onelayer {
 
@@ -19,52 +22,226 @@ struct Quadratic {
   double* g;              // (m, n); the gradient at w, in the end as well
 };
 
-// The minimum over one feature while the others stay; returns h ‖δ_j‖².
-inline double minimise_feature(const Quadratic& q, Index j, double* step) {
-  const double h = q.H[j * q.n + j];
-  if (!(h > 0.0)) return 0.0;
+// The minimum over a feature's weights w (m,), each `stride` further, whose curvature is h, while the others stay: its
+// changes, for which step holds the gradient. Returns h times their squares' sum.
+inline double shrink(Index m, double h, double penalty, double* w, Index stride, double* step) {
   double size = 0.0, moved = 0.0;
-  for (Index c = 0; c < q.m; ++c) {
-    step[c] = q.w[c * q.n + j] - q.g[c * q.n + j] / h;
+  for (Index c = 0; c < m; ++c) {
+    step[c] = w[c * stride] - step[c] / h;
     size += step[c] * step[c];
   }
   size = std::sqrt(size);
-  const double threshold = q.penalty[j] / h, kept = size > threshold ? 1.0 - threshold / size : 0.0;
-  const double* row = q.H + j * q.n;
-  for (Index c = 0; c < q.m; ++c) {
-    double& w = q.w[c * q.n + j];
-    const double reached = kept * step[c], change = reached - w;
-    if (change == 0.0) continue;
-    w = reached;
-    moved += change * change;
-    double* g = q.g + c * q.n;
-    for (Index i = 0; i < q.n; ++i) g[i] += change * row[i];
+  const double threshold = penalty / h, kept = size > threshold ? 1.0 - threshold / size : 0.0;
+  for (Index c = 0; c < m; ++c) {
+    const double reached = kept * step[c];
+    step[c] = reached - w[c * stride];
+    w[c * stride] = reached;
+    moved += step[c] * step[c];
   }
   return h * moved;
 }
 
-inline bool is_zero(const Quadratic& q, Index j) {
-  for (Index c = 0; c < q.m; ++c)
-    if (q.w[c * q.n + j] != 0.0) return false;
-  return true;
+// The minimum over one feature while the others stay; returns h ‖δ_j‖².
+inline double minimise_feature(const Quadratic& q, Index j, double* step) {
+  const double h = q.H[j * q.n + j];
+  if (!(h > 0.0)) return 0.0;
+  for (Index c = 0; c < q.m; ++c) step[c] = q.g[c * q.n + j];
+  const double moved = shrink(q.m, h, q.penalty[j], q.w + j, q.n, step);
+  const double* row = q.H + j * q.n;
+  for (Index c = 0; c < q.m; ++c) {
+    if (step[c] == 0.0) continue;
+    double* g = q.g + c * q.n;
+    for (Index i = 0; i < q.n; ++i) g[i] += step[c] * row[i];
+  }
+  return moved;
 }
 
-// Sweeps over all features, and between two of them over those that are not 0, until a sweep over all moves by no
-// more than `tolerance` of the first one. Returns the number of sweeps.
-inline Index coordinate_descent(const Quadratic& q, double tolerance, Index sweeps) {
-  std::vector<double> step(static_cast<std::size_t>(q.m));
+// Sweeps over all n features, and between two of them over those whose weights w (m, n) are not all 0, until a sweep
+// over all moves by no more than `tolerance` of the first one. Returns the number of sweeps.
+template <class Minimise>
+Index sweeps_of(Index n, Index m, const double* w, double tolerance, Index sweeps, const Minimise& minimise) {
+  const auto is_zero = [&](Index j) {
+    for (Index c = 0; c < m; ++c)
+      if (w[c * n + j] != 0.0) return false;
+    return true;
+  };
   double first = -1.0;
   bool all = true;
   for (Index sweep = 1; sweep <= sweeps; ++sweep) {
     double moved = 0.0;
-    for (Index j = 0; j < q.n; ++j)
-      if (all || !is_zero(q, j)) moved += minimise_feature(q, j, step.data());
+    for (Index j = 0; j < n; ++j)
+      if (all || !is_zero(j)) moved += minimise(j);
     if (first < 0.0) first = moved;
     const bool rests = moved <= tolerance * first;
     if (rests && all) return sweep;
     all = rests;
   }
   return sweeps;
+}
+
+inline Index coordinate_descent(const Quadratic& q, double tolerance, Index sweeps) {
+  std::vector<double> step(static_cast<std::size_t>(q.m));
+  return sweeps_of(q.n, q.m, q.w, tolerance, sweeps, [&](Index j) { return minimise_feature(q, j, step.data()); });
+}
+
+// A copy of sparse rows by columns: the values that are stored of each feature, and the rows that they are of,
+// ascending. A feature is its values times `scale`, and then `offset` is added in all rows.
+template <class T>
+struct Columns {
+  Index N, D;
+  std::vector<double> scale, offset;  // (D,)
+  std::vector<Index> begin;           // (D + 1,)
+  std::vector<T> values;
+  std::vector<std::int32_t> rows;
+
+  explicit Columns(const Pass& pass)
+      : N(pass.shape.N),
+        D(pass.shape.D),
+        scale(pass.rows.scale, pass.rows.scale + D),
+        offset(pass.rows.offset, pass.rows.offset + D),
+        begin(static_cast<std::size_t>(D + 1)) {
+    const StoredMatrix& x = pass.rows.x;
+    const auto each = [&](const auto& visit) {
+      for (Index n = 0; n < N; ++n)
+        for (Index i = x.indptr[x.row(n)]; i < x.indptr[x.row(n) + 1]; ++i) visit(n, i, x.feature(i));
+    };
+    each([&](Index, Index, Index feature) { ++begin[static_cast<std::size_t>(feature + 1)]; });
+    std::partial_sum(begin.begin(), begin.end(), begin.begin());
+    std::vector<Index> next(begin);
+    values.resize(static_cast<std::size_t>(begin.back()));
+    rows.resize(values.size());
+    each([&](Index n, Index i, Index feature) {
+      const auto place = static_cast<std::size_t>(next[static_cast<std::size_t>(feature)]++);
+      values[place] = reinterpret_cast<const T*>(x.base)[i];
+      rows[place] = static_cast<std::int32_t>(n);
+    });
+  }
+  // Calls visit(row, value) for what is stored of a feature.
+  template <class Visit>
+  void each(Index j, const Visit& visit) const {
+    const Index* const from = begin.data() + j;
+    for (Index i = from[0]; i < from[1]; ++i) visit(Index{rows.data()[i]}, static_cast<double>(values.data()[i]));
+  }
+};
+
+// scale_j Σ value · factors (N, m) over what is stored of feature j, for each of m, which is M unless that is 0.
+template <int M, class T>
+void column_sum(const Columns<T>& X, Index j, Index m, const double* factors, double* sums) {
+  if constexpr (M == 0) {
+    std::fill(sums, sums + m, 0.0);
+    X.each(j, [&](Index row, double value) {
+      for (Index c = 0; c < m; ++c) sums[c] += value * factors[row * m + c];
+    });
+  } else {
+    double of[M] = {};
+    X.each(j, [&](Index row, double value) {
+      for (Index c = 0; c < M; ++c) of[c] += value * factors[row * M + c];
+    });
+    std::copy(of, of + M, sums);
+  }
+  for (Index c = 0; c < m; ++c) sums[c] *= X.scale.data()[j];
+}
+
+// Those of n features, (m, n). Each thread has features of its own.
+template <class T>
+void column_sums(const Columns<T>& X, const Index* features, Index n, Index m, const double* factors, double* sums,
+                 int threads) {
+  split(threads, n, [&](Index first, Index last) {
+    std::vector<double> of_feature(static_cast<std::size_t>(m));
+    const auto sum = m == 1 ? column_sum<1, T> : m == 2 ? column_sum<2, T> : column_sum<0, T>;
+    for (Index k = first; k < last; ++k) {
+      sum(X, features[k], m, factors, of_feature.data());
+      for (Index c = 0; c < m; ++c) sums[c * n + k] = of_feature[static_cast<std::size_t>(c)];
+    }
+  });
+}
+
+// Adds the scores of weights w (m, n) of features to scores (N, m), without offsets.
+template <class T>
+void add_column_scores(const Columns<T>& X, const Index* features, Index n, Index m, const double* w, double* scores) {
+  std::vector<double> scaled(static_cast<std::size_t>(m));
+  for (Index k = 0; k < n; ++k) {
+    bool any = false;
+    for (Index c = 0; c < m; ++c) {
+      scaled[static_cast<std::size_t>(c)] = X.scale.data()[features[k]] * w[c * n + k];
+      any = any || w[c * n + k] != 0.0;
+    }
+    if (any)
+      X.each(features[k], [&](Index row, double value) {
+        for (Index c = 0; c < m; ++c) scores[row * m + c] += value * scaled[static_cast<std::size_t>(c)];
+      });
+  }
+}
+
+// ½ Σ_c ‖z_c‖²_d + Σ_c rᵀ z_c + Σ_j (λ2_j ‖w_j‖² + λ1_j ‖w_j‖₂) over weights w (m, n) of some features, where z (N, m)
+// is what they add to the scores of the weights given, at the best bias where there is one. d are the curvatures of the
+// rows, r (N, m) the residuals.
+template <class T>
+struct ColumnQuadratic {
+  const Columns<T>& X;
+  const Index* features;  // (n,)
+  Index n, m;
+  const double *l1, *l2;  // (n,)
+  const double* d;        // (N,)
+  bool intercept;
+  double* w;  // (m, n)
+  double* r;  // (N, m); r + d z in the end, but for what all rows are moved by
+};
+
+// A change δ of a weight adds δ (scale v + offset) + shift to the scores. The constants that all rows have in common
+// are one number a class, c; the residuals of a row are r + d c, and where there is a bias their sum is 0.
+template <int M, class T>
+Index column_descent(const ColumnQuadratic<T>& q, double tolerance, Index sweeps) {
+  const Columns<T>& X = q.X;
+  const Index m = M ? M : q.m;
+  std::vector<double> bends(static_cast<std::size_t>(q.n)), sums(bends), sum(static_cast<std::size_t>(m)), common(sum),
+      step(sum), added(sum);
+  double total = 0.0;
+  for (Index i = 0; i < X.N; ++i) {
+    total += q.d[i];
+    for (Index c = 0; c < m; ++c) sum[static_cast<std::size_t>(c)] += q.r[i * m + c];
+  }
+  total = std::max(total, std::numeric_limits<double>::min());
+  for (Index k = 0; k < q.n; ++k) {
+    const Index j = q.features[k];
+    const double s = X.scale.data()[j], o = X.offset.data()[j];
+    double square = 0.0, along = 0.0;
+    X.each(j, [&](Index row, double value) {
+      const double of = s * value * q.d[row];
+      square += s * value * of;
+      along += of;
+    });
+    const double bend = q.intercept ? square - along * (along / total) : square + o * (2.0 * along + o * total);
+    bends[static_cast<std::size_t>(k)] = bend > 1e-12 * square ? bend + 2.0 * q.l2[k] : 0.0;
+    sums[static_cast<std::size_t>(k)] = along;
+  }
+  const auto minimise = [&](Index k) {
+    const Index j = q.features[k];
+    const double h = bends[static_cast<std::size_t>(k)], along = sums[static_cast<std::size_t>(k)],
+                 o = X.offset.data()[j];
+    if (!(h > 0.0)) return 0.0;
+    column_sum<M>(X, j, m, q.r, step.data());
+    for (Index c = 0; c < m; ++c) {
+      const auto at = static_cast<std::size_t>(c);
+      if (q.intercept) common[at] = -sum[at] / total;
+      step[at] += along * common[at] + 2.0 * q.l2[k] * q.w[c * q.n + k];
+      if (!q.intercept) step[at] += o * (sum[at] + common[at] * total);
+    }
+    const double moved = shrink(m, h, q.l1[k], q.w + k, q.n, step.data());
+    if (moved == 0.0) return 0.0;
+    for (Index c = 0; c < m; ++c) {
+      const auto at = static_cast<std::size_t>(c);
+      sum[at] += along * step[at];
+      if (!q.intercept) common[at] += o * step[at];
+      added[at] = X.scale.data()[j] * step[at];
+    }
+    X.each(j, [&](Index row, double value) {
+      const double of = value * q.d[row];
+      for (Index c = 0; c < m; ++c) q.r[row * m + c] += of * added[static_cast<std::size_t>(c)];
+    });
+    return moved;
+  };
+  return sweeps_of(q.n, m, q.w, tolerance, sweeps, minimise);
 }
 
 }  // namespace onelayer

@@ -241,6 +241,16 @@ struct SparseStepJob {
   const T* shrinks = nullptr;  // (steps, stride)
 };
 
+// sums[c][d] += factors[n][c] x[n][d] of stored rows and of features begin .. end, in float64 (n in order).
+struct RowSumJob {
+  StoredMatrix x;
+  Index first = 0, count = 0, begin = 0, end = 0;
+  const double* factors = nullptr;  // (rows of the pass, factor_stride)
+  Index factor_stride = 0, columns = 0;  // 1 to 4 columns
+  double* sums = nullptr;  // (columns, stride)
+  Index stride = 0;
+};
+
 inline constexpr Index kResidualPadding = 16;         // elements that may be read behind the residuals
 inline constexpr Index kBackwardScratch = 64 * 1024;  // elements
 inline constexpr Index kMaxLanes = 16;
@@ -257,6 +267,7 @@ struct Kernels {
   void (*backward)(const BackwardJob<T>&);
   void (*residual_sums)(const ResidualSumJob<T>&);
   void (*class_sums)(const ClassSumJob<T>&);
+  void (*row_sums)(const RowSumJob&);
   void (*sparse_scores)(const SparseScoreJob<T>&);
   void (*sparse_add)(const SparseAddJob<T>&);
   void (*sparse_step)(const SparseStepJob<T>&);

@@ -291,6 +291,58 @@ class WeightedSums {
   PollTimer poll_timer_;
 };
 
+// The same in float64 for runs of few classes, whose products are with what is stored: scale * sum + offset * the sum of
+// factors. Where an offset is large they would cancel.
+class FewSums {
+ public:
+  static constexpr Index kBlockFeatures = 1024, kBlockRows = 64, kMaxClasses = 8;
+
+  static bool takes(const Pass& pass) {
+    const double* const offset = pass.rows.offset;
+    return pass.shape.K <= kMaxClasses && pass.shape.D >= 32 &&
+           std::none_of(offset, offset + pass.shape.D, [](double of) { return std::abs(of) > 1024.0; });
+  }
+  FewSums(const Kernels<double>& kernels, const WeightedSumsRequest<double>& request)
+      : kernels_(kernels), request_(request) {}
+
+  bool run() {
+    const Index N = request_.shape.N, D = request_.shape.D, K = request_.shape.K, columns = request_.shape.columns();
+    const int threads = static_cast<int>(max(1, min(request_.threads, D / 64)));
+    std::fill(request_.sums, request_.sums + columns * D, 0.0);
+    run_threads(threads, [&](int thread) {
+      add(part_begin(D, threads, thread), part_begin(D, threads, thread + 1), thread == 0);
+    });
+    for (Index c = 0; c < columns; ++c) {
+      const double* const factors = request_.factors + c / K * N * K + c % K;
+      double total = 0.0;
+      for (Index n = 0; n < N; ++n) total += factors[n * K];
+      for (Index d = 0; d < D; ++d) {
+        double& sum = request_.sums[c * D + d];
+        sum = request_.rows.scale[d] * sum + request_.rows.offset[d] * total;
+      }
+    }
+    return !stop_;
+  }
+
+ private:
+  void add(Index first_feature, Index last_feature, bool polls) {
+    const Index N = request_.shape.N, D = request_.shape.D, K = request_.shape.K, columns = request_.shape.columns();
+    for (Index first = 0; first < N && !stop_; first += kBlockRows) {
+      if (polls && request_.should_stop && poll_timer_.due() && request_.should_stop()) stop_ = true;
+      for (Index begin = first_feature; begin < last_feature; begin += kBlockFeatures)
+        for (Index c = 0; c < columns; c += min(4, K - c % K))
+          kernels_.row_sums({request_.rows.x, first, min(kBlockRows, N - first), begin,
+                             min(begin + kBlockFeatures, last_feature), request_.factors + c / K * N * K + c % K, K,
+                             min(4, K - c % K), request_.sums + c * D, D});
+    }
+  }
+
+  const Kernels<double>& kernels_;
+  const WeightedSumsRequest<double>& request_;
+  std::atomic<bool> stop_{false};
+  PollTimer poll_timer_;
+};
+
 template <class T>
 Index train_dense(const Kernels<T>& kernels, const TrainRequest<T>& request, bool averaging) {
   const Shape& shape = request.shape;
@@ -366,6 +418,8 @@ template <class T>
 bool weighted_sums(const Kernels<T>& kernels, const WeightedSumsRequest<T>& request) {
   const IeeeArithmetic arithmetic;
   if (request.rows.x.sparse()) return sparse_weighted_sums(kernels, request);
+  if constexpr (std::is_same_v<T, double>)
+    if (FewSums::takes(request)) return FewSums(kernels, request).run();
   return WeightedSums<T>(kernels, request).run();
 }
 

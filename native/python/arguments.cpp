@@ -259,6 +259,31 @@ Quadratic check_quadratic(const ReadArray& H, const ReadArray& penalty, const Wr
           static_cast<double*>(w.data()), static_cast<double*>(g.data())};
 }
 
+AnyColumns columns_of(const SparseArrays& X, const OptionalArray& order, const ReadArray& scale,
+                      const ReadArray& offset) {
+  Pass pass = check_rows(X, order, scale, offset, 1);
+  if (order) pass.shape.N = static_cast<Index>(order->shape(0));
+  if (pass.rows.x.type == StoredType::float32) return Columns<float>(pass);
+  return Columns<double>(pass);
+}
+
+const Index* check_features(const ReadArray& features, Index D) {
+  check_rank(features, "features", 1, "(n,)");
+  const Index* const of = check<Index>(features, "features", "(n,)", dimensions(features));
+  for (std::size_t i = 0; i < features.shape(0); ++i)
+    if (of[i] < 0 || of[i] >= D) value_error("features", "0 to " + std::to_string(D - 1), std::to_string(of[i]));
+  return of;
+}
+
+Index dimension(const ReadArray& array, const char* name, const char* letters, std::size_t axis) {
+  check_rank(array, name, 2, letters);
+  return static_cast<Index>(array.shape(axis));
+}
+
+const double* check_doubles(const ReadArray& array, const char* name, const Dimensions& shape) {
+  return check<double>(array, name, shape.size() == 1 ? "(n,)" : "(m, n)", shape);
+}
+
 Method check_settings(const SettingArrays& settings, Index R, Index T) {
   Method method;
   for (const auto& [name, array] : settings) {

@@ -44,6 +44,15 @@ Pass check_sums(const RowArrays& X, const ReadArray& factors, const OptionalArra
 
 Quadratic check_quadratic(const ReadArray& H, const ReadArray& penalty, const WriteArray& w, const WriteArray& g);
 
+// Columns of sparse rows, and arrays that go with features of them.
+using AnyColumns = std::variant<Columns<float>, Columns<double>>;
+AnyColumns columns_of(const SparseArrays& X, const OptionalArray& order, const ReadArray& scale,
+                      const ReadArray& offset);
+const Index* check_features(const ReadArray& features, Index D);
+// Dimension `axis` of an array of two.
+Index dimension(const ReadArray& array, const char* name, const char* letters, std::size_t axis);
+const double* check_doubles(const ReadArray& array, const char* name, const std::vector<Index>& shape);
+
 // Of runs that are evaluated, or trained for T steps.
 Method check_settings(const SettingArrays& settings, Index R, Index T = 0);
 Method check_training(const SettingArrays& settings, const Shape& shape, Index batch_size);

@@ -93,10 +93,10 @@ nb::tuple full_gradient_of(const RowArrays& X, const ReadArray& y, const ReadArr
 nb::object scores_of(const RowArrays& X, const ReadArray& y, const ReadArray& W, const ReadArray& b,
                      const ReadArray& scale, const ReadArray& offset, int threads, const OptionalArray& order) {
   const Pass pass = check_pass(X, y, order, W, b, scale, offset, threads);
-  const auto [N, D, K, R] = pass.shape;
-  std::vector<EvaluateSums> sums(static_cast<std::size_t>(R));
+  const Shape shape = pass.shape;
+  std::vector<EvaluateSums> sums(static_cast<std::size_t>(shape.R));
   return with_dtype(W, [&]<class T>(T) {
-    Output<T> scores({R, N, K});
+    Output<T> scores({shape.R, shape.N, shape.K});
     EvaluateRequest<T> request{pass, parameters<T>(W, b), {}, sums.data(), {}, scores.data()};
     interruptible(request, [&] { return evaluate(kernels<T>(), request); });
     return scores.array();
@@ -133,6 +133,59 @@ Index coordinate_descent_of(const ReadArray& H, const ReadArray& penalty, const 
   nb::gil_scoped_release release;
   return coordinate_descent(quadratic, tolerance, sweeps);
 }
+
+// A copy of sparse rows by columns, for the solver for l1.
+class SparseColumns {
+ public:
+  SparseColumns(const SparseArrays& X, const ReadArray& scale, const ReadArray& offset, const OptionalArray& order)
+      : columns_(columns_of(X, order, scale, offset)) {}
+
+  nb::object sums(const ReadArray& features, const ReadArray& factors, int threads) const {
+    return std::visit([&](const auto& X) {
+      const Index* const of = check_features(features, X.D);
+      const Index n = static_cast<Index>(features.shape(0)), m = dimension(factors, "factors", "(N, m)", 1);
+      const double* const given = check_doubles(factors, "factors", {X.N, m});
+      Output<double> sums({m, n});
+      {
+        nb::gil_scoped_release release;
+        column_sums(X, of, n, m, given, sums.data(), threads);
+      }
+      return sums.array();
+    }, columns_);
+  }
+
+  nb::object scores(const ReadArray& features, const ReadArray& w) const {
+    return std::visit([&](const auto& X) {
+      const Index* const of = check_features(features, X.D);
+      const Index n = static_cast<Index>(features.shape(0)), m = dimension(w, "w", "(m, n)", 0);
+      const double* const given = check_doubles(w, "w", {m, n});
+      Output<double> scores({X.N, m});
+      {
+        nb::gil_scoped_release release;
+        add_column_scores(X, of, n, m, given, scores.data());
+      }
+      return scores.array();
+    }, columns_);
+  }
+
+  Index descend(const ReadArray& features, const ReadArray& d, const ReadArray& l1, const ReadArray& l2, bool intercept,
+                const WriteArray& w, const WriteArray& r, double tolerance, Index sweeps) const {
+    return std::visit([&]<class T>(const Columns<T>& X) {
+      const Index* const of = check_features(features, X.D);
+      const Index n = static_cast<Index>(features.shape(0)), m = dimension(ReadArray(w), "w", "(m, n)", 0);
+      check_doubles(ReadArray(w), "w", {m, n});
+      check_doubles(ReadArray(r), "r", {X.N, m});
+      const ColumnQuadratic<T> q{X, of, n, m, check_doubles(l1, "l1", {n}),
+                                 check_doubles(l2, "l2", {n}), check_doubles(d, "d", {X.N}), intercept,
+                                 static_cast<double*>(w.data()), static_cast<double*>(r.data())};
+      nb::gil_scoped_release release;
+      return m == 1 ? column_descent<1>(q, tolerance, sweeps) : column_descent<0>(q, tolerance, sweeps);
+    }, columns_);
+  }
+
+ private:
+  AnyColumns columns_;
+};
 
 nb::dict phase_times() {
   nb::dict times;
@@ -185,6 +238,18 @@ NB_MODULE(_native, m) {
         "Minimises a quadratic of Hessian H (n, n) and gradient g (m, n) at w (m, n) plus the sum over j of penalty_j "
         "times the norm of w_:j, in place.\n\n"
         "Ends when a sweep moves by no more than the tolerance of the first one; returns the number of sweeps.");
+  nb::class_<SparseColumns>(m, "SparseColumns", "A copy of sparse rows by columns.")
+      .def(nb::init<const SparseArrays&, const ReadArray&, const ReadArray&, const OptionalArray&>(), "X"_a, "scale"_a,
+           "offset"_a, "order"_a.none() = nb::none())
+      .def("sums", &SparseColumns::sums, "features"_a, "factors"_a, "threads"_a = 1,
+           "Returns the sums over rows of factors (N, m) times the scaled features, (m, n); offsets are left out.")
+      .def("scores", &SparseColumns::scores, "features"_a, "w"_a,
+           "Returns the scores (N, m) of weights w (m, n) of features, scaled; offsets are left out.")
+      .def("descend", &SparseColumns::descend, "features"_a, "d"_a, "l1"_a, "l2"_a, "intercept"_a, "w"_a, "r"_a,
+           "tolerance"_a, "sweeps"_a,
+           "Minimises, in w (m, n), half the squares of what it adds to the scores, times the rows' curvatures d, plus "
+           "residuals r (N, m) times it, plus l2 times squares and l1 times norms over m, at the best bias.\n\n"
+           "r is overwritten. Ends as coordinate_descent does.");
   m.def("instruction_set", &instruction_set, "The instruction set in use; ONELAYER_ISA overrides it.");
   m.def("supported_instruction_sets", &supported_instruction_sets, "Those this machine supports, best first.");
   m.def("default_threads", &default_threads,

@@ -93,6 +93,27 @@ def coordinate_descent(
     sweep moves by no more than the tolerance of the first one; return the number of sweeps.
     """
 
+class SparseColumns:
+    """A copy of sparse rows by columns; `offset` is what features are moved by after `scale`."""
+
+    def __init__(self, X: Stored, scale: Float64, offset: Float64, order: Order = None) -> None: ...
+    def sums(self, features: NDArray[np.int64], factors: Float64, threads: int = 1) -> Float64:
+        """Return the sum over rows of factors (N, m) times scaled features, (m, n), not moved."""
+
+    def scores(self, features: NDArray[np.int64], w: Float64) -> Float64:
+        """Return the scores (N, m) of weights w (m, n) of scaled features, not moved."""
+
+    def descend(
+        self, features: NDArray[np.int64], d: Float64, l1: Float64, l2: Float64, intercept: bool,
+        w: Float64, r: Float64, tolerance: float, sweeps: int,
+    ) -> int:  # fmt: skip
+        """Minimise over w (m, n), in place, at the best bias where there is an intercept.
+
+        It is half the squares of what w adds to the scores, by the rows' curvatures d (N,), plus
+        the residuals r (N, m), which are overwritten, times it, plus l2 (n,) times the squares and
+        l1 (n,) times the norms of w_:j. It ends as `coordinate_descent` does.
+        """
+
 def instruction_set() -> str:
     """Return the instruction set in use; ONELAYER_ISA overrides it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,17 @@ import onelayer
 from onelayer import _native
 
 STUB = Path(onelayer.__file__).with_name("_native.pyi")
-FUNCTIONS = sorted(name for name in vars(_native) if not name.startswith("__"))
+METHODS = [
+    f"{name}.{method}"
+    for name, kind in vars(_native).items()
+    if isinstance(kind, type)
+    for method in vars(kind)
+    if method == "__init__" or not method.startswith("__")
+]
+FUNCTIONS = sorted(
+    [n for n, of in vars(_native).items() if not n.startswith("__") and not isinstance(of, type)]
+    + METHODS
+)
 
 # An argument's name, whether it may be left out, and its default where the source tells.
 Argument = tuple[str, bool, Any]
@@ -30,16 +41,21 @@ def arguments(function: ast.FunctionDef, defaults: Sequence[Any]) -> list[Argume
 def of_stub() -> dict[str, list[Argument]]:
     """Of each function; a default of ... is any."""
     found = {}
-    for node in ast.parse(STUB.read_text(encoding="utf-8")).body:
+    body = ast.parse(STUB.read_text(encoding="utf-8")).body
+    nodes: list[tuple[str, ast.stmt]] = [("", node) for node in body]
+    nodes += [
+        (f"{of.name}.", node) for of in body if isinstance(of, ast.ClassDef) for node in of.body
+    ]
+    for of_class, node in nodes:
         if isinstance(node, ast.FunctionDef):
             defaults = [ast.literal_eval(default) for default in node.args.defaults]
-            found[node.name] = arguments(node, defaults)
+            found[of_class + node.name] = arguments(node, defaults)
     return found
 
 
 def of_extension(name: str) -> list[Argument]:
     """By nanobind's signature, whose types are no Python."""
-    [(signature, _, defaults)] = getattr(_native, name).__nb_signature__
+    [(signature, _, defaults)] = attrgetter(name)(_native).__nb_signature__
     while (plain := re.sub(r"\[[^\[\]]*\]", "", signature)) != signature:
         signature = plain
     [function] = ast.parse(re.sub(r"\\\d+", "None", signature) + ": ...").body

@@ -43,6 +43,19 @@ def test_threads_and_neighbours_change_no_bit(p: Problem, threads: int) -> None:
         np.testing.assert_array_equal(G[r], alone[0])
 
 
+@pytest.mark.parametrize("stored", ["uint8", "float16", "float32", "float64"])
+@pytest.mark.parametrize("K", [1, 3, 8, 9])
+def test_sums_of_few_classes_are_the_equation_on_any_threads(K: int, stored: str) -> None:
+    rng = np.random.default_rng(K)
+    X, F = rng.integers(0, 200, (139, 1100)).astype(stored), rng.normal(size=(2, 139, K))
+    scale, offset = rng.uniform(0.5, 2.0, 1100), rng.normal(size=1100)
+    G = _native.weighted_sums(X, F, scale, offset, 1)
+    exact = np.einsum("rnk,nd->rkd", F, X.astype(np.float64) * scale + offset)
+    np.testing.assert_allclose(G, exact, rtol=1e-10, atol=1e-9)
+    np.testing.assert_array_equal(G, _native.weighted_sums(X, F, scale, offset, 3))
+    np.testing.assert_array_equal(G[1:], _native.weighted_sums(X, F[1:], scale, offset, 2))
+
+
 def test_the_order_is_the_identity_where_it_is_one() -> None:
     rng = np.random.default_rng(0)
     X, C = rng.integers(0, 256, (500, 70)).astype(np.uint8), rng.normal(size=(2, 500, 3))

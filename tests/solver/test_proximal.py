@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from onelayer import _native
 from onelayer.data import Dataset, load
 from onelayer.data.rows import Rows
+from onelayer.data.sparse import SparseRows
 from onelayer.engines import streaming
 from onelayer.errors import SettingsError
 from onelayer.model.model import Model
@@ -239,6 +242,77 @@ def test_coordinate_descent_ends_where_no_feature_can_lower_the_quadratic() -> N
     units = w[:, chosen] / np.linalg.norm(w[:, chosen], axis=0)
     assert g[:, chosen] == pytest.approx(-penalty[chosen] * units, abs=1e-6)
     assert np.linalg.norm(g[:, ~chosen], axis=0).max() <= 0.2
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("m", [1, 3])
+def test_descent_in_columns_of_sparse_rows_ends_where_that_by_their_hessian_does(
+    m: int, intercept: bool
+) -> None:
+    rng = np.random.default_rng(m)
+    X = rng.standard_normal((40, 30)) * (rng.random((40, 30)) < 0.3)
+    scale, offset = rng.uniform(0.5, 2.0, 30), rng.standard_normal(30)
+    order, features = rng.permutation(40)[:37], np.sort(rng.permutation(30)[:12])
+    C = (X[order] * scale + offset)[:, features].T
+    d, r = rng.uniform(0.1, 0.3, 37), rng.standard_normal((37, m))
+    l1, l2, w = np.full(12, 2.0), np.full(12, 0.1), np.zeros((m, 12))
+    sparse = SparseRows.of(csr_array(X))
+    stored = sparse.values, sparse.indices, sparse.indptr, 30
+    columns = _native.SparseColumns(stored, scale, offset, order)
+    columns.descend(features, d, l1, l2, intercept, w, r.copy(), 1e-16, 10_000)
+    centred = C - (C @ d / d.sum())[:, None] if intercept else C
+    H = (centred * d) @ centred.T + 0.2 * np.eye(12)
+    wanted, g = np.zeros((m, 12)), (centred @ (r - intercept * np.outer(d, r.sum(0) / d.sum()))).T
+    _native.coordinate_descent(H, l1, wanted, g.copy(), 1e-16, 10_000)
+    assert 0 < np.count_nonzero(wanted.any(axis=0)) < 12
+    assert w == pytest.approx(wanted, abs=1e-6)
+    unmoved = C - offset[features, None]
+    assert columns.scores(features, w) == pytest.approx((w @ unmoved).T, abs=1e-12)
+    assert columns.sums(features, r) == pytest.approx((unmoved @ r).T, abs=1e-12)
+
+
+def test_columns_refuse_features_that_there_are_none_of() -> None:
+    stored = np.ones(2), np.array([0, 1]), np.array([0, 1, 2]), 2
+    columns = _native.SparseColumns(stored, np.ones(2), np.zeros(2))
+    with pytest.raises(ValueError, match="features: expected 0 to 1, got 2"):
+        columns.scores(np.array([2]), np.ones((1, 1)))
+    with pytest.raises(ValueError, match="factors: expected shape"):
+        columns.sums(np.array([1]), np.ones(2))
+
+
+@pytest.mark.parametrize("K", [2, 3])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_sparse_rows_have_the_solution_that_the_same_rows_have_as_an_array(
+    K: int, grouped: bool
+) -> None:
+    dense = make_rows(8, K=K, weighted=True)
+    X = dense.X * (np.random.default_rng(8).random(dense.X.shape) < 0.3)
+    dense = replace(dense, X=X, offset=np.linspace(-1.0, 1.0, 30)).only(np.arange(5, 300))
+    stored: Any = SparseRows.of(csr_array(X))
+    sparse = replace(dense, X=stored)
+    of_dense, of_sparse = (solved(of, K, 0.1, 1e-10, grouped=grouped) for of in (dense, sparse))
+    assert pytest.approx(of_dense.W, abs=1e-5) == of_sparse.W
+    assert of_sparse.b == pytest.approx(of_dense.b, abs=1e-5)
+
+
+def test_probabilities_of_a_step_prove_two_classes_in_fewer_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows, counts = make_rows(9, D=100, K=2), []
+    step = ProximalSolver._step
+    for is_used in (True, False):
+        taken: list[int] = []
+
+        def counted(self: ProximalSolver, *of: object) -> None:
+            taken.append(1)  # noqa: B023
+            step(self, *of)  # type: ignore[arg-type]
+            self._dual = self._dual if is_used else None  # noqa: B023
+
+        monkeypatch.setattr(ProximalSolver, "_step", counted)
+        optimum = solved(rows, 2, 0.1, 1e-4)
+        assert optimum.status == "optimal"
+        counts.append(len(taken))
+    assert counts[0] < counts[1]
 
 
 @pytest.mark.parametrize("grouped", [False, True])

@@ -46,6 +46,7 @@ FEW_PRODUCTS = 4e6
 
 # What the solver for l1 takes of the kernel beside passes.
 coordinate_descent = _native.coordinate_descent
+SparseColumns = _native.SparseColumns
 
 
 def default_threads() -> int:

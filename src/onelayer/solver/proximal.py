@@ -23,12 +23,15 @@ says how far p̃ is from the best one, and |G*| < λ₁ follows where
     |G̃_kd| + ‖x_d − x̄_d‖ √(gap / 2) < λ₁        grouped: ‖G̃_:d‖ + ‖x_d − x̄_d‖ √gap < λ₁
 
 with ‖·‖² the mean over the rows. In the working set one class after another takes a step of
-Newton's method, the bias with it: coordinate descent in the kernel solves it by the class's own
-Hessian. What all classes share changes no probability, so each feature's weights are moved to where
-their penalty is least. Two classes are one row of weights, w = W₁ − W₀, for which λ₁ Σ|W| = λ₁ Σ|w|
-and λ₂ Σ W² = ½ λ₂ Σ w². Grouped classes take their steps together, by one Hessian that bounds
-theirs. Where that is slow, steps are combined by Anderson's acceleration, or one of Newton's
-follows for all weights that are not 0 at once.
+Newton's method, the bias with it, by coordinate descent in the kernel. What all classes share
+changes no probability, so each feature's weights are moved to where their penalty is least. Grouped
+classes take their steps together, by one Hessian that bounds theirs. Where that is slow, steps are
+combined by Anderson's acceleration, or one of Newton's follows for all weights that are not 0.
+
+Two classes are one row of weights, w = W₁ − W₀, for which Σ|W| = Σ|w| and Σ W² = ½ Σ w². After a
+whole step their p̃ is p + p (1 − p) s, for p as it was before it and the scores s that it added. The
+gradient of the step's quadratic is then G̃ itself: its minimum leaves 0 in the brackets, and the KL
+is of fourth order in the step.
 
 Sources: Ndiaye, Fercoq, Gramfort & Salmon (2017), Gap safe screening rules for sparsity enforcing
 penalties; Massias, Gramfort & Salmon (2018), Celer, for working sets; Tibshirani et al. (2012),
@@ -50,14 +53,13 @@ from numpy.typing import NDArray
 
 from onelayer.data.mapped import check_mapped
 from onelayer.data.rows import Rows
-from onelayer.data.sparse import sparse_rows
-from onelayer.engines import Engine, Weights, tiles
-from onelayer.engines.native import coordinate_descent
+from onelayer.engines import Engine, Weights
 from onelayer.errors import SettingsError, require_number
 from onelayer.model.certificate import Certificate
 from onelayer.objective.loss import sigmoid, softmax_and_log_sum
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.certificate import ROUNDING, TINY, Certified, RowSums, of_classes
+from onelayer.solver.columns import columns_of
 from onelayer.solver.linalg import inner, norm, one_blas_thread
 from onelayer.solver.reduction import AnySolver, Solvers
 from onelayer.solver.solver import Optimum, Progress, SolverState, Status, Target, first_bias
@@ -70,19 +72,15 @@ Indices = NDArray[np.int64]
 INSIDE, ROUGH = 0.3, 0.1
 
 # The fewest features that are added to a working set at once.
-FEWEST = 200
+FEWEST = 50
 
 # Steps of a working set, at most; rounds without progress that end the search.
 MAX_CYCLES, MAX_STALLED = 200, 3
 
 # Coordinate descent: how far it goes, in terms of its first sweep, and the sweeps of a step. A
 # weight that is 0 takes part where its slope is above this fraction of λ₁.
-TOLERANCE, SWEEPS, NEAR = 1e-4, 100, 0.8
-ROUGH_TOLERANCE, ROUGH_SWEEPS = 1e-3, 30  # where a step is one of many classes, or by a bound
-
-# Added to the diagonal of a Hessian, relative to it, which is summed in float32. It is taken anew
-# where the curvatures of the rows have changed by this part.
-RIDGE, STALE = 1e-6, 0.25
+EXACT, NEAR = (1e-4, 100), 0.8
+ROUGH_STEP = (1e-3, 30)  # where a step is one of many classes, or by a bound
 
 # Steps that are combined; and the price of a Newton step for all weights at once, in products with
 # the working set.
@@ -96,9 +94,6 @@ SUFFICIENT, MIN_LENGTH = 1e-4, 1e-10
 
 # Steps for the best bias, where they end, and the largest of Newton's.
 BIAS_STEPS, BIAS_RESIDUAL, FARTHEST = 50, 1e-13, 4.0
-
-# Entries of rows whose columns are copied at a time, and how many rows at least.
-BLOCK_ENTRIES, MIN_ROWS = 1 << 18, 16
 
 # Added to t, for the rounding of sums.
 SPARE = 4e-16
@@ -124,80 +119,6 @@ class Proof(NamedTuple):
     dual: Float64  # G̃, (m, D)
     residual: float  # largest |∂J/∂b|
     steepness: float  # norm of the smallest subgradient
-
-
-class Columns:
-    """Columns of the working set, (n, N), of which each is read from the rows once."""
-
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-        self.features = np.zeros(0, np.int64)  # ascending
-        self.values = np.empty((0, rows.count))  # scaled and centred
-
-    def take(self, features: Indices) -> None:
-        """Hold these features, ascending, and no others."""
-        if np.array_equal(features, self.features):
-            return
-        held = np.isin(features, self.features, assume_unique=True)
-        values = np.empty((len(features), self._rows.count))
-        values[held] = self.values[np.searchsorted(self.features, features[held])]
-        values[~held] = self._read(features[~held])
-        self.features, self.values = features, values
-
-    def _read(self, features: Indices) -> Float64:
-        rows, read = self._rows, np.empty((len(features), self._rows.count))
-        scale, offset = rows.scale[features], rows.offset[features]
-        sparse = sparse_rows(rows.X)
-        if sparse is not None:  # of which choosing columns reads all values once
-            chosen: Any = sparse.take_columns(features)
-            rows = replace(rows, X=chosen)
-            features = np.arange(len(features))
-        for place, tile in tiles(rows, max(MIN_ROWS, BLOCK_ENTRIES // rows.X.shape[1])):
-            X: Any = tile.X if tile.index is None else tile.X[tile.index]
-            columns = X[:, features] if sparse is None else X.toarray()
-            read[:, place] = (columns.astype(np.float64) * scale + offset).T
-        return read
-
-
-class Hessian:
-    """The Hessian of a row of weights, grown by features as they are asked for, while it is fresh.
-
-    The bias is solved for: what is held is that of the best bias for each step.
-    """
-
-    def __init__(self, *, intercept: bool) -> None:
-        self._intercept = intercept
-        self._d = np.zeros(0)  # the curvature of each row of data where it was taken
-        self._places = np.zeros(0, np.int64)
-        self._H, self._h, self._sum = np.zeros((0, 0)), np.zeros(0), 1.0
-
-    def at(self, d: Float64, C: Float64, which: Indices) -> tuple[Float64, Float64, float]:
-        """H of these columns of C for curvatures d, a copy; their means by d, times its sum."""
-        if self._is_stale(d):
-            self._d, self._places, self._sum = d, which, max(float(d.sum()), TINY)
-            self._H, self._h = _gram(C[which], d), C[which] @ d
-        else:
-            new = np.setdiff1d(which, self._places, assume_unique=True)
-            if len(new):
-                self._grow(C, new)
-        order = np.argsort(self._places)
-        at = order[np.searchsorted(self._places, which, sorter=order)]
-        H, h = self._H[np.ix_(at, at)], self._h[at]
-        if self._intercept:
-            H -= np.outer(h, h / self._sum)
-        return H, h, self._sum
-
-    def _is_stale(self, d: Float64) -> bool:
-        if len(d) != len(self._d):
-            return True
-        return float(np.abs(d - self._d).sum()) > STALE * self._sum
-
-    def _grow(self, C: Float64, new: Indices) -> None:
-        scaled = C[new] * self._d
-        across, own = scaled @ C[self._places].T, scaled @ C[new].T
-        self._H = np.block([[self._H, across.T], [across, own]])
-        self._h = np.concatenate([self._h, scaled.sum(axis=1)])
-        self._places = np.concatenate([self._places, new])
 
 
 class Acceleration:
@@ -291,10 +212,10 @@ class ProximalSolver:
         if not rows.intercept:  # then rows are not centred
             self._mean, self._spreads = np.zeros_like(sums.mean), np.hypot(sums.spreads, sums.mean)
         self._rows = replace(of, offset=of.offset - self._mean)
-        self._columns, self._hessians = Columns(self._rows), list[Hessian]()
         weights = rows.row_weights
         whole = np.full(rows.count, 1.0 / rows.count)
         self._fractions = whole if weights is None else weights / rows.mass
+        self._columns = columns_of(self._rows, engine, self._fractions)
         self._is_pair = kept == 2
         self._own = of.labels
         self._counted = slice(1, None) if self._is_pair else slice(None)
@@ -309,6 +230,7 @@ class ProximalSolver:
         self._W, self._slope = np.zeros((m, D)), -self._centred
         self._last_l1 = math.inf  # of the solution that W is
         self._passes = 0
+        self._dual: Float64 | None = None  # probabilities (1, N) that prove more than the model's
 
     def largest_l1(self, *, grouped: bool) -> float:
         """The least λ₁ for which W = 0 is best: there the gradient says it all."""
@@ -362,7 +284,7 @@ class ProximalSolver:
             try:
                 status, proof = self._search(target, penalty)
             except KeyboardInterrupt:
-                status, proof = "interrupted", self._prove(penalty)
+                status, proof = "interrupted", self._prove(penalty, BIAS_RESIDUAL)
         self._last_l1 = target.l1
         check_mapped(self._given.X)
         W, b = self._weights()
@@ -415,12 +337,12 @@ class ProximalSolver:
     def _search(self, target: Target, penalty: Penalty) -> tuple[Status, Proof]:
         """Solve on working sets until a pass proves the solution."""
         chosen, complete = self._first_set(penalty)
-        self._hessians = [Hessian(intercept=self._rows.intercept) for _ in self._W]
+        self._columns.forget()
         aim, stalled, least = INSIDE * target.tol if complete else 0.1, 0, math.inf
         alive = np.ones(self._W.shape[1], np.bool_)
         while True:
             self._fit(chosen, penalty, aim)
-            proof = self._prove(penalty)
+            proof = self._prove(penalty, max(1e-5 * target.tol, BIAS_RESIDUAL))
             self._report(target, proof)
             if proof.gap <= target.tol * proof.cost:
                 return "optimal", proof
@@ -482,32 +404,31 @@ class ProximalSolver:
 
     def _fit(self, chosen: Indices, penalty: Penalty, aim: float) -> None:
         """Solve for the weights of these features, to this relative gap."""
-        if not np.array_equal(chosen, self._columns.features):
-            self._columns.take(chosen)
-            self._hessians = [Hessian(intercept=self._rows.intercept) for _ in self._W]
-        C, W = self._columns.values, self._W[:, chosen]
+        self._columns.take(chosen)
+        W, self._dual = self._W[:, chosen], None
         grouped = penalty.grouped and not self._is_pair
         step = self._grouped_step if grouped else self._steps
-        acceleration, least = Acceleration(), min(max(1e-2 * aim, BIAS_RESIDUAL), 1e-6)
-        fit = self._with_bias(self._scores(W, C), least)
+        # Two classes are proven by a step's probabilities, whose mean is that of the best bias.
+        least = math.inf if self._is_pair else min(max(1e-2 * aim, BIAS_RESIDUAL), 1e-6)
+        acceleration = Acceleration()
+        fit = self._with_bias(self._scores(W), least)
         for cycle in range(MAX_CYCLES if len(chosen) else 0):
-            G = fit.R @ C.T
-            cost, gap = fit.loss + penalty.value(W), self._gap(penalty, W, fit, G)[0]
-            if gap <= aim * cost:
+            cost, G = fit.loss + penalty.value(W), self._columns.sums(self._factors(fit))
+            if self._gap(penalty, W, fit, G)[0] <= aim * cost:
                 break
             start = np.column_stack([W, self._b])
-            fit = self._with_bias(step(W, C, fit, G, penalty), least)
+            fit = self._with_bias(step(W, fit, G[: len(W)], penalty), least)
             if self._is_pair:
                 continue
             end = np.column_stack([W, self._b])
-            if _is_joint(W, C, cycle):
-                tries: Iterable[Float64] = self._joint_steps(end, C, fit, penalty)
+            if _is_joint(W, self._rows.count, cycle):
+                tries: Iterable[Float64] = self._joint_steps(end, fit, penalty)
             else:
                 tries = acceleration.further(start, end)
             cost = fit.loss + penalty.value(W)
             for further in tries:
                 self._b = further[:, -1]
-                S = self._scores(further[:, :-1], C)
+                S = self._scores(further[:, :-1])
                 if not self._fit_of(S).loss <= WORSE * cost:  # no bias makes up for it
                     continue
                 tried = self._with_bias(S, least)
@@ -520,8 +441,14 @@ class ProximalSolver:
         self._W = np.zeros_like(self._W)
         self._W[:, chosen] = W
 
-    def _scores(self, W: Float64, C: Float64) -> Float64:
-        return np.asarray(W @ C + self._b[:, None])
+    def _scores(self, W: Float64) -> Float64:
+        return np.asarray(self._columns.scores(W) + self._b[:, None])
+
+    def _factors(self, fit: Fit) -> Float64:
+        """The residuals of the model, and below them those of the step's probabilities."""
+        if self._dual is None:
+            return fit.R
+        return np.concatenate([fit.R, (self._dual - self._Y) * self._fractions])
 
     def _with_bias(self, S: Float64, least: float) -> Fit:
         """The fit of scores, of which the bias is moved to where p̄ is π.
@@ -560,115 +487,92 @@ class ProximalSolver:
 
     def _fit_of(self, S: Float64) -> Fit:
         if self._is_pair:
-            P = sigmoid(S)
-            losses = _softplus(np.where(self._Y[0] == 1.0, -S[0], S[0]))
+            small = np.exp(-np.abs(S))
+            P = np.where(S >= 0.0, 1.0, small) / (1.0 + small)
+            losses = (np.maximum(S, 0.0) - self._Y * S + np.log1p(small))[0]
         else:
             P, log_sum = softmax_and_log_sum(S, axis=0)
             losses = log_sum - S[self._own, np.arange(S.shape[1])]
         R = (P - self._Y) * self._fractions
         return Fit(S, P, losses, float(self._fractions @ losses), R, R.sum(axis=1))
 
-    def _steps(self, W: Float64, C: Float64, fit: Fit, G: Float64, penalty: Penalty) -> Float64:
+    def _steps(self, W: Float64, fit: Fit, G: Float64, penalty: Penalty) -> Float64:
         """A step of each row of weights in place, one after another; the scores after them."""
         S = fit.S.copy()
         if self._is_pair:
-            self._step(0, W, C, S, 0.0, G, penalty)
+            self._step(0, W, S, 0.0, G, penalty, EXACT)
             return S
         top = S.max(axis=0)
         E = np.exp(S - top)
         for k in range(len(S)):
             rest = E[:k].sum(axis=0) + E[k + 1 :].sum(axis=0)
-            self._step(k, W, C, S, top + np.log(np.maximum(rest, 1e-300)), G, penalty)
+            self._step(k, W, S, top + np.log(np.maximum(rest, 1e-300)), G, penalty, ROUGH_STEP)
             E[k] = np.exp(np.minimum(S[k] - top, 700.0))
         W -= _shared(W, penalty)
         self._b = self._b - self._b.mean()
-        return self._scores(W, C)
+        return self._scores(W)
 
     def _step(
-        self, k: int, W: Float64, C: Float64, S: Float64, others: Any, G: Float64, penalty: Penalty
-    ) -> None:
+        self, k: int, W: Float64, S: Float64, others: Any, G: Float64, penalty: Penalty,
+        how: tuple[float, int],
+    ) -> None:  # fmt: skip
         """A step of Newton's method of one row of weights and its bias, in place.
 
         G, the gradient before the steps of the others, says which weights may move.
         """
         steep = np.abs(G[k] + 2.0 * penalty.l2 * W[k]) > NEAR * penalty.l1
         may_move = np.flatnonzero((W[k] != 0.0) | steep)
-        f, y, w, z, kept = self._fractions, self._Y[k], W[k, may_move], S[k] - others, C[may_move]
+        f, y, w, z = self._fractions, self._Y[k], W[k], S[k] - others
         p = sigmoid(z)
-        r, d = f * (p - y), f * p * (1.0 - p)
-        g, slope = kept @ r + 2.0 * penalty.l2 * w, r.sum()
-        step, shift = self._descended(
-            self._hessians[k], d, C, may_move, w[None], g[None], np.array([slope]), penalty
-        )
-        along = (step @ kept + shift[:, None])[0]
-        falls = inner(g, step[0]) + float(slope * shift[0])
-        falls += penalty.l1 * float(np.abs(w + step[0]).sum() - np.abs(w).sum())
+        r = (f * (p - y))[None]
+        step = self._columns.step(k, p * (1.0 - p), r, w[None], may_move, penalty, how)
+        change, along = step.change[0], step.along[0]
+        falls = inner(r[0], along) + inner(penalty.gradient(w), change)
+        falls += penalty.l1 * float(np.abs(w + change).sum() - np.abs(w).sum())
 
         def value(length: float) -> float:
-            moved, at = z + length * along, w + length * step[0]
+            moved, at = z + length * along, w + length * change
             return float(f @ (_softplus(moved) - y * moved)) + penalty.value(at[None])
 
         length = _length(value, falls)
-        W[k, may_move] = w + length * step[0]
+        W[k] = w + length * change
         S[k] += length * along
-        self._b[k] += length * shift[0]
+        self._b[k] += length * step.shift[0]
+        dual = p + step.bends * along
+        is_dual = self._is_pair and length == 1.0 and dual.min() > 0.0 and dual.max() < 1.0
+        self._dual = dual[None] if is_dual else None
 
-    def _descended(
-        self,
-        hessian: Hessian,
-        d: Float64,
-        C: Float64,
-        which: Indices,
-        old: Float64,
-        G: Float64,
-        g: Float64,
-        penalty: Penalty,
-    ) -> tuple[Float64, Float64]:
-        """Steps of rows of weights of one Hessian, of these features, and of their biases."""
-        H, h, curvature = hessian.at(d, C, which)
-        diagonal = H.reshape(-1)[:: len(H) + 1]
-        diagonal += 2.0 * penalty.l2 + RIDGE * diagonal
-        if not self._rows.intercept:
-            g, h = np.zeros_like(g), np.zeros_like(h)
-        reached, q = old.copy(order="C"), np.ascontiguousarray(G - np.outer(g, h / curvature))
-        limits = np.full(len(which), float(penalty.l1))
-        how = (TOLERANCE, SWEEPS) if self._is_pair else (ROUGH_TOLERANCE, ROUGH_SWEEPS)
-        coordinate_descent(H, limits, reached, q, *how)
-        step = reached - old
-        return step, -(g + step @ h) / curvature
-
-    def _grouped_step(
-        self, W: Float64, C: Float64, fit: Fit, G: Float64, penalty: Penalty
-    ) -> Float64:
+    def _grouped_step(self, W: Float64, fit: Fit, G: Float64, penalty: Penalty) -> Float64:
         """A step of all classes in place, by a curvature of each row that bounds theirs."""
-        f, P = self._fractions, fit.P
-        d = f * np.minimum((2.0 * P * (1.0 - P)).max(axis=0), 0.5)
-        G = G + penalty.gradient(W)
+        P, G = fit.P, G + penalty.gradient(W)
+        bends = np.minimum((2.0 * P * (1.0 - P)).max(axis=0), 0.5)
         may_move = np.flatnonzero(W.any(axis=0) | (penalty.sizes(G) > NEAR * penalty.l1))
-        old, G = W[:, may_move], G[:, may_move]
-        step, shift = self._descended(self._hessians[0], d, C, may_move, old, G, fit.g, penalty)
-        along = step @ C[may_move] + shift[:, None]
-        falls = inner(G, step) + float(fit.g @ shift)
-        falls += penalty.l1 * float(penalty.sizes(old + step).sum() - penalty.sizes(old).sum())
+        old = W.copy()
+        step = self._columns.step(0, bends, fit.R, W, may_move, penalty, ROUGH_STEP)
+        falls = inner(fit.R, step.along) + inner(penalty.gradient(W), step.change)
+        falls += penalty.l1 * float(
+            penalty.sizes(old + step.change).sum() - penalty.sizes(old).sum()
+        )
 
         def value(length: float) -> float:
-            return self._loss_of(fit.S + length * along) + penalty.value(old + length * step)
+            return self._loss_of(fit.S + length * step.along) + penalty.value(
+                old + length * step.change
+            )
 
         length = _length(value, falls, longest=64.0)
-        W[:, may_move] = old + length * step
-        self._b = self._b + length * shift
-        return fit.S + length * along
+        W[:] = old + length * step.change
+        self._b = self._b + length * step.shift
+        return fit.S + length * step.along
 
-    def _joint_steps(
-        self, at: Float64, C: Float64, fit: Fit, penalty: Penalty
-    ) -> Iterator[Float64]:
+    def _joint_steps(self, at: Float64, fit: Fit, penalty: Penalty) -> Iterator[Float64]:
         """Newton's step of all weights that are not 0 and the biases, and shorter ones.
 
         Where no weight changes its sign, and no feature's norm is 0, the cost is smooth.
         """
         f, P, intercept, W = self._fractions, fit.P, self._rows.intercept, at[:, :-1]
         counts = np.broadcast_to(W.any(axis=0), W.shape) if penalty.grouped else W != 0.0
-        parts = [np.concatenate([C[of], np.ones((int(intercept), C.shape[1]))]) for of in counts]
+        ones = np.ones((int(intercept), self._rows.count))
+        parts = [np.concatenate([self._columns.dense(of), ones]) for of in counts]
         root = np.sqrt(f)
         V = np.concatenate([part * (p * root) for part, p in zip(parts, P, strict=True)])
         H = -(V @ V.T)
@@ -680,7 +584,7 @@ class ProximalSolver:
             place += len(part)
         moves = np.column_stack([counts, np.full(len(W), intercept)])
         slope = np.zeros_like(at)
-        slope[:, :-1] = fit.R @ C.T + penalty.gradient(W)
+        slope[:, :-1] = self._columns.sums(fit.R) + penalty.gradient(W)
         slope[:, :-1] = penalty.smallest_subgradient(W, slope[:, :-1])
         slope[:, -1] = fit.g
         bends = np.zeros_like(at)
@@ -711,59 +615,69 @@ class ProximalSolver:
         losses = np.log(np.exp(S - top).sum(axis=0)) + top - S[self._own, np.arange(S.shape[1])]
         return float(self._fractions @ losses)
 
-    def _prove(self, penalty: Penalty) -> Proof:
+    def _prove(self, penalty: Penalty, least: float) -> Proof:
         """The proof of the weights and the best bias for them: a pass over all rows."""
-        W = self._W[:, self._columns.features]
-        return self._proof(penalty, self._scores(W, self._columns.values))
+        return self._proof(penalty, self._scores(self._W[:, self._columns.features]), least)
 
-    def _proof(self, penalty: Penalty, S: Float64) -> Proof:
+    def _proof(self, penalty: Penalty, S: Float64, least: float = BIAS_RESIDUAL) -> Proof:
         self._passes += 1
-        fit = self._with_bias(S, BIAS_RESIDUAL)
-        factors = np.ascontiguousarray(fit.R.T)[None]
-        slope = self._engine.weighted_sums(self._rows, factors)[0]
-        self._slope = slope
-        gap, dual = self._gap(penalty, self._W, fit, slope, self._centred)
-        cost = fit.loss + penalty.value(self._W)
-        steep = slope + penalty.gradient(self._W)
-        # The smallest subgradient is what the proximal map of −∇ leaves of the signs.
-        smallest = penalty.smallest_subgradient(self._W, steep)
+        fit = self._with_bias(S, least)
+        if self._W.any() or self._dual is not None or not self._is_cold(fit):
+            sums = self._columns.sums_of_all(self._factors(fit))
+        else:
+            sums = -self._centred
+        slope = self._slope = sums[: len(self._W)]
+        gap, dual = self._gap(penalty, self._W, fit, sums, self._centred)
+        # The smallest subgradient is 0 where weights are 0 and not steep.
+        felt = np.flatnonzero(self._W.any(axis=0) | (self._steepness(penalty, slope) > penalty.l1))
+        W = self._W[:, felt]
+        cost = fit.loss + penalty.value(W)
+        smallest = penalty.smallest_subgradient(W, slope[:, felt] + penalty.gradient(W))
         residual = float(np.abs(fit.g).max()) if self._rows.intercept else 0.0
         return Proof(cost, min(gap, cost), slope, dual, residual, norm(smallest))
 
+    def _is_cold(self, fit: Fit) -> bool:
+        """Whether the probabilities are those of W = 0, whose gradient is known."""
+        cold = self._frequencies[self._counted][:, None]
+        return bool(np.abs(fit.P - cold).max() <= BIAS_RESIDUAL)
+
     def _gap(
+        self, penalty: Penalty, W: Float64, fit: Fit, sums: Float64, centred: Float64 | float = 0.0
+    ) -> tuple[float, Float64]:
+        """J(W, b) − J*, at most, and G̃ for which it is; see the module. By sums of `_factors`."""
+        m = len(W)
+        if self._dual is None:
+            return self._gap_by(None, penalty, W, fit, sums, centred)
+        return self._gap_by(self._dual, penalty, W, fit, sums[m:], centred)
+
+    def _gap_by(
         self,
+        found: Float64 | None,
         penalty: Penalty,
         W: Float64,
         fit: Fit,
         G: Float64,
-        centred: Float64 | float = 0.0,
+        centred: Float64 | float,
     ) -> tuple[float, Float64]:
-        """J(W, b) − J*, at most, and G̃ for which it is; see the module."""
+        """By probabilities that were found, of two classes, or the model's own."""
         f, pi, g, t = self._fractions, self._frequencies, fit.g, 0.0
+        if found is not None:
+            g = (found - self._Y) @ f
         if self._is_pair:
             g = np.array([-g[0], g[0]])
         if self._rows.intercept:
             t = float((np.maximum(g, 0.0) / (pi + np.maximum(g, 0.0))).max()) + SPARE
         dual = (1.0 - t) * G - t * centred
-        along, value = inner(dual, W), penalty.value(W)
-        largest = float(penalty.sizes(dual).max())
+        counts = np.flatnonzero(W.any(axis=0))
+        along, value = inner(dual[:, counts], W[:, counts]), penalty.value(W[:, counts])
+        largest = float(penalty.sizes(dual).max(initial=0.0))
         kept = min(1.0, penalty.l1 / largest) * (1.0 - 1e-15) if largest > penalty.l1 else 1.0
-        right = np.exp(-fit.losses)
-
-        def divergence(kept: float) -> float:
-            """(1/N) Σ KL(ρ p + (1 − ρ) y ‖ p)."""
-            if kept == 1.0:
-                return 0.0
-            log_kept, log_rest = math.log(kept), math.log1p(-kept)
-            of_own = kept * right + (1.0 - kept)
-            of_rows = of_own * np.logaddexp(log_kept, log_rest + fit.losses)
-            return max(float(f @ (of_rows + kept * log_kept * (1.0 - right))), 0.0)
 
         def distance(kept: float) -> float:
             of = value + kept * along + penalty.conjugate(kept * dual)
-            return max(of, 0.0) + (1.0 - t) * divergence(kept)
+            return max(of, 0.0) + (1.0 - t) * self._divergence(fit, found, kept)
 
-        parts = (1.0,) if not penalty.l2 else (1.0, 0.8, 0.5, 0.2, 0.05, 0.0)
+        parts = (1.0, 0.8, 0.5, 0.2, 0.05, 0.0) if penalty.l2 and kept < 1.0 else (1.0,)
         best, kept = min((distance(r), r) for r in (1.0 - part * (1.0 - kept) for part in parts))
         if not t:
             return best, kept * dual
@@ -773,11 +687,28 @@ class ProximalSolver:
         gap = best + t * (kept * max(mixed, 0.0) + (1.0 - kept) * fit.loss)
         return gap, kept * dual
 
+    def _divergence(self, fit: Fit, found: Float64 | None, kept: float) -> float:
+        """(1/N) Σ KL(ρ p̂ + (1 − ρ) y ‖ p), where p̂ is p if none was found."""
+        f = self._fractions
+        if found is not None:
+            p = kept * found[0] + (1.0 - kept) * self._Y[0]
+            rest = np.maximum(1.0 - p, TINY)
+            logs = p * np.log(np.maximum(p, TINY)) + rest * np.log(rest)
+            # −log p is the loss, or for the other class the loss less the score.
+            return max(float(f @ (logs + fit.losses + (self._Y[0] - p) * fit.S[0])), 0.0)
+        if kept == 1.0:
+            return 0.0
+        right = np.exp(-fit.losses)
+        of_own = kept * right + (1.0 - kept)
+        of_rows = of_own * (np.log(of_own) + fit.losses)
+        return max(float(f @ (of_rows + kept * math.log(kept) * (1.0 - right))), 0.0)
+
     def _mean_logs(self, fit: Fit) -> Float64:
         """The mean of log p of each class."""
         f, S = self._fractions, fit.S
         if self._is_pair:
-            return np.array([-float(f @ _softplus(S[0])), -float(f @ _softplus(-S[0]))])
+            own = self._Y[0] * S[0]
+            return -fit.loss - np.array([float(f @ own), float(f @ (own - S[0]))])
         own = S[self._own, np.arange(S.shape[1])]
         return S @ f - float(f @ (fit.losses + own))
 
@@ -806,15 +737,9 @@ def _softplus(z: Float64) -> Float64:
     return np.asarray(np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z))))
 
 
-def _gram(C: Float64, d: Float64) -> Float64:
-    """C diag(d) Cᵀ of columns C (n, N)."""
-    Z = np.multiply(C, np.sqrt(d), out=np.empty(C.shape, np.float32), casting="same_kind")
-    return np.asarray(Z @ Z.T, np.float64)
-
-
-def _is_joint(W: Float64, C: Float64, cycles: int) -> bool:
+def _is_joint(W: Float64, N: int, cycles: int) -> bool:
     """Whether a Hessian of all weights that are not 0 costs no more than the cycles so far."""
-    (m, n), N, count = W.shape, C.shape[1], int(np.count_nonzero(W)) + len(W)
+    (m, n), count = W.shape, int(np.count_nonzero(W)) + len(W)
     return bool(count**2 * (N + count) <= JOINT * cycles * m * n * N)
 
 

@@ -1,0 +1,277 @@
+"""Columns of the features that the solver for ℓ1 looks at, and its step: coordinate descent.
+
+The step minimises a quadratic whose curvatures are one number a row, with the penalty, at the best
+bias for it. Of arrays the columns are copied in float64, and the quadratic's Hessian is held while
+it is fresh: it grows by the features that are asked for. Sparse rows are copied by columns once,
+and no product of theirs is formed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onelayer.data.rows import Rows
+from onelayer.data.sparse import SparseRows, sparse_rows
+from onelayer.engines import Engine, tiles
+from onelayer.engines.native import SparseColumns, coordinate_descent, default_threads
+from onelayer.objective.penalty import Penalty
+from onelayer.solver.certificate import TINY
+
+Float64 = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+# Added to the diagonal of a Hessian, relative to it, which is summed in float32. It is taken anew
+# where the curvatures of the rows have changed by this part.
+RIDGE, STALE = 1e-6, 0.25
+
+# Entries of rows whose columns are copied at a time, and how many rows at least.
+BLOCK_ENTRIES, MIN_ROWS = 1 << 18, 16
+
+
+class Step(NamedTuple):
+    """A step of m rows of weights of n features, and what it does to N rows."""
+
+    change: Float64  # of the weights, (m, n)
+    shift: Float64  # of the biases, (m,)
+    along: Float64  # of the scores, (m, N)
+    bends: Float64  # the curvatures of the rows by which it was found, (N,)
+
+
+class Columns(ABC):
+    """Columns of some features of rows, scaled and centred, each read once.
+
+    Attributes:
+        features: which, ascending, (n,).
+    """
+
+    features: Indices
+
+    def __init__(self, rows: Rows, engine: Engine, fractions: Float64) -> None:
+        self._rows, self._engine, self._fractions = rows, engine, fractions
+        self.features = np.zeros(0, np.int64)
+
+    @abstractmethod
+    def take(self, features: Indices) -> None:
+        """Hold these features, ascending."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Forget what was found at earlier weights, so that steps depend on the next ones alone."""
+
+    @abstractmethod
+    def scores(self, W: Float64) -> Float64:
+        """Those of weights (m, n) without a bias, (m, N)."""
+
+    @abstractmethod
+    def sums(self, R: Float64) -> Float64:
+        """Of the columns, times R (m, N): (m, n)."""
+
+    @abstractmethod
+    def sums_of_all(self, R: Float64) -> Float64:
+        """Of all features, in float64, (m, D)."""
+
+    @abstractmethod
+    def dense(self, which: Any) -> Float64:
+        """Some of the columns, (n, N)."""
+
+    @abstractmethod
+    def step(
+        self, k: int, bends: Float64, R: Float64, W: Float64, which: Indices, penalty: Penalty,
+        how: tuple[float, int],
+    ) -> Step:  # fmt: skip
+        """A step from weights W (m, n) of residuals R, times the rows' fractions, of some places.
+
+        `bends` (N,) are the curvatures of the rows; of fresh ones those of last time at k may do.
+        """
+
+
+def columns_of(rows: Rows, engine: Engine, fractions: Float64) -> Columns:
+    """The columns of rows, none yet."""
+    kind = DenseColumns if sparse_rows(rows.X) is None else StoredColumns
+    return kind(rows, engine, fractions)
+
+
+class DenseColumns(Columns):
+    """Columns of an array, copied."""
+
+    def __init__(self, rows: Rows, engine: Engine, fractions: Float64) -> None:
+        super().__init__(rows, engine, fractions)
+        self._values = np.empty((0, rows.count))
+        self._hessians: dict[int, Hessian] = {}
+
+    def take(self, features: Indices) -> None:
+        if np.array_equal(features, self.features):
+            return
+        places = np.searchsorted(self.features, features).clip(max=max(len(self.features) - 1, 0))
+        new = self.features[places] != features if len(self.features) else features >= 0
+        values = np.empty((len(features), self._rows.count))
+        if not new.all():
+            np.take(self._values, places, axis=0, out=values, mode="clip")
+        values[new] = self._read(features[new])
+        self.features, self._values = features, values
+
+    def forget(self) -> None:
+        self._hessians.clear()
+
+    def _read(self, features: Indices) -> Float64:
+        rows, read = self._rows, np.empty((len(features), self._rows.count))
+        scale, offset = rows.scale[features], rows.offset[features]
+        for place, tile in tiles(rows, max(MIN_ROWS, BLOCK_ENTRIES // rows.X.shape[1])):
+            X: Any = tile.X if tile.index is None else tile.X[tile.index]
+            read[:, place] = (X[:, features].astype(np.float64) * scale + offset).T
+        return read
+
+    def scores(self, W: Float64) -> Float64:
+        return np.asarray(W @ self._values)
+
+    def sums(self, R: Float64) -> Float64:
+        return np.asarray(R @ self._values.T)
+
+    def sums_of_all(self, R: Float64) -> Float64:
+        factors = np.ascontiguousarray(R.T)[None]
+        return np.asarray(self._engine.weighted_sums(self._rows, factors)[0])
+
+    def dense(self, which: Any) -> Float64:
+        return np.asarray(self._values[which])
+
+    def step(
+        self, k: int, bends: Float64, R: Float64, W: Float64, which: Indices, penalty: Penalty,
+        how: tuple[float, int],
+    ) -> Step:  # fmt: skip
+        hessian = self._hessians.setdefault(k, Hessian(self._rows.intercept, self._fractions))
+        held = hessian.take(bends, self._values, self.features, which, penalty)
+        old, slope = np.ascontiguousarray(W[:, held]), R.sum(axis=1)
+        means = hessian.means if self._rows.intercept else np.zeros(len(held))
+        G = self.sums(R)[:, held] + penalty.gradient(old)
+        reached, q = old.copy(), np.ascontiguousarray(G - np.outer(slope, means))
+        coordinate_descent(hessian.H, np.full(len(held), float(penalty.l1)), reached, q, *how)
+        change, shift = np.zeros_like(W), np.zeros(len(W))
+        change[:, held] = reached - old
+        if self._rows.intercept:
+            shift = -slope / hessian.sum - change[:, held] @ means
+        return Step(change, shift, self.scores(change) + shift[:, None], hessian.bends)
+
+
+class Hessian:
+    """The Hessian of a row of weights, with that of λ₂: grown by features while it is fresh.
+
+    The bias is solved for: what is held is that of the best bias for each step.
+    """
+
+    def __init__(self, intercept: bool, fractions: Float64) -> None:
+        self._intercept, self._fractions = intercept, fractions
+        self.bends, self.sum = np.zeros(0), 1.0  # of the rows where it was taken
+        self._features = np.zeros(0, np.int64)
+        self.H, self.means = np.zeros((0, 0)), np.zeros(0)  # of the columns, by curvature
+        self._blocks: list[NDArray[np.float32]] = []  # the columns times √ of the curvatures
+
+    def take(
+        self, bends: Float64, C: Float64, features: Indices, which: Indices, penalty: Penalty
+    ) -> Indices:
+        """Hold some of the columns C (n, N) of features at least; the places of all that are held.
+
+        Columns of features are the same while it is in use.
+        """
+        wanted = features[which]
+        if self._is_stale(bends):
+            d = self._fractions * bends
+            self.bends, self._features, self.sum = bends, wanted, max(float(d.sum()), TINY)
+            Z = _scaled(C[which], d)
+            self._blocks, self.H = [Z], np.asarray(Z @ Z.T, np.float64)
+            self.means = np.asarray(Z @ np.sqrt(d, dtype=np.float32), np.float64) / self.sum
+            if self._intercept:
+                self.H -= np.outer(self.means, self.means * self.sum)
+            self._stiffen(0, penalty)
+        else:
+            new = ~np.isin(wanted, self._features, assume_unique=True)
+            if new.any():
+                self._grow(C[which[new]])
+                self._features = np.concatenate([self._features, wanted[new]])
+                self._stiffen(len(self.H) - int(new.sum()), penalty)
+        return np.searchsorted(features, self._features)
+
+    def _is_stale(self, bends: Float64) -> bool:
+        if len(bends) != len(self.bends):
+            return True
+        return bool(self._fractions @ np.abs(bends - self.bends) > STALE * self.sum)
+
+    def _grow(self, C: Float64) -> None:
+        d = self._fractions * self.bends
+        Z = _scaled(C, d)
+        means = np.asarray(Z @ np.sqrt(d, dtype=np.float32), np.float64) / self.sum
+        across = np.concatenate([Z @ block.T for block in self._blocks], axis=1, dtype=np.float64)
+        own = np.asarray(Z @ Z.T, np.float64)
+        self._blocks.append(Z)
+        if self._intercept:
+            across -= np.outer(means * self.sum, self.means)
+            own -= np.outer(means * self.sum, means)
+        self.H = np.block([[self.H, across.T], [across, own]])
+        self.means = np.concatenate([self.means, means])
+
+    def _stiffen(self, first: int, penalty: Penalty) -> None:
+        """Add the penalty's curvature, and the ridge, from this place on."""
+        diagonal = self.H.reshape(-1)[:: len(self.H) + 1][first:]
+        diagonal += penalty.curvature + RIDGE * diagonal
+
+
+class StoredColumns(Columns):
+    """Columns of sparse rows, which are copied by columns once."""
+
+    def __init__(self, rows: Rows, engine: Engine, fractions: Float64) -> None:
+        super().__init__(rows, engine, fractions)
+        X: Any = rows.X
+        stored = X.values, X.indices, X.indptr, X.shape[1]
+        self._stored = SparseColumns(stored, rows.scale, rows.offset, rows.index)
+        self._all = np.arange(X.shape[1])
+
+    def take(self, features: Indices) -> None:
+        self.features = features
+
+    def forget(self) -> None:
+        pass
+
+    def scores(self, W: Float64) -> Float64:
+        of_stored = self._stored.scores(self.features, np.ascontiguousarray(W)).T
+        return np.asarray(of_stored + (W @ self._rows.offset[self.features])[:, None])
+
+    def sums(self, R: Float64) -> Float64:
+        return self._sums(self.features, R)
+
+    def sums_of_all(self, R: Float64) -> Float64:
+        return self._sums(self._all, R)
+
+    def _sums(self, features: Indices, R: Float64) -> Float64:
+        sums = self._stored.sums(features, np.ascontiguousarray(R.T), default_threads())
+        return sums + np.outer(R.sum(axis=1), self._rows.offset[features])
+
+    def dense(self, which: Any) -> Float64:
+        X: Any = self._rows.X if self._rows.index is None else self._rows.X[self._rows.index]
+        sparse: SparseRows = X.take_columns(self.features[which])
+        scale, offset = (of[self.features[which]] for of in (self._rows.scale, self._rows.offset))
+        return np.ascontiguousarray((sparse.toarray() * scale + offset).T)
+
+    def step(
+        self, k: int, bends: Float64, R: Float64, W: Float64, which: Indices, penalty: Penalty,
+        how: tuple[float, int],
+    ) -> Step:  # fmt: skip
+        features, d, n = self.features[which], self._fractions * bends, len(which)
+        reached, r = np.ascontiguousarray(W[:, which]), np.array(R.T, order="C")
+        intercept = self._rows.intercept
+        l1, l2 = (np.full(n, float(of)) for of in (penalty.l1, penalty.l2))
+        self._stored.descend(features, d, l1, l2, intercept, reached, r, *how)
+        change = np.zeros_like(W)
+        change[:, which] = reached - W[:, which]
+        along, shift = self.scores(change), np.zeros(len(W))
+        if intercept:
+            shift = -(R.sum(axis=1) + along @ d) / max(float(d.sum()), TINY)
+        return Step(change, shift, along + shift[:, None], bends)
+
+
+def _scaled(C: Float64, d: Float64) -> NDArray[np.float32]:
+    """C diag(d)^½ of columns C (n, N)."""
+    out = np.empty(C.shape, np.float32)
+    return np.multiply(C, np.sqrt(d), out=out, casting="same_kind")
