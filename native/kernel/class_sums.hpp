@@ -51,6 +51,11 @@ void class_sums(const ClassSumJob<T>& job) {
     }
 }
 
+// sums += factor x, rounded twice an element.
+inline void add_scaled(double* sums, const double* x, double factor, Index count) {
+  for (Index i = 0; i < count; ++i) sums[i] += factor * x[i];
+}
+
 // Several rows at once, so that sums are loaded and stored once for all of them.
 template <class S, int Columns, int Rows>
 ONELAYER_INLINE void add_row_sums(const RowSumJob& job, Index n) {

@@ -42,16 +42,14 @@ inline double shrink(Index m, double h, double penalty, double* w, Index stride,
 }
 
 // The minimum over one feature while the others stay; returns h ‖δ_j‖².
-inline double minimise_feature(const Quadratic& q, Index j, double* step) {
+inline double minimise_feature(const Kernels<double>& kernels, const Quadratic& q, Index j, double* step) {
   const double h = q.H[j * q.n + j];
   if (!(h > 0.0)) return 0.0;
   for (Index c = 0; c < q.m; ++c) step[c] = q.g[c * q.n + j];
   const double moved = shrink(q.m, h, q.penalty[j], q.w + j, q.n, step);
   const double* row = q.H + j * q.n;
   for (Index c = 0; c < q.m; ++c) {
-    if (step[c] == 0.0) continue;
-    double* g = q.g + c * q.n;
-    for (Index i = 0; i < q.n; ++i) g[i] += step[c] * row[i];
+    if (step[c] != 0.0) kernels.add_scaled(q.g + c * q.n, row, step[c], q.n);
   }
   return moved;
 }
@@ -79,9 +77,10 @@ Index sweeps_of(Index n, Index m, const double* w, double tolerance, Index sweep
   return sweeps;
 }
 
-inline Index coordinate_descent(const Quadratic& q, double tolerance, Index sweeps) {
+inline Index coordinate_descent(const Kernels<double>& kernels, const Quadratic& q, double tolerance, Index sweeps) {
   std::vector<double> step(static_cast<std::size_t>(q.m));
-  return sweeps_of(q.n, q.m, q.w, tolerance, sweeps, [&](Index j) { return minimise_feature(q, j, step.data()); });
+  return sweeps_of(q.n, q.m, q.w, tolerance, sweeps,
+                   [&](Index j) { return minimise_feature(kernels, q, j, step.data()); });
 }
 
 // A copy of sparse rows by columns: the values that are stored of each feature, and the rows that they are of,

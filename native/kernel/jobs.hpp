@@ -268,6 +268,7 @@ struct Kernels {
   void (*residual_sums)(const ResidualSumJob<T>&);
   void (*class_sums)(const ClassSumJob<T>&);
   void (*row_sums)(const RowSumJob&);
+  void (*add_scaled)(double* sums, const double* x, double factor, Index count);
   void (*sparse_scores)(const SparseScoreJob<T>&);
   void (*sparse_add)(const SparseAddJob<T>&);
   void (*sparse_step)(const SparseStepJob<T>&);

@@ -295,7 +295,7 @@ class WeightedSums {
 // factors. Where an offset is large they would cancel.
 class FewSums {
  public:
-  static constexpr Index kBlockFeatures = 1024, kBlockRows = 64, kMaxClasses = 8;
+  static constexpr Index kBlockFeatures = 1024, kBlockRows = 64, kMaxClasses = 16;
 
   static bool takes(const Pass& pass) {
     const double* const offset = pass.rows.offset;

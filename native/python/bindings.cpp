@@ -131,7 +131,7 @@ Index coordinate_descent_of(const ReadArray& H, const ReadArray& penalty, const 
                             double tolerance, Index sweeps) {
   const Quadratic quadratic = check_quadratic(H, penalty, w, g);
   nb::gil_scoped_release release;
-  return coordinate_descent(quadratic, tolerance, sweeps);
+  return coordinate_descent(kernels<double>(), quadratic, tolerance, sweeps);
 }
 
 // A copy of sparse rows by columns, for the solver for l1.

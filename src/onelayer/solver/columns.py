@@ -26,7 +26,7 @@ Indices = NDArray[np.int64]
 
 # Added to the diagonal of a Hessian, relative to it, which is summed in float32. It is taken anew
 # where the curvatures of the rows have changed by this part.
-RIDGE, STALE = 1e-6, 0.25
+RIDGE, STALE = 1e-6, 0.1
 
 # Entries of rows whose columns are copied at a time, and how many rows at least.
 BLOCK_ENTRIES, MIN_ROWS = 1 << 18, 16

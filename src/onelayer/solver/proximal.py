@@ -69,7 +69,7 @@ Indices = NDArray[np.int64]
 
 # Of the gap that is asked for, the part that the working set is solved to; and of the last gap,
 # where features are still missing.
-INSIDE, ROUGH = 0.3, 0.1
+INSIDE, ROUGH = 0.8, 0.1
 
 # The fewest features that are added to a working set at once.
 FEWEST = 50
@@ -79,7 +79,7 @@ MAX_CYCLES, MAX_STALLED = 200, 3
 
 # Coordinate descent: how far it goes, in terms of its first sweep, and the sweeps of a step. A
 # weight that is 0 takes part where its slope is above this fraction of λ₁.
-EXACT, NEAR = (1e-4, 100), 0.8
+EXACT, NEAR = (1e-5, 100), 0.95
 ROUGH_STEP = (1e-3, 30)  # where a step is one of many classes, or by a bound
 
 # Steps that are combined; and the price of a Newton step for all weights at once, in products with
@@ -416,16 +416,16 @@ class ProximalSolver:
             cost, G = fit.loss + penalty.value(W), self._columns.sums(self._factors(fit))
             if self._gap(penalty, W, fit, G)[0] <= aim * cost:
                 break
-            start = np.column_stack([W, self._b])
+            start, self._dual = np.column_stack([W, self._b]), None
             fit = self._with_bias(step(W, fit, G[: len(W)], penalty), least)
             if self._is_pair:
                 continue
             end = np.column_stack([W, self._b])
-            if _is_joint(W, self._rows.count, cycle):
+            if is_joint := _is_joint(W, self._rows.count, cycle):
                 tries: Iterable[Float64] = self._joint_steps(end, fit, penalty)
             else:
                 tries = acceleration.further(start, end)
-            cost = fit.loss + penalty.value(W)
+            cost, whole = fit.loss + penalty.value(W), is_joint
             for further in tries:
                 self._b = further[:, -1]
                 S = self._scores(further[:, :-1])
@@ -433,8 +433,12 @@ class ProximalSolver:
                     continue
                 tried = self._with_bias(S, least)
                 if tried.loss + penalty.value(further[:, :-1]) < cost:
+                    if whole:
+                        along = S - fit.S
+                        self._dual = _inside(fit.P + fit.P * (along - (fit.P * along).sum(axis=0)))
                     fit, W = tried, further[:, :-1].copy()
                     break
+                whole = False
             else:
                 self._b = end[:, -1]
                 acceleration.forget()
@@ -538,9 +542,8 @@ class ProximalSolver:
         W[k] = w + length * change
         S[k] += length * along
         self._b[k] += length * step.shift[0]
-        dual = p + step.bends * along
-        is_dual = self._is_pair and length == 1.0 and dual.min() > 0.0 and dual.max() < 1.0
-        self._dual = dual[None] if is_dual else None
+        whole = self._is_pair and length == 1.0
+        self._dual = _inside((p + step.bends * along)[None]) if whole else None
 
     def _grouped_step(self, W: Float64, fit: Fit, G: Float64, penalty: Penalty) -> Float64:
         """A step of all classes in place, by a curvature of each row that bounds theirs."""
@@ -646,9 +649,13 @@ class ProximalSolver:
     ) -> tuple[float, Float64]:
         """J(W, b) − J*, at most, and G̃ for which it is; see the module. By sums of `_factors`."""
         m = len(W)
-        if self._dual is None:
-            return self._gap_by(None, penalty, W, fit, sums, centred)
-        return self._gap_by(self._dual, penalty, W, fit, sums[m:], centred)
+        if self._dual is not None:
+            found = self._gap_by(self._dual, penalty, W, fit, sums[m:], centred)
+            if self._is_pair:
+                return found
+            own = self._gap_by(None, penalty, W, fit, sums[:m], centred)
+            return min(found, own, key=lambda of: of[0])
+        return self._gap_by(None, penalty, W, fit, sums, centred)
 
     def _gap_by(
         self,
@@ -659,7 +666,7 @@ class ProximalSolver:
         G: Float64,
         centred: Float64 | float,
     ) -> tuple[float, Float64]:
-        """By probabilities that were found, of two classes, or the model's own."""
+        """By probabilities that were found, or the model's own."""
         f, pi, g, t = self._fractions, self._frequencies, fit.g, 0.0
         if found is not None:
             g = (found - self._Y) @ f
@@ -691,11 +698,13 @@ class ProximalSolver:
         """(1/N) Σ KL(ρ p̂ + (1 − ρ) y ‖ p), where p̂ is p if none was found."""
         f = self._fractions
         if found is not None:
-            p = kept * found[0] + (1.0 - kept) * self._Y[0]
-            rest = np.maximum(1.0 - p, TINY)
-            logs = p * np.log(np.maximum(p, TINY)) + rest * np.log(rest)
-            # −log p is the loss, or for the other class the loss less the score.
-            return max(float(f @ (logs + fit.losses + (self._Y[0] - p) * fit.S[0])), 0.0)
+            p = kept * found + (1.0 - kept) * self._Y
+            logs = (p * np.log(np.maximum(p, TINY))).sum(axis=0)
+            if self._is_pair:
+                rest = np.maximum(1.0 - p[0], TINY)
+                logs += rest * np.log(rest)
+            # −log p is the loss, or for another class the loss and what its score lacks.
+            return max(float(f @ (logs + fit.losses + ((self._Y - p) * fit.S).sum(axis=0))), 0.0)
         if kept == 1.0:
             return 0.0
         right = np.exp(-fit.losses)
@@ -735,6 +744,11 @@ class ProximalSolvers:
 def _softplus(z: Float64) -> Float64:
     """log(1 + exp z)."""
     return np.asarray(np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z))))
+
+
+def _inside(P: Float64) -> Float64 | None:
+    """Probabilities, if they are."""
+    return P if P.min() > 0.0 and P.max() < 1.0 else None
 
 
 def _is_joint(W: Float64, N: int, cycles: int) -> bool:
