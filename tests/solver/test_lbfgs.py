@@ -173,16 +173,34 @@ def test_what_is_constant_up_to_rounding_has_no_variance_and_what_is_far_from_0_
     assert found.variances[1] == found.centre(rows).scale[1] == 0.0
 
 
-def test_many_solutions_on_many_features_share_twice_the_directions() -> None:
+def test_more_solutions_on_many_features_share_more_directions() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1500, 1100)).astype(np.float32)
     rows = Rows(X, rng.integers(0, 10, 1500), np.ones(1100), np.zeros(1100))
     taken = []
-    for solutions in (1, 300):
+    for solutions in (1, 100, 300):
         found = newton.choose_preconditioner(make_engine(), rows, 10, solutions)
         assert found.directions is not None
         taken.append(len(found.directions))
-    assert taken == [RANK, 2 * RANK]
+    assert taken == [RANK // 2, RANK, 2 * RANK]
+
+
+def test_leading_directions_divide_as_an_inverse_of_features_that_vary_in_few_of_them() -> None:
+    rng = np.random.default_rng(0)
+    mix = np.linalg.qr(rng.normal(size=(600, 600)))[0] * np.geomspace(1.0, 1e-8, 600)
+    X = (rng.normal(size=(4000, 600)) @ mix.T).astype(np.float32)
+    rows = Rows(X, rng.integers(0, 3, 4000), np.ones(600), np.zeros(600))
+    few = fit_preconditioner(make_engine(), rows, 3, rank=RANK // 2)
+    assert few.directions is not None
+    M = few.curvature * np.cov(X.T, bias=True) + 2e-3 * np.eye(600)
+    gradient = np.c_[rng.normal(size=(3, 600)), np.zeros(3)]
+    # Where the inverse itself is applied, M M⁻¹ g is g; eigenvalues of what is left are near 1.
+    back = few.divide(gradient, Penalty(1e-3))[:, :-1] @ M
+    angles = [
+        a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+        for a, b in zip(back, gradient[:, :-1], strict=True)
+    ]
+    assert min(angles) > 0.95
 
 
 @pytest.mark.parametrize("l2", [1.0, 1e-3, 0.0])

@@ -78,7 +78,7 @@ SAMPLE_PASSES = 5
 
 EXTRA_DIRECTIONS = 16
 
-# Of float32 products less than this, relative to the largest, is rounding.
+# Of float32 products less than this, relative to them all, is rounding.
 MIN_HELD = 1e-6
 
 # Bounds the memory of the sample and of the directions for any D.
@@ -327,14 +327,22 @@ def takes_inverse(sample: int, features: int) -> bool:
     return features <= EXACT_FEATURES or 2 * features <= min(sample, 2 * MOST_EXACT_FEATURES)
 
 
+def sample_rows(rows: int, features: int, classes: int, solutions: int, rank: int) -> int:
+    """How many of the rows a preconditioner of so many directions is of, at most."""
+    most = SAMPLE_ROWS
+    if solutions == 1 and features > MOST_EXACT_FEATURES:
+        most = max(most // 2, min(most, SAMPLE_PASSES * rows * classes // RANK))
+    return min(rows, most if rank >= RANK else most // 2)
+
+
 @np.errstate(over="ignore", invalid="ignore")  # what leaves the numbers is refused
 def fit_preconditioner(
-    engine: Engine, rows: Rows, classes: int, solutions: int = 1, rank: int = RANK
+    engine: Engine, rows: Rows, classes: int, solutions: int = 1, rank: int | None = None
 ) -> Preconditioner:
     """The preconditioner of these rows, from a seeded sample: the same for the same rows.
 
-    So many solutions are planned, each with a λ of its own. Of many features so many directions
-    are taken at most.
+    So many solutions are planned, each with a λ of its own. With a rank so many directions are
+    taken at most, however few features there are; fewer than RANK of half of the sample.
 
     Example:
         >>> from onelayer.engines import make_engine
@@ -342,12 +350,11 @@ def fit_preconditioner(
         >>> fit_preconditioner(make_engine(), rows, classes=2).curvature
         0.5
     """
-    rng, features, most = np.random.default_rng(0), rows.X.shape[1], SAMPLE_ROWS
-    if solutions == 1 and features > MOST_EXACT_FEATURES:
-        most = max(most // 2, min(most, SAMPLE_PASSES * rows.count * classes // RANK))
+    rng, features = np.random.default_rng(0), rows.X.shape[1]
+    most = sample_rows(rows.count, features, classes, solutions, rank or RANK)
     sample = _Sample(engine, rows, rng, most)
     c = mean_curvature(rows, classes)
-    if takes_inverse(sample.count, features):
+    if rank is None and takes_inverse(sample.count, features):
         covariance = sample.covariance()
         variances = covariance.diagonal().copy()
         if sample.count == rows.count:
@@ -363,7 +370,7 @@ def fit_preconditioner(
             return Preconditioner(engine, sample.mean, directions, values, 0.0, c, varies=varies)
         return Preconditioner(engine, sample.mean, None, variances, 0.0, c, covariance, varies)
     affordable = max(1, DIRECTION_BYTES // (4 * features))
-    most = min(rank, max(1, sample.count // 2), affordable)
+    most = min(rank or RANK, max(1, sample.count // 2), affordable)
     directions, variances = _leading_directions(sample, features, most, rng)
     others = features - len(variances)
     rest = max(sample.variance - float(variances.sum()), 0.0) / others
@@ -378,7 +385,7 @@ def fit_variances(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
     """
     c = mean_curvature(rows, classes)
     if not rows.is_dense:
-        mean, variances = _sparse_moments(engine, rows)
+        mean, variances = _moments(engine, rows)
         require_finite(variances.astype(np.float32))
         return Preconditioner(engine, mean, None, variances, 0.0, c)
     weights = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
@@ -391,8 +398,8 @@ def fit_variances(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
     return Preconditioner(engine, mean, None, variances, 0.0, c, varies=_varying(variances))
 
 
-def _sparse_moments(engine: Engine, rows: Rows) -> tuple[Float64, Float64]:
-    """What sparse rows are centred at, and the mean squares of the features there, (D,) each."""
+def _moments(engine: Engine, rows: Rows) -> tuple[Float64, Float64]:
+    """What rows are centred at, and the mean squares of the features there, (D,) each."""
     sums, squares = (of / rows.mass for of in engine.class_sums(rows.unlabelled, 1))
     mean = rows.scale * sums[0] + rows.offset
     centre = mean if rows.intercept else np.zeros_like(mean)
@@ -444,7 +451,7 @@ class _Sample:
         part = loaded(rows, chosen)
         weights = part.row_weights
         if weights is None or not weights.any():
-            weights = np.ones(len(chosen))
+            part, weights = replace(part, weights=None), np.ones(len(chosen))
         self.engine, self.count = engine, len(chosen)
         self._fractions = weights / weights.sum()
         self.mean = centre_of(engine, part, self._fractions)
@@ -454,7 +461,9 @@ class _Sample:
     @property
     def variance(self) -> float:
         """Σ over the features of their variances."""
-        return float(_variances(self._rows, self._fractions).sum())
+        if self._rows.extreme:  # squares of stored values would cancel
+            return float(_variances(self._rows, self._fractions).sum())
+        return float(_moments(self.engine, self._rows)[1].sum())
 
     def forget_constants(self, variances: Float64) -> None:
         """Take the variance of a feature that is constant up to rounding for 0."""
@@ -489,22 +498,19 @@ def _leading_directions(
     width = min(rank + EXTRA_DIRECTIONS, sample.count, features)
     guess = rng.standard_normal((width, features), np.float32)
     along = sample.along(guess)
-    values, vectors = _eigen(inner_product(sample.engine, sample.weighed(along), along))
-    held = values > MIN_HELD * values[-1]
-    if not held.any():  # no feature varies
+    core = require_finite(inner_product(sample.engine, sample.weighed(along), along))
+    most = float(core.trace())
+    if most <= 0.0:  # no feature varies
         return np.eye(1, features, dtype=np.float32), np.zeros(1)
-    mix, covariances = vectors[:, held] / np.sqrt(values[held]), sample.covariances(along)
-    root = inner_product(sample.engine, mix, covariances)  # rootᵀ root is Σ, nearly
-    values, vectors = _eigen(outer_product(sample.engine, root, root))
-    values = np.maximum(values[::-1][:rank], np.finfo(np.float64).tiny)
-    leading = vectors[:, ::-1][:, :rank] / np.sqrt(values)
-    return inner_product(sample.engine, leading, root).astype(np.float32), values
-
-
-def _eigen(A: NDArray[np.floating]) -> tuple[Float64, Float64]:
-    """Eigenvalues, ascending, and eigenvectors, one a column."""
+    covariances = sample.covariances(along)
+    squares = outer_product(sample.engine, covariances, covariances)
     with one_blas_thread():
-        return np.linalg.eigh(require_finite(A.astype(np.float64)))
+        lower = np.linalg.cholesky(core + MIN_HELD * most * np.eye(width))
+        mix = np.linalg.inv(lower).T
+        values, vectors = np.linalg.eigh(require_finite(mix.T @ squares @ mix))
+        values = np.maximum(values[::-1][:rank], np.finfo(np.float64).tiny)
+        leading = mix @ (vectors[:, ::-1][:, :rank] / np.sqrt(values))
+    return inner_product(sample.engine, leading, covariances).astype(np.float32), values
 
 
 def mean_curvature(rows: Rows, classes: int) -> float:

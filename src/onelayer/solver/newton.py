@@ -27,6 +27,7 @@ from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded
 from onelayer.objective.penalty import Penalty
 from onelayer.solver.lbfgs import (
+    EXACT_FEATURES,
     EXTRA_DIRECTIONS,
     RANK,
     SAMPLE_ROWS,
@@ -34,6 +35,7 @@ from onelayer.solver.lbfgs import (
     Preconditioner,
     fit_preconditioner,
     fit_variances,
+    sample_rows,
     takes_inverse,
 )
 from onelayer.solver.linalg import inner, inverse_of_gram, norm
@@ -49,15 +51,16 @@ Divide = Callable[[Float64], Float64]
 # float32 and in float64, of an inverse, of a factorisation, of eigenvectors, of what a Hessian
 # costs beside them for each of its blocks, and of one entry of the probabilities.
 STEP, PASS_PRODUCT, GRAM32_PRODUCT, GRAM64_PRODUCT = 9e-5, 2.3e-11, 2.3e-11, 6e-11
-INVERSE_PRODUCT, SOLVE_PRODUCT, EIGEN_PRODUCT = 7e-11, 3e-11, 4e-10
+INVERSE_PRODUCT, SOLVE_PRODUCT, EIGEN_PRODUCT, LARGE_EIGEN_PRODUCT = 7e-11, 3e-11, 4e-10, 1.5e-10
 CALLS, ENTRY = 3e-5, 1.2e-8
 
 # Newton's method is taken at once where one of its steps costs at most so many of L-BFGS, which
 # needs that many times as many. Else it is taken when L-BFGS has cost as much as NEWTON_STEPS.
 FEW_STEPS, NEWTON_STEPS = 2.0, 10.0
 
-# Directions where they cost less than they spare, which is about a step for each solution.
-WIDE_RANK = 2 * RANK
+# Directions where they cost less than they spare: twice as many about a step for each solution, as
+# many instead of half about as much and COLD_STEPS of the first one, and all ALL_SPARE times that.
+NARROW_RANK, WIDE_RANK, COLD_STEPS, ALL_SPARE = RANK // 2, 2 * RANK, 10, 1.2
 
 # The curvature of the classes is taken, and taken anew, when steps cost so much of its price.
 PATIENCE = 0.75
@@ -118,10 +121,12 @@ class Prices:
         unknowns = width if K == 2 else K * width
         newton = probabilities + CALLS + GRAM64_PRODUCT * N * unknowns**2 / 2
         newton += SOLVE_PRODUCT * unknowns**3
-        held = N * width <= MAX_ENTRIES and sparse is None
+        held, sample = N * width <= MAX_ENTRIES and sparse is None, min(N, SAMPLE_ROWS)
+        exact = takes_inverse(sample, D)
+        directions = _price_of_all(sample, D) if exact else _price_of_leading(sample, D, RANK)
         return cls(
             step=STEP + 2 * PASS_PRODUCT * K * (N * D if sparse is None else sparse),
-            directions=_price_of_directions(min(N, SAMPLE_ROWS), D, RANK),
+            directions=directions,
             curvature=curvature if held and blocks * width**2 <= MAX_HESSIAN else np.inf,
             newton=newton if held and newton <= MAX_SECONDS else np.inf,
         )
@@ -158,10 +163,14 @@ class Prices:
         return self.curvature > 2.0 * self.directions and not self.takes_newton_at_once
 
 
-def _price_of_directions(sample: int, D: int, rank: int) -> float:
-    """Of an inverse for all directions, or of the leading ones by products with a few more."""
-    if takes_inverse(sample, D):
-        return CALLS + GRAM32_PRODUCT * sample * D**2 / 2 + INVERSE_PRODUCT * D**3
+def _price_of_all(sample: int, D: int, solutions: int = 1) -> float:
+    """Of an inverse of the covariance, or of its eigenvectors, which serve several λ."""
+    factor = INVERSE_PRODUCT if solutions <= 2 else LARGE_EIGEN_PRODUCT
+    return CALLS + GRAM32_PRODUCT * sample * D**2 / 2 + factor * D**3
+
+
+def _price_of_leading(sample: int, D: int, rank: int) -> float:
+    """Of the leading directions, by products with a few more."""
     width = min(rank + EXTRA_DIRECTIONS, sample, D)
     return CALLS + 3 * PASS_PRODUCT * sample * D * width + 2 * EIGEN_PRODUCT * width**3
 
@@ -174,11 +183,32 @@ def choose_preconditioner(
     if not rows.is_dense:
         return fit_variances(engine, rows, classes)
     if prices.takes_directions or stored_rows(rows.X) is not None:
-        wide = _price_of_directions(min(rows.count, SAMPLE_ROWS), rows.X.shape[1], WIDE_RANK)
-        spared = solutions * prices.step if solutions > 1 else 0.0
-        rank = WIDE_RANK if wide - prices.directions < spared else RANK
+        rank = choose_rank(rows.count, rows.X.shape[1], classes, solutions)
         return fit_preconditioner(engine, rows, classes, solutions, rank)
     return fit_variances(engine, rows, classes)
+
+
+def choose_rank(rows: int, features: int, classes: int, solutions: int) -> int | None:
+    """The directions whose price is spared by so many solutions; None for all of them.
+
+    Example:
+        >>> choose_rank(6400, 768, 10, solutions=12), choose_rank(10_000, 3072, 10, solutions=1)
+        (128, 256)
+    """
+
+    def price(rank: int) -> float:
+        sample = sample_rows(rows, features, classes, solutions, rank)
+        return _price_of_leading(sample, features, rank)
+
+    step, sample = Prices.of(rows, features, classes).step, min(rows, SAMPLE_ROWS)
+    dearer, spared = price(RANK) - price(NARROW_RANK), (COLD_STEPS + solutions) * step
+    if takes_inverse(sample, features):
+        exact = _price_of_all(sample, features, solutions) - price(NARROW_RANK)
+        if features <= EXACT_FEATURES or exact < ALL_SPARE * spared:
+            return None
+    elif solutions > 1 and price(WIDE_RANK) - price(RANK) < solutions * step:
+        return WIDE_RANK
+    return RANK if dearer < spared else NARROW_RANK
 
 
 class DenseRows:

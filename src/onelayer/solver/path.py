@@ -404,8 +404,9 @@ def solve_each(
     """
     began = time.perf_counter() - start.seconds
     planned = l2 if isinstance(l2, int) else len(l2)
+    paths = 1 + sum(kept is not None for kept, _ in parts)
     made: Solvers | ProximalSolvers = (
-        Solvers(engine, rows, classes, planned * len([rows, *parts]))
+        Solvers(engine, rows, classes, planned * paths)
         if sparsity is None
         else ProximalSolvers(engine, rows, classes)
     )
