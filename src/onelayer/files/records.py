@@ -153,13 +153,13 @@ def _read_one_of(
 ) -> Any:
     if value is None and type(None) in kinds:
         return None
-    refused: list[DataError] = []
+    refused = ""  # not the error itself: its traceback would hold what callers hold
     for kind in kinds:
         try:
             return _read(kind, value, arrays, place)
         except DataError as error:
-            refused.append(error)
-    raise refused[0]
+            refused = refused or str(error)
+    raise DataError(refused)
 
 
 def _read_array(
