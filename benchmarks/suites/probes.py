@@ -1,15 +1,15 @@
 """A linear probe on embeddings as large as people have them: time, memory, and what it is beside.
 
 A path of λ's and one of 1000 classes, each proven to 1e-3 J, and a sweep, each in a process of its
-own whose whole memory counts. NumPy float64 judges them. And few shots, each proven to 1e-4 J,
-beside the loops of scikit-learn over the same rows, whose heads may not do better. And a suite of
-many layers, beside scikit-learn's default fit of half of them at one λ.
+own whose memory above that of the libraries counts. NumPy float64 judges them. And few shots, each
+proven to 1e-4 J, beside the loops of scikit-learn over the same rows, whose heads may not do
+better. And a suite of many layers, beside scikit-learn's default fit of half of them at one λ.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -142,6 +142,12 @@ class Desk:
 
     def __init__(self, probe: Probe, folder: Path, engine: str) -> None:
         self._probe, self._folder, self._engine = probe, folder, make_engine(engine)
+        forget_peak()
+        self._resident = peak_bytes()  # of the interpreter and the libraries
+
+    def _timed(self, work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+        answer, figures = timed(work)
+        return answer, figures | {"peak_bytes": figures["peak_bytes"] - self._resident}
 
     @cached_property
     def splits(self) -> Splits:
@@ -160,7 +166,7 @@ class Desk:
         X, y = self._files("train")
         splits = load(X, labels=y, progress=False) if rows == "shares" else self.splits
         work = partial(solve_path, splits, l2s, tol=TOLERANCE, scaling="unit", engine=self._engine)
-        path, figures = timed(work)
+        path, figures = self._timed(work)
         proofs = [model.require_certificate() for model in path.models]
         return {
             **figures,
@@ -180,7 +186,8 @@ class Desk:
         with warnings.catch_warnings():  # of learning rates above what is surely stable
             warnings.simplefilter("ignore")
             runs, engine = ours.runs_of(self._probe.sweep), self._engine
-            result, figures = timed(lambda: sweep(self.splits, runs, scaling="unit", engine=engine))
+            work = partial(sweep, self.splits, runs, scaling="unit", engine=engine)
+            result, figures = self._timed(work)
         best = int(result.validation_accuracy.argmax())
         return {
             **figures,
@@ -192,7 +199,7 @@ class Desk:
     def few_shots(self) -> dict[str, Any]:
         """The whole suite of one feature set: its path on all rows as well."""
         few, sets = self._probe.few, {"all": self.splits}
-        found, figures = timed(lambda: probe_sets(
+        found, figures = self._timed(lambda: probe_sets(
             sets, l2=few.l2s, shots=few.shots, repeats=few.repeats, tol=TOLERANCE / 10,
             scaling="none", engine=self._engine,
         ))  # fmt: skip
@@ -228,7 +235,7 @@ class Desk:
                 means.append(float(np.mean([one.score(test, data.test.y) for one in of_best])))
             return means
 
-        means, figures = timed(work)
+        means, figures = self._timed(work)
         rows = few.shots[-1] * few.problem.classes
         return {**figures, "rows": rows, "accuracy": means[-1], "means": means}
 
