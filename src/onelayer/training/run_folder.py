@@ -346,8 +346,7 @@ def _write_records(record: Saved, folder: Path) -> None:
     settings = {"kind": _kind_of(type(record)), "format": FORMAT} | to_plain(record, arrays)
     content = BytesIO()
     write_sealed(content, WEIGHTS_KIND, str(FORMAT), {}, arrays)
-    with content.getbuffer() as written:
-        (folder / WEIGHTS_FILE).write_bytes(written)
+    (folder / WEIGHTS_FILE).write_bytes(content.getvalue())
     for name, columns in _tables(record).items():
         with (folder / name).open("wb") as file:  # pyarrow opens no names that are not UTF-8
             pq.write_table(pa.table(columns), file)
