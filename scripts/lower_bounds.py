@@ -1,6 +1,7 @@
 """Print the lowest versions that pyproject.toml admits as constraints of pip, for `make oldest`.
 
-PyTorch is left out: its oldest builds for Linux are for GPUs. The tests' own version is taken.
+PyTorch is left out: its oldest builds for Linux are for GPUs. The tests' own version is taken. The
+oldest typer has the click of its time: later ones deprecate what it imports.
 """
 
 import re
@@ -14,3 +15,4 @@ for requirement in sorted(requirements):
     name, bound = re.split(r"(?:\[.*\])?[>=]=", requirement)
     if name != "torch":
         print(f"{name}=={bound}")
+print("click<8.3")

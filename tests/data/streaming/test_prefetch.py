@@ -93,6 +93,7 @@ def test_ctrl_c_ends_a_wait_for_rows() -> None:
         SLOW
         + """
 import os, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 try:
     for _ in iter_tiles(rows, most=1): pass
