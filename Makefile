@@ -98,10 +98,10 @@ fuzz: $(DEVELOPS)
 faults: $(DEVELOPS)
 	$(BIN)/python -m tests.faults $(ARGS)
 
-# Break the kernel in one place after the other; the suite must notice. About seven minutes.
+# Break the kernel in one place after the other; the suite must notice. About half an hour; ARGS for some files of it.
 mutants: $(DEVELOPS)
 	$(BIN)/python -m pip install --quiet cmake ninja nanobind
-	$(BIN)/python -m tests.native.mutate
+	$(BIN)/python -m tests.native.mutate $(ARGS)
 
 # The source distribution and the Linux wheels, dist/: built by python3.11 and python3.12, or PYTHONS, and
 # checked. ARGS=--twice builds again and compares the bytes. About five minutes, or twice that.

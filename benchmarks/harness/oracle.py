@@ -164,7 +164,8 @@ def cost_of(
 ) -> float:
     """J(W, b) of X / max_value: what solvers are judged by, a block of float64 rows at a time."""
     W, total = np.asarray(W, np.float64), 0.0
+    across = np.ascontiguousarray(W.T)
     for rows in blocks(len(y)):
         x = X[rows].astype(np.float64) / max_value
-        total += len(x) * objective.cost(x, y[rows], W, b)
+        total += x.shape[0] * objective.loss(x @ across + b, y[rows])
     return total / len(y) + l2 * float(np.sum(W * W))

@@ -17,6 +17,8 @@ Floats = NDArray[np.floating]
 
 CIFAR_BATCH = 10_000
 
+SPARSE_PARTS = ("data", "indices", "indptr")
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -42,7 +44,10 @@ class Problem:
     batch_size: int = 100  # B
     epochs: int = 40
     dtype: str = "uint8"  # X as stored
-    source: str = "random"  # noise; a data set; of each class a "picture" or a mean ("classes")
+    # Noise; a data set; of each class a "picture" or a mean ("classes"); or rows of 100 stored
+    # values, of features that are drawn evenly ("sparse") or by Zipf's law ("text").
+    source: str = "random"
+    intercept: bool = True
     settings: tuple[Setting, ...] = (Setting(),)
 
     @property
@@ -95,10 +100,14 @@ class Problem:
 
 
 class Data(NamedTuple):
-    """Rows: X (N, D) as stored, y (N,) int64."""
+    """Rows: X (N, D) as stored, an array or of SciPy in compressed sparse rows; y (N,) int64."""
 
     X: NDArray[Any]
     y: NDArray[np.int64]
+
+    @property
+    def x_bytes(self) -> int:
+        return sum(part.nbytes for part in _arrays(self.X).values())
 
 
 class Answer(NamedTuple):
@@ -139,11 +148,38 @@ def make_data(problem: Problem) -> Data:
         X = rng.standard_normal((rows, features), np.float32)
         X += 0.5 * means.astype(np.float32)[y]
         return Data(X.astype(problem.dtype), y)
+    if problem.source in ("sparse", "text"):
+        return _sparse_data(problem)
     of_X, of_y = np.random.default_rng(1), np.random.default_rng(2)
     y = of_y.integers(0, classes, rows)
     if problem.dtype == "uint8":
         return Data(of_X.integers(0, 256, (rows, features), np.uint8), y)
     return Data(of_X.standard_normal((rows, features), np.float32).astype(problem.dtype), y)
+
+
+def _sparse_data(problem: Problem, each: int = 100) -> Data:
+    """Rows of length 1, and classes that follow from them as from scores and noise."""
+    from scipy.sparse import csr_array
+
+    rng, (N, D) = np.random.default_rng(0), (problem.rows, problem.features)
+    if problem.source == "text":
+        columns = np.minimum((rng.pareto(0.8, (N, each)) * 20).astype(np.int64), D - 1)
+    else:
+        columns = rng.integers(0, D, (N, each))
+    values = rng.exponential(size=N * each).astype(np.float32)
+    starts = np.arange(0, N * each + 1, each, dtype=np.int32)
+    X = csr_array((values, columns.ravel().astype(np.int32), starts), shape=(N, D))
+    X.sum_duplicates()
+    S = X @ rng.standard_normal((D, problem.classes), np.float32)
+    y = (S + rng.gumbel(size=S.shape) * S.std() / 2).argmax(axis=1)
+    y[: problem.classes] = np.arange(problem.classes)
+    X.data /= np.sqrt(np.repeat(np.add.reduceat(X.data**2, X.indptr[:-1]), np.diff(X.indptr)))
+    return Data(X, y)
+
+
+def _arrays(X: Any) -> dict[str, NDArray[Any]]:
+    """The arrays that X is made of, by the names that its files have."""
+    return {"X": X} if isinstance(X, np.ndarray) else {n: getattr(X, n) for n in SPARSE_PARTS}
 
 
 def data_folder(problem: Problem, parent: Path) -> Path:
@@ -152,10 +188,21 @@ def data_folder(problem: Problem, parent: Path) -> Path:
     folder = parent / f"{p.source}-{p.rows}x{p.features}-{p.classes}-{p.dtype}"
     if not folder.exists():
         folder.mkdir(parents=True)
-        for name, array in make_data(problem)._asdict().items():
+        X, y = make_data(problem)
+        for name, array in {**_arrays(X), "y": y}.items():
             np.save(folder / f"{name}.npy", array)
+        np.save(folder / "shape.npy", X.shape)
     return folder
 
 
 def read_data(folder: Path | str) -> Data:
-    return Data(np.load(Path(folder) / "X.npy"), np.load(Path(folder) / "y.npy"))
+    def array(name: str) -> NDArray[Any]:
+        stored: NDArray[Any] = np.load(Path(folder) / f"{name}.npy")
+        return stored
+
+    if (Path(folder) / "X.npy").exists():
+        return Data(array("X"), array("y"))
+    from scipy.sparse import csr_array
+
+    parts = tuple(array(name) for name in SPARSE_PARTS)
+    return Data(csr_array(parts, shape=tuple(array("shape").tolist())), array("y"))

@@ -99,11 +99,12 @@ def prepare_solve(problem: Problem, data: Data, threads: int) -> Prepared:
 
     def run(l2: float, iterations: int | None, tol: float = GOAL) -> Solution:
         tol, most = (1e-9, iterations) if iterations else (tol, 1000)
-        model = solve(dataset, l2, tol=tol, scaling="unit", max_passes=most, engine=engine)
+        model = solve(dataset, l2, tol=tol, scaling="unit", max_passes=most, engine=engine,
+                      intercept=problem.intercept)  # fmt: skip
         proof = model.require_certificate()
         return Solution(model.W, model.b, model.passes or 0, proof.gap / proof.cost)
 
-    return Prepared(run, engine.describe(), {"x_bytes": data.X.nbytes})
+    return Prepared(run, engine.describe(), {"x_bytes": data.x_bytes})
 
 
 def prepare_path(problem: Problem, data: Data, threads: int) -> Prepared:

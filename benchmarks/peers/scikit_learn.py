@@ -23,9 +23,9 @@ NEVER = 1e-14
 
 def prepare(
     problem: Problem, data: Data, threads: int, dtype: str = "float64",
-    package: str = "scikit-learn", tol: float = NEVER, most: int = PLENTY,
+    package: str = "scikit-learn", tol: float = NEVER, most: int = PLENTY, **settings: Any,
 ) -> Prepared:  # fmt: skip
-    """scikit-learn's by default: lbfgs on float64."""
+    """scikit-learn's by default: lbfgs on float64; settings are the class's."""
     make: Any = LogisticRegression
     if package == "scikit-learn-intelex":
         import daal4py
@@ -38,17 +38,18 @@ def prepare(
 
         make = sklearn.LogisticRegression
     X = (data.X / problem.max_value).astype(dtype)
+    make = partial(make, fit_intercept=problem.intercept, **settings)
 
     def run(l2: float, iterations: int | None) -> Solution:
         two = problem.classes == 2  # which have one row of weights, the difference of ours
-        C = (2 if two else 1) / (2 * l2 * len(X))
+        C = (2 if two else 1) / (2 * l2 * X.shape[0])
         model = fit(make(C=C, tol=tol, max_iter=iterations or most), X, data.y)
         W, b = model.coef_, model.intercept_
         if two:
             W, b = np.vstack([-W, W]) / 2, np.append(-b, b) / 2
-        return Solution(W, b, int(model.n_iter_[0]))
+        return Solution(W, np.broadcast_to(b, len(W)), int(np.max(model.n_iter_)))
 
-    return Prepared(run, _about(package, X), {"x_bytes": X.nbytes})
+    return Prepared(run, _about(package, X), {"x_bytes": Data(X, data.y).x_bytes})
 
 
 def prepare_fit(problem: Problem, data: Data, threads: int) -> Prepared:

@@ -43,7 +43,8 @@ class Judge:
         self, problem: Problem, data: Data, l2: float, tol: float = REFERENCE_TOLERANCE
     ) -> None:
         self._cost = partial(cost_of, *data, l2=l2, max_value=problem.max_value)
-        model = solve(dataset_of(problem, data), l2, tol=tol, scaling="unit")
+        model = solve(dataset_of(problem, data), l2, tol=tol, scaling="unit",
+                      intercept=problem.intercept)  # fmt: skip
         self.optimum = self._cost(W=model.W, b=model.b)
         self.gap = model.require_certificate().gap / self.optimum
 

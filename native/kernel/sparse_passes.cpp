@@ -1,6 +1,8 @@
 #include "sparse_passes.hpp"
 
 #include <atomic>
+#include <cmath>
+#include <cstring>
 
 #include "optimizer.hpp"
 
@@ -387,6 +389,78 @@ bool sparse_class_sums(const ClassSumsRequest& request) {
     }
   });
   return true;
+}
+
+// Calls work with the stored values, in their type.
+template <class Work>
+void with_values(const StoredMatrix& x, const Work& work) {
+  if (x.type == StoredType::float32) return work(reinterpret_cast<const float*>(x.base));
+  work(reinterpret_cast<const double*>(x.base));
+}
+
+void sparse_ranges(const SparseRangesRequest& request) {
+  const StoredMatrix& x = request.rows.x;
+  const Index N = request.shape.N, D = request.shape.D;
+  bool full = false;  // whether every row stores some feature, whose range need not hold 0
+  for (Index j = x.indptr[0]; j <= x.stored_last; ++j) full |= ++request.counts[x.feature(j)] == N;
+  for (Index d = 0; full && d < D; ++d)
+    if (request.counts[d] == N) request.low[d] = HUGE_VAL, request.high[d] = -HUGE_VAL;
+  with_values(x, [&](const auto* values) {
+    for (Index j = x.indptr[0]; j <= x.stored_last; ++j) {
+      const Index d = x.feature(j);
+      const double value = static_cast<double>(values[j]);
+      if (value < request.low[d]) request.low[d] = value;
+      if (value > request.high[d]) request.high[d] = value;
+    }
+  });
+}
+
+// The arithmetic of data/fingerprints.py, modulo 2^64.
+inline std::uint64_t mixed(std::uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+
+// Of values as a narrower type B, of which so many are a word of eight bytes.
+template <class B, class S>
+std::uint64_t row_fingerprint(const StoredMatrix& x, const S* values, Index begin, Index end) {
+  constexpr Index each = 8 / static_cast<Index>(sizeof(B));
+  constexpr std::uint64_t golden = 0x9E3779B97F4A7C15u;
+  std::uint64_t sum = 0;
+  for (Index j = begin; j < end;) {
+    const Index word = x.feature(j) / each;
+    std::uint64_t bits = 0;
+    for (; j < end && x.feature(j) / each == word; ++j) {
+      const B value = static_cast<B>(values[j] + S(0));  // -0 is 0
+      std::uint64_t of_value = 0;
+      std::memcpy(&of_value, &value, sizeof value);
+      bits |= of_value << (64 / each * (x.feature(j) % each));
+    }
+    const std::uint64_t number = 2 * static_cast<std::uint64_t>(word);
+    bits *= mixed((number + 1) * golden) | 1;
+    sum += (bits ^ (bits >> 32)) * (mixed((number + 2) * golden) | 1);
+  }
+  return mixed(sum);
+}
+
+void sparse_fingerprints(const Pass& pass, std::uint64_t* fingerprints) {
+  const StoredMatrix& x = pass.rows.x;
+  with_values(x, [&]<class S>(const S* values) {
+    split(pass.threads, pass.shape.N, [&](Index first, Index last) {
+      for (Index n = first; n < last; ++n) {
+        const Index begin = x.indptr[n], end = x.indptr[n + 1];
+        const bool small = std::all_of(values + begin, values + end,
+                                       [](S v) { return v >= 0 && v <= 255 && std::floor(v) == v; });
+        const bool single = std::all_of(values + begin, values + end, [](S v) {
+          return std::fabs(static_cast<double>(v)) <= 3.4028234663852886e38 && static_cast<S>(static_cast<float>(v)) == v;
+        });
+        fingerprints[n] = small    ? row_fingerprint<std::uint8_t>(x, values, begin, end)
+                          : single ? row_fingerprint<float>(x, values, begin, end)
+                                   : row_fingerprint<double>(x, values, begin, end);
+      }
+    });
+  });
 }
 
 template Index train_sparse(const Kernels<float>&, const TrainRequest<float>&, bool);

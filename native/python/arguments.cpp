@@ -214,6 +214,11 @@ Pass check_rows(const RowArrays& X, const OptionalArray& order, const ReadArray&
 
 }  // namespace
 
+Pass check_sparse_rows(const RowArrays& X, int threads) {
+  if (!std::holds_alternative<SparseArrays>(X)) value_error("X", "sparse rows", "an array");
+  return check_stored(X, std::nullopt, threads);
+}
+
 Pass check_pass(const RowArrays& X, const ReadArray& y, const OptionalArray& order, const ReadArray& W,
                 const ReadArray& b, const ReadArray& scale, const ReadArray& offset, int threads,
                 const OptionalArray& weights) {
@@ -248,6 +253,30 @@ Pass check_sums(const RowArrays& X, const ReadArray& factors, const OptionalArra
   check_runs(factors, "factors", "(R, N, K)", 2, shape);
   check_array(factors, "factors", factors.dtype(), "(R, N, K)", {shape.R, shape.N, shape.K});
   return pass;
+}
+
+DualDescent check_dual(const RowArrays& X, const ReadArray& y, const OptionalArray& order, const ReadArray& scale,
+                       const ReadArray& fractions, const OptionalArray& along,
+                       double mean_square, double l2, const ReadArray& b, const DualState& state) {
+  if (!std::holds_alternative<SparseArrays>(X)) value_error("X", "sparse rows", "an array");
+  const Pass pass = check_stored(X, order, 1);
+  const Index stored = pass.shape.N, D = pass.shape.D;
+  const Index N = order ? static_cast<Index>(order->shape(0)) : stored, K = static_cast<Index>(b.size());
+  DualDescent a{};
+  a.x = pass.rows.x, a.N = N, a.K = K, a.l2 = l2, a.mean_square = mean_square;
+  a.y = check_labels(y, stored, K);
+  a.scale = check<double>(scale, "scale", "(D,)", {D});
+  a.fractions = check<double>(fractions, "fractions", "(N,)", {N});
+  a.along = check<double>(along, "along", "(N,)", {N});
+  a.b = check<double>(b, "b", "(K,)", {K});
+  const auto written = [](const WriteArray& array, const char* name, const char* letters, const Dimensions& shape) {
+    return const_cast<double*>(check<double>(ReadArray(array), name, letters, shape));
+  };
+  a.V = written(std::get<0>(state), "V", "(D, K)", {D, K});
+  a.r = written(std::get<1>(state), "r", "(N, K)", {N, K});
+  a.shift = written(std::get<2>(state), "shift", "(K,)", {K});
+  a.at_mean = written(std::get<3>(state), "at_mean", "(K,)", {K});
+  return a;
 }
 
 Quadratic check_quadratic(const ReadArray& H, const ReadArray& penalty, const WriteArray& w, const WriteArray& g) {

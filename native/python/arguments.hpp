@@ -4,8 +4,10 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
+#include <cstdlib>
 #include <map>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -13,6 +15,7 @@
 #include <variant>
 
 #include "kernel/coordinate_descent.hpp"
+#include "kernel/dual_descent.hpp"
 #include "kernel/passes.hpp"
 
 namespace nb = nanobind;
@@ -38,6 +41,9 @@ Pass check_pass(const RowArrays& X, const ReadArray& y, const OptionalArray& ord
 Pass check_classes(const RowArrays& X, const ReadArray& y, Index classes, const OptionalArray& order, int threads,
                    const OptionalArray& weights);
 
+// Sparse rows in order, without labels.
+Pass check_sparse_rows(const RowArrays& X, int threads);
+
 // The same with factors (R, N, K) instead of labels, W and b.
 Pass check_sums(const RowArrays& X, const ReadArray& factors, const OptionalArray& order, const ReadArray& scale,
                 const ReadArray& offset, int threads);
@@ -52,6 +58,12 @@ const Index* check_features(const ReadArray& features, Index D);
 // Dimension `axis` of an array of two.
 Index dimension(const ReadArray& array, const char* name, const char* letters, std::size_t axis);
 const double* check_doubles(const ReadArray& array, const char* name, const std::vector<Index>& shape);
+
+// State (D, K), (N, K), (K,) and (K,): V, r, shift and V m of dual_descent.hpp.
+using DualState = std::tuple<WriteArray, WriteArray, WriteArray, WriteArray>;
+DualDescent check_dual(const RowArrays& X, const ReadArray& y, const OptionalArray& order, const ReadArray& scale,
+                       const ReadArray& fractions, const OptionalArray& along,
+                       double mean_square, double l2, const ReadArray& b, const DualState& state);
 
 // Of runs that are evaluated, or trained for T steps.
 Method check_settings(const SettingArrays& settings, Index R, Index T = 0);
@@ -106,18 +118,22 @@ class Output {
   explicit Output(std::initializer_list<Index> shape) : dimensions_(shape.size()) {
     std::size_t count = 1, i = 0;
     for (Index n : shape) count *= shape_[i++] = static_cast<std::size_t>(n);
-    memory_.reset(new T[count]());
+    memory_.reset(static_cast<T*>(std::calloc(count, sizeof(T))));  // pages are made where they are first written
+    if (!memory_) throw std::bad_alloc();
   }
   T* data() { return memory_.get(); }
   nb::object array() {
     T* memory = memory_.release();
-    nb::capsule owner(memory, [](void* p) noexcept { delete[] static_cast<T*>(p); });
+    nb::capsule owner(memory, [](void* p) noexcept { std::free(p); });
     return nb::cast(nb::ndarray<nb::numpy, T>(memory, dimensions_, shape_, owner));
   }
 
  private:
   std::size_t dimensions_, shape_[3] = {};
-  std::unique_ptr<T[]> memory_;
+  struct Free {
+    void operator()(T* p) const { std::free(p); }
+  };
+  std::unique_ptr<T[], Free> memory_;
 };
 
 }  // namespace onelayer

@@ -127,6 +127,29 @@ nb::tuple class_sums_of(const RowArrays& X, const ReadArray& y, Index classes, i
   return nb::make_tuple(sums.array(), squares.array());
 }
 
+nb::tuple sparse_ranges_of(const RowArrays& X) {
+  SparseRangesRequest request{check_sparse_rows(X, 1)};
+  const Index D = request.shape.D;
+  Output<double> low({D}), high({D});
+  Output<std::int32_t> counts({D});
+  request.low = low.data(), request.high = high.data(), request.counts = counts.data();
+  {
+    nb::gil_scoped_release release;
+    sparse_ranges(request);
+  }
+  return nb::make_tuple(low.array(), high.array(), counts.array());
+}
+
+nb::object sparse_fingerprints_of(const RowArrays& X, int threads) {
+  const Pass pass = check_sparse_rows(X, threads);
+  Output<std::uint64_t> fingerprints({pass.shape.N});
+  {
+    nb::gil_scoped_release release;
+    sparse_fingerprints(pass, fingerprints.data());
+  }
+  return fingerprints.array();
+}
+
 Index coordinate_descent_of(const ReadArray& H, const ReadArray& penalty, const WriteArray& w, const WriteArray& g,
                             double tolerance, Index sweeps) {
   const Quadratic quadratic = check_quadratic(H, penalty, w, g);
@@ -187,6 +210,22 @@ class SparseColumns {
   AnyColumns columns_;
 };
 
+nb::tuple dual_sweep_of(const RowArrays& X, const ReadArray& y, const OptionalArray& order, const ReadArray& scale,
+                        const ReadArray& fractions, const OptionalArray& along,
+                        double mean_square, double l2, const ReadArray& b, const DualState& state) {
+  DualDescent sweep = check_dual(X, y, order, scale, fractions, along, mean_square, l2, b, state);
+  Output<double> bent({sweep.K, sweep.K});
+  sweep.bent = bent.data();
+  {
+    nb::gil_scoped_release release;
+    if (sweep.x.type == StoredType::float32)
+      dual_sweep(sweep, reinterpret_cast<const float*>(sweep.x.base));
+    else
+      dual_sweep(sweep, reinterpret_cast<const double*>(sweep.x.base));
+  }
+  return nb::make_tuple(bent.array(), sweep.loss, sweep.off);
+}
+
 nb::dict phase_times() {
   nb::dict times;
 #if defined(ONELAYER_PHASE_TIMES)
@@ -234,6 +273,11 @@ NB_MODULE(_native, m) {
         "weights"_a.none() = nb::none(),
         "Returns the sum of the stored rows of each class, (K, D), and of the squares of each feature, (D,), by the "
         "rows' weights.");
+  m.def("sparse_ranges", &sparse_ranges_of, "X"_a,
+        "Returns the least and the largest value of each feature of sparse rows, 0 where a row stores none, and how "
+        "many are stored, (D,) each.");
+  m.def("sparse_fingerprints", &sparse_fingerprints_of, "X"_a, "threads"_a,
+        "Returns 64 bits of the values of each sparse row, (N,).");
   m.def("coordinate_descent", &coordinate_descent_of, "H"_a, "penalty"_a, "w"_a, "g"_a, "tolerance"_a, "sweeps"_a,
         "Minimises a quadratic of Hessian H (n, n) and gradient g (m, n) at w (m, n) plus the sum over j of penalty_j "
         "times the norm of w_:j, in place.\n\n"
@@ -250,6 +294,12 @@ NB_MODULE(_native, m) {
            "Minimises, in w (m, n), half the squares of what it adds to the scores, times the rows' curvatures d, plus "
            "residuals r (N, m) times it, plus l2 times squares and l1 times norms over m, at the best bias.\n\n"
            "r is overwritten. Ends as coordinate_descent does.");
+
+  m.def("dual_sweep", &dual_sweep_of, "X"_a, "y"_a, "order"_a.none(), "scale"_a, "fractions"_a,
+        "along"_a.none(), "mean_square"_a, "l2"_a, "b"_a, "state"_a,
+        "One sweep of coordinate ascent in the dual over sparse rows, which changes the state: V (D, K), r (N, K), shift "
+        "(K,) and V m (K,).\n\n"
+        "Returns what b bends the mean of r by, (K, K), the mean loss, and nearly the gap to the dual.");
   m.def("instruction_set", &instruction_set, "The instruction set in use; ONELAYER_ISA overrides it.");
   m.def("supported_instruction_sets", &supported_instruction_sets, "Those this machine supports, best first.");
   m.def("default_threads", &default_threads,

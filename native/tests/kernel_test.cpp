@@ -12,7 +12,7 @@ using namespace onelayer;
 
 namespace {
 
-constexpr std::uint64_t kPinned = 0xf8d900edeb723d39;
+constexpr std::uint64_t kPinned = 0xf8d900edeb723d39, kPinnedSparse = 0x0109e640d819244b;
 Digest digest;
 
 // They cut even these problems into many parts.
@@ -36,9 +36,9 @@ template <class T>
 void check_training(const Data<T>& data, double tolerance) {
   const auto [N, D, K, R, B] = data.at;
   char what[99];
-  std::snprintf(what, sizeof what, "float%d N%lld D%lld K%lld R%lld B%lld %s", static_cast<int>(8 * sizeof(T)),
-                wide(N), wide(D), wide(K), wide(R), wide(B),
-                data.plain ? "plain" : "all settings");
+  std::snprintf(what, sizeof what, "float%d N%lld D%lld K%lld R%lld B%lld %s%s", static_cast<int>(8 * sizeof(T)),
+                wide(N), wide(D), wide(K), wide(R), wide(B), data.plain ? "plain" : "all settings",
+                data.sparse ? ", sparse" : "");
   const State<T> one = train(data, 1);
   Oracle<T> oracle(data);
   oracle.epoch();
@@ -144,19 +144,37 @@ void check_passes(const Data<T>& data, double tolerance) {
   }
 }
 
+// Sums of the stored values of each class and of the squares of each feature, on any number of threads.
+template <class T>
+void check_class_sums(const Data<T>& data) {
+  const auto [N, D, K, R, B] = data.at;
+  std::vector<double> wanted(size(K * D)), wanted_squares(size(D));
+  for (Index n = 0; n < N; ++n)
+    for (Index d = 0; d < D; ++d) {
+      const double x = data.X[size(n * data.stride + d)];
+      wanted[size(data.y[size(n)] * D + d)] += x;
+      wanted_squares[size(d)] += x * x;
+    }
+  for (int threads : {1, 2, 3}) {
+    std::vector<double> sums(size(K * D)), squares(size(D));
+    CHECK(class_sums(kernels<T>(), ClassSumsRequest{pass_over(data, threads), sums.data(), squares.data()}), "class sums");
+    CHECK(sums == wanted && squares == wanted_squares, "class sums on %d threads", threads);  // of whole numbers: exact
+  }
+}
+
 // With every setting that a run may have.
 template <class T>
-void check_descent(const Case& c, double tolerance, double tolerance_of_losses) {
-  const Data<T> data(c, false);
+void check_descent(const Case& c, double tolerance, double tolerance_of_losses, bool sparse = false) {
+  const Data<T> data(c, false, sparse);
   check_training(data, tolerance);
   std::vector<T> scores(size(c.R * c.N * c.K));
   check_evaluation(data, Oracle<T>(data), scores, tolerance_of_losses);
 }
 
 template <class T>
-void check_stop(bool plain) {
+void check_stop(bool plain, bool sparse = false) {
   const Index steps = 200'000;  // more than are done before the first look at should_stop
-  const Data<T> data({steps, 100, 10, 5, 1}, plain);
+  const Data<T> data({steps, sparse ? 20 : 100, 10, 5, 1}, plain, sparse);
   State<T> stopped = data.start, wanted = data.start;
   int asked = 0;
   const Index done = take_steps(data, stopped, 0, steps, 3, StoredType::uint8, false, [&] { return ++asked > 0; });
@@ -183,6 +201,20 @@ int main() {
   check_stop<float>(true);
   check_stop<float>(false);
   CHECK(digest.value == kPinned, "the digest is %016llx", static_cast<unsigned long long>(digest.value));
+  digest = {};
+  for (const Case& c : cases) {
+    check_training(Data<float>(c, true, true), 3e-6);
+    check_training(Data<double>(c, true, true), 1e-14);
+    check_descent<float>(c, 1e-5, 2e-5, true);
+    check_descent<double>(c, 3e-14, 1e-12, true);
+    check_passes(Data<float>(c, true, true), 2e-5);
+    check_passes(Data<double>(c, true, true), 1e-12);
+    check_class_sums(Data<double>(c, true, true));
+    check_class_sums(Data<double>(c));
+  }
+  check_stop<float>(true, true);
+  check_stop<float>(false, true);
+  CHECK(digest.value == kPinnedSparse, "the digest of sparse rows is %016llx", static_cast<unsigned long long>(digest.value));
   // Two callers at once share nothing but the machine.
   const Data<float> data(cases[7]);
   const State<float> wanted = train(data, 2);

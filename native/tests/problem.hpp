@@ -77,13 +77,20 @@ struct Data {
   State<T> start;
   Settings settings;
   std::vector<double> scale, offset;
-  bool plain;
+  bool plain, sparse;
+  // Of sparse rows the values that are not 0, in both types, their features in both, and where rows begin.
+  std::vector<double> values;
+  std::vector<float> values_float;
+  std::vector<Index> features, indptr;
+  std::vector<std::int32_t> features_narrow;
 
-  explicit Data(const Case& c, bool plain_ = true) : at(c), stride(c.D + 3), image_width(c.D), plain(plain_) {
+  explicit Data(const Case& c, bool plain_ = true, bool sparse_ = false)
+      : at(c), stride(c.D + 3), image_width(c.D), plain(plain_), sparse(sparse_) {
     std::mt19937 random(7);
     // The last row ends with its last feature, so that a read behind it is a read behind the allocation.
     X.resize(size(stride * (c.N - 1) + c.D));
     for (auto& x : X) x = static_cast<unsigned char>(random() % 256);
+    if (sparse) store_some();
     X_float.assign(X.begin(), X.end());
     for (Index n = 0; n < c.N; ++n) y.push_back(static_cast<Index>(random() % static_cast<unsigned>(c.K)));
     for (Index n = 0; n < c.N; ++n) identity.push_back(n);
@@ -95,10 +102,25 @@ struct Data {
     for (auto& v : start.weights.b) v = number();
     scale.assign(size(c.D), 1 / 255.0);
     offset.assign(size(c.D), c.N % 2 ? -0.25 : 0);  // without one, the common scale is applied to the sums
-    for (Index n = 0; n < c.N; ++n) flipped.push_back(random() % 2);
+    for (Index n = 0; n < c.N; ++n) flipped.push_back(sparse ? 0 : random() % 2);
     for (Index width = 1; width < c.D; ++width)
       if (c.D % width == 0) image_width = width;
     choose_settings();
+  }
+
+  // Keeps a sixth of the values, and of every fifth row none.
+  void store_some() {
+    for (Index n = 0; n < at.N; ++n) {
+      indptr.push_back(static_cast<Index>(values.size()));
+      for (Index d = 0; d < at.D; ++d) {
+        unsigned char& x = X[size(n * stride + d)];
+        if (n % 5 == 4 || x % 6 != 0) x = 0;
+        if (x == 0) continue;
+        values.push_back(x), values_float.push_back(x);
+        features.push_back(d), features_narrow.push_back(static_cast<std::int32_t>(d));
+      }
+    }
+    indptr.push_back(static_cast<Index>(values.size()));
   }
 
   void choose_settings() {
@@ -122,7 +144,21 @@ struct Data {
         if (i != kLearningRate && i != kL2) settings[size(i)].clear();
   }
 
+  Rows sparse_rows(bool wide, bool ordered, Index from) const {
+    StoredMatrix source;
+    source.base = wide ? reinterpret_cast<const char*>(values.data()) : reinterpret_cast<const char*>(values_float.data());
+    source.type = wide ? StoredType::float64 : StoredType::float32;
+    source.order = ordered ? identity.data() + from : nullptr;
+    source.indptr = indptr.data() + (ordered ? 0 : from);
+    source.indices = wide ? reinterpret_cast<const std::int32_t*>(features.data()) : features_narrow.data();
+    source.index_words = wide ? 2 : 1;
+    source.stored_last = static_cast<Index>(values.size()) - 1;
+    return {source, {y.data() + (ordered ? 0 : from), true}, scale.data(), offset.data()};
+  }
+
+  // Sparse rows are of float32 with narrow features in the place of bytes, else of float64 with wide ones.
   Rows rows(StoredType type, bool ordered, Index from = 0) const {
+    if (sparse) return sparse_rows(type != StoredType::uint8, ordered, from);
     const char* base = type == StoredType::uint8 ? reinterpret_cast<const char*>(X.data())
                                                : reinterpret_cast<const char*>(X_float.data());
     StoredMatrix source{base, stride * stored_bytes(type), ordered ? identity.data() + from : nullptr, type};

@@ -84,6 +84,15 @@ def class_sums(
     Each row counts by its weight.
     """
 
+def sparse_ranges(X: Stored) -> tuple[Float64, Float64, NDArray[np.int32]]:
+    """Return the least and the largest value of each feature of sparse rows, and counts, (D,) each.
+
+    A value that a row does not store is 0; counts are of those that are stored.
+    """
+
+def sparse_fingerprints(X: Stored, threads: int) -> NDArray[np.uint64]:
+    """Return 64 bits of the values of each sparse row, (N,)."""
+
 def coordinate_descent(
     H: Float64, penalty: Float64, w: Float64, g: Float64, tolerance: float, sweeps: int
 ) -> int:
@@ -113,6 +122,16 @@ class SparseColumns:
         the residuals r (N, m), which are overwritten, times it, plus l2 (n,) times the squares and
         l1 (n,) times the norms of w_:j. It ends as `coordinate_descent` does.
         """
+
+def dual_sweep(
+    X: Stored, y: Labels, order: Order, scale: Float64, fractions: Float64,
+    along: Float64 | None, mean_square: float, l2: float, b: Float64,
+    state: tuple[Float64, Float64, Float64, Float64],
+) -> tuple[Float64, float, float]:  # fmt: skip
+    """Change V (D, K), r (N, K), shift (K,) and V m (K,) by a sweep of ascent in the dual.
+
+    Return what b bends the mean of r by, (K, K), the mean loss, and nearly the gap to the dual.
+    """
 
 def instruction_set() -> str:
     """Return the instruction set in use; ONELAYER_ISA overrides it."""

@@ -124,7 +124,7 @@ def test_sums_and_ranges_of_columns_count_what_is_not_stored_as_zero(
     np.testing.assert_allclose(X.column_squares(None, given), w @ dense**2, rtol=1e-14)
     about = X.column_squares(mean, given)
     np.testing.assert_allclose(about, w @ (dense - mean) ** 2, rtol=1e-13, atol=1e-25)
-    low, high = X.column_ranges()
+    low, high = X.column_ranges
     np.testing.assert_array_equal((low, high), (dense.min(axis=0), dense.max(axis=0)))
 
 

@@ -16,7 +16,7 @@ from onelayer.data.rows import Rows
 from onelayer.data.sparse import SparseRows
 from onelayer.engines import make_engine
 from onelayer.solver import certificate as proofs
-from onelayer.solver import solver
+from onelayer.solver import dual, lbfgs, solver
 from onelayer.solver.certificate import certify_weights
 from onelayer.solver.reduction import Solvers, StoredFeatures
 from onelayer.solver.solver import Optimum, Target
@@ -64,6 +64,61 @@ def test_the_optimum_is_the_independent_one() -> None:
         excess = problem.cost(optimum.W.astype(float), optimum.b) - J
         assert excess <= optimum.certificate.gap + 1e-12 * J, seed
         assert optimum.certificate.gap <= 1e-6 * optimum.certificate.cost, seed
+
+
+def wide(intercept: bool, weighted: bool = False, scale: float = 0.3) -> tuple[Problem, Rows]:
+    """Rows that share few features, in another order than they are stored."""
+    rng = np.random.default_rng(3)
+    N, D, K = 60, 900, 3
+    X = rng.normal(size=(N, D)) * (rng.random((N, D)) < 0.02)
+    y, order = rng.integers(0, K, N), rng.permutation(N)[:50]
+    scales, weights = scale * rng.uniform(0.5, 2.0, D), rng.uniform(0.2, 2.0, N)
+    stored: Any = SparseRows.of(sparse.csr_array(X))
+    rows = Rows(stored, y, scales, np.zeros(D), order, weights if weighted else None)
+    problem = Problem((X * scales)[order], y[order], K, 0.02, intercept)
+    return problem, replace(rows, intercept=intercept)
+
+
+@pytest.mark.usefixtures("stays_sparse")
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_rows_that_share_few_features_are_solved_by_sweeps_in_the_dual(
+    intercept: bool, weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, rows = wide(intercept, weighted)
+    engine = make_engine()
+    with monkeypatch.context() as patch:
+        patch.setattr(solver, "descend", None)
+        told: list[solver.Progress] = []
+        found = Solvers(engine, rows, 3).of_all(told.append).solve(Target(problem.l2, tol=1e-8))
+    monkeypatch.setattr(solver, "is_wide", lambda rows, classes: False)
+    other = Solvers(engine, rows, 3).of_all().solve(Target(problem.l2, tol=1e-8))
+    assert found.status == other.status == "optimal"
+    assert found.certificate.cost == pytest.approx(other.certificate.cost, rel=2e-9)
+    assert np.abs(found.b).max() == (
+        pytest.approx(np.abs(other.b).max(), abs=1e-3) if intercept else 0.0
+    )
+    assert told[-1].cost == pytest.approx(found.certificate.cost, rel=1e-3)
+    if not weighted:
+        assert found.certificate.cost - independent_optimum(problem)[0] < 1e-8
+
+
+@pytest.mark.usefixtures("stays_sparse")
+def test_where_sweeps_gain_little_lbfgs_goes_on_from_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, rows = wide(intercept=True, scale=3.0)
+    starts: list[float] = []
+
+    def descend(descent: Any, start: Any) -> Any:
+        starts.append(start.cost)
+        return lbfgs.descend(descent, start)
+
+    monkeypatch.setattr(solver, "descend", descend)
+    monkeypatch.setattr(dual, "MAX_SWEEPS", 3)
+    optimum = Solvers(make_engine(), rows, 3).of_all().solve(Target(problem.l2))
+    assert optimum.status == "optimal"
+    assert starts[0] < np.log(3) / 2
+    J, _ = independent_optimum(problem)
+    assert optimum.certificate.cost - J <= optimum.certificate.gap + 1e-12
 
 
 @pytest.mark.usefixtures("stays_sparse")
@@ -129,7 +184,7 @@ def test_features_that_no_row_stores_are_left_out_of_the_search(
 ) -> None:
     data = mails()
     X: Any = data.X
-    stored = X.column_counts() > 0
+    stored = X.column_counts > 0
     assert 0.0 < stored.mean() < 0.8
     y = np.arange(1200).reshape(400, 3) % 5 % 2 if many else data.y
     rows = Rows(X, y.astype(np.uint8) if many else y, np.full(3000, 2.0), np.zeros(3000))

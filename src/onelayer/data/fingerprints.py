@@ -35,42 +35,6 @@ def row_fingerprints(X: NDArray[Any], rows: NDArray[np.int64] | None = None) -> 
     return found
 
 
-def sparse_fingerprints(
-    values: NDArray[Any], columns: NDArray[Any], rows: NDArray[np.int64], count: int
-) -> Fingerprints:
-    """Those of `row_fingerprints` of rows by their stored values, (count,).
-
-    `columns` and `rows`, from 0, say where each value is, ascending by row and then by column.
-    """
-
-    def whole(fits: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        return np.asarray(np.bincount(rows[~fits], minlength=count) == 0)
-
-    sums, columns = np.zeros(count, np.uint64), columns.astype(np.int64)
-    small, single = whole(_in_bytes(values)), whole(_in_float32(values))
-    for chosen, dtype in (
-        (small, np.uint8),
-        (single & ~small, np.float32),
-        (~single & ~small, np.float64),
-    ):
-        kept = chosen[rows]
-        if not kept.any():
-            continue
-        size = np.dtype(dtype).itemsize
-        of_type = (values[kept] + values.dtype.type(0.0)).astype(dtype)  # −0 is 0
-        bits = of_type.view(f"u{size}").astype(np.uint64)
-        word, place = np.divmod(columns[kept], 8 // size)
-        bits <<= (8 * size * place).astype(np.uint64)
-        row = rows[kept]
-        first = np.flatnonzero(np.diff(row, prepend=-1) | np.diff(word, prepend=-1))
-        products = np.bitwise_or.reduceat(bits, first)
-        factors = _factors_of(word[first].astype(np.uint64))
-        products *= factors[0]
-        products ^= products >> np.uint64(32)
-        np.add.at(sums, row[first], products * factors[1])
-    return mixed(sums)
-
-
 def count_shared(*parts: NDArray[Any]) -> list[int]:
     """How many rows of each part but the first are in those before it; most by a few bytes."""
     width = max(1, 64 // parts[0].itemsize)

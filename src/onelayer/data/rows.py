@@ -6,6 +6,7 @@ Shape letters, the same everywhere: N rows, D features, K classes, X (N, D), y (
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -102,7 +103,7 @@ class Rows:
             return self.class_frequencies(classes)
         return np.full(classes, 0.5 if self.y.ndim == 2 else 1.0 / classes)
 
-    @property
+    @cached_property
     def extreme(self) -> bool:
         """Whether rounding to float32 before scaling would lose bits: far from 0, or scales are."""
         scale = np.abs(self.scale)

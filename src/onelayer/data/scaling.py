@@ -130,7 +130,7 @@ def _fit_sparse(
     """The scaling of sparse rows, which moves no feature."""
     if weights is not None and not weights.all():
         X, weights = X.take(weights > 0.0), weights[weights > 0.0]
-    low, high = (np.asarray(end, np.float64) for end in X.column_ranges())
+    low, high = X.column_ranges
     scale = np.full(X.shape[1], 1.0 / max_value if name == "unit" else 1.0)
     if name == "standardize":
         mass = len(X) if weights is None else weights.sum()

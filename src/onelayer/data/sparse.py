@@ -8,12 +8,14 @@ Shape letters, the same everywhere: N rows, D features, X (N, D).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.data.fingerprints import Fingerprints, sparse_fingerprints
+from onelayer import _native
+from onelayer.data.fingerprints import Fingerprints, row_fingerprints
 from onelayer.data.streaming import not_finite
 from onelayer.errors import DataError
 
@@ -199,12 +201,23 @@ class SparseRows:
             yield slice(first, last), self.values[stored], columns, numbers
             first = last
 
-    def column_counts(self) -> NDArray[np.int64]:
+    @cached_property
+    def _columns(self) -> tuple[Float64, Float64, NDArray[np.int32]]:
+        """Ranges of the columns, and how many values each stores."""
+        if not len(self) or not self.shape[1]:
+            low, high = (np.full(self.shape[1], of) for of in (np.inf, -np.inf))
+            return low, high, np.zeros(self.shape[1], np.int32)
+        return _native.sparse_ranges(self.arrays)
+
+    @property
+    def column_counts(self) -> NDArray[np.int32]:
         """How many values of each column are stored, (D,)."""
-        counts = np.zeros(self.shape[1], np.int64)
-        for _, _values, columns, _numbers in self.blocks():
-            np.add.at(counts, columns, 1)
-        return counts
+        return self._columns[2]
+
+    @property
+    def column_ranges(self) -> tuple[Float64, Float64]:
+        """The least and the largest value of each column, (D,) each; what is not stored is 0."""
+        return self._columns[:2]
 
     def compacted(self, numbers: NDArray[np.integer[Any]], features: int) -> SparseRows:
         """The same rows with other numbers of the columns, ascending as they do; values are shared.
@@ -240,29 +253,21 @@ class SparseRows:
             squares += np.maximum(mass - stored, 0.0) * about**2
         return squares
 
-    def column_ranges(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The least and the largest value of each column, (D,) each; what is not stored is 0."""
-        low, high = (np.full(self.shape[1], of, self.dtype) for of in (np.inf, -np.inf))
-        stored = np.zeros(self.shape[1], np.int64)
-        for _, values, columns, _numbers in self.blocks():
-            np.minimum.at(low, columns, values)
-            np.maximum.at(high, columns, values)
-            np.add.at(stored, columns, 1)
-        zero = np.where(stored < len(self), self.dtype.type(0.0), np.nan)
-        return np.fmin(low, zero), np.fmax(high, zero)
-
     def fingerprints(self) -> Fingerprints:
         """64 bits of the values of each row, (N,): those of the same rows as an array."""
-        found = np.empty(len(self), np.uint64)
-        for rows, values, columns, numbers in self.blocks():
-            count = rows.stop - rows.start
-            found[rows] = sparse_fingerprints(values, columns, numbers - rows.start, count)
-        return found
+        if not len(self) or not self.shape[1]:
+            return row_fingerprints(self.toarray())
+        return _native.sparse_fingerprints(self.arrays, _native.default_threads())
 
     def __array__(self, *_: object, **__: object) -> NoReturn:
         raise TypeError(
             f"{self.where} is sparse: use toarray() for a few rows, as X[:100].toarray()"
         )
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64], int]:
+        """The rows as the kernel takes them."""
+        return self.values, self.indices, self.indptr, self.shape[1]
 
     @property
     def _stored(self) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -44,8 +44,8 @@ SPARSE_ROUNDINGS = base.Roundings(score=2, rows=1)
 FEW_PRODUCTS = 4e6
 
 
-# What the solver for l1 takes of the kernel beside passes.
-coordinate_descent = _native.coordinate_descent
+# What solvers take of the kernel beside passes.
+coordinate_descent, dual_sweep = _native.coordinate_descent, _native.dual_sweep
 SparseColumns = _native.SparseColumns
 
 
@@ -208,7 +208,7 @@ class _RowArguments:
     ) -> NDArray[np.generic] | tuple[Any, Any, Any, int]:
         X = rows.X
         if (sparse := sparse_rows(X)) is not None:
-            return sparse.values, sparse.indices, sparse.indptr, sparse.shape[1]
+            return sparse.arrays
         if X.dtype in STORED_TYPES and (X.shape[1] == 1 or X.strides[1] == X.itemsize):
             return X
         if rows not in self._converted:

@@ -29,6 +29,10 @@ def squared_norms(W: NDArray[Any]) -> NDArray[Any]:
     return np.array([np.square(of_run).ravel().sum() for of_run in W])
 
 
+# From so many on no array of squares is made, whose pages would take longer than the sum.
+MANY_WEIGHTS = 1 << 16
+
+
 @dataclass(frozen=True, eq=False)
 class Penalty:
     """λ₂ Σ W² + λ₁ Σ |W| of one run, or of several where l2 is an array that broadcasts with W.
@@ -58,7 +62,8 @@ class Penalty:
 
     def value(self, W: NDArray[Any]) -> float:
         """The penalty of W (K, D), nats."""
-        squares = float(self.l2 * float(np.sum(W * W)))
+        many = W.size > MANY_WEIGHTS and W.ndim == 2
+        squares = float(np.einsum("kd,kd->", W, W) if many else np.sum(W * W)) * float(self.l2)
         return squares + float(self.l1 * self.sizes(W).sum()) if self.l1 else squares
 
     def values(self, W: NDArray[Any]) -> NDArray[np.float64]:

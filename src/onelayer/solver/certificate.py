@@ -213,9 +213,9 @@ def certify_all(
         sums, shifts = RowSums.of(engine, rows, len(present)), np.zeros_like(b)
         if rows.intercept:  # centred, rows are shorter, and rounding is less
             shifts = np.einsum("rkd,d->rk", W, sums.mean)
-            rows, sums = replace(rows, offset=rows.offset - sums.mean), sums.centred_at_mean()
+            rows, sums = replace(rows, offset=rows.offset - sums.mean), sums.centred_at(sums.mean)
         searches = [Search(*of, sums, tol) for of in zip(W, b + shifts, penalties, strict=True)]
-        if not is_cheap(rows.count * W[0].size):
+        if not is_cheap(rows.products * b.shape[1]):
             rounding = Rounding.of(engine, rows, sums)
             if rounding is not None:
                 improve_biases(engine, rows, searches, Arithmetic("float32", rounding, waits=False))
@@ -295,6 +295,7 @@ class RowSums(NamedTuple):
     centred: Float64  # −∇L at W = 0 and the best bias: (1/N) Σ (yᵢ − π) xᵢᵀ, (K, D)
     rows: int  # N
     spreads: Float64  # of each feature √ of the mean of (x − x̄)², at least, (D,)
+    products: int  # of a pass, for each class
 
     @classmethod
     def of(cls, engine: Engine, rows: Rows, classes: int) -> RowSums:
@@ -320,12 +321,14 @@ class RowSums(NamedTuple):
             mean = rows.scale * stored + rows.offset
             if not rows.intercept:
                 centred += (rows.class_frequencies(classes) - frequencies)[:, None] * rows.offset
-        _known_sums[rows] = known = cls(frequencies, mean, centred, rows.count, spreads)
+        _known_sums[rows] = known = cls(
+            frequencies, mean, centred, rows.count, spreads, rows.products
+        )
         return known
 
-    def centred_at_mean(self) -> RowSums:
-        """The same rows with their mean as the origin."""
-        return self._replace(mean=np.zeros_like(self.mean))
+    def centred_at(self, origin: Float64) -> RowSums:
+        """The same rows, with an intercept, less this (D,)."""
+        return self._replace(mean=self.mean - origin)
 
     @property
     def size(self) -> float:
@@ -491,7 +494,7 @@ class Search:
     def __init__(self, W: Float64, b: Float64, penalty: Penalty, sums: RowSums, tol: float) -> None:
         self.W, self._penalty, self._sums, self._tol = W, penalty, sums, tol
         coarse = COARSE_PART if tol else COARSEST_PART
-        cheap = is_cheap(sums.rows * W.size)
+        cheap = is_cheap(sums.products * len(b))
         self._part, self._dtype = (MIXING_PART, "float64") if cheap else (coarse, "float32")
         self.passes, self.is_near = 0, True
         self.sample: Sample | None = None  # of rows, whose Hessian steps are by
@@ -526,11 +529,16 @@ class Search:
         rounded, mixing, asked = bound.rounded, bound.mixing, self._tol * bound.cost
         little = max(SHARP * (bound.distance + mixing + rounded), 0.9 * asked - bound.distance)
         is_sharp = dtype == "float64" or (rounding is not None and rounded <= little)
+        ahead = AHEAD
+        if dtype == "float32" and not waits and mixing <= AHEAD**2 * asked:
+            # The next step leaves little of the mixture, and then float32 will prove nothing.
+            is_sharp &= rounded <= max(SHARP * (bound.distance + rounded), asked - bound.distance)
+            ahead = AHEAD**2
         if is_sharp and not self.is_sharp:
             self._proofs = []
         self.is_sharp = is_sharp
         if not is_sharp:  # a pass in float64 will prove it, after one more step
-            bound = bound._replace(mixing=mixing / AHEAD, rounded=0.0)
+            bound = bound._replace(mixing=mixing / ahead, rounded=0.0)
         slack = ROUNDING[dtype] * abs(self.found.loss)
         if self.found.loss == math.inf or found.loss <= self.found.loss + slack:
             self.reached, self.found, self._damping = self.b, found, self._damping / 16.0

@@ -38,6 +38,7 @@ from onelayer.data.scaling import EQUAL
 from onelayer.data.streaming import stored_rows
 from onelayer.engines import Engine, Weights, loaded
 from onelayer.objective.penalty import Penalty
+from onelayer.solver.certificate import RowSums
 from onelayer.solver.linalg import (
     FEW_ENTRIES,
     eigen_of_gram,
@@ -385,7 +386,7 @@ def fit_variances(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
     """
     c = mean_curvature(rows, classes)
     if not rows.is_dense:
-        mean, variances = _moments(engine, rows)
+        mean, variances = _moments(engine, rows, classes)
         require_finite(variances.astype(np.float32))
         return Preconditioner(engine, mean, None, variances, 0.0, c)
     weights = np.ones(rows.count) if rows.row_weights is None else rows.row_weights
@@ -398,8 +399,15 @@ def fit_variances(engine: Engine, rows: Rows, classes: int) -> Preconditioner:
     return Preconditioner(engine, mean, None, variances, 0.0, c, varies=_varying(variances))
 
 
-def _moments(engine: Engine, rows: Rows) -> tuple[Float64, Float64]:
-    """What rows are centred at, and the mean squares of the features there, (D,) each."""
+def _moments(engine: Engine, rows: Rows, classes: int = 0) -> tuple[Float64, Float64]:
+    """What rows are centred at, and the mean squares of the features there, (D,) each.
+
+    By the read that proofs take as well where the number of classes is told.
+    """
+    if classes and not rows.extreme and rows.y.ndim == 1:
+        of_classes = RowSums.of(engine, rows, classes)
+        centre = of_classes.mean if rows.intercept else np.zeros_like(of_classes.mean)
+        return centre, of_classes.spreads**2 + (of_classes.mean - centre) ** 2
     sums, squares = (of / rows.mass for of in engine.class_sums(rows.unlabelled, 1))
     mean = rows.scale * sums[0] + rows.offset
     centre = mean if rows.intercept else np.zeros_like(mean)

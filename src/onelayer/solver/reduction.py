@@ -282,7 +282,7 @@ class StoredFeatures:
         sparse = sparse_rows(rows.X)
         if sparse is None or rows.is_dense:
             return None
-        stored = sparse.column_counts() > 0
+        stored = sparse.column_counts > 0
         places = np.flatnonzero(stored)
         if not 0 < len(places) <= MOST_STORED * len(stored) or rows.offset[~stored].any():
             return None

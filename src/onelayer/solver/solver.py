@@ -51,6 +51,7 @@ from onelayer.solver.certificate import (
     improve_biases,
     of_classes,
 )
+from onelayer.solver.dual import MIN_ASCENT, ascend, is_wide
 from onelayer.solver.lbfgs import Descent, Memory, Pair, Point, Preconditioner, descend
 from onelayer.solver.linalg import inner, matvec, norm, one_blas_thread
 from onelayer.solver.newton import (
@@ -304,6 +305,12 @@ class Solver:
 
     @cached_property
     def _sums(self) -> RowSums:
+        rows = self._rows
+        if self._present.all() and not (
+            rows.is_dense or rows.extreme
+        ):  # the preconditioner took them
+            sums = RowSums.of(self._engine, rows, len(self._present))
+            return sums.centred_at(self._preconditioner.mean)
         return RowSums.of(self._engine, self._proven, int(self._present.sum()))
 
     @property
@@ -311,7 +318,9 @@ class Solver:
         if self._dtype == "float64":
             return FLOAT64
         # NumPy's products of rows in memory have an order of their own.
-        return Arithmetic("float32", None if self._is_pair else self._rounding)
+        # A pass over sparse rows in float64 takes little longer than one that would prove nothing.
+        waits = self._rows.is_dense
+        return Arithmetic("float32", None if self._is_pair else self._rounding, waits=waits)
 
     @cached_property
     def _rounding(self) -> Rounding | None:
@@ -448,6 +457,8 @@ class Solver:
 
     def _search(self) -> tuple[Status, Certified]:
         """Search from the start, and from the cold one where that stopped short of rounding."""
+        if self._at is self._cold and self._is_wide and (proven := self._ascend()):
+            return proven
         found = self._prove(self._first_point())
         short = self.relative_gap(found[1].best)
         if found[0] != "rounding" or self._is_cold or short < MAX_ROUNDING_GAP:
@@ -458,6 +469,37 @@ class Solver:
             return again
         self._at = ended
         return found
+
+    @property
+    def _is_wide(self) -> bool:
+        """Whether the search begins in the dual."""
+        target, K = self._target, len(self._cold)
+        least = target.l2 > 0.0 and target.max_passes >= MIN_ASCENT
+        return bool(least and self._present.all() and is_wide(self._rows, K))
+
+    def _ascend(self) -> tuple[Status, Certified] | None:
+        """Search in the dual; None where what that gives is only a start."""
+        target = self._target
+
+        def log(sweep: int, cost: float, gap: float) -> None:
+            self._passes = sweep
+            if self._on_progress is not None:
+                self._on_progress(Progress(target.l2, sweep, cost, gap))
+
+        at = ascend(
+            self._engine, self._rows, self._preconditioner.mean, self._cold[:, -1], target.l2,
+            target.tol, target.max_passes - 1, log,
+        )  # fmt: skip
+        if target.tol < FLOAT32_TOL:
+            self._dtype = "float64"
+        self._at = at.astype(self._dtype).astype(np.float64)
+        search = Search(
+            np.ascontiguousarray(self._at[:, :-1]), self._at[:, -1], target.penalty, self._sums,
+            target.tol,
+        )  # fmt: skip
+        self._improve(search, FLOAT64)
+        certified = self._certify(search)
+        return ("optimal", certified) if self.relative_gap(certified.best) <= target.tol else None
 
     def _prove(self, point: Point) -> tuple[Status, Certified]:
         """Descend, certify, and continue with a smaller aim or finer arithmetic until proven."""
